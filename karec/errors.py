@@ -1,0 +1,46 @@
+"""Every error that karec raises on purpose, and which of them a request may survive.
+
+``KarecError`` is the root. Bad arguments are plain ``ValueError`` / ``TypeError``, as in NumPy: they are
+mistakes of the caller and are never swallowed.
+"""
+
+from __future__ import annotations
+
+
+class KarecError(Exception):
+    """Root of karec's own errors."""
+
+
+class ConfigError(KarecError):
+    """``karec.toml`` holds a wrong key or value; the message names the key and what was expected."""
+
+
+class DataError(KarecError):
+    """A data file is missing or misshapen; the message names file, column and what was expected."""
+
+
+class BundleError(KarecError):
+    """A published bundle is incomplete, altered or of another format."""
+
+
+class IndexFormatError(KarecError):
+    """An index file is truncated, altered or of another format."""
+
+
+class LogSchemaError(KarecError):
+    """A rank log does not have the columns that its reader was told to expect."""
+
+
+class ContractError(KarecError):
+    """A step broke the contract of its role (shape, dtype, order): a programming error, always raised."""
+
+
+class Unavailable(KarecError):
+    """Something that a step depends on cannot answer now; a step marked ``on_failure="skip"`` survives it."""
+
+
+class MissingExtra(KarecError, ImportError):
+    """An optional dependency is not installed; the message says which extra brings it."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(f"{purpose} needs the package {package!r}: pip install 'karec[{extra}]'")

@@ -1,0 +1,43 @@
+"""Several objectives, one score: the ranker's logits become probabilities, and probabilities one number to sort by.
+
+    sum      fused = Σ_t w_t·p_t / Σ_t w_t            a mean of probabilities, in [0, 1]
+    product  fused = Π_t (ε + p_t)^{w_t / Σ w}        a weighted geometric mean: a work must please on every count
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from karec.errors import ConfigError
+from karec.types import Array
+
+EPSILON = 1e-6
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """Weights by task; a task without a weight does not count."""
+
+    weights: Mapping[str, float]
+    kind: Literal["sum", "product"] = "sum"
+
+    def __post_init__(self) -> None:
+        if not self.weights or any(w < 0 for w in self.weights.values()) or sum(self.weights.values()) <= 0:
+            raise ConfigError(f"fusion weights must be ≥ 0 with a positive sum, got {dict(self.weights)}")
+        if self.kind not in ("sum", "product"):
+            raise ConfigError(f"fusion kind must be 'sum' or 'product', got {self.kind!r}")
+
+    def __call__(self, logits: Array, tasks: Sequence[str]) -> Array:
+        """``logits (N, T)`` in the order of ``tasks`` → fused score (N,) float32 in [0, 1]."""
+        unknown = sorted(set(self.weights) - set(tasks))
+        if unknown:
+            raise ConfigError(f"fusion weighs {unknown}, which the ranker does not predict; it predicts {list(tasks)}")
+        w = np.array([self.weights.get(task, 0.0) for task in tasks])
+        w /= w.sum()
+        p = 1.0 / (1.0 + np.exp(-np.clip(np.asarray(logits, np.float64), -60, 60)))
+        fused = p @ w if self.kind == "sum" else np.exp(np.log(p + EPSILON) @ w)
+        return np.asarray(fused, np.float32)

@@ -1,0 +1,223 @@
+"""The rank log: what the ranker said of every work it ranked, kept as Parquet. The towers learn from it.
+
+One row a ranked work: request_id, user_id, item_id, position (by fused score), scene, time_ms, model_version,
+logit_<task> for each task, fused. A folder of part files, each written aside and renamed, so that a reader never sees
+half a part. One writer a process: parts carry the process id and a running number.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from karec.errors import LogSchemaError, MissingExtra
+from karec.types import Array
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def _arrow() -> Any:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise MissingExtra("pyarrow", "log", "the rank log") from error
+    return pyarrow
+
+
+def rank_log_schema(tasks: Sequence[str]) -> pa.Schema:
+    """The columns of a rank log whose ranker predicts ``tasks``."""
+    arrow = _arrow()
+    return arrow.schema(
+        [
+            ("request_id", arrow.string()),
+            ("user_id", arrow.int64()),
+            ("item_id", arrow.int64()),
+            ("position", arrow.int32()),
+            ("scene", arrow.string()),
+            ("time_ms", arrow.int64()),
+            ("model_version", arrow.int64()),
+            *[(f"logit_{task}", arrow.float32()) for task in tasks],
+            ("fused", arrow.float32()),
+        ]
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class RankLog:
+    """A rank log read back: ``request_id (M,) object``, ids int64, ``logits (M, T) float32`` in the order of ``tasks``."""
+
+    request_id: Array
+    user_id: Array
+    item_id: Array
+    position: Array
+    scene: Array
+    time_ms: Array
+    model_version: Array
+    logits: Array
+    fused: Array
+    tasks: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.item_id)
+
+
+class RankLogWriter:
+    """Buffers requests and writes a part file every ``part_rows`` rows. Not thread-safe: one writer a thread.
+
+    ``close`` (or leaving the ``with`` block) writes what is left.
+    """
+
+    def __init__(self, folder: Path, tasks: Sequence[str], part_rows: int = 100_000) -> None:
+        self.folder = folder
+        self.tasks = tuple(tasks)
+        self.part_rows = part_rows
+        self._schema = rank_log_schema(self.tasks)
+        self._pending: list[tuple[str, int, Array, str, int, int, Array, Array]] = []
+        self._n_pending = 0
+        self._n_parts = 0
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self) -> RankLogWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def append(
+        self,
+        *,
+        request_id: str,
+        user_id: int,
+        item_ids: Array,
+        scene: str,
+        time_ms: int,
+        model_version: int,
+        logits: Array,
+        fused: Array,
+    ) -> None:
+        """Log one request: ``item_ids (N,) int64``, ``logits (N, T) float32``, ``fused (N,) float32``."""
+        n = len(item_ids)
+        if logits.shape != (n, len(self.tasks)) or fused.shape != (n,):
+            raise ValueError(
+                f"rank log: {n} items and {len(self.tasks)} tasks, but logits {logits.shape} and fused {fused.shape}"
+            )
+        self._pending.append((request_id, user_id, item_ids, scene, time_ms, model_version, logits, fused))
+        self._n_pending += n
+        if self._n_pending >= self.part_rows:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is pending as one part file."""
+        if not self._n_pending:
+            self._pending.clear()
+            return
+        arrow = _arrow()
+        lengths = [len(entry[2]) for entry in self._pending]
+        logits = np.concatenate([entry[6] for entry in self._pending]).astype(np.float32, copy=False)
+        fused = np.concatenate([entry[7] for entry in self._pending]).astype(np.float32, copy=False)
+        positions = np.concatenate([_positions(entry[7]) for entry in self._pending])
+        columns = [
+            np.repeat(np.array([entry[0] for entry in self._pending], object), lengths),
+            np.repeat(np.array([entry[1] for entry in self._pending], np.int64), lengths),
+            np.concatenate([entry[2] for entry in self._pending]),
+            positions,
+            np.repeat(np.array([entry[3] for entry in self._pending], object), lengths),
+            np.repeat(np.array([entry[4] for entry in self._pending], np.int64), lengths),
+            np.repeat(np.array([entry[5] for entry in self._pending], np.int64), lengths),
+            *[np.ascontiguousarray(logits[:, t]) for t in range(len(self.tasks))],
+            fused,
+        ]
+        table = arrow.table([arrow.array(c) for c in columns], schema=self._schema)
+        part = self.folder / f"part-{os.getpid()}-{self._n_parts:06d}.parquet"
+        aside = part.with_suffix(".writing")
+        arrow.parquet.write_table(table, aside)
+        aside.rename(part)
+        self._n_parts += 1
+        self._n_pending = 0
+        self._pending.clear()
+
+    def close(self) -> None:
+        self.flush()
+
+
+def _positions(fused: Array) -> Array:
+    """Rank of each item by fused score, ties by input order: 0 is the best."""
+    position = np.empty(len(fused), np.int32)
+    position[np.argsort(-fused, kind="stable")] = np.arange(len(fused), dtype=np.int32)
+    return position
+
+
+def read_rank_log(folder: Path, tasks: Sequence[str]) -> RankLog:
+    """Every row of the log in ``folder``, exact repeats of (request, item) dropped, in order of time.
+
+    Raises LogSchemaError naming file and column when a part lacks a column or has another type, and naming the row
+    when a logit is not finite.
+    """
+    arrow = _arrow()
+    parts = sorted(folder.glob("*.parquet"))
+    if not parts:
+        raise LogSchemaError(f"{folder} holds no rank log: expected part-*.parquet")
+    wanted = rank_log_schema(tasks)
+    tables = [_read_part(arrow, part, wanted, tasks) for part in parts]
+    table = arrow.concat_tables(tables)
+    log = RankLog(
+        request_id=np.asarray(table["request_id"].to_numpy(zero_copy_only=False), object),
+        user_id=table["user_id"].to_numpy(),
+        item_id=table["item_id"].to_numpy(),
+        position=table["position"].to_numpy(),
+        scene=np.asarray(table["scene"].to_numpy(zero_copy_only=False), object),
+        time_ms=table["time_ms"].to_numpy(),
+        model_version=table["model_version"].to_numpy(),
+        logits=np.stack([table[f"logit_{task}"].to_numpy() for task in tasks], axis=1),
+        fused=table["fused"].to_numpy(),
+        tasks=tuple(tasks),
+    )
+    return _in_order(log)
+
+
+def _read_part(arrow: Any, part: Path, wanted: Any, tasks: Sequence[str]) -> Any:
+    found = arrow.parquet.read_schema(part)
+    for column in wanted:
+        at = found.get_field_index(column.name)
+        if at < 0:
+            raise LogSchemaError(f"{part}: column {column.name!r} is missing; it has {found.names}")
+        if found.field(at).type != column.type:
+            raise LogSchemaError(f"{part}: column {column.name!r} is {found.field(at).type}, expected {column.type}")
+    table = arrow.parquet.read_table(part, columns=wanted.names).select(wanted.names)
+    for task in tasks:
+        bad = np.flatnonzero(~np.isfinite(table[f"logit_{task}"].to_numpy()))
+        if len(bad):
+            raise LogSchemaError(f"{part}: column 'logit_{task}', row {int(bad[0])}: the logit is not finite")
+    return table
+
+
+def _in_order(log: RankLog) -> RankLog:
+    order = np.lexsort((log.item_id, log.request_id.astype(str), log.time_ms))
+    request, item = log.request_id[order], log.item_id[order]
+    first = np.ones(len(order), bool)
+    first[1:] = (request[1:] != request[:-1]) | (item[1:] != item[:-1])
+    kept = order[first]
+    return RankLog(
+        **{
+            name: getattr(log, name)[kept]
+            for name in (
+                "request_id",
+                "user_id",
+                "item_id",
+                "position",
+                "scene",
+                "time_ms",
+                "model_version",
+                "logits",
+                "fused",
+            )
+        },
+        tasks=log.tasks,
+    )
