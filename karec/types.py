@@ -195,13 +195,15 @@ class Item:
 class Recommendation:
     """The answer: the feed, how it came about, and what it was made with.
 
-    ``degraded`` names the steps that failed and were passed over. ``cold_start`` is true when the user is unknown.
+    ``scored`` holds, for each stage, its candidates before its first selector cut them: what the rank log and
+    explanations need. ``degraded`` names the steps that failed and were passed over. ``cold_start`` is true when the user is unknown.
     ``versions`` names what answered: model version, index generation, bundle.
     """
 
     request: Request
     candidates: Candidates
     trace: Trace
+    scored: Mapping[str, Candidates] = EMPTY
     channels: tuple[str, ...] = ()
     degraded: tuple[str, ...] = ()
     cold_start: bool = False

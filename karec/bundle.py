@@ -1,0 +1,181 @@
+"""A published bundle: everything one model version serves with, in one folder that never changes once published.
+
+    ROOT/current            → v0000000007        a symbolic link, swapped by one atomic rename
+    ROOT/v0000000007/manifest.json               format, model_version, {file: sha256, bytes}, facts
+                    /user_tower.onnx item_tower.onnx ranker.onnx
+                    /encoder.npz /index.karec /snapshot/…
+
+``publish`` writes aside, checks, renames. ``Bundle.open`` refuses a folder whose files are not what the manifest says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from karec.errors import BundleError
+
+if TYPE_CHECKING:
+    from karec.encoder import Encoder
+    from karec.index import ItemIndex
+    from karec.onnx_model import OnnxModel
+    from karec.snapshot import Snapshot
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+CURRENT = "current"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An open bundle. Its parts load on first use and are shared by every step and thread of the process."""
+
+    path: Path
+    model_version: int
+    facts: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, root: str | Path, verify: bool = True) -> Bundle:
+        """The bundle at ``root``: a bundle's folder, or a folder that holds ``current``.
+
+        ``verify`` reads every file and compares its SHA-256 (about 1 GB/s). Raises BundleError naming the file.
+        """
+        root = Path(root)
+        folder = root / CURRENT if (root / CURRENT).exists() else root
+        folder = folder.resolve()
+        manifest = _read_manifest(folder)
+        if verify:
+            _verify(folder, manifest["files"])
+        return cls(folder, int(manifest["model_version"]), manifest["facts"])
+
+    @cached_property
+    def index(self) -> ItemIndex:
+        from karec.index import ItemIndex
+
+        index = ItemIndex.open(self.path / "index.karec")
+        self._same_version("index.karec", index.model_version)
+        return index
+
+    @cached_property
+    def snapshot(self) -> Snapshot:
+        from karec.snapshot import Snapshot
+
+        return Snapshot.open(self.path / "snapshot")
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        from karec.encoder import Encoder
+
+        return Encoder.load(self.path / "encoder.npz")
+
+    @cached_property
+    def user_tower(self) -> OnnxModel:
+        return self._model("user_tower.onnx")
+
+    @cached_property
+    def item_tower(self) -> OnnxModel:
+        return self._model("item_tower.onnx")
+
+    @cached_property
+    def ranker(self) -> OnnxModel:
+        return self._model("ranker.onnx")
+
+    def _model(self, name: str) -> OnnxModel:
+        from karec.onnx_model import OnnxModel
+
+        model = OnnxModel(self.path / name)
+        self._same_version(name, model.model_version)
+        return model
+
+    def _same_version(self, name: str, version: int) -> None:
+        if version != self.model_version:
+            raise BundleError(f"{self.path / name} is of model version {version}, its bundle of {self.model_version}")
+
+
+def publish(
+    root: Path, model_version: int, write: Callable[[Path], None], facts: Mapping[str, Any] | None = None
+) -> Path:
+    """Let ``write`` fill an empty folder, seal it with a manifest and make it ``root/current``.
+
+    A publisher killed at any moment leaves the old ``current`` whole. Raises BundleError when ``model_version`` has
+    been published before: versions never change.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    final = root / f"v{model_version:010d}"
+    if final.exists():
+        raise BundleError(f"{final} is published already; a version never changes, publish the next one")
+    aside = root / f".writing-{os.getpid()}-{model_version}"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    try:
+        write(aside)
+        files = {str(p.relative_to(aside)): _fingerprint(p) for p in sorted(aside.rglob("*")) if p.is_file()}
+        manifest = {"format": FORMAT, "model_version": model_version, "facts": dict(facts or {}), "files": files}
+        (aside / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
+        for path in (*(p for p in aside.rglob("*")), aside):
+            _sync(path)
+        aside.rename(final)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    _point_current_at(root, final.name)
+    return final
+
+
+def _point_current_at(root: Path, name: str) -> None:
+    link = root / f".{CURRENT}-{os.getpid()}"
+    link.unlink(missing_ok=True)
+    link.symlink_to(name)
+    os.replace(link, root / CURRENT)
+    _sync(root)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _fingerprint(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": path.stat().st_size}
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text())
+    except OSError as error:
+        raise BundleError(f"{folder} is not a bundle: {MANIFEST} cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise BundleError(f"{path} is not JSON: {error}") from error
+    expected = {"format", "model_version", "facts", "files"}
+    if not isinstance(manifest, dict) or not expected <= manifest.keys():
+        raise BundleError(f"{path} lacks some of {sorted(expected)}")
+    if manifest["format"] != FORMAT:
+        raise BundleError(f"{path} is of format {manifest['format']}; this karec reads {FORMAT}")
+    return manifest
+
+
+def _verify(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
+    for name, wanted in files.items():
+        path = folder / name
+        if not path.is_file():
+            raise BundleError(f"{path} is in the manifest but not in the bundle")
+        if path.stat().st_size != wanted["bytes"]:
+            raise BundleError(f"{path} has {path.stat().st_size} bytes, the manifest says {wanted['bytes']}")
+        if _fingerprint(path)["sha256"] != wanted["sha256"]:
+            raise BundleError(f"{path} is not what was published: its SHA-256 differs from the manifest's")
+    present = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+    strangers = sorted(present - files.keys() - {MANIFEST})
+    if strangers:
+        raise BundleError(f"{folder / strangers[0]} is in the bundle but not in its manifest")

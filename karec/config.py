@@ -1,0 +1,224 @@
+"""``karec.toml`` → scenes → a Cascade. A step is named by ``use``: a name of ``STEPS``, or ``"package.module:Class"``.
+
+    bundle = "bundles"                       # holds `current`; relative to this file
+
+    [scenes.home]
+    candidates = 100_000                     # at most so many works leave recall
+    request = [{ use = "user_features" }, { use = "user_tower" }]
+
+    [[scenes.home.recall]]                   # one table a channel; quota = how many works it may bring
+    use = "popular"
+    quota = 30_000
+
+    [[scenes.home.stages]]
+    name = "prerank"
+    steps = [{ use = "index_rows" }, { use = "inner_product", k = 3000 }]
+
+The other keys of a step are parameters of its class. What a class takes from the bundle (``index``, ``snapshot``,
+``encoder``, ``user_tower``, ``ranker``, ``bundle``) is given by its parameter's name and cannot be configured.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from karec.bundle import Bundle
+from karec.cascade import Cascade, Recall
+from karec.errors import ConfigError, ContractError
+from karec.stage import Merger, Observer, RequestHydrator, Source, Stage, Step
+
+STEPS: Mapping[str, str] = {
+    "user_features": "karec.prerank.user_tower:UserFeatures",
+    "user_tower": "karec.prerank.user_tower:UserTower",
+    "profile": "karec.recall.profile:Profile",
+    "social": "karec.recall.social:Social",
+    "model": "karec.recall.model:Model",
+    "popular": "karec.recall.popular:Popular",
+    "fresh": "karec.recall.popular:Fresh",
+    "merge": "karec.recall.merger:QuotaMerger",
+    "index_rows": "karec.prerank.ranker:IndexRows",
+    "has_embedding": "karec.prerank.ranker:HasEmbedding",
+    "not_shown": "karec.prerank.ranker:NotShown",
+    "inner_product": "karec.prerank.ranker:InnerProduct",
+    "freshness": "karec.prerank.ecosystem:Freshness",
+    "tone": "karec.prerank.ecosystem:Tone",
+    "quota": "karec.prerank.ecosystem:Quota",
+    "ranker": "karec.rank.ranker:Ranker",
+    "fusion": "karec.rank.ranker:FusedScore",
+    "top_k": "karec.rank.ranker:TopK",
+    "rank_log": "karec.rank.ranker:RankLogObserver",
+    "dpp": "karec.rerank.dpp:Dpp",
+    "scatter": "karec.rerank.rules:Scatter",
+}
+FROM_BUNDLE = ("index", "snapshot", "encoder", "user_tower", "ranker")
+SCENE_KEYS = ("candidates", "request", "recall", "stages", "observers")
+
+
+def load_cascade(path: Path, scene: str, bundle: Bundle | None = None) -> Cascade:
+    """The cascade of ``scene``. ``bundle`` may be one that is open already; else the configured one is opened and verified."""
+    config = _read(path)
+    _known_keys(config, ("bundle", "scenes"), str(path))
+    scenes = config.get("scenes")
+    if not isinstance(scenes, dict) or scene not in scenes:
+        known = sorted(scenes) if isinstance(scenes, dict) else []
+        raise ConfigError(f"{path}: no scene {scene!r}{_meant(scene, known)}; it has {known}")
+    if bundle is None:
+        bundle = Bundle.open(path.parent / _value(config, "bundle", str, str(path)))
+    return _build_scene(scene, scenes[scene], bundle, f"{path}: scenes.{scene}")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+
+
+def _build_scene(scene: str, spec: Any, bundle: Bundle, where: str) -> Cascade:
+    if not isinstance(spec, dict):
+        raise ConfigError(f"{where} must be a table")
+    _known_keys(spec, SCENE_KEYS, where)
+    sources = _steps(spec.get("recall"), Source, bundle, f"{where}.recall")
+    if not sources:
+        raise ConfigError(f"{where}.recall: a scene needs at least one recall channel")
+    limit = _value(spec, "candidates", int, where)
+    merge = {"use": "merge", "quotas": [source.quota for source in sources], "limit": limit}
+    merger = _step(merge, Merger, bundle, where)
+    return Cascade(
+        scene=scene,
+        request_hydrators=_steps(spec.get("request", []), RequestHydrator, bundle, f"{where}.request"),
+        recall=Recall(sources, merger),
+        stages=tuple(
+            _stage(stage, bundle, f"{where}.stages[{i}]")
+            for i, stage in enumerate(_tables(spec.get("stages"), f"{where}.stages"))
+        ),
+        observers=_steps(spec.get("observers", []), Observer, bundle, f"{where}.observers"),
+        versions={
+            "model": bundle.model_version,
+            "bundle": bundle.path.name,
+            "index_generation": bundle.index.generation,
+        },
+    )
+
+
+def _stage(spec: Mapping[str, Any], bundle: Bundle, where: str) -> Stage:
+    _known_keys(spec, ("name", "steps"), where)
+    name = _value(spec, "name", str, where)
+    steps = _steps(spec.get("steps"), Step, bundle, f"{where}.steps")
+    try:
+        return Stage(name, steps)
+    except ContractError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+S = typing.TypeVar("S", bound=Step)
+
+
+def _steps(specs: Any, role: type[S], bundle: Bundle, where: str) -> tuple[S, ...]:
+    return tuple(_step(spec, role, bundle, f"{where}[{i}]") for i, spec in enumerate(_tables(specs, where)))
+
+
+def _step(spec: Mapping[str, Any], role: type[S], bundle: Bundle, where: str) -> S:
+    use = _value(spec, "use", str, where)
+    cls = _step_class(use, where)
+    if not issubclass(cls, role):
+        raise ConfigError(f"{where}: {use!r} is a {cls.role}, a {role.__name__} belongs here")
+    options = {key: value for key, value in spec.items() if key not in ("use", "name", "on_failure")}
+    parameters = inspect.signature(cls).parameters
+    hints = typing.get_type_hints(cls.__init__)
+    taken = {name: name for name in (*FROM_BUNDLE, "bundle") if name in parameters}
+    settable = [name for name in parameters if name not in taken]
+    _known_keys(options, settable, f"{where} ({use})")
+    for key, value in options.items():
+        if not _fits(value, hints.get(key, Any)):
+            raise ConfigError(f"{where} ({use}): {key} = {value!r}, expected {_spell(hints[key])}")
+    missing = [n for n in settable if n not in options and parameters[n].default is inspect.Parameter.empty]
+    if missing:
+        raise ConfigError(f"{where} ({use}): the key {missing[0]!r} is missing")
+    resources = {name: bundle if name == "bundle" else getattr(bundle, name) for name in taken}
+    try:
+        step: S = cls(**resources, **options)
+    except ValueError as error:
+        raise ConfigError(f"{where} ({use}): {error}") from error
+    on_failure = spec.get("on_failure", "fail")
+    if on_failure not in ("fail", "skip"):
+        raise ConfigError(f"{where}: on_failure = {on_failure!r}, expected 'fail' or 'skip'")
+    object.__setattr__(step, "name", spec.get("name", use.rsplit(":", 1)[-1]))
+    object.__setattr__(step, "on_failure", on_failure)
+    return step
+
+
+def _step_class(use: str, where: str) -> Any:
+    if use not in STEPS and ":" not in use:
+        raise ConfigError(
+            f"{where}: no step {use!r}{_meant(use, STEPS)}; known are {sorted(STEPS)}, or write 'package.module:Class'"
+        )
+    module, _, name = STEPS.get(use, use).partition(":")
+    try:
+        cls = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{where}: {use!r} cannot be imported: {error}") from error
+    if not (inspect.isclass(cls) and issubclass(cls, Step)):
+        raise ConfigError(f"{where}: {use!r} is not a step; derive it from a role of karec.stage")
+    return cls
+
+
+def _tables(value: Any, where: str) -> Sequence[dict[str, Any]]:
+    if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
+        raise ConfigError(f"{where} must be a list of tables")
+    return value
+
+
+def _value(spec: Mapping[str, Any], key: str, kind: type, where: str) -> Any:
+    if key not in spec:
+        raise ConfigError(f"{where}: the key {key!r} is missing")
+    if not _fits(spec[key], kind):
+        raise ConfigError(f"{where}: {key} = {spec[key]!r}, expected {_spell(kind)}")
+    return spec[key]
+
+
+def _known_keys(spec: Mapping[str, Any], known: Iterable[str], where: str) -> None:
+    known = list(known)
+    for key in spec:
+        if key not in known:
+            raise ConfigError(f"{where}: unknown key {key!r}{_meant(key, known)}; known are {sorted(known)}")
+
+
+def _meant(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a TOML value suits a parameter's annotation; int suits float, lists suit any sequence, tables any mapping."""
+    origin = typing.get_origin(hint)
+    if hint is Any:
+        return True
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, option) for option in typing.get_args(hint))
+    if origin is typing.Literal:
+        return value in typing.get_args(hint)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    kind = origin or hint
+    if isinstance(kind, type) and issubclass(kind, Mapping):
+        return isinstance(value, dict)
+    if isinstance(kind, type) and issubclass(kind, Sequence) and kind is not str:
+        return isinstance(value, list)
+    return isinstance(kind, type) and isinstance(value, kind)
+
+
+def _spell(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)

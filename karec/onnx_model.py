@@ -1,0 +1,61 @@
+"""One ONNX file, run on one thread: the towers and the rankers, whatever made them, come through this door."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from karec.errors import BundleError, Unavailable
+from karec.types import Array
+
+_DTYPES = {"tensor(int64)": np.int64, "tensor(float)": np.float32}
+
+
+class OnnxModel:
+    """A loaded model. ``run`` may be called from any number of threads at once (ONNX Runtime's promise).
+
+    ``inputs`` and ``outputs`` are names; ``tasks``, ``model_version`` and ``kind`` come from the file's metadata.
+    Raises BundleError when the file is not a model or lacks that metadata.
+    """
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            metadata = self._session.get_modelmeta().custom_metadata_map
+            self.tasks: tuple[str, ...] = tuple(json.loads(metadata["tasks"]))
+            self.model_version = int(metadata["model_version"])
+            self.kind = metadata["kind"]
+        except (KeyError, ValueError) as error:
+            raise BundleError(f"{path}: metadata tasks, model_version and kind are needed: {error!r}") from error
+        except Exception as error:  # ONNX Runtime's own exceptions share no base class
+            raise BundleError(f"{path} does not load as an ONNX model: {error}") from error
+        self.path = path
+        self._dtypes = {i.name: _DTYPES.get(i.type) for i in self._session.get_inputs()}
+        self.inputs: tuple[str, ...] = tuple(self._dtypes)
+        self.outputs: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
+
+    def run(self, inputs: Mapping[str, Array], *outputs: str) -> tuple[Array, ...]:
+        """The named ``outputs`` for ``inputs`` (more than the model asks for is ignored).
+
+        Raises KeyError naming an input that is missing, ValueError for a wrong dtype, Unavailable when ONNX Runtime fails.
+        """
+        feeds = {}
+        for name, dtype in self._dtypes.items():
+            if name not in inputs:
+                raise KeyError(f"{self.path.name} asks for the input {name!r}; given are {sorted(inputs)}")
+            if dtype is not None and inputs[name].dtype != dtype:
+                raise ValueError(f"{self.path.name}: input {name!r} is {inputs[name].dtype}, expected {np.dtype(dtype)}")
+            feeds[name] = inputs[name]
+        try:
+            results = self._session.run(list(outputs), feeds)
+        except Exception as error:  # ONNX Runtime's own exceptions share no base class
+            raise Unavailable(f"{self.path.name} failed: {error}") from error
+        return tuple(results)
