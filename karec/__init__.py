@@ -1,0 +1,80 @@
+"""karec: the recommendation cascade of a user-generated-content platform, with native hot loops.
+
+The public names load their modules on first use: ``import karec`` costs next to nothing, and a process that only
+serves never loads what only learning needs.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from karec.errors import (
+    BundleError,
+    ConfigError,
+    ContractError,
+    DataError,
+    IndexFormatError,
+    KarecError,
+    LogSchemaError,
+    MissingExtra,
+    Unavailable,
+)
+
+if TYPE_CHECKING:
+    from karec.cascade import Cascade
+    from karec.diversity import DppResult, ScatterResult, ScatterRule, dpp_select, dpp_select_kernel, scatter
+    from karec.index import ItemIndex, SearchResult
+    from karec.types import Candidates, Recommendation, Request
+
+    __version__: str
+else:
+    _MODULES = {
+        "karec.cascade": ("Cascade",),
+        "karec.diversity": (
+            "DppResult",
+            "ScatterResult",
+            "ScatterRule",
+            "dpp_select",
+            "dpp_select_kernel",
+            "scatter",
+        ),
+        "karec.index": ("ItemIndex", "SearchResult"),
+        "karec.types": ("Candidates", "Recommendation", "Request"),
+    }
+    _HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+    def __getattr__(name):
+        if name == "__version__":
+            from importlib.metadata import version
+
+            value = version("karec")
+        elif name in _HOMES:
+            value = getattr(import_module(_HOMES[name]), name)
+        else:
+            raise AttributeError(f"module 'karec' has no attribute {name!r}")
+        globals()[name] = value
+        return value
+
+
+__all__ = [
+    "BundleError",
+    "Candidates",
+    "Cascade",
+    "ConfigError",
+    "ContractError",
+    "DataError",
+    "DppResult",
+    "IndexFormatError",
+    "ItemIndex",
+    "KarecError",
+    "LogSchemaError",
+    "MissingExtra",
+    "Recommendation",
+    "Request",
+    "ScatterResult",
+    "ScatterRule",
+    "SearchResult",
+    "Unavailable",
+    "dpp_select",
+    "dpp_select_kernel",
+    "scatter",
+]

@@ -1,0 +1,22 @@
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_CHANNELS: int
+MAX_LIMIT: int
+
+def merge_channels(
+    ids: Sequence[NDArray[np.int64]], scores: Sequence[NDArray[np.float32]], quotas: Sequence[int], limit: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.uint32]]:
+    """Merge C recall channels into one list without repeats: ``(ids (N,), scores (N,), sources (N,) uint32)``.
+
+    Channel c walks its list (``ids[c] (n_c,) int64``, ``scores[c] (n_c,) float32``, best first). A work that is
+    already there gets bit c in ``sources`` and keeps the score of the channel that brought it; a new one is added and
+    counts against ``quotas[c]``. The walk ends when the channel has added its quota. Once ``limit`` works are there,
+    nothing is added, and a channel only marks what it finds within its first ``quotas[c]`` entries. Output order:
+    channel by channel, as found. The order of the channels is therefore their priority.
+
+    At most 32 channels; a quota of 0 switches a channel off; 1 ≤ limit < 2³¹. Contiguous int64 / float32 input is not
+    copied. Raises ValueError for a wrong rank, dtype, length or number. O(Σ n_c), the GIL is released.
+    """
