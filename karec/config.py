@@ -54,7 +54,7 @@ STEPS: Mapping[str, str] = {
     "ranker": "karec.rank.ranker:Ranker",
     "fusion": "karec.rank.ranker:FusedScore",
     "top_k": "karec.rank.ranker:TopK",
-    "rank_log": "karec.rank.ranker:RankLogObserver",
+    "rank_log": "karec.rank.log:RankLogObserver",
     "dpp": "karec.rerank.dpp:Dpp",
     "scatter": "karec.rerank.rules:Scatter",
 }

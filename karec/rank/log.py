@@ -8,6 +8,7 @@ half a part. One writer a process: parts carry the process id and a running numb
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from karec.errors import LogSchemaError, MissingExtra
-from karec.types import Array
+from karec.stage import Observer
+from karec.types import Array, Recommendation, Request
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from karec.onnx_model import OnnxModel
 
 
 def _arrow() -> Any:
@@ -221,3 +225,36 @@ def _in_order(log: RankLog) -> RankLog:
         },
         tasks=log.tasks,
     )
+
+
+class RankLogObserver(Observer):
+    """Logs every work that the stage ``stage`` scored, for every request, into ``folder``. Threads may share it.
+
+    Rows reach the disk every ``part_rows`` rows and at ``close``.
+    """
+
+    def __init__(self, ranker: OnnxModel, folder: str, stage: str = "rank", part_rows: int = 100_000) -> None:
+        self.stage = stage
+        self.model_version = ranker.model_version
+        self._writer = RankLogWriter(Path(folder), ranker.tasks, part_rows)
+        self._lock = threading.Lock()
+
+    def observe(self, request: Request, recommendation: Recommendation) -> None:
+        ranked = recommendation.scored[self.stage]
+        if request.time_ms is None:
+            raise ValueError("a request without time_ms cannot be logged")
+        with self._lock:
+            self._writer.append(
+                request_id=request.request_id,
+                user_id=request.user_id,
+                item_ids=ranked.ids,
+                scene=request.scene,
+                time_ms=request.time_ms,
+                model_version=self.model_version,
+                logits=ranked.columns["logits"],
+                fused=ranked.scores,
+            )
+
+    def close(self) -> None:
+        with self._lock:
+            self._writer.close()

@@ -1,0 +1,78 @@
+"""The health of what prerank lets through: freshness, tone, and no creator or song taking it all."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from karec.index import ItemIndex
+from karec.stage import Filter, Scorer
+from karec.types import Array, Candidates, Request
+
+HOUR_MS = 3_600_000.0
+
+
+def _column(index: ItemIndex, name: str, candidates: Candidates) -> Array:
+    """The index's column for each candidate. The candidates must have rows (steps index_rows, has_embedding)."""
+    return np.asarray(index.columns[name])[candidates.rows]
+
+
+def _need_column(index: ItemIndex, name: str) -> None:
+    if name not in index.columns:
+        raise ValueError(f"the item index has no column {name!r}; it has {sorted(index.columns)}")
+
+
+class Freshness(Scorer):
+    """score + weight · 2^(−age / half life): a new work gets ``weight`` more, one a half life old half of that."""
+
+    def __init__(self, index: ItemIndex, weight: float, half_life_hours: float = 24.0) -> None:
+        _need_column(index, "upload_ms")
+        if half_life_hours <= 0:
+            raise ValueError(f"half_life_hours must be positive, got {half_life_hours}")
+        self.index = index
+        self.weight = weight
+        self.half_life_hours = half_life_hours
+
+    def score(self, request: Request, candidates: Candidates) -> Array:
+        now = 0 if request.time_ms is None else request.time_ms
+        age = np.maximum(now - _column(self.index, "upload_ms", candidates), 0) / HOUR_MS
+        boost = self.weight * np.exp2(-age / self.half_life_hours)
+        return np.asarray(candidates.scores + boost, np.float32)
+
+
+class Tone(Filter):
+    """Drops works whose ``column`` (a number that screening or moderation gave) is below ``at_least``."""
+
+    why = "below the floor of tone"
+
+    def __init__(self, index: ItemIndex, column: str, at_least: float) -> None:
+        _need_column(index, column)
+        self.index = index
+        self.column = column
+        self.at_least = at_least
+
+    def keep(self, request: Request, candidates: Candidates) -> Array:
+        return np.asarray(_column(self.index, self.column, candidates) >= self.at_least)
+
+
+class Quota(Filter):
+    """At most ``at_most`` works of one value of ``column`` (a creator, a song), the best-scored ones. O(N log N)."""
+
+    why = "over the quota of its group"
+
+    def __init__(self, index: ItemIndex, column: str, at_most: int) -> None:
+        _need_column(index, column)
+        if at_most <= 0:
+            raise ValueError(f"at_most must be positive, got {at_most}")
+        self.index = index
+        self.column = column
+        self.at_most = at_most
+
+    def keep(self, request: Request, candidates: Candidates) -> Array:
+        group = _column(self.index, self.column, candidates)
+        order = np.lexsort((-candidates.scores, group))
+        ordered = group[order]
+        starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+        place = np.arange(len(order)) - np.repeat(starts, np.diff(np.r_[starts, len(order)]))
+        keep = np.empty(len(candidates), bool)
+        keep[order] = place < self.at_most
+        return keep

@@ -1,0 +1,44 @@
+"""What a request knows of its user: features from the snapshot, and the user vector, computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from karec.encoder import Encoder
+from karec.onnx_model import OnnxModel
+from karec.snapshot import Snapshot
+from karec.stage import RequestHydrator
+from karec.types import Array, Request
+
+
+class UserFeatures(RequestHydrator):
+    """The encoder's user inputs, each (1, …), as of the request's moment and scene, and ``cold_start`` (1,) bool.
+
+    A user never seen gets the out-of-vocabulary slots and an empty history, and ``cold_start`` is true.
+    """
+
+    def __init__(self, snapshot: Snapshot, encoder: Encoder) -> None:
+        self.snapshot = snapshot
+        self.encoder = encoder
+        self._scenes = {name: code for code, name in enumerate(snapshot.labels.get("scene", []))}
+
+    def hydrate_request(self, request: Request) -> Mapping[str, Array]:
+        if request.time_ms is None:
+            raise ValueError("a request needs time_ms before its features can be computed")
+        scene = self._scenes.get(request.scene, -1)
+        features = self.encoder.encode_user(self.snapshot, request.user_id, request.time_ms, scene)
+        known = self.snapshot.users.lookup(np.array([request.user_id]))[0] >= 0
+        return {**features, "cold_start": np.array([not known])}
+
+
+class UserTower(RequestHydrator):
+    """``user_vector (1, D) float32``, unit length: one pass of the user tower in ONNX Runtime."""
+
+    def __init__(self, user_tower: OnnxModel) -> None:
+        self.user_tower = user_tower
+
+    def hydrate_request(self, request: Request) -> Mapping[str, Array]:
+        (user_vector,) = self.user_tower.run(request.features, "user_vector")
+        return {"user_vector": user_vector}

@@ -1,0 +1,66 @@
+"""The ranking steps: the model's logits, their fusion, the best k. Any ranker that was exported to ONNX serves here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from karec.encoder import Encoder
+from karec.onnx_model import OnnxModel
+from karec.rank.fusion import Fusion
+from karec.snapshot import Snapshot
+from karec.stage import Hydrator, Scorer, Selector
+from karec.types import Array, Candidates, Request, Selection
+
+
+class Ranker(Hydrator):
+    """``logits (N, T) float32``: one pass over user, item, context and cross features.
+
+    A work that the snapshot does not know is ranked by its out-of-vocabulary slots.
+    """
+
+    def __init__(self, ranker: OnnxModel, snapshot: Snapshot, encoder: Encoder) -> None:
+        self.ranker = ranker
+        self.snapshot = snapshot
+        self.encoder = encoder
+
+    def hydrate(self, request: Request, candidates: Candidates) -> Mapping[str, Array]:
+        n = len(candidates)
+        if n == 0:
+            return {"logits": np.empty((0, len(self.ranker.tasks)), np.float32)}
+        if request.time_ms is None:
+            raise ValueError("a request needs time_ms before its candidates can be ranked")
+        user = {name: value for name, value in request.features.items() if name in self.encoder.user_input_names}
+        items = self.encoder.encode_items(self.snapshot, self.snapshot.works.lookup(candidates.ids), request.time_ms)
+        inputs = {**items, **self.encoder.encode_crosses(user, items)}
+        inputs |= {name: np.repeat(value, n, axis=0) for name, value in user.items()}
+        if "dense" in self.ranker.inputs:
+            inputs["dense"] = self.encoder.dense(inputs)
+        (logits,) = self.ranker.run(inputs, "logits")
+        return {"logits": logits}
+
+
+class FusedScore(Scorer):
+    """The fusion of ``logits`` into one score in [0, 1]; see ``karec.rank.fusion``."""
+
+    def __init__(self, ranker: OnnxModel, weights: Mapping[str, float], kind: str = "sum") -> None:
+        self.tasks = ranker.tasks
+        self.fusion = Fusion(weights, kind)  # type: ignore[arg-type]  # Fusion checks the name
+        self.fusion(np.zeros((1, len(self.tasks)), np.float32), self.tasks)
+
+    def score(self, request: Request, candidates: Candidates) -> Array:
+        return self.fusion(candidates.columns["logits"], self.tasks)
+
+
+class TopK(Selector):
+    """The ``k`` best by score (``request.k`` when none is given), ties by position. O(N log N)."""
+
+    def __init__(self, k: int | None = None) -> None:
+        if k is not None and k <= 0:
+            raise ValueError(f"k must be positive, got {k}")
+        self.k = k
+
+    def select(self, request: Request, candidates: Candidates) -> Selection:
+        best = np.argsort(-candidates.scores, kind="stable")
+        return Selection(best[: request.k if self.k is None else self.k])

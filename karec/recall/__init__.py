@@ -1,0 +1,1 @@
+"""Recall: several channels, each cheap and partial, whose union is worth scoring."""

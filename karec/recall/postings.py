@@ -1,0 +1,68 @@
+"""Inverted lists: for each key (a song, a creator, a tag) the works that carry it, best first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from karec.snapshot import Snapshot
+from karec.types import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Postings:
+    """``rows[indptr[i]:indptr[i+1]]`` are the work rows of ``keys[i]``, by descending priority, ties by row."""
+
+    keys: Array
+    indptr: Array
+    rows: Array
+
+    @classmethod
+    def build(cls, key_of_work: Array, priority: Array) -> Self:
+        """``key_of_work (N,) int``, ``priority (N,)`` → the lists. O(N log N)."""
+        order = np.lexsort((-priority, key_of_work))
+        keys, first = np.unique(np.asarray(key_of_work)[order], return_index=True)
+        return cls(keys, np.append(first, len(order)), order)
+
+    def of(self, key: int, limit: int) -> Array:
+        """The first ``limit`` work rows of ``key``; empty for a key that no work carries. O(log keys)."""
+        at = int(np.searchsorted(self.keys, key))
+        if at == len(self.keys) or self.keys[at] != key:
+            return self.rows[:0]
+        begin, end = int(self.indptr[at]), int(self.indptr[at + 1])
+        return self.rows[begin : min(end, begin + limit)]
+
+
+def interleave(lists: Sequence[Array], limit: int) -> Array:
+    """The lists read in turns (first of each, second of each, …), repeats left out, at most ``limit`` rows.
+
+    Reading in turns keeps every interest present however early the walk is cut. O(M log M).
+    """
+    if not lists:
+        return np.empty(0, np.int64)
+    flat = np.concatenate(lists)
+    turn = np.concatenate([np.arange(len(part)) for part in lists])
+    in_turns = flat[np.argsort(turn, kind="stable")]
+    _, first = np.unique(in_turns, return_index=True)
+    first.sort()
+    return in_turns[first[:limit]]
+
+
+def popularity(snapshot: Snapshot) -> Array:
+    """(N,) float64 in [0, 1]: each work's satisfied plays a show, drawn to the mean while there are few shows.
+
+    (count_long_view + m·mean) / (count_exposed + m), m = 20 shows. Works without counters rank by upload time.
+    """
+    columns = snapshot.works.columns
+    if "count_exposed" not in columns:
+        upload = np.asarray(columns["upload_ms"], np.float64)
+        span = upload.max() - upload.min() if len(upload) else 1.0
+        return (upload - upload.min()) / max(span, 1.0)
+    wins_name = "count_long_view" if "count_long_view" in columns else "count_click"
+    shows, wins = np.asarray(columns["count_exposed"], np.float64), np.asarray(columns[wins_name], np.float64)
+    m = 20.0
+    mean = wins.sum() / max(shows.sum(), 1.0)
+    return (wins + m * mean) / (shows + m)

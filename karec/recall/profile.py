@@ -1,0 +1,61 @@
+"""Profile recall: works of the songs, creators and tags that the user's history favours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+
+from karec.recall.postings import Postings, interleave, popularity
+from karec.snapshot import Snapshot
+from karec.stage import Source
+from karec.types import Array, Candidates, Request
+
+
+class Profile(Source):
+    """Each ``facet`` (a work column) gets an equal part of the quota; within a facet, keys share it by how often and
+    how lately the user's history holds them (the newest entry weighs 1, each older one ``decay`` times the next).
+    """
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        quota: int,
+        facets: Sequence[str] = ("song_id", "creator_id", "tag"),
+        keys_per_facet: int = 20,
+        decay: float = 0.95,
+    ) -> None:
+        unknown = [facet for facet in facets if facet not in snapshot.works.columns]
+        if unknown:
+            raise ValueError(f"facets {unknown} are no columns of the works; columns are {list(snapshot.works.columns)}")
+        self.snapshot = snapshot
+        self.quota = quota
+        self.facets = tuple(facets)
+        self.keys_per_facet = keys_per_facet
+        self.decay = decay
+
+    @cached_property
+    def postings(self) -> dict[str, Postings]:
+        best = popularity(self.snapshot)
+        return {facet: Postings.build(self.snapshot.works[facet], best) for facet in self.facets}
+
+    def recall(self, request: Request) -> Candidates:
+        user = int(self.snapshot.users.lookup(np.array([request.user_id]))[0])
+        if user < 0 or "history" not in self.snapshot.relations:
+            return Candidates.empty()
+        watched = self.snapshot.works.lookup(self.snapshot.relations["history"].of(user))
+        watched = watched[watched >= 0]
+        if not len(watched):
+            return Candidates.empty()
+        weight = self.decay ** np.arange(len(watched) - 1, -1, -1.0)
+        lists = [part for facet in self.facets for part in self._facet(facet, watched, weight)]
+        rows = interleave(lists, self.quota)
+        return Candidates.of(self.snapshot.works.ids[rows])
+
+    def _facet(self, facet: str, watched: Array, weight: Array) -> list[Array]:
+        keys, which = np.unique(self.snapshot.works[facet][watched], return_inverse=True)
+        interest = np.bincount(which, weights=weight)
+        top = np.argsort(-interest, kind="stable")[: self.keys_per_facet]
+        share = interest[top] / interest[top].sum() * self.quota / len(self.facets)
+        return [self.postings[facet].of(int(keys[i]), int(np.ceil(s))) for i, s in zip(top, share, strict=True)]

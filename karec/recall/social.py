@@ -1,0 +1,65 @@
+"""Social recall: what the creators whom the user follows made, and what friends and family liked or made."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+
+from karec.recall.postings import Postings, interleave
+from karec.snapshot import Snapshot
+from karec.stage import Source
+from karec.types import Array, Candidates, Request
+
+
+class Social(Source):
+    """Works by followed creators and by friends, newest first, and works that friends (and members of the user's
+    family, where users have that column) liked or watched, latest first; read in turns, one list a person.
+
+    ``people``: how many friends and family members to ask, ``per_person``: how many works each contributes.
+    """
+
+    def __init__(self, snapshot: Snapshot, quota: int, people: int = 200, per_person: int = 200) -> None:
+        self.snapshot = snapshot
+        self.quota = quota
+        self.people = people
+        self.per_person = per_person
+
+    @cached_property
+    def made(self) -> Postings:
+        return Postings.build(self.snapshot.works["creator_id"], np.asarray(self.snapshot.works["upload_ms"], float))
+
+    @cached_property
+    def families(self) -> Postings | None:
+        if "family" not in self.snapshot.users.columns:
+            return None
+        return Postings.build(self.snapshot.users["family"], np.zeros(len(self.snapshot.users)))
+
+    def recall(self, request: Request) -> Candidates:
+        users = self.snapshot.users
+        user = int(users.lookup(np.array([request.user_id]))[0])
+        if user < 0:
+            return Candidates.empty()
+        followed = self._related("follows", user)
+        friends = self._related("friends", user)[: self.people]
+        circle = np.concatenate([users.lookup(friends), self._family(user)])
+        lists = [self.made.of(int(creator), self.per_person) for creator in (*followed, *friends)]
+        lists += [liked for member in circle if member >= 0 for liked in self._enjoyed_by(int(member))]
+        rows = interleave([part for part in lists if len(part)], self.quota)
+        return Candidates.of(self.snapshot.works.ids[rows])
+
+    def _related(self, relation: str, user: int) -> Array:
+        known = self.snapshot.relations.get(relation)
+        return np.empty(0, np.int64) if known is None else np.asarray(known.of(user))
+
+    def _family(self, user: int) -> Array:
+        family = -1 if self.families is None else int(self.snapshot.users["family"][user])
+        if self.families is None or family < 0:
+            return np.empty(0, np.int64)
+        members = self.families.of(family, self.people)
+        return members[members != user]
+
+    def _enjoyed_by(self, member: int) -> list[Array]:
+        enjoyed = (self._related("liked", member)[::-1], self._related("history", member)[::-1])
+        rows = [self.snapshot.works.lookup(works[: self.per_person]) for works in enjoyed if len(works)]
+        return [found[found >= 0] for found in rows]

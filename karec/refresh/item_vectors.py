@@ -1,0 +1,42 @@
+"""The item tower over every work of a snapshot → an item index with the columns that serving needs by row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from karec.encoder import Encoder
+from karec.index import ItemIndex
+from karec.onnx_model import OnnxModel
+from karec.snapshot import WORK_COLUMNS, Snapshot
+
+Progress = Callable[[int, int, str], None]
+BATCH = 8192
+
+
+def build_index(
+    snapshot: Snapshot,
+    encoder: Encoder,
+    item_tower: OnnxModel,
+    *,
+    dtype: str = "float16",
+    progress: Progress | None = None,
+) -> ItemIndex:
+    """One row a work, in the snapshot's order, as of its moment, with the works' columns and the tower's version."""
+    n = len(snapshot.works)
+    vectors = []
+    for begin in range(0, n, BATCH):
+        rows = np.arange(begin, min(begin + BATCH, n))
+        items = encoder.encode_items(snapshot, rows, snapshot.time_ms)
+        (vector,) = item_tower.run(items, "item_vector")
+        vectors.append(vector)
+        if progress is not None:
+            progress(int(rows[-1]) + 1, n, "item tower over the catalogue")
+    return ItemIndex.build(
+        np.asarray(snapshot.works.ids),
+        np.concatenate(vectors),
+        dtype=dtype,
+        columns={name: np.asarray(snapshot.works[name]) for name in WORK_COLUMNS},
+        model_version=item_tower.model_version,
+    )

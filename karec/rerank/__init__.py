@@ -1,0 +1,1 @@
+"""Rerank: from the best works to the best list."""

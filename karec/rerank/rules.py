@@ -1,0 +1,44 @@
+"""Rules on the order of a feed: no two works in a row of one song, or of one creator; any column, any window."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from karec.diversity import ScatterRule, scatter
+from karec.index import ItemIndex
+from karec.stage import Selector
+from karec.types import Candidates, Request, Selection
+
+
+class Scatter(Selector):
+    """The candidates' order, changed as little as the rules need; the first ``k`` (None = ``request.k``) of it.
+
+    ``rules`` are tables ``{ column = "song_id", window = 2, max_count = 1 }``: among any ``window`` neighbours at most
+    ``max_count`` of one value. Where the rules cannot all hold, the least violation is taken and the trace says how many.
+    """
+
+    def __init__(self, index: ItemIndex, rules: Sequence[Mapping[str, str | int]], k: int | None = None) -> None:
+        self.index = index
+        self.k = k
+        self.rules = [_rule(rule) for rule in rules]
+        for rule in self.rules:
+            if rule.column not in index.columns:
+                raise ValueError(f"the item index has no column {rule.column!r}; it has {sorted(index.columns)}")
+
+    def select(self, request: Request, candidates: Candidates) -> Selection:
+        columns = {rule.column: np.asarray(self.index.columns[rule.column])[candidates.rows] for rule in self.rules}
+        result = scatter(np.arange(len(candidates)), columns, self.rules)
+        k = request.k if self.k is None else self.k
+        inside = sum(1 for violation in result.violations if violation.position < k)
+        return Selection(result.indices[:k], None, {"violations": inside})
+
+
+def _rule(table: Mapping[str, str | int]) -> ScatterRule:
+    expected = {"column", "window", "max_count"}
+    if set(table) - expected or "column" not in table:
+        raise ValueError(f"a rule is {{ column = …, window = 2, max_count = 1 }}, got {dict(table)}")
+    return ScatterRule(
+        column=str(table["column"]), window=int(table.get("window", 2)), max_count=int(table.get("max_count", 1))
+    )
