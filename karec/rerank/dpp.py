@@ -68,7 +68,8 @@ class Dpp(Selector):
     def _types(self, candidates: Candidates) -> Array:
         if self.type_weight == 0 and not self.weights:
             return np.zeros(len(candidates), np.int32)
-        return np.asarray(self.index.columns["type"])[candidates.rows].astype(np.int32)
+        known = np.asarray(self.index.columns["type"])[candidates.rows]
+        return np.where(candidates.rows < 0, -1, known).astype(np.int32)
 
     def _traffic(self, types: Array) -> Array | None:
         if not self.weights:

@@ -9,7 +9,7 @@ import numpy as np
 from karec.diversity import ScatterRule, scatter
 from karec.index import ItemIndex
 from karec.stage import Selector
-from karec.types import Candidates, Request, Selection
+from karec.types import Array, Candidates, Request, Selection
 
 
 class Scatter(Selector):
@@ -28,11 +28,16 @@ class Scatter(Selector):
                 raise ValueError(f"the item index has no column {rule.column!r}; it has {sorted(index.columns)}")
 
     def select(self, request: Request, candidates: Candidates) -> Selection:
-        columns = {rule.column: np.asarray(self.index.columns[rule.column])[candidates.rows] for rule in self.rules}
+        columns = {rule.column: self._groups(rule.column, candidates) for rule in self.rules}
         result = scatter(np.arange(len(candidates)), columns, self.rules)
         k = request.k if self.k is None else self.k
         inside = sum(1 for violation in result.violations if violation.position < k)
         return Selection(result.indices[:k], None, {"violations": inside})
+
+    def _groups(self, column: str, candidates: Candidates) -> Array:
+        """The column's value for each candidate; works that the index does not know are each a group of their own."""
+        known = np.unique(np.asarray(self.index.columns[column])[candidates.rows], return_inverse=True)[1]
+        return np.where(candidates.rows < 0, -1 - np.arange(len(candidates)), known)
 
 
 def _rule(table: Mapping[str, str | int]) -> ScatterRule:
