@@ -1,0 +1,1 @@
+"""Where data comes from: real logs in their official layouts, and a synthetic karaoke platform."""

@@ -1,0 +1,224 @@
+"""KuaiRand-Pure (Gao et al., CIKM 2022): real exposures of a short-video platform, from the official file layout.
+
+    log_standard_4_22_to_5_08_pure.csv    exposures with feedback; ``tab`` is the scene
+    log_standard_4_08_to_4_21_pure.csv    optional: earlier exposures, they become histories
+    user_history_to_4_24.parquet          optional, not official: those histories ready made
+    user_features_pure.csv, video_features_basic_pure.csv
+
+The snapshot is the platform at 2022-04-25 00:00 China time. A row of the log belongs to the histories when its ``date``
+is before 04-25. ``date`` is when the row was recorded, ``time_ms`` when the video was shown, up to two hours before, so a
+few rows of 04-25 were shown on the evening before: they go into the snapshot, not into the exposures. The statistics
+file is not read: its counts cover the whole month and would tell the past about the future.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import numpy as np
+
+from karec.data.advance import advance
+from karec.data.kuairand_history import Past, past_from_log, past_from_parquet
+from karec.data.tabular import categories, read_columns, require
+from karec.errors import DataError
+from karec.snapshot import Dataset, Exposures, Relation, Snapshot, Table
+from karec.types import Array
+
+Progress = Callable[[int, int, str], None]
+
+LOG = "log_standard_4_22_to_5_08_pure.csv"
+EARLIER_LOG = "log_standard_4_08_to_4_21_pure.csv"
+HISTORY = "user_history_to_4_24.parquet"
+USERS = "user_features_pure.csv"
+VIDEOS = "video_features_basic_pure.csv"
+
+TASKS = ("click", "long_view", "like")
+LABELS = {
+    "click": "is_click",
+    "long_view": "long_view",
+    "like": "is_like",
+    "follow": "is_follow",
+    "comment": "is_comment",
+    "forward": "is_forward",
+    "hate": "is_hate",
+    "profile_enter": "is_profile_enter",
+}
+LOG_COLUMNS: dict[str, type] = {
+    name: int for name in ("user_id", "video_id", "date", "time_ms", *LABELS.values(), "play_time_ms", "tab")
+}
+USER_CATEGORIES = (
+    *("user_active_degree", "is_lowactive_period", "is_live_streamer", "is_video_author"),
+    *("follow_user_num_range", "fans_user_num_range", "friend_user_num_range", "register_days_range"),
+    *(f"onehot_feat{i}" for i in range(18)),
+)
+USER_NUMBERS = ("follow_user_num", "fans_user_num", "friend_user_num", "register_days")
+VIDEO_NUMBERS = ("video_duration", "server_width", "server_height")
+N_TABS = 15
+CHINA = timezone(timedelta(hours=8))
+
+
+def _day(month: int, day: int) -> int:
+    return int(datetime(2022, month, day, tzinfo=CHINA).timestamp() * 1000)
+
+
+START_DATE, START_MS = 20220425, _day(4, 25)
+TRAIN_UNTIL_MS, VALID_UNTIL_MS = _day(5, 5), _day(5, 7)
+FIRST_MS, LAST_MS = _day(4, 1), _day(5, 10)
+
+
+def load(root: Path, progress: Progress | None = None) -> Dataset:
+    """The dataset in ``root``, the folder with the files or the official folder above its ``data/``.
+
+    Train 04-25 … 05-04, validation 05-05 and 06, test 05-07 and 08, by China time. Rows that repeat (user, video,
+    time_ms) count once. ``history`` starts as the last 50 videos viewed long before 04-25 (the ready-made file does not
+    tell which were clicked), ``liked`` as the last 50 liked; ``skipped`` and ``follows`` start empty.
+    Raises DataError naming file, column and what was expected.
+    """
+    folder = _folder(Path(root))
+    say = progress or (lambda done, total, what: None)
+    say(0, 4, "users and videos")
+    users, user_names = _users(folder / USERS)
+    works, work_names = _works(folder / VIDEOS)
+    say(1, 4, "exposures")
+    path = folder / LOG
+    log, date = read_log(path, users, works)
+    before = date < START_DATE
+    say(2, 4, "histories")
+    past = _past(folder, log.take(before), users, works)
+    say(3, 4, "snapshot")
+    shown = log.take(~before)
+    base = Snapshot(
+        time_ms=min(START_MS, int(shown.time_ms.min(initial=START_MS))),
+        works=Table(works.ids, {**works.columns, **past.work_columns}),
+        users=Table(users.ids, {**users.columns, **past.user_columns}),
+        relations={"history": past.history, "liked": past.liked, "skipped": _empty(users), "follows": _empty(users)},
+        labels={**user_names, **work_names, "scene": [f"tab{i}" for i in range(N_TABS)]},
+    )
+    exposures = shown.take(shown.time_ms >= START_MS)
+    if not len(exposures):
+        raise DataError(f"{path}: column 'date': no row from {START_DATE} on; expected {START_DATE} … 20220508")
+    snapshot = advance(base, shown, START_MS)
+    say(4, 4, "done")
+    return Dataset("kuairand-pure", snapshot, exposures, TRAIN_UNTIL_MS, VALID_UNTIL_MS, TASKS)
+
+
+def read_log(path: Path, users: Table, works: Table) -> tuple[Exposures, Array]:
+    """(exposures in order of time with repeats dropped, their ``date`` (M,) int64 as yyyymmdd), checked."""
+    raw = read_columns(path, LOG_COLUMNS)
+    for column in LABELS.values():
+        require(path, column, (raw[column] == 0) | (raw[column] == 1), "0 or 1", raw[column])
+    time = raw["time_ms"]
+    require(path, "time_ms", (time >= FIRST_MS) & (time < LAST_MS), "Unix milliseconds of April or May 2022", time)
+    require(path, "tab", (raw["tab"] >= 0) & (raw["tab"] < N_TABS), f"0 … {N_TABS - 1}", raw["tab"])
+    require(path, "play_time_ms", raw["play_time_ms"] >= 0, "milliseconds ≥ 0", raw["play_time_ms"])
+    require(path, "user_id", users.lookup(raw["user_id"]) >= 0, f"a user of {USERS}", raw["user_id"])
+    require(path, "video_id", works.lookup(raw["video_id"]) >= 0, f"a video of {VIDEOS}", raw["video_id"])
+    keys = np.stack([time, raw["user_id"], raw["video_id"]])
+    order = np.lexsort(keys[::-1])
+    first = np.ones(len(order), bool)
+    first[1:] = (keys[:, order[1:]] != keys[:, order[:-1]]).any(axis=0)
+    kept = order[first]
+    exposures = Exposures(
+        user_id=raw["user_id"][kept],
+        work_id=raw["video_id"][kept],
+        time_ms=time[kept],
+        scene=raw["tab"][kept].astype(np.int32),
+        labels={task: raw[column][kept].astype(np.uint8) for task, column in LABELS.items()},
+        play_ms=raw["play_time_ms"][kept],
+    )
+    return exposures, raw["date"][kept]
+
+
+def _folder(root: Path) -> Path:
+    for folder in (root, root / "data"):
+        if (folder / LOG).is_file():
+            return folder
+    raise DataError(f"{root / LOG} is missing, and so is {root / 'data' / LOG}; expected KuaiRand-Pure's log")
+
+
+def _past(folder: Path, before: Exposures, users: Table, works: Table) -> Past:
+    if (folder / HISTORY).is_file():
+        return past_from_parquet(folder / HISTORY, users, works)
+    if not (folder / EARLIER_LOG).is_file():
+        return past_from_log([before], users, works)
+    earlier, _ = read_log(folder / EARLIER_LOG, users, works)
+    return past_from_log([earlier, before], users, works)
+
+
+def _empty(users: Table) -> Relation:
+    return Relation(np.zeros(len(users) + 1, np.int64), np.empty(0, np.int64), np.empty(0, np.int64))
+
+
+def _unique_ids(path: Path, column: str, ids: Array) -> None:
+    again = np.ones(len(ids), bool)
+    again[np.unique(ids, return_index=True)[1]] = False
+    require(path, column, ~again, "each id once", ids)
+
+
+def _users(path: Path) -> tuple[Table, dict[str, list[str]]]:
+    kinds: dict[str, type] = {
+        "user_id": int,
+        **dict.fromkeys(USER_CATEGORIES, str),
+        **dict.fromkeys(USER_NUMBERS, float),
+    }
+    raw = read_columns(path, kinds)
+    _unique_ids(path, "user_id", raw["user_id"])
+    columns: dict[str, Array] = {}
+    names: dict[str, list[str]] = {}
+    for name in USER_CATEGORIES:
+        columns[name], names[name] = categories(raw[name])
+    for name in USER_NUMBERS:
+        columns[f"log_{name}"] = _log_number(path, name, raw[name])
+    return Table(raw["user_id"], columns), names
+
+
+def _works(path: Path) -> tuple[Table, dict[str, list[str]]]:
+    kinds: dict[str, type] = {
+        **dict.fromkeys(("video_id", "author_id"), int),
+        **dict.fromkeys(("video_type", "upload_dt", "upload_type", "music_type", "tag"), str),
+        **dict.fromkeys((*VIDEO_NUMBERS, "music_id"), float),
+    }
+    raw = read_columns(path, kinds)
+    _unique_ids(path, "video_id", raw["video_id"])
+    columns, names = _tags(raw["tag"])
+    for name, column in (("type", "video_type"), ("upload_type", "upload_type"), ("music_type", "music_type")):
+        columns[name], names[name] = categories(raw[column])
+    music = np.nan_to_num(raw["music_id"]).astype(np.int64)
+    width, height = (np.nan_to_num(raw[name]) for name in ("server_width", "server_height"))
+    columns |= {
+        "creator_id": raw["author_id"],
+        # A video without music shares its song with no other: the feed's rules must not take "unknown" for one song.
+        "song_id": np.where(music > 0, music, -1 - raw["video_id"]),
+        "upload_ms": _upload_ms(path, raw["upload_dt"]),
+        "log_duration": _log_number(path, "video_duration", raw["video_duration"] / 1000.0),
+        "log_aspect": np.log((width + 1.0) / (height + 1.0)).astype(np.float32),
+    }
+    return Table(raw["video_id"], columns), names
+
+
+def _log_number(path: Path, name: str, values: Array) -> Array:
+    """log(1 + x) as float32; a missing number is 0."""
+    require(path, name, ~(values < 0), "a number ≥ 0, or nothing", values)
+    return np.log1p(np.nan_to_num(values)).astype(np.float32)
+
+
+def _tags(texts: Array) -> tuple[dict[str, Array], dict[str, list[str]]]:
+    """A video has up to three tags, "39,68": tag, tag2, tag3 share one list of names."""
+    parts = [text.split(",") for text in texts]
+    wide = np.array([[row[i] if i < len(row) else "" for i in range(3)] for row in parts], object)
+    codes, names = categories(wide.ravel())
+    codes = codes.reshape(-1, 3)
+    columns = {name: np.ascontiguousarray(codes[:, i]) for i, name in enumerate(("tag", "tag2", "tag3"))}
+    return columns, dict.fromkeys(columns, names)
+
+
+def _upload_ms(path: Path, dates: Array) -> Array:
+    try:
+        days = np.array(["1970-01-01" if date == "" else date for date in dates], "datetime64[D]")
+    except ValueError as error:
+        raise DataError(f"{path}: column 'upload_dt': {error} — expected yyyy-mm-dd") from error
+    moments: Array = days.astype(np.int64) * 86_400_000 - 8 * 3_600_000
+    moments[dates == ""] = 0
+    return moments

@@ -1,0 +1,98 @@
+"""What KuaiRand's users had done before the snapshot: histories, and how often each video had been seen and watched.
+
+Both sources give the same: the ready-made file holds each user's last 50 videos shown, liked and viewed long before
+04-25 (``watch_seq`` counts every video shown, watched or not), and from the earlier log the same three lists are made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from karec.data.tabular import arrow, require
+from karec.errors import DataError
+from karec.snapshot import Exposures, Relation, Table
+from karec.types import Array
+
+KEEP = 50
+LISTS = ("watch_seq", "long_watch_seq", "like_seq")
+
+
+@dataclass(frozen=True, eq=False)
+class Past:
+    """Relations by user row, and numbers for users and works: ``past_log_exposed``, ``_long_view``, ``_like``.
+
+    Each is log(1 + count). Counts are of the kept lists, but for a user's exposures, whose whole number is known. They
+    are no ``count_*`` columns: the lists end at 50 and tell nothing of clicks, so a rate of them would be wrong.
+    """
+
+    history: Relation
+    liked: Relation
+    user_columns: dict[str, Array]
+    work_columns: dict[str, Array]
+
+
+def past_from_log(logs: Sequence[Exposures], users: Table, works: Table) -> Past:
+    """From exposures in order of time, oldest log first."""
+    user = users.lookup(np.concatenate([log.user_id for log in logs]))
+    work = np.concatenate([log.work_id for log in logs])
+    time = np.concatenate([log.time_ms for log in logs])
+    lists = []
+    for label in (None, "long_view", "like"):
+        chosen = np.ones(len(user), bool) if label is None else np.concatenate([log.labels[label] for log in logs]) > 0
+        lists.append(_last(Relation.from_pairs(user[chosen], work[chosen], len(users), time[chosen])))
+    return _past(lists, np.bincount(user, minlength=len(users)), works)
+
+
+def past_from_parquet(path: Path, users: Table, works: Table) -> Past:
+    """From ``user_history_to_4_24.parquet``: user_id, history_len and three lists of video ids, oldest first."""
+    pa = arrow()
+    wanted = {"user_id": "int64", "history_len": "int64", **dict.fromkeys(LISTS, "list<element: int64>")}
+    try:
+        schema = pa.parquet.read_schema(path)
+        for name, kind in wanted.items():
+            if name not in schema.names:
+                raise DataError(f"{path}: column {name!r} is missing; it has {schema.names}")
+            found = schema.field(name).type
+            same = pa.types.is_list(found) and found.value_type == pa.int64() if name in LISTS else str(found) == kind
+            if not same:
+                raise DataError(f"{path}: column {name!r} is {found}, expected {kind}")
+        table = pa.parquet.read_table(path, columns=list(wanted))
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{path} is not a Parquet file: {error}") from error
+    ids = table["user_id"].to_numpy()
+    rows = users.lookup(ids)
+    require(path, "user_id", rows >= 0, "a user of the user file", ids)
+    n_shown = np.zeros(len(users), np.int64)
+    n_shown[rows] = table["history_len"].to_numpy()
+    lists = []
+    for name in LISTS:
+        column = table[name].combine_chunks()
+        values = column.flatten().to_numpy()
+        require(path, name, works.lookup(values) >= 0, "a video of the video file", values)
+        lengths = np.diff(column.offsets.to_numpy())
+        lists.append(_last(Relation.from_pairs(np.repeat(rows, lengths), values, len(users))))
+    return _past(lists, n_shown, works)
+
+
+def _last(relation: Relation) -> Relation:
+    """The last KEEP of each row, moments forgotten: the ready-made file has none."""
+    lengths = np.diff(relation.indptr)
+    left = np.repeat(relation.indptr[1:], lengths) - np.arange(len(relation.values))
+    indptr = np.concatenate([[0], np.cumsum(np.minimum(lengths, KEEP))])
+    return Relation(indptr, relation.values[left <= KEEP], np.zeros(int(indptr[-1]), np.int64))
+
+
+def _past(lists: Sequence[Relation], n_shown: Array, works: Table) -> Past:
+    _, long_viewed, liked = lists
+    by_user = (n_shown, np.diff(long_viewed.indptr), np.diff(liked.indptr))
+    by_work = [np.bincount(works.lookup(relation.values), minlength=len(works)) for relation in lists]
+    return Past(long_viewed, liked, _log_counts(by_user), _log_counts(by_work))
+
+
+def _log_counts(counts: Sequence[Array]) -> dict[str, Array]:
+    names = ("past_log_exposed", "past_log_long_view", "past_log_like")
+    return {name: np.log1p(count).astype(np.float32) for name, count in zip(names, counts, strict=True)}
