@@ -34,7 +34,7 @@ class Request:
     time_ms: int | None = None
     shown: tuple[int, ...] = ()
     request_id: str = ""
-    features: Mapping[str, Array] = EMPTY
+    features: Mapping[str, Array] = field(default_factory=lambda: EMPTY)
 
     def __post_init__(self) -> None:
         if self.k <= 0:
@@ -135,7 +135,7 @@ class Selection:
 
     indices: Array
     scores: Array | None = None
-    notes: Mapping[str, Any] = EMPTY
+    notes: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class StepTrace:
     n_unknown: int = 0
     why: str = ""
     failure: str | None = None
-    notes: Mapping[str, Any] = EMPTY
+    notes: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
 
     @property
     def n_removed(self) -> int:
@@ -203,11 +203,11 @@ class Recommendation:
     request: Request
     candidates: Candidates
     trace: Trace
-    scored: Mapping[str, Candidates] = EMPTY
+    scored: Mapping[str, Candidates] = field(default_factory=lambda: EMPTY)
     channels: tuple[str, ...] = ()
     degraded: tuple[str, ...] = ()
     cold_start: bool = False
-    versions: Mapping[str, Any] = EMPTY
+    versions: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
 
     def __len__(self) -> int:
         return len(self.candidates)

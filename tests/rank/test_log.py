@@ -1,0 +1,129 @@
+"""The rank log: what was written comes back; a log of another schema is refused by file and column."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from karec.errors import LogSchemaError
+from karec.rank.log import RankLogWriter, read_rank_log
+
+TASKS = ("click", "like")
+
+
+def append(writer, request_id, ids, time_ms=1000, fused=None):
+    n = len(ids)
+    logits = np.arange(2.0 * n, dtype=np.float32).reshape(n, 2) + ids[0]
+    writer.append(
+        request_id=request_id,
+        user_id=5,
+        item_ids=np.array(ids, np.int64),
+        scene="home",
+        time_ms=time_ms,
+        model_version=7,
+        logits=logits,
+        fused=np.linspace(0, 1, n, dtype=np.float32) if fused is None else np.array(fused, np.float32),
+    )
+    return logits
+
+
+def test_round_trip(tmp_path):
+    with RankLogWriter(tmp_path, TASKS) as writer:
+        logits = append(writer, "r1", [30, 10, 20], fused=[0.2, 0.9, 0.2])
+    log = read_rank_log(tmp_path, TASKS)
+    order = [1, 2, 0]
+    np.testing.assert_array_equal(log.item_id, [10, 20, 30])
+    np.testing.assert_array_equal(log.logits, logits[order])
+    np.testing.assert_array_equal(log.position, [0, 2, 1])
+    assert set(log.request_id) == {"r1"}
+    assert set(log.scene) == {"home"}
+    assert set(log.model_version) == {7}
+
+
+def test_parts_are_written_as_rows_arrive_and_read_as_one_log_in_time(tmp_path):
+    with RankLogWriter(tmp_path, TASKS, part_rows=4) as writer:
+        for i in range(5):
+            append(writer, f"r{i}", [1, 2, 3], time_ms=100 - i)
+    assert len(list(tmp_path.glob("*.parquet"))) > 1
+    log = read_rank_log(tmp_path, TASKS)
+    assert len(log) == 15
+    assert list(log.time_ms) == sorted(log.time_ms)
+
+
+def test_repeated_parts_change_nothing(tmp_path):
+    with RankLogWriter(tmp_path, TASKS) as writer:
+        append(writer, "r1", [1, 2])
+    part = next(tmp_path.glob("*.parquet"))
+    (tmp_path / "part-copy.parquet").write_bytes(part.read_bytes())
+    assert len(read_rank_log(tmp_path, TASKS)) == 2
+
+
+def test_no_part_is_seen_half_written(tmp_path):
+    writer = RankLogWriter(tmp_path, TASKS)
+    append(writer, "r1", [1])
+    assert list(tmp_path.iterdir()) == []
+    writer.close()
+    assert [p.suffix for p in tmp_path.iterdir()] == [".parquet"]
+
+
+def test_a_missing_column_is_named(tmp_path):
+    with RankLogWriter(tmp_path, ("click",)) as writer:
+        writer.append(
+            request_id="r",
+            user_id=1,
+            item_ids=np.array([1]),
+            scene="home",
+            time_ms=1,
+            model_version=1,
+            logits=np.zeros((1, 1), np.float32),
+            fused=np.zeros(1, np.float32),
+        )
+    with pytest.raises(LogSchemaError, match=r"part-.*parquet: column 'logit_like' is missing"):
+        read_rank_log(tmp_path, TASKS)
+
+
+def test_a_column_of_another_type_is_named(tmp_path):
+    with RankLogWriter(tmp_path, TASKS) as writer:
+        append(writer, "r1", [1, 2])
+    part = next(tmp_path.glob("*.parquet"))
+    table = pq.read_table(part)
+    at = table.schema.get_field_index("user_id")
+    pq.write_table(table.set_column(at, "user_id", table["user_id"].cast(pa.string())), part)
+    with pytest.raises(LogSchemaError, match="column 'user_id' is string, expected int64"):
+        read_rank_log(tmp_path, TASKS)
+
+
+def test_a_logit_that_is_not_finite_is_named(tmp_path):
+    with RankLogWriter(tmp_path, TASKS) as writer:
+        writer.append(
+            request_id="r",
+            user_id=1,
+            item_ids=np.array([1, 2]),
+            scene="home",
+            time_ms=1,
+            model_version=1,
+            logits=np.array([[0, 0], [0, np.nan]], np.float32),
+            fused=np.zeros(2, np.float32),
+        )
+    with pytest.raises(LogSchemaError, match="'logit_like', row 1"):
+        read_rank_log(tmp_path, TASKS)
+
+
+def test_an_empty_folder_is_no_log(tmp_path):
+    with pytest.raises(LogSchemaError, match="no rank log"):
+        read_rank_log(tmp_path, TASKS)
+
+
+def test_shapes_that_disagree_are_refused(tmp_path):
+    writer = RankLogWriter(tmp_path, TASKS)
+    with pytest.raises(ValueError, match=r"2 items and 2 tasks, but logits \(2, 1\)"):
+        writer.append(
+            request_id="r",
+            user_id=1,
+            item_ids=np.array([1, 2]),
+            scene="home",
+            time_ms=1,
+            model_version=1,
+            logits=np.zeros((2, 1), np.float32),
+            fused=np.zeros(2, np.float32),
+        )

@@ -1,0 +1,74 @@
+"""A bundle is published whole or not at all, and an altered one is refused."""
+
+import json
+
+import pytest
+
+from karec.bundle import Bundle, publish
+from karec.errors import BundleError
+
+
+def write(folder):
+    (folder / "index.karec").write_bytes(b"rows")
+    (folder / "snapshot").mkdir()
+    (folder / "snapshot" / "labels.json").write_text("{}")
+
+
+@pytest.fixture
+def root(tmp_path):
+    publish(tmp_path, 7, write, {"tasks": ["click"]})
+    return tmp_path
+
+
+def test_current_names_what_was_published_last(root):
+    assert Bundle.open(root).model_version == 7
+    publish(root, 8, write)
+    assert Bundle.open(root).model_version == 8
+    assert Bundle.open(root / "v0000000007").facts == {"tasks": ["click"]}
+
+
+def test_a_version_is_published_once(root):
+    with pytest.raises(BundleError, match="published already"):
+        publish(root, 7, write)
+
+
+def test_a_publisher_that_fails_leaves_the_old_bundle_current_and_no_litter(root):
+    def fails(folder):
+        write(folder)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        publish(root, 8, fails)
+    assert Bundle.open(root).model_version == 7
+    assert sorted(p.name for p in root.iterdir()) == ["current", "v0000000007"]
+
+
+@pytest.mark.parametrize(
+    ("alter", "message"),
+    [
+        (lambda b: (b / "index.karec").write_bytes(b"rowz"), "index.karec is not what was published"),
+        (lambda b: (b / "index.karec").write_bytes(b"ro"), "has 2 bytes, the manifest says 4"),
+        (lambda b: (b / "index.karec").unlink(), "index.karec is in the manifest but not in the bundle"),
+        (lambda b: (b / "stranger").write_text("?"), "stranger is in the bundle but not in its manifest"),
+        (lambda b: (b / "manifest.json").unlink(), "not a bundle"),
+        (lambda b: (b / "manifest.json").write_text("{"), "not JSON"),
+        (lambda b: (b / "manifest.json").write_text("{}"), "lacks some of"),
+        (lambda b: (b / "manifest.json").write_text("[]"), "lacks some of"),
+    ],
+)
+def test_a_bundle_that_does_not_match_its_manifest_is_refused(root, alter, message):
+    alter(root / "v0000000007")
+    with pytest.raises(BundleError, match=message):
+        Bundle.open(root)
+
+
+def test_a_bundle_of_another_format_is_refused(root):
+    path = root / "v0000000007" / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
+    with pytest.raises(BundleError, match="format 99"):
+        Bundle.open(root)
+
+
+def test_a_folder_that_is_no_bundle_is_refused(tmp_path):
+    with pytest.raises(BundleError, match="not a bundle"):
+        Bundle.open(tmp_path / "nowhere")

@@ -1,0 +1,142 @@
+"""``Cascade.run``: one path, every step traced, failures either fatal or named in the answer."""
+
+import numpy as np
+import pytest
+
+from karec.cascade import Cascade, Recall
+from karec.errors import ContractError, Unavailable
+from karec.recall.merger import QuotaMerger
+from karec.rank.ranker import TopK
+from karec.stage import Merger, Observer, RequestHydrator, Scorer, Source, Stage
+from karec.types import Candidates, Request
+
+
+class Finds(Source):
+    def __init__(self, name, ids, on_failure="fail"):
+        self.name, self.ids, self.on_failure, self.quota = name, ids, on_failure, 100
+
+    def recall(self, request):
+        if isinstance(self.ids, Exception):
+            raise self.ids
+        return Candidates.of(np.array(self.ids, np.int64))
+
+
+class ScoresById(Scorer):
+    name = "by_id"
+
+    def score(self, request, candidates):
+        return candidates.ids.astype(np.float32)
+
+
+class Knows(RequestHydrator):
+    name = "knows"
+
+    def hydrate_request(self, request):
+        return {"cold_start": np.array([request.user_id == 0]), "tripled": np.array([request.user_id * 3])}
+
+
+class Remembers(Observer):
+    name = "remembers"
+
+    def __init__(self, on_failure="fail", failure=None):
+        self.seen, self.on_failure, self.failure = [], on_failure, failure
+
+    def observe(self, request, recommendation):
+        if self.failure:
+            raise self.failure
+        self.seen.append((request, recommendation))
+
+
+def cascade(*sources, observers=(), stages=None):
+    sources = sources or (Finds("a", [1, 2, 3]), Finds("b", [3, 4]))
+    merger = QuotaMerger([100] * len(sources), 100)
+    merger.name = "merge"
+    stages = (Stage("rank", (ScoresById(), TopK())),) if stages is None else stages
+    return Cascade("home", (Knows(),), Recall(tuple(sources), merger), stages, tuple(observers), {"model": 7})
+
+
+def test_the_best_works_come_out_and_know_who_found_them():
+    feed = cascade().run(Request(user_id=5, k=2))
+    assert [item.id for item in feed.items] == [4, 3]
+    assert [item.recalled_by for item in feed] == [("b",), ("a", "b")]
+    assert feed.versions == {"model": 7}
+    assert len(feed) == 2
+
+
+def test_every_step_is_in_the_trace_in_order():
+    watcher = Remembers()
+    trace = cascade(observers=[watcher]).run(Request(user_id=5, k=2)).trace
+    assert [(s.stage, s.step, s.n_in, s.n_out) for s in trace.steps if s.role not in ("request_hydrator", "observer")] == [
+        ("recall", "a", 0, 3),
+        ("recall", "b", 0, 2),
+        ("recall", "merge", 5, 4),
+        ("rank", "by_id", 4, 4),
+        ("rank", "", 4, 2),
+    ]
+    assert (trace.steps[0].step, trace.steps[-1].step) == ("knows", "remembers")
+    assert all(step.ms >= 0 for step in trace.steps)
+
+
+def test_observers_see_the_whole_scored_list():
+    watcher = Remembers()
+    cascade(observers=[watcher]).run(Request(user_id=5, k=1))
+    ((request, feed),) = watcher.seen
+    assert sorted(feed.scored["rank"].ids.tolist()) == [1, 2, 3, 4]
+    assert request.features["tripled"] == 15
+    assert request.request_id
+    assert request.time_ms is not None
+
+
+def test_a_user_never_seen_is_served_and_the_answer_says_so():
+    assert cascade().run(Request(user_id=0)).cold_start
+    assert not cascade().run(Request(user_id=1)).cold_start
+
+
+def test_a_channel_that_may_fail_is_passed_over_and_named():
+    feed = cascade(Finds("a", [1]), Finds("social", Unavailable("graph is down"), on_failure="skip")).run(Request(1))
+    assert feed.degraded == ("recall.social",)
+    assert [item.id for item in feed] == [1]
+
+
+def test_a_channel_that_must_not_fail_fails_the_request():
+    with pytest.raises(Unavailable):
+        cascade(Finds("a", Unavailable("down"))).run(Request(1))
+
+
+def test_an_observer_failing_does_not_take_the_answer_away_when_it_may_be_skipped():
+    feed = cascade(observers=[Remembers("skip", OSError("disk full"))]).run(Request(1))
+    assert feed.degraded == ("after.remembers",)
+    assert len(feed) == 4
+
+
+def test_no_candidates_give_an_empty_feed():
+    feed = cascade(Finds("a", [])).run(Request(1))
+    assert len(feed) == 0
+    assert feed.items == ()
+
+
+def test_leaving_more_than_k_is_an_error_of_the_configuration():
+    with pytest.raises(ContractError, match="left 4 works for k=2"):
+        cascade(stages=()).run(Request(1, k=2))
+
+
+def test_a_merger_that_repeats_an_id_is_caught():
+    class Repeats(Merger):
+        name = "repeats"
+
+        def merge(self, request, parts):
+            return Candidates.of(np.array([1, 1]))
+
+    broken = Cascade("home", (), Recall((Finds("a", [1]),), Repeats()), ())
+    with pytest.raises(ContractError, match="stands twice"):
+        broken.run(Request(1))
+
+
+def test_a_request_for_another_scene_is_refused():
+    with pytest.raises(ValueError, match="serves the scene 'home'"):
+        cascade().run(Request(1, scene="city"))
+
+
+def test_more_channels_than_bits_are_refused():
+    with pytest.raises(ContractError, match="33 recall channels"):
+        Recall(tuple(Finds(str(i), []) for i in range(33)), QuotaMerger([1], 1))

@@ -1,0 +1,126 @@
+"""The wrapper holds every step to its role: shapes, dtypes, order, and what a failure means."""
+
+import numpy as np
+import pytest
+
+from karec.errors import ContractError, Unavailable
+from karec.stage import Filter, Hydrator, Scorer, Selector, Stage, Step
+from karec.types import Candidates, Request, Selection
+
+REQUEST = Request(user_id=1, k=2)
+
+
+class Returns:
+    """A step that answers with what it was made with (or raises it)."""
+
+    def __init__(self, answer, name="step", on_failure="fail"):
+        self.answer, self.name, self.on_failure = answer, name, on_failure
+
+    def give(self, *_):
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+class Hydrates(Returns, Hydrator):
+    hydrate = Returns.give
+
+
+class Keeps(Returns, Filter):
+    why = "odd"
+    keep = Returns.give
+
+
+class Scores(Returns, Scorer):
+    score = Returns.give
+
+
+class Selects(Returns, Selector):
+    select = Returns.give
+
+
+def candidates() -> Candidates:
+    return Candidates.of(np.array([10, 11, 12, 13]), np.array([4.0, 3.0, 2.0, 1.0]))
+
+
+def run(*steps: Step):
+    return Stage("stage", steps).run(REQUEST, candidates())
+
+
+def test_hydrators_add_columns_and_rows():
+    outcome = run(Hydrates({"age": np.arange(4.0), "rows": np.array([0, 1, -1, 3])}))
+    np.testing.assert_array_equal(outcome.candidates.columns["age"], np.arange(4.0))
+    np.testing.assert_array_equal(outcome.candidates.rows, [0, 1, -1, 3])
+    assert outcome.steps[0].n_unknown == 1
+    assert "rows" not in outcome.candidates.columns
+
+
+def test_a_filter_drops_and_says_why():
+    outcome = run(Keeps(np.array([True, False, True, False]), name="even"))
+    np.testing.assert_array_equal(outcome.candidates.ids, [10, 12])
+    (step,) = outcome.steps
+    assert (step.step, step.role, step.n_in, step.n_out, step.n_removed, step.why) == ("even", "filter", 4, 2, 2, "odd")
+
+
+def test_a_selector_reorders_rescores_and_leaves_notes():
+    outcome = run(Selects(Selection(np.array([3, 0]), np.array([9.0, 8.0]), {"n_dpp": 2})))
+    np.testing.assert_array_equal(outcome.candidates.ids, [13, 10])
+    np.testing.assert_array_equal(outcome.candidates.scores, [9, 8])
+    assert outcome.steps[0].notes == {"n_dpp": 2}
+
+
+def test_what_was_scored_before_the_first_selector_is_kept():
+    outcome = run(Scores(np.full(4, 0.5)), Selects(Selection(np.array([1]))), Selects(Selection(np.array([0]))))
+    np.testing.assert_array_equal(outcome.scored.ids, [10, 11, 12, 13])
+    np.testing.assert_array_equal(outcome.scored.scores, [0.5] * 4)
+    np.testing.assert_array_equal(outcome.candidates.ids, [11])
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (Hydrates({"x": np.zeros(3)}), r"column 'x' has shape \(3,\) for 4"),
+        (Hydrates({"x": 1.0}), r"column 'x' has shape \(\)"),
+        (Keeps(np.ones(4)), "dtype float64"),
+        (Keeps(np.ones(3, bool)), r"shape \(3,\)"),
+        (Scores(np.zeros(5)), r"shape \(5,\), expected \(4,\)"),
+        (Scores(np.array([0, 1, np.nan, 3])), "position 2 is nan"),
+        (Scores(np.array([np.inf, 1, 2, 3])), "position 0 is inf"),
+        (Selects(Selection(np.array([0, 4]))), "outside 0 … 3"),
+        (Selects(Selection(np.array([-1]))), "outside"),
+        (Selects(Selection(np.array([1, 1]))), "stands twice"),
+        (Selects(Selection(np.array([0.0]))), "dtype float64"),
+        (Selects(Selection(np.array([0]), np.array([np.nan]))), "position 0 is nan"),
+    ],
+)
+def test_a_broken_contract_is_raised_and_names_the_step(step, message):
+    step.on_failure = "skip"
+    with pytest.raises(ContractError, match=f"'step'.*{message}"):
+        run(step)
+
+
+def test_the_world_failing_fails_the_request_by_default():
+    with pytest.raises(Unavailable, match="no answer"):
+        run(Scores(Unavailable("no answer")))
+
+
+@pytest.mark.parametrize("failure", [Unavailable("no answer"), OSError("disk")])
+def test_a_step_that_may_be_skipped_is_passed_over_and_traced(failure):
+    outcome = run(Scores(failure, on_failure="skip"))
+    np.testing.assert_array_equal(outcome.candidates.scores, candidates().scores)
+    assert str(failure) in outcome.steps[0].failure
+
+
+@pytest.mark.parametrize("error", [TypeError("x"), KeyError("x"), ValueError("x"), ZeroDivisionError()])
+def test_programming_errors_are_never_swallowed(error):
+    with pytest.raises(type(error)):
+        run(Scores(error, on_failure="skip"))
+
+
+def test_a_stage_takes_only_the_four_roles():
+    with pytest.raises(ContractError, match="plays no role of a stage"):
+        Stage("stage", (object(),))
+
+
+def test_an_empty_stage_changes_nothing():
+    assert run().candidates.ids.tolist() == [10, 11, 12, 13]
