@@ -1,0 +1,170 @@
+"""Diversity: greedy DPP, and rules on the order of a list. NumPy in, NumPy out; the work is done in C++.
+
+The definition of the DPP, symbol by symbol, stands in ``native/include/karec/dpp.hpp``; the oracle that it is tested
+against in ``kernels/reference.py``. Every function releases the GIL and uses one thread. The same input gives the same
+output on every machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from karec import _native
+
+
+@dataclass(frozen=True, eq=False)
+class DppResult:
+    """What a DPP selected, in the order of selection.
+
+    indices  (n,) int64    into the input
+    gains    (n,) float64  conditional gain d² = det L_{Y∪i} / det L_Y of each pick; 0 for picks of the fill
+    log_det  Σ log gain over the first n_dpp (without a window: log det of the selected part of the kernel)
+    n_dpp    how many the greedy chose before no item added anything; what follows is the fill
+    """
+
+    indices: NDArray[np.int64]
+    gains: NDArray[np.float64]
+    log_det: float
+    n_dpp: int
+
+
+def dpp_select(
+    embeddings: ArrayLike,
+    relevance: ArrayLike,
+    k: int,
+    *,
+    diversity: float = 0.5,
+    alpha: float | None = None,
+    ridge: float = 1e-2,
+    weights: ArrayLike | None = None,
+    types: ArrayLike | None = None,
+    type_weight: float = 0.0,
+    window: int | None = None,
+    shown: ArrayLike | None = None,
+    max_per_type: int | None = None,
+    fill: Literal["relevance"] | None = "relevance",
+) -> DppResult:
+    """Selects ``min(k, N)`` of N items that are relevant and differ: exact greedy MAP of a DPP (Chen et al. 2018).
+
+    With f the embeddings at unit length, q_i = weights_i · exp(α·(r_i − max r)) and
+    S = (1 − type_weight)·F Fᵀ + type_weight·[type_i = type_j], the kernel is L = diag(q)·(S + ridge·I)·diag(q).
+    Each step takes the largest d²_i = det L_{Y∪i} / det L_Y, ties by lowest index. An item whose d²_i / q_i² is at most
+    1e-6 of what it was at first, or whose q_i² underflows, adds nothing and is passed over.
+
+    embeddings    (N, D) float32 or float16; a zero vector stays zero
+    relevance     (N,) float32, larger is better; its scale matters, see ``alpha``
+    diversity     in [0, 1]: α = (1 − diversity) / (2·diversity); 0 is the order of relevance, 1 leaves it out
+    alpha         α itself, ≥ 0, in place of ``diversity``
+    ridge         ≥ 0; keeps near-duplicates selectable
+    weights       (N,) float32 ≥ 0, scales q: more or less traffic for some items
+    types         (N,) integer codes; two items of one type are alike by ``type_weight`` (in [0, 1])
+    window        ≥ 1: a gain counts only the last window − 1 picks
+    shown         (M, D) items seen already: gains are conditioned on them (Schur complement, q = 1, of no type)
+    max_per_type  ≥ 1: at most so many items of one type in the result, fill included
+    fill          when no item adds anything: go on by q, largest first ("relevance"), or stop (None)
+
+    ValueError: shapes that do not fit, k ≤ 0, options out of range, NaN or infinity (naming the first position).
+    O(N·k·D) at worst, no N × N matrix.
+    """
+    if alpha is None:
+        alpha = _native.dpp_alpha(diversity)
+    elif not np.isfinite(alpha):
+        raise ValueError(f"alpha must be finite and ≥ 0, got {alpha}; diversity=0 gives the order of relevance")
+    if fill not in ("relevance", None):
+        raise ValueError(f"fill must be 'relevance' or None, got {fill!r}")
+    found = _native.dpp_select(
+        embeddings,
+        relevance,
+        k,
+        alpha=alpha,
+        ridge=ridge,
+        weights=weights,
+        types=types,
+        type_weight=type_weight,
+        window=window,
+        shown=shown,
+        max_per_type=max_per_type,
+        fill=fill is not None,
+    )
+    return DppResult(*found)
+
+
+def dpp_select_kernel(kernel: ArrayLike, k: int, *, window: int | None = None) -> DppResult:
+    """The same greedy on an explicit kernel L (N, N), symmetric positive semi-definite, in float64.
+
+    Chen's incremental Cholesky: O(N·k²), with a window O(N·k·window). There is no fill: the result is shorter than k
+    where the kernel's rank gives no more. ValueError: L not square, NaN or infinity, a negative diagonal, k ≤ 0.
+    """
+    return DppResult(*_native.dpp_select_kernel(kernel, k, window))
+
+
+@dataclass(frozen=True)
+class ScatterRule:
+    """Among any ``window`` neighbours at most ``max_count`` have the same value of ``column``.
+
+    ``ScatterRule("song_id")``: no two works in a row of one song. 1 ≤ max_count < window.
+    """
+
+    column: str
+    window: int = 2
+    max_count: int = 1
+
+
+@dataclass(frozen=True)
+class ScatterViolation:
+    """At ``position`` of the result ``rule`` does not hold: its item is number ``count`` of its value in the window."""
+
+    position: int
+    rule: ScatterRule
+    count: int
+
+
+@dataclass(frozen=True, eq=False)
+class ScatterResult:
+    """``indices`` (n,) int64: the given order, rearranged. ``violations``: what could not be kept, by position."""
+
+    indices: NDArray[np.int64]
+    violations: tuple[ScatterViolation, ...]
+
+
+def scatter(order: ArrayLike, columns: Mapping[str, ArrayLike], rules: Sequence[ScatterRule]) -> ScatterResult:
+    """Rearranges ``order`` so that the rules hold, changing as little as greedy needs; nothing is lost or doubled.
+
+    order    (n,) int64, distinct indices into the columns, best first
+    columns  {name: (N,) integers}, one for each rule's column
+
+    Each place takes the first remaining item that breaks no rule; where every remaining item breaks one, the item that
+    breaks them least. ValueError: an index that is out of range or stands twice, a rule's column that is missing or
+    not integer, 1 ≤ max_count < window not met. O(n·rules) for a list that seldom breaks a rule, O(n²·rules) at worst.
+    """
+    positions = np.asarray(order)
+    if positions.ndim != 1 or (positions.dtype.kind not in "iu" and positions.size):
+        raise ValueError(f"order has shape {positions.shape} and dtype {positions.dtype}, expected (n,) int64")
+    positions = positions.astype(np.int64, copy=False)
+    values, repeats = np.unique(positions, return_counts=True)
+    if (repeats > 1).any():
+        raise ValueError(f"order must not repeat an index, {values[repeats > 1][0]} stands {repeats.max()} times")
+    native_rules = [
+        (_values(positions, rule.column, columns), rule.window, rule.max_count) for rule in rules
+    ]
+    indices, violations = _native.scatter(len(positions), native_rules)
+    return ScatterResult(
+        positions[indices], tuple(ScatterViolation(position, rules[rule], count) for position, rule, count in violations)
+    )
+
+
+def _values(positions: NDArray[np.int64], name: str, columns: Mapping[str, ArrayLike]) -> NDArray[np.int64]:
+    if name not in columns:
+        raise ValueError(f"a rule asks for column {name!r}; there are {sorted(columns)}")
+    column = np.asarray(columns[name])
+    if column.ndim != 1 or (column.dtype.kind not in "iub" and column.size):
+        raise ValueError(f"column {name!r} has shape {column.shape} and dtype {column.dtype}, expected (N,) integers")
+    outside = positions[(positions < 0) | (positions >= len(column))]
+    if len(outside):
+        raise ValueError(f"order holds {outside[0]}, column {name!r} has {len(column)} rows")
+    return column[positions].astype(np.int64, copy=False)

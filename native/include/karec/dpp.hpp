@@ -1,0 +1,66 @@
+// Greedy maximum a posteriori selection from a determinantal point process: relevant items that differ.
+//
+//   f_i   embedding, scaled to unit length (a zero vector stays zero)
+//   q_i   weights_i · exp(alpha·(r_i − max r))
+//   S     (1 − type_weight)·F Fᵀ + type_weight·[type_i = type_j]
+//   L     diag(q)·(S + ridge·I)·diag(q)
+//
+// Each step takes the item with the largest conditional gain d²_i = det L_{Y∪i} / det L_Y, ties by lowest index
+// (L. Chen, G. Zhang, H. Zhou, "Fast Greedy MAP Inference for Determinantal Point Process to Improve Recommendation
+// Diversity", NeurIPS 2018). d²_i = q_i²·ρ_i; an item with ρ_i ≤ 1e-6 of its first ρ_i, or with q_i² = 0, adds nothing
+// and is passed over.
+//
+// Functions are reentrant, run on the calling thread, allocate their scratch, and never throw. The same input gives
+// the same bits on every instruction set.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+
+#include "karec/array.hpp"
+#include "karec/status.hpp"
+
+namespace karec {
+
+enum class DppFill {
+    none,       // stop when no item adds anything
+    relevance,  // go on with the remaining items by q, largest first, then by relevance, then lowest index
+};
+
+struct DppOptions {
+    double alpha = 0.5;                          // ≥ 0; +inf = by relevance alone. See dpp_alpha
+    double ridge = 1e-2;                         // ≥ 0, finite
+    double type_weight = 0.0;                    // in [0, 1]; above 0 it needs types
+    std::span<const float> weights{};            // (N,) ≥ 0, finite; empty = all 1
+    std::span<const std::int64_t> types{};       // (N,) any codes; empty = none
+    MatrixView shown{};                          // (M, D) items already seen, q = 1, of no type; M = 0 = none
+    std::optional<std::size_t> window{};         // ≥ 1: a gain counts only the last window − 1 picks (and all shown)
+    std::optional<std::size_t> max_per_type{};   // ≥ 1: at most so many picks of one type, fill included; needs types
+    DppFill fill = DppFill::relevance;
+};
+
+struct DppCount {
+    std::size_t selected = 0;  // how many entries of `indices` and `gains` were written
+    std::size_t n_dpp = 0;     // how many of them the greedy chose; the rest is fill, with gain 0
+    double log_det = 0.0;      // Σ log gain over the first n_dpp: log det L_Y given `shown`, when there is no window
+};
+
+// (1 − diversity) / (2·diversity) for diversity in [0, 1]: 1 gives 0, 0 gives +inf (Chen 2018, θ = 1 − diversity).
+double dpp_alpha(double diversity) noexcept;
+
+// Selects min(k, N) of N items, k = indices.size() = gains.size() ≥ 1, from embeddings (N, D) and relevance (N,).
+// Refuses: lengths that differ, non-finite input (naming the first), options out of range.
+// O(N·k·D) at worst, without an N × N matrix; memory 4·N·D + 8·k·D bytes + O(N).
+// With a window w: O(N·k·w·D) at worst, over the items that can still win.
+Result<DppCount> dpp_select(MatrixView embeddings, std::span<const float> relevance, const DppOptions& options,
+                            std::span<std::int64_t> indices, std::span<double> gains) noexcept;
+
+// The same greedy on an explicit symmetric positive semi-definite kernel: L (N, N), row-major, N = n. No fill:
+// `selected` is smaller than k when the kernel's rank (or window) gives no more. Refuses non-finite entries and a
+// negative diagonal. O(N² ) to check L, O(N·k²) to select (O(N·k·w) with a window); memory 8·N·min(k, w) bytes.
+Result<DppCount> dpp_select_kernel(std::span<const double> kernel, std::size_t n, std::optional<std::size_t> window,
+                                   std::span<std::int64_t> indices, std::span<double> gains) noexcept;
+
+}  // namespace karec
