@@ -50,9 +50,9 @@ cdef Py_ssize_t _walk(
     return n
 
 
-def _checked(what, channel, values, dtype, kinds):
+def _checked(what, channel, values, dtype, casting):
     array = np.asarray(values)
-    if array.ndim != 1 or (array.dtype.kind not in kinds and array.size):
+    if array.ndim != 1 or (array.size and not np.can_cast(array.dtype, dtype, casting)):
         raise ValueError(
             f"{what} of channel {channel} has shape {array.shape} and dtype {array.dtype}, expected (n,) {dtype.__name__}"
         )
@@ -68,8 +68,8 @@ def merge_channels(ids, scores, quotas, limit):
         raise ValueError(f"{n_channels} lists of ids, {len(scores)} of scores and {len(quotas)} quotas: one each per channel")
     if not 0 < limit <= MAX_LIMIT:
         raise ValueError(f"limit must be in 1…{MAX_LIMIT}, got {limit}")
-    ids = [_checked("ids", c, values, np.int64, "iu") for c, values in enumerate(ids)]
-    scores = [_checked("scores", c, values, np.float32, "f") for c, values in enumerate(scores)]
+    ids = [_checked("ids", c, values, np.int64, "safe") for c, values in enumerate(ids)]
+    scores = [_checked("scores", c, values, np.float32, "same_kind") for c, values in enumerate(scores)]
     for c in range(n_channels):
         if len(ids[c]) != len(scores[c]):
             raise ValueError(f"channel {c}: ids has shape {ids[c].shape}, scores has shape {scores[c].shape}")

@@ -1,0 +1,146 @@
+"""merge_channels: the contract of merge.pyi, against a plain walk with a dictionary."""
+
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from karec.kernels.merge import MAX_CHANNELS, merge_channels
+
+
+def plain_merge(channels, quotas, limit):
+    """The contract, word for word, on lists of (id, score): [(id, score, bits)] in order of discovery."""
+    found = {}
+    for c, (channel, quota) in enumerate(zip(channels, quotas, strict=True)):
+        added = 0
+        for position, (work, score) in enumerate(channel):
+            if added == quota or (len(found) == limit and position >= quota):
+                break
+            if work in found:
+                found[work][1] |= 1 << c
+            elif len(found) < limit:
+                found[work] = [score, 1 << c]
+                added += 1
+    return [(work, score, bits) for work, (score, bits) in found.items()]
+
+
+def merge(channels, quotas, limit):
+    ids = [np.array([work for work, _ in channel], np.int64) for channel in channels]
+    scores = [np.array([score for _, score in channel], np.float32) for channel in channels]
+    return merge_channels(ids, scores, quotas, limit)
+
+
+works = st.one_of(st.integers(0, 12), st.integers(-(2**63), 2**63 - 1))
+channel_lists = st.lists(st.tuples(works, st.floats(-8, 8, width=32)), max_size=24)
+cases = st.lists(st.tuples(channel_lists, st.integers(0, 30)), max_size=6)
+
+
+@given(cases, st.integers(1, 60))
+@example([([(1, 1.0), (2, 0.5)], 2), ([(2, 3.0), (3, 2.0), (1, 1.0)], 2)], 2)
+@example([([(-(2**63), 0.0), (2**63 - 1, 0.0)], 2)], 1)
+def test_equals_the_plain_walk(case, limit):
+    channels, quotas = [channel for channel, _ in case], [quota for _, quota in case]
+    ids, scores, sources = merge(channels, quotas, limit)
+    assert (ids.dtype, scores.dtype, sources.dtype) == (np.int64, np.float32, np.uint32)
+    assert list(zip(ids.tolist(), scores.tolist(), sources.tolist(), strict=True)) == plain_merge(
+        channels, quotas, limit
+    )
+
+
+@given(cases, st.integers(1, 60))
+def test_what_every_caller_relies_on(case, limit):
+    channels, quotas = [channel for channel, _ in case], [quota for _, quota in case]
+    ids, _, sources = merge(channels, quotas, limit)
+    assert len(ids) <= limit
+    assert len(np.unique(ids)) == len(ids), "no work twice"
+    assert (sources != 0).all(), "every work names a channel"
+    for c, quota in enumerate(quotas):
+        brought = np.count_nonzero((sources & -sources.view(np.int32).astype(np.uint32)) == 1 << c)
+        assert brought <= quota, "a channel brings at most its quota"
+
+
+def test_a_repeated_work_keeps_the_first_score_and_does_not_use_up_the_quota():
+    ids, scores, sources = merge([[(7, 0.9), (8, 0.8)], [(8, 0.1), (7, 0.2), (9, 0.3)]], [2, 1], 10)
+    assert ids.tolist() == [7, 8, 9]
+    assert scores.tolist() == pytest.approx([0.9, 0.8, 0.3])
+    assert sources.tolist() == [0b11, 0b11, 0b10]
+
+
+def test_a_full_list_still_learns_which_channels_agree():
+    ids, _, sources = merge([[(1, 1.0), (2, 1.0)], [(5, 1.0), (2, 1.0), (1, 1.0)]], [2, 2], 2)
+    assert ids.tolist() == [1, 2]
+    assert sources.tolist() == [0b01, 0b11], "work 1 stands behind the second channel's first two entries"
+
+
+def test_many_works_that_collide():
+    """Ids a power of two apart: the worst pattern for a table that masks instead of mixing."""
+    ids = np.arange(50_000, dtype=np.int64) << 32
+    merged, _, sources = merge_channels(
+        [ids, ids[::-1].copy()], [np.zeros(50_000, np.float32)] * 2, [50_000] * 2, 10**6
+    )
+    assert np.array_equal(merged, ids)
+    assert (sources == 3).all()
+
+
+def test_the_last_of_32_channels_has_a_bit():
+    one = np.array([5], np.int64)
+    *_, sources = merge_channels([one] * MAX_CHANNELS, [np.zeros(1, np.float32)] * MAX_CHANNELS, [1] * MAX_CHANNELS, 4)
+    assert sources.tolist() == [2**32 - 1]
+
+
+def test_nothing_in_nothing_out():
+    for channels in ([], [[]], [[(1, 1.0)]]):
+        ids, scores, sources = merge(channels, [0] * len(channels), 5)
+        assert len(ids) == len(scores) == len(sources) == 0
+
+
+def test_strided_readonly_and_narrow_input_is_accepted():
+    ids = np.arange(10, dtype=np.int32)[::2]
+    scores = np.ones(10, np.float64)[::2]
+    ids.flags.writeable = False
+    assert merge_channels([ids], [scores], [5], 5)[0].tolist() == [0, 2, 4, 6, 8]
+
+
+def test_threads_do_not_disturb_each_other():
+    rng = np.random.default_rng(1)
+    channels = [rng.integers(0, 30_000, 20_000) for _ in range(4)]
+    scores = [np.zeros(20_000, np.float32)] * 4
+    expected = merge_channels(channels, scores, [9000] * 4, 30_000)
+    answers = []
+
+    def work():
+        answers.extend(merge_channels(channels, scores, [9000] * 4, 30_000) for _ in range(5))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(answers) == 20
+    assert all(np.array_equal(a, b) for answer in answers for a, b in zip(answer, expected, strict=True))
+
+
+A, S = np.arange(3), np.zeros(3, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([A.reshape(1, 3)], [S], [1], 1), r"ids of channel 0 has shape \(1, 3\).*expected \(n,\) int64"),
+        (([A], [S.reshape(3, 1)], [1], 1), r"scores of channel 0 has shape \(3, 1\).*expected \(n,\) float32"),
+        (([A + 0.5], [S], [1], 1), r"dtype float64, expected \(n,\) int64"),
+        (([A], [S + 1j], [1], 1), r"dtype complex64, expected \(n,\) float32"),
+        (([A.astype(np.uint64)], [S], [1], 1), r"dtype uint64, expected \(n,\) int64"),
+        (([A, A], [S, S[:2]], [1, 1], 1), r"channel 1: ids has shape \(3,\), scores has shape \(2,\)"),
+        (([A], [S], [1, 1], 1), "1 lists of ids, 1 of scores and 2 quotas"),
+        (([A], [S], [-1], 1), "quota of channel 0 must not be negative, got -1"),
+        (([A], [S], [1], 0), "limit must be in"),
+        (([A], [S], [1], 2**31), "limit must be in"),
+        (([A] * 33, [S] * 33, [1] * 33, 1), "33 channels, at most 32"),
+    ],
+)
+def test_bad_input_says_what_is_wrong(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        merge_channels(*arguments)
