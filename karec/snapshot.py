@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +44,10 @@ class Table:
 
     def __getitem__(self, name: str) -> Array:
         return self.columns[name]
+
+    def take(self, selector: Array) -> Table:
+        """The rows at ``selector`` (indices or a boolean mask)."""
+        return Table(self.ids[selector], {name: column[selector] for name, column in self.columns.items()})
 
     def lookup(self, ids: Array) -> Array:
         """(N,) int64 row of each id, −1 = unknown. O(N log len)."""
@@ -130,6 +134,10 @@ class Snapshot:
         missing = [name for name in WORK_COLUMNS if name not in self.works.columns]
         if missing:
             raise DataError(f"works lack the columns {missing}; a snapshot needs {list(WORK_COLUMNS)}")
+
+    def released(self) -> Snapshot:
+        """The same platform without the works that are uploaded only after its moment: what can be recommended."""
+        return replace(self, works=self.works.take(np.asarray(self.works["upload_ms"]) <= self.time_ms))
 
     def save(self, folder: Path) -> None:
         for name, table in (("works", self.works), ("users", self.users)):

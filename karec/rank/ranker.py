@@ -31,12 +31,12 @@ class Ranker(Hydrator):
             return {"logits": np.empty((0, len(self.ranker.tasks)), np.float32)}
         if request.time_ms is None:
             raise ValueError("a request needs time_ms before its candidates can be ranked")
-        user = {name: value for name, value in request.features.items() if name in self.encoder.user_input_names}
+        user = request.features
         items = self.encoder.encode_items(self.snapshot, self.snapshot.works.lookup(candidates.ids), request.time_ms)
         inputs = {**items, **self.encoder.encode_crosses(user, items)}
-        inputs |= {name: np.repeat(value, n, axis=0) for name, value in user.items()}
         if "dense" in self.ranker.inputs:
-            inputs["dense"] = self.encoder.dense(inputs)
+            inputs["dense"] = self.encoder.dense({**user, **inputs})
+        inputs |= {name: np.repeat(user[name], n, axis=0) for name in self.ranker.inputs if name in user}
         (logits,) = self.ranker.run(inputs, "logits")
         return {"logits": logits}
 

@@ -1,0 +1,46 @@
+"""What several tests stand on: a platform small enough to read."""
+
+import numpy as np
+import pytest
+
+from karec.snapshot import Relation, Snapshot, Table
+
+HOUR_MS = 3_600_000
+
+
+@pytest.fixture
+def platform() -> Snapshot:
+    """Ten works (ids 100 … 109) of creators 1 … 3 and songs 50 … 52; work 10i is i hours old. Four users (1 … 4):
+    1 watched 100 and 104, follows creator 2, is a friend of 3; 2 and 3 are of one family; 3 liked 105; 4 did nothing.
+    """
+    now = 1_000 * HOUR_MS
+    works = Table(
+        np.arange(100, 110),
+        {
+            "creator_id": np.array([1, 1, 2, 2, 3, 3, 1, 2, 3, 1]),
+            "song_id": np.array([50, 51, 52, 50, 51, 52, 50, 51, 52, 50]),
+            "type": np.array([0, 1] * 5, np.int32),
+            "tag": np.array([0, 0, 0, 1, 1, 1, 2, 2, 2, 2], np.int32),
+            "upload_ms": now - np.arange(10) * HOUR_MS,
+            "count_exposed": np.full(10, 100, np.float32),
+            "count_long_view": np.arange(10, 110, 10, dtype=np.float32),
+        },
+    )
+    users = Table(np.array([1, 2, 3, 4]), {"family": np.array([-1, 7, 7, -1], np.int32)})
+
+    def relation(*lists):
+        rows = np.repeat(np.arange(len(lists)), [len(values) for values in lists])
+        return Relation.from_pairs(rows, np.concatenate([np.array(v, np.int64) for v in lists]), len(lists))
+
+    return Snapshot(
+        time_ms=now,
+        works=works,
+        users=users,
+        relations={
+            "history": relation([100, 104], [], [108], []),
+            "liked": relation([], [], [105], []),
+            "follows": relation([2], [], [], []),
+            "friends": relation([3], [], [1], []),
+        },
+        labels={"scene": ["home", "city"], "type": ["audio", "video"]},
+    )
