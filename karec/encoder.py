@@ -1,0 +1,237 @@
+"""Raw features into model inputs: one object, fitted on training data, serves and trains, so the two cannot disagree.
+
+Read from a snapshot's columns, by rule: an integer column is a category; an integer column named ``*_ms`` a moment, and
+its age a number; a floating column a number; ``count_exposed`` and ``count_<label>`` counters, of which come a log
+count and a smoothed rate for each label. A work's own id is its first category.
+
+Codes: 0 is missing, unknown or padding; 1…K are the values that training saw at least ``min_count`` times, most
+frequent first; anything else has a code ≥ FIRST_UNSEEN of its own, so that a song too rare for an embedding can still
+be found in a history. Models read every code above K as 0.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from karec.encoded_table import EncodedTable, TableCoder
+from karec.errors import BundleError
+from karec.kernels.encode import Vocabulary, count_matches, padded_histories
+from karec.snapshot import Exposures, Snapshot
+from karec.types import Array
+
+CONTEXT = ("scene", "hour", "weekday")
+HOUR_MS, DAY_MS = 3_600_000, 86_400_000
+FORMAT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Encoder:
+    """The inputs of every model, by name (N or U rows; U user columns, H history slots, I item columns, T tasks):
+
+    user_ids (U, ·) int64, user_numbers (U, F) float32, history and skipped (U, H, I) int64: the item_ids of those
+    works, newest first, zero-padded; context (U, 3) int64: scene, hour and weekday (UTC); item_ids (N, I) int64,
+    item_numbers (N, J) float32; crosses (N, 3·I) float32.
+    """
+
+    tasks: tuple[str, ...]
+    history_length: int
+    users: TableCoder
+    works: TableCoder
+    scenes: Vocabulary
+    _tables: WeakKeyDictionary[Snapshot, tuple[EncodedTable, EncodedTable]] = field(
+        default_factory=WeakKeyDictionary, repr=False
+    )
+
+    @classmethod
+    def fit(
+        cls,
+        snapshot: Snapshot,
+        exposures: Exposures,
+        tasks: Sequence[str],
+        *,
+        history_length: int = 30,
+        min_count: int = 5,
+    ) -> Encoder:
+        """Vocabularies, number scales and prior rates from training ``exposures`` that follow ``snapshot``.
+
+        Only columns that do not change with time and the labels' means are looked at, so nothing about a single
+        row's future enters. Raises ValueError when a task has no label or no exposure names a known work and user.
+        """
+        missing = [task for task in tasks if task not in exposures.labels]
+        if missing:
+            raise ValueError(f"tasks {missing} have no label; the exposures have {sorted(exposures.labels)}")
+        if history_length <= 0 or min_count <= 0:
+            raise ValueError(f"history_length and min_count must be positive, got {history_length} and {min_count}")
+        user_rows = snapshot.users.lookup(exposures.user_id)
+        work_rows = snapshot.works.lookup(exposures.work_id)
+        known = (user_rows >= 0) & (work_rows >= 0)
+        if not known.any():
+            raise ValueError(f"none of the {len(exposures)} exposures names a user and a work that the snapshot holds")
+        rates = {label: float(values[known].mean()) for label, values in exposures.labels.items()}
+        time = exposures.time_ms[known]
+        scenes, counts = np.unique(exposures.scene[known & (exposures.scene >= 0)], return_counts=True)
+        return cls(
+            tasks=tuple(tasks),
+            history_length=history_length,
+            users=TableCoder.fit(snapshot.users, user_rows[known], time, rates, min_count, own_id=False),
+            works=TableCoder.fit(snapshot.works, work_rows[known], time, rates, min_count, own_id=True),
+            scenes=Vocabulary(scenes[np.argsort(-counts, kind="stable")]),
+        )
+
+    @property
+    def sizes(self) -> dict[str, tuple[int, ...]]:
+        """For user_ids, item_ids and context: per column, how many codes 0…K an embedding needs (K + 1)."""
+        return {
+            "user_ids": self.users.sizes,
+            "item_ids": self.works.sizes,
+            "context": (len(self.scenes) + 1, 25, 8),
+        }
+
+    @property
+    def names(self) -> dict[str, tuple[str, ...]]:
+        """For each input, what its columns are."""
+        columns = self.works.category_names
+        kinds = ("in_history", "in_skipped", "newest_in_history")
+        return {
+            "user_ids": self.users.category_names,
+            "user_numbers": (*self.users.number_names, "log_history", "log_skipped"),
+            "context": CONTEXT,
+            "item_ids": columns,
+            "item_numbers": self.works.number_names,
+            "crosses": tuple(f"{column}_{kind}" for kind in kinds for column in columns),
+        }
+
+    def tables(self, snapshot: Snapshot) -> tuple[EncodedTable, EncodedTable]:
+        """(users, works) of ``snapshot``, encoded once: O(rows) on the first call, kept while the snapshot lives."""
+        found = self._tables.get(snapshot)
+        if found is None:
+            found = (self.users.encode(snapshot.users), self.works.encode(snapshot.works))
+            self._tables[snapshot] = found
+        return found
+
+    def encode_user(self, snapshot: Snapshot, user_id: int, time_ms: int, scene_code: int) -> dict[str, Array]:
+        """The user's side of a request, one row each. An unknown user has codes 0, mean numbers and no history."""
+        row = int(snapshot.users.lookup(np.array([user_id]))[0])
+        return self.encode_users(
+            snapshot,
+            np.array([row]),
+            np.array([time_ms]),
+            np.array([scene_code]),
+            history=self._latest(snapshot, "history", row),
+            skipped=self._latest(snapshot, "skipped", row),
+        )
+
+    def encode_users(
+        self,
+        snapshot: Snapshot,
+        rows: Array,
+        time_ms: Array,
+        scenes: Array,
+        *,
+        history: Array,
+        skipped: Array,
+        counts: Array | None = None,
+    ) -> dict[str, Array]:
+        """The user's side of many moments: ``rows, time_ms, scenes (U,)``.
+
+        ``history, skipped (U, H)`` are work rows, newest first, −1 padded.
+        ``counts (U, 1 + labels) float32`` are the users' counters at those moments; without them the snapshot's count.
+        """
+        users, works = self.tables(snapshot)
+        kept, passed = works.ids[history], works.ids[skipped]
+        lengths = np.log1p(np.stack([(history >= 0).sum(axis=1), (skipped >= 0).sum(axis=1)], axis=1))
+        hours = np.asarray(time_ms) // HOUR_MS
+        context = np.stack([self._scene_codes(scenes), hours % 24 + 1, (hours // 24 + 3) % 7 + 1], axis=1)
+        numbers = self.users.numbers_at(users, rows, time_ms, counts)
+        return {
+            "user_ids": users.ids[rows],
+            "user_numbers": np.concatenate([numbers, lengths.astype(np.float32)], axis=1),
+            "history": kept,
+            "skipped": passed,
+            "context": context,
+        }
+
+    def encode_items(
+        self, snapshot: Snapshot, work_rows: Array, time_ms: int | Array, counts: Array | None = None
+    ) -> dict[str, Array]:
+        """The items' side: ``work_rows (N,)`` of the snapshot (−1: unknown, all 0) at one moment or ``(N,)`` moments.
+
+        ``counts (N, 1 + labels) float32`` are the works' counters at those moments; without them the snapshot's count.
+        """
+        _, works = self.tables(snapshot)
+        return {
+            "item_ids": works.ids[work_rows],
+            "item_numbers": self.works.numbers_at(works, work_rows, time_ms, counts),
+        }
+
+    def encode_crosses(self, user: Mapping[str, Array], items: Mapping[str, Array]) -> dict[str, Array]:
+        """What user and item have in common: of the user's history and skipped works, those like the item, by column.
+
+        The user has one row, or as many as there are items. O(N·(H + S)·I).
+        """
+        matches = count_matches(user["history"], user["skipped"], items["item_ids"])
+        np.log1p(matches[:, :2], out=matches[:, :2])
+        return {"crosses": matches.reshape(len(matches), -1)}
+
+    def dense(self, inputs: Mapping[str, Array]) -> Array:
+        """Every input but the histories in one ``(N, F) float32``, for models over plain columns (trees, linear ones).
+
+        Codes are their number, 0 where the model would read 0; being ordered by frequency they can be split on.
+        """
+        parts = [
+            np.where(inputs[name] < np.array(self.sizes[name]), inputs[name], 0).astype(np.float32)
+            for name in ("user_ids", "context", "item_ids")
+        ]
+        parts += [inputs[name] for name in ("user_numbers", "item_numbers", "crosses")]
+        n = max(len(part) for part in parts)
+        return np.concatenate([np.broadcast_to(part, (n, part.shape[1])) for part in parts], axis=1)
+
+    def _scene_codes(self, scenes: Array) -> Array:
+        codes = self.scenes.encode(scenes)
+        return np.where(codes <= len(self.scenes), codes, 0)
+
+    def _latest(self, snapshot: Snapshot, name: str, row: int) -> Array:
+        """(1, H) work rows of the user's last works in a relation, newest first."""
+        relation = snapshot.relations.get(name)
+        if relation is None or row < 0:
+            return np.full((1, self.history_length), -1, np.int64)
+        latest = snapshot.works.lookup(relation.of(row)[-self.history_length :])
+        return padded_histories(latest, np.array([0]), np.array([len(latest)]), self.history_length)
+
+    def save(self, path: Path) -> None:
+        """One .npz with arrays and a JSON header; nothing in it is executed when it is loaded."""
+        head = {
+            "format": FORMAT,
+            "tasks": self.tasks,
+            "history_length": self.history_length,
+            "users": self.users.head(),
+            "works": self.works.head(),
+        }
+        arrays = {**self.users.arrays("users"), **self.works.arrays("works"), "scenes": self.scenes.keys}
+        with path.open("wb") as file:
+            np.savez(file, head=np.frombuffer(json.dumps(head).encode(), np.uint8), **arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> Encoder:
+        """Raises BundleError when the file is not an encoder of this format."""
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                head: dict[str, Any] = json.loads(arrays["head"].tobytes())
+                if head["format"] != FORMAT:
+                    raise BundleError(f"{path}: encoder format {head['format']}, this version reads {FORMAT}")
+                return cls(
+                    tasks=tuple(head["tasks"]),
+                    history_length=int(head["history_length"]),
+                    users=TableCoder.restore(head["users"], arrays, "users"),
+                    works=TableCoder.restore(head["works"], arrays, "works"),
+                    scenes=Vocabulary(arrays["scenes"]),
+                )
+        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+            raise BundleError(f"{path} is not an encoder: {error}") from error

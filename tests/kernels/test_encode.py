@@ -1,0 +1,74 @@
+"""Codes, padded histories and match counts against plain loops."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from karec.kernels.encode import FIRST_UNSEEN, Vocabulary, count_matches, padded_histories
+
+ids = st.integers(0, 2**63 - 1) | st.integers(0, 20)
+
+
+@given(st.lists(ids, unique=True, max_size=50), st.lists(ids | st.just(-1), max_size=50))
+def test_codes_follow_the_keys_and_unseen_ids_keep_apart(keys, wanted):
+    codes = Vocabulary(np.array(keys, np.int64)).encode(np.array(wanted, np.int64))
+    for id, code in zip(wanted, codes, strict=True):
+        if id < 0:
+            assert code == 0
+        elif id in keys:
+            assert code == keys.index(id) + 1
+        else:
+            assert code >= FIRST_UNSEEN
+    unseen = {id: code for id, code in zip(wanted, codes, strict=True) if code >= FIRST_UNSEEN}
+    assert len(set(unseen.values())) == len(unseen)
+    assert all(unseen.get(id, code) == code for id, code in zip(wanted, codes, strict=True))
+
+
+@given(st.data(), st.integers(0, 30), st.integers(1, 6))
+def test_histories_are_newest_first_and_padded(data, n_values, width):
+    values = np.arange(n_values) + 100
+    bounds = st.tuples(st.integers(0, n_values), st.integers(0, n_values)).map(sorted)
+    rows = data.draw(st.lists(bounds, max_size=5))
+    starts, ends = np.array(rows, np.int64).reshape(-1, 2).T
+    padded = padded_histories(values, starts, ends, width)
+    assert padded.shape == (len(rows), width)
+    for row, (start, end) in zip(padded, rows, strict=True):
+        expected = values[start:end][::-1][:width].tolist()
+        assert row.tolist() == expected + [-1] * (width - len(expected))
+
+
+@given(
+    st.sampled_from([1, 4]),
+    arrays(np.int64, (4, 5, 3), elements=st.integers(0, 3)),
+    arrays(np.int64, (4, 2, 3), elements=st.integers(0, 3)),
+    arrays(np.int64, (4, 3), elements=st.integers(0, 3)),
+)
+def test_matches_are_counted_column_by_column(n_users, history, skipped, items):
+    found = count_matches(history[:n_users], skipped[:n_users], items)
+    assert found.dtype == np.float32
+    for n in range(4):
+        user = n if n_users > 1 else 0
+        for i in range(3):
+            code = items[n, i]
+            kept, passed = history[user, :, i], skipped[user, :, i]
+            places = np.flatnonzero(kept == code)
+            expected = [(kept == code).sum(), (passed == code).sum(), 1 / (1 + places[0]) if len(places) else 0]
+            assert found[n, :, i].tolist() == pytest.approx(expected if code else [0, 0, 0])
+
+
+def test_bad_input_is_named():
+    with pytest.raises(ValueError, match="7 stands twice"):
+        Vocabulary(np.array([7, 3, 7]))
+    with pytest.raises(ValueError, match=r"keys\[1\] is -3"):
+        Vocabulary(np.array([7, -3]))
+    with pytest.raises(ValueError, match="float64"):
+        Vocabulary(np.array([1])).encode(np.array([1.5]))
+    with pytest.raises(ValueError, match=r"row 1 asks for 0…4 of 3 values"):
+        padded_histories(np.arange(3), np.array([0, 0]), np.array([3, 4]), 2)
+    with pytest.raises(ValueError, match="width"):
+        padded_histories(np.arange(3), np.array([0]), np.array([3]), 0)
+    codes = np.zeros((2, 3, 4), np.int64)
+    with pytest.raises(ValueError, match=r"history has shape \(2, 3, 4\), items has shape \(5, 4\)"):
+        count_matches(codes, codes, np.zeros((5, 4), np.int64))

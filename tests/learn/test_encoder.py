@@ -1,0 +1,162 @@
+"""What a user and a work look like to a model, and that a saved encoder says the same."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from karec.data.advance import advance
+from karec.encoder import Encoder
+from karec.errors import BundleError
+from karec.kernels.encode import FIRST_UNSEEN
+from karec.snapshot import Table
+
+
+@pytest.fixture(scope="module")
+def encoder(dataset):
+    return Encoder.fit(dataset.snapshot, dataset.split()[0], dataset.tasks, history_length=8, min_count=3)
+
+
+@pytest.fixture(scope="module")
+def later(dataset):
+    return advance(dataset.snapshot, dataset.exposures, dataset.train_until_ms)
+
+
+def test_shapes_and_dtypes_are_those_of_the_contract(dataset, encoder, later):
+    user = encoder.encode_user(later, 3, later.time_ms, 0)
+    items = encoder.encode_items(later, np.arange(17), later.time_ms)
+    inputs = {**user, **items, **encoder.encode_crosses(user, items)}
+    n_columns = len(encoder.names["item_ids"])
+    shapes = {name: value.shape for name, value in inputs.items()}
+    assert shapes == {
+        "user_ids": (1, 1),
+        "user_numbers": (1, len(encoder.names["user_numbers"])),
+        "history": (1, 8, n_columns),
+        "skipped": (1, 8, n_columns),
+        "context": (1, 3),
+        "item_ids": (17, n_columns),
+        "item_numbers": (17, len(encoder.names["item_numbers"])),
+        "crosses": (17, 3 * n_columns),
+    }
+    for name, value in inputs.items():
+        assert value.dtype == (np.float32 if name in ("user_numbers", "item_numbers", "crosses") else np.int64), name
+        assert np.isfinite(value).all()
+    n_features = sum(len(encoder.names[name]) for name in encoder.names)
+    assert encoder.dense(inputs).shape == (17, n_features)
+
+
+def test_the_columns_are_read_by_rule(encoder):
+    assert encoder.names["item_ids"] == ("id", "creator_id", "song_id", "tag", "type")
+    assert encoder.names["item_numbers"] == (
+        *("log_duration", "age_upload", "log_exposed", "rate_click", "rate_follow", "rate_like", "rate_long_view"),
+    )
+    assert encoder.names["user_ids"] == ("city",)
+    assert encoder.names["context"] == ("scene", "hour", "weekday")
+
+
+def test_history_is_newest_first_and_padded(dataset, encoder, later):
+    row = int(np.argmin(np.diff(later.relations["history"].indptr)))
+    works = later.relations["history"].of(row)[-8:][::-1]
+    user = encoder.encode_user(later, int(later.users.ids[row]), later.time_ms, 0)
+    items = encoder.encode_items(later, later.works.lookup(works), later.time_ms)
+    np.testing.assert_array_equal(user["history"][0, : len(works)], items["item_ids"])
+    assert not user["history"][0, len(works) :].any()
+
+
+def test_crosses_count_what_is_alike(encoder, later):
+    user_id = 2
+    user = encoder.encode_user(later, user_id, later.time_ms, 0)
+    items = encoder.encode_items(later, np.arange(40), later.time_ms)
+    crosses = encoder.encode_crosses(user, items)["crosses"]
+    names = encoder.names["crosses"]
+    row = int(later.users.lookup(np.array([user_id]))[0])
+    for relation, kind in (("history", "in_history"), ("skipped", "in_skipped")):
+        rows = later.works.lookup(later.relations[relation].of(row)[-8:])
+        for column in ("creator_id", "song_id", "tag", "type"):
+            values = later.works[column]
+            expected = [np.log1p(np.sum(values[rows] == value)) if value >= 0 else 0.0 for value in values]
+            np.testing.assert_allclose(crosses[:, names.index(f"{column}_{kind}")], expected, rtol=1e-6)
+    latest = later.works.lookup(later.relations["history"].of(row)[-8:])[::-1]
+    for item in range(40):
+        places = np.flatnonzero(later.works["creator_id"][latest] == later.works["creator_id"][item])
+        newest = 1 / (1 + places[0]) if len(places) else 0.0
+        assert crosses[item, names.index("creator_id_newest_in_history")] == pytest.approx(newest)
+
+
+def test_a_user_row_may_be_repeated_or_not(encoder, later):
+    user = encoder.encode_user(later, 2, later.time_ms, 0)
+    items = encoder.encode_items(later, np.arange(9), later.time_ms)
+    repeated = {name: np.repeat(value, 9, axis=0) for name, value in user.items()}
+    once, each = encoder.encode_crosses(user, items), encoder.encode_crosses(repeated, items)
+    np.testing.assert_array_equal(once["crosses"], each["crosses"])
+    np.testing.assert_array_equal(
+        encoder.dense({**user, **items, **once}), encoder.dense({**repeated, **items, **each})
+    )
+
+
+def test_an_unknown_user_is_an_empty_one(encoder, later):
+    user = encoder.encode_user(later, 10**12, later.time_ms, 99)
+    assert not user["user_ids"].any() and not user["history"].any() and not user["skipped"].any()
+    assert not user["user_numbers"].any()
+    assert user["context"][0, 0] == 0 and user["context"][0, 1:].all()
+
+
+def test_an_unknown_work_is_all_zero_and_a_new_one_keeps_its_creator(encoder, later):
+    items = encoder.encode_items(later, np.array([-1, 0]), later.time_ms)
+    assert not items["item_ids"][0].any() and items["item_ids"][1].any()
+    columns = {name: np.concatenate([values, values[:1]]) for name, values in later.works.columns.items()}
+    grown = replace(later, works=Table(np.append(later.works.ids, 10**9), columns))
+    new = encoder.encode_items(grown, np.array([0, len(later.works)]), later.time_ms)["item_ids"]
+    assert new[1, 0] >= FIRST_UNSEEN
+    np.testing.assert_array_equal(new[0, 1:], new[1, 1:])
+
+
+def test_missing_categories_match_nothing(encoder, later):
+    items = encoder.encode_items(later, np.arange(40), later.time_ms)["item_ids"]
+    song = encoder.names["item_ids"].index("song_id")
+    np.testing.assert_array_equal(items[:, song] == 0, later.works["song_id"] < 0)
+
+
+def test_rates_are_log_odds_against_the_mean(dataset, encoder):
+    prior = encoder.works.priors[encoder.works.counted.index("like")]
+    counts = np.zeros((2, 5), np.float32)
+    counts[1] = [90, 0, 0, 20, 0]
+    numbers = encoder.works.counter_numbers(counts)
+    assert not numbers[0].any()
+    like = 1 + encoder.works.counted.index("like")
+    expected = np.log((20 + 10 * prior) / (70 + 10 * (1 - prior))) - np.log(prior / (1 - prior))
+    assert numbers[1, like] == pytest.approx(expected, rel=1e-5)
+    assert prior == pytest.approx(dataset.split()[0].labels["like"].mean())
+
+
+def test_a_saved_encoder_says_the_same(encoder, later, tmp_path):
+    encoder.save(tmp_path / "encoder.npz")
+    loaded = Encoder.load(tmp_path / "encoder.npz")
+    assert (loaded.tasks, loaded.sizes, loaded.names) == (encoder.tasks, encoder.sizes, encoder.names)
+    for user_id in (1, 5, 10**12):
+        first, second = (e.encode_user(later, user_id, later.time_ms, 1) for e in (encoder, loaded))
+        for name in first:
+            np.testing.assert_array_equal(first[name], second[name])
+
+
+def test_what_is_no_encoder_is_refused(tmp_path):
+    (tmp_path / "a.npz").write_bytes(b"not an archive")
+    np.savez(tmp_path / "b.npz", head=np.zeros(3, np.uint8))
+    for path in (tmp_path / "a.npz", tmp_path / "b.npz", tmp_path / "absent.npz"):
+        with pytest.raises(BundleError, match="is not an encoder"):
+            Encoder.load(path)
+
+
+def test_bad_input_is_named(dataset):
+    train = dataset.split()[0]
+    with pytest.raises(ValueError, match=r"tasks \['gift'\] have no label"):
+        Encoder.fit(dataset.snapshot, train, ("click", "gift"))
+    with pytest.raises(ValueError, match="none of the 0 exposures"):
+        Encoder.fit(dataset.snapshot, train.take(np.arange(0)), ("click",))
+    encoder = Encoder.fit(dataset.snapshot, train, ("click",))
+    lacking = replace(
+        dataset.snapshot,
+        users=Table(dataset.snapshot.users.ids, {"city": dataset.snapshot.users["city"]}),
+    )
+    with pytest.raises(ValueError, match=r"lacks the columns \['age'"):
+        encoder.encode_user(lacking, 1, dataset.snapshot.time_ms, 0)
