@@ -1,0 +1,84 @@
+# karec's commands. `make help` lists them. Everything is put into $(VENV) and build/, nothing elsewhere.
+#
+# Packages come from wherever pip is told to look. For example, on a machine without a GPU, to get torch without CUDA:
+#   make demo PIP_ARGS="--extra-index-url <PyTorch's CPU wheel index, see pytorch.org>"
+
+PYTHON ?= python3
+VENV ?= .venv
+PIP_ARGS ?=
+TESTS ?= tests
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+export PATH := $(abspath $(VENV))/bin:$(PATH)
+
+BIN := $(VENV)/bin
+NATIVE_BUILD := build/native
+BUILT_FROM := $(shell find native kernels -type f \( -name '*.?pp' -o -name '*.[ch]' -o -name '*.pyx' -o -name CMakeLists.txt \))
+BUILT_BY := pyproject.toml setup.py CMakeLists.txt
+
+.PHONY: help demo test test-python test-native test-packages bench check typed clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*##\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+	@echo
+	@echo '  PYTHON=python3.13  the interpreter, 3.11 or newer       VENV=.venv  where packages go'
+	@echo '  PIP_ARGS=…         for pip, for example an index        TESTS=…     what make test-python runs'
+
+demo: $(VENV)/.run  ## set up, run the whole cascade on a synthetic platform, report in build/demo/report.html
+	$(BIN)/karec demo --report build/demo
+
+test: test-native test-python  ## set up, run every test of C++ and Python (slow ones: make test-packages)
+
+test-python: $(VENV)/.dev
+	$(BIN)/pytest -m 'not slow' $(TESTS)
+
+test-native: $(NATIVE_BUILD)/.configured
+	$(BIN)/cmake --build $(NATIVE_BUILD)
+	$(BIN)/ctest --test-dir $(NATIVE_BUILD) --output-on-failure --no-tests=error
+
+test-packages: $(VENV)/.dev  ## the slow tests: wheels, sdist and editable installs in fresh environments (needs PyPI)
+	$(BIN)/pytest -m slow $(TESTS)
+
+bench: $(VENV)/.dev  ## run the benchmarks
+	$(BIN)/pytest bench --benchmark-sort=name
+
+check: $(VENV)/.dev $(NATIVE_BUILD)/.configured typed  ## format, lint, types, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	cd build/typed && mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache -p karec
+	cd build/typed && lint-imports ../../pyproject.toml --no-cache --no-logo
+	git ls-files -co --exclude-standard 'native/*.[ch]pp' 'native/*.[ch]' | xargs $(BIN)/clang-format --dry-run -Werror
+	git ls-files -co --exclude-standard 'native/*.cpp' | xargs -P "$$(nproc)" -n 2 $(BIN)/clang-tidy --quiet -p $(NATIVE_BUILD)
+
+# The package as it is installed: kernels/ inside karec/. Real folders, linked files.
+typed:
+	@rm -rf build/typed && mkdir -p build/typed
+	@cp -rs $(CURDIR)/karec build/typed/karec && cp -rs $(CURDIR)/kernels build/typed/karec/kernels
+
+clean:  ## remove what was built and installed here
+	rm -rf build dist *.egg-info $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find karec kernels -name '*.so' -delete
+
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { echo "karec needs Python 3.11 or newer as '$(PYTHON)': apt-get install python3 python3-venv python3-dev, or PYTHON=…" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "karec needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) -V): PYTHON=python3.13, for example" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments: apt-get install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' || { echo "the headers of $(PYTHON) are missing: apt-get install python3-dev" >&2; exit 1; }
+	@command -v $(CXX) >/dev/null || { echo "karec needs a C++20 compiler as '$(CXX)': apt-get install g++, or CXX=…" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# Each stamp says for which sources the modules were built; the editable install follows changes in karec/ by itself.
+$(VENV)/.run: $(BUILT_BY) $(BUILT_FROM) | $(BIN)/python
+	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -e '.[cli,train]'
+	touch $@
+
+$(VENV)/.dev: $(BUILT_BY) $(BUILT_FROM) | $(BIN)/python
+	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -e '.[cli,train,dev]'
+	touch $@ $(VENV)/.run
+
+$(NATIVE_BUILD)/.configured: CMakeLists.txt native/CMakeLists.txt $(VENV)/.dev
+	$(BIN)/cmake --fresh -S . -B $(NATIVE_BUILD) -G Ninja -DKAREC_TESTS=ON -DKAREC_EXAMPLES=ON -DKAREC_PYTHON=ON \
+	  -DPython_EXECUTABLE=$(abspath $(BIN))/python -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)"
+	touch $@

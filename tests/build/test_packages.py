@@ -1,0 +1,84 @@
+"""The package builds and installs as pip does it: from the tree, again, editable, and from the sdist alone.
+
+Every test works on a copy of the tree and in a fresh virtual environment. Needs PyPI and a C++ compiler.
+"""
+
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+NOT_COPIED = shutil.ignore_patterns(".git", ".venv*", "build", "dist", "*.egg-info", "*.so", "__pycache__", ".*_cache")
+USE = """
+import numpy as np, karec
+from karec import _native
+from karec.kernels.encode import Vocabulary
+from karec.kernels.merge import merge_channels
+index = karec.ItemIndex.build(np.array([7, 9]), np.eye(2, dtype=np.float32))
+scores, ids = index.search(np.array([0, 1], np.float32), ids=np.array([7, 9, 11]), k=1)
+assert ids.tolist() == [9] and scores.tolist() == [1.0], (ids, scores)
+print(karec.__version__, _native.__file__)
+"""
+
+
+def run(*command, cwd):
+    done = subprocess.run([str(word) for word in command], cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+    return done.stdout
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A copy of the source tree without anything that was built."""
+    return shutil.copytree(ROOT, tmp_path / "tree", ignore=NOT_COPIED)
+
+
+@pytest.fixture
+def python(tmp_path):
+    """The interpreter of a fresh environment that holds NumPy and nothing else."""
+    run(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
+    program = tmp_path / "venv" / "bin" / "python"
+    pip(program, "numpy", cwd=tmp_path)
+    return program
+
+
+def pip(python, *arguments, cwd):
+    run(python, "-m", "pip", "install", "--disable-pip-version-check", *arguments, cwd=cwd)
+
+
+def test_installs_twice_from_one_tree(tree, python, tmp_path):
+    """The second time, the programs that the first one's CMake cache names are gone."""
+    for _ in range(2):
+        pip(python, "--no-deps", "--force-reinstall", ".", cwd=tree)
+        assert "site-packages" in run(python, "-c", USE, cwd=tmp_path)
+
+
+def test_editable_install_uses_the_tree(tree, python, tmp_path):
+    pip(python, "--no-deps", "-e", ".", cwd=tree)
+    assert str(tree / "karec") in run(python, "-c", USE, cwd=tmp_path)
+    assert str(tree / "karec") in run(python, "-c", USE, cwd=tree)
+
+
+def test_the_sdist_builds_alone(tree, python, tmp_path):
+    run(sys.executable, "-m", "build", "--sdist", "--outdir", tmp_path / "dist", ".", cwd=tree)
+    (sdist,) = (tmp_path / "dist").glob("karec-*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    sources = [path for folder in ("native", "kernels", "karec", "tests") for path in (tree / folder).rglob("*.*")]
+    expected = {str(path.relative_to(tree)) for path in sources if path.is_file()}
+    assert expected - names == set(), "the sdist lacks sources"
+    assert not [name for name in names if name.endswith((".so", ".pyc"))]
+
+    run(python, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", tmp_path / "dist", sdist, cwd=tmp_path)
+    (wheel,) = (tmp_path / "dist").glob("karec-*.whl")
+    inside = run(python, "-m", "zipfile", "-l", wheel, cwd=tmp_path)
+    assert "karec/py.typed" in inside and "karec/kernels/merge.pyi" in inside and "karec/_native.pyi" in inside
+    assert not [name for name in (".pyx", ".cpp", ".hpp", "tests/") if name in inside], "a wheel holds no sources"
+    pip(python, "--no-deps", wheel, cwd=tmp_path)
+    assert "site-packages" in run(python, "-c", USE, cwd=tmp_path)
