@@ -18,8 +18,8 @@ def advance(snapshot: Snapshot, exposures: Exposures, until_ms: int, keep: int =
     """``snapshot`` as of ``until_ms``, told what ``exposures`` (in order of time) say happened before it.
 
     Relations, per user: ``history`` grows by works clicked or viewed long, ``skipped`` by works that were neither
-    (the last ``keep`` of both are kept, repeats included); ``liked`` by works liked, ``follows`` by the creators of works
-    where ``follow`` is set (a work or creator stands once, at its first moment). Counters ``count_exposed`` and
+    (the last ``keep`` of both are kept, repeats included); ``liked`` by works liked, ``follows`` by the creators of
+    works where ``follow`` is set (a work or creator stands once, at its first moment). Counters ``count_exposed`` and
     ``count_<label>`` (float32) of works and users grow for every label of the exposures. Other relations and columns
     stay. O((M + R) log(M + R)) for M new rows and R entries of relations.
 
@@ -85,7 +85,7 @@ def _grown(snapshot: Snapshot, new: Exposures, user: Array, work: Array, keep: i
 
 
 def _append(old: Relation | None, n_rows: int, rows: Array, values: Array, times: Array, limit: int | None) -> Relation:
-    """``old`` with new (row, value) pairs behind; the last ``limit`` of each row, or each value once where no limit is."""
+    """``old`` with new (row, value) pairs behind it; of each row the last ``limit``, or each value once."""
     if old is not None:
         before = np.zeros(len(old.values), np.int64) if old.times is None else old.times
         rows = np.concatenate([np.repeat(np.arange(n_rows), np.diff(old.indptr)), rows])

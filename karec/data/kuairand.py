@@ -5,10 +5,10 @@
     user_history_to_4_24.parquet          optional, not official: those histories ready made
     user_features_pure.csv, video_features_basic_pure.csv
 
-The snapshot is the platform at 2022-04-25 00:00 China time. A row of the log belongs to the histories when its ``date``
-is before 04-25. ``date`` is when the row was recorded, ``time_ms`` when the video was shown, up to two hours before, so a
-few rows of 04-25 were shown on the evening before: they go into the snapshot, not into the exposures. The statistics
-file is not read: its counts cover the whole month and would tell the past about the future.
+The snapshot is the platform at 2022-04-25 00:00 China time. A row of the log belongs to the histories when its
+``date`` is before 04-25. ``date`` is when the row was recorded, ``time_ms`` when the video was shown, up to two hours
+before, so a few rows of 04-25 were shown on the evening before: they go into the snapshot, not into the exposures. The
+statistics file is not read: its counts cover the whole month and would tell the past about the future.
 """
 
 from __future__ import annotations
@@ -45,9 +45,7 @@ LABELS = {
     "hate": "is_hate",
     "profile_enter": "is_profile_enter",
 }
-LOG_COLUMNS: dict[str, type] = {
-    name: int for name in ("user_id", "video_id", "date", "time_ms", *LABELS.values(), "play_time_ms", "tab")
-}
+LOG_COLUMNS = ("user_id", "video_id", "date", "time_ms", *LABELS.values(), "play_time_ms", "tab")
 USER_CATEGORIES = (
     *("user_active_degree", "is_lowactive_period", "is_live_streamer", "is_video_author"),
     *("follow_user_num_range", "fans_user_num_range", "friend_user_num_range", "register_days_range"),
@@ -77,7 +75,7 @@ def load(root: Path, progress: Progress | None = None) -> Dataset:
     Raises DataError naming file, column and what was expected.
     """
     folder = _folder(Path(root))
-    say = progress or (lambda done, total, what: None)
+    say = progress or _silent
     say(0, 4, "users and videos")
     users, user_names = _users(folder / USERS)
     works, work_names = _works(folder / VIDEOS)
@@ -106,7 +104,7 @@ def load(root: Path, progress: Progress | None = None) -> Dataset:
 
 def read_log(path: Path, users: Table, works: Table) -> tuple[Exposures, Array]:
     """(exposures in order of time with repeats dropped, their ``date`` (M,) int64 as yyyymmdd), checked."""
-    raw = read_columns(path, LOG_COLUMNS)
+    raw = read_columns(path, dict.fromkeys(LOG_COLUMNS, int))
     for column in LABELS.values():
         require(path, column, (raw[column] == 0) | (raw[column] == 1), "0 or 1", raw[column])
     time = raw["time_ms"]
@@ -129,6 +127,10 @@ def read_log(path: Path, users: Table, works: Table) -> tuple[Exposures, Array]:
         play_ms=raw["play_time_ms"][kept],
     )
     return exposures, raw["date"][kept]
+
+
+def _silent(done: int, total: int, what: str) -> None:
+    pass
 
 
 def _folder(root: Path) -> Path:
@@ -201,7 +203,7 @@ def _works(path: Path) -> tuple[Table, dict[str, list[str]]]:
 def _log_number(path: Path, name: str, values: Array) -> Array:
     """log(1 + x) as float32; a missing number is 0."""
     require(path, name, ~(values < 0), "a number ≥ 0, or nothing", values)
-    return np.log1p(np.nan_to_num(values)).astype(np.float32)
+    return np.asarray(np.log1p(np.nan_to_num(values)), np.float32)
 
 
 def _tags(texts: Array) -> tuple[dict[str, Array], dict[str, list[str]]]:

@@ -92,8 +92,8 @@ def _explained(path: Path, columns: Mapping[str, type], delimiter: str, encoding
     """Arrow counts columns from 0 in its messages; people know them by name."""
     where = ""
     if "CSV column #" in reason:
-        at = int(reason.split("CSV column #")[1].split(":")[0])
-        name = _header(path, delimiter, encoding, True)[at]
+        at = reason.partition("CSV column #")[2].partition(":")[0]
+        name = _header(path, delimiter, encoding, True)[int(at)]
         where = f" column {name!r}: expected {columns[name].__name__ if name in columns else 'text'};"
     return DataError(f"{path}:{where} {reason}")
 
