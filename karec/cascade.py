@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from uuid import uuid4
 
 import numpy as np
@@ -82,6 +82,17 @@ class Cascade:
             )
         return self._answer(request, candidates, scored, tuple(traces))
 
+    def close(self) -> None:
+        """Close the observers, so that what they hold back (the last part of a rank log) reaches its place."""
+        for observer in self.observers:
+            observer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def _prepare(self, request: Request) -> tuple[Request, list[StepTrace]]:
         if request.scene != self.scene:
             raise ValueError(f"this cascade serves the scene {self.scene!r}, the request asks for {request.scene!r}")
@@ -92,7 +103,7 @@ class Cascade:
         )
         traces = []
         for step in self.request_hydrators:
-            features, trace = timed(step, "request", 0, lambda step=step: step.hydrate_request(request))  # type: ignore[misc]
+            features, trace = timed(step, "request", 0, lambda step=step, r=request: step.hydrate_request(r))  # type: ignore[misc]
             request = request if features is None else request.with_features(features)
             traces.append(replace(trace, n_out=-1))
         return request, traces

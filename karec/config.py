@@ -15,7 +15,8 @@
     steps = [{ use = "index_rows" }, { use = "inner_product", k = 3000 }]
 
 The other keys of a step are parameters of its class. What a class takes from the bundle (``index``, ``snapshot``,
-``encoder``, ``user_tower``, ``ranker``, ``bundle``) is given by its parameter's name and cannot be configured.
+``encoder``, ``user_tower``, ``ranker``, ``bundle``) and ``config_folder`` are given by their parameters' names and
+cannot be configured.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import tomllib
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -58,51 +60,74 @@ STEPS: Mapping[str, str] = {
     "dpp": "karec.rerank.dpp:Dpp",
     "scatter": "karec.rerank.rules:Scatter",
 }
-FROM_BUNDLE = ("index", "snapshot", "encoder", "user_tower", "ranker")
+GIVEN = ("index", "snapshot", "encoder", "user_tower", "ranker", "bundle", "config_folder")
 SCENE_KEYS = ("candidates", "request", "recall", "stages", "observers")
 
 
 def load_cascade(path: Path, scene: str, bundle: Bundle | None = None) -> Cascade:
-    """The cascade of ``scene``. ``bundle`` may be one that is open already; else the configured one is opened and verified."""
+    """The cascade of ``scene``. ``bundle`` may be one that is open already; else the config's is opened."""
     config = _read(path)
-    _known_keys(config, ("bundle", "scenes"), str(path))
-    scenes = config.get("scenes")
-    if not isinstance(scenes, dict) or scene not in scenes:
-        known = sorted(scenes) if isinstance(scenes, dict) else []
-        raise ConfigError(f"{path}: no scene {scene!r}{_meant(scene, known)}; it has {known}")
-    if bundle is None:
-        bundle = Bundle.open(path.parent / _value(config, "bundle", str, str(path)))
-    return _build_scene(scene, scenes[scene], bundle, f"{path}: scenes.{scene}")
+    scenes = config["scenes"]
+    if scene not in scenes:
+        raise ConfigError(f"{path}: no scene {scene!r}{_meant(scene, scenes)}; it has {sorted(scenes)}")
+    resources = _Resources(open_bundle(path) if bundle is None else bundle, path.parent)
+    return _build_scene(scene, scenes[scene], resources, f"{path}: scenes.{scene}")
+
+
+def open_bundle(path: Path) -> Bundle:
+    """The bundle that the config at ``path`` names, opened and verified."""
+    return Bundle.open(path.parent / _value(_read(path), "bundle", str, str(path)))
+
+
+def scene_names(path: Path) -> list[str]:
+    """The scenes of the config at ``path``, in its order."""
+    return list(_read(path)["scenes"])
+
+
+@dataclass(frozen=True)
+class _Resources:
+    """What steps are given by the names of their parameters."""
+
+    bundle: Bundle
+    config_folder: Path
+
+    def get(self, name: str) -> Any:
+        return getattr(self, name) if name in ("bundle", "config_folder") else getattr(self.bundle, name)
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text())
+        config = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
+    _known_keys(config, ("bundle", "scenes"), str(path))
+    if not _value(config, "scenes", dict, str(path)):
+        raise ConfigError(f"{path}: scenes is empty; a scene is a table [scenes.NAME]")
+    return config
 
 
-def _build_scene(scene: str, spec: Any, bundle: Bundle, where: str) -> Cascade:
+def _build_scene(scene: str, spec: Any, resources: _Resources, where: str) -> Cascade:
     if not isinstance(spec, dict):
         raise ConfigError(f"{where} must be a table")
     _known_keys(spec, SCENE_KEYS, where)
-    sources = _steps(spec.get("recall"), Source, bundle, f"{where}.recall")
+    sources = _steps(spec.get("recall"), Source, resources, f"{where}.recall")
     if not sources:
         raise ConfigError(f"{where}.recall: a scene needs at least one recall channel")
     limit = _value(spec, "candidates", int, where)
     merge = {"use": "merge", "quotas": [source.quota for source in sources], "limit": limit}
-    merger = _step(merge, Merger, bundle, where)
+    merger = _step(merge, Merger, resources, where)
+    bundle = resources.bundle
     return Cascade(
         scene=scene,
-        request_hydrators=_steps(spec.get("request", []), RequestHydrator, bundle, f"{where}.request"),
+        request_hydrators=_steps(spec.get("request", []), RequestHydrator, resources, f"{where}.request"),
         recall=Recall(sources, merger),
         stages=tuple(
-            _stage(stage, bundle, f"{where}.stages[{i}]")
+            _stage(stage, resources, f"{where}.stages[{i}]")
             for i, stage in enumerate(_tables(spec.get("stages"), f"{where}.stages"))
         ),
-        observers=_steps(spec.get("observers", []), Observer, bundle, f"{where}.observers"),
+        observers=_steps(spec.get("observers", []), Observer, resources, f"{where}.observers"),
         versions={
             "model": bundle.model_version,
             "bundle": bundle.path.name,
@@ -111,10 +136,10 @@ def _build_scene(scene: str, spec: Any, bundle: Bundle, where: str) -> Cascade:
     )
 
 
-def _stage(spec: Mapping[str, Any], bundle: Bundle, where: str) -> Stage:
+def _stage(spec: Mapping[str, Any], resources: _Resources, where: str) -> Stage:
     _known_keys(spec, ("name", "steps"), where)
     name = _value(spec, "name", str, where)
-    steps = _steps(spec.get("steps"), Step, bundle, f"{where}.steps")
+    steps = _steps(spec.get("steps"), Step, resources, f"{where}.steps")
     try:
         return Stage(name, steps)
     except ContractError as error:
@@ -124,11 +149,11 @@ def _stage(spec: Mapping[str, Any], bundle: Bundle, where: str) -> Stage:
 S = typing.TypeVar("S", bound=Step)
 
 
-def _steps(specs: Any, role: type[S], bundle: Bundle, where: str) -> tuple[S, ...]:
-    return tuple(_step(spec, role, bundle, f"{where}[{i}]") for i, spec in enumerate(_tables(specs, where)))
+def _steps(specs: Any, role: type[S], resources: _Resources, where: str) -> tuple[S, ...]:
+    return tuple(_step(spec, role, resources, f"{where}[{i}]") for i, spec in enumerate(_tables(specs, where)))
 
 
-def _step(spec: Mapping[str, Any], role: type[S], bundle: Bundle, where: str) -> S:
+def _step(spec: Mapping[str, Any], role: type[S], resources: _Resources, where: str) -> S:
     use = _value(spec, "use", str, where)
     cls = _step_class(use, where)
     if not issubclass(cls, role):
@@ -136,8 +161,8 @@ def _step(spec: Mapping[str, Any], role: type[S], bundle: Bundle, where: str) ->
     options = {key: value for key, value in spec.items() if key not in ("use", "name", "on_failure")}
     parameters = inspect.signature(cls).parameters
     hints = typing.get_type_hints(cls.__init__)
-    taken = {name: name for name in (*FROM_BUNDLE, "bundle") if name in parameters}
-    settable = [name for name in parameters if name not in taken]
+    given = [name for name in GIVEN if name in parameters]
+    settable = [name for name in parameters if name not in given]
     _known_keys(options, settable, f"{where} ({use})")
     for key, value in options.items():
         if not _fits(value, hints.get(key, Any)):
@@ -145,9 +170,8 @@ def _step(spec: Mapping[str, Any], role: type[S], bundle: Bundle, where: str) ->
     missing = [n for n in settable if n not in options and parameters[n].default is inspect.Parameter.empty]
     if missing:
         raise ConfigError(f"{where} ({use}): the key {missing[0]!r} is missing")
-    resources = {name: bundle if name == "bundle" else getattr(bundle, name) for name in taken}
     try:
-        step: S = cls(**resources, **options)
+        step: S = cls(**{name: resources.get(name) for name in given}, **options)
     except ValueError as error:
         raise ConfigError(f"{where} ({use}): {error}") from error
     on_failure = spec.get("on_failure", "fail")
@@ -200,7 +224,7 @@ def _meant(word: str, known: Iterable[str]) -> str:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a TOML value suits a parameter's annotation; int suits float, lists suit any sequence, tables any mapping."""
+    """Whether a TOML value suits an annotation; int suits float, a list any sequence, a table any mapping."""
     origin = typing.get_origin(hint)
     if hint is Any:
         return True

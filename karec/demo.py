@@ -1,4 +1,4 @@
-"""The main job, end to end: data → teacher → rank log → towers → index → bundle → cascade → a report of what it does."""
+"""The main job, end to end: data → teacher → rank log → towers → index → bundle → cascade → report."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Served:
 
 
 def set_up(dataset: Dataset, run: Path, out: Path, progress: Progress | None = None) -> Path:
-    """Publish the models of ``run`` over the platform as it is when the test days begin, and write ``out/karec.toml``."""
+    """Publish the models of ``run`` over the platform as test begins, and write ``out/karec.toml``."""
     from karec.learn.publish import publish_bundle
 
     snapshot = advance(dataset.snapshot, dataset.exposures, dataset.valid_until_ms).released()
@@ -67,10 +67,7 @@ def serve(dataset: Dataset, config: Path, n_requests: int, k: int = 10, progress
         feeds.append(cascade.run(request))
         if progress is not None:
             progress(done, len(requests), "serving requests")
-    for observer in cascade.observers:
-        close = getattr(observer, "close", None)
-        if close is not None:
-            close()
+    cascade.close()
     return Served(cascade, bundle, tuple(feeds))
 
 

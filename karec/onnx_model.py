@@ -45,14 +45,16 @@ class OnnxModel:
     def run(self, inputs: Mapping[str, Array], *outputs: str) -> tuple[Array, ...]:
         """The named ``outputs`` for ``inputs`` (more than the model asks for is ignored).
 
-        Raises KeyError naming an input that is missing, ValueError for a wrong dtype, Unavailable when ONNX Runtime fails.
+        Raises KeyError naming a missing input, ValueError for a wrong dtype, Unavailable when ONNX Runtime fails.
         """
         feeds = {}
         for name, dtype in self._dtypes.items():
             if name not in inputs:
                 raise KeyError(f"{self.path.name} asks for the input {name!r}; given are {sorted(inputs)}")
             if dtype is not None and inputs[name].dtype != dtype:
-                raise ValueError(f"{self.path.name}: input {name!r} is {inputs[name].dtype}, expected {np.dtype(dtype)}")
+                raise ValueError(
+                    f"{self.path.name}: input {name!r} is {inputs[name].dtype}, expected {np.dtype(dtype)}"
+                )
             feeds[name] = inputs[name]
         try:
             results = self._session.run(list(outputs), feeds)

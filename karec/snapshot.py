@@ -22,7 +22,7 @@ WORK_COLUMNS = ("creator_id", "song_id", "type", "tag", "upload_ms")
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Rows keyed by unique int64 ids. Integer columns are categories (or ids, or moments), floating ones are numbers."""
+    """Rows keyed by unique int64 ids. Integer columns are categories (or ids, moments), floating ones numbers."""
 
     ids: Array
     columns: Mapping[str, Array]
@@ -120,7 +120,7 @@ class Snapshot:
 
     ``works`` has at least the columns creator_id, song_id, type, tag (categories) and upload_ms (Unix ms).
     ``relations`` may hold, per user row: ``history`` (work ids watched to satisfaction, the towers' history),
-    ``skipped`` (work ids shown and passed over), ``liked`` (work ids), ``follows`` (creator ids), ``friends`` (user ids).
+    ``skipped`` (work ids shown and passed over), ``liked`` (work ids), ``follows`` (creator ids), ``friends`` (users).
     ``labels`` names category codes for people: {"scene": ["home", …], "type": ["audio", "video"]}.
     """
 

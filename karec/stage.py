@@ -99,6 +99,9 @@ class Observer(Step):
     @abstractmethod
     def observe(self, request: Request, recommendation: Recommendation) -> None: ...
 
+    def close(self) -> None:
+        """Let go of what the observer holds; called once, when the cascade is closed."""
+
 
 def _wrong(step: Step, message: str) -> ContractError:
     return ContractError(f"{step.role} {step.name!r}: {message}")

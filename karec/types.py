@@ -7,7 +7,7 @@ the framework (``karec.stage``) calls it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -196,8 +196,8 @@ class Recommendation:
     """The answer: the feed, how it came about, and what it was made with.
 
     ``scored`` holds, for each stage, its candidates before its first selector cut them: what the rank log and
-    explanations need. ``degraded`` names the steps that failed and were passed over. ``cold_start`` is true when the user is unknown.
-    ``versions`` names what answered: model version, index generation, bundle.
+    explanations need. ``degraded`` names the steps that failed and were passed over. ``cold_start`` is true when the
+    user is unknown. ``versions`` names what answered: model version, index generation, bundle.
     """
 
     request: Request
@@ -228,3 +228,20 @@ class Recommendation:
             )
             for i in range(len(c))
         )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: items, trace, degraded, cold_start, versions."""
+        return {
+            "request_id": self.request.request_id,
+            "user_id": self.request.user_id,
+            "scene": self.request.scene,
+            "items": [
+                {"position": i.position, "id": i.id, "score": i.score, "recalled_by": list(i.recalled_by)} for i in self
+            ],
+            "trace": [
+                {**asdict(step), "notes": dict(step.notes), "n_removed": step.n_removed} for step in self.trace.steps
+            ],
+            "degraded": list(self.degraded),
+            "cold_start": self.cold_start,
+            "versions": dict(self.versions),
+        }

@@ -5,8 +5,8 @@ import pytest
 
 from karec.cascade import Cascade, Recall
 from karec.errors import ContractError, Unavailable
-from karec.recall.merger import QuotaMerger
 from karec.rank.ranker import TopK
+from karec.recall.merger import QuotaMerger
 from karec.stage import Merger, Observer, RequestHydrator, Scorer, Source, Stage
 from karec.types import Candidates, Request
 
@@ -66,7 +66,9 @@ def test_the_best_works_come_out_and_know_who_found_them():
 def test_every_step_is_in_the_trace_in_order():
     watcher = Remembers()
     trace = cascade(observers=[watcher]).run(Request(user_id=5, k=2)).trace
-    assert [(s.stage, s.step, s.n_in, s.n_out) for s in trace.steps if s.role not in ("request_hydrator", "observer")] == [
+    assert [
+        (s.stage, s.step, s.n_in, s.n_out) for s in trace.steps if s.role not in ("request_hydrator", "observer")
+    ] == [
         ("recall", "a", 0, 3),
         ("recall", "b", 0, 2),
         ("recall", "merge", 5, 4),

@@ -1,8 +1,8 @@
 """How diverse a list is, what that diversity cost in relevance, and the curve between the two.
 
-    intra-list distance  ILD = mean over pairs of 1 − cos(f_i, f_j)          0 = all alike, 1 = unrelated
-    near duplicates      share of pairs with cosine > 0.95
-    Gini                 of exposure over works or creators: 0 = equal, 1 = one takes all
+intra-list distance  ILD = mean over pairs of 1 − cos(f_i, f_j)          0 = all alike, 1 = unrelated
+near duplicates      share of pairs with cosine > 0.95
+Gini                 of exposure over works or creators: 0 = equal, 1 = one takes all
 """
 
 from __future__ import annotations
@@ -61,9 +61,11 @@ class CurvePoint:
 
 
 def diversity_curve(
-    pools: Sequence[tuple[Array, Array]], k: int, diversities: Sequence[float] = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    pools: Sequence[tuple[Array, Array]],
+    k: int,
+    diversities: Sequence[float] = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
 ) -> list[CurvePoint]:
-    """DPP over each pool ``(embeddings (N, D), relevance (N,))`` at each ``diversity``; 0 is plain top-k by relevance."""
+    """DPP over each pool ``(embeddings (N, D), relevance (N,))`` at each ``diversity``; 0 is plain top-k."""
     points = []
     for diversity in diversities:
         lists = [(e[picked], r[picked]) for e, r in pools for picked in [_pick(e, r, k, diversity)]]

@@ -43,7 +43,7 @@ def _page(report: Mapping[str, Any]) -> str:
     parts = [
         f"<h1>karec on {html.escape(report['data']['name'])}</h1>",
         f"<p class=note>{html.escape(_sentence(report))}</p>",
-        "<h2>The funnel</h2><p class=note>Works left after each stage, median over requests; the scale is logarithmic.</p>",
+        "<h2>The funnel</h2><p class=note>Works left after each stage (medians, logarithmic scale).</p>",
         _svg(lambda axes: _draw_funnel(axes, report["funnel"]), 8.5, 2.6),
         "<h2>Time of one request</h2><p class=note>Milliseconds a stage, median over requests, one thread.</p>",
         _svg(lambda axes: _draw_timings(axes, report["timings_ms"]), 8.5, 2.6),
@@ -66,7 +66,7 @@ def _page(report: Mapping[str, Any]) -> str:
 def _sentence(report: Mapping[str, Any]) -> str:
     d = report["data"]
     return (
-        f"{d['works']:,} works, {d['users']:,} users, {d['exposures']:,} exposures; {report['requests']} requests served, "
+        f"{d['works']:,} works, {d['users']:,} users, {d['exposures']:,} exposures; {report['requests']} requests, "
         f"{report['timings_ms']['total']:.1f} ms each; model version {report['versions']['model']}."
     )
 
@@ -123,7 +123,10 @@ def _draw_curve(axes: Axes, curve: Sequence[Mapping[str, float]]) -> None:
 
 def _quality_table(quality: Mapping[str, Any], task: str) -> str:
     rows = [
-        (model, *[_interval(by_task[task].get(column), by_task[task].get(f"{column}_ci")) for column in QUALITY_COLUMNS])
+        (
+            model,
+            *[_interval(by_task[task].get(column), by_task[task].get(f"{column}_ci")) for column in QUALITY_COLUMNS],
+        )
         for model, by_task in quality.items()
         if task in by_task
     ]

@@ -1,4 +1,4 @@
-"""From what was learned to what serves: models, encoder, snapshot and a fresh item index become one published bundle."""
+"""From what was learned to what serves: models, encoder, snapshot and a fresh index become one published bundle."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Several objectives, one score: the ranker's logits become probabilities, and probabilities one number to sort by.
 
-    sum      fused = Σ_t w_t·p_t / Σ_t w_t            a mean of probabilities, in [0, 1]
-    product  fused = Π_t (ε + p_t)^{w_t / Σ w}        a weighted geometric mean: a work must please on every count
+sum      fused = Σ_t w_t·p_t / Σ_t w_t            a mean of probabilities, in [0, 1]
+product  fused = Π_t (ε + p_t)^{w_t / Σ w}        a weighted geometric mean: a work must please on every count
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def rank_log_schema(tasks: Sequence[str]) -> pa.Schema:
 
 @dataclass(frozen=True, eq=False)
 class RankLog:
-    """A rank log read back: ``request_id (M,) object``, ids int64, ``logits (M, T) float32`` in the order of ``tasks``."""
+    """A rank log read back: ``request_id (M,) object``, ids int64, ``logits (M, T) float32`` in ``tasks``' order."""
 
     request_id: Array
     user_id: Array
@@ -186,6 +186,27 @@ def read_rank_log(folder: Path, tasks: Sequence[str]) -> RankLog:
     return _in_order(log)
 
 
+def describe_rank_log(folder: Path) -> dict[str, str]:
+    """What a log holds, for people: parts, rows, tasks, model versions, first and last moment."""
+    arrow = _arrow()
+    parts = sorted(folder.glob("*.parquet"))
+    if not parts:
+        raise LogSchemaError(f"{folder} holds no rank log: expected part-*.parquet")
+    tasks = [n.removeprefix("logit_") for n in arrow.parquet.read_schema(parts[0]).names if n.startswith("logit_")]
+    log = read_rank_log(folder, tasks)
+    versions = ", ".join(str(version) for version in np.unique(log.model_version))
+    first, last = (np.datetime64(int(moment), "ms") for moment in (log.time_ms.min(), log.time_ms.max()))
+    return {
+        "parts": str(len(parts)),
+        "rows": f"{len(log):,}",
+        "requests": f"{len(set(log.request_id)):,}",
+        "tasks": ", ".join(tasks),
+        "model versions": versions,
+        "from": f"{first} UTC",
+        "to": f"{last} UTC",
+    }
+
+
 def _read_part(arrow: Any, part: Path, wanted: Any, tasks: Sequence[str]) -> Any:
     found = arrow.parquet.read_schema(part)
     for column in wanted:
@@ -228,15 +249,18 @@ def _in_order(log: RankLog) -> RankLog:
 
 
 class RankLogObserver(Observer):
-    """Logs every work that the stage ``stage`` scored, for every request, into ``folder``. Threads may share it.
+    """Logs every work that the stage ``stage`` scored, for every request, into ``folder`` (relative to
+    the config's). Threads may share it.
 
     Rows reach the disk every ``part_rows`` rows and at ``close``.
     """
 
-    def __init__(self, ranker: OnnxModel, folder: str, stage: str = "rank", part_rows: int = 100_000) -> None:
+    def __init__(
+        self, ranker: OnnxModel, config_folder: Path, folder: str, stage: str = "rank", part_rows: int = 100_000
+    ) -> None:
         self.stage = stage
         self.model_version = ranker.model_version
-        self._writer = RankLogWriter(Path(folder), ranker.tasks, part_rows)
+        self._writer = RankLogWriter(config_folder / folder, ranker.tasks, part_rows)
         self._lock = threading.Lock()
 
     def observe(self, request: Request, recommendation: Recommendation) -> None:

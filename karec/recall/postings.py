@@ -60,9 +60,9 @@ def popularity(snapshot: Snapshot) -> Array:
     if "count_exposed" not in columns:
         upload = np.asarray(columns["upload_ms"], np.float64)
         span = upload.max() - upload.min() if len(upload) else 1.0
-        return (upload - upload.min()) / max(span, 1.0)
+        return np.asarray((upload - upload.min()) / max(span, 1.0))
     wins_name = "count_long_view" if "count_long_view" in columns else "count_click"
     shows, wins = np.asarray(columns["count_exposed"], np.float64), np.asarray(columns[wins_name], np.float64)
     m = 20.0
     mean = wins.sum() / max(shows.sum(), 1.0)
-    return (wins + m * mean) / (shows + m)
+    return np.asarray((wins + m * mean) / (shows + m))

@@ -28,7 +28,9 @@ class Profile(Source):
     ) -> None:
         unknown = [facet for facet in facets if facet not in snapshot.works.columns]
         if unknown:
-            raise ValueError(f"facets {unknown} are no columns of the works; columns are {list(snapshot.works.columns)}")
+            raise ValueError(
+                f"facets {unknown} are no columns of the works; columns are {list(snapshot.works.columns)}"
+            )
         self.snapshot = snapshot
         self.quota = quota
         self.facets = tuple(facets)

@@ -57,7 +57,7 @@ class Social(Source):
         if self.families is None or family < 0:
             return np.empty(0, np.int64)
         members = self.families.of(family, self.people)
-        return members[members != user]
+        return np.asarray(members[members != user])
 
     def _enjoyed_by(self, member: int) -> list[Array]:
         enjoyed = (self._related("liked", member)[::-1], self._related("history", member)[::-1])

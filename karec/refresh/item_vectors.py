@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 
@@ -20,7 +21,7 @@ def build_index(
     encoder: Encoder,
     item_tower: OnnxModel,
     *,
-    dtype: str = "float16",
+    dtype: Literal["float16", "float32"] = "float16",
     progress: Progress | None = None,
 ) -> ItemIndex:
     """One row a work, in the snapshot's order, as of its moment, with the works' columns and the tower's version."""

@@ -16,7 +16,7 @@ class Scatter(Selector):
     """The candidates' order, changed as little as the rules need; the first ``k`` (None = ``request.k``) of it.
 
     ``rules`` are tables ``{ column = "song_id", window = 2, max_count = 1 }``: among any ``window`` neighbours at most
-    ``max_count`` of one value. Where the rules cannot all hold, the least violation is taken and the trace says how many.
+    ``max_count`` of one value. Where the rules cannot all hold, the least violation is taken, and the trace counts it.
     """
 
     def __init__(self, index: ItemIndex, rules: Sequence[Mapping[str, str | int]], k: int | None = None) -> None:

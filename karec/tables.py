@@ -1,0 +1,142 @@
+"""Tables for the terminal: what the command line shows people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from karec.bundle import CURRENT, MANIFEST, Bundle
+from karec.index import ItemIndex
+from karec.onnx_model import OnnxModel
+from karec.snapshot import Snapshot
+from karec.types import Recommendation, Trace
+
+
+def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int = 1) -> Table:
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for i, name in enumerate(head):
+        table.add_column(name, justify="left" if i < text_columns else "right")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def funnel_table(funnel: Mapping[str, int], timings_ms: Mapping[str, float]) -> Table:
+    rows = [(stage, f"{n:,}", f"{timings_ms[stage]:.2f}" if stage in timings_ms else "") for stage, n in funnel.items()]
+    rows.append(("whole request", "", f"{timings_ms['total']:.2f}"))
+    return _table("The funnel (medians over requests)", ("stage", "works left", "ms"), rows)
+
+
+def quality_tables(quality: Mapping[str, Any], tasks: Sequence[str]) -> Iterator[Table]:
+    for task in tasks:
+        rows = [
+            (model, *[_interval(by_task[task], name) for name in ("auc", "gauc", "ece")])
+            for model, by_task in quality.items()
+            if task in by_task
+        ]
+        yield _table(f"{task} on the test days (95 % intervals over users)", ("model", "AUC", "GAUC", "ECE"), rows)
+
+
+def _interval(measures: Mapping[str, Any], name: str) -> str:
+    value, bounds = measures.get(name), measures.get(f"{name}_ci")
+    if value is None:
+        return "–"
+    return f"{value:.4f}" + ("" if bounds is None else f" [{bounds[0]:.4f}, {bounds[1]:.4f}]")
+
+
+def reach_table(reach: Mapping[str, Mapping[str, float]]) -> Table:
+    rows = [(m, f"{value:,.4g}", f"{reach['top_k'][m]:,.4g}") for m, value in reach["cascade"].items()]
+    return _table("What the feeds reached", ("measure", "cascade", "top-k by relevance"), rows)
+
+
+def feed_table(feed: Recommendation, snapshot: Snapshot) -> Table:
+    works = snapshot.works
+    rows = []
+    for item in feed:
+        at = int(works.lookup(feed.candidates.ids[item.position : item.position + 1])[0])
+        about = (
+            ["–"] * 4
+            if at < 0
+            else [str(works[c][at]) for c in ("creator_id", "song_id")]
+            + [
+                _named(snapshot, "type", int(works["type"][at])),
+                f"{max(snapshot.time_ms - int(works['upload_ms'][at]), 0) / 3_600_000:,.0f} h",
+            ]
+        )
+        rows.append((str(item.position + 1), str(item.id), *about, f"{item.score:.4f}", ", ".join(item.recalled_by)))
+    title = f"Feed for user {feed.request.user_id}, scene {feed.request.scene}, {feed.trace.total_ms:.1f} ms"
+    return _table(title, ("place", "work", "creator", "song", "type", "age", "score", "found by"), rows, 0)
+
+
+def _named(snapshot: Snapshot, column: str, code: int) -> str:
+    names = snapshot.labels.get(column, [])
+    return names[code] if 0 <= code < len(names) else str(code)
+
+
+def trace_table(trace: Trace) -> Table:
+    rows = [
+        (
+            step.stage,
+            step.step,
+            step.role,
+            "" if step.n_in < 0 else f"{step.n_in:,}",
+            "" if step.n_out < 0 else f"{step.n_out:,}",
+            f"{step.n_removed:,} {step.why}".strip() if step.n_removed else "",
+            f"{step.ms:.2f}",
+            step.failure or ", ".join(f"{name}={_short(value)}" for name, value in step.notes.items()),
+        )
+        for step in trace.steps
+    ]
+    return _table("Trace", ("stage", "step", "role", "in", "out", "removed", "ms", "notes"), rows, 3)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def inspection(path: Path) -> Iterator[Table]:
+    """What stands at ``path``: a bundle (or the folder that holds ``current``), an index file, or a rank log."""
+    if path.is_dir() and ((path / CURRENT).exists() or (path / MANIFEST).exists()):
+        yield from _inspect_bundle(path)
+    elif path.is_dir() and any(path.glob("*.parquet")):
+        yield _inspect_log(path)
+    elif path.is_file():
+        yield _inspect_index(ItemIndex.open(path), str(path))
+    else:
+        raise FileNotFoundError(f"{path} is neither a bundle, nor an index file, nor a rank log with *.parquet parts")
+
+
+def _inspect_bundle(path: Path) -> Iterator[Table]:
+    bundle = Bundle.open(path)
+    manifest = json.loads((bundle.path / MANIFEST).read_text())
+    sizes = [(name, f"{facts['bytes']:,}", facts["sha256"][:16]) for name, facts in manifest["files"].items()]
+    yield _table(f"{bundle.path}, model version {bundle.model_version}, verified", ("file", "bytes", "SHA-256"), sizes)
+    models = [_model_row(name, OnnxModel(bundle.path / name)) for name in manifest["files"] if name.endswith(".onnx")]
+    yield _table("Models", ("file", "kind", "version", "inputs", "outputs"), models, 5)
+    yield _inspect_index(bundle.index, "index.karec")
+
+
+def _model_row(name: str, model: OnnxModel) -> tuple[str, ...]:
+    return name, model.kind, str(model.model_version), ", ".join(model.inputs), ", ".join(model.outputs)
+
+
+def _inspect_index(index: ItemIndex, name: str) -> Table:
+    facts = {
+        "rows": f"{len(index):,}",
+        "dimensions": str(index.dim),
+        "dtype": str(index.dtype),
+        "model version": str(index.model_version),
+        "generation": str(index.generation),
+        "columns": ", ".join(f"{column} ({values.dtype})" for column, values in index.columns.items()),
+    }
+    return _table(f"Item index {name}", ("", ""), list(facts.items()), 2)
+
+
+def _inspect_log(path: Path) -> Table:
+    from karec.rank.log import describe_rank_log
+
+    return _table(f"Rank log {path}", ("", ""), list(describe_rank_log(path).items()), 2)
