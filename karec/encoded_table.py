@@ -38,6 +38,15 @@ class EncodedTable:
     counters: Array
 
 
+@dataclass(frozen=True, eq=False)
+class EncodedSnapshot:
+    """Both tables, and ``alike (users + 1, P)``: users' values in the columns that works have too, in works' codes."""
+
+    users: EncodedTable
+    works: EncodedTable
+    alike: Array
+
+
 @dataclass(frozen=True)
 class NumberScale:
     """x → (x − mean) / scale, of log1p(x) where ``log``."""
@@ -151,6 +160,10 @@ class TableCoder:
         for at, name in enumerate(self.counters):
             counts[:n, at] = table[name]
         return EncodedTable(ids, numbers, moments, self.counter_numbers(counts))
+
+    def code(self, category: str, values: Array) -> Array:
+        """(N,) int64 codes of ``values`` in the column ``category``."""
+        return self.vocabularies[self.category_names.index(category)].encode(values)
 
     def numbers_at(self, table: EncodedTable, rows: Array, time_ms: int | Array, counts: Array | None) -> Array:
         """(N, J) float32: numbers, ages at ``time_ms``, counters (as of the snapshot, or from ``counts`` (N, ·))."""

@@ -14,19 +14,22 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from karec.encoded_table import EncodedTable, TableCoder
+from karec.encoded_table import EncodedSnapshot, TableCoder
 from karec.errors import BundleError
 from karec.kernels.encode import Vocabulary, count_matches, padded_histories
 from karec.snapshot import Exposures, Snapshot
 from karec.types import Array
 
 CONTEXT = ("scene", "hour", "weekday")
+TIES = {"follows": "creator_followed", "friends": "creator_is_friend"}  # relation of the user: cross feature
+MOST_TIES = 100  # the latest so many are looked at
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 FORMAT = 1
 
@@ -37,7 +40,10 @@ class Encoder:
 
     user_ids (U, ·) int64, user_numbers (U, F) float32, history and skipped (U, H, I) int64: the item_ids of those
     works, newest first, zero-padded; context (U, 3) int64: scene, hour and weekday (UTC); item_ids (N, I) int64,
-    item_numbers (N, J) float32; crosses (N, 3·I) float32.
+    item_numbers (N, J) float32; crosses (N, X) float32.
+
+    For the crosses alone, the user's side also holds follows and friends (U, MOST_TIES) int64, codes of creators, and
+    alike (U, P) int64, the user's value in each column that works have by the same name (a city), in the works' codes.
     """
 
     tasks: tuple[str, ...]
@@ -45,9 +51,7 @@ class Encoder:
     users: TableCoder
     works: TableCoder
     scenes: Vocabulary
-    _tables: WeakKeyDictionary[Snapshot, tuple[EncodedTable, EncodedTable]] = field(
-        default_factory=WeakKeyDictionary, repr=False
-    )
+    _tables: WeakKeyDictionary[Snapshot, EncodedSnapshot] = field(default_factory=WeakKeyDictionary, repr=False)
 
     @classmethod
     def fit(
@@ -98,21 +102,33 @@ class Encoder:
     def names(self) -> dict[str, tuple[str, ...]]:
         """For each input, what its columns are."""
         columns = self.works.category_names
-        kinds = ("in_history", "in_skipped", "newest_in_history")
+        kinds = ("in_history", "in_skipped", "newest_in_history", "newest_in_skipped")
         return {
             "user_ids": self.users.category_names,
             "user_numbers": (*self.users.number_names, "log_history", "log_skipped"),
             "context": CONTEXT,
             "item_ids": columns,
             "item_numbers": self.works.number_names,
-            "crosses": tuple(f"{column}_{kind}" for kind in kinds for column in columns),
+            "crosses": (
+                *(f"{column}_{kind}" for kind in kinds for column in columns),
+                *TIES.values(),
+                *(f"same_{column}" for column in self._shared),
+            ),
         }
 
-    def tables(self, snapshot: Snapshot) -> tuple[EncodedTable, EncodedTable]:
-        """(users, works) of ``snapshot``, encoded once: O(rows) on the first call, kept while the snapshot lives."""
+    @cached_property
+    def _shared(self) -> tuple[str, ...]:
+        """Categories that users and works have by the same name."""
+        return tuple(name for name in self.works.categories if name in self.users.categories)
+
+    def tables(self, snapshot: Snapshot) -> EncodedSnapshot:
+        """``snapshot`` encoded once: O(rows) on the first call, kept while the snapshot lives."""
         found = self._tables.get(snapshot)
         if found is None:
-            found = (self.users.encode(snapshot.users), self.works.encode(snapshot.works))
+            alike = np.zeros((len(snapshot.users) + 1, len(self._shared)), np.int64)
+            for at, name in enumerate(self._shared):
+                alike[:-1, at] = self.works.code(name, snapshot.users[name])
+            found = EncodedSnapshot(self.users.encode(snapshot.users), self.works.encode(snapshot.works), alike)
             self._tables[snapshot] = found
         return found
 
@@ -126,6 +142,7 @@ class Encoder:
             np.array([scene_code]),
             history=self._latest(snapshot, "history", row),
             skipped=self._latest(snapshot, "skipped", row),
+            ties={name: _last_of(snapshot, name, row, MOST_TIES) for name in TIES},
         )
 
     def encode_users(
@@ -137,25 +154,28 @@ class Encoder:
         *,
         history: Array,
         skipped: Array,
+        ties: Mapping[str, Array],
         counts: Array | None = None,
     ) -> dict[str, Array]:
         """The user's side of many moments: ``rows, time_ms, scenes (U,)``.
 
-        ``history, skipped (U, H)`` are work rows, newest first, −1 padded.
+        ``history, skipped (U, H)`` are work rows, ``ties`` {follows, friends: (U, L)} ids of creators; −1 padded.
         ``counts (U, 1 + labels) float32`` are the users' counters at those moments; without them the snapshot's count.
         """
-        users, works = self.tables(snapshot)
-        kept, passed = works.ids[history], works.ids[skipped]
+        tables = self.tables(snapshot)
+        kept, passed = tables.works.ids[history], tables.works.ids[skipped]
         lengths = np.log1p(np.stack([(history >= 0).sum(axis=1), (skipped >= 0).sum(axis=1)], axis=1))
         hours = np.asarray(time_ms) // HOUR_MS
         context = np.stack([self._scene_codes(scenes), hours % 24 + 1, (hours // 24 + 3) % 7 + 1], axis=1)
-        numbers = self.users.numbers_at(users, rows, time_ms, counts)
+        numbers = self.users.numbers_at(tables.users, rows, time_ms, counts)
         return {
-            "user_ids": users.ids[rows],
+            "user_ids": tables.users.ids[rows],
             "user_numbers": np.concatenate([numbers, lengths.astype(np.float32)], axis=1),
             "history": kept,
             "skipped": passed,
             "context": context,
+            "alike": tables.alike[rows],
+            **{name: self.works.code("creator_id", ids.ravel()).reshape(ids.shape) for name, ids in ties.items()},
         }
 
     def encode_items(
@@ -165,20 +185,28 @@ class Encoder:
 
         ``counts (N, 1 + labels) float32`` are the works' counters at those moments; without them the snapshot's count.
         """
-        _, works = self.tables(snapshot)
+        works = self.tables(snapshot).works
         return {
             "item_ids": works.ids[work_rows],
             "item_numbers": self.works.numbers_at(works, work_rows, time_ms, counts),
         }
 
     def encode_crosses(self, user: Mapping[str, Array], items: Mapping[str, Array]) -> dict[str, Array]:
-        """What user and item have in common: of the user's history and skipped works, those like the item, by column.
+        """What user and item have in common (X features, see ``names``), from their codes alone.
 
-        The user has one row, or as many as there are items. O(N·(H + S)·I).
+        Of the user's history and skipped works, how many are like the item in each column, and how recent the newest;
+        whether the user follows the creator or is a friend; whether they agree in the columns that both have.
+        The user has one row, or as many as there are items. O(N·((H + S)·I + L)).
         """
-        matches = count_matches(user["history"], user["skipped"], items["item_ids"])
+        codes = items["item_ids"]
+        matches = count_matches(user["history"], user["skipped"], codes)
         np.log1p(matches[:, :2], out=matches[:, :2])
-        return {"crosses": matches.reshape(len(matches), -1)}
+        columns = self.works.category_names
+        creator = codes[:, [columns.index("creator_id")]]
+        shared = codes[:, [columns.index(name) for name in self._shared]]
+        ties = [((user[name] == creator) & (creator > 0)).any(axis=1, keepdims=True) for name in TIES]
+        alike = (user["alike"] == shared) & (shared > 0)
+        return {"crosses": np.concatenate([matches.reshape(len(codes), -1), *ties, alike], axis=1, dtype=np.float32)}
 
     def dense(self, inputs: Mapping[str, Array]) -> Array:
         """Every input but the histories in one ``(N, F) float32``, for models over plain columns (trees, linear ones).
@@ -199,11 +227,8 @@ class Encoder:
 
     def _latest(self, snapshot: Snapshot, name: str, row: int) -> Array:
         """(1, H) work rows of the user's last works in a relation, newest first."""
-        relation = snapshot.relations.get(name)
-        if relation is None or row < 0:
-            return np.full((1, self.history_length), -1, np.int64)
-        latest = snapshot.works.lookup(relation.of(row)[-self.history_length :])
-        return padded_histories(latest, np.array([0]), np.array([len(latest)]), self.history_length)
+        ids = _last_of(snapshot, name, row, self.history_length)
+        return snapshot.works.lookup(ids[0]).reshape(1, -1)
 
     def save(self, path: Path) -> None:
         """One .npz with arrays and a JSON header; nothing in it is executed when it is loaded."""
@@ -235,3 +260,11 @@ class Encoder:
                 )
         except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
             raise BundleError(f"{path} is not an encoder: {error}") from error
+
+
+def _last_of(snapshot: Snapshot, name: str, row: int, width: int) -> Array:
+    """(1, width) int64: the last ids of a user's relation, newest first, −1 padded."""
+    relation = snapshot.relations.get(name)
+    if relation is None or row < 0:
+        return np.full((1, width), -1, np.int64)
+    return padded_histories(relation.values, relation.indptr[[row]], relation.indptr[[row + 1]], width)

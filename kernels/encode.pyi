@@ -32,9 +32,9 @@ def padded_histories(
 def count_matches(
     history: NDArray[np.integer[Any]], skipped: NDArray[np.integer[Any]], items: NDArray[np.integer[Any]]
 ) -> NDArray[np.float32]:
-    """``(N, 3, I) float32``: for each candidate and column, how often its code stands in the user's lists.
+    """``(N, 4, I) float32``: for each candidate and column, how often its code stands in the user's lists.
 
     ``history (U, H, I)`` and ``skipped (U, S, I)`` are codes newest first, U = 1 or N; ``items (N, I)``. Planes: matches
-    in history, matches in skipped, 1 / (1 + place of the newest match in history) or 0. Code 0 (missing, padding)
-    matches nothing. Raises ValueError naming both shapes. O(N · (H + S) · I).
+    in history, matches in skipped, 1 / (1 + place of the newest match) in history and in skipped, or 0 where there is
+    none. Code 0 (missing, padding) matches nothing. Raises ValueError naming both shapes. O(N · (H + S) · I).
     """

@@ -135,18 +135,18 @@ def count_matches(history, skipped, items):
             raise ValueError(
                 f"{name} has shape {array.shape}, items has shape {items.shape}: expected (1 or {n_rows}, …, {n_columns})"
             )
-    matches = np.zeros((n_rows, 3, n_columns), np.float32)
+    matches = np.zeros((n_rows, 4, n_columns), np.float32)
     cdef float[:, :, ::1] out = matches
-    cdef Py_ssize_t n, i, newest, unused = 0
+    cdef Py_ssize_t n, i, kept_place, passed_place
     cdef Py_ssize_t kept_step = 0 if kept.shape[0] == 1 else 1, passed_step = 0 if passed.shape[0] == 1 else 1
     with nogil:
         for n in range(n_rows):
             for i in range(n_columns):
                 if codes[n, i] == 0:
                     continue
-                newest = -1
-                out[n, 0, i] = <float>_matches(kept, n * kept_step, i, codes[n, i], &newest)
-                out[n, 1, i] = <float>_matches(passed, n * passed_step, i, codes[n, i], &unused)
-                if newest >= 0:
-                    out[n, 2, i] = <float>1.0 / <float>(1 + newest)
+                kept_place = passed_place = -1
+                out[n, 0, i] = <float>_matches(kept, n * kept_step, i, codes[n, i], &kept_place)
+                out[n, 1, i] = <float>_matches(passed, n * passed_step, i, codes[n, i], &passed_place)
+                out[n, 2, i] = <float>1.0 / <float>(1 + kept_place) if kept_place >= 0 else 0
+                out[n, 3, i] = <float>1.0 / <float>(1 + passed_place) if passed_place >= 0 else 0
     return matches

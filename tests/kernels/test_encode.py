@@ -53,9 +53,9 @@ def test_matches_are_counted_column_by_column(n_users, history, skipped, items):
         for i in range(3):
             code = items[n, i]
             kept, passed = history[user, :, i], skipped[user, :, i]
-            places = np.flatnonzero(kept == code)
-            expected = [(kept == code).sum(), (passed == code).sum(), 1 / (1 + places[0]) if len(places) else 0]
-            assert found[n, :, i].tolist() == pytest.approx(expected if code else [0, 0, 0])
+            newest = [1 / (1 + list(codes).index(code)) if code in codes else 0 for codes in (kept, passed)]
+            expected = [(kept == code).sum(), (passed == code).sum(), *newest]
+            assert found[n, :, i].tolist() == pytest.approx(expected if code else [0] * 4)
 
 
 def test_bad_input_is_named():

@@ -18,6 +18,7 @@ def make_snapshot(generator):
             "creator_id": generator.integers(0, 9, N_WORKS) + 5000,
             "song_id": np.where(np.arange(N_WORKS) % 5 == 0, -1, generator.integers(0, 6, N_WORKS)),
             "type": generator.integers(0, 2, N_WORKS).astype(np.int32),
+            "city": generator.integers(0, 3, N_WORKS).astype(np.int32),
             "tag": generator.integers(0, 4, N_WORKS).astype(np.int32),
             "upload_ms": START - generator.integers(0, 400, N_WORKS) * HOUR,
             "log_duration": generator.normal(4, 1, N_WORKS).astype(np.float32),
@@ -32,7 +33,15 @@ def make_snapshot(generator):
     )
     pairs = generator.integers(0, N_USERS, 30), works.ids[generator.integers(0, N_WORKS, 30)]
     history = Relation.from_pairs(*pairs, N_USERS, np.zeros(30, np.int64))
-    return Snapshot(START, works, users, {"history": history}, {"scene": ["home", "city"], "type": ["audio", "video"]})
+    creators = np.unique(works["creator_id"])
+    everyone = np.arange(N_USERS)
+    ties = {
+        name: Relation.from_pairs(everyone, creators[(everyone + shift) % len(creators)], N_USERS)
+        for name, shift in (("follows", 0), ("friends", 3))
+    }
+    return Snapshot(
+        START, works, users, {"history": history, **ties}, {"scene": ["home", "city"], "type": ["audio", "video"]}
+    )
 
 
 @pytest.fixture(scope="session")

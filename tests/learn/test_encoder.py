@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from karec.data.advance import advance
-from karec.encoder import Encoder
+from karec.encoder import MOST_TIES, Encoder
 from karec.errors import BundleError
 from karec.kernels.encode import FIRST_UNSEEN
 from karec.snapshot import Table
@@ -36,7 +36,10 @@ def test_shapes_and_dtypes_are_those_of_the_contract(dataset, encoder, later):
         "context": (1, 3),
         "item_ids": (17, n_columns),
         "item_numbers": (17, len(encoder.names["item_numbers"])),
-        "crosses": (17, 3 * n_columns),
+        "crosses": (17, 4 * n_columns + 3),
+        "follows": (1, MOST_TIES),
+        "friends": (1, MOST_TIES),
+        "alike": (1, 1),
     }
     for name, value in inputs.items():
         assert value.dtype == (np.float32 if name in ("user_numbers", "item_numbers", "crosses") else np.int64), name
@@ -46,7 +49,7 @@ def test_shapes_and_dtypes_are_those_of_the_contract(dataset, encoder, later):
 
 
 def test_the_columns_are_read_by_rule(encoder):
-    assert encoder.names["item_ids"] == ("id", "creator_id", "song_id", "tag", "type")
+    assert encoder.names["item_ids"] == ("id", "creator_id", "song_id", "city", "tag", "type")
     assert encoder.names["item_numbers"] == (
         *("log_duration", "age_upload", "log_exposed", "rate_click", "rate_follow", "rate_like", "rate_long_view"),
     )
@@ -76,6 +79,15 @@ def test_crosses_count_what_is_alike(encoder, later):
             values = later.works[column]
             expected = [np.log1p(np.sum(values[rows] == value)) if value >= 0 else 0.0 for value in values]
             np.testing.assert_allclose(crosses[:, names.index(f"{column}_{kind}")], expected, rtol=1e-6)
+    follows, friends = (later.relations[name].of(row) for name in ("follows", "friends"))
+    creators = later.works["creator_id"]
+    for name, expected in (
+        ("creator_followed", np.isin(creators, follows)),
+        ("creator_is_friend", np.isin(creators, friends)),
+        ("same_city", later.works["city"] == later.users["city"][row]),
+    ):
+        assert expected.any(), name
+        np.testing.assert_array_equal(crosses[:, names.index(name)], expected)
     latest = later.works.lookup(later.relations["history"].of(row)[-8:])[::-1]
     for item in range(40):
         places = np.flatnonzero(later.works["creator_id"][latest] == later.works["creator_id"][item])
@@ -97,7 +109,7 @@ def test_a_user_row_may_be_repeated_or_not(encoder, later):
 def test_an_unknown_user_is_an_empty_one(encoder, later):
     user = encoder.encode_user(later, 10**12, later.time_ms, 99)
     assert not user["user_ids"].any() and not user["history"].any() and not user["skipped"].any()
-    assert not user["user_numbers"].any()
+    assert not user["user_numbers"].any() and not user["follows"].any() and not user["alike"].any()
     assert user["context"][0, 0] == 0 and user["context"][0, 1:].all()
 
 

@@ -1,0 +1,87 @@
+"""Training rows see the platform as serving would have at their moment, and nothing of the future."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from karec.data.advance import advance
+from karec.encoder import Encoder
+from karec.learn.examples import build_examples
+
+
+@pytest.fixture(scope="module")
+def encoder(dataset):
+    return Encoder.fit(dataset.snapshot, dataset.split()[0], dataset.tasks, history_length=8, min_count=3)
+
+
+def test_a_row_is_encoded_as_serving_would_have_at_its_moment(dataset, encoder):
+    examples = build_examples(encoder, dataset.snapshot, dataset.exposures)
+    for row in (0, 1, 7, 100, 333, 480, 599):
+        moment = int(dataset.exposures.time_ms[row])
+        then = advance(dataset.snapshot, dataset.exposures, moment)
+        user_id, scene = int(dataset.exposures.user_id[row]), int(dataset.exposures.scene[row])
+        user = encoder.encode_user(then, user_id, moment, scene)
+        items = encoder.encode_items(then, then.works.lookup(dataset.exposures.work_id[[row]]), moment)
+        served = {**user, **items, **encoder.encode_crosses(user, items)}
+        trained = examples.inputs(np.array([row]))
+        assert set(served) == set(trained)
+        for name, value in served.items():
+            np.testing.assert_array_equal(trained[name], value, err_msg=f"row {row}, {name}")
+
+
+def test_rows_of_one_moment_do_not_know_each_other(dataset, encoder):
+    time = dataset.exposures.time_ms
+    assert (np.diff(time) == 0).sum() > 50  # or this test shows nothing
+    examples = build_examples(encoder, dataset.snapshot, dataset.exposures)
+    for row in range(0, len(time), 17):
+        same_user = (dataset.exposures.user_id == dataset.exposures.user_id[row]) & (time < time[row])
+        assert examples.user_counts[row, 0] == same_user.sum()
+        same_work = (dataset.exposures.work_id == dataset.exposures.work_id[row]) & (time < time[row])
+        assert examples.work_counts[row, 0] == same_work.sum()
+
+
+def test_a_planted_leak_is_caught(dataset, encoder):
+    """Outcomes from a moment on are turned around: nothing that a row up to that moment sees may change."""
+    at = 400
+    moment = dataset.exposures.time_ms[at]
+    later = dataset.exposures.time_ms >= moment
+    turned = {
+        task: np.where(later, 1 - label, label).astype(np.uint8) for task, label in dataset.exposures.labels.items()
+    }
+    examples, other = (
+        build_examples(encoder, dataset.snapshot, exposures)
+        for exposures in (dataset.exposures, replace(dataset.exposures, labels=turned))
+    )
+    until = np.flatnonzero(dataset.exposures.time_ms <= moment)
+    assert until[-1] >= at
+    seen, seen_other = examples.inputs(until), other.inputs(until)
+    for name in seen:
+        np.testing.assert_array_equal(seen[name], seen_other[name], err_msg=name)
+    after = np.flatnonzero(dataset.exposures.time_ms > moment)
+    changed = [name for name in seen if (examples.inputs(after)[name] != other.inputs(after)[name]).any()]
+    assert {"user_numbers", "item_numbers", "history", "skipped", "follows", "crosses"} <= set(changed)
+
+
+def test_the_encoder_is_fitted_on_training_rows_alone(dataset, encoder):
+    later = dataset.exposures.time_ms >= dataset.train_until_ms
+    turned = {
+        task: np.where(later, 1 - label, label).astype(np.uint8) for task, label in dataset.exposures.labels.items()
+    }
+    other = replace(dataset, exposures=replace(dataset.exposures, labels=turned))
+    refitted = Encoder.fit(other.snapshot, other.split()[0], dataset.tasks, history_length=8, min_count=3)
+    assert refitted.works.priors == encoder.works.priors and refitted.works.moments == encoder.works.moments
+
+
+def test_rows_that_do_not_belong_are_named(dataset, encoder):
+    exposures = dataset.exposures
+    with pytest.raises(ValueError, match="row 0 is too early"):
+        build_examples(encoder, replace(dataset.snapshot, time_ms=int(exposures.time_ms[0]) + 1), exposures)
+    swapped = exposures.time_ms.copy()
+    swapped[3] = exposures.time_ms[0] - 1
+    with pytest.raises(ValueError, match="in order of time; row 3"):
+        build_examples(encoder, replace(dataset.snapshot, time_ms=0), replace(exposures, time_ms=swapped))
+    strangers = exposures.user_id.copy()
+    strangers[5] = 999
+    with pytest.raises(ValueError, match="exposure 5 names user 999"):
+        build_examples(encoder, dataset.snapshot, replace(exposures, user_id=strangers))
