@@ -85,11 +85,11 @@ class ItemIndex:
         Processes that open one file share its memory. IndexFormatError: truncated, altered, or not an index file of
         this version. OSError: the file cannot be read.
         """
-        return cls(_native.ItemIndex.open(os.fspath(path)))
+        return cls(_native.ItemIndex.open(os.fsencode(path)))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes beside ``path``, syncs, renames: whoever opens ``path`` gets the old file or the whole new one."""
-        self._native.save(os.fspath(path))
+        self._native.save(os.fsencode(path))
 
     def __len__(self) -> int:
         return len(self._native)
@@ -144,8 +144,7 @@ class ItemIndex:
 
         ValueError: k ≤ 0, a row outside [−1, len), a query of another length, NaN or infinity in it.
         """
-        scores, found, positions, found_ids, unknown = self._native.search(query, self._rows(ids, rows), k)
-        return SearchResult(scores, found_ids, found, positions, unknown, self.generation)
+        return SearchResult(*self._native.search(query, self._rows(ids, rows), k), self.generation)
 
     def search_all(self, queries: ArrayLike, k: int, mask: ArrayLike | None = None) -> SearchResult:
         """The ``k`` best of all rows, exactly, for one query (D,) or for several (B, D). O(B·N·D), one pass over rows.
@@ -155,11 +154,11 @@ class ItemIndex:
         For queries (B, D) results are (B, min(k, N)), padded as ``SearchResult`` says. ValueError as in ``search``.
         """
         array = np.asarray(queries)
-        scores, rows, positions, ids, found = self._native.search_all(np.atleast_2d(array), k, mask)
+        scores, found, rows, positions, counts = self._native.search_all(np.atleast_2d(array), k, mask)
         if array.ndim == 1:
-            n = found[0]
-            scores, rows, positions, ids = scores[0, :n], rows[0, :n], positions[0, :n], ids[0, :n]
-        return SearchResult(scores, ids, rows, positions, 0, self.generation)
+            n = counts[0]
+            scores, found, rows, positions = scores[0, :n], found[0, :n], rows[0, :n], positions[0, :n]
+        return SearchResult(scores, found, rows, positions, 0, self.generation)
 
     def scores(
         self,

@@ -31,10 +31,11 @@ struct Column {
     std::span<const std::byte> bytes;
 };
 
-// Where a ranked result goes: three arrays of one length, owned by the caller. `positions` are places in the input
+// Where a ranked result goes: four arrays of one length, owned by the caller. `positions` are places in the input
 // list (for a scan of all rows: the row itself).
 struct Ranked {
     std::span<float> scores;
+    std::span<std::int64_t> ids;
     std::span<std::int32_t> rows;
     std::span<std::int64_t> positions;
 };
@@ -85,7 +86,7 @@ class ItemIndex {
 
     // The same over all rows, for `n_queries` queries (n_queries·D floats) in one pass. `mask` is empty or holds N
     // bytes, 0 = leave the row out. `out` holds n_queries consecutive lists of equal length; a list with fewer results
-    // ends in score −inf, row −1, position −1. `found` (n_queries) counts each list's results. O(n_queries·N·D).
+    // ends in score −inf and id, row, position −1. `found` (n_queries) counts each list's results. O(n_queries·N·D).
     Status search_all(std::span<const float> queries, std::size_t n_queries, std::span<const std::uint8_t> mask,
                       const Ranked& out, std::span<std::size_t> found) const noexcept;
 

@@ -1,0 +1,175 @@
+#include "arrays.hpp"
+
+#include <cstring>
+#include <limits>
+
+namespace karec::python {
+namespace {
+
+constexpr int kReadable = py::array::c_style | py::array::forcecast | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+
+struct TypeName {
+    DType dtype;
+    const char* name;
+};
+constexpr TypeName kTypes[] = {
+    {DType::int8, "int8"},       {DType::int16, "int16"},     {DType::int32, "int32"},     {DType::int64, "int64"},
+    {DType::uint8, "uint8"},     {DType::uint16, "uint16"},   {DType::uint32, "uint32"},   {DType::uint64, "uint64"},
+    {DType::float16, "float16"}, {DType::float32, "float32"}, {DType::float64, "float64"}, {DType::boolean, "bool"},
+};
+
+py::array as_array(py::handle value) {
+    if (py::isinstance<py::array>(value)) return py::reinterpret_borrow<py::array>(value);
+    return py::module_::import("numpy").attr("asarray")(value);
+}
+
+std::string expected_shape(const std::vector<Dim>& expected) {
+    std::string text = "(";
+    for (std::size_t axis = 0; axis < expected.size(); ++axis) {
+        if (axis > 0) text += ", ";
+        text += expected[axis].size < 0 ? std::string(expected[axis].letter) : std::to_string(expected[axis].size);
+    }
+    return text + (expected.size() == 1 ? ",)" : ")");
+}
+
+void check_shape(const py::array& array, const char* name, const std::vector<Dim>& expected, const std::string& because) {
+    bool fits = array.ndim() == static_cast<py::ssize_t>(expected.size());
+    for (std::size_t axis = 0; fits && axis < expected.size(); ++axis) {
+        const py::ssize_t size = expected[axis].size;
+        fits = size < 0 || array.shape(static_cast<py::ssize_t>(axis)) == size;
+    }
+    if (fits) return;
+    throw py::value_error(std::string(name) + " has shape " + shape_of(array) + ", expected " + expected_shape(expected) +
+                          (because.empty() ? "" : " as " + because));
+}
+
+// An empty list has dtype float64 in NumPy, whatever it was meant to hold: empty arrays pass.
+void check_kind(const py::array& array, const char* name, const char* kinds, const char* expected) {
+    if (array.size() == 0 || std::strchr(kinds, array.dtype().kind()) != nullptr) return;
+    throw py::value_error(std::string(name) + " has dtype " + py::str(array.dtype()).cast<std::string>() + " and shape " +
+                          shape_of(array) + ", expected " + expected);
+}
+
+template <class T>
+Input<T> convert(py::array array) {
+    auto converted = py::array_t<T, kReadable>::ensure(array);
+    if (!converted) throw py::error_already_set();
+    return {std::move(converted)};
+}
+
+}  // namespace
+
+void raise_unless_ok(const Status& status) {
+    switch (status.code()) {
+        case Code::ok:
+            return;
+        case Code::invalid_argument:
+            throw py::value_error(status.message());
+        case Code::bad_format: {
+            const py::object error = py::module_::import("karec.errors").attr("IndexFormatError");
+            PyErr_SetString(error.ptr(), status.message().c_str());
+            throw py::error_already_set();
+        }
+        case Code::io_error: {
+            const py::tuple args = py::make_tuple(status.system_error(), status.message());
+            PyErr_SetObject(PyExc_OSError, args.ptr());
+            throw py::error_already_set();
+        }
+        case Code::out_of_memory:
+            throw std::bad_alloc();
+    }
+}
+
+std::string shape_of(const py::array& array) { return py::str(array.attr("shape")).cast<std::string>(); }
+
+Input<float> float32_input(py::handle value, const char* name, const std::vector<Dim>& expected,
+                           const std::string& because) {
+    py::array array = as_array(value);
+    check_shape(array, name, expected, because);
+    check_kind(array, name, "fiub", "float32");
+    return convert<float>(std::move(array));
+}
+
+Input<double> float64_input(py::handle value, const char* name, const std::vector<Dim>& expected) {
+    py::array array = as_array(value);
+    check_shape(array, name, expected, "");
+    check_kind(array, name, "fiub", "float64");
+    return convert<double>(std::move(array));
+}
+
+Input<std::int64_t> int64_input(py::handle value, const char* name, const std::vector<Dim>& expected,
+                                const std::string& because) {
+    py::array array = as_array(value);
+    check_shape(array, name, expected, because);
+    check_kind(array, name, array.itemsize() == 8 ? "i" : "iu", "int64");
+    return convert<std::int64_t>(std::move(array));
+}
+
+Input<std::int32_t> rows_input(py::handle value) {
+    py::array array = as_array(value);
+    check_shape(array, "rows", {"N"}, "");
+    check_kind(array, "rows", array.itemsize() == 8 ? "i" : "iu", "int32");
+    if (array.dtype().kind() != 'i' || array.itemsize() > 4) {
+        const Input<std::int64_t> wide = convert<std::int64_t>(array);
+        const auto values = wide.span();
+        for (std::size_t i = 0; i < values.size(); ++i) {
+            if (values[i] == static_cast<std::int32_t>(values[i])) continue;
+            throw py::value_error("rows holds " + std::to_string(values[i]) + " at position " + std::to_string(i) +
+                                  ", expected int32");
+        }
+    }
+    return convert<std::int32_t>(std::move(array));
+}
+
+Input<bool> bool_input(py::handle value, const char* name, const std::vector<Dim>& expected) {
+    py::array array = as_array(value);
+    check_shape(array, name, expected, "");
+    check_kind(array, name, "b", "bool");
+    return convert<bool>(std::move(array));
+}
+
+MatrixInput matrix_input(py::handle value, const char* name, const std::vector<Dim>& expected,
+                         const std::string& because) {
+    py::array array = as_array(value);
+    check_shape(array, name, expected, because);
+    check_kind(array, name, "fiub", "float32 or float16");
+    const auto rows = static_cast<std::size_t>(array.shape(0));
+    const auto cols = static_cast<std::size_t>(array.shape(1));
+    if (array.dtype().kind() == 'f' && array.itemsize() == 2) {
+        // pybind11 knows no float16: NumPy makes it contiguous and native, and its bits are passed on.
+        const py::module_ numpy = py::module_::import("numpy");
+        array = numpy.attr("ascontiguousarray")(array, numpy.attr("float16"));
+        return {array, {array.data(), rows, cols, DType::float16}};
+    }
+    array = convert<float>(std::move(array)).array;
+    return {array, {array.data(), rows, cols, DType::float32}};
+}
+
+py::array view_of(DType dtype, std::span<const std::byte> bytes, py::handle owner) {
+    const auto n = static_cast<py::ssize_t>(bytes.size() / size_of(dtype));
+    py::array view(py::dtype(name_of(dtype)), {n}, bytes.data(), owner);
+    view.attr("setflags")(py::arg("write") = false);
+    return view;
+}
+
+std::optional<DType> dtype_of(const py::array& array) {
+    const auto name = array.dtype().attr("name").cast<std::string>();
+    for (const TypeName& type : kTypes) {
+        if (name == type.name) return type.dtype;
+    }
+    return std::nullopt;
+}
+
+const char* name_of(DType dtype) {
+    for (const TypeName& type : kTypes) {
+        if (dtype == type.dtype) return type.name;
+    }
+    return "";
+}
+
+std::size_t positive(py::ssize_t value, const char* name) {
+    if (value <= 0) throw py::value_error(std::string(name) + " must be positive, got " + std::to_string(value));
+    return static_cast<std::size_t>(value);
+}
+
+}  // namespace karec::python

@@ -1,0 +1,11 @@
+// The parts of karec._native.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace karec::python {
+
+void bind_index(pybind11::module_& module);
+void bind_diversity(pybind11::module_& module);
+
+}  // namespace karec::python

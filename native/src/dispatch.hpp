@@ -1,0 +1,41 @@
+// The inner loops, as a table of functions that is chosen once for the machine.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace karec {
+
+// Items of one block of DPP features: block[d·kBlockItems + i] is dimension d of item i.
+inline constexpr std::size_t kBlockItems = 64;
+
+struct InnerLoops {
+    const char* name;
+
+    // out[i] = ⟨query, row⟩ of the float16 (float32) row at base + rows[i]·stride, −inf where rows[i] < 0; rows == nullptr
+    // means 0 … n − 1. `dim` is a multiple of 16; query and rows are padded with zeros up to it.
+    void (*dot_float16)(const std::byte* base, std::size_t stride, const std::int32_t* rows, std::size_t n,
+                        const float* query, std::size_t dim, float* out);
+    void (*dot_float32)(const std::byte* base, std::size_t stride, const std::int32_t* rows, std::size_t n,
+                        const float* query, std::size_t dim, float* out);
+
+    // dots[i] += Σ_d direction[d]·block[d·kBlockItems + i], d in order, for each of the kBlockItems items.
+    void (*project)(const float* block, std::size_t dim, const float* direction, float* dots);
+};
+
+// The best table that this machine runs, or the one that KAREC_FORCE_ISA names if the machine has it.
+const InnerLoops& inner_loops() noexcept;
+
+namespace generic {
+extern const InnerLoops table;
+}
+#if defined(__x86_64__)
+namespace avx2 {
+extern const InnerLoops table;
+}
+namespace avx512 {
+extern const InnerLoops table;
+}
+#endif
+
+}  // namespace karec

@@ -1,0 +1,31 @@
+// Inner loops for AVX2 + F16C.
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#include <cstring>
+#include <limits>
+#include <utility>
+
+#include "../dispatch.hpp"
+
+#define KAREC_TARGET __attribute__((target("avx2,f16c")))
+#define KAREC_INLINE __attribute__((always_inline, target("avx2,f16c"))) inline
+
+namespace karec::avx2 {
+namespace {
+
+constexpr std::size_t kLanes = 8;
+typedef float Vec __attribute__((vector_size(32)));
+
+KAREC_INLINE Vec load_half(const std::uint16_t* at) {
+    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at)));
+}
+
+#include "inner_loops.hpp"
+
+}  // namespace
+
+const InnerLoops table = {"avx2", dot_float16, dot_float32, project};
+
+}  // namespace karec::avx2
+#endif

@@ -1,0 +1,31 @@
+// Inner loops for AVX-512 (F, VL, BW, DQ).
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#include <cstring>
+#include <limits>
+#include <utility>
+
+#include "../dispatch.hpp"
+
+#define KAREC_TARGET __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq")))
+#define KAREC_INLINE __attribute__((always_inline, target("avx512f,avx512vl,avx512bw,avx512dq"))) inline
+
+namespace karec::avx512 {
+namespace {
+
+constexpr std::size_t kLanes = 16;
+typedef float Vec __attribute__((vector_size(64)));
+
+KAREC_INLINE Vec load_half(const std::uint16_t* at) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)));
+}
+
+#include "inner_loops.hpp"
+
+}  // namespace
+
+const InnerLoops table = {"avx512", dot_float16, dot_float32, project};
+
+}  // namespace karec::avx512
+#endif

@@ -1,0 +1,44 @@
+// Inner loops in plain 16-byte vectors: any machine.
+#include <cstring>
+#include <limits>
+#include <utility>
+
+#include "../dispatch.hpp"
+
+#define KAREC_TARGET
+#define KAREC_INLINE __attribute__((always_inline)) inline
+
+namespace karec::generic {
+namespace {
+
+constexpr std::size_t kLanes = 4;
+typedef float Vec __attribute__((vector_size(16)));
+typedef std::uint32_t Bits __attribute__((vector_size(16)));
+
+// half_to_float (half.hpp) of four at once; rows hold neither infinity nor NaN.
+KAREC_INLINE Vec load_half(const std::uint16_t* at) {
+    const Bits half = {at[0], at[1], at[2], at[3]};
+    const Bits shifted = (half & 0x7FFFu) << 13;
+    const Bits normal = shifted + 0x38000000u;
+    const Bits one_up = shifted + 0x38800000u;
+    const Bits offset = Bits{} + 0x38800000u;
+    Vec scaled;
+    Vec base;
+    std::memcpy(&scaled, &one_up, sizeof scaled);
+    std::memcpy(&base, &offset, sizeof base);
+    scaled = scaled - base;
+    Bits subnormal;
+    std::memcpy(&subnormal, &scaled, sizeof subnormal);
+    const Bits bits = (shifted < 0x00800000u ? subnormal : normal) | (half & 0x8000u) << 16;
+    Vec v;
+    std::memcpy(&v, &bits, sizeof v);
+    return v;
+}
+
+#include "inner_loops.hpp"
+
+}  // namespace
+
+const InnerLoops table = {"generic", dot_float16, dot_float32, project};
+
+}  // namespace karec::generic
