@@ -75,7 +75,7 @@ def starting_config(scene: str, n_works: int, tasks: Sequence[str]) -> str:
     candidates = min(100_000, n_works)
     preranked = min(1000, max(candidates // 5, 1))
     ranked = min(100, max(preranked // 5, 1))
-    shares = {"profile": 0.4, "social": 0.2, "model": 0.3, "popular": 0.3, "fresh": 0.3}
+    shares = {"profile": 0.4, "social": 0.2, "model": 0.4, "popular": 0.4, "fresh": 0.4}
     return TEMPLATE.format(
         scene=scene,
         candidates=candidates,
