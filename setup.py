@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from setuptools import Extension, find_namespace_packages, setup
+from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent.resolve()
@@ -58,10 +58,10 @@ class CMakeBuild(build_ext):
 
 
 setup(
-    packages=["karec.kernels", *find_namespace_packages(include=["karec", "karec.*"], exclude=["*.__pycache__"])],
+    packages=["karec.kernels", *find_packages(include=["karec", "karec.*"])],
     package_dir={"karec.kernels": "kernels"},
     ext_modules=[
-        *([Extension("karec._native", sources=[])] if (ROOT / "native" / "CMakeLists.txt").exists() else []),
+        Extension("karec._native", sources=[]),
         *(Extension(f"karec.kernels.{name}", sources=[]) for name in KERNELS),
     ],
     cmdclass={"build_ext": CMakeBuild},
