@@ -1,0 +1,156 @@
+"""karec.toml becomes a cascade, and every wrong key is refused with its place and what was expected."""
+
+import numpy as np
+import pytest
+
+from karec.bundle import Bundle, publish
+from karec.cascade import Cascade
+from karec.config import STEPS, _step_class, load_cascade, scene_names
+from karec.errors import ConfigError
+from karec.index import ItemIndex
+from karec.stage import Filter
+from karec.types import Request
+
+GOOD = """
+bundle = "bundles"
+
+[scenes.home]
+candidates = 8
+recall = [{ use = "popular", quota = 5 }, { use = "fresh", quota = 5, on_failure = "skip", name = "new" }]
+
+[[scenes.home.stages]]
+name = "prerank"
+steps = [{ use = "index_rows" }, { use = "quota", column = "creator_id", at_most = 2 }]
+
+[[scenes.home.stages]]
+name = "rank"
+steps = [{ use = "top_k" }]
+
+[scenes.city]
+candidates = 8
+recall = [{ use = "fresh", quota = 5 }]
+stages = [{ name = "rank", steps = [{ use = "top_k" }] }]
+"""
+
+
+class Even(Filter):
+    """A step of a user's own: it is found by module and class."""
+
+    why = "odd"
+
+    def __init__(self, index: ItemIndex, modulus: int = 2) -> None:
+        self.index, self.modulus = index, modulus
+
+    def keep(self, request, candidates):
+        return candidates.ids % self.modulus == 0
+
+
+@pytest.fixture
+def config(tmp_path, platform):
+    def write(folder):
+        index = ItemIndex.build(
+            platform.works.ids,
+            np.eye(10, dtype=np.float32),
+            columns={"creator_id": platform.works["creator_id"]},
+            model_version=7,
+        )
+        index.save(folder / "index.karec")
+        platform.save(folder / "snapshot")
+
+    publish(tmp_path / "bundles", 7, write)
+    path = tmp_path / "karec.toml"
+    path.write_text(GOOD)
+    return path
+
+
+def test_a_scene_runs_as_written(config):
+    cascade = Cascade.from_config(config)
+    assert [source.name for source in cascade.recall.sources] == ["popular", "new"]
+    assert [source.on_failure for source in cascade.recall.sources] == ["fail", "skip"]
+    assert cascade.versions == {"model": 7, "bundle": "v0000000007", "index_generation": 1}
+    feed = cascade.run(Request(user_id=1, k=4))
+    assert len(feed) == 4
+    assert feed.trace.stage_sizes()["recall"] == 8
+
+
+def test_scenes_are_apart(config):
+    assert scene_names(config) == ["home", "city"]
+    feed = Cascade.from_config(config, scene="city").run(Request(user_id=1, k=3, scene="city"))
+    assert [item.id for item in feed] == [100, 101, 102]
+
+
+def test_a_step_of_ones_own_needs_no_registration(config):
+    config.write_text(
+        GOOD.replace('{ use = "top_k" }', f'{{ use = "{__name__}:Even", modulus = 5 }}, {{ use = "top_k" }}')
+    )
+    cascade = Cascade.from_config(config)
+    assert cascade.stages[1].steps[0].name == "Even"
+    assert all(item.id % 5 == 0 for item in cascade.run(Request(user_id=1)))
+
+
+def test_every_known_step_can_be_imported():
+    for use in STEPS:
+        assert _step_class(use, "here").role
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("bundle =", "bundel =", r"unknown key 'bundel' \(did you mean 'bundle'\?\)"),
+        (
+            'candidates = 8\nrecall = [{ use = "popular"',
+            'recall = [{ use = "popular"',
+            "home: the key 'candidates' is missing",
+        ),
+        (
+            'candidates = 8\nrecall = [{ use = "popular"',
+            "candidates = 'x'\nrecall = [{ use = \"popular\"",
+            "candidates = 'x', expected int",
+        ),
+        ('use = "popular"', 'use = "populer"', r"recall\[0\]: no step 'populer' \(did you mean 'popular'\?\)"),
+        ('use = "popular"', 'use = "top_k"', r"recall\[0\]: 'top_k' is a selector, a Source belongs here"),
+        (
+            "quota = 5 }, {",
+            "qouta = 5 }, {",
+            r"recall\[0\] \(popular\): unknown key 'qouta' \(did you mean 'quota'\?\)",
+        ),
+        ("quota = 5 }, {", "quota = 2.5 }, {", "quota = 2.5, expected int"),
+        ("quota = 5 }, {", "quota = true }, {", "quota = True, expected int"),
+        (", quota = 5 }, {", " }, {", "the key 'quota' is missing"),
+        ('on_failure = "skip"', 'on_failure = "ignore"', "on_failure = 'ignore', expected 'fail' or 'skip'"),
+        ("at_most = 2", "at_most = 0", r"stages\[0\].steps\[1\] \(quota\): at_most must be positive, got 0"),
+        ('column = "creator_id"', 'column = "mood"', "no column 'mood'; it has"),
+        (
+            'name = "prerank"\nsteps',
+            'name = "prerank"\nstep',
+            r"stages\[0\]: unknown key 'step' \(did you mean 'steps'\?\)",
+        ),
+        ('{ use = "index_rows" }', '{ use = "popular", quota = 1 }', "plays no role of a stage"),
+        ('{ use = "index_rows" }', '"index_rows"', "must be a list of tables"),
+        ('{ use = "index_rows" }', '{ use = "index_rows", index = "x" }', "unknown key 'index'"),
+        ('{ use = "index_rows" }', '{ use = "nowhere.at:All" }', "'nowhere.at:All' cannot be imported"),
+        ('{ use = "index_rows" }', '{ use = "pathlib:Path" }', "is not a step; derive it from a role"),
+        ("[scenes.home]", "[scenes.home", "is not TOML"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_place(config, old, new, message):
+    assert old in GOOD
+    config.write_text(GOOD.replace(old, new, 1))
+    with pytest.raises(ConfigError, match=message):
+        Cascade.from_config(config)
+
+
+def test_a_scene_that_is_not_there_is_named(config):
+    with pytest.raises(ConfigError, match=r"no scene 'hme' \(did you mean 'home'\?\); it has \['city', 'home'\]"):
+        Cascade.from_config(config, scene="hme")
+
+
+def test_a_config_without_scenes_is_refused(config):
+    config.write_text('bundle = "bundles"\n[scenes]\n')
+    with pytest.raises(ConfigError, match="scenes is empty"):
+        Cascade.from_config(config)
+
+
+def test_a_config_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"karec\.toml cannot be read"):
+        load_cascade(tmp_path / "karec.toml", "home", Bundle(tmp_path, 1, {}))
