@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
@@ -51,38 +52,40 @@ def make_world(
     and 1 GiB on one core. ValueError for sizes too small to split.
     """
     _check_sizes(n_works, n_users, n_exposures, days, seed)
-    say = progress or _silent
     rngs = dict(zip(PARTS, map(np.random.default_rng, np.random.SeedSequence(seed).spawn(len(PARTS))), strict=True))
-    end_ms = START_MS + days * DAY_MS
-    say(0, 8, "users")
+    n_warm, end_ms, warm_ms = n_exposures // 2, START_MS + days * DAY_MS, START_MS - WARM_DAYS * DAY_MS
+    steps = itertools.count()
+    n_steps = 4 + -(-n_warm // CHUNK) + -(-n_exposures // CHUNK)
+
+    def say(what: str) -> None:
+        if progress is not None:
+            progress(next(steps), n_steps, what)
+
+    say("users")
     people = folk.make_people(n_users, n_works, len(TASKS), rngs["people"])
-    follow_keys = folk.follow_graph(people, rngs["graphs"])
-    friend_keys = folk.friend_graph(people, rngs["graphs"])
-    say(1, 8, "works")
+    ties = {
+        "follow_keys": folk.follow_graph(people, rngs["graphs"]),
+        "friend_keys": folk.friend_graph(people, rngs["graphs"]),
+    }
+    say("works")
     tag_vectors = cat.make_tag_vectors(rngs["songs"])
     songs = cat.make_songs(n_works, tag_vectors, rngs["songs"])
     works = cat.make_works(n_works, people, songs, START_MS - BEFORE_DAYS * DAY_MS, end_ms, rngs["works"])
-    salt = int(rngs["salt"].integers(1 << 62))
-    truth = Truth(people, songs, works, follow_keys, friend_keys, salt, end_ms, dict.fromkeys(TASKS, 0.0))
-    say(2, 8, "exposures")
-    policy = Policy(people, songs, works, tag_vectors=tag_vectors, follow_keys=follow_keys, friend_keys=friend_keys)
-    warm = policy.show(n_exposures // 2, START_MS - WARM_DAYS * DAY_MS, START_MS, rngs["warm"])
+    say("what was shown in the week before")
+    policy = Policy(people, songs, works, tag_vectors=tag_vectors, **ties)
+    warm = policy.show(n_warm, warm_ms, START_MS, rngs["warm"])
+    say("what was shown")
     shown = policy.show(n_exposures, START_MS, end_ms, rngs["shown"])
-    say(3, 8, "feedback")
+    salt = int(rngs["salt"].integers(1 << 62))
+    truth = Truth(people, songs, works, **ties, salt=salt, time_ms=end_ms, intercepts=dict.fromkeys(TASKS, 0.0))
     truth = replace(truth, intercepts=_calibrated(truth, shown))
-    snapshot = _snapshot(truth, START_MS - WARM_DAYS * DAY_MS)
-    past = _feedback(truth, snapshot, warm, rngs["warm feedback"], lambda part: say(3, 8, "feedback"))
-    say(5, 8, "feedback")
-    exposures = _feedback(truth, snapshot, shown, rngs["feedback"], lambda part: say(5, 8, "feedback"))
-    say(7, 8, "snapshot")
+    snapshot = _snapshot(truth, warm_ms)
+    past = _feedback(truth, snapshot, warm, rngs["warm feedback"], say)
+    exposures = _feedback(truth, snapshot, shown, rngs["feedback"], say)
     snapshot = advance(snapshot, past, START_MS)
-    say(8, 8, "done")
+    say("done")
     until = (end_ms - 4 * DAY_MS, end_ms - 2 * DAY_MS)
     return World(Dataset("world", snapshot, exposures, *until, ("click", "long_view", "like")), truth)
-
-
-def _silent(done: int, total: int, what: str) -> None:
-    pass
 
 
 def _check_sizes(n_works: int, n_users: int, n_exposures: int, days: int, seed: int) -> None:
@@ -117,7 +120,7 @@ def _calibrated(truth: Truth, shown: Shown) -> dict[str, float]:
 
 
 def _feedback(
-    truth: Truth, snapshot: Snapshot, shown: Shown, rng: np.random.Generator, say: Callable[[int], None]
+    truth: Truth, snapshot: Snapshot, shown: Shown, rng: np.random.Generator, say: Callable[[str], None]
 ) -> Exposures:
     """What users did with what was shown: each stage of the funnel is one coin, and play time follows from the stages.
 
@@ -126,8 +129,8 @@ def _feedback(
     n = len(shown)
     labels = {task: np.empty(n, np.uint8) for task in TASKS}
     play_ms = np.empty(n, np.int64)
-    for part, start in enumerate(range(0, n, CHUNK)):
-        say(part)
+    for start in range(0, n, CHUNK):
+        say("feedback")
         rows = slice(start, start + CHUNK)
         work = shown.work[rows]
         chances = truth.probabilities(
