@@ -72,6 +72,8 @@ def dpp_select(
     O(N·k·D) at worst, no N × N matrix.
     """
     if alpha is None:
+        if not 0.0 <= diversity <= 1.0:
+            raise ValueError(f"diversity must lie in [0, 1], got {diversity}")
         alpha = _native.dpp_alpha(diversity)
     elif not np.isfinite(alpha):
         raise ValueError(f"alpha must be finite and ≥ 0, got {alpha}; diversity=0 gives the order of relevance")
@@ -126,35 +128,41 @@ class ScatterViolation:
 
 @dataclass(frozen=True, eq=False)
 class ScatterResult:
-    """``indices`` (n,) int64: the given order, rearranged. ``violations``: what could not be kept, by position."""
+    """``indices`` int64: what ``order`` holds, rearranged. ``violations``: what could not be kept, by position."""
 
     indices: NDArray[np.int64]
     violations: tuple[ScatterViolation, ...]
 
 
-def scatter(order: ArrayLike, columns: Mapping[str, ArrayLike], rules: Sequence[ScatterRule]) -> ScatterResult:
-    """Rearranges ``order`` so that the rules hold, changing as little as greedy needs; nothing is lost or doubled.
+def scatter(
+    order: ArrayLike, columns: Mapping[str, ArrayLike], rules: Sequence[ScatterRule], k: int | None = None
+) -> ScatterResult:
+    """The first ``k`` of ``order`` (None = all), rearranged so that the rules hold, changed as little as greedy needs.
 
-    order    (n,) int64, distinct indices into the columns, best first
+    order    (n,) int64, distinct indices into the columns, best first; with k = None each comes out exactly once
     columns  {name: (N,) integers}, one for each rule's column
 
     Each place takes the first remaining item that breaks no rule; where every remaining item breaks one, the item that
-    breaks them least. ValueError: an index that is out of range or stands twice, a rule's column that is missing or
-    not integer, 1 ≤ max_count < window not met. O(n·rules) for a list that seldom breaks a rule, O(n²·rules) at worst.
+    breaks them least. A value that is left so often that skipping it once more would not fit it into the places that
+    follow goes first: for one rule of neighbours, nothing is violated that could be avoided.
+
+    ValueError: an index that is out of range or stands twice, a rule's column that is missing or not integer,
+    1 ≤ max_count < window not met, k ≤ 0. O(n·rules) for a list that seldom breaks a rule, O(n·k·rules) at worst.
     """
     positions = np.asarray(order)
     if positions.ndim != 1 or (positions.dtype.kind not in "iu" and positions.size):
         raise ValueError(f"order has shape {positions.shape} and dtype {positions.dtype}, expected (n,) int64")
+    if k is not None and k <= 0:
+        raise ValueError(f"k must be positive, got {k}")
     positions = positions.astype(np.int64, copy=False)
     values, repeats = np.unique(positions, return_counts=True)
     if (repeats > 1).any():
         raise ValueError(f"order must not repeat an index, {values[repeats > 1][0]} stands {repeats.max()} times")
-    native_rules = [
-        (_values(positions, rule.column, columns), rule.window, rule.max_count) for rule in rules
-    ]
-    indices, violations = _native.scatter(len(positions), native_rules)
+    n = len(positions)
+    native_rules = [(_values(positions, rule.column, columns), rule.window, rule.max_count) for rule in rules]
+    places, violations = _native.scatter(n, native_rules, n if k is None else min(k, n))
     return ScatterResult(
-        positions[indices], tuple(ScatterViolation(position, rules[rule], count) for position, rule, count in violations)
+        positions[places], tuple(ScatterViolation(position, rules[rule], count) for position, rule, count in violations)
     )
 
 

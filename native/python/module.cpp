@@ -2,5 +2,7 @@
 #include "bindings.hpp"
 
 PYBIND11_MODULE(_native, module) {
+    module.doc() = "karec's C++ library; its Python faces are karec.index and karec.diversity.";
     karec::python::bind_index(module);
+    karec::python::bind_diversity(module);
 }

@@ -11,12 +11,12 @@
 namespace karec {
 
 struct ScatterRule {
-    std::span<const std::int64_t> values;  // (N,) the value of each item of the list, for example its creator
+    std::span<const std::int64_t> values;  // (n,) the value of each item of the list, for example its creator
     std::size_t window = 2;                // ≥ 2
     std::size_t max_count = 1;             // ≥ 1, < window
 };
 
-// Place `position` of the result holds more than rule `rule` allows: it is item number `count` of its value within
+// Place `position` of the result holds more than rule `rule` allows: its item is number `count` of its value within
 // the window that ends there.
 struct ScatterViolation {
     std::size_t position = 0;
@@ -24,12 +24,16 @@ struct ScatterViolation {
     std::size_t count = 0;
 };
 
-// Reorders n items greedily: each place takes the first remaining item, in the list's order, that breaks no rule; where
-// every remaining item breaks one, the item whose excess (Σ over rules of count − max_count) is least, ties by order.
-// `indices` (n) is filled with a permutation of 0 … n − 1: nothing is lost, nothing stands twice.
-// `violations` is replaced by what could not be kept, by position, then rule. Never throws; reentrant.
-// Refuses: values of another length, window < 2, max_count outside [1, window). O(n·R) for a list that seldom breaks a
-// rule, O(n²·R) at worst.
+// Fills the first k = indices.size() ≤ n places of a list of n items, best first, with distinct items 0 … n − 1.
+//
+// Each place takes the first remaining item that breaks no rule. Where every remaining item breaks one, it takes the
+// one with the least excess (Σ over rules of count − max_count), ties by order. A value that is left so often that
+// skipping it once more would not fit it into the places that follow goes first (window 2, max_count 1, one rule: no
+// violation unless none can be avoided; with more rules or wider windows each value is looked at alone).
+// `violations` is replaced by what could not be kept, by position, then rule.
+//
+// Refuses: values of another length, k > n, window < 2, max_count outside [1, window). Never throws; reentrant.
+// O(n·R) for a list that seldom breaks one of its R rules, O(n·k·R) at worst.
 Status scatter(std::size_t n, std::span<const ScatterRule> rules, std::span<std::int64_t> indices,
                std::vector<ScatterViolation>& violations) noexcept;
 

@@ -1,0 +1,79 @@
+// The items of a DPP in blocks, and the gains of each block as far as somebody needed them.
+//
+// Items are sorted by their first gain and packed, when first touched, in blocks of 64, dimension-major, so that the
+// inner product of a direction with 64 items runs over registers. ρ only falls, so a block's last known largest gain
+// bounds it: a block whose bound is below the best gain so far is left alone, and catches up later with every direction
+// that it missed, in order. The result is the same bits as if every block were kept up to date.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "dispatch.hpp"
+#include "dpp_problem.hpp"
+
+namespace karec {
+
+struct DppPick {
+    static constexpr std::size_t kNone = std::numeric_limits<std::size_t>::max();
+    double gain = 0.0;
+    std::size_t item = kNone;
+};
+
+class DppBlocks {
+  public:
+    explicit DppBlocks(const DppProblem& problem);
+
+    // A direction u, in the features' space: ρ_i falls by ⟨feature_i, u⟩². `permanent` directions are there for good;
+    // the others (a window's) are applied to a copy of ρ and may be replaced.
+    void add_permanent(std::span<const double> direction);
+    void add_passing(std::span<const double> direction);
+    void clear_passing() noexcept;
+
+    // The remaining item with the largest gain, ties by lowest index; kNone if every gain is 0.
+    DppPick best();
+
+    // From now on the item's gain is 0, until restore().
+    void remove(std::size_t item);
+    void restore(std::size_t item);
+
+  private:
+    // Directions as the kernel reads them.
+    struct Directions {
+        std::vector<float> values;     // (count, dim)
+        std::vector<float> type_part;  // (count, n_types): what the one-hot part of a feature contributes
+        std::size_t count = 0;
+    };
+
+    struct Block {
+        double bound = 0.0;
+        std::size_t best_item = DppPick::kNone;
+        std::size_t seen = 0;  // permanent directions that its ρ knows of
+        bool packed = false;
+        bool stale = true;     // bound and best_item do not fit its ρ and q² (bound is still a bound)
+    };
+
+    void add(std::span<const double> direction, Directions& to) const;
+    void pack(std::size_t b);
+    void apply(std::size_t b, const Directions& directions, std::size_t first, std::size_t last, float* rho) const;
+    DppPick largest(std::size_t b, const float* rho) const noexcept;
+    void catch_up(std::size_t b, double best_gain);
+    DppPick with_passing(std::size_t b, double best_gain) const;
+
+    const DppProblem& problem_;
+    std::vector<std::uint32_t> order_;  // sorted place → item
+    std::vector<std::uint32_t> place_;  // item → sorted place
+    std::vector<double> q2_;            // by sorted place, padded; 0 = removed
+    std::vector<float> rho_;
+    std::vector<float> least_rho_;
+    std::vector<Block> blocks_;
+    std::unique_ptr<float[]> features_;
+    Directions permanent_;
+    Directions passing_;
+};
+
+}  // namespace karec

@@ -1,0 +1,42 @@
+// A DPP over embeddings, checked and put into the terms of the definition in karec/dpp.hpp.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "karec/dpp.hpp"
+
+namespace karec {
+
+inline constexpr double kLeastShare = 1e-6;  // of its first ρ, below which an item adds nothing
+
+struct DppProblem {
+    MatrixView embeddings;
+    std::span<const float> relevance;
+    double ridge = 0.0;
+    double feature_scale = 1.0;  // √(1 − type_weight)
+    double type_scale = 0.0;     // √type_weight
+    std::vector<double> log_q;
+    std::vector<double> q2;
+    std::vector<double> first_rho;     // S_ii + ridge
+    std::vector<std::int32_t> type_of;  // codes 0 … n_types − 1; empty without types
+    std::size_t n_types = 0;
+
+    std::size_t n() const noexcept { return embeddings.rows; }
+    std::size_t dim() const noexcept { return embeddings.cols; }
+
+    // Features are embeddings, then one-hot types if type_weight says that they count: S = ⟨feature, feature⟩.
+    bool types_count() const noexcept { return type_scale > 0.0; }
+    std::size_t width() const noexcept { return dim() + (types_count() ? n_types : 0); }
+
+    // out (dim) = the embedding's part of an item's feature; out (width) = all of it; the same for a row of `shown`.
+    void embedding_part(std::size_t item, std::span<double> out) const noexcept;
+    void feature(std::size_t item, std::span<double> out) const noexcept;
+    void shown_feature(const MatrixView& shown, std::size_t row, std::span<double> out) const noexcept;
+};
+
+Result<DppProblem> pose_dpp(MatrixView embeddings, std::span<const float> relevance, const DppOptions& options);
+
+}  // namespace karec

@@ -1,0 +1,38 @@
+// What a set of features does not explain: M = I − Fᵀ(F Fᵀ + ridge·I)⁻¹F, the projector that a DPP's gains come from.
+//
+// ρ of an item with feature f is ridge + fᵀMf. Adding a feature f to the set takes u uᵀ from M, with u = M f / √ρ
+// (Sherman–Morrison), so that every item's ρ falls by ⟨f_i, u⟩² and a ridge costs nothing. All in float64.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+namespace karec {
+
+class Residual {
+  public:
+    explicit Residual(std::size_t width) : width_(width) {}
+
+    // out (width) = M f. Returns fᵀf − fᵀMf, the part of ⟨f, f⟩ that is explained.
+    double apply(std::span<const double> feature, std::span<double> out) const noexcept;
+
+    // M ← M − u uᵀ.
+    void add(std::span<const double> direction);
+
+    // Takes back all but the first `count` directions; not after fold().
+    void truncate(std::size_t count) { directions_.resize(count * width_); }
+
+    // Directions that are still listed; listing costs O(count·width) an apply().
+    std::size_t listed() const noexcept { return directions_.size() / width_; }
+
+    // From now on M is kept as a matrix: O(width²) an apply(), however many directions there are.
+    void fold();
+
+  private:
+    std::size_t width_;
+    std::vector<double> directions_;
+    std::vector<double> matrix_;  // empty until fold()
+};
+
+}  // namespace karec
