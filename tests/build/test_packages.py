@@ -1,6 +1,7 @@
 """The package builds and installs as pip does it: from the tree, again, editable, and from the sdist alone.
 
-Every test works on a copy of the tree and in a fresh virtual environment. Needs PyPI and a C++ compiler.
+All of it works on one copy of the tree (so that objects are compiled once) and in one fresh virtual environment. Needs
+PyPI and a C++ compiler.
 """
 
 import shutil
@@ -33,18 +34,19 @@ def run(*command, cwd):
     return done.stdout
 
 
-@pytest.fixture
-def tree(tmp_path):
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
     """A copy of the source tree without anything that was built."""
-    return shutil.copytree(ROOT, tmp_path / "tree", ignore=NOT_COPIED)
+    return shutil.copytree(ROOT, tmp_path_factory.mktemp("sources") / "tree", ignore=NOT_COPIED)
 
 
-@pytest.fixture
-def python(tmp_path):
+@pytest.fixture(scope="module")
+def python(tmp_path_factory):
     """The interpreter of a fresh environment that holds NumPy and nothing else."""
-    run(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
-    program = tmp_path / "venv" / "bin" / "python"
-    pip(program, "numpy", cwd=tmp_path)
+    folder = tmp_path_factory.mktemp("environment")
+    run(sys.executable, "-m", "venv", folder / "venv", cwd=folder)
+    program = folder / "venv" / "bin" / "python"
+    pip(program, "numpy", cwd=folder)
     return program
 
 
@@ -60,7 +62,7 @@ def test_installs_twice_from_one_tree(tree, python, tmp_path):
 
 
 def test_editable_install_uses_the_tree(tree, python, tmp_path):
-    pip(python, "--no-deps", "-e", ".", cwd=tree)
+    pip(python, "--no-deps", "--force-reinstall", "-e", ".", cwd=tree)
     assert str(tree / "karec") in run(python, "-c", USE, cwd=tmp_path)
     assert str(tree / "karec") in run(python, "-c", USE, cwd=tree)
 
@@ -80,5 +82,5 @@ def test_the_sdist_builds_alone(tree, python, tmp_path):
     inside = run(python, "-m", "zipfile", "-l", wheel, cwd=tmp_path)
     assert "karec/py.typed" in inside and "karec/kernels/merge.pyi" in inside and "karec/_native.pyi" in inside
     assert not [name for name in (".pyx", ".cpp", ".hpp", "tests/") if name in inside], "a wheel holds no sources"
-    pip(python, "--no-deps", wheel, cwd=tmp_path)
+    pip(python, "--no-deps", "--force-reinstall", wheel, cwd=tmp_path)
     assert "site-packages" in run(python, "-c", USE, cwd=tmp_path)
