@@ -172,7 +172,7 @@ def _users(path: Path) -> tuple[Table, dict[str, list[str]]]:
     for name in USER_CATEGORIES:
         columns[name], names[name] = categories(raw[name])
     for name in USER_NUMBERS:
-        columns[f"log_{name}"] = _log_number(path, name, raw[name])
+        columns[f"log_{name}"] = np.log1p(_number(path, name, raw[name])).astype(np.float32)
     return Table(raw["user_id"], columns), names
 
 
@@ -187,23 +187,23 @@ def _works(path: Path) -> tuple[Table, dict[str, list[str]]]:
     columns, names = _tags(raw["tag"])
     for name, column in (("type", "video_type"), ("upload_type", "upload_type"), ("music_type", "music_type")):
         columns[name], names[name] = categories(raw[column])
-    music = np.nan_to_num(raw["music_id"]).astype(np.int64)
-    width, height = (np.nan_to_num(raw[name]) for name in ("server_width", "server_height"))
+    music = _number(path, "music_id", raw["music_id"]).astype(np.int64)
+    duration, width, height = (_number(path, name, raw[name]) for name in VIDEO_NUMBERS)
     columns |= {
         "creator_id": raw["author_id"],
         # A video without music shares its song with no other: the feed's rules must not take "unknown" for one song.
         "song_id": np.where(music > 0, music, -1 - raw["video_id"]),
         "upload_ms": _upload_ms(path, raw["upload_dt"]),
-        "log_duration": _log_number(path, "video_duration", raw["video_duration"] / 1000.0),
+        "log_duration": np.log1p(duration / 1000.0).astype(np.float32),
         "log_aspect": np.log((width + 1.0) / (height + 1.0)).astype(np.float32),
     }
     return Table(raw["video_id"], columns), names
 
 
-def _log_number(path: Path, name: str, values: Array) -> Array:
-    """log(1 + x) as float32; a missing number is 0."""
-    require(path, name, ~(values < 0), "a number ≥ 0, or nothing", values)
-    return np.asarray(np.log1p(np.nan_to_num(values)), np.float32)
+def _number(path: Path, name: str, values: Array) -> Array:
+    """The numbers, 0 where one is missing."""
+    require(path, name, ~(values < 0) & ~np.isinf(values), "a finite number ≥ 0, or nothing", values)
+    return np.nan_to_num(values)
 
 
 def _tags(texts: Array) -> tuple[dict[str, Array], dict[str, list[str]]]:

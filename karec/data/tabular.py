@@ -48,7 +48,7 @@ def read_columns(
             ),
         )
     except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-        raise _explained(path, columns, delimiter, encoding, str(error)) from error
+        raise _explained(path, columns, _header(path, delimiter, encoding, quoted), str(error)) from error
     if not table.num_rows:
         raise DataError(f"{path}: no rows below the header; expected at least one")
     return {name: _to_numpy(path, name, table[name], kind) for name, kind in columns.items()}
@@ -88,12 +88,12 @@ def _check_header(path: Path, columns: Mapping[str, type], delimiter: str, encod
             raise DataError(f"{path}: column {name!r} is missing; it has {found}")
 
 
-def _explained(path: Path, columns: Mapping[str, type], delimiter: str, encoding: str, reason: str) -> DataError:
+def _explained(path: Path, columns: Mapping[str, type], header: list[str], reason: str) -> DataError:
     """Arrow counts columns from 0 in its messages; people know them by name."""
     where = ""
     if "CSV column #" in reason:
         at = reason.partition("CSV column #")[2].partition(":")[0]
-        name = _header(path, delimiter, encoding, True)[int(at)]
+        name = header[int(at)]
         where = f" column {name!r}: expected {columns[name].__name__ if name in columns else 'text'};"
     return DataError(f"{path}:{where} {reason}")
 

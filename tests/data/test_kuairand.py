@@ -193,6 +193,7 @@ BAD: dict[str, tuple[Callable[[Files], object], list[str]]] = {
     "video twice": (set_cell(kuairand.VIDEOS, 3, "video_id", "10"), [kuairand.VIDEOS, "'video_id'", "10", "once"]),
     "date": (set_cell(kuairand.VIDEOS, 1, "upload_dt", "April"), [kuairand.VIDEOS, "'upload_dt'", "yyyy-mm-dd"]),
     "negative duration": (set_cell(kuairand.VIDEOS, 1, "video_duration", "-5"), ["'video_duration'", "row 1"]),
+    "infinite width": (set_cell(kuairand.VIDEOS, 2, "server_width", "inf"), ["'server_width'", "row 2", "finite"]),
     "short line": (lambda f: f[kuairand.LOG][3].pop(), [kuairand.LOG, "columns"]),
     "nothing after the start": (
         lambda f: f.update({kuairand.LOG: [f[kuairand.LOG][i] for i in (0, 2, 3)]}),
