@@ -16,6 +16,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 NOT_COPIED = shutil.ignore_patterns(".git", ".venv*", "build", "dist", "*.egg-info", "*.so", "__pycache__", ".*_cache")
+SOURCE_SUFFIXES = (".py", ".pyi", ".pyx", ".c", ".cpp", ".h", ".hpp", ".txt")
 USE = """
 import numpy as np, karec
 from karec import _native
@@ -73,7 +74,7 @@ def test_the_sdist_builds_alone(tree, python, tmp_path):
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     sources = [path for folder in ("native", "kernels", "karec", "tests") for path in (tree / folder).rglob("*.*")]
-    expected = {str(path.relative_to(tree)) for path in sources if path.is_file()}
+    expected = {str(path.relative_to(tree)) for path in sources if path.suffix in SOURCE_SUFFIXES}
     assert expected - names == set(), "the sdist lacks sources"
     assert not [name for name in names if name.endswith((".so", ".pyc"))]
 

@@ -1,0 +1,1 @@
+"""How good it is: measures with intervals, diversity and concentration, and the report that shows them."""
