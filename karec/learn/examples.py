@@ -6,14 +6,14 @@ inputs, batch by batch, so that memory holds the exposures and not their feature
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from karec.encoder import MOST_TIES, TIES, Encoder
 from karec.kernels.encode import padded_histories
-from karec.snapshot import Exposures, Relation, Snapshot
+from karec.snapshot import Exposures, Relation, Snapshot, Table
 from karec.types import Array
 
 
@@ -90,43 +90,64 @@ class Examples:
         return {**user, **items, **encoder.encode_crosses(user, items)}
 
 
-def build_examples(encoder: Encoder, snapshot: Snapshot, exposures: Exposures) -> Examples:
+def build_examples(
+    encoder: Encoder, snapshot: Snapshot, exposures: Exposures, as_of_ms: Array | None = None
+) -> Examples:
     """All ``exposures``, which follow ``snapshot`` in order of time, as examples. O(M log M).
 
-    Equal to ``advance(snapshot, exposures, until_ms=moment)`` and encoding there, for every moment at once. Raises
-    ValueError for rows before the snapshot or out of order, or that name a user or work it does not hold.
+    ``as_of_ms (M,)``: each row knows what was strictly before that moment, by default its own. A service that works on
+    a published snapshot knows less, what was before its publication: ``refreshed`` says when that was. Equal to
+    ``advance(snapshot, exposures, until_ms=as_of)`` and encoding there, for every row at once. Raises ValueError for
+    rows before the snapshot or out of order, for as_of_ms after the row's own moment, and for unknown users or works.
     """
     time = exposures.time_ms
-    wrong = np.flatnonzero(np.diff(time, prepend=snapshot.time_ms) < 0)
-    if len(wrong):
-        raise ValueError(f"exposures must follow the snapshot in order of time; row {int(wrong[0])} is too early")
+    as_of = time if as_of_ms is None else np.asarray(as_of_ms)
+    _check_moments(snapshot, time, as_of)
     users, works = snapshot.users.lookup(exposures.user_id), snapshot.works.lookup(exposures.work_id)
     for what, rows, ids in (("user", users, exposures.user_id), ("work", works, exposures.work_id)):
         unknown = np.flatnonzero(rows < 0)
         if len(unknown):
             at = int(unknown[0])
             raise ValueError(f"exposure {at} names {what} {int(ids[at])}, which the snapshot does not hold")
-    tables = ((encoder.users.counters, snapshot.users, users), (encoder.works.counters, snapshot.works, works))
-    counts = [
-        _counts_before(
-            rows,
-            time,
-            np.stack([_told(exposures, name) for name in counters], axis=1) if counters else np.empty((len(time), 0)),
-            np.stack([table[name] for name in counters], axis=1) if counters else np.empty((len(table), 0)),
-        )
-        for counters, table, rows in tables
-    ]
+    by_user = _Before(len(snapshot.users), users, time, as_of)
+    by_work = _Before(len(snapshot.works), works, time, as_of)
     return Examples(
         encoder=encoder,
         snapshot=snapshot,
         exposures=exposures,
         user_rows=users,
         work_rows=works,
-        user_counts=counts[0],
-        work_counts=counts[1],
-        events=_events(snapshot, exposures, users, works),
+        user_counts=_counts(by_user, encoder.users.counters, snapshot.users, exposures),
+        work_counts=_counts(by_work, encoder.works.counters, snapshot.works, exposures),
+        events=_events(by_user, snapshot, exposures, users, works),
         labels=np.stack([exposures.labels[task] for task in encoder.tasks], axis=1).astype(np.float32),
     )
+
+
+def refreshed(time_ms: Array, every_ms: int, origin_ms: int) -> Array:
+    """(M,) the last moment ``origin_ms + n·every_ms`` at or before each of ``time_ms``."""
+    if every_ms <= 0:
+        raise ValueError(f"every_ms must be positive, got {every_ms}")
+    return np.asarray(origin_ms + (time_ms - origin_ms) // every_ms * every_ms)
+
+
+def _check_moments(snapshot: Snapshot, time: Array, as_of: Array) -> None:
+    wrong = np.flatnonzero(np.diff(time, prepend=snapshot.time_ms) < 0)
+    if len(wrong):
+        raise ValueError(f"exposures must follow the snapshot in order of time; row {int(wrong[0])} is too early")
+    if as_of.shape != time.shape:
+        raise ValueError(f"as_of_ms has shape {as_of.shape}, expected {time.shape}")
+    ahead = np.flatnonzero(as_of > time)
+    if len(ahead):
+        raise ValueError(f"as_of_ms[{int(ahead[0])}] is after the row's own moment: the row would know its future")
+
+
+def _counts(before: _Before, counters: Sequence[str], table: Table, exposures: Exposures) -> Array:
+    """(M, counters) float32: what ``table`` counted at the snapshot, and every exposure before each row's moment."""
+    counts = np.empty((len(exposures), len(counters)), np.float32)
+    for at, name in enumerate(counters):
+        counts[:, at] = np.asarray(table[name])[before.rows] + before.sums(_told(exposures, name))
+    return counts
 
 
 def _told(exposures: Exposures, counter: str) -> Array:
@@ -135,23 +156,8 @@ def _told(exposures: Exposures, counter: str) -> Array:
     return np.ones(len(exposures)) if label == "exposed" else exposures.labels[label].astype(np.float64)
 
 
-def _counts_before(rows: Array, time: Array, values: Array, base: Array) -> Array:
-    """(M, K) float32: ``base[rows[m]]`` plus all ``values[j]`` with rows[j] = rows[m] and time[j] < time[m]."""
-    order = np.lexsort((time, rows))
-    r, t = rows[order], time[order]
-    new_row = np.diff(r, prepend=-1) != 0
-    new_moment = new_row | (np.diff(t, prepend=-1) != 0)
-    running = np.cumsum(values[order], axis=0) - values[order]
-    position = np.arange(len(r))
-    row_start = np.maximum.accumulate(np.where(new_row, position, 0))
-    moment_start = np.maximum.accumulate(np.where(new_moment, position, 0))
-    counts = np.empty((len(r), values.shape[1]), np.float32)
-    counts[order] = base[r] + running[moment_start] - running[row_start]
-    return counts
-
-
-def _events(snapshot: Snapshot, exposures: Exposures, users: Array, works: Array) -> dict[str, Events]:
-    """The lists that ``karec.data.advance`` keeps, as of each exposure; histories as work rows, ties as ids."""
+def _events(before: _Before, snapshot: Snapshot, exposures: Exposures, users: Array, works: Array) -> dict[str, Events]:
+    """The lists that ``karec.data.advance`` keeps, as of each row's moment; histories as work rows, ties as ids."""
     nothing = np.zeros(len(exposures), bool)
     said = {
         name: exposures.labels[name] > 0 if name in exposures.labels else nothing for name in ("click", "long_view")
@@ -164,7 +170,6 @@ def _events(snapshot: Snapshot, exposures: Exposures, users: Array, works: Array
         name: None if old[name] is None else replace(old[name], values=snapshot.works.lookup(old[name].values))
         for name in ("history", "skipped")
     }
-    before = _Before(len(snapshot.users), users, exposures.time_ms)
     return {
         "history": before.events(as_rows["history"], enjoyed, works),
         "skipped": before.events(as_rows["skipped"], ~enjoyed, works),
@@ -176,27 +181,41 @@ def _events(snapshot: Snapshot, exposures: Exposures, users: Array, works: Array
 
 
 class _Before:
-    """Answers, for M moments of users at once, which events were strictly earlier."""
+    """Answers, for M rows at once, what of the same user (or work) was strictly before each row's moment.
 
-    def __init__(self, n_users: int, users: Array, time: Array) -> None:
-        self.n_users = n_users
-        self.users = users
+    Exposures are sorted by (row of the table, time), both packed into one key, and looked up by bisection.
+    """
+
+    def __init__(self, n_rows: int, rows: Array, time: Array, as_of: Array) -> None:
+        self.rows = rows
         moments, rank = np.unique(time, return_inverse=True)
-        self._step = len(moments) + 1
-        self._now = users * self._step + rank
+        step = len(moments) + 1
+        self._key = rows * step + rank
+        self._now = rows * step + np.searchsorted(moments, as_of)
+        self._first = np.arange(n_rows + 1) * step
+
+    def sums(self, values: Array) -> Array:
+        """(M,) Σ values of what was before."""
+        order = np.argsort(self._key, kind="stable")
+        keys = self._key[order]
+        running = np.concatenate([[0.0], np.cumsum(values[order])])
+        return np.asarray(
+            running[np.searchsorted(keys, self._now)] - running[np.searchsorted(keys, self._first[self.rows])]
+        )
 
     def events(self, old: Relation | None, happened: Array, values: Array) -> Events:
-        """``old`` entries, then ``values[m]`` of the rows where ``happened``, of the same user and before row m."""
+        """``old`` entries, then ``values[m]`` of the rows where ``happened``, as far as they were before."""
+        n_rows = len(self._first) - 1
         if old is None:
-            old = Relation(np.zeros(self.n_users + 1, np.int64), np.empty(0, np.int64))
-        owner = np.repeat(np.arange(self.n_users), np.diff(old.indptr))
-        rows = np.concatenate([owner, self.users[happened]])
-        merged = np.concatenate([old.values, values[happened]])[np.argsort(rows, kind="stable")]
-        keys = np.sort(self._now[happened])
-        first = np.searchsorted(keys, np.arange(self.n_users + 1) * self._step)
-        n_before = np.searchsorted(keys, self._now) - first[self.users]
-        starts = (np.asarray(old.indptr) + first)[self.users]
-        return Events(np.asarray(merged, np.int64), starts, starts + np.diff(old.indptr)[self.users] + n_before)
+            old = Relation(np.zeros(n_rows + 1, np.int64), np.empty(0, np.int64))
+        owner = np.repeat(np.arange(n_rows), np.diff(old.indptr))
+        owners = np.concatenate([owner, self.rows[happened]])
+        merged = np.concatenate([old.values, values[happened]])[np.argsort(owners, kind="stable")]
+        keys = np.sort(self._key[happened])
+        first = np.searchsorted(keys, self._first)
+        n_before = np.searchsorted(keys, self._now) - first[self.rows]
+        starts = (np.asarray(old.indptr) + first)[self.rows]
+        return Events(np.asarray(merged, np.int64), starts, starts + np.diff(old.indptr)[self.rows] + n_before)
 
 
 def _first(old: Relation | None, users: Array, values: Array, happened: Array) -> Array:

@@ -159,7 +159,9 @@ def _positions(fused: Array) -> Array:
 
 
 def read_rank_log(folder: Path, tasks: Sequence[str]) -> RankLog:
-    """Every row of the log in ``folder``, exact repeats of (request, item) dropped, in order of time.
+    """Every row of the log in ``folder``, in order of time; of repeats of (request, item) the one with the least score.
+
+    Which part a row stands in, and where, does not matter.
 
     Raises LogSchemaError naming file and column when a part lacks a column or has another type, and naming the row
     when a logit is not finite.
@@ -224,7 +226,7 @@ def _read_part(arrow: Any, part: Path, wanted: Any, tasks: Sequence[str]) -> Any
 
 
 def _in_order(log: RankLog) -> RankLog:
-    order = np.lexsort((log.item_id, log.request_id.astype(str), log.time_ms))
+    order = np.lexsort((log.fused, log.item_id, log.request_id.astype(str), log.time_ms))
     request, item = log.request_id[order], log.item_id[order]
     first = np.ones(len(order), bool)
     first[1:] = (request[1:] != request[:-1]) | (item[1:] != item[:-1])

@@ -36,8 +36,7 @@ class Ranker(Hydrator):
         inputs = {**items, **self.encoder.encode_crosses(user, items)}
         if "dense" in self.ranker.inputs:
             inputs["dense"] = self.encoder.dense({**user, **inputs})
-        inputs |= {name: np.repeat(user[name], n, axis=0) for name in self.ranker.inputs if name in user}
-        (logits,) = self.ranker.run(inputs, "logits")
+        (logits,) = self.ranker.run({**user, **inputs}, "logits")
         return {"logits": logits}
 
 

@@ -1,0 +1,52 @@
+"""What both the ranker and the towers are made of. Everything here exports to plain ONNX: gathers, sums, products."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class CodeEmbedding(nn.Module):
+    """A vector for each code of C columns, in one table: ``codes (…, C) int64`` → (…, C, dim).
+
+    Codes 0 and unseen ones (≥ size) share a column's vector 0. In training, ``id_dropout`` of the codes in the columns
+    ``dropped`` are read as 0, so that this vector is learned from works whose id says nothing, as a new work's does.
+    """
+
+    def __init__(self, sizes: Sequence[int], dim: int, dropped: Sequence[int] = (), id_dropout: float = 0.0) -> None:
+        super().__init__()
+        self.table = nn.Embedding(sum(sizes), dim)
+        nn.init.normal_(self.table.weight, std=0.05)
+        self.id_dropout = id_dropout
+        offsets = torch.tensor([0, *sizes[:-1]]).cumsum(0)
+        self.register_buffer("sizes", torch.tensor(sizes), persistent=False)
+        self.register_buffer("offsets", offsets, persistent=False)
+        chance = torch.zeros(len(sizes))
+        chance[list(dropped)] = id_dropout
+        self.register_buffer("chance", chance, persistent=False)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        codes = torch.where(codes < self.sizes, codes, 0)
+        if self.training and self.id_dropout:
+            codes = torch.where(torch.rand(codes.shape) < self.chance, 0, codes)
+        vectors: Tensor = self.table(codes + self.offsets)
+        return vectors
+
+
+def attend(query: Tensor, keys: Tensor, present: Tensor) -> Tensor:
+    """Softmax attention of N candidates over H works: ``query (N, d)``, ``keys (U, H, d)``, ``present (U, H) bool``.
+
+    U is N, or 1 for one user's candidates. Returns (N, d): the mean of the keys, weighed by their likeness to the
+    candidate; zero for an empty history.
+    """
+    scores = torch.matmul(keys, query.unsqueeze(-1)).squeeze(-1) / keys.shape[-1] ** 0.5
+    weights = torch.softmax(scores.masked_fill(~present, -1e4), dim=-1) * present
+    return torch.matmul(weights.unsqueeze(1), keys).squeeze(1)
+
+
+def masked_mean(keys: Tensor, present: Tensor) -> Tensor:
+    """(U, d): the mean of the keys (U, H, d) that are present; zero for none."""
+    there = present.unsqueeze(-1).to(keys.dtype)
+    return (keys * there).sum(dim=1) / there.sum(dim=1).clamp(min=1.0)

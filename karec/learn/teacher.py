@@ -1,0 +1,93 @@
+"""The ranker that teaches: MMoE over user, item, context and cross features, with attention over the user's history.
+
+Every layer that sees both sides is a sum of a user part and an item part, so that serving computes the user's once for
+all candidates: the user's inputs may have one row while the items have N.
+
+Sources  J. Ma et al., Modeling task relationships in multi-task learning with multi-gate mixture-of-experts, KDD 2018;
+         G. Zhou et al., Deep interest network, KDD 2018 (attention of the candidate over the history).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from karec.encoder import Encoder
+from karec.learn.layers import CodeEmbedding, attend, masked_mean
+
+INPUTS = (
+    *("user_ids", "user_numbers", "history", "skipped", "context"),
+    *("item_ids", "item_numbers", "crosses"),
+)
+
+
+class Teacher(nn.Module):
+    """``inputs`` (those of INPUTS, N rows, or 1 row on the user's side) → logits (N, T)."""
+
+    inputs = INPUTS
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        dim: int = 16,
+        hidden: int = 64,
+        n_experts: int = 4,
+        dropout: float = 0.1,
+        id_dropout: float = 0.3,
+    ) -> None:
+        super().__init__()
+        sizes, names = encoder.sizes, encoder.names
+        n_tasks = len(encoder.tasks)
+        self.n_experts, self.hidden = n_experts, hidden
+        ids = [at for at, name in enumerate(names["item_ids"]) if name == "id" or name.endswith("_id")]
+        self.user_codes = CodeEmbedding(sizes["user_ids"], dim // 2)
+        self.context_codes = CodeEmbedding(sizes["context"], dim // 2)
+        self.item_codes = CodeEmbedding(sizes["item_ids"], dim, ids, id_dropout)
+        n_user = (len(sizes["user_ids"]) + len(sizes["context"])) * (dim // 2) + len(names["user_numbers"]) + 2 * dim
+        n_item = len(sizes["item_ids"]) * dim + len(names["item_numbers"]) + len(names["crosses"]) + 4 * dim
+        n_mixed = n_experts * hidden + n_tasks * n_experts
+        self.from_user = nn.Linear(n_user, n_mixed)
+        self.from_item = nn.Linear(n_item, n_mixed, bias=False)
+        self.experts = nn.Parameter(torch.randn(n_experts, hidden, hidden // 2) * (2.0 / hidden) ** 0.5)
+        self.expert_bias = nn.Parameter(torch.zeros(n_experts, hidden // 2))
+        self.heads = nn.Parameter(torch.randn(n_tasks, hidden // 2) * (1.0 / hidden) ** 0.5)
+        self.head_bias = nn.Parameter(torch.zeros(n_tasks))
+        self.wide_user = nn.Linear(len(names["user_numbers"]), n_tasks, bias=False)
+        self.wide_item = nn.Linear(len(names["item_numbers"]) + len(names["crosses"]), n_tasks, bias=False)
+        self.dropout = nn.Dropout(dropout)
+        self.gate_dropout = nn.Dropout(dropout)
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        kept, passed = (self.item_codes(inputs[name]).sum(dim=2) for name in ("history", "skipped"))
+        there, gone = (inputs[name].amax(dim=2) > 0 for name in ("history", "skipped"))
+        item = self.item_codes(inputs["item_ids"])
+        query = item.sum(dim=1)
+        liked, disliked = attend(query, kept, there), attend(query, passed, gone)
+        user_side = torch.cat(
+            [
+                self.user_codes(inputs["user_ids"]).flatten(1),
+                self.context_codes(inputs["context"]).flatten(1),
+                inputs["user_numbers"],
+                masked_mean(kept, there),
+                masked_mean(passed, gone),
+            ],
+            dim=1,
+        )
+        numbers = torch.cat([inputs["item_numbers"], inputs["crosses"]], dim=1)
+        item_side = torch.cat(
+            [item.flatten(1), numbers, liked, disliked, liked * query, disliked * query],
+            dim=1,
+        )
+        mixed = self.from_user(self.dropout(user_side)) + self.from_item(self.dropout(item_side))
+        hidden = torch.relu(mixed[:, : self.n_experts * self.hidden]).unflatten(1, (self.n_experts, self.hidden))
+        hidden = self.dropout(hidden)
+        opinion = torch.relu(torch.einsum("neh,ehk->nek", hidden, self.experts) + self.expert_bias)
+        gates = mixed[:, self.n_experts * self.hidden :].unflatten(1, (-1, self.n_experts)).softmax(dim=2)
+        told = torch.matmul(self.gate_dropout(gates), opinion)
+        deep = (told * self.heads).sum(dim=2) + self.head_bias
+        wide = self.wide_user(inputs["user_numbers"]) + self.wide_item(numbers)
+        logits: Tensor = deep + wide
+        return logits

@@ -1,0 +1,89 @@
+"""Soft labels come from the rank log, whatever state the log is in."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from karec.encoder import Encoder
+from karec.errors import LogSchemaError
+from karec.learn.baselines import LogisticRegression
+from karec.learn.examples import build_examples
+from karec.learn.export import export_onnx
+from karec.learn.replay import ranker_logits, write_rank_log
+from karec.learn.soft_labels import read_soft_labels
+from karec.onnx_model import OnnxModel
+from karec.rank.fusion import Fusion
+
+FUSION = Fusion({"click": 1.0, "like": 2.0})
+
+
+@pytest.fixture(scope="module")
+def examples(dataset):
+    encoder = Encoder.fit(dataset.snapshot, dataset.split()[0], dataset.tasks)
+    return build_examples(encoder, dataset.snapshot, dataset.exposures)
+
+
+@pytest.fixture(scope="module")
+def ranker(examples, tmp_path_factory):
+    torch.manual_seed(0)
+    model = LogisticRegression(examples.encoder)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_()
+    path = tmp_path_factory.mktemp("ranker") / "ranker.onnx"
+    inputs = {name: examples.inputs(np.arange(20))[name] for name in model.inputs}
+    export_onnx(model, inputs, ["logits"], path, kind="ranker", tasks=examples.encoder.tasks, model_version=4)
+    return OnnxModel(path)
+
+
+@pytest.fixture
+def log(examples, ranker, tmp_path):
+    write_rank_log(examples, ranker, FUSION, tmp_path)
+    return tmp_path
+
+
+def unique_rows(examples):
+    """Exposures of one work to one user at one moment are one row of the log; only rows without such a twin compare."""
+    e = examples.exposures
+    key = np.stack([e.user_id, e.work_id, e.time_ms], axis=1)
+    _, inverse, count = np.unique(key, axis=0, return_inverse=True, return_counts=True)
+    return count[inverse.ravel()] == 1
+
+
+def test_every_exposure_finds_what_the_ranker_said_of_it(examples, ranker, log):
+    soft = read_soft_labels(examples.exposures, log, ranker.tasks)
+    logits = ranker_logits(examples, ranker)
+    alone = unique_rows(examples)
+    assert soft.known.all()
+    np.testing.assert_array_equal(soft.logits[alone], logits[alone])
+    np.testing.assert_array_equal(soft.fused[alone], FUSION(logits, ranker.tasks)[alone])
+
+
+def rewrite(log, change):
+    (part,) = log.glob("*.parquet")
+    pq.write_table(change(pq.read_table(part)), part)
+
+
+def test_a_log_out_of_order_and_with_repeats_teaches_the_same(examples, ranker, log):
+    clean = read_soft_labels(examples.exposures, log, ranker.tasks)
+    shuffle = np.random.default_rng(0).permutation
+    rewrite(log, lambda table: pa.concat_tables([table, table.slice(0, 50)]).take(shuffle(len(table) + 50)))
+    dirty = read_soft_labels(examples.exposures, log, ranker.tasks)
+    np.testing.assert_array_equal(dirty.logits, clean.logits)
+    np.testing.assert_array_equal(dirty.known, clean.known)
+
+
+def test_rows_that_the_log_lacks_are_unknown(examples, ranker, log):
+    clean = read_soft_labels(examples.exposures, log, ranker.tasks)
+    rewrite(log, lambda table: table.slice(100))
+    short = read_soft_labels(examples.exposures, log, ranker.tasks)
+    assert 0 < (~short.known).sum() <= 110
+    np.testing.assert_array_equal(short.logits[short.known], clean.logits[short.known])
+    assert not short.logits[~short.known].any()
+
+
+def test_a_log_of_another_ranker_is_refused_by_column(examples, log):
+    with pytest.raises(LogSchemaError, match="column 'logit_gift' is missing"):
+        read_soft_labels(examples.exposures, log, ("click", "gift"))
