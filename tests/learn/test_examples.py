@@ -7,7 +7,7 @@ import pytest
 
 from karec.data.advance import advance
 from karec.encoder import Encoder
-from karec.learn.examples import build_examples
+from karec.learn.examples import build_examples, refreshed
 
 
 @pytest.fixture(scope="module")
@@ -15,11 +15,14 @@ def encoder(dataset):
     return Encoder.fit(dataset.snapshot, dataset.split()[0], dataset.tasks, history_length=8, min_count=3)
 
 
-def test_a_row_is_encoded_as_serving_would_have_at_its_moment(dataset, encoder):
-    examples = build_examples(encoder, dataset.snapshot, dataset.exposures)
+@pytest.mark.parametrize("every_hours", [None, 24])
+def test_a_row_is_encoded_as_serving_would_have_at_its_moment(dataset, encoder, every_hours):
+    time = dataset.exposures.time_ms
+    as_of = time if every_hours is None else refreshed(time, every_hours * 3_600_000, dataset.snapshot.time_ms)
+    examples = build_examples(encoder, dataset.snapshot, dataset.exposures, as_of)
     for row in (0, 1, 7, 100, 333, 480, 599):
-        moment = int(dataset.exposures.time_ms[row])
-        then = advance(dataset.snapshot, dataset.exposures, moment)
+        moment = int(time[row])
+        then = advance(dataset.snapshot, dataset.exposures, int(as_of[row]))
         user_id, scene = int(dataset.exposures.user_id[row]), int(dataset.exposures.scene[row])
         user = encoder.encode_user(then, user_id, moment, scene)
         items = encoder.encode_items(then, then.works.lookup(dataset.exposures.work_id[[row]]), moment)
@@ -81,6 +84,8 @@ def test_rows_that_do_not_belong_are_named(dataset, encoder):
     swapped[3] = exposures.time_ms[0] - 1
     with pytest.raises(ValueError, match="in order of time; row 3"):
         build_examples(encoder, replace(dataset.snapshot, time_ms=0), replace(exposures, time_ms=swapped))
+    with pytest.raises(ValueError, match=r"as_of_ms\[0\] is after the row's own moment"):
+        build_examples(encoder, dataset.snapshot, exposures, exposures.time_ms + 1)
     strangers = exposures.user_id.copy()
     strangers[5] = 999
     with pytest.raises(ValueError, match="exposure 5 names user 999"):
