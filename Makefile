@@ -18,7 +18,7 @@ NATIVE_BUILD := build/native
 BUILT_FROM := $(shell find native kernels -type f \( -name '*.?pp' -o -name '*.[ch]' -o -name '*.pyx' -o -name CMakeLists.txt \))
 BUILT_BY := pyproject.toml setup.py CMakeLists.txt
 
-.PHONY: help demo test test-python test-native test-packages bench check typed clean
+.PHONY: help demo test test-python test-native test-packages bench check ruff mypy imports clang-format clang-tidy typed clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -44,13 +44,23 @@ test-packages: $(VENV)/.dev  ## the slow tests: wheels, sdist and editable insta
 bench: $(VENV)/.dev  ## run the benchmarks
 	$(BIN)/pytest bench --benchmark-sort=name
 
-check: $(VENV)/.dev $(NATIVE_BUILD)/.configured typed  ## format, lint, types, import rules
+check: ruff mypy imports clang-format clang-tidy  ## format, lint, types, import rules (make -k check: all of them, whatever fails)
+
+ruff: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+mypy: $(VENV)/.dev typed
 	cd build/typed && mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache -p karec
+
+imports: $(VENV)/.dev typed
 	cd build/typed && lint-imports ../../pyproject.toml --no-cache --no-logo
-	git ls-files -co --exclude-standard 'native/*.[ch]pp' 'native/*.[ch]' | xargs $(BIN)/clang-format --dry-run -Werror
-	git ls-files -co --exclude-standard 'native/*.cpp' | xargs -P "$$(nproc)" -n 2 $(BIN)/clang-tidy --quiet -p $(NATIVE_BUILD)
+
+clang-format: $(VENV)/.dev
+	find native -name '*.[ch]pp' -o -name '*.[ch]' | xargs $(BIN)/clang-format --dry-run -Werror
+
+clang-tidy: build/tidy/.configured
+	find native -name '*.cpp' | sort | xargs -P "$$(nproc)" -n 1 $(BIN)/clang-tidy --quiet -p build/tidy
 
 # The package as it is installed: kernels/ inside karec/. Real folders, linked files.
 typed:
@@ -78,7 +88,15 @@ $(VENV)/.dev: $(BUILT_BY) $(BUILT_FROM) | $(BIN)/python
 	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -e '.[cli,train,dev]'
 	touch $@ $(VENV)/.run
 
-$(NATIVE_BUILD)/.configured: CMakeLists.txt native/CMakeLists.txt $(VENV)/.dev
-	$(BIN)/cmake --fresh -S . -B $(NATIVE_BUILD) -G Ninja -DKAREC_TESTS=ON -DKAREC_EXAMPLES=ON -DKAREC_PYTHON=ON \
-	  -DPython_EXECUTABLE=$(abspath $(BIN))/python -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)"
+CMAKE_INPUT := CMakeLists.txt native/CMakeLists.txt native/tests/CMakeLists.txt
+CONFIGURE = $(BIN)/cmake --fresh -S . -G Ninja -DKAREC_TESTS=ON -DKAREC_EXAMPLES=ON
+
+$(NATIVE_BUILD)/.configured: $(CMAKE_INPUT) | $(VENV)/.dev
+	$(CONFIGURE) -B $(NATIVE_BUILD)
+	touch $@
+
+# Never built: how each file would be compiled is all that clang-tidy needs.
+build/tidy/.configured: $(CMAKE_INPUT) | $(VENV)/.dev
+	$(CONFIGURE) -B build/tidy -DKAREC_PYTHON=ON -DPython_EXECUTABLE=$(abspath $(BIN))/python \
+	  -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)"
 	touch $@
