@@ -183,6 +183,8 @@ class ItemIndex:
         return self._native.embeddings(rows)
 
     def _rows(self, ids: ArrayLike | None, rows: ArrayLike | None) -> NDArray[Any]:
-        if (ids is None) == (rows is None):
-            raise ValueError("give the candidates either as ids= or as rows=")
-        return self._native.lookup(ids) if rows is None else np.asarray(rows)
+        if ids is not None and rows is None:
+            return self._native.lookup(ids)
+        if rows is not None and ids is None:
+            return np.asarray(rows)
+        raise ValueError("give the candidates either as ids= or as rows=")

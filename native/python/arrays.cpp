@@ -32,26 +32,27 @@ std::string expected_shape(const std::vector<Dim>& expected) {
     return text + (expected.size() == 1 ? ",)" : ")");
 }
 
-void check_shape(const py::array& array, const char* name, const std::vector<Dim>& expected, const std::string& because) {
+void check_shape(const py::array& array, const char* name, const std::vector<Dim>& expected,
+                 const std::string& because) {
     bool fits = array.ndim() == static_cast<py::ssize_t>(expected.size());
     for (std::size_t axis = 0; fits && axis < expected.size(); ++axis) {
         const py::ssize_t size = expected[axis].size;
         fits = size < 0 || array.shape(static_cast<py::ssize_t>(axis)) == size;
     }
     if (fits) return;
-    throw py::value_error(std::string(name) + " has shape " + shape_of(array) + ", expected " + expected_shape(expected) +
-                          (because.empty() ? "" : " as " + because));
+    throw py::value_error(std::string(name) + " has shape " + shape_of(array) + ", expected " +
+                          expected_shape(expected) + (because.empty() ? "" : " as " + because));
 }
 
 // An empty list has dtype float64 in NumPy, whatever it was meant to hold: empty arrays pass.
 void check_kind(const py::array& array, const char* name, const char* kinds, const char* expected) {
     if (array.size() == 0 || std::strchr(kinds, array.dtype().kind()) != nullptr) return;
-    throw py::value_error(std::string(name) + " has dtype " + py::str(array.dtype()).cast<std::string>() + " and shape " +
-                          shape_of(array) + ", expected " + expected);
+    throw py::value_error(std::string(name) + " has dtype " + py::str(array.dtype()).cast<std::string>() +
+                          " and shape " + shape_of(array) + ", expected " + expected);
 }
 
 template <class T>
-Input<T> convert(py::array array) {
+Input<T> convert(const py::array& array) {
     auto converted = py::array_t<T, kReadable>::ensure(array);
     if (!converted) throw py::error_already_set();
     return {std::move(converted)};
@@ -80,21 +81,23 @@ void raise_unless_ok(const Status& status) {
     }
 }
 
-std::string shape_of(const py::array& array) { return py::str(array.attr("shape")).cast<std::string>(); }
+std::string shape_of(const py::array& array) {
+    return py::str(array.attr("shape")).cast<std::string>();
+}
 
 Input<float> float32_input(py::handle value, const char* name, const std::vector<Dim>& expected,
                            const std::string& because) {
     py::array array = as_array(value);
     check_shape(array, name, expected, because);
     check_kind(array, name, "fiub", "float32");
-    return convert<float>(std::move(array));
+    return convert<float>(array);
 }
 
 Input<double> float64_input(py::handle value, const char* name, const std::vector<Dim>& expected) {
     py::array array = as_array(value);
     check_shape(array, name, expected, "");
     check_kind(array, name, "fiub", "float64");
-    return convert<double>(std::move(array));
+    return convert<double>(array);
 }
 
 Input<std::int64_t> int64_input(py::handle value, const char* name, const std::vector<Dim>& expected,
@@ -102,7 +105,7 @@ Input<std::int64_t> int64_input(py::handle value, const char* name, const std::v
     py::array array = as_array(value);
     check_shape(array, name, expected, because);
     check_kind(array, name, array.itemsize() == 8 ? "i" : "iu", "int64");
-    return convert<std::int64_t>(std::move(array));
+    return convert<std::int64_t>(array);
 }
 
 Input<std::int32_t> rows_input(py::handle value) {
@@ -118,14 +121,14 @@ Input<std::int32_t> rows_input(py::handle value) {
                                   ", expected int32");
         }
     }
-    return convert<std::int32_t>(std::move(array));
+    return convert<std::int32_t>(array);
 }
 
 Input<bool> bool_input(py::handle value, const char* name, const std::vector<Dim>& expected) {
     py::array array = as_array(value);
     check_shape(array, name, expected, "");
     check_kind(array, name, "b", "bool");
-    return convert<bool>(std::move(array));
+    return convert<bool>(array);
 }
 
 MatrixInput matrix_input(py::handle value, const char* name, const std::vector<Dim>& expected,
@@ -141,7 +144,7 @@ MatrixInput matrix_input(py::handle value, const char* name, const std::vector<D
         array = numpy.attr("ascontiguousarray")(array, numpy.attr("float16"));
         return {array, {array.data(), rows, cols, DType::float16}};
     }
-    array = convert<float>(std::move(array)).array;
+    array = convert<float>(array).array;
     return {array, {array.data(), rows, cols, DType::float32}};
 }
 

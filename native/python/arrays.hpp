@@ -26,7 +26,9 @@ template <class T>
 struct Input {
     py::array array;
 
-    std::span<const T> span() const { return {static_cast<const T*>(array.data()), static_cast<std::size_t>(array.size())}; }
+    std::span<const T> span() const {
+        return {static_cast<const T*>(array.data()), static_cast<std::size_t>(array.size())};
+    }
     py::ssize_t shape(py::ssize_t axis) const { return array.shape(axis); }
 };
 

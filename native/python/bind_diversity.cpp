@@ -28,7 +28,9 @@ struct Picks {
     Output<double> gains;
 };
 
-py::ssize_t smaller(std::size_t k, py::ssize_t n) { return std::min(static_cast<py::ssize_t>(k), n); }
+py::ssize_t smaller(std::size_t k, py::ssize_t n) {
+    return std::min(static_cast<py::ssize_t>(k), n);
+}
 
 py::tuple select(py::handle embeddings, py::handle relevance, py::ssize_t k, double alpha, double ridge,
                  const py::object& weights, const py::object& types, double type_weight,
@@ -111,6 +113,7 @@ py::tuple rearrange(py::ssize_t n, const std::vector<PyRule>& rules, py::ssize_t
     }
     raise_unless_ok(status);
     std::vector<std::tuple<std::size_t, std::size_t, std::size_t>> found;
+    found.reserve(violations.size());
     for (const ScatterViolation& v : violations) found.emplace_back(v.position, v.rule, v.count);
     return py::make_tuple(indices.array, found);
 }

@@ -18,8 +18,8 @@ ItemIndex build(py::handle ids, py::handle embeddings, const std::string& dtype,
         throw py::value_error("dtype must be 'float16' or 'float32', got '" + dtype + "'");
     }
     const auto keys = int64_input(ids, "ids", {"N"});
-    const auto vectors = matrix_input(embeddings, "embeddings", {keys.shape(0), "D"},
-                                      "ids has shape " + shape_of(keys.array));
+    const auto vectors =
+        matrix_input(embeddings, "embeddings", {keys.shape(0), "D"}, "ids has shape " + shape_of(keys.array));
     std::vector<py::array> arrays;
     std::vector<Column> views;
     for (const auto& [name, column] : columns) {
@@ -70,9 +70,10 @@ void save(const ItemIndex& index, const std::string& path) {
 py::dict columns(const py::object& self) {
     py::dict views;
     for (const Column& column : self.cast<const ItemIndex&>().columns()) {
-        const auto size = static_cast<py::ssize_t>(column.name.size());
+        const std::string bytes(column.name);
+        const auto size = static_cast<py::ssize_t>(bytes.size());
         // A C++ host may have named a column in other bytes than UTF-8.
-        auto name = py::reinterpret_steal<py::str>(PyUnicode_DecodeUTF8(column.name.data(), size, "surrogateescape"));
+        auto name = py::reinterpret_steal<py::str>(PyUnicode_DecodeUTF8(bytes.c_str(), size, "surrogateescape"));
         views[name] = view_of(column.dtype, column.bytes, self);
     }
     return views;
@@ -92,7 +93,8 @@ py::array_t<std::int32_t> lookup(const ItemIndex& index, py::handle ids) {
 }
 
 struct RankedOutput {
-    explicit RankedOutput(const std::vector<py::ssize_t>& shape) : scores(shape), ids(shape), rows(shape), positions(shape) {}
+    explicit RankedOutput(const std::vector<py::ssize_t>& shape)
+        : scores(shape), ids(shape), rows(shape), positions(shape) {}
     Ranked spans() { return {scores.span(), ids.span(), rows.span(), positions.span()}; }
 
     Output<float> scores;
@@ -184,9 +186,10 @@ void bind_index(py::module_& module) {
         .def_property_readonly("dtype", [](const ItemIndex& index) { return name_of(index.dtype()); })
         .def_property_readonly("model_version", &ItemIndex::model_version)
         .def_property_readonly("generation", &ItemIndex::generation)
-        .def("ids", [](const py::object& self) {
-            return view_of(DType::int64, std::as_bytes(self.cast<const ItemIndex&>().ids()), self);
-        })
+        .def("ids",
+             [](const py::object& self) {
+                 return view_of(DType::int64, std::as_bytes(self.cast<const ItemIndex&>().ids()), self);
+             })
         .def("columns", &columns)
         .def("lookup", &lookup)
         .def("search", &search)

@@ -23,7 +23,8 @@ const InnerLoops& choose() noexcept {
 #endif
         {&generic::table, true},
     };
-    if (const char* forced = std::getenv("KAREC_FORCE_ISA")) {
+    // Read once, while the table is initialised.
+    if (const char* forced = std::getenv("KAREC_FORCE_ISA")) {  // NOLINT(concurrency-mt-unsafe)
         for (const Choice& choice : best_first) {
             if (choice.runs && std::string_view(choice.table->name) == forced) return *choice.table;
         }
@@ -41,6 +42,8 @@ const InnerLoops& inner_loops() noexcept {
     return table;
 }
 
-std::string_view active_isa() noexcept { return inner_loops().name; }
+std::string_view active_isa() noexcept {
+    return inner_loops().name;
+}
 
 }  // namespace karec

@@ -12,8 +12,8 @@ inline constexpr std::size_t kBlockItems = 64;
 struct InnerLoops {
     const char* name;
 
-    // out[i] = ⟨query, row⟩ of the float16 (float32) row at base + rows[i]·stride, −inf where rows[i] < 0; rows == nullptr
-    // means 0 … n − 1. `dim` is a multiple of 16; query and rows are padded with zeros up to it.
+    // out[i] = ⟨query, row⟩ of the float16 (float32) row at base + rows[i]·stride, −inf where rows[i] < 0; rows ==
+    // nullptr means 0 … n − 1. `dim` is a multiple of 16; query and rows are padded with zeros up to it.
     void (*dot_float16)(const std::byte* base, std::size_t stride, const std::int32_t* rows, std::size_t n,
                         const float* query, std::size_t dim, float* out);
     void (*dot_float32)(const std::byte* base, std::size_t stride, const std::int32_t* rows, std::size_t n,

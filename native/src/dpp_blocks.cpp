@@ -53,8 +53,12 @@ void DppBlocks::add(std::span<const double> direction, Directions& to) const {
     ++to.count;
 }
 
-void DppBlocks::add_permanent(std::span<const double> direction) { add(direction, permanent_); }
-void DppBlocks::add_passing(std::span<const double> direction) { add(direction, passing_); }
+void DppBlocks::add_permanent(std::span<const double> direction) {
+    add(direction, permanent_);
+}
+void DppBlocks::add_passing(std::span<const double> direction) {
+    add(direction, passing_);
+}
 void DppBlocks::clear_passing() noexcept {
     passing_.values.clear();
     passing_.type_part.clear();

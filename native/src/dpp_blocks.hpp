@@ -54,7 +54,7 @@ class DppBlocks {
         std::size_t best_item = DppPick::kNone;
         std::size_t seen = 0;  // permanent directions that its ρ knows of
         bool packed = false;
-        bool stale = true;     // bound and best_item do not fit its ρ and q² (bound is still a bound)
+        bool stale = true;  // bound and best_item do not fit its ρ and q² (bound is still a bound)
     };
 
     void add(std::span<const double> direction, Directions& to) const;

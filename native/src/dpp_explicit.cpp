@@ -33,7 +33,7 @@ Status check_kernel(std::span<const double> kernel, std::size_t n) {
         for (std::size_t col = 0; col < n; ++col) finite &= std::isfinite(entries[col]);
         if (!finite) {
             const auto* bad = std::find_if(entries, entries + n, [](double x) { return !std::isfinite(x); });
-            const char* what = *bad != *bad ? "NaN" : "infinity";
+            const char* what = std::isnan(*bad) ? "NaN" : "infinity";
             return Status::invalid(std::string("kernel holds ") + what + " at " +
                                    place(row, static_cast<std::size_t>(bad - entries)));
         }

@@ -61,9 +61,7 @@ class Greedy {
 
   private:
     // ρ of the feature in feature_, and M·feature in direction_.
-    double rho_of_feature(double first_rho) {
-        return first_rho - residual_.apply(feature_, direction_);
-    }
+    double rho_of_feature(double first_rho) { return first_rho - residual_.apply(feature_, direction_); }
 
     void scale_direction(double rho) {
         const double scale = 1.0 / std::sqrt(rho);

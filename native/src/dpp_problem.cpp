@@ -12,8 +12,12 @@
 namespace karec {
 namespace {
 
-std::string count(std::size_t n) { return std::to_string(n); }
-std::string shape(const MatrixView& m) { return "(" + count(m.rows) + ", " + count(m.cols) + ")"; }
+std::string count(std::size_t n) {
+    return std::to_string(n);
+}
+std::string shape(const MatrixView& m) {
+    return "(" + count(m.rows) + ", " + count(m.cols) + ")";
+}
 
 Status check_length(const char* name, std::size_t length, const MatrixView& embeddings) {
     if (length == embeddings.rows) return {};
@@ -27,7 +31,8 @@ Status check_options(const MatrixView& embeddings, const DppOptions& options) {
     if (!(options.ridge >= 0.0) || std::isinf(options.ridge)) {
         return Status::invalid("ridge must be finite and ≥ 0, got " + number(options.ridge));
     }
-    if (!(options.type_weight >= 0.0 && options.type_weight <= 1.0)) {
+    const double type_weight = options.type_weight;
+    if (std::isnan(type_weight) || type_weight < 0.0 || type_weight > 1.0) {
         return Status::invalid("type_weight must lie in [0, 1], got " + number(options.type_weight));
     }
     if (options.window && *options.window == 0) return Status::invalid("window must be ≥ 1, got 0");

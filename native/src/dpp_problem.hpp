@@ -20,7 +20,7 @@ struct DppProblem {
     double type_scale = 0.0;     // √type_weight
     std::vector<double> log_q;
     std::vector<double> q2;
-    std::vector<double> first_rho;     // S_ii + ridge
+    std::vector<double> first_rho;      // S_ii + ridge
     std::vector<std::int32_t> type_of;  // codes 0 … n_types − 1; empty without types
     std::size_t n_types = 0;
 

@@ -1,21 +1,23 @@
-// exp and log from IEEE additions and multiplications alone. The C library picks variants by processor, which may differ
-// in the last bit; a selection must not depend on that. Both are within 2 units in the last place.
+// exp and log from IEEE additions and multiplications alone. The C library picks variants by processor, which may
+// differ in the last bit; a selection must not depend on that. Both are within 2 units in the last place.
 #pragma once
 
 #include <bit>
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <numbers>
 
 namespace karec {
 
-inline constexpr double kLn2High = 0x1.62e42feep-1;  // 32 bits: n·kLn2High is exact for |n| < 2^21
+// Its upper 32 bits, so that n·kLn2High is exact for |n| < 2^21, and what is missing.
+inline constexpr double kLn2High = 0x1.62e42feep-1;  // NOLINT(modernize-use-std-numbers)
 inline constexpr double kLn2Low = 0x1.a39ef35793c76p-33;
 
 // e^x for x ≤ 0, −inf included.
 inline double fixed_exp(double x) noexcept {
     if (!(x > -746.0)) return 0.0;
-    const double n = (x * 0x1.71547652b82fep0 + 0x1.8p52) - 0x1.8p52;  // x / ln 2, rounded to an integer
+    const double n = (x * std::numbers::log2e + 0x1.8p52) - 0x1.8p52;  // x / ln 2, rounded to an integer
     const double r = (x - n * kLn2High) - n * kLn2Low;
     constexpr double kInverseFactorials[] = {1.0 / 6227020800, 1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800,
                                              1.0 / 362880,     1.0 / 40320,     1.0 / 5040,     1.0 / 720,

@@ -37,7 +37,9 @@ std::int32_t find(std::span<const IdBucket> buckets, std::int64_t id, std::size_
 
 }  // namespace
 
-std::size_t id_bucket_count(std::size_t n) noexcept { return n / 3 + 1; }
+std::size_t id_bucket_count(std::size_t n) noexcept {
+    return n / 3 + 1;
+}
 
 Status fill_id_map(std::span<const std::int64_t> ids, std::span<IdBucket> buckets) {
     for (std::size_t row = 0; row < ids.size(); ++row) {

@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstring>
 #include <limits>
+#include <system_error>
 
 #include "xxh64.hpp"
 
@@ -48,7 +49,9 @@ struct SectionEntry {
 };
 static_assert(sizeof(SectionEntry) == 128);
 
-std::uint64_t aligned(std::uint64_t offset) noexcept { return (offset + kAlign - 1) / kAlign * kAlign; }
+std::uint64_t aligned(std::uint64_t offset) noexcept {
+    return (offset + kAlign - 1) / kAlign * kAlign;
+}
 
 std::uint64_t table_checksum(FileHeader header, std::span<const std::byte> table) noexcept {
     header.checksum = 0;
@@ -75,7 +78,7 @@ class NewFile {
 
     bool opened() const noexcept { return file_ >= 0; }
 
-    bool append(std::span<const std::byte> bytes) noexcept {
+    bool append(std::span<const std::byte> bytes) const noexcept {
         while (!bytes.empty()) {
             const ssize_t written = ::write(file_, bytes.data(), std::min<std::size_t>(bytes.size(), 1u << 30));
             if (written < 0 && errno == EINTR) continue;
@@ -105,7 +108,9 @@ class NewFile {
     int file_ = -1;
 };
 
-Status damaged(const std::string& what) { return Status::bad_format("not a whole karec index file: " + what); }
+Status damaged(const std::string& what) {
+    return Status::bad_format("not a whole karec index file: " + what);
+}
 
 Status check_header(std::span<const std::byte> file, FileHeader& header) {
     if (file.size() < sizeof header) {
@@ -218,7 +223,7 @@ Status write_index(const std::string& path, const IndexContents& contents) {
     header.checksum = table_checksum(header, std::as_bytes(std::span(table)));
 
     const auto refused = [&path] {
-        return Status{Code::io_error, "cannot write '" + path + "': " + std::strerror(errno), errno};
+        return Status{Code::io_error, "cannot write '" + path + "': " + std::system_category().message(errno), errno};
     };
     NewFile file(path);
     if (!file.opened() || !file.append(std::as_bytes(std::span(&header, 1))) ||

@@ -12,8 +12,8 @@ namespace karec {
 
 struct ItemIndex::Store {
     IndexContents contents;
-    MappedFile file;               // after open(); the buffers are empty then
-    Buffer ids, rows, buckets;     // after build()
+    MappedFile file;            // after open(); the buffers are empty then
+    Buffer ids, rows, buckets;  // after build()
     std::vector<Buffer> columns;
     std::vector<std::string> names;
 };

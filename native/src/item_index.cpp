@@ -11,7 +11,9 @@
 namespace karec {
 namespace {
 
-std::string count(std::size_t n) { return std::to_string(n); }
+std::string count(std::size_t n) {
+    return std::to_string(n);
+}
 
 Status check_build(std::span<const std::int64_t> ids, const MatrixView& embeddings,
                    const ItemIndex::BuildOptions& options) {
@@ -42,7 +44,8 @@ Status check_build(std::span<const std::int64_t> ids, const MatrixView& embeddin
                                    count(ids.size()) + " elements of " + count(size_of(column.dtype)));
         }
         for (std::size_t other = 0; other < c; ++other) {
-            if (options.columns[other].name == column.name) return Status::invalid("column '" + name + "' stands twice");
+            if (options.columns[other].name == column.name)
+                return Status::invalid("column '" + name + "' stands twice");
         }
     }
     return {};
@@ -102,12 +105,26 @@ Status ItemIndex::save(const std::string& path) const noexcept {
     return at_boundary([&] { return write_index(path, store_->contents); });
 }
 
-std::size_t ItemIndex::size() const noexcept { return store_->contents.ids.size(); }
-std::size_t ItemIndex::dim() const noexcept { return store_->contents.rows.dim; }
-DType ItemIndex::dtype() const noexcept { return store_->contents.rows.dtype; }
-std::int64_t ItemIndex::model_version() const noexcept { return store_->contents.model_version; }
-std::uint64_t ItemIndex::generation() const noexcept { return store_->contents.generation; }
-std::span<const std::int64_t> ItemIndex::ids() const noexcept { return store_->contents.ids; }
-std::span<const Column> ItemIndex::columns() const noexcept { return store_->contents.columns; }
+std::size_t ItemIndex::size() const noexcept {
+    return store_->contents.ids.size();
+}
+std::size_t ItemIndex::dim() const noexcept {
+    return store_->contents.rows.dim;
+}
+DType ItemIndex::dtype() const noexcept {
+    return store_->contents.rows.dtype;
+}
+std::int64_t ItemIndex::model_version() const noexcept {
+    return store_->contents.model_version;
+}
+std::uint64_t ItemIndex::generation() const noexcept {
+    return store_->contents.generation;
+}
+std::span<const std::int64_t> ItemIndex::ids() const noexcept {
+    return store_->contents.ids;
+}
+std::span<const Column> ItemIndex::columns() const noexcept {
+    return store_->contents.columns;
+}
 
 }  // namespace karec

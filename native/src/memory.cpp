@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <new>
+#include <system_error>
 #include <utility>
 
 namespace karec {
@@ -29,15 +30,17 @@ Buffer::Buffer(std::size_t bytes) : size_(bytes) {
     std::memset(bytes_.get(), 0, padded);
 }
 
-void Buffer::Free::operator()(std::byte* bytes) const noexcept { std::free(bytes); }
+void Buffer::Free::operator()(std::byte* bytes) const noexcept {
+    std::free(bytes);
+}
 
 Result<MappedFile> MappedFile::open(const std::string& path) {
     const auto refused = [&path](int error) {
-        return Status{Code::io_error, "cannot read '" + path + "': " + std::strerror(error), error};
+        return Status{Code::io_error, "cannot read '" + path + "': " + std::system_category().message(error), error};
     };
     const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
     if (file < 0) return refused(errno);
-    struct stat about {};
+    struct stat about{};
     if (::fstat(file, &about) != 0 || !S_ISREG(about.st_mode)) {
         const int error = S_ISDIR(about.st_mode) ? EISDIR : S_ISREG(about.st_mode) ? errno : EINVAL;
         ::close(file);

@@ -11,11 +11,19 @@
 namespace karec {
 namespace {
 
-bool is_finite(std::uint16_t half) noexcept { return (half & kHalfExponent) != kHalfExponent; }
-bool is_finite(float value) noexcept { return (std::bit_cast<std::uint32_t>(value) & 0x7F800000u) != 0x7F800000u; }
+bool is_finite(std::uint16_t half) noexcept {
+    return (half & kHalfExponent) != kHalfExponent;
+}
+bool is_finite(float value) noexcept {
+    return (std::bit_cast<std::uint32_t>(value) & 0x7F800000u) != 0x7F800000u;
+}
 
-bool is_nan(std::uint16_t half) noexcept { return (half & 0x7FFFu) > kHalfExponent; }
-bool is_nan(float value) noexcept { return value != value; }
+bool is_nan(std::uint16_t half) noexcept {
+    return (half & 0x7FFFu) > kHalfExponent;
+}
+bool is_nan(float value) noexcept {
+    return value != value;
+}
 
 // The first non-finite element, or n.
 template <class T>
@@ -94,7 +102,8 @@ Status encode_rows(MatrixView matrix, const RowStore& store, std::byte* rows) {
 }
 
 Status check_finite(MatrixView matrix, const char* name) {
-    if (matrix.dtype == DType::float16) return check_matrix(static_cast<const std::uint16_t*>(matrix.data), matrix, name);
+    if (matrix.dtype == DType::float16)
+        return check_matrix(static_cast<const std::uint16_t*>(matrix.data), matrix, name);
     return check_matrix(static_cast<const float*>(matrix.data), matrix, name);
 }
 

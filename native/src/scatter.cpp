@@ -3,6 +3,7 @@
 #include "karec/scatter.hpp"
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 #include <string>
 
@@ -119,7 +120,8 @@ Status check_rules(std::size_t n, std::span<const ScatterRule> rules) {
 
 class Scatter {
   public:
-    Scatter(std::size_t n, std::span<const ScatterRule> rules) : n_(n), rules_(rules.begin(), rules.end()), next_(n + 1) {
+    Scatter(std::size_t n, std::span<const ScatterRule> rules)
+        : n_(n), rules_(rules.begin(), rules.end()), next_(n + 1) {
         // A list with its head at n: next_[n] is the first remaining item.
         for (std::size_t i = 0; i < n; ++i) next_[i] = i + 1;
         next_[n] = n == 0 ? n : 0;
@@ -148,7 +150,7 @@ class Scatter {
     // The list's entry before the item to take: least excess, then most urgent values served, then order.
     std::size_t choose(std::size_t place, std::size_t n_urgent) const {
         std::size_t chosen = n_;
-        std::size_t least_excess = static_cast<std::size_t>(-1);
+        std::size_t least_excess = std::numeric_limits<std::size_t>::max();
         std::size_t most_served = 0;
         for (std::size_t before = n_; next_[before] != n_; before = next_[before]) {
             const std::size_t item = next_[before];

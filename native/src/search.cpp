@@ -16,10 +16,12 @@
 namespace karec {
 namespace {
 
-constexpr std::size_t kBlock = 1024;      // scores at a time
-constexpr std::size_t kTileRows = 256;    // rows at a time in a scan for many queries
+constexpr std::size_t kBlock = 1024;    // scores at a time
+constexpr std::size_t kTileRows = 256;  // rows at a time in a scan for many queries
 
-std::string count(std::size_t n) { return std::to_string(n); }
+std::string count(std::size_t n) {
+    return std::to_string(n);
+}
 
 // Queries as the kernels read them: finite, each padded with zeros to the rows' padded length.
 Status pad_queries(const RowStore& rows, std::span<const float> queries, std::size_t n, std::vector<float>& padded) {
@@ -27,7 +29,9 @@ Status pad_queries(const RowStore& rows, std::span<const float> queries, std::si
         return Status::invalid("query has " + count(queries.size()) + " values, expected " +
                                (n == 1 ? "" : count(n) + " × ") + count(rows.dim));
     }
-    if (Status status = check_finite(queries, "query"); !status.ok()) return status;
+    const MatrixView matrix{queries.data(), n, rows.dim, DType::float32};
+    Status finite = n == 1 ? check_finite(queries, "query") : check_finite(matrix, "queries");
+    if (!finite.ok()) return finite;
     padded.assign(n * rows.padded_dim(), 0.0f);
     for (std::size_t q = 0; q < n; ++q) {
         std::copy_n(queries.data() + q * rows.dim, rows.dim, padded.data() + q * rows.padded_dim());
@@ -39,9 +43,8 @@ Status check_rows(std::span<const std::int32_t> rows, std::size_t n) {
     const auto outside = [n](std::int32_t row) { return row < kUnknownRow || row >= static_cast<std::int64_t>(n); };
     const auto bad = std::find_if(rows.begin(), rows.end(), outside);
     if (bad == rows.end()) return {};
-    return Status::invalid("rows holds " + std::to_string(*bad) + " at position " +
-                           std::to_string(bad - rows.begin()) + ", expected -1 (unknown) to " + std::to_string(n) +
-                           " (exclusive)");
+    return Status::invalid("rows holds " + std::to_string(*bad) + " at position " + std::to_string(bad - rows.begin()) +
+                           ", expected -1 (unknown) to " + std::to_string(n) + " (exclusive)");
 }
 
 Status check_lengths(const char* first, std::size_t n_first, const char* second, std::size_t n_second) {
@@ -140,6 +143,7 @@ Status ItemIndex::search_all(std::span<const float> queries, std::size_t n_queri
         }
         const std::size_t k = out.scores.size() / n_queries;
         std::vector<TopK> tops;
+        tops.reserve(n_queries);
         for (std::size_t q = 0; q < n_queries; ++q) tops.emplace_back(std::min(k, store.n), store.n);
         float scores[kTileRows];
         for (std::size_t start = 0; start < store.n; start += kTileRows) {
@@ -147,7 +151,8 @@ Status ItemIndex::search_all(std::span<const float> queries, std::size_t n_queri
             for (std::size_t q = 0; q < n_queries; ++q) {
                 store.dot_range(padded.data() + q * store.padded_dim(), start, n, scores);
                 for (std::size_t i = 0; i < n; ++i) {
-                    if (mask.empty() || mask[start + i]) tops[q].offer(scores[i], static_cast<std::uint32_t>(start + i));
+                    if (mask.empty() || mask[start + i])
+                        tops[q].offer(scores[i], static_cast<std::uint32_t>(start + i));
                 }
             }
         }
@@ -170,7 +175,8 @@ Status ItemIndex::search_all(std::span<const float> queries, std::size_t n_queri
 Status ItemIndex::gather(std::span<const std::int32_t> rows, std::span<float> out) const noexcept {
     return at_boundary([&]() -> Status {
         const RowStore& store = store_->contents.rows;
-        if (Status status = check_lengths("rows × dimensions", rows.size() * store.dim, "out", out.size()); !status.ok()) {
+        if (Status status = check_lengths("rows × dimensions", rows.size() * store.dim, "out", out.size());
+            !status.ok()) {
             return status;
         }
         if (Status status = check_rows(rows, store.n); !status.ok()) return status;

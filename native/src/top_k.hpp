@@ -45,7 +45,7 @@ class TopK {
         score = score == score ? score + 0.0f : -std::numeric_limits<float>::infinity();
         const auto bits = std::bit_cast<std::uint32_t>(score);
         const std::uint32_t ordered = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
-        return static_cast<std::uint64_t>(ordered) << 32 | static_cast<std::uint32_t>(~position);
+        return static_cast<std::uint64_t>(ordered) << 32 | ~position;
     }
 
     static float score_of(std::uint64_t key) noexcept {

@@ -39,7 +39,7 @@ void Xxh64::update(std::span<const std::byte> bytes) noexcept {
     const std::byte* at = bytes.data();
     std::size_t left = bytes.size();
     const auto stripe = [this](const std::byte* from) {
-        for (int j = 0; j < 4; ++j) lanes_[j] = round_of(lanes_[j], load<std::uint64_t>(from + 8 * j));
+        for (std::size_t j = 0; j < 4; ++j) lanes_[j] = round_of(lanes_[j], load<std::uint64_t>(from + 8 * j));
     };
     if (held_ > 0) {
         const std::size_t taken = left < 32 - held_ ? left : 32 - held_;

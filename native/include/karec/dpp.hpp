@@ -30,14 +30,14 @@ enum class DppFill {
 };
 
 struct DppOptions {
-    double alpha = 0.5;                          // ≥ 0; +inf = by relevance alone. See dpp_alpha
-    double ridge = 1e-2;                         // ≥ 0, finite
-    double type_weight = 0.0;                    // in [0, 1]; above 0 it needs types
-    std::span<const float> weights{};            // (N,) ≥ 0, finite; empty = all 1
-    std::span<const std::int64_t> types{};       // (N,) any codes; empty = none
-    MatrixView shown{};                          // (M, D) items already seen, q = 1, of no type; M = 0 = none
-    std::optional<std::size_t> window{};         // ≥ 1: a gain counts only the last window − 1 picks (and all shown)
-    std::optional<std::size_t> max_per_type{};   // ≥ 1: at most so many picks of one type, fill included; needs types
+    double alpha = 0.5;                       // ≥ 0; +inf = by relevance alone. See dpp_alpha
+    double ridge = 1e-2;                      // ≥ 0, finite
+    double type_weight = 0.0;                 // in [0, 1]; above 0 it needs types
+    std::span<const float> weights;           // (N,) ≥ 0, finite; empty = all 1
+    std::span<const std::int64_t> types;      // (N,) any codes; empty = none
+    MatrixView shown{};                       // (M, D) items already seen, q = 1, of no type; M = 0 = none
+    std::optional<std::size_t> window;        // ≥ 1: a gain counts only the last window − 1 picks (and all shown)
+    std::optional<std::size_t> max_per_type;  // ≥ 1: at most so many picks of one type, fill included; needs types
     DppFill fill = DppFill::relevance;
 };
 

@@ -63,7 +63,8 @@ class ItemIndex {
     // Refuses with bad_format whatever save() could not have written.
     static Result<ItemIndex> open(const std::string& path) noexcept;
 
-    // Writes beside `path`, syncs, renames over it, syncs the folder: a reader of `path` sees the old file or the new one.
+    // Writes beside `path`, syncs, renames over it, syncs the folder: a reader of `path` sees the old file or the new
+    // one.
     Status save(const std::string& path) const noexcept;
 
     std::size_t size() const noexcept;
@@ -78,7 +79,8 @@ class ItemIndex {
     Status lookup(std::span<const std::int64_t> ids, std::span<std::int32_t> rows) const noexcept;
 
     // out[i] = ⟨query, row rows[i]⟩; −inf for kUnknownRow. Refuses rows outside [−1, N), naming the first.
-    Status scores(std::span<const float> query, std::span<const std::int32_t> rows, std::span<float> out) const noexcept;
+    Status scores(std::span<const float> query, std::span<const std::int32_t> rows,
+                  std::span<float> out) const noexcept;
 
     // The best out.scores.size() of `rows` (fewer if there are not so many known rows). O(len(rows)·D).
     Result<SearchCount> search(std::span<const float> query, std::span<const std::int32_t> rows,

@@ -15,7 +15,7 @@ namespace karec::avx2 {
 namespace {
 
 constexpr std::size_t kLanes = 8;
-typedef float Vec __attribute__((vector_size(32)));
+using Vec = float __attribute__((vector_size(32)));
 
 KAREC_INLINE Vec load_half(const std::uint16_t* at) {
     return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at)));

@@ -15,7 +15,7 @@ namespace karec::avx512 {
 namespace {
 
 constexpr std::size_t kLanes = 16;
-typedef float Vec __attribute__((vector_size(64)));
+using Vec = float __attribute__((vector_size(64)));
 
 KAREC_INLINE Vec load_half(const std::uint16_t* at) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)));

@@ -12,8 +12,8 @@ namespace karec::generic {
 namespace {
 
 constexpr std::size_t kLanes = 4;
-typedef float Vec __attribute__((vector_size(16)));
-typedef std::uint32_t Bits __attribute__((vector_size(16)));
+using Vec = float __attribute__((vector_size(16)));
+using Bits = std::uint32_t __attribute__((vector_size(16)));
 
 // half_to_float (half.hpp) of four at once; rows hold neither infinity nor NaN.
 KAREC_INLINE Vec load_half(const std::uint16_t* at) {

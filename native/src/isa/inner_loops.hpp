@@ -34,8 +34,12 @@ KAREC_INLINE float reduce(const Vec (&parts)[kParts]) {
     return v[0];
 }
 
-KAREC_INLINE Vec load_element(const float* at) { return load_float(at); }
-KAREC_INLINE Vec load_element(const std::uint16_t* at) { return load_half(at); }
+KAREC_INLINE Vec load_element(const float* at) {
+    return load_float(at);
+}
+KAREC_INLINE Vec load_element(const std::uint16_t* at) {
+    return load_half(at);
+}
 
 template <class Element>
 KAREC_INLINE float dot(const Element* row, const float* query, std::size_t dim) {

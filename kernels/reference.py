@@ -1,0 +1,160 @@
+"""The oracle: scoring and DPP in NumPy float64, written like the equations. Tests measure against it.
+
+The definition of the DPP stands in ``native/include/karec/dpp.hpp``. Never served: O(N·k³), memory O(N²).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Float = NDArray[np.float64]
+Int = NDArray[np.int64]
+
+LEAST_SHARE = 1e-6
+
+
+def scores(vectors: ArrayLike, query: ArrayLike, rows: ArrayLike) -> Float:
+    """(N,) ⟨query, vectors[row]⟩ for each of ``rows``; −inf for row −1."""
+    index = np.asarray(rows, np.int64)
+    known = np.maximum(index, 0)
+    products = np.asarray(vectors, np.float64)[known] @ np.asarray(query, np.float64)
+    return np.where(index < 0, -np.inf, products)
+
+
+def top_k(values: ArrayLike, k: int) -> Int:
+    """Positions of the ``k`` largest values, largest first, ties by lowest position."""
+    return np.argsort(-np.asarray(values, np.float64), kind="stable")[:k]
+
+
+def unit(embeddings: ArrayLike) -> Float:
+    """Rows scaled to unit length; a zero row stays zero."""
+    x = np.asarray(embeddings, np.float64)
+    norms = np.linalg.norm(x, axis=1, keepdims=True)
+    return x / np.where(norms > 0, norms, 1)
+
+
+def log_qualities(relevance: ArrayLike, alpha: float, weights: ArrayLike | None) -> Float:
+    """log q_i = log weights_i + α·(r_i − max r); with α = ∞ only the most relevant keep a q above 0."""
+    r = np.asarray(relevance, np.float64)
+    below = r - r.max(initial=-np.inf)
+    with np.errstate(divide="ignore"):
+        log_weights = np.log(np.ones(len(r)) if weights is None else np.asarray(weights, np.float64))
+    return log_weights + np.where(below == 0, 0.0, alpha * np.minimum(below, -np.finfo(float).tiny))
+
+
+def similarity(embeddings: ArrayLike, types: ArrayLike | None, type_weight: float) -> Float:
+    """S = (1 − type_weight)·F Fᵀ + type_weight·[type_i = type_j]."""
+    f = unit(embeddings)
+    s = (1 - type_weight) * (f @ f.T)
+    if type_weight > 0:
+        codes = np.asarray(types)
+        s = s + type_weight * (codes[:, None] == codes[None, :])
+    return s
+
+
+def alpha_of(diversity: float) -> float:
+    """α = (1 − diversity) / (2·diversity)."""
+    return np.inf if diversity == 0 else (1 - diversity) / (2 * diversity)
+
+
+def dpp_select(
+    embeddings: ArrayLike,
+    relevance: ArrayLike,
+    k: int,
+    *,
+    diversity: float = 0.5,
+    alpha: float | None = None,
+    ridge: float = 1e-2,
+    weights: ArrayLike | None = None,
+    types: ArrayLike | None = None,
+    type_weight: float = 0.0,
+    window: int | None = None,
+    shown: ArrayLike | None = None,
+    max_per_type: int | None = None,
+    fill: str | None = "relevance",
+) -> tuple[Int, Float, float, int]:
+    """``karec.dpp_select`` from its definition: (indices, gains, log_det, n_dpp)."""
+    n = len(np.asarray(relevance))
+    log_q = log_qualities(relevance, alpha_of(diversity) if alpha is None else alpha, weights)
+    q2 = np.exp(log_q) ** 2
+    s, m = _with_shown(embeddings, types, type_weight, shown)
+    k_unit = s + ridge * np.eye(len(s))  # rows 0 … m − 1: what was shown; then the items
+    first = np.diag(k_unit)[m:]
+    seen = _independent(k_unit, m)
+    codes = np.zeros(n, np.int64) if types is None else np.asarray(types)
+    picks: list[int] = []
+    gains: list[float] = []
+    log_det = 0.0
+    while len(picks) < min(k, n):
+        near = picks if window is None or window >= k else picks[len(picks) - min(window - 1, len(picks)) :]
+        rho = _conditional(k_unit, [*seen, *(m + i for i in near)])[m:]
+        allowed = ~np.isin(np.arange(n), picks) & (rho > LEAST_SHARE * first) & (q2 * rho > 0)
+        if max_per_type is not None:
+            allowed &= _below_quota(codes, picks, max_per_type)
+        if not allowed.any():
+            break
+        best = int(np.argmax(np.where(allowed, q2 * rho, -1.0)))
+        picks.append(best)
+        gains.append(float(q2[best] * rho[best]))
+        log_det += float(2 * log_q[best] + np.log(rho[best]))
+    n_dpp = len(picks)
+    by_q = np.lexsort((-np.asarray(relevance, np.float64), -log_q))
+    for i in by_q if fill is not None else ():
+        within = max_per_type is None or _below_quota(codes, picks, max_per_type)[i]
+        if len(picks) < min(k, n) and i not in picks and within:
+            picks.append(int(i))
+            gains.append(0.0)
+    return np.array(picks, np.int64), np.array(gains, np.float64), log_det, n_dpp
+
+
+def dpp_select_kernel(kernel: ArrayLike, k: int, *, window: int | None = None) -> tuple[Int, Float, float, int]:
+    """``karec.dpp_select_kernel`` from its definition: (indices, gains, log_det, n_dpp)."""
+    matrix = np.asarray(kernel, np.float64)
+    first = np.diag(matrix)
+    picks: list[int] = []
+    gains: list[float] = []
+    while len(picks) < min(k, len(matrix)):
+        near = picks if window is None else picks[len(picks) - min(window - 1, len(picks)) :]
+        d2 = _conditional(matrix, near)
+        allowed = ~np.isin(np.arange(len(matrix)), picks) & (d2 > LEAST_SHARE * first)
+        if not allowed.any():
+            break
+        best = int(np.argmax(np.where(allowed, d2, -1.0)))
+        picks.append(best)
+        gains.append(float(d2[best]))
+    return np.array(picks, np.int64), np.array(gains, np.float64), float(np.log(gains).sum()), len(picks)
+
+
+def _with_shown(embeddings: ArrayLike, types: Any, type_weight: float, shown: ArrayLike | None) -> tuple[Float, int]:
+    """S of what was shown (of no type) and of the items together, and how many were shown."""
+    s = similarity(embeddings, types, type_weight)
+    if shown is None or not len(np.asarray(shown)):
+        return s, 0
+    f, g = unit(embeddings), unit(shown)
+    across = (1 - type_weight) * (g @ f.T)
+    return np.block([[(1 - type_weight) * (g @ g.T), across], [across.T, s]]), len(g)
+
+
+def _independent(kernel: Float, m: int) -> list[int]:
+    """Those of the first m that add something to the ones before them."""
+    kept: list[int] = []
+    for i in range(m):
+        if _conditional(kernel, kept)[i] > LEAST_SHARE * kernel[i, i]:
+            kept.append(i)
+    return kept
+
+
+def _conditional(kernel: Float, given: list[int]) -> Float:
+    """det K_{Y∪i} / det K_Y for every i: the diagonal of the Schur complement of K_Y."""
+    if not given:
+        return np.diag(kernel).copy()
+    across = kernel[given]
+    solved = np.linalg.solve(kernel[np.ix_(given, given)], across)
+    return np.asarray(np.diag(kernel) - np.einsum("ti,ti->i", across, solved))
+
+
+def _below_quota(codes: NDArray[Any], picks: list[int], quota: int) -> NDArray[np.bool_]:
+    return np.array([np.count_nonzero(codes[picks] == code) < quota for code in codes], bool)

@@ -1,0 +1,118 @@
+"""What dpp_select and dpp_select_kernel refuse, and that their results are the same bits on every instruction set."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+from karec.diversity import dpp_select, dpp_select_kernel
+
+E = np.eye(4, 6, dtype=np.float32)
+R = np.arange(4, dtype=np.float32)
+
+
+def with_value(array: np.ndarray, at: Any, value: float) -> np.ndarray:
+    changed = array.copy()
+    changed[at] = value
+    return changed
+
+
+BAD = [
+    ({"k": 0}, "k must be positive, got 0"),
+    ({"k": -3}, "k must be positive, got -3"),
+    ({"relevance": R[:3]}, r"relevance has shape \(3,\), expected \(4,\) as embeddings has shape \(4, 6\)"),
+    ({"embeddings": E[0]}, r"embeddings has shape \(6,\), expected \(N, D\)"),
+    ({"embeddings": E.astype(str)}, "embeddings has dtype"),
+    ({"embeddings": with_value(E, (2, 5), np.nan)}, r"embeddings holds NaN at \(2, 5\)"),
+    ({"embeddings": with_value(E, (2, 5), np.inf).astype(np.float16)}, r"embeddings holds infinity at \(2, 5\)"),
+    ({"relevance": with_value(R, 1, np.nan)}, "relevance holds NaN at position 1"),
+    ({"relevance": with_value(R, 3, -np.inf)}, "relevance holds infinity at position 3"),
+    ({"weights": R[:2]}, r"weights has shape \(2,\), expected \(4,\)"),
+    ({"weights": -R}, "weights holds -1.0+ at position 1"),
+    ({"weights": with_value(R, 2, np.nan)}, "weights holds NaN at position 2"),
+    ({"types": R}, "types has dtype float32"),
+    ({"types": [1, 2]}, r"types has shape \(2,\), expected \(4,\)"),
+    ({"type_weight": 0.5}, "need types"),
+    ({"max_per_type": 2}, "need types"),
+    ({"types": [1] * 4, "type_weight": 1.5}, r"type_weight must lie in \[0, 1\]"),
+    ({"types": [1] * 4, "max_per_type": 0}, "max_per_type must be positive"),
+    ({"shown": np.ones((2, 5))}, r"shown has shape \(2, 5\), expected \(M, 6\) as embeddings has shape \(4, 6\)"),
+    ({"shown": np.full((1, 6), np.nan)}, r"shown holds NaN at \(0, 0\)"),
+    ({"window": 0}, "window must be positive, got 0"),
+    ({"ridge": -1.0}, "ridge must be finite and ≥ 0"),
+    ({"ridge": np.nan}, "ridge must be finite and ≥ 0"),
+    ({"alpha": -1.0}, "alpha must be ≥ 0"),
+    ({"alpha": np.inf}, "alpha must be finite"),
+    ({"diversity": 1.5}, r"diversity must lie in \[0, 1\], got 1.5"),
+    ({"diversity": np.nan}, r"diversity must lie in \[0, 1\]"),
+    ({"fill": "random"}, "fill must be 'relevance' or None"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), BAD)
+def test_dpp_select_names_what_does_not_fit(changes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dpp_select(**{"embeddings": E, "relevance": R, "k": 2, **changes})
+
+
+BAD_KERNELS = [
+    (np.ones((2, 3)), r"kernel has shape \(2, 3\), expected \(N, N\)"),
+    (np.ones(4), r"kernel has shape \(4,\)"),
+    (with_value(np.eye(3), (1, 2), np.nan), r"kernel holds NaN at \(1, 2\)"),
+    (with_value(np.eye(3), (2, 2), -1), r"at \(2, 2\): it is not positive semi-definite"),
+]
+
+
+@pytest.mark.parametrize(("kernel", "message"), BAD_KERNELS)
+def test_dpp_select_kernel_names_what_does_not_fit(kernel: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dpp_select_kernel(kernel, 2)
+    with pytest.raises(ValueError, match="k must be positive"):
+        dpp_select_kernel(np.eye(2), 0)
+
+
+# Runs in a process of its own, as the instruction set is chosen once.
+RUN = """
+import json
+import numpy as np
+from karec import _native
+from karec.diversity import dpp_select
+from karec.index import ItemIndex
+
+rng = np.random.default_rng(0)
+vectors = rng.standard_normal((700, 37)).astype(np.float32)
+relevance, query = rng.standard_normal(700), rng.standard_normal(37)
+out = [_native.isa()]
+for dtype in ("float16", "float32"):
+    index = ItemIndex.build(np.arange(700), vectors, dtype=dtype)
+    out.append(index.scores(query, rows=rng.integers(0, 700, 900)).tobytes().hex())
+    out.append(index.search_all(query, 50).scores.tobytes().hex())
+for window in (None, 7):
+    result = dpp_select(vectors, relevance, 300, window=window, types=np.arange(700) % 5, type_weight=0.2)
+    out += [result.indices.tolist(), result.gains.tobytes().hex(), result.log_det.hex(), result.n_dpp]
+print(json.dumps(out))
+"""
+
+
+def run_on(isa: str) -> tuple[str, list[Any]]:
+    process = subprocess.run(
+        [sys.executable, "-c", RUN], env={**os.environ, "KAREC_FORCE_ISA": isa}, capture_output=True, check=True
+    )
+    ran, *results = json.loads(process.stdout)
+    return ran, results
+
+
+def test_every_instruction_set_gives_the_same_bits() -> None:
+    ran, expected = run_on("generic")
+    assert ran == "generic"
+    for isa in ("avx2", "avx512"):
+        ran, results = run_on(isa)
+        if ran != isa:
+            continue
+        assert results == expected
