@@ -1,0 +1,52 @@
+// A test is a function that CHECKs; main() runs them all and says which lines failed.
+#pragma once
+
+#include <cstdio>
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace check {
+
+struct Test {
+    std::string name;
+    std::function<void()> body;
+};
+
+inline std::vector<Test>& tests() {
+    static std::vector<Test> all;
+    return all;
+}
+
+inline int& failures() {
+    static int count = 0;
+    return count;
+}
+
+struct Register {
+    Register(std::string name, std::function<void()> body) { tests().push_back({std::move(name), std::move(body)}); }
+};
+
+inline void that(bool holds, const char* what, const char* file, int line) {
+    if (holds) return;
+    ++failures();
+    std::fprintf(stderr, "%s:%d: not so: %s\n", file, line, what);
+}
+
+}  // namespace check
+
+#define CHECK(condition) ::check::that(static_cast<bool>(condition), #condition, __FILE__, __LINE__)
+#define TEST(name)                                               \
+    static void name();                                          \
+    static const ::check::Register register_##name(#name, name); \
+    static void name()
+
+int main() {
+    for (const check::Test& test : check::tests()) {
+        const int before = check::failures();
+        test.body();
+        std::printf("%s %s\n", check::failures() == before ? "ok  " : "FAIL", test.name.c_str());
+    }
+    return check::failures() == 0 ? 0 : 1;
+}

@@ -1,0 +1,163 @@
+// The DPP as a C++ host uses it, against a plain float64 greedy on the kernel of the definition.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "check.hpp"
+#include "karec/dpp.hpp"
+
+using namespace karec;
+
+namespace {
+
+struct Problem {
+    std::size_t n;
+    std::size_t dim;
+    std::vector<float> embeddings;
+    std::vector<float> relevance;
+    MatrixView view() const { return {embeddings.data(), n, dim, DType::float32}; }
+};
+
+Problem random_problem(unsigned seed, std::size_t n, std::size_t dim) {
+    std::mt19937 random(seed);
+    std::normal_distribution<float> normal;
+    Problem problem{n, dim, std::vector<float>(n * dim), std::vector<float>(n)};
+    for (float& x : problem.embeddings) x = normal(random);
+    for (float& r : problem.relevance) r = normal(random);
+    return problem;
+}
+
+// L of the definition, without types.
+std::vector<double> kernel_of(const Problem& p, double alpha, double ridge) {
+    std::vector<double> unit(p.n * p.dim);
+    for (std::size_t i = 0; i < p.n; ++i) {
+        double square = 0.0;
+        for (std::size_t d = 0; d < p.dim; ++d) square += std::pow(p.embeddings[i * p.dim + d], 2.0);
+        for (std::size_t d = 0; d < p.dim; ++d) unit[i * p.dim + d] = p.embeddings[i * p.dim + d] / std::sqrt(square);
+    }
+    const double best = *std::max_element(p.relevance.begin(), p.relevance.end());
+    std::vector<double> kernel(p.n * p.n);
+    for (std::size_t i = 0; i < p.n; ++i) {
+        for (std::size_t j = 0; j < p.n; ++j) {
+            double dot = i == j ? ridge : 0.0;
+            for (std::size_t d = 0; d < p.dim; ++d) dot += unit[i * p.dim + d] * unit[j * p.dim + d];
+            kernel[i * p.n + j] =
+                std::exp(alpha * (p.relevance[i] - best)) * std::exp(alpha * (p.relevance[j] - best)) * dot;
+        }
+    }
+    return kernel;
+}
+
+struct Selection {
+    explicit Selection(std::size_t k) : indices(k), gains(k) {}
+    std::vector<std::int64_t> indices;
+    std::vector<double> gains;
+    DppCount count;
+    Status status;
+};
+
+Selection select(const Problem& p, const DppOptions& options, std::size_t k) {
+    Selection s(k);
+    auto count = dpp_select(p.view(), p.relevance, options, s.indices, s.gains);
+    s.status = count.status();
+    if (count.ok()) s.count = count.value();
+    return s;
+}
+
+Selection select_kernel(const std::vector<double>& kernel, std::size_t n, std::optional<std::size_t> window,
+                        std::size_t k) {
+    Selection s(k);
+    auto count = dpp_select_kernel(kernel, n, window, s.indices, s.gains);
+    s.status = count.status();
+    if (count.ok()) s.count = count.value();
+    return s;
+}
+
+bool refused(const Selection& s, const char* words) {
+    return s.status.code() == Code::invalid_argument && s.status.message().find(words) != std::string::npos;
+}
+
+}  // namespace
+
+TEST(embeddings_and_their_explicit_kernel_give_one_selection) {
+    for (unsigned seed = 0; seed < 5; ++seed) {
+        const Problem p = random_problem(seed, 300, 12);
+        for (const std::optional<std::size_t> window : {std::optional<std::size_t>{}, std::optional<std::size_t>{5}}) {
+            DppOptions options;
+            options.window = window;
+            const Selection direct = select(p, options, 60);
+            const Selection by_kernel = select_kernel(kernel_of(p, options.alpha, options.ridge), p.n, window, 60);
+            CHECK(direct.count.n_dpp == 60 && direct.indices == by_kernel.indices);
+            CHECK(std::abs(direct.count.log_det - by_kernel.count.log_det) < 1e-6);
+            for (std::size_t t = 0; t < 60; ++t) {
+                CHECK(std::abs(direct.gains[t] - by_kernel.gains[t]) <= 1e-9 * by_kernel.gains[t] + 1e-12);
+            }
+        }
+    }
+}
+
+TEST(a_selection_is_a_prefix_of_a_longer_one_bit_by_bit) {
+    const Problem p = random_problem(9, 2000, 16);
+    const Selection longest = select(p, {}, 300);
+    for (const std::size_t k : {1u, 50u, 299u}) {
+        const Selection s = select(p, {}, k);
+        CHECK(std::equal(s.indices.begin(), s.indices.end(), longest.indices.begin()));
+        CHECK(std::equal(s.gains.begin(), s.gains.end(), longest.gains.begin()));
+    }
+}
+
+TEST(beyond_the_rank_the_fill_goes_by_relevance) {
+    const Problem p = random_problem(10, 100, 4);
+    DppOptions options;
+    options.ridge = 0.0;
+    const Selection s = select(p, options, 100);
+    CHECK(s.count.n_dpp == 4 && s.count.selected == 100);
+    for (std::size_t t = 5; t < 100; ++t) {
+        const auto before = static_cast<std::size_t>(s.indices[t - 1]);
+        const auto here = static_cast<std::size_t>(s.indices[t]);
+        CHECK(p.relevance[before] >= p.relevance[here] && s.gains[t] == 0.0);
+    }
+    std::vector<std::int64_t> sorted = s.indices;
+    std::sort(sorted.begin(), sorted.end());
+    CHECK(std::adjacent_find(sorted.begin(), sorted.end()) == sorted.end());
+    options.fill = DppFill::none;
+    CHECK(select(p, options, 100).count.selected == 4);
+}
+
+TEST(alpha_of_diversity) {
+    CHECK(dpp_alpha(0.5) == 0.5 && dpp_alpha(1.0) == 0.0 && std::isinf(dpp_alpha(0.0)));
+}
+
+TEST(what_does_not_fit_is_refused) {
+    Problem p = random_problem(11, 5, 3);
+    DppOptions options;
+    options.type_weight = 0.5;
+    CHECK(refused(select(p, options, 2), "need types"));
+    options = {};
+    options.ridge = -1.0;
+    CHECK(refused(select(p, options, 2), "ridge"));
+    options = {};
+    options.alpha = std::numeric_limits<double>::quiet_NaN();
+    CHECK(refused(select(p, options, 2), "alpha"));
+    options = {};
+    options.window = 0;
+    CHECK(refused(select(p, options, 2), "window"));
+    options = {};
+    options.shown = {p.embeddings.data(), 1, 2, DType::float32};
+    CHECK(refused(select(p, options, 2), "shown has shape (1, 2)"));
+    p.relevance[3] = std::numeric_limits<float>::infinity();
+    CHECK(refused(select(p, {}, 2), "relevance holds infinity at position 3"));
+    p.relevance.pop_back();
+    CHECK(refused(select(p, {}, 2), "relevance has shape (4,), expected (5,) as embeddings has shape (5, 3)"));
+    CHECK(refused(select_kernel({1, 2, 3}, 2, {}, 1), "expected 2 × 2"));
+    CHECK(refused(select_kernel({1, 0, 0, -1}, 2, {}, 1), "(1, 1)"));
+}
+
+TEST(no_items_and_no_places_give_nothing) {
+    const Problem none{0, 3, {}, {}};
+    CHECK(select(none, {}, 4).status.ok() && select(none, {}, 4).count.selected == 0);
+    CHECK(select(random_problem(12, 5, 3), {}, 0).count.selected == 0);
+}

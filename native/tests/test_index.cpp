@@ -1,0 +1,154 @@
+// The item index as a C++ host uses it: results, and a Status for everything that does not fit.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "check.hpp"
+#include "karec/item_index.hpp"
+
+using namespace karec;
+
+namespace {
+
+const std::vector<std::int64_t> kIds = {40, -3, 1'000'000'000'000, 7};
+const std::vector<float> kVectors = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+const std::vector<std::int32_t> kCreators = {5, 5, 6, 7};
+
+MatrixView matrix(const std::vector<float>& values, std::size_t rows, std::size_t cols) {
+    return {values.data(), rows, cols, DType::float32};
+}
+
+ItemIndex make() {
+    const Column column{"creator_id", DType::int32, std::as_bytes(std::span(kCreators))};
+    ItemIndex::BuildOptions options;
+    options.columns = {&column, 1};
+    options.model_version = 7;
+    auto index = ItemIndex::build(kIds, matrix(kVectors, 4, 3), options);
+    CHECK(index.ok());
+    return index.value();
+}
+
+struct Out {
+    explicit Out(std::size_t k) : scores(k), ids(k), rows(k), positions(k) {}
+    Ranked spans() { return {scores, ids, rows, positions}; }
+    std::vector<float> scores;
+    std::vector<std::int64_t> ids;
+    std::vector<std::int32_t> rows;
+    std::vector<std::int64_t> positions;
+};
+
+bool refused(const Status& status, const char* words) {
+    return status.code() == Code::invalid_argument && status.message().find(words) != std::string::npos;
+}
+
+const std::vector<float> kQuery = {1, 0, 0};
+
+}  // namespace
+
+TEST(an_index_says_what_it_holds) {
+    const ItemIndex index = make();
+    CHECK(index.size() == 4 && index.dim() == 3 && index.dtype() == DType::float16);
+    CHECK(index.model_version() == 7 && index.generation() == 1);
+    CHECK(std::ranges::equal(index.ids(), kIds));
+    CHECK(index.columns().size() == 1 && index.columns()[0].name == "creator_id");
+    CHECK(std::ranges::equal(index.columns()[0].bytes, std::as_bytes(std::span(kCreators))));
+}
+
+TEST(copies_share_what_they_hold) {
+    const ItemIndex index = make();
+    const ItemIndex copy = index;  // NOLINT(performance-unnecessary-copy-initialization)
+    CHECK(copy.ids().data() == index.ids().data());
+}
+
+TEST(a_search_ranks_by_score_then_position_and_skips_what_is_unknown) {
+    const ItemIndex index = make();
+    const std::vector<std::int64_t> wanted = {7, 99, -3, 7};
+    std::vector<std::int32_t> rows(4);
+    CHECK(index.lookup(wanted, rows).ok());
+    CHECK((rows == std::vector<std::int32_t>{3, -1, 1, 3}));
+    Out out(10);
+    const auto counts = index.search(kQuery, rows, out.spans());
+    CHECK(counts.ok() && counts->found == 3 && counts->unknown == 1);
+    CHECK(out.ids[0] == 7 && out.positions[0] == 0 && out.scores[0] == 9.0f);
+    CHECK(out.ids[1] == 7 && out.positions[1] == 3);
+    CHECK(out.ids[2] == -3 && out.rows[2] == 1 && out.scores[2] == 3.0f);
+}
+
+TEST(a_scan_pads_what_is_masked_away) {
+    const ItemIndex index = make();
+    const std::vector<float> queries = {1, 0, 0, -1, 0, 0};
+    const std::vector<std::uint8_t> mask = {1, 0, 1, 0};
+    Out out(6);
+    std::vector<std::size_t> found(2);
+    CHECK(index.search_all(queries, 2, mask, out.spans(), found).ok());
+    CHECK((found == std::vector<std::size_t>{2, 2}));
+    CHECK((out.rows == std::vector<std::int32_t>{2, 0, -1, 0, 2, -1}));
+    CHECK(std::isinf(out.scores[2]) && out.ids[2] == -1 && out.positions[5] == -1);
+}
+
+TEST(scores_and_vectors_of_unknown_rows) {
+    const ItemIndex index = make();
+    const std::vector<std::int32_t> rows = {2, -1};
+    std::vector<float> scores(2);
+    CHECK(index.scores(kQuery, rows, scores).ok());
+    CHECK(scores[0] == 6.0f && scores[1] == -std::numeric_limits<float>::infinity());
+    std::vector<float> vectors(6);
+    CHECK(index.gather(rows, vectors).ok());
+    CHECK((vectors == std::vector<float>{6, 7, 8, 0, 0, 0}));
+}
+
+TEST(a_build_refuses_what_does_not_fit) {
+    const ItemIndex::BuildOptions plain;
+    const auto build = [&](const std::vector<std::int64_t>& ids, MatrixView vectors) {
+        return ItemIndex::build(ids, vectors, plain).status();
+    };
+    CHECK(refused(build({1, 2}, matrix(kVectors, 4, 3)), "(4, 3), ids has shape (2,)"));
+    CHECK(refused(build({}, matrix(kVectors, 0, 0)), "1 to 65536 dimensions"));
+    CHECK(refused(build({1, 2, 3, 1}, matrix(kVectors, 4, 3)), "1 stands twice"));
+    const std::vector<float> nan = {0, std::numeric_limits<float>::quiet_NaN()};
+    CHECK(refused(build({1, 2}, matrix(nan, 2, 1)), "NaN at (1, 0)"));
+    const std::vector<float> big = {0, 65520};
+    CHECK(refused(build({1, 2}, matrix(big, 2, 1)), "float16"));
+    CHECK(refused(build({1}, {big.data(), 1, 1, DType::int32}), "float16 or float32"));
+    const Column twice[] = {{"c", DType::int32, std::as_bytes(std::span(kCreators))},
+                            {"c", DType::int32, std::as_bytes(std::span(kCreators))}};
+    ItemIndex::BuildOptions options;
+    options.columns = twice;
+    CHECK(refused(ItemIndex::build(kIds, matrix(kVectors, 4, 3), options).status(), "stands twice"));
+    options.columns = {twice, 1};
+    CHECK(refused(ItemIndex::build({}, matrix(kVectors, 0, 3), options).status(), "column 'c' has 16 bytes"));
+}
+
+TEST(a_search_refuses_what_does_not_fit) {
+    const ItemIndex index = make();
+    const std::vector<std::int32_t> rows = {0, 4};
+    Out out(2);
+    CHECK(refused(index.search(kQuery, rows, out.spans()).status(), "rows holds 4 at position 1"));
+    CHECK(refused(index.search({}, rows, out.spans()).status(), "query has 0 values, expected 3"));
+    const std::vector<float> nan = {0, std::numeric_limits<float>::infinity(), 0};
+    CHECK(refused(index.search(nan, rows, out.spans()).status(), "infinity at position 1"));
+    Ranked uneven = out.spans();
+    uneven.rows = uneven.rows.first(1);
+    CHECK(refused(index.search(kQuery, {}, uneven).status(), "out.rows has 1"));
+    std::vector<std::size_t> found(1);
+    CHECK(refused(index.search_all(kQuery, 2, {}, out.spans(), found), "expected 2 × 3"));
+    const std::vector<std::uint8_t> mask(3);
+    CHECK(refused(index.search_all(kQuery, 1, mask, out.spans(), found), "mask has 3"));
+    std::vector<std::int32_t> short_rows(1);
+    CHECK(refused(index.lookup(kIds, short_rows), "ids has 4"));
+    std::vector<float> scores(1);
+    CHECK(refused(index.scores(kQuery, rows, scores), "out has 1"));
+}
+
+TEST(an_empty_index_finds_nothing) {
+    auto built = ItemIndex::build({}, matrix({}, 0, 3), {});
+    CHECK(built.ok());
+    Out out(2);
+    std::vector<std::size_t> found(1);
+    CHECK(built->search_all(kQuery, 1, {}, out.spans(), found).ok() && found[0] == 0);
+    const std::vector<std::int32_t> unknown = {-1, -1};
+    const auto counts = built->search(kQuery, unknown, out.spans());
+    CHECK(counts.ok() && counts->found == 0 && counts->unknown == 2);
+}

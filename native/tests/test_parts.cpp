@@ -1,0 +1,254 @@
+// The parts that everything else stands on: checksum, float16, exp and log, the id map, top-k, the inner loops.
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <numeric>
+#include <random>
+#include <string_view>
+#include <vector>
+
+#include "check.hpp"
+#include "dispatch.hpp"
+#include "fixed_math.hpp"
+#include "half.hpp"
+#include "id_map.hpp"
+#include "karec/item_index.hpp"
+#include "residual.hpp"
+#include "top_k.hpp"
+#include "xxh64.hpp"
+
+using namespace karec;
+
+namespace {
+
+std::uint64_t sum_of(std::string_view text) {
+    return xxh64(std::as_bytes(std::span(text.data(), text.size())));
+}
+
+// The definition in inner_loops.hpp, one operation at a time.
+float plain_dot(const float* row, const float* query, std::size_t dim) {
+    float sums[16] = {};
+    for (std::size_t d = 0; d < dim; ++d) {
+        const float product = row[d] * query[d];
+        sums[d % 16] += product;
+    }
+    for (std::size_t half = 8; half > 0; half /= 2) {
+        for (std::size_t j = 0; j < half; ++j) sums[j] += sums[j + half];
+    }
+    return sums[0];
+}
+
+}  // namespace
+
+TEST(xxh64_gives_the_published_sums) {
+    CHECK(sum_of("") == 0xEF46DB3751D8E999u);
+    CHECK(sum_of("a") == 0xD24EC4F1A98C6E5Bu);
+    CHECK(sum_of("abc") == 0x44BC2CF5AD770999u);
+    CHECK(sum_of("The quick brown fox jumps over the lazy dog") == 0x0B242D361FDA71BCu);
+}
+
+TEST(xxh64_does_not_depend_on_how_the_bytes_arrive) {
+    std::vector<std::byte> bytes(200);
+    for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(i * 37);
+    for (std::size_t cut = 0; cut <= bytes.size(); ++cut) {
+        Xxh64 sum;
+        sum.update(std::span(bytes).first(cut));
+        sum.update(std::span(bytes).subspan(cut));
+        CHECK(sum.digest() == xxh64(bytes));
+    }
+}
+
+TEST(every_half_survives_float) {
+    for (std::uint32_t bits = 0; bits < 0x10000u; ++bits) {
+        const auto half = static_cast<std::uint16_t>(bits);
+        if ((half & kHalfExponent) == kHalfExponent && (half & 0x3FFu) != 0) continue;  // NaN
+        CHECK(float_to_half(half_to_float(half)) == half);
+    }
+}
+
+TEST(halfway_between_two_halves_goes_to_the_even_one) {
+    for (std::uint32_t bits = 0; bits < 0x7BFFu; ++bits) {
+        const auto low = static_cast<std::uint16_t>(bits);
+        const auto high = static_cast<std::uint16_t>(bits + 1);
+        const float middle = (half_to_float(low) + half_to_float(high)) / 2;
+        CHECK(float_to_half(middle) == (bits % 2 == 0 ? low : high));
+        CHECK(float_to_half(std::nextafter(middle, 0.0f)) == low);
+        CHECK(float_to_half(std::nextafter(middle, 1e6f)) == high);
+    }
+    CHECK(float_to_half(65519.0f) == 0x7BFF);
+    CHECK(float_to_half(65520.0f) == kHalfExponent);
+}
+
+TEST(exp_and_log_are_within_two_units_in_the_last_place) {
+    std::mt19937_64 random(1);
+    std::uniform_real_distribution<double> uniform(0.0, 1.0);
+    const double unit = std::numeric_limits<double>::epsilon();
+    for (int i = 0; i < 200'000; ++i) {
+        const double x = -700.0 * uniform(random) * (i % 2 == 0 ? 1.0 : 1e-3);
+        CHECK(std::abs(fixed_exp(x) - std::exp(x)) <= 2 * unit * std::exp(x));
+        const double y = std::exp2(1000.0 * (uniform(random) - 0.5));
+        CHECK(std::abs(fixed_log(y) - std::log(y)) <= 2 * unit * std::max(std::abs(std::log(y)), 1e-2));
+    }
+    const double infinity = std::numeric_limits<double>::infinity();
+    CHECK(fixed_exp(0.0) == 1.0 && fixed_exp(-infinity) == 0.0 && fixed_exp(-800.0) == 0.0);
+    CHECK(fixed_exp(-745.0) == std::numeric_limits<double>::denorm_min());
+    CHECK(fixed_log(1.0) == 0.0 && fixed_log(0.0) == -infinity);
+}
+
+TEST(the_id_map_finds_every_id_and_no_other) {
+    std::mt19937_64 random(2);
+    for (const std::size_t n : {0u, 1u, 5u, 1000u}) {
+        std::vector<std::int64_t> ids(n);
+        for (std::size_t i = 0; i < n; ++i) ids[i] = static_cast<std::int64_t>(random() & ~1u);
+        std::vector<IdBucket> buckets(id_bucket_count(n));
+        CHECK(fill_id_map(ids, buckets).ok());
+        CHECK(id_map_matches(buckets, ids));
+        std::vector<std::int64_t> absent = ids;
+        for (std::int64_t& id : absent) id |= 1;
+        std::vector<std::int32_t> rows(n);
+        find_ids(buckets, absent, rows.data());
+        CHECK(std::all_of(rows.begin(), rows.end(), [](std::int32_t row) { return row == -1; }));
+    }
+    const std::vector<std::int64_t> twice = {3, 4, 3};
+    std::vector<IdBucket> buckets(id_bucket_count(3));
+    CHECK(!fill_id_map(twice, buckets).ok());
+}
+
+TEST(a_corrupt_id_map_ends_its_search_and_is_noticed) {
+    std::vector<IdBucket> full(4);
+    for (IdBucket& bucket : full) {
+        std::memset(&bucket, 0xFF, sizeof bucket);
+        bucket.overflowed = 1;
+    }
+    const std::vector<std::int64_t> wanted = {7};
+    std::int32_t row = 0;
+    find_ids(full, wanted, &row);
+    CHECK(row == -1);
+    CHECK(!id_map_matches(full, wanted));
+}
+
+TEST(top_k_is_a_stable_sort_cut_at_k) {
+    std::mt19937_64 random(3);
+    for (const std::size_t n : {0u, 1u, 700u, 5000u}) {
+        for (const std::size_t k : {1u, 3u, 100u, 6000u}) {
+            std::vector<float> scores(n);
+            for (float& score : scores) score = static_cast<float>(static_cast<int>(random() % 50) - 25);
+            std::vector<std::uint32_t> expected(n);
+            std::iota(expected.begin(), expected.end(), 0u);
+            std::stable_sort(expected.begin(), expected.end(),
+                             [&](std::uint32_t a, std::uint32_t b) { return scores[a] > scores[b]; });
+            expected.resize(std::min(n, k));
+            TopK top(k, n);
+            for (std::size_t i = 0; i < n; ++i) top.offer(scores[i], static_cast<std::uint32_t>(i));
+            std::vector<std::uint32_t> found;
+            top.finish([&](std::size_t, float score, std::uint32_t position) {
+                CHECK(score == scores[position]);
+                found.push_back(position);
+            });
+            CHECK(found == expected);
+        }
+    }
+}
+
+TEST(top_k_takes_nan_for_minus_infinity_and_zeros_for_one_value) {
+    TopK top(4, 4);
+    top.offer(std::numeric_limits<float>::quiet_NaN(), 0);
+    top.offer(-0.0f, 1);
+    top.offer(0.0f, 2);
+    top.offer(-1.0f, 3);
+    std::vector<std::uint32_t> found;
+    top.finish([&](std::size_t, float, std::uint32_t position) { found.push_back(position); });
+    CHECK((found == std::vector<std::uint32_t>{1, 2, 3, 0}));
+}
+
+TEST(inner_loops_follow_their_order_of_summation_bit_by_bit) {
+    if (const char* forced = std::getenv("KAREC_FORCE_ISA"); forced != nullptr && active_isa() != forced) {
+        std::printf("     %s not tested: this machine does not have it\n", forced);
+    }
+    std::mt19937_64 random(4);
+    std::normal_distribution<float> normal;
+    for (std::size_t dim = 16; dim <= 160; dim += 16) {
+        const std::size_t stride = (dim * sizeof(float) + 63) / 64 * 64;
+        constexpr std::size_t kRows = 90;
+        std::vector<float> query(dim);
+        for (float& x : query) x = normal(random);
+        std::vector<std::byte> floats(kRows * stride);
+        std::vector<std::byte> halves(kRows * stride);
+        std::vector<float> expected_float(kRows);
+        std::vector<float> expected_half(kRows);
+        for (std::size_t i = 0; i < kRows; ++i) {
+            std::vector<float> row(dim);
+            std::vector<float> rounded(dim);
+            std::vector<std::uint16_t> half(dim);
+            for (std::size_t d = 0; d < dim; ++d) {
+                row[d] = normal(random) * (d % 7 == 0 ? 1e-6f : 1.0f);  // some are subnormal as float16
+                half[d] = float_to_half(row[d]);
+                rounded[d] = half_to_float(half[d]);
+            }
+            std::memcpy(&floats[i * stride], row.data(), dim * sizeof(float));
+            std::memcpy(&halves[i * stride], half.data(), dim * sizeof(std::uint16_t));
+            expected_float[i] = plain_dot(row.data(), query.data(), dim);
+            expected_half[i] = plain_dot(rounded.data(), query.data(), dim);
+        }
+        std::vector<std::int32_t> rows(kRows);
+        for (std::size_t i = 0; i < kRows; ++i) rows[i] = i % 5 == 4 ? -1 : static_cast<std::int32_t>(kRows - 1 - i);
+        std::vector<float> out(kRows);
+        inner_loops().dot_float32(floats.data(), stride, nullptr, kRows, query.data(), dim, out.data());
+        CHECK(out == expected_float);
+        inner_loops().dot_float16(halves.data(), stride, nullptr, kRows, query.data(), dim, out.data());
+        CHECK(out == expected_half);
+        inner_loops().dot_float16(halves.data(), stride, rows.data(), kRows, query.data(), dim, out.data());
+        for (std::size_t i = 0; i < kRows; ++i) {
+            CHECK(rows[i] < 0 ? std::isinf(out[i]) && out[i] < 0
+                              : out[i] == expected_half[static_cast<std::size_t>(rows[i])]);
+        }
+    }
+}
+
+TEST(project_adds_dimension_by_dimension) {
+    std::mt19937_64 random(5);
+    std::normal_distribution<float> normal;
+    for (const std::size_t dim : {1u, 7u, 64u}) {
+        std::vector<float> block(dim * kBlockItems);
+        std::vector<float> direction(dim);
+        std::vector<float> dots(kBlockItems);
+        for (float& x : block) x = normal(random);
+        for (float& x : direction) x = normal(random);
+        for (float& x : dots) x = normal(random);
+        std::vector<float> expected = dots;
+        for (std::size_t d = 0; d < dim; ++d) {
+            for (std::size_t i = 0; i < kBlockItems; ++i) {
+                const float product = block[d * kBlockItems + i] * direction[d];
+                expected[i] += product;
+            }
+        }
+        inner_loops().project(block.data(), dim, direction.data(), dots.data());
+        CHECK(dots == expected);
+    }
+}
+
+TEST(a_residual_is_the_same_listed_and_folded) {
+    std::mt19937_64 random(6);
+    std::normal_distribution<double> normal;
+    constexpr std::size_t kWidth = 11;
+    Residual listed(kWidth);
+    Residual folded(kWidth);
+    folded.fold();
+    std::vector<double> feature(kWidth);
+    std::vector<double> a(kWidth);
+    std::vector<double> b(kWidth);
+    for (int step = 0; step < 30; ++step) {
+        for (double& x : feature) x = normal(random);
+        double square = 0.0;
+        for (const double x : feature) square += x * x;
+        const double explained = listed.apply(feature, a);
+        CHECK(std::abs(explained - folded.apply(feature, b)) < 1e-9);
+        for (std::size_t i = 0; i < kWidth; ++i) CHECK(std::abs(a[i] - b[i]) < 1e-9);
+        const double scale = 1.0 / std::sqrt(0.1 + square - explained);
+        for (double& x : a) x *= scale;
+        listed.add(a);
+        folded.add(a);
+        if (step == 20) listed.fold();
+    }
+}

@@ -1,0 +1,64 @@
+// Rule scatter as a C++ host uses it.
+#include <algorithm>
+#include <random>
+#include <vector>
+
+#include "check.hpp"
+#include "karec/scatter.hpp"
+
+using namespace karec;
+
+TEST(what_comes_out_is_a_permutation_and_every_violation_is_told) {
+    std::mt19937 random(1);
+    for (int round = 0; round < 500; ++round) {
+        const std::size_t n = random() % 40;
+        std::vector<std::int64_t> songs(n);
+        std::vector<std::int64_t> creators(n);
+        for (std::int64_t& x : songs) x = static_cast<std::int64_t>(random() % 6);
+        for (std::int64_t& x : creators) x = static_cast<std::int64_t>(random() % 4);
+        const ScatterRule rules[] = {{songs, 2, 1}, {creators, 4, 2}};
+        std::vector<std::int64_t> order(n);
+        std::vector<ScatterViolation> violations;
+        CHECK(scatter(n, rules, order, violations).ok());
+        std::vector<std::int64_t> sorted = order;
+        std::sort(sorted.begin(), sorted.end());
+        for (std::size_t i = 0; i < n; ++i) CHECK(sorted[i] == static_cast<std::int64_t>(i));
+        std::size_t told = 0;
+        for (std::size_t place = 0; place < n; ++place) {
+            for (std::size_t r = 0; r < 2; ++r) {
+                std::size_t count = 0;
+                for (std::size_t at = place + 1 - std::min(place + 1, rules[r].window); at <= place; ++at) {
+                    const auto value = [&](std::size_t p) {
+                        return rules[r].values[static_cast<std::size_t>(order[p])];
+                    };
+                    count += value(at) == value(place);
+                }
+                if (count <= rules[r].max_count) continue;
+                CHECK(told < violations.size() && violations[told].position == place && violations[told].rule == r &&
+                      violations[told].count == count);
+                ++told;
+            }
+        }
+        CHECK(told == violations.size());
+    }
+}
+
+TEST(a_value_that_would_not_fit_later_goes_first) {
+    const std::vector<std::int64_t> values = {2, 1, 1};
+    const ScatterRule rule{values, 2, 1};
+    std::vector<std::int64_t> order(3);
+    std::vector<ScatterViolation> violations;
+    CHECK(scatter(3, {&rule, 1}, order, violations).ok());
+    CHECK((order == std::vector<std::int64_t>{1, 0, 2}) && violations.empty());
+}
+
+TEST(what_does_not_fit_is_refused) {
+    const std::vector<std::int64_t> values = {2, 1, 1};
+    std::vector<std::int64_t> order(3);
+    std::vector<ScatterViolation> violations;
+    const auto refused = [&](std::size_t n, ScatterRule rule) {
+        return scatter(n, {&rule, 1}, order, violations).code() == Code::invalid_argument;
+    };
+    CHECK(refused(3, {values, 1, 1}) && refused(3, {values, 2, 2}) && refused(3, {values, 2, 0}));
+    CHECK(refused(4, {values, 2, 1}) && refused(2, {values, 2, 1}));
+}
