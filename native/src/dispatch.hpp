@@ -19,6 +19,9 @@ struct InnerLoops {
     void (*dot_float32)(const std::byte* base, std::size_t stride, const std::int32_t* rows, std::size_t n,
                         const float* query, std::size_t dim, float* out);
 
+    // to[i] = from[i] as float32; none is infinite or NaN.
+    void (*widen)(const std::uint16_t* from, std::size_t n, float* to);
+
     // dots[i] += Σ_d direction[d]·block[d·kBlockItems + i], d in order, for each of the kBlockItems items.
     void (*project)(const float* block, std::size_t dim, const float* direction, float* dots);
 };

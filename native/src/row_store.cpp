@@ -72,8 +72,7 @@ void RowStore::decode(std::size_t row, float* out) const noexcept {
         std::memcpy(out, at, dim * sizeof(float));
         return;
     }
-    const auto* halves = reinterpret_cast<const std::uint16_t*>(at);
-    for (std::size_t d = 0; d < dim; ++d) out[d] = half_to_float(halves[d]);
+    inner_loops().widen(reinterpret_cast<const std::uint16_t*>(at), dim, out);
 }
 
 Status encode_rows(MatrixView matrix, const RowStore& store, std::byte* rows) {

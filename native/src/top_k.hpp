@@ -44,7 +44,8 @@ class TopK {
     static std::uint64_t key_of(float score, std::uint32_t position) noexcept {
         score = score == score ? score + 0.0f : -std::numeric_limits<float>::infinity();
         const auto bits = std::bit_cast<std::uint32_t>(score);
-        const std::uint32_t ordered = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+        const std::uint32_t negative = 0u - (bits >> 31);  // without a branch: signs are as good as random
+        const std::uint32_t ordered = bits ^ (negative | 0x80000000u);
         return static_cast<std::uint64_t>(ordered) << 32 | ~position;
     }
 

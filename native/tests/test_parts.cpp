@@ -1,5 +1,6 @@
 // The parts that everything else stands on: checksum, float16, exp and log, the id map, top-k, the inner loops.
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -202,6 +203,20 @@ TEST(inner_loops_follow_their_order_of_summation_bit_by_bit) {
         for (std::size_t i = 0; i < kRows; ++i) {
             CHECK(rows[i] < 0 ? std::isinf(out[i]) && out[i] < 0
                               : out[i] == expected_half[static_cast<std::size_t>(rows[i])]);
+        }
+    }
+}
+
+TEST(widen_is_exact_for_every_finite_half) {
+    std::vector<std::uint16_t> halves;
+    for (std::uint32_t bits = 0; bits < 0x10000u; ++bits) {
+        if ((bits & kHalfExponent) != kHalfExponent) halves.push_back(static_cast<std::uint16_t>(bits));
+    }
+    for (std::size_t n = halves.size() - 20; n <= halves.size(); ++n) {
+        std::vector<float> out(n);
+        inner_loops().widen(halves.data(), n, out.data());
+        for (std::size_t i = 0; i < n; ++i) {
+            CHECK(std::bit_cast<std::uint32_t>(out[i]) == std::bit_cast<std::uint32_t>(half_to_float(halves[i])));
         }
     }
 }

@@ -25,7 +25,7 @@ KAREC_INLINE Vec load_half(const std::uint16_t* at) {
 
 }  // namespace
 
-const InnerLoops table = {"avx512", dot_float16, dot_float32, project};
+const InnerLoops table = {"avx512", dot_float16, dot_float32, widen, project};
 
 }  // namespace karec::avx512
 #endif

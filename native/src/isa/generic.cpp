@@ -39,6 +39,6 @@ KAREC_INLINE Vec load_half(const std::uint16_t* at) {
 
 }  // namespace
 
-const InnerLoops table = {"generic", dot_float16, dot_float32, project};
+const InnerLoops table = {"generic", dot_float16, dot_float32, widen, project};
 
 }  // namespace karec::generic

@@ -83,6 +83,19 @@ KAREC_TARGET void dot_float32(const std::byte* base, std::size_t stride, const s
     dot_rows<float>(base, stride, rows, n, query, dim, out);
 }
 
+KAREC_TARGET void widen(const std::uint16_t* from, std::size_t n, float* to) {
+    std::size_t i = 0;
+    for (; i + kLanes <= n; i += kLanes) {
+        const Vec v = load_half(from + i);
+        std::memcpy(to + i, &v, sizeof v);
+    }
+    if (i == n) return;
+    std::uint16_t rest[kLanes] = {};
+    std::memcpy(rest, from + i, (n - i) * sizeof *rest);
+    const Vec v = load_half(rest);
+    std::memcpy(to + i, &v, (n - i) * sizeof *to);
+}
+
 // Eight accumulators at a time stay in registers whatever the vector's width.
 KAREC_TARGET void project(const float* block, std::size_t dim, const float* direction, float* dots) {
     constexpr std::size_t kStep = kBlockItems < 8 * kLanes ? kBlockItems : 8 * kLanes;
