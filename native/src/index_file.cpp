@@ -64,9 +64,13 @@ std::uint64_t table_checksum(FileHeader header, std::span<const std::byte> table
 class NewFile {
   public:
     explicit NewFile(const std::string& path) : path_(path) {
+        // A writer that was killed may have left a file of this very name: in containers process ids repeat.
         static std::atomic<unsigned> serial{0};
-        aside_ = path + "." + std::to_string(::getpid()) + "-" + std::to_string(serial++) + ".tmp";
-        file_ = ::open(aside_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+        for (int attempt = 0; attempt < 1000; ++attempt) {
+            aside_ = path + "." + std::to_string(::getpid()) + "-" + std::to_string(serial++) + ".tmp";
+            file_ = ::open(aside_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+            if (file_ >= 0 || errno != EEXIST) return;
+        }
     }
     NewFile(const NewFile&) = delete;
     NewFile& operator=(const NewFile&) = delete;

@@ -35,7 +35,7 @@ class [[nodiscard]] Status {
     std::string message_;
 };
 
-// A value, or the reason why there is none.
+// A value, or the reason why there is none; value() and -> only where ok().
 template <class T>
 class [[nodiscard]] Result {
   public:

@@ -1,0 +1,89 @@
+"""Scoring: candidates → inner product → top-k, native beside its twins and plain NumPy.
+
+One thread: run with OMP_NUM_THREADS=1, so that NumPy's products use one as well.
+"""
+
+import numpy as np
+import pytest
+import workloads
+
+from karec.index import ItemIndex
+from karec.kernels import portable
+
+
+@pytest.fixture(scope="module", params=["float16", "float32"])
+def index(request):
+    ids, vectors, _ = workloads.works()
+    return ItemIndex.build(ids, vectors, dtype=request.param)
+
+
+@pytest.mark.parametrize("n", workloads.N_CANDIDATES)
+def test_search_rows(benchmark, index, n):
+    benchmark.group = f"search, N={n}"
+    query, rows = workloads.works()[2], workloads.candidates(n)
+    benchmark(lambda: index.search(query, rows=rows, k=workloads.K))
+
+
+@pytest.mark.parametrize("n", workloads.N_CANDIDATES)
+def test_search_ids(benchmark, index, n):
+    benchmark.group = f"search, N={n}"
+    ids, _, query = workloads.works()
+    wanted = ids[workloads.candidates(n)]
+    benchmark(lambda: index.search(query, ids=wanted, k=workloads.K))
+
+
+@pytest.mark.parametrize("n", workloads.N_CANDIDATES)
+def test_scores(benchmark, index, n):
+    benchmark.group = f"scores without top-k, N={n}"
+    query, rows = workloads.works()[2], workloads.candidates(n)
+    out = np.empty(n, np.float32)
+    benchmark(lambda: index.scores(query, rows=rows, out=out))
+
+
+@pytest.mark.parametrize("n", workloads.N_CANDIDATES)
+def test_numpy(benchmark, n):
+    benchmark.group = f"search, N={n}"
+    _, vectors, query = workloads.works()
+    rows = workloads.candidates(n)
+
+    def search():
+        scores = vectors[rows] @ query
+        best = np.argpartition(-scores, workloads.K)[: workloads.K]
+        return best[np.argsort(-scores[best], kind="stable")]
+
+    benchmark(search)
+
+
+@pytest.mark.parametrize("n", workloads.N_CANDIDATES)
+def test_portable(benchmark, n):
+    benchmark.group = f"search, N={n}"
+    _, vectors, query = workloads.works()
+    rows = workloads.candidates(n)
+    portable.search(vectors, query, rows, workloads.K)
+    benchmark(lambda: portable.search(vectors, query, rows, workloads.K))
+
+
+def test_scan_one_query(benchmark, index):
+    benchmark.group = f"scan of {workloads.N_WORKS} works, one query"
+    query = workloads.works()[2]
+    benchmark(lambda: index.search_all(query, workloads.K))
+
+
+def test_scan_many_queries(benchmark, index):
+    benchmark.group = f"scan of {workloads.N_WORKS} works, {workloads.N_QUERIES} queries"
+    queries = np.random.default_rng(1).standard_normal((workloads.N_QUERIES, workloads.DIM), dtype=np.float32)
+    benchmark.pedantic(lambda: index.search_all(queries, workloads.K), rounds=3, warmup_rounds=1)
+
+
+def test_lookup(benchmark, index):
+    n = max(workloads.N_CANDIDATES)
+    benchmark.group = f"lookup of {n} ids"
+    wanted = workloads.works()[0][workloads.candidates(n)]
+    benchmark(lambda: index.lookup(wanted))
+
+
+def test_open(benchmark, index, tmp_path):
+    benchmark.group = f"open and verify {workloads.N_WORKS} works"
+    index.save(tmp_path / "index.karec")
+    benchmark.extra_info["bytes"] = (tmp_path / "index.karec").stat().st_size
+    benchmark(lambda: ItemIndex.open(tmp_path / "index.karec"))

@@ -1,0 +1,56 @@
+"""Every size that the kernels are measured at, and the data of that size, once for all benches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+N_WORKS = 1_000_000
+DIM = 64
+K = 1000
+N_CANDIDATES = (10_000, 100_000)
+N_QUERIES = 32
+
+
+@dataclass(frozen=True)
+class Dpp:
+    n: int
+    k: int
+    dim: int
+    window: int | None = None
+
+    def __str__(self) -> str:
+        return f"N={self.n},k={self.k},D={self.dim}" + (f",w={self.window}" if self.window else "")
+
+
+DPP = (Dpp(100, 10, 64), Dpp(1000, 100, 64), Dpp(3000, 1000, 64), Dpp(10_000, 100, 64), Dpp(10_000, 100, 64, 10))
+DPP_LARGE = (Dpp(10_000, 1000, 128), Dpp(50_000, 100, 64))
+
+
+@cache
+def works() -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
+    """(ids, unit vectors, a query) of N_WORKS works; ids are sparse and in no order."""
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((N_WORKS, DIM), dtype=np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return rng.permutation(3 * N_WORKS)[:N_WORKS], vectors, rng.standard_normal(DIM, dtype=np.float32)
+
+
+@cache
+def candidates(n: int) -> NDArray[np.int32]:
+    """Rows of n random works, in no order."""
+    return np.random.default_rng(n).choice(N_WORKS, n, replace=False).astype(np.int32)
+
+
+@cache
+def items(n: int, dim: int, kind: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """(embeddings, standardised relevance): "random", "clustered" (50 centres), or "flat" (relevance says nothing)."""
+    rng = np.random.default_rng(n)
+    embeddings = rng.standard_normal((n, dim), dtype=np.float32)
+    if kind == "clustered":
+        embeddings = rng.standard_normal((50, dim), dtype=np.float32)[rng.integers(0, 50, n)] + 0.3 * embeddings
+    relevance = np.zeros(n, np.float32) if kind == "flat" else rng.standard_normal(n, dtype=np.float32)
+    return embeddings.astype(np.float32), relevance
