@@ -15,7 +15,7 @@ export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 BIN := $(VENV)/bin
 NATIVE_BUILD := build/native
-BUILT_FROM := $(shell find native kernels -type f \( -name '*.?pp' -o -name '*.[ch]' -o -name '*.pyx' -o -name CMakeLists.txt \))
+BUILT_FROM := $(shell find native kernels -path native/tests -prune -o -path native/examples -prune -o -type f \( -name '*.?pp' -o -name '*.[ch]' -o -name '*.pyx' -o -name CMakeLists.txt \) -print)
 BUILT_BY := pyproject.toml setup.py CMakeLists.txt
 
 .PHONY: help demo test test-python test-native test-packages bench check ruff mypy imports clang-format clang-tidy typed clean
@@ -27,7 +27,7 @@ help:  ## this list
 	@echo '  PIP_ARGS=…         for pip, for example an index        TESTS=…     what make test-python runs'
 
 demo: $(VENV)/.run  ## set up, run the whole cascade on a synthetic platform, report in build/demo/report.html
-	$(BIN)/karec demo --report build/demo
+	$(BIN)/karec demo --out build/demo --report build/demo
 
 test: test-native test-python  ## set up, run every test of C++ and Python (slow ones: make test-packages)
 
