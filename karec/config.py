@@ -160,7 +160,10 @@ def _step(spec: Mapping[str, Any], role: type[S], resources: _Resources, where: 
         raise ConfigError(f"{where}: {use!r} is a {cls.role}, a {role.__name__} belongs here")
     options = {key: value for key, value in spec.items() if key not in ("use", "name", "on_failure")}
     parameters = inspect.signature(cls).parameters
-    hints = typing.get_type_hints(cls.__init__)
+    try:
+        hints = typing.get_type_hints(cls.__init__)
+    except NameError as error:
+        raise ConfigError(f"{where}: the annotations of {use!r} cannot be read, {error}: import it plainly") from error
     given = [name for name in GIVEN if name in parameters]
     settable = [name for name in parameters if name not in given]
     _known_keys(options, settable, f"{where} ({use})")

@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from karec.errors import LogSchemaError, MissingExtra
+from karec.onnx_model import OnnxModel
 from karec.stage import Observer
 from karec.types import Array, Recommendation, Request
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-    from karec.onnx_model import OnnxModel
 
 
 def _arrow() -> Any:

@@ -1,0 +1,51 @@
+"""One request through the whole cascade: 1e5 recalled candidates → 1e3 → 1e2 → a feed of 10, on one thread.
+
+The models are trained for one epoch on few exposures: what a request costs does not depend on how good they are.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from karec.bundle import Bundle
+from karec.config import load_cascade
+from karec.data.world import make_world
+from karec.demo import main_scene, set_up
+from karec.learn.settings import TrainSettings
+from karec.learn.train import train_all
+from karec.types import Request
+
+N_WORKS, N_USERS, N_EXPOSURES = 400_000, 20_000, 60_000
+N_REQUESTS = 64
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """(cascade, requests): a published bundle over 400,000 works, and users of the test days."""
+    out: Path = tmp_path_factory.mktemp("cascade")
+    dataset = make_world(N_WORKS, N_USERS, N_EXPOSURES, seed=0).dataset
+    train_all(dataset, replace(TrainSettings(), epochs=1, baselines=()), out / "run")
+    config = set_up(dataset, out / "run", out)
+    bundle = Bundle.open(out / "bundles")
+    scene = main_scene(dataset)
+    users = np.unique(dataset.split()[2].user_id)[:N_REQUESTS]
+    requests = [Request(int(user), scene=scene, time_ms=dataset.valid_until_ms) for user in users]
+    with load_cascade(config, scene, bundle) as cascade:
+        yield cascade, requests
+
+
+def test_one_request(benchmark, served):
+    cascade, requests = served
+    feeds = [cascade.run(request) for request in requests[:8]]
+    sizes = {
+        stage: int(np.median([feed.trace.stage_sizes()[stage] for feed in feeds])) for stage in ("recall", "prerank")
+    }
+    steps = {
+        f"{step.stage}.{step.step}": float(np.median([feed.trace.steps[i].ms for feed in feeds]))
+        for i, step in enumerate(feeds[0].trace.steps)
+    }
+    benchmark.extra_info.update(sizes=sizes, steps_ms={name: round(ms, 3) for name, ms in steps.items()})
+    turn = iter(range(10**9))
+    benchmark(lambda: cascade.run(requests[next(turn) % len(requests)]))
