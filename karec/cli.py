@@ -24,7 +24,7 @@ DATA_SETS = ("world", "kuairand")
 EXAMPLES = {
     "demo": """\
 examples:
-  karec demo                                        a synthetic karaoke platform: 200,000 works, one feed at a time
+  karec demo                                        a synthetic karaoke platform of 300,000 works
   karec demo --report out                           … and out/report.html to look at, out/report.json to compute with
   karec demo --data kuairand --root KuaiRand-Pure/data
   karec demo --works 20000 --users 2000 --exposures 50000 --requests 20      a minute's smoke""",
@@ -123,9 +123,9 @@ def _command(commands: Any, name: str, what: str, run: Any) -> argparse.Argument
 def _data_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", choices=DATA_SETS, default="world", help="which data (default: the synthetic world)")
     parser.add_argument("--root", type=Path, help="kuairand: the folder that holds its CSV files")
-    parser.add_argument("--works", type=int, default=200_000, help="world: works (default 200000)")
+    parser.add_argument("--works", type=int, default=300_000, help="world: works (default 300000)")
     parser.add_argument("--users", type=int, default=20_000, help="world: users (default 20000)")
-    parser.add_argument("--exposures", type=int, default=400_000, help="world: exposures (default 400000)")
+    parser.add_argument("--exposures", type=int, default=200_000, help="world: exposures (default 200000)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the world and of training (default 0)")
 
 
