@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from karec.progress import ProgressBars
     from karec.snapshot import Dataset
 
+PIPED_WIDTH = 140  # columns of a table that goes into a file or another program
 DATA_SETS = ("world", "kuairand")
 
 EXAMPLES = {
@@ -134,7 +135,7 @@ def _console() -> Console:
         from rich.console import Console
     except ImportError as error:
         raise MissingExtra("rich", "cli", "the command line") from error
-    return Console()
+    return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
 
 
 def _bars() -> ProgressBars:

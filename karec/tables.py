@@ -19,7 +19,7 @@ from karec.types import Recommendation, Trace
 def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int = 1) -> Table:
     table = Table(title=title, title_justify="left", header_style="bold")
     for i, name in enumerate(head):
-        table.add_column(name, justify="left" if i < text_columns else "right")
+        table.add_column(name, justify="left" if i < text_columns else "right", no_wrap=i < text_columns)
     for row in rows:
         table.add_row(*row)
     return table

@@ -7,7 +7,7 @@ the framework (``karec.stage``) calls it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -157,6 +157,11 @@ class StepTrace:
     def n_removed(self) -> int:
         return max(self.n_in - self.n_out, 0) if self.role in ("filter", "selector", "merger") else 0
 
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**values, "notes": dict(self.notes), "n_removed": self.n_removed}
+
 
 @dataclass(frozen=True)
 class Trace:
@@ -238,9 +243,7 @@ class Recommendation:
             "items": [
                 {"position": i.position, "id": i.id, "score": i.score, "recalled_by": list(i.recalled_by)} for i in self
             ],
-            "trace": [
-                {**asdict(step), "notes": dict(step.notes), "n_removed": step.n_removed} for step in self.trace.steps
-            ],
+            "trace": [step.as_dict() for step in self.trace.steps],
             "degraded": list(self.degraded),
             "cold_start": self.cold_start,
             "versions": dict(self.versions),
