@@ -22,6 +22,7 @@ class UserFeatures(RequestHydrator):
     def __init__(self, snapshot: Snapshot, encoder: Encoder) -> None:
         self.snapshot = snapshot
         self.encoder = encoder
+        encoder.tables(snapshot)  # encoded here, so that no request waits for it
         self._scenes = {name: code for code, name in enumerate(snapshot.labels.get("scene", []))}
 
     def hydrate_request(self, request: Request) -> Mapping[str, Array]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import numpy as np
 
 from karec.recall.postings import popularity
@@ -16,12 +14,8 @@ class Popular(Source):
     """The ``quota`` works with the highest smoothed rate of satisfied plays, the same for everybody."""
 
     def __init__(self, snapshot: Snapshot, quota: int) -> None:
-        self.snapshot = snapshot
         self.quota = quota
-
-    @cached_property
-    def best(self) -> Candidates:
-        return _top(self.snapshot, popularity(self.snapshot), self.quota)
+        self.best = _top(snapshot, popularity(snapshot), quota)
 
     def recall(self, request: Request) -> Candidates:
         return self.best
@@ -31,13 +25,8 @@ class Fresh(Source):
     """The ``quota`` works uploaded last before the snapshot's moment, the same for everybody."""
 
     def __init__(self, snapshot: Snapshot, quota: int) -> None:
-        self.snapshot = snapshot
         self.quota = quota
-
-    @cached_property
-    def newest(self) -> Candidates:
-        upload = np.asarray(self.snapshot.works["upload_ms"], np.float64)
-        return _top(self.snapshot, upload, self.quota)
+        self.newest = _top(snapshot, np.asarray(snapshot.works["upload_ms"], np.float64), quota)
 
     def recall(self, request: Request) -> Candidates:
         return self.newest

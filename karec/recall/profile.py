@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 
 import numpy as np
 
@@ -36,11 +35,8 @@ class Profile(Source):
         self.facets = tuple(facets)
         self.keys_per_facet = keys_per_facet
         self.decay = decay
-
-    @cached_property
-    def postings(self) -> dict[str, Postings]:
-        best = popularity(self.snapshot)
-        return {facet: Postings.build(self.snapshot.works[facet], best) for facet in self.facets}
+        best = popularity(snapshot)
+        self.postings = {facet: Postings.build(snapshot.works[facet], best) for facet in facets}
 
     def recall(self, request: Request) -> Candidates:
         user = int(self.snapshot.users.lookup(np.array([request.user_id]))[0])

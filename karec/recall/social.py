@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import numpy as np
 
 from karec.recall.postings import Postings, interleave
@@ -24,16 +22,9 @@ class Social(Source):
         self.quota = quota
         self.people = people
         self.per_person = per_person
-
-    @cached_property
-    def made(self) -> Postings:
-        return Postings.build(self.snapshot.works["creator_id"], np.asarray(self.snapshot.works["upload_ms"], float))
-
-    @cached_property
-    def families(self) -> Postings | None:
-        if "family" not in self.snapshot.users.columns:
-            return None
-        return Postings.build(self.snapshot.users["family"], np.zeros(len(self.snapshot.users)))
+        works, users = snapshot.works, snapshot.users
+        self.made = Postings.build(works["creator_id"], np.asarray(works["upload_ms"], np.float64))
+        self.families = Postings.build(users["family"], np.zeros(len(users))) if "family" in users.columns else None
 
     def recall(self, request: Request) -> Candidates:
         users = self.snapshot.users
