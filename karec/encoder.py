@@ -241,7 +241,7 @@ class Encoder:
         }
         arrays = {**self.users.arrays("users"), **self.works.arrays("works"), "scenes": self.scenes.keys}
         with path.open("wb") as file:
-            np.savez(file, head=np.frombuffer(json.dumps(head).encode(), np.uint8), **arrays)
+            np.savez(file, head=np.frombuffer(json.dumps(head).encode(), np.uint8), **arrays)  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: Path) -> Encoder:

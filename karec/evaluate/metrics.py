@@ -75,7 +75,9 @@ class UserBootstrap:
         users = self._weights.shape[1]
         sums = np.stack([np.bincount(user, weights=part, minlength=users) for part in (value * n, n)], axis=1)
         numerator, denominator = (self._weights @ sums).T
-        return np.divide(numerator, denominator, out=np.full(len(numerator), np.nan), where=denominator > 0)
+        ratio = np.full(len(numerator), np.nan)
+        np.divide(numerator, denominator, out=ratio, where=denominator > 0)
+        return ratio
 
     def ece(self, y: Array, p: Array, bins: int = BINS) -> Array:
         """(resamples,) ECEs. O(N + resamples·users·bins)."""

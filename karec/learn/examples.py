@@ -165,10 +165,10 @@ def _events(before: _Before, snapshot: Snapshot, exposures: Exposures, users: Ar
     enjoyed = said["click"] | said["long_view"]
     followed = exposures.labels["follow"] > 0 if "follow" in exposures.labels else nothing
     creators = np.asarray(snapshot.works["creator_id"])[works]
-    old = {name: snapshot.relations.get(name) for name in ("history", "skipped", "follows", "friends")}
+    nobody = Relation(np.zeros(len(snapshot.users) + 1, np.int64), np.empty(0, np.int64))
+    old = {name: snapshot.relations.get(name, nobody) for name in ("history", "skipped", "follows", "friends")}
     as_rows = {
-        name: None if old[name] is None else replace(old[name], values=snapshot.works.lookup(old[name].values))
-        for name in ("history", "skipped")
+        name: replace(old[name], values=snapshot.works.lookup(old[name].values)) for name in ("history", "skipped")
     }
     return {
         "history": before.events(as_rows["history"], enjoyed, works),
@@ -203,12 +203,9 @@ class _Before:
             running[np.searchsorted(keys, self._now)] - running[np.searchsorted(keys, self._first[self.rows])]
         )
 
-    def events(self, old: Relation | None, happened: Array, values: Array) -> Events:
+    def events(self, old: Relation, happened: Array, values: Array) -> Events:
         """``old`` entries, then ``values[m]`` of the rows where ``happened``, as far as they were before."""
-        n_rows = len(self._first) - 1
-        if old is None:
-            old = Relation(np.zeros(n_rows + 1, np.int64), np.empty(0, np.int64))
-        owner = np.repeat(np.arange(n_rows), np.diff(old.indptr))
+        owner = np.repeat(np.arange(len(old)), np.diff(old.indptr))
         owners = np.concatenate([owner, self.rows[happened]])
         merged = np.concatenate([old.values, values[happened]])[np.argsort(owners, kind="stable")]
         keys = np.sort(self._key[happened])
@@ -218,15 +215,12 @@ class _Before:
         return Events(np.asarray(merged, np.int64), starts, starts + np.diff(old.indptr)[self.rows] + n_before)
 
 
-def _first(old: Relation | None, users: Array, values: Array, happened: Array) -> Array:
+def _first(old: Relation, users: Array, values: Array, happened: Array) -> Array:
     """(M,) bool: rows where ``happened`` whose (user, value) is neither in ``old`` nor in an earlier such row."""
     rows = np.flatnonzero(happened)
-    keys = np.stack([users[rows], values[rows]], axis=1)
-    n_old = 0
-    if old is not None:
-        owner = np.repeat(np.arange(len(old)), np.diff(old.indptr))
-        n_old = len(owner)
-        keys = np.concatenate([np.stack([owner, old.values], axis=1), keys])
+    owner = np.repeat(np.arange(len(old)), np.diff(old.indptr))
+    n_old = len(owner)
+    keys = np.concatenate([np.stack([owner, old.values], axis=1), np.stack([users[rows], values[rows]], axis=1)])
     _, at = np.unique(keys, axis=0, return_index=True)
     first = np.zeros(len(users), bool)
     first[rows[at[at >= n_old] - n_old]] = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,9 @@ class CodeEmbedding(nn.Module):
 
     def __init__(self, sizes: Sequence[int], dim: int, dropped: Sequence[int] = (), id_dropout: float = 0.0) -> None:
         super().__init__()
+        self.sizes: Tensor
+        self.offsets: Tensor
+        self.chance: Tensor
         self.table = nn.Embedding(sum(sizes), dim)
         nn.init.normal_(self.table.weight, std=0.05)
         self.id_dropout = id_dropout
@@ -33,6 +36,19 @@ class CodeEmbedding(nn.Module):
             codes = torch.where(torch.rand(codes.shape) < self.chance, 0, codes)
         vectors: Tensor = self.table(codes + self.offsets)
         return vectors
+
+
+def embed_works(codes: CodeEmbedding, inputs: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
+    """The works of a list (``history``, ``skipped``): vectors (U, H, dim), sums over columns, and present (U, H) bool.
+
+    Serving gives their codes, ``inputs[name] (U, H, I)``. Training gives each work of the batch once, ``works (K, I)``,
+    and where it stands, ``<name>_at (U, H)``: a fraction of the gathers, and of the gradients to scatter.
+    """
+    if name in inputs:
+        return codes(inputs[name]).sum(dim=2), inputs[name].amax(dim=2) > 0
+    works, at = inputs["works"], inputs[f"{name}_at"]
+    vectors = nn.functional.embedding(at, codes(works).sum(dim=1))
+    return vectors, (works.amax(dim=1) > 0)[at]
 
 
 def attend(query: Tensor, keys: Tensor, present: Tensor) -> Tensor:

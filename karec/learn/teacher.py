@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from karec.encoder import Encoder
-from karec.learn.layers import CodeEmbedding, attend, masked_mean
+from karec.learn.layers import CodeEmbedding, attend, embed_works, masked_mean
 
 INPUTS = (
     *("user_ids", "user_numbers", "history", "skipped", "context"),
@@ -61,8 +61,8 @@ class Teacher(nn.Module):
         self.gate_dropout = nn.Dropout(dropout)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        kept, passed = (self.item_codes(inputs[name]).sum(dim=2) for name in ("history", "skipped"))
-        there, gone = (inputs[name].amax(dim=2) > 0 for name in ("history", "skipped"))
+        kept, there = embed_works(self.item_codes, inputs, "history")
+        passed, gone = embed_works(self.item_codes, inputs, "skipped")
         item = self.item_codes(inputs["item_ids"])
         query = item.sum(dim=1)
         liked, disliked = attend(query, kept, there), attend(query, passed, gone)
@@ -81,11 +81,11 @@ class Teacher(nn.Module):
             [item.flatten(1), numbers, liked, disliked, liked * query, disliked * query],
             dim=1,
         )
-        mixed = self.from_user(self.dropout(user_side)) + self.from_item(self.dropout(item_side))
-        hidden = torch.relu(mixed[:, : self.n_experts * self.hidden]).unflatten(1, (self.n_experts, self.hidden))
+        mixed = self.from_user(user_side) + self.from_item(item_side)
+        hidden = torch.relu(mixed[:, : self.n_experts * self.hidden]).reshape(-1, self.n_experts, self.hidden)
         hidden = self.dropout(hidden)
         opinion = torch.relu(torch.einsum("neh,ehk->nek", hidden, self.experts) + self.expert_bias)
-        gates = mixed[:, self.n_experts * self.hidden :].unflatten(1, (-1, self.n_experts)).softmax(dim=2)
+        gates = mixed[:, self.n_experts * self.hidden :].reshape(-1, len(self.heads), self.n_experts).softmax(dim=2)
         told = torch.matmul(self.gate_dropout(gates), opinion)
         deep = (told * self.heads).sum(dim=2) + self.head_bias
         wide = self.wide_user(inputs["user_numbers"]) + self.wide_item(numbers)

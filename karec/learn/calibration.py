@@ -1,0 +1,56 @@
+"""Logits that say probabilities: per task, s → a·s + b fitted on validation rows. Order stays, because a > 0.
+
+Source  J. Platt, Probabilistic outputs for support vector machines, 1999; C. Guo et al., ICML 2017.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from karec.types import Array
+
+
+def fit_calibration(logits: Array, labels: Array, iterations: int = 50) -> tuple[Array, Array]:
+    """(a (T,), b (T,)) float32 that minimise the cross-entropy of a·s + b: ``logits, labels (N, T)``. Newton's method.
+
+    A task of one class, or whose best a is not positive (scores that order nothing), stays as it is: a = 1, b = 0.
+    """
+    n_tasks = logits.shape[1]
+    scale, bias = np.ones(n_tasks, np.float32), np.zeros(n_tasks, np.float32)
+    for task in range(n_tasks):
+        s, y = logits[:, task].astype(np.float64), labels[:, task].astype(np.float64)
+        if len(y) == 0 or y.min() == y.max() or s.std() == 0:
+            continue
+        mean, spread = s.mean(), s.std()
+        x = np.stack([(s - mean) / spread, np.ones_like(s)], axis=1)
+        rate = y.mean()
+        w = np.array([0.0, np.log(rate / (1 - rate))])
+        for _ in range(iterations):
+            p = 1.0 / (1.0 + np.exp(-np.clip(x @ w, -60, 60)))
+            curvature = x.T @ (x * (p * (1 - p))[:, None]) + 1e-6 * np.eye(2)
+            step = np.linalg.solve(curvature, x.T @ (y - p))
+            w = w + step / max(1.0, float(np.abs(step).max()) / 4.0)
+            if np.abs(step).max() < 1e-10:
+                break
+        a = w[0] / spread
+        if a > 0:
+            scale[task], bias[task] = a, w[1] - a * mean
+    return scale, bias
+
+
+class Calibrated(nn.Module):
+    """A ranker whose logits are a·s + b."""
+
+    def __init__(self, ranker: nn.Module, scale: Array, bias: Array) -> None:
+        super().__init__()
+        self.ranker = ranker
+        self.register_buffer("scale", torch.from_numpy(scale))
+        self.register_buffer("bias", torch.from_numpy(bias))
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        logits: Tensor = self.ranker(inputs) * self.scale + self.bias
+        return logits

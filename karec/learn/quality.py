@@ -1,0 +1,78 @@
+"""What a run's models are worth on the test days, all on the same rows, as they serve: through ONNX Runtime."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from karec.encoder import Encoder
+from karec.errors import DataError
+from karec.evaluate.metrics import quality
+from karec.learn.baselines import popularity_logits
+from karec.learn.examples import Examples, build_examples, refreshed
+from karec.learn.replay import ranker_logits
+from karec.onnx_model import OnnxModel
+from karec.snapshot import Dataset
+from karec.types import Array
+
+Progress = Callable[[int, int, str], None]
+HOUR_MS = 3_600_000
+BATCH = 8192
+
+
+def as_known(dataset: Dataset, refresh_hours: float) -> Array:
+    """(M,) the moment as of which each exposure's features are known, refreshed at the splits and every so often."""
+    time_ms = dataset.exposures.time_ms
+    if refresh_hours == 0:
+        return time_ms
+    moments = refreshed(time_ms, round(refresh_hours * HOUR_MS), dataset.valid_until_ms)
+    return np.maximum(moments, dataset.snapshot.time_ms)
+
+
+def evaluate_run(dataset: Dataset, folder: Path, progress: Progress | None = None) -> dict[str, Any]:
+    """{model: {task: {auc, auc_ci, gauc, gauc_ci, ece, ece_ci}}} of the models in a run folder, on the test days.
+
+    Rows: popularity, the baselines that were trained, towers, and the ranker, called teacher when it is the MMoE. Also
+    written as quality.json. Raises DataError when ``folder`` is no run folder or no exposures follow validation.
+    """
+    try:
+        run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder} is not a run folder of karec train: {error}") from error
+    encoder = Encoder.load(folder / "encoder.npz")
+    settings = run["settings"]
+    examples = build_examples(
+        encoder, dataset.snapshot, dataset.exposures, as_known(dataset, settings["refresh_hours"])
+    )
+    test = examples.take(dataset.exposures.time_ms >= dataset.valid_until_ms)
+    if not len(test):
+        raise DataError(f"{dataset.name} has no exposures from {dataset.valid_until_ms} ms on: nothing to test on")
+    logits = {"popularity": popularity_logits(test)}
+    for path in sorted(folder.glob("baseline_*.onnx")):
+        logits[path.stem.removeprefix("baseline_")] = ranker_logits(test, OnnxModel(path, threads=0), progress)
+    logits["towers"] = tower_logits(test, folder, run["towers"])
+    name = "teacher" if settings["ranker"] == "mmoe" else settings["ranker"]
+    logits[name] = ranker_logits(test, OnnxModel(folder / "ranker.onnx", threads=0), progress)
+    probabilities = {name: 1.0 / (1.0 + np.exp(-np.asarray(s, np.float64))) for name, s in logits.items()}
+    table = quality(
+        probabilities, test.exposures, encoder.tasks, dataset.valid_until_ms, settings["resamples"], settings["seed"]
+    )
+    (folder / "quality.json").write_text(json.dumps(table, indent=1), encoding="utf-8")
+    return table
+
+
+def tower_logits(examples: Examples, folder: Path, heads: Mapping[str, Mapping[str, float]]) -> Array:
+    """(M, T): scale · ⟨task vector, item vector⟩ + bias from the exported towers; ``heads`` as in run.json."""
+    user_tower, item_tower = (OnnxModel(folder / f"{side}_tower.onnx", threads=0) for side in ("user", "item"))
+    scale, bias = (np.array([heads[part][task] for task in examples.encoder.tasks]) for part in ("scale", "bias"))
+    parts = []
+    for begin in range(0, len(examples), BATCH):
+        inputs = examples.inputs(np.arange(begin, min(begin + BATCH, len(examples))))
+        (users,) = user_tower.run(inputs, "task_vectors")
+        (items,) = item_tower.run(inputs, "item_vector")
+        parts.append(scale * np.einsum("ntd,nd->nt", users, items) + bias)
+    return np.concatenate(parts)
