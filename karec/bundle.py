@@ -129,6 +129,12 @@ def publish(
     return final
 
 
+def next_version(root: Path) -> int:
+    """The model version after the last one published under ``root``; 1 where nothing is."""
+    published = [int(path.name[1:]) for path in root.glob("v*") if path.name[1:].isdigit()]
+    return max(published, default=0) + 1
+
+
 def _point_current_at(root: Path, name: str) -> None:
     link = root / f".{CURRENT}-{os.getpid()}"
     link.unlink(missing_ok=True)

@@ -127,7 +127,7 @@ def _data_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--works", type=int, default=300_000, help="world: works (default 300000)")
     parser.add_argument("--users", type=int, default=20_000, help="world: users (default 20000)")
     parser.add_argument("--exposures", type=int, default=200_000, help="world: exposures (default 200000)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the world and of training (default 0)")
+    parser.add_argument("--seed", type=int, help="seed of the world and of training (default 0)")
 
 
 def _console() -> Console:
@@ -155,19 +155,24 @@ def _dataset(arguments: argparse.Namespace, progress: ProgressBars) -> Dataset:
         return kuairand.load(arguments.root, progress)
     from karec.data.world import make_world
 
-    world = make_world(arguments.works, arguments.users, arguments.exposures, seed=arguments.seed, progress=progress)
+    world = make_world(
+        arguments.works, arguments.users, arguments.exposures, seed=arguments.seed or 0, progress=progress
+    )
     return world.dataset
 
 
 def _learn(arguments: argparse.Namespace, progress: ProgressBars) -> tuple[Dataset, Path, dict[str, Any]]:
     """Data → trained run → published bundle and config in ``--out``; the dataset, the config's path and the quality."""
+    from karec.bundle import next_version
     from karec.demo import set_up
     from karec.learn.settings import TrainSettings
     from karec.learn.train import train_all
 
     dataset = _dataset(arguments, progress)
     settings = TrainSettings() if arguments.settings is None else TrainSettings.from_toml(arguments.settings)
-    settings = dataclasses.replace(settings, seed=arguments.seed)
+    if arguments.seed is not None:
+        settings = dataclasses.replace(settings, seed=arguments.seed)
+    settings = dataclasses.replace(settings, model_version=next_version(arguments.out / "bundles"))
     trained = train_all(dataset, settings, arguments.out / "run", progress)
     config = set_up(dataset, arguments.out / "run", arguments.out, progress)
     return dataset, config, trained.quality

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from karec.bundle import Bundle, publish
+from karec.bundle import Bundle, next_version, publish
 from karec.errors import BundleError
 
 
@@ -25,6 +25,11 @@ def test_current_names_what_was_published_last(root):
     publish(root, 8, write)
     assert Bundle.open(root).model_version == 8
     assert Bundle.open(root / "v0000000007").facts == {"tasks": ["click"]}
+
+
+def test_the_next_version_follows_the_last(root, tmp_path):
+    assert next_version(tmp_path / "nothing") == 1
+    assert next_version(root) == 8
 
 
 def test_a_version_is_published_once(root):
