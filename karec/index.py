@@ -4,8 +4,8 @@ The work is done in C++ (``native/include/karec/item_index.hpp``); this is its P
 and releases the GIL, so that requests run side by side. An index does not change after ``build`` or ``open``.
 
 Arrays are checked before anything runs: a wrong rank, shape or dtype is a ``ValueError`` that names both shapes, NaN
-or infinity one that names the first bad position. Arrays must not change while a call reads them. C-contiguous float32 / int64 / int32 input is used where it lies;
-other real or integer dtypes are converted first.
+or infinity one that names the first bad position. Arrays must not change while a call reads them. C-contiguous
+float32 / int64 / int32 input is used where it lies; other real or integer dtypes are converted first.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ class Vocabulary:
 def padded_histories(
     values: NDArray[np.integer[Any]], starts: NDArray[np.integer[Any]], ends: NDArray[np.integer[Any]], width: int
 ) -> NDArray[np.int64]:
-    """``(N, width) int64``: row n is ``values[starts[n]:ends[n]]`` newest (last) first, cut at ``width``, padded with −1.
+    """``(N, width) int64``: row n is ``values[starts[n]:ends[n]]`` last first, cut at ``width``, padded with −1.
 
     Raises ValueError when a row reaches outside ``values`` or the shapes differ. O(N · width).
     """
@@ -34,7 +34,7 @@ def count_matches(
 ) -> NDArray[np.float32]:
     """``(N, 4, I) float32``: for each candidate and column, how often its code stands in the user's lists.
 
-    ``history (U, H, I)`` and ``skipped (U, S, I)`` are codes newest first, U = 1 or N; ``items (N, I)``. Planes: matches
-    in history, matches in skipped, 1 / (1 + place of the newest match) in history and in skipped, or 0 where there is
+    ``history (U, H, I)`` and ``skipped (U, S, I)`` are codes newest first, U = 1 or N; ``items (N, I)``. Planes:
+    matches in history, matches in skipped, 1 / (1 + place of the newest match) in history and in skipped, or 0 where there is
     none. Code 0 (missing, padding) matches nothing. Raises ValueError naming both shapes. O(N · (H + S) · I).
     """

@@ -36,11 +36,11 @@ class LogisticRegression(nn.Module):
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
         sizes, names, n_tasks = encoder.sizes, encoder.names, len(encoder.tasks)
-        self.codes = nn.ModuleDict(
-            {name: CodeEmbedding(sizes[name], n_tasks) for name in ("user_ids", "context", "item_ids")}
-        )
-        for codes in self.codes.values():
+        self.codes = nn.ModuleDict()
+        for name in ("user_ids", "context", "item_ids"):
+            codes = CodeEmbedding(sizes[name], n_tasks)
             nn.init.zeros_(codes.table.weight)
+            self.codes[name] = codes
         self.numbers = nn.ModuleDict(
             {name: nn.Linear(len(names[name]), n_tasks) for name in ("user_numbers", "item_numbers", "crosses")}
         )
@@ -124,7 +124,8 @@ def trees_to_onnx(boosters: Sequence[Any], n_features: int) -> onnx.ModelProto:
     from onnxmltools import convert_lightgbm
     from onnxmltools.convert.common.data_types import FloatTensorType
 
-    nodes, opsets = [], {}
+    nodes: list[onnx.NodeProto] = []
+    opsets: dict[str, int] = {}
     for t, booster in enumerate(boosters):
         proto = convert_lightgbm(
             booster, initial_types=[("dense", FloatTensorType([None, n_features]))], zipmap=False, target_opset=15
