@@ -13,6 +13,8 @@ from karec.learn.examples import Examples
 Progress = Callable[[int, int, str], None]
 CHUNK = 2048
 LISTS = ("history", "skipped")
+NUMBERS = ("user_numbers", "item_numbers")
+QUANTILE_ROWS = 50_000
 
 
 class Batches:
@@ -59,6 +61,12 @@ class Batches:
             found |= {f"{name}_at": place[slots] for name, slots in lists.items()}
             found["works"] = self._works[in_batch]
         return found
+
+    def edges(self, bins: int) -> dict[str, Tensor]:
+        """For user_numbers and item_numbers: (F, bins + 1) quantiles of each number over (a sample of) the examples."""
+        every = max(len(self) // QUANTILE_ROWS, 1)
+        levels = torch.linspace(0.0, 1.0, bins + 1)
+        return {name: torch.quantile(self._plain[name][::every], levels, dim=0).T.contiguous() for name in NUMBERS}
 
     def in_order(self, names: Sequence[str], size: int = 8192) -> Iterator[dict[str, Tensor]]:
         """Batches of all examples, first to last."""

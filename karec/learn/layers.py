@@ -38,6 +38,31 @@ class CodeEmbedding(nn.Module):
         return vectors
 
 
+class PiecewiseLinear(nn.Module):
+    """Numbers (N, F) → (N, F·(1 + bins)): each number, and for each of its bins how far it reaches into it, 0 to 1.
+
+    A network bends a number's effect at the edges where it would else have to learn where to bend, and beyond the
+    outermost ones, where no training row was, only the plain number goes on. ``edges (F, bins + 1)``, ascending.
+    Source  Y. Gorishniy et al., On embeddings for numerical features in tabular deep learning, NeurIPS 2022.
+    """
+
+    def __init__(self, edges: Tensor) -> None:
+        super().__init__()
+        self.low: Tensor
+        self.per_width: Tensor
+        self.register_buffer("low", edges[:, :-1].clone())
+        self.register_buffer("per_width", 1.0 / edges.diff(dim=1).clamp(min=1e-3))
+
+    @property
+    def width(self) -> int:
+        """F·(1 + bins)."""
+        return self.low.numel() + len(self.low)
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        reach = ((numbers.unsqueeze(2) - self.low) * self.per_width).clamp(0.0, 1.0)
+        return torch.cat([reach.flatten(1), numbers], dim=1)
+
+
 def embed_works(codes: CodeEmbedding, inputs: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
     """The works of a list (``history``, ``skipped``): vectors (U, H, dim), sums over columns, and present (U, H) bool.
 

@@ -16,7 +16,7 @@ from karec.scenes import OBJECTIVES
 RANKERS = ("mmoe", "lr", "lightgbm")
 POSITIVE = (
     *("epochs", "tower_epochs", "patience", "batch_size", "learning_rate", "dim", "hidden", "n_experts"),
-    *("tower_hidden", "vector", "temperature", "history_length", "min_count", "resamples"),
+    *("tower_hidden", "vector", "temperature", "history_length", "min_count", "resamples", "bins"),
 )
 
 
@@ -31,6 +31,7 @@ class TrainSettings:
     patience                 stop after so many passes that were no better
     batch_size, learning_rate, weight_decay (on embeddings)
     dim, hidden, n_experts   of the ranker: of an item code's vector (users' are half), of an expert, how many experts
+    bins                     pieces of the piecewise linear effect of a number
     dropout, id_dropout      of the ranker's hidden units; share of work, creator and song ids hidden while training
     tower_hidden, vector     width of the towers; D, the dimensions of their vectors
     soft_weight, temperature λ and T of the distillation loss (karec/learn/losses.py)
@@ -56,6 +57,7 @@ class TrainSettings:
     dim: int = 16
     hidden: int = 64
     n_experts: int = 4
+    bins: int = 8
     dropout: float = 0.1
     id_dropout: float = 0.3
     tower_hidden: int = 128
@@ -64,7 +66,7 @@ class TrainSettings:
     temperature: float = 2.0
     fusion: Mapping[str, float] = field(default_factory=lambda: dict(OBJECTIVES))
     history_length: int = 30
-    min_count: int = 5
+    min_count: int = 20
     refresh_hours: float = 24.0
     threads: int = 0
     resamples: int = 200

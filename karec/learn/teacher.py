@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from karec.encoder import Encoder
-from karec.learn.layers import CodeEmbedding, attend, embed_works, masked_mean
+from karec.learn.layers import CodeEmbedding, PiecewiseLinear, attend, embed_works, masked_mean
 
 INPUTS = (
     *("user_ids", "user_numbers", "history", "skipped", "context"),
@@ -24,13 +24,17 @@ INPUTS = (
 
 
 class Teacher(nn.Module):
-    """``inputs`` (those of INPUTS, N rows, or 1 row on the user's side) → logits (N, T)."""
+    """``inputs`` (those of INPUTS, N rows, or 1 row on the user's side) → logits (N, T).
+
+    ``edges`` of user_numbers and item_numbers as of ``Batches.edges``.
+    """
 
     inputs = INPUTS
 
     def __init__(
         self,
         encoder: Encoder,
+        edges: Mapping[str, Tensor],
         *,
         dim: int = 16,
         hidden: int = 64,
@@ -44,10 +48,14 @@ class Teacher(nn.Module):
         self.n_experts, self.hidden = n_experts, hidden
         ids = [at for at, name in enumerate(names["item_ids"]) if name == "id" or name.endswith("_id")]
         self.user_codes = CodeEmbedding(sizes["user_ids"], dim // 2)
+        self.user_numbers = PiecewiseLinear(edges["user_numbers"])
+        self.item_numbers = PiecewiseLinear(edges["item_numbers"])
+        n_user_numbers = self.user_numbers.width
+        n_item_numbers = self.item_numbers.width + len(names["crosses"])
         self.context_codes = CodeEmbedding(sizes["context"], dim // 2)
         self.item_codes = CodeEmbedding(sizes["item_ids"], dim, ids, id_dropout)
-        n_user = (len(sizes["user_ids"]) + len(sizes["context"])) * (dim // 2) + len(names["user_numbers"]) + 2 * dim
-        n_item = len(sizes["item_ids"]) * dim + len(names["item_numbers"]) + len(names["crosses"]) + 4 * dim
+        n_user = (len(sizes["user_ids"]) + len(sizes["context"])) * (dim // 2) + n_user_numbers + 2 * dim
+        n_item = len(sizes["item_ids"]) * dim + n_item_numbers + 4 * dim
         n_mixed = n_experts * hidden + n_tasks * n_experts
         self.from_user = nn.Linear(n_user, n_mixed)
         self.from_item = nn.Linear(n_item, n_mixed, bias=False)
@@ -55,8 +63,8 @@ class Teacher(nn.Module):
         self.expert_bias = nn.Parameter(torch.zeros(n_experts, hidden // 2))
         self.heads = nn.Parameter(torch.randn(n_tasks, hidden // 2) * (1.0 / hidden) ** 0.5)
         self.head_bias = nn.Parameter(torch.zeros(n_tasks))
-        self.wide_user = nn.Linear(len(names["user_numbers"]), n_tasks, bias=False)
-        self.wide_item = nn.Linear(len(names["item_numbers"]) + len(names["crosses"]), n_tasks, bias=False)
+        self.wide_user = nn.Linear(n_user_numbers, n_tasks, bias=False)
+        self.wide_item = nn.Linear(n_item_numbers, n_tasks, bias=False)
         self.dropout = nn.Dropout(dropout)
         self.gate_dropout = nn.Dropout(dropout)
 
@@ -66,17 +74,18 @@ class Teacher(nn.Module):
         item = self.item_codes(inputs["item_ids"])
         query = item.sum(dim=1)
         liked, disliked = attend(query, kept, there), attend(query, passed, gone)
+        user_numbers = self.user_numbers(inputs["user_numbers"])
         user_side = torch.cat(
             [
                 self.user_codes(inputs["user_ids"]).flatten(1),
                 self.context_codes(inputs["context"]).flatten(1),
-                inputs["user_numbers"],
+                user_numbers,
                 masked_mean(kept, there),
                 masked_mean(passed, gone),
             ],
             dim=1,
         )
-        numbers = torch.cat([inputs["item_numbers"], inputs["crosses"]], dim=1)
+        numbers = torch.cat([self.item_numbers(inputs["item_numbers"]), inputs["crosses"]], dim=1)
         item_side = torch.cat(
             [item.flatten(1), numbers, liked, disliked, liked * query, disliked * query],
             dim=1,
@@ -88,6 +97,6 @@ class Teacher(nn.Module):
         gates = mixed[:, self.n_experts * self.hidden :].reshape(-1, len(self.heads), self.n_experts).softmax(dim=2)
         told = torch.matmul(self.gate_dropout(gates), opinion)
         deep = (told * self.heads).sum(dim=2) + self.head_bias
-        wide = self.wide_user(inputs["user_numbers"]) + self.wide_item(numbers)
+        wide = self.wide_user(user_numbers) + self.wide_item(numbers)
         logits: Tensor = deep + wide
         return logits

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from karec.encoder import Encoder
-from karec.learn.layers import CodeEmbedding, embed_works, masked_mean
+from karec.learn.layers import CodeEmbedding, PiecewiseLinear, embed_works, masked_mean
 
 STARTING_SCALE = 5.0
 
@@ -27,15 +27,18 @@ class UserTower(nn.Module):
 
     inputs = ("user_ids", "user_numbers", "history", "context")
 
-    def __init__(self, encoder: Encoder, item_codes: CodeEmbedding, dim: int, hidden: int, vector: int) -> None:
+    def __init__(
+        self, encoder: Encoder, edges: Tensor, item_codes: CodeEmbedding, dim: int, hidden: int, vector: int
+    ) -> None:
         super().__init__()
-        sizes, names = encoder.sizes, encoder.names
+        sizes = encoder.sizes
+        self.numbers = PiecewiseLinear(edges)
         self.heads, self.vector = len(encoder.tasks) + 1, vector
         self.item_codes = item_codes
         self.user_codes = CodeEmbedding(sizes["user_ids"], dim // 2)
         self.context_codes = CodeEmbedding(sizes["context"], dim // 2)
         n_codes = len(sizes["user_ids"]) + len(sizes["context"])
-        width = n_codes * (dim // 2) + len(names["user_numbers"]) + dim
+        width = n_codes * (dim // 2) + self.numbers.width + dim
         self.layers = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
         self.out = nn.Linear(hidden, self.heads * vector)
 
@@ -44,7 +47,7 @@ class UserTower(nn.Module):
         features = [
             self.user_codes(inputs["user_ids"]).flatten(1),
             self.context_codes(inputs["context"]).flatten(1),
-            inputs["user_numbers"],
+            self.numbers(inputs["user_numbers"]),
             masked_mean(works, present),
         ]
         vectors = self.out(self.layers(torch.cat(features, dim=1))).reshape(-1, self.heads, self.vector)
@@ -57,15 +60,20 @@ class ItemTower(nn.Module):
 
     inputs = ("item_ids", "item_numbers")
 
-    def __init__(self, encoder: Encoder, item_codes: CodeEmbedding, dim: int, hidden: int, vector: int) -> None:
+    def __init__(
+        self, encoder: Encoder, edges: Tensor, item_codes: CodeEmbedding, dim: int, hidden: int, vector: int
+    ) -> None:
         super().__init__()
         self.item_codes = item_codes
-        width = len(encoder.sizes["item_ids"]) * dim + len(encoder.names["item_numbers"])
+        self.numbers = PiecewiseLinear(edges)
+        width = len(encoder.sizes["item_ids"]) * dim + self.numbers.width
         self.layers = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, vector))
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         codes = self.item_codes(inputs["item_ids"]).flatten(1)
-        vector: Tensor = functional.normalize(self.layers(torch.cat([codes, inputs["item_numbers"]], dim=1)), dim=1)
+        vector: Tensor = functional.normalize(
+            self.layers(torch.cat([codes, self.numbers(inputs["item_numbers"])], dim=1)), dim=1
+        )
         return vector
 
 
@@ -75,14 +83,21 @@ class Towers(nn.Module):
     inputs = (*UserTower.inputs, *ItemTower.inputs)
 
     def __init__(
-        self, encoder: Encoder, *, dim: int = 16, hidden: int = 128, vector: int = 64, id_dropout: float = 0.3
+        self,
+        encoder: Encoder,
+        edges: Mapping[str, Tensor],
+        *,
+        dim: int = 16,
+        hidden: int = 128,
+        vector: int = 64,
+        id_dropout: float = 0.3,
     ) -> None:
         super().__init__()
         named = enumerate(encoder.names["item_ids"])
         ids = [at for at, name in named if name == "id" or name.endswith("_id")]
         item_codes = CodeEmbedding(encoder.sizes["item_ids"], dim, ids, id_dropout)
-        self.user = UserTower(encoder, item_codes, dim, hidden, vector)
-        self.item = ItemTower(encoder, item_codes, dim, hidden, vector)
+        self.user = UserTower(encoder, edges["user_numbers"], item_codes, dim, hidden, vector)
+        self.item = ItemTower(encoder, edges["item_numbers"], item_codes, dim, hidden, vector)
         self.scale = nn.Parameter(torch.full((self.user.heads,), STARTING_SCALE))
         self.bias = nn.Parameter(torch.zeros(self.user.heads))
 

@@ -110,7 +110,7 @@ def train_ranker(
             progress=progress,
         )
         return []
-    model = _ranker(kind, encoder, settings)
+    model = _ranker(kind, prepared, settings)
     train, valid = prepared.train_batches, prepared.valid_batches
     names = model.inputs
     linear = kind == "lr"
@@ -158,6 +158,7 @@ def train_towers(
     torch.manual_seed(settings.seed)
     model = Towers(
         encoder,
+        prepared.train_batches.edges(settings.bins),
         dim=settings.dim,
         hidden=settings.tower_hidden,
         vector=settings.vector,
@@ -269,12 +270,13 @@ def mean_auc(logits: Array, labels: Array) -> float:
     return float(np.mean(finite)) if finite else 0.0
 
 
-def _ranker(kind: str, encoder: Encoder, settings: TrainSettings) -> Teacher | LogisticRegression:
+def _ranker(kind: str, prepared: Prepared, settings: TrainSettings) -> Teacher | LogisticRegression:
     torch.manual_seed(settings.seed)
     if kind == "lr":
-        return LogisticRegression(encoder)
+        return LogisticRegression(prepared.encoder)
     return Teacher(
-        encoder,
+        prepared.encoder,
+        prepared.train_batches.edges(settings.bins),
         dim=settings.dim,
         hidden=settings.hidden,
         n_experts=settings.n_experts,
