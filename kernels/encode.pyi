@@ -35,6 +35,6 @@ def count_matches(
     """``(N, 4, I) float32``: for each candidate and column, how often its code stands in the user's lists.
 
     ``history (U, H, I)`` and ``skipped (U, S, I)`` are codes newest first, U = 1 or N; ``items (N, I)``. Planes:
-    matches in history, matches in skipped, 1 / (1 + place of the newest match) in history and in skipped, or 0 where there is
-    none. Code 0 (missing, padding) matches nothing. Raises ValueError naming both shapes. O(N · (H + S) · I).
+    matches in history, matches in skipped, 1 / (1 + place of the newest match) in history and in skipped, or 0 where
+    there is none. Code 0 (missing, padding) matches nothing. Raises ValueError naming both shapes. O(N · (H + S) · I).
     """
