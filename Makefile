@@ -32,7 +32,7 @@ demo: $(VENV)/.run  ## set up, run the whole cascade on a synthetic platform, re
 test: test-native test-python  ## set up, run every test of C++ and Python (slow ones: make test-packages)
 
 test-python: $(VENV)/.dev
-	$(BIN)/pytest -m 'not slow' $(TESTS)
+	$(BIN)/pytest $(TESTS)
 
 test-native: $(NATIVE_BUILD)/.configured
 	$(BIN)/cmake --build $(NATIVE_BUILD)
