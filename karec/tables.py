@@ -15,6 +15,8 @@ from karec.onnx_model import OnnxModel
 from karec.snapshot import Snapshot
 from karec.types import Recommendation, Trace
 
+QUALITY = ("auc", "auc_behind", "gauc", "ece")
+
 
 def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int = 1) -> Table:
     table = Table(title=title, title_justify="left", header_style="bold")
@@ -34,11 +36,12 @@ def funnel_table(funnel: Mapping[str, int], timings_ms: Mapping[str, float]) -> 
 def quality_tables(quality: Mapping[str, Any], tasks: Sequence[str]) -> Iterator[Table]:
     for task in tasks:
         rows = [
-            (model, *[_interval(by_task[task], name) for name in ("auc", "gauc", "ece")])
+            (model, *[_interval(by_task[task], name) for name in QUALITY])
             for model, by_task in quality.items()
             if task in by_task
         ]
-        yield _table(f"{task} on the test days (95 % intervals over users)", ("model", "AUC", "GAUC", "ECE"), rows)
+        head = ("model", "AUC", "behind the ranker, paired", "GAUC", "ECE")
+        yield _table(f"{task} on the test days (95 % intervals over users)", head, rows)
 
 
 def _interval(measures: Mapping[str, Any], name: str) -> str:

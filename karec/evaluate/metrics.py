@@ -113,26 +113,33 @@ def quality(
     resamples: int = 200,
     seed: int = 0,
 ) -> dict[str, dict[str, dict[str, float | tuple[float, float]]]]:
-    """{model: {task: {auc, auc_ci, gauc, gauc_ci, ece, ece_ci}}} on the same rows, with 95 % intervals over users.
+    """{model: {task: {auc, auc_ci, gauc, gauc_ci, ece, ece_ci, auc_behind, auc_behind_ci}}}, 95 % intervals over users.
 
     ``predictions`` {model: (N, T) probabilities} in the order of ``tasks``; GAUC by (user, day from ``start_ms``).
+    ``auc_behind`` is how far a model's AUC lies behind the last model's, paired: the same draws of users for both.
     """
     bootstrap = UserBootstrap(exposures.user_id, resamples, seed)
     group = user_days(exposures.user_id, exposures.time_ms, start_ms)
-    table: dict[str, dict[str, dict[str, float | tuple[float, float]]]] = {}
     for model, p in predictions.items():
         if p.shape != (len(exposures), len(tasks)):
             raise ValueError(f"{model}: predictions {p.shape}, expected {(len(exposures), len(tasks))}")
-        table[model] = {}
-        for at, task in enumerate(tasks):
-            y, score = exposures.labels[task], p[:, at]
+    table: dict[str, dict[str, dict[str, float | tuple[float, float]]]] = {model: {} for model in predictions}
+    for at, task in enumerate(tasks):
+        y = exposures.labels[task]
+        scores = {model: p[:, at] for model, p in predictions.items()}
+        aucs = {model: auc(y, s) for model, s in scores.items()}
+        draws = {model: bootstrap.auc(y, s) for model, s in scores.items()}
+        last = list(scores)[-1]
+        for model, s in scores.items():
             table[model][task] = {
-                "auc": auc(y, score),
-                "auc_ci": bootstrap_interval(bootstrap.auc(y, score)),
-                "gauc": gauc(y, score, group),
-                "gauc_ci": bootstrap_interval(bootstrap.gauc(y, score, group)),
-                "ece": ece(y, score),
-                "ece_ci": bootstrap_interval(bootstrap.ece(y, score)),
+                "auc": aucs[model],
+                "auc_ci": bootstrap_interval(draws[model]),
+                "auc_behind": aucs[last] - aucs[model],
+                "auc_behind_ci": bootstrap_interval(draws[last] - draws[model]),
+                "gauc": gauc(y, s, group),
+                "gauc_ci": bootstrap_interval(bootstrap.gauc(y, s, group)),
+                "ece": ece(y, s),
+                "ece_ci": bootstrap_interval(bootstrap.ece(y, s)),
             }
     return table
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 INK, BLUE, ORANGE, GREY = "#1d2733", "#2f6fb0", "#d9772b", "#8a97a5"
-QUALITY_COLUMNS = ("auc", "gauc", "ece")
+QUALITY_COLUMNS = ("auc", "auc_behind", "gauc", "ece")
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1d2733; max-width: 980px; margin: 2rem auto; padding: 0 1rem; }
@@ -130,7 +130,7 @@ def _quality_table(quality: Mapping[str, Any], task: str) -> str:
         for model, by_task in quality.items()
         if task in by_task
     ]
-    return _table(("model", "AUC", "GAUC (user, day)", "ECE"), rows)
+    return _table(("model", "AUC", "behind the ranker, paired", "GAUC (user, day)", "ECE"), rows)
 
 
 def _interval(value: float | None, interval: Sequence[float] | None) -> str:

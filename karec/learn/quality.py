@@ -34,7 +34,7 @@ def as_known(dataset: Dataset, refresh_hours: float) -> Array:
 
 
 def evaluate_run(dataset: Dataset, folder: Path, progress: Progress | None = None) -> dict[str, Any]:
-    """{model: {task: {auc, auc_ci, gauc, gauc_ci, ece, ece_ci}}} of the models in a run folder, on the test days.
+    """``karec.evaluate.metrics.quality`` of the models in a run folder, on the test days, the ranker last.
 
     Rows: popularity, the baselines that were trained, towers, and the ranker, called teacher when it is the MMoE. Also
     written as quality.json. Raises DataError when ``folder`` is no run folder or no exposures follow validation.

@@ -120,6 +120,10 @@ def test_quality_reports_every_model_and_task_with_intervals_around_the_value():
     )
     guess = np.clip(y[:, None] * [0.3, -0.3] + generator.random((n, 2)), 0, 1)
     table = quality({"a": guess, "b": guess[:, ::-1]}, exposures, ("click", "like"), start_ms=0, resamples=50)
+    gap = table["a"]["click"]["auc_behind"]
+    assert gap == table["b"]["click"]["auc"] - table["a"]["click"]["auc"]
+    assert table["a"]["click"]["auc_behind_ci"][0] <= gap <= table["a"]["click"]["auc_behind_ci"][1]
+    assert table["b"]["click"]["auc_behind_ci"] == (0.0, 0.0)
     assert list(table) == ["a", "b"] and list(table["a"]) == ["click", "like"]
     for measure in ("auc", "gauc", "ece"):
         low, high = table["a"]["click"][f"{measure}_ci"]
