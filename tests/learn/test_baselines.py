@@ -10,7 +10,6 @@ from karec.learn.baselines import LogisticRegression, dense_matrix, fit_lightgbm
 from karec.learn.examples import build_examples
 from karec.learn.export import ExportError, export_onnx, write_onnx
 from karec.learn.layers import CodeEmbedding
-from karec.learn.teacher import Teacher
 from karec.onnx_model import OnnxModel
 
 USER_SIDE = ("user_ids", "user_numbers", "history", "skipped", "context")
@@ -53,10 +52,9 @@ def test_lr_is_a_sum_of_weights(examples):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("make", [LogisticRegression, Teacher])
-def test_a_ranker_in_onnx_computes_what_torch_does_for_many_rows_or_one_user(examples, make, tmp_path):
+def test_a_linear_ranker_in_onnx_computes_what_torch_does_for_many_rows_or_one_user(examples, tmp_path):
     torch.manual_seed(0)
-    model = make(examples.encoder).eval()
+    model = LogisticRegression(examples.encoder).eval()
     inputs = {name: examples.inputs(np.arange(50))[name] for name in model.inputs}
     shared = [name for name in USER_SIDE if name in inputs]
     path = tmp_path / "ranker.onnx"

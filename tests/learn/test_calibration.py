@@ -1,0 +1,43 @@
+"""Calibration finds the affine map that made the logits wrong, and keeps their order."""
+
+import numpy as np
+import pytest
+import torch
+
+from karec.evaluate.metrics import auc, ece
+from karec.learn.calibration import Calibrated, fit_calibration
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def test_it_undoes_an_affine_mistake():
+    generator = np.random.default_rng(0)
+    true = generator.normal(-1, 1.5, (40_000, 2))
+    labels = (generator.random(true.shape) < sigmoid(true)).astype(np.float32)
+    wrong = np.stack([3 * true[:, 0] - 2, 0.2 * true[:, 1] + 4], axis=1)
+    scale, bias = fit_calibration(wrong, labels)
+    np.testing.assert_allclose(scale, [1 / 3, 5], rtol=0.05)
+    np.testing.assert_allclose(bias, [2 / 3, -20], rtol=0.05)
+    for task in range(2):
+        right = scale[task] * wrong[:, task] + bias[task]
+        assert ece(labels[:, task], sigmoid(right)) < 0.01 < ece(labels[:, task], sigmoid(wrong[:, task]))
+        assert auc(labels[:, task], right) == pytest.approx(auc(labels[:, task], wrong[:, task]))
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels"),
+    [([0.0, 1.0, 2.0], [1, 1, 1]), ([0.0, 1.0, 2.0], [1, 0, 0]), ([1.0, 1.0, 1.0], [1, 0, 1])],
+    ids=["one class", "upside down", "all the same"],
+)
+def test_what_cannot_be_calibrated_stays(logits, labels):
+    scale, bias = fit_calibration(np.array([logits]).T, np.array([labels]).T)
+    assert (scale[0], bias[0]) == (1.0, 0.0)
+
+
+def test_it_is_folded_into_the_ranker():
+    ranker = torch.nn.Module()
+    ranker.forward = lambda inputs: inputs["x"]
+    folded = Calibrated(ranker, np.array([2.0, 1.0], np.float32), np.array([0.0, -1.0], np.float32))
+    assert folded({"x": torch.tensor([[1.0, 1.0]])}).tolist() == [[2.0, 0.0]]

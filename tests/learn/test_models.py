@@ -1,0 +1,143 @@
+"""The ranker and the towers: what they see, and that ONNX Runtime computes what torch computes."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from karec.encoder import Encoder
+from karec.kernels.encode import FIRST_UNSEEN
+from karec.learn.batches import Batches
+from karec.learn.examples import build_examples
+from karec.learn.export import export_onnx
+from karec.learn.layers import CodeEmbedding, PiecewiseLinear, attend
+from karec.learn.teacher import Teacher
+from karec.learn.towers import Towers
+from karec.onnx_model import OnnxModel
+
+USER_SIDE = ("user_ids", "user_numbers", "history", "skipped", "context")
+
+
+@pytest.fixture(scope="module")
+def examples(dataset):
+    encoder = Encoder.fit(dataset.snapshot, dataset.split()[0], dataset.tasks, history_length=8, min_count=3)
+    return build_examples(encoder, dataset.snapshot, dataset.exposures)
+
+
+@pytest.fixture(scope="module")
+def batches(examples):
+    return Batches(examples, Teacher.inputs)
+
+
+def build(model, examples, batches):
+    """With weights far from zero, so that a difference would show."""
+    torch.manual_seed(0)
+    built = model(examples.encoder, batches.edges(4), dim=4)
+    with torch.no_grad():
+        for parameter in built.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    return built.eval()
+
+
+@pytest.fixture(scope="module")
+def teacher(examples, batches):
+    return build(Teacher, examples, batches)
+
+
+@pytest.fixture(scope="module")
+def towers(examples, batches):
+    return build(Towers, examples, batches)
+
+
+def as_tensors(inputs, names):
+    return {name: torch.from_numpy(inputs[name]) for name in names}
+
+
+def test_batches_hold_what_examples_give(examples, batches, teacher):
+    rows = np.array([3, 99, 99, 500])
+    served, trained = examples.inputs(rows), batches.inputs(torch.from_numpy(rows))
+    for name in Teacher.inputs:
+        value = trained["works"][trained[f"{name}_at"]] if name in ("history", "skipped") else trained[name]
+        np.testing.assert_array_equal(value.numpy(), served[name], err_msg=name)
+    with torch.no_grad():
+        torch.testing.assert_close(teacher(trained), teacher(as_tensors(served, Teacher.inputs)), atol=1e-6, rtol=1e-6)
+
+
+def test_the_ranker_in_onnx_is_the_ranker_in_torch(examples, teacher, tmp_path):
+    path = tmp_path / "ranker.onnx"
+    inputs = {name: examples.inputs(np.arange(20))[name] for name in Teacher.inputs}
+    export = partial(export_onnx, teacher, inputs, ["logits"], path, kind="ranker", tasks=("a", "b", "c"))
+    export(model_version=3, shared=USER_SIDE)
+    ranker = OnnxModel(path)
+    assert (ranker.kind, ranker.model_version, ranker.tasks) == ("ranker", 3, ("a", "b", "c"))
+    other = {name: examples.inputs(np.arange(100, 400, 3))[name] for name in Teacher.inputs}
+    with torch.no_grad():
+        expected = teacher(as_tensors(other, Teacher.inputs)).numpy()
+    np.testing.assert_allclose(ranker.run(other, "logits")[0], expected, atol=1e-5)
+    # one user, many works: the user's row given once, or repeated for each
+    once = {name: value[:1] if name in USER_SIDE else value for name, value in other.items()}
+    each = {name: np.repeat(value, 100, axis=0) if len(value) == 1 else value for name, value in once.items()}
+    np.testing.assert_allclose(ranker.run(once, "logits")[0], ranker.run(each, "logits")[0], atol=1e-5)
+
+
+def test_the_towers_in_onnx_are_the_towers_in_torch(examples, towers, tmp_path):
+    rows = examples.inputs(np.arange(100, 400, 3))
+    vectors = {}
+    for tower, outputs in ((towers.user, ["user_vector", "task_vectors"]), (towers.item, ["item_vector"])):
+        path = tmp_path / f"{outputs[0]}.onnx"
+        inputs = {name: examples.inputs(np.arange(20))[name] for name in tower.inputs}
+        export_onnx(tower, inputs, outputs, path, kind="tower", tasks=examples.encoder.tasks, model_version=1)
+        vectors |= dict(zip(outputs, OnnxModel(path).run(rows, *outputs), strict=True))
+    assert vectors["user_vector"].shape == (100, 64) and vectors["task_vectors"].shape == (100, 3, 64)
+    for name, value in vectors.items():
+        np.testing.assert_allclose(np.linalg.norm(value, axis=-1), 1.0, atol=1e-5, err_msg=name)
+    users = np.concatenate([vectors["user_vector"][:, None], vectors["task_vectors"]], axis=1)
+    cosines = np.einsum("ntd,nd->nt", users, vectors["item_vector"])
+    with torch.no_grad():
+        expected = towers(as_tensors(rows, Towers.inputs)).numpy()
+        scale, bias = towers.scale.numpy(), towers.bias.numpy()
+    np.testing.assert_allclose(scale * cosines + bias, expected, atol=1e-4)
+
+
+def test_the_towers_see_no_cross_features(examples, towers):
+    assert "crosses" not in Towers.inputs
+    rows = as_tensors(examples.inputs(np.arange(30)), Towers.inputs)
+    turned = {name: value.flip(0) if name in towers.item.inputs else value for name, value in rows.items()}
+    with torch.no_grad():
+        users = [towers.user(inputs)[0] for inputs in (rows, turned)]
+    torch.testing.assert_close(users[0], users[1])
+
+
+def test_codes_without_a_vector_share_one():
+    codes = CodeEmbedding((3, 4), 5).eval()
+    known = torch.tensor([[2, 3]])
+    unknown = torch.tensor([[FIRST_UNSEEN + 7, 4], [3, FIRST_UNSEEN], [0, 0]])
+    torch.testing.assert_close(codes(unknown)[0], codes(unknown)[2])
+    torch.testing.assert_close(codes(unknown)[1], codes(unknown)[2])
+    assert not torch.equal(codes(known)[0], codes(unknown)[2])
+
+
+def test_id_dropout_hides_ids_in_training_alone():
+    torch.manual_seed(0)
+    codes = CodeEmbedding((3, 3), 2, dropped=[0], id_dropout=0.5)
+    rows = torch.ones((1000, 2), dtype=torch.int64)
+    hidden = (codes.train()(rows)[:, 0] == codes.table.weight[0]).all(dim=1)
+    assert 0.4 < hidden.float().mean() < 0.6
+    assert (codes(rows)[:, 1] == codes.table.weight[4]).all()
+    assert (codes.eval()(rows)[:, 0] == codes.table.weight[1]).all()
+
+
+def test_numbers_reach_into_their_bins():
+    layer = PiecewiseLinear(torch.tensor([[0.0, 1.0, 3.0]]))
+    out = layer(torch.tensor([[-1.0], [0.5], [2.0], [9.0]]))
+    assert out.tolist() == [[0, 0, -1], [0.5, 0, 0.5], [1, 0.5, 2], [1, 1, 9]]
+    assert layer.width == 3
+
+
+def test_attention_ignores_padding_and_an_empty_history_is_zero():
+    keys = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [9.0, 9.0]], [[5.0, 5.0]] * 3])
+    present = torch.tensor([[True, True, False], [False, False, False]])
+    seen = attend(torch.tensor([[2.0, 0.0], [1.0, 1.0]]), keys, present)
+    first = np.exp(2 / np.sqrt(2)) / (np.exp(2 / np.sqrt(2)) + 1)
+    np.testing.assert_allclose(seen.numpy(), [[first, 1 - first], [0, 0]], atol=1e-6)

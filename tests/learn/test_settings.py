@@ -1,0 +1,53 @@
+"""Settings come from TOML, and what is wrong in it is named."""
+
+import dataclasses
+
+import pytest
+
+from karec.errors import ConfigError
+from karec.learn.settings import TrainSettings
+
+
+def read(tmp_path, text):
+    path = tmp_path / "train.toml"
+    path.write_text(text)
+    return TrainSettings.from_toml(path)
+
+
+def test_what_is_not_said_is_as_built_in(tmp_path):
+    assert read(tmp_path, "") == TrainSettings()
+
+
+@pytest.mark.parametrize("head", ["", "[train]\n"])
+def test_keys_are_fields(tmp_path, head):
+    settings = read(
+        tmp_path, head + 'ranker = "lr"\nbaselines = []\nepochs = 5\nlearning_rate = 1\nfusion = {click = 2}'
+    )
+    expected = {"ranker": "lr", "baselines": (), "epochs": 5, "learning_rate": 1.0, "fusion": {"click": 2.0}}
+    assert settings == dataclasses.replace(TrainSettings(), **expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epoch = 3", "unknown key 'epoch' .did you mean 'epochs'"),
+        ("epochs = 0", "epochs = 0, expected more than 0"),
+        ("epochs = 2.5", "epochs = 2.5, expected int"),
+        ("epochs = true", "epochs = True"),
+        ('ranker = "svm"', "ranker = 'svm'"),
+        ('baselines = ["svm"]', "svm"),
+        ("soft_weight = 1.5", "soft_weight = 1.5, expected 0 to 1"),
+        ('fusion = {click = "much"}', r"fusion.click = 'much', expected float"),
+        ("dim = 7", "dim = 7, expected an even number"),
+        ("epochs =", "is not TOML"),
+    ],
+)
+def test_mistakes_are_named_with_the_file(tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        read(tmp_path, text)
+    assert "train.toml" in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"absent.toml cannot be read"):
+        TrainSettings.from_toml(tmp_path / "absent.toml")

@@ -1,0 +1,145 @@
+"""The steps of training on a tiny platform: what they leave, that a seed settles them, and how they stop."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from karec.encoder import Encoder
+from karec.errors import ConfigError, DataError
+from karec.learn.fitting import TrainingDiverged, fit
+from karec.learn.replay import ranker_logits
+from karec.learn.settings import TrainSettings
+from karec.learn.train import evaluate_run, prepare, train_all, train_ranker
+from karec.onnx_model import OnnxModel
+from karec.rank.log import read_rank_log
+
+SETTINGS = TrainSettings(
+    epochs=2,
+    tower_epochs=2,
+    batch_size=64,
+    min_count=3,
+    dim=4,
+    hidden=8,
+    n_experts=2,
+    bins=3,
+    tower_hidden=16,
+    vector=8,
+    resamples=20,
+    threads=1,
+    history_length=8,
+)
+
+
+@pytest.fixture(scope="module")
+def run(dataset, tmp_path_factory):
+    told = []
+    result = train_all(dataset, SETTINGS, tmp_path_factory.mktemp("run"), lambda *step: told.append(step))
+    return result, told
+
+
+def test_a_run_leaves_all_that_serving_needs(dataset, run):
+    folder = run[0].folder
+    assert Encoder.load(folder / "encoder.npz").tasks == dataset.tasks
+    for kind, outputs in (
+        ("ranker", ("logits",)),
+        ("user_tower", ("user_vector", "task_vectors")),
+        ("item_tower", ("item_vector",)),
+    ):
+        model = OnnxModel(folder / f"{kind}.onnx")
+        assert (model.kind, model.tasks, model.outputs) == (kind, dataset.tasks, outputs)
+        assert not list(folder.glob("*.data")), "a model is one file"
+    log = read_rank_log(folder / "rank_log", dataset.tasks)
+    train = dataset.split()[0]
+    pairs = np.unique(np.stack([train.user_id, train.work_id, train.time_ms]), axis=1).shape[1]
+    assert len(log) == pairs
+
+
+def test_quality_is_told_of_every_model_and_again_from_the_folder(dataset, run):
+    result = run[0]
+    assert list(result.quality) == ["popularity", "lr", "towers", "teacher"]
+    for by_task in result.quality.values():
+        assert list(by_task) == list(dataset.tasks)
+        for row in by_task.values():
+            assert set(row) >= {"auc", "auc_ci", "gauc", "gauc_ci", "ece", "ece_ci"}
+    as_json = json.loads((result.folder / "quality.json").read_text())
+    assert json.loads(json.dumps(evaluate_run(dataset, result.folder))) == as_json
+
+
+def test_progress_ends_where_it_should(run):
+    last = {}
+    for done, total, what in run[1]:
+        assert 0 < done <= total
+        last[what] = (done, total)
+    assert {"encoding examples", "training the ranker", "training the towers", "ranker over past exposures"} <= set(
+        last
+    )
+    assert all(done == total for done, total in last.values())
+
+
+def test_a_seed_settles_everything(dataset, run, tmp_path):
+    again = train_all(dataset, SETTINGS, tmp_path / "again")
+    assert again.quality == run[0].quality
+
+
+def test_another_seed_is_another_ranker(dataset, run, tmp_path):
+    prepared = prepare(dataset, SETTINGS, tmp_path)
+    seen = ranker_logits(prepared.valid, OnnxModel(run[0].folder / "ranker.onnx"))
+    train_ranker("mmoe", prepared, dataclasses.replace(SETTINGS, seed=1), tmp_path / "ranker.onnx")
+    assert np.abs(ranker_logits(prepared.valid, OnnxModel(tmp_path / "ranker.onnx")) - seen).max() > 1e-3
+
+
+@pytest.mark.parametrize("ranker", ["lr", "lightgbm"])
+def test_another_ranker_teaches_through_the_same_door(dataset, tmp_path, ranker):
+    settings = dataclasses.replace(SETTINGS, ranker=ranker, baselines=(), epochs=1, tower_epochs=1)
+    quality = train_all(dataset, settings, tmp_path).quality
+    assert list(quality) == ["popularity", "towers", ranker]
+
+
+def test_a_fusion_of_unknown_tasks_is_refused_before_training(dataset, tmp_path):
+    with pytest.raises(ConfigError, match="gift"):
+        train_all(dataset, dataclasses.replace(SETTINGS, fusion={"gift": 1.0}), tmp_path)
+
+
+def test_what_is_no_run_folder_is_refused(dataset, tmp_path):
+    with pytest.raises(DataError, match="is not a run folder"):
+        evaluate_run(dataset, tmp_path)
+
+
+def fit_line(loss_of, scores, model, epochs=6, patience=2):
+    told = iter(scores)
+    return fit(
+        model,
+        10,
+        loss_of,
+        lambda: next(told),
+        epochs=epochs,
+        batch_size=5,
+        rate=0.1,
+        weight_decay=0.0,
+        patience=patience,
+        seed=0,
+        what="training a line",
+    )
+
+
+def test_training_stops_early_and_keeps_the_best_state():
+    model = torch.nn.Linear(1, 1)
+    seen = []
+
+    def loss_of(rows):
+        seen.append(model.weight.item())
+        return (model(torch.ones(len(rows), 1)) ** 2).mean()
+
+    history = fit_line(loss_of, [0.1, 0.5, 0.4, 0.3, 0.9, 0.9], model)
+    assert [epoch.score for epoch in history] == [0.1, 0.5, 0.4, 0.3]
+    assert model.weight.item() == seen[4]  # as the second epoch, of two steps, left it
+
+
+def test_training_that_diverges_says_where():
+    model = torch.nn.Linear(1, 1)
+    losses = iter([1.0, 1.0, float("nan")])
+    with pytest.raises(TrainingDiverged, match="training a line: the loss is nan at step 2"):
+        fit_line(lambda rows: model.weight.sum() * next(losses), [0.1] * 6, model)
