@@ -35,23 +35,23 @@ examples:
   karec recommend --config run7/karec.toml --user 712
 
 Trains the ranker, writes the rank log, distils the towers from it, refreshes the item index and publishes a bundle:
-  OUT/run/        models, encoder, metrics.json
+  OUT/run/        models, encoder, run.json, quality.json
   OUT/bundles/    the published bundle, `current` names it
-  OUT/karec.toml  the cascade that serves it; edit it as you like""",
+  OUT/karec.toml  the cascade that serves it; edit it as you like: it is written once and kept""",
     "recommend": """\
 examples:
-  karec recommend --config karec-demo/karec.toml --user 42
-  karec recommend --config karec-demo/karec.toml --user 42 --k 20 --trace
-  karec recommend --config karec-demo/karec.toml --user 42 --shown 1093 77 --json | jq .items""",
+  karec recommend --config karec-demo-world/karec.toml --user 10000001
+  karec recommend --config karec-demo-world/karec.toml --user 10000001 --k 20 --trace
+  karec recommend --config karec-demo-world/karec.toml --user 10000001 --shown 1093 77 --json | jq .items""",
     "evaluate": """\
 examples:
   karec evaluate --data kuairand --root KuaiRand-Pure/data --run run7/run
-  karec evaluate --data world --run karec-demo/run --json quality.json""",
+  karec evaluate --data world --run karec-demo-world/run --json quality.json""",
     "inspect": """\
 examples:
-  karec inspect karec-demo/bundles                  the current bundle: versions, files, models, index
-  karec inspect karec-demo/bundles/current/index.karec
-  karec inspect karec-demo/rank_log""",
+  karec inspect karec-demo-world/bundles                  the current bundle: versions, files, models, index
+  karec inspect karec-demo-world/bundles/current/index.karec
+  karec inspect karec-demo-world/rank_log""",
 }
 
 
@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = _command(commands, "demo", "run the main job end to end and show what it does", _demo)
     _data_options(demo)
-    demo.add_argument("--out", type=Path, default=Path("karec-demo"), help="where models, bundle and config go")
+    demo.add_argument("--out", type=Path, help="where models, bundle and config go (default: karec-demo-DATA)")
     demo.add_argument("--report", type=Path, metavar="DIR", help="write report.json and report.html there")
     demo.add_argument("--requests", type=int, default=200, help="how many requests to serve (default 200)")
     demo.add_argument("--settings", type=Path, metavar="TOML", help="training settings (default: the built-in ones)")
@@ -196,6 +196,8 @@ def _demo(arguments: argparse.Namespace) -> None:
     from karec.tables import funnel_table, quality_tables, reach_table
 
     start = time.perf_counter()
+    if arguments.out is None:
+        arguments.out = Path(f"karec-demo-{arguments.data}")
     with _bars() as progress:
         dataset, config, quality = _learn(arguments, progress)
         served = serve(dataset, config, arguments.requests, progress=progress)
@@ -222,8 +224,7 @@ def _recommend(arguments: argparse.Namespace) -> None:
     cascade = load_cascade(arguments.config, scene, bundle)
     moment = bundle.snapshot.time_ms if arguments.time_ms is None else arguments.time_ms
     request = Request(arguments.user, k=arguments.k, scene=scene, time_ms=moment, shown=tuple(arguments.shown))
-    feed = cascade.run(request)
-    cascade.close()
+    feed = dataclasses.replace(cascade, observers=()).run(request)  # a look must not enter the log that teaches
     if arguments.json:
         print(json.dumps(feed.as_dict(), indent=1))
         return
@@ -238,7 +239,7 @@ def _recommend(arguments: argparse.Namespace) -> None:
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     console = _console()
-    from karec.learn.train import evaluate_run
+    from karec.learn.quality import evaluate_run
     from karec.tables import quality_tables
 
     with _bars() as progress:

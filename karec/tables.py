@@ -27,6 +27,15 @@ def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], text_
     return table
 
 
+def _facts(title: str, facts: Mapping[str, str]) -> Table:
+    table = Table(title=title, title_justify="left", show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        table.add_row(name, value)
+    return table
+
+
 def funnel_table(funnel: Mapping[str, int], timings_ms: Mapping[str, float]) -> Table:
     rows = [(stage, f"{n:,}", f"{timings_ms[stage]:.2f}" if stage in timings_ms else "") for stage, n in funnel.items()]
     rows.append(("whole request", "", f"{timings_ms['total']:.2f}"))
@@ -136,10 +145,10 @@ def _inspect_index(index: ItemIndex, name: str) -> Table:
         "generation": str(index.generation),
         "columns": ", ".join(f"{column} ({values.dtype})" for column, values in index.columns.items()),
     }
-    return _table(f"Item index {name}", ("", ""), list(facts.items()), 2)
+    return _facts(f"Item index {name}", facts)
 
 
 def _inspect_log(path: Path) -> Table:
     from karec.rank.log import describe_rank_log
 
-    return _table(f"Rank log {path}", ("", ""), list(describe_rank_log(path).items()), 2)
+    return _facts(f"Rank log {path}", describe_rank_log(path))

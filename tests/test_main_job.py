@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -47,12 +48,13 @@ def cascade(job):
 
 
 def test_the_report_has_its_documented_keys(report):
-    assert {"funnel", "timings_ms", "quality", "versions"} <= report.keys()
+    documented = {"data", "tasks", "requests", "funnel", "timings_ms", "quality", "reach", "diversity_curve"}
+    assert report.keys() == documented | {"versions", "feed"}
     sizes = [report["funnel"][stage] for stage in ("catalogue", "recall", "prerank", "rank", "rerank")]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[-1] == 10
     assert report["timings_ms"]["total"] > 0
-    for model in ("teacher", "towers", "popularity"):
+    for model in ("teacher", "towers", "lr", "popularity"):
         for task in TASKS:
             measures = report["quality"][model][task]
             assert measures["auc_ci"][0] <= measures["auc"] <= measures["auc_ci"][1]
@@ -102,6 +104,22 @@ def test_the_same_request_gives_the_same_feed(cascade, bundle):
     np.testing.assert_array_equal(first.candidates.scores, second.candidates.scores)
 
 
+def test_threads_share_one_cascade(cascade, bundle):
+    requests = [Request(int(user), time_ms=bundle.snapshot.time_ms) for user in bundle.snapshot.users.ids[:40]]
+    alone = [cascade.run(request) for request in requests]
+    with ThreadPoolExecutor(8) as threads:
+        together = list(threads.map(cascade.run, requests))
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one.candidates.ids, other.candidates.ids)
+        np.testing.assert_array_equal(one.candidates.scores, other.candidates.scores)
+
+
+def test_a_look_does_not_enter_the_rank_log(job, capsys):
+    before = sorted((job / "rank_log").iterdir())
+    assert cli.main(["recommend", "--config", str(job / "karec.toml"), "--user", "10000001", "--json"]) == 0
+    assert sorted((job / "rank_log").iterdir()) == before
+
+
 def test_what_was_shown_does_not_come_again(cascade, bundle):
     request = Request(int(bundle.snapshot.users.ids[3]), time_ms=bundle.snapshot.time_ms)
     shown = tuple(cascade.run(request).candidates.ids.tolist())
@@ -122,7 +140,7 @@ def test_the_user_vector_is_computed_once_a_request(cascade, bundle):
 
 def test_recommend_prints_json_that_a_program_can_read(job, capsys):
     config = str(job / "karec.toml")
-    assert cli.main(["recommend", "--config", config, "--user", "10000000", "--k", "3", "--json"]) == 0
+    assert cli.main(["recommend", "--config", config, "--user", "999", "--k", "3", "--json"]) == 0
     feed = json.loads(capsys.readouterr().out)
     assert len(feed["items"]) == 3
     assert feed["cold_start"] is True
@@ -130,9 +148,9 @@ def test_recommend_prints_json_that_a_program_can_read(job, capsys):
 
 
 def test_recommend_shows_people_the_feed_and_its_trace(job, capsys):
-    assert cli.main(["recommend", "--config", str(job / "karec.toml"), "--user", "10000000", "--trace"]) == 0
+    assert cli.main(["recommend", "--config", str(job / "karec.toml"), "--user", "999", "--trace"]) == 0
     out = capsys.readouterr().out
-    for words in ("Feed for user 10000000", "cold start", "Trace", "inner_product"):
+    for words in ("Feed for user 999", "cold start", "Trace", "inner_product"):
         assert words in out
 
 

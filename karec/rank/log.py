@@ -2,17 +2,17 @@
 
 One row a ranked work: request_id, user_id, item_id, position (by fused score), scene, time_ms, model_version,
 logit_<task> for each task, fused. A folder of part files, each written aside and renamed, so that a reader never sees
-half a part. One writer a process: parts carry the process id and a running number.
+half a part. Parts carry a name drawn for their writer and a running number, so any number of writers share a folder.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -84,6 +84,7 @@ class RankLogWriter:
         self._schema = rank_log_schema(self.tasks)
         self._pending: list[tuple[str, int, Array, str, int, int, Array, Array]] = []
         self._n_pending = 0
+        self._writer = uuid4().hex[:12]
         self._n_parts = 0
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -117,34 +118,35 @@ class RankLogWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is pending as one part file."""
-        if not self._n_pending:
-            self._pending.clear()
+        """Write what is pending as one part file. What cannot be written is given up, so that a full disk costs rows,
+        not memory; the OSError says so.
+        """
+        pending, n_pending = self._pending, self._n_pending
+        self._pending, self._n_pending = [], 0
+        if not n_pending:
             return
         arrow = _arrow()
-        lengths = [len(entry[2]) for entry in self._pending]
-        logits = np.concatenate([entry[6] for entry in self._pending]).astype(np.float32, copy=False)
-        fused = np.concatenate([entry[7] for entry in self._pending]).astype(np.float32, copy=False)
-        positions = np.concatenate([_positions(entry[7]) for entry in self._pending])
+        lengths = [len(entry[2]) for entry in pending]
+        logits = np.concatenate([entry[6] for entry in pending]).astype(np.float32, copy=False)
+        fused = np.concatenate([entry[7] for entry in pending]).astype(np.float32, copy=False)
+        positions = np.concatenate([_positions(entry[7]) for entry in pending])
         columns = [
-            np.repeat(np.array([entry[0] for entry in self._pending], object), lengths),
-            np.repeat(np.array([entry[1] for entry in self._pending], np.int64), lengths),
-            np.concatenate([entry[2] for entry in self._pending]),
+            np.repeat(np.array([entry[0] for entry in pending], object), lengths),
+            np.repeat(np.array([entry[1] for entry in pending], np.int64), lengths),
+            np.concatenate([entry[2] for entry in pending]),
             positions,
-            np.repeat(np.array([entry[3] for entry in self._pending], object), lengths),
-            np.repeat(np.array([entry[4] for entry in self._pending], np.int64), lengths),
-            np.repeat(np.array([entry[5] for entry in self._pending], np.int64), lengths),
+            np.repeat(np.array([entry[3] for entry in pending], object), lengths),
+            np.repeat(np.array([entry[4] for entry in pending], np.int64), lengths),
+            np.repeat(np.array([entry[5] for entry in pending], np.int64), lengths),
             *[np.ascontiguousarray(logits[:, t]) for t in range(len(self.tasks))],
             fused,
         ]
         table = arrow.table([arrow.array(c) for c in columns], schema=self._schema)
-        part = self.folder / f"part-{os.getpid()}-{self._n_parts:06d}.parquet"
+        part = self.folder / f"part-{self._writer}-{self._n_parts:06d}.parquet"
         aside = part.with_suffix(".writing")
         arrow.parquet.write_table(table, aside)
         aside.rename(part)
         self._n_parts += 1
-        self._n_pending = 0
-        self._pending.clear()
 
     def close(self) -> None:
         self.flush()
@@ -209,7 +211,10 @@ def describe_rank_log(folder: Path) -> dict[str, str]:
 
 
 def _read_part(arrow: Any, part: Path, wanted: Any, tasks: Sequence[str]) -> Any:
-    found = arrow.parquet.read_schema(part)
+    try:
+        found = arrow.parquet.read_schema(part)
+    except arrow.ArrowInvalid as error:
+        raise LogSchemaError(f"{part} is not a Parquet file: {error}") from error
     for column in wanted:
         at = found.get_field_index(column.name)
         if at < 0:
@@ -259,6 +264,8 @@ class RankLogObserver(Observer):
     def __init__(
         self, ranker: OnnxModel, config_folder: Path, folder: str, stage: str = "rank", part_rows: int = 100_000
     ) -> None:
+        if part_rows <= 0:
+            raise ValueError(f"part_rows must be positive, got {part_rows}")
         self.stage = stage
         self.model_version = ranker.model_version
         self._writer = RankLogWriter(config_folder / folder, ranker.tasks, part_rows)

@@ -127,3 +127,29 @@ def test_shapes_that_disagree_are_refused(tmp_path):
             logits=np.zeros((2, 1), np.float32),
             fused=np.zeros(2, np.float32),
         )
+
+
+def test_writers_share_a_folder_without_losing_rows(tmp_path):
+    for request_id in ("r1", "r2"):
+        with RankLogWriter(tmp_path, TASKS) as writer:
+            append(writer, request_id, [1, 2])
+    assert set(read_rank_log(tmp_path, TASKS).request_id) == {"r1", "r2"}
+
+
+def test_a_part_that_is_no_parquet_is_named(tmp_path):
+    (tmp_path / "part-x.parquet").write_bytes(b"PAR1 but not really")
+    with pytest.raises(LogSchemaError, match=r"part-x\.parquet is not a Parquet file"):
+        read_rank_log(tmp_path, TASKS)
+
+
+def test_rows_that_cannot_be_written_are_given_up(tmp_path):
+    folder = tmp_path / "log"
+    writer = RankLogWriter(folder, TASKS)
+    folder.rmdir()
+    append(writer, "r1", [1, 2])
+    with pytest.raises(OSError, match="log"):
+        writer.flush()
+    folder.mkdir()
+    append(writer, "r2", [3])
+    writer.close()
+    assert set(read_rank_log(folder, TASKS).request_id) == {"r2"}
