@@ -35,7 +35,7 @@ from typing import Any
 from karec.bundle import Bundle
 from karec.cascade import Cascade, Recall
 from karec.errors import ConfigError, ContractError
-from karec.stage import Merger, Observer, RequestHydrator, Source, Stage, Step
+from karec.stage import Merger, Observer, RequestHydrator, Selector, Source, Stage, Step
 
 STEPS: Mapping[str, str] = {
     "user_features": "karec.prerank.user_tower:UserFeatures",
@@ -119,7 +119,7 @@ def _build_scene(scene: str, spec: Any, resources: _Resources, where: str) -> Ca
     merge = {"use": "merge", "quotas": [source.quota for source in sources], "limit": limit}
     merger = _step(merge, Merger, resources, where)
     bundle = resources.bundle
-    return Cascade(
+    cascade = Cascade(
         scene=scene,
         request_hydrators=_steps(spec.get("request", []), RequestHydrator, resources, f"{where}.request"),
         recall=Recall(sources, merger),
@@ -134,6 +134,24 @@ def _build_scene(scene: str, spec: Any, resources: _Resources, where: str) -> Ca
             "index_generation": bundle.index.generation,
         },
     )
+    _check_whole(cascade, where)
+    return cascade
+
+
+def _check_whole(cascade: Cascade, where: str) -> None:
+    """What no step sees by itself: names that clash, a feed that nothing cuts, a log of a stage that is not there."""
+    stages = [stage.name for stage in cascade.stages]
+    for what, names in (("recall", [source.name for source in cascade.recall.sources]), ("stages", stages)):
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise ConfigError(f"{where}.{what}: the name {twice[0]!r} stands twice; give one of them another `name`")
+    last = cascade.stages[-1].steps[-1] if cascade.stages and cascade.stages[-1].steps else None
+    if not isinstance(last, Selector) or getattr(last, "k", None) is not None:
+        raise ConfigError(f"{where}.stages: the last step must be a selector without k, which takes the request's")
+    for observer in cascade.observers:
+        stage = getattr(observer, "stage", None)
+        if stage is not None and stage not in stages:
+            raise ConfigError(f"{where}.observers: {observer.name} watches the stage {stage!r}; there are {stages}")
 
 
 def _stage(spec: Mapping[str, Any], resources: _Resources, where: str) -> Stage:
@@ -175,12 +193,13 @@ def _step(spec: Mapping[str, Any], role: type[S], resources: _Resources, where: 
         raise ConfigError(f"{where} ({use}): the key {missing[0]!r} is missing")
     try:
         step: S = cls(**{name: resources.get(name) for name in given}, **options)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise ConfigError(f"{where} ({use}): {error}") from error
     on_failure = spec.get("on_failure", "fail")
     if on_failure not in ("fail", "skip"):
         raise ConfigError(f"{where}: on_failure = {on_failure!r}, expected 'fail' or 'skip'")
-    object.__setattr__(step, "name", spec.get("name", use.rsplit(":", 1)[-1]))
+    step_name = _value(spec, "name", str, where) if "name" in spec else use.rsplit(":", 1)[-1]
+    object.__setattr__(step, "name", step_name)
     object.__setattr__(step, "on_failure", on_failure)
     return step
 
@@ -240,10 +259,11 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     kind = origin or hint
+    inner = typing.get_args(hint)
     if isinstance(kind, type) and issubclass(kind, Mapping):
-        return isinstance(value, dict)
+        return isinstance(value, dict) and all(_fits(entry, inner[1] if inner else Any) for entry in value.values())
     if isinstance(kind, type) and issubclass(kind, Sequence) and kind is not str:
-        return isinstance(value, list)
+        return isinstance(value, list) and all(_fits(entry, inner[0] if inner else Any) for entry in value)
     return isinstance(kind, type) and isinstance(value, kind)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from karec.errors import BundleError, Unavailable
+from karec.errors import BundleError, ContractError, Unavailable
 from karec.types import Array
 
 _DTYPES = {"tensor(int64)": np.int64, "tensor(float)": np.float32}
@@ -45,12 +45,12 @@ class OnnxModel:
     def run(self, inputs: Mapping[str, Array], *outputs: str) -> tuple[Array, ...]:
         """The named ``outputs`` for ``inputs`` (more than the model asks for is ignored).
 
-        Raises KeyError naming a missing input, ValueError for a wrong dtype, Unavailable when ONNX Runtime fails.
+        Raises ContractError naming a missing input, ValueError for a wrong dtype, Unavailable when it fails to run.
         """
         feeds = {}
         for name, dtype in self._dtypes.items():
             if name not in inputs:
-                raise KeyError(f"{self.path.name} asks for the input {name!r}; given are {sorted(inputs)}")
+                raise ContractError(f"{self.path.name} asks for the input {name!r}; given are {sorted(inputs)}")
             if dtype is not None and inputs[name].dtype != dtype:
                 raise ValueError(
                     f"{self.path.name}: input {name!r} is {inputs[name].dtype}, expected {np.dtype(dtype)}"

@@ -131,6 +131,10 @@ def test_every_known_step_can_be_imported():
         ('{ use = "index_rows" }', '{ use = "nowhere.at:All" }', "'nowhere.at:All' cannot be imported"),
         ('{ use = "index_rows" }', '{ use = "pathlib:Path" }', "is not a step; derive it from a role"),
         ("[scenes.home]", "[scenes.home", "is not TOML"),
+        ('name = "rank"\nsteps', 'name = "prerank"\nsteps', "stages: the name 'prerank' stands twice"),
+        ('name = "new"', 'name = "popular"', "recall: the name 'popular' stands twice"),
+        ('name = "new"', "name = 5", "name = 5, expected str"),
+        ('{ use = "top_k" }', '{ use = "top_k", k = 5 }', "last step must be a selector without k"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_place(config, old, new, message):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from karec.errors import ContractError
 from karec.index import ItemIndex
 from karec.stage import Filter, Scorer
 from karec.types import Array, Candidates, Request
@@ -12,7 +13,12 @@ HOUR_MS = 3_600_000.0
 
 
 def _column(index: ItemIndex, name: str, candidates: Candidates) -> Array:
-    """The index's column for each candidate. The candidates must have rows (steps index_rows, has_embedding)."""
+    """The index's column for each candidate."""
+    if candidates.n_unknown:
+        raise ContractError(
+            f"{candidates.n_unknown} of {len(candidates)} candidates have no row in the item index: put the steps "
+            f"index_rows and has_embedding before the one that reads {name!r}"
+        )
     return np.asarray(index.columns[name])[candidates.rows]
 
 
@@ -26,8 +32,10 @@ class Freshness(Scorer):
 
     def __init__(self, index: ItemIndex, weight: float, half_life_hours: float = 24.0) -> None:
         _need_column(index, "upload_ms")
-        if half_life_hours <= 0:
+        if not half_life_hours > 0:
             raise ValueError(f"half_life_hours must be positive, got {half_life_hours}")
+        if not np.isfinite(weight):
+            raise ValueError(f"weight must be finite, got {weight}")
         self.index = index
         self.weight = weight
         self.half_life_hours = half_life_hours

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from karec.encoder import Encoder
+from karec.errors import ContractError
 from karec.onnx_model import OnnxModel
 from karec.snapshot import Snapshot
 from karec.stage import RequestHydrator
@@ -41,5 +42,7 @@ class UserTower(RequestHydrator):
         self.user_tower = user_tower
 
     def hydrate_request(self, request: Request) -> Mapping[str, Array]:
+        if "user_ids" not in request.features:
+            raise ContractError("the user tower needs the user's features: put the step user_features before it")
         (user_vector,) = self.user_tower.run(request.features, "user_vector")
         return {"user_vector": user_vector}

@@ -12,7 +12,6 @@ from typing import Literal
 
 import numpy as np
 
-from karec.errors import ConfigError
 from karec.types import Array
 
 EPSILON = 1e-6
@@ -26,16 +25,17 @@ class Fusion:
     kind: Literal["sum", "product"] = "sum"
 
     def __post_init__(self) -> None:
-        if not self.weights or any(w < 0 for w in self.weights.values()) or sum(self.weights.values()) <= 0:
-            raise ConfigError(f"fusion weights must be ≥ 0 with a positive sum, got {dict(self.weights)}")
+        w = np.array(list(self.weights.values()), np.float64)
+        if not len(w) or not np.isfinite(w).all() or (w < 0).any() or w.sum() <= 0:
+            raise ValueError(f"fusion weights must be ≥ 0 with a positive sum, got {dict(self.weights)}")
         if self.kind not in ("sum", "product"):
-            raise ConfigError(f"fusion kind must be 'sum' or 'product', got {self.kind!r}")
+            raise ValueError(f"fusion kind must be 'sum' or 'product', got {self.kind!r}")
 
     def __call__(self, logits: Array, tasks: Sequence[str]) -> Array:
         """``logits (N, T)`` in the order of ``tasks`` → fused score (N,) float32 in [0, 1]."""
         unknown = sorted(set(self.weights) - set(tasks))
         if unknown:
-            raise ConfigError(f"fusion weighs {unknown}, which the ranker does not predict; it predicts {list(tasks)}")
+            raise ValueError(f"fusion weighs {unknown}, which the ranker does not predict; it predicts {list(tasks)}")
         w = np.array([self.weights.get(task, 0.0) for task in tasks])
         w /= w.sum()
         p = 1.0 / (1.0 + np.exp(-np.clip(np.asarray(logits, np.float64), -60, 60)))

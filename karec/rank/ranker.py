@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from karec.encoder import Encoder
+from karec.errors import ContractError
 from karec.onnx_model import OnnxModel
 from karec.rank.fusion import Fusion
 from karec.snapshot import Snapshot
@@ -32,6 +33,8 @@ class Ranker(Hydrator):
         if request.time_ms is None:
             raise ValueError("a request needs time_ms before its candidates can be ranked")
         user = request.features
+        if "history" not in user:
+            raise ContractError("the ranker needs the user's features: put the step user_features into the request")
         items = self.encoder.encode_items(self.snapshot, self.snapshot.works.lookup(candidates.ids), request.time_ms)
         inputs = {**items, **self.encoder.encode_crosses(user, items)}
         if "dense" in self.ranker.inputs:
@@ -49,6 +52,8 @@ class FusedScore(Scorer):
         self.fusion(np.zeros((1, len(self.tasks)), np.float32), self.tasks)
 
     def score(self, request: Request, candidates: Candidates) -> Array:
+        if "logits" not in candidates.columns:
+            raise ContractError("fusion needs the ranker's logits: put the step ranker before it")
         return self.fusion(candidates.columns["logits"], self.tasks)
 
 

@@ -30,6 +30,11 @@ class Profile(Source):
             raise ValueError(
                 f"facets {unknown} are no columns of the works; columns are {list(snapshot.works.columns)}"
             )
+        if quota <= 0 or keys_per_facet <= 0 or not facets or not 0 < decay <= 1:
+            raise ValueError(
+                "profile needs quota > 0, keys_per_facet > 0, at least one facet and 0 < decay ≤ 1, got "
+                f"{quota}, {keys_per_facet}, {list(facets)} and {decay}"
+            )
         self.snapshot = snapshot
         self.quota = quota
         self.facets = tuple(facets)

@@ -18,6 +18,8 @@ class Social(Source):
     """
 
     def __init__(self, snapshot: Snapshot, quota: int, people: int = 200, per_person: int = 200) -> None:
+        if quota <= 0 or people <= 0 or per_person <= 0:
+            raise ValueError(f"quota, people and per_person must be positive, got {quota}, {people} and {per_person}")
         self.snapshot = snapshot
         self.quota = quota
         self.people = people

@@ -21,7 +21,7 @@ class Dpp(Selector):
     and for probabilities. ``k``: how many to select, None = ``request.k``. ``type_weight`` says how alike two works of
     one type (audio, video) are beyond their vectors; ``weights`` scales the relevance of a type by its code
     (``{"1" = 1.2}`` gives videos more of the traffic). ``window``: only so many places count as near.
-    A work without an embedding has a zero vector: it is like nothing, and keeps its score.
+    A work without an embedding has a zero vector: its first gain is only q²·(ridge + type_weight), far down the list.
     """
 
     def __init__(
@@ -36,8 +36,16 @@ class Dpp(Selector):
     ) -> None:
         if k is not None and k <= 0:
             raise ValueError(f"k must be positive, got {k}")
-        if not 0.0 <= diversity <= 1.0:
-            raise ValueError(f"diversity must lie in [0, 1], got {diversity}")
+        for name, share in (("diversity", diversity), ("type_weight", type_weight)):
+            if not 0.0 <= share <= 1.0:
+                raise ValueError(f"{name} must lie in [0, 1], got {share}")
+        if not ridge >= 0:
+            raise ValueError(f"ridge must be ≥ 0, got {ridge}")
+        if window is not None and window <= 0:
+            raise ValueError(f"window must be positive, got {window}")
+        for code, weight in (weights or {}).items():
+            if not code.lstrip("-").isdigit() or not weight >= 0:
+                raise ValueError(f"weights map a type's code to a number ≥ 0, got {code!r} = {weight!r}")
         self.index = index
         self.k = k
         self.diversity = diversity

@@ -20,6 +20,8 @@ class Scatter(Selector):
     """
 
     def __init__(self, index: ItemIndex, rules: Sequence[Mapping[str, str | int]], k: int | None = None) -> None:
+        if k is not None and k <= 0:
+            raise ValueError(f"k must be positive, got {k}")
         self.index = index
         self.k = k
         self.rules = [_rule(rule) for rule in rules]
@@ -29,10 +31,9 @@ class Scatter(Selector):
 
     def select(self, request: Request, candidates: Candidates) -> Selection:
         columns = {rule.column: self._groups(rule.column, candidates) for rule in self.rules}
-        result = scatter(np.arange(len(candidates)), columns, self.rules)
         k = request.k if self.k is None else self.k
-        inside = sum(1 for violation in result.violations if violation.position < k)
-        return Selection(result.indices[:k], None, {"violations": inside})
+        result = scatter(np.arange(len(candidates)), columns, self.rules, k=k)
+        return Selection(result.indices, None, {"violations": len(result.violations)})
 
     def _groups(self, column: str, candidates: Candidates) -> Array:
         """The column's value for each candidate; works that the index does not know are each a group of their own."""
@@ -44,6 +45,7 @@ def _rule(table: Mapping[str, str | int]) -> ScatterRule:
     expected = {"column", "window", "max_count"}
     if set(table) - expected or "column" not in table:
         raise ValueError(f"a rule is {{ column = …, window = 2, max_count = 1 }}, got {dict(table)}")
-    return ScatterRule(
-        column=str(table["column"]), window=int(table.get("window", 2)), max_count=int(table.get("max_count", 1))
-    )
+    window, max_count = int(table.get("window", 2)), int(table.get("max_count", 1))
+    if not 1 <= max_count < window:
+        raise ValueError(f"a rule needs 1 ≤ max_count < window, got {dict(table)}")
+    return ScatterRule(str(table["column"]), window, max_count)
