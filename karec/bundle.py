@@ -53,7 +53,7 @@ class Bundle:
         manifest = _read_manifest(folder)
         if verify:
             _verify(folder, manifest["files"])
-        return cls(folder, int(manifest["model_version"]), manifest["facts"])
+        return cls(folder, manifest["model_version"], manifest["facts"])
 
     @cached_property
     def index(self) -> ItemIndex:
@@ -167,6 +167,10 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     expected = {"format", "model_version", "facts", "files"}
     if not isinstance(manifest, dict) or not expected <= manifest.keys():
         raise BundleError(f"{path} lacks some of {sorted(expected)}")
+    kinds = {"model_version": int, "facts": dict, "files": dict}
+    for key, kind in kinds.items():
+        if not isinstance(manifest[key], kind):
+            raise BundleError(f"{path}: {key} is {manifest[key]!r}, expected {kind.__name__}")
     if manifest["format"] != FORMAT:
         raise BundleError(f"{path} is of format {manifest['format']}; this karec reads {FORMAT}")
     return manifest

@@ -34,13 +34,14 @@ class Served:
 
 
 def set_up(dataset: Dataset, run: Path, out: Path, progress: Progress | None = None) -> Path:
-    """Publish the models of ``run`` over the platform as test begins, and write ``out/karec.toml``."""
+    """Publish the models of ``run`` over the platform as test begins; write ``out/karec.toml`` where there is none."""
     from karec.learn.publish import publish_bundle
 
     snapshot = advance(dataset.snapshot, dataset.exposures, dataset.valid_until_ms).released()
     publish_bundle(run, snapshot, out / "bundles", progress)
     config = out / "karec.toml"
-    config.write_text(starting_config(main_scene(dataset), len(snapshot.works), dataset.tasks), encoding="utf-8")
+    if not config.exists():  # its owner may have changed it
+        config.write_text(starting_config(main_scene(dataset), len(snapshot.works), dataset.tasks), encoding="utf-8")
     return config
 
 

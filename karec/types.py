@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
+from operator import index
 from types import MappingProxyType
 from typing import Any
 
@@ -19,7 +20,17 @@ EMPTY: Mapping[str, Any] = MappingProxyType({})
 UNKNOWN_ROW = -1
 
 
-@dataclass(frozen=True)
+def _whole_number(name: str, value: Any) -> None:
+    """Ids and moments are int64 wherever they go next."""
+    try:
+        whole = index(value)
+    except TypeError:
+        raise ValueError(f"{name} must be a whole number, got {value!r}") from None
+    if not -(2**63) <= whole < 2**63:
+        raise ValueError(f"{name} must fit 64 bits, got {value!r}")
+
+
+@dataclass(frozen=True, eq=False)
 class Request:
     """One call for a feed.
 
@@ -37,6 +48,10 @@ class Request:
     features: Mapping[str, Array] = field(default_factory=lambda: EMPTY)
 
     def __post_init__(self) -> None:
+        for name, value in (("user_id", self.user_id), ("k", self.k), ("time_ms", self.time_ms or 0)):
+            _whole_number(name, value)
+        for work in self.shown:
+            _whole_number("shown", work)
         if self.k <= 0:
             raise ValueError(f"k must be positive, got {self.k}")
 

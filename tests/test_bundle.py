@@ -59,6 +59,10 @@ def test_a_publisher_that_fails_leaves_the_old_bundle_current_and_no_litter(root
         (lambda b: (b / "manifest.json").write_text("{"), "not JSON"),
         (lambda b: (b / "manifest.json").write_text("{}"), "lacks some of"),
         (lambda b: (b / "manifest.json").write_text("[]"), "lacks some of"),
+        (
+            lambda b: (b / "manifest.json").write_text('{"format": 1, "model_version": "x", "facts": {}, "files": {}}'),
+            "model_version is 'x', expected int",
+        ),
     ],
 )
 def test_a_bundle_that_does_not_match_its_manifest_is_refused(root, alter, message):

@@ -55,6 +55,14 @@ def test_a_request_wants_at_least_one_work(k):
         Request(user_id=1, k=k)
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"user_id": "x"}, {"user_id": 1.5}, {"user_id": 2**70}, {"k": 2.5}, {"shown": (1.5,)}]
+)
+def test_a_request_is_made_of_whole_numbers(wrong):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must"):
+        Request(**{"user_id": 1, **wrong})
+
+
 def test_items_name_the_channels_that_found_them():
     feed = Recommendation(Request(1), some(), Trace(), channels=("profile", "social"))
     assert [item.recalled_by for item in feed] == [("profile",), ("social",), ("profile", "social")]

@@ -10,10 +10,20 @@ import numpy as np
 from karec.encoder import Encoder
 from karec.index import ItemIndex
 from karec.onnx_model import OnnxModel
-from karec.snapshot import WORK_COLUMNS, Snapshot
+from karec.snapshot import Snapshot
+from karec.types import Array
 
 Progress = Callable[[int, int, str], None]
 BATCH = 8192
+
+
+def served_columns(snapshot: Snapshot) -> dict[str, Array]:
+    """The works' columns that steps may read by row: one value a work, counters left out, since they age at once."""
+    return {
+        name: np.asarray(column)
+        for name, column in snapshot.works.columns.items()
+        if column.ndim == 1 and not name.startswith("count_")
+    }
 
 
 def build_index(
@@ -38,6 +48,6 @@ def build_index(
         np.asarray(snapshot.works.ids),
         np.concatenate(vectors),
         dtype=dtype,
-        columns={name: np.asarray(snapshot.works[name]) for name in WORK_COLUMNS},
+        columns=served_columns(snapshot),
         model_version=item_tower.model_version,
     )
