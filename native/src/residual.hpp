@@ -15,7 +15,7 @@ class Residual {
     explicit Residual(std::size_t width) : width_(width) {}
 
     // out (width) = M f. Returns fᵀf − fᵀMf, the part of ⟨f, f⟩ that is explained.
-    double apply(std::span<const double> feature, std::span<double> out) const noexcept;
+    double apply(std::span<const double> feature, std::span<double> out);
 
     // M ← M − u uᵀ.
     void add(std::span<const double> direction);
@@ -32,6 +32,7 @@ class Residual {
   private:
     std::size_t width_;
     std::vector<double> directions_;
+    std::vector<double> parts_;
     std::vector<double> matrix_;  // empty until fold()
 };
 
