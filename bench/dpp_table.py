@@ -1,4 +1,4 @@
-"""dpp_select against its peers in one run: each case in turn, interleaved, medians, one thread. Prints a Markdown table.
+"""dpp_select against its peers in one run: cases in turn, interleaved, medians, one thread. Prints a Markdown table.
 
     python bench/dpp_table.py
 

@@ -24,7 +24,7 @@ class Residual {
     void truncate(std::size_t count) { directions_.resize(count * width_); }
 
     // Directions that are still listed; listing costs O(count·width) an apply().
-    std::size_t listed() const noexcept { return directions_.size() / width_; }
+    std::size_t listed() const noexcept { return width_ == 0 ? 0 : directions_.size() / width_; }
 
     // From now on M is kept as a matrix: O(width²) an apply(), however many directions there are.
     void fold();

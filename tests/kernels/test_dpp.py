@@ -436,3 +436,11 @@ def test_no_items_give_an_empty_result(backend: str) -> None:
     result = SELECT[backend](np.zeros((0, 4), np.float32), np.zeros(0, np.float32), 3)
     assert len(result.indices) == len(result.gains) == result.n_dpp == 0 and result.log_det == 0.0
     assert SELECT_KERNEL[backend](np.zeros((0, 0)), 3).n_dpp == 0
+
+
+def test_items_without_dimensions_go_by_relevance() -> None:
+    nothing = np.zeros((3, 0), np.float32)
+    assert diversity.dpp_select(nothing, [1, 3, 2], 3).indices.tolist() == [1, 2, 0]
+    assert diversity.dpp_select(nothing, [1, 3, 2], 3, window=2, shown=nothing).indices.tolist() == [1, 2, 0]
+    assert diversity.mmr_select(nothing, [1, 3, 2], 3, shown=nothing).indices.tolist() == [1, 2, 0]
+    assert diversity.ssd_select(nothing, [1, 3, 2], 3, window=2).indices.tolist() == [1, 2, 0]
