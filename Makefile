@@ -43,6 +43,7 @@ test-packages: $(VENV)/.dev  ## the slow tests: wheels, sdist and editable insta
 
 bench: $(VENV)/.dev  ## run the benchmarks
 	$(BIN)/pytest bench --benchmark-sort=name
+	$(BIN)/python bench/dpp_table.py
 
 check: ruff mypy imports clang-format clang-tidy  ## format, lint, types, import rules (make -k check: all of them, whatever fails)
 

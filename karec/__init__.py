@@ -21,7 +21,19 @@ from karec.errors import (
 
 if TYPE_CHECKING:
     from karec.cascade import Cascade
-    from karec.diversity import DppResult, ScatterResult, ScatterRule, dpp_select, dpp_select_kernel, scatter
+    from karec.diversity import (
+        DppBatchResult,
+        DppResult,
+        MarginalResult,
+        ScatterResult,
+        ScatterRule,
+        dpp_select,
+        dpp_select_batch,
+        dpp_select_kernel,
+        mmr_select,
+        scatter,
+        ssd_select,
+    )
     from karec.index import ItemIndex, SearchResult
     from karec.types import Candidates, Recommendation, Request
 
@@ -30,12 +42,17 @@ else:
     _MODULES = {
         "karec.cascade": ("Cascade",),
         "karec.diversity": (
+            "DppBatchResult",
             "DppResult",
+            "MarginalResult",
             "ScatterResult",
             "ScatterRule",
             "dpp_select",
+            "dpp_select_batch",
             "dpp_select_kernel",
+            "mmr_select",
             "scatter",
+            "ssd_select",
         ),
         "karec.index": ("ItemIndex", "SearchResult"),
         "karec.types": ("Candidates", "Recommendation", "Request"),
@@ -62,11 +79,13 @@ __all__ = [
     "ConfigError",
     "ContractError",
     "DataError",
+    "DppBatchResult",
     "DppResult",
     "IndexFormatError",
     "ItemIndex",
     "KarecError",
     "LogSchemaError",
+    "MarginalResult",
     "MissingExtra",
     "Recommendation",
     "Request",
@@ -75,6 +94,9 @@ __all__ = [
     "SearchResult",
     "Unavailable",
     "dpp_select",
+    "dpp_select_batch",
     "dpp_select_kernel",
+    "mmr_select",
     "scatter",
+    "ssd_select",
 ]

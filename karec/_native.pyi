@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,23 +43,38 @@ class ItemIndex:
 
 def dpp_alpha(diversity: float) -> float: ...
 def dpp_select(
+    embeddings: ArrayLike, relevance: ArrayLike, k: int, **told: Any
+) -> tuple[_I64, NDArray[np.float64], float, int]: ...
+def dpp_select_batch(
     embeddings: ArrayLike,
     relevance: ArrayLike,
+    indptr: ArrayLike,
+    shown_indptr: ArrayLike | None,
     k: int,
-    *,
-    alpha: float,
-    ridge: float,
-    weights: ArrayLike | None,
-    types: ArrayLike | None,
-    type_weight: float,
-    window: int | None,
-    shown: ArrayLike | None,
-    max_per_type: int | None,
-    fill: bool,
-) -> tuple[_I64, NDArray[np.float64], float, int]: ...
+    **told: Any,
+) -> tuple[_I64, NDArray[np.float64], NDArray[np.float64], _I64]: ...
 def dpp_select_kernel(
     kernel: ArrayLike, k: int, window: int | None
 ) -> tuple[_I64, NDArray[np.float64], float, int]: ...
+def dpp_select_columns(
+    column: Callable[[int], ArrayLike], diagonal: ArrayLike, k: int, window: int | None
+) -> tuple[_I64, NDArray[np.float64], float, int]: ...
+def mmr_select(
+    embeddings: ArrayLike,
+    relevance: ArrayLike,
+    k: int,
+    diversity: float,
+    window: int | None,
+    shown: ArrayLike | None,
+) -> tuple[_I64, NDArray[np.float64]]: ...
+def ssd_select(
+    embeddings: ArrayLike,
+    relevance: ArrayLike,
+    k: int,
+    diversity: float,
+    window: int | None,
+    shown: ArrayLike | None,
+) -> tuple[_I64, NDArray[np.float64]]: ...
 def scatter(
-    n: int, rules: Sequence[tuple[NDArray[np.int64], int, int]], k: int
+    n: int, rules: Sequence[tuple[NDArray[np.int64], int, int, NDArray[np.int64]]], k: int
 ) -> tuple[_I64, list[tuple[int, int, int]]]: ...

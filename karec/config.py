@@ -58,6 +58,8 @@ STEPS: Mapping[str, str] = {
     "top_k": "karec.rank.ranker:TopK",
     "rank_log": "karec.rank.log:RankLogObserver",
     "dpp": "karec.rerank.dpp:Dpp",
+    "mmr": "karec.rerank.marginal:Mmr",
+    "ssd": "karec.rerank.marginal:Ssd",
     "scatter": "karec.rerank.rules:Scatter",
 }
 GIVEN = ("index", "snapshot", "encoder", "user_tower", "ranker", "bundle", "config_folder")

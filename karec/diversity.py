@@ -1,13 +1,13 @@
-"""Diversity: greedy DPP, and rules on the order of a list. NumPy in, NumPy out; the work is done in C++.
+"""Diversity: greedy DPP, MMR and SSD, and rules on the order of a list. NumPy in, NumPy out; the work is done in C++.
 
-The definition of the DPP, symbol by symbol, stands in ``native/include/karec/dpp.hpp``; the oracle that it is tested
-against in ``kernels/reference.py``. Every function releases the GIL and uses one thread. The same input gives the same
-output on every machine.
+The definitions, symbol by symbol, stand in ``native/include/karec/dpp.hpp`` and ``embedding_scatter.hpp``; the oracles
+that they are tested against in ``kernels/reference.py``. Every function releases the GIL and uses one thread. The same
+input gives the same output on every machine.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -47,6 +47,7 @@ def dpp_select(
     window: int | None = None,
     shown: ArrayLike | None = None,
     max_per_type: int | None = None,
+    min_per_type: int = 0,
     fill: Literal["relevance"] | None = "relevance",
 ) -> DppResult:
     """Selects ``min(k, N)`` of N items that are relevant and differ: exact greedy MAP of a DPP (Chen et al. 2018).
@@ -66,24 +67,18 @@ def dpp_select(
     window        ≥ 1: a gain counts only the last window − 1 picks
     shown         (M, D) items seen already: gains are conditioned on them (Schur complement, q = 1, of no type)
     max_per_type  ≥ 1: at most so many items of one type in the result, fill included
+    min_per_type  at least so many of each type, as far as there are so many and k has places: once the places left are
+                  no more than what is owed to some types, only those are picked from
     fill          when no item adds anything: go on by q, largest first ("relevance"), or stop (None)
 
     ValueError: shapes that do not fit, k ≤ 0, options out of range, NaN or infinity (naming the first position).
     O(N·k·D) at worst, no N × N matrix.
     """
-    if alpha is None:
-        if not 0.0 <= diversity <= 1.0:
-            raise ValueError(f"diversity must lie in [0, 1], got {diversity}")
-        alpha = _native.dpp_alpha(diversity)
-    elif not np.isfinite(alpha):
-        raise ValueError(f"alpha must be finite and ≥ 0, got {alpha}; diversity=0 gives the order of relevance")
-    if fill not in ("relevance", None):
-        raise ValueError(f"fill must be 'relevance' or None, got {fill!r}")
     found = _native.dpp_select(
         embeddings,
         relevance,
         k,
-        alpha=alpha,
+        alpha=_alpha(diversity, alpha),
         ridge=ridge,
         weights=weights,
         types=types,
@@ -91,18 +86,157 @@ def dpp_select(
         window=window,
         shown=shown,
         max_per_type=max_per_type,
-        fill=fill is not None,
+        min_per_type=min_per_type,
+        fill=_fills(fill),
     )
     return DppResult(*found)
 
 
-def dpp_select_kernel(kernel: ArrayLike, k: int, *, window: int | None = None) -> DppResult:
-    """The same greedy on an explicit kernel L (N, N), symmetric positive semi-definite, in float64.
+def _alpha(diversity: float, alpha: float | None) -> float:
+    if alpha is None:
+        if not 0.0 <= diversity <= 1.0:
+            raise ValueError(f"diversity must lie in [0, 1], got {diversity}")
+        return _native.dpp_alpha(diversity)
+    if not np.isfinite(alpha):
+        raise ValueError(f"alpha must be finite and ≥ 0, got {alpha}; diversity=0 gives the order of relevance")
+    return alpha
+
+
+def _fills(fill: str | None) -> bool:
+    if fill not in ("relevance", None):
+        raise ValueError(f"fill must be 'relevance' or None, got {fill!r}")
+    return fill is not None
+
+
+@dataclass(frozen=True, eq=False)
+class DppBatchResult:
+    """What a DPP selected for each of B users; places that a user's items could not fill hold −1 and gain 0.
+
+    indices  (B, k) int64    positions in the whole input, not in the user's part of it
+    gains    (B, k) float64
+    log_det  (B,)   float64
+    n_dpp    (B,)   int64
+    """
+
+    indices: NDArray[np.int64]
+    gains: NDArray[np.float64]
+    log_det: NDArray[np.float64]
+    n_dpp: NDArray[np.int64]
+
+
+def dpp_select_batch(
+    embeddings: ArrayLike,
+    relevance: ArrayLike,
+    indptr: ArrayLike,
+    k: int,
+    *,
+    diversity: float = 0.5,
+    alpha: float | None = None,
+    ridge: float = 1e-2,
+    weights: ArrayLike | None = None,
+    types: ArrayLike | None = None,
+    type_weight: float = 0.0,
+    window: int | None = None,
+    shown: ArrayLike | None = None,
+    shown_indptr: ArrayLike | None = None,
+    max_per_type: int | None = None,
+    min_per_type: int = 0,
+    fill: Literal["relevance"] | None = "relevance",
+) -> DppBatchResult:
+    """``dpp_select`` for B users in one call, one after the other on the calling thread, without the GIL.
+
+    indptr        (B + 1,) int64: user b has items indptr[b] … indptr[b + 1] − 1 of the columns
+    shown_indptr  (B + 1,) int64: and rows shown_indptr[b] … of ``shown``
+
+    Everything else as in ``dpp_select``. ValueError also: an indptr that falls or does not run from 0 to N.
+    """
+    found = _native.dpp_select_batch(
+        embeddings,
+        relevance,
+        indptr,
+        shown_indptr,
+        k,
+        alpha=_alpha(diversity, alpha),
+        ridge=ridge,
+        weights=weights,
+        types=types,
+        type_weight=type_weight,
+        window=window,
+        shown=shown,
+        max_per_type=max_per_type,
+        min_per_type=min_per_type,
+        fill=_fills(fill),
+    )
+    return DppBatchResult(*found)
+
+
+def dpp_select_kernel(
+    kernel: ArrayLike | Callable[[int], ArrayLike],
+    k: int,
+    *,
+    diagonal: ArrayLike | None = None,
+    window: int | None = None,
+) -> DppResult:
+    """The same greedy on an explicit kernel, symmetric positive semi-definite, in float64.
+
+    kernel    L (N, N); or a function that gives column i of it, (N,), and is asked once for each pick but the last
+    diagonal  (N,) of L, where ``kernel`` is a function
 
     Chen's incremental Cholesky: O(N·k²), with a window O(N·k·window). There is no fill: the result is shorter than k
-    where the kernel's rank gives no more. ValueError: L not square, NaN or infinity, a negative diagonal, k ≤ 0.
+    where the kernel's rank gives no more. ValueError: L not square, NaN or infinity, a negative diagonal, k ≤ 0. What
+    the function raises comes out.
     """
-    return DppResult(*_native.dpp_select_kernel(kernel, k, window))
+    if not callable(kernel):
+        if diagonal is not None:
+            raise ValueError("diagonal is for a kernel that is given as a function; a matrix has its own")
+        return DppResult(*_native.dpp_select_kernel(kernel, k, window))
+    if diagonal is None:
+        raise ValueError("a kernel that is given as a function needs diagonal=, its (N,) diagonal")
+    return DppResult(*_native.dpp_select_columns(kernel, diagonal, k, window))
+
+
+@dataclass(frozen=True, eq=False)
+class MarginalResult:
+    """What MMR or SSD selected, in order: ``indices (n,) int64``, and their ``scores (n,) float64`` when picked."""
+
+    indices: NDArray[np.int64]
+    scores: NDArray[np.float64]
+
+
+def mmr_select(
+    embeddings: ArrayLike,
+    relevance: ArrayLike,
+    k: int,
+    *,
+    diversity: float = 0.5,
+    window: int | None = None,
+    shown: ArrayLike | None = None,
+) -> MarginalResult:
+    """Maximal marginal relevance (Carbonell & Goldstein 1998): picks, ``min(k, N)`` times, the largest
+    (1 − diversity)·r_i − diversity·max_j cos(f_i, f_j), where j is what was shown or picked; ties by lowest index.
+
+    embeddings (N, D) float32 or float16 · relevance (N,) float32, standardised if ``diversity`` is to mean the same
+    everywhere · window ≥ 1: only the last window − 1 picks count · shown (M, D): seen already, and always counted.
+
+    ValueError as in ``dpp_select``. O(N·k·D) at worst.
+    """
+    return MarginalResult(*_native.mmr_select(embeddings, relevance, k, diversity, window, shown))
+
+
+def ssd_select(
+    embeddings: ArrayLike,
+    relevance: ArrayLike,
+    k: int,
+    *,
+    diversity: float = 0.5,
+    window: int | None = None,
+    shown: ArrayLike | None = None,
+) -> MarginalResult:
+    """Sliding spectrum decomposition (Huang et al. 2021, without the volume): picks the largest
+    (1 − diversity)·r_i + diversity·‖p_i‖, where p_i is what modified Gram–Schmidt over what was shown or picked leaves
+    of the unit vector f_i; ties by lowest index. Arguments, errors and cost as in ``mmr_select``.
+    """
+    return MarginalResult(*_native.ssd_select(embeddings, relevance, k, diversity, window, shown))
 
 
 @dataclass(frozen=True)
@@ -135,12 +269,18 @@ class ScatterResult:
 
 
 def scatter(
-    order: ArrayLike, columns: Mapping[str, ArrayLike], rules: Sequence[ScatterRule], k: int | None = None
+    order: ArrayLike,
+    columns: Mapping[str, ArrayLike],
+    rules: Sequence[ScatterRule],
+    k: int | None = None,
+    shown: Mapping[str, ArrayLike] | None = None,
 ) -> ScatterResult:
     """The first ``k`` of ``order`` (None = all), rearranged so that the rules hold, changed as little as greedy needs.
 
     order    (n,) int64, distinct indices into the columns, best first; with k = None each comes out exactly once
     columns  {name: (N,) integers}, one for each rule's column
+    shown    {name: (M,) integers}, what the session saw before the list, oldest first: windows reach back into it, so
+             that a long one is a frequency for the session
 
     Each place takes the first remaining item that breaks no rule; where every remaining item breaks one, the item that
     breaks them least. A value that is left so often that skipping it once more would not fit it into the places that
@@ -159,7 +299,10 @@ def scatter(
     if (repeats > 1).any():
         raise ValueError(f"order must not repeat an index, {values[repeats > 1][0]} stands {repeats.max()} times")
     n = len(positions)
-    native_rules = [(_values(positions, rule.column, columns), rule.window, rule.max_count) for rule in rules]
+    native_rules = [
+        (_values(positions, rule.column, columns), rule.window, rule.max_count, _shown(rule.column, shown))
+        for rule in rules
+    ]
     places, violations = _native.scatter(n, native_rules, n if k is None else min(k, n))
     return ScatterResult(
         positions[places], tuple(ScatterViolation(position, rules[rule], count) for position, rule, count in violations)
@@ -176,3 +319,14 @@ def _values(positions: NDArray[np.int64], name: str, columns: Mapping[str, Array
     if len(outside):
         raise ValueError(f"order holds {outside[0]}, column {name!r} has {len(column)} rows")
     return column[positions].astype(np.int64, copy=False)
+
+
+def _shown(name: str, shown: Mapping[str, ArrayLike] | None) -> NDArray[np.int64]:
+    if shown is None:
+        return np.empty(0, np.int64)
+    if name not in shown:
+        raise ValueError(f"a rule asks for column {name!r}; shown has {sorted(shown)}")
+    column = np.asarray(shown[name])
+    if column.ndim != 1 or (column.dtype.kind not in "iub" and column.size):
+        raise ValueError(f"shown {name!r} has shape {column.shape} and dtype {column.dtype}, expected (M,) integers")
+    return column.astype(np.int64, copy=False)

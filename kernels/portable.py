@@ -14,11 +14,14 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from karec.kernels.explicit import LEAST_SHARE, dpp_select_kernel, dpp_select_similarity, finite
+
+__all__ = ["dpp_select", "dpp_select_kernel", "dpp_select_similarity", "scores", "search"]
+
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Int = NDArray[np.int64]
 
-LEAST_SHARE = 1e-6
 NO_TYPES = np.zeros(0, np.int64)
 
 
@@ -26,7 +29,7 @@ def scores(vectors: ArrayLike, query: ArrayLike, rows: ArrayLike) -> Float32:
     """(N,) ⟨query, vectors[row]⟩ for each of ``rows`` (N,) int; −inf for row −1. ``vectors`` is float16 or float32."""
     table = np.asarray(vectors)
     index = np.asarray(rows, np.int64)
-    q = _finite("query", np.asarray(query, np.float32))
+    q = finite("query", np.asarray(query, np.float32))
     if q.shape != table.shape[1:]:
         raise ValueError(f"query has shape {q.shape}, expected {table.shape[1:]}")
     outside = np.flatnonzero((index < -1) | (index >= len(table)))
@@ -62,18 +65,19 @@ def dpp_select(
     window: int | None = None,
     shown: ArrayLike | None = None,
     max_per_type: int | None = None,
+    min_per_type: int = 0,
     fill: str | None = "relevance",
 ) -> tuple[Int, Float64, float, int]:
     """``karec.dpp_select``: (indices, gains, log_det, n_dpp)."""
     if k <= 0:
         raise ValueError(f"k must be positive, got {k}")
-    f = _unit(_finite("embeddings", np.asarray(embeddings))) * np.sqrt(1 - type_weight)
+    f = _unit(finite("embeddings", np.asarray(embeddings))) * np.sqrt(1 - type_weight)
     r = _column("relevance", relevance, f.shape)
     w = np.ones(len(r)) if weights is None else _column("weights", weights, f.shape)
     codes = NO_TYPES if types is None else np.unique(np.asarray(types), return_inverse=True)[1].astype(np.int64)
-    if types is None and (type_weight > 0 or max_per_type is not None):
-        raise ValueError("type_weight and max_per_type need types")
-    seen = np.zeros((0, f.shape[1])) if shown is None else _unit(_finite("shown", np.asarray(shown)))
+    if types is None and (type_weight > 0 or max_per_type is not None or min_per_type > 0):
+        raise ValueError("type_weight, max_per_type and min_per_type need types")
+    seen = np.zeros((0, f.shape[1])) if shown is None else _unit(finite("shown", np.asarray(shown)))
     if alpha is None:
         alpha = np.inf if diversity == 0 else (1 - diversity) / (2 * diversity)
     below = r - r.max(initial=-np.inf)
@@ -82,6 +86,7 @@ def dpp_select(
     first = np.where(f.any(axis=1), 1 - type_weight, 0.0) + type_weight + ridge
     k = min(k, len(r))
     quota = k if max_per_type is None else max_per_type
+    owed = np.minimum(np.bincount(codes, minlength=1), min_per_type)
     picks, rho = _greedy(
         f,
         np.exp(log_q) ** 2,
@@ -93,39 +98,19 @@ def dpp_select(
         k,
         k if window is None else window,
         quota,
+        owed,
     )
     log_det = float((2 * log_q[picks] + np.log(rho)).sum())
     gains = np.exp(2 * log_q[picks]) * rho
-    filled = _fill(picks, log_q, r, codes, k, quota) if fill is not None else picks
+    filled = _fill(picks, log_q, r, codes, k, quota, owed) if fill is not None else picks
     return filled, np.append(gains, np.zeros(len(filled) - len(picks))), log_det, len(picks)
-
-
-def dpp_select_kernel(kernel: ArrayLike, k: int, *, window: int | None = None) -> tuple[Int, Float64, float, int]:
-    """``karec.dpp_select_kernel``: (indices, gains, log_det, n_dpp)."""
-    if k <= 0:
-        raise ValueError(f"k must be positive, got {k}")
-    matrix = np.ascontiguousarray(_finite("kernel", np.asarray(kernel, np.float64)))
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-        raise ValueError(f"kernel has shape {matrix.shape}, expected (N, N)")
-    k = min(k, len(matrix))
-    picks, gains = _greedy_kernel(matrix, k, k if window is None else min(window, k))
-    return picks, gains, float(np.log(gains).sum()), len(picks)
-
-
-def _finite(name: str, array: NDArray[Any]) -> NDArray[Any]:
-    bad = np.argwhere(~np.isfinite(array))
-    if len(bad):
-        at = tuple(int(axis) for axis in bad[0])
-        what = "NaN" if np.isnan(array[at]) else "infinity"
-        raise ValueError(f"{name} holds {what} at {at if len(at) > 1 else f'position {at[0]}'}")
-    return array
 
 
 def _column(name: str, values: ArrayLike, like: tuple[int, ...]) -> Float64:
     column = np.asarray(values, np.float64)
     if column.shape != like[:1]:
         raise ValueError(f"{name} has shape {column.shape}, expected {like[:1]} as embeddings has shape {like}")
-    return _finite(name, column)
+    return finite(name, column)
 
 
 def _unit(embeddings: NDArray[Any]) -> Float64:
@@ -134,15 +119,17 @@ def _unit(embeddings: NDArray[Any]) -> Float64:
     return np.asarray(x / np.where(norms > 0, norms, 1))
 
 
-def _fill(picks: Int, log_q: Float64, relevance: Float64, codes: Int, k: int, quota: int) -> Int:
-    """``picks``, then the rest by q, then relevance, then index, within the quota of each type."""
-    count = np.bincount(codes[picks], minlength=codes.max(initial=-1) + 1) if len(codes) else np.zeros(0, np.int64)
+def _fill(picks: Int, log_q: Float64, relevance: Float64, codes: Int, k: int, quota: int, owed: Int) -> Int:
+    """``picks``, then the rest by q, then relevance, then index, within what each type may and must have."""
+    count = np.bincount(codes[picks], minlength=len(owed)) if len(codes) else np.zeros(1, np.int64)
     taken = set(picks.tolist())
     filled = picks.tolist()
     for i in np.lexsort((-relevance, -log_q)):
         if len(filled) == k:
             break
-        if i in taken or (len(codes) and count[codes[i]] >= quota):
+        missing = np.maximum(owed - count, 0)
+        forced = 0 < missing.sum() >= k - len(filled)
+        if i in taken or (len(codes) and (count[codes[i]] >= quota or (forced and missing[codes[i]] == 0))):
             continue
         filled.append(int(i))
         if len(codes):
@@ -203,6 +190,7 @@ def _greedy(
     k: int,
     window: int,
     quota: int,
+    owed: Any,
 ) -> Any:
     n, dim = f.shape
     width = dim + (codes.max() + 1 if len(codes) else 0)
@@ -237,6 +225,9 @@ def _greedy(
             directions[known] = u / np.sqrt(rho)
             _explain(f, codes, type_scale, directions[known], rho_of)
             known += 1
+        missing = np.maximum(owed[: len(count)] - count, 0)
+        if missing.sum() > 0 and missing.sum() >= k - t:
+            remaining[missing[codes] == 0] = 0.0
         best, best_gain = -1, 0.0
         for i in range(n):
             gain = remaining[i] * rho_of[i]
@@ -250,41 +241,3 @@ def _greedy(
             if count[codes[best]] >= quota:
                 remaining[codes == codes[best]] = 0.0
     return picks, rhos
-
-
-@njit(cache=True, nogil=True)
-def _greedy_kernel(kernel: Any, k: int, window: int) -> Any:
-    """Incremental Cholesky; with a window shorter than k, the last window − 1 picks are factored anew at each step."""
-    n = len(kernel)
-    rows = np.zeros((k, n))
-    picks = np.empty(k, np.int64)
-    gains = np.empty(k)
-    taken = np.zeros(n, np.bool_)
-    d2 = np.diag(kernel).copy()
-    for t in range(k):
-        oldest, newest = 0, max(t - 1, 0)
-        if window < k:
-            d2 = np.diag(kernel).copy()
-            oldest = newest = max(t - window + 1, 0)
-        for s in range(newest, t):
-            _cholesky_row(kernel, picks, rows, d2, oldest, s)
-        best = -1
-        for i in range(n):
-            if not taken[i] and d2[i] > LEAST_SHARE * kernel[i, i] and (best < 0 or d2[i] > d2[best]):
-                best = i
-        if best < 0:
-            return picks[:t], gains[:t]
-        picks[t], gains[t], taken[best] = best, d2[best], True
-    return picks, gains
-
-
-@njit(cache=True, nogil=True)
-def _cholesky_row(kernel: Any, picks: Any, rows: Any, d2: Any, oldest: int, s: int) -> None:
-    """Row s of the Cholesky factors, given rows oldest … s − 1: what pick s explains of every item."""
-    pick = picks[s]
-    row = kernel[pick].copy()
-    for r in range(oldest, s):
-        row -= rows[r, pick] * rows[r]
-    row /= np.sqrt(d2[pick])
-    rows[s] = row
-    d2 -= row * row

@@ -1,4 +1,4 @@
-"""The oracle: scoring and DPP in NumPy float64, written like the equations. Tests measure against it.
+"""The oracle: scoring, DPP, MMR and SSD in NumPy float64, written like the equations. Tests measure against it.
 
 The definition of the DPP stands in ``native/include/karec/dpp.hpp``. Never served: O(N·k³), memory O(N²).
 """
@@ -14,6 +14,7 @@ Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
 LEAST_SHARE = 1e-6
+LEAST_RESIDUAL = 1e-5
 
 
 def scores(vectors: ArrayLike, query: ArrayLike, rows: ArrayLike) -> Float:
@@ -74,6 +75,7 @@ def dpp_select(
     window: int | None = None,
     shown: ArrayLike | None = None,
     max_per_type: int | None = None,
+    min_per_type: int = 0,
     fill: str | None = "relevance",
 ) -> tuple[Int, Float, float, int]:
     """``karec.dpp_select`` from its definition: (indices, gains, log_det, n_dpp)."""
@@ -89,11 +91,10 @@ def dpp_select(
     gains: list[float] = []
     log_det = 0.0
     while len(picks) < min(k, n):
-        near = picks if window is None or window >= k else picks[len(picks) - min(window - 1, len(picks)) :]
+        near = _near(picks, None if window is None or window >= k else window)
         rho = _conditional(k_unit, [*seen, *(m + i for i in near)])[m:]
         allowed = ~np.isin(np.arange(n), picks) & (rho > LEAST_SHARE * first) & (q2 * rho > 0)
-        if max_per_type is not None:
-            allowed &= _below_quota(codes, picks, max_per_type)
+        allowed &= _within_quotas(codes, picks, max_per_type, min_per_type, min(k, n))
         if not allowed.any():
             break
         best = int(np.argmax(np.where(allowed, q2 * rho, -1.0)))
@@ -103,8 +104,11 @@ def dpp_select(
     n_dpp = len(picks)
     by_q = np.lexsort((-np.asarray(relevance, np.float64), -log_q))
     for i in by_q if fill is not None else ():
-        within = max_per_type is None or _below_quota(codes, picks, max_per_type)[i]
-        if len(picks) < min(k, n) and i not in picks and within:
+        if (
+            len(picks) < min(k, n)
+            and i not in picks
+            and _within_quotas(codes, picks, max_per_type, min_per_type, min(k, n))[i]
+        ):
             picks.append(int(i))
             gains.append(0.0)
     return np.array(picks, np.int64), np.array(gains, np.float64), log_det, n_dpp
@@ -117,7 +121,7 @@ def dpp_select_kernel(kernel: ArrayLike, k: int, *, window: int | None = None) -
     picks: list[int] = []
     gains: list[float] = []
     while len(picks) < min(k, len(matrix)):
-        near = picks if window is None else picks[len(picks) - min(window - 1, len(picks)) :]
+        near = _near(picks, window)
         d2 = _conditional(matrix, near)
         allowed = ~np.isin(np.arange(len(matrix)), picks) & (d2 > LEAST_SHARE * first)
         if not allowed.any():
@@ -156,5 +160,77 @@ def _conditional(kernel: Float, given: list[int]) -> Float:
     return np.asarray(np.diag(kernel) - np.einsum("ti,ti->i", across, solved))
 
 
-def _below_quota(codes: NDArray[Any], picks: list[int], quota: int) -> NDArray[np.bool_]:
-    return np.array([np.count_nonzero(codes[picks] == code) < quota for code in codes], bool)
+def _within_quotas(codes: NDArray[Any], picks: list[int], most: int | None, least: int, k: int) -> NDArray[np.bool_]:
+    """Items whose type has less than ``most``; where what is owed needs all places left, only such types."""
+    of_type = {code: int(np.count_nonzero(codes == code)) for code in np.unique(codes)}
+    taken = {code: int(np.count_nonzero(codes[picks] == code)) for code in of_type}
+    owed = {code: max(0, min(least, of_type[code]) - taken[code]) for code in of_type}
+    forced = 0 < sum(owed.values()) >= k - len(picks)
+    return np.array([(most is None or taken[c] < most) and (owed[c] > 0 or not forced) for c in codes], bool)
+
+
+def mmr_select(
+    embeddings: ArrayLike,
+    relevance: ArrayLike,
+    k: int,
+    *,
+    diversity: float = 0.5,
+    window: int | None = None,
+    shown: ArrayLike | None = None,
+) -> tuple[Int, Float]:
+    """``karec.mmr_select``: (indices, scores)."""
+    f, r, seen = _for_marginal(embeddings, relevance, shown)
+    picks: list[int] = []
+    scores: list[float] = []
+    while len(picks) < min(k, len(f)):
+        against = np.vstack([seen, f[_near(picks, window)]])
+        largest = (f @ against.T).max(axis=1) if len(against) else np.zeros(len(f))
+        score = (1 - diversity) * r - diversity * largest
+        score[picks] = -np.inf
+        picks.append(int(np.argmax(score)))
+        scores.append(float(score[picks[-1]]))
+    return np.array(picks, np.int64), np.array(scores)
+
+
+def ssd_select(
+    embeddings: ArrayLike,
+    relevance: ArrayLike,
+    k: int,
+    *,
+    diversity: float = 0.5,
+    window: int | None = None,
+    shown: ArrayLike | None = None,
+) -> tuple[Int, Float]:
+    """``karec.ssd_select``: (indices, scores). Each direction is what the window at its time left of its item."""
+    f, r, seen = _for_marginal(embeddings, relevance, shown)
+    basis: list[Float] = []
+    for g in seen:
+        basis.append(_left_of(g, basis))
+    n_seen = len(basis)
+    picks: list[int] = []
+    scores: list[float] = []
+    while len(picks) < min(k, len(f)):
+        if window is not None and len(basis) - n_seen > window - 1:
+            del basis[n_seen]
+        u = np.array(basis).reshape(-1, f.shape[1])
+        squared = (f * f).sum(axis=1) - ((f @ u.T) ** 2).sum(axis=1)
+        score = (1 - diversity) * r + diversity * np.sqrt(np.where(squared > LEAST_RESIDUAL, squared, 0))
+        score[picks] = -np.inf
+        picks.append(int(np.argmax(score)))
+        scores.append(float(score[picks[-1]]))
+        basis.append(_left_of(f[picks[-1]], basis))
+    return np.array(picks, np.int64), np.array(scores)
+
+
+def _for_marginal(embeddings: ArrayLike, relevance: ArrayLike, shown: ArrayLike | None) -> tuple[Float, Float, Float]:
+    f = unit(embeddings)
+    return f, np.asarray(relevance, np.float64), np.zeros((0, f.shape[1])) if shown is None else unit(shown)
+
+
+def _near(picks: list[int], window: int | None) -> list[int]:
+    return picks if window is None else picks[len(picks) - min(window - 1, len(picks)) :]
+
+
+def _left_of(f: Float, basis: list[Float]) -> Float:
+    p = f - sum((np.dot(u, f) * u for u in basis), np.zeros_like(f))
+    return p / np.linalg.norm(p) if p @ p > LEAST_RESIDUAL else np.zeros_like(f)

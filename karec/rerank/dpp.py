@@ -21,7 +21,8 @@ class Dpp(Selector):
     and for probabilities. ``k``: how many to select, None = ``request.k``. ``type_weight`` says how alike two works of
     one type (audio, video) are beyond their vectors; ``weights`` scales the relevance of a type by its code
     (``{"1" = 1.2}`` gives videos more of the traffic). ``window``: only so many places count as near.
-    A work without an embedding has a zero vector: its first gain is only q²·(ridge + type_weight), far down the list.
+    A work without an embedding has a zero vector: it can only gain q²·(ridge + type_weight), not q²·(1 + ridge), and so
+    it goes far down the list.
     """
 
     def __init__(

@@ -16,7 +16,8 @@ class Scatter(Selector):
     """The candidates' order, changed as little as the rules need; the first ``k`` (None = ``request.k``) of it.
 
     ``rules`` are tables ``{ column = "song_id", window = 2, max_count = 1 }``: among any ``window`` neighbours at most
-    ``max_count`` of one value. Where the rules cannot all hold, the least violation is taken, and the trace counts it.
+    ``max_count`` of one value, what the session has seen (``request.shown``) included, as if it stood before the list.
+    Where the rules cannot all hold, the least violation is taken, and the trace counts it.
     """
 
     def __init__(self, index: ItemIndex, rules: Sequence[Mapping[str, str | int]], k: int | None = None) -> None:
@@ -30,15 +31,23 @@ class Scatter(Selector):
                 raise ValueError(f"the item index has no column {rule.column!r}; it has {sorted(index.columns)}")
 
     def select(self, request: Request, candidates: Candidates) -> Selection:
-        columns = {rule.column: self._groups(rule.column, candidates) for rule in self.rules}
-        k = request.k if self.k is None else self.k
-        result = scatter(np.arange(len(candidates)), columns, self.rules, k=k)
+        seen = self.index.lookup(np.array(request.shown, np.int64))
+        groups = {
+            rule.column: self._groups(rule.column, np.concatenate([seen, candidates.rows])) for rule in self.rules
+        }
+        result = scatter(
+            np.arange(len(candidates)),
+            {column: values[len(seen) :] for column, values in groups.items()},
+            self.rules,
+            k=request.k if self.k is None else self.k,
+            shown={column: values[: len(seen)] for column, values in groups.items()},
+        )
         return Selection(result.indices, None, {"violations": len(result.violations)})
 
-    def _groups(self, column: str, candidates: Candidates) -> Array:
-        """The column's value for each candidate; works that the index does not know are each a group of their own."""
-        known = np.unique(np.asarray(self.index.columns[column])[candidates.rows], return_inverse=True)[1]
-        return np.where(candidates.rows < 0, -1 - np.arange(len(candidates)), known)
+    def _groups(self, column: str, rows: Array) -> Array:
+        """A number for each row's value; works that the index does not know are each a group of their own."""
+        known = np.unique(np.asarray(self.index.columns[column])[rows], return_inverse=True)[1]
+        return np.where(rows < 0, -1 - np.arange(len(rows)), known)
 
 
 def _rule(table: Mapping[str, str | int]) -> ScatterRule:

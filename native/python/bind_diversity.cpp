@@ -1,11 +1,14 @@
-// DPP and scatter for Python: check, release the GIL, call.
+// DPP, MMR, SSD and scatter for Python: check, release the GIL, call.
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <exception>
 #include <tuple>
 
 #include "arrays.hpp"
 #include "bindings.hpp"
 #include "karec/dpp.hpp"
+#include "karec/embedding_scatter.hpp"
 #include "karec/scatter.hpp"
 
 namespace karec::python {
@@ -32,47 +35,88 @@ py::ssize_t smaller(std::size_t k, py::ssize_t n) {
     return std::min(static_cast<py::ssize_t>(k), n);
 }
 
-py::tuple select(py::handle embeddings, py::handle relevance, py::ssize_t k, double alpha, double ridge,
-                 const py::object& weights, const py::object& types, double type_weight,
-                 std::optional<py::ssize_t> window, const py::object& shown, std::optional<py::ssize_t> max_per_type,
-                 bool fill) {
-    const std::size_t wanted = positive(k, "k");
-    DppOptions options;
-    options.alpha = alpha;
-    options.ridge = ridge;
-    options.type_weight = type_weight;
-    options.window = positive_or_none(window, "window");
-    options.max_per_type = positive_or_none(max_per_type, "max_per_type");
-    options.fill = fill ? DppFill::relevance : DppFill::none;
+// What dpp_select and dpp_select_batch are told, as arrays that stay alive while the library reads them.
+struct DppInput {
+    DppInput(py::handle embeddings, py::handle relevance, const py::kwargs& told)
+        : items(matrix_input(embeddings, "embeddings", {"N", "D"})) {
+        const std::string because = "embeddings has shape " + shape_of(items.array);
+        const py::ssize_t n = items.array.shape(0);
+        scores = float32_input(relevance, "relevance", {n}, because);
+        options.alpha = told["alpha"].cast<double>();
+        options.ridge = told["ridge"].cast<double>();
+        options.type_weight = told["type_weight"].cast<double>();
+        options.window = positive_or_none(told["window"].cast<std::optional<py::ssize_t>>(), "window");
+        options.max_per_type =
+            positive_or_none(told["max_per_type"].cast<std::optional<py::ssize_t>>(), "max_per_type");
+        const auto least = told["min_per_type"].cast<py::ssize_t>();
+        if (least < 0) throw py::value_error("min_per_type must be ≥ 0, got " + std::to_string(least));
+        options.min_per_type = static_cast<std::size_t>(least);
+        options.fill = told["fill"].cast<bool>() ? DppFill::relevance : DppFill::none;
+        if (!told["weights"].is_none()) {
+            weights = float32_input(told["weights"], "weights", {n}, because);
+            options.weights = weights.span();
+        }
+        if (!told["types"].is_none()) {
+            types = int64_input(told["types"], "types", {n}, because);
+            options.types = types.span();
+        }
+        if (!told["shown"].is_none()) {
+            shown = matrix_input(told["shown"], "shown", {"M", items.array.shape(1)}, because);
+            options.shown = shown.view;
+        }
+    }
 
-    const auto items = matrix_input(embeddings, "embeddings", {"N", "D"});
-    const py::ssize_t n = items.array.shape(0);
-    const std::string because = "embeddings has shape " + shape_of(items.array);
-    const auto scores = float32_input(relevance, "relevance", {n}, because);
-    std::optional<Input<float>> factors;
-    std::optional<Input<std::int64_t>> codes;
-    std::optional<MatrixInput> seen;
-    if (!weights.is_none()) {
-        factors = float32_input(weights, "weights", {n}, because);
-        options.weights = factors->span();
-    }
-    if (!types.is_none()) {
-        codes = int64_input(types, "types", {n}, because);
-        options.types = codes->span();
-    }
-    if (!shown.is_none()) {
-        seen = matrix_input(shown, "shown", {"M", items.array.shape(1)}, because);
-        options.shown = seen->view;
-    }
-    Picks picks(smaller(wanted, n));
+    MatrixInput items;
+    Input<float> scores;
+    Input<float> weights;
+    Input<std::int64_t> types;
+    MatrixInput shown;
+    DppOptions options;
+};
+
+py::tuple select(py::handle embeddings, py::handle relevance, py::ssize_t k, const py::kwargs& told) {
+    const std::size_t wanted = positive(k, "k");
+    const DppInput input(embeddings, relevance, told);
+    Picks picks(smaller(wanted, input.items.array.shape(0)));
     const auto indices = picks.indices.span();
     const auto gains = picks.gains.span();
     const auto count = [&] {
         const py::gil_scoped_release release;
-        return dpp_select(items.view, scores.span(), options, indices, gains);
+        return dpp_select(input.items.view, input.scores.span(), input.options, indices, gains);
     }();
     raise_unless_ok(count.status());
     return picks.cut(count.value());
+}
+
+py::tuple select_batch(py::handle embeddings, py::handle relevance, py::handle indptr, const py::object& shown_indptr,
+                       py::ssize_t k, const py::kwargs& told) {
+    const auto wanted = static_cast<py::ssize_t>(positive(k, "k"));
+    const DppInput input(embeddings, relevance, told);
+    const auto starts = int64_input(indptr, "indptr", {"B + 1"});
+    if (starts.shape(0) == 0) throw py::value_error("indptr has shape (0,), expected (B + 1,)");
+    Input<std::int64_t> shown_starts;
+    if (!shown_indptr.is_none()) shown_starts = int64_input(shown_indptr, "shown_indptr", {starts.shape(0)});
+    const py::ssize_t n_users = starts.shape(0) - 1;
+    Output<std::int64_t> indices({n_users, wanted});
+    Output<double> gains({n_users, wanted});
+    Output<double> log_dets({n_users});
+    Output<std::int64_t> n_dpp({n_users});
+    std::vector<DppCount> counts(static_cast<std::size_t>(n_users));
+    Status status;
+    {
+        const auto places = indices.span();
+        const auto values = gains.span();
+        const auto shown_rows = shown_indptr.is_none() ? std::span<const std::int64_t>{} : shown_starts.span();
+        const py::gil_scoped_release release;
+        status = dpp_select_batch(input.items.view, input.scores.span(), starts.span(), shown_rows, input.options,
+                                  places, values, counts);
+    }
+    raise_unless_ok(status);
+    for (std::size_t user = 0; user < counts.size(); ++user) {
+        log_dets.span()[user] = counts[user].log_det;
+        n_dpp.span()[user] = static_cast<std::int64_t>(counts[user].n_dpp);
+    }
+    return py::make_tuple(indices.array, gains.array, log_dets.array, n_dpp.array);
 }
 
 py::tuple select_kernel(py::handle kernel, py::ssize_t k, std::optional<py::ssize_t> window) {
@@ -94,14 +138,74 @@ py::tuple select_kernel(py::handle kernel, py::ssize_t k, std::optional<py::ssiz
     return picks.cut(count.value());
 }
 
-using PyRule = std::tuple<py::object, py::ssize_t, py::ssize_t>;
+py::tuple select_columns(const py::function& column, py::handle diagonal, py::ssize_t k,
+                         std::optional<py::ssize_t> window) {
+    const std::size_t wanted = positive(k, "k");
+    const auto look_back = positive_or_none(window, "window");
+    const auto first = float64_input(diagonal, "diagonal", {"N"});
+    const py::ssize_t n = first.shape(0);
+    Picks picks(smaller(wanted, n));
+    const auto indices = picks.indices.span();
+    const auto gains = picks.gains.span();
+    std::exception_ptr raised;
+    const auto fetch = [&](std::size_t item, std::span<double> out) {
+        const py::gil_scoped_acquire acquire;
+        try {
+            const auto values = float64_input(column(item), "column", {n});
+            std::copy_n(values.span().data(), out.size(), out.data());
+        } catch (...) {
+            raised = std::current_exception();
+            return Status::invalid("the column callback raised");
+        }
+        return Status();
+    };
+    const auto count = [&] {
+        const py::gil_scoped_release release;
+        return dpp_select_columns(first.span(), fetch, look_back, indices, gains);
+    }();
+    if (raised) std::rethrow_exception(raised);
+    raise_unless_ok(count.status());
+    return picks.cut(count.value());
+}
+
+template <auto Select>
+py::tuple scatter_by_embeddings(py::handle embeddings, py::handle relevance, py::ssize_t k, double diversity,
+                                std::optional<py::ssize_t> window, const py::object& shown) {
+    const std::size_t wanted = positive(k, "k");
+    const auto items = matrix_input(embeddings, "embeddings", {"N", "D"});
+    const py::ssize_t n = items.array.shape(0);
+    const std::string because = "embeddings has shape " + shape_of(items.array);
+    const auto values = float32_input(relevance, "relevance", {n}, because);
+    EmbeddingScatterOptions options;
+    options.diversity = diversity;
+    options.window = positive_or_none(window, "window");
+    MatrixInput seen;
+    if (!shown.is_none()) {
+        seen = matrix_input(shown, "shown", {"M", items.array.shape(1)}, because);
+        options.shown = seen.view;
+    }
+    Output<std::int64_t> indices({smaller(wanted, n)});
+    Output<double> scores({smaller(wanted, n)});
+    const auto out = indices.span();
+    const auto out_scores = scores.span();
+    const auto count = [&] {
+        const py::gil_scoped_release release;
+        return Select(items.view, values.span(), options, out, out_scores);
+    }();
+    raise_unless_ok(count.status());
+    return py::make_tuple(indices.array, scores.array);
+}
+
+using PyRule = std::tuple<py::object, py::ssize_t, py::ssize_t, py::object>;
 
 py::tuple rearrange(py::ssize_t n, const std::vector<PyRule>& rules, py::ssize_t k) {
     std::vector<Input<std::int64_t>> values;
     std::vector<ScatterRule> native;
-    for (const auto& [column, window, max_count] : rules) {
+    for (const auto& [column, window, max_count, shown] : rules) {
         values.push_back(int64_input(column, "column", {n}));
-        native.push_back({values.back().span(), positive(window, "window"), positive(max_count, "max_count")});
+        native.push_back({values.back().span(), positive(window, "window"), positive(max_count, "max_count"), {}});
+        values.push_back(int64_input(shown, "shown", {"M"}));
+        native.back().shown = values.back().span();
     }
     Output<std::int64_t> indices({k});
     const auto out = indices.span();
@@ -122,10 +226,12 @@ py::tuple rearrange(py::ssize_t n, const std::vector<PyRule>& rules, py::ssize_t
 
 void bind_diversity(py::module_& module) {
     module.def("dpp_alpha", &dpp_alpha);
-    module.def("dpp_select", &select, py::arg("embeddings"), py::arg("relevance"), py::arg("k"), py::kw_only(),
-               py::arg("alpha"), py::arg("ridge"), py::arg("weights"), py::arg("types"), py::arg("type_weight"),
-               py::arg("window"), py::arg("shown"), py::arg("max_per_type"), py::arg("fill"));
+    module.def("dpp_select", &select);
+    module.def("dpp_select_batch", &select_batch);
     module.def("dpp_select_kernel", &select_kernel);
+    module.def("dpp_select_columns", &select_columns);
+    module.def("mmr_select", &scatter_by_embeddings<&mmr_select>);
+    module.def("ssd_select", &scatter_by_embeddings<&ssd_select>);
     module.def("scatter", &rearrange);
 }
 

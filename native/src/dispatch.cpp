@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "diversity_loops.hpp"
 #include "karec/item_index.hpp"
 
 namespace karec {
@@ -40,6 +41,17 @@ const InnerLoops& choose() noexcept {
 const InnerLoops& inner_loops() noexcept {
     static const InnerLoops& table = choose();
     return table;
+}
+
+const DiversityLoops& diversity_loops() noexcept {
+#if defined(__x86_64__)
+    static const DiversityLoops& table = &inner_loops() == &avx512::table ? avx512::diversity_table
+                                         : &inner_loops() == &avx2::table ? avx2::diversity_table
+                                                                          : generic::diversity_table;
+    return table;
+#else
+    return generic::diversity_table;
+#endif
 }
 
 std::string_view active_isa() noexcept {

@@ -1,47 +1,62 @@
 #include "dpp_blocks.hpp"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <numeric>
 
 namespace karec {
 namespace {
 
-constexpr std::size_t kChunk = 4;  // directions between two looks at whether a block still matters
+// Items by first gain, largest first, to 11 bits of it: where an item stands decides how early it is looked at, and
+// nothing else. Two passes of a radix sort.
+std::vector<std::uint32_t> by_first_gain(const DppProblem& problem) {
+    constexpr std::size_t kBits = 11;
+    constexpr std::uint64_t kMask = (1u << kBits) - 1;
+    const std::size_t n = problem.n();
+    std::vector<std::uint32_t> keys(n);
+    for (std::size_t i = 0; i < n; ++i) {
+        const auto bits = std::bit_cast<std::uint64_t>(problem.q2[i] * problem.first_rho[i]);
+        keys[i] = static_cast<std::uint32_t>(~(bits >> (63 - 2 * kBits)) & ((1u << 2 * kBits) - 1));
+    }
+    std::vector<std::uint32_t> order(n);
+    std::vector<std::uint32_t> sorted(n);
+    std::iota(order.begin(), order.end(), 0u);
+    for (std::size_t shift = 0; shift < 2 * kBits; shift += kBits) {
+        std::array<std::uint32_t, kMask + 1> starts{};
+        for (const std::uint32_t key : keys) ++starts[(key >> shift) & kMask];
+        std::exclusive_scan(starts.begin(), starts.end(), starts.begin(), 0u);
+        for (const std::uint32_t item : order) sorted[starts[(keys[item] >> shift) & kMask]++] = item;
+        order.swap(sorted);
+    }
+    return order;
+}
 
 }  // namespace
 
-DppBlocks::DppBlocks(const DppProblem& problem) : problem_(problem) {
+DppBlocks::DppBlocks(const DppProblem& problem)
+    : problem_(problem),
+      features_(problem.embeddings, problem.squared_norms, problem.feature_scale, by_first_gain(problem)) {
     const std::size_t n = problem.n();
-    const std::size_t n_blocks = (n + kBlockItems - 1) / kBlockItems;
-    const auto first_gain = [&](std::uint32_t i) { return problem.q2[i] * problem.first_rho[i]; };
-    order_.resize(n);
-    std::iota(order_.begin(), order_.end(), 0u);
-    const auto before = [&](std::uint32_t a, std::uint32_t b) {
-        const double gain_a = first_gain(a);
-        const double gain_b = first_gain(b);
-        return gain_a != gain_b ? gain_a > gain_b : a < b;
-    };
-    if (!std::is_sorted(order_.begin(), order_.end(), before)) std::sort(order_.begin(), order_.end(), before);
+    const std::size_t n_blocks = features_.count();
     place_.resize(n);
     q2_.assign(n_blocks * kBlockItems, 0.0);
     rho_.assign(n_blocks * kBlockItems, 0.0f);
     least_rho_.assign(n_blocks * kBlockItems, 0.0f);
     blocks_.resize(n_blocks);
+    bounds_.resize(n_blocks);
     for (std::size_t at = 0; at < n; ++at) {
-        const std::uint32_t item = order_[at];
+        const std::size_t item = features_.item(at);
         place_[item] = static_cast<std::uint32_t>(at);
         q2_[at] = problem.q2[item];
         rho_[at] = static_cast<float>(problem.first_rho[item]);
         least_rho_[at] = static_cast<float>(kLeastShare * problem.first_rho[item]);
     }
+    double gains[kBlockItems];
     for (std::size_t b = 0; b < n_blocks; ++b) {
-        blocks_[b].bound = std::numeric_limits<double>::infinity();
-        const DppPick pick = largest(b, &rho_[b * kBlockItems]);
-        blocks_[b].bound = pick.gain;
-        blocks_[b].best_item = pick.item;
+        bounds_[b] = largest(b, &rho_[b * kBlockItems], gains);
         blocks_[b].stale = false;
     }
-    features_ = std::make_unique_for_overwrite<float[]>(n_blocks * kBlockItems * problem.dim());
 }
 
 void DppBlocks::add(std::span<const double> direction, Directions& to) const {
@@ -65,99 +80,80 @@ void DppBlocks::clear_passing() noexcept {
     passing_.count = 0;
 }
 
-void DppBlocks::pack(std::size_t b) {
+// ρ falls by what directions first … last − 1 explain, at most kDirectionsAtOnce of them.
+void DppBlocks::apply(std::size_t b, const Directions& directions, std::size_t first, std::size_t last, float* rho) {
     const std::size_t dim = problem_.dim();
-    float* block = &features_[b * kBlockItems * dim];
-    std::vector<double> feature(dim);
-    for (std::size_t i = 0; i < kBlockItems; ++i) {
-        const std::size_t at = b * kBlockItems + i;
-        if (at < order_.size()) {
-            problem_.embedding_part(order_[at], feature);
-        } else {
-            std::fill(feature.begin(), feature.end(), 0.0);
-        }
-        for (std::size_t d = 0; d < dim; ++d) block[d * kBlockItems + i] = static_cast<float>(feature[d]);
-    }
-    blocks_[b].packed = true;
-}
-
-void DppBlocks::apply(std::size_t b, const Directions& directions, std::size_t first, std::size_t last,
-                      float* rho) const {
-    const std::size_t dim = problem_.dim();
-    const float* block = &features_[b * kBlockItems * dim];
-    const std::size_t n = std::min(kBlockItems, order_.size() - b * kBlockItems);
-    for (std::size_t s = first; s < last; ++s) {
-        float dots[kBlockItems] = {};
-        if (problem_.types_count()) {
+    float start[kDirectionsAtOnce * kBlockItems];
+    if (problem_.types_count()) {
+        std::fill(std::begin(start), std::end(start), 0.0f);
+        const std::size_t n = std::min(kBlockItems, features_.size() - b * kBlockItems);
+        for (std::size_t s = first; s < last; ++s) {
             const float* part = &directions.type_part[s * problem_.n_types];
+            float* to = start + (s - first) * kBlockItems;
             for (std::size_t i = 0; i < n; ++i) {
-                dots[i] = part[static_cast<std::size_t>(problem_.type_of[order_[b * kBlockItems + i]])];
+                to[i] = part[static_cast<std::size_t>(problem_.type_of[features_.item(b * kBlockItems + i)])];
             }
         }
-        inner_loops().project(block, dim, &directions.values[s * dim], dots);
-        for (std::size_t i = 0; i < kBlockItems; ++i) rho[i] -= dots[i] * dots[i];
     }
+    diversity_loops().explain(features_.block(b), dim, &directions.values[first * dim], last - first,
+                              problem_.types_count() ? start : nullptr, rho);
 }
 
-DppPick DppBlocks::largest(std::size_t b, const float* rho) const noexcept {
-    const std::size_t start = b * kBlockItems;
-    double gains[kBlockItems];
-    for (std::size_t i = 0; i < kBlockItems; ++i) {
-        const double gain = q2_[start + i] * static_cast<double>(rho[i]);
-        gains[i] = rho[i] > least_rho_[start + i] ? gain : 0.0;
-    }
-    DppPick pick;
-    for (std::size_t i = 0; i < kBlockItems; ++i) {
-        if (gains[i] < pick.gain || gains[i] == 0.0) continue;
-        const std::size_t item = order_[start + i];
-        if (gains[i] > pick.gain || item < pick.item) pick = {gains[i], item};
-    }
-    return pick;
+double DppBlocks::largest(std::size_t b, const float* rho, double* gains) const noexcept {
+    const std::size_t first = b * kBlockItems;
+    return diversity_loops().gains(&q2_[first], rho, &least_rho_[first], gains);
 }
 
 void DppBlocks::catch_up(std::size_t b, double best_gain) {
     Block& block = blocks_[b];
     float* rho = &rho_[b * kBlockItems];
+    double gains[kBlockItems];
     while (block.stale || block.seen < permanent_.count) {
         if (block.seen < permanent_.count) {
-            if (!block.packed) pack(b);
-            const std::size_t next = std::min(permanent_.count, block.seen + kChunk);
+            const std::size_t next = std::min(permanent_.count, block.seen + kDirectionsAtOnce);
             apply(b, permanent_, block.seen, next, rho);
             block.seen = next;
         }
-        const DppPick pick = largest(b, rho);
-        block.bound = pick.gain;
-        block.best_item = pick.item;
+        bounds_[b] = largest(b, rho, gains);
         block.stale = false;
-        if (block.bound < best_gain) return;
+        if (bounds_[b] < best_gain) return;
     }
 }
 
-DppPick DppBlocks::with_passing(std::size_t b, double best_gain) const {
+double DppBlocks::with_passing(std::size_t b, double best_gain, double* gains) {
     float rho[kBlockItems];
     std::copy_n(&rho_[b * kBlockItems], kBlockItems, rho);
-    DppPick pick = {blocks_[b].bound, blocks_[b].best_item};
-    for (std::size_t first = 0; first < passing_.count; first += kChunk) {
-        apply(b, passing_, first, std::min(passing_.count, first + kChunk), rho);
-        pick = largest(b, rho);
-        if (pick.gain < best_gain) return pick;
+    double most = bounds_[b];
+    for (std::size_t first = 0; first < passing_.count && most >= best_gain; first += kDirectionsAtOnce) {
+        apply(b, passing_, first, std::min(passing_.count, first + kDirectionsAtOnce), rho);
+        most = largest(b, rho, gains);
     }
-    return pick;
+    return most;
+}
+
+// Brings block b up to date as far as it can still win, and puts its best item in place of `best` where that is due.
+void DppBlocks::look_into(std::size_t b, DppPick& best) {
+    catch_up(b, best.gain);
+    if (bounds_[b] < best.gain || bounds_[b] == 0.0) return;
+    double gains[kBlockItems];
+    const double most =
+        passing_.count > 0 ? with_passing(b, best.gain, gains) : largest(b, &rho_[b * kBlockItems], gains);
+    if (most < best.gain || most == 0.0) return;
+    for (std::size_t i = 0; i < kBlockItems; ++i) {
+        if (gains[i] != most) continue;
+        const std::size_t item = features_.item(b * kBlockItems + i);
+        if (most > best.gain || item < best.item) best = {most, item};
+    }
 }
 
 DppPick DppBlocks::best() {
     DppPick best;
-    for (std::size_t b = 0; b < blocks_.size(); ++b) {
-        Block& block = blocks_[b];
-        if (block.bound < best.gain || block.bound == 0.0) continue;
-        catch_up(b, best.gain);
-        if (block.bound < best.gain || block.bound == 0.0) continue;
-        DppPick pick = {block.bound, block.best_item};
-        if (passing_.count > 0) {
-            if (!block.packed) pack(b);
-            pick = with_passing(b, best.gain);
-        }
-        if (pick.gain > best.gain || (pick.gain == best.gain && pick.item < best.item)) best = pick;
+    if (bounds_.empty()) return best;
+    // The block of the largest bound first: its best gain leaves the fewest others to look into.
+    const auto likeliest = static_cast<std::size_t>(std::max_element(bounds_.begin(), bounds_.end()) - bounds_.begin());
+    look_into(likeliest, best);
+    for (std::size_t b = 0; b < bounds_.size(); ++b) {
+        if (b != likeliest && bounds_[b] >= best.gain && bounds_[b] > 0.0) look_into(b, best);
     }
     return best;
 }
@@ -168,10 +164,10 @@ void DppBlocks::remove(std::size_t item) {
 }
 
 void DppBlocks::restore(std::size_t item) {
-    Block& block = blocks_[place_[item] / kBlockItems];
+    const std::size_t b = place_[item] / kBlockItems;
     q2_[place_[item]] = problem_.q2[item];
-    block.stale = true;
-    block.bound = std::numeric_limits<double>::infinity();
+    blocks_[b].stale = true;
+    bounds_[b] = std::numeric_limits<double>::infinity();
 }
 
 }  // namespace karec

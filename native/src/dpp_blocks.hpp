@@ -1,20 +1,18 @@
 // The items of a DPP in blocks, and the gains of each block as far as somebody needed them.
 //
-// Items are sorted by their first gain and packed, when first touched, in blocks of 64, dimension-major, so that the
-// inner product of a direction with 64 items runs over registers. ρ only falls, so a block's last known largest gain
-// bounds it: a block whose bound is below the best gain so far is left alone, and catches up later with every direction
-// that it missed, in order. The result is the same bits as if every block were kept up to date.
+// Items are sorted by their first gain and stand in blocks of 64 (FeatureBlocks). ρ only falls, so a block's last known
+// largest gain bounds it: a block whose bound is below the best gain so far is left alone, and catches up later with
+// every direction that it missed, in order. The result is the same bits as if every block were kept up to date.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <limits>
-#include <memory>
 #include <span>
 #include <vector>
 
-#include "dispatch.hpp"
 #include "dpp_problem.hpp"
+#include "feature_blocks.hpp"
 
 namespace karec {
 
@@ -50,28 +48,25 @@ class DppBlocks {
     };
 
     struct Block {
-        double bound = 0.0;
-        std::size_t best_item = DppPick::kNone;
         std::size_t seen = 0;  // permanent directions that its ρ knows of
-        bool packed = false;
-        bool stale = true;  // bound and best_item do not fit its ρ and q² (bound is still a bound)
+        bool stale = true;     // its bound does not fit its ρ and q² (it is still a bound)
     };
 
     void add(std::span<const double> direction, Directions& to) const;
-    void pack(std::size_t b);
-    void apply(std::size_t b, const Directions& directions, std::size_t first, std::size_t last, float* rho) const;
-    DppPick largest(std::size_t b, const float* rho) const noexcept;
+    void apply(std::size_t b, const Directions& directions, std::size_t first, std::size_t last, float* rho);
+    double largest(std::size_t b, const float* rho, double* gains) const noexcept;
     void catch_up(std::size_t b, double best_gain);
-    DppPick with_passing(std::size_t b, double best_gain) const;
+    double with_passing(std::size_t b, double best_gain, double* gains);
+    void look_into(std::size_t b, DppPick& best);
 
     const DppProblem& problem_;
-    std::vector<std::uint32_t> order_;  // sorted place → item
-    std::vector<std::uint32_t> place_;  // item → sorted place
-    std::vector<double> q2_;            // by sorted place, padded; 0 = removed
+    FeatureBlocks features_;            // place → item: by first gain, largest first
+    std::vector<std::uint32_t> place_;  // item → place
+    std::vector<double> q2_;            // by place, padded; 0 = removed
     std::vector<float> rho_;
     std::vector<float> least_rho_;
     std::vector<Block> blocks_;
-    std::unique_ptr<float[]> features_;
+    std::vector<double> bounds_;  // no gain of block b is above bounds_[b]
     Directions permanent_;
     Directions passing_;
 };

@@ -1,4 +1,4 @@
-// dpp_select_kernel: greedy MAP on an explicit kernel by incremental Cholesky, float64.
+// dpp_select_kernel, dpp_select_columns: greedy MAP on an explicit kernel by incremental Cholesky, float64.
 //
 // Row s of C holds, for every item i, the s-th entry of the solution c_i of V c_i = L_{Y,i}, where V Vᵀ = L_Y; then
 // d²_i = L_ii − ‖c_i‖². A pick j adds the row e_i = (L_ji − ⟨c_j, c_i⟩)/d_j: O(N·t) (Chen et al. 2018, algorithm 1).
@@ -47,15 +47,14 @@ Status check_kernel(std::span<const double> kernel, std::size_t n) {
 
 class Cholesky {
   public:
-    Cholesky(std::span<const double> kernel, std::size_t n) : kernel_(kernel), n_(n), d2_(n), taken_(n, false) {
-        for (std::size_t i = 0; i < n; ++i) d2_[i] = kernel[i * n + i];
-    }
+    explicit Cholesky(std::span<const double> diagonal)
+        : n_(diagonal.size()), first_(diagonal.begin(), diagonal.end()), d2_(first_), taken_(n_, false) {}
 
     // The remaining item with the largest d², ties by lowest index; n if none adds anything.
     std::size_t best() const noexcept {
         std::size_t best = n_;
         for (std::size_t i = 0; i < n_; ++i) {
-            if (taken_[i] || !(d2_[i] > kLeastShare * kernel_[i * n_ + i])) continue;
+            if (taken_[i] || !(d2_[i] > kLeastShare * first_[i])) continue;
             if (best == n_ || d2_[i] > d2_[best]) best = i;
         }
         return best;
@@ -63,10 +62,9 @@ class Cholesky {
 
     double gain(std::size_t item) const noexcept { return d2_[item]; }
 
-    void take(std::size_t item) {
+    // `row` is the item's column of L.
+    void take(std::size_t item, std::vector<double> row) {
         const double inverse = 1.0 / std::sqrt(d2_[item]);
-        std::vector<double> row(kernel_.begin() + static_cast<std::ptrdiff_t>(item * n_),
-                                kernel_.begin() + static_cast<std::ptrdiff_t>((item + 1) * n_));
         for (const std::vector<double>& earlier : rows_) {
             const double factor = earlier[item];
             for (std::size_t i = 0; i < n_; ++i) row[i] -= factor * earlier[i];
@@ -103,36 +101,87 @@ class Cholesky {
     std::size_t held() const noexcept { return picks_.size(); }
 
   private:
-    std::span<const double> kernel_;
     std::size_t n_;
+    std::vector<double> first_;
     std::vector<double> d2_;
     std::vector<bool> taken_;
     std::deque<std::vector<double>> rows_;
     std::deque<std::size_t> picks_;
 };
 
+Status check_diagonal(std::span<const double> diagonal) {
+    for (std::size_t i = 0; i < diagonal.size(); ++i) {
+        if (std::isfinite(diagonal[i]) && diagonal[i] >= 0.0) continue;
+        return Status::invalid("diagonal holds " + std::to_string(diagonal[i]) + " at position " + std::to_string(i) +
+                               ": it is not that of a positive semi-definite kernel");
+    }
+    return {};
+}
+
+Status check_column(std::span<const double> column, std::size_t item) {
+    for (std::size_t i = 0; i < column.size(); ++i) {
+        if (std::isfinite(column[i])) continue;
+        return Status::invalid("column " + std::to_string(item) + " of the kernel holds " +
+                               (std::isnan(column[i]) ? "NaN" : "infinity") + " at position " + std::to_string(i));
+    }
+    return {};
+}
+
+template <class Column>
+Result<DppCount> run(Cholesky cholesky, std::size_t n, const Column& column, std::optional<std::size_t> window,
+                     std::span<std::int64_t> indices, std::span<double> gains) {
+    DppCount count;
+    const std::size_t k = std::min(indices.size(), n);
+    while (count.selected < k) {
+        while (window && cholesky.held() >= *window) cholesky.forget_oldest();
+        const std::size_t item = cholesky.best();
+        if (item == n) break;
+        indices[count.selected] = static_cast<std::int64_t>(item);
+        gains[count.selected] = cholesky.gain(item);
+        count.log_det += fixed_log(cholesky.gain(item));
+        if (++count.selected == k) break;
+        std::vector<double> row(n);
+        if (Status status = column(item, row); !status.ok()) return status;
+        cholesky.take(item, std::move(row));
+    }
+    count.n_dpp = count.selected;
+    return count;
+}
+
+Status check_places(std::optional<std::size_t> window, std::span<std::int64_t> indices, std::span<double> gains) {
+    if (indices.size() != gains.size()) return Status::invalid("indices and gains differ in length");
+    if (window && *window == 0) return Status::invalid("window must be ≥ 1, got 0");
+    return {};
+}
+
 }  // namespace
 
 Result<DppCount> dpp_select_kernel(std::span<const double> kernel, std::size_t n, std::optional<std::size_t> window,
                                    std::span<std::int64_t> indices, std::span<double> gains) noexcept {
     return at_boundary([&]() -> Result<DppCount> {
-        if (indices.size() != gains.size()) return Status::invalid("indices and gains differ in length");
-        if (window && *window == 0) return Status::invalid("window must be ≥ 1, got 0");
+        if (Status status = check_places(window, indices, gains); !status.ok()) return status;
         if (Status status = check_kernel(kernel, n); !status.ok()) return status;
-        Cholesky cholesky(kernel, n);
-        DppCount count;
-        while (count.selected < std::min(indices.size(), n)) {
-            while (window && cholesky.held() >= *window) cholesky.forget_oldest();
-            const std::size_t item = cholesky.best();
-            if (item == n) break;
-            indices[count.selected] = static_cast<std::int64_t>(item);
-            gains[count.selected] = cholesky.gain(item);
-            count.log_det += fixed_log(cholesky.gain(item));
-            ++count.selected;
-            cholesky.take(item);
-        }
-        count.n_dpp = count.selected;
-        return count;
+        std::vector<double> diagonal(n);
+        for (std::size_t i = 0; i < n; ++i) diagonal[i] = kernel[i * n + i];
+        const auto column = [&](std::size_t item, std::span<double> out) {
+            std::copy_n(kernel.begin() + static_cast<std::ptrdiff_t>(item * n), n, out.begin());
+            return Status();
+        };
+        return run(Cholesky(diagonal), n, column, window, indices, gains);
+    });
+}
+
+Result<DppCount> dpp_select_columns(std::span<const double> diagonal, const KernelColumn& column,
+                                    std::optional<std::size_t> window, std::span<std::int64_t> indices,
+                                    std::span<double> gains) noexcept {
+    return at_boundary([&]() -> Result<DppCount> {
+        if (Status status = check_places(window, indices, gains); !status.ok()) return status;
+        if (Status status = check_diagonal(diagonal); !status.ok()) return status;
+        const auto checked = [&](std::size_t item, std::span<double> out) {
+            Status status = column(item, out);
+            return status.ok() ? check_column(out, item) : status;
+        };
+        return run(Cholesky(diagonal), diagonal.size(), checked, window, indices, gains);
     });
 }
 

@@ -16,6 +16,7 @@
 #include "fixed_math.hpp"
 #include "karec/dpp.hpp"
 #include "residual.hpp"
+#include "type_quota.hpp"
 
 namespace karec {
 namespace {
@@ -30,7 +31,7 @@ class Greedy {
           feature_(problem.width()),
           direction_(problem.width()),
           taken_(problem.n(), false),
-          of_type_(problem.n_types, 0) {
+          quota_(problem.type_of, problem.n_types, options.max_per_type, options.min_per_type) {
         for (std::size_t row = 0; row < options.shown.rows; ++row) condition_on_shown(row);
         n_shown_ = residual_.listed();
     }
@@ -39,6 +40,7 @@ class Greedy {
         const bool windowed = options_.window && *options_.window < indices.size();
         DppCount count;
         while (count.selected < indices.size()) {
+            if (quota_.forced(indices.size() - count.selected)) remove_what_is_not_owed();
             if (windowed) look_back(indices.first(count.selected), *options_.window - 1);
             double rho = 0.0;
             const std::size_t item = next(windowed, rho);
@@ -117,19 +119,19 @@ class Greedy {
 
     void take(std::size_t item) {
         taken_[item] = true;
+        quota_.take(item);
         blocks_.remove(item);
-        if (!options_.max_per_type) return;
-        const std::int32_t type = problem_.type_of[item];
-        if (++of_type_[static_cast<std::size_t>(type)] < *options_.max_per_type) return;
+        if (!options_.max_per_type || quota_.allows(item, problem_.n())) return;
         for (std::size_t i = 0; i < problem_.n(); ++i) {
-            if (problem_.type_of[i] == type) blocks_.remove(i);
+            if (problem_.type_of[i] == problem_.type_of[item]) blocks_.remove(i);
         }
     }
 
-    bool allowed(std::size_t item) const {
-        if (taken_[item]) return false;
-        return !options_.max_per_type ||
-               of_type_[static_cast<std::size_t>(problem_.type_of[item])] < *options_.max_per_type;
+    // With every place owed to some type, what is not theirs is out for good.
+    void remove_what_is_not_owed() {
+        for (std::size_t i = 0; i < problem_.n(); ++i) {
+            if (!taken_[i] && !quota_.allows(i, 0)) blocks_.remove(i);
+        }
     }
 
     void fill(std::span<std::int64_t> indices, std::span<double> gains, DppCount& count) {
@@ -146,9 +148,8 @@ class Greedy {
         });
         for (const std::size_t item : rest) {
             if (count.selected == indices.size()) return;
-            if (!allowed(item)) continue;
-            taken_[item] = true;
-            if (options_.max_per_type) ++of_type_[static_cast<std::size_t>(problem_.type_of[item])];
+            if (!quota_.allows(item, indices.size() - count.selected)) continue;
+            quota_.take(item);
             indices[count.selected] = static_cast<std::int64_t>(item);
             gains[count.selected] = 0.0;
             ++count.selected;
@@ -162,7 +163,7 @@ class Greedy {
     std::vector<double> feature_;
     std::vector<double> direction_;
     std::vector<bool> taken_;
-    std::vector<std::size_t> of_type_;
+    TypeQuota quota_;
     std::size_t n_shown_ = 0;
 };
 

@@ -5,8 +5,9 @@
 #include <limits>
 #include <string>
 
+#include "diversity_loops.hpp"
+#include "feature_blocks.hpp"
 #include "fixed_math.hpp"
-#include "half.hpp"
 #include "row_store.hpp"
 
 namespace karec {
@@ -37,8 +38,13 @@ Status check_options(const MatrixView& embeddings, const DppOptions& options) {
     }
     if (options.window && *options.window == 0) return Status::invalid("window must be ≥ 1, got 0");
     if (options.max_per_type && *options.max_per_type == 0) return Status::invalid("max_per_type must be ≥ 1, got 0");
-    if (options.types.empty() && embeddings.rows > 0 && (options.type_weight > 0.0 || options.max_per_type)) {
-        return Status::invalid("type_weight and max_per_type need types");
+    if (options.max_per_type && options.min_per_type > *options.max_per_type) {
+        return Status::invalid("min_per_type must be at most max_per_type, got " + count(options.min_per_type) +
+                               " and " + count(*options.max_per_type));
+    }
+    const bool typed = options.type_weight > 0.0 || options.max_per_type || options.min_per_type > 0;
+    if (options.types.empty() && embeddings.rows > 0 && typed) {
+        return Status::invalid("type_weight, max_per_type and min_per_type need types");
     }
     if (options.shown.rows > 0 && options.shown.cols != embeddings.cols) {
         return Status::invalid("shown has shape " + shape(options.shown) + ", expected (M, " + count(embeddings.cols) +
@@ -48,15 +54,8 @@ Status check_options(const MatrixView& embeddings, const DppOptions& options) {
 }
 
 Status check_input(const MatrixView& embeddings, std::span<const float> relevance, const DppOptions& options) {
-    if (Status status = check_length("relevance", relevance.size(), embeddings); !status.ok()) return status;
-    if (!options.weights.empty()) {
-        if (Status status = check_length("weights", options.weights.size(), embeddings); !status.ok()) return status;
-    }
-    if (!options.types.empty()) {
-        if (Status status = check_length("types", options.types.size(), embeddings); !status.ok()) return status;
-    }
+    if (Status status = check_dpp_lengths(embeddings, relevance, options); !status.ok()) return status;
     if (Status status = check_options(embeddings, options); !status.ok()) return status;
-    if (Status status = check_finite(embeddings, "embeddings"); !status.ok()) return status;
     if (Status status = check_finite(relevance, "relevance"); !status.ok()) return status;
     if (Status status = check_finite(options.weights, "weights"); !status.ok()) return status;
     if (Status status = check_finite(options.shown, "shown"); !status.ok()) return status;
@@ -69,52 +68,6 @@ Status check_input(const MatrixView& embeddings, std::span<const float> relevanc
     return {};
 }
 
-template <class T>
-double value_of(T element) noexcept {
-    if constexpr (sizeof(T) == 2) return half_to_float(element);
-    return element;
-}
-
-// Eight partial sums and a fixed tree: the order does not depend on the instruction set.
-template <class T>
-double squared_norm(const T* row, std::size_t dim) noexcept {
-    double sums[8] = {};
-    for (std::size_t d = 0; d < dim; ++d) {
-        const double x = value_of(row[d]);
-        sums[d % 8] += x * x;
-    }
-    return ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
-}
-
-template <class T>
-void unit_row(const T* row, std::size_t dim, double scale, double* out) noexcept {
-    const double norm = std::sqrt(squared_norm(row, dim));
-    const double factor = norm > 0.0 ? scale / norm : 0.0;
-    for (std::size_t d = 0; d < dim; ++d) out[d] = factor * value_of(row[d]);
-}
-
-void unit_row(const MatrixView& matrix, std::size_t row, double scale, double* out) noexcept {
-    const std::size_t at = row * matrix.cols;
-    if (matrix.dtype == DType::float16) {
-        unit_row(static_cast<const std::uint16_t*>(matrix.data) + at, matrix.cols, scale, out);
-    } else {
-        unit_row(static_cast<const float*>(matrix.data) + at, matrix.cols, scale, out);
-    }
-}
-
-template <class T>
-bool is_zero(const T* row, std::size_t dim) noexcept {
-    return std::all_of(row, row + dim, [](T x) { return value_of(x) == 0.0; });
-}
-
-bool is_zero(const MatrixView& matrix, std::size_t row) noexcept {
-    const std::size_t at = row * matrix.cols;
-    if (matrix.dtype == DType::float16) {
-        return is_zero(static_cast<const std::uint16_t*>(matrix.data) + at, matrix.cols);
-    }
-    return is_zero(static_cast<const float*>(matrix.data) + at, matrix.cols);
-}
-
 void set_qualities(std::span<const float> relevance, const DppOptions& options, DppProblem& problem) {
     const std::size_t n = relevance.size();
     problem.log_q.resize(n);
@@ -122,12 +75,14 @@ void set_qualities(std::span<const float> relevance, const DppOptions& options, 
     const float best = n == 0 ? 0.0f : *std::max_element(relevance.begin(), relevance.end());
     for (std::size_t i = 0; i < n; ++i) {
         const double below = static_cast<double>(relevance[i]) - best;
-        const double exponent = below == 0.0 ? 0.0 : options.alpha * below;
-        const double weight = options.weights.empty() ? 1.0 : options.weights[i];
-        const double q = weight * fixed_exp(exponent);
-        problem.log_q[i] = options.weights.empty() ? exponent : exponent + fixed_log(weight);
-        problem.q2[i] = q * q;
+        problem.log_q[i] = below == 0.0 ? 0.0 : options.alpha * below;
     }
+    diversity_loops().exps(problem.log_q.data(), n, problem.q2.data());
+    for (std::size_t i = 0; i < options.weights.size(); ++i) {
+        problem.log_q[i] += fixed_log(options.weights[i]);
+        problem.q2[i] *= options.weights[i];
+    }
+    for (double& q : problem.q2) q *= q;
 }
 
 void set_types(const DppOptions& options, DppProblem& problem) {
@@ -144,8 +99,16 @@ void set_types(const DppOptions& options, DppProblem& problem) {
 
 }  // namespace
 
+Status check_dpp_lengths(const MatrixView& embeddings, std::span<const float> relevance, const DppOptions& options) {
+    if (Status status = check_length("relevance", relevance.size(), embeddings); !status.ok()) return status;
+    if (!options.weights.empty()) {
+        if (Status status = check_length("weights", options.weights.size(), embeddings); !status.ok()) return status;
+    }
+    return options.types.empty() ? Status() : check_length("types", options.types.size(), embeddings);
+}
+
 void DppProblem::embedding_part(std::size_t item, std::span<double> out) const noexcept {
-    unit_row(embeddings, item, feature_scale, out.data());
+    scaled_row(embeddings, item, length_factor(squared_norms[item], feature_scale), out);
 }
 
 void DppProblem::feature(std::size_t item, std::span<double> out) const noexcept {
@@ -155,14 +118,21 @@ void DppProblem::feature(std::size_t item, std::span<double> out) const noexcept
     out[dim() + static_cast<std::size_t>(type_of[item])] = type_scale;
 }
 
-void DppProblem::shown_feature(const MatrixView& shown, std::size_t row, std::span<double> out) const noexcept {
-    unit_row(shown, row, feature_scale, out.data());
+void DppProblem::shown_feature(const MatrixView& shown, std::size_t row, std::span<double> out) const {
+    scaled_row(shown, row, 1.0, out);
+    double squared_norm = 0.0;
+    for (const double x : out.first(dim())) squared_norm += x * x;
+    const double factor = length_factor(squared_norm, feature_scale);
+    for (double& x : out.first(dim())) x *= factor;
     std::fill(out.begin() + static_cast<std::ptrdiff_t>(dim()), out.end(), 0.0);
 }
 
 Result<DppProblem> pose_dpp(MatrixView embeddings, std::span<const float> relevance, const DppOptions& options) {
     if (Status status = check_input(embeddings, relevance, options); !status.ok()) return status;
+    auto norms = finite_squared_norms(embeddings, "embeddings");
+    if (!norms.ok()) return norms.status();
     DppProblem problem;
+    problem.squared_norms = std::move(norms.value());
     problem.embeddings = embeddings;
     problem.relevance = relevance;
     problem.ridge = options.ridge;
@@ -172,7 +142,7 @@ Result<DppProblem> pose_dpp(MatrixView embeddings, std::span<const float> releva
     set_types(options, problem);
     problem.first_rho.resize(embeddings.rows);
     for (std::size_t i = 0; i < embeddings.rows; ++i) {
-        const double unit = is_zero(embeddings, i) ? 0.0 : 1.0 - options.type_weight;
+        const double unit = problem.squared_norms[i] > 0.0 ? 1.0 - options.type_weight : 0.0;
         problem.first_rho[i] = unit + options.type_weight + options.ridge;
     }
     return problem;

@@ -21,6 +21,7 @@ struct DppProblem {
     std::vector<double> log_q;
     std::vector<double> q2;
     std::vector<double> first_rho;      // S_ii + ridge
+    std::vector<double> squared_norms;  // ‖embedding‖²
     std::vector<std::int32_t> type_of;  // codes 0 … n_types − 1; empty without types
     std::size_t n_types = 0;
 
@@ -34,8 +35,11 @@ struct DppProblem {
     // out (dim) = the embedding's part of an item's feature; out (width) = all of it; the same for a row of `shown`.
     void embedding_part(std::size_t item, std::span<double> out) const noexcept;
     void feature(std::size_t item, std::span<double> out) const noexcept;
-    void shown_feature(const MatrixView& shown, std::size_t row, std::span<double> out) const noexcept;
+    void shown_feature(const MatrixView& shown, std::size_t row, std::span<double> out) const;
 };
+
+// Refuses relevance, weights and types that are not of embeddings' length.
+Status check_dpp_lengths(const MatrixView& embeddings, std::span<const float> relevance, const DppOptions& options);
 
 Result<DppProblem> pose_dpp(MatrixView embeddings, std::span<const float> relevance, const DppOptions& options);
 

@@ -14,9 +14,9 @@ namespace karec {
 inline constexpr double kLn2High = 0x1.62e42feep-1;  // NOLINT(modernize-use-std-numbers)
 inline constexpr double kLn2Low = 0x1.a39ef35793c76p-33;
 
-// e^x for x ≤ 0, −inf included.
-inline double fixed_exp(double x) noexcept {
-    if (!(x > -746.0)) return 0.0;
+// e^x for x ≤ 0, −inf included; without a branch, so that a loop over it becomes vector code.
+inline double fixed_exp(double argument) noexcept {
+    const double x = argument > -746.0 ? argument : -746.0;            // e^−746 is 0 already
     const double n = (x * std::numbers::log2e + 0x1.8p52) - 0x1.8p52;  // x / ln 2, rounded to an integer
     const double r = (x - n * kLn2High) - n * kLn2Low;
     constexpr double kInverseFactorials[] = {1.0 / 6227020800, 1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800,

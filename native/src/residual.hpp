@@ -15,7 +15,7 @@ class Residual {
     explicit Residual(std::size_t width) : width_(width) {}
 
     // out (width) = M f. Returns fᵀf − fᵀMf, the part of ⟨f, f⟩ that is explained.
-    double apply(std::span<const double> feature, std::span<double> out) const noexcept;
+    double apply(std::span<const double> feature, std::span<double> out);
 
     // M ← M − u uᵀ.
     void add(std::span<const double> direction);
@@ -24,7 +24,7 @@ class Residual {
     void truncate(std::size_t count) { directions_.resize(count * width_); }
 
     // Directions that are still listed; listing costs O(count·width) an apply().
-    std::size_t listed() const noexcept { return directions_.size() / width_; }
+    std::size_t listed() const noexcept { return width_ == 0 ? 0 : directions_.size() / width_; }
 
     // From now on M is kept as a matrix: O(width²) an apply(), however many directions there are.
     void fold();
@@ -32,6 +32,7 @@ class Residual {
   private:
     std::size_t width_;
     std::vector<double> directions_;
+    std::vector<double> parts_;
     std::vector<double> matrix_;  // empty until fold()
 };
 

@@ -15,7 +15,8 @@ namespace {
 // One rule, and where its values stand so far.
 class RuleState {
   public:
-    explicit RuleState(const ScatterRule& rule) : window_(rule.window), max_count_(rule.max_count) {
+    explicit RuleState(const ScatterRule& rule)
+        : window_(rule.window), max_count_(rule.max_count), n_shown_(rule.shown.size()) {
         std::vector<std::int64_t> values(rule.values.begin(), rule.values.end());
         std::sort(values.begin(), values.end());
         values.erase(std::unique(values.begin(), values.end()), values.end());
@@ -27,6 +28,12 @@ class RuleState {
         }
         n_left_ = n_first_;
         places_.resize(values.size());
+        for (std::size_t place = 0; place < n_shown_; ++place) {
+            const auto at = std::lower_bound(values.begin(), values.end(), rule.shown[place]);
+            if (at != values.end() && *at == rule.shown[place]) {
+                places_[static_cast<std::size_t>(at - values.begin())].push_back(place);
+            }
+        }
         urgent_.assign(values.size(), false);
         frequent_first_.resize(values.size());
         std::iota(frequent_first_.begin(), frequent_first_.end(), std::size_t{0});
@@ -38,7 +45,7 @@ class RuleState {
     std::size_t count_at(std::size_t place, std::size_t item) const noexcept {
         const std::vector<std::size_t>& places = places_[value_of_[item]];
         std::size_t count = 1;
-        for (auto at = places.rbegin(); at != places.rend() && *at + window_ > place; ++at) ++count;
+        for (auto at = places.rbegin(); at != places.rend() && *at + window_ > place + n_shown_; ++at) ++count;
         return count;
     }
 
@@ -48,7 +55,7 @@ class RuleState {
     }
 
     void put(std::size_t place, std::size_t item) {
-        places_[value_of_[item]].push_back(place);
+        places_[value_of_[item]].push_back(place + n_shown_);
         --n_left_[value_of_[item]];
     }
 
@@ -63,7 +70,7 @@ class RuleState {
         for (const std::size_t value : frequent_first_) {
             if (n_first_[value] <= n_unplaced + surely_fits) break;
             if (n_left_[value] <= n_unplaced) continue;
-            if (n_left_[value] - n_unplaced > capacity(value, place + 1, k)) {
+            if (n_left_[value] - n_unplaced > capacity(value, place + 1 + n_shown_, k + n_shown_)) {
                 urgent_[value] = true;
                 marked_.push_back(value);
             }
@@ -74,8 +81,8 @@ class RuleState {
     bool is_urgent(std::size_t item) const noexcept { return urgent_[value_of_[item]]; }
 
   private:
-    // How many of `value` places first … end − 1 hold at most: each of the last max_count ones blocks its successor
-    // for a window, and so on in steps of a window.
+    // How many of `value` places first … end − 1, counted from the first shown, hold at most: each of the last
+    // max_count ones blocks its successor for a window, and so on in steps of a window.
     std::size_t capacity(std::size_t value, std::size_t first, std::size_t end) const noexcept {
         const std::vector<std::size_t>& places = places_[value];
         const std::size_t n_recent = std::min(places.size(), max_count_);
@@ -93,10 +100,11 @@ class RuleState {
 
     std::size_t window_;
     std::size_t max_count_;
-    std::vector<std::size_t> value_of_;             // item → value
-    std::vector<std::size_t> n_first_;              // value → how many there were
-    std::vector<std::size_t> n_left_;               // value → how many remain
-    std::vector<std::vector<std::size_t>> places_;  // value → where it stands, in order
+    std::vector<std::size_t> value_of_;  // item → value
+    std::vector<std::size_t> n_first_;   // value → how many there were
+    std::vector<std::size_t> n_left_;    // value → how many remain
+    std::size_t n_shown_;
+    std::vector<std::vector<std::size_t>> places_;  // value → where it stands, in order, counted from the first shown
     std::vector<std::size_t> frequent_first_;
     std::vector<bool> urgent_;
     std::vector<std::size_t> marked_;

@@ -161,3 +161,63 @@ TEST(no_items_and_no_places_give_nothing) {
     CHECK(select(none, {}, 4).status.ok() && select(none, {}, 4).count.selected == 0);
     CHECK(select(random_problem(12, 5, 3), {}, 0).count.selected == 0);
 }
+
+TEST(a_batch_is_each_user_alone) {
+    const Problem p = random_problem(13, 50, 6);
+    const std::vector<std::int64_t> indptr = {0, 30, 30, 50};
+    std::vector<std::int64_t> indices(75);  // 3 users, 25 each
+    std::vector<double> gains(75);
+    std::vector<DppCount> counts(3);
+    CHECK(dpp_select_batch(p.view(), p.relevance, indptr, {}, {}, indices, gains, counts).ok());
+    CHECK(counts[0].selected == 25 && counts[1].selected == 0 && counts[2].selected == 20);
+    const Problem last{
+        20, 6, {p.embeddings.begin() + 180, p.embeddings.end()}, {p.relevance.begin() + 30, p.relevance.end()}};
+    const Selection alone = select(last, {}, 20);
+    for (std::size_t t = 0; t < 20; ++t) {
+        CHECK(indices[50 + t] == alone.indices[t] + 30 && gains[50 + t] == alone.gains[t]);
+    }
+    CHECK(indices[25] == -1 && indices[70] == -1 && gains[74] == 0.0);
+    const std::vector<std::int64_t> falling = {0, 30, 20, 50};
+    CHECK(!dpp_select_batch(p.view(), p.relevance, falling, {}, {}, indices, gains, counts).ok());
+    CHECK(!dpp_select_batch(p.view(), p.relevance, indptr, falling, {}, indices, gains, counts).ok());
+}
+
+TEST(columns_on_demand_are_the_whole_kernel) {
+    const Problem p = random_problem(14, 40, 6);
+    const std::vector<double> kernel = kernel_of(p, 0.5, 1e-2);
+    std::vector<double> diagonal(40);
+    for (std::size_t i = 0; i < 40; ++i) diagonal[i] = kernel[i * 40 + i];
+    std::size_t n_asked = 0;
+    const KernelColumn column = [&](std::size_t item, std::span<double> out) {
+        ++n_asked;
+        std::copy_n(&kernel[item * 40], 40, out.begin());
+        return Status();
+    };
+    Selection s(20);
+    CHECK(dpp_select_columns(diagonal, column, {}, s.indices, s.gains).value().selected == 20);
+    const Selection whole = select_kernel(kernel, 40, {}, 20);
+    CHECK(s.indices == whole.indices && s.gains == whole.gains && n_asked == 19);
+    const KernelColumn none = [](std::size_t, std::span<double>) { return Status(Code::io_error, "gone"); };
+    CHECK(dpp_select_columns(diagonal, none, {}, s.indices, s.gains).status().code() == Code::io_error);
+}
+
+TEST(each_type_gets_what_it_is_owed) {
+    Problem p = random_problem(15, 60, 6);
+    std::vector<std::int64_t> types(60, 0);
+    for (std::size_t i = 50; i < 60; ++i) {
+        types[i] = 1;
+        p.relevance[i] -= 9.0f;
+    }
+    DppOptions options;
+    options.types = types;
+    const auto of_type_1 = [](const Selection& s) {
+        return std::count_if(s.indices.begin(), s.indices.end(), [](std::int64_t i) { return i >= 50; });
+    };
+    CHECK(of_type_1(select(p, options, 10)) == 0);
+    options.min_per_type = 3;
+    CHECK(of_type_1(select(p, options, 10)) == 3);
+    options.window = 4;
+    CHECK(of_type_1(select(p, options, 10)) == 3);
+    options.max_per_type = 2;
+    CHECK(refused(select(p, options, 2), "min_per_type"));
+}

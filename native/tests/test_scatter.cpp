@@ -16,7 +16,7 @@ TEST(what_comes_out_is_a_permutation_and_every_violation_is_told) {
         std::vector<std::int64_t> creators(n);
         for (std::int64_t& x : songs) x = static_cast<std::int64_t>(random() % 6);
         for (std::int64_t& x : creators) x = static_cast<std::int64_t>(random() % 4);
-        const ScatterRule rules[] = {{songs, 2, 1}, {creators, 4, 2}};
+        const ScatterRule rules[] = {{songs, 2, 1, {}}, {creators, 4, 2, {}}};
         std::vector<std::int64_t> order(n);
         std::vector<ScatterViolation> violations;
         CHECK(scatter(n, rules, order, violations).ok());
@@ -45,7 +45,7 @@ TEST(what_comes_out_is_a_permutation_and_every_violation_is_told) {
 
 TEST(a_value_that_would_not_fit_later_goes_first) {
     const std::vector<std::int64_t> values = {2, 1, 1};
-    const ScatterRule rule{values, 2, 1};
+    const ScatterRule rule{values, 2, 1, {}};
     std::vector<std::int64_t> order(3);
     std::vector<ScatterViolation> violations;
     CHECK(scatter(3, {&rule, 1}, order, violations).ok());
@@ -59,6 +59,16 @@ TEST(what_does_not_fit_is_refused) {
     const auto refused = [&](std::size_t n, ScatterRule rule) {
         return scatter(n, {&rule, 1}, order, violations).code() == Code::invalid_argument;
     };
-    CHECK(refused(3, {values, 1, 1}) && refused(3, {values, 2, 2}) && refused(3, {values, 2, 0}));
-    CHECK(refused(4, {values, 2, 1}) && refused(2, {values, 2, 1}));
+    CHECK(refused(3, {values, 1, 1, {}}) && refused(3, {values, 2, 2, {}}) && refused(3, {values, 2, 0, {}}));
+    CHECK(refused(4, {values, 2, 1, {}}) && refused(2, {values, 2, 1, {}}));
+}
+
+TEST(windows_reach_back_into_what_was_shown) {
+    const std::vector<std::int64_t> values = {1, 2, 3};
+    const std::vector<std::int64_t> shown = {9, 1, 2};
+    const ScatterRule rule{values, 3, 1, shown};
+    std::vector<std::int64_t> order(3);
+    std::vector<ScatterViolation> violations;
+    CHECK(scatter(3, {&rule, 1}, order, violations).ok());
+    CHECK((order == std::vector<std::int64_t>{2, 0, 1}) && violations.empty());
 }

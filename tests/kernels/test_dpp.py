@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
+import scipy.linalg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -265,6 +268,37 @@ def test_no_type_gets_more_than_its_quota(backend: str) -> None:
 
 
 @every_backend
+@pytest.mark.parametrize("fill", ["relevance", None])
+def test_each_type_gets_what_it_is_owed(backend: str, fill: str | None) -> None:
+    types = np.repeat([5, -7, 2], [55, 4, 1])
+    problem = generic(8, k=12, types=types, min_per_type=3, fill=fill, window=None)
+    problem.relevance[55:] -= 5
+    free = problem.solve(backend, min_per_type=0).indices
+    owed = problem.solve(backend).indices
+    assert [np.count_nonzero(types[free] == t) for t in (5, -7, 2)] == [12, 0, 0]
+    assert [np.count_nonzero(types[owed] == t) for t in (5, -7, 2)] == [8, 3, 1]
+    np.testing.assert_array_equal(owed[:8], free[:8])
+    both = problem.solve(backend, max_per_type=6).indices
+    assert np.count_nonzero(types[both] == 5) == 6
+
+
+@every_backend
+def test_more_owed_than_there_are_places_goes_by_gain_among_those_owed(backend: str) -> None:
+    problem = generic(12, k=4, types=np.arange(60) % 6, min_per_type=1)
+    types = np.arange(60) % 6
+    chosen = problem.solve(backend).indices
+    assert len(set(types[chosen].tolist())) == 4
+
+
+@every_backend
+def test_the_fill_keeps_to_what_is_owed(backend: str) -> None:
+    copies = np.ones((12, 3), np.float32)
+    types = np.repeat([0, 1], [10, 2])
+    result = SELECT[backend](copies, np.arange(12, 0, -1, dtype=np.float32), 5, ridge=0.0, types=types, min_per_type=2)
+    assert result.n_dpp == 1 and result.indices.tolist() == [0, 1, 2, 10, 11]
+
+
+@every_backend
 def test_diversity_runs_from_the_order_of_relevance_to_no_relevance(backend: str) -> None:
     problem = generic(9)
     by_relevance = reference.top_k(problem.relevance, problem.k)
@@ -279,6 +313,107 @@ def test_equal_gains_go_to_the_lowest_index(backend: str) -> None:
     axes = np.repeat(np.eye(5, dtype=np.float32), 3, axis=0)
     result = SELECT[backend](axes, np.zeros(15, np.float32), 7)
     np.testing.assert_array_equal(result.indices, [0, 3, 6, 9, 12, 1, 4])
+
+
+@numba.njit
+def _rbf(points: Any, i: int, j: int) -> float:
+    total = 0.0
+    for d in range(points.shape[1]):
+        total += (points[i, d] - points[j, d]) ** 2
+    return np.exp(-total)
+
+
+def _rbf_kernel(points: NDArray[Any], log_q: NDArray[np.float64], ridge: float) -> NDArray[np.float64]:
+    distances = ((points[:, None, :] - points[None, :, :]) ** 2).sum(axis=2)
+    q = np.exp(log_q)
+    return q[:, None] * (np.exp(-distances) + ridge * np.eye(len(q))) * q
+
+
+@pytest.mark.parametrize("window", [None, 5])
+def test_a_similarity_of_ones_own_is_an_explicit_kernel(window: int | None) -> None:
+    points = np.random.default_rng(0).random((80, 2))
+    relevance = np.random.default_rng(1).standard_normal(80)
+    result = DppResult(*portable.dpp_select_similarity(_rbf, points, relevance, 30, window=window))
+    kernel = _rbf_kernel(points, reference.log_qualities(relevance, 0.5, None), 1e-2)
+    expected = reference.dpp_select_kernel(kernel, 30, window=window)
+    np.testing.assert_array_equal(result.indices, expected[0])
+    np.testing.assert_allclose(result.gains, expected[1], rtol=1e-8)
+    with pytest.raises(ValueError, match="relevance holds NaN at position 0"):
+        portable.dpp_select_similarity(_rbf, points, np.full(80, np.nan), 3)
+    with pytest.raises(ValueError, match="is not finite"):
+        portable.dpp_select_similarity(_rbf, np.full((80, 2), np.nan), relevance, 3)
+
+
+@pytest.mark.parametrize("window", [None, 1, 4])
+def test_columns_on_demand_are_the_whole_kernel(window: int | None) -> None:
+    kernel = generic(13).kernel()
+    kernel = (kernel + kernel.T) / 2
+    asked: list[int] = []
+
+    def column(item: int) -> NDArray[np.float64]:
+        asked.append(item)
+        return kernel[:, item]
+
+    result = diversity.dpp_select_kernel(column, 20, diagonal=np.diag(kernel), window=window)
+    expected = diversity.dpp_select_kernel(kernel, 20, window=window)
+    np.testing.assert_array_equal(result.indices, expected.indices)
+    np.testing.assert_array_equal(result.gains, expected.gains)
+    assert asked == expected.indices[:-1].tolist()
+
+
+def test_pivoted_qr_takes_the_same_items_without_a_ridge() -> None:
+    problem = generic(3, n=400, dim=24, k=24, ridge=0.0)
+    columns = np.exp(problem.log_q)[:, None] * reference.unit(problem.embeddings)
+    pivots = scipy.linalg.qr(columns.T, pivoting=True, mode="economic")[2]
+    np.testing.assert_array_equal(problem.solve("native").indices, pivots[:24])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("dim", [1, 7, 64, 100])
+def test_a_greedy_by_determinants_takes_the_same_items(dim: int, dtype: type) -> None:
+    problem = generic(20 + dim, n=40, dim=dim, k=12)
+    problem.embeddings = problem.embeddings.astype(dtype)
+    kernel = problem.kernel()
+    picks: list[int] = []
+    for _ in range(12):
+        gains = conditional_by_determinants(kernel, picks)
+        picks.append(int(np.argmax(gains)))
+    result = problem.solve("native")
+    if dim > 1:
+        np.testing.assert_array_equal(result.indices, picks)
+    assert_greedy(result, problem.unit_kernel(), np.exp(2 * problem.log_q), None)
+
+
+def _users(rng: np.random.Generator) -> tuple[NDArray[np.float32], dict[str, Any], NDArray[np.int64]]:
+    n_of = [30, 0, 3, 70]
+    indptr = np.concatenate([[0], np.cumsum(n_of)])
+    n = int(indptr[-1])
+    columns = {
+        "relevance": rng.standard_normal(n).astype(np.float32),
+        "weights": rng.random(n).astype(np.float32),
+        "types": rng.integers(0, 3, n),
+    }
+    return rng.standard_normal((n, 8)).astype(np.float32), columns, indptr
+
+
+def test_a_batch_is_each_user_alone() -> None:
+    rng = np.random.default_rng(0)
+    embeddings, columns, indptr = _users(rng)
+    shown, shown_indptr = rng.standard_normal((5, 8)).astype(np.float32), np.array([0, 2, 2, 5, 5])
+    options = {"type_weight": 0.2, "min_per_type": 1, "max_per_type": 4, "window": 6, "diversity": 0.6}
+    batch = diversity.dpp_select_batch(
+        embeddings, indptr=indptr, k=7, shown=shown, shown_indptr=shown_indptr, **columns, **options
+    )
+    assert batch.indices.shape == batch.gains.shape == (4, 7)
+    for user, (first, end) in enumerate(pairwise(indptr)):
+        own = {name: column[first:end] for name, column in columns.items()}
+        seen = shown[shown_indptr[user] : shown_indptr[user + 1]]
+        alone = diversity.dpp_select(embeddings[first:end], k=7, shown=seen, **own, **options)
+        n = len(alone.indices)
+        np.testing.assert_array_equal(batch.indices[user, :n], alone.indices + first)
+        np.testing.assert_array_equal(batch.gains[user, :n], alone.gains)
+        assert (batch.indices[user, n:] == -1).all() and not batch.gains[user, n:].any()
+        assert batch.log_det[user] == alone.log_det and batch.n_dpp[user] == alone.n_dpp
 
 
 @every_backend
@@ -301,3 +436,11 @@ def test_no_items_give_an_empty_result(backend: str) -> None:
     result = SELECT[backend](np.zeros((0, 4), np.float32), np.zeros(0, np.float32), 3)
     assert len(result.indices) == len(result.gains) == result.n_dpp == 0 and result.log_det == 0.0
     assert SELECT_KERNEL[backend](np.zeros((0, 0)), 3).n_dpp == 0
+
+
+def test_items_without_dimensions_go_by_relevance() -> None:
+    nothing = np.zeros((3, 0), np.float32)
+    assert diversity.dpp_select(nothing, [1, 3, 2], 3).indices.tolist() == [1, 2, 0]
+    assert diversity.dpp_select(nothing, [1, 3, 2], 3, window=2, shown=nothing).indices.tolist() == [1, 2, 0]
+    assert diversity.mmr_select(nothing, [1, 3, 2], 3, shown=nothing).indices.tolist() == [1, 2, 0]
+    assert diversity.ssd_select(nothing, [1, 3, 2], 3, window=2).indices.tolist() == [1, 2, 0]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from karec.diversity import dpp_select, dpp_select_kernel
+from karec.diversity import dpp_select, dpp_select_batch, dpp_select_kernel
 
 E = np.eye(4, 6, dtype=np.float32)
 R = np.arange(4, dtype=np.float32)
@@ -40,6 +40,12 @@ BAD = [
     ({"types": [1, 2]}, r"types has shape \(2,\), expected \(4,\)"),
     ({"type_weight": 0.5}, "need types"),
     ({"max_per_type": 2}, "need types"),
+    ({"min_per_type": 1}, "need types"),
+    ({"types": [1] * 4, "min_per_type": -1}, "min_per_type must be ≥ 0, got -1"),
+    (
+        {"types": [1] * 4, "min_per_type": 3, "max_per_type": 2},
+        "min_per_type must be at most max_per_type, got 3 and 2",
+    ),
     ({"types": [1] * 4, "type_weight": 1.5}, r"type_weight must lie in \[0, 1\]"),
     ({"types": [1] * 4, "max_per_type": 0}, "max_per_type must be positive"),
     ({"shown": np.ones((2, 5))}, r"shown has shape \(2, 5\), expected \(M, 6\) as embeddings has shape \(4, 6\)"),
@@ -77,12 +83,45 @@ def test_dpp_select_kernel_names_what_does_not_fit(kernel: np.ndarray, message: 
         dpp_select_kernel(np.eye(2), 0)
 
 
+BAD_BATCHES = [
+    ({"indptr": [0, 3, 2, 4]}, "indptr falls at position 2"),
+    ({"indptr": [0, 2]}, "indptr runs from 0 to 2, expected 0 to 4"),
+    ({"indptr": [1, 4]}, "indptr runs from 1 to 4, expected 0 to 4"),
+    ({"indptr": []}, "indptr has shape"),
+    ({"shown": E}, "shown_indptr has shape"),
+    ({"shown": E, "shown_indptr": [0, 1, 3]}, "shown_indptr runs from 0 to 3, expected 0 to 4"),
+    ({"relevance": with_value(R, 3, np.nan)}, "user 1: relevance holds NaN at position 1"),
+    ({"relevance": R[:3]}, r"relevance has shape \(3,\)"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), BAD_BATCHES)
+def test_dpp_select_batch_names_what_does_not_fit(changes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dpp_select_batch(**{"embeddings": E, "relevance": R, "indptr": [0, 2, 4], "k": 2, **changes})
+
+
+def test_a_kernel_of_columns_names_what_does_not_fit() -> None:
+    with pytest.raises(ValueError, match="needs diagonal="):
+        dpp_select_kernel(lambda i: np.eye(3)[i], 2)
+    with pytest.raises(ValueError, match="a matrix has its own"):
+        dpp_select_kernel(np.eye(3), 2, diagonal=np.ones(3))
+    with pytest.raises(ValueError, match=r"diagonal holds -1\.0+ at position 1"):
+        dpp_select_kernel(lambda i: np.eye(3)[i], 2, diagonal=[1, -1, 1])
+    with pytest.raises(ValueError, match="column 0 of the kernel holds NaN at position 2"):
+        dpp_select_kernel(lambda _: [1, 0, np.nan], 2, diagonal=np.ones(3))
+    with pytest.raises(ValueError, match=r"column has shape \(2,\), expected \(3,\)"):
+        dpp_select_kernel(lambda _: [1, 0], 2, diagonal=np.ones(3))
+    with pytest.raises(ZeroDivisionError):
+        dpp_select_kernel(lambda _: 1 // 0, 2, diagonal=np.ones(3))
+
+
 # Runs in a process of its own, as the instruction set is chosen once.
 RUN = """
 import json
 import numpy as np
 from karec import _native
-from karec.diversity import dpp_select
+from karec.diversity import dpp_select, mmr_select, ssd_select
 from karec.index import ItemIndex
 
 rng = np.random.default_rng(0)
@@ -96,6 +135,12 @@ for dtype in ("float16", "float32"):
 for window in (None, 7):
     result = dpp_select(vectors, relevance, 300, window=window, types=np.arange(700) % 5, type_weight=0.2)
     out += [result.indices.tolist(), result.gains.tobytes().hex(), result.log_det.hex(), result.n_dpp]
+for window in (None, 7):
+    for select in (mmr_select, ssd_select):
+        result = select(vectors.astype(np.float16), relevance, 100, window=window, shown=vectors[:3])
+        out += [result.indices.tolist(), result.scores.tobytes().hex()]
+half = dpp_select(vectors.astype(np.float16), relevance, 300)
+out += [half.indices.tolist(), half.gains.tobytes().hex()]
 print(json.dumps(out))
 """
 

@@ -93,6 +93,34 @@ def test_a_window_counts_what_stands_before() -> None:
     assert [values[i] for i in result.indices] == [0, 0, 1, 2, 0, 3, 4]
 
 
+def test_windows_reach_back_into_what_was_shown() -> None:
+    rules = [ScatterRule("song"), ScatterRule("creator", window=10, max_count=2)]
+    columns = {"song": [1, 2, 3, 4], "creator": [7, 7, 8, 9]}
+    shown = {"song": [5, 1], "creator": [7, 7]}
+    result = scatter(range(4), columns, rules, shown=shown)
+    assert result.indices.tolist()[:2] == [2, 3]
+    assert [(v.position, v.rule.column, v.count) for v in result.violations] == [(2, "creator", 3), (3, "creator", 4)]
+    assert scatter(range(4), columns, rules, k=2, shown=shown).violations == ()
+    with pytest.raises(ValueError, match="shown has \\['song'\\]"):
+        scatter(range(4), columns, rules, shown={"song": [5]})
+    with pytest.raises(ValueError, match="shown 'song' has shape"):
+        scatter(range(4), columns, rules[:1], shown={"song": [0.5]})
+
+
+@settings(max_examples=200, deadline=None)
+@given(columns=lists, rules=rules_of, data=st.data())
+def test_what_was_shown_counts_as_if_it_stood_before(
+    columns: dict[str, list[int]], rules: list[ScatterRule], data: st.DataObject
+) -> None:
+    n = len(columns["song"])
+    m = data.draw(st.integers(0, n))
+    result = scatter(range(m, n), columns, rules, shown={name: column[:m] for name, column in columns.items()})
+    assert sorted(result.indices.tolist()) == list(range(m, n))
+    whole = [*range(m), *result.indices.tolist()]
+    told = [(v.position + m, v.rule, v.count) for v in result.violations]
+    assert told == [found for found in violations_of(whole, columns, rules) if found[0] >= m]
+
+
 BAD = [
     (([0, 0], {"c": [1]}, []), "0 stands 2 times"),
     (([0.5], {"c": [1]}, []), "dtype float64"),

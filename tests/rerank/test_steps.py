@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from karec.diversity import dpp_select
+from karec.diversity import dpp_select, mmr_select, ssd_select
 from karec.index import ItemIndex
 from karec.rerank.dpp import Dpp, standardised
+from karec.rerank.marginal import Mmr, Ssd
 from karec.rerank.rules import Scatter
 from karec.types import Candidates, Request
 
@@ -78,6 +79,33 @@ def test_rules_keep_songs_and_creators_apart(index):
     for column in ("song_id", "creator_id"):
         values = index.columns[column][chosen]
         assert (values[1:] != values[:-1]).all()
+
+
+@pytest.mark.parametrize(("step", "select"), [(Mmr, mmr_select), (Ssd, ssd_select)])
+def test_marginal_steps_select_by_standardised_scores_item_vectors_and_what_was_shown(index, step, select):
+    c = candidates(range(30), np.random.default_rng(1).normal(size=30))
+    request = Request(user_id=1, k=6, shown=(3, 999))
+    chosen = step(index, diversity=0.7, window=4).select(request, c).indices
+    vectors = index.embeddings(c.rows)
+    expected = select(vectors, standardised(c.scores), 6, diversity=0.7, window=4, shown=vectors[3:4])
+    np.testing.assert_array_equal(chosen, expected.indices)
+    assert len(step(index).select(REQUEST, candidates([])).indices) == 0
+    for wrong in ({"k": 0}, {"diversity": 2.0}, {"window": 0}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            step(index, **wrong)
+
+
+def test_rules_count_what_the_session_has_seen(index):
+    c = candidates([0, 3, 6, 9])
+    rule = {"column": "song_id", "window": 20}
+    chosen = Scatter(index, [rule], k=2).select(Request(user_id=1, k=2, shown=(1, 4)), c)
+    assert c.ids[chosen.indices].tolist() == [6, 9] and chosen.notes == {"violations": 0}
+
+
+def test_a_work_without_a_vector_goes_far_down():
+    index = ItemIndex.build(np.arange(4), np.array([[0, 0], [1, 0], [0, 1], [1, 1]], np.float32))
+    c = candidates([0, 1, 2, 3], np.array([1.0, 0.9, 0.8, 0.7]))
+    assert Dpp(index, k=4).select(REQUEST, c).indices.tolist()[0] != 0
 
 
 def test_rules_that_cannot_hold_are_counted(index):

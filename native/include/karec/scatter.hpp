@@ -14,10 +14,11 @@ struct ScatterRule {
     std::span<const std::int64_t> values;  // (n,) the value of each item of the list, for example its creator
     std::size_t window = 2;                // ≥ 2
     std::size_t max_count = 1;             // ≥ 1, < window
+    std::span<const std::int64_t> shown;   // (m,) values of what the session saw before the list, oldest first
 };
 
 // Place `position` of the result holds more than rule `rule` allows: its item is number `count` of its value within
-// the window that ends there.
+// the window that ends there, which reaches back into what was shown.
 struct ScatterViolation {
     std::size_t position = 0;
     std::size_t rule = 0;

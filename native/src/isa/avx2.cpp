@@ -7,6 +7,8 @@
 #include <utility>
 
 #include "../dispatch.hpp"
+#include "../diversity_loops.hpp"
+#include "../fixed_math.hpp"
 
 #define KAREC_TARGET __attribute__((target("avx2,f16c")))
 #define KAREC_INLINE __attribute__((always_inline, target("avx2,f16c"))) inline
@@ -23,9 +25,12 @@ KAREC_INLINE Vec load_half(const std::uint16_t* at) {
 
 #include "inner_loops.hpp"
 
+#include "diversity_loops.hpp"
+
 }  // namespace
 
 const InnerLoops table = {"avx2", dot_float16, dot_float32, widen, project};
+const DiversityLoops diversity_table = kDiversityLoops;
 
 }  // namespace karec::avx2
 #endif

@@ -4,6 +4,8 @@
 #include <utility>
 
 #include "../dispatch.hpp"
+#include "../diversity_loops.hpp"
+#include "../fixed_math.hpp"
 
 #define KAREC_TARGET
 #define KAREC_INLINE __attribute__((always_inline)) inline
@@ -37,8 +39,11 @@ KAREC_INLINE Vec load_half(const std::uint16_t* at) {
 
 #include "inner_loops.hpp"
 
+#include "diversity_loops.hpp"
+
 }  // namespace
 
 const InnerLoops table = {"generic", dot_float16, dot_float32, widen, project};
+const DiversityLoops diversity_table = kDiversityLoops;
 
 }  // namespace karec::generic

@@ -1,0 +1,161 @@
+"""dpp_select against its peers in one run: cases in turn, interleaved, medians, one thread. Prints a Markdown table.
+
+    python bench/dpp_table.py
+
+α = 0.5 on standardised relevance; random and clustered embeddings, of which the worse ratio counts, and flat
+relevance, the worst case for laziness, by itself. Peers that are not installed are left out, and named.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import time
+from collections.abc import Callable
+
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[variable] = "1"
+
+import numpy as np
+import scipy.linalg
+import workloads
+from bench_dpp import numpy_gram_schmidt
+
+from karec.diversity import dpp_select
+
+
+def unit(embeddings, dtype=np.float32):
+    f = embeddings.astype(dtype)
+    return f / np.linalg.norm(f, axis=1, keepdims=True)
+
+
+def pyversity_dpp(embeddings, relevance, size):
+    from pyversity import diversify
+
+    return diversify(embeddings, relevance, size.k, strategy="dpp", diversity=0.5)
+
+
+def whole_kernel(embeddings, relevance, size):
+    """Chen's incremental Cholesky in NumPy float64 on the N × N kernel, which it builds."""
+    q = np.exp(0.5 * (relevance - relevance.max())).astype(np.float64)
+    f = unit(embeddings, np.float64)
+    kernel = q[:, None] * (f @ f.T) * q
+    kernel[np.diag_indices(size.n)] += 1e-2 * q * q
+    rows = np.zeros((size.k, size.n))
+    left = kernel.diagonal().copy()
+    for t in range(size.k):
+        best = int(np.argmax(left))
+        rows[t] = (kernel[best] - rows[:t, best] @ rows[:t]) / np.sqrt(left[best])
+        left -= rows[t] ** 2
+        left[best] = -np.inf
+
+
+def pivoted_qr(embeddings, relevance, size):
+    q = np.exp(0.5 * (relevance - relevance.max()))
+    scipy.linalg.qr((q[:, None] * unit(embeddings)).T, mode="r", pivoting=True, check_finite=False)
+
+
+def gram_schmidt(embeddings, relevance, size):
+    numpy_gram_schmidt(embeddings, relevance, size.k)
+
+
+def sliding_cholesky(kernel, size):
+    """The last w − 1 picks factored anew at each step, on a kernel that is there already."""
+    first = kernel.diagonal()
+    picks: list[int] = []
+    for _ in range(size.k):
+        near = picks[max(0, len(picks) - size.window + 1) :]
+        left = first.copy()
+        if near:
+            factor = np.linalg.cholesky(kernel[np.ix_(near, near)])
+            left -= (scipy.linalg.solve_triangular(factor, kernel[near], lower=True) ** 2).sum(axis=0)
+        left[picks] = -np.inf
+        picks.append(int(np.argmax(left)))
+
+
+def prebuilt_kernel(embeddings, relevance):
+    q = np.exp(0.5 * (relevance - relevance.max()))
+    f = q[:, None] * unit(embeddings)
+    kernel = f @ f.T
+    kernel[np.diag_indices(len(f))] += 1e-2 * q * q
+    return kernel
+
+
+def medians(ours: Callable[[], object], peer: Callable[[], object], seconds: float = 1.0) -> tuple[float, float]:
+    """Seconds of each, ours run between any two runs of the peer."""
+    taken: tuple[list[float], list[float]] = ([], [])
+    ours()
+    end = time.perf_counter() + seconds
+    while len(taken[1]) < 3 or time.perf_counter() < end:
+        for function, times, repeats in ((ours, taken[0], 3), (peer, taken[1], 1)):
+            for _ in range(repeats):
+                start = time.perf_counter()
+                function()
+                times.append(time.perf_counter() - start)
+        if len(taken[1]) >= 50:
+            break
+    return float(np.median(taken[0])), float(np.median(taken[1]))
+
+
+CASES = (
+    ("pyversity dpp", pyversity_dpp, workloads.Dpp(1000, 100, 64), 10),
+    ("pyversity dpp", pyversity_dpp, workloads.Dpp(10_000, 100, 64), 40),
+    ("pyversity dpp", pyversity_dpp, workloads.Dpp(10_000, 1000, 128), 100),
+    ("pyversity dpp", pyversity_dpp, workloads.Dpp(50_000, 100, 64), 35),
+    ("pyversity dpp", pyversity_dpp, workloads.Dpp(100, 10, 64), 5),
+    ("N × N kernel, float64, built", whole_kernel, workloads.Dpp(10_000, 100, 64), 400),
+    ("SciPy pivoted QR", pivoted_qr, workloads.Dpp(10_000, 64, 64), 20),
+    ("NumPy Gram–Schmidt", gram_schmidt, workloads.Dpp(10_000, 100, 64), 12),
+    ("NumPy window Cholesky, kernel prebuilt", None, workloads.Dpp(10_000, 100, 64, 10), 40),
+)
+
+
+def compare(name: str, peer: Callable | None, size: workloads.Dpp, target: float, kinds: tuple[str, ...]) -> None:
+    found = []
+    for kind in kinds:
+        embeddings, relevance = workloads.items(size.n, size.dim, kind)
+        if peer is None:
+            kernel = prebuilt_kernel(embeddings, relevance)
+            run = lambda kernel=kernel: sliding_cholesky(kernel, size)  # noqa: E731
+        else:
+            run = lambda e=embeddings, r=relevance: peer(e, r, size)  # noqa: E731
+        ours = lambda e=embeddings, r=relevance: dpp_select(e, r, size.k, alpha=0.5, window=size.window)  # noqa: E731
+        mine, theirs = medians(ours, run)
+        found.append((theirs / mine, mine, theirs, kind))
+    ratio, mine, theirs, kind = min(found)
+    verdict = "" if ratio >= target else "missed"
+    print(
+        f"| {name} | {size} | {kind} | {mine * 1e3:.3g} | {theirs * 1e3:.4g} | {ratio:.1f} | {target} | {verdict} |",
+        flush=True,
+    )
+
+
+def fits() -> None:
+    """Exponents of time ∝ N^a and ∝ k^b, by least squares on logarithms, and the time beside N·k·D operations."""
+
+    def best(n: int, k: int) -> float:
+        embeddings, relevance = workloads.items(n, 64, "random")
+        return medians(lambda: dpp_select(embeddings, relevance, k, alpha=0.5), lambda: None, 0.2)[0]
+
+    ns, ks = np.array([1000, 3000, 10_000, 30_000]), np.array([10, 30, 100, 300])
+    by_n, by_k = [best(int(n), 100) for n in ns], [best(10_000, int(k)) for k in ks]
+    a = np.polyfit(np.log(ns), np.log(by_n), 1)[0]
+    b = np.polyfit(np.log(ks), np.log(by_k), 1)[0]
+    print(f"\ntime ∝ N^{a:.2f} (k = 100) and ∝ k^{b:.2f} (N = 10,000), D = 64; N·k·D would be 1 and 1")
+
+
+def main() -> None:
+    has_pyversity = importlib.util.find_spec("pyversity") is not None
+    if not has_pyversity:
+        print("pyversity is not installed (pip install 'karec[bench]'): its rows are left out\n")
+    print("| against | case | worse on | karec ms | peer ms | ratio | target | |\n|---|---|---|---|---|---|---|---|")
+    for name, peer, size, target in CASES:
+        if peer is not pyversity_dpp or has_pyversity:
+            compare(name, peer, size, target, ("random", "clustered"))
+    if has_pyversity:
+        compare("pyversity dpp", pyversity_dpp, workloads.Dpp(10_000, 100, 64), 8, ("flat",))
+    fits()
+
+
+if __name__ == "__main__":
+    main()

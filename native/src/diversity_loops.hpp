@@ -1,0 +1,59 @@
+// The inner loops of the selections that look at vectors (DPP, MMR, SSD), as a table chosen with inner_loops().
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "dispatch.hpp"
+
+namespace karec {
+
+// Directions that DiversityLoops::explain takes at a time, so that a block is read once for all of them.
+inline constexpr std::size_t kDirectionsAtOnce = 4;
+
+struct DiversityLoops {
+    // out[r] = ‖row r‖² of n contiguous finite rows: eight partial sums, sum j over dimensions j, j + 8, …, and a tree.
+    void (*squared_norms_float32)(const float* rows, std::size_t n, std::size_t dim, double* out);
+    void (*squared_norms_float16)(const std::uint16_t* rows, std::size_t n, std::size_t dim, double* out);
+
+    // block[d·kBlockItems + i] = factors[i]·rows[i][d], multiplied in float64, for each of the kBlockItems rows.
+    void (*pack_float32)(const float* const* rows, const double* factors, std::size_t dim, float* block);
+    void (*pack_float16)(const std::uint16_t* const* rows, const double* factors, std::size_t dim, float* block);
+
+    // For each of the n ≤ kDirectionsAtOnce directions (n, dim), in order: rho[i] -= (start[i] + Σ_d direction[d]·
+    // block[d·kBlockItems + i])², d in order. `start` is (n, kBlockItems), or nullptr for zeros.
+    void (*explain)(const float* block, std::size_t dim, const float* directions, std::size_t n, const float* start,
+                    float* rho);
+
+    // gains[i] = q2[i]·rho[i] where rho[i] > least[i], else 0; returns the largest of the kBlockItems.
+    double (*gains)(const double* q2, const float* rho, const float* least, double* gains);
+
+    // parts[s] = ⟨direction s, feature⟩ and out = feature − Σ_s parts[s]·direction s, for directions (n, dim), in
+    // order; returns Σ_s parts[s]².
+    double (*project_out)(const double* directions, std::size_t n, std::size_t dim, const double* feature,
+                          double* parts, double* out);
+
+    // out = matrix·feature for a symmetric matrix (dim, dim), rows in order; returns ⟨feature, feature − out⟩.
+    double (*apply_matrix)(const double* matrix, std::size_t dim, const double* feature, double* out);
+    // matrix −= direction·directionᵀ.
+    void (*take_outer)(const double* direction, std::size_t dim, double* matrix);
+
+    // out[i] = e^x[i] for x ≤ 0.
+    void (*exps)(const double* x, std::size_t n, double* out);
+};
+
+const DiversityLoops& diversity_loops() noexcept;
+
+namespace generic {
+extern const DiversityLoops diversity_table;
+}
+#if defined(__x86_64__)
+namespace avx2 {
+extern const DiversityLoops diversity_table;
+}
+namespace avx512 {
+extern const DiversityLoops diversity_table;
+}
+#endif
+
+}  // namespace karec

@@ -1,0 +1,109 @@
+"""MMR and SSD in C++ against the NumPy oracle, step by step: what is taken has the best score of its step within 1e-3,
+and the very same sequence comes out where nothing is close."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from karec.diversity import MarginalResult, mmr_select, ssd_select
+from karec.kernels import reference
+
+SELECT: dict[str, tuple[Callable[..., MarginalResult], Callable[..., Any]]] = {
+    "mmr": (mmr_select, reference.mmr_select),
+    "ssd": (ssd_select, reference.ssd_select),
+}
+both = pytest.mark.parametrize("name", sorted(SELECT))
+
+
+def items(seed: int, n: int = 300, dim: int = 12) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((n, dim)).astype(np.float32), rng.standard_normal(n).astype(np.float32)
+
+
+@both
+@pytest.mark.parametrize("window", [None, 1, 2, 6, 1000])
+@pytest.mark.parametrize("shown", [0, 3])
+@pytest.mark.parametrize("diversity", [0.0, 0.3, 0.9])
+def test_the_sequence_is_the_oracles(name: str, window: int | None, shown: int, diversity: float) -> None:
+    embeddings, relevance = items(1)
+    options = {"diversity": diversity, "window": window, "shown": items(2, shown)[0] if shown else None}
+    native, oracle = SELECT[name]
+    result = native(embeddings, relevance, 40, **options)
+    indices, scores = oracle(embeddings, relevance, 40, **options)
+    np.testing.assert_array_equal(result.indices, indices)
+    np.testing.assert_allclose(result.scores, scores, atol=2e-3)
+
+
+@both
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 200), k=st.integers(1, 60), data=st.data())
+def test_copies_and_zero_vectors_give_neither_nan_nor_a_duplicate(
+    name: str, seed: int, n: int, k: int, data: st.DataObject
+) -> None:
+    rng = np.random.default_rng(seed)
+    embeddings = rng.standard_normal((n, 4)).astype(data.draw(st.sampled_from([np.float32, np.float16])))
+    embeddings = embeddings[rng.integers(0, max(1, n // 3), n)]
+    embeddings[rng.integers(0, n)] = 0
+    relevance = rng.integers(0, 3, n).astype(np.float32)
+    window = data.draw(st.sampled_from([None, 1, 3, 9]))
+    native, oracle = SELECT[name]
+    result = native(embeddings, relevance, k, window=window)
+    assert len(set(result.indices.tolist())) == len(result.indices) == min(k, n)
+    assert np.isfinite(result.scores).all()
+    assert result.scores[0] == pytest.approx(oracle(embeddings, relevance, k, window=window)[1][0], abs=1e-3)
+
+
+@both
+def test_without_diversity_it_is_top_k(name: str) -> None:
+    embeddings, relevance = items(3)
+    result = SELECT[name][0](embeddings, relevance, 50, diversity=0.0)
+    np.testing.assert_array_equal(result.indices, reference.top_k(relevance, 50))
+
+
+@both
+def test_a_selection_is_a_prefix_of_a_longer_one(name: str) -> None:
+    embeddings, relevance = items(4)
+    longest = SELECT[name][0](embeddings, relevance, 60)
+    for k in (1, 17, 59):
+        shorter = SELECT[name][0](embeddings, relevance, k)
+        np.testing.assert_array_equal(shorter.indices, longest.indices[:k])
+        np.testing.assert_array_equal(shorter.scores, longest.scores[:k])
+
+
+@both
+def test_equal_scores_go_to_the_lowest_index(name: str) -> None:
+    axes = np.repeat(np.eye(5, dtype=np.float32), 3, axis=0)
+    result = SELECT[name][0](axes, np.zeros(15, np.float32), 7)
+    np.testing.assert_array_equal(result.indices, [0, 3, 6, 9, 12, 1, 2])
+
+
+@both
+def test_no_items_give_an_empty_result(name: str) -> None:
+    assert len(SELECT[name][0](np.zeros((0, 4), np.float32), np.zeros(0), 3).indices) == 0
+
+
+BAD = [
+    ({"k": 0}, "k must be positive, got 0"),
+    ({"relevance": np.zeros(2)}, r"relevance has shape \(2,\), expected \(3,\) as embeddings has shape \(3, 3\)"),
+    ({"embeddings": np.full((3, 3), np.nan)}, r"embeddings holds NaN at \(0, 0\)"),
+    ({"embeddings": np.full((3, 3), np.inf, np.float16)}, r"embeddings holds infinity at \(0, 0\)"),
+    ({"relevance": [0, np.inf, 0]}, "relevance holds infinity at position 1"),
+    ({"diversity": 1.5}, r"diversity must lie in \[0, 1\], got 1.5"),
+    ({"diversity": np.nan}, r"diversity must lie in \[0, 1\]"),
+    ({"window": 0}, "window must be positive, got 0"),
+    ({"shown": np.ones((2, 4))}, r"shown has shape \(2, 4\), expected \(M, 3\)"),
+]
+
+
+@both
+@pytest.mark.parametrize(("changes", "message"), BAD)
+def test_what_does_not_fit_is_named(name: str, changes: dict[str, Any], message: str) -> None:
+    told = {"embeddings": np.eye(3, dtype=np.float32), "relevance": np.zeros(3), "k": 2, **changes}
+    with pytest.raises(ValueError, match=message):
+        SELECT[name][0](**told)
