@@ -131,6 +131,7 @@ def _inspect_index(index: ItemIndex, name: str) -> Table:
         "dtype": str(index.dtype),
         "model version": str(index.model_version),
         "generation": str(index.generation),
+        "instruction set": index.isa,
         "columns": ", ".join(f"{column} ({values.dtype})" for column, values in index.columns.items()),
     }
     return _table(f"Item index {name}", ("", ""), list(facts.items()), 2)

@@ -7,7 +7,7 @@
 
 #include "fixed_math.hpp"
 #include "half.hpp"
-#include "row_store.hpp"
+#include "row_format.hpp"
 
 namespace karec {
 namespace {
