@@ -9,8 +9,8 @@ waits for no write. Work that reads ``ids`` or ``columns`` by the rows of a sear
 ids up again: a row names the same vector until its work is upserted or removed.
 
 Arrays are checked before anything runs: a wrong rank, shape or dtype is a ``ValueError`` that names both shapes, NaN
-or infinity one that names the first bad position. Arrays must not change while a call reads them. C-contiguous float32 / int64 / int32 input is used where it lies;
-other real or integer dtypes are converted first.
+or infinity one that names the first bad position. Arrays must not change while a call reads them. C-contiguous
+float32 / int64 / int32 input is used where it lies; other real or integer dtypes are converted first.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class ItemIndex:
 
     @property
     def isa(self) -> str:
-        """The instruction set that searches run on: ``avx512``, ``avx2`` or ``generic``; results do not depend on it."""
+        """The instruction set that runs: ``avx512``, ``avx2`` or ``generic``. Results do not depend on it."""
         return _native.isa()
 
     @property
