@@ -15,7 +15,7 @@ export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 BIN := $(VENV)/bin
 NATIVE_BUILD := build/native
-BUILT_FROM := $(shell find native kernels -path native/tests -prune -o -path native/examples -prune -o -type f \( -name '*.?pp' -o -name '*.[ch]' -o -name '*.pyx' -o -name CMakeLists.txt \) -print)
+BUILT_FROM := $(shell find native kernels -path native/tests -prune -o -type f \( -name '*.?pp' -o -name '*.[ch]' -o -name '*.pyx' -o -name CMakeLists.txt \) -print)
 BUILT_BY := pyproject.toml setup.py CMakeLists.txt
 
 .PHONY: help demo test test-python test-native test-packages bench check ruff mypy imports clang-format clang-tidy typed clean
@@ -90,7 +90,7 @@ $(VENV)/.dev: $(BUILT_BY) $(BUILT_FROM) | $(BIN)/python
 	touch $@ $(VENV)/.run
 
 CMAKE_INPUT := CMakeLists.txt native/CMakeLists.txt native/tests/CMakeLists.txt
-CONFIGURE = $(BIN)/cmake --fresh -S . -G Ninja -DKAREC_TESTS=ON -DKAREC_EXAMPLES=ON
+CONFIGURE = $(BIN)/cmake --fresh -S . -G Ninja -DKAREC_TESTS=ON
 
 $(NATIVE_BUILD)/.configured: $(CMAKE_INPUT) | $(VENV)/.dev
 	$(CONFIGURE) -B $(NATIVE_BUILD)
