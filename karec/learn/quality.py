@@ -52,8 +52,10 @@ def evaluate_run(dataset: Dataset, folder: Path, progress: Progress | None = Non
     if not len(test):
         raise DataError(f"{dataset.name} has no exposures from {dataset.valid_until_ms} ms on: nothing to test on")
     logits = {"popularity": popularity_logits(test)}
-    for path in sorted(folder.glob("baseline_*.onnx")):
-        logits[path.stem.removeprefix("baseline_")] = ranker_logits(test, OnnxModel(path, threads=0), progress)
+    for name in settings["baselines"]:
+        if name != settings["ranker"]:
+            model = OnnxModel(folder / f"baseline_{name}.onnx", threads=0)
+            logits[name] = ranker_logits(test, model, progress)
     logits["towers"] = tower_logits(test, folder, run["towers"])
     name = "teacher" if settings["ranker"] == "mmoe" else settings["ranker"]
     logits[name] = ranker_logits(test, OnnxModel(folder / "ranker.onnx", threads=0), progress)

@@ -68,6 +68,16 @@ def test_quality_is_told_of_every_model_and_again_from_the_folder(dataset, run):
     assert json.loads(json.dumps(evaluate_run(dataset, result.folder))) == as_json
 
 
+def test_what_an_earlier_run_left_is_not_reported(dataset, run):
+    folder = run[0].folder
+    left = folder / "baseline_lightgbm.onnx"
+    left.write_bytes((folder / "ranker.onnx").read_bytes())
+    try:
+        assert list(evaluate_run(dataset, folder)) == ["popularity", "lr", "towers", "teacher"]
+    finally:
+        left.unlink()
+
+
 def test_progress_ends_where_it_should(run):
     last = {}
     for done, total, what in run[1]:
