@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import resource
 import sys
 import time
 from collections.abc import Sequence
@@ -210,7 +211,8 @@ def _demo(arguments: argparse.Namespace) -> None:
         _, page = write_report(report, arguments.report)
         console.print(f"report: {page}")
     console.print(f"one more feed: karec recommend --config {config} --user {served.feeds[0].request.user_id} --trace")
-    console.print(f"{time.perf_counter() - start:.0f} s in all")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    console.print(f"{time.perf_counter() - start:.0f} s in all, at most {peak:.1f} GiB")
 
 
 def _recommend(arguments: argparse.Namespace) -> None:
