@@ -48,10 +48,10 @@ class TrainSettings:
     model_version: int = 1
     ranker: Literal["mmoe", "lr", "lightgbm"] = "mmoe"
     baselines: tuple[str, ...] = ("lr",)
-    epochs: int = 3
+    epochs: int = 2
     tower_epochs: int = 3
     patience: int = 1
-    batch_size: int = 1024
+    batch_size: int = 512
     learning_rate: float = 2e-3
     weight_decay: float = 1.0
     dim: int = 16
