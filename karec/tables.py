@@ -143,6 +143,7 @@ def _inspect_index(index: ItemIndex, name: str) -> Table:
         "dtype": str(index.dtype),
         "model version": str(index.model_version),
         "generation": str(index.generation),
+        "instruction set": index.isa,
         "columns": ", ".join(f"{column} ({values.dtype})" for column, values in index.columns.items()),
     }
     return _facts(f"Item index {name}", facts)

@@ -2,8 +2,10 @@
 #include "dispatch.hpp"
 
 #include <cstdlib>
+#include <string>
 #include <string_view>
 
+#include "boundary.hpp"
 #include "diversity_loops.hpp"
 #include "karec/item_index.hpp"
 
@@ -15,7 +17,12 @@ struct Choice {
     bool runs;
 };
 
-const InnerLoops& choose() noexcept {
+struct Chosen {
+    const InnerLoops* table;
+    std::string refused;  // why KAREC_FORCE_ISA was not followed
+};
+
+Chosen choose() {
     const Choice best_first[] = {
 #if defined(__x86_64__)
         {&avx512::table, __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
@@ -24,22 +31,29 @@ const InnerLoops& choose() noexcept {
 #endif
         {&generic::table, true},
     };
-    // Read once, while the table is initialised.
-    if (const char* forced = std::getenv("KAREC_FORCE_ISA")) {  // NOLINT(concurrency-mt-unsafe)
-        for (const Choice& choice : best_first) {
-            if (choice.runs && std::string_view(choice.table->name) == forced) return *choice.table;
-        }
-    }
+    const InnerLoops* best = nullptr;
+    std::string names;
+    // Read once, while the choice is initialised.
+    const char* forced = std::getenv("KAREC_FORCE_ISA");  // NOLINT(concurrency-mt-unsafe)
     for (const Choice& choice : best_first) {
-        if (choice.runs) return *choice.table;
+        if (!choice.runs) continue;
+        if (forced != nullptr && std::string_view(choice.table->name) == forced) return {choice.table, ""};
+        if (best == nullptr) best = choice.table;
+        names += (names.empty() ? "" : ", ") + std::string(choice.table->name);
     }
-    return generic::table;
+    if (forced == nullptr || *forced == 0) return {best, ""};
+    return {best, "KAREC_FORCE_ISA names '" + std::string(forced) + "', this machine runs " + names};
+}
+
+const Chosen& chosen() {
+    static const Chosen once = choose();
+    return once;
 }
 
 }  // namespace
 
 const InnerLoops& inner_loops() noexcept {
-    static const InnerLoops& table = choose();
+    static const InnerLoops& table = *chosen().table;
     return table;
 }
 
@@ -56,6 +70,11 @@ const DiversityLoops& diversity_loops() noexcept {
 
 std::string_view active_isa() noexcept {
     return inner_loops().name;
+}
+
+Status check_isa() noexcept {
+    return at_boundary(
+        []() -> Status { return chosen().refused.empty() ? Status{} : Status::invalid(chosen().refused); });
 }
 
 }  // namespace karec

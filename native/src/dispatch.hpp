@@ -12,12 +12,16 @@ inline constexpr std::size_t kBlockItems = 64;
 struct InnerLoops {
     const char* name;
 
-    // out[i] = ⟨query, row⟩ of the float16 (float32) row at base + rows[i]·stride, −inf where rows[i] < 0; rows ==
-    // nullptr means 0 … n − 1. `dim` is a multiple of 16; query and rows are padded with zeros up to it.
-    void (*dot_float16)(const std::byte* base, std::size_t stride, const std::int32_t* rows, std::size_t n,
-                        const float* query, std::size_t dim, float* out);
-    void (*dot_float32)(const std::byte* base, std::size_t stride, const std::int32_t* rows, std::size_t n,
-                        const float* query, std::size_t dim, float* out);
+    // out[i] = ⟨query, rows[i]⟩ of float16 (float32) rows. `dim` is a multiple of 16; query and rows are padded with
+    // zeros up to it. `next` is null, or next[i] is fetched into the second-level cache while row i is read.
+    void (*dot_float16)(const std::byte* const* rows, const std::byte* const* next, std::size_t n, const float* query,
+                        std::size_t dim, float* out);
+    void (*dot_float32)(const std::byte* const* rows, const std::byte* const* next, std::size_t n, const float* query,
+                        std::size_t dim, float* out);
+
+    // The same in integers; `dim` is a multiple of 64, and no sum leaves 32 bits.
+    void (*dot_int8)(const std::byte* const* rows, const std::byte* const* next, std::size_t n,
+                     const std::int16_t* query, std::size_t dim, std::int32_t* out);
 
     // to[i] = from[i] as float32; none is infinite or NaN.
     void (*widen)(const std::uint16_t* from, std::size_t n, float* to);

@@ -8,7 +8,7 @@
 #include "diversity_loops.hpp"
 #include "feature_blocks.hpp"
 #include "fixed_math.hpp"
-#include "row_store.hpp"
+#include "row_format.hpp"
 
 namespace karec {
 namespace {

@@ -13,7 +13,7 @@
 #include "boundary.hpp"
 #include "dispatch.hpp"
 #include "feature_blocks.hpp"
-#include "row_store.hpp"
+#include "row_format.hpp"
 
 namespace karec {
 namespace {

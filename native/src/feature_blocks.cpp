@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "half.hpp"
-#include "row_store.hpp"
+#include "row_format.hpp"
 
 namespace karec {
 namespace {

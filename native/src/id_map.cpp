@@ -2,37 +2,21 @@
 #include "id_map.hpp"
 
 #include <algorithm>
-#include <string>
+#include <utility>
 
 namespace karec {
 namespace {
 
-// The finaliser of splitmix64 (Steele, Lea, Flood 2014), then Lemire's multiply-high in place of a division.
-std::size_t home_of(std::int64_t id, std::size_t n_buckets) noexcept {
-    auto h = static_cast<std::uint64_t>(id);
-    h = (h ^ h >> 30) * 0xBF58476D1CE4E5B9u;
-    h = (h ^ h >> 27) * 0x94D049BB133111EBu;
-    h ^= h >> 31;
-    __extension__ using Wide = unsigned __int128;
-    return static_cast<std::size_t>(static_cast<Wide>(h) * n_buckets >> 64);
-}
+constexpr std::size_t kPageBytes = std::size_t{64} << 10;
+constexpr std::size_t kNone = IdBucket::kSlots;
 
-std::int32_t row_in(const IdBucket& bucket, std::int64_t id) noexcept {
+// The slot that holds `id`, or kNone.
+std::size_t slot_in(const IdBucket& bucket, std::int64_t id) noexcept {
     const std::size_t count = std::min<std::size_t>(bucket.count, IdBucket::kSlots);
     for (std::size_t slot = 0; slot < count; ++slot) {
-        if (bucket.keys[slot] == id) return bucket.rows[slot];
+        if (bucket.keys[slot] == id) return slot;
     }
-    return -1;
-}
-
-std::int32_t find(std::span<const IdBucket> buckets, std::int64_t id, std::size_t home) noexcept {
-    std::size_t at = home;
-    for (std::size_t probes = 0; probes < buckets.size(); ++probes) {
-        const std::int32_t row = row_in(buckets[at], id);
-        if (row >= 0 || !buckets[at].overflowed) return row;
-        at = at + 1 == buckets.size() ? 0 : at + 1;
-    }
-    return -1;
+    return kNone;
 }
 
 }  // namespace
@@ -41,53 +25,114 @@ std::size_t id_bucket_count(std::size_t n) noexcept {
     return n / 3 + 1;
 }
 
-Status fill_id_map(std::span<const std::int64_t> ids, std::span<IdBucket> buckets) {
-    for (std::size_t row = 0; row < ids.size(); ++row) {
-        std::size_t at = home_of(ids[row], buckets.size());
-        for (;;) {
-            IdBucket& bucket = buckets[at];
-            if (row_in(bucket, ids[row]) >= 0) {
-                return Status::invalid("ids must be unique, " + std::to_string(ids[row]) + " stands twice (again at " +
-                                       std::to_string(row) + ")");
-            }
-            if (bucket.count < IdBucket::kSlots) {
-                bucket.keys[bucket.count] = ids[row];
-                bucket.rows[bucket.count] = static_cast<std::int32_t>(row);
-                ++bucket.count;
-                break;
-            }
-            bucket.overflowed = 1;
-            at = at + 1 == buckets.size() ? 0 : at + 1;
-        }
-    }
-    return {};
+IdMap::IdMap(std::size_t n) : buckets_(1, kPageBytes) {
+    buckets_.grow(id_bucket_count(n));
 }
 
-void find_ids(std::span<const IdBucket> buckets, std::span<const std::int64_t> wanted, std::int32_t* rows) noexcept {
+void IdMap::show(const std::shared_ptr<const void>& owner, std::span<const IdBucket> buckets) {
+    buckets_ = Pages<IdBucket>(1, kPageBytes);
+    buckets_.show(owner, buckets);
+}
+
+// The finaliser of splitmix64 (Steele, Lea, Flood 2014), then Lemire's multiply-high in place of a division.
+std::size_t IdMap::home_of(std::int64_t id) const noexcept {
+    auto h = static_cast<std::uint64_t>(id);
+    h = (h ^ h >> 30) * 0xBF58476D1CE4E5B9u;
+    h = (h ^ h >> 27) * 0x94D049BB133111EBu;
+    h ^= h >> 31;
+    __extension__ using Wide = unsigned __int128;
+    return static_cast<std::size_t>(static_cast<Wide>(h) * buckets_.size() >> 64);
+}
+
+std::int32_t IdMap::find_from(std::int64_t id, std::size_t home) const noexcept {
+    std::size_t at = home;
+    for (std::size_t probes = 0; probes < buckets_.size(); ++probes) {
+        const IdBucket& bucket = *buckets_.at(at);
+        const std::size_t slot = slot_in(bucket, id);
+        if (slot != kNone) return bucket.rows[slot];
+        if (!bucket.overflowed) return -1;
+        at = after(at);
+    }
+    return -1;
+}
+
+void IdMap::find(std::span<const std::int64_t> wanted, std::int32_t* rows) const noexcept {
     constexpr std::size_t kBlock = 32;
     std::size_t homes[kBlock];
     for (std::size_t start = 0; start < wanted.size(); start += kBlock) {
         const std::size_t n = std::min(kBlock, wanted.size() - start);
-        for (std::size_t i = 0; i < n; ++i) {
-            homes[i] = home_of(wanted[start + i], buckets.size());
-            __builtin_prefetch(&buckets[homes[i]]);
-        }
-        for (std::size_t i = 0; i < n; ++i) rows[start + i] = find(buckets, wanted[start + i], homes[i]);
+        for (std::size_t i = 0; i < n; ++i) homes[i] = prefetch(wanted[start + i]);
+        for (std::size_t i = 0; i < n; ++i) rows[start + i] = find_from(wanted[start + i], homes[i]);
     }
 }
 
-bool id_map_matches(std::span<const IdBucket> buckets, std::span<const std::int64_t> ids) {
+std::int32_t IdMap::put(std::int64_t id, std::int32_t row) {
+    const std::size_t nowhere = buckets_.size();
+    std::size_t free = nowhere;
+    std::size_t at = home_of(id);
+    for (std::size_t probes = 0; probes < buckets_.size(); ++probes) {
+        const IdBucket& bucket = *buckets_.at(at);
+        if (const std::size_t slot = slot_in(bucket, id); slot != kNone) {
+            return std::exchange(buckets_.changed(at)->rows[slot], row);
+        }
+        if (free == nowhere && bucket.count < IdBucket::kSlots) free = at;
+        if (!bucket.overflowed) {
+            if (free != nowhere) break;
+            buckets_.changed(at)->overflowed = 1;
+        }
+        at = after(at);
+    }
+    IdBucket& bucket = *buckets_.changed(free);
+    bucket.keys[bucket.count] = id;
+    bucket.rows[bucket.count] = row;
+    ++bucket.count;
+    return -1;
+}
+
+std::int32_t IdMap::take(std::int64_t id) {
+    std::size_t at = home_of(id);
+    for (std::size_t probes = 0; probes < buckets_.size(); ++probes) {
+        const std::size_t slot = slot_in(*buckets_.at(at), id);
+        if (slot != kNone) {
+            IdBucket& bucket = *buckets_.changed(at);
+            const std::int32_t row = bucket.rows[slot];
+            const std::size_t last = std::min<std::size_t>(bucket.count, IdBucket::kSlots) - 1;
+            bucket.keys[slot] = std::exchange(bucket.keys[last], 0);
+            bucket.rows[slot] = std::exchange(bucket.rows[last], 0);
+            bucket.count = static_cast<std::uint16_t>(last);
+            ++n_taken_;
+            return row;
+        }
+        if (!buckets_.at(at)->overflowed) return -1;
+        at = after(at);
+    }
+    return -1;
+}
+
+void IdMap::make_room(std::size_t n) {
+    const std::size_t room = buckets_.size() * 4;
+    if (n <= room && n_taken_ <= room && !buckets_.scattered()) return;
+    IdMap wider(n <= room ? room * 3 / 4 : n + n / 4);
+    for (std::size_t b = 0; b < buckets_.size(); ++b) {
+        const IdBucket& bucket = *buckets_.at(b);
+        const std::size_t count = std::min<std::size_t>(bucket.count, IdBucket::kSlots);
+        for (std::size_t slot = 0; slot < count; ++slot) wider.put(bucket.keys[slot], bucket.rows[slot]);
+    }
+    *this = std::move(wider);
+}
+
+bool IdMap::matches(std::span<const std::int64_t> ids) const {
     std::size_t taken = 0;
-    for (const IdBucket& bucket : buckets) {
-        if (bucket.count > IdBucket::kSlots) return false;
-        taken += bucket.count;
+    for (std::size_t b = 0; b < buckets_.size(); ++b) {
+        if (buckets_.at(b)->count > IdBucket::kSlots) return false;
+        taken += buckets_.at(b)->count;
     }
     if (taken != ids.size()) return false;
     constexpr std::size_t kBlock = 1024;
     std::int32_t rows[kBlock];
     for (std::size_t start = 0; start < ids.size(); start += kBlock) {
         const std::size_t n = std::min(kBlock, ids.size() - start);
-        find_ids(buckets, ids.subspan(start, n), rows);
+        find(ids.subspan(start, n), rows);
         for (std::size_t i = 0; i < n; ++i) {
             if (rows[i] != static_cast<std::int32_t>(start + i)) return false;
         }

@@ -1,16 +1,12 @@
 #include "index_file.hpp"
 
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <algorithm>
-#include <atomic>
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <limits>
 #include <system_error>
+#include <utility>
 
+#include "new_file.hpp"
 #include "xxh64.hpp"
 
 namespace karec {
@@ -37,7 +33,18 @@ struct FileHeader {
 };
 static_assert(sizeof(FileHeader) == 128);
 
-enum SectionKind : std::uint32_t { kIds = 1, kRows = 2, kIdMap = 3, kColumn = 4 };
+enum SectionKind : std::uint32_t {
+    kIds = 1,
+    kRows = 2,
+    kIdMap = 3,
+    kColumn = 4,
+    kScales = 5,
+    kExact = 6,
+    kVersions = 7,
+    kCodes = 8,
+    kAdjustments = 9,
+    kBlocked = 10,
+};
 
 struct SectionEntry {
     std::uint32_t kind;
@@ -60,57 +67,6 @@ std::uint64_t table_checksum(FileHeader header, std::span<const std::byte> table
     sum.update(table);
     return sum.digest();
 }
-
-class NewFile {
-  public:
-    explicit NewFile(const std::string& path) : path_(path) {
-        // A writer that was killed may have left a file of this very name: in containers process ids repeat.
-        static std::atomic<unsigned> serial{0};
-        for (int attempt = 0; attempt < 1000; ++attempt) {
-            aside_ = path + "." + std::to_string(::getpid()) + "-" + std::to_string(serial++) + ".tmp";
-            file_ = ::open(aside_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-            if (file_ >= 0 || errno != EEXIST) return;
-        }
-    }
-    NewFile(const NewFile&) = delete;
-    NewFile& operator=(const NewFile&) = delete;
-    ~NewFile() {
-        if (file_ < 0) return;
-        ::close(file_);
-        ::unlink(aside_.c_str());
-    }
-
-    bool opened() const noexcept { return file_ >= 0; }
-
-    bool append(std::span<const std::byte> bytes) const noexcept {
-        while (!bytes.empty()) {
-            const ssize_t written = ::write(file_, bytes.data(), std::min<std::size_t>(bytes.size(), 1u << 30));
-            if (written < 0 && errno == EINTR) continue;
-            if (written <= 0) return false;
-            bytes = bytes.subspan(static_cast<std::size_t>(written));
-        }
-        return true;
-    }
-
-    bool publish() noexcept {
-        if (::fsync(file_) != 0 || ::rename(aside_.c_str(), path_.c_str()) != 0) return false;
-        ::close(file_);
-        file_ = -1;
-        const std::size_t slash = path_.rfind('/');
-        const std::string folder = slash == std::string::npos ? "." : slash == 0 ? "/" : path_.substr(0, slash);
-        const int entry = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (entry < 0) return false;
-        // Some file systems cannot sync a folder (EINVAL); the rename itself stands.
-        const bool synced = ::fsync(entry) == 0 || errno == EINVAL;
-        ::close(entry);
-        return synced;
-    }
-
-  private:
-    std::string path_;
-    std::string aside_;
-    int file_ = -1;
-};
 
 Status damaged(const std::string& what) {
     return Status::bad_format("not a whole karec index file: " + what);
@@ -138,7 +94,7 @@ Status check_header(std::span<const std::byte> file, FileHeader& header) {
     const auto table = file.subspan(sizeof header, header.n_sections * sizeof(SectionEntry));
     if (table_checksum(header, table) != header.checksum) return damaged("header or section table is altered");
     const auto dtype = static_cast<DType>(header.dtype);
-    const bool no_type = dtype != DType::float16 && dtype != DType::float32;
+    const bool no_type = dtype != DType::float16 && dtype != DType::float32 && dtype != DType::int8;
     const std::uint64_t most_rows = std::min<std::uint64_t>(std::numeric_limits<std::int32_t>::max(), file.size());
     if (no_type || header.dim == 0 || header.dim > kMaxDim || header.n_rows > most_rows) {
         return damaged("its header says " + std::to_string(header.n_rows) + " rows of " + std::to_string(header.dim) +
@@ -152,7 +108,7 @@ Status check_header(std::span<const std::byte> file, FileHeader& header) {
 
 // The section's bytes, once place, size, the gap before it and its checksum are right. `end` moves past it.
 Result<std::span<const std::byte>> section_bytes(std::span<const std::byte> file, const SectionEntry& entry,
-                                                 std::uint64_t expected_bytes, std::uint64_t& end) {
+                                                 std::uint64_t expected_bytes, bool verify, std::uint64_t& end) {
     const std::uint64_t begin = aligned(end);
     if (entry.bytes != expected_bytes || entry.offset != begin || begin > file.size() ||
         entry.bytes > file.size() - begin) {
@@ -162,20 +118,21 @@ Result<std::span<const std::byte>> section_bytes(std::span<const std::byte> file
         if (file[at] != std::byte{0}) return damaged("the gap at byte " + std::to_string(at) + " is altered");
     }
     const auto bytes = file.subspan(begin, entry.bytes);
-    if (xxh64(bytes) != entry.checksum) return damaged("the section at byte " + std::to_string(begin) + " is altered");
+    if (verify && xxh64(bytes) != entry.checksum)
+        return damaged("the section at byte " + std::to_string(begin) + " is altered");
     end = begin + entry.bytes;
     return bytes;
 }
 
 Status read_columns(std::span<const std::byte> file, std::span<const SectionEntry> entries, std::uint64_t n_rows,
-                    std::uint64_t& end, std::vector<Column>& columns) {
+                    bool verify, std::uint64_t& end, std::vector<Column>& columns) {
     for (const SectionEntry& entry : entries) {
         const auto dtype = static_cast<DType>(entry.dtype);
         const std::size_t length = ::strnlen(entry.name, sizeof entry.name);
         if (entry.kind != kColumn || size_of(dtype) == 0 || length == 0 || length > kMaxColumnName) {
             return damaged("an entry of its section table names no column");
         }
-        auto bytes = section_bytes(file, entry, n_rows * size_of(dtype), end);
+        auto bytes = section_bytes(file, entry, n_rows * size_of(dtype), verify, end);
         if (!bytes.ok()) return bytes.status();
         const std::string_view name(entry.name, length);
         for (const Column& column : columns) {
@@ -191,38 +148,153 @@ std::span<const T> elements(std::span<const std::byte> bytes) noexcept {
     return {reinterpret_cast<const T*>(bytes.data()), bytes.size() / sizeof(T)};
 }
 
-}  // namespace
+// Bytes of the section of that kind, as the header's numbers make it; versions have any number of entries.
+std::uint64_t bytes_of(std::uint32_t kind, const FileHeader& header, const SectionEntry& entry) noexcept {
+    const std::uint64_t n = header.n_rows;
+    const RowFormat format{header.dim, static_cast<DType>(header.dtype)};
+    switch (kind) {
+        case kIds:
+            return n * sizeof(std::int64_t);
+        case kRows:
+            return n * format.stride();
+        case kIdMap:
+            return id_bucket_count(n) * sizeof(IdBucket);
+        case kScales:
+            return n * sizeof(float);
+        case kExact:
+            return n * RowFormat{header.dim, DType::float32}.stride();
+        case kVersions:
+            return entry.bytes / sizeof(std::int64_t) * sizeof(std::int64_t);
+        case kCodes:
+            return n;
+        case kAdjustments:
+            return n * sizeof(Adjustment);
+        default:
+            return (n + 63) / 64 * sizeof(std::uint64_t);
+    }
+}
 
-Status write_index(const std::string& path, const IndexContents& contents) {
-    std::vector<std::span<const std::byte>> sections = {
-        std::as_bytes(contents.ids), {contents.rows.base, contents.rows.bytes()}, std::as_bytes(contents.buckets)};
-    std::vector<SectionEntry> table(3);
-    for (std::uint32_t kind = kIds; kind <= kIdMap; ++kind) table[kind - 1].kind = kind;
-    for (const Column& column : contents.columns) {
-        SectionEntry entry{};
-        entry.kind = kColumn;
+void keep(std::uint32_t kind, std::span<const std::byte> bytes, IndexContents& contents) {
+    switch (kind) {
+        case kIds:
+            contents.ids = elements<std::int64_t>(bytes);
+            break;
+        case kRows:
+            contents.rows = bytes;
+            break;
+        case kIdMap:
+            contents.buckets = elements<IdBucket>(bytes);
+            break;
+        case kScales:
+            contents.scales = elements<float>(bytes);
+            break;
+        case kExact:
+            contents.exact = bytes;
+            break;
+        case kVersions:
+            contents.versions = elements<std::int64_t>(bytes);
+            break;
+        case kCodes:
+            contents.codes = elements<std::uint8_t>(bytes);
+            break;
+        case kAdjustments:
+            contents.adjustments = elements<Adjustment>(bytes);
+            break;
+        default:
+            contents.blocked = elements<std::uint64_t>(bytes);
+    }
+}
+
+// What sums cannot tell: sections that need each other, codes that name no version, bits behind the last row.
+Status check_together(const IndexContents& contents, bool has_scales, bool has_codes, bool has_exact) {
+    const bool int8 = contents.format.dtype == DType::int8;
+    if (has_scales != int8 || (has_exact && !int8)) return damaged("its rows and its scales do not fit");
+    if (has_codes != (contents.versions.size() > 1) || contents.versions.size() > 256) {
+        return damaged("its model versions do not fit");
+    }
+    for (const std::uint8_t code : contents.codes) {
+        if (code >= contents.versions.size()) return damaged("a row is of no model version");
+    }
+    const std::size_t rest = contents.ids.size() % 64;
+    if (!contents.blocked.empty() && rest != 0 && contents.blocked.back() >> rest != 0) {
+        return damaged("it blocks rows that it does not have");
+    }
+    return {};
+}
+
+template <class T>
+std::vector<std::span<const std::byte>> bytes_of_pieces(const Pages<T>& pages) {
+    std::vector<std::span<const std::byte>> pieces;
+    for (const std::span<const T> piece : pages.pieces()) pieces.push_back(std::as_bytes(piece));
+    return pieces;
+}
+
+struct Section {
+    SectionEntry entry{};
+    std::vector<std::span<const std::byte>> pieces;
+};
+
+std::vector<Section> sections_of(const Generation& g, const std::vector<std::int64_t>& versions,
+                                 const std::vector<std::uint64_t>& blocked) {
+    std::vector<Section> sections;
+    const auto add = [&](std::uint32_t kind, std::vector<std::span<const std::byte>> pieces) -> SectionEntry& {
+        Section& section = sections.emplace_back();
+        section.entry.kind = kind;
+        section.pieces = std::move(pieces);
+        return section.entry;
+    };
+    add(kIds, bytes_of_pieces(g.ids));
+    add(kRows, bytes_of_pieces(g.rows));
+    add(kIdMap, bytes_of_pieces(g.id_map.buckets()));
+    if (g.format.dtype == DType::int8) add(kScales, bytes_of_pieces(g.scales));
+    if (g.keeps_exact) add(kExact, bytes_of_pieces(g.exact));
+    if (versions.size() > 1) {
+        add(kVersions, {std::as_bytes(std::span(versions))});
+        add(kCodes, bytes_of_pieces(g.codes));
+    }
+    if (!g.adjustments.empty()) add(kAdjustments, bytes_of_pieces(g.adjustments));
+    if (!blocked.empty()) add(kBlocked, {std::as_bytes(std::span(blocked))});
+    for (const ColumnPages& column : g.columns) {
+        SectionEntry& entry = add(kColumn, bytes_of_pieces(column.values));
         entry.dtype = static_cast<std::uint32_t>(column.dtype);
         column.name.copy(entry.name, kMaxColumnName);
-        table.push_back(entry);
-        sections.push_back(column.bytes);
     }
-    std::uint64_t end = sizeof(FileHeader) + table.size() * sizeof(SectionEntry);
-    for (std::size_t s = 0; s < table.size(); ++s) {
-        table[s].offset = aligned(end);
-        table[s].bytes = sections[s].size();
-        table[s].checksum = xxh64(sections[s]);
-        end = table[s].offset + table[s].bytes;
+    std::uint64_t end = sizeof(FileHeader) + sections.size() * sizeof(SectionEntry);
+    for (Section& section : sections) {
+        section.entry.offset = aligned(end);
+        Xxh64 sum;
+        for (const auto piece : section.pieces) {
+            section.entry.bytes += piece.size();
+            sum.update(piece);
+        }
+        section.entry.checksum = sum.digest();
+        end = section.entry.offset + section.entry.bytes;
     }
+    return sections;
+}
+
+}  // namespace
+
+Status write_index(const std::string& path, const Generation& g) {
+    std::vector<std::int64_t> versions;
+    for (const ModelVersion& version : g.versions) versions.push_back(version.number);
+    std::vector<std::uint64_t> blocked(g.blocked.empty() ? 0 : (g.n_rows() + 63) / 64);
+    for (std::size_t word = 0; word < std::min(blocked.size(), g.blocked.words().size()); ++word) {
+        blocked[word] = *g.blocked.words().at(word);
+    }
+    const std::vector<Section> sections = sections_of(g, versions, blocked);
+    std::vector<SectionEntry> table;
+    for (const Section& section : sections) table.push_back(section.entry);
     FileHeader header{};
     std::memcpy(header.magic, kMagic, sizeof kMagic);
     header.version = kVersion;
     header.byte_order = kByteOrder;
-    header.file_bytes = end;
-    header.n_rows = contents.ids.size();
-    header.dim = static_cast<std::uint32_t>(contents.rows.dim);
-    header.dtype = static_cast<std::uint32_t>(contents.rows.dtype);
-    header.model_version = contents.model_version;
-    header.generation = contents.generation;
+    header.file_bytes = table.back().offset + table.back().bytes;
+    header.n_rows = g.n_rows();
+    header.dim = static_cast<std::uint32_t>(g.format.dim);
+    header.dtype = static_cast<std::uint32_t>(g.format.dtype);
+    header.model_version = g.model_version;
+    header.generation = g.number;
     header.n_sections = table.size();
     header.checksum = table_checksum(header, std::as_bytes(std::span(table)));
 
@@ -234,46 +306,86 @@ Status write_index(const std::string& path, const IndexContents& contents) {
         !file.append(std::as_bytes(std::span(table)))) {
         return refused();
     }
-    end = sizeof header + table.size() * sizeof(SectionEntry);
-    for (std::size_t s = 0; s < table.size(); ++s) {
+    std::uint64_t end = sizeof header + table.size() * sizeof(SectionEntry);
+    for (const Section& section : sections) {
         const std::byte zeros[kAlign] = {};
-        if (!file.append({zeros, table[s].offset - end}) || !file.append(sections[s])) return refused();
-        end = table[s].offset + table[s].bytes;
+        if (!file.append({zeros, section.entry.offset - end})) return refused();
+        for (const auto piece : section.pieces) {
+            if (!file.append(piece)) return refused();
+        }
+        end = section.entry.offset + section.entry.bytes;
     }
     return file.publish() ? Status{} : refused();
 }
 
-Result<IndexContents> read_index(std::span<const std::byte> file) {
+Result<IndexContents> read_index(std::span<const std::byte> file, bool verify) {
     FileHeader header;
     if (Status status = check_header(file, header); !status.ok()) return status;
     const auto table = elements<SectionEntry>(file.subspan(sizeof header, header.n_sections * sizeof(SectionEntry)));
-    for (std::uint32_t kind = kIds; kind <= kIdMap; ++kind) {
-        if (table[kind - 1].kind != kind || table[kind - 1].dtype != 0 || table[kind - 1].name[0] != 0) {
-            return damaged("its sections are out of order");
-        }
-    }
     IndexContents contents;
     contents.model_version = header.model_version;
     contents.generation = header.generation;
-    contents.rows.n = header.n_rows;
-    contents.rows.dim = header.dim;
-    contents.rows.dtype = static_cast<DType>(header.dtype);
+    contents.format = {header.dim, static_cast<DType>(header.dtype)};
     std::uint64_t end = sizeof header + table.size_bytes();
-    auto ids = section_bytes(file, table[0], header.n_rows * sizeof(std::int64_t), end);
-    if (!ids.ok()) return ids.status();
-    auto rows = section_bytes(file, table[1], contents.rows.bytes(), end);
-    if (!rows.ok()) return rows.status();
-    auto buckets = section_bytes(file, table[2], id_bucket_count(header.n_rows) * sizeof(IdBucket), end);
-    if (!buckets.ok()) return buckets.status();
-    if (Status status = read_columns(file, table.subspan(3), header.n_rows, end, contents.columns); !status.ok()) {
-        return status;
+    bool has[kBlocked + 1] = {};
+    std::size_t s = 0;
+    for (std::uint32_t last = 0; s < table.size(); ++s) {
+        const SectionEntry& entry = table[s];
+        if (s >= 3 && entry.kind == kColumn) break;
+        const bool expected = s < 3 ? entry.kind == s + 1 : entry.kind > kColumn && entry.kind > last;
+        if (!expected || entry.kind > kBlocked || entry.dtype != 0 || entry.name[0] != 0) {
+            return damaged("its sections are out of order");
+        }
+        auto bytes = section_bytes(file, entry, bytes_of(entry.kind, header, entry), verify, end);
+        if (!bytes.ok()) return bytes.status();
+        keep(entry.kind, bytes.value(), contents);
+        has[entry.kind] = true;
+        last = entry.kind;
     }
+    Status status = read_columns(file, table.subspan(s), header.n_rows, verify, end, contents.columns);
+    if (!status.ok()) return status;
     if (end != file.size()) return damaged("something follows its last section");
-    contents.ids = elements<std::int64_t>(ids.value());
-    contents.rows.base = rows.value().data();
-    contents.buckets = elements<IdBucket>(buckets.value());
-    if (!id_map_matches(contents.buckets, contents.ids)) return damaged("its id map does not fit its ids");
+    status = check_together(contents, has[kScales], has[kCodes], has[kExact]);
+    if (!status.ok()) return status;
+    if (verify && !id_map_matches(contents.buckets, contents.ids)) return damaged("its id map does not fit its ids");
     return contents;
+}
+
+std::unique_ptr<Generation> show_index(const IndexContents& contents, const std::shared_ptr<const void>& owner) {
+    auto g = std::make_unique<Generation>(contents.format);
+    g->number = contents.generation;
+    g->model_version = contents.model_version;
+    g->n_works = contents.ids.size();
+    g->rows.show(owner, contents.rows);
+    g->ids.show(owner, contents.ids);
+    g->id_map.show(owner, contents.buckets);
+    g->scales.show(owner, contents.scales);
+    if (contents.exact.data() != nullptr) {
+        g->keep_exact();
+        g->exact.show(owner, contents.exact);
+    }
+    if (contents.versions.size() > 1) {
+        for (const std::int64_t version : contents.versions) g->versions.push_back({version, 0});
+        for (const std::uint8_t code : contents.codes) ++g->versions[code].n_rows;
+        g->codes.show(owner, contents.codes);
+    } else {
+        g->versions.push_back({contents.model_version, contents.ids.size()});
+    }
+    g->adjustments.show(owner, contents.adjustments);
+    g->blocked.words().show(owner, contents.blocked);
+    g->closed.words().show(owner, contents.blocked);
+    for (const Column& column : contents.columns) {
+        ColumnPages& pages = g->columns.emplace_back(
+            ColumnPages{std::string(column.name), column.dtype, Pages<std::byte>(size_of(column.dtype), kLargePage)});
+        pages.values.show(owner, column.bytes);
+    }
+    return g;
+}
+
+bool id_map_matches(std::span<const IdBucket> buckets, std::span<const std::int64_t> ids) {
+    IdMap map;
+    map.show(nullptr, buckets);
+    return map.matches(ids);
 }
 
 }  // namespace karec

@@ -1,21 +1,17 @@
-// What an ItemIndex points at: contents, and the memory that they lie in.
+// What an ItemIndex points at.
 #pragma once
 
-#include <string>
-#include <vector>
+#include <memory>
+#include <utility>
 
-#include "index_file.hpp"
 #include "karec/item_index.hpp"
-#include "memory.hpp"
+#include "living.hpp"
 
 namespace karec {
 
 struct ItemIndex::Store {
-    IndexContents contents;
-    MappedFile file;            // after open(); the buffers are empty then
-    Buffer ids, rows, buckets;  // after build()
-    std::vector<Buffer> columns;
-    std::vector<std::string> names;
+    explicit Store(std::unique_ptr<Generation> first) : living(std::move(first)) {}
+    Living living;
 };
 
 }  // namespace karec

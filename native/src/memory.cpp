@@ -26,8 +26,9 @@ Buffer::Buffer(std::size_t bytes) : size_(bytes) {
     const std::size_t padded = (bytes + alignment - 1) / alignment * alignment;
     bytes_.reset(static_cast<std::byte*>(std::aligned_alloc(alignment, padded == 0 ? alignment : padded)));
     if (!bytes_) throw std::bad_alloc();
-    if (alignment == kHugePage) ::madvise(bytes_.get(), padded, MADV_HUGEPAGE);
-    std::memset(bytes_.get(), 0, padded);
+    // Whole huge pages alone: what is left of the last one takes no more memory than it needs.
+    if (alignment == kHugePage) ::madvise(bytes_.get(), bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
+    std::memset(bytes_.get(), 0, bytes);
 }
 
 void Buffer::Free::operator()(std::byte* bytes) const noexcept {

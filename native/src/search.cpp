@@ -1,66 +1,56 @@
-// Lookup, scores and search: check everything first, then run blocks of dot products into the top-k.
-//
-// A block's scores stay in the first-level cache between the two. Cost: one pass over the candidates' rows, O(N·D), and
-// expected O(N + k log k) for the top-k.
+// Search among candidates: scores block by block into the top-k. Expected O(N·D + k log k).
 #include <algorithm>
-#include <cstring>
 #include <limits>
 #include <string>
 #include <vector>
 
 #include "boundary.hpp"
+#include "index_checks.hpp"
 #include "index_store.hpp"
 #include "karec/item_index.hpp"
+#include "rescore.hpp"
+#include "scoring.hpp"
 #include "top_k.hpp"
 
 namespace karec {
 namespace {
 
-constexpr std::size_t kBlock = 1024;    // scores at a time
-constexpr std::size_t kTileRows = 256;  // rows at a time in a scan for many queries
-
-std::string count(std::size_t n) {
-    return std::to_string(n);
+// `candidates` and `query` are checked, `out` has even lengths.
+SearchCount search_one(const Generation& g, const Query& query, const Candidates& candidates, const Ranked& out) {
+    const std::size_t n = candidates.size();
+    TopK top(std::min(n_to_rescore(g, out.scores.size()), n), n);
+    const ReadyQuery ready(query, g, g.format);
+    SearchCount counts = score_candidates(
+        g, ready, candidates, [&](std::size_t first, std::size_t some, const std::int32_t* rows, const float* scores) {
+            for (std::size_t i = 0; i < some; ++i) {
+                if (rows[i] >= 0) top.offer(scores[i], static_cast<std::uint32_t>(first + i));
+            }
+        });
+    const auto row_of = [&](std::uint32_t position) {
+        return candidates.ids.empty() ? candidates.rows[position] : g.id_map.find(candidates.ids[position]);
+    };
+    rescore(g, query, std::min(out.scores.size(), n), row_of, top);
+    counts.found = top.finish([&](std::size_t rank, float score, std::uint32_t position) {
+        out.scores[rank] = score;
+        out.rows[rank] = row_of(position);
+        out.ids[rank] =
+            candidates.ids.empty() ? *g.ids.at(static_cast<std::size_t>(out.rows[rank])) : candidates.ids[position];
+        out.positions[rank] = position;
+    });
+    return counts;
 }
 
-// Queries as the kernels read them: finite, each padded with zeros to the rows' padded length.
-Status pad_queries(const RowStore& rows, std::span<const float> queries, std::size_t n, std::vector<float>& padded) {
-    if (queries.size() != n * rows.dim) {
-        return Status::invalid("query has " + count(queries.size()) + " values, expected " +
-                               (n == 1 ? "" : count(n) + " × ") + count(rows.dim));
+Status check_indptr(std::span<const std::int64_t> indptr, std::size_t n_users, std::size_t n_candidates) {
+    if (Status status = check_lengths("indptr", indptr.size(), "queries + 1", n_users + 1); !status.ok()) return status;
+    for (std::size_t u = 0; u <= n_users; ++u) {
+        const std::int64_t least = u == 0 ? 0 : indptr[u - 1];
+        if (indptr[u] >= least && (u > 0 || indptr[u] == 0)) continue;
+        return Status::invalid("indptr holds " + std::to_string(indptr[u]) + " at position " + std::to_string(u) +
+                               ", expected it to start at 0 and never to fall");
     }
-    const MatrixView matrix{queries.data(), n, rows.dim, DType::float32};
-    Status finite = n == 1 ? check_finite(queries, "query") : check_finite(matrix, "queries");
-    if (!finite.ok()) return finite;
-    padded.assign(n * rows.padded_dim(), 0.0f);
-    for (std::size_t q = 0; q < n; ++q) {
-        std::copy_n(queries.data() + q * rows.dim, rows.dim, padded.data() + q * rows.padded_dim());
-    }
-    return {};
-}
-
-Status check_rows(std::span<const std::int32_t> rows, std::size_t n) {
-    const auto outside = [n](std::int32_t row) { return row < kUnknownRow || row >= static_cast<std::int64_t>(n); };
-    const auto bad = std::find_if(rows.begin(), rows.end(), outside);
-    if (bad == rows.end()) return {};
-    return Status::invalid("rows holds " + std::to_string(*bad) + " at position " + std::to_string(bad - rows.begin()) +
-                           ", expected -1 (unknown) to " + std::to_string(n) + " (exclusive)");
-}
-
-Status check_lengths(const char* first, std::size_t n_first, const char* second, std::size_t n_second) {
-    if (n_first == n_second) return {};
-    return Status::invalid(std::string(first) + " has " + count(n_first) + " entries, " + second + " has " +
-                           count(n_second));
-}
-
-Status check_ranked(const Ranked& out) {
-    if (Status status = check_lengths("out.scores", out.scores.size(), "out.ids", out.ids.size()); !status.ok()) {
-        return status;
-    }
-    if (Status status = check_lengths("out.scores", out.scores.size(), "out.rows", out.rows.size()); !status.ok()) {
-        return status;
-    }
-    return check_lengths("out.scores", out.scores.size(), "out.positions", out.positions.size());
+    if (indptr.back() == static_cast<std::int64_t>(n_candidates)) return {};
+    return Status::invalid("indptr ends at " + std::to_string(indptr.back()) + ", there are " +
+                           std::to_string(n_candidates) + " candidates");
 }
 
 }  // namespace
@@ -68,105 +58,73 @@ Status check_ranked(const Ranked& out) {
 Status ItemIndex::lookup(std::span<const std::int64_t> ids, std::span<std::int32_t> rows) const noexcept {
     return at_boundary([&]() -> Status {
         if (Status status = check_lengths("ids", ids.size(), "rows", rows.size()); !status.ok()) return status;
-        find_ids(store_->contents.buckets, ids, rows.data());
-        return {};
-    });
-}
-
-Status ItemIndex::scores(std::span<const float> query, std::span<const std::int32_t> rows,
-                         std::span<float> out) const noexcept {
-    return at_boundary([&]() -> Status {
-        const RowStore& store = store_->contents.rows;
-        std::vector<float> padded;
-        if (Status status = pad_queries(store, query, 1, padded); !status.ok()) return status;
-        if (Status status = check_lengths("rows", rows.size(), "out", out.size()); !status.ok()) return status;
-        if (Status status = check_rows(rows, store.n); !status.ok()) return status;
-        store.dot(padded.data(), rows.data(), rows.size(), out.data());
-        for (float& score : out) {
-            if (score != score) score = -std::numeric_limits<float>::infinity();
+        const Living::Pin g(store_->living);
+        g->id_map.find(ids, rows.data());
+        for (std::int32_t& row : rows) {
+            if (row < 0 || static_cast<std::size_t>(row) >= g->n_rows()) row = kUnknownRow;
         }
         return {};
     });
 }
 
-Result<SearchCount> ItemIndex::search(std::span<const float> query, std::span<const std::int32_t> rows,
-                                      const Ranked& out) const noexcept {
+Result<SearchCount> ItemIndex::scores(const Query& query, const Candidates& candidates,
+                                      std::span<float> out) const noexcept {
     return at_boundary([&]() -> Result<SearchCount> {
-        const RowStore& store = store_->contents.rows;
-        std::vector<float> padded;
-        if (Status status = pad_queries(store, query, 1, padded); !status.ok()) return status;
-        if (Status status = check_ranked(out); !status.ok()) return status;
-        if (Status status = check_rows(rows, store.n); !status.ok()) return status;
-        if (rows.size() > std::numeric_limits<std::uint32_t>::max()) {
-            return Status::invalid("a search takes at most 2^32 − 1 candidates, got " + count(rows.size()));
-        }
-        const std::span<const std::int64_t> ids = store_->contents.ids;
-        SearchCount counts;
-        TopK top(std::min(out.scores.size(), rows.size()), rows.size());
-        float scores[kBlock];
-        for (std::size_t start = 0; start < rows.size(); start += kBlock) {
-            const std::size_t n = std::min(kBlock, rows.size() - start);
-            store.dot(padded.data(), rows.data() + start, n, scores);
-            for (std::size_t i = 0; i < n; ++i) {
-                if (rows[start + i] == kUnknownRow) {
-                    ++counts.unknown;
-                } else {
-                    top.offer(scores[i], static_cast<std::uint32_t>(start + i));
+        const Living::Pin g(store_->living);
+        if (Status status = check_query(query, *g, "query"); !status.ok()) return status;
+        if (Status status = check_candidates(candidates, *g); !status.ok()) return status;
+        Status status = check_lengths("candidates", candidates.size(), "out", out.size());
+        if (!status.ok()) return status;
+        const ReadyQuery ready(query, *g, g->format);
+        SearchCount counts = score_candidates(
+            *g, ready, candidates, [&](std::size_t first, std::size_t n, const std::int32_t* rows, const float* some) {
+                for (std::size_t i = 0; i < n; ++i) {
+                    const bool scored = rows[i] >= 0 && some[i] == some[i];
+                    out[first + i] = scored ? some[i] : -std::numeric_limits<float>::infinity();
                 }
-            }
-        }
-        counts.found = top.finish([&](std::size_t rank, float score, std::uint32_t position) {
-            out.scores[rank] = score;
-            out.ids[rank] = ids[static_cast<std::size_t>(rows[position])];
-            out.rows[rank] = rows[position];
-            out.positions[rank] = position;
-        });
+            });
+        counts.found = candidates.size() - counts.unknown - counts.blocked;
         return counts;
     });
 }
 
-Status ItemIndex::search_all(std::span<const float> queries, std::size_t n_queries, std::span<const std::uint8_t> mask,
-                             const Ranked& out, std::span<std::size_t> found) const noexcept {
-    return at_boundary([&]() -> Status {
-        const RowStore& store = store_->contents.rows;
-        std::vector<float> padded;
-        if (Status status = pad_queries(store, queries, n_queries, padded); !status.ok()) return status;
+Result<SearchCount> ItemIndex::search(const Query& query, const Candidates& candidates,
+                                      const Ranked& out) const noexcept {
+    return at_boundary([&]() -> Result<SearchCount> {
+        const Living::Pin g(store_->living);
+        if (Status status = check_query(query, *g, "query"); !status.ok()) return status;
         if (Status status = check_ranked(out); !status.ok()) return status;
-        if (Status status = check_lengths("found", found.size(), "queries", n_queries); !status.ok()) return status;
-        if (!mask.empty()) {
-            if (Status status = check_lengths("mask", mask.size(), "index", store.n); !status.ok()) return status;
+        if (Status status = check_candidates(candidates, *g); !status.ok()) return status;
+        return search_one(*g, query, candidates, out);
+    });
+}
+
+Status ItemIndex::search_batch(std::span<const float> queries, const Candidates& candidates,
+                               std::span<const std::int64_t> indptr, const Ranked& out,
+                               std::span<SearchCount> counts) const noexcept {
+    return at_boundary([&]() -> Status {
+        const Living::Pin g(store_->living);
+        const std::size_t n_users = counts.size();
+        const std::size_t dim = g->format.dim;
+        Status status = check_lengths("queries", queries.size(), "users × dimensions", n_users * dim);
+        if (!status.ok()) return status;
+        if (status = check_indptr(indptr, n_users, candidates.size()); !status.ok()) return status;
+        if (status = check_candidates(candidates, *g); !status.ok()) return status;
+        if (status = check_lists(out, n_users); !status.ok()) return status;
+        for (std::size_t u = 0; u < n_users; ++u) {
+            const Query query(queries.subspan(u * dim, dim));
+            status = check_query(query, *g, "query " + std::to_string(u));
+            if (!status.ok()) return status;
         }
-        if (n_queries == 0) return {};
-        if (out.scores.size() % n_queries != 0) {
-            return Status::invalid("out has " + count(out.scores.size()) + " entries, expected the same number for " +
-                                   count(n_queries) + " queries");
-        }
-        const std::size_t k = out.scores.size() / n_queries;
-        std::vector<TopK> tops;
-        tops.reserve(n_queries);
-        for (std::size_t q = 0; q < n_queries; ++q) tops.emplace_back(std::min(k, store.n), store.n);
-        float scores[kTileRows];
-        for (std::size_t start = 0; start < store.n; start += kTileRows) {
-            const std::size_t n = std::min(kTileRows, store.n - start);
-            for (std::size_t q = 0; q < n_queries; ++q) {
-                store.dot_range(padded.data() + q * store.padded_dim(), start, n, scores);
-                for (std::size_t i = 0; i < n; ++i) {
-                    if (mask.empty() || mask[start + i])
-                        tops[q].offer(scores[i], static_cast<std::uint32_t>(start + i));
-                }
-            }
-        }
-        std::fill(out.scores.begin(), out.scores.end(), -std::numeric_limits<float>::infinity());
-        std::fill(out.ids.begin(), out.ids.end(), -1);
-        std::fill(out.rows.begin(), out.rows.end(), kUnknownRow);
-        std::fill(out.positions.begin(), out.positions.end(), -1);
-        for (std::size_t q = 0; q < n_queries; ++q) {
-            found[q] = tops[q].finish([&](std::size_t rank, float score, std::uint32_t position) {
-                out.scores[q * k + rank] = score;
-                out.ids[q * k + rank] = store_->contents.ids[position];
-                out.rows[q * k + rank] = static_cast<std::int32_t>(position);
-                out.positions[q * k + rank] = position;
-            });
+        const std::size_t k = n_users == 0 ? 0 : out.scores.size() / n_users;
+        for (std::size_t u = 0; u < n_users; ++u) {
+            const auto first = static_cast<std::size_t>(indptr[u]);
+            const auto n = static_cast<std::size_t>(indptr[u + 1]) - first;
+            const Candidates own = candidates.ids.empty() ? Candidates::of_rows(candidates.rows.subspan(first, n))
+                                                          : Candidates::of_ids(candidates.ids.subspan(first, n));
+            const Ranked list = list_of(out, u, k);
+            counts[u] = search_one(*g, Query(queries.subspan(u * dim, dim)), own, list);
+            pad_list(list, counts[u].found);
         }
         return {};
     });
@@ -174,18 +132,20 @@ Status ItemIndex::search_all(std::span<const float> queries, std::size_t n_queri
 
 Status ItemIndex::gather(std::span<const std::int32_t> rows, std::span<float> out) const noexcept {
     return at_boundary([&]() -> Status {
-        const RowStore& store = store_->contents.rows;
-        if (Status status = check_lengths("rows × dimensions", rows.size() * store.dim, "out", out.size());
-            !status.ok()) {
-            return status;
-        }
-        if (Status status = check_rows(rows, store.n); !status.ok()) return status;
+        const Living::Pin g(store_->living);
+        const std::size_t dim = g->format.dim;
+        Status status = check_lengths("rows × dimensions", rows.size() * dim, "out", out.size());
+        if (!status.ok()) return status;
+        if (status = check_candidates(Candidates::of_rows(rows), *g); !status.ok()) return status;
         for (std::size_t i = 0; i < rows.size(); ++i) {
-            float* to = out.data() + i * store.dim;
-            if (rows[i] == kUnknownRow) {
-                std::fill_n(to, store.dim, 0.0f);
+            float* to = out.data() + i * dim;
+            const auto row = static_cast<std::size_t>(rows[i]);
+            if (rows[i] == kUnknownRow || g->removed.has(row)) {
+                std::fill_n(to, dim, 0.0f);
+            } else if (g->keeps_exact) {
+                g->exact_format().decode(g->exact.at(row), 1.0f, to);
             } else {
-                store.decode(static_cast<std::size_t>(rows[i]), to);
+                g->format.decode(g->rows.at(row), g->scale_of(row), to);
             }
         }
         return {};

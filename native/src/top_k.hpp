@@ -23,10 +23,24 @@ class TopK {
 
     // Positions are offered at most once. NaN counts as −inf; −0 as +0.
     void offer(float score, std::uint32_t position) {
+        if (score < least_) return;
         const std::uint64_t key = key_of(score, position);
         if (key <= threshold_ || k_ == 0) return;
         keys_.push_back(key);
         if (keys_.size() == capacity_) shrink();
+    }
+
+    // Offers scores[i] at position first + i. Where none of a few reaches the k-th best, they are passed over at once.
+    void offer_all(const float* scores, std::size_t n, std::uint32_t first) {
+        constexpr std::size_t kFew = 16;
+        std::size_t i = 0;
+        for (; i + kFew <= n; i += kFew) {
+            unsigned below = 0;
+            for (std::size_t j = 0; j < kFew; ++j) below += scores[i + j] < least_;
+            if (below == kFew) continue;
+            for (std::size_t j = i; j < i + kFew; ++j) offer(scores[j], first + static_cast<std::uint32_t>(j));
+        }
+        for (; i < n; ++i) offer(scores[i], first + static_cast<std::uint32_t>(i));
     }
 
     // Writes the best min(k, offered), best first, and returns how many: emit(rank, score, position).
@@ -58,12 +72,14 @@ class TopK {
         const auto kth = keys_.begin() + static_cast<std::ptrdiff_t>(k_ - 1);
         std::nth_element(keys_.begin(), kth, keys_.end(), std::greater<>());
         threshold_ = *kth;
+        least_ = score_of(threshold_);
         keys_.resize(k_);
     }
 
     std::size_t k_;
     std::size_t capacity_;
     std::uint64_t threshold_ = 0;
+    float least_ = -std::numeric_limits<float>::infinity();  // the score of the threshold
     std::vector<std::uint64_t> keys_;
 };
 

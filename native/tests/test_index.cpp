@@ -51,15 +51,16 @@ TEST(an_index_says_what_it_holds) {
     const ItemIndex index = make();
     CHECK(index.size() == 4 && index.dim() == 3 && index.dtype() == DType::float16);
     CHECK(index.model_version() == 7 && index.generation() == 1);
-    CHECK(std::ranges::equal(index.ids(), kIds));
-    CHECK(index.columns().size() == 1 && index.columns()[0].name == "creator_id");
-    CHECK(std::ranges::equal(index.columns()[0].bytes, std::as_bytes(std::span(kCreators))));
+    const auto table = index.table().value();
+    CHECK(std::ranges::equal(table->ids, kIds) && table->present.empty());
+    CHECK(table->columns.size() == 1 && table->columns[0].name == "creator_id");
+    CHECK(std::ranges::equal(table->columns[0].bytes, std::as_bytes(std::span(kCreators))));
 }
 
-TEST(copies_share_what_they_hold) {
+TEST(copies_are_handles_of_one_index) {
     const ItemIndex index = make();
-    const ItemIndex copy = index;  // NOLINT(performance-unnecessary-copy-initialization)
-    CHECK(copy.ids().data() == index.ids().data());
+    ItemIndex copy = index;
+    CHECK(copy.block(kIds).ok() && index.generation() == 2);
 }
 
 TEST(a_search_ranks_by_score_then_position_and_skips_what_is_unknown) {
@@ -69,7 +70,7 @@ TEST(a_search_ranks_by_score_then_position_and_skips_what_is_unknown) {
     CHECK(index.lookup(wanted, rows).ok());
     CHECK((rows == std::vector<std::int32_t>{3, -1, 1, 3}));
     Out out(10);
-    const auto counts = index.search(kQuery, rows, out.spans());
+    const auto counts = index.search(kQuery, Candidates::of_rows(rows), out.spans());
     CHECK(counts.ok() && counts->found == 3 && counts->unknown == 1);
     CHECK(out.ids[0] == 7 && out.positions[0] == 0 && out.scores[0] == 9.0f);
     CHECK(out.ids[1] == 7 && out.positions[1] == 3);
@@ -81,9 +82,10 @@ TEST(a_scan_pads_what_is_masked_away) {
     const std::vector<float> queries = {1, 0, 0, -1, 0, 0};
     const std::vector<std::uint8_t> mask = {1, 0, 1, 0};
     Out out(6);
-    std::vector<std::size_t> found(2);
-    CHECK(index.search_all(queries, 2, mask, out.spans(), found).ok());
-    CHECK((found == std::vector<std::size_t>{2, 2}));
+    const Query each[] = {std::span(queries).first(3), std::span(queries).last(3)};
+    std::vector<SearchCount> counts(2);
+    CHECK(index.search_all(each, mask, out.spans(), counts).ok());
+    CHECK(counts[0].found == 2 && counts[1].found == 2);
     CHECK((out.rows == std::vector<std::int32_t>{2, 0, -1, 0, 2, -1}));
     CHECK(std::isinf(out.scores[2]) && out.ids[2] == -1 && out.positions[5] == -1);
 }
@@ -92,7 +94,7 @@ TEST(scores_and_vectors_of_unknown_rows) {
     const ItemIndex index = make();
     const std::vector<std::int32_t> rows = {2, -1};
     std::vector<float> scores(2);
-    CHECK(index.scores(kQuery, rows, scores).ok());
+    CHECK(index.scores(kQuery, Candidates::of_rows(rows), scores).ok());
     CHECK(scores[0] == 6.0f && scores[1] == -std::numeric_limits<float>::infinity());
     std::vector<float> vectors(6);
     CHECK(index.gather(rows, vectors).ok());
@@ -125,30 +127,38 @@ TEST(a_search_refuses_what_does_not_fit) {
     const ItemIndex index = make();
     const std::vector<std::int32_t> rows = {0, 4};
     Out out(2);
-    CHECK(refused(index.search(kQuery, rows, out.spans()).status(), "rows holds 4 at position 1"));
-    CHECK(refused(index.search({}, rows, out.spans()).status(), "query has 0 values, expected 3"));
+    const auto both = Candidates::of_rows(rows);
+    CHECK(refused(index.search(kQuery, both, out.spans()).status(), "rows holds 4 at position 1"));
+    CHECK(refused(index.search(std::vector<float>(), both, out.spans()).status(), "query has 0 values, expected 3"));
     const std::vector<float> nan = {0, std::numeric_limits<float>::infinity(), 0};
-    CHECK(refused(index.search(nan, rows, out.spans()).status(), "infinity at position 1"));
+    CHECK(refused(index.search(nan, both, out.spans()).status(), "infinity at position 1"));
+    CHECK(refused(index.search(kQuery, {kIds, rows}, out.spans()).status(), "not as both"));
     Ranked uneven = out.spans();
     uneven.rows = uneven.rows.first(1);
     CHECK(refused(index.search(kQuery, {}, uneven).status(), "out.rows has 1"));
-    std::vector<std::size_t> found(1);
-    CHECK(refused(index.search_all(kQuery, 2, {}, out.spans(), found), "expected 2 × 3"));
+    const Query queries[] = {kQuery, nan};
+    std::vector<SearchCount> counts(2);
+    CHECK(refused(index.search_all(queries, {}, out.spans(), counts), "query 1 holds infinity"));
     const std::vector<std::uint8_t> mask(3);
-    CHECK(refused(index.search_all(kQuery, 1, mask, out.spans(), found), "mask has 3"));
+    CHECK(refused(index.search_all({queries, 1}, mask, out.spans(), {counts.data(), 1}), "mask has 3"));
+    const std::vector<std::int64_t> falling = {0, 2, 1};
+    const std::vector<float> two(6);
+    CHECK(refused(index.search_batch(two, both, falling, out.spans(), counts), "indptr holds 1 at position 2"));
     std::vector<std::int32_t> short_rows(1);
     CHECK(refused(index.lookup(kIds, short_rows), "ids has 4"));
     std::vector<float> scores(1);
-    CHECK(refused(index.scores(kQuery, rows, scores), "out has 1"));
+    const std::vector<std::int32_t> known = {0, 1};
+    CHECK(refused(index.scores(kQuery, Candidates::of_rows(known), scores).status(), "out has 1"));
 }
 
 TEST(an_empty_index_finds_nothing) {
     auto built = ItemIndex::build({}, matrix({}, 0, 3), {});
     CHECK(built.ok());
     Out out(2);
-    std::vector<std::size_t> found(1);
-    CHECK(built->search_all(kQuery, 1, {}, out.spans(), found).ok() && found[0] == 0);
+    const Query query(kQuery);
+    std::vector<SearchCount> found(1);
+    CHECK(built->search_all({&query, 1}, {}, out.spans(), found).ok() && found[0].found == 0);
     const std::vector<std::int32_t> unknown = {-1, -1};
-    const auto counts = built->search(kQuery, unknown, out.spans());
+    const auto counts = built->search(kQuery, Candidates::of_rows(unknown), out.spans());
     CHECK(counts.ok() && counts->found == 0 && counts->unknown == 2);
 }

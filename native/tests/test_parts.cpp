@@ -7,6 +7,7 @@
 #include <numeric>
 #include <random>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "check.hpp"
@@ -102,18 +103,35 @@ TEST(the_id_map_finds_every_id_and_no_other) {
     for (const std::size_t n : {0u, 1u, 5u, 1000u}) {
         std::vector<std::int64_t> ids(n);
         for (std::size_t i = 0; i < n; ++i) ids[i] = static_cast<std::int64_t>(random() & ~1u);
-        std::vector<IdBucket> buckets(id_bucket_count(n));
-        CHECK(fill_id_map(ids, buckets).ok());
-        CHECK(id_map_matches(buckets, ids));
+        IdMap map(n);
+        for (std::size_t i = 0; i < n; ++i) CHECK(map.put(ids[i], static_cast<std::int32_t>(i)) == -1);
+        CHECK(map.buckets().size() == id_bucket_count(n) && map.matches(ids));
         std::vector<std::int64_t> absent = ids;
         for (std::int64_t& id : absent) id |= 1;
         std::vector<std::int32_t> rows(n);
-        find_ids(buckets, absent, rows.data());
+        map.find(absent, rows.data());
         CHECK(std::all_of(rows.begin(), rows.end(), [](std::int32_t row) { return row == -1; }));
     }
-    const std::vector<std::int64_t> twice = {3, 4, 3};
-    std::vector<IdBucket> buckets(id_bucket_count(3));
-    CHECK(!fill_id_map(twice, buckets).ok());
+}
+
+TEST(the_id_map_stays_a_dictionary_while_ids_come_and_go) {
+    std::mt19937_64 random(8);
+    std::unordered_map<std::int64_t, std::int32_t> expected;
+    IdMap map;
+    for (std::int32_t step = 0; step < 200'000; ++step) {
+        const auto id = static_cast<std::int64_t>(random() % 5000);
+        const auto before = expected.find(id);
+        const std::int32_t row = before == expected.end() ? -1 : before->second;
+        CHECK(map.find(id) == row);
+        if (random() % 2 == 0) {
+            map.make_room(expected.size() + 1);
+            CHECK(map.put(id, step) == row);
+            expected[id] = step;
+        } else {
+            CHECK(map.take(id) == row);
+            expected.erase(id);
+        }
+    }
 }
 
 TEST(a_corrupt_id_map_ends_its_search_and_is_noticed) {
@@ -124,9 +142,11 @@ TEST(a_corrupt_id_map_ends_its_search_and_is_noticed) {
     }
     const std::vector<std::int64_t> wanted = {7};
     std::int32_t row = 0;
-    find_ids(full, wanted, &row);
+    IdMap map;
+    map.show(nullptr, full);
+    map.find(wanted, &row);
     CHECK(row == -1);
-    CHECK(!id_map_matches(full, wanted));
+    CHECK(!map.matches(wanted));
 }
 
 TEST(top_k_is_a_stable_sort_cut_at_k) {
@@ -164,9 +184,7 @@ TEST(top_k_takes_nan_for_minus_infinity_and_zeros_for_one_value) {
 }
 
 TEST(inner_loops_follow_their_order_of_summation_bit_by_bit) {
-    if (const char* forced = std::getenv("KAREC_FORCE_ISA"); forced != nullptr && active_isa() != forced) {
-        std::printf("     %s not tested: this machine does not have it\n", forced);
-    }
+    if (const Status status = check_isa(); !status.ok()) std::printf("     not tested: %s\n", status.message().c_str());
     std::mt19937_64 random(4);
     std::normal_distribution<float> normal;
     for (std::size_t dim = 16; dim <= 160; dim += 16) {
@@ -192,17 +210,39 @@ TEST(inner_loops_follow_their_order_of_summation_bit_by_bit) {
             expected_float[i] = plain_dot(row.data(), query.data(), dim);
             expected_half[i] = plain_dot(rounded.data(), query.data(), dim);
         }
-        std::vector<std::int32_t> rows(kRows);
-        for (std::size_t i = 0; i < kRows; ++i) rows[i] = i % 5 == 4 ? -1 : static_cast<std::int32_t>(kRows - 1 - i);
-        std::vector<float> out(kRows);
-        inner_loops().dot_float32(floats.data(), stride, nullptr, kRows, query.data(), dim, out.data());
-        CHECK(out == expected_float);
-        inner_loops().dot_float16(halves.data(), stride, nullptr, kRows, query.data(), dim, out.data());
-        CHECK(out == expected_half);
-        inner_loops().dot_float16(halves.data(), stride, rows.data(), kRows, query.data(), dim, out.data());
+        std::vector<const std::byte*> float_rows(kRows);
+        std::vector<const std::byte*> half_rows(kRows);
         for (std::size_t i = 0; i < kRows; ++i) {
-            CHECK(rows[i] < 0 ? std::isinf(out[i]) && out[i] < 0
-                              : out[i] == expected_half[static_cast<std::size_t>(rows[i])]);
+            float_rows[i] = &floats[i * stride];
+            half_rows[i] = &halves[i * stride];
+        }
+        for (std::size_t n = kRows - 20; n <= kRows; ++n) {
+            std::vector<float> out(n);
+            inner_loops().dot_float32(float_rows.data(), nullptr, n, query.data(), dim, out.data());
+            CHECK(std::equal(out.begin(), out.end(), expected_float.begin()));
+            inner_loops().dot_float16(half_rows.data(), half_rows.data(), n, query.data(), dim, out.data());
+            CHECK(std::equal(out.begin(), out.end(), expected_half.begin()));
+        }
+    }
+}
+
+TEST(int8_rows_are_summed_exactly) {
+    std::mt19937_64 random(9);
+    for (std::size_t dim = 64; dim <= 1024; dim += 320) {
+        constexpr std::size_t kRows = 37;
+        const int limit = static_cast<int>(std::min<std::size_t>(32767, 2147483647u / (127 * dim)));
+        std::vector<std::int8_t> values(kRows * dim);
+        std::vector<std::int16_t> query(dim);
+        for (std::int8_t& x : values) x = static_cast<std::int8_t>(random() % 4 == 0 ? -127 : 127);
+        for (std::int16_t& x : query) x = static_cast<std::int16_t>(random() % 4 == 0 ? -limit : limit);
+        std::vector<const std::byte*> rows(kRows);
+        for (std::size_t i = 0; i < kRows; ++i) rows[i] = reinterpret_cast<const std::byte*>(&values[i * dim]);
+        std::vector<std::int32_t> out(kRows);
+        inner_loops().dot_int8(rows.data(), nullptr, kRows, query.data(), dim, out.data());
+        for (std::size_t i = 0; i < kRows; ++i) {
+            std::int64_t sum = 0;
+            for (std::size_t d = 0; d < dim; ++d) sum += std::int64_t{values[i * dim + d]} * query[d];
+            CHECK(out[i] == sum);
         }
     }
 }

@@ -148,7 +148,7 @@ BAD_BUILDS = [
     ({"ids": [1, 2], "embeddings": NAN}, r"embeddings holds NaN at \(1, 1\)"),
     ({"ids": [1, 2], "embeddings": -np.nan_to_num(NAN, nan=np.inf)}, r"infinity at \(1, 1\)"),
     ({"ids": [1, 2], "embeddings": np.nan_to_num(NAN, nan=70000)}, r"at \(1, 1\) that float16 cannot"),
-    ({"dtype": "int4"}, "dtype must be 'float16' or 'float32', got 'int4'"),
+    ({"dtype": "int4"}, "dtype must be 'float16', 'float32' or 'int8', got 'int4'"),
     ({"columns": {"c": [1, 2]}}, r"column 'c' has shape \(2,\), expected \(4,\)"),
     ({"columns": {"c": ["a", "b", "c", "d"]}}, "column 'c' has dtype <U1"),
     ({"columns": {"": [1, 2, 3, 4]}}, "name"),
@@ -160,6 +160,124 @@ BAD_BUILDS = [
 def test_a_build_names_what_does_not_fit(changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ItemIndex.build(**{"ids": IDS, "embeddings": VECTORS, **changes})
+
+
+def test_a_work_is_adjusted_blocked_and_freed(index: ItemIndex) -> None:
+    assert index.adjust([7, 99, 40], scale=[2, 5, 1], offset=[-1, 5, 0.5]) == 1
+    scores, ids = index.search([1, 0, 0], ids=IDS, k=4)
+    assert dict(zip(ids.tolist(), scores.tolist(), strict=True)) == {7: 17.0, 2**62: 6.0, -3: 3.0, 40: 0.5}
+    index.adjust([7], offset=0)
+    assert index.scores([1, 0, 0], ids=[7]).tolist() == [18.0]
+    assert index.block([7, 5]) == 1
+    found = index.search([1, 0, 0], ids=[7, 5, 40], k=4)
+    assert found.ids.tolist() == [40] and (found.unknown, found.blocked) == (1, 1)
+    assert index.scores([1, 0, 0], ids=[7])[0] == -np.inf and 7 not in index.search_all([1, 0, 0], 4).ids
+    assert index.unblock([7]) == 0 and index.search([1, 0, 0], ids=[7], k=1).scores[0] == 18.0
+    assert index.generation == 5
+
+
+def test_works_come_change_and_go(index: ItemIndex) -> None:
+    columns = {"creator_id": [1, 2], "quality": [0.5, 0.25]}
+    index.block([7])
+    index.adjust([-3], offset=100)
+    index.upsert([7, 8, -3], [[1, 0, 0], [0, 2, 0], [5, 0, 0]], {k: [*v, v[0]] for k, v in columns.items()})
+    assert len(index) == 5 and index.generation == 4
+    assert index.search([1, 1, 0], ids=[8, -3, 7], k=3).ids.tolist() == [-3, 8]  # as adjusted and blocked as before
+    assert index.scores([1, 1, 0], ids=[-3, 8]).tolist() == [105.0, 2.0]
+    rows = index.lookup([8, 40])
+    assert index.columns["creator_id"][rows].tolist() == [2, 9] and index.ids[rows].tolist() == [8, 40]
+    assert index.present.sum() == 5 and index.n_rows == 7
+    assert index.remove([40, 40, 12345]) == 1 and len(index) == 4
+    assert index.lookup([40]).tolist() == [-1] and index.search([1, 0, 0], rows=rows[1:], k=1).unknown == 1
+    index.upsert([40], [[9, 9, 9]], {k: v[:1] for k, v in columns.items()})
+    assert index.n_rows == 7, "the row of a removed work is used again"
+    assert index.search_all([1, 1, 1], 10).ids[0] == -3 and len(index.search_all([1, 1, 1], 10).ids) == 4
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "int8"])
+def test_what_was_written_is_saved_in_as_few_rows(tmp_path: Path, dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    index = ItemIndex.build(np.arange(100), rng.standard_normal((100, 9)), dtype, rescore=dtype == "int8")  # type: ignore[arg-type]
+    index.remove(np.arange(0, 100, 3))
+    index.upsert(np.arange(200, 210), rng.standard_normal((10, 9)), model_version=1)
+    index.adjust(np.arange(50), scale=2, offset=-1)
+    index.block([4, 205])
+    index.save(tmp_path / "index.karec")
+    opened = ItemIndex.open(tmp_path / "index.karec")
+    assert len(opened) == opened.n_rows == len(index) == 76 and opened.model_versions == (0, 1)
+    queries = {0: rng.standard_normal(9), 1: rng.standard_normal(9)}
+    wanted = rng.permutation(210)
+    for saved in (opened, ItemIndex.open(tmp_path / "index.karec", verify=False)):
+        expected = index.search(query_by_version=queries, ids=wanted, k=50)
+        found = saved.search(query_by_version=queries, ids=wanted, k=50)
+        np.testing.assert_array_equal(found.scores, expected.scores)
+        np.testing.assert_array_equal(found.ids, expected.ids)
+        saved.unblock([4])
+        saved.upsert([1], [[1] * 9])
+        assert len(saved.search(query_by_version=queries, ids=wanted, k=100).ids) == 75
+
+
+def test_each_row_meets_the_query_of_its_own_version(index: ItemIndex) -> None:
+    index.upsert([50], [[1, 1, 1]], {"creator_id": [1], "quality": [1]}, model_version=8)
+    assert index.model_versions == (7, 8) and index.model_version == 8
+    with pytest.raises(ValueError, match=r"model versions 7, 8: give a query for each"):
+        index.search([1, 0, 0], ids=[50], k=1)
+    queries = {7: [1, 0, 0], 8: [0, 0, 30]}
+    scores, ids = index.search(query_by_version=queries, ids=[50, 7, 40], k=3)
+    assert ids.tolist() == [50, 7, 40] and scores.tolist() == [30.0, 9.0, 0.0]
+    assert index.scores(query_by_version=queries, ids=[7, 50]).tolist() == [9.0, 30.0]
+    assert index.search_all(k=2, query_by_version=queries).ids.tolist() == [50, 7]
+    two = index.search_all(k=9, query_by_version={7: np.eye(2, 3), 8: np.zeros((2, 3))})
+    assert two.ids[0, 0] == 7 and two.found is not None and two.found.tolist() == [5, 5]
+    only = index.search(query_by_version={8: [0, 0, 1]}, ids=[50, 7], k=2)
+    assert only.ids.tolist() == [50] and only.unknown == 1
+    index.upsert(IDS, VECTORS, {"creator_id": [1] * 4, "quality": [1] * 4}, model_version=8)
+    assert index.model_versions == (8,) and index.search([0, 0, 1], ids=[50], k=1).scores.tolist() == [1.0]
+
+
+def test_a_batch_is_a_search_for_each_user(index: ItemIndex) -> None:
+    queries = np.eye(3, dtype=np.float32)
+    flat, indptr = np.array([7, 99, -3, 40, 7]), [0, 3, 3, 5]
+    batch = index.search_batch(queries, ids=flat, indptr=indptr, k=2)
+    assert batch.ids.tolist() == [[7, -3], [-1, -1], [7, 40]] and batch.found.tolist() == [2, 0, 2]  # type: ignore[union-attr]
+    assert batch.positions.tolist() == [[0, 2], [-1, -1], [1, 0]] and batch.scores[1].tolist() == [-np.inf] * 2
+    assert batch.unknown == 1
+    by_rows = index.search_batch(queries, rows=index.lookup(flat), indptr=indptr, k=2)
+    np.testing.assert_array_equal(by_rows.ids, batch.ids)
+
+
+def test_int8_is_near_and_rescored_is_exact() -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((20_000, 64)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    query = rng.standard_normal(64).astype(np.float32)
+    exact = set(np.argsort(-(vectors.astype(np.float64) @ query))[:1000].tolist())
+    for rescore, least in ((False, 975), (True, 1000)):
+        index = ItemIndex.build(np.arange(20_000), vectors, "int8", rescore=rescore)
+        for found in (index.search(query, rows=np.arange(20_000), k=1000), index.search_all(query, 1000)):
+            assert len(exact & set(found.ids.tolist())) >= least
+    np.testing.assert_array_equal(index.embeddings(np.arange(50)), vectors[:50])
+
+
+BAD_WRITES = [
+    (lambda i: i.adjust([7], scale=np.nan), "scale holds NaN at position 0"),
+    (lambda i: i.adjust([7], scale=[1, 2]), r"scale has shape \(2,\), expected \(1,\)"),
+    (lambda i: i.adjust([7]), "a scale, an offset or both"),
+    (lambda i: i.block([1.5]), "ids has dtype float64"),
+    (lambda i: i.upsert([1], [[1, 2]]), r"embeddings has shape \(1, 2\), expected \(1, 3\)"),
+    (lambda i: i.upsert([1], [[1, 2, 3]]), "column 'creator_id' is missing"),
+    (lambda i: i.upsert([1, 1], [[1, 2, 3]] * 2), "1 stands twice"),
+    (lambda i: i.upsert([1], [[1, np.inf, 3]]), r"infinity at \(0, 1\)"),
+    (lambda i: i.search_batch([[1, 2, 3]], rows=[0], indptr=[0, 2], k=1), "indptr ends at 2, there are 1 candidates"),
+    (lambda i: i.search_batch([[1, 2, 3]], rows=[0], indptr=[0], k=1), r"indptr has shape \(1,\), expected \(2,\)"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), BAD_WRITES)
+def test_a_write_names_what_does_not_fit_and_changes_nothing(index: ItemIndex, call, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call(index)
+    assert index.generation == 1 and len(index) == 4
 
 
 BAD_SEARCHES = [
@@ -186,7 +304,7 @@ def test_a_search_names_what_does_not_fit(index: ItemIndex, changes: dict, messa
 BAD_SCANS = [
     ({"k": 0}, "k must be positive"),
     ({"queries": [[1, 2]]}, r"queries has shape \(1, 2\), expected \(B, 3\)"),
-    ({"queries": [[1, 2, 3], [1, np.nan, 3]]}, r"queries holds NaN at \(1, 1\)"),
+    ({"queries": [[1, 2, 3], [1, np.nan, 3]]}, "query 1 holds NaN at position 1"),
     ({"mask": [True]}, r"mask has shape \(1,\), expected \(4,\)"),
     ({"mask": [1, 0, 1, 0]}, "mask has dtype int64"),
 ]

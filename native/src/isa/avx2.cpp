@@ -12,15 +12,22 @@
 
 #define KAREC_TARGET __attribute__((target("avx2,f16c")))
 #define KAREC_INLINE __attribute__((always_inline, target("avx2,f16c"))) inline
+#define KAREC_LAMBDA __attribute__((always_inline, target("avx2,f16c")))
 
 namespace karec::avx2 {
 namespace {
 
 constexpr std::size_t kLanes = 8;
 using Vec = float __attribute__((vector_size(32)));
+using IntVec = std::int32_t __attribute__((vector_size(32)));
 
 KAREC_INLINE Vec load_half(const std::uint16_t* at) {
     return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at)));
+}
+
+KAREC_INLINE IntVec madd(const std::int8_t* row, const std::int16_t* query) {
+    const __m256i wide = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(row)));
+    return (IntVec)_mm256_madd_epi16(wide, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(query)));
 }
 
 #include "inner_loops.hpp"
@@ -29,7 +36,7 @@ KAREC_INLINE Vec load_half(const std::uint16_t* at) {
 
 }  // namespace
 
-const InnerLoops table = {"avx2", dot_float16, dot_float32, widen, project};
+const InnerLoops table = {"avx2", dot_float16, dot_float32, dot_int8, widen, project};
 const DiversityLoops diversity_table = kDiversityLoops;
 
 }  // namespace karec::avx2

@@ -12,15 +12,22 @@
 
 #define KAREC_TARGET __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq")))
 #define KAREC_INLINE __attribute__((always_inline, target("avx512f,avx512vl,avx512bw,avx512dq"))) inline
+#define KAREC_LAMBDA __attribute__((always_inline, target("avx512f,avx512vl,avx512bw,avx512dq")))
 
 namespace karec::avx512 {
 namespace {
 
 constexpr std::size_t kLanes = 16;
 using Vec = float __attribute__((vector_size(64)));
+using IntVec = std::int32_t __attribute__((vector_size(64)));
 
 KAREC_INLINE Vec load_half(const std::uint16_t* at) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)));
+}
+
+KAREC_INLINE IntVec madd(const std::int8_t* row, const std::int16_t* query) {
+    const __m512i wide = _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(row)));
+    return (IntVec)_mm512_madd_epi16(wide, _mm512_loadu_si512(query));
 }
 
 #include "inner_loops.hpp"
@@ -29,7 +36,7 @@ KAREC_INLINE Vec load_half(const std::uint16_t* at) {
 
 }  // namespace
 
-const InnerLoops table = {"avx512", dot_float16, dot_float32, widen, project};
+const InnerLoops table = {"avx512", dot_float16, dot_float32, dot_int8, widen, project};
 const DiversityLoops diversity_table = kDiversityLoops;
 
 }  // namespace karec::avx512

@@ -9,12 +9,14 @@
 
 #define KAREC_TARGET
 #define KAREC_INLINE __attribute__((always_inline)) inline
+#define KAREC_LAMBDA __attribute__((always_inline))
 
 namespace karec::generic {
 namespace {
 
 constexpr std::size_t kLanes = 4;
 using Vec = float __attribute__((vector_size(16)));
+using IntVec = std::int32_t __attribute__((vector_size(16)));
 using Bits = std::uint32_t __attribute__((vector_size(16)));
 
 // half_to_float (half.hpp) of four at once; rows hold neither infinity nor NaN.
@@ -37,13 +39,21 @@ KAREC_INLINE Vec load_half(const std::uint16_t* at) {
     return v;
 }
 
+KAREC_INLINE IntVec madd(const std::int8_t* row, const std::int16_t* query) {
+    IntVec sums;
+    for (std::size_t lane = 0; lane < kLanes; ++lane) {
+        sums[lane] = row[2 * lane] * query[2 * lane] + row[2 * lane + 1] * query[2 * lane + 1];
+    }
+    return sums;
+}
+
 #include "inner_loops.hpp"
 
 #include "diversity_loops.hpp"
 
 }  // namespace
 
-const InnerLoops table = {"generic", dot_float16, dot_float32, widen, project};
+const InnerLoops table = {"generic", dot_float16, dot_float32, dot_int8, widen, project};
 const DiversityLoops diversity_table = kDiversityLoops;
 
 }  // namespace karec::generic

@@ -1,37 +1,17 @@
 // The inner loops, written once and compiled for each instruction set. The including file defines, inside
-// karec::<isa>::(anonymous): KAREC_TARGET (the function attribute), kLanes, Vec (kLanes floats), load_half.
+// karec::<isa>::(anonymous): KAREC_TARGET (the function attribute), kLanes, Vec (kLanes floats), load_half, IntVec
+// (kLanes int32), madd (kLanes sums of two products int8·int16 each).
 //
 // Order of summation of a dot product: 16 partial sums, sum j over dimensions j, j + 16, j + 32, …; then sums j and
 // j + 8 are added, j and j + 4, j and j + 2, j and j + 1. Multiply and add are rounded one by one (-ffp-contract=off),
 // so that every instruction set gives the same bits. Cost: one row is one pass; memory is the limit.
 
 inline constexpr std::size_t kParts = 16 / kLanes;
-inline constexpr std::size_t kPrefetchAhead = 64;  // rows; to L2, as a row is used only once
 
 KAREC_INLINE Vec load_float(const float* at) {
     Vec v;
     std::memcpy(&v, at, sizeof v);
     return v;
-}
-
-template <std::size_t Half, std::size_t... Lane>
-KAREC_INLINE Vec fold(Vec v, std::index_sequence<Lane...>) {
-    return v + __builtin_shufflevector(v, v, static_cast<int>(Lane ^ Half)...);
-}
-
-KAREC_INLINE float reduce(const Vec (&parts)[kParts]) {
-    Vec sums[kParts];
-    for (std::size_t p = 0; p < kParts; ++p) sums[p] = parts[p];
-    for (std::size_t half = kParts / 2; half > 0; half /= 2) {
-        for (std::size_t p = 0; p < half; ++p) sums[p] = sums[p] + sums[p + half];
-    }
-    Vec v = sums[0];
-    constexpr std::make_index_sequence<kLanes> lanes{};
-    if constexpr (kLanes > 8) v = fold<8>(v, lanes);
-    if constexpr (kLanes > 4) v = fold<4>(v, lanes);
-    v = fold<2>(v, lanes);
-    v = fold<1>(v, lanes);
-    return v[0];
 }
 
 KAREC_INLINE Vec load_element(const float* at) {
@@ -41,46 +21,103 @@ KAREC_INLINE Vec load_element(const std::uint16_t* at) {
     return load_half(at);
 }
 
+// a holds 1/Width·kLanes rows of Width partial sums each, and so does b: the rows of both, of Width / 2 sums each.
+template <std::size_t Width, class V, std::size_t... Lane>
+KAREC_INLINE V fold(V a, V b, std::index_sequence<Lane...>) {
+    constexpr std::size_t kHalf = Width / 2;
+    const V low = __builtin_shufflevector(a, b, static_cast<int>(Lane / kHalf * Width + Lane % kHalf)...);
+    const V high = __builtin_shufflevector(a, b, static_cast<int>(Lane / kHalf * Width + Lane % kHalf + kHalf)...);
+    return low + high;
+}
+
+// rows[r] holds the kLanes partial sums of row r: lane r of the result is their sum.
+template <class V>
+KAREC_INLINE V fold_rows(V (&rows)[kLanes]) {
+    constexpr std::make_index_sequence<kLanes> lanes{};
+    if constexpr (kLanes > 8) {
+        for (std::size_t r = 0; r < kLanes / 2; ++r) rows[r] = fold<16>(rows[2 * r], rows[2 * r + 1], lanes);
+        for (std::size_t r = 0; r < kLanes / 4; ++r) rows[r] = fold<8>(rows[2 * r], rows[2 * r + 1], lanes);
+        for (std::size_t r = 0; r < kLanes / 8; ++r) rows[r] = fold<4>(rows[2 * r], rows[2 * r + 1], lanes);
+    } else if constexpr (kLanes > 4) {
+        for (std::size_t r = 0; r < kLanes / 2; ++r) rows[r] = fold<8>(rows[2 * r], rows[2 * r + 1], lanes);
+        for (std::size_t r = 0; r < kLanes / 4; ++r) rows[r] = fold<4>(rows[2 * r], rows[2 * r + 1], lanes);
+    } else {
+        for (std::size_t r = 0; r < kLanes / 2; ++r) rows[r] = fold<4>(rows[2 * r], rows[2 * r + 1], lanes);
+    }
+    return fold<2>(rows[0], rows[1], lanes);
+}
+
 template <class Element>
-KAREC_INLINE float dot(const Element* row, const float* query, std::size_t dim) {
+KAREC_INLINE Vec partial_sums(const std::byte* row, const float* query, std::size_t dim) {
+    const auto* elements = reinterpret_cast<const Element*>(row);
     Vec sums[kParts] = {};
     for (std::size_t d = 0; d < dim; d += 16) {
         for (std::size_t p = 0; p < kParts; ++p) {
             const std::size_t at = d + p * kLanes;
-            sums[p] = sums[p] + load_element(row + at) * load_float(query + at);
+            sums[p] = sums[p] + load_element(elements + at) * load_float(query + at);
         }
     }
-    return reduce(sums);
+    for (std::size_t half = kParts / 2; half > 0; half /= 2) {
+        for (std::size_t p = 0; p < half; ++p) sums[p] = sums[p] + sums[p + half];
+    }
+    return sums[0];
 }
 
-template <class Element>
-KAREC_INLINE void dot_rows(const std::byte* base, std::size_t stride, const std::int32_t* rows, std::size_t n,
-                           const float* query, std::size_t dim, float* out) {
-    if (rows == nullptr) {
-        for (std::size_t i = 0; i < n; ++i) {
-            out[i] = dot(reinterpret_cast<const Element*>(base + i * stride), query, dim);
-        }
-        return;
+KAREC_INLINE IntVec integer_sums(const std::byte* row, const std::int16_t* query, std::size_t dim) {
+    const auto* elements = reinterpret_cast<const std::int8_t*>(row);
+    IntVec sums[2] = {};
+    for (std::size_t d = 0; d < dim; d += 4 * kLanes) {
+        sums[0] = sums[0] + madd(elements + d, query + d);
+        sums[1] = sums[1] + madd(elements + d + 2 * kLanes, query + d + 2 * kLanes);
     }
-    for (std::size_t i = 0; i < n; ++i) {
-        if (i + kPrefetchAhead < n && rows[i + kPrefetchAhead] >= 0) {
-            const std::byte* next = base + static_cast<std::size_t>(rows[i + kPrefetchAhead]) * stride;
-            for (std::size_t line = 0; line < stride; line += 64) __builtin_prefetch(next + line, 0, 2);
-        }
-        out[i] = rows[i] < 0 ? -std::numeric_limits<float>::infinity()
-                             : dot(reinterpret_cast<const Element*>(base + static_cast<std::size_t>(rows[i]) * stride),
-                                   query, dim);
-    }
+    return sums[0] + sums[1];
 }
 
-KAREC_TARGET void dot_float16(const std::byte* base, std::size_t stride, const std::int32_t* rows, std::size_t n,
+KAREC_INLINE void fetch(const std::byte* row, std::size_t bytes) {
+    for (std::size_t line = 0; line < bytes; line += 64) __builtin_prefetch(row + line, 0, 2);
+}
+
+// out[i] = the folded sums_of(rows[i]); kLanes rows at a time, the last ones filled up with a row that is there.
+template <class V, class Out, class SumsOf>
+KAREC_INLINE void for_rows(const std::byte* const* rows, const std::byte* const* next, std::size_t n, std::size_t bytes,
+                           SumsOf&& sums_of, Out* out) {
+    V sums[kLanes];
+    std::size_t i = 0;
+    for (; i + kLanes <= n; i += kLanes) {
+        for (std::size_t r = 0; r < kLanes; ++r) {
+            if (next != nullptr) fetch(next[i + r], bytes);
+            sums[r] = sums_of(rows[i + r]);
+        }
+        const V folded = fold_rows(sums);
+        std::memcpy(out + i, &folded, sizeof folded);
+    }
+    if (i == n) return;
+    for (std::size_t r = 0; r < kLanes; ++r) {
+        const std::size_t at = i + r < n ? i + r : i;
+        if (next != nullptr) fetch(next[at], bytes);
+        sums[r] = sums_of(rows[at]);
+    }
+    const V folded = fold_rows(sums);
+    std::memcpy(out + i, &folded, (n - i) * sizeof *out);
+}
+
+KAREC_TARGET void dot_float16(const std::byte* const* rows, const std::byte* const* next, std::size_t n,
                               const float* query, std::size_t dim, float* out) {
-    dot_rows<std::uint16_t>(base, stride, rows, n, query, dim, out);
+    const auto sums_of = [=](const std::byte* row)
+                             KAREC_LAMBDA { return partial_sums<std::uint16_t>(row, query, dim); };
+    for_rows<Vec>(rows, next, n, dim * sizeof(std::uint16_t), sums_of, out);
 }
 
-KAREC_TARGET void dot_float32(const std::byte* base, std::size_t stride, const std::int32_t* rows, std::size_t n,
+KAREC_TARGET void dot_float32(const std::byte* const* rows, const std::byte* const* next, std::size_t n,
                               const float* query, std::size_t dim, float* out) {
-    dot_rows<float>(base, stride, rows, n, query, dim, out);
+    const auto sums_of = [=](const std::byte* row) KAREC_LAMBDA { return partial_sums<float>(row, query, dim); };
+    for_rows<Vec>(rows, next, n, dim * sizeof(float), sums_of, out);
+}
+
+KAREC_TARGET void dot_int8(const std::byte* const* rows, const std::byte* const* next, std::size_t n,
+                           const std::int16_t* query, std::size_t dim, std::int32_t* out) {
+    const auto sums_of = [=](const std::byte* row) KAREC_LAMBDA { return integer_sums(row, query, dim); };
+    for_rows<IntVec>(rows, next, n, dim, sums_of, out);
 }
 
 KAREC_TARGET void widen(const std::uint16_t* from, std::size_t n, float* to) {

@@ -1,0 +1,218 @@
+// Searching for Python: check, release the GIL, call.
+#include "bind_search.hpp"
+
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "arrays.hpp"
+
+namespace karec::python {
+namespace {
+
+// One array for all rows (version nullopt), or one for each model version.
+using Versioned = std::vector<std::pair<std::optional<std::int64_t>, py::object>>;
+
+// Queries as views; `letter` names the first axis where there are several.
+class Queries {
+  public:
+    Queries(const Versioned& given, const ItemIndex& index, bool several) {
+        const auto dim = static_cast<py::ssize_t>(index.dim());
+        for (const auto& [version, array] : given) {
+            const std::string name = std::string(several ? "queries" : "query") +
+                                     (version ? " of model version " + std::to_string(*version) : "");
+            auto expected = several ? std::vector<Dim>{n_ < 0 ? Dim("B") : Dim(n_), dim} : std::vector<Dim>{dim};
+            arrays_.push_back(float32_input(array, name.c_str(), expected));
+            if (several) n_ = arrays_.back().shape(0);
+        }
+        if (!several) n_ = 1;
+        for (py::ssize_t q = 0; q < n_; ++q) {
+            const auto first = static_cast<std::size_t>(q * dim);
+            const auto of = [&](std::size_t a) { return arrays_[a].span().subspan(first, index.dim()); };
+            if (given.size() == 1 && !given[0].first) {
+                queries_.emplace_back(of(0));
+                continue;
+            }
+            auto& each = by_version_.emplace_back();
+            for (std::size_t a = 0; a < given.size(); ++a) each.push_back({*given[a].first, of(a)});
+        }
+        for (const auto& each : by_version_) queries_.emplace_back(std::span<const VersionQuery>(each));
+    }
+
+    py::ssize_t size() const { return n_; }
+    const std::vector<Query>& all() const { return queries_; }
+
+  private:
+    py::ssize_t n_ = -1;
+    std::vector<Input<float>> arrays_;
+    std::vector<std::vector<VersionQuery>> by_version_;
+    std::vector<Query> queries_;
+};
+
+// Either ids or rows; the caller sees to it that one of them is None.
+struct CandidateInput {
+    CandidateInput(const py::object& ids, const py::object& rows) {
+        if (rows.is_none()) {
+            ids_ = int64_input(ids, "ids", {"N"});
+            view = Candidates::of_ids(ids_->span());
+        } else {
+            rows_ = rows_input(rows);
+            view = Candidates::of_rows(rows_->span());
+        }
+    }
+    Candidates view;
+
+  private:
+    std::optional<Input<std::int64_t>> ids_;
+    std::optional<Input<std::int32_t>> rows_;
+};
+
+struct RankedOutput {
+    explicit RankedOutput(const std::vector<py::ssize_t>& shape)
+        : scores(shape), ids(shape), rows(shape), positions(shape) {}
+    Ranked spans() { return {scores.span(), ids.span(), rows.span(), positions.span()}; }
+
+    Output<float> scores;
+    Output<std::int64_t> ids;
+    Output<std::int32_t> rows;
+    Output<std::int64_t> positions;
+};
+
+// (unknown, blocked, generation, found) of one search.
+py::tuple counts_of(const SearchCount& count) {
+    return py::make_tuple(count.unknown, count.blocked, count.generation, count.found);
+}
+
+py::list counts_of(const std::vector<SearchCount>& counts) {
+    py::list each;
+    for (const SearchCount& count : counts) each.append(counts_of(count));
+    return each;
+}
+
+py::array_t<std::int32_t> lookup(const ItemIndex& index, py::handle ids) {
+    const auto keys = int64_input(ids, "ids", {"N"});
+    Output<std::int32_t> rows({keys.shape(0)});
+    const auto out = rows.span();
+    Status status;
+    {
+        const py::gil_scoped_release release;
+        status = index.lookup(keys.span(), out);
+    }
+    raise_unless_ok(status);
+    return rows.array;
+}
+
+py::tuple search(const ItemIndex& index, const Versioned& query, const py::object& ids, const py::object& rows,
+                 py::ssize_t k) {
+    const std::size_t wanted = positive(k, "k");
+    const Queries one(query, index, false);
+    const CandidateInput candidates(ids, rows);
+    RankedOutput ranked({static_cast<py::ssize_t>(std::min(wanted, candidates.view.size()))});
+    const Ranked out = ranked.spans();
+    const auto counts = [&] {
+        const py::gil_scoped_release release;
+        return index.search(one.all()[0], candidates.view, out);
+    }();
+    raise_unless_ok(counts.status());
+    const py::slice found(0, static_cast<py::ssize_t>(counts->found), 1);
+    return py::make_tuple(ranked.scores.array[found], ranked.ids.array[found], ranked.rows.array[found],
+                          ranked.positions.array[found], counts_of(counts.value()));
+}
+
+py::tuple search_batch(const ItemIndex& index, py::handle queries, const py::object& ids, const py::object& rows,
+                       py::handle indptr, py::ssize_t k) {
+    const std::size_t wanted = positive(k, "k");
+    const auto vectors = float32_input(queries, "queries", {"B", static_cast<py::ssize_t>(index.dim())});
+    const CandidateInput candidates(ids, rows);
+    const auto ends = int64_input(indptr, "indptr", {vectors.shape(0) + 1},
+                                  "queries has shape " + shape_of(vectors.array) + " (one more than users)");
+    std::int64_t longest = 0;
+    for (std::size_t u = 1; u < ends.span().size(); ++u) {
+        longest = std::max(longest, ends.span()[u] - ends.span()[u - 1]);
+    }
+    longest = std::min(longest, static_cast<std::int64_t>(candidates.view.size()));
+    const auto width = static_cast<py::ssize_t>(std::min(wanted, static_cast<std::size_t>(longest)));
+    RankedOutput ranked({vectors.shape(0), width});
+    const Ranked out = ranked.spans();
+    std::vector<SearchCount> counts(static_cast<std::size_t>(vectors.shape(0)));
+    Status status;
+    {
+        const py::gil_scoped_release release;
+        status = index.search_batch(vectors.span(), candidates.view, ends.span(), out, counts);
+    }
+    raise_unless_ok(status);
+    return py::make_tuple(ranked.scores.array, ranked.ids.array, ranked.rows.array, ranked.positions.array,
+                          counts_of(counts));
+}
+
+py::tuple search_all(const ItemIndex& index, const Versioned& queries, py::ssize_t k, const py::object& mask) {
+    const std::size_t wanted = positive(k, "k");
+    const Queries each(queries, index, true);
+    const std::size_t n_rows = index.n_rows();
+    std::optional<Input<bool>> kept;
+    std::span<const std::uint8_t> mask_bytes;
+    if (!mask.is_none()) {
+        kept = bool_input(mask, "mask", {static_cast<py::ssize_t>(n_rows)});
+        mask_bytes = {reinterpret_cast<const std::uint8_t*>(kept->span().data()), kept->span().size()};
+    }
+    RankedOutput ranked({each.size(), static_cast<py::ssize_t>(std::min(wanted, index.size()))});
+    const Ranked out = ranked.spans();
+    std::vector<SearchCount> counts(static_cast<std::size_t>(each.size()));
+    Status status;
+    {
+        const py::gil_scoped_release release;
+        status = index.search_all(each.all(), mask_bytes, out, counts);
+    }
+    raise_unless_ok(status);
+    return py::make_tuple(ranked.scores.array, ranked.ids.array, ranked.rows.array, ranked.positions.array,
+                          counts_of(counts));
+}
+
+py::tuple scores(const ItemIndex& index, const Versioned& query, const py::object& ids, const py::object& rows,
+                 const py::object& out) {
+    const Queries one(query, index, false);
+    const CandidateInput candidates(ids, rows);
+    const auto n = static_cast<py::ssize_t>(candidates.view.size());
+    py::array to = out.is_none() ? py::array(py::array_t<float>(n)) : py::array(out);
+    if (!py::isinstance<py::array_t<float, py::array::c_style>>(to) || !to.writeable() || to.ndim() != 1 ||
+        to.shape(0) != n) {
+        throw py::value_error("out has shape " + shape_of(to) + " and dtype " +
+                              py::str(to.dtype()).cast<std::string>() + ", expected (" + std::to_string(n) +
+                              ",) float32, C-contiguous and writeable");
+    }
+    const std::span<float> filled(static_cast<float*>(to.mutable_data()), static_cast<std::size_t>(n));
+    const auto counts = [&] {
+        const py::gil_scoped_release release;
+        return index.scores(one.all()[0], candidates.view, filled);
+    }();
+    raise_unless_ok(counts.status());
+    return py::make_tuple(to, counts_of(counts.value()));
+}
+
+py::array_t<float> embeddings(const ItemIndex& index, py::handle rows) {
+    const auto candidates = rows_input(rows);
+    Output<float> vectors({candidates.shape(0), static_cast<py::ssize_t>(index.dim())});
+    const auto out = vectors.span();
+    Status status;
+    {
+        const py::gil_scoped_release release;
+        status = index.gather(candidates.span(), out);
+    }
+    raise_unless_ok(status);
+    return vectors.array;
+}
+
+}  // namespace
+
+void bind_search(py::class_<ItemIndex>& face) {
+    face.def("lookup", &lookup)
+        .def("search", &search)
+        .def("search_batch", &search_batch)
+        .def("search_all", &search_all)
+        .def("scores", &scores)
+        .def("embeddings", &embeddings);
+}
+
+}  // namespace karec::python
