@@ -145,7 +145,7 @@ class ItemIndex:
 
     @property
     def isa(self) -> str:
-        """The instruction set that searches run on: ``avx512``, ``avx2`` or ``generic``; results do not depend on it."""
+        """The instruction set that runs: ``avx512``, ``avx2`` or ``generic``. Results do not depend on it."""
         return _native.isa()
 
     @property

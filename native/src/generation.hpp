@@ -90,6 +90,7 @@ struct Generation {
 
     // By bucket or row, copied page by page when it changes.
     IdMap id_map;
+    bool map_verified = true;                      // false: of a file taken on trust, good for reading alone
     Pages<Adjustment> adjustments{1, kSmallPage};  // empty while every row has {1, 0}
     RowSet blocked;
     RowSet removed;

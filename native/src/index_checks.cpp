@@ -45,6 +45,13 @@ Status stands_twice(std::int64_t id, std::size_t again) {
                            ")");
 }
 
+Status check_map(const Generation& g) {
+    if (g.map_verified) return {};
+    const auto pieces = g.ids.pieces();
+    if (g.id_map.matches(pieces.empty() ? std::span<const std::int64_t>() : pieces.front())) return {};
+    return Status::bad_format("not a whole karec index file: its id map does not fit its ids");
+}
+
 Status check_candidates(const Candidates& candidates, const Generation& g) {
     if (candidates.size() > std::numeric_limits<std::uint32_t>::max()) {
         return Status::invalid("a search takes at most 2^32 − 1 candidates, got " + count(candidates.size()));

@@ -16,6 +16,9 @@ Status check_vectors(std::span<const std::int64_t> ids, const MatrixView& embedd
 Status check_column(const Column& column, std::size_t n);
 Status stands_twice(std::int64_t id, std::size_t again);
 
+// The id map of a file that was taken on trust, before anything relies on it but reads: O(N), once.
+Status check_map(const Generation& g);
+
 Status check_candidates(const Candidates& candidates, const Generation& g);
 Status check_ranked(const Ranked& out);
 

@@ -85,6 +85,8 @@ Status ItemIndex::upsert(std::span<const std::int64_t> ids, MatrixView embedding
         if (Status status = check_vectors(ids, embeddings, dtype()); !status.ok()) return status;
         if (Status status = check_unique(ids); !status.ok()) return status;
         Living::Draft draft(store_->living);
+        if (Status status = check_map(*draft); !status.ok()) return status;
+        draft->map_verified = true;
         auto ordered = in_order(*draft, columns, ids.size());
         if (!ordered.ok()) return ordered.status();
         if (ids.empty()) return {};
@@ -117,7 +119,9 @@ Status ItemIndex::upsert(std::span<const std::int64_t> ids, MatrixView embedding
 
 Result<std::size_t> ItemIndex::remove(std::span<const std::int64_t> ids) noexcept {
     return at_boundary([&]() -> Result<std::size_t> {
+        if (Status status = check_map(*Living::Pin(store_->living)); !status.ok()) return status;
         return for_each_known(store_->living, ids, [&](Living::Draft& draft, std::size_t i, std::size_t row) {
+            draft->map_verified = true;
             if (draft->id_map.take(ids[i]) < 0) return;  // given twice
             --draft->versions[draft->code_of(row)].n_rows;
             --draft->n_works;

@@ -80,13 +80,16 @@ Result<ItemIndex> ItemIndex::open(const std::string& path, const OpenOptions& op
         const auto file = std::make_shared<MappedFile>(std::move(mapped.value()));
         auto contents = read_index(file->bytes(), options.verify);
         if (!contents.ok()) return Status{contents.status().code(), path + ": " + contents.status().message()};
-        return ItemIndex(std::make_shared<Store>(show_index(contents.value(), file)));
+        auto first = show_index(contents.value(), file);
+        first->map_verified = options.verify;
+        return ItemIndex(std::make_shared<Store>(std::move(first)));
     });
 }
 
 Status ItemIndex::save(const std::string& path) const noexcept {
     return at_boundary([&] {
         const Living::Pin g(store_->living);
+        if (Status status = check_map(*g); !status.ok()) return status;
         // An overfull or sparse id map goes into no file: its size follows from the number of works.
         const bool as_built = g->n_rows() == g->n_works && g->id_map.buckets().size() == id_bucket_count(g->n_works);
         return write_index(path, as_built ? *g : g->compacted());

@@ -10,9 +10,9 @@
 
 #include "check.hpp"
 #include "index_file.hpp"
+#include "index_seal.hpp"
 #include "karec/item_index.hpp"
 #include "memory.hpp"
-#include "xxh64.hpp"
 
 using namespace karec;
 
@@ -51,31 +51,6 @@ bool refused(const Bytes& bytes) {
     Buffer memory;
     const auto contents = read(bytes, memory);
     return !contents.ok() && contents.status().code() == Code::bad_format;
-}
-
-template <class T>
-T& at(Bytes& bytes, std::size_t offset) {
-    return *reinterpret_cast<T*>(bytes.data() + offset);
-}
-
-// Offsets in the header and in the entry of section s.
-constexpr std::size_t kFileBytes = 16, kNRows = 24, kDim = 32, kNSections = 56, kChecksum = 64;
-std::size_t entry(std::size_t s) {
-    return 128 + 128 * s;
-}
-
-// Makes the sums right again, so that only what the sums cannot tell is left to be noticed.
-void seal(Bytes& bytes) {
-    const auto n_sections = at<std::uint64_t>(bytes, kNSections);
-    for (std::size_t s = 0; s < n_sections && entry(s) + 128 <= bytes.size(); ++s) {
-        const auto offset = at<std::uint64_t>(bytes, entry(s) + 8);
-        const auto size = at<std::uint64_t>(bytes, entry(s) + 16);
-        if (offset > bytes.size() || size > bytes.size() - offset) continue;
-        at<std::uint64_t>(bytes, entry(s) + 24) = xxh64(std::as_bytes(std::span(bytes).subspan(offset, size)));
-    }
-    at<std::uint64_t>(bytes, kChecksum) = 0;
-    const std::size_t table_end = std::min<std::size_t>(bytes.size(), entry(n_sections));
-    at<std::uint64_t>(bytes, kChecksum) = xxh64(std::as_bytes(std::span(bytes).first(table_end)));
 }
 
 }  // namespace

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +67,50 @@ def test_a_file_can_be_replaced_under_its_readers(saved: Path, index: ItemIndex)
     ItemIndex.build([1], np.ones((1, 5))).save(saved)
     assert reader.ids.tolist() == index.ids.tolist() and len(ItemIndex.open(saved)) == 1
     assert os.listdir(saved.parent) == ["index.karec"]
+
+
+def test_a_killed_writer_leaves_the_old_file_whole(saved: Path, tmp_path: Path) -> None:
+    """A child saves over the file without end and is killed in the middle of it, at one moment after another."""
+    code = (
+        "import sys, numpy as np; from karec.index import ItemIndex\n"
+        "index = ItemIndex.build(np.arange(20_000), np.ones((20_000, 5)))\n"
+        "print('ready', flush=True)\n"
+        "while True: index.save(sys.argv[1])"
+    )
+    before = len(ItemIndex.open(saved))
+    for lag in range(1, 6):
+        child = subprocess.Popen([sys.executable, "-c", code, str(saved)], stdout=subprocess.PIPE)
+        assert child.stdout is not None and child.stdout.readline() == b"ready\n"
+        for _ in range(lag * 20):  # some openings, to let the writer get somewhere; each one must find a whole file
+            assert len(ItemIndex.open(saved)) in (before, 20_000)
+        child.kill()
+        child.wait()
+        assert len(ItemIndex.open(saved)) in (before, 20_000)
+
+
+def test_what_is_taken_on_trust_is_still_bounded(saved: Path, tmp_path: Path) -> None:
+    """Damage in a section goes unread; damage in header, table or sizes does not."""
+    content = bytearray(saved.read_bytes())
+    n_sections = 5
+    sections = [struct.unpack_from("<QQ", content, 128 + 128 * s + 8) for s in range(n_sections)]
+    for offset, size in sections:
+        content[offset : offset + size] = bytes(byte ^ 0xFF for byte in content[offset : offset + size])
+    (tmp_path / "damaged").write_bytes(content)
+    index = ItemIndex.open(tmp_path / "damaged", verify=False)
+    index.search_all(np.ones(5), 100)
+    index.search(np.ones(5), ids=np.arange(1000), k=10)
+    index.block(np.arange(1000))
+    with pytest.raises(IndexFormatError, match="id map"):
+        index.remove([1])
+    with pytest.raises(IndexFormatError, match="id map"):
+        index.save(tmp_path / "laundered")
+    content = bytearray(saved.read_bytes())
+    for at in range(HEADER):
+        content[at] ^= 1
+        (tmp_path / "header").write_bytes(content)
+        with pytest.raises(IndexFormatError):
+            ItemIndex.open(tmp_path / "header", verify=False)
+        content[at] ^= 1
 
 
 def refused(path: Path, content: bytes) -> str:

@@ -109,7 +109,8 @@ class ItemIndex {
 
     struct OpenOptions {
         // false: contents are taken on trust, which takes no time; header, table, sizes and bounds are still checked,
-        // and no call reads outside the file whatever it holds. For a sibling of a process that did verify.
+        // and no call reads outside the file whatever it holds. The first upsert, remove or save verifies the id map,
+        // O(N). For a sibling of a process that did verify.
         bool verify = true;
     };
 
