@@ -43,6 +43,8 @@ test-packages: $(VENV)/.dev  ## the slow tests: wheels, sdist and editable insta
 
 bench: $(VENV)/.dev  ## run the benchmarks
 	$(BIN)/pytest bench --benchmark-sort=name
+	$(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_ARGS) -e '.[bench]'
+	env -u OPENBLAS_CORETYPE OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python bench/scoring_table.py
 	$(BIN)/python bench/dpp_table.py
 
 check: ruff mypy imports clang-format clang-tidy  ## format, lint, types, import rules (make -k check: all of them, whatever fails)
