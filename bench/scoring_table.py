@@ -87,7 +87,7 @@ def candidates(table: Table, works: Any, indexes: dict[str, ItemIndex], rounds: 
     living = ItemIndex.build(ids, vectors)
     living.adjust(ids, scale=scale, offset=offset)
     living.block(ids[blocked])
-    lines = {d: np.zeros((len(ids), 64 * size // 8), np.uint64) for d, size in (("float16", 2), ("float32", 4))}
+    lines = {d: np.ones((len(ids), 64 * size // 8), np.uint64) for d, size in (("float16", 2), ("float32", 4))}
 
     def of_faiss(rows: NDArray[np.int32]) -> Any:
         chosen = faiss.SearchParameters(sel=faiss.IDSelectorArray(rows.astype(np.int64)))
