@@ -239,8 +239,9 @@ class _Sections:
         begin, size = aligned(self.end), int(entry["bytes"])
         if size != expected_bytes or int(entry["offset"]) != begin or begin + size > len(self.file):
             raise damaged("a section's place or size does not fit")
-        if self.file[self.end : begin].any():
-            raise damaged(f"the gap at byte {self.end} is altered")
+        gap = np.flatnonzero(self.file[self.end : begin])
+        if len(gap):
+            raise damaged(f"the gap at byte {self.end + int(gap[0])} is altered")
         content = self.file[begin : begin + size]
         if self.verify and xxh64(content) != entry["checksum"]:
             raise damaged(f"the section at byte {begin} is altered")

@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from karec.kernels.portable.arrays import Float32, finite, read_only
+from karec.kernels.portable.arrays import Float32, finite
 
 MOST_DIMENSIONS = 65536
 INT8_LIMIT = 127
@@ -68,7 +68,11 @@ class RowFormat:
 
     def ready(self, query: Float32) -> ReadyQuery:
         if not self.scaled:
-            return ReadyQuery(read_only(query), np.float32(1))
+            values = np.zeros(
+                (self.dim + 15) // 16 * 16, np.float32
+            )  # padding is read, as a file may hold anything there
+            values[: self.dim] = query
+            return ReadyQuery(values, np.float32(1))
         limit = min(32767, (2**31 - 1) // (INT8_LIMIT * self.width))
         scale = np.abs(query).max() / np.float32(limit)
         return ReadyQuery(_rounded(query, scale, limit).astype(np.int64), scale)
