@@ -145,7 +145,7 @@ class ItemIndex:
 
     @property
     def isa(self) -> str:
-        """The instruction set that runs: ``avx512``, ``avx2`` or ``generic``. Results do not depend on it."""
+        """The instruction set that runs: ``avx512``, ``avx2`` or ``generic``; ``portable`` without the C++ library."""
         return _native.isa()
 
     @property

@@ -6,6 +6,7 @@ every float32 score is exact and many are tied. ``test_backends.py`` runs this o
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -279,3 +280,28 @@ def test_the_best_fifth_more_is_rescored(k: int) -> None:
     expected = list(range(first - 1, first - 1 - k, -1))
     assert twins.both(lambda index: index.search([0, 1], rows=np.arange(200), k=k)).positions.tolist() == expected
     assert twins.both(lambda index: index.search_all([0, 1], k)).positions.tolist() == expected
+
+
+@pytest.mark.usefixtures("backend")
+def test_a_search_sees_one_generation_while_others_write() -> None:
+    """Every write gives all works one and the same vector: a search that sees two of them saw half a write."""
+    n = 500
+    index = ItemIndex.build(np.arange(n), np.zeros((n, 4)))
+    ended = threading.Event()
+    mixed: list[list[float]] = []
+
+    def read() -> None:
+        while not ended.is_set():
+            seen = index.search(np.ones(4), ids=np.arange(n), k=n)
+            if len(seen.ids) != n or seen.scores.min() != seen.scores.max():
+                mixed.append(seen.scores.tolist())
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for value in range(1, 40):
+        index.upsert(np.arange(n), np.full((n, 4), value))
+    ended.set()
+    for reader in readers:
+        reader.join()
+    assert not mixed and index.generation == 40 and index.scores(np.ones(4), ids=[7]).tolist() == [156.0]
