@@ -22,9 +22,7 @@ SearchCount search_one(const Generation& g, const Query& query, const Candidates
     const ReadyQuery ready(query, g, g.format);
     SearchCount counts = score_candidates(
         g, ready, candidates, [&](std::size_t first, std::size_t some, const std::int32_t* rows, const float* scores) {
-            for (std::size_t i = 0; i < some; ++i) {
-                if (rows[i] >= 0) top.offer(scores[i], static_cast<std::uint32_t>(first + i));
-            }
+            top.offer(scores, rows, some, static_cast<std::uint32_t>(first));
         });
     const auto row_of = [&](std::uint32_t position) {
         return candidates.ids.empty() ? candidates.rows[position] : g.id_map.find(candidates.ids[position]);
@@ -32,11 +30,21 @@ SearchCount search_one(const Generation& g, const Query& query, const Candidates
     rescore(g, query, std::min(out.scores.size(), n), row_of, top);
     counts.found = top.finish([&](std::size_t rank, float score, std::uint32_t position) {
         out.scores[rank] = score;
-        out.rows[rank] = row_of(position);
-        out.ids[rank] =
-            candidates.ids.empty() ? *g.ids.at(static_cast<std::size_t>(out.rows[rank])) : candidates.ids[position];
         out.positions[rank] = position;
+        if (candidates.ids.empty()) {
+            out.rows[rank] = candidates.rows[position];
+            __builtin_prefetch(g.ids.at(static_cast<std::size_t>(out.rows[rank])));
+        } else {
+            out.ids[rank] = candidates.ids[position];
+        }
     });
+    if (!candidates.ids.empty()) {
+        g.id_map.find(out.ids.first(counts.found), out.rows.data());
+    } else {
+        for (std::size_t rank = 0; rank < counts.found; ++rank) {
+            out.ids[rank] = *g.ids.at(static_cast<std::size_t>(out.rows[rank]));
+        }
+    }
     return counts;
 }
 

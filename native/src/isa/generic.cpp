@@ -53,7 +53,7 @@ KAREC_INLINE IntVec madd(const std::int8_t* row, const std::int16_t* query) {
 
 }  // namespace
 
-const InnerLoops table = {"generic", dot_float16, dot_float32, dot_int8, widen, project};
+const InnerLoops table = {"generic", dot_float16, dot_float32, dot_int8, widen, dot_packed, project};
 const DiversityLoops diversity_table = kDiversityLoops;
 
 }  // namespace karec::generic

@@ -133,6 +133,35 @@ KAREC_TARGET void widen(const std::uint16_t* from, std::size_t n, float* to) {
     std::memcpy(to + i, &v, (n - i) * sizeof *to);
 }
 
+// Lanes are rows here, so that their 16 sums are added without moving a lane. Half of the sums of two vectors of rows
+// (one, where registers are few) stay in registers at a time.
+KAREC_TARGET void dot_packed(const float* block, std::size_t dim, const float* query, float* out) {
+    constexpr std::size_t kHalf = 8;
+    constexpr std::size_t kVecs = kLanes > 8 ? 2 : 1;
+    for (std::size_t first = 0; first < kBlockItems; first += kVecs * kLanes) {
+        Vec parts[2][kHalf][kVecs];
+        for (std::size_t half = 0; half < 2; ++half) {
+            Vec sums[kHalf][kVecs] = {};
+            for (std::size_t d = half * kHalf; d < dim; d += 16) {
+                for (std::size_t j = 0; j < kHalf; ++j) {
+                    const float* items = block + (d + j) * kBlockItems + first;
+                    for (std::size_t v = 0; v < kVecs; ++v) {
+                        sums[j][v] = sums[j][v] + load_float(items + v * kLanes) * query[d + j];
+                    }
+                }
+            }
+            std::memcpy(&parts[half], &sums, sizeof sums);
+        }
+        for (std::size_t v = 0; v < kVecs; ++v) {
+            for (std::size_t j = 0; j < kHalf; ++j) parts[0][j][v] = parts[0][j][v] + parts[1][j][v];
+            for (std::size_t width = kHalf / 2; width > 0; width /= 2) {
+                for (std::size_t j = 0; j < width; ++j) parts[0][j][v] = parts[0][j][v] + parts[0][j + width][v];
+            }
+            std::memcpy(out + first + v * kLanes, &parts[0][0][v], sizeof(Vec));
+        }
+    }
+}
+
 // Eight accumulators at a time stay in registers whatever the vector's width.
 KAREC_TARGET void project(const float* block, std::size_t dim, const float* direction, float* dots) {
     constexpr std::size_t kStep = kBlockItems < 8 * kLanes ? kBlockItems : 8 * kLanes;
