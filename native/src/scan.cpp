@@ -25,8 +25,9 @@ constexpr std::size_t kPackFor = 3;  // queries, from which on packing a tile pa
 
 // A tile of rows that follow each other: where each lies, and which of them are to be scored.
 struct Tile {
-    Tile(const Generation& g, std::size_t first_row, std::span<const std::uint8_t> mask)
-        : first(first_row), n(std::min(kTile, g.n_rows() - first_row)) {
+    void show(const Generation& g, std::size_t first_row, std::span<const std::uint8_t> mask) {
+        first = first_row;
+        n = std::min(kTile, g.n_rows() - first_row);
         if (n == 0) return;
         left_out = g.closed.word(first / kTile);
         for (std::size_t i = 0; i < n && !mask.empty(); ++i) left_out |= std::uint64_t{mask[first + i] == 0} << i;
@@ -48,8 +49,8 @@ struct Tile {
         }
     }
 
-    std::size_t first;
-    std::size_t n;
+    std::size_t first = 0;
+    std::size_t n = 0;
     std::uint64_t left_out = 0;
     const std::byte* at[kTile];
 };
@@ -107,10 +108,12 @@ void scan(const Generation& g, std::span<const Query> queries, std::span<const s
     for (const Query& query : queries) ready.emplace_back(query, g, g.format);
     float scores[kTile];
     std::int32_t rows[kTile];
-    Tile next(g, 0, mask);
-    while (next.n > 0) {
-        const Tile tile = next;
-        next = Tile(g, tile.first + tile.n, mask);
+    Tile tiles[2];
+    tiles[0].show(g, 0, mask);
+    for (std::size_t at = 0; tiles[at].n > 0; at ^= 1) {
+        const Tile& tile = tiles[at];
+        Tile& next = tiles[at ^ 1];
+        next.show(g, tile.first + tile.n, mask);
         if (tile.empty()) continue;
         const float* block = packed ? packed->pack(tile) : nullptr;
         for (std::size_t q = 0; q < queries.size(); ++q) {

@@ -30,6 +30,17 @@ KAREC_INLINE IntVec madd(const std::int8_t* row, const std::int16_t* query) {
     return (IntVec)_mm256_madd_epi16(wide, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(query)));
 }
 
+template <std::size_t Width, class V>
+KAREC_INLINE V fold(V a, V b) {
+    const auto x = (__m256)a;
+    const auto y = (__m256)b;
+    if constexpr (Width == 8) return (V)_mm256_permute2f128_ps(x, y, 0x20) + (V)_mm256_permute2f128_ps(x, y, 0x31);
+    if constexpr (Width == 4) {
+        return (V)_mm256_unpacklo_pd((__m256d)x, (__m256d)y) + (V)_mm256_unpackhi_pd((__m256d)x, (__m256d)y);
+    }
+    return (V)_mm256_shuffle_ps(x, y, 0x88) + (V)_mm256_shuffle_ps(x, y, 0xDD);
+}
+
 #include "inner_loops.hpp"
 
 #include "diversity_loops.hpp"

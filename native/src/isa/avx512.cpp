@@ -30,6 +30,18 @@ KAREC_INLINE IntVec madd(const std::int8_t* row, const std::int16_t* query) {
     return (IntVec)_mm512_madd_epi16(wide, _mm512_loadu_si512(query));
 }
 
+template <std::size_t Width, class V>
+KAREC_INLINE V fold(V a, V b) {
+    const auto x = (__m512)a;
+    const auto y = (__m512)b;
+    if constexpr (Width == 16) return (V)_mm512_shuffle_f32x4(x, y, 0x44) + (V)_mm512_shuffle_f32x4(x, y, 0xEE);
+    if constexpr (Width == 8) return (V)_mm512_shuffle_f32x4(x, y, 0x88) + (V)_mm512_shuffle_f32x4(x, y, 0xDD);
+    if constexpr (Width == 4) {
+        return (V)_mm512_unpacklo_pd((__m512d)x, (__m512d)y) + (V)_mm512_unpackhi_pd((__m512d)x, (__m512d)y);
+    }
+    return (V)_mm512_shuffle_ps(x, y, 0x88) + (V)_mm512_shuffle_ps(x, y, 0xDD);
+}
+
 #include "inner_loops.hpp"
 
 #include "diversity_loops.hpp"
