@@ -124,7 +124,7 @@ class ItemIndex:
 
     def __repr__(self) -> str:
         return (
-            f"ItemIndex({len(self)} × {self.dim} {self.dtype}, columns={list(self.columns)}, "
+            f"ItemIndex({len(self)} × {self.dim} {self.dtype}, columns={[name for name, _ in self._native.column_types]}, "
             f"model_version={self.model_version}, generation={self.generation})"
         )
 
@@ -208,8 +208,8 @@ class ItemIndex:
         ValueError: as ``build``, or a column that is missing or not the index's.
         """
         version = self.model_version if model_version is None else model_version
-        dtypes = {name: column.dtype for name, column in self.columns.items()} if columns else {}
-        named = [(name, _as_column(column, dtypes.get(name))) for name, column in _named(columns)]
+        types = dict(self._native.column_types)
+        named = [(name, _as_column(column, types.get(name))) for name, column in _named(columns)]
         self._native.upsert(ids, embeddings, named, version)
 
     def remove(self, ids: ArrayLike) -> int:
@@ -271,24 +271,26 @@ class ItemIndex:
 
     def search_batch(
         self,
-        queries: ArrayLike,
+        queries: ArrayLike | None = None,
         *,
         ids: ArrayLike | None = None,
         rows: ArrayLike | None = None,
         indptr: ArrayLike,
         k: int,
+        query_by_version: Mapping[int, ArrayLike] | None = None,
     ) -> SearchResult:
         """``search`` for B users in one call and one generation, each among candidates of their own.
 
         queries  (B, D)
         ids      (N,) int64, or rows (N,) int32: all users' candidates, one after the other
         indptr   (B + 1,) int64: user b's are indptr[b] … indptr[b + 1] − 1; positions count from indptr[b]
+        query_by_version  {model version: (B, D)} instead of ``queries``
 
         Arrays are (B, n), n = min(k, the longest list), padded as ``SearchResult`` says; ``.found`` counts each list.
         ValueError as in ``search``, or indptr that falls or does not span the candidates.
         """
         _one_of(ids, rows)
-        scores, found, at, positions, counts = self._native.search_batch(queries, ids, rows, indptr, k)
+        scores, found, at, positions, counts = self._native.search_batch(_versioned(queries, query_by_version), ids, rows, indptr, k)
         return _lists(scores, found, at, positions, counts, self.generation)
 
     def search_all(
@@ -353,7 +355,7 @@ def _named(columns: Mapping[str, ArrayLike] | None) -> list[tuple[str, NDArray[A
     return [(name, np.asarray(column)) for name, column in (columns or {}).items()]
 
 
-def _as_column(column: NDArray[Any], dtype: np.dtype[Any] | None) -> NDArray[Any]:
+def _as_column(column: NDArray[Any], dtype: str | None) -> NDArray[Any]:
     """In the index's dtype, if no value changes by it."""
     if dtype is None or not np.can_cast(column.dtype, dtype, "same_kind"):
         return column

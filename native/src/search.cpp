@@ -107,21 +107,19 @@ Result<SearchCount> ItemIndex::search(const Query& query, const Candidates& cand
     });
 }
 
-Status ItemIndex::search_batch(std::span<const float> queries, const Candidates& candidates,
+Status ItemIndex::search_batch(std::span<const Query> queries, const Candidates& candidates,
                                std::span<const std::int64_t> indptr, const Ranked& out,
                                std::span<SearchCount> counts) const noexcept {
     return at_boundary([&]() -> Status {
         const Living::Pin g(store_->living);
-        const std::size_t n_users = counts.size();
-        const std::size_t dim = g->format.dim;
-        Status status = check_lengths("queries", queries.size(), "users × dimensions", n_users * dim);
+        const std::size_t n_users = queries.size();
+        Status status = check_lengths("counts", counts.size(), "queries", n_users);
         if (!status.ok()) return status;
         if (status = check_indptr(indptr, n_users, candidates.size()); !status.ok()) return status;
         if (status = check_candidates(candidates, *g); !status.ok()) return status;
         if (status = check_lists(out, n_users); !status.ok()) return status;
         for (std::size_t u = 0; u < n_users; ++u) {
-            const Query query(queries.subspan(u * dim, dim));
-            status = check_query(query, *g, "query " + std::to_string(u));
+            status = check_query(queries[u], *g, "query " + std::to_string(u));
             if (!status.ok()) return status;
         }
         const std::size_t k = n_users == 0 ? 0 : out.scores.size() / n_users;
@@ -131,7 +129,7 @@ Status ItemIndex::search_batch(std::span<const float> queries, const Candidates&
             const Candidates own = candidates.ids.empty() ? Candidates::of_rows(candidates.rows.subspan(first, n))
                                                           : Candidates::of_ids(candidates.ids.subspan(first, n));
             const Ranked list = list_of(out, u, k);
-            counts[u] = search_one(*g, Query(queries.subspan(u * dim, dim)), own, list);
+            counts[u] = search_one(*g, queries[u], own, list);
             pad_list(list, counts[u].found);
         }
         return {};
