@@ -3,9 +3,9 @@
     OMP_NUM_THREADS=1 python bench/scoring_table.py [rounds, 15]
 
 Peers get the same vectors, as many candidates, and the same query. A round runs every contender three times in a row (a
-service goes on searching, and the first call pays for page tables that its neighbours pushed out of the caches), so that
-whatever else the machine does meets all of them. Each call gets random candidates of its own: were they the same for all, a
-peer that reads the vectors where another peer just read them would find its rows in the cache.
+service goes on searching, and the first call pays for page tables that its neighbours pushed out of the caches), so
+that whatever else the machine does meets all of them. Each call gets random candidates of its own: were they the same
+for all, a peer that reads the vectors where another peer just read them would find its rows in the cache.
 """
 
 from __future__ import annotations
@@ -215,7 +215,9 @@ def quality_and_cost(table: Table, works: Any, indexes: dict[str, ItemIndex]) ->
     table.row("memory of a row / (row + 16 B + 8 B), float16", share, "≤ 1.15", share <= 1.15, f"{share * bound:.0f} B")
     sizes = np.array([1000, 3000, 10_000, 30_000, 100_000])
     each = [
-        medians({"search": lambda rows, _: indexes["float16"].search(query, rows=rows, k=100)}, ids, int(n), 15)["search"]
+        medians({"search": lambda rows, _: indexes["float16"].search(query, rows=rows, k=100)}, ids, int(n), 15)[
+            "search"
+        ]
         for n in sizes
     ]
     slope, base = np.polyfit(sizes, each, 1, w=1 / np.array(each))

@@ -16,7 +16,7 @@ float32 / int64 / int32 input is used where it lies; other real or integer dtype
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
@@ -25,37 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from karec import _native
-
-
-@dataclass(frozen=True, eq=False)
-class SearchResult:
-    """What a search found, best first; unpacks as ``scores, ids = result``, FAISS's order.
-
-    Ordered by score, largest first, equal scores by position in the input, lowest first. Of ``search`` every array is
-    (n,) with n ≤ k. Of ``search_batch``, and of ``search_all`` with queries (B, D), every array is (B, n), and a list
-    with fewer results than n ends in score −inf, id −1, row −1, position −1.
-
-    scores      float32  inner product, adjusted
-    ids         int64    work id
-    rows        int32    row in the index
-    positions   int64    place in the input list (``search_all``: the row)
-    unknown     how many inputs were skipped: not in the index, or of a model version without a query
-    generation  the generation of the index that answered
-    blocked     how many inputs were skipped because they are blocked
-    found       of ``search_batch`` and ``search_all`` with queries (B, D): (B,) int64, the length of each list
-    """
-
-    scores: NDArray[np.float32]
-    ids: NDArray[np.int64]
-    rows: NDArray[np.int32]
-    positions: NDArray[np.int64]
-    unknown: int
-    generation: int
-    blocked: int = 0
-    found: NDArray[np.int64] | None = None
-
-    def __iter__(self) -> Iterator[NDArray[Any]]:
-        return iter((self.scores, self.ids))
+from karec.search_result import SearchResult, result_lists
 
 
 @dataclass(frozen=True, eq=False)
@@ -290,8 +260,10 @@ class ItemIndex:
         ValueError as in ``search``, or indptr that falls or does not span the candidates.
         """
         _one_of(ids, rows)
-        scores, found, at, positions, counts = self._native.search_batch(_versioned(queries, query_by_version), ids, rows, indptr, k)
-        return _lists(scores, found, at, positions, counts, self.generation)
+        scores, found, at, positions, counts = self._native.search_batch(
+            _versioned(queries, query_by_version), ids, rows, indptr, k
+        )
+        return result_lists(scores, found, at, positions, counts, self.generation)
 
     def search_all(
         self,
@@ -314,7 +286,7 @@ class ItemIndex:
         stacked = [(version, np.atleast_2d(array)) for version, array in versioned]
         scores, found, rows, positions, counts = self._native.search_all(stacked, k, mask)
         if not one:
-            return _lists(scores, found, rows, positions, counts, self.generation)
+            return result_lists(scores, found, rows, positions, counts, self.generation)
         n = counts[0][3]
         return SearchResult(scores[0, :n], found[0, :n], rows[0, :n], positions[0, :n], 0, counts[0][2])
 
@@ -376,17 +348,3 @@ def _versioned(
     if by_version is None:
         return [(None, np.asarray(query))]
     return [(int(version), np.asarray(each)) for version, each in by_version.items()]
-
-
-def _lists(
-    scores: NDArray[np.float32],
-    ids: NDArray[np.int64],
-    rows: NDArray[np.int32],
-    positions: NDArray[np.int64],
-    counts: list[tuple[int, int, int, int]],
-    generation: int,
-) -> SearchResult:
-    unknown, blocked = sum(c[0] for c in counts), sum(c[1] for c in counts)
-    seen = counts[0][2] if counts else generation
-    found = np.array([c[3] for c in counts], np.int64)
-    return SearchResult(scores, ids, rows, positions, unknown, seen, blocked, found)

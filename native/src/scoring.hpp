@@ -39,7 +39,8 @@ class ReadyQuery {
   private:
     static constexpr std::size_t kNoQuery = SIZE_MAX;
     template <class Dot>
-    void each_version(const Generation& g, std::int32_t* rows, std::size_t n, float* out, Dot&& dot_with) const noexcept;
+    void each_version(const Generation& g, std::int32_t* rows, std::size_t n, float* out,
+                      Dot&& dot_with) const noexcept;
     RowFormat format_;
     std::vector<PaddedQuery> queries_;
     std::vector<std::size_t> of_code_;  // empty: one query for all

@@ -144,7 +144,7 @@ class ItemIndex {
     std::uint64_t generation() const noexcept;  // names the contents that a search saw; 1 after build, + 1 a write
     std::size_t bytes() const noexcept;         // memory of everything that grows with the works, mapped or owned
 
-    Result<std::vector<ColumnType>> column_types() const noexcept;      // in the index's order
+    Result<std::vector<ColumnType>> column_types() const noexcept;  // in the index's order
 
     // Where they lie in an opened file, while they are as they were; else copied: O(N) then.
     Result<std::shared_ptr<const IndexTable>> table() const noexcept;

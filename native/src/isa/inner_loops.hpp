@@ -1,8 +1,8 @@
 // The inner loops, written once and compiled for each instruction set. The including file defines, inside
 // karec::<isa>::(anonymous): KAREC_TARGET (the function attribute), kLanes, Vec (kLanes floats), load_half, IntVec
-// (kLanes int32), madd (kLanes sums of two products int8·int16 each), fold<Width> (of vectors a and b, in which rows have
-// Width partial sums each, the vector in which they have half as many: the rows of a, then those of b; for Width ≤ 4 so
-// within each 128-bit lane, which is cheaper than across).
+// (kLanes int32), madd (kLanes sums of two products int8·int16 each), fold<Width> (of vectors a and b, in which rows
+// have Width partial sums each, the vector in which they have half as many: the rows of a, then those of b; for Width ≤
+// 4 so within each 128-bit lane, which is cheaper than across).
 //
 // Order of summation of a dot product: 16 partial sums, sum j over dimensions j, j + 16, j + 32, …; then sums j and
 // j + 8 are added, j and j + 4, j and j + 2, j and j + 1. Multiply and add are rounded one by one (-ffp-contract=off),
