@@ -93,8 +93,9 @@ class ItemIndex:
         return len(self._native)
 
     def __repr__(self) -> str:
+        columns = [name for name, _ in self._native.column_types]
         return (
-            f"ItemIndex({len(self)} × {self.dim} {self.dtype}, columns={[name for name, _ in self._native.column_types]}, "
+            f"ItemIndex({len(self)} × {self.dim} {self.dtype}, columns={columns}, "
             f"model_version={self.model_version}, generation={self.generation})"
         )
 

@@ -65,6 +65,7 @@ std::vector<Section> sections_of(const Generation& g, const std::vector<std::int
 
 Status write_index(const std::string& path, const Generation& g) {
     std::vector<std::int64_t> versions;
+    versions.reserve(g.versions.size());
     for (const ModelVersion& version : g.versions) versions.push_back(version.number);
     std::vector<std::uint64_t> blocked(g.blocked.empty() ? 0 : (g.n_rows() + 63) / 64);
     for (std::size_t word = 0; word < std::min(blocked.size(), g.blocked.words().size()); ++word) {
@@ -72,6 +73,7 @@ Status write_index(const std::string& path, const Generation& g) {
     }
     const std::vector<Section> sections = sections_of(g, versions, blocked);
     std::vector<SectionEntry> table;
+    table.reserve(sections.size());
     for (const Section& section : sections) table.push_back(section.entry);
     FileHeader header{};
     std::memcpy(header.magic, kMagic, sizeof kMagic);

@@ -1,5 +1,6 @@
 // Search among candidates: scores block by block into the top-k. Expected O(N·D + k log k).
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <string>
 #include <vector>
@@ -87,7 +88,7 @@ Result<SearchCount> ItemIndex::scores(const Query& query, const Candidates& cand
         SearchCount counts = score_candidates(
             *g, ready, candidates, [&](std::size_t first, std::size_t n, const std::int32_t* rows, const float* some) {
                 for (std::size_t i = 0; i < n; ++i) {
-                    const bool scored = rows[i] >= 0 && some[i] == some[i];
+                    const bool scored = rows[i] >= 0 && !std::isnan(some[i]);
                     out[first + i] = scored ? some[i] : -std::numeric_limits<float>::infinity();
                 }
             });
