@@ -3,6 +3,7 @@
 // For one query or two, rows meet it where they lie, and the next tile is fetched meanwhile. For more, a tile is packed
 // with lanes for rows, and every query meets it there. Cost: one pass over the rows, O(queries·N·D).
 #include <algorithm>
+#include <bit>
 #include <optional>
 #include <string>
 #include <vector>
@@ -37,6 +38,10 @@ struct Tile {
         } else {
             for (std::size_t i = 0; i < n; ++i) at[i] = g.rows.at(first + i);
         }
+        if (whole() || empty()) return;
+        // A row that holds no work may be written at this moment: another stands in for it.
+        const std::byte* stand_in = at[std::countr_one(left_out)];
+        for (std::size_t i = 0; i < n; ++i) at[i] = left_out >> i & 1 ? stand_in : at[i];
     }
 
     bool whole() const noexcept { return left_out == 0; }
@@ -86,7 +91,7 @@ class PackedTile {
 };
 static_assert(kTile == kBlockItems);
 
-// What adjust_scores does, for a whole tile: by page, its scales and adjustments follow each other.
+// What adjust_scores does, for a whole tile: in its page, its scales and adjustments follow each other.
 void adjust_tile(const Generation& g, const Tile& tile, bool int8, float* scores) noexcept {
     if (int8) {
         const float* scales = g.scales.at(tile.first);
@@ -124,7 +129,11 @@ void scan(const Generation& g, std::span<const Query> queries, std::span<const s
             } else {
                 ready[q].dot(g, rows, tile.at, q == 0 && next.n == tile.n ? next.at : nullptr, tile.n, scores);
             }
-            adjust_tile(g, tile, int8, scores);
+            if (tile.whole()) {
+                adjust_tile(g, tile, int8, scores);
+            } else {
+                adjust_scores(g, rows, tile.n, int8, scores);
+            }
             tops[q].offer(scores, every ? nullptr : rows, tile.n, static_cast<std::uint32_t>(tile.first));
         }
     }
