@@ -126,6 +126,10 @@ class ItemIndex:
     def bytes(self) -> int:
         return sum(array.nbytes for array in self._newest.arrays())
 
+    @property
+    def column_types(self) -> list[tuple[str, str]]:
+        return [(name, column.dtype.name) for name, column in self._newest.columns.items()]
+
     def table(self) -> tuple[int, Int64, dict[str, NDArray[Any]], NDArray[np.bool_] | None]:
         g = self._newest
         present = g.present()
@@ -186,22 +190,20 @@ class ItemIndex:
         return found.scores, found.ids, found.rows, found.positions, _counts(g, found)
 
     def search_batch(
-        self, queries: ArrayLike, ids: ArrayLike | None, rows: ArrayLike | None, indptr: ArrayLike, k: int
+        self, queries: Queries, ids: ArrayLike | None, rows: ArrayLike | None, indptr: ArrayLike, k: int
     ) -> Lists:
         g = self._newest
         positive(k, "k")
-        vectors = float32_input(queries, "queries", ("B", g.format.dim))
+        users = queries_input(queries, g)
         candidates = candidate_input(ids, rows)
-        because = f"queries has shape {vectors.shape} (one more than users)"
-        ends = int64_input(indptr, "indptr", (len(vectors) + 1,), because)
+        ends = int64_input(indptr, "indptr", (len(users) + 1,), f"queries has {len(users)} rows (one more than users)")
         check_indptr(ends, len(candidates))
         check_rows(g, candidates)
-        for user, values in enumerate(vectors):
-            check_query(g, [(None, values)], f"query {user}")
+        for user, query in enumerate(users):
+            check_query(g, query, f"query {user}")
         parts = [candidates.part(int(first), int(end)) for first, end in pairwise(ends)]
-        each = [search(g, [(None, values)], part, k) for values, part in zip(vectors, parts, strict=True)]
         width = min(k, max(map(len, parts), default=0))
-        return _lists(g, width, each)
+        return _lists(g, width, [search(g, query, part, k) for query, part in zip(users, parts, strict=True)])
 
     def search_all(self, queries: Queries, k: int, mask: ArrayLike | None) -> Lists:
         g = self._newest

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 import karec.index
 from karec import _native
-from karec.index import ItemIndex, SearchResult
+from karec.index import ItemIndex
 from karec.kernels import portable, reference
+from karec.search_result import SearchResult
 
 LIBRARIES = {"native": _native, "portable": portable}
 IDS = st.lists(st.integers(-4, 12), max_size=12)
@@ -138,16 +139,16 @@ class Twins:
         scores = self.both(lambda index: index.scores(ids=ids, **told))
         self.both(lambda index: index.search(rows=index.lookup(ids), k=k, **told))
         mask = self.rng.random(said[1]) < 0.7
+        for_all = {"queries" if name == "query" else name: each for name, each in told.items()}
+        self.both(lambda index: index.search_all(k=k, mask=mask, **for_all))
+        everything = self.both(lambda index: index.search_all(k=k, **for_all))
         if "query" in told:
-            two = [told.pop("query"), self.query()]
-            self.both(lambda index: index.search_all(two, k, mask))
-            indptr = [0, len(ids) // 3, len(ids)]
-            self.both(lambda index: index.search_batch(two, ids=ids, indptr=indptr, k=k))
-            everything = self.both(lambda index: index.search_all(two[0], k))
-            told = {"query_by_version": dict.fromkeys(versions, two[0])}
-        else:
-            self.both(lambda index: index.search_all(k=k, mask=mask, **told))
-            everything = self.both(lambda index: index.search_all(k=k, **told))
+            told = {"query_by_version": dict.fromkeys(versions, told["query"])}
+        users = {version: np.stack([query, self.query()]) for version, query in told["query_by_version"].items()}
+        indptr = [0, len(ids) // 3, len(ids)]
+        if users:
+            self.both(lambda index: index.search_batch(query_by_version=users, ids=ids, indptr=indptr, k=k))
+            self.both(lambda index: index.search_all(query_by_version=users, k=k, mask=mask))
         if self.whole:
             self.judge(found, scores, everything, ids, k, told["query_by_version"])
 
