@@ -60,27 +60,9 @@ def _select(
 
 
 @njit(cache=True, nogil=True)
-def _add(f: Any, directions: Any, known: int, state: Any, items: Any, orthogonal: bool) -> None:
-    """Direction number ``known`` from the unit vector f, and what it changes for every item.
-
-    MMR: f itself; the state is the largest cosine. SSD: what earlier directions leave of f; the state is ‖p‖².
-    """
+def _follow(u: Any, items: Any, state: Any, orthogonal: bool) -> None:
+    """What direction u changes for every item: MMR's state is the largest cosine, SSD's is ‖p‖²."""
     n, dim = items.shape
-    u = directions[known]
-    u[:] = f
-    if orthogonal:
-        for s in range(known):
-            part = 0.0
-            for d in range(dim):
-                part += directions[s, d] * f[d]
-            for d in range(dim):
-                u[d] -= part * directions[s, d]
-        squared = 0.0
-        for d in range(dim):
-            squared += u[d] * u[d]
-        length = np.sqrt(squared) if squared > LEAST_RESIDUAL else np.inf
-        for d in range(dim):
-            u[d] /= length
     for i in range(n):
         dot = 0.0
         for d in range(dim):
@@ -89,31 +71,56 @@ def _add(f: Any, directions: Any, known: int, state: Any, items: Any, orthogonal
 
 
 @njit(cache=True, nogil=True)
+def _direction(f: Any, directions: Any, n_shown: int, first: int, last: int, orthogonal: bool) -> None:
+    """Writes row ``last``, the direction of the unit vector f: of MMR f itself, of SSD what the shown ones and rows
+    first … last − 1 leave of it, at unit length."""
+    dim = len(f)
+    u = directions[last]
+    u[:] = f
+    if not orthogonal:
+        return
+    for s in range(last):
+        if n_shown <= s < first:
+            continue
+        part = 0.0
+        for d in range(dim):
+            part += directions[s, d] * f[d]
+        for d in range(dim):
+            u[d] -= part * directions[s, d]
+    squared = 0.0
+    for d in range(dim):
+        squared += u[d] * u[d]
+    length = np.sqrt(squared) if squared > LEAST_RESIDUAL else np.inf
+    for d in range(dim):
+        u[d] /= length
+
+
+@njit(cache=True, nogil=True)
 def _greedy(items: Any, value: Any, shown: Any, diversity: float, k: int, window: int, orthogonal: bool) -> Any:
     n, dim = items.shape
-    directions = np.zeros((len(shown) + k, dim))
+    n_shown = len(shown)
+    directions = np.zeros((n_shown + k, dim))
     start = np.full(n, -1.0)
     if orthogonal:
         for i in range(n):
             start[i] = 1.0 if np.any(items[i] != 0.0) else 0.0
-    for row in range(len(shown)):
-        _add(shown[row], directions, row, start, items, orthogonal)
+    for row in range(n_shown):
+        _direction(shown[row], directions, n_shown, n_shown, row, orthogonal)
+        _follow(directions[row], items, start, orthogonal)
     state = start.copy()
     taken = np.zeros(n, np.bool_)
     picks = np.empty(k, np.int64)
     scores = np.empty(k)
-    kept = np.zeros((k, dim))  # each pick's direction as it was when it was picked
     for t in range(k):
-        first = max(t - window + 1, 0) if window < k else 0
+        last = n_shown + t
+        first = n_shown if window >= k else max(last - window + 1, n_shown)
+        newest = max(last - 1, n_shown)
         if window < k:
             state = start.copy()
-            for s in range(first, t):
-                for i in range(n):
-                    dot = 0.0
-                    for d in range(dim):
-                        dot += items[i, d] * kept[s, d]
-                    state[i] = state[i] - dot * dot if orthogonal else max(state[i], dot)
-        nothing = len(shown) + t - first == 0
+            newest = first
+        for s in range(newest, last):
+            _follow(directions[s], items, state, orthogonal)
+        nothing = n_shown + last - first == 0
         best, best_score = -1, -np.inf
         for i in range(n):
             if taken[i]:
@@ -125,8 +132,5 @@ def _greedy(items: Any, value: Any, shown: Any, diversity: float, k: int, window
             if best < 0 or score > best_score:
                 best, best_score = i, score
         picks[t], scores[t], taken[best] = best, best_score, True
-        for s in range(first, t):
-            directions[len(shown) + s - first] = kept[s]
-        _add(items[best], directions, len(shown) + t - first, state, items, orthogonal)
-        kept[t] = directions[len(shown) + t - first]
+        _direction(items[best], directions, n_shown, first, last, orthogonal)
     return picks, scores
