@@ -4,7 +4,7 @@ Results are those of the C++ library, scores to the bit; ``karec.backend`` says 
 first call (seconds) and are cached on disk.
 """
 
-from karec.kernels.portable.dpp import dpp_select, dpp_select_batch
+from karec.kernels.portable.dpp import dpp_select, dpp_select_batch, dpp_select_rows
 from karec.kernels.portable.dpp_problem import dpp_alpha
 from karec.kernels.portable.explicit import dpp_select_columns, dpp_select_kernel, dpp_select_similarity
 from karec.kernels.portable.index import ItemIndex
@@ -18,6 +18,7 @@ __all__ = [
     "dpp_select_batch",
     "dpp_select_columns",
     "dpp_select_kernel",
+    "dpp_select_rows",
     "dpp_select_similarity",
     "isa",
     "mmr_select",

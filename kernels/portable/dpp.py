@@ -13,8 +13,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike
 
-from karec.kernels.portable.arrays import Float64, Int64, int64_input, positive
+from karec.kernels.portable.arrays import Float64, Int64, int64_input, positive, rows_input
 from karec.kernels.portable.dpp_problem import LEAST_SHARE, DppProblem, log_qualities, unit
+from karec.kernels.portable.index import ItemIndex
 
 NO_TYPES = np.zeros(0, np.int64)
 
@@ -23,6 +24,15 @@ def dpp_select(embeddings: ArrayLike, relevance: ArrayLike, k: int, **told: Any)
     """``karec._native.dpp_select``: (indices, gains, log_det, n_dpp); options as ``DppOptions`` has them."""
     positive(k, "k")
     return _select(DppProblem.of(embeddings, relevance, **told), k)
+
+
+def dpp_select_rows(
+    index: ItemIndex, rows: ArrayLike, relevance: ArrayLike, k: int, **told: Any
+) -> tuple[Int64, Float64, float, int]:
+    """``karec._native.dpp_select_rows``: among the works of ``rows`` (N,) int32, in one generation."""
+    positive(k, "k")
+    at = rows_input(rows)
+    return _select(DppProblem.of(index.works_at(at), relevance, f"rows has shape {at.shape}", **told), k)
 
 
 def dpp_select_batch(

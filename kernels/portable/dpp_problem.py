@@ -35,6 +35,7 @@ class DppProblem:
         cls,
         embeddings: ArrayLike,
         relevance: ArrayLike,
+        because: str | None = None,
         *,
         alpha: float = 0.5,
         ridge: float = 1e-2,
@@ -49,7 +50,7 @@ class DppProblem:
     ) -> DppProblem:
         items = matrix_input(embeddings, "embeddings", ("N", "D"))
         n, dim = items.shape
-        because = f"embeddings has shape {items.shape}"
+        because = f"embeddings has shape {items.shape}" if because is None else because
         r = float32_input(relevance, "relevance", (n,), because)
         if window is not None:
             positive(window, "window")

@@ -87,6 +87,23 @@ class Generation:
         """(n_rows,) whether a row holds a work; None: every row does."""
         return None if self.n_works == self.n_rows or self.removed is None else ~self.removed
 
+    def holds_works(self, rows: NDArray[Any]) -> Bools:
+        """(N,) whether each of ``rows`` is there and holds a work."""
+        there = (rows >= 0) & (rows < self.n_rows)
+        if self.removed is not None:
+            there[there] = ~self.removed[rows[there]]
+        return np.asarray(there)
+
+    def vectors(self, rows: NDArray[Any], shown: Bools) -> Float32:
+        """(N, D) the vectors of ``rows``, from the float32 rows where there are some; zeros where not ``shown``."""
+        out = np.zeros((len(rows), self.format.dim), np.float32)
+        at = rows[shown]
+        if self.exact is not None:
+            out[shown] = self.exact_format.decode(self.exact[at], None)
+        else:
+            out[shown] = self.format.decode(self.rows[at], None if self.scales is None else self.scales[at])
+        return out
+
     def codes_of(self, rows: NDArray[Any]) -> NDArray[Any]:
         return np.zeros(len(rows), np.uint8) if self.codes is None else self.codes[rows]
 

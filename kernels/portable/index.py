@@ -241,16 +241,15 @@ class ItemIndex:
         g = self._newest
         at = rows_input(rows)
         check_rows(g, Candidates(None, at))
-        void = at == UNKNOWN_ROW
-        if g.removed is not None:
-            void |= g.removed[at]
-        out = np.zeros((len(at), g.format.dim), np.float32)
-        there = at[~void]
-        if g.exact is not None:
-            out[~void] = g.exact_format.decode(g.exact[there], None)
-        else:
-            out[~void] = g.format.decode(g.rows[there], None if g.scales is None else g.scales[there])
-        return out
+        return g.vectors(at, g.holds_works(at))
+
+    def works_at(self, rows: Int32) -> Float32:
+        """(N, D) the vectors of ``rows``; ValueError naming the first that holds no work."""
+        g = self._newest
+        void = np.flatnonzero(~g.holds_works(rows))
+        if len(void):
+            raise ValueError(f"rows holds {rows[void[0]]} at position {void[0]}: no work stands there")
+        return g.vectors(rows, np.ones(len(rows), np.bool_))
 
     def _write(
         self,
