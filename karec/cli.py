@@ -47,7 +47,15 @@ examples:
     "evaluate": """\
 examples:
   karec evaluate --data kuairand --root KuaiRand-Pure/data --run run7/run
-  karec evaluate --data world --run karec-demo-world/run --json quality.json""",
+  karec evaluate --data world --run karec-demo-world/run --json quality.json
+  karec evaluate consistency --config karec-demo-world/karec.toml     does prerank keep what the ranker wants?""",
+    "consistency": """\
+examples:
+  karec evaluate consistency --config run7/karec.toml                            500 pools of 500 works, drawn
+  karec evaluate consistency --config run7/karec.toml --pools 2000 --size 5000
+  karec evaluate consistency --log run7/rank_log --report out                    live: the log's shadow requests
+
+What the ranker puts on top of a pool, does prerank find it? Hit rates are normalised: 0 is chance, 1 is all.""",
     "inspect": """\
 examples:
   karec inspect karec-demo-world/bundles                  the current bundle: versions, files, models, index
@@ -100,10 +108,17 @@ def _parser() -> argparse.ArgumentParser:
 
     evaluate = _command(commands, "evaluate", "AUC, GAUC and ECE on the test days, with intervals", _evaluate)
     _data_options(evaluate)
-    evaluate.add_argument(
-        "--run", type=Path, required=True, dest="folder", help="the run folder of karec train or demo"
-    )
+    evaluate.add_argument("--run", type=Path, dest="folder", help="the run folder of karec train or demo")
     evaluate.add_argument("--json", type=Path, metavar="FILE", help="also write the table as JSON")
+    others = evaluate.add_subparsers(metavar="WHAT", title="or evaluate something else")
+    agree = _command(others, "consistency", "how far prerank and rank agree on whole pools", _consistency)
+    agree.add_argument("--config", type=Path, help="a karec.toml: draw pools from its bundle")
+    agree.add_argument("--scene", help="a scene of the config (default: its first)")
+    agree.add_argument("--pools", type=int, default=500, help="how many pools to draw, one a user (default 500)")
+    agree.add_argument("--size", type=int, default=500, help="works in a pool (default 500)")
+    agree.add_argument("--seed", type=int, default=0, help="seed of what is drawn (default 0)")
+    agree.add_argument("--log", type=Path, metavar="DIR", help="a rank log: measure its shadow requests")
+    agree.add_argument("--report", type=Path, metavar="DIR", help="write consistency.json and consistency.html there")
 
     inspect = _command(commands, "inspect", "what a bundle, an index file or a rank log holds", _inspect)
     inspect.add_argument("path", type=Path)
@@ -240,6 +255,8 @@ def _recommend(arguments: argparse.Namespace) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
+    if arguments.folder is None:
+        raise ValueError("--run DIR is missing, the run folder of karec train or demo")
     console = _console()
     from karec.learn.quality import evaluate_run
     from karec.tables import quality_tables
@@ -251,6 +268,31 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         console.print(table)
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(quality, indent=1))
+
+
+def _consistency(arguments: argparse.Namespace) -> None:
+    console = _console()
+    from karec.config import load_cascade, open_bundle, scene_names
+    from karec.evaluate.consistency import consistency, drawn_pools, logged_pools
+    from karec.evaluate.consistency_report import write_consistency
+    from karec.tables import consistency_table
+
+    report = {}
+    if arguments.config is not None:
+        bundle = open_bundle(arguments.config)
+        cascade = load_cascade(arguments.config, arguments.scene or scene_names(arguments.config)[0], bundle)
+        with _bars() as progress:
+            pools = drawn_pools(cascade, bundle, arguments.pools, arguments.size, arguments.seed, progress)
+            report["drawn"] = consistency(pools, seed=arguments.seed)
+    if arguments.log is not None:
+        report["logged"] = consistency(logged_pools(arguments.log), seed=arguments.seed)
+    if not report:
+        raise ValueError("give --config FILE for pools that are drawn, --log DIR for those of shadow requests, or both")
+    for source, measured in report.items():
+        console.print(consistency_table(source, measured))
+    if arguments.report is not None:
+        _, page = write_consistency(report, arguments.report)
+        console.print(f"report: {page}")
 
 
 def _inspect(arguments: argparse.Namespace) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from karec.bundle import CURRENT, MANIFEST, Bundle
+from karec.evaluate.consistency_report import consistency_rows, consistency_sentence
 from karec.index import ItemIndex
 from karec.onnx_model import OnnxModel
 from karec.snapshot import Snapshot
@@ -58,6 +59,12 @@ def _interval(measures: Mapping[str, Any], name: str) -> str:
     if value is None:
         return "–"
     return f"{value:.4f}" + ("" if bounds is None else f" [{bounds[0]:.4f}, {bounds[1]:.4f}]")
+
+
+def consistency_table(source: str, measured: Mapping[str, Any]) -> Table:
+    title = f"Prerank against rank, {source}: {consistency_sentence(measured)}"
+    head = ("measure", "mean [95 % over users]", "pools")
+    return _table(title, head, list(consistency_rows(measured)))
 
 
 def reach_table(reach: Mapping[str, Mapping[str, float]]) -> Table:

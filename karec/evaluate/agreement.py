@@ -30,7 +30,7 @@ def hit_rate(found: Array, reference: Array, m: int, k: int) -> Array:
     for name, value in (("m", m), ("k", k)):
         if not 1 <= value <= n:
             raise ValueError(f"{name} = {value} for pools of {n}: expected 1 to {n}")
-    hits = (_ranks(reference) < m) & (_ranks(found) < k)
+    hits = (ranks(reference) < m) & (ranks(found) < k)
     return np.asarray(hits.sum(axis=-1) / m)
 
 
@@ -54,7 +54,7 @@ def ndcg_against(found: Array, reference: Array, k: int = 50) -> Array:
         raise ValueError(f"k = {k} for pools of {n}: both must be positive")
     k = min(k, n)
     top = np.argsort(-found, axis=-1, kind="stable")[..., :k]
-    gain = np.maximum(1.0 - np.take_along_axis(_ranks(reference), top, axis=-1) / k, 0.0)
+    gain = np.maximum(1.0 - np.take_along_axis(ranks(reference), top, axis=-1) / k, 0.0)
     discount = 1.0 / np.log2(np.arange(k) + 2.0)
     ideal = ((1.0 - np.arange(k) / k) * discount).sum()
     return np.asarray((gain * discount).sum(axis=-1) / ideal)
@@ -65,8 +65,8 @@ def overlap(found: Array, reference: Array, k: int) -> Array:
     return hit_rate(found, reference, k, k)
 
 
-def _ranks(scores: Array) -> Array:
-    """(…, N) int64: the place of each work, 0 is the best."""
+def ranks(scores: Array) -> Array:
+    """``scores (…, N)`` → (…, N) int64: the place of each work in its pool, 0 is the best. O(N log N) a pool."""
     order = np.argsort(-scores, axis=-1, kind="stable")
     ranks = np.empty_like(order)
     np.put_along_axis(ranks, order, np.broadcast_to(np.arange(scores.shape[-1]), order.shape), axis=-1)

@@ -7,6 +7,7 @@ and this fills the gap. The ranker runs in ONNX Runtime, as in serving.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,7 @@ from karec.rank.log import RankLogWriter
 from karec.types import Array
 
 Progress = Callable[[int, int, str], None]
-BATCH = 8192
-
-
-def request_ids(user_id: Array, time_ms: Array) -> Array:
-    """(M,) object: what was shown to one user at one moment was one request."""
-    return np.array([f"u{user}-{moment}" for user, moment in zip(user_id, time_ms, strict=True)], object)
+BATCH = 2048  # a larger one costs ONNX Runtime hundreds of MiB and gains no time
 
 
 def ranker_logits(examples: Examples, ranker: OnnxModel, progress: Progress | None = None) -> Array:
@@ -43,24 +39,25 @@ def ranker_logits(examples: Examples, ranker: OnnxModel, progress: Progress | No
 def write_rank_log(
     examples: Examples, ranker: OnnxModel, fusion: Fusion, folder: Path, progress: Progress | None = None
 ) -> None:
-    """Rank every example and log it: one request a (user, moment), in the examples' order of time."""
+    """Rank every example and log it, in order of time: what was shown to one user at one moment was one request."""
     exposures = examples.exposures
     logits = ranker_logits(examples, ranker, progress)
     fused = fusion(logits, ranker.tasks)
     scenes = examples.snapshot.labels.get("scene", [])
     order = np.lexsort((exposures.user_id, exposures.time_ms))
     user, moment = exposures.user_id[order], exposures.time_ms[order]
-    new = np.flatnonzero(np.r_[True, (user[1:] != user[:-1]) | (moment[1:] != moment[:-1])])
-    names = request_ids(user[new], moment[new])
+    cuts = np.flatnonzero((user[1:] != user[:-1]) | (moment[1:] != moment[:-1])) + 1
+    bounds = np.concatenate([[0], cuts, [len(order)]])
     with RankLogWriter(folder, ranker.tasks) as writer:
-        for name, rows in zip(names, np.split(order, new[1:]), strict=True):
+        for begin, end in pairwise(bounds):
+            rows = order[begin:end]
             scene = int(exposures.scene[rows[0]])
             writer.append(
-                request_id=name,
-                user_id=int(exposures.user_id[rows[0]]),
+                request_id=f"u{user[begin]}-{moment[begin]}",
+                user_id=int(user[begin]),
                 item_ids=exposures.work_id[rows],
                 scene=scenes[scene] if 0 <= scene < len(scenes) else str(scene),
-                time_ms=int(exposures.time_ms[rows[0]]),
+                time_ms=int(moment[begin]),
                 model_version=ranker.model_version,
                 logits=logits[rows],
                 fused=fused[rows],
