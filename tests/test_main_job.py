@@ -121,6 +121,51 @@ def test_a_look_does_not_enter_the_rank_log(job, capsys):
     assert sorted((job / "rank_log").iterdir()) == before
 
 
+@pytest.fixture(scope="module")
+def shadowed(job, bundle):
+    """(config, feeds): every request is a shadow request, logged to a folder of its own."""
+    config = job / "shadowed.toml"
+    text = (job / "karec.toml").read_text()
+    assert "share = 0.02, at_most = 10_000" in text
+    config.write_text(
+        text.replace("share = 0.02", "share = 1.0").replace('folder = "rank_log"', 'folder = "shadow_log"')
+    )
+    with Cascade.from_config(config, scene="home") as cascade:
+        users = bundle.snapshot.users.ids[:6]
+        feeds = [cascade.run(Request(int(user), time_ms=bundle.snapshot.time_ms)) for user in users]
+    return config, feeds
+
+
+def test_a_shadow_request_logs_its_whole_pool_and_changes_nothing(cascade, bundle, job, shadowed):
+    log = read_rank_log(job / "shadow_log", TASKS, [bundle.model_version])
+    for feed in shadowed[1]:
+        rows = log.take(log.shadow & (log.request_id == feed.request.request_id))
+        pool = feed.scored["prerank"]
+        np.testing.assert_array_equal(rows.item_id, np.sort(pool.ids))
+        scores = bundle.index.scores(feed.request.features["user_vector"][0], ids=rows.item_id)
+        np.testing.assert_array_equal(rows.prerank, scores)
+        ranked = feed.scored["rank"]
+        np.testing.assert_allclose(rows.fused[np.searchsorted(rows.item_id, ranked.ids)], ranked.scores, atol=1e-6)
+        assert feed.trace.steps[-1].notes == {"pool": len(pool), "scored": len(pool)}
+        plain = cascade.run(Request(feed.request.user_id, time_ms=feed.request.time_ms))
+        np.testing.assert_array_equal(plain.candidates.ids, feed.candidates.ids)
+
+
+def test_consistency_is_told_of_drawn_and_of_logged_pools(job, shadowed, capsys):
+    out = job / "consistency"
+    arguments = ["--config", str(shadowed[0]), "--pools", "20", "--size", "300", "--log", str(job / "shadow_log")]
+    assert cli.main(["evaluate", "consistency", *arguments, "--report", str(out)]) == 0
+    assert "ranker's top 10 in 50" in capsys.readouterr().out
+    report = json.loads((out / "consistency.json").read_text())
+    assert (report["drawn"]["pools"], report["drawn"]["pool_size"]["most"]) == (20, 300)
+    assert report["logged"]["pools"] == 6
+    for measured in report.values():
+        assert measured["measures"]["NDCG@50"]["value"] > 0
+    assert cli.main(["evaluate", "consistency", *arguments[:6]]) == 0
+    again = capsys.readouterr().out
+    assert again and "logged" not in again
+
+
 def test_what_was_shown_does_not_come_again(cascade, bundle):
     request = Request(int(bundle.snapshot.users.ids[3]), time_ms=bundle.snapshot.time_ms)
     shown = tuple(cascade.run(request).candidates.ids.tolist())
@@ -172,6 +217,9 @@ def test_inspect_says_what_a_thing_holds(job, capsys, what, words):
         (["demo", "--data", "kuairand"], "--root"),
         (["demo", "--data", "kuairand", "--root", "nowhere"], "log_standard_4_22_to_5_08_pure.csv"),
         (["demo", "--works", "0"], "works"),
+        (["evaluate", "--data", "world"], "--run DIR is missing"),
+        (["evaluate", "consistency"], "--log DIR"),
+        (["evaluate", "consistency", "--log", "nowhere"], "holds no rank log"),
     ],
 )
 def test_mistakes_are_explained_without_a_traceback(arguments, message, capsys):
@@ -181,10 +229,10 @@ def test_mistakes_are_explained_without_a_traceback(arguments, message, capsys):
     assert "Traceback" not in error
 
 
-@pytest.mark.parametrize("command", ["demo", "train", "recommend", "evaluate", "inspect"])
+@pytest.mark.parametrize("command", ["demo", "train", "recommend", "evaluate", "evaluate consistency", "inspect"])
 def test_help_teaches_by_example(command, capsys):
     with pytest.raises(SystemExit) as stopped:
-        cli.main([command, "--help"])
+        cli.main([*command.split(), "--help"])
     assert stopped.value.code == 0
     assert f"  karec {command} " in capsys.readouterr().out
 
