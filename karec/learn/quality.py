@@ -58,7 +58,8 @@ def evaluate_run(dataset: Dataset, folder: Path, progress: Progress | None = Non
             logits[name] = ranker_logits(test, model, progress)
     logits["towers"] = tower_logits(test, folder, run["towers"])
     name = "teacher" if settings["ranker"] == "mmoe" else settings["ranker"]
-    logits[name] = ranker_logits(test, OnnxModel(folder / "ranker.onnx", threads=0), progress)
+    ranked = ranker_logits(test, OnnxModel(folder / "ranker.onnx", threads=0), progress)
+    logits[name] = ranked[:, : len(encoder.tasks)]  # what it learned besides comes after
     probabilities = {name: 1.0 / (1.0 + np.exp(-np.asarray(s, np.float64))) for name, s in logits.items()}
     table = quality(
         probabilities, test.exposures, encoder.tasks, dataset.valid_until_ms, settings["resamples"], settings["seed"]

@@ -1,7 +1,8 @@
 """The first rank log: a new ranker says what it thinks of every past exposure, as if it had served them.
 
 Serving appends to a log of this very form (``karec.rank.log``); before it ever served there is nothing to learn from,
-and this fills the gap. The ranker runs in ONNX Runtime, as in serving.
+and this fills the gap. The ranker runs in ONNX Runtime, as in serving. Of a share of the requests it also ranks a whole
+pool, as shadow requests do: works drawn evenly from those that were there.
 """
 
 from __future__ import annotations
@@ -62,3 +63,53 @@ def write_rank_log(
                 logits=logits[rows],
                 fused=fused[rows],
             )
+
+
+def write_shadow_log(
+    examples: Examples,
+    ranker: OnnxModel,
+    fusion: Fusion,
+    folder: Path,
+    *,
+    share: float,
+    works: int,
+    seed: int,
+    progress: Progress | None = None,
+) -> None:
+    """Log, for a ``share`` of the examples' requests, the ranker's view of ``works`` works, drawn from ``seed``."""
+    generator = np.random.default_rng(seed)
+    exposures, snapshot = examples.exposures, examples.snapshot
+    requests = np.unique(np.stack([exposures.time_ms, exposures.user_id]), axis=1, return_index=True)[1]
+    chosen = np.sort(generator.permutation(requests)[: round(share * len(requests))])
+    upload_ms = np.asarray(snapshot.works["upload_ms"])
+    by_upload = np.argsort(upload_ms, kind="stable")
+    n_there = np.searchsorted(upload_ms[by_upload], exposures.time_ms[chosen], side="right")
+    scenes = snapshot.labels.get("scene", [])
+    with RankLogWriter(folder, ranker.tasks) as writer:
+        for done, (row, there) in enumerate(zip(chosen.tolist(), n_there.tolist(), strict=True), 1):
+            pool = by_upload[generator.choice(there, min(works, there), replace=False)]
+            logits = pool_logits(examples, row, pool, ranker)
+            user, moment, scene = (
+                int(column[row]) for column in (exposures.user_id, exposures.time_ms, exposures.scene)
+            )
+            writer.append(
+                request_id=f"u{user}-{moment}",
+                user_id=user,
+                item_ids=snapshot.works.ids[pool],
+                scene=scenes[scene] if 0 <= scene < len(scenes) else str(scene),
+                time_ms=moment,
+                model_version=ranker.model_version,
+                logits=logits,
+                fused=fusion(logits, ranker.tasks),
+                shadow=True,
+            )
+            if progress is not None and (done % 50 == 0 or done == len(chosen)):
+                progress(done, len(chosen), "ranker over whole pools")
+
+
+def pool_logits(examples: Examples, row: int, works: Array, ranker: OnnxModel) -> Array:
+    """(N, T) float32: the ranker's logits of ``works (N,)`` (rows of works) for the user of example ``row``, then."""
+    inputs = examples.pool(row, works)
+    if "dense" in ranker.inputs:
+        inputs["dense"] = examples.encoder.dense(inputs)
+    return np.asarray(ranker.run(inputs, "logits")[0])

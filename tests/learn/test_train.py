@@ -12,7 +12,10 @@ from karec.errors import DataError
 from karec.learn.fitting import TrainingDiverged, fit
 from karec.learn.replay import ranker_logits
 from karec.learn.settings import TrainSettings
-from karec.learn.train import evaluate_run, prepare, train_all, train_ranker
+from karec.learn.prepare import prepare
+from karec.learn.quality import evaluate_run
+from karec.learn.rankers import train_ranker
+from karec.learn.train import train_all
 from karec.onnx_model import OnnxModel
 from karec.rank.log import read_rank_log
 
@@ -139,12 +142,12 @@ def test_training_stops_early_and_keeps_the_best_state():
     model = torch.nn.Linear(1, 1)
     seen = []
 
-    def loss_of(rows):
+    def loss_of(rows, step):
         seen.append(model.weight.item())
         return (model(torch.ones(len(rows), 1)) ** 2).mean()
 
     history = fit_line(loss_of, [0.1, 0.5, 0.4, 0.3, 0.9, 0.9], model)
-    assert [epoch.score for epoch in history] == [0.1, 0.5, 0.4, 0.3]
+    assert [epoch.score for epoch in history.history] == [0.1, 0.5, 0.4, 0.3]
     assert model.weight.item() == seen[4]  # as the second epoch, of two steps, left it
 
 
@@ -152,4 +155,4 @@ def test_training_that_diverges_says_where():
     model = torch.nn.Linear(1, 1)
     losses = iter([1.0, 1.0, float("nan")])
     with pytest.raises(TrainingDiverged, match="training a line: the loss is nan at step 2"):
-        fit_line(lambda rows: model.weight.sum() * next(losses), [0.1] * 6, model)
+        fit_line(lambda rows, step: model.weight.sum() * next(losses), [0.1] * 6, model)
