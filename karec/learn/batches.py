@@ -20,8 +20,9 @@ QUANTILE_ROWS = 50_000
 class Batches:
     """M examples, encoded by their encoder. ``inputs(rows)`` is what ``Examples.inputs`` gives, as tensors.
 
-    They are held in memory and moved to ``device`` batch by batch; labels are there from the start. In place of the codes ``history`` and ``skipped`` come ``works (K, I)``, the codes of the K works in the batch's
-    lists (padding's are zeros), and ``history_at``, ``skipped_at (B, H)``, where in ``works`` each slot's stands.
+    They are held in memory and moved to ``device`` batch by batch; labels are there from the start. In place of the
+    codes ``history`` and ``skipped`` come ``works (K, I)``, the codes of the K works in the batch's lists (those of
+    padding are zeros), and ``history_at``, ``skipped_at (B, H)``, where in ``works`` each slot's stands.
     Memory: about 4 bytes a number, 8 a code and 4 a history slot for each row.
     """
 

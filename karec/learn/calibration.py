@@ -20,7 +20,7 @@ def fit_calibration(
     """(a (T,), b (T,)) float32 that minimise the cross-entropy of a·s + b: ``logits, labels (N, T)``. Newton's method.
     Labels may be any share from 0 to 1. ``heads`` says which columns, all by default.
 
-    Another one, one of one class, or whose best a is not positive (scores that order nothing), stays as it is: a = 1, b = 0.
+    Any other, one of one class, and one whose best a is not positive (scores that order nothing) stay: a = 1, b = 0.
     """
     n_tasks = logits.shape[1]
     scale, bias = np.ones(n_tasks, np.float32), np.zeros(n_tasks, np.float32)

@@ -47,11 +47,11 @@ class Checkpoint:
         if not self.path.exists():
             return None
         try:
-            state: dict[str, Any] = torch.load(self.path, weights_only=True, map_location="cpu")
+            state: Any = torch.load(self.path, weights_only=True, map_location="cpu")
         except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
             raise CheckpointError(f"{self.path} is not a checkpoint: {error}") from error
         if not isinstance(state, dict) or state.get("format") != FORMAT:
             raise CheckpointError(f"{self.path} is not a checkpoint of format {FORMAT}")
         if state["facts"] != self.facts:
             raise CheckpointError(f"{self.path} is of another training: {state['facts']}; this one is {self.facts}")
-        return state
+        return dict(state)

@@ -72,15 +72,15 @@ def train_towers(
     Returns the trainings, one a born-again round, and, for whoever wants logits from vectors, {"scale": {task: …},
     "bias": {task: …}}, calibrated on validation days. Raises DataError when a loss needs lists and there is none.
     """
-    targets = Targets.of(soft, lists)
-    rounds: list[Progressed] = []
-    for at in range(settings.born_again + 1):
+    logged = Targets.of(soft, lists)
+    kept = (lambda _: None) if checkpoint is None else checkpoint
+    model, done = train_round(prepared, logged, lists, settings, progress, kept("towers"))
+    rounds = [done]
+    for at in range(1, settings.born_again + 1):
+        targets = logged.joined_by(*own_logits(model, prepared, lists))
         again = replace(settings, seed=settings.seed + at * ROUND_SEED)
-        kept = None if checkpoint is None else checkpoint(f"towers_{at}")
-        model, done = train_round(prepared, targets, lists, again, progress, kept, at)
+        model, done = train_round(prepared, targets, lists, again, progress, kept(f"towers_{at}"), at)
         rounds.append(done)
-        if at < settings.born_again:
-            targets = Targets.of(soft, lists).joined_by(*own_logits(model, prepared, lists))
     scale, bias = fit_calibration(predict(model, prepared.valid_batches)[:, 1:], prepared.valid.labels)
     model.cpu()
     tasks = prepared.encoder.tasks
@@ -110,8 +110,8 @@ def train_round(
     """One training of new towers; ``at`` is the born-again round, for the bar's name."""
     if settings.needs_lists and (lists is None or not len(lists)):
         raise DataError(
-            f"recipe {settings.recipe!r} learns from lists of {settings.list_works} works, and the rank log has none of "
-            "that length for a training request: raise shadow_share, or set the weights of list losses to 0"
+            f"recipe {settings.recipe!r} learns from lists of {settings.list_works} works, and the rank log has none "
+            "so long for a training request: raise shadow_share, or set the weights of the list losses to 0"
         )
     train, valid = prepared.train_batches, prepared.valid_batches
     torch.manual_seed(settings.seed)
@@ -263,7 +263,7 @@ def _item_vectors(model: Towers, prepared: Prepared, works: Tensor, numbers: Ten
         "item_numbers": numbers.flatten(0, 1).to(batches.device),
     }
     vectors: Tensor = model.item(inputs)
-    return vectors.unflatten(0, tuple(works.shape))
+    return vectors.reshape(*works.shape, -1)
 
 
 def _logit(p: Array) -> Array:

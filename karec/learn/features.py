@@ -1,4 +1,4 @@
-"""Which of the encoder's numbers a model sees: all of them, or those that do not age while vectors wait for a refresh."""
+"""Which of the encoder's numbers a model sees: all of them, or only those that a refresh can wait for."""
 
 from __future__ import annotations
 

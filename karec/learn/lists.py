@@ -1,4 +1,4 @@
-"""Whole lists that the ranker logged: for the losses that teach an order, and works that were recalled and not shown."""
+"""Whole lists that the ranker logged: an order to learn, and works that were recalled and not shown."""
 
 from __future__ import annotations
 

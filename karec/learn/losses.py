@@ -1,19 +1,19 @@
-"""What ranker and towers are taught with. Every loss is a mean over rows or lists; settings switch each on by its weight.
+"""What ranker and towers are taught with. Every loss is a mean over rows or lists; settings switch it on by its weight.
 
-    hard       BCE(y, s)                                            what users did
-    soft       T²·KL(σ(t/T) ‖ σ(s/T))                               what the ranker thought of it; T² keeps the gradient's size
-    list       CE(softmax(t/τ), softmax(s/τ))                       what it thought of a whole logged list
-    pairwise   Σ_{t_i>t_j} softplus(s_j − s_i) / pairs              plain
+    hard       BCE(y, s)                                what users did
+    soft       T²·KL(σ(t/T) ‖ σ(s/T))                   what the ranker thought of it; T² keeps the gradient's size
+    list       CE(softmax(t/τ), softmax(s/τ))           what it thought of a whole logged list
+    pairwise   Σ_{t_i>t_j} softplus(s_j − s_i) / pairs  plain
     chunks     Σ_{chunk(i)<chunk(j)} |ΔNDCG_ij|·softplus(s_j − s_i) / Σ |ΔNDCG_ij|
-    contrast   CE over (own work, other works of the batch, recalled works that were not shown), logits less log Q
-    play time  t·softplus(−s) + softplus(s)                         least where e^s = E[t]
+    contrast   CE over (own work, the batch's others, recalled works that were not shown), logits less log Q
+    play time  t·softplus(−s) + softplus(s)             least where e^s = E[t]
 
 t the ranker's logits, s the student's, y labels.
-Sources  G. Hinton et al., Distilling the knowledge in a neural network, 2015 (Bernoulli case); Z. Cao et al., Learning to
-         rank: from pairwise approach to listwise approach, ICML 2007; C. Burges, From RankNet to LambdaRank to
-         LambdaMART, 2010 (|ΔNDCG| at the student's present order); X. Yi et al., Sampling-bias-corrected neural modeling,
-         RecSys 2019, and J. Yang et al., Mixed negative sampling, WWW 2020 (log Q); P. Covington et al., RecSys 2016
-         (weighted logistic regression; each row once as a negative here too, so that the odds are E[t] without a bias).
+Sources  G. Hinton et al., Distilling the knowledge in a neural network, 2015 (Bernoulli case); Z. Cao et al., Learning
+         to rank: from pairwise approach to listwise approach, ICML 2007; C. Burges, From RankNet to LambdaRank to
+         LambdaMART, 2010 (|ΔNDCG| at the student's present order); X. Yi et al., Sampling-bias-corrected neural
+         modeling, RecSys 2019, and J. Yang et al., Mixed negative sampling, WWW 2020 (log Q); P. Covington et al.,
+         RecSys 2016 (weighted logistic regression; each row is a negative once, so that the odds are E[t] exactly).
 """
 
 from __future__ import annotations

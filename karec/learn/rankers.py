@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from karec.evaluate.metrics import auc
@@ -21,6 +21,7 @@ from karec.learn.losses import play_time_loss
 from karec.learn.prepare import PLAY_TIME, Prepared, auxiliary_labels, auxiliary_tasks
 from karec.learn.settings import TrainSettings
 from karec.learn.teacher import Teacher
+from karec.learn.towers import Towers
 from karec.types import Array
 
 Progress = Callable[[int, int, str], None]
@@ -55,7 +56,7 @@ def train_ranker(
     train, valid = prepared.train_batches, prepared.valid_batches
     extra = auxiliary_tasks(prepared.train, settings.auxiliary) if kind == "mmoe" else ()
     tasks = (*prepared.encoder.tasks, *extra)
-    model = build_ranker(kind, prepared, settings, tasks).to(train.device)
+    model = build_ranker(kind, prepared, settings, extra).to(train.device)
     names = model.inputs
     linear = kind == "lr"
     labels = torch.cat(
@@ -94,7 +95,7 @@ def train_ranker(
 
 
 def build_ranker(
-    kind: str, prepared: Prepared, settings: TrainSettings, tasks: Sequence[str]
+    kind: str, prepared: Prepared, settings: TrainSettings, extra: Sequence[str]
 ) -> Teacher | LogisticRegression:
     """A ranker as it begins, its weights drawn from the settings' seed."""
     torch.manual_seed(settings.seed)
@@ -103,7 +104,7 @@ def build_ranker(
     return Teacher(
         prepared.encoder,
         prepared.train_batches.edges(settings.bins),
-        tasks=tasks,
+        extra=extra,
         towers=None if settings.ranker_features == "all" else settings.towers,
         dim=settings.dim,
         hidden=settings.hidden,
@@ -139,12 +140,11 @@ def task_weights(tasks: Sequence[str], weights: Mapping[str, float], device: tor
     return torch.tensor([weights.get(task, 1.0) for task in tasks], dtype=torch.float32, device=device)
 
 
-def predict(model: nn.Module, batches: Batches) -> Array:
+def predict(model: Teacher | LogisticRegression | Towers, batches: Batches) -> Array:
     """(M, H) logits of a ranker, or of towers with the fused one first."""
     model.eval()
-    names: Sequence[str] = model.inputs
     with torch.no_grad():
-        logits = torch.cat([model(inputs) for inputs in batches.in_order(names)])
+        logits = torch.cat([model(inputs) for inputs in batches.in_order(model.inputs)])
     return np.asarray(logits.cpu().numpy())
 
 

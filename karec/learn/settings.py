@@ -67,8 +67,8 @@ class TrainSettings:
     shadow_share             of the training days' requests whose whole pool the first rank log holds
     shadow_works, list_works works in such a pool, and how many of a logged pool make a list
     lists_per_step           logged lists in every training step
-    auxiliary                what the ranker learns besides the tasks: any label, and "play_time"; a label the data lacks
-                             is passed over
+    auxiliary                what the ranker learns besides the tasks: any label, and "play_time"; one that the data
+                             cannot teach is passed over
     checkpoint_steps         a training that is killed goes on from at most so many steps before
     device                   "auto" (CUDA when there is one), "cpu" or "cuda"
     fusion                   weights of the tasks in the fused score that the towers' fused head learns

@@ -22,7 +22,7 @@ import torch
 
 from karec.learn.checkpoint import Checkpoint
 from karec.learn.distil import train_towers
-from karec.learn.fitting import Epoch
+from karec.learn.fitting import Epoch, Progressed
 from karec.learn.lists import read_lists
 from karec.learn.prepare import Prepared, prepare
 from karec.learn.quality import evaluate_run
@@ -69,7 +69,7 @@ def train_all(
     try:
         prepared = prepare(dataset, settings, out, progress)
         clock.lap("examples")
-        runs = {
+        runs: dict[str, Progressed] = {
             settings.ranker: train_ranker(
                 settings.ranker, prepared, settings, out / "ranker.onnx", progress, kept("ranker")
             )
