@@ -11,10 +11,12 @@ import pytest
 from karec import cli
 from karec.bundle import Bundle
 from karec.cascade import Cascade
+from karec.encoder import MOST_TIES, TIES, Encoder
 from karec.rank.log import read_rank_log
 from karec.types import Request
 
 TASKS = ("click", "long_view", "like")
+RELATIONS = ("history", "skipped", *TIES)
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +87,34 @@ def test_the_index_holds_the_item_towers_vectors(bundle):
     (vectors,) = bundle.item_tower.run(items, "item_vector")
     np.testing.assert_allclose(bundle.index.embeddings(rows), vectors, atol=1e-3)
     np.testing.assert_array_equal(bundle.index.ids, bundle.snapshot.works.ids)
+
+
+def newest_first(ids):
+    """Padded beyond what any model sees."""
+    return np.pad(ids[::-1], (0, 1000), constant_values=-1)
+
+
+def test_the_encoder_that_trained_serves(job, bundle, cascade):
+    """One file: the bytes that training wrote; and what a request is given is what training would have made of it."""
+    assert (bundle.path / "encoder.npz").read_bytes() == (job / "run" / "encoder.npz").read_bytes()
+    trained = Encoder.load(job / "run" / "encoder.npz")
+    users = bundle.snapshot.users.ids[:5]
+    at_home = bundle.snapshot.labels["scene"].index("home")
+    for user in users:
+        feed = cascade.run(Request(int(user), time_ms=bundle.snapshot.time_ms))
+        row = bundle.snapshot.users.lookup(np.array([user]))
+        lists = {name: newest_first(bundle.snapshot.relations[name].of(int(row[0]))) for name in RELATIONS}
+        expected = trained.encode_users(
+            bundle.snapshot,
+            row,
+            np.array([bundle.snapshot.time_ms]),
+            np.array([at_home]),
+            history=bundle.snapshot.works.lookup(lists["history"][: trained.history_length])[None],
+            skipped=bundle.snapshot.works.lookup(lists["skipped"][: trained.history_length])[None],
+            ties={name: lists[name][None, :MOST_TIES] for name in TIES},
+        )
+        for name, value in expected.items():
+            np.testing.assert_array_equal(feed.request.features[name], value, err_msg=name)
 
 
 def test_a_feed_keeps_the_rules(cascade, bundle):

@@ -24,7 +24,7 @@ from karec.evaluate.metrics import auc
 from karec.learn.baselines import LogisticRegression, fit_lightgbm
 from karec.learn.batches import Batches
 from karec.learn.calibration import Calibrated, fit_calibration
-from karec.learn.examples import Examples, build_examples
+from karec.learn.examples import Examples, build_examples, check_no_leak
 from karec.learn.export import export_onnx
 from karec.learn.fitting import Epoch, fit
 from karec.learn.losses import distillation_loss, soft_label_loss
@@ -79,7 +79,9 @@ def prepare(dataset: Dataset, settings: TrainSettings, folder: Path, progress: P
         min_count=settings.min_count,
     )
     encoder.save(folder / "encoder.npz")
-    examples = build_examples(encoder, dataset.snapshot, dataset.exposures, as_known(dataset, settings.refresh_hours))
+    as_of = as_known(dataset, settings.refresh_hours)
+    check_no_leak(lambda some: build_examples(encoder, dataset.snapshot, some, as_of[: len(some)]), dataset.exposures)
+    examples = build_examples(encoder, dataset.snapshot, dataset.exposures, as_of)
     train = examples.between(dataset.snapshot.time_ms, dataset.train_until_ms)
     valid = examples.between(dataset.train_until_ms, dataset.valid_until_ms)
     if not len(train) or not len(valid):
