@@ -72,7 +72,7 @@ def size_table(sizes: Mapping[str, Mapping[str, int]]) -> Table:
 
 
 def consistency_table(source: str, measured: Mapping[str, Any]) -> Table:
-    title = f"Prerank against rank, {source}: {consistency_sentence(measured)}"
+    title = f"{source}: {consistency_sentence(measured)}"
     head = ("measure", "mean [95 % over users]", "pools")
     return _table(title, head, list(consistency_rows(measured)))
 
