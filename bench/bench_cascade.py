@@ -57,6 +57,6 @@ def test_shadow_of_one_request(benchmark, served):
     cascade, requests = served
     feed = cascade.run(requests[0])
     (shadow,) = (observer for observer in cascade.observers if isinstance(observer, Shadow))
-    pool = feed.scored[shadow.pool].take(slice(0, shadow.at_most))
+    pool = feed.scored[shadow.pool].take(np.arange(shadow.at_most))
     benchmark.extra_info.update(works=len(pool))
     benchmark(lambda: shadow.scorer.score(feed.request, pool))

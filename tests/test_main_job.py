@@ -196,6 +196,18 @@ def test_consistency_is_told_of_drawn_and_of_logged_pools(job, shadowed, capsys)
     assert again and "logged" not in again
 
 
+def test_export_tells_what_int8_costs(job, capsys):
+    world = ["--works", "4000", "--users", "400", "--exposures", "12000"]
+    costs = job / "int8.json"
+    assert cli.main(["export", *world, "--run", str(job / "run"), "--json", str(costs)]) == 0
+    out = capsys.readouterr().out
+    for words in ("towers, click", "ranker, like", "behind float32, paired", "Bytes"):
+        assert words in out
+    assert json.loads(costs.read_text())["quality"].keys() == {"towers", "ranker"}
+    for name in ("user_tower", "item_tower", "ranker"):
+        assert {f"{name}.int8.onnx", f"{name}.golden"} <= {path.name for path in (job / "run").iterdir()}
+
+
 def test_what_was_shown_does_not_come_again(cascade, bundle):
     request = Request(int(bundle.snapshot.users.ids[3]), time_ms=bundle.snapshot.time_ms)
     shown = tuple(cascade.run(request).candidates.ids.tolist())
@@ -259,7 +271,9 @@ def test_mistakes_are_explained_without_a_traceback(arguments, message, capsys):
     assert "Traceback" not in error
 
 
-@pytest.mark.parametrize("command", ["demo", "train", "recommend", "evaluate", "evaluate consistency", "inspect"])
+@pytest.mark.parametrize(
+    "command", ["demo", "train", "recommend", "evaluate", "evaluate consistency", "export", "inspect"]
+)
 def test_help_teaches_by_example(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         cli.main([*command.split(), "--help"])

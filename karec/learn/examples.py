@@ -143,7 +143,7 @@ def check_no_leak(build: Callable[[Exposures], Examples], exposures: Exposures) 
     and without that: an honest input cannot change. Looks at the first LOOKED_AT of ``exposures`` and, of the rows
     before the moment, the nearest LOOKED_BACK.
     """
-    exposures = exposures.take(slice(0, LOOKED_AT))
+    exposures = exposures.take(np.arange(min(LOOKED_AT, len(exposures))))
     moment = exposures.time_ms[len(exposures) // 2]
     later = exposures.time_ms >= moment
     turned = replace(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from karec.types import Array
 MAGIC = b"KARECGLD"
 VERSION = 1
 ROLES = ("input", "output")
-DTYPES = {np.dtype("<f4"): 1, np.dtype("<i8"): 2}
+DTYPES: dict[np.dtype[Any], int] = {np.dtype("<f4"): 1, np.dtype("<i8"): 2}
 
 
 def write_golden(path: Path, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:

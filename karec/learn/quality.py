@@ -46,8 +46,8 @@ def evaluate_run(dataset: Dataset, folder: Path, progress: Progress | None = Non
         if name != settings["ranker"]:
             model = OnnxModel(folder / f"baseline_{name}.onnx", threads=0)
             logits[name] = ranker_logits(test, model, progress)
-    towers = (OnnxModel(folder / f"{side}_tower.onnx", threads=0) for side in ("user", "item"))
-    logits["towers"] = tower_logits(test, *towers, run["towers"])
+    user_tower, item_tower = (OnnxModel(folder / f"{side}_tower.onnx", threads=0) for side in ("user", "item"))
+    logits["towers"] = tower_logits(test, user_tower, item_tower, run["towers"])
     name = "teacher" if settings["ranker"] == "mmoe" else settings["ranker"]
     logits[name] = ranker_logits(test, OnnxModel(folder / "ranker.onnx", threads=0), progress)
     probabilities = {name: 1.0 / (1.0 + np.exp(-np.asarray(s, np.float64))) for name, s in logits.items()}
