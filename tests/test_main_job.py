@@ -12,6 +12,7 @@ from karec import cli
 from karec.bundle import Bundle
 from karec.cascade import Cascade
 from karec.encoder import MOST_TIES, TIES, Encoder
+from karec.errors import ConfigError
 from karec.rank.log import read_rank_log
 from karec.types import Request
 
@@ -177,8 +178,25 @@ def test_a_shadow_request_logs_its_whole_pool_and_changes_nothing(cascade, bundl
         ranked = feed.scored["rank"]
         np.testing.assert_allclose(rows.fused[np.searchsorted(rows.item_id, ranked.ids)], ranked.scores, atol=1e-6)
         assert feed.trace.steps[-1].notes == {"pool": len(pool), "scored": len(pool)}
+        assert feed.degraded == ()
         plain = cascade.run(Request(feed.request.user_id, time_ms=feed.request.time_ms))
         np.testing.assert_array_equal(plain.candidates.ids, feed.candidates.ids)
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ('pool = "nowhere"', "shadow watches the stage 'nowhere'"),
+        ('stage = "nowhere"', "no stage 'nowhere'"),
+        ("share = 2.0", "share must be above 0 and at most 1"),
+    ],
+)
+def test_a_shadow_of_nothing_is_refused_with_its_place(job, key, message):
+    config = job / "wrong.toml"
+    share = "" if key.startswith("share") else "share = 0.02, "
+    config.write_text((job / "karec.toml").read_text().replace("share = 0.02, ", f"{share}{key}, "))
+    with pytest.raises(ConfigError, match=f"scenes.home.observers.*{message}"):
+        Cascade.from_config(config, scene="home")
 
 
 def test_consistency_is_told_of_drawn_and_of_logged_pools(job, shadowed, capsys):
