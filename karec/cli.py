@@ -1,4 +1,4 @@
-"""The command line: demo, train, recommend, evaluate, inspect. ``karec COMMAND --help`` teaches each by example."""
+"""The command line: demo, train, recommend, evaluate, export, inspect; ``karec COMMAND --help`` shows examples."""
 
 from __future__ import annotations
 
@@ -75,6 +75,11 @@ examples:
   karec evaluate consistency --log run7/rank_log --report out                    live: the log's shadow requests
 
 What the ranker puts on top of a pool, does prerank find it? Hit rates are normalised: 0 is chance, 1 is all.""",
+    "export": """\
+examples:
+  karec export --data kuairand --root KuaiRand-Pure/data --run run7/run
+
+Writes <model>.int8.onnx and <model>.golden beside the run's models and tells what int8 costs on the test days.""",
     "inspect": """\
 examples:
   karec inspect karec-demo-world/bundles                  the current bundle: versions, files, models, index
@@ -148,6 +153,11 @@ def _parser() -> argparse.ArgumentParser:
     agree.add_argument("--seed", type=int, default=0, help="seed of what is drawn (default 0)")
     agree.add_argument("--log", type=Path, metavar="DIR", help="a rank log: measure its shadow requests")
     agree.add_argument("--report", type=Path, metavar="DIR", help="write consistency.json and consistency.html there")
+
+    export = _command(commands, "export", "a run's models in int8, what that costs in AUC, and golden files", _export)
+    _data_options(export)
+    export.add_argument("--run", type=Path, required=True, dest="folder", help="the run folder of karec train or demo")
+    export.add_argument("--json", type=Path, metavar="FILE", help="also write what it costs as JSON")
 
     inspect = _command(commands, "inspect", "what a bundle, an index file or a rank log holds", _inspect)
     inspect.add_argument("path", type=Path)
@@ -361,6 +371,22 @@ def _consistency(arguments: argparse.Namespace) -> None:
     if arguments.report is not None:
         _, page = write_consistency(report, arguments.report)
         console.print(f"report: {page}")
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    console = _console()
+    from karec.learn.quantised import export_run
+    from karec.tables import quality_tables, size_table
+
+    with _bars() as progress:
+        dataset = _dataset(arguments, progress)
+        exported = export_run(dataset, arguments.folder, progress)
+    for what, quality in exported["quality"].items():
+        for table in quality_tables(quality, dataset.tasks, f"{what}, ", "behind float32, paired"):
+            console.print(table)
+    console.print(size_table(exported["bytes"]))
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(exported, indent=1))
 
 
 def _inspect(arguments: argparse.Namespace) -> None:

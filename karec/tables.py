@@ -44,15 +44,18 @@ def funnel_table(funnel: Mapping[str, int], timings_ms: Mapping[str, float]) -> 
     return text_table("The funnel (medians over requests)", ("stage", "works left", "ms"), rows)
 
 
-def quality_tables(quality: Mapping[str, Any], tasks: Sequence[str]) -> Iterator[Table]:
+def quality_tables(
+    quality: Mapping[str, Any], tasks: Sequence[str], what: str = "", behind: str = "behind the ranker, paired"
+) -> Iterator[Table]:
+    """A table for each task; ``what`` stands before its title, ``behind`` says which model AUCs are compared with."""
     for task in tasks:
         rows = [
             (model, *[_interval(by_task[task], name) for name in QUALITY])
             for model, by_task in quality.items()
             if task in by_task
         ]
-        head = ("model", "AUC", "behind the ranker, paired", "GAUC", "ECE")
-        yield text_table(f"{task} on the test days (95 % intervals over users)", head, rows)
+        head = ("model", "AUC", behind, "GAUC", "ECE")
+        yield text_table(f"{what}{task} on the test days (95 % intervals over users)", head, rows)
 
 
 def _interval(measures: Mapping[str, Any], name: str) -> str:
@@ -62,8 +65,15 @@ def _interval(measures: Mapping[str, Any], name: str) -> str:
     return f"{value:.4f}" + ("" if bounds is None else f" [{bounds[0]:.4f}, {bounds[1]:.4f}]")
 
 
+def size_table(sizes: Mapping[str, Mapping[str, int]]) -> Table:
+    """{model: {precision: bytes}}."""
+    precisions = list(next(iter(sizes.values())))
+    rows = [(model, *[f"{by_precision[p]:,}" for p in precisions]) for model, by_precision in sizes.items()]
+    return text_table("Bytes", ("model", *precisions), rows)
+
+
 def consistency_table(source: str, measured: Mapping[str, Any]) -> Table:
-    title = f"Prerank against rank, {source}: {consistency_sentence(measured)}"
+    title = f"{source}: {consistency_sentence(measured)}"
     head = ("measure", "mean [95 % over users]", "pools")
     return text_table(title, head, list(consistency_rows(measured)))
 

@@ -6,7 +6,7 @@ inputs, batch by batch, so that memory holds the exposures and not their feature
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +15,9 @@ from karec.encoder import MOST_TIES, TIES, Encoder
 from karec.kernels.encode import padded_histories
 from karec.snapshot import Exposures, Relation, Snapshot, Table
 from karec.types import Array
+
+LOOKED_AT = 50_000
+LOOKED_BACK = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,8 +143,10 @@ def build_examples(
     ``as_of_ms (M,)``: each row knows what was strictly before that moment, by default its own. A service that works on
     a published snapshot knows less, what was before its publication: ``refreshed`` says when that was. Equal to
     ``advance(snapshot, exposures, until_ms=as_of)`` and encoding there, for every row at once. Raises ValueError for
-    rows before the snapshot or out of order, for as_of_ms after the row's own moment, and for unknown users or works.
+    rows before the snapshot or out of order, for as_of_ms after the row's own moment, for unknown users or works, and
+    for a label that is missing or neither 0 nor 1.
     """
+    _check_labels(encoder, exposures)
     time = exposures.time_ms
     as_of = time if as_of_ms is None else np.asarray(as_of_ms)
     _check_moments(snapshot, time, as_of)
@@ -175,6 +180,30 @@ def refreshed(time_ms: Array, every_ms: int, origin_ms: int) -> Array:
     return np.asarray(origin_ms + (time_ms - origin_ms) // every_ms * every_ms)
 
 
+def check_no_leak(build: Callable[[Exposures], Examples], exposures: Exposures) -> None:
+    """Refuse a ``build`` whose examples know an outcome of their own moment or later: ValueError names the inputs.
+
+    All outcomes from the middle row's moment on are turned around, and the rows up to and at that moment encoded with
+    and without that: an honest input cannot change. Looks at the first LOOKED_AT of ``exposures`` and, of the rows
+    before the moment, the nearest LOOKED_BACK.
+    """
+    exposures = exposures.take(np.arange(min(LOOKED_AT, len(exposures))))
+    moment = exposures.time_ms[len(exposures) // 2]
+    later = exposures.time_ms >= moment
+    turned = replace(
+        exposures,
+        labels={
+            task: np.where(later, 1 - label, label).astype(label.dtype) for task, label in exposures.labels.items()
+        },
+        play_ms=np.where(later, exposures.play_ms + 60_000, exposures.play_ms),
+    )
+    until = np.flatnonzero(exposures.time_ms <= moment)[-LOOKED_BACK:]
+    seen, seen_turned = (build(each).inputs(until) for each in (exposures, turned))
+    leaking = [name for name in seen if not np.array_equal(seen[name], seen_turned[name])]
+    if leaking:
+        raise ValueError(f"the inputs {leaking} know outcomes before they have happened: training on them is cheating")
+
+
 def _check_moments(snapshot: Snapshot, time: Array, as_of: Array) -> None:
     wrong = np.flatnonzero(np.diff(time, prepend=snapshot.time_ms) < 0)
     if len(wrong):
@@ -184,6 +213,16 @@ def _check_moments(snapshot: Snapshot, time: Array, as_of: Array) -> None:
     ahead = np.flatnonzero(as_of > time)
     if len(ahead):
         raise ValueError(f"as_of_ms[{int(ahead[0])}] is after the row's own moment: the row would know its future")
+
+
+def _check_labels(encoder: Encoder, exposures: Exposures) -> None:
+    missing = [task for task in encoder.tasks if task not in exposures.labels]
+    if missing:
+        raise ValueError(f"tasks {missing} have no label; the exposures have {sorted(exposures.labels)}")
+    for name, label in exposures.labels.items():
+        bad = np.flatnonzero((label != 0) & (label != 1))
+        if len(bad):
+            raise ValueError(f"label {name!r}, exposure {int(bad[0])}: {label[bad[0]]}, expected 0 or 1")
 
 
 def _told(exposures: Exposures, counter: str) -> Array:

@@ -10,9 +10,8 @@ import numpy as np
 import torch
 
 from karec.encoder import Encoder
-from karec.errors import DataError
 from karec.learn.batches import Batches
-from karec.learn.examples import Examples, build_examples
+from karec.learn.examples import Examples, build_examples, check_no_leak
 from karec.learn.quality import as_known
 from karec.learn.settings import TrainSettings
 from karec.learn.teacher import INPUTS
@@ -51,27 +50,19 @@ class Prepared:
 def prepare(dataset: Dataset, settings: TrainSettings, folder: Path, progress: Progress | None = None) -> Prepared:
     """Fit the encoder on the training days, write it to ``folder``, and encode training and validation days.
 
-    Raises DataError naming the label when a task's label is missing or says the same in every training row.
+    Raises ValueError naming the label when a task's is missing or of one class, or when an input knows the future.
     """
-    train_rows, _, _ = dataset.split()
-    for task in dataset.tasks:
-        if task not in train_rows.labels:
-            raise DataError(f"{dataset.name}: label {task!r} is missing; there are {sorted(train_rows.labels)}")
-        label = train_rows.labels[task]
-        if len(label) and label.min() == label.max():
-            raise DataError(
-                f"{dataset.name}: label {task!r} is {int(label[0])} in all {len(label)} training exposures: "
-                "there is nothing to learn"
-            )
     encoder = Encoder.fit(
         dataset.snapshot,
-        train_rows,
+        dataset.split()[0],
         dataset.tasks,
         history_length=settings.history_length,
         min_count=settings.min_count,
     )
     encoder.save(folder / "encoder.npz")
-    every = build_examples(encoder, dataset.snapshot, dataset.exposures, as_known(dataset, settings.refresh_hours))
+    as_of = as_known(dataset, settings.refresh_hours)
+    check_no_leak(lambda some: build_examples(encoder, dataset.snapshot, some, as_of[: len(some)]), dataset.exposures)
+    every = build_examples(encoder, dataset.snapshot, dataset.exposures, as_of)
     train = every.between(dataset.snapshot.time_ms, dataset.train_until_ms)
     valid = every.between(dataset.train_until_ms, dataset.valid_until_ms)
     if not len(train) or not len(valid):

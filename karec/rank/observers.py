@@ -23,6 +23,7 @@ from karec.types import Array, Candidates, Recommendation, Request
 
 CHUNK = 4096  # works that are ranked at once: bounds memory, and costs no time
 PART_ROWS = 100_000
+COLUMNS = ("ids", "rows", "scores", "sources")
 
 
 class RankLogObserver(Observer):
@@ -148,7 +149,7 @@ class PoolScorer:
 
         Works that the stage filters out are left out. Raises Unavailable when a logit is not finite.
         """
-        parts = [pool.take(slice(begin, begin + CHUNK)) for begin in range(0, len(pool), CHUNK)] or [pool]
+        parts = [pool.take(rows) for rows in np.split(np.arange(len(pool)), range(CHUNK, len(pool), CHUNK))]
         ranked = _joined([self.stage.run(request, part).candidates for part in parts])
         if not np.isfinite(ranked.columns["logits"]).all():
             raise Unavailable("the ranker gave a logit that is not finite: the pool is not logged")
@@ -169,10 +170,9 @@ def stage_named(stages: Sequence[Stage], name: str) -> Stage:
 def _joined(parts: Sequence[Candidates]) -> Candidates:
     if "logits" not in parts[0].columns:
         raise ContractError("the stage gives no logits: it needs the step ranker")
-    return Candidates(
-        *(np.concatenate([getattr(part, name) for part in parts]) for name in ("ids", "rows", "scores", "sources")),
-        columns={"logits": np.concatenate([part.columns["logits"] for part in parts])},
-    )
+    columns = {"logits": np.concatenate([part.columns["logits"] for part in parts])}
+    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS}
+    return Candidates(**arrays, columns=columns)
 
 
 def _hash(request_id: str) -> int:

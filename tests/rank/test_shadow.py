@@ -1,5 +1,6 @@
 """Shadow requests: the whole pool is scored and logged after the answer, and the answer never notices."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -187,6 +188,16 @@ def test_pools_larger_than_a_chunk_are_scored_as_one(ranker, index):
     np.testing.assert_array_equal(ranked.scores[-40:], few.scores)
     empty, nothing = scorer.score(asked, Candidates.empty())
     assert len(empty) == len(nothing) == 0
+
+
+def test_threads_share_one_observer(build):
+    cascade, _, folder = build(at_most=90)
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda at: cascade.run(request(at)), range(40)))
+    cascade.close()
+    pools = [log for log in read_rank_log(folder, TASKS).requests() if log.shadow[0]]
+    assert sorted(log.request_id[0] for log in pools) == sorted(f"r{at}" for at in range(40))
+    assert all(len(log) == 90 for log in pools)
 
 
 def test_what_cannot_be_watched_is_refused(build, ranker, index, tmp_path):
