@@ -15,6 +15,7 @@ from karec.data.world import make_world
 from karec.demo import main_scene, set_up
 from karec.learn.settings import TrainSettings
 from karec.learn.train import train_all
+from karec.rank.observers import Shadow
 from karec.types import Request
 
 N_WORKS, N_USERS, N_EXPOSURES = 400_000, 20_000, 60_000
@@ -49,3 +50,13 @@ def test_one_request(benchmark, served):
     benchmark.extra_info.update(sizes=sizes, steps_ms={name: round(ms, 3) for name, ms in steps.items()})
     turn = iter(range(10**9))
     benchmark(lambda: cascade.run(requests[next(turn) % len(requests)]))
+
+
+def test_shadow_of_one_request(benchmark, served):
+    """What a shadow request costs after its answer: 10,000 works of its pool, both scores."""
+    cascade, requests = served
+    feed = cascade.run(requests[0])
+    (shadow,) = (observer for observer in cascade.observers if isinstance(observer, Shadow))
+    pool = feed.scored[shadow.pool].take(np.arange(shadow.at_most))
+    benchmark.extra_info.update(works=len(pool))
+    benchmark(lambda: shadow.scorer.score(feed.request, pool))

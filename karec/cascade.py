@@ -127,8 +127,8 @@ class Cascade:
             versions=self.versions or EMPTY,
         )
         for observer in self.observers:
-            _, trace = timed(observer, "after", -1, lambda o=observer: o.observe(request, recommendation))  # type: ignore[misc]
-            traces = (*traces, trace)
+            notes, trace = timed(observer, "after", -1, lambda o=observer: o.observe(request, recommendation))  # type: ignore[misc]
+            traces = (*traces, replace(trace, notes=notes or EMPTY))
         return replace(
             recommendation,
             trace=Trace(traces),

@@ -1,4 +1,4 @@
-"""The command line: demo, train, recommend, evaluate, inspect. ``karec COMMAND --help`` teaches each by example."""
+"""The command line: demo, train, recommend, evaluate, export, inspect; ``karec COMMAND --help`` shows examples."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from karec.errors import KarecError, MissingExtra
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from karec.data.world import World
+    from karec.learn.settings import TrainSettings
     from karec.progress import ProgressBars
     from karec.snapshot import Dataset
 
@@ -32,11 +34,20 @@ examples:
   karec demo --works 20000 --users 2000 --exposures 50000 --requests 20      a minute's smoke""",
     "train": """\
 examples:
+  karec train --data kuairand --root KuaiRand-Pure/data --out run7
   karec train --data kuairand --root KuaiRand-Pure/data --out run7 --settings train.toml
+  karec train --data kuairand --root KuaiRand-Pure/data --out run7 --settings train.toml --resume    after a kill
   karec recommend --config run7/karec.toml --user 712
 
+train.toml, all keys optional (karec/learn/settings.py says what each means, docs/howto-train.md how to choose):
+  recipe = "chunks"        # or hard, model-distillation, feature-distillation, list, pairwise, unexposed, born-again
+  towers = "full"          # or "static": no counters and rates, for item vectors that are refreshed rarely
+  ranker = "mmoe"          # or "lr", "lightgbm"
+  soft_weight = 0.5        # any key of the recipe may be overruled
+  seed = 0
+
 Trains the ranker, writes the rank log, distils the towers from it, refreshes the item index and publishes a bundle:
-  OUT/run/        models, encoder, run.json, quality.json
+  OUT/run/        models, encoder, run.json, quality.json, curves.svg, checkpoints/
   OUT/bundles/    the published bundle, `current` names it
   OUT/karec.toml  the cascade that serves it; edit it as you like: it is written once and kept""",
     "recommend": """\
@@ -47,7 +58,28 @@ examples:
     "evaluate": """\
 examples:
   karec evaluate --data kuairand --root KuaiRand-Pure/data --run run7/run
-  karec evaluate --data world --run karec-demo-world/run --json quality.json""",
+  karec evaluate --data world --run karec-demo-world/run --json quality.json
+  karec evaluate consistency --config karec-demo-world/karec.toml     does prerank keep what the ranker wants?""",
+    "ablation": """\
+examples:
+  karec evaluate ablation --data kuairand --root KuaiRand-Pure/data --out ablation
+  karec evaluate ablation --data world --works 200000 --exposures 500000 --out ablation-world
+  karec evaluate ablation … --on validation --seeds 0 --rows hard-full list-full chunks-full      to choose settings
+
+Trains every row for every seed and compares them on the same rows and pools. OUT holds each cell as it is done: run
+the same command again after a kill, and it goes on. Writes OUT/ablation.json, ablation.md, ablation.svg.""",
+    "consistency": """\
+examples:
+  karec evaluate consistency --config run7/karec.toml                            500 pools of 500 works, drawn
+  karec evaluate consistency --config run7/karec.toml --pools 2000 --size 5000
+  karec evaluate consistency --log run7/rank_log --report out                    live: the log's shadow requests
+
+What the ranker puts on top of a pool, does prerank find it? Hit rates are normalised: 0 is chance, 1 is all.""",
+    "export": """\
+examples:
+  karec export --data kuairand --root KuaiRand-Pure/data --run run7/run
+
+Writes <model>.int8.onnx and <model>.golden beside the run's models and tells what int8 costs on the test days.""",
     "inspect": """\
 examples:
   karec inspect karec-demo-world/bundles                  the current bundle: versions, files, models, index
@@ -85,6 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     _data_options(train)
     train.add_argument("--out", type=Path, required=True, help="where run, bundles and karec.toml go")
     train.add_argument("--settings", type=Path, metavar="TOML", help="training settings (default: the built-in ones)")
+    train.add_argument("--resume", action="store_true", help="go on from OUT/run/checkpoints, which a kill left")
 
     recommend = _command(commands, "recommend", "one feed for one user, and how it came about", _recommend)
     recommend.add_argument("--config", type=Path, required=True, help="a karec.toml")
@@ -100,10 +133,31 @@ def _parser() -> argparse.ArgumentParser:
 
     evaluate = _command(commands, "evaluate", "AUC, GAUC and ECE on the test days, with intervals", _evaluate)
     _data_options(evaluate)
-    evaluate.add_argument(
-        "--run", type=Path, required=True, dest="folder", help="the run folder of karec train or demo"
-    )
+    evaluate.add_argument("--run", type=Path, dest="folder", help="the run folder of karec train or demo")
     evaluate.add_argument("--json", type=Path, metavar="FILE", help="also write the table as JSON")
+    others = evaluate.add_subparsers(metavar="WHAT", title="or evaluate something else")
+    ablation = _command(others, "ablation", "what each piece of the towers' teaching gives, in one table", _ablation)
+    _data_options(ablation)
+    ablation.add_argument("--out", type=Path, required=True, help="where cells, models, logs and the table go")
+    ablation.add_argument("--settings", type=Path, metavar="TOML", help="as karec train's, the recipe aside")
+    ablation.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="training seeds (default 0 1 2)")
+    ablation.add_argument("--on", choices=("validation", "test"), default="test", help="which days (default: test)")
+    ablation.add_argument("--rows", nargs="+", default=[], metavar="ROW", help="some rows only (default: all)")
+    ablation.add_argument("--pools", type=int, default=500, help="how many pools, one a user (default 500)")
+    ablation.add_argument("--size", type=int, default=500, help="works in a pool (default 500)")
+    agree = _command(others, "consistency", "how far prerank and rank agree on whole pools", _consistency)
+    agree.add_argument("--config", type=Path, help="a karec.toml: draw pools from its bundle")
+    agree.add_argument("--scene", help="a scene of the config (default: its first)")
+    agree.add_argument("--pools", type=int, default=500, help="how many pools to draw, one a user (default 500)")
+    agree.add_argument("--size", type=int, default=500, help="works in a pool (default 500)")
+    agree.add_argument("--seed", type=int, default=0, help="seed of what is drawn (default 0)")
+    agree.add_argument("--log", type=Path, metavar="DIR", help="a rank log: measure its shadow requests")
+    agree.add_argument("--report", type=Path, metavar="DIR", help="write consistency.json and consistency.html there")
+
+    export = _command(commands, "export", "a run's models in int8, what that costs in AUC, and golden files", _export)
+    _data_options(export)
+    export.add_argument("--run", type=Path, required=True, dest="folder", help="the run folder of karec train or demo")
+    export.add_argument("--json", type=Path, metavar="FILE", help="also write what it costs as JSON")
 
     inspect = _command(commands, "inspect", "what a bundle, an index file or a rank log holds", _inspect)
     inspect.add_argument("path", type=Path)
@@ -146,35 +200,43 @@ def _bars() -> ProgressBars:
 
 
 def _dataset(arguments: argparse.Namespace, progress: ProgressBars) -> Dataset:
-    if arguments.data == "kuairand":
-        from karec.data import kuairand
+    return _kuairand(arguments, progress) if arguments.data == "kuairand" else _world(arguments, progress).dataset
 
-        if arguments.root is None:
-            raise ValueError(
-                "--data kuairand needs --root DIR, the folder that holds log_standard_4_22_to_5_08_pure.csv"
-            )
-        return kuairand.load(arguments.root, progress)
+
+def _kuairand(arguments: argparse.Namespace, progress: ProgressBars) -> Dataset:
+    from karec.data import kuairand
+
+    if arguments.root is None:
+        raise ValueError("--data kuairand needs --root DIR, the folder that holds log_standard_4_22_to_5_08_pure.csv")
+    return kuairand.load(arguments.root, progress)
+
+
+def _world(arguments: argparse.Namespace, progress: ProgressBars) -> World:
     from karec.data.world import make_world
 
-    world = make_world(
-        arguments.works, arguments.users, arguments.exposures, seed=arguments.seed or 0, progress=progress
-    )
-    return world.dataset
+    sizes = arguments.works, arguments.users, arguments.exposures
+    return make_world(*sizes, seed=arguments.seed or 0, progress=progress)
+
+
+def _settings(arguments: argparse.Namespace) -> TrainSettings:
+    from karec.learn.settings import TrainSettings
+
+    settings = TrainSettings() if arguments.settings is None else TrainSettings.from_toml(arguments.settings)
+    return settings if arguments.seed is None else dataclasses.replace(settings, seed=arguments.seed)
 
 
 def _learn(arguments: argparse.Namespace, progress: ProgressBars) -> tuple[Dataset, Path, dict[str, Any]]:
     """Data → trained run → published bundle and config in ``--out``; the dataset, the config's path and the quality."""
     from karec.bundle import next_version
     from karec.demo import set_up
-    from karec.learn.settings import TrainSettings
+    from karec.evaluate.curves import write_curves
     from karec.learn.train import train_all
 
     dataset = _dataset(arguments, progress)
-    settings = TrainSettings() if arguments.settings is None else TrainSettings.from_toml(arguments.settings)
-    if arguments.seed is not None:
-        settings = dataclasses.replace(settings, seed=arguments.seed)
-    settings = dataclasses.replace(settings, model_version=next_version(arguments.out / "bundles"))
-    trained = train_all(dataset, settings, arguments.out / "run", progress)
+    settings = dataclasses.replace(_settings(arguments), model_version=next_version(arguments.out / "bundles"))
+    run = arguments.out / "run"
+    trained = train_all(dataset, settings, run, progress, resume=getattr(arguments, "resume", False))
+    write_curves(json.loads((run / "run.json").read_text(encoding="utf-8")), run / "curves.svg")
     config = set_up(dataset, arguments.out / "run", arguments.out, progress)
     return dataset, config, trained.quality
 
@@ -240,6 +302,8 @@ def _recommend(arguments: argparse.Namespace) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
+    if arguments.folder is None:
+        raise ValueError("--run DIR is missing, the run folder of karec train or demo")
     console = _console()
     from karec.learn.quality import evaluate_run
     from karec.tables import quality_tables
@@ -251,6 +315,78 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         console.print(table)
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(quality, indent=1))
+
+
+def _ablation(arguments: argparse.Namespace) -> None:
+    console = _console()
+    from karec.evaluate.ablation_report import ablation_tables, write_ablation
+    from karec.learn.ablation import run_ablation
+    from karec.tables import text_table
+
+    with _bars() as progress:
+        truth_of = None
+        if arguments.data == "kuairand":
+            dataset = _kuairand(arguments, progress)
+        else:
+            world = _world(arguments, progress)
+            dataset, truth_of = world.dataset, world.chances
+        report = run_ablation(
+            dataset,
+            _settings(arguments),
+            arguments.out,
+            seeds=arguments.seeds,
+            on=arguments.on,
+            only=arguments.rows,
+            n_pools=arguments.pools,
+            pool_size=arguments.size,
+            truth_of=truth_of,
+            progress=progress,
+        )
+    for title, head, rows in ablation_tables(report):
+        console.print(text_table(title, head, rows))
+    _, text, shown = write_ablation(report, arguments.out)
+    console.print(f"tables: {text}\npicture: {shown}")
+
+
+def _consistency(arguments: argparse.Namespace) -> None:
+    console = _console()
+    from karec.config import load_cascade, open_bundle, scene_names
+    from karec.evaluate.consistency import consistency, drawn_pools, logged_pools
+    from karec.evaluate.consistency_report import write_consistency
+    from karec.tables import consistency_table
+
+    report = {}
+    if arguments.config is not None:
+        bundle = open_bundle(arguments.config)
+        cascade = load_cascade(arguments.config, arguments.scene or scene_names(arguments.config)[0], bundle)
+        with _bars() as progress:
+            pools = drawn_pools(cascade, bundle, arguments.pools, arguments.size, arguments.seed, progress)
+            report["drawn"] = consistency(pools, seed=arguments.seed)
+    if arguments.log is not None:
+        report["logged"] = consistency(logged_pools(arguments.log), seed=arguments.seed)
+    if not report:
+        raise ValueError("give --config FILE for pools that are drawn, --log DIR for those of shadow requests, or both")
+    for source, measured in report.items():
+        console.print(consistency_table(source, measured))
+    if arguments.report is not None:
+        _, page = write_consistency(report, arguments.report)
+        console.print(f"report: {page}")
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    console = _console()
+    from karec.learn.quantised import export_run
+    from karec.tables import quality_tables, size_table
+
+    with _bars() as progress:
+        dataset = _dataset(arguments, progress)
+        exported = export_run(dataset, arguments.folder, progress)
+    for what, quality in exported["quality"].items():
+        for table in quality_tables(quality, dataset.tasks, f"{what}, ", "behind float32, paired"):
+            console.print(table)
+    console.print(size_table(exported["bytes"]))
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(exported, indent=1))
 
 
 def _inspect(arguments: argparse.Namespace) -> None:

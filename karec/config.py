@@ -15,8 +15,8 @@
     steps = [{ use = "index_rows" }, { use = "inner_product", k = 3000 }]
 
 The other keys of a step are parameters of its class. What a class takes from the bundle (``index``, ``snapshot``,
-``encoder``, ``user_tower``, ``ranker``, ``bundle``) and ``config_folder`` are given by their parameters' names and
-cannot be configured.
+``encoder``, ``user_tower``, ``ranker``, ``bundle``), ``config_folder`` and, for observers, the scene's ``stages`` are
+given by their parameters' names and cannot be configured.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import tomllib
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +56,14 @@ STEPS: Mapping[str, str] = {
     "ranker": "karec.rank.ranker:Ranker",
     "fusion": "karec.rank.ranker:FusedScore",
     "top_k": "karec.rank.ranker:TopK",
-    "rank_log": "karec.rank.log:RankLogObserver",
+    "rank_log": "karec.rank.observers:RankLogObserver",
+    "shadow": "karec.rank.observers:Shadow",
     "dpp": "karec.rerank.dpp:Dpp",
     "mmr": "karec.rerank.marginal:Mmr",
     "ssd": "karec.rerank.marginal:Ssd",
     "scatter": "karec.rerank.rules:Scatter",
 }
-GIVEN = ("index", "snapshot", "encoder", "user_tower", "ranker", "bundle", "config_folder")
+GIVEN = ("index", "snapshot", "encoder", "user_tower", "ranker", "bundle", "config_folder", "stages")
 SCENE_KEYS = ("candidates", "request", "recall", "stages", "observers")
 
 
@@ -92,9 +93,10 @@ class _Resources:
 
     bundle: Bundle
     config_folder: Path
+    stages: tuple[Stage, ...] = ()
 
     def get(self, name: str) -> Any:
-        return getattr(self, name) if name in ("bundle", "config_folder") else getattr(self.bundle, name)
+        return getattr(self if name in ("bundle", "config_folder", "stages") else self.bundle, name)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -121,15 +123,17 @@ def _build_scene(scene: str, spec: Any, resources: _Resources, where: str) -> Ca
     merge = {"use": "merge", "quotas": [source.quota for source in sources], "limit": limit}
     merger = _step(merge, Merger, resources, where)
     bundle = resources.bundle
+    stages = tuple(
+        _stage(stage, resources, f"{where}.stages[{i}]")
+        for i, stage in enumerate(_tables(spec.get("stages"), f"{where}.stages"))
+    )
+    observed = replace(resources, stages=stages)
     cascade = Cascade(
         scene=scene,
         request_hydrators=_steps(spec.get("request", []), RequestHydrator, resources, f"{where}.request"),
         recall=Recall(sources, merger),
-        stages=tuple(
-            _stage(stage, resources, f"{where}.stages[{i}]")
-            for i, stage in enumerate(_tables(spec.get("stages"), f"{where}.stages"))
-        ),
-        observers=_steps(spec.get("observers", []), Observer, resources, f"{where}.observers"),
+        stages=stages,
+        observers=_steps(spec.get("observers", []), Observer, observed, f"{where}.observers"),
         versions={
             "model": bundle.model_version,
             "bundle": bundle.path.name,
@@ -151,9 +155,9 @@ def _check_whole(cascade: Cascade, where: str) -> None:
     if not isinstance(last, Selector) or getattr(last, "k", None) is not None:
         raise ConfigError(f"{where}.stages: the last step must be a selector without k, which takes the request's")
     for observer in cascade.observers:
-        stage = getattr(observer, "stage", None)
-        if stage is not None and stage not in stages:
-            raise ConfigError(f"{where}.observers: {observer.name} watches the stage {stage!r}; there are {stages}")
+        for stage in (getattr(observer, key, None) for key in ("stage", "pool")):
+            if stage is not None and stage not in stages:
+                raise ConfigError(f"{where}.observers: {observer.name} watches the stage {stage!r}; there are {stages}")
 
 
 def _stage(spec: Mapping[str, Any], resources: _Resources, where: str) -> Stage:
@@ -197,7 +201,7 @@ def _step(spec: Mapping[str, Any], role: type[S], resources: _Resources, where: 
         step: S = cls(**{name: resources.get(name) for name in given}, **options)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{where} ({use}): {error}") from error
-    on_failure = spec.get("on_failure", "fail")
+    on_failure = spec.get("on_failure", cls.on_failure)
     if on_failure not in ("fail", "skip"):
         raise ConfigError(f"{where}: on_failure = {on_failure!r}, expected 'fail' or 'skip'")
     step_name = _value(spec, "name", str, where) if "name" in spec else use.rsplit(":", 1)[-1]

@@ -66,7 +66,8 @@ class Encoder:
         """Vocabularies, number scales and prior rates from training ``exposures`` that follow ``snapshot``.
 
         Only columns that do not change with time and the labels' means are looked at, so nothing about a single
-        row's future enters. Raises ValueError when a task has no label or no exposure names a known work and user.
+        row's future enters. Raises ValueError when a task has no label or labels of one class alone, naming it, and
+        when no exposure names a known work and user.
         """
         missing = [task for task in tasks if task not in exposures.labels]
         if missing:
@@ -79,6 +80,9 @@ class Encoder:
         if not known.any():
             raise ValueError(f"none of the {len(exposures)} exposures names a user and a work that the snapshot holds")
         rates = {label: float(values[known].mean()) for label, values in exposures.labels.items()}
+        for task in tasks:
+            if rates[task] in (0.0, 1.0):
+                raise ValueError(f"task {task!r}: all {int(known.sum())} labels are {rates[task]:.0f}, of one class")
         time = exposures.time_ms[known]
         scenes, counts = np.unique(exposures.scene[known & (exposures.scene >= 0)], return_counts=True)
         return cls(

@@ -7,7 +7,7 @@
     Filter.keep(request, candidates)                → (N,) bool
     Scorer.score(request, candidates)               → (N,) float32, finite
     Selector.select(request, candidates)            → Selection            distinct indices, best first
-    Observer.observe(request, recommendation)       after the answer
+    Observer.observe(request, recommendation)       after the answer; may return notes for the trace
 
 The wrapper checks shapes, dtypes and order, not the author; only it calls ``Candidates.take``, so only a Filter or a
 Selector can drop and only a Selector can reorder. A step says what its failure means: ``on_failure = "fail"`` fails
@@ -97,7 +97,8 @@ class Observer(Step):
     role = "observer"
 
     @abstractmethod
-    def observe(self, request: Request, recommendation: Recommendation) -> None: ...
+    def observe(self, request: Request, recommendation: Recommendation) -> Mapping[str, Any] | None:
+        """What is returned, if anything, are notes for the trace."""
 
     def close(self) -> None:
         """Let go of what the observer holds; called once, when the cascade is closed."""

@@ -10,6 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from karec.bundle import CURRENT, MANIFEST, Bundle
+from karec.evaluate.consistency_report import consistency_rows, consistency_sentence
 from karec.index import ItemIndex
 from karec.onnx_model import OnnxModel
 from karec.snapshot import Snapshot
@@ -18,7 +19,8 @@ from karec.types import Recommendation, Trace
 QUALITY = ("auc", "auc_behind", "gauc", "ece")
 
 
-def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int = 1) -> Table:
+def text_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int = 1) -> Table:
+    """A table for the terminal; the first ``text_columns`` stand to the left."""
     table = Table(title=title, title_justify="left", header_style="bold")
     for i, name in enumerate(head):
         table.add_column(name, justify="left" if i < text_columns else "right", no_wrap=i < text_columns)
@@ -39,18 +41,21 @@ def _facts(title: str, facts: Mapping[str, str]) -> Table:
 def funnel_table(funnel: Mapping[str, int], timings_ms: Mapping[str, float]) -> Table:
     rows = [(stage, f"{n:,}", f"{timings_ms[stage]:.2f}" if stage in timings_ms else "") for stage, n in funnel.items()]
     rows.append(("whole request", "", f"{timings_ms['total']:.2f}"))
-    return _table("The funnel (medians over requests)", ("stage", "works left", "ms"), rows)
+    return text_table("The funnel (medians over requests)", ("stage", "works left", "ms"), rows)
 
 
-def quality_tables(quality: Mapping[str, Any], tasks: Sequence[str]) -> Iterator[Table]:
+def quality_tables(
+    quality: Mapping[str, Any], tasks: Sequence[str], what: str = "", behind: str = "behind the ranker, paired"
+) -> Iterator[Table]:
+    """A table for each task; ``what`` stands before its title, ``behind`` says which model AUCs are compared with."""
     for task in tasks:
         rows = [
             (model, *[_interval(by_task[task], name) for name in QUALITY])
             for model, by_task in quality.items()
             if task in by_task
         ]
-        head = ("model", "AUC", "behind the ranker, paired", "GAUC", "ECE")
-        yield _table(f"{task} on the test days (95 % intervals over users)", head, rows)
+        head = ("model", "AUC", behind, "GAUC", "ECE")
+        yield text_table(f"{what}{task} on the test days (95 % intervals over users)", head, rows)
 
 
 def _interval(measures: Mapping[str, Any], name: str) -> str:
@@ -60,9 +65,22 @@ def _interval(measures: Mapping[str, Any], name: str) -> str:
     return f"{value:.4f}" + ("" if bounds is None else f" [{bounds[0]:.4f}, {bounds[1]:.4f}]")
 
 
+def size_table(sizes: Mapping[str, Mapping[str, int]]) -> Table:
+    """{model: {precision: bytes}}."""
+    precisions = list(next(iter(sizes.values())))
+    rows = [(model, *[f"{by_precision[p]:,}" for p in precisions]) for model, by_precision in sizes.items()]
+    return text_table("Bytes", ("model", *precisions), rows)
+
+
+def consistency_table(source: str, measured: Mapping[str, Any]) -> Table:
+    title = f"{source}: {consistency_sentence(measured)}"
+    head = ("measure", "mean [95 % over users]", "pools")
+    return text_table(title, head, list(consistency_rows(measured)))
+
+
 def reach_table(reach: Mapping[str, Mapping[str, float]]) -> Table:
     rows = [(m, f"{value:,.4g}", f"{reach['top_k'][m]:,.4g}") for m, value in reach["cascade"].items()]
-    return _table("What the feeds reached", ("measure", "cascade", "top-k by relevance"), rows)
+    return text_table("What the feeds reached", ("measure", "cascade", "top-k by relevance"), rows)
 
 
 def feed_table(feed: Recommendation, snapshot: Snapshot) -> Table:
@@ -81,7 +99,7 @@ def feed_table(feed: Recommendation, snapshot: Snapshot) -> Table:
         )
         rows.append((str(item.position + 1), str(item.id), *about, f"{item.score:.4f}", ", ".join(item.recalled_by)))
     title = f"Feed for user {feed.request.user_id}, scene {feed.request.scene}, {feed.trace.total_ms:.1f} ms"
-    return _table(title, ("place", "work", "creator", "song", "type", "age", "score", "found by"), rows, 0)
+    return text_table(title, ("place", "work", "creator", "song", "type", "age", "score", "found by"), rows, 0)
 
 
 def _named(snapshot: Snapshot, column: str, code: int) -> str:
@@ -103,7 +121,7 @@ def trace_table(trace: Trace) -> Table:
         )
         for step in trace.steps
     ]
-    return _table("Trace", ("stage", "step", "role", "in", "out", "removed", "ms", "notes"), rows, 3)
+    return text_table("Trace", ("stage", "step", "role", "in", "out", "removed", "ms", "notes"), rows, 3)
 
 
 def _short(value: Any) -> str:
@@ -126,9 +144,10 @@ def _inspect_bundle(path: Path) -> Iterator[Table]:
     bundle = Bundle.open(path)
     manifest = json.loads((bundle.path / MANIFEST).read_text())
     sizes = [(name, f"{facts['bytes']:,}", facts["sha256"][:16]) for name, facts in manifest["files"].items()]
-    yield _table(f"{bundle.path}, model version {bundle.model_version}, verified", ("file", "bytes", "SHA-256"), sizes)
+    title = f"{bundle.path}, model version {bundle.model_version}, verified"
+    yield text_table(title, ("file", "bytes", "SHA-256"), sizes)
     models = [_model_row(name, OnnxModel(bundle.path / name)) for name in manifest["files"] if name.endswith(".onnx")]
-    yield _table("Models", ("file", "kind", "version", "inputs", "outputs"), models, 5)
+    yield text_table("Models", ("file", "kind", "version", "inputs", "outputs"), models, 5)
     yield _inspect_index(bundle.index, "index.karec")
 
 

@@ -11,10 +11,13 @@ import pytest
 from karec import cli
 from karec.bundle import Bundle
 from karec.cascade import Cascade
+from karec.encoder import MOST_TIES, TIES, Encoder
+from karec.errors import ConfigError
 from karec.rank.log import read_rank_log
 from karec.types import Request
 
 TASKS = ("click", "long_view", "like")
+RELATIONS = ("history", "skipped", *TIES)
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +73,7 @@ def test_the_page_is_one_file_with_its_pictures_inside(job):
 
 def test_every_request_of_the_demo_is_in_the_rank_log(job, bundle):
     log = read_rank_log(job / "rank_log", TASKS)
+    log = log.take(~log.shadow)
     assert len(set(log.request_id)) >= 12
     assert set(log.model_version) == {bundle.model_version}
     first = log.request_id == log.request_id[0]
@@ -84,6 +88,34 @@ def test_the_index_holds_the_item_towers_vectors(bundle):
     (vectors,) = bundle.item_tower.run(items, "item_vector")
     np.testing.assert_allclose(bundle.index.embeddings(rows), vectors, atol=1e-3)
     np.testing.assert_array_equal(bundle.index.ids, bundle.snapshot.works.ids)
+
+
+def newest_first(ids):
+    """Padded beyond what any model sees."""
+    return np.pad(ids[::-1], (0, 1000), constant_values=-1)
+
+
+def test_the_encoder_that_trained_serves(job, bundle, cascade):
+    """One file: the bytes that training wrote; and what a request is given is what training would have made of it."""
+    assert (bundle.path / "encoder.npz").read_bytes() == (job / "run" / "encoder.npz").read_bytes()
+    trained = Encoder.load(job / "run" / "encoder.npz")
+    users = bundle.snapshot.users.ids[:5]
+    at_home = bundle.snapshot.labels["scene"].index("home")
+    for user in users:
+        feed = cascade.run(Request(int(user), time_ms=bundle.snapshot.time_ms))
+        row = bundle.snapshot.users.lookup(np.array([user]))
+        lists = {name: newest_first(bundle.snapshot.relations[name].of(int(row[0]))) for name in RELATIONS}
+        expected = trained.encode_users(
+            bundle.snapshot,
+            row,
+            np.array([bundle.snapshot.time_ms]),
+            np.array([at_home]),
+            history=bundle.snapshot.works.lookup(lists["history"][: trained.history_length])[None],
+            skipped=bundle.snapshot.works.lookup(lists["skipped"][: trained.history_length])[None],
+            ties={name: lists[name][None, :MOST_TIES] for name in TIES},
+        )
+        for name, value in expected.items():
+            np.testing.assert_array_equal(feed.request.features[name], value, err_msg=name)
 
 
 def test_a_feed_keeps_the_rules(cascade, bundle):
@@ -118,6 +150,80 @@ def test_a_look_does_not_enter_the_rank_log(job, capsys):
     before = sorted((job / "rank_log").iterdir())
     assert cli.main(["recommend", "--config", str(job / "karec.toml"), "--user", "10000001", "--json"]) == 0
     assert sorted((job / "rank_log").iterdir()) == before
+
+
+@pytest.fixture(scope="module")
+def shadowed(job, bundle):
+    """(config, feeds): every request is a shadow request, logged to a folder of its own."""
+    config = job / "shadowed.toml"
+    text = (job / "karec.toml").read_text()
+    assert "share = 0.02, at_most = 10_000" in text
+    config.write_text(
+        text.replace("share = 0.02", "share = 1.0").replace('folder = "rank_log"', 'folder = "shadow_log"')
+    )
+    with Cascade.from_config(config, scene="home") as cascade:
+        users = bundle.snapshot.users.ids[:6]
+        feeds = [cascade.run(Request(int(user), time_ms=bundle.snapshot.time_ms)) for user in users]
+    return config, feeds
+
+
+def test_a_shadow_request_logs_its_whole_pool_and_changes_nothing(cascade, bundle, job, shadowed):
+    log = read_rank_log(job / "shadow_log", TASKS, [bundle.model_version])
+    for feed in shadowed[1]:
+        rows = log.take(log.shadow & (log.request_id == feed.request.request_id))
+        pool = feed.scored["prerank"]
+        np.testing.assert_array_equal(rows.item_id, np.sort(pool.ids))
+        scores = bundle.index.scores(feed.request.features["user_vector"][0], ids=rows.item_id)
+        np.testing.assert_array_equal(rows.prerank, scores)
+        ranked = feed.scored["rank"]
+        np.testing.assert_allclose(rows.fused[np.searchsorted(rows.item_id, ranked.ids)], ranked.scores, atol=1e-6)
+        assert feed.trace.steps[-1].notes == {"pool": len(pool), "scored": len(pool)}
+        assert feed.degraded == ()
+        plain = cascade.run(Request(feed.request.user_id, time_ms=feed.request.time_ms))
+        np.testing.assert_array_equal(plain.candidates.ids, feed.candidates.ids)
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ('pool = "nowhere"', "shadow watches the stage 'nowhere'"),
+        ('stage = "nowhere"', "no stage 'nowhere'"),
+        ("share = 2.0", "share must be above 0 and at most 1"),
+    ],
+)
+def test_a_shadow_of_nothing_is_refused_with_its_place(job, key, message):
+    config = job / "wrong.toml"
+    share = "" if key.startswith("share") else "share = 0.02, "
+    config.write_text((job / "karec.toml").read_text().replace("share = 0.02, ", f"{share}{key}, "))
+    with pytest.raises(ConfigError, match=f"scenes.home.observers.*{message}"):
+        Cascade.from_config(config, scene="home")
+
+
+def test_consistency_is_told_of_drawn_and_of_logged_pools(job, shadowed, capsys):
+    out = job / "consistency"
+    arguments = ["--config", str(shadowed[0]), "--pools", "20", "--size", "300", "--log", str(job / "shadow_log")]
+    assert cli.main(["evaluate", "consistency", *arguments, "--report", str(out)]) == 0
+    assert "ranker's top 10 in 50" in capsys.readouterr().out
+    report = json.loads((out / "consistency.json").read_text())
+    assert (report["drawn"]["pools"], report["drawn"]["pool_size"]["most"]) == (20, 300)
+    assert report["logged"]["pools"] == 6
+    for measured in report.values():
+        assert measured["measures"]["NDCG@50"]["value"] > 0
+    assert cli.main(["evaluate", "consistency", *arguments[:6]]) == 0
+    again = capsys.readouterr().out
+    assert again and "logged" not in again
+
+
+def test_export_tells_what_int8_costs(job, capsys):
+    world = ["--works", "4000", "--users", "400", "--exposures", "12000"]
+    costs = job / "int8.json"
+    assert cli.main(["export", *world, "--run", str(job / "run"), "--json", str(costs)]) == 0
+    out = capsys.readouterr().out
+    for words in ("towers, click", "ranker, like", "behind float32, paired", "Bytes"):
+        assert words in out
+    assert json.loads(costs.read_text())["quality"].keys() == {"towers", "ranker"}
+    for name in ("user_tower", "item_tower", "ranker"):
+        assert {f"{name}.int8.onnx", f"{name}.golden"} <= {path.name for path in (job / "run").iterdir()}
 
 
 def test_what_was_shown_does_not_come_again(cascade, bundle):
@@ -171,6 +277,9 @@ def test_inspect_says_what_a_thing_holds(job, capsys, what, words):
         (["demo", "--data", "kuairand"], "--root"),
         (["demo", "--data", "kuairand", "--root", "nowhere"], "log_standard_4_22_to_5_08_pure.csv"),
         (["demo", "--works", "0"], "works"),
+        (["evaluate", "--data", "world"], "--run DIR is missing"),
+        (["evaluate", "consistency"], "--log DIR"),
+        (["evaluate", "consistency", "--log", "nowhere"], "holds no rank log"),
     ],
 )
 def test_mistakes_are_explained_without_a_traceback(arguments, message, capsys):
@@ -180,10 +289,12 @@ def test_mistakes_are_explained_without_a_traceback(arguments, message, capsys):
     assert "Traceback" not in error
 
 
-@pytest.mark.parametrize("command", ["demo", "train", "recommend", "evaluate", "inspect"])
+@pytest.mark.parametrize(
+    "command", ["demo", "train", "recommend", "evaluate", "evaluate consistency", "export", "inspect"]
+)
 def test_help_teaches_by_example(command, capsys):
     with pytest.raises(SystemExit) as stopped:
-        cli.main([command, "--help"])
+        cli.main([*command.split(), "--help"])
     assert stopped.value.code == 0
     assert f"  karec {command} " in capsys.readouterr().out
 

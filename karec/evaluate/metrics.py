@@ -88,6 +88,12 @@ class UserBootstrap:
         rows = self._weights @ np.bincount(self._user, minlength=users)
         return np.asarray(np.abs(self._weights @ gaps).sum(axis=1) / rows)
 
+    def mean(self, values: Array) -> Array:
+        """(resamples,) means of ``values (N,)``, one a row. O(N + resamples·users)."""
+        users = self._weights.shape[1]
+        sums, rows = (np.bincount(self._user, weights=part, minlength=users) for part in (values, np.ones(len(values))))
+        return np.asarray((self._weights @ sums) / (self._weights @ rows))
+
 
 def bootstrap_interval(samples: Array, level: float = 0.95) -> tuple[float, float]:
     """The percentile interval of resampled values, of a measure or of a paired difference; NaN ones do not count."""

@@ -20,15 +20,19 @@ QUANTILE_ROWS = 50_000
 class Batches:
     """M examples, encoded by their encoder. ``inputs(rows)`` is what ``Examples.inputs`` gives, as tensors.
 
-    In place of the codes ``history`` and ``skipped`` come ``works (K, I)``, the codes of the K works in the batch's
-    lists (padding's are zeros), and ``history_at``, ``skipped_at (B, H)``, where in ``works`` each slot's stands.
+    They are held in memory and moved to ``device`` batch by batch; labels are there from the start. In place of the
+    codes ``history`` and ``skipped`` come ``works (K, I)``, the codes of the K works in the batch's lists (those of
+    padding are zeros), and ``history_at``, ``skipped_at (B, H)``, where in ``works`` each slot's stands.
     Memory: about 4 bytes a number, 8 a code and 4 a history slot for each row.
     """
 
-    def __init__(self, examples: Examples, names: Sequence[str], progress: Progress | None = None) -> None:
+    def __init__(
+        self, examples: Examples, names: Sequence[str], progress: Progress | None = None, device: str = "cpu"
+    ) -> None:
         n = len(examples)
         width = examples.encoder.history_length
-        self.labels = torch.from_numpy(examples.labels)
+        self.device = torch.device(device)
+        self.labels = torch.from_numpy(examples.labels).to(self.device)
         self._works = torch.from_numpy(examples.encoder.tables(examples.snapshot).works.ids)
         self._lists = {
             name: torch.from_numpy(examples.events[name].latest(width).astype(np.int32))
@@ -60,7 +64,11 @@ class Batches:
             place = in_batch.cumsum(0) - 1
             found |= {f"{name}_at": place[slots] for name, slots in lists.items()}
             found["works"] = self._works[in_batch]
-        return found
+        return {name: value.to(self.device) for name, value in found.items()}
+
+    def work_ids(self, works: Tensor) -> Tensor:
+        """item_ids (…, I) of the rows ``works (…)`` of works."""
+        return self._works[works].to(self.device)
 
     def edges(self, bins: int) -> dict[str, Tensor]:
         """For user_numbers and item_numbers: (F, bins + 1) quantiles of each number over (a sample of) the examples."""

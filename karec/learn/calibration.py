@@ -5,7 +5,7 @@ Source  J. Platt, Probabilistic outputs for support vector machines, 1999; C. Gu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -14,14 +14,17 @@ from torch import Tensor, nn
 from karec.types import Array
 
 
-def fit_calibration(logits: Array, labels: Array, iterations: int = 50) -> tuple[Array, Array]:
+def fit_calibration(
+    logits: Array, labels: Array, heads: Sequence[int] | None = None, iterations: int = 50
+) -> tuple[Array, Array]:
     """(a (T,), b (T,)) float32 that minimise the cross-entropy of a·s + b: ``logits, labels (N, T)``. Newton's method.
+    Labels may be any share from 0 to 1. ``heads`` says which columns, all by default.
 
-    A task of one class, or whose best a is not positive (scores that order nothing), stays as it is: a = 1, b = 0.
+    Any other, one of one class, and one whose best a is not positive (scores that order nothing) stay: a = 1, b = 0.
     """
     n_tasks = logits.shape[1]
     scale, bias = np.ones(n_tasks, np.float32), np.zeros(n_tasks, np.float32)
-    for task in range(n_tasks):
+    for task in range(n_tasks) if heads is None else heads:
         s, y = logits[:, task].astype(np.float64), labels[:, task].astype(np.float64)
         if len(y) == 0 or y.min() == y.max() or s.std() == 0:
             continue

@@ -6,7 +6,7 @@ inputs, batch by batch, so that memory holds the exposures and not their feature
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +15,9 @@ from karec.encoder import MOST_TIES, TIES, Encoder
 from karec.kernels.encode import padded_histories
 from karec.snapshot import Exposures, Relation, Snapshot, Table
 from karec.types import Array
+
+LOOKED_AT = 50_000
+LOOKED_BACK = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,12 +40,15 @@ class Events:
 class Examples:
     """M exposures with what was known before each: rows of users and works, counters (M, ·) float32, event lists.
 
+    ``as_of (M,)`` is what "before" means for each; ``works_past`` counts for any work as of any moment.
     ``labels (M, T) float32`` in the order of the encoder's tasks.
     """
 
     encoder: Encoder
     snapshot: Snapshot
     exposures: Exposures
+    as_of: Array
+    works_past: Counts
     user_rows: Array
     work_rows: Array
     user_counts: Array
@@ -60,7 +66,7 @@ class Examples:
             exposures=self.exposures.take(rows),
             **{
                 name: getattr(self, name)[rows]
-                for name in ("user_rows", "work_rows", "user_counts", "work_counts", "labels")
+                for name in ("as_of", "user_rows", "work_rows", "user_counts", "work_counts", "labels")
             },
             events={name: events.take(rows) for name, events in self.events.items()},
         )
@@ -72,22 +78,61 @@ class Examples:
 
     def inputs(self, rows: Array) -> dict[str, Array]:
         """Every model input (see ``Encoder``) of the examples at ``rows``, user and item side with a row each."""
-        encoder, exposures = self.encoder, self.exposures
-        time = exposures.time_ms[rows]
-        width = encoder.history_length
+        user = self._user_inputs(rows)
+        time, counts = self.exposures.time_ms[rows], self.work_counts[rows]
+        items = self.encoder.encode_items(self.snapshot, self.work_rows[rows], time, counts)
+        return {**user, **items, **self.encoder.encode_crosses(user, items)}
+
+    def pool(self, row: int, works: Array) -> dict[str, Array]:
+        """What a ranker reads of ``works (N,)`` (rows of works), had they been ranked with example ``row``: the user's
+        side one row, the items' N."""
+        user = self._user_inputs(np.array([row]))
+        items = self.items(np.full(len(works), row), works)
+        return {**user, **items, **self.encoder.encode_crosses(user, items)}
+
+    def items(self, rows: Array, works: Array) -> dict[str, Array]:
+        """The items' side of ``works (N,)`` as each would have been encoded with the example ``rows (N,)``."""
+        counts = self.works_past.at(works, self.as_of[rows])
+        return self.encoder.encode_items(self.snapshot, works, self.exposures.time_ms[rows], counts)
+
+    def _user_inputs(self, rows: Array) -> dict[str, Array]:
+        width = self.encoder.history_length
         lists = {name: events.take(rows) for name, events in self.events.items()}
-        user = encoder.encode_users(
+        return self.encoder.encode_users(
             self.snapshot,
             self.user_rows[rows],
-            time,
-            exposures.scene[rows],
+            self.exposures.time_ms[rows],
+            self.exposures.scene[rows],
             history=lists["history"].latest(width),
             skipped=lists["skipped"].latest(width),
             ties={name: lists[name].latest(MOST_TIES) for name in TIES},
             counts=self.user_counts[rows],
         )
-        items = encoder.encode_items(self.snapshot, self.work_rows[rows], time, self.work_counts[rows])
-        return {**user, **items, **encoder.encode_crosses(user, items)}
+
+
+class Counts:
+    """The counters of a table's rows as of any moment: what the table counted, and every exposure strictly before it.
+
+    ``rows (M,)`` are the table's rows that ``exposures`` name. Memory 4 bytes a counter and 8 for each exposure.
+    """
+
+    def __init__(self, table: Table, counters: Sequence[str], rows: Array, exposures: Exposures) -> None:
+        self._moments, rank = np.unique(exposures.time_ms, return_inverse=True)
+        self._step = len(self._moments) + 1
+        key = rows * self._step + rank
+        order = np.argsort(key, kind="stable")
+        self._key = key[order]
+        self._running = np.zeros((len(order) + 1, len(counters)), np.int32)
+        self._counted = np.empty((len(table), len(counters)), np.float32)
+        for at, name in enumerate(counters):
+            np.cumsum(_told(exposures, name)[order], out=self._running[1:, at])
+            self._counted[:, at] = table[name]
+
+    def at(self, rows: Array, as_of: Array) -> Array:
+        """(N, counters) float32 of the table's ``rows (N,)`` as of ``as_of (N,)`` ms. O(N log M)."""
+        first = np.searchsorted(self._key, rows * self._step)
+        now = np.searchsorted(self._key, rows * self._step + np.searchsorted(self._moments, as_of))
+        return np.asarray(self._counted[rows] + (self._running[now] - self._running[first]), np.float32)
 
 
 def build_examples(
@@ -98,8 +143,10 @@ def build_examples(
     ``as_of_ms (M,)``: each row knows what was strictly before that moment, by default its own. A service that works on
     a published snapshot knows less, what was before its publication: ``refreshed`` says when that was. Equal to
     ``advance(snapshot, exposures, until_ms=as_of)`` and encoding there, for every row at once. Raises ValueError for
-    rows before the snapshot or out of order, for as_of_ms after the row's own moment, and for unknown users or works.
+    rows before the snapshot or out of order, for as_of_ms after the row's own moment, for unknown users or works, and
+    for a label that is missing or neither 0 nor 1.
     """
+    _check_labels(encoder, exposures)
     time = exposures.time_ms
     as_of = time if as_of_ms is None else np.asarray(as_of_ms)
     _check_moments(snapshot, time, as_of)
@@ -110,15 +157,17 @@ def build_examples(
             at = int(unknown[0])
             raise ValueError(f"exposure {at} names {what} {int(ids[at])}, which the snapshot does not hold")
     by_user = _Before(len(snapshot.users), users, time, as_of)
-    by_work = _Before(len(snapshot.works), works, time, as_of)
+    works_past = Counts(snapshot.works, encoder.works.counters, works, exposures)
     return Examples(
         encoder=encoder,
         snapshot=snapshot,
         exposures=exposures,
+        as_of=as_of,
+        works_past=works_past,
         user_rows=users,
         work_rows=works,
-        user_counts=_counts(by_user, encoder.users.counters, snapshot.users, exposures),
-        work_counts=_counts(by_work, encoder.works.counters, snapshot.works, exposures),
+        user_counts=Counts(snapshot.users, encoder.users.counters, users, exposures).at(users, as_of),
+        work_counts=works_past.at(works, as_of),
         events=_events(by_user, snapshot, exposures, users, works),
         labels=np.stack([exposures.labels[task] for task in encoder.tasks], axis=1).astype(np.float32),
     )
@@ -129,6 +178,30 @@ def refreshed(time_ms: Array, every_ms: int, origin_ms: int) -> Array:
     if every_ms <= 0:
         raise ValueError(f"every_ms must be positive, got {every_ms}")
     return np.asarray(origin_ms + (time_ms - origin_ms) // every_ms * every_ms)
+
+
+def check_no_leak(build: Callable[[Exposures], Examples], exposures: Exposures) -> None:
+    """Refuse a ``build`` whose examples know an outcome of their own moment or later: ValueError names the inputs.
+
+    All outcomes from the middle row's moment on are turned around, and the rows up to and at that moment encoded with
+    and without that: an honest input cannot change. Looks at the first LOOKED_AT of ``exposures`` and, of the rows
+    before the moment, the nearest LOOKED_BACK.
+    """
+    exposures = exposures.take(np.arange(min(LOOKED_AT, len(exposures))))
+    moment = exposures.time_ms[len(exposures) // 2]
+    later = exposures.time_ms >= moment
+    turned = replace(
+        exposures,
+        labels={
+            task: np.where(later, 1 - label, label).astype(label.dtype) for task, label in exposures.labels.items()
+        },
+        play_ms=np.where(later, exposures.play_ms + 60_000, exposures.play_ms),
+    )
+    until = np.flatnonzero(exposures.time_ms <= moment)[-LOOKED_BACK:]
+    seen, seen_turned = (build(each).inputs(until) for each in (exposures, turned))
+    leaking = [name for name in seen if not np.array_equal(seen[name], seen_turned[name])]
+    if leaking:
+        raise ValueError(f"the inputs {leaking} know outcomes before they have happened: training on them is cheating")
 
 
 def _check_moments(snapshot: Snapshot, time: Array, as_of: Array) -> None:
@@ -142,18 +215,20 @@ def _check_moments(snapshot: Snapshot, time: Array, as_of: Array) -> None:
         raise ValueError(f"as_of_ms[{int(ahead[0])}] is after the row's own moment: the row would know its future")
 
 
-def _counts(before: _Before, counters: Sequence[str], table: Table, exposures: Exposures) -> Array:
-    """(M, counters) float32: what ``table`` counted at the snapshot, and every exposure before each row's moment."""
-    counts = np.empty((len(exposures), len(counters)), np.float32)
-    for at, name in enumerate(counters):
-        counts[:, at] = np.asarray(table[name])[before.rows] + before.sums(_told(exposures, name))
-    return counts
+def _check_labels(encoder: Encoder, exposures: Exposures) -> None:
+    missing = [task for task in encoder.tasks if task not in exposures.labels]
+    if missing:
+        raise ValueError(f"tasks {missing} have no label; the exposures have {sorted(exposures.labels)}")
+    for name, label in exposures.labels.items():
+        bad = np.flatnonzero((label != 0) & (label != 1))
+        if len(bad):
+            raise ValueError(f"label {name!r}, exposure {int(bad[0])}: {label[bad[0]]}, expected 0 or 1")
 
 
 def _told(exposures: Exposures, counter: str) -> Array:
     """What each exposure adds to a counter."""
     label = counter.removeprefix("count_")
-    return np.ones(len(exposures)) if label == "exposed" else exposures.labels[label].astype(np.float64)
+    return np.ones(len(exposures), np.int32) if label == "exposed" else exposures.labels[label].astype(np.int32)
 
 
 def _events(before: _Before, snapshot: Snapshot, exposures: Exposures, users: Array, works: Array) -> dict[str, Events]:
@@ -193,15 +268,6 @@ class _Before:
         self._key = rows * step + rank
         self._now = rows * step + np.searchsorted(moments, as_of)
         self._first = np.arange(n_rows + 1) * step
-
-    def sums(self, values: Array) -> Array:
-        """(M,) Σ values of what was before."""
-        order = np.argsort(self._key, kind="stable")
-        keys = self._key[order]
-        running = np.concatenate([[0.0], np.cumsum(values[order])])
-        return np.asarray(
-            running[np.searchsorted(keys, self._now)] - running[np.searchsorted(keys, self._first[self.rows])]
-        )
 
     def events(self, old: Relation, happened: Array, values: Array) -> Events:
         """``old`` entries, then ``values[m]`` of the rows where ``happened``, as far as they were before."""

@@ -92,7 +92,9 @@ def _let_broadcast(proto: onnx.ModelProto, shared: Sequence[str]) -> None:
 
 
 def write_onnx(proto: onnx.ModelProto, path: Path, *, kind: str, tasks: Sequence[str], model_version: int) -> None:
-    """Save ``proto`` as one file with the metadata that serving reads."""
+    """Save ``proto`` as one file with the metadata that serving reads, without the source lines that nodes are from."""
+    for part in (*proto.graph.node, *proto.graph.value_info, *proto.graph.input, *proto.graph.output, proto.graph):
+        del part.metadata_props[:]
     onnx.helper.set_model_props(
         proto, {"kind": kind, "tasks": json.dumps(list(tasks)), "model_version": str(model_version)}
     )

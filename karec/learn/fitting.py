@@ -1,25 +1,31 @@
 """One training loop for every torch model: one-cycle AdamW, early stopping on validation, the best state kept.
 
+It can be killed at any moment: from its checkpoint it goes on with the same draws and ends with the same weights.
 Source  L. N. Smith, N. Topin, Super-convergence, 2018 (one cycle); I. Loshchilov, F. Hutter, ICLR 2019 (AdamW).
 """
 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from karec.errors import KarecError
+from karec.learn.checkpoint import Checkpoint
 
 Progress = Callable[[int, int, str], None]
 WARM_UP = 0.1
+FIRST_STEPS, EXPLODED = 20, 20.0  # a loss so many times the mean of the first steps comes back from nowhere
+CURVE_POINTS = 200
 
 
 class TrainingDiverged(KarecError):
-    """The loss is no longer a finite number."""
+    """The loss, or a weight, is no longer a finite number, or the loss has exploded."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +36,29 @@ class Epoch:
     score: float
 
 
+@dataclass
+class Progressed:
+    """How far a training is: everything beside the model, the optimizer and the generators that it goes on from."""
+
+    epoch: int = 0
+    step: int = 0  # of the epoch
+    total: float = 0.0  # of losses times rows, in the epoch
+    first: float = 0.0  # the sum of the first steps' losses
+    history: list[Epoch] = field(default_factory=list)
+    curve: list[tuple[int, float]] = field(default_factory=list)
+    best: float = -math.inf
+    done: bool = False
+
+    @property
+    def stale(self) -> int:
+        """Epochs since the best one."""
+        return len(self.history) - 1 - max(range(len(self.history)), key=lambda at: self.history[at].score)
+
+
 def fit(
     model: nn.Module,
     n_rows: int,
-    loss_of: Callable[[Tensor], Tensor],
+    loss_of: Callable[[Tensor, int], Tensor],
     score: Callable[[], float],
     *,
     epochs: int,
@@ -43,50 +68,114 @@ def fit(
     patience: int,
     seed: int,
     what: str,
+    checkpoint: Checkpoint | None = None,
     progress: Progress | None = None,
-) -> list[Epoch]:
-    """Train ``model`` in place, leave it in the state of its best epoch, and return the epochs in order.
+) -> Progressed:
+    """Train ``model`` in place, leave it in the state of its best epoch; epochs in order and the loss's curve.
 
-    ``loss_of(rows)`` is the mean loss of the rows (a tensor of indices below ``n_rows``), ``score()`` the validation
-    score of the model as it is. Stops after ``patience`` epochs without a better score. The order of rows is drawn from
-    ``seed``, and so is dropout: the same seed, data and number of threads give the same model. Raises
-    TrainingDiverged naming step and loss.
+    ``loss_of(rows, step)`` is the mean loss of the rows (a tensor of indices below ``n_rows``) in the training's step,
+    ``score()`` the validation score of the model as it is. Stops after ``patience`` epochs without a better score. The
+    order of rows is drawn from ``seed``, and so is dropout: the same seed, data and number of threads give the same
+    model, killed and resumed from ``checkpoint`` or not. Raises TrainingDiverged naming step and loss; what the
+    checkpoint then holds is finite.
     """
     torch.manual_seed(seed)
     order = torch.Generator().manual_seed(seed)
-    tables = [p for name, p in model.named_parameters() if name.endswith("table.weight")]
-    others = [p for name, p in model.named_parameters() if not name.endswith("table.weight")]
-    optimizer = torch.optim.AdamW(
-        [{"params": tables, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}], lr=rate
-    )
+    optimizer = _optimizer(model, rate, weight_decay)
     steps = -(-n_rows // batch_size)
     cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=epochs * steps, pct_start=WARM_UP)
-    history: list[Epoch] = []
-    best, best_state = -float("inf"), copy.deepcopy(model.state_dict())
-    for epoch in range(epochs):
+    at, best_state = Progressed(), copy.deepcopy(model.state_dict())
+    parts = {"model": model, "optimizer": optimizer, "cycle": cycle}
+    saved = None if checkpoint is None else checkpoint.load()
+    if saved is not None:
+        at, best_state = _restore(saved, parts, order)
+    stride = max(epochs * steps // CURVE_POINTS, 1)
+    while not at.done:
+        began = order.get_state()
         model.train()
-        total = 0.0
         for step, rows in enumerate(torch.split(torch.randperm(n_rows, generator=order), batch_size)):
-            loss = loss_of(rows)
-            if not torch.isfinite(loss):
-                raise TrainingDiverged(
-                    f"{what}: the loss is {loss.item()} at step {epoch * steps + step}; lower the rate"
-                )
+            if step < at.step:
+                continue
+            now = at.epoch * steps + step
+            loss = loss_of(rows, now)
+            value = loss.item()
+            _check(value, now, at.first / FIRST_STEPS, what, checkpoint)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             cycle.step()
-            total += loss.item() * len(rows)
+            at.total += value * len(rows)
+            at.first += value if now < FIRST_STEPS else 0.0
+            at.step = step + 1
+            if now % stride == 0:
+                at.curve.append((now, value))
+            if checkpoint is not None and at.step < steps and (now + 1) % checkpoint.every == 0:
+                _check_weights(model, now, what, checkpoint)
+                checkpoint.save(_state(at, parts, best_state, began))
             if progress is not None:
-                progress(epoch * steps + step + 1, epochs * steps, what)
+                progress(now + 1, epochs * steps, what)
+        _check_weights(model, at.epoch * steps + at.step, what, checkpoint)
         model.eval()
-        history.append(Epoch(total / n_rows, score()))
-        if history[-1].score > best:
-            best, best_state = history[-1].score, copy.deepcopy(model.state_dict())
-        elif len(history) - 1 - max(range(len(history)), key=lambda at: history[at].score) >= patience:
-            if progress is not None:
-                progress(epochs * steps, epochs * steps, what)
-            break
+        at.history.append(Epoch(at.total / n_rows, score()))
+        at.epoch, at.step, at.total = at.epoch + 1, 0, 0.0
+        if at.history[-1].score > at.best:
+            at.best, best_state = at.history[-1].score, copy.deepcopy(model.state_dict())
+        at.done = at.epoch == epochs or at.stale >= patience
+        if checkpoint is not None:
+            checkpoint.save(_state(at, parts, best_state, order.get_state()))
+    if progress is not None:
+        progress(epochs * steps, epochs * steps, what)
     model.load_state_dict(best_state)
     model.eval()
-    return history
+    return at
+
+
+def _optimizer(model: nn.Module, rate: float, weight_decay: float) -> torch.optim.Optimizer:
+    tables = [p for name, p in model.named_parameters() if name.endswith("table.weight")]
+    others = [p for name, p in model.named_parameters() if not name.endswith("table.weight")]
+    groups = [{"params": tables, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=rate)
+
+
+def _check(loss: float, step: int, first: float, what: str, checkpoint: Checkpoint | None) -> None:
+    exploded = step >= FIRST_STEPS and first > 0 and loss > EXPLODED * first
+    if not math.isfinite(loss) or exploded:
+        than = f", more than {EXPLODED:g} times the first {FIRST_STEPS} steps' {first:.4g}" if exploded else ""
+        raise TrainingDiverged(
+            f"{what}: the loss is {loss:.4g} at step {step}{than}; lower the rate{_kept(checkpoint)}"
+        )
+
+
+def _check_weights(model: nn.Module, step: int, what: str, checkpoint: Checkpoint | None) -> None:
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise TrainingDiverged(f"{what}: {name} is not finite after step {step}; lower the rate{_kept(checkpoint)}")
+
+
+def _kept(checkpoint: Checkpoint | None) -> str:
+    there = checkpoint is not None and checkpoint.path.exists()
+    return f". The last good state is {checkpoint.path}" if there and checkpoint is not None else ""
+
+
+def _state(at: Progressed, parts: dict[str, Any], best_state: dict[str, Any], order: Tensor) -> dict[str, Any]:
+    """``order`` is the state of the generator of row orders as the epoch began."""
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {
+        "progress": asdict(at),
+        "best_state": best_state,
+        "random": {"order": order, "torch": torch.get_rng_state(), "cuda": cuda},
+        **{name: part.state_dict() for name, part in parts.items()},
+    }
+
+
+def _restore(saved: dict[str, Any], parts: dict[str, Any], order: torch.Generator) -> tuple[Progressed, dict[str, Any]]:
+    for name, part in parts.items():
+        part.load_state_dict(saved[name])
+    order.set_state(saved["random"]["order"])
+    torch.set_rng_state(saved["random"]["torch"])
+    if saved["random"]["cuda"]:
+        torch.cuda.set_rng_state_all(saved["random"]["cuda"])
+    told = dict(saved["progress"])
+    told["history"] = [Epoch(**epoch) for epoch in told["history"]]
+    told["curve"] = [(int(step), float(loss)) for step, loss in told["curve"]]
+    return Progressed(**told), saved["best_state"]

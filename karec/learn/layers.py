@@ -33,7 +33,7 @@ class CodeEmbedding(nn.Module):
     def forward(self, codes: Tensor) -> Tensor:
         codes = torch.where(codes < self.sizes, codes, 0)
         if self.training and self.id_dropout:
-            codes = torch.where(torch.rand(codes.shape) < self.chance, 0, codes)
+            codes = torch.where(torch.rand(codes.shape, device=codes.device) < self.chance, 0, codes)
         vectors: Tensor = self.table(codes + self.offsets)
         return vectors
 
@@ -61,6 +61,18 @@ class PiecewiseLinear(nn.Module):
     def forward(self, numbers: Tensor) -> Tensor:
         reach = ((numbers.unsqueeze(2) - self.low) * self.per_width).clamp(0.0, 1.0)
         return torch.cat([reach.flatten(1), numbers], dim=1)
+
+
+class Columns(nn.Module):
+    """Numbers (N, F) → (N, K): the columns that a model may see."""
+
+    def __init__(self, kept: Sequence[int]) -> None:
+        super().__init__()
+        self.kept: Tensor
+        self.register_buffer("kept", torch.tensor(list(kept), dtype=torch.int64))
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        return numbers.index_select(1, self.kept)
 
 
 def embed_works(codes: CodeEmbedding, inputs: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:

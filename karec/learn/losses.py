@@ -1,16 +1,34 @@
-"""What the towers are taught with: what users did (hard labels) and what the ranker thought of it (soft labels).
+"""What ranker and towers are taught with. Every loss is a mean over rows or lists; settings switch it on by its weight.
 
-    L = (1 − λ)·BCE(y, s) + λ·T²·KL(σ(t/T) ‖ σ(s/T))
+    hard       BCE(y, s)                                what users did
+    soft       T²·KL(σ(t/T) ‖ σ(s/T))                   what the ranker thought of it; T² keeps the gradient's size
+    list       CE(softmax(t/τ), softmax(s/τ))           what it thought of a whole logged list
+    pairwise   Σ_{t_i>t_j} softplus(s_j − s_i) / pairs  plain
+    chunks     Σ_{chunk(i)<chunk(j)} |ΔNDCG_ij|·softplus(s_j − s_i) / Σ |ΔNDCG_ij|
+    contrast   CE over (own work, the batch's others, recalled works that were not shown), logits less log Q
+    play time  t·softplus(−s) + softplus(s)             least where e^s = E[t]
 
-t the ranker's logits, s the student's, T the temperature. T² keeps the gradient's size when T grows.
-Source  G. Hinton et al., Distilling the knowledge in a neural network, 2015, for the Bernoulli case.
+t the ranker's logits, s the student's, y labels.
+Sources  G. Hinton et al., Distilling the knowledge in a neural network, 2015 (Bernoulli case); Z. Cao et al., Learning
+         to rank: from pairwise approach to listwise approach, ICML 2007; C. Burges, From RankNet to LambdaRank to
+         LambdaMART, 2010 (|ΔNDCG| at the student's present order); X. Yi et al., Sampling-bias-corrected neural
+         modeling, RecSys 2019, and J. Yang et al., Mixed negative sampling, WWW 2020 (log Q); P. Covington et al.,
+         RecSys 2016 (weighted logistic regression; each row is a negative once, so that the odds are E[t] exactly).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+
+def hard_label_loss(student: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean over rows of the weighted sum over heads of BCE: ``student, labels (B, H)``, ``weights (H,)``."""
+    loss = functional.binary_cross_entropy_with_logits(student, labels, reduction="none")
+    return (loss if weights is None else loss * weights).sum(dim=1).mean()
 
 
 def soft_label_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -23,13 +41,84 @@ def soft_label_loss(student: Tensor, teacher: Tensor, temperature: float) -> Ten
 
 
 def distillation_loss(
-    student: Tensor, labels: Tensor, teacher: Tensor, known: Tensor, *, soft_weight: float, temperature: float
+    student: Tensor,
+    labels: Tensor,
+    teacher: Tensor,
+    known: Tensor,
+    *,
+    soft_weight: float,
+    temperature: float,
+    weights: Tensor | None = None,
 ) -> Tensor:
-    """Mean over rows of the sum over tasks: ``student``, ``labels``, ``teacher`` (B, T), ``known`` (B,) bool.
+    """Mean over rows of Σ_head w·[(1 − λ)·hard + λ·soft]: ``student, labels, teacher (B, H)``, ``known (B,) bool``.
 
     A row that the ranker's log does not know learns from its hard label alone.
     """
     hard = functional.binary_cross_entropy_with_logits(student, labels, reduction="none")
     soft = soft_label_loss(student, teacher, temperature)
     share = soft_weight * known.unsqueeze(1)
-    return ((1 - share) * hard + share * soft).sum(dim=1).mean()
+    loss = (1 - share) * hard + share * soft
+    return (loss if weights is None else loss * weights).sum(dim=1).mean()
+
+
+def list_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Mean over lists of CE(softmax(t/τ), softmax(s/τ)): ``student, teacher (L, N)``, N works a list."""
+    target = torch.softmax(teacher / temperature, dim=1)
+    return -(target * torch.log_softmax(student / temperature, dim=1)).sum(dim=1).mean()
+
+
+def pairwise_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean over all pairs of works whose order the ranker knows: ``student, teacher (L, N)``."""
+    ahead = (teacher.unsqueeze(2) > teacher.unsqueeze(1)).to(student.dtype)
+    return _weighed_pairs(student, ahead)
+
+
+def chunk_loss(student: Tensor, teacher: Tensor, chunks: Sequence[int]) -> Tensor:
+    """Pairs from different chunks of the ranker's order, weighed by |ΔNDCG|: ``student, teacher (L, N)``.
+
+    ``chunks`` are ranks at which a chunk ends, ascending: (5, 20) makes 0…4, 5…19 and the rest. Gains are those of
+    ``evaluate.agreement.ndcg_against`` at k = N, places the student's present ones. O(L·N²).
+    """
+    n = student.shape[1]
+    rank, place = _ranks(teacher), _ranks(student.detach())
+    chunk = torch.bucketize(rank, torch.tensor(list(chunks), device=rank.device), right=True)
+    gain = 1.0 - rank.to(student.dtype) / n
+    discount = 1.0 / torch.log2(place.to(student.dtype) + 2.0)
+    swap = (gain.unsqueeze(2) - gain.unsqueeze(1)).abs() * (discount.unsqueeze(2) - discount.unsqueeze(1)).abs()
+    return _weighed_pairs(student, swap * (chunk.unsqueeze(2) < chunk.unsqueeze(1)))
+
+
+def contrastive_loss(
+    users: Tensor,
+    works: Tensor,
+    own: Tensor,
+    ids: Tensor,
+    log_q: Tensor,
+    temperature: float,
+) -> Tensor:
+    """Mean over users of −log softmax(⟨u, v⟩/τ − log Q) at each user's own work.
+
+    ``users (P, D)`` and ``works (C, D)`` of unit length, ``own (P,)`` the place of a user's work among the C, ``ids
+    (C,)`` which work each is: where it is the user's own again it is no negative. ``log_q (C,)``: log of how often a
+    work is expected among the candidates, so that popular ones are not pushed down for being drawn often.
+    """
+    logits = users @ works.T / temperature - log_q
+    again = ids.unsqueeze(0) == ids[own].unsqueeze(1)
+    again.scatter_(1, own.unsqueeze(1), False)
+    return functional.cross_entropy(logits.masked_fill(again, -1e9), own)
+
+
+def play_time_loss(logit: Tensor, played: Tensor) -> Tensor:
+    """Mean over rows of t·softplus(−s) + softplus(s): ``logit, played (B,)``, played ≥ 0 in any unit; e^s learns it."""
+    return (played * functional.softplus(-logit) + functional.softplus(logit)).mean()
+
+
+def _weighed_pairs(student: Tensor, weight: Tensor) -> Tensor:
+    """Σ w_ij·softplus(s_j − s_i) / Σ w_ij for ``weight (L, N, N)``; 0 when no pair counts."""
+    behind = functional.softplus(student.unsqueeze(1) - student.unsqueeze(2))
+    return (weight * behind).sum() / weight.sum().clamp(min=1e-12)
+
+
+def _ranks(scores: Tensor) -> Tensor:
+    """(L, N): the place of each work in its list, 0 is the best, ties by position."""
+    return scores.argsort(dim=1, descending=True, stable=True).argsort(dim=1)

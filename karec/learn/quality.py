@@ -21,7 +21,7 @@ from karec.types import Array
 
 Progress = Callable[[int, int, str], None]
 HOUR_MS = 3_600_000
-BATCH = 8192
+BATCH = 2048  # a larger one costs ONNX Runtime hundreds of MiB and gains no time
 
 
 def as_known(dataset: Dataset, refresh_hours: float) -> Array:
@@ -37,39 +37,55 @@ def evaluate_run(dataset: Dataset, folder: Path, progress: Progress | None = Non
     """``karec.evaluate.metrics.quality`` of the models in a run folder, on the test days, the ranker last.
 
     Rows: popularity, the baselines that were trained, towers, and the ranker, called teacher when it is the MMoE. Also
-    written as quality.json. Raises DataError when ``folder`` is no run folder or no exposures follow validation.
+    written as quality.json. Raises DataError as ``trained_run`` does.
+    """
+    run, test = trained_run(dataset, folder)
+    settings = run["settings"]
+    logits = {"popularity": popularity_logits(test)}
+    for name in settings["baselines"]:
+        if name != settings["ranker"]:
+            model = OnnxModel(folder / f"baseline_{name}.onnx", threads=0)
+            logits[name] = ranker_logits(test, model, progress)
+    user_tower, item_tower = (OnnxModel(folder / f"{side}_tower.onnx", threads=0) for side in ("user", "item"))
+    logits["towers"] = tower_logits(test, user_tower, item_tower, run["towers"])
+    name = "teacher" if settings["ranker"] == "mmoe" else settings["ranker"]
+    ranked = ranker_logits(test, OnnxModel(folder / "ranker.onnx", threads=0), progress)
+    logits[name] = ranked[:, : len(test.encoder.tasks)]  # what it learned besides comes after
+    probabilities = {name: 1.0 / (1.0 + np.exp(-np.asarray(s, np.float64))) for name, s in logits.items()}
+    table = quality(
+        probabilities,
+        test.exposures,
+        test.encoder.tasks,
+        dataset.valid_until_ms,
+        settings["resamples"],
+        settings["seed"],
+    )
+    (folder / "quality.json").write_text(json.dumps(table, indent=1), encoding="utf-8")
+    return table
+
+
+def trained_run(dataset: Dataset, folder: Path) -> tuple[dict[str, Any], Examples]:
+    """(run.json of a run folder, the test days as its encoder sees them).
+
+    Raises DataError when ``folder`` is no run folder or no exposures follow validation.
     """
     try:
         run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{folder} is not a run folder of karec train: {error}") from error
     encoder = Encoder.load(folder / "encoder.npz")
-    settings = run["settings"]
-    examples = build_examples(
-        encoder, dataset.snapshot, dataset.exposures, as_known(dataset, settings["refresh_hours"])
-    )
+    as_of = as_known(dataset, run["settings"]["refresh_hours"])
+    examples = build_examples(encoder, dataset.snapshot, dataset.exposures, as_of)
     test = examples.take(dataset.exposures.time_ms >= dataset.valid_until_ms)
     if not len(test):
         raise DataError(f"{dataset.name} has no exposures from {dataset.valid_until_ms} ms on: nothing to test on")
-    logits = {"popularity": popularity_logits(test)}
-    for name in settings["baselines"]:
-        if name != settings["ranker"]:
-            model = OnnxModel(folder / f"baseline_{name}.onnx", threads=0)
-            logits[name] = ranker_logits(test, model, progress)
-    logits["towers"] = tower_logits(test, folder, run["towers"])
-    name = "teacher" if settings["ranker"] == "mmoe" else settings["ranker"]
-    logits[name] = ranker_logits(test, OnnxModel(folder / "ranker.onnx", threads=0), progress)
-    probabilities = {name: 1.0 / (1.0 + np.exp(-np.asarray(s, np.float64))) for name, s in logits.items()}
-    table = quality(
-        probabilities, test.exposures, encoder.tasks, dataset.valid_until_ms, settings["resamples"], settings["seed"]
-    )
-    (folder / "quality.json").write_text(json.dumps(table, indent=1), encoding="utf-8")
-    return table
+    return run, test
 
 
-def tower_logits(examples: Examples, folder: Path, heads: Mapping[str, Mapping[str, float]]) -> Array:
+def tower_logits(
+    examples: Examples, user_tower: OnnxModel, item_tower: OnnxModel, heads: Mapping[str, Mapping[str, float]]
+) -> Array:
     """(M, T): scale · ⟨task vector, item vector⟩ + bias from the exported towers; ``heads`` as in run.json."""
-    user_tower, item_tower = (OnnxModel(folder / f"{side}_tower.onnx", threads=0) for side in ("user", "item"))
     scale, bias = (np.array([heads[part][task] for task in examples.encoder.tasks]) for part in ("scale", "bias"))
     parts = []
     for begin in range(0, len(examples), BATCH):

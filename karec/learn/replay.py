@@ -1,12 +1,14 @@
 """The first rank log: a new ranker says what it thinks of every past exposure, as if it had served them.
 
 Serving appends to a log of this very form (``karec.rank.log``); before it ever served there is nothing to learn from,
-and this fills the gap. The ranker runs in ONNX Runtime, as in serving.
+and this fills the gap. The ranker runs in ONNX Runtime, as in serving. Of a share of the requests it also ranks a whole
+pool, as shadow requests do: works drawn evenly from those that were there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +20,7 @@ from karec.rank.log import RankLogWriter
 from karec.types import Array
 
 Progress = Callable[[int, int, str], None]
-BATCH = 8192
-
-
-def request_ids(user_id: Array, time_ms: Array) -> Array:
-    """(M,) object: what was shown to one user at one moment was one request."""
-    return np.array([f"u{user}-{moment}" for user, moment in zip(user_id, time_ms, strict=True)], object)
+BATCH = 2048  # a larger one costs ONNX Runtime hundreds of MiB and gains no time
 
 
 def ranker_logits(examples: Examples, ranker: OnnxModel, progress: Progress | None = None) -> Array:
@@ -43,25 +40,76 @@ def ranker_logits(examples: Examples, ranker: OnnxModel, progress: Progress | No
 def write_rank_log(
     examples: Examples, ranker: OnnxModel, fusion: Fusion, folder: Path, progress: Progress | None = None
 ) -> None:
-    """Rank every example and log it: one request a (user, moment), in the examples' order of time."""
+    """Rank every example and log it, in order of time: what was shown to one user at one moment was one request."""
     exposures = examples.exposures
     logits = ranker_logits(examples, ranker, progress)
     fused = fusion(logits, ranker.tasks)
     scenes = examples.snapshot.labels.get("scene", [])
     order = np.lexsort((exposures.user_id, exposures.time_ms))
     user, moment = exposures.user_id[order], exposures.time_ms[order]
-    new = np.flatnonzero(np.r_[True, (user[1:] != user[:-1]) | (moment[1:] != moment[:-1])])
-    names = request_ids(user[new], moment[new])
+    cuts = np.flatnonzero((user[1:] != user[:-1]) | (moment[1:] != moment[:-1])) + 1
+    bounds = np.concatenate([[0], cuts, [len(order)]])
     with RankLogWriter(folder, ranker.tasks) as writer:
-        for name, rows in zip(names, np.split(order, new[1:]), strict=True):
+        for begin, end in pairwise(bounds):
+            rows = order[begin:end]
             scene = int(exposures.scene[rows[0]])
             writer.append(
-                request_id=name,
-                user_id=int(exposures.user_id[rows[0]]),
+                request_id=f"u{user[begin]}-{moment[begin]}",
+                user_id=int(user[begin]),
                 item_ids=exposures.work_id[rows],
                 scene=scenes[scene] if 0 <= scene < len(scenes) else str(scene),
-                time_ms=int(exposures.time_ms[rows[0]]),
+                time_ms=int(moment[begin]),
                 model_version=ranker.model_version,
                 logits=logits[rows],
                 fused=fused[rows],
             )
+
+
+def write_shadow_log(
+    examples: Examples,
+    ranker: OnnxModel,
+    fusion: Fusion,
+    folder: Path,
+    *,
+    share: float,
+    works: int,
+    seed: int,
+    progress: Progress | None = None,
+) -> None:
+    """Log, for a ``share`` of the examples' requests, the ranker's view of ``works`` works, drawn from ``seed``."""
+    generator = np.random.default_rng(seed)
+    exposures, snapshot = examples.exposures, examples.snapshot
+    requests = np.unique(np.stack([exposures.time_ms, exposures.user_id]), axis=1, return_index=True)[1]
+    chosen = np.sort(generator.permutation(requests)[: round(share * len(requests))])
+    upload_ms = np.asarray(snapshot.works["upload_ms"])
+    by_upload = np.argsort(upload_ms, kind="stable")
+    n_there = np.searchsorted(upload_ms[by_upload], exposures.time_ms[chosen], side="right")
+    scenes = snapshot.labels.get("scene", [])
+    with RankLogWriter(folder, ranker.tasks) as writer:
+        for done, (row, there) in enumerate(zip(chosen.tolist(), n_there.tolist(), strict=True), 1):
+            pool = by_upload[generator.choice(there, min(works, there), replace=False)]
+            logits = pool_logits(examples, row, pool, ranker)
+            user, moment, scene = (
+                int(column[row]) for column in (exposures.user_id, exposures.time_ms, exposures.scene)
+            )
+            writer.append(
+                request_id=f"u{user}-{moment}",
+                user_id=user,
+                item_ids=snapshot.works.ids[pool],
+                scene=scenes[scene] if 0 <= scene < len(scenes) else str(scene),
+                time_ms=moment,
+                model_version=ranker.model_version,
+                logits=logits,
+                fused=fusion(logits, ranker.tasks),
+                shadow=True,
+            )
+            if progress is not None and (done % 50 == 0 or done == len(chosen)):
+                progress(done, len(chosen), "ranker over whole pools")
+
+
+def pool_logits(examples: Examples, row: int, works: Array, ranker: OnnxModel) -> Array:
+    """(N, T) float32: the ranker's logits of ``works (N,)`` (rows of works) for the user of example ``row``, then."""
+    inputs = examples.pool(row, works)
+    if "dense" in ranker.inputs:
+        inputs["dense"] = examples.encoder.dense(inputs)
+    return np.asarray(ranker.run(inputs, "logits")[0])

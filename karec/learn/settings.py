@@ -11,13 +11,28 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from karec.errors import ConfigError
+from karec.learn.recipes import MOST_ROUNDS, RECIPES
 from karec.scenes import OBJECTIVES
 
 RANKERS = ("mmoe", "lr", "lightgbm")
 POSITIVE = (
     *("epochs", "tower_epochs", "patience", "batch_size", "learning_rate", "dim", "hidden", "n_experts"),
     *("tower_hidden", "vector", "temperature", "history_length", "min_count", "resamples", "bins"),
+    *("list_temperature", "lists_per_step", "contrast_temperature", "checkpoint_steps"),
 )
+NOT_NEGATIVE = (
+    *("seed", "model_version", "weight_decay", "refresh_hours", "threads", "born_again"),
+    *("list_weight", "pairwise_weight", "unexposed_weight"),
+)
+SHARES = ("soft_weight", "dropout", "id_dropout", "profile_dropout", "kd_warm_up", "shadow_share")
+ONE_OF: Mapping[str, tuple[str, ...]] = {
+    "ranker": RANKERS,
+    "recipe": tuple(RECIPES),
+    "towers": ("full", "static"),
+    "ranker_features": ("all", "towers"),
+    "pairwise": ("plain", "chunks"),
+    "device": ("auto", "cpu", "cuda"),
+}
 
 
 @dataclass(frozen=True)
@@ -34,7 +49,28 @@ class TrainSettings:
     bins                     pieces of the piecewise linear effect of a number
     dropout, id_dropout      of the ranker's hidden units; share of work, creator and song ids hidden while training
     tower_hidden, vector     width of the towers; D, the dimensions of their vectors
-    soft_weight, temperature λ and T of the distillation loss (karec/learn/losses.py)
+    profile_dropout          share of rows whose user's profile is hidden while the towers train, as a new user's is
+    towers                   "full", or "static": towers that see no counters and rates, for vectors refreshed rarely
+    recipe                   which losses teach the towers (karec/learn/recipes.py); it sets the keys up to born_again
+    ranker_features          "all", or "towers": a ranker without cross features, that sees what the towers see
+    soft_weight              λ, the soft labels' share; the hard labels have the rest
+    list_weight              β, of the list loss
+    pairwise, pairwise_weight  "plain" or "chunks", and γ, of the pairwise loss
+    unexposed_weight         η, of the contrast with the batch's works and with recalled ones that were not shown
+    born_again               rounds more, in which the last towers join the logged ranker: at most three
+    temperature              T of the soft labels
+    list_temperature         τ of the list loss
+    chunks                   ranks in a logged list of list_works at which a chunk ends
+    contrast_temperature     of the contrast
+    kd_warm_up               share of the towers' steps before anything of the ranker counts
+    task_weights             of a task's loss, and of "fused"; 1 where nothing is said
+    shadow_share             of the training days' requests whose whole pool the first rank log holds
+    shadow_works, list_works works in such a pool, and how many of a logged pool make a list
+    lists_per_step           logged lists in every training step
+    auxiliary                what the ranker learns besides the tasks: any label, and "play_time"; one that the data
+                             cannot teach is passed over
+    checkpoint_steps         a training that is killed goes on from at most so many steps before
+    device                   "auto" (CUDA when there is one), "cpu" or "cuda"
     fusion                   weights of the tasks in the fused score that the towers' fused head learns
     history_length           how many of a user's last works the models see
     min_count                how often training must have seen a value for a vector of its own
@@ -62,8 +98,29 @@ class TrainSettings:
     id_dropout: float = 0.3
     tower_hidden: int = 128
     vector: int = 64
+    profile_dropout: float = 0.05
+    towers: Literal["full", "static"] = "full"
+    recipe: str = "chunks"
+    ranker_features: Literal["all", "towers"] = "all"
     soft_weight: float = 0.5
+    list_weight: float = 1.0
+    pairwise: Literal["plain", "chunks"] = "chunks"
+    pairwise_weight: float = 1.0
+    unexposed_weight: float = 0.0
+    born_again: int = 0
     temperature: float = 2.0
+    list_temperature: float = 1.0
+    chunks: tuple[int, ...] = (5, 10, 20)
+    contrast_temperature: float = 0.1
+    kd_warm_up: float = 0.05
+    task_weights: Mapping[str, float] = field(default_factory=dict)
+    shadow_share: float = 0.05
+    shadow_works: int = 200
+    list_works: int = 40
+    lists_per_step: int = 16
+    auxiliary: tuple[str, ...] = ("follow", "play_time")
+    checkpoint_steps: int = 200
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     fusion: Mapping[str, float] = field(default_factory=lambda: dict(OBJECTIVES))
     history_length: int = 30
     min_count: int = 20
@@ -72,22 +129,42 @@ class TrainSettings:
     resamples: int = 200
 
     def __post_init__(self) -> None:
-        if self.ranker not in RANKERS:
-            raise ConfigError(f"ranker = {self.ranker!r}, expected one of {RANKERS}")
+        for name, known in ONE_OF.items():
+            if getattr(self, name) not in known:
+                raise ConfigError(f"{name} = {getattr(self, name)!r}, expected one of {known}")
         strangers = sorted(set(self.baselines) - {"lr", "lightgbm"})
         if strangers:
             raise ConfigError(f"baselines hold {strangers}, expected 'lr' or 'lightgbm'")
         for name in POSITIVE:
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} = {getattr(self, name)!r}, expected more than 0")
-        for name in ("seed", "model_version", "weight_decay", "refresh_hours", "threads"):
+        for name in NOT_NEGATIVE:
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} = {getattr(self, name)!r}, expected at least 0")
-        for name in ("soft_weight", "dropout", "id_dropout"):
+        for name in SHARES:
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} = {getattr(self, name)!r}, expected 0 to 1")
         if self.dim % 2:
             raise ConfigError(f"dim = {self.dim}, expected an even number")
+        if self.born_again > MOST_ROUNDS:
+            raise ConfigError(f"born_again = {self.born_again}, expected at most {MOST_ROUNDS}")
+        if not 2 <= self.list_works <= self.shadow_works:
+            raise ConfigError(f"list_works = {self.list_works}, expected 2 to shadow_works = {self.shadow_works}")
+        if list(self.chunks) != sorted(set(self.chunks)) or not all(0 < end < self.list_works for end in self.chunks):
+            raise ConfigError(f"chunks = {list(self.chunks)}, expected ascending ranks below {self.list_works}")
+        if any(not weight >= 0 for weight in self.task_weights.values()):
+            raise ConfigError(f"task_weights = {dict(self.task_weights)}, expected weights of at least 0")
+
+    def with_recipe(self, name: str) -> Self:
+        """These settings with the losses of another recipe; raises ConfigError for one that does not exist."""
+        if name not in RECIPES:
+            raise ConfigError(f"recipe = {name!r}, expected one of {tuple(RECIPES)}")
+        return dataclasses.replace(self, recipe=name, **RECIPES[name])
+
+    @property
+    def needs_lists(self) -> bool:
+        """Whether a loss reads logged lists."""
+        return max(self.list_weight, self.pairwise_weight, self.unexposed_weight) > 0
 
     @classmethod
     def from_toml(cls, path: Path) -> Self:
@@ -102,7 +179,8 @@ class TrainSettings:
         kinds = {field.name: type(getattr(cls(), field.name)) for field in dataclasses.fields(cls)}
         values = {key: _value(path, key, value, kinds) for key, value in table.items()}
         try:
-            return cls(**values)
+            chosen = cls().with_recipe(values["recipe"]) if isinstance(values.get("recipe"), str) else cls()
+            return dataclasses.replace(chosen, **values)
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from error
 

@@ -1,14 +1,17 @@
-"""Soft labels: what the ranker said of each exposure when it ranked it, read back from its log."""
+"""Soft labels: what the ranker said of each exposure when it ranked it, read back from its log.
+
+A request is known by its user and moment, which exposures and log both hold: whoever served chose the request's id.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from karec.learn.replay import request_ids
+from karec.errors import LogSchemaError
 from karec.rank.log import read_rank_log
 from karec.snapshot import Exposures
 from karec.types import Array
@@ -23,23 +26,35 @@ class SoftLabels:
     known: Array
 
 
-def read_soft_labels(exposures: Exposures, folder: Path, tasks: Sequence[str]) -> SoftLabels:
+def read_soft_labels(
+    exposures: Exposures, folder: Path, tasks: Sequence[str], model_versions: Collection[int] | None = None
+) -> SoftLabels:
     """Join the rank log in ``folder`` to ``exposures`` by (request, item). O((M + log) log).
 
-    Order and repeats in the log do not matter; a row that is missing leaves its exposure unknown. Raises
-    LogSchemaError as ``read_rank_log`` does.
+    Order and repeats in the log do not matter, and shadow rows are passed over; a row that is missing leaves its
+    exposure unknown. Logits of two rankers are no labels of one kind: unless ``model_versions`` says which may stand
+    in the log, it must be of one. Raises LogSchemaError for a log of several, and as ``read_rank_log`` does.
     """
-    log = read_rank_log(folder, tasks)
-    requests = request_ids(exposures.user_id, exposures.time_ms)
-    _, code = np.unique(np.concatenate([log.request_id, requests]).astype(str), return_inverse=True)
-    items, item = np.unique(np.concatenate([log.item_id, exposures.work_id]), return_inverse=True)
-    key = code.astype(np.int64) * len(items) + item
-    logged, wanted = key[: len(log)], key[len(log) :]
+    log = read_rank_log(folder, tasks, model_versions)
+    versions = np.unique(log.model_version)
+    if model_versions is None and len(versions) > 1:
+        raise LogSchemaError(f"{folder} is a log of the model versions {versions.tolist()}: say which may teach")
+    log = log.take(~log.shadow)
+    n = len(log)
+    request = _paired(np.r_[log.user_id, exposures.user_id], np.r_[log.time_ms, exposures.time_ms])
+    key = _paired(request, np.r_[log.item_id, exposures.work_id])
+    logged, wanted = key[:n], key[n:]
     order = np.argsort(logged, kind="stable")
-    at = order[np.minimum(np.searchsorted(logged[order], wanted), len(order) - 1)]
-    known = logged[at] == wanted
-    return SoftLabels(
-        logits=np.where(known[:, None], log.logits[at], 0.0).astype(np.float32),
-        fused=np.where(known, log.fused[at], 0.0).astype(np.float32),
-        known=known,
-    )
+    at = np.minimum(np.searchsorted(logged[order], wanted), n - 1)
+    known = logged[order][at] == wanted if n else np.zeros(len(wanted), bool)
+    logits, fused = np.zeros((len(wanted), len(tasks)), np.float32), np.zeros(len(wanted), np.float32)
+    rows = order[at[known]]
+    logits[known], fused[known] = log.logits[rows], log.fused[rows]
+    return SoftLabels(logits, fused, known)
+
+
+def _paired(first: Array, second: Array) -> Array:
+    """(M,) int64: one number for each pair of values."""
+    _, one = np.unique(first, return_inverse=True)
+    values, other = np.unique(second, return_inverse=True)
+    return np.asarray(one * len(values) + other, np.int64)

@@ -4,36 +4,53 @@ The item tower gives one vector v, the user tower one for each task, u_t, and a 
 
     s_t = a_t·⟨u_t, v⟩ + b_t        a, b learned: a cosine alone would keep the sigmoid in a narrow band
 
-u_F learns the ranker's fused score and is what prerank searches with; no cross feature enters.
+u_F learns the fused score and is what prerank searches with; no cross feature enters. *Full* towers see counters and
+rates on both sides, *static* ones do not: their vectors stay right until a work's profile changes.
 Source  P. Covington et al., RecSys 2016 and X. Yi et al., RecSys 2019 (two towers).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from karec.encoder import Encoder
-from karec.learn.layers import CodeEmbedding, PiecewiseLinear, embed_works, masked_mean
+from karec.learn.features import id_columns, seen_numbers
+from karec.learn.layers import CodeEmbedding, Columns, PiecewiseLinear, embed_works, masked_mean
 
 STARTING_SCALE = 5.0
 
 
 class UserTower(nn.Module):
-    """user_ids, user_numbers, history, context (B rows) → (user_vector (B, D), task_vectors (B, T, D))."""
+    """user_ids, user_numbers, history, context (B rows) → (user_vector (B, D), task_vectors (B, T, D)).
+
+    In training the profile and numbers of a share ``hidden_profiles`` of the rows are hidden, as those of a user never
+    seen are: what is left, history and context, learns to do without them.
+    """
 
     inputs = ("user_ids", "user_numbers", "history", "context")
 
     def __init__(
-        self, encoder: Encoder, edges: Tensor, item_codes: CodeEmbedding, dim: int, hidden: int, vector: int
+        self,
+        encoder: Encoder,
+        edges: Tensor,
+        columns: list[int],
+        item_codes: CodeEmbedding,
+        *,
+        dim: int,
+        hidden: int,
+        vector: int,
+        hidden_profiles: float,
     ) -> None:
         super().__init__()
         sizes = encoder.sizes
-        self.numbers = PiecewiseLinear(edges)
-        self.heads, self.vector = len(encoder.tasks) + 1, vector
+        self.columns = Columns(columns)
+        self.numbers = PiecewiseLinear(edges[columns])
+        self.heads, self.vector, self.hidden_profiles = len(encoder.tasks) + 1, vector, hidden_profiles
         self.item_codes = item_codes
         self.user_codes = CodeEmbedding(sizes["user_ids"], dim // 2)
         self.context_codes = CodeEmbedding(sizes["context"], dim // 2)
@@ -44,10 +61,14 @@ class UserTower(nn.Module):
 
     def forward(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         works, present = embed_works(self.item_codes, inputs, "history")
+        ids, numbers = inputs["user_ids"], inputs["user_numbers"]
+        if self.training and self.hidden_profiles:
+            seen = torch.rand((len(ids), 1), device=ids.device) >= self.hidden_profiles
+            ids, numbers = ids * seen, numbers * seen
         features = [
-            self.user_codes(inputs["user_ids"]).flatten(1),
+            self.user_codes(ids).flatten(1),
             self.context_codes(inputs["context"]).flatten(1),
-            self.numbers(inputs["user_numbers"]),
+            self.numbers(self.columns(numbers)),
             masked_mean(works, present),
         ]
         vectors = self.out(self.layers(torch.cat(features, dim=1))).reshape(-1, self.heads, self.vector)
@@ -61,19 +82,27 @@ class ItemTower(nn.Module):
     inputs = ("item_ids", "item_numbers")
 
     def __init__(
-        self, encoder: Encoder, edges: Tensor, item_codes: CodeEmbedding, dim: int, hidden: int, vector: int
+        self,
+        encoder: Encoder,
+        edges: Tensor,
+        columns: list[int],
+        item_codes: CodeEmbedding,
+        *,
+        dim: int,
+        hidden: int,
+        vector: int,
     ) -> None:
         super().__init__()
         self.item_codes = item_codes
-        self.numbers = PiecewiseLinear(edges)
+        self.columns = Columns(columns)
+        self.numbers = PiecewiseLinear(edges[columns])
         width = len(encoder.sizes["item_ids"]) * dim + self.numbers.width
         self.layers = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, vector))
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         codes = self.item_codes(inputs["item_ids"]).flatten(1)
-        vector: Tensor = functional.normalize(
-            self.layers(torch.cat([codes, self.numbers(inputs["item_numbers"])], dim=1)), dim=1
-        )
+        numbers = self.numbers(self.columns(inputs["item_numbers"]))
+        vector: Tensor = functional.normalize(self.layers(torch.cat([codes, numbers], dim=1)), dim=1)
         return vector
 
 
@@ -87,23 +116,36 @@ class Towers(nn.Module):
         encoder: Encoder,
         edges: Mapping[str, Tensor],
         *,
+        towers: Literal["full", "static"] = "full",
         dim: int = 16,
         hidden: int = 128,
         vector: int = 64,
         id_dropout: float = 0.3,
+        profile_dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        named = enumerate(encoder.names["item_ids"])
-        ids = [at for at, name in named if name == "id" or name.endswith("_id")]
-        item_codes = CodeEmbedding(encoder.sizes["item_ids"], dim, ids, id_dropout)
-        self.user = UserTower(encoder, edges["user_numbers"], item_codes, dim, hidden, vector)
-        self.item = ItemTower(encoder, edges["item_numbers"], item_codes, dim, hidden, vector)
+        item_codes = CodeEmbedding(encoder.sizes["item_ids"], dim, id_columns(encoder), id_dropout)
+        sides = {name: (edges[name], seen_numbers(encoder, name, towers)) for name in ("user_numbers", "item_numbers")}
+        self.user = UserTower(
+            encoder,
+            *sides["user_numbers"],
+            item_codes,
+            dim=dim,
+            hidden=hidden,
+            vector=vector,
+            hidden_profiles=profile_dropout,
+        )
+        self.item = ItemTower(encoder, *sides["item_numbers"], item_codes, dim=dim, hidden=hidden, vector=vector)
         self.scale = nn.Parameter(torch.full((self.user.heads,), STARTING_SCALE))
         self.bias = nn.Parameter(torch.zeros(self.user.heads))
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         fused, by_task = self.user(inputs)
+        return self.logits(fused, by_task, self.item(inputs))
+
+    def logits(self, fused: Tensor, by_task: Tensor, works: Tensor) -> Tensor:
+        """(B, 1 + T) from user vectors (B, D) and (B, T, D) and item vectors (B, D)."""
         users = torch.cat([fused.unsqueeze(1), by_task], dim=1)
-        cosines = torch.matmul(users, self.item(inputs).unsqueeze(2)).squeeze(2)
+        cosines = torch.matmul(users, works.unsqueeze(2)).squeeze(2)
         logits: Tensor = self.scale * cosines + self.bias
         return logits

@@ -1,60 +1,34 @@
 """The rank log: what the ranker said of every work it ranked, kept as Parquet. The towers learn from it.
 
 One row a ranked work: request_id, user_id, item_id, position (by fused score), scene, time_ms, model_version,
-logit_<task> for each task, fused. A folder of part files, each written aside and renamed, so that a reader never sees
-half a part. Parts carry a name drawn for their writer and a running number, so any number of writers share a folder.
+logit_<task> for each task, fused, shadow, prerank. The rows of a shadow request are its whole pool, scored after the
+answer, with prerank's score beside the ranker's; in all others prerank is null. A folder of part files, each written
+aside and renamed, so that a reader never sees half a part. Parts carry a name drawn for their writer and a running
+number, so any number of writers share a folder.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import numpy as np
 
-from karec.errors import LogSchemaError, MissingExtra
-from karec.onnx_model import OnnxModel
-from karec.stage import Observer
-from karec.types import Array, Recommendation, Request
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-
-def _arrow() -> Any:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise MissingExtra("pyarrow", "log", "the rank log") from error
-    return pyarrow
-
-
-def rank_log_schema(tasks: Sequence[str]) -> pa.Schema:
-    """The columns of a rank log whose ranker predicts ``tasks``."""
-    arrow = _arrow()
-    return arrow.schema(
-        [
-            ("request_id", arrow.string()),
-            ("user_id", arrow.int64()),
-            ("item_id", arrow.int64()),
-            ("position", arrow.int32()),
-            ("scene", arrow.string()),
-            ("time_ms", arrow.int64()),
-            ("model_version", arrow.int64()),
-            *[(f"logit_{task}", arrow.float32()) for task in tasks],
-            ("fused", arrow.float32()),
-        ]
-    )
+from karec.errors import LogSchemaError
+from karec.rank.log_parts import arrow_parquet, rank_log_schema, read_part
+from karec.types import Array
 
 
 @dataclass(frozen=True, eq=False)
 class RankLog:
-    """A rank log read back: ``request_id (M,) object``, ids int64, ``logits (M, T) float32`` in ``tasks``' order."""
+    """M rows of a rank log, in order of time: ``request_id, scene (M,) object``, ids and moments int64.
+
+    ``shadow (M,) bool``, ``logits (M, T) float32`` in ``tasks``' order, ``fused`` and ``prerank (M,) float32``, the
+    last NaN where the log has none.
+    """
 
     request_id: Array
     user_id: Array
@@ -65,10 +39,39 @@ class RankLog:
     model_version: Array
     logits: Array
     fused: Array
+    shadow: Array
+    prerank: Array
     tasks: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.item_id)
+
+    def take(self, selector: Array | slice) -> RankLog:
+        """The rows at ``selector`` (indices, a boolean mask or a slice)."""
+        arrays = {field.name: getattr(self, field.name)[selector] for field in fields(self) if field.name != "tasks"}
+        return replace(self, **arrays)
+
+    def requests(self) -> Iterator[RankLog]:
+        """The log request by request, a shadow request's pool apart from what was ranked to be shown."""
+        if not len(self):
+            return
+        same = (self.request_id[1:] == self.request_id[:-1]) & (self.shadow[1:] == self.shadow[:-1])
+        cuts = np.flatnonzero(~same) + 1
+        for begin, end in zip([0, *cuts], [*cuts, len(self)], strict=True):
+            yield self.take(slice(int(begin), int(end)))
+
+
+class _Request(NamedTuple):
+    request_id: str
+    user_id: int
+    item_ids: Array
+    scene: str
+    time_ms: int
+    model_version: int
+    logits: Array
+    fused: Array
+    shadow: bool
+    prerank: Array
 
 
 class RankLogWriter:
@@ -82,7 +85,7 @@ class RankLogWriter:
         self.tasks = tuple(tasks)
         self.part_rows = part_rows
         self._schema = rank_log_schema(self.tasks)
-        self._pending: list[tuple[str, int, Array, str, int, int, Array, Array]] = []
+        self._pending: list[_Request] = []
         self._n_pending = 0
         self._writer = uuid4().hex[:12]
         self._n_parts = 0
@@ -105,14 +108,23 @@ class RankLogWriter:
         model_version: int,
         logits: Array,
         fused: Array,
+        shadow: bool = False,
+        prerank: Array | None = None,
     ) -> None:
-        """Log one request: ``item_ids (N,) int64``, ``logits (N, T) float32``, ``fused (N,) float32``."""
+        """Log one request: ``item_ids (N,) int64``, ``logits (N, T) float32``, ``fused (N,) float32``.
+
+        ``prerank (N,) float32``: prerank's score of each work, NaN where it had none; all of them without it.
+        """
         n = len(item_ids)
         if logits.shape != (n, len(self.tasks)) or fused.shape != (n,):
             raise ValueError(
                 f"rank log: {n} items and {len(self.tasks)} tasks, but logits {logits.shape} and fused {fused.shape}"
             )
-        self._pending.append((request_id, user_id, item_ids, scene, time_ms, model_version, logits, fused))
+        prerank = np.full(n, np.nan, np.float32) if prerank is None else prerank
+        if prerank.shape != (n,):
+            raise ValueError(f"rank log: {n} items, but prerank {prerank.shape}")
+        request = _Request(request_id, user_id, item_ids, scene, time_ms, model_version, logits, fused, shadow, prerank)
+        self._pending.append(request)
         self._n_pending += n
         if self._n_pending >= self.part_rows:
             self.flush()
@@ -125,23 +137,32 @@ class RankLogWriter:
         self._pending, self._n_pending = [], 0
         if not n_pending:
             return
-        arrow = _arrow()
-        lengths = [len(entry[2]) for entry in pending]
-        logits = np.concatenate([entry[6] for entry in pending]).astype(np.float32, copy=False)
-        fused = np.concatenate([entry[7] for entry in pending]).astype(np.float32, copy=False)
-        positions = np.concatenate([_positions(entry[7]) for entry in pending])
+        arrow = arrow_parquet()
+        lengths = [len(request.item_ids) for request in pending]
+
+        def each(name: str, dtype: Any) -> Array:
+            return np.repeat(np.array([getattr(request, name) for request in pending], dtype), lengths)
+
+        def joined(name: str, dtype: Any) -> Array:
+            return np.concatenate([getattr(request, name) for request in pending]).astype(dtype, copy=False)
+
+        logits = joined("logits", np.float32)
         columns = [
-            np.repeat(np.array([entry[0] for entry in pending], object), lengths),
-            np.repeat(np.array([entry[1] for entry in pending], np.int64), lengths),
-            np.concatenate([entry[2] for entry in pending]),
-            positions,
-            np.repeat(np.array([entry[3] for entry in pending], object), lengths),
-            np.repeat(np.array([entry[4] for entry in pending], np.int64), lengths),
-            np.repeat(np.array([entry[5] for entry in pending], np.int64), lengths),
+            each("request_id", object),
+            each("user_id", np.int64),
+            joined("item_ids", np.int64),
+            np.concatenate([_positions(request.fused) for request in pending]),
+            each("scene", object),
+            each("time_ms", np.int64),
+            each("model_version", np.int64),
             *[np.ascontiguousarray(logits[:, t]) for t in range(len(self.tasks))],
-            fused,
+            joined("fused", np.float32),
+            each("shadow", bool),
+            joined("prerank", np.float32),
         ]
-        table = arrow.table([arrow.array(c) for c in columns], schema=self._schema)
+        nulls = [None] * (len(columns) - 1) + [np.isnan(columns[-1])]
+        arrays = [arrow.array(column, mask=null) for column, null in zip(columns, nulls, strict=True)]
+        table = arrow.table(arrays, schema=self._schema)
         part = self.folder / f"part-{self._writer}-{self._n_parts:06d}.parquet"
         aside = part.with_suffix(".writing")
         arrow.parquet.write_table(table, aside)
@@ -159,134 +180,73 @@ def _positions(fused: Array) -> Array:
     return position
 
 
-def read_rank_log(folder: Path, tasks: Sequence[str]) -> RankLog:
+def read_rank_log(folder: Path, tasks: Sequence[str], model_versions: Collection[int] | None = None) -> RankLog:
     """Every row of the log in ``folder``, in order of time; of repeats of (request, item) the one with the least score.
 
-    Which part a row stands in, and where, does not matter.
+    Which part a row stands in, and where, does not matter; a request's shadow rows repeat none of its others. Parts of
+    an older format are read as ``log_parts.LACKING`` says. With ``model_versions`` rows of any other are refused.
 
-    Raises LogSchemaError naming file and column when a part lacks a column or has another type, and naming the row
-    when a logit is not finite.
+    Raises LogSchemaError naming file and column when a part lacks a column, has one of another type or is of a newer
+    format, and naming the row when a cell is empty, a score is not finite or its model version is not wanted.
     """
-    arrow = _arrow()
-    parts = sorted(folder.glob("*.parquet"))
-    if not parts:
-        raise LogSchemaError(f"{folder} holds no rank log: expected part-*.parquet")
-    wanted = rank_log_schema(tasks)
-    tables = [_read_part(arrow, part, wanted, tasks) for part in parts]
-    table = arrow.concat_tables(tables)
+    table = arrow_parquet().concat_tables([read_part(part, tasks, model_versions) for part in _parts(folder)])
+    names, request = _coded(table["request_id"])
+    scenes, scene = _coded(table["scene"])
     log = RankLog(
-        request_id=np.asarray(table["request_id"].to_numpy(zero_copy_only=False), object),
+        request_id=names[request],
         user_id=table["user_id"].to_numpy(),
         item_id=table["item_id"].to_numpy(),
         position=table["position"].to_numpy(),
-        scene=np.asarray(table["scene"].to_numpy(zero_copy_only=False), object),
+        scene=scenes[scene],
         time_ms=table["time_ms"].to_numpy(),
         model_version=table["model_version"].to_numpy(),
         logits=np.stack([table[f"logit_{task}"].to_numpy() for task in tasks], axis=1),
         fused=table["fused"].to_numpy(),
+        shadow=table["shadow"].to_numpy(),
+        prerank=table["prerank"].to_numpy().astype(np.float32, copy=False),
         tasks=tuple(tasks),
     )
-    return _in_order(log)
+    order = np.lexsort((log.fused, log.item_id, log.shadow, request, log.time_ms))
+    key = [column[order] for column in (request, log.item_id, log.shadow)]
+    first = np.ones(len(order), bool)
+    first[1:] = np.any([column[1:] != column[:-1] for column in key], axis=0)
+    return log.take(order[first])
+
+
+def logged_tasks(folder: Path) -> tuple[str, ...]:
+    """The tasks of the log in ``folder``, by the columns of its first part."""
+    names = arrow_parquet().parquet.read_schema(_parts(folder)[0]).names
+    return tuple(name.removeprefix("logit_") for name in names if name.startswith("logit_"))
 
 
 def describe_rank_log(folder: Path) -> dict[str, str]:
     """What a log holds, for people: parts, rows, tasks, model versions, first and last moment."""
-    arrow = _arrow()
-    parts = sorted(folder.glob("*.parquet"))
-    if not parts:
-        raise LogSchemaError(f"{folder} holds no rank log: expected part-*.parquet")
-    tasks = [n.removeprefix("logit_") for n in arrow.parquet.read_schema(parts[0]).names if n.startswith("logit_")]
-    log = read_rank_log(folder, tasks)
+    log = read_rank_log(folder, logged_tasks(folder))
     versions = ", ".join(str(version) for version in np.unique(log.model_version))
     first, last = (np.datetime64(int(moment), "ms") for moment in (log.time_ms.min(), log.time_ms.max()))
     return {
-        "parts": str(len(parts)),
+        "parts": str(len(_parts(folder))),
         "rows": f"{len(log):,}",
         "requests": f"{len(set(log.request_id)):,}",
-        "tasks": ", ".join(tasks),
+        "shadow requests": f"{len(set(log.request_id[log.shadow])):,}, {int(log.shadow.sum()):,} rows",
+        "tasks": ", ".join(log.tasks),
         "model versions": versions,
         "from": f"{first} UTC",
         "to": f"{last} UTC",
     }
 
 
-def _read_part(arrow: Any, part: Path, wanted: Any, tasks: Sequence[str]) -> Any:
-    try:
-        found = arrow.parquet.read_schema(part)
-    except arrow.ArrowInvalid as error:
-        raise LogSchemaError(f"{part} is not a Parquet file: {error}") from error
-    for column in wanted:
-        at = found.get_field_index(column.name)
-        if at < 0:
-            raise LogSchemaError(f"{part}: column {column.name!r} is missing; it has {found.names}")
-        if found.field(at).type != column.type:
-            raise LogSchemaError(f"{part}: column {column.name!r} is {found.field(at).type}, expected {column.type}")
-    table = arrow.parquet.read_table(part, columns=wanted.names).select(wanted.names)
-    for task in tasks:
-        bad = np.flatnonzero(~np.isfinite(table[f"logit_{task}"].to_numpy()))
-        if len(bad):
-            raise LogSchemaError(f"{part}: column 'logit_{task}', row {int(bad[0])}: the logit is not finite")
-    return table
+def _parts(folder: Path) -> list[Path]:
+    parts = sorted(folder.glob("*.parquet"))
+    if not parts:
+        raise LogSchemaError(f"{folder} holds no rank log: expected part-*.parquet")
+    return parts
 
 
-def _in_order(log: RankLog) -> RankLog:
-    order = np.lexsort((log.fused, log.item_id, log.request_id.astype(str), log.time_ms))
-    request, item = log.request_id[order], log.item_id[order]
-    first = np.ones(len(order), bool)
-    first[1:] = (request[1:] != request[:-1]) | (item[1:] != item[:-1])
-    kept = order[first]
-    return RankLog(
-        **{
-            name: getattr(log, name)[kept]
-            for name in (
-                "request_id",
-                "user_id",
-                "item_id",
-                "position",
-                "scene",
-                "time_ms",
-                "model_version",
-                "logits",
-                "fused",
-            )
-        },
-        tasks=log.tasks,
-    )
-
-
-class RankLogObserver(Observer):
-    """Logs every work that the stage ``stage`` scored, for every request, into ``folder`` (relative to
-    the config's). Threads may share it.
-
-    Rows reach the disk every ``part_rows`` rows and at ``close``.
-    """
-
-    def __init__(
-        self, ranker: OnnxModel, config_folder: Path, folder: str, stage: str = "rank", part_rows: int = 100_000
-    ) -> None:
-        if part_rows <= 0:
-            raise ValueError(f"part_rows must be positive, got {part_rows}")
-        self.stage = stage
-        self.model_version = ranker.model_version
-        self._writer = RankLogWriter(config_folder / folder, ranker.tasks, part_rows)
-        self._lock = threading.Lock()
-
-    def observe(self, request: Request, recommendation: Recommendation) -> None:
-        ranked = recommendation.scored[self.stage]
-        if request.time_ms is None:
-            raise ValueError("a request without time_ms cannot be logged")
-        with self._lock:
-            self._writer.append(
-                request_id=request.request_id,
-                user_id=request.user_id,
-                item_ids=ranked.ids,
-                scene=request.scene,
-                time_ms=request.time_ms,
-                model_version=self.model_version,
-                logits=ranked.columns["logits"],
-                fused=ranked.scores,
-            )
-
-    def close(self) -> None:
-        with self._lock:
-            self._writer.close()
+def _coded(column: Any) -> tuple[Array, Array]:
+    """(the distinct texts in order, (M,) which of them each row has): a text is held once, however often it stands."""
+    encoded = column.combine_chunks().dictionary_encode()
+    order = arrow_parquet().compute.array_sort_indices(encoded.dictionary).to_numpy()
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    return encoded.dictionary.take(order).to_numpy(zero_copy_only=False), place[encoded.indices.to_numpy()]

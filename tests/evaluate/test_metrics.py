@@ -72,7 +72,7 @@ def test_a_resample_is_the_measure_on_the_rows_of_the_drawn_users():
     y, p, day = generator.integers(0, 2, 300), generator.random(300).round(1), generator.integers(0, 2, 300)
     group = users * 2 + day
     bootstrap = UserBootstrap(users, resamples=4, seed=9)
-    found = bootstrap.auc(y, p), bootstrap.gauc(y, p, group), bootstrap.ece(y, p)
+    found = bootstrap.auc(y, p), bootstrap.gauc(y, p, group), bootstrap.ece(y, p), bootstrap.mean(p)
     draws = np.random.default_rng(9)
     ids = np.unique(users)
     for at in range(4):
@@ -83,6 +83,7 @@ def test_a_resample_is_the_measure_on_the_rows_of_the_drawn_users():
             plain_auc(y[taken], p[taken]),
             plain_gauc(y[taken], p[taken], group[taken] * 1000 + copies),
             plain_ece(y[taken], p[taken], 15),
+            p[taken].mean(),
         )
         assert [values[at] for values in found] == pytest.approx(expected)
 

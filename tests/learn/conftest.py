@@ -46,6 +46,10 @@ def make_snapshot(generator):
 
 @pytest.fixture(scope="session")
 def dataset():
+    return make_dataset()
+
+
+def make_dataset():
     generator = np.random.default_rng(11)
     base = make_snapshot(generator)
     user, work = generator.integers(0, N_USERS, N_ROWS), generator.integers(0, N_WORKS, N_ROWS)

@@ -165,6 +165,10 @@ def test_bad_input_is_named(dataset):
         Encoder.fit(dataset.snapshot, train, ("click", "gift"))
     with pytest.raises(ValueError, match="none of the 0 exposures"):
         Encoder.fit(dataset.snapshot, train.take(np.arange(0)), ("click",))
+    never = replace(train, labels={**train.labels, "like": np.zeros(len(train), np.uint8)})
+    with pytest.raises(ValueError, match=r"task 'like': all \d+ labels are 0, of one class"):
+        Encoder.fit(dataset.snapshot, never, ("click", "like"))
+    Encoder.fit(dataset.snapshot, never, ("click",))
     encoder = Encoder.fit(dataset.snapshot, train, ("click",))
     lacking = replace(
         dataset.snapshot,

@@ -7,7 +7,7 @@ import pytest
 
 from karec.data.advance import advance
 from karec.encoder import Encoder
-from karec.learn.examples import build_examples, refreshed
+from karec.learn.examples import build_examples, check_no_leak, refreshed
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,50 @@ def test_rows_of_one_moment_do_not_know_each_other(dataset, encoder):
         assert examples.work_counts[row, 0] == same_work.sum()
 
 
-def test_a_planted_leak_is_caught(dataset, encoder):
+def leaks_own_label(examples):
+    """A counter of the work that has seen the row itself."""
+    counts = examples.work_counts.copy()
+    counts[:, examples.encoder.works.counters.index("count_click")] += examples.exposures.labels["click"]
+    return replace(examples, work_counts=counts)
+
+
+def leaks_the_future(examples):
+    """A user's likes over the whole period, as a table computed once at the end would hold them."""
+    likes = np.bincount(examples.user_rows, examples.exposures.labels["like"], minlength=len(examples.snapshot.users))
+    counts = examples.user_counts.copy()
+    counts[:, examples.encoder.users.counters.index("count_like")] = likes[examples.user_rows]
+    return replace(examples, user_counts=counts)
+
+
+def leaks_by_history(examples):
+    """Lists that end one event too late: at the row itself, where it was enjoyed."""
+    history = examples.events["history"]
+    ends = np.minimum(history.ends + 1, len(history.values))
+    return replace(examples, events={**examples.events, "history": replace(history, ends=ends)})
+
+
+@pytest.mark.parametrize(
+    ("leak", "inputs"),
+    [
+        (leaks_own_label, r"\['item_numbers'\]"),
+        (leaks_the_future, r"\['user_numbers'\]"),
+        (leaks_by_history, "'history'"),
+    ],
+)
+@pytest.mark.parametrize("every_hours", [None, 24])
+def test_a_leak_that_is_planted_is_caught_and_named(dataset, encoder, leak, inputs, every_hours):
+    time = dataset.exposures.time_ms
+    as_of = time if every_hours is None else refreshed(time, every_hours * 3_600_000, dataset.snapshot.time_ms)
+
+    def honest(exposures):
+        return build_examples(encoder, dataset.snapshot, exposures, as_of[: len(exposures)])
+
+    check_no_leak(honest, dataset.exposures)
+    with pytest.raises(ValueError, match=f"the inputs .*{inputs}.* know outcomes before they have happened"):
+        check_no_leak(lambda exposures: leak(honest(exposures)), dataset.exposures)
+
+
+def test_nothing_up_to_a_moment_changes_with_what_comes_after_it(dataset, encoder):
     """Outcomes from a moment on are turned around: nothing that a row up to that moment sees may change."""
     at = 400
     moment = dataset.exposures.time_ms[at]
@@ -86,6 +129,13 @@ def test_rows_that_do_not_belong_are_named(dataset, encoder):
         build_examples(encoder, replace(dataset.snapshot, time_ms=0), replace(exposures, time_ms=swapped))
     with pytest.raises(ValueError, match=r"as_of_ms\[0\] is after the row's own moment"):
         build_examples(encoder, dataset.snapshot, exposures, exposures.time_ms + 1)
+    labels = {task: label for task, label in exposures.labels.items() if task != "like"}
+    with pytest.raises(ValueError, match=r"tasks \['like'\] have no label"):
+        build_examples(encoder, dataset.snapshot, replace(exposures, labels=labels))
+    holes = exposures.labels["follow"].astype(np.float32)
+    holes[9] = np.nan
+    with pytest.raises(ValueError, match="label 'follow', exposure 9: nan, expected 0 or 1"):
+        build_examples(encoder, dataset.snapshot, replace(exposures, labels={**exposures.labels, "follow": holes}))
     strangers = exposures.user_id.copy()
     strangers[5] = 999
     with pytest.raises(ValueError, match="exposure 5 names user 999"):

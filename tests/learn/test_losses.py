@@ -1,11 +1,20 @@
-"""The distillation loss against values computed by hand."""
+"""Every loss against values computed by hand."""
 
 import math
 
 import pytest
 import torch
 
-from karec.learn.losses import distillation_loss, soft_label_loss
+from karec.learn.losses import (
+    chunk_loss,
+    contrastive_loss,
+    distillation_loss,
+    hard_label_loss,
+    list_loss,
+    pairwise_loss,
+    play_time_loss,
+    soft_label_loss,
+)
 
 
 def sigmoid(x):
@@ -64,3 +73,99 @@ def test_the_mixture_by_hand():
         temperature=2.0,
     )
     assert loss.item() == pytest.approx((first + second) / 2, rel=1e-5)
+
+
+def softplus(x):
+    return math.log(1 + math.exp(x))
+
+
+def test_hard_labels_by_hand():
+    """−ln σ(1) = 0.313262 and −ln(1 − σ(−2)) = 0.126928, the second task weighed twice; one row."""
+    loss = hard_label_loss(torch.tensor([[1.0, -2.0]]), torch.tensor([[1.0, 0.0]]), torch.tensor([1.0, 2.0]))
+    assert loss.item() == pytest.approx(0.313262 + 2 * 0.126928, abs=2e-6)
+
+
+def test_without_soft_labels_the_mixture_is_the_hard_labels():
+    generator = torch.Generator().manual_seed(0)
+    s, t = torch.randn(5, 3, generator=generator), torch.randn(5, 3, generator=generator)
+    y = (torch.rand(5, 3, generator=generator) < 0.5).float()
+    known, weights = torch.tensor([True] * 4 + [False]), torch.tensor([1.0, 0.5, 2.0])
+    mixed = distillation_loss(s, y, t, known, soft_weight=0.0, temperature=4.0, weights=weights)
+    assert mixed.item() == pytest.approx(hard_label_loss(s, y, weights).item(), rel=1e-6)
+
+
+def test_the_list_loss_by_hand():
+    """τ = 2. softmax(2/2, 0/2) = (0.731059, 0.268941), log softmax(0, ln 9 / 2) = (−ln 4, −ln(4/3)); one list."""
+    s = torch.tensor([[0.0, math.log(9.0)]])
+    loss = list_loss(s, torch.tensor([[2.0, 0.0]]), 2.0)
+    assert loss.item() == pytest.approx(0.731059 * math.log(4) + 0.268941 * math.log(4 / 3), rel=1e-5)
+
+
+def test_the_list_loss_is_least_at_the_rankers_own_order():
+    t = torch.tensor([[1.5, 0.2, -0.7]])
+    p = torch.softmax(t, dim=1)
+    entropy = -(p * p.log()).sum().item()
+    assert list_loss(t + 3.0, t, 1.0).item() == pytest.approx(entropy, rel=1e-6)  # a constant more changes nothing
+    assert list_loss(t.flip(1), t, 1.0).item() > entropy
+
+
+def test_plain_pairs_by_hand():
+    """t: a > b = c. Pairs a before b and a before c; b and c have no order."""
+    s = [0.5, 1.0, -1.0]
+    loss = pairwise_loss(torch.tensor([s]), torch.tensor([[3.0, 1.0, 1.0]]))
+    assert loss.item() == pytest.approx((softplus(s[1] - s[0]) + softplus(s[2] - s[0])) / 2, rel=1e-5)
+
+
+def test_pairs_of_chunks_by_hand():
+    """Three works, ranks 0, 1, 2 by t, chunks {0}, {1, 2}: the pairs are (0, 1) and (0, 2).
+
+    Gains 1, 2/3, 1/3. The student's places are 1, 0, 2: discounts 1/log₂3, 1, 1/2.
+    """
+    s = [0.0, 2.0, -1.0]
+    loss = chunk_loss(torch.tensor([s]), torch.tensor([[9.0, 5.0, 1.0]]), (1,))
+    first = (1 / 3) * abs(1 / math.log2(3) - 1)
+    second = (2 / 3) * abs(1 / math.log2(3) - 1 / 2)
+    expected = (first * softplus(2.0) + second * softplus(-1.0)) / (first + second)
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_within_a_chunk_order_does_not_matter():
+    s = torch.tensor([[0.1, 0.7, -0.3, 2.0]], requires_grad=True)
+    assert chunk_loss(s, torch.tensor([[4.0, 3.0, 2.0, 1.0]]), ()).item() == 0.0
+    chunk_loss(s, torch.tensor([[4.0, 3.0, 2.0, 1.0]]), (2,)).backward()
+    assert s.grad[0, 0] < 0 and s.grad[0, 1] < 0 < s.grad[0, 3]
+
+
+def test_the_contrast_by_hand():
+    """One user, three candidates: its own at cosine 1, one at 0, and its own again, which is no negative. τ = 0.5.
+
+    Corrected logits 1/0.5 − ln 0.5 and 0 − ln 0.25: softmax of (2 + ln 2, ln 4) at the first.
+    """
+    users, works = torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
+    log_q = torch.log(torch.tensor([0.5, 0.25, 0.5]))
+    loss = contrastive_loss(users, works, torch.tensor([0]), torch.tensor([7, 8, 7]), log_q, 0.5)
+    own, other = 2 * math.exp(2), 4.0
+    assert loss.item() == pytest.approx(-math.log(own / (own + other)), rel=1e-5)
+
+
+def test_a_work_drawn_often_is_pushed_down_less():
+    """The gradient on a negative's logit is its softmax share, which log Q lowers."""
+    works = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.6, 0.8]], requires_grad=True)
+    log_q = torch.log(torch.tensor([0.1, 0.9, 0.1]))
+    contrastive_loss(
+        torch.tensor([[1.0, 0.0]]), works, torch.tensor([0]), torch.tensor([1, 2, 3]), log_q, 1.0
+    ).backward()
+    assert 0 < works.grad[1, 0] < works.grad[2, 0]
+
+
+def test_play_time_by_hand():
+    loss = play_time_loss(torch.tensor([0.0, 1.0]), torch.tensor([3.0, 0.0]))
+    assert loss.item() == pytest.approx((4 * math.log(2) + softplus(1.0)) / 2, rel=1e-6)
+
+
+def test_the_odds_of_play_time_are_its_mean():
+    """The loss of rows played 0, 2 and 7 units is least at e^s = 3."""
+    played = torch.tensor([0.0, 2.0, 7.0])
+    s = torch.full((3,), math.log(3.0), requires_grad=True)
+    play_time_loss(s, played).backward()
+    assert s.grad.sum().item() == pytest.approx(0.0, abs=1e-6)

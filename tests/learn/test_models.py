@@ -71,6 +71,7 @@ def test_the_ranker_in_onnx_is_the_ranker_in_torch(examples, teacher, tmp_path):
     export(model_version=3, shared=USER_SIDE)
     ranker = OnnxModel(path)
     assert (ranker.kind, ranker.model_version, ranker.tasks) == ("ranker", 3, ("a", "b", "c"))
+    assert b".py" not in path.read_bytes(), "a model tells nothing of the machine it was made on"
     other = {name: examples.inputs(np.arange(100, 400, 3))[name] for name in Teacher.inputs}
     with torch.no_grad():
         expected = teacher(as_tensors(other, Teacher.inputs)).numpy()

@@ -84,6 +84,48 @@ def test_rows_that_the_log_lacks_are_unknown(examples, ranker, log):
     assert not short.logits[~short.known].any()
 
 
+def test_whoever_served_chose_the_ids_of_requests(examples, ranker, log):
+    clean = read_soft_labels(examples.exposures, log, ranker.tasks)
+
+    def renamed(table):
+        names = pa.array([f"host-{name[::-1]}" for name in table["request_id"].to_pylist()])
+        return table.set_column(0, "request_id", names)
+
+    rewrite(log, renamed)
+    np.testing.assert_array_equal(read_soft_labels(examples.exposures, log, ranker.tasks).logits, clean.logits)
+
+
+def test_shadow_rows_are_no_labels_of_what_was_shown(examples, ranker, log):
+    clean = read_soft_labels(examples.exposures, log, ranker.tasks)
+
+    def with_shadow(table):
+        names = table.column_names
+        shadow = table.set_column(names.index("shadow"), "shadow", pa.array([True] * len(table)))
+        for name in ("logit_click", "fused"):
+            shadow = shadow.set_column(names.index(name), name, pa.array(np.full(len(table), -9.0, np.float32)))
+        return pa.concat_tables([shadow, table])
+
+    rewrite(log, with_shadow)
+    dirty = read_soft_labels(examples.exposures, log, ranker.tasks)
+    for name in ("logits", "fused", "known"):
+        np.testing.assert_array_equal(getattr(dirty, name), getattr(clean, name))
+    rewrite(log, lambda table: table.filter(table["shadow"]))
+    assert not read_soft_labels(examples.exposures, log, ranker.tasks).known.any()
+
+
+def test_two_rankers_in_one_log_teach_only_where_both_are_wanted(examples, ranker, log):
+    def mixed(table):
+        at = table.column_names.index("model_version")
+        return table.set_column(at, "model_version", pa.array([5 if row == 3 else 4 for row in range(len(table))]))
+
+    rewrite(log, mixed)
+    with pytest.raises(LogSchemaError, match=r"model versions \[4, 5\]: say which may teach"):
+        read_soft_labels(examples.exposures, log, ranker.tasks)
+    with pytest.raises(LogSchemaError, match="column 'model_version', row 3: 5, expected one of"):
+        read_soft_labels(examples.exposures, log, ranker.tasks, [4])
+    assert read_soft_labels(examples.exposures, log, ranker.tasks, [4, 5]).known.all()
+
+
 def test_a_log_of_another_ranker_is_refused_by_column(examples, log):
     with pytest.raises(LogSchemaError, match="column 'logit_gift' is missing"):
         read_soft_labels(examples.exposures, log, ("click", "gift"))

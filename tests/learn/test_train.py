@@ -5,14 +5,15 @@ import json
 
 import numpy as np
 import pytest
-import torch
 
 from karec.encoder import Encoder
 from karec.errors import DataError
-from karec.learn.fitting import TrainingDiverged, fit
+from karec.learn.prepare import prepare
+from karec.learn.quality import evaluate_run
+from karec.learn.rankers import train_ranker
 from karec.learn.replay import ranker_logits
 from karec.learn.settings import TrainSettings
-from karec.learn.train import evaluate_run, prepare, train_all, train_ranker
+from karec.learn.train import train_all
 from karec.onnx_model import OnnxModel
 from karec.rank.log import read_rank_log
 
@@ -52,6 +53,7 @@ def test_a_run_leaves_all_that_serving_needs(dataset, run):
         assert (model.kind, model.tasks, model.outputs) == (kind, dataset.tasks, outputs)
         assert not list(folder.glob("*.data")), "a model is one file"
     log = read_rank_log(folder / "rank_log", dataset.tasks)
+    log = log.take(~log.shadow)
     train = dataset.split()[0]
     pairs = np.unique(np.stack([train.user_id, train.work_id, train.time_ms]), axis=1).shape[1]
     assert len(log) == pairs
@@ -116,40 +118,3 @@ def test_a_fusion_of_unknown_tasks_is_refused_before_training(dataset, tmp_path)
 def test_what_is_no_run_folder_is_refused(dataset, tmp_path):
     with pytest.raises(DataError, match="is not a run folder"):
         evaluate_run(dataset, tmp_path)
-
-
-def fit_line(loss_of, scores, model, epochs=6, patience=2):
-    told = iter(scores)
-    return fit(
-        model,
-        10,
-        loss_of,
-        lambda: next(told),
-        epochs=epochs,
-        batch_size=5,
-        rate=0.1,
-        weight_decay=0.0,
-        patience=patience,
-        seed=0,
-        what="training a line",
-    )
-
-
-def test_training_stops_early_and_keeps_the_best_state():
-    model = torch.nn.Linear(1, 1)
-    seen = []
-
-    def loss_of(rows):
-        seen.append(model.weight.item())
-        return (model(torch.ones(len(rows), 1)) ** 2).mean()
-
-    history = fit_line(loss_of, [0.1, 0.5, 0.4, 0.3, 0.9, 0.9], model)
-    assert [epoch.score for epoch in history] == [0.1, 0.5, 0.4, 0.3]
-    assert model.weight.item() == seen[4]  # as the second epoch, of two steps, left it
-
-
-def test_training_that_diverges_says_where():
-    model = torch.nn.Linear(1, 1)
-    losses = iter([1.0, 1.0, float("nan")])
-    with pytest.raises(TrainingDiverged, match="training a line: the loss is nan at step 2"):
-        fit_line(lambda rows: model.weight.sum() * next(losses), [0.1] * 6, model)

@@ -1,12 +1,17 @@
 """The rank log: what was written comes back; a log of another schema is refused by file and column."""
 
+import dataclasses
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from karec.errors import LogSchemaError
 from karec.rank.log import RankLogWriter, read_rank_log
+from karec.rank.log_parts import FORMAT_KEY
 
 TASKS = ("click", "like")
 
@@ -153,3 +158,110 @@ def test_rows_that_cannot_be_written_are_given_up(tmp_path):
     append(writer, "r2", [3])
     writer.close()
     assert set(read_rank_log(folder, TASKS).request_id) == {"r2"}
+
+
+def change(folder, edit):
+    """Rewrite the log's only part as ``edit`` leaves its table."""
+    (part,) = folder.glob("*.parquet")
+    pq.write_table(edit(pq.read_table(part)), part)
+    return part.name
+
+
+@pytest.fixture
+def folder(tmp_path):
+    with RankLogWriter(tmp_path, TASKS) as writer:
+        append(writer, "r1", [1, 2, 3], time_ms=10)
+        append(writer, "r2", [1, 2], time_ms=5)
+    return tmp_path
+
+
+@given(st.randoms(use_true_random=False), st.lists(st.integers(0, 4), max_size=4), st.integers(1, 4))
+def test_order_repeats_and_parts_do_not_matter(tmp_path_factory, random, repeats, n_parts):
+    folder = tmp_path_factory.mktemp("log")
+    with RankLogWriter(folder, TASKS) as writer:
+        append(writer, "r1", [1, 2, 3], time_ms=10)
+        append(writer, "r2", [1, 2], time_ms=5)
+    clean = read_rank_log(folder, TASKS)
+    (part,) = folder.glob("*.parquet")
+    table = pq.read_table(part)
+    rows = [*range(5), *repeats]
+    random.shuffle(rows)
+    part.unlink()
+    for at in range(n_parts):
+        pq.write_table(table.take(rows[at::n_parts]), folder / f"part-{at}.parquet")
+    dirty = read_rank_log(folder, TASKS)
+    for field in dataclasses.fields(clean):
+        np.testing.assert_array_equal(getattr(dirty, field.name), getattr(clean, field.name))
+
+
+def test_a_shadow_request_is_apart_from_what_was_ranked(tmp_path):
+    with RankLogWriter(tmp_path, TASKS) as writer:
+        append(writer, "r1", [1, 2])
+        writer.append(
+            request_id="r1",
+            user_id=5,
+            item_ids=np.array([2, 1, 9]),
+            scene="home",
+            time_ms=1000,
+            model_version=7,
+            logits=np.zeros((3, 2), np.float32),
+            fused=np.zeros(3, np.float32),
+            shadow=True,
+            prerank=np.array([0.5, np.nan, -1.0], np.float32),
+        )
+        append(writer, "r2", [4], time_ms=2000)
+    requests = [
+        (log.request_id[0], bool(log.shadow[0]), log.item_id.tolist())
+        for log in read_rank_log(tmp_path, TASKS).requests()
+    ]
+    assert requests == [("r1", False, [1, 2]), ("r1", True, [1, 2, 9]), ("r2", False, [4])]
+    log = read_rank_log(tmp_path, TASKS)
+    np.testing.assert_array_equal(log.prerank[log.shadow], np.array([np.nan, 0.5, -1.0], np.float32))
+    assert np.isnan(log.prerank[~log.shadow]).all()
+
+
+def test_a_log_of_format_1_is_read_by_its_mapping(folder):
+    old = read_rank_log(folder, TASKS)
+    change(folder, lambda table: table.drop(["shadow", "prerank"]).replace_schema_metadata(None))
+    log = read_rank_log(folder, TASKS)
+    assert not log.shadow.any() and np.isnan(log.prerank).all()
+    np.testing.assert_array_equal(log.logits, old.logits)
+
+
+def test_a_log_of_this_format_must_have_its_columns(folder):
+    part = change(folder, lambda table: table.drop(["prerank"]))
+    with pytest.raises(LogSchemaError, match=rf"{part}: column 'prerank' is missing"):
+        read_rank_log(folder, TASKS)
+
+
+def test_a_log_of_a_newer_format_is_refused(folder):
+    part = change(folder, lambda table: table.replace_schema_metadata({FORMAT_KEY: b"3"}))
+    with pytest.raises(LogSchemaError, match=rf"{part}: rank log format 3, this version reads \[1, 2\]"):
+        read_rank_log(folder, TASKS)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("item_id", None, "column 'item_id', row 1: the cell is empty"),
+        ("logit_like", None, "column 'logit_like', row 1: the cell is empty"),
+        ("logit_like", float("nan"), "column 'logit_like', row 1: nan is not finite"),
+        ("fused", float("inf"), "column 'fused', row 1: inf is not finite"),
+        ("prerank", float("nan"), "column 'prerank', row 1: nan is not finite"),
+    ],
+)
+def test_a_cell_that_means_nothing_is_named_by_file_column_and_row(folder, column, value, message):
+    def spoil(table):
+        at = table.schema.get_field_index(column)
+        values = [value if row == 1 else old for row, old in enumerate(table[column].to_pylist())]
+        return table.set_column(at, table.schema.field(at), pa.array(values, table.schema.field(at).type))
+
+    part = change(folder, spoil)
+    with pytest.raises(LogSchemaError, match=f"{part}: {message}"):
+        read_rank_log(folder, TASKS)
+
+
+def test_rows_of_another_model_version_are_refused_by_row(folder):
+    assert len(read_rank_log(folder, TASKS, [6, 7])) == 5
+    with pytest.raises(LogSchemaError, match=r"parquet: column 'model_version', row 0: 7, expected one of \[8\]"):
+        read_rank_log(folder, TASKS, [8])

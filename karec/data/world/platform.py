@@ -37,6 +37,11 @@ class World:
     dataset: Dataset
     truth: Truth
 
+    def chances(self, user_rows: Array, work_rows: Array, time_ms: Array, scene: Array) -> Array:
+        """(N, T): the true chance of each of the dataset's tasks, with nothing alike shown just before."""
+        told = self.truth.probabilities(user_rows, work_rows, time_ms=time_ms, scene=scene)
+        return np.stack([told[task] for task in self.dataset.tasks], axis=1)
+
 
 def make_world(
     n_works: int, n_users: int, n_exposures: int, *, days: int = 14, seed: int = 0, progress: Progress | None = None

@@ -1,0 +1,61 @@
+"""The towers as they serve and refresh: one user on one thread, the catalogue on two, in float32 and int8.
+
+Trained for one epoch on few exposures: what a tower costs does not depend on how good it is. The user is one with a
+whole history; 100,000 works are encoded in batches of 8,192, as a refresh does. `extra_info` holds works a second.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from karec.data.advance import advance
+from karec.data.world import make_world
+from karec.encoder import Encoder
+from karec.learn.quantised import quantise
+from karec.learn.settings import TrainSettings
+from karec.learn.train import train_all
+from karec.onnx_model import OnnxModel
+from karec.refresh.item_vectors import BATCH
+
+N_WORKS, N_USERS, N_EXPOSURES = 100_000, 5_000, 60_000
+PRECISIONS = ("float32", "int8")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """(run folder, encoder, snapshot): the towers of a world of 100,000 works, in both precisions."""
+    folder = tmp_path_factory.mktemp("towers")
+    dataset = make_world(N_WORKS, N_USERS, N_EXPOSURES, seed=0).dataset
+    train_all(dataset, replace(TrainSettings(), epochs=1, tower_epochs=1, baselines=(), resamples=2), folder)
+    for name in ("user_tower", "item_tower"):
+        (folder / f"{name}.onnx").rename(folder / f"{name}.float32.onnx")
+        quantise(folder / f"{name}.float32.onnx", folder / f"{name}.int8.onnx")
+    snapshot = advance(dataset.snapshot, dataset.exposures, dataset.valid_until_ms)
+    return folder, Encoder.load(folder / "encoder.npz"), snapshot
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_user_tower_of_one(benchmark, trained, precision):
+    folder, encoder, snapshot = trained
+    tower = OnnxModel(folder / f"user_tower.{precision}.onnx", threads=1)
+    lengths = np.diff(snapshot.relations["history"].indptr)
+    user = int(snapshot.users.ids[int(np.argmax(lengths))])
+    features = encoder.encode_user(snapshot, user, snapshot.time_ms, 0)
+    benchmark(lambda: tower.run(features, "user_vector"))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("encoded", [True, False], ids=["tower alone", "encoder and tower"])
+def test_item_tower_over_the_catalogue(benchmark, trained, precision, encoded):
+    folder, encoder, snapshot = trained
+    tower = OnnxModel(folder / f"item_tower.{precision}.onnx", threads=2)
+    batches = [np.arange(begin, min(begin + BATCH, N_WORKS)) for begin in range(0, N_WORKS, BATCH)]
+    items = [encoder.encode_items(snapshot, rows, snapshot.time_ms) for rows in batches]
+
+    def over_all():
+        for at, rows in enumerate(batches):
+            tower.run(items[at] if encoded else encoder.encode_items(snapshot, rows, snapshot.time_ms), "item_vector")
+
+    benchmark.pedantic(over_all, rounds=7, warmup_rounds=1)
+    benchmark.extra_info["works a second"] = round(N_WORKS / benchmark.stats.stats.median)

@@ -1,0 +1,51 @@
+"""How much memory learning from many exposures takes, from data to quality: every step of ``train_all``, one pass each.
+
+    python bench/training_memory.py --exposures 2000000
+
+Prints, as each step ends, its seconds and the most memory that the process had held by then (the kernel's ru_maxrss).
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from karec.data.world import make_world
+from karec.learn.settings import TrainSettings
+from karec.learn.train import train_all
+
+
+class Told:
+    """Prints a line whenever what is being done changes."""
+
+    def __init__(self) -> None:
+        self.what, self.begin = "imports", time.perf_counter()
+
+    def __call__(self, done: int, total: int, what: str) -> None:
+        if what != self.what:
+            now = time.perf_counter()
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+            print(f"{self.what:36} {now - self.begin:8.1f} s   at most {peak:5.2f} GiB so far", flush=True)
+            self.what, self.begin = what, now
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--exposures", type=int, default=2_000_000)
+    parser.add_argument("--works", type=int, default=200_000)
+    parser.add_argument("--users", type=int, default=50_000)
+    arguments = parser.parse_args()
+    told = Told()
+    dataset = make_world(arguments.works, arguments.users, arguments.exposures, seed=0, progress=told).dataset
+    settings = replace(TrainSettings(), epochs=1, tower_epochs=1, baselines=(), resamples=20)
+    with tempfile.TemporaryDirectory() as folder:
+        train_all(dataset, settings, Path(folder), told)
+    told(1, 1, "done")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""How far two scorings of one pool agree: whether prerank finds what the ranker would have put on top.
+
+Both see the same pools, ``found`` (prerank, the student) and ``reference`` (the ranker, the teacher): arrays of one
+shape (…, N), a pool along the last axis. Every measure is (…) float64, one value a pool, so that callers can average
+and resample by user. Order is by score descending, ties by position, lowest first. What counts is order alone: no
+measure changes when either side's scores go through an increasing function.
+
+hit rate     HR = |top m of reference ∩ top k of found| / m
+normalised   (HR − k/N) / (1 − k/N)                0 = a random order, 1 = all found; comparable between N and k
+NDCG@k       gain g = max(1 − rank/k, 0) of the reference's rank (0 is its best), discount 1/log₂(2 + place)
+overlap@k    |top k ∩ top k| / k                   the hit rate with m = k
+
+Source  K. Järvelin, J. Kekäläinen, Cumulated gain-based evaluation of IR techniques, ACM TOIS 20 (2002), for NDCG.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from karec.types import Array
+
+
+def hit_rate(found: Array, reference: Array, m: int, k: int) -> Array:
+    """Share of the reference's top ``m`` that is in the top ``k`` of ``found``. O(N log N) a pool.
+
+    Raises ValueError for shapes that differ, scores that are not finite, and unless 1 ≤ m ≤ N and 1 ≤ k ≤ N.
+    """
+    found, reference = _checked(found, reference)
+    n = found.shape[-1]
+    for name, value in (("m", m), ("k", k)):
+        if not 1 <= value <= n:
+            raise ValueError(f"{name} = {value} for pools of {n}: expected 1 to {n}")
+    hits = (ranks(reference) < m) & (ranks(found) < k)
+    return np.asarray(hits.sum(axis=-1) / m)
+
+
+def normalised_hit_rate(found: Array, reference: Array, m: int, k: int) -> Array:
+    """(HR − k/N) / (1 − k/N) of ``hit_rate``; k = N, where every order is as good, is a ValueError too."""
+    rate = hit_rate(found, reference, m, k)
+    n = np.shape(found)[-1]
+    if k == n:
+        raise ValueError(f"k = {k} is the whole pool: nothing can be missed")
+    return np.asarray((rate - k / n) / (1 - k / n))
+
+
+def ndcg_against(found: Array, reference: Array, k: int = 50) -> Array:
+    """NDCG of the top ``k`` of ``found``, gains from the reference's order. O(N log N) a pool.
+
+    In a pool of fewer than ``k`` works, k is N. Raises ValueError as ``hit_rate`` does, and for empty pools.
+    """
+    found, reference = _checked(found, reference)
+    n = found.shape[-1]
+    if k <= 0 or n == 0:
+        raise ValueError(f"k = {k} for pools of {n}: both must be positive")
+    k = min(k, n)
+    top = np.argsort(-found, axis=-1, kind="stable")[..., :k]
+    gain = np.maximum(1.0 - np.take_along_axis(ranks(reference), top, axis=-1) / k, 0.0)
+    discount = 1.0 / np.log2(np.arange(k) + 2.0)
+    ideal = ((1.0 - np.arange(k) / k) * discount).sum()
+    return np.asarray((gain * discount).sum(axis=-1) / ideal)
+
+
+def overlap(found: Array, reference: Array, k: int) -> Array:
+    """Share of the top ``k`` that both have in common. Raises ValueError as ``hit_rate`` does."""
+    return hit_rate(found, reference, k, k)
+
+
+def ranks(scores: Array) -> Array:
+    """``scores (…, N)`` → (…, N) int64: the place of each work in its pool, 0 is the best. O(N log N) a pool."""
+    order = np.argsort(-scores, axis=-1, kind="stable")
+    ranks = np.empty_like(order)
+    np.put_along_axis(ranks, order, np.broadcast_to(np.arange(scores.shape[-1]), order.shape), axis=-1)
+    return ranks
+
+
+def _checked(found: Array, reference: Array) -> tuple[Array, Array]:
+    found, reference = np.asarray(found, np.float64), np.asarray(reference, np.float64)
+    if found.ndim == 0 or found.shape != reference.shape:
+        raise ValueError(f"found {found.shape} and reference {reference.shape}: expected two of one shape (…, N)")
+    for name, scores in (("found", found), ("reference", reference)):
+        bad = np.argwhere(~np.isfinite(scores))
+        if len(bad):
+            at = tuple(int(i) for i in bad[0])
+            raise ValueError(f"scores must be finite, {name}{list(at)} is {scores[at]}")
+    return found, reference

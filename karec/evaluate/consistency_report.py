@@ -1,0 +1,56 @@
+"""``consistency.json`` and ``consistency.html``: how far prerank and rank agree, in numbers and as a picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from karec.evaluate.page import BLUE, GREY, ORANGE, page, picture, table, with_interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLOURS = {"top_10": BLUE, "top_50": ORANGE}
+
+
+def write_consistency(report: Mapping[str, Mapping[str, Any]], folder: Path) -> tuple[Path, Path]:
+    """Write both files; ``report`` {where the pools come from: what ``consistency`` gave}, as in docs/formats.md."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data, shown = folder / "consistency.json", folder / "consistency.html"
+    parts = ["<h1>Do prerank and rank agree?</h1>"]
+    for source, measured in report.items():
+        parts += [
+            f"<h2>{source} pools</h2><p class=note>{consistency_sentence(measured)}</p>",
+            picture(lambda axes, curve=measured["curve"]: _draw_curve(axes, curve), 7, 4),  # type: ignore[misc]
+            table(("measure", "mean [95 % over users]", "pools"), list(consistency_rows(measured))),
+        ]
+    shown.write_text(page("prerank and rank", parts), encoding="utf-8")
+    data.write_text(json.dumps(report, indent=1), encoding="utf-8")
+    return data, shown
+
+
+def consistency_sentence(measured: Mapping[str, Any]) -> str:
+    """What was measured, in a line."""
+    size = measured["pool_size"]
+    of = f"{size['median']:,}" if size["least"] == size["most"] else f"{size['least']:,} to {size['most']:,}"
+    return f"{measured['pools']:,} pools of {of} works, {measured['users']:,} users"
+
+
+def consistency_rows(measured: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """(measure, mean with interval, pools) for each measure."""
+    for name, found in measured["measures"].items():
+        yield name, with_interval(found["value"], found["ci"], 3), f"{found['pools']:,}"
+
+
+def _draw_curve(axes: Axes, curve: Mapping[str, list[float]]) -> None:
+    shares = curve["share_of_pool"]
+    axes.plot(shares, shares, "--", color=GREY, label="a random order")
+    for name, colour in COLOURS.items():
+        axes.plot(shares, curve[name], color=colour, label=f"the ranker's {name.replace('_', ' ')}")
+    axes.set_xscale("log")
+    axes.set_ylim(0, 1.02)
+    axes.set_xlabel("share of the pool that prerank keeps")
+    axes.set_ylabel("share of them that it keeps")
+    axes.legend(frameon=False, loc="upper left")

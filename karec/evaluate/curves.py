@@ -1,0 +1,44 @@
+"""``curves.svg``: how the loss fell and what validation said, for each training of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from karec.evaluate.page import BLUE, GREY, ORANGE, picture
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SMOOTH = 9  # points
+
+
+def write_curves(run: Mapping[str, Any], path: Path) -> None:
+    """Draw ``curves`` and ``epochs`` of a run.json: the loss by step, smoothed, and each epoch's validation AUC."""
+    named = [name for name, curve in run["curves"].items() if curve]
+    if named:
+        path.write_text(picture(lambda axes: _draw(axes, run, named), 8.5, 2.2 * len(named) + 0.4), encoding="utf-8")
+
+
+def _draw(axes: Axes, run: Mapping[str, Any], named: Sequence[str]) -> None:
+    axes.set_axis_off()
+    for at, name in enumerate(named):
+        panel = axes.inset_axes((0.0, 1 - (at + 0.78) / len(named), 1.0, 0.62 / len(named)))
+        panel.spines[["top", "right"]].set_visible(False)
+        steps, loss = np.array(run["curves"][name]).T
+        panel.plot(steps, loss, color=GREY, linewidth=0.8)
+        width = min(SMOOTH, len(loss))
+        panel.plot(steps[width - 1 :], np.convolve(loss, np.ones(width) / width, "valid"), color=BLUE)
+        panel.set_ylabel("loss")
+        panel.set_title(name, loc="left", fontsize=10)
+        epochs = run["epochs"][name]
+        score = panel.twinx()
+        score.spines[["top", "left"]].set_visible(False)
+        ends = (np.arange(len(epochs)) + 1) * (steps[-1] + 1) / len(epochs)
+        score.plot(ends, [epoch["score"] for epoch in epochs], "o-", color=ORANGE, markersize=4)
+        score.set_ylabel("validation AUC", color=ORANGE)
+        if at == len(named) - 1:
+            panel.set_xlabel("step")

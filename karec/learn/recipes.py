@@ -1,0 +1,42 @@
+"""Named recipes: which losses teach the towers. A recipe sets the keys below; a settings file may overrule each.
+
+    hard                   what users did, alone
+    model-distillation     + soft labels of a ranker that has the towers' own features
+    feature-distillation   + soft labels of a ranker that has cross features besides
+    list                   + the order of the works in its logged lists
+    pairwise               list + all pairs of a list
+    chunks                 list + pairs from different chunks of its order, weighed by |ΔNDCG|
+    unexposed              list + works that were recalled and not shown, as negatives
+    born-again             list, then again with the last towers' logits averaged into the ranker's, at most three times
+
+Sources  T. Furlanello et al., Born-again neural networks, ICML 2018; C. Xu et al., Privileged features distillation at
+         Taobao recommendations, KDD 2020 (features in the teacher only).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+MOST_ROUNDS = 3
+NOTHING: Mapping[str, Any] = {
+    "ranker_features": "all",
+    "soft_weight": 0.0,
+    "list_weight": 0.0,
+    "pairwise_weight": 0.0,
+    "pairwise": "chunks",
+    "unexposed_weight": 0.0,
+    "born_again": 0,
+}
+SOFT = {**NOTHING, "soft_weight": 0.5}
+LIST = {**SOFT, "list_weight": 1.0}
+RECIPES: Mapping[str, Mapping[str, Any]] = {
+    "hard": NOTHING,
+    "model-distillation": {**SOFT, "ranker_features": "towers"},
+    "feature-distillation": SOFT,
+    "list": LIST,
+    "pairwise": {**LIST, "pairwise": "plain", "pairwise_weight": 1.0},
+    "chunks": {**LIST, "pairwise_weight": 1.0},
+    "unexposed": {**LIST, "unexposed_weight": 0.1},
+    "born-again": {**LIST, "born_again": 1},
+}

@@ -1,0 +1,105 @@
+"""One part file of a rank log: its schema and format, and the checks that every part passes before it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from karec.errors import LogSchemaError, MissingExtra
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FORMAT = 2
+FORMAT_KEY = b"karec.rank_log"
+# What parts of an older format lack, and what their rows say in its place.
+LACKING: dict[int, dict[str, Any]] = {1: {"shadow": False, "prerank": None}, 2: {}}
+
+
+def arrow_parquet() -> Any:
+    """The pyarrow package with its Parquet reader and writer and its functions on arrays."""
+    try:
+        import pyarrow
+        import pyarrow.compute
+        import pyarrow.parquet
+    except ImportError as error:
+        raise MissingExtra("pyarrow", "log", "the rank log") from error
+    return pyarrow
+
+
+def rank_log_schema(tasks: Sequence[str]) -> pa.Schema:
+    """The columns of a rank log whose ranker predicts ``tasks``."""
+    arrow = arrow_parquet()
+    return arrow.schema(
+        [
+            ("request_id", arrow.string()),
+            ("user_id", arrow.int64()),
+            ("item_id", arrow.int64()),
+            ("position", arrow.int32()),
+            ("scene", arrow.string()),
+            ("time_ms", arrow.int64()),
+            ("model_version", arrow.int64()),
+            *[(f"logit_{task}", arrow.float32()) for task in tasks],
+            ("fused", arrow.float32()),
+            ("shadow", arrow.bool_()),
+            ("prerank", arrow.float32()),
+        ],
+        metadata={FORMAT_KEY: str(FORMAT)},
+    )
+
+
+def read_part(part: Path, tasks: Sequence[str], model_versions: Collection[int] | None) -> pa.Table:
+    """The part's rows with the columns of ``rank_log_schema``, checked; see ``read_rank_log`` for what is refused."""
+    table = _read_columns(part, rank_log_schema(tasks))
+    _check_cells(part, table)
+    if model_versions is not None:
+        _check_versions(part, table, model_versions)
+    return table
+
+
+def _read_columns(part: Path, wanted: pa.Schema) -> pa.Table:
+    arrow = arrow_parquet()
+    try:
+        found = arrow.parquet.read_schema(part)
+    except arrow.ArrowInvalid as error:
+        raise LogSchemaError(f"{part} is not a Parquet file: {error}") from error
+    written = (found.metadata or {}).get(FORMAT_KEY, b"1").decode(errors="replace")
+    lacking = LACKING.get(int(written) if written.isdigit() else 0)
+    if lacking is None:
+        raise LogSchemaError(f"{part}: rank log format {written}, this version reads {sorted(LACKING)}")
+    missing = {column: value for column, value in lacking.items() if found.get_field_index(column) < 0}
+    for column in wanted:
+        at = found.get_field_index(column.name)
+        if at < 0 and column.name not in missing:
+            raise LogSchemaError(f"{part}: column {column.name!r} is missing; it has {found.names}")
+        if at >= 0 and found.field(at).type != column.type:
+            raise LogSchemaError(f"{part}: column {column.name!r} is {found.field(at).type}, expected {column.type}")
+    table = arrow.parquet.read_table(part, columns=[name for name in wanted.names if name not in missing])
+    for name, value in missing.items():
+        table = table.append_column(name, arrow.array([value] * len(table), wanted.field(name).type))
+    return table.select(wanted.names).replace_schema_metadata(wanted.metadata)
+
+
+def _check_cells(part: Path, table: pa.Table) -> None:
+    for name in table.column_names:
+        column = table[name]
+        if column.null_count and name != "prerank":
+            row = int(np.flatnonzero(column.is_null().to_numpy())[0])
+            raise LogSchemaError(f"{part}: column {name!r}, row {row}: the cell is empty")
+        if name.startswith("logit_") or name in ("fused", "prerank"):
+            values = column.to_numpy()
+            bad = np.flatnonzero(~np.isfinite(values) & column.is_valid().to_numpy())
+            if len(bad):
+                raise LogSchemaError(f"{part}: column {name!r}, row {int(bad[0])}: {values[bad[0]]} is not finite")
+
+
+def _check_versions(part: Path, table: pa.Table, wanted: Collection[int]) -> None:
+    found = table["model_version"].to_numpy()
+    bad = np.flatnonzero(~np.isin(found, list(wanted)))
+    if len(bad):
+        raise LogSchemaError(
+            f"{part}: column 'model_version', row {int(bad[0])}: {found[bad[0]]}, expected one of {sorted(wanted)}"
+        )

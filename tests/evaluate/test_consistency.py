@@ -1,0 +1,114 @@
+"""Consistency of prerank and rank over pools: the means of the measures, who is left out, what a log gives."""
+
+import json
+
+import numpy as np
+import pytest
+
+from karec.errors import DataError
+from karec.evaluate.agreement import ndcg_against, normalised_hit_rate, overlap
+from karec.evaluate.consistency import SHARES, ScoredPool, consistency, logged_pools
+from karec.evaluate.consistency_report import write_consistency
+from karec.rank.log import RankLogWriter
+
+
+def pools(n_pools, n_works, noise=1.0, seed=0):
+    generator = np.random.default_rng(seed)
+    for at in range(n_pools):
+        rank = generator.standard_normal(n_works)
+        yield ScoredPool(at % 7, rank + noise * generator.standard_normal(n_works), rank)
+
+
+def test_each_measure_is_the_mean_over_pools():
+    found = consistency(pools(20, 300))
+    prerank, rank = (np.stack([getattr(pool, side) for pool in pools(20, 300)]) for side in ("prerank", "rank"))
+    expected = {
+        "ranker's top 10 in 10": normalised_hit_rate(prerank, rank, 10, 10),
+        "ranker's top 10 in 50": normalised_hit_rate(prerank, rank, 10, 50),
+        "ranker's top 50 in 50": normalised_hit_rate(prerank, rank, 50, 50),
+        "ranker's top 50 in 100": normalised_hit_rate(prerank, rank, 50, 100),
+        "NDCG@50": ndcg_against(prerank, rank, 50),
+        "overlap@10": overlap(prerank, rank, 10),
+        "overlap@50": overlap(prerank, rank, 50),
+        "overlap@100": overlap(prerank, rank, 100),
+    }
+    assert found["measures"].pop("ranker's top 100 in 1000") == {"value": None, "ci": None, "pools": 0}
+    assert found["measures"].keys() == expected.keys()
+    for name, values in expected.items():
+        measured = found["measures"][name]
+        assert measured["value"] == pytest.approx(values.mean()) and measured["pools"] == 20
+        assert measured["ci"][0] < measured["value"] < measured["ci"][1]
+    assert (found["pools"], found["users"], found["pool_size"]["median"]) == (20, 7, 300)
+
+
+def test_prerank_that_is_the_ranker_agrees_in_everything():
+    found = consistency(pools(5, 1200, noise=0.0))
+    assert all(measured["value"] == pytest.approx(1.0) for measured in found["measures"].values())
+    shares = np.array(found["curve"]["share_of_pool"])
+    kept = np.maximum(np.round(shares * 1200), 1)
+    np.testing.assert_allclose(found["curve"]["top_10"], np.minimum(kept / 10, 1))
+    np.testing.assert_allclose(found["curve"]["top_50"], np.minimum(kept / 50, 1))
+
+
+def test_prerank_by_chance_lies_on_the_diagonal():
+    generator = np.random.default_rng(4)
+    chance = (ScoredPool(at, generator.random(1000), generator.random(1000)) for at in range(300))
+    np.testing.assert_allclose(consistency(chance)["curve"]["top_50"], SHARES, atol=0.01)
+
+
+def test_a_pool_too_small_for_a_measure_is_left_out_of_it():
+    found = consistency([*pools(3, 300), *pools(2, 60)])
+    counted = {name: measured["pools"] for name, measured in found["measures"].items()}
+    assert counted["ranker's top 50 in 50"] == 5 and counted["ranker's top 50 in 100"] == 3
+    assert found["pool_size"] == {"least": 60, "median": 300, "most": 300}
+
+
+def test_nothing_to_measure_is_told(tmp_path):
+    with pytest.raises(DataError, match="no pool"):
+        consistency([])
+    with RankLogWriter(tmp_path, ("click",)) as writer:
+        log(writer, "r", np.zeros(3), None)
+    with pytest.raises(DataError, match="no shadow request"):
+        logged_pools(tmp_path)
+
+
+def log(writer, request_id, fused, prerank, user_id=1):
+    n = len(fused)
+    writer.append(
+        request_id=request_id,
+        user_id=user_id,
+        item_ids=np.arange(n),
+        scene="home",
+        time_ms=1,
+        model_version=1,
+        logits=np.zeros((n, 1), np.float32),
+        fused=np.asarray(fused, np.float32),
+        shadow=prerank is not None,
+        prerank=None if prerank is None else np.asarray(prerank, np.float32),
+    )
+
+
+def test_a_log_gives_the_pools_that_were_scored(tmp_path):
+    generator = np.random.default_rng(2)
+    fused, prerank = generator.random((2, 3, 40)).astype(np.float32)
+    prerank[1, 5] = np.nan  # a work that prerank does not know
+    with RankLogWriter(tmp_path, ("click",)) as writer:
+        for at in range(3):
+            log(writer, f"r{at}", fused[at], prerank[at], user_id=at)
+            log(writer, f"r{at}", fused[at, :5], None, user_id=at)
+    found = list(logged_pools(tmp_path))
+    assert [pool.user_id for pool in found] == [0, 1, 2]
+    for at, pool in enumerate(found):
+        known = np.isfinite(prerank[at])
+        np.testing.assert_array_equal(pool.prerank, prerank[at, known])
+        np.testing.assert_array_equal(pool.rank, fused[at, known])
+
+
+def test_the_report_is_json_and_a_page_with_its_pictures_inside(tmp_path):
+    report = {"drawn": consistency(pools(5, 300)), "logged": consistency(pools(4, 200))}
+    data, page = write_consistency(report, tmp_path / "out")
+    assert json.loads(data.read_text()) == json.loads(json.dumps(report))
+    text = page.read_text()
+    assert text.count("<svg") == 2 and "5 pools of 300 works" in text
+    for reference in ("src=", 'href="http', "@import", "url(http"):
+        assert reference not in text

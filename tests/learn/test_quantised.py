@@ -1,0 +1,61 @@
+"""int8 models take the place of float32 ones: same inputs, same outputs, nearly the same answers, fewer bytes."""
+
+import json
+
+import numpy as np
+import pytest
+
+from karec.learn.golden import read_golden
+from karec.learn.quantised import MODELS, export_run
+from karec.learn.settings import TrainSettings
+from karec.learn.train import train_all
+from karec.onnx_model import OnnxModel
+
+SETTINGS = TrainSettings(
+    epochs=1, tower_epochs=1, batch_size=64, min_count=3, resamples=20, threads=1, history_length=8, baselines=()
+)
+
+
+@pytest.fixture(scope="module")
+def exported(dataset, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    train_all(dataset, SETTINGS, folder)
+    return folder, export_run(dataset, folder)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_an_int8_model_takes_the_place_of_its_float32_one(exported, name):
+    folder = exported[0]
+    plain, small = OnnxModel(folder / f"{name}.onnx"), OnnxModel(folder / f"{name}.int8.onnx")
+    for attribute in ("inputs", "outputs", "kind", "tasks", "model_version"):
+        assert getattr(small, attribute) == getattr(plain, attribute)
+    inputs, expected = read_golden(folder / f"{name}.golden")
+    for rows in (1, 3, 8):
+        fed = {key: value[:rows] for key, value in inputs.items()}
+        for value, key in zip(small.run(fed, *small.outputs), small.outputs, strict=True):
+            assert value.dtype == np.float32 and value.shape == expected[key][:rows].shape
+            np.testing.assert_allclose(value, expected[key][:rows], atol=0.1)
+            if key.endswith(("vector", "vectors")):
+                np.testing.assert_allclose(np.linalg.norm(value, axis=-1), 1.0, atol=1e-5)
+
+
+def test_its_cost_is_told_paired_and_in_bytes(dataset, exported):
+    report = exported[1]
+    assert json.loads(json.dumps(report)).keys() == {"quality", "bytes"}
+    for what in ("towers", "ranker"):
+        table = report["quality"][what]
+        assert list(table) == ["int8", "float32"]
+        for task in dataset.tasks:
+            loss = table["int8"][task]["auc_behind"]
+            assert loss == pytest.approx(table["float32"][task]["auc"] - table["int8"][task]["auc"])
+            assert abs(loss) < 0.05
+    for sizes in report["bytes"].values():
+        assert sizes["int8"] < 0.6 * sizes["float32"]
+
+
+def test_golden_files_hold_what_the_models_say(exported):
+    for name in MODELS:
+        inputs, outputs = read_golden(exported[0] / f"{name}.golden")
+        model = OnnxModel(exported[0] / f"{name}.onnx")
+        for value, expected in zip(model.run(inputs, *outputs), outputs.values(), strict=True):
+            np.testing.assert_array_equal(value, expected)

@@ -1,0 +1,208 @@
+"""Shadow requests: the whole pool is scored and logged after the answer, and the answer never notices."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from karec.cascade import Cascade, Recall
+from karec.index import ItemIndex
+from karec.prerank.ranker import HasEmbedding, IndexRows, InnerProduct
+from karec.rank.log import read_rank_log
+from karec.rank.observers import CHUNK, PoolScorer, RankLogObserver, Shadow
+from karec.rank.ranker import FusedScore, TopK
+from karec.recall.merger import QuotaMerger
+from karec.stage import Hydrator, RequestHydrator, Source, Stage
+from karec.types import Candidates, Request
+
+TASKS = ("click", "like")
+N = 400
+IDS = np.arange(N, dtype=np.int64) * 3 + 5
+STRANGERS = np.array([1, 2], np.int64)  # works that the index does not know
+VECTORS = np.random.default_rng(0).standard_normal((N, 8)).astype(np.float32)
+
+
+class Everything(Source):
+    name, quota = "everything", 10_000
+
+    def recall(self, request):
+        return Candidates.of(np.concatenate([STRANGERS, IDS]))
+
+
+class UserVector(RequestHydrator):
+    name = "user_vector"
+
+    def hydrate_request(self, request):
+        return {"user_vector": np.random.default_rng(request.user_id).standard_normal((1, 8)).astype(np.float32)}
+
+
+class Ranks(Hydrator):
+    """Logits by the work's id; refuses, as an unreachable model would, where told to."""
+
+    name = "ranks"
+
+    def __init__(self, ranker):
+        self.ranker, self.fails_above = ranker, N
+
+    def hydrate(self, request, candidates):
+        if len(candidates) > self.fails_above:
+            raise RuntimeError("too many works")
+        numbers = ((candidates.ids * 7919 + request.user_id) % 1009 / 1009).astype(np.float32)[:, None]
+        return {"logits": self.ranker.run({"item_numbers": numbers}, "logits")[0]}
+
+
+@pytest.fixture
+def index():
+    return ItemIndex.build(IDS, VECTORS, dtype="float32", model_version=7)
+
+
+@pytest.fixture
+def build(ranker, index, tmp_path):
+    def cascade(share=1.0, **options):
+        ranks, log = Ranks(ranker), tmp_path / "log"
+        stages = (
+            Stage("prerank", (IndexRows(index), HasEmbedding(), InnerProduct(index, 50))),
+            Stage("rank", (ranks, FusedScore(ranker, {"click": 1.0, "like": 3.0}), TopK())),
+        )
+        for stage in stages:
+            for step in stage.steps:
+                step.name = step.name or type(step).__name__
+        merger = QuotaMerger([10_000], 10_000)
+        observers = [RankLogObserver(ranker, tmp_path, "log")]
+        if share:
+            observers.append(Shadow(ranker, index, stages, tmp_path, "log", share, **options))
+        for observer in observers:
+            observer.name = type(observer).__name__
+        return Cascade("home", (UserVector(),), Recall((Everything(),), merger), stages, tuple(observers)), ranks, log
+
+    return cascade
+
+
+def request(at, user=3):
+    return Request(user, k=5, time_ms=1000 + at, request_id=f"r{at}")
+
+
+def test_the_whole_pool_is_logged_with_both_scores(build, index):
+    cascade, _, folder = build()
+    feed = cascade.run(request(0))
+    cascade.close()
+    log = read_rank_log(folder, TASKS)
+    shadow, ranked = log.take(log.shadow), log.take(~log.shadow)
+    np.testing.assert_array_equal(np.sort(shadow.item_id), IDS)
+    assert len(ranked) == 50 and np.isnan(ranked.prerank).all()
+    order = np.argsort(shadow.item_id)
+    query = UserVector().hydrate_request(feed.request)["user_vector"][0]
+    np.testing.assert_allclose(shadow.prerank[order], VECTORS @ query, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(np.sort(shadow.position), np.arange(N))
+    # the works that were ranked were ranked the same, and prerank had let through the best of its own order
+    both = np.searchsorted(shadow.item_id[order], ranked.item_id)
+    np.testing.assert_array_equal(shadow.logits[order][both], ranked.logits)
+    np.testing.assert_array_equal(shadow.fused[order][both], ranked.fused)
+    assert set(ranked.item_id) == set(shadow.item_id[np.argsort(-shadow.prerank)[:50]])
+    assert set(shadow.request_id) == {"r0"} and set(shadow.model_version) == {7} and set(shadow.time_ms) == {1000}
+
+
+def test_the_feed_is_the_same_with_and_without(build):
+    with_shadow, without = build()[0], build(share=0.0)[0]
+    for at in range(5):
+        one, other = with_shadow.run(request(at)), without.run(request(at))
+        np.testing.assert_array_equal(one.candidates.ids, other.candidates.ids)
+        np.testing.assert_array_equal(one.candidates.scores, other.candidates.scores)
+        assert one.degraded == ()
+
+
+def test_a_share_of_requests_is_chosen_by_their_id_alone(build):
+    shadow = build(share=0.03)[0].observers[1]
+    chosen = [f"request-{at}" for at in range(20_000) if shadow.chooses(f"request-{at}")]
+    assert 450 < len(chosen) < 750
+    assert chosen[:3] == ["request-34", "request-154", "request-162"]  # in every process, on every machine
+    more = build(share=0.05)[0].observers[1]
+    assert all(more.chooses(request_id) for request_id in chosen)
+
+
+def test_the_trace_tells_the_cost(build):
+    cascade, _, _ = build(share=0.5)
+    shadow = cascade.observers[1]
+    seen = set()
+    for at in range(20):
+        feed = cascade.run(request(at))
+        step = feed.trace.steps[-1]
+        assert (step.step, step.role) == ("Shadow", "observer") and step.ms >= 0
+        chosen = shadow.chooses(f"r{at}")
+        assert dict(step.notes) == ({"pool": N, "scored": N} if chosen else {})
+        seen.add(chosen)
+    assert seen == {True, False}
+
+
+def test_a_pool_over_the_cap_is_a_sample_that_depends_on_the_request_alone(build):
+    samples = []
+    for at in (0, 0, 1):
+        cascade, _, folder = build(at_most=100)
+        feed = cascade.run(request(at))
+        cascade.close()
+        assert feed.trace.steps[-1].notes == {"pool": N, "scored": 100}
+        log = read_rank_log(folder, TASKS)
+        samples.append(set(log.item_id[log.shadow & (log.request_id == f"r{at}")].tolist()))
+    assert samples[0] == samples[1] != samples[2]
+    assert all(len(sample) == 100 for sample in samples)
+    found = np.array(sorted(samples[0]))
+    assert found.min() < IDS[20] and found.max() > IDS[-20], "not the first hundred of a channel"
+
+
+def test_a_failure_costs_the_log_and_not_the_feed(build):
+    cascade, ranks, folder = build()
+    ranks.fails_above = 50  # what prerank lets through is ranked, a whole pool is not
+    feed = cascade.run(request(0))
+    assert len(feed) == 5 and feed.degraded == ("after.Shadow",)
+    assert "RuntimeError: too many works" in feed.trace.steps[-1].failure
+    cascade.close()
+    assert not read_rank_log(folder, TASKS).shadow.any()
+
+
+def test_logits_that_are_not_finite_never_reach_the_log(build):
+    cascade, ranks, folder = build()
+    plain = ranks.hydrate
+
+    def broken(request, candidates):
+        logits = plain(request, candidates)["logits"].copy()
+        logits[candidates.ids == IDS[-1], 0] = -np.inf  # its fused score is finite all the same
+        return {"logits": logits}
+
+    ranks.hydrate = broken
+    feed = cascade.run(request(0))
+    assert "not finite" in feed.trace.steps[-1].failure
+    cascade.close()
+    assert not read_rank_log(folder, TASKS).shadow.any()
+
+
+def test_pools_larger_than_a_chunk_are_scored_as_one(ranker, index):
+    scorer = PoolScorer(index, Stage("rank", (Ranks(ranker), FusedScore(ranker, {"click": 1.0}), TopK())))
+    scorer.stage.steps[0].fails_above = CHUNK
+    ids = np.arange(2 * CHUNK + 17, dtype=np.int64)
+    asked = replace(request(0), features={"user_vector": np.ones((1, 8), np.float32)})
+    ranked, prerank = scorer.score(asked, Candidates.of(ids))
+    np.testing.assert_array_equal(ranked.ids, ids)
+    np.testing.assert_array_equal(np.isfinite(prerank), np.isin(ids, IDS))
+    few, _ = scorer.score(asked, Candidates.of(ids[-40:]))
+    np.testing.assert_array_equal(ranked.scores[-40:], few.scores)
+    empty, nothing = scorer.score(asked, Candidates.empty())
+    assert len(empty) == len(nothing) == 0
+
+
+def test_threads_share_one_observer(build):
+    cascade, _, folder = build(at_most=90)
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda at: cascade.run(request(at)), range(40)))
+    cascade.close()
+    pools = [log for log in read_rank_log(folder, TASKS).requests() if log.shadow[0]]
+    assert sorted(log.request_id[0] for log in pools) == sorted(f"r{at}" for at in range(40))
+    assert all(len(log) == 90 for log in pools)
+
+
+def test_what_cannot_be_watched_is_refused(build, ranker, index, tmp_path):
+    for options, message in (({"share": 1.5}, "share"), ({"at_most": 0}, "at_most"), ({"stage": "nowhere"}, "nowhere")):
+        with pytest.raises(ValueError, match=message):
+            build(**options)
+    with pytest.raises(ValueError, match="no scorer before its first selector"):
+        Shadow(ranker, index, (Stage("rank", (TopK(),)),), tmp_path, "log", 0.5)
