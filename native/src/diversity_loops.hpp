@@ -12,16 +12,17 @@ namespace karec {
 inline constexpr std::size_t kDirectionsAtOnce = 4;
 
 struct DiversityLoops {
-    // out[r] = ‖row r‖² of n contiguous finite rows: eight partial sums, sum j over dimensions j, j + 8, …, and a tree.
-    void (*squared_norms_float32)(const float* rows, std::size_t n, std::size_t dim, double* out);
-    void (*squared_norms_float16)(const std::uint16_t* rows, std::size_t n, std::size_t dim, double* out);
+    // out[r] = ‖rows[r]‖² of n finite rows: eight partial sums, sum j over dimensions j, j + 8, …, and a tree.
+    void (*squared_norms_float32)(const void* const* rows, std::size_t n, std::size_t dim, double* out);
+    void (*squared_norms_float16)(const void* const* rows, std::size_t n, std::size_t dim, double* out);
 
     // block[d·kBlockItems + i] = factors[i]·rows[i][d], multiplied in float64, for each of the kBlockItems rows.
-    void (*pack_float32)(const float* const* rows, const double* factors, std::size_t dim, float* block);
-    void (*pack_float16)(const std::uint16_t* const* rows, const double* factors, std::size_t dim, float* block);
+    void (*pack_float32)(const void* const* rows, const double* factors, std::size_t dim, float* block);
+    void (*pack_float16)(const void* const* rows, const double* factors, std::size_t dim, float* block);
 
     // For each of the n ≤ kDirectionsAtOnce directions (n, dim), in order: rho[i] -= (start[i] + Σ_d direction[d]·
-    // block[d·kBlockItems + i])², d in order. `start` is (n, kBlockItems), or nullptr for zeros.
+    // block[d·kBlockItems + i])², d in order, each multiplication and addition rounded as one (std::fmaf). `start` is
+    // (n, kBlockItems), or nullptr for zeros.
     void (*explain)(const float* block, std::size_t dim, const float* directions, std::size_t n, const float* start,
                     float* rho);
 

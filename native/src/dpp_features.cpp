@@ -34,6 +34,7 @@ class Greedy {
           quota_(problem.type_of, problem.n_types, options.max_per_type, options.min_per_type) {
         for (std::size_t row = 0; row < options.shown.rows; ++row) condition_on_shown(row);
         n_shown_ = residual_.listed();
+        n_directions_ = n_shown_;
     }
 
     DppCount run(std::span<std::int64_t> indices, std::span<double> gains) {
@@ -49,6 +50,7 @@ class Greedy {
                 scale_direction(rho);
                 add_to_residual();
                 blocks_.add_permanent(direction_);
+                cap_gains();
             }
             take(item);
             indices[count.selected] = static_cast<std::int64_t>(item);
@@ -72,7 +74,15 @@ class Greedy {
 
     void add_to_residual() {
         residual_.add(direction_);
-        if (residual_.listed() > problem_.width()) residual_.fold();
+        if (2 * residual_.listed() > problem_.width()) residual_.fold();
+    }
+
+    // As often as it costs a fraction of the work that it may save.
+    void cap_gains() {
+        ++n_directions_;
+        if (n_directions_ > problem_.width() && blocks_.followed() >= 2 * residual_.price_of_bound()) {
+            blocks_.cap(residual_.bound());
+        }
     }
 
     void condition_on_shown(std::size_t row) {
@@ -165,6 +175,7 @@ class Greedy {
     std::vector<bool> taken_;
     TypeQuota quota_;
     std::size_t n_shown_ = 0;
+    std::size_t n_directions_ = 0;
 };
 
 }  // namespace

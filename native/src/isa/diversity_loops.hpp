@@ -1,5 +1,6 @@
-// The inner loops of DPP, MMR and SSD, written once and compiled for each instruction set, beside inner_loops.hpp and
-// on its terms: multiply and add are rounded one by one, and the order of summation is the same for every width.
+// The inner loops of DPP, MMR and SSD, written once and compiled for each instruction set, beside inner_loops.hpp; the
+// order of summation is the same for every width. In float32 the hot loop multiplies and adds with one rounding
+// (`fused`, which the including file defines), in float64 both are rounded one by one.
 
 #pragma GCC diagnostic ignored "-Wpsabi"  // what takes or returns a vector is inlined: there is no ABI to change
 
@@ -38,32 +39,42 @@ KAREC_INLINE void to_floats(const std::uint16_t* from, std::size_t n, float* to)
     }
 }
 
+KAREC_INLINE void add_squares(const float* eight, Doubles (&sums)[kEighth]) {
+    for (std::size_t e = 0; e < kEighth; ++e) {
+        const Doubles x = widened(eight + e * kDoubles);
+        sums[e] = sums[e] + x * x;
+    }
+}
+KAREC_INLINE void add_squares(const std::uint16_t* halves, Doubles (&sums)[kEighth]) {
+    float eight[8];
+    to_floats(halves, 8, eight);
+    add_squares(eight, sums);
+}
+
 template <class Element>
-KAREC_INLINE void squared_norms(const Element* rows, std::size_t n, std::size_t dim, double* out) {
-    for (std::size_t r = 0; r < n; ++r, rows += dim) {
+KAREC_INLINE void squared_norms(const void* const* rows, std::size_t n, std::size_t dim, double* out) {
+    constexpr std::size_t kAhead = 8;
+    for (std::size_t r = 0; r < n; ++r) {
+        if (r + kAhead < n) fetch(static_cast<const std::byte*>(rows[r + kAhead]), dim * sizeof(Element));
+        const auto* row = static_cast<const Element*>(rows[r]);
         Doubles sums[kEighth] = {};
-        for (std::size_t d = 0; d < dim; d += 8) {
-            float eight[8] = {};
-            if (d + 8 <= dim) {
-                to_floats(rows + d, 8, eight);
-            } else {
-                to_floats(rows + d, dim - d, eight);
-            }
-            for (std::size_t e = 0; e < kEighth; ++e) {
-                const Doubles x = widened(eight + e * kDoubles);
-                sums[e] = sums[e] + x * x;
-            }
+        std::size_t d = 0;
+        for (; d + 8 <= dim; d += 8) add_squares(row + d, sums);
+        if (d < dim) {
+            float rest[8] = {};
+            to_floats(row + d, dim - d, rest);
+            add_squares(rest, sums);
         }
         out[r] = tree(sums);
     }
 }
 
-KAREC_TARGET void squared_norms_float32(const float* rows, std::size_t n, std::size_t dim, double* out) {
-    squared_norms(rows, n, dim, out);
+KAREC_TARGET void squared_norms_float32(const void* const* rows, std::size_t n, std::size_t dim, double* out) {
+    squared_norms<float>(rows, n, dim, out);
 }
 
-KAREC_TARGET void squared_norms_float16(const std::uint16_t* rows, std::size_t n, std::size_t dim, double* out) {
-    squared_norms(rows, n, dim, out);
+KAREC_TARGET void squared_norms_float16(const void* const* rows, std::size_t n, std::size_t dim, double* out) {
+    squared_norms<std::uint16_t>(rows, n, dim, out);
 }
 
 using VecDoubles = double __attribute__((vector_size(sizeof(Vec) * 2)));
@@ -90,13 +101,14 @@ KAREC_INLINE void transpose(Vec* rows) {
 }
 
 template <class Element>
-KAREC_INLINE void pack(const Element* const* rows, const double* factors, std::size_t dim, float* block) {
+KAREC_INLINE void pack(const void* const* rows, const double* factors, std::size_t dim, float* block) {
     for (std::size_t first = 0; first < kBlockItems; first += kLanes) {
         std::size_t d = 0;
         for (; d + kLanes <= dim; d += kLanes) {
             Vec tile[kLanes];
             for (std::size_t i = 0; i < kLanes; ++i) {
-                const VecDoubles wide = __builtin_convertvector(load_element(rows[first + i] + d), VecDoubles);
+                const VecDoubles wide =
+                    __builtin_convertvector(load_element(static_cast<const Element*>(rows[first + i]) + d), VecDoubles);
                 tile[i] = __builtin_convertvector(wide * factors[first + i], Vec);
             }
             transpose(tile);
@@ -107,44 +119,45 @@ KAREC_INLINE void pack(const Element* const* rows, const double* factors, std::s
         for (; d < dim; ++d) {
             for (std::size_t i = first; i < first + kLanes; ++i) {
                 float x[8];
-                to_floats(rows[i] + d, 1, x);
+                to_floats(static_cast<const Element*>(rows[i]) + d, 1, x);
                 block[d * kBlockItems + i] = static_cast<float>(factors[i] * static_cast<double>(x[0]));
             }
         }
     }
 }
 
-KAREC_TARGET void pack_float32(const float* const* rows, const double* factors, std::size_t dim, float* block) {
-    pack(rows, factors, dim, block);
+KAREC_TARGET void pack_float32(const void* const* rows, const double* factors, std::size_t dim, float* block) {
+    pack<float>(rows, factors, dim, block);
 }
 
-KAREC_TARGET void pack_float16(const std::uint16_t* const* rows, const double* factors, std::size_t dim, float* block) {
-    pack(rows, factors, dim, block);
+KAREC_TARGET void pack_float16(const void* const* rows, const double* factors, std::size_t dim, float* block) {
+    pack<std::uint16_t>(rows, factors, dim, block);
 }
 
 // As many accumulators as the registers hold: 16 of 32 in AVX-512, 8 of 16 elsewhere.
 template <std::size_t Count>
 KAREC_INLINE void explain_by(const float* block, std::size_t dim, const float* directions, const float* start,
                              float* rho) {
-    constexpr std::size_t kVecs = kLanes > 8 ? 4 : (Count > 2 ? 2 : 4);
+    constexpr std::size_t kVecs = kLanes > 8 || Count <= 2 ? 4 : 2;
     for (std::size_t first = 0; first < kBlockItems; first += kVecs * kLanes) {
-        Vec sums[Count][kVecs] = {};
-        for (std::size_t s = 0; s < Count && start != nullptr; ++s) {
-            for (std::size_t v = 0; v < kVecs; ++v)
-                sums[s][v] = load_float(start + s * kBlockItems + first + v * kLanes);
+        Vec sums[Count][kVecs];
+        for (std::size_t s = 0; s < Count; ++s) {
+            for (std::size_t v = 0; v < kVecs; ++v) {
+                sums[s][v] = start == nullptr ? Vec{} : load_float(start + s * kBlockItems + first + v * kLanes);
+            }
         }
         for (std::size_t d = 0; d < dim; ++d) {
             Vec items[kVecs];
             for (std::size_t v = 0; v < kVecs; ++v) items[v] = load_float(block + d * kBlockItems + first + v * kLanes);
             for (std::size_t s = 0; s < Count; ++s) {
-                const float u = directions[s * dim + d];
-                for (std::size_t v = 0; v < kVecs; ++v) sums[s][v] = sums[s][v] + items[v] * u;
+                const Vec u = directions[s * dim + d] - Vec{};
+                for (std::size_t v = 0; v < kVecs; ++v) sums[s][v] = fused(items[v], u, sums[s][v]);
             }
         }
         for (std::size_t v = 0; v < kVecs; ++v) {
             float* at = rho + first + v * kLanes;
             Vec left = load_float(at);
-            for (std::size_t s = 0; s < Count; ++s) left = left - sums[s][v] * sums[s][v];
+            for (std::size_t s = 0; s < Count; ++s) left = fused(-sums[s][v], sums[s][v], left);
             std::memcpy(at, &left, sizeof left);
         }
     }

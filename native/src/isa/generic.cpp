@@ -6,6 +6,7 @@
 #include "../dispatch.hpp"
 #include "../diversity_loops.hpp"
 #include "../fixed_math.hpp"
+#include "../fused.hpp"
 
 #define KAREC_TARGET
 #define KAREC_INLINE __attribute__((always_inline)) inline
@@ -38,6 +39,8 @@ KAREC_INLINE Vec load_half(const std::uint16_t* at) {
     std::memcpy(&v, &bits, sizeof v);
     return v;
 }
+
+using karec::fused;
 
 KAREC_INLINE IntVec madd(const std::int8_t* row, const std::int16_t* query) {
     IntVec sums;
