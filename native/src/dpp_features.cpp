@@ -180,18 +180,21 @@ class Greedy {
 
 }  // namespace
 
+Result<DppCount> dpp_select_rows(const VectorRows& embeddings, std::span<const float> relevance,
+                                 const DppOptions& options, std::span<std::int64_t> indices, std::span<double> gains) {
+    if (indices.size() != gains.size()) return Status::invalid("indices and gains differ in length");
+    if (embeddings.rows > std::numeric_limits<std::uint32_t>::max()) {
+        return Status::invalid("a DPP takes at most 2^32 − 1 items");
+    }
+    auto problem = pose_dpp(embeddings, relevance, options);
+    if (!problem.ok()) return problem.status();
+    const std::size_t k = std::min(indices.size(), embeddings.rows);
+    return Greedy(problem.value(), options).run(indices.first(k), gains.first(k));
+}
+
 Result<DppCount> dpp_select(MatrixView embeddings, std::span<const float> relevance, const DppOptions& options,
                             std::span<std::int64_t> indices, std::span<double> gains) noexcept {
-    return at_boundary([&]() -> Result<DppCount> {
-        if (indices.size() != gains.size()) return Status::invalid("indices and gains differ in length");
-        if (embeddings.rows > std::numeric_limits<std::uint32_t>::max()) {
-            return Status::invalid("a DPP takes at most 2^32 − 1 items");
-        }
-        auto problem = pose_dpp(embeddings, relevance, options);
-        if (!problem.ok()) return problem.status();
-        const std::size_t k = std::min(indices.size(), embeddings.rows);
-        return Greedy(problem.value(), options).run(indices.first(k), gains.first(k));
-    });
+    return at_boundary([&] { return dpp_select_rows(embeddings, relevance, options, indices, gains); });
 }
 
 }  // namespace karec

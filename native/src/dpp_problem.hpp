@@ -44,4 +44,8 @@ Status check_dpp_lengths(const VectorRows& embeddings, std::span<const float> re
 
 Result<DppProblem> pose_dpp(const VectorRows& embeddings, std::span<const float> relevance, const DppOptions& options);
 
+// dpp_select over rows that lie anywhere. Throws std::bad_alloc alone.
+Result<DppCount> dpp_select_rows(const VectorRows& embeddings, std::span<const float> relevance,
+                                 const DppOptions& options, std::span<std::int64_t> indices, std::span<double> gains);
+
 }  // namespace karec
