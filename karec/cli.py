@@ -43,6 +43,7 @@ Trains the ranker, writes the rank log, distils the towers from it, refreshes th
 examples:
   karec recommend --config karec-demo-world/karec.toml --user 10000001
   karec recommend --config karec-demo-world/karec.toml --user 10000001 --k 20 --trace
+  karec recommend --config karec-demo-world/karec.toml --user 10000001 --explain
   karec recommend --config karec-demo-world/karec.toml --user 10000001 --shown 1093 77 --json | jq .items""",
     "evaluate": """\
 examples:
@@ -95,6 +96,9 @@ def _parser() -> argparse.ArgumentParser:
     recommend.add_argument("--time-ms", type=int, help="the moment of the request (default: the snapshot's)")
     recommend.add_argument(
         "--trace", action="store_true", help="show every step: in, out, removed and why, milliseconds"
+    )
+    recommend.add_argument(
+        "--explain", action="store_true", help="show why each work was chosen: gain, what it is closest to, plain top-k"
     )
     recommend.add_argument("--json", action="store_true", help="print JSON")
 
@@ -218,19 +222,28 @@ def _demo(arguments: argparse.Namespace) -> None:
 def _recommend(arguments: argparse.Namespace) -> None:
     console = _console()
     from karec.config import load_cascade, open_bundle, scene_names
-    from karec.tables import feed_table, trace_table
+    from karec.tables import explanation_tables, feed_table, trace_table
     from karec.types import Request
 
     bundle = open_bundle(arguments.config)
     scene = arguments.scene or scene_names(arguments.config)[0]
     cascade = load_cascade(arguments.config, scene, bundle)
     moment = bundle.snapshot.time_ms if arguments.time_ms is None else arguments.time_ms
-    request = Request(arguments.user, k=arguments.k, scene=scene, time_ms=moment, shown=tuple(arguments.shown))
+    request = Request(
+        arguments.user,
+        k=arguments.k,
+        scene=scene,
+        time_ms=moment,
+        shown=tuple(arguments.shown),
+        explain=arguments.explain,
+    )
     feed = dataclasses.replace(cascade, observers=()).run(request)  # a look must not enter the log that teaches
     if arguments.json:
         print(json.dumps(feed.as_dict(), indent=1))
         return
     console.print(feed_table(feed, bundle.snapshot))
+    for table in explanation_tables(feed):
+        console.print(table)
     if arguments.trace:
         console.print(trace_table(feed.trace))
     if feed.cold_start:

@@ -154,6 +154,23 @@ def test_recommend_shows_people_the_feed_and_its_trace(job, capsys):
         assert words in out
 
 
+def test_recommend_explains_what_both_dpp_steps_chose(job, capsys):
+    config = str(job / "karec.toml")
+    assert cli.main(["recommend", "--config", config, "--user", "999", "--explain", "--trace"]) == 0
+    out = capsys.readouterr().out
+    for words in ("prerank.dpp: ", "rerank.dpp: ", "closest before", "in top-k"):
+        assert words in out
+    assert cli.main(["recommend", "--config", config, "--user", "999", "--explain", "--json"]) == 0
+    feed = json.loads(capsys.readouterr().out)
+    told = {step["stage"]: step["notes"].get("explanation") for step in feed["trace"] if step["step"] == "dpp"}
+    assert told.keys() == {"prerank", "rerank"}
+    for explained in told.values():
+        ids = [work["id"] for work in explained["works"]]
+        assert {item["id"] for item in feed["items"]} <= set(ids) and len(explained["top_k"]) == len(ids)
+        for place, work in enumerate(explained["works"]):
+            assert work["closest"] is None if place == 0 else work["closest"] in ids[:place]
+
+
 @pytest.mark.parametrize(
     ("what", "words"),
     [("bundles", "verified"), ("bundles/current/index.karec", "dimensions"), ("rank_log", "requests")],
