@@ -48,7 +48,14 @@ examples:
     "evaluate": """\
 examples:
   karec evaluate --data kuairand --root KuaiRand-Pure/data --run run7/run
-  karec evaluate --data world --run karec-demo-world/run --json quality.json""",
+  karec evaluate --data world --run karec-demo-world/run --json quality.json
+  karec evaluate diversity --config karec-demo-world/karec.toml       what does more diversity cost?""",
+    "diversity": """\
+examples:
+  karec evaluate diversity --config run7/karec.toml
+  karec evaluate diversity --config run7/karec.toml --requests 500 --k 50 --report out
+
+DPP, MMR, SSD and rules at several strengths, and plain top-k, over what the ranker scored for the same requests.""",
     "inspect": """\
 examples:
   karec inspect karec-demo-world/bundles                  the current bundle: versions, files, models, index
@@ -104,10 +111,17 @@ def _parser() -> argparse.ArgumentParser:
 
     evaluate = _command(commands, "evaluate", "AUC, GAUC and ECE on the test days, with intervals", _evaluate)
     _data_options(evaluate)
-    evaluate.add_argument(
-        "--run", type=Path, required=True, dest="folder", help="the run folder of karec train or demo"
-    )
+    evaluate.add_argument("--run", type=Path, dest="folder", help="the run folder of karec train or demo")
     evaluate.add_argument("--json", type=Path, metavar="FILE", help="also write the table as JSON")
+    others = evaluate.add_subparsers(metavar="WHAT", title="or evaluate something else")
+    varied = _command(others, "diversity", "what each way to scatter a list gains and loses", _diversity)
+    varied.add_argument("--config", type=Path, required=True, help="a karec.toml")
+    varied.add_argument("--scene", help="a scene of the config (default: its first)")
+    varied.add_argument("--stage", default="rank", help="the stage whose scored works are the pools (default: rank)")
+    varied.add_argument("--requests", type=int, default=100, help="how many users to ask for (default 100)")
+    varied.add_argument("--k", type=int, default=50, help="works in a list (default 50)")
+    varied.add_argument("--seed", type=int, default=0, help="seed of the users that are drawn (default 0)")
+    varied.add_argument("--report", type=Path, metavar="DIR", help="write diversity.json and diversity.html there")
 
     inspect = _command(commands, "inspect", "what a bundle, an index file or a rank log holds", _inspect)
     inspect.add_argument("path", type=Path)
@@ -253,6 +267,8 @@ def _recommend(arguments: argparse.Namespace) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
+    if arguments.folder is None:
+        raise ValueError("--run DIR is missing, the run folder of karec train or demo")
     console = _console()
     from karec.learn.quality import evaluate_run
     from karec.tables import quality_tables
@@ -264,6 +280,32 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         console.print(table)
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(quality, indent=1))
+
+
+def _diversity(arguments: argparse.Namespace) -> None:
+    console = _console()
+    import numpy as np
+
+    from karec.config import load_cascade, open_bundle, scene_names
+    from karec.evaluate.diversity_report import write_diversity
+    from karec.evaluate.diversity_sweep import diversity_sweep, ranked_pools
+    from karec.tables import diversity_table
+    from karec.types import Request
+
+    if arguments.requests <= 0:
+        raise ValueError(f"--requests must be positive, got {arguments.requests}")
+    bundle = open_bundle(arguments.config)
+    scene = arguments.scene or scene_names(arguments.config)[0]
+    cascade = dataclasses.replace(load_cascade(arguments.config, scene, bundle), observers=())
+    users = np.random.default_rng(arguments.seed).permutation(bundle.snapshot.users.ids)[: arguments.requests]
+    requests = [Request(int(user), scene=scene, time_ms=bundle.snapshot.time_ms) for user in users]
+    with _bars() as progress:
+        pools = ranked_pools(cascade, bundle.index, requests, arguments.stage, progress)
+        report = diversity_sweep(pools, arguments.k, progress=progress)
+    console.print(diversity_table(report))
+    if arguments.report is not None:
+        _, page = write_diversity(report, arguments.report)
+        console.print(f"report: {page}")
 
 
 def _inspect(arguments: argparse.Namespace) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from karec.bundle import CURRENT, MANIFEST, Bundle
+from karec.evaluate.diversity_report import DIVERSITY_HEAD, diversity_rows, diversity_sentence
 from karec.index import ItemIndex
 from karec.onnx_model import OnnxModel
 from karec.snapshot import Snapshot
@@ -58,6 +59,10 @@ def _interval(measures: Mapping[str, Any], name: str) -> str:
     if value is None:
         return "–"
     return f"{value:.4f}" + ("" if bounds is None else f" [{bounds[0]:.4f}, {bounds[1]:.4f}]")
+
+
+def diversity_table(report: Mapping[str, Any]) -> Table:
+    return _table(diversity_sentence(report), DIVERSITY_HEAD, diversity_rows(report))
 
 
 def reach_table(reach: Mapping[str, Mapping[str, float]]) -> Table:

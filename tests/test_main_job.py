@@ -171,6 +171,30 @@ def test_recommend_explains_what_both_dpp_steps_chose(job, capsys):
             assert work["closest"] is None if place == 0 else work["closest"] in ids[:place]
 
 
+def test_evaluate_diversity_draws_its_curves(job, capsys):
+    arguments = [
+        "--config",
+        str(job / "karec.toml"),
+        "--requests",
+        "4",
+        "--k",
+        "20",
+        "--report",
+        str(job / "diversity"),
+    ]
+    assert cli.main(["evaluate", "diversity", *arguments]) == 0
+    out = capsys.readouterr().out
+    for words in ("20 works of each of 4 pools", "top_k", "dpp", "mmr", "ssd", "scatter", "report: "):
+        assert words in out
+    report = json.loads((job / "diversity" / "diversity.json").read_text())
+    assert report["pools"] == 4 and report["k"] == 20
+    assert (job / "diversity" / "diversity.html").read_text().count("<svg") == 5
+    assert cli.main(["evaluate", "diversity", *arguments, "--stage", "rnk"]) == 2
+    assert "no stage 'rnk'; it has ['prerank', 'rank', 'rerank']" in capsys.readouterr().err
+    assert cli.main(["evaluate"]) == 2
+    assert "--run DIR is missing" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("what", "words"),
     [("bundles", "verified"), ("bundles/current/index.karec", "dimensions"), ("rank_log", "requests")],
