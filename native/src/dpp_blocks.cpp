@@ -64,11 +64,11 @@ DppBlocks::DppBlocks(const DppProblem& problem)
 }
 
 // ρ in float32 is off by what rounding did to it: of a dot product of vectors no longer than 1 by at most
-// (dim + 3)·2⁻²⁴, of its square and the subtraction by 2⁻²⁴·(1 + ridge) a direction. Σ|dot| ≤ √count, as Σ dot² ≤ 1.
+// (dim + 4)·2⁻²⁴, of its square and the subtraction by 2⁻²⁴·(1 + ridge) a direction. Σ|dot| ≤ √count, as Σ dot² ≤ 1.
 void DppBlocks::cap(double most) {
     followed_ = 0;
     const auto count = static_cast<double>(permanent_.count);
-    const double of_dot = static_cast<double>(problem_.width() + 3) * 0x1p-24;
+    const double of_dot = static_cast<double>(problem_.width() + 4) * 0x1p-24;
     const double off = 2.0 * std::sqrt(count) * of_dot + count * (of_dot * of_dot + (2.0 + problem_.ridge) * 0x1p-23);
     most_rho_ = problem_.ridge + most + 2.0 * off;
     for (std::size_t b = 0; b < bounds_.size(); ++b) bounds_[b] = std::min(bounds_[b], most_q2_[b] * most_rho_);

@@ -38,17 +38,17 @@ FeatureBlocks::~FeatureBlocks() {
 
 void FeatureBlocks::pack(std::size_t b) {
     const void* places[kBlockItems];
-    double factors[kBlockItems];
+    double norms[kBlockItems];
     for (std::size_t i = 0; i < kBlockItems; ++i) {
         const std::size_t place = b * kBlockItems + i;
         const std::size_t item = order_[place < order_.size() ? place : b * kBlockItems];
-        factors[i] = place < order_.size() ? length_factor(squared_norms_[item], scale_) : 0.0;
+        norms[i] = place < order_.size() ? squared_norms_[item] : 0.0;
         places[i] = rows_.dtype == DType::int8 ? rows_.floats(item, &decoded_[i * rows_.cols])
                                                : static_cast<const void*>(rows_.at(item));
     }
     const DiversityLoops& loops = diversity_loops();
     const auto pack_rows = rows_.dtype == DType::float16 ? loops.pack_float16 : loops.pack_float32;
-    pack_rows(places, factors, rows_.cols, &values_[b * kBlockItems * rows_.cols]);
+    pack_rows(places, norms, scale_, rows_.cols, &values_[b * kBlockItems * rows_.cols]);
     packed_[b] = true;
 }
 

@@ -11,7 +11,13 @@ namespace karec {
 
 double Residual::apply(std::span<const double> feature, std::span<double> out) {
     const DiversityLoops& loops = diversity_loops();
-    if (matrix_) return loops.apply_matrix(matrix_.get(), width_, feature.data(), out.data());
+    if (matrix_ && waiting_.empty()) return loops.apply_matrix(matrix_.get(), width_, feature.data(), out.data());
+    if (matrix_) {
+        const double explained =
+            loops.take_outer_and_apply(waiting_.data(), width_, matrix_.get(), feature.data(), out.data());
+        waiting_.clear();
+        return explained;
+    }
     parts_.resize(listed());
     return loops.project_out(directions_.data(), listed(), width_, feature.data(), parts_.data(), out.data());
 }
@@ -20,8 +26,14 @@ void Residual::add(std::span<const double> direction) {
     if (!matrix_) {
         directions_.insert(directions_.end(), direction.begin(), direction.end());
     } else {
-        diversity_loops().take_outer(direction.data(), width_, matrix_.get());
+        take_waiting();
+        waiting_.assign(direction.begin(), direction.end());
     }
+}
+
+void Residual::take_waiting() {
+    if (!waiting_.empty()) diversity_loops().take_outer(waiting_.data(), width_, matrix_.get());
+    waiting_.clear();
 }
 
 void Residual::fold() {
@@ -40,7 +52,8 @@ std::size_t Residual::price_of_bound() const noexcept {
     return width_ * ((width_ + kBlockItems - 1) / kBlockItems);
 }
 
-double Residual::bound() const {
+double Residual::bound() {
+    take_waiting();
     const std::size_t n_blocks = (width_ + kBlockItems - 1) / kBlockItems;
     // M is symmetric: its rows are the directions, and its columns the items of the blocks.
     std::vector<float> directions(width_ * width_);

@@ -16,10 +16,10 @@ namespace {
 class Eager {
   public:
     explicit Eager(const DppProblem& problem) : problem_(problem), q2_(problem.q2), features_(problem.n()) {
-        std::vector<double> feature(problem.dim());
         for (std::size_t i = 0; i < problem.n(); ++i) {
-            problem.embedding_part(i, feature);
-            features_[i].assign(feature.begin(), feature.end());
+            const auto factor = static_cast<float>(length_factor(problem.squared_norms[i], problem.feature_scale));
+            const float* row = problem.embeddings.floats(i, nullptr);
+            for (std::size_t d = 0; d < problem.dim(); ++d) features_[i].push_back(row[d] * factor);
             rho_.push_back(static_cast<float>(problem.first_rho[i]));
             least_.push_back(static_cast<float>(kLeastShare * problem.first_rho[i]));
         }

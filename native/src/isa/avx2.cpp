@@ -29,6 +29,14 @@ KAREC_INLINE Vec fused(Vec a, Vec b, Vec c) {
     return _mm256_fmadd_ps(a, b, c);
 }
 
+KAREC_INLINE __m256d roots(__m256d x) {
+    return _mm256_sqrt_pd(x);
+}
+
+KAREC_INLINE __m256d widened(const float* at) {
+    return _mm256_cvtps_pd(_mm_loadu_ps(at));
+}
+
 KAREC_INLINE IntVec madd(const std::int8_t* row, const std::int16_t* query) {
     const __m256i wide = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(row)));
     return (IntVec)_mm256_madd_epi16(wide, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(query)));
