@@ -231,6 +231,9 @@ def test_each_row_meets_the_query_of_its_own_version(index: ItemIndex) -> None:
     assert index.search_all(k=2, query_by_version=queries).ids.tolist() == [50, 7]
     two = index.search_all(k=9, query_by_version={7: np.eye(2, 3), 8: np.zeros((2, 3))})
     assert two.ids[0, 0] == 7 and two.found is not None and two.found.tolist() == [5, 5]
+    users = {7: np.eye(2, 3), 8: [[0, 0, 0], [0, 0, 5]]}
+    batch = index.search_batch(query_by_version=users, ids=[7, 50, 50], indptr=[0, 2, 3], k=2)
+    assert batch.ids.tolist() == [[7, 50], [50, -1]] and batch.scores.tolist() == [[9.0, 0.0], [5.0, -np.inf]]
     only = index.search(query_by_version={8: [0, 0, 1]}, ids=[50, 7], k=2)
     assert only.ids.tolist() == [50] and only.unknown == 1
     index.upsert(IDS, VECTORS, {"creator_id": [1] * 4, "quality": [1] * 4}, model_version=8)
