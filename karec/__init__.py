@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from karec.cascade import Cascade
     from karec.diversity import (
         DppBatchResult,
+        DppOptions,
         DppResult,
         MarginalResult,
         ScatterResult,
@@ -44,6 +45,7 @@ else:
         "karec.cascade": ("Cascade",),
         "karec.diversity": (
             "DppBatchResult",
+            "DppOptions",
             "DppResult",
             "MarginalResult",
             "ScatterResult",
@@ -82,6 +84,7 @@ __all__ = [
     "ContractError",
     "DataError",
     "DppBatchResult",
+    "DppOptions",
     "DppResult",
     "IndexFormatError",
     "ItemIndex",

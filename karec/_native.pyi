@@ -71,6 +71,9 @@ def dpp_alpha(diversity: float) -> float: ...
 def dpp_select(
     embeddings: ArrayLike, relevance: ArrayLike, k: int, **told: Any
 ) -> tuple[_I64, NDArray[np.float64], float, int]: ...
+def dpp_select_rows(
+    index: ItemIndex, rows: ArrayLike, relevance: ArrayLike, k: int, **told: Any
+) -> tuple[_I64, NDArray[np.float64], float, int]: ...
 def dpp_select_batch(
     embeddings: ArrayLike,
     relevance: ArrayLike,

@@ -54,12 +54,14 @@ Trains the ranker, writes the rank log, distils the towers from it, refreshes th
 examples:
   karec recommend --config karec-demo-world/karec.toml --user 10000001
   karec recommend --config karec-demo-world/karec.toml --user 10000001 --k 20 --trace
+  karec recommend --config karec-demo-world/karec.toml --user 10000001 --explain
   karec recommend --config karec-demo-world/karec.toml --user 10000001 --shown 1093 77 --json | jq .items""",
     "evaluate": """\
 examples:
   karec evaluate --data kuairand --root KuaiRand-Pure/data --run run7/run
   karec evaluate --data world --run karec-demo-world/run --json quality.json
-  karec evaluate consistency --config karec-demo-world/karec.toml     does prerank keep what the ranker wants?""",
+  karec evaluate consistency --config karec-demo-world/karec.toml     does prerank keep what the ranker wants?
+  karec evaluate diversity --config karec-demo-world/karec.toml       what does more diversity cost?""",
     "ablation": """\
 examples:
   karec evaluate ablation --data kuairand --root KuaiRand-Pure/data --out ablation
@@ -80,6 +82,12 @@ examples:
   karec export --data kuairand --root KuaiRand-Pure/data --run run7/run
 
 Writes <model>.int8.onnx and <model>.golden beside the run's models and tells what int8 costs on the test days.""",
+    "diversity": """\
+examples:
+  karec evaluate diversity --config run7/karec.toml
+  karec evaluate diversity --config run7/karec.toml --requests 500 --k 50 --report out
+
+DPP, MMR, SSD and rules at several strengths, and plain top-k, over what the ranker scored for the same requests.""",
     "inspect": """\
 examples:
   karec inspect karec-demo-world/bundles                  the current bundle: versions, files, models, index
@@ -129,6 +137,9 @@ def _parser() -> argparse.ArgumentParser:
     recommend.add_argument(
         "--trace", action="store_true", help="show every step: in, out, removed and why, milliseconds"
     )
+    recommend.add_argument(
+        "--explain", action="store_true", help="show why each work was chosen: gain, what it is closest to, plain top-k"
+    )
     recommend.add_argument("--json", action="store_true", help="print JSON")
 
     evaluate = _command(commands, "evaluate", "AUC, GAUC and ECE on the test days, with intervals", _evaluate)
@@ -153,6 +164,14 @@ def _parser() -> argparse.ArgumentParser:
     agree.add_argument("--seed", type=int, default=0, help="seed of what is drawn (default 0)")
     agree.add_argument("--log", type=Path, metavar="DIR", help="a rank log: measure its shadow requests")
     agree.add_argument("--report", type=Path, metavar="DIR", help="write consistency.json and consistency.html there")
+    varied = _command(others, "diversity", "what each way to scatter a list gains and loses", _diversity)
+    varied.add_argument("--config", type=Path, required=True, help="a karec.toml")
+    varied.add_argument("--scene", help="a scene of the config (default: its first)")
+    varied.add_argument("--stage", default="rank", help="the stage whose scored works are the pools (default: rank)")
+    varied.add_argument("--requests", type=int, default=100, help="how many users to ask for (default 100)")
+    varied.add_argument("--k", type=int, default=50, help="works in a list (default 50)")
+    varied.add_argument("--seed", type=int, default=0, help="seed of the users that are drawn (default 0)")
+    varied.add_argument("--report", type=Path, metavar="DIR", help="write diversity.json and diversity.html there")
 
     export = _command(commands, "export", "a run's models in int8, what that costs in AUC, and golden files", _export)
     _data_options(export)
@@ -280,19 +299,28 @@ def _demo(arguments: argparse.Namespace) -> None:
 def _recommend(arguments: argparse.Namespace) -> None:
     console = _console()
     from karec.config import load_cascade, open_bundle, scene_names
-    from karec.tables import feed_table, trace_table
+    from karec.tables import explanation_tables, feed_table, trace_table
     from karec.types import Request
 
     bundle = open_bundle(arguments.config)
     scene = arguments.scene or scene_names(arguments.config)[0]
     cascade = load_cascade(arguments.config, scene, bundle)
     moment = bundle.snapshot.time_ms if arguments.time_ms is None else arguments.time_ms
-    request = Request(arguments.user, k=arguments.k, scene=scene, time_ms=moment, shown=tuple(arguments.shown))
+    request = Request(
+        arguments.user,
+        k=arguments.k,
+        scene=scene,
+        time_ms=moment,
+        shown=tuple(arguments.shown),
+        explain=arguments.explain,
+    )
     feed = dataclasses.replace(cascade, observers=()).run(request)  # a look must not enter the log that teaches
     if arguments.json:
         print(json.dumps(feed.as_dict(), indent=1))
         return
     console.print(feed_table(feed, bundle.snapshot))
+    for table in explanation_tables(feed):
+        console.print(table)
     if arguments.trace:
         console.print(trace_table(feed.trace))
     if feed.cold_start:
@@ -387,6 +415,32 @@ def _export(arguments: argparse.Namespace) -> None:
     console.print(size_table(exported["bytes"]))
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(exported, indent=1))
+
+
+def _diversity(arguments: argparse.Namespace) -> None:
+    console = _console()
+    import numpy as np
+
+    from karec.config import load_cascade, open_bundle, scene_names
+    from karec.evaluate.diversity_report import write_diversity
+    from karec.evaluate.diversity_sweep import diversity_sweep, ranked_pools
+    from karec.tables import diversity_table
+    from karec.types import Request
+
+    if arguments.requests <= 0:
+        raise ValueError(f"--requests must be positive, got {arguments.requests}")
+    bundle = open_bundle(arguments.config)
+    scene = arguments.scene or scene_names(arguments.config)[0]
+    cascade = dataclasses.replace(load_cascade(arguments.config, scene, bundle), observers=())
+    users = np.random.default_rng(arguments.seed).permutation(bundle.snapshot.users.ids)[: arguments.requests]
+    requests = [Request(int(user), scene=scene, time_ms=bundle.snapshot.time_ms) for user in users]
+    with _bars() as progress:
+        pools = ranked_pools(cascade, bundle.index, requests, arguments.stage, progress)
+        report = diversity_sweep(pools, arguments.k, progress=progress)
+    console.print(diversity_table(report))
+    if arguments.report is not None:
+        _, page = write_diversity(report, arguments.report)
+        console.print(f"report: {page}")
 
 
 def _inspect(arguments: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -33,63 +33,63 @@ class DppResult:
     n_dpp: int
 
 
-def dpp_select(
-    embeddings: ArrayLike,
-    relevance: ArrayLike,
-    k: int,
-    *,
-    diversity: float = 0.5,
-    alpha: float | None = None,
-    ridge: float = 1e-2,
-    weights: ArrayLike | None = None,
-    types: ArrayLike | None = None,
-    type_weight: float = 0.0,
-    window: int | None = None,
-    shown: ArrayLike | None = None,
-    max_per_type: int | None = None,
-    min_per_type: int = 0,
-    fill: Literal["relevance"] | None = "relevance",
-) -> DppResult:
-    """Selects ``min(k, N)`` of N items that are relevant and differ: exact greedy MAP of a DPP (Chen et al. 2018).
+class DppOptions(TypedDict, total=False):
+    """What every ``dpp_select…`` over vectors of N items may be told, by keyword.
 
-    With f the embeddings at unit length, q_i = weights_i · exp(α·(r_i − max r)) and
-    S = (1 − type_weight)·F Fᵀ + type_weight·[type_i = type_j], the kernel is L = diag(q)·(S + ridge·I)·diag(q).
-    Each step takes the largest d²_i = det L_{Y∪i} / det L_Y, ties by lowest index. An item whose d²_i / q_i² is at most
-    1e-6 of what it was at first, or whose q_i² underflows, adds nothing and is passed over.
-
-    embeddings    (N, D) float32 or float16; a zero vector stays zero
-    relevance     (N,) float32, larger is better; its scale matters, see ``alpha``
-    diversity     in [0, 1]: α = (1 − diversity) / (2·diversity); 0 is the order of relevance, 1 leaves it out
+    diversity     in [0, 1], 0.5 unless told: α = (1 − diversity) / (2·diversity); 0 is the order of relevance, 1 leaves
+                  it out
     alpha         α itself, ≥ 0, in place of ``diversity``
-    ridge         ≥ 0; keeps near-duplicates selectable
+    ridge         ≥ 0, 1e-2 unless told; keeps near-duplicates selectable
     weights       (N,) float32 ≥ 0, scales q: more or less traffic for some items
-    types         (N,) integer codes; two items of one type are alike by ``type_weight`` (in [0, 1])
+    types         (N,) integer codes; two items of one type are alike by ``type_weight``
+    type_weight   in [0, 1], 0 unless told
     window        ≥ 1: a gain counts only the last window − 1 picks
     shown         (M, D) items seen already: gains are conditioned on them (Schur complement, q = 1, of no type)
     max_per_type  ≥ 1: at most so many items of one type in the result, fill included
     min_per_type  at least so many of each type, as far as there are so many and k has places: once the places left are
                   no more than what is owed to some types, only those are picked from
-    fill          when no item adds anything: go on by q, largest first ("relevance"), or stop (None)
-
-    ValueError: shapes that do not fit, k ≤ 0, options out of range, NaN or infinity (naming the first position).
-    O(N·k·D) at worst, no N × N matrix.
+    fill          when no item adds anything: go on by q, largest first ("relevance", unless told), or stop (None)
     """
-    found = _native.dpp_select(
-        embeddings,
-        relevance,
-        k,
-        alpha=_alpha(diversity, alpha),
-        ridge=ridge,
-        weights=weights,
-        types=types,
-        type_weight=type_weight,
-        window=window,
-        shown=shown,
-        max_per_type=max_per_type,
-        min_per_type=min_per_type,
-        fill=_fills(fill),
-    )
-    return DppResult(*found)
+
+    diversity: float
+    alpha: float | None
+    ridge: float
+    weights: ArrayLike | None
+    types: ArrayLike | None
+    type_weight: float
+    window: int | None
+    shown: ArrayLike | None
+    max_per_type: int | None
+    min_per_type: int
+    fill: Literal["relevance"] | None
+
+
+_UNLESS_TOLD = DppOptions(
+    diversity=0.5,
+    alpha=None,
+    ridge=1e-2,
+    weights=None,
+    types=None,
+    type_weight=0.0,
+    window=None,
+    shown=None,
+    max_per_type=None,
+    min_per_type=0,
+    fill="relevance",
+)
+
+
+def native_options(function: str, options: DppOptions) -> dict[str, Any]:
+    """All options as ``_native`` takes them; TypeError, as Python words it, for one that is none."""
+    unknown = sorted(set(options) - set(_UNLESS_TOLD))
+    if unknown:
+        raise TypeError(f"{function}() got an unexpected keyword argument {unknown[0]!r}")
+    told: dict[str, Any] = {**_UNLESS_TOLD, **options}
+    told["alpha"] = _alpha(told.pop("diversity"), told["alpha"])
+    if told["fill"] not in ("relevance", None):
+        raise ValueError(f"fill must be 'relevance' or None, got {told['fill']!r}")
+    told["fill"] = told["fill"] is not None
+    return told
 
 
 def _alpha(diversity: float, alpha: float | None) -> float:
@@ -102,10 +102,23 @@ def _alpha(diversity: float, alpha: float | None) -> float:
     return alpha
 
 
-def _fills(fill: str | None) -> bool:
-    if fill not in ("relevance", None):
-        raise ValueError(f"fill must be 'relevance' or None, got {fill!r}")
-    return fill is not None
+def dpp_select(embeddings: ArrayLike, relevance: ArrayLike, k: int, **options: Unpack[DppOptions]) -> DppResult:
+    """Selects ``min(k, N)`` of N items that are relevant and differ: exact greedy MAP of a DPP (Chen et al. 2018).
+
+    With f the embeddings at unit length, q_i = weights_i · exp(α·(r_i − max r)) and
+    S = (1 − type_weight)·F Fᵀ + type_weight·[type_i = type_j], the kernel is L = diag(q)·(S + ridge·I)·diag(q).
+    Each step takes the largest d²_i = det L_{Y∪i} / det L_Y, ties by lowest index. An item whose d²_i / q_i² is at most
+    1e-6 of what it was at first, or whose q_i² underflows, adds nothing and is passed over.
+
+    embeddings  (N, D) float32 or float16; a zero vector stays zero
+    relevance   (N,) float32, larger is better; its scale matters, see ``alpha``
+    options     diversity, alpha, ridge, weights, types, type_weight, window, shown, max_per_type, min_per_type, fill:
+                see ``DppOptions``
+
+    ValueError: shapes that do not fit, k ≤ 0, options out of range, NaN or infinity (naming the first position).
+    O(N·k·D) at worst, no N × N matrix. ``ItemIndex.dpp_select`` does the same on rows of an index.
+    """
+    return DppResult(*_native.dpp_select(embeddings, relevance, k, **native_options("dpp_select", options)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,18 +143,8 @@ def dpp_select_batch(
     indptr: ArrayLike,
     k: int,
     *,
-    diversity: float = 0.5,
-    alpha: float | None = None,
-    ridge: float = 1e-2,
-    weights: ArrayLike | None = None,
-    types: ArrayLike | None = None,
-    type_weight: float = 0.0,
-    window: int | None = None,
-    shown: ArrayLike | None = None,
     shown_indptr: ArrayLike | None = None,
-    max_per_type: int | None = None,
-    min_per_type: int = 0,
-    fill: Literal["relevance"] | None = "relevance",
+    **options: Unpack[DppOptions],
 ) -> DppBatchResult:
     """``dpp_select`` for B users in one call, one after the other on the calling thread, without the GIL.
 
@@ -150,24 +153,8 @@ def dpp_select_batch(
 
     Everything else as in ``dpp_select``. ValueError also: an indptr that falls or does not run from 0 to N.
     """
-    found = _native.dpp_select_batch(
-        embeddings,
-        relevance,
-        indptr,
-        shown_indptr,
-        k,
-        alpha=_alpha(diversity, alpha),
-        ridge=ridge,
-        weights=weights,
-        types=types,
-        type_weight=type_weight,
-        window=window,
-        shown=shown,
-        max_per_type=max_per_type,
-        min_per_type=min_per_type,
-        fill=_fills(fill),
-    )
-    return DppBatchResult(*found)
+    told = native_options("dpp_select_batch", options)
+    return DppBatchResult(*_native.dpp_select_batch(embeddings, relevance, indptr, shown_indptr, k, **told))
 
 
 def dpp_select_kernel(

@@ -19,12 +19,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from karec.backend import library as _native
+from karec.diversity import DppOptions, DppResult, native_options
 from karec.search_result import SearchResult, result_lists
 
 
@@ -308,6 +309,19 @@ class ItemIndex:
         """
         _one_of(ids, rows)
         return self._native.scores(_versioned(query, query_by_version), ids, rows, out)[0]
+
+    def dpp_select(self, rows: ArrayLike, relevance: ArrayLike, k: int, **options: Unpack[DppOptions]) -> DppResult:
+        """``karec.dpp_select`` among the works of ``rows``, whose vectors are read where they lie, in one generation.
+
+        rows       (N,) int32; the result's indices are places in it
+        relevance  (N,) float32
+        options    as in ``karec.dpp_select``
+
+        The same result as ``karec.dpp_select(index.embeddings(rows), relevance, k, …)``, without that copy.
+        ValueError as there, or a row that holds no work (−1, or one that was removed), naming the first.
+        """
+        told = native_options("dpp_select", options)
+        return DppResult(*_native.dpp_select_rows(self._native, rows, relevance, k, **told))
 
     def embeddings(self, rows: ArrayLike) -> NDArray[np.float32]:
         """(N, D) the vectors of ``rows`` (N,) as float32; zeros for row −1 and for rows of removed works.

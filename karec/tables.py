@@ -11,6 +11,7 @@ from rich.table import Table
 
 from karec.bundle import CURRENT, MANIFEST, Bundle
 from karec.evaluate.consistency_report import consistency_rows, consistency_sentence
+from karec.evaluate.diversity_report import DIVERSITY_HEAD, diversity_rows, diversity_sentence
 from karec.index import ItemIndex
 from karec.onnx_model import OnnxModel
 from karec.snapshot import Snapshot
@@ -78,6 +79,10 @@ def consistency_table(source: str, measured: Mapping[str, Any]) -> Table:
     return text_table(title, head, list(consistency_rows(measured)))
 
 
+def diversity_table(report: Mapping[str, Any]) -> Table:
+    return text_table(diversity_sentence(report), DIVERSITY_HEAD, diversity_rows(report))
+
+
 def reach_table(reach: Mapping[str, Mapping[str, float]]) -> Table:
     rows = [(m, f"{value:,.4g}", f"{reach['top_k'][m]:,.4g}") for m, value in reach["cascade"].items()]
     return text_table("What the feeds reached", ("measure", "cascade", "top-k by relevance"), rows)
@@ -117,11 +122,49 @@ def trace_table(trace: Trace) -> Table:
             "" if step.n_out < 0 else f"{step.n_out:,}",
             f"{step.n_removed:,} {step.why}".strip() if step.n_removed else "",
             f"{step.ms:.2f}",
-            step.failure or ", ".join(f"{name}={_short(value)}" for name, value in step.notes.items()),
+            step.failure
+            or ", ".join(f"{name}={_short(value)}" for name, value in step.notes.items() if name != "explanation"),
         )
         for step in trace.steps
     ]
     return text_table("Trace", ("stage", "step", "role", "in", "out", "removed", "ms", "notes"), rows, 3)
+
+
+def explanation_tables(feed: Recommendation) -> Iterator[Table]:
+    """Of each step that explained its choice: the works of the feed as that step saw them. ``place`` is in its list."""
+    for step in feed.trace.steps:
+        if "explanation" not in step.notes:
+            continue
+        works, top_k = step.notes["explanation"]["works"], step.notes["explanation"]["top_k"]
+        places = {work["id"]: place for place, work in enumerate(works)}
+        rows = []
+        for item in feed:
+            if item.id not in places:
+                continue
+            place = places[item.id]
+            work = works[place]
+            near = ("–", "–") if work["closest"] is None else (str(work["closest"]), f"{work['cosine']:.3f}")
+            known = "yes" if item.id in top_k else "no"
+            numbers = (f"{work['relevance']:.4f}", f"{work['gain']:.3g}")
+            rows.append(
+                (str(item.position + 1), str(item.id), str(place + 1), *numbers, *near, known, str(top_k[place]))
+            )
+        instead = len(set(places) - set(top_k))
+        title = (
+            f"{step.stage}.{step.step}: {instead} of its {len(works)} works are not among the plain top {len(works)}"
+        )
+        head = (
+            "in feed",
+            "work",
+            "place",
+            "relevance",
+            "gain",
+            "closest before",
+            "cosine",
+            "in top-k",
+            "top-k has here",
+        )
+        yield text_table(title, head, rows, 0)
 
 
 def _short(value: Any) -> str:

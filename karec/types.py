@@ -36,7 +36,7 @@ class Request:
 
     ``time_ms`` is the moment of the request (Unix milliseconds); features, freshness and the log are computed as of
     it. ``shown`` are work ids that this session has already seen. ``features`` holds what request hydrators add:
-    user features, padded history, the user vector.
+    user features, padded history, the user vector. ``explain`` asks the steps that can for the reasons of their choice.
     """
 
     user_id: int
@@ -45,6 +45,7 @@ class Request:
     time_ms: int | None = None
     shown: tuple[int, ...] = ()
     request_id: str = ""
+    explain: bool = False
     features: Mapping[str, Array] = field(default_factory=lambda: EMPTY)
 
     def __post_init__(self) -> None:

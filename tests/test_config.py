@@ -134,6 +134,26 @@ def test_every_known_step_can_be_imported():
         ('name = "rank"\nsteps', 'name = "prerank"\nsteps', "stages: the name 'prerank' stands twice"),
         ('name = "new"', 'name = "popular"', "recall: the name 'popular' stands twice"),
         ('name = "new"', "name = 5", "name = 5, expected str"),
+        (
+            '{ use = "top_k" }',
+            '{ use = "dpp", weights = { "1" = 2.0 } }',
+            r"\(dpp\): weights = \{'1': 2.0\}, expected .*Mapping\[str, .*Mapping\[str, float\]\]",
+        ),
+        (
+            '{ use = "top_k" }',
+            '{ use = "dpp", weights = { mood = { "1" = 2.0 } } }',
+            r"\(dpp\): weights: .* no column 'mood'",
+        ),
+        (
+            '{ use = "top_k" }',
+            '{ use = "dpp", types = "mood", max_per_type = 1 }',
+            r"\(dpp\): types: .* no column 'mood'",
+        ),
+        (
+            '{ use = "top_k" }',
+            '{ use = "dpp", max_per_typ = 1 }',
+            r"unknown key 'max_per_typ' \(did you mean 'max_per_type'",
+        ),
         ('{ use = "top_k" }', '{ use = "top_k", k = 5 }', "last step must be a selector without k"),
     ],
 )

@@ -260,6 +260,47 @@ def test_recommend_shows_people_the_feed_and_its_trace(job, capsys):
         assert words in out
 
 
+def test_recommend_explains_what_both_dpp_steps_chose(job, capsys):
+    config = str(job / "karec.toml")
+    assert cli.main(["recommend", "--config", config, "--user", "999", "--explain", "--trace"]) == 0
+    out = capsys.readouterr().out
+    for words in ("prerank.dpp: ", "rerank.dpp: ", "closest before", "in top-k"):
+        assert words in out
+    assert cli.main(["recommend", "--config", config, "--user", "999", "--explain", "--json"]) == 0
+    feed = json.loads(capsys.readouterr().out)
+    told = {step["stage"]: step["notes"].get("explanation") for step in feed["trace"] if step["step"] == "dpp"}
+    assert told.keys() == {"prerank", "rerank"}
+    for explained in told.values():
+        ids = [work["id"] for work in explained["works"]]
+        assert {item["id"] for item in feed["items"]} <= set(ids) and len(explained["top_k"]) == len(ids)
+        for place, work in enumerate(explained["works"]):
+            assert work["closest"] is None if place == 0 else work["closest"] in ids[:place]
+
+
+def test_evaluate_diversity_draws_its_curves(job, capsys):
+    arguments = [
+        "--config",
+        str(job / "karec.toml"),
+        "--requests",
+        "4",
+        "--k",
+        "20",
+        "--report",
+        str(job / "diversity"),
+    ]
+    assert cli.main(["evaluate", "diversity", *arguments]) == 0
+    out = capsys.readouterr().out
+    for words in ("20 works of each of 4 pools", "top_k", "dpp", "mmr", "ssd", "scatter", "report: "):
+        assert words in out
+    report = json.loads((job / "diversity" / "diversity.json").read_text())
+    assert report["pools"] == 4 and report["k"] == 20
+    assert (job / "diversity" / "diversity.html").read_text().count("<svg") == 5
+    assert cli.main(["evaluate", "diversity", *arguments, "--stage", "rnk"]) == 2
+    assert "no stage 'rnk'; it has ['prerank', 'rank', 'rerank']" in capsys.readouterr().err
+    assert cli.main(["evaluate"]) == 2
+    assert "--run DIR is missing" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("what", "words"),
     [("bundles", "verified"), ("bundles/current/index.karec", "dimensions"), ("rank_log", "requests")],

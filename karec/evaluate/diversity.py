@@ -1,5 +1,9 @@
-"""How diverse a list is, what that diversity cost in relevance, and the curve between the two.
+"""How diverse a list is: measures of one list, and of what many lists together reach.
 
+f are unit vectors, a zero vector stays zero; L = F Fᵀ + ridge·I of the list.
+
+log det              log det L, larger is more diverse (Kulesza & Taskar 2012); no list of k unit vectors is above
+                     k·log(1 + ridge)
 intra-list distance  ILD = mean over pairs of 1 − cos(f_i, f_j)          0 = all alike, 1 = unrelated
 near duplicates      share of pairs with cosine > 0.95
 Gini                 of exposure over works or creators: 0 = equal, 1 = one takes all
@@ -17,21 +21,40 @@ from karec.rerank.dpp import standardised
 from karec.types import Array
 
 NEAR_DUPLICATE = 0.95
+RIDGE = 1e-2
+WINDOW = 10
+
+
+def unit_rows(embeddings: Array) -> Array:
+    """``embeddings (k, D)`` at length 1, float64; a zero vector stays zero."""
+    f = np.asarray(embeddings, np.float64)
+    norms = np.linalg.norm(f, axis=1, keepdims=True)
+    return np.asarray(np.divide(f, norms, out=np.zeros_like(f), where=norms > 0))
 
 
 def pairwise_cosines(embeddings: Array) -> Array:
     """``embeddings (k, D)`` → the k·(k−1)/2 cosines of its pairs, float64; a zero vector has cosine 0 with all."""
-    f = np.asarray(embeddings, np.float64)
-    norms = np.linalg.norm(f, axis=1, keepdims=True)
-    f = np.divide(f, norms, out=np.zeros_like(f), where=norms > 0)
+    f = unit_rows(embeddings)
     upper = np.triu_indices(len(f), k=1)
     return np.asarray((f @ f.T)[upper])
+
+
+def log_det(embeddings: Array, ridge: float = RIDGE) -> float:
+    """log det (F Fᵀ + ridge·I) of ``embeddings (k, D)``; 0 for an empty list. O(k²·D + k³)."""
+    f = unit_rows(embeddings)
+    return float(np.linalg.slogdet(f @ f.T + ridge * np.eye(len(f)))[1])
 
 
 def intra_list_distance(embeddings: Array) -> float:
     """ILD of ``embeddings (k, D)``; 0 for fewer than two. O(k²·D)."""
     cosines = pairwise_cosines(embeddings)
     return float(np.mean(1.0 - cosines)) if len(cosines) else 0.0
+
+
+def windowed_distance(embeddings: Array, window: int = WINDOW) -> float:
+    """Mean ILD of each ``window`` neighbours of a list: what a screen shows. That of the list where it is shorter."""
+    n = max(len(embeddings) - window + 1, 1)
+    return float(np.mean([intra_list_distance(embeddings[first : first + window]) for first in range(n)]))
 
 
 def near_duplicate_share(embeddings: Array) -> float:
@@ -48,6 +71,12 @@ def gini(counts: Array) -> float:
         return 0.0
     i = np.arange(1, len(x) + 1)
     return float(((2 * i - len(x) - 1) * x).sum() / (len(x) * total))
+
+
+def exposure_gini(shown: Array, available: Array) -> float:
+    """Gini of how often each distinct value of ``available`` stands in ``shown``; those never shown count."""
+    values = np.unique(available)
+    return gini(np.bincount(np.searchsorted(values, shown), minlength=len(values)))
 
 
 @dataclass(frozen=True)

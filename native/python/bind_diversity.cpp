@@ -9,6 +9,7 @@
 #include "bindings.hpp"
 #include "karec/dpp.hpp"
 #include "karec/embedding_scatter.hpp"
+#include "karec/item_index.hpp"
 #include "karec/scatter.hpp"
 
 namespace karec::python {
@@ -35,13 +36,10 @@ py::ssize_t smaller(std::size_t k, py::ssize_t n) {
     return std::min(static_cast<py::ssize_t>(k), n);
 }
 
-// What dpp_select and dpp_select_batch are told, as arrays that stay alive while the library reads them.
+// What a DPP over N items is told beside its vectors, as arrays that stay alive while the library reads them.
 struct DppInput {
-    DppInput(py::handle embeddings, py::handle relevance, const py::kwargs& told)
-        : items(matrix_input(embeddings, "embeddings", {"N", "D"})) {
-        const std::string because = "embeddings has shape " + shape_of(items.array);
-        const py::ssize_t n = items.array.shape(0);
-        scores = float32_input(relevance, "relevance", {n}, because);
+    DppInput(py::ssize_t n, py::ssize_t dim, const std::string& because, py::handle relevance, const py::kwargs& told)
+        : scores(float32_input(relevance, "relevance", {n}, because)) {
         options.alpha = told["alpha"].cast<double>();
         options.ridge = told["ridge"].cast<double>();
         options.type_weight = told["type_weight"].cast<double>();
@@ -61,12 +59,15 @@ struct DppInput {
             options.types = types.span();
         }
         if (!told["shown"].is_none()) {
-            shown = matrix_input(told["shown"], "shown", {"M", items.array.shape(1)}, because);
+            shown = matrix_input(told["shown"], "shown", {"M", dim}, because);
             options.shown = shown.view;
         }
     }
 
-    MatrixInput items;
+    DppInput(const py::array& embeddings, py::handle relevance, const py::kwargs& told)
+        : DppInput(embeddings.shape(0), embeddings.shape(1), "embeddings has shape " + shape_of(embeddings), relevance,
+                   told) {}
+
     Input<float> scores;
     Input<float> weights;
     Input<std::int64_t> types;
@@ -74,24 +75,45 @@ struct DppInput {
     DppOptions options;
 };
 
-py::tuple select(py::handle embeddings, py::handle relevance, py::ssize_t k, const py::kwargs& told) {
-    const std::size_t wanted = positive(k, "k");
-    const DppInput input(embeddings, relevance, told);
-    Picks picks(smaller(wanted, input.items.array.shape(0)));
+template <class Select>
+py::tuple picked(std::size_t k, py::ssize_t n, const Select& select) {
+    Picks picks(smaller(k, n));
     const auto indices = picks.indices.span();
     const auto gains = picks.gains.span();
     const auto count = [&] {
         const py::gil_scoped_release release;
-        return dpp_select(input.items.view, input.scores.span(), input.options, indices, gains);
+        return select(indices, gains);
     }();
     raise_unless_ok(count.status());
     return picks.cut(count.value());
 }
 
+py::tuple select(py::handle embeddings, py::handle relevance, py::ssize_t k, const py::kwargs& told) {
+    const std::size_t wanted = positive(k, "k");
+    const auto items = matrix_input(embeddings, "embeddings", {"N", "D"});
+    const DppInput input(items.array, relevance, told);
+    return picked(wanted, items.array.shape(0), [&](auto indices, auto gains) {
+        return dpp_select(items.view, input.scores.span(), input.options, indices, gains);
+    });
+}
+
+py::tuple select_rows(const ItemIndex& index, py::handle rows, py::handle relevance, py::ssize_t k,
+                      const py::kwargs& told) {
+    const std::size_t wanted = positive(k, "k");
+    const auto items = rows_input(rows);
+    const py::ssize_t n = items.shape(0);
+    const DppInput input(n, static_cast<py::ssize_t>(index.dim()), "rows has shape " + shape_of(items.array), relevance,
+                         told);
+    return picked(wanted, n, [&](auto indices, auto gains) {
+        return index.dpp_select(items.span(), input.scores.span(), input.options, indices, gains);
+    });
+}
+
 py::tuple select_batch(py::handle embeddings, py::handle relevance, py::handle indptr, const py::object& shown_indptr,
                        py::ssize_t k, const py::kwargs& told) {
     const auto wanted = static_cast<py::ssize_t>(positive(k, "k"));
-    const DppInput input(embeddings, relevance, told);
+    const auto items = matrix_input(embeddings, "embeddings", {"N", "D"});
+    const DppInput input(items.array, relevance, told);
     const auto starts = int64_input(indptr, "indptr", {"B + 1"});
     if (starts.shape(0) == 0) throw py::value_error("indptr has shape (0,), expected (B + 1,)");
     Input<std::int64_t> shown_starts;
@@ -108,8 +130,8 @@ py::tuple select_batch(py::handle embeddings, py::handle relevance, py::handle i
         const auto values = gains.span();
         const auto shown_rows = shown_indptr.is_none() ? std::span<const std::int64_t>{} : shown_starts.span();
         const py::gil_scoped_release release;
-        status = dpp_select_batch(input.items.view, input.scores.span(), starts.span(), shown_rows, input.options,
-                                  places, values, counts);
+        status = dpp_select_batch(items.view, input.scores.span(), starts.span(), shown_rows, input.options, places,
+                                  values, counts);
     }
     raise_unless_ok(status);
     for (std::size_t user = 0; user < counts.size(); ++user) {
@@ -126,16 +148,10 @@ py::tuple select_kernel(py::handle kernel, py::ssize_t k, std::optional<py::ssiz
     if (entries.shape(0) != entries.shape(1)) {
         throw py::value_error("kernel has shape " + shape_of(entries.array) + ", expected (N, N)");
     }
-    Picks picks(smaller(wanted, entries.shape(0)));
-    const auto indices = picks.indices.span();
-    const auto gains = picks.gains.span();
     const auto n = static_cast<std::size_t>(entries.shape(0));
-    const auto count = [&] {
-        const py::gil_scoped_release release;
+    return picked(wanted, entries.shape(0), [&](auto indices, auto gains) {
         return dpp_select_kernel(entries.span(), n, look_back, indices, gains);
-    }();
-    raise_unless_ok(count.status());
-    return picks.cut(count.value());
+    });
 }
 
 py::tuple select_columns(const py::function& column, py::handle diagonal, py::ssize_t k,
@@ -227,6 +243,7 @@ py::tuple rearrange(py::ssize_t n, const std::vector<PyRule>& rules, py::ssize_t
 void bind_diversity(py::module_& module) {
     module.def("dpp_alpha", &dpp_alpha);
     module.def("dpp_select", &select);
+    module.def("dpp_select_rows", &select_rows);
     module.def("dpp_select_batch", &select_batch);
     module.def("dpp_select_kernel", &select_kernel);
     module.def("dpp_select_columns", &select_columns);

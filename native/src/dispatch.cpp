@@ -27,7 +27,8 @@ Chosen choose() {
 #if defined(__x86_64__)
         {&avx512::table, __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
                              __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq")},
-        {&avx2::table, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c")},
+        {&avx2::table,
+         __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")},
 #endif
         {&generic::table, true},
     };

@@ -12,16 +12,20 @@ namespace karec {
 inline constexpr std::size_t kDirectionsAtOnce = 4;
 
 struct DiversityLoops {
-    // out[r] = ‖row r‖² of n contiguous finite rows: eight partial sums, sum j over dimensions j, j + 8, …, and a tree.
-    void (*squared_norms_float32)(const float* rows, std::size_t n, std::size_t dim, double* out);
-    void (*squared_norms_float16)(const std::uint16_t* rows, std::size_t n, std::size_t dim, double* out);
+    // out[r] = ‖rows[r]‖² of n finite rows: eight partial sums, sum j over dimensions j, j + 8, …, and a tree.
+    void (*squared_norms_float32)(const void* const* rows, std::size_t n, std::size_t dim, double* out);
+    void (*squared_norms_float16)(const void* const* rows, std::size_t n, std::size_t dim, double* out);
 
-    // block[d·kBlockItems + i] = factors[i]·rows[i][d], multiplied in float64, for each of the kBlockItems rows.
-    void (*pack_float32)(const float* const* rows, const double* factors, std::size_t dim, float* block);
-    void (*pack_float16)(const std::uint16_t* const* rows, const double* factors, std::size_t dim, float* block);
+    // block[d·kBlockItems + i] = rows[i][d]·scale/√squared_norms[i] for each of the kBlockItems rows, 0 where the norm
+    // is 0. The factor is rounded to float32, unless one of the block's lies outside 2^±60: then all stay in float64.
+    void (*pack_float32)(const void* const* rows, const double* squared_norms, double scale, std::size_t dim,
+                         float* block);
+    void (*pack_float16)(const void* const* rows, const double* squared_norms, double scale, std::size_t dim,
+                         float* block);
 
     // For each of the n ≤ kDirectionsAtOnce directions (n, dim), in order: rho[i] -= (start[i] + Σ_d direction[d]·
-    // block[d·kBlockItems + i])², d in order. `start` is (n, kBlockItems), or nullptr for zeros.
+    // block[d·kBlockItems + i])², d in order, each multiplication and addition rounded as one (std::fmaf). `start` is
+    // (n, kBlockItems), or nullptr for zeros.
     void (*explain)(const float* block, std::size_t dim, const float* directions, std::size_t n, const float* start,
                     float* rho);
 
@@ -37,6 +41,9 @@ struct DiversityLoops {
     double (*apply_matrix)(const double* matrix, std::size_t dim, const double* feature, double* out);
     // matrix −= direction·directionᵀ.
     void (*take_outer)(const double* direction, std::size_t dim, double* matrix);
+    // Both, one after the other, in one pass.
+    double (*take_outer_and_apply)(const double* direction, std::size_t dim, double* matrix, const double* feature,
+                                   double* out);
 
     // out[i] = e^x[i] for x ≤ 0.
     void (*exps)(const double* x, std::size_t n, double* out);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cmath>
 #include <numeric>
 
 namespace karec {
@@ -45,6 +46,7 @@ DppBlocks::DppBlocks(const DppProblem& problem)
     least_rho_.assign(n_blocks * kBlockItems, 0.0f);
     blocks_.resize(n_blocks);
     bounds_.resize(n_blocks);
+    most_q2_.resize(n_blocks);
     for (std::size_t at = 0; at < n; ++at) {
         const std::size_t item = features_.item(at);
         place_[item] = static_cast<std::uint32_t>(at);
@@ -56,7 +58,20 @@ DppBlocks::DppBlocks(const DppProblem& problem)
     for (std::size_t b = 0; b < n_blocks; ++b) {
         bounds_[b] = largest(b, &rho_[b * kBlockItems], gains);
         blocks_[b].stale = false;
+        const auto first = q2_.begin() + static_cast<std::ptrdiff_t>(b * kBlockItems);
+        most_q2_[b] = *std::max_element(first, first + kBlockItems);
     }
+}
+
+// ρ in float32 is off by what rounding did to it: of a dot product of vectors no longer than 1 by at most
+// (dim + 4)·2⁻²⁴, of its square and the subtraction by 2⁻²⁴·(1 + ridge) a direction. Σ|dot| ≤ √count, as Σ dot² ≤ 1.
+void DppBlocks::cap(double most) {
+    followed_ = 0;
+    const auto count = static_cast<double>(permanent_.count);
+    const double of_dot = static_cast<double>(problem_.width() + 4) * 0x1p-24;
+    const double off = 2.0 * std::sqrt(count) * of_dot + count * (of_dot * of_dot + (2.0 + problem_.ridge) * 0x1p-23);
+    most_rho_ = problem_.ridge + most + 2.0 * off;
+    for (std::size_t b = 0; b < bounds_.size(); ++b) bounds_[b] = std::min(bounds_[b], most_q2_[b] * most_rho_);
 }
 
 void DppBlocks::add(std::span<const double> direction, Directions& to) const {
@@ -112,9 +127,10 @@ void DppBlocks::catch_up(std::size_t b, double best_gain) {
         if (block.seen < permanent_.count) {
             const std::size_t next = std::min(permanent_.count, block.seen + kDirectionsAtOnce);
             apply(b, permanent_, block.seen, next, rho);
+            followed_ += next - block.seen;
             block.seen = next;
         }
-        bounds_[b] = largest(b, rho, gains);
+        bounds_[b] = std::min(largest(b, rho, gains), most_q2_[b] * most_rho_);
         block.stale = false;
         if (bounds_[b] < best_gain) return;
     }

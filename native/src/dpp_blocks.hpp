@@ -3,6 +3,9 @@
 // Items are sorted by their first gain and stand in blocks of 64 (FeatureBlocks). ρ only falls, so a block's last known
 // largest gain bounds it: a block whose bound is below the best gain so far is left alone, and catches up later with
 // every direction that it missed, in order. The result is the same bits as if every block were kept up to date.
+//
+// A block that was left alone for long has a bound from long ago. cap() lowers all of them at once by what is known of
+// every unit vector: once the picks span the space, no ρ is above ridge + λ, λ the residual's largest eigenvalue.
 #pragma once
 
 #include <cstddef>
@@ -31,6 +34,12 @@ class DppBlocks {
     void add_permanent(std::span<const double> direction);
     void add_passing(std::span<const double> direction);
     void clear_passing() noexcept;
+
+    // Says that no item's part ⟨feature, M feature⟩ is above `most` from now on, M what the permanent directions leave.
+    void cap(double most);
+
+    // How often a block was followed in one permanent direction since the last cap().
+    std::size_t followed() const noexcept { return followed_; }
 
     // The remaining item with the largest gain, ties by lowest index; kNone if every gain is 0.
     DppPick best();
@@ -66,7 +75,10 @@ class DppBlocks {
     std::vector<float> rho_;
     std::vector<float> least_rho_;
     std::vector<Block> blocks_;
-    std::vector<double> bounds_;  // no gain of block b is above bounds_[b]
+    std::vector<double> bounds_;   // no gain of block b is above bounds_[b]
+    std::vector<double> most_q2_;  // of block b at first
+    double most_rho_ = std::numeric_limits<double>::infinity();
+    std::size_t followed_ = 0;
     Directions permanent_;
     Directions passing_;
 };

@@ -34,6 +34,7 @@ class Greedy {
           quota_(problem.type_of, problem.n_types, options.max_per_type, options.min_per_type) {
         for (std::size_t row = 0; row < options.shown.rows; ++row) condition_on_shown(row);
         n_shown_ = residual_.listed();
+        n_directions_ = n_shown_;
     }
 
     DppCount run(std::span<std::int64_t> indices, std::span<double> gains) {
@@ -49,6 +50,7 @@ class Greedy {
                 scale_direction(rho);
                 add_to_residual();
                 blocks_.add_permanent(direction_);
+                cap_gains();
             }
             take(item);
             indices[count.selected] = static_cast<std::int64_t>(item);
@@ -72,7 +74,15 @@ class Greedy {
 
     void add_to_residual() {
         residual_.add(direction_);
-        if (residual_.listed() > problem_.width()) residual_.fold();
+        if (2 * residual_.listed() > problem_.width()) residual_.fold();
+    }
+
+    // As often as it costs a fraction of the work that it may save.
+    void cap_gains() {
+        ++n_directions_;
+        if (n_directions_ > problem_.width() && blocks_.followed() >= 2 * residual_.price_of_bound()) {
+            blocks_.cap(residual_.bound());
+        }
     }
 
     void condition_on_shown(std::size_t row) {
@@ -165,22 +175,26 @@ class Greedy {
     std::vector<bool> taken_;
     TypeQuota quota_;
     std::size_t n_shown_ = 0;
+    std::size_t n_directions_ = 0;
 };
 
 }  // namespace
 
+Result<DppCount> dpp_select_rows(const VectorRows& embeddings, std::span<const float> relevance,
+                                 const DppOptions& options, std::span<std::int64_t> indices, std::span<double> gains) {
+    if (indices.size() != gains.size()) return Status::invalid("indices and gains differ in length");
+    if (embeddings.rows > std::numeric_limits<std::uint32_t>::max()) {
+        return Status::invalid("a DPP takes at most 2^32 − 1 items");
+    }
+    auto problem = pose_dpp(embeddings, relevance, options);
+    if (!problem.ok()) return problem.status();
+    const std::size_t k = std::min(indices.size(), embeddings.rows);
+    return Greedy(problem.value(), options).run(indices.first(k), gains.first(k));
+}
+
 Result<DppCount> dpp_select(MatrixView embeddings, std::span<const float> relevance, const DppOptions& options,
                             std::span<std::int64_t> indices, std::span<double> gains) noexcept {
-    return at_boundary([&]() -> Result<DppCount> {
-        if (indices.size() != gains.size()) return Status::invalid("indices and gains differ in length");
-        if (embeddings.rows > std::numeric_limits<std::uint32_t>::max()) {
-            return Status::invalid("a DPP takes at most 2^32 − 1 items");
-        }
-        auto problem = pose_dpp(embeddings, relevance, options);
-        if (!problem.ok()) return problem.status();
-        const std::size_t k = std::min(indices.size(), embeddings.rows);
-        return Greedy(problem.value(), options).run(indices.first(k), gains.first(k));
-    });
+    return at_boundary([&] { return dpp_select_rows(embeddings, relevance, options, indices, gains); });
 }
 
 }  // namespace karec

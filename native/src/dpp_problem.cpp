@@ -16,17 +16,17 @@ namespace {
 std::string count(std::size_t n) {
     return std::to_string(n);
 }
-std::string shape(const MatrixView& m) {
+std::string shape(const VectorRows& m) {
     return "(" + count(m.rows) + ", " + count(m.cols) + ")";
 }
 
-Status check_length(const char* name, std::size_t length, const MatrixView& embeddings) {
+Status check_length(const char* name, std::size_t length, const VectorRows& embeddings) {
     if (length == embeddings.rows) return {};
     return Status::invalid(std::string(name) + " has shape (" + count(length) + ",), expected (" +
                            count(embeddings.rows) + ",) as embeddings has shape " + shape(embeddings));
 }
 
-Status check_options(const MatrixView& embeddings, const DppOptions& options) {
+Status check_options(const VectorRows& embeddings, const DppOptions& options) {
     const auto number = [](double value) { return std::to_string(value); };
     if (!(options.alpha >= 0.0)) return Status::invalid("alpha must be ≥ 0, got " + number(options.alpha));
     if (!(options.ridge >= 0.0) || std::isinf(options.ridge)) {
@@ -53,7 +53,7 @@ Status check_options(const MatrixView& embeddings, const DppOptions& options) {
     return {};
 }
 
-Status check_input(const MatrixView& embeddings, std::span<const float> relevance, const DppOptions& options) {
+Status check_input(const VectorRows& embeddings, std::span<const float> relevance, const DppOptions& options) {
     if (Status status = check_dpp_lengths(embeddings, relevance, options); !status.ok()) return status;
     if (Status status = check_options(embeddings, options); !status.ok()) return status;
     if (Status status = check_finite(relevance, "relevance"); !status.ok()) return status;
@@ -99,7 +99,7 @@ void set_types(const DppOptions& options, DppProblem& problem) {
 
 }  // namespace
 
-Status check_dpp_lengths(const MatrixView& embeddings, std::span<const float> relevance, const DppOptions& options) {
+Status check_dpp_lengths(const VectorRows& embeddings, std::span<const float> relevance, const DppOptions& options) {
     if (Status status = check_length("relevance", relevance.size(), embeddings); !status.ok()) return status;
     if (!options.weights.empty()) {
         if (Status status = check_length("weights", options.weights.size(), embeddings); !status.ok()) return status;
@@ -107,11 +107,11 @@ Status check_dpp_lengths(const MatrixView& embeddings, std::span<const float> re
     return options.types.empty() ? Status() : check_length("types", options.types.size(), embeddings);
 }
 
-void DppProblem::embedding_part(std::size_t item, std::span<double> out) const noexcept {
+void DppProblem::embedding_part(std::size_t item, std::span<double> out) const {
     scaled_row(embeddings, item, length_factor(squared_norms[item], feature_scale), out);
 }
 
-void DppProblem::feature(std::size_t item, std::span<double> out) const noexcept {
+void DppProblem::feature(std::size_t item, std::span<double> out) const {
     embedding_part(item, out);
     if (!types_count()) return;
     std::fill(out.begin() + static_cast<std::ptrdiff_t>(dim()), out.end(), 0.0);
@@ -127,7 +127,7 @@ void DppProblem::shown_feature(const MatrixView& shown, std::size_t row, std::sp
     std::fill(out.begin() + static_cast<std::ptrdiff_t>(dim()), out.end(), 0.0);
 }
 
-Result<DppProblem> pose_dpp(MatrixView embeddings, std::span<const float> relevance, const DppOptions& options) {
+Result<DppProblem> pose_dpp(const VectorRows& embeddings, std::span<const float> relevance, const DppOptions& options) {
     if (Status status = check_input(embeddings, relevance, options); !status.ok()) return status;
     auto norms = finite_squared_norms(embeddings, "embeddings");
     if (!norms.ok()) return norms.status();

@@ -7,13 +7,14 @@
 #include <vector>
 
 #include "karec/dpp.hpp"
+#include "vector_rows.hpp"
 
 namespace karec {
 
 inline constexpr double kLeastShare = 1e-6;  // of its first ρ, below which an item adds nothing
 
 struct DppProblem {
-    MatrixView embeddings;
+    VectorRows embeddings;
     std::span<const float> relevance;
     double ridge = 0.0;
     double feature_scale = 1.0;  // √(1 − type_weight)
@@ -33,14 +34,18 @@ struct DppProblem {
     std::size_t width() const noexcept { return dim() + (types_count() ? n_types : 0); }
 
     // out (dim) = the embedding's part of an item's feature; out (width) = all of it; the same for a row of `shown`.
-    void embedding_part(std::size_t item, std::span<double> out) const noexcept;
-    void feature(std::size_t item, std::span<double> out) const noexcept;
+    void embedding_part(std::size_t item, std::span<double> out) const;
+    void feature(std::size_t item, std::span<double> out) const;
     void shown_feature(const MatrixView& shown, std::size_t row, std::span<double> out) const;
 };
 
 // Refuses relevance, weights and types that are not of embeddings' length.
-Status check_dpp_lengths(const MatrixView& embeddings, std::span<const float> relevance, const DppOptions& options);
+Status check_dpp_lengths(const VectorRows& embeddings, std::span<const float> relevance, const DppOptions& options);
 
-Result<DppProblem> pose_dpp(MatrixView embeddings, std::span<const float> relevance, const DppOptions& options);
+Result<DppProblem> pose_dpp(const VectorRows& embeddings, std::span<const float> relevance, const DppOptions& options);
+
+// dpp_select over rows that lie anywhere. Throws std::bad_alloc alone.
+Result<DppCount> dpp_select_rows(const VectorRows& embeddings, std::span<const float> relevance,
+                                 const DppOptions& options, std::span<std::int64_t> indices, std::span<double> gains);
 
 }  // namespace karec

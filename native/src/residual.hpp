@@ -8,6 +8,8 @@
 #include <span>
 #include <vector>
 
+#include "aligned.hpp"
+
 namespace karec {
 
 class Residual {
@@ -29,11 +31,19 @@ class Residual {
     // From now on M is kept as a matrix: O(width²) an apply(), however many directions there are.
     void fold();
 
+    // No less than M's largest eigenvalue, so than fᵀMf of any unit vector f; only after fold(). (Σλ⁴)^¼ = √‖M²‖_F, in
+    // float32 with the rounding added: O(width³), as much as price_of_bound() blocks looked at in one direction.
+    double bound();
+    std::size_t price_of_bound() const noexcept;
+
   private:
+    void take_waiting();
+
     std::size_t width_;
     std::vector<double> directions_;
     std::vector<double> parts_;
-    std::vector<double> matrix_;  // empty until fold()
+    std::vector<double> waiting_;  // the last direction, until M is read next
+    Aligned<double> matrix_;       // null until fold()
 };
 
 }  // namespace karec

@@ -69,22 +69,15 @@ class PackedTile {
     }
 
     const float* pack(const Tile& tile) {
-        if (format_.dtype == DType::float16) {
-            pack_rows<std::uint16_t>(tile, diversity_loops().pack_float16);
-        } else {
-            pack_rows<float>(tile, diversity_loops().pack_float32);
-        }
+        const void* rows[kTile];
+        for (std::size_t i = 0; i < kTile; ++i) rows[i] = tile.at[i < tile.n ? i : 0];
+        const DiversityLoops& loops = diversity_loops();
+        const auto pack_rows = format_.dtype == DType::float16 ? loops.pack_float16 : loops.pack_float32;
+        pack_rows(rows, ones_, 1.0, format_.padded_dim(), block_.data());  // times 1/√1: as they are
         return block_.data();
     }
 
   private:
-    template <class Element, class Loop>
-    void pack_rows(const Tile& tile, Loop&& loop) {
-        const Element* rows[kTile];
-        for (std::size_t i = 0; i < kTile; ++i) rows[i] = reinterpret_cast<const Element*>(tile.at[i < tile.n ? i : 0]);
-        loop(rows, ones_, format_.padded_dim(), block_.data());
-    }
-
     RowFormat format_;
     double ones_[kTile];
     std::vector<float> block_;

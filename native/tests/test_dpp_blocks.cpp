@@ -1,10 +1,12 @@
 // Blocks that catch up only where they must say the same, bit by bit, as items that are always kept up to date.
 #include "dpp_blocks.hpp"
 
+#include <cmath>
 #include <random>
 #include <vector>
 
 #include "check.hpp"
+#include "residual.hpp"
 
 using namespace karec;
 
@@ -14,10 +16,10 @@ namespace {
 class Eager {
   public:
     explicit Eager(const DppProblem& problem) : problem_(problem), q2_(problem.q2), features_(problem.n()) {
-        std::vector<double> feature(problem.dim());
         for (std::size_t i = 0; i < problem.n(); ++i) {
-            problem.embedding_part(i, feature);
-            features_[i].assign(feature.begin(), feature.end());
+            const auto factor = static_cast<float>(length_factor(problem.squared_norms[i], problem.feature_scale));
+            const float* row = problem.embeddings.floats(i, nullptr);
+            for (std::size_t d = 0; d < problem.dim(); ++d) features_[i].push_back(row[d] * factor);
             rho_.push_back(static_cast<float>(problem.first_rho[i]));
             least_.push_back(static_cast<float>(kLeastShare * problem.first_rho[i]));
         }
@@ -31,11 +33,9 @@ class Eager {
                 dot = static_cast<float>(problem_.type_scale * direction[type]);
             }
             for (std::size_t d = 0; d < problem_.dim(); ++d) {
-                const float product = features_[i][d] * static_cast<float>(direction[d]);
-                dot += product;
+                dot = std::fmaf(features_[i][d], static_cast<float>(direction[d]), dot);
             }
-            const float square = dot * dot;
-            rho[i] -= square;
+            rho[i] = std::fmaf(-dot, dot, rho[i]);
         }
     }
 
@@ -81,7 +81,7 @@ TEST(lazy_is_eager_bit_by_bit) {
         DppOptions options;
         options.types = types;
         options.type_weight = seed % 2 == 0 ? 0.0 : 0.3;
-        const auto posed = pose_dpp({embeddings.data(), n, dim, DType::float32}, relevance, options);
+        const auto posed = pose_dpp(MatrixView{embeddings.data(), n, dim, DType::float32}, relevance, options);
         CHECK(posed.ok());
         const DppProblem& problem = posed.value();
         DppBlocks blocks(problem);
@@ -137,7 +137,7 @@ TEST(a_tie_with_a_block_that_was_behind_goes_to_the_lowest_index) {
     DppOptions options;
     options.weights = weights;
     options.ridge = 0.0;
-    const auto problem = pose_dpp({embeddings.data(), 2 * kHalf, 2, DType::float32}, relevance, options);
+    const auto problem = pose_dpp(MatrixView{embeddings.data(), 2 * kHalf, 2, DType::float32}, relevance, options);
     const std::vector<double> direction = {0.5, 0.0};
     DppBlocks permanent(problem.value());
     DppBlocks passing(problem.value());
@@ -148,4 +148,49 @@ TEST(a_tie_with_a_block_that_was_behind_goes_to_the_lowest_index) {
     }
     CHECK(permanent.best().item == 0 && permanent.best().gain == 0.25);
     CHECK(passing.best().item == 0 && passing.best().gain == 0.25);
+}
+
+TEST(a_cap_by_the_largest_eigenvalue_saves_work_and_changes_no_bit) {
+    for (const double ridge : {1e-2, 0.0, 3.0}) {
+        std::mt19937 random(5);
+        std::normal_distribution<float> normal;
+        constexpr std::size_t kItems = 3000;
+        constexpr std::size_t kDim = 12;
+        std::vector<float> embeddings(kItems * kDim);
+        std::vector<float> relevance(kItems);
+        for (float& x : embeddings) x = normal(random);
+        for (float& r : relevance) r = normal(random);
+        DppOptions options;
+        options.ridge = ridge;
+        const auto problem = pose_dpp(MatrixView{embeddings.data(), kItems, kDim, DType::float32}, relevance, options);
+        DppBlocks capped(problem.value());
+        DppBlocks plain(problem.value());
+        Eager eager(problem.value());
+        Residual residual(kDim);
+        residual.fold();
+        std::size_t followed = 0;
+        for (int step = 0; step < 60; ++step) {
+            const DppPick expected = eager.best({});
+            CHECK(capped.best().item == expected.item && capped.best().gain == expected.gain);
+            CHECK(plain.best().item == expected.item && plain.best().gain == expected.gain);
+            if (expected.item == DppPick::kNone) break;
+            std::vector<double> feature(kDim);
+            std::vector<double> direction(kDim);
+            problem->feature(expected.item, feature);
+            const double rho = problem->first_rho[expected.item] - residual.apply(feature, direction);
+            if (rho <= kLeastShare * problem->first_rho[expected.item]) break;
+            for (double& u : direction) u /= std::sqrt(rho);
+            residual.add(direction);
+            for (DppBlocks* blocks : {&capped, &plain}) {
+                blocks->add_permanent(direction);
+                blocks->remove(expected.item);
+            }
+            eager.add_permanent(direction);
+            eager.remove(expected.item);
+            followed += capped.followed();
+            capped.cap(residual.bound());
+            CHECK(capped.followed() == 0);
+        }
+        CHECK(followed <= plain.followed() && (ridge != 1e-2 || 2 * followed < plain.followed()));
+    }
 }

@@ -162,3 +162,52 @@ TEST(an_empty_index_finds_nothing) {
     const auto counts = built->search(kQuery, Candidates::of_rows(unknown), out.spans());
     CHECK(counts.ok() && counts->found == 0 && counts->unknown == 2);
 }
+
+TEST(a_dpp_of_rows_is_the_dpp_of_their_vectors) {
+    const std::size_t n = 200;
+    const std::size_t dim = 9;
+    std::vector<std::int64_t> ids(n);
+    std::vector<float> vectors(n * dim);
+    for (std::size_t i = 0; i < n; ++i) ids[i] = static_cast<std::int64_t>(i);
+    for (std::size_t i = 0; i < n * dim; ++i) vectors[i] = std::sin(static_cast<float>(i * i));
+    std::vector<std::int32_t> rows;
+    for (std::int32_t row = 199; row >= 0; row -= 2) rows.push_back(row);
+    std::vector<float> relevance(rows.size());
+    for (std::size_t i = 0; i < rows.size(); ++i) relevance[i] = std::cos(static_cast<float>(i));
+    for (const DType dtype : {DType::float16, DType::float32, DType::int8}) {
+        for (const bool rescore : {false, true}) {
+            if (rescore && dtype != DType::int8) continue;
+            ItemIndex::BuildOptions options;
+            options.dtype = dtype;
+            options.rescore = rescore;
+            const auto index = ItemIndex::build(ids, matrix(vectors, n, dim), options);
+            std::vector<float> gathered(rows.size() * dim);
+            CHECK(index.ok() && index->gather(rows, gathered).ok());
+            std::vector<std::int64_t> picks(40);
+            std::vector<std::int64_t> expected_picks(40);
+            std::vector<double> gains(40);
+            std::vector<double> expected_gains(40);
+            const auto found = index->dpp_select(rows, relevance, {}, picks, gains);
+            const auto expected =
+                dpp_select(matrix(gathered, rows.size(), dim), relevance, {}, expected_picks, expected_gains);
+            CHECK(found.ok() && expected.ok() && found->n_dpp == expected->n_dpp);
+            CHECK(picks == expected_picks && gains == expected_gains && found->log_det == expected->log_det);
+        }
+    }
+}
+
+TEST(a_dpp_of_rows_names_the_first_that_holds_no_work) {
+    ItemIndex index = make();
+    const std::vector<float> relevance(3);
+    std::vector<std::int64_t> picks(2);
+    std::vector<double> gains(2);
+    const auto of = [&](const std::vector<std::int32_t>& rows) {
+        return index.dpp_select(rows, relevance, {}, picks, gains).status();
+    };
+    CHECK(of({0, 1, 2}).ok());
+    CHECK(refused(of({0, kUnknownRow, 4}), "rows holds -1 at position 1: no work stands there"));
+    CHECK(refused(of({0, 1, 4}), "rows holds 4 at position 2"));
+    CHECK(index.remove(std::vector<std::int64_t>{-3}).ok());
+    CHECK(refused(of({2, 1, 1}), "rows holds 1 at position 1"));
+    CHECK(refused(of({0, 2}), "relevance has shape (3,), expected (2,)"));
+}

@@ -12,6 +12,7 @@
 
 #include "check.hpp"
 #include "fixed_math.hpp"
+#include "fused.hpp"
 #include "half.hpp"
 #include "id_map.hpp"
 #include "karec/item_index.hpp"
@@ -168,6 +169,71 @@ TEST(top_k_takes_nan_for_minus_infinity_and_zeros_for_one_value) {
     std::vector<std::uint32_t> found;
     top.finish([&](std::size_t, float, std::uint32_t position) { found.push_back(position); });
     CHECK((found == std::vector<std::uint32_t>{1, 2, 3, 0}));
+}
+
+TEST(a_residual_bounds_its_largest_eigenvalue) {
+    for (const std::size_t dim : {1u, 5u, 64u, 70u}) {
+        std::mt19937_64 random(dim);
+        std::normal_distribution<double> normal;
+        Residual residual(dim);
+        residual.fold();
+        std::vector<double> f(dim);
+        std::vector<double> u(dim);
+        for (std::size_t step = 0; step < 3 * dim; ++step) {
+            double square = 0.0;
+            for (double& x : f) x = normal(random);
+            for (const double x : f) square += x * x;
+            for (double& x : f) x /= std::sqrt(square);
+            const double rho = 1.01 - residual.apply(f, u);
+            for (double& x : u) x /= std::sqrt(rho);
+            residual.add(u);
+            // Power iteration comes from below, and (Σλ⁴)^¼ is at most dim^¼ times the largest.
+            double largest = 0.0;
+            for (int i = 0; i < 100; ++i) {
+                residual.apply(f, u);
+                double length = 0.0;
+                for (const double x : u) length += x * x;
+                largest = std::sqrt(length);
+                for (std::size_t d = 0; d < dim; ++d) f[d] = u[d] / largest;
+            }
+            const double bound = residual.bound();
+            CHECK(bound >= largest && bound <= 1.01 * std::pow(dim, 0.25) * largest / 0.99);
+        }
+    }
+}
+
+TEST(fused_is_the_exact_sum_rounded_once) {
+    std::mt19937 random(11);
+    const auto any = [&] { return std::bit_cast<float>(static_cast<std::uint32_t>(random())); };
+    const auto near = [&](int spread) {
+        const auto mantissa = static_cast<float>(static_cast<std::int32_t>(random()) >> 8);
+        return std::ldexp(mantissa, static_cast<int>(random() % static_cast<unsigned>(spread)) - spread / 2);
+    };
+    const auto check = [](float a, float b, float c) {
+        if (!std::isfinite(a) || !std::isfinite(b) || !std::isfinite(c)) return;
+        const float expected = std::fmaf(a, b, c);
+        for (const FourFloats found :
+             {fused_in_double(FourFloats{a, 0, 1, a}, FourFloats{b, 0, 1, b}, FourFloats{c, 0, 1, c}),
+              fused(FourFloats{a, 0, 1, a}, FourFloats{b, 0, 1, b}, FourFloats{c, 0, 1, c})}) {
+            CHECK(std::bit_cast<std::uint32_t>(found[0]) == std::bit_cast<std::uint32_t>(expected));
+            CHECK(found[1] == 0.0f && found[2] == 2.0f && found[3] == found[0]);
+        }
+    };
+    for (int i = 0; i < 300'000; ++i) {
+        check(any(), any(), any());
+        check(near(60), near(60), near(60));
+        // The product next to halfway between two floats, and the sum's last bits far below: rounding twice goes wrong.
+        const float a = 1.0f + std::ldexp(static_cast<float>(random() % 4096), -23);
+        const float tiny = std::ldexp(static_cast<float>(random() % 3) - 1.0f, -static_cast<int>(random() % 120));
+        check(a, 1.0f + 0x1p-12f, tiny);
+        check(0x1.000002p0f, 0x1p-24f, 1.0f + tiny);
+        check(near(8), std::ldexp(near(2), -140), near(2) * 0x1p-149f);  // subnormal results
+        check(a, -a, a * a);                                             // cancels to what a product lost
+    }
+    check(0.0f, -1.0f, 0.0f);
+    check(-0.0f, 1.0f, -0.0f);
+    check(3e38f, 3e38f, -3e38f);  // beyond the largest float
+    check(1.0f, 0x1p-149f, -0x1p-149f);
 }
 
 TEST(a_residual_is_the_same_listed_and_folded) {

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from karec.diversity import dpp_select, dpp_select_batch, dpp_select_kernel
+from karec.diversity import dpp_select, dpp_select_batch, dpp_select_kernel, mmr_select, ssd_select
+from karec.index import ItemIndex
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -63,6 +64,40 @@ BAD = [
 def test_dpp_select_names_what_does_not_fit(changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         dpp_select(**{"embeddings": E, "relevance": R, "k": 2, **changes})
+
+
+@pytest.mark.parametrize(("changes", "message"), BAD)
+def test_dpp_select_batch_names_the_same(changes: dict, message: str) -> None:
+    of_one_user = {"indptr": [0, 4], "shown_indptr": [0, len(changes["shown"])] if "shown" in changes else None}
+    with pytest.raises(ValueError, match=message):
+        dpp_select_batch(**{"embeddings": E, "relevance": R, "k": 2, **of_one_user, **changes})
+
+
+@pytest.mark.parametrize(("changes", "message"), [case for case in BAD if "embeddings" not in case[0]])
+def test_an_index_names_the_same(changes: dict, message: str) -> None:
+    index = ItemIndex.build(np.arange(4), E)
+    with pytest.raises(ValueError, match=message.replace("embeddings has shape \\(4, 6\\)", "rows has shape \\(4,\\)")):
+        index.dpp_select(**{"rows": np.arange(4), "relevance": R, "k": 2, **changes})
+
+
+def test_options_that_are_none_are_named() -> None:
+    with pytest.raises(TypeError, match=r"dpp_select\(\) got an unexpected keyword argument 'diversty'"):
+        dpp_select(E, R, 2, diversty=0.5)
+    with pytest.raises(TypeError, match=r"dpp_select_batch\(\) got an unexpected keyword argument 'diversty'"):
+        dpp_select_batch(E, R, [0, 4], 2, diversty=0.5)
+
+
+MARGINAL_TAKES = {"k", "embeddings", "relevance", "diversity", "window", "shown"}
+BAD_MARGINALS = [
+    case for case in BAD if set(case[0]) <= {"k", "embeddings", "relevance", "diversity", "window", "shown"}
+]
+
+
+@pytest.mark.parametrize("select", [mmr_select, ssd_select])
+@pytest.mark.parametrize(("changes", "message"), BAD_MARGINALS)
+def test_mmr_and_ssd_name_the_same(select: Any, changes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        select(**{"embeddings": E, "relevance": R, "k": 2, **changes})
 
 
 BAD_KERNELS = [

@@ -23,6 +23,7 @@ def index():
             "song_id": np.repeat(np.arange(10), 3),
             "creator_id": np.arange(30) % 7,
             "type": (np.arange(30) % 2).astype(np.int8),
+            "tone": np.linspace(0, 1, 30),
         },
     )
 
@@ -49,9 +50,80 @@ def test_without_diversity_dpp_is_top_k(index):
 
 def test_traffic_weights_shift_a_type(index):
     c = candidates(range(30), np.zeros(30))
-    favoured = Dpp(index, k=10, diversity=0.5, weights={"1": 5.0}).select(REQUEST, c).indices
-    disfavoured = Dpp(index, k=10, diversity=0.5, weights={"1": 0.2}).select(REQUEST, c).indices
+    favoured = Dpp(index, k=10, diversity=0.5, weights={"type": {"1": 5.0}}).select(REQUEST, c).indices
+    disfavoured = Dpp(index, k=10, diversity=0.5, weights={"type": {"1": 0.2}}).select(REQUEST, c).indices
     assert (favoured % 2).sum() > (disfavoured % 2).sum()
+
+
+def test_traffic_weights_of_several_columns_are_multiplied(index):
+    c = candidates(range(30), np.random.default_rng(1).normal(size=30))
+    c = c.with_rows(np.where(np.arange(30) == 4, -1, np.arange(30)))
+    weights = {"type": {"1": 2.0}, "creator_id": {"3": 0.5, "-8": 9.0}}
+    found = Dpp(index, k=9, weights=weights).select(REQUEST, c).indices
+    factors = np.where(index.columns["type"] == 1, 2.0, 1.0) * np.where(index.columns["creator_id"] == 3, 0.5, 1.0)
+    factors[4] = 1.0
+    expected = dpp_select(index.embeddings(c.rows), standardised(c.scores), 9, weights=factors)
+    np.testing.assert_array_equal(found, expected.indices)
+
+
+def test_types_of_any_column_keep_to_their_quotas(index):
+    c = candidates(range(30), np.random.default_rng(1).normal(size=30))
+    creators = index.columns["creator_id"]
+    most = Dpp(index, k=14, types="creator_id", max_per_type=2).select(REQUEST, c).indices
+    assert np.bincount(creators[most]).tolist() == [2] * 7
+    each = Dpp(index, k=7, types="creator_id", min_per_type=1).select(REQUEST, c).indices
+    assert np.bincount(creators[each]).tolist() == [1] * 7
+    short = Dpp(index, k=20, max_per_type=4).select(REQUEST, c).indices
+    assert np.bincount(index.columns["type"][short]).tolist() == [4, 4]
+
+
+def test_a_dpp_explains_its_choice_to_a_request_that_asks(index):
+    c = candidates(range(2, 30), np.random.default_rng(1).normal(size=28))
+    step = Dpp(index, k=5, diversity=0.7)
+    assert "explanation" not in step.select(Request(user_id=1), c).notes
+    selection = step.select(Request(user_id=1, shown=(1, 777), explain=True), c)
+    told = selection.notes["explanation"]
+    assert told["top_k"] == c.ids[np.argsort(-c.scores, kind="stable")[:5]].tolist()
+    assert [work["id"] for work in told["works"]] == c.ids[selection.indices].tolist()
+    vectors = index.embeddings(np.r_[1, c.ids[selection.indices]].astype(np.int32)).astype(float)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    seen = [1]
+    result = dpp_select(index.embeddings(c.rows), standardised(c.scores), 5, diversity=0.7, shown=vectors[:1])
+    for place, work in enumerate(told["works"]):
+        cosines = vectors[: place + 1] @ vectors[place + 1]
+        assert work["closest"] == seen[int(np.argmax(cosines))]
+        assert work["cosine"] == pytest.approx(cosines.max())
+        assert work["relevance"] == pytest.approx(float(c.scores[selection.indices[place]]))
+        assert work["gain"] == pytest.approx(result.gains[place], rel=1e-6)
+        seen.append(work["id"])
+    alone = step.select(Request(user_id=1, explain=True), c).notes["explanation"]["works"][0]
+    assert alone["closest"] is None and alone["cosine"] is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"k": 0}, "k must be positive, got 0"),
+        ({"window": 0}, "window must be positive"),
+        ({"diversity": 1.1}, r"diversity must lie in \[0, 1\]"),
+        ({"type_weight": -0.1}, r"type_weight must lie in \[0, 1\]"),
+        ({"ridge": float("inf")}, "ridge must be finite"),
+        ({"max_per_type": 0}, "max_per_type must be positive"),
+        ({"min_per_type": -1}, "min_per_type must be ≥ 0"),
+        ({"min_per_type": 3, "max_per_type": 2}, "min_per_type must be at most max_per_type, got 3 and 2"),
+        ({"types": "mood", "max_per_type": 2}, "types: the item index has no column 'mood'; it has"),
+        ({"types": "tone", "max_per_type": 2}, "types: column 'tone' has dtype float64, expected integers"),
+        ({"types": "song_id"}, "ask for no types"),
+        ({"weights": {"mood": {"1": 2.0}}}, "weights: the item index has no column 'mood'; it has"),
+        ({"weights": {"tone": {"1": 2.0}}}, "weights: column 'tone' has dtype float64, expected integers"),
+        ({"weights": {"type": {"video": 2.0}}}, r"weights\.type: 'video' is no whole number"),
+        ({"weights": {"type": {"1": -1.0}}}, r"weights\.type: the factor of 1 must be finite and ≥ 0, got -1"),
+        ({"weights": {"type": {"1": float("nan")}}}, r"weights\.type: the factor of 1 must be finite and ≥ 0"),
+    ],
+)
+def test_dpp_settings_that_make_no_sense_are_named(index, settings, message):
+    with pytest.raises(ValueError, match=message):
+        Dpp(index, **settings)
 
 
 def test_a_type_prior_mixes_types(index):

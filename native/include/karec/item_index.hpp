@@ -27,6 +27,7 @@
 #include <vector>
 
 #include "karec/array.hpp"
+#include "karec/dpp.hpp"
 #include "karec/status.hpp"
 
 namespace karec {
@@ -185,6 +186,13 @@ class ItemIndex {
     // the row out. What the mask leaves out is not counted. O(queries·N·D).
     Status search_all(std::span<const Query> queries, std::span<const std::uint8_t> mask, const Ranked& out,
                       std::span<SearchCount> counts) const noexcept;
+
+    // dpp_select (karec/dpp.hpp) among the works that stand in `rows` (N,), with relevance (N,): indices are places in
+    // `rows`. The vectors are read where they lie, in one generation, as gather() gives them. Refuses also a row that
+    // holds no work (kUnknownRow, or removed), naming the first.
+    Result<DppCount> dpp_select(std::span<const std::int32_t> rows, std::span<const float> relevance,
+                                const DppOptions& options, std::span<std::int64_t> indices,
+                                std::span<double> gains) const noexcept;
 
     // out (len(rows), D) = the vectors as float32 (from the float32 rows, where there are some); zeros for kUnknownRow.
     Status gather(std::span<const std::int32_t> rows, std::span<float> out) const noexcept;

@@ -1,4 +1,4 @@
-// Inner loops for AVX2 + F16C.
+// Inner loops for AVX2 + FMA + F16C.
 #if defined(__x86_64__)
 #include <immintrin.h>
 
@@ -10,9 +10,9 @@
 #include "../diversity_loops.hpp"
 #include "../fixed_math.hpp"
 
-#define KAREC_TARGET __attribute__((target("avx2,f16c")))
-#define KAREC_INLINE __attribute__((always_inline, target("avx2,f16c"))) inline
-#define KAREC_LAMBDA __attribute__((always_inline, target("avx2,f16c")))
+#define KAREC_TARGET __attribute__((target("avx2,fma,f16c")))
+#define KAREC_INLINE __attribute__((always_inline, target("avx2,fma,f16c"))) inline
+#define KAREC_LAMBDA __attribute__((always_inline, target("avx2,fma,f16c")))
 
 namespace karec::avx2 {
 namespace {
@@ -23,6 +23,18 @@ using IntVec = std::int32_t __attribute__((vector_size(32)));
 
 KAREC_INLINE Vec load_half(const std::uint16_t* at) {
     return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at)));
+}
+
+KAREC_INLINE Vec fused(Vec a, Vec b, Vec c) {
+    return _mm256_fmadd_ps(a, b, c);
+}
+
+KAREC_INLINE __m256d roots(__m256d x) {
+    return _mm256_sqrt_pd(x);
+}
+
+KAREC_INLINE __m256d widened(const float* at) {
+    return _mm256_cvtps_pd(_mm_loadu_ps(at));
 }
 
 KAREC_INLINE IntVec madd(const std::int8_t* row, const std::int16_t* query) {

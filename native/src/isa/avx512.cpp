@@ -25,6 +25,18 @@ KAREC_INLINE Vec load_half(const std::uint16_t* at) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)));
 }
 
+KAREC_INLINE Vec fused(Vec a, Vec b, Vec c) {
+    return _mm512_fmadd_ps(a, b, c);
+}
+
+KAREC_INLINE __m512d roots(__m512d x) {
+    return _mm512_sqrt_pd(x);
+}
+
+KAREC_INLINE __m512d widened(const float* at) {
+    return _mm512_cvtps_pd(_mm256_loadu_ps(at));
+}
+
 KAREC_INLINE IntVec madd(const std::int8_t* row, const std::int16_t* query) {
     const __m512i wide = _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(row)));
     return reinterpret_cast<IntVec>(_mm512_madd_epi16(wide, _mm512_loadu_si512(query)));

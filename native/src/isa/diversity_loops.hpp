@@ -1,12 +1,12 @@
-// The inner loops of DPP, MMR and SSD, written once and compiled for each instruction set, beside inner_loops.hpp and
-// on its terms: multiply and add are rounded one by one, and the order of summation is the same for every width.
+// The inner loops of DPP, MMR and SSD, written once and compiled for each instruction set, beside inner_loops.hpp; the
+// order of summation is the same for every width. In float32 the hot loop multiplies and adds with one rounding
+// (`fused`, which the including file defines), in float64 both are rounded one by one.
 
 #pragma GCC diagnostic ignored "-Wpsabi"  // what takes or returns a vector is inlined: there is no ABI to change
 
 inline constexpr std::size_t kDoubles = kLanes / 2;
 inline constexpr std::size_t kEighth = 8 / kDoubles;  // vectors that hold eight doubles
 using Doubles = double __attribute__((vector_size(sizeof(Vec))));
-using HalfVec = float __attribute__((vector_size(sizeof(Vec) / 2)));
 
 KAREC_INLINE Doubles load_doubles(const double* at) {
     Doubles v;
@@ -14,16 +14,14 @@ KAREC_INLINE Doubles load_doubles(const double* at) {
     return v;
 }
 
-KAREC_INLINE Doubles widened(const float* at) {
-    HalfVec v;
-    std::memcpy(&v, at, sizeof v);
-    return __builtin_convertvector(v, Doubles);
-}
-
 KAREC_INLINE double tree(const Doubles (&sums)[kEighth]) {
-    double s[8];
-    std::memcpy(s, sums, sizeof s);
-    return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
+    using Four = double __attribute__((vector_size(32)));
+    using Two = double __attribute__((vector_size(16)));
+    Four fours[2];
+    std::memcpy(fours, sums, sizeof fours);
+    const Four four = fours[0] + fours[1];
+    const Two two = __builtin_shufflevector(four, four, 0, 1) + __builtin_shufflevector(four, four, 2, 3);
+    return two[0] + two[1];
 }
 
 KAREC_INLINE void to_floats(const float* from, std::size_t n, float* to) {
@@ -38,35 +36,43 @@ KAREC_INLINE void to_floats(const std::uint16_t* from, std::size_t n, float* to)
     }
 }
 
+KAREC_INLINE void add_squares(const float* eight, Doubles (&sums)[kEighth]) {
+    for (std::size_t e = 0; e < kEighth; ++e) {
+        const Doubles x = widened(eight + e * kDoubles);
+        sums[e] = sums[e] + x * x;
+    }
+}
+KAREC_INLINE void add_squares(const std::uint16_t* halves, Doubles (&sums)[kEighth]) {
+    float eight[8];
+    to_floats(halves, 8, eight);
+    add_squares(eight, sums);
+}
+
 template <class Element>
-KAREC_INLINE void squared_norms(const Element* rows, std::size_t n, std::size_t dim, double* out) {
-    for (std::size_t r = 0; r < n; ++r, rows += dim) {
+KAREC_INLINE void squared_norms(const void* const* rows, std::size_t n, std::size_t dim, double* out) {
+    constexpr std::size_t kAhead = 8;
+    for (std::size_t r = 0; r < n; ++r) {
+        if (r + kAhead < n) fetch(static_cast<const std::byte*>(rows[r + kAhead]), dim * sizeof(Element));
+        const auto* row = static_cast<const Element*>(rows[r]);
         Doubles sums[kEighth] = {};
-        for (std::size_t d = 0; d < dim; d += 8) {
-            float eight[8] = {};
-            if (d + 8 <= dim) {
-                to_floats(rows + d, 8, eight);
-            } else {
-                to_floats(rows + d, dim - d, eight);
-            }
-            for (std::size_t e = 0; e < kEighth; ++e) {
-                const Doubles x = widened(eight + e * kDoubles);
-                sums[e] = sums[e] + x * x;
-            }
+        std::size_t d = 0;
+        for (; d + 8 <= dim; d += 8) add_squares(row + d, sums);
+        if (d < dim) {
+            float rest[8] = {};
+            to_floats(row + d, dim - d, rest);
+            add_squares(rest, sums);
         }
         out[r] = tree(sums);
     }
 }
 
-KAREC_TARGET void squared_norms_float32(const float* rows, std::size_t n, std::size_t dim, double* out) {
-    squared_norms(rows, n, dim, out);
+KAREC_TARGET void squared_norms_float32(const void* const* rows, std::size_t n, std::size_t dim, double* out) {
+    squared_norms<float>(rows, n, dim, out);
 }
 
-KAREC_TARGET void squared_norms_float16(const std::uint16_t* rows, std::size_t n, std::size_t dim, double* out) {
-    squared_norms(rows, n, dim, out);
+KAREC_TARGET void squared_norms_float16(const void* const* rows, std::size_t n, std::size_t dim, double* out) {
+    squared_norms<std::uint16_t>(rows, n, dim, out);
 }
-
-using VecDoubles = double __attribute__((vector_size(sizeof(Vec) * 2)));
 
 // Swaps the bit `Half` of row and lane, so that a pass over all bits transposes kLanes × kLanes numbers.
 template <std::size_t Half, std::size_t... Lane>
@@ -89,15 +95,25 @@ KAREC_INLINE void transpose(Vec* rows) {
     if constexpr (kLanes > 8) swap_bit<8>(rows, lanes);
 }
 
-template <class Element>
-KAREC_INLINE void pack(const Element* const* rows, const double* factors, std::size_t dim, float* block) {
+KAREC_INLINE Vec scaled(Vec x, float factor) {
+    return x * factor;
+}
+KAREC_INLINE Vec scaled(Vec x, double factor) {
+    using Wide = double __attribute__((vector_size(sizeof(Vec) * 2)));
+    return __builtin_convertvector(__builtin_convertvector(x, Wide) * factor, Vec);
+}
+
+// Scale is float where every factor is an ordinary float; else double, so that nothing overflows on its way to
+// length 1.
+template <class Element, class Scale>
+KAREC_INLINE void pack_scaled(const void* const* rows, const Scale* factors, std::size_t dim, float* block) {
     for (std::size_t first = 0; first < kBlockItems; first += kLanes) {
         std::size_t d = 0;
         for (; d + kLanes <= dim; d += kLanes) {
             Vec tile[kLanes];
             for (std::size_t i = 0; i < kLanes; ++i) {
-                const VecDoubles wide = __builtin_convertvector(load_element(rows[first + i] + d), VecDoubles);
-                tile[i] = __builtin_convertvector(wide * factors[first + i], Vec);
+                const Vec x = load_element(static_cast<const Element*>(rows[first + i]) + d);
+                tile[i] = scaled(x, factors[first + i]);
             }
             transpose(tile);
             for (std::size_t j = 0; j < kLanes; ++j) {
@@ -107,44 +123,69 @@ KAREC_INLINE void pack(const Element* const* rows, const double* factors, std::s
         for (; d < dim; ++d) {
             for (std::size_t i = first; i < first + kLanes; ++i) {
                 float x[8];
-                to_floats(rows[i] + d, 1, x);
-                block[d * kBlockItems + i] = static_cast<float>(factors[i] * static_cast<double>(x[0]));
+                to_floats(static_cast<const Element*>(rows[i]) + d, 1, x);
+                block[d * kBlockItems + i] = static_cast<float>(factors[i] * static_cast<Scale>(x[0]));
             }
         }
     }
 }
 
-KAREC_TARGET void pack_float32(const float* const* rows, const double* factors, std::size_t dim, float* block) {
-    pack(rows, factors, dim, block);
+template <class Element>
+KAREC_INLINE void pack(const void* const* rows, const double* squared_norms, double scale, std::size_t dim,
+                       float* block) {
+    double factors[kBlockItems];
+    float rounded[kBlockItems];
+    bool ordinary = true;
+    for (std::size_t i = 0; i < kBlockItems; i += kDoubles) {
+        const Doubles norms = load_doubles(squared_norms + i);
+        const Doubles factor = norms > 0.0 ? scale / roots(norms) : Doubles{};
+        std::memcpy(factors + i, &factor, sizeof factor);
+    }
+    for (std::size_t i = 0; i < kBlockItems; ++i) {
+        rounded[i] = static_cast<float>(factors[i]);
+        ordinary &= factors[i] == 0.0 || (factors[i] > 0x1p-60 && factors[i] < 0x1p60);
+    }
+    if (ordinary) {
+        pack_scaled<Element, float>(rows, rounded, dim, block);
+    } else {
+        pack_scaled<Element, double>(rows, factors, dim, block);
+    }
 }
 
-KAREC_TARGET void pack_float16(const std::uint16_t* const* rows, const double* factors, std::size_t dim, float* block) {
-    pack(rows, factors, dim, block);
+KAREC_TARGET void pack_float32(const void* const* rows, const double* squared_norms, double scale, std::size_t dim,
+                               float* block) {
+    pack<float>(rows, squared_norms, scale, dim, block);
+}
+
+KAREC_TARGET void pack_float16(const void* const* rows, const double* squared_norms, double scale, std::size_t dim,
+                               float* block) {
+    pack<std::uint16_t>(rows, squared_norms, scale, dim, block);
 }
 
 // As many accumulators as the registers hold: 16 of 32 in AVX-512, 8 of 16 elsewhere.
 template <std::size_t Count>
 KAREC_INLINE void explain_by(const float* block, std::size_t dim, const float* directions, const float* start,
                              float* rho) {
-    constexpr std::size_t kVecs = kLanes > 8 ? 4 : (Count > 2 ? 2 : 4);
+    constexpr std::size_t kVecs = kLanes > 8 || Count <= 2 ? 4 : 2;
     for (std::size_t first = 0; first < kBlockItems; first += kVecs * kLanes) {
-        Vec sums[Count][kVecs] = {};
-        for (std::size_t s = 0; s < Count && start != nullptr; ++s) {
-            for (std::size_t v = 0; v < kVecs; ++v)
-                sums[s][v] = load_float(start + s * kBlockItems + first + v * kLanes);
+        Vec sums[Count][kVecs];
+        for (std::size_t s = 0; s < Count; ++s) {
+            for (std::size_t v = 0; v < kVecs; ++v) {
+                sums[s][v] = start == nullptr ? Vec{} : load_float(start + s * kBlockItems + first + v * kLanes);
+            }
         }
         for (std::size_t d = 0; d < dim; ++d) {
             Vec items[kVecs];
             for (std::size_t v = 0; v < kVecs; ++v) items[v] = load_float(block + d * kBlockItems + first + v * kLanes);
             for (std::size_t s = 0; s < Count; ++s) {
-                const float u = directions[s * dim + d];
-                for (std::size_t v = 0; v < kVecs; ++v) sums[s][v] = sums[s][v] + items[v] * u;
+                const Vec u = directions[s * dim + d] - Vec{};
+                for (std::size_t v = 0; v < kVecs; ++v) sums[s][v] = fused(items[v], u, sums[s][v]);
             }
         }
         for (std::size_t v = 0; v < kVecs; ++v) {
             float* at = rho + first + v * kLanes;
             Vec left = load_float(at);
-            for (std::size_t s = 0; s < Count; ++s) left = left - sums[s][v] * sums[s][v];
+            for (std::size_t s = 0; s < Count; ++s) left = fused(-sums[s][v], sums[s][v], left);
             std::memcpy(at, &left, sizeof left);
         }
     }
@@ -238,10 +279,44 @@ KAREC_TARGET void take_outer(const double* direction, std::size_t dim, double* m
     }
 }
 
+// Columns d … d + kDoubles·Tiles − 1: each piece of the matrix is stored and applied while it is at hand.
+template <std::size_t Tiles>
+KAREC_INLINE void take_and_apply(const double* direction, std::size_t dim, std::size_t d, double* matrix,
+                                 const double* feature, double* out) {
+    Doubles u[Tiles];
+    Doubles sums[Tiles] = {};
+    for (std::size_t t = 0; t < Tiles; ++t) u[t] = load_doubles(direction + d + kDoubles * t);
+    for (std::size_t j = 0; j < dim; ++j) {
+        double* at = matrix + j * dim + d;
+        for (std::size_t t = 0; t < Tiles; ++t) {
+            const Doubles left = load_doubles(at + kDoubles * t) - direction[j] * u[t];
+            sums[t] = sums[t] + left * feature[j];
+            std::memcpy(at + kDoubles * t, &left, sizeof left);
+        }
+    }
+    for (std::size_t t = 0; t < Tiles; ++t) std::memcpy(out + d + kDoubles * t, &sums[t], sizeof sums[t]);
+}
+
+KAREC_TARGET double take_outer_and_apply(const double* direction, std::size_t dim, double* matrix,
+                                         const double* feature, double* out) {
+    std::size_t d = 0;
+    for (; d + 4 * kDoubles <= dim; d += 4 * kDoubles) take_and_apply<4>(direction, dim, d, matrix, feature, out);
+    for (; d + kDoubles <= dim; d += kDoubles) take_and_apply<1>(direction, dim, d, matrix, feature, out);
+    for (; d < dim; ++d) {
+        out[d] = 0.0;
+        for (std::size_t j = 0; j < dim; ++j) {
+            double& entry = matrix[j * dim + d];
+            entry -= direction[j] * direction[d];
+            out[d] += entry * feature[j];
+        }
+    }
+    return dot_of(feature, feature, dim) - dot_of(feature, out, dim);
+}
+
 KAREC_TARGET void exps(const double* x, std::size_t n, double* out) {
     for (std::size_t i = 0; i < n; ++i) out[i] = fixed_exp(x[i]);
 }
 
 constexpr DiversityLoops kDiversityLoops = {
-    squared_norms_float32, squared_norms_float16, pack_float32, pack_float16, explain, gains,
-    project_out,           apply_matrix,          take_outer,   exps};
+    squared_norms_float32, squared_norms_float16, pack_float32, pack_float16,         explain, gains,
+    project_out,           apply_matrix,          take_outer,   take_outer_and_apply, exps};

@@ -1,4 +1,5 @@
 // Inner loops in plain 16-byte vectors: any machine.
+#include <cmath>
 #include <cstring>
 #include <limits>
 #include <utility>
@@ -6,6 +7,7 @@
 #include "../dispatch.hpp"
 #include "../diversity_loops.hpp"
 #include "../fixed_math.hpp"
+#include "../fused.hpp"
 
 #define KAREC_TARGET
 #define KAREC_INLINE __attribute__((always_inline)) inline
@@ -37,6 +39,17 @@ KAREC_INLINE Vec load_half(const std::uint16_t* at) {
     Vec v;
     std::memcpy(&v, &bits, sizeof v);
     return v;
+}
+
+using karec::fused;
+
+using TwoDoubles = double __attribute__((vector_size(16)));
+KAREC_INLINE TwoDoubles widened(const float* at) {
+    return TwoDoubles{at[0], at[1]};
+}
+
+KAREC_INLINE TwoDoubles roots(TwoDoubles x) {
+    return TwoDoubles{std::sqrt(x[0]), std::sqrt(x[1])};
 }
 
 KAREC_INLINE IntVec madd(const std::int8_t* row, const std::int16_t* query) {

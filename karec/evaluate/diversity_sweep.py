@@ -1,0 +1,153 @@
+"""Every way to scatter a list, at several strengths, over the same pools: what each gains for what it loses.
+
+A pool is what the ranker scored for one request. DPP, MMR and SSD are swept by ``diversity``, rule scatter by the
+window in which a creator (and a song) may stand once; plain top-k is where all of them begin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from karec.cascade import Cascade
+from karec.diversity import ScatterRule, dpp_select, mmr_select, scatter, ssd_select
+from karec.errors import ContractError
+from karec.evaluate.diversity import (
+    exposure_gini,
+    intra_list_distance,
+    log_det,
+    near_duplicate_share,
+    windowed_distance,
+)
+from karec.index import ItemIndex
+from karec.rerank.dpp import standardised
+from karec.types import Array, Request
+
+DIVERSITIES = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
+WINDOWS = (2, 3, 5, 10, 20, 50)
+GROUPS = ("creator_id", "song_id")
+Progress = Callable[[int, int, str], None]
+Pick = Callable[["Pool", int], Array]
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """The candidates of one request: ``ids (N,)``, ``relevance (N,)`` as scored, ``embeddings (N, D)`` and integer
+    ``columns {name: (N,)}``."""
+
+    ids: Array
+    relevance: Array
+    embeddings: Array
+    columns: Mapping[str, Array]
+
+
+def ranked_pools(
+    cascade: Cascade,
+    index: ItemIndex,
+    requests: Sequence[Request],
+    stage: str = "rank",
+    progress: Progress | None = None,
+) -> list[Pool]:
+    """What ``stage`` had scored for each request before its first selector cut it. ValueError: no such stage."""
+    names = [each.name for each in cascade.stages]
+    if stage not in names:
+        raise ValueError(f"the cascade has no stage {stage!r}; it has {names}")
+    pools = []
+    for done, request in enumerate(requests, 1):
+        scored = cascade.run(request).scored[stage]
+        if scored.n_unknown:
+            raise ContractError(f"{scored.n_unknown} works of stage {stage!r} have no row in the item index")
+        columns = {
+            name: np.asarray(column)[scored.rows]
+            for name, column in index.columns.items()
+            if column.dtype.kind in "iub"
+        }
+        pools.append(Pool(scored.ids, scored.scores, index.embeddings(scored.rows), columns))
+        if progress is not None:
+            progress(done, len(requests), "asking for pools")
+    return pools
+
+
+def diversity_sweep(
+    pools: Sequence[Pool],
+    k: int,
+    diversities: Sequence[float] = DIVERSITIES,
+    windows: Sequence[int] = WINDOWS,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """``points``: the measures of each method at each setting, as in docs/formats.md. O(pools·N·k·D) a point."""
+    if not pools:
+        raise ValueError("a sweep needs at least one pool")
+    if k <= 0:
+        raise ValueError(f"k must be positive, got {k}")
+    settings = list(_settings(pools, k, diversities, windows))
+    best = [np.argsort(-pool.relevance, kind="stable")[:k] for pool in pools]
+    points = []
+    for done, (method, setting, pick) in enumerate(settings, 1):
+        lists = best if method == "top_k" else [pick(pool, k) for pool in pools]
+        points.append({"method": method, "setting": setting, **_measures(pools, lists, best)})
+        if progress is not None:
+            progress(done, len(settings), "sweeping diversity")
+    sizes = [len(pool.ids) for pool in pools]
+    return {"pools": len(pools), "pool_size": float(np.median(sizes)), "k": k, "points": points}
+
+
+def _settings(
+    pools: Sequence[Pool], k: int, diversities: Sequence[float], windows: Sequence[int]
+) -> Iterator[tuple[str, float | None, Pick]]:
+    yield "top_k", None, lambda pool, k: np.arange(k)
+    for method, select in (("dpp", dpp_select), ("mmr", mmr_select), ("ssd", ssd_select)):
+        for diversity in diversities:
+            yield method, diversity, _by_vectors(select, diversity)
+    columns = [name for name in GROUPS if all(name in pool.columns for pool in pools)]
+    for window in (w for w in windows if w <= k and columns):
+        yield "scatter", float(window), _by_rules([ScatterRule(column, window, 1) for column in columns])
+
+
+def _by_vectors(select: Callable[..., Any], diversity: float) -> Pick:
+    def pick(pool: Pool, k: int) -> Array:
+        return np.asarray(select(pool.embeddings, standardised(pool.relevance), k, diversity=diversity).indices)
+
+    return pick
+
+
+def _by_rules(rules: Sequence[ScatterRule]) -> Pick:
+    def pick(pool: Pool, k: int) -> Array:
+        return scatter(np.argsort(-pool.relevance, kind="stable"), pool.columns, rules, k).indices
+
+    return pick
+
+
+def _measures(pools: Sequence[Pool], lists: Sequence[Array], best: Sequence[Array]) -> dict[str, Any]:
+    vectors = [pool.embeddings[chosen] for pool, chosen in zip(pools, lists, strict=True)]
+    lost = [
+        float(np.mean(z[plain]) - np.mean(z[chosen]))
+        for pool, chosen, plain in zip(pools, lists, best, strict=True)
+        for z in [standardised(pool.relevance)]
+    ]
+    relevance = [float(np.mean(pool.relevance[chosen])) for pool, chosen in zip(pools, lists, strict=True)]
+    measures: dict[str, Any] = {
+        "relevance": float(np.mean(relevance)),
+        "relevance_lost": float(np.mean(lost)),
+        "log_det": float(np.mean([log_det(f) for f in vectors])),
+        "distance": float(np.mean([intra_list_distance(f) for f in vectors])),
+        "distance_of_ten": float(np.mean([windowed_distance(f) for f in vectors])),
+        "near_duplicates": float(np.mean([near_duplicate_share(f) for f in vectors])),
+    }
+    shown = np.concatenate([pool.ids[chosen] for pool, chosen in zip(pools, lists, strict=True)])
+    measures["works"] = len(np.unique(shown))
+    measures["gini_works"] = exposure_gini(shown, np.concatenate([pool.ids for pool in pools]))
+    if all("creator_id" in pool.columns for pool in pools):
+        creators = np.concatenate([p.columns["creator_id"][chosen] for p, chosen in zip(pools, lists, strict=True)])
+        measures["creators"] = len(np.unique(creators))
+        measures["gini_creators"] = exposure_gini(creators, np.concatenate([p.columns["creator_id"] for p in pools]))
+    if all("type" in pool.columns for pool in pools):
+        types = np.concatenate([pool.columns["type"][chosen] for pool, chosen in zip(pools, lists, strict=True)])
+        values, counts = np.unique(types, return_counts=True)
+        measures["type_share"] = {
+            str(value): float(count / len(types)) for value, count in zip(values, counts, strict=True)
+        }
+    return measures

@@ -1,0 +1,120 @@
+// What a selection holds at most, by counting what it asks the allocator for: 1.2·N·D·4 + k·D·4 bytes and O(N).
+#include <atomic>
+#include <cstddef>
+#include <cstdio>
+#include <cstdlib>
+#include <new>
+#include <random>
+#include <thread>
+#include <vector>
+
+#include "check.hpp"
+#include "karec/dpp.hpp"
+
+namespace {
+
+std::atomic<std::size_t> held{0};
+std::atomic<std::size_t> peak{0};
+
+constexpr std::size_t kHeader = 64;  // in front of each piece: its size, and its alignment kept
+
+void* take(std::size_t size) {
+    void* memory = std::aligned_alloc(kHeader, (size + 2 * kHeader - 1) / kHeader * kHeader);
+    if (memory == nullptr) throw std::bad_alloc();
+    *static_cast<std::size_t*>(memory) = size;
+    const std::size_t now = held += size;
+    std::size_t most = peak;
+    while (most < now && !peak.compare_exchange_weak(most, now)) {
+    }
+    return static_cast<std::byte*>(memory) + kHeader;
+}
+
+void give_back(void* memory) noexcept {
+    if (memory == nullptr) return;
+    void* whole = static_cast<std::byte*>(memory) - kHeader;
+    held -= *static_cast<std::size_t*>(whole);
+    std::free(whole);
+}
+
+}  // namespace
+
+// NOLINTBEGIN(misc-new-delete-overloads): all the forms that the library and the standard library use
+void* operator new(std::size_t size) {
+    return take(size);
+}
+void* operator new[](std::size_t size) {
+    return take(size);
+}
+void* operator new(std::size_t size, std::align_val_t) {
+    return take(size);
+}
+void* operator new[](std::size_t size, std::align_val_t) {
+    return take(size);
+}
+void operator delete(void* memory) noexcept {
+    give_back(memory);
+}
+void operator delete[](void* memory) noexcept {
+    give_back(memory);
+}
+void operator delete(void* memory, std::size_t) noexcept {
+    give_back(memory);
+}
+void operator delete[](void* memory, std::size_t) noexcept {
+    give_back(memory);
+}
+void operator delete(void* memory, std::align_val_t) noexcept {
+    give_back(memory);
+}
+void operator delete[](void* memory, std::align_val_t) noexcept {
+    give_back(memory);
+}
+void operator delete(void* memory, std::size_t, std::align_val_t) noexcept {
+    give_back(memory);
+}
+void operator delete[](void* memory, std::size_t, std::align_val_t) noexcept {
+    give_back(memory);
+}
+// NOLINTEND(misc-new-delete-overloads)
+
+using namespace karec;
+
+namespace {
+
+// Bytes that one selection adds at its peak, on a thread that has kept nothing from an earlier one.
+std::size_t peak_of(std::size_t n, std::size_t dim, std::size_t k) {
+    std::mt19937 random(1);
+    std::normal_distribution<float> normal;
+    std::vector<float> embeddings(n * dim);
+    std::vector<float> relevance(n, 0.0f);  // flat: every item is packed
+    for (float& x : embeddings) x = normal(random);
+    std::vector<std::int64_t> indices(k);
+    std::vector<double> gains(k);
+    std::size_t most = 0;
+    std::thread([&] {
+        const std::size_t before = held;
+        peak = before;
+        CHECK(dpp_select({embeddings.data(), n, dim, DType::float32}, relevance, {}, indices, gains).ok());
+        most = peak - before;
+    }).join();
+    return most;
+}
+
+}  // namespace
+
+TEST(a_selection_stays_within_its_memory) {
+    struct Size {
+        std::size_t n;
+        std::size_t dim;
+        std::size_t k;
+    };
+    for (const Size& size : {Size{10'000, 64, 100}, Size{10'000, 128, 1000}, Size{50'000, 64, 100}}) {
+        const std::size_t most = peak_of(size.n, size.dim, size.k);
+        constexpr std::size_t kAnItem = 80;  // by N: qualities, norms, ρ, places
+        const std::size_t values = size.n * size.dim * sizeof(float);
+        const std::size_t directions = size.k * size.dim * sizeof(float);
+        std::printf("     N = %zu, D = %zu, k = %zu: %zu bytes, %.3f of N·D·4\n", size.n, size.dim, size.k, most,
+                    static_cast<double>(most) / static_cast<double>(values));
+        CHECK(most <= values + values / 5 + directions + kAnItem * size.n);
+    }
+}

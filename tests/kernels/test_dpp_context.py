@@ -1,0 +1,50 @@
+"""What a gain counts beside the picks: a window of them, what was shown, types."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from dpp_problems import SELECT_KERNEL, every_backend, generic
+
+from karec.diversity import DppResult
+from karec.kernels import reference
+
+
+@every_backend
+def test_a_window_of_k_or_more_is_no_window(backend: str) -> None:
+    problem = generic(3)
+    for window in (problem.k, problem.k + 1, 10**6):
+        with_window, without = problem.solve(backend, window=window), problem.solve(backend)
+        np.testing.assert_array_equal(with_window.indices, without.indices)
+        np.testing.assert_array_equal(with_window.gains, without.gains)
+
+
+@every_backend
+def test_a_window_of_one_is_plain_top_k_by_first_gain(backend: str) -> None:
+    problem = generic(4)
+    np.testing.assert_array_equal(problem.solve(backend, window=1).indices, reference.top_k(problem.relevance, 20))
+
+
+@every_backend
+@pytest.mark.parametrize("type_weight", [0.0, 0.4])
+def test_shown_items_condition_by_their_schur_complement(backend: str, type_weight: float) -> None:
+    problem = generic(5, types=np.arange(60) % 3, type_weight=type_weight)
+    shown = np.random.default_rng(9).standard_normal((4, 8)).astype(np.float32)
+    f, g = reference.unit(problem.embeddings), reference.unit(shown)
+    q = np.exp(problem.log_q)
+    across = (1 - type_weight) * q[:, None] * (f @ g.T)
+    among = (1 - type_weight) * (g @ g.T) + 1e-2 * np.eye(4)
+    conditioned = problem.kernel() - across @ np.linalg.inv(among) @ across.T
+    expected = DppResult(*reference.dpp_select_kernel(conditioned, problem.k))
+    result = problem.solve(backend, shown=shown)
+    np.testing.assert_array_equal(result.indices, expected.indices)
+    np.testing.assert_allclose(result.gains, expected.gains, rtol=1e-6)
+
+
+@every_backend
+def test_types_are_one_hot_features(backend: str) -> None:
+    problem = generic(6, types=np.arange(60) % 2, type_weight=0.5)
+    expected = SELECT_KERNEL[backend](problem.kernel(), problem.k)
+    result = problem.solve(backend)
+    np.testing.assert_array_equal(result.indices, expected.indices)
+    np.testing.assert_allclose(result.gains, expected.gains, rtol=1e-6)
