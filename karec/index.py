@@ -24,7 +24,7 @@ from typing import Any, Literal, Unpack
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from karec import _native
+from karec.backend import library as _native
 from karec.diversity import DppOptions, DppResult, native_options
 from karec.search_result import SearchResult, result_lists
 
@@ -117,7 +117,7 @@ class ItemIndex:
 
     @property
     def isa(self) -> str:
-        """The instruction set that runs: ``avx512``, ``avx2`` or ``generic``. Results do not depend on it."""
+        """The instruction set that runs: ``avx512``, ``avx2`` or ``generic``; ``portable`` without the C++ library."""
         return _native.isa()
 
     @property
