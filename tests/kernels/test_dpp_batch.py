@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from karec import diversity
@@ -23,6 +24,7 @@ def _users(rng: np.random.Generator) -> tuple[NDArray[np.float32], dict[str, Any
     return rng.standard_normal((n, 8)).astype(np.float32), columns, indptr
 
 
+@pytest.mark.usefixtures("backend")
 def test_a_batch_is_each_user_alone() -> None:
     rng = np.random.default_rng(0)
     embeddings, columns, indptr = _users(rng)

@@ -34,6 +34,7 @@ def test_no_items_give_an_empty_result(backend: str) -> None:
     assert SELECT_KERNEL[backend](np.zeros((0, 0)), 3).n_dpp == 0
 
 
+@pytest.mark.usefixtures("backend")
 def test_items_without_dimensions_go_by_relevance() -> None:
     nothing = np.zeros((3, 0), np.float32)
     assert diversity.dpp_select(nothing, [1, 3, 2], 3).indices.tolist() == [1, 2, 0]

@@ -56,6 +56,7 @@ def test_a_similarity_of_ones_own_is_an_explicit_kernel(window: int | None) -> N
         portable.dpp_select_similarity(_rbf, np.full((80, 2), np.nan), relevance, 3)
 
 
+@pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("window", [None, 1, 4])
 def test_columns_on_demand_are_the_whole_kernel(window: int | None) -> None:
     kernel = generic(13).kernel()
