@@ -40,10 +40,10 @@ examples:
   karec recommend --config run7/karec.toml --user 712
 
 train.toml, all keys optional (karec/learn/settings.py says what each means, docs/howto-train.md how to choose):
-  recipe = "chunks"        # or hard, model-distillation, feature-distillation, list, pairwise, unexposed, born-again
+  recipe = "list"          # or hard, model-distillation, feature-distillation, pairwise, chunks, unexposed, born-again
   towers = "full"          # or "static": no counters and rates, for item vectors that are refreshed rarely
   ranker = "mmoe"          # or "lr", "lightgbm"
-  soft_weight = 0.5        # any key of the recipe may be overruled
+  soft_weight = 0.8        # any key of the recipe may be overruled
   seed = 0
 
 Trains the ranker, writes the rank log, distils the towers from it, refreshes the item index and publishes a bundle:

@@ -28,7 +28,7 @@ NOTHING: Mapping[str, Any] = {
     "unexposed_weight": 0.0,
     "born_again": 0,
 }
-SOFT = {**NOTHING, "soft_weight": 0.5}
+SOFT = {**NOTHING, "soft_weight": 0.8}
 LIST = {**SOFT, "list_weight": 1.0}
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     "hard": NOTHING,
@@ -37,6 +37,6 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
     "list": LIST,
     "pairwise": {**LIST, "pairwise": "plain", "pairwise_weight": 1.0},
     "chunks": {**LIST, "pairwise_weight": 1.0},
-    "unexposed": {**LIST, "unexposed_weight": 0.1},
+    "unexposed": {**LIST, "unexposed_weight": 0.01},
     "born-again": {**LIST, "born_again": 1},
 }

@@ -1,0 +1,127 @@
+"""The ablation on a tiny platform: every row is there, what is done is not done again, the table can be read."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from karec.errors import DataError
+from karec.evaluate.ablation_report import write_ablation
+from karec.evaluate.metrics import auc
+from karec.learn.ablation import ablation_rows, run_ablation
+from karec.learn.settings import TrainSettings
+
+SETTINGS = TrainSettings(
+    epochs=1, tower_epochs=1, batch_size=64, min_count=3, dim=4, hidden=8, n_experts=2, bins=3, tower_hidden=16,
+    vector=8, resamples=20, threads=1, history_length=8, list_works=10, chunks=(2, 5), lists_per_step=4,
+    shadow_works=20, shadow_share=0.3,
+)  # fmt: skip
+ROWS = [
+    "popularity",
+    "hard-full",
+    "list-full",
+    "born-again-1-full",
+    "model-distillation-static",
+    "teacher",
+    "teacher-again",
+]
+SIZES = {"n_pools": 8, "pool_size": 30}
+
+
+@pytest.fixture(scope="module")
+def run(dataset, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ablation")
+    return folder, run_ablation(dataset, SETTINGS, folder, seeds=(0, 1), only=ROWS, **SIZES)
+
+
+def test_the_rows_are_those_of_the_plan():
+    names = [row.name for row in ablation_rows()]
+    assert len(set(names)) == len(names) == 27
+    assert {row.parent for row in ablation_rows()} - {None} <= set(names)
+
+
+def test_a_row_holds_its_measures_gains_and_costs(run):
+    report = run[1]
+    assert [row["name"] for row in report["rows"]] == [row.name for row in ablation_rows() if row.name in ROWS]
+    by_name = {row["name"]: row for row in report["rows"]}
+    teacher = by_name["teacher"]
+    assert teacher["measures"]["hit 10 in 10"]["value"] == teacher["measures"]["NDCG@50"]["value"] == 1.0
+    assert "gains" not in by_name["list-full"], "its parent was not asked for"
+    gain = by_name["born-again-1-full"]["gains"]["click.auc"]
+    values = [by_name[name]["measures"]["click.auc"]["value"] for name in ("born-again-1-full", "list-full")]
+    assert gain["value"] == pytest.approx(values[0] - values[1])
+    assert gain["ci"][0] <= gain["ci"][1]
+    assert set(by_name["list-full"]["gap_closed"]) == {"click.auc", "long_view.auc", "like.auc"}
+    assert all(row["seconds"] >= 0 and row["peak_gib"] > 0 for row in report["rows"])
+
+
+def test_measures_are_means_over_seeds_of_the_test_days(dataset, run):
+    folder, report = run
+    test = dataset.split()[2]
+    aucs = [
+        auc(test.labels["click"], np.load(folder / f"cells/hard-full-{seed}.npz")["logits"][:, 0]) for seed in (0, 1)
+    ]
+    row = next(row for row in report["rows"] if row["name"] == "hard-full")
+    assert row["measures"]["click.auc"]["value"] == pytest.approx(np.mean(aucs))
+
+
+def test_the_reseeded_ranker_is_another_seeds(run):
+    by_name = {row["name"]: row for row in run[1]["rows"]}
+    assert by_name["teacher-again"]["measures"]["click.auc"]["value"] == pytest.approx(
+        by_name["teacher"]["measures"]["click.auc"]["value"]
+    )
+    assert by_name["teacher-again"]["measures"]["NDCG@50"]["value"] < 1.0
+
+
+def test_a_cell_that_is_lost_is_made_again_and_no_other(dataset, run):
+    folder, report = run
+    before = {path.name: path.stat().st_mtime_ns for path in (folder / "cells").iterdir()}
+    lost = folder / "cells" / "born-again-1-full-1.npz"
+    lost.unlink()
+    again = run_ablation(dataset, SETTINGS, folder, seeds=(0, 1), only=ROWS, **SIZES)
+    after = {path.name: path.stat().st_mtime_ns for path in (folder / "cells").iterdir()}
+    assert {name for name in before if before[name] != after[name]} == {lost.name}
+    for old, new in zip(report["rows"], again["rows"], strict=True):
+        assert old["measures"] == new["measures"]
+
+
+def test_a_folder_of_other_settings_is_refused(dataset, run):
+    with pytest.raises(DataError, match="holds an ablation of tiny"):
+        run_ablation(dataset, dataclasses.replace(SETTINGS, dim=8), run[0], seeds=(0, 1), only=ROWS, **SIZES)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"only": ["hard"]}, "unknown rows .'hard'"),
+        ({"seeds": (1, 1)}, "seeds must be different"),
+        ({"pool_size": 41}, "40 works are there when test begins, pools need 41"),
+    ],
+)
+def test_what_cannot_be_run_is_refused(dataset, tmp_path, change, message):
+    with pytest.raises((ValueError, DataError), match=message):
+        run_ablation(dataset, SETTINGS, tmp_path, **{"seeds": (0,), "only": ["popularity"], **SIZES, **change})
+
+
+def test_the_truth_is_a_measure_where_it_is_known(dataset, tmp_path):
+    """A truth that loves the works that the ranker of the run does not know: popularity does not find it by chance."""
+
+    def truth(users, works, time_ms, scene):
+        return np.repeat(((works * 7) % 40 / 40.0)[:, None], 3, axis=1)
+
+    report = run_ablation(
+        dataset, SETTINGS, tmp_path, seeds=(0,), only=["popularity", "teacher"], truth_of=truth, **SIZES
+    )
+    assert all(0 < row["measures"]["NDCG of truth"]["value"] < 1 for row in report["rows"])
+
+
+def test_the_report_is_for_machines_and_people(run, tmp_path):
+    data, text, picture = write_ablation(run[1], tmp_path)
+    assert json.loads(data.read_text())["seeds"] == [0, 1]
+    told = text.read_text()
+    for title in ("### click", "### like", "### agreement with the ranker", "full: + list", "ranker, re-seeded"):
+        assert title in told
+    assert all(line.count("|") == told.splitlines()[i - 1].count("|")
+               for i, line in enumerate(told.splitlines()) if line.startswith("|---"))  # fmt: skip
+    assert picture.read_text().startswith("<svg")

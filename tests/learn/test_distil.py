@@ -1,0 +1,192 @@
+"""How the towers are taught: what each switch turns on, which features they see, what a user never seen gets."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from karec.errors import DataError
+from karec.learn.distil import Targets, _Lesson, fused_labels, own_logits, train_round
+from karec.learn.lists import Lists, item_numbers
+from karec.learn.prepare import auxiliary_labels, auxiliary_tasks, prepare
+from karec.learn.recipes import RECIPES
+from karec.learn.settings import TrainSettings
+from karec.learn.teacher import Teacher
+from karec.learn.towers import Towers, UserTower
+
+SETTINGS = TrainSettings(
+    tower_epochs=2, batch_size=64, min_count=3, dim=4, hidden=8, n_experts=2, bins=3, tower_hidden=16, vector=8,
+    history_length=8, list_works=10, chunks=(2, 5), lists_per_step=4, shadow_works=20, learning_rate=0.01, threads=1,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def prepared(dataset, tmp_path_factory):
+    return prepare(dataset, SETTINGS, tmp_path_factory.mktemp("prepared"))
+
+
+@pytest.fixture(scope="module")
+def lists(prepared):
+    """Made up: works drawn at random, liked by the ranker when their row is even."""
+    generator = np.random.default_rng(0)
+    rows = np.arange(0, len(prepared.train), 9)
+    works = np.stack([generator.choice(40, 10, replace=False) for _ in rows])
+    fused = np.where(works % 2 == 0, 0.8, 0.2) + generator.uniform(-0.1, 0.1, works.shape)
+    numbers = item_numbers(prepared.train, rows, works)
+    return Lists(rows, works, numbers, np.zeros((*works.shape, 3), np.float32), fused.astype(np.float32))
+
+
+@pytest.fixture(scope="module")
+def targets(prepared, lists):
+    generator = np.random.default_rng(1)
+    rows = generator.normal(size=(len(prepared.train), 4)).astype(np.float32)
+    fused = np.log(lists.fused) - np.log1p(-lists.fused)
+    return Targets(rows, generator.random(len(rows)) < 0.9, fused)
+
+
+def lesson(prepared, targets, lists, settings):
+    torch.manual_seed(0)
+    edges = prepared.train_batches.edges(3)
+    model = Towers(prepared.encoder, edges, dim=4, hidden=16, vector=8, id_dropout=0.0).eval()
+    return _Lesson(model, prepared, targets, lists, settings)
+
+
+def loss_at(prepared, targets, lists, settings, step):
+    return lesson(prepared, targets, lists, settings)(torch.arange(40), step).item()
+
+
+def test_the_rankers_word_counts_only_after_the_warm_up(prepared, targets, lists):
+    settings = replace(SETTINGS.with_recipe("chunks"), kd_warm_up=0.5)
+    n_steps = 2 * -(-len(prepared.train) // 64)
+    alone = loss_at(prepared, targets, lists, SETTINGS.with_recipe("hard"), 0)
+    assert loss_at(prepared, targets, lists, settings, n_steps // 2 - 1) == pytest.approx(alone, rel=1e-6)
+    assert loss_at(prepared, targets, lists, settings, n_steps // 2) != pytest.approx(alone, rel=1e-2)
+
+
+def test_each_recipe_is_another_loss(prepared, targets, lists):
+    ours = {name: loss_at(prepared, targets, lists, SETTINGS.with_recipe(name), 10**6) for name in RECIPES}
+    same = {"model-distillation": "feature-distillation", "born-again": "list"}  # these differ in whom they learn from
+    for name, loss in ours.items():
+        for other, another in ours.items():
+            alike = same.get(name, name) == same.get(other, other)
+            assert (loss == pytest.approx(another, rel=1e-6)) == alike, (name, other)
+
+
+@pytest.mark.parametrize("weight", ["list_weight", "pairwise_weight", "unexposed_weight"])
+def test_a_weight_of_zero_is_no_loss(prepared, targets, lists, weight):
+    base = SETTINGS.with_recipe("hard")
+    losses = [loss_at(prepared, targets, lists, replace(base, **{weight: w}), 10**6) for w in (0.0, 1.0, 2.0)]
+    assert losses[2] - losses[0] == pytest.approx(2 * (losses[1] - losses[0]), rel=1e-4)
+    assert losses[1] > losses[0]
+
+
+def test_the_fused_label_is_the_fusion_of_the_labels():
+    settings = replace(SETTINGS, fusion={"click": 1.0, "like": 3.0})
+    labels = torch.tensor([[1.0, 1.0, 0.0], [1.0, 0.0, 1.0]])
+    assert fused_labels(labels, ("click", "long_view", "like"), settings).tolist() == [0.25, 1.0]
+
+
+def test_lists_teach_their_order(prepared, targets, lists):
+    """After a training on made-up lists the towers put works of even rows first."""
+    settings = replace(SETTINGS.with_recipe("list"), tower_epochs=8, list_weight=4.0, patience=8)
+    model, _ = train_round(prepared, targets, lists, settings)
+    _, said = own_logits(model, prepared, lists)
+    even = lists.works % 2 == 0
+    assert (said[even].mean() - said[~even].mean()) / said.std() > 1.0
+
+
+def test_losses_that_need_lists_say_so(prepared, targets):
+    with pytest.raises(DataError, match="'list' learns from lists of 10 works, and the rank log has none so long"):
+        train_round(prepared, targets, None, SETTINGS.with_recipe("list"))
+
+
+def test_the_last_towers_join_the_logged_ranker():
+    logged = Targets(np.array([[2.0], [4.0]]), np.array([True, False]), np.array([[1.0, 3.0]]))
+    joined = logged.joined_by(np.array([[0.0], [6.0]]), np.array([[3.0, 3.0]]))
+    assert joined.rows.tolist() == [[1.0], [6.0]]  # the log does not know the second row
+    assert joined.known.all() and joined.lists.tolist() == [[2.0, 3.0]]
+
+
+def counters_turned(inputs, encoder):
+    turned = dict(inputs)
+    for name in ("user_numbers", "item_numbers"):
+        counted = [n.startswith(("rate_", "log_exposed", "log_skipped")) for n in encoder.names[name]]
+        assert any(counted)
+        turned[name] = inputs[name] + 3.0 * torch.tensor(counted)
+    return turned
+
+
+@pytest.mark.parametrize("towers", ["full", "static"])
+def test_static_towers_see_no_counters(prepared, towers):
+    torch.manual_seed(0)
+    edges = prepared.train_batches.edges(3)
+    model = Towers(prepared.encoder, edges, towers=towers, dim=4, hidden=16, vector=8).eval()
+    inputs = prepared.train_batches.inputs(torch.arange(50), Towers.inputs)
+    same = torch.equal(model(inputs), model(counters_turned(inputs, prepared.encoder)))
+    assert same == (towers == "static")
+
+
+@pytest.mark.parametrize("towers", ["full", "static"])
+def test_a_ranker_of_the_towers_features_sees_no_more_than_they_do(prepared, towers):
+    edges = prepared.train_batches.edges(3)
+    peer = Teacher(prepared.encoder, edges, towers=towers, dim=4, hidden=8, n_experts=2).eval()
+    assert set(peer.inputs) == set(Towers.inputs)
+    inputs = prepared.train_batches.inputs(torch.arange(50), Towers.inputs)
+    same = torch.equal(peer(inputs), peer(counters_turned(inputs, prepared.encoder)))
+    assert same == (towers == "static")
+
+
+def test_users_and_works_never_seen_get_vectors_that_say_something(prepared, targets):
+    """Towers trained with dropout of ids and profiles order works for a stranger better than ones trained without."""
+    losses = []
+    for hide in (0.0, 0.3):
+        settings = replace(
+            SETTINGS.with_recipe("hard"), id_dropout=hide, profile_dropout=hide, tower_epochs=20, patience=20
+        )
+        model, _ = train_round(prepared, targets, None, settings)
+        inputs = prepared.train_batches.inputs(torch.arange(len(prepared.train)), Towers.inputs)
+        stranger = dict(inputs)
+        for name in ("user_ids", "user_numbers"):
+            stranger[name] = torch.zeros_like(inputs[name])
+        ids = [at for at, name in enumerate(prepared.encoder.names["item_ids"]) if name.endswith("id")]
+        stranger["item_ids"] = inputs["item_ids"].clone()
+        stranger["item_ids"][:, ids] = 0
+        with torch.no_grad():
+            s = model(stranger)[:, 1:]
+        losses.append(torch.nn.functional.binary_cross_entropy_with_logits(s, prepared.train_batches.labels).item())
+    assert losses[1] < losses[0]
+
+
+def test_profiles_are_hidden_in_training_alone(prepared):
+    torch.manual_seed(0)
+    tower = Towers(
+        prepared.encoder, prepared.train_batches.edges(3), dim=4, vector=8, id_dropout=0.0, profile_dropout=0.5
+    ).user
+    inputs = prepared.train_batches.inputs(torch.arange(200), UserTower.inputs)
+    bare = {**inputs, **{name: torch.zeros_like(inputs[name]) for name in ("user_ids", "user_numbers")}}
+    served, hidden = tower.eval()(inputs)[0], tower.eval()(bare)[0]
+    trained = tower.train()(inputs)[0]
+    is_bare = torch.isclose(trained, hidden, atol=1e-6).all(dim=1)
+    is_whole = torch.isclose(trained, served, atol=1e-6).all(dim=1)
+    assert (is_bare | is_whole).all()
+    assert 0.35 < is_bare.float().mean() < 0.65
+
+
+def test_what_the_ranker_learns_besides_does_not_teach_the_tasks(prepared):
+    edges = prepared.train_batches.edges(3)
+    extra = auxiliary_tasks(prepared.train, ("follow", "play_time", "gift", "click"))
+    assert extra == ("follow", "play_time")  # the data has no gift, and click is a task already
+    model = Teacher(prepared.encoder, edges, extra=extra, dim=4, hidden=8, n_experts=2)
+    logits = model(prepared.train_batches.inputs(torch.arange(50), Teacher.inputs))
+    assert logits.shape == (50, 5)
+    logits[:, 3:].sum().backward()
+    for taught in (model.experts, model.heads, model.item_codes.table.weight):
+        assert taught.grad is None or not taught.grad.any()
+    assert model.extra.weight.grad.abs().sum() > 0 and model.wide_item.weight.grad[3:].abs().sum() > 0
+
+
+def test_play_time_is_told_in_units_of_ten_seconds(prepared):
+    told = auxiliary_labels(prepared.train, ("play_time", "follow"))
+    np.testing.assert_allclose(told[:, 0], prepared.train.exposures.play_ms / 10_000)
+    np.testing.assert_array_equal(told[:, 1], prepared.train.exposures.labels["follow"])
