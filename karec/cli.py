@@ -1,4 +1,4 @@
-"""The command line: demo, train, recommend, evaluate, inspect. ``karec COMMAND --help`` teaches each by example."""
+"""The command line: demo, train, recommend, evaluate, export, inspect. ``karec COMMAND --help`` teaches each by example."""
 
 from __future__ import annotations
 
@@ -48,6 +48,12 @@ examples:
 examples:
   karec evaluate --data kuairand --root KuaiRand-Pure/data --run run7/run
   karec evaluate --data world --run karec-demo-world/run --json quality.json""",
+    "export": """\
+examples:
+  karec export --config karec-demo-world/karec.toml --out karec-demo-world/prerank-home.txt
+
+Writes a stage of karec.toml, defaults included, to the file that a C++ host's PreRanker reads. Call it again whenever
+karec.toml changes: the host goes by this file alone. A step that runs in Python alone is refused by name.""",
     "inspect": """\
 examples:
   karec inspect karec-demo-world/bundles                  the current bundle: versions, files, models, index
@@ -104,6 +110,12 @@ def _parser() -> argparse.ArgumentParser:
         "--run", type=Path, required=True, dest="folder", help="the run folder of karec train or demo"
     )
     evaluate.add_argument("--json", type=Path, metavar="FILE", help="also write the table as JSON")
+
+    export = _command(commands, "export", "a stage of karec.toml for a C++ host", _export)
+    export.add_argument("--config", type=Path, required=True, help="a karec.toml")
+    export.add_argument("--scene", help="a scene of the config (default: its first)")
+    export.add_argument("--stage", default="prerank", help="a stage of the scene (default: prerank)")
+    export.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file to write")
 
     inspect = _command(commands, "inspect", "what a bundle, an index file or a rank log holds", _inspect)
     inspect.add_argument("path", type=Path)
@@ -251,6 +263,14 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         console.print(table)
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(quality, indent=1))
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from karec.config import load_stage, scene_names
+    from karec.prerank_export import export_stage
+
+    scene = arguments.scene or scene_names(arguments.config)[0]
+    export_stage(load_stage(arguments.config, scene, arguments.stage), scene, arguments.out)
 
 
 def _inspect(arguments: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from karec.diversity import dpp_select
+from karec.diversity import dpp_select, standardised
 from karec.index import ItemIndex
 from karec.stage import Selector
 from karec.types import Array, Candidates, Request, Selection
@@ -91,10 +91,3 @@ class Dpp(Selector):
     def _shown(self, request: Request) -> Array:
         rows = self.index.lookup(np.array(request.shown, np.int64))
         return self.index.embeddings(rows[rows >= 0])
-
-
-def standardised(scores: Array) -> Array:
-    """(r − mean) / deviation as float32; all zero where every score is the same."""
-    centred = np.asarray(scores, np.float64) - np.mean(scores, dtype=np.float64)
-    deviation = centred.std()
-    return np.asarray(centred / deviation if deviation > 0 else centred, np.float32)

@@ -3,7 +3,6 @@
 // float16 rows are widened once for all queries of a tile. Cost: one pass over the rows, O(queries·N·D).
 #include <algorithm>
 #include <string>
-#include <vector>
 
 #include "boundary.hpp"
 #include "dispatch.hpp"
@@ -57,15 +56,15 @@ class Tile {
   private:
     const Generation& g_;
     const std::byte* no_row_;
-    std::vector<float> widened_;
+    ScratchVector<float> widened_;
     bool whole_ = false;
 };
 
 void scan(const Generation& g, std::span<const Query> queries, std::span<const std::uint8_t> mask,
-          std::vector<TopK>& tops) {
+          std::span<TopK> tops) {
     const bool widen = g.format.dtype == DType::float16 && queries.size() >= kWidenFor;
     const RowFormat format{g.format.dim, widen ? DType::float32 : g.format.dtype};
-    std::vector<ReadyQuery> ready;
+    ScratchVector<ReadyQuery> ready;
     for (const Query& query : queries) ready.emplace_back(query, g, format);
     Tile tile(g, widen, ready[0].no_row());
     float scores[kTile];
@@ -107,7 +106,7 @@ Status ItemIndex::search_all(std::span<const Query> queries, std::span<const std
         }
         if (queries.empty()) return {};
         const std::size_t k = out.scores.size() / queries.size();
-        std::vector<TopK> tops;
+        ScratchVector<TopK> tops;
         tops.reserve(queries.size());
         for (std::size_t q = 0; q < queries.size(); ++q) {
             tops.emplace_back(std::min(n_to_rescore(*g, k), g->n_rows()), g->n_rows());

@@ -9,7 +9,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
-#include <vector>
 
 #include "generation.hpp"
 #include "karec/item_index.hpp"
@@ -35,8 +34,8 @@ class ReadyQuery {
   private:
     static constexpr std::size_t kNoQuery = SIZE_MAX;
     RowFormat format_;
-    std::vector<PaddedQuery> queries_;
-    std::vector<std::size_t> of_code_;  // empty: one query for all
+    ScratchVector<PaddedQuery> queries_;
+    ScratchVector<std::size_t> of_code_;  // empty: one query for all
 };
 
 // scores[i] → scores[i]·scale + offset for the rows ≥ 0, after the scale of an int8 row.

@@ -11,7 +11,8 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
-#include <vector>
+
+#include "scratch.hpp"
 
 namespace karec {
 
@@ -80,7 +81,7 @@ class TopK {
     std::size_t capacity_;
     std::uint64_t threshold_ = 0;
     float least_ = -std::numeric_limits<float>::infinity();  // the score of the threshold
-    std::vector<std::uint64_t> keys_;
+    ScratchVector<std::uint64_t> keys_;
 };
 
 }  // namespace karec
