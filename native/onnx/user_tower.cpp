@@ -26,10 +26,12 @@ std::string shape_of(std::span<const std::int64_t> shape) {
 // One row, and the model's size on every other axis that it fixes.
 bool fits(std::span<const std::int64_t> shape, std::span<const std::int64_t> wanted) {
     if (shape.size() != wanted.size() || shape.empty() || shape[0] != 1) return false;
+    std::int64_t elements = 1;
     for (std::size_t axis = 1; axis < shape.size(); ++axis) {
         if (shape[axis] < 0 || (wanted[axis] >= 0 && shape[axis] != wanted[axis])) return false;
+        if (__builtin_mul_overflow(elements, shape[axis], &elements)) return false;
     }
-    return true;
+    return elements <= (std::int64_t{1} << 40);
 }
 
 }  // namespace
