@@ -43,7 +43,7 @@ Matrix::Matrix(const karec_matrix* given, const char* name) {
     std::size_t total = 0;
     bool fits = !__builtin_mul_overflow(matrix.cols, size_of(dtype), &row_bytes);
     const std::size_t stride = matrix.row_stride == 0 ? row_bytes : matrix.row_stride;
-    fits = fits && !__builtin_mul_overflow(matrix.rows, stride, &total) && total <= SIZE_MAX / 2;
+    fits = fits && !__builtin_mul_overflow(matrix.rows, stride, &total) && total <= kMostBytes;
     if (!fits) refuse(std::string(name) + " has more elements than memory has");
     if (stride < row_bytes) refuse(std::string(name) + "->row_stride is shorter than a row");
     view = {matrix.data, matrix.rows, matrix.cols, dtype};
@@ -53,7 +53,7 @@ Matrix::Matrix(const karec_matrix* given, const char* name) {
     if (stride == row_bytes && aligned) return;
     copied_.resize(matrix.rows * row_bytes);
     for (std::size_t row = 0; row < matrix.rows; ++row) {
-        std::memcpy(&copied_[row * row_bytes], static_cast<const std::byte*>(matrix.data) + row * stride, row_bytes);
+        std::memcpy(copied_.data() + row * row_bytes, static_cast<const std::byte*>(matrix.data) + row * stride, row_bytes);
     }
     view.data = copied_.data();
 }

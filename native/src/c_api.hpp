@@ -24,6 +24,9 @@ struct karec_index {
 
 namespace karec::c {
 
+// More than any machine addresses: a length beyond is a mistake that can be told.
+inline constexpr std::size_t kMostBytes = std::size_t{1} << 56;
+
 struct Refused {
     Status status;
 };
@@ -60,7 +63,7 @@ T& object(T* pointer, const char* name) {
 template <class T>
 std::span<T> array(T* pointer, std::size_t n, const char* name) {
     if (n == 0) return {};
-    if (n > static_cast<std::size_t>(-1) / 2 / sizeof(T)) refuse(std::string(name) + " has more entries than memory has");
+    if (n > kMostBytes / sizeof(T)) refuse(std::string(name) + " has more entries than memory has");
     return {&object(pointer, name), n};
 }
 

@@ -92,7 +92,7 @@ karec_status karec_dpp_select_kernel(const double* kernel, size_t n, size_t row_
         std::size_t row_bytes = 0;
         std::size_t total = 0;
         const bool fits = !__builtin_mul_overflow(n, sizeof(double), &row_bytes) &&
-                          !__builtin_mul_overflow(n, std::max(row_stride, row_bytes), &total) && total <= SIZE_MAX / 2;
+                          !__builtin_mul_overflow(n, std::max(row_stride, row_bytes), &total) && total <= kMostBytes;
         if (!fits) refuse("kernel has more elements than memory has");
         if (row_stride != 0 && row_stride < row_bytes) refuse("kernel: the stride is shorter than a row");
         if (row_stride % alignof(double) != 0) refuse("kernel: the stride is no multiple of 8 bytes");
@@ -101,7 +101,7 @@ karec_status karec_dpp_select_kernel(const double* kernel, size_t n, size_t row_
         if (row_stride > row_bytes) {
             together.resize(n * n);
             for (std::size_t row = 0; row < n; ++row) {
-                std::copy_n(kernel + row * (row_stride / sizeof(double)), n, &together[row * n]);
+                std::copy_n(kernel + row * (row_stride / sizeof(double)), n, together.data() + row * n);
             }
             entries = together;
         }

@@ -80,7 +80,7 @@ Status count_unknown(Result<std::size_t> unknown, std::size_t* to) {
 void check_rows(std::size_t n, std::size_t dim, std::size_t stride, const char* name) {
     std::size_t bytes = 0;
     const bool fits = !__builtin_mul_overflow(dim, sizeof(float), &bytes) &&
-                      !__builtin_mul_overflow(std::max(stride, bytes), n, &bytes) && bytes <= SIZE_MAX / 2;
+                      !__builtin_mul_overflow(std::max(stride, bytes), n, &bytes) && bytes <= kMostBytes;
     if (!fits) refuse(std::string(name) + " has more elements than memory has");
     if (stride != 0 && stride < dim * sizeof(float)) refuse(std::string(name) + ": the stride is shorter than a row");
     if (stride % alignof(float) != 0) refuse(std::string(name) + ": the stride is no multiple of 4 bytes");
@@ -218,7 +218,7 @@ karec_status karec_index_search_batch(const karec_index* index, const float* que
         if (query_stride > dim * sizeof(float)) {
             together.resize(n_queries * dim);
             for (std::size_t q = 0; q < n_queries; ++q) {
-                std::copy_n(queries + q * (query_stride / sizeof(float)), dim, &together[q * dim]);
+                std::copy_n(queries + q * (query_stride / sizeof(float)), dim, together.data() + q * dim);
             }
             vectors = together;
         }
@@ -262,7 +262,7 @@ karec_status karec_index_gather(const karec_index* index, const int32_t* rows, s
         ScratchVector<float> together(n * dim);
         if (Status status = of.gather(wanted, together); !status.ok()) return status;
         for (std::size_t i = 0; i < n; ++i) {
-            std::copy_n(&together[i * dim], dim, vectors + i * (row_stride / sizeof(float)));
+            std::copy_n(together.data() + i * dim, dim, vectors + i * (row_stride / sizeof(float)));
         }
         return {};
     });

@@ -62,7 +62,7 @@ std::size_t length() {
 // `n`, or now and then less, or more than any memory.
 std::size_t said(std::size_t n) {
     if (one_in(40)) return std::numeric_limits<std::size_t>::max() - below(9);
-    if (one_in(40)) return std::size_t{1} << (56 + below(8));
+    if (one_in(40)) return std::size_t{1} << (57 + below(7));
     return one_in(20) && n > 0 ? below(n) : n;
 }
 
@@ -95,17 +95,22 @@ karec_matrix* matrix(std::size_t rows, std::size_t cols) {
         m.data = buffer<float>(rows * cols + (rows * stride) / 4 + 1);
         m.rows = said(rows);
         m.cols = one_in(30) ? said(cols) : cols;
-        if (m.cols > cols && m.cols < (std::size_t{1} << 50)) m.cols = cols;
-        m.row_stride = one_in(40) ? random_bits() : stride;
-        if (m.row_stride > stride && m.row_stride < (std::size_t{1} << 50)) m.row_stride = stride;
+        if (m.cols > cols && m.cols < (std::size_t{1} << 57)) m.cols = cols;
+        m.row_stride = one_in(40) ? (one_in(2) ? random_bits() : below(9)) : stride;
+        if (m.row_stride > stride && m.row_stride < (std::size_t{1} << 57)) m.row_stride = stride;
         if (one_in(4)) m.dtype = KAREC_FLOAT32;
     });
 }
 
+// The first four are those of the bundles' index.
 karec_column* columns(std::size_t n, std::size_t rows) {
+    constexpr const char* kNames[] = {"creator_id", "upload_ms", "type", "tone", "price", ""};
+    constexpr karec_dtype kTypes[] = {KAREC_INT64, KAREC_INT64, KAREC_INT32, KAREC_FLOAT32, KAREC_UINT8, KAREC_BOOL};
+    std::size_t at = 0;
     return structs<karec_column>(n, [&](karec_column& c) {
-        c.name = one_in(30) ? nullptr : one_in(2) ? "price" : "";
-        c.dtype = one_in(10) ? static_cast<karec_dtype>(random_bits()) : KAREC_INT64;
+        c.name = one_in(30) ? nullptr : kNames[at % 6];
+        c.dtype = one_in(30) ? static_cast<karec_dtype>(random_bits()) : kTypes[at % 6];
+        ++at;
         c.data = buffer<std::int64_t>(rows);
         c.n = said(rows);
     });
@@ -239,7 +244,8 @@ karec_status call(World& w, std::size_t which) {
         case 4: {
             auto* ids = buffer<std::int64_t>(n);
             for (std::size_t i = 0; ids != nullptr && i < n && !one_in(9); ++i) ids[i] = static_cast<std::int64_t>(i);
-            return karec_index_upsert(handle(w.index), ids, said(n), matrix(n, dim), columns(below(2), n), below(6),
+            const std::size_t n_columns = one_in(3) ? below(6) : 4;
+            return karec_index_upsert(handle(w.index), ids, said(n), matrix(n, dim), columns(n_columns, n), n_columns,
                                       value<std::int64_t>());
         }
         case 5:
