@@ -62,6 +62,7 @@ def main() -> None:
     figures = {name: tuple(map(float, rest)) for name, *rest in (row.split() for row in printed.splitlines())}
     python = python_call(index, rounds) - figures["one_kernel"][0]
     print(f"{len(ids):,} works, D = {workloads.DIM}, {index.isa}, k = {workloads.K}, N = {N:,} ids, {rounds} rounds")
+    c_adds = figures["one_c_preranker"][2] - figures["one_preranker"][2]
     rows = (
         ("kernel, ItemIndex::search, ms", figures["kernel"][0] / 1e6, None),
         ("PreRanker over kernel, ratio", figures["preranker"][1], 1.05),
@@ -69,7 +70,11 @@ def main() -> None:
         ("one candidate: ItemIndex::search, µs", figures["one_kernel"][0] / 1e3, None),
         ("karec_index_search adds, µs", figures["one_c"][2] / 1e3, 1.0),
         ("PreRanker::run adds, µs", figures["one_preranker"][2] / 1e3, None),
-        ("karec_preranker_run adds to that, µs", (figures["one_c_preranker"][2] - figures["one_preranker"][2]) / 1e3, 1),
+        (
+            "karec_preranker_run adds to that, µs",
+            (figures["one_c_preranker"][2] - figures["one_preranker"][2]) / 1e3,
+            1,
+        ),
         ("Python's index.search adds, µs", python / 1e3, 20.0),
     )
     for what, value, most in rows:

@@ -1,4 +1,4 @@
-"""The command line: demo, train, recommend, evaluate, export, inspect. ``karec COMMAND --help`` teaches each by example."""
+"""The command line: demo, train, recommend, evaluate, export, inspect. ``karec COMMAND --help`` gives examples."""
 
 from __future__ import annotations
 

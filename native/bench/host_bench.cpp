@@ -49,7 +49,8 @@ void table(const std::vector<std::pair<std::string, std::function<void()>>>& con
             ratios.push_back(spent[c][r] / spent[0][r]);
             added.push_back(spent[c][r] - spent[0][r]);
         }
-        std::printf("%s %.1f %.4f %.1f\n", contenders[c].first.c_str(), median(spent[c]), median(ratios), median(added));
+        std::printf("%s %.1f %.4f %.1f\n", contenders[c].first.c_str(), median(spent[c]), median(ratios),
+                    median(added));
     }
 }
 
@@ -98,9 +99,7 @@ int main(int argc, char** argv) {
     const auto draw = [&] {
         for (auto& id : ids) id = catalogue->ids[random() % catalogue->ids.size()];
     };
-    const auto raw = [&] {
-        good(index.search(user, Candidates::of_ids(ids), {scores, found, rows, positions}).ok());
-    };
+    const auto raw = [&] { good(index.search(user, Candidates::of_ids(ids), {scores, found, rows, positions}).ok()); };
     table({{"kernel", raw},
            {"preranker", [&] { good(ranker->run(request, {scores, found, rows}).ok()); }},
            {"c_preranker", [&] { good(karec_preranker_run(c_ranker, &c_request, &c_out, &c_count) == KAREC_OK); }}},
@@ -117,8 +116,7 @@ int main(int argc, char** argv) {
     table({{"one_kernel", [&] { good(index.search(user, Candidates::of_ids(one), ranked).ok()); }},
            {"one_c", [&] { good(karec_index_search(c_index, &c_query, &c_one, &c_ranked, nullptr) == KAREC_OK); }},
            {"one_preranker", [&] { good(ranker->run(request, {scores, found, rows}).ok()); }},
-           {"one_c_preranker",
-            [&] { good(karec_preranker_run(c_ranker, &c_request, &c_out, &c_count) == KAREC_OK); }}},
+           {"one_c_preranker", [&] { good(karec_preranker_run(c_ranker, &c_request, &c_out, &c_count) == KAREC_OK); }}},
           rounds, 2000, [] {});
     karec_index_close(c_index);
     karec_preranker_close(c_ranker);

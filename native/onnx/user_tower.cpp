@@ -62,8 +62,10 @@ struct UserTower::Session {
         Status status = say(api().CreateSessionOptions(&options), Code::unavailable, model);
         if (!status.ok()) return status;
         const auto set = [&](OrtStatus* each) {
-            if (status.ok()) status = say(each, Code::bad_format, model);
-            else if (each != nullptr) api().ReleaseStatus(each);
+            if (status.ok())
+                status = say(each, Code::bad_format, model);
+            else if (each != nullptr)
+                api().ReleaseStatus(each);
         };
         set(api().SetIntraOpNumThreads(options, threads));
         set(api().SetInterOpNumThreads(options, 1));
@@ -238,7 +240,8 @@ Result<UserTower> UserTower::open(const std::string& model, const std::string& o
         if (threads < 1) return Status::invalid("threads must be positive, got " + std::to_string(threads));
         if (::access(model.c_str(), R_OK) != 0) {
             const int error = errno;
-            return Status{Code::io_error, "cannot read '" + model + "': " + std::system_category().message(error), error};
+            return Status{Code::io_error, "cannot read '" + model + "': " + std::system_category().message(error),
+                          error};
         }
         auto runtime = OnnxRuntime::open(onnxruntime);
         if (!runtime.ok()) return runtime.status();

@@ -100,7 +100,8 @@ void bind_ecosystem(py::module_& module) {
     module.def("tone", &above_floor);
     module.def("quota", &within_quota);
     module.def("standardise", &standardised);
-    module.def("xxh64", [](const py::bytes& bytes) { return xxh64(std::as_bytes(std::span(std::string_view(bytes)))); });
+    module.def("xxh64",
+               [](const py::bytes& bytes) { return xxh64(std::as_bytes(std::span(std::string_view(bytes)))); });
     module.def("xxh64_of_file", [](const py::bytes& path) { return sum_of_file(path); });
 }
 

@@ -1,4 +1,5 @@
-// The C interface: errors, versions, matrices. c_api_index.cpp, c_api_diversity.cpp and c_api_prerank.cpp hold the rest.
+// The C interface: errors, versions, matrices. c_api_index.cpp, c_api_diversity.cpp and c_api_prerank.cpp hold the
+// rest.
 #include "c_api.hpp"
 
 #include <cstdio>
@@ -53,7 +54,8 @@ Matrix::Matrix(const karec_matrix* given, const char* name) {
     if (stride == row_bytes && aligned) return;
     copied_.resize(matrix.rows * row_bytes);
     for (std::size_t row = 0; row < matrix.rows; ++row) {
-        std::memcpy(copied_.data() + row * row_bytes, static_cast<const std::byte*>(matrix.data) + row * stride, row_bytes);
+        std::memcpy(copied_.data() + row * row_bytes, static_cast<const std::byte*>(matrix.data) + row * stride,
+                    row_bytes);
     }
     view.data = copied_.data();
 }

@@ -85,8 +85,8 @@ karec_status karec_dpp_select(const karec_matrix* embeddings, const float* relev
     });
 }
 
-karec_status karec_dpp_select_kernel(const double* kernel, size_t n, size_t row_stride, size_t window,
-                                     int64_t* indices, double* gains, size_t k, karec_dpp_count* count) {
+karec_status karec_dpp_select_kernel(const double* kernel, size_t n, size_t row_stride, size_t window, int64_t* indices,
+                                     double* gains, size_t k, karec_dpp_count* count) {
     return answer([&] {
         check_k(k);
         std::size_t row_bytes = 0;

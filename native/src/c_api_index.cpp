@@ -40,7 +40,8 @@ class QueryArgument {
         }
         const auto versions = array(query.model_versions, query.n_versions, "query->model_versions");
         std::size_t total = 0;
-        if (__builtin_mul_overflow(query.n_versions, query.dim, &total)) refuse("query has more values than memory has");
+        if (__builtin_mul_overflow(query.n_versions, query.dim, &total))
+            refuse("query has more values than memory has");
         const auto values = array(query.values, total, "query->values");
         for (std::size_t v = 0; v < versions.size(); ++v) {
             each_.push_back({versions[v], values.subspan(v * query.dim, query.dim)});
@@ -57,7 +58,8 @@ class QueryArgument {
 Candidates candidates_of(const karec_candidates* given) {
     const karec_candidates candidates = taken(given, "candidates");
     if (candidates.ids != nullptr && candidates.rows != nullptr) refuse("candidates are ids or rows, not both");
-    if (candidates.rows != nullptr) return Candidates::of_rows(array(candidates.rows, candidates.n, "candidates->rows"));
+    if (candidates.rows != nullptr)
+        return Candidates::of_rows(array(candidates.rows, candidates.n, "candidates->rows"));
     return Candidates::of_ids(array(candidates.ids, candidates.n, "candidates->ids"));
 }
 
@@ -276,8 +278,8 @@ karec_status karec_index_gather_column(const karec_index* index, const char* nam
         const auto held = of.column_dtype(&object(name, "name"));
         if (!held.ok()) return held.status();
         if (held.value() != wanted) {
-            refuse("column '" + std::string(name) + "' is of dtype " +
-                   std::to_string(static_cast<int>(held.value())) + ", not " + std::to_string(dtype));
+            refuse("column '" + std::string(name) + "' is of dtype " + std::to_string(static_cast<int>(held.value())) +
+                   ", not " + std::to_string(dtype));
         }
         const auto at = array(rows, n, "rows");
         return of.gather_column(name, at, array(static_cast<std::byte*>(values), n * size_of(wanted), "values"));

@@ -15,7 +15,7 @@ struct Listener {
 
     static void hear(void* listener, const StepMetrics& step) noexcept {
         const auto& self = *static_cast<const Listener*>(listener);
-        const karec_step_metrics metrics{sizeof metrics,  step.step.data(),  step.n_in, step.n_out,
+        const karec_step_metrics metrics{sizeof metrics, step.step.data(), step.n_in,         step.n_out,
                                          step.n_unknown, step.nanoseconds, step.model_version};
         self.on_step(self.context, &metrics);
     }
@@ -45,7 +45,8 @@ class Request {
         if (told.recall_scores != nullptr) {
             request_.recall_scores = array(told.recall_scores, told.n_candidates, "request->recall_scores");
         }
-        if (told.user_vector != nullptr) request_.user_vector = array(told.user_vector, told.dim, "request->user_vector");
+        if (told.user_vector != nullptr)
+            request_.user_vector = array(told.user_vector, told.dim, "request->user_vector");
         for (std::size_t i = 0; i < told.n_user_inputs; ++i) {
             const karec_tensor tensor = taken_nth(told.user_inputs, i, "request->user_inputs");
             tensors_.push_back({&object(tensor.name, "user_inputs->name"), dtype_of(tensor.dtype, "user_inputs->dtype"),

@@ -17,7 +17,6 @@ namespace {
 
 constexpr double kHourMs = 3'600'000.0;
 
-
 template <class T>
 T value_at(const Column& column, std::size_t i) noexcept {
     T value;
@@ -67,7 +66,8 @@ bool floating(DType dtype) noexcept {
 
 double age_hours(std::int64_t now_ms, std::int64_t then_ms) noexcept {
     std::int64_t age = 0;
-    if (__builtin_sub_overflow(now_ms, then_ms, &age)) return static_cast<double>(now_ms) > 0.0 ? 0x1p63 / kHourMs : 0.0;
+    if (__builtin_sub_overflow(now_ms, then_ms, &age))
+        return static_cast<double>(now_ms) > 0.0 ? 0x1p63 / kHourMs : 0.0;
     return static_cast<double>(std::max<std::int64_t>(age, 0)) / kHourMs;
 }
 
@@ -158,7 +158,8 @@ Status standardise(std::span<const float> scores, std::span<float> out) noexcept
         for (const float score : scores) sum += static_cast<double>(score);
         const double mean = scores.empty() ? 0.0 : sum / n;
         double squares = 0.0;
-        for (const float score : scores) squares += (static_cast<double>(score) - mean) * (static_cast<double>(score) - mean);
+        for (const float score : scores)
+            squares += (static_cast<double>(score) - mean) * (static_cast<double>(score) - mean);
         const double deviation = scores.empty() ? 0.0 : std::sqrt(squares / n);
         for (std::size_t i = 0; i < scores.size(); ++i) {
             const double centred = static_cast<double>(scores[i]) - mean;

@@ -62,8 +62,8 @@ Result<std::shared_ptr<const Loaded>> load(const std::string& root, const Preran
 Status check_request(const PrerankRequest& request, const Generation& g) {
     if (request.k == 0) return Status::invalid("k must be positive, got 0");
     if (!request.recall_scores.empty()) {
-        Status status = check_lengths("recall_scores", request.recall_scores.size(), "candidates",
-                                      request.candidates.size());
+        Status status =
+            check_lengths("recall_scores", request.recall_scores.size(), "candidates", request.candidates.size());
         if (!status.ok()) return status;
         if (status = check_finite(request.recall_scores, "recall_scores"); !status.ok()) return status;
     }
@@ -95,8 +95,7 @@ struct PreRanker::State {
     std::size_t fused(std::size_t at) const noexcept {
         const auto& steps = settings.steps;
         if (at != 0 || steps.empty() || !std::holds_alternative<IndexRowsStep>(steps[0].what)) return 0;
-        const std::size_t search =
-            steps.size() > 1 && std::holds_alternative<HasEmbeddingStep>(steps[1].what) ? 2 : 1;
+        const std::size_t search = steps.size() > 1 && std::holds_alternative<HasEmbeddingStep>(steps[1].what) ? 2 : 1;
         return search < steps.size() && std::holds_alternative<InnerProductStep>(steps[search].what) ? search + 1 : 0;
     }
 

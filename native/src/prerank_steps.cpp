@@ -25,8 +25,10 @@ struct PoolColumn {
             return;
         }
         if (std::ranges::find(rows, kUnknownRow) != rows.end()) {
-            status = Status::invalid("some candidates have no row in the index: put the steps index_rows and "
-                                     "has_embedding before the one that reads '" + std::string(name) + "'");
+            status = Status::invalid(
+                "some candidates have no row in the index: put the steps index_rows and "
+                "has_embedding before the one that reads '" +
+                std::string(name) + "'");
             return;
         }
         bytes.resize(rows.size() * size_of(column->dtype));
@@ -41,8 +43,8 @@ struct PoolColumn {
 Status need_column(const Generation& g, std::string_view name, bool integer) {
     const ColumnPages* column = find_column(g, name);
     if (column == nullptr) return Status::invalid("the index has no column '" + std::string(name) + "'");
-    const bool floating = column->dtype == DType::float16 || column->dtype == DType::float32 ||
-                          column->dtype == DType::float64;
+    const bool floating =
+        column->dtype == DType::float16 || column->dtype == DType::float32 || column->dtype == DType::float64;
     if (!integer || !floating) return {};
     return Status::invalid("column '" + std::string(name) + "' holds floating numbers, expected integers");
 }
@@ -64,7 +66,8 @@ Status gather_types(const PrerankRun& run, std::span<std::int64_t> types) {
     if (Status status = gather_column_in(run.g, kType, run.pool.rows, bytes); !status.ok()) return status;
     switch (size_of(column->dtype)) {
         case 1:
-            column->dtype == DType::int8 ? widen_types<std::int8_t>(bytes, types) : widen_types<std::uint8_t>(bytes, types);
+            column->dtype == DType::int8 ? widen_types<std::int8_t>(bytes, types)
+                                         : widen_types<std::uint8_t>(bytes, types);
             break;
         case 2:
             column->dtype == DType::int16 ? widen_types<std::int16_t>(bytes, types)

@@ -80,8 +80,8 @@ Status SealedLine::refused(const std::string& why) const {
 
 Result<std::vector<SealedLine>> read_sealed_text(std::string_view text, std::string_view kind) {
     if (text.size() > kMostBytes) return Status::bad_format("it is longer than 1 MiB");
-    const std::size_t last = text.size() < 2 || text.back() != '\n' ? std::string_view::npos
-                                                                    : text.rfind('\n', text.size() - 2);
+    const std::size_t last =
+        text.size() < 2 || text.back() != '\n' ? std::string_view::npos : text.rfind('\n', text.size() - 2);
     if (last == std::string_view::npos) return Status::bad_format("it is not whole: the line 'seal' is missing");
     const std::string_view body = text.substr(0, last + 1);
     std::string_view seal = text.substr(last + 1, text.size() - last - 2);

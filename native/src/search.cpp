@@ -117,9 +117,8 @@ Result<SearchCount> ItemIndex::scores(const Query& query, const Candidates& cand
 
 Result<SearchCount> ItemIndex::search(const Query& query, const Candidates& candidates,
                                       const Ranked& out) const noexcept {
-    return at_boundary([&]() -> Result<SearchCount> {
-        return search_in(*Living::Pin(store_->living), query, candidates, out);
-    });
+    return at_boundary(
+        [&]() -> Result<SearchCount> { return search_in(*Living::Pin(store_->living), query, candidates, out); });
 }
 
 Status ItemIndex::search_batch(std::span<const float> queries, const Candidates& candidates,

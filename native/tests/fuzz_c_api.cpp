@@ -36,8 +36,14 @@ std::deque<std::vector<std::byte>> buffers;
 template <class T>
 T value() {
     if constexpr (std::is_floating_point_v<T>) {
-        constexpr T kOdd[] = {0, 1, -1, T(0.5), std::numeric_limits<T>::quiet_NaN(), std::numeric_limits<T>::infinity(),
-                              std::numeric_limits<T>::max(), std::numeric_limits<T>::denorm_min()};
+        constexpr T kOdd[] = {0,
+                              1,
+                              -1,
+                              T(0.5),
+                              std::numeric_limits<T>::quiet_NaN(),
+                              std::numeric_limits<T>::infinity(),
+                              std::numeric_limits<T>::max(),
+                              std::numeric_limits<T>::denorm_min()};
         return one_in(60) ? kOdd[below(std::size(kOdd))] : static_cast<T>(below(2000)) / T(1000) - T(1);
     } else {
         return one_in(30) ? static_cast<T>(random_bits()) : static_cast<T>(below(40));
@@ -225,8 +231,7 @@ karec_status call(World& w, std::size_t which) {
             });
             auto* ids = buffer<std::int64_t>(n);
             for (std::size_t i = 0; ids != nullptr && i < n && !one_in(9); ++i) ids[i] = static_cast<std::int64_t>(i);
-            const auto status =
-                karec_index_build(ids, said(n), matrix(n, dim), options, one_in(20) ? nullptr : &built);
+            const auto status = karec_index_build(ids, said(n), matrix(n, dim), options, one_in(20) ? nullptr : &built);
             if (status == KAREC_OK) karec_index_close(built);
             return status;
         }
@@ -296,7 +301,10 @@ karec_status call(World& w, std::size_t which) {
                                              buffer<std::int64_t>(n));
         case 16: {
             karec_dtype dtype = 0;
-            return karec_index_column_dtype(handle(w.index), one_in(9) ? nullptr : one_in(2) ? "type" : "no such",
+            return karec_index_column_dtype(handle(w.index),
+                                            one_in(9)   ? nullptr
+                                            : one_in(2) ? "type"
+                                                        : "no such",
                                             one_in(9) ? nullptr : &dtype);
         }
         case 17:
@@ -356,8 +364,8 @@ karec_status call(World& w, std::size_t which) {
                 };
             });
             const std::string root = path(w.folder.root()) == nullptr ? "" : w.folder.root();
-            const auto status = karec_preranker_open(root.c_str(), path(w.folder.settings()), options,
-                                                     one_in(20) ? nullptr : &opened);
+            const auto status =
+                karec_preranker_open(root.c_str(), path(w.folder.settings()), options, one_in(20) ? nullptr : &opened);
             if (status != KAREC_OK) return status;
             (void)karec_preranker_run(opened, requests(1), outs(1), written<karec_prerank_count>(1));
             karec_preranker_close(opened);
@@ -412,8 +420,7 @@ int main(int argc, char** argv) {
     World w;
     w.folder.publish(2);
     w.folder.publish(1);
-    const auto opened =
-        karec_preranker_open(w.folder.root().c_str(), w.folder.settings().c_str(), nullptr, &w.ranker);
+    const auto opened = karec_preranker_open(w.folder.root().c_str(), w.folder.settings().c_str(), nullptr, &w.ranker);
     if (opened != KAREC_OK) std::abort();
     long good[kFunctions] = {};
     long all[kFunctions] = {};
@@ -432,7 +439,8 @@ int main(int argc, char** argv) {
     // A target whose calls are all refused looks at nothing behind the refusal.
     for (std::size_t which = 0; which < kFunctions; ++which) {
         if (all[which] > 300 && good[which] * 50 < all[which]) {
-            std::fprintf(stderr, "of %ld calls of function %zu only %ld were answered\n", all[which], which, good[which]);
+            std::fprintf(stderr, "of %ld calls of function %zu only %ld were answered\n", all[which], which,
+                         good[which]);
             return 1;
         }
     }

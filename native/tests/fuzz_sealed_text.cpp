@@ -19,8 +19,22 @@ int main(int argc, char** argv) {
     folder.publish(1);
     const std::string manifest_path = folder.folder(1) + "/manifest.txt";
     const std::string manifest = read_file(manifest_path);
-    const std::string parts[] = {" ", "\n", "=", "%", "%2", "%00", "k=", "step ", "seal ", "weights.1=1",
-                                 "weights.=", "1e999", "-1", "nan", "99999999999999999999", std::string(300, 'x')};
+    const std::string parts[] = {" ",
+                                 "\n",
+                                 "=",
+                                 "%",
+                                 "%2",
+                                 "%00",
+                                 "k=",
+                                 "step ",
+                                 "seal ",
+                                 "weights.1=1",
+                                 "weights.=",
+                                 "1e999",
+                                 "-1",
+                                 "nan",
+                                 "99999999999999999999",
+                                 std::string(300, 'x')};
     long read = 0;
     for (long round = 0; round < files; ++round) {
         const bool stage = round % 2 == 0;

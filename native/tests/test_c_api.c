@@ -98,7 +98,8 @@ static void selections(void) {
     const float relevance[N] = {3, 3, 2, 2, 1, 1};
     int64_t picks[3];
     double gains[3];
-    karec_dpp_options options = {.struct_size = sizeof options, .alpha = karec_dpp_alpha(0.5), .ridge = 0.01, .fill = 1};
+    karec_dpp_options options = {
+        .struct_size = sizeof options, .alpha = karec_dpp_alpha(0.5), .ridge = 0.01, .fill = 1};
     karec_dpp_count count = {.struct_size = sizeof count};
     CHECK(karec_dpp_select(&m, relevance, N, &options, picks, gains, 3, &count) == KAREC_OK);
     CHECK(count.selected == 3 && picks[0] == 0 && picks[1] == 1 && picks[2] == 2);
@@ -134,7 +135,8 @@ static void bad_arguments(void) {
     REFUSED(karec_index_search(index, &query, &among, &ranked, &count), KAREC_INVALID_ARGUMENT, "than memory has");
     query.dim = D;
     query.values = NULL;
-    REFUSED(karec_index_search(index, &query, &among, &ranked, &count), KAREC_INVALID_ARGUMENT, "query->values is NULL");
+    REFUSED(karec_index_search(index, &query, &among, &ranked, &count), KAREC_INVALID_ARGUMENT,
+            "query->values is NULL");
     CHECK(count.found == 77);
 
     karec_matrix wrong = good;

@@ -131,8 +131,8 @@ TEST(one_pass_and_step_by_step_agree) {
     BundleFolder folder;
     folder.publish(1);
     const auto ids = all_ids();
-    const auto fused = PreRanker::open(
-        folder.root(), stage("step index_rows\nstep has_embedding\nstep inner_product k=50\n"));
+    const auto fused =
+        PreRanker::open(folder.root(), stage("step index_rows\nstep has_embedding\nstep inner_product k=50\n"));
     // A step in front makes each of the three run by itself.
     const auto apart = PreRanker::open(
         folder.root(), stage("step not_shown\nstep index_rows\nstep has_embedding\nstep inner_product k=50\n"));
@@ -176,7 +176,8 @@ TEST(what_a_run_refuses) {
     PrerankRequest request = request_of(ids);
     const std::vector<float> three(3, 1.0f);
     request.user_vector = three;
-    CHECK(says(ranker->run(request, out.spans()).status(), Code::invalid_argument, "user_vector has 3 values, expected 8"));
+    CHECK(says(ranker->run(request, out.spans()).status(), Code::invalid_argument,
+               "user_vector has 3 values, expected 8"));
     const std::vector<float> nan(8, std::numeric_limits<float>::quiet_NaN());
     request.user_vector = nan;
     CHECK(says(ranker->run(request, out.spans()).status(), Code::invalid_argument, "user_vector holds NaN"));
@@ -185,7 +186,8 @@ TEST(what_a_run_refuses) {
     request = request_of(ids);
     Answer small(19);
     small.ids[0] = -7;
-    CHECK(says(ranker->run(request, small.spans()).status(), Code::invalid_argument, "out has 19 entries, the steps left 20"));
+    CHECK(says(ranker->run(request, small.spans()).status(), Code::invalid_argument,
+               "out has 19 entries, the steps left 20"));
     CHECK(small.ids[0] == -7);
     request.k = 0;
     CHECK(says(ranker->run(request, out.spans()).status(), Code::invalid_argument, "k must be positive"));
@@ -216,7 +218,8 @@ TEST(what_open_refuses) {
     // Right sums around an index of another model version.
     CHECK(index_of_version(2).save(path).ok());
     folder.describe(1);
-    CHECK(says(PreRanker::open(folder.root(), settings).status(), Code::bad_format, "of model version 2, its bundle of 1"));
+    CHECK(says(PreRanker::open(folder.root(), settings).status(), Code::bad_format,
+               "of model version 2, its bundle of 1"));
 }
 
 TEST(a_batch_runs_on_threads_and_on_the_hosts_executor) {
@@ -235,12 +238,11 @@ TEST(a_batch_runs_on_threads_and_on_the_hosts_executor) {
     struct Count {
         std::size_t calls = 0;
     } host;
-    const Executor inline_executor{
-        [](void* context, std::size_t n, void (*task)(void*, std::size_t), void* data) {
-            ++static_cast<Count*>(context)->calls;
-            for (std::size_t i = n; i-- > 0;) task(data, i);
-        },
-        &host};
+    const Executor inline_executor{[](void* context, std::size_t n, void (*task)(void*, std::size_t), void* data) {
+                                       ++static_cast<Count*>(context)->calls;
+                                       for (std::size_t i = n; i-- > 0;) task(data, i);
+                                   },
+                                   &host};
     for (const Executor& executor : {Executor{}, Executor::threads(4), inline_executor}) {
         std::vector<Answer> answers(kUsers, Answer(20));
         std::vector<Preranked> outs;
@@ -249,7 +251,8 @@ TEST(a_batch_runs_on_threads_and_on_the_hosts_executor) {
         CHECK(ranker->run_batch(requests, outs, counts, executor).ok());
         CHECK(answers == alone);
         requests[3].k = 0;
-        CHECK(says(ranker->run_batch(requests, outs, counts, executor), Code::invalid_argument, "request 3: k must be"));
+        CHECK(
+            says(ranker->run_batch(requests, outs, counts, executor), Code::invalid_argument, "request 3: k must be"));
         requests[3].k = 10;
     }
     CHECK(host.calls == 2);

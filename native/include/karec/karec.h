@@ -4,15 +4,14 @@
  *            the calling thread. A function that fails leaves handles and output as they were, but for output of a
  *            batch, which may be written in part.
  * Handles    karec_index and karec_preranker are opaque. Close each once, when no call uses it any more. Every other
- *            function may be called in any number of threads at once, on one handle: see item_index.hpp and prerank.hpp,
- *            whose documentation of each function of the same name holds here too.
- * Structs    Their first member is their size: write sizeof(struct). A library that knows more members takes those
- *            behind as 0; one that knows fewer refuses a struct whose further members are not 0.
- * Arrays     Owned by the caller, of the lengths beside them; NULL where the length is 0. Strides are in bytes.
- * Nothing    throws, prints or aborts. Sizes are elements unless they say bytes. Ids are any int64. Times are Unix
- *            milliseconds. Scores are float32, larger is better.
- * Changes    KAREC_ABI_VERSION grows by one whenever anything in this file is added or changed. What was there keeps
- *            its meaning for as long as the library's file name (libkarec.so.MAJOR) is the same.
+ *            function may be called in any number of threads at once, on one handle: see item_index.hpp and
+ * prerank.hpp, whose documentation of each function of the same name holds here too. Structs    Their first member is
+ * their size: write sizeof(struct). A library that knows more members takes those behind as 0; one that knows fewer
+ * refuses a struct whose further members are not 0. Arrays     Owned by the caller, of the lengths beside them; NULL
+ * where the length is 0. Strides are in bytes. Nothing    throws, prints or aborts. Sizes are elements unless they say
+ * bytes. Ids are any int64. Times are Unix milliseconds. Scores are float32, larger is better. Changes
+ * KAREC_ABI_VERSION grows by one whenever anything in this file is added or changed. What was there keeps its meaning
+ * for as long as the library's file name (libkarec.so.MAJOR) is the same.
  */
 #ifndef KAREC_H
 #define KAREC_H
@@ -199,11 +198,11 @@ typedef struct karec_dpp_options {
     double alpha; /* karec_dpp_alpha(diversity) */
     double ridge;
     double type_weight;
-    const float* weights;  /* NULL, or one an item */
-    const int64_t* types;  /* NULL, or one an item */
+    const float* weights;      /* NULL, or one an item */
+    const int64_t* types;      /* NULL, or one an item */
     const karec_matrix* shown; /* NULL = nothing was shown */
-    size_t window;         /* 0 = none */
-    size_t max_per_type;   /* 0 = none */
+    size_t window;             /* 0 = none */
+    size_t max_per_type;       /* 0 = none */
     size_t min_per_type;
     int32_t fill; /* not 0: go on by relevance when no item adds anything */
 } karec_dpp_options;
@@ -321,8 +320,8 @@ typedef struct karec_prerank_count {
 /* Calls task(data, i) once for each i < n, from any threads, and returns when all have returned. */
 typedef void (*karec_parallel)(void* context, size_t n, void (*task)(void* data, size_t i), void* data);
 
-/* root: a folder that holds `current`, or a bundle's folder. settings: a file that `karec export` wrote. options: NULL =
- * all 0. */
+/* root: a folder that holds `current`, or a bundle's folder. settings: a file that `karec export` wrote. options: NULL
+ * = all 0. */
 KAREC_C_API karec_status karec_preranker_open(const char* root, const char* settings,
                                               const karec_preranker_options* options, karec_preranker** preranker);
 KAREC_C_API void karec_preranker_close(karec_preranker* preranker);
@@ -330,7 +329,8 @@ KAREC_C_API karec_status karec_preranker_most(const karec_preranker* preranker, 
                                               size_t* most);
 KAREC_C_API karec_status karec_preranker_run(const karec_preranker* preranker, const karec_prerank_request* request,
                                              const karec_preranked* out, karec_prerank_count* count);
-/* requests, outs, counts: n each, side by side. parallel NULL: n_threads threads (0 = 1), the calling one among them. */
+/* requests, outs, counts: n each, side by side. parallel NULL: n_threads threads (0 = 1), the calling one among them.
+ */
 KAREC_C_API karec_status karec_preranker_run_batch(const karec_preranker* preranker,
                                                    const karec_prerank_request* requests, const karec_preranked* outs,
                                                    karec_prerank_count* counts, size_t n, size_t n_threads,

@@ -84,8 +84,8 @@ struct PreRankerOptions {
 class KAREC_API PreRanker {
   public:
     // Opens the bundle at `root` (see Bundle::open): its index and, with options.onnxruntime, its user tower.
-    // bad_format: altered, not whole, newer, or of several model versions; invalid_argument: a step that makes no sense,
-    // or needs a column that the index lacks.
+    // bad_format: altered, not whole, newer, or of several model versions; invalid_argument: a step that makes no
+    // sense, or needs a column that the index lacks.
     static Result<PreRanker> open(const std::string& root, const PrerankSettings& settings,
                                   const PreRankerOptions& options) noexcept;
     static Result<PreRanker> open(const std::string& root, const PrerankSettings& settings) noexcept {

@@ -16,7 +16,8 @@
 
 namespace karec {
 
-// The meaning of each is that of Python's step: karec/prerank/ranker.py, karec/prerank/ecosystem.py, karec/rerank/dpp.py.
+// The meaning of each is that of Python's step: karec/prerank/ranker.py, karec/prerank/ecosystem.py,
+// karec/rerank/dpp.py.
 struct IndexRowsStep {};     // ids → rows
 struct HasEmbeddingStep {};  // drops works that the index does not know
 struct NotShownStep {};      // drops what the session has seen
@@ -35,7 +36,7 @@ struct QuotaStep {
     std::string column;
     std::size_t at_most = 0;  // ≥ 1
 };
-struct DppStep {  // reads the column type where type_weight or weights need it
+struct DppStep {                   // reads the column type where type_weight or weights need it
     std::optional<std::size_t> k;  // nullopt: the request's
     double diversity = 0.5;
     double ridge = 1e-2;
