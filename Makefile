@@ -18,7 +18,7 @@ NATIVE_BUILD := build/native
 BUILT_FROM := $(shell find native kernels -path native/tests -prune -o -type f \( -name '*.?pp' -o -name '*.[ch]' -o -name '*.pyx' -o -name CMakeLists.txt \) -print)
 BUILT_BY := pyproject.toml setup.py CMakeLists.txt
 
-.PHONY: help demo test test-python test-native test-packages bench check ruff mypy imports clang-format clang-tidy typed clean
+.PHONY: help demo test test-python test-native test-packages sanitize fuzz bench check ruff mypy imports clang-format clang-tidy typed clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -40,6 +40,17 @@ test-native: $(NATIVE_BUILD)/.configured
 
 test-packages: $(VENV)/.dev  ## the slow tests: wheels, sdist and editable installs in fresh environments (needs PyPI)
 	$(BIN)/pytest -m slow $(TESTS)
+
+sanitize: $(VENV)/.dev  ## the C++ tests under ThreadSanitizer, then under Address and UB sanitizers
+	for kind in thread address,undefined; do \
+	  $(BIN)/cmake -S . -B build/sanitize-$${kind%%,*} -G Ninja -DKAREC_TESTS=ON -DKAREC_SANITIZE=$$kind && \
+	  $(BIN)/cmake --build build/sanitize-$${kind%%,*} && \
+	  $(BIN)/ctest --test-dir build/sanitize-$${kind%%,*} --output-on-failure --no-tests=error || exit 1; \
+	done
+
+fuzz: $(VENV)/.dev  ## 1e5 altered index files against the loader, under Address and UB sanitizers
+	$(BIN)/cmake -S . -B build/sanitize-address -G Ninja -DKAREC_TESTS=ON -DKAREC_SANITIZE=address,undefined
+	$(BIN)/cmake --build build/sanitize-address --target fuzz
 
 bench: $(VENV)/.dev  ## run the benchmarks
 	$(BIN)/pytest bench --benchmark-sort=name

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
         scatter,
         ssd_select,
     )
-    from karec.index import ItemIndex, SearchResult
+    from karec.index import ItemIndex
+    from karec.search_result import SearchResult
     from karec.types import Candidates, Recommendation, Request
 
     __version__: str
@@ -54,7 +55,8 @@ else:
             "scatter",
             "ssd_select",
         ),
-        "karec.index": ("ItemIndex", "SearchResult"),
+        "karec.index": ("ItemIndex",),
+        "karec.search_result": ("SearchResult",),
         "karec.types": ("Candidates", "Recommendation", "Request"),
     }
     _HOMES = {name: module for module, names in _MODULES.items() for name in names}

@@ -21,7 +21,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from karec import _native
+from karec.backend import library as _native
 from karec.errors import BundleError
 from karec.sealed_text import line, sealed_text
 

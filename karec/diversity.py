@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from karec import _native
+from karec.backend import library as _native
 
 
 @dataclass(frozen=True, eq=False)

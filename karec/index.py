@@ -16,7 +16,7 @@ float32 / int64 / int32 input is used where it lies; other real or integer dtype
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
@@ -24,38 +24,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from karec import _native
-
-
-@dataclass(frozen=True, eq=False)
-class SearchResult:
-    """What a search found, best first; unpacks as ``scores, ids = result``, FAISS's order.
-
-    Ordered by score, largest first, equal scores by position in the input, lowest first. Of ``search`` every array is
-    (n,) with n ≤ k. Of ``search_batch``, and of ``search_all`` with queries (B, D), every array is (B, n), and a list
-    with fewer results than n ends in score −inf, id −1, row −1, position −1.
-
-    scores      float32  inner product, adjusted
-    ids         int64    work id
-    rows        int32    row in the index
-    positions   int64    place in the input list (``search_all``: the row)
-    unknown     how many inputs were skipped: not in the index, or of a model version without a query
-    generation  the generation of the index that answered
-    blocked     how many inputs were skipped because they are blocked
-    found       of ``search_batch`` and ``search_all`` with queries (B, D): (B,) int64, the length of each list
-    """
-
-    scores: NDArray[np.float32]
-    ids: NDArray[np.int64]
-    rows: NDArray[np.int32]
-    positions: NDArray[np.int64]
-    unknown: int
-    generation: int
-    blocked: int = 0
-    found: NDArray[np.int64] | None = None
-
-    def __iter__(self) -> Iterator[NDArray[Any]]:
-        return iter((self.scores, self.ids))
+from karec.backend import library as _native
+from karec.search_result import SearchResult, result_lists
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,8 +93,9 @@ class ItemIndex:
         return len(self._native)
 
     def __repr__(self) -> str:
+        columns = [name for name, _ in self._native.column_types]
         return (
-            f"ItemIndex({len(self)} × {self.dim} {self.dtype}, columns={list(self.columns)}, "
+            f"ItemIndex({len(self)} × {self.dim} {self.dtype}, columns={columns}, "
             f"model_version={self.model_version}, generation={self.generation})"
         )
 
@@ -145,7 +116,7 @@ class ItemIndex:
 
     @property
     def isa(self) -> str:
-        """The instruction set that runs: ``avx512``, ``avx2`` or ``generic``. Results do not depend on it."""
+        """The instruction set that runs: ``avx512``, ``avx2`` or ``generic``; ``portable`` without the C++ library."""
         return _native.isa()
 
     @property
@@ -208,8 +179,8 @@ class ItemIndex:
         ValueError: as ``build``, or a column that is missing or not the index's.
         """
         version = self.model_version if model_version is None else model_version
-        dtypes = {name: column.dtype for name, column in self.columns.items()} if columns else {}
-        named = [(name, _as_column(column, dtypes.get(name))) for name, column in _named(columns)]
+        types = dict(self._native.column_types)
+        named = [(name, _as_column(column, types.get(name))) for name, column in _named(columns)]
         self._native.upsert(ids, embeddings, named, version)
 
     def remove(self, ids: ArrayLike) -> int:
@@ -271,25 +242,29 @@ class ItemIndex:
 
     def search_batch(
         self,
-        queries: ArrayLike,
+        queries: ArrayLike | None = None,
         *,
         ids: ArrayLike | None = None,
         rows: ArrayLike | None = None,
         indptr: ArrayLike,
         k: int,
+        query_by_version: Mapping[int, ArrayLike] | None = None,
     ) -> SearchResult:
         """``search`` for B users in one call and one generation, each among candidates of their own.
 
         queries  (B, D)
         ids      (N,) int64, or rows (N,) int32: all users' candidates, one after the other
         indptr   (B + 1,) int64: user b's are indptr[b] … indptr[b + 1] − 1; positions count from indptr[b]
+        query_by_version  {model version: (B, D)} instead of ``queries``
 
         Arrays are (B, n), n = min(k, the longest list), padded as ``SearchResult`` says; ``.found`` counts each list.
         ValueError as in ``search``, or indptr that falls or does not span the candidates.
         """
         _one_of(ids, rows)
-        scores, found, at, positions, counts = self._native.search_batch(queries, ids, rows, indptr, k)
-        return _lists(scores, found, at, positions, counts, self.generation)
+        scores, found, at, positions, counts = self._native.search_batch(
+            _versioned(queries, query_by_version), ids, rows, indptr, k
+        )
+        return result_lists(scores, found, at, positions, counts, self.generation)
 
     def search_all(
         self,
@@ -312,7 +287,7 @@ class ItemIndex:
         stacked = [(version, np.atleast_2d(array)) for version, array in versioned]
         scores, found, rows, positions, counts = self._native.search_all(stacked, k, mask)
         if not one:
-            return _lists(scores, found, rows, positions, counts, self.generation)
+            return result_lists(scores, found, rows, positions, counts, self.generation)
         n = counts[0][3]
         return SearchResult(scores[0, :n], found[0, :n], rows[0, :n], positions[0, :n], 0, counts[0][2])
 
@@ -353,7 +328,7 @@ def _named(columns: Mapping[str, ArrayLike] | None) -> list[tuple[str, NDArray[A
     return [(name, np.asarray(column)) for name, column in (columns or {}).items()]
 
 
-def _as_column(column: NDArray[Any], dtype: np.dtype[Any] | None) -> NDArray[Any]:
+def _as_column(column: NDArray[Any], dtype: str | None) -> NDArray[Any]:
     """In the index's dtype, if no value changes by it."""
     if dtype is None or not np.can_cast(column.dtype, dtype, "same_kind"):
         return column
@@ -374,17 +349,3 @@ def _versioned(
     if by_version is None:
         return [(None, np.asarray(query))]
     return [(int(version), np.asarray(each)) for version, each in by_version.items()]
-
-
-def _lists(
-    scores: NDArray[np.float32],
-    ids: NDArray[np.int64],
-    rows: NDArray[np.int32],
-    positions: NDArray[np.int64],
-    counts: list[tuple[int, int, int, int]],
-    generation: int,
-) -> SearchResult:
-    unknown, blocked = sum(c[0] for c in counts), sum(c[1] for c in counts)
-    seen = counts[0][2] if counts else generation
-    found = np.array([c[3] for c in counts], np.int64)
-    return SearchResult(scores, ids, rows, positions, unknown, seen, blocked, found)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from urllib.parse import quote
 
-from karec import _native
+from karec.backend import library as _native
 
 FORMAT = 1
 _PLAIN = "/+"  # besides letters, digits and _.-; quote's ~ is not plain here

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from karec import _native
+from karec.backend import library as _native
 from karec.errors import ContractError
 from karec.index import ItemIndex
 from karec.stage import Filter, Scorer

@@ -125,6 +125,20 @@ void save(const ItemIndex& index, const std::string& path) {
     raise_unless_ok(status);
 }
 
+// A C++ host may have named a column in other bytes than UTF-8.
+py::str text(std::string_view bytes) {
+    const auto size = static_cast<py::ssize_t>(bytes.size());
+    return py::reinterpret_steal<py::str>(PyUnicode_DecodeUTF8(bytes.data(), size, "surrogateescape"));
+}
+
+py::list column_types(const ItemIndex& index) {
+    const auto types = index.column_types();
+    raise_unless_ok(types.status());
+    py::list pairs;
+    for (const ColumnType& type : types.value()) pairs.append(py::make_tuple(text(type.name), name_of(type.dtype)));
+    return pairs;
+}
+
 using Table = std::shared_ptr<const IndexTable>;
 
 // (generation, ids, columns, present or None): views that keep what they show alive.
@@ -138,11 +152,7 @@ py::tuple table(const ItemIndex& index) {
     const py::capsule owner(new Table(rows), [](void* at) { delete static_cast<Table*>(at); });
     py::dict columns;
     for (const Column& column : rows->columns) {
-        const std::string bytes(column.name);
-        const auto size = static_cast<py::ssize_t>(bytes.size());
-        // A C++ host may have named a column in other bytes than UTF-8.
-        auto name = py::reinterpret_steal<py::str>(PyUnicode_DecodeUTF8(bytes.c_str(), size, "surrogateescape"));
-        columns[name] = view_of(column.dtype, column.bytes, owner);
+        columns[text(column.name)] = view_of(column.dtype, column.bytes, owner);
     }
     py::object present = py::none();
     if (!rows->present.empty()) present = view_of(DType::boolean, std::as_bytes(rows->present), owner);
@@ -175,6 +185,7 @@ void bind_index(py::module_& module) {
         .def_property_readonly("model_versions", &model_versions)
         .def_property_readonly("generation", &ItemIndex::generation)
         .def_property_readonly("bytes", &ItemIndex::bytes)
+        .def_property_readonly("column_types", &column_types)
         .def("table", &table)
         .def("upsert", &upsert)
         .def("remove", &write<&ItemIndex::remove>)

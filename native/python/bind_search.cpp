@@ -121,26 +121,26 @@ py::tuple search(const ItemIndex& index, const Versioned& query, const py::objec
                           ranked.positions.array[found], counts_of(counts.value()));
 }
 
-py::tuple search_batch(const ItemIndex& index, py::handle queries, const py::object& ids, const py::object& rows,
+py::tuple search_batch(const ItemIndex& index, const Versioned& queries, const py::object& ids, const py::object& rows,
                        py::handle indptr, py::ssize_t k) {
     const std::size_t wanted = positive(k, "k");
-    const auto vectors = float32_input(queries, "queries", {"B", static_cast<py::ssize_t>(index.dim())});
+    const Queries each(queries, index, true);
     const CandidateInput candidates(ids, rows);
-    const auto ends = int64_input(indptr, "indptr", {vectors.shape(0) + 1},
-                                  "queries has shape " + shape_of(vectors.array) + " (one more than users)");
+    const auto ends = int64_input(indptr, "indptr", {each.size() + 1},
+                                  "queries has " + std::to_string(each.size()) + " rows (one more than users)");
     std::int64_t longest = 0;
     for (std::size_t u = 1; u < ends.span().size(); ++u) {
         longest = std::max(longest, ends.span()[u] - ends.span()[u - 1]);
     }
     longest = std::min(longest, static_cast<std::int64_t>(candidates.view.size()));
     const auto width = static_cast<py::ssize_t>(std::min(wanted, static_cast<std::size_t>(longest)));
-    RankedOutput ranked({vectors.shape(0), width});
+    RankedOutput ranked({each.size(), width});
     const Ranked out = ranked.spans();
-    std::vector<SearchCount> counts(static_cast<std::size_t>(vectors.shape(0)));
+    std::vector<SearchCount> counts(static_cast<std::size_t>(each.size()));
     Status status;
     {
         const py::gil_scoped_release release;
-        status = index.search_batch(vectors.span(), candidates.view, ends.span(), out, counts);
+        status = index.search_batch(each.all(), candidates.view, ends.span(), out, counts);
     }
     raise_unless_ok(status);
     return py::make_tuple(ranked.scores.array, ranked.ids.array, ranked.rows.array, ranked.positions.array,

@@ -55,6 +55,22 @@ class QueryArgument {
     Query query_;
 };
 
+class QueryArguments {
+  public:
+    QueryArguments(const karec_query* first, std::size_t n) {
+        for (std::size_t q = 0; q < n; ++q) {
+            taken_nth(first, q, "queries");
+            arguments_.emplace_back(nth(first, q));
+        }
+        for (const QueryArgument& argument : arguments_) queries_.push_back(argument.get());
+    }
+    std::span<const Query> all() const noexcept { return {queries_.data(), queries_.size()}; }
+
+  private:
+    ScratchVector<QueryArgument> arguments_;
+    ScratchVector<Query> queries_;
+};
+
 Candidates candidates_of(const karec_candidates* given) {
     const karec_candidates candidates = taken(given, "candidates");
     if (candidates.ids != nullptr && candidates.rows != nullptr) refuse("candidates are ids or rows, not both");
@@ -203,29 +219,18 @@ karec_status karec_index_search(const karec_index* index, const karec_query* que
     });
 }
 
-karec_status karec_index_search_batch(const karec_index* index, const float* queries, size_t n_queries, size_t dim,
-                                      size_t query_stride, const karec_candidates* candidates, const int64_t* indptr,
+karec_status karec_index_search_batch(const karec_index* index, const karec_query* queries, size_t n_queries,
+                                      const karec_candidates* candidates, const int64_t* indptr,
                                       const karec_ranked* ranked, karec_search_count* counts) {
     return answer([&]() -> Status {
         const ItemIndex& of = index_of(index);
-        check_rows(n_queries, dim, query_stride, "queries");
+        const QueryArguments each(queries, n_queries);
         const Candidates among = candidates_of(candidates);
         const Ranked out = ranked_of(ranked);
-        if (n_queries == SIZE_MAX) refuse("queries has more elements than memory has");
-        const auto ends = array(indptr, n_queries + 1, "indptr");
+        const auto ends = array(indptr, each.all().size() + 1, "indptr");
         check_written(counts, n_queries, "counts");
-        array(queries, n_queries * dim, "queries");
-        ScratchVector<float> together;
-        std::span<const float> vectors(queries, n_queries * dim);
-        if (query_stride > dim * sizeof(float)) {
-            together.resize(n_queries * dim);
-            for (std::size_t q = 0; q < n_queries; ++q) {
-                std::copy_n(queries + q * (query_stride / sizeof(float)), dim, together.data() + q * dim);
-            }
-            vectors = together;
-        }
         ScratchVector<SearchCount> counted(n_queries);
-        Status status = of.search_batch(vectors, among, ends, out, counted);
+        Status status = of.search_batch(each.all(), among, ends, out, counted);
         for (std::size_t q = 0; status.ok() && q < n_queries; ++q) give(nth(counts, q), count_of(counted[q]));
         return status;
     });
@@ -236,18 +241,12 @@ karec_status karec_index_search_all(const karec_index* index, const karec_query*
                                     karec_search_count* counts) {
     return answer([&]() -> Status {
         const ItemIndex& of = index_of(index);
-        ScratchVector<QueryArgument> arguments;
-        ScratchVector<Query> each;
-        for (std::size_t q = 0; q < n_queries; ++q) {
-            taken_nth(queries, q, "queries");
-            arguments.emplace_back(nth(queries, q));
-        }
-        for (const QueryArgument& argument : arguments) each.push_back(argument.get());
+        const QueryArguments each(queries, n_queries);
         const auto kept = array(mask, n_mask, "mask");
         const Ranked out = ranked_of(ranked);
         check_written(counts, n_queries, "counts");
         ScratchVector<SearchCount> counted(n_queries);
-        Status status = of.search_all(each, kept, out, counted);
+        Status status = of.search_all(each.all(), kept, out, counted);
         for (std::size_t q = 0; status.ok() && q < n_queries; ++q) give(nth(counts, q), count_of(counted[q]));
         return status;
     });

@@ -6,7 +6,7 @@
 
 namespace karec {
 
-// Items of one block of DPP features: block[d·kBlockItems + i] is dimension d of item i.
+// Items of one block: block[d·kBlockItems + i] is dimension d of item i.
 inline constexpr std::size_t kBlockItems = 64;
 
 struct InnerLoops {
@@ -25,6 +25,9 @@ struct InnerLoops {
 
     // to[i] = from[i] as float32; none is infinite or NaN.
     void (*widen)(const std::uint16_t* from, std::size_t n, float* to);
+
+    // out[i] = what dot_float32 says of row i of a block of kBlockItems rows, for a `dim` that is a multiple of 16.
+    void (*dot_packed)(const float* block, std::size_t dim, const float* query, float* out);
 
     // dots[i] += Σ_d direction[d]·block[d·kBlockItems + i], d in order, for each of the kBlockItems items.
     void (*project)(const float* block, std::size_t dim, const float* direction, float* dots);

@@ -28,6 +28,8 @@ class RowSet {
     bool has(std::size_t row) const noexcept {
         return row >> 6 < words_.size() && (*words_.at(row >> 6) >> (row & 63) & 1) != 0;
     }
+    // Bit i: whether row 64·at + i is in.
+    std::uint64_t word(std::size_t at) const noexcept { return at < words_.size() ? *words_.at(at) : 0; }
     void put(std::size_t row, bool in) {
         if (has(row) == in) return;
         words_.grow((row >> 6) + 1);

@@ -1,22 +1,24 @@
-// Linear probing from bucket to bucket at load 0.6. Lookups run in blocks: hash and prefetch all, then compare.
+// Linear probing from bucket to bucket at load 0.6. Of many ids, the bucket of one is fetched while others before it
+// are compared.
 #include "id_map.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <utility>
 
 namespace karec {
 namespace {
 
+constexpr std::size_t kAhead = 64;  // ids whose buckets are on their way
 constexpr std::size_t kPageBytes = std::size_t{64} << 10;
 constexpr std::size_t kNone = IdBucket::kSlots;
 
-// The slot that holds `id`, or kNone.
+// The slot that holds `id`, or kNone. All slots are compared: where an id stands is not to be guessed.
 std::size_t slot_in(const IdBucket& bucket, std::int64_t id) noexcept {
     const std::size_t count = std::min<std::size_t>(bucket.count, IdBucket::kSlots);
-    for (std::size_t slot = 0; slot < count; ++slot) {
-        if (bucket.keys[slot] == id) return slot;
-    }
-    return kNone;
+    unsigned equal = 0;
+    for (unsigned slot = 0; slot < IdBucket::kSlots; ++slot) equal |= unsigned{bucket.keys[slot] == id} << slot;
+    return static_cast<std::size_t>(std::countr_zero((equal & ((1u << count) - 1)) | 1u << kNone));
 }
 
 }  // namespace
@@ -57,12 +59,13 @@ std::int32_t IdMap::find_from(std::int64_t id, std::size_t home) const noexcept 
 }
 
 void IdMap::find(std::span<const std::int64_t> wanted, std::int32_t* rows) const noexcept {
-    constexpr std::size_t kBlock = 32;
-    std::size_t homes[kBlock];
-    for (std::size_t start = 0; start < wanted.size(); start += kBlock) {
-        const std::size_t n = std::min(kBlock, wanted.size() - start);
-        for (std::size_t i = 0; i < n; ++i) homes[i] = prefetch(wanted[start + i]);
-        for (std::size_t i = 0; i < n; ++i) rows[start + i] = find_from(wanted[start + i], homes[i]);
+    std::size_t homes[kAhead];
+    const std::size_t n = wanted.size();
+    for (std::size_t i = 0; i < std::min(kAhead, n); ++i) homes[i] = prefetch(wanted[i]);
+    for (std::size_t i = 0; i < n; ++i) {
+        std::size_t& home = homes[i % kAhead];
+        rows[i] = find_from(wanted[i], home);
+        if (i + kAhead < n) home = prefetch(wanted[i + kAhead]);
     }
 }
 

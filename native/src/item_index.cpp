@@ -125,6 +125,14 @@ Result<std::vector<std::int64_t>> ItemIndex::model_versions() const noexcept {
         return found;
     });
 }
+Result<std::vector<ColumnType>> ItemIndex::column_types() const noexcept {
+    return at_boundary([&]() -> Result<std::vector<ColumnType>> {
+        std::vector<ColumnType> types;
+        const Living::Pin g(store_->living);
+        for (const ColumnPages& column : g->columns) types.push_back({column.name, column.dtype});
+        return types;
+    });
+}
 std::uint64_t ItemIndex::generation() const noexcept {
     return Living::Pin(store_->living)->number;
 }

@@ -45,6 +45,9 @@ class Pages {
 
     const T* at(std::size_t i) const noexcept { return data_[i >> shift_] + (i & (page_size() - 1)) * width_; }
 
+    // How many elements lie together from i on, at least.
+    std::size_t together(std::size_t i) const noexcept { return page_size() - (i & (page_size() - 1)); }
+
     // Appends elements up to n of them. Whole new pages lie together, on huge pages where they are large enough.
     void grow(std::size_t n) {
         if (size_ < n && !pages_.empty()) reserve(pages_.size() - 1, n - ((pages_.size() - 1) << shift_));
@@ -52,9 +55,9 @@ class Pages {
         if (n > first << shift_) {
             const std::size_t capacity = n - (first << shift_);
             for (std::size_t at = 0; at < capacity;) {
-                const std::size_t together =
+                const std::size_t some_pages =
                     std::max(page_size(), kTogether / (width_ * sizeof(T)) >> shift_ << shift_);
-                const std::size_t some = std::min(together, capacity - at);
+                const std::size_t some = std::min(some_pages, capacity - at);
                 const auto [buffer, data] = allocate(some);
                 for (std::size_t i = 0; i < some; i += page_size()) {
                     data_.push_back(data + i * width_);

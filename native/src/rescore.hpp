@@ -17,6 +17,7 @@ void rescore(const Generation& g, const Query& query, std::size_t k, RowOf&& row
     const ReadyQuery ready(query, g, g.exact_format());
     ScratchVector<std::uint32_t> positions;
     top.finish([&](std::size_t, float, std::uint32_t position) { positions.push_back(position); });
+    std::ranges::sort(positions);
     TopK exact(k, positions.size());
     std::int32_t rows[kScoreBlock];
     const std::byte* at[kScoreBlock];

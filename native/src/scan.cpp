@@ -1,11 +1,15 @@
-// Scan of all rows for many queries at once: a tile of rows stays in the first-level cache while every query meets it.
+// Scan of all rows, tile by tile, exact.
 //
-// float16 rows are widened once for all queries of a tile. Cost: one pass over the rows, O(queries·N·D).
+// For one query or two, rows meet it where they lie, and the next tile is fetched meanwhile. For more, a tile is packed
+// with lanes for rows, and every query meets it there. Cost: one pass over the rows, O(queries·N·D).
 #include <algorithm>
+#include <bit>
+#include <optional>
 #include <string>
 
 #include "boundary.hpp"
 #include "dispatch.hpp"
+#include "diversity_loops.hpp"
 #include "index_checks.hpp"
 #include "index_store.hpp"
 #include "karec/item_index.hpp"
@@ -17,72 +21,119 @@ namespace karec {
 namespace {
 
 constexpr std::size_t kTile = 64;
-constexpr std::size_t kWidenFor = 3;  // queries, from which on widening a tile pays
+constexpr std::size_t kPackFor = 3;  // queries, from which on packing a tile pays
 
-// One tile of rows: which of them are to be scored, and where each lies.
-class Tile {
-  public:
-    Tile(const Generation& g, bool widen, const std::byte* no_row)
-        : g_(g), no_row_(no_row), widened_(widen ? kTile * g.format.padded_dim() : 0) {}
-
-    // Whether any of rows first … first + n − 1 is to be scored.
-    bool show(std::size_t first, std::size_t n, std::span<const std::uint8_t> mask) {
-        whole_ = true;
-        bool any = false;
-        for (std::size_t i = 0; i < n; ++i) {
-            const std::size_t row = first + i;
-            const bool in = (mask.empty() || mask[row] != 0) && !g_.closed.has(row);
-            rows[i] = in ? static_cast<std::int32_t>(row) : kUnknownRow;
-            at[i] = in ? g_.rows.at(row) : no_row_;
-            whole_ = whole_ && in;
-            any = any || in;
+// A tile of rows that follow each other: where each lies, and which of them are to be scored.
+struct Tile {
+    void show(const Generation& g, std::size_t first_row, std::span<const std::uint8_t> mask) {
+        first = first_row;
+        n = std::min(kTile, g.n_rows() - first_row);
+        if (n == 0) return;
+        left_out = g.closed.word(first / kTile);
+        for (std::size_t i = 0; i < n && !mask.empty(); ++i) left_out |= std::uint64_t{mask[first + i] == 0} << i;
+        if (g.rows.together(first) >= n) {
+            const std::byte* start = g.rows.at(first);
+            for (std::size_t i = 0; i < n; ++i) at[i] = start + i * g.format.stride();
+        } else {
+            for (std::size_t i = 0; i < n; ++i) at[i] = g.rows.at(first + i);
         }
-        if (!any || widened_.empty()) return any;
-        const std::size_t dim = g_.format.padded_dim();
-        for (std::size_t i = 0; i < n; ++i) {
-            if (rows[i] < 0) continue;
-            float* to = widened_.data() + i * dim;
-            inner_loops().widen(reinterpret_cast<const std::uint16_t*>(at[i]), dim, to);
-            at[i] = reinterpret_cast<const std::byte*>(to);
-        }
-        return any;
+        if (whole() || empty()) return;
+        // A row that holds no work may be written at this moment: another stands in for it.
+        const std::byte* stand_in = at[std::countr_one(left_out)];
+        for (std::size_t i = 0; i < n; ++i) at[i] = left_out >> i & 1 ? stand_in : at[i];
     }
 
-    bool whole() const noexcept { return whole_; }
+    bool whole() const noexcept { return left_out == 0; }
+    bool empty() const noexcept { return ~left_out << (kTile - n) == 0; }
 
-    std::int32_t rows[kTile];
+    // rows[i] = the row, kUnknownRow where it is left out.
+    void list(std::int32_t* rows) const noexcept {
+        for (std::size_t i = 0; i < n; ++i) {
+            rows[i] = left_out >> i & 1 ? kUnknownRow : static_cast<std::int32_t>(first + i);
+        }
+    }
+
+    std::size_t first = 0;
+    std::size_t n = 0;
+    std::uint64_t left_out = 0;
     const std::byte* at[kTile];
+};
+static_assert(kTile == 64, "one word of a RowSet");
+
+// The rows of a tile as a block of float32 (see dispatch.hpp).
+class PackedTile {
+  public:
+    explicit PackedTile(const RowFormat& format) : format_(format), block_(kTile * format.padded_dim()) {
+        std::ranges::fill(ones_, 1.0);
+    }
+
+    const float* pack(const Tile& tile) {
+        if (format_.dtype == DType::float16) {
+            pack_rows<std::uint16_t>(tile, diversity_loops().pack_float16);
+        } else {
+            pack_rows<float>(tile, diversity_loops().pack_float32);
+        }
+        return block_.data();
+    }
 
   private:
-    const Generation& g_;
-    const std::byte* no_row_;
-    ScratchVector<float> widened_;
-    bool whole_ = false;
+    template <class Element, class Loop>
+    void pack_rows(const Tile& tile, Loop&& loop) {
+        const Element* rows[kTile];
+        for (std::size_t i = 0; i < kTile; ++i) rows[i] = reinterpret_cast<const Element*>(tile.at[i < tile.n ? i : 0]);
+        loop(rows, ones_, format_.padded_dim(), block_.data());
+    }
+
+    RowFormat format_;
+    double ones_[kTile];
+    ScratchVector<float> block_;
 };
+static_assert(kTile == kBlockItems);
+
+// What adjust_scores does, for a whole tile: in its page, its scales and adjustments follow each other.
+void adjust_tile(const Generation& g, const Tile& tile, bool int8, float* scores) noexcept {
+    if (int8) {
+        const float* scales = g.scales.at(tile.first);
+        for (std::size_t i = 0; i < tile.n; ++i) scores[i] *= scales[i];
+    }
+    if (g.adjustments.empty()) return;
+    const Adjustment* adjustments = g.adjustments.at(tile.first);
+    for (std::size_t i = 0; i < tile.n; ++i) {
+        scores[i] = scores[i] * adjustments[i].scale + adjustments[i].offset;
+    }
+}
 
 void scan(const Generation& g, std::span<const Query> queries, std::span<const std::uint8_t> mask,
           std::span<TopK> tops) {
-    const bool widen = g.format.dtype == DType::float16 && queries.size() >= kWidenFor;
-    const RowFormat format{g.format.dim, widen ? DType::float32 : g.format.dtype};
+    const bool int8 = g.format.dtype == DType::int8;
+    std::optional<PackedTile> packed;
+    if (!int8 && queries.size() >= kPackFor) packed.emplace(g.format);
     ScratchVector<ReadyQuery> ready;
-    for (const Query& query : queries) ready.emplace_back(query, g, format);
-    Tile tile(g, widen, ready[0].no_row());
+    for (const Query& query : queries) ready.emplace_back(query, g, g.format);
     float scores[kTile];
     std::int32_t rows[kTile];
-    for (std::size_t first = 0; first < g.n_rows(); first += kTile) {
-        const std::size_t n = std::min(kTile, g.n_rows() - first);
-        if (!tile.show(first, n, mask)) continue;
+    Tile tiles[2];
+    tiles[0].show(g, 0, mask);
+    for (std::size_t at = 0; tiles[at].n > 0; at ^= 1) {
+        const Tile& tile = tiles[at];
+        Tile& next = tiles[at ^ 1];
+        next.show(g, tile.first + tile.n, mask);
+        if (tile.empty()) continue;
+        const float* block = packed ? packed->pack(tile) : nullptr;
         for (std::size_t q = 0; q < queries.size(); ++q) {
-            std::copy_n(tile.rows, n, rows);
-            ready[q].dot(g, rows, tile.at, nullptr, n, scores);
-            adjust_scores(g, rows, n, format.dtype == DType::int8, scores);
-            if (tile.whole() && queries[q].by_version.empty()) {
-                tops[q].offer_all(scores, n, static_cast<std::uint32_t>(first));
-                continue;
+            const bool every = ready[q].one_for_all() && tile.whole();
+            if (!every) tile.list(rows);
+            if (block != nullptr) {
+                ready[q].dot_packed(g, rows, block, tile.n, scores);
+            } else {
+                ready[q].dot(g, rows, tile.at, q == 0 && next.n == tile.n ? next.at : nullptr, tile.n, scores);
             }
-            for (std::size_t i = 0; i < n; ++i) {
-                if (rows[i] >= 0) tops[q].offer(scores[i], static_cast<std::uint32_t>(first + i));
+            if (tile.whole()) {
+                adjust_tile(g, tile, int8, scores);
+            } else {
+                adjust_scores(g, rows, tile.n, int8, scores);
             }
+            tops[q].offer(scores, every ? nullptr : rows, tile.n, static_cast<std::uint32_t>(tile.first));
         }
     }
 }

@@ -1,5 +1,7 @@
 #include "scoring.hpp"
 
+#include "dispatch.hpp"
+
 namespace karec {
 
 ReadyQuery::ReadyQuery(const Query& query, const Generation& g, const RowFormat& format) : format_(format) {
@@ -15,10 +17,12 @@ ReadyQuery::ReadyQuery(const Query& query, const Generation& g, const RowFormat&
     }
 }
 
-void ReadyQuery::dot(const Generation& g, std::int32_t* rows, const std::byte* const* at, const std::byte* const* next,
-                     std::size_t n, float* out) const noexcept {
-    if (of_code_.empty()) {
-        format_.dot(queries_[0], at, next, n, out);
+// dot_with(query, whether it is the first, scores) scores all n rows with one query.
+template <class Dot>
+void ReadyQuery::each_version(const Generation& g, std::int32_t* rows, std::size_t n, float* out,
+                              Dot&& dot_with) const noexcept {
+    if (one_for_all()) {
+        dot_with(queries_[0], true, out);
         return;
     }
     // Every query meets every row, which is in the cache by then, and each row keeps the score of its own version.
@@ -29,11 +33,25 @@ void ReadyQuery::dot(const Generation& g, std::int32_t* rows, const std::byte* c
     }
     float scores[kScoreBlock];
     for (std::size_t q = 0; q < queries_.size(); ++q) {
-        format_.dot(queries_[q], at, q == 0 ? next : nullptr, n, scores);
+        dot_with(queries_[q], q == 0, scores);
         for (std::size_t i = 0; i < n; ++i) {
             if (query_of[i] == q) out[i] = scores[i];
         }
     }
+}
+
+void ReadyQuery::dot(const Generation& g, std::int32_t* rows, const std::byte* const* at, const std::byte* const* next,
+                     std::size_t n, float* out) const noexcept {
+    each_version(g, rows, n, out, [&](const PaddedQuery& query, bool first, float* scores) {
+        format_.dot(query, at, first ? next : nullptr, n, scores);
+    });
+}
+
+void ReadyQuery::dot_packed(const Generation& g, std::int32_t* rows, const float* block, std::size_t n,
+                            float* out) const noexcept {
+    each_version(g, rows, n, out, [&](const PaddedQuery& query, bool, float* scores) {
+        inner_loops().dot_packed(block, format_.padded_dim(), query.values.data(), scores);
+    });
 }
 
 void adjust_scores(const Generation& g, const std::int32_t* rows, std::size_t n, bool int8, float* scores) noexcept {

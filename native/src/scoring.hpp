@@ -27,12 +27,19 @@ class ReadyQuery {
     // without a query become kUnknownRow.
     void dot(const Generation& g, std::int32_t* rows, const std::byte* const* at, const std::byte* const* next,
              std::size_t n, float* out) const noexcept;
+    // The same for the rows of a block (see dispatch.hpp); `rows` is not read where there is one query for all.
+    void dot_packed(const Generation& g, std::int32_t* rows, const float* block, std::size_t n,
+                    float* out) const noexcept;
+    bool one_for_all() const noexcept { return of_code_.empty(); }
 
     // A place that can be read as a row.
     const std::byte* no_row() const noexcept { return reinterpret_cast<const std::byte*>(queries_[0].values.data()); }
 
   private:
     static constexpr std::size_t kNoQuery = SIZE_MAX;
+    template <class Dot>
+    void each_version(const Generation& g, std::int32_t* rows, std::size_t n, float* out,
+                      Dot&& dot_with) const noexcept;
     RowFormat format_;
     ScratchVector<PaddedQuery> queries_;
     ScratchVector<std::size_t> of_code_;  // empty: one query for all
@@ -45,7 +52,8 @@ class Resolver {
   public:
     Resolver(const Generation& g, const Candidates& candidates, const std::byte* no_row)
         : g_(g), candidates_(candidates), no_row_(no_row) {
-        prefetch(0);
+        const std::size_t n = std::min(kScoreBlock, candidates.ids.size());
+        for (std::size_t i = 0; i < n; ++i) homes_[i] = g.id_map.prefetch(candidates.ids[i]);
     }
 
     // Rows of candidates first … first + n − 1 (kUnknownRow, kBlockedRow), and where they lie. Called in order, with
@@ -54,8 +62,11 @@ class Resolver {
         if (candidates_.ids.empty()) {
             for (std::size_t i = 0; i < n; ++i) rows[i] = candidates_.rows[first + i];
         } else {
-            for (std::size_t i = 0; i < n; ++i) rows[i] = g_.id_map.find_from(candidates_.ids[first + i], homes_[i]);
-            prefetch(first + n);
+            for (std::size_t i = 0; i < n; ++i) {
+                const std::size_t after = first + n + i;
+                rows[i] = g_.id_map.find_from(candidates_.ids[first + i], homes_[i]);
+                if (after < candidates_.ids.size()) homes_[i] = g_.id_map.prefetch(candidates_.ids[after]);
+            }
         }
         for (std::size_t i = 0; i < n; ++i) {
             // A file taken on trust may say anything: only rows that are there are looked at.
@@ -73,12 +84,6 @@ class Resolver {
     }
 
   private:
-    void prefetch(std::size_t first) noexcept {
-        if (candidates_.ids.empty()) return;
-        const std::size_t n = std::min(kScoreBlock, candidates_.ids.size() - first);
-        for (std::size_t i = 0; i < n; ++i) homes_[i] = g_.id_map.prefetch(candidates_.ids[first + i]);
-    }
-
     const Generation& g_;
     const Candidates& candidates_;
     const std::byte* no_row_;

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <new>
+#include <utility>
 #include <vector>
 
 namespace karec {
@@ -30,6 +31,31 @@ struct ScratchAllocator {
     bool operator==(const ScratchAllocator<U>&) const noexcept {
         return true;
     }
+};
+
+// n elements, not set to anything.
+template <class T>
+class ScratchArray {
+  public:
+    ScratchArray() = default;
+    explicit ScratchArray(std::size_t n) : elements_(ScratchAllocator<T>().allocate(n)), n_(n) {}
+    ScratchArray(ScratchArray&& other) noexcept { swap(other); }
+    ScratchArray& operator=(ScratchArray&& other) noexcept {
+        swap(other);
+        return *this;
+    }
+    ~ScratchArray() {
+        if (elements_ != nullptr) ScratchAllocator<T>().deallocate(elements_, n_);
+    }
+    void swap(ScratchArray& other) noexcept {
+        std::swap(elements_, other.elements_);
+        std::swap(n_, other.n_);
+    }
+    T& operator[](std::size_t i) noexcept { return elements_[i]; }
+
+  private:
+    T* elements_ = nullptr;
+    std::size_t n_ = 0;
 };
 
 template <class T>

@@ -1,5 +1,6 @@
 // Search among candidates: scores block by block into the top-k. Expected O(N·D + k log k).
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <string>
 
@@ -21,9 +22,7 @@ SearchCount search_one(const Generation& g, const Query& query, const Candidates
     const ReadyQuery ready(query, g, g.format);
     SearchCount counts = score_candidates(
         g, ready, candidates, [&](std::size_t first, std::size_t some, const std::int32_t* rows, const float* scores) {
-            for (std::size_t i = 0; i < some; ++i) {
-                if (rows[i] >= 0) top.offer(scores[i], static_cast<std::uint32_t>(first + i));
-            }
+            top.offer(scores, rows, some, static_cast<std::uint32_t>(first));
         });
     const auto row_of = [&](std::uint32_t position) {
         return candidates.ids.empty() ? candidates.rows[position] : g.id_map.find(candidates.ids[position]);
@@ -31,11 +30,21 @@ SearchCount search_one(const Generation& g, const Query& query, const Candidates
     rescore(g, query, std::min(out.scores.size(), n), row_of, top);
     counts.found = top.finish([&](std::size_t rank, float score, std::uint32_t position) {
         out.scores[rank] = score;
-        out.rows[rank] = row_of(position);
-        out.ids[rank] =
-            candidates.ids.empty() ? *g.ids.at(static_cast<std::size_t>(out.rows[rank])) : candidates.ids[position];
         out.positions[rank] = position;
+        if (candidates.ids.empty()) {
+            out.rows[rank] = candidates.rows[position];
+            __builtin_prefetch(g.ids.at(static_cast<std::size_t>(out.rows[rank])));
+        } else {
+            out.ids[rank] = candidates.ids[position];
+        }
     });
+    if (!candidates.ids.empty()) {
+        g.id_map.find(out.ids.first(counts.found), out.rows.data());
+    } else {
+        for (std::size_t rank = 0; rank < counts.found; ++rank) {
+            out.ids[rank] = *g.ids.at(static_cast<std::size_t>(out.rows[rank]));
+        }
+    }
     return counts;
 }
 
@@ -106,7 +115,7 @@ Result<SearchCount> ItemIndex::scores(const Query& query, const Candidates& cand
         SearchCount counts = score_candidates(
             *g, ready, candidates, [&](std::size_t first, std::size_t n, const std::int32_t* rows, const float* some) {
                 for (std::size_t i = 0; i < n; ++i) {
-                    const bool scored = rows[i] >= 0 && some[i] == some[i];
+                    const bool scored = rows[i] >= 0 && !std::isnan(some[i]);
                     out[first + i] = scored ? some[i] : -std::numeric_limits<float>::infinity();
                 }
             });
@@ -121,21 +130,19 @@ Result<SearchCount> ItemIndex::search(const Query& query, const Candidates& cand
         [&]() -> Result<SearchCount> { return search_in(*Living::Pin(store_->living), query, candidates, out); });
 }
 
-Status ItemIndex::search_batch(std::span<const float> queries, const Candidates& candidates,
+Status ItemIndex::search_batch(std::span<const Query> queries, const Candidates& candidates,
                                std::span<const std::int64_t> indptr, const Ranked& out,
                                std::span<SearchCount> counts) const noexcept {
     return at_boundary([&]() -> Status {
         const Living::Pin g(store_->living);
-        const std::size_t n_users = counts.size();
-        const std::size_t dim = g->format.dim;
-        Status status = check_lengths("queries", queries.size(), "users × dimensions", n_users * dim);
+        const std::size_t n_users = queries.size();
+        Status status = check_lengths("counts", counts.size(), "queries", n_users);
         if (!status.ok()) return status;
         if (status = check_indptr(indptr, n_users, candidates.size()); !status.ok()) return status;
         if (status = check_candidates(candidates, *g); !status.ok()) return status;
         if (status = check_lists(out, n_users); !status.ok()) return status;
         for (std::size_t u = 0; u < n_users; ++u) {
-            const Query query(queries.subspan(u * dim, dim));
-            status = check_query(query, *g, "query " + std::to_string(u));
+            status = check_query(queries[u], *g, "query " + std::to_string(u));
             if (!status.ok()) return status;
         }
         const std::size_t k = n_users == 0 ? 0 : out.scores.size() / n_users;
@@ -145,7 +152,7 @@ Status ItemIndex::search_batch(std::span<const float> queries, const Candidates&
             const Candidates own = candidates.ids.empty() ? Candidates::of_rows(candidates.rows.subspan(first, n))
                                                           : Candidates::of_ids(candidates.ids.subspan(first, n));
             const Ranked list = list_of(out, u, k);
-            counts[u] = search_one(*g, Query(queries.subspan(u * dim, dim)), own, list);
+            counts[u] = search_one(*g, queries[u], own, list);
             pad_list(list, counts[u].found);
         }
         return {};

@@ -276,10 +276,8 @@ karec_status call(World& w, std::size_t which) {
             for (std::size_t u = 0; indptr != nullptr && u <= users && !one_in(9); ++u) {
                 indptr[u] = static_cast<std::int64_t>(n * u / std::max<std::size_t>(users, 1));
             }
-            const std::size_t stride = one_in(3) ? dim * 4 + 4 * below(3) : 0;
-            return karec_index_search_batch(handle(w.index), buffer<float>(users * (dim + 2)), users, dim,
-                                            one_in(40) ? said(1) : stride, candidates(n), indptr, ranked(k * users),
-                                            written<karec_search_count>(users));
+            return karec_index_search_batch(handle(w.index), queries(users, dim), users, candidates(n), indptr,
+                                            ranked(k * users), written<karec_search_count>(users));
         }
         case 13: {
             const std::size_t users = below(3);

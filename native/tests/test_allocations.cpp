@@ -103,7 +103,7 @@ TEST(searches_allocate_nothing) {
         const Query query(kUser);
         SearchCount counts[2];
         CHECK(steady([&] { CHECK(index.search_all({&query, 1}, {}, out.first(kBest), {counts, 1}).ok()); }) == 0);
-        const std::vector<float> queries(2 * kBundleDim, 0.25f);
+        const Query queries[] = {Query(kUser), Query(kUser)};
         const std::vector<std::int64_t> indptr = {0, 100, 600};
         CHECK(
             steady([&] {

@@ -73,10 +73,11 @@ static void index_answers(void) {
     CHECK(karec_index_unblock(index, asked, 4, NULL) == KAREC_OK);
 
     const int64_t indptr[] = {0, 1, 4};
-    const float users[2][D + 1] = {{1, 1, 1, 1, 0}, {1, 0, 0, 0, 0}};
+    const float other[D] = {1, 0, 0, 0};
+    const karec_query users[2] = {query, {.struct_size = sizeof query, .values = other, .dim = D}};
     const karec_ranked two = {sizeof two, scores, found, rows, positions, 4};
     karec_search_count counts[2] = {{.struct_size = sizeof count}, {.struct_size = sizeof count}};
-    CHECK(karec_index_search_batch(index, users[0], 2, D, sizeof users[0], &among, indptr, &two, counts) == KAREC_OK);
+    CHECK(karec_index_search_batch(index, users, 2, &among, indptr, &two, counts) == KAREC_OK);
     CHECK(counts[0].found == 1 && counts[1].found == 2 && found[0] == 14 && found[1] == -1 && found[2] == 10);
     CHECK(karec_index_search_all(index, &query, 1, NULL, 0, &ranked, counts) == KAREC_OK && counts[0].found == 3);
 

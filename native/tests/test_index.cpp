@@ -142,7 +142,7 @@ TEST(a_search_refuses_what_does_not_fit) {
     const std::vector<std::uint8_t> mask(3);
     CHECK(refused(index.search_all({queries, 1}, mask, out.spans(), {counts.data(), 1}), "mask has 3"));
     const std::vector<std::int64_t> falling = {0, 2, 1};
-    const std::vector<float> two(6);
+    const Query two[] = {kQuery, kQuery};
     CHECK(refused(index.search_batch(two, both, falling, out.spans(), counts), "indptr holds 1 at position 2"));
     std::vector<std::int32_t> short_rows(1);
     CHECK(refused(index.lookup(kIds, short_rows), "ids has 4"));

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from karec import diversity
+from karec import _native, diversity
 from karec.diversity import DppResult
 from karec.kernels import portable, reference
 
@@ -31,14 +31,23 @@ def _as_result(function: Callable[..., Any]) -> Select:
     return lambda *args, **options: DppResult(*function(*args, **options))
 
 
+def _on(library: Any, function: Select) -> Select:
+    def select(*args: Any, **options: Any) -> DppResult:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(diversity, "_native", library)
+            return function(*args, **options)
+
+    return select
+
+
 SELECT: dict[str, Select] = {
-    "native": diversity.dpp_select,
-    "portable": _as_result(portable.dpp_select),
+    "native": _on(_native, diversity.dpp_select),
+    "portable": _on(portable, diversity.dpp_select),
     "reference": _as_result(reference.dpp_select),
 }
 SELECT_KERNEL: dict[str, Select] = {
-    "native": diversity.dpp_select_kernel,
-    "portable": _as_result(portable.dpp_select_kernel),
+    "native": _on(_native, diversity.dpp_select_kernel),
+    "portable": _on(portable, diversity.dpp_select_kernel),
     "reference": _as_result(reference.dpp_select_kernel),
 }
 every_backend = pytest.mark.parametrize("backend", sorted(SELECT))
@@ -344,6 +353,7 @@ def test_a_similarity_of_ones_own_is_an_explicit_kernel(window: int | None) -> N
         portable.dpp_select_similarity(_rbf, np.full((80, 2), np.nan), relevance, 3)
 
 
+@pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("window", [None, 1, 4])
 def test_columns_on_demand_are_the_whole_kernel(window: int | None) -> None:
     kernel = generic(13).kernel()
@@ -396,6 +406,7 @@ def _users(rng: np.random.Generator) -> tuple[NDArray[np.float32], dict[str, Any
     return rng.standard_normal((n, 8)).astype(np.float32), columns, indptr
 
 
+@pytest.mark.usefixtures("backend")
 def test_a_batch_is_each_user_alone() -> None:
     rng = np.random.default_rng(0)
     embeddings, columns, indptr = _users(rng)
@@ -438,6 +449,7 @@ def test_no_items_give_an_empty_result(backend: str) -> None:
     assert SELECT_KERNEL[backend](np.zeros((0, 0)), 3).n_dpp == 0
 
 
+@pytest.mark.usefixtures("backend")
 def test_items_without_dimensions_go_by_relevance() -> None:
     nothing = np.zeros((3, 0), np.float32)
     assert diversity.dpp_select(nothing, [1, 3, 2], 3).indices.tolist() == [1, 2, 0]

@@ -1,5 +1,6 @@
-"""MMR and SSD in C++ against the NumPy oracle, step by step: what is taken has the best score of its step within 1e-3,
-and the very same sequence comes out where nothing is close."""
+"""MMR and SSD, in C++ and in Numba, against the NumPy oracle, step by step: what is taken has the best score of its
+step within 1e-3, and the very same sequence comes out where nothing is close.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 
 from karec.diversity import MarginalResult, mmr_select, ssd_select
 from karec.kernels import reference
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 SELECT: dict[str, tuple[Callable[..., MarginalResult], Callable[..., Any]]] = {
     "mmr": (mmr_select, reference.mmr_select),

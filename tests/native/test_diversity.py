@@ -1,17 +1,15 @@
-"""What dpp_select and dpp_select_kernel refuse, and that their results are the same bits on every instruction set."""
+"""What dpp_select, dpp_select_batch and dpp_select_kernel refuse, on either backend."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
 import pytest
 
 from karec.diversity import dpp_select, dpp_select_batch, dpp_select_kernel
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 E = np.eye(4, 6, dtype=np.float32)
 R = np.arange(4, dtype=np.float32)
@@ -114,50 +112,3 @@ def test_a_kernel_of_columns_names_what_does_not_fit() -> None:
         dpp_select_kernel(lambda _: [1, 0], 2, diagonal=np.ones(3))
     with pytest.raises(ZeroDivisionError):
         dpp_select_kernel(lambda _: 1 // 0, 2, diagonal=np.ones(3))
-
-
-# Runs in a process of its own, as the instruction set is chosen once.
-RUN = """
-import json
-import numpy as np
-from karec import _native
-from karec.diversity import dpp_select, mmr_select, ssd_select
-from karec.index import ItemIndex
-
-rng = np.random.default_rng(0)
-vectors = rng.standard_normal((700, 37)).astype(np.float32)
-relevance, query = rng.standard_normal(700), rng.standard_normal(37)
-out = [_native.isa()]
-for dtype in ("float16", "float32"):
-    index = ItemIndex.build(np.arange(700), vectors, dtype=dtype)
-    out.append(index.scores(query, rows=rng.integers(0, 700, 900)).tobytes().hex())
-    out.append(index.search_all(query, 50).scores.tobytes().hex())
-for window in (None, 7):
-    result = dpp_select(vectors, relevance, 300, window=window, types=np.arange(700) % 5, type_weight=0.2)
-    out += [result.indices.tolist(), result.gains.tobytes().hex(), result.log_det.hex(), result.n_dpp]
-for window in (None, 7):
-    for select in (mmr_select, ssd_select):
-        result = select(vectors.astype(np.float16), relevance, 100, window=window, shown=vectors[:3])
-        out += [result.indices.tolist(), result.scores.tobytes().hex()]
-half = dpp_select(vectors.astype(np.float16), relevance, 300)
-out += [half.indices.tolist(), half.gains.tobytes().hex()]
-print(json.dumps(out))
-"""
-
-
-def run_on(isa: str) -> tuple[str, list[Any]]:
-    process = subprocess.run(
-        [sys.executable, "-c", RUN], env={**os.environ, "KAREC_FORCE_ISA": isa}, capture_output=True, check=True
-    )
-    ran, *results = json.loads(process.stdout)
-    return ran, results
-
-
-def test_every_instruction_set_gives_the_same_bits() -> None:
-    ran, expected = run_on("generic")
-    assert ran == "generic"
-    for isa in ("avx2", "avx512"):
-        ran, results = run_on(isa)
-        if ran != isa:
-            continue
-        assert results == expected

@@ -12,6 +12,8 @@ import pytest
 
 from karec.index import ItemIndex
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 GOLDEN = Path(__file__).parent / "golden"
 DTYPES = ("float16", "float32", "int8")
 IDS = np.array([5, -7, 2**61, 11, 12, 13, 0])

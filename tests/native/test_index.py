@@ -1,10 +1,8 @@
-"""The item index through its Python face: what goes in comes out, and what does not fit is named."""
+"""The item index through its Python face, on either backend: what goes in comes out, what does not fit is named."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -15,6 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from karec.index import ItemIndex
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 IDS = np.array([40, -3, 2**62, 7])
 VECTORS = np.arange(12, dtype=np.float32).reshape(4, 3)
@@ -231,6 +231,9 @@ def test_each_row_meets_the_query_of_its_own_version(index: ItemIndex) -> None:
     assert index.search_all(k=2, query_by_version=queries).ids.tolist() == [50, 7]
     two = index.search_all(k=9, query_by_version={7: np.eye(2, 3), 8: np.zeros((2, 3))})
     assert two.ids[0, 0] == 7 and two.found is not None and two.found.tolist() == [5, 5]
+    users = {7: np.eye(2, 3), 8: [[0, 0, 0], [0, 0, 5]]}
+    batch = index.search_batch(query_by_version=users, ids=[7, 50, 50], indptr=[0, 2, 3], k=2)
+    assert batch.ids.tolist() == [[7, 50], [50, -1]] and batch.scores.tolist() == [[9.0, 0.0], [5.0, -np.inf]]
     only = index.search(query_by_version={8: [0, 0, 1]}, ids=[50, 7], k=2)
     assert only.ids.tolist() == [50] and only.unknown == 1
     index.upsert(IDS, VECTORS, {"creator_id": [1] * 4, "quality": [1] * 4}, model_version=8)
@@ -259,32 +262,6 @@ def test_int8_is_near_and_rescored_is_exact() -> None:
         for found in (index.search(query, rows=np.arange(20_000), k=1000), index.search_all(query, 1000)):
             assert len(exact & set(found.ids.tolist())) >= least
     np.testing.assert_array_equal(index.embeddings(np.arange(50)), vectors[:50])
-
-
-def run_with_isa(isa: str) -> subprocess.CompletedProcess[str]:
-    code = (
-        "import numpy as np; from karec.index import ItemIndex; r = np.random.default_rng(0)\n"
-        "x = r.standard_normal((300, 33)); q = r.standard_normal(33)\n"
-        "for d in ('float16', 'float32', 'int8'):\n"
-        "    i = ItemIndex.build(np.arange(300), x, d); i.adjust(np.arange(99), scale=1.25, offset=-0.3)\n"
-        "    print(i.isa, i.search_all(q, 300).scores.tobytes().hex(), i.search(q, ids=np.arange(290), k=9).ids)"
-    )
-    environment = {**os.environ, "KAREC_FORCE_ISA": isa}
-    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-
-
-def test_every_instruction_set_gives_the_same_bits_and_says_which_ran() -> None:
-    """Sets that this machine lacks are refused by name; those it has agree bit by bit."""
-    bits = {}
-    for isa in ("generic", "avx2", "avx512"):
-        done = run_with_isa(isa)
-        if done.returncode != 0:
-            assert f"KAREC_FORCE_ISA names '{isa}', this machine runs" in done.stderr
-            continue
-        assert {line.split()[0] for line in done.stdout.splitlines() if line[0] != " "} == {isa}
-        bits[isa] = done.stdout.replace(isa, "")
-    assert "generic" in bits and len(set(bits.values())) == 1
-    assert "KAREC_FORCE_ISA names 'sse9'" in run_with_isa("sse9").stderr
 
 
 BAD_WRITES = [

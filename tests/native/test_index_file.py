@@ -14,6 +14,8 @@ import pytest
 from karec.errors import IndexFormatError
 from karec.index import ItemIndex
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 HEADER = 128 + 128 * 5  # header, and a table of ids, rows, id map and two columns
 
 

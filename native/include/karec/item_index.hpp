@@ -41,6 +41,11 @@ struct Column {
     std::span<const std::byte> bytes;
 };
 
+struct ColumnType {
+    std::string name;
+    DType dtype;
+};
+
 // Where a ranked result goes: four arrays of one length, owned by the caller. `positions` are places in the input
 // list (for a scan of all rows: the row itself).
 struct Ranked {
@@ -140,6 +145,8 @@ class KAREC_API ItemIndex {
     std::uint64_t generation() const noexcept;  // names the contents that a search saw; 1 after build, + 1 a write
     std::size_t bytes() const noexcept;         // memory of everything that grows with the works, mapped or owned
 
+    Result<std::vector<ColumnType>> column_types() const noexcept;  // in the index's order
+
     // Where they lie in an opened file, while they are as they were; else copied: O(N) then.
     Result<std::shared_ptr<const IndexTable>> table() const noexcept;
 
@@ -168,15 +175,15 @@ class KAREC_API ItemIndex {
     // Refuses one query where vectors of several model versions stand.
     Result<SearchCount> search(const Query& query, const Candidates& candidates, const Ranked& out) const noexcept;
 
-    // The same for several users in one call and one generation: query u (of n_queries·D floats) over the candidates
-    // indptr[u] … indptr[u + 1] − 1. Positions count from indptr[u]. `out` holds n_queries consecutive lists of equal
+    // The same for several users in one call and one generation: query u over the candidates indptr[u] …
+    // indptr[u + 1] − 1. Positions count from indptr[u]. `out` holds len(queries) consecutive lists of equal
     // length; a list with fewer results ends in score −inf and id, row, position −1. `counts` has one entry a user.
-    Status search_batch(std::span<const float> queries, const Candidates& candidates,
+    Status search_batch(std::span<const Query> queries, const Candidates& candidates,
                         std::span<const std::int64_t> indptr, const Ranked& out,
                         std::span<SearchCount> counts) const noexcept;
 
-    // The same over all rows, for `n_queries` queries in one pass. `mask` is empty or holds n_rows() bytes, 0 = leave
-    // the row out. What the mask leaves out is not counted. O(n_queries·N·D).
+    // The same over all rows, for several queries in one pass. `mask` is empty or holds n_rows() bytes, 0 = leave
+    // the row out. What the mask leaves out is not counted. O(queries·N·D).
     Status search_all(std::span<const Query> queries, std::span<const std::uint8_t> mask, const Ranked& out,
                       std::span<SearchCount> counts) const noexcept;
 

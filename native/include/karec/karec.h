@@ -173,10 +173,10 @@ KAREC_C_API karec_status karec_index_scores(const karec_index* index, const kare
 KAREC_C_API karec_status karec_index_search(const karec_index* index, const karec_query* query,
                                             const karec_candidates* candidates, const karec_ranked* ranked,
                                             karec_search_count* count);
-/* queries: n_queries rows of dim floats, query_stride bytes apart (0 = side by side). indptr: n_queries + 1. ranked:
- * n_queries lists of ranked->n / n_queries. counts: n_queries side by side, all of one struct_size. */
-KAREC_C_API karec_status karec_index_search_batch(const karec_index* index, const float* queries, size_t n_queries,
-                                                  size_t dim, size_t query_stride, const karec_candidates* candidates,
+/* queries, counts: n_queries side by side, each of one struct_size. indptr: n_queries + 1. ranked: n_queries lists of
+ * ranked->n / n_queries. */
+KAREC_C_API karec_status karec_index_search_batch(const karec_index* index, const karec_query* queries,
+                                                  size_t n_queries, const karec_candidates* candidates,
                                                   const int64_t* indptr, const karec_ranked* ranked,
                                                   karec_search_count* counts);
 /* mask: NULL, or n_mask = n_rows bytes, 0 leaves a row out. queries, counts: n_queries side by side. */

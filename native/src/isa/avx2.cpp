@@ -27,7 +27,27 @@ KAREC_INLINE Vec load_half(const std::uint16_t* at) {
 
 KAREC_INLINE IntVec madd(const std::int8_t* row, const std::int16_t* query) {
     const __m256i wide = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(row)));
-    return (IntVec)_mm256_madd_epi16(wide, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(query)));
+    return reinterpret_cast<IntVec>(
+        _mm256_madd_epi16(wide, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(query))));
+}
+
+template <std::size_t Width, class V>
+KAREC_INLINE V fold(V a, V b) {
+    const auto x = reinterpret_cast<__m256>(a);
+    const auto y = reinterpret_cast<__m256>(b);
+    __m256 low;
+    __m256 high;
+    if constexpr (Width == 8) {
+        low = _mm256_permute2f128_ps(x, y, 0x20);
+        high = _mm256_permute2f128_ps(x, y, 0x31);
+    } else if constexpr (Width == 4) {
+        low = _mm256_castpd_ps(_mm256_unpacklo_pd(_mm256_castps_pd(x), _mm256_castps_pd(y)));
+        high = _mm256_castpd_ps(_mm256_unpackhi_pd(_mm256_castps_pd(x), _mm256_castps_pd(y)));
+    } else {
+        low = _mm256_shuffle_ps(x, y, 0x88);
+        high = _mm256_shuffle_ps(x, y, 0xDD);
+    }
+    return reinterpret_cast<V>(low) + reinterpret_cast<V>(high);
 }
 
 #include "inner_loops.hpp"
@@ -36,7 +56,7 @@ KAREC_INLINE IntVec madd(const std::int8_t* row, const std::int16_t* query) {
 
 }  // namespace
 
-const InnerLoops table = {"avx2", dot_float16, dot_float32, dot_int8, widen, project};
+const InnerLoops table = {"avx2", dot_float16, dot_float32, dot_int8, widen, dot_packed, project};
 const DiversityLoops diversity_table = kDiversityLoops;
 
 }  // namespace karec::avx2

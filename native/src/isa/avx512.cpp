@@ -27,7 +27,29 @@ KAREC_INLINE Vec load_half(const std::uint16_t* at) {
 
 KAREC_INLINE IntVec madd(const std::int8_t* row, const std::int16_t* query) {
     const __m512i wide = _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(row)));
-    return (IntVec)_mm512_madd_epi16(wide, _mm512_loadu_si512(query));
+    return reinterpret_cast<IntVec>(_mm512_madd_epi16(wide, _mm512_loadu_si512(query)));
+}
+
+template <std::size_t Width, class V>
+KAREC_INLINE V fold(V a, V b) {
+    const auto x = reinterpret_cast<__m512>(a);
+    const auto y = reinterpret_cast<__m512>(b);
+    __m512 low;
+    __m512 high;
+    if constexpr (Width == 16) {
+        low = _mm512_shuffle_f32x4(x, y, 0x44);
+        high = _mm512_shuffle_f32x4(x, y, 0xEE);
+    } else if constexpr (Width == 8) {
+        low = _mm512_shuffle_f32x4(x, y, 0x88);
+        high = _mm512_shuffle_f32x4(x, y, 0xDD);
+    } else if constexpr (Width == 4) {
+        low = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(x), _mm512_castps_pd(y)));
+        high = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(x), _mm512_castps_pd(y)));
+    } else {
+        low = _mm512_shuffle_ps(x, y, 0x88);
+        high = _mm512_shuffle_ps(x, y, 0xDD);
+    }
+    return reinterpret_cast<V>(low) + reinterpret_cast<V>(high);
 }
 
 #include "inner_loops.hpp"
@@ -36,7 +58,7 @@ KAREC_INLINE IntVec madd(const std::int8_t* row, const std::int16_t* query) {
 
 }  // namespace
 
-const InnerLoops table = {"avx512", dot_float16, dot_float32, dot_int8, widen, project};
+const InnerLoops table = {"avx512", dot_float16, dot_float32, dot_int8, widen, dot_packed, project};
 const DiversityLoops diversity_table = kDiversityLoops;
 
 }  // namespace karec::avx512

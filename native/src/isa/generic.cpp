@@ -47,13 +47,20 @@ KAREC_INLINE IntVec madd(const std::int8_t* row, const std::int16_t* query) {
     return sums;
 }
 
+template <std::size_t Width, class V>
+KAREC_INLINE V fold(V a, V b) {
+    if constexpr (Width == 4)
+        return __builtin_shufflevector(a, b, 0, 1, 4, 5) + __builtin_shufflevector(a, b, 2, 3, 6, 7);
+    return __builtin_shufflevector(a, b, 0, 2, 4, 6) + __builtin_shufflevector(a, b, 1, 3, 5, 7);
+}
+
 #include "inner_loops.hpp"
 
 #include "diversity_loops.hpp"
 
 }  // namespace
 
-const InnerLoops table = {"generic", dot_float16, dot_float32, dot_int8, widen, project};
+const InnerLoops table = {"generic", dot_float16, dot_float32, dot_int8, widen, dot_packed, project};
 const DiversityLoops diversity_table = kDiversityLoops;
 
 }  // namespace karec::generic

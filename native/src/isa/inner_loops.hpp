@@ -1,6 +1,8 @@
 // The inner loops, written once and compiled for each instruction set. The including file defines, inside
 // karec::<isa>::(anonymous): KAREC_TARGET (the function attribute), kLanes, Vec (kLanes floats), load_half, IntVec
-// (kLanes int32), madd (kLanes sums of two products int8·int16 each).
+// (kLanes int32), madd (kLanes sums of two products int8·int16 each), fold<Width> (of vectors a and b, in which rows
+// have Width partial sums each, the vector in which they have half as many: the rows of a, then those of b; for Width ≤
+// 4 so within each 128-bit lane, which is cheaper than across).
 //
 // Order of summation of a dot product: 16 partial sums, sum j over dimensions j, j + 16, j + 32, …; then sums j and
 // j + 8 are added, j and j + 4, j and j + 2, j and j + 1. Multiply and add are rounded one by one (-ffp-contract=off),
@@ -21,30 +23,20 @@ KAREC_INLINE Vec load_element(const std::uint16_t* at) {
     return load_half(at);
 }
 
-// a holds 1/Width·kLanes rows of Width partial sums each, and so does b: the rows of both, of Width / 2 sums each.
-template <std::size_t Width, class V, std::size_t... Lane>
-KAREC_INLINE V fold(V a, V b, std::index_sequence<Lane...>) {
-    constexpr std::size_t kHalf = Width / 2;
-    const V low = __builtin_shufflevector(a, b, static_cast<int>(Lane / kHalf * Width + Lane % kHalf)...);
-    const V high = __builtin_shufflevector(a, b, static_cast<int>(Lane / kHalf * Width + Lane % kHalf + kHalf)...);
-    return low + high;
-}
-
 // rows[r] holds the kLanes partial sums of row r: lane r of the result is their sum.
 template <class V>
-KAREC_INLINE V fold_rows(V (&rows)[kLanes]) {
-    constexpr std::make_index_sequence<kLanes> lanes{};
-    if constexpr (kLanes > 8) {
-        for (std::size_t r = 0; r < kLanes / 2; ++r) rows[r] = fold<16>(rows[2 * r], rows[2 * r + 1], lanes);
-        for (std::size_t r = 0; r < kLanes / 4; ++r) rows[r] = fold<8>(rows[2 * r], rows[2 * r + 1], lanes);
-        for (std::size_t r = 0; r < kLanes / 8; ++r) rows[r] = fold<4>(rows[2 * r], rows[2 * r + 1], lanes);
-    } else if constexpr (kLanes > 4) {
-        for (std::size_t r = 0; r < kLanes / 2; ++r) rows[r] = fold<8>(rows[2 * r], rows[2 * r + 1], lanes);
-        for (std::size_t r = 0; r < kLanes / 4; ++r) rows[r] = fold<4>(rows[2 * r], rows[2 * r + 1], lanes);
-    } else {
-        for (std::size_t r = 0; r < kLanes / 2; ++r) rows[r] = fold<4>(rows[2 * r], rows[2 * r + 1], lanes);
+KAREC_INLINE V fold_rows(const V (&rows)[kLanes]) {
+    V by_four[4];  // by_four[m]: four sums each of the rows m, m + 4, m + 8, … , one row a 128-bit lane
+    for (std::size_t m = 0; m < 4; ++m) {
+        if constexpr (kLanes > 8) {
+            by_four[m] = fold<8>(fold<16>(rows[m], rows[m + 4]), fold<16>(rows[m + 8], rows[m + 12]));
+        } else if constexpr (kLanes > 4) {
+            by_four[m] = fold<8>(rows[m], rows[m + 4]);
+        } else {
+            by_four[m] = rows[m];
+        }
     }
-    return fold<2>(rows[0], rows[1], lanes);
+    return fold<2>(fold<4>(by_four[0], by_four[1]), fold<4>(by_four[2], by_four[3]));
 }
 
 template <class Element>
@@ -131,6 +123,35 @@ KAREC_TARGET void widen(const std::uint16_t* from, std::size_t n, float* to) {
     std::memcpy(rest, from + i, (n - i) * sizeof *rest);
     const Vec v = load_half(rest);
     std::memcpy(to + i, &v, (n - i) * sizeof *to);
+}
+
+// Lanes are rows here, so that their 16 sums are added without moving a lane. Half of the sums of two vectors of rows
+// (one, where registers are few) stay in registers at a time.
+KAREC_TARGET void dot_packed(const float* block, std::size_t dim, const float* query, float* out) {
+    constexpr std::size_t kHalf = 8;
+    constexpr std::size_t kVecs = kLanes > 8 ? 2 : 1;
+    for (std::size_t first = 0; first < kBlockItems; first += kVecs * kLanes) {
+        Vec parts[2][kHalf][kVecs];
+        for (std::size_t half = 0; half < 2; ++half) {
+            Vec sums[kHalf][kVecs] = {};
+            for (std::size_t d = half * kHalf; d < dim; d += 16) {
+                for (std::size_t j = 0; j < kHalf; ++j) {
+                    const float* items = block + (d + j) * kBlockItems + first;
+                    for (std::size_t v = 0; v < kVecs; ++v) {
+                        sums[j][v] = sums[j][v] + load_float(items + v * kLanes) * query[d + j];
+                    }
+                }
+            }
+            std::memcpy(&parts[half], &sums, sizeof sums);
+        }
+        for (std::size_t v = 0; v < kVecs; ++v) {
+            for (std::size_t j = 0; j < kHalf; ++j) parts[0][j][v] = parts[0][j][v] + parts[1][j][v];
+            for (std::size_t width = kHalf / 2; width > 0; width /= 2) {
+                for (std::size_t j = 0; j < width; ++j) parts[0][j][v] = parts[0][j][v] + parts[0][j + width][v];
+            }
+            std::memcpy(out + first + v * kLanes, &parts[0][0][v], sizeof(Vec));
+        }
+    }
 }
 
 // Eight accumulators at a time stay in registers whatever the vector's width.

@@ -1,8 +1,7 @@
-"""DPP on explicit kernels in Numba: a matrix, or a similarity of the user's own, compiled into the greedy loop.
+"""DPP on explicit kernels: a matrix, columns on demand, or a similarity of the user's own, compiled into the loop.
 
 Chen's incremental Cholesky (native/src/dpp_explicit.cpp says how), float64, O(N·k²); with a window shorter than k the
-last window − 1 picks are factored anew at each step, O(N·k·window²). Of a similarity only the columns of picks are ever
-computed: O(N·k) calls of it.
+last window − 1 picks are factored anew at each step, O(N·k·window²). Only the columns of picks are ever asked for.
 """
 
 from __future__ import annotations
@@ -12,34 +11,42 @@ from typing import Any
 
 import numpy as np
 from numba import njit
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Float64 = NDArray[np.float64]
-Int = NDArray[np.int64]
+from karec.kernels.portable.arrays import Float64, Int64, finite, float64_input, positive
+from karec.kernels.portable.dpp_problem import LEAST_SHARE, dpp_alpha, log_qualities
 
-LEAST_SHARE = 1e-6
-
-
-def finite(name: str, array: NDArray[Any]) -> NDArray[Any]:
-    """``array``; ValueError naming the first NaN or infinity in it."""
-    bad = np.argwhere(~np.isfinite(array))
-    if len(bad):
-        at = tuple(int(axis) for axis in bad[0])
-        what = "NaN" if np.isnan(array[at]) else "infinity"
-        raise ValueError(f"{name} holds {what} at {at if len(at) > 1 else f'position {at[0]}'}")
-    return array
+Selected = tuple[Int64, Float64, float, int]  # indices, gains, log_det, n_dpp
 
 
-def dpp_select_kernel(kernel: ArrayLike, k: int, *, window: int | None = None) -> tuple[Int, Float64, float, int]:
-    """``karec.dpp_select_kernel`` of a matrix: (indices, gains, log_det, n_dpp)."""
-    if k <= 0:
-        raise ValueError(f"k must be positive, got {k}")
-    matrix = np.ascontiguousarray(finite("kernel", np.asarray(kernel, np.float64)))
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+def dpp_select_kernel(kernel: ArrayLike, k: int, window: int | None = None) -> Selected:
+    """``karec._native.dpp_select_kernel``: of a matrix (N, N)."""
+    _check_places(k, window)
+    matrix = float64_input(kernel, "kernel", ("N", "N"))
+    if matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"kernel has shape {matrix.shape}, expected (N, N)")
-    k = min(k, len(matrix))
-    picks, gains = _greedy_kernel(matrix, k, k if window is None else min(window, k))
-    return picks, gains, float(np.log(gains).sum()), len(picks)
+    diagonal = np.diag(finite("kernel", matrix))
+    negative = np.flatnonzero(diagonal < 0)
+    if len(negative):
+        i = int(negative[0])
+        raise ValueError(f"kernel holds {diagonal[i]} at {(i, i)}: it is not positive semi-definite")
+    return _greedy(diagonal, lambda item: matrix[item], k, window)
+
+
+def dpp_select_columns(column: Callable[[int], ArrayLike], diagonal: ArrayLike, k: int, window: int | None) -> Selected:
+    """``karec._native.dpp_select_columns``: of the column of each pick, asked for when it is picked."""
+    _check_places(k, window)
+    first = float64_input(diagonal, "diagonal", ("N",))
+    bad = np.flatnonzero(~(np.isfinite(first) & (first >= 0)))
+    if len(bad):
+        raise ValueError(
+            f"diagonal holds {first[bad[0]]} at position {bad[0]}: it is not that of a positive semi-definite kernel"
+        )
+
+    def checked(item: int) -> Float64:
+        return finite(f"column {item} of the kernel", float64_input(column(item), "column", first.shape))
+
+    return _greedy(first, checked, k, window)
 
 
 def dpp_select_similarity(
@@ -53,7 +60,7 @@ def dpp_select_similarity(
     ridge: float = 1e-2,
     weights: ArrayLike | None = None,
     window: int | None = None,
-) -> tuple[Int, Float64, float, int]:
+) -> Selected:
     """Greedy DPP with S_ij = ``similarity(data, i, j)``, symmetric positive semi-definite, compiled into the loop.
 
     similarity  a function under ``@numba.njit``
@@ -63,17 +70,12 @@ def dpp_select_similarity(
     Returns (indices, gains, log_det, n_dpp), without a fill. Compiles at the first call of a ``similarity``.
     ValueError: NaN or infinity in relevance, weights or a similarity that is needed; k ≤ 0.
     """
-    if k <= 0:
-        raise ValueError(f"k must be positive, got {k}")
+    _check_places(k, window)
     r = finite("relevance", np.asarray(relevance, np.float64))
     w = np.ones(len(r)) if weights is None else finite("weights", np.asarray(weights, np.float64))
     if r.ndim != 1 or w.shape != r.shape:
         raise ValueError(f"relevance has shape {r.shape} and weights {w.shape}, expected (N,) both")
-    if alpha is None:
-        alpha = np.inf if diversity == 0 else (1 - diversity) / (2 * diversity)
-    below = r - r.max(initial=-np.inf)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        log_q = np.log(w) + np.where(below == 0, 0.0, alpha * below)
+    log_q = log_qualities(r, dpp_alpha(diversity) if alpha is None else alpha, w)
     k = min(k, len(r))
     picks, rho = _greedy_similarity(similarity, data, np.exp(2 * log_q), ridge, k, k if window is None else window)
     if len(rho) and not np.isfinite(rho).all():
@@ -82,29 +84,37 @@ def dpp_select_similarity(
     return picks, gains, float((2 * log_q[picks] + np.log(rho)).sum()), len(picks)
 
 
-@njit(cache=True, nogil=True)
-def _greedy_kernel(kernel: Any, k: int, window: int) -> Any:
-    n = len(kernel)
+def _check_places(k: int, window: int | None) -> None:
+    positive(k, "k")
+    if window is not None:
+        positive(window, "window")
+
+
+def _greedy(diagonal: Float64, column: Callable[[int], Float64], k: int, window: int | None) -> Selected:
+    n = len(diagonal)
+    k = min(k, n)
+    window = k if window is None else min(window, k)
     rows = np.zeros((k, n))
-    picks = np.empty(k, np.int64)
-    gains = np.empty(k)
-    taken = np.zeros(n, np.bool_)
-    d2 = np.diag(kernel).copy()
+    picks, gains = np.empty(k, np.int64), np.empty(k)
+    columns: list[Float64] = []
+    free = np.ones(n, np.bool_)
+    d2 = diagonal.copy()
     for t in range(k):
         oldest, newest = 0, max(t - 1, 0)
         if window < k:
-            d2 = np.diag(kernel).copy()
+            d2 = diagonal.copy()
             oldest = newest = max(t - window + 1, 0)
         for s in range(newest, t):
-            _explain(kernel[picks[s]].copy(), picks, rows, d2, oldest, s)
-        best = -1
-        for i in range(n):
-            if not taken[i] and d2[i] > LEAST_SHARE * kernel[i, i] and (best < 0 or d2[i] > d2[best]):
-                best = i
-        if best < 0:
-            return picks[:t], gains[:t]
-        picks[t], gains[t], taken[best] = best, d2[best], True
-    return picks, gains
+            _explain(columns[s].copy(), picks, rows, d2, oldest, s)
+        allowed = free & (d2 > LEAST_SHARE * diagonal)
+        if not allowed.any():
+            picks, gains = picks[:t], gains[:t]
+            break
+        best = int(np.argmax(np.where(allowed, d2, -1.0)))
+        picks[t], gains[t], free[best] = best, d2[best], False
+        if t + 1 < k:
+            columns.append(column(best))
+    return picks, gains, float(np.log(gains).sum()), len(picks)
 
 
 @njit(nogil=True)

@@ -1,72 +1,12 @@
-#include "index_file.hpp"
-
-#include <cerrno>
+// Index file → generation: header, table and bounds first, then each section's checksum, then what sections say
+// together.
 #include <cstring>
 #include <limits>
-#include <system_error>
-#include <utility>
 
-#include "new_file.hpp"
-#include "xxh64.hpp"
+#include "index_file_layout.hpp"
 
 namespace karec {
 namespace {
-
-constexpr char kMagic[8] = {'k', 'a', 'r', 'e', 'c', 'i', 'd', 'x'};
-constexpr std::uint32_t kVersion = 1;
-constexpr std::uint32_t kByteOrder = 0x01020304;
-constexpr std::size_t kAlign = 64;
-
-struct FileHeader {
-    char magic[8];
-    std::uint32_t version;
-    std::uint32_t byte_order;
-    std::uint64_t file_bytes;
-    std::uint64_t n_rows;
-    std::uint32_t dim;
-    std::uint32_t dtype;
-    std::int64_t model_version;
-    std::uint64_t generation;
-    std::uint64_t n_sections;
-    std::uint64_t checksum;
-    std::uint64_t reserved[7];  // zero
-};
-static_assert(sizeof(FileHeader) == 128);
-
-enum SectionKind : std::uint32_t {
-    kIds = 1,
-    kRows = 2,
-    kIdMap = 3,
-    kColumn = 4,
-    kScales = 5,
-    kExact = 6,
-    kVersions = 7,
-    kCodes = 8,
-    kAdjustments = 9,
-    kBlocked = 10,
-};
-
-struct SectionEntry {
-    std::uint32_t kind;
-    std::uint32_t dtype;  // of a column; 0 for the others
-    std::uint64_t offset;
-    std::uint64_t bytes;
-    std::uint64_t checksum;
-    char name[kMaxColumnName + 1];  // of a column, padded with zeros; empty for the others
-};
-static_assert(sizeof(SectionEntry) == 128);
-
-std::uint64_t aligned(std::uint64_t offset) noexcept {
-    return (offset + kAlign - 1) / kAlign * kAlign;
-}
-
-std::uint64_t table_checksum(FileHeader header, std::span<const std::byte> table) noexcept {
-    header.checksum = 0;
-    Xxh64 sum;
-    sum.update(std::as_bytes(std::span(&header, 1)));
-    sum.update(table);
-    return sum.digest();
-}
 
 Status damaged(const std::string& what) {
     return Status::bad_format("not a whole karec index file: " + what);
@@ -222,101 +162,7 @@ Status check_together(const IndexContents& contents, bool has_scales, bool has_c
     return {};
 }
 
-template <class T>
-std::vector<std::span<const std::byte>> bytes_of_pieces(const Pages<T>& pages) {
-    std::vector<std::span<const std::byte>> pieces;
-    for (const std::span<const T> piece : pages.pieces()) pieces.push_back(std::as_bytes(piece));
-    return pieces;
-}
-
-struct Section {
-    SectionEntry entry{};
-    std::vector<std::span<const std::byte>> pieces;
-};
-
-std::vector<Section> sections_of(const Generation& g, const std::vector<std::int64_t>& versions,
-                                 const std::vector<std::uint64_t>& blocked) {
-    std::vector<Section> sections;
-    const auto add = [&](std::uint32_t kind, std::vector<std::span<const std::byte>> pieces) -> SectionEntry& {
-        Section& section = sections.emplace_back();
-        section.entry.kind = kind;
-        section.pieces = std::move(pieces);
-        return section.entry;
-    };
-    add(kIds, bytes_of_pieces(g.ids));
-    add(kRows, bytes_of_pieces(g.rows));
-    add(kIdMap, bytes_of_pieces(g.id_map.buckets()));
-    if (g.format.dtype == DType::int8) add(kScales, bytes_of_pieces(g.scales));
-    if (g.keeps_exact) add(kExact, bytes_of_pieces(g.exact));
-    if (versions.size() > 1) {
-        add(kVersions, {std::as_bytes(std::span(versions))});
-        add(kCodes, bytes_of_pieces(g.codes));
-    }
-    if (!g.adjustments.empty()) add(kAdjustments, bytes_of_pieces(g.adjustments));
-    if (!blocked.empty()) add(kBlocked, {std::as_bytes(std::span(blocked))});
-    for (const ColumnPages& column : g.columns) {
-        SectionEntry& entry = add(kColumn, bytes_of_pieces(column.values));
-        entry.dtype = static_cast<std::uint32_t>(column.dtype);
-        column.name.copy(entry.name, kMaxColumnName);
-    }
-    std::uint64_t end = sizeof(FileHeader) + sections.size() * sizeof(SectionEntry);
-    for (Section& section : sections) {
-        section.entry.offset = aligned(end);
-        Xxh64 sum;
-        for (const auto piece : section.pieces) {
-            section.entry.bytes += piece.size();
-            sum.update(piece);
-        }
-        section.entry.checksum = sum.digest();
-        end = section.entry.offset + section.entry.bytes;
-    }
-    return sections;
-}
-
 }  // namespace
-
-Status write_index(const std::string& path, const Generation& g) {
-    std::vector<std::int64_t> versions;
-    for (const ModelVersion& version : g.versions) versions.push_back(version.number);
-    std::vector<std::uint64_t> blocked(g.blocked.empty() ? 0 : (g.n_rows() + 63) / 64);
-    for (std::size_t word = 0; word < std::min(blocked.size(), g.blocked.words().size()); ++word) {
-        blocked[word] = *g.blocked.words().at(word);
-    }
-    const std::vector<Section> sections = sections_of(g, versions, blocked);
-    std::vector<SectionEntry> table;
-    for (const Section& section : sections) table.push_back(section.entry);
-    FileHeader header{};
-    std::memcpy(header.magic, kMagic, sizeof kMagic);
-    header.version = kVersion;
-    header.byte_order = kByteOrder;
-    header.file_bytes = table.back().offset + table.back().bytes;
-    header.n_rows = g.n_rows();
-    header.dim = static_cast<std::uint32_t>(g.format.dim);
-    header.dtype = static_cast<std::uint32_t>(g.format.dtype);
-    header.model_version = g.model_version;
-    header.generation = g.number;
-    header.n_sections = table.size();
-    header.checksum = table_checksum(header, std::as_bytes(std::span(table)));
-
-    const auto refused = [&path] {
-        return Status{Code::io_error, "cannot write '" + path + "': " + std::system_category().message(errno), errno};
-    };
-    NewFile file(path);
-    if (!file.opened() || !file.append(std::as_bytes(std::span(&header, 1))) ||
-        !file.append(std::as_bytes(std::span(table)))) {
-        return refused();
-    }
-    std::uint64_t end = sizeof header + table.size() * sizeof(SectionEntry);
-    for (const Section& section : sections) {
-        const std::byte zeros[kAlign] = {};
-        if (!file.append({zeros, section.entry.offset - end})) return refused();
-        for (const auto piece : section.pieces) {
-            if (!file.append(piece)) return refused();
-        }
-        end = section.entry.offset + section.entry.bytes;
-    }
-    return file.publish() ? Status{} : refused();
-}
 
 Result<IndexContents> read_index(std::span<const std::byte> file, bool verify) {
     FileHeader header;

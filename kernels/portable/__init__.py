@@ -1,0 +1,38 @@
+"""The portable backend: everything that ``karec._native`` offers (``karec/_native.pyi``), in NumPy and Numba.
+
+Results are those of the C++ library, scores to the bit; ``karec.backend`` says when it runs. Functions compile at their
+first call (seconds) and are cached on disk.
+"""
+
+from karec.kernels.portable.dpp import dpp_select, dpp_select_batch, dpp_select_rows
+from karec.kernels.portable.dpp_problem import dpp_alpha
+from karec.kernels.portable.ecosystem import freshness, quota, standardise, tone, xxh64, xxh64_of_file
+from karec.kernels.portable.explicit import dpp_select_columns, dpp_select_kernel, dpp_select_similarity
+from karec.kernels.portable.index import ItemIndex
+from karec.kernels.portable.marginal import mmr_select, ssd_select
+from karec.kernels.portable.scatter import scatter
+
+__all__ = [
+    "ItemIndex",
+    "dpp_alpha",
+    "dpp_select",
+    "dpp_select_batch",
+    "dpp_select_columns",
+    "dpp_select_kernel",
+    "dpp_select_rows",
+    "dpp_select_similarity",
+    "freshness",
+    "isa",
+    "mmr_select",
+    "quota",
+    "scatter",
+    "ssd_select",
+    "standardise",
+    "tone",
+    "xxh64",
+    "xxh64_of_file",
+]
+
+
+def isa() -> str:
+    return "portable"

@@ -1,0 +1,115 @@
+"""A DPP over embeddings, checked and put into the terms of the definition in ``native/include/karec/dpp.hpp``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from karec.kernels.portable.arrays import Float64, Int64, finite, float32_input, int64_input, matrix_input, positive
+
+LEAST_SHARE = 1e-6  # of its first ρ, below which an item adds nothing
+
+
+@dataclass(frozen=True, eq=False)
+class DppProblem:
+    """What a DPP is told: shapes and dtypes checked, values not."""
+
+    embeddings: NDArray[Any]
+    relevance: NDArray[np.float32]
+    weights: NDArray[np.float32] | None
+    types: Int64 | None
+    shown: NDArray[Any]
+    alpha: float
+    ridge: float
+    type_weight: float
+    window: int | None
+    max_per_type: int | None
+    min_per_type: int
+    fill: bool
+
+    @classmethod
+    def of(
+        cls,
+        embeddings: ArrayLike,
+        relevance: ArrayLike,
+        because: str | None = None,
+        *,
+        alpha: float = 0.5,
+        ridge: float = 1e-2,
+        weights: ArrayLike | None = None,
+        types: ArrayLike | None = None,
+        type_weight: float = 0.0,
+        window: int | None = None,
+        shown: ArrayLike | None = None,
+        max_per_type: int | None = None,
+        min_per_type: int = 0,
+        fill: bool = True,
+    ) -> DppProblem:
+        items = matrix_input(embeddings, "embeddings", ("N", "D"))
+        n, dim = items.shape
+        because = f"embeddings has shape {items.shape}" if because is None else because
+        r = float32_input(relevance, "relevance", (n,), because)
+        if window is not None:
+            positive(window, "window")
+        if max_per_type is not None:
+            positive(max_per_type, "max_per_type")
+        if min_per_type < 0:
+            raise ValueError(f"min_per_type must be ≥ 0, got {min_per_type}")
+        w = None if weights is None else float32_input(weights, "weights", (n,), because)
+        codes = None if types is None else int64_input(types, "types", (n,), because)
+        seen = items[:0] if shown is None else matrix_input(shown, "shown", ("M", dim), because)
+        return cls(items, r, w, codes, seen, alpha, ridge, type_weight, window, max_per_type, min_per_type, fill)
+
+    def part(self, items: slice, seen: slice) -> DppProblem:
+        return replace(
+            self,
+            embeddings=self.embeddings[items],
+            relevance=self.relevance[items],
+            weights=None if self.weights is None else self.weights[items],
+            types=None if self.types is None else self.types[items],
+            shown=self.shown[seen],
+        )
+
+    def check(self) -> None:
+        if not self.alpha >= 0:
+            raise ValueError(f"alpha must be ≥ 0, got {self.alpha}")
+        if not 0 <= self.ridge < np.inf:
+            raise ValueError(f"ridge must be finite and ≥ 0, got {self.ridge}")
+        if not 0 <= self.type_weight <= 1:
+            raise ValueError(f"type_weight must lie in [0, 1], got {self.type_weight}")
+        if self.max_per_type is not None and self.min_per_type > self.max_per_type:
+            raise ValueError(
+                f"min_per_type must be at most max_per_type, got {self.min_per_type} and {self.max_per_type}"
+            )
+        typed = self.type_weight > 0 or self.max_per_type is not None or self.min_per_type > 0
+        if self.types is None and len(self.embeddings) and typed:
+            raise ValueError("type_weight, max_per_type and min_per_type need types")
+        finite("relevance", self.relevance)
+        if self.weights is not None:
+            negative = np.flatnonzero(finite("weights", self.weights) < 0)
+            if len(negative):
+                at = negative[0]
+                raise ValueError(f"weights holds {self.weights[at]} at position {at}, expected ≥ 0")
+        finite("shown", self.shown)
+        finite("embeddings", self.embeddings)
+
+
+def dpp_alpha(diversity: float) -> float:
+    return np.inf if diversity == 0 else (1 - diversity) / (2 * diversity)
+
+
+def log_qualities(relevance: Float64, alpha: float, weights: Float64) -> Float64:
+    """log q_i = log weights_i + α·(r_i − max r)."""
+    below = relevance - relevance.max(initial=-np.inf)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.log(weights) + np.where(below == 0, 0.0, alpha * below))
+
+
+def unit(embeddings: NDArray[Any]) -> Float64:
+    """Rows at unit length; a zero row stays zero."""
+    x = embeddings.astype(np.float64)
+    norms = np.sqrt((x * x).sum(axis=1, keepdims=True))
+    return np.asarray(x / np.where(norms > 0, norms, 1))

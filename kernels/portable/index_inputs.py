@@ -1,0 +1,87 @@
+"""What a portable index is given, checked: columns, queries, candidates, and what they have to do with each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from karec.kernels.portable.arrays import Float32, Int64, float32_input, int64_input, rows_input
+from karec.kernels.portable.generation import Generation
+from karec.kernels.portable.index_layout import CODE_OF_TYPE, damaged
+from karec.kernels.portable.search import Candidates, Query
+
+Columns = Sequence[tuple[str, NDArray[Any]]]
+Queries = Sequence[tuple[int | None, NDArray[Any]]]
+
+
+def column_inputs(columns: Columns, ids: Int64) -> dict[str, NDArray[Any]]:
+    values = {}
+    for name, column in columns:
+        if column.shape != ids.shape:
+            raise ValueError(
+                f"column '{name}' has shape {column.shape}, expected {ids.shape} as ids has shape {ids.shape}"
+            )
+        if column.dtype.name not in CODE_OF_TYPE:
+            raise ValueError(f"column '{name}' has dtype {column.dtype}, expected an integer, floating or boolean one")
+        values[name] = np.ascontiguousarray(column, column.dtype.name)
+    return values
+
+
+def check_same_columns(g: Generation, values: dict[str, NDArray[Any]]) -> None:
+    for name, column in g.columns.items():
+        if name not in values or values[name].dtype != column.dtype:
+            how = "of another dtype" if name in values else "missing"
+            raise ValueError(f"column '{name}' is {how}: an upsert gives every column that the index has")
+    for name in values:
+        if name not in g.columns:
+            raise ValueError(f"the index has no column '{name}'")
+
+
+def check_unique(ids: Int64) -> None:
+    firsts = np.unique(ids, return_index=True)[1]
+    if len(firsts) == len(ids):
+        return
+    again = np.ones(len(ids), np.bool_)
+    again[firsts] = False
+    at = int(np.flatnonzero(again)[0])
+    raise ValueError(f"ids must be unique, {ids[at]} stands twice (again at {at})")
+
+
+def check_map(g: Generation) -> None:
+    if not g.map_verified and not g.id_map.matches(g.ids):
+        raise damaged("its id map does not fit its ids")
+
+
+def check_indptr(indptr: Int64, n_candidates: int) -> None:
+    falls = np.flatnonzero(np.diff(indptr, prepend=0) < 0)
+    bad = 0 if indptr[0] != 0 else int(falls[0]) if len(falls) else None
+    if bad is not None:
+        raise ValueError(f"indptr holds {indptr[bad]} at position {bad}, expected it to start at 0 and never to fall")
+    if indptr[-1] != n_candidates:
+        raise ValueError(f"indptr ends at {indptr[-1]}, there are {n_candidates} candidates")
+
+
+def query_input(given: Queries, g: Generation) -> Query:
+    return [(version, float32_input(array, _query_name("query", version), (g.format.dim,))) for version, array in given]
+
+
+def queries_input(given: Queries, g: Generation) -> list[Query]:
+    arrays: list[Float32] = []
+    for version, array in given:
+        n = len(arrays[0]) if arrays else "B"
+        arrays.append(float32_input(array, _query_name("queries", version), (n, g.format.dim)))
+    versions = [version for version, _ in given]
+    return [list(zip(versions, each, strict=True)) for each in zip(*arrays, strict=True)]
+
+
+def _query_name(name: str, version: int | None) -> str:
+    return name if version is None else f"{name} of model version {version}"
+
+
+def candidate_input(ids: ArrayLike | None, rows: ArrayLike | None) -> Candidates:
+    if rows is None:
+        return Candidates(int64_input(ids, "ids", ("N",)), None)
+    return Candidates(None, rows_input(rows))

@@ -1,0 +1,98 @@
+"""C++ and Numba read one file format: of any file, sealed or not, both say the same or refuse it in the same words."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from karec import _native
+from karec.errors import IndexFormatError
+from karec.kernels import portable
+from karec.kernels.portable.index_layout import ENTRY, HEADER, xxh64
+
+CHECKSUM = 64  # of header and table, in the header
+WORDS = st.sampled_from([0, 1, 2, 3, 4, 5, 7, 8, 10, 11, 12, 13, 63, 64, 255, 256, 2**31, 2**32 - 1])
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of one file for each dtype, with every kind of section between them."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path_factory.mktemp("files")
+    for dtype in ("float16", "float32", "int8"):
+        columns = [("creator_id", np.arange(70)), ("größe", rng.random(70).astype(np.float32))]
+        index = _native.ItemIndex.build(
+            rng.permutation(999)[:70], rng.standard_normal((70, 5)), dtype, columns, 3, dtype == "int8"
+        )
+        if dtype != "float32":
+            index.upsert([1000], np.ones((1, 5)), [(name, column[:1]) for name, column in columns], 4)
+            index.adjust([1000], [2], None)
+            index.block([1000])
+        index.save(bytes(folder / dtype))
+    return folder
+
+
+def sealed(content: bytearray) -> bytearray:
+    """With the checksums that it should have, as far as its table names any."""
+    n_sections = min(struct.unpack_from("<Q", content, 56)[0], (len(content) - HEADER.itemsize) // ENTRY.itemsize)
+    table = slice(HEADER.itemsize, HEADER.itemsize + n_sections * ENTRY.itemsize)
+    for at in range(table.start, table.stop, ENTRY.itemsize):
+        offset, size = struct.unpack_from("<QQ", content, at + 8)
+        if offset + size <= len(content):
+            struct.pack_into("<Q", content, at + 24, xxh64(content[offset : offset + size]))
+    content[CHECKSUM : CHECKSUM + 8] = bytes(8)
+    struct.pack_into("<Q", content, CHECKSUM, xxh64(content[: HEADER.itemsize], content[table]))
+    return content
+
+
+def said(library: Any, path: Path, verify: bool) -> Any:
+    try:
+        index = library.ItemIndex.open(bytes(path), verify)
+    except IndexFormatError as error:
+        return str(error)
+    generation, ids, columns, _ = index.table()
+    asked = [(version, np.ones(index.dim, np.float32)) for version in index.model_versions] or [(None, np.ones(5))]
+    found = index.search(asked, ids, None, 20)
+    return [
+        *(generation, index.model_versions, index.dim, index.dtype, index.rescores, found[4]),
+        *((name, column.dtype, xxh64(column)) for name, column in columns.items()),
+        *(xxh64(array) for array in (ids, *found[:4])),
+    ]
+
+
+@settings(max_examples=400, deadline=None)
+@given(data=st.data())
+def test_of_any_file_both_say_the_same(
+    files: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    content = bytearray((files / data.draw(st.sampled_from(["float16", "float32", "int8"]))).read_bytes())
+    head = HEADER.itemsize + ENTRY.itemsize * struct.unpack_from("<Q", content, 56)[0]
+    for _ in range(data.draw(st.integers(0, 3))):
+        change = data.draw(st.sampled_from(["field", "field", "byte", "cut", "longer", "entries"]))
+        if change == "field":
+            at = 4 * data.draw(st.integers(0, min(head, len(content)) // 4 - 1))
+            content[at : at + 4] = struct.pack("<I", data.draw(WORDS))
+        elif change == "byte":
+            content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+        elif change == "cut":
+            del content[max(64, len(content) - data.draw(st.integers(1, 5000))) :]
+            struct.pack_into("<Q", content, 16, len(content))
+        elif change == "longer":
+            content += bytes(data.draw(st.sampled_from([1, 64])))
+            struct.pack_into("<Q", content, 16, len(content))
+        elif len(content) >= head:
+            first, other = sorted(data.draw(st.integers(0, (head - 128) // 128 - 1)) for _ in range(2))
+            one, two = (slice(128 + 128 * at, 256 + 128 * at) for at in (first, other))
+            content[one], content[two] = content[two], content[one]
+    if len(content) >= HEADER.itemsize and data.draw(st.booleans()):
+        content = sealed(content)
+    path = tmp_path_factory.mktemp("changed") / "index.karec"
+    path.write_bytes(content)
+    verify = data.draw(st.booleans())
+    assert said(portable, path, verify) == said(_native, path, verify)
