@@ -48,7 +48,7 @@ sanitize: $(VENV)/.dev  ## the C++ tests under ThreadSanitizer, then under Addre
 	  $(BIN)/ctest --test-dir build/sanitize-$${kind%%,*} --output-on-failure --no-tests=error || exit 1; \
 	done
 
-fuzz: $(VENV)/.dev  ## 1e5 altered index files against the loader, under Address and UB sanitizers
+fuzz: $(VENV)/.dev  ## altered files, and every C function with arguments at random, under Address and UB sanitizers
 	$(BIN)/cmake -S . -B build/sanitize-address -G Ninja -DKAREC_TESTS=ON -DKAREC_SANITIZE=address,undefined
 	$(BIN)/cmake --build build/sanitize-address --target fuzz
 
