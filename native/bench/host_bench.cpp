@@ -62,8 +62,8 @@ void good(bool ok) {
 
 int main(int argc, char** argv) {
     if (argc < 5) return 2;
-    const auto n = static_cast<std::size_t>(std::atoll(argv[3]));
-    const int rounds = std::atoi(argv[4]);
+    const auto n = static_cast<std::size_t>(std::strtoll(argv[3], nullptr, 10));
+    const int rounds = static_cast<int>(std::strtol(argv[4], nullptr, 10));
     const auto ranker = PreRanker::open(argv[1], PrerankSettings::read(argv[2]).value());
     if (!ranker.ok()) return std::fprintf(stderr, "%s\n", ranker.status().message().c_str()), 1;
     karec_preranker* c_ranker = nullptr;
@@ -73,7 +73,7 @@ int main(int argc, char** argv) {
 
     const ItemIndex index = ranker->index();
     const auto catalogue = index.table().value();
-    std::mt19937_64 random(1);
+    std::mt19937_64 random(1);  // NOLINT(bugprone-random-generator-seed): the same for every run
     std::vector<std::int64_t> ids(n);
     std::vector<float> user(index.dim());
     for (float& x : user) x = static_cast<float>(random() % 2000) / 1000.0f - 1.0f;

@@ -50,7 +50,7 @@ int main(int argc, char** argv) {
             inputs.push_back({tower->inputs()[i].name, tower->inputs()[i].dtype, shapes[i], zeros.data()});
         }
     } else {
-        for (int i = 3; i < argc; ++i) liked.push_back(std::atoll(argv[i]));
+        for (int i = 3; i < argc; ++i) liked.push_back(std::strtoll(argv[i], nullptr, 10));
         std::vector<std::int32_t> rows(liked.size());
         std::vector<float> vectors(liked.size() * index.dim());
         if (auto status = index.lookup(liked, rows); !status.ok()) return fail(status);

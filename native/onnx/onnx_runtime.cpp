@@ -3,7 +3,7 @@
 #include <dlfcn.h>
 
 #include <algorithm>
-#include <cstdlib>
+#include <charconv>
 #include <map>
 #include <mutex>
 
@@ -16,7 +16,9 @@ constexpr int kOldest = 18;  // what Python's karec asks for, too
 int version_of(const OrtApiBase& base) {
     const std::string text = base.GetVersionString();  // "1.21.0"
     const std::size_t dot = text.find('.');
-    return text.starts_with("1.") ? std::atoi(text.c_str() + dot + 1) : kOldest;
+    int minor = kOldest;
+    if (text.starts_with("1.")) std::from_chars(text.data() + dot + 1, text.data() + text.size(), minor);
+    return minor;
 }
 
 void silent(void*, OrtLoggingLevel, const char*, const char*, const char*, const char*) {}

@@ -131,7 +131,7 @@ struct UserTower::Session {
             (void)say(api().AllocatorFree(allocator, name), Code::ok, "");
             if (!found) continue;
             OrtTypeInfo* type = nullptr;
-            DType dtype{};
+            DType dtype = DType::float32;
             std::vector<std::int64_t> shape;
             status = say(api().SessionGetOutputTypeInfo(session, i, &type), Code::bad_format, model);
             if (status.ok()) status = describe_type(type, model, kOutput, dtype, shape);
@@ -182,7 +182,7 @@ struct UserTower::Session {
         Status status;
         for (std::size_t i = 0; i < inputs.size() && status.ok(); ++i) {
             const Tensor* tensor = nullptr;
-            if (status = check(inputs[i], given, &tensor); !status.ok()) break;
+            if (status = check(inputs[i], given, &tensor); !status.ok() || tensor == nullptr) break;
             std::size_t bytes = size_of(tensor->dtype);
             for (const std::int64_t size : tensor->shape) bytes *= static_cast<std::size_t>(size);
             if (bytes > 0 && tensor->data == nullptr) {

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <exception>
 #include <new>
 #include <span>
 #include <stdexcept>
@@ -27,12 +28,13 @@ namespace karec::c {
 // More than any machine addresses: a length beyond is a mistake that can be told.
 inline constexpr std::size_t kMostBytes = std::size_t{1} << 56;
 
-struct Refused {
+struct Refused : std::exception {
+    explicit Refused(Status why) : status(std::move(why)) {}
     Status status;
 };
 
 [[noreturn]] inline void refuse(const std::string& why) {
-    throw Refused{Status::invalid(why)};
+    throw Refused(Status::invalid(why));
 }
 
 // Keeps what `status` says for karec_last_error().

@@ -15,8 +15,9 @@ struct Listener {
 
     static void hear(void* listener, const StepMetrics& step) noexcept {
         const auto& self = *static_cast<const Listener*>(listener);
-        const karec_step_metrics metrics{sizeof metrics, step.step.data(), step.n_in,         step.n_out,
-                                         step.n_unknown, step.nanoseconds, step.model_version};
+        const char* const name = step.step.data();  // of a std::string
+        const karec_step_metrics metrics{
+            sizeof metrics, name, step.n_in, step.n_out, step.n_unknown, step.nanoseconds, step.model_version};
         self.on_step(self.context, &metrics);
     }
 };
@@ -141,6 +142,7 @@ karec_status karec_preranker_run_batch(const karec_preranker* preranker, const k
         std::vector<Request> asked;
         std::vector<PrerankRequest> each;
         std::vector<Preranked> to;
+        each.reserve(std::min(n, kMostBytes / sizeof(PrerankRequest)));
         for (std::size_t i = 0; i < n; ++i) {
             taken_nth(requests, i, "requests");
             asked.emplace_back(nth(requests, i), "requests");

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <numbers>
 #include <string>
+#include <type_traits>
 
 #include "boundary.hpp"
 #include "diversity_loops.hpp"
@@ -60,6 +61,12 @@ void of_type(DType dtype, Body&& body) {
     }
 }
 
+template <class T>
+bool is_nan(T value) noexcept {
+    if constexpr (std::is_floating_point_v<T>) return std::isnan(value);
+    return false;
+}
+
 bool floating(DType dtype) noexcept {
     return dtype == DType::float16 || dtype == DType::float32 || dtype == DType::float64;
 }
@@ -96,6 +103,7 @@ Status freshness(std::span<const float> scores, const Column& upload_ms, std::in
         ScratchVector<double> boosts(scores.size());
         of_type(upload_ms.dtype, [&]<class T>(T) {
             for (std::size_t i = 0; i < boosts.size(); ++i) {
+                // NOLINTNEXTLINE(bugprone-signed-char-misuse): int8 is a number here
                 const auto then = static_cast<std::int64_t>(value_at<T>(upload_ms, i));
                 boosts[i] = -(age_hours(now_ms, then) / half_life_hours) * std::numbers::ln2;
             }
@@ -133,7 +141,7 @@ Status quota(std::span<const float> scores, const Column& groups, std::size_t at
             for (std::size_t i = 0; i < group.size(); ++i) {
                 group[i] = value_at<T>(groups, i);
                 keep[i] = 1;
-                if (group[i] == group[i]) order.push_back(static_cast<std::uint32_t>(i));
+                if (!is_nan(group[i])) order.push_back(static_cast<std::uint32_t>(i));
             }
             std::ranges::sort(order, [&](std::uint32_t a, std::uint32_t b) {
                 if (group[a] != group[b]) return group[a] < group[b];

@@ -36,7 +36,7 @@ struct PoolColumn {
         view = {name, column->dtype, bytes};
     }
     ScratchVector<std::byte> bytes;
-    Column view{};
+    Column view{"", DType::uint8, {}};
     Status status;
 };
 

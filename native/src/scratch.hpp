@@ -12,7 +12,7 @@
 namespace karec {
 
 void* take_scratch(std::size_t bytes);  // aligned to cache lines; throws std::bad_alloc
-void give_scratch(void* block, std::size_t bytes) noexcept;
+void give_scratch(void* memory, std::size_t bytes) noexcept;
 
 template <class T>
 struct ScratchAllocator {
@@ -25,7 +25,7 @@ struct ScratchAllocator {
         if (n > static_cast<std::size_t>(-1) / 2 / sizeof(T)) throw std::bad_alloc();
         return static_cast<T*>(take_scratch(n * sizeof(T)));
     }
-    void deallocate(T* block, std::size_t n) noexcept { give_scratch(block, n * sizeof(T)); }
+    void deallocate(T* block, std::size_t n) noexcept { give_scratch(static_cast<void*>(block), n * sizeof(T)); }
 
     template <class U>
     bool operator==(const ScratchAllocator<U>&) const noexcept {

@@ -58,9 +58,12 @@ Result<SealedLine> parse(std::string_view text, std::size_t number) {
         if (field && !decode(cut(part, '='), name)) return line.refused("a field has no name");
         if (!decode(part, value)) return line.refused("a value is empty or holds a byte that must be %XX");
         if (!field && (!line.value.empty() || !line.fields.empty())) return line.refused("a second value");
-        if (!field) line.value = std::move(value);
         if (field && line.find(name) != nullptr) return line.refused("'" + name + "' stands twice");
-        if (field) line.fields.emplace_back(std::move(name), std::move(value));
+        if (field) {
+            line.fields.emplace_back(std::move(name), std::move(value));
+        } else {
+            line.value = std::move(value);
+        }
     }
     return line;
 }
@@ -116,24 +119,27 @@ Result<std::vector<SealedLine>> read_sealed_file(const std::string& path, std::s
 
 Result<std::int64_t> whole_number(std::string_view text) {
     std::int64_t value = 0;
-    const auto end = text.data() + text.size();
-    const auto [at, error] = std::from_chars(text.data(), end, value);
+    const char* const begin = text.data();
+    const char* const end = begin + text.size();
+    const auto [at, error] = std::from_chars(begin, end, value);
     if (error == std::errc() && at == end) return value;
     return Status::bad_format("'" + std::string(text) + "' is no whole number of 64 bits");
 }
 
 Result<double> finite_number(std::string_view text) {
     double value = 0.0;
-    const auto end = text.data() + text.size();
-    const auto [at, error] = std::from_chars(text.data(), end, value);
+    const char* const begin = text.data();
+    const char* const end = begin + text.size();
+    const auto [at, error] = std::from_chars(begin, end, value);
     if (error == std::errc() && at == end && std::isfinite(value)) return value;
     return Status::bad_format("'" + std::string(text) + "' is no finite number");
 }
 
 Result<std::uint64_t> hexadecimal(std::string_view text) {
     std::uint64_t value = 0;
-    const auto end = text.data() + text.size();
-    const auto [at, error] = std::from_chars(text.data(), end, value, 16);
+    const char* const begin = text.data();
+    const char* const end = begin + text.size();
+    const auto [at, error] = std::from_chars(begin, end, value, 16);
     const bool lower = std::ranges::none_of(text, [](char c) { return c >= 'A' && c <= 'F'; });
     if (text.size() == 16 && error == std::errc() && at == end && lower) return value;
     return Status::bad_format("'" + std::string(text) + "' is no sum of 16 hexadecimal digits");

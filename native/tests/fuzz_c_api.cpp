@@ -413,8 +413,8 @@ void open_again(World& w) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    const long calls = argc > 1 ? std::atol(argv[1]) : 20000;
-    random_bits.seed(argc > 2 ? static_cast<std::uint64_t>(std::atoll(argv[2])) : 1);
+    const long calls = argc > 1 ? std::strtol(argv[1], nullptr, 10) : 20000;
+    random_bits.seed(argc > 2 ? static_cast<std::uint64_t>(std::strtoll(argv[2], nullptr, 10)) : 1);
     World w;
     w.folder.publish(2);
     w.folder.publish(1);

@@ -13,8 +13,8 @@
 using namespace karec;
 
 int main(int argc, char** argv) {
-    const long files = argc > 1 ? std::atol(argv[1]) : 20000;
-    std::mt19937_64 random(argc > 2 ? static_cast<std::uint64_t>(std::atoll(argv[2])) : 1);
+    const long files = argc > 1 ? std::strtol(argv[1], nullptr, 10) : 20000;
+    std::mt19937_64 random(argc > 2 ? static_cast<std::uint64_t>(std::strtoll(argv[2], nullptr, 10)) : 1);
     BundleFolder folder;
     folder.publish(1);
     const std::string manifest_path = folder.folder(1) + "/manifest.txt";

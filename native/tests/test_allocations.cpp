@@ -2,6 +2,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <new>
+#include <numeric>
 
 #include "bundle_files.hpp"
 #include "check.hpp"
@@ -89,10 +90,10 @@ long steady(Call&& call) {
 }  // namespace
 
 TEST(searches_allocate_nothing) {
-    std::vector<std::int64_t> ids;
-    for (std::int64_t id = 0; id < 1800; ++id) ids.push_back(id);
-    std::vector<std::int32_t> rows;
-    for (std::int32_t row = 0; row < 600; ++row) rows.push_back(row);
+    std::vector<std::int64_t> ids(1800);
+    std::iota(ids.begin(), ids.end(), 0);
+    std::vector<std::int32_t> rows(600);
+    std::iota(rows.begin(), rows.end(), 0);
     for (const DType dtype : {DType::float16, DType::float32, DType::int8}) {
         const ItemIndex index = index_of_version(1, dtype);
         Out out;
@@ -119,8 +120,8 @@ TEST(prerank_without_dpp_allocates_nothing_through_either_interface) {
     std::string stage = kBundleStage;
     stage.resize(stage.rfind("step dpp"));
     write_file(folder.settings(), sealed(stage));
-    std::vector<std::int64_t> ids;
-    for (std::int64_t id = 0; id < 1800; ++id) ids.push_back(id);
+    std::vector<std::int64_t> ids(1800);
+    std::iota(ids.begin(), ids.end(), 0);
     Out out;
     out.scores.resize(200), out.ids.resize(200), out.rows.resize(200);
     const auto ranker = PreRanker::open(folder.root(), PrerankSettings::read(folder.settings()).value());

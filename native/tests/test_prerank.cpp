@@ -246,6 +246,7 @@ TEST(a_batch_runs_on_threads_and_on_the_hosts_executor) {
     for (const Executor& executor : {Executor{}, Executor::threads(4), inline_executor}) {
         std::vector<Answer> answers(kUsers, Answer(20));
         std::vector<Preranked> outs;
+        outs.reserve(answers.size());
         for (Answer& answer : answers) outs.push_back(answer.spans());
         std::vector<PrerankCount> counts(kUsers);
         CHECK(ranker->run_batch(requests, outs, counts, executor).ok());

@@ -31,7 +31,7 @@ std::size_t resident_kib() {
 }  // namespace
 
 int main(int argc, char** argv) {
-    const int reloads = argc > 1 ? std::atoi(argv[1]) : 300;
+    const int reloads = argc > 1 ? static_cast<int>(std::strtol(argv[1], nullptr, 10)) : 300;
     constexpr int kThreads = 8;
     BundleFolder folder;
     folder.publish(1);
@@ -41,6 +41,7 @@ int main(int argc, char** argv) {
                "step freshness weight=0.0 half_life_hours=24.0\nstep quota column=creator_id at_most=100\n"));
     auto ranker = PreRanker::open(folder.root(), settings.value()).value();
     std::vector<std::int64_t> ids;
+    ids.reserve(kBundleWorks);
     for (std::size_t i = 0; i < kBundleWorks; ++i) ids.push_back(static_cast<std::int64_t>(3 * i));
     std::atomic<bool> stop{false};
     std::atomic<long> failed{0};
@@ -90,6 +91,7 @@ int main(int argc, char** argv) {
         }
     };
     std::vector<std::thread> threads;
+    threads.reserve(kThreads + 1);
     for (int t = 0; t < kThreads; ++t) threads.emplace_back(search);
     threads.emplace_back(write);
     std::size_t early = 0;
@@ -105,6 +107,6 @@ int main(int argc, char** argv) {
     std::printf("%d reloads, %ld runs, %ld failed, %ld mixed; resident %zu KiB after a quarter, %zu KiB at the end\n",
                 reloads, runs.load(), failed.load(), mixed.load(), early, late);
     // Sanitizers keep what was freed; the allowance is for arenas of new threads, not for a leak of 100 KiB a reload.
-    const bool flat = late < early + 32 * 1024;
+    const bool flat = late < early + std::size_t{32} * 1024;
     return failed == 0 && mixed == 0 && flat ? 0 : 1;
 }
