@@ -48,7 +48,7 @@ sanitize: $(VENV)/.dev  ## the C++ tests under ThreadSanitizer, then under Addre
 	  $(BIN)/ctest --test-dir build/sanitize-$${kind%%,*} --output-on-failure --no-tests=error || exit 1; \
 	done
 
-fuzz: $(VENV)/.dev  ## 1e5 altered index files against the loader, under Address and UB sanitizers
+fuzz: $(VENV)/.dev  ## altered files, and every C function with arguments at random, under Address and UB sanitizers
 	$(BIN)/cmake -S . -B build/sanitize-address -G Ninja -DKAREC_TESTS=ON -DKAREC_SANITIZE=address,undefined
 	$(BIN)/cmake --build build/sanitize-address --target fuzz
 
@@ -57,6 +57,7 @@ bench: $(VENV)/.dev  ## run the benchmarks
 	$(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_ARGS) -e '.[bench]'
 	env -u OPENBLAS_CORETYPE OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python bench/scoring_table.py
 	$(BIN)/python bench/dpp_table.py
+	OMP_NUM_THREADS=1 $(BIN)/python bench/host_table.py
 
 check: ruff mypy imports clang-format clang-tidy  ## format, lint, types, import rules (make -k check: all of them, whatever fails)
 

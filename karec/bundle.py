@@ -2,6 +2,7 @@
 
     ROOT/current            → v0000000007        a symbolic link, swapped by one atomic rename
     ROOT/v0000000007/manifest.json               format, model_version, {file: sha256, bytes}, facts
+                    /manifest.txt                the same for C++ hosts: model_version, each file's bytes and XXH64
                     /user_tower.onnx item_tower.onnx ranker.onnx
                     /encoder.npz /index.karec /snapshot/…
 
@@ -20,7 +21,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from karec.backend import library as _native
 from karec.errors import BundleError
+from karec.sealed_text import line, sealed_text
 
 if TYPE_CHECKING:
     from karec.encoder import Encoder
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+HOST_MANIFEST = "manifest.txt"
 CURRENT = "current"
 
 
@@ -116,6 +120,7 @@ def publish(
     aside.mkdir()
     try:
         write(aside)
+        (aside / HOST_MANIFEST).write_text(_host_manifest(aside, model_version), encoding="ascii")
         files = {str(p.relative_to(aside)): _fingerprint(p) for p in sorted(aside.rglob("*")) if p.is_file()}
         manifest = {"format": FORMAT, "model_version": model_version, "facts": dict(facts or {}), "files": files}
         (aside / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
@@ -149,6 +154,14 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _host_manifest(folder: Path, model_version: int) -> str:
+    lines = [line("model_version", str(model_version))]
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        sums = {"bytes": path.stat().st_size, "xxh64": f"{_native.xxh64_of_file(os.fsencode(path)):016x}"}
+        lines.append(line("file", str(path.relative_to(folder)), sums))
+    return sealed_text("karec-bundle", lines)
 
 
 def _fingerprint(path: Path) -> dict[str, Any]:

@@ -77,6 +77,20 @@ def load_cascade(path: Path, scene: str, bundle: Bundle | None = None) -> Cascad
     return _build_scene(scene, scenes[scene], resources, f"{path}: scenes.{scene}")
 
 
+def load_stage(path: Path, scene: str, name: str, bundle: Bundle | None = None) -> Stage:
+    """One stage of ``scene`` alone, as ``load_cascade`` would build it."""
+    scenes = _read(path)["scenes"]
+    if scene not in scenes:
+        raise ConfigError(f"{path}: no scene {scene!r}{_meant(scene, scenes)}; it has {sorted(scenes)}")
+    resources = _Resources(open_bundle(path) if bundle is None else bundle, path.parent)
+    where = f"{path}: scenes.{scene}.stages"
+    stages = _tables(scenes[scene].get("stages"), where)
+    for i, spec in enumerate(stages):
+        if spec.get("name") == name:
+            return _stage(spec, resources, f"{where}[{i}]")
+    raise ConfigError(f"{where}: no stage {name!r}; there are {[spec.get('name') for spec in stages]}")
+
+
 def open_bundle(path: Path) -> Bundle:
     """The bundle that the config at ``path`` names, opened and verified."""
     return Bundle.open(path.parent / _value(_read(path), "bundle", str, str(path)))

@@ -12,9 +12,10 @@ import numpy as np
 
 from karec.bundle import Bundle
 from karec.cascade import Cascade
-from karec.config import load_cascade
+from karec.config import load_cascade, load_stage
 from karec.data.advance import advance
 from karec.evaluate.diversity import diversity_curve, gini, intra_list_distance
+from karec.prerank_export import export_stage
 from karec.scenes import starting_config
 from karec.snapshot import Dataset
 from karec.types import Array, Candidates, Recommendation, Request
@@ -34,14 +35,19 @@ class Served:
 
 
 def set_up(dataset: Dataset, run: Path, out: Path, progress: Progress | None = None) -> Path:
-    """Publish the models of ``run`` over the platform as test begins; write ``out/karec.toml`` where there is none."""
+    """Publish the models of ``run`` over the platform as test begins; write ``out/karec.toml`` where there is none.
+
+    Beside a new one lies its prerank for C++ hosts; whoever edits it calls ``karec export stage`` again.
+    """
     from karec.learn.publish import publish_bundle
 
     snapshot = advance(dataset.snapshot, dataset.exposures, dataset.valid_until_ms).released()
     publish_bundle(run, snapshot, out / "bundles", progress)
     config = out / "karec.toml"
     if not config.exists():  # its owner may have changed it
-        config.write_text(starting_config(main_scene(dataset), len(snapshot.works), dataset.tasks), encoding="utf-8")
+        scene = main_scene(dataset)
+        config.write_text(starting_config(scene, len(snapshot.works), dataset.tasks), encoding="utf-8")
+        export_stage(load_stage(config, scene, "prerank"), scene, out / f"prerank-{scene}.txt")
     return config
 
 

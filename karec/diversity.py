@@ -33,6 +33,14 @@ class DppResult:
     n_dpp: int
 
 
+def standardised(scores: ArrayLike) -> NDArray[np.float32]:
+    """(N,) (r − mean) / deviation, computed in float64; all zero where every score is the same. O(N).
+
+    So that one ``diversity`` means the same for inner products and for probabilities. ValueError: NaN or infinity.
+    """
+    return _native.standardise(scores)
+
+
 class DppOptions(TypedDict, total=False):
     """What every ``dpp_select…`` over vectors of N items may be told, by keyword.
 

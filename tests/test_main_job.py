@@ -217,7 +217,7 @@ def test_consistency_is_told_of_drawn_and_of_logged_pools(job, shadowed, capsys)
 def test_export_tells_what_int8_costs(job, capsys):
     world = ["--works", "4000", "--users", "400", "--exposures", "12000"]
     costs = job / "int8.json"
-    assert cli.main(["export", *world, "--run", str(job / "run"), "--json", str(costs)]) == 0
+    assert cli.main(["export", "models", *world, "--run", str(job / "run"), "--json", str(costs)]) == 0
     out = capsys.readouterr().out
     for words in ("towers, click", "ranker, like", "behind float32, paired", "Bytes"):
         assert words in out

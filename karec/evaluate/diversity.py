@@ -16,8 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from karec.diversity import dpp_select
-from karec.rerank.dpp import standardised
+from karec.diversity import dpp_select, standardised
 from karec.types import Array
 
 NEAR_DUPLICATE = 0.95

@@ -1,9 +1,13 @@
-"""The health of what prerank lets through: freshness, tone, and no creator or song taking it all."""
+"""The health of what prerank lets through: freshness, tone, and no creator or song taking it all.
+
+The arithmetic is C++'s (``native/include/karec/ecosystem.hpp``), so that a C++ host gets the same bits.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
+from karec.backend import library as _native
 from karec.errors import ContractError
 from karec.index import ItemIndex
 from karec.stage import Filter, Scorer
@@ -42,13 +46,15 @@ class Freshness(Scorer):
 
     def score(self, request: Request, candidates: Candidates) -> Array:
         now = 0 if request.time_ms is None else request.time_ms
-        age = np.maximum(now - _column(self.index, "upload_ms", candidates), 0) / HOUR_MS
-        boost = self.weight * np.exp2(-age / self.half_life_hours)
-        return np.asarray(candidates.scores + boost, np.float32)
+        uploaded = _column(self.index, "upload_ms", candidates)
+        return _native.freshness(candidates.scores, uploaded, now, self.weight, self.half_life_hours)
 
 
 class Tone(Filter):
-    """Drops works whose ``column`` (a number that screening or moderation gave) is below ``at_least``."""
+    """Drops works whose ``column`` (a number that screening or moderation gave) is below ``at_least``.
+
+    A floating column is compared in its own dtype, so that a float32 0.7 passes a floor of 0.7.
+    """
 
     why = "below the floor of tone"
 
@@ -59,7 +65,7 @@ class Tone(Filter):
         self.at_least = at_least
 
     def keep(self, request: Request, candidates: Candidates) -> Array:
-        return np.asarray(_column(self.index, self.column, candidates) >= self.at_least)
+        return _native.tone(_column(self.index, self.column, candidates), self.at_least)
 
 
 class Quota(Filter):
@@ -76,11 +82,4 @@ class Quota(Filter):
         self.at_most = at_most
 
     def keep(self, request: Request, candidates: Candidates) -> Array:
-        group = _column(self.index, self.column, candidates)
-        order = np.lexsort((-candidates.scores, group))
-        ordered = group[order]
-        starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-        place = np.arange(len(order)) - np.repeat(starts, np.diff(np.r_[starts, len(order)]))
-        keep = np.empty(len(candidates), bool)
-        keep[order] = place < self.at_most
-        return keep
+        return _native.quota(candidates.scores, _column(self.index, self.column, candidates), self.at_most)

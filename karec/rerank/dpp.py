@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from karec.diversity import dpp_select
+from karec.diversity import dpp_select, standardised
 from karec.index import ItemIndex
 from karec.rerank.explanation import explanation
 from karec.stage import Selector
@@ -134,10 +134,3 @@ def _factors(index: ItemIndex, column: str, table: Mapping[str, float]) -> dict[
         if not (factor >= 0 and np.isfinite(factor)):
             raise ValueError(f"weights.{column}: the factor of {value} must be finite and ≥ 0, got {factor}")
     return {int(value): float(factor) for value, factor in table.items()}
-
-
-def standardised(scores: Array) -> Array:
-    """(r − mean) / deviation as float32; all zero where every score is the same."""
-    centred = np.asarray(scores, np.float64) - np.mean(scores, dtype=np.float64)
-    deviation = centred.std()
-    return np.asarray(centred / deviation if deviation > 0 else centred, np.float32)

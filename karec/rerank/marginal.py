@@ -7,9 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from karec.diversity import MarginalResult, mmr_select, ssd_select
+from karec.diversity import MarginalResult, mmr_select, ssd_select, standardised
 from karec.index import ItemIndex
-from karec.rerank.dpp import standardised
 from karec.stage import Selector
 from karec.types import Candidates, Request, Selection
 

@@ -5,4 +5,5 @@ PYBIND11_MODULE(_native, module) {
     module.doc() = "karec's C++ library; its Python faces are karec.index and karec.diversity.";
     karec::python::bind_index(module);
     karec::python::bind_diversity(module);
+    karec::python::bind_ecosystem(module);
 }

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <vector>
 
 #include "scoring.hpp"
 #include "top_k.hpp"
@@ -16,7 +15,7 @@ template <class RowOf>
 void rescore(const Generation& g, const Query& query, std::size_t k, RowOf&& row_of, TopK& top) {
     if (!g.keeps_exact) return;
     const ReadyQuery ready(query, g, g.exact_format());
-    std::vector<std::uint32_t> positions;
+    ScratchVector<std::uint32_t> positions;
     top.finish([&](std::size_t, float, std::uint32_t position) { positions.push_back(position); });
     std::ranges::sort(positions);
     TopK exact(k, positions.size());

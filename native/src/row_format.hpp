@@ -8,10 +8,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <vector>
 
 #include "karec/array.hpp"
 #include "karec/status.hpp"
+#include "scratch.hpp"
 
 namespace karec {
 
@@ -19,8 +19,8 @@ inline constexpr std::size_t kMaxDim = 65536;
 
 // A query as the kernels read it: padded with zeros to the rows' padded length.
 struct PaddedQuery {
-    std::vector<float> values;
-    std::vector<std::int16_t> integers;  // for int8 rows
+    ScratchVector<float> values;
+    ScratchVector<std::int16_t> integers;  // for int8 rows
     float scale = 0.0f;
 };
 

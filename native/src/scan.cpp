@@ -6,7 +6,6 @@
 #include <bit>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "boundary.hpp"
 #include "dispatch.hpp"
@@ -80,7 +79,7 @@ class PackedTile {
   private:
     RowFormat format_;
     double ones_[kTile];
-    std::vector<float> block_;
+    ScratchVector<float> block_;
 };
 static_assert(kTile == kBlockItems);
 
@@ -98,11 +97,11 @@ void adjust_tile(const Generation& g, const Tile& tile, bool int8, float* scores
 }
 
 void scan(const Generation& g, std::span<const Query> queries, std::span<const std::uint8_t> mask,
-          std::vector<TopK>& tops) {
+          std::span<TopK> tops) {
     const bool int8 = g.format.dtype == DType::int8;
     std::optional<PackedTile> packed;
     if (!int8 && queries.size() >= kPackFor) packed.emplace(g.format);
-    std::vector<ReadyQuery> ready;
+    ScratchVector<ReadyQuery> ready;
     for (const Query& query : queries) ready.emplace_back(query, g, g.format);
     float scores[kTile];
     std::int32_t rows[kTile];
@@ -151,7 +150,7 @@ Status ItemIndex::search_all(std::span<const Query> queries, std::span<const std
         }
         if (queries.empty()) return {};
         const std::size_t k = out.scores.size() / queries.size();
-        std::vector<TopK> tops;
+        ScratchVector<TopK> tops;
         tops.reserve(queries.size());
         for (std::size_t q = 0; q < queries.size(); ++q) {
             tops.emplace_back(std::min(n_to_rescore(*g, k), g->n_rows()), g->n_rows());

@@ -9,7 +9,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
-#include <vector>
 
 #include "generation.hpp"
 #include "karec/item_index.hpp"
@@ -42,8 +41,8 @@ class ReadyQuery {
     void each_version(const Generation& g, std::int32_t* rows, std::size_t n, float* out,
                       Dot&& dot_with) const noexcept;
     RowFormat format_;
-    std::vector<PaddedQuery> queries_;
-    std::vector<std::size_t> of_code_;  // empty: one query for all
+    ScratchVector<PaddedQuery> queries_;
+    ScratchVector<std::size_t> of_code_;  // empty: one query for all
 };
 
 // scores[i] → scores[i]·scale + offset for the rows ≥ 0, after the scale of an int8 row.

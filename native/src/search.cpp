@@ -3,11 +3,10 @@
 #include <cmath>
 #include <limits>
 #include <string>
-#include <vector>
 
 #include "boundary.hpp"
 #include "index_checks.hpp"
-#include "index_store.hpp"
+#include "index_reads.hpp"
 #include "karec/item_index.hpp"
 #include "rescore.hpp"
 #include "scoring.hpp"
@@ -64,16 +63,44 @@ Status check_indptr(std::span<const std::int64_t> indptr, std::size_t n_users, s
 
 }  // namespace
 
-Status ItemIndex::lookup(std::span<const std::int64_t> ids, std::span<std::int32_t> rows) const noexcept {
-    return at_boundary([&]() -> Status {
-        if (Status status = check_lengths("ids", ids.size(), "rows", rows.size()); !status.ok()) return status;
-        const Living::Pin g(store_->living);
-        g->id_map.find(ids, rows.data());
-        for (std::int32_t& row : rows) {
-            if (row < 0 || static_cast<std::size_t>(row) >= g->n_rows()) row = kUnknownRow;
+Status lookup_in(const Generation& g, std::span<const std::int64_t> ids, std::span<std::int32_t> rows) {
+    if (Status status = check_lengths("ids", ids.size(), "rows", rows.size()); !status.ok()) return status;
+    g.id_map.find(ids, rows.data());
+    for (std::int32_t& row : rows) {
+        if (row < 0 || static_cast<std::size_t>(row) >= g.n_rows()) row = kUnknownRow;
+    }
+    return {};
+}
+
+Result<SearchCount> search_in(const Generation& g, const Query& query, const Candidates& candidates,
+                              const Ranked& out) {
+    if (Status status = check_query(query, g, "query"); !status.ok()) return status;
+    if (Status status = check_ranked(out); !status.ok()) return status;
+    if (Status status = check_candidates(candidates, g); !status.ok()) return status;
+    return search_one(g, query, candidates, out);
+}
+
+Status gather_in(const Generation& g, std::span<const std::int32_t> rows, std::span<float> out) {
+    const std::size_t dim = g.format.dim;
+    Status status = check_lengths("rows × dimensions", rows.size() * dim, "out", out.size());
+    if (!status.ok()) return status;
+    if (status = check_candidates(Candidates::of_rows(rows), g); !status.ok()) return status;
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+        float* to = out.data() + i * dim;
+        const auto row = static_cast<std::size_t>(rows[i]);
+        if (rows[i] == kUnknownRow || g.removed.has(row)) {
+            std::fill_n(to, dim, 0.0f);
+        } else if (g.keeps_exact) {
+            g.exact_format().decode(g.exact.at(row), 1.0f, to);
+        } else {
+            g.format.decode(g.rows.at(row), g.scale_of(row), to);
         }
-        return {};
-    });
+    }
+    return {};
+}
+
+Status ItemIndex::lookup(std::span<const std::int64_t> ids, std::span<std::int32_t> rows) const noexcept {
+    return at_boundary([&] { return lookup_in(*Living::Pin(store_->living), ids, rows); });
 }
 
 Result<SearchCount> ItemIndex::scores(const Query& query, const Candidates& candidates,
@@ -99,13 +126,8 @@ Result<SearchCount> ItemIndex::scores(const Query& query, const Candidates& cand
 
 Result<SearchCount> ItemIndex::search(const Query& query, const Candidates& candidates,
                                       const Ranked& out) const noexcept {
-    return at_boundary([&]() -> Result<SearchCount> {
-        const Living::Pin g(store_->living);
-        if (Status status = check_query(query, *g, "query"); !status.ok()) return status;
-        if (Status status = check_ranked(out); !status.ok()) return status;
-        if (Status status = check_candidates(candidates, *g); !status.ok()) return status;
-        return search_one(*g, query, candidates, out);
-    });
+    return at_boundary(
+        [&]() -> Result<SearchCount> { return search_in(*Living::Pin(store_->living), query, candidates, out); });
 }
 
 Status ItemIndex::search_batch(std::span<const Query> queries, const Candidates& candidates,
@@ -138,25 +160,7 @@ Status ItemIndex::search_batch(std::span<const Query> queries, const Candidates&
 }
 
 Status ItemIndex::gather(std::span<const std::int32_t> rows, std::span<float> out) const noexcept {
-    return at_boundary([&]() -> Status {
-        const Living::Pin g(store_->living);
-        const std::size_t dim = g->format.dim;
-        Status status = check_lengths("rows × dimensions", rows.size() * dim, "out", out.size());
-        if (!status.ok()) return status;
-        if (status = check_candidates(Candidates::of_rows(rows), *g); !status.ok()) return status;
-        for (std::size_t i = 0; i < rows.size(); ++i) {
-            float* to = out.data() + i * dim;
-            const auto row = static_cast<std::size_t>(rows[i]);
-            if (rows[i] == kUnknownRow || g->removed.has(row)) {
-                std::fill_n(to, dim, 0.0f);
-            } else if (g->keeps_exact) {
-                g->exact_format().decode(g->exact.at(row), 1.0f, to);
-            } else {
-                g->format.decode(g->rows.at(row), g->scale_of(row), to);
-            }
-        }
-        return {};
-    });
+    return at_boundary([&] { return gather_in(*Living::Pin(store_->living), rows, out); });
 }
 
 }  // namespace karec

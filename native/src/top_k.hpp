@@ -13,8 +13,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
-#include <memory>
 #include <utility>
+
+#include "scratch.hpp"
 
 namespace karec {
 
@@ -22,8 +23,8 @@ class TopK {
   public:
     // Of at most n offers.
     TopK(std::size_t k, std::size_t n) : k_(k), capacity_(std::min(std::max<std::size_t>(4 * k, 256), n)) {
-        keys_ = std::make_unique_for_overwrite<std::uint64_t[]>(capacity_ + kFew);
-        sorted_ = std::make_unique_for_overwrite<std::uint64_t[]>(capacity_ + kFew);
+        keys_ = ScratchArray<std::uint64_t>(capacity_ + kFew);
+        sorted_ = ScratchArray<std::uint64_t>(capacity_ + kFew);
     }
 
     // Offers scores[i] at position first + i, but where rows[i] < 0 (`rows` may be null). Positions only rise. NaN
@@ -114,8 +115,8 @@ class TopK {
     std::size_t size_ = 0;
     std::uint64_t threshold_ = 0;
     float least_ = -std::numeric_limits<float>::infinity();  // the score of the threshold
-    std::unique_ptr<std::uint64_t[]> keys_;
-    std::unique_ptr<std::uint64_t[]> sorted_;
+    ScratchArray<std::uint64_t> keys_;
+    ScratchArray<std::uint64_t> sorted_;
 };
 
 }  // namespace karec

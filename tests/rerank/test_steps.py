@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from karec.diversity import dpp_select, mmr_select, ssd_select
+from karec.diversity import dpp_select, mmr_select, ssd_select, standardised
 from karec.index import ItemIndex
-from karec.rerank.dpp import Dpp, standardised
+from karec.rerank.dpp import Dpp
 from karec.rerank.marginal import Mmr, Ssd
 from karec.rerank.rules import Scatter
 from karec.types import Candidates, Request

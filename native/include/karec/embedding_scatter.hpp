@@ -23,6 +23,7 @@
 #include <span>
 
 #include "karec/array.hpp"
+#include "karec/export.hpp"
 #include "karec/status.hpp"
 
 namespace karec {
@@ -37,11 +38,11 @@ struct EmbeddingScatterOptions {
 // write them and the score that each had when it was picked, and return how many there are. They refuse lengths that
 // differ, non-finite input (naming the first) and options out of range. O(N·k·D) at worst, O(N·k·(D + w)) with a window
 // w; memory 4·N·D + 8·k·D bytes + O(N), with a window 4·N·w bytes more.
-Result<std::size_t> mmr_select(MatrixView embeddings, std::span<const float> relevance,
-                               const EmbeddingScatterOptions& options, std::span<std::int64_t> indices,
-                               std::span<double> scores) noexcept;
-Result<std::size_t> ssd_select(MatrixView embeddings, std::span<const float> relevance,
-                               const EmbeddingScatterOptions& options, std::span<std::int64_t> indices,
-                               std::span<double> scores) noexcept;
+KAREC_API Result<std::size_t> mmr_select(MatrixView embeddings, std::span<const float> relevance,
+                                         const EmbeddingScatterOptions& options, std::span<std::int64_t> indices,
+                                         std::span<double> scores) noexcept;
+KAREC_API Result<std::size_t> ssd_select(MatrixView embeddings, std::span<const float> relevance,
+                                         const EmbeddingScatterOptions& options, std::span<std::int64_t> indices,
+                                         std::span<double> scores) noexcept;
 
 }  // namespace karec

@@ -28,6 +28,7 @@
 
 #include "karec/array.hpp"
 #include "karec/dpp.hpp"
+#include "karec/export.hpp"
 #include "karec/status.hpp"
 
 namespace karec {
@@ -100,7 +101,7 @@ struct IndexTable {
     std::span<const std::uint8_t> present;  // empty: every row holds a work
 };
 
-class ItemIndex {
+class KAREC_API ItemIndex {
   public:
     struct BuildOptions {
         // How vectors are stored: float16 (rounded to nearest, ties to even), float32, or int8 (row / scale rounded to
@@ -197,17 +198,24 @@ class ItemIndex {
     // out (len(rows), D) = the vectors as float32 (from the float32 rows, where there are some); zeros for kUnknownRow.
     Status gather(std::span<const std::int32_t> rows, std::span<float> out) const noexcept;
 
+    // out (len(rows) elements of column_dtype(name)) = the column's value in each row; zeros for kUnknownRow and for
+    // rows of removed works. Refuses a name that no column has. O(rows).
+    Status gather_column(std::string_view name, std::span<const std::int32_t> rows,
+                         std::span<std::byte> out) const noexcept;
+    Result<DType> column_dtype(std::string_view name) const noexcept;
+
   private:
     struct Store;
+    friend class IndexPin;
     explicit ItemIndex(std::shared_ptr<Store> store) noexcept;
     std::shared_ptr<Store> store_;
 };
 
 // The instruction set that the inner loops run on: "generic", "avx2" or "avx512". Chosen once, best first; the
 // environment variable KAREC_FORCE_ISA names another one that the machine has. Results do not depend on it.
-std::string_view active_isa() noexcept;
+KAREC_API std::string_view active_isa() noexcept;
 
 // Not ok where KAREC_FORCE_ISA names a set that this machine lacks; build and open refuse then.
-Status check_isa() noexcept;
+KAREC_API Status check_isa() noexcept;
 
 }  // namespace karec

@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "karec/export.hpp"
 #include "karec/status.hpp"
 
 namespace karec {
@@ -35,7 +36,7 @@ struct ScatterViolation {
 //
 // Refuses: values of another length, k > n, window < 2, max_count outside [1, window). Never throws; reentrant.
 // O(n·R) for a list that seldom breaks one of its R rules, O(n·k·R) at worst.
-Status scatter(std::size_t n, std::span<const ScatterRule> rules, std::span<std::int64_t> indices,
-               std::vector<ScatterViolation>& violations) noexcept;
+KAREC_API Status scatter(std::size_t n, std::span<const ScatterRule> rules, std::span<std::int64_t> indices,
+                         std::vector<ScatterViolation>& violations) noexcept;
 
 }  // namespace karec

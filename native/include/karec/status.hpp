@@ -13,6 +13,7 @@ enum class Code {
     bad_format,        // a file is truncated, altered or of another format
     io_error,          // the operating system refused; Status::system_error() is its errno
     out_of_memory,
+    unavailable,  // what is needed is not there: a library, a user vector
 };
 
 class [[nodiscard]] Status {

@@ -1,0 +1,23 @@
+"""The command line: demo, train, recommend, evaluate, export, inspect; ``karec COMMAND --help`` shows examples."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from karec.cli.arguments import parser
+from karec.errors import KarecError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; errors that people can mend are printed without a traceback and give exit code 2."""
+    arguments = parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except (KarecError, ValueError, OSError) as error:
+        print(f"karec {arguments.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0

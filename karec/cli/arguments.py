@@ -1,0 +1,126 @@
+"""Commands and their options."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import karec.cli
+from karec.cli import commands, evaluations
+from karec.cli.examples import EXAMPLES
+
+DATA_SETS = ("world", "kuairand")
+
+
+def parser() -> argparse.ArgumentParser:
+    whole = argparse.ArgumentParser(prog="karec", description=karec.cli.__doc__)
+    names = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_cascade(names)
+    _add_evaluations(names)
+    _add_exports(names)
+    inspect = _command(names, "inspect", "what a bundle, an index file or a rank log holds", commands.inspect)
+    inspect.add_argument("path", type=Path)
+    return whole
+
+
+def _add_cascade(names: Any) -> None:
+    demo = _command(names, "demo", "run the main job end to end and show what it does", commands.demo)
+    _data_options(demo)
+    demo.add_argument("--out", type=Path, help="where models, bundle and config go (default: karec-demo-DATA)")
+    demo.add_argument("--report", type=Path, metavar="DIR", help="write report.json and report.html there")
+    demo.add_argument("--requests", type=int, default=200, help="how many requests to serve (default 200)")
+    demo.add_argument("--settings", type=Path, metavar="TOML", help="training settings (default: the built-in ones)")
+
+    train = _command(names, "train", "train ranker and towers, refresh the index, publish a bundle", commands.train)
+    _data_options(train)
+    train.add_argument("--out", type=Path, required=True, help="where run, bundles and karec.toml go")
+    train.add_argument("--settings", type=Path, metavar="TOML", help="training settings (default: the built-in ones)")
+    train.add_argument("--resume", action="store_true", help="go on from OUT/run/checkpoints, which a kill left")
+
+    recommend = _command(names, "recommend", "one feed for one user, and how it came about", commands.recommend)
+    recommend.add_argument("--config", type=Path, required=True, help="a karec.toml")
+    recommend.add_argument("--user", type=int, required=True, help="user id; one never seen is served as a cold start")
+    recommend.add_argument("--scene", help="a scene of the config (default: its first)")
+    recommend.add_argument("--k", type=int, default=10, help="how many works (default 10)")
+    recommend.add_argument("--shown", type=int, nargs="*", default=[], help="work ids that this session has seen")
+    recommend.add_argument("--time-ms", type=int, help="the moment of the request (default: the snapshot's)")
+    recommend.add_argument(
+        "--trace", action="store_true", help="show every step: in, out, removed and why, milliseconds"
+    )
+    recommend.add_argument(
+        "--explain", action="store_true", help="show why each work was chosen: gain, what it is closest to, plain top-k"
+    )
+    recommend.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_evaluations(names: Any) -> None:
+    evaluate = _command(names, "evaluate", "AUC, GAUC and ECE on the test days, with intervals", evaluations.evaluate)
+    _data_options(evaluate)
+    evaluate.add_argument("--run", type=Path, dest="folder", help="the run folder of karec train or demo")
+    evaluate.add_argument("--json", type=Path, metavar="FILE", help="also write the table as JSON")
+    others = evaluate.add_subparsers(metavar="WHAT", title="or evaluate something else")
+    ablation = _command(
+        others, "ablation", "what each piece of the towers' teaching gives, in one table", evaluations.ablation
+    )
+    _data_options(ablation)
+    ablation.add_argument("--out", type=Path, required=True, help="where cells, models, logs and the table go")
+    ablation.add_argument("--settings", type=Path, metavar="TOML", help="as karec train's, the recipe aside")
+    ablation.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="training seeds (default 0 1 2)")
+    ablation.add_argument("--on", choices=("validation", "test"), default="test", help="which days (default: test)")
+    ablation.add_argument("--rows", nargs="+", default=[], metavar="ROW", help="some rows only (default: all)")
+    ablation.add_argument("--pools", type=int, default=500, help="how many pools, one a user (default 500)")
+    ablation.add_argument("--size", type=int, default=500, help="works in a pool (default 500)")
+    agree = _command(others, "consistency", "how far prerank and rank agree on whole pools", evaluations.consistency)
+    agree.add_argument("--config", type=Path, help="a karec.toml: draw pools from its bundle")
+    agree.add_argument("--scene", help="a scene of the config (default: its first)")
+    agree.add_argument("--pools", type=int, default=500, help="how many pools to draw, one a user (default 500)")
+    agree.add_argument("--size", type=int, default=500, help="works in a pool (default 500)")
+    agree.add_argument("--seed", type=int, default=0, help="seed of what is drawn (default 0)")
+    agree.add_argument("--log", type=Path, metavar="DIR", help="a rank log: measure its shadow requests")
+    agree.add_argument("--report", type=Path, metavar="DIR", help="write consistency.json and consistency.html there")
+    varied = _command(others, "diversity", "what each way to scatter a list gains and loses", evaluations.diversity)
+    varied.add_argument("--config", type=Path, required=True, help="a karec.toml")
+    varied.add_argument("--scene", help="a scene of the config (default: its first)")
+    varied.add_argument("--stage", default="rank", help="the stage whose scored works are the pools (default: rank)")
+    varied.add_argument("--requests", type=int, default=100, help="how many users to ask for (default 100)")
+    varied.add_argument("--k", type=int, default=50, help="works in a list (default 50)")
+    varied.add_argument("--seed", type=int, default=0, help="seed of the users that are drawn (default 0)")
+    varied.add_argument("--report", type=Path, metavar="DIR", help="write diversity.json and diversity.html there")
+
+
+def _add_exports(names: Any) -> None:
+    export = _command(names, "export", "for hosts in other languages, and in int8", None)
+    exports = export.add_subparsers(metavar="WHAT", required=True)
+    models = _command(
+        exports, "models", "a run's models in int8, what that costs in AUC, and golden files", commands.export_models
+    )
+    _data_options(models)
+    models.add_argument("--run", type=Path, required=True, dest="folder", help="the run folder of karec train or demo")
+    models.add_argument("--json", type=Path, metavar="FILE", help="also write what it costs as JSON")
+    stage = _command(exports, "stage", "a stage of karec.toml for a C++ host", commands.export_stage)
+    stage.add_argument("--config", type=Path, required=True, help="a karec.toml")
+    stage.add_argument("--scene", help="a scene of the config (default: its first)")
+    stage.add_argument("--stage", default="prerank", help="a stage of the scene (default: prerank)")
+    stage.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file to write")
+
+
+def _command(names: Any, name: str, what: str, run: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = names.add_parser(
+        name,
+        help=what,
+        description=what[0].upper() + what[1:] + ".",
+        epilog=EXAMPLES[name],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _data_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", choices=DATA_SETS, default="world", help="which data (default: the synthetic world)")
+    parser.add_argument("--root", type=Path, help="kuairand: the folder that holds its CSV files")
+    parser.add_argument("--works", type=int, default=300_000, help="world: works (default 300000)")
+    parser.add_argument("--users", type=int, default=20_000, help="world: users (default 20000)")
+    parser.add_argument("--exposures", type=int, default=200_000, help="world: exposures (default 200000)")
+    parser.add_argument("--seed", type=int, help="seed of the world and of training (default 0)")

@@ -1,0 +1,134 @@
+"""Train, serve, look inside, export."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import resource
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from karec.cli.inputs import load_dataset, progress_bars, table_console, train_settings
+
+if TYPE_CHECKING:
+    from karec.progress import ProgressBars
+    from karec.snapshot import Dataset
+
+
+def _learn(arguments: argparse.Namespace, progress: ProgressBars) -> tuple[Dataset, Path, dict[str, Any]]:
+    """Data → trained run → published bundle and config in ``--out``; the dataset, the config's path and the quality."""
+    from karec.bundle import next_version
+    from karec.demo import set_up
+    from karec.evaluate.curves import write_curves
+    from karec.learn.train import train_all
+
+    dataset = load_dataset(arguments, progress)
+    settings = dataclasses.replace(train_settings(arguments), model_version=next_version(arguments.out / "bundles"))
+    run = arguments.out / "run"
+    trained = train_all(dataset, settings, run, progress, resume=getattr(arguments, "resume", False))
+    write_curves(json.loads((run / "run.json").read_text(encoding="utf-8")), run / "curves.svg")
+    config = set_up(dataset, arguments.out / "run", arguments.out, progress)
+    return dataset, config, trained.quality
+
+
+def train(arguments: argparse.Namespace) -> None:
+    console = table_console()
+    with progress_bars() as progress:
+        dataset, config, quality = _learn(arguments, progress)
+    from karec.tables import quality_tables
+
+    for table in quality_tables(quality, dataset.tasks):
+        console.print(table)
+    console.print(f"published: {config.parent / 'bundles'}\nserve it:  karec recommend --config {config} --user ID")
+
+
+def demo(arguments: argparse.Namespace) -> None:
+    console = table_console()
+    from karec.demo import report_on, serve
+    from karec.evaluate.report import write_report
+    from karec.tables import funnel_table, quality_tables, reach_table
+
+    start = time.perf_counter()
+    if arguments.out is None:
+        arguments.out = Path(f"karec-demo-{arguments.data}")
+    with progress_bars() as progress:
+        dataset, config, quality = _learn(arguments, progress)
+        served = serve(dataset, config, arguments.requests, progress=progress)
+    report = report_on(dataset, served, quality)
+    console.print(funnel_table(report["funnel"], report["timings_ms"]))
+    for table in quality_tables(quality, dataset.tasks):
+        console.print(table)
+    console.print(reach_table(report["reach"]))
+    if arguments.report is not None:
+        _, page = write_report(report, arguments.report)
+        console.print(f"report: {page}")
+    console.print(f"one more feed: karec recommend --config {config} --user {served.feeds[0].request.user_id} --trace")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    console.print(f"{time.perf_counter() - start:.0f} s in all, at most {peak:.1f} GiB")
+
+
+def recommend(arguments: argparse.Namespace) -> None:
+    console = table_console()
+    from karec.config import load_cascade, open_bundle, scene_names
+    from karec.tables import explanation_tables, feed_table, trace_table
+    from karec.types import Request
+
+    bundle = open_bundle(arguments.config)
+    scene = arguments.scene or scene_names(arguments.config)[0]
+    cascade = load_cascade(arguments.config, scene, bundle)
+    moment = bundle.snapshot.time_ms if arguments.time_ms is None else arguments.time_ms
+    request = Request(
+        arguments.user,
+        k=arguments.k,
+        scene=scene,
+        time_ms=moment,
+        shown=tuple(arguments.shown),
+        explain=arguments.explain,
+    )
+    feed = dataclasses.replace(cascade, observers=()).run(request)  # a look must not enter the log that teaches
+    if arguments.json:
+        print(json.dumps(feed.as_dict(), indent=1))
+        return
+    console.print(feed_table(feed, bundle.snapshot))
+    for table in explanation_tables(feed):
+        console.print(table)
+    if arguments.trace:
+        console.print(trace_table(feed.trace))
+    if feed.cold_start:
+        console.print(f"user {arguments.user} has never been seen: this is a cold start")
+    if feed.degraded:
+        console.print(f"degraded, these steps failed and were passed over: {', '.join(feed.degraded)}")
+
+
+def export_models(arguments: argparse.Namespace) -> None:
+    console = table_console()
+    from karec.learn.quantised import export_run
+    from karec.tables import quality_tables, size_table
+
+    with progress_bars() as progress:
+        dataset = load_dataset(arguments, progress)
+        exported = export_run(dataset, arguments.folder, progress)
+    for what, quality in exported["quality"].items():
+        for table in quality_tables(quality, dataset.tasks, f"{what}, ", "behind float32, paired"):
+            console.print(table)
+    console.print(size_table(exported["bytes"]))
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(exported, indent=1))
+
+
+def export_stage(arguments: argparse.Namespace) -> None:
+    from karec.config import load_stage, scene_names
+    from karec.prerank_export import export_stage
+
+    scene = arguments.scene or scene_names(arguments.config)[0]
+    export_stage(load_stage(arguments.config, scene, arguments.stage), scene, arguments.out)
+
+
+def inspect(arguments: argparse.Namespace) -> None:
+    console = table_console()
+    from karec.tables import inspection
+
+    for part in inspection(arguments.path):
+        console.print(part)

@@ -1,0 +1,107 @@
+"""Measure what was trained, and what a cascade does with it."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+
+from karec.cli.inputs import build_world, load_dataset, load_kuairand, progress_bars, table_console, train_settings
+
+
+def evaluate(arguments: argparse.Namespace) -> None:
+    if arguments.folder is None:
+        raise ValueError("--run DIR is missing, the run folder of karec train or demo")
+    console = table_console()
+    from karec.learn.quality import evaluate_run
+    from karec.tables import quality_tables
+
+    with progress_bars() as progress:
+        dataset = load_dataset(arguments, progress)
+        quality = evaluate_run(dataset, arguments.folder, progress)
+    for table in quality_tables(quality, dataset.tasks):
+        console.print(table)
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(quality, indent=1))
+
+
+def ablation(arguments: argparse.Namespace) -> None:
+    console = table_console()
+    from karec.evaluate.ablation_report import ablation_tables, write_ablation
+    from karec.learn.ablation import run_ablation
+    from karec.tables import text_table
+
+    with progress_bars() as progress:
+        truth_of = None
+        if arguments.data == "kuairand":
+            dataset = load_kuairand(arguments, progress)
+        else:
+            world = build_world(arguments, progress)
+            dataset, truth_of = world.dataset, world.chances
+        report = run_ablation(
+            dataset,
+            train_settings(arguments),
+            arguments.out,
+            seeds=arguments.seeds,
+            on=arguments.on,
+            only=arguments.rows,
+            n_pools=arguments.pools,
+            pool_size=arguments.size,
+            truth_of=truth_of,
+            progress=progress,
+        )
+    for title, head, rows in ablation_tables(report):
+        console.print(text_table(title, head, rows))
+    _, text, shown = write_ablation(report, arguments.out)
+    console.print(f"tables: {text}\npicture: {shown}")
+
+
+def consistency(arguments: argparse.Namespace) -> None:
+    console = table_console()
+    from karec.config import load_cascade, open_bundle, scene_names
+    from karec.evaluate.consistency import consistency, drawn_pools, logged_pools
+    from karec.evaluate.consistency_report import write_consistency
+    from karec.tables import consistency_table
+
+    report = {}
+    if arguments.config is not None:
+        bundle = open_bundle(arguments.config)
+        cascade = load_cascade(arguments.config, arguments.scene or scene_names(arguments.config)[0], bundle)
+        with progress_bars() as progress:
+            pools = drawn_pools(cascade, bundle, arguments.pools, arguments.size, arguments.seed, progress)
+            report["drawn"] = consistency(pools, seed=arguments.seed)
+    if arguments.log is not None:
+        report["logged"] = consistency(logged_pools(arguments.log), seed=arguments.seed)
+    if not report:
+        raise ValueError("give --config FILE for pools that are drawn, --log DIR for those of shadow requests, or both")
+    for source, measured in report.items():
+        console.print(consistency_table(source, measured))
+    if arguments.report is not None:
+        _, page = write_consistency(report, arguments.report)
+        console.print(f"report: {page}")
+
+
+def diversity(arguments: argparse.Namespace) -> None:
+    console = table_console()
+    import numpy as np
+
+    from karec.config import load_cascade, open_bundle, scene_names
+    from karec.evaluate.diversity_report import write_diversity
+    from karec.evaluate.diversity_sweep import diversity_sweep, ranked_pools
+    from karec.tables import diversity_table
+    from karec.types import Request
+
+    if arguments.requests <= 0:
+        raise ValueError(f"--requests must be positive, got {arguments.requests}")
+    bundle = open_bundle(arguments.config)
+    scene = arguments.scene or scene_names(arguments.config)[0]
+    cascade = dataclasses.replace(load_cascade(arguments.config, scene, bundle), observers=())
+    users = np.random.default_rng(arguments.seed).permutation(bundle.snapshot.users.ids)[: arguments.requests]
+    requests = [Request(int(user), scene=scene, time_ms=bundle.snapshot.time_ms) for user in users]
+    with progress_bars() as progress:
+        pools = ranked_pools(cascade, bundle.index, requests, arguments.stage, progress)
+        report = diversity_sweep(pools, arguments.k, progress=progress)
+    console.print(diversity_table(report))
+    if arguments.report is not None:
+        _, page = write_diversity(report, arguments.report)
+        console.print(f"report: {page}")

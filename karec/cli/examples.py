@@ -1,0 +1,83 @@
+"""What `--help` shows below each command's options."""
+
+from __future__ import annotations
+
+EXAMPLES = {
+    "demo": """\
+examples:
+  karec demo                                        a synthetic karaoke platform of 300,000 works
+  karec demo --report out                           … and out/report.html to look at, out/report.json to compute with
+  karec demo --data kuairand --root KuaiRand-Pure/data
+  karec demo --works 20000 --users 2000 --exposures 50000 --requests 20      a minute's smoke""",
+    "train": """\
+examples:
+  karec train --data kuairand --root KuaiRand-Pure/data --out run7
+  karec train --data kuairand --root KuaiRand-Pure/data --out run7 --settings train.toml
+  karec train --data kuairand --root KuaiRand-Pure/data --out run7 --settings train.toml --resume    after a kill
+  karec recommend --config run7/karec.toml --user 712
+
+train.toml, all keys optional (karec/learn/settings.py says what each means, docs/howto-train.md how to choose):
+  recipe = "list"          # or hard, model-distillation, feature-distillation, pairwise, chunks, unexposed, born-again
+  towers = "full"          # or "static": no counters and rates, for item vectors that are refreshed rarely
+  ranker = "mmoe"          # or "lr", "lightgbm"
+  soft_weight = 0.8        # any key of the recipe may be overruled
+  seed = 0
+
+Trains the ranker, writes the rank log, distils the towers from it, refreshes the item index and publishes a bundle:
+  OUT/run/        models, encoder, run.json, quality.json, curves.svg, checkpoints/
+  OUT/bundles/    the published bundle, `current` names it
+  OUT/karec.toml  the cascade that serves it; edit it as you like: it is written once and kept""",
+    "recommend": """\
+examples:
+  karec recommend --config karec-demo-world/karec.toml --user 10000001
+  karec recommend --config karec-demo-world/karec.toml --user 10000001 --k 20 --trace
+  karec recommend --config karec-demo-world/karec.toml --user 10000001 --explain
+  karec recommend --config karec-demo-world/karec.toml --user 10000001 --shown 1093 77 --json | jq .items""",
+    "evaluate": """\
+examples:
+  karec evaluate --data kuairand --root KuaiRand-Pure/data --run run7/run
+  karec evaluate --data world --run karec-demo-world/run --json quality.json
+  karec evaluate consistency --config karec-demo-world/karec.toml     does prerank keep what the ranker wants?
+  karec evaluate diversity --config karec-demo-world/karec.toml       what does more diversity cost?""",
+    "ablation": """\
+examples:
+  karec evaluate ablation --data kuairand --root KuaiRand-Pure/data --out ablation
+  karec evaluate ablation --data world --works 200000 --exposures 500000 --out ablation-world
+  karec evaluate ablation … --on validation --seeds 0 --rows hard-full list-full chunks-full      to choose settings
+
+Trains every row for every seed and compares them on the same rows and pools. OUT holds each cell as it is done: run
+the same command again after a kill, and it goes on. Writes OUT/ablation.json, ablation.md, ablation.svg.""",
+    "consistency": """\
+examples:
+  karec evaluate consistency --config run7/karec.toml                            500 pools of 500 works, drawn
+  karec evaluate consistency --config run7/karec.toml --pools 2000 --size 5000
+  karec evaluate consistency --log run7/rank_log --report out                    live: the log's shadow requests
+
+What the ranker puts on top of a pool, does prerank find it? Hit rates are normalised: 0 is chance, 1 is all.""",
+    "export": """\
+examples:
+  karec export models --data kuairand --root KuaiRand-Pure/data --run run7/run
+  karec export stage --config karec-demo-world/karec.toml --out karec-demo-world/prerank-home.txt""",
+    "models": """\
+examples:
+  karec export models --data kuairand --root KuaiRand-Pure/data --run run7/run
+
+Writes <model>.int8.onnx and <model>.golden beside the run's models and tells what int8 costs on the test days.""",
+    "diversity": """\
+examples:
+  karec evaluate diversity --config run7/karec.toml
+  karec evaluate diversity --config run7/karec.toml --requests 500 --k 50 --report out
+
+DPP, MMR, SSD and rules at several strengths, and plain top-k, over what the ranker scored for the same requests.""",
+    "stage": """\
+examples:
+  karec export stage --config karec-demo-world/karec.toml --out karec-demo-world/prerank-home.txt
+
+Writes a stage of karec.toml, defaults included, to the file that a C++ host's PreRanker reads. Call it again whenever
+karec.toml changes: the host goes by this file alone. A step that runs in Python alone is refused by name.""",
+    "inspect": """\
+examples:
+  karec inspect karec-demo-world/bundles                  the current bundle: versions, files, models, index
+  karec inspect karec-demo-world/bundles/current/index.karec
+  karec inspect karec-demo-world/rank_log""",
+}

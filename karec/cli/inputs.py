@@ -1,0 +1,62 @@
+"""What several commands need: data, settings, a console, bars."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from typing import TYPE_CHECKING
+
+from karec.errors import MissingExtra
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from karec.data.world import World
+    from karec.learn.settings import TrainSettings
+    from karec.progress import ProgressBars
+    from karec.snapshot import Dataset
+
+PIPED_WIDTH = 140  # columns of a table that goes into a file or another program
+
+
+def table_console() -> Console:
+    try:
+        from rich.console import Console
+    except ImportError as error:
+        raise MissingExtra("rich", "cli", "the command line") from error
+    return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
+
+
+def progress_bars() -> ProgressBars:
+    from karec.progress import ProgressBars
+
+    return ProgressBars()
+
+
+def load_dataset(arguments: argparse.Namespace, progress: ProgressBars) -> Dataset:
+    return (
+        load_kuairand(arguments, progress) if arguments.data == "kuairand" else build_world(arguments, progress).dataset
+    )
+
+
+def load_kuairand(arguments: argparse.Namespace, progress: ProgressBars) -> Dataset:
+    from karec.data import kuairand
+
+    if arguments.root is None:
+        raise ValueError("--data kuairand needs --root DIR, the folder that holds log_standard_4_22_to_5_08_pure.csv")
+    return kuairand.load(arguments.root, progress)
+
+
+def build_world(arguments: argparse.Namespace, progress: ProgressBars) -> World:
+    from karec.data.world import make_world
+
+    sizes = arguments.works, arguments.users, arguments.exposures
+    return make_world(*sizes, seed=arguments.seed or 0, progress=progress)
+
+
+def train_settings(arguments: argparse.Namespace) -> TrainSettings:
+    from karec.learn.settings import TrainSettings
+
+    settings = TrainSettings() if arguments.settings is None else TrainSettings.from_toml(arguments.settings)
+    return settings if arguments.seed is None else dataclasses.replace(settings, seed=arguments.seed)

@@ -1,0 +1,124 @@
+// Prerank whole: candidates and a user in, the best of them out, by a published bundle and the steps of karec.toml.
+//
+//   auto ranker = karec::PreRanker::open("bundles", karec::PrerankSettings::read("prerank-home.txt").value());
+//   auto count = ranker->run({.candidates = ids, .user_vector = user, .time_ms = now}, {scores, ids_out, rows});
+//
+// The same candidates, user vector and settings give the same ids and scores, bit for bit, as Python's stage.
+//
+// Threads: every function may be called in any number of threads at once. A run sees one bundle, and one generation of
+// its index, from start to end. reload() never waits for runs, nor they for it: those that began on the old bundle end
+// on it, and its memory goes with the last of them. Scratch memory is kept by each thread (up to 32 MiB): after a few
+// runs, steps other than dpp and the user tower ask the heap for nothing.
+// Functions never throw, print or abort. A function that fails leaves ranker and output as they were.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "karec/bundle.hpp"
+#include "karec/export.hpp"
+#include "karec/item_index.hpp"
+#include "karec/prerank_settings.hpp"
+#include "karec/status.hpp"
+#include "karec/user_tower.hpp"
+
+namespace karec {
+
+struct PrerankRequest {
+    std::span<const std::int64_t> candidates;  // (N,) work ids, each once
+    std::span<const float> recall_scores;      // (N,) their scores so far, finite; empty = 0
+    std::span<const float> user_vector;        // (D,); empty: the tower computes it
+    std::span<const Tensor> user_inputs;       // for the tower, where there is no user_vector
+    std::int64_t time_ms = 0;                  // Unix milliseconds: the moment that freshness is computed as of
+    std::span<const std::int64_t> shown;       // works that the session has seen
+    std::size_t k = 10;                        // ≥ 1, for a dpp step without a k
+};
+
+// Where a run writes: three arrays of one length, at least PreRanker::most(request), owned by the caller.
+struct Preranked {
+    std::span<float> scores;
+    std::span<std::int64_t> ids;
+    std::span<std::int32_t> rows;  // of the generation that PrerankCount names
+};
+
+struct PrerankCount {
+    std::size_t found = 0;    // entries written, best first
+    std::size_t unknown = 0;  // candidates that the index does not know, where a step dropped them
+    std::size_t blocked = 0;  // candidates dropped because they are blocked
+    std::uint64_t generation = 0;
+    std::int64_t model_version = 0;
+};
+
+// What one step did, told right after it, on the thread that runs the request.
+struct StepMetrics {
+    std::string_view step;
+    std::size_t n_in = 0;
+    std::size_t n_out = 0;
+    std::size_t n_unknown = 0;  // of n_out, without a row in the index
+    std::uint64_t nanoseconds = 0;
+    std::int64_t model_version = 0;
+};
+
+// Runs task(data, i) once for each i < n, in whatever threads, and returns when all of them have returned. A default
+// Executor runs them one by one on the calling thread.
+struct Executor {
+    void (*run)(void* context, std::size_t n, void (*task)(void* data, std::size_t i), void* data) = nullptr;
+    void* context = nullptr;
+    // n_threads ≥ 1, the calling one among them; the others are started and ended by each call. Where they cannot be
+    // started, fewer do the work. A pool of the host's own costs less.
+    KAREC_API static Executor threads(std::size_t n_threads) noexcept;
+};
+
+struct PreRankerOptions {
+    bool verify = true;       // read every byte of the bundle's files that are opened, and compare their sums
+    std::string onnxruntime;  // path of ONNX Runtime's library; empty: every request brings its user_vector
+    int tower_threads = 1;    // threads inside one run of the tower
+    void (*on_step)(void* context, const StepMetrics& metrics) noexcept = nullptr;
+    void* context = nullptr;
+};
+
+class KAREC_API PreRanker {
+  public:
+    // Opens the bundle at `root` (see Bundle::open): its index and, with options.onnxruntime, its user tower.
+    // bad_format: altered, not whole, newer, or of several model versions; invalid_argument: a step that makes no
+    // sense, or needs a column that the index lacks.
+    static Result<PreRanker> open(const std::string& root, const PrerankSettings& settings,
+                                  const PreRankerOptions& options) noexcept;
+    static Result<PreRanker> open(const std::string& root, const PrerankSettings& settings) noexcept {
+        return open(root, settings, PreRankerOptions{});
+    }
+
+    // Runs the steps. Refuses: a user vector of another length or not finite, output too short (nothing is written).
+    // unavailable: inner_product without a user vector and without a tower. O(N·D) for the search, and dpp's cost.
+    Result<PrerankCount> run(const PrerankRequest& request, const Preranked& out) const noexcept;
+
+    // The most that a run of such a request may write: the smallest k of the steps, or N.
+    std::size_t most(const PrerankRequest& request) const noexcept;
+
+    // Several requests on one bundle, in parallel by `executor`; requests, outs and counts of one length. Every request
+    // runs; the first that failed is reported, as "request 3: …", and its count is left alone.
+    Status run_batch(std::span<const PrerankRequest> requests, std::span<const Preranked> outs,
+                     std::span<PrerankCount> counts, const Executor& executor) const noexcept;
+
+    // Opens the bundle that `current` names now, if it is another one; whether it was. When it fails the old one serves
+    // on. What was adjusted, blocked or upserted in the old bundle's index is not in the new one's.
+    Result<bool> reload() noexcept;
+
+    std::int64_t model_version() const noexcept;
+    Result<std::string> bundle_path() const noexcept;
+    // The bundle's index, for adjust, block and upsert while runs go on, and for searches of the host's own.
+    ItemIndex index() const noexcept;
+    // nullptr without a tower; as long as the ranker and this pointer's owner live.
+    std::shared_ptr<const UserTower> user_tower() const noexcept;
+
+  private:
+    struct State;
+    explicit PreRanker(std::shared_ptr<State> state) noexcept;
+    std::shared_ptr<State> state_;
+};
+
+}  // namespace karec

@@ -1,0 +1,74 @@
+// What prerank does to its candidates, step by step: the same steps, with the same keys, as a stage of karec.toml.
+//
+// `karec export stage` writes a stage to a file that read() takes (docs/formats.md); a host may also fill the struct by hand.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "karec/export.hpp"
+#include "karec/status.hpp"
+
+namespace karec {
+
+// The meaning of each is that of Python's step: karec/prerank/ranker.py, karec/prerank/ecosystem.py,
+// karec/rerank/dpp.py.
+struct IndexRowsStep {};     // ids → rows
+struct HasEmbeddingStep {};  // drops works that the index does not know
+struct NotShownStep {};      // drops what the session has seen
+struct InnerProductStep {
+    std::size_t k = 0;  // ≥ 1: how many of the best to keep
+};
+struct FreshnessStep {  // reads the column upload_ms
+    double weight = 0.0;
+    double half_life_hours = 24.0;
+};
+struct ToneStep {
+    std::string column;
+    double at_least = 0.0;
+};
+struct QuotaStep {
+    std::string column;
+    std::size_t at_most = 0;  // ≥ 1
+};
+// Works whose `column` holds `value` have their q multiplied by `factor` ≥ 0.
+struct TrafficWeight {
+    std::string column;
+    std::int64_t value = 0;
+    double factor = 1.0;
+};
+struct DppStep {
+    std::optional<std::size_t> k;  // nullopt: the request's
+    double diversity = 0.5;
+    double ridge = 1e-2;
+    double type_weight = 0.0;
+    std::optional<std::size_t> window;
+    std::string types = "type";  // the integer column that type_weight and the quotas read
+    std::optional<std::size_t> max_per_type;
+    std::size_t min_per_type = 0;
+    std::vector<TrafficWeight> weights;  // multiplied in this order
+};
+
+struct PrerankStep {
+    std::string name;  // for metrics
+    std::variant<IndexRowsStep, HasEmbeddingStep, NotShownStep, InnerProductStep, FreshnessStep, ToneStep, QuotaStep,
+                 DppStep>
+        what;
+};
+
+struct KAREC_API PrerankSettings {
+    std::string scene;
+    std::vector<PrerankStep> steps;
+
+    // io_error: the file cannot be read. bad_format, with the line: it is not whole, was altered, or holds a step or a
+    // key that this library does not know, as a newer one may write.
+    static Result<PrerankSettings> read(const std::string& path) noexcept;
+    static Result<PrerankSettings> parse(const std::string& text) noexcept;
+};
+
+}  // namespace karec

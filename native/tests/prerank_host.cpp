@@ -1,0 +1,114 @@
+// A C++ host for tests/native/test_host_parity.py: answers the requests of a file with PreRanker, into another file.
+//
+//   prerank_host ROOT SETTINGS REQUESTS ANSWERS [ONNXRUNTIME]
+//
+// REQUESTS, little-endian int64 words: n_requests, then for each: time_ms, k, n_candidates, n_shown, n_user, n_inputs;
+// candidates; shown; user vector as int64 count of floats' bytes padded to 8. Inputs: length of the name, name padded
+// to 8, dtype (karec's number), rank, shape, bytes padded to 8. ANSWERS: for each found, unknown, ids; scores padded.
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <vector>
+
+#include "karec/prerank.hpp"
+
+using namespace karec;
+
+namespace {
+
+class Words {
+  public:
+    explicit Words(const char* path) {
+        std::ifstream file(path, std::ios::binary);
+        bytes_.assign(std::istreambuf_iterator<char>(file), {});
+    }
+    std::int64_t word() {
+        std::int64_t value = 0;
+        std::memcpy(&value, take(8), 8);
+        return value;
+    }
+    std::size_t size() { return static_cast<std::size_t>(word()); }
+    const char* take(std::size_t n) {
+        const char* at = bytes_.data() + at_;
+        at_ += (n + 7) / 8 * 8;
+        return at;
+    }
+    template <class T>
+    std::vector<T> array(std::size_t n) {
+        std::vector<T> values(n);
+        std::memcpy(values.data(), take(n * sizeof(T)), n * sizeof(T));
+        return values;
+    }
+
+  private:
+    std::vector<char> bytes_;
+    std::size_t at_ = 0;
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    if (argc < 5) return 2;
+    const auto settings = PrerankSettings::read(argv[2]);
+    PreRankerOptions options;
+    if (argc > 5) options.onnxruntime = argv[5];
+    const auto ranker = settings.ok() ? PreRanker::open(argv[1], settings.value(), options) : settings.status();
+    if (!ranker.ok()) {
+        std::fprintf(stderr, "%s\n", ranker.status().message().c_str());
+        return 1;
+    }
+    Words in(argv[3]);
+    std::ofstream answers(argv[4], std::ios::binary);
+    const auto put = [&answers](const void* data, std::size_t n) {
+        answers.write(static_cast<const char*>(data), static_cast<std::streamsize>(n));
+        answers.write("\0\0\0\0\0\0\0", static_cast<std::streamsize>((8 - n % 8) % 8));
+    };
+    for (std::size_t left = in.size(); left > 0; --left) {
+        PrerankRequest request;
+        request.time_ms = in.word();
+        request.k = in.size();
+        const std::size_t n_candidates = in.size();
+        const std::size_t n_shown = in.size();
+        const std::size_t n_user = in.size();
+        const std::size_t n_inputs = in.size();
+        const auto candidates = in.array<std::int64_t>(n_candidates);
+        const auto shown = in.array<std::int64_t>(n_shown);
+        const auto user = in.array<float>(n_user);
+        std::vector<std::string> names(n_inputs);
+        std::vector<std::vector<std::int64_t>> shapes(n_inputs);
+        std::vector<Tensor> tensors(n_inputs);
+        for (std::size_t i = 0; i < n_inputs; ++i) {
+            const std::size_t length = in.size();
+            names[i].assign(in.take(length), length);
+            tensors[i].dtype = static_cast<DType>(in.word());
+            shapes[i] = in.array<std::int64_t>(in.size());
+            std::size_t bytes = size_of(tensors[i].dtype);
+            for (const std::int64_t size : shapes[i]) bytes *= static_cast<std::size_t>(size);
+            tensors[i].name = names[i];
+            tensors[i].shape = shapes[i];
+            tensors[i].data = in.take(bytes);
+        }
+        request.candidates = candidates;
+        request.shown = shown;
+        request.user_vector = user;
+        request.user_inputs = tensors;
+        const std::size_t most = ranker->most(request);
+        std::vector<float> scores(most);
+        std::vector<std::int64_t> ids(most);
+        std::vector<std::int32_t> rows(most);
+        const auto count = ranker->run(request, {scores, ids, rows});
+        if (!count.ok()) {
+            std::fprintf(stderr, "%s\n", count.status().message().c_str());
+            return 1;
+        }
+        const std::int64_t told[] = {static_cast<std::int64_t>(count->found),
+                                     static_cast<std::int64_t>(count->unknown)};
+        put(told, sizeof told);
+        put(ids.data(), count->found * sizeof(std::int64_t));
+        put(scores.data(), count->found * sizeof(float));
+    }
+    return answers.good() ? 0 : 1;
+}

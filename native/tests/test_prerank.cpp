@@ -1,0 +1,299 @@
+// PreRanker against its parts called one by one, and what it refuses.
+#include "karec/prerank.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include "bundle_files.hpp"
+#include "check.hpp"
+#include "karec/dpp.hpp"
+#include "karec/ecosystem.hpp"
+
+using namespace karec;
+
+namespace {
+
+const std::vector<float> kUser = {0.5f, 1.0f, -1.0f, 2.0f, 0.25f, -0.5f, 1.5f, 0.75f};
+
+std::vector<std::int64_t> all_ids() {
+    std::vector<std::int64_t> ids;
+    for (std::int64_t id = 0; id < 1800; id += 2) ids.push_back(id);  // every third of them is known
+    return ids;
+}
+
+struct Answer {
+    explicit Answer(std::size_t n) : scores(n), ids(n), rows(n) {}
+    Preranked spans() { return {scores, ids, rows}; }
+    bool operator==(const Answer&) const = default;
+    std::vector<float> scores;
+    std::vector<std::int64_t> ids;
+    std::vector<std::int32_t> rows;
+};
+
+PrerankSettings stage(const std::string& steps) {
+    return PrerankSettings::parse(sealed("karec-prerank 1\nscene home\n" + steps)).value();
+}
+
+PrerankRequest request_of(const std::vector<std::int64_t>& ids) {
+    PrerankRequest request;
+    request.candidates = ids;
+    request.user_vector = kUser;
+    request.time_ms = kBundleNow;
+    return request;
+}
+
+bool says(const Status& status, Code code, const std::string& part) {
+    const bool so = status.code() == code && status.message().find(part) != std::string::npos;
+    if (!so) std::fprintf(stderr, "got %d: %s\n", static_cast<int>(status.code()), status.message().c_str());
+    return so;
+}
+
+}  // namespace
+
+TEST(steps_do_what_their_functions_do) {
+    BundleFolder folder;
+    folder.publish(1);
+    const auto ranker = PreRanker::open(folder.root(), PrerankSettings::read(folder.settings()).value());
+    CHECK(ranker.ok());
+    const auto ids = all_ids();
+    const std::vector<std::int64_t> shown = {0, 6, 12, 17};
+    PrerankRequest request = request_of(ids);
+    request.shown = shown;
+    CHECK(ranker->most(request) == 20);
+    Answer got(20);
+    const auto count = ranker->run(request, got.spans());
+    CHECK(count.ok() && count->found == 20 && count->unknown == 600 && count->model_version == 1);
+
+    const ItemIndex index = ranker->index();
+    std::vector<float> scores(200);
+    std::vector<std::int64_t> best(200);
+    std::vector<std::int32_t> rows(200);
+    std::vector<std::int64_t> positions(200);
+    const auto found = index.search(kUser, Candidates::of_ids(ids), {scores, best, rows, positions});
+    CHECK(found->found == 200);
+    const auto drop = [&](auto&& keep) {
+        std::size_t to = 0;
+        for (std::size_t i = 0; i < best.size(); ++i) {
+            if (!keep(i)) continue;
+            best[to] = best[i], rows[to] = rows[i], scores[to++] = scores[i];
+        }
+        best.resize(to), rows.resize(to), scores.resize(to);
+    };
+    drop([&](std::size_t i) { return std::ranges::find(shown, best[i]) == shown.end(); });
+    std::vector<std::byte> column(rows.size() * 8);
+    CHECK(index.gather_column("upload_ms", rows, column).ok());
+    const std::vector<float> before = scores;
+    CHECK(freshness(before, {"", DType::int64, column}, kBundleNow, 0.05, 24.0, scores).ok());
+    column.resize(rows.size() * 4);
+    CHECK(index.gather_column("tone", rows, column).ok());
+    std::vector<std::uint8_t> keep(rows.size());
+    CHECK(tone({"", DType::float32, column}, 0.1, keep).ok());
+    drop([&](std::size_t i) { return keep[i] != 0; });
+    column.resize(rows.size() * 8);
+    keep.resize(rows.size());
+    CHECK(index.gather_column("creator_id", rows, column).ok());
+    CHECK(quota(scores, {"", DType::int64, column}, 3, keep).ok());
+    drop([&](std::size_t i) { return keep[i] != 0; });
+    const std::size_t n = rows.size();
+    std::vector<float> vectors(n * kBundleDim);
+    CHECK(index.gather(rows, vectors).ok());
+    std::vector<std::int32_t> shown_rows(shown.size());
+    CHECK(index.lookup(shown, shown_rows).ok());
+    std::erase(shown_rows, kUnknownRow);
+    std::vector<float> seen(shown_rows.size() * kBundleDim);
+    CHECK(index.gather(shown_rows, seen).ok());
+    std::vector<float> relevance(n);
+    CHECK(standardise(scores, relevance).ok());
+    std::vector<std::int64_t> types(n);
+    std::vector<float> weights(n);
+    for (std::size_t i = 0; i < n; ++i) {
+        types[i] = best[i] / 3 % 2;
+        weights[i] = types[i] == 1 ? 1.2f : 1.0f;
+    }
+    DppOptions options;
+    options.alpha = dpp_alpha(0.3);
+    options.type_weight = 0.05;
+    options.types = types;
+    options.weights = weights;
+    options.shown = {seen.data(), shown_rows.size(), kBundleDim, DType::float32};
+    std::vector<std::int64_t> picks(20);
+    std::vector<double> gains(20);
+    CHECK(dpp_select({vectors.data(), n, kBundleDim, DType::float32}, relevance, options, picks, gains).ok());
+    for (std::size_t i = 0; i < 20; ++i) {
+        const auto at = static_cast<std::size_t>(picks[i]);
+        CHECK(got.ids[i] == best[at] && got.scores[i] == scores[at] && got.rows[i] == rows[at]);
+    }
+}
+
+TEST(one_pass_and_step_by_step_agree) {
+    BundleFolder folder;
+    folder.publish(1);
+    const auto ids = all_ids();
+    const auto fused =
+        PreRanker::open(folder.root(), stage("step index_rows\nstep has_embedding\nstep inner_product k=50\n"));
+    // A step in front makes each of the three run by itself.
+    const auto apart = PreRanker::open(
+        folder.root(), stage("step not_shown\nstep index_rows\nstep has_embedding\nstep inner_product k=50\n"));
+    CHECK(fused.ok() && apart.ok());
+    Answer one(50);
+    Answer other(50);
+    const auto a = fused->run(request_of(ids), one.spans());
+    const auto b = apart->run(request_of(ids), other.spans());
+    CHECK(a.ok() && b.ok() && a->found == 50 && b->found == 50 && one == other);
+    CHECK(a->unknown == b->unknown && a->blocked == b->blocked);
+}
+
+TEST(recall_scores_rank_where_no_step_scores) {
+    BundleFolder folder;
+    folder.publish(1);
+    const auto ranker = PreRanker::open(
+        folder.root(), stage("step index_rows\nstep has_embedding\nstep quota column=creator_id at_most=1\n"));
+    const std::vector<std::int64_t> ids = {0, 150, 300};  // one creator
+    const std::vector<float> scores = {1.0f, 3.0f, 2.0f};
+    PrerankRequest request = request_of(ids);
+    request.recall_scores = scores;
+    Answer out(3);
+    const auto count = ranker->run(request, out.spans());
+    CHECK(count.ok() && count->found == 1 && out.ids[0] == 150 && out.scores[0] == 3.0f);
+}
+
+TEST(no_candidates_give_an_empty_answer) {
+    BundleFolder folder;
+    folder.publish(1);
+    const auto ranker = PreRanker::open(folder.root(), PrerankSettings::read(folder.settings()).value());
+    const auto count = ranker->run(request_of({}), {});
+    CHECK(count.ok() && count->found == 0);
+}
+
+TEST(what_a_run_refuses) {
+    BundleFolder folder;
+    folder.publish(1);
+    const auto ranker = PreRanker::open(folder.root(), PrerankSettings::read(folder.settings()).value());
+    const auto ids = all_ids();
+    Answer out(20);
+    PrerankRequest request = request_of(ids);
+    const std::vector<float> three(3, 1.0f);
+    request.user_vector = three;
+    CHECK(says(ranker->run(request, out.spans()).status(), Code::invalid_argument,
+               "user_vector has 3 values, expected 8"));
+    const std::vector<float> nan(8, std::numeric_limits<float>::quiet_NaN());
+    request.user_vector = nan;
+    CHECK(says(ranker->run(request, out.spans()).status(), Code::invalid_argument, "user_vector holds NaN"));
+    request.user_vector = {};
+    CHECK(says(ranker->run(request, out.spans()).status(), Code::unavailable, "needs a user vector"));
+    request = request_of(ids);
+    Answer small(19);
+    small.ids[0] = -7;
+    CHECK(says(ranker->run(request, small.spans()).status(), Code::invalid_argument,
+               "out has 19 entries, the steps left 20"));
+    CHECK(small.ids[0] == -7);
+    request.k = 0;
+    CHECK(says(ranker->run(request, out.spans()).status(), Code::invalid_argument, "k must be positive"));
+}
+
+TEST(what_open_refuses) {
+    BundleFolder folder;
+    const auto settings = PrerankSettings::read(folder.settings()).value();
+    CHECK(says(PreRanker::open(folder.root(), settings).status(), Code::io_error, "manifest.txt"));
+    folder.publish(1);
+    CHECK(says(PreRanker::open(folder.root(), stage("step quota column=mood at_most=1\n")).status(),
+               Code::invalid_argument, "no column 'mood'"));
+    CHECK(says(PrerankSettings::parse(sealed("karec-prerank 1\nscene a\nstep mmr\n")).status(), Code::bad_format,
+               "line 3: this library knows no step 'mmr'"));
+    CHECK(says(PrerankSettings::parse(sealed("karec-prerank 1\nscene a\nstep inner_product k=5 speed=3\n")).status(),
+               Code::bad_format, "a key that this library does not know"));
+    CHECK(says(PrerankSettings::parse(sealed("karec-prerank 2\nscene a\n")).status(), Code::bad_format, "format '2'"));
+    CHECK(says(PrerankSettings::parse("karec-prerank 1\nscene a\nseal 0000000000000000\n").status(), Code::bad_format,
+               "the seal does not fit"));
+    const std::string path = folder.folder(1) + "/index.karec";
+    const std::string whole = read_file(path);
+    write_file(path, whole.substr(0, 100));
+    CHECK(says(PreRanker::open(folder.root(), settings).status(), Code::bad_format, "has 100 bytes"));
+    std::string altered = whole;
+    altered[altered.size() - 1] ^= 1;
+    write_file(path, altered);
+    CHECK(says(PreRanker::open(folder.root(), settings).status(), Code::bad_format, "is not what was published"));
+    // Right sums around an index of another model version.
+    CHECK(index_of_version(2).save(path).ok());
+    folder.describe(1);
+    CHECK(says(PreRanker::open(folder.root(), settings).status(), Code::bad_format,
+               "of model version 2, its bundle of 1"));
+}
+
+TEST(a_batch_runs_on_threads_and_on_the_hosts_executor) {
+    BundleFolder folder;
+    folder.publish(1);
+    const auto ranker = PreRanker::open(folder.root(), PrerankSettings::read(folder.settings()).value());
+    constexpr std::size_t kUsers = 9;
+    const auto ids = all_ids();
+    std::vector<PrerankRequest> requests;
+    for (std::size_t u = 0; u < kUsers; ++u) {
+        requests.push_back(request_of(ids));
+        requests.back().candidates = std::span(ids).first(ids.size() - 30 * u);
+    }
+    std::vector<Answer> alone(kUsers, Answer(20));
+    for (std::size_t u = 0; u < kUsers; ++u) CHECK(ranker->run(requests[u], alone[u].spans()).ok());
+    struct Count {
+        std::size_t calls = 0;
+    } host;
+    const Executor inline_executor{[](void* context, std::size_t n, void (*task)(void*, std::size_t), void* data) {
+                                       ++static_cast<Count*>(context)->calls;
+                                       for (std::size_t i = n; i-- > 0;) task(data, i);
+                                   },
+                                   &host};
+    for (const Executor& executor : {Executor{}, Executor::threads(4), inline_executor}) {
+        std::vector<Answer> answers(kUsers, Answer(20));
+        std::vector<Preranked> outs;
+        outs.reserve(answers.size());
+        for (Answer& answer : answers) outs.push_back(answer.spans());
+        std::vector<PrerankCount> counts(kUsers);
+        CHECK(ranker->run_batch(requests, outs, counts, executor).ok());
+        CHECK(answers == alone);
+        requests[3].k = 0;
+        CHECK(
+            says(ranker->run_batch(requests, outs, counts, executor), Code::invalid_argument, "request 3: k must be"));
+        requests[3].k = 10;
+    }
+    CHECK(host.calls == 2);
+}
+
+TEST(metrics_tell_every_step) {
+    BundleFolder folder;
+    folder.publish(1);
+    struct Heard {
+        std::vector<std::string> steps;
+        std::vector<std::size_t> sizes;
+    } heard;
+    PreRankerOptions options;
+    options.context = &heard;
+    options.on_step = [](void* context, const StepMetrics& step) noexcept {
+        auto& to = *static_cast<Heard*>(context);
+        to.steps.emplace_back(step.step);
+        to.sizes.push_back(step.n_out);
+    };
+    const auto ranker = PreRanker::open(folder.root(), PrerankSettings::read(folder.settings()).value(), options);
+    const auto ids = all_ids();
+    Answer out(20);
+    CHECK(ranker->run(request_of(ids), out.spans()).ok());
+    CHECK((heard.steps == std::vector<std::string>{"index_rows", "has_embedding", "inner_product", "not_shown",
+                                                   "freshness", "tone", "quota", "scattered"}));
+    CHECK(heard.sizes[0] == 900 && heard.sizes[1] == 300 && heard.sizes[2] == 200 && heard.sizes.back() == 20);
+}
+
+TEST(a_reload_that_fails_leaves_the_old_bundle_serving) {
+    BundleFolder folder;
+    folder.publish(1);
+    auto ranker = PreRanker::open(folder.root(), PrerankSettings::read(folder.settings()).value());
+    CHECK(!ranker->reload().value());
+    folder.publish(2);
+    write_file(folder.folder(2) + "/index.karec", "torn");
+    CHECK(says(ranker->reload().status(), Code::bad_format, "has 4 bytes"));
+    CHECK(ranker->model_version() == 1);
+    folder.publish(3);
+    CHECK(ranker->reload().value() && ranker->model_version() == 3);
+    const auto ids = all_ids();
+    Answer out(20);
+    CHECK(ranker->run(request_of(ids), out.spans())->model_version == 3);
+}

@@ -1,0 +1,119 @@
+"""An installed karec, as projects outside the tree meet it: CMake, pkg-config, C++ and C, shared and static."""
+
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+import karec
+from karec.bundle import publish
+from karec.config import load_stage
+from karec.index import ItemIndex
+from karec.prerank_export import export_stage
+
+from .conftest import ROOT, run, tool  # isort: skip
+
+SYSTEM = {"libstdc++.so.6", "libm.so.6", "libgcc_s.so.1", "libc.so.6", "libpthread.so.0", "libdl.so.2"}
+C_ONLY = """
+cmake_minimum_required(VERSION 3.24)
+project(host LANGUAGES C)
+find_package(karec 0.1 REQUIRED)
+add_executable(host_c host.c)
+target_link_libraries(host_c PRIVATE karec::karec)
+"""
+STATIC = """
+cmake_minimum_required(VERSION 3.24)
+project(host LANGUAGES CXX)
+set(karec_USE_STATIC_LIBS ON)
+find_package(karec REQUIRED)
+add_executable(host host.cpp)
+target_link_libraries(host PRIVATE karec::karec)
+"""
+STAGE = (
+    'bundle = "bundles"\n[scenes.home]\n[[scenes.home.stages]]\nname = "prerank"\nsteps = [{ use = "index_rows" },'
+    ' { use = "has_embedding" }, { use = "inner_product", k = 4 }, { use = "not_shown" }, { use = "dpp", k = 3 }]\n'
+)
+
+
+@pytest.fixture(scope="module")
+def prefix(cmake, native_programs, tmp_path_factory):
+    """Where karec is installed."""
+    folder = tmp_path_factory.mktemp("prefix")
+    build = native_programs.parents[1]
+    run(cmake, "--build", build, "--target", "karec", "karec_shared")
+    run(cmake, "--install", build, "--prefix", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("platform")
+    rng = np.random.default_rng(0)
+    index = ItemIndex.build(np.arange(10) + 50, rng.normal(size=(10, 8)), columns={"type": np.zeros(10, np.int32)})
+    publish(folder / "bundles", 0, lambda into: index.save(into / "index.karec"))
+    (folder / "karec.toml").write_text(STAGE)
+    export_stage(load_stage(folder / "karec.toml", "home", "prerank"), "home", folder / "stage.txt")
+    return folder
+
+
+def library(prefix):
+    (found,) = prefix.glob("lib*/libkarec.so")
+    return found
+
+
+def build_project(cmake, prefix, source, build):
+    ninja = f"-DCMAKE_MAKE_PROGRAM={tool('ninja')}"
+    run(cmake, "-S", source, "-B", build, "-G", "Ninja", ninja, f"-DCMAKE_PREFIX_PATH={prefix}")
+    run(cmake, "--build", build)
+
+
+def ask(program, platform, *arguments, **options):
+    return run(program, platform / "bundles", platform / "stage.txt", *arguments, **options)
+
+
+def test_the_examples_build_outside_the_tree_and_recommend(cmake, prefix, platform, tmp_path):
+    source = shutil.copytree(ROOT / "native" / "examples", tmp_path / "examples")
+    build_project(cmake, prefix, source, tmp_path / "build")
+    cpp = ask(tmp_path / "build" / "host", platform, 50)
+    c = ask(tmp_path / "build" / "host_c", platform, 50, *range(50, 61))
+    ranked = [re.findall(r"^ *(?:\d+ +)?(\d+)  (-?\d\.\d+)$", said, re.M) for said in (cpp, c)]
+    assert ranked[0] == ranked[1] and len(ranked[0]) == 3 and "50" not in dict(ranked[0])
+    assert "11 works, 1 unknown" in c
+    said = subprocess.run([tmp_path / "build" / "host", "/nowhere", "/nowhere", "1"], capture_output=True, check=False)
+    assert said.returncode == 1 and b"/nowhere" in said.stderr
+
+
+@pytest.mark.parametrize(("text", "program"), [(C_ONLY, "host_c"), (STATIC, "host")], ids=["C alone", "static"])
+def test_projects_of_other_kinds(cmake, prefix, platform, tmp_path, text, program):
+    (tmp_path / "CMakeLists.txt").write_text(text)
+    for name in ("host.c", "host.cpp"):
+        shutil.copy(ROOT / "native" / "examples" / name, tmp_path)
+    build_project(cmake, prefix, tmp_path, tmp_path / "build")
+    assert " works" in ask(tmp_path / "build" / program, platform, 50, 51, 52)
+    needed = run("readelf", "-d", tmp_path / "build" / program)
+    assert ("libkarec.so.0" in needed) == (program == "host_c")
+
+
+def test_pkg_config_says_how(prefix, platform, tmp_path):
+    if shutil.which("pkg-config") is None or shutil.which("cc") is None:
+        pytest.skip("pkg-config and cc are needed: apt-get install pkg-config gcc")
+    environment = {"PKG_CONFIG_PATH": str(library(prefix).parent / "pkgconfig"), "PATH": "/usr/bin:/bin"}
+    flags = run("pkg-config", "--cflags", "--libs", "karec", env=environment).split()
+    assert run("pkg-config", "--modversion", "karec", env=environment).strip() == karec.__version__
+    run("cc", ROOT / "native" / "examples" / "host.c", *flags, "-o", tmp_path / "host_c")
+    environment["LD_LIBRARY_PATH"] = str(library(prefix).parent)
+    assert " works" in ask(tmp_path / "host_c", platform, 50, 51, 52, env=environment)
+
+
+def test_the_shared_library_needs_and_shows_nothing_else(prefix):
+    header = re.sub(r"/\*.*?\*/", "", (prefix / "include" / "karec" / "karec.h").read_text(), flags=re.S)
+    declared = set(re.findall(r"\b(karec_\w+)\(", header))
+    dynamic = run("readelf", "-d", library(prefix))
+    assert re.findall(r"SONAME.*\[(.*)\]", dynamic) == ["libkarec.so.0"]
+    needed = set(re.findall(r"NEEDED.*\[(.*)\]", dynamic))
+    assert {name for name in needed if not name.startswith("ld-linux")} <= SYSTEM
+    shown = [line.split()[-1] for line in run("nm", "-D", "--defined-only", library(prefix)).splitlines()]
+    assert {name for name in shown if not name.startswith("_Z")} == declared
+    assert not [name for name in shown if name.startswith("_Z") and "5karec" not in name]

@@ -1,0 +1,196 @@
+"""The same requests through Python's prerank and through a C++ host: the same ids, and the same bits of every score."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from karec.bundle import Bundle, publish
+from karec.config import load_stage
+from karec.errors import ConfigError
+from karec.index import ItemIndex
+from karec.prerank.user_tower import UserTower
+from karec.prerank_export import export_stage
+from karec.types import Candidates, Request
+
+N, DIM, NOW, HOUR = 5000, 24, 1_700_000_000_000, 3_600_000
+DTYPES = {np.dtype(np.int64): 4, np.dtype(np.float32): 10}
+HEAD = '{ use = "index_rows" }, { use = "has_embedding" }, '
+STAGES = {
+    "as a new project has it": HEAD + '{ use = "inner_product", k = 600 }, { use = "not_shown" }, '
+    '{ use = "freshness", weight = 0.05 }, { use = "quota", column = "creator_id", at_most = 5 }, '
+    '{ use = "dpp", k = 200, diversity = 0.3, type_weight = 0.05 }',
+    "scores alone": HEAD + '{ use = "inner_product", k = 100 }',
+    "step by step": '{ use = "not_shown" }, ' + HEAD + '{ use = "tone", column = "tone", at_least = 0.3 }, '
+    '{ use = "freshness", weight = -3.7e-3, half_life_hours = 0.3 }, { use = "quota", column = "tone", at_most = 40 }, '
+    '{ use = "inner_product", k = 300 }, { use = "freshness", weight = 1, half_life_hours = 7 }',
+    "a dpp with everything": HEAD + '{ use = "inner_product", k = 300 }, '
+    '{ use = "dpp", name = "last one", diversity = 0.9, ridge = 0.1, window = 7, type_weight = 0.2, '
+    'max_per_type = 90, min_per_type = 2, weights = { type = { "1" = 1.3, "2" = 0.0 } } }',
+}
+
+
+def user_tower(path: Path, rng: np.random.Generator) -> None:
+    """user_vector = (numbers·W + ids·V) at unit length."""
+    weights = {"W": rng.normal(size=(4, DIM)), "V": rng.normal(size=(3, DIM)) / 50}
+    nodes = [
+        helper.make_node("Cast", ["user_ids"], ["codes"], to=TensorProto.FLOAT),
+        helper.make_node("MatMul", ["codes", "V"], ["of_codes"]),
+        helper.make_node("MatMul", ["user_numbers", "W"], ["of_numbers"]),
+        helper.make_node("Add", ["of_codes", "of_numbers"], ["sum"]),
+        helper.make_node("LpNormalization", ["sum"], ["user_vector"], axis=1, p=2),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "user_tower",
+        [
+            helper.make_tensor_value_info("user_ids", TensorProto.INT64, ["B", 3]),
+            helper.make_tensor_value_info("user_numbers", TensorProto.FLOAT, ["B", 4]),
+        ],
+        [helper.make_tensor_value_info("user_vector", TensorProto.FLOAT, ["B", DIM])],
+        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    helper.set_model_props(model, {"model_version": "3", "kind": "user_tower", "tasks": '["click"]'})
+    onnx.save(model, path)
+
+
+@pytest.fixture(scope="module", params=["float16", "int8"])
+def platform(request, tmp_path_factory):
+    rng = np.random.default_rng(8)
+    folder = tmp_path_factory.mktemp("platform")
+    columns = {
+        "creator_id": rng.integers(0, 90, N),
+        "type": rng.integers(0, 3, N).astype(np.int8),
+        "upload_ms": NOW - rng.integers(-50, 500, N) * HOUR // 7,
+        "tone": rng.integers(0, 11, N).astype(np.float32) / 10,
+    }
+    ids = rng.permutation(4 * N)[:N] - N
+    vectors = rng.normal(size=(N, DIM)).astype(np.float32)
+    index = ItemIndex.build(ids, vectors, request.param, columns, model_version=3, rescore=request.param == "int8")
+    index.adjust(ids[::7], scale=1.25, offset=-0.125)
+    index.block(ids[::11])
+
+    def write(into: Path) -> None:
+        index.save(into / "index.karec")
+        user_tower(into / "user_tower.onnx", rng)
+
+    publish(folder / "bundles", 3, write)
+    return folder
+
+
+@dataclass
+class Asked:
+    request: Request
+    candidates: np.ndarray
+
+
+def requests(n: int) -> list[Asked]:
+    rng = np.random.default_rng(4)
+    asked = []
+    for i in range(n):
+        shown = tuple(rng.integers(-N, 3 * N, rng.integers(0, 40)).tolist())
+        features = {
+            "user_ids": rng.integers(0, 100, (1, 3)),
+            "user_numbers": rng.normal(size=(1, 4)).astype(np.float32),
+        }
+        request = Request(user_id=i, k=int(rng.integers(1, 60)), time_ms=NOW + i * HOUR, shown=shown)
+        candidates = rng.permutation(4 * N)[: rng.integers(0, 4 * N)] - N
+        asked.append(Asked(request.with_features(features), candidates))
+    return asked
+
+
+def padded(array: np.ndarray) -> bytes:
+    raw = array.tobytes()
+    return raw + b"\0" * (-len(raw) % 8)
+
+
+def spelled(asked: list[Asked], vectors: list[np.ndarray] | None) -> bytes:
+    """The request file of native/tests/prerank_host.cpp."""
+    out = [np.int64(len(asked)).tobytes()]
+    for i, each in enumerate(asked):
+        vector = np.empty(0, np.float32) if vectors is None else vectors[i]
+        inputs = each.request.features if vectors is None else {}
+        shown = np.array(each.request.shown, np.int64)
+        sizes = each.request.time_ms, each.request.k, len(each.candidates), len(shown), len(vector), len(inputs)
+        out += [np.array(sizes, np.int64).tobytes(), padded(each.candidates), padded(shown), padded(vector)]
+        for name, array in inputs.items():
+            out.append(np.int64(len(name)).tobytes())
+            out.append(padded(np.frombuffer(name.encode(), np.uint8)))
+            out.append(np.array([DTYPES[array.dtype], array.ndim, *array.shape], np.int64).tobytes())
+            out.append(padded(array))
+    return b"".join(out)
+
+
+def answers(raw: bytes) -> list[tuple[int, bytes, bytes]]:
+    out, at = [], 0
+    while at < len(raw):
+        found, unknown = np.frombuffer(raw, np.int64, 2, at)
+        at += 16
+        ids, at = raw[at : at + 8 * found], at + 8 * found
+        scores, at = raw[at : at + 4 * found], at + (4 * found + 7) // 8 * 8
+        out.append((int(unknown), ids, scores))
+    return out
+
+
+def host(programs: Path, folder: Path, asked: bytes, *library: str) -> list[tuple[int, bytes, bytes]]:
+    (folder / "asked").write_bytes(asked)
+    command = [programs / "prerank_host", folder / "bundles", folder / "stage.txt", folder / "asked", folder / "told"]
+    done = subprocess.run([*map(str, command), *library], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and done.stderr == "" and done.stdout == "", done.stderr
+    return answers((folder / "told").read_bytes())
+
+
+def configure(folder: Path, steps: str, other_stage: str = "") -> Path:
+    text = f'bundle = "bundles"\n[scenes.home]\n[[scenes.home.stages]]\nname = "prerank"\nsteps = [{steps}]\n'
+    (folder / "karec.toml").write_text(text)
+    return folder / "karec.toml"
+
+
+@pytest.mark.parametrize("steps", STAGES.values(), ids=STAGES.keys())
+@pytest.mark.parametrize("by_tower", [False, True], ids=["ready vector", "user tower"])
+def test_a_cpp_host_answers_as_python_does(platform, native_programs, steps, by_tower):
+    bundle = Bundle.open(platform / "bundles")
+    stage = load_stage(configure(platform, steps), "home", "prerank", bundle)
+    export_stage(stage, "home", platform / "stage.txt")
+    tower = UserTower(bundle.user_tower)
+    expected, vectors, asked = [], [], requests(12)
+    for each in asked:
+        request = each.request.with_features(tower.hydrate_request(each.request))
+        vectors.append(request.features["user_vector"][0])
+        outcome = stage.run(request, Candidates.of(each.candidates))
+        expected.append((outcome.candidates.ids.tobytes(), outcome.candidates.scores.tobytes()))
+    library = []
+    if by_tower:
+        (found,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*")
+        library = [str(found)]
+        if not has_tower(native_programs):
+            pytest.skip("built without ONNX Runtime's headers (Debian: libonnxruntime-dev)")
+    told = host(native_programs, platform, spelled(asked, None if by_tower else vectors), *library)
+    assert len(told) == len(expected) and sum(len(ids) for ids, _ in expected) > 0
+    for (_, ids, scores), (their_ids, their_scores) in zip(told, expected, strict=True):
+        assert ids == their_ids
+        assert scores == their_scores
+
+
+def has_tower(programs: Path) -> bool:
+    cache = (programs.parents[1] / "CMakeCache.txt").read_text()
+    return "KAREC_ONNXRUNTIME_INCLUDE:PATH=/" in cache
+
+
+def test_steps_of_python_alone_are_refused_by_name(platform):
+    stage = load_stage(configure(platform, HEAD + '{ use = "mmr", k = 5 }'), "home", "prerank")
+    with pytest.raises(ConfigError, match="the step 'mmr' runs in Python alone; a C\\+\\+ host knows"):
+        export_stage(stage, "home", platform / "stage.txt")
+    stage = load_stage(configure(platform, '{ use = "not_shown", on_failure = "skip" }'), "home", "prerank")
+    with pytest.raises(ConfigError, match="on_failure"):
+        export_stage(stage, "home", platform / "stage.txt")
+    with pytest.raises(ConfigError, match="no stage 'rank'; there are \\['prerank'\\]"):
+        load_stage(configure(platform, HEAD), "home", "rank")
