@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from karec.cascade import Cascade
-from karec.diversity import ScatterRule, dpp_select, mmr_select, scatter, ssd_select
+from karec.diversity import ScatterRule, dpp_select, mmr_select, scatter, ssd_select, standardised
 from karec.errors import ContractError
 from karec.evaluate.diversity import (
     exposure_gini,
@@ -23,7 +23,6 @@ from karec.evaluate.diversity import (
     windowed_distance,
 )
 from karec.index import ItemIndex
-from karec.rerank.dpp import standardised
 from karec.types import Array, Request
 
 DIVERSITIES = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99)

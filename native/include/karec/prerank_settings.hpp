@@ -1,6 +1,7 @@
 // What prerank does to its candidates, step by step: the same steps, with the same keys, as a stage of karec.toml.
 //
-// `karec export stage` writes a stage to a file that read() takes (docs/formats.md); a host may also fill the struct by hand.
+// `karec export stage` writes a stage to a file that read() takes (docs/formats.md); a host may also fill the struct by
+// hand.
 #pragma once
 
 #include <cstddef>

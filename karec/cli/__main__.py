@@ -1,0 +1,7 @@
+"""``python -m karec.cli``."""
+
+import sys
+
+from karec.cli import main
+
+sys.exit(main())
