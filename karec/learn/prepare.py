@@ -58,6 +58,7 @@ def prepare(dataset: Dataset, settings: TrainSettings, folder: Path, progress: P
         dataset.tasks,
         history_length=settings.history_length,
         min_count=settings.min_count,
+        user_min_count=settings.user_min_count,
     )
     encoder.save(folder / "encoder.npz")
     as_of = as_known(dataset, settings.refresh_hours)
@@ -69,7 +70,7 @@ def prepare(dataset: Dataset, settings: TrainSettings, folder: Path, progress: P
         raise ValueError(
             f"{dataset.name}: {len(train)} training and {len(valid)} validation exposures; both are needed"
         )
-    batches = [Batches(part, INPUTS, progress, chosen_device(settings)) for part in (train, valid)]
+    batches = [Batches(part, ("user_id", *INPUTS), progress, chosen_device(settings)) for part in (train, valid)]
     return Prepared(encoder, every, train, valid, *batches)
 
 

@@ -17,7 +17,7 @@ from karec.scenes import OBJECTIVES
 RANKERS = ("mmoe", "lr", "lightgbm")
 POSITIVE = (
     *("epochs", "tower_epochs", "patience", "batch_size", "learning_rate", "dim", "hidden", "n_experts"),
-    *("tower_hidden", "vector", "temperature", "history_length", "min_count", "resamples", "bins"),
+    *("tower_hidden", "vector", "temperature", "history_length", "min_count", "user_min_count", "resamples", "bins"),
     *("list_temperature", "lists_per_step", "contrast_temperature", "checkpoint_steps"),
 )
 NOT_NEGATIVE = (
@@ -74,6 +74,7 @@ class TrainSettings:
     fusion                   weights of the tasks in the fused score that the towers' fused head learns
     history_length           how many of a user's last works the models see
     min_count                how often training must have seen a value for a vector of its own
+    user_min_count           how often a user, for a vector of their own in the user tower
     refresh_hours            training rows know the platform as of the last multiple of this, as serving from a
                              published snapshot does; 0: as of their own moment, for a service with live features
     threads                  0: as many as torch finds
@@ -124,6 +125,7 @@ class TrainSettings:
     fusion: Mapping[str, float] = field(default_factory=lambda: dict(OBJECTIVES))
     history_length: int = 30
     min_count: int = 20
+    user_min_count: int = 3
     refresh_hours: float = 24.0
     threads: int = 0
     resamples: int = 200
