@@ -24,7 +24,7 @@ NOT_NEGATIVE = (
     *("seed", "model_version", "weight_decay", "refresh_hours", "threads", "born_again"),
     *("list_weight", "pairwise_weight", "unexposed_weight"),
 )
-SHARES = ("soft_weight", "dropout", "id_dropout", "profile_dropout", "kd_warm_up", "shadow_share")
+SHARES = ("soft_weight", "dropout", "id_dropout", "tower_id_dropout", "profile_dropout", "kd_warm_up", "shadow_share")
 ONE_OF: Mapping[str, tuple[str, ...]] = {
     "ranker": RANKERS,
     "recipe": tuple(RECIPES),
@@ -49,6 +49,7 @@ class TrainSettings:
     bins                     pieces of the piecewise linear effect of a number
     dropout, id_dropout      of the ranker's hidden units; share of work, creator and song ids hidden while training
     tower_hidden, vector     width of the towers; D, the dimensions of their vectors
+    tower_id_dropout         share of work, creator, song and user ids hidden while the towers train
     profile_dropout          share of rows whose user's profile is hidden while the towers train, as a new user's is
     towers                   "full", or "static": towers that see no counters and rates, for vectors refreshed rarely
     recipe                   which losses teach the towers (karec/learn/recipes.py); it sets the keys up to born_again
@@ -99,6 +100,7 @@ class TrainSettings:
     id_dropout: float = 0.3
     tower_hidden: int = 128
     vector: int = 64
+    tower_id_dropout: float = 0.1
     profile_dropout: float = 0.05
     towers: Literal["full", "static"] = "full"
     recipe: str = "list"
