@@ -58,12 +58,8 @@ def export_run(dataset: Dataset, folder: Path, progress: Progress | None = None)
     for precision in PRECISIONS:
         user, item, ranker = (OnnxModel(_file(folder, name, precision), threads=0) for name in MODELS)
         logits["towers"][precision] = tower_logits(test, user, item, run["towers"])
-<<<<<<< HEAD
-        logits["ranker"][precision] = ranker_logits(test, ranker, progress)[:, : len(test.encoder.tasks)]
-=======
         ranked = ranker_logits(test, ranker, progress)
         logits["ranker"][precision] = ranked[:, : len(test.encoder.tasks)]  # what it learned besides comes after
->>>>>>> issue5b
     settings = run["settings"]
     return {
         "quality": {
