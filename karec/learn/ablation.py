@@ -19,7 +19,8 @@ import numpy as np
 import torch
 
 from karec.errors import DataError
-from karec.evaluate.ablation import Bench, Cell, Row, ablation_table, measure, over_seeds
+from karec.evaluate.ablation import Bench, Cell, ablation_table, measure, over_seeds
+from karec.learn.ablation_plan import ablation_rows
 from karec.learn.baselines import popularity_logits
 from karec.learn.batches import Batches
 from karec.learn.calibration import fit_calibration
@@ -41,45 +42,6 @@ from karec.types import Array
 
 Progress = Callable[[int, int, str], None]
 TruthOf = Callable[[Array, Array, Array, Array], Array]
-VARIANTS: tuple[Literal["full", "static"], ...] = ("full", "static")
-PARENTS = {
-    "model-distillation": "hard",
-    "feature-distillation": "model-distillation",
-    "list": "feature-distillation",
-    **dict.fromkeys(("pairwise", "chunks", "unexposed", "born-again-1"), "list"),
-    "born-again-2": "born-again-1",
-    "born-again-3": "born-again-2",
-}
-TITLES = {
-    "hard": "hard labels",
-    "model-distillation": "+ model distillation",
-    "feature-distillation": "+ feature distillation",
-    "list": "+ list",
-    "pairwise": "list + pairwise, plain",
-    "chunks": "list + pairwise, by chunks",
-    "unexposed": "list + unexposed negatives",
-    "born-again-1": "list + born-again 1",
-    "born-again-2": "list + born-again 2",
-    "born-again-3": "list + born-again 3",
-}
-
-
-def ablation_rows() -> tuple[Row, ...]:
-    """Every row, in the table's order."""
-    students = [
-        Row(f"{name}-{towers}", f"{towers}: {title}", f"{PARENTS[name]}-{towers}" if name in PARENTS else None, towers)
-        for towers in VARIANTS
-        for name, title in TITLES.items()
-    ]
-    return (
-        Row("popularity", "popularity", None),
-        Row("lr", "LR", "popularity"),
-        Row("lightgbm", "LightGBM", "lr"),
-        *students,
-        *(Row(f"peer-{towers}", f"ranker with the {towers} towers' features", f"hard-{towers}") for towers in VARIANTS),
-        Row("teacher", "ranker", "lightgbm"),
-        Row("teacher-again", "ranker, re-seeded", "teacher"),
-    )
 
 
 @dataclass(frozen=True, eq=False)
