@@ -34,7 +34,7 @@ from karec.learn.replay import pool_logits, ranker_logits, write_rank_log, write
 from karec.learn.settings import TrainSettings
 from karec.learn.soft_labels import SoftLabels, read_soft_labels
 from karec.learn.towers import Towers, UserTower
-from karec.learn.train import fingerprint
+from karec.learn.train import fingerprint, shadow_drawn
 from karec.onnx_model import OnnxModel
 from karec.rank.fusion import Fusion
 from karec.snapshot import Dataset
@@ -156,9 +156,7 @@ def _ground(
     progress: Progress | None,
 ) -> _Ground:
     prepared = prepare(dataset, settings, folder, progress)
-    measured = prepared.valid
-    if on == "test":
-        measured = prepared.every.take(dataset.exposures.time_ms >= dataset.valid_until_ms)
+    measured = prepared.test if on == "test" else prepared.valid
     generator = np.random.default_rng(settings.seed)
     _, first = np.unique(measured.exposures.user_id, return_index=True)
     pool_rows = np.sort(generator.permutation(first)[:n_pools])
@@ -253,8 +251,7 @@ def _log(ground: _Ground, teacher: str, seed: int) -> tuple[SoftLabels, Lists]:
         if not (folder / "whole").exists():
             ranker = OnnxModel(_model(ground, teacher, seed), threads=settings.threads)
             write_rank_log(train, ranker, ground.fusion, folder, ground.progress)
-            shadow = {"share": settings.shadow_share, "works": settings.shadow_works, "seed": settings.seed}
-            write_shadow_log(train, ranker, ground.fusion, folder, **shadow, progress=ground.progress)  # type: ignore[arg-type]
+            write_shadow_log(train, ranker, ground.fusion, folder, **shadow_drawn(settings), progress=ground.progress)
             (folder / "whole").touch()
         soft = read_soft_labels(train.exposures, folder, tasks)
         lists = read_lists(train, folder, tasks, settings.list_works, settings.seed)

@@ -18,7 +18,7 @@ RANKERS = ("mmoe", "lr", "lightgbm")
 POSITIVE = (
     *("epochs", "tower_epochs", "patience", "batch_size", "learning_rate", "dim", "hidden", "n_experts"),
     *("tower_hidden", "vector", "temperature", "history_length", "min_count", "user_min_count", "resamples", "bins"),
-    *("list_temperature", "lists_per_step", "contrast_temperature", "checkpoint_steps"),
+    *("list_temperature", "lists_per_step", "shadow_requests", "contrast_temperature", "checkpoint_steps"),
 )
 NOT_NEGATIVE = (
     *("seed", "model_version", "weight_decay", "refresh_hours", "threads", "born_again"),
@@ -65,7 +65,8 @@ class TrainSettings:
     contrast_temperature     of the contrast
     kd_warm_up               share of the towers' steps before anything of the ranker counts
     task_weights             of a task's loss, and of "fused"; 1 where nothing is said
-    shadow_share             of the training days' requests whose whole pool the first rank log holds
+    shadow_share             of the training days' requests whose whole pool the first rank log holds,
+    shadow_requests          and of how many at most
     shadow_works, list_works works in such a pool, and how many of a logged pool make a list
     lists_per_step           logged lists in every training step
     auxiliary                what the ranker learns besides the tasks: any label, and "play_time"; one that the data
@@ -118,6 +119,7 @@ class TrainSettings:
     kd_warm_up: float = 0.05
     task_weights: Mapping[str, float] = field(default_factory=dict)
     shadow_share: float = 0.05
+    shadow_requests: int = 10_000
     shadow_works: int = 200
     list_works: int = 40
     lists_per_step: int = 16
