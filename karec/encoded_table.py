@@ -40,11 +40,14 @@ class EncodedTable:
 
 @dataclass(frozen=True, eq=False)
 class EncodedSnapshot:
-    """Both tables, and ``alike (users + 1, P)``: users' values in the columns that works have too, in works' codes."""
+    """Both tables, ``alike (users + 1, P)``: users' values in the columns that works have too, in works' codes, and
+    ``people (users + 1, 1)``: the codes of the users themselves.
+    """
 
     users: EncodedTable
     works: EncodedTable
     alike: Array
+    people: Array
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ class TableCoder:
         return cls(
             own_id=own_id,
             categories=tuple(ranked),
-            vocabularies=tuple(_vocabulary(np.asarray(column)[rows], min_count) for column in ids),
+            vocabularies=tuple(vocabulary(np.asarray(column)[rows], min_count) for column in ids),
             numbers=tuple(NumberScale.fit(name, table[name][rows]) for name in plain if table[name].dtype.kind == "f"),
             moments=tuple(NumberScale.fit(name, _hours(table[name][rows], time_ms)) for name in moments),
             counted=counted,
@@ -222,7 +225,8 @@ def _scales(rows: Sequence[Sequence[Any]]) -> tuple[NumberScale, ...]:
     return tuple(NumberScale(str(name), bool(log), float(mean), float(scale)) for name, log, mean, scale in rows)
 
 
-def _vocabulary(values: Array, min_count: int) -> Vocabulary:
+def vocabulary(values: Array, min_count: int) -> Vocabulary:
+    """Of the ``values (M,)`` ≥ 0 those that stand at least ``min_count`` times, most frequent first."""
     keys, counts = np.unique(values[values >= 0], return_counts=True)
     keys, counts = keys[counts >= min_count], counts[counts >= min_count]
     return Vocabulary(keys[np.argsort(-counts, kind="stable")])

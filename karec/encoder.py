@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from karec.encoded_table import EncodedSnapshot, TableCoder
+from karec.encoded_table import EncodedSnapshot, TableCoder, vocabulary
 from karec.errors import BundleError
 from karec.kernels.encode import Vocabulary, count_matches, padded_histories
 from karec.snapshot import Exposures, Snapshot
@@ -31,16 +31,16 @@ CONTEXT = ("scene", "hour", "weekday")
 TIES = {"follows": "creator_followed", "friends": "creator_is_friend"}  # relation of the user: cross feature
 MOST_TIES = 100  # the latest so many are looked at
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, eq=False)
 class Encoder:
     """The inputs of every model, by name (N or U rows; U user columns, H history slots, I item columns, T tasks):
 
-    user_ids (U, ·) int64, user_numbers (U, F) float32, history and skipped (U, H, I) int64: the item_ids of those
-    works, newest first, zero-padded; context (U, 3) int64: scene, hour and weekday (UTC); item_ids (N, I) int64,
-    item_numbers (N, J) float32; crosses (N, X) float32.
+    user_id (U, 1) int64: who it is; user_ids (U, ·) int64: what their profile says; user_numbers (U, F) float32;
+    history and skipped (U, H, I) int64: the item_ids of those works, newest first, zero-padded; context (U, 3)
+    int64: scene, hour and weekday (UTC); item_ids (N, I) int64, item_numbers (N, J) float32; crosses (N, X) float32.
 
     For the crosses alone, the user's side also holds follows and friends (U, MOST_TIES) int64, codes of creators, and
     alike (U, P) int64, the user's value in each column that works have by the same name (a city), in the works' codes.
@@ -51,6 +51,7 @@ class Encoder:
     users: TableCoder
     works: TableCoder
     scenes: Vocabulary
+    people: Vocabulary
     _tables: WeakKeyDictionary[Snapshot, EncodedSnapshot] = field(default_factory=WeakKeyDictionary, repr=False)
 
     @classmethod
@@ -62,6 +63,7 @@ class Encoder:
         *,
         history_length: int = 30,
         min_count: int = 5,
+        user_min_count: int = 5,
     ) -> Encoder:
         """Vocabularies, number scales and prior rates from training ``exposures`` that follow ``snapshot``.
 
@@ -72,8 +74,11 @@ class Encoder:
         missing = [task for task in tasks if task not in exposures.labels]
         if missing:
             raise ValueError(f"tasks {missing} have no label; the exposures have {sorted(exposures.labels)}")
-        if history_length <= 0 or min_count <= 0:
-            raise ValueError(f"history_length and min_count must be positive, got {history_length} and {min_count}")
+        if min(history_length, min_count, user_min_count) <= 0:
+            raise ValueError(
+                f"history_length, min_count and user_min_count must be positive, got {history_length}, {min_count} and "
+                f"{user_min_count}"
+            )
         user_rows = snapshot.users.lookup(exposures.user_id)
         work_rows = snapshot.works.lookup(exposures.work_id)
         known = (user_rows >= 0) & (work_rows >= 0)
@@ -91,12 +96,14 @@ class Encoder:
             users=TableCoder.fit(snapshot.users, user_rows[known], time, rates, min_count, own_id=False),
             works=TableCoder.fit(snapshot.works, work_rows[known], time, rates, min_count, own_id=True),
             scenes=Vocabulary(scenes[np.argsort(-counts, kind="stable")]),
+            people=vocabulary(exposures.user_id[known], user_min_count),
         )
 
     @property
     def sizes(self) -> dict[str, tuple[int, ...]]:
-        """For user_ids, item_ids and context: per column, how many codes 0…K an embedding needs (K + 1)."""
+        """For user_id, user_ids, item_ids and context: per column, how many codes 0…K an embedding needs (K + 1)."""
         return {
+            "user_id": (len(self.people) + 1,),
             "user_ids": self.users.sizes,
             "item_ids": self.works.sizes,
             "context": (len(self.scenes) + 1, 25, 8),
@@ -108,6 +115,7 @@ class Encoder:
         columns = self.works.category_names
         kinds = ("in_history", "in_skipped", "newest_in_history", "newest_in_skipped")
         return {
+            "user_id": ("id",),
             "user_ids": self.users.category_names,
             "user_numbers": (*self.users.number_names, "log_history", "log_skipped"),
             "context": CONTEXT,
@@ -132,7 +140,9 @@ class Encoder:
             alike = np.zeros((len(snapshot.users) + 1, len(self._shared)), np.int64)
             for at, name in enumerate(self._shared):
                 alike[:-1, at] = self.works.code(name, snapshot.users[name])
-            found = EncodedSnapshot(self.users.encode(snapshot.users), self.works.encode(snapshot.works), alike)
+            people = np.zeros((len(snapshot.users) + 1, 1), np.int64)
+            people[:-1, 0] = self.people.encode(snapshot.users.ids)
+            found = EncodedSnapshot(self.users.encode(snapshot.users), self.works.encode(snapshot.works), alike, people)
             self._tables[snapshot] = found
         return found
 
@@ -173,6 +183,7 @@ class Encoder:
         context = np.stack([self._scene_codes(scenes), hours % 24 + 1, (hours // 24 + 3) % 7 + 1], axis=1)
         numbers = self.users.numbers_at(tables.users, rows, time_ms, counts)
         return {
+            "user_id": tables.people[rows],
             "user_ids": tables.users.ids[rows],
             "user_numbers": np.concatenate([numbers, lengths.astype(np.float32)], axis=1),
             "history": kept,
@@ -244,6 +255,7 @@ class Encoder:
             "works": self.works.head(),
         }
         arrays = {**self.users.arrays("users"), **self.works.arrays("works"), "scenes": self.scenes.keys}
+        arrays["people"] = self.people.keys
         with path.open("wb") as file:
             np.savez(file, head=np.frombuffer(json.dumps(head).encode(), np.uint8), **arrays)  # type: ignore[arg-type]
 
@@ -261,6 +273,7 @@ class Encoder:
                     users=TableCoder.restore(head["users"], arrays, "users"),
                     works=TableCoder.restore(head["works"], arrays, "works"),
                     scenes=Vocabulary(arrays["scenes"]),
+                    people=Vocabulary(arrays["people"]),
                 )
         except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
             raise BundleError(f"{path} is not an encoder: {error}") from error

@@ -64,6 +64,10 @@ def test_the_report_has_its_documented_keys(report):
             assert {"gauc", "gauc_ci", "ece", "ece_ci"} <= measures.keys()
 
 
+def test_a_run_leaves_its_curves(job):
+    assert (job / "run" / "curves.svg").read_text().startswith("<svg")
+
+
 def test_the_page_is_one_file_with_its_pictures_inside(job):
     page = (job / "report" / "report.html").read_text()
     assert page.count("<svg") == 3
@@ -331,13 +335,29 @@ def test_mistakes_are_explained_without_a_traceback(arguments, message, capsys):
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "train", "recommend", "evaluate", "evaluate consistency", "export", "inspect"]
+    "command",
+    ["demo", "train", "recommend", "evaluate", "evaluate ablation", "evaluate consistency", "export", "inspect"],
 )
 def test_help_teaches_by_example(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         cli.main([*command.split(), "--help"])
     assert stopped.value.code == 0
     assert f"  karec {command} " in capsys.readouterr().out
+
+
+def test_the_ablation_prints_its_tables_and_leaves_them(tmp_path, capsys):
+    settings = tmp_path / "train.toml"
+    settings.write_text("epochs = 1\ntower_epochs = 1\nresamples = 10\n")
+    sizes = ["--works", "600", "--users", "60", "--exposures", "3000", "--pools", "5", "--size", "100"]
+    rows = ["--rows", "popularity", "list-static", "teacher", "--seeds", "4"]
+    arguments = ["evaluate", "ablation", *sizes, *rows, "--settings", str(settings), "--out", str(tmp_path / "out")]
+    assert cli.main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert "static: + list" in shown and "NDCG of truth" in shown
+    report = json.loads((tmp_path / "out" / "ablation.json").read_text())
+    assert [row["name"] for row in report["rows"]] == ["popularity", "list-static", "teacher"]
+    assert report["seeds"] == [4] and report["measured_on"] == "test"
+    assert (tmp_path / "out" / "ablation.md").read_text().startswith("world, measured on test")
 
 
 def test_serving_never_loads_torch(job):

@@ -24,15 +24,17 @@ def write_curves(run: Mapping[str, Any], path: Path) -> None:
 
 
 def _draw(axes: Axes, run: Mapping[str, Any], named: Sequence[str]) -> None:
-    axes.set_axis_off()
+    figure = axes.get_figure()
+    assert figure is not None
+    axes.remove()
     for at, name in enumerate(named):
-        panel = axes.inset_axes((0.0, 1 - (at + 0.78) / len(named), 1.0, 0.62 / len(named)))
+        panel = figure.add_subplot(len(named), 1, at + 1)
         panel.spines[["top", "right"]].set_visible(False)
         steps, loss = np.array(run["curves"][name]).T
         panel.plot(steps, loss, color=GREY, linewidth=0.8)
         width = min(SMOOTH, len(loss))
         panel.plot(steps[width - 1 :], np.convolve(loss, np.ones(width) / width, "valid"), color=BLUE)
-        panel.set_ylabel("loss")
+        panel.set_ylabel("loss", color=BLUE)
         panel.set_title(name, loc="left", fontsize=10)
         epochs = run["epochs"][name]
         score = panel.twinx()

@@ -19,7 +19,8 @@ import numpy as np
 import torch
 
 from karec.errors import DataError
-from karec.evaluate.ablation import Bench, Cell, Row, ablation_table, measure, over_seeds
+from karec.evaluate.ablation import Bench, Cell, ablation_table, measure, over_seeds
+from karec.learn.ablation_plan import ablation_rows
 from karec.learn.baselines import popularity_logits
 from karec.learn.batches import Batches
 from karec.learn.calibration import fit_calibration
@@ -33,7 +34,7 @@ from karec.learn.replay import pool_logits, ranker_logits, write_rank_log, write
 from karec.learn.settings import TrainSettings
 from karec.learn.soft_labels import SoftLabels, read_soft_labels
 from karec.learn.towers import Towers, UserTower
-from karec.learn.train import fingerprint
+from karec.learn.train import fingerprint, shadow_drawn
 from karec.onnx_model import OnnxModel
 from karec.rank.fusion import Fusion
 from karec.snapshot import Dataset
@@ -41,45 +42,6 @@ from karec.types import Array
 
 Progress = Callable[[int, int, str], None]
 TruthOf = Callable[[Array, Array, Array, Array], Array]
-VARIANTS: tuple[Literal["full", "static"], ...] = ("full", "static")
-PARENTS = {
-    "model-distillation": "hard",
-    "feature-distillation": "model-distillation",
-    "list": "feature-distillation",
-    **dict.fromkeys(("pairwise", "chunks", "unexposed", "born-again-1"), "list"),
-    "born-again-2": "born-again-1",
-    "born-again-3": "born-again-2",
-}
-TITLES = {
-    "hard": "hard labels",
-    "model-distillation": "+ model distillation",
-    "feature-distillation": "+ feature distillation",
-    "list": "+ list",
-    "pairwise": "list + pairwise, plain",
-    "chunks": "list + pairwise, by chunks",
-    "unexposed": "list + unexposed negatives",
-    "born-again-1": "list + born-again 1",
-    "born-again-2": "list + born-again 2",
-    "born-again-3": "list + born-again 3",
-}
-
-
-def ablation_rows() -> tuple[Row, ...]:
-    """Every row, in the table's order."""
-    students = [
-        Row(f"{name}-{towers}", f"{towers}: {title}", f"{PARENTS[name]}-{towers}" if name in PARENTS else None, towers)
-        for towers in VARIANTS
-        for name, title in TITLES.items()
-    ]
-    return (
-        Row("popularity", "popularity", None),
-        Row("lr", "LR", "popularity"),
-        Row("lightgbm", "LightGBM", "lr"),
-        *students,
-        *(Row(f"peer-{towers}", f"ranker with the {towers} towers' features", f"hard-{towers}") for towers in VARIANTS),
-        Row("teacher", "ranker", "lightgbm"),
-        Row("teacher-again", "ranker, re-seeded", "teacher"),
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,9 +156,7 @@ def _ground(
     progress: Progress | None,
 ) -> _Ground:
     prepared = prepare(dataset, settings, folder, progress)
-    measured = prepared.valid
-    if on == "test":
-        measured = prepared.every.take(dataset.exposures.time_ms >= dataset.valid_until_ms)
+    measured = prepared.test if on == "test" else prepared.valid
     generator = np.random.default_rng(settings.seed)
     _, first = np.unique(measured.exposures.user_id, return_index=True)
     pool_rows = np.sort(generator.permutation(first)[:n_pools])
@@ -291,8 +251,7 @@ def _log(ground: _Ground, teacher: str, seed: int) -> tuple[SoftLabels, Lists]:
         if not (folder / "whole").exists():
             ranker = OnnxModel(_model(ground, teacher, seed), threads=settings.threads)
             write_rank_log(train, ranker, ground.fusion, folder, ground.progress)
-            shadow = {"share": settings.shadow_share, "works": settings.shadow_works, "seed": settings.seed}
-            write_shadow_log(train, ranker, ground.fusion, folder, **shadow, progress=ground.progress)  # type: ignore[arg-type]
+            write_shadow_log(train, ranker, ground.fusion, folder, **shadow_drawn(settings), progress=ground.progress)
             (folder / "whole").touch()
         soft = read_soft_labels(train.exposures, folder, tasks)
         lists = read_lists(train, folder, tasks, settings.list_works, settings.seed)

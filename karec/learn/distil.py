@@ -122,7 +122,7 @@ def train_round(
         dim=settings.dim,
         hidden=settings.tower_hidden,
         vector=settings.vector,
-        id_dropout=settings.id_dropout,
+        id_dropout=settings.tower_id_dropout,
         profile_dropout=settings.profile_dropout,
     ).to(train.device)
     done = fit(

@@ -29,15 +29,15 @@ PLAY_UNIT_MS, LONGEST_PLAY = (
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """Examples of the training and validation days, as the run's encoder sees them, encoded once.
+    """Examples of the three parts, as the run's encoder sees them; training and validation days encoded once.
 
-    ``every`` holds all exposures' examples, the test days' too; nothing that trains or chooses looks at those.
+    Nothing that trains or chooses looks at ``test``.
     """
 
     encoder: Encoder
-    every: Examples
     train: Examples
     valid: Examples
+    test: Examples
     train_batches: Batches
     valid_batches: Batches
 
@@ -58,6 +58,7 @@ def prepare(dataset: Dataset, settings: TrainSettings, folder: Path, progress: P
         dataset.tasks,
         history_length=settings.history_length,
         min_count=settings.min_count,
+        user_min_count=settings.user_min_count,
     )
     encoder.save(folder / "encoder.npz")
     as_of = as_known(dataset, settings.refresh_hours)
@@ -65,12 +66,14 @@ def prepare(dataset: Dataset, settings: TrainSettings, folder: Path, progress: P
     every = build_examples(encoder, dataset.snapshot, dataset.exposures, as_of)
     train = every.between(dataset.snapshot.time_ms, dataset.train_until_ms)
     valid = every.between(dataset.train_until_ms, dataset.valid_until_ms)
+    test = every.take(dataset.exposures.time_ms >= dataset.valid_until_ms)
+    del every  # its arrays are as large as the parts' together
     if not len(train) or not len(valid):
         raise ValueError(
             f"{dataset.name}: {len(train)} training and {len(valid)} validation exposures; both are needed"
         )
-    batches = [Batches(part, INPUTS, progress, chosen_device(settings)) for part in (train, valid)]
-    return Prepared(encoder, every, train, valid, *batches)
+    batches = [Batches(part, ("user_id", *INPUTS), progress, chosen_device(settings)) for part in (train, valid)]
+    return Prepared(encoder, train, valid, test, *batches)
 
 
 def chosen_device(settings: TrainSettings) -> str:

@@ -25,7 +25,7 @@ from karec.learn.towers import Towers
 from karec.types import Array
 
 Progress = Callable[[int, int, str], None]
-USER_SIDE = ("user_ids", "user_numbers", "history", "skipped", "context")
+USER_SIDE = ("user_id", "user_ids", "user_numbers", "history", "skipped", "context")
 LINEAR_RATE = 1e-2
 LINEAR_DECAY = 0.01
 NAMES = {"mmoe": "the ranker", "lr": "logistic regression"}

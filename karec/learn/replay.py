@@ -72,15 +72,19 @@ def write_shadow_log(
     folder: Path,
     *,
     share: float,
+    most: int,
     works: int,
     seed: int,
     progress: Progress | None = None,
 ) -> None:
-    """Log, for a ``share`` of the examples' requests, the ranker's view of ``works`` works, drawn from ``seed``."""
+    """Log, for a ``share`` of the examples' requests, ``most`` at most, the ranker's view of ``works`` works.
+
+    Requests and works are drawn from ``seed``.
+    """
     generator = np.random.default_rng(seed)
     exposures, snapshot = examples.exposures, examples.snapshot
     requests = np.unique(np.stack([exposures.time_ms, exposures.user_id]), axis=1, return_index=True)[1]
-    chosen = np.sort(generator.permutation(requests)[: round(share * len(requests))])
+    chosen = np.sort(generator.permutation(requests)[: min(round(share * len(requests)), most)])
     upload_ms = np.asarray(snapshot.works["upload_ms"])
     by_upload = np.argsort(upload_ms, kind="stable")
     n_there = np.searchsorted(upload_ms[by_upload], exposures.time_ms[chosen], side="right")

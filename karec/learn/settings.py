@@ -17,14 +17,14 @@ from karec.scenes import OBJECTIVES
 RANKERS = ("mmoe", "lr", "lightgbm")
 POSITIVE = (
     *("epochs", "tower_epochs", "patience", "batch_size", "learning_rate", "dim", "hidden", "n_experts"),
-    *("tower_hidden", "vector", "temperature", "history_length", "min_count", "resamples", "bins"),
-    *("list_temperature", "lists_per_step", "contrast_temperature", "checkpoint_steps"),
+    *("tower_hidden", "vector", "temperature", "history_length", "min_count", "user_min_count", "resamples", "bins"),
+    *("list_temperature", "lists_per_step", "shadow_requests", "contrast_temperature", "checkpoint_steps"),
 )
 NOT_NEGATIVE = (
     *("seed", "model_version", "weight_decay", "refresh_hours", "threads", "born_again"),
     *("list_weight", "pairwise_weight", "unexposed_weight"),
 )
-SHARES = ("soft_weight", "dropout", "id_dropout", "profile_dropout", "kd_warm_up", "shadow_share")
+SHARES = ("soft_weight", "dropout", "id_dropout", "tower_id_dropout", "profile_dropout", "kd_warm_up", "shadow_share")
 ONE_OF: Mapping[str, tuple[str, ...]] = {
     "ranker": RANKERS,
     "recipe": tuple(RECIPES),
@@ -49,6 +49,7 @@ class TrainSettings:
     bins                     pieces of the piecewise linear effect of a number
     dropout, id_dropout      of the ranker's hidden units; share of work, creator and song ids hidden while training
     tower_hidden, vector     width of the towers; D, the dimensions of their vectors
+    tower_id_dropout         share of work, creator, song and user ids hidden while the towers train
     profile_dropout          share of rows whose user's profile is hidden while the towers train, as a new user's is
     towers                   "full", or "static": towers that see no counters and rates, for vectors refreshed rarely
     recipe                   which losses teach the towers (karec/learn/recipes.py); it sets the keys up to born_again
@@ -64,7 +65,8 @@ class TrainSettings:
     contrast_temperature     of the contrast
     kd_warm_up               share of the towers' steps before anything of the ranker counts
     task_weights             of a task's loss, and of "fused"; 1 where nothing is said
-    shadow_share             of the training days' requests whose whole pool the first rank log holds
+    shadow_share             of the training days' requests whose whole pool the first rank log holds,
+    shadow_requests          and of how many at most
     shadow_works, list_works works in such a pool, and how many of a logged pool make a list
     lists_per_step           logged lists in every training step
     auxiliary                what the ranker learns besides the tasks: any label, and "play_time"; one that the data
@@ -74,6 +76,7 @@ class TrainSettings:
     fusion                   weights of the tasks in the fused score that the towers' fused head learns
     history_length           how many of a user's last works the models see
     min_count                how often training must have seen a value for a vector of its own
+    user_min_count           how often a user, for a vector of their own in the user tower
     refresh_hours            training rows know the platform as of the last multiple of this, as serving from a
                              published snapshot does; 0: as of their own moment, for a service with live features
     threads                  0: as many as torch finds
@@ -98,6 +101,7 @@ class TrainSettings:
     id_dropout: float = 0.3
     tower_hidden: int = 128
     vector: int = 64
+    tower_id_dropout: float = 0.1
     profile_dropout: float = 0.05
     towers: Literal["full", "static"] = "full"
     recipe: str = "list"
@@ -115,6 +119,7 @@ class TrainSettings:
     kd_warm_up: float = 0.05
     task_weights: Mapping[str, float] = field(default_factory=dict)
     shadow_share: float = 0.05
+    shadow_requests: int = 10_000
     shadow_works: int = 200
     list_works: int = 40
     lists_per_step: int = 16
@@ -124,6 +129,7 @@ class TrainSettings:
     fusion: Mapping[str, float] = field(default_factory=lambda: dict(OBJECTIVES))
     history_length: int = 30
     min_count: int = 20
+    user_min_count: int = 3
     refresh_hours: float = 24.0
     threads: int = 0
     resamples: int = 200

@@ -68,7 +68,9 @@ class Teacher(nn.Module):
         self.context_codes = CodeEmbedding(sizes["context"], dim // 2)
         self.item_codes = CodeEmbedding(sizes["item_ids"], dim, id_columns(encoder), id_dropout)
         n_user = (len(sizes["user_ids"]) + len(sizes["context"])) * (dim // 2) + n_user_numbers
-        n_user += (2 if self.crossed else 1) * dim
+        n_user += 2 * dim
+        if not self.crossed:
+            self.person = CodeEmbedding(sizes["user_id"], dim, [0], id_dropout)
         n_item = len(sizes["item_ids"]) * dim + n_item_numbers + (4 * dim if self.crossed else 0)
         n_mixed = n_experts * hidden + n_tasks * n_experts
         self.from_user = nn.Linear(n_user, n_mixed)
@@ -102,6 +104,8 @@ class Teacher(nn.Module):
             numbers = torch.cat([numbers, inputs["crosses"]], dim=1)
             of_user.append(masked_mean(passed, gone))
             of_item += [liked, disliked, liked * query, disliked * query]
+        else:
+            of_user.append(self.person(inputs["user_id"]).flatten(1))
         mixed = self.from_user(torch.cat(of_user, dim=1)) + self.from_item(torch.cat([*of_item, numbers], dim=1))
         hidden = torch.relu(mixed[:, : self.n_experts * self.hidden]).reshape(-1, self.n_experts, self.hidden)
         hidden = self.dropout(hidden)

@@ -26,13 +26,13 @@ STARTING_SCALE = 5.0
 
 
 class UserTower(nn.Module):
-    """user_ids, user_numbers, history, context (B rows) → (user_vector (B, D), task_vectors (B, T, D)).
+    """user_id, user_ids, user_numbers, history, context (B rows) → (user_vector (B, D), task_vectors (B, T, D)).
 
     In training the profile and numbers of a share ``hidden_profiles`` of the rows are hidden, as those of a user never
     seen are: what is left, history and context, learns to do without them.
     """
 
-    inputs = ("user_ids", "user_numbers", "history", "context")
+    inputs = ("user_id", "user_ids", "user_numbers", "history", "context")
 
     def __init__(
         self,
@@ -44,6 +44,7 @@ class UserTower(nn.Module):
         dim: int,
         hidden: int,
         vector: int,
+        id_dropout: float,
         hidden_profiles: float,
     ) -> None:
         super().__init__()
@@ -52,20 +53,22 @@ class UserTower(nn.Module):
         self.numbers = PiecewiseLinear(edges[columns])
         self.heads, self.vector, self.hidden_profiles = len(encoder.tasks) + 1, vector, hidden_profiles
         self.item_codes = item_codes
+        self.person = CodeEmbedding(sizes["user_id"], dim, [0], id_dropout)
         self.user_codes = CodeEmbedding(sizes["user_ids"], dim // 2)
         self.context_codes = CodeEmbedding(sizes["context"], dim // 2)
         n_codes = len(sizes["user_ids"]) + len(sizes["context"])
-        width = n_codes * (dim // 2) + self.numbers.width + dim
+        width = n_codes * (dim // 2) + self.numbers.width + 2 * dim
         self.layers = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
         self.out = nn.Linear(hidden, self.heads * vector)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         works, present = embed_works(self.item_codes, inputs, "history")
-        ids, numbers = inputs["user_ids"], inputs["user_numbers"]
+        person, ids, numbers = inputs["user_id"], inputs["user_ids"], inputs["user_numbers"]
         if self.training and self.hidden_profiles:
             seen = torch.rand((len(ids), 1), device=ids.device) >= self.hidden_profiles
-            ids, numbers = ids * seen, numbers * seen
+            person, ids, numbers = person * seen, ids * seen, numbers * seen
         features = [
+            self.person(person).flatten(1),
             self.user_codes(ids).flatten(1),
             self.context_codes(inputs["context"]).flatten(1),
             self.numbers(self.columns(numbers)),
@@ -133,6 +136,7 @@ class Towers(nn.Module):
             dim=dim,
             hidden=hidden,
             vector=vector,
+            id_dropout=id_dropout,
             hidden_profiles=profile_dropout,
         )
         self.item = ItemTower(encoder, *sides["item_numbers"], item_codes, dim=dim, hidden=hidden, vector=vector)

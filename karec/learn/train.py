@@ -119,10 +119,17 @@ def _write_first_log(
     ranker = OnnxModel(out / "ranker.onnx", threads=settings.threads)
     write_rank_log(prepared.train, ranker, fusion, log, progress)
     if settings.needs_lists:
-        share, works = settings.shadow_share, settings.shadow_works
-        write_shadow_log(
-            prepared.train, ranker, fusion, log, share=share, works=works, seed=settings.seed, progress=progress
-        )
+        write_shadow_log(prepared.train, ranker, fusion, log, **shadow_drawn(settings), progress=progress)
+
+
+def shadow_drawn(settings: TrainSettings) -> dict[str, Any]:
+    """What ``write_shadow_log`` draws: which share of requests, how many at most, works in a pool, seed."""
+    return {
+        "share": settings.shadow_share,
+        "most": settings.shadow_requests,
+        "works": settings.shadow_works,
+        "seed": settings.seed,
+    }
 
 
 def _checkpoint(out: Path, settings: TrainSettings, facts: str, name: str) -> Checkpoint:

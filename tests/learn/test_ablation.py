@@ -9,7 +9,8 @@ import pytest
 from karec.errors import DataError
 from karec.evaluate.ablation_report import write_ablation
 from karec.evaluate.metrics import auc
-from karec.learn.ablation import ablation_rows, run_ablation
+from karec.learn.ablation import run_ablation
+from karec.learn.ablation_plan import ablation_rows
 from karec.learn.settings import TrainSettings
 
 SETTINGS = TrainSettings(

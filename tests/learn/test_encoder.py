@@ -29,6 +29,7 @@ def test_shapes_and_dtypes_are_those_of_the_contract(dataset, encoder, later):
     n_columns = len(encoder.names["item_ids"])
     shapes = {name: value.shape for name, value in inputs.items()}
     assert shapes == {
+        "user_id": (1, 1),
         "user_ids": (1, 1),
         "user_numbers": (1, len(encoder.names["user_numbers"])),
         "history": (1, 8, n_columns),
@@ -44,8 +45,19 @@ def test_shapes_and_dtypes_are_those_of_the_contract(dataset, encoder, later):
     for name, value in inputs.items():
         assert value.dtype == (np.float32 if name in ("user_numbers", "item_numbers", "crosses") else np.int64), name
         assert np.isfinite(value).all()
-    n_features = sum(len(encoder.names[name]) for name in encoder.names)
+    n_features = sum(len(encoder.names[name]) for name in encoder.names if name != "user_id")
     assert encoder.dense(inputs).shape == (17, n_features)
+
+
+def test_users_have_codes_of_their_own_from_so_many_rows_on(dataset, later):
+    train = dataset.split()[0]
+    shown = int(np.sort(np.unique(train.user_id, return_counts=True)[1])[len(later.users) // 2])
+    encoder = Encoder.fit(dataset.snapshot, train, dataset.tasks, user_min_count=shown)
+    for user in later.users.ids:
+        code = encoder.encode_user(later, int(user), later.time_ms, 0)["user_id"].item()
+        own = 0 < code < encoder.sizes["user_id"][0]
+        assert own == ((train.user_id == user).sum() >= shown)
+    assert encoder.encode_user(later, 999_999, later.time_ms, 0)["user_id"].item() == 0
 
 
 def test_the_columns_are_read_by_rule(encoder):

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from karec.errors import ConfigError
+from karec.learn.recipes import RECIPES
 from karec.learn.settings import TrainSettings
 
 
@@ -27,6 +28,21 @@ def test_keys_are_fields(tmp_path, head):
     assert settings == dataclasses.replace(TrainSettings(), **expected)
 
 
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_sets_its_keys(tmp_path, recipe):
+    settings = read(tmp_path, f'recipe = "{recipe}"\nseed = 3')
+    assert settings == dataclasses.replace(TrainSettings(), recipe=recipe, seed=3, **RECIPES[recipe])
+
+
+def test_the_defaults_are_those_of_the_default_recipe():
+    assert TrainSettings() == TrainSettings().with_recipe(TrainSettings().recipe)
+
+
+def test_a_key_overrules_the_recipe(tmp_path):
+    settings = read(tmp_path, 'soft_weight = 0.25\nrecipe = "chunks"')
+    assert (settings.soft_weight, settings.pairwise_weight) == (0.25, RECIPES["chunks"]["pairwise_weight"])
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -40,6 +56,15 @@ def test_keys_are_fields(tmp_path, head):
         ('fusion = {click = "much"}', r"fusion.click = 'much', expected float"),
         ("dim = 7", "dim = 7, expected an even number"),
         ("epochs =", "is not TOML"),
+        ('recipe = "soft"', "recipe = 'soft', expected one of .*'born-again'"),
+        ('towers = "small"', "towers = 'small', expected one of"),
+        ("born_again = 4", "born_again = 4, expected at most 3"),
+        ("chunks = [10, 5]", r"chunks = .10, 5., expected ascending ranks below 40"),
+        ("chunks = [40]", r"chunks = .40., expected ascending ranks below 40"),
+        ("list_works = 1", "list_works = 1, expected 2 to shadow_works = 200"),
+        ("list_weight = -1", "list_weight = -1.0, expected at least 0"),
+        ("task_weights = {like = -1}", "expected weights of at least 0"),
+        ('device = "tpu"', "device = 'tpu'"),
     ],
 )
 def test_mistakes_are_named_with_the_file(tmp_path, text, message):

@@ -8,6 +8,8 @@ import pytest
 
 from karec.encoder import Encoder
 from karec.errors import DataError
+from karec.evaluate.curves import write_curves
+from karec.learn.checkpoint import CheckpointError
 from karec.learn.prepare import prepare
 from karec.learn.quality import evaluate_run
 from karec.learn.rankers import train_ranker
@@ -95,6 +97,72 @@ def test_progress_ends_where_it_should(run):
 def test_a_seed_settles_everything(dataset, run, tmp_path):
     again = train_all(dataset, SETTINGS, tmp_path / "again")
     assert again.quality == run[0].quality
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("where", ["training the ranker", "training logistic regression", "training the towers"])
+def test_a_run_that_is_stopped_goes_on_to_the_same_models(dataset, run, tmp_path, where):
+    def stop(done, total, what):
+        if (done, what) == (9, where):
+            raise Stopped
+
+    settings = dataclasses.replace(SETTINGS, checkpoint_steps=2)
+    with pytest.raises(Stopped):
+        train_all(dataset, settings, tmp_path, stop)
+    told = []
+    again = train_all(dataset, settings, tmp_path, lambda *step: told.append(step), resume=True)
+    assert again.quality == run[0].quality
+    assert min(done for done, _, what in told if what == where) == 9, "the eight steps before are not trained again"
+    heads = [json.loads((folder / "run.json").read_text())["towers"] for folder in (again.folder, run[0].folder)]
+    assert heads[0] == heads[1]
+
+
+def test_a_run_of_other_settings_does_not_go_on_from_what_is_there(dataset, run):
+    with pytest.raises(CheckpointError, match=r"ranker\.pt is of another training"):
+        train_all(dataset, dataclasses.replace(SETTINGS, learning_rate=0.5), run[0].folder, resume=True)
+
+
+def test_a_run_tells_its_curves(run, tmp_path):
+    facts = json.loads((run[0].folder / "run.json").read_text())
+    assert set(facts["curves"]) == set(facts["epochs"]) == {"mmoe", "lr", "towers"}
+    steps = [step for step, _ in facts["curves"]["towers"]]
+    assert steps == sorted(steps) and all(np.isfinite(loss) for _, loss in facts["curves"]["towers"])
+    write_curves(facts, tmp_path / "curves.svg")
+    assert (tmp_path / "curves.svg").read_text().startswith("<svg")
+
+
+def test_born_again_towers_are_trained_once_more(dataset, tmp_path):
+    settings = dataclasses.replace(
+        SETTINGS.with_recipe("born-again"), baselines=(), epochs=1, tower_epochs=1, towers="static"
+    )
+    result = train_all(dataset, settings, tmp_path)
+    assert set(result.epochs) == {"mmoe", "towers", "towers_1"}
+
+
+def test_model_distillation_trains_a_ranker_of_the_towers_features(dataset, tmp_path):
+    settings = dataclasses.replace(SETTINGS.with_recipe("model-distillation"), baselines=(), epochs=1, tower_epochs=1)
+    folder = train_all(dataset, settings, tmp_path).folder
+    assert "crosses" not in OnnxModel(folder / "ranker.onnx").inputs
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda labels: {n: v for n, v in labels.items() if n != "like"}, "tasks .'like'. have no label"),
+        (lambda labels: {**labels, "like": labels["like"] * 0}, "task 'like': all .* labels are 0, of one class"),
+    ],
+)
+def test_labels_that_cannot_teach_are_refused_before_training(dataset, tmp_path, change, message):
+    exposures = dataclasses.replace(dataset.exposures, labels=change(dataset.exposures.labels))
+    told = []
+    with pytest.raises(ValueError, match=message):
+        train_all(
+            dataclasses.replace(dataset, exposures=exposures), SETTINGS, tmp_path, lambda *step: told.append(step)
+        )
+    assert not told
 
 
 def test_another_seed_is_another_ranker(dataset, run, tmp_path):
