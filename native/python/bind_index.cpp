@@ -127,8 +127,9 @@ void save(const ItemIndex& index, const std::string& path) {
 
 // A C++ host may have named a column in other bytes than UTF-8.
 py::str text(std::string_view bytes) {
-    const auto size = static_cast<py::ssize_t>(bytes.size());
-    return py::reinterpret_steal<py::str>(PyUnicode_DecodeUTF8(bytes.data(), size, "surrogateescape"));
+    const std::string held(bytes);
+    const auto size = static_cast<py::ssize_t>(held.size());
+    return py::reinterpret_steal<py::str>(PyUnicode_DecodeUTF8(held.c_str(), size, "surrogateescape"));
 }
 
 py::list column_types(const ItemIndex& index) {

@@ -54,7 +54,7 @@ void widen_integers(std::span<const std::byte> bytes, std::span<std::int64_t> to
     for (std::size_t i = 0; i < to.size(); ++i) {
         T value;
         std::memcpy(&value, bytes.data() + i * sizeof(T), sizeof(T));
-        to[i] = static_cast<std::int64_t>(value);
+        to[i] = std::int64_t{value};
     }
 }
 

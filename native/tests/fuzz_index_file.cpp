@@ -56,8 +56,8 @@ Bytes saved(DType dtype, const std::string& path) {
 // Everything that reads what the file says.
 void use(ItemIndex& index, const std::string& path) {
     const std::size_t dim = index.dim();
-    std::vector<std::int64_t> ids;
-    for (std::int64_t i = 0; i < 40; ++i) ids.push_back(i * i - 3);
+    std::vector<std::int64_t> ids(40);
+    for (std::size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<std::int64_t>(i * i) - 3;
     const std::vector<float> query(dim, 0.5f);
     const VersionQuery versions[] = {{0, query}, {1, query}};
     const Query by_version{std::span<const VersionQuery>(versions)};
@@ -91,8 +91,8 @@ void use(ItemIndex& index, const std::string& path) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    const long files = argc > 1 ? std::atol(argv[1]) : 2000;
-    std::mt19937_64 random(argc > 2 ? static_cast<std::uint64_t>(std::atoll(argv[2])) : 1);
+    const long files = argc > 1 ? std::strtol(argv[1], nullptr, 10) : 2000;
+    std::mt19937_64 random(argc > 2 ? static_cast<std::uint64_t>(std::strtoll(argv[2], nullptr, 10)) : 1);
     const std::string path = "fuzz-" + std::to_string(::getpid()) + ".karec";
     const std::string again = path + "-saved";
     const Bytes wholes[] = {saved(DType::float16, path), saved(DType::float32, path), saved(DType::int8, path)};
