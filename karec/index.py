@@ -15,6 +15,7 @@ float32 / int64 / int32 input is used where it lies; other real or integer dtype
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -277,7 +278,8 @@ class ItemIndex:
     ) -> SearchResult:
         """The ``k`` best of all rows, exactly, for one query (D,) or for several (B, D). O(B·N·D), one pass over rows.
 
-        mask              (n_rows,) bool, False leaves a row out
+        mask              (n_rows,) bool, False leaves a row out; of one generation: where others write meanwhile, rows
+                          may have come or name other works by then (compare ``.generation``)
         query_by_version  {model version: (D,) or (B, D)} instead of ``queries``
 
         Blocked works are left out. For queries (B, D) results are (B, min(k, N)), padded as ``SearchResult`` says.
@@ -362,4 +364,4 @@ def _versioned(
         raise ValueError("give either one query or query_by_version={model version: query}")
     if by_version is None:
         return [(None, np.asarray(query))]
-    return [(int(version), np.asarray(each)) for version, each in by_version.items()]
+    return [(operator.index(version), np.asarray(each)) for version, each in by_version.items()]

@@ -73,7 +73,7 @@ class RowFormat:
             )  # padding is read, as a file may hold anything there
             values[: self.dim] = query
             return ReadyQuery(values, np.float32(1))
-        limit = min(32767, (2**31 - 1) // (INT8_LIMIT * self.width))
+        limit = min(32767, (2**31 - 1) // ((INT8_LIMIT + 1) * self.width))
         scale = np.abs(query).max() / np.float32(limit)
         return ReadyQuery(_rounded(query, scale, limit).astype(np.int64), scale)
 

@@ -11,7 +11,7 @@ void Generation::grow(std::size_t n) {
     ids.grow(n);
     if (format.dtype == DType::int8) scales.grow(n);
     if (keeps_exact) exact.grow(n);
-    if (!codes.empty()) codes.grow(n);
+    if (versions.size() > 1) codes.grow(n);
     if (!adjustments.empty()) adjustments.grow(n);
     for (ColumnPages& column : columns) column.values.grow(n);
 }
@@ -21,7 +21,7 @@ void Generation::write_row(std::size_t row, std::int64_t id, const MatrixView& v
     format.encode(vectors, i, rows.unseen(row), format.dtype == DType::int8 ? scales.unseen(row) : nullptr);
     if (keeps_exact) exact_format().encode(vectors, i, exact.unseen(row), nullptr);
     *ids.unseen(row) = id;
-    if (!codes.empty()) *codes.unseen(row) = static_cast<std::uint8_t>(code);
+    if (versions.size() > 1) *codes.unseen(row) = static_cast<std::uint8_t>(code);
     for (std::size_t c = 0; c < columns.size(); ++c) {
         const std::size_t width = size_of(columns[c].dtype);
         std::memcpy(columns[c].values.unseen(row), columns_in[c].bytes.data() + i * width, width);
@@ -30,20 +30,16 @@ void Generation::write_row(std::size_t row, std::int64_t id, const MatrixView& v
 
 std::size_t Generation::code_for(std::int64_t version) {
     constexpr std::size_t kCodes = 256;
-    for (std::size_t code = 0; code < versions.size(); ++code) {
-        if (versions[code].number == version) return code;
+    auto found = std::ranges::find(versions, version, &ModelVersion::number);
+    if (found == versions.end()) found = std::ranges::find(versions, std::size_t{0}, &ModelVersion::n_rows);
+    if (found == versions.end()) {
+        if (versions.size() == kCodes) return kCodes;
+        found = versions.insert(found, {version, 0});
     }
-    for (std::size_t code = 0; code < versions.size(); ++code) {
-        if (versions[code].n_rows > 0) continue;
-        versions[code].number = version;
-        return code;
-    }
-    if (versions.size() < kCodes)
-        versions.push_back({version, 0});
-    else
-        return kCodes;
+    found->number = version;
+    // Rows that were there have code 0 until now: they are of the only version that there was.
     if (versions.size() > 1) codes.grow(n_rows());
-    return versions.size() - 1;
+    return static_cast<std::size_t>(found - versions.begin());
 }
 
 Generation Generation::compacted() const {
@@ -58,7 +54,7 @@ Generation Generation::compacted() const {
         to.columns.push_back({column.name, column.dtype, Pages<std::byte>(size_of(column.dtype), kLargePage)});
     }
     to.grow(n_works);
-    if (!codes.empty()) to.codes.grow(n_works);
+    if (versions.size() > 1) to.codes.grow(n_works);
     if (!adjustments.empty()) to.adjustments.grow(n_works);
     std::size_t at = 0;
     for (std::size_t row = 0; row < n_rows(); ++row) {

@@ -72,9 +72,18 @@ Result<ItemIndex> ItemIndex::build(std::span<const std::int64_t> ids, MatrixView
     });
 }
 
+namespace {
+
+Status check_path(const std::string& path) {
+    return path.find('\0') == std::string::npos ? Status{} : Status::invalid("the path holds a NUL byte");
+}
+
+}  // namespace
+
 Result<ItemIndex> ItemIndex::open(const std::string& path, const OpenOptions& options) noexcept {
     return at_boundary([&]() -> Result<ItemIndex> {
         if (Status status = check_isa(); !status.ok()) return status;
+        if (Status status = check_path(path); !status.ok()) return status;
         auto mapped = MappedFile::open(path);
         if (!mapped.ok()) return mapped.status();
         const auto file = std::make_shared<MappedFile>(std::move(mapped.value()));
@@ -88,6 +97,7 @@ Result<ItemIndex> ItemIndex::open(const std::string& path, const OpenOptions& op
 
 Status ItemIndex::save(const std::string& path) const noexcept {
     return at_boundary([&] {
+        if (Status status = check_path(path); !status.ok()) return status;
         const Living::Pin g(store_->living);
         if (Status status = check_map(*g); !status.ok()) return status;
         // An overfull or sparse id map goes into no file: its size follows from the number of works.

@@ -28,14 +28,14 @@ Living::Slot* Living::take_slot() const noexcept {
     }
     slot->taken.store(true, std::memory_order_relaxed);
     slot->next = slots_.load(std::memory_order_relaxed);
-    while (!slots_.compare_exchange_weak(slot->next, slot, std::memory_order_release, std::memory_order_relaxed)) {
+    while (!slots_.compare_exchange_weak(slot->next, slot, std::memory_order_seq_cst, std::memory_order_relaxed)) {
     }
     return slot;
 }
 
 Living::Pin::Pin(const Living& living) noexcept : slot_(living.take_slot()), generation_(living.newest_.load()) {
-    // Sequentially consistent, like the writer's store of `newest_` and its look at `held`: one of the two sees the
-    // other.
+    // Sequentially consistent, like the push of a new slot, the writer's store of `newest_` and its look at the slots
+    // and what they hold: one of the two sees the other.
     for (;;) {
         slot_->held.store(generation_);
         const Generation* newest = living.newest_.load();
@@ -75,6 +75,9 @@ void Living::Draft::retire(std::size_t row) {
 }
 
 void Living::Draft::publish() {
+    // All that may fail for want of memory comes before the first change.
+    living_.free_.reserve(living_.free_.size() + retired_.size());
+    living_.kept_.reserve(living_.kept_.size() + 1);
     next_->publish();
     const Generation* next = next_.get();
     for (const std::size_t row : retired_) living_.free_.push_back({next->number, row});
@@ -84,16 +87,16 @@ void Living::Draft::publish() {
     living_.reclaim();
 }
 
-void Living::reclaim() {
-    std::vector<const Generation*> held;
-    for (const Slot* slot = slots_.load(std::memory_order_acquire); slot != nullptr; slot = slot->next) {
-        if (const Generation* generation = slot->held.load()) held.push_back(generation);
-    }
+void Living::reclaim() noexcept {
+    const auto held = [&](const Generation* generation) {
+        for (const Slot* slot = slots_.load(); slot != nullptr; slot = slot->next) {
+            if (slot->held.load() == generation) return true;
+        }
+        return false;
+    };
     // Oldest first, so that the first one kept says which rows can still be seen; those between may go as well.
     const Generation* newest = kept_.back().get();
-    std::erase_if(kept_, [&](const auto& generation) {
-        return generation.get() != newest && std::ranges::find(held, generation.get()) == held.end();
-    });
+    std::erase_if(kept_, [&](const auto& generation) { return generation.get() != newest && !held(generation.get()); });
 }
 
 }  // namespace karec

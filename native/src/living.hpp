@@ -8,7 +8,6 @@
 
 #include <atomic>
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <mutex>
 #include <utility>
@@ -74,13 +73,13 @@ class Living {
     };
 
     Slot* take_slot() const noexcept;
-    void reclaim();
+    void reclaim() noexcept;
 
     std::atomic<const Generation*> newest_;
     mutable std::atomic<Slot*> slots_{nullptr};
     std::mutex writing_;
-    std::deque<std::unique_ptr<const Generation>> kept_;  // by age; the newest is the last
-    std::deque<FreeRow> free_;                            // by age
+    std::vector<std::unique_ptr<const Generation>> kept_;  // by age; the newest is the last
+    std::vector<FreeRow> free_;                            // by age
 };
 
 }  // namespace karec

@@ -73,7 +73,7 @@ PaddedQuery RowFormat::pad(std::span<const float> query) const {
     std::copy(query.begin(), query.end(), padded.values.begin());
     if (dtype != DType::int8) return padded;
     const auto limit = static_cast<float>(
-        std::min<std::size_t>(32767, std::numeric_limits<std::int32_t>::max() / (kInt8Limit * padded_dim())));
+        std::min<std::size_t>(32767, std::numeric_limits<std::int32_t>::max() / ((kInt8Limit + 1) * padded_dim())));
     float largest = 0.0f;
     for (const float x : query) largest = std::max(largest, std::abs(x));
     padded.scale = largest / limit;

@@ -1,7 +1,7 @@
 // Vectors as rows of float16, float32 or int8, each row padded with zeros to a multiple of 64 bytes.
 //
 // An int8 row stands for integer·scale, scale = max|x| / 127. A query meets it as integers as well, up to `limit` =
-// min(32767, (2^31 − 1) / (127·D)), so that no sum of products overflows 32 bits: the sum is exact in any order. The
+// min(32767, (2^31 − 1) / (128·D)), so that no sum of products overflows 32 bits: the sum is exact in any order. The
 // score is float(sum)·query_scale·row_scale, multiplied in this order.
 #pragma once
 

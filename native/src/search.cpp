@@ -24,15 +24,18 @@ SearchCount search_one(const Generation& g, const Query& query, const Candidates
         g, ready, candidates, [&](std::size_t first, std::size_t some, const std::int32_t* rows, const float* scores) {
             top.offer(scores, rows, some, static_cast<std::uint32_t>(first));
         });
+    // Looked up again: were the input to change meanwhile, which it must not, the result would be void, not the memory.
     const auto row_of = [&](std::uint32_t position) {
-        return candidates.ids.empty() ? candidates.rows[position] : g.id_map.find(candidates.ids[position]);
+        const std::int32_t row =
+            candidates.ids.empty() ? candidates.rows[position] : g.id_map.find(candidates.ids[position]);
+        return row >= 0 && static_cast<std::size_t>(row) < g.n_rows() ? row : 0;
     };
     rescore(g, query, std::min(out.scores.size(), n), row_of, top);
     counts.found = top.finish([&](std::size_t rank, float score, std::uint32_t position) {
         out.scores[rank] = score;
         out.positions[rank] = position;
         if (candidates.ids.empty()) {
-            out.rows[rank] = candidates.rows[position];
+            out.rows[rank] = row_of(position);
             __builtin_prefetch(g.ids.at(static_cast<std::size_t>(out.rows[rank])));
         } else {
             out.ids[rank] = candidates.ids[position];
@@ -147,8 +150,8 @@ Status ItemIndex::search_batch(std::span<const Query> queries, const Candidates&
         }
         const std::size_t k = n_users == 0 ? 0 : out.scores.size() / n_users;
         for (std::size_t u = 0; u < n_users; ++u) {
-            const auto first = static_cast<std::size_t>(indptr[u]);
-            const auto n = static_cast<std::size_t>(indptr[u + 1]) - first;
+            const auto first = std::min(static_cast<std::size_t>(indptr[u]), candidates.size());
+            const auto n = std::min(static_cast<std::size_t>(indptr[u + 1]) - first, candidates.size() - first);
             const Candidates own = candidates.ids.empty() ? Candidates::of_rows(candidates.rows.subspan(first, n))
                                                           : Candidates::of_ids(candidates.ids.subspan(first, n));
             const Ranked list = list_of(out, u, k);

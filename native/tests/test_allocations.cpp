@@ -12,9 +12,10 @@
 namespace {
 
 std::atomic<long> n_new{0};
+std::atomic<long> fails_at{-1};  // the n_new of the one request that is refused
 
 void* counted(std::size_t bytes, std::size_t alignment) {
-    ++n_new;
+    if (n_new++ == fails_at) throw std::bad_alloc();
     void* memory = std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
     if (memory == nullptr) throw std::bad_alloc();
     return memory;
@@ -35,10 +36,11 @@ void* operator new[](std::size_t bytes, std::align_val_t alignment) {
     return counted(bytes, static_cast<std::size_t>(alignment));
 }
 void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
-    return counted(bytes, 16);
+    return std::aligned_alloc(16, (bytes + 15) / 16 * 16);
 }
 void* operator new(std::size_t bytes, std::align_val_t alignment, const std::nothrow_t&) noexcept {
-    return counted(bytes, static_cast<std::size_t>(alignment));
+    const auto step = static_cast<std::size_t>(alignment);
+    return std::aligned_alloc(step, (bytes + step - 1) / step * step);
 }
 void operator delete(void* memory) noexcept {
     std::free(memory);
@@ -154,4 +156,42 @@ TEST(prerank_without_dpp_allocates_nothing_through_either_interface) {
     count.struct_size = sizeof count;
     CHECK(steady([&] { CHECK(karec_preranker_run(handle, &asked, &to, &count) == KAREC_OK); }) == 0);
     karec_preranker_close(handle);
+}
+
+TEST(a_write_that_finds_no_memory_leaves_the_index_as_it_was) {
+    constexpr std::size_t kWorks = 300;
+    constexpr std::size_t kDim = 4;
+    std::vector<std::int64_t> ids(kWorks + 100);
+    std::iota(ids.begin(), ids.end(), 0);
+    std::vector<float> vectors(ids.size() * kDim);
+    for (std::size_t i = 0; i < vectors.size(); ++i) vectors[i] = static_cast<float>(i / kDim);
+    const auto rows_of = [&](std::size_t first, std::size_t n) {
+        return MatrixView{&vectors[first * kDim], n, kDim, DType::float32};
+    };
+    const std::span<const std::int64_t> all(ids);
+    const std::vector<float> query(kDim, 0.25f);
+    const std::vector<float> ones(100, 1.0f);
+    bool refused = true;
+    ItemIndex::BuildOptions options;
+    options.dtype = DType::float32;
+    for (long n = 0; refused; ++n) {
+        refused = false;
+        ItemIndex index = ItemIndex::build(all.first(kWorks), rows_of(0, kWorks), options).value();
+        const auto with_refusal = [&](auto&& write) {
+            fails_at = n_new + n;
+            const bool ok = write().ok();
+            fails_at = -1;
+            refused = refused || !ok;
+        };
+        // The same vectors again: whether a write came about or not, every work keeps its own.
+        with_refusal([&] { return index.upsert(all.first(100), rows_of(0, 100), {}, 0); });
+        with_refusal([&] { return index.adjust(all.first(100), ones, {}); });
+        with_refusal([&] { return index.upsert(all.subspan(50, 150), rows_of(50, 150), {}, 0); });
+        for (int round = 0; round < 3; ++round) {
+            CHECK(index.upsert(all.subspan(kWorks, 100), rows_of(kWorks, 100), {}, 0).ok());
+        }
+        std::vector<float> scores(ids.size());
+        CHECK(index.scores(query, Candidates::of_ids(ids), scores).ok());
+        for (std::size_t i = 0; i < ids.size(); ++i) CHECK(scores[i] == static_cast<float>(i));
+    }
 }

@@ -85,10 +85,10 @@ TEST(int8_rows_are_summed_exactly) {
     std::mt19937_64 random(9);
     for (std::size_t dim = 64; dim <= 1024; dim += 320) {
         constexpr std::size_t kRows = 37;
-        const int limit = static_cast<int>(std::min<std::size_t>(32767, 2147483647u / (127 * dim)));
+        const int limit = static_cast<int>(std::min<std::size_t>(32767, 2147483647u / (128 * dim)));
         std::vector<std::int8_t> values(kRows * dim);
         std::vector<std::int16_t> query(dim);
-        for (std::int8_t& x : values) x = static_cast<std::int8_t>(random() % 4 == 0 ? -127 : 127);
+        for (std::int8_t& x : values) x = static_cast<std::int8_t>(random() % 4 == 0 ? -128 : 127);
         for (std::int16_t& x : query) x = static_cast<std::int16_t>(random() % 4 == 0 ? -limit : limit);
         std::vector<const std::byte*> rows(kRows);
         for (std::size_t i = 0; i < kRows; ++i) rows[i] = reinterpret_cast<const std::byte*>(&values[i * dim]);

@@ -1,7 +1,11 @@
 // An index while it is written and searched at once. Meant for ThreadSanitizer as well: -DKAREC_SANITIZE=thread.
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
+#include <cstdio>
 #include <random>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -20,21 +24,22 @@ std::vector<float> all(float value, std::size_t n) {
     return std::vector<float>(n * kDim, value);
 }
 
-ItemIndex make() {
+ItemIndex make(DType dtype) {
     std::vector<std::int64_t> ids(kWorks);
     for (std::size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<std::int64_t>(i);
     const std::vector<float> vectors = all(1.0f, ids.size());
     ItemIndex::BuildOptions options;
-    options.dtype = DType::float32;
+    options.dtype = dtype;
     return ItemIndex::build(ids, {vectors.data(), ids.size(), kDim, DType::float32}, options).value();
 }
 
 const std::vector<float> kOnes(kDim, 1.0f);
 
-}  // namespace
-
-TEST(readers_see_whole_generations_while_writers_write) {
-    ItemIndex index = make();
+// Readers of every kind beside writers of every kind; vectors of two model versions.
+void readers_see_whole_generations(DType dtype) {
+    ItemIndex index = make(dtype);
+    const VersionQuery versions[] = {{0, kOnes}, {1, kOnes}};
+    const Query query{std::span<const VersionQuery>(versions)};
     std::vector<std::int64_t> group(100);  // always written together, in one call
     for (std::size_t i = 0; i < group.size(); ++i) group[i] = static_cast<std::int64_t>(i);
     std::atomic<bool> stop{false};
@@ -48,14 +53,18 @@ TEST(readers_see_whole_generations_while_writers_write) {
         std::vector<std::int64_t> positions(8);
         std::uint64_t last = 0;
         while (!stop.load(std::memory_order_relaxed)) {
-            const auto seen = index.scores(kOnes, Candidates::of_ids(group), scores);
+            const auto seen = index.scores(query, Candidates::of_ids(group), scores);
             bool good = seen.ok() && seen->generation >= last;
             last = seen->generation;
             for (const float score : scores) good = good && score == scores[0];
             std::vector<float> best(8);
-            const Query query(kOnes);
             SearchCount count;
-            good = good && index.search_all({&query, 1}, {}, {best, ids, rows, positions}, {&count, 1}).ok();
+            const Ranked out{best, ids, rows, positions};
+            const std::int64_t indptr[] = {0, static_cast<std::int64_t>(group.size())};
+            good = good && index.search_batch({&query, 1}, Candidates::of_ids(group), indptr, out, {&count, 1}).ok();
+            for (std::size_t i = 1; i < count.found; ++i) good = good && best[i] == best[0];
+            good = good && index.search_all({&query, 1}, {}, out, {&count, 1}).ok();
+            good = good && index.table().ok();
             good =
                 good && index.gather(rows, scores.size() >= 8 * kDim ? std::span(scores).first(8 * kDim) : scores).ok();
             torn += !good;
@@ -72,14 +81,14 @@ TEST(readers_see_whole_generations_while_writers_write) {
             const std::vector<float> vector = all(2.0f, 1);
             const std::vector<float> offset = {static_cast<float>(random() % 3)};
             bool good = index.remove(one).ok() && index.adjust(one, {}, offset).ok();
-            good = good && index.upsert(one, {vector.data(), 1, kDim, DType::float32}, {}, 0).ok();
+            good = good && index.upsert(one, {vector.data(), 1, kDim, DType::float32}, {}, random() % 2).ok();
             good = good && index.block(one).ok() && index.unblock(one).ok();
             torn += !good;
         }
     });
-    for (int step = 0; step < 300; ++step) {
+    for (int step = 0; step < 150; ++step) {
         const std::vector<float> vectors = all(static_cast<float>(step % 50), group.size());
-        CHECK(index.upsert(group, {vectors.data(), group.size(), kDim, DType::float32}, {}, 0).ok());
+        CHECK(index.upsert(group, {vectors.data(), group.size(), kDim, DType::float32}, {}, step % 2).ok());
         const std::vector<float> scales(group.size(), static_cast<float>(1 + step % 2));
         CHECK(index.adjust(group, scales, {}).ok());
         CHECK((step % 3 == 0 ? index.block(group) : index.unblock(group)).ok());
@@ -95,6 +104,38 @@ TEST(readers_see_whole_generations_while_writers_write) {
     const std::size_t n_rows = index.n_rows();
     for (int step = 0; step < 5; ++step) CHECK(index.upsert(group, view, {}, 0).ok());
     CHECK(index.n_rows() == n_rows);
+}
+
+}  // namespace
+
+TEST(readers_see_whole_generations_while_writers_write) {
+    for (const DType dtype : {DType::float32, DType::float16, DType::int8}) readers_see_whole_generations(dtype);
+}
+
+TEST(an_index_that_was_emptied_and_saved_tells_versions_apart_again) {
+    const std::string path = "emptied-" + std::to_string(::getpid()) + ".karec";
+    const std::vector<std::int64_t> two = {10, 11};
+    const std::vector<float> vectors = all(1.0f, 2);
+    const auto put = [&](ItemIndex& index, std::size_t i, std::int64_t version) {
+        const MatrixView view{vectors.data(), 1, kDim, DType::float32};
+        CHECK(index.upsert(std::span(two).subspan(i, 1), view, {}, version).ok());
+    };
+    ItemIndex first = ItemIndex::build({}, {nullptr, 0, kDim, DType::float32}, {}).value();
+    put(first, 0, 1);
+    put(first, 1, 2);
+    CHECK(first.remove(two).ok() && first.save(path).ok());
+    ItemIndex index = ItemIndex::open(path).value();
+    put(index, 0, 3);
+    put(index, 1, 4);
+    const std::vector<float> fives(kDim, 5.0f);
+    const VersionQuery versions[] = {{3, fives}, {4, kOnes}};
+    std::vector<float> scores(2);
+    const Query query{std::span<const VersionQuery>(versions)};
+    CHECK(index.scores(query, Candidates::of_ids(two), scores).ok());
+    CHECK((scores == std::vector<float>{5.0f * kDim * 1.0f, 1.0f * kDim}));
+    put(index, 1, 3);
+    CHECK(index.model_versions().value() == std::vector<std::int64_t>{3});
+    (void)std::remove(path.c_str());
 }
 
 TEST(an_index_grows_from_nothing_and_its_rows_are_used_again) {

@@ -9,6 +9,9 @@
 // sees that one to its end: it waits for no write, and no write waits for it. Memory that only older generations show
 // is used again when their last reader has ended.
 //
+// What a call reads (ids, rows, queries, masks) must not change until it returns: its results would be void then,
+// though no memory outside the index is touched.
+//
 // Rows: an upsert gives a work a new row. A row names the same vector until its work is upserted or removed; later it
 // may name another. Whoever keeps rows across writes keeps the generation that they are of, or keeps ids instead.
 //
@@ -128,7 +131,8 @@ class KAREC_API ItemIndex {
                                    const BuildOptions& options) noexcept;
 
     // Maps a file that save() wrote and verifies every byte of it (checksums, sizes, the id map): O(file). Writes to
-    // an opened index stay in memory. Refuses with bad_format whatever save() could not have written.
+    // an opened index stay in memory. Refuses with bad_format what is cut off, altered or laid out in another way than
+    // save() does; numbers under a right checksum are taken as they are.
     static Result<ItemIndex> open(const std::string& path, const OpenOptions& options) noexcept;
     static Result<ItemIndex> open(const std::string& path) noexcept { return open(path, OpenOptions{}); }
 
