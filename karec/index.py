@@ -69,7 +69,7 @@ class ItemIndex:
         KAREC_FORCE_ISA naming an instruction set that the machine lacks.
         """
         named = _named(columns)
-        return cls(_native.ItemIndex.build(ids, embeddings, dtype, named, model_version, rescore))
+        return cls(_native.ItemIndex.build(ids, embeddings, dtype, named, _version(model_version), rescore))
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], verify: bool = True) -> ItemIndex:
@@ -180,7 +180,7 @@ class ItemIndex:
 
         ValueError: as ``build``, or a column that is missing or not the index's.
         """
-        version = self.model_version if model_version is None else model_version
+        version = self.model_version if model_version is None else _version(model_version)
         types = dict(self._native.column_types)
         named = [(name, _as_column(column, types.get(name))) for name, column in _named(columns)]
         self._native.upsert(ids, embeddings, named, version)
@@ -357,6 +357,14 @@ def _one_of(ids: ArrayLike | None, rows: ArrayLike | None) -> None:
         raise ValueError("give the candidates either as ids= or as rows=")
 
 
+def _version(number: int) -> int:
+    """An int64. TypeError for what is no whole number, ValueError for one that does not fit."""
+    version = operator.index(number)
+    if not -(2**63) <= version < 2**63:
+        raise ValueError(f"a model version is an int64, got {version}")
+    return version
+
+
 def _versioned(
     query: ArrayLike | None, by_version: Mapping[int, ArrayLike] | None
 ) -> list[tuple[int | None, NDArray[Any]]]:
@@ -364,4 +372,4 @@ def _versioned(
         raise ValueError("give either one query or query_by_version={model version: query}")
     if by_version is None:
         return [(None, np.asarray(query))]
-    return [(operator.index(version), np.asarray(each)) for version, each in by_version.items()]
+    return [(_version(version), np.asarray(each)) for version, each in by_version.items()]

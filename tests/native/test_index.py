@@ -344,3 +344,23 @@ def test_the_operating_system_says_no(index: ItemIndex, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         index.save(tmp_path / "no" / "such" / "folder")
     assert os.listdir(tmp_path) == []
+
+
+def test_model_versions_are_whole_numbers_of_64_bits(index: ItemIndex) -> None:
+    with pytest.raises(TypeError, match="integer"):
+        index.search(query_by_version={7.5: [1, 0, 0]}, ids=[7], k=1)  # type: ignore[dict-item]
+    for write in (
+        lambda: index.upsert([1], [[1, 2, 3]], {"creator_id": [1], "quality": [1]}, model_version=2**63),
+        lambda: ItemIndex.build([1], [[1]], model_version=-(2**63) - 1),
+    ):
+        with pytest.raises(ValueError, match="a model version is an int64"):
+            write()
+
+
+def test_a_path_with_a_nul_byte_is_refused(index: ItemIndex, tmp_path: Path) -> None:
+    index.save(tmp_path / "a")
+    with pytest.raises(ValueError, match=r"(?i)nul"):
+        ItemIndex.open(f"{tmp_path}/a\0b")
+    with pytest.raises(ValueError, match=r"(?i)nul"):
+        index.save(f"{tmp_path}/b\0c")
+    assert not (tmp_path / "b").exists()
