@@ -124,6 +124,7 @@ def train_round(
         vector=settings.vector,
         id_dropout=settings.tower_id_dropout,
         profile_dropout=settings.profile_dropout,
+        matching=settings.matching,
     ).to(train.device)
     done = fit(
         model,

@@ -52,6 +52,7 @@ class TrainSettings:
     tower_id_dropout         share of work, creator, song and user ids hidden while the towers train
     profile_dropout          share of rows whose user's profile is hidden while the towers train, as a new user's is
     towers                   "full", or "static": towers that see no counters and rates, for vectors refreshed rarely
+    matching                 whether the towers also compare a work with the history code by code (learn/towers.py)
     recipe                   which losses teach the towers (karec/learn/recipes.py); it sets the keys up to born_again
     ranker_features          "all", or "towers": a ranker without cross features, that sees what the towers see
     soft_weight              λ, the soft labels' share; the hard labels have the rest
@@ -104,6 +105,7 @@ class TrainSettings:
     tower_id_dropout: float = 0.1
     profile_dropout: float = 0.05
     towers: Literal["full", "static"] = "full"
+    matching: bool = False
     recipe: str = "list"
     ranker_features: Literal["all", "towers"] = "all"
     soft_weight: float = 0.8
@@ -203,6 +205,6 @@ def _value(path: Path, key: str, value: Any, kinds: Mapping[str, type]) -> Any:
         return tuple(value)
     if kind is dict and isinstance(value, dict):
         return {task: _value(path, f"{key}.{task}", weight, {f"{key}.{task}": float}) for task, weight in value.items()}
-    if not isinstance(value, kind) or isinstance(value, bool):
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise ConfigError(f"{path}: {key} = {value!r}, expected {kind.__name__.replace('tuple', 'a list')}")
     return value

@@ -6,7 +6,10 @@ The item tower gives one vector v, the user tower one for each task, u_t, and a 
 
 u_F learns the fused score and is what prerank searches with; no cross feature enters. *Full* towers see counters and
 rates on both sides, *static* ones do not: their vectors stay right until a work's profile changes.
-Source  P. Covington et al., RecSys 2016 and X. Yi et al., RecSys 2019 (two towers).
+
+*Matching* towers have a path beside the networks: the works of the history and the candidate have vectors by code in
+the space where the towers meet, so that ⟨u, v⟩ holds how alike they are, without a network having to learn it.
+Sources  P. Covington et al., RecSys 2016 and X. Yi et al., RecSys 2019 (two towers); S. Kabbur et al., FISM, KDD 2013.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from karec.learn.features import id_columns, seen_numbers
 from karec.learn.layers import CodeEmbedding, Columns, PiecewiseLinear, embed_works, masked_mean
 
 STARTING_SCALE = 5.0
+MATCHING_SCALE, MATCHING_SPREAD = 5.0, 0.02  # vectors by code begin small and move fast
 
 
 class UserTower(nn.Module):
@@ -40,6 +44,7 @@ class UserTower(nn.Module):
         edges: Tensor,
         columns: list[int],
         item_codes: CodeEmbedding,
+        matching: CodeEmbedding | None,
         *,
         dim: int,
         hidden: int,
@@ -60,6 +65,8 @@ class UserTower(nn.Module):
         width = n_codes * (dim // 2) + self.numbers.width + 2 * dim
         self.layers = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
         self.out = nn.Linear(hidden, self.heads * vector)
+        self.matching = matching
+        self.likeness = None if matching is None else nn.Parameter(torch.ones(self.heads, 1))
 
     def forward(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         works, present = embed_works(self.item_codes, inputs, "history")
@@ -75,6 +82,9 @@ class UserTower(nn.Module):
             masked_mean(works, present),
         ]
         vectors = self.out(self.layers(torch.cat(features, dim=1))).reshape(-1, self.heads, self.vector)
+        if self.matching is not None and self.likeness is not None:
+            alike = masked_mean(embed_works(self.matching, inputs, "history")[0], present)
+            vectors = vectors + MATCHING_SCALE * self.likeness * alike.unsqueeze(1)
         vectors = functional.normalize(vectors, dim=2)
         return vectors[:, 0], vectors[:, 1:]
 
@@ -90,13 +100,14 @@ class ItemTower(nn.Module):
         edges: Tensor,
         columns: list[int],
         item_codes: CodeEmbedding,
+        matching: CodeEmbedding | None,
         *,
         dim: int,
         hidden: int,
         vector: int,
     ) -> None:
         super().__init__()
-        self.item_codes = item_codes
+        self.item_codes, self.matching = item_codes, matching
         self.columns = Columns(columns)
         self.numbers = PiecewiseLinear(edges[columns])
         width = len(encoder.sizes["item_ids"]) * dim + self.numbers.width
@@ -105,8 +116,10 @@ class ItemTower(nn.Module):
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         codes = self.item_codes(inputs["item_ids"]).flatten(1)
         numbers = self.numbers(self.columns(inputs["item_numbers"]))
-        vector: Tensor = functional.normalize(self.layers(torch.cat([codes, numbers], dim=1)), dim=1)
-        return vector
+        vector: Tensor = self.layers(torch.cat([codes, numbers], dim=1))
+        if self.matching is not None:
+            vector = vector + MATCHING_SCALE * self.matching(inputs["item_ids"]).sum(dim=1)
+        return functional.normalize(vector, dim=1)
 
 
 class Towers(nn.Module):
@@ -125,21 +138,26 @@ class Towers(nn.Module):
         vector: int = 64,
         id_dropout: float = 0.3,
         profile_dropout: float = 0.0,
+        matching: bool = False,
     ) -> None:
         super().__init__()
         item_codes = CodeEmbedding(encoder.sizes["item_ids"], dim, id_columns(encoder), id_dropout)
+        alike = CodeEmbedding(encoder.sizes["item_ids"], vector) if matching else None
+        if alike is not None:
+            nn.init.normal_(alike.table.weight, std=MATCHING_SPREAD)
         sides = {name: (edges[name], seen_numbers(encoder, name, towers)) for name in ("user_numbers", "item_numbers")}
         self.user = UserTower(
             encoder,
             *sides["user_numbers"],
             item_codes,
+            alike,
             dim=dim,
             hidden=hidden,
             vector=vector,
             id_dropout=id_dropout,
             hidden_profiles=profile_dropout,
         )
-        self.item = ItemTower(encoder, *sides["item_numbers"], item_codes, dim=dim, hidden=hidden, vector=vector)
+        self.item = ItemTower(encoder, *sides["item_numbers"], item_codes, alike, dim=dim, hidden=hidden, vector=vector)
         self.scale = nn.Parameter(torch.full((self.user.heads,), STARTING_SCALE))
         self.bias = nn.Parameter(torch.zeros(self.user.heads))
 

@@ -45,9 +45,9 @@ def teacher(examples, batches):
     return build(Teacher, examples, batches)
 
 
-@pytest.fixture(scope="module")
-def towers(examples, batches):
-    return build(Towers, examples, batches)
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "matching"])
+def towers(examples, batches, request):
+    return build(partial(Towers, matching=request.param), examples, batches)
 
 
 def as_tensors(inputs, names):
@@ -108,6 +108,28 @@ def test_the_towers_see_no_cross_features(examples, towers):
     with torch.no_grad():
         users = [towers.user(inputs)[0] for inputs in (rows, turned)]
     torch.testing.assert_close(users[0], users[1])
+
+
+def test_matching_towers_know_how_alike_a_work_and_the_history_are(examples, batches):
+    """With every other weight at nothing, ⟨u, v⟩ is the cosine between a work's codes and those of the history."""
+    towers = build(partial(Towers, matching=True), examples, batches)
+    with torch.no_grad():
+        for part in (towers.user.out, towers.item.layers[2]):
+            part.weight.zero_()
+            part.bias.zero_()
+        towers.user.likeness.fill_(1.0)
+        rows = as_tensors(examples.inputs(np.arange(40)), Towers.inputs)
+        cosines = (towers(rows) - towers.bias) / towers.scale
+        table = towers.item.matching.table.weight
+        codes = torch.where(rows["history"] < towers.item.matching.sizes, rows["history"], 0)
+        each = table[codes + towers.item.matching.offsets].sum(dim=2)
+        there = (rows["history"].amax(dim=2) > 0).unsqueeze(2)
+        mean = (each * there).sum(dim=1)
+        own = torch.where(rows["item_ids"] < towers.item.matching.sizes, rows["item_ids"], 0)
+        work = table[own + towers.item.matching.offsets].sum(dim=1)
+        expected = torch.nn.functional.cosine_similarity(mean, work)
+    assert there.any() and not there.all()
+    torch.testing.assert_close(cosines, expected.unsqueeze(1).expand(-1, 4), atol=1e-5, rtol=0)
 
 
 def test_codes_without_a_vector_share_one():

@@ -65,6 +65,7 @@ def test_a_key_overrules_the_recipe(tmp_path):
         ("list_weight = -1", "list_weight = -1.0, expected at least 0"),
         ("task_weights = {like = -1}", "expected weights of at least 0"),
         ('device = "tpu"', "device = 'tpu'"),
+        ("matching = 1", "matching = 1, expected bool"),
     ],
 )
 def test_mistakes_are_named_with_the_file(tmp_path, text, message):

@@ -136,7 +136,7 @@ def test_a_run_tells_its_curves(run, tmp_path):
 
 def test_born_again_towers_are_trained_once_more(dataset, tmp_path):
     settings = dataclasses.replace(
-        SETTINGS.with_recipe("born-again"), baselines=(), epochs=1, tower_epochs=1, towers="static"
+        SETTINGS.with_recipe("born-again"), baselines=(), epochs=1, tower_epochs=1, towers="static", matching=True
     )
     result = train_all(dataset, settings, tmp_path)
     assert set(result.epochs) == {"mmoe", "towers", "towers_1"}
