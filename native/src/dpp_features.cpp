@@ -16,6 +16,7 @@
 #include "fixed_math.hpp"
 #include "karec/dpp.hpp"
 #include "residual.hpp"
+#include "row_format.hpp"
 #include "type_quota.hpp"
 
 namespace karec {
@@ -194,7 +195,10 @@ Result<DppCount> dpp_select_rows(const VectorRows& embeddings, std::span<const f
 
 Result<DppCount> dpp_select(MatrixView embeddings, std::span<const float> relevance, const DppOptions& options,
                             std::span<std::int64_t> indices, std::span<double> gains) noexcept {
-    return at_boundary([&] { return dpp_select_rows(embeddings, relevance, options, indices, gains); });
+    return at_boundary([&]() -> Result<DppCount> {
+        if (Status status = check_float(embeddings, "embeddings"); !status.ok()) return status;
+        return dpp_select_rows(embeddings, relevance, options, indices, gains);
+    });
 }
 
 }  // namespace karec

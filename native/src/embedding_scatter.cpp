@@ -232,6 +232,7 @@ Status check(const MatrixView& embeddings, std::span<const float> relevance, con
     };
     if (relevance.size() != embeddings.rows) {
         return Status::invalid("relevance has shape (" + std::to_string(relevance.size()) + ",), expected (" +
+    if (Status status = check_float(embeddings, "embeddings"); !status.ok()) return status;
                                std::to_string(embeddings.rows) + ",) as embeddings has shape " + shape(embeddings));
     }
     if (!(options.diversity >= 0.0 && options.diversity <= 1.0)) {

@@ -187,6 +187,42 @@ TEST(columns_on_demand_are_the_whole_kernel) {
     const std::vector<double> kernel = kernel_of(p, 0.5, 1e-2);
     std::vector<double> diagonal(40);
     for (std::size_t i = 0; i < 40; ++i) diagonal[i] = kernel[i * 40 + i];
+TEST(vectors_that_are_no_floats_are_refused) {
+    const Problem p = random_problem(16, 6, 4);
+    std::vector<std::int64_t> indices(3);
+    std::vector<double> gains(3);
+    std::vector<DppCount> counts(1);
+    const std::int64_t indptr[] = {0, 6};
+    const std::int64_t shown_indptr[] = {0, 2};
+    for (const DType dtype : {DType::float64, DType::int8, DType::int64, DType::boolean, DType{77}}) {
+        const std::vector<double> zeros(24);
+        const MatrixView other{zeros.data(), 6, 4, dtype};
+        DppOptions options;
+        const auto refuses = [&](const MatrixView& embeddings, const char* name) {
+            const Status one = dpp_select(embeddings, p.relevance, options, indices, gains).status();
+            const Status batch =
+                dpp_select_batch(embeddings, p.relevance, indptr, shown_indptr, options, indices, gains, counts);
+            const std::string words = std::string(name) + " must be float16 or float32";
+            return one.code() == Code::invalid_argument && one.message() == words &&
+                   batch.code() == Code::invalid_argument && batch.message() == words;
+        };
+        options.shown = {p.embeddings.data(), 2, 4, DType::float32};
+        CHECK(refuses(other, "embeddings"));
+        options.shown = {zeros.data(), 2, 4, dtype};
+        CHECK(refuses(p.view(), "shown"));
+    }
+}
+
+TEST(a_kernel_of_more_entries_than_there_are_is_refused) {
+    const std::vector<double> kernel(4, 1.0);
+    const std::size_t wraps = std::size_t{1} << (sizeof(std::size_t) * 4);  // squared, it is 0
+    for (const std::size_t n : {wraps, wraps + 2, std::size_t{1}, std::size_t{3}}) {
+        CHECK(refused(select_kernel(kernel, n, {}, 1), "kernel has 4 entries"));
+    }
+    CHECK(refused(select_kernel({}, wraps, {}, 1), "kernel has 0 entries"));
+    CHECK(select_kernel({}, 0, {}, 1).status.ok());
+}
+
     std::size_t n_asked = 0;
     const KernelColumn column = [&](std::size_t item, std::span<double> out) {
         ++n_asked;

@@ -56,7 +56,8 @@ struct DppCount {
 KAREC_API double dpp_alpha(double diversity) noexcept;
 
 // Selects min(k, N) of N items, k = indices.size() = gains.size() ≥ 1, from embeddings (N, D) and relevance (N,).
-// Refuses: lengths that differ, non-finite input (naming the first), options out of range.
+// Refuses: lengths that differ, vectors of another dtype than float16 and float32, non-finite input (naming the first),
+// options out of range.
 // O(N·k·D) at worst, without an N × N matrix; memory 4·N·D + 8·k·D bytes + O(N).
 // With a window w: O(N·k·w·D) at worst, over the items that can still win.
 KAREC_API Result<DppCount> dpp_select(MatrixView embeddings, std::span<const float> relevance,
