@@ -16,12 +16,16 @@ namespace {
 class RuleState {
   public:
     explicit RuleState(const ScatterRule& rule)
-        : window_(rule.window), max_count_(rule.max_count), n_shown_(rule.shown.size()) {
-        std::vector<std::int64_t> values(rule.values.begin(), rule.values.end());
+        : window_(std::min(rule.window, rule.shown.size() + rule.values.size() + 1)),
+          max_count_(rule.max_count),
+          n_shown_(rule.shown.size()) {
+        // Read once: a caller who writes meanwhile gets some order, and no code that is none.
+        const std::vector<std::int64_t> given(rule.values.begin(), rule.values.end());
+        std::vector<std::int64_t> values = given;
         std::sort(values.begin(), values.end());
         values.erase(std::unique(values.begin(), values.end()), values.end());
         n_first_.assign(values.size(), 0);
-        for (const std::int64_t value : rule.values) {
+        for (const std::int64_t value : given) {
             const auto at = std::lower_bound(values.begin(), values.end(), value) - values.begin();
             value_of_.push_back(static_cast<std::size_t>(at));
             ++n_first_[value_of_.back()];

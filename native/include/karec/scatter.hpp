@@ -13,7 +13,7 @@ namespace karec {
 
 struct ScatterRule {
     std::span<const std::int64_t> values;  // (n,) the value of each item of the list, for example its creator
-    std::size_t window = 2;                // ≥ 2
+    std::size_t window = 2;                // ≥ 2; SIZE_MAX = the whole session
     std::size_t max_count = 1;             // ≥ 1, < window
     std::span<const std::int64_t> shown;   // (m,) values of what the session saw before the list, oldest first
 };
