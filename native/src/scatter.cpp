@@ -15,6 +15,7 @@ namespace {
 // One rule, and where its values stand so far.
 class RuleState {
   public:
+    // A window longer than the session is as one that is a place longer, and adding it to a place does not wrap.
     explicit RuleState(const ScatterRule& rule)
         : window_(std::min(rule.window, rule.shown.size() + rule.values.size() + 1)),
           max_count_(rule.max_count),
@@ -33,8 +34,9 @@ class RuleState {
         n_left_ = n_first_;
         places_.resize(values.size());
         for (std::size_t place = 0; place < n_shown_; ++place) {
-            const auto at = std::lower_bound(values.begin(), values.end(), rule.shown[place]);
-            if (at != values.end() && *at == rule.shown[place]) {
+            const std::int64_t value = rule.shown[place];
+            const auto at = std::lower_bound(values.begin(), values.end(), value);
+            if (at != values.end() && *at == value) {
                 places_[static_cast<std::size_t>(at - values.begin())].push_back(place);
             }
         }

@@ -1,12 +1,15 @@
 // The DPP as a C++ host uses it, against a plain float64 greedy on the kernel of the definition.
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <limits>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "check.hpp"
+#include "dpp_problem.hpp"
 #include "karec/dpp.hpp"
 
 using namespace karec;
@@ -257,3 +260,28 @@ TEST(each_type_gets_what_it_is_owed) {
     options.max_per_type = 2;
     CHECK(refused(select(p, options, 2), "min_per_type"));
 }
+
+#if !defined(__SANITIZE_THREAD__)  // the caller's race is the test
+TEST(types_that_change_meanwhile_have_codes_that_exist) {
+    constexpr std::size_t kItems = 4096;
+    const std::vector<float> embeddings(kItems, 1.0f);
+    const std::vector<float> relevance(kItems);
+    std::vector<std::int64_t> types(kItems, 1);
+    std::atomic<bool> done = false;
+    std::thread writer([&] {
+        for (std::int64_t next = 2; !done; ++next) {
+            for (std::int64_t& type : types) std::atomic_ref(type).store(next, std::memory_order_relaxed);
+        }
+    });
+    DppOptions options;
+    options.types = types;
+    bool within = true;
+    for (int round = 0; round < 300; ++round) {
+        const auto problem = pose_dpp(MatrixView{embeddings.data(), kItems, 1, DType::float32}, relevance, options);
+        for (const std::int32_t type : problem->type_of) within &= static_cast<std::size_t>(type) < problem->n_types;
+    }
+    done = true;
+    writer.join();
+    CHECK(within);
+}
+#endif
