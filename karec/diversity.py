@@ -124,7 +124,10 @@ def dpp_select(embeddings: ArrayLike, relevance: ArrayLike, k: int, **options: U
                 see ``DppOptions``
 
     ValueError: shapes that do not fit, k ≤ 0, options out of range, NaN or infinity (naming the first position).
-    O(N·k·D) at worst, no N × N matrix. ``ItemIndex.dpp_select`` does the same on rows of an index.
+    TypeError: an option that is no number, or no whole one.
+
+    O(N·k·D) at worst, no N × N matrix; M rows of ``shown`` count as M more picks, and O(M·D·min(M, D)) to condition on
+    them. ``ItemIndex.dpp_select`` does the same on rows of an index.
     """
     return DppResult(*_native.dpp_select(embeddings, relevance, k, **native_options("dpp_select", options)))
 

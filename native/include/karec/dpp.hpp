@@ -64,6 +64,8 @@ KAREC_API Result<DppCount> dpp_select(MatrixView embeddings, std::span<const flo
                                       const DppOptions& options, std::span<std::int64_t> indices,
                                       std::span<double> gains) noexcept;
 
+// M rows of `shown` count as M more picks, for every item that can still win, and O(M·D·min(M, D)) to condition on
+// them; memory 4·M·D + 8·D² bytes.
 // The same for many users at once, one after the other: user u has items indptr[u] … indptr[u + 1] − 1 of embeddings,
 // relevance, weights and types, and, unless shown_indptr is empty, rows shown_indptr[u] … of shown; without it nothing
 // may be shown. k = indices.size() / counts.size(); user u's places are indices[u·k …], positions in the whole input,
