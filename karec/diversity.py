@@ -134,10 +134,11 @@ def dpp_select(embeddings: ArrayLike, relevance: ArrayLike, k: int, **options: U
 
 @dataclass(frozen=True, eq=False)
 class DppBatchResult:
-    """What a DPP selected for each of B users; places that a user's items could not fill hold −1 and gain 0.
+    """What a DPP selected for each of B users, n = min(k, the longest list); places that a user's items could not fill
+    hold −1 and gain 0.
 
-    indices  (B, k) int64    positions in the whole input, not in the user's part of it
-    gains    (B, k) float64
+    indices  (B, n) int64    positions in the whole input, not in the user's part of it
+    gains    (B, n) float64
     log_det  (B,)   float64
     n_dpp    (B,)   int64
     """

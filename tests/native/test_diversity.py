@@ -117,12 +117,14 @@ def test_dpp_select_kernel_names_what_does_not_fit(kernel: np.ndarray, message: 
 
 
 BAD_BATCHES = [
-    ({"indptr": [0, 3, 2, 4]}, "indptr falls at position 2"),
-    ({"indptr": [0, 2]}, "indptr runs from 0 to 2, expected 0 to 4"),
-    ({"indptr": [1, 4]}, "indptr runs from 1 to 4, expected 0 to 4"),
+    ({"indptr": [0, 3, 2, 4]}, "indptr holds 2 at position 2, expected it to start at 0 and never to fall"),
+    ({"indptr": [0, 2]}, "indptr ends at 2, expected 4"),
+    ({"indptr": [1, 4]}, "indptr holds 1 at position 0, expected it to start at 0"),
+    ({"indptr": [0, 2**63 - 1, -(2**63), 4]}, rf"indptr holds {-(2**63)} at position 2"),
+    ({"indptr": [0, 2**62, 4]}, "indptr holds 4 at position 2"),
     ({"indptr": []}, "indptr has shape"),
     ({"shown": E}, "shown_indptr has shape"),
-    ({"shown": E, "shown_indptr": [0, 1, 3]}, "shown_indptr runs from 0 to 3, expected 0 to 4"),
+    ({"shown": E, "shown_indptr": [0, 1, 3]}, "shown_indptr ends at 3, expected 4"),
     ({"relevance": with_value(R, 3, np.nan)}, "user 1: relevance holds NaN at position 1"),
     ({"relevance": R[:3]}, r"relevance has shape \(3,\)"),
 ]
