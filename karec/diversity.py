@@ -47,7 +47,8 @@ class DppOptions(TypedDict, total=False):
     diversity     in [0, 1], 0.5 unless told: α = (1 − diversity) / (2·diversity); 0 is the order of relevance, 1 leaves
                   it out
     alpha         α itself, ≥ 0, in place of ``diversity``
-    ridge         ≥ 0, 1e-2 unless told; keeps near-duplicates selectable
+    ridge         in [0, 10], 1e-2 unless told; keeps near-duplicates selectable. Gains are compared in float32 with the
+                  ridge in them: a larger one would drown what the vectors say
     weights       (N,) float32 ≥ 0, scales q: more or less traffic for some items
     types         (N,) integer codes; two items of one type are alike by ``type_weight``
     type_weight   in [0, 1], 0 unless told

@@ -29,8 +29,8 @@ Status check_length(const char* name, std::size_t length, const VectorRows& embe
 Status check_options(const VectorRows& embeddings, const DppOptions& options) {
     const auto number = [](double value) { return std::to_string(value); };
     if (!(options.alpha >= 0.0)) return Status::invalid("alpha must be ≥ 0, got " + number(options.alpha));
-    if (!(options.ridge >= 0.0) || std::isinf(options.ridge)) {
-        return Status::invalid("ridge must be finite and ≥ 0, got " + number(options.ridge));
+    if (!(options.ridge >= 0.0 && options.ridge <= kMostRidge)) {
+        return Status::invalid("ridge must lie in [0, 10], got " + number(options.ridge));
     }
     const double type_weight = options.type_weight;
     if (std::isnan(type_weight) || type_weight < 0.0 || type_weight > 1.0) {

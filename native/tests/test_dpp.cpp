@@ -140,8 +140,10 @@ TEST(what_does_not_fit_is_refused) {
     options.type_weight = 0.5;
     CHECK(refused(select(p, options, 2), "need types"));
     options = {};
-    options.ridge = -1.0;
-    CHECK(refused(select(p, options, 2), "ridge"));
+    for (const double ridge : {-1.0, 10.1, 1e300, std::numeric_limits<double>::quiet_NaN()}) {
+        options.ridge = ridge;
+        CHECK(refused(select(p, options, 2), "ridge must lie in [0, 10]"));
+    }
     options = {};
     options.alpha = std::numeric_limits<double>::quiet_NaN();
     CHECK(refused(select(p, options, 2), "alpha"));
@@ -185,11 +187,6 @@ TEST(a_batch_is_each_user_alone) {
     CHECK(!dpp_select_batch(p.view(), p.relevance, indptr, falling, {}, indices, gains, counts).ok());
 }
 
-TEST(columns_on_demand_are_the_whole_kernel) {
-    const Problem p = random_problem(14, 40, 6);
-    const std::vector<double> kernel = kernel_of(p, 0.5, 1e-2);
-    std::vector<double> diagonal(40);
-    for (std::size_t i = 0; i < 40; ++i) diagonal[i] = kernel[i * 40 + i];
 TEST(vectors_that_are_no_floats_are_refused) {
     const Problem p = random_problem(16, 6, 4);
     std::vector<std::int64_t> indices(3);
@@ -226,6 +223,11 @@ TEST(a_kernel_of_more_entries_than_there_are_is_refused) {
     CHECK(select_kernel({}, 0, {}, 1).status.ok());
 }
 
+TEST(columns_on_demand_are_the_whole_kernel) {
+    const Problem p = random_problem(14, 40, 6);
+    const std::vector<double> kernel = kernel_of(p, 0.5, 1e-2);
+    std::vector<double> diagonal(40);
+    for (std::size_t i = 0; i < 40; ++i) diagonal[i] = kernel[i * 40 + i];
     std::size_t n_asked = 0;
     const KernelColumn column = [&](std::size_t item, std::span<double> out) {
         ++n_asked;
