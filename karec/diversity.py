@@ -284,7 +284,8 @@ def scatter(
 
     Each place takes the first remaining item that breaks no rule; where every remaining item breaks one, the item that
     breaks them least. A value that is left so often that skipping it once more would not fit it into the places that
-    follow goes first: for one rule of neighbours, nothing is violated that could be avoided.
+    follow goes first: for one rule of window 2 and max_count 1, no order violates it less often. With more rules or
+    wider windows each value is looked at alone, and more may be violated than need be.
 
     ValueError: an index that is out of range or stands twice, a rule's column that is missing or not integer,
     1 ≤ max_count < window not met, k ≤ 0. O(n·rules) for a list that seldom breaks a rule, O(n·k·rules) at worst.
