@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from karec.backend import library as _native
+from karec.kernels.option_values import real, whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,17 +96,28 @@ def native_options(function: str, options: DppOptions) -> dict[str, Any]:
         raise TypeError(f"{function}() got an unexpected keyword argument {unknown[0]!r}")
     told: dict[str, Any] = {**_UNLESS_TOLD, **options}
     told["alpha"] = _alpha(told.pop("diversity"), told["alpha"])
+    for name in ("ridge", "type_weight"):
+        told[name] = real(name, told[name])
+    told["min_per_type"] = whole("min_per_type", told["min_per_type"])
+    for name in ("window", "max_per_type"):
+        told[name] = _whole_or_none(name, told[name])
     if told["fill"] not in ("relevance", None):
         raise ValueError(f"fill must be 'relevance' or None, got {told['fill']!r}")
     told["fill"] = told["fill"] is not None
     return told
 
 
+def _whole_or_none(name: str, value: int | None) -> int | None:
+    return None if value is None else whole(name, value)
+
+
 def _alpha(diversity: float, alpha: float | None) -> float:
     if alpha is None:
+        diversity = real("diversity", diversity)
         if not 0.0 <= diversity <= 1.0:
             raise ValueError(f"diversity must lie in [0, 1], got {diversity}")
         return _native.dpp_alpha(diversity)
+    alpha = real("alpha", alpha)
     if not np.isfinite(alpha):
         raise ValueError(f"alpha must be finite and ≥ 0, got {alpha}; diversity=0 gives the order of relevance")
     return alpha
@@ -130,7 +142,7 @@ def dpp_select(embeddings: ArrayLike, relevance: ArrayLike, k: int, **options: U
     O(N·k·D) at worst, no N × N matrix; M rows of ``shown`` count as M more picks, and O(M·D·min(M, D)) to condition on
     them. ``ItemIndex.dpp_select`` does the same on rows of an index.
     """
-    return DppResult(*_native.dpp_select(embeddings, relevance, k, **native_options("dpp_select", options)))
+    return DppResult(*_native.dpp_select(embeddings, relevance, whole("k", k), **native_options("dpp_select", options)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +179,7 @@ def dpp_select_batch(
     Everything else as in ``dpp_select``. ValueError also: an indptr that falls or does not run from 0 to N.
     """
     told = native_options("dpp_select_batch", options)
-    return DppBatchResult(*_native.dpp_select_batch(embeddings, relevance, indptr, shown_indptr, k, **told))
+    return DppBatchResult(*_native.dpp_select_batch(embeddings, relevance, indptr, shown_indptr, whole("k", k), **told))
 
 
 def dpp_select_kernel(
@@ -186,6 +198,7 @@ def dpp_select_kernel(
     where the kernel's rank gives no more. ValueError: L not square, NaN or infinity, a negative diagonal, k ≤ 0. What
     the function raises comes out.
     """
+    k, window = whole("k", k), _whole_or_none("window", window)
     if not callable(kernel):
         if diagonal is not None:
             raise ValueError("diagonal is for a kernel that is given as a function; a matrix has its own")
@@ -220,6 +233,7 @@ def mmr_select(
 
     ValueError as in ``dpp_select``. O(N·k·D) at worst.
     """
+    k, diversity, window = whole("k", k), real("diversity", diversity), _whole_or_none("window", window)
     return MarginalResult(*_native.mmr_select(embeddings, relevance, k, diversity, window, shown))
 
 
@@ -236,6 +250,7 @@ def ssd_select(
     (1 − diversity)·r_i + diversity·‖p_i‖, where p_i is what modified Gram–Schmidt over what was shown or picked leaves
     of the unit vector f_i; ties by lowest index. Arguments, errors and cost as in ``mmr_select``.
     """
+    k, diversity, window = whole("k", k), real("diversity", diversity), _whole_or_none("window", window)
     return MarginalResult(*_native.ssd_select(embeddings, relevance, k, diversity, window, shown))
 
 
@@ -293,7 +308,7 @@ def scatter(
     positions = np.asarray(order)
     if positions.ndim != 1 or (positions.dtype.kind not in "iu" and positions.size):
         raise ValueError(f"order has shape {positions.shape} and dtype {positions.dtype}, expected (n,) int64")
-    if k is not None and k <= 0:
+    if k is not None and (k := whole("k", k)) <= 0:
         raise ValueError(f"k must be positive, got {k}")
     positions = positions.astype(np.int64, copy=False)
     values, repeats = np.unique(positions, return_counts=True)
@@ -301,7 +316,12 @@ def scatter(
         raise ValueError(f"order must not repeat an index, {values[repeats > 1][0]} stands {repeats.max()} times")
     n = len(positions)
     native_rules = [
-        (_values(positions, rule.column, columns), rule.window, rule.max_count, _shown(rule.column, shown))
+        (
+            _values(positions, rule.column, columns),
+            whole("window", rule.window),
+            whole("max_count", rule.max_count),
+            _shown(rule.column, shown),
+        )
         for rule in rules
     ]
     places, violations = _native.scatter(n, native_rules, n if k is None else min(k, n))

@@ -79,6 +79,54 @@ def test_an_index_names_the_same(changes: dict, message: str) -> None:
         index.dpp_select(**{"rows": np.arange(4), "relevance": R, "k": 2, **changes})
 
 
+@pytest.mark.parametrize("name", ["k", "window", "max_per_type", "min_per_type"])
+@pytest.mark.parametrize("value", [2.5, "2", 2**63, 2**70, -(2**70), [2]])
+def test_what_is_no_whole_number_of_the_machine_is_named(name: str, value: Any) -> None:
+    given: dict[str, Any] = {"k": 2, "types": [1] * 4, name: value}
+    words = f"{name} must (be a whole number|fit 64 bits), got"
+    with pytest.raises(TypeError, match=words):
+        dpp_select(E, R, **given)
+    with pytest.raises(TypeError, match=words):
+        dpp_select_batch(E, R, [0, 4], **given)
+    index = ItemIndex.build(np.arange(4), E)
+    with pytest.raises(TypeError, match=None if name == "k" else words):
+        index.dpp_select(np.arange(4), R, **given)
+    if name in ("k", "window"):
+        given.pop("types")
+        for select in (mmr_select, ssd_select):
+            with pytest.raises(TypeError, match=words):
+                select(E, R, **given)
+        with pytest.raises(TypeError, match=words):
+            dpp_select_kernel(np.eye(3), **given)
+
+
+@pytest.mark.parametrize("name", ["ridge", "type_weight", "diversity", "alpha"])
+@pytest.mark.parametrize("value", ["x", "0.5", [0.5, 0.5], 1j])
+def test_what_is_no_number_is_named(name: str, value: Any) -> None:
+    with pytest.raises(TypeError, match=f"{name} must be a number, got"):
+        dpp_select(E, R, 2, types=[1] * 4, **{name: value})
+    if name == "diversity":
+        with pytest.raises(TypeError, match="diversity must be a number, got"):
+            mmr_select(E, R, 2, diversity=value)
+
+
+def test_a_ridge_that_is_none_is_named() -> None:
+    with pytest.raises(TypeError, match="ridge must be a number, got None"):
+        dpp_select(E, R, 2, ridge=None)
+
+
+def test_numbers_of_any_kind_pass_and_k_may_be_the_largest() -> None:
+    most = 2**63 - 1
+    plain = dpp_select(E, R, 4, ridge=1.0, window=2, types=[1, 1, 2, 2], max_per_type=2)
+    other = dpp_select(
+        E, R, most, ridge=np.float32(1), window=np.int8(2), types=[1, 1, 2, 2], max_per_type=np.uint64(2)
+    )
+    np.testing.assert_array_equal(other.indices, plain.indices)
+    assert len(dpp_select_batch(E, R, [0, 4], most).indices[0]) == 4
+    assert len(mmr_select(E, R, most, window=most).indices) == len(dpp_select_kernel(np.eye(3), most).indices) + 1
+    assert len(ItemIndex.build(np.arange(4), E).dpp_select(np.arange(4), R, most).indices) == 4
+
+
 def test_options_that_are_none_are_named() -> None:
     with pytest.raises(TypeError, match=r"dpp_select\(\) got an unexpected keyword argument 'diversty'"):
         dpp_select(E, R, 2, diversty=0.5)
