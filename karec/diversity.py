@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from karec.backend import library as _native
+from karec.kernels.option_values import real, whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +48,8 @@ class DppOptions(TypedDict, total=False):
     diversity     in [0, 1], 0.5 unless told: α = (1 − diversity) / (2·diversity); 0 is the order of relevance, 1 leaves
                   it out
     alpha         α itself, ≥ 0, in place of ``diversity``
-    ridge         ≥ 0, 1e-2 unless told; keeps near-duplicates selectable
+    ridge         in [0, 10], 1e-2 unless told; keeps near-duplicates selectable. Gains are compared in float32 with the
+                  ridge in them: a larger one would drown what the vectors say
     weights       (N,) float32 ≥ 0, scales q: more or less traffic for some items
     types         (N,) integer codes; two items of one type are alike by ``type_weight``
     type_weight   in [0, 1], 0 unless told
@@ -94,17 +96,28 @@ def native_options(function: str, options: DppOptions) -> dict[str, Any]:
         raise TypeError(f"{function}() got an unexpected keyword argument {unknown[0]!r}")
     told: dict[str, Any] = {**_UNLESS_TOLD, **options}
     told["alpha"] = _alpha(told.pop("diversity"), told["alpha"])
+    for name in ("ridge", "type_weight"):
+        told[name] = real(name, told[name])
+    told["min_per_type"] = whole("min_per_type", told["min_per_type"])
+    for name in ("window", "max_per_type"):
+        told[name] = _whole_or_none(name, told[name])
     if told["fill"] not in ("relevance", None):
         raise ValueError(f"fill must be 'relevance' or None, got {told['fill']!r}")
     told["fill"] = told["fill"] is not None
     return told
 
 
+def _whole_or_none(name: str, value: int | None) -> int | None:
+    return None if value is None else whole(name, value)
+
+
 def _alpha(diversity: float, alpha: float | None) -> float:
     if alpha is None:
+        diversity = real("diversity", diversity)
         if not 0.0 <= diversity <= 1.0:
             raise ValueError(f"diversity must lie in [0, 1], got {diversity}")
         return _native.dpp_alpha(diversity)
+    alpha = real("alpha", alpha)
     if not np.isfinite(alpha):
         raise ValueError(f"alpha must be finite and ≥ 0, got {alpha}; diversity=0 gives the order of relevance")
     return alpha
@@ -124,17 +137,21 @@ def dpp_select(embeddings: ArrayLike, relevance: ArrayLike, k: int, **options: U
                 see ``DppOptions``
 
     ValueError: shapes that do not fit, k ≤ 0, options out of range, NaN or infinity (naming the first position).
-    O(N·k·D) at worst, no N × N matrix. ``ItemIndex.dpp_select`` does the same on rows of an index.
+    TypeError: an option that is no number, or no whole one.
+
+    O(N·k·D) at worst, no N × N matrix; M rows of ``shown`` count as M more picks, and O(M·D·min(M, D)) to condition on
+    them. ``ItemIndex.dpp_select`` does the same on rows of an index.
     """
-    return DppResult(*_native.dpp_select(embeddings, relevance, k, **native_options("dpp_select", options)))
+    return DppResult(*_native.dpp_select(embeddings, relevance, whole("k", k), **native_options("dpp_select", options)))
 
 
 @dataclass(frozen=True, eq=False)
 class DppBatchResult:
-    """What a DPP selected for each of B users; places that a user's items could not fill hold −1 and gain 0.
+    """What a DPP selected for each of B users, n = min(k, the longest list); places that a user's items could not fill
+    hold −1 and gain 0.
 
-    indices  (B, k) int64    positions in the whole input, not in the user's part of it
-    gains    (B, k) float64
+    indices  (B, n) int64    positions in the whole input, not in the user's part of it
+    gains    (B, n) float64
     log_det  (B,)   float64
     n_dpp    (B,)   int64
     """
@@ -162,7 +179,7 @@ def dpp_select_batch(
     Everything else as in ``dpp_select``. ValueError also: an indptr that falls or does not run from 0 to N.
     """
     told = native_options("dpp_select_batch", options)
-    return DppBatchResult(*_native.dpp_select_batch(embeddings, relevance, indptr, shown_indptr, k, **told))
+    return DppBatchResult(*_native.dpp_select_batch(embeddings, relevance, indptr, shown_indptr, whole("k", k), **told))
 
 
 def dpp_select_kernel(
@@ -181,6 +198,7 @@ def dpp_select_kernel(
     where the kernel's rank gives no more. ValueError: L not square, NaN or infinity, a negative diagonal, k ≤ 0. What
     the function raises comes out.
     """
+    k, window = whole("k", k), _whole_or_none("window", window)
     if not callable(kernel):
         if diagonal is not None:
             raise ValueError("diagonal is for a kernel that is given as a function; a matrix has its own")
@@ -215,6 +233,7 @@ def mmr_select(
 
     ValueError as in ``dpp_select``. O(N·k·D) at worst.
     """
+    k, diversity, window = whole("k", k), real("diversity", diversity), _whole_or_none("window", window)
     return MarginalResult(*_native.mmr_select(embeddings, relevance, k, diversity, window, shown))
 
 
@@ -231,6 +250,7 @@ def ssd_select(
     (1 − diversity)·r_i + diversity·‖p_i‖, where p_i is what modified Gram–Schmidt over what was shown or picked leaves
     of the unit vector f_i; ties by lowest index. Arguments, errors and cost as in ``mmr_select``.
     """
+    k, diversity, window = whole("k", k), real("diversity", diversity), _whole_or_none("window", window)
     return MarginalResult(*_native.ssd_select(embeddings, relevance, k, diversity, window, shown))
 
 
@@ -279,7 +299,8 @@ def scatter(
 
     Each place takes the first remaining item that breaks no rule; where every remaining item breaks one, the item that
     breaks them least. A value that is left so often that skipping it once more would not fit it into the places that
-    follow goes first: for one rule of neighbours, nothing is violated that could be avoided.
+    follow goes first: for one rule of window 2 and max_count 1, no order violates it less often. With more rules or
+    wider windows each value is looked at alone, and more may be violated than need be.
 
     ValueError: an index that is out of range or stands twice, a rule's column that is missing or not integer,
     1 ≤ max_count < window not met, k ≤ 0. O(n·rules) for a list that seldom breaks a rule, O(n·k·rules) at worst.
@@ -287,7 +308,7 @@ def scatter(
     positions = np.asarray(order)
     if positions.ndim != 1 or (positions.dtype.kind not in "iu" and positions.size):
         raise ValueError(f"order has shape {positions.shape} and dtype {positions.dtype}, expected (n,) int64")
-    if k is not None and k <= 0:
+    if k is not None and (k := whole("k", k)) <= 0:
         raise ValueError(f"k must be positive, got {k}")
     positions = positions.astype(np.int64, copy=False)
     values, repeats = np.unique(positions, return_counts=True)
@@ -295,7 +316,12 @@ def scatter(
         raise ValueError(f"order must not repeat an index, {values[repeats > 1][0]} stands {repeats.max()} times")
     n = len(positions)
     native_rules = [
-        (_values(positions, rule.column, columns), rule.window, rule.max_count, _shown(rule.column, shown))
+        (
+            _values(positions, rule.column, columns),
+            whole("window", rule.window),
+            whole("max_count", rule.max_count),
+            _shown(rule.column, shown),
+        )
         for rule in rules
     ]
     places, violations = _native.scatter(n, native_rules, n if k is None else min(k, n))

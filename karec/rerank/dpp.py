@@ -11,6 +11,7 @@ import numpy as np
 
 from karec.diversity import dpp_select, standardised
 from karec.index import ItemIndex
+from karec.kernels.option_values import MOST_RIDGE
 from karec.rerank.explanation import explanation
 from karec.stage import Selector
 from karec.types import Array, Candidates, Request, Selection
@@ -55,8 +56,8 @@ class Dpp(Selector):
         for name, share in (("diversity", diversity), ("type_weight", type_weight)):
             if not 0.0 <= share <= 1.0:
                 raise ValueError(f"{name} must lie in [0, 1], got {share}")
-        if not (ridge >= 0 and np.isfinite(ridge)):
-            raise ValueError(f"ridge must be finite and ≥ 0, got {ridge}")
+        if not 0.0 <= ridge <= MOST_RIDGE:
+            raise ValueError(f"ridge must lie in [0, {MOST_RIDGE:g}], got {ridge}")
         if min_per_type < 0:
             raise ValueError(f"min_per_type must be ≥ 0, got {min_per_type}")
         if max_per_type is not None and min_per_type > max_per_type:

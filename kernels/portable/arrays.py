@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from karec.kernels.option_values import whole
+
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Int32 = NDArray[np.int32]
@@ -58,9 +60,23 @@ def matrix_input(value: Any, name: str, expected: Shape, because: str = "") -> N
 
 
 def positive(value: int, name: str) -> int:
-    if value <= 0:
-        raise ValueError(f"{name} must be positive, got {value}")
-    return value
+    number = whole(name, value)
+    if number <= 0:
+        raise ValueError(f"{name} must be positive, got {number}")
+    return number
+
+
+def check_indptr(name: str, indptr: Int64, n: int) -> None:
+    """ValueError unless (lists + 1,) ``indptr`` runs from 0 to n and never falls."""
+    if indptr[0] != 0:
+        bad = 0
+    else:
+        falls = np.flatnonzero(indptr[1:] < indptr[:-1])
+        bad = int(falls[0]) + 1 if len(falls) else -1
+    if bad >= 0:
+        raise ValueError(f"{name} holds {indptr[bad]} at position {bad}, expected it to start at 0 and never to fall")
+    if indptr[-1] != n:
+        raise ValueError(f"{name} ends at {indptr[-1]}, expected {n}")
 
 
 def finite(name: str, array: NDArray[Any]) -> NDArray[Any]:

@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike
 
-from karec.kernels.portable.arrays import Float64, Int64, int64_input, positive, rows_input
+from karec.kernels.portable.arrays import Float64, Int64, check_indptr, int64_input, positive, rows_input
 from karec.kernels.portable.dpp_problem import LEAST_SHARE, DppProblem, log_qualities, unit
 from karec.kernels.portable.index import ItemIndex
 
@@ -51,12 +51,13 @@ def dpp_select_batch(
         raise ValueError("indptr has shape (0,), expected (B + 1,)")
     n_users = len(starts) - 1
     shown_starts = None if shown_indptr is None else int64_input(shown_indptr, "shown_indptr", (n_users + 1,))
-    _check_indptr("indptr", starts, len(problem.embeddings))
+    check_indptr("indptr", starts, len(problem.embeddings))
     if shown_starts is None and len(problem.shown):
         raise ValueError(f"shown_indptr has shape (0,), expected ({n_users + 1},)")
     if shown_starts is not None:
-        _check_indptr("shown_indptr", shown_starts, len(problem.shown))
-    indices, gains = np.full((n_users, k), -1, np.int64), np.zeros((n_users, k))
+        check_indptr("shown_indptr", shown_starts, len(problem.shown))
+    width = min(k, int(np.diff(starts).max(initial=0)))
+    indices, gains = np.full((n_users, width), -1, np.int64), np.zeros((n_users, width))
     log_dets, n_dpp = np.zeros(n_users), np.zeros(n_users, np.int64)
     for user, (first, end) in enumerate(pairwise(starts)):
         seen = slice(0, 0) if shown_starts is None else slice(shown_starts[user], shown_starts[user + 1])
@@ -97,14 +98,6 @@ def _select(problem: DppProblem, k: int) -> tuple[Int64, Float64, float, int]:
     gains = np.exp(2 * log_q[picks]) * rho
     filled = _fill(picks, log_q, r, codes, k, quota, owed) if problem.fill else picks
     return filled, np.append(gains, np.zeros(len(filled) - len(picks))), log_det, len(picks)
-
-
-def _check_indptr(name: str, indptr: Int64, n: int) -> None:
-    falls = np.flatnonzero(np.diff(indptr) < 0)
-    if len(falls):
-        raise ValueError(f"{name} falls at position {falls[0] + 1}")
-    if indptr[0] != 0 or indptr[-1] != n:
-        raise ValueError(f"{name} runs from {indptr[0]} to {indptr[-1]}, expected 0 to {n}")
 
 
 def _fill(picks: Int64, log_q: Float64, relevance: Float64, codes: Int64, k: int, quota: int, owed: Int64) -> Int64:

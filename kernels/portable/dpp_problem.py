@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from karec.kernels.option_values import MOST_RIDGE
 from karec.kernels.portable.arrays import Float64, Int64, finite, float32_input, int64_input, matrix_input, positive
 
 LEAST_SHARE = 1e-6  # of its first ρ, below which an item adds nothing
@@ -76,8 +77,8 @@ class DppProblem:
     def check(self) -> None:
         if not self.alpha >= 0:
             raise ValueError(f"alpha must be ≥ 0, got {self.alpha}")
-        if not 0 <= self.ridge < np.inf:
-            raise ValueError(f"ridge must be finite and ≥ 0, got {self.ridge}")
+        if not 0 <= self.ridge <= MOST_RIDGE:
+            raise ValueError(f"ridge must lie in [0, {MOST_RIDGE:g}], got {self.ridge}")
         if not 0 <= self.type_weight <= 1:
             raise ValueError(f"type_weight must lie in [0, 1], got {self.type_weight}")
         if self.max_per_type is not None and self.min_per_type > self.max_per_type:

@@ -23,6 +23,7 @@ from karec.kernels.portable.arrays import (
     Int32,
     Int64,
     bool_input,
+    check_indptr,
     finite,
     float32_input,
     int64_input,
@@ -37,7 +38,6 @@ from karec.kernels.portable.index_inputs import (
     Columns,
     Queries,
     candidate_input,
-    check_indptr,
     check_map,
     check_same_columns,
     check_unique,
@@ -197,7 +197,7 @@ class ItemIndex:
         users = queries_input(queries, g)
         candidates = candidate_input(ids, rows)
         ends = int64_input(indptr, "indptr", (len(users) + 1,), f"queries has {len(users)} rows (one more than users)")
-        check_indptr(ends, len(candidates))
+        check_indptr("indptr", ends, len(candidates))
         check_rows(g, candidates)
         for user, query in enumerate(users):
             check_query(g, query, f"query {user}")

@@ -55,15 +55,6 @@ def check_map(g: Generation) -> None:
         raise damaged("its id map does not fit its ids")
 
 
-def check_indptr(indptr: Int64, n_candidates: int) -> None:
-    falls = np.flatnonzero(np.diff(indptr, prepend=0) < 0)
-    bad = 0 if indptr[0] != 0 else int(falls[0]) if len(falls) else None
-    if bad is not None:
-        raise ValueError(f"indptr holds {indptr[bad]} at position {bad}, expected it to start at 0 and never to fall")
-    if indptr[-1] != n_candidates:
-        raise ValueError(f"indptr ends at {indptr[-1]}, there are {n_candidates} candidates")
-
-
 def query_input(given: Queries, g: Generation) -> Query:
     return [(version, float32_input(array, _query_name("query", version), (g.format.dim,))) for version, array in given]
 

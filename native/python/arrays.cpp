@@ -1,5 +1,6 @@
 #include "arrays.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <limits>
 
@@ -146,6 +147,15 @@ MatrixInput matrix_input(py::handle value, const char* name, const std::vector<D
     }
     array = convert<float>(array).array;
     return {array, {array.data(), rows, cols, DType::float32}};
+}
+
+std::size_t longest_list(std::span<const std::int64_t> indptr, std::size_t n) {
+    std::size_t longest = 0;
+    for (std::size_t u = 1; u < indptr.size(); ++u) {
+        if (indptr[u] <= indptr[u - 1]) continue;
+        longest = std::max(longest, static_cast<std::size_t>(indptr[u]) - static_cast<std::size_t>(indptr[u - 1]));
+    }
+    return std::min(longest, n);
 }
 
 py::array view_of(DType dtype, std::span<const std::byte> bytes, py::handle owner) {

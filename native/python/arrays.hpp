@@ -68,6 +68,9 @@ struct Output {
     py::array_t<T> array;
 };
 
+// Of the lists that indptr bounds among n entries; whether it does is the library's to check.
+std::size_t longest_list(std::span<const std::int64_t> indptr, std::size_t n);
+
 // A read-only view of memory that `owner` keeps alive.
 py::array view_of(DType dtype, std::span<const std::byte> bytes, py::handle owner);
 std::optional<DType> dtype_of(const py::array& array);

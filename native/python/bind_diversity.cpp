@@ -111,7 +111,7 @@ py::tuple select_rows(const ItemIndex& index, py::handle rows, py::handle releva
 
 py::tuple select_batch(py::handle embeddings, py::handle relevance, py::handle indptr, const py::object& shown_indptr,
                        py::ssize_t k, const py::kwargs& told) {
-    const auto wanted = static_cast<py::ssize_t>(positive(k, "k"));
+    const std::size_t wanted = positive(k, "k");
     const auto items = matrix_input(embeddings, "embeddings", {"N", "D"});
     const DppInput input(items.array, relevance, told);
     const auto starts = int64_input(indptr, "indptr", {"B + 1"});
@@ -119,8 +119,9 @@ py::tuple select_batch(py::handle embeddings, py::handle relevance, py::handle i
     Input<std::int64_t> shown_starts;
     if (!shown_indptr.is_none()) shown_starts = int64_input(shown_indptr, "shown_indptr", {starts.shape(0)});
     const py::ssize_t n_users = starts.shape(0) - 1;
-    Output<std::int64_t> indices({n_users, wanted});
-    Output<double> gains({n_users, wanted});
+    const auto width = static_cast<py::ssize_t>(std::min(wanted, longest_list(starts.span(), items.view.rows)));
+    Output<std::int64_t> indices({n_users, width});
+    Output<double> gains({n_users, width});
     Output<double> log_dets({n_users});
     Output<std::int64_t> n_dpp({n_users});
     std::vector<DppCount> counts(static_cast<std::size_t>(n_users));

@@ -128,12 +128,7 @@ py::tuple search_batch(const ItemIndex& index, const Versioned& queries, const p
     const CandidateInput candidates(ids, rows);
     const auto ends = int64_input(indptr, "indptr", {each.size() + 1},
                                   "queries has " + std::to_string(each.size()) + " rows (one more than users)");
-    std::int64_t longest = 0;
-    for (std::size_t u = 1; u < ends.span().size(); ++u) {
-        longest = std::max(longest, ends.span()[u] - ends.span()[u - 1]);
-    }
-    longest = std::min(longest, static_cast<std::int64_t>(candidates.view.size()));
-    const auto width = static_cast<py::ssize_t>(std::min(wanted, static_cast<std::size_t>(longest)));
+    const auto width = static_cast<py::ssize_t>(std::min(wanted, longest_list(ends.span(), candidates.view.size())));
     RankedOutput ranked({each.size(), width});
     const Ranked out = ranked.spans();
     std::vector<SearchCount> counts(static_cast<std::size_t>(each.size()));

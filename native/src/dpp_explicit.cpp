@@ -23,7 +23,7 @@ std::string place(std::size_t row, std::size_t col) {
 }
 
 Status check_kernel(std::span<const double> kernel, std::size_t n) {
-    if (kernel.size() != n * n) {
+    if (n == 0 ? !kernel.empty() : kernel.size() % n != 0 || kernel.size() / n != n) {
         return Status::invalid("kernel has " + std::to_string(kernel.size()) + " entries, expected " +
                                std::to_string(n) + " × " + std::to_string(n));
     }

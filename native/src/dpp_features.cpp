@@ -16,6 +16,7 @@
 #include "fixed_math.hpp"
 #include "karec/dpp.hpp"
 #include "residual.hpp"
+#include "row_format.hpp"
 #include "type_quota.hpp"
 
 namespace karec {
@@ -28,13 +29,13 @@ class Greedy {
           options_(options),
           blocks_(problem),
           residual_(problem.width()),
+          passing_(problem.width()),
           feature_(problem.width()),
           direction_(problem.width()),
+          of_passing_(problem.width()),
           taken_(problem.n(), false),
           quota_(problem.type_of, problem.n_types, options.max_per_type, options.min_per_type) {
         for (std::size_t row = 0; row < options.shown.rows; ++row) condition_on_shown(row);
-        n_shown_ = residual_.listed();
-        n_directions_ = n_shown_;
     }
 
     DppCount run(std::span<std::int64_t> indices, std::span<double> gains) {
@@ -48,8 +49,7 @@ class Greedy {
             if (item == DppPick::kNone) break;
             if (!windowed) {
                 scale_direction(rho);
-                add_to_residual();
-                blocks_.add_permanent(direction_);
+                add_permanent();
                 cap_gains();
             }
             take(item);
@@ -65,21 +65,29 @@ class Greedy {
 
   private:
     // ρ of the feature in feature_, and M·feature in direction_.
-    double rho_of_feature(double first_rho) { return first_rho - residual_.apply(feature_, direction_); }
+    double rho_of_feature(double first_rho) {
+        double explained = residual_.apply(feature_, direction_);
+        if (passing_.listed() > 0) {
+            explained += passing_.apply(feature_, of_passing_);
+            for (std::size_t j = 0; j < feature_.size(); ++j) direction_[j] -= feature_[j] - of_passing_[j];
+        }
+        return first_rho - explained;
+    }
 
     void scale_direction(double rho) {
         const double scale = 1.0 / std::sqrt(rho);
         for (double& u : direction_) u *= scale;
     }
 
-    void add_to_residual() {
+    void add_permanent() {
         residual_.add(direction_);
+        blocks_.add_permanent(direction_);
+        ++n_directions_;
         if (2 * residual_.listed() > problem_.width()) residual_.fold();
     }
 
     // As often as it costs a fraction of the work that it may save.
     void cap_gains() {
-        ++n_directions_;
         if (n_directions_ > problem_.width() && blocks_.followed() >= 2 * residual_.price_of_bound()) {
             blocks_.cap(residual_.bound());
         }
@@ -92,19 +100,18 @@ class Greedy {
         const double rho = rho_of_feature(first_rho);
         if (rho <= kLeastShare * first_rho) return;
         scale_direction(rho);
-        residual_.add(direction_);
-        blocks_.add_permanent(direction_);
+        add_permanent();
     }
 
-    // Leaves in the blocks, and in the residual, what was shown and the last `n` picks.
+    // Leaves in the blocks, and beside the residual of what was shown, the last `n` picks.
     void look_back(std::span<const std::int64_t> picks, std::size_t n) {
-        residual_.truncate(n_shown_);
+        passing_.clear();
         blocks_.clear_passing();
         for (const std::int64_t pick : picks.last(std::min(n, picks.size()))) {
             const auto item = static_cast<std::size_t>(pick);
             problem_.feature(item, feature_);
             scale_direction(rho_of_feature(problem_.first_rho[item]));
-            residual_.add(direction_);
+            passing_.add(direction_);
             blocks_.add_passing(direction_);
         }
     }
@@ -169,13 +176,14 @@ class Greedy {
     const DppProblem& problem_;
     const DppOptions& options_;
     DppBlocks blocks_;
-    Residual residual_;
+    Residual residual_;  // of what is there for good
+    Residual passing_;   // what a window takes from it
     std::vector<double> feature_;
     std::vector<double> direction_;
+    std::vector<double> of_passing_;
     std::vector<bool> taken_;
     TypeQuota quota_;
-    std::size_t n_shown_ = 0;
-    std::size_t n_directions_ = 0;
+    std::size_t n_directions_ = 0;  // that are permanent
 };
 
 }  // namespace
@@ -194,7 +202,10 @@ Result<DppCount> dpp_select_rows(const VectorRows& embeddings, std::span<const f
 
 Result<DppCount> dpp_select(MatrixView embeddings, std::span<const float> relevance, const DppOptions& options,
                             std::span<std::int64_t> indices, std::span<double> gains) noexcept {
-    return at_boundary([&] { return dpp_select_rows(embeddings, relevance, options, indices, gains); });
+    return at_boundary([&]() -> Result<DppCount> {
+        if (Status status = check_float(embeddings, "embeddings"); !status.ok()) return status;
+        return dpp_select_rows(embeddings, relevance, options, indices, gains);
+    });
 }
 
 }  // namespace karec

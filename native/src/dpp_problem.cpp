@@ -29,8 +29,8 @@ Status check_length(const char* name, std::size_t length, const VectorRows& embe
 Status check_options(const VectorRows& embeddings, const DppOptions& options) {
     const auto number = [](double value) { return std::to_string(value); };
     if (!(options.alpha >= 0.0)) return Status::invalid("alpha must be ≥ 0, got " + number(options.alpha));
-    if (!(options.ridge >= 0.0) || std::isinf(options.ridge)) {
-        return Status::invalid("ridge must be finite and ≥ 0, got " + number(options.ridge));
+    if (!(options.ridge >= 0.0 && options.ridge <= kMostRidge)) {
+        return Status::invalid("ridge must lie in [0, 10], got " + number(options.ridge));
     }
     const double type_weight = options.type_weight;
     if (std::isnan(type_weight) || type_weight < 0.0 || type_weight > 1.0) {
@@ -68,7 +68,8 @@ Status check_input(const VectorRows& embeddings, std::span<const float> relevanc
     return {};
 }
 
-void set_qualities(std::span<const float> relevance, const DppOptions& options, DppProblem& problem) {
+void set_qualities(const DppOptions& options, DppProblem& problem) {
+    const std::vector<float>& relevance = problem.relevance;
     const std::size_t n = relevance.size();
     problem.log_q.resize(n);
     problem.q2.resize(n);
@@ -86,12 +87,14 @@ void set_qualities(std::span<const float> relevance, const DppOptions& options, 
 }
 
 void set_types(const DppOptions& options, DppProblem& problem) {
-    std::vector<std::int64_t> codes(options.types.begin(), options.types.end());
+    // Read once: a caller who writes meanwhile gets some selection, and no code that is none.
+    const std::vector<std::int64_t> types(options.types.begin(), options.types.end());
+    std::vector<std::int64_t> codes = types;
     std::sort(codes.begin(), codes.end());
     codes.erase(std::unique(codes.begin(), codes.end()), codes.end());
     problem.n_types = codes.size();
-    problem.type_of.reserve(options.types.size());
-    for (const std::int64_t type : options.types) {
+    problem.type_of.reserve(types.size());
+    for (const std::int64_t type : types) {
         const auto at = std::lower_bound(codes.begin(), codes.end(), type);
         problem.type_of.push_back(static_cast<std::int32_t>(at - codes.begin()));
     }
@@ -134,11 +137,11 @@ Result<DppProblem> pose_dpp(const VectorRows& embeddings, std::span<const float>
     DppProblem problem;
     problem.squared_norms = std::move(norms.value());
     problem.embeddings = embeddings;
-    problem.relevance = relevance;
+    problem.relevance.assign(relevance.begin(), relevance.end());
     problem.ridge = options.ridge;
     problem.feature_scale = std::sqrt(1.0 - options.type_weight);
     problem.type_scale = std::sqrt(options.type_weight);
-    set_qualities(relevance, options, problem);
+    set_qualities(options, problem);
     set_types(options, problem);
     problem.first_rho.resize(embeddings.rows);
     for (std::size_t i = 0; i < embeddings.rows; ++i) {

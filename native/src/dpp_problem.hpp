@@ -15,7 +15,7 @@ inline constexpr double kLeastShare = 1e-6;  // of its first ρ, below which an 
 
 struct DppProblem {
     VectorRows embeddings;
-    std::span<const float> relevance;
+    std::vector<float> relevance;  // a copy: the fill sorts by it, whoever writes to the caller's meanwhile
     double ridge = 0.0;
     double feature_scale = 1.0;  // √(1 − type_weight)
     double type_scale = 0.0;     // √type_weight

@@ -37,7 +37,9 @@ struct Ssd {
     static constexpr bool kOrthogonal = true;
 };
 
-std::vector<std::uint32_t> by_relevance(std::span<const float> relevance) {
+// By a copy: a caller who writes meanwhile gets some order, and a sort that ends.
+std::vector<std::uint32_t> by_relevance(std::span<const float> given) {
+    const std::vector<float> relevance(given.begin(), given.end());
     std::vector<std::uint32_t> order(relevance.size());
     std::iota(order.begin(), order.end(), 0u);
     std::stable_sort(order.begin(), order.end(),
@@ -230,6 +232,7 @@ Status check(const MatrixView& embeddings, std::span<const float> relevance, con
     const auto shape = [](const MatrixView& m) {
         return "(" + std::to_string(m.rows) + ", " + std::to_string(m.cols) + ")";
     };
+    if (Status status = check_float(embeddings, "embeddings"); !status.ok()) return status;
     if (relevance.size() != embeddings.rows) {
         return Status::invalid("relevance has shape (" + std::to_string(relevance.size()) + ",), expected (" +
                                std::to_string(embeddings.rows) + ",) as embeddings has shape " + shape(embeddings));

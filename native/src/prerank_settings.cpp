@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "boundary.hpp"
+#include "karec/dpp.hpp"
 #include "sealed_text.hpp"
 
 namespace karec {
@@ -111,7 +112,7 @@ Result<PrerankStep> step_of(const SealedLine& line) {
         DppStep dpp;
         dpp.k = fields.optional_count("k");
         dpp.diversity = fields.number("diversity", 0.0, 1.0);
-        dpp.ridge = fields.number("ridge", 0.0, kMost);
+        dpp.ridge = fields.number("ridge", 0.0, kMostRidge);
         dpp.type_weight = fields.number("type_weight", 0.0, 1.0);
         dpp.window = fields.optional_count("window");
         dpp.types = fields.text("types");

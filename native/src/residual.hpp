@@ -22,8 +22,8 @@ class Residual {
     // M ← M − u uᵀ.
     void add(std::span<const double> direction);
 
-    // Takes back all but the first `count` directions; not after fold().
-    void truncate(std::size_t count) { directions_.resize(count * width_); }
+    // M ← I; not after fold().
+    void clear() noexcept { directions_.clear(); }
 
     // Directions that are still listed; listing costs O(count·width) an apply().
     std::size_t listed() const noexcept { return width_ == 0 ? 0 : directions_.size() / width_; }

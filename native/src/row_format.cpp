@@ -152,7 +152,13 @@ Status check_range(const MatrixView& matrix, DType stored) {
                            " that float16 cannot (|x| ≥ 65520); build with dtype float32");
 }
 
+Status check_float(const MatrixView& matrix, const char* name) {
+    if (matrix.dtype == DType::float16 || matrix.dtype == DType::float32) return {};
+    return Status::invalid(std::string(name) + " must be float16 or float32");
+}
+
 Status check_finite(MatrixView matrix, const char* name) {
+    if (Status status = check_float(matrix, name); !status.ok()) return status;
     if (matrix.dtype == DType::float16)
         return check_matrix(static_cast<const std::uint16_t*>(matrix.data), matrix, name);
     return check_matrix(static_cast<const float*>(matrix.data), matrix, name);

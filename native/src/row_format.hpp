@@ -49,7 +49,10 @@ struct RowFormat {
     void encode(const MatrixView& matrix, std::size_t i, std::byte* row, float* scale) const noexcept;
 };
 
-// Position "(row, column)" of the first NaN or infinity: refused as "<name> holds …"; ok if there is none.
+// Refuses a matrix of another dtype than float16 and float32.
+Status check_float(const MatrixView& matrix, const char* name);
+
+// The same, and position "(row, column)" of the first NaN or infinity: refused as "<name> holds …".
 Status check_finite(MatrixView matrix, const char* name);
 Status check_finite(std::span<const float> values, const char* name);
 

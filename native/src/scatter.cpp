@@ -15,13 +15,18 @@ namespace {
 // One rule, and where its values stand so far.
 class RuleState {
   public:
+    // A window longer than the session is as one that is a place longer, and adding it to a place does not wrap.
     explicit RuleState(const ScatterRule& rule)
-        : window_(rule.window), max_count_(rule.max_count), n_shown_(rule.shown.size()) {
-        std::vector<std::int64_t> values(rule.values.begin(), rule.values.end());
+        : window_(std::min(rule.window, rule.shown.size() + rule.values.size() + 1)),
+          max_count_(rule.max_count),
+          n_shown_(rule.shown.size()) {
+        // Read once: a caller who writes meanwhile gets some order, and no code that is none.
+        const std::vector<std::int64_t> given(rule.values.begin(), rule.values.end());
+        std::vector<std::int64_t> values = given;
         std::sort(values.begin(), values.end());
         values.erase(std::unique(values.begin(), values.end()), values.end());
         n_first_.assign(values.size(), 0);
-        for (const std::int64_t value : rule.values) {
+        for (const std::int64_t value : given) {
             const auto at = std::lower_bound(values.begin(), values.end(), value) - values.begin();
             value_of_.push_back(static_cast<std::size_t>(at));
             ++n_first_[value_of_.back()];
@@ -29,8 +34,9 @@ class RuleState {
         n_left_ = n_first_;
         places_.resize(values.size());
         for (std::size_t place = 0; place < n_shown_; ++place) {
-            const auto at = std::lower_bound(values.begin(), values.end(), rule.shown[place]);
-            if (at != values.end() && *at == rule.shown[place]) {
+            const std::int64_t value = rule.shown[place];
+            const auto at = std::lower_bound(values.begin(), values.end(), value);
+            if (at != values.end() && *at == value) {
                 places_[static_cast<std::size_t>(at - values.begin())].push_back(place);
             }
         }

@@ -7,6 +7,7 @@
 #include "boundary.hpp"
 #include "index_checks.hpp"
 #include "index_reads.hpp"
+#include "indptr.hpp"
 #include "karec/item_index.hpp"
 #include "rescore.hpp"
 #include "scoring.hpp"
@@ -49,19 +50,6 @@ SearchCount search_one(const Generation& g, const Query& query, const Candidates
         }
     }
     return counts;
-}
-
-Status check_indptr(std::span<const std::int64_t> indptr, std::size_t n_users, std::size_t n_candidates) {
-    if (Status status = check_lengths("indptr", indptr.size(), "queries + 1", n_users + 1); !status.ok()) return status;
-    for (std::size_t u = 0; u <= n_users; ++u) {
-        const std::int64_t least = u == 0 ? 0 : indptr[u - 1];
-        if (indptr[u] >= least && (u > 0 || indptr[u] == 0)) continue;
-        return Status::invalid("indptr holds " + std::to_string(indptr[u]) + " at position " + std::to_string(u) +
-                               ", expected it to start at 0 and never to fall");
-    }
-    if (indptr.back() == static_cast<std::int64_t>(n_candidates)) return {};
-    return Status::invalid("indptr ends at " + std::to_string(indptr.back()) + ", there are " +
-                           std::to_string(n_candidates) + " candidates");
 }
 
 }  // namespace
@@ -141,7 +129,7 @@ Status ItemIndex::search_batch(std::span<const Query> queries, const Candidates&
         const std::size_t n_users = queries.size();
         Status status = check_lengths("counts", counts.size(), "queries", n_users);
         if (!status.ok()) return status;
-        if (status = check_indptr(indptr, n_users, candidates.size()); !status.ok()) return status;
+        if (status = check_indptr("indptr", indptr, n_users, candidates.size()); !status.ok()) return status;
         if (status = check_candidates(candidates, *g); !status.ok()) return status;
         if (status = check_lists(out, n_users); !status.ok()) return status;
         for (std::size_t u = 0; u < n_users; ++u) {

@@ -26,7 +26,7 @@ struct VectorRows {
 
     std::size_t rows = 0;
     std::size_t cols = 0;
-    DType dtype = DType::float32;  // float32, float16, or int8 with scales
+    DType dtype = DType::float32;  // float32, float16, or, in an index, int8 with scales
     const std::byte* first = nullptr;
     std::size_t stride = 0;
     std::span<const std::byte* const> places;  // (rows,) where each lies, in place of first and stride

@@ -1,12 +1,15 @@
 // The DPP as a C++ host uses it, against a plain float64 greedy on the kernel of the definition.
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <limits>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "check.hpp"
+#include "dpp_problem.hpp"
 #include "karec/dpp.hpp"
 
 using namespace karec;
@@ -137,8 +140,10 @@ TEST(what_does_not_fit_is_refused) {
     options.type_weight = 0.5;
     CHECK(refused(select(p, options, 2), "need types"));
     options = {};
-    options.ridge = -1.0;
-    CHECK(refused(select(p, options, 2), "ridge"));
+    for (const double ridge : {-1.0, 10.1, 1e300, std::numeric_limits<double>::quiet_NaN()}) {
+        options.ridge = ridge;
+        CHECK(refused(select(p, options, 2), "ridge must lie in [0, 10]"));
+    }
     options = {};
     options.alpha = std::numeric_limits<double>::quiet_NaN();
     CHECK(refused(select(p, options, 2), "alpha"));
@@ -182,6 +187,42 @@ TEST(a_batch_is_each_user_alone) {
     CHECK(!dpp_select_batch(p.view(), p.relevance, indptr, falling, {}, indices, gains, counts).ok());
 }
 
+TEST(vectors_that_are_no_floats_are_refused) {
+    const Problem p = random_problem(16, 6, 4);
+    std::vector<std::int64_t> indices(3);
+    std::vector<double> gains(3);
+    std::vector<DppCount> counts(1);
+    const std::int64_t indptr[] = {0, 6};
+    const std::int64_t shown_indptr[] = {0, 2};
+    for (const DType dtype : {DType::float64, DType::int8, DType::int64, DType::boolean, DType{77}}) {
+        const std::vector<double> zeros(24);
+        const MatrixView other{zeros.data(), 6, 4, dtype};
+        DppOptions options;
+        const auto refuses = [&](const MatrixView& embeddings, const char* name) {
+            const Status one = dpp_select(embeddings, p.relevance, options, indices, gains).status();
+            const Status batch =
+                dpp_select_batch(embeddings, p.relevance, indptr, shown_indptr, options, indices, gains, counts);
+            const std::string words = std::string(name) + " must be float16 or float32";
+            return one.code() == Code::invalid_argument && one.message() == words &&
+                   batch.code() == Code::invalid_argument && batch.message() == words;
+        };
+        options.shown = {p.embeddings.data(), 2, 4, DType::float32};
+        CHECK(refuses(other, "embeddings"));
+        options.shown = {zeros.data(), 2, 4, dtype};
+        CHECK(refuses(p.view(), "shown"));
+    }
+}
+
+TEST(a_kernel_of_more_entries_than_there_are_is_refused) {
+    const std::vector<double> kernel(4, 1.0);
+    const std::size_t wraps = std::size_t{1} << (sizeof(std::size_t) * 4);  // squared, it is 0
+    for (const std::size_t n : {wraps, wraps + 2, std::size_t{1}, std::size_t{3}}) {
+        CHECK(refused(select_kernel(kernel, n, {}, 1), "kernel has 4 entries"));
+    }
+    CHECK(refused(select_kernel({}, wraps, {}, 1), "kernel has 0 entries"));
+    CHECK(select_kernel({}, 0, {}, 1).status.ok());
+}
+
 TEST(columns_on_demand_are_the_whole_kernel) {
     const Problem p = random_problem(14, 40, 6);
     const std::vector<double> kernel = kernel_of(p, 0.5, 1e-2);
@@ -221,3 +262,28 @@ TEST(each_type_gets_what_it_is_owed) {
     options.max_per_type = 2;
     CHECK(refused(select(p, options, 2), "min_per_type"));
 }
+
+#if !defined(__SANITIZE_THREAD__)  // the caller's race is the test
+TEST(types_that_change_meanwhile_have_codes_that_exist) {
+    constexpr std::size_t kItems = 4096;
+    const std::vector<float> embeddings(kItems, 1.0f);
+    const std::vector<float> relevance(kItems);
+    std::vector<std::int64_t> types(kItems, 1);
+    std::atomic<bool> done = false;
+    std::thread writer([&] {
+        for (std::int64_t next = 2; !done; ++next) {
+            for (std::int64_t& type : types) std::atomic_ref(type).store(next, std::memory_order_relaxed);
+        }
+    });
+    DppOptions options;
+    options.types = types;
+    bool within = true;
+    for (int round = 0; round < 300; ++round) {
+        const auto problem = pose_dpp(MatrixView{embeddings.data(), kItems, 1, DType::float32}, relevance, options);
+        for (const std::int32_t type : problem->type_of) within &= static_cast<std::size_t>(type) < problem->n_types;
+    }
+    done = true;
+    writer.join();
+    CHECK(within);
+}
+#endif

@@ -126,6 +126,25 @@ TEST(what_was_shown_is_kept_away_from) {
     CHECK(indices.back() == 0 && scores.back() == 0.0);
 }
 
+TEST(vectors_that_are_no_floats_are_refused) {
+    const Problem p = random_problem(9);
+    std::vector<std::int64_t> indices(3);
+    std::vector<double> scores(3);
+    const std::vector<double> zeros(kN * kDim);
+    for (const DType dtype : {DType::float64, DType::int8, DType::int64, DType::boolean}) {
+        const MatrixView other{zeros.data(), kN, kDim, dtype};
+        EmbeddingScatterOptions options;
+        const auto refuses = [&](const MatrixView& embeddings, const char* name) {
+            const std::string words = std::string(name) + " must be float16 or float32";
+            return mmr_select(embeddings, p.relevance, options, indices, scores).status().message() == words &&
+                   ssd_select(embeddings, p.relevance, options, indices, scores).status().message() == words;
+        };
+        CHECK(refuses(other, "embeddings"));
+        options.shown = other;
+        CHECK(refuses(p.view(), "shown"));
+    }
+}
+
 TEST(what_does_not_fit_is_refused) {
     Problem p = random_problem(8);
     std::vector<std::int64_t> indices(3);

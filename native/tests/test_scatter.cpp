@@ -1,5 +1,6 @@
 // Rule scatter as a C++ host uses it.
 #include <algorithm>
+#include <cstdint>
 #include <random>
 #include <vector>
 
@@ -71,4 +72,28 @@ TEST(windows_reach_back_into_what_was_shown) {
     std::vector<ScatterViolation> violations;
     CHECK(scatter(3, {&rule, 1}, order, violations).ok());
     CHECK((order == std::vector<std::int64_t>{2, 0, 1}) && violations.empty());
+}
+
+TEST(a_window_beyond_the_session_is_the_whole_session) {
+    std::mt19937 random(2);
+    for (int round = 0; round < 200; ++round) {
+        std::vector<std::int64_t> values(random() % 12);
+        std::vector<std::int64_t> shown(random() % 5);
+        for (std::int64_t& x : values) x = static_cast<std::int64_t>(random() % 4);
+        for (std::int64_t& x : shown) x = static_cast<std::int64_t>(random() % 4);
+        const auto counts = [&](std::size_t window, std::vector<std::int64_t>& order) {
+            const ScatterRule rule{values, window, 1, shown};
+            std::vector<ScatterViolation> violations;
+            CHECK(scatter(values.size(), {&rule, 1}, order, violations).ok());
+            std::vector<std::size_t> flat;
+            for (const ScatterViolation& v : violations) flat.insert(flat.end(), {v.position, v.count});
+            return flat;
+        };
+        std::vector<std::int64_t> order(values.size());
+        std::vector<std::int64_t> expected(values.size());
+        const auto whole = counts(100, expected);
+        for (const std::size_t window : {SIZE_MAX, SIZE_MAX - 1, SIZE_MAX / 2 + 1}) {
+            CHECK(counts(window, order) == whole && order == expected);
+        }
+    }
 }

@@ -127,7 +127,7 @@ def problems(draw: st.DrawFn, *, plain: bool = False) -> Problem:
         embeddings[rng.integers(0, n)] = 0
     relevance = draw(st.sampled_from([1.0, 0.0])) * rng.standard_normal(n).astype(np.float32)
     options: dict[str, Any] = {
-        "ridge": draw(st.sampled_from([1e-2, 0.0, 1e-4, 1.0])),
+        "ridge": draw(st.sampled_from([1e-2, 0.0, 1e-4, 1.0, 10.0])),
         "diversity": draw(st.sampled_from([0.5, 0.1, 0.9, 1.0])),
     }
     if not plain:

@@ -43,3 +43,14 @@ def test_a_batch_is_each_user_alone() -> None:
         np.testing.assert_array_equal(batch.gains[user, :n], alone.gains)
         assert (batch.indices[user, n:] == -1).all() and not batch.gains[user, n:].any()
         assert batch.log_det[user] == alone.log_det and batch.n_dpp[user] == alone.n_dpp
+
+
+@pytest.mark.usefixtures("backend")
+def test_a_batch_is_as_wide_as_its_longest_list() -> None:
+    embeddings, columns, indptr = _users(np.random.default_rng(1))
+    batch = diversity.dpp_select_batch(embeddings, indptr=indptr, k=2**62, **columns)
+    assert batch.indices.shape == batch.gains.shape == (4, 70)
+    assert (batch.indices[:, -1] >= 0).tolist() == [False, False, False, True]
+    none = diversity.dpp_select_batch(embeddings[:0], [], [0, 0, 0], 5)
+    assert none.indices.shape == none.gains.shape == (2, 0) and none.n_dpp.tolist() == [0, 0]
+    assert diversity.dpp_select_batch(embeddings[:0], [], [0], 5).indices.shape == (0, 0)

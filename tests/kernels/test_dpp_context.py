@@ -48,3 +48,22 @@ def test_types_are_one_hot_features(backend: str) -> None:
     result = problem.solve(backend)
     np.testing.assert_array_equal(result.indices, expected.indices)
     np.testing.assert_allclose(result.gains, expected.gains, rtol=1e-6)
+
+
+@every_backend
+@pytest.mark.parametrize("window", [None, 3])
+@pytest.mark.parametrize("type_weight", [0.0, 0.4])
+def test_more_is_shown_than_there_are_dimensions(backend: str, type_weight: float, window: int | None) -> None:
+    rng = np.random.default_rng(11)
+    problem = generic(8, types=np.arange(60) % 3, type_weight=type_weight)
+    shown = rng.standard_normal((40, 8)).astype(np.float32)
+    f, g = reference.unit(problem.embeddings), reference.unit(shown)
+    q = np.exp(problem.log_q)
+    across = (1 - type_weight) * q[:, None] * (f @ g.T)
+    among = (1 - type_weight) * (g @ g.T) + 1e-2 * np.eye(40)
+    conditioned = problem.kernel() - across @ np.linalg.inv(among) @ across.T
+    expected = DppResult(*reference.dpp_select_kernel(conditioned, problem.k, window=window))
+    result = problem.solve(backend, shown=shown, window=window)
+    assert result.n_dpp == len(expected.indices) == problem.k
+    q2 = q[result.indices] ** 2
+    np.testing.assert_allclose(result.gains, expected.gains, atol=1e-5 * q2.max())

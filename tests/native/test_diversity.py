@@ -50,8 +50,7 @@ BAD = [
     ({"shown": np.ones((2, 5))}, r"shown has shape \(2, 5\), expected \(M, 6\) as embeddings has shape \(4, 6\)"),
     ({"shown": np.full((1, 6), np.nan)}, r"shown holds NaN at \(0, 0\)"),
     ({"window": 0}, "window must be positive, got 0"),
-    ({"ridge": -1.0}, "ridge must be finite and ≥ 0"),
-    ({"ridge": np.nan}, "ridge must be finite and ≥ 0"),
+    *(({"ridge": ridge}, r"ridge must lie in \[0, 10\]") for ridge in (-1.0, 10.5, 1e300, 10**400, np.inf, np.nan)),
     ({"alpha": -1.0}, "alpha must be ≥ 0"),
     ({"alpha": np.inf}, "alpha must be finite"),
     ({"diversity": 1.5}, r"diversity must lie in \[0, 1\], got 1.5"),
@@ -78,6 +77,54 @@ def test_an_index_names_the_same(changes: dict, message: str) -> None:
     index = ItemIndex.build(np.arange(4), E)
     with pytest.raises(ValueError, match=message.replace("embeddings has shape \\(4, 6\\)", "rows has shape \\(4,\\)")):
         index.dpp_select(**{"rows": np.arange(4), "relevance": R, "k": 2, **changes})
+
+
+@pytest.mark.parametrize("name", ["k", "window", "max_per_type", "min_per_type"])
+@pytest.mark.parametrize("value", [2.5, "2", 2**63, 2**70, -(2**70), [2]])
+def test_what_is_no_whole_number_of_the_machine_is_named(name: str, value: Any) -> None:
+    given: dict[str, Any] = {"k": 2, "types": [1] * 4, name: value}
+    words = f"{name} must (be a whole number|fit 64 bits), got"
+    with pytest.raises(TypeError, match=words):
+        dpp_select(E, R, **given)
+    with pytest.raises(TypeError, match=words):
+        dpp_select_batch(E, R, [0, 4], **given)
+    index = ItemIndex.build(np.arange(4), E)
+    with pytest.raises(TypeError, match=None if name == "k" else words):
+        index.dpp_select(np.arange(4), R, **given)
+    if name in ("k", "window"):
+        given.pop("types")
+        for select in (mmr_select, ssd_select):
+            with pytest.raises(TypeError, match=words):
+                select(E, R, **given)
+        with pytest.raises(TypeError, match=words):
+            dpp_select_kernel(np.eye(3), **given)
+
+
+@pytest.mark.parametrize("name", ["ridge", "type_weight", "diversity", "alpha"])
+@pytest.mark.parametrize("value", ["x", "0.5", [0.5, 0.5], 1j])
+def test_what_is_no_number_is_named(name: str, value: Any) -> None:
+    with pytest.raises(TypeError, match=f"{name} must be a number, got"):
+        dpp_select(E, R, 2, types=[1] * 4, **{name: value})
+    if name == "diversity":
+        with pytest.raises(TypeError, match="diversity must be a number, got"):
+            mmr_select(E, R, 2, diversity=value)
+
+
+def test_a_ridge_that_is_none_is_named() -> None:
+    with pytest.raises(TypeError, match="ridge must be a number, got None"):
+        dpp_select(E, R, 2, ridge=None)
+
+
+def test_numbers_of_any_kind_pass_and_k_may_be_the_largest() -> None:
+    most = 2**63 - 1
+    plain = dpp_select(E, R, 4, ridge=1.0, window=2, types=[1, 1, 2, 2], max_per_type=2)
+    other = dpp_select(
+        E, R, most, ridge=np.float32(1), window=np.int8(2), types=[1, 1, 2, 2], max_per_type=np.uint64(2)
+    )
+    np.testing.assert_array_equal(other.indices, plain.indices)
+    assert len(dpp_select_batch(E, R, [0, 4], most).indices[0]) == 4
+    assert len(mmr_select(E, R, most, window=most).indices) == len(dpp_select_kernel(np.eye(3), most).indices) + 1
+    assert len(ItemIndex.build(np.arange(4), E).dpp_select(np.arange(4), R, most).indices) == 4
 
 
 def test_options_that_are_none_are_named() -> None:
@@ -117,12 +164,14 @@ def test_dpp_select_kernel_names_what_does_not_fit(kernel: np.ndarray, message: 
 
 
 BAD_BATCHES = [
-    ({"indptr": [0, 3, 2, 4]}, "indptr falls at position 2"),
-    ({"indptr": [0, 2]}, "indptr runs from 0 to 2, expected 0 to 4"),
-    ({"indptr": [1, 4]}, "indptr runs from 1 to 4, expected 0 to 4"),
+    ({"indptr": [0, 3, 2, 4]}, "indptr holds 2 at position 2, expected it to start at 0 and never to fall"),
+    ({"indptr": [0, 2]}, "indptr ends at 2, expected 4"),
+    ({"indptr": [1, 4]}, "indptr holds 1 at position 0, expected it to start at 0"),
+    ({"indptr": [0, 2**63 - 1, -(2**63), 4]}, rf"indptr holds {-(2**63)} at position 2"),
+    ({"indptr": [0, 2**62, 4]}, "indptr holds 4 at position 2"),
     ({"indptr": []}, "indptr has shape"),
     ({"shown": E}, "shown_indptr has shape"),
-    ({"shown": E, "shown_indptr": [0, 1, 3]}, "shown_indptr runs from 0 to 3, expected 0 to 4"),
+    ({"shown": E, "shown_indptr": [0, 1, 3]}, "shown_indptr ends at 3, expected 4"),
     ({"relevance": with_value(R, 3, np.nan)}, "user 1: relevance holds NaN at position 1"),
     ({"relevance": R[:3]}, r"relevance has shape \(3,\)"),
 ]

@@ -273,7 +273,7 @@ BAD_WRITES = [
     (lambda i: i.upsert([1], [[1, 2, 3]]), "column 'creator_id' is missing"),
     (lambda i: i.upsert([1, 1], [[1, 2, 3]] * 2), "1 stands twice"),
     (lambda i: i.upsert([1], [[1, np.inf, 3]]), r"infinity at \(0, 1\)"),
-    (lambda i: i.search_batch([[1, 2, 3]], rows=[0], indptr=[0, 2], k=1), "indptr ends at 2, there are 1 candidates"),
+    (lambda i: i.search_batch([[1, 2, 3]], rows=[0], indptr=[0, 2], k=1), "indptr ends at 2, expected 1"),
     (lambda i: i.search_batch([[1, 2, 3]], rows=[0], indptr=[0], k=1), r"indptr has shape \(1,\), expected \(2,\)"),
 ]
 

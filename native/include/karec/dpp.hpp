@@ -26,6 +26,10 @@
 
 namespace karec {
 
+// Gains are compared as float32 ρ·q² with the ridge in ρ: up to here that is as fine as the 1e-5·q² that selections are
+// held to. A larger ridge leaves nothing of the embeddings anyway: ρ lies in [ridge, ridge + 1].
+inline constexpr double kMostRidge = 10.0;
+
 enum class DppFill {
     none,       // stop when no item adds anything
     relevance,  // go on with the remaining items by q, largest first, then by relevance, then lowest index
@@ -33,7 +37,7 @@ enum class DppFill {
 
 struct DppOptions {
     double alpha = 0.5;                       // ≥ 0; +inf = by relevance alone. See dpp_alpha
-    double ridge = 1e-2;                      // ≥ 0, finite
+    double ridge = 1e-2;                      // in [0, kMostRidge]
     double type_weight = 0.0;                 // in [0, 1]; above 0 it needs types
     std::span<const float> weights;           // (N,) ≥ 0, finite; empty = all 1
     std::span<const std::int64_t> types;      // (N,) any codes; empty = none
@@ -56,9 +60,12 @@ struct DppCount {
 KAREC_API double dpp_alpha(double diversity) noexcept;
 
 // Selects min(k, N) of N items, k = indices.size() = gains.size() ≥ 1, from embeddings (N, D) and relevance (N,).
-// Refuses: lengths that differ, non-finite input (naming the first), options out of range.
+// Refuses: lengths that differ, vectors of another dtype than float16 and float32, non-finite input (naming the first),
+// options out of range.
 // O(N·k·D) at worst, without an N × N matrix; memory 4·N·D + 8·k·D bytes + O(N).
 // With a window w: O(N·k·w·D) at worst, over the items that can still win.
+// M rows of `shown` count as M more picks, for every item that can still win, and O(M·D·min(M, D)) to condition on
+// them; memory 4·M·D + 8·D² bytes.
 KAREC_API Result<DppCount> dpp_select(MatrixView embeddings, std::span<const float> relevance,
                                       const DppOptions& options, std::span<std::int64_t> indices,
                                       std::span<double> gains) noexcept;

@@ -196,7 +196,7 @@ KAREC_C_API karec_status karec_index_column_dtype(const karec_index* index, cons
 typedef struct karec_dpp_options {
     size_t struct_size;
     double alpha; /* karec_dpp_alpha(diversity) */
-    double ridge;
+    double ridge; /* in [0, 10] */
     double type_weight;
     const float* weights;      /* NULL, or one an item */
     const int64_t* types;      /* NULL, or one an item */

@@ -13,7 +13,7 @@ namespace karec {
 
 struct ScatterRule {
     std::span<const std::int64_t> values;  // (n,) the value of each item of the list, for example its creator
-    std::size_t window = 2;                // ≥ 2
+    std::size_t window = 2;                // ≥ 2; SIZE_MAX = the whole session
     std::size_t max_count = 1;             // ≥ 1, < window
     std::span<const std::int64_t> shown;   // (m,) values of what the session saw before the list, oldest first
 };
@@ -31,7 +31,7 @@ struct ScatterViolation {
 // Each place takes the first remaining item that breaks no rule. Where every remaining item breaks one, it takes the
 // one with the least excess (Σ over rules of count − max_count), ties by order. A value that is left so often that
 // skipping it once more would not fit it into the places that follow goes first (window 2, max_count 1, one rule: no
-// violation unless none can be avoided; with more rules or wider windows each value is looked at alone).
+// order violates it less often; with more rules or wider windows each value is looked at alone).
 // `violations` is replaced by what could not be kept, by position, then rule.
 //
 // Refuses: values of another length, k > n, window < 2, max_count outside [1, window). Never throws; reentrant.
