@@ -1,4 +1,5 @@
 // The C interface of PreRanker.
+#include <algorithm>
 #include <memory>
 #include <vector>
 
@@ -18,7 +19,10 @@ struct Listener {
         const char* const name = step.step.data();  // of a std::string
         const karec_step_metrics metrics{
             sizeof metrics, name, step.n_in, step.n_out, step.n_unknown, step.nanoseconds, step.model_version};
-        self.on_step(self.context, &metrics);
+        try {
+            self.on_step(self.context, &metrics);
+        } catch (...) {  // NOLINT(bugprone-empty-catch): metrics are no reason to fail a request, as karec.h says
+        }
     }
 };
 
@@ -46,8 +50,10 @@ class Request {
         if (told.recall_scores != nullptr) {
             request_.recall_scores = array(told.recall_scores, told.n_candidates, "request->recall_scores");
         }
-        if (told.user_vector != nullptr)
+        if (told.user_vector != nullptr) {
+            if (told.dim == 0) refuse("request->user_vector has 0 values: request->dim is not set");
             request_.user_vector = array(told.user_vector, told.dim, "request->user_vector");
+        }
         for (std::size_t i = 0; i < told.n_user_inputs; ++i) {
             const karec_tensor tensor = taken_nth(told.user_inputs, i, "request->user_inputs");
             tensors_.push_back({&object(tensor.name, "user_inputs->name"), dtype_of(tensor.dtype, "user_inputs->dtype"),
@@ -135,10 +141,12 @@ karec_status karec_preranker_run(const karec_preranker* preranker, const karec_p
 }
 
 karec_status karec_preranker_run_batch(const karec_preranker* preranker, const karec_prerank_request* requests,
-                                       const karec_preranked* outs, karec_prerank_count* counts, size_t n,
-                                       size_t n_threads, karec_parallel parallel, void* context) {
+                                       const karec_preranked* outs, karec_prerank_count* counts, karec_status* statuses,
+                                       size_t n, size_t n_threads, karec_parallel parallel, void* context) {
     return answer([&] {
         const PreRanker& ranker = ranker_of(preranker);
+        const std::span<karec_status> said = array(statuses, n, "statuses");
+        std::ranges::fill(said, KAREC_UNAVAILABLE);  // none has run
         std::vector<Request> asked;
         std::vector<PrerankRequest> each;
         std::vector<Preranked> to;
@@ -153,8 +161,12 @@ karec_status karec_preranker_run_batch(const karec_preranker* preranker, const k
         std::vector<PrerankCount> counted(n);
         const Executor executor =
             parallel != nullptr ? Executor{parallel, context} : Executor::threads(std::max<std::size_t>(n_threads, 1));
-        Status status = ranker.run_batch(each, to, counted, executor);
-        for (std::size_t i = 0; status.ok() && i < n; ++i) give(nth(counts, i), count_of(counted[i]));
+        std::vector<Status> statuses_of(n);
+        Status status = ranker.run_batch(each, to, counted, statuses_of, executor);
+        for (std::size_t i = 0; i < n; ++i) {
+            said[i] = static_cast<karec_status>(statuses_of[i].code());
+            if (statuses_of[i].ok()) give(nth(counts, i), count_of(counted[i]));
+        }
         return status;
     });
 }

@@ -376,8 +376,8 @@ karec_status call(World& w, std::size_t which) {
         case 26: {
             const std::size_t users = below(4);
             return karec_preranker_run_batch(handle(w.ranker), requests(users), outs(users),
-                                             written<karec_prerank_count>(users), users, below(3),
-                                             one_in(2) ? in_order : nullptr, &w.heard);
+                                             written<karec_prerank_count>(users), buffer<karec_status>(users), users,
+                                             below(3), one_in(2) ? in_order : nullptr, &w.heard);
         }
         case 27: {
             w.folder.point_at(1 + static_cast<std::int64_t>(below(2)));
