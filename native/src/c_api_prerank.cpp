@@ -1,5 +1,6 @@
 // The C interface of PreRanker.
 #include <algorithm>
+#include <iterator>
 #include <memory>
 #include <vector>
 
@@ -78,6 +79,18 @@ class Request {
 Preranked out_of(const karec_preranked& out) {
     return {array(out.scores, out.n, "out->scores"), array(out.ids, out.n, "out->ids"),
             array(out.rows, out.n, "out->rows")};
+}
+
+karec_tensor_spec spec_of(const TensorSpec& input) {
+    karec_tensor_spec spec{};
+    if (input.name.size() >= sizeof spec.name || input.shape.size() > std::size(spec.shape)) {
+        throw Refused({Code::unavailable, "input '" + input.name + "' has too long a name, or too many axes"});
+    }
+    spec.rank = input.shape.size();
+    std::ranges::copy(input.shape, spec.shape);
+    std::ranges::copy(input.name, spec.name);
+    spec.dtype = static_cast<karec_dtype>(input.dtype);
+    return spec;
 }
 
 karec_prerank_count count_of(const PrerankCount& count) noexcept {
@@ -183,6 +196,21 @@ karec_status karec_preranker_model_version(const karec_preranker* preranker, int
     return answer([&]() -> Status {
         const PreRanker& ranker = ranker_of(preranker);
         object(model_version, "model_version") = ranker.model_version();
+        return {};
+    });
+}
+
+karec_status karec_preranker_tower_inputs(const karec_preranker* preranker, karec_tensor_spec* specs, size_t max_specs,
+                                          size_t* n_specs) {
+    return answer([&]() -> Status {
+        const auto tower = ranker_of(preranker).user_tower();
+        check_written(specs, max_specs, "specs");
+        object(n_specs, "n_specs");
+        if (tower == nullptr) return {Code::unavailable, "the preranker was opened without a user tower"};
+        std::vector<karec_tensor_spec> found;
+        for (const TensorSpec& input : tower->inputs()) found.push_back(spec_of(input));
+        for (std::size_t i = 0; i < std::min(found.size(), max_specs); ++i) give(nth(specs, i), found[i]);
+        *n_specs = found.size();
         return {};
     });
 }

@@ -85,7 +85,7 @@ TEST(first_sizes_are_those_of_interface_version_1) {
     static_assert(sizeof(void*) != 8 ||
                   (kFirstSize<karec_dpp_options> == 88 && kFirstSize<karec_dpp_count> == 32 &&
                    kFirstSize<karec_scatter_rule> == 48 && kFirstSize<karec_scatter_violation> == 32 &&
-                   kFirstSize<karec_tensor> == 48 && kFirstSize<karec_preranker_options> == 40 &&
-                   kFirstSize<karec_prerank_request> == 96 && kFirstSize<karec_preranked> == 40 &&
-                   kFirstSize<karec_prerank_count> == 48));
+                   kFirstSize<karec_tensor> == 48 && kFirstSize<karec_tensor_spec> == 216 &&
+                   kFirstSize<karec_preranker_options> == 40 && kFirstSize<karec_prerank_request> == 96 &&
+                   kFirstSize<karec_preranked> == 40 && kFirstSize<karec_prerank_count> == 48));
 }

@@ -384,6 +384,8 @@ TEST(c_hosts_get_a_status_a_request_and_may_throw) {
     CHECK(run(statuses, nullptr, nullptr) == KAREC_INVALID_ARGUMENT && statuses[0] == KAREC_UNAVAILABLE);
     CHECK(std::string(karec_last_error()).find("user_vector has 0 values") != std::string::npos);
     CHECK(run(nullptr, nullptr, nullptr) == KAREC_INVALID_ARGUMENT);
+    std::size_t n_specs = 9;
+    CHECK(karec_preranker_tower_inputs(ranker, nullptr, 0, &n_specs) == KAREC_UNAVAILABLE && n_specs == 9);
     karec_preranker_close(ranker);
 }
 

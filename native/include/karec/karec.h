@@ -66,6 +66,8 @@ KAREC_C_API uint32_t karec_abi_version(void);
 KAREC_C_API const char* karec_version(void);
 /* "generic", "avx2" or "avx512": what runs. Results do not depend on it. */
 KAREC_C_API const char* karec_isa(void);
+/* Not 0: this library was built with ONNX Runtime's headers. */
+KAREC_C_API int32_t karec_has_user_tower(void);
 /* Why the last call of this thread that failed did; "" before the first. Valid until this thread's next failure. */
 KAREC_C_API const char* karec_last_error(void);
 KAREC_C_API int32_t karec_last_system_error(void);
@@ -272,6 +274,15 @@ typedef struct karec_tensor {
     karec_dtype dtype;
 } karec_tensor;
 
+/* An input that the user tower asks for. */
+typedef struct karec_tensor_spec {
+    size_t struct_size;
+    size_t rank;
+    int64_t shape[8]; /* rank of them; -1 = any size, as the first axis, rows */
+    char name[128];   /* ends with 0 */
+    karec_dtype dtype;
+} karec_tensor_spec;
+
 typedef struct karec_step_metrics {
     size_t struct_size;
     const char* step; /* valid while the callback runs */
@@ -347,6 +358,11 @@ KAREC_C_API karec_status karec_preranker_run_batch(const karec_preranker* preran
 /* *reloaded, unless NULL: 1 where `current` named another bundle, which serves from now on. */
 KAREC_C_API karec_status karec_preranker_reload(karec_preranker* preranker, int32_t* reloaded);
 KAREC_C_API karec_status karec_preranker_model_version(const karec_preranker* preranker, int64_t* model_version);
+/* What the tower of the bundle that serves now asks for. specs: room for max_specs, side by side, of which the first so
+ * many are written; *n_specs: how many there are. KAREC_UNAVAILABLE: there is no tower, or a name or a rank that no
+ * spec holds. */
+KAREC_C_API karec_status karec_preranker_tower_inputs(const karec_preranker* preranker, karec_tensor_spec* specs,
+                                                      size_t max_specs, size_t* n_specs);
 /* A handle of the bundle's index, to be closed like any other; it may outlive the preranker. */
 KAREC_C_API karec_status karec_preranker_index(const karec_preranker* preranker, karec_index** index);
 
