@@ -1,11 +1,14 @@
 #include "onnx_runtime.hpp"
 
 #include <dlfcn.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <map>
 #include <mutex>
+#include <system_error>
 
 namespace karec {
 namespace {
@@ -24,6 +27,12 @@ int version_of(const OrtApiBase& base) {
 void silent(void*, OrtLoggingLevel, const char*, const char*, const char*, const char*) {}
 
 Result<const OnnxRuntime*> load(const std::string& library) {
+    // dlopen() looks for a bare name in folders of its own, and does not tell an errno.
+    if (library.find('/') != std::string::npos && ::access(library.c_str(), R_OK) != 0) {
+        const int error = errno;
+        return Status{Code::io_error,
+                      "cannot open ONNX Runtime '" + library + "': " + std::system_category().message(error), error};
+    }
     void* handle = ::dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
     if (handle == nullptr) {
         const char* why = ::dlerror();  // NOLINT(concurrency-mt-unsafe): it is of this thread
@@ -33,6 +42,7 @@ Result<const OnnxRuntime*> load(const std::string& library) {
     const auto get_base = reinterpret_cast<GetBase>(::dlsym(handle, "OrtGetApiBase"));
     if (get_base == nullptr) return Status::bad_format(library + " is not ONNX Runtime: it has no OrtGetApiBase");
     const OrtApiBase* base = get_base();
+    if (base == nullptr) return Status::bad_format(library + " is not ONNX Runtime: its OrtGetApiBase() gives NULL");
     const int version = std::min(version_of(*base), ORT_API_VERSION);
     const OrtApi* api = version < kOldest ? nullptr : base->GetApi(static_cast<std::uint32_t>(version));
     if (api == nullptr) {

@@ -16,6 +16,9 @@ namespace karec {
 namespace {
 
 constexpr const char* kOutput = "user_vector";
+// What an input without elements points at. A static inside of Session's functions would be a symbol that is unique in
+// the process, and keep the library from being unloaded.
+constexpr float kNothing = 0.0f;
 
 std::string shape_of(std::span<const std::int64_t> shape) {
     std::string text = "(";
@@ -189,8 +192,7 @@ struct UserTower::Session {
                 status = Status::invalid("input '" + inputs[i].name + "' has no data");
                 break;
             }
-            static float nothing = 0.0f;
-            void* data = bytes > 0 ? const_cast<void*>(tensor->data) : &nothing;
+            void* data = const_cast<void*>(bytes > 0 ? tensor->data : &kNothing);
             const auto element = tensor->dtype == DType::int64 ? ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64
                                                                : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
             names[i] = inputs[i].name.c_str();

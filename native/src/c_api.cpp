@@ -4,6 +4,8 @@
 
 #include <cstdio>
 
+#include "karec/user_tower.hpp"
+
 namespace karec::c {
 namespace {
 
@@ -70,6 +72,9 @@ const char* karec_version(void) {
 }
 const char* karec_isa(void) {
     return karec::active_isa().data();  // of a string literal
+}
+int32_t karec_has_user_tower(void) {
+    return karec::has_user_tower() ? 1 : 0;
 }
 const char* karec_last_error(void) {
     return karec::c::last_error;

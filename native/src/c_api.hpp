@@ -12,6 +12,7 @@
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <utility>
 
 #include "karec/item_index.hpp"
@@ -69,15 +70,44 @@ std::span<T> array(T* pointer, std::size_t n, const char* name) {
     return {&object(pointer, name), n};
 }
 
-// `first_size` is the size that the struct had in the first version of the interface.
+// The size that a struct had in the first version of the interface: up to `last`, its last member then. Members that
+// come later go behind, never into the padding at the end of that size, which older callers leave as it was.
 template <class T>
-void check_size(const T* given, const char* name, std::size_t first_size = sizeof(T)) {
+inline constexpr std::size_t kFirstSize = 0;
+#define KAREC_FIRST_SIZE(T, last)                \
+    template <>                                  \
+    inline constexpr std::size_t kFirstSize<T> = \
+        (offsetof(T, last) + sizeof(T::last) + alignof(T) - 1) / alignof(T) * alignof(T)
+KAREC_FIRST_SIZE(karec_matrix, dtype);
+KAREC_FIRST_SIZE(karec_column, dtype);
+KAREC_FIRST_SIZE(karec_build_options, n_columns);
+KAREC_FIRST_SIZE(karec_index_info, generation);
+KAREC_FIRST_SIZE(karec_query, n_versions);
+KAREC_FIRST_SIZE(karec_candidates, n);
+KAREC_FIRST_SIZE(karec_ranked, n);
+KAREC_FIRST_SIZE(karec_search_count, generation);
+KAREC_FIRST_SIZE(karec_dpp_options, fill);
+KAREC_FIRST_SIZE(karec_dpp_count, log_det);
+KAREC_FIRST_SIZE(karec_scatter_rule, max_count);
+KAREC_FIRST_SIZE(karec_scatter_violation, count);
+KAREC_FIRST_SIZE(karec_tensor, dtype);
+KAREC_FIRST_SIZE(karec_tensor_spec, dtype);
+KAREC_FIRST_SIZE(karec_preranker_options, context);
+KAREC_FIRST_SIZE(karec_prerank_request, k);
+KAREC_FIRST_SIZE(karec_preranked, n);
+KAREC_FIRST_SIZE(karec_prerank_count, model_version);
+#undef KAREC_FIRST_SIZE
+
+template <class T>
+void check_size(const T* given, const char* name) {
     constexpr std::size_t kMost = 4096;
+    constexpr std::size_t kFirst = kFirstSize<std::remove_const_t<T>>;
+    static_assert(kFirst >= sizeof(std::size_t) && kFirst <= sizeof(T), "say KAREC_FIRST_SIZE of the struct");
     object(given, name);
     const std::size_t size = given->struct_size;
-    if (size >= first_size && size <= kMost && size % alignof(T) == 0) return;
+    if (size >= kFirst && size <= kMost && size % alignof(T) == 0) return;
     refuse(std::string(name) + "->struct_size is " + std::to_string(size) + ", expected sizeof, which is " +
-           std::to_string(sizeof(T)) + " here");
+           std::to_string(sizeof(T)) + " here and was at least " + std::to_string(kFirst));
 }
 
 // A struct as this library knows it: shorter ones are filled up with 0, longer ones must hold 0 behind.

@@ -22,6 +22,13 @@ karec_dpp_count count_of(const DppCount& count) noexcept {
     return {0, count.selected, count.n_dpp, count.log_det};
 }
 
+// What was shown; of works without dimensions nothing, as no row of it would lie anywhere, and rows that need no memory
+// can be said to be more than a loop ends for.
+MatrixView shown_of(const std::optional<Matrix>& seen, const Matrix& items) noexcept {
+    if (!seen || (seen->view.cols == 0 && items.view.cols == 0)) return {};
+    return seen->view;
+}
+
 using Marginal = Result<std::size_t> (*)(MatrixView, std::span<const float>, const EmbeddingScatterOptions&,
                                          std::span<std::int64_t>, std::span<double>) noexcept;
 
@@ -36,7 +43,7 @@ karec_status select(Marginal choose, const karec_matrix* embeddings, const float
         EmbeddingScatterOptions options;
         options.diversity = diversity;
         options.window = unless_0(window);
-        if (seen) options.shown = seen->view;
+        options.shown = shown_of(seen, items);
         const auto values = array(relevance, n, "relevance");
         const auto places = array(indices, k, "indices");
         object(selected, "selected");
@@ -72,7 +79,7 @@ karec_status karec_dpp_select(const karec_matrix* embeddings, const float* relev
         dpp.type_weight = given.type_weight;
         if (given.weights != nullptr) dpp.weights = array(given.weights, n, "options->weights");
         if (given.types != nullptr) dpp.types = array(given.types, n, "options->types");
-        if (seen) dpp.shown = seen->view;
+        dpp.shown = shown_of(seen, items);
         dpp.window = unless_0(given.window);
         dpp.max_per_type = unless_0(given.max_per_type);
         dpp.min_per_type = given.min_per_type;

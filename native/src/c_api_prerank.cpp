@@ -1,4 +1,6 @@
 // The C interface of PreRanker.
+#include <algorithm>
+#include <iterator>
 #include <memory>
 #include <vector>
 
@@ -18,7 +20,10 @@ struct Listener {
         const char* const name = step.step.data();  // of a std::string
         const karec_step_metrics metrics{
             sizeof metrics, name, step.n_in, step.n_out, step.n_unknown, step.nanoseconds, step.model_version};
-        self.on_step(self.context, &metrics);
+        try {
+            self.on_step(self.context, &metrics);
+        } catch (...) {  // NOLINT(bugprone-empty-catch): metrics are no reason to fail a request, as karec.h says
+        }
     }
 };
 
@@ -46,8 +51,10 @@ class Request {
         if (told.recall_scores != nullptr) {
             request_.recall_scores = array(told.recall_scores, told.n_candidates, "request->recall_scores");
         }
-        if (told.user_vector != nullptr)
+        if (told.user_vector != nullptr) {
+            if (told.dim == 0) refuse("request->user_vector has 0 values: request->dim is not set");
             request_.user_vector = array(told.user_vector, told.dim, "request->user_vector");
+        }
         for (std::size_t i = 0; i < told.n_user_inputs; ++i) {
             const karec_tensor tensor = taken_nth(told.user_inputs, i, "request->user_inputs");
             tensors_.push_back({&object(tensor.name, "user_inputs->name"), dtype_of(tensor.dtype, "user_inputs->dtype"),
@@ -72,6 +79,18 @@ class Request {
 Preranked out_of(const karec_preranked& out) {
     return {array(out.scores, out.n, "out->scores"), array(out.ids, out.n, "out->ids"),
             array(out.rows, out.n, "out->rows")};
+}
+
+karec_tensor_spec spec_of(const TensorSpec& input) {
+    karec_tensor_spec spec{};
+    if (input.name.size() >= sizeof spec.name || input.shape.size() > std::size(spec.shape)) {
+        throw Refused({Code::unavailable, "input '" + input.name + "' has too long a name, or too many axes"});
+    }
+    spec.rank = input.shape.size();
+    std::ranges::copy(input.shape, spec.shape);
+    std::ranges::copy(input.name, spec.name);
+    spec.dtype = static_cast<karec_dtype>(input.dtype);
+    return spec;
 }
 
 karec_prerank_count count_of(const PrerankCount& count) noexcept {
@@ -135,10 +154,12 @@ karec_status karec_preranker_run(const karec_preranker* preranker, const karec_p
 }
 
 karec_status karec_preranker_run_batch(const karec_preranker* preranker, const karec_prerank_request* requests,
-                                       const karec_preranked* outs, karec_prerank_count* counts, size_t n,
-                                       size_t n_threads, karec_parallel parallel, void* context) {
+                                       const karec_preranked* outs, karec_prerank_count* counts, karec_status* statuses,
+                                       size_t n, size_t n_threads, karec_parallel parallel, void* context) {
     return answer([&] {
         const PreRanker& ranker = ranker_of(preranker);
+        const std::span<karec_status> said = array(statuses, n, "statuses");
+        std::ranges::fill(said, KAREC_UNAVAILABLE);  // none has run
         std::vector<Request> asked;
         std::vector<PrerankRequest> each;
         std::vector<Preranked> to;
@@ -153,8 +174,12 @@ karec_status karec_preranker_run_batch(const karec_preranker* preranker, const k
         std::vector<PrerankCount> counted(n);
         const Executor executor =
             parallel != nullptr ? Executor{parallel, context} : Executor::threads(std::max<std::size_t>(n_threads, 1));
-        Status status = ranker.run_batch(each, to, counted, executor);
-        for (std::size_t i = 0; status.ok() && i < n; ++i) give(nth(counts, i), count_of(counted[i]));
+        std::vector<Status> statuses_of(n);
+        Status status = ranker.run_batch(each, to, counted, statuses_of, executor);
+        for (std::size_t i = 0; i < n; ++i) {
+            said[i] = static_cast<karec_status>(statuses_of[i].code());
+            if (statuses_of[i].ok()) give(nth(counts, i), count_of(counted[i]));
+        }
         return status;
     });
 }
@@ -171,6 +196,21 @@ karec_status karec_preranker_model_version(const karec_preranker* preranker, int
     return answer([&]() -> Status {
         const PreRanker& ranker = ranker_of(preranker);
         object(model_version, "model_version") = ranker.model_version();
+        return {};
+    });
+}
+
+karec_status karec_preranker_tower_inputs(const karec_preranker* preranker, karec_tensor_spec* specs, size_t max_specs,
+                                          size_t* n_specs) {
+    return answer([&]() -> Status {
+        const auto tower = ranker_of(preranker).user_tower();
+        check_written(specs, max_specs, "specs");
+        object(n_specs, "n_specs");
+        if (tower == nullptr) return {Code::unavailable, "the preranker was opened without a user tower"};
+        std::vector<karec_tensor_spec> found;
+        for (const TensorSpec& input : tower->inputs()) found.push_back(spec_of(input));
+        for (std::size_t i = 0; i < std::min(found.size(), max_specs); ++i) give(nth(specs, i), found[i]);
+        *n_specs = found.size();
         return {};
     });
 }

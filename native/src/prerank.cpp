@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <exception>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -73,6 +74,22 @@ Status check_request(const PrerankRequest& request, const Generation& g) {
                                std::to_string(g.format.dim));
     }
     return check_finite(request.user_vector, "user_vector");
+}
+
+// What the host's own code throws stops here.
+Status run_all(const Executor& executor, std::size_t n, void (*task)(void*, std::size_t), void* data) {
+    if (executor.run == nullptr) {
+        for (std::size_t i = 0; i < n; ++i) task(data, i);
+        return {};
+    }
+    try {
+        executor.run(executor.context, n, task, data);
+    } catch (const std::exception& thrown) {
+        return {Code::unavailable, "the executor threw: " + std::string(thrown.what())};
+    } catch (...) {
+        return {Code::unavailable, "the executor threw something that is no std::exception"};
+    }
+    return {};
 }
 
 }  // namespace
@@ -204,35 +221,37 @@ std::size_t PreRanker::most(const PrerankRequest& request) const noexcept {
 }
 
 Status PreRanker::run_batch(std::span<const PrerankRequest> requests, std::span<const Preranked> outs,
-                            std::span<PrerankCount> counts, const Executor& executor) const noexcept {
+                            std::span<PrerankCount> counts, std::span<Status> statuses,
+                            const Executor& executor) const noexcept {
     return at_boundary([&]() -> Status {
-        Status status = check_lengths("requests", requests.size(), "outs", outs.size());
+        const std::size_t n = requests.size();
+        Status status = check_lengths("requests", n, "outs", outs.size());
         if (!status.ok()) return status;
-        if (status = check_lengths("requests", requests.size(), "counts", counts.size()); !status.ok()) return status;
+        if (status = check_lengths("requests", n, "counts", counts.size()); !status.ok()) return status;
+        if (status = check_lengths("requests", n, "statuses", statuses.size()); !status.ok()) return status;
+        std::ranges::fill(statuses, Status{Code::unavailable, "did not run"});
         struct Work {
             const State& state;
             std::shared_ptr<const Loaded> on;
             std::span<const PrerankRequest> requests;
             std::span<const Preranked> outs;
             std::span<PrerankCount> counts;
-            std::vector<Status> failed;
-        } work{*state_, state_->now(), requests, outs, counts, std::vector<Status>(requests.size())};
-        const auto task = [](void* data, std::size_t i) {
+            std::span<Status> statuses;
+        } work{*state_, state_->now(), requests, outs, counts, statuses};
+        const auto task = [](void* data, std::size_t i) noexcept {
             auto& all = *static_cast<Work*>(data);
-            auto count = at_boundary([&] { return all.state.run(*all.on, all.requests[i], all.outs[i]); });
-            if (count.ok()) all.counts[i] = count.value();
-            all.failed[i] = count.status();
+            all.statuses[i] = at_boundary([&]() -> Status {
+                auto count = all.state.run(*all.on, all.requests[i], all.outs[i]);
+                if (count.ok()) all.counts[i] = count.value();
+                return count.status();
+            });
         };
-        if (executor.run != nullptr) {
-            executor.run(executor.context, requests.size(), task, &work);
-        } else {
-            for (std::size_t i = 0; i < requests.size(); ++i) task(&work, i);
+        status = run_all(executor, n, task, &work);
+        for (std::size_t i = 0; status.ok() && i < n; ++i) {
+            const Status& each = statuses[i];
+            if (!each.ok()) status = {each.code(), "request " + std::to_string(i) + ": " + each.message()};
         }
-        for (std::size_t i = 0; i < requests.size(); ++i) {
-            const Status& each = work.failed[i];
-            if (!each.ok()) return {each.code(), "request " + std::to_string(i) + ": " + each.message()};
-        }
-        return {};
+        return status;
     });
 }
 

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstring>
+#include <limits>
 #include <string>
 #include <type_traits>
 
@@ -173,6 +175,9 @@ Status check_step(const PrerankStep& step, const Generation& g) {
                 const Column empty{kMoment, DType::int64, {}};
                 return freshness(none, empty, 0, what.weight, what.half_life_hours, std::span<float>());
             } else if constexpr (std::is_same_v<S, ToneStep>) {
+                if (!std::isfinite(what.at_least)) {
+                    return Status::invalid("at_least must be finite, got " + std::to_string(what.at_least));
+                }
                 return need_column(g, what.column, false);
             } else if constexpr (std::is_same_v<S, QuotaStep>) {
                 if (what.at_most == 0) return Status::invalid("at_most must be positive, got 0");
@@ -183,11 +188,16 @@ Status check_step(const PrerankStep& step, const Generation& g) {
                     return Status::invalid("diversity must lie in [0, 1], got " + std::to_string(what.diversity));
                 }
                 for (const TrafficWeight& weight : what.weights) {
-                    if (!(weight.factor >= 0.0)) return Status::invalid("weights must be ≥ 0");
+                    if (!(weight.factor >= 0.0 && weight.factor <= double{std::numeric_limits<float>::max()})) {
+                        return Status::invalid("weights must lie in [0, the largest float32]");
+                    }
                     if (Status refused = need_column(g, weight.column, true); !refused.ok()) return refused;
                 }
                 if (is_typed(what)) {
                     if (Status refused = need_column(g, what.types, true); !refused.ok()) return refused;
+                }
+                if (what.max_per_type && *what.max_per_type == 0) {
+                    return Status::invalid("max_per_type must be positive, got 0");
                 }
                 if (what.max_per_type && what.min_per_type > *what.max_per_type) {
                     return Status::invalid("min_per_type must be at most max_per_type");

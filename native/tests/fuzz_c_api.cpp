@@ -50,6 +50,12 @@ T value() {
     }
 }
 
+// What weights and strengths may be; value() is refused by half of the functions that take one, more with each.
+template <class T>
+T mostly_positive() {
+    return one_in(200) ? value<T>() : static_cast<T>(below(1000)) / T(1000);
+}
+
 template <class T>
 T* buffer(std::size_t n) {
     if (one_in(50)) return nullptr;
@@ -212,7 +218,8 @@ T* handle(T* good) {
     return one_in(40) ? nullptr : good;
 }
 
-constexpr std::size_t kFunctions = 31;
+constexpr std::size_t kFunctions = 32;
+constexpr std::size_t kDppSelect = 18;
 
 karec_status call(World& w, std::size_t which) {
     const std::size_t n = length();
@@ -307,13 +314,16 @@ karec_status call(World& w, std::size_t which) {
         }
         case 17:
             return karec_dpp_alpha(value<double>()) >= 0.0 ? KAREC_OK : KAREC_INVALID_ARGUMENT;
-        case 18: {
+        case kDppSelect: {
             const auto* options = structs<karec_dpp_options>(1, [&](karec_dpp_options& o) {
-                o.alpha = value<double>();
-                o.ridge = value<double>();
-                o.type_weight = value<double>();
+                o.alpha = mostly_positive<double>();
+                o.ridge = mostly_positive<double>();
+                o.type_weight = one_in(2) ? mostly_positive<double>() : 0.0;
                 if (one_in(3)) o.weights = buffer<float>(n);
-                if (one_in(2)) o.types = buffer<std::int64_t>(n);
+                for (std::size_t i = 0; o.weights != nullptr && i < n && !one_in(200); ++i) {
+                    const_cast<float*>(o.weights)[i] = mostly_positive<float>();
+                }
+                if (!one_in(4)) o.types = buffer<std::int64_t>(n);
                 if (one_in(3)) o.shown = matrix(below(4), dim);
                 o.window = one_in(2) ? below(5) : 0;
                 o.max_per_type = one_in(3) ? below(4) : 0;
@@ -376,8 +386,8 @@ karec_status call(World& w, std::size_t which) {
         case 26: {
             const std::size_t users = below(4);
             return karec_preranker_run_batch(handle(w.ranker), requests(users), outs(users),
-                                             written<karec_prerank_count>(users), users, below(3),
-                                             one_in(2) ? in_order : nullptr, &w.heard);
+                                             written<karec_prerank_count>(users), buffer<karec_status>(users), users,
+                                             below(3), one_in(2) ? in_order : nullptr, &w.heard);
         }
         case 27: {
             w.folder.point_at(1 + static_cast<std::int64_t>(below(2)));
@@ -394,11 +404,18 @@ karec_status call(World& w, std::size_t which) {
             if (status == KAREC_OK) karec_index_close(index);
             return status;
         }
+        case 30: {
+            const std::size_t room = length();
+            const auto status =
+                karec_preranker_tower_inputs(handle(w.ranker), written<karec_tensor_spec>(room), room, told);
+            return status == KAREC_UNAVAILABLE ? KAREC_OK : status;  // there is no tower
+        }
         default:
             karec_index_close(nullptr);
             karec_preranker_close(nullptr);
             return karec_abi_version() == KAREC_ABI_VERSION && karec_version() != nullptr && karec_isa() != nullptr &&
-                           karec_last_error() != nullptr && karec_last_system_error() >= 0
+                           karec_has_user_tower() >= 0 && karec_last_error() != nullptr &&
+                           karec_last_system_error() >= 0
                        ? KAREC_OK
                        : KAREC_INVALID_ARGUMENT;
     }
@@ -441,6 +458,10 @@ int main(int argc, char** argv) {
                          good[which]);
             return 1;
         }
+    }
+    if (calls >= 10000 && good[kDppSelect] * 4 < all[kDppSelect]) {
+        std::fprintf(stderr, "of %ld calls of karec_dpp_select only %ld selected\n", all[kDppSelect], good[kDppSelect]);
+        return 1;
     }
     std::printf("%ld calls\n", calls);
     return 0;

@@ -107,6 +107,15 @@ static void selections(void) {
     size_t selected = 0;
     CHECK(karec_mmr_select(&m, relevance, N, 0.5, NULL, 0, picks, gains, 3, &selected) == KAREC_OK && selected == 3);
     CHECK(karec_ssd_select(&m, relevance, N, 0.5, NULL, 0, picks, gains, 3, &selected) == KAREC_OK && selected == 3);
+    /* Without dimensions, rows cost no memory, so that any number can be said: none of them takes time. */
+    const karec_matrix flat = {sizeof flat, vectors, N, 0, 0, KAREC_FLOAT32};
+    const karec_matrix endless = {sizeof endless, vectors, SIZE_MAX, 0, 0, KAREC_FLOAT32};
+    CHECK(karec_mmr_select(&flat, relevance, N, 0.5, &endless, 0, picks, gains, 3, &selected) == KAREC_OK);
+    CHECK(karec_ssd_select(&flat, relevance, N, 0.5, &endless, 0, picks, gains, 3, &selected) == KAREC_OK);
+    options.shown = &endless;
+    CHECK(karec_dpp_select(&flat, relevance, N, &options, picks, gains, 3, &count) == KAREC_OK);
+    CHECK(picks[0] == 0 && picks[1] == 1 && picks[2] == 2);
+    options.shown = NULL;
     const double kernel[2][3] = {{2, 0, NAN}, {0, 1, NAN}};
     CHECK(karec_dpp_select_kernel(kernel[0], 2, sizeof kernel[0], 0, picks, gains, 2, &count) == KAREC_OK);
     CHECK(picks[0] == 0 && picks[1] == 1);

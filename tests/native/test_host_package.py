@@ -116,4 +116,30 @@ def test_the_shared_library_needs_and_shows_nothing_else(prefix):
     assert {name for name in needed if not name.startswith("ld-linux")} <= SYSTEM
     shown = [line.split()[-1] for line in run("nm", "-D", "--defined-only", library(prefix)).splitlines()]
     assert {name for name in shown if not name.startswith("_Z")} == declared
-    assert not [name for name in shown if name.startswith("_Z") and "5karec" not in name]
+
+
+def declared_in_cpp(prefix):
+    """The classes and the functions that the C++ headers export: by KAREC_API, each function of such a class too."""
+    text = "".join(path.read_text() for path in sorted((prefix / "include" / "karec").glob("*.hpp")))
+    text = re.sub(r"//.*", "", text)
+    classes = set(re.findall(r"\b(?:class|struct) KAREC_API (\w+)", text))
+    return classes, set(re.findall(r"\b(\w+)\(", text))
+
+
+def test_the_shared_library_shows_of_cpp_what_the_headers_declare(prefix):
+    classes, functions = declared_in_cpp(prefix)
+    assert {"ItemIndex", "PreRanker"} <= classes and {"run_batch", "scatter"} <= functions
+    strangers, found = [], set()
+    for line in run("nm", "-DC", "--defined-only", library(prefix)).splitlines():
+        _, kind, name = line.split(maxsplit=2)
+        if re.fullmatch(r"karec_\w+", name):
+            continue
+        # Anything behind the arguments, like f()::x, is something inside of a function.
+        symbol = re.fullmatch(r"karec::(?:(\w+)::)?(\w+)(?:\[abi:cxx11\])?\(.*\)(?: const)?", name)
+        inside = symbol is None or ")::" in name
+        if kind != "T" or inside or symbol[2] not in functions or symbol[1] not in {None, "Executor", *classes}:
+            strangers.append(line)
+        else:
+            found.add(symbol[2])
+    assert strangers == []
+    assert {"run_batch", "scatter", "freshness", "active_isa"} <= found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from karec.index import ItemIndex
 from karec.prerank.user_tower import UserTower
 from karec.prerank_export import export_stage
 from karec.types import Candidates, Request
+
+from .conftest import run  # isort: skip
 
 N, DIM, NOW, HOUR = 5000, 24, 1_700_000_000_000, 3_600_000
 DTYPES = {np.dtype(np.int64): 4, np.dtype(np.float32): 10}
@@ -183,6 +186,52 @@ def test_a_cpp_host_answers_as_python_does(platform, native_programs, steps, by_
 def has_tower(programs: Path) -> bool:
     cache = (programs.parents[1] / "CMakeCache.txt").read_text()
     return "KAREC_ONNXRUNTIME_INCLUDE:PATH=/" in cache
+
+
+class PreRankerOptions(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", ctypes.c_size_t),
+        ("trust", ctypes.c_int32),
+        ("tower_threads", ctypes.c_int32),
+        ("onnxruntime", ctypes.c_char_p),
+        ("on_step", ctypes.c_void_p),
+        ("context", ctypes.c_void_p),
+    ]
+
+
+class TensorSpec(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", ctypes.c_size_t),
+        ("rank", ctypes.c_size_t),
+        ("shape", ctypes.c_int64 * 8),
+        ("name", ctypes.c_char * 128),
+        ("dtype", ctypes.c_int32),
+    ]
+
+
+def test_a_c_host_asks_what_the_tower_reads(platform, cmake, native_programs):
+    build = native_programs.parents[1]
+    run(cmake, "--build", build, "--target", "karec_shared")
+    c = ctypes.CDLL(str(build / "native" / "libkarec.so"))
+    assert bool(c.karec_has_user_tower()) == has_tower(native_programs)
+    if not has_tower(native_programs):
+        pytest.skip("built without ONNX Runtime's headers (Debian: libonnxruntime-dev)")
+    bundle = Bundle.open(platform / "bundles")
+    export_stage(load_stage(configure(platform, HEAD[:-2]), "home", "prerank", bundle), "home", platform / "stage.txt")
+    (library,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*")
+    options = PreRankerOptions(ctypes.sizeof(PreRankerOptions), onnxruntime=str(library).encode())
+    ranker, n = ctypes.c_void_p(), ctypes.c_size_t()
+    root, stage = str(platform / "bundles").encode(), str(platform / "stage.txt").encode()
+    c.karec_last_error.restype = ctypes.c_char_p
+    opened = c.karec_preranker_open(root, stage, ctypes.byref(options), ctypes.byref(ranker))
+    assert opened == 0, c.karec_last_error()
+    specs = (TensorSpec * 3)(*[TensorSpec(ctypes.sizeof(TensorSpec)) for _ in range(3)])
+    assert c.karec_preranker_tower_inputs(ranker, specs, ctypes.c_size_t(1), ctypes.byref(n)) == 0
+    assert n.value == 2 and specs[0].name == b"user_ids" and specs[1].name == b""
+    assert c.karec_preranker_tower_inputs(ranker, specs, ctypes.c_size_t(3), ctypes.byref(n)) == 0
+    told = {spec.name.decode(): (spec.dtype, spec.shape[: spec.rank]) for spec in specs[:2]}
+    assert told == {"user_ids": (4, [-1, 3]), "user_numbers": (10, [-1, 4])}
+    c.karec_preranker_close(ranker)
 
 
 def test_steps_of_python_alone_are_refused_by_name(platform):

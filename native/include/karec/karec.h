@@ -1,18 +1,25 @@
+/* clang-format off */
 /* karec for C, and through it for Rust, Go and any language with a C foreign-function interface.
  *
- * Status     Every function that can fail returns a karec_status; KAREC_OK is 0. karec_last_error() then says why, in
- *            the calling thread. A function that fails leaves handles and output as they were, but for output of a
- *            batch, which may be written in part.
- * Handles    karec_index and karec_preranker are opaque. Close each once, when no call uses it any more. Every other
- *            function may be called in any number of threads at once, on one handle: see item_index.hpp and
- * prerank.hpp, whose documentation of each function of the same name holds here too. Structs    Their first member is
- * their size: write sizeof(struct). A library that knows more members takes those behind as 0; one that knows fewer
- * refuses a struct whose further members are not 0. Arrays     Owned by the caller, of the lengths beside them; NULL
- * where the length is 0. Strides are in bytes. Nothing    throws, prints or aborts. Sizes are elements unless they say
- * bytes. Ids are any int64. Times are Unix milliseconds. Scores are float32, larger is better. Changes
- * KAREC_ABI_VERSION grows by one whenever anything in this file is added or changed. What was there keeps its meaning
- * for as long as the library's file name (libkarec.so.MAJOR) is the same.
+ * Status    Every function that can fail returns a karec_status; KAREC_OK is 0. karec_last_error() then says why, in
+ *           the calling thread. A function that fails leaves handles and output as they were, but for output of a
+ *           batch, which may be written in part.
+ * Handles   karec_index and karec_preranker are opaque. Close each once, when no call uses it any more. Every other
+ *           function may be called in any number of threads at once, on one handle: see item_index.hpp and
+ *           prerank.hpp, whose documentation of each function of the same name holds here too.
+ * Structs   Their first member is their size: write sizeof(struct). A library that knows more members takes those
+ *           behind as 0; one that knows fewer refuses a struct whose further members are not 0.
+ * Arrays    Owned by the caller, of the lengths beside them; NULL where the length is 0. Strides are in bytes.
+ * Callbacks Should not throw (C++) or jump out (longjmp: undefined). What a karec_parallel throws fails its batch, as
+ *           KAREC_UNAVAILABLE; what on_step throws is dropped, and the request goes on.
+ * Units     Sizes are elements unless they say bytes. Ids are any int64. Times are Unix milliseconds. Scores are
+ *           float32, larger is better.
+ * Changes   KAREC_ABI_VERSION grows by one whenever anything in this file is added or changed. What was there keeps
+ *           its meaning for as long as the library's file name (libkarec.so.MAJOR) is the same.
+ *
+ * Nothing throws, prints or aborts.
  */
+/* clang-format on */
 #ifndef KAREC_H
 #define KAREC_H
 
@@ -59,6 +66,8 @@ KAREC_C_API uint32_t karec_abi_version(void);
 KAREC_C_API const char* karec_version(void);
 /* "generic", "avx2" or "avx512": what runs. Results do not depend on it. */
 KAREC_C_API const char* karec_isa(void);
+/* Not 0: this library was built with ONNX Runtime's headers. */
+KAREC_C_API int32_t karec_has_user_tower(void);
 /* Why the last call of this thread that failed did; "" before the first. Valid until this thread's next failure. */
 KAREC_C_API const char* karec_last_error(void);
 KAREC_C_API int32_t karec_last_system_error(void);
@@ -265,6 +274,15 @@ typedef struct karec_tensor {
     karec_dtype dtype;
 } karec_tensor;
 
+/* An input that the user tower asks for. */
+typedef struct karec_tensor_spec {
+    size_t struct_size;
+    size_t rank;
+    int64_t shape[8]; /* rank of them; -1 = any size, as the first axis, rows */
+    char name[128];   /* ends with 0 */
+    karec_dtype dtype;
+} karec_tensor_spec;
+
 typedef struct karec_step_metrics {
     size_t struct_size;
     const char* step; /* valid while the callback runs */
@@ -317,7 +335,7 @@ typedef struct karec_prerank_count {
     int64_t model_version;
 } karec_prerank_count;
 
-/* Calls task(data, i) once for each i < n, from any threads, and returns when all have returned. */
+/* Calls task(data, i) once for each i < n, from any threads, and returns, or throws, when no task runs any more. */
 typedef void (*karec_parallel)(void* context, size_t n, void (*task)(void* data, size_t i), void* data);
 
 /* root: a folder that holds `current`, or a bundle's folder. settings: a file that `karec export` wrote. options: NULL
@@ -329,15 +347,22 @@ KAREC_C_API karec_status karec_preranker_most(const karec_preranker* preranker, 
                                               size_t* most);
 KAREC_C_API karec_status karec_preranker_run(const karec_preranker* preranker, const karec_prerank_request* request,
                                              const karec_preranked* out, karec_prerank_count* count);
-/* requests, outs, counts: n each, side by side. parallel NULL: n_threads threads (0 = 1), the calling one among them.
- */
+/* requests, outs, counts: n each, side by side; statuses: n. Each request has its own status: where that is KAREC_OK,
+ * out and count are written, else both are left alone; KAREC_UNAVAILABLE too where a request did not run, as when
+ * parallel leaves it out, or an argument is refused, which refuses the batch. Returned is the first failure. parallel
+ * NULL: n_threads threads (0 = 1), the calling one among them. */
 KAREC_C_API karec_status karec_preranker_run_batch(const karec_preranker* preranker,
                                                    const karec_prerank_request* requests, const karec_preranked* outs,
-                                                   karec_prerank_count* counts, size_t n, size_t n_threads,
-                                                   karec_parallel parallel, void* context);
+                                                   karec_prerank_count* counts, karec_status* statuses, size_t n,
+                                                   size_t n_threads, karec_parallel parallel, void* context);
 /* *reloaded, unless NULL: 1 where `current` named another bundle, which serves from now on. */
 KAREC_C_API karec_status karec_preranker_reload(karec_preranker* preranker, int32_t* reloaded);
 KAREC_C_API karec_status karec_preranker_model_version(const karec_preranker* preranker, int64_t* model_version);
+/* What the tower of the bundle that serves now asks for. specs: room for max_specs, side by side, of which the first so
+ * many are written; *n_specs: how many there are. KAREC_UNAVAILABLE: there is no tower, or a name or a rank that no
+ * spec holds. */
+KAREC_C_API karec_status karec_preranker_tower_inputs(const karec_preranker* preranker, karec_tensor_spec* specs,
+                                                      size_t max_specs, size_t* n_specs);
 /* A handle of the bundle's index, to be closed like any other; it may outlive the preranker. */
 KAREC_C_API karec_status karec_preranker_index(const karec_preranker* preranker, karec_index** index);
 

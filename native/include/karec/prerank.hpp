@@ -1,7 +1,11 @@
 // Prerank whole: candidates and a user in, the best of them out, by a published bundle and the steps of karec.toml.
 //
-//   auto ranker = karec::PreRanker::open("bundles", karec::PrerankSettings::read("prerank-home.txt").value());
+//   const auto settings = karec::PrerankSettings::read("prerank-home.txt");
+//   if (!settings.ok()) return fail(settings.status());
+//   auto ranker = karec::PreRanker::open("bundles", settings.value());
+//   if (!ranker.ok()) return fail(ranker.status());
 //   auto count = ranker->run({.candidates = ids, .user_vector = user, .time_ms = now}, {scores, ids_out, rows});
+//   if (!count.ok()) return fail(count.status());
 //
 // The same candidates, user vector and settings give the same ids and scores, bit for bit, as Python's stage.
 //
@@ -9,7 +13,9 @@
 // its index, from start to end. reload() never waits for runs, nor they for it: those that began on the old bundle end
 // on it, and its memory goes with the last of them. Scratch memory is kept by each thread (up to 32 MiB): after a few
 // runs, steps other than dpp and the user tower ask the heap for nothing.
-// Functions never throw, print or abort. A function that fails leaves ranker and output as they were.
+// Functions never throw, print or abort. A function that fails leaves ranker and output as they were. What the host
+// hands in: an Executor that throws fails its batch; on_step is noexcept by its type, so that one which throws all the
+// same ends the program in the host's own code.
 #pragma once
 
 #include <cstddef>
@@ -63,8 +69,8 @@ struct StepMetrics {
     std::int64_t model_version = 0;
 };
 
-// Runs task(data, i) once for each i < n, in whatever threads, and returns when all of them have returned. A default
-// Executor runs them one by one on the calling thread.
+// Runs task(data, i) once for each i < n, in whatever threads, and returns, or throws, when no task runs any more. A
+// default Executor runs them one by one on the calling thread. Tasks never throw.
 struct Executor {
     void (*run)(void* context, std::size_t n, void (*task)(void* data, std::size_t i), void* data) = nullptr;
     void* context = nullptr;
@@ -99,10 +105,13 @@ class KAREC_API PreRanker {
     // The most that a run of such a request may write: the smallest k of the steps, or N.
     std::size_t most(const PrerankRequest& request) const noexcept;
 
-    // Several requests on one bundle, in parallel by `executor`; requests, outs and counts of one length. Every request
-    // runs; the first that failed is reported, as "request 3: …", and its count is left alone.
+    // Several requests on one bundle, in parallel by `executor`; requests, outs, counts and statuses of one length.
+    // Each request has its own status: where it is ok, out and count are written, else both are left alone. A request
+    // that the executor left out is unavailable, "did not run". Returned is what the executor threw, as unavailable, or
+    // the first request's failure, as "request 3: …".
     Status run_batch(std::span<const PrerankRequest> requests, std::span<const Preranked> outs,
-                     std::span<PrerankCount> counts, const Executor& executor) const noexcept;
+                     std::span<PrerankCount> counts, std::span<Status> statuses,
+                     const Executor& executor) const noexcept;
 
     // Opens the bundle that `current` names now, if it is another one; whether it was. When it fails the old one serves
     // on. What was adjusted, blocked or upserted in the old bundle's index is not in the new one's.

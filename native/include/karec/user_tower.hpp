@@ -44,8 +44,9 @@ KAREC_API bool has_user_tower() noexcept;
 class KAREC_API UserTower {
   public:
     // Loads `model` with `threads` ≥ 1 threads inside one run, by the library at `onnxruntime`.
-    // io_error: model or library cannot be read; bad_format: not a model of a user tower; unavailable: built without
-    // ONNX Runtime, or the library is older than 1.18.
+    // io_error: model or library cannot be read (system_error() is 0 where the loader refuses the library); bad_format:
+    // not a model of a user tower, or not ONNX Runtime; unavailable: built without ONNX Runtime, or the library is
+    // older than 1.18.
     static Result<UserTower> open(const std::string& model, const std::string& onnxruntime, int threads) noexcept;
 
     std::span<const TensorSpec> inputs() const noexcept;
