@@ -249,7 +249,7 @@ TEST(open_refuses_steps_that_make_no_sense) {
         CHECK(refused(FreshnessStep{odd, 24.0}, "weight"));
         if (!(odd > 0.0)) CHECK(refused(FreshnessStep{0.1, odd}, "half_life"));
         CHECK(refused(dpp([&](DppStep& s) { s.diversity = odd; }), "diversity must lie"));
-        CHECK(refused(dpp([&](DppStep& s) { s.ridge = odd; }), "ridge must be"));
+        CHECK(refused(dpp([&](DppStep& s) { s.ridge = odd; }), "ridge must lie in"));
         CHECK(refused(dpp([&](DppStep& s) { s.type_weight = odd; }), "type_weight must lie"));
     }
     for (const double odd : {kNan, kInfinity, -1.0, 1e39}) {
