@@ -74,6 +74,7 @@ std::span<T> array(T* pointer, std::size_t n, const char* name) {
 // come later go behind, never into the padding at the end of that size, which older callers leave as it was.
 template <class T>
 inline constexpr std::size_t kFirstSize = 0;
+// NOLINTNEXTLINE(bugprone-macro-parentheses): a definition, no expression
 #define KAREC_FIRST_SIZE(T, last)                \
     template <>                                  \
     inline constexpr std::size_t kFirstSize<T> = \

@@ -303,7 +303,7 @@ TEST(a_batch_runs_on_threads_and_on_the_hosts_executor) {
 }
 
 // Runs those of even number, and throws behind them if told to.
-void half(void* throws, std::size_t n, void (*task)(void*, std::size_t), void* data) {
+static void half(void* throws, std::size_t n, void (*task)(void*, std::size_t), void* data) {
     for (std::size_t i = 0; i < n; i += 2) task(data, i);
     if (throws != nullptr) throw std::runtime_error("pool is gone");
 }

@@ -112,7 +112,7 @@ int main(int argc, char** argv) {
 #else
     // Room for arenas of new threads, less than a leak of a bundle, 110 KiB a reload, would take.
     const auto later = static_cast<std::size_t>(reloads - reloads / 4);
-    const bool flat = late < early + std::min<std::size_t>(4096 + 24 * later, 32 * 1024);
+    const bool flat = late < early + std::min<std::size_t>(4096 + 24 * later, std::size_t{32} * 1024);
 #endif
     return failed == 0 && mixed == 0 && flat ? 0 : 1;
 }
