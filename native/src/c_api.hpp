@@ -74,11 +74,12 @@ std::span<T> array(T* pointer, std::size_t n, const char* name) {
 // come later go behind, never into the padding at the end of that size, which older callers leave as it was.
 template <class T>
 inline constexpr std::size_t kFirstSize = 0;
-// NOLINTNEXTLINE(bugprone-macro-parentheses): a definition, no expression
+// NOLINTBEGIN(bugprone-macro-parentheses): a definition, no expression
 #define KAREC_FIRST_SIZE(T, last)                \
     template <>                                  \
     inline constexpr std::size_t kFirstSize<T> = \
         (offsetof(T, last) + sizeof(T::last) + alignof(T) - 1) / alignof(T) * alignof(T)
+// NOLINTEND(bugprone-macro-parentheses)
 KAREC_FIRST_SIZE(karec_matrix, dtype);
 KAREC_FIRST_SIZE(karec_column, dtype);
 KAREC_FIRST_SIZE(karec_build_options, n_columns);
