@@ -110,7 +110,7 @@ void DppBlocks::apply(std::size_t b, const Directions& directions, std::size_t f
             }
         }
     }
-    diversity_loops().explain(features_.block(b), dim, &directions.values[first * dim], last - first,
+    diversity_loops().explain(features_.block(b), dim, directions.values.data() + first * dim, last - first,
                               problem_.types_count() ? start : nullptr, rho);
 }
 
