@@ -1,4 +1,5 @@
 // In steady state a search asks the heap for nothing: every operator new of this program is counted.
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <new>
@@ -164,7 +165,7 @@ TEST(a_write_that_finds_no_memory_leaves_the_index_as_it_was) {
     std::vector<std::int64_t> ids(kWorks + 100);
     std::iota(ids.begin(), ids.end(), 0);
     std::vector<float> vectors(ids.size() * kDim);
-    for (std::size_t i = 0; i < vectors.size(); ++i) vectors[i] = static_cast<float>(i / kDim);
+    for (std::size_t i = 0; i < ids.size(); ++i) std::fill_n(&vectors[i * kDim], kDim, static_cast<float>(i));
     const auto rows_of = [&](std::size_t first, std::size_t n) {
         return MatrixView{&vectors[first * kDim], n, kDim, DType::float32};
     };

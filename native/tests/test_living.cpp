@@ -72,6 +72,7 @@ void readers_see_whole_generations(DType dtype) {
         }
     };
     std::vector<std::thread> threads;
+    threads.reserve(4);
     for (unsigned seed = 0; seed < 3; ++seed) threads.emplace_back(read, seed);
     threads.emplace_back([&] {
         std::mt19937 random(9);
@@ -81,7 +82,8 @@ void readers_see_whole_generations(DType dtype) {
             const std::vector<float> vector = all(2.0f, 1);
             const std::vector<float> offset = {static_cast<float>(random() % 3)};
             bool good = index.remove(one).ok() && index.adjust(one, {}, offset).ok();
-            good = good && index.upsert(one, {vector.data(), 1, kDim, DType::float32}, {}, random() % 2).ok();
+            good =
+                good && index.upsert(one, {vector.data(), 1, kDim, DType::float32}, {}, random() % 2 == 0 ? 0 : 1).ok();
             good = good && index.block(one).ok() && index.unblock(one).ok();
             torn += !good;
         }
