@@ -57,6 +57,7 @@ bench: $(VENV)/.dev  ## run the benchmarks
 	$(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_ARGS) -e '.[bench]'
 	env -u OPENBLAS_CORETYPE OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python bench/scoring_table.py
 	$(BIN)/python bench/dpp_table.py
+	$(BIN)/python bench/dpp_isa_table.py
 	OMP_NUM_THREADS=1 $(BIN)/python bench/host_table.py
 
 check: ruff mypy imports clang-format clang-tidy  ## format, lint, types, import rules (make -k check: all of them, whatever fails)

@@ -26,6 +26,37 @@ PART_ROWS = 100_000
 COLUMNS = ("ids", "rows", "scores", "sources")
 
 
+class _SharedLog:
+    """A rank log that threads write to: only appending is under the lock."""
+
+    def __init__(self, folder: Path, ranker: OnnxModel, part_rows: int) -> None:
+        self._model_version = ranker.model_version
+        self._writer = RankLogWriter(folder, ranker.tasks, part_rows)
+        self._lock = threading.Lock()
+
+    def append(
+        self, request: Request, ranked: Candidates, *, shadow: bool = False, prerank: Array | None = None
+    ) -> None:
+        """What the ranker said of ``ranked``: its column ``logits`` (N, T), and scores as fused."""
+        with self._lock:
+            self._writer.append(
+                request_id=request.request_id,
+                user_id=request.user_id,
+                item_ids=ranked.ids,
+                scene=request.scene,
+                time_ms=_moment(request),
+                model_version=self._model_version,
+                logits=ranked.columns["logits"],
+                fused=ranked.scores,
+                shadow=shadow,
+                prerank=prerank,
+            )
+
+    def close(self) -> None:
+        with self._lock:
+            self._writer.close()
+
+
 class RankLogObserver(Observer):
     """Logs every work that the stage ``stage`` scored, for every request, into ``folder`` (relative to
     the config's). Threads may share it.
@@ -39,27 +70,13 @@ class RankLogObserver(Observer):
         if part_rows <= 0:
             raise ValueError(f"part_rows must be positive, got {part_rows}")
         self.stage = stage
-        self.model_version = ranker.model_version
-        self._writer = RankLogWriter(config_folder / folder, ranker.tasks, part_rows)
-        self._lock = threading.Lock()
+        self._log = _SharedLog(config_folder / folder, ranker, part_rows)
 
     def observe(self, request: Request, recommendation: Recommendation) -> None:
-        ranked = recommendation.scored[self.stage]
-        with self._lock:
-            self._writer.append(
-                request_id=request.request_id,
-                user_id=request.user_id,
-                item_ids=ranked.ids,
-                scene=request.scene,
-                time_ms=_moment(request),
-                model_version=self.model_version,
-                logits=ranked.columns["logits"],
-                fused=ranked.scores,
-            )
+        self._log.append(request, recommendation.scored[self.stage])
 
     def close(self) -> None:
-        with self._lock:
-            self._writer.close()
+        self._log.close()
 
 
 class Shadow(Observer):
@@ -93,9 +110,7 @@ class Shadow(Observer):
             raise ValueError(f"at_most must be positive, got {at_most}")
         self.share, self.at_most, self.pool, self.stage = share, at_most, pool, stage
         self.scorer = PoolScorer(index, stage_named(stages, stage))
-        self.model_version = ranker.model_version
-        self._writer = RankLogWriter(config_folder / folder, ranker.tasks, PART_ROWS)
-        self._lock = threading.Lock()
+        self._log = _SharedLog(config_folder / folder, ranker, PART_ROWS)
 
     def chooses(self, request_id: str) -> bool:
         """Whether a request is a shadow request."""
@@ -113,24 +128,11 @@ class Shadow(Observer):
             ranked, prerank = self.scorer.score(request, pool)
         except Exception as error:  # the feed stands already: not even a programming error may take it away
             raise Unavailable(f"the pool of {len(pool)} was not scored: {type(error).__name__}: {error}") from error
-        with self._lock:
-            self._writer.append(
-                request_id=request.request_id,
-                user_id=request.user_id,
-                item_ids=ranked.ids,
-                scene=request.scene,
-                time_ms=_moment(request),
-                model_version=self.model_version,
-                logits=ranked.columns["logits"],
-                fused=ranked.scores,
-                shadow=True,
-                prerank=prerank,
-            )
+        self._log.append(request, ranked, shadow=True, prerank=prerank)
         return {"pool": n, "scored": len(ranked)}
 
     def close(self) -> None:
-        with self._lock:
-            self._writer.close()
+        self._log.close()
 
 
 class PoolScorer:

@@ -6,10 +6,12 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <random>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "karec/item_index.hpp"
@@ -78,12 +80,14 @@ inline const char* kBundleStage =
 class BundleFolder {
   public:
     BundleFolder() {
-        char name[] = "/tmp/karec-bundle-XXXXXX";
-        if (::mkdtemp(name) == nullptr) std::abort();
-        root_ = name;
+        root_ = (std::filesystem::temp_directory_path() / "karec-bundle-XXXXXX").string();
+        if (::mkdtemp(root_.data()) == nullptr) std::abort();
         write_file(settings(), sealed(kBundleStage));
     }
-    ~BundleFolder() { (void)std::system(("rm -rf " + root_).c_str()); }  // NOLINT: a path of our own making
+    ~BundleFolder() {
+        std::error_code ignored;
+        std::filesystem::remove_all(root_, ignored);
+    }
     BundleFolder(const BundleFolder&) = delete;
     BundleFolder& operator=(const BundleFolder&) = delete;
 

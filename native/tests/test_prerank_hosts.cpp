@@ -1,0 +1,182 @@
+// What hosts rely on beside one run: batches and executors, a tower's library, metrics, reloads, and the same from C.
+#include <atomic>
+#include <cerrno>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "check.hpp"
+#include "karec/karec.h"
+#include "karec/prerank.hpp"
+#include "prerank_requests.hpp"
+
+using namespace karec;
+
+TEST(a_batch_runs_on_threads_and_on_the_hosts_executor) {
+    BundleFolder folder;
+    folder.publish(1);
+    const auto ranker = PreRanker::open(folder.root(), PrerankSettings::read(folder.settings()).value());
+    constexpr std::size_t kUsers = 9;
+    const auto ids = all_ids();
+    std::vector<PrerankRequest> requests;
+    for (std::size_t u = 0; u < kUsers; ++u) {
+        requests.push_back(request_of(ids));
+        requests.back().candidates = std::span(ids).first(ids.size() - 30 * u);
+    }
+    std::vector<Answer> alone(kUsers, Answer(20));
+    for (std::size_t u = 0; u < kUsers; ++u) CHECK(ranker->run(requests[u], alone[u].spans()).ok());
+    struct Count {
+        std::size_t calls = 0;
+    } host;
+    const Executor inline_executor{[](void* context, std::size_t n, void (*task)(void*, std::size_t), void* data) {
+                                       ++static_cast<Count*>(context)->calls;
+                                       for (std::size_t i = n; i-- > 0;) task(data, i);
+                                   },
+                                   &host};
+    for (const Executor& executor : {Executor{}, Executor::threads(4), inline_executor}) {
+        std::vector<Answer> answers(kUsers, Answer(20));
+        std::vector<Preranked> outs;
+        outs.reserve(answers.size());
+        for (Answer& answer : answers) outs.push_back(answer.spans());
+        std::vector<PrerankCount> counts(kUsers);
+        std::vector<Status> statuses(kUsers);
+        CHECK(ranker->run_batch(requests, outs, counts, statuses, executor).ok());
+        CHECK(answers == alone);
+        requests[3].k = 0;
+        counts.assign(kUsers, {.found = 77});
+        CHECK(says(ranker->run_batch(requests, outs, counts, statuses, executor), Code::invalid_argument,
+                   "request 3: k must be"));
+        for (std::size_t u = 0; u < kUsers; ++u) {
+            CHECK(statuses[u].ok() == (u != 3) && counts[u].found == (u == 3 ? 77 : 20));
+        }
+        requests[3].k = 10;
+    }
+    CHECK(host.calls == 2);
+}
+
+// Runs those of even number, and throws behind them if told to.
+static void half(void* throws, std::size_t n, void (*task)(void*, std::size_t), void* data) {
+    for (std::size_t i = 0; i < n; i += 2) task(data, i);
+    if (throws != nullptr) throw std::runtime_error("pool is gone");
+}
+
+TEST(what_an_executor_leaves_out_did_not_run) {
+    BundleFolder folder;
+    folder.publish(1);
+    const auto ranker = PreRanker::open(folder.root(), PrerankSettings::read(folder.settings()).value());
+    const auto ids = all_ids();
+    std::vector<Answer> answers(3, Answer(20));
+    const std::vector<PrerankRequest> requests(3, request_of(ids));
+    const std::vector<Preranked> outs = {answers[0].spans(), answers[1].spans(), answers[2].spans()};
+    int throws = 0;
+    for (void* context : {static_cast<void*>(nullptr), static_cast<void*>(&throws)}) {
+        std::vector<PrerankCount> counts(3);
+        std::vector<Status> statuses(3);
+        CHECK(says(ranker->run_batch(requests, outs, counts, statuses, {half, context}), Code::unavailable,
+                   context == nullptr ? "request 1: did not run" : "the executor threw: pool is gone"));
+        CHECK(statuses[0].ok() && statuses[2].ok() && counts[0].found == 20 && counts[2].found == 20);
+        CHECK(says(statuses[1], Code::unavailable, "did not run") && counts[1].found == 0);
+    }
+}
+
+TEST(a_tower_needs_a_library_that_is_there) {
+    if (!has_user_tower()) {
+        std::printf("built without the user tower: its library is not looked for\n");
+        return;
+    }
+    const auto tower = UserTower::open("/dev/null", "/nowhere.so", 1);
+    CHECK(says(tower.status(), Code::io_error, "cannot open ONNX Runtime '/nowhere.so'"));
+    CHECK(tower.status().system_error() == ENOENT);
+    CHECK(says(UserTower::open("/dev/null", "/dev/null", 1).status(), Code::io_error, "cannot open ONNX Runtime"));
+    CHECK(says(UserTower::open("/dev/null", KAREC_NO_ONNXRUNTIME, 1).status(), Code::bad_format,
+               "its OrtGetApiBase() gives NULL"));
+}
+
+TEST(c_hosts_get_a_status_a_request_and_may_throw) {
+    BundleFolder folder;
+    folder.publish(1);
+    karec_preranker_options options{};
+    options.struct_size = sizeof options;
+    int heard = 0;
+    options.context = &heard;
+    options.on_step = [](void* context, const karec_step_metrics*) {
+        ++*static_cast<int*>(context);
+        throw std::runtime_error("metrics are full");
+    };
+    karec_preranker* ranker = nullptr;
+    CHECK(karec_preranker_open(folder.root().c_str(), folder.settings().c_str(), &options, &ranker) == KAREC_OK);
+    const auto ids = all_ids();
+    std::vector<Answer> answers(3, Answer(20));
+    karec_prerank_request requests[3] = {};
+    karec_preranked outs[3] = {};
+    karec_prerank_count counts[3] = {};
+    for (std::size_t i = 0; i < 3; ++i) {
+        requests[i].struct_size = sizeof requests[i];
+        requests[i].candidates = ids.data();
+        requests[i].n_candidates = ids.size();
+        requests[i].user_vector = kUser.data();
+        requests[i].dim = kUser.size();
+        requests[i].time_ms = kBundleNow;
+        requests[i].k = 10;
+        outs[i] = {sizeof outs[i], answers[i].scores.data(), answers[i].ids.data(), answers[i].rows.data(), 20};
+        counts[i].struct_size = sizeof counts[i];
+    }
+    const auto run = [&](karec_status* statuses, karec_parallel parallel, void* context) {
+        return karec_preranker_run_batch(ranker, requests, outs, counts, statuses, 3, 1, parallel, context);
+    };
+    karec_status statuses[3] = {9, 9, 9};
+    requests[1].dim = 7;
+    CHECK(run(statuses, nullptr, nullptr) == KAREC_INVALID_ARGUMENT && heard == 16);
+    CHECK(statuses[0] == KAREC_OK && statuses[1] == KAREC_INVALID_ARGUMENT && statuses[2] == KAREC_OK);
+    CHECK(counts[0].found == 20 && counts[1].found == 0 && counts[2].found == 20);
+    CHECK(run(statuses, half, &heard) == KAREC_UNAVAILABLE);
+    CHECK(std::string(karec_last_error()) == "the executor threw: pool is gone");
+    CHECK(statuses[0] == KAREC_OK && statuses[1] == KAREC_UNAVAILABLE && statuses[2] == KAREC_OK);
+    requests[1].dim = 0;
+    CHECK(run(statuses, nullptr, nullptr) == KAREC_INVALID_ARGUMENT && statuses[0] == KAREC_UNAVAILABLE);
+    CHECK(std::string(karec_last_error()).find("user_vector has 0 values") != std::string::npos);
+    CHECK(run(nullptr, nullptr, nullptr) == KAREC_INVALID_ARGUMENT);
+    std::size_t n_specs = 9;
+    CHECK(karec_preranker_tower_inputs(ranker, nullptr, 0, &n_specs) == KAREC_UNAVAILABLE && n_specs == 9);
+    karec_preranker_close(ranker);
+}
+
+TEST(metrics_tell_every_step) {
+    BundleFolder folder;
+    folder.publish(1);
+    struct Heard {
+        std::vector<std::string> steps;
+        std::vector<std::size_t> sizes;
+    } heard;
+    PreRankerOptions options;
+    options.context = &heard;
+    options.on_step = [](void* context, const StepMetrics& step) noexcept {
+        auto& to = *static_cast<Heard*>(context);
+        to.steps.emplace_back(step.step);
+        to.sizes.push_back(step.n_out);
+    };
+    const auto ranker = PreRanker::open(folder.root(), PrerankSettings::read(folder.settings()).value(), options);
+    const auto ids = all_ids();
+    Answer out(20);
+    CHECK(ranker->run(request_of(ids), out.spans()).ok());
+    CHECK((heard.steps == std::vector<std::string>{"index_rows", "has_embedding", "inner_product", "not_shown",
+                                                   "freshness", "tone", "quota", "scattered"}));
+    CHECK(heard.sizes[0] == 900 && heard.sizes[1] == 300 && heard.sizes[2] == 200 && heard.sizes.back() == 20);
+}
+
+TEST(a_reload_that_fails_leaves_the_old_bundle_serving) {
+    BundleFolder folder;
+    folder.publish(1);
+    auto ranker = PreRanker::open(folder.root(), PrerankSettings::read(folder.settings()).value());
+    CHECK(!ranker->reload().value());
+    folder.publish(2);
+    write_file(folder.folder(2) + "/index.karec", "torn");
+    CHECK(says(ranker->reload().status(), Code::bad_format, "has 4 bytes"));
+    CHECK(ranker->model_version() == 1);
+    folder.publish(3);
+    CHECK(ranker->reload().value() && ranker->model_version() == 3);
+    const auto ids = all_ids();
+    Answer out(20);
+    CHECK(ranker->run(request_of(ids), out.spans())->model_version == 3);
+}
