@@ -52,10 +52,11 @@ fuzz: $(VENV)/.dev  ## altered files, and every C function with arguments at ran
 	$(BIN)/cmake -S . -B build/sanitize-address -G Ninja -DKAREC_TESTS=ON -DKAREC_SANITIZE=address,undefined
 	$(BIN)/cmake --build build/sanitize-address --target fuzz
 
-bench: $(VENV)/.dev  ## run the benchmarks
-	$(BIN)/pytest bench --benchmark-sort=name
+bench: $(VENV)/.dev  ## run the benchmarks (the long ones: docs/howto-benchmarks.md)
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest bench --benchmark-sort=name
 	$(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_ARGS) -e '.[bench]'
 	env -u OPENBLAS_CORETYPE OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python bench/scoring_table.py
+	$(BIN)/python bench/gather_table.py
 	$(BIN)/python bench/dpp_table.py
 	$(BIN)/python bench/dpp_isa_table.py
 	OMP_NUM_THREADS=1 $(BIN)/python bench/host_table.py

@@ -16,22 +16,13 @@ import time
 from pathlib import Path
 
 import workloads
+from native_bench import built
 
 from karec.bundle import publish
 from karec.index import ItemIndex
 from karec.sealed_text import line, sealed_text
 
-ROOT = Path(__file__).parents[1]
-BUILD = ROOT / "build" / "native"
 N = 100_000
-
-
-def built() -> Path:
-    if not (BUILD / "CMakeCache.txt").exists():
-        configure = ["cmake", "-S", str(ROOT), "-B", str(BUILD), "-G", "Ninja", "-DKAREC_TESTS=ON"]
-        subprocess.run(configure, check=True, stdout=subprocess.DEVNULL)
-    subprocess.run(["cmake", "--build", str(BUILD), "--target", "host_bench"], check=True, stdout=subprocess.DEVNULL)
-    return BUILD / "native" / "bench" / "host_bench"
 
 
 def python_call(index: ItemIndex, rounds: int) -> float:
@@ -48,7 +39,7 @@ def python_call(index: ItemIndex, rounds: int) -> float:
 
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 41
-    program = built()
+    program = built("host_bench")
     ids, vectors, _ = workloads.works()
     index = ItemIndex.build(ids, vectors)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""A large index that lives: the longest pause of a reader while it grows, opening its file, and a gather out of it.
+"""A large index that lives: the longest pause of a reader while it grows, and opening its file.
 
     OMP_NUM_THREADS=1 python bench/living_table.py [works, 10_000_000]
 
@@ -15,18 +15,16 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import workloads
 from numpy.typing import NDArray
-from scoring_table import Table, gather_only, medians
+from scoring_table import Table
 
 from karec.index import ItemIndex
 
 BATCH = 100_000
 N_READ = 1000
-K = workloads.K
 
 
 def grow(table: Table, works: int, vectors: NDArray[np.float32], query: NDArray[np.float32]) -> ItemIndex:
@@ -82,17 +80,6 @@ def files(table: Table, index: ItemIndex, folder: Path) -> None:
     table.row("open(verify=False)", ms, "≤ 100", ms <= 100, "ms")
 
 
-def gather(table: Table, index: ItemIndex, query: NDArray[np.float32]) -> None:
-    lines = np.ones((index.n_rows, workloads.DIM * 2 // 8), np.uint64)
-    contenders: dict[str, Any] = {
-        "search": lambda rows, _: index.search(query, rows=rows, k=K),
-        "gather": lambda rows, _: gather_only(lines, rows),
-    }
-    t = medians(contenders, index.ids, 100_000, 15)
-    note = f"{t['search'] * 1e4:.1f} ns a row"
-    table.ratio("float16 share of a gather-only loop, N = 1e+05", t["gather"] / t["search"], 0.75, note)
-
-
 def main() -> None:
     works = int(float(sys.argv[1])) if len(sys.argv) > 1 else 10_000_000
     rng = np.random.default_rng(0)
@@ -101,7 +88,6 @@ def main() -> None:
     print(f"{works:,} works, D = {workloads.DIM}")
     table = Table()
     index = grow(table, works, vectors, query)
-    gather(table, index, query)
     with tempfile.TemporaryDirectory() as folder:
         files(table, index, Path(folder))
 

@@ -38,16 +38,6 @@ def numba_scores(vectors: Any, query: Any, rows: Any, out: Any) -> None:
         out[i] = total
 
 
-@njit(cache=True, nogil=True)
-def gather_only(lines: Any, rows: Any) -> Any:
-    """Touches every cache line of every row and does nothing else; rows do not wait for each other."""
-    total = np.uint64(0)
-    for i in range(len(rows)):
-        for line in range(0, lines.shape[1], 8):
-            total += lines[rows[i], line]
-    return total
-
-
 def top_k(scores: NDArray[np.float32], k: int = K) -> NDArray[np.int64]:
     best = np.argpartition(-scores, k)[:k] if k < len(scores) else np.arange(len(scores))
     return best[np.argsort(-scores[best], kind="stable")]
@@ -94,7 +84,6 @@ def candidates(table: Table, works: Any, indexes: dict[str, ItemIndex], rounds: 
     living = ItemIndex.build(ids, vectors)
     living.adjust(ids, scale=scale, offset=offset)
     living.block(ids[blocked])
-    lines = {d: np.ones((len(ids), 64 * size // 8), np.uint64) for d, size in (("float16", 2), ("float32", 4))}
 
     def of_faiss(rows: NDArray[np.int32], _: Any) -> Any:
         chosen = faiss.SearchParameters(sel=faiss.IDSelectorArray(rows.astype(np.int64)))
@@ -128,8 +117,6 @@ def candidates(table: Table, works: Any, indexes: dict[str, ItemIndex], rounds: 
         "by_idx": by_idx,
         "numba": of_numba,
         "numpy ids": of_numpy_ids,
-        "gather float16": lambda rows, _: gather_only(lines["float16"], rows),
-        "gather float32": lambda rows, _: gather_only(lines["float32"], rows),
     }
     targets = {100_000: (5, 3, 2, 1.8, 10), 10_000: (3, 3.5, 1.6, 2.2, 7)}
     for n, least in targets.items():
@@ -144,9 +131,6 @@ def candidates(table: Table, works: Any, indexes: dict[str, ItemIndex], rounds: 
         table.ratio("float32 rows vs FAISS IndexFlatIP + selector" + at, t["faiss"] / t["float32"], least[3], mine)
         mine = f"{per_row['ids']} ns a row"
         table.ratio("float16 ids + adjust + blocked vs NumPy" + at, t["numpy ids"] / t["ids"], least[4], mine)
-        for dtype, share in (("float32", 0.8), ("float16", 0.65)):
-            gather = f"gather alone {per_row['gather ' + dtype]} ns"
-            table.ratio(f"{dtype} share of a gather-only loop{at}", t["gather " + dtype] / t[dtype], share, gather)
 
 
 def scans(table: Table, works: Any, indexes: dict[str, ItemIndex], rounds: int) -> None:

@@ -27,6 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from karec.backend import library as _native
 from karec.diversity import DppOptions, DppResult, native_options
+from karec.kernels.option_values import whole
 from karec.search_result import SearchResult, result_lists
 
 
@@ -239,7 +240,7 @@ class ItemIndex:
         """
         _one_of(ids, rows)
         versioned = _versioned(query, query_by_version)
-        scores, found, at, positions, counts = self._native.search(versioned, ids, rows, k)
+        scores, found, at, positions, counts = self._native.search(versioned, ids, rows, whole("k", k))
         return SearchResult(scores, found, at, positions, counts[0], counts[2], counts[1])
 
     def search_batch(
@@ -264,7 +265,7 @@ class ItemIndex:
         """
         _one_of(ids, rows)
         scores, found, at, positions, counts = self._native.search_batch(
-            _versioned(queries, query_by_version), ids, rows, indptr, k
+            _versioned(queries, query_by_version), ids, rows, indptr, whole("k", k)
         )
         return result_lists(scores, found, at, positions, counts, self.generation)
 
@@ -288,7 +289,7 @@ class ItemIndex:
         versioned = _versioned(queries, query_by_version)
         one = all(array.ndim == 1 for _, array in versioned)
         stacked = [(version, np.atleast_2d(array)) for version, array in versioned]
-        scores, found, rows, positions, counts = self._native.search_all(stacked, k, mask)
+        scores, found, rows, positions, counts = self._native.search_all(stacked, whole("k", k), mask)
         if not one:
             return result_lists(scores, found, rows, positions, counts, self.generation)
         n = counts[0][3]
@@ -323,7 +324,7 @@ class ItemIndex:
         ValueError as there, or a row that holds no work (−1, or one that was removed), naming the first.
         """
         told = native_options("dpp_select", options)
-        return DppResult(*_native.dpp_select_rows(self._native, rows, relevance, k, **told))
+        return DppResult(*_native.dpp_select_rows(self._native, rows, relevance, whole("k", k), **told))
 
     def embeddings(self, rows: ArrayLike) -> NDArray[np.float32]:
         """(N, D) the vectors of ``rows`` (N,) as float32; zeros for row −1 and for rows of removed works.

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <charconv>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <system_error>
 

@@ -3,7 +3,6 @@
 
 #include <onnxruntime_c_api.h>
 
-#include <memory>
 #include <string>
 
 #include "karec/status.hpp"

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <limits>
 
 namespace karec::python {
 namespace {
@@ -79,6 +78,11 @@ void raise_unless_ok(const Status& status) {
         }
         case Code::out_of_memory:
             throw std::bad_alloc();
+        case Code::unavailable: {
+            const py::object error = py::module_::import("karec.errors").attr("Unavailable");
+            PyErr_SetString(error.ptr(), status.message().c_str());
+            throw py::error_already_set();
+        }
     }
 }
 

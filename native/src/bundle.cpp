@@ -4,7 +4,6 @@
 
 #include <cerrno>
 #include <cstdlib>
-#include <limits>
 #include <memory>
 #include <system_error>
 

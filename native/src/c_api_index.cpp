@@ -1,5 +1,4 @@
 // The C interface of ItemIndex.
-#include <optional>
 #include <vector>
 
 #include "c_api.hpp"

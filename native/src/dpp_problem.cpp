@@ -110,12 +110,8 @@ Status check_dpp_lengths(const VectorRows& embeddings, std::span<const float> re
     return options.types.empty() ? Status() : check_length("types", options.types.size(), embeddings);
 }
 
-void DppProblem::embedding_part(std::size_t item, std::span<double> out) const {
-    scaled_row(embeddings, item, length_factor(squared_norms[item], feature_scale), out);
-}
-
 void DppProblem::feature(std::size_t item, std::span<double> out) const {
-    embedding_part(item, out);
+    scaled_row(embeddings, item, length_factor(squared_norms[item], feature_scale), out);
     if (!types_count()) return;
     std::fill(out.begin() + static_cast<std::ptrdiff_t>(dim()), out.end(), 0.0);
     out[dim() + static_cast<std::size_t>(type_of[item])] = type_scale;

@@ -33,8 +33,7 @@ struct DppProblem {
     bool types_count() const noexcept { return type_scale > 0.0; }
     std::size_t width() const noexcept { return dim() + (types_count() ? n_types : 0); }
 
-    // out (dim) = the embedding's part of an item's feature; out (width) = all of it; the same for a row of `shown`.
-    void embedding_part(std::size_t item, std::span<double> out) const;
+    // out (width) = an item's feature; the same for a row of `shown`.
     void feature(std::size_t item, std::span<double> out) const;
     void shown_feature(const MatrixView& shown, std::size_t row, std::span<double> out) const;
 };

@@ -6,7 +6,6 @@
 #include <chrono>
 #include <exception>
 #include <mutex>
-#include <optional>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -271,9 +270,6 @@ Result<bool> PreRanker::reload() noexcept {
 
 std::int64_t PreRanker::model_version() const noexcept {
     return state_->now()->bundle.model_version();
-}
-Result<std::string> PreRanker::bundle_path() const noexcept {
-    return at_boundary([&]() -> Result<std::string> { return state_->now()->bundle.path(); });
 }
 ItemIndex PreRanker::index() const noexcept {
     return state_->now()->index;

@@ -1,6 +1,5 @@
 #include "karec/prerank_settings.hpp"
 
-#include <algorithm>
 #include <limits>
 #include <string_view>
 

@@ -4,7 +4,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <string_view>
 
 #include "index_reads.hpp"
 #include "karec/prerank.hpp"

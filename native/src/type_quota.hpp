@@ -1,7 +1,6 @@
 // How many of each type a selection may and must still take.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>

@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "karec/item_index.hpp"
+
 namespace check {
 
 struct Test {
@@ -43,6 +45,10 @@ inline void that(bool holds, const char* what, const char* file, int line) {
     static void name()
 
 int main() {
+    if (const karec::Status status = karec::check_isa(); !status.ok()) {
+        std::printf("skipped: %s\n", status.message().c_str());
+        return 77;
+    }
     for (const check::Test& test : check::tests()) {
         const int before = check::failures();
         test.body();

@@ -30,7 +30,6 @@ float plain_dot(const float* row, const float* query, std::size_t dim) {
 }  // namespace
 
 TEST(inner_loops_follow_their_order_of_summation_bit_by_bit) {
-    if (const Status status = check_isa(); !status.ok()) std::printf("     not tested: %s\n", status.message().c_str());
     std::mt19937_64 random(4);
     std::normal_distribution<float> normal;
     for (std::size_t dim = 16; dim <= 160; dim += 16) {

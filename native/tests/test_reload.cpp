@@ -98,10 +98,11 @@ int main(int argc, char** argv) {
     std::size_t early = 0;
     for (int step = 0; step < reloads; ++step) {
         folder.point_at(step % 2 == 0 ? 1 : 2);
-        if (!ranker.reload().value()) ++failed;
+        const auto reloaded = ranker.reload();
+        if (!reloaded.ok() || !reloaded.value()) ++failed;
         if (step == reloads / 4) early = resident_kib();
     }
-    while (runs < 100) std::this_thread::yield();
+    while (runs + failed < 100) std::this_thread::yield();
     const std::size_t late = resident_kib();
     stop = true;
     for (std::thread& thread : threads) thread.join();

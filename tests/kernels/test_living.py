@@ -289,13 +289,19 @@ def test_a_search_sees_one_generation_while_others_write() -> None:
     n = 500
     index = ItemIndex.build(np.arange(n), np.zeros((n, 4)))
     ended = threading.Event()
-    mixed: list[list[float]] = []
+    mixed: list[object] = []
+    generations: set[int] = set()
 
     def read() -> None:
-        while not ended.is_set():
-            seen = index.search(np.ones(4), ids=np.arange(n), k=n)
-            if len(seen.ids) != n or seen.scores.min() != seen.scores.max():
-                mixed.append(seen.scores.tolist())
+        try:
+            while not (ended.is_set() and generations):
+                seen = index.search(np.ones(4), ids=np.arange(n), k=n)
+                generations.add(seen.generation)
+                if len(seen.ids) != n or seen.scores.min() != seen.scores.max():
+                    mixed.append(seen.scores.tolist())
+        except Exception as error:
+            mixed.append(error)
+            raise
 
     readers = [threading.Thread(target=read) for _ in range(2)]
     for reader in readers:
@@ -305,4 +311,6 @@ def test_a_search_sees_one_generation_while_others_write() -> None:
     ended.set()
     for reader in readers:
         reader.join()
-    assert not mixed and index.generation == 40 and index.scores(np.ones(4), ids=[7]).tolist() == [156.0]
+    assert (
+        not mixed and generations and index.generation == 40 and index.scores(np.ones(4), ids=[7]).tolist() == [156.0]
+    )

@@ -364,3 +364,15 @@ def test_a_path_with_a_nul_byte_is_refused(index: ItemIndex, tmp_path: Path) -> 
     with pytest.raises(ValueError, match=r"(?i)nul"):
         index.save(f"{tmp_path}/b\0c")
     assert not (tmp_path / "b").exists()
+
+
+def test_k_is_a_whole_number(index: ItemIndex) -> None:
+    for search in (
+        lambda k: index.search([1, 0, 0], ids=[7], k=k),
+        lambda k: index.search_batch([[1, 0, 0]], ids=[7], indptr=[0, 1], k=k),
+        lambda k: index.search_all([1, 0, 0], k),
+        lambda k: index.dpp_select([0], [1.0], k),
+    ):
+        for k in (2.5, "2", None):
+            with pytest.raises(TypeError, match="k must be a whole number"):
+                search(k)

@@ -118,7 +118,6 @@ class KAREC_API PreRanker {
     Result<bool> reload() noexcept;
 
     std::int64_t model_version() const noexcept;
-    Result<std::string> bundle_path() const noexcept;
     // The bundle's index, for adjust, block and upsert while runs go on, and for searches of the host's own.
     ItemIndex index() const noexcept;
     // nullptr without a tower; as long as the ranker and this pointer's owner live.
