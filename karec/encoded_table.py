@@ -40,14 +40,15 @@ class EncodedTable:
 
 @dataclass(frozen=True, eq=False)
 class EncodedSnapshot:
-    """Both tables, ``alike (users + 1, P)``: users' values in the columns that works have too, in works' codes, and
-    ``people (users + 1, 1)``: the codes of the users themselves.
+    """Both tables, ``alike (users + 1, P)``: users' values in the columns that works have too, in works' codes,
+    ``people (users + 1, 1)``: the codes of the users themselves, ``cowatch (works + 1,)``: which vector a work has.
     """
 
     users: EncodedTable
     works: EncodedTable
     alike: Array
     people: Array
+    cowatch: Array
 
 
 @dataclass(frozen=True)
@@ -182,11 +183,9 @@ class TableCoder:
             raise ValueError(f"counts has shape {counts.shape}, expected (N, {len(self.counters)})")
         if not self.counted:
             return np.zeros((len(counts), 0), np.float32)
-        prior = np.array(self.priors)
-        exposed, positives = np.asarray(counts[:, :1], np.float64), np.asarray(counts[:, 1:], np.float64)
-        negatives = np.maximum(exposed - positives, 0)
-        rates = np.log((positives / prior + PRIOR_WEIGHT) / (negatives / (1 - prior) + PRIOR_WEIGHT))
-        return np.concatenate([np.log1p(exposed) * LOG_COUNT_SCALE, rates], axis=1).astype(np.float32)
+        exposed, positives = counts[:, :1], counts[:, 1:]
+        rates = log_odds(positives, exposed, np.array(self.priors))
+        return np.concatenate([np.log1p(exposed) * LOG_COUNT_SCALE, rates], axis=1, dtype=np.float32)
 
     def head(self) -> dict[str, Any]:
         """All but the vocabularies, as JSON."""
@@ -223,6 +222,14 @@ class TableCoder:
 
 def _scales(rows: Sequence[Sequence[Any]]) -> tuple[NumberScale, ...]:
     return tuple(NumberScale(str(name), bool(log), float(mean), float(scale)) for name, log, mean, scale in rows)
+
+
+def log_odds(positives: Array, exposed: Array, prior: Array | float) -> Array:
+    """float32, broadcast: how far the rate of ``positives`` of ``exposed`` lies above ``prior``, smoothed as said above."""
+    c, n = np.asarray(positives, np.float64), np.asarray(exposed, np.float64)
+    negatives = np.maximum(n - c, 0)
+    odds = (c / prior + PRIOR_WEIGHT) / (negatives / (1 - prior) + PRIOR_WEIGHT)
+    return np.asarray(np.log(odds), np.float32)
 
 
 def vocabulary(values: Array, min_count: int) -> Vocabulary:

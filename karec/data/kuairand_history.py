@@ -13,20 +13,24 @@ from pathlib import Path
 import numpy as np
 
 from karec.data.tabular import arrow, require
+from karec.encoded_table import log_odds
 from karec.errors import DataError
 from karec.snapshot import Exposures, Relation, Table
 from karec.types import Array
 
 KEEP = 50
 LISTS = ("watch_seq", "long_watch_seq", "like_seq")
+LABELS = ("long_view", "like")  # of the second list and the third
 
 
 @dataclass(frozen=True, eq=False)
 class Past:
-    """Relations by user row, and numbers for users and works: ``past_log_exposed``, ``_long_view``, ``_like``.
+    """Relations by user row, and numbers for users and works: ``past_log_exposed``, ``_long_view``, ``_like``, each
+    log(1 + count), and ``past_rate_long_view``, ``_like``, log odds against everybody's rate.
 
-    Each is log(1 + count). Counts are of the kept lists, but for a user's exposures, whose whole number is known. They
-    are no ``count_*`` columns: the lists end at 50 and tell nothing of clicks, so a rate of them would be wrong.
+    Counts are of the kept lists, but for a user's exposures, whose whole number is known. They are no ``count_*``
+    columns, since the lists end at KEEP and tell nothing of clicks. Rates are of the last KEEP works shown to each user,
+    the one list that says what was passed over too; of a user whose list is whole, of everything shown to them.
     """
 
     history: Relation
@@ -41,7 +45,7 @@ def past_from_log(logs: Sequence[Exposures], users: Table, works: Table) -> Past
     work = np.concatenate([log.work_id for log in logs])
     time = np.concatenate([log.time_ms for log in logs])
     lists = []
-    for label in (None, "long_view", "like"):
+    for label in (None, *LABELS):
         chosen = np.ones(len(user), bool) if label is None else np.concatenate([log.labels[label] for log in logs]) > 0
         lists.append(_last(Relation.from_pairs(user[chosen], work[chosen], len(users), time[chosen])))
     return _past(lists, np.bincount(user, minlength=len(users)), works)
@@ -87,12 +91,28 @@ def _last(relation: Relation) -> Relation:
 
 
 def _past(lists: Sequence[Relation], n_shown: Array, works: Table) -> Past:
-    _, long_viewed, liked = lists
-    by_user = (n_shown, np.diff(long_viewed.indptr), np.diff(liked.indptr))
+    shown, *done = lists
+    by_user = [n_shown, *(np.diff(relation.indptr) for relation in done)]
     by_work = [np.bincount(works.lookup(relation.values), minlength=len(works)) for relation in lists]
-    return Past(long_viewed, liked, _log_counts(by_user), _log_counts(by_work))
+    user_columns, work_columns = _log_counts(by_user), _log_counts(by_work)
+    user, work = _owners(shown), works.lookup(shown.values)
+    for label, relation in zip(LABELS, done, strict=True):
+        did = np.isin(user * len(works) + work, _owners(relation) * len(works) + works.lookup(relation.values))
+        whole = np.diff(relation.indptr) < KEEP
+        n = np.where(whole, n_shown, np.diff(shown.indptr))
+        c = np.where(whole, np.diff(relation.indptr), np.bincount(user[did], minlength=len(shown)))
+        overall = float(np.clip(did.mean() if len(did) else 0.5, 1e-6, 1 - 1e-6))
+        user_columns[f"past_rate_{label}"] = log_odds(np.minimum(c, n), n, overall)
+        n, c = (np.bincount(of, minlength=len(works)) for of in (work, work[did]))
+        work_columns[f"past_rate_{label}"] = log_odds(c, n, overall)
+    return Past(done[0], done[1], user_columns, work_columns)
+
+
+def _owners(relation: Relation) -> Array:
+    """(V,) int64: the row that each value belongs to."""
+    return np.repeat(np.arange(len(relation)), np.diff(relation.indptr))
 
 
 def _log_counts(counts: Sequence[Array]) -> dict[str, Array]:
-    names = ("past_log_exposed", "past_log_long_view", "past_log_like")
+    names = ("past_log_exposed", *(f"past_log_{label}" for label in LABELS))
     return {name: np.log1p(count).astype(np.float32) for name, count in zip(names, counts, strict=True)}

@@ -111,6 +111,22 @@ def test_columns_of_works_and_users(files: Files, write: Callable[..., Path]) ->
     assert all(np.isfinite(column).all() for table in (s.works, s.users) for column in table.columns.values())
 
 
+def test_earlier_rates_are_of_everything_shown_or_of_the_last_fifty(files: Files, write: Callable[..., Path]) -> None:
+    """User 1 viewed 2 of 4 works long; user 2, whose list of 50 long views is full, only 30 of the last 50."""
+    few = [shown(1, 10 + i % 2, 409, moment(4, 9, 1) + i, long_view=i % 2) for i in range(4)]
+    many = [shown(2, 12, 409, moment(4, 9, 2) + i, long_view=1) for i in range(30)]
+    many += [shown(2, 12 - i % 5 // 3, 409, moment(4, 9, 3) + i, long_view=int(i % 5 < 3)) for i in range(50)]
+    s = kuairand.load(write({**files, kuairand.EARLIER_LOG: [list(kuairand.LOG_COLUMNS), *few, *many]})).snapshot
+    # Of the lists' 55 works, user 3's one of 04-23 among them, 33 were viewed long.
+    for user, (long, n) in enumerate([(2, 4), (30, 50), (1, 1)]):
+        expected = np.log((long / (33 / 55) + 10) / ((n - long) / (22 / 55) + 10))
+        assert s.users["past_rate_long_view"][user] == pytest.approx(expected, rel=1e-5)
+    for work, (long, n) in enumerate([(1, 3), (2, 22), (30, 30)]):
+        expected = np.log((long / (33 / 55) + 10) / ((n - long) / (22 / 55) + 10))
+        assert s.works["past_rate_long_view"][work] == pytest.approx(expected, rel=1e-5)
+    np.testing.assert_allclose(s.users["past_rate_like"], np.log(10 / (np.array([4, 80, 1]) + 10)), rtol=1e-4)
+
+
 def test_an_official_download_keeps_its_files_below_data(files: Files, write: Callable[..., Path]) -> None:
     folder = write(files)
     (folder / "data").mkdir()
