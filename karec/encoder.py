@@ -21,6 +21,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from karec.cowatch import CROSSES, CowatchVectors
 from karec.encoded_table import EncodedSnapshot, TableCoder, vocabulary
 from karec.errors import BundleError
 from karec.kernels.encode import Vocabulary, count_matches, padded_histories
@@ -42,8 +43,9 @@ class Encoder:
     history and skipped (U, H, I) int64: the item_ids of those works, newest first, zero-padded; context (U, 3)
     int64: scene, hour and weekday (UTC); item_ids (N, I) int64, item_numbers (N, J) float32; crosses (N, X) float32.
 
-    For the crosses alone, the user's side also holds follows and friends (U, MOST_TIES) int64, codes of creators, and
-    alike (U, P) int64, the user's value in each column that works have by the same name (a city), in the works' codes.
+    For the crosses alone, the user's side also holds follows and friends (U, MOST_TIES) int64, codes of creators,
+    alike (U, P) int64, the user's value in each column that works have by the same name (a city), in the works' codes,
+    and, with ``cowatch`` vectors, history_cowatch and skipped_cowatch (U, H) int64, the items' cowatch (N,) int64.
     """
 
     tasks: tuple[str, ...]
@@ -52,6 +54,7 @@ class Encoder:
     works: TableCoder
     scenes: Vocabulary
     people: Vocabulary
+    cowatch: CowatchVectors | None = None
     _tables: WeakKeyDictionary[Snapshot, EncodedSnapshot] = field(default_factory=WeakKeyDictionary, repr=False)
 
     @classmethod
@@ -64,6 +67,7 @@ class Encoder:
         history_length: int = 30,
         min_count: int = 5,
         user_min_count: int = 5,
+        cowatch: CowatchVectors | None = None,
     ) -> Encoder:
         """Vocabularies, number scales and prior rates from training ``exposures`` that follow ``snapshot``.
 
@@ -97,6 +101,7 @@ class Encoder:
             works=TableCoder.fit(snapshot.works, work_rows[known], time, rates, min_count, own_id=True),
             scenes=Vocabulary(scenes[np.argsort(-counts, kind="stable")]),
             people=vocabulary(exposures.user_id[known], user_min_count),
+            cowatch=cowatch,
         )
 
     @property
@@ -125,6 +130,7 @@ class Encoder:
                 *(f"{column}_{kind}" for kind in kinds for column in columns),
                 *TIES.values(),
                 *(f"same_{column}" for column in self._shared),
+                *(() if self.cowatch is None else CROSSES),
             ),
         }
 
@@ -142,7 +148,11 @@ class Encoder:
                 alike[:-1, at] = self.works.code(name, snapshot.users[name])
             people = np.zeros((len(snapshot.users) + 1, 1), np.int64)
             people[:-1, 0] = self.people.encode(snapshot.users.ids)
-            found = EncodedSnapshot(self.users.encode(snapshot.users), self.works.encode(snapshot.works), alike, people)
+            cowatch = np.zeros(len(snapshot.works) + 1, np.int64)
+            if self.cowatch is not None:
+                cowatch[:-1] = self.cowatch.codes(snapshot.works.ids)
+            users, works = self.users.encode(snapshot.users), self.works.encode(snapshot.works)
+            found = EncodedSnapshot(users, works, alike, people, cowatch)
             self._tables[snapshot] = found
         return found
 
@@ -190,6 +200,8 @@ class Encoder:
             "skipped": passed,
             "context": context,
             "alike": tables.alike[rows],
+            "history_cowatch": tables.cowatch[history],
+            "skipped_cowatch": tables.cowatch[skipped],
             **{name: self.works.code("creator_id", ids.ravel()).reshape(ids.shape) for name, ids in ties.items()},
         }
 
@@ -200,18 +212,19 @@ class Encoder:
 
         ``counts (N, 1 + labels) float32`` are the works' counters at those moments; without them the snapshot's count.
         """
-        works = self.tables(snapshot).works
+        tables = self.tables(snapshot)
         return {
-            "item_ids": works.ids[work_rows],
-            "item_numbers": self.works.numbers_at(works, work_rows, time_ms, counts),
+            "item_ids": tables.works.ids[work_rows],
+            "item_numbers": self.works.numbers_at(tables.works, work_rows, time_ms, counts),
+            "cowatch": tables.cowatch[work_rows],
         }
 
     def encode_crosses(self, user: Mapping[str, Array], items: Mapping[str, Array]) -> dict[str, Array]:
         """What user and item have in common (X features, see ``names``), from their codes alone.
 
         Of the user's history and skipped works, how many are like the item in each column, and how recent the newest;
-        whether the user follows the creator or is a friend; whether they agree in the columns that both have.
-        The user has one row, or as many as there are items. O(N·((H + S)·I + L)).
+        whether the user follows the creator or is a friend; whether they agree in the columns that both have; and how
+        much those who watched the user's works watched the item (``karec.cowatch``). The user has one row, or as many as there are items. O(N·((H + S)·I + L)).
         """
         codes = items["item_ids"]
         matches = count_matches(user["history"], user["skipped"], codes)
@@ -220,8 +233,10 @@ class Encoder:
         creator = codes[:, [columns.index("creator_id")]]
         shared = codes[:, [columns.index(name) for name in self._shared]]
         ties = [((user[name] == creator) & (creator > 0)).any(axis=1, keepdims=True) for name in TIES]
-        alike = (user["alike"] == shared) & (shared > 0)
-        return {"crosses": np.concatenate([matches.reshape(len(codes), -1), *ties, alike], axis=1, dtype=np.float32)}
+        parts = [matches.reshape(len(codes), -1), *ties, (user["alike"] == shared) & (shared > 0)]
+        if self.cowatch is not None:
+            parts.append(self.cowatch.crosses(user["history_cowatch"], user["skipped_cowatch"], items["cowatch"]))
+        return {"crosses": np.concatenate(parts, axis=1, dtype=np.float32)}
 
     def dense(self, inputs: Mapping[str, Array]) -> Array:
         """Every input but the histories in one ``(N, F) float32``, for models over plain columns (trees, linear ones).
@@ -255,7 +270,7 @@ class Encoder:
             "works": self.works.head(),
         }
         arrays = {**self.users.arrays("users"), **self.works.arrays("works"), "scenes": self.scenes.keys}
-        arrays["people"] = self.people.keys
+        arrays |= {"people": self.people.keys} | ({} if self.cowatch is None else self.cowatch.arrays())
         with path.open("wb") as file:
             np.savez(file, head=np.frombuffer(json.dumps(head).encode(), np.uint8), **arrays)  # type: ignore[arg-type]
 
@@ -274,6 +289,7 @@ class Encoder:
                     works=TableCoder.restore(head["works"], arrays, "works"),
                     scenes=Vocabulary(arrays["scenes"]),
                     people=Vocabulary(arrays["people"]),
+                    cowatch=CowatchVectors.restore(arrays) if "cowatch.works" in arrays else None,
                 )
         except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
             raise BundleError(f"{path} is not an encoder: {error}") from error

@@ -11,6 +11,7 @@ import torch
 
 from karec.encoder import Encoder
 from karec.learn.batches import Batches
+from karec.learn.cowatch import fit_cowatch
 from karec.learn.examples import Examples, build_examples, check_no_leak
 from karec.learn.quality import as_known
 from karec.learn.settings import TrainSettings
@@ -59,6 +60,7 @@ def prepare(dataset: Dataset, settings: TrainSettings, folder: Path, progress: P
         history_length=settings.history_length,
         min_count=settings.min_count,
         user_min_count=settings.user_min_count,
+        cowatch=fit_cowatch(dataset.snapshot, settings.seed),
     )
     encoder.save(folder / "encoder.npz")
     as_of = as_known(dataset, settings.refresh_hours)
