@@ -225,7 +225,7 @@ def _scales(rows: Sequence[Sequence[Any]]) -> tuple[NumberScale, ...]:
 
 
 def log_odds(positives: Array, exposed: Array, prior: Array | float) -> Array:
-    """float32, broadcast: how far the rate of ``positives`` of ``exposed`` lies above ``prior``, smoothed as said above."""
+    """float32, broadcast: the smoothed rate of ``positives`` of ``exposed``, told against ``prior`` as said above."""
     c, n = np.asarray(positives, np.float64), np.asarray(exposed, np.float64)
     negatives = np.maximum(n - c, 0)
     odds = (c / prior + PRIOR_WEIGHT) / (negatives / (1 - prior) + PRIOR_WEIGHT)

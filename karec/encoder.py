@@ -224,7 +224,8 @@ class Encoder:
 
         Of the user's history and skipped works, how many are like the item in each column, and how recent the newest;
         whether the user follows the creator or is a friend; whether they agree in the columns that both have; and how
-        much those who watched the user's works watched the item (``karec.cowatch``). The user has one row, or as many as there are items. O(N·((H + S)·I + L)).
+        much those who watched the user's works watched the item (``karec.cowatch``).
+        The user has one row, or as many as there are items. O(N·((H + S)·(I + D) + L)).
         """
         codes = items["item_ids"]
         matches = count_matches(user["history"], user["skipped"], codes)

@@ -29,8 +29,8 @@ class Past:
     log(1 + count), and ``past_rate_long_view``, ``_like``, log odds against everybody's rate.
 
     Counts are of the kept lists, but for a user's exposures, whose whole number is known. They are no ``count_*``
-    columns, since the lists end at KEEP and tell nothing of clicks. Rates are of the last KEEP works shown to each user,
-    the one list that says what was passed over too; of a user whose list is whole, of everything shown to them.
+    columns, since the lists end at KEEP and tell nothing of clicks. Rates are of the last KEEP works shown to each
+    user, the one list that says what was passed over too; of a user whose list is whole, of everything shown to them.
     """
 
     history: Relation

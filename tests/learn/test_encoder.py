@@ -41,6 +41,9 @@ def test_shapes_and_dtypes_are_those_of_the_contract(dataset, encoder, later):
         "follows": (1, MOST_TIES),
         "friends": (1, MOST_TIES),
         "alike": (1, 1),
+        "history_cowatch": (1, 8),
+        "skipped_cowatch": (1, 8),
+        "cowatch": (17,),
     }
     for name, value in inputs.items():
         assert value.dtype == (np.float32 if name in ("user_numbers", "item_numbers", "crosses") else np.int64), name
