@@ -180,13 +180,7 @@ class TableCoder:
         """``counts (N, 1 + labels)``: exposures, then positives by label → (N, 1 + labels) float32."""
         if counts.shape[1] != len(self.counters):
             raise ValueError(f"counts has shape {counts.shape}, expected (N, {len(self.counters)})")
-        if not self.counted:
-            return np.zeros((len(counts), 0), np.float32)
-        prior = np.array(self.priors)
-        exposed, positives = np.asarray(counts[:, :1], np.float64), np.asarray(counts[:, 1:], np.float64)
-        negatives = np.maximum(exposed - positives, 0)
-        rates = np.log((positives / prior + PRIOR_WEIGHT) / (negatives / (1 - prior) + PRIOR_WEIGHT))
-        return np.concatenate([np.log1p(exposed) * LOG_COUNT_SCALE, rates], axis=1).astype(np.float32)
+        return counter_numbers(counts, np.array(self.priors))
 
     def head(self) -> dict[str, Any]:
         """All but the vocabularies, as JSON."""
@@ -223,6 +217,19 @@ class TableCoder:
 
 def _scales(rows: Sequence[Sequence[Any]]) -> tuple[NumberScale, ...]:
     return tuple(NumberScale(str(name), bool(log), float(mean), float(scale)) for name, log, mean, scale in rows)
+
+
+def counter_numbers(counts: Array, priors: Array) -> Array:
+    """The log count and the rates of ``counts (N, 1 + labels)``, exposures then positives: (N, 1 + labels) float32.
+
+    ``priors (labels,)`` or (N, labels) lie between 0 and 1. Without any column there is none.
+    """
+    if not counts.shape[1]:
+        return np.zeros((len(counts), 0), np.float32)
+    exposed, positives = np.asarray(counts[:, :1], np.float64), np.asarray(counts[:, 1:], np.float64)
+    negatives = np.maximum(exposed - positives, 0)
+    rates = np.log((positives / priors + PRIOR_WEIGHT) / (negatives / (1 - priors) + PRIOR_WEIGHT))
+    return np.concatenate([np.log1p(exposed) * LOG_COUNT_SCALE, rates], axis=1).astype(np.float32)
 
 
 def vocabulary(values: Array, min_count: int) -> Vocabulary:

@@ -19,6 +19,7 @@ from karec.types import Array
 
 LOOKED_AT = 50_000
 LOOKED_BACK = 4096
+COUNTED = ("user_counts", "work_counts", "scene_counts")
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +42,7 @@ class Events:
 class Examples:
     """M exposures with what was known before each: rows of users and works, counters (M, ·) float32, event lists.
 
+    ``scene_counts`` are the user's counters in the row's scene.
     ``as_of (M,)`` is what "before" means for each; ``works_past`` counts for any work as of any moment.
     ``labels (M, T) float32`` in the order of the encoder's tasks.
     """
@@ -54,6 +56,7 @@ class Examples:
     work_rows: Array
     user_counts: Array
     work_counts: Array
+    scene_counts: Array
     events: Mapping[str, Events]
     labels: Array
 
@@ -65,10 +68,7 @@ class Examples:
         return replace(
             self,
             exposures=self.exposures.take(rows),
-            **{
-                name: getattr(self, name)[rows]
-                for name in ("as_of", "user_rows", "work_rows", "user_counts", "work_counts", "labels")
-            },
+            **{name: getattr(self, name)[rows] for name in ("as_of", "user_rows", "work_rows", "labels", *COUNTED)},
             events={name: events.take(rows) for name, events in self.events.items()},
         )
 
@@ -108,6 +108,7 @@ class Examples:
             skipped=lists["skipped"].latest(width),
             ties={name: lists[name].latest(MOST_TIES) for name in TIES},
             counts=self.user_counts[rows],
+            scene_counts=self.scene_counts[rows],
         )
 
 
@@ -133,6 +134,7 @@ def build_examples(
             at = int(unknown[0])
             raise ValueError(f"exposure {at} names {what} {int(ids[at])}, which the snapshot does not hold")
     by_user = _Before(len(snapshot.users), users, time, as_of)
+    visit_rows = snapshot.visit_rows(users, exposures.scene)
     works_past = Counts(snapshot.works, encoder.works.counters, works, exposures)
     return Examples(
         encoder=encoder,
@@ -144,6 +146,7 @@ def build_examples(
         work_rows=works,
         user_counts=Counts(snapshot.users, encoder.users.counters, users, exposures).at(users, as_of),
         work_counts=works_past.at(works, as_of),
+        scene_counts=Counts(snapshot.visits, encoder.visits.counters, visit_rows, exposures).at(visit_rows, as_of),
         events=_events(by_user, snapshot, exposures, users, works),
         labels=np.stack([exposures.labels[task] for task in encoder.tasks], axis=1).astype(np.float32),
     )
