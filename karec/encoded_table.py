@@ -181,11 +181,7 @@ class TableCoder:
         """``counts (N, 1 + labels)``: exposures, then positives by label → (N, 1 + labels) float32."""
         if counts.shape[1] != len(self.counters):
             raise ValueError(f"counts has shape {counts.shape}, expected (N, {len(self.counters)})")
-        if not self.counted:
-            return np.zeros((len(counts), 0), np.float32)
-        exposed, positives = counts[:, :1], counts[:, 1:]
-        rates = log_odds(positives, exposed, np.array(self.priors))
-        return np.concatenate([np.log1p(exposed) * LOG_COUNT_SCALE, rates], axis=1, dtype=np.float32)
+        return counter_numbers(counts, np.array(self.priors))
 
     def head(self) -> dict[str, Any]:
         """All but the vocabularies, as JSON."""
@@ -222,6 +218,18 @@ class TableCoder:
 
 def _scales(rows: Sequence[Sequence[Any]]) -> tuple[NumberScale, ...]:
     return tuple(NumberScale(str(name), bool(log), float(mean), float(scale)) for name, log, mean, scale in rows)
+
+
+def counter_numbers(counts: Array, priors: Array) -> Array:
+    """The log count and the rates of ``counts (N, 1 + labels)``, exposures then positives: (N, 1 + labels) float32.
+
+    ``priors (labels,)`` or (N, labels) lie between 0 and 1. Without any column there is none.
+    """
+    if not counts.shape[1]:
+        return np.zeros((len(counts), 0), np.float32)
+    exposed, positives = counts[:, :1], counts[:, 1:]
+    rates = log_odds(positives, exposed, priors)
+    return np.concatenate([np.log1p(exposed) * LOG_COUNT_SCALE, rates], axis=1, dtype=np.float32)
 
 
 def log_odds(positives: Array, exposed: Array, prior: Array | float) -> Array:

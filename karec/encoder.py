@@ -2,7 +2,8 @@
 
 Read from a snapshot's columns, by rule: an integer column is a category; an integer column named ``*_ms`` a moment, and
 its age a number; a floating column a number; ``count_exposed`` and ``count_<label>`` counters, of which come a log
-count and a smoothed rate for each label. A work's own id is its first category.
+count and a smoothed rate for each label. A work's own id is its first category. The counters of ``visits``, by user and
+scene, say the same of the tasks in the request's scene.
 
 Codes: 0 is missing, unknown or padding; 1…K are the values that training saw at least ``min_count`` times, most
 frequent first; anything else has a code ≥ FIRST_UNSEEN of its own, so that a song too rare for an embedding can still
@@ -23,6 +24,7 @@ import numpy as np
 
 from karec.cowatch import CROSSES, CowatchVectors
 from karec.encoded_table import EncodedSnapshot, TableCoder, vocabulary
+from karec.encoded_visits import VisitCoder
 from karec.errors import BundleError
 from karec.kernels.encode import Vocabulary, count_matches, padded_histories
 from karec.snapshot import Exposures, Snapshot
@@ -32,7 +34,7 @@ CONTEXT = ("scene", "hour", "weekday")
 TIES = {"follows": "creator_followed", "friends": "creator_is_friend"}  # relation of the user: cross feature
 MOST_TIES = 100  # the latest so many are looked at
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +54,7 @@ class Encoder:
     history_length: int
     users: TableCoder
     works: TableCoder
+    visits: VisitCoder
     scenes: Vocabulary
     people: Vocabulary
     cowatch: CowatchVectors | None = None
@@ -94,12 +97,15 @@ class Encoder:
                 raise ValueError(f"task {task!r}: all {int(known.sum())} labels are {rates[task]:.0f}, of one class")
         time = exposures.time_ms[known]
         scenes, counts = np.unique(exposures.scene[known & (exposures.scene >= 0)], return_counts=True)
+        by_frequency = Vocabulary(scenes[np.argsort(-counts, kind="stable")])
+        labels = {task: exposures.labels[task][known] for task in tasks}
         return cls(
             tasks=tuple(tasks),
             history_length=history_length,
             users=TableCoder.fit(snapshot.users, user_rows[known], time, rates, min_count, own_id=False),
             works=TableCoder.fit(snapshot.works, work_rows[known], time, rates, min_count, own_id=True),
-            scenes=Vocabulary(scenes[np.argsort(-counts, kind="stable")]),
+            visits=VisitCoder.fit(snapshot, by_frequency.encode(exposures.scene[known]), len(by_frequency), labels),
+            scenes=by_frequency,
             people=vocabulary(exposures.user_id[known], user_min_count),
             cowatch=cowatch,
         )
@@ -122,7 +128,7 @@ class Encoder:
         return {
             "user_id": ("id",),
             "user_ids": self.users.category_names,
-            "user_numbers": (*self.users.number_names, "log_history", "log_skipped"),
+            "user_numbers": (*self.users.number_names, "log_history", "log_skipped", *self.visits.number_names),
             "context": CONTEXT,
             "item_ids": columns,
             "item_numbers": self.works.number_names,
@@ -143,6 +149,7 @@ class Encoder:
         """``snapshot`` encoded once: O(rows) on the first call, kept while the snapshot lives."""
         found = self._tables.get(snapshot)
         if found is None:
+            self.visits.check(snapshot)
             alike = np.zeros((len(snapshot.users) + 1, len(self._shared)), np.int64)
             for at, name in enumerate(self._shared):
                 alike[:-1, at] = self.works.code(name, snapshot.users[name])
@@ -180,22 +187,28 @@ class Encoder:
         skipped: Array,
         ties: Mapping[str, Array],
         counts: Array | None = None,
+        scene_counts: Array | None = None,
     ) -> dict[str, Array]:
         """The user's side of many moments: ``rows, time_ms, scenes (U,)``.
 
         ``history, skipped (U, H)`` are work rows, ``ties`` {follows, friends: (U, L)} ids of creators; −1 padded.
-        ``counts (U, 1 + labels) float32`` are the users' counters at those moments; without them the snapshot's count.
+        ``counts (U, 1 + labels) float32`` are the users' counters at those moments, ``scene_counts (U, 1 + tasks)``
+        those in the scenes; without them the snapshot's count.
         """
         tables = self.tables(snapshot)
         kept, passed = tables.works.ids[history], tables.works.ids[skipped]
         lengths = np.log1p(np.stack([(history >= 0).sum(axis=1), (skipped >= 0).sum(axis=1)], axis=1))
         hours = np.asarray(time_ms) // HOUR_MS
-        context = np.stack([self._scene_codes(scenes), hours % 24 + 1, (hours // 24 + 3) % 7 + 1], axis=1)
+        codes = self._scene_codes(scenes)
+        context = np.stack([codes, hours % 24 + 1, (hours // 24 + 3) % 7 + 1], axis=1)
         numbers = self.users.numbers_at(tables.users, rows, time_ms, counts)
+        if scene_counts is None:
+            scene_counts = self.visits.counts(snapshot, rows, scenes)
+        in_scene = self.visits.numbers(scene_counts, codes)
         return {
             "user_id": tables.people[rows],
             "user_ids": tables.users.ids[rows],
-            "user_numbers": np.concatenate([numbers, lengths.astype(np.float32)], axis=1),
+            "user_numbers": np.concatenate([numbers, lengths.astype(np.float32), in_scene], axis=1),
             "history": kept,
             "skipped": passed,
             "context": context,
@@ -269,6 +282,7 @@ class Encoder:
             "history_length": self.history_length,
             "users": self.users.head(),
             "works": self.works.head(),
+            "visits": self.visits.head(),
         }
         arrays = {**self.users.arrays("users"), **self.works.arrays("works"), "scenes": self.scenes.keys}
         arrays |= {"people": self.people.keys} | ({} if self.cowatch is None else self.cowatch.arrays())
@@ -288,6 +302,7 @@ class Encoder:
                     history_length=int(head["history_length"]),
                     users=TableCoder.restore(head["users"], arrays, "users"),
                     works=TableCoder.restore(head["works"], arrays, "works"),
+                    visits=VisitCoder.restore(head["visits"]),
                     scenes=Vocabulary(arrays["scenes"]),
                     people=Vocabulary(arrays["people"]),
                     cowatch=CowatchVectors.restore(arrays) if "cowatch.works" in arrays else None,

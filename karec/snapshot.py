@@ -2,7 +2,7 @@
 
 On disk a snapshot is a folder of ``.npy`` files, memory-mapped when opened, so that ten processes share one copy:
 
-    works/ids.npy  works/<column>.npy   users/…   relations/<name>.{indptr,values,times}.npy   labels.json
+    works/ids.npy  works/<column>.npy   users/…   visits/…   relations/<name>.{indptr,values,times}.npy   labels.json
 """
 
 from __future__ import annotations
@@ -122,6 +122,8 @@ class Snapshot:
     ``relations`` may hold, per user row: ``history`` (work ids watched to satisfaction, the towers' history),
     ``skipped`` (work ids shown and passed over), ``liked`` (work ids), ``follows`` (creator ids), ``friends`` (users).
     ``labels`` names category codes for people: {"scene": ["home", …], "type": ["audio", "video"]}.
+    ``visits`` has counters of each user in each of the S scenes that ``labels`` names, at row user row · S + scene code
+    (its ids are those numbers too); None where nothing was counted by scene.
     """
 
     time_ms: int
@@ -129,18 +131,35 @@ class Snapshot:
     users: Table
     relations: Mapping[str, Relation]
     labels: Mapping[str, list[str]]
+    visits: Table | None = None
 
     def __post_init__(self) -> None:
         missing = [name for name in WORK_COLUMNS if name not in self.works.columns]
         if missing:
             raise DataError(f"works lack the columns {missing}; a snapshot needs {list(WORK_COLUMNS)}")
+        if self.visits is not None and len(self.visits) != len(self.users) * self.n_scenes:
+            raise DataError(
+                f"visits has {len(self.visits)} rows, expected {len(self.users)} users × {self.n_scenes} scenes"
+            )
+
+    @property
+    def n_scenes(self) -> int:
+        """How many scenes ``labels`` names."""
+        return len(self.labels.get("scene", ()))
+
+    def visit_rows(self, user_rows: Array, scenes: Array) -> Array:
+        """(N,) int64 rows of ``visits``; −1 for the user row −1 and for a scene code that ``labels`` does not name."""
+        known = (user_rows >= 0) & (scenes >= 0) & (scenes < self.n_scenes)
+        return np.where(known, user_rows * self.n_scenes + scenes, -1)
 
     def released(self) -> Snapshot:
         """The same platform without the works that are uploaded only after its moment: what can be recommended."""
         return replace(self, works=self.works.take(np.asarray(self.works["upload_ms"]) <= self.time_ms))
 
     def save(self, folder: Path) -> None:
-        for name, table in (("works", self.works), ("users", self.users)):
+        for name, table in (("works", self.works), ("users", self.users), ("visits", self.visits)):
+            if table is None:
+                continue
             (folder / name).mkdir(parents=True)
             np.save(folder / name / "ids.npy", table.ids)
             for column, values in table.columns.items():
@@ -166,6 +185,7 @@ class Snapshot:
                 users=_open_table(folder / "users"),
                 relations={name: _open_relation(path.parent, name) for name, path in sorted(relations.items())},
                 labels=head["labels"],
+                visits=_open_table(folder / "visits") if (folder / "visits").is_dir() else None,
             )
         except (OSError, ValueError, KeyError) as error:
             raise DataError(f"{folder} is not a snapshot: {error}") from error

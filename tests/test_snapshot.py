@@ -1,5 +1,7 @@
 """Tables look up, relations group, and a snapshot comes back from disk as it was."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -46,6 +48,24 @@ def test_a_saved_snapshot_opens_as_it_was(platform, tmp_path):
         np.testing.assert_array_equal(opened.works[name], column)
     for name, relation in platform.relations.items():
         np.testing.assert_array_equal(opened.relations[name].values, relation.values)
+
+
+def test_counters_by_user_and_scene_are_saved_and_an_older_folder_opens_without(platform, tmp_path):
+    assert platform.visits is None
+    platform.save(tmp_path / "older")
+    assert Snapshot.open(tmp_path / "older").visits is None
+    visits = Table(np.arange(8), {"count_exposed": np.arange(8, dtype=np.float32)})
+    replace(platform, visits=visits).save(tmp_path / "s")
+    opened = Snapshot.open(tmp_path / "s").visits
+    np.testing.assert_array_equal(opened.ids, visits.ids)
+    np.testing.assert_array_equal(opened["count_exposed"], visits["count_exposed"])
+
+
+def test_a_visit_is_found_by_user_row_and_scene(platform):
+    rows = platform.visit_rows(np.array([0, 0, 3, -1, 2, 2]), np.array([0, 1, 1, 0, 2, -1]))
+    assert rows.tolist() == [0, 1, 7, -1, -1, -1]
+    with pytest.raises(DataError, match="visits has 7 rows, expected 4 users × 2 scenes"):
+        replace(platform, visits=Table(np.arange(7), {}))
 
 
 def test_works_of_the_future_are_not_released(platform):

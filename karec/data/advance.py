@@ -20,8 +20,9 @@ def advance(snapshot: Snapshot, exposures: Exposures, until_ms: int, keep: int =
     Relations, per user: ``history`` grows by works clicked or viewed long, ``skipped`` by works that were neither
     (the last ``keep`` of both are kept, repeats included); ``liked`` by works liked, ``follows`` by the creators of
     works where ``follow`` is set (a work or creator stands once, at its first moment). Counters ``count_exposed`` and
-    ``count_<label>`` (float32) of works and users grow for every label of the exposures. Other relations and columns
-    stay. O((M + R) log(M + R)) for M new rows and R entries of relations.
+    ``count_<label>`` (float32) of works and users grow for every label of the exposures, and so do those of ``visits``,
+    by user and scene, where the snapshot names scenes; an exposure in a scene that it does not name counts in none.
+    Other relations and columns stay. O((M + R) log(M + R)) for M new rows and R entries of relations.
 
     Raises ValueError when ``until_ms`` is before the snapshot, rows are not in order of time, labels lack both
     click and long_view, or a row names a user or work that the snapshot does not hold.
@@ -45,6 +46,7 @@ def advance(snapshot: Snapshot, exposures: Exposures, until_ms: int, keep: int =
         works=_counted(snapshot.works, work, new),
         users=_counted(snapshot.users, user, new),
         relations={**snapshot.relations, **_grown(snapshot, new, user, work, keep)},
+        visits=_visited(snapshot, user, new),
     )
 
 
@@ -63,6 +65,17 @@ def _counted(table: Table, rows: Array, new: Exposures) -> Table:
         more = np.bincount(rows, weights=label, minlength=len(table))
         columns[name] = (columns.get(name, 0.0) + more).astype(np.float32)
     return replace(table, columns=columns)
+
+
+def _visited(snapshot: Snapshot, user: Array, new: Exposures) -> Table | None:
+    if not snapshot.n_scenes:
+        return None
+    visits = snapshot.visits
+    if visits is None:
+        visits = Table(np.arange(len(snapshot.users) * snapshot.n_scenes), {})
+    rows = snapshot.visit_rows(user, new.scene)
+    named = rows >= 0
+    return _counted(visits, rows[named], new.take(named))
 
 
 def _grown(snapshot: Snapshot, new: Exposures, user: Array, work: Array, keep: int) -> dict[str, Relation]:

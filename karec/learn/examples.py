@@ -6,18 +6,20 @@ inputs, batch by batch, so that memory holds the exposures and not their feature
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from karec.encoder import MOST_TIES, TIES, Encoder
 from karec.kernels.encode import padded_histories
-from karec.snapshot import Exposures, Relation, Snapshot, Table
+from karec.learn.counts import Counts
+from karec.snapshot import Exposures, Relation, Snapshot
 from karec.types import Array
 
 LOOKED_AT = 50_000
 LOOKED_BACK = 4096
+COUNTED = ("user_counts", "work_counts", "scene_counts")
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +42,7 @@ class Events:
 class Examples:
     """M exposures with what was known before each: rows of users and works, counters (M, ·) float32, event lists.
 
+    ``scene_counts`` are the user's counters in the row's scene.
     ``as_of (M,)`` is what "before" means for each; ``works_past`` counts for any work as of any moment.
     ``labels (M, T) float32`` in the order of the encoder's tasks.
     """
@@ -53,6 +56,7 @@ class Examples:
     work_rows: Array
     user_counts: Array
     work_counts: Array
+    scene_counts: Array
     events: Mapping[str, Events]
     labels: Array
 
@@ -64,10 +68,7 @@ class Examples:
         return replace(
             self,
             exposures=self.exposures.take(rows),
-            **{
-                name: getattr(self, name)[rows]
-                for name in ("as_of", "user_rows", "work_rows", "user_counts", "work_counts", "labels")
-            },
+            **{name: getattr(self, name)[rows] for name in ("as_of", "user_rows", "work_rows", "labels", *COUNTED)},
             events={name: events.take(rows) for name, events in self.events.items()},
         )
 
@@ -107,32 +108,8 @@ class Examples:
             skipped=lists["skipped"].latest(width),
             ties={name: lists[name].latest(MOST_TIES) for name in TIES},
             counts=self.user_counts[rows],
+            scene_counts=self.scene_counts[rows],
         )
-
-
-class Counts:
-    """The counters of a table's rows as of any moment: what the table counted, and every exposure strictly before it.
-
-    ``rows (M,)`` are the table's rows that ``exposures`` name. Memory 4 bytes a counter and 8 for each exposure.
-    """
-
-    def __init__(self, table: Table, counters: Sequence[str], rows: Array, exposures: Exposures) -> None:
-        self._moments, rank = np.unique(exposures.time_ms, return_inverse=True)
-        self._step = len(self._moments) + 1
-        key = rows * self._step + rank
-        order = np.argsort(key, kind="stable")
-        self._key = key[order]
-        self._running = np.zeros((len(order) + 1, len(counters)), np.int32)
-        self._counted = np.empty((len(table), len(counters)), np.float32)
-        for at, name in enumerate(counters):
-            np.cumsum(_told(exposures, name)[order], out=self._running[1:, at])
-            self._counted[:, at] = table[name]
-
-    def at(self, rows: Array, as_of: Array) -> Array:
-        """(N, counters) float32 of the table's ``rows (N,)`` as of ``as_of (N,)`` ms. O(N log M)."""
-        first = np.searchsorted(self._key, rows * self._step)
-        now = np.searchsorted(self._key, rows * self._step + np.searchsorted(self._moments, as_of))
-        return np.asarray(self._counted[rows] + (self._running[now] - self._running[first]), np.float32)
 
 
 def build_examples(
@@ -157,6 +134,7 @@ def build_examples(
             at = int(unknown[0])
             raise ValueError(f"exposure {at} names {what} {int(ids[at])}, which the snapshot does not hold")
     by_user = _Before(len(snapshot.users), users, time, as_of)
+    visit_rows = snapshot.visit_rows(users, exposures.scene)
     works_past = Counts(snapshot.works, encoder.works.counters, works, exposures)
     return Examples(
         encoder=encoder,
@@ -168,6 +146,7 @@ def build_examples(
         work_rows=works,
         user_counts=Counts(snapshot.users, encoder.users.counters, users, exposures).at(users, as_of),
         work_counts=works_past.at(works, as_of),
+        scene_counts=Counts(snapshot.visits, encoder.visits.counters, visit_rows, exposures).at(visit_rows, as_of),
         events=_events(by_user, snapshot, exposures, users, works),
         labels=np.stack([exposures.labels[task] for task in encoder.tasks], axis=1).astype(np.float32),
     )
@@ -223,12 +202,6 @@ def _check_labels(encoder: Encoder, exposures: Exposures) -> None:
         bad = np.flatnonzero((label != 0) & (label != 1))
         if len(bad):
             raise ValueError(f"label {name!r}, exposure {int(bad[0])}: {label[bad[0]]}, expected 0 or 1")
-
-
-def _told(exposures: Exposures, counter: str) -> Array:
-    """What each exposure adds to a counter."""
-    label = counter.removeprefix("count_")
-    return np.ones(len(exposures), np.int32) if label == "exposed" else exposures.labels[label].astype(np.int32)
 
 
 def _events(before: _Before, snapshot: Snapshot, exposures: Exposures, users: Array, works: Array) -> dict[str, Events]:

@@ -51,7 +51,7 @@ def files() -> Files:
             list(kuairand.LOG_COLUMNS),
             shown(2, 12, 508, moment(5, 8, 20)),
             shown(3, 10, 423, moment(4, 23, 12), long_view=1, is_click=1),
-            shown(1, 11, 425, moment(4, 24, 23.5), is_click=1, is_follow=1),
+            shown(1, 11, 425, moment(4, 24, 23.5), is_click=1, is_follow=1, tab=6),
             click_like,
             click_like,
             shown(2, 10, 504, moment(5, 4, 23.9)),
@@ -91,6 +91,9 @@ def test_the_snapshot_knows_what_was_before_04_25_and_no_more(files: Files, writ
     assert not len(s.relations["liked"].values)
     assert s.works["count_exposed"].tolist() == [0, 1, 0]
     assert s.users["count_click"].tolist() == [1, 0, 0]
+    assert s.visits is not None
+    by_tab = s.visits["count_click"].reshape(3, kuairand.N_TABS)
+    assert (by_tab.sum(axis=1).tolist(), by_tab[0, 6]) == ([1, 0, 0], 1)
     np.testing.assert_allclose(s.works["past_log_long_view"], np.log1p([1, 0, 0]))
 
 

@@ -1,5 +1,6 @@
 """What a user and a work look like to a model, and that a saved encoder says the same."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -69,6 +70,19 @@ def test_the_columns_are_read_by_rule(encoder):
         *("log_duration", "age_upload", "log_exposed", "rate_click", "rate_follow", "rate_like", "rate_long_view"),
     )
     assert encoder.names["user_ids"] == ("city",)
+    assert encoder.names["user_numbers"] == (
+        *(
+            "age",
+            "log_exposed",
+            "rate_click",
+            "rate_follow",
+            "rate_like",
+            "rate_long_view",
+            "log_history",
+            "log_skipped",
+        ),
+        *("log_exposed_in_scene", "rate_click_in_scene", "rate_long_view_in_scene", "rate_like_in_scene"),
+    )
     assert encoder.names["context"] == ("scene", "hour", "weekday")
 
 
@@ -156,6 +170,52 @@ def test_rates_are_log_odds_against_the_mean(dataset, encoder):
     assert prior == pytest.approx(dataset.split()[0].labels["like"].mean())
 
 
+def in_scene(encoder, snapshot, user_id, scene):
+    """The user_numbers of the scene alone."""
+    at = [encoder.names["user_numbers"].index(name) for name in encoder.visits.number_names]
+    return encoder.encode_user(snapshot, user_id, snapshot.time_ms, scene)["user_numbers"][0, at]
+
+
+def test_what_a_user_did_in_the_scene_is_told_against_the_scenes_own_rate(dataset, encoder, later):
+    train = dataset.split()[0]
+    told = np.empty((2, 2))
+    for scene in (0, 1):
+        there = train.scene == scene
+        own = there & (train.user_id == 3)
+        overall, n = train.labels["click"].mean(), there.sum()
+        prior = (train.labels["click"][there].sum() + 10 * overall) / (n + 10)
+        clicks, shown = train.labels["click"][own].sum(), own.sum()
+        rate = np.log((clicks + 10 * prior) / (shown - clicks + 10 * (1 - prior))) - np.log(prior / (1 - prior))
+        told[scene] = in_scene(encoder, later, 3, scene)[:2]
+        np.testing.assert_allclose(told[scene], [0.25 * np.log1p(shown), rate], rtol=1e-5)
+    assert (np.abs(told[0] - told[1]) > 1e-3).all()  # the scenes differ, or this test shows nothing
+
+
+def test_where_a_user_was_never_seen_nothing_is_told(dataset, encoder, later):
+    assert in_scene(encoder, later, 3, 1).all()
+    for user_id, scene in ((10**12, 1), (3, -1), (3, 2)):
+        assert not in_scene(encoder, later, user_id, scene).any()
+    assert not in_scene(encoder, dataset.snapshot, 3, 1).any()
+    assert not in_scene(encoder, replace(later, visits=None), 3, 1).any(), "an older snapshot has no such counters"
+    train = dataset.split()[0]
+    home = Encoder.fit(dataset.snapshot, train.take(train.scene == 0), dataset.tasks)
+    assert in_scene(home, later, 3, 0).all()
+    assert not in_scene(home, later, 3, 1).any(), "training never saw the scene"
+
+
+def test_without_scenes_nothing_is_said_of_them(dataset, tmp_path):
+    train = dataset.split()[0]
+    nameless = replace(dataset.snapshot, labels={}, visits=None)
+    nowhere = replace(train, scene=np.full(len(train), -1, np.int32))
+    for snapshot, exposures in ((nameless, train), (dataset.snapshot, nowhere)):
+        encoder = Encoder.fit(snapshot, exposures, dataset.tasks)
+        encoder.save(tmp_path / "encoder.npz")
+        for each in (encoder, Encoder.load(tmp_path / "encoder.npz")):
+            assert each.names["user_numbers"][-1] == "log_skipped"
+            user = each.encode_user(snapshot, 3, snapshot.time_ms, 0)
+            assert user["user_numbers"].shape == (1, len(each.names["user_numbers"]))
+
+
 def test_a_saved_encoder_says_the_same(encoder, later, tmp_path):
     encoder.save(tmp_path / "encoder.npz")
     loaded = Encoder.load(tmp_path / "encoder.npz")
@@ -174,6 +234,16 @@ def test_what_is_no_encoder_is_refused(tmp_path):
             Encoder.load(path)
 
 
+def test_an_encoder_of_another_format_is_refused(encoder, tmp_path):
+    encoder.save(tmp_path / "encoder.npz")
+    with np.load(tmp_path / "encoder.npz") as arrays:
+        older = dict(arrays)
+    head = json.loads(older["head"].tobytes()) | {"format": 2}
+    np.savez(tmp_path / "older.npz", **{**older, "head": np.frombuffer(json.dumps(head).encode(), np.uint8)})
+    with pytest.raises(BundleError, match="encoder format 2, this version reads 3"):
+        Encoder.load(tmp_path / "older.npz")
+
+
 def test_bad_input_is_named(dataset):
     train = dataset.split()[0]
     with pytest.raises(ValueError, match=r"tasks \['gift'\] have no label"):
@@ -190,4 +260,8 @@ def test_bad_input_is_named(dataset):
         users=Table(dataset.snapshot.users.ids, {"city": dataset.snapshot.users["city"]}),
     )
     with pytest.raises(ValueError, match=r"lacks the columns \['age'"):
+        encoder.encode_user(lacking, 1, dataset.snapshot.time_ms, 0)
+    visits = dataset.snapshot.visits
+    lacking = replace(dataset.snapshot, visits=Table(visits.ids, {"count_exposed": visits["count_exposed"]}))
+    with pytest.raises(ValueError, match=r"visits lack the columns \['count_click'\]"):
         encoder.encode_user(lacking, 1, dataset.snapshot.time_ms, 0)

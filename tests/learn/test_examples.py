@@ -33,6 +33,36 @@ def test_a_row_is_encoded_as_serving_would_have_at_its_moment(dataset, encoder, 
             np.testing.assert_array_equal(trained[name], value, err_msg=f"row {row}, {name}")
 
 
+def test_in_scene_counters_go_on_from_what_the_snapshot_counted(dataset, encoder):
+    """From the start, from the middle, and from an older snapshot that never counted by scene."""
+    start, exposures = dataset.snapshot, dataset.exposures
+    middle = int(exposures.time_ms[300])
+    rest = exposures.take(exposures.time_ms >= middle)
+    at = [encoder.names["user_numbers"].index(name) for name in encoder.visits.number_names]
+    for snapshot in (advance(start, exposures, middle), replace(advance(start, exposures, middle), visits=None)):
+        trained = build_examples(encoder, snapshot, rest).inputs(np.arange(len(rest)))["user_numbers"][:, at]
+        assert len(np.unique(trained[:, 1])) > 20
+        for row in (0, 1, 50, 120, len(rest) - 1):
+            moment = int(rest.time_ms[row])
+            then = advance(snapshot, rest, moment)
+            served = encoder.encode_user(then, int(rest.user_id[row]), moment, int(rest.scene[row]))["user_numbers"]
+            np.testing.assert_array_equal(trained[row], served[0, at], err_msg=f"row {row}")
+
+
+def test_what_was_shown_in_a_scene_without_a_name_counts_in_none(dataset, encoder):
+    """Not even in the next one such exposure, as if all scenes without a name were one."""
+    scene = dataset.exposures.scene.copy()
+    scene[::3], scene[1::3] = -1, 2
+    exposures = replace(dataset.exposures, scene=scene)
+    examples = build_examples(encoder, dataset.snapshot, exposures)
+    named = (scene == 0) | (scene == 1)
+    assert not examples.scene_counts[~named].any()
+    assert examples.scene_counts[named].any()
+    rows = dataset.snapshot.users.lookup(exposures.user_id)
+    served = encoder.visits.counts(advance(dataset.snapshot, exposures, int(exposures.time_ms[-1])), rows, scene)
+    np.testing.assert_array_equal(examples.scene_counts[-1], served[-1])
+
+
 def test_rows_of_one_moment_do_not_know_each_other(dataset, encoder):
     time = dataset.exposures.time_ms
     assert (np.diff(time) == 0).sum() > 50  # or this test shows nothing
@@ -40,6 +70,8 @@ def test_rows_of_one_moment_do_not_know_each_other(dataset, encoder):
     for row in range(0, len(time), 17):
         same_user = (dataset.exposures.user_id == dataset.exposures.user_id[row]) & (time < time[row])
         assert examples.user_counts[row, 0] == same_user.sum()
+        same_scene = same_user & (dataset.exposures.scene == dataset.exposures.scene[row])
+        assert examples.scene_counts[row, 0] == same_scene.sum()
         same_work = (dataset.exposures.work_id == dataset.exposures.work_id[row]) & (time < time[row])
         assert examples.work_counts[row, 0] == same_work.sum()
 
@@ -59,6 +91,13 @@ def leaks_the_future(examples):
     return replace(examples, user_counts=counts)
 
 
+def leaks_own_label_in_the_scene(examples):
+    """A counter of the user in the row's scene that has seen the row itself."""
+    counts = examples.scene_counts.copy()
+    counts[:, examples.encoder.visits.counters.index("count_click")] += examples.exposures.labels["click"]
+    return replace(examples, scene_counts=counts)
+
+
 def leaks_by_history(examples):
     """Lists that end one event too late: at the row itself, where it was enjoyed."""
     history = examples.events["history"]
@@ -71,6 +110,7 @@ def leaks_by_history(examples):
     [
         (leaks_own_label, r"\['item_numbers'\]"),
         (leaks_the_future, r"\['user_numbers'\]"),
+        (leaks_own_label_in_the_scene, r"\['user_numbers'\]"),
         (leaks_by_history, "'history'"),
     ],
 )
@@ -105,8 +145,13 @@ def test_nothing_up_to_a_moment_changes_with_what_comes_after_it(dataset, encode
     for name in seen:
         np.testing.assert_array_equal(seen[name], seen_other[name], err_msg=name)
     after = np.flatnonzero(dataset.exposures.time_ms > moment)
-    changed = [name for name in seen if (examples.inputs(after)[name] != other.inputs(after)[name]).any()]
+    seen, seen_other = examples.inputs(after), other.inputs(after)
+    changed = [name for name in seen if (seen[name] != seen_other[name]).any()]
     assert {"user_numbers", "item_numbers", "history", "skipped", "follows", "crosses"} <= set(changed)
+    names = encoder.names["user_numbers"]
+    rates = [at for at, name in enumerate(names) if name.startswith("rate_") and name.endswith("_in_scene")]
+    assert len(rates) == len(encoder.tasks)
+    assert (seen["user_numbers"][:, rates] != seen_other["user_numbers"][:, rates]).any(axis=0).all()
 
 
 def test_the_encoder_is_fitted_on_training_rows_alone(dataset, encoder):
@@ -117,6 +162,7 @@ def test_the_encoder_is_fitted_on_training_rows_alone(dataset, encoder):
     other = replace(dataset, exposures=replace(dataset.exposures, labels=turned))
     refitted = Encoder.fit(other.snapshot, other.split()[0], dataset.tasks, history_length=8, min_count=3)
     assert refitted.works.priors == encoder.works.priors and refitted.works.moments == encoder.works.moments
+    np.testing.assert_array_equal(refitted.visits.priors, encoder.visits.priors)
 
 
 def test_rows_that_do_not_belong_are_named(dataset, encoder):
