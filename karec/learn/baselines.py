@@ -51,6 +51,11 @@ class LogisticRegression(nn.Module):
         logits: Tensor = sum(from_numbers[1:], from_numbers[0]) + sum(from_codes[1:], from_codes[0])
         return logits
 
+    def by_member(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """(N, 1, T): it is one model, where the ranker is several."""
+        logits: Tensor = self(inputs)
+        return logits.unsqueeze(1)
+
 
 def popularity_logits(examples: Examples, works: Array | None = None) -> Array:
     """(M, T): the logit of each work's smoothed rate before the row's moment, (positives + m·mean) / (shows + m).

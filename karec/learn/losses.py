@@ -109,7 +109,7 @@ def contrastive_loss(
 
 
 def play_time_loss(logit: Tensor, played: Tensor) -> Tensor:
-    """Mean over rows of t·softplus(−s) + softplus(s): ``logit, played (B,)``, played ≥ 0 in any unit; e^s learns it."""
+    """Mean of t·softplus(−s) + softplus(s): ``logit, played`` of one shape, played ≥ 0 in any unit; e^s learns it."""
     return (played * functional.softplus(-logit) + functional.softplus(logit)).mean()
 
 

@@ -66,7 +66,7 @@ def train_ranker(
     done = fit(
         model,
         len(train),
-        lambda rows, step: ranker_loss(model(train.inputs(rows, names)), labels[rows], tasks, weights),
+        lambda rows, step: ranker_loss(model.by_member(train.inputs(rows, names)), labels[rows], tasks, weights),
         lambda: mean_auc(predict(model, valid), prepared.valid.labels),
         epochs=settings.epochs,
         batch_size=settings.batch_size,
@@ -107,6 +107,7 @@ def build_ranker(
         extra=extra,
         towers=None if settings.ranker_features == "all" else settings.towers,
         dim=settings.dim,
+        members=settings.members,
         hidden=settings.hidden,
         n_experts=settings.n_experts,
         dropout=settings.dropout,
@@ -115,13 +116,14 @@ def build_ranker(
 
 
 def ranker_loss(logits: Tensor, labels: Tensor, tasks: Sequence[str], weights: Tensor) -> Tensor:
-    """The mean over rows of the weighted sum over tasks: ``logits, labels (B, H)``."""
+    """The mean over rows and members of the weighted sum over tasks: ``logits (B, M, H)``, ``labels (B, H)``."""
     plain = [at for at, task in enumerate(tasks) if task != PLAY_TIME]
-    loss = binary_cross_entropy_with_logits(logits[:, plain], labels[:, plain], reduction="none")
-    total = (loss * weights[plain]).sum(dim=1).mean()
+    labels = labels.unsqueeze(1).expand_as(logits)
+    loss = binary_cross_entropy_with_logits(logits[..., plain], labels[..., plain], reduction="none")
+    total = (loss * weights[plain]).sum(dim=2).mean()
     if PLAY_TIME in tasks:
         at = tasks.index(PLAY_TIME)
-        total = total + weights[at] * play_time_loss(logits[:, at], labels[:, at])
+        total = total + weights[at] * play_time_loss(logits[..., at], labels[..., at])
     return total
 
 

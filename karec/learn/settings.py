@@ -16,7 +16,7 @@ from karec.scenes import OBJECTIVES
 
 RANKERS = ("mmoe", "lr", "lightgbm")
 POSITIVE = (
-    *("epochs", "tower_epochs", "patience", "batch_size", "learning_rate", "dim", "hidden", "n_experts"),
+    *("epochs", "tower_epochs", "patience", "batch_size", "learning_rate", "dim", "hidden", "n_experts", "members"),
     *("tower_hidden", "vector", "temperature", "history_length", "min_count", "user_min_count", "resamples", "bins"),
     *("list_temperature", "lists_per_step", "shadow_requests", "contrast_temperature", "checkpoint_steps"),
 )
@@ -45,7 +45,8 @@ class TrainSettings:
     epochs, tower_epochs     passes over the training days at most; the best pass on validation is kept
     patience                 stop after so many passes that were no better
     batch_size, learning_rate, weight_decay (on embeddings)
-    dim, hidden, n_experts   of the ranker: of an item code's vector (users' are half), of an expert, how many experts
+    dim, hidden              of the ranker: of an item code's vector (users' are half), of an expert
+    n_experts, members       experts of a member, and members: small MMoEs over the same vectors, whose mean ranks
     bins                     pieces of the piecewise linear effect of a number
     dropout, id_dropout      of the ranker's hidden units; share of work, creator and song ids hidden while training
     tower_hidden, vector     width of the towers; D, the dimensions of their vectors
@@ -88,15 +89,16 @@ class TrainSettings:
     model_version: int = 1
     ranker: Literal["mmoe", "lr", "lightgbm"] = "mmoe"
     baselines: tuple[str, ...] = ("lr",)
-    epochs: int = 2
-    tower_epochs: int = 3
-    patience: int = 1
-    batch_size: int = 512
-    learning_rate: float = 2e-3
+    epochs: int = 3
+    tower_epochs: int = 5
+    patience: int = 2
+    batch_size: int = 256
+    learning_rate: float = 1e-3
     weight_decay: float = 1.0
     dim: int = 16
-    hidden: int = 64
+    hidden: int = 32
     n_experts: int = 4
+    members: int = 4
     bins: int = 8
     dropout: float = 0.1
     id_dropout: float = 0.3

@@ -1,10 +1,14 @@
 """The ranker that teaches: MMoE over user, item, context and cross features, with attention over the user's history.
 
+It is a few small MMoEs, its *members*, over one set of embeddings. Each learns for itself, and the ranker's logit is
+their mean: what one of them reads into few likes, another does not.
+
 Every layer that sees both sides is a sum of a user part and an item part, so that serving computes the user's once for
 all candidates: the user's inputs may have one row while the items have N.
 
 Sources  J. Ma et al., Modeling task relationships in multi-task learning with multi-gate mixture-of-experts, KDD 2018;
-         G. Zhou et al., Deep interest network, KDD 2018 (attention of the candidate over the history).
+         G. Zhou et al., Deep interest network, KDD 2018 (attention of the candidate over the history);
+         Y. Gorishniy et al., TabM, ICLR 2025 (members that share most of a network, each with its own loss).
 """
 
 from __future__ import annotations
@@ -30,7 +34,8 @@ NUMBERS = ("user_numbers", "item_numbers")
 class Teacher(nn.Module):
     """``inputs`` (of INPUTS, N rows, or 1 on the user's side) → logits (N, T + E): the encoder's tasks, then ``extra``.
 
-    The extra heads read what the tasks' experts say and do not teach them: trained together, follow and play time cost
+    ``by_member`` gives the members' own, which is what is trained. The extra heads are one for all: they read what the
+    tasks' experts say and do not teach them: trained together, follow and play time cost
     the tasks .001 of AUC on validation days.
 
     With ``towers`` None it sees everything. With "full" or "static" it sees what those towers see, and neither cross
@@ -48,15 +53,16 @@ class Teacher(nn.Module):
         extra: Sequence[str] = (),
         towers: Literal["full", "static"] | None = None,
         dim: int = 16,
-        hidden: int = 64,
+        members: int = 4,
+        hidden: int = 32,
         n_experts: int = 4,
         dropout: float = 0.1,
         id_dropout: float = 0.3,
     ) -> None:
         super().__init__()
         sizes, names = encoder.sizes, encoder.names
-        n_tasks, n_heads = len(encoder.tasks), len(encoder.tasks) + len(extra)
-        self.n_experts, self.hidden, self.crossed = n_experts, hidden, towers is None
+        n_tasks, n_opinions = len(encoder.tasks), members * n_experts
+        self.members, self.n_experts, self.hidden, self.crossed = members, n_experts, hidden, towers is None
         self.inputs = INPUTS if self.crossed else Towers.inputs
         user_columns, item_columns = (seen_numbers(encoder, name, towers or "full") for name in NUMBERS)
         self.user_columns, self.item_columns = Columns(user_columns), Columns(item_columns)
@@ -72,20 +78,24 @@ class Teacher(nn.Module):
         if not self.crossed:
             self.person = CodeEmbedding(sizes["user_id"], dim, [0], id_dropout)
         n_item = len(sizes["item_ids"]) * dim + n_item_numbers + (4 * dim if self.crossed else 0)
-        n_mixed = n_experts * hidden + n_tasks * n_experts
+        n_mixed = n_opinions * (hidden + n_tasks)
         self.from_user = nn.Linear(n_user, n_mixed)
         self.from_item = nn.Linear(n_item, n_mixed, bias=False)
-        self.experts = nn.Parameter(torch.randn(n_experts, hidden, hidden // 2) * (2.0 / hidden) ** 0.5)
-        self.expert_bias = nn.Parameter(torch.zeros(n_experts, hidden // 2))
-        self.heads = nn.Parameter(torch.randn(n_tasks, hidden // 2) * (1.0 / hidden) ** 0.5)
-        self.head_bias = nn.Parameter(torch.zeros(n_tasks))
-        self.wide_user = nn.Linear(n_user_numbers, n_heads, bias=False)
-        self.wide_item = nn.Linear(n_item_numbers, n_heads, bias=False)
-        self.extra = nn.Linear(n_experts * hidden // 2, len(extra)) if extra else None
+        self.experts = nn.Parameter(torch.randn(n_opinions, hidden, hidden // 2) * (2.0 / hidden) ** 0.5)
+        self.expert_bias = nn.Parameter(torch.zeros(n_opinions, hidden // 2))
+        self.heads = nn.Parameter(torch.randn(members, n_tasks, hidden // 2) * (1.0 / hidden) ** 0.5)
+        self.head_bias = nn.Parameter(torch.zeros(members, n_tasks))
+        self.wide_user = nn.Linear(n_user_numbers, members * n_tasks + len(extra), bias=False)
+        self.wide_item = nn.Linear(n_item_numbers, members * n_tasks + len(extra), bias=False)
+        self.extra = nn.Linear(n_opinions * (hidden // 2), len(extra)) if extra else None
         self.dropout = nn.Dropout(dropout)
         self.gate_dropout = nn.Dropout(dropout)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        return self.by_member(inputs).mean(dim=1)
+
+    def by_member(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """(N, M, T + E): each member's logits."""
         kept, there = embed_works(self.item_codes, inputs, "history")
         item = self.item_codes(inputs["item_ids"])
         user_numbers = self.user_numbers(self.user_columns(inputs["user_numbers"]))
@@ -107,14 +117,17 @@ class Teacher(nn.Module):
         else:
             of_user.append(self.person(inputs["user_id"]).flatten(1))
         mixed = self.from_user(torch.cat(of_user, dim=1)) + self.from_item(torch.cat([*of_item, numbers], dim=1))
-        hidden = torch.relu(mixed[:, : self.n_experts * self.hidden]).reshape(-1, self.n_experts, self.hidden)
-        hidden = self.dropout(hidden)
-        opinion = torch.relu(torch.einsum("neh,ehk->nek", hidden, self.experts) + self.expert_bias)
-        gates = mixed[:, self.n_experts * self.hidden :].reshape(-1, len(self.heads), self.n_experts).softmax(dim=2)
-        told = torch.matmul(self.gate_dropout(gates), opinion)
-        deep = (told * self.heads).sum(dim=2) + self.head_bias
-        if self.extra is not None:
-            deep = torch.cat([deep, self.extra(opinion.flatten(1).detach())], dim=1)
+        n_tasks, n_opinions = self.heads.shape[1], len(self.experts)
+        hidden = torch.relu(mixed[:, : n_opinions * self.hidden]).reshape(-1, n_opinions, self.hidden)
+        opinion = torch.relu(torch.einsum("neh,ehk->nek", self.dropout(hidden), self.experts) + self.expert_bias)
+        gates = mixed[:, n_opinions * self.hidden :].reshape(-1, self.members, n_tasks, self.n_experts).softmax(dim=3)
+        told = torch.matmul(
+            self.gate_dropout(gates), opinion.reshape(-1, self.members, self.n_experts, self.hidden // 2)
+        )
         wide = self.wide_user(user_numbers) + self.wide_item(numbers)
-        logits: Tensor = deep + wide
+        of_tasks = wide[:, : self.members * n_tasks].reshape(-1, self.members, n_tasks)
+        logits: Tensor = (told * self.heads).sum(dim=3) + self.head_bias + of_tasks
+        if self.extra is not None:
+            extra = self.extra(opinion.flatten(1).detach()) + wide[:, self.members * n_tasks :]
+            logits = torch.cat([logits, extra.unsqueeze(1).expand(-1, self.members, -1)], dim=2)
         return logits
