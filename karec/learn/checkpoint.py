@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from karec.errors import KarecError
+
+if TYPE_CHECKING:
+    from karec.learn.fitting import Progressed
 
 FORMAT = 1
 
@@ -26,11 +29,15 @@ class CheckpointError(KarecError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a training keeps its state, every how many steps, and ``facts``: what the training is of."""
+    """Where a training keeps its state, every how many steps, and ``facts``: what the training is of.
+
+    ``watch`` is told how far the training is as it begins or goes on, at each point of its curve and after each epoch.
+    """
 
     path: Path
     every: int
     facts: str
+    watch: Callable[[Progressed], None] | None = None
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Replace the file at once: a reader, or a run after a kill, sees the old state or the new one."""

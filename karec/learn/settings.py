@@ -73,6 +73,7 @@ class TrainSettings:
     auxiliary                what the ranker learns besides the tasks: any label, and "play_time"; one that the data
                              cannot teach is passed over
     checkpoint_steps         a training that is killed goes on from at most so many steps before
+    tensorboard              whether `karec train` also writes its curves as TensorBoard's event files, as it goes
     device                   "auto" (CUDA when there is one), "cpu" or "cuda"
     fusion                   weights of the tasks in the fused score that the towers' fused head learns
     history_length           how many of a user's last works the models see
@@ -127,6 +128,7 @@ class TrainSettings:
     lists_per_step: int = 16
     auxiliary: tuple[str, ...] = ("follow", "play_time")
     checkpoint_steps: int = 200
+    tensorboard: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
     fusion: Mapping[str, float] = field(default_factory=lambda: dict(OBJECTIVES))
     history_length: int = 30

@@ -1,8 +1,9 @@
 """Training, step by step: examples → ranker → its log → towers that learn from the log → models for serving.
 
 The run folder afterwards: encoder.npz, ranker.onnx, user_tower.onnx, item_tower.onnx, baseline_<name>.onnx, rank_log/,
-checkpoints/, run.json (settings, model version, the towers' scales and biases, epochs and curves, seconds) and
-quality.json. A run that was killed goes on from its checkpoints and ends with the same models.
+checkpoints/, tensorboard/ where the settings want it, run.json (settings, model version, the towers' scales and biases,
+epochs and curves, seconds) and quality.json. A run that was killed goes on from its checkpoints and ends with the same
+models.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -30,6 +32,7 @@ from karec.learn.rankers import train_ranker
 from karec.learn.replay import write_rank_log, write_shadow_log
 from karec.learn.settings import TrainSettings
 from karec.learn.soft_labels import read_soft_labels
+from karec.learn.tensorboard import EventFiles
 from karec.onnx_model import OnnxModel
 from karec.rank.fusion import Fusion
 from karec.snapshot import Dataset
@@ -59,14 +62,18 @@ def train_all(
     fusion(
         np.zeros((1, len(dataset.tasks)), np.float32), dataset.tasks
     )  # a wrong task is told before hours of training
+    events = EventFiles(out / "tensorboard") if settings.tensorboard else None
     out.mkdir(parents=True, exist_ok=True)
     if not resume:
-        shutil.rmtree(out / "checkpoints", ignore_errors=True)
-    kept = partial(_checkpoint, out, settings, fingerprint(dataset, settings))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(settings.threads or threads)
+        for left in ("checkpoints", "tensorboard"):
+            shutil.rmtree(out / left, ignore_errors=True)
+    kept = partial(_checkpoint, out, settings, fingerprint(dataset, settings), events)
     clock = _Clock()
-    try:
+    with ExitStack() as stack:
+        stack.callback(torch.set_num_threads, torch.get_num_threads())
+        torch.set_num_threads(settings.threads or torch.get_num_threads())
+        if events is not None:
+            stack.enter_context(events)
         prepared = prepare(dataset, settings, out, progress)
         clock.lap("examples")
         runs: dict[str, Progressed] = {
@@ -95,8 +102,6 @@ def train_all(
         _write_json(out / "run.json", {**facts, "seconds": clock.seconds})
         quality = evaluate_run(dataset, out, progress)
         clock.lap("evaluation")
-    finally:
-        torch.set_num_threads(threads)
     _write_json(out / "run.json", {**facts, "seconds": clock.seconds})
     return TrainResult(out, quality, {name: run.history for name, run in runs.items()}, clock.seconds)
 
@@ -104,6 +109,7 @@ def train_all(
 def fingerprint(dataset: Dataset, settings: TrainSettings) -> str:
     """What a training is of, in a line: the settings that change its result, and the data by name, size and content."""
     known = {**asdict(settings), "checkpoint_steps": None, "resamples": None}
+    del known["tensorboard"]  # and not None, so that a run from before there was such a key can be gone on with
     digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode())
     exposures = dataset.exposures
     for column in (exposures.user_id, exposures.work_id, exposures.time_ms, *exposures.labels.values()):
@@ -132,8 +138,9 @@ def shadow_drawn(settings: TrainSettings) -> dict[str, Any]:
     }
 
 
-def _checkpoint(out: Path, settings: TrainSettings, facts: str, name: str) -> Checkpoint:
-    return Checkpoint(out / "checkpoints" / f"{name}.pt", settings.checkpoint_steps, f"{name} of {facts}")
+def _checkpoint(out: Path, settings: TrainSettings, facts: str, events: EventFiles | None, name: str) -> Checkpoint:
+    watch = None if events is None else events.of(name)
+    return Checkpoint(out / "checkpoints" / f"{name}.pt", settings.checkpoint_steps, f"{name} of {facts}", watch)
 
 
 def _write_json(path: Path, facts: dict[str, Any]) -> None:
