@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from karec.errors import KarecError
-from karec.learn.checkpoint import Checkpoint
+from karec.learn.checkpoint import ANEW, Checkpoint, CheckpointError
 
 Progress = Callable[[int, int, str], None]
 WARM_UP = 0.1
@@ -180,7 +180,11 @@ def _begin(
     saved = None if checkpoint is None else checkpoint.load()
     if checkpoint is None or saved is None:
         return Progressed(), copy.deepcopy(parts["model"].state_dict())
-    return _restore(saved, parts, order)
+    try:
+        return _restore(saved, parts, order)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        why = " ".join(str(error).split())
+        raise CheckpointError(f"{checkpoint.path} does not fit this version of karec: {why}; {ANEW}") from error
 
 
 def _restore(saved: dict[str, Any], parts: dict[str, Any], order: torch.Generator) -> tuple[Progressed, dict[str, Any]]:

@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from karec.learn.checkpoint import Checkpoint
+from karec.errors import ConfigError, DataError
+from karec.learn.checkpoint import Checkpoint, CheckpointError
 from karec.learn.distil import train_towers
 from karec.learn.fitting import Epoch, Progressed
 from karec.learn.lists import read_lists
@@ -56,13 +57,16 @@ def train_all(
     """Every step into the run folder ``out``, then quality on the test days.
 
     What an earlier run left there is replaced; with ``resume`` its checkpoints are gone on from, and refused by
-    CheckpointError where they are of other settings or other data.
+    CheckpointError where they are of other settings or other data, or where there never was a run. Before anything is
+    trained, ConfigError names a setting that these data or this machine cannot follow, and DataError a label that is
+    neither 0 nor 1.
     """
+    _check_settings(dataset, settings)
+    _check_labels(dataset)
     fusion = Fusion(settings.fusion)
-    fusion(
-        np.zeros((1, len(dataset.tasks)), np.float32), dataset.tasks
-    )  # a wrong task is told before hours of training
     events = EventFiles(out / "tensorboard") if settings.tensorboard else None
+    if resume and not (out.is_dir() and any(out.iterdir())):
+        raise CheckpointError(f"{out} holds no run to go on with: begin one without resume, or name another folder")
     out.mkdir(parents=True, exist_ok=True)
     if not resume:
         for left in ("checkpoints", "tensorboard"):
@@ -106,9 +110,29 @@ def train_all(
     return TrainResult(out, quality, {name: run.history for name, run in runs.items()}, clock.seconds)
 
 
+def _check_settings(dataset: Dataset, settings: TrainSettings) -> None:
+    """What is wrong only for these data, or here, is told before hours of training."""
+    tasks = dataset.tasks
+    learned = {"task_weights": (*tasks, "fused", *settings.auxiliary), "fusion": tasks}
+    for key, known in learned.items():
+        strangers = sorted(set(getattr(settings, key)) - set(known))
+        if strangers:
+            raise ConfigError(f"{key} weighs {strangers}, which is not learned here; there are {list(known)}")
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device = 'cuda', and torch finds no CUDA device here: install its driver, or take 'auto'")
+
+
+def _check_labels(dataset: Dataset) -> None:
+    for name, label in dataset.exposures.labels.items():
+        strange = np.flatnonzero((label != 0) & (label != 1))  # NaN is neither
+        if len(strange):
+            raise DataError(f"{dataset.name}: label {name!r}, row {strange[0]}: {label[strange[0]]}, expected 0 or 1")
+
+
 def fingerprint(dataset: Dataset, settings: TrainSettings) -> str:
     """What a training is of, in a line: the settings that change its result, and the data by name, size and content."""
     known = {**asdict(settings), "checkpoint_steps": None, "resamples": None}
+    known["model_version"] = 1  # it names the models and changes none: a kill after publishing has moved it on
     del known["tensorboard"]  # and not None, so that a run from before there was such a key can be gone on with
     digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode())
     exposures = dataset.exposures
