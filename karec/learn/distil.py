@@ -113,6 +113,11 @@ def train_round(
             f"recipe {settings.recipe!r} learns from lists of {settings.list_works} works, and the rank log has none "
             "so long for a training request: raise shadow_share, or set the weights of the list losses to 0"
         )
+    if settings.soft_weight and not targets.known.any():
+        raise DataError(
+            f"recipe {settings.recipe!r} learns from what the ranker said, and the rank log has no row of a training "
+            "exposure: is it of these users, works and moments (in ms)? Or set soft_weight to 0"
+        )
     train, valid = prepared.train_batches, prepared.valid_batches
     torch.manual_seed(settings.seed)
     model = Towers(

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from karec.errors import KarecError
-from karec.learn.checkpoint import Checkpoint
+from karec.learn.checkpoint import ANEW, Checkpoint, CheckpointError
 
 Progress = Callable[[int, int, str], None]
 WARM_UP = 0.1
@@ -84,12 +84,10 @@ def fit(
     optimizer = _optimizer(model, rate, weight_decay)
     steps = -(-n_rows // batch_size)
     cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=epochs * steps, pct_start=WARM_UP)
-    at, best_state = Progressed(), copy.deepcopy(model.state_dict())
     parts = {"model": model, "optimizer": optimizer, "cycle": cycle}
-    saved = None if checkpoint is None else checkpoint.load()
-    if saved is not None:
-        at, best_state = _restore(saved, parts, order)
+    at, best_state = _begin(parts, order, checkpoint)
     stride = max(epochs * steps // CURVE_POINTS, 1)
+    _tell(checkpoint, at)
     while not at.done:
         began = order.get_state()
         model.train()
@@ -109,6 +107,7 @@ def fit(
             at.step = step + 1
             if now % stride == 0:
                 at.curve.append((now, value))
+                _tell(checkpoint, at)
             if checkpoint is not None and at.step < steps and (now + 1) % checkpoint.every == 0:
                 _check_weights(model, now, what, checkpoint)
                 checkpoint.save(_state(at, parts, best_state, began))
@@ -123,6 +122,7 @@ def fit(
         at.done = at.epoch == epochs or at.stale >= patience
         if checkpoint is not None:
             checkpoint.save(_state(at, parts, best_state, order.get_state()))
+        _tell(checkpoint, at)
     if progress is not None:
         progress(epochs * steps, epochs * steps, what)
     model.load_state_dict(best_state)
@@ -152,6 +152,11 @@ def _check_weights(model: nn.Module, step: int, what: str, checkpoint: Checkpoin
             raise TrainingDiverged(f"{what}: {name} is not finite after step {step}; lower the rate{_kept(checkpoint)}")
 
 
+def _tell(checkpoint: Checkpoint | None, at: Progressed) -> None:
+    if checkpoint is not None and checkpoint.watch is not None:
+        checkpoint.watch(at)
+
+
 def _kept(checkpoint: Checkpoint | None) -> str:
     there = checkpoint is not None and checkpoint.path.exists()
     return f". The last good state is {checkpoint.path}" if there and checkpoint is not None else ""
@@ -166,6 +171,20 @@ def _state(at: Progressed, parts: dict[str, Any], best_state: dict[str, Any], or
         "random": {"order": order, "torch": torch.get_rng_state(), "cuda": cuda},
         **{name: part.state_dict() for name, part in parts.items()},
     }
+
+
+def _begin(
+    parts: dict[str, Any], order: torch.Generator, checkpoint: Checkpoint | None
+) -> tuple[Progressed, dict[str, Any]]:
+    """How far the training is and its best state: at the beginning, or where the checkpoint goes on."""
+    saved = None if checkpoint is None else checkpoint.load()
+    if checkpoint is None or saved is None:
+        return Progressed(), copy.deepcopy(parts["model"].state_dict())
+    try:
+        return _restore(saved, parts, order)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        why = " ".join(str(error).split())
+        raise CheckpointError(f"{checkpoint.path} does not fit this version of karec: {why}; {ANEW}") from error
 
 
 def _restore(saved: dict[str, Any], parts: dict[str, Any], order: torch.Generator) -> tuple[Progressed, dict[str, Any]]:

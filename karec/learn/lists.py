@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from karec.learn.examples import Examples
-from karec.rank.log import read_rank_log
+from karec.learn.soft_labels import read_teacher_log
 from karec.types import Array
 
 CHUNK = 1000
@@ -43,9 +43,9 @@ def read_lists(
     """The lists of at least ``size`` works in the rank log, shadow pools or not, whose requests ``examples`` hold.
 
     Of a longer one ``size`` works are taken: its best quarter of ``size``, the rest drawn from ``seed``. Works that the
-    snapshot does not hold are passed over. Raises LogSchemaError as ``read_rank_log`` does.
+    snapshot does not hold are passed over. Raises LogSchemaError as ``read_teacher_log`` does.
     """
-    log = read_rank_log(folder, tasks, model_versions)
+    log = read_teacher_log(folder, tasks, model_versions)
     log = log.take(examples.snapshot.works.lookup(log.item_id) >= 0)
     new = np.ones(len(log), bool)
     new[1:] = (log.request_id[1:] != log.request_id[:-1]) | (log.shadow[1:] != log.shadow[:-1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,9 +13,11 @@ from typing import Any, Literal, Self
 
 from karec.errors import ConfigError
 from karec.learn.recipes import MOST_ROUNDS, RECIPES
+from karec.rank.fusion import Fusion
 from karec.scenes import OBJECTIVES
 
 RANKERS = ("mmoe", "lr", "lightgbm")
+LARGEST = 2**31 - 1  # of whole numbers: LightGBM's seed is an int32
 POSITIVE = (
     *("epochs", "tower_epochs", "patience", "batch_size", "learning_rate", "dim", "hidden", "n_experts", "members"),
     *("tower_hidden", "vector", "temperature", "history_length", "min_count", "user_min_count", "resamples", "bins"),
@@ -74,6 +77,7 @@ class TrainSettings:
     auxiliary                what the ranker learns besides the tasks: any label, and "play_time"; one that the data
                              cannot teach is passed over
     checkpoint_steps         a training that is killed goes on from at most so many steps before
+    tensorboard              whether `karec train` also writes its curves as TensorBoard's event files, as it goes
     device                   "auto" (CUDA when there is one), "cpu" or "cuda"
     fusion                   weights of the tasks in the fused score that the towers' fused head learns
     history_length           how many of a user's last works the models see
@@ -129,6 +133,7 @@ class TrainSettings:
     lists_per_step: int = 16
     auxiliary: tuple[str, ...] = ("follow", "play_time")
     checkpoint_steps: int = 200
+    tensorboard: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
     fusion: Mapping[str, float] = field(default_factory=lambda: dict(OBJECTIVES))
     history_length: int = 30
@@ -145,6 +150,31 @@ class TrainSettings:
         strangers = sorted(set(self.baselines) - {"lr", "lightgbm"})
         if strangers:
             raise ConfigError(f"baselines hold {strangers}, expected 'lr' or 'lightgbm'")
+        self._check_numbers()
+        if self.hidden < 2:
+            raise ConfigError(f"hidden = {self.hidden}, expected at least 2")
+        if self.dim % 2:
+            raise ConfigError(f"dim = {self.dim}, expected an even number")
+        if self.born_again > MOST_ROUNDS:
+            raise ConfigError(f"born_again = {self.born_again}, expected at most {MOST_ROUNDS}")
+        if not 2 <= self.list_works <= self.shadow_works:
+            raise ConfigError(f"list_works = {self.list_works}, expected 2 to shadow_works = {self.shadow_works}")
+        if list(self.chunks) != sorted(set(self.chunks)) or not all(0 < end < self.list_works for end in self.chunks):
+            raise ConfigError(f"chunks = {list(self.chunks)}, expected ascending ranks below {self.list_works}")
+        if any(not 0 <= weight < math.inf for weight in self.task_weights.values()):
+            raise ConfigError(f"task_weights = {dict(self.task_weights)}, expected finite weights of at least 0")
+        try:
+            Fusion(self.fusion)
+        except ValueError as error:
+            raise ConfigError(f"fusion = {dict(self.fusion)}: {error}") from error
+
+    def _check_numbers(self) -> None:
+        for name in (setting.name for setting in dataclasses.fields(self)):
+            value = getattr(self, name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ConfigError(f"{name} = {value!r}, expected a finite number")
+            if isinstance(value, int) and value > LARGEST:
+                raise ConfigError(f"{name} = {value!r}, expected at most {LARGEST}")
         for name in POSITIVE:
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} = {getattr(self, name)!r}, expected more than 0")
@@ -154,16 +184,6 @@ class TrainSettings:
         for name in SHARES:
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} = {getattr(self, name)!r}, expected 0 to 1")
-        if self.dim % 2:
-            raise ConfigError(f"dim = {self.dim}, expected an even number")
-        if self.born_again > MOST_ROUNDS:
-            raise ConfigError(f"born_again = {self.born_again}, expected at most {MOST_ROUNDS}")
-        if not 2 <= self.list_works <= self.shadow_works:
-            raise ConfigError(f"list_works = {self.list_works}, expected 2 to shadow_works = {self.shadow_works}")
-        if list(self.chunks) != sorted(set(self.chunks)) or not all(0 < end < self.list_works for end in self.chunks):
-            raise ConfigError(f"chunks = {list(self.chunks)}, expected ascending ranks below {self.list_works}")
-        if any(not weight >= 0 for weight in self.task_weights.values()):
-            raise ConfigError(f"task_weights = {dict(self.task_weights)}, expected weights of at least 0")
 
     def with_recipe(self, name: str) -> Self:
         """These settings with the losses of another recipe; raises ConfigError for one that does not exist."""
@@ -186,8 +206,13 @@ class TrainSettings:
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path} is not TOML: {error}") from error
         table = table["train"] if isinstance(table.get("train"), dict) else table
-        kinds = {field.name: type(getattr(cls(), field.name)) for field in dataclasses.fields(cls)}
-        values = {key: _value(path, key, value, kinds) for key, value in table.items()}
+        built_in = {setting.name: getattr(cls(), setting.name) for setting in dataclasses.fields(cls)}
+        for key in table:
+            if key not in built_in:
+                close = difflib.get_close_matches(key, built_in, n=1)
+                hint = f" (did you mean {close[0]!r}?)" if close else ""
+                raise ConfigError(f"{path}: unknown key {key!r}{hint}; known are {sorted(built_in)}")
+        values = {key: _value(path, key, value, built_in[key]) for key, value in table.items()}
         try:
             chosen = cls().with_recipe(values["recipe"]) if isinstance(values.get("recipe"), str) else cls()
             return dataclasses.replace(chosen, **values)
@@ -195,18 +220,19 @@ class TrainSettings:
             raise ConfigError(f"{path}: {error}") from error
 
 
-def _value(path: Path, key: str, value: Any, kinds: Mapping[str, type]) -> Any:
-    if key not in kinds:
-        close = difflib.get_close_matches(key, kinds, n=1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
-        raise ConfigError(f"{path}: unknown key {key!r}{hint}; known are {sorted(kinds)}")
-    kind = kinds[key]
+def _value(path: Path, key: str, value: Any, like: Any) -> Any:
+    """``value`` as a setting that is built in as ``like``, a list's values like its first."""
+    kind = type(like)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError as error:
+            raise ConfigError(f"{path}: {key} is too large for a number with a point") from error
     if kind is tuple and isinstance(value, list):
-        return tuple(value)
+        return tuple(_value(path, f"{key}[{at}]", one, like[0]) for at, one in enumerate(value))
     if kind is dict and isinstance(value, dict):
-        return {task: _value(path, f"{key}.{task}", weight, {f"{key}.{task}": float}) for task, weight in value.items()}
+        return {task: _value(path, f"{key}.{task}", weight, 0.0) for task, weight in value.items()}
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise ConfigError(f"{path}: {key} = {value!r}, expected {kind.__name__.replace('tuple', 'a list')}")
+        names = {"tuple": "a list", "dict": "a table"}
+        raise ConfigError(f"{path}: {key} = {value!r}, expected {names.get(kind.__name__, kind.__name__)}")
     return value

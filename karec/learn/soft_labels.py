@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from karec.errors import LogSchemaError
-from karec.rank.log import read_rank_log
+from karec.rank.log import RankLog, read_rank_log
 from karec.snapshot import Exposures
 from karec.types import Array
 
@@ -32,13 +32,9 @@ def read_soft_labels(
     """Join the rank log in ``folder`` to ``exposures`` by (request, item). O((M + log) log).
 
     Order and repeats in the log do not matter, and shadow rows are passed over; a row that is missing leaves its
-    exposure unknown. Logits of two rankers are no labels of one kind: unless ``model_versions`` says which may stand
-    in the log, it must be of one. Raises LogSchemaError for a log of several, and as ``read_rank_log`` does.
+    exposure unknown. Raises LogSchemaError as ``read_teacher_log`` does.
     """
-    log = read_rank_log(folder, tasks, model_versions)
-    versions = np.unique(log.model_version)
-    if model_versions is None and len(versions) > 1:
-        raise LogSchemaError(f"{folder} is a log of the model versions {versions.tolist()}: say which may teach")
+    log = read_teacher_log(folder, tasks, model_versions)
     log = log.take(~log.shadow)
     n = len(log)
     request = _paired(np.r_[log.user_id, exposures.user_id], np.r_[log.time_ms, exposures.time_ms])
@@ -51,6 +47,19 @@ def read_soft_labels(
     rows = order[at[known]]
     logits[known], fused[known] = log.logits[rows], log.fused[rows]
     return SoftLabels(logits, fused, known)
+
+
+def read_teacher_log(folder: Path, tasks: Sequence[str], model_versions: Collection[int] | None = None) -> RankLog:
+    """The log in ``folder`` of one ranker, which may teach.
+
+    Logits of two rankers are no labels of one kind: unless ``model_versions`` says which may stand in the log, it must
+    be of one. Raises LogSchemaError for a log of several, and as ``read_rank_log`` does.
+    """
+    log = read_rank_log(folder, tasks, model_versions)
+    versions = np.unique(log.model_version)
+    if model_versions is None and len(versions) > 1:
+        raise LogSchemaError(f"{folder} is a log of the model versions {versions.tolist()}: say which may teach")
+    return log
 
 
 def _paired(first: Array, second: Array) -> Array:

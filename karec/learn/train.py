@@ -1,8 +1,9 @@
 """Training, step by step: examples → ranker → its log → towers that learn from the log → models for serving.
 
 The run folder afterwards: encoder.npz, ranker.onnx, user_tower.onnx, item_tower.onnx, baseline_<name>.onnx, rank_log/,
-checkpoints/, run.json (settings, model version, the towers' scales and biases, epochs and curves, seconds) and
-quality.json. A run that was killed goes on from its checkpoints and ends with the same models.
+checkpoints/, tensorboard/ where the settings want it, run.json (settings, model version, the towers' scales and biases,
+epochs and curves, seconds) and quality.json. A run that was killed goes on from its checkpoints and ends with the same
+models.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,7 +22,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from karec.learn.checkpoint import Checkpoint
+from karec.errors import ConfigError, DataError
+from karec.learn.checkpoint import Checkpoint, CheckpointError
 from karec.learn.distil import train_towers
 from karec.learn.fitting import Epoch, Progressed
 from karec.learn.lists import read_lists
@@ -30,6 +33,7 @@ from karec.learn.rankers import train_ranker
 from karec.learn.replay import write_rank_log, write_shadow_log
 from karec.learn.settings import TrainSettings
 from karec.learn.soft_labels import read_soft_labels
+from karec.learn.tensorboard import EventFiles
 from karec.onnx_model import OnnxModel
 from karec.rank.fusion import Fusion
 from karec.snapshot import Dataset
@@ -53,20 +57,27 @@ def train_all(
     """Every step into the run folder ``out``, then quality on the test days.
 
     What an earlier run left there is replaced; with ``resume`` its checkpoints are gone on from, and refused by
-    CheckpointError where they are of other settings or other data.
+    CheckpointError where they are of other settings or other data, or where there never was a run. Before anything is
+    trained, ConfigError names a setting that these data or this machine cannot follow, and DataError a label that is
+    neither 0 nor 1.
     """
+    _check_settings(dataset, settings)
+    _check_labels(dataset)
     fusion = Fusion(settings.fusion)
-    fusion(
-        np.zeros((1, len(dataset.tasks)), np.float32), dataset.tasks
-    )  # a wrong task is told before hours of training
+    events = EventFiles(out / "tensorboard") if settings.tensorboard else None
+    if resume and not (out.is_dir() and any(out.iterdir())):
+        raise CheckpointError(f"{out} holds no run to go on with: begin one without resume, or name another folder")
     out.mkdir(parents=True, exist_ok=True)
     if not resume:
-        shutil.rmtree(out / "checkpoints", ignore_errors=True)
-    kept = partial(_checkpoint, out, settings, fingerprint(dataset, settings))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(settings.threads or threads)
+        for left in ("checkpoints", "tensorboard"):
+            shutil.rmtree(out / left, ignore_errors=True)
+    kept = partial(_checkpoint, out, settings, fingerprint(dataset, settings), events)
     clock = _Clock()
-    try:
+    with ExitStack() as stack:
+        stack.callback(torch.set_num_threads, torch.get_num_threads())
+        torch.set_num_threads(settings.threads or torch.get_num_threads())
+        if events is not None:
+            stack.enter_context(events)
         prepared = prepare(dataset, settings, out, progress)
         clock.lap("examples")
         runs: dict[str, Progressed] = {
@@ -95,15 +106,34 @@ def train_all(
         _write_json(out / "run.json", {**facts, "seconds": clock.seconds})
         quality = evaluate_run(dataset, out, progress)
         clock.lap("evaluation")
-    finally:
-        torch.set_num_threads(threads)
     _write_json(out / "run.json", {**facts, "seconds": clock.seconds})
     return TrainResult(out, quality, {name: run.history for name, run in runs.items()}, clock.seconds)
+
+
+def _check_settings(dataset: Dataset, settings: TrainSettings) -> None:
+    """What is wrong only for these data, or here, is told before hours of training."""
+    tasks = dataset.tasks
+    learned = {"task_weights": (*tasks, "fused", *settings.auxiliary), "fusion": tasks}
+    for key, known in learned.items():
+        strangers = sorted(set(getattr(settings, key)) - set(known))
+        if strangers:
+            raise ConfigError(f"{key} weighs {strangers}, which is not learned here; there are {list(known)}")
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device = 'cuda', and torch finds no CUDA device here: install its driver, or take 'auto'")
+
+
+def _check_labels(dataset: Dataset) -> None:
+    for name, label in dataset.exposures.labels.items():
+        strange = np.flatnonzero((label != 0) & (label != 1))  # NaN is neither
+        if len(strange):
+            raise DataError(f"{dataset.name}: label {name!r}, row {strange[0]}: {label[strange[0]]}, expected 0 or 1")
 
 
 def fingerprint(dataset: Dataset, settings: TrainSettings) -> str:
     """What a training is of, in a line: the settings that change its result, and the data by name, size and content."""
     known = {**asdict(settings), "checkpoint_steps": None, "resamples": None}
+    known["model_version"] = 1  # it names the models and changes none: a kill after publishing has moved it on
+    del known["tensorboard"]  # and not None, so that a run from before there was such a key can be gone on with
     digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode())
     exposures = dataset.exposures
     for column in (exposures.user_id, exposures.work_id, exposures.time_ms, *exposures.labels.values()):
@@ -132,8 +162,9 @@ def shadow_drawn(settings: TrainSettings) -> dict[str, Any]:
     }
 
 
-def _checkpoint(out: Path, settings: TrainSettings, facts: str, name: str) -> Checkpoint:
-    return Checkpoint(out / "checkpoints" / f"{name}.pt", settings.checkpoint_steps, f"{name} of {facts}")
+def _checkpoint(out: Path, settings: TrainSettings, facts: str, events: EventFiles | None, name: str) -> Checkpoint:
+    watch = None if events is None else events.of(name)
+    return Checkpoint(out / "checkpoints" / f"{name}.pt", settings.checkpoint_steps, f"{name} of {facts}", watch)
 
 
 def _write_json(path: Path, facts: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from uuid import uuid4
 import numpy as np
 
 from karec.errors import LogSchemaError
-from karec.rank.log_parts import arrow_parquet, rank_log_schema, read_part
+from karec.rank.log_parts import arrow_parquet, rank_log_schema, read_part, read_part_schema
 from karec.types import Array
 
 
@@ -165,7 +165,7 @@ class RankLogWriter:
         table = arrow.table(arrays, schema=self._schema)
         part = self.folder / f"part-{self._writer}-{self._n_parts:06d}.parquet"
         aside = part.with_suffix(".writing")
-        arrow.parquet.write_table(table, aside)
+        arrow.parquet.write_table(table, aside, write_page_checksum=True)
         aside.rename(part)
         self._n_parts += 1
 
@@ -186,8 +186,9 @@ def read_rank_log(folder: Path, tasks: Sequence[str], model_versions: Collection
     Which part a row stands in, and where, does not matter; a request's shadow rows repeat none of its others. Parts of
     an older format are read as ``log_parts.LACKING`` says. With ``model_versions`` rows of any other are refused.
 
-    Raises LogSchemaError naming file and column when a part lacks a column, has one of another type or is of a newer
-    format, and naming the row when a cell is empty, a score is not finite or its model version is not wanted.
+    Raises LogSchemaError naming the file when a part is cut short, damaged or of a newer format, the column too when it
+    is missing, stands there twice or is of another type, and the row too when a cell is empty, a score is not finite or
+    its model version is not wanted.
     """
     table = arrow_parquet().concat_tables([read_part(part, tasks, model_versions) for part in _parts(folder)])
     names, request = _coded(table["request_id"])
@@ -215,7 +216,7 @@ def read_rank_log(folder: Path, tasks: Sequence[str], model_versions: Collection
 
 def logged_tasks(folder: Path) -> tuple[str, ...]:
     """The tasks of the log in ``folder``, by the columns of its first part."""
-    names = arrow_parquet().parquet.read_schema(_parts(folder)[0]).names
+    names = read_part_schema(_parts(folder)[0]).names
     return tuple(name.removeprefix("logit_") for name in names if name.startswith("logit_"))
 
 

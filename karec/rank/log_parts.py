@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 FORMAT = 2
 FORMAT_KEY = b"karec.rank_log"
+MEND = "restore it, or take it out of the folder: its rows are then missing"
 # What parts of an older format lack, and what their rows say in its place.
 LACKING: dict[int, dict[str, Any]] = {1: {"shadow": False, "prerank": None}, 2: {}}
 
@@ -60,24 +61,37 @@ def read_part(part: Path, tasks: Sequence[str], model_versions: Collection[int] 
     return table
 
 
-def _read_columns(part: Path, wanted: pa.Schema) -> pa.Table:
+def read_part_schema(part: Path) -> pa.Schema:
+    """The part's columns as it has them; raises LogSchemaError naming a part that is cut short or no Parquet file."""
     arrow = arrow_parquet()
     try:
-        found = arrow.parquet.read_schema(part)
-    except arrow.ArrowInvalid as error:
-        raise LogSchemaError(f"{part} is not a Parquet file: {error}") from error
+        return arrow.parquet.read_schema(part)
+    except (arrow.ArrowException, OSError, ValueError) as error:
+        raise LogSchemaError(f"{part} is not a Parquet file: {error}; {MEND}") from error
+
+
+def _read_columns(part: Path, wanted: pa.Schema) -> pa.Table:
+    arrow = arrow_parquet()
+    found = read_part_schema(part)
     written = (found.metadata or {}).get(FORMAT_KEY, b"1").decode(errors="replace")
     lacking = LACKING.get(int(written) if written.isdigit() else 0)
     if lacking is None:
         raise LogSchemaError(f"{part}: rank log format {written}, this version reads {sorted(LACKING)}")
     missing = {column: value for column, value in lacking.items() if found.get_field_index(column) < 0}
     for column in wanted:
+        if found.names.count(column.name) > 1:
+            raise LogSchemaError(f"{part}: column {column.name!r} stands there {found.names.count(column.name)} times")
         at = found.get_field_index(column.name)
         if at < 0 and column.name not in missing:
             raise LogSchemaError(f"{part}: column {column.name!r} is missing; it has {found.names}")
         if at >= 0 and found.field(at).type != column.type:
             raise LogSchemaError(f"{part}: column {column.name!r} is {found.field(at).type}, expected {column.type}")
-    table = arrow.parquet.read_table(part, columns=[name for name in wanted.names if name not in missing])
+    there = [name for name in wanted.names if name not in missing]
+    try:
+        table = arrow.parquet.read_table(part, columns=there, page_checksum_verification=True)
+        table.validate(full=True)
+    except (arrow.ArrowException, OSError, ValueError) as error:
+        raise LogSchemaError(f"{part} is damaged: {error}; {MEND}") from error
     for name, value in missing.items():
         table = table.append_column(name, arrow.array([value] * len(table), wanted.field(name).type))
     return table.select(wanted.names).replace_schema_metadata(wanted.metadata)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ONLY_FOR_LEARNING = ("torch", "onnx", "onnxscript", "onnxmltools", "lightgbm", "sklearn")
+ONLY_FOR_LEARNING = ("torch", "onnx", "onnxscript", "onnxmltools", "lightgbm", "sklearn", "tensorboard")
 HEAVY = ("numpy", "numba", "onnxruntime", "pyarrow", "rich", "matplotlib", *ONLY_FOR_LEARNING)
 
 

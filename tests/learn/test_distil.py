@@ -105,6 +105,13 @@ def test_losses_that_need_lists_say_so(prepared, targets):
         train_round(prepared, targets, None, SETTINGS.with_recipe("list"))
 
 
+def test_a_log_that_knows_no_training_exposure_is_refused_where_it_should_teach(prepared, targets, lists):
+    strange = replace(targets, known=np.zeros_like(targets.known))
+    with pytest.raises(DataError, match="'list' learns from what the ranker said, and the rank log has no row of"):
+        train_round(prepared, strange, lists, SETTINGS)
+    train_round(prepared, strange, lists, replace(SETTINGS, soft_weight=0.0, tower_epochs=1))
+
+
 def test_the_last_towers_join_the_logged_ranker():
     logged = Targets(np.array([[2.0], [4.0]]), np.array([True, False]), np.array([[1.0, 3.0]]))
     joined = logged.joined_by(np.array([[0.0], [6.0]]), np.array([[3.0, 3.0]]))

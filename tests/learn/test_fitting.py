@@ -151,6 +151,39 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path):
         train_dropping(Checkpoint(tmp_path / "x.pt", 3, "seed 1"))
 
 
+def test_a_checkpoint_that_was_cut_short_or_altered_is_refused(tmp_path):
+    kept = Checkpoint(tmp_path / "x.pt", 3, "x")
+    model, _ = train_dropping(kept)
+    whole = kept.path.read_bytes()
+    weights = whole.index(model[0].weight.detach().numpy().tobytes())
+    for cut in (10, len(whole) // 2, len(whole) - 1):
+        kept.path.write_bytes(whole[:cut])
+        with pytest.raises(CheckpointError, match=r"x\.pt is not a checkpoint: .*begin anew without resume"):
+            train_dropping(kept)
+    kept.path.write_bytes(whole[:weights] + bytes([whole[weights] ^ 1]) + whole[weights + 1 :])
+    with pytest.raises(CheckpointError, match=r"x\.pt is damaged: .* is not what was written; begin anew"):
+        train_dropping(kept)
+    kept.path.write_bytes(whole)
+    train_dropping(kept)
+
+
+@pytest.mark.parametrize("state", [{"format": 1}, {"format": 2, "facts": "x"}, [1]])
+def test_a_file_that_says_nothing_of_a_training_is_refused(tmp_path, state):
+    torch.save(state, tmp_path / "x.pt")
+    with pytest.raises(CheckpointError, match=r"x\.pt is not a checkpoint of format 1"):
+        Checkpoint(tmp_path / "x.pt", 3, "x").load()
+
+
+def test_a_checkpoint_of_a_model_that_was_built_differently_is_refused(tmp_path):
+    kept = Checkpoint(tmp_path / "x.pt", 3, "x")
+    train_dropping(kept)
+    state = kept.load()
+    state["model"] = {f"layers.{name}": value for name, value in state["model"].items()}
+    kept.save({name: value for name, value in state.items() if name not in ("format", "facts")})
+    with pytest.raises(CheckpointError, match=r"x\.pt does not fit this version of karec: .*layers\.0\.weight"):
+        train_dropping(kept)
+
+
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"\x80\x04K\x05."])
 def test_what_is_no_checkpoint_is_refused(tmp_path, content):
     (tmp_path / "x.pt").write_bytes(content)

@@ -7,6 +7,7 @@ import pytest
 
 from karec.data.advance import advance
 from karec.encoder import Encoder
+from karec.errors import LogSchemaError
 from karec.learn.examples import build_examples
 from karec.learn.lists import read_lists
 from karec.rank.log import RankLogWriter
@@ -25,8 +26,8 @@ def log_pool(writer, examples, row, works, fused, **more):
     logits = np.stack([fused, fused + 1, fused + 2], axis=1).astype(np.float32)
     writer.append(
         request_id=f"r{row}", user_id=int(exposures.user_id[row]), item_ids=examples.snapshot.works.ids[works],
-        scene="home", time_ms=int(exposures.time_ms[row]), model_version=1, logits=logits,
-        fused=fused.astype(np.float32), **{"shadow": True, **more},
+        scene="home", time_ms=int(exposures.time_ms[row]), logits=logits,
+        fused=fused.astype(np.float32), **{"shadow": True, "model_version": 1, **more},
     )  # fmt: skip
 
 
@@ -80,3 +81,12 @@ def test_what_cannot_teach_is_passed_over(examples, tmp_path):
         moved = replace(examples, exposures=replace(examples.exposures, time_ms=examples.exposures.time_ms + 1))
         log_pool(writer, moved, 500, np.arange(10), np.linspace(0.9, 0.1, 10))
     assert read_lists(examples, tmp_path, TASKS, 10, seed=0).rows.tolist() == [first_of_request(examples, 300)]
+
+
+def test_two_rankers_in_one_log_teach_only_where_both_are_wanted(examples, tmp_path):
+    with RankLogWriter(tmp_path, TASKS) as writer:
+        for row, version in ((300, 4), (400, 5)):
+            log_pool(writer, examples, row, np.arange(12), np.linspace(0.9, 0.1, 12), model_version=version)
+    with pytest.raises(LogSchemaError, match=r"model versions \[4, 5\]: say which may teach"):
+        read_lists(examples, tmp_path, TASKS, 12, seed=0)
+    assert len(read_lists(examples, tmp_path, TASKS, 12, seed=0, model_versions=[4, 5])) == 2

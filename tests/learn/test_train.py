@@ -5,17 +5,19 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from karec.encoder import Encoder
-from karec.errors import DataError
+from karec.errors import ConfigError, DataError
 from karec.evaluate.curves import write_curves
-from karec.learn.checkpoint import CheckpointError
+from karec.learn.checkpoint import Checkpoint, CheckpointError
+from karec.learn.fitting import TrainingDiverged
 from karec.learn.prepare import prepare
 from karec.learn.quality import evaluate_run
 from karec.learn.rankers import train_ranker
 from karec.learn.replay import ranker_logits
 from karec.learn.settings import TrainSettings
-from karec.learn.train import train_all
+from karec.learn.train import fingerprint, train_all
 from karec.onnx_model import OnnxModel
 from karec.rank.log import read_rank_log
 
@@ -180,8 +182,55 @@ def test_another_ranker_teaches_through_the_same_door(dataset, tmp_path, ranker)
 
 
 def test_a_fusion_of_unknown_tasks_is_refused_before_training(dataset, tmp_path):
-    with pytest.raises(ValueError, match=r"fusion weighs .*gift"):
+    with pytest.raises(ConfigError, match=r"fusion weighs .*gift"):
         train_all(dataset, dataclasses.replace(SETTINGS, fusion={"gift": 1.0}), tmp_path)
+
+
+def test_a_weight_of_a_task_that_nothing_learns_is_refused_before_training(dataset, tmp_path):
+    known = {"like": 2.0, "fused": 1.0, "follow": 1.0, "play_time": 0.5}
+    with pytest.raises(ConfigError, match=r"task_weights weighs \['lik'\].*'like', 'fused', 'follow', 'play_time'"):
+        train_all(dataset, dataclasses.replace(SETTINGS, task_weights={**known, "lik": 1.0}), tmp_path)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_a_device_that_is_not_there_is_told_before_training(dataset, tmp_path):
+    with pytest.raises(ConfigError, match="device = 'cuda', and torch finds no CUDA device"):
+        train_all(dataset, dataclasses.replace(SETTINGS, device="cuda"), tmp_path)
+
+
+@pytest.mark.parametrize("value", [2.0, -1.0, np.nan])
+def test_a_label_that_is_neither_0_nor_1_is_named(dataset, tmp_path, value):
+    like = dataset.exposures.labels["like"].astype(np.float32)
+    like[17] = value
+    exposures = dataclasses.replace(dataset.exposures, labels={**dataset.exposures.labels, "like": like})
+    with pytest.raises(DataError, match=f"label 'like', row 17: {value}, expected 0 or 1"):
+        train_all(dataclasses.replace(dataset, exposures=exposures), SETTINGS, tmp_path)
+
+
+def test_a_rate_that_is_too_high_stops_the_run_and_leaves_the_last_good_state(dataset, tmp_path):
+    settings = dataclasses.replace(SETTINGS, learning_rate=1e6, checkpoint_steps=1)
+    path = tmp_path / "checkpoints" / "ranker.pt"
+    with pytest.raises(
+        TrainingDiverged, match=r"training the ranker: the loss is .* at step \d+.*lower the rate"
+    ) as caught:
+        train_all(dataset, settings, tmp_path)
+    assert str(path) in str(caught.value)
+    state = Checkpoint(path, 1, f"ranker of {fingerprint(dataset, settings)}").load()
+    assert all(torch.isfinite(value).all() for value in state["model"].values())
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_there_must_be_something_to_resume(dataset, tmp_path, made):
+    if made:
+        (tmp_path / "run").mkdir()
+    with pytest.raises(CheckpointError, match=r"run holds no run to go on with: begin one without resume"):
+        train_all(dataset, SETTINGS, tmp_path / "run", resume=True)
+    assert (tmp_path / "run").exists() == made
+
+
+def test_a_run_killed_while_it_was_published_can_be_resumed(dataset):
+    """What is published next has another version, and the models are those that were trained."""
+    assert fingerprint(dataset, dataclasses.replace(SETTINGS, model_version=2)) == fingerprint(dataset, SETTINGS)
 
 
 def test_what_is_no_run_folder_is_refused(dataset, tmp_path):

@@ -1,6 +1,7 @@
 """The rank log: what was written comes back; a log of another schema is refused by file and column."""
 
 import dataclasses
+from contextlib import suppress
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from karec.errors import LogSchemaError
-from karec.rank.log import RankLogWriter, read_rank_log
+from karec.rank.log import RankLogWriter, logged_tasks, read_rank_log
 from karec.rank.log_parts import FORMAT_KEY
 
 TASKS = ("click", "like")
@@ -145,6 +146,48 @@ def test_a_part_that_is_no_parquet_is_named(tmp_path):
     (tmp_path / "part-x.parquet").write_bytes(b"PAR1 but not really")
     with pytest.raises(LogSchemaError, match=r"part-x\.parquet is not a Parquet file"):
         read_rank_log(tmp_path, TASKS)
+
+
+@pytest.mark.parametrize("keep", [0, 4, 0.5, 0.99])
+def test_a_part_that_was_cut_short_is_named(folder, keep):
+    (part,) = folder.glob("*.parquet")
+    whole = part.read_bytes()
+    part.write_bytes(whole[: int(keep * len(whole)) if keep < 1 else keep])
+    for read in (lambda: read_rank_log(folder, TASKS), lambda: logged_tasks(folder)):
+        with pytest.raises(LogSchemaError, match=rf"{part.name} is not a Parquet file: .*; restore it, or take it out"):
+            read()
+
+
+def test_a_part_that_was_altered_is_named(folder):
+    """Whatever byte of a column it is: a score that is off by a bit would teach."""
+    clean, harmless = read_rank_log(folder, TASKS), 0
+    (part,) = folder.glob("*.parquet")
+    whole = part.read_bytes()
+    logits = pq.ParquetFile(part).metadata.row_group(0).column(7)
+    assert logits.path_in_schema == "logit_click"
+    begin = min(at for at in (logits.dictionary_page_offset, logits.data_page_offset) if at is not None)
+    for at in range(begin, begin + logits.total_compressed_size):
+        part.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with suppress(LogSchemaError):  # it is not, where the byte is of what nobody reads: then nothing changes
+            np.testing.assert_array_equal(read_rank_log(folder, TASKS).logits, clean.logits)
+            harmless += 1
+    assert harmless < logits.total_compressed_size / 4
+    half = begin + logits.total_compressed_size - 4
+    part.write_bytes(whole[:half] + bytes(4) + whole[half + 4 :])
+    with pytest.raises(LogSchemaError, match=rf"{part.name} is damaged: .*; restore it, or take it out"):
+        read_rank_log(folder, TASKS)
+
+
+def test_a_column_that_stands_there_twice_is_named(folder):
+    part = change(folder, lambda table: table.append_column("user_id", table["item_id"]))
+    with pytest.raises(LogSchemaError, match=rf"{part}: column 'user_id' stands there 2 times"):
+        read_rank_log(folder, TASKS)
+
+
+def test_a_column_of_another_name_is_named(folder):
+    part = change(folder, lambda table: table.rename_columns([n.replace("user", "member") for n in table.column_names]))
+    with pytest.raises(LogSchemaError, match=rf"{part}: column 'user_id' is missing; it has .*'member_id'"):
+        read_rank_log(folder, TASKS)
 
 
 def test_rows_that_cannot_be_written_are_given_up(tmp_path):

@@ -1,0 +1,80 @@
+"""Training from a rank log in whatever state: order and repeats change no weight, missing rows teach nothing."""
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from karec.learn.distil import Targets, train_round
+from karec.learn.lists import read_lists
+from karec.learn.prepare import prepare
+from karec.learn.rankers import train_ranker
+from karec.learn.replay import write_rank_log, write_shadow_log
+from karec.learn.settings import TrainSettings
+from karec.learn.soft_labels import read_soft_labels
+from karec.onnx_model import OnnxModel
+from karec.rank.fusion import Fusion
+
+SETTINGS = TrainSettings(
+    epochs=1, tower_epochs=1, batch_size=64, min_count=3, dim=4, bins=3, tower_hidden=16, vector=8, history_length=8,
+    list_works=10, chunks=(2, 5), lists_per_step=4, learning_rate=0.01, kd_warm_up=0.0, threads=1,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def prepared(dataset, tmp_path_factory):
+    return prepare(dataset, SETTINGS, tmp_path_factory.mktemp("prepared"))
+
+
+@pytest.fixture(scope="module")
+def table(prepared, tmp_path_factory):
+    """What a ranker logged of the training days, a few whole pools among it."""
+    folder = tmp_path_factory.mktemp("ranker")
+    train_ranker("lr", prepared, SETTINGS, folder / "ranker.onnx")
+    ranker, fusion = OnnxModel(folder / "ranker.onnx"), Fusion(SETTINGS.fusion)
+    write_rank_log(prepared.train, ranker, fusion, folder / "log")
+    write_shadow_log(prepared.train, ranker, fusion, folder / "log", share=0.1, most=100, works=20, seed=0)
+    return pa.concat_tables([pq.read_table(part) for part in sorted((folder / "log").glob("*.parquet"))])
+
+
+def read(prepared, folder, *parts):
+    for at, part in enumerate(parts):
+        pq.write_table(part, folder / f"part-{at}.parquet")
+    tasks = prepared.encoder.tasks
+    lists = read_lists(prepared.train, folder, tasks, SETTINGS.list_works, 0)
+    return read_soft_labels(prepared.train.exposures, folder, tasks), lists
+
+
+def weights(prepared, soft, lists):
+    model, _ = train_round(prepared, Targets.of(soft, lists), lists, SETTINGS)
+    return model.state_dict()
+
+
+def same(one, other):
+    return all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_order_repeats_and_parts_change_no_weight(prepared, table, tmp_path_factory):
+    clean = weights(prepared, *read(prepared, tmp_path_factory.mktemp("clean"), table))
+    rows = np.random.default_rng(0).permutation(np.r_[np.arange(len(table)), np.arange(0, len(table), 3)])
+    shuffled = table.take(rows)
+    half = len(rows) // 2
+    dirty = read(prepared, tmp_path_factory.mktemp("dirty"), shuffled.slice(0, half), shuffled.slice(half))
+    assert same(clean, weights(prepared, *dirty))
+
+
+def test_rows_that_are_missing_teach_nothing_and_change_no_other(prepared, table, tmp_path_factory):
+    """As if the ranker had been asked of these exposures and nobody had listened."""
+    soft, lists = read(prepared, tmp_path_factory.mktemp("clean"), table)
+    shown = np.flatnonzero(~table["shadow"].to_numpy())
+    gone = np.random.default_rng(1).choice(shown, 60, replace=False)
+    short = read(prepared, tmp_path_factory.mktemp("short"), table.take(np.delete(np.arange(len(table)), gone)))
+    unheard = ~short[0].known
+    assert 50 < unheard.sum() < 90  # several exposures may be of one row, and several rows of one exposure
+    expected = replace(soft, known=soft.known & ~unheard)
+    found = weights(prepared, *short)
+    assert same(weights(prepared, expected, lists), found)
+    assert not same(weights(prepared, soft, lists), found)
