@@ -34,7 +34,7 @@ class VisitCoder:
         classes in each.
         """
         visits = snapshot.visits
-        counted = tuple(task for task in labels if visits is None or f"count_{task}" in visits.columns)
+        counted = tuple(task for task in labels if visits is None or f"count_{task}" in visits)
         if not snapshot.n_scenes or not n_codes:
             counted = ()
         shown = np.bincount(codes, minlength=n_codes + 1)
@@ -57,7 +57,7 @@ class VisitCoder:
     def check(self, snapshot: Snapshot) -> None:
         """Raises ValueError naming the columns that the snapshot's visits, where it has any, lack."""
         if snapshot.visits is not None:
-            missing = [name for name in self.counters if name not in snapshot.visits.columns]
+            missing = [name for name in self.counters if name not in snapshot.visits]
             if missing:
                 raise ValueError(f"the visits lack the columns {missing} that the encoder was fitted on")
 

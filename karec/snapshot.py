@@ -122,8 +122,8 @@ class Snapshot:
     ``relations`` may hold, per user row: ``history`` (work ids watched to satisfaction, the towers' history),
     ``skipped`` (work ids shown and passed over), ``liked`` (work ids), ``follows`` (creator ids), ``friends`` (users).
     ``labels`` names category codes for people: {"scene": ["home", …], "type": ["audio", "video"]}.
-    ``visits`` has counters of each user in each of the S scenes that ``labels`` names, at row user row · S + scene code
-    (its ids are those numbers too); None where nothing was counted by scene.
+    ``visits`` has counters of each user in each of the S scenes that ``labels`` names, columns (users · S,) with user
+    and scene at row user row · S + scene code; None where nothing was counted by scene.
     """
 
     time_ms: int
@@ -131,16 +131,18 @@ class Snapshot:
     users: Table
     relations: Mapping[str, Relation]
     labels: Mapping[str, list[str]]
-    visits: Table | None = None
+    visits: Mapping[str, Array] | None = None
 
     def __post_init__(self) -> None:
         missing = [name for name in WORK_COLUMNS if name not in self.works.columns]
         if missing:
             raise DataError(f"works lack the columns {missing}; a snapshot needs {list(WORK_COLUMNS)}")
-        if self.visits is not None and len(self.visits) != len(self.users) * self.n_scenes:
-            raise DataError(
-                f"visits has {len(self.visits)} rows, expected {len(self.users)} users × {self.n_scenes} scenes"
-            )
+        for name, column in (self.visits or {}).items():
+            if len(column) != len(self.users) * self.n_scenes:
+                raise DataError(
+                    f"visits column {name!r} has {len(column)} rows, expected {len(self.users)} users × "
+                    f"{self.n_scenes} scenes"
+                )
 
     @property
     def n_scenes(self) -> int:
@@ -157,13 +159,10 @@ class Snapshot:
         return replace(self, works=self.works.take(np.asarray(self.works["upload_ms"]) <= self.time_ms))
 
     def save(self, folder: Path) -> None:
-        for name, table in (("works", self.works), ("users", self.users), ("visits", self.visits)):
-            if table is None:
-                continue
-            (folder / name).mkdir(parents=True)
-            np.save(folder / name / "ids.npy", table.ids)
-            for column, values in table.columns.items():
-                np.save(folder / name / f"{column}.npy", values)
+        for name, table in (("works", self.works), ("users", self.users)):
+            _save_columns(folder / name, {"ids": table.ids, **table.columns})
+        if self.visits is not None:
+            _save_columns(folder / "visits", self.visits)
         (folder / "relations").mkdir()
         for name, relation in self.relations.items():
             np.save(folder / "relations" / f"{name}.indptr.npy", relation.indptr)
@@ -185,10 +184,16 @@ class Snapshot:
                 users=_open_table(folder / "users"),
                 relations={name: _open_relation(path.parent, name) for name, path in sorted(relations.items())},
                 labels=head["labels"],
-                visits=_open_table(folder / "visits") if (folder / "visits").is_dir() else None,
+                visits=_open_columns(folder / "visits") if (folder / "visits").is_dir() else None,
             )
         except (OSError, ValueError, KeyError) as error:
             raise DataError(f"{folder} is not a snapshot: {error}") from error
+
+
+def _save_columns(folder: Path, columns: Mapping[str, Array]) -> None:
+    folder.mkdir(parents=True)
+    for name, values in columns.items():
+        np.save(folder / f"{name}.npy", values)
 
 
 def _load(path: Path) -> Array:
@@ -196,9 +201,12 @@ def _load(path: Path) -> Array:
     return loaded
 
 
+def _open_columns(folder: Path) -> dict[str, Array]:
+    return {path.stem: _load(path) for path in sorted(folder.glob("*.npy")) if path.stem != "ids"}
+
+
 def _open_table(folder: Path) -> Table:
-    columns = {path.stem: _load(path) for path in sorted(folder.glob("*.npy")) if path.stem != "ids"}
-    return Table(_load(folder / "ids.npy"), columns)
+    return Table(_load(folder / "ids.npy"), _open_columns(folder))
 
 
 def _open_relation(folder: Path, name: str) -> Relation:

@@ -6,6 +6,7 @@ A row counts when ``snapshot.time_ms ≤ time < until_ms``: earlier rows are in 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -43,8 +44,8 @@ def advance(snapshot: Snapshot, exposures: Exposures, until_ms: int, keep: int =
     return replace(
         snapshot,
         time_ms=int(until_ms),
-        works=_counted(snapshot.works, work, new),
-        users=_counted(snapshot.users, user, new),
+        works=_counted_table(snapshot.works, work, new),
+        users=_counted_table(snapshot.users, user, new),
         relations={**snapshot.relations, **_grown(snapshot, new, user, work, keep)},
         visits=_visited(snapshot, user, new),
     )
@@ -59,23 +60,25 @@ def _rows(table: Table, ids: Array, what: str) -> Array:
     return rows
 
 
-def _counted(table: Table, rows: Array, new: Exposures) -> Table:
-    columns = dict(table.columns)
+def _counted_table(table: Table, rows: Array, new: Exposures) -> Table:
+    return replace(table, columns=_counted(table.columns, len(table), rows, new))
+
+
+def _counted(columns: Mapping[str, Array], n_rows: int, rows: Array, new: Exposures) -> dict[str, Array]:
+    """``columns (n_rows,)`` with counters grown at ``rows (M,)`` by the M new exposures."""
+    grown = dict(columns)
     for name, label in (("count_exposed", None), *((f"count_{task}", label) for task, label in new.labels.items())):
-        more = np.bincount(rows, weights=label, minlength=len(table))
-        columns[name] = (columns.get(name, 0.0) + more).astype(np.float32)
-    return replace(table, columns=columns)
+        more = np.bincount(rows, weights=label, minlength=n_rows)
+        grown[name] = (grown.get(name, 0.0) + more).astype(np.float32)
+    return grown
 
 
-def _visited(snapshot: Snapshot, user: Array, new: Exposures) -> Table | None:
+def _visited(snapshot: Snapshot, user: Array, new: Exposures) -> dict[str, Array] | None:
     if not snapshot.n_scenes:
         return None
-    visits = snapshot.visits
-    if visits is None:
-        visits = Table(np.arange(len(snapshot.users) * snapshot.n_scenes), {})
     rows = snapshot.visit_rows(user, new.scene)
     named = rows >= 0
-    return _counted(visits, rows[named], new.take(named))
+    return _counted(snapshot.visits or {}, len(snapshot.users) * snapshot.n_scenes, rows[named], new.take(named))
 
 
 def _grown(snapshot: Snapshot, new: Exposures, user: Array, work: Array, keep: int) -> dict[str, Relation]:

@@ -135,7 +135,7 @@ def build_examples(
             raise ValueError(f"exposure {at} names {what} {int(ids[at])}, which the snapshot does not hold")
     by_user = _Before(len(snapshot.users), users, time, as_of)
     visit_rows = snapshot.visit_rows(users, exposures.scene)
-    works_past = Counts(snapshot.works, encoder.works.counters, works, exposures)
+    works_past = Counts(snapshot.works.columns, encoder.works.counters, works, exposures)
     return Examples(
         encoder=encoder,
         snapshot=snapshot,
@@ -144,7 +144,7 @@ def build_examples(
         works_past=works_past,
         user_rows=users,
         work_rows=works,
-        user_counts=Counts(snapshot.users, encoder.users.counters, users, exposures).at(users, as_of),
+        user_counts=Counts(snapshot.users.columns, encoder.users.counters, users, exposures).at(users, as_of),
         work_counts=works_past.at(works, as_of),
         scene_counts=Counts(snapshot.visits, encoder.visits.counters, visit_rows, exposures).at(visit_rows, as_of),
         events=_events(by_user, snapshot, exposures, users, works),

@@ -120,7 +120,7 @@ def test_two_steps_are_one(
     assert all(np.array_equal(once.users[name], twice.users[name]) for name in once.users.columns)
     assert once.visits is not None
     assert twice.visits is not None
-    assert all(np.array_equal(once.visits[name], twice.visits[name]) for name in once.visits.columns)
+    assert all(np.array_equal(once.visits[name], twice.visits[name]) for name in once.visits)
 
 
 @given(st.lists(Row, min_size=1, max_size=30), st.integers(0, 21))
@@ -130,7 +130,7 @@ def test_what_comes_later_changes_nothing(rows: list[tuple[int, int, int, tuple[
     assert all(np.array_equal(before.works[name], everything.works[name]) for name in before.works.columns)
     assert before.visits is not None
     assert everything.visits is not None
-    assert all(np.array_equal(before.visits[name], everything.visits[name]) for name in before.visits.columns)
+    assert all(np.array_equal(before.visits[name], everything.visits[name]) for name in before.visits)
     assert all(
         relation.values.tolist() == everything.relations[name].values.tolist()
         for name, relation in before.relations.items()

@@ -261,7 +261,6 @@ def test_bad_input_is_named(dataset):
     )
     with pytest.raises(ValueError, match=r"lacks the columns \['age'"):
         encoder.encode_user(lacking, 1, dataset.snapshot.time_ms, 0)
-    visits = dataset.snapshot.visits
-    lacking = replace(dataset.snapshot, visits=Table(visits.ids, {"count_exposed": visits["count_exposed"]}))
+    lacking = replace(dataset.snapshot, visits={"count_exposed": dataset.snapshot.visits["count_exposed"]})
     with pytest.raises(ValueError, match=r"visits lack the columns \['count_click'\]"):
         encoder.encode_user(lacking, 1, dataset.snapshot.time_ms, 0)
