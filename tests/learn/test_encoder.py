@@ -196,7 +196,7 @@ def test_where_a_user_was_never_seen_nothing_is_told(dataset, encoder, later):
     for user_id, scene in ((10**12, 1), (3, -1), (3, 2)):
         assert not in_scene(encoder, later, user_id, scene).any()
     assert not in_scene(encoder, dataset.snapshot, 3, 1).any()
-    assert not in_scene(encoder, replace(later, visits=None), 3, 1).any(), "an older snapshot has no such counters"
+    assert not in_scene(encoder, replace(later, visits=None), 3, 1).any(), "nothing was counted; it is not published so"
     train = dataset.split()[0]
     home = Encoder.fit(dataset.snapshot, train.take(train.scene == 0), dataset.tasks)
     assert in_scene(home, later, 3, 0).all()
