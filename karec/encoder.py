@@ -47,7 +47,7 @@ class Encoder:
 
     For the crosses alone, the user's side also holds follows and friends (U, MOST_TIES) int64, codes of creators,
     alike (U, P) int64, the user's value in each column that works have by the same name (a city), in the works' codes,
-    and, with ``cowatch`` vectors, history_cowatch and skipped_cowatch (U, H) int64, the items' cowatch (N,) int64.
+    and history_cowatch and skipped_cowatch (U, H) int64, rows of ``cowatch``'s vectors, as is the items' cowatch (N,).
     """
 
     tasks: tuple[str, ...]

@@ -31,6 +31,7 @@ class Past:
     Counts are of the kept lists, but for a user's exposures, whose whole number is known. They are no ``count_*``
     columns, since the lists end at KEEP and tell nothing of clicks. Rates are of the last KEEP works shown to each
     user, the one list that says what was passed over too; of a user whose list is whole, of everything shown to them.
+    The lists have no moments: a work shown twice and viewed long once stands there as viewed long twice.
     """
 
     history: Relation

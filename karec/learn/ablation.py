@@ -26,6 +26,7 @@ from karec.learn.batches import Batches
 from karec.learn.calibration import fit_calibration
 from karec.learn.distil import ROUND_SEED, Targets, list_logits, own_logits, train_round
 from karec.learn.examples import Examples
+from karec.learn.grounds import check_settings, fingerprint
 from karec.learn.lists import Lists, item_numbers, read_lists
 from karec.learn.memory import peak_gib, reset_peak
 from karec.learn.prepare import Prepared, prepare
@@ -34,7 +35,7 @@ from karec.learn.replay import pool_logits, ranker_logits, write_rank_log, write
 from karec.learn.settings import TrainSettings
 from karec.learn.soft_labels import SoftLabels, read_soft_labels
 from karec.learn.towers import Towers, UserTower
-from karec.learn.train import fingerprint, shadow_drawn
+from karec.learn.train import shadow_drawn
 from karec.onnx_model import OnnxModel
 from karec.rank.fusion import Fusion
 from karec.snapshot import Dataset
@@ -88,7 +89,7 @@ def run_ablation(
 
     ``only`` names rows (all by default; rankers that others learn from are trained regardless). ``truth_of(user rows,
     work rows, time_ms, scene)`` gives the chance of each task where it is known, (N, T). Raises DataError when the
-    folder holds an ablation of other data or settings.
+    folder holds an ablation of other data or settings, and ConfigError for settings that these data cannot follow.
     """
     rows = [row for row in ablation_rows() if not only or row.name in only]
     strangers = sorted(set(only) - {row.name for row in rows})
@@ -96,6 +97,7 @@ def run_ablation(
         raise ValueError(f"unknown rows {strangers}; there are {[row.name for row in ablation_rows()]}")
     if len(set(seeds)) != len(seeds) or not seeds:
         raise ValueError(f"seeds must be different, and at least one: {list(seeds)}")
+    check_settings(dataset, settings)
     (folder / "cells").mkdir(parents=True, exist_ok=True)
     _claim(folder, f"{fingerprint(dataset, settings)}, measured on {on}, {n_pools} pools of {pool_size}")
     threads = torch.get_num_threads()

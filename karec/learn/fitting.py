@@ -184,7 +184,7 @@ def _begin(
         return _restore(saved, parts, order)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         why = " ".join(str(error).split())
-        raise CheckpointError(f"{checkpoint.path} does not fit this version of karec: {why}; {ANEW}") from error
+        raise CheckpointError(f"{checkpoint.path} is of a model that was built otherwise: {why}; {ANEW}") from error
 
 
 def _restore(saved: dict[str, Any], parts: dict[str, Any], order: torch.Generator) -> tuple[Progressed, dict[str, Any]]:

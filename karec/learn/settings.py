@@ -17,7 +17,7 @@ from karec.rank.fusion import Fusion
 from karec.scenes import OBJECTIVES
 
 RANKERS = ("mmoe", "lr", "lightgbm")
-LARGEST = 2**31 - 1  # of whole numbers: LightGBM's seed is an int32
+LARGEST = {"seed": 2**31 - 1}  # of whole numbers, where not int64: LightGBM's seed is an int32
 POSITIVE = (
     *("epochs", "tower_epochs", "patience", "batch_size", "learning_rate", "dim", "hidden", "n_experts", "members"),
     *("tower_hidden", "vector", "temperature", "history_length", "min_count", "user_min_count", "resamples", "bins"),
@@ -173,8 +173,8 @@ class TrainSettings:
             value = getattr(self, name)
             if isinstance(value, float) and not math.isfinite(value):
                 raise ConfigError(f"{name} = {value!r}, expected a finite number")
-            if isinstance(value, int) and value > LARGEST:
-                raise ConfigError(f"{name} = {value!r}, expected at most {LARGEST}")
+            if isinstance(value, int) and value > LARGEST.get(name, 2**63 - 1):
+                raise ConfigError(f"{name} = {value!r}, expected at most {LARGEST.get(name, 2**63 - 1)}")
         for name in POSITIVE:
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} = {getattr(self, name)!r}, expected more than 0")

@@ -35,8 +35,8 @@ class Teacher(nn.Module):
     """``inputs`` (of INPUTS, N rows, or 1 on the user's side) → logits (N, T + E): the encoder's tasks, then ``extra``.
 
     ``by_member`` gives the members' own, which is what is trained. The extra heads are one for all: they read what the
-    tasks' experts say and do not teach them: trained together, follow and play time cost
-    the tasks .001 of AUC on validation days.
+    tasks' experts say and do not teach them, since follow and play time, trained together with the tasks, cost these
+    .001 of AUC on validation days.
 
     With ``towers`` None it sees everything. With "full" or "static" it sees what those towers see, and neither cross
     features nor attention of the work over the history: what is left is that user and work meet in one network.

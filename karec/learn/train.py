@@ -8,7 +8,6 @@ models.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import time
@@ -19,13 +18,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from karec.errors import ConfigError, DataError
 from karec.learn.checkpoint import Checkpoint, CheckpointError
 from karec.learn.distil import train_towers
 from karec.learn.fitting import Epoch, Progressed
+from karec.learn.grounds import check_settings, fingerprint
 from karec.learn.lists import read_lists
 from karec.learn.prepare import Prepared, prepare
 from karec.learn.quality import evaluate_run
@@ -58,11 +56,10 @@ def train_all(
 
     What an earlier run left there is replaced; with ``resume`` its checkpoints are gone on from, and refused by
     CheckpointError where they are of other settings or other data, or where there never was a run. Before anything is
-    trained, ConfigError names a setting that these data or this machine cannot follow, and DataError a label that is
+    trained, ConfigError names a setting that these data or this machine cannot follow, and ValueError a label that is
     neither 0 nor 1.
     """
-    _check_settings(dataset, settings)
-    _check_labels(dataset)
+    check_settings(dataset, settings)
     fusion = Fusion(settings.fusion)
     events = EventFiles(out / "tensorboard") if settings.tensorboard else None
     if resume and not (out.is_dir() and any(out.iterdir())):
@@ -108,37 +105,6 @@ def train_all(
         clock.lap("evaluation")
     _write_json(out / "run.json", {**facts, "seconds": clock.seconds})
     return TrainResult(out, quality, {name: run.history for name, run in runs.items()}, clock.seconds)
-
-
-def _check_settings(dataset: Dataset, settings: TrainSettings) -> None:
-    """What is wrong only for these data, or here, is told before hours of training."""
-    tasks = dataset.tasks
-    learned = {"task_weights": (*tasks, "fused", *settings.auxiliary), "fusion": tasks}
-    for key, known in learned.items():
-        strangers = sorted(set(getattr(settings, key)) - set(known))
-        if strangers:
-            raise ConfigError(f"{key} weighs {strangers}, which is not learned here; there are {list(known)}")
-    if settings.device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device = 'cuda', and torch finds no CUDA device here: install its driver, or take 'auto'")
-
-
-def _check_labels(dataset: Dataset) -> None:
-    for name, label in dataset.exposures.labels.items():
-        strange = np.flatnonzero((label != 0) & (label != 1))  # NaN is neither
-        if len(strange):
-            raise DataError(f"{dataset.name}: label {name!r}, row {strange[0]}: {label[strange[0]]}, expected 0 or 1")
-
-
-def fingerprint(dataset: Dataset, settings: TrainSettings) -> str:
-    """What a training is of, in a line: the settings that change its result, and the data by name, size and content."""
-    known = {**asdict(settings), "checkpoint_steps": None, "resamples": None}
-    known["model_version"] = 1  # it names the models and changes none: a kill after publishing has moved it on
-    del known["tensorboard"]  # and not None, so that a run from before there was such a key can be gone on with
-    digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode())
-    exposures = dataset.exposures
-    for column in (exposures.user_id, exposures.work_id, exposures.time_ms, *exposures.labels.values()):
-        digest.update(np.ascontiguousarray(column).tobytes())
-    return f"{dataset.name}, {len(exposures)} exposures, settings and data {digest.hexdigest()[:16]}"
 
 
 def _write_first_log(

@@ -80,6 +80,7 @@ def test_a_key_overrules_the_recipe(tmp_path):
         ("fusion = {}", "fusion = .*with a positive sum"),
         ("seed = -1", "seed = -1, expected at least 0"),
         ("seed = 3000000000", "seed = 3000000000, expected at most 2147483647"),
+        ("model_version = 9223372036854775808", "model_version = 9223372036854775808, expected at most"),
         ("hidden = 1", "hidden = 1, expected at least 2"),
         ("chunks = [5, 5]", "expected ascending ranks"),
         ("chunks = [5, 'a']", r"chunks.1. = 'a', expected int"),

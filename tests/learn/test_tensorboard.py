@@ -13,9 +13,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from karec.errors import MissingExtra
 from karec.learn.fitting import Epoch, Progressed
+from karec.learn.grounds import fingerprint
 from karec.learn.settings import TrainSettings
 from karec.learn.tensorboard import EventFiles
-from karec.learn.train import fingerprint, train_all
+from karec.learn.train import train_all
 
 SETTINGS = TrainSettings(
     epochs=2, tower_epochs=2, batch_size=64, min_count=3, dim=4, hidden=8, n_experts=2, bins=3, tower_hidden=16,

@@ -12,14 +12,16 @@ from karec.errors import ConfigError, DataError
 from karec.evaluate.curves import write_curves
 from karec.learn.checkpoint import Checkpoint, CheckpointError
 from karec.learn.fitting import TrainingDiverged
+from karec.learn.grounds import fingerprint
 from karec.learn.prepare import prepare
 from karec.learn.quality import evaluate_run
 from karec.learn.rankers import train_ranker
 from karec.learn.replay import ranker_logits
 from karec.learn.settings import TrainSettings
-from karec.learn.train import fingerprint, train_all
+from karec.learn.train import train_all
 from karec.onnx_model import OnnxModel
 from karec.rank.log import read_rank_log
+from karec.snapshot import Table
 
 SETTINGS = TrainSettings(
     epochs=2,
@@ -203,7 +205,7 @@ def test_a_label_that_is_neither_0_nor_1_is_named(dataset, tmp_path, value):
     like = dataset.exposures.labels["like"].astype(np.float32)
     like[17] = value
     exposures = dataclasses.replace(dataset.exposures, labels={**dataset.exposures.labels, "like": like})
-    with pytest.raises(DataError, match=f"label 'like', row 17: {value}, expected 0 or 1"):
+    with pytest.raises(ValueError, match=f"label 'like', exposure 17: {value}, expected 0 or 1"):
         train_all(dataclasses.replace(dataset, exposures=exposures), SETTINGS, tmp_path)
 
 
@@ -231,6 +233,25 @@ def test_there_must_be_something_to_resume(dataset, tmp_path, made):
 def test_a_run_killed_while_it_was_published_can_be_resumed(dataset):
     """What is published next has another version, and the models are those that were trained."""
     assert fingerprint(dataset, dataclasses.replace(SETTINGS, model_version=2)) == fingerprint(dataset, SETTINGS)
+
+
+CHANGES = {
+    "scenes": lambda d: replaced(d, exposures=dataclasses.replace(d.exposures, scene=1 - d.exposures.scene)),
+    "play time": lambda d: replaced(d, exposures=dataclasses.replace(d.exposures, play_ms=d.exposures.play_ms + 1)),
+    "histories": lambda d: replaced(d, relations={**d.snapshot.relations, "history": d.snapshot.relations["friends"]}),
+    "a column": lambda d: replaced(d, users=Table(d.snapshot.users.ids, {"city": d.snapshot.users["city"] + 1})),
+}
+
+
+def replaced(dataset, exposures=None, **of_snapshot):
+    snapshot = dataclasses.replace(dataset.snapshot, **of_snapshot)
+    return dataclasses.replace(dataset, snapshot=snapshot, exposures=exposures or dataset.exposures)
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_checkpoint_of_data_that_differ_in_anything_learned_from_is_of_another_training(dataset, what):
+    assert fingerprint(replaced(dataset), SETTINGS) == fingerprint(dataset, SETTINGS)
+    assert fingerprint(CHANGES[what](dataset), SETTINGS) != fingerprint(dataset, SETTINGS)
 
 
 def test_what_is_no_run_folder_is_refused(dataset, tmp_path):
