@@ -18,18 +18,17 @@ from karec.types import Request
 
 TASKS = ("click", "long_view", "like")
 RELATIONS = ("history", "skipped", *TIES)
+WORLD = ["--works", "2000", "--users", "400", "--exposures", "12000"]  # enough watched works for vectors of who did
 
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory):
-    """The folder of a finished `karec demo` on 4,000 works."""
+    """The folder of a finished `karec demo` on 2,000 works."""
     out = tmp_path_factory.mktemp("job")
     settings = out / "train.toml"
     settings.write_text("epochs = 1\n")
-    arguments = ["--works", "4000", "--users", "400", "--exposures", "12000", "--requests", "12"]
-    code = cli.main(
-        ["demo", *arguments, "--out", str(out), "--report", str(out / "report"), "--settings", str(settings)]
-    )
+    arguments = [*WORLD, "--requests", "12", "--out", str(out), "--report", str(out / "report")]
+    code = cli.main(["demo", *arguments, "--settings", str(settings)])
     assert code == 0
     return out
 
@@ -103,6 +102,7 @@ def test_the_encoder_that_trained_serves(job, bundle, cascade):
     """One file: the bytes that training wrote; and what a request is given is what training would have made of it."""
     assert (bundle.path / "encoder.npz").read_bytes() == (job / "run" / "encoder.npz").read_bytes()
     trained = Encoder.load(job / "run" / "encoder.npz")
+    assert trained.cowatch is not None  # the whole job knows who watched what
     users = bundle.snapshot.users.ids[:5]
     at_home = bundle.snapshot.labels["scene"].index("home")
     for user in users:
@@ -219,9 +219,8 @@ def test_consistency_is_told_of_drawn_and_of_logged_pools(job, shadowed, capsys)
 
 
 def test_export_tells_what_int8_costs(job, capsys):
-    world = ["--works", "4000", "--users", "400", "--exposures", "12000"]
     costs = job / "int8.json"
-    assert cli.main(["export", "models", *world, "--run", str(job / "run"), "--json", str(costs)]) == 0
+    assert cli.main(["export", "models", *WORLD, "--run", str(job / "run"), "--json", str(costs)]) == 0
     out = capsys.readouterr().out
     for words in ("towers, click", "ranker, like", "behind float32, paired", "Bytes"):
         assert words in out

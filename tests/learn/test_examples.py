@@ -5,8 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from karec.cowatch import CROSSES, CowatchVectors
 from karec.data.advance import advance
 from karec.encoder import Encoder
+from karec.kernels.encode import Vocabulary
 from karec.learn.examples import build_examples, check_no_leak, refreshed
 
 
@@ -15,22 +17,44 @@ def encoder(dataset):
     return Encoder.fit(dataset.snapshot, dataset.split()[0], dataset.tasks, history_length=8, min_count=3)
 
 
+@pytest.fixture(scope="module")
+def with_cowatch(dataset):
+    """The same encoder with drawn vectors, which every fifth work lacks."""
+    works = np.delete(np.asarray(dataset.snapshot.works.ids), np.s_[::5])
+    vectors = np.random.default_rng(6).normal(size=(len(works) + 1, 16)).astype(np.float32)
+    vectors[0] = 0
+    cowatch = CowatchVectors(Vocabulary(works), vectors)
+    return Encoder.fit(
+        dataset.snapshot, dataset.split()[0], dataset.tasks, history_length=8, min_count=3, cowatch=cowatch
+    )
+
+
 @pytest.mark.parametrize("every_hours", [None, 24])
-def test_a_row_is_encoded_as_serving_would_have_at_its_moment(dataset, encoder, every_hours):
+@pytest.mark.parametrize("kind", ["encoder", "with_cowatch"])
+def test_a_row_is_encoded_as_serving_would_have_at_its_moment(dataset, kind, every_hours, request):
+    """Bit for bit, whether the row is encoded alone or in a batch; serving encodes the work among other candidates."""
+    encoder = request.getfixturevalue(kind)
     time = dataset.exposures.time_ms
     as_of = time if every_hours is None else refreshed(time, every_hours * 3_600_000, dataset.snapshot.time_ms)
     examples = build_examples(encoder, dataset.snapshot, dataset.exposures, as_of)
-    for row in (0, 1, 7, 100, 333, 480, 599):
+    rows = np.array([0, 1, 7, 100, 333, 480, 599])
+    batch = examples.inputs(rows)
+    for at, row in enumerate(rows):
         moment = int(time[row])
         then = advance(dataset.snapshot, dataset.exposures, int(as_of[row]))
         user_id, scene = int(dataset.exposures.user_id[row]), int(dataset.exposures.scene[row])
         user = encoder.encode_user(then, user_id, moment, scene)
-        items = encoder.encode_items(then, then.works.lookup(dataset.exposures.work_id[[row]]), moment)
+        candidates = np.append(then.works.lookup(dataset.exposures.work_id[[row]]), np.arange(20))
+        items = encoder.encode_items(then, candidates, moment)
         served = {**user, **items, **encoder.encode_crosses(user, items)}
-        trained = examples.inputs(np.array([row]))
+        trained = examples.inputs(rows[[at]])
         assert set(served) == set(trained)
         for name, value in served.items():
-            np.testing.assert_array_equal(trained[name], value, err_msg=f"row {row}, {name}")
+            np.testing.assert_array_equal(trained[name], value[:1], err_msg=f"row {row}, {name}")
+            np.testing.assert_array_equal(batch[name][at], value[0], err_msg=f"row {row} of many, {name}")
+    if kind == "with_cowatch":
+        crosses = batch["crosses"][:, -len(CROSSES) :]
+        assert (crosses != 0).any(axis=0).all()  # or their equality says nothing
 
 
 def test_in_scene_counters_go_on_from_what_the_snapshot_counted(dataset, encoder):
