@@ -58,7 +58,9 @@ class Encoder:
     scenes: Vocabulary
     people: Vocabulary
     cowatch: CowatchVectors | None = None
-    _tables: WeakKeyDictionary[Snapshot, EncodedSnapshot] = field(default_factory=WeakKeyDictionary, repr=False)
+    _tables: WeakKeyDictionary[Snapshot, EncodedSnapshot] = field(
+        default_factory=WeakKeyDictionary, init=False, repr=False
+    )
 
     @classmethod
     def fit(
