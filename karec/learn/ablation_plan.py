@@ -1,7 +1,8 @@
 """The ablation's rows: which models stand in the table, in which order, and which one each is compared with.
 
-Pieces are added one at a time: hard labels, + model distillation, + feature distillation, + list. What comes after is
-each added to *list* alone, so that a piece that does not help spoils no other's row.
+Pieces are added one at a time: hard labels, + model distillation, + feature distillation, and to that either soft labels
+of whole pools or lists. What comes after is each added to *list* alone, so that a piece that does not help spoils no
+other's row.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ VARIANTS: tuple[Literal["full", "static"], ...] = ("full", "static")
 PARENTS = {
     "model-distillation": "hard",
     "feature-distillation": "model-distillation",
-    "list": "feature-distillation",
+    **dict.fromkeys(("pools", "list"), "feature-distillation"),
     **dict.fromkeys(("pairwise", "chunks", "unexposed", "born-again-1"), "list"),
     "born-again-2": "born-again-1",
     "born-again-3": "born-again-2",
@@ -23,6 +24,7 @@ TITLES = {
     "hard": "hard labels",
     "model-distillation": "+ model distillation",
     "feature-distillation": "+ feature distillation",
+    "pools": "+ feature distillation of whole pools",
     "list": "+ list",
     "pairwise": "list + pairwise, plain",
     "chunks": "list + pairwise, by chunks",

@@ -1,7 +1,7 @@
 """The towers learn: from what users did, from what the ranker logged, and from their own last round.
 
     exposed rows      hard and soft labels, a head for each task and the fused one
-    logged lists      the order of their works, by the fused head
+    logged lists      soft labels of their works and their order, by the fused head
     contrast          a user's clicked work against the batch's others and recalled works that were not shown
 
 The fused head's hard label is the fusion of the row's labels, Σ w·y / Σ w: its mean is the fused probability.
@@ -24,7 +24,14 @@ from karec.learn.checkpoint import Checkpoint
 from karec.learn.export import export_onnx
 from karec.learn.fitting import Progressed, fit
 from karec.learn.lists import Lists
-from karec.learn.losses import chunk_loss, contrastive_loss, distillation_loss, list_loss, pairwise_loss
+from karec.learn.losses import (
+    chunk_loss,
+    contrastive_loss,
+    distillation_loss,
+    list_loss,
+    pairwise_loss,
+    soft_label_loss,
+)
 from karec.learn.prepare import Prepared
 from karec.learn.rankers import mean_auc, predict, task_weights
 from karec.learn.settings import TrainSettings
@@ -217,7 +224,7 @@ class _Lesson:
             temperature=settings.temperature,
             weights=self.weights,
         )
-        from_lists = distils and max(settings.list_weight, settings.pairwise_weight) > 0
+        from_lists = distils and max(settings.list_weight, settings.pool_weight, settings.pairwise_weight) > 0
         if not (from_lists or settings.unexposed_weight):
             return loss
         n = settings.lists_per_step
@@ -237,6 +244,8 @@ class _Lesson:
         loss = s.new_zeros(())
         if settings.list_weight:
             loss = loss + settings.list_weight * list_loss(s, t, settings.list_temperature)
+        if settings.pool_weight:
+            loss = loss + settings.pool_weight * soft_label_loss(s, t, settings.temperature).mean()
         if settings.pairwise_weight:
             by_pairs = pairwise_loss(s, t) if settings.pairwise == "plain" else chunk_loss(s, t, settings.chunks)
             loss = loss + settings.pairwise_weight * by_pairs

@@ -3,7 +3,8 @@
     hard                   what users did, alone
     model-distillation     + soft labels of a ranker that has the towers' own features
     feature-distillation   + soft labels of a ranker that has cross features besides
-    list                   + the order of the works in its logged lists
+    pools                  feature-distillation + soft labels of every work in its logged lists, shown or not
+    list                   feature-distillation + the order of the works in its logged lists
     pairwise               list + all pairs of a list
     chunks                 list + pairs from different chunks of its order, weighed by |ΔNDCG|
     unexposed              list + works that were recalled and not shown, as negatives
@@ -23,6 +24,7 @@ NOTHING: Mapping[str, Any] = {
     "ranker_features": "all",
     "soft_weight": 0.0,
     "list_weight": 0.0,
+    "pool_weight": 0.0,
     "pairwise_weight": 0.0,
     "pairwise": "chunks",
     "unexposed_weight": 0.0,
@@ -34,6 +36,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
     "hard": NOTHING,
     "model-distillation": {**SOFT, "ranker_features": "towers"},
     "feature-distillation": SOFT,
+    "pools": {**SOFT, "pool_weight": 4.0},
     "list": LIST,
     "pairwise": {**LIST, "pairwise": "plain", "pairwise_weight": 1.0},
     "chunks": {**LIST, "pairwise_weight": 1.0},

@@ -25,7 +25,7 @@ POSITIVE = (
 )
 NOT_NEGATIVE = (
     *("seed", "model_version", "weight_decay", "refresh_hours", "threads", "born_again"),
-    *("list_weight", "pairwise_weight", "unexposed_weight"),
+    *("list_weight", "pool_weight", "pairwise_weight", "unexposed_weight"),
 )
 SHARES = ("soft_weight", "dropout", "id_dropout", "tower_id_dropout", "profile_dropout", "kd_warm_up", "shadow_share")
 ONE_OF: Mapping[str, tuple[str, ...]] = {
@@ -61,6 +61,7 @@ class TrainSettings:
     ranker_features          "all", or "towers": a ranker without cross features, that sees what the towers see
     soft_weight              λ, the soft labels' share; the hard labels have the rest
     list_weight              β, of the list loss
+    pool_weight              of soft labels for works in logged lists, shown or not
     pairwise, pairwise_weight  "plain" or "chunks", and γ, of the pairwise loss
     unexposed_weight         η, of the contrast with the batch's works and with recalled ones that were not shown
     born_again               rounds more, in which the last towers join the logged ranker: at most three
@@ -116,6 +117,7 @@ class TrainSettings:
     ranker_features: Literal["all", "towers"] = "all"
     soft_weight: float = 0.8
     list_weight: float = 1.0
+    pool_weight: float = 0.0
     pairwise: Literal["plain", "chunks"] = "chunks"
     pairwise_weight: float = 0.0
     unexposed_weight: float = 0.0
@@ -194,7 +196,7 @@ class TrainSettings:
     @property
     def needs_lists(self) -> bool:
         """Whether a loss reads logged lists."""
-        return max(self.list_weight, self.pairwise_weight, self.unexposed_weight) > 0
+        return max(self.list_weight, self.pool_weight, self.pairwise_weight, self.unexposed_weight) > 0
 
     @classmethod
     def from_toml(cls, path: Path) -> Self:

@@ -75,7 +75,7 @@ def test_each_recipe_is_another_loss(prepared, targets, lists):
             assert (loss == pytest.approx(another, rel=1e-6)) == alike, (name, other)
 
 
-@pytest.mark.parametrize("weight", ["list_weight", "pairwise_weight", "unexposed_weight"])
+@pytest.mark.parametrize("weight", ["list_weight", "pool_weight", "pairwise_weight", "unexposed_weight"])
 def test_a_weight_of_zero_is_no_loss(prepared, targets, lists, weight):
     base = SETTINGS.with_recipe("hard")
     losses = [loss_at(prepared, targets, lists, replace(base, **{weight: w}), 10**6) for w in (0.0, 1.0, 2.0)]
@@ -98,6 +98,17 @@ def test_lists_teach_their_order(prepared, targets, lists):
         model, _ = train_round(prepared, targets, lists, settings)
         found[recipe] = auc(even, own_logits(model, prepared, lists)[1].ravel())
     assert found["hard"] < 0.6 and found["list"] > 0.7, found
+
+
+def test_pools_teach_how_much_the_ranker_thought_of_every_work_in_them(prepared, targets, lists):
+    """Of all lists at once, so that which of them are drawn at a step does not matter."""
+    base = replace(SETTINGS.with_recipe("hard"), lists_per_step=len(lists))
+    taught = lesson(prepared, targets, lists, replace(base, pool_weight=3.0))
+    loss = taught(torch.arange(40), 10**6).item() - loss_at(prepared, targets, lists, base, 10**6)
+    s, t = own_logits(taught.model, prepared, lists)[1].astype(np.float64), targets.lists.astype(np.float64)
+    p, q = (1 / (1 + np.exp(-logit / SETTINGS.temperature)) for logit in (t, s))
+    kl = p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))
+    assert loss == pytest.approx(3.0 * SETTINGS.temperature**2 * kl.mean(), rel=1e-4)
 
 
 def test_losses_that_need_lists_say_so(prepared, targets):
