@@ -1,8 +1,8 @@
 """The ablation's rows: which models stand in the table, in which order, and which one each is compared with.
 
-Pieces are added one at a time: hard labels, + model distillation, + feature distillation, and to that either soft labels
-of whole pools or lists. What comes after is each added to *list* alone, so that a piece that does not help spoils no
-other's row.
+Pieces are added one at a time: hard labels, + model distillation, + feature distillation, and to that either soft
+labels of whole pools or lists. What comes after is each added to *list* alone, so that a piece that does not help
+spoils no other's row.
 """
 
 from __future__ import annotations
