@@ -15,7 +15,7 @@ candidates = {candidates}          # at most so many works leave recall
 request = [{{ use = "user_features" }}, {{ use = "user_tower" }}]
 observers = [
     {{ use = "rank_log", folder = "rank_log", on_failure = "skip" }},
-    {{ use = "shadow", folder = "rank_log", share = 0.02, at_most = 10_000 }},     # some 35 ms in one request of fifty
+    {{ use = "shadow", folder = "rank_log", share = 0.02, at_most = 10_000 }},     # some 55 ms in one request of fifty
 ]
 
 [[scenes.{scene}.recall]]           # a channel fills its quota with works that no channel before it found
