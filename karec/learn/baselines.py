@@ -95,7 +95,7 @@ def fit_lightgbm(
     path: Path,
     *,
     model_version: int,
-    rounds: int = 400,
+    rounds: int = 1000,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> None:
@@ -113,7 +113,7 @@ def fit_lightgbm(
         "feature_fraction": 0.5,
         "bagging_fraction": 0.8,
         "bagging_freq": 1,
-        "lambda_l2": 5.0,
+        "lambda_l2": 50.0,
         "seed": seed,
         "deterministic": True,
         "num_threads": torch.get_num_threads(),
