@@ -8,8 +8,8 @@
 #include "arrays.hpp"
 #include "bindings.hpp"
 #include "karec/dpp.hpp"
-#include "karec/embedding_scatter.hpp"
 #include "karec/item_index.hpp"
+#include "karec/mmr_ssd.hpp"
 #include "karec/scatter.hpp"
 
 namespace karec::python {

@@ -1,0 +1,17 @@
+// What an ItemIndex points at.
+#pragma once
+
+#include <memory>
+#include <utility>
+
+#include "index/generation_store.hpp"
+#include "karec/item_index.hpp"
+
+namespace karec {
+
+struct ItemIndex::Store {
+    explicit Store(std::unique_ptr<Generation> first) : living(std::move(first)) {}
+    Living living;
+};
+
+}  // namespace karec
