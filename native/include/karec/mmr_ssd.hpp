@@ -28,7 +28,7 @@
 
 namespace karec {
 
-struct EmbeddingScatterOptions {
+struct MmrSsdOptions {
     double diversity = 0.5;             // in [0, 1]; 0 = by relevance alone
     MatrixView shown{};                 // (M, D) items already seen; M = 0 = none
     std::optional<std::size_t> window;  // ≥ 1: only the last window − 1 picks (and all shown) count
@@ -39,10 +39,10 @@ struct EmbeddingScatterOptions {
 // differ, non-finite input (naming the first) and options out of range. O(N·k·D) at worst, O(N·k·(D + w)) with a window
 // w; memory 4·N·D + 8·k·D bytes + O(N), with a window 4·N·w bytes more.
 KAREC_API Result<std::size_t> mmr_select(MatrixView embeddings, std::span<const float> relevance,
-                                         const EmbeddingScatterOptions& options, std::span<std::int64_t> indices,
+                                         const MmrSsdOptions& options, std::span<std::int64_t> indices,
                                          std::span<double> scores) noexcept;
 KAREC_API Result<std::size_t> ssd_select(MatrixView embeddings, std::span<const float> relevance,
-                                         const EmbeddingScatterOptions& options, std::span<std::int64_t> indices,
+                                         const MmrSsdOptions& options, std::span<std::int64_t> indices,
                                          std::span<double> scores) noexcept;
 
 }  // namespace karec

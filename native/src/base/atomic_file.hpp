@@ -14,9 +14,9 @@
 
 namespace karec {
 
-class NewFile {
+class AtomicFile {
   public:
-    explicit NewFile(const std::string& path) : path_(path) {
+    explicit AtomicFile(const std::string& path) : path_(path) {
         // A writer that was killed may have left a file of this very name: in containers process ids repeat.
         static std::atomic<unsigned> serial{0};
         for (int attempt = 0; attempt < 1000; ++attempt) {
@@ -25,9 +25,9 @@ class NewFile {
             if (file_ >= 0 || errno != EEXIST) return;
         }
     }
-    NewFile(const NewFile&) = delete;
-    NewFile& operator=(const NewFile&) = delete;
-    ~NewFile() {
+    AtomicFile(const AtomicFile&) = delete;
+    AtomicFile& operator=(const AtomicFile&) = delete;
+    ~AtomicFile() {
         if (file_ < 0) return;
         ::close(file_);
         ::unlink(aside_.c_str());

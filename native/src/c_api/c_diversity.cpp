@@ -29,7 +29,7 @@ MatrixView shown_of(const std::optional<Matrix>& seen, const Matrix& items) noex
     return seen->view;
 }
 
-using Marginal = Result<std::size_t> (*)(MatrixView, std::span<const float>, const EmbeddingScatterOptions&,
+using Marginal = Result<std::size_t> (*)(MatrixView, std::span<const float>, const MmrSsdOptions&,
                                          std::span<std::int64_t>, std::span<double>) noexcept;
 
 karec_status select(Marginal choose, const karec_matrix* embeddings, const float* relevance, std::size_t n,
@@ -40,7 +40,7 @@ karec_status select(Marginal choose, const karec_matrix* embeddings, const float
         const Matrix items(embeddings, "embeddings");
         std::optional<Matrix> seen;
         if (shown != nullptr) seen.emplace(shown, "shown");
-        EmbeddingScatterOptions options;
+        MmrSsdOptions options;
         options.diversity = diversity;
         options.window = unless_0(window);
         options.shown = shown_of(seen, items);

@@ -1,6 +1,6 @@
 // dpp_select: exact greedy in embedding space, on blocks that are brought up to date only where they can still win.
 //
-// The gain that orders items is q²·ρ with ρ in float32 (DppBlocks); the winner's own ρ is then computed afresh in
+// The gain that orders items is q²·ρ with ρ in float32 (DppLazyBlocks); the winner's own ρ is then computed afresh in
 // float64, decides whether it adds anything, and scales its direction, so that float32 noise neither picks items past
 // the rank nor adds up along the selection. At most O(N·k·D); far fewer blocks are touched when relevance differs.
 // Source: the definition in karec/dpp.hpp (Chen et al. 2018), rewritten for L = diag(q)(F Fᵀ + ridge·I)diag(q).
@@ -174,7 +174,7 @@ class Greedy {
 
     const DppProblem& problem_;
     const DppOptions& options_;
-    DppBlocks blocks_;
+    DppLazyBlocks blocks_;
     Residual residual_;  // of what is there for good
     Residual passing_;   // what a window takes from it
     std::vector<double> feature_;

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "kernels/isa_table.hpp"
+
 namespace karec {
 namespace {
 
@@ -35,7 +37,7 @@ std::vector<std::uint32_t> by_first_gain(const DppProblem& problem) {
 
 }  // namespace
 
-DppBlocks::DppBlocks(const DppProblem& problem)
+DppLazyBlocks::DppLazyBlocks(const DppProblem& problem)
     : problem_(problem),
       features_(problem.embeddings, problem.squared_norms, problem.feature_scale, by_first_gain(problem)) {
     const std::size_t n = problem.n();
@@ -65,7 +67,7 @@ DppBlocks::DppBlocks(const DppProblem& problem)
 
 // ρ in float32 is off by what rounding did to it: of a dot product of vectors no longer than 1 by at most
 // (dim + 4)·2⁻²⁴, of its square and the subtraction by 2⁻²⁴·(1 + ridge) a direction. Σ|dot| ≤ √count, as Σ dot² ≤ 1.
-void DppBlocks::cap(double most) {
+void DppLazyBlocks::cap(double most) {
     followed_ = 0;
     const auto count = static_cast<double>(permanent_.count);
     const double of_dot = static_cast<double>(problem_.width() + 4) * 0x1p-24;
@@ -74,7 +76,7 @@ void DppBlocks::cap(double most) {
     for (std::size_t b = 0; b < bounds_.size(); ++b) bounds_[b] = std::min(bounds_[b], most_q2_[b] * most_rho_);
 }
 
-void DppBlocks::add(std::span<const double> direction, Directions& to) const {
+void DppLazyBlocks::add(std::span<const double> direction, Directions& to) const {
     const std::size_t dim = problem_.dim();
     for (std::size_t d = 0; d < dim; ++d) to.values.push_back(static_cast<float>(direction[d]));
     for (std::size_t type = dim; type < problem_.width(); ++type) {
@@ -83,20 +85,21 @@ void DppBlocks::add(std::span<const double> direction, Directions& to) const {
     ++to.count;
 }
 
-void DppBlocks::add_permanent(std::span<const double> direction) {
+void DppLazyBlocks::add_permanent(std::span<const double> direction) {
     add(direction, permanent_);
 }
-void DppBlocks::add_passing(std::span<const double> direction) {
+void DppLazyBlocks::add_passing(std::span<const double> direction) {
     add(direction, passing_);
 }
-void DppBlocks::clear_passing() noexcept {
+void DppLazyBlocks::clear_passing() noexcept {
     passing_.values.clear();
     passing_.type_part.clear();
     passing_.count = 0;
 }
 
 // ρ falls by what directions first … last − 1 explain, at most kDirectionsAtOnce of them.
-void DppBlocks::apply(std::size_t b, const Directions& directions, std::size_t first, std::size_t last, float* rho) {
+void DppLazyBlocks::apply(std::size_t b, const Directions& directions, std::size_t first, std::size_t last,
+                          float* rho) {
     const std::size_t dim = problem_.dim();
     float start[kDirectionsAtOnce * kBlockItems];
     if (problem_.types_count()) {
@@ -110,16 +113,16 @@ void DppBlocks::apply(std::size_t b, const Directions& directions, std::size_t f
             }
         }
     }
-    diversity_loops().explain(features_.block(b), dim, directions.values.data() + first * dim, last - first,
-                              problem_.types_count() ? start : nullptr, rho);
+    diversity_kernels().downdate_rho(features_.block(b), dim, directions.values.data() + first * dim, last - first,
+                                     problem_.types_count() ? start : nullptr, rho);
 }
 
-double DppBlocks::largest(std::size_t b, const float* rho, double* gains) const noexcept {
+double DppLazyBlocks::largest(std::size_t b, const float* rho, double* gains) const noexcept {
     const std::size_t first = b * kBlockItems;
-    return diversity_loops().gains(&q2_[first], rho, &least_rho_[first], gains);
+    return diversity_kernels().gains(&q2_[first], rho, &least_rho_[first], gains);
 }
 
-void DppBlocks::catch_up(std::size_t b, double best_gain) {
+void DppLazyBlocks::catch_up(std::size_t b, double best_gain) {
     Block& block = blocks_[b];
     float* rho = &rho_[b * kBlockItems];
     double gains[kBlockItems];
@@ -136,7 +139,7 @@ void DppBlocks::catch_up(std::size_t b, double best_gain) {
     }
 }
 
-double DppBlocks::with_passing(std::size_t b, double best_gain, double* gains) {
+double DppLazyBlocks::with_passing(std::size_t b, double best_gain, double* gains) {
     float rho[kBlockItems];
     std::copy_n(&rho_[b * kBlockItems], kBlockItems, rho);
     double most = bounds_[b];
@@ -148,7 +151,7 @@ double DppBlocks::with_passing(std::size_t b, double best_gain, double* gains) {
 }
 
 // Brings block b up to date as far as it can still win, and puts its best item in place of `best` where that is due.
-void DppBlocks::look_into(std::size_t b, DppPick& best) {
+void DppLazyBlocks::look_into(std::size_t b, DppPick& best) {
     catch_up(b, best.gain);
     if (bounds_[b] < best.gain || bounds_[b] == 0.0) return;
     double gains[kBlockItems];
@@ -162,7 +165,7 @@ void DppBlocks::look_into(std::size_t b, DppPick& best) {
     }
 }
 
-DppPick DppBlocks::best() {
+DppPick DppLazyBlocks::best() {
     DppPick best;
     if (bounds_.empty()) return best;
     // The block of the largest bound first: its best gain leaves the fewest others to look into.
@@ -174,12 +177,12 @@ DppPick DppBlocks::best() {
     return best;
 }
 
-void DppBlocks::remove(std::size_t item) {
+void DppLazyBlocks::remove(std::size_t item) {
     q2_[place_[item]] = 0.0;
     blocks_[place_[item] / kBlockItems].stale = true;
 }
 
-void DppBlocks::restore(std::size_t item) {
+void DppLazyBlocks::restore(std::size_t item) {
     const std::size_t b = place_[item] / kBlockItems;
     q2_[place_[item]] = problem_.q2[item];
     blocks_[b].stale = true;

@@ -25,9 +25,9 @@ struct DppPick {
     std::size_t item = kNone;
 };
 
-class DppBlocks {
+class DppLazyBlocks {
   public:
-    explicit DppBlocks(const DppProblem& problem);
+    explicit DppLazyBlocks(const DppProblem& problem);
 
     // A direction u, in the features' space: ρ_i falls by ⟨feature_i, u⟩². `permanent` directions are there for good;
     // the others (a window's) are applied to a copy of ρ and may be replaced.

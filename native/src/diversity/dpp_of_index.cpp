@@ -12,7 +12,7 @@ Result<DppCount> ItemIndex::dpp_select(std::span<const std::int32_t> rows, std::
                                        const DppOptions& options, std::span<std::int64_t> indices,
                                        std::span<double> gains) const noexcept {
     return at_boundary([&]() -> Result<DppCount> {
-        const Living::Pin g(store_->living);
+        const GenerationStore::Pin g(store_->generations);
         std::vector<const std::byte*> places(rows.size());
         std::vector<float> scales;
         const bool scaled = g->format.dtype == DType::int8 && !g->keeps_exact;

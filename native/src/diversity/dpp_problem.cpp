@@ -8,7 +8,7 @@
 #include "base/checks.hpp"
 #include "base/fixed_math.hpp"
 #include "diversity/feature_blocks.hpp"
-#include "kernels/diversity_kernels.hpp"
+#include "kernels/isa_table.hpp"
 
 namespace karec {
 namespace {
@@ -78,7 +78,7 @@ void set_qualities(const DppOptions& options, DppProblem& problem) {
         const double below = static_cast<double>(relevance[i]) - best;
         problem.log_q[i] = below == 0.0 ? 0.0 : options.alpha * below;
     }
-    diversity_loops().exps(problem.log_q.data(), n, problem.q2.data());
+    diversity_kernels().exps(problem.log_q.data(), n, problem.q2.data());
     for (std::size_t i = 0; i < options.weights.size(); ++i) {
         problem.log_q[i] += fixed_log(options.weights[i]);
         problem.q2[i] *= options.weights[i];

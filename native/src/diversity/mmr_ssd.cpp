@@ -13,7 +13,7 @@
 #include "base/boundary.hpp"
 #include "base/checks.hpp"
 #include "diversity/feature_blocks.hpp"
-#include "kernels/scoring_kernels.hpp"
+#include "kernels/isa_table.hpp"
 
 namespace karec {
 namespace {
@@ -51,7 +51,7 @@ template <class Rule>
 class Greedy {
   public:
     Greedy(const MatrixView& embeddings, std::span<const double> squared_norms, std::span<const float> relevance,
-           const EmbeddingScatterOptions& options)
+           const MmrSsdOptions& options)
         : embeddings_(embeddings),
           squared_norms_(squared_norms),
           diversity_(options.diversity),
@@ -119,8 +119,8 @@ class Greedy {
         direction_ = feature_;
         if (Rule::kOrthogonal) {
             std::vector<double> parts(n_directions());
-            diversity_loops().project_out(directions_.data(), parts.size(), feature_.size(), feature_.data(),
-                                          parts.data(), direction_.data());
+            diversity_kernels().gram_schmidt(directions_.data(), parts.size(), feature_.size(), feature_.data(),
+                                             parts.data(), direction_.data());
             double squared = 0.0;
             for (const double x : direction_) squared += x * x;
             const double factor = squared > kLeastResidual ? 1.0 / std::sqrt(squared) : 0.0;
@@ -133,7 +133,7 @@ class Greedy {
     void dots_of(std::size_t b, std::size_t direction, float* dots) {
         const std::size_t dim = embeddings_.cols;
         std::fill_n(dots, kBlockItems, 0.0f);
-        inner_loops().project(features_.block(b), dim, &float_directions_[direction * dim], dots);
+        scoring_kernels().gemv_packed(features_.block(b), dim, &float_directions_[direction * dim], dots);
     }
 
     void catch_up(std::size_t b, double best) {
@@ -228,7 +228,7 @@ class Greedy {
     std::vector<float> window_state_;
 };
 
-Status check(const MatrixView& embeddings, std::span<const float> relevance, const EmbeddingScatterOptions& options) {
+Status check(const MatrixView& embeddings, std::span<const float> relevance, const MmrSsdOptions& options) {
     const auto shape = [](const MatrixView& m) {
         return "(" + std::to_string(m.rows) + ", " + std::to_string(m.cols) + ")";
     };
@@ -250,9 +250,8 @@ Status check(const MatrixView& embeddings, std::span<const float> relevance, con
 }
 
 template <class Rule>
-Result<std::size_t> select(const MatrixView& embeddings, std::span<const float> relevance,
-                           const EmbeddingScatterOptions& options, std::span<std::int64_t> indices,
-                           std::span<double> scores) noexcept {
+Result<std::size_t> select(const MatrixView& embeddings, std::span<const float> relevance, const MmrSsdOptions& options,
+                           std::span<std::int64_t> indices, std::span<double> scores) noexcept {
     return at_boundary([&]() -> Result<std::size_t> {
         if (indices.size() != scores.size()) return Status::invalid("indices and scores differ in length");
         if (embeddings.rows > std::numeric_limits<std::uint32_t>::max()) {
@@ -269,15 +268,13 @@ Result<std::size_t> select(const MatrixView& embeddings, std::span<const float> 
 
 }  // namespace
 
-Result<std::size_t> mmr_select(MatrixView embeddings, std::span<const float> relevance,
-                               const EmbeddingScatterOptions& options, std::span<std::int64_t> indices,
-                               std::span<double> scores) noexcept {
+Result<std::size_t> mmr_select(MatrixView embeddings, std::span<const float> relevance, const MmrSsdOptions& options,
+                               std::span<std::int64_t> indices, std::span<double> scores) noexcept {
     return select<Mmr>(embeddings, relevance, options, indices, scores);
 }
 
-Result<std::size_t> ssd_select(MatrixView embeddings, std::span<const float> relevance,
-                               const EmbeddingScatterOptions& options, std::span<std::int64_t> indices,
-                               std::span<double> scores) noexcept {
+Result<std::size_t> ssd_select(MatrixView embeddings, std::span<const float> relevance, const MmrSsdOptions& options,
+                               std::span<std::int64_t> indices, std::span<double> scores) noexcept {
     return select<Ssd>(embeddings, relevance, options, indices, scores);
 }
 

@@ -5,35 +5,35 @@
 #include <limits>
 #include <numeric>
 
-#include "kernels/diversity_kernels.hpp"
+#include "kernels/isa_table.hpp"
 
 namespace karec {
 
 double Residual::apply(std::span<const double> feature, std::span<double> out) {
-    const DiversityLoops& loops = diversity_loops();
-    if (matrix_ && waiting_.empty()) return loops.apply_matrix(matrix_.get(), width_, feature.data(), out.data());
+    const DiversityKernels& loops = diversity_kernels();
+    if (matrix_ && pending_.empty()) return loops.symv(matrix_.get(), width_, feature.data(), out.data());
     if (matrix_) {
         const double explained =
-            loops.take_outer_and_apply(waiting_.data(), width_, matrix_.get(), feature.data(), out.data());
-        waiting_.clear();
+            loops.syr_downdate_symv(pending_.data(), width_, matrix_.get(), feature.data(), out.data());
+        pending_.clear();
         return explained;
     }
     parts_.resize(listed());
-    return loops.project_out(directions_.data(), listed(), width_, feature.data(), parts_.data(), out.data());
+    return loops.gram_schmidt(directions_.data(), listed(), width_, feature.data(), parts_.data(), out.data());
 }
 
 void Residual::add(std::span<const double> direction) {
     if (!matrix_) {
         directions_.insert(directions_.end(), direction.begin(), direction.end());
     } else {
-        take_waiting();
-        waiting_.assign(direction.begin(), direction.end());
+        apply_pending();
+        pending_.assign(direction.begin(), direction.end());
     }
 }
 
-void Residual::take_waiting() {
-    if (!waiting_.empty()) diversity_loops().take_outer(waiting_.data(), width_, matrix_.get());
-    waiting_.clear();
+void Residual::apply_pending() {
+    if (!pending_.empty()) diversity_kernels().syr_downdate(pending_.data(), width_, matrix_.get());
+    pending_.clear();
 }
 
 void Residual::fold() {
@@ -53,7 +53,7 @@ std::size_t Residual::price_of_bound() const noexcept {
 }
 
 double Residual::bound() {
-    take_waiting();
+    apply_pending();
     const std::size_t n_blocks = (width_ + kBlockItems - 1) / kBlockItems;
     // M is symmetric: its rows are the directions, and its columns the items of the blocks.
     std::vector<float> directions(width_ * width_);
@@ -71,7 +71,7 @@ double Residual::bound() {
         float left[kBlockItems] = {};
         for (std::size_t s = 0; s < width_; s += kDirectionsAtOnce) {
             const std::size_t at_once = std::min(kDirectionsAtOnce, width_ - s);
-            diversity_loops().explain(block.get(), width_, &directions[s * width_], at_once, nullptr, left);
+            diversity_kernels().downdate_rho(block.get(), width_, &directions[s * width_], at_once, nullptr, left);
         }
         sum -= std::accumulate(left, left + kBlockItems, 0.0);
     }

@@ -37,12 +37,12 @@ class Residual {
     std::size_t price_of_bound() const noexcept;
 
   private:
-    void take_waiting();
+    void apply_pending();
 
     std::size_t width_;
     std::vector<double> directions_;
     std::vector<double> parts_;
-    std::vector<double> waiting_;  // the last direction, until M is read next
+    std::vector<double> pending_;  // the last direction, until M is read next
     Aligned<double> matrix_;       // null until fold()
 };
 

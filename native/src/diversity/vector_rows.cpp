@@ -6,7 +6,7 @@
 #include "base/checks.hpp"
 #include "base/half.hpp"
 #include "index/row_format.hpp"
-#include "kernels/diversity_kernels.hpp"
+#include "kernels/isa_table.hpp"
 
 namespace karec {
 
@@ -25,7 +25,7 @@ Result<std::vector<double>> finite_squared_norms(const VectorRows& rows, const c
     constexpr std::size_t kAtOnce = 64;
     std::vector<double> norms(rows.rows);
     std::vector<float> scratch(rows.dtype == DType::int8 ? kAtOnce * rows.cols : 0);
-    const DiversityLoops& loops = diversity_loops();
+    const DiversityKernels& loops = diversity_kernels();
     for (std::size_t begin = 0; begin < rows.rows; begin += kAtOnce) {
         const std::size_t n = std::min(kAtOnce, rows.rows - begin);
         const void* places[kAtOnce];

@@ -32,19 +32,19 @@ class RowSet {
     void put(std::size_t row, bool in) {
         if (has(row) == in) return;
         words_.grow((row >> 6) + 1);
-        *words_.changed(row >> 6) ^= std::uint64_t{1} << (row & 63);
+        *words_.copy_on_write(row >> 6) ^= std::uint64_t{1} << (row & 63);
     }
-    Pages<std::uint64_t>& words() noexcept { return words_; }
-    const Pages<std::uint64_t>& words() const noexcept { return words_; }
+    PagedArray<std::uint64_t>& words() noexcept { return words_; }
+    const PagedArray<std::uint64_t>& words() const noexcept { return words_; }
 
   private:
-    Pages<std::uint64_t> words_{1, kSmallPage};
+    PagedArray<std::uint64_t> words_{1, kSmallPage};
 };
 
-struct ColumnPages {
+struct PagedColumn {
     std::string name;
     DType dtype;
-    Pages<std::byte> values;
+    PagedArray<std::byte> values;
 };
 
 struct ModelVersion {
@@ -55,7 +55,7 @@ struct ModelVersion {
 struct Generation {
     explicit Generation(RowFormat row_format) : format(row_format), rows(row_format.stride(), kLargePage) {}
 
-    void keep_exact() { exact = Pages<std::byte>(exact_format().stride(), kLargePage), keeps_exact = true; }
+    void keep_exact() { exact = PagedArray<std::byte>(exact_format().stride(), kLargePage), keeps_exact = true; }
     RowFormat exact_format() const noexcept { return {format.dim, DType::float32}; }
     std::size_t n_rows() const noexcept { return rows.size(); }
     std::size_t code_of(std::size_t row) const noexcept { return codes.empty() ? 0 : *codes.at(row); }
@@ -82,17 +82,17 @@ struct Generation {
     RowFormat format;
     bool keeps_exact = false;
     // By row, written in place while no reader can see the row.
-    Pages<std::byte> rows;
-    Pages<float> scales{1, kLargePage};  // of int8 rows, else empty
-    Pages<std::byte> exact;              // float32 rows to rescore from, if keeps_exact
-    Pages<std::int64_t> ids{1, kLargePage};
-    Pages<std::uint8_t> codes{1, kLargePage};  // of model versions; empty while code 0 is the only one
-    std::vector<ColumnPages> columns;
+    PagedArray<std::byte> rows;
+    PagedArray<float> scales{1, kLargePage};  // of int8 rows, else empty
+    PagedArray<std::byte> exact;              // float32 rows to rescore from, if keeps_exact
+    PagedArray<std::int64_t> ids{1, kLargePage};
+    PagedArray<std::uint8_t> codes{1, kLargePage};  // of model versions; empty while code 0 is the only one
+    std::vector<PagedColumn> columns;
 
     // By bucket or row, copied page by page when it changes.
     IdMap id_map;
-    bool map_verified = true;                      // false: of a file taken on trust, good for reading alone
-    Pages<Adjustment> adjustments{1, kSmallPage};  // empty while every row has {1, 0}
+    bool map_verified = true;                           // false: of a file taken on trust, good for reading alone
+    PagedArray<Adjustment> adjustments{1, kSmallPage};  // empty while every row has {1, 0}
     RowSet blocked;
     RowSet removed;
     RowSet closed;  // blocked or removed: the one set that a search tests

@@ -31,9 +31,9 @@ IdMap::IdMap(std::size_t n) : buckets_(1, kPageBytes) {
     buckets_.grow(id_bucket_count(n));
 }
 
-void IdMap::show(const std::shared_ptr<const void>& owner, std::span<const IdBucket> buckets) {
-    buckets_ = Pages<IdBucket>(1, kPageBytes);
-    buckets_.show(owner, buckets);
+void IdMap::map(const std::shared_ptr<const void>& owner, std::span<const IdBucket> buckets) {
+    buckets_ = PagedArray<IdBucket>(1, kPageBytes);
+    buckets_.map(owner, buckets);
 }
 
 // The finaliser of splitmix64 (Steele, Lea, Flood 2014), then Lemire's multiply-high in place of a division.
@@ -76,16 +76,16 @@ std::int32_t IdMap::put(std::int64_t id, std::int32_t row) {
     for (std::size_t probes = 0; probes < buckets_.size(); ++probes) {
         const IdBucket& bucket = *buckets_.at(at);
         if (const std::size_t slot = slot_in(bucket, id); slot != kNone) {
-            return std::exchange(buckets_.changed(at)->rows[slot], row);
+            return std::exchange(buckets_.copy_on_write(at)->rows[slot], row);
         }
         if (free == nowhere && bucket.count < IdBucket::kSlots) free = at;
         if (!bucket.overflowed) {
             if (free != nowhere) break;
-            buckets_.changed(at)->overflowed = 1;
+            buckets_.copy_on_write(at)->overflowed = 1;
         }
         at = after(at);
     }
-    IdBucket& bucket = *buckets_.changed(free);
+    IdBucket& bucket = *buckets_.copy_on_write(free);
     bucket.keys[bucket.count] = id;
     bucket.rows[bucket.count] = row;
     ++bucket.count;
@@ -97,7 +97,7 @@ std::int32_t IdMap::take(std::int64_t id) {
     for (std::size_t probes = 0; probes < buckets_.size(); ++probes) {
         const std::size_t slot = slot_in(*buckets_.at(at), id);
         if (slot != kNone) {
-            IdBucket& bucket = *buckets_.changed(at);
+            IdBucket& bucket = *buckets_.copy_on_write(at);
             const std::int32_t row = bucket.rows[slot];
             const std::size_t last = std::min<std::size_t>(bucket.count, IdBucket::kSlots) - 1;
             bucket.keys[slot] = std::exchange(bucket.keys[last], 0);
@@ -114,7 +114,7 @@ std::int32_t IdMap::take(std::int64_t id) {
 
 void IdMap::make_room(std::size_t n) {
     const std::size_t room = buckets_.size() * 4;
-    if (n <= room && n_taken_ <= room && !buckets_.scattered()) return;
+    if (n <= room && n_taken_ <= room && !buckets_.is_fragmented()) return;
     IdMap wider(n <= room ? room * 3 / 4 : n + n / 4);
     for (std::size_t b = 0; b < buckets_.size(); ++b) {
         const IdBucket& bucket = *buckets_.at(b);

@@ -29,11 +29,11 @@ class IdMap {
     // An empty map with room for n ids.
     explicit IdMap(std::size_t n = 0);
 
-    const Pages<IdBucket>& buckets() const noexcept { return buckets_; }
-    Pages<IdBucket>& buckets() noexcept { return buckets_; }
+    const PagedArray<IdBucket>& buckets() const noexcept { return buckets_; }
+    PagedArray<IdBucket>& buckets() noexcept { return buckets_; }
 
     // Shows buckets that a file holds.
-    void show(const std::shared_ptr<const void>& owner, std::span<const IdBucket> buckets);
+    void map(const std::shared_ptr<const void>& owner, std::span<const IdBucket> buckets);
 
     // rows[i] = the row of wanted[i], −1 = unknown. Expected O(1) an id; never reads outside the buckets, whatever they
     // hold; a row is whatever they say.
@@ -65,7 +65,7 @@ class IdMap {
     std::size_t home_of(std::int64_t id) const noexcept;
     std::size_t after(std::size_t at) const noexcept { return at + 1 == buckets_.size() ? 0 : at + 1; }
 
-    Pages<IdBucket> buckets_;
+    PagedArray<IdBucket> buckets_;
     std::size_t n_taken_ = 0;  // since the map was built
 };
 

@@ -40,7 +40,7 @@ Status stands_twice(std::int64_t id, std::size_t again) {
 
 Status check_map(const Generation& g) {
     if (g.map_verified) return {};
-    const auto pieces = g.ids.pieces();
+    const auto pieces = g.ids.segments();
     if (g.id_map.matches(pieces.empty() ? std::span<const std::int64_t>() : pieces.front())) return {};
     return Status::bad_format("not a whole karec index file: its id map does not fit its ids");
 }

@@ -10,8 +10,8 @@
 namespace karec {
 
 struct ItemIndex::Store {
-    explicit Store(std::unique_ptr<Generation> first) : living(std::move(first)) {}
-    Living living;
+    explicit Store(std::unique_ptr<Generation> first) : generations(std::move(first)) {}
+    GenerationStore generations;
 };
 
 }  // namespace karec

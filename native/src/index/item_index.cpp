@@ -12,7 +12,6 @@
 #include "index/file/index_file.hpp"
 #include "index/index_checks.hpp"
 #include "index/index_store.hpp"
-#include "kernels/scoring_kernels.hpp"
 
 namespace karec {
 namespace {
@@ -61,7 +60,7 @@ Result<ItemIndex> ItemIndex::build(std::span<const std::int64_t> ids, MatrixView
         g->n_works = ids.size();
         g->id_map = IdMap(ids.size());
         for (const Column& column : options.columns) {
-            Pages<std::byte> values(size_of(column.dtype), kLargePage);
+            PagedArray<std::byte> values(size_of(column.dtype), kLargePage);
             g->columns.push_back({std::string(column.name), column.dtype, std::move(values)});
         }
         g->grow(ids.size());
@@ -90,7 +89,7 @@ Result<ItemIndex> ItemIndex::open(const std::string& path, const OpenOptions& op
         const auto file = std::make_shared<MappedFile>(std::move(mapped.value()));
         auto contents = read_index(file->bytes(), options.verify);
         if (!contents.ok()) return Status{contents.status().code(), path + ": " + contents.status().message()};
-        auto first = show_index(contents.value(), file);
+        auto first = map_index(contents.value(), file);
         first->map_verified = options.verify;
         return ItemIndex(std::make_shared<Store>(std::move(first)));
     });
@@ -99,7 +98,7 @@ Result<ItemIndex> ItemIndex::open(const std::string& path, const OpenOptions& op
 Status ItemIndex::save(const std::string& path) const noexcept {
     return at_boundary([&] {
         if (Status status = check_path(path); !status.ok()) return status;
-        const Living::Pin g(store_->living);
+        const GenerationStore::Pin g(store_->generations);
         if (Status status = check_map(*g); !status.ok()) return status;
         // An overfull or sparse id map goes into no file: its size follows from the number of works.
         const bool as_built = g->n_rows() == g->n_works && g->id_map.buckets().size() == id_bucket_count(g->n_works);
@@ -108,27 +107,27 @@ Status ItemIndex::save(const std::string& path) const noexcept {
 }
 
 std::size_t ItemIndex::size() const noexcept {
-    return Living::Pin(store_->living)->n_works;
+    return GenerationStore::Pin(store_->generations)->n_works;
 }
 std::size_t ItemIndex::n_rows() const noexcept {
-    return Living::Pin(store_->living)->n_rows();
+    return GenerationStore::Pin(store_->generations)->n_rows();
 }
 std::size_t ItemIndex::dim() const noexcept {
-    return Living::Pin(store_->living)->format.dim;
+    return GenerationStore::Pin(store_->generations)->format.dim;
 }
 DType ItemIndex::dtype() const noexcept {
-    return Living::Pin(store_->living)->format.dtype;
+    return GenerationStore::Pin(store_->generations)->format.dtype;
 }
 bool ItemIndex::rescores() const noexcept {
-    return Living::Pin(store_->living)->keeps_exact;
+    return GenerationStore::Pin(store_->generations)->keeps_exact;
 }
 std::int64_t ItemIndex::model_version() const noexcept {
-    return Living::Pin(store_->living)->model_version;
+    return GenerationStore::Pin(store_->generations)->model_version;
 }
 Result<std::vector<std::int64_t>> ItemIndex::model_versions() const noexcept {
     return at_boundary([&]() -> Result<std::vector<std::int64_t>> {
         std::vector<std::int64_t> found;
-        const Living::Pin g(store_->living);
+        const GenerationStore::Pin g(store_->generations);
         for (const ModelVersion& version : g->versions) {
             if (version.n_rows > 0) found.push_back(version.number);
         }
@@ -139,16 +138,16 @@ Result<std::vector<std::int64_t>> ItemIndex::model_versions() const noexcept {
 Result<std::vector<ColumnType>> ItemIndex::column_types() const noexcept {
     return at_boundary([&]() -> Result<std::vector<ColumnType>> {
         std::vector<ColumnType> types;
-        const Living::Pin g(store_->living);
-        for (const ColumnPages& column : g->columns) types.push_back({column.name, column.dtype});
+        const GenerationStore::Pin g(store_->generations);
+        for (const PagedColumn& column : g->columns) types.push_back({column.name, column.dtype});
         return types;
     });
 }
 std::uint64_t ItemIndex::generation() const noexcept {
-    return Living::Pin(store_->living)->number;
+    return GenerationStore::Pin(store_->generations)->number;
 }
 std::size_t ItemIndex::bytes() const noexcept {
-    return Living::Pin(store_->living)->bytes();
+    return GenerationStore::Pin(store_->generations)->bytes();
 }
 
 namespace {
@@ -159,14 +158,14 @@ struct OwnedTable : IndexTable {
     std::vector<Column> views;
     std::vector<Buffer> copies;
     std::vector<std::uint8_t> present_rows;
-    Pages<std::int64_t> file_ids;
-    std::vector<ColumnPages> file_columns;
+    PagedArray<std::int64_t> file_ids;
+    std::vector<PagedColumn> file_columns;
 
     // Rows of removed works are left alone: a writer may be using them again.
     template <class T>
-    std::span<const T> whole(const Pages<T>& pages, const Generation& g, std::size_t width) {
-        const auto pieces = pages.pieces();
-        if (pieces.size() == 1 && pages.foreign()) return pieces.front();
+    std::span<const T> whole(const PagedArray<T>& pages, const Generation& g, std::size_t width) {
+        const auto pieces = pages.segments();
+        if (pieces.size() == 1 && pages.is_mapped()) return pieces.front();
         const std::size_t n = g.n_rows() * width;
         const auto to = copies.emplace_back(n * sizeof(T)).template as<T>();
         for (std::size_t row = 0; row < g.n_rows(); ++row) {
@@ -180,14 +179,14 @@ struct OwnedTable : IndexTable {
 
 Result<std::shared_ptr<const IndexTable>> ItemIndex::table() const noexcept {
     return at_boundary([&]() -> Result<std::shared_ptr<const IndexTable>> {
-        const Living::Pin g(store_->living);
+        const GenerationStore::Pin g(store_->generations);
         auto table = std::make_shared<OwnedTable>();
         table->generation = g->number;
-        if (g->ids.foreign()) table->file_ids = g->ids;
-        if (g->ids.foreign()) table->file_columns = g->columns;
+        if (g->ids.is_mapped()) table->file_ids = g->ids;
+        if (g->ids.is_mapped()) table->file_columns = g->columns;
         table->ids = table->whole(g->ids, *g, 1);
         table->names.reserve(g->columns.size());
-        for (const ColumnPages& column : g->columns) {
+        for (const PagedColumn& column : g->columns) {
             const auto bytes = table->whole(column.values, *g, size_of(column.dtype));
             table->views.push_back({table->names.emplace_back(column.name), column.dtype, bytes});
         }

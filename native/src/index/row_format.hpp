@@ -37,8 +37,8 @@ struct RowFormat {
 
     PaddedQuery pad(std::span<const float> query) const;
 
-    // out[i] = ⟨query, rows[i]⟩ as InnerLoops defines it; for int8 the row's scale is left out. While row i is read,
-    // next[i] is fetched; `next` may be null.
+    // out[i] = ⟨query, rows[i]⟩ as ScoringKernels defines it; for int8 the row's scale is left out. While row i is
+    // read, next[i] is fetched; `next` may be null.
     void dot(const PaddedQuery& query, const std::byte* const* rows, const std::byte* const* next, std::size_t n,
              float* out) const noexcept;
 

@@ -1,4 +1,4 @@
-// Inner loops for AVX2 + FMA + F16C.
+// Kernels for AVX2 + FMA + F16C.
 #if defined(__x86_64__)
 #include <immintrin.h>
 
@@ -7,8 +7,7 @@
 #include <utility>
 
 #include "base/fixed_math.hpp"
-#include "kernels/diversity_kernels.hpp"
-#include "kernels/scoring_kernels.hpp"
+#include "kernels/isa_table.hpp"
 
 #define KAREC_TARGET __attribute__((target("avx2,fma,f16c")))
 #define KAREC_INLINE __attribute__((always_inline, target("avx2,fma,f16c"))) inline
@@ -66,10 +65,11 @@ KAREC_INLINE V fold(V a, V b) {
 
 #include "kernels/diversity_loops.inc"
 
+#include "kernels/matrix_loops.inc"
+
 }  // namespace
 
-const InnerLoops table = {"avx2", dot_float16, dot_float32, dot_int8, widen, dot_packed, project};
-const DiversityLoops diversity_table = kDiversityLoops;
+const IsaTable table = {"avx2", kScoringKernels, kDiversityKernels};
 
 }  // namespace karec::avx2
 #endif

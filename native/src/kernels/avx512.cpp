@@ -1,4 +1,4 @@
-// Inner loops for AVX-512 (F, VL, BW, DQ).
+// Kernels for AVX-512 (F, VL, BW, DQ).
 #if defined(__x86_64__)
 #include <immintrin.h>
 
@@ -7,8 +7,7 @@
 #include <utility>
 
 #include "base/fixed_math.hpp"
-#include "kernels/diversity_kernels.hpp"
-#include "kernels/scoring_kernels.hpp"
+#include "kernels/isa_table.hpp"
 
 #define KAREC_TARGET __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq")))
 #define KAREC_INLINE __attribute__((always_inline, target("avx512f,avx512vl,avx512bw,avx512dq"))) inline
@@ -68,10 +67,11 @@ KAREC_INLINE V fold(V a, V b) {
 
 #include "kernels/diversity_loops.inc"
 
+#include "kernels/matrix_loops.inc"
+
 }  // namespace
 
-const InnerLoops table = {"avx512", dot_float16, dot_float32, dot_int8, widen, dot_packed, project};
-const DiversityLoops diversity_table = kDiversityLoops;
+const IsaTable table = {"avx512", kScoringKernels, kDiversityKernels};
 
 }  // namespace karec::avx512
 #endif

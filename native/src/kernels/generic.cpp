@@ -1,13 +1,12 @@
-// Inner loops in plain 16-byte vectors: any machine.
+// Kernels in plain 16-byte vectors: any machine.
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <utility>
 
 #include "base/fixed_math.hpp"
-#include "kernels/diversity_kernels.hpp"
 #include "kernels/fma.hpp"
-#include "kernels/scoring_kernels.hpp"
+#include "kernels/isa_table.hpp"
 
 #define KAREC_TARGET
 #define KAREC_INLINE __attribute__((always_inline)) inline
@@ -71,9 +70,10 @@ KAREC_INLINE V fold(V a, V b) {
 
 #include "kernels/diversity_loops.inc"
 
+#include "kernels/matrix_loops.inc"
+
 }  // namespace
 
-const InnerLoops table = {"generic", dot_float16, dot_float32, dot_int8, widen, dot_packed, project};
-const DiversityLoops diversity_table = kDiversityLoops;
+const IsaTable table = {"generic", kScoringKernels, kDiversityKernels};
 
 }  // namespace karec::generic

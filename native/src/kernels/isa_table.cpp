@@ -1,5 +1,5 @@
-// Chooses the inner loops: the first set, best first, that the machine runs, unless KAREC_FORCE_ISA names another.
-#include "kernels/scoring_kernels.hpp"
+// Chooses the instruction set: the best that the machine runs, unless KAREC_FORCE_ISA names another that it runs.
+#include "kernels/isa_table.hpp"
 
 #include <cstdlib>
 #include <string>
@@ -7,18 +7,17 @@
 
 #include "base/boundary.hpp"
 #include "karec/item_index.hpp"
-#include "kernels/diversity_kernels.hpp"
 
 namespace karec {
 namespace {
 
 struct Choice {
-    const InnerLoops* table;
+    const IsaTable* table;
     bool runs;
 };
 
 struct Chosen {
-    const InnerLoops* table;
+    const IsaTable* table;
     std::string refused;  // why KAREC_FORCE_ISA was not followed
 };
 
@@ -32,7 +31,7 @@ Chosen choose() {
 #endif
         {&generic::table, true},
     };
-    const InnerLoops* best = nullptr;
+    const IsaTable* best = nullptr;
     std::string names;
     // Read once, while the choice is initialised.
     const char* forced = std::getenv("KAREC_FORCE_ISA");  // NOLINT(concurrency-mt-unsafe)
@@ -53,24 +52,13 @@ const Chosen& chosen() {
 
 }  // namespace
 
-const InnerLoops& inner_loops() noexcept {
-    static const InnerLoops& table = *chosen().table;
+const IsaTable& isa_table() noexcept {
+    static const IsaTable& table = *chosen().table;
     return table;
-}
-
-const DiversityLoops& diversity_loops() noexcept {
-#if defined(__x86_64__)
-    static const DiversityLoops& table = &inner_loops() == &avx512::table ? avx512::diversity_table
-                                         : &inner_loops() == &avx2::table ? avx2::diversity_table
-                                                                          : generic::diversity_table;
-    return table;
-#else
-    return generic::diversity_table;
-#endif
 }
 
 std::string_view active_isa() noexcept {
-    return inner_loops().name;
+    return isa_table().name;
 }
 
 Status check_isa() noexcept {

@@ -20,7 +20,7 @@ constexpr std::int64_t kUnknownType = -1;
 // A column of the pool's works.
 struct PoolColumn {
     PoolColumn(const Generation& g, std::string_view name, std::span<const std::int32_t> rows) {
-        const ColumnPages* column = find_column(g, name);
+        const PagedColumn* column = find_column(g, name);
         if (column == nullptr) {
             status = Status::invalid("the index has no column '" + std::string(name) + "'");
             return;
@@ -42,7 +42,7 @@ struct PoolColumn {
 };
 
 Status need_column(const Generation& g, std::string_view name, bool integer) {
-    const ColumnPages* column = find_column(g, name);
+    const PagedColumn* column = find_column(g, name);
     if (column == nullptr) return Status::invalid("the index has no column '" + std::string(name) + "'");
     const bool floating =
         column->dtype == DType::float16 || column->dtype == DType::float32 || column->dtype == DType::float64;

@@ -38,8 +38,8 @@ Status gather_in(const Generation& g, std::span<const std::int32_t> rows, std::s
     return {};
 }
 
-const ColumnPages* find_column(const Generation& g, std::string_view name) noexcept {
-    for (const ColumnPages& column : g.columns) {
+const PagedColumn* find_column(const Generation& g, std::string_view name) noexcept {
+    for (const PagedColumn& column : g.columns) {
         if (column.name == name) return &column;
     }
     return nullptr;
@@ -47,7 +47,7 @@ const ColumnPages* find_column(const Generation& g, std::string_view name) noexc
 
 Status gather_column_in(const Generation& g, std::string_view name, std::span<const std::int32_t> rows,
                         std::span<std::byte> out) {
-    const ColumnPages* column = find_column(g, name);
+    const PagedColumn* column = find_column(g, name);
     if (column == nullptr) return Status::invalid("the index has no column '" + std::string(name) + "'");
     const std::size_t width = size_of(column->dtype);
     Status status = check_lengths("rows × bytes of an element", rows.size() * width, "out", out.size());
@@ -75,7 +75,7 @@ Status ItemIndex::gather(std::span<const std::int32_t> rows, std::span<float> ou
 Result<DType> ItemIndex::column_dtype(std::string_view name) const noexcept {
     return at_boundary([&]() -> Result<DType> {
         const IndexPin g(*this);
-        if (const ColumnPages* column = find_column(*g, name); column != nullptr) return column->dtype;
+        if (const PagedColumn* column = find_column(*g, name); column != nullptr) return column->dtype;
         return Status::invalid("the index has no column '" + std::string(name) + "'");
     });
 }

@@ -14,12 +14,12 @@ namespace karec {
 // The newest generation of an index, as long as the pin lives.
 class IndexPin {
   public:
-    explicit IndexPin(const ItemIndex& index) noexcept : pin_(index.store_->living) {}
+    explicit IndexPin(const ItemIndex& index) noexcept : pin_(index.store_->generations) {}
     const Generation& operator*() const noexcept { return *pin_; }
     const Generation* operator->() const noexcept { return &*pin_; }
 
   private:
-    Living::Pin pin_;
+    GenerationStore::Pin pin_;
 };
 
 // As the functions of ItemIndex of these names; they may throw std::bad_alloc.
@@ -30,6 +30,6 @@ Status gather_column_in(const Generation& g, std::string_view name, std::span<co
                         std::span<std::byte> out);
 
 // nullptr where there is none of that name.
-const ColumnPages* find_column(const Generation& g, std::string_view name) noexcept;
+const PagedColumn* find_column(const Generation& g, std::string_view name) noexcept;
 
 }  // namespace karec

@@ -11,8 +11,7 @@
 #include "base/checks.hpp"
 #include "index/index_store.hpp"
 #include "karec/item_index.hpp"
-#include "kernels/diversity_kernels.hpp"
-#include "kernels/scoring_kernels.hpp"
+#include "kernels/isa_table.hpp"
 #include "search/rescore.hpp"
 #include "search/scoring.hpp"
 #include "search/search_checks.hpp"
@@ -32,7 +31,7 @@ struct Tile {
         if (n == 0) return;
         left_out = g.closed.word(first / kTile);
         for (std::size_t i = 0; i < n && !mask.empty(); ++i) left_out |= std::uint64_t{mask[first + i] == 0} << i;
-        if (g.rows.together(first) >= n) {
+        if (g.rows.contiguous_from(first) >= n) {
             const std::byte* start = g.rows.at(first);
             for (std::size_t i = 0; i < n; ++i) at[i] = start + i * g.format.stride();
         } else {
@@ -71,7 +70,7 @@ class PackedTile {
     const float* pack(const Tile& tile) {
         const void* rows[kTile];
         for (std::size_t i = 0; i < kTile; ++i) rows[i] = tile.at[i < tile.n ? i : 0];
-        const DiversityLoops& loops = diversity_loops();
+        const DiversityKernels& loops = diversity_kernels();
         const auto pack_rows = format_.dtype == DType::float16 ? loops.pack_float16 : loops.pack_float32;
         pack_rows(rows, ones_, 1.0, format_.padded_dim(), block_.data());  // times 1/√1: as they are
         return block_.data();
@@ -137,7 +136,7 @@ void scan(const Generation& g, std::span<const Query> queries, std::span<const s
 Status ItemIndex::search_all(std::span<const Query> queries, std::span<const std::uint8_t> mask, const Ranked& out,
                              std::span<SearchCount> counts) const noexcept {
     return at_boundary([&]() -> Status {
-        const Living::Pin g(store_->living);
+        const GenerationStore::Pin g(store_->generations);
         Status status = check_lengths("counts", counts.size(), "queries", queries.size());
         if (!status.ok()) return status;
         for (std::size_t q = 0; q < queries.size(); ++q) {

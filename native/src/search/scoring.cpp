@@ -1,6 +1,6 @@
 #include "search/scoring.hpp"
 
-#include "kernels/scoring_kernels.hpp"
+#include "kernels/isa_table.hpp"
 
 namespace karec {
 
@@ -50,7 +50,7 @@ void ReadyQuery::dot(const Generation& g, std::int32_t* rows, const std::byte* c
 void ReadyQuery::dot_packed(const Generation& g, std::int32_t* rows, const float* block, std::size_t n,
                             float* out) const noexcept {
     each_version(g, rows, n, out, [&](const PaddedQuery& query, bool, float* scores) {
-        inner_loops().dot_packed(block, format_.padded_dim(), query.values.data(), scores);
+        scoring_kernels().dot_packed(block, format_.padded_dim(), query.values.data(), scores);
     });
 }
 

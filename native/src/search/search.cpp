@@ -66,7 +66,7 @@ Result<SearchCount> search_in(const Generation& g, const Query& query, const Can
 Result<SearchCount> ItemIndex::scores(const Query& query, const Candidates& candidates,
                                       std::span<float> out) const noexcept {
     return at_boundary([&]() -> Result<SearchCount> {
-        const Living::Pin g(store_->living);
+        const GenerationStore::Pin g(store_->generations);
         if (Status status = check_query(query, *g, "query"); !status.ok()) return status;
         if (Status status = check_candidates(candidates, *g); !status.ok()) return status;
         Status status = check_lengths("candidates", candidates.size(), "out", out.size());
@@ -86,15 +86,16 @@ Result<SearchCount> ItemIndex::scores(const Query& query, const Candidates& cand
 
 Result<SearchCount> ItemIndex::search(const Query& query, const Candidates& candidates,
                                       const Ranked& out) const noexcept {
-    return at_boundary(
-        [&]() -> Result<SearchCount> { return search_in(*Living::Pin(store_->living), query, candidates, out); });
+    return at_boundary([&]() -> Result<SearchCount> {
+        return search_in(*GenerationStore::Pin(store_->generations), query, candidates, out);
+    });
 }
 
 Status ItemIndex::search_batch(std::span<const Query> queries, const Candidates& candidates,
                                std::span<const std::int64_t> indptr, const Ranked& out,
                                std::span<SearchCount> counts) const noexcept {
     return at_boundary([&]() -> Status {
-        const Living::Pin g(store_->living);
+        const GenerationStore::Pin g(store_->generations);
         const std::size_t n_users = queries.size();
         Status status = check_lengths("counts", counts.size(), "queries", n_users);
         if (!status.ok()) return status;

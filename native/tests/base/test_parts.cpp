@@ -130,7 +130,7 @@ TEST(a_corrupt_id_map_ends_its_search_and_is_noticed) {
     const std::vector<std::int64_t> wanted = {7};
     std::int32_t row = 0;
     IdMap map;
-    map.show(nullptr, full);
+    map.map(nullptr, full);
     map.find(wanted, &row);
     CHECK(row == -1);
     CHECK(!map.matches(wanted));

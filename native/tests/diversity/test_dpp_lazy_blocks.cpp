@@ -84,7 +84,7 @@ TEST(lazy_is_eager_bit_by_bit) {
         const auto posed = pose_dpp(MatrixView{embeddings.data(), n, dim, DType::float32}, relevance, options);
         CHECK(posed.ok());
         const DppProblem& problem = posed.value();
-        DppBlocks blocks(problem);
+        DppLazyBlocks blocks(problem);
         Eager eager(problem);
         std::vector<std::vector<double>> passing;
         std::vector<double> direction(problem.width());
@@ -139,8 +139,8 @@ TEST(a_tie_with_a_block_that_was_behind_goes_to_the_lowest_index) {
     options.ridge = 0.0;
     const auto problem = pose_dpp(MatrixView{embeddings.data(), 2 * kHalf, 2, DType::float32}, relevance, options);
     const std::vector<double> direction = {0.5, 0.0};
-    DppBlocks permanent(problem.value());
-    DppBlocks passing(problem.value());
+    DppLazyBlocks permanent(problem.value());
+    DppLazyBlocks passing(problem.value());
     CHECK(permanent.best().item == kHalf);
     for (int i = 0; i < 3; ++i) {
         permanent.add_permanent(direction);
@@ -163,8 +163,8 @@ TEST(a_cap_by_the_largest_eigenvalue_saves_work_and_changes_no_bit) {
         DppOptions options;
         options.ridge = ridge;
         const auto problem = pose_dpp(MatrixView{embeddings.data(), kItems, kDim, DType::float32}, relevance, options);
-        DppBlocks capped(problem.value());
-        DppBlocks plain(problem.value());
+        DppLazyBlocks capped(problem.value());
+        DppLazyBlocks plain(problem.value());
         Eager eager(problem.value());
         Residual residual(kDim);
         residual.fold();
@@ -181,7 +181,7 @@ TEST(a_cap_by_the_largest_eigenvalue_saves_work_and_changes_no_bit) {
             if (rho <= kLeastShare * problem->first_rho[expected.item]) break;
             for (double& u : direction) u /= std::sqrt(rho);
             residual.add(direction);
-            for (DppBlocks* blocks : {&capped, &plain}) {
+            for (DppLazyBlocks* blocks : {&capped, &plain}) {
                 blocks->add_permanent(direction);
                 blocks->remove(expected.item);
             }

@@ -102,7 +102,7 @@ TEST(each_place_takes_the_best_score) {
             const std::size_t k = window == 100 ? 8 : 30;
             std::vector<std::int64_t> indices(k);
             std::vector<double> scores(k);
-            EmbeddingScatterOptions options;
+            MmrSsdOptions options;
             options.window = window;
             CHECK(mmr_select(p.view(), p.relevance, options, indices, scores).value() == k);
             CHECK(indices == plain(p, k, window, false));
@@ -115,7 +115,7 @@ TEST(each_place_takes_the_best_score) {
 TEST(what_was_shown_is_kept_away_from) {
     Problem p = random_problem(7);
     std::fill(p.relevance.begin(), p.relevance.end(), 0.0f);
-    EmbeddingScatterOptions options;
+    MmrSsdOptions options;
     options.shown = {p.embeddings.data(), 1, kDim, DType::float32};  // item 0 itself
     std::vector<std::int64_t> indices(kN);
     std::vector<double> scores(kN);
@@ -133,7 +133,7 @@ TEST(vectors_that_are_no_floats_are_refused) {
     const std::vector<double> zeros(kN * kDim);
     for (const DType dtype : {DType::float64, DType::int8, DType::int64, DType::boolean}) {
         const MatrixView other{zeros.data(), kN, kDim, dtype};
-        EmbeddingScatterOptions options;
+        MmrSsdOptions options;
         const auto refuses = [&](const MatrixView& embeddings, const char* name) {
             const std::string words = std::string(name) + " must be float16 or float32";
             return mmr_select(embeddings, p.relevance, options, indices, scores).status().message() == words &&
@@ -149,11 +149,11 @@ TEST(what_does_not_fit_is_refused) {
     Problem p = random_problem(8);
     std::vector<std::int64_t> indices(3);
     std::vector<double> scores(3);
-    const auto refused = [&](const EmbeddingScatterOptions& options) {
+    const auto refused = [&](const MmrSsdOptions& options) {
         return mmr_select(p.view(), p.relevance, options, indices, scores).status().code() == Code::invalid_argument &&
                ssd_select(p.view(), p.relevance, options, indices, scores).status().code() == Code::invalid_argument;
     };
-    EmbeddingScatterOptions options;
+    MmrSsdOptions options;
     options.diversity = -0.1;
     CHECK(refused(options));
     options = {};

@@ -45,7 +45,7 @@ Status write_index(const std::string& path, const Generation& generation);
 Result<IndexContents> read_index(std::span<const std::byte> file, bool verify = true);
 
 // A generation that shows `contents`, which `owner` keeps alive.
-std::unique_ptr<Generation> show_index(const IndexContents& contents, const std::shared_ptr<const void>& owner);
+std::unique_ptr<Generation> map_index(const IndexContents& contents, const std::shared_ptr<const void>& owner);
 
 // Whether the buckets say exactly ids[i] → i for every i and nothing else. O(N).
 bool id_map_matches(std::span<const IdBucket> buckets, std::span<const std::int64_t> ids);

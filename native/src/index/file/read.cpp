@@ -197,40 +197,40 @@ Result<IndexContents> read_index(std::span<const std::byte> file, bool verify) {
     return contents;
 }
 
-std::unique_ptr<Generation> show_index(const IndexContents& contents, const std::shared_ptr<const void>& owner) {
+std::unique_ptr<Generation> map_index(const IndexContents& contents, const std::shared_ptr<const void>& owner) {
     auto g = std::make_unique<Generation>(contents.format);
     g->number = contents.generation;
     g->model_version = contents.model_version;
     g->n_works = contents.ids.size();
-    g->rows.show(owner, contents.rows);
-    g->ids.show(owner, contents.ids);
-    g->id_map.show(owner, contents.buckets);
-    g->scales.show(owner, contents.scales);
+    g->rows.map(owner, contents.rows);
+    g->ids.map(owner, contents.ids);
+    g->id_map.map(owner, contents.buckets);
+    g->scales.map(owner, contents.scales);
     if (contents.exact.data() != nullptr) {
         g->keep_exact();
-        g->exact.show(owner, contents.exact);
+        g->exact.map(owner, contents.exact);
     }
     if (contents.versions.size() > 1) {
         for (const std::int64_t version : contents.versions) g->versions.push_back({version, 0});
         for (const std::uint8_t code : contents.codes) ++g->versions[code].n_rows;
-        g->codes.show(owner, contents.codes);
+        g->codes.map(owner, contents.codes);
     } else {
         g->versions.push_back({contents.model_version, contents.ids.size()});
     }
-    g->adjustments.show(owner, contents.adjustments);
-    g->blocked.words().show(owner, contents.blocked);
-    g->closed.words().show(owner, contents.blocked);
+    g->adjustments.map(owner, contents.adjustments);
+    g->blocked.words().map(owner, contents.blocked);
+    g->closed.words().map(owner, contents.blocked);
     for (const Column& column : contents.columns) {
-        ColumnPages& pages = g->columns.emplace_back(
-            ColumnPages{std::string(column.name), column.dtype, Pages<std::byte>(size_of(column.dtype), kLargePage)});
-        pages.values.show(owner, column.bytes);
+        PagedColumn& pages = g->columns.emplace_back(PagedColumn{
+            std::string(column.name), column.dtype, PagedArray<std::byte>(size_of(column.dtype), kLargePage)});
+        pages.values.map(owner, column.bytes);
     }
     return g;
 }
 
 bool id_map_matches(std::span<const IdBucket> buckets, std::span<const std::int64_t> ids) {
     IdMap map;
-    map.show(nullptr, buckets);
+    map.map(nullptr, buckets);
     return map.matches(ids);
 }
 

@@ -11,9 +11,9 @@ namespace karec {
 namespace {
 
 template <class T>
-std::vector<std::span<const std::byte>> bytes_of_pieces(const Pages<T>& pages) {
+std::vector<std::span<const std::byte>> bytes_of_pieces(const PagedArray<T>& pages) {
     std::vector<std::span<const std::byte>> pieces;
-    for (const std::span<const T> piece : pages.pieces()) pieces.push_back(std::as_bytes(piece));
+    for (const std::span<const T> piece : pages.segments()) pieces.push_back(std::as_bytes(piece));
     return pieces;
 }
 
@@ -42,7 +42,7 @@ std::vector<Section> sections_of(const Generation& g, const std::vector<std::int
     }
     if (!g.adjustments.empty()) add(kAdjustments, bytes_of_pieces(g.adjustments));
     if (!blocked.empty()) add(kBlocked, {std::as_bytes(std::span(blocked))});
-    for (const ColumnPages& column : g.columns) {
+    for (const PagedColumn& column : g.columns) {
         SectionEntry& entry = add(kColumn, bytes_of_pieces(column.values));
         entry.dtype = static_cast<std::uint32_t>(column.dtype);
         column.name.copy(entry.name, kMaxColumnName);
@@ -91,7 +91,7 @@ Status write_index(const std::string& path, const Generation& g) {
     const auto refused = [&path] {
         return Status{Code::io_error, "cannot write '" + path + "': " + std::system_category().message(errno), errno};
     };
-    NewFile file(path);
+    AtomicFile file(path);
     if (!file.opened() || !file.append(std::as_bytes(std::span(&header, 1))) ||
         !file.append(std::as_bytes(std::span(table)))) {
         return refused();
