@@ -1,4 +1,4 @@
-// Lists scattered by their vectors: maximal marginal relevance, and sliding spectrum decomposition.
+// Diverse lists by vectors: maximal marginal relevance (MMR) and sliding spectrum decomposition (SSD).
 //
 // Both pick, place by place, the item with the largest score, ties by lowest index. With f_i the embeddings at unit
 // length (a zero vector stays zero) and r_i the relevance, on whatever scale the caller chose:
@@ -7,9 +7,9 @@
 //                                                                 maximum of nothing is 0
 //         J. Carbonell, J. Goldstein, "The Use of MMR, Diversity-Based Reranking for Reordering Documents and Producing
 //         Summaries", SIGIR 1998
-//   ssd   (1 − diversity)·r_i + diversity·‖p_i‖                   p_i = f_i − Σ_j ⟨f_i, u_j⟩u_j, u_j = p_j/‖p_j‖ as it
-//   was
-//                                                                 when j was picked (modified Gram–Schmidt), j as above
+//   ssd   (1 − diversity)·r_i + diversity·‖p_i‖                   p_i = f_i − Σ_j ⟨f_i, u_j⟩u_j, u_j = p_j/‖p_j‖ at
+//                                                                 the moment when j was picked (modified
+//                                                                 Gram–Schmidt), j as above
 //         Y. Huang, W. Wang, L. Zhang, R. Xu, "Sliding Spectrum Decomposition for Diversified Recommendation", KDD
 //         2021, in its form without the volume of what was picked, which vanishes along a list
 //

@@ -1,4 +1,4 @@
-// Arrays on cache lines: a load of 64 bytes that crosses two takes twice as long.
+// Arrays aligned to cache lines: a load of 64 bytes that crosses two lines takes twice as long.
 #pragma once
 
 #include <cstddef>

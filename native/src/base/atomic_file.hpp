@@ -1,4 +1,6 @@
-// A file that appears whole or not at all: written beside its path, synced, renamed over it.
+// Writes a file whole or not at all: into a temporary file beside its path, which is synced and renamed over it.
+//
+// Without publish() the destructor removes the temporary file. errno says why a function returned false.
 #pragma once
 
 #include <fcntl.h>
@@ -17,7 +19,7 @@ namespace karec {
 class AtomicFile {
   public:
     explicit AtomicFile(const std::string& path) : path_(path) {
-        // A writer that was killed may have left a file of this very name: in containers process ids repeat.
+        // The name may exist: a killed writer leaves its file, and in containers process ids repeat.
         static std::atomic<unsigned> serial{0};
         for (int attempt = 0; attempt < 1000; ++attempt) {
             aside_ = path + "." + std::to_string(::getpid()) + "-" + std::to_string(serial++) + ".tmp";

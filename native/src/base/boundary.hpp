@@ -1,4 +1,4 @@
-// The edge of every public function: whatever is thrown inside (only allocation can) comes out as a Status.
+// Every public function runs its body through at_boundary: an exception (only allocation throws) becomes a Status.
 #pragma once
 
 #include <new>

@@ -1,5 +1,5 @@
-// exp and log from IEEE additions and multiplications alone. The C library picks variants by processor, which may
-// differ in the last bit; a selection must not depend on that. Both are within 2 units in the last place.
+// exp and log from IEEE additions and multiplications alone, so that selections are the same bits everywhere: the C
+// library chooses its variants by processor, and these may differ in the last bit. Error ≤ 2 units in the last place.
 #pragma once
 
 #include <bit>
@@ -10,11 +10,11 @@
 
 namespace karec {
 
-// Its upper 32 bits, so that n·kLn2High is exact for |n| < 2^21, and what is missing.
+// ln 2 in two parts: its upper 32 bits, so that n·kLn2High is exact for |n| < 2^21, and the rest.
 inline constexpr double kLn2High = 0x1.62e42feep-1;  // NOLINT(modernize-use-std-numbers)
 inline constexpr double kLn2Low = 0x1.a39ef35793c76p-33;
 
-// e^x for x ≤ 0, −inf included; without a branch, so that a loop over it becomes vector code.
+// e^x for x ≤ 0, −inf included; without a branch, so that compilers vectorise loops over it.
 inline double fixed_exp(double argument) noexcept {
     const double x = argument > -746.0 ? argument : -746.0;            // e^−746 is 0 already
     const double n = (x * std::numbers::log2e + 0x1.8p52) - 0x1.8p52;  // x / ln 2, rounded to an integer

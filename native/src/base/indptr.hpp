@@ -1,4 +1,4 @@
-// Lists that lie one behind the other: list u is entries indptr[u] … indptr[u + 1] − 1.
+// CSR offsets: of lists stored one after the other, list u is entries indptr[u] … indptr[u + 1] − 1.
 #pragma once
 
 #include <cstdint>

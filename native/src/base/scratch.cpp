@@ -30,7 +30,7 @@ struct Kept {
                 ::operator delete(block, kAligned);
             }
         }
-        bytes = kMostKept;  // what other destructors of this thread still give back goes straight to the heap
+        bytes = kMostKept;  // blocks that later destructors of this thread give back are freed at once
     }
 };
 

@@ -1,7 +1,9 @@
-// Memory for the length of one call, which its thread keeps for its next call: after the first ones a search asks the
-// heap for nothing.
+// Memory of one call, which its thread keeps for its next calls: after the first ones a search allocates nothing.
 //
-// Blocks are powers of two, at least a cache line; a thread keeps up to 32 MiB of them and frees them when it ends.
+// Invariants:
+//   - A block has a power of two of bytes, at least a cache line, and is aligned to cache lines.
+//   - A thread keeps at most 32 MiB of blocks, and frees them when it ends. Larger blocks go back to the heap at once.
+//   - A block may be given back on another thread than it was taken on.
 #pragma once
 
 #include <cstddef>
@@ -33,7 +35,7 @@ struct ScratchAllocator {
     }
 };
 
-// n elements, not set to anything.
+// n elements, not initialised.
 template <class T>
 class ScratchArray {
   public:

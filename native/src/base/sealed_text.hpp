@@ -1,4 +1,5 @@
-// Small text files that Python writes for C++ hosts: lines of words and fields, the last of which seals the rest.
+// Small text files that Python writes for C++ hosts: lines of words and fields; the last line is a checksum of the
+// rest.
 //
 //   karec-prerank 1                            kind and format
 //   step quota column=creator_id at_most=20    a word, perhaps a value, then fields in any order, each once
@@ -30,11 +31,11 @@ struct SealedLine {
     Status refused(const std::string& why) const;
 };
 
-// The lines between the first and the seal, where the first is `kind` in format 1.
+// The lines between the first and the seal. Refuses (bad_format) a text whose first line is not "<kind> 1".
 Result<std::vector<SealedLine>> read_sealed_text(std::string_view text, std::string_view kind);
 Result<std::vector<SealedLine>> read_sealed_file(const std::string& path, std::string_view kind);
 
-// The whole of `text` as a number; bad_format otherwise, or where it does not fit.
+// All of `text` as a number; bad_format for anything else and for numbers out of range.
 Result<std::int64_t> whole_number(std::string_view text);
 Result<double> finite_number(std::string_view text);
 Result<std::uint64_t> hexadecimal(std::string_view text);  // 16 lower-case digits

@@ -7,7 +7,8 @@
 namespace karec {
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "index files are little-endian and mapped as they lie");
+static_assert(std::endian::native == std::endian::little,
+              "index files are little-endian and mapped without conversion");
 
 constexpr std::uint64_t kPrime1 = 0x9E3779B185EBCA87u;
 constexpr std::uint64_t kPrime2 = 0xC2B2AE3D27D4EB4Fu;

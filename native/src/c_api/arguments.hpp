@@ -1,6 +1,6 @@
-// Arguments of the C functions: what can be told about a pointer, a length or a struct's size is told here, once.
+// Checks of the C functions' arguments: pointers, lengths, sizes of structs.
 //
-// Readers throw Refused, and answer() catches it: nothing is thrown past a C function.
+// They throw Refused, and answer() catches it: no exception crosses the C boundary.
 #pragma once
 
 #include <algorithm>
@@ -26,7 +26,7 @@ struct karec_index {
 
 namespace karec::c {
 
-// More than any machine addresses: a length beyond is a mistake that can be told.
+// Longer arrays cannot exist in memory: such a length is refused.
 inline constexpr std::size_t kMostBytes = std::size_t{1} << 56;
 
 struct Refused : std::exception {
@@ -38,7 +38,7 @@ struct Refused : std::exception {
     throw Refused(Status::invalid(why));
 }
 
-// Keeps what `status` says for karec_last_error().
+// Stores the status for karec_last_error() of this thread.
 karec_status keep(const Status& status) noexcept;
 
 // Runs the body of a C function, which returns a Status.
@@ -112,7 +112,7 @@ void check_size(const T* given, const char* name) {
            std::to_string(sizeof(T)) + " here and was at least " + std::to_string(kFirst));
 }
 
-// A struct as this library knows it: shorter ones are filled up with 0, longer ones must hold 0 behind.
+// The struct in this library's size: a shorter one is filled up with 0; of a longer one the rest must be 0.
 template <class T>
 T taken(const T* given, const char* name) {
     check_size(given, name);
@@ -173,7 +173,7 @@ inline std::string path_of(const char* text, const char* name) {
 
 DType dtype_of(karec_dtype dtype, const char* name);
 
-// A matrix of float16 or float32 rows side by side: where it lies, or copied together.
+// A matrix of float16 or float32 with contiguous rows: the caller's memory, or a copy if rows are strided or unaligned.
 class Matrix {
   public:
     Matrix(const karec_matrix* given, const char* name);

@@ -22,8 +22,8 @@ karec_dpp_count count_of(const DppCount& count) noexcept {
     return {0, count.selected, count.n_dpp, count.log_det};
 }
 
-// What was shown; of works without dimensions nothing, as no row of it would lie anywhere, and rows that need no memory
-// can be said to be more than a loop ends for.
+// What was shown. Empty for works of 0 dimensions: such rows need no memory, so that a caller could claim any number of
+// them, and a loop over them would not end.
 MatrixView shown_of(const std::optional<Matrix>& seen, const Matrix& items) noexcept {
     if (!seen || (seen->view.cols == 0 && items.view.cols == 0)) return {};
     return seen->view;

@@ -7,7 +7,7 @@
 namespace karec::c {
 namespace {
 
-// Fixed room, so that running out of memory can be told as well.
+// A fixed array, so that "out of memory" can be stored too.
 thread_local char last_error[1024] = "";
 thread_local std::int32_t last_system_error = 0;
 

@@ -10,7 +10,7 @@
 namespace karec::c {
 namespace {
 
-// What a ranker's on_step calls: it outlives the ranker, at an address that does not change.
+// The target of a ranker's on_step. Outlives the ranker; its address does not change.
 struct Listener {
     void (*on_step)(void*, const karec_step_metrics*) = nullptr;
     void* context = nullptr;
@@ -42,7 +42,7 @@ const PreRanker& ranker_of(const karec_preranker* preranker) {
     return object(preranker, "preranker").ranker;
 }
 
-// A request and the tensors that it shows.
+// A request, and the tensors that it points to.
 class Request {
   public:
     Request(const karec_prerank_request* given, const char* name) {

@@ -1,4 +1,4 @@
-// dpp_select_batch: dpp_select for one user after the other, each on its part of the input (CSR).
+// dpp_select_batch: dpp_select user by user, each on its part of the input (CSR).
 #include <string>
 #include <vector>
 
@@ -23,7 +23,7 @@ Status dpp_select_batch(MatrixView embeddings, std::span<const float> relevance,
                         std::span<const std::int64_t> shown_indptr, const DppOptions& options,
                         std::span<std::int64_t> indices, std::span<double> gains, std::span<DppCount> counts) noexcept {
     return at_boundary([&]() -> Status {
-        // Copies: what was checked is what is read, whoever writes meanwhile.
+        // Copied, so that the offsets that are checked are the offsets that are read.
         const std::vector<std::int64_t> starts(indptr.begin(), indptr.end());
         const std::vector<std::int64_t> shown_starts(shown_indptr.begin(), shown_indptr.end());
         const std::size_t n_users = counts.size();

@@ -2,8 +2,8 @@
 //
 // Row s of C holds, for every item i, the s-th entry of the solution c_i of V c_i = L_{Y,i}, where V Vᵀ = L_Y; then
 // d²_i = L_ii − ‖c_i‖². A pick j adds the row e_i = (L_ji − ⟨c_j, c_i⟩)/d_j: O(N·t) (Chen et al. 2018, algorithm 1).
-// V itself stands in C, as V_rs = C_s[y_r]. For a window the oldest pick is taken out by one plane rotation for each of
-// the others, which moves its part of every c_i into theirs: O(N·w) (the paper's section 4, by rotations of rows).
+// V is part of C: V_rs = C_s[y_r]. With a window the oldest pick is removed by one plane (Givens) rotation for
+// each other pick, which moves its part of every c_i into the others: O(N·w) (the paper's section 4, on rows).
 #include <algorithm>
 #include <cmath>
 #include <deque>

@@ -1,9 +1,10 @@
-// dpp_select: exact greedy in embedding space, on blocks that are brought up to date only where they can still win.
+// dpp_select: exact greedy in embedding space, on lazily updated blocks.
 //
-// The gain that orders items is q²·ρ with ρ in float32 (DppLazyBlocks); the winner's own ρ is then computed afresh in
-// float64, decides whether it adds anything, and scales its direction, so that float32 noise neither picks items past
-// the rank nor adds up along the selection. At most O(N·k·D); far fewer blocks are touched when relevance differs.
-// Source: the definition in karec/dpp.hpp (Chen et al. 2018), rewritten for L = diag(q)(F Fᵀ + ridge·I)diag(q).
+// Items are compared by q²·ρ with ρ in float32 (DppLazyBlocks). The ρ of the winner is then computed again in float64:
+// it decides whether the item adds anything, and it scales the direction. So float32 rounding neither picks items past
+// the kernel's rank nor accumulates along the selection. At most O(N·k·D); far fewer blocks are touched when relevance
+// differs. Source: the definition in karec/dpp.hpp (Chen et al. 2018), rewritten for L = diag(q)(F Fᵀ +
+// ridge·I)diag(q).
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -85,7 +86,7 @@ class Greedy {
         if (2 * residual_.listed() > problem_.width()) residual_.fold();
     }
 
-    // As often as it costs a fraction of the work that it may save.
+    // Only after twice as much work as the bound costs.
     void cap_gains() {
         if (n_directions_ > problem_.width() && blocks_.followed() >= 2 * residual_.price_of_bound()) {
             blocks_.cap(residual_.bound());
@@ -102,7 +103,7 @@ class Greedy {
         add_permanent();
     }
 
-    // Leaves in the blocks, and beside the residual of what was shown, the last `n` picks.
+    // Sets the passing directions to those of the last `n` picks, conditioned on what was shown.
     void look_back(std::span<const std::int64_t> picks, std::size_t n) {
         passing_.clear();
         blocks_.clear_passing();
@@ -126,7 +127,7 @@ class Greedy {
             blocks_.remove(pick.item);
             passed_over.push_back(pick.item);
         }
-        // What adds nothing now never will again, unless the window moves on.
+        // An item that adds nothing now adds nothing later, unless the window moves.
         if (windowed) {
             for (const std::size_t item : passed_over) blocks_.restore(item);
         }
@@ -143,7 +144,7 @@ class Greedy {
         }
     }
 
-    // With every place owed to some type, what is not theirs is out for good.
+    // Every place left is owed to some type: removes the items of all other types.
     void remove_what_is_not_owed() {
         for (std::size_t i = 0; i < problem_.n(); ++i) {
             if (!taken_[i] && !quota_.allows(i, 0)) blocks_.remove(i);
@@ -175,14 +176,14 @@ class Greedy {
     const DppProblem& problem_;
     const DppOptions& options_;
     DppLazyBlocks blocks_;
-    Residual residual_;  // of what is there for good
-    Residual passing_;   // what a window takes from it
+    Residual residual_;  // of the permanent directions
+    Residual passing_;   // of the window's directions
     std::vector<double> feature_;
     std::vector<double> direction_;
     std::vector<double> of_passing_;
     std::vector<bool> taken_;
     TypeQuota quota_;
-    std::size_t n_directions_ = 0;  // that are permanent
+    std::size_t n_directions_ = 0;  // permanent ones
 };
 
 }  // namespace

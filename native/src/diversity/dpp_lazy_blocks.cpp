@@ -11,8 +11,8 @@
 namespace karec {
 namespace {
 
-// Items by first gain, largest first, to 11 bits of it: where an item stands decides how early it is looked at, and
-// nothing else. Two passes of a radix sort.
+// Items by the upper 22 bits of their first gain, largest first, in two passes of a radix sort. The order decides how
+// early an item is looked at, not which item wins.
 std::vector<std::uint32_t> by_first_gain(const DppProblem& problem) {
     constexpr std::size_t kBits = 11;
     constexpr std::uint64_t kMask = (1u << kBits) - 1;
@@ -65,8 +65,8 @@ DppLazyBlocks::DppLazyBlocks(const DppProblem& problem)
     }
 }
 
-// ρ in float32 is off by what rounding did to it: of a dot product of vectors no longer than 1 by at most
-// (dim + 4)·2⁻²⁴, of its square and the subtraction by 2⁻²⁴·(1 + ridge) a direction. Σ|dot| ≤ √count, as Σ dot² ≤ 1.
+// The bound on ρ in float32 includes its rounding error: a dot product of vectors no longer than 1 is off by at most
+// (dim + 4)·2⁻²⁴, its square and the subtraction by 2⁻²⁴·(1 + ridge) a direction. Σ|dot| ≤ √count, as Σ dot² ≤ 1.
 void DppLazyBlocks::cap(double most) {
     followed_ = 0;
     const auto count = static_cast<double>(permanent_.count);
@@ -97,7 +97,7 @@ void DppLazyBlocks::clear_passing() noexcept {
     passing_.count = 0;
 }
 
-// ρ falls by what directions first … last − 1 explain, at most kDirectionsAtOnce of them.
+// Subtracts from ρ the parts along directions first … last − 1, at most kDirectionsAtOnce of them.
 void DppLazyBlocks::apply(std::size_t b, const Directions& directions, std::size_t first, std::size_t last,
                           float* rho) {
     const std::size_t dim = problem_.dim();
@@ -150,7 +150,7 @@ double DppLazyBlocks::with_passing(std::size_t b, double best_gain, double* gain
     return most;
 }
 
-// Brings block b up to date as far as it can still win, and puts its best item in place of `best` where that is due.
+// Updates block b until it is up to date or cannot win, and replaces `best` if the block's best item wins.
 void DppLazyBlocks::look_into(std::size_t b, DppPick& best) {
     catch_up(b, best.gain);
     if (bounds_[b] < best.gain || bounds_[b] == 0.0) return;
@@ -168,7 +168,7 @@ void DppLazyBlocks::look_into(std::size_t b, DppPick& best) {
 DppPick DppLazyBlocks::best() {
     DppPick best;
     if (bounds_.empty()) return best;
-    // The block of the largest bound first: its best gain leaves the fewest others to look into.
+    // The block of the largest bound first: its best gain rules out the most other blocks.
     const auto likeliest = static_cast<std::size_t>(std::max_element(bounds_.begin(), bounds_.end()) - bounds_.begin());
     look_into(likeliest, best);
     for (std::size_t b = 0; b < bounds_.size(); ++b) {

@@ -1,11 +1,18 @@
-// The items of a DPP in blocks, and the gains of each block as far as somebody needed them.
+// The items of a DPP in blocks whose gains are updated lazily.
 //
-// Items are sorted by their first gain and stand in blocks of 64 (FeatureBlocks). ρ only falls, so a block's last known
-// largest gain bounds it: a block whose bound is below the best gain so far is left alone, and catches up later with
-// every direction that it missed, in order. The result is the same bits as if every block were kept up to date.
+// Items are sorted by first gain into blocks of 64 (FeatureBlocks). ρ only falls, so a block's last computed largest
+// gain is an upper bound. A block whose bound is below the best gain so far is not updated; later it applies the
+// directions that it missed, in order. The result is the same bits as if every block were always up to date.
 //
-// A block that was left alone for long has a bound from long ago. cap() lowers all of them at once by what is known of
-// every unit vector: once the picks span the space, no ρ is above ridge + λ, λ the residual's largest eigenvalue.
+// The bound of a block that was not updated for long is loose. cap() lowers all bounds at once: for unit features no ρ
+// is above ridge + λ, with λ the largest eigenvalue of the residual.
+//
+// Invariants:
+//   - bounds_[b] ≥ the gain of every item of block b in the permanent directions.
+//   - ρ of block b includes the permanent directions 0 … blocks_[b].seen − 1, applied in order, and no others.
+//   - stale: bounds_[b] was not computed from the block's present ρ and q², but is a bound.
+//   - q2_ of a removed item is 0, so that its gain is 0.
+//   - Passing directions change copies of ρ alone.
 #pragma once
 
 #include <cstddef>
@@ -29,22 +36,23 @@ class DppLazyBlocks {
   public:
     explicit DppLazyBlocks(const DppProblem& problem);
 
-    // A direction u, in the features' space: ρ_i falls by ⟨feature_i, u⟩². `permanent` directions are there for good;
-    // the others (a window's) are applied to a copy of ρ and may be replaced.
+    // A direction u, in the features' space: ρ_i falls by ⟨feature_i, u⟩². Permanent directions stay; passing ones
+    // (those of a window) are applied to a copy of ρ and can be cleared.
     void add_permanent(std::span<const double> direction);
     void add_passing(std::span<const double> direction);
     void clear_passing() noexcept;
 
-    // Says that no item's part ⟨feature, M feature⟩ is above `most` from now on, M what the permanent directions leave.
+    // Lowers all bounds: from now on ⟨feature, M feature⟩ ≤ `most` for every item, M the residual of the permanent
+    // directions.
     void cap(double most);
 
-    // How often a block was followed in one permanent direction since the last cap().
+    // Updates of a block by one permanent direction since the last cap(): the work that a tighter bound could save.
     std::size_t followed() const noexcept { return followed_; }
 
     // The remaining item with the largest gain, ties by lowest index; kNone if every gain is 0.
     DppPick best();
 
-    // From now on the item's gain is 0, until restore().
+    // Sets the item's gain to 0 until restore().
     void remove(std::size_t item);
     void restore(std::size_t item);
 
@@ -57,8 +65,8 @@ class DppLazyBlocks {
     };
 
     struct Block {
-        std::size_t seen = 0;  // permanent directions that its ρ knows of
-        bool stale = true;     // its bound does not fit its ρ and q² (it is still a bound)
+        std::size_t seen = 0;  // permanent directions that its ρ includes
+        bool stale = true;     // its bound is not computed from its present ρ and q²
     };
 
     void add(std::span<const double> direction, Directions& to) const;

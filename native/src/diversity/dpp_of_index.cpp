@@ -1,4 +1,4 @@
-// ItemIndex::dpp_select: the DPP reads an index's rows where they lie, and the generation stays pinned meanwhile.
+// ItemIndex::dpp_select: the DPP reads rows of the index in place, while their generation is pinned.
 #include <string>
 #include <vector>
 

@@ -87,7 +87,7 @@ void set_qualities(const DppOptions& options, DppProblem& problem) {
 }
 
 void set_types(const DppOptions& options, DppProblem& problem) {
-    // Read once: a caller who writes meanwhile gets some selection, and no code that is none.
+    // Copied, so that the types that are coded are the types that are looked up, whoever writes to the caller's array.
     const std::vector<std::int64_t> types(options.types.begin(), options.types.end());
     std::vector<std::int64_t> codes = types;
     std::sort(codes.begin(), codes.end());

@@ -1,4 +1,4 @@
-// A DPP over embeddings, checked and put into the terms of the definition in karec/dpp.hpp.
+// The checked input of dpp_select, in the terms of the definition in karec/dpp.hpp.
 #pragma once
 
 #include <cstddef>
@@ -11,11 +11,11 @@
 
 namespace karec {
 
-inline constexpr double kLeastShare = 1e-6;  // of its first ρ, below which an item adds nothing
+inline constexpr double kLeastShare = 1e-6;  // an item whose ρ is at or below this share of its first ρ adds nothing
 
 struct DppProblem {
     VectorRows embeddings;
-    std::vector<float> relevance;  // a copy: the fill sorts by it, whoever writes to the caller's meanwhile
+    std::vector<float> relevance;  // a copy: the fill sorts by it, which must not change meanwhile
     double ridge = 0.0;
     double feature_scale = 1.0;  // √(1 − type_weight)
     double type_scale = 0.0;     // √type_weight
@@ -29,7 +29,7 @@ struct DppProblem {
     std::size_t n() const noexcept { return embeddings.rows; }
     std::size_t dim() const noexcept { return embeddings.cols; }
 
-    // Features are embeddings, then one-hot types if type_weight says that they count: S = ⟨feature, feature⟩.
+    // A feature is the embedding, followed by the one-hot type if type_weight > 0: S = ⟨feature, feature⟩.
     bool types_count() const noexcept { return type_scale > 0.0; }
     std::size_t width() const noexcept { return dim() + (types_count() ? n_types : 0); }
 
@@ -43,7 +43,7 @@ Status check_dpp_lengths(const VectorRows& embeddings, std::span<const float> re
 
 Result<DppProblem> pose_dpp(const VectorRows& embeddings, std::span<const float> relevance, const DppOptions& options);
 
-// dpp_select over rows that lie anywhere. Throws std::bad_alloc alone.
+// dpp_select over a matrix or over rows of an index. Throws std::bad_alloc alone.
 Result<DppCount> dpp_select_rows(const VectorRows& embeddings, std::span<const float> relevance,
                                  const DppOptions& options, std::span<std::int64_t> indices, std::span<double> gains);
 

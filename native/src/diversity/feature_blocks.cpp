@@ -7,7 +7,7 @@
 namespace karec {
 namespace {
 
-// The last blocks' memory, left to the thread's next ones: fresh pages cost as much as a small selection.
+// Each thread keeps the memory of its last blocks for its next ones: new pages cost as much as a small selection.
 constexpr std::size_t kMostKept = std::size_t{8} << 20;  // floats: 32 MiB a thread
 struct Kept {
     Aligned<float> values;

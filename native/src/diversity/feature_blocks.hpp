@@ -1,5 +1,5 @@
-// Rows of a matrix at unit length, packed when first asked for in blocks of 64, dimension-major, so that the inner
-// product of a direction with 64 items runs over registers.
+// Unit-length rows in blocks of 64 items, dimension-major, so that one direction meets 64 items in vector registers. A
+// block is packed when it is first read.
 #pragma once
 
 #include <cmath>
@@ -14,7 +14,7 @@
 
 namespace karec {
 
-// What makes a row of that squared norm one of length `scale`; 0 for a zero row.
+// The factor that gives a row of that squared norm the length `scale`; 0 for a zero row.
 inline double length_factor(double squared_norm, double scale) noexcept {
     return squared_norm > 0.0 ? scale / std::sqrt(squared_norm) : 0.0;
 }

@@ -1,6 +1,8 @@
-// Greedy over blocks of items sorted by relevance. Without a window a score only falls as picks are added, so that a
-// block whose last known best score is below the best so far is left alone, and catches up later in order: the same
-// bits as if all were kept up to date. With a window scores rise again, and every block follows every pick.
+// mmr_select and ssd_select: greedy over blocks of items sorted by relevance.
+//
+// Without a window, scores only fall as picks are added. A block whose last computed best score is below the best so
+// far is not updated; later it applies the directions that it missed, in order: the same bits as if every block were
+// always up to date. With a window scores can rise again, and every block is updated at every pick.
 #include "karec/mmr_ssd.hpp"
 
 #include <algorithm>
@@ -20,7 +22,7 @@ namespace {
 
 constexpr double kLeastResidual = 1e-5;
 
-// What a rule of scattering keeps for each item, how a pick changes it, and the score that comes of it.
+// A selection rule: the state of an item, its change by a pick (dot = ⟨item, direction⟩), and the term of the score.
 struct Mmr {
     static constexpr float kStart = -1.0f;  // the largest cosine so far; none is smaller
     static float after(float largest, float dot) noexcept { return std::max(largest, dot); }
@@ -37,7 +39,7 @@ struct Ssd {
     static constexpr bool kOrthogonal = true;
 };
 
-// By a copy: a caller who writes meanwhile gets some order, and a sort that ends.
+// Sorts by a copy: std::stable_sort needs values that do not change meanwhile.
 std::vector<std::uint32_t> by_relevance(std::span<const float> given) {
     const std::vector<float> relevance(given.begin(), given.end());
     std::vector<std::uint32_t> order(relevance.size());
@@ -114,7 +116,7 @@ class Greedy {
         add_direction();
     }
 
-    // The direction of feature_: itself, or what the directions so far leave of it at unit length.
+    // Adds the direction of feature_: itself (MMR), or its part orthogonal to all directions so far, normalised (SSD).
     void add_direction() {
         direction_ = feature_;
         if (Rule::kOrthogonal) {
@@ -170,7 +172,7 @@ class Greedy {
         return best;
     }
 
-    // What was shown stays in state_; the dots of the last `size` picks stand in a ring, one row for each pick.
+    // state_ keeps what was shown; ring_ keeps the dots of the last `size` picks, one row a pick.
     void start_window(std::size_t size) {
         for (std::size_t b = 0; b < bounds_.size(); ++b) {
             while (seen_[b] < n_directions()) catch_up(b, -std::numeric_limits<double>::infinity());

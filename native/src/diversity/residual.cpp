@@ -55,7 +55,7 @@ std::size_t Residual::price_of_bound() const noexcept {
 double Residual::bound() {
     apply_pending();
     const std::size_t n_blocks = (width_ + kBlockItems - 1) / kBlockItems;
-    // M is symmetric: its rows are the directions, and its columns the items of the blocks.
+    // M is symmetric: use its rows as directions and its columns as items, so that downdate_rho sums the squares of M².
     std::vector<float> directions(width_ * width_);
     std::transform(matrix_.get(), matrix_.get() + width_ * width_, directions.begin(),
                    [](double x) { return static_cast<float>(x); });
@@ -75,8 +75,7 @@ double Residual::bound() {
         }
         sum -= std::accumulate(left, left + kBlockItems, 0.0);
     }
-    // An entry of M² is off by at most (width + 2)·2⁻²⁴·λ², all of them together by width times that, twice allowed
-    // for.
+    // An entry of M² is off by at most (width + 2)·2⁻²⁴·λ², their norm by width times that; doubled for safety.
     const auto width = static_cast<double>(width_);
     const double error = 2.0 * width * (width + 2.0) * 0x1p-24;
     return error < 0.5 ? std::sqrt(std::sqrt(sum) * (1.0 + width * 0x1p-22) / (1.0 - error))

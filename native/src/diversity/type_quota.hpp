@@ -1,4 +1,6 @@
-// How many of each type a selection may and must still take.
+// How many items of each type a selection may still take (max_per_type), and must still take (min_per_type).
+//
+// Invariants: owed_[t] = what is missing of min(least, items of type t); n_owed_ = Σ owed_.
 #pragma once
 
 #include <cstddef>
@@ -33,7 +35,7 @@ class TypeQuota {
         --n_owed_;
     }
 
-    // Whether `n_places` are no more than what is owed: then only those types may be taken, to the end.
+    // Whether all of the `n_places` left are owed: then only owed types may be taken, to the end.
     bool forced(std::size_t n_places) const noexcept { return n_owed_ > 0 && n_owed_ >= n_places; }
 
     bool allows(std::size_t item, std::size_t n_places) const noexcept {

@@ -18,9 +18,10 @@ const float* VectorRows::floats(std::size_t row, float* scratch) const noexcept 
 
 Result<std::vector<double>> finite_squared_norms(const VectorRows& rows, const char* name) {
     const MatrixView matrix{rows.first, rows.rows, rows.cols, rows.dtype};
-    const bool trusted = !rows.places.empty();  // an index took finite vectors alone
+    const bool trusted = !rows.places.empty();  // an index holds finite vectors alone
     if (!trusted && rows.dtype == DType::float16) {
-        if (Status status = check_finite(matrix, name); !status.ok()) return status;  // the loop expects it
+        if (Status status = check_finite(matrix, name); !status.ok())
+            return status;  // squared_norms_float16 takes finite rows alone
     }
     constexpr std::size_t kAtOnce = 64;
     std::vector<double> norms(rows.rows);
@@ -36,7 +37,7 @@ Result<std::vector<double>> finite_squared_norms(const VectorRows& rows, const c
         const auto of = rows.dtype == DType::float16 ? loops.squared_norms_float16 : loops.squared_norms_float32;
         of(places, n, rows.cols, &norms[begin]);
     }
-    // A square of a float is far from the end of float64: a norm is finite where all of its row is.
+    // Squares of floats do not overflow float64: a norm is finite exactly where its row is.
     if (!trusted && !std::all_of(norms.begin(), norms.end(), [](double x) { return std::isfinite(x); })) {
         return check_finite(matrix, name);
     }

@@ -1,4 +1,4 @@
-// Vectors that somebody else owns, read only: a matrix, or rows that lie anywhere, as in an item index.
+// Read-only vectors of another owner: a matrix, or single rows by address, as in an item index.
 #pragma once
 
 #include <cstddef>
@@ -21,7 +21,7 @@ struct VectorRows {
 
     const std::byte* at(std::size_t row) const noexcept { return places.empty() ? first + row * stride : places[row]; }
 
-    // The row as float32: where it lies, or decoded into `scratch` (cols). Not for float16.
+    // The row as float32: in place, or decoded into `scratch` (cols). Not for float16.
     const float* floats(std::size_t row, float* scratch) const noexcept;
 
     std::size_t rows = 0;
@@ -29,7 +29,7 @@ struct VectorRows {
     DType dtype = DType::float32;  // float32, float16, or, in an index, int8 with scales
     const std::byte* first = nullptr;
     std::size_t stride = 0;
-    std::span<const std::byte* const> places;  // (rows,) where each lies, in place of first and stride
+    std::span<const std::byte* const> places;  // (rows,) the address of each row; replaces first and stride
     std::span<const float> scales;             // (rows,) of int8 rows
 };
 

@@ -38,7 +38,7 @@ std::size_t Generation::code_for(std::int64_t version) {
         found = versions.insert(found, {version, 0});
     }
     found->number = version;
-    // Rows that were there have code 0 until now: they are of the only version that there was.
+    // Rows from before have code 0: there was one version.
     if (versions.size() > 1) codes.grow(n_rows());
     return static_cast<std::size_t>(found - versions.begin());
 }

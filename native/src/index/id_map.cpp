@@ -1,5 +1,4 @@
-// Linear probing from bucket to bucket at load 0.6. Of many ids, the bucket of one is fetched while others before it
-// are compared.
+// Linear probing from bucket to bucket at load 0.6. A lookup of many ids prefetches buckets kAhead ids early.
 #include "index/id_map.hpp"
 
 #include <algorithm>
@@ -9,11 +8,11 @@
 namespace karec {
 namespace {
 
-constexpr std::size_t kAhead = 64;  // ids whose buckets are on their way
+constexpr std::size_t kAhead = 64;  // ids between the prefetch of a bucket and its use
 constexpr std::size_t kPageBytes = std::size_t{64} << 10;
 constexpr std::size_t kNone = IdBucket::kSlots;
 
-// The slot that holds `id`, or kNone. All slots are compared: where an id stands is not to be guessed.
+// The slot that holds `id`, or kNone. All slots are compared without a branch, as the slot cannot be predicted.
 std::size_t slot_in(const IdBucket& bucket, std::int64_t id) noexcept {
     const std::size_t count = std::min<std::size_t>(bucket.count, IdBucket::kSlots);
     unsigned equal = 0;

@@ -1,4 +1,11 @@
-// id → row: an open-addressing hash table of 64-byte buckets, so that one lookup is one cache line.
+// id → row: an open-addressing hash table of 64-byte buckets, so that one lookup reads one cache line.
+//
+// Invariants:
+//   - The first `count` slots of a bucket are taken; an id is in one slot of the table at most.
+//   - If an id is not in its home bucket, every bucket from its home to the one before its own is marked `overflowed`.
+//     Marks stay when ids are taken out, until the table is rebuilt.
+//   - A file that was not verified may break all of this: then lookups still end and read no memory outside the
+//     buckets, but may return any row.
 #pragma once
 
 #include <cstddef>
@@ -10,8 +17,7 @@
 
 namespace karec {
 
-// As it lies in memory and in index files. The first `count` slots are taken; `overflowed` says that a key whose home
-// is here may stand in a later bucket.
+// The layout in memory and in index files. `overflowed`: a key whose home is this bucket may be in a later one.
 struct alignas(64) IdBucket {
     static constexpr std::size_t kSlots = 5;
     std::int64_t keys[kSlots];
@@ -32,7 +38,7 @@ class IdMap {
     const PagedArray<IdBucket>& buckets() const noexcept { return buckets_; }
     PagedArray<IdBucket>& buckets() noexcept { return buckets_; }
 
-    // Shows buckets that a file holds.
+    // Uses the buckets of a file, which `owner` keeps alive.
     void map(const std::shared_ptr<const void>& owner, std::span<const IdBucket> buckets);
 
     // rows[i] = the row of wanted[i], −1 = unknown. Expected O(1) an id; never reads outside the buckets, whatever they
@@ -40,7 +46,7 @@ class IdMap {
     void find(std::span<const std::int64_t> wanted, std::int32_t* rows) const noexcept;
     std::int32_t find(std::int64_t id) const noexcept { return find_from(id, home_of(id)); }
 
-    // The same in two steps, so that other work can lie between the fetch of a bucket and its use.
+    // The same in two steps, so that other work can be done between the prefetch of a bucket and its use.
     std::size_t prefetch(std::int64_t id) const noexcept {
         const std::size_t home = home_of(id);
         __builtin_prefetch(buckets_.at(home));
@@ -48,17 +54,17 @@ class IdMap {
     }
     std::int32_t find_from(std::int64_t id, std::size_t home) const noexcept;
 
-    // Says id → row, and returns the row that it said before, −1 = none. make_room first, if ids are added.
+    // Sets id → row, and returns the row that it had before, −1 = none. Call make_room before ids are added.
     std::int32_t put(std::int64_t id, std::int32_t row);
-    // Forgets id, and returns its row, −1 = there was none.
+    // Takes id out, and returns its row, −1 = it was not there.
     std::int32_t take(std::int64_t id);
 
-    // Room for n ids in all: rebuilt, with a quarter to spare, where more than four of five slots would be taken, and
-    // where so many ids were taken out that their marks of overflow lengthen searches, or so many pages were copied
-    // that they lie scattered. O(1) an id on average.
+    // Makes room for n ids in all. Rebuilds the table, with a quarter to spare, if more than four of five slots would
+    // be taken; and also if so many ids were taken out that stale overflow marks make lookups longer, or if the pages
+    // are fragmented. O(1) an id on average.
     void make_room(std::size_t n);
 
-    // Whether the map says exactly ids[i] → i for every i and nothing else. O(N).
+    // Whether the map holds exactly ids[i] → i for every i. O(N).
     bool matches(std::span<const std::int64_t> ids) const;
 
   private:

@@ -1,4 +1,4 @@
-// What an ItemIndex points at.
+// What the handles (copies) of one ItemIndex share.
 #pragma once
 
 #include <memory>

@@ -1,5 +1,5 @@
-// Building, opening and saving an index, and what it says about itself. Searching is in search.cpp and scan.cpp,
-// changing in index_writes.cpp.
+// Build, open and save of ItemIndex, and its properties. Reads by row are in search/gather.cpp, searches in
+// search/search.cpp and search/scan.cpp, writes in item_index_writes.cpp.
 #include "karec/item_index.hpp"
 
 #include <algorithm>
@@ -100,7 +100,7 @@ Status ItemIndex::save(const std::string& path) const noexcept {
         if (Status status = check_path(path); !status.ok()) return status;
         const GenerationStore::Pin g(store_->generations);
         if (Status status = check_map(*g); !status.ok()) return status;
-        // An overfull or sparse id map goes into no file: its size follows from the number of works.
+        // A file's id map has the size that follows from the number of works; one of another size is rebuilt.
         const bool as_built = g->n_rows() == g->n_works && g->id_map.buckets().size() == id_bucket_count(g->n_works);
         return write_index(path, as_built ? *g : g->compacted());
     });
@@ -152,7 +152,7 @@ std::size_t ItemIndex::bytes() const noexcept {
 
 namespace {
 
-// An IndexTable and what keeps its memory alive: pages of a file, or copies.
+// An IndexTable together with the memory that it points into: pages of a file, or copies.
 struct OwnedTable : IndexTable {
     std::vector<std::string> names;
     std::vector<Column> views;
@@ -161,7 +161,7 @@ struct OwnedTable : IndexTable {
     PagedArray<std::int64_t> file_ids;
     std::vector<PagedColumn> file_columns;
 
-    // Rows of removed works are left alone: a writer may be using them again.
+    // Skips rows of removed works: a writer may be writing them at this moment.
     template <class T>
     std::span<const T> whole(const PagedArray<T>& pages, const Generation& g, std::size_t width) {
         const auto pieces = pages.segments();

@@ -16,7 +16,7 @@ constexpr std::size_t kInt8Limit = 127;
 // value / scale to the nearest integer, ties to even, within ±limit; 0 for scale 0.
 float rounded(float value, float scale, float limit) noexcept {
     if (scale == 0.0f) return 0.0f;
-    constexpr float kShift = 0x1.8p23f;  // in whose neighbourhood floats are the integers
+    constexpr float kShift = 0x1.8p23f;  // adding and subtracting it rounds to an integer
     return std::clamp(value / scale, -limit, limit) + kShift - kShift;
 }
 

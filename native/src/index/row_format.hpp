@@ -1,8 +1,8 @@
 // Vectors as rows of float16, float32 or int8, each row padded with zeros to a multiple of 64 bytes.
 //
-// An int8 row stands for integer·scale, scale = max|x| / 127. A query meets it as integers as well, up to `limit` =
-// min(32767, (2^31 − 1) / (128·D)), so that no sum of products overflows 32 bits: the sum is exact in any order. The
-// score is float(sum)·query_scale·row_scale, multiplied in this order.
+// An int8 row holds integers; a value is integer·scale, scale = max|x| / 127. A query is rounded to integers as well,
+// of at most `limit` = min(32767, (2^31 − 1) / (128·D)), so that no sum of products overflows 32 bits: sums are exact
+// in any order. The score is float(sum)·query_scale·row_scale, multiplied in this order.
 #pragma once
 
 #include <cstddef>
@@ -30,15 +30,15 @@ struct RowFormat {
 
     std::size_t stride() const noexcept { return (dim * size_of(dtype) + 63) / 64 * 64; }
 
-    // What a kernel sees: D up to a multiple of 16, for int8 of 64; rows and queries hold zeros there.
+    // The length that kernels read: D rounded up to a multiple of 16, for int8 of 64; the padding is zeros.
     std::size_t padded_dim() const noexcept {
         return dtype == DType::int8 ? (dim + 63) / 64 * 64 : (dim + 15) / 16 * 16;
     }
 
     PaddedQuery pad(std::span<const float> query) const;
 
-    // out[i] = ⟨query, rows[i]⟩ as ScoringKernels defines it; for int8 the row's scale is left out. While row i is
-    // read, next[i] is fetched; `next` may be null.
+    // out[i] = ⟨query, rows[i]⟩ as ScoringKernels defines it; for int8 without the row's scale. next[i] is prefetched
+    // while row i is read; `next` may be null.
     void dot(const PaddedQuery& query, const std::byte* const* rows, const std::byte* const* next, std::size_t n,
              float* out) const noexcept;
 

@@ -1,8 +1,8 @@
-// a·b + c of floats, rounded once, where the processor need not have the instruction: the bits of std::fmaf, four at a
-// time and without a branch.
+// a·b + c of floats, rounded once: the same bits as std::fmaf, four at a time, without a branch, and without the
+// processor's instruction.
 //
 // The product of two floats is exact in double. The sum with c is rounded to odd there: where TwoSum says that it was
-// not exact and its last bit is even, it goes one step towards what was lost. Rounding that to float is then the same
+// not exact and its last bit is even, it moves one step towards the lost part. Rounding that to float is then the same
 // as rounding the exact sum (S. Boldo, G. Melquiond, "Emulation of FMA and Correctly Rounded Sums: Proved Algorithms
 // Using Rounding to Odd", IEEE Transactions on Computers 2008): a double has more than two bits beyond a float's.
 #pragma once
@@ -35,7 +35,7 @@ inline FourFloats fused_in_double(FourFloats a, FourFloats b, FourFloats c) noex
     return __builtin_convertvector(odd, FourFloats);
 }
 
-// The same by the instruction, where the target is known to have it.
+// The same, by the instruction where the compiler's target has it.
 inline FourFloats fused(FourFloats a, FourFloats b, FourFloats c) noexcept {
 #if defined(__FMA__) || defined(__aarch64__)
     FourFloats out;

@@ -1,4 +1,4 @@
-// Kernels in plain 16-byte vectors: any machine.
+// Kernels in 16-byte vectors, for any machine.
 #include <cmath>
 #include <cstring>
 #include <limits>

@@ -10,7 +10,7 @@
 namespace karec {
 namespace {
 
-// Takes the fields of one line, each at most once; the first that is wrong is kept and ends it.
+// Reads the fields of one line, each at most once. Keeps the first error.
 class Fields {
   public:
     explicit Fields(const SealedLine& line) : line_(line) {}

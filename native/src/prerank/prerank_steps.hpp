@@ -1,4 +1,4 @@
-// Candidates as prerank's steps see them, and what each step does to them. One generation, one request, one thread.
+// The candidates of one request, and the steps that change them; on one pinned generation, in one thread.
 #pragma once
 
 #include <cstddef>
@@ -31,7 +31,7 @@ struct PrerankRun {
     PrerankPool pool;
 };
 
-// What a step may be given in `settings` and in an index like `g`; refuses the rest, so that no run has to.
+// Refuses settings out of range, and columns that the index lacks or that have another type, before any run.
 Status check_step(const PrerankStep& step, const Generation& g);
 
 Status run_step(const IndexRowsStep& step, PrerankRun& run);

@@ -1,4 +1,4 @@
-// PreRanker: one bundle behind one pointer, which a reload swaps while runs hold on to the one that they began with.
+// PreRanker: a shared pointer to the loaded bundle. reload() swaps it; each run keeps the one that it began with.
 #include "karec/prerank.hpp"
 
 #include <algorithm>
@@ -75,7 +75,7 @@ Status check_request(const PrerankRequest& request, const Generation& g) {
     return check_finite(request.user_vector, "user_vector");
 }
 
-// What the host's own code throws stops here.
+// Runs all tasks. An exception of the host's executor becomes `unavailable`.
 Status run_all(const Executor& executor, std::size_t n, void (*task)(void*, std::size_t), void* data) {
     if (executor.run == nullptr) {
         for (std::size_t i = 0; i < n; ++i) task(data, i);
@@ -97,7 +97,7 @@ struct PreRanker::State {
     std::string root;
     PrerankSettings settings;
     PreRankerOptions options;
-    // Held for the copy of a pointer alone; std::atomic<std::shared_ptr> would take a lock of its own.
+    // Held only while the pointer is copied; std::atomic<std::shared_ptr> would lock as well.
     mutable std::mutex swapping;
     std::shared_ptr<const Loaded> loaded;
     std::mutex reloading;
@@ -107,7 +107,7 @@ struct PreRanker::State {
         return loaded;
     }
 
-    // How many steps from `at` on are one search by ids.
+    // How many steps from `at` on can run as one search by ids; 0 = none.
     std::size_t fused(std::size_t at) const noexcept {
         const auto& steps = settings.steps;
         if (at != 0 || steps.empty() || !std::holds_alternative<IndexRowsStep>(steps[0].what)) return 0;
@@ -263,7 +263,7 @@ Result<bool> PreRanker::reload() noexcept {
         auto loaded = load(folder.value(), state_->settings, state_->options);
         if (!loaded.ok()) return loaded.status();
         const std::scoped_lock lock(state_->swapping);
-        state_->loaded.swap(loaded.value());  // the old one goes after the lock, with the last that holds it
+        state_->loaded.swap(loaded.value());  // the old one is released after the lock, or by its last run
         return true;
     });
 }

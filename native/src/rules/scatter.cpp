@@ -1,5 +1,6 @@
-// Greedy over a linked list of what remains, with a look ahead: a value is urgent where leaving this place to another
-// one would leave more of it than the places after it can hold. Costs and contract: karec/scatter.hpp.
+// Greedy over a linked list of the remaining items, with a look-ahead: a value is urgent if the later places cannot
+// hold all of its items that must be placed, once this place has gone to another value. Costs and contract:
+// karec/scatter.hpp.
 #include "karec/scatter.hpp"
 
 #include <algorithm>
@@ -12,15 +13,17 @@
 namespace karec {
 namespace {
 
-// One rule, and where its values stand so far.
+// One rule, and the places of its values so far.
 class RuleState {
   public:
-    // A window longer than the session is as one that is a place longer, and adding it to a place does not wrap.
+    // A window longer than shown + list acts like one of that length + 1; the minimum keeps place + window from
+    // wrapping.
     explicit RuleState(const ScatterRule& rule)
         : window_(std::min(rule.window, rule.shown.size() + rule.values.size() + 1)),
           max_count_(rule.max_count),
           n_shown_(rule.shown.size()) {
-        // Read once: a caller who writes meanwhile gets some order, and no code that is none.
+        // Copied, so that the values that are coded are the values that are looked up, whoever writes to the caller's
+        // array.
         const std::vector<std::int64_t> given(rule.values.begin(), rule.values.end());
         std::vector<std::int64_t> values = given;
         std::sort(values.begin(), values.end());
@@ -47,7 +50,7 @@ class RuleState {
                          [this](std::size_t a, std::size_t b) { return n_first_[a] > n_first_[b]; });
     }
 
-    // How many of the item's value the window that ends at `place` would hold with it.
+    // How many items of the item's value the window that ends at `place` would hold, this item included.
     std::size_t count_at(std::size_t place, std::size_t item) const noexcept {
         const std::vector<std::size_t>& places = places_[value_of_[item]];
         std::size_t count = 1;
@@ -65,14 +68,14 @@ class RuleState {
         --n_left_[value_of_[item]];
     }
 
-    // Marks the values that place `place` of k must not pass over, with `n_remaining` items left; returns whether
-    // there is one.
+    // Marks the values that are urgent at place `place` of k, with `n_remaining` items left; returns whether there is
+    // one.
     bool look_ahead(std::size_t place, std::size_t k, std::size_t n_remaining) {
         for (const std::size_t value : marked_) urgent_[value] = false;
         marked_.clear();
         const std::size_t n_places = k - place;
         const std::size_t n_unplaced = n_remaining - n_places;
-        const std::size_t surely_fits = n_places / window_ * max_count_;  // whatever stands before
+        const std::size_t surely_fits = n_places / window_ * max_count_;  // whatever was placed before
         for (const std::size_t value : frequent_first_) {
             if (n_first_[value] <= n_unplaced + surely_fits) break;
             if (n_left_[value] <= n_unplaced) continue;
@@ -87,8 +90,8 @@ class RuleState {
     bool is_urgent(std::size_t item) const noexcept { return urgent_[value_of_[item]]; }
 
   private:
-    // How many of `value` places first … end − 1, counted from the first shown, hold at most: each of the last
-    // max_count ones blocks its successor for a window, and so on in steps of a window.
+    // The most items of `value` that places first … end − 1 (counted from the first shown) can hold: each of its last
+    // max_count items blocks one successor for a window, and that one the next, in steps of a window.
     std::size_t capacity(std::size_t value, std::size_t first, std::size_t end) const noexcept {
         const std::vector<std::size_t>& places = places_[value];
         const std::size_t n_recent = std::min(places.size(), max_count_);
@@ -110,7 +113,7 @@ class RuleState {
     std::vector<std::size_t> n_first_;   // value → how many there were
     std::vector<std::size_t> n_left_;    // value → how many remain
     std::size_t n_shown_;
-    std::vector<std::vector<std::size_t>> places_;  // value → where it stands, in order, counted from the first shown
+    std::vector<std::vector<std::size_t>> places_;  // value → its places in order, counted from the first shown
     std::vector<std::size_t> frequent_first_;
     std::vector<bool> urgent_;
     std::vector<std::size_t> marked_;

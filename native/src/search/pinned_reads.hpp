@@ -1,4 +1,4 @@
-// Reads within one generation that the caller has pinned: what several of them say belongs together.
+// Reads of one generation, which the caller has pinned: rows and results of several reads fit each other.
 #pragma once
 
 #include <cstddef>
@@ -11,7 +11,7 @@
 
 namespace karec {
 
-// The newest generation of an index, as long as the pin lives.
+// Pins the newest generation of an index for the pin's lifetime.
 class IndexPin {
   public:
     explicit IndexPin(const ItemIndex& index) noexcept : pin_(index.store_->generations) {}
@@ -22,7 +22,7 @@ class IndexPin {
     GenerationStore::Pin pin_;
 };
 
-// As the functions of ItemIndex of these names; they may throw std::bad_alloc.
+// The functions of ItemIndex of the same names, on one generation. Throw std::bad_alloc alone.
 Status lookup_in(const Generation& g, std::span<const std::int64_t> ids, std::span<std::int32_t> rows);
 Result<SearchCount> search_in(const Generation& g, const Query& query, const Candidates& candidates, const Ranked& out);
 Status gather_in(const Generation& g, std::span<const std::int32_t> rows, std::span<float> out);

@@ -1,4 +1,4 @@
-// The last step of a search over int8 rows that has float32 rows beside them: the best few are scored again.
+// The last step of a search over int8 rows that keep float32 rows beside them: the best are scored again from those.
 #pragma once
 
 #include <algorithm>
@@ -10,7 +10,7 @@
 
 namespace karec {
 
-// Replaces `top` by the best k of what it holds, scored from float32 rows; leaves it alone where there are none.
+// Replaces `top` by the best k of its entries, scored from float32 rows. Does nothing without float32 rows.
 template <class RowOf>
 void rescore(const Generation& g, const Query& query, std::size_t k, RowOf&& row_of, TopK& top) {
     if (!g.keeps_exact) return;

@@ -1,7 +1,7 @@
-// Scan of all rows, tile by tile, exact.
+// ItemIndex::search_all: an exact scan of all rows, in tiles of 64.
 //
-// For one query or two, rows meet it where they lie, and the next tile is fetched meanwhile. For more, a tile is packed
-// with lanes for rows, and every query meets it there. Cost: one pass over the rows, O(queries·N·D).
+// One or two queries read the rows in place, and the next tile is prefetched meanwhile. For three or more, a tile is
+// first packed (one lane a row) and every query reads the packed copy. Cost: one pass over the rows, O(queries·N·D).
 #include <algorithm>
 #include <bit>
 #include <optional>
@@ -21,9 +21,9 @@ namespace karec {
 namespace {
 
 constexpr std::size_t kTile = 64;
-constexpr std::size_t kPackFor = 3;  // queries, from which on packing a tile pays
+constexpr std::size_t kPackFor = 3;  // the number of queries from which packing a tile is faster
 
-// A tile of rows that follow each other: where each lies, and which of them are to be scored.
+// Up to 64 consecutive rows: their addresses, and which of them are left out.
 struct Tile {
     void show(const Generation& g, std::size_t first_row, std::span<const std::uint8_t> mask) {
         first = first_row;
@@ -38,7 +38,7 @@ struct Tile {
             for (std::size_t i = 0; i < n; ++i) at[i] = g.rows.at(first + i);
         }
         if (whole() || empty()) return;
-        // A row that holds no work may be written at this moment: another stands in for it.
+        // A writer may be writing a row that holds no work: read another row in its place.
         const std::byte* stand_in = at[std::countr_one(left_out)];
         for (std::size_t i = 0; i < n; ++i) at[i] = left_out >> i & 1 ? stand_in : at[i];
     }
@@ -60,7 +60,7 @@ struct Tile {
 };
 static_assert(kTile == 64, "one word of a RowSet");
 
-// The rows of a tile as a block of float32 (see dispatch.hpp).
+// The rows of a tile as a packed block of float32 (kernels/scoring_kernels.hpp).
 class PackedTile {
   public:
     explicit PackedTile(const RowFormat& format) : format_(format), block_(kTile * format.padded_dim()) {
@@ -72,7 +72,7 @@ class PackedTile {
         for (std::size_t i = 0; i < kTile; ++i) rows[i] = tile.at[i < tile.n ? i : 0];
         const DiversityKernels& loops = diversity_kernels();
         const auto pack_rows = format_.dtype == DType::float16 ? loops.pack_float16 : loops.pack_float32;
-        pack_rows(rows, ones_, 1.0, format_.padded_dim(), block_.data());  // times 1/√1: as they are
+        pack_rows(rows, ones_, 1.0, format_.padded_dim(), block_.data());  // times 1/√1: values are not changed
         return block_.data();
     }
 
@@ -83,7 +83,7 @@ class PackedTile {
 };
 static_assert(kTile == kBlockItems);
 
-// What adjust_scores does, for a whole tile: in its page, its scales and adjustments follow each other.
+// adjust_scores for a whole tile, whose scales and adjustments are contiguous within one page.
 void adjust_tile(const Generation& g, const Tile& tile, bool int8, float* scores) noexcept {
     if (int8) {
         const float* scales = g.scales.at(tile.first);

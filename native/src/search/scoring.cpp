@@ -25,7 +25,7 @@ void ReadyQuery::each_version(const Generation& g, std::int32_t* rows, std::size
         dot_with(queries_[0], true, out);
         return;
     }
-    // Every query meets every row, which is in the cache by then, and each row keeps the score of its own version.
+    // Scores every row with every query (rows are in cache after the first) and keeps the score of the row's version.
     std::size_t query_of[kScoreBlock];
     for (std::size_t i = 0; i < n; ++i) {
         query_of[i] = rows[i] < 0 ? kNoQuery : of_code_[g.code_of(static_cast<std::size_t>(rows[i]))];

@@ -1,7 +1,8 @@
-// Candidates to adjusted scores, block by block: lookup → blocked? → prefetch → dot → scale, offset, in one pass.
+// Candidates to adjusted scores, in one pass over blocks of 128: look up ids, skip blocked works, prefetch, inner
+// product, scale and offset.
 //
-// While a block is scored, the next one's rows are known and on their way to the second-level cache, and the buckets
-// of the ids after that are too. A blocked work's row is never fetched. Cost: one pass over the candidates' rows.
+// While a block is scored, the rows of the next block and the id-map buckets of the block after it are prefetched. The
+// row of a blocked work is not read. Cost: one pass over the candidates' rows.
 #pragma once
 
 #include <algorithm>
@@ -14,10 +15,10 @@
 
 namespace karec {
 
-inline constexpr std::size_t kScoreBlock = 128;  // rows ahead of their use: enough to hide memory, few enough for L2
+inline constexpr std::size_t kScoreBlock = 128;  // prefetched rows: enough to hide memory latency, few enough for L2
 inline constexpr std::int32_t kBlockedRow = -2;
 
-// A checked query, or one for each model version, ready for the kernels of one row format.
+// A checked query, or one for each model version, padded and rounded for the kernels of one row format.
 class ReadyQuery {
   public:
     ReadyQuery(const Query& query, const Generation& g, const RowFormat& format);
@@ -26,12 +27,12 @@ class ReadyQuery {
     // without a query become kUnknownRow.
     void dot(const Generation& g, std::int32_t* rows, const std::byte* const* at, const std::byte* const* next,
              std::size_t n, float* out) const noexcept;
-    // The same for the rows of a block (see dispatch.hpp); `rows` is not read where there is one query for all.
+    // The same for the rows of a packed block; `rows` is not read where there is one query for all.
     void dot_packed(const Generation& g, std::int32_t* rows, const float* block, std::size_t n,
                     float* out) const noexcept;
     bool one_for_all() const noexcept { return of_code_.empty(); }
 
-    // A place that can be read as a row.
+    // Readable memory of a row's length, for candidates without a row, so that kernels need no branch.
     const std::byte* no_row() const noexcept { return reinterpret_cast<const std::byte*>(queries_[0].values.data()); }
 
   private:
@@ -68,7 +69,7 @@ class Resolver {
             }
         }
         for (std::size_t i = 0; i < n; ++i) {
-            // A file taken on trust may say anything: only rows that are there are looked at.
+            // The id map of a file opened without verify may return any row: check the bounds.
             const auto row = static_cast<std::size_t>(rows[i]);
             if (rows[i] < 0 || row >= g_.n_rows()) {
                 rows[i] = kUnknownRow;
@@ -89,7 +90,7 @@ class Resolver {
     std::array<std::size_t, kScoreBlock> homes_{};
 };
 
-// take(first, n, rows, scores) for each block in order; counts what was skipped.
+// Calls take(first, n, rows, scores) for each block in order; returns how many were skipped, and why.
 template <class Take>
 SearchCount score_candidates(const Generation& g, const ReadyQuery& query, const Candidates& candidates, Take&& take) {
     SearchCount counts;
@@ -117,7 +118,7 @@ SearchCount score_candidates(const Generation& g, const ReadyQuery& query, const
     return counts;
 }
 
-// How many to take at first, of which k are kept when float32 rows have spoken.
+// How many candidates to keep for rescoring to k: 1.2·k where float32 rows are kept, else k.
 inline std::size_t n_to_rescore(const Generation& g, std::size_t k) noexcept {
     return g.keeps_exact ? k + (k + 4) / 5 : k;
 }

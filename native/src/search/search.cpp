@@ -1,4 +1,4 @@
-// Search among candidates: scores block by block into the top-k. Expected O(N·D + k log k).
+// ItemIndex::scores, search and search_batch: candidates are scored in blocks into a top-k. O(N·D + k) expected.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -17,7 +17,7 @@
 namespace karec {
 namespace {
 
-// `candidates` and `query` are checked, `out` has even lengths.
+// `candidates` and `query` are checked; the arrays of `out` have one length.
 SearchCount search_one(const Generation& g, const Query& query, const Candidates& candidates, const Ranked& out) {
     const std::size_t n = candidates.size();
     TopK top(std::min(n_to_rescore(g, out.scores.size()), n), n);
@@ -26,7 +26,7 @@ SearchCount search_one(const Generation& g, const Query& query, const Candidates
         g, ready, candidates, [&](std::size_t first, std::size_t some, const std::int32_t* rows, const float* scores) {
             top.offer(scores, rows, some, static_cast<std::uint32_t>(first));
         });
-    // Looked up again: were the input to change meanwhile, which it must not, the result would be void, not the memory.
+    // Read again, and bounded: if a caller writes to the input meanwhile, the result is void but memory is safe.
     const auto row_of = [&](std::uint32_t position) {
         const std::int32_t row =
             candidates.ids.empty() ? candidates.rows[position] : g.id_map.find(candidates.ids[position]);

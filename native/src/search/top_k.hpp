@@ -1,10 +1,16 @@
 // The k best of a stream of scores, ties by lowest position.
 //
-// A score and its position make one 64-bit key, ordered(score) << 32 | position. Keys that reach the k-th best so far
-// gather in a buffer, in the order of their positions, without a branch on any of them; a full buffer is sorted by
-// score, cut at k, and gives the next threshold. The sort is by radix (Knuth, TAOCP 3, 5.2.5): byte by byte from the
-// lowest, those bytes left out that are the same in all keys. It is stable, so that ties stay in order of position.
-// Cost: O(n + k), whatever the scores and their order.
+// A score and its position make one 64-bit key, ordered(score) << 32 | position. Keys above the threshold, the k-th
+// best score so far, are appended to a buffer without a branch. A full buffer is sorted by score and cut at k, which
+// gives the next threshold. The sort is a stable radix sort (Knuth, TAOCP 3, 5.2.5) from the lowest byte on, without
+// the bytes that are the same in all keys. Cost: O(n + k), whatever the scores and their order.
+//
+// Invariants:
+//   - Positions are offered in rising order, so that the buffer is in order of position between sorts, and ties keep
+//   it.
+//   - threshold_ never falls: it is the ordered score of the k-th best at the last cut, 0 before there were k. A later
+//     offer of the same score has a higher position and loses the tie, so only larger scores are appended.
+//   - size_ ≤ capacity_ between offers of kFew; the buffer has kFew places more.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// The index file, version 1: little-endian, memory-mapped, every byte accounted for.
+// The index file, version 1: little-endian, memory-mapped; every byte is covered by a check.
 //
 //   FileHeader (128 bytes) · SectionEntry × n_sections (128 bytes each) · sections, in the table's order
 //
@@ -18,7 +18,7 @@
 
 namespace karec {
 
-// What a file holds, where it lies.
+// The contents of a file, as spans into it.
 struct IndexContents {
     std::int64_t model_version = 0;
     std::uint64_t generation = 1;
@@ -37,17 +37,17 @@ struct IndexContents {
 
 inline constexpr std::size_t kMaxColumnName = 95;  // bytes of UTF-8
 
-// Writes to a new file beside `path`, syncs it, renames it over `path`, syncs the folder. No row is removed.
+// Writes the file (AtomicFile) and syncs its folder. The generation has no removed rows.
 Status write_index(const std::string& path, const Generation& generation);
 
 // Spans into `file`, which starts at a multiple of 64. Refuses with bad_format what write_index could not have written.
-// Without `verify`, sections are measured and not read, but for the codes.
+// Without `verify`, positions and sizes of sections are checked, but of their contents the codes alone.
 Result<IndexContents> read_index(std::span<const std::byte> file, bool verify = true);
 
-// A generation that shows `contents`, which `owner` keeps alive.
+// A generation whose pages are `contents`, mapped; `owner` keeps them alive.
 std::unique_ptr<Generation> map_index(const IndexContents& contents, const std::shared_ptr<const void>& owner);
 
-// Whether the buckets say exactly ids[i] → i for every i and nothing else. O(N).
+// Whether the buckets hold exactly ids[i] → i for every i. O(N).
 bool id_map_matches(std::span<const IdBucket> buckets, std::span<const std::int64_t> ids);
 
 }  // namespace karec

@@ -1,4 +1,4 @@
-// The structs of an index file, as index_file.hpp orders them.
+// The structs of an index file; index_file.hpp says in which order they follow each other.
 #pragma once
 
 #include <cstddef>

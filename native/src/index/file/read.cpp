@@ -1,5 +1,5 @@
-// Index file → generation: header, table and bounds first, then each section's checksum, then what sections say
-// together.
+// Index file → generation. Checks the header, the section table and the bounds, then each section's checksum, then
+// that the sections fit each other.
 #include <cstring>
 #include <limits>
 
@@ -46,7 +46,7 @@ Status check_header(std::span<const std::byte> file, FileHeader& header) {
     return {};
 }
 
-// The section's bytes, once place, size, the gap before it and its checksum are right. `end` moves past it.
+// The section's bytes, after checking its offset, its size, the gap before it and its checksum. Moves `end` behind it.
 Result<std::span<const std::byte>> section_bytes(std::span<const std::byte> file, const SectionEntry& entry,
                                                  std::uint64_t expected_bytes, bool verify, std::uint64_t& end) {
     const std::uint64_t begin = aligned(end);
@@ -88,7 +88,7 @@ std::span<const T> elements(std::span<const std::byte> bytes) noexcept {
     return {reinterpret_cast<const T*>(bytes.data()), bytes.size() / sizeof(T)};
 }
 
-// Bytes of the section of that kind, as the header's numbers make it; versions have any number of entries.
+// The size of a section of that kind, computed from the header; the section of versions has any number of entries.
 std::uint64_t bytes_of(std::uint32_t kind, const FileHeader& header, const SectionEntry& entry) noexcept {
     const std::uint64_t n = header.n_rows;
     const RowFormat format{header.dim, static_cast<DType>(header.dtype)};
@@ -145,7 +145,7 @@ void keep(std::uint32_t kind, std::span<const std::byte> bytes, IndexContents& c
     }
 }
 
-// What sums cannot tell: sections that need each other, codes that name no version, bits behind the last row.
+// Checks across sections: sections that need each other, codes without a version, bits behind the last row.
 Status check_together(const IndexContents& contents, bool has_scales, bool has_codes, bool has_exact) {
     const bool int8 = contents.format.dtype == DType::int8;
     if (has_scales != int8 || (has_exact && !int8)) return damaged("its rows and its scales do not fit");

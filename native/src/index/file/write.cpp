@@ -1,4 +1,4 @@
-// Generation → index file: one pass for the checksums, one to write.
+// Generation → index file, in two passes: checksums, then writing.
 #include <cerrno>
 #include <cstring>
 #include <system_error>
