@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from karec.bundle import Bundle
+from karec.cli.demo import main_scene, set_up
 from karec.config import load_cascade
-from karec.data.world import make_world
-from karec.demo import main_scene, set_up
-from karec.learn.settings import TrainSettings
-from karec.learn.train import train_all
-from karec.rank.observers import Shadow
+from karec.learn.run.train import train_all
+from karec.learn.settings.train import TrainSettings
+from karec.observe.shadow import Shadow
+from karec.simulate.world import make_world
 from karec.types import Request
 
 N_WORKS, N_USERS, N_EXPOSURES = 400_000, 20_000, 60_000

@@ -9,14 +9,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from karec.data.advance import advance
-from karec.data.world import make_world
-from karec.encoder import Encoder
-from karec.learn.quantised import quantise
-from karec.learn.settings import TrainSettings
-from karec.learn.train import train_all
-from karec.onnx_model import OnnxModel
+from karec.features.encoder import Encoder
+from karec.learn.export.quantised import quantise
+from karec.learn.run.train import train_all
+from karec.learn.settings.train import TrainSettings
+from karec.models.onnx_model import OnnxModel
+from karec.platform.folds.advance import advance
 from karec.refresh.item_vectors import BATCH
+from karec.simulate.world import make_world
 
 N_WORKS, N_USERS, N_EXPOSURES = 100_000, 5_000, 60_000
 PRECISIONS = ("float32", "int8")

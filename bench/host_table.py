@@ -18,9 +18,9 @@ from pathlib import Path
 import workloads
 from native_bench import built
 
+from karec._sealed_text import line, sealed_text
 from karec.bundle import publish
 from karec.index import ItemIndex
-from karec.sealed_text import line, sealed_text
 
 N = 100_000
 

@@ -14,9 +14,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from karec.data.world import make_world
-from karec.learn.settings import TrainSettings
-from karec.learn.train import train_all
+from karec.learn.run.train import train_all
+from karec.learn.settings.train import TrainSettings
+from karec.simulate.world import make_world
 
 
 class Told:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         ssd_select,
     )
     from karec.index import ItemIndex
-    from karec.search_result import SearchResult
+    from karec.index.search_result import SearchResult
     from karec.types import Candidates, Recommendation, Request
 
     __version__: str
@@ -58,7 +58,7 @@ else:
             "ssd_select",
         ),
         "karec.index": ("ItemIndex",),
-        "karec.search_result": ("SearchResult",),
+        "karec.index.search_result": ("SearchResult",),
         "karec.types": ("Candidates", "Recommendation", "Request"),
     }
     _HOMES = {name: module for module, names in _MODULES.items() for name in names}

@@ -21,15 +21,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from karec.backend import library as _native
+from karec._backend import library as _native
+from karec._sealed_text import line, sealed_text
 from karec.errors import BundleError
-from karec.sealed_text import line, sealed_text
 
 if TYPE_CHECKING:
-    from karec.encoder import Encoder
+    from karec.features.encoder import Encoder
     from karec.index import ItemIndex
-    from karec.onnx_model import OnnxModel
-    from karec.snapshot import Snapshot
+    from karec.models.onnx_model import OnnxModel
+    from karec.platform.snapshot import Snapshot
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -69,13 +69,13 @@ class Bundle:
 
     @cached_property
     def snapshot(self) -> Snapshot:
-        from karec.snapshot import Snapshot
+        from karec.platform.snapshot import Snapshot
 
         return Snapshot.open(self.path / "snapshot")
 
     @cached_property
     def encoder(self) -> Encoder:
-        from karec.encoder import Encoder
+        from karec.features.encoder import Encoder
 
         return Encoder.load(self.path / "encoder.npz")
 
@@ -92,7 +92,7 @@ class Bundle:
         return self._model("ranker.onnx")
 
     def _model(self, name: str) -> OnnxModel:
-        from karec.onnx_model import OnnxModel
+        from karec.models.onnx_model import OnnxModel
 
         model = OnnxModel(self.path / name)
         self._same_version(name, model.model_version)

@@ -1,28 +1,22 @@
 """What several tests stand on: a platform small enough to read, and the backends."""
 
-from importlib import import_module
-
 import numpy as np
 import pytest
 
-import karec.diversity
-import karec.index
-from karec.snapshot import Relation, Snapshot, Table
+from karec._backend import library
+from karec.platform.snapshot import Relation, Snapshot, Table
 
 HOUR_MS = 3_600_000
 
 
 def pytest_report_header():
-    return f"karec backend: {karec.index._native.isa()}"
+    return f"karec backend: {library.isa()}"
 
 
 @pytest.fixture(scope="module", params=["native", "portable"])
 def backend(request):
     """karec.index and karec.diversity on either backend; processes that a test starts run on it as well."""
-    library = import_module({"native": "karec._native", "portable": "karec.kernels.portable"}[request.param])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(karec.index, "_native", library)
-        patch.setattr(karec.diversity, "_native", library)
         patch.setenv("KAREC_BACKEND", request.param)
         yield request.param
 

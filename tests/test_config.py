@@ -5,7 +5,8 @@ import pytest
 
 from karec.bundle import Bundle, publish
 from karec.cascade import Cascade
-from karec.config import STEPS, _step_class, load_cascade, scene_names
+from karec.config import load_cascade, scene_names
+from karec.config.assemble import STEPS, _step_class
 from karec.errors import ConfigError
 from karec.index import ItemIndex
 from karec.stage import Filter

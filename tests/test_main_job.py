@@ -11,9 +11,9 @@ import pytest
 from karec import cli
 from karec.bundle import Bundle
 from karec.cascade import Cascade
-from karec.encoder import MOST_TIES, TIES, Encoder
 from karec.errors import ConfigError
-from karec.rank.log import read_rank_log
+from karec.features.encoder import MOST_TIES, TIES, Encoder
+from karec.logs.rank_log import read_rank_log
 from karec.types import Request
 
 TASKS = ("click", "long_view", "like")

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 from karec.cli.inputs import load_dataset, progress_bars, table_console, train_settings
 
 if TYPE_CHECKING:
-    from karec.progress import ProgressBars
-    from karec.snapshot import Dataset
+    from karec.cli.progress import ProgressBars
+    from karec.platform.snapshot import Dataset
 
 
 def _learn(arguments: argparse.Namespace, progress: ProgressBars) -> tuple[Dataset, Path, dict[str, Any]]:
     """Data → trained run → published bundle and config in ``--out``; the dataset, the config's path and the quality."""
     from karec.bundle import next_version
-    from karec.demo import set_up
+    from karec.cli.demo import set_up
     from karec.evaluate.curves import write_curves
-    from karec.learn.train import train_all
+    from karec.learn.run.train import train_all
 
     dataset = load_dataset(arguments, progress)
     settings = dataclasses.replace(train_settings(arguments), model_version=next_version(arguments.out / "bundles"))
@@ -37,7 +37,7 @@ def train(arguments: argparse.Namespace) -> None:
     console = table_console()
     with progress_bars() as progress:
         dataset, config, quality = _learn(arguments, progress)
-    from karec.tables import quality_tables
+    from karec.cli.tables import quality_tables
 
     for table in quality_tables(quality, dataset.tasks):
         console.print(table)
@@ -46,9 +46,9 @@ def train(arguments: argparse.Namespace) -> None:
 
 def demo(arguments: argparse.Namespace) -> None:
     console = table_console()
-    from karec.demo import report_on, serve
+    from karec.cli.demo import report_on, serve
+    from karec.cli.tables import funnel_table, quality_tables, reach_table
     from karec.evaluate.report import write_report
-    from karec.tables import funnel_table, quality_tables, reach_table
 
     start = time.perf_counter()
     if arguments.out is None:
@@ -71,8 +71,8 @@ def demo(arguments: argparse.Namespace) -> None:
 
 def recommend(arguments: argparse.Namespace) -> None:
     console = table_console()
+    from karec.cli.tables import explanation_tables, feed_table, trace_table
     from karec.config import load_cascade, open_bundle, scene_names
-    from karec.tables import explanation_tables, feed_table, trace_table
     from karec.types import Request
 
     bundle = open_bundle(arguments.config)
@@ -104,8 +104,8 @@ def recommend(arguments: argparse.Namespace) -> None:
 
 def export_models(arguments: argparse.Namespace) -> None:
     console = table_console()
-    from karec.learn.quantised import export_run
-    from karec.tables import quality_tables, size_table
+    from karec.cli.tables import quality_tables, size_table
+    from karec.learn.export.quantised import export_run
 
     with progress_bars() as progress:
         dataset = load_dataset(arguments, progress)
@@ -120,7 +120,7 @@ def export_models(arguments: argparse.Namespace) -> None:
 
 def export_stage(arguments: argparse.Namespace) -> None:
     from karec.config import load_stage, scene_names
-    from karec.prerank_export import export_stage
+    from karec.config.host_stage import export_stage
 
     scene = arguments.scene or scene_names(arguments.config)[0]
     export_stage(load_stage(arguments.config, scene, arguments.stage), scene, arguments.out)
@@ -128,7 +128,7 @@ def export_stage(arguments: argparse.Namespace) -> None:
 
 def inspect(arguments: argparse.Namespace) -> None:
     console = table_console()
-    from karec.tables import inspection
+    from karec.cli.tables import inspection
 
     for part in inspection(arguments.path):
         console.print(part)

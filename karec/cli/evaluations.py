@@ -13,8 +13,8 @@ def evaluate(arguments: argparse.Namespace) -> None:
     if arguments.folder is None:
         raise ValueError("--run DIR is missing, the run folder of karec train or demo")
     console = table_console()
-    from karec.learn.quality import evaluate_run
-    from karec.tables import quality_tables
+    from karec.cli.tables import quality_tables
+    from karec.evaluate.quality import evaluate_run
 
     with progress_bars() as progress:
         dataset = load_dataset(arguments, progress)
@@ -27,9 +27,9 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
 def ablation(arguments: argparse.Namespace) -> None:
     console = table_console()
+    from karec.cli.tables import text_table
     from karec.evaluate.ablation_report import ablation_tables, write_ablation
-    from karec.learn.ablation import run_ablation
-    from karec.tables import text_table
+    from karec.learn.run.ablation import run_ablation
 
     with progress_bars() as progress:
         truth_of = None
@@ -58,10 +58,10 @@ def ablation(arguments: argparse.Namespace) -> None:
 
 def consistency(arguments: argparse.Namespace) -> None:
     console = table_console()
+    from karec.cli.tables import consistency_table
     from karec.config import load_cascade, open_bundle, scene_names
     from karec.evaluate.consistency import consistency, drawn_pools, logged_pools
     from karec.evaluate.consistency_report import write_consistency
-    from karec.tables import consistency_table
 
     report = {}
     if arguments.config is not None:
@@ -85,10 +85,10 @@ def diversity(arguments: argparse.Namespace) -> None:
     console = table_console()
     import numpy as np
 
+    from karec.cli.tables import diversity_table
     from karec.config import load_cascade, open_bundle, scene_names
     from karec.evaluate.diversity_report import write_diversity
     from karec.evaluate.diversity_sweep import diversity_sweep, ranked_pools
-    from karec.tables import diversity_table
     from karec.types import Request
 
     if arguments.requests <= 0:

@@ -16,7 +16,7 @@ examples:
   karec train --data kuairand --root KuaiRand-Pure/data --out run7 --settings train.toml --resume    after a kill
   karec recommend --config run7/karec.toml --user 712
 
-train.toml, all keys optional (karec/learn/settings.py says what each means, docs/howto-train.md how to choose):
+train.toml, all keys optional (karec/learn/settings/train.py says what each means, docs/howto-train.md how to choose):
   recipe = "list"          # or hard, model-distillation, feature-distillation, pairwise, chunks, unexposed, born-again
   towers = "full"          # or "static": no counters and rates, for item vectors that are refreshed rarely
   ranker = "mmoe"          # or "lr", "lightgbm"

@@ -12,10 +12,10 @@ from karec.errors import MissingExtra
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from karec.data.world import World
-    from karec.learn.settings import TrainSettings
-    from karec.progress import ProgressBars
-    from karec.snapshot import Dataset
+    from karec.cli.progress import ProgressBars
+    from karec.learn.settings.train import TrainSettings
+    from karec.platform.snapshot import Dataset
+    from karec.simulate.world import World
 
 PIPED_WIDTH = 140  # columns of a table that goes into a file or another program
 
@@ -29,7 +29,7 @@ def table_console() -> Console:
 
 
 def progress_bars() -> ProgressBars:
-    from karec.progress import ProgressBars
+    from karec.cli.progress import ProgressBars
 
     return ProgressBars()
 
@@ -49,14 +49,14 @@ def load_kuairand(arguments: argparse.Namespace, progress: ProgressBars) -> Data
 
 
 def build_world(arguments: argparse.Namespace, progress: ProgressBars) -> World:
-    from karec.data.world import make_world
+    from karec.simulate.world import make_world
 
     sizes = arguments.works, arguments.users, arguments.exposures
     return make_world(*sizes, seed=arguments.seed or 0, progress=progress)
 
 
 def train_settings(arguments: argparse.Namespace) -> TrainSettings:
-    from karec.learn.settings import TrainSettings
+    from karec.learn.settings.train import TrainSettings
 
     settings = TrainSettings() if arguments.settings is None else TrainSettings.from_toml(arguments.settings)
     return settings if arguments.seed is None else dataclasses.replace(settings, seed=arguments.seed)

@@ -13,20 +13,18 @@ statistics file is not read: its counts cover the whole month and would tell the
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import numpy as np
 
-from karec.data.advance import advance
+from karec._clock import Progress
 from karec.data.kuairand_history import Past, past_from_log, past_from_parquet
 from karec.data.tabular import categories, read_columns, require
 from karec.errors import DataError
-from karec.snapshot import Dataset, Exposures, Relation, Snapshot, Table
+from karec.platform.folds.advance import advance
+from karec.platform.snapshot import Dataset, Exposures, Relation, Snapshot, Table
 from karec.types import Array
-
-Progress = Callable[[int, int, str], None]
 
 LOG = "log_standard_4_22_to_5_08_pure.csv"
 EARLIER_LOG = "log_standard_4_08_to_4_21_pure.csv"

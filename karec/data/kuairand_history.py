@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from karec.data.tabular import arrow, require
-from karec.encoded_table import log_odds
 from karec.errors import DataError
-from karec.snapshot import Exposures, Relation, Table
+from karec.features.table import log_odds
+from karec.platform.snapshot import Exposures, Relation, Table
 from karec.types import Array
 
 KEEP = 50

@@ -17,9 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
+from karec._clock import DAY_MS
 from karec.data.tabular import MISSING, read_columns, require
 from karec.errors import DataError
-from karec.snapshot import Relation, Snapshot, Table
+from karec.platform.snapshot import Relation, Snapshot, Table
 from karec.types import Array
 
 FILES: dict[str, dict[str, type]] = {
@@ -30,7 +31,6 @@ FILES: dict[str, dict[str, type]] = {
     "tags.dat": {"tagID": int, "tagValue": str},
 }
 FIRST_YEAR, LAST_YEAR = 2002, 2011
-DAY_MS = 86_400_000
 
 
 def load(root: Path) -> Snapshot:

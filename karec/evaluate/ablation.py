@@ -2,7 +2,7 @@
 
 A *cell* is one model of one seed: its probabilities of the measured rows and its scores of whole pools. Measures are
 means over seeds; intervals resample users, the same draws for every cell, so that a difference of two rows is paired.
-Sources as in ``karec.evaluate.metrics`` and ``karec.evaluate.agreement``.
+Sources as in ``karec.evaluate.measures.accuracy`` and ``karec.evaluate.measures.agreement``.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from karec.evaluate.agreement import ndcg_against, normalised_hit_rate
-from karec.evaluate.metrics import UserBootstrap, auc, bootstrap_interval, ece, gauc, user_days
-from karec.snapshot import Exposures
+from karec.evaluate.measures.accuracy import UserBootstrap, auc, bootstrap_interval, ece, gauc, user_days
+from karec.evaluate.measures.agreement import ndcg_against, normalised_hit_rate
+from karec.platform.snapshot import Exposures
 from karec.types import Array
 
 HITS = ((10, 10), (10, 50), (50, 50), (50, 100))

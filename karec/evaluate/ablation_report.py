@@ -16,7 +16,7 @@ COLOURS = {"full": BLUE, "static": ORANGE, None: GREY}
 
 
 def write_ablation(report: Mapping[str, Any], folder: Path) -> tuple[Path, Path, Path]:
-    """Write the three files; ``report`` as ``karec.learn.ablation.run_ablation`` gives it."""
+    """Write the three files; ``report`` as ``karec.learn.run.ablation.run_ablation`` gives it."""
     folder.mkdir(parents=True, exist_ok=True)
     data, text, shown = (folder / f"ablation.{kind}" for kind in ("json", "md", "svg"))
     data.write_text(json.dumps(report, indent=1), encoding="utf-8")

@@ -7,23 +7,23 @@ between models.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from karec._clock import Progress
 from karec.bundle import Bundle
 from karec.cascade import Cascade
 from karec.errors import DataError
-from karec.evaluate.agreement import ndcg_against, normalised_hit_rate, overlap, ranks
-from karec.evaluate.metrics import UserBootstrap, bootstrap_interval
-from karec.rank.log import logged_tasks, read_rank_log
-from karec.rank.observers import PoolScorer, stage_named
+from karec.evaluate.measures.accuracy import UserBootstrap, bootstrap_interval
+from karec.evaluate.measures.agreement import ndcg_against, normalised_hit_rate, overlap, ranks
+from karec.logs.rank_log import logged_tasks, read_rank_log
+from karec.observe.pool_scorer import PoolScorer, stage_named
 from karec.types import Array, Candidates, Request
 
-Progress = Callable[[int, int, str], None]
 HITS = ((10, 10), (10, 50), (50, 50), (50, 100), (100, 1000))
 OVERLAPS = (10, 50, 100)
 NDCG_AT = 50
@@ -82,7 +82,7 @@ def drawn_pools(
 
 
 def consistency(pools: Iterable[ScoredPool], resamples: int = 200, seed: int = 0) -> dict[str, Any]:
-    """The measures of ``karec.evaluate.agreement``, means over pools with 95 % intervals from resampling users.
+    """Measures of ``evaluate.measures.agreement``, means over pools with 95 % intervals from resampling users.
 
     Keys are documented in docs/formats.md. A measure that needs more works than a pool has leaves that pool out; how
     many it took is told. One pool is held at a time. Raises DataError when there is no pool.

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from karec._clock import Progress
 from karec.cascade import Cascade
 from karec.diversity import ScatterRule, dpp_select, mmr_select, scatter, ssd_select, standardised
 from karec.errors import ContractError
-from karec.evaluate.diversity import (
+from karec.evaluate.measures.diversity import (
     exposure_gini,
     intra_list_distance,
     log_det,
@@ -28,7 +29,6 @@ from karec.types import Array, Request
 DIVERSITIES = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
 WINDOWS = (2, 3, 5, 10, 20, 50)
 GROUPS = ("creator_id", "song_id")
-Progress = Callable[[int, int, str], None]
 Pick = Callable[["Pool", int], Array]
 
 

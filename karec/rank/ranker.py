@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from karec.encoder import Encoder
 from karec.errors import ContractError
-from karec.onnx_model import OnnxModel
+from karec.features.encoder import Encoder
+from karec.models.onnx_model import OnnxModel
+from karec.platform.snapshot import Snapshot
 from karec.rank.fusion import Fusion
-from karec.snapshot import Snapshot
 from karec.stage import Hydrator, Scorer, Selector
 from karec.types import Array, Candidates, Request, Selection
 

@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 
-from karec.snapshot import Snapshot
+from karec.platform.snapshot import Snapshot
 from karec.types import Array
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from karec.platform.snapshot import Snapshot
 from karec.recall.postings import Postings, interleave, popularity
-from karec.snapshot import Snapshot
 from karec.stage import Source
 from karec.types import Array, Candidates, Request
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from karec.platform.snapshot import Snapshot
 from karec.recall.postings import Postings, interleave
-from karec.snapshot import Snapshot
 from karec.stage import Source
 from karec.types import Array, Candidates, Request
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
 
-from karec.encoder import Encoder
+from karec._clock import Progress
+from karec.features.encoder import Encoder
 from karec.index import ItemIndex
-from karec.onnx_model import OnnxModel
-from karec.snapshot import Snapshot
+from karec.models.onnx_model import OnnxModel
+from karec.platform.snapshot import Snapshot
 from karec.types import Array
 
-Progress = Callable[[int, int, str], None]
 BATCH = 8192
 
 

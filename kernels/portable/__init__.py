@@ -1,6 +1,6 @@
 """The portable backend: everything that ``karec._native`` offers (``karec/_native.pyi``), in NumPy and Numba.
 
-Results are those of the C++ library, scores to the bit; ``karec.backend`` says when it runs. Functions compile at their
+Results are those of the C++ library, scores to the bit; ``_backend`` says when it runs. Functions compile at their
 first call (seconds) and are cached on disk.
 """
 

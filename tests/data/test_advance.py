@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from karec.data.advance import advance
-from karec.snapshot import Exposures, Relation, Snapshot, Table
+from karec.platform.folds.advance import advance
+from karec.platform.snapshot import Exposures, Relation, Snapshot, Table
 
 USERS = np.array([5, 3, 9])
 WORKS = np.array([70, 10, 40, 20])

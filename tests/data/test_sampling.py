@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from karec.data.world.sampling import PrefixSampler, weighted_rows, zipf_weights
+from karec.simulate.world.sampling import PrefixSampler, weighted_rows, zipf_weights
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=30), st.data())

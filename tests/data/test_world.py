@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from karec.data.world import World, make_world
-from karec.data.world.platform import START_MS
-from karec.data.world.tastes import AFTER, RATES, TASKS
-from karec.snapshot import Dataset
+from karec.platform.snapshot import Dataset
+from karec.simulate.world import World, make_world
+from karec.simulate.world.platform import START_MS
+from karec.simulate.world.tastes import AFTER, RATES, TASKS
 from karec.types import Array
 
 SIZES = (10_000, 3_000, 100_000)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from karec.evaluate.agreement import hit_rate, ndcg_against, normalised_hit_rate, overlap
+from karec.evaluate.measures.agreement import hit_rate, ndcg_against, normalised_hit_rate, overlap
 
 # the ranker's order of ten works is 0, 1, …, 9; prerank's is 0, 2, 4, 6, 8, 1, 3, 5, 7, 9
 RANKER = np.arange(10, 0, -1.0)

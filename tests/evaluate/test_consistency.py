@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from karec.errors import DataError
-from karec.evaluate.agreement import ndcg_against, normalised_hit_rate, overlap
 from karec.evaluate.consistency import SHARES, ScoredPool, consistency, logged_pools
 from karec.evaluate.consistency_report import write_consistency
-from karec.rank.log import RankLogWriter
+from karec.evaluate.measures.agreement import ndcg_against, normalised_hit_rate, overlap
+from karec.logs.rank_log import RankLogWriter
 
 
 def pools(n_pools, n_works, noise=1.0, seed=0):

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from karec.evaluate import diversity
 from karec.evaluate.diversity_report import write_diversity
 from karec.evaluate.diversity_sweep import Pool, diversity_sweep
+from karec.evaluate.measures import diversity
 
 
 @st.composite

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from karec.evaluate.metrics import UserBootstrap, auc, bootstrap_interval, ece, gauc, quality, user_days
-from karec.snapshot import Exposures
+from karec.evaluate.measures.accuracy import UserBootstrap, auc, bootstrap_interval, ece, gauc, quality, user_days
+from karec.platform.snapshot import Exposures
 
 rows = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 5), st.integers(0, 4)), min_size=1, max_size=60)
 

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from karec import _native, diversity
+from karec import diversity
 from karec.diversity import DppResult
-from karec.kernels import portable, reference
+from karec.kernels import reference
 
 TOLERANCE = 1e-5
 Select = Callable[..., DppResult]
@@ -27,23 +27,23 @@ def _as_result(function: Callable[..., Any]) -> Select:
     return lambda *args, **options: DppResult(*function(*args, **options))
 
 
-def _on(library: Any, function: Select) -> Select:
+def _on(backend: str, function: Select) -> Select:
     def select(*args: Any, **options: Any) -> DppResult:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(diversity, "_native", library)
+            patch.setenv("KAREC_BACKEND", backend)
             return function(*args, **options)
 
     return select
 
 
 SELECT: dict[str, Select] = {
-    "native": _on(_native, diversity.dpp_select),
-    "portable": _on(portable, diversity.dpp_select),
+    "native": _on("native", diversity.dpp_select),
+    "portable": _on("portable", diversity.dpp_select),
     "reference": _as_result(reference.dpp_select),
 }
 SELECT_KERNEL: dict[str, Select] = {
-    "native": _on(_native, diversity.dpp_select_kernel),
-    "portable": _on(portable, diversity.dpp_select_kernel),
+    "native": _on("native", diversity.dpp_select_kernel),
+    "portable": _on("portable", diversity.dpp_select_kernel),
     "reference": _as_result(reference.dpp_select_kernel),
 }
 every_backend = pytest.mark.parametrize("backend", sorted(SELECT))

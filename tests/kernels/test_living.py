@@ -19,13 +19,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-import karec.index
-from karec import _native
 from karec.index import ItemIndex
-from karec.kernels import portable, reference
-from karec.search_result import SearchResult
+from karec.index.search_result import SearchResult
+from karec.kernels import reference
 
-LIBRARIES = {"native": _native, "portable": portable}
+LIBRARIES = ("native", "portable")
 IDS = st.lists(st.integers(-4, 12), max_size=12)
 FULL = 32767  # a query whose largest value is this meets int8 rows as it is
 
@@ -75,8 +73,8 @@ class Twins:
 
     def build(self, ids: list[int]) -> None:
         vectors, creators = self.vectors(len(ids)), self.rng.integers(0, 9, len(ids))
-        for name, library in LIBRARIES.items():
-            with on(library):
+        for name in LIBRARIES:
+            with on(name):
                 columns = {"creator_id": creators}
                 self.indexes[name] = ItemIndex.build(ids, vectors, self.dtype, columns, 3, self.rescore)  # type: ignore[arg-type]
         self.works = {i: Work(*work) for i, *work in zip(ids, vectors, [3] * len(ids), creators, strict=True)}
@@ -110,8 +108,8 @@ class Twins:
         """Each saves, and opens what the other one saved."""
         for name, index in self.indexes.items():
             index.save(folder / name)
-        for (name, library), saved in zip(LIBRARIES.items(), reversed(LIBRARIES), strict=True):
-            with on(library):
+        for name, saved in zip(LIBRARIES, reversed(LIBRARIES), strict=True):
+            with on(name):
                 self.indexes[name] = ItemIndex.open(folder / saved, verify)
 
     def unknown(self, ids: list[int]) -> int:
@@ -180,9 +178,9 @@ class Twins:
 
 
 @contextmanager
-def on(library: Any) -> Iterator[None]:
+def on(backend: str) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(karec.index, "_native", library)
+        patch.setenv("KAREC_BACKEND", backend)
         yield
 
 
@@ -258,8 +256,8 @@ def test_many_candidates_score_to_the_same_bits(dtype: str, dim: int) -> None:
 
 def rescored(vectors: NDArray[np.float32]) -> Twins:
     twins = Twins(np.random.default_rng(0), vectors.shape[1], "int8", True, False)
-    for name, library in LIBRARIES.items():
-        with on(library):
+    for name in LIBRARIES:
+        with on(name):
             twins.indexes[name] = ItemIndex.build(np.arange(len(vectors)), vectors, "int8", rescore=True)
     return twins
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from karec.data.advance import advance
-from karec.snapshot import Dataset, Exposures, Relation, Snapshot, Table
+from karec.platform.folds.advance import advance
+from karec.platform.snapshot import Dataset, Exposures, Relation, Snapshot, Table
 
 HOUR = 3_600_000
 START = 1_700_000_000_000 // HOUR * HOUR

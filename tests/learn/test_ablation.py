@@ -8,10 +8,10 @@ import pytest
 
 from karec.errors import DataError
 from karec.evaluate.ablation_report import write_ablation
-from karec.evaluate.metrics import auc
-from karec.learn.ablation import run_ablation
-from karec.learn.ablation_plan import ablation_rows
-from karec.learn.settings import TrainSettings
+from karec.evaluate.measures.accuracy import auc
+from karec.learn.run.ablation import run_ablation
+from karec.learn.run.ablation_plan import ablation_rows
+from karec.learn.settings.train import TrainSettings
 
 SETTINGS = TrainSettings(
     epochs=1, tower_epochs=1, batch_size=64, min_count=3, dim=4, hidden=8, n_experts=2, bins=3, tower_hidden=16,

@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from karec.encoder import Encoder
-from karec.learn.baselines import LogisticRegression, dense_matrix, fit_lightgbm, popularity_logits, trees_to_onnx
-from karec.learn.examples import build_examples
-from karec.learn.export import ExportError, export_onnx, write_onnx
-from karec.learn.layers import CodeEmbedding
-from karec.onnx_model import OnnxModel
+from karec.features.encoder import Encoder
+from karec.learn.export.onnx_export import ExportError, export_onnx, write_onnx
+from karec.learn.nets.baselines import LogisticRegression, dense_matrix, fit_lightgbm, trees_to_onnx
+from karec.learn.nets.layers import CodeEmbedding
+from karec.models.onnx_model import OnnxModel
+from karec.training_data.examples import build_examples
+from karec.training_data.popularity import popularity_logits
 
 USER_SIDE = ("user_ids", "user_numbers", "history", "skipped", "context")
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from karec.evaluate.metrics import auc, ece
-from karec.learn.calibration import Calibrated, fit_calibration
+from karec.evaluate.measures.accuracy import auc, ece
+from karec.learn.nets.calibration import Calibrated, fit_calibration
 
 
 def sigmoid(x):

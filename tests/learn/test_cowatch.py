@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from karec.cowatch import CROSSES, CowatchVectors
-from karec.data.advance import advance
-from karec.encoder import Encoder
 from karec.errors import BundleError
+from karec.features.cowatch import CROSSES, CowatchVectors
+from karec.features.encoder import Encoder
 from karec.kernels.encode import Vocabulary
-from karec.learn.cowatch import DIMENSIONS, FEWEST, fit_cowatch
-from karec.snapshot import Relation, Snapshot, Table
+from karec.learn.run.cowatch import DIMENSIONS, FEWEST, fit_cowatch
+from karec.platform.folds.advance import advance
+from karec.platform.snapshot import Relation, Snapshot, Table
 
 N_CIRCLES = DIMENSIONS  # as many directions as are kept, each stronger than chance makes any other
 

@@ -8,15 +8,15 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from karec.learn.distil import Targets, train_round
-from karec.learn.lists import read_lists
-from karec.learn.prepare import prepare
-from karec.learn.rankers import train_ranker
-from karec.learn.replay import write_rank_log, write_shadow_log
-from karec.learn.settings import TrainSettings
-from karec.learn.soft_labels import read_soft_labels
-from karec.onnx_model import OnnxModel
+from karec.learn.distil.towers import Targets, train_round
+from karec.learn.run.prepare import prepare
+from karec.learn.run.rankers import train_ranker
+from karec.learn.settings.train import TrainSettings
+from karec.models.onnx_model import OnnxModel
 from karec.rank.fusion import Fusion
+from karec.training_data.lists import read_lists
+from karec.training_data.replay import write_rank_log, write_shadow_log
+from karec.training_data.soft_labels import read_soft_labels
 
 SETTINGS = TrainSettings(
     epochs=1, tower_epochs=1, batch_size=64, min_count=3, dim=4, bins=3, tower_hidden=16, vector=8, history_length=8,

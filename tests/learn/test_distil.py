@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from karec.errors import DataError
-from karec.evaluate.metrics import auc
-from karec.learn.distil import Targets, _Lesson, fused_labels, own_logits, train_round
-from karec.learn.lists import Lists, item_numbers
-from karec.learn.prepare import auxiliary_labels, auxiliary_tasks, prepare
-from karec.learn.rankers import ranker_loss
-from karec.learn.recipes import RECIPES
-from karec.learn.settings import TrainSettings
-from karec.learn.teacher import Teacher
-from karec.learn.towers import Towers, UserTower
+from karec.evaluate.measures.accuracy import auc
+from karec.learn.distil.towers import Targets, _Lesson, fused_labels, own_logits, train_round
+from karec.learn.nets.ranker import Teacher
+from karec.learn.nets.towers import Towers, UserTower
+from karec.learn.run.prepare import auxiliary_labels, auxiliary_tasks, prepare
+from karec.learn.run.rankers import ranker_loss
+from karec.learn.settings.recipes import RECIPES
+from karec.learn.settings.train import TrainSettings
+from karec.training_data.lists import Lists, item_numbers
 
 SETTINGS = TrainSettings(
     tower_epochs=2, batch_size=64, min_count=3, dim=4, hidden=8, n_experts=2, bins=3, tower_hidden=16, vector=8,

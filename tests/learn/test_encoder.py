@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from karec.data.advance import advance
-from karec.encoder import MOST_TIES, Encoder
 from karec.errors import BundleError
+from karec.features.encoder import MOST_TIES, Encoder
 from karec.kernels.encode import FIRST_UNSEEN
-from karec.snapshot import Table
+from karec.platform.folds.advance import advance
+from karec.platform.snapshot import Table
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from karec.cowatch import CROSSES, CowatchVectors
-from karec.data.advance import advance
-from karec.encoder import Encoder
+from karec.features.cowatch import CROSSES, CowatchVectors
+from karec.features.encoder import Encoder
 from karec.kernels.encode import Vocabulary
-from karec.learn.examples import build_examples, check_no_leak, refreshed
+from karec.platform.folds.advance import advance
+from karec.training_data.examples import build_examples, check_no_leak, refreshed
 
 
 @pytest.fixture(scope="module")

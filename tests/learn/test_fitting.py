@@ -9,8 +9,8 @@ import sys
 import pytest
 import torch
 
-from karec.learn.checkpoint import Checkpoint, CheckpointError
-from karec.learn.fitting import TrainingDiverged, fit
+from karec.learn.run.checkpoint import Checkpoint, CheckpointError
+from karec.learn.run.fitting import TrainingDiverged, fit
 
 
 def fit_line(loss_of, scores, model, epochs=6, patience=2, checkpoint=None, n_rows=10, progress=None):
@@ -111,7 +111,7 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {folder!r})
 from test_fitting import train_dropping
-from karec.learn.checkpoint import Checkpoint
+from karec.learn.run.checkpoint import Checkpoint
 
 def progress(done, total, what):
     if done == {step}:

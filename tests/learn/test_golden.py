@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from karec.errors import DataError
-from karec.learn.golden import read_golden, write_golden
-from karec.onnx_model import OnnxModel
+from karec.learn.export.golden import read_golden, write_golden
+from karec.models.onnx_model import OnnxModel
 
 GOLDEN = Path(__file__).parent.parent / "native" / "golden"
 ROWS = 6
@@ -68,13 +68,13 @@ def write_all() -> None:
     """One tiny model of each kind; the first row is a user never seen with a work never seen."""
     from conftest import make_dataset
 
-    from karec.encoder import Encoder
+    from karec.features.encoder import Encoder
     from karec.kernels.encode import FIRST_UNSEEN
-    from karec.learn.batches import Batches
-    from karec.learn.examples import build_examples
-    from karec.learn.export import export_onnx
-    from karec.learn.teacher import Teacher
-    from karec.learn.towers import Towers
+    from karec.learn.export.onnx_export import export_onnx
+    from karec.learn.nets.ranker import Teacher
+    from karec.learn.nets.towers import Towers
+    from karec.learn.run.batches import Batches
+    from karec.training_data.examples import build_examples
 
     dataset = make_dataset()
     encoder = Encoder.fit(dataset.snapshot, dataset.split()[0], dataset.tasks, history_length=4, min_count=10)

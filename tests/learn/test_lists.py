@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from karec.data.advance import advance
-from karec.encoder import Encoder
 from karec.errors import LogSchemaError
-from karec.learn.examples import build_examples
-from karec.learn.lists import read_lists
-from karec.rank.log import RankLogWriter
+from karec.features.encoder import Encoder
+from karec.logs.rank_log import RankLogWriter
+from karec.platform.folds.advance import advance
+from karec.training_data.examples import build_examples
+from karec.training_data.lists import read_lists
 
 TASKS = ("click", "long_view", "like")
 

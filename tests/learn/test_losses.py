@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from karec.learn.losses import (
+from karec.learn.distil.losses import (
     chunk_loss,
     contrastive_loss,
     distillation_loss,

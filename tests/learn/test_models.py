@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from karec.encoder import Encoder
+from karec.features.encoder import Encoder
 from karec.kernels.encode import FIRST_UNSEEN
-from karec.learn.batches import Batches
-from karec.learn.examples import build_examples
-from karec.learn.export import export_onnx
-from karec.learn.layers import CodeEmbedding, PiecewiseLinear, attend
-from karec.learn.teacher import Teacher
-from karec.learn.towers import Towers
-from karec.onnx_model import OnnxModel
+from karec.learn.export.onnx_export import export_onnx
+from karec.learn.nets.layers import CodeEmbedding, PiecewiseLinear, attend
+from karec.learn.nets.ranker import Teacher
+from karec.learn.nets.towers import Towers
+from karec.learn.run.batches import Batches
+from karec.models.onnx_model import OnnxModel
+from karec.training_data.examples import build_examples
 
 USER_SIDE = ("user_ids", "user_numbers", "history", "skipped", "context")
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from karec.data.world import make_world
-from karec.learn.cowatch import DIMENSIONS, FEWEST, fit_cowatch
-from karec.learn.prepare import prepare
-from karec.learn.settings import TrainSettings
+from karec.learn.run.cowatch import DIMENSIONS, FEWEST, fit_cowatch
+from karec.learn.run.prepare import prepare
+from karec.learn.settings.train import TrainSettings
+from karec.simulate.world import make_world
 
 SETTINGS = TrainSettings(seed=5, history_length=8, min_count=3, threads=1)
 SHOWN = ("user_id", "work_id", "scene")

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from karec.bundle import Bundle
-from karec.data.advance import advance
-from karec.encoder import Encoder
 from karec.errors import DataError
-from karec.learn.publish import MODELS, publish_bundle
+from karec.features.encoder import Encoder
+from karec.platform.folds.advance import advance
+from karec.refresh.publish import MODELS, publish_bundle
 
 GOLDEN = Path(__file__).parent.parent / "native" / "golden"
 

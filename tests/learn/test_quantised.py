@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from karec.learn.golden import read_golden
-from karec.learn.quantised import MODELS, export_run
-from karec.learn.settings import TrainSettings
-from karec.learn.train import train_all
-from karec.onnx_model import OnnxModel
+from karec.learn.export.golden import read_golden
+from karec.learn.export.quantised import MODELS, export_run
+from karec.learn.run.train import train_all
+from karec.learn.settings.train import TrainSettings
+from karec.models.onnx_model import OnnxModel
 
 SETTINGS = TrainSettings(
     epochs=1, tower_epochs=1, batch_size=64, min_count=3, resamples=20, threads=1, history_length=8, baselines=()

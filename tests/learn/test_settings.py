@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 
 from karec.errors import ConfigError
-from karec.learn.recipes import RECIPES
-from karec.learn.settings import TrainSettings
+from karec.learn.settings.recipes import RECIPES
+from karec.learn.settings.train import TrainSettings
 
 
 def read(tmp_path, text):

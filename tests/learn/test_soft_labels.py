@@ -8,16 +8,16 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from karec.encoder import Encoder
 from karec.errors import LogSchemaError
-from karec.learn.baselines import LogisticRegression
-from karec.learn.examples import build_examples
-from karec.learn.export import export_onnx
-from karec.learn.replay import pool_logits, ranker_logits, write_rank_log, write_shadow_log
-from karec.learn.soft_labels import read_soft_labels
-from karec.onnx_model import OnnxModel
+from karec.features.encoder import Encoder
+from karec.learn.export.onnx_export import export_onnx
+from karec.learn.nets.baselines import LogisticRegression
+from karec.logs.rank_log import read_rank_log
+from karec.models.onnx_model import OnnxModel
 from karec.rank.fusion import Fusion
-from karec.rank.log import read_rank_log
+from karec.training_data.examples import build_examples
+from karec.training_data.replay import pool_logits, ranker_logits, write_rank_log, write_shadow_log
+from karec.training_data.soft_labels import read_soft_labels
 
 FUSION = Fusion({"click": 1.0, "like": 2.0})
 

@@ -12,11 +12,11 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from karec.errors import MissingExtra
-from karec.learn.fitting import Epoch, Progressed
-from karec.learn.grounds import fingerprint
-from karec.learn.settings import TrainSettings
-from karec.learn.tensorboard import EventFiles
-from karec.learn.train import train_all
+from karec.learn.run.fitting import Epoch, Progressed
+from karec.learn.run.tensorboard import EventFiles
+from karec.learn.run.train import train_all
+from karec.learn.settings.check import fingerprint
+from karec.learn.settings.train import TrainSettings
 
 SETTINGS = TrainSettings(
     epochs=2, tower_epochs=2, batch_size=64, min_count=3, dim=4, hidden=8, n_experts=2, bins=3, tower_hidden=16,
@@ -60,7 +60,7 @@ from pathlib import Path
 sys.path.insert(0, {folder!r})
 from conftest import make_dataset
 from test_tensorboard import SETTINGS
-from karec.learn.train import train_all
+from karec.learn.run.train import train_all
 
 def progress(done, total, what):
     if (done, what) == (7, {where!r}):

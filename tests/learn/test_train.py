@@ -7,21 +7,21 @@ import numpy as np
 import pytest
 import torch
 
-from karec.encoder import Encoder
 from karec.errors import ConfigError, DataError
 from karec.evaluate.curves import write_curves
-from karec.learn.checkpoint import Checkpoint, CheckpointError
-from karec.learn.fitting import TrainingDiverged
-from karec.learn.grounds import fingerprint
-from karec.learn.prepare import prepare
-from karec.learn.quality import evaluate_run
-from karec.learn.rankers import train_ranker
-from karec.learn.replay import ranker_logits
-from karec.learn.settings import TrainSettings
-from karec.learn.train import train_all
-from karec.onnx_model import OnnxModel
-from karec.rank.log import read_rank_log
-from karec.snapshot import Table
+from karec.evaluate.quality import evaluate_run
+from karec.features.encoder import Encoder
+from karec.learn.run.checkpoint import Checkpoint, CheckpointError
+from karec.learn.run.fitting import TrainingDiverged
+from karec.learn.run.prepare import prepare
+from karec.learn.run.rankers import train_ranker
+from karec.learn.run.train import train_all
+from karec.learn.settings.check import fingerprint
+from karec.learn.settings.train import TrainSettings
+from karec.logs.rank_log import read_rank_log
+from karec.models.onnx_model import OnnxModel
+from karec.platform.snapshot import Table
+from karec.training_data.replay import ranker_logits
 
 SETTINGS = TrainSettings(
     epochs=2,

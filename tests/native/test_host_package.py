@@ -10,8 +10,8 @@ import pytest
 import karec
 from karec.bundle import publish
 from karec.config import load_stage
+from karec.config.host_stage import export_stage
 from karec.index import ItemIndex
-from karec.prerank_export import export_stage
 
 from .conftest import ROOT, run, tool  # isort: skip
 

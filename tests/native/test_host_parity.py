@@ -15,10 +15,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from karec.bundle import Bundle, publish
 from karec.config import load_stage
+from karec.config.host_stage import export_stage
 from karec.errors import ConfigError
 from karec.index import ItemIndex
-from karec.prerank.user_tower import UserTower
-from karec.prerank_export import export_stage
+from karec.request.user_tower import UserTower
 from karec.types import Candidates, Request
 
 from .conftest import run  # isort: skip

@@ -3,9 +3,13 @@
 import numpy as np
 import pytest
 
+from karec._clock import HOUR_MS
+from karec.ecosystem.freshness import Freshness
+from karec.ecosystem.quota import Quota
+from karec.ecosystem.tone import Tone
 from karec.index import ItemIndex
-from karec.prerank.ecosystem import HOUR_MS, Freshness, Quota, Tone
-from karec.prerank.ranker import HasEmbedding, IndexRows, InnerProduct, NotShown
+from karec.prerank.inner_product import InnerProduct
+from karec.prerank.rows import HasEmbedding, IndexRows, NotShown
 from karec.stage import Stage
 from karec.types import Candidates, Request
 

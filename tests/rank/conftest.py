@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from karec.onnx_model import OnnxModel
+from karec.models.onnx_model import OnnxModel
 
 TASKS = ("click", "like")
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from karec.errors import LogSchemaError
-from karec.rank.log import RankLogWriter, logged_tasks, read_rank_log
-from karec.rank.log_parts import FORMAT_KEY
+from karec.logs.parts import FORMAT_KEY
+from karec.logs.rank_log import RankLogWriter, logged_tasks, read_rank_log
 
 TASKS = ("click", "like")
 

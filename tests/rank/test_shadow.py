@@ -8,9 +8,12 @@ import pytest
 
 from karec.cascade import Cascade, Recall
 from karec.index import ItemIndex
-from karec.prerank.ranker import HasEmbedding, IndexRows, InnerProduct
-from karec.rank.log import read_rank_log
-from karec.rank.observers import CHUNK, PoolScorer, RankLogObserver, Shadow
+from karec.logs.rank_log import read_rank_log
+from karec.observe.pool_scorer import CHUNK, PoolScorer
+from karec.observe.rank_log import RankLogObserver
+from karec.observe.shadow import Shadow
+from karec.prerank.inner_product import InnerProduct
+from karec.prerank.rows import HasEmbedding, IndexRows
 from karec.rank.ranker import FusedScore, TopK
 from karec.recall.merger import QuotaMerger
 from karec.stage import Hydrator, RequestHydrator, Source, Stage

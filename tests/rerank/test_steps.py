@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from karec.diversify.dpp import Dpp
+from karec.diversify.mmr_ssd import Mmr, Ssd
 from karec.diversity import dpp_select, mmr_select, ssd_select, standardised
 from karec.index import ItemIndex
-from karec.rerank.dpp import Dpp
-from karec.rerank.marginal import Mmr, Ssd
 from karec.rerank.rules import Scatter
 from karec.types import Candidates, Request
 

@@ -1,0 +1,145 @@
+"""The main job, end to end: data → teacher → rank log → towers → index → bundle → cascade → report."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from karec._clock import HOUR_MS, Progress
+from karec.bundle import Bundle
+from karec.cascade import Cascade
+from karec.config import load_cascade, load_stage
+from karec.config.host_stage import export_stage
+from karec.config.starting import starting_config
+from karec.evaluate.measures.diversity import diversity_curve, gini, intra_list_distance
+from karec.platform.folds.advance import advance
+from karec.platform.snapshot import Dataset
+from karec.types import Array, Candidates, Recommendation, Request
+
+WARM_UP = 5
+
+
+@dataclass(frozen=True)
+class Served:
+    """The feeds of many requests, and the cascade that made them."""
+
+    cascade: Cascade
+    bundle: Bundle
+    feeds: tuple[Recommendation, ...]
+
+
+def set_up(dataset: Dataset, run: Path, out: Path, progress: Progress | None = None) -> Path:
+    """Publish the models of ``run`` over the platform as test begins; write ``out/karec.toml`` where there is none.
+
+    Beside a new one lies its prerank for C++ hosts; whoever edits it calls ``karec export stage`` again.
+    """
+    from karec.refresh.publish import publish_bundle
+
+    snapshot = advance(dataset.snapshot, dataset.exposures, dataset.valid_until_ms).released()
+    publish_bundle(run, snapshot, out / "bundles", progress)
+    config = out / "karec.toml"
+    if not config.exists():  # its owner may have changed it
+        scene = main_scene(dataset)
+        config.write_text(starting_config(scene, len(snapshot.works), dataset.tasks), encoding="utf-8")
+        export_stage(load_stage(config, scene, "prerank"), scene, out / f"prerank-{scene}.txt")
+    return config
+
+
+def main_scene(dataset: Dataset) -> str:
+    """The name of the scene with the most exposures."""
+    return dataset.snapshot.labels["scene"][int(np.bincount(dataset.exposures.scene).argmax())]
+
+
+def serve(dataset: Dataset, config: Path, n_requests: int, k: int = 10, progress: Progress | None = None) -> Served:
+    """Ask for a feed for ``n_requests`` users of the test days, drawn with a fixed seed, at the moment test begins."""
+    bundle = Bundle.open(config.parent / "bundles")
+    scene = main_scene(dataset)
+    cascade = load_cascade(config, scene, bundle)
+    test_users = np.unique(dataset.split()[2].user_id)
+    users = np.random.default_rng(0).permutation(test_users)[:n_requests]
+    requests = [
+        Request(user_id=int(user), k=k, scene=scene, time_ms=dataset.valid_until_ms, request_id=f"demo-{user}")
+        for user in users
+    ]
+    for request in requests[:WARM_UP]:
+        cascade.run(request)
+    feeds = []
+    for done, request in enumerate(requests, 1):
+        feeds.append(cascade.run(request))
+        if progress is not None:
+            progress(done, len(requests), "serving requests")
+    cascade.close()
+    return Served(cascade, bundle, tuple(feeds))
+
+
+def report_on(dataset: Dataset, served: Served, quality: dict[str, Any]) -> dict[str, Any]:
+    """The report of a run; every key is documented in docs/formats.md."""
+    traces = [feed.trace for feed in served.feeds]
+    stages = list(traces[0].stage_sizes())
+    timed = [stage for stage in traces[0].stage_ms() if stage != "after"]
+    ms = {stage: float(np.median([t.stage_ms()[stage] for t in traces])) for stage in timed}
+    ms["total"] = float(np.median([sum(t.stage_ms()[stage] for stage in timed) for t in traces]))
+    works = served.bundle.snapshot.works
+    return {
+        "data": {
+            "name": dataset.name,
+            "works": len(works),
+            "users": len(dataset.snapshot.users),
+            "exposures": len(dataset.exposures),
+        },
+        "tasks": list(dataset.tasks),
+        "requests": len(served.feeds),
+        "funnel": {
+            "catalogue": len(works),
+            **{s: int(np.median([t.stage_sizes()[s] for t in traces])) for s in stages if s != "request"},
+        },
+        "timings_ms": ms,
+        "quality": quality,
+        "reach": {
+            "cascade": reach(served, [feed.candidates for feed in served.feeds]),
+            "top_k": reach(served, [_top_k(feed) for feed in served.feeds]),
+        },
+        "diversity_curve": [asdict(point) for point in _curve(served)],
+        "versions": dict(served.cascade.versions),
+        "feed": [
+            {"position": item.position, "id": item.id, "score": item.score, "recalled_by": list(item.recalled_by)}
+            for item in served.feeds[0]
+        ],
+    }
+
+
+def _top_k(feed: Recommendation) -> Candidates:
+    """What plain top-k by the ranker's fused score would have shown in place of ``feed``."""
+    ranked = feed.scored["rank"]
+    return ranked.take(np.argsort(-ranked.scores, kind="stable")[: feed.request.k])
+
+
+def reach(served: Served, lists: Sequence[Candidates]) -> dict[str, float]:
+    """What these lists do for creators, works, freshness and variety, next to how relevant they are."""
+    works = served.bundle.snapshot.works
+    shown = works.lookup(np.concatenate([c.ids for c in lists]))
+    age_ms = (served.feeds[0].request.time_ms or 0) - np.asarray(works["upload_ms"])[shown]
+    per_creator = Counter(np.asarray(works["creator_id"])[shown].tolist())
+    return {
+        "relevance (mean fused score)": float(np.mean(np.concatenate([c.scores for c in lists]))),
+        "intra-list distance": float(np.mean([intra_list_distance(_vectors(served, c)) for c in lists])),
+        "creators reached": float(len(per_creator)),
+        "works reached": float(len(np.unique(shown))),
+        "Gini over creators": gini(np.array(list(per_creator.values()))),
+        "share younger than 24 h": float(np.mean(age_ms < 24 * HOUR_MS)),
+        "share younger than 72 h": float(np.mean(age_ms < 72 * HOUR_MS)),
+    }
+
+
+def _curve(served: Served) -> Any:
+    pools = [feed.scored["rank"] for feed in served.feeds[:50]]
+    return diversity_curve([(_vectors(served, pool), pool.scores) for pool in pools], k=10)
+
+
+def _vectors(served: Served, candidates: Candidates) -> Array:
+    return served.bundle.index.embeddings(candidates.rows)

@@ -1,0 +1,217 @@
+"""Tables for the terminal: what the command line shows people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from karec.bundle import CURRENT, MANIFEST, Bundle
+from karec.evaluate.consistency_report import consistency_rows, consistency_sentence
+from karec.evaluate.diversity_report import DIVERSITY_HEAD, diversity_rows, diversity_sentence
+from karec.index import ItemIndex
+from karec.models.onnx_model import OnnxModel
+from karec.platform.snapshot import Snapshot
+from karec.types import Recommendation, Trace
+
+QUALITY = ("auc", "auc_behind", "gauc", "ece")
+
+
+def text_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int = 1) -> Table:
+    """A table for the terminal; the first ``text_columns`` stand to the left."""
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for i, name in enumerate(head):
+        table.add_column(name, justify="left" if i < text_columns else "right", no_wrap=i < text_columns)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _facts(title: str, facts: Mapping[str, str]) -> Table:
+    table = Table(title=title, title_justify="left", show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        table.add_row(name, value)
+    return table
+
+
+def funnel_table(funnel: Mapping[str, int], timings_ms: Mapping[str, float]) -> Table:
+    rows = [(stage, f"{n:,}", f"{timings_ms[stage]:.2f}" if stage in timings_ms else "") for stage, n in funnel.items()]
+    rows.append(("whole request", "", f"{timings_ms['total']:.2f}"))
+    return text_table("The funnel (medians over requests)", ("stage", "works left", "ms"), rows)
+
+
+def quality_tables(
+    quality: Mapping[str, Any], tasks: Sequence[str], what: str = "", behind: str = "behind the ranker, paired"
+) -> Iterator[Table]:
+    """A table for each task; ``what`` stands before its title, ``behind`` says which model AUCs are compared with."""
+    for task in tasks:
+        rows = [
+            (model, *[_interval(by_task[task], name) for name in QUALITY])
+            for model, by_task in quality.items()
+            if task in by_task
+        ]
+        head = ("model", "AUC", behind, "GAUC", "ECE")
+        yield text_table(f"{what}{task} on the test days (95 % intervals over users)", head, rows)
+
+
+def _interval(measures: Mapping[str, Any], name: str) -> str:
+    value, bounds = measures.get(name), measures.get(f"{name}_ci")
+    if value is None:
+        return "–"
+    return f"{value:.4f}" + ("" if bounds is None else f" [{bounds[0]:.4f}, {bounds[1]:.4f}]")
+
+
+def size_table(sizes: Mapping[str, Mapping[str, int]]) -> Table:
+    """{model: {precision: bytes}}."""
+    precisions = list(next(iter(sizes.values())))
+    rows = [(model, *[f"{by_precision[p]:,}" for p in precisions]) for model, by_precision in sizes.items()]
+    return text_table("Bytes", ("model", *precisions), rows)
+
+
+def consistency_table(source: str, measured: Mapping[str, Any]) -> Table:
+    title = f"{source}: {consistency_sentence(measured)}"
+    head = ("measure", "mean [95 % over users]", "pools")
+    return text_table(title, head, list(consistency_rows(measured)))
+
+
+def diversity_table(report: Mapping[str, Any]) -> Table:
+    return text_table(diversity_sentence(report), DIVERSITY_HEAD, diversity_rows(report))
+
+
+def reach_table(reach: Mapping[str, Mapping[str, float]]) -> Table:
+    rows = [(m, f"{value:,.4g}", f"{reach['top_k'][m]:,.4g}") for m, value in reach["cascade"].items()]
+    return text_table("What the feeds reached", ("measure", "cascade", "top-k by relevance"), rows)
+
+
+def feed_table(feed: Recommendation, snapshot: Snapshot) -> Table:
+    works = snapshot.works
+    rows = []
+    for item in feed:
+        at = int(works.lookup(feed.candidates.ids[item.position : item.position + 1])[0])
+        about = (
+            ["–"] * 4
+            if at < 0
+            else [str(works[c][at]) for c in ("creator_id", "song_id")]
+            + [
+                _named(snapshot, "type", int(works["type"][at])),
+                f"{max(snapshot.time_ms - int(works['upload_ms'][at]), 0) / 3_600_000:,.0f} h",
+            ]
+        )
+        rows.append((str(item.position + 1), str(item.id), *about, f"{item.score:.4f}", ", ".join(item.recalled_by)))
+    title = f"Feed for user {feed.request.user_id}, scene {feed.request.scene}, {feed.trace.total_ms:.1f} ms"
+    return text_table(title, ("place", "work", "creator", "song", "type", "age", "score", "found by"), rows, 0)
+
+
+def _named(snapshot: Snapshot, column: str, code: int) -> str:
+    names = snapshot.labels.get(column, [])
+    return names[code] if 0 <= code < len(names) else str(code)
+
+
+def trace_table(trace: Trace) -> Table:
+    rows = [
+        (
+            step.stage,
+            step.step,
+            step.role,
+            "" if step.n_in < 0 else f"{step.n_in:,}",
+            "" if step.n_out < 0 else f"{step.n_out:,}",
+            f"{step.n_removed:,} {step.why}".strip() if step.n_removed else "",
+            f"{step.ms:.2f}",
+            step.failure
+            or ", ".join(f"{name}={_short(value)}" for name, value in step.notes.items() if name != "explanation"),
+        )
+        for step in trace.steps
+    ]
+    return text_table("Trace", ("stage", "step", "role", "in", "out", "removed", "ms", "notes"), rows, 3)
+
+
+def explanation_tables(feed: Recommendation) -> Iterator[Table]:
+    """Of each step that explained its choice: the works of the feed as that step saw them. ``place`` is in its list."""
+    for step in feed.trace.steps:
+        if "explanation" not in step.notes:
+            continue
+        works, top_k = step.notes["explanation"]["works"], step.notes["explanation"]["top_k"]
+        places = {work["id"]: place for place, work in enumerate(works)}
+        rows = []
+        for item in feed:
+            if item.id not in places:
+                continue
+            place = places[item.id]
+            work = works[place]
+            near = ("–", "–") if work["closest"] is None else (str(work["closest"]), f"{work['cosine']:.3f}")
+            known = "yes" if item.id in top_k else "no"
+            numbers = (f"{work['relevance']:.4f}", f"{work['gain']:.3g}")
+            rows.append(
+                (str(item.position + 1), str(item.id), str(place + 1), *numbers, *near, known, str(top_k[place]))
+            )
+        instead = len(set(places) - set(top_k))
+        title = (
+            f"{step.stage}.{step.step}: {instead} of its {len(works)} works are not among the plain top {len(works)}"
+        )
+        head = (
+            "in feed",
+            "work",
+            "place",
+            "relevance",
+            "gain",
+            "closest before",
+            "cosine",
+            "in top-k",
+            "top-k has here",
+        )
+        yield text_table(title, head, rows, 0)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def inspection(path: Path) -> Iterator[Table]:
+    """What stands at ``path``: a bundle (or the folder that holds ``current``), an index file, or a rank log."""
+    if path.is_dir() and ((path / CURRENT).exists() or (path / MANIFEST).exists()):
+        yield from _inspect_bundle(path)
+    elif path.is_dir() and any(path.glob("*.parquet")):
+        yield _inspect_log(path)
+    elif path.is_file():
+        yield _inspect_index(ItemIndex.open(path), str(path))
+    else:
+        raise FileNotFoundError(f"{path} is neither a bundle, nor an index file, nor a rank log with *.parquet parts")
+
+
+def _inspect_bundle(path: Path) -> Iterator[Table]:
+    bundle = Bundle.open(path)
+    manifest = json.loads((bundle.path / MANIFEST).read_text())
+    sizes = [(name, f"{facts['bytes']:,}", facts["sha256"][:16]) for name, facts in manifest["files"].items()]
+    title = f"{bundle.path}, model version {bundle.model_version}, verified"
+    yield text_table(title, ("file", "bytes", "SHA-256"), sizes)
+    models = [_model_row(name, OnnxModel(bundle.path / name)) for name in manifest["files"] if name.endswith(".onnx")]
+    yield text_table("Models", ("file", "kind", "version", "inputs", "outputs"), models, 5)
+    yield _inspect_index(bundle.index, "index.karec")
+
+
+def _model_row(name: str, model: OnnxModel) -> tuple[str, ...]:
+    return name, model.kind, str(model.model_version), ", ".join(model.inputs), ", ".join(model.outputs)
+
+
+def _inspect_index(index: ItemIndex, name: str) -> Table:
+    facts = {
+        "rows": f"{len(index):,}",
+        "dimensions": str(index.dim),
+        "dtype": str(index.dtype),
+        "model version": str(index.model_version),
+        "generation": str(index.generation),
+        "instruction set": index.isa,
+        "columns": ", ".join(f"{column} ({values.dtype})" for column, values in index.columns.items()),
+    }
+    return _facts(f"Item index {name}", facts)
+
+
+def _inspect_log(path: Path) -> Table:
+    from karec.logs.rank_log import describe_rank_log
+
+    return _facts(f"Rank log {path}", describe_rank_log(path))

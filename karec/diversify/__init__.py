@@ -1,0 +1,1 @@
+"""Diversification steps: DPP, MMR and SSD over the candidates of a stage."""

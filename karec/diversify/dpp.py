@@ -1,0 +1,137 @@
+"""DPP as a step: relevance is the score so far, similarity comes from the item vectors. It runs after prerank
+(score = user · item) and after rank (score = the fused prediction), each with settings of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from karec.diversify.explanation import explanation
+from karec.diversity import dpp_select, standardised
+from karec.index import ItemIndex
+from karec.kernels.option_values import MOST_RIDGE
+from karec.stage import Selector
+from karec.types import Array, Candidates, Request, Selection
+
+UNKNOWN_TYPE = -1
+
+
+class Dpp(Selector):
+    """Greedy MAP of a determinantal point process over the candidates; the definition stands at ``karec.dpp_select``.
+
+    Scores are standardised first (mean 0, deviation 1), so that one ``diversity`` means the same for inner products
+    and for probabilities. ``k``: how many to select, None = ``request.k``. ``window``: only so many places count as
+    near. A work without an embedding has a zero vector: it can only gain q²·(ridge + type_weight), not q²·(1 + ridge),
+    and so it goes far down the list.
+
+    weights       {column: {value: factor ≥ 0}}: more or less of the traffic, by any integer column of the index
+                  (``weights = { type = { "1" = 1.3 } }``); a work's factors are multiplied, a value not named has 1
+    types         the integer column that says what a work's type is; type −1 for works that the index does not know
+    type_weight   how alike two works of one type are beyond their vectors, in [0, 1]
+    max_per_type  at most so many works of one type
+    min_per_type  at least so many of each type among the candidates, as far as there are so many and k has places
+
+    A request that asks (``Request.explain``) finds ``explanation`` in the step's notes.
+    """
+
+    def __init__(
+        self,
+        index: ItemIndex,
+        k: int | None = None,
+        diversity: float = 0.5,
+        ridge: float = 1e-2,
+        type_weight: float = 0.0,
+        window: int | None = None,
+        weights: Mapping[str, Mapping[str, float]] | None = None,
+        types: str = "type",
+        max_per_type: int | None = None,
+        min_per_type: int = 0,
+    ) -> None:
+        for name, size in (("k", k), ("window", window), ("max_per_type", max_per_type)):
+            if size is not None and size <= 0:
+                raise ValueError(f"{name} must be positive, got {size}")
+        for name, share in (("diversity", diversity), ("type_weight", type_weight)):
+            if not 0.0 <= share <= 1.0:
+                raise ValueError(f"{name} must lie in [0, 1], got {share}")
+        if not 0.0 <= ridge <= MOST_RIDGE:
+            raise ValueError(f"ridge must lie in [0, {MOST_RIDGE:g}], got {ridge}")
+        if min_per_type < 0:
+            raise ValueError(f"min_per_type must be ≥ 0, got {min_per_type}")
+        if max_per_type is not None and min_per_type > max_per_type:
+            raise ValueError(f"min_per_type must be at most max_per_type, got {min_per_type} and {max_per_type}")
+        self.typed = type_weight > 0 or max_per_type is not None or min_per_type > 0
+        if self.typed:
+            _need_integers(index, "types", types)
+        elif types != "type":
+            raise ValueError(f"types names {types!r}, but type_weight, max_per_type and min_per_type ask for no types")
+        self.index = index
+        self.k = k
+        self.diversity = diversity
+        self.ridge = ridge
+        self.type_weight = type_weight
+        self.window = window
+        self.types = types
+        self.max_per_type = max_per_type
+        self.min_per_type = min_per_type
+        self.weights = {column: _factors(index, column, table) for column, table in (weights or {}).items()}
+
+    def select(self, request: Request, candidates: Candidates) -> Selection:
+        if not len(candidates):
+            return Selection(np.empty(0, np.int64))
+        vectors = self.index.embeddings(candidates.rows)
+        shown_ids = np.array(request.shown, np.int64)
+        shown_rows = self.index.lookup(shown_ids)
+        shown = self.index.embeddings(shown_rows[shown_rows >= 0])
+        result = dpp_select(
+            vectors,
+            standardised(candidates.scores),
+            request.k if self.k is None else self.k,
+            diversity=self.diversity,
+            ridge=self.ridge,
+            type_weight=self.type_weight,
+            types=self._types(candidates) if self.typed else None,
+            weights=self._traffic(candidates),
+            window=self.window,
+            shown=shown if len(shown) else None,
+            max_per_type=self.max_per_type,
+            min_per_type=self.min_per_type,
+        )
+        notes: dict[str, Any] = {"n_dpp": result.n_dpp, "log_det": result.log_det}
+        if request.explain:
+            notes["explanation"] = explanation(candidates, result, vectors, shown_ids[shown_rows >= 0], shown)
+        return Selection(result.indices, None, notes)
+
+    def _types(self, candidates: Candidates) -> Array:
+        known = np.asarray(self.index.columns[self.types], np.int64)[candidates.rows]
+        return np.where(candidates.rows < 0, UNKNOWN_TYPE, known)
+
+    def _traffic(self, candidates: Candidates) -> Array | None:
+        if not self.weights:
+            return None
+        weights = np.ones(len(candidates), np.float32)
+        for column, factors in self.weights.items():
+            values = np.asarray(self.index.columns[column])[candidates.rows]
+            for value, factor in factors.items():
+                weights[(candidates.rows >= 0) & (values == value)] *= factor
+        return weights
+
+
+def _need_integers(index: ItemIndex, key: str, column: str) -> None:
+    if column not in index.columns:
+        raise ValueError(f"{key}: the item index has no column {column!r}; it has {sorted(index.columns)}")
+    dtype = index.columns[column].dtype
+    if dtype.kind not in "iub":
+        raise ValueError(f"{key}: column {column!r} has dtype {dtype}, expected integers")
+
+
+def _factors(index: ItemIndex, column: str, table: Mapping[str, float]) -> dict[int, float]:
+    _need_integers(index, "weights", column)
+    for value, factor in table.items():
+        if not value.removeprefix("-").isdecimal():
+            raise ValueError(f"weights.{column}: {value!r} is no whole number; the keys are values of the column")
+        if not (factor >= 0 and np.isfinite(factor)):
+            raise ValueError(f"weights.{column}: the factor of {value} must be finite and ≥ 0, got {factor}")
+    return {int(value): float(factor) for value, factor in table.items()}

@@ -1,0 +1,1 @@
+"""Ecosystem steps: freshness, tone, and quotas by creator or song."""

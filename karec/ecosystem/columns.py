@@ -1,0 +1,24 @@
+"""Columns of the item index, checked when a step is built and read by row."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from karec.errors import ContractError
+from karec.index import ItemIndex
+from karec.types import Array, Candidates
+
+
+def column_of(index: ItemIndex, name: str, candidates: Candidates) -> Array:
+    """The index's column for each candidate."""
+    if candidates.n_unknown:
+        raise ContractError(
+            f"{candidates.n_unknown} of {len(candidates)} candidates have no row in the item index: put the steps "
+            f"index_rows and has_embedding before the one that reads {name!r}"
+        )
+    return np.asarray(index.columns[name])[candidates.rows]
+
+
+def need_column(index: ItemIndex, name: str) -> None:
+    if name not in index.columns:
+        raise ValueError(f"the item index has no column {name!r}; it has {sorted(index.columns)}")

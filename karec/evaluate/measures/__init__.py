@@ -1,0 +1,1 @@
+"""Measures of ranking quality, agreement and diversity, on arrays."""

@@ -1,0 +1,207 @@
+"""How well scores order and predict what users did: AUC, GAUC, calibration, and how sure one can be of them.
+
+Intervals resample users, not rows, because a user's rows resemble each other. A resample is a weight for each user
+(how often it was drawn), so every measure is computed from sums in which a user's share can be weighed: nothing is
+sorted twice, and two models under the same weights give a paired difference.
+
+Sources  T. Fawcett, An introduction to ROC analysis, Pattern Recognition Letters 27 (2006): AUC as a rank statistic,
+         ties count one half. G. Zhou et al., Deep interest network, KDD 2018: GAUC. C. Guo et al., On calibration of
+         modern neural networks, ICML 2017: ECE. B. Efron, Bootstrap methods, Annals of Statistics 7 (1979).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from karec._clock import DAY_MS
+from karec.platform.snapshot import Exposures
+from karec.types import Array
+
+BINS = 15
+
+
+def auc(y: Array, s: Array, weights: Array | None = None) -> float:
+    """P(a positive scores above a negative), ties one half: ``y (N,)`` 0/1, ``s (N,)`` finite, optional row weights.
+
+    NaN when a class has no weight. O(N log N). Raises ValueError for wrong shapes or scores that are not finite.
+    """
+    y, s = _checked(y, s)
+    order = np.argsort(s, kind="stable")
+    w = np.ones(len(y)) if weights is None else np.asarray(weights, np.float64)
+    return _auc_of_sorted(y[order], _tie_starts(s[order]), w[order])
+
+
+def gauc(y: Array, s: Array, group: Array) -> float:
+    """Mean of the AUCs within groups, weighted by rows; groups with one class do not count. NaN when none counts.
+
+    ``group (N,)``: integers, for example of (user, day). O(N log N).
+    """
+    _, value, n = _group_aucs(y, s, group)
+    return float(np.average(value, weights=n)) if len(n) else float("nan")
+
+
+def ece(y: Array, p: Array, bins: int = BINS) -> float:
+    """Expected calibration error: Σ_b |Σ_{i∈b} (y_i − p_i)| / N over equal bins of the probability ``p``. O(N)."""
+    y, p = _checked(y, p)
+    return float(np.abs(np.bincount(_bin(p, bins), weights=y - p, minlength=bins)).sum() / max(len(y), 1))
+
+
+class UserBootstrap:
+    """The same ``resamples`` draws of users for every measure and model: ``users (N,)`` says whose each row is."""
+
+    def __init__(self, users: Array, resamples: int = 200, seed: int = 0) -> None:
+        if resamples <= 0:
+            raise ValueError(f"resamples must be positive, got {resamples}")
+        unique, self._user = np.unique(users, return_inverse=True)
+        n = len(unique)
+        generator = np.random.default_rng(seed)
+        self._weights = np.empty((resamples, n), np.float32)
+        for draw in self._weights:
+            draw[:] = np.bincount(generator.integers(n, size=n), minlength=n)
+
+    def auc(self, y: Array, s: Array) -> Array:
+        """(resamples,) AUCs. O(N log N + resamples·N)."""
+        y, s = _checked(y, s)
+        order = np.argsort(s, kind="stable")
+        starts, user, y = _tie_starts(s[order]), self._user[order], y[order]
+        return np.array([_auc_of_sorted(y, starts, weights[user].astype(np.float64)) for weights in self._weights])
+
+    def gauc(self, y: Array, s: Array, group: Array) -> Array:
+        """(resamples,) GAUCs; a group belongs to one user. O(N log N + resamples·users)."""
+        first, value, n = _group_aucs(y, s, group)
+        user = self._user[first]
+        users = self._weights.shape[1]
+        sums = np.stack([np.bincount(user, weights=part, minlength=users) for part in (value * n, n)], axis=1)
+        numerator, denominator = (self._weights @ sums).T
+        ratio = np.full(len(numerator), np.nan)
+        np.divide(numerator, denominator, out=ratio, where=denominator > 0)
+        return ratio
+
+    def ece(self, y: Array, p: Array, bins: int = BINS) -> Array:
+        """(resamples,) ECEs. O(N + resamples·users·bins)."""
+        y, p = _checked(y, p)
+        users = self._weights.shape[1]
+        cell = self._user * bins + _bin(p, bins)
+        gaps = np.bincount(cell, weights=y - p, minlength=users * bins).reshape(users, bins)
+        rows = self._weights @ np.bincount(self._user, minlength=users)
+        return np.asarray(np.abs(self._weights @ gaps).sum(axis=1) / rows)
+
+    def mean(self, values: Array) -> Array:
+        """(resamples,) means of ``values (N,)``, one a row. O(N + resamples·users)."""
+        users = self._weights.shape[1]
+        sums, rows = (np.bincount(self._user, weights=part, minlength=users) for part in (values, np.ones(len(values))))
+        return np.asarray((self._weights @ sums) / (self._weights @ rows))
+
+
+def bootstrap_interval(samples: Array, level: float = 0.95) -> tuple[float, float]:
+    """The percentile interval of resampled values, of a measure or of a paired difference; NaN ones do not count."""
+    finite = samples[np.isfinite(samples)]
+    if not len(finite):
+        return float("nan"), float("nan")
+    low, high = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def user_days(user_id: Array, time_ms: Array, start_ms: int) -> Array:
+    """(N,) int64: one number for each (user, day), days counted from ``start_ms``."""
+    day = (time_ms - start_ms) // DAY_MS
+    _, user = np.unique(user_id, return_inverse=True)
+    return np.asarray(user * (day.max(initial=0) - day.min(initial=0) + 1) + day - day.min(initial=0), np.int64)
+
+
+def quality(
+    predictions: Mapping[str, Array],
+    exposures: Exposures,
+    tasks: Sequence[str],
+    start_ms: int,
+    resamples: int = 200,
+    seed: int = 0,
+) -> dict[str, dict[str, dict[str, float | tuple[float, float]]]]:
+    """{model: {task: {auc, auc_ci, gauc, gauc_ci, ece, ece_ci, auc_behind, auc_behind_ci}}}, 95 % intervals over users.
+
+    ``predictions`` {model: (N, T) probabilities} in the order of ``tasks``; GAUC by (user, day from ``start_ms``).
+    ``auc_behind`` is how far a model's AUC lies behind the last model's, paired: the same draws of users for both.
+    """
+    bootstrap = UserBootstrap(exposures.user_id, resamples, seed)
+    group = user_days(exposures.user_id, exposures.time_ms, start_ms)
+    for model, p in predictions.items():
+        if p.shape != (len(exposures), len(tasks)):
+            raise ValueError(f"{model}: predictions {p.shape}, expected {(len(exposures), len(tasks))}")
+    table: dict[str, dict[str, dict[str, float | tuple[float, float]]]] = {model: {} for model in predictions}
+    for at, task in enumerate(tasks):
+        y = exposures.labels[task]
+        scores = {model: p[:, at] for model, p in predictions.items()}
+        aucs = {model: auc(y, s) for model, s in scores.items()}
+        draws = {model: bootstrap.auc(y, s) for model, s in scores.items()}
+        last = list(scores)[-1]
+        for model, s in scores.items():
+            table[model][task] = {
+                "auc": aucs[model],
+                "auc_ci": bootstrap_interval(draws[model]),
+                "auc_behind": aucs[last] - aucs[model],
+                "auc_behind_ci": bootstrap_interval(draws[last] - draws[model]),
+                "gauc": gauc(y, s, group),
+                "gauc_ci": bootstrap_interval(bootstrap.gauc(y, s, group)),
+                "ece": ece(y, s),
+                "ece_ci": bootstrap_interval(bootstrap.ece(y, s)),
+            }
+    return table
+
+
+def _checked(y: Array, s: Array) -> tuple[Array, Array]:
+    y, s = np.asarray(y, np.float64), np.asarray(s, np.float64)
+    if y.ndim != 1 or y.shape != s.shape:
+        raise ValueError(f"labels {y.shape} and scores {s.shape}: expected two of shape (N,)")
+    bad = np.flatnonzero(~np.isfinite(s))
+    if len(bad):
+        raise ValueError(f"scores must be finite, scores[{int(bad[0])}] is {s[bad[0]]}")
+    return y, s
+
+
+def _tie_starts(ordered: Array) -> Array:
+    """Where each run of equal values begins."""
+    return np.concatenate([[0], np.flatnonzero(ordered[1:] != ordered[:-1]) + 1]) if len(ordered) else np.empty(0, int)
+
+
+def _auc_of_sorted(y: Array, starts: Array, weights: Array) -> float:
+    """Rows in order of score; ``starts`` of the runs of ties."""
+    if not len(y):
+        return float("nan")
+    positive = np.add.reduceat(weights * y, starts)
+    negative = np.add.reduceat(weights, starts) - positive
+    below = np.cumsum(negative) - negative
+    total = positive.sum() * negative.sum()
+    return float((positive * (below + 0.5 * negative)).sum() / total) if total > 0 else float("nan")
+
+
+def _group_aucs(y: Array, s: Array, group: Array) -> tuple[Array, Array, Array]:
+    """For each group with both classes: (a row of it, its AUC, its number of rows), each (G,). O(N log N).
+
+    Within a group AUC = (sum of the positives' mid-ranks − P(P + 1)/2) / (P·Q), P positives and Q negatives.
+    """
+    y, s = _checked(y, s)
+    group = np.asarray(group)
+    if group.shape != y.shape:
+        raise ValueError(f"labels {y.shape} and groups {group.shape}: expected the same shape")
+    if not len(y):
+        return np.empty(0, np.int64), np.empty(0), np.empty(0, np.int64)
+    order = np.lexsort((s, group))
+    g, v, positive = group[order], s[order], y[order]
+    new_group = np.concatenate([[True], g[1:] != g[:-1]])
+    starts = np.flatnonzero(new_group)
+    new_tie = new_group | np.concatenate([[True], v[1:] != v[:-1]])
+    ties = np.flatnonzero(new_tie)
+    tie_ends = np.concatenate([ties[1:], [len(y)]])
+    mid = (ties + 1 + tie_ends) / 2.0
+    rank = mid[np.cumsum(new_tie) - 1] - starts[np.cumsum(new_group) - 1]
+    n = np.diff(np.concatenate([starts, [len(y)]]))
+    p = np.add.reduceat(positive, starts)
+    u = np.add.reduceat(positive * rank, starts) - p * (p + 1) / 2
+    both = (p > 0) & (p < n)
+    return order[starts[both]], u[both] / (p[both] * (n - p)[both]), n[both]
+
+
+def _bin(p: Array, bins: int) -> Array:
+    return np.clip((p * bins).astype(np.int64), 0, bins - 1)

@@ -1,0 +1,64 @@
+"""Works as vectors of who watched them, and how alike a candidate is to what a user watched or passed over.
+
+The vectors are made before training (``karec.learn.run.cowatch``) and frozen into the encoder: a work that too few had
+watched by then has none, and is like nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from karec.kernels.encode import Vocabulary
+from karec.types import Array
+
+CROSSES = ("cowatch_history_max", "cowatch_history_mean", "cowatch_skipped_mean")
+
+
+@dataclass(frozen=True, eq=False)
+class CowatchVectors:
+    """``works`` the K works that have one; ``vectors (K + 1, D) float32`` of length 1 by code, row 0 of zeros."""
+
+    works: Vocabulary
+    vectors: Array
+
+    def codes(self, ids: Array) -> Array:
+        """(N,) int64: the row of ``vectors`` of each work id, 0 for one without a vector."""
+        codes = self.works.encode(ids)
+        return np.where(codes <= len(self.works), codes, 0)
+
+    def crosses(self, history: Array, skipped: Array, works: Array) -> Array:
+        """(N, 3) float32, see CROSSES: cosines of the candidates ``works (N,)`` with the lists (U, H), all as codes.
+
+        U = 1 or N. Works without a vector do not count; a list without any gives 0. O(N·H·D).
+        """
+        of_history, known = self._cosines(history, works)
+        of_skipped, known_skipped = self._cosines(skipped, works)
+        best = np.where(known, of_history, -np.inf).max(axis=1, initial=-np.inf)
+        return np.stack(
+            [np.where(known.any(axis=1), best, 0.0), _mean(of_history, known), _mean(of_skipped, known_skipped)],
+            axis=1,
+            dtype=np.float32,
+        )
+
+    def _cosines(self, lists: Array, works: Array) -> tuple[Array, Array]:
+        """(N, H) cosines and whether the slot counts, (N, H) bool."""
+        there = np.broadcast_to(lists > 0, (len(works), lists.shape[1]))
+        return np.matmul(self.vectors[lists], self.vectors[works][:, :, None])[:, :, 0], there
+
+    def arrays(self) -> dict[str, Array]:
+        return {"cowatch.works": self.works.keys, "cowatch.vectors": self.vectors}
+
+    @classmethod
+    def restore(cls, arrays: Mapping[str, Array]) -> CowatchVectors:
+        """What ``arrays`` gave; raises ValueError where the two do not fit together."""
+        works, vectors = Vocabulary(arrays["cowatch.works"]), arrays["cowatch.vectors"]
+        if vectors.ndim != 2 or len(vectors) != len(works) + 1:
+            raise ValueError(f"cowatch.vectors has shape {vectors.shape}, expected ({len(works) + 1}, D)")
+        return cls(works, vectors)
+
+
+def _mean(values: Array, counted: Array) -> Array:
+    return np.asarray((values * counted).sum(axis=1) / np.maximum(counted.sum(axis=1), 1))

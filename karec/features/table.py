@@ -1,0 +1,253 @@
+"""One table of a snapshot as model inputs: codes of its categories, scaled numbers, ages, log counts, smoothed rates.
+
+A rate is seen through PRIOR_WEIGHT imagined exposures at the overall rate, and told as its log odds against it:
+    log((c + m·p) / (n − c + m·(1 − p))) − log(p / (1 − p))        c of n exposures, m = PRIOR_WEIGHT
+    = log((c/p + m) / ((n − c)/(1 − p) + m))
+so that no exposure at all says 0, and rare labels have the same scale as common ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from karec._clock import HOUR_MS
+from karec.kernels.encode import Vocabulary
+from karec.platform.snapshot import Table
+from karec.types import Array
+
+PRIOR_WEIGHT = 10.0
+LOG_COUNT_SCALE = 0.25  # log1p of a counter runs from 0 to about 12
+EXPOSED = "count_exposed"
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedTable:
+    """R rows and one more, row −1, of zeros: what an unknown id gets.
+
+    ids (R+1, ·) int64 codes; numbers (R+1, ·) float32, scaled; moments (R+1, ·) int64 Unix ms;
+    counters (R+1, ·) float32: log count and rates as of the snapshot.
+    """
+
+    ids: Array
+    numbers: Array
+    moments: Array
+    counters: Array
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedSnapshot:
+    """Both tables, ``alike (users + 1, P)``: users' values in the columns that works have too, in works' codes,
+    ``people (users + 1, 1)``: the codes of the users themselves, ``cowatch (works + 1,)``: which vector a work has.
+    """
+
+    users: EncodedTable
+    works: EncodedTable
+    alike: Array
+    people: Array
+    cowatch: Array
+
+
+@dataclass(frozen=True)
+class NumberScale:
+    """x → (x − mean) / scale, of log1p(x) where ``log``."""
+
+    name: str
+    log: bool
+    mean: float
+    scale: float
+
+    @classmethod
+    def fit(cls, name: str, values: Array) -> NumberScale:
+        """Scale of the finite ``values``; log where they are ≥ 0 and the largest is more than 20 times their mean."""
+        finite = np.asarray(values, np.float64)[np.isfinite(values)]
+        if not len(finite):
+            return cls(name, False, 0.0, 1.0)
+        log = bool(finite.min() >= 0 and finite.max() > 20 * finite.mean())
+        if log:
+            finite = np.log1p(finite)
+        return cls(name, log, float(finite.mean()), float(finite.std()) or 1.0)
+
+    def __call__(self, values: Array) -> Array:
+        """float32; what is not a number is the mean, and nothing lies further out than 8 scales."""
+        x = np.asarray(values, np.float64)
+        if self.log:
+            x = np.log1p(np.maximum(x, 0))
+        scaled = np.nan_to_num((x - self.mean) / self.scale, nan=0.0, posinf=8.0, neginf=-8.0)
+        return np.clip(scaled, -8.0, 8.0).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class TableCoder:
+    """How a table's columns become inputs. ``own_id``: the first category is the row's own id."""
+
+    own_id: bool
+    categories: tuple[str, ...]
+    vocabularies: tuple[Vocabulary, ...]
+    numbers: tuple[NumberScale, ...]
+    moments: tuple[NumberScale, ...]
+    counted: tuple[str, ...]
+    priors: tuple[float, ...]
+
+    @classmethod
+    def fit(
+        cls, table: Table, rows: Array, time_ms: Array, rates: Mapping[str, float], min_count: int, *, own_id: bool
+    ) -> TableCoder:
+        """From the table's rows that training showed (``rows (M,)``, at ``time_ms (M,)``); ``rates`` by label."""
+        counters = {name for name in table.columns if name.startswith("count_")}
+        plain = [name for name in sorted(table.columns) if name not in counters]
+        integers = [name for name in plain if table[name].dtype.kind in "iub"]
+        moments = [name for name in integers if name.endswith("_ms")]
+        # creator and song first: what the candidates of most models are told apart by
+        ranked = sorted(
+            (name for name in integers if name not in moments), key=lambda name: (not name.endswith("_id"), name)
+        )
+        counted = tuple(label for label in sorted(rates) if f"count_{label}" in counters) if EXPOSED in counters else ()
+        ids = ([table.ids] if own_id else []) + [table[name] for name in ranked]
+        return cls(
+            own_id=own_id,
+            categories=tuple(ranked),
+            vocabularies=tuple(vocabulary(np.asarray(column)[rows], min_count) for column in ids),
+            numbers=tuple(NumberScale.fit(name, table[name][rows]) for name in plain if table[name].dtype.kind == "f"),
+            moments=tuple(NumberScale.fit(name, _hours(table[name][rows], time_ms)) for name in moments),
+            counted=counted,
+            priors=tuple(float(np.clip(rates[label], 1e-6, 1 - 1e-6)) for label in counted),
+        )
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return tuple(len(vocabulary) + 1 for vocabulary in self.vocabularies)
+
+    @property
+    def category_names(self) -> tuple[str, ...]:
+        return ("id", *self.categories) if self.own_id else self.categories
+
+    @property
+    def number_names(self) -> tuple[str, ...]:
+        counters = ("log_exposed", *(f"rate_{label}" for label in self.counted)) if self.counted else ()
+        return (
+            *(number.name for number in self.numbers),
+            *(f"age_{number.name.removesuffix('_ms')}" for number in self.moments),
+            *counters,
+        )
+
+    @property
+    def counters(self) -> tuple[str, ...]:
+        """The counter columns that ``counts`` holds, in order; none when the table had no counters."""
+        return (EXPOSED, *(f"count_{label}" for label in self.counted)) if self.counted else ()
+
+    def encode(self, table: Table) -> EncodedTable:
+        """The whole table. O(R · columns). Raises ValueError naming a column that the table lacks."""
+        wanted = [
+            *self.categories,
+            *(number.name for number in (*self.numbers, *self.moments)),
+            *self.counters,
+        ]
+        missing = [name for name in wanted if name not in table.columns]
+        if missing:
+            raise ValueError(f"the table lacks the columns {missing} that the encoder was fitted on")
+        n = len(table)
+        ids = np.zeros((n + 1, len(self.vocabularies)), np.int64)
+        columns = ([table.ids] if self.own_id else []) + [table[name] for name in self.categories]
+        for at, (vocabulary, column) in enumerate(zip(self.vocabularies, columns, strict=True)):
+            ids[:n, at] = vocabulary.encode(column)
+        numbers = np.zeros((n + 1, len(self.numbers)), np.float32)
+        for at, number in enumerate(self.numbers):
+            numbers[:n, at] = number(table[number.name])
+        moments = np.zeros((n + 1, len(self.moments)), np.int64)
+        for at, moment in enumerate(self.moments):
+            moments[:n, at] = table[moment.name]
+        counts = np.zeros((n + 1, len(self.counters)), np.float32)
+        for at, name in enumerate(self.counters):
+            counts[:n, at] = table[name]
+        return EncodedTable(ids, numbers, moments, self.counter_numbers(counts))
+
+    def code(self, category: str, values: Array) -> Array:
+        """(N,) int64 codes of ``values`` in the column ``category``."""
+        return self.vocabularies[self.category_names.index(category)].encode(values)
+
+    def numbers_at(self, table: EncodedTable, rows: Array, time_ms: int | Array, counts: Array | None) -> Array:
+        """(N, J) float32: numbers, ages at ``time_ms``, counters (as of the snapshot, or from ``counts`` (N, ·))."""
+        ages = [
+            moment(_hours(table.moments[rows, at], time_ms)).reshape(-1, 1) for at, moment in enumerate(self.moments)
+        ]
+        counters = table.counters[rows] if counts is None else self.counter_numbers(counts)
+        return np.concatenate([table.numbers[rows], *ages, counters], axis=1)
+
+    def counter_numbers(self, counts: Array) -> Array:
+        """``counts (N, 1 + labels)``: exposures, then positives by label → (N, 1 + labels) float32."""
+        if counts.shape[1] != len(self.counters):
+            raise ValueError(f"counts has shape {counts.shape}, expected (N, {len(self.counters)})")
+        return counter_numbers(counts, np.array(self.priors))
+
+    def head(self) -> dict[str, Any]:
+        """All but the vocabularies, as JSON."""
+        scales = {
+            kind: [[n.name, n.log, n.mean, n.scale] for n in numbers]
+            for kind, numbers in (("numbers", self.numbers), ("moments", self.moments))
+        }
+        return {
+            "own_id": self.own_id,
+            "categories": self.categories,
+            "counted": self.counted,
+            "priors": self.priors,
+            **scales,
+        }
+
+    def arrays(self, prefix: str) -> dict[str, Array]:
+        """The vocabularies' keys, named ``<prefix>.<number>``."""
+        return {f"{prefix}.{at}": vocabulary.keys for at, vocabulary in enumerate(self.vocabularies)}
+
+    @classmethod
+    def restore(cls, head: Mapping[str, Any], arrays: Mapping[str, Array], prefix: str) -> TableCoder:
+        """What ``head`` and ``arrays`` gave."""
+        n = len(head["categories"]) + bool(head["own_id"])
+        return cls(
+            own_id=bool(head["own_id"]),
+            categories=tuple(head["categories"]),
+            vocabularies=tuple(Vocabulary(arrays[f"{prefix}.{at}"]) for at in range(n)),
+            numbers=_scales(head["numbers"]),
+            moments=_scales(head["moments"]),
+            counted=tuple(head["counted"]),
+            priors=tuple(head["priors"]),
+        )
+
+
+def _scales(rows: Sequence[Sequence[Any]]) -> tuple[NumberScale, ...]:
+    return tuple(NumberScale(str(name), bool(log), float(mean), float(scale)) for name, log, mean, scale in rows)
+
+
+def counter_numbers(counts: Array, priors: Array) -> Array:
+    """The log count and the rates of ``counts (N, 1 + labels)``, exposures then positives: (N, 1 + labels) float32.
+
+    ``priors (labels,)`` or (N, labels) lie between 0 and 1. Without any column there is none.
+    """
+    if not counts.shape[1]:
+        return np.zeros((len(counts), 0), np.float32)
+    exposed, positives = counts[:, :1], counts[:, 1:]
+    rates = log_odds(positives, exposed, priors)
+    return np.concatenate([np.log1p(exposed) * LOG_COUNT_SCALE, rates], axis=1, dtype=np.float32)
+
+
+def log_odds(positives: Array, exposed: Array, prior: Array | float) -> Array:
+    """float32, broadcast: the smoothed rate of ``positives`` of ``exposed``, told against ``prior`` as said above."""
+    c, n = np.asarray(positives, np.float64), np.asarray(exposed, np.float64)
+    negatives = np.maximum(n - c, 0)
+    odds = (c / prior + PRIOR_WEIGHT) / (negatives / (1 - prior) + PRIOR_WEIGHT)
+    return np.asarray(np.log(odds), np.float32)
+
+
+def vocabulary(values: Array, min_count: int) -> Vocabulary:
+    """Of the ``values (M,)`` ≥ 0 those that stand at least ``min_count`` times, most frequent first."""
+    keys, counts = np.unique(values[values >= 0], return_counts=True)
+    keys, counts = keys[counts >= min_count], counts[counts >= min_count]
+    return Vocabulary(keys[np.argsort(-counts, kind="stable")])
+
+
+def _hours(moments: Array, time_ms: int | Array) -> Array:
+    """log1p of the hours from ``moments`` to ``time_ms``, not below 0; NaN where the moment is not known (≤ 0)."""
+    hours = np.log1p(np.maximum(np.asarray(time_ms) - moments, 0) / HOUR_MS)
+    return np.where(np.asarray(moments) > 0, hours, np.nan)

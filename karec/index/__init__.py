@@ -1,0 +1,6 @@
+"""The item index: works' vectors by id, searched and selected from in native code."""
+
+from karec.index.item_index import ItemIndex
+from karec.index.search_result import SearchResult
+
+__all__ = ["ItemIndex", "SearchResult"]

@@ -1,0 +1,115 @@
+"""torch → ONNX, one file a model, dynamic batch, and proof that ONNX Runtime computes what torch computes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+from karec.errors import KarecError
+from karec.models.onnx_model import OnnxModel
+from karec.types import Array
+
+OPSET = 18
+TOLERANCE = 1e-5
+
+
+class ExportError(KarecError):
+    """The exported model does not compute what the trained one does."""
+
+
+class _Positional(nn.Module):
+    """The exporter passes tensors by position; karec's models take them by name and may return one or several."""
+
+    def __init__(self, module: nn.Module, names: Sequence[str]) -> None:
+        super().__init__()
+        self.module = module
+        self.names = tuple(names)
+
+    def forward(self, *tensors: Tensor) -> Tensor | tuple[Tensor, ...]:
+        result: Tensor | tuple[Tensor, ...] = self.module(dict(zip(self.names, tensors, strict=True)))
+        return result
+
+
+def export_onnx(
+    module: nn.Module,
+    inputs: Mapping[str, Array],
+    outputs: Sequence[str],
+    path: Path,
+    *,
+    kind: str,
+    tasks: Sequence[str],
+    model_version: int,
+    shared: Sequence[str] = (),
+) -> None:
+    """Write ``module`` as ``path``, its first axes dynamic, with metadata kind, tasks and model_version.
+
+    ``inputs`` is an example batch, at least two rows, of exactly what the module reads. ``shared`` names inputs that
+    may have one row for all rows of the others (one user, many works); the module must be written so that they
+    broadcast. Raises ExportError when ONNX Runtime's outputs on that batch, on its first row, or with its first row
+    shared differ from torch's by more than 1e-5.
+    """
+    module.eval()
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in inputs.items()}
+    rows = torch.export.Dim("rows")
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            _Positional(module, list(tensors)),
+            tuple(tensors.values()),
+            input_names=list(tensors),
+            output_names=list(outputs),
+            opset_version=OPSET,
+            dynamo=True,
+            dynamic_shapes=(tuple({0: rows} for _ in tensors),),
+            verbose=False,
+        )
+    if program is None:
+        raise ExportError(f"torch exported nothing for {path}")
+    proto = program.model_proto
+    if shared:
+        _let_broadcast(proto, shared)
+    write_onnx(proto, path, kind=kind, tasks=tasks, model_version=model_version)
+    first = {name: value[:1] for name, value in inputs.items()}
+    for part in (inputs, first, {**inputs, **{name: first[name] for name in shared}}):
+        _check_parity(module, part, outputs, path)
+
+
+def _let_broadcast(proto: onnx.ModelProto, shared: Sequence[str]) -> None:
+    """Give the ``shared`` inputs a dynamic axis of their own, and forget shapes that were inferred without it."""
+    del proto.graph.value_info[:]
+    for value in proto.graph.input:
+        if value.name in shared:
+            value.type.tensor_type.shape.dim[0].dim_param = "shared"
+
+
+def write_onnx(proto: onnx.ModelProto, path: Path, *, kind: str, tasks: Sequence[str], model_version: int) -> None:
+    """Save ``proto`` as one file with the metadata that serving reads, without the source lines that nodes are from."""
+    for part in (*proto.graph.node, *proto.graph.value_info, *proto.graph.input, *proto.graph.output, proto.graph):
+        del part.metadata_props[:]
+    onnx.helper.set_model_props(
+        proto, {"kind": kind, "tasks": json.dumps(list(tasks)), "model_version": str(model_version)}
+    )
+    onnx.save_model(proto, str(path))
+
+
+def _check_parity(module: nn.Module, inputs: Mapping[str, Array], outputs: Sequence[str], path: Path) -> None:
+    with torch.no_grad():
+        expected = module({name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in inputs.items()})
+    found = OnnxModel(path).run(inputs, *outputs)
+    for name, ours, theirs in zip(
+        outputs, found, expected if isinstance(expected, tuple) else (expected,), strict=True
+    ):
+        gap = float(np.abs(ours - theirs.numpy()).max(initial=0.0))
+        if not gap <= TOLERANCE:
+            raise ExportError(
+                f"{path}: output {name!r} of ONNX Runtime differs from torch's by {gap:.2e} > {TOLERANCE}"
+            )

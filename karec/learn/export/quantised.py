@@ -1,0 +1,90 @@
+"""Models in int8, and what that costs: weights as 8-bit integers, activations scaled as they come (dynamic).
+
+Matrix products and embedding tables are quantised; sums, norms and attention stay in float32, so that a tower's vectors
+keep length 1. What leaves a model is float32 as before: an int8 model takes the place of its float32 one wherever that
+one serves. Activations are scaled by the largest of a batch, so a row's result depends a little on its batch.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onnxruntime.quantization import QuantType, quantize_dynamic
+
+from karec._clock import Progress
+from karec.evaluate.measures.accuracy import quality
+from karec.evaluate.quality import tower_logits, trained_run
+from karec.learn.export.golden import write_golden
+from karec.models.onnx_model import OnnxModel
+from karec.platform.snapshot import Dataset
+from karec.training_data.replay import ranker_logits
+from karec.types import Array
+
+MODELS = ("user_tower", "item_tower", "ranker")
+PRECISIONS = ("int8", "float32")  # the last is what the others are compared with
+GOLDEN_ROWS = 8
+
+
+def quantise(path: Path, out: Path) -> None:
+    """Write the float32 model ``path`` as int8 to ``out``; inputs, outputs and metadata stay."""
+    logging.getLogger().addFilter(_not_of_the_quantiser)
+    try:
+        quantize_dynamic(path, out, weight_type=QuantType.QInt8, per_channel=True)
+    finally:
+        logging.getLogger().removeFilter(_not_of_the_quantiser)
+
+
+def export_run(dataset: Dataset, folder: Path, progress: Progress | None = None) -> dict[str, Any]:
+    """For hosts other than karec: int8 variants and golden files beside the models of a run folder, and their cost.
+
+    Writes <model>.int8.onnx and <model>.golden for the user tower, the item tower and the ranker. Returns {"quality":
+    {"towers" and "ranker": what ``evaluate.measures.accuracy.quality`` says of int8 and float32 on the test days, the
+    former's auc_behind being the loss, paired}, "bytes": {model: {precision: size}}}.
+    """
+    run, test = trained_run(dataset, folder)
+    inputs = test.inputs(np.arange(min(GOLDEN_ROWS, len(test))))
+    for name in MODELS:
+        quantise(_file(folder, name, "float32"), _file(folder, name, "int8"))
+        model = OnnxModel(_file(folder, name, "float32"))
+        fed = _fed(model, {**inputs, "dense": test.encoder.dense(inputs)})
+        write_golden(
+            folder / f"{name}.golden", fed, dict(zip(model.outputs, model.run(fed, *model.outputs), strict=True))
+        )
+    logits: dict[str, dict[str, Array]] = {"towers": {}, "ranker": {}}
+    for precision in PRECISIONS:
+        user, item, ranker = (OnnxModel(_file(folder, name, precision), threads=0) for name in MODELS)
+        logits["towers"][precision] = tower_logits(test, user, item, run["towers"])
+        ranked = ranker_logits(test, ranker, progress)
+        logits["ranker"][precision] = ranked[:, : len(test.encoder.tasks)]  # what it learned besides comes after
+    settings = run["settings"]
+    return {
+        "quality": {
+            what: quality(
+                {precision: 1.0 / (1.0 + np.exp(-np.asarray(s, np.float64))) for precision, s in each.items()},
+                test.exposures,
+                test.encoder.tasks,
+                dataset.valid_until_ms,
+                settings["resamples"],
+                settings["seed"],
+            )
+            for what, each in logits.items()
+        },
+        "bytes": {name: {p: _file(folder, name, p).stat().st_size for p in PRECISIONS} for name in MODELS},
+    }
+
+
+def _file(folder: Path, name: str, precision: str) -> Path:
+    return folder / (f"{name}.onnx" if precision == "float32" else f"{name}.{precision}.onnx")
+
+
+def _fed(model: OnnxModel, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    return {name: inputs[name] for name in model.inputs}
+
+
+def _not_of_the_quantiser(record: logging.LogRecord) -> bool:
+    """The quantiser asks on the root logger for a preparation that these graphs do not need."""
+    return "pre-processing" not in record.getMessage()

@@ -1,0 +1,173 @@
+"""The student: a user tower and an item tower that meet in an inner product, and nowhere else.
+
+The item tower gives one vector v, the user tower one for each task, u_t, and a fused one, u_F, all of length 1:
+
+    s_t = a_t·⟨u_t, v⟩ + b_t        a, b learned: a cosine alone would keep the sigmoid in a narrow band
+
+u_F learns the fused score and is what prerank searches with; no cross feature enters. *Full* towers see counters and
+rates on both sides, *static* ones do not: their vectors stay right until a work's profile changes.
+
+*Matching* towers have a path beside the networks: the works of the history and the candidate have vectors by code in
+the space where the towers meet, so that ⟨u, v⟩ holds how alike they are, without a network having to learn it.
+Sources  P. Covington et al., RecSys 2016 and X. Yi et al., RecSys 2019 (two towers); S. Kabbur et al., FISM, KDD 2013.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from karec.features.encoder import Encoder
+from karec.learn.nets.features import id_columns, seen_numbers
+from karec.learn.nets.layers import CodeEmbedding, Columns, PiecewiseLinear, embed_works, masked_mean
+
+STARTING_SCALE = 5.0
+MATCHING_SCALE, MATCHING_SPREAD = 5.0, 0.02  # vectors by code begin small and move fast
+
+
+class UserTower(nn.Module):
+    """user_id, user_ids, user_numbers, history, context (B rows) → (user_vector (B, D), task_vectors (B, T, D)).
+
+    In training the profile and numbers of a share ``hidden_profiles`` of the rows are hidden, as those of a user never
+    seen are: what is left, history and context, learns to do without them.
+    """
+
+    inputs = ("user_id", "user_ids", "user_numbers", "history", "context")
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        edges: Tensor,
+        columns: list[int],
+        item_codes: CodeEmbedding,
+        matching: CodeEmbedding | None,
+        *,
+        dim: int,
+        hidden: int,
+        vector: int,
+        id_dropout: float,
+        hidden_profiles: float,
+    ) -> None:
+        super().__init__()
+        sizes = encoder.sizes
+        self.columns = Columns(columns)
+        self.numbers = PiecewiseLinear(edges[columns])
+        self.heads, self.vector, self.hidden_profiles = len(encoder.tasks) + 1, vector, hidden_profiles
+        self.item_codes = item_codes
+        self.person = CodeEmbedding(sizes["user_id"], dim, [0], id_dropout)
+        self.user_codes = CodeEmbedding(sizes["user_ids"], dim // 2)
+        self.context_codes = CodeEmbedding(sizes["context"], dim // 2)
+        n_codes = len(sizes["user_ids"]) + len(sizes["context"])
+        width = n_codes * (dim // 2) + self.numbers.width + 2 * dim
+        self.layers = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
+        self.out = nn.Linear(hidden, self.heads * vector)
+        self.matching = matching
+        self.likeness = None if matching is None else nn.Parameter(torch.ones(self.heads, 1))
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        works, present = embed_works(self.item_codes, inputs, "history")
+        person, ids, numbers = inputs["user_id"], inputs["user_ids"], inputs["user_numbers"]
+        if self.training and self.hidden_profiles:
+            seen = torch.rand((len(ids), 1), device=ids.device) >= self.hidden_profiles
+            person, ids, numbers = person * seen, ids * seen, numbers * seen
+        features = [
+            self.person(person).flatten(1),
+            self.user_codes(ids).flatten(1),
+            self.context_codes(inputs["context"]).flatten(1),
+            self.numbers(self.columns(numbers)),
+            masked_mean(works, present),
+        ]
+        vectors = self.out(self.layers(torch.cat(features, dim=1))).reshape(-1, self.heads, self.vector)
+        if self.matching is not None and self.likeness is not None:
+            alike = masked_mean(embed_works(self.matching, inputs, "history")[0], present)
+            vectors = vectors + MATCHING_SCALE * self.likeness * alike.unsqueeze(1)
+        vectors = functional.normalize(vectors, dim=2)
+        return vectors[:, 0], vectors[:, 1:]
+
+
+class ItemTower(nn.Module):
+    """item_ids, item_numbers (B rows) → item_vector (B, D)."""
+
+    inputs = ("item_ids", "item_numbers")
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        edges: Tensor,
+        columns: list[int],
+        item_codes: CodeEmbedding,
+        matching: CodeEmbedding | None,
+        *,
+        dim: int,
+        hidden: int,
+        vector: int,
+    ) -> None:
+        super().__init__()
+        self.item_codes, self.matching = item_codes, matching
+        self.columns = Columns(columns)
+        self.numbers = PiecewiseLinear(edges[columns])
+        width = len(encoder.sizes["item_ids"]) * dim + self.numbers.width
+        self.layers = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, vector))
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        codes = self.item_codes(inputs["item_ids"]).flatten(1)
+        numbers = self.numbers(self.columns(inputs["item_numbers"]))
+        vector: Tensor = self.layers(torch.cat([codes, numbers], dim=1))
+        if self.matching is not None:
+            vector = vector + MATCHING_SCALE * self.matching(inputs["item_ids"]).sum(dim=1)
+        return functional.normalize(vector, dim=1)
+
+
+class Towers(nn.Module):
+    """Both towers with a scale and a bias for each head, as they train: ``inputs`` → logits (B, 1 + T), fused first."""
+
+    inputs = (*UserTower.inputs, *ItemTower.inputs)
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        edges: Mapping[str, Tensor],
+        *,
+        towers: Literal["full", "static"] = "full",
+        dim: int = 16,
+        hidden: int = 128,
+        vector: int = 64,
+        id_dropout: float = 0.3,
+        profile_dropout: float = 0.0,
+        matching: bool = False,
+    ) -> None:
+        super().__init__()
+        item_codes = CodeEmbedding(encoder.sizes["item_ids"], dim, id_columns(encoder), id_dropout)
+        alike = CodeEmbedding(encoder.sizes["item_ids"], vector) if matching else None
+        if alike is not None:
+            nn.init.normal_(alike.table.weight, std=MATCHING_SPREAD)
+        sides = {name: (edges[name], seen_numbers(encoder, name, towers)) for name in ("user_numbers", "item_numbers")}
+        self.user = UserTower(
+            encoder,
+            *sides["user_numbers"],
+            item_codes,
+            alike,
+            dim=dim,
+            hidden=hidden,
+            vector=vector,
+            id_dropout=id_dropout,
+            hidden_profiles=profile_dropout,
+        )
+        self.item = ItemTower(encoder, *sides["item_numbers"], item_codes, alike, dim=dim, hidden=hidden, vector=vector)
+        self.scale = nn.Parameter(torch.full((self.user.heads,), STARTING_SCALE))
+        self.bias = nn.Parameter(torch.zeros(self.user.heads))
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        fused, by_task = self.user(inputs)
+        return self.logits(fused, by_task, self.item(inputs))
+
+    def logits(self, fused: Tensor, by_task: Tensor, works: Tensor) -> Tensor:
+        """(B, 1 + T) from user vectors (B, D) and (B, T, D) and item vectors (B, D)."""
+        users = torch.cat([fused.unsqueeze(1), by_task], dim=1)
+        cosines = torch.matmul(users, works.unsqueeze(2)).squeeze(2)
+        logits: Tensor = self.scale * cosines + self.bias
+        return logits

@@ -1,0 +1,1 @@
+"""The rank log: written by serving, read by training and evaluation."""

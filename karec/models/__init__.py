@@ -1,0 +1,1 @@
+"""ONNX models, opened and run."""

@@ -1,0 +1,1 @@
+"""Observers: what is logged of a request after its answer."""

@@ -1,0 +1,57 @@
+"""Both scorings of a whole pool: the ranker's and prerank's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from karec.errors import ContractError, Unavailable
+from karec.index import ItemIndex
+from karec.stage import Stage
+from karec.types import Array, Candidates, Request
+
+CHUNK = 4096  # works that are ranked at once: bounds memory, and costs no time
+COLUMNS = ("ids", "rows", "scores", "sources")
+
+
+class PoolScorer:
+    """Both scorings of a pool, the ranker's and prerank's, as ``stage`` and the index would give them in serving."""
+
+    def __init__(self, index: ItemIndex, stage: Stage) -> None:
+        roles = [step.role for step in stage.steps]
+        end = roles.index("selector") if "selector" in roles else len(roles)
+        if "scorer" not in roles[:end]:
+            raise ValueError(f"the stage {stage.name!r} has no scorer before its first selector: nothing to log")
+        self.index = index
+        self.stage = Stage(stage.name, stage.steps[:end])
+
+    def score(self, request: Request, pool: Candidates) -> tuple[Candidates, Array]:
+        """(the pool with its ``logits`` and fused scores, (N,) prerank's scores, NaN for works without a vector).
+
+        Works that the stage filters out are left out. Raises Unavailable when a logit is not finite.
+        """
+        parts = [pool.take(rows) for rows in np.split(np.arange(len(pool)), range(CHUNK, len(pool), CHUNK))]
+        ranked = _joined([self.stage.run(request, part).candidates for part in parts])
+        if not np.isfinite(ranked.columns["logits"]).all():
+            raise Unavailable("the ranker gave a logit that is not finite: the pool is not logged")
+        if "user_vector" not in request.features:
+            return ranked, np.full(len(ranked), np.nan, np.float32)
+        scores = self.index.scores(request.features["user_vector"][0], ids=ranked.ids)
+        return ranked, np.where(np.isneginf(scores), np.float32(np.nan), scores)
+
+
+def stage_named(stages: Sequence[Stage], name: str) -> Stage:
+    """The stage called ``name``; ValueError when there is none."""
+    for stage in stages:
+        if stage.name == name:
+            return stage
+    raise ValueError(f"no stage {name!r}; there are {[stage.name for stage in stages]}")
+
+
+def _joined(parts: Sequence[Candidates]) -> Candidates:
+    if "logits" not in parts[0].columns:
+        raise ContractError("the stage gives no logits: it needs the step ranker")
+    columns = {"logits": np.concatenate([part.columns["logits"] for part in parts])}
+    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS}
+    return Candidates(**arrays, columns=columns)

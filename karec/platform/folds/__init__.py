@@ -1,0 +1,1 @@
+"""Folds of the event log: histories and counters as of a moment."""

@@ -1,0 +1,39 @@
+"""Rows of the item index for the candidates, and the filters that need no score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from karec.index import ItemIndex
+from karec.stage import Filter, Hydrator
+from karec.types import Array, Candidates, Request
+
+
+class IndexRows(Hydrator):
+    """``rows`` of the item index; −1 for a work whose embedding is missing, which the trace counts as unknown."""
+
+    def __init__(self, index: ItemIndex) -> None:
+        self.index = index
+
+    def hydrate(self, request: Request, candidates: Candidates) -> Mapping[str, Array]:
+        return {"rows": self.index.lookup(candidates.ids)}
+
+
+class HasEmbedding(Filter):
+    """Drops works that the item index does not know; the trace says how many."""
+
+    why = "no embedding in the item index"
+
+    def keep(self, request: Request, candidates: Candidates) -> Array:
+        return np.asarray(candidates.rows >= 0)
+
+
+class NotShown(Filter):
+    """Drops what this session has shown already (``request.shown``). O(N · shown)."""
+
+    why = "shown already"
+
+    def keep(self, request: Request, candidates: Candidates) -> Array:
+        return np.isin(candidates.ids, np.array(request.shown, np.int64), invert=True)

@@ -1,0 +1,33 @@
+"""The user's features as model inputs, as of the request's moment and scene."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from karec.features.encoder import Encoder
+from karec.platform.snapshot import Snapshot
+from karec.stage import RequestHydrator
+from karec.types import Array, Request
+
+
+class UserFeatures(RequestHydrator):
+    """The encoder's user inputs, each (1, …), as of the request's moment and scene, and ``cold_start`` (1,) bool.
+
+    A user never seen gets the out-of-vocabulary slots and an empty history, and ``cold_start`` is true.
+    """
+
+    def __init__(self, snapshot: Snapshot, encoder: Encoder) -> None:
+        self.snapshot = snapshot
+        self.encoder = encoder
+        encoder.tables(snapshot)  # encoded here, so that no request waits for it
+        self._scenes = {name: code for code, name in enumerate(snapshot.labels.get("scene", []))}
+
+    def hydrate_request(self, request: Request) -> Mapping[str, Array]:
+        if request.time_ms is None:
+            raise ValueError("a request needs time_ms before its features can be computed")
+        scene = self._scenes.get(request.scene, -1)
+        features = self.encoder.encode_user(self.snapshot, request.user_id, request.time_ms, scene)
+        known = self.snapshot.users.lookup(np.array([request.user_id]))[0] >= 0
+        return {**features, "cold_start": np.array([not known])}

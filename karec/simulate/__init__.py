@@ -1,0 +1,1 @@
+"""A simulated platform: users, creators and works with known tastes."""

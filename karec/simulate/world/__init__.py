@@ -1,0 +1,14 @@
+"""A seeded karaoke platform: who sings what, who hears it, and what they think of it, drawn from tastes that are known.
+
+people.py      users, cities, families; who follows whom, who is whose friend
+catalogue.py   songs, and the works that creators upload
+tastes.py      the truth: what a user thinks of a work, as probabilities
+policy.py      sessions, and what the platform showed in them
+platform.py    make_world: all of it, as a Dataset with its truth
+sampling.py    rows drawn by weight
+"""
+
+from karec.simulate.world.platform import World, make_world
+from karec.simulate.world.tastes import Truth
+
+__all__ = ["Truth", "World", "make_world"]

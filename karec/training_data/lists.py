@@ -1,0 +1,87 @@
+"""Whole lists that the ranker logged: an order to learn, and works that were recalled and not shown."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from karec.training_data.examples import Examples
+from karec.training_data.soft_labels import read_teacher_log
+from karec.types import Array
+
+CHUNK = 1000
+BEST = 0.25  # share of a list that is the pool's best, where the pool is larger than the list
+
+
+@dataclass(frozen=True, eq=False)
+class Lists:
+    """L lists of N works: ``rows (L,)`` the example whose user and moment asked, ``works (L, N)`` rows of works,
+    ``numbers (L, N, J)`` their item_numbers then, ``logits (L, N, T)`` and ``fused (L, N)`` what the ranker said.
+    """
+
+    rows: Array
+    works: Array
+    numbers: Array
+    logits: Array
+    fused: Array
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def read_lists(
+    examples: Examples,
+    folder: Path,
+    tasks: Sequence[str],
+    size: int,
+    seed: int,
+    model_versions: Collection[int] | None = None,
+) -> Lists:
+    """The lists of at least ``size`` works in the rank log, shadow pools or not, whose requests ``examples`` hold.
+
+    Of a longer one ``size`` works are taken: its best quarter of ``size``, the rest drawn from ``seed``. Works that the
+    snapshot does not hold are passed over. Raises LogSchemaError as ``read_teacher_log`` does.
+    """
+    log = read_teacher_log(folder, tasks, model_versions)
+    log = log.take(examples.snapshot.works.lookup(log.item_id) >= 0)
+    new = np.ones(len(log), bool)
+    new[1:] = (log.request_id[1:] != log.request_id[:-1]) | (log.shadow[1:] != log.shadow[:-1])
+    starts = np.flatnonzero(new)
+    ends = np.r_[starts[1:], len(log)]
+    row = _example_of(examples, log.user_id[starts], log.time_ms[starts])
+    wanted = (ends - starts >= size) & (row >= 0)
+    generator = np.random.default_rng(seed)
+    taken = np.empty((int(wanted.sum()), size), np.int64)
+    for out, start, end in zip(taken, starts[wanted], ends[wanted], strict=True):
+        order = start + np.argsort(-log.fused[start:end], kind="stable")
+        n_best = size if end - start == size else round(BEST * size)
+        out[:n_best] = order[:n_best]
+        out[n_best:] = generator.choice(order[n_best:], size - n_best, replace=False)
+    works = examples.snapshot.works.lookup(log.item_id[taken.ravel()]).reshape(taken.shape)
+    return Lists(row[wanted], works, item_numbers(examples, row[wanted], works), log.logits[taken], log.fused[taken])
+
+
+def item_numbers(examples: Examples, rows: Array, works: Array) -> Array:
+    """(L, N, J) float32: item_numbers of ``works (L, N)`` as of the moments of the examples ``rows (L,)``."""
+    width = len(examples.encoder.names["item_numbers"])
+    numbers = np.empty((*works.shape, width), np.float32)
+    for begin in range(0, len(rows), CHUNK):
+        part = works[begin : begin + CHUNK]
+        of = np.repeat(rows[begin : begin + CHUNK], works.shape[1])
+        numbers[begin : begin + CHUNK] = examples.items(of, part.ravel())["item_numbers"].reshape(*part.shape, width)
+    return numbers
+
+
+def _example_of(examples: Examples, user_id: Array, time_ms: Array) -> Array:
+    """(R,) the first example of each (user, moment), −1 where there is none."""
+    exposures = examples.exposures
+    _, moment = np.unique(np.concatenate([exposures.time_ms, time_ms]), return_inverse=True)
+    users, user = np.unique(np.concatenate([exposures.user_id, user_id]), return_inverse=True)
+    key = moment * len(users) + user
+    known, asked = key[: len(exposures)], key[len(exposures) :]
+    order = np.argsort(known, kind="stable")
+    at = np.minimum(np.searchsorted(known[order], asked), len(known) - 1)
+    return np.where(known[order][at] == asked, order[at], -1)

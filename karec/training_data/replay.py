@@ -1,0 +1,118 @@
+"""The first rank log: a new ranker says what it thinks of every past exposure, as if it had served them.
+
+Serving appends to a log of this very form (``logs.rank_log``); before it ever served there is nothing to learn from,
+and this fills the gap. The ranker runs in ONNX Runtime, as in serving. Of a share of the requests it also ranks a whole
+pool, as shadow requests do: works drawn evenly from those that were there.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from karec._clock import Progress
+from karec.logs.rank_log import RankLogWriter
+from karec.models.onnx_model import OnnxModel
+from karec.rank.fusion import Fusion
+from karec.training_data.examples import Examples
+from karec.types import Array
+
+BATCH = 2048  # a larger one costs ONNX Runtime hundreds of MiB and gains no time
+
+
+def ranker_logits(examples: Examples, ranker: OnnxModel, progress: Progress | None = None) -> Array:
+    """(M, T) float32: the ranker's logits of every example, in ONNX Runtime, batch by batch."""
+    rows = np.arange(len(examples))
+    logits = []
+    for begin in range(0, len(rows), BATCH):
+        inputs = examples.inputs(rows[begin : begin + BATCH])
+        if "dense" in ranker.inputs:
+            inputs["dense"] = examples.encoder.dense(inputs)
+        logits.append(ranker.run(inputs, "logits")[0])
+        if progress is not None:
+            progress(min(begin + BATCH, len(rows)), len(rows), "ranker over past exposures")
+    return np.concatenate(logits) if logits else np.empty((0, len(ranker.tasks)), np.float32)
+
+
+def write_rank_log(
+    examples: Examples, ranker: OnnxModel, fusion: Fusion, folder: Path, progress: Progress | None = None
+) -> None:
+    """Rank every example and log it, in order of time: what was shown to one user at one moment was one request."""
+    exposures = examples.exposures
+    logits = ranker_logits(examples, ranker, progress)
+    fused = fusion(logits, ranker.tasks)
+    scenes = examples.snapshot.labels.get("scene", [])
+    order = np.lexsort((exposures.user_id, exposures.time_ms))
+    user, moment = exposures.user_id[order], exposures.time_ms[order]
+    cuts = np.flatnonzero((user[1:] != user[:-1]) | (moment[1:] != moment[:-1])) + 1
+    bounds = np.concatenate([[0], cuts, [len(order)]])
+    with RankLogWriter(folder, ranker.tasks) as writer:
+        for begin, end in pairwise(bounds):
+            rows = order[begin:end]
+            scene = int(exposures.scene[rows[0]])
+            writer.append(
+                request_id=f"u{user[begin]}-{moment[begin]}",
+                user_id=int(user[begin]),
+                item_ids=exposures.work_id[rows],
+                scene=scenes[scene] if 0 <= scene < len(scenes) else str(scene),
+                time_ms=int(moment[begin]),
+                model_version=ranker.model_version,
+                logits=logits[rows],
+                fused=fused[rows],
+            )
+
+
+def write_shadow_log(
+    examples: Examples,
+    ranker: OnnxModel,
+    fusion: Fusion,
+    folder: Path,
+    *,
+    share: float,
+    most: int,
+    works: int,
+    seed: int,
+    progress: Progress | None = None,
+) -> None:
+    """Log, for a ``share`` of the examples' requests, ``most`` at most, the ranker's view of ``works`` works.
+
+    Requests and works are drawn from ``seed``.
+    """
+    generator = np.random.default_rng(seed)
+    exposures, snapshot = examples.exposures, examples.snapshot
+    requests = np.unique(np.stack([exposures.time_ms, exposures.user_id]), axis=1, return_index=True)[1]
+    chosen = np.sort(generator.permutation(requests)[: min(round(share * len(requests)), most)])
+    upload_ms = np.asarray(snapshot.works["upload_ms"])
+    by_upload = np.argsort(upload_ms, kind="stable")
+    n_there = np.searchsorted(upload_ms[by_upload], exposures.time_ms[chosen], side="right")
+    scenes = snapshot.labels.get("scene", [])
+    with RankLogWriter(folder, ranker.tasks) as writer:
+        for done, (row, there) in enumerate(zip(chosen.tolist(), n_there.tolist(), strict=True), 1):
+            pool = by_upload[generator.choice(there, min(works, there), replace=False)]
+            logits = pool_logits(examples, row, pool, ranker)
+            user, moment, scene = (
+                int(column[row]) for column in (exposures.user_id, exposures.time_ms, exposures.scene)
+            )
+            writer.append(
+                request_id=f"u{user}-{moment}",
+                user_id=user,
+                item_ids=snapshot.works.ids[pool],
+                scene=scenes[scene] if 0 <= scene < len(scenes) else str(scene),
+                time_ms=moment,
+                model_version=ranker.model_version,
+                logits=logits,
+                fused=fusion(logits, ranker.tasks),
+                shadow=True,
+            )
+            if progress is not None and (done % 50 == 0 or done == len(chosen)):
+                progress(done, len(chosen), "ranker over whole pools")
+
+
+def pool_logits(examples: Examples, row: int, works: Array, ranker: OnnxModel) -> Array:
+    """(N, T) float32: the ranker's logits of ``works (N,)`` (rows of works) for the user of example ``row``, then."""
+    inputs = examples.pool(row, works)
+    if "dense" in ranker.inputs:
+        inputs["dense"] = examples.encoder.dense(inputs)
+    return np.asarray(ranker.run(inputs, "logits")[0])

@@ -1,0 +1,69 @@
+"""Soft labels: what the ranker said of each exposure when it ranked it, read back from its log.
+
+A request is known by its user and moment, which exposures and log both hold: whoever served chose the request's id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from karec.errors import LogSchemaError
+from karec.logs.rank_log import RankLog, read_rank_log
+from karec.platform.snapshot import Exposures
+from karec.types import Array
+
+
+@dataclass(frozen=True, eq=False)
+class SoftLabels:
+    """For M exposures: ``logits (M, T)``, ``fused (M,)``, and ``known (M,) bool``: the log has a row; else zeros."""
+
+    logits: Array
+    fused: Array
+    known: Array
+
+
+def read_soft_labels(
+    exposures: Exposures, folder: Path, tasks: Sequence[str], model_versions: Collection[int] | None = None
+) -> SoftLabels:
+    """Join the rank log in ``folder`` to ``exposures`` by (request, item). O((M + log) log).
+
+    Order and repeats in the log do not matter, and shadow rows are passed over; a row that is missing leaves its
+    exposure unknown. Raises LogSchemaError as ``read_teacher_log`` does.
+    """
+    log = read_teacher_log(folder, tasks, model_versions)
+    log = log.take(~log.shadow)
+    n = len(log)
+    request = _paired(np.r_[log.user_id, exposures.user_id], np.r_[log.time_ms, exposures.time_ms])
+    key = _paired(request, np.r_[log.item_id, exposures.work_id])
+    logged, wanted = key[:n], key[n:]
+    order = np.argsort(logged, kind="stable")
+    at = np.minimum(np.searchsorted(logged[order], wanted), n - 1)
+    known = logged[order][at] == wanted if n else np.zeros(len(wanted), bool)
+    logits, fused = np.zeros((len(wanted), len(tasks)), np.float32), np.zeros(len(wanted), np.float32)
+    rows = order[at[known]]
+    logits[known], fused[known] = log.logits[rows], log.fused[rows]
+    return SoftLabels(logits, fused, known)
+
+
+def read_teacher_log(folder: Path, tasks: Sequence[str], model_versions: Collection[int] | None = None) -> RankLog:
+    """The log in ``folder`` of one ranker, which may teach.
+
+    Logits of two rankers are no labels of one kind: unless ``model_versions`` says which may stand in the log, it must
+    be of one. Raises LogSchemaError for a log of several, and as ``read_rank_log`` does.
+    """
+    log = read_rank_log(folder, tasks, model_versions)
+    versions = np.unique(log.model_version)
+    if model_versions is None and len(versions) > 1:
+        raise LogSchemaError(f"{folder} is a log of the model versions {versions.tolist()}: say which may teach")
+    return log
+
+
+def _paired(first: Array, second: Array) -> Array:
+    """(M,) int64: one number for each pair of values."""
+    _, one = np.unique(first, return_inverse=True)
+    values, other = np.unique(second, return_inverse=True)
+    return np.asarray(one * len(values) + other, np.int64)
