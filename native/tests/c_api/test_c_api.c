@@ -212,7 +212,7 @@ static void opens_as(const unsigned char* bytes, size_t size, karec_status code,
     remove(path);
 }
 
-/* What tests/native/test_golden_files.py says of these files. */
+/* What tests/index/test_golden_files.py says of these files. */
 static void golden_files(const char* folder) {
     static const char* const names[] = {"float16", "float32", "int8"};
     for (int f = 0; f < 3; ++f) {

@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+import small_dataset
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from karec.errors import MissingExtra
@@ -57,8 +58,8 @@ def test_each_training_has_the_curve_and_the_epochs_of_run_json(run):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-sys.path.insert(0, {folder!r})
-from conftest import make_dataset
+sys.path[:0] = {folders!r}
+from small_dataset import make_dataset
 from test_tensorboard import SETTINGS
 from karec.learn.run.train import train_all
 
@@ -72,7 +73,8 @@ train_all(make_dataset(), SETTINGS, Path({out!r}), progress)
 
 @pytest.mark.parametrize(("where", "training"), [("the ranker", "ranker"), ("the towers, round 2", "towers_1")])
 def test_a_run_that_was_killed_and_resumed_has_the_scalars_of_one_that_was_not(dataset, run, tmp_path, where, training):
-    script = KILLED.format(folder=os.path.dirname(__file__), out=str(tmp_path), where=f"training {where}")
+    folders = [os.path.dirname(path) for path in (small_dataset.__file__, __file__)]
+    script = KILLED.format(folders=folders, out=str(tmp_path), where=f"training {where}")
     killed = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     left = read(tmp_path / "tensorboard" / training)["loss"]

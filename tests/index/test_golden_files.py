@@ -1,6 +1,6 @@
 """Files of format version 1 as they were first written: they load forever, and say what they said then.
 
-``python tests/native/test_golden_files.py`` wrote them; they are never written again, only added to.
+``python tests/index/test_golden_files.py`` wrote them; they are never written again, only added to.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from karec.index import ItemIndex
 
 pytestmark = pytest.mark.usefixtures("backend")
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "native" / "golden"
 DTYPES = ("float16", "float32", "int8")
 IDS = np.array([5, -7, 2**61, 11, 12, 13, 0])
 

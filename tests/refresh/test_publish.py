@@ -18,7 +18,7 @@ GOLDEN = Path(__file__).parent.parent / "native" / "golden"
 
 @pytest.fixture
 def run(tmp_path):
-    """A run folder with models over the platform of conftest.py, but no encoder yet."""
+    """A run folder with models over the platform of small_dataset.py, but no encoder yet."""
     folder = tmp_path / "run"
     folder.mkdir()
     for name in MODELS:

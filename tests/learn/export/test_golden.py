@@ -1,6 +1,7 @@
 """Golden files: tiny models with what torch made of their inputs, for hosts in any language.
 
-``python tests/learn/test_golden.py`` wrote those in tests/native/golden, from the platform of conftest.py.
+``PYTHONPATH=tests/fixtures python tests/learn/export/test_golden.py`` wrote those in tests/native/golden, from the
+platform of small_dataset.py.
 """
 
 import struct
@@ -14,7 +15,7 @@ from karec.errors import DataError
 from karec.learn.export.golden import read_golden, write_golden
 from karec.models.onnx_model import OnnxModel
 
-GOLDEN = Path(__file__).parent.parent / "native" / "golden"
+GOLDEN = Path(__file__).parents[2] / "native" / "golden"
 ROWS = 6
 OUTPUTS = {
     "user_tower": {"user_vector": (ROWS, 8), "task_vectors": (ROWS, 3, 8)},
@@ -66,7 +67,7 @@ def test_what_is_no_golden_file_is_refused(tmp_path):
 
 def write_all() -> None:
     """One tiny model of each kind; the first row is a user never seen with a work never seen."""
-    from conftest import make_dataset
+    from small_dataset import make_dataset
 
     from karec.features.encoder import Encoder
     from karec.kernels.encode import FIRST_UNSEEN
