@@ -34,6 +34,10 @@ from karec.types import Array
 CONTEXT = ("scene", "hour", "weekday")
 TIES = {"follows": "creator_followed", "friends": "creator_is_friend"}  # relation of the user: cross feature
 MOST_TIES = 100  # the latest so many are looked at
+USER_SIDE = (  # what encode_users gives
+    *("user_id", "user_ids", "user_numbers", "history", "skipped", "context"),
+    *("alike", "history_cowatch", "skipped_cowatch", *TIES),
+)
 FORMAT = 3
 
 
