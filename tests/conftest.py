@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from karec._backend import library
-from karec.platform.snapshot import Relation, Snapshot, Table
+from karec.platform.relations import Relation
+from karec.platform.snapshot import Snapshot
+from karec.platform.table import Table
 
 HOUR_MS = 3_600_000
 

@@ -3,8 +3,12 @@
 import numpy as np
 import pytest
 
+from karec.platform.dataset import Dataset
+from karec.platform.events import Exposures
 from karec.platform.folds.advance import advance
-from karec.platform.snapshot import Dataset, Exposures, Relation, Snapshot, Table
+from karec.platform.relations import Relation
+from karec.platform.snapshot import Snapshot
+from karec.platform.table import Table
 
 HOUR = 3_600_000
 START = 1_700_000_000_000 // HOUR * HOUR
