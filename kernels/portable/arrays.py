@@ -42,7 +42,8 @@ def int64_input(value: Any, name: str, expected: Shape, because: str = "") -> In
 
 
 def rows_input(value: Any) -> Int32:
-    array = np.asarray(value)
+    """A copy, so that the rows that are checked are the rows that are read, whoever writes to the caller's array."""
+    array = np.array(value)
     kinds = "i" if array.itemsize == 8 else "iu"
     array = _checked(array, "rows", ("N",), kinds, "int32")
     if array.size and (array.dtype.kind != "i" or array.itemsize > 4):
@@ -57,6 +58,11 @@ def matrix_input(value: Any, name: str, expected: Shape, because: str = "") -> N
     """C-contiguous float32, or float16 where it is float16."""
     array = _checked(value, name, expected, "fiub", "float32 or float16", because)
     return _converted(array, np.float16 if array.dtype.kind == "f" and array.itemsize == 2 else np.float32)
+
+
+def indptr_input(value: Any, name: str, expected: Shape, because: str = "") -> Int64:
+    """A copy, so that the offsets that are checked are the offsets that are used."""
+    return int64_input(value, name, expected, because).copy()
 
 
 def positive(value: int, name: str) -> int:

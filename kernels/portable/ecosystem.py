@@ -38,9 +38,9 @@ def tone(values: ArrayLike, at_least: float) -> NDArray[np.bool_]:
 
 def quota(scores: ArrayLike, groups: ArrayLike, at_most: int) -> NDArray[np.bool_]:
     positive(at_most, "at_most")
-    given = finite("scores", float32_input(scores, "scores", ("N",)))
-    group = np.asarray(groups)
-    _same_length(given, group)
+    # Copied, so that keys do not change while they are sorted, whoever writes to the caller's arrays.
+    given, group = np.array(float32_input(scores, "scores", ("N",))), np.array(groups)
+    _same_length(finite("scores", given), group)
     order = np.lexsort((-given, group))
     ordered = group[order]
     starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])

@@ -26,6 +26,7 @@ from karec.kernels.portable.arrays import (
     check_indptr,
     finite,
     float32_input,
+    indptr_input,
     int64_input,
     matrix_input,
     positive,
@@ -196,7 +197,7 @@ class ItemIndex:
         positive(k, "k")
         users = queries_input(queries, g)
         candidates = candidate_input(ids, rows)
-        ends = int64_input(indptr, "indptr", (len(users) + 1,), f"queries has {len(users)} rows (one more than users)")
+        ends = indptr_input(indptr, "indptr", (len(users) + 1,), f"queries has {len(users)} rows (one more than users)")
         check_indptr("indptr", ends, len(candidates))
         check_rows(g, candidates)
         for user, query in enumerate(users):

@@ -11,7 +11,8 @@
 // and is passed over.
 //
 // Functions are reentrant, run on the calling thread, allocate their scratch, and never throw. The same input gives
-// the same bits on every instruction set.
+// the same bits on every instruction set. Arrays must not change until a call returns: else its result is void, though
+// it touches no memory outside them.
 #pragma once
 
 #include <cstddef>

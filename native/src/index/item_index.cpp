@@ -9,6 +9,7 @@
 
 #include "base/boundary.hpp"
 #include "base/mapped_file.hpp"
+#include "base/read_once.hpp"
 #include "index/file/index_file.hpp"
 #include "index/index_checks.hpp"
 #include "index/index_store.hpp"
@@ -65,8 +66,9 @@ Result<ItemIndex> ItemIndex::build(std::span<const std::int64_t> ids, MatrixView
         }
         g->grow(ids.size());
         for (std::size_t i = 0; i < ids.size(); ++i) {
-            if (g->id_map.put(ids[i], static_cast<std::int32_t>(i)) >= 0) return stands_twice(ids[i], i);
-            g->write_row(i, ids[i], embeddings, i, 0, options.columns);
+            const std::int64_t id = read_once(ids[i]);
+            if (g->id_map.put(id, static_cast<std::int32_t>(i)) >= 0) return stands_twice(id, i);
+            g->write_row(i, id, embeddings, i, 0, options.columns);
         }
         return ItemIndex(std::make_shared<Store>(std::move(g)));
     });

@@ -6,6 +6,7 @@
 
 #include "base/boundary.hpp"
 #include "base/checks.hpp"
+#include "base/read_once.hpp"
 #include "index/index_checks.hpp"
 #include "index/index_store.hpp"
 
@@ -56,21 +57,23 @@ void carry_over(Generation& g, std::int32_t from, std::size_t to) {
 
 template <class Change>
 Result<std::size_t> for_each_known(GenerationStore& store, std::span<const std::int64_t> ids, Change&& change) {
+    // Copied, so that the id that is looked up is the id that is changed, whoever writes to the caller's array.
+    const std::vector<std::int64_t> own(ids.begin(), ids.end());
     WriteTransaction transaction(store);
-    std::vector<std::int32_t> rows(ids.size());
-    transaction->id_map.find(ids, rows.data());
+    std::vector<std::int32_t> rows(own.size());
+    transaction->id_map.find(own, rows.data());
     std::size_t unknown = 0;
-    for (std::size_t i = 0; i < ids.size(); ++i) {
+    for (std::size_t i = 0; i < own.size(); ++i) {
         const bool known = rows[i] >= 0 && static_cast<std::size_t>(rows[i]) < transaction->n_rows();
-        if (known) change(transaction, i, static_cast<std::size_t>(rows[i]));
+        if (known) change(transaction, i, own[i], static_cast<std::size_t>(rows[i]));
         unknown += !known;
     }
-    if (unknown < ids.size()) transaction.commit();
+    if (unknown < own.size()) transaction.commit();
     return unknown;
 }
 
 Result<std::size_t> set_blocked(GenerationStore& store, std::span<const std::int64_t> ids, bool blocked) {
-    return for_each_known(store, ids, [blocked](WriteTransaction& transaction, std::size_t, std::size_t row) {
+    return for_each_known(store, ids, [blocked](WriteTransaction& transaction, std::size_t, std::int64_t, std::size_t row) {
         transaction->blocked.put(row, blocked);
         transaction->closed.put(row, blocked);
     });
@@ -103,9 +106,10 @@ Status ItemIndex::upsert(std::span<const std::int64_t> ids, MatrixView embedding
         transaction->model_version = model_version;
         transaction->id_map.make_room(transaction->n_works + ids.size());
         for (std::size_t i = 0; i < ids.size(); ++i) {
+            const std::int64_t id = read_once(ids[i]);
             const std::size_t row = transaction.new_row();
-            transaction->write_row(row, ids[i], embeddings, i, code, ordered.value());
-            const std::int32_t old = transaction->id_map.put(ids[i], static_cast<std::int32_t>(row));
+            transaction->write_row(row, id, embeddings, i, code, ordered.value());
+            const std::int32_t old = transaction->id_map.put(id, static_cast<std::int32_t>(row));
             carry_over(*transaction, old, row);
             ++transaction->versions[code].n_rows;
             if (old < 0) {
@@ -124,9 +128,9 @@ Result<std::size_t> ItemIndex::remove(std::span<const std::int64_t> ids) noexcep
     return at_boundary([&]() -> Result<std::size_t> {
         if (Status status = check_map(*GenerationStore::Pin(store_->generations)); !status.ok()) return status;
         return for_each_known(store_->generations, ids,
-                              [&](WriteTransaction& transaction, std::size_t i, std::size_t row) {
+                              [&](WriteTransaction& transaction, std::size_t, std::int64_t id, std::size_t row) {
                                   transaction->map_verified = true;
-                                  if (transaction->id_map.take(ids[i]) < 0) return;  // given twice
+                                  if (transaction->id_map.take(id) < 0) return;  // given twice
                                   --transaction->versions[transaction->code_of(row)].n_rows;
                                   --transaction->n_works;
                                   transaction.retire(row);
@@ -152,7 +156,7 @@ Result<std::size_t> ItemIndex::adjust(std::span<const std::int64_t> ids, std::sp
             if (Status status = check_finite(values, name); !status.ok()) return status;
         }
         return for_each_known(store_->generations, ids,
-                              [&](WriteTransaction& transaction, std::size_t i, std::size_t row) {
+                              [&](WriteTransaction& transaction, std::size_t i, std::int64_t, std::size_t row) {
                                   if (transaction->adjustments.empty())
                                       transaction->adjustments.grow(transaction->n_rows());
                                   Adjustment& adjustment = *transaction->adjustments.copy_on_write(row);

@@ -5,10 +5,20 @@
 
 #include "base/boundary.hpp"
 #include "base/checks.hpp"
+#include "base/read_once.hpp"
 #include "search/pinned_reads.hpp"
 #include "search/search_checks.hpp"
 
 namespace karec {
+namespace {
+
+// A row of the caller's list, as it is now; kUnknownRow is above every row. Rows were checked before the first is used,
+// but another thread may have written to the list since: each is compared with n_rows again.
+std::size_t row_of(const std::int32_t& row) noexcept {
+    return static_cast<std::size_t>(std::int64_t{read_once(row)});
+}
+
+}  // namespace
 
 Status lookup_in(const Generation& g, std::span<const std::int64_t> ids, std::span<std::int32_t> rows) {
     if (Status status = check_lengths("ids", ids.size(), "rows", rows.size()); !status.ok()) return status;
@@ -26,8 +36,8 @@ Status gather_in(const Generation& g, std::span<const std::int32_t> rows, std::s
     if (status = check_candidates(Candidates::of_rows(rows), g); !status.ok()) return status;
     for (std::size_t i = 0; i < rows.size(); ++i) {
         float* to = out.data() + i * dim;
-        const auto row = static_cast<std::size_t>(rows[i]);
-        if (rows[i] == kUnknownRow || g.removed.has(row)) {
+        const std::size_t row = row_of(rows[i]);
+        if (row >= g.n_rows() || g.removed.has(row)) {
             std::fill_n(to, dim, 0.0f);
         } else if (g.keeps_exact) {
             g.exact_format().decode(g.exact.at(row), 1.0f, to);
@@ -55,10 +65,11 @@ Status gather_column_in(const Generation& g, std::string_view name, std::span<co
     if (status = check_candidates(Candidates::of_rows(rows), g); !status.ok()) return status;
     for (std::size_t i = 0; i < rows.size(); ++i) {
         std::byte* to = out.data() + i * width;
-        if (rows[i] == kUnknownRow || g.removed.has(static_cast<std::size_t>(rows[i]))) {
+        const std::size_t row = row_of(rows[i]);
+        if (row >= g.n_rows() || g.removed.has(row)) {
             std::memset(to, 0, width);
         } else {
-            std::memcpy(to, column->values.at(static_cast<std::size_t>(rows[i])), width);
+            std::memcpy(to, column->values.at(row), width);
         }
     }
     return {};
