@@ -91,7 +91,7 @@ KAREC_API Result<DppCount> dpp_select_kernel(std::span<const double> kernel, std
 using KernelColumn = std::function<Status(std::size_t item, std::span<double> column)>;
 
 // The same on a kernel that is never whole: its diagonal (N,), and the column of each pick when it is picked, ≤ k in
-// all.
+// all. Refuses also an empty function.
 KAREC_API Result<DppCount> dpp_select_columns(std::span<const double> diagonal, const KernelColumn& column,
                                               std::optional<std::size_t> window, std::span<std::int64_t> indices,
                                               std::span<double> gains) noexcept;

@@ -35,7 +35,7 @@ struct ScatterViolation {
 // `violations` is replaced by what could not be kept, by position, then rule.
 //
 // Values must not change until it returns: else the result is void, though no memory outside the arrays is touched.
-// Refuses: values of another length, n = SIZE_MAX, k > n, window < 2, max_count outside [1, window). Never throws; reentrant.
+// Refuses: values of another length, k > n, window < 2, max_count outside [1, window). Never throws; reentrant.
 // O(n·R) for a list that seldom breaks one of its R rules, O(n·k·R) at worst.
 KAREC_API Status scatter(std::size_t n, std::span<const ScatterRule> rules, std::span<std::int64_t> indices,
                          std::vector<ScatterViolation>& violations) noexcept;
