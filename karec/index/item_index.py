@@ -73,22 +73,32 @@ class ItemIndex:
         return cls(_native.ItemIndex.build(ids, embeddings, dtype, named, _version(model_version), rescore))
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], verify: bool = True) -> ItemIndex:
+    def open(cls, path: str | os.PathLike[str], verify: bool = True, copy: bool = False) -> ItemIndex:
         """Memory-maps an index file and verifies all of it (checksums, sizes, the id map): O(file).
 
         Processes that open one file share its memory. What is written to an opened index stays in this process.
 
         verify  False takes the contents on trust, for a sibling of a process that did verify. Header, table, sizes and
                 bounds are still checked, and no call reads outside the file whatever it holds.
+        copy    True reads the file into memory of this index's own, O(file): what happens to the file afterwards does
+                not show, and processes do not share the memory
 
-        IndexFormatError: truncated, altered, or not an index file of this version. OSError: the file cannot be read.
+        Never write into a file that is open somewhere; replace it by another one, as ``save`` does. A mapped file that
+        is shortened ends the process (SIGBUS), and one that is overwritten gives wrong results or wrong memory
+        accesses. Where others may write to the file, open it with ``copy=True``.
+
+        IndexFormatError: truncated, altered, or not an index file of this version. OSError: the file cannot be read,
+        or is not a regular file.
         """
-        return cls(_native.ItemIndex.open(os.fsencode(path), verify))
+        return cls(_native.ItemIndex.open(os.fsencode(path), verify, copy))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes beside ``path``, syncs, renames: whoever opens ``path`` gets the old file or the whole new one.
 
         Adjustments and blocks are saved; rows of removed works are not, so that the rows behind them move up.
+
+        OSError: it cannot be written. FileExistsError: ``path`` is a folder, a device, a FIFO or a symbolic link, even
+        one to a regular file; only a regular file is replaced.
         """
         self._native.save(os.fsencode(path))
 
@@ -306,7 +316,7 @@ class ItemIndex:
     ) -> NDArray[np.float32]:
         """(N,) the adjusted score of each candidate, in input order; −inf where a search would skip it. O(N·D).
 
-        out  (N,) float32, C-contiguous, writeable: filled and returned instead of a new array
+        out  (N,) float32, C-contiguous, aligned, writeable: filled and returned instead of a new array
 
         Scores of int8 rows are not rescored. Otherwise as ``search``.
         """

@@ -5,7 +5,6 @@ Freshness and standardised scores may differ from C++'s in the last bit: the sum
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from karec.kernels.portable import index_layout
 from karec.kernels.portable.arrays import finite, float32_input, positive
+from karec.kernels.portable.index_file import file_bytes
 
 HOUR_MS = 3_600_000.0
 
@@ -64,7 +64,7 @@ def xxh64(content: bytes) -> int:
 
 
 def xxh64_of_file(path: bytes) -> int:
-    return index_layout.xxh64(Path(path.decode()).read_bytes())
+    return index_layout.xxh64(file_bytes(path, copy=False))
 
 
 def _same_length(scores: NDArray[Any], column: NDArray[Any]) -> None:

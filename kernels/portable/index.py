@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from karec._files import file_aside
 from karec.errors import IndexFormatError
 from karec.kernels.portable.arrays import (
     MOST_ROWS,
@@ -34,7 +35,7 @@ from karec.kernels.portable.arrays import (
     rows_input,
 )
 from karec.kernels.portable.generation import Generation
-from karec.kernels.portable.index_file import index_bytes, map_file, read_index
+from karec.kernels.portable.index_file import file_bytes, index_bytes, read_index
 from karec.kernels.portable.index_inputs import (
     Columns,
     Queries,
@@ -47,7 +48,6 @@ from karec.kernels.portable.index_inputs import (
     query_input,
 )
 from karec.kernels.portable.index_layout import STORED, name_fits
-from karec.kernels.portable.new_file import write_aside
 from karec.kernels.portable.rows import check_vectors
 from karec.kernels.portable.search import Candidates, Found, check_query, check_rows, scored, search, search_all
 
@@ -81,16 +81,18 @@ class ItemIndex:
         return ItemIndex(Generation.first(keys, vectors, dtype, values, model_version, rescore))
 
     @staticmethod
-    def open(path: bytes, verify: bool) -> ItemIndex:
+    def open(path: bytes, verify: bool, copy: bool) -> ItemIndex:
         try:
-            return ItemIndex(read_index(map_file(path), verify))
+            return ItemIndex(read_index(file_bytes(path, copy), verify))
         except IndexFormatError as error:
             raise IndexFormatError(f"{path.decode(errors='surrogateescape')}: {error}") from None
 
     def save(self, path: bytes) -> None:
         g = self._newest
         check_map(g)
-        write_aside(path, index_bytes(g.compacted()))
+        with file_aside(path) as file:
+            for piece in index_bytes(g.compacted()):
+                file.write(piece)
 
     def __len__(self) -> int:
         return self._newest.n_works
@@ -222,11 +224,11 @@ class ItemIndex:
         g = self._newest
         one, candidates = query_input(query, g), candidate_input(ids, rows)
         to = np.empty(len(candidates), np.float32) if out is None else np.asarray(out)
-        fits = to.dtype == np.float32 and to.flags.c_contiguous and to.flags.writeable
+        fits = to.dtype == np.float32 and to.flags.c_contiguous and to.flags.aligned and to.flags.writeable
         if not fits or to.shape != (len(candidates),):
             raise ValueError(
                 f"out has shape {to.shape} and dtype {to.dtype}, expected ({len(candidates)},) float32, "
-                "C-contiguous and writeable"
+                "C-contiguous, aligned and writeable"
             )
         check_query(g, one, "query")
         check_rows(g, candidates)

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "base/boundary.hpp"
-#include "base/mapped_file.hpp"
+#include "base/regular_file.hpp"
 #include "base/read_once.hpp"
 #include "index/file/index_file.hpp"
 #include "index/index_checks.hpp"
@@ -80,20 +80,28 @@ Status check_path(const std::string& path) {
     return path.find('\0') == std::string::npos ? Status{} : Status::invalid("the path holds a NUL byte");
 }
 
+// What the file holds; its bytes are kept by the generations that show them.
+template <class File>
+Result<std::unique_ptr<Generation>> first_generation(Result<File> opened, const std::string& path, bool verify) {
+    if (!opened.ok()) return opened.status();
+    const auto file = std::make_shared<File>(std::move(opened.value()));
+    auto contents = read_index(file->bytes(), verify);
+    if (!contents.ok()) return Status{contents.status().code(), path + ": " + contents.status().message()};
+    auto first = map_index(contents.value(), file);
+    first->map_verified = verify;
+    return first;
+}
+
 }  // namespace
 
 Result<ItemIndex> ItemIndex::open(const std::string& path, const OpenOptions& options) noexcept {
     return at_boundary([&]() -> Result<ItemIndex> {
         if (Status status = check_isa(); !status.ok()) return status;
         if (Status status = check_path(path); !status.ok()) return status;
-        auto mapped = MappedFile::open(path);
-        if (!mapped.ok()) return mapped.status();
-        const auto file = std::make_shared<MappedFile>(std::move(mapped.value()));
-        auto contents = read_index(file->bytes(), options.verify);
-        if (!contents.ok()) return Status{contents.status().code(), path + ": " + contents.status().message()};
-        auto first = map_index(contents.value(), file);
-        first->map_verified = options.verify;
-        return ItemIndex(std::make_shared<Store>(std::move(first)));
+        auto first = options.copy ? first_generation<FileCopy>(FileCopy::read(path), path, options.verify)
+                                  : first_generation<MappedFile>(MappedFile::open(path), path, options.verify);
+        if (!first.ok()) return first.status();
+        return ItemIndex(std::make_shared<Store>(std::move(first.value())));
     });
 }
 

@@ -35,7 +35,9 @@ Result<std::shared_ptr<const Loaded>> load(const std::string& root, const Preran
     if (!bundle.ok()) return bundle.status();
     auto index_path = bundle->file("index.karec", options.verify);
     if (!index_path.ok()) return index_path.status();
-    auto index = ItemIndex::open(index_path.value(), {options.verify});
+    ItemIndex::OpenOptions open;
+    open.verify = options.verify;
+    auto index = ItemIndex::open(index_path.value(), open);
     if (!index.ok()) return index.status();
     Status status = same_version(index_path.value(), index->model_version(), bundle.value());
     if (!status.ok()) return status;
