@@ -2,8 +2,9 @@
 
     header (128 bytes) · section entry × n_sections (128 bytes each) · sections, each at a multiple of 64, zeros between
 
-Reading maps the file, or copies it: O(file) with every checksum and the id map verified, O(n_sections) and the codes without. What
-``save`` could not have written is an IndexFormatError. Checksums are XXH64 with seed 0, from the package xxhash.
+Reading maps the file, or copies it: O(file) with every checksum and the id map verified, O(n_sections) and the codes
+without. What ``save`` could not have written is an IndexFormatError. Checksums are XXH64 with seed 0, from the package
+xxhash.
 """
 
 from __future__ import annotations

@@ -41,7 +41,8 @@ index = ItemIndex.build(np.arange(n), rng.standard_normal((n, 8)).astype(np.floa
 query = np.ones(8, np.float32)
 rows, scores = guarded(many, np.int32), guarded(many, np.float32)
 groups, ends = guarded(many, np.int64), guarded(3, np.int64)
-rows[:], scores[:], groups[:], ends[:] = rng.integers(0, n, many), rng.random(many), rng.integers(0, 9, many), (0, 9, many)
+rows[:], scores[:] = rng.integers(0, n, many), rng.random(many)
+groups[:], ends[:] = rng.integers(0, 9, many), (0, 9, many)
 vectors = rng.standard_normal((many, 8)).astype(np.float32)
 few = 64
 

@@ -138,8 +138,8 @@ class KAREC_API ItemIndex {
     // way than save() does; with io_error what is not a regular file, a FIFO for example. Numbers in a section of the
     // right checksum are not checked further.
     //
-    // Never write into a file that is open somewhere; replace it by another one, as save() does: rename() leaves the old
-    // contents to those who have it open. A mapped file that is shortened ends the process at its next read there
+    // Never write into a file that is open somewhere; replace it by another one, as save() does: rename() leaves the
+    // old contents to those who have it open. A mapped file that is shortened ends the process at its next read there
     // (SIGBUS), and one that is overwritten gives wrong results or wrong memory accesses. Where others may write to the
     // file, open it with `copy`.
     static Result<ItemIndex> open(const std::string& path, const OpenOptions& options) noexcept;
@@ -147,8 +147,8 @@ class KAREC_API ItemIndex {
 
     // Writes beside `path`, syncs, renames over it, syncs the folder: a reader of `path` sees the old file or the new
     // one. Rows of removed works are left out, so that the rows behind them move up; the generation is kept. Replaces a
-    // regular file alone: io_error (EEXIST) where `path` is a folder, a device, a FIFO or a symbolic link, even one to a
-    // regular file, which the rename would put in the link's place.
+    // regular file alone: io_error (EEXIST) where `path` is a folder, a device, a FIFO or a symbolic link, even one to
+    // a regular file, which the rename would put in the link's place.
     Status save(const std::string& path) const noexcept;
 
     std::size_t size() const noexcept;    // works

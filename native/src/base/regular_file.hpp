@@ -10,8 +10,8 @@
 
 namespace karec {
 
-// A regular file, opened for reading; closed by the destructor. A folder, a FIFO or a device is refused at once, without
-// waiting for its other end.
+// A regular file, opened for reading; closed by the destructor. A folder, a FIFO or a device is refused at once,
+// without waiting for its other end.
 class RegularFile {
   public:
     static Result<RegularFile> open(const std::string& path);
@@ -45,9 +45,9 @@ class FileCopy {
     std::span<const std::byte> bytes_;
 };
 
-// A whole file, mapped read-only; unmapped by the destructor. To replace the file, rename a new one over it: the mapping
-// keeps the old contents. Shortening or overwriting it in place changes the memory under its readers, or ends them
-// with SIGBUS.
+// A whole file, mapped read-only; unmapped by the destructor. To replace the file, rename a new one over it: the
+// mapping keeps the old contents. Shortening or overwriting it in place changes the memory under its readers, or ends
+// them with SIGBUS.
 class MappedFile {
   public:
     static Result<MappedFile> open(const std::string& path);

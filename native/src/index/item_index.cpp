@@ -8,8 +8,8 @@
 #include <utility>
 
 #include "base/boundary.hpp"
-#include "base/regular_file.hpp"
 #include "base/read_once.hpp"
+#include "base/regular_file.hpp"
 #include "index/file/index_file.hpp"
 #include "index/index_checks.hpp"
 #include "index/index_store.hpp"

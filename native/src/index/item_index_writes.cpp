@@ -73,10 +73,11 @@ Result<std::size_t> for_each_known(GenerationStore& store, std::span<const std::
 }
 
 Result<std::size_t> set_blocked(GenerationStore& store, std::span<const std::int64_t> ids, bool blocked) {
-    return for_each_known(store, ids, [blocked](WriteTransaction& transaction, std::size_t, std::int64_t, std::size_t row) {
-        transaction->blocked.put(row, blocked);
-        transaction->closed.put(row, blocked);
-    });
+    return for_each_known(store, ids,
+                          [blocked](WriteTransaction& transaction, std::size_t, std::int64_t, std::size_t row) {
+                              transaction->blocked.put(row, blocked);
+                              transaction->closed.put(row, blocked);
+                          });
 }
 
 }  // namespace

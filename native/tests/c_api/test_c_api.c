@@ -206,7 +206,8 @@ static void endless_arguments(void) {
     const karec_column column = {sizeof column, "creator_id", creators, N, KAREC_INT64};
     karec_scatter_rule rule = {.struct_size = sizeof rule, .values = creators, .window = 2, .max_count = 1};
     karec_scatter_violation violation = {.struct_size = sizeof violation};
-    REFUSED(karec_index_upsert(index, ids, N, &m, &column, none, 7), KAREC_INVALID_ARGUMENT, "columns has more structs");
+    REFUSED(karec_index_upsert(index, ids, N, &m, &column, none, 7), KAREC_INVALID_ARGUMENT,
+            "columns has more structs");
     REFUSED(karec_index_search_batch(index, &query, none, &among, ids, &ranked, &count), KAREC_INVALID_ARGUMENT,
             "queries has more structs");
     REFUSED(karec_index_search_all(index, &query, none, NULL, 0, &ranked, &count), KAREC_INVALID_ARGUMENT,
