@@ -4,6 +4,7 @@
     ROOT/v0000000007/manifest.json               format, model_version, {file: sha256, bytes}, facts
                     /manifest.txt                the same for C++ hosts: model_version, each file's bytes and XXH64
                     /user_tower.onnx item_tower.onnx ranker.onnx
+                    /user_tower.v0000000006.onnx …   optional: of other versions that rows of the index are of
                     /encoder.npz /index.karec /snapshot/…
 
 ``publish`` writes aside, checks, renames. ``Bundle.open`` refuses a folder whose files are not what the manifest says.
@@ -19,6 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from karec._backend import library as _native
@@ -82,6 +84,22 @@ class Bundle:
     @cached_property
     def user_tower(self) -> OnnxModel:
         return self._model("user_tower.onnx")
+
+    @cached_property
+    def user_towers(self) -> Mapping[int, OnnxModel]:
+        """{model version: user tower}: the bundle's own, and each ``user_tower.v<ten digits>.onnx``, of others."""
+        from karec.models.onnx_model import OnnxModel
+
+        towers = {self.model_version: self.user_tower}
+        for path in sorted(self.path.glob("user_tower.v*.onnx")):
+            tower = OnnxModel(path)
+            if path.name != f"user_tower.v{tower.model_version:010d}.onnx" or tower.model_version in towers:
+                raise BundleError(
+                    f"{path} is of model version {tower.model_version}, its bundle of {self.model_version}: the tower "
+                    f"of another version N is called user_tower.vN.onnx, N in ten digits"
+                )
+            towers[tower.model_version] = tower
+        return MappingProxyType(towers)
 
     @cached_property
     def item_tower(self) -> OnnxModel:

@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from karec.types import Candidates, Recommendation, Request, StepTrace, Trace
+from karec.trace import StepTrace, Trace
+from karec.types import Candidates, Recommendation, Request
 
 
 def some() -> Candidates:

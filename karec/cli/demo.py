@@ -105,7 +105,7 @@ def report_on(dataset: Dataset, served: Served, quality: dict[str, Any]) -> dict
             "top_k": reach(served, [_top_k(feed) for feed in served.feeds]),
         },
         "diversity_curve": [asdict(point) for point in _curve(served)],
-        "versions": dict(served.cascade.versions),
+        "versions": dict(served.feeds[0].versions),
         "feed": [
             {"position": item.position, "id": item.id, "score": item.score, "recalled_by": list(item.recalled_by)}
             for item in served.feeds[0]

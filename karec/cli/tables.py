@@ -15,7 +15,8 @@ from karec.evaluate.diversity_report import DIVERSITY_HEAD, diversity_rows, dive
 from karec.index import ItemIndex
 from karec.models.onnx_model import OnnxModel
 from karec.platform.snapshot import Snapshot
-from karec.types import Recommendation, Trace
+from karec.trace import Trace
+from karec.types import Recommendation
 
 QUALITY = ("auc", "auc_behind", "gauc", "ece")
 

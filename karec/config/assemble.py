@@ -15,8 +15,8 @@
     steps = [{ use = "index_rows" }, { use = "inner_product", k = 3000 }]
 
 The other keys of a step are parameters of its class. What a class takes from the bundle (``index``, ``snapshot``,
-``encoder``, ``user_tower``, ``ranker``, ``bundle``), ``config_folder`` and, for observers, the scene's ``stages`` are
-given by their parameters' names and cannot be configured.
+``encoder``, ``user_tower``, ``user_towers``, ``ranker``, ``bundle``), ``config_folder`` and, for observers, the scene's
+``stages`` are given by their parameters' names and cannot be configured.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ STEPS: Mapping[str, str] = {
     "ssd": "karec.diversify.mmr_ssd:Ssd",
     "scatter": "karec.rerank.rules:Scatter",
 }
-GIVEN = ("index", "snapshot", "encoder", "user_tower", "ranker", "bundle", "config_folder", "stages")
+GIVEN = ("index", "snapshot", "encoder", "user_tower", "user_towers", "ranker", "bundle", "config_folder", "stages")
 SCENE_KEYS = ("candidates", "request", "recall", "stages", "observers")
 
 
@@ -151,8 +151,8 @@ def _build_scene(scene: str, spec: Any, resources: _Resources, where: str) -> Ca
         versions={
             "model": bundle.model_version,
             "bundle": bundle.path.name,
-            "index_generation": bundle.index.generation,
         },
+        index=bundle.index,
     )
     _check_whole(cascade, where)
     return cascade

@@ -53,7 +53,8 @@ class Shadow(Observer):
         if at_most <= 0:
             raise ValueError(f"at_most must be positive, got {at_most}")
         self.share, self.at_most, self.pool, self.stage = share, at_most, pool, stage
-        self.scorer = PoolScorer(index, stage_named(stages, stage))
+        self.index = index
+        self.scorer = PoolScorer(stage_named(stages, stage))
         self._log = SharedLog(config_folder / folder, ranker, PART_ROWS)
 
     def chooses(self, request_id: str) -> bool:

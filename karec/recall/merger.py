@@ -13,6 +13,9 @@ from karec.types import Candidates, Request
 class QuotaMerger(Merger):
     """At most ``quotas[c]`` new works of channel c and ``limit`` in all, channel by channel; O(all that was found)."""
 
+    proven = True  # tests/kernels/test_merge.py
+    limit: int
+
     def __init__(self, quotas: Sequence[int], limit: int) -> None:
         if limit <= 0 or any(quota <= 0 for quota in quotas):
             raise ValueError(f"quotas and the limit must be positive, got {quotas} and {limit}")

@@ -1,7 +1,6 @@
 """Shadow requests: the whole pool is scored and logged after the answer, and the answer never notices."""
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -77,7 +76,11 @@ def build(ranker, index, tmp_path):
             observers.append(Shadow(ranker, index, stages, tmp_path, "log", share, **options))
         for observer in observers:
             observer.name = type(observer).__name__
-        return Cascade("home", (UserVector(),), Recall((Everything(),), merger), stages, tuple(observers)), ranks, log
+        return (
+            Cascade("home", (UserVector(),), Recall((Everything(),), merger), stages, tuple(observers), index=index),
+            ranks,
+            log,
+        )
 
     return cascade
 
@@ -180,10 +183,10 @@ def test_logits_that_are_not_finite_never_reach_the_log(build):
 
 
 def test_pools_larger_than_a_chunk_are_scored_as_one(ranker, index):
-    scorer = PoolScorer(index, Stage("rank", (Ranks(ranker), FusedScore(ranker, {"click": 1.0}), TopK())))
+    scorer = PoolScorer(Stage("rank", (Ranks(ranker), FusedScore(ranker, {"click": 1.0}), TopK())))
     scorer.stage.steps[0].fails_above = CHUNK
     ids = np.arange(2 * CHUNK + 17, dtype=np.int64)
-    asked = replace(request(0), features={"user_vector": np.ones((1, 8), np.float32)})
+    asked = request(0).with_features({"user_vector": np.ones((1, 8), np.float32)}).with_view(index.pinned())
     ranked, prerank = scorer.score(asked, Candidates.of(ids))
     np.testing.assert_array_equal(ranked.ids, ids)
     np.testing.assert_array_equal(np.isfinite(prerank), np.isin(ids, IDS))

@@ -33,7 +33,8 @@ def index():
 
 def request_with(index, **changes):
     user = np.random.default_rng(1).normal(size=(1, index.dim)).astype(np.float32)
-    return Request(user_id=1, k=5, time_ms=NOW, **changes).with_features({"user_vector": user})
+    asked = Request(user_id=1, k=5, time_ms=NOW, view=index.pinned(), **changes)
+    return asked.with_features({"user_vector": user})
 
 
 def known(index, n=50):
@@ -73,7 +74,7 @@ def test_freshness_halves_with_each_half_life(index):
 
 
 def test_a_work_of_the_future_is_as_fresh_as_can_be(index):
-    request = Request(user_id=1, time_ms=0)
+    request = Request(user_id=1, time_ms=0, view=index.pinned())
     np.testing.assert_allclose(Freshness(index, weight=1.0).score(request, known(index, 1)), [1.0])
 
 

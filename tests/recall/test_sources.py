@@ -84,7 +84,8 @@ def test_model_brings_the_nearest_works_and_their_scores(platform):
     vectors = np.eye(10, dtype=np.float32)
     index = ItemIndex.build(platform.works.ids, vectors)
     user = np.linspace(1, 0.1, 10, dtype=np.float32)[None]
-    candidates = Model(index, quota=3).recall(A_STRANGER.with_features({"user_vector": user}))
+    request = A_STRANGER.with_features({"user_vector": user}).with_view(index.pinned())
+    candidates = Model(index, quota=3).recall(request)
     assert candidates.ids.tolist() == [100, 101, 102]
     np.testing.assert_allclose(candidates.scores, [1, 0.9, 0.8], rtol=1e-3)
 
