@@ -90,6 +90,15 @@ def test_model_brings_the_nearest_works_and_their_scores(platform):
     np.testing.assert_allclose(candidates.scores, [1, 0.9, 0.8], rtol=1e-3)
 
 
+def test_model_leaves_blocked_works_out_and_brings_no_sentinel(platform):
+    """Ten works, nine blocked: one is found, not one and two places of id −1 with score −inf."""
+    index = ItemIndex.build(platform.works.ids, np.eye(10, dtype=np.float32))
+    index.block(platform.works.ids[:9])
+    request = A_STRANGER.with_features({"user_vector": np.ones((1, 10), np.float32)}).with_view(index.pinned())
+    candidates = Model(index, quota=3).recall(request)
+    assert candidates.ids.tolist() == [109] and np.isfinite(candidates.scores).all()
+
+
 def test_model_without_a_user_vector_says_which_step_is_missing(platform):
     index = ItemIndex.build(platform.works.ids, np.eye(10, dtype=np.float32))
     with pytest.raises(Unavailable, match="user_tower"):
