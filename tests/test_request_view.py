@@ -1,7 +1,7 @@
 """One request, one view: whoever writes to the index between and during its steps, a request reads one generation.
 
-A writer upserts, removes, blocks, adjusts and rolls model versions. What a request read is held to plain dictionaries of
-the generation that its answer names, and its answer to the answer over an index that holds that generation alone.
+A writer upserts, removes, blocks, adjusts and rolls model versions. What a request read is held to plain dictionaries
+of the generation that its answer names, and its answer to the answer over an index that holds that generation alone.
 
 KAREC_RACE_REQUESTS names how many requests are asked. Before a release, on both backends:
 
@@ -12,7 +12,7 @@ import gc
 import os
 import threading
 import weakref
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -111,15 +111,19 @@ class Witness(Hydrator):
 @dataclass
 class Scene:
     cascade: Cascade
-    known: Witness = field(default_factory=lambda: Witness("known"))
-    scored: Witness = field(default_factory=lambda: Witness("scored"))
+    known: Witness
+    scored: Witness
+
+
+def before_each(steps, writer):
+    return tuple(each for step in steps for each in (writer, step))
 
 
 def scene(index: ItemIndex, towers, write=None) -> Scene:
     """A cascade over ``index``; with ``write`` somebody writes between any two of its steps."""
-    scene = Scene(None)
+    known, scored = Witness("known"), Witness("scored")
     prerank = (
-        *(IndexRows(index), HasEmbedding(), scene.known, InnerProduct(index, 60), scene.scored, NotShown()),
+        *(IndexRows(index), HasEmbedding(), known, InnerProduct(index, 60), scored, NotShown()),
         *(Freshness(index, weight=0.3, half_life_hours=50.0), Quota(index, "creator_id", 6)),
         Dpp(index, k=30, types="type", max_per_type=20, weights={"song_id": {"3": 1.5}}),
     )
@@ -127,15 +131,13 @@ def scene(index: ItemIndex, towers, write=None) -> Scene:
     sources = (Model(index, 50), Listed())
     hydrators = (UserNumbers(), UserTower(towers))
     if write is not None:
-        prerank, rerank = (
-            tuple(x for step in part for x in (WritesBetween(write), step)) for part in (prerank, rerank)
-        )
-        sources = tuple(x for source in sources for x in (source, WritesInRecall(write)))
-        hydrators = tuple(x for step in hydrators for x in (WritesBefore(write), step))
+        prerank, rerank = before_each(prerank, WritesBetween(write)), before_each(rerank, WritesBetween(write))
+        sources = before_each(sources, WritesInRecall(write))
+        hydrators = before_each(hydrators, WritesBefore(write))
     quotas = [source.quota for source in sources]
     stages = (Stage("prerank", prerank), Stage("rerank", rerank))
-    scene.cascade = Cascade("home", hydrators, Recall(sources, QuotaMerger(quotas, 110)), stages, index=index)
-    return scene
+    merged = Recall(sources, QuotaMerger(quotas, 110))
+    return Scene(Cascade("home", hydrators, merged, stages, index=index), known, scored)
 
 
 @pytest.fixture(scope="module")
@@ -244,7 +246,7 @@ def test_a_view_lives_as_long_as_an_observer_works_on_the_request_and_no_longer(
     generation, works = feed.versions["index_generation"], library.states[feed.versions["index_generation"]]
     for _ in range(50):
         library.write()
-    ids = np.array([work for work in works], np.int64)
+    ids = np.array(list(works), np.int64)
     view = keeps.request.index
     assert view.generation == generation
     np.testing.assert_array_equal(view.embeddings(view.lookup(ids)), [work.vector for work in works.values()])

@@ -187,7 +187,7 @@ def test_a_merger_keeps_the_bits_of_every_channel():
 
 def test_of_a_proven_merger_sizes_and_scores_are_checked():
     for merged in (bits([1, 2, 3, 4, 9], [1, 1, 3, 2, 4]), SENTINEL):
-        with pytest.raises(ContractError, match="limit is 4|is -inf"):
+        with pytest.raises(ContractError, match=r"limit is 4|is -inf"):
             merge(Proven(merged), REQUEST, PARTS)
 
 
