@@ -96,7 +96,7 @@ class Bundle:
             if path.name != f"user_tower.v{tower.model_version:010d}.onnx" or tower.model_version in towers:
                 raise BundleError(
                     f"{path} is of model version {tower.model_version}, its bundle of {self.model_version}: the tower "
-                    f"of another version N is called user_tower.vN.onnx, N in ten digits"
+                    "of another version N is called user_tower.vN.onnx, N in ten digits"
                 )
             towers[tower.model_version] = tower
         return MappingProxyType(towers)

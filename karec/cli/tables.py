@@ -105,7 +105,9 @@ def feed_table(feed: Recommendation, snapshot: Snapshot) -> Table:
         )
         rows.append((str(item.position + 1), str(item.id), *about, f"{item.score:.4f}", ", ".join(item.recalled_by)))
     title = f"Feed for user {feed.request.user_id}, scene {feed.request.scene}, {feed.trace.total_ms:.1f} ms"
-    return text_table(title, ("place", "work", "creator", "song", "type", "age", "score", "found by"), rows, 0)
+    table = text_table(title, ("place", "work", "creator", "song", "type", "age", "score", "found by"), rows, 0)
+    table.caption = None if feed.short is None else str(feed.short)
+    return table
 
 
 def _named(snapshot: Snapshot, column: str, code: int) -> str:

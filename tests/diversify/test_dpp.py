@@ -147,6 +147,26 @@ def test_what_the_session_saw_is_avoided(index):
     assert run(Dpp(twin, k=1, diversity=0.7), Request(1, shown=(0,)), c).indices.tolist() == [1]
 
 
+@pytest.mark.usefixtures("backend")
+def test_vectors_of_different_model_versions_are_not_alike(index):
+    """Whatever towers made them, two spaces have nothing in common: the cosine of two versions counts as 0."""
+    columns = {name: column[20:] for name, column in index.columns.items()}
+    moved = np.arange(20, 30)
+    index.upsert(moved, np.random.default_rng(7).normal(size=(10, 8)), columns, model_version=9)
+    rows = index.lookup(np.arange(30))
+    c = Candidates.of(np.arange(30), np.random.default_rng(1).normal(size=30)).with_rows(rows)
+    apart = np.zeros((30, 16), np.float32)
+    apart[:20, :8], apart[20:, 8:] = index.embeddings(rows[:20]), index.embeddings(rows[20:])
+    request = Request(user_id=1, k=12, shown=(2, 25))
+    for step, select in ((Dpp, dpp_select), (Mmr, mmr_select), (Ssd, ssd_select)):
+        chosen = run(step(index, diversity=0.7), request, c).indices
+        expected = select(apart, standardised(c.scores), 12, diversity=0.7, shown=apart[[2, 25]])
+        np.testing.assert_array_equal(chosen, expected.indices)
+    told = run(Dpp(index, k=8), Request(1, explain=True), c).notes["explanation"]["works"]
+    across = [w["cosine"] for w in told[1:] if (w["id"] < 20) != (w["closest"] < 20)]
+    assert all(cosine == 0 for cosine in across)
+
+
 def test_equal_scores_stay_finite():
     np.testing.assert_array_equal(standardised(np.full(3, 7.0)), [0, 0, 0])
 

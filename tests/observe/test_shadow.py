@@ -196,6 +196,18 @@ def test_pools_larger_than_a_chunk_are_scored_as_one(ranker, index):
     assert len(empty) == len(nothing) == 0
 
 
+def test_prerank_scores_a_pool_with_the_user_vector_of_each_works_version(ranker, index):
+    index.upsert(IDS[:40], VECTORS[:40] + 1, model_version=8)
+    index.upsert(IDS[40:50], VECTORS[40:50], model_version=9)
+    users = np.random.default_rng(5).standard_normal((2, 8)).astype(np.float32)
+    features = {"user_vector": users, "user_vector_versions": np.array([7, 8])}
+    scorer = PoolScorer(Stage("rank", (Ranks(ranker), FusedScore(ranker, {"click": 1.0}))))
+    _, prerank = scorer.score(request(0).with_features(features).with_view(index.pinned()), Candidates.of(IDS))
+    np.testing.assert_allclose(prerank[:40], (VECTORS[:40] + 1) @ users[1], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(prerank[50:], VECTORS[50:] @ users[0], rtol=1e-4, atol=1e-4)
+    assert np.isnan(prerank[40:50]).all()
+
+
 def test_threads_share_one_observer(build):
     cascade, _, folder = build(at_most=90)
     with ThreadPoolExecutor(8) as threads:

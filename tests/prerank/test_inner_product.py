@@ -61,6 +61,26 @@ def test_the_inner_product_counts_what_it_does_not_know(index):
     assert selection.notes == {"unknown": 3}
 
 
+def test_each_row_meets_the_user_vector_of_its_own_version(index):
+    rng = np.random.default_rng(3)
+    columns = {name: column[:20] for name, column in index.columns.items()}
+    index.upsert(np.arange(1000, 1020), rng.normal(size=(20, 16)), columns, model_version=1)
+    index.upsert(np.arange(1020, 1025), rng.normal(size=(5, 16)), {n: c[:5] for n, c in columns.items()}, 2)
+    users = rng.normal(size=(2, 16)).astype(np.float32)
+    features = {"user_vector": users, "user_vector_versions": np.array([0, 1])}  # none of version 2
+    request = request_with(index).with_features(features)
+    ids = np.r_[np.arange(1000, 1050), 5]
+    candidates = Candidates.of(ids).with_rows(request.index.lookup(ids))
+    selection = InnerProduct(index, k=45).select(request, candidates)
+    assert selection.notes == {"unknown": 1, "without_user_vector": 5}
+    of = np.where(np.arange(50) < 20, 1, 0)
+    expected = np.einsum("nd,nd->n", index.embeddings(candidates.rows[:50]).astype(np.float64), users[of])
+    expected[20:25] = -np.inf
+    assert sorted(selection.indices.tolist()) == [*range(20), *range(25, 50)]
+    np.testing.assert_allclose(selection.scores, expected[selection.indices], rtol=1e-4, atol=1e-5)
+    assert (np.diff(selection.scores) <= 0).all()
+
+
 def test_what_was_shown_is_not_shown_again(index):
     keep = NotShown().keep(request_with(index, shown=(1001, 1003, 77)), known(index, 5))
     assert keep.tolist() == [True, False, True, False, True]

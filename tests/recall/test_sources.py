@@ -99,6 +99,19 @@ def test_model_leaves_blocked_works_out_and_brings_no_sentinel(platform):
     assert candidates.ids.tolist() == [109] and np.isfinite(candidates.scores).all()
 
 
+def test_model_asks_each_version_with_its_own_user_vector(platform):
+    """Works 100 … 104 stay of version 0, 105 … 109 move on: the old vector finds the old, the new one the new."""
+    index = ItemIndex.build(platform.works.ids, np.eye(10, dtype=np.float32))
+    index.upsert(np.arange(105, 110), np.eye(10)[:5], model_version=1)
+    users = np.stack([np.linspace(1, 0.1, 10), np.linspace(0.55, 0.1, 10)]).astype(np.float32)
+    features = {"user_vector": users, "user_vector_versions": np.array([0, 1])}
+    candidates = Model(index, quota=4).recall(A_STRANGER.with_features(features).with_view(index.pinned()))
+    assert candidates.ids.tolist() == [100, 101, 102, 103]
+    features["user_vector"] = users[::-1]
+    candidates = Model(index, quota=4).recall(A_STRANGER.with_features(features).with_view(index.pinned()))
+    assert candidates.ids.tolist() == [105, 106, 107, 108]
+
+
 def test_model_without_a_user_vector_says_which_step_is_missing(platform):
     index = ItemIndex.build(platform.works.ids, np.eye(10, dtype=np.float32))
     with pytest.raises(Unavailable, match="user_tower"):
