@@ -8,13 +8,13 @@ from small_job import WORLD
 from karec import cli
 
 
-def test_a_look_does_not_enter_the_rank_log(job, capsys):
+def test_recommend_writes_nothing_to_the_rank_log(job, capsys):
     before = sorted((job / "rank_log").iterdir())
     assert cli.main(["recommend", "--config", str(job / "karec.toml"), "--user", "10000001", "--json"]) == 0
     assert sorted((job / "rank_log").iterdir()) == before
 
 
-def test_consistency_is_told_of_drawn_and_of_logged_pools(job, shadowed, capsys):
+def test_evaluate_consistency_reports_drawn_and_logged_pools(job, shadowed, capsys):
     out = job / "consistency"
     arguments = ["--config", str(shadowed[0]), "--pools", "20", "--size", "300", "--log", str(job / "shadow_log")]
     assert cli.main(["evaluate", "consistency", *arguments, "--report", str(out)]) == 0
@@ -29,7 +29,7 @@ def test_consistency_is_told_of_drawn_and_of_logged_pools(job, shadowed, capsys)
     assert again and "logged" not in again
 
 
-def test_export_tells_what_int8_costs(job, capsys):
+def test_export_models_reports_the_cost_of_int8(job, capsys):
     costs = job / "int8.json"
     assert cli.main(["export", "models", *WORLD, "--run", str(job / "run"), "--json", str(costs)]) == 0
     out = capsys.readouterr().out
@@ -101,7 +101,7 @@ def test_evaluate_diversity_draws_its_curves(job, capsys):
     ("what", "words"),
     [("bundles", "verified"), ("bundles/current/index.karec", "dimensions"), ("rank_log", "requests")],
 )
-def test_inspect_says_what_a_thing_holds(job, capsys, what, words):
+def test_inspect_names_what_a_bundle_an_index_and_a_log_hold(job, capsys, what, words):
     assert cli.main(["inspect", str(job / what)]) == 0
     assert words in capsys.readouterr().out
 

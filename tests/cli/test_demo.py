@@ -24,7 +24,7 @@ def test_the_report_has_its_documented_keys(report):
             assert {"gauc", "gauc_ci", "ece", "ece_ci"} <= measures.keys()
 
 
-def test_a_run_leaves_its_curves(job):
+def test_the_run_folder_holds_training_curves(job):
     assert (job / "run" / "curves.svg").read_text().startswith("<svg")
 
 
@@ -59,7 +59,7 @@ def newest_first(ids):
     return np.pad(ids[::-1], (0, 1000), constant_values=-1)
 
 
-def test_the_encoder_that_trained_serves(job, bundle, cascade):
+def test_serving_reads_the_encoder_that_training_wrote_and_encodes_the_same(job, bundle, cascade):
     """One file: the bytes that training wrote; and what a request is given is what training would have made of it."""
     assert (bundle.path / "encoder.npz").read_bytes() == (job / "run" / "encoder.npz").read_bytes()
     trained = Encoder.load(job / "run" / "encoder.npz")

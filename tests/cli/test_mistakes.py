@@ -19,7 +19,7 @@ SMALL = "epochs = 1\ndim = 4\nhidden = 8\nmin_count = 3\nthreads = 1\ncheckpoint
         ("", ["--data", "kuairand"], "--data kuairand needs --root DIR"),
     ],
 )
-def test_what_is_wrong_is_told_in_a_line(tmp_path, capsys, settings, more, message):
+def test_train_tells_a_mistake_in_a_line_and_publishes_nothing(tmp_path, capsys, settings, more, message):
     (tmp_path / "train.toml").write_text(SMALL + settings)
     arguments = ["--settings", str(tmp_path / "train.toml"), "--out", str(tmp_path / "out"), *more]
     assert cli.main(["train", *TINY, *arguments]) == 2

@@ -137,7 +137,7 @@ def test_the_earlier_log_gives_the_same_histories_as_the_ready_made_file(
         assert all(np.array_equal(table_a[name], table_b[name]) for name in table_a.columns)
 
 
-def test_progress_is_told(files: Files, write: Callable[..., Path]) -> None:
+def test_progress_counts_every_file_once(files: Files, write: Callable[..., Path]) -> None:
     told: list[tuple[int, int, str]] = []
     kuairand.load(write(files), lambda *step: told.append(step))
     assert [done for done, _, _ in told] == list(range(5))

@@ -82,7 +82,7 @@ def test_a_bad_file_is_named_with_its_column_and_what_was_expected(
         ("user_id", [99], ["'user_id'", "99"]),
     ],
 )
-def test_a_bad_history_file_is_named_too(
+def test_a_bad_history_file_is_named_with_its_column_and_what_was_expected(
     column: str, values: list[object] | None, words: list[str], files: Files, write: Callable[..., Path]
 ) -> None:
     good: dict[str, list[object]] = {"user_id": [1], "history_len": [1]}
@@ -95,7 +95,7 @@ def test_a_bad_history_file_is_named_too(
     assert all(word in str(error.value) for word in [kuairand.HISTORY, *words]), str(error.value)
 
 
-def test_a_history_file_that_is_not_parquet(files: Files, write: Callable[..., Path]) -> None:
+def test_a_history_file_that_is_not_parquet_is_named(files: Files, write: Callable[..., Path]) -> None:
     folder = write(files)
     (folder / kuairand.HISTORY).write_text("user_id,watch_seq\n")
     with pytest.raises(DataError, match=kuairand.HISTORY):

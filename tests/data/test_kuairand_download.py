@@ -49,7 +49,7 @@ def test_the_date_of_the_real_log_is_the_day_in_china_or_the_next(kuairand_root:
     assert (recorded == in_china).mean() > 0.99
 
 
-def test_the_real_splits_and_rates(real: Dataset) -> None:
+def test_the_splits_and_label_rates_are_those_of_the_published_log(real: Dataset) -> None:
     parts = real.split()
     assert [len(part) > 20_000 for part in parts] == [True, True, True]
     assert 0.43 < real.exposures.labels["click"].mean() < 0.46

@@ -110,21 +110,21 @@ def test_dpp_settings_that_make_no_sense_are_named(index, settings, message):
         Dpp(index, **settings)
 
 
-def test_a_type_prior_mixes_types(index):
+def test_a_type_weight_mixes_types(index):
     c = candidates(range(30), np.where(np.arange(30) % 2, 0.5, 0.0))
     alone = Dpp(index, k=10, diversity=0.4).select(REQUEST, c).indices
     mixed = Dpp(index, k=10, diversity=0.4, type_weight=0.9).select(REQUEST, c).indices
     assert abs((mixed % 2).mean() - 0.5) <= abs((alone % 2).mean() - 0.5)
 
 
-def test_what_the_session_saw_is_avoided(index):
+def test_a_work_like_one_that_was_shown_is_avoided(index):
     twin = ItemIndex.build(np.arange(3), np.array([[1, 0], [1, 0.01], [0, 1]], np.float32), columns={"type": [0, 0, 0]})
     c = candidates([1, 2], np.array([1.0, 0.9]))
     assert Dpp(twin, k=1, diversity=0.7).select(Request(1), c).indices.tolist() == [0]
     assert Dpp(twin, k=1, diversity=0.7).select(Request(1, shown=(0,)), c).indices.tolist() == [1]
 
 
-def test_equal_scores_stay_finite():
+def test_equal_scores_standardise_to_zero():
     np.testing.assert_array_equal(standardised(np.full(3, 7.0)), [0, 0, 0])
 
 

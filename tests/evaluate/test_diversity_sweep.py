@@ -68,7 +68,7 @@ def test_measures_of_columns_that_are_not_there_are_left_out(tmp_path):
     assert json.loads(data.read_text()) == report and shown.read_text().count("<svg") == 4
 
 
-def test_what_makes_no_sense_is_refused():
+def test_a_sweep_of_no_pools_or_of_k_0_is_refused():
     with pytest.raises(ValueError, match="at least one pool"):
         diversity_sweep([], k=5)
     with pytest.raises(ValueError, match="k must be positive, got 0"):

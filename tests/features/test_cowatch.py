@@ -87,7 +87,7 @@ def encoder(dataset):
     )
 
 
-def test_an_encoder_tells_them_of_the_works_that_the_user_watched_and_passed_over_last(dataset, encoder):
+def test_an_encoder_gives_cosines_with_the_works_last_watched_and_passed_over(dataset, encoder):
     then = advance(dataset.snapshot, dataset.exposures, dataset.train_until_ms)
     vector_of = dict(zip(encoder.cowatch.works.keys.tolist(), encoder.cowatch.vectors[1:], strict=True))
 
@@ -105,7 +105,7 @@ def test_an_encoder_tells_them_of_the_works_that_the_user_watched_and_passed_ove
             np.testing.assert_allclose(found, [max(watched), np.mean(watched), np.mean(passed)], rtol=1e-4, atol=1e-5)
 
 
-def test_a_saved_encoder_keeps_them_and_a_damaged_one_is_refused(dataset, encoder, tmp_path):
+def test_a_saved_encoder_keeps_its_vectors_and_a_damaged_one_is_refused(dataset, encoder, tmp_path):
     encoder.save(tmp_path / "encoder.npz")
     loaded = Encoder.load(tmp_path / "encoder.npz")
     assert encoder.names["crosses"][-3:] == CROSSES == loaded.names["crosses"][-3:]

@@ -14,7 +14,7 @@ from karec.index import ItemIndex
 pytestmark = pytest.mark.usefixtures("backend")
 
 
-def test_an_index_says_what_it_holds(index: ItemIndex) -> None:
+def test_an_index_gives_its_sizes_ids_columns_and_vectors(index: ItemIndex) -> None:
     assert (len(index), index.dim, index.dtype, index.model_version, index.generation) == (4, 3, np.float16, 7, 1)
     np.testing.assert_array_equal(index.ids, IDS)
     np.testing.assert_array_equal(index.columns["creator_id"], [9, 9, 8, 7])

@@ -36,7 +36,7 @@ BAD_BUILDS = [
 
 
 @pytest.mark.parametrize(("changes", "message"), BAD_BUILDS)
-def test_a_build_names_what_does_not_fit(changes: dict, message: str) -> None:
+def test_a_build_refuses_shapes_dtypes_and_values_by_name(changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ItemIndex.build(**{"ids": IDS, "embeddings": VECTORS, **changes})
 
@@ -57,7 +57,7 @@ BAD_SEARCHES = [
 
 
 @pytest.mark.parametrize(("changes", "message"), BAD_SEARCHES)
-def test_a_search_names_what_does_not_fit(index: ItemIndex, changes: dict, message: str) -> None:
+def test_a_search_refuses_k_shapes_and_rows_by_name(index: ItemIndex, changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         index.search(**{"query": [1, 2, 3], "rows": [0], "k": 1, **changes})
 
@@ -72,7 +72,7 @@ BAD_SCANS = [
 
 
 @pytest.mark.parametrize(("changes", "message"), BAD_SCANS)
-def test_a_scan_names_what_does_not_fit(index: ItemIndex, changes: dict, message: str) -> None:
+def test_a_scan_refuses_k_shapes_and_masks_by_name(index: ItemIndex, changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         index.search_all(**{"queries": [1, 2, 3], "k": 1, **changes})
 
@@ -101,7 +101,7 @@ def test_a_read_only_buffer_is_refused(index: ItemIndex) -> None:
         index.scores([1, 2, 3], rows=[0, 1], out=out)
 
 
-def test_the_operating_system_says_no(index: ItemIndex, tmp_path: Path) -> None:
+def test_missing_paths_and_folders_raise_the_operating_systems_error(index: ItemIndex, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         ItemIndex.open(tmp_path / "absent")
     with pytest.raises(IsADirectoryError):

@@ -24,7 +24,7 @@ def test_candidates_come_as_ids_or_as_rows(index: ItemIndex) -> None:
     assert index.lookup([7, 99, 2**62]).tolist() == [3, -1, 2]
 
 
-def test_k_above_n_gives_n_and_nothing_gives_nothing(index: ItemIndex) -> None:
+def test_k_above_n_gives_n_and_no_candidates_give_an_empty_result(index: ItemIndex) -> None:
     assert len(index.search([1, 0, 0], rows=[0, 1], k=10).ids) == 2
     assert len(index.search([1, 0, 0], rows=[], k=10).ids) == 0
     assert len(index.search([1, 0, 0], ids=[5, 6], k=10).ids) == 0

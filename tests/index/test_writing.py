@@ -27,7 +27,7 @@ def test_a_work_is_adjusted_blocked_and_freed(index: ItemIndex) -> None:
     assert index.generation == 5
 
 
-def test_works_come_change_and_go(index: ItemIndex) -> None:
+def test_upserts_keep_blocks_and_adjustments_and_removed_rows_are_used_again(index: ItemIndex) -> None:
     columns = {"creator_id": [1, 2], "quality": [0.5, 0.25]}
     index.block([7])
     index.adjust([-3], offset=100)
@@ -46,7 +46,7 @@ def test_works_come_change_and_go(index: ItemIndex) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "int8"])
-def test_what_was_written_is_saved_in_as_few_rows(tmp_path: Path, dtype: str) -> None:
+def test_a_save_drops_free_rows_and_keeps_every_write(tmp_path: Path, dtype: str) -> None:
     rng = np.random.default_rng(0)
     index = ItemIndex.build(np.arange(100), rng.standard_normal((100, 9)), dtype, rescore=dtype == "int8")  # type: ignore[arg-type]
     index.remove(np.arange(0, 100, 3))
@@ -81,7 +81,7 @@ BAD_WRITES = [
 
 
 @pytest.mark.parametrize(("call", "message"), BAD_WRITES)
-def test_a_write_names_what_does_not_fit_and_changes_nothing(index: ItemIndex, call, message: str) -> None:
+def test_a_write_that_is_refused_changes_nothing(index: ItemIndex, call, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call(index)
     assert index.generation == 1 and len(index) == 4

@@ -55,7 +55,7 @@ def test_a_logit_that_is_not_finite_is_named(tmp_path):
         read_rank_log(tmp_path, TASKS)
 
 
-def test_an_empty_folder_is_no_log(tmp_path):
+def test_an_empty_folder_is_refused_as_a_log(tmp_path):
     with pytest.raises(LogSchemaError, match="no rank log"):
         read_rank_log(tmp_path, TASKS)
 
@@ -124,7 +124,7 @@ def test_a_log_of_this_format_must_have_its_columns(folder):
         ("prerank", float("nan"), "column 'prerank', row 1: nan is not finite"),
     ],
 )
-def test_a_cell_that_means_nothing_is_named_by_file_column_and_row(folder, column, value, message):
+def test_an_empty_or_infinite_cell_is_named_by_file_column_and_row(folder, column, value, message):
     def spoil(table):
         at = table.schema.get_field_index(column)
         values = [value if row == 1 else old for row, old in enumerate(table[column].to_pylist())]

@@ -14,7 +14,7 @@ from karec.logs.parts import FORMAT_KEY
 from karec.logs.rank_log import RankLogWriter, read_rank_log
 
 
-def test_round_trip(tmp_path):
+def test_a_request_is_read_back_in_order_of_ids_with_its_positions(tmp_path):
     with RankLogWriter(tmp_path, TASKS) as writer:
         logits = append(writer, "r1", [30, 10, 20], fused=[0.2, 0.9, 0.2])
     log = read_rank_log(tmp_path, TASKS)

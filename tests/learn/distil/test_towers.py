@@ -57,7 +57,7 @@ def loss_at(prepared, targets, lists, settings, step):
     return lesson(prepared, targets, lists, settings)(torch.arange(40), step).item()
 
 
-def test_the_rankers_word_counts_only_after_the_warm_up(prepared, targets, lists):
+def test_soft_labels_count_only_after_the_warm_up(prepared, targets, lists):
     settings = replace(SETTINGS.with_recipe("chunks"), kd_warm_up=0.5)
     n_steps = 2 * -(-len(prepared.train) // 64)
     alone = loss_at(prepared, targets, lists, SETTINGS.with_recipe("hard"), 0)
@@ -99,7 +99,7 @@ def test_lists_teach_their_order(prepared, targets, lists):
     assert found["hard"] < 0.6 and found["list"] > 0.7, found
 
 
-def test_pools_teach_how_much_the_ranker_thought_of_every_work_in_them(prepared, targets, lists):
+def test_the_pool_loss_is_the_divergence_from_the_ranker_over_every_work_of_the_lists(prepared, targets, lists):
     """Of all lists at once, so that which of them are drawn at a step does not matter."""
     base = replace(SETTINGS.with_recipe("hard"), lists_per_step=len(lists))
     taught = lesson(prepared, targets, lists, replace(base, pool_weight=3.0))
@@ -110,7 +110,7 @@ def test_pools_teach_how_much_the_ranker_thought_of_every_work_in_them(prepared,
     assert loss == pytest.approx(3.0 * SETTINGS.temperature**2 * kl.mean(), rel=1e-4)
 
 
-def test_losses_that_need_lists_say_so(prepared, targets):
+def test_losses_that_need_lists_refuse_a_log_without(prepared, targets):
     with pytest.raises(DataError, match="'list' learns from lists of 10 works, and the rank log has none so long"):
         train_round(prepared, targets, None, SETTINGS.with_recipe("list"))
 
@@ -158,7 +158,7 @@ def test_a_ranker_of_the_towers_features_sees_no_more_than_they_do(prepared, tow
     assert same == (towers == "static")
 
 
-def test_users_and_works_never_seen_get_vectors_that_say_something(prepared, targets):
+def test_dropout_of_ids_and_profiles_lowers_the_loss_on_strangers(prepared, targets):
     """Towers trained with dropout of ids and profiles order works for a stranger better than ones trained without."""
     losses = []
     for hide in (0.0, 0.3):

@@ -40,7 +40,7 @@ def test_each_member_learns_from_its_own_mistakes_and_their_mean_ranks(prepared)
     assert [bool(grad.any()) for grad in model.heads.grad] == [False, True, False]
 
 
-def test_what_the_ranker_learns_besides_does_not_teach_the_tasks(prepared):
+def test_auxiliary_tasks_change_no_weight_that_the_tasks_share(prepared):
     edges = prepared.train_batches.edges(3)
     extra = auxiliary_tasks(prepared.train, ("follow", "play_time", "gift", "click"))
     assert extra == ("follow", "play_time")  # the data has no gift, and click is a task already
@@ -53,7 +53,7 @@ def test_what_the_ranker_learns_besides_does_not_teach_the_tasks(prepared):
     assert model.extra.weight.grad.abs().sum() > 0 and model.wide_item.weight.grad[-2:].abs().sum() > 0
 
 
-def test_play_time_is_told_in_units_of_ten_seconds(prepared):
+def test_play_time_is_learned_in_units_of_ten_seconds(prepared):
     told = auxiliary_labels(prepared.train, ("play_time", "follow"))
     np.testing.assert_allclose(told[:, 0], prepared.train.exposures.play_ms / 10_000)
     np.testing.assert_array_equal(told[:, 1], prepared.train.exposures.labels["follow"])
