@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from karec._backend import library
-from karec.platform.snapshot import Relation, Snapshot, Table
+from karec.platform.relations import Relation
+from karec.platform.snapshot import Snapshot
+from karec.platform.table import Table
 
 pytest.register_assert_rewrite("dpp_problems")  # so that the judge says what did not hold
 

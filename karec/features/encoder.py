@@ -28,12 +28,17 @@ from karec.features.cowatch import CROSSES, CowatchVectors
 from karec.features.scene_counters import VisitCoder
 from karec.features.table import EncodedSnapshot, TableCoder, vocabulary
 from karec.kernels.encode import Vocabulary, count_matches, padded_histories
-from karec.platform.snapshot import Exposures, Snapshot
+from karec.platform.events import Exposures
+from karec.platform.snapshot import Snapshot
 from karec.types import Array
 
 CONTEXT = ("scene", "hour", "weekday")
 TIES = {"follows": "creator_followed", "friends": "creator_is_friend"}  # relation of the user: cross feature
 MOST_TIES = 100  # the latest so many are looked at
+USER_SIDE = (  # what encode_users gives
+    *("user_id", "user_ids", "user_numbers", "history", "skipped", "context"),
+    *("alike", "history_cowatch", "skipped_cowatch", *TIES),
+)
 FORMAT = 3
 
 

@@ -12,7 +12,7 @@ import pytest
 from kuairand_files import moment
 
 from karec.data import kuairand
-from karec.platform.snapshot import Dataset
+from karec.platform.dataset import Dataset
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,9 @@ from karec.features.encoder import Encoder
 from karec.kernels.encode import Vocabulary
 from karec.learn.run.cowatch import DIMENSIONS, FEWEST, fit_cowatch
 from karec.platform.folds.advance import advance
-from karec.platform.snapshot import Relation, Snapshot, Table
+from karec.platform.relations import Relation
+from karec.platform.snapshot import Snapshot
+from karec.platform.table import Table
 
 N_CIRCLES = DIMENSIONS  # as many directions as are kept, each stronger than chance makes any other
 

@@ -10,7 +10,7 @@ from karec.errors import BundleError
 from karec.features.encoder import MOST_TIES, Encoder
 from karec.kernels.encode import FIRST_UNSEEN
 from karec.platform.folds.advance import advance
-from karec.platform.snapshot import Table
+from karec.platform.table import Table
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from karec.errors import DataError
-from karec.platform.snapshot import Relation, Snapshot, Table
+from karec.platform.relations import Relation
+from karec.platform.snapshot import Snapshot
+from karec.platform.table import Table
 
 
 @given(st.lists(st.integers(-(2**62), 2**62), unique=True), st.lists(st.integers(-(2**62), 2**62)))

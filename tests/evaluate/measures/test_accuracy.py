@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from karec.evaluate.measures.accuracy import UserBootstrap, auc, bootstrap_interval, ece, gauc, quality, user_days
-from karec.platform.snapshot import Exposures
+from karec.platform.events import Exposures
 
 rows = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 5), st.integers(0, 4)), min_size=1, max_size=60)
 

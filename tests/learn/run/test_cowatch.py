@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from karec.learn.run.cowatch import DIMENSIONS, FEWEST, fit_cowatch
-from karec.platform.snapshot import Relation, Snapshot, Table
+from karec.platform.relations import Relation
+from karec.platform.snapshot import Snapshot
+from karec.platform.table import Table
 
 N_CIRCLES = DIMENSIONS  # as many directions as are kept, each stronger than chance makes any other
 

@@ -20,7 +20,7 @@ from karec.learn.settings.check import fingerprint
 from karec.learn.settings.train import TrainSettings
 from karec.logs.rank_log import read_rank_log
 from karec.models.onnx_model import OnnxModel
-from karec.platform.snapshot import Table
+from karec.platform.table import Table
 from karec.training_data.replay import ranker_logits
 
 SETTINGS = TrainSettings(

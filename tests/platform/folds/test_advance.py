@@ -9,8 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from karec.platform.events import Exposures
 from karec.platform.folds.advance import advance
-from karec.platform.snapshot import Exposures, Relation, Snapshot, Table
+from karec.platform.relations import Relation
+from karec.platform.snapshot import Snapshot
+from karec.platform.table import Table
 
 USERS = np.array([5, 3, 9])
 WORKS = np.array([70, 10, 40, 20])

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from karec.platform.snapshot import Dataset
+from karec.platform.dataset import Dataset
 from karec.simulate.world import World, make_world
 from karec.simulate.world.platform import START_MS
 from karec.simulate.world.tastes import AFTER, RATES, TASKS
