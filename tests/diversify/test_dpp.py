@@ -1,48 +1,25 @@
-"""DPP and rules as steps: what they are given, and that unknown works neither vanish nor lend another's column."""
+"""The DPP step: what dpp_select is given, what it explains, and works without a vector."""
 
 import numpy as np
 import pytest
+from thirty_works import candidates, move_to_another_version, selected, thirty_works
 
 from karec.diversify.dpp import Dpp
-from karec.diversify.mmr_ssd import Mmr, Ssd
-from karec.diversity import dpp_select, mmr_select, ssd_select, standardised
+from karec.diversity import dpp_select, standardised
 from karec.index import ItemIndex
-from karec.rerank.rules import Scatter
-from karec.types import Candidates, Request
+from karec.types import Request
 
 REQUEST = Request(user_id=1, k=4)
 
 
 @pytest.fixture
 def index():
-    rng = np.random.default_rng(0)
-    return ItemIndex.build(
-        np.arange(30),
-        rng.normal(size=(30, 8)).astype(np.float32),
-        columns={
-            "song_id": np.repeat(np.arange(10), 3),
-            "creator_id": np.arange(30) % 7,
-            "type": (np.arange(30) % 2).astype(np.int8),
-            "tone": np.linspace(0, 1, 30),
-        },
-    )
-
-
-def run(step, request, candidates):
-    """What ``step`` selects in a view of the index that it was built on."""
-    with step.index.pinned() as view:
-        return step.select(request.with_view(view), candidates)
-
-
-def candidates(rows, scores=None):
-    rows = np.array(rows)
-    scores = np.linspace(1, 0, len(rows)) if scores is None else scores
-    return Candidates.of(rows, scores).with_rows(rows)
+    return thirty_works()
 
 
 def test_dpp_selects_by_standardised_scores_and_item_vectors(index):
     c = candidates(range(30), np.random.default_rng(1).normal(size=30))
-    selection = run(Dpp(index, k=6, diversity=0.5), REQUEST, c)
+    selection = selected(Dpp(index, k=6, diversity=0.5), REQUEST, c)
     expected = dpp_select(index.embeddings(c.rows), standardised(c.scores), 6, diversity=0.5)
     np.testing.assert_array_equal(selection.indices, expected.indices)
     assert selection.notes["n_dpp"] == 6
@@ -50,14 +27,14 @@ def test_dpp_selects_by_standardised_scores_and_item_vectors(index):
 
 def test_without_diversity_dpp_is_top_k(index):
     c = candidates(range(30), np.random.default_rng(1).normal(size=30))
-    selection = run(Dpp(index, diversity=0.0), REQUEST, c)
+    selection = selected(Dpp(index, diversity=0.0), REQUEST, c)
     np.testing.assert_array_equal(selection.indices, np.argsort(-c.scores, kind="stable")[: REQUEST.k])
 
 
 def test_traffic_weights_shift_a_type(index):
     c = candidates(range(30), np.zeros(30))
-    favoured = run(Dpp(index, k=10, diversity=0.5, weights={"type": {"1": 5.0}}), REQUEST, c).indices
-    disfavoured = run(Dpp(index, k=10, diversity=0.5, weights={"type": {"1": 0.2}}), REQUEST, c).indices
+    favoured = selected(Dpp(index, k=10, diversity=0.5, weights={"type": {"1": 5.0}}), REQUEST, c).indices
+    disfavoured = selected(Dpp(index, k=10, diversity=0.5, weights={"type": {"1": 0.2}}), REQUEST, c).indices
     assert (favoured % 2).sum() > (disfavoured % 2).sum()
 
 
@@ -65,7 +42,7 @@ def test_traffic_weights_of_several_columns_are_multiplied(index):
     c = candidates(range(30), np.random.default_rng(1).normal(size=30))
     c = c.with_rows(np.where(np.arange(30) == 4, -1, np.arange(30)))
     weights = {"type": {"1": 2.0}, "creator_id": {"3": 0.5, "-8": 9.0}}
-    found = run(Dpp(index, k=9, weights=weights), REQUEST, c).indices
+    found = selected(Dpp(index, k=9, weights=weights), REQUEST, c).indices
     factors = np.where(index.columns["type"] == 1, 2.0, 1.0) * np.where(index.columns["creator_id"] == 3, 0.5, 1.0)
     factors[4] = 1.0
     expected = dpp_select(index.embeddings(c.rows), standardised(c.scores), 9, weights=factors)
@@ -75,19 +52,19 @@ def test_traffic_weights_of_several_columns_are_multiplied(index):
 def test_types_of_any_column_keep_to_their_quotas(index):
     c = candidates(range(30), np.random.default_rng(1).normal(size=30))
     creators = index.columns["creator_id"]
-    most = run(Dpp(index, k=14, types="creator_id", max_per_type=2), REQUEST, c).indices
+    most = selected(Dpp(index, k=14, types="creator_id", max_per_type=2), REQUEST, c).indices
     assert np.bincount(creators[most]).tolist() == [2] * 7
-    each = run(Dpp(index, k=7, types="creator_id", min_per_type=1), REQUEST, c).indices
+    each = selected(Dpp(index, k=7, types="creator_id", min_per_type=1), REQUEST, c).indices
     assert np.bincount(creators[each]).tolist() == [1] * 7
-    short = run(Dpp(index, k=20, max_per_type=4), REQUEST, c).indices
+    short = selected(Dpp(index, k=20, max_per_type=4), REQUEST, c).indices
     assert np.bincount(index.columns["type"][short]).tolist() == [4, 4]
 
 
 def test_a_dpp_explains_its_choice_to_a_request_that_asks(index):
     c = candidates(range(2, 30), np.random.default_rng(1).normal(size=28))
     step = Dpp(index, k=5, diversity=0.7)
-    assert "explanation" not in run(step, Request(user_id=1), c).notes
-    selection = run(step, Request(user_id=1, shown=(1, 777), explain=True), c)
+    assert "explanation" not in selected(step, Request(user_id=1), c).notes
+    selection = selected(step, Request(user_id=1, shown=(1, 777), explain=True), c)
     told = selection.notes["explanation"]
     assert told["top_k"] == c.ids[np.argsort(-c.scores, kind="stable")[:5]].tolist()
     assert [work["id"] for work in told["works"]] == c.ids[selection.indices].tolist()
@@ -102,7 +79,7 @@ def test_a_dpp_explains_its_choice_to_a_request_that_asks(index):
         assert work["relevance"] == pytest.approx(float(c.scores[selection.indices[place]]))
         assert work["gain"] == pytest.approx(result.gains[place], rel=1e-6)
         seen.append(work["id"])
-    alone = run(step, Request(user_id=1, explain=True), c).notes["explanation"]["works"][0]
+    alone = selected(step, Request(user_id=1, explain=True), c).notes["explanation"]["works"][0]
     assert alone["closest"] is None and alone["cosine"] is None
 
 
@@ -133,105 +110,44 @@ def test_dpp_settings_that_make_no_sense_are_named(index, settings, message):
         Dpp(index, **settings)
 
 
-def test_a_type_prior_mixes_types(index):
+def test_a_type_weight_mixes_types(index):
     c = candidates(range(30), np.where(np.arange(30) % 2, 0.5, 0.0))
-    alone = run(Dpp(index, k=10, diversity=0.4), REQUEST, c).indices
-    mixed = run(Dpp(index, k=10, diversity=0.4, type_weight=0.9), REQUEST, c).indices
+    alone = selected(Dpp(index, k=10, diversity=0.4), REQUEST, c).indices
+    mixed = selected(Dpp(index, k=10, diversity=0.4, type_weight=0.9), REQUEST, c).indices
     assert abs((mixed % 2).mean() - 0.5) <= abs((alone % 2).mean() - 0.5)
 
 
-def test_what_the_session_saw_is_avoided(index):
+def test_a_work_like_one_that_was_shown_is_avoided(index):
     twin = ItemIndex.build(np.arange(3), np.array([[1, 0], [1, 0.01], [0, 1]], np.float32), columns={"type": [0, 0, 0]})
     c = candidates([1, 2], np.array([1.0, 0.9]))
-    assert run(Dpp(twin, k=1, diversity=0.7), Request(1), c).indices.tolist() == [0]
-    assert run(Dpp(twin, k=1, diversity=0.7), Request(1, shown=(0,)), c).indices.tolist() == [1]
+    assert selected(Dpp(twin, k=1, diversity=0.7), Request(1), c).indices.tolist() == [0]
+    assert selected(Dpp(twin, k=1, diversity=0.7), Request(1, shown=(0,)), c).indices.tolist() == [1]
 
 
 @pytest.mark.usefixtures("backend")
-def test_vectors_of_different_model_versions_are_not_alike(index):
-    """Whatever towers made them, two spaces have nothing in common: the cosine of two versions counts as 0."""
-    columns = {name: column[20:] for name, column in index.columns.items()}
-    moved = np.arange(20, 30)
-    index.upsert(moved, np.random.default_rng(7).normal(size=(10, 8)), columns, model_version=9)
+def test_a_dpp_explains_no_likeness_between_vectors_of_two_model_versions(index):
+    move_to_another_version(index, np.arange(20, 30))
     rows = index.lookup(np.arange(30))
-    c = Candidates.of(np.arange(30), np.random.default_rng(1).normal(size=30)).with_rows(rows)
-    apart = np.zeros((30, 16), np.float32)
-    apart[:20, :8], apart[20:, 8:] = index.embeddings(rows[:20]), index.embeddings(rows[20:])
-    request = Request(user_id=1, k=12, shown=(2, 25))
-    for step, select in ((Dpp, dpp_select), (Mmr, mmr_select), (Ssd, ssd_select)):
-        chosen = run(step(index, diversity=0.7), request, c).indices
-        expected = select(apart, standardised(c.scores), 12, diversity=0.7, shown=apart[[2, 25]])
-        np.testing.assert_array_equal(chosen, expected.indices)
-    told = run(Dpp(index, k=8), Request(1, explain=True), c).notes["explanation"]["works"]
-    across = [w["cosine"] for w in told[1:] if (w["id"] < 20) != (w["closest"] < 20)]
+    c = candidates(range(30), np.random.default_rng(1).normal(size=30)).with_rows(rows)
+    told = selected(Dpp(index, k=8), Request(1, explain=True), c).notes["explanation"]["works"]
+    across = [work["cosine"] for work in told[1:] if (work["id"] < 20) != (work["closest"] < 20)]
     assert all(cosine == 0 for cosine in across)
 
 
-def test_equal_scores_stay_finite():
+def test_equal_scores_standardise_to_zero():
     np.testing.assert_array_equal(standardised(np.full(3, 7.0)), [0, 0, 0])
-
-
-def test_rules_keep_songs_and_creators_apart(index):
-    rules = [{"column": "song_id", "window": 2}, {"column": "creator_id", "window": 2, "max_count": 1}]
-    chosen = run(Scatter(index, rules, k=30), REQUEST, candidates(range(30))).indices
-    assert sorted(chosen) == list(range(30))
-    for column in ("song_id", "creator_id"):
-        values = index.columns[column][chosen]
-        assert (values[1:] != values[:-1]).all()
-
-
-@pytest.mark.parametrize(("step", "select"), [(Mmr, mmr_select), (Ssd, ssd_select)])
-def test_marginal_steps_select_by_standardised_scores_item_vectors_and_what_was_shown(index, step, select):
-    c = candidates(range(30), np.random.default_rng(1).normal(size=30))
-    request = Request(user_id=1, k=6, shown=(3, 999))
-    chosen = run(step(index, diversity=0.7, window=4), request, c).indices
-    vectors = index.embeddings(c.rows)
-    expected = select(vectors, standardised(c.scores), 6, diversity=0.7, window=4, shown=vectors[3:4])
-    np.testing.assert_array_equal(chosen, expected.indices)
-    assert len(run(step(index), REQUEST, candidates([])).indices) == 0
-    for wrong in ({"k": 0}, {"diversity": 2.0}, {"window": 0}):
-        with pytest.raises(ValueError, match=next(iter(wrong))):
-            step(index, **wrong)
-
-
-def test_rules_count_what_the_session_has_seen(index):
-    c = candidates([0, 3, 6, 9])
-    rule = {"column": "song_id", "window": 20}
-    chosen = run(Scatter(index, [rule], k=2), Request(user_id=1, k=2, shown=(1, 4)), c)
-    assert c.ids[chosen.indices].tolist() == [6, 9] and chosen.notes == {"violations": 0}
 
 
 def test_a_work_without_a_vector_goes_far_down():
     index = ItemIndex.build(np.arange(4), np.array([[0, 0], [1, 0], [0, 1], [1, 1]], np.float32))
     c = candidates([0, 1, 2, 3], np.array([1.0, 0.9, 0.8, 0.7]))
-    assert run(Dpp(index, k=4), REQUEST, c).indices.tolist()[0] != 0
+    assert selected(Dpp(index, k=4), REQUEST, c).indices.tolist()[0] != 0
 
 
-def test_rules_that_cannot_hold_are_counted(index):
-    selection = run(Scatter(index, [{"column": "song_id"}], k=3), REQUEST, candidates([0, 1, 2]))
-    assert selection.indices.tolist() == [0, 1, 2]
-    assert selection.notes == {"violations": 2}
-
-
-def test_works_without_a_row_are_each_of_their_own_group(index):
+def test_a_dpp_selects_works_without_a_row_too(index):
     c = candidates([0, 3, 6]).with_rows(np.array([-1, -1, -1]))
-    assert run(Scatter(index, [{"column": "song_id"}]), REQUEST, c).notes == {"violations": 0}
-    assert len(run(Dpp(index, type_weight=0.5), REQUEST, c).indices) == 3
+    assert len(selected(Dpp(index, type_weight=0.5), REQUEST, c).indices) == 3
 
 
-@pytest.mark.parametrize(
-    ("rules", "message"),
-    [
-        ([{"column": "mood"}], "no column 'mood'"),
-        ([{"window": 2}], "a rule is"),
-        ([{"column": "song_id", "widow": 2}], "a rule is"),
-    ],
-)
-def test_rules_that_make_no_sense_are_refused(index, rules, message):
-    with pytest.raises(ValueError, match=message):
-        Scatter(index, rules)
-
-
-def test_an_empty_list_stays_empty(index):
-    assert len(run(Dpp(index), REQUEST, candidates([])).indices) == 0
-    assert len(run(Scatter(index, [{"column": "song_id"}]), REQUEST, candidates([])).indices) == 0
+def test_a_dpp_of_no_candidates_selects_nothing(index):
+    assert len(selected(Dpp(index), REQUEST, candidates([])).indices) == 0
