@@ -20,7 +20,7 @@ def vectors_of(request: Request, candidates: Candidates) -> tuple[Array, Array, 
     rows = np.concatenate([candidates.rows, shown_rows[known]]) if known.any() else candidates.rows
     vectors = index.embeddings(rows)
     if len(index.model_versions) > 1:
-        vectors = _apart(vectors, index.versions(rows))
+        vectors = _apart(vectors, index.model_versions_of(rows))
     return vectors[: len(candidates)], vectors[len(candidates) :], shown_ids[known]
 
 

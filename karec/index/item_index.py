@@ -400,11 +400,6 @@ class PinnedIndex(ItemIndex):
         values[at < 0] = 0
         return values
 
-    @property
-    def works_by_version(self) -> Mapping[int, int]:
-        g = self._native._newest  # type: ignore[attr-defined]
-        return {number: n for number, n in g.versions if n}
-
-    def versions(self, rows: ArrayLike) -> NDArray[np.int64]:
+    def model_versions_of(self, rows: ArrayLike) -> NDArray[np.int64]:
         g = self._native._newest  # type: ignore[attr-defined]
         return np.array([number for number, _ in g.versions], np.int64)[g.codes_of(np.asarray(rows))]

@@ -5,13 +5,14 @@ from __future__ import annotations
 from karec.features.user_vector import user_queries
 from karec.index import ItemIndex
 from karec.stage import Source
-from karec.types import Candidates, Request
+from karec.types import Candidates, Noted, Request
 
 
 class Model(Source):
     """The top ``quota`` of the whole index by inner product with the user vector of each row's model version.
 
-    Blocked works are left out, so that fewer than ``quota`` may be found.
+    Blocked works are left out, so that fewer than ``quota`` may be found, and works of a version that has no user
+    vector, which the notes count (``without_user_vector``).
     """
 
     needs = ("request.user_vector",)
@@ -22,7 +23,8 @@ class Model(Source):
         self.index = index
         self.quota = quota
 
-    def recall(self, request: Request) -> Candidates:
+    def recall(self, request: Request) -> Candidates | Noted[Candidates]:
         one, by_version = user_queries(request)
         found = request.index.search_all(one, k=self.quota, query_by_version=by_version)
-        return Candidates.of(found.ids, found.scores)
+        nearest = Candidates.of(found.ids, found.scores)
+        return Noted(nearest, {"without_user_vector": found.unknown}) if found.unknown else nearest

@@ -10,15 +10,15 @@ from karec.errors import ContractError, Unavailable
 from karec.features.user_vector import VECTOR, VERSIONS
 from karec.models.onnx_model import OnnxModel
 from karec.stage import RequestHydrator
-from karec.types import Array, Noted, Request
+from karec.types import Array, Request
 
 
 class UserTower(RequestHydrator):
     """``user_vector (V, D) float32``, unit length, and ``user_vector_versions (V,) int64``: for each model version that
     rows of the index are of, ascending, one pass of that version's user tower in ONNX Runtime.
 
-    ``user_towers``: {model version: tower}. Works of a version that has no tower meet no user vector; the notes count
-    them (``without_user_vector``). Unavailable: none of the index's versions has a tower.
+    ``user_towers``: {model version: tower}. Works of a version that has no tower meet no user vector: steps that ask
+    with it leave them out and count them. Unavailable: none of the index's versions has a tower.
     """
 
     gives = (f"request.{VECTOR}", f"request.{VERSIONS}")
@@ -27,7 +27,7 @@ class UserTower(RequestHydrator):
         self.user_towers = dict(user_towers)
         self.needs = tuple(sorted({f"request.{name}" for tower in self.user_towers.values() for name in tower.inputs}))
 
-    def hydrate_request(self, request: Request) -> Mapping[str, Array] | Noted[Mapping[str, Array]]:
+    def hydrate_request(self, request: Request) -> Mapping[str, Array]:
         if "user_ids" not in request.features:
             raise ContractError("the user tower needs the user's features: put the step user_features before it")
         standing = request.index.model_versions or tuple(self.user_towers)  # an empty index is of no version
@@ -38,9 +38,4 @@ class UserTower(RequestHydrator):
                 f"{sorted(self.user_towers)}"
             )
         vectors = [self.user_towers[version].run(request.features, VECTOR)[0] for version in versions]
-        features = {VECTOR: np.concatenate(vectors), VERSIONS: np.array(versions, np.int64)}
-        if len(versions) == len(standing):
-            return features
-        works = request.index.works_by_version
-        missing = sum(works[version] for version in standing if version not in self.user_towers)
-        return Noted(features, {"without_user_vector": missing})
+        return {VECTOR: np.concatenate(vectors), VERSIONS: np.array(versions, np.int64)}

@@ -41,6 +41,15 @@ def test_model_asks_each_version_with_its_own_user_vector(platform):
         assert candidates.ids.tolist() == found
 
 
+def test_model_counts_works_of_a_version_without_a_user_vector(platform):
+    index = ItemIndex.build(platform.works.ids, np.eye(10, dtype=np.float32))
+    index.upsert(np.arange(107, 110), np.eye(10)[:3], model_version=1)
+    features = {"user_vector": np.ones((1, 10), np.float32), "user_vector_versions": np.array([0])}
+    noted = Model(index, quota=9).recall(A_STRANGER.with_features(features).with_view(index.pinned()))
+    assert sorted(noted.value.ids.tolist()) == list(range(100, 107))
+    assert noted.notes == {"without_user_vector": 3}
+
+
 def test_model_of_a_quota_of_0_is_refused(platform):
     index = ItemIndex.build(platform.works.ids, np.eye(10, dtype=np.float32))
     with pytest.raises(ValueError, match="quota must be positive, got 0"):
