@@ -12,12 +12,13 @@ from karec import cli
 from karec.bundle import Bundle
 from karec.cascade import Cascade
 from karec.errors import ConfigError
-from karec.features.encoder import MOST_TIES, TIES, Encoder
+from karec.features.crosses import MOST_EDGES, SOCIAL_EDGES
+from karec.features.encoder import Encoder
 from karec.logs.rank_log import read_rank_log
 from karec.types import Request
 
 TASKS = ("click", "long_view", "like")
-RELATIONS = ("history", "skipped", *TIES)
+RELATIONS = ("history", "skipped", *SOCIAL_EDGES)
 WORLD = ["--works", "2000", "--users", "400", "--exposures", "12000"]  # enough watched works for vectors of who did
 
 
@@ -116,7 +117,7 @@ def test_the_encoder_that_trained_serves(job, bundle, cascade):
             np.array([at_home]),
             history=bundle.snapshot.works.lookup(lists["history"][: trained.history_length])[None],
             skipped=bundle.snapshot.works.lookup(lists["skipped"][: trained.history_length])[None],
-            ties={name: lists[name][None, :MOST_TIES] for name in TIES},
+            edges={name: lists[name][None, :MOST_EDGES] for name in SOCIAL_EDGES},
         )
         for name, value in expected.items():
             np.testing.assert_array_equal(feed.request.features[name], value, err_msg=name)
