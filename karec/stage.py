@@ -13,6 +13,18 @@ The wrapper checks shapes, dtypes and order, not the author; only it calls ``Can
 Selector can drop and only a Selector can reorder. A step says what its failure means: ``on_failure = "fail"`` fails
 the request, ``"skip"`` goes on without it, and the answer's ``degraded`` names it. Only failures of the world count
 (``Unavailable``, ``OSError``); a programming error is always raised.
+
+A step declares what it ``needs`` and what it ``gives``, so that a chain can be checked when it is built. The names:
+
+    "request.NAME"   request.features["NAME"]        given by request hydrators
+    "rows"           rows in the item index          given by a hydrator of the column "rows"
+    "scores"         Candidates.scores               given by mergers (0 where a channel gives none), scorers, selectors
+    "column.NAME"    Candidates.columns["NAME"]      given by hydrators
+
+A need must be given by an earlier step: for a request hydrator by those before it, for a source by the request
+hydrators, for a step of a stage by those, the merger and every step before it, for an observer by any step. What a step
+reads if it is there, and can do without, is not declared. Both are class attributes; ``__init__`` may set the
+instance's own where they depend on its settings.
 """
 
 from __future__ import annotations
@@ -33,11 +45,13 @@ SURVIVABLE = (Unavailable, OSError)
 
 
 class Step(ABC):
-    """What all roles share: a name for the trace and the meaning of a failure."""
+    """What all roles share: a name for the trace, the meaning of a failure, what it reads and what it adds."""
 
     role: ClassVar[str]
     name: str = ""
     on_failure: OnFailure = "fail"
+    needs: tuple[str, ...] = ()
+    gives: tuple[str, ...] = ()
 
 
 class RequestHydrator(Step):
@@ -59,6 +73,7 @@ class Source(Step):
 
 class Merger(Step):
     role = "merger"
+    gives = ("scores",)
 
     @abstractmethod
     def merge(self, request: Request, parts: Sequence[Candidates]) -> Candidates: ...
@@ -81,6 +96,7 @@ class Filter(Step):
 
 class Scorer(Step):
     role = "scorer"
+    gives = ("scores",)
 
     @abstractmethod
     def score(self, request: Request, candidates: Candidates) -> Array: ...

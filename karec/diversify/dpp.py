@@ -37,6 +37,8 @@ class Dpp(Selector):
     A request that asks (``Request.explain``) finds ``explanation`` in the step's notes.
     """
 
+    needs = ("rows", "scores")
+
     def __init__(
         self,
         index: ItemIndex,

@@ -16,6 +16,7 @@ from karec.types import Candidates, Request, Selection
 class Marginal(Selector):
     """Picks by standardised score and by distance from what was picked and shown; ``k`` None = ``request.k``."""
 
+    needs = ("rows", "scores")
     choose: ClassVar[Callable[..., MarginalResult]]
 
     def __init__(

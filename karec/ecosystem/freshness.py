@@ -14,6 +14,8 @@ from karec.types import Array, Candidates, Request
 class Freshness(Scorer):
     """score + weight · 2^(−age / half life): a new work gets ``weight`` more, one a half life old half of that."""
 
+    needs = ("rows", "scores")
+
     def __init__(self, index: ItemIndex, weight: float, half_life_hours: float = 24.0) -> None:
         need_column(index, "upload_ms")
         if not half_life_hours > 0:

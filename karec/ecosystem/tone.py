@@ -16,6 +16,7 @@ class Tone(Filter):
     """
 
     why = "below the floor of tone"
+    needs = ("rows",)
 
     def __init__(self, index: ItemIndex, column: str, at_least: float) -> None:
         need_column(index, column)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from karec.features.table import known_codes
 from karec.kernels.encode import Vocabulary
 from karec.types import Array
 
@@ -26,8 +27,7 @@ class CowatchVectors:
 
     def codes(self, ids: Array) -> Array:
         """(N,) int64: the row of ``vectors`` of each work id, 0 for one without a vector."""
-        codes = self.works.encode(ids)
-        return np.where(codes <= len(self.works), codes, 0)
+        return known_codes(self.works, ids)
 
     def crosses(self, history: Array, skipped: Array, works: Array) -> Array:
         """(N, 3) float32, columns CROSSES: cosines of candidates ``works (N,)`` with the lists (U, H), all as codes.

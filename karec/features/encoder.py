@@ -23,12 +23,13 @@ from zipfile import BadZipFile
 import numpy as np
 
 from karec._clock import HOUR_MS
+from karec._files import file_aside
 from karec.errors import BundleError
 from karec.features.cowatch import CowatchVectors
 from karec.features.crosses import MOST_EDGES, SOCIAL_EDGES, CrossFeatures
 from karec.features.encoded_snapshot import EncodedSnapshot
 from karec.features.scene_counters import SceneCounterCoder
-from karec.features.table import TableCoder, vocabulary
+from karec.features.table import TableCoder, known_codes, vocabulary
 from karec.kernels.encode import Vocabulary
 from karec.platform.events import Exposures
 from karec.platform.folds.lists import Lists
@@ -37,6 +38,10 @@ from karec.types import Array
 
 CONTEXT = ("scene", "hour", "weekday")
 LENGTHS = ("log_history", "log_skipped")
+USER_SIDE = (  # what encode_users gives
+    *("user_id", "user_ids", "user_numbers", "history", "skipped", "context"),
+    *("alike", "history_cowatch", "skipped_cowatch", *SOCIAL_EDGES),
+)
 FORMAT = 4
 FORMER = 3  # the same but for the name of a key; it is read too
 
@@ -197,7 +202,7 @@ class Encoder:
         kept, passed = tables.works.ids[history], tables.works.ids[skipped]
         lengths = np.log1p(np.stack([(history >= 0).sum(axis=1), (skipped >= 0).sum(axis=1)], axis=1))
         hours = np.asarray(time_ms) // HOUR_MS
-        codes = self._scene_codes(scenes)
+        codes = known_codes(self.scenes, scenes)
         context = np.stack([codes, hours % 24 + 1, (hours // 24 + 3) % 7 + 1], axis=1)
         numbers = self.users.numbers_at(tables.users, rows, time_ms, counts)
         if scene_counts is None:
@@ -249,12 +254,8 @@ class Encoder:
         n = max(len(part) for part in parts)
         return np.concatenate([np.broadcast_to(part, (n, part.shape[1])) for part in parts], axis=1)
 
-    def _scene_codes(self, scenes: Array) -> Array:
-        codes = self.scenes.encode(scenes)
-        return np.where(codes <= len(self.scenes), codes, 0)
-
     def save(self, path: Path) -> None:
-        """Writes one .npz: arrays and a JSON head. Loading it executes nothing."""
+        """Writes one .npz of arrays and a JSON head; loading it executes nothing."""
         head = {
             "format": FORMAT,
             "tasks": self.tasks,
@@ -265,7 +266,7 @@ class Encoder:
         }
         arrays = {**self.users.arrays("users"), **self.works.arrays("works"), "scenes": self.scenes.keys}
         arrays |= {"people": self.people.keys} | ({} if self.cowatch is None else self.cowatch.arrays())
-        with path.open("wb") as file:
+        with file_aside(path) as file:
             np.savez(file, head=np.frombuffer(json.dumps(head).encode(), np.uint8), **arrays)  # type: ignore[arg-type]
 
     @classmethod

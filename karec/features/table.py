@@ -90,7 +90,7 @@ class TableCoder:
     def fit(
         cls, table: Table, rows: Array, time_ms: Array, rates: Mapping[str, float], min_count: int, *, own_id: bool
     ) -> TableCoder:
-        """From the rows that training exposures name (``rows (M,)`` at ``time_ms (M,)``); overall ``rates`` by label."""
+        """From the rows that training exposures name: ``rows (M,)`` at ``time_ms (M,)``; overall ``rates`` by label."""
         counters = {name for name in table.columns if schema.is_counter(name)}
         plain = [name for name in sorted(table.columns) if name not in counters]
         integers = [name for name in plain if table[name].dtype.kind in "iub"]
@@ -241,6 +241,12 @@ def vocabulary(values: Array, min_count: int) -> Vocabulary:
     keys, counts = np.unique(values[values >= 0], return_counts=True)
     keys, counts = keys[counts >= min_count], counts[counts >= min_count]
     return Vocabulary(keys[np.argsort(-counts, kind="stable")])
+
+
+def known_codes(vocabulary: Vocabulary, values: Array) -> Array:
+    """(N,) int64 codes of ``values``; 0 for those that the vocabulary does not hold."""
+    codes = vocabulary.encode(values)
+    return np.where(codes <= len(vocabulary), codes, 0)
 
 
 def _hours(moments: Array, time_ms: int | Array) -> Array:

@@ -17,6 +17,8 @@ class RankLogObserver(Observer):
     Rows reach the disk every ``part_rows`` rows and at ``close``.
     """
 
+    needs = ("column.logits", "scores")
+
     def __init__(
         self, ranker: OnnxModel, config_folder: Path, folder: str, stage: str = "rank", part_rows: int = PART_ROWS
     ) -> None:

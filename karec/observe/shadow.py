@@ -34,6 +34,7 @@ class Shadow(Observer):
     """
 
     on_failure = "skip"
+    needs = ("column.logits", "scores")
 
     def __init__(
         self,

@@ -11,6 +11,9 @@ from karec.types import Candidates, Request, Selection
 class InnerProduct(Selector):
     """The ``k`` candidates with the largest ⟨user vector, item vector⟩, rows → dot → top-k in one native call."""
 
+    needs = ("request.user_vector", "rows")
+    gives = ("scores",)
+
     def __init__(self, index: ItemIndex, k: int) -> None:
         if k <= 0:
             raise ValueError(f"k must be positive, got {k}")

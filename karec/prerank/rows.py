@@ -14,6 +14,8 @@ from karec.types import Array, Candidates, Request
 class IndexRows(Hydrator):
     """``rows`` of the item index; −1 for a work whose embedding is missing, which the trace counts as unknown."""
 
+    gives = ("rows",)
+
     def __init__(self, index: ItemIndex) -> None:
         self.index = index
 
@@ -25,6 +27,7 @@ class HasEmbedding(Filter):
     """Drops works that the item index does not know; the trace says how many."""
 
     why = "no embedding in the item index"
+    needs = ("rows",)
 
     def keep(self, request: Request, candidates: Candidates) -> Array:
         return np.asarray(candidates.rows >= 0)

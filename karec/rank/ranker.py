@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from karec.errors import ContractError
-from karec.features.encoder import Encoder
+from karec.features.encoder import USER_SIDE, Encoder
 from karec.models.onnx_model import OnnxModel
 from karec.platform.snapshot import Snapshot
 from karec.rank.fusion import Fusion
@@ -20,6 +20,9 @@ class Ranker(Hydrator):
 
     A work that the snapshot does not know is ranked by its out-of-vocabulary slots.
     """
+
+    needs = tuple(f"request.{name}" for name in USER_SIDE)
+    gives = ("column.logits",)
 
     def __init__(self, ranker: OnnxModel, snapshot: Snapshot, encoder: Encoder) -> None:
         self.ranker = ranker
@@ -46,6 +49,8 @@ class Ranker(Hydrator):
 class FusedScore(Scorer):
     """The fusion of ``logits`` into one score in [0, 1]; see ``karec.rank.fusion``."""
 
+    needs = ("column.logits",)
+
     def __init__(self, ranker: OnnxModel, weights: Mapping[str, float], kind: str = "sum") -> None:
         self.tasks = ranker.tasks
         self.fusion = Fusion(weights, kind)  # type: ignore[arg-type]  # Fusion checks the name
@@ -59,6 +64,8 @@ class FusedScore(Scorer):
 
 class TopK(Selector):
     """The ``k`` best by score (``request.k`` when none is given), ties by position. O(N log N)."""
+
+    needs = ("scores",)
 
     def __init__(self, k: int | None = None) -> None:
         if k is not None and k <= 0:

@@ -11,6 +11,8 @@ from karec.types import Candidates, Request
 class Model(Source):
     """The top ``quota`` of the whole index by inner product with ``request.features["user_vector"]``."""
 
+    needs = ("request.user_vector",)
+
     def __init__(self, index: ItemIndex, quota: int) -> None:
         self.index = index
         self.quota = quota

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from karec.features.encoder import Encoder
+from karec.features.encoder import USER_SIDE, Encoder
 from karec.platform.snapshot import Snapshot
 from karec.stage import RequestHydrator
 from karec.types import Array, Request
@@ -17,6 +17,8 @@ class UserFeatures(RequestHydrator):
 
     A user never seen gets the out-of-vocabulary slots and an empty history, and ``cold_start`` is true.
     """
+
+    gives = tuple(f"request.{name}" for name in (*USER_SIDE, "cold_start"))
 
     def __init__(self, snapshot: Snapshot, encoder: Encoder) -> None:
         self.snapshot = snapshot

@@ -13,8 +13,11 @@ from karec.types import Array, Request
 class UserTower(RequestHydrator):
     """``user_vector (1, D) float32``, unit length: one pass of the user tower in ONNX Runtime."""
 
+    gives = ("request.user_vector",)
+
     def __init__(self, user_tower: OnnxModel) -> None:
         self.user_tower = user_tower
+        self.needs = tuple(f"request.{name}" for name in user_tower.inputs)
 
     def hydrate_request(self, request: Request) -> Mapping[str, Array]:
         if "user_ids" not in request.features:

@@ -20,6 +20,8 @@ class Scatter(Selector):
     Where the rules cannot all hold, the least violation is taken, and the trace counts it.
     """
 
+    needs = ("rows",)
+
     def __init__(self, index: ItemIndex, rules: Sequence[Mapping[str, str | int]], k: int | None = None) -> None:
         if k is not None and k <= 0:
             raise ValueError(f"k must be positive, got {k}")
