@@ -108,7 +108,9 @@ def test_histories_and_counters_equal_those_of_a_plain_replay(
 
 
 @given(st.lists(Row, max_size=30), st.integers(0, 21), st.integers(0, 21))
-def test_advancing_twice_equals_advancing_once(rows: list[tuple[int, int, int, tuple[int, ...], int]], first: int, second: int) -> None:
+def test_advancing_twice_equals_advancing_once(
+    rows: list[tuple[int, int, int, tuple[int, ...], int]], first: int, second: int
+) -> None:
     first, second = sorted((first, second))
     shown = exposures(rows)
     once = advance(snapshot(), shown, second)
