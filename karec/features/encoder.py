@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -65,6 +66,7 @@ class Encoder:
     _tables: WeakKeyDictionary[Snapshot, EncodedSnapshot] = field(
         default_factory=WeakKeyDictionary, init=False, repr=False
     )
+    _encoding: Lock = field(default_factory=Lock, init=False, repr=False)
 
     @classmethod
     def fit(
@@ -152,22 +154,27 @@ class Encoder:
         return tuple(name for name in self.works.categories if name in self.users.categories)
 
     def tables(self, snapshot: Snapshot) -> EncodedSnapshot:
-        """``snapshot`` encoded once: O(rows) on the first call, kept while the snapshot lives."""
+        """``snapshot`` encoded once, by whichever thread asks first: O(rows); kept while the snapshot lives."""
         found = self._tables.get(snapshot)
         if found is None:
-            self.visits.check(snapshot)
-            alike = np.zeros((len(snapshot.users) + 1, len(self._shared)), np.int64)
-            for at, name in enumerate(self._shared):
-                alike[:-1, at] = self.works.code(name, snapshot.users[name])
-            people = np.zeros((len(snapshot.users) + 1, 1), np.int64)
-            people[:-1, 0] = self.people.encode(snapshot.users.ids)
-            cowatch = np.zeros(len(snapshot.works) + 1, np.int64)
-            if self.cowatch is not None:
-                cowatch[:-1] = self.cowatch.codes(snapshot.works.ids)
-            users, works = self.users.encode(snapshot.users), self.works.encode(snapshot.works)
-            found = EncodedSnapshot(users, works, alike, people, cowatch)
-            self._tables[snapshot] = found
+            with self._encoding:
+                found = self._tables.get(snapshot)
+                if found is None:
+                    found = self._tables[snapshot] = self._encoded(snapshot)
         return found
+
+    def _encoded(self, snapshot: Snapshot) -> EncodedSnapshot:
+        self.visits.check(snapshot)
+        alike = np.zeros((len(snapshot.users) + 1, len(self._shared)), np.int64)
+        for at, name in enumerate(self._shared):
+            alike[:-1, at] = self.works.code(name, snapshot.users[name])
+        people = np.zeros((len(snapshot.users) + 1, 1), np.int64)
+        people[:-1, 0] = self.people.encode(snapshot.users.ids)
+        cowatch = np.zeros(len(snapshot.works) + 1, np.int64)
+        if self.cowatch is not None:
+            cowatch[:-1] = self.cowatch.codes(snapshot.works.ids)
+        users, works = self.users.encode(snapshot.users), self.works.encode(snapshot.works)
+        return EncodedSnapshot(users, works, alike, people, cowatch)
 
     def encode_user(self, snapshot: Snapshot, user_id: int, time_ms: int, scene_code: int) -> dict[str, Array]:
         """The user's side of a request, one row each. An unknown user has codes 0, mean numbers and no history."""

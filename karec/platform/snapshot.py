@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from karec._once import Once
 from karec.errors import DataError
 from karec.types import Array
 
@@ -124,6 +125,7 @@ class Snapshot:
     ``labels`` names category codes for people: {"scene": ["home", …], "type": ["audio", "video"]}.
     ``visits`` has counters of each user in each of the S scenes that ``labels`` names, columns (users · S,) with user
     and scene at row user row · S + scene code; None where nothing was counted by scene.
+    ``built`` holds what readers build from the snapshot (postings, orders): built once, shared, freed with it.
     """
 
     time_ms: int
@@ -132,6 +134,7 @@ class Snapshot:
     relations: Mapping[str, Relation]
     labels: Mapping[str, list[str]]
     visits: Mapping[str, Array] | None = None
+    built: Once = field(default_factory=Once, init=False, repr=False)
 
     def __post_init__(self) -> None:
         missing = [name for name in WORK_COLUMNS if name not in self.works.columns]
