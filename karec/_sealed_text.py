@@ -1,6 +1,6 @@
 """Small text files that C++ hosts read: lines of words and ``key=value`` fields, the last of which seals the rest.
 
-The grammar stands at the top of ``native/src/sealed_text.hpp``, and in docs/formats.md.
+The grammar stands at the top of ``native/src/base/sealed_text.hpp``, and in docs/formats.md.
 """
 
 from __future__ import annotations

@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from karec._backend import library as _native
+from karec._files import folder_aside, link_aside
 from karec._once import Once
 from karec._sealed_text import line, sealed_text
 from karec.errors import BundleError
@@ -132,31 +132,23 @@ _open_lock = Lock()
 def publish(
     root: Path, model_version: int, write: Callable[[Path], None], facts: Mapping[str, Any] | None = None
 ) -> Path:
-    """Let ``write`` fill an empty folder, seal it with a manifest and make it ``root/current``.
+    """Publish what ``write`` puts into an empty folder: add the manifests, then make it ``root/current``. Its folder.
 
-    A publisher killed at any moment leaves the old ``current`` whole. Raises BundleError when ``model_version`` has
-    been published before: versions never change.
+    A publisher that fails or is killed leaves the old ``current`` as it was. Raises BundleError when ``model_version``
+    has been published before.
     """
     root.mkdir(parents=True, exist_ok=True)
     final = root / f"v{model_version:010d}"
     if final.exists():
         raise BundleError(f"{final} is published already; a version never changes, publish the next one")
-    aside = root / f".writing-{os.getpid()}-{model_version}"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
-    try:
+    with folder_aside(final) as name:
+        aside = Path(name)
         write(aside)
         (aside / HOST_MANIFEST).write_text(_host_manifest(aside, model_version), encoding="ascii")
         files = {str(p.relative_to(aside)): _fingerprint(p) for p in sorted(aside.rglob("*")) if p.is_file()}
         manifest = {"format": FORMAT, "model_version": model_version, "facts": dict(facts or {}), "files": files}
         (aside / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
-        for path in (*(p for p in aside.rglob("*")), aside):
-            _sync(path)
-        aside.rename(final)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
-    _point_current_at(root, final.name)
+    link_aside(root / CURRENT, final.name)
     return final
 
 
@@ -179,22 +171,6 @@ def _identity(folder: Path) -> tuple[object, ...]:
         return (folder,)
     status = path.stat()
     return folder, status.st_ino, status.st_mtime_ns
-
-
-def _point_current_at(root: Path, name: str) -> None:
-    link = root / f".{CURRENT}-{os.getpid()}"
-    link.unlink(missing_ok=True)
-    link.symlink_to(name)
-    os.replace(link, root / CURRENT)
-    _sync(root)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _host_manifest(folder: Path, model_version: int) -> str:

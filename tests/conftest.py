@@ -1,10 +1,17 @@
-"""What several tests stand on: a platform small enough to read, and the backends."""
+"""What several tests stand on: a platform small enough to read, a dataset, a ranker, and the backends.
+
+Modules that tests import by name lie in ``fixtures/``.
+"""
 
 import numpy as np
 import pytest
 
 from karec._backend import library
-from karec.platform.snapshot import Relation, Snapshot, Table
+from karec.platform.relations import Relation
+from karec.platform.snapshot import Snapshot
+from karec.platform.table import Table
+
+pytest.register_assert_rewrite("dpp_problems")  # so that the judge says what did not hold
 
 HOUR_MS = 3_600_000
 
@@ -57,3 +64,19 @@ def platform() -> Snapshot:
         },
         labels={"scene": ["home", "city"], "type": ["audio", "video"]},
     )
+
+
+@pytest.fixture(scope="session")
+def dataset():
+    """12 users, 40 works, 600 exposures (fixtures/small_dataset.py)."""
+    from small_dataset import make_dataset
+
+    return make_dataset()
+
+
+@pytest.fixture(scope="session")
+def ranker(tmp_path_factory):
+    """item_numbers (N, 1) → logits (N, 2) of the tasks click and like; model version 7 (fixtures/small_ranker.py)."""
+    from small_ranker import write_ranker
+
+    return write_ranker(tmp_path_factory.mktemp("ranker") / "ranker.onnx")

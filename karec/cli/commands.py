@@ -14,7 +14,7 @@ from karec.cli.inputs import load_dataset, progress_bars, table_console, train_s
 
 if TYPE_CHECKING:
     from karec.cli.progress import ProgressBars
-    from karec.platform.snapshot import Dataset
+    from karec.platform.dataset import Dataset
 
 
 def _learn(arguments: argparse.Namespace, progress: ProgressBars) -> tuple[Dataset, Path, dict[str, Any]]:

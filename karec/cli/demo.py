@@ -17,8 +17,8 @@ from karec.config import load_cascade, load_stage
 from karec.config.host_stage import export_stage
 from karec.config.starting import starting_config
 from karec.evaluate.measures.diversity import diversity_curve, gini, intra_list_distance
+from karec.platform.dataset import Dataset
 from karec.platform.folds.advance import advance
-from karec.platform.snapshot import Dataset
 from karec.types import Array, Candidates, Recommendation, Request
 
 WARM_UP = 5

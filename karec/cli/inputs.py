@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from karec.cli.progress import ProgressBars
     from karec.learn.settings.train import TrainSettings
-    from karec.platform.snapshot import Dataset
+    from karec.platform.dataset import Dataset
     from karec.simulate.world import World
 
 PIPED_WIDTH = 140  # columns of a table that goes into a file or another program

@@ -93,6 +93,8 @@ def _recall(scene: Scene, resources: Resources) -> Recall:
     sources = _steps(scene.recall, (Source,), resources, place)
     if not sources:
         raise place.refusal("a scene needs at least one recall channel")
+    if scene.limit is None:
+        raise scene.place.refusal("the key 'counts.recall' is missing: how many works leave recall at most")
     merge = {"use": "merge", "quotas": [source.quota for source in sources], "limit": scene.limit}
     return Recall(sources, build_step(merge, (Merger,), resources, place))
 

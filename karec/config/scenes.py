@@ -46,11 +46,14 @@ RECALL = "recall"  # the count that limits the merged candidates
 
 @dataclass(frozen=True)
 class Scene:
-    """One scene with what it inherits; every count is a number. ``stages`` hold tables ``{name, steps}``."""
+    """One scene with what it inherits; every count is a number. ``stages`` hold tables ``{name, steps}``.
+
+    ``limit``: how many works leave recall at most; None where the scene does not say it.
+    """
 
     name: str
     place: Place
-    limit: int
+    limit: int | None
     request: Sequence[Mapping[str, Any]]
     recall: Sequence[Mapping[str, Any]]
     stages: Sequence[Mapping[str, Any]]
@@ -158,15 +161,13 @@ def _counts(table: Mapping[str, Any], place: Place) -> Mapping[str, int]:
     return counts
 
 
-def _limit(table: Mapping[str, Any], counts: Mapping[str, int], place: Place) -> int:
+def _limit(table: Mapping[str, Any], counts: Mapping[str, int], place: Place) -> int | None:
     """How many works leave recall at most: ``counts.recall``, or the key ``candidates``."""
     if "candidates" in table and RECALL in counts:
         raise place.refusal("candidates and counts.recall both say how many works leave recall; keep counts.recall")
     if "candidates" in table:
         return int(required(table, "candidates", int, place))
-    if RECALL not in counts:
-        raise place.refusal("the key 'counts.recall' is missing: how many works leave recall at most")
-    return counts[RECALL]
+    return counts.get(RECALL)
 
 
 def _counted(value: object, counts: Mapping[str, int], used: set[str], place: Place) -> list[dict[str, Any]]:

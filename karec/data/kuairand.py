@@ -22,8 +22,12 @@ from karec._clock import Progress
 from karec.data.kuairand_history import Past, past_from_log, past_from_parquet
 from karec.data.tabular import categories, read_columns, require
 from karec.errors import DataError
+from karec.platform.dataset import Dataset
+from karec.platform.events import Exposures
 from karec.platform.folds.advance import advance
-from karec.platform.snapshot import Dataset, Exposures, Relation, Snapshot, Table
+from karec.platform.relations import Relation
+from karec.platform.snapshot import Snapshot
+from karec.platform.table import Table
 from karec.types import Array
 
 LOG = "log_standard_4_22_to_5_08_pure.csv"

@@ -15,7 +15,9 @@ import numpy as np
 from karec.data.tabular import arrow, require
 from karec.errors import DataError
 from karec.features.table import log_odds
-from karec.platform.snapshot import Exposures, Relation, Table
+from karec.platform.events import Exposures
+from karec.platform.relations import Relation
+from karec.platform.table import Table
 from karec.types import Array
 
 KEEP = 50

@@ -20,7 +20,9 @@ import numpy as np
 from karec._clock import DAY_MS
 from karec.data.tabular import MISSING, read_columns, require
 from karec.errors import DataError
-from karec.platform.snapshot import Relation, Snapshot, Table
+from karec.platform.relations import Relation
+from karec.platform.snapshot import Snapshot
+from karec.platform.table import Table
 from karec.types import Array
 
 FILES: dict[str, dict[str, type]] = {

@@ -1,6 +1,6 @@
 """Diversity: greedy DPP, MMR and SSD, and rules on the order of a list. NumPy in, NumPy out; the work is done in C++.
 
-The definitions, symbol by symbol, stand in ``native/include/karec/dpp.hpp`` and ``embedding_scatter.hpp``; the oracles
+The definitions, symbol by symbol, stand in ``native/include/karec/dpp.hpp`` and ``mmr_ssd.hpp``; the oracles
 that they are tested against in ``kernels/reference.py``. Every function releases the GIL and uses one thread. The same
 input gives the same output on every machine.
 """

@@ -15,7 +15,7 @@ import numpy as np
 
 from karec.evaluate.measures.accuracy import UserBootstrap, auc, bootstrap_interval, ece, gauc, user_days
 from karec.evaluate.measures.agreement import ndcg_against, normalised_hit_rate
-from karec.platform.snapshot import Exposures
+from karec.platform.events import Exposures
 from karec.types import Array
 
 HITS = ((10, 10), (10, 50), (50, 50), (50, 100))

@@ -14,7 +14,7 @@ from karec.errors import DataError
 from karec.evaluate.measures.accuracy import quality
 from karec.features.encoder import Encoder
 from karec.models.onnx_model import OnnxModel
-from karec.platform.snapshot import Dataset
+from karec.platform.dataset import Dataset
 from karec.training_data.examples import Examples, as_known, build_examples
 from karec.training_data.popularity import popularity_logits
 from karec.training_data.replay import ranker_logits

@@ -29,7 +29,8 @@ from karec.features.cowatch import CROSSES, CowatchVectors
 from karec.features.scene_counters import VisitCoder
 from karec.features.table import EncodedSnapshot, TableCoder, vocabulary
 from karec.kernels.encode import Vocabulary, count_matches, padded_histories
-from karec.platform.snapshot import Exposures, Snapshot
+from karec.platform.events import Exposures
+from karec.platform.snapshot import Snapshot
 from karec.types import Array
 
 CONTEXT = ("scene", "hour", "weekday")

@@ -16,7 +16,7 @@ import numpy as np
 
 from karec._clock import HOUR_MS
 from karec.kernels.encode import Vocabulary
-from karec.platform.snapshot import Table
+from karec.platform.table import Table
 from karec.types import Array
 
 PRIOR_WEIGHT = 10.0

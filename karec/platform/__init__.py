@@ -1,1 +1,1 @@
-"""The platform at a moment: works, users and relations, and the folds that carry them through time."""
+"""What is known of the platform at a moment: users, works, how they are related, and what was shown to whom."""

@@ -1,4 +1,4 @@
-"""The platform at a moment: works, users, and what ties them together. Loaders make it, learning and recall read it.
+"""The platform at a moment: works, users, and their relations. Loaders make it, learning and recall read it.
 
 On disk a snapshot is a folder of ``.npy`` files, memory-mapped when opened, so that ten processes share one copy:
 
@@ -16,103 +16,10 @@ import numpy as np
 
 from karec._once import Once
 from karec.errors import DataError
+from karec.platform.relations import Relation
+from karec.platform.schema import WORK_COLUMNS
+from karec.platform.table import Table
 from karec.types import Array
-
-WORK_COLUMNS = ("creator_id", "song_id", "type", "tag", "upload_ms")
-
-
-@dataclass(frozen=True, eq=False)
-class Table:
-    """Rows keyed by unique int64 ids. Integer columns are categories (or ids, moments), floating ones numbers."""
-
-    ids: Array
-    columns: Mapping[str, Array]
-    _order: Array = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        for name, column in self.columns.items():
-            if len(column) != len(self.ids):
-                raise ValueError(f"column {name!r} has {len(column)} rows, ids has {len(self.ids)}")
-        order = np.argsort(self.ids, kind="stable")
-        ordered = self.ids[order]
-        repeated = np.flatnonzero(ordered[1:] == ordered[:-1])
-        if len(repeated):
-            raise ValueError(f"ids must be unique, {int(ordered[repeated[0]])} stands twice")
-        object.__setattr__(self, "_order", order)
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, name: str) -> Array:
-        return self.columns[name]
-
-    def take(self, selector: Array) -> Table:
-        """The rows at ``selector`` (indices or a boolean mask)."""
-        return Table(self.ids[selector], {name: column[selector] for name, column in self.columns.items()})
-
-    def lookup(self, ids: Array) -> Array:
-        """(N,) int64 row of each id, −1 = unknown. O(N log len)."""
-        wanted = np.asarray(ids, dtype=np.int64)
-        if not len(self.ids):
-            return np.full(len(wanted), -1, np.int64)
-        at = np.searchsorted(self.ids, wanted, sorter=self._order)
-        rows = self._order[np.minimum(at, len(self.ids) - 1)]
-        return np.where(self.ids[rows] == wanted, rows, -1)
-
-
-@dataclass(frozen=True, eq=False)
-class Relation:
-    """For each row of one table, a list of ids (CSR): ``values[indptr[r]:indptr[r+1]]``, oldest first.
-
-    ``times`` (Unix ms, same length as values) where moments are known; 0 = before records began.
-    """
-
-    indptr: Array
-    values: Array
-    times: Array | None = None
-
-    def __len__(self) -> int:
-        return len(self.indptr) - 1
-
-    def of(self, row: int) -> Array:
-        return self.values[self.indptr[row] : self.indptr[row + 1]]
-
-    @classmethod
-    def from_pairs(cls, rows: Array, values: Array, n_rows: int, times: Array | None = None) -> Relation:
-        """Group (row, value) pairs by row; within a row ordered by time, then by input order. O(M log M)."""
-        order = np.argsort(rows, kind="stable") if times is None else np.lexsort((np.asarray(times), rows))
-        indptr = np.zeros(n_rows + 1, np.int64)
-        np.cumsum(np.bincount(rows, minlength=n_rows), out=indptr[1:])
-        return cls(indptr, np.asarray(values, np.int64)[order], None if times is None else np.asarray(times)[order])
-
-
-@dataclass(frozen=True, eq=False)
-class Exposures:
-    """M works that were shown, in order of time, with what the user did.
-
-    ``user_id work_id (M,) int64``, ``time_ms (M,) int64``, ``scene (M,) int32``;
-    ``labels`` {task: (M,) uint8} (click, long_view, like, …); ``play_ms (M,) int64``.
-    """
-
-    user_id: Array
-    work_id: Array
-    time_ms: Array
-    scene: Array
-    labels: Mapping[str, Array]
-    play_ms: Array
-
-    def __len__(self) -> int:
-        return len(self.user_id)
-
-    def take(self, selector: Array) -> Exposures:
-        return Exposures(
-            self.user_id[selector],
-            self.work_id[selector],
-            self.time_ms[selector],
-            self.scene[selector],
-            {task: label[selector] for task, label in self.labels.items()},
-            self.play_ms[selector],
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,25 +126,3 @@ def _open_relation(folder: Path, name: str) -> Relation:
         _load(folder / f"{name}.values.npy"),
         _load(times) if times.exists() else None,
     )
-
-
-@dataclass(frozen=True, eq=False)
-class Dataset:
-    """A snapshot as of the first exposure, the exposures that follow, and where time splits them.
-
-    train: time < train_until_ms ≤ validation < valid_until_ms ≤ test. ``tasks`` are the labels worth learning, the
-    first being the main one.
-    """
-
-    name: str
-    snapshot: Snapshot
-    exposures: Exposures
-    train_until_ms: int
-    valid_until_ms: int
-    tasks: tuple[str, ...]
-
-    def split(self) -> tuple[Exposures, Exposures, Exposures]:
-        """(train, validation, test), each in order of time."""
-        time = self.exposures.time_ms
-        train, valid = time < self.train_until_ms, time < self.valid_until_ms
-        return self.exposures.take(train), self.exposures.take(~train & valid), self.exposures.take(~valid)

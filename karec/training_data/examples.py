@@ -14,8 +14,11 @@ import numpy as np
 from karec._clock import HOUR_MS
 from karec.features.encoder import MOST_TIES, TIES, Encoder
 from karec.kernels.encode import padded_histories
+from karec.platform.dataset import Dataset
+from karec.platform.events import Exposures
 from karec.platform.folds.counters import Counts
-from karec.platform.snapshot import Dataset, Exposures, Relation, Snapshot
+from karec.platform.relations import Relation
+from karec.platform.snapshot import Snapshot
 from karec.types import Array
 
 LOOKED_AT = 50_000

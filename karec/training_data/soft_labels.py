@@ -13,7 +13,7 @@ import numpy as np
 
 from karec.errors import LogSchemaError
 from karec.logs.rank_log import RankLog, read_rank_log
-from karec.platform.snapshot import Exposures
+from karec.platform.events import Exposures
 from karec.types import Array
 
 

@@ -1,7 +1,7 @@
 """DPP on explicit kernels: a matrix, columns on demand, or a similarity of the user's own, compiled into the loop.
 
-Chen's incremental Cholesky (native/src/dpp_explicit.cpp says how), float64, O(N·k²); with a window shorter than k the
-last window − 1 picks are factored anew at each step, O(N·k·window²). Only the columns of picks are ever asked for.
+Chen's incremental Cholesky (native/src/diversity/dpp_cholesky.cpp says how), float64, O(N·k²); with a window shorter
+than k the last window − 1 picks are factored again at each step, O(N·k·window²). Only columns of picks are asked for.
 """
 
 from __future__ import annotations

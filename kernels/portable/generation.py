@@ -2,7 +2,8 @@
 
 A work has one row for as long as its vector stands; an upsert writes another row and frees the old one. What belongs to
 the work and not to its vector (adjustment, block) moves along. Every write copies the arrays that it changes, whole:
-O(N·D) an upsert, O(N) the others. Which row a work gets follows ``native/src/living.cpp`` without a reader that lags.
+O(N·D) an upsert, O(N) the others. Works get the rows that ``native/src/index/generation_store.cpp`` gives them while no
+reader pins an older generation.
 """
 
 from __future__ import annotations

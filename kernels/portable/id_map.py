@@ -1,4 +1,4 @@
-"""id → row: the hash table of 64-byte buckets that index files hold (``native/src/id_map.hpp``), built and read whole.
+"""id → row: the hash table of 64-byte buckets of index files (``native/src/index/id_map.hpp``), built and read whole.
 
 A bucket is five int64 keys, five int32 rows, and two uint16: how many slots are taken, and whether a key whose home is
 here may stand in a later bucket. Linear probing from bucket to bucket. Expected O(1) an id.

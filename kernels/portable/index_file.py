@@ -1,4 +1,4 @@
-"""The index file, version 1, read and written as ``native/src/index_file.hpp`` lays it out, byte for byte.
+"""The index file, version 1, read and written as ``native/src/index/file/index_file.hpp`` lays it out, byte for byte.
 
     header (128 bytes) · section entry × n_sections (128 bytes each) · sections, each at a multiple of 64, zeros between
 

@@ -1,4 +1,4 @@
-"""The parts of an index file, version 1: header, section table, checksums. ``native/src/index_file.hpp`` defines it."""
+"""Header, section table and checksums of an index file, version 1 (``native/src/index/file/index_file.hpp``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MMR and SSD in Numba: the definitions in ``native/include/karec/embedding_scatter.hpp``, eagerly and in float64.
+"""MMR and SSD in Numba: the definitions in ``native/include/karec/mmr_ssd.hpp``, eagerly and in float64.
 
 O(N·k·D), with a window O(N·k·window·D). The C++ library compares scores in float32: where two of them are closer than
 that can tell, the two may take another item first.

@@ -1,8 +1,8 @@
 """Vectors as rows of float16, float32 or int8, and their inner products with a query, to the bit as in C++.
 
-A row is padded with zeros to a multiple of 64 bytes, as it lies in index files. A float product is 16 partial sums over
-dimensions d ≡ j (mod 16) and then a fixed tree (``native/src/isa/inner_loops.hpp``), without fast-math. int8 rows meet
-a query rounded to integers, whose sums are exact (``native/src/row_format.hpp`` says how). O(N·D).
+A row is padded with zeros to a multiple of 64 bytes, as in index files. A float product is 16 partial sums over
+dimensions d ≡ j (mod 16) and then a fixed tree (``native/src/kernels/scoring_loops.inc``), without fast-math. For int8
+rows the query is rounded to integers, whose sums are exact (``native/src/index/row_format.hpp``). O(N·D).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rules on the order of a list, as ``native/src/scatter.cpp`` keeps them; definition and cost in scatter.hpp.
+"""Rules on the order of a list, as ``native/src/rules/scatter.cpp`` keeps them; definition and cost in scatter.hpp.
 
 Greedy over what remains, with a look ahead: a value is urgent where leaving this place to another one would leave more
 of it than the places after it can hold. Plain Python: lists are short, and most places take their first item.

@@ -8,8 +8,8 @@
 #include <charconv>
 #include <system_error>
 
-#include "../src/boundary.hpp"
-#include "../src/scratch.hpp"
+#include "base/boundary.hpp"
+#include "base/scratch.hpp"
 #include "onnx_runtime.hpp"
 
 namespace karec {

@@ -1,5 +1,5 @@
 // What stands for the user tower where ONNX Runtime's headers were not found.
-#include "../src/boundary.hpp"
+#include "base/boundary.hpp"
 #include "karec/user_tower.hpp"
 
 namespace karec {

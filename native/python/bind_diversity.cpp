@@ -8,8 +8,8 @@
 #include "arrays.hpp"
 #include "bindings.hpp"
 #include "karec/dpp.hpp"
-#include "karec/embedding_scatter.hpp"
 #include "karec/item_index.hpp"
+#include "karec/mmr_ssd.hpp"
 #include "karec/scatter.hpp"
 
 namespace karec::python {
@@ -193,7 +193,7 @@ py::tuple scatter_by_embeddings(py::handle embeddings, py::handle relevance, py:
     const py::ssize_t n = items.array.shape(0);
     const std::string because = "embeddings has shape " + shape_of(items.array);
     const auto values = float32_input(relevance, "relevance", {n}, because);
-    EmbeddingScatterOptions options;
+    MmrSsdOptions options;
     options.diversity = diversity;
     options.window = positive_or_none(window, "window");
     MatrixInput seen;

@@ -1,7 +1,7 @@
 // Freshness, tone, quota, standardised scores and sums for Python: check, release the GIL, call.
-#include "../src/memory.hpp"
-#include "../src/xxh64.hpp"
 #include "arrays.hpp"
+#include "base/mapped_file.hpp"
+#include "base/xxh64.hpp"
 #include "bindings.hpp"
 #include "karec/ecosystem.hpp"
 

@@ -5,10 +5,10 @@
 #include <new>
 #include <numeric>
 
-#include "bundle_files.hpp"
 #include "check.hpp"
 #include "karec/karec.h"
 #include "karec/prerank.hpp"
+#include "prerank/bundle_files.hpp"
 
 namespace {
 

@@ -67,7 +67,6 @@ def test_the_older_key_candidates_still_limits_recall(write_config):
         ),
         ("prerank = 6", "prerank = 0", r"home: counts\.prerank = 0, expected at least 1"),
         ("prerank = 6", "prerank = 2.5", r"home: counts\.prerank = 2.5, expected int"),
-        ("recall = 8\n", "", r"home: the key 'counts\.recall' is missing"),
         ("[scenes.home]", "[scenes.home]\ncandidates = 7", "candidates and counts.recall both say"),
         ("[scenes.home]", '[scenes.home]\ninherits = "hme"', r"home: no scene 'hme' \(did you mean 'home'\?\)"),
         ("[scenes.home]", '[scenes.home]\ninherits = "home"', "home: inherits in a circle: home → home"),

@@ -14,7 +14,7 @@ import pytest
 
 from karec.data import kuairand
 from karec.errors import DataError
-from karec.platform.snapshot import Dataset
+from karec.platform.dataset import Dataset
 
 Files = dict[str, list[list[str]]]
 CHINA = timezone(timedelta(hours=8))

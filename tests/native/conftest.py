@@ -1,25 +1,7 @@
 """The C++ programs that Python tests run: built by CMake, where `make test-native` builds them."""
 
-import shutil
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
-
-ROOT = Path(__file__).parents[2]
-
-
-def run(*command, **options):
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False, **options)
-    assert done.returncode == 0, f"{command}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
-    return done.stdout
-
-
-def tool(name):
-    """The program beside this interpreter, or on PATH; None where there is none."""
-    beside = Path(sys.executable).parent / name
-    return str(beside) if beside.exists() else shutil.which(name)
+from cpp_programs import ROOT, run, tool
 
 
 @pytest.fixture(scope="session")

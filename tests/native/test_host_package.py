@@ -6,14 +6,13 @@ import subprocess
 
 import numpy as np
 import pytest
+from cpp_programs import ROOT, run, tool
 
 import karec
 from karec.bundle import publish
 from karec.config import load_stage
 from karec.config.host_stage import export_stage
 from karec.index import ItemIndex
-
-from .conftest import ROOT, run, tool  # isort: skip
 
 SYSTEM = {"libstdc++.so.6", "libm.so.6", "libgcc_s.so.1", "libc.so.6", "libpthread.so.0", "libdl.so.2"}
 C_ONLY = """

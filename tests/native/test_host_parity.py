@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from cpp_programs import run
 from onnx import TensorProto, helper, numpy_helper
 
 from karec.bundle import Bundle, publish
@@ -20,8 +21,6 @@ from karec.errors import ConfigError
 from karec.index import ItemIndex
 from karec.request.user_tower import UserTower
 from karec.types import Candidates, Request
-
-from .conftest import run  # isort: skip
 
 N, DIM, NOW, HOUR = 5000, 24, 1_700_000_000_000, 3_600_000
 DTYPES = {np.dtype(np.int64): 4, np.dtype(np.float32): 10}

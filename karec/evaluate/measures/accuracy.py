@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from karec._clock import DAY_MS
-from karec.platform.snapshot import Exposures
+from karec.platform.events import Exposures
 from karec.types import Array
 
 BINS = 15

@@ -20,7 +20,7 @@ from karec.evaluate.measures.accuracy import quality
 from karec.evaluate.quality import tower_logits, trained_run
 from karec.learn.export.golden import write_golden
 from karec.models.onnx_model import OnnxModel
-from karec.platform.snapshot import Dataset
+from karec.platform.dataset import Dataset
 from karec.training_data.replay import ranker_logits
 from karec.types import Array
 

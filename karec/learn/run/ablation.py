@@ -33,7 +33,7 @@ from karec.learn.run.train import shadow_drawn
 from karec.learn.settings.check import check_settings, fingerprint
 from karec.learn.settings.train import TrainSettings
 from karec.models.onnx_model import OnnxModel
-from karec.platform.snapshot import Dataset
+from karec.platform.dataset import Dataset
 from karec.rank.fusion import Fusion
 from karec.training_data.examples import Examples
 from karec.training_data.lists import Lists, item_numbers, read_lists

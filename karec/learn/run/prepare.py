@@ -15,7 +15,7 @@ from karec.learn.nets.ranker import INPUTS
 from karec.learn.run.batches import Batches
 from karec.learn.run.cowatch import fit_cowatch
 from karec.learn.settings.train import TrainSettings
-from karec.platform.snapshot import Dataset
+from karec.platform.dataset import Dataset
 from karec.training_data.examples import Examples, as_known, build_examples, check_no_leak
 from karec.types import Array
 

@@ -30,7 +30,7 @@ from karec.learn.run.tensorboard import EventFiles
 from karec.learn.settings.check import check_settings, fingerprint
 from karec.learn.settings.train import TrainSettings
 from karec.models.onnx_model import OnnxModel
-from karec.platform.snapshot import Dataset
+from karec.platform.dataset import Dataset
 from karec.rank.fusion import Fusion
 from karec.training_data.lists import read_lists
 from karec.training_data.replay import write_rank_log, write_shadow_log

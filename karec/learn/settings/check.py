@@ -12,7 +12,7 @@ import torch
 
 from karec.errors import ConfigError
 from karec.learn.settings.train import TrainSettings
-from karec.platform.snapshot import Dataset
+from karec.platform.dataset import Dataset
 from karec.types import Array
 
 

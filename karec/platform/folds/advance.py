@@ -11,7 +11,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from karec.platform.snapshot import Exposures, Relation, Snapshot, Table
+from karec.platform.events import Exposures
+from karec.platform.relations import Relation
+from karec.platform.snapshot import Snapshot
+from karec.platform.table import Table
 from karec.types import Array
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from karec.platform.snapshot import Exposures
+from karec.platform.events import Exposures
 from karec.types import Array
 
 

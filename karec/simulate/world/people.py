@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from karec.platform.snapshot import Relation
+from karec.platform.relations import Relation
 from karec.simulate.world.sampling import unit_rows, weighted_rows, zipf_weights
 from karec.types import Array
 

@@ -10,8 +10,11 @@ from datetime import datetime, timedelta, timezone
 import numpy as np
 
 from karec._clock import DAY_MS, Progress
+from karec.platform.dataset import Dataset
+from karec.platform.events import Exposures
 from karec.platform.folds.advance import advance
-from karec.platform.snapshot import Dataset, Exposures, Snapshot, Table
+from karec.platform.snapshot import Snapshot
+from karec.platform.table import Table
 from karec.simulate.world import catalogue as cat
 from karec.simulate.world import people as folk
 from karec.simulate.world.policy import Policy, Shown

@@ -1,4 +1,5 @@
-// The health of what prerank lets through: freshness, a floor of tone, quotas; and scores made comparable for a DPP.
+// Ecosystem control in prerank: freshness boost, a minimum of tone, quotas by column; and scores standardised for a
+// DPP.
 //
 // Python's prerank calls these functions too, so that both sides give the same bits on every instruction set.
 // Functions are reentrant, run on the calling thread and never throw. What they refuse leaves `out` and `keep` alone.

@@ -3,21 +3,21 @@
 // No function throws; each says with a Status what it refuses. Wherever results are ranked, they are ordered by score,
 // largest first, and equal scores by position in the input, lowest first.
 //
-// Threads: an index lives. Any function may run in any number of threads at once, on one ItemIndex and on its copies,
-// which are handles of the same index. Every write (upsert, remove, adjust, block, unblock) publishes one new
-// generation, whole or not at all; writes wait for each other. Every read pins the newest generation at its start and
-// sees that one to its end: it waits for no write, and no write waits for it. Memory that only older generations show
-// is used again when their last reader has ended.
+// Threads: any function may run in any number of threads at once, on one ItemIndex and on its copies, which are handles
+// of the same index. Every write (upsert, remove, adjust, block, unblock) publishes one new generation, whole or not at
+// all; writes wait for each other. Every read pins the newest generation at its start and reads that one to its end:
+// it waits for no write, and no write waits for it. Memory of older generations is reused when their last reader has
+// ended.
 //
-// What a call reads (ids, rows, queries, masks) must not change until it returns: its results would be void then,
-// though no memory outside the index is touched.
+// What a call reads (ids, rows, queries, masks) must not change until it returns: else its results are void, though it
+// touches no memory outside the index.
 //
-// Rows: an upsert gives a work a new row. A row names the same vector until its work is upserted or removed; later it
-// may name another. Whoever keeps rows across writes keeps the generation that they are of, or keeps ids instead.
+// Rows: an upsert gives a work a new row. A row holds the same vector until its work is upserted or removed; later it
+// may hold another. So rows are valid for the generation that they were found in; across writes, keep ids.
 //
 // Scores are float32 and the same bits on every machine: the products of dimensions d ≡ j (mod 16) are added up in
-// order for each j, and the 16 sums are added in a fixed tree (see src/isa/inner_loops.hpp). int8 rows meet a query
-// rounded to integers, whose sums are exact (see src/row_format.hpp). The work's adjustment comes last:
+// order for each j, and the 16 sums are added in a fixed tree (see src/kernels/scoring_loops.inc). int8 rows meet a
+// query rounded to integers, whose sums are exact (see src/index/row_format.hpp). The work's adjustment comes last:
 // score·scale + offset. A score that overflows to NaN counts as −inf.
 #pragma once
 
@@ -50,8 +50,8 @@ struct ColumnType {
     DType dtype;
 };
 
-// Where a ranked result goes: four arrays of one length, owned by the caller. `positions` are places in the input
-// list (for a scan of all rows: the row itself).
+// The output of a search: four arrays of one length, owned by the caller. `positions` are indices of the input list
+// (for a scan of all rows: the row itself).
 struct Ranked {
     std::span<float> scores;
     std::span<std::int64_t> ids;
@@ -66,7 +66,7 @@ struct SearchCount {
     std::uint64_t generation = 0;  // what the search saw
 };
 
-// What a work's inner product goes through: score·scale + offset.
+// Applied to a work's inner product: score·scale + offset.
 struct Adjustment {
     float scale = 1.0f;
     float offset = 0.0f;
@@ -78,7 +78,7 @@ struct VersionQuery {
     std::span<const float> values;
 };
 
-// One query of D values, or during a refresh one for each model version: a row meets the query of its own version.
+// One query of D values, or during a refresh one for each model version: a row is scored by the query of its version.
 struct Query {
     Query(std::span<const float> one) : values(one) {}
     Query(const std::vector<float>& one) : values(one) {}
@@ -118,9 +118,9 @@ class KAREC_API ItemIndex {
     };
 
     struct OpenOptions {
-        // false: contents are taken on trust, which takes no time; header, table, sizes and bounds are still checked,
-        // and no call reads outside the file whatever it holds. The first upsert, remove or save verifies the id map,
-        // O(N). For a sibling of a process that did verify.
+        // false: contents are not read, so that opening takes no time; header, table, sizes and bounds are still
+        // checked, and no call reads outside the file whatever it holds. The first upsert, remove or save verifies the
+        // id map, O(N). For a process beside one that did verify.
         bool verify = true;
     };
 
@@ -131,8 +131,8 @@ class KAREC_API ItemIndex {
                                    const BuildOptions& options) noexcept;
 
     // Maps a file that save() wrote and verifies every byte of it (checksums, sizes, the id map): O(file). Writes to
-    // an opened index stay in memory. Refuses with bad_format what is cut off, altered or laid out in another way than
-    // save() does; numbers under a right checksum are taken as they are.
+    // an opened index stay in memory. Refuses with bad_format a file that is cut off, altered or laid out in another
+    // way than save() does. Numbers in a section of the right checksum are not checked further.
     static Result<ItemIndex> open(const std::string& path, const OpenOptions& options) noexcept;
     static Result<ItemIndex> open(const std::string& path) noexcept { return open(path, OpenOptions{}); }
 
@@ -152,16 +152,16 @@ class KAREC_API ItemIndex {
 
     Result<std::vector<ColumnType>> column_types() const noexcept;  // in the index's order
 
-    // Where they lie in an opened file, while they are as they were; else copied: O(N) then.
+    // Ids and columns: the file's memory while an opened index is unchanged; after a write, or of a built index, a
+    // copy: O(N).
     Result<std::shared_ptr<const IndexTable>> table() const noexcept;
 
-    // Puts works in, new ones and ones that are there: new vectors and columns, the same adjustment and block. Columns
-    // as the index has them, all of them. Refuses what build refuses. O(ids·D), and a copy of each 64-KiB page of the
-    // id map that changes.
+    // Inserts works, or replaces their vectors and columns; adjustment and block stay. Takes every column that the
+    // index has. Refuses what build refuses. O(ids·D), and a copy of each 64-KiB page of the id map that changes.
     Status upsert(std::span<const std::int64_t> ids, MatrixView embeddings, std::span<const Column> columns,
                   std::int64_t model_version) noexcept;
 
-    // Each returns how many ids the index does not know; those are passed over.
+    // Each returns how many ids the index does not know; those are skipped.
     Result<std::size_t> remove(std::span<const std::int64_t> ids) noexcept;
     Result<std::size_t> block(std::span<const std::int64_t> ids) noexcept;  // searches skip them until unblock
     Result<std::size_t> unblock(std::span<const std::int64_t> ids) noexcept;
@@ -177,7 +177,7 @@ class KAREC_API ItemIndex {
     Result<SearchCount> scores(const Query& query, const Candidates& candidates, std::span<float> out) const noexcept;
 
     // The best out.scores.size() of the candidates (fewer if not so many can be scored). O(len(candidates)·D).
-    // Refuses one query where vectors of several model versions stand.
+    // Refuses one query where the index has vectors of several model versions.
     Result<SearchCount> search(const Query& query, const Candidates& candidates, const Ranked& out) const noexcept;
 
     // The same for several users in one call and one generation: query u over the candidates indptr[u] …
@@ -192,9 +192,9 @@ class KAREC_API ItemIndex {
     Status search_all(std::span<const Query> queries, std::span<const std::uint8_t> mask, const Ranked& out,
                       std::span<SearchCount> counts) const noexcept;
 
-    // dpp_select (karec/dpp.hpp) among the works that stand in `rows` (N,), with relevance (N,): indices are places in
-    // `rows`. The vectors are read where they lie, in one generation, as gather() gives them. Refuses also a row that
-    // holds no work (kUnknownRow, or removed), naming the first.
+    // dpp_select (karec/dpp.hpp) among the works of `rows` (N,), with relevance (N,): the result indexes `rows`.
+    // Vectors are read in place, in one generation, with the values that gather() gives. Refuses also a row that holds
+    // no work (kUnknownRow, or removed), naming the first.
     Result<DppCount> dpp_select(std::span<const std::int32_t> rows, std::span<const float> relevance,
                                 const DppOptions& options, std::span<std::int64_t> indices,
                                 std::span<double> gains) const noexcept;
@@ -215,7 +215,7 @@ class KAREC_API ItemIndex {
     std::shared_ptr<Store> store_;
 };
 
-// The instruction set that the inner loops run on: "generic", "avx2" or "avx512". Chosen once, best first; the
+// The instruction set of the kernels: "generic", "avx2" or "avx512". Chosen once, best first; the
 // environment variable KAREC_FORCE_ISA names another one that the machine has. Results do not depend on it.
 KAREC_API std::string_view active_isa() noexcept;
 

@@ -17,8 +17,7 @@
 
 namespace karec {
 
-// The meaning of each is that of Python's step: karec/prerank/ranker.py, karec/prerank/ecosystem.py,
-// karec/rerank/dpp.py.
+// Each means the same as Python's step: karec/prerank/, karec/ecosystem/, karec/diversify/dpp.py.
 struct IndexRowsStep {};     // ids → rows
 struct HasEmbeddingStep {};  // drops works that the index does not know
 struct NotShownStep {};      // drops what the session has seen

@@ -4,7 +4,7 @@
 // (site-packages/onnxruntime/capi/libonnxruntime.so.1.x), as does any other from 1.18 on. It stays open until the
 // process ends. Where karec was built without ONNX Runtime's headers, open() says unavailable and all else works.
 //
-// Features come encoded: which code stands for which city is in the bundle's encoder.npz, and karec.encoder (Python)
+// Features come encoded: which code stands for which city is in the bundle's encoder.npz, and karec.features (Python)
 // or the host's own code does it. inputs() says what the tower asks for.
 //
 // Functions never throw and print nothing. A tower may run in any number of threads at once.

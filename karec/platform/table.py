@@ -1,0 +1,49 @@
+"""Rows keyed by id: the works and the users of a snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from karec.types import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Rows keyed by unique int64 ids. Integer columns are categories (or ids, moments), floating ones numbers."""
+
+    ids: Array
+    columns: Mapping[str, Array]
+    _order: Array = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for name, column in self.columns.items():
+            if len(column) != len(self.ids):
+                raise ValueError(f"column {name!r} has {len(column)} rows, ids has {len(self.ids)}")
+        order = np.argsort(self.ids, kind="stable")
+        ordered = self.ids[order]
+        repeated = np.flatnonzero(ordered[1:] == ordered[:-1])
+        if len(repeated):
+            raise ValueError(f"ids must be unique, {int(ordered[repeated[0]])} stands twice")
+        object.__setattr__(self, "_order", order)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, name: str) -> Array:
+        return self.columns[name]
+
+    def take(self, selector: Array) -> Table:
+        """The rows at ``selector`` (indices or a boolean mask)."""
+        return Table(self.ids[selector], {name: column[selector] for name, column in self.columns.items()})
+
+    def lookup(self, ids: Array) -> Array:
+        """(N,) int64 row of each id, −1 = unknown. O(N log len)."""
+        wanted = np.asarray(ids, dtype=np.int64)
+        if not len(self.ids):
+            return np.full(len(wanted), -1, np.int64)
+        at = np.searchsorted(self.ids, wanted, sorter=self._order)
+        rows = self._order[np.minimum(at, len(self.ids) - 1)]
+        return np.where(self.ids[rows] == wanted, rows, -1)

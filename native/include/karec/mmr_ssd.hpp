@@ -1,0 +1,48 @@
+// Diverse lists by vectors: maximal marginal relevance (MMR) and sliding spectrum decomposition (SSD).
+//
+// Both pick, place by place, the item with the largest score, ties by lowest index. With f_i the embeddings at unit
+// length (a zero vector stays zero) and r_i the relevance, on whatever scale the caller chose:
+//
+//   mmr   (1 − diversity)·r_i − diversity·max_j ⟨f_i, f_j⟩        j: what was shown and the last window − 1 picks; the
+//                                                                 maximum of nothing is 0
+//         J. Carbonell, J. Goldstein, "The Use of MMR, Diversity-Based Reranking for Reordering Documents and Producing
+//         Summaries", SIGIR 1998
+//   ssd   (1 − diversity)·r_i + diversity·‖p_i‖                   p_i = f_i − Σ_j ⟨f_i, u_j⟩u_j, u_j = p_j/‖p_j‖ at
+//                                                                 the moment when j was picked (modified
+//                                                                 Gram–Schmidt), j as above
+//         Y. Huang, W. Wang, L. Zhang, R. Xu, "Sliding Spectrum Decomposition for Diversified Recommendation", KDD
+//         2021, in its form without the volume of what was picked, which vanishes along a list
+//
+// A p_i with ‖p_i‖² ≤ 1e-5 counts as 0. Functions are reentrant, run on the calling thread, allocate their scratch, and
+// never throw. The same input gives the same bits on every instruction set.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+
+#include "karec/array.hpp"
+#include "karec/export.hpp"
+#include "karec/status.hpp"
+
+namespace karec {
+
+struct MmrSsdOptions {
+    double diversity = 0.5;             // in [0, 1]; 0 = by relevance alone
+    MatrixView shown{};                 // (M, D) items already seen; M = 0 = none
+    std::optional<std::size_t> window;  // ≥ 1: only the last window − 1 picks (and all shown) count
+};
+
+// Both select min(k, N) of N items, k = indices.size() = scores.size(), from embeddings (N, D) and relevance (N,),
+// write them and the score that each had when it was picked, and return how many there are. They refuse lengths that
+// differ, non-finite input (naming the first) and options out of range. O(N·k·D) at worst, O(N·k·(D + w)) with a window
+// w; memory 4·N·D + 8·k·D bytes + O(N), with a window 4·N·w bytes more.
+KAREC_API Result<std::size_t> mmr_select(MatrixView embeddings, std::span<const float> relevance,
+                                         const MmrSsdOptions& options, std::span<std::int64_t> indices,
+                                         std::span<double> scores) noexcept;
+KAREC_API Result<std::size_t> ssd_select(MatrixView embeddings, std::span<const float> relevance,
+                                         const MmrSsdOptions& options, std::span<std::int64_t> indices,
+                                         std::span<double> scores) noexcept;
+
+}  // namespace karec

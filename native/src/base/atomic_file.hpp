@@ -1,0 +1,70 @@
+// Writes a file whole or not at all: into a temporary file beside its path, which is synced and renamed over it.
+//
+// Without publish() the destructor removes the temporary file. errno says why a function returned false.
+#pragma once
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstddef>
+#include <cstdio>
+#include <span>
+#include <string>
+
+namespace karec {
+
+class AtomicFile {
+  public:
+    explicit AtomicFile(const std::string& path) : path_(path) {
+        // The name may exist: a killed writer leaves its file, and in containers process ids repeat.
+        static std::atomic<unsigned> serial{0};
+        for (int attempt = 0; attempt < 1000; ++attempt) {
+            aside_ = path + "." + std::to_string(::getpid()) + "-" + std::to_string(serial++) + ".tmp";
+            file_ = ::open(aside_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+            if (file_ >= 0 || errno != EEXIST) return;
+        }
+    }
+    AtomicFile(const AtomicFile&) = delete;
+    AtomicFile& operator=(const AtomicFile&) = delete;
+    ~AtomicFile() {
+        if (file_ < 0) return;
+        ::close(file_);
+        ::unlink(aside_.c_str());
+    }
+
+    bool opened() const noexcept { return file_ >= 0; }
+
+    bool append(std::span<const std::byte> bytes) const noexcept {
+        while (!bytes.empty()) {
+            const ssize_t written = ::write(file_, bytes.data(), std::min<std::size_t>(bytes.size(), 1u << 30));
+            if (written < 0 && errno == EINTR) continue;
+            if (written <= 0) return false;
+            bytes = bytes.subspan(static_cast<std::size_t>(written));
+        }
+        return true;
+    }
+
+    bool publish() noexcept {
+        if (::fsync(file_) != 0 || ::rename(aside_.c_str(), path_.c_str()) != 0) return false;
+        ::close(file_);
+        file_ = -1;
+        const std::size_t slash = path_.rfind('/');
+        const std::string folder = slash == std::string::npos ? "." : slash == 0 ? "/" : path_.substr(0, slash);
+        const int entry = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (entry < 0) return false;
+        // Some file systems cannot sync a folder (EINVAL); the rename itself stands.
+        const bool synced = ::fsync(entry) == 0 || errno == EINVAL;
+        ::close(entry);
+        return synced;
+    }
+
+  private:
+    std::string path_;
+    std::string aside_;
+    int file_ = -1;
+};
+
+}  // namespace karec

@@ -1,0 +1,94 @@
+#include "base/checks.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <string>
+
+#include "base/half.hpp"
+
+namespace karec {
+namespace {
+
+bool is_finite(std::uint16_t half) noexcept {
+    return (half & kHalfExponent) != kHalfExponent;
+}
+bool is_finite(float value) noexcept {
+    return (std::bit_cast<std::uint32_t>(value) & 0x7F800000u) != 0x7F800000u;
+}
+
+bool is_nan(std::uint16_t half) noexcept {
+    return (half & 0x7FFFu) > kHalfExponent;
+}
+bool is_nan(float value) noexcept {
+    return value != value;
+}
+
+// The first non-finite element, or n.
+template <class T>
+std::size_t first_bad(const T* values, std::size_t n) noexcept {
+    constexpr std::size_t kBlock = 256;
+    for (std::size_t start = 0; start < n; start += kBlock) {
+        const std::size_t end = n - start < kBlock ? n : start + kBlock;
+        unsigned good = 1;
+        for (std::size_t i = start; i < end; ++i) good &= static_cast<unsigned>(is_finite(values[i]));
+        if (good) continue;
+        for (std::size_t i = start; i < end; ++i) {
+            if (!is_finite(values[i])) return i;
+        }
+    }
+    return n;
+}
+
+std::string place(std::size_t at, std::size_t cols) {
+    return "(" + std::to_string(at / cols) + ", " + std::to_string(at % cols) + ")";
+}
+
+template <class T>
+Status check_matrix(const T* values, const MatrixView& matrix, const char* name) {
+    const std::size_t n = matrix.rows * matrix.cols;
+    const std::size_t at = first_bad(values, n);
+    if (at == n) return {};
+    const char* what = is_nan(values[at]) ? "NaN" : "infinity";
+    return Status::invalid(std::string(name) + " holds " + what + " at " + place(at, matrix.cols));
+}
+
+}  // namespace
+
+Status check_lengths(const char* first, std::size_t n_first, const char* second, std::size_t n_second) {
+    if (n_first == n_second) return {};
+    return Status::invalid(std::string(first) + " has " + std::to_string(n_first) + " entries, " + second + " has " +
+                           std::to_string(n_second));
+}
+
+Status check_range(const MatrixView& matrix, DType stored) {
+    if (stored != DType::float16 || matrix.dtype != DType::float32) return {};
+    const auto* values = static_cast<const float*>(matrix.data);
+    const std::size_t n = matrix.rows * matrix.cols;
+    const auto* bad = std::find_if(values, values + n, [](float x) { return std::abs(x) >= 65520.0f; });
+    if (bad == values + n) return {};
+    return Status::invalid("embeddings hold a value at " + place(static_cast<std::size_t>(bad - values), matrix.cols) +
+                           " that float16 cannot (|x| ≥ 65520); build with dtype float32");
+}
+
+Status check_float(const MatrixView& matrix, const char* name) {
+    if (matrix.dtype == DType::float16 || matrix.dtype == DType::float32) return {};
+    return Status::invalid(std::string(name) + " must be float16 or float32");
+}
+
+Status check_finite(MatrixView matrix, const char* name) {
+    if (Status status = check_float(matrix, name); !status.ok()) return status;
+    if (matrix.dtype == DType::float16)
+        return check_matrix(static_cast<const std::uint16_t*>(matrix.data), matrix, name);
+    return check_matrix(static_cast<const float*>(matrix.data), matrix, name);
+}
+
+Status check_finite(std::span<const float> values, const char* name) {
+    const std::size_t at = first_bad(values.data(), values.size());
+    if (at == values.size()) return {};
+    return Status::invalid(std::string(name) + " holds " + (is_nan(values[at]) ? "NaN" : "infinity") + " at position " +
+                           std::to_string(at));
+}
+
+}  // namespace karec

@@ -1,0 +1,225 @@
+// The C interface of PreRanker.
+#include <algorithm>
+#include <iterator>
+#include <memory>
+#include <vector>
+
+#include "c_api/arguments.hpp"
+#include "karec/prerank.hpp"
+
+namespace karec::c {
+namespace {
+
+// The target of a ranker's on_step. Outlives the ranker; its address does not change.
+struct Listener {
+    void (*on_step)(void*, const karec_step_metrics*) = nullptr;
+    void* context = nullptr;
+
+    static void hear(void* listener, const StepMetrics& step) noexcept {
+        const auto& self = *static_cast<const Listener*>(listener);
+        const char* const name = step.step.data();  // of a std::string
+        const karec_step_metrics metrics{
+            sizeof metrics, name, step.n_in, step.n_out, step.n_unknown, step.nanoseconds, step.model_version};
+        try {
+            self.on_step(self.context, &metrics);
+        } catch (...) {  // NOLINT(bugprone-empty-catch): metrics are no reason to fail a request, as karec.h says
+        }
+    }
+};
+
+}  // namespace
+}  // namespace karec::c
+
+struct karec_preranker {
+    std::unique_ptr<karec::c::Listener> listener;
+    karec::PreRanker ranker;
+};
+
+namespace karec::c {
+namespace {
+
+const PreRanker& ranker_of(const karec_preranker* preranker) {
+    return object(preranker, "preranker").ranker;
+}
+
+// A request, and the tensors that it points to.
+class Request {
+  public:
+    Request(const karec_prerank_request* given, const char* name) {
+        const karec_prerank_request told = taken(given, name);
+        request_.candidates = array(told.candidates, told.n_candidates, "request->candidates");
+        if (told.recall_scores != nullptr) {
+            request_.recall_scores = array(told.recall_scores, told.n_candidates, "request->recall_scores");
+        }
+        if (told.user_vector != nullptr) {
+            if (told.dim == 0) refuse("request->user_vector has 0 values: request->dim is not set");
+            request_.user_vector = array(told.user_vector, told.dim, "request->user_vector");
+        }
+        for (std::size_t i = 0; i < told.n_user_inputs; ++i) {
+            const karec_tensor tensor = taken_nth(told.user_inputs, i, "request->user_inputs");
+            tensors_.push_back({&object(tensor.name, "user_inputs->name"), dtype_of(tensor.dtype, "user_inputs->dtype"),
+                                array(tensor.shape, tensor.rank, "user_inputs->shape"), tensor.data});
+        }
+        request_.time_ms = told.time_ms;
+        request_.shown = array(told.shown, told.n_shown, "request->shown");
+        request_.k = told.k;
+    }
+    // Valid while this object stays where it is.
+    PrerankRequest get() const noexcept {
+        PrerankRequest request = request_;
+        request.user_inputs = {tensors_.data(), tensors_.size()};
+        return request;
+    }
+
+  private:
+    PrerankRequest request_;
+    ScratchVector<Tensor> tensors_;
+};
+
+Preranked out_of(const karec_preranked& out) {
+    return {array(out.scores, out.n, "out->scores"), array(out.ids, out.n, "out->ids"),
+            array(out.rows, out.n, "out->rows")};
+}
+
+karec_tensor_spec spec_of(const TensorSpec& input) {
+    karec_tensor_spec spec{};
+    if (input.name.size() >= sizeof spec.name || input.shape.size() > std::size(spec.shape)) {
+        throw Refused({Code::unavailable, "input '" + input.name + "' has too long a name, or too many axes"});
+    }
+    spec.rank = input.shape.size();
+    std::ranges::copy(input.shape, spec.shape);
+    std::ranges::copy(input.name, spec.name);
+    spec.dtype = static_cast<karec_dtype>(input.dtype);
+    return spec;
+}
+
+karec_prerank_count count_of(const PrerankCount& count) noexcept {
+    return {0, count.found, count.unknown, count.blocked, count.generation, count.model_version};
+}
+
+}  // namespace
+}  // namespace karec::c
+
+using namespace karec;
+using namespace karec::c;
+
+karec_status karec_preranker_open(const char* root, const char* settings, const karec_preranker_options* options,
+                                  karec_preranker** preranker) {
+    return answer([&]() -> Status {
+        object(preranker, "preranker");
+        const std::string folder = path_of(root, "root");
+        const karec_preranker_options given = taken_or(options, "options");
+        auto read = PrerankSettings::read(path_of(settings, "settings"));
+        if (!read.ok()) return read.status();
+        auto listener = std::make_unique<Listener>(Listener{given.on_step, given.context});
+        PreRankerOptions told;
+        told.verify = given.trust == 0;
+        told.onnxruntime = given.onnxruntime == nullptr ? "" : given.onnxruntime;
+        told.tower_threads = given.tower_threads == 0 ? 1 : given.tower_threads;
+        if (given.on_step != nullptr) {
+            told.on_step = Listener::hear;
+            told.context = listener.get();
+        }
+        auto opened = PreRanker::open(folder, read.value(), told);
+        if (opened.ok()) *preranker = new karec_preranker{std::move(listener), std::move(opened.value())};
+        return opened.status();
+    });
+}
+
+void karec_preranker_close(karec_preranker* preranker) {
+    delete preranker;
+}
+
+karec_status karec_preranker_most(const karec_preranker* preranker, const karec_prerank_request* request,
+                                  size_t* most) {
+    return answer([&]() -> Status {
+        const PreRanker& ranker = ranker_of(preranker);
+        const Request asked(request, "request");
+        object(most, "most") = ranker.most(asked.get());
+        return {};
+    });
+}
+
+karec_status karec_preranker_run(const karec_preranker* preranker, const karec_prerank_request* request,
+                                 const karec_preranked* out, karec_prerank_count* count) {
+    return answer([&] {
+        const PreRanker& ranker = ranker_of(preranker);
+        const Request asked(request, "request");
+        const Preranked to = out_of(taken(out, "out"));
+        check_size(count, "count");
+        auto counted = ranker.run(asked.get(), to);
+        if (counted.ok()) give(count, count_of(counted.value()));
+        return counted.status();
+    });
+}
+
+karec_status karec_preranker_run_batch(const karec_preranker* preranker, const karec_prerank_request* requests,
+                                       const karec_preranked* outs, karec_prerank_count* counts, karec_status* statuses,
+                                       size_t n, size_t n_threads, karec_parallel parallel, void* context) {
+    return answer([&] {
+        const PreRanker& ranker = ranker_of(preranker);
+        const std::span<karec_status> said = array(statuses, n, "statuses");
+        std::ranges::fill(said, KAREC_UNAVAILABLE);  // none has run
+        std::vector<Request> asked;
+        std::vector<PrerankRequest> each;
+        std::vector<Preranked> to;
+        each.reserve(std::min(n, kMostBytes / sizeof(PrerankRequest)));
+        for (std::size_t i = 0; i < n; ++i) {
+            taken_nth(requests, i, "requests");
+            asked.emplace_back(nth(requests, i), "requests");
+            to.push_back(out_of(taken_nth(outs, i, "outs")));
+        }
+        check_written(counts, n, "counts");
+        for (const Request& request : asked) each.push_back(request.get());
+        std::vector<PrerankCount> counted(n);
+        const Executor executor =
+            parallel != nullptr ? Executor{parallel, context} : Executor::threads(std::max<std::size_t>(n_threads, 1));
+        std::vector<Status> statuses_of(n);
+        Status status = ranker.run_batch(each, to, counted, statuses_of, executor);
+        for (std::size_t i = 0; i < n; ++i) {
+            said[i] = static_cast<karec_status>(statuses_of[i].code());
+            if (statuses_of[i].ok()) give(nth(counts, i), count_of(counted[i]));
+        }
+        return status;
+    });
+}
+
+karec_status karec_preranker_reload(karec_preranker* preranker, int32_t* reloaded) {
+    return answer([&] {
+        auto another = object(preranker, "preranker").ranker.reload();
+        if (another.ok() && reloaded != nullptr) *reloaded = another.value() ? 1 : 0;
+        return another.status();
+    });
+}
+
+karec_status karec_preranker_model_version(const karec_preranker* preranker, int64_t* model_version) {
+    return answer([&]() -> Status {
+        const PreRanker& ranker = ranker_of(preranker);
+        object(model_version, "model_version") = ranker.model_version();
+        return {};
+    });
+}
+
+karec_status karec_preranker_tower_inputs(const karec_preranker* preranker, karec_tensor_spec* specs, size_t max_specs,
+                                          size_t* n_specs) {
+    return answer([&]() -> Status {
+        const auto tower = ranker_of(preranker).user_tower();
+        check_written(specs, max_specs, "specs");
+        object(n_specs, "n_specs");
+        if (tower == nullptr) return {Code::unavailable, "the preranker was opened without a user tower"};
+        std::vector<karec_tensor_spec> found;
+        for (const TensorSpec& input : tower->inputs()) found.push_back(spec_of(input));
+        for (std::size_t i = 0; i < std::min(found.size(), max_specs); ++i) give(nth(specs, i), found[i]);
+        *n_specs = found.size();
+        return {};
+    });
+}
+
+karec_status karec_preranker_index(const karec_preranker* preranker, karec_index** index) {
+    return answer([&]() -> Status {
+        const PreRanker& ranker = ranker_of(preranker);
+        object(index, "index");
+        *index = new karec_index{ranker.index()};
+        return {};
+    });
+}

@@ -1,0 +1,192 @@
+#include "diversity/dpp_lazy_blocks.hpp"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+#include <numeric>
+
+#include "kernels/isa_table.hpp"
+
+namespace karec {
+namespace {
+
+// Items by the upper 22 bits of their first gain, largest first, in two passes of a radix sort. The order decides how
+// early an item is looked at, not which item wins.
+std::vector<std::uint32_t> by_first_gain(const DppProblem& problem) {
+    constexpr std::size_t kBits = 11;
+    constexpr std::uint64_t kMask = (1u << kBits) - 1;
+    const std::size_t n = problem.n();
+    std::vector<std::uint32_t> keys(n);
+    for (std::size_t i = 0; i < n; ++i) {
+        const auto bits = std::bit_cast<std::uint64_t>(problem.q2[i] * problem.first_rho[i]);
+        keys[i] = static_cast<std::uint32_t>(~(bits >> (63 - 2 * kBits)) & ((1u << 2 * kBits) - 1));
+    }
+    std::vector<std::uint32_t> order(n);
+    std::vector<std::uint32_t> sorted(n);
+    std::iota(order.begin(), order.end(), 0u);
+    for (std::size_t shift = 0; shift < 2 * kBits; shift += kBits) {
+        std::array<std::uint32_t, kMask + 1> starts{};
+        for (const std::uint32_t key : keys) ++starts[(key >> shift) & kMask];
+        std::exclusive_scan(starts.begin(), starts.end(), starts.begin(), 0u);
+        for (const std::uint32_t item : order) sorted[starts[(keys[item] >> shift) & kMask]++] = item;
+        order.swap(sorted);
+    }
+    return order;
+}
+
+}  // namespace
+
+DppLazyBlocks::DppLazyBlocks(const DppProblem& problem)
+    : problem_(problem),
+      features_(problem.embeddings, problem.squared_norms, problem.feature_scale, by_first_gain(problem)) {
+    const std::size_t n = problem.n();
+    const std::size_t n_blocks = features_.count();
+    place_.resize(n);
+    q2_.assign(n_blocks * kBlockItems, 0.0);
+    rho_.assign(n_blocks * kBlockItems, 0.0f);
+    least_rho_.assign(n_blocks * kBlockItems, 0.0f);
+    blocks_.resize(n_blocks);
+    bounds_.resize(n_blocks);
+    most_q2_.resize(n_blocks);
+    for (std::size_t at = 0; at < n; ++at) {
+        const std::size_t item = features_.item(at);
+        place_[item] = static_cast<std::uint32_t>(at);
+        q2_[at] = problem.q2[item];
+        rho_[at] = static_cast<float>(problem.first_rho[item]);
+        least_rho_[at] = static_cast<float>(kLeastShare * problem.first_rho[item]);
+    }
+    double gains[kBlockItems];
+    for (std::size_t b = 0; b < n_blocks; ++b) {
+        bounds_[b] = largest(b, &rho_[b * kBlockItems], gains);
+        blocks_[b].stale = false;
+        const auto first = q2_.begin() + static_cast<std::ptrdiff_t>(b * kBlockItems);
+        most_q2_[b] = *std::max_element(first, first + kBlockItems);
+    }
+}
+
+// The bound on ρ in float32 includes its rounding error: a dot product of vectors no longer than 1 is off by at most
+// (dim + 4)·2⁻²⁴, its square and the subtraction by 2⁻²⁴·(1 + ridge) a direction. Σ|dot| ≤ √count, as Σ dot² ≤ 1.
+void DppLazyBlocks::cap(double most) {
+    followed_ = 0;
+    const auto count = static_cast<double>(permanent_.count);
+    const double of_dot = static_cast<double>(problem_.width() + 4) * 0x1p-24;
+    const double off = 2.0 * std::sqrt(count) * of_dot + count * (of_dot * of_dot + (2.0 + problem_.ridge) * 0x1p-23);
+    most_rho_ = problem_.ridge + most + 2.0 * off;
+    for (std::size_t b = 0; b < bounds_.size(); ++b) bounds_[b] = std::min(bounds_[b], most_q2_[b] * most_rho_);
+}
+
+void DppLazyBlocks::add(std::span<const double> direction, Directions& to) const {
+    const std::size_t dim = problem_.dim();
+    for (std::size_t d = 0; d < dim; ++d) to.values.push_back(static_cast<float>(direction[d]));
+    for (std::size_t type = dim; type < problem_.width(); ++type) {
+        to.type_part.push_back(static_cast<float>(problem_.type_scale * direction[type]));
+    }
+    ++to.count;
+}
+
+void DppLazyBlocks::add_permanent(std::span<const double> direction) {
+    add(direction, permanent_);
+}
+void DppLazyBlocks::add_passing(std::span<const double> direction) {
+    add(direction, passing_);
+}
+void DppLazyBlocks::clear_passing() noexcept {
+    passing_.values.clear();
+    passing_.type_part.clear();
+    passing_.count = 0;
+}
+
+// Subtracts from ρ the parts along directions first … last − 1, at most kDirectionsAtOnce of them.
+void DppLazyBlocks::apply(std::size_t b, const Directions& directions, std::size_t first, std::size_t last,
+                          float* rho) {
+    const std::size_t dim = problem_.dim();
+    float start[kDirectionsAtOnce * kBlockItems];
+    if (problem_.types_count()) {
+        std::fill(std::begin(start), std::end(start), 0.0f);
+        const std::size_t n = std::min(kBlockItems, features_.size() - b * kBlockItems);
+        for (std::size_t s = first; s < last; ++s) {
+            const float* part = &directions.type_part[s * problem_.n_types];
+            float* to = start + (s - first) * kBlockItems;
+            for (std::size_t i = 0; i < n; ++i) {
+                to[i] = part[static_cast<std::size_t>(problem_.type_of[features_.item(b * kBlockItems + i)])];
+            }
+        }
+    }
+    diversity_kernels().downdate_rho(features_.block(b), dim, directions.values.data() + first * dim, last - first,
+                                     problem_.types_count() ? start : nullptr, rho);
+}
+
+double DppLazyBlocks::largest(std::size_t b, const float* rho, double* gains) const noexcept {
+    const std::size_t first = b * kBlockItems;
+    return diversity_kernels().gains(&q2_[first], rho, &least_rho_[first], gains);
+}
+
+void DppLazyBlocks::catch_up(std::size_t b, double best_gain) {
+    Block& block = blocks_[b];
+    float* rho = &rho_[b * kBlockItems];
+    double gains[kBlockItems];
+    while (block.stale || block.seen < permanent_.count) {
+        if (block.seen < permanent_.count) {
+            const std::size_t next = std::min(permanent_.count, block.seen + kDirectionsAtOnce);
+            apply(b, permanent_, block.seen, next, rho);
+            followed_ += next - block.seen;
+            block.seen = next;
+        }
+        bounds_[b] = std::min(largest(b, rho, gains), most_q2_[b] * most_rho_);
+        block.stale = false;
+        if (bounds_[b] < best_gain) return;
+    }
+}
+
+double DppLazyBlocks::with_passing(std::size_t b, double best_gain, double* gains) {
+    float rho[kBlockItems];
+    std::copy_n(&rho_[b * kBlockItems], kBlockItems, rho);
+    double most = bounds_[b];
+    for (std::size_t first = 0; first < passing_.count && most >= best_gain; first += kDirectionsAtOnce) {
+        apply(b, passing_, first, std::min(passing_.count, first + kDirectionsAtOnce), rho);
+        most = largest(b, rho, gains);
+    }
+    return most;
+}
+
+// Updates block b until it is up to date or cannot win, and replaces `best` if the block's best item wins.
+void DppLazyBlocks::look_into(std::size_t b, DppPick& best) {
+    catch_up(b, best.gain);
+    if (bounds_[b] < best.gain || bounds_[b] == 0.0) return;
+    double gains[kBlockItems];
+    const double most =
+        passing_.count > 0 ? with_passing(b, best.gain, gains) : largest(b, &rho_[b * kBlockItems], gains);
+    if (most < best.gain || most == 0.0) return;
+    for (std::size_t i = 0; i < kBlockItems; ++i) {
+        if (gains[i] != most) continue;
+        const std::size_t item = features_.item(b * kBlockItems + i);
+        if (most > best.gain || item < best.item) best = {most, item};
+    }
+}
+
+DppPick DppLazyBlocks::best() {
+    DppPick best;
+    if (bounds_.empty()) return best;
+    // The block of the largest bound first: its best gain rules out the most other blocks.
+    const auto likeliest = static_cast<std::size_t>(std::max_element(bounds_.begin(), bounds_.end()) - bounds_.begin());
+    look_into(likeliest, best);
+    for (std::size_t b = 0; b < bounds_.size(); ++b) {
+        if (b != likeliest && bounds_[b] >= best.gain && bounds_[b] > 0.0) look_into(b, best);
+    }
+    return best;
+}
+
+void DppLazyBlocks::remove(std::size_t item) {
+    q2_[place_[item]] = 0.0;
+    blocks_[place_[item] / kBlockItems].stale = true;
+}
+
+void DppLazyBlocks::restore(std::size_t item) {
+    const std::size_t b = place_[item] / kBlockItems;
+    q2_[place_[item]] = problem_.q2[item];
+    blocks_[b].stale = true;
+    bounds_[b] = std::numeric_limits<double>::infinity();
+}
+
+}  // namespace karec

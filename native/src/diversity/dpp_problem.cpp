@@ -1,0 +1,155 @@
+#include "diversity/dpp_problem.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+
+#include "base/checks.hpp"
+#include "base/fixed_math.hpp"
+#include "diversity/feature_blocks.hpp"
+#include "kernels/isa_table.hpp"
+
+namespace karec {
+namespace {
+
+std::string count(std::size_t n) {
+    return std::to_string(n);
+}
+std::string shape(const VectorRows& m) {
+    return "(" + count(m.rows) + ", " + count(m.cols) + ")";
+}
+
+Status check_length(const char* name, std::size_t length, const VectorRows& embeddings) {
+    if (length == embeddings.rows) return {};
+    return Status::invalid(std::string(name) + " has shape (" + count(length) + ",), expected (" +
+                           count(embeddings.rows) + ",) as embeddings has shape " + shape(embeddings));
+}
+
+Status check_options(const VectorRows& embeddings, const DppOptions& options) {
+    const auto number = [](double value) { return std::to_string(value); };
+    if (!(options.alpha >= 0.0)) return Status::invalid("alpha must be ≥ 0, got " + number(options.alpha));
+    if (!(options.ridge >= 0.0 && options.ridge <= kMostRidge)) {
+        return Status::invalid("ridge must lie in [0, 10], got " + number(options.ridge));
+    }
+    const double type_weight = options.type_weight;
+    if (std::isnan(type_weight) || type_weight < 0.0 || type_weight > 1.0) {
+        return Status::invalid("type_weight must lie in [0, 1], got " + number(options.type_weight));
+    }
+    if (options.window && *options.window == 0) return Status::invalid("window must be ≥ 1, got 0");
+    if (options.max_per_type && *options.max_per_type == 0) return Status::invalid("max_per_type must be ≥ 1, got 0");
+    if (options.max_per_type && options.min_per_type > *options.max_per_type) {
+        return Status::invalid("min_per_type must be at most max_per_type, got " + count(options.min_per_type) +
+                               " and " + count(*options.max_per_type));
+    }
+    const bool typed = options.type_weight > 0.0 || options.max_per_type || options.min_per_type > 0;
+    if (options.types.empty() && embeddings.rows > 0 && typed) {
+        return Status::invalid("type_weight, max_per_type and min_per_type need types");
+    }
+    if (options.shown.rows > 0 && options.shown.cols != embeddings.cols) {
+        return Status::invalid("shown has shape " + shape(options.shown) + ", expected (M, " + count(embeddings.cols) +
+                               ") as embeddings has shape " + shape(embeddings));
+    }
+    return {};
+}
+
+Status check_input(const VectorRows& embeddings, std::span<const float> relevance, const DppOptions& options) {
+    if (Status status = check_dpp_lengths(embeddings, relevance, options); !status.ok()) return status;
+    if (Status status = check_options(embeddings, options); !status.ok()) return status;
+    if (Status status = check_finite(relevance, "relevance"); !status.ok()) return status;
+    if (Status status = check_finite(options.weights, "weights"); !status.ok()) return status;
+    if (Status status = check_finite(options.shown, "shown"); !status.ok()) return status;
+    for (std::size_t i = 0; i < options.weights.size(); ++i) {
+        if (options.weights[i] < 0.0f) {
+            return Status::invalid("weights holds " + std::to_string(options.weights[i]) + " at position " + count(i) +
+                                   ", expected ≥ 0");
+        }
+    }
+    return {};
+}
+
+void set_qualities(const DppOptions& options, DppProblem& problem) {
+    const std::vector<float>& relevance = problem.relevance;
+    const std::size_t n = relevance.size();
+    problem.log_q.resize(n);
+    problem.q2.resize(n);
+    const float best = n == 0 ? 0.0f : *std::max_element(relevance.begin(), relevance.end());
+    for (std::size_t i = 0; i < n; ++i) {
+        const double below = static_cast<double>(relevance[i]) - best;
+        problem.log_q[i] = below == 0.0 ? 0.0 : options.alpha * below;
+    }
+    diversity_kernels().exps(problem.log_q.data(), n, problem.q2.data());
+    for (std::size_t i = 0; i < options.weights.size(); ++i) {
+        problem.log_q[i] += fixed_log(options.weights[i]);
+        problem.q2[i] *= options.weights[i];
+    }
+    for (double& q : problem.q2) q *= q;
+}
+
+void set_types(const DppOptions& options, DppProblem& problem) {
+    // Copied, so that the types that are coded are the types that are looked up, whoever writes to the caller's array.
+    const std::vector<std::int64_t> types(options.types.begin(), options.types.end());
+    std::vector<std::int64_t> codes = types;
+    std::sort(codes.begin(), codes.end());
+    codes.erase(std::unique(codes.begin(), codes.end()), codes.end());
+    problem.n_types = codes.size();
+    problem.type_of.reserve(types.size());
+    for (const std::int64_t type : types) {
+        const auto at = std::lower_bound(codes.begin(), codes.end(), type);
+        problem.type_of.push_back(static_cast<std::int32_t>(at - codes.begin()));
+    }
+}
+
+}  // namespace
+
+Status check_dpp_lengths(const VectorRows& embeddings, std::span<const float> relevance, const DppOptions& options) {
+    if (Status status = check_length("relevance", relevance.size(), embeddings); !status.ok()) return status;
+    if (!options.weights.empty()) {
+        if (Status status = check_length("weights", options.weights.size(), embeddings); !status.ok()) return status;
+    }
+    return options.types.empty() ? Status() : check_length("types", options.types.size(), embeddings);
+}
+
+void DppProblem::feature(std::size_t item, std::span<double> out) const {
+    scaled_row(embeddings, item, length_factor(squared_norms[item], feature_scale), out);
+    if (!types_count()) return;
+    std::fill(out.begin() + static_cast<std::ptrdiff_t>(dim()), out.end(), 0.0);
+    out[dim() + static_cast<std::size_t>(type_of[item])] = type_scale;
+}
+
+void DppProblem::shown_feature(const MatrixView& shown, std::size_t row, std::span<double> out) const {
+    scaled_row(shown, row, 1.0, out);
+    double squared_norm = 0.0;
+    for (const double x : out.first(dim())) squared_norm += x * x;
+    const double factor = length_factor(squared_norm, feature_scale);
+    for (double& x : out.first(dim())) x *= factor;
+    std::fill(out.begin() + static_cast<std::ptrdiff_t>(dim()), out.end(), 0.0);
+}
+
+Result<DppProblem> pose_dpp(const VectorRows& embeddings, std::span<const float> relevance, const DppOptions& options) {
+    if (Status status = check_input(embeddings, relevance, options); !status.ok()) return status;
+    auto norms = finite_squared_norms(embeddings, "embeddings");
+    if (!norms.ok()) return norms.status();
+    DppProblem problem;
+    problem.squared_norms = std::move(norms.value());
+    problem.embeddings = embeddings;
+    problem.relevance.assign(relevance.begin(), relevance.end());
+    problem.ridge = options.ridge;
+    problem.feature_scale = std::sqrt(1.0 - options.type_weight);
+    problem.type_scale = std::sqrt(options.type_weight);
+    set_qualities(options, problem);
+    set_types(options, problem);
+    problem.first_rho.resize(embeddings.rows);
+    for (std::size_t i = 0; i < embeddings.rows; ++i) {
+        const double unit = problem.squared_norms[i] > 0.0 ? 1.0 - options.type_weight : 0.0;
+        problem.first_rho[i] = unit + options.type_weight + options.ridge;
+    }
+    return problem;
+}
+
+double dpp_alpha(double diversity) noexcept {
+    if (diversity == 0.0) return std::numeric_limits<double>::infinity();
+    return (1.0 - diversity) / (2.0 * diversity);
+}
+
+}  // namespace karec

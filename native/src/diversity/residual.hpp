@@ -1,0 +1,55 @@
+// The residual operator of a set of features F: M = I − Fᵀ(F Fᵀ + ridge·I)⁻¹F, from which a DPP's gains follow.
+//
+// ρ of an item with feature f is ridge + fᵀMf. Adding feature f to the set subtracts u uᵀ from M, with u = M f / √ρ
+// (Sherman–Morrison): every item's ρ falls by ⟨f_i, u⟩². All in float64.
+//
+// Invariants:
+//   - Before fold(), M = I − Σ u uᵀ over directions_. After it, directions_ is empty and M = matrix_ − pending_
+//   pending_ᵀ.
+//   - M is symmetric, and its eigenvalues lie in [0, 1] up to rounding.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "base/aligned.hpp"
+
+namespace karec {
+
+class Residual {
+  public:
+    explicit Residual(std::size_t width) : width_(width) {}
+
+    // out (width) = M f. Returns fᵀf − fᵀMf, the part of ⟨f, f⟩ that the set explains.
+    double apply(std::span<const double> feature, std::span<double> out);
+
+    // M ← M − u uᵀ.
+    void add(std::span<const double> direction);
+
+    // M ← I; not after fold().
+    void clear() noexcept { directions_.clear(); }
+
+    // The number of listed directions, with which apply() costs O(listed·width); 0 after fold().
+    std::size_t listed() const noexcept { return width_ == 0 ? 0 : directions_.size() / width_; }
+
+    // Builds M as a matrix: apply() then costs O(width²), however many directions there are.
+    void fold();
+
+    // An upper bound of M's largest eigenvalue, so of fᵀMf for every unit vector f; only after fold(). (Σλ⁴)^¼ =
+    // √‖M²‖_F in float32, plus its rounding error. O(width³): as much as price_of_bound() updates of a block by one
+    // direction.
+    double bound();
+    std::size_t price_of_bound() const noexcept;
+
+  private:
+    void apply_pending();
+
+    std::size_t width_;
+    std::vector<double> directions_;
+    std::vector<double> parts_;
+    std::vector<double> pending_;  // the last direction, subtracted when M is read next
+    Aligned<double> matrix_;       // null until fold()
+};
+
+}  // namespace karec

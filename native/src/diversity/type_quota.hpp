@@ -1,0 +1,56 @@
+// How many items of each type a selection may still take (max_per_type), and must still take (min_per_type).
+//
+// Invariants: owed_[t] = what is missing of min(least, items of type t); n_owed_ = Σ owed_.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+namespace karec {
+
+class TypeQuota {
+  public:
+    // type_of (N,) codes 0 … n_types − 1; empty = no types, and everything may be taken.
+    TypeQuota(std::span<const std::int32_t> type_of, std::size_t n_types, std::optional<std::size_t> most,
+              std::size_t least)
+        : type_of_(type_of), most_(most), taken_(n_types, 0), owed_(n_types, 0) {
+        for (const std::int32_t type : type_of) {
+            std::size_t& owed = owed_[static_cast<std::size_t>(type)];
+            if (owed < least) {
+                ++owed;
+                ++n_owed_;
+            }
+        }
+    }
+
+    void take(std::size_t item) {
+        if (type_of_.empty()) return;
+        const auto type = static_cast<std::size_t>(type_of_[item]);
+        ++taken_[type];
+        if (owed_[type] == 0) return;
+        --owed_[type];
+        --n_owed_;
+    }
+
+    // Whether all of the `n_places` left are owed: then only owed types may be taken, to the end.
+    bool forced(std::size_t n_places) const noexcept { return n_owed_ > 0 && n_owed_ >= n_places; }
+
+    bool allows(std::size_t item, std::size_t n_places) const noexcept {
+        if (type_of_.empty()) return true;
+        const auto type = static_cast<std::size_t>(type_of_[item]);
+        if (most_ && taken_[type] >= *most_) return false;
+        return !forced(n_places) || owed_[type] > 0;
+    }
+
+  private:
+    std::span<const std::int32_t> type_of_;
+    std::optional<std::size_t> most_;
+    std::vector<std::size_t> taken_;
+    std::vector<std::size_t> owed_;
+    std::size_t n_owed_ = 0;
+};
+
+}  // namespace karec

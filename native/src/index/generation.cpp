@@ -1,0 +1,93 @@
+#include "index/generation.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+namespace karec {
+
+void Generation::grow(std::size_t n) {
+    if (n <= n_rows()) return;
+    rows.grow(n);
+    ids.grow(n);
+    if (format.dtype == DType::int8) scales.grow(n);
+    if (keeps_exact) exact.grow(n);
+    if (versions.size() > 1) codes.grow(n);
+    if (!adjustments.empty()) adjustments.grow(n);
+    for (PagedColumn& column : columns) column.values.grow(n);
+}
+
+void Generation::write_row(std::size_t row, std::int64_t id, const MatrixView& vectors, std::size_t i, std::size_t code,
+                           std::span<const Column> columns_in) {
+    format.encode(vectors, i, rows.write_unshared(row),
+                  format.dtype == DType::int8 ? scales.write_unshared(row) : nullptr);
+    if (keeps_exact) exact_format().encode(vectors, i, exact.write_unshared(row), nullptr);
+    *ids.write_unshared(row) = id;
+    if (versions.size() > 1) *codes.write_unshared(row) = static_cast<std::uint8_t>(code);
+    for (std::size_t c = 0; c < columns.size(); ++c) {
+        const std::size_t width = size_of(columns[c].dtype);
+        std::memcpy(columns[c].values.write_unshared(row), columns_in[c].bytes.data() + i * width, width);
+    }
+}
+
+std::size_t Generation::code_for(std::int64_t version) {
+    constexpr std::size_t kCodes = 256;
+    auto found = std::ranges::find(versions, version, &ModelVersion::number);
+    if (found == versions.end()) found = std::ranges::find(versions, std::size_t{0}, &ModelVersion::n_rows);
+    if (found == versions.end()) {
+        if (versions.size() == kCodes) return kCodes;
+        found = versions.insert(found, {version, 0});
+    }
+    found->number = version;
+    // Rows from before have code 0: there was one version.
+    if (versions.size() > 1) codes.grow(n_rows());
+    return static_cast<std::size_t>(found - versions.begin());
+}
+
+Generation Generation::compacted() const {
+    Generation to(format);
+    if (keeps_exact) to.keep_exact();
+    to.number = number;
+    to.model_version = model_version;
+    to.versions = versions;
+    to.n_works = n_works;
+    to.id_map = IdMap(n_works);
+    for (const PagedColumn& column : columns) {
+        to.columns.push_back({column.name, column.dtype, PagedArray<std::byte>(size_of(column.dtype), kLargePage)});
+    }
+    to.grow(n_works);
+    if (versions.size() > 1) to.codes.grow(n_works);
+    if (!adjustments.empty()) to.adjustments.grow(n_works);
+    std::size_t at = 0;
+    for (std::size_t row = 0; row < n_rows(); ++row) {
+        if (removed.has(row)) continue;
+        std::memcpy(to.rows.write_unshared(at), rows.at(row), format.stride());
+        if (keeps_exact) std::memcpy(to.exact.write_unshared(at), exact.at(row), exact_format().stride());
+        if (!scales.empty()) *to.scales.write_unshared(at) = *scales.at(row);
+        if (!codes.empty()) *to.codes.write_unshared(at) = *codes.at(row);
+        if (!adjustments.empty()) *to.adjustments.write_unshared(at) = *adjustments.at(row);
+        *to.ids.write_unshared(at) = *ids.at(row);
+        for (std::size_t c = 0; c < columns.size(); ++c) {
+            std::memcpy(to.columns[c].values.write_unshared(at), columns[c].values.at(row), size_of(columns[c].dtype));
+        }
+        to.id_map.put(*ids.at(row), static_cast<std::int32_t>(at));
+        if (blocked.has(row)) to.blocked.put(at, true), to.closed.put(at, true);
+        ++at;
+    }
+    return to;
+}
+
+void Generation::publish() noexcept {
+    id_map.buckets().publish();
+    adjustments.publish();
+    for (RowSet* set : {&blocked, &removed, &closed}) set->words().publish();
+}
+
+std::size_t Generation::bytes() const noexcept {
+    std::size_t sum = rows.bytes() + scales.bytes() + exact.bytes() + ids.bytes() + codes.bytes() +
+                      id_map.buckets().bytes() + adjustments.bytes();
+    for (const RowSet* set : {&blocked, &removed, &closed}) sum += set->words().bytes();
+    for (const PagedColumn& column : columns) sum += column.values.bytes();
+    return sum;
+}
+
+}  // namespace karec

@@ -1,0 +1,111 @@
+// One generation of an index: everything that a reader sees. Immutable once published.
+//
+// A work keeps its row until it is upserted or removed. An upsert writes a new row; GenerationStore reuses the old one
+// when no reader can see it. Adjustment and block belong to the work and are copied to its new row. Generations share
+// all pages that did not change between them.
+//
+// Invariants:
+//   - rows, ids, exact (with keeps_exact), scales (int8) and each column have n_rows() elements; adjustments and codes
+//     too, or none: then every row has {1, 0}, or code 0.
+//   - closed = blocked ∪ removed. blocked and removed are disjoint.
+//   - n_works = the rows that are not removed = the ids in id_map. For such a row, id_map holds ids[row] → row (after
+//     map_verified).
+//   - versions[c].n_rows counts the rows of code c that are not removed. There are at most 256 codes.
+//   - rows, scales, exact, ids, codes and columns change by write_unshared alone, at rows that no reader sees; id_map,
+//     adjustments and the row sets change by copy_on_write.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "index/id_map.hpp"
+#include "index/paged_array.hpp"
+#include "index/row_format.hpp"
+#include "karec/item_index.hpp"
+
+namespace karec {
+
+inline constexpr std::size_t kSmallPage = std::size_t{64} << 10;  // bytes, for arrays that are copied when they change
+inline constexpr std::size_t kLargePage = std::size_t{2} << 20;   // bytes, for arrays written in place: one huge page
+
+// A set of rows.
+class RowSet {
+  public:
+    bool empty() const noexcept { return words_.empty(); }
+    bool has(std::size_t row) const noexcept {
+        return row >> 6 < words_.size() && (*words_.at(row >> 6) >> (row & 63) & 1) != 0;
+    }
+    // Bit i: whether the set has row 64·at + i.
+    std::uint64_t word(std::size_t at) const noexcept { return at < words_.size() ? *words_.at(at) : 0; }
+    void put(std::size_t row, bool in) {
+        if (has(row) == in) return;
+        words_.grow((row >> 6) + 1);
+        *words_.copy_on_write(row >> 6) ^= std::uint64_t{1} << (row & 63);
+    }
+    PagedArray<std::uint64_t>& words() noexcept { return words_; }
+    const PagedArray<std::uint64_t>& words() const noexcept { return words_; }
+
+  private:
+    PagedArray<std::uint64_t> words_{1, kSmallPage};
+};
+
+struct PagedColumn {
+    std::string name;
+    DType dtype;
+    PagedArray<std::byte> values;
+};
+
+struct ModelVersion {
+    std::int64_t number;
+    std::size_t n_rows;  // works whose vectors are of it
+};
+
+struct Generation {
+    explicit Generation(RowFormat row_format) : format(row_format), rows(row_format.stride(), kLargePage) {}
+
+    void keep_exact() { exact = PagedArray<std::byte>(exact_format().stride(), kLargePage), keeps_exact = true; }
+    RowFormat exact_format() const noexcept { return {format.dim, DType::float32}; }
+    std::size_t n_rows() const noexcept { return rows.size(); }
+    std::size_t code_of(std::size_t row) const noexcept { return codes.empty() ? 0 : *codes.at(row); }
+    float scale_of(std::size_t row) const noexcept { return scales.empty() ? 1.0f : *scales.at(row); }
+
+    // Makes n rows of it, in every array that is kept by row. Never shrinks.
+    void grow(std::size_t n);
+    // Writes vector i, id and columns into a row that no reader sees. `columns_in` in this generation's order.
+    void write_row(std::size_t row, std::int64_t id, const MatrixView& vectors, std::size_t i, std::size_t code,
+                   std::span<const Column> columns_in);
+    // The code of a model version; a new one, or one without rows, if it has none; 256 if all are in use.
+    std::size_t code_for(std::int64_t version);
+    // A copy with the same works in the same order, without removed rows. O(N·D).
+    Generation compacted() const;
+    // Published: pages are immutable from here (PagedArray::publish).
+    void publish() noexcept;
+    std::size_t bytes() const noexcept;
+
+    std::uint64_t number = 1;
+    std::int64_t model_version = 0;      // of the newest vectors
+    std::vector<ModelVersion> versions;  // by code
+    std::size_t n_works = 0;
+
+    RowFormat format;
+    bool keeps_exact = false;
+    // By row; written in place (write_unshared) while no reader can see the row.
+    PagedArray<std::byte> rows;
+    PagedArray<float> scales{1, kLargePage};  // of int8 rows, else empty
+    PagedArray<std::byte> exact;              // float32 rows to rescore from, if keeps_exact
+    PagedArray<std::int64_t> ids{1, kLargePage};
+    PagedArray<std::uint8_t> codes{1, kLargePage};  // of model versions; empty while code 0 is the only one
+    std::vector<PagedColumn> columns;
+
+    // By bucket or row; a page is copied before it changes (copy_on_write).
+    IdMap id_map;
+    bool map_verified = true;  // false: from a file opened without verify; then only reads may use it
+    PagedArray<Adjustment> adjustments{1, kSmallPage};  // empty while every row has {1, 0}
+    RowSet blocked;
+    RowSet removed;
+    RowSet closed;  // blocked or removed: the one set that a search tests
+};
+
+}  // namespace karec

@@ -1,0 +1,105 @@
+#include "index/generation_store.hpp"
+
+#include <algorithm>
+#include <new>
+#include <thread>
+
+namespace karec {
+
+GenerationStore::GenerationStore(std::unique_ptr<Generation> first) : newest_(first.get()) {
+    first->publish();
+    generations_.push_back(std::move(first));
+}
+
+GenerationStore::~GenerationStore() {
+    for (HazardSlot* slot = slots_.load(); slot != nullptr;) delete std::exchange(slot, slot->next);
+}
+
+GenerationStore::HazardSlot* GenerationStore::take_slot() const noexcept {
+    HazardSlot* slot = nullptr;
+    while (slot == nullptr) {
+        for (HazardSlot* used = slots_.load(std::memory_order_acquire); used != nullptr; used = used->next) {
+            bool taken = used->taken.load(std::memory_order_relaxed);
+            if (!taken && used->taken.compare_exchange_strong(taken, true, std::memory_order_acquire)) return used;
+        }
+        // Every slot is taken: add one. Without memory for it, wait for a reader to give its slot back.
+        slot = new (std::nothrow) HazardSlot;
+        if (slot == nullptr) std::this_thread::yield();
+    }
+    slot->taken.store(true, std::memory_order_relaxed);
+    slot->next = slots_.load(std::memory_order_relaxed);
+    while (!slots_.compare_exchange_weak(slot->next, slot, std::memory_order_seq_cst, std::memory_order_relaxed)) {
+    }
+    return slot;
+}
+
+GenerationStore::Pin::Pin(const GenerationStore& store) noexcept
+    : slot_(store.take_slot()), generation_(store.newest_.load()) {
+    // This store and load, the push of a new slot, the writer's store of `newest_` and its loads of the slots are all
+    // sequentially consistent: either the writer sees what the slot holds, or the reader sees the newer generation.
+    for (;;) {
+        slot_->held.store(generation_);
+        const Generation* newest = store.newest_.load();
+        if (newest == generation_) return;
+        generation_ = newest;
+    }
+}
+
+GenerationStore::Pin::~Pin() {
+    slot_->held.store(nullptr, std::memory_order_release);
+    slot_->taken.store(false, std::memory_order_release);
+}
+
+GenerationStore::WriteTransaction::WriteTransaction(GenerationStore& store)
+    : store_(store), lock_(store.writing_), next_(std::make_unique<Generation>(*store.generations_.back())) {
+    store.reclaim();
+    ++next_->number;
+}
+
+std::size_t GenerationStore::WriteTransaction::new_row() {
+    const auto& free = store_.free_rows_;
+    if (n_reused_ < free.size() && free[n_reused_].since <= store_.generations_.front()->number) {
+        const std::size_t row = free[n_reused_++].row;
+        next_->removed.put(row, false);
+        next_->closed.put(row, false);
+        return row;
+    }
+    next_->grow(next_->n_rows() + 1);
+    return next_->n_rows() - 1;
+}
+
+void GenerationStore::WriteTransaction::retire(std::size_t row) {
+    retired_.push_back(row);
+    next_->removed.put(row, true);
+    next_->closed.put(row, true);
+    next_->blocked.put(row, false);
+}
+
+void GenerationStore::WriteTransaction::commit() {
+    // Everything that allocates comes before the first change.
+    store_.free_rows_.reserve(store_.free_rows_.size() + retired_.size());
+    store_.generations_.reserve(store_.generations_.size() + 1);
+    next_->publish();
+    const Generation* next = next_.get();
+    for (const std::size_t row : retired_) store_.free_rows_.push_back({next->number, row});
+    store_.generations_.push_back(std::move(next_));
+    store_.free_rows_.erase(store_.free_rows_.begin(),
+                            store_.free_rows_.begin() + static_cast<std::ptrdiff_t>(n_reused_));
+    store_.newest_.store(next);
+    store_.reclaim();
+}
+
+void GenerationStore::reclaim() noexcept {
+    const auto held = [&](const Generation* generation) {
+        for (const HazardSlot* slot = slots_.load(); slot != nullptr; slot = slot->next) {
+            if (slot->held.load() == generation) return true;
+        }
+        return false;
+    };
+    // Frees generations in the middle as well: the oldest that is left decides which free rows may be written again.
+    const Generation* newest = generations_.back().get();
+    std::erase_if(generations_,
+                  [&](const auto& generation) { return generation.get() != newest && !held(generation.get()); });
+}
+
+}  // namespace karec

@@ -1,0 +1,97 @@
+// The newest generation of an index, the older ones that readers still pin, and the rows that are free again.
+//
+// Readers: a pin writes the generation that it took into a hazard slot and checks that it is still the newest; if not,
+// it takes the newer one (Michael, "Hazard pointers", 2004). It never blocks, and repeats only if a commit fell in
+// between. Cost: two stores and three loads, on a cache line that no other reader writes.
+// Writers: one transaction at a time. A commit publishes a pointer, then frees the older generations that no slot
+// holds.
+//
+// Invariants:
+//   - generations_ is ordered by number; its last element is newest_.
+//   - A generation that a slot holds stays in generations_. It is never changed, but at rows that it does not show.
+//   - A row in free_rows_ holds no work from generation `since` on. It is written again only when no generation before
+//     `since` is left, so that no reader sees the new vector under the old work.
+//   - free_rows_ is ordered by `since`.
+//   - A slot belongs to one pin while `taken`. Slots are never freed before the store is.
+// Threads: any thread may pin; any thread may open a transaction and waits for the open one. No pin may outlive the
+// store.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include "index/generation.hpp"
+
+namespace karec {
+
+class GenerationStore {
+    struct alignas(64) HazardSlot {
+        std::atomic<const Generation*> held{nullptr};
+        std::atomic<bool> taken{false};
+        HazardSlot* next = nullptr;
+    };
+
+  public:
+    explicit GenerationStore(std::unique_ptr<Generation> first);
+    GenerationStore(const GenerationStore&) = delete;
+    GenerationStore& operator=(const GenerationStore&) = delete;
+    ~GenerationStore();
+
+    // The newest generation at construction, kept unchanged as long as the pin lives.
+    class Pin {
+      public:
+        explicit Pin(const GenerationStore& store) noexcept;
+        Pin(const Pin&) = delete;
+        Pin& operator=(const Pin&) = delete;
+        ~Pin();
+        const Generation& operator*() const noexcept { return *generation_; }
+        const Generation* operator->() const noexcept { return generation_; }
+
+      private:
+        HazardSlot* slot_;
+        const Generation* generation_;
+    };
+
+    // Makes the next generation from a copy of the newest. Holds the writers' lock; without commit() nothing changes.
+    class WriteTransaction {
+      public:
+        explicit WriteTransaction(GenerationStore& store);
+        Generation& operator*() noexcept { return *next_; }
+        Generation* operator->() noexcept { return next_.get(); }
+
+        // A row that no reader sees, for a new vector: a free one, or a new one behind the last.
+        std::size_t new_row();
+        // Takes the work of `row` out of the next generation; the row is free again once no reader can see it.
+        void retire(std::size_t row);
+        // Publishes the next generation. Throws std::bad_alloc, and then nothing has changed.
+        void commit();
+
+      private:
+        GenerationStore& store_;
+        std::unique_lock<std::mutex> lock_;
+        std::unique_ptr<Generation> next_;
+        std::size_t n_reused_ = 0;  // of free_rows_, from the front
+        std::vector<std::size_t> retired_;
+    };
+
+  private:
+    struct FreeRow {
+        std::uint64_t since;  // number of the first generation that does not show it
+        std::size_t row;
+    };
+
+    HazardSlot* take_slot() const noexcept;
+    void reclaim() noexcept;
+
+    std::atomic<const Generation*> newest_;
+    mutable std::atomic<HazardSlot*> slots_{nullptr};
+    std::mutex writing_;
+    std::vector<std::unique_ptr<const Generation>> generations_;
+    std::vector<FreeRow> free_rows_;
+};
+
+}  // namespace karec

@@ -1,0 +1,48 @@
+#include "index/index_checks.hpp"
+
+#include "base/checks.hpp"
+
+namespace karec {
+namespace {
+
+std::string count(std::size_t n) {
+    return std::to_string(n);
+}
+
+}  // namespace
+
+Status check_vectors(std::span<const std::int64_t> ids, const MatrixView& embeddings, DType stored) {
+    const auto shape = [&] { return "(" + count(embeddings.rows) + ", " + count(embeddings.cols) + ")"; };
+    if (embeddings.rows != ids.size()) {
+        return Status::invalid("embeddings has shape " + shape() + ", ids has shape (" + count(ids.size()) +
+                               ",): expected one row for each id");
+    }
+    if (embeddings.cols == 0 || embeddings.cols > kMaxDim) {
+        return Status::invalid("embeddings has shape " + shape() + ", expected 1 to " + count(kMaxDim) + " dimensions");
+    }
+    if (embeddings.dtype != DType::float16 && embeddings.dtype != DType::float32) {
+        return Status::invalid("vectors are given as float16 or float32");
+    }
+    if (Status status = check_finite(embeddings, "embeddings"); !status.ok()) return status;
+    return check_range(embeddings, stored);
+}
+
+Status check_column(const Column& column, std::size_t n) {
+    if (size_of(column.dtype) != 0 && column.bytes.size() == n * size_of(column.dtype)) return {};
+    return Status::invalid("column '" + std::string(column.name) + "' has " + count(column.bytes.size()) +
+                           " bytes, expected " + count(n) + " elements of " + count(size_of(column.dtype)));
+}
+
+Status stands_twice(std::int64_t id, std::size_t again) {
+    return Status::invalid("ids must be unique, " + std::to_string(id) + " stands twice (again at " + count(again) +
+                           ")");
+}
+
+Status check_map(const Generation& g) {
+    if (g.map_verified) return {};
+    const auto pieces = g.ids.segments();
+    if (g.id_map.matches(pieces.empty() ? std::span<const std::int64_t>() : pieces.front())) return {};
+    return Status::bad_format("not a whole karec index file: its id map does not fit its ids");
+}
+
+}  // namespace karec

@@ -1,0 +1,165 @@
+// The writes of ItemIndex: each is one transaction, which publishes the next generation whole or not at all.
+#include <algorithm>
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include "base/boundary.hpp"
+#include "base/checks.hpp"
+#include "index/index_checks.hpp"
+#include "index/index_store.hpp"
+
+namespace karec {
+namespace {
+
+using WriteTransaction = GenerationStore::WriteTransaction;
+
+Status check_unique(std::span<const std::int64_t> ids) {
+    std::vector<std::pair<std::int64_t, std::size_t>> sorted(ids.size());
+    for (std::size_t i = 0; i < ids.size(); ++i) sorted[i] = {ids[i], i};
+    std::ranges::sort(sorted);
+    const auto twice = std::ranges::adjacent_find(sorted, {}, [](const auto& entry) { return entry.first; });
+    return twice == sorted.end() ? Status{} : stands_twice(twice->first, std::next(twice)->second);
+}
+
+// The given columns in the index's order.
+Result<std::vector<Column>> in_order(const Generation& g, std::span<const Column> given, std::size_t n) {
+    std::vector<Column> ordered;
+    for (const PagedColumn& column : g.columns) {
+        const auto found = std::ranges::find(given, column.name, &Column::name);
+        if (found == given.end() || found->dtype != column.dtype) {
+            return Status::invalid("column '" + column.name + "' is " +
+                                   (found == given.end() ? "missing" : "of another dtype") +
+                                   ": an upsert gives every column that the index has");
+        }
+        if (Status status = check_column(*found, n); !status.ok()) return status;
+        ordered.push_back(*found);
+    }
+    if (ordered.size() == given.size()) return ordered;
+    for (const Column& column : given) {
+        if (std::ranges::find(g.columns, column.name, &PagedColumn::name) == g.columns.end()) {
+            return Status::invalid("the index has no column '" + std::string(column.name) + "'");
+        }
+    }
+    return Status::invalid("a column stands twice");
+}
+
+// Copies what belongs to the work (block, adjustment) from its old row, or resets it where there is none (from < 0).
+void carry_over(Generation& g, std::int32_t from, std::size_t to) {
+    const bool blocked = from >= 0 && g.blocked.has(static_cast<std::size_t>(from));
+    g.blocked.put(to, blocked);
+    g.closed.put(to, blocked);
+    if (g.adjustments.empty()) return;
+    const Adjustment kept = from >= 0 ? *g.adjustments.at(static_cast<std::size_t>(from)) : Adjustment{};
+    if (!(*g.adjustments.at(to) == kept)) *g.adjustments.copy_on_write(to) = kept;
+}
+
+template <class Change>
+Result<std::size_t> for_each_known(GenerationStore& store, std::span<const std::int64_t> ids, Change&& change) {
+    WriteTransaction transaction(store);
+    std::vector<std::int32_t> rows(ids.size());
+    transaction->id_map.find(ids, rows.data());
+    std::size_t unknown = 0;
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+        const bool known = rows[i] >= 0 && static_cast<std::size_t>(rows[i]) < transaction->n_rows();
+        if (known) change(transaction, i, static_cast<std::size_t>(rows[i]));
+        unknown += !known;
+    }
+    if (unknown < ids.size()) transaction.commit();
+    return unknown;
+}
+
+Result<std::size_t> set_blocked(GenerationStore& store, std::span<const std::int64_t> ids, bool blocked) {
+    return for_each_known(store, ids, [blocked](WriteTransaction& transaction, std::size_t, std::size_t row) {
+        transaction->blocked.put(row, blocked);
+        transaction->closed.put(row, blocked);
+    });
+}
+
+}  // namespace
+
+Status ItemIndex::upsert(std::span<const std::int64_t> ids, MatrixView embeddings, std::span<const Column> columns,
+                         std::int64_t model_version) noexcept {
+    return at_boundary([&]() -> Status {
+        if (embeddings.cols != dim()) {
+            return Status::invalid("embeddings has " + std::to_string(embeddings.cols) + " dimensions, expected " +
+                                   std::to_string(dim()));
+        }
+        if (Status status = check_vectors(ids, embeddings, dtype()); !status.ok()) return status;
+        if (Status status = check_unique(ids); !status.ok()) return status;
+        WriteTransaction transaction(store_->generations);
+        if (Status status = check_map(*transaction); !status.ok()) return status;
+        transaction->map_verified = true;
+        auto ordered = in_order(*transaction, columns, ids.size());
+        if (!ordered.ok()) return ordered.status();
+        if (ids.empty()) return {};
+        if (transaction->n_rows() + ids.size() > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max())) {
+            return Status::invalid("an index holds at most 2^31 − 1 rows");
+        }
+        const std::size_t code = transaction->code_for(model_version);
+        if (code > std::numeric_limits<std::uint8_t>::max()) {
+            return Status::invalid("the index holds vectors of 256 model versions: refresh some of them first");
+        }
+        transaction->model_version = model_version;
+        transaction->id_map.make_room(transaction->n_works + ids.size());
+        for (std::size_t i = 0; i < ids.size(); ++i) {
+            const std::size_t row = transaction.new_row();
+            transaction->write_row(row, ids[i], embeddings, i, code, ordered.value());
+            const std::int32_t old = transaction->id_map.put(ids[i], static_cast<std::int32_t>(row));
+            carry_over(*transaction, old, row);
+            ++transaction->versions[code].n_rows;
+            if (old < 0) {
+                ++transaction->n_works;
+            } else {
+                --transaction->versions[transaction->code_of(static_cast<std::size_t>(old))].n_rows;
+                transaction.retire(static_cast<std::size_t>(old));
+            }
+        }
+        transaction.commit();
+        return {};
+    });
+}
+
+Result<std::size_t> ItemIndex::remove(std::span<const std::int64_t> ids) noexcept {
+    return at_boundary([&]() -> Result<std::size_t> {
+        if (Status status = check_map(*GenerationStore::Pin(store_->generations)); !status.ok()) return status;
+        return for_each_known(store_->generations, ids,
+                              [&](WriteTransaction& transaction, std::size_t i, std::size_t row) {
+                                  transaction->map_verified = true;
+                                  if (transaction->id_map.take(ids[i]) < 0) return;  // given twice
+                                  --transaction->versions[transaction->code_of(row)].n_rows;
+                                  --transaction->n_works;
+                                  transaction.retire(row);
+                              });
+    });
+}
+
+Result<std::size_t> ItemIndex::block(std::span<const std::int64_t> ids) noexcept {
+    return at_boundary([&] { return set_blocked(store_->generations, ids, true); });
+}
+
+Result<std::size_t> ItemIndex::unblock(std::span<const std::int64_t> ids) noexcept {
+    return at_boundary([&] { return set_blocked(store_->generations, ids, false); });
+}
+
+Result<std::size_t> ItemIndex::adjust(std::span<const std::int64_t> ids, std::span<const float> scales,
+                                      std::span<const float> offsets) noexcept {
+    return at_boundary([&]() -> Result<std::size_t> {
+        const std::pair<const char*, std::span<const float>> halves[] = {{"scale", scales}, {"offset", offsets}};
+        for (const auto& [name, values] : halves) {
+            if (values.empty()) continue;
+            if (Status status = check_lengths(name, values.size(), "ids", ids.size()); !status.ok()) return status;
+            if (Status status = check_finite(values, name); !status.ok()) return status;
+        }
+        return for_each_known(store_->generations, ids,
+                              [&](WriteTransaction& transaction, std::size_t i, std::size_t row) {
+                                  if (transaction->adjustments.empty())
+                                      transaction->adjustments.grow(transaction->n_rows());
+                                  Adjustment& adjustment = *transaction->adjustments.copy_on_write(row);
+                                  if (!scales.empty()) adjustment.scale = scales[i];
+                                  if (!offsets.empty()) adjustment.offset = offsets[i];
+                              });
+    });
+}
+
+}  // namespace karec

@@ -1,0 +1,75 @@
+// Kernels for AVX2 + FMA + F16C.
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#include <cstring>
+#include <limits>
+#include <utility>
+
+#include "base/fixed_math.hpp"
+#include "kernels/isa_table.hpp"
+
+#define KAREC_TARGET __attribute__((target("avx2,fma,f16c")))
+#define KAREC_INLINE __attribute__((always_inline, target("avx2,fma,f16c"))) inline
+#define KAREC_LAMBDA __attribute__((always_inline, target("avx2,fma,f16c")))
+
+namespace karec::avx2 {
+namespace {
+
+constexpr std::size_t kLanes = 8;
+using Vec = float __attribute__((vector_size(32)));
+using IntVec = std::int32_t __attribute__((vector_size(32)));
+
+KAREC_INLINE Vec load_half(const std::uint16_t* at) {
+    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at)));
+}
+
+KAREC_INLINE Vec fused(Vec a, Vec b, Vec c) {
+    return _mm256_fmadd_ps(a, b, c);
+}
+
+KAREC_INLINE __m256d roots(__m256d x) {
+    return _mm256_sqrt_pd(x);
+}
+
+KAREC_INLINE __m256d widened(const float* at) {
+    return _mm256_cvtps_pd(_mm_loadu_ps(at));
+}
+
+KAREC_INLINE IntVec madd(const std::int8_t* row, const std::int16_t* query) {
+    const __m256i wide = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(row)));
+    return reinterpret_cast<IntVec>(
+        _mm256_madd_epi16(wide, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(query))));
+}
+
+template <std::size_t Width, class V>
+KAREC_INLINE V fold(V a, V b) {
+    const auto x = reinterpret_cast<__m256>(a);
+    const auto y = reinterpret_cast<__m256>(b);
+    __m256 low;
+    __m256 high;
+    if constexpr (Width == 8) {
+        low = _mm256_permute2f128_ps(x, y, 0x20);
+        high = _mm256_permute2f128_ps(x, y, 0x31);
+    } else if constexpr (Width == 4) {
+        low = _mm256_castpd_ps(_mm256_unpacklo_pd(_mm256_castps_pd(x), _mm256_castps_pd(y)));
+        high = _mm256_castpd_ps(_mm256_unpackhi_pd(_mm256_castps_pd(x), _mm256_castps_pd(y)));
+    } else {
+        low = _mm256_shuffle_ps(x, y, 0x88);
+        high = _mm256_shuffle_ps(x, y, 0xDD);
+    }
+    return reinterpret_cast<V>(low) + reinterpret_cast<V>(high);
+}
+
+#include "kernels/scoring_loops.inc"
+
+#include "kernels/diversity_loops.inc"
+
+#include "kernels/matrix_loops.inc"
+
+}  // namespace
+
+const IsaTable table = {"avx2", kScoringKernels, kDiversityKernels};
+
+}  // namespace karec::avx2
+#endif

@@ -1,0 +1,42 @@
+// The kernels of one instruction set (ISA), and the choice of the set that this process uses.
+//
+// generic.cpp, avx2.cpp and avx512.cpp each define one table, by compiling the same loops (scoring_loops.inc,
+// diversity_loops.inc, matrix_loops.inc) for other vector widths. Every table gives the same bits: the order of
+// summation does not depend on the width.
+#pragma once
+
+#include "kernels/diversity_kernels.hpp"
+#include "kernels/scoring_kernels.hpp"
+
+namespace karec {
+
+struct IsaTable {
+    const char* name;  // "generic", "avx2", "avx512"
+    ScoringKernels scoring;
+    DiversityKernels diversity;
+};
+
+// The best table that this machine runs, or the one that KAREC_FORCE_ISA names if the machine runs it. Chosen once, at
+// the first call; any thread may call it.
+const IsaTable& isa_table() noexcept;
+
+inline const ScoringKernels& scoring_kernels() noexcept {
+    return isa_table().scoring;
+}
+inline const DiversityKernels& diversity_kernels() noexcept {
+    return isa_table().diversity;
+}
+
+namespace generic {
+extern const IsaTable table;
+}
+#if defined(__x86_64__)
+namespace avx2 {
+extern const IsaTable table;
+}
+namespace avx512 {
+extern const IsaTable table;
+}
+#endif
+
+}  // namespace karec

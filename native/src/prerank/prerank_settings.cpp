@@ -1,0 +1,167 @@
+#include "karec/prerank_settings.hpp"
+
+#include <limits>
+#include <string_view>
+
+#include "base/boundary.hpp"
+#include "base/sealed_text.hpp"
+#include "karec/dpp.hpp"
+
+namespace karec {
+namespace {
+
+// Reads the fields of one line, each at most once. Keeps the first error.
+class Fields {
+  public:
+    explicit Fields(const SealedLine& line) : line_(line) {}
+
+    std::string text(std::string_view name) {
+        const std::string* found = take(name);
+        if (found == nullptr) fail("the key '" + std::string(name) + "' is missing");
+        return found == nullptr ? "" : *found;
+    }
+    double number(std::string_view name, double least, double most) {
+        const std::string found = text(name);
+        return status_.ok() ? ranged(name, found, least, most) : 0.0;
+    }
+    std::optional<std::size_t> optional_count(std::string_view name) {
+        const std::string* found = take(name);
+        if (found == nullptr || !status_.ok()) return std::nullopt;
+        auto value = whole_number(*found);
+        if (value.ok() && value.value() >= 1) return static_cast<std::size_t>(value.value());
+        fail(std::string(name) + " = " + *found + ", expected a whole number ≥ 1");
+        return std::nullopt;
+    }
+    std::size_t count(std::string_view name) {
+        const auto found = optional_count(name);
+        if (!found) fail("the key '" + std::string(name) + "' is missing");
+        return found.value_or(0);
+    }
+    // Every field "weights.COLUMN.VALUE".
+    std::vector<TrafficWeight> traffic() {
+        constexpr std::string_view kPrefix = "weights.";
+        std::vector<TrafficWeight> found;
+        for (const auto& [key, text] : line_.fields) {
+            if (!key.starts_with(kPrefix)) continue;
+            ++taken_;
+            const std::size_t dot = key.rfind('.');
+            auto value = whole_number(std::string_view(key).substr(dot + 1));
+            if (!value.ok()) fail(value.status().message());
+            if (dot <= kPrefix.size()) fail("the key '" + key + "' names no column");
+            const double factor = ranged(key, text, 0.0, std::numeric_limits<double>::max());
+            if (!status_.ok()) break;
+            found.push_back({key.substr(kPrefix.size(), dot - kPrefix.size()), value.value(), factor});
+        }
+        return found;
+    }
+    std::string name(std::string_view otherwise) {
+        const std::string* found = take("name");
+        return found == nullptr ? std::string(otherwise) : *found;
+    }
+    Status end() {
+        if (status_.ok() && taken_ != line_.fields.size()) fail("a key that this library does not know");
+        return status_;
+    }
+
+  private:
+    const std::string* take(std::string_view name) {
+        const std::string* found = line_.find(name);
+        taken_ += found != nullptr;
+        return found;
+    }
+    double ranged(std::string_view name, const std::string& text, double least, double most) {
+        auto value = finite_number(text);
+        if (value.ok() && value.value() >= least && value.value() <= most) return value.value();
+        fail(std::string(name) + " = " + text + " is out of range");
+        return 0.0;
+    }
+    void fail(const std::string& why) {
+        if (status_.ok()) status_ = line_.refused(why);
+    }
+
+    const SealedLine& line_;
+    std::size_t taken_ = 0;
+    Status status_;
+};
+
+Result<PrerankStep> step_of(const SealedLine& line) {
+    constexpr double kMost = std::numeric_limits<double>::max();
+    Fields fields(line);
+    PrerankStep step;
+    step.name = fields.name(line.value);
+    if (line.value == "index_rows") {
+        step.what = IndexRowsStep{};
+    } else if (line.value == "has_embedding") {
+        step.what = HasEmbeddingStep{};
+    } else if (line.value == "not_shown") {
+        step.what = NotShownStep{};
+    } else if (line.value == "inner_product") {
+        step.what = InnerProductStep{fields.count("k")};
+    } else if (line.value == "freshness") {
+        const double weight = fields.number("weight", -kMost, kMost);
+        const double half_life = fields.number("half_life_hours", std::numeric_limits<double>::denorm_min(), kMost);
+        step.what = FreshnessStep{weight, half_life};
+    } else if (line.value == "tone") {
+        std::string column = fields.text("column");
+        step.what = ToneStep{std::move(column), fields.number("at_least", -kMost, kMost)};
+    } else if (line.value == "quota") {
+        std::string column = fields.text("column");
+        step.what = QuotaStep{std::move(column), fields.count("at_most")};
+    } else if (line.value == "dpp") {
+        DppStep dpp;
+        dpp.k = fields.optional_count("k");
+        dpp.diversity = fields.number("diversity", 0.0, 1.0);
+        dpp.ridge = fields.number("ridge", 0.0, kMostRidge);
+        dpp.type_weight = fields.number("type_weight", 0.0, 1.0);
+        dpp.window = fields.optional_count("window");
+        dpp.types = fields.text("types");
+        dpp.max_per_type = fields.optional_count("max_per_type");
+        dpp.min_per_type = fields.optional_count("min_per_type").value_or(0);
+        dpp.weights = fields.traffic();
+        step.what = std::move(dpp);
+    } else {
+        return line.refused("this library knows no step '" + line.value + "'");
+    }
+    if (Status status = fields.end(); !status.ok()) return status;
+    return step;
+}
+
+Result<PrerankSettings> settings_of(const std::vector<SealedLine>& lines) {
+    PrerankSettings settings;
+    for (const SealedLine& line : lines) {
+        if (line.word == "scene" && settings.scene.empty() && !line.value.empty() && line.fields.empty()) {
+            settings.scene = line.value;
+            continue;
+        }
+        if (line.word != "step") return line.refused("neither a step nor the one scene");
+        auto step = step_of(line);
+        if (!step.ok()) return step.status();
+        settings.steps.push_back(std::move(step.value()));
+    }
+    if (settings.scene.empty()) return Status::bad_format("it names no scene");
+    return settings;
+}
+
+constexpr std::string_view kKind = "karec-prerank";
+
+}  // namespace
+
+Result<PrerankSettings> PrerankSettings::read(const std::string& path) noexcept {
+    return at_boundary([&]() -> Result<PrerankSettings> {
+        auto lines = read_sealed_file(path, kKind);
+        if (!lines.ok()) return lines.status();
+        auto settings = settings_of(lines.value());
+        if (!settings.ok()) return Status{settings.status().code(), path + ": " + settings.status().message()};
+        return settings;
+    });
+}
+
+Result<PrerankSettings> PrerankSettings::parse(const std::string& text) noexcept {
+    return at_boundary([&]() -> Result<PrerankSettings> {
+        auto lines = read_sealed_text(text, kKind);
+        if (!lines.ok()) return lines.status();
+        return settings_of(lines.value());
+    });
+}
+
+}  // namespace karec

@@ -1,0 +1,90 @@
+#include "search/search_checks.hpp"
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+
+#include "base/checks.hpp"
+
+namespace karec {
+namespace {
+
+std::string count(std::size_t n) {
+    return std::to_string(n);
+}
+
+}  // namespace
+
+Status check_candidates(const Candidates& candidates, const Generation& g) {
+    if (candidates.size() > std::numeric_limits<std::uint32_t>::max()) {
+        return Status::invalid("a search takes at most 2^32 − 1 candidates, got " + count(candidates.size()));
+    }
+    if (!candidates.ids.empty() && !candidates.rows.empty()) {
+        return Status::invalid("candidates are given as ids or as rows, not as both");
+    }
+    const auto n = static_cast<std::int64_t>(g.n_rows());
+    std::int32_t low = kUnknownRow;
+    std::int32_t high = kUnknownRow;
+    for (const std::int32_t row : candidates.rows) {
+        low = std::min(low, row);
+        high = std::max(high, row);
+    }
+    if (low == kUnknownRow && high < n) return {};
+    const auto bad = std::ranges::find_if(candidates.rows, [n](std::int32_t row) { return row < -1 || row >= n; });
+    return Status::invalid("rows holds " + std::to_string(*bad) + " at position " +
+                           std::to_string(bad - candidates.rows.begin()) + ", expected -1 (unknown) to " +
+                           std::to_string(n) + " (exclusive)");
+}
+
+Status check_ranked(const Ranked& out) {
+    const std::size_t n = out.scores.size();
+    if (Status status = check_lengths("out.scores", n, "out.ids", out.ids.size()); !status.ok()) return status;
+    if (Status status = check_lengths("out.scores", n, "out.rows", out.rows.size()); !status.ok()) return status;
+    return check_lengths("out.scores", n, "out.positions", out.positions.size());
+}
+
+Status check_lists(const Ranked& out, std::size_t n) {
+    if (Status status = check_ranked(out); !status.ok()) return status;
+    if (n == 0 || out.scores.size() % n == 0) return {};
+    return Status::invalid("out has " + count(out.scores.size()) + " entries, expected the same number for " +
+                           count(n) + " queries");
+}
+
+Ranked list_of(const Ranked& out, std::size_t list, std::size_t length) {
+    const std::size_t at = list * length;
+    return {out.scores.subspan(at, length), out.ids.subspan(at, length), out.rows.subspan(at, length),
+            out.positions.subspan(at, length)};
+}
+
+void pad_list(const Ranked& list, std::size_t found) {
+    std::ranges::fill(list.scores.subspan(found), -std::numeric_limits<float>::infinity());
+    std::ranges::fill(list.ids.subspan(found), -1);
+    std::ranges::fill(list.rows.subspan(found), kUnknownRow);
+    std::ranges::fill(list.positions.subspan(found), -1);
+}
+
+Status check_query(const Query& query, const Generation& g, const std::string& name) {
+    const auto one = [&](std::span<const float> values, const std::string& of) {
+        if (values.size() != g.format.dim) {
+            return Status::invalid(of + " has " + count(values.size()) + " values, expected " + count(g.format.dim));
+        }
+        return check_finite(values, of.c_str());
+    };
+    for (const VersionQuery& each : query.by_version) {
+        const std::string of = name + " of model version " + std::to_string(each.model_version);
+        if (Status status = one(each.values, of); !status.ok()) return status;
+    }
+    if (!query.by_version.empty()) return {};
+    if (Status status = one(query.values, name); !status.ok()) return status;
+    std::string standing;
+    std::size_t n_standing = 0;
+    for (const ModelVersion& version : g.versions) {
+        if (version.n_rows == 0) continue;
+        standing += (n_standing++ > 0 ? ", " : "") + std::to_string(version.number);
+    }
+    if (n_standing < 2) return {};
+    return Status::invalid("the index holds vectors of model versions " + standing +
+                           ": give a query for each (query_by_version)");
+}
+
+}  // namespace karec

@@ -1,0 +1,31 @@
+// What the searches refuse, and the list of one query within the output of several.
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+#include "index/generation.hpp"
+#include "karec/item_index.hpp"
+
+namespace karec {
+
+// Refuses ids and rows given together, rows outside -1 to n_rows - 1, and more than 2^32 − 1 candidates.
+Status check_candidates(const Candidates& candidates, const Generation& g);
+
+// Refuses output arrays of different lengths.
+Status check_ranked(const Ranked& out);
+
+// Refuses output that is not n lists of one length.
+Status check_lists(const Ranked& out, std::size_t n);
+
+// List number `list` of lists of `length` entries.
+Ranked list_of(const Ranked& out, std::size_t list, std::size_t length);
+
+// Fills the entries of a list behind the first `found` with score −inf, id −1, row −1, position −1.
+void pad_list(const Ranked& list, std::size_t found);
+
+// Refuses queries that are not D finite values each; and one query alone where the index has rows of several model
+// versions. `name` stands for the query in the message.
+Status check_query(const Query& query, const Generation& g, const std::string& name);
+
+}  // namespace karec

@@ -1,0 +1,128 @@
+// The k best of a stream of scores, ties by lowest position.
+//
+// A score and its position make one 64-bit key, ordered(score) << 32 | position. Keys above the threshold, the k-th
+// best score so far, are appended to a buffer without a branch. A full buffer is sorted by score and cut at k, which
+// gives the next threshold. The sort is a stable radix sort (Knuth, TAOCP 3, 5.2.5) from the lowest byte on, without
+// the bytes that are the same in all keys. Cost: O(n + k), whatever the scores and their order.
+//
+// Invariants:
+//   - Positions are offered in rising order, so that the buffer is in order of position between sorts, and ties keep
+//   it.
+//   - threshold_ never falls: it is the ordered score of the k-th best at the last cut, 0 before there were k. A later
+//     offer of the same score has a higher position and loses the tie, so only larger scores are appended.
+//   - size_ ≤ capacity_ between offers of kFew; the buffer has kFew places more.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <utility>
+
+#include "base/scratch.hpp"
+
+namespace karec {
+
+class TopK {
+  public:
+    // Of at most n offers.
+    TopK(std::size_t k, std::size_t n) : k_(k), capacity_(std::min(std::max<std::size_t>(4 * k, 256), n)) {
+        keys_ = ScratchArray<std::uint64_t>(capacity_ + kFew);
+        sorted_ = ScratchArray<std::uint64_t>(capacity_ + kFew);
+    }
+
+    // Offers scores[i] at position first + i, but where rows[i] < 0 (`rows` may be null). Positions only rise. NaN
+    // counts as −inf; −0 as +0.
+    void offer(const float* scores, const std::int32_t* rows, std::size_t n, std::uint32_t first) {
+        if (k_ == 0) return;
+        for (std::size_t i = 0; i < n; i += kFew) {
+            const std::size_t some = std::min(kFew, n - i);
+            unsigned below = 0;
+            if (some == kFew) {
+                for (std::size_t j = 0; j < kFew; ++j) below += scores[i + j] < least_;
+                if (below == kFew) continue;
+            }
+            for (std::size_t j = i; j < i + some; ++j) {
+                add(scores[j], first + static_cast<std::uint32_t>(j), rows == nullptr || rows[j] >= 0);
+            }
+            if (size_ > capacity_) cut();
+        }
+    }
+
+    void offer(float score, std::uint32_t position) {
+        if (k_ == 0) return;
+        add(score, position, true);
+        if (size_ > capacity_) cut();
+    }
+
+    // Writes the best min(k, offered), best first, and returns how many: emit(rank, score, position).
+    template <class Emit>
+    std::size_t finish(Emit&& emit) {
+        cut();
+        for (std::size_t rank = 0; rank < size_; ++rank) {
+            emit(rank, score_of(keys_[rank]), static_cast<std::uint32_t>(keys_[rank]));
+        }
+        return size_;
+    }
+
+  private:
+    static constexpr std::size_t kFew = 16;
+    static constexpr std::size_t kDigits = 4;  // bytes of a score
+    static constexpr std::size_t kValues = 256;
+
+    // Larger for larger scores, never 0.
+    static std::uint64_t key_of(float score, std::uint32_t position) noexcept {
+        score = score == score ? score + 0.0f : -std::numeric_limits<float>::infinity();
+        const auto bits = std::bit_cast<std::uint32_t>(score);
+        const std::uint32_t negative = 0u - (bits >> 31);  // without a branch: signs are as good as random
+        const std::uint32_t ordered = bits ^ (negative | 0x80000000u);
+        return static_cast<std::uint64_t>(ordered) << 32 | position;
+    }
+
+    static float score_of(std::uint64_t key) noexcept {
+        const auto ordered = static_cast<std::uint32_t>(key >> 32);
+        return std::bit_cast<float>(ordered & 0x80000000u ? ordered & 0x7FFFFFFFu : ~ordered);
+    }
+
+    static std::size_t digit_of(std::uint64_t key, std::size_t digit) noexcept {
+        return kValues - 1 - (key >> (32 + 8 * digit) & (kValues - 1));  // largest first
+    }
+
+    void add(float score, std::uint32_t position, bool in) noexcept {
+        const std::uint64_t key = key_of(score, position);
+        keys_[size_] = key;
+        size_ += (key >> 32 > threshold_) & in;
+    }
+
+    // Sorts the buffer, cuts it at k, and raises the threshold once k are there: what comes later must be larger.
+    void cut() {
+        std::array<std::array<std::uint32_t, kValues>, kDigits> ends{};
+        for (std::size_t i = 0; i < size_; ++i) {
+            for (std::size_t digit = 0; digit < kDigits; ++digit) ++ends[digit][digit_of(keys_[i], digit)];
+        }
+        for (std::size_t digit = 0; digit < kDigits && size_ > 0; ++digit) {
+            auto& end = ends[digit];
+            if (end[digit_of(keys_[0], digit)] == size_) continue;
+            std::uint32_t sum = 0;
+            for (std::uint32_t& each : end) sum += std::exchange(each, sum);
+            for (std::size_t i = 0; i < size_; ++i) sorted_[end[digit_of(keys_[i], digit)]++] = keys_[i];
+            std::swap(keys_, sorted_);
+        }
+        size_ = std::min(size_, k_);
+        if (size_ < k_ || k_ == 0) return;
+        threshold_ = static_cast<std::uint32_t>(keys_[k_ - 1] >> 32);
+        least_ = score_of(keys_[k_ - 1]);
+    }
+
+    std::size_t k_;
+    std::size_t capacity_;
+    std::size_t size_ = 0;
+    std::uint64_t threshold_ = 0;
+    float least_ = -std::numeric_limits<float>::infinity();  // the score of the threshold
+    ScratchArray<std::uint64_t> keys_;
+    ScratchArray<std::uint64_t> sorted_;
+};
+
+}  // namespace karec

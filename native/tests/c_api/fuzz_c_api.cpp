@@ -1,0 +1,287 @@
+// Every C entry point with arguments at random: NULL, lengths that fit and lengths that do not, dtypes, strides and
+// struct sizes of any number, NaN, ids that repeat. Each call must come back with a status; under Address+UB sanitizers
+// any access outside the buffers, which are exactly as long as is said, ends the program.
+//
+//   fuzz_c_api [calls, 20000] [seed, 1]
+//
+// A length is never said to be more than its buffer holds, unless it is one that no memory can hold: a C function
+// cannot tell the rest.
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+
+#include "karec/karec.h"
+#include "prerank/bundle_files.hpp"
+#include "random_arguments.hpp"
+
+using namespace karec::random_arguments;
+
+namespace {
+
+void in_order(void* context, std::size_t n, void (*task)(void*, std::size_t), void* data) {
+    ++*static_cast<std::size_t*>(context);
+    for (std::size_t i = 0; i < n; ++i) task(data, i);
+}
+
+struct World {
+    karec::BundleFolder folder;
+    std::string saved = folder.root() + "/saved.karec";
+    karec_index* index = nullptr;
+    karec_preranker* ranker = nullptr;
+    std::size_t heard = 0;
+};
+
+template <class T>
+T* handle(T* good) {
+    return one_in(40) ? nullptr : good;
+}
+
+constexpr std::size_t kFunctions = 32;
+constexpr std::size_t kDppSelect = 18;
+
+karec_status call(World& w, std::size_t which) {
+    const std::size_t n = length();
+    const std::size_t dim = one_in(10) ? length() : karec::kBundleDim;
+    const std::size_t k = length();
+    std::size_t number = 0;
+    std::size_t* told = one_in(10) ? nullptr : &number;
+    switch (which) {
+        case 0: {
+            karec_index* built = nullptr;
+            const auto* options = structs<karec_build_options>(1, [&](karec_build_options& o) {
+                o.dtype = one_in(3) ? any_dtype() : KAREC_INT8;
+                o.rescore = static_cast<std::int32_t>(below(2));
+                o.n_columns = below(3);
+                o.columns = columns(o.n_columns, n);
+            });
+            auto* ids = buffer<std::int64_t>(n);
+            for (std::size_t i = 0; ids != nullptr && i < n && !one_in(9); ++i) ids[i] = static_cast<std::int64_t>(i);
+            const auto status = karec_index_build(ids, said(n), matrix(n, dim), options, one_in(20) ? nullptr : &built);
+            if (status == KAREC_OK) karec_index_close(built);
+            return status;
+        }
+        case 1: {
+            karec_index* opened = nullptr;
+            const auto status = karec_index_open(path(w.folder.folder(1) + "/index.karec"),
+                                                 static_cast<std::int32_t>(below(2)), one_in(20) ? nullptr : &opened);
+            if (status == KAREC_OK) karec_index_close(opened);
+            return status;
+        }
+        case 2:
+            return karec_index_save(handle(w.index), one_in(2) ? w.saved.c_str() : path(w.saved));
+        case 3:
+            return karec_index_describe(handle(w.index), written<karec_index_info>(1));
+        case 4: {
+            auto* ids = buffer<std::int64_t>(n);
+            for (std::size_t i = 0; ids != nullptr && i < n && !one_in(9); ++i) ids[i] = static_cast<std::int64_t>(i);
+            const std::size_t n_columns = one_in(3) ? below(6) : 4;
+            return karec_index_upsert(handle(w.index), ids, said(n), matrix(n, dim), columns(n_columns, n), n_columns,
+                                      value<std::int64_t>());
+        }
+        case 5:
+            return karec_index_remove(handle(w.index), buffer<std::int64_t>(n), said(n), told);
+        case 6:
+            return karec_index_block(handle(w.index), buffer<std::int64_t>(n), said(n), told);
+        case 7:
+            return karec_index_unblock(handle(w.index), buffer<std::int64_t>(n), said(n), told);
+        case 8:
+            return karec_index_adjust(handle(w.index), buffer<std::int64_t>(n), said(n), buffer<float>(n),
+                                      buffer<float>(n), told);
+        case 9:
+            return karec_index_lookup(handle(w.index), buffer<std::int64_t>(n), said(n), buffer<std::int32_t>(n));
+        case 10:
+            return karec_index_scores(handle(w.index), queries(1, dim), candidates(n), buffer<float>(n),
+                                      written<karec_search_count>(1));
+        case 11:
+            return karec_index_search(handle(w.index), queries(1, dim), candidates(n), ranked(k),
+                                      written<karec_search_count>(1));
+        case 12: {
+            const std::size_t users = below(4);
+            auto* indptr = buffer<std::int64_t>(users + 1);
+            for (std::size_t u = 0; indptr != nullptr && u <= users && !one_in(9); ++u) {
+                indptr[u] = static_cast<std::int64_t>(n * u / std::max<std::size_t>(users, 1));
+            }
+            return karec_index_search_batch(handle(w.index), queries(users, dim), users, candidates(n), indptr,
+                                            ranked(k * users), written<karec_search_count>(users));
+        }
+        case 13: {
+            const std::size_t users = below(3);
+            karec_index_info info{};
+            info.struct_size = sizeof info;
+            (void)karec_index_describe(w.index, &info);
+            const std::size_t n_mask = one_in(2) ? 0 : info.n_rows;
+            return karec_index_search_all(handle(w.index), queries(users, dim), users, buffer<std::uint8_t>(n_mask),
+                                          n_mask, ranked(k * users), written<karec_search_count>(users));
+        }
+        case 14: {
+            const std::size_t stride = one_in(3) ? dim * 4 + 4 * below(3) : 0;
+            return karec_index_gather(handle(w.index), buffer<std::int32_t>(n), n, buffer<float>(n * (dim + 2)), dim,
+                                      one_in(40) ? said(1) : stride);
+        }
+        case 15:
+            return karec_index_gather_column(handle(w.index), one_in(20) ? nullptr : "creator_id",
+                                             buffer<std::int32_t>(n), n, one_in(9) ? any_dtype() : KAREC_INT64,
+                                             buffer<std::int64_t>(n));
+        case 16: {
+            karec_dtype dtype = 0;
+            return karec_index_column_dtype(handle(w.index),
+                                            one_in(9)   ? nullptr
+                                            : one_in(2) ? "type"
+                                                        : "no such",
+                                            one_in(9) ? nullptr : &dtype);
+        }
+        case 17:
+            return karec_dpp_alpha(value<double>()) >= 0.0 ? KAREC_OK : KAREC_INVALID_ARGUMENT;
+        case kDppSelect: {
+            const auto* options = structs<karec_dpp_options>(1, [&](karec_dpp_options& o) {
+                o.alpha = mostly_positive<double>();
+                o.ridge = mostly_positive<double>();
+                o.type_weight = one_in(2) ? mostly_positive<double>() : 0.0;
+                if (one_in(3)) o.weights = buffer<float>(n);
+                for (std::size_t i = 0; o.weights != nullptr && i < n && !one_in(200); ++i) {
+                    const_cast<float*>(o.weights)[i] = mostly_positive<float>();
+                }
+                if (!one_in(4)) o.types = buffer<std::int64_t>(n);
+                if (one_in(3)) o.shown = matrix(below(4), dim);
+                o.window = one_in(2) ? below(5) : 0;
+                o.max_per_type = one_in(3) ? below(4) : 0;
+                o.min_per_type = one_in(3) ? below(4) : 0;
+                o.fill = static_cast<std::int32_t>(below(2));
+            });
+            return karec_dpp_select(matrix(n, dim), buffer<float>(n), said(n), options, buffer<std::int64_t>(k),
+                                    buffer<double>(k), k, written<karec_dpp_count>(1));
+        }
+        case 19: {
+            const std::size_t stride = one_in(3) ? n * 8 + 8 * below(2) : 0;
+            auto* kernel = buffer<double>(n * (n + 1));
+            return karec_dpp_select_kernel(kernel, one_in(40) ? said(0) : n, one_in(40) ? said(1) : stride, below(4),
+                                           buffer<std::int64_t>(k), buffer<double>(k), k, written<karec_dpp_count>(1));
+        }
+        case 20:
+            return karec_mmr_select(matrix(n, dim), buffer<float>(n), said(n), value<double>(),
+                                    one_in(2) ? nullptr : matrix(below(3), dim), below(4), buffer<std::int64_t>(k),
+                                    buffer<double>(k), k, told);
+        case 21:
+            return karec_ssd_select(matrix(n, dim), buffer<float>(n), said(n), value<double>(),
+                                    one_in(2) ? nullptr : matrix(below(3), dim), below(4), buffer<std::int64_t>(k),
+                                    buffer<double>(k), k, told);
+        case 22: {
+            const std::size_t n_rules = below(3);
+            const auto* rules = structs<karec_scatter_rule>(n_rules, [&](karec_scatter_rule& r) {
+                r.values = buffer<std::int64_t>(n);
+                r.n_shown = length();
+                r.shown = buffer<std::int64_t>(r.n_shown);
+                r.window = one_in(20) ? random_bits() : below(6);
+                r.max_count = below(4);
+            });
+            const std::size_t room = length();
+            return karec_scatter(n, rules, n_rules, buffer<std::int64_t>(k), k, written<karec_scatter_violation>(room),
+                                 room, told);
+        }
+        case 23: {
+            karec_preranker* opened = nullptr;
+            const auto* options = structs<karec_preranker_options>(1, [&](karec_preranker_options& o) {
+                o.trust = static_cast<std::int32_t>(below(2));
+                o.tower_threads = one_in(9) ? static_cast<std::int32_t>(random_bits()) : 0;
+                if (one_in(9)) o.onnxruntime = "/nowhere/libonnxruntime.so";
+                o.context = &w.heard;
+                o.on_step = [](void* context, const karec_step_metrics* step) {
+                    *static_cast<std::size_t*>(context) += std::strlen(step->step);
+                };
+            });
+            const std::string root = path(w.folder.root()) == nullptr ? "" : w.folder.root();
+            const auto status =
+                karec_preranker_open(root.c_str(), path(w.folder.settings()), options, one_in(20) ? nullptr : &opened);
+            if (status != KAREC_OK) return status;
+            (void)karec_preranker_run(opened, requests(1), outs(1), written<karec_prerank_count>(1));
+            karec_preranker_close(opened);
+            return status;
+        }
+        case 24:
+            return karec_preranker_most(handle(w.ranker), requests(1), told);
+        case 25:
+            return karec_preranker_run(handle(w.ranker), requests(1), outs(1), written<karec_prerank_count>(1));
+        case 26: {
+            const std::size_t users = below(4);
+            return karec_preranker_run_batch(handle(w.ranker), requests(users), outs(users),
+                                             written<karec_prerank_count>(users), buffer<karec_status>(users), users,
+                                             below(3), one_in(2) ? in_order : nullptr, &w.heard);
+        }
+        case 27: {
+            w.folder.point_at(1 + static_cast<std::int64_t>(below(2)));
+            std::int32_t reloaded = 0;
+            return karec_preranker_reload(handle(w.ranker), one_in(2) ? nullptr : &reloaded);
+        }
+        case 28: {
+            std::int64_t version = 0;
+            return karec_preranker_model_version(handle(w.ranker), one_in(9) ? nullptr : &version);
+        }
+        case 29: {
+            karec_index* index = nullptr;
+            const auto status = karec_preranker_index(handle(w.ranker), one_in(9) ? nullptr : &index);
+            if (status == KAREC_OK) karec_index_close(index);
+            return status;
+        }
+        case 30: {
+            const std::size_t room = length();
+            const auto status =
+                karec_preranker_tower_inputs(handle(w.ranker), written<karec_tensor_spec>(room), room, told);
+            return status == KAREC_UNAVAILABLE ? KAREC_OK : status;  // there is no tower
+        }
+        default:
+            karec_index_close(nullptr);
+            karec_preranker_close(nullptr);
+            return karec_abi_version() == KAREC_ABI_VERSION && karec_version() != nullptr && karec_isa() != nullptr &&
+                           karec_has_user_tower() >= 0 && karec_last_error() != nullptr &&
+                           karec_last_system_error() >= 0
+                       ? KAREC_OK
+                       : KAREC_INVALID_ARGUMENT;
+    }
+}
+
+void open_again(World& w) {
+    karec_index_close(w.index);
+    w.index = nullptr;
+    if (karec_index_open((w.folder.folder(1) + "/index.karec").c_str(), 1, &w.index) != KAREC_OK) std::abort();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    const long calls = argc > 1 ? std::strtol(argv[1], nullptr, 10) : 20000;
+    random_bits.seed(argc > 2 ? static_cast<std::uint64_t>(std::strtoll(argv[2], nullptr, 10)) : 1);
+    World w;
+    w.folder.publish(2);
+    w.folder.publish(1);
+    const auto opened = karec_preranker_open(w.folder.root().c_str(), w.folder.settings().c_str(), nullptr, &w.ranker);
+    if (opened != KAREC_OK) std::abort();
+    long good[kFunctions] = {};
+    long all[kFunctions] = {};
+    for (long round = 0; round < calls; ++round) {
+        if (round % 2000 == 0) open_again(w);
+        const std::size_t which = below(kFunctions);
+        const karec_status status = call(w, which);
+        if (status < KAREC_OK || status > KAREC_UNAVAILABLE) std::abort();
+        if (status != KAREC_OK && *karec_last_error() == 0) std::abort();
+        ++all[which];
+        good[which] += status == KAREC_OK;
+        buffers.clear();
+    }
+    karec_index_close(w.index);
+    karec_preranker_close(w.ranker);
+    // A target whose calls are all refused looks at nothing behind the refusal.
+    for (std::size_t which = 0; which < kFunctions; ++which) {
+        if (all[which] > 300 && good[which] * 50 < all[which]) {
+            std::fprintf(stderr, "of %ld calls of function %zu only %ld were answered\n", all[which], which,
+                         good[which]);
+            return 1;
+        }
+    }
+    if (calls >= 10000 && good[kDppSelect] * 4 < all[kDppSelect]) {
+        std::fprintf(stderr, "of %ld calls of karec_dpp_select only %ld selected\n", all[kDppSelect], good[kDppSelect]);
+        return 1;
+    }
+    std::printf("%ld calls\n", calls);
+    return 0;
+}

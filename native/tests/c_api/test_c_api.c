@@ -1,0 +1,261 @@
+/* The C interface as C sees it, linked with the shared library: answers, golden files, and what bad arguments get. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "karec/karec.h"
+
+static int failures = 0;
+#define CHECK(condition)                                                        \
+    do {                                                                        \
+        if (condition) break;                                                   \
+        ++failures;                                                             \
+        fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition); \
+    } while (0)
+#define REFUSED(call, code, part) CHECK((call) == (code) && says(part))
+
+static int says(const char* part) {
+    if (strstr(karec_last_error(), part) != NULL) return 1;
+    fprintf(stderr, "got: %s\n", karec_last_error());
+    return 0;
+}
+
+enum { N = 6, D = 4 };
+static const int64_t ids[N] = {10, 11, 12, -5, 14, 15};
+static float vectors[N][D + 2]; /* two floats of padding: a stride */
+static const int64_t creators[N] = {1, 1, 2, 2, 3, 3};
+
+static karec_matrix matrix(void) {
+    const karec_matrix m = {sizeof m, vectors, N, D, sizeof vectors[0], KAREC_FLOAT32};
+    return m;
+}
+
+static karec_index* build(void) {
+    for (int i = 0; i < N; ++i) {
+        for (int d = 0; d < D + 2; ++d) vectors[i][d] = d == i % D ? (float)(i + 1) : (d < D ? 0.0f : NAN);
+    }
+    const karec_column column = {sizeof column, "creator_id", creators, N, KAREC_INT64};
+    const karec_build_options options = {
+        .struct_size = sizeof options, .dtype = KAREC_FLOAT32, .model_version = 7, .columns = &column, .n_columns = 1};
+    const karec_matrix m = matrix();
+    karec_index* index = NULL;
+    CHECK(karec_index_build(ids, N, &m, &options, &index) == KAREC_OK);
+    return index;
+}
+
+static float scores[N];
+static int64_t found[N];
+static int32_t rows[N];
+static int64_t positions[N];
+static const karec_ranked ranked = {sizeof ranked, scores, found, rows, positions, 3};
+
+static void index_answers(void) {
+    karec_index* index = build();
+    karec_index_info info = {.struct_size = sizeof info};
+    CHECK(karec_index_describe(index, &info) == KAREC_OK);
+    CHECK(info.size == N && info.dim == D && info.dtype == KAREC_FLOAT32 && info.model_version == 7);
+    const float user[D] = {1.0f, 1.0f, 1.0f, 1.0f};
+    const karec_query query = {.struct_size = sizeof query, .values = user, .dim = D};
+    const int64_t asked[] = {14, 99, 10, 15};
+    const karec_candidates among = {.struct_size = sizeof among, .ids = asked, .n = 4};
+    karec_search_count count = {.struct_size = sizeof count};
+    CHECK(karec_index_search(index, &query, &among, &ranked, &count) == KAREC_OK);
+    CHECK(count.found == 3 && count.unknown == 1 && count.struct_size == sizeof count);
+    CHECK(found[0] == 15 && found[1] == 14 && found[2] == 10 && scores[0] == 6.0f && positions[0] == 3);
+
+    size_t unknown = 9;
+    const float offset = 100.0f;
+    CHECK(karec_index_adjust(index, asked, 1, NULL, &offset, &unknown) == KAREC_OK && unknown == 0);
+    CHECK(karec_index_block(index, asked + 1, 3, &unknown) == KAREC_OK && unknown == 1);
+    CHECK(karec_index_search(index, &query, &among, &ranked, &count) == KAREC_OK);
+    CHECK(count.found == 1 && count.blocked == 2 && found[0] == 14 && scores[0] == 105.0f);
+    CHECK(karec_index_unblock(index, asked, 4, NULL) == KAREC_OK);
+
+    const int64_t indptr[] = {0, 1, 4};
+    const float other[D] = {1, 0, 0, 0};
+    const karec_query users[2] = {query, {.struct_size = sizeof query, .values = other, .dim = D}};
+    const karec_ranked two = {sizeof two, scores, found, rows, positions, 4};
+    karec_search_count counts[2] = {{.struct_size = sizeof count}, {.struct_size = sizeof count}};
+    CHECK(karec_index_search_batch(index, users, 2, &among, indptr, &two, counts) == KAREC_OK);
+    CHECK(counts[0].found == 1 && counts[1].found == 2 && found[0] == 14 && found[1] == -1 && found[2] == 10);
+    CHECK(karec_index_search_all(index, &query, 1, NULL, 0, &ranked, counts) == KAREC_OK && counts[0].found == 3);
+
+    float row[2][D + 3];
+    const int32_t wanted[] = {5, -1};
+    CHECK(karec_index_gather(index, wanted, 2, row[0], D, sizeof row[0]) == KAREC_OK);
+    CHECK(row[0][1] == 6.0f && row[1][1] == 0.0f);
+    int64_t held[2];
+    CHECK(karec_index_gather_column(index, "creator_id", wanted, 2, KAREC_INT64, held) == KAREC_OK);
+    CHECK(held[0] == 3 && held[1] == 0);
+    REFUSED(karec_index_gather_column(index, "creator_id", wanted, 2, KAREC_INT32, held), KAREC_INVALID_ARGUMENT,
+            "is of dtype 4, not 3");
+    karec_index_close(index);
+}
+
+static void selections(void) {
+    karec_index_close(build());
+    const karec_matrix m = matrix();
+    const float relevance[N] = {3, 3, 2, 2, 1, 1};
+    int64_t picks[3];
+    double gains[3];
+    karec_dpp_options options = {
+        .struct_size = sizeof options, .alpha = karec_dpp_alpha(0.5), .ridge = 0.01, .fill = 1};
+    karec_dpp_count count = {.struct_size = sizeof count};
+    CHECK(karec_dpp_select(&m, relevance, N, &options, picks, gains, 3, &count) == KAREC_OK);
+    CHECK(count.selected == 3 && picks[0] == 0 && picks[1] == 1 && picks[2] == 2);
+    size_t selected = 0;
+    CHECK(karec_mmr_select(&m, relevance, N, 0.5, NULL, 0, picks, gains, 3, &selected) == KAREC_OK && selected == 3);
+    CHECK(karec_ssd_select(&m, relevance, N, 0.5, NULL, 0, picks, gains, 3, &selected) == KAREC_OK && selected == 3);
+    /* Without dimensions, rows cost no memory, so that any number can be said: none of them takes time. */
+    const karec_matrix flat = {sizeof flat, vectors, N, 0, 0, KAREC_FLOAT32};
+    const karec_matrix endless = {sizeof endless, vectors, SIZE_MAX, 0, 0, KAREC_FLOAT32};
+    CHECK(karec_mmr_select(&flat, relevance, N, 0.5, &endless, 0, picks, gains, 3, &selected) == KAREC_OK);
+    CHECK(karec_ssd_select(&flat, relevance, N, 0.5, &endless, 0, picks, gains, 3, &selected) == KAREC_OK);
+    options.shown = &endless;
+    CHECK(karec_dpp_select(&flat, relevance, N, &options, picks, gains, 3, &count) == KAREC_OK);
+    CHECK(picks[0] == 0 && picks[1] == 1 && picks[2] == 2);
+    options.shown = NULL;
+    const double kernel[2][3] = {{2, 0, NAN}, {0, 1, NAN}};
+    CHECK(karec_dpp_select_kernel(kernel[0], 2, sizeof kernel[0], 0, picks, gains, 2, &count) == KAREC_OK);
+    CHECK(picks[0] == 0 && picks[1] == 1);
+    const karec_scatter_rule rule = {.struct_size = sizeof rule, .values = creators, .window = 2, .max_count = 1};
+    size_t violations = 9;
+    int64_t order[N];
+    CHECK(karec_scatter(N, &rule, 1, order, N, NULL, 0, &violations) == KAREC_OK && violations == 0 && order[1] == 2);
+    options.struct_size = 8;
+    REFUSED(karec_dpp_select(&m, relevance, N, &options, picks, gains, 3, &count), KAREC_INVALID_ARGUMENT,
+            "options->struct_size is 8");
+}
+
+static void bad_arguments(void) {
+    karec_index* index = build();
+    karec_index* none = NULL;
+    const karec_matrix good = matrix();
+    karec_search_count count = {.struct_size = sizeof count, .found = 77};
+    const float user[D] = {1, 1, 1, 1};
+    karec_query query = {.struct_size = sizeof query, .values = user, .dim = D};
+    const karec_candidates among = {.struct_size = sizeof among, .ids = ids, .n = N};
+    REFUSED(karec_index_search(NULL, &query, &among, &ranked, &count), KAREC_INVALID_ARGUMENT, "index is NULL");
+    REFUSED(karec_index_search(index, NULL, &among, &ranked, &count), KAREC_INVALID_ARGUMENT, "query is NULL");
+    query.dim = D - 1;
+    REFUSED(karec_index_search(index, &query, &among, &ranked, &count), KAREC_INVALID_ARGUMENT,
+            "query has 3 values, expected 4");
+    query.dim = SIZE_MAX;
+    REFUSED(karec_index_search(index, &query, &among, &ranked, &count), KAREC_INVALID_ARGUMENT, "than memory has");
+    query.dim = D;
+    query.values = NULL;
+    REFUSED(karec_index_search(index, &query, &among, &ranked, &count), KAREC_INVALID_ARGUMENT,
+            "query->values is NULL");
+    CHECK(count.found == 77);
+
+    karec_matrix wrong = good;
+    wrong.dtype = KAREC_INT8;
+    REFUSED(karec_index_build(ids, N, &wrong, NULL, &none), KAREC_INVALID_ARGUMENT, "float16 or float32");
+    wrong.dtype = 99;
+    REFUSED(karec_index_build(ids, N, &wrong, NULL, &none), KAREC_INVALID_ARGUMENT, "names no dtype");
+    wrong = good;
+    wrong.row_stride = 4;
+    REFUSED(karec_index_build(ids, N, &wrong, NULL, &none), KAREC_INVALID_ARGUMENT, "row_stride is shorter");
+    wrong = good;
+    wrong.rows = N - 1;
+    REFUSED(karec_index_build(ids, N, &wrong, NULL, &none), KAREC_INVALID_ARGUMENT, "embeddings has shape (5, 4)");
+    CHECK(none == NULL);
+    REFUSED(karec_index_open("/nowhere/index", 1, &none), KAREC_IO_ERROR, "cannot read");
+    CHECK(karec_last_system_error() != 0);
+
+    /* A caller of the future: what it says behind is 0, or else refused. */
+    struct {
+        karec_query query;
+        uint64_t later;
+    } longer = {{sizeof longer, user, D, NULL, 0}, 0};
+    CHECK(karec_index_search(index, &longer.query, &among, &ranked, &count) == KAREC_OK);
+    longer.later = 1;
+    REFUSED(karec_index_search(index, &longer.query, &among, &ranked, &count), KAREC_INVALID_ARGUMENT,
+            "members that this library");
+
+    karec_index_info before = {.struct_size = sizeof before};
+    karec_index_info after = {.struct_size = sizeof after};
+    CHECK(karec_index_describe(index, &before) == KAREC_OK);
+    wrong = good;
+    wrong.cols = D - 1;
+    REFUSED(karec_index_upsert(index, ids, N, &wrong, NULL, 0, 8), KAREC_INVALID_ARGUMENT, "expected");
+    CHECK(karec_index_describe(index, &after) == KAREC_OK && memcmp(&before, &after, sizeof before) == 0);
+    karec_preranker* ranker = NULL;
+    REFUSED(karec_preranker_open("/nowhere", "/nowhere/settings", NULL, &ranker), KAREC_IO_ERROR, "/nowhere/settings");
+    REFUSED(karec_preranker_run(NULL, NULL, NULL, NULL), KAREC_INVALID_ARGUMENT, "preranker is NULL");
+    karec_index_close(index);
+    karec_index_close(NULL);
+    karec_preranker_close(NULL);
+}
+
+static unsigned char* slurp(const char* path, size_t* size) {
+    FILE* file = fopen(path, "rb");
+    if (file == NULL) return NULL;
+    fseek(file, 0, SEEK_END);
+    *size = (size_t)ftell(file);
+    rewind(file);
+    unsigned char* bytes = malloc(*size);
+    if (fread(bytes, 1, *size, file) != *size) *size = 0;
+    fclose(file);
+    return bytes;
+}
+
+static void opens_as(const unsigned char* bytes, size_t size, karec_status code, const char* part) {
+    const char* path = "c-api-altered.karec";
+    FILE* file = fopen(path, "wb");
+    fwrite(bytes, 1, size, file);
+    fclose(file);
+    karec_index* index = NULL;
+    REFUSED(karec_index_open(path, 1, &index), code, part);
+    CHECK(index == NULL);
+    remove(path);
+}
+
+/* What tests/index/test_golden_files.py says of these files. */
+static void golden_files(const char* folder) {
+    static const char* const names[] = {"float16", "float32", "int8"};
+    for (int f = 0; f < 3; ++f) {
+        char path[512];
+        snprintf(path, sizeof path, "%s/v1-%s.karec", folder, names[f]);
+        karec_index* index = NULL;
+        CHECK(karec_index_open(path, 1, &index) == KAREC_OK);
+        karec_index_info info = {.struct_size = sizeof info};
+        CHECK(karec_index_describe(index, &info) == KAREC_OK && info.size == 7 && info.dim == 3);
+        const float values[2][3] = {{1, 0, 0}, {0, 1, 0}};
+        const int64_t versions[2] = {3, 4};
+        const karec_query query = {sizeof query, values[0], 3, versions, 2};
+        const int64_t asked[7] = {5, -7, INT64_C(1) << 61, 11, 12, 0, 99};
+        const karec_candidates among = {.struct_size = sizeof among, .ids = asked, .n = 7};
+        float got[7];
+        karec_search_count count = {.struct_size = sizeof count};
+        CHECK(karec_index_scores(index, &query, &among, got, &count) == KAREC_OK);
+        CHECK(count.blocked == 1 && count.found == 6);
+        CHECK(fabsf(got[6] - 137.0f) < 0.01f && fabsf(got[3] - 127.0f) < 0.01f && isinf(got[2]));
+        karec_index_close(index);
+
+        size_t size = 0;
+        unsigned char* bytes = slurp(path, &size);
+        CHECK(bytes != NULL && size > 256);
+        if (bytes == NULL) continue;
+        opens_as(bytes, size - 1, KAREC_BAD_FORMAT, "karec index file");
+        CHECK(memcmp(bytes + 12, "\x04\x03\x02\x01", 4) == 0);
+        memcpy(bytes + 12, "\x01\x02\x03\x04", 4);
+        opens_as(bytes, size, KAREC_BAD_FORMAT, "its byte order is foreign");
+        memcpy(bytes + 12, "\x04\x03\x02\x01", 4);
+        bytes[8] = 2;
+        opens_as(bytes, size, KAREC_BAD_FORMAT, "has version 2");
+        free(bytes);
+    }
+}
+
+int main(int argc, char** argv) {
+    CHECK(karec_abi_version() >= KAREC_ABI_VERSION);
+    CHECK(strlen(karec_version()) > 0 && strlen(karec_isa()) > 0 && karec_last_error()[0] == 0);
+    index_answers();
+    selections();
+    bad_arguments();
+    golden_files(argc > 1 ? argv[1] : ".");
+    printf("%s\n", failures == 0 ? "ok" : "FAIL");
+    return failures == 0 ? 0 : 1;
+}

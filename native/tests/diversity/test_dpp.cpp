@@ -1,0 +1,289 @@
+// The DPP as a C++ host uses it, against a plain float64 greedy on the kernel of the definition.
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <limits>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "check.hpp"
+#include "diversity/dpp_problem.hpp"
+#include "karec/dpp.hpp"
+
+using namespace karec;
+
+namespace {
+
+struct Problem {
+    std::size_t n;
+    std::size_t dim;
+    std::vector<float> embeddings;
+    std::vector<float> relevance;
+    MatrixView view() const { return {embeddings.data(), n, dim, DType::float32}; }
+};
+
+Problem random_problem(unsigned seed, std::size_t n, std::size_t dim) {
+    std::mt19937 random(seed);
+    std::normal_distribution<float> normal;
+    Problem problem{n, dim, std::vector<float>(n * dim), std::vector<float>(n)};
+    for (float& x : problem.embeddings) x = normal(random);
+    for (float& r : problem.relevance) r = normal(random);
+    return problem;
+}
+
+// L of the definition, without types.
+std::vector<double> kernel_of(const Problem& p, double alpha, double ridge) {
+    std::vector<double> unit(p.n * p.dim);
+    for (std::size_t i = 0; i < p.n; ++i) {
+        double square = 0.0;
+        for (std::size_t d = 0; d < p.dim; ++d) square += std::pow(p.embeddings[i * p.dim + d], 2.0);
+        for (std::size_t d = 0; d < p.dim; ++d) unit[i * p.dim + d] = p.embeddings[i * p.dim + d] / std::sqrt(square);
+    }
+    const double best = *std::max_element(p.relevance.begin(), p.relevance.end());
+    std::vector<double> kernel(p.n * p.n);
+    for (std::size_t i = 0; i < p.n; ++i) {
+        for (std::size_t j = 0; j < p.n; ++j) {
+            double dot = i == j ? ridge : 0.0;
+            for (std::size_t d = 0; d < p.dim; ++d) dot += unit[i * p.dim + d] * unit[j * p.dim + d];
+            kernel[i * p.n + j] =
+                std::exp(alpha * (p.relevance[i] - best)) * std::exp(alpha * (p.relevance[j] - best)) * dot;
+        }
+    }
+    return kernel;
+}
+
+struct Selection {
+    explicit Selection(std::size_t k) : indices(k), gains(k) {}
+    std::vector<std::int64_t> indices;
+    std::vector<double> gains;
+    DppCount count;
+    Status status;
+};
+
+Selection select(const Problem& p, const DppOptions& options, std::size_t k) {
+    Selection s(k);
+    auto count = dpp_select(p.view(), p.relevance, options, s.indices, s.gains);
+    s.status = count.status();
+    if (count.ok()) s.count = count.value();
+    return s;
+}
+
+Selection select_kernel(const std::vector<double>& kernel, std::size_t n, std::optional<std::size_t> window,
+                        std::size_t k) {
+    Selection s(k);
+    auto count = dpp_select_kernel(kernel, n, window, s.indices, s.gains);
+    s.status = count.status();
+    if (count.ok()) s.count = count.value();
+    return s;
+}
+
+bool refused(const Selection& s, const char* words) {
+    return s.status.code() == Code::invalid_argument && s.status.message().find(words) != std::string::npos;
+}
+
+}  // namespace
+
+TEST(embeddings_and_their_explicit_kernel_give_one_selection) {
+    for (unsigned seed = 0; seed < 5; ++seed) {
+        const Problem p = random_problem(seed, 300, 12);
+        for (const std::optional<std::size_t> window : {std::optional<std::size_t>{}, std::optional<std::size_t>{5}}) {
+            DppOptions options;
+            options.window = window;
+            const Selection direct = select(p, options, 60);
+            const Selection by_kernel = select_kernel(kernel_of(p, options.alpha, options.ridge), p.n, window, 60);
+            CHECK(direct.count.n_dpp == 60 && direct.indices == by_kernel.indices);
+            CHECK(std::abs(direct.count.log_det - by_kernel.count.log_det) < 1e-6);
+            for (std::size_t t = 0; t < 60; ++t) {
+                CHECK(std::abs(direct.gains[t] - by_kernel.gains[t]) <= 1e-9 * by_kernel.gains[t] + 1e-12);
+            }
+        }
+    }
+}
+
+TEST(a_selection_is_a_prefix_of_a_longer_one_bit_by_bit) {
+    const Problem p = random_problem(9, 2000, 16);
+    const Selection longest = select(p, {}, 300);
+    for (const std::size_t k : {1u, 50u, 299u}) {
+        const Selection s = select(p, {}, k);
+        CHECK(std::equal(s.indices.begin(), s.indices.end(), longest.indices.begin()));
+        CHECK(std::equal(s.gains.begin(), s.gains.end(), longest.gains.begin()));
+    }
+}
+
+TEST(beyond_the_rank_the_fill_goes_by_relevance) {
+    const Problem p = random_problem(10, 100, 4);
+    DppOptions options;
+    options.ridge = 0.0;
+    const Selection s = select(p, options, 100);
+    CHECK(s.count.n_dpp == 4 && s.count.selected == 100);
+    for (std::size_t t = 5; t < 100; ++t) {
+        const auto before = static_cast<std::size_t>(s.indices[t - 1]);
+        const auto here = static_cast<std::size_t>(s.indices[t]);
+        CHECK(p.relevance[before] >= p.relevance[here] && s.gains[t] == 0.0);
+    }
+    std::vector<std::int64_t> sorted = s.indices;
+    std::sort(sorted.begin(), sorted.end());
+    CHECK(std::adjacent_find(sorted.begin(), sorted.end()) == sorted.end());
+    options.fill = DppFill::none;
+    CHECK(select(p, options, 100).count.selected == 4);
+}
+
+TEST(alpha_of_diversity) {
+    CHECK(dpp_alpha(0.5) == 0.5 && dpp_alpha(1.0) == 0.0 && std::isinf(dpp_alpha(0.0)));
+}
+
+TEST(what_does_not_fit_is_refused) {
+    Problem p = random_problem(11, 5, 3);
+    DppOptions options;
+    options.type_weight = 0.5;
+    CHECK(refused(select(p, options, 2), "need types"));
+    options = {};
+    for (const double ridge : {-1.0, 10.1, 1e300, std::numeric_limits<double>::quiet_NaN()}) {
+        options.ridge = ridge;
+        CHECK(refused(select(p, options, 2), "ridge must lie in [0, 10]"));
+    }
+    options = {};
+    options.alpha = std::numeric_limits<double>::quiet_NaN();
+    CHECK(refused(select(p, options, 2), "alpha"));
+    options = {};
+    options.window = 0;
+    CHECK(refused(select(p, options, 2), "window"));
+    options = {};
+    options.shown = {p.embeddings.data(), 1, 2, DType::float32};
+    CHECK(refused(select(p, options, 2), "shown has shape (1, 2)"));
+    p.relevance[3] = std::numeric_limits<float>::infinity();
+    CHECK(refused(select(p, {}, 2), "relevance holds infinity at position 3"));
+    p.relevance.pop_back();
+    CHECK(refused(select(p, {}, 2), "relevance has shape (4,), expected (5,) as embeddings has shape (5, 3)"));
+    CHECK(refused(select_kernel({1, 2, 3}, 2, {}, 1), "expected 2 × 2"));
+    CHECK(refused(select_kernel({1, 0, 0, -1}, 2, {}, 1), "(1, 1)"));
+}
+
+TEST(no_items_and_no_places_give_nothing) {
+    const Problem none{0, 3, {}, {}};
+    CHECK(select(none, {}, 4).status.ok() && select(none, {}, 4).count.selected == 0);
+    CHECK(select(random_problem(12, 5, 3), {}, 0).count.selected == 0);
+}
+
+TEST(a_batch_is_each_user_alone) {
+    const Problem p = random_problem(13, 50, 6);
+    const std::vector<std::int64_t> indptr = {0, 30, 30, 50};
+    std::vector<std::int64_t> indices(75);  // 3 users, 25 each
+    std::vector<double> gains(75);
+    std::vector<DppCount> counts(3);
+    CHECK(dpp_select_batch(p.view(), p.relevance, indptr, {}, {}, indices, gains, counts).ok());
+    CHECK(counts[0].selected == 25 && counts[1].selected == 0 && counts[2].selected == 20);
+    const Problem last{
+        20, 6, {p.embeddings.begin() + 180, p.embeddings.end()}, {p.relevance.begin() + 30, p.relevance.end()}};
+    const Selection alone = select(last, {}, 20);
+    for (std::size_t t = 0; t < 20; ++t) {
+        CHECK(indices[50 + t] == alone.indices[t] + 30 && gains[50 + t] == alone.gains[t]);
+    }
+    CHECK(indices[25] == -1 && indices[70] == -1 && gains[74] == 0.0);
+    const std::vector<std::int64_t> falling = {0, 30, 20, 50};
+    CHECK(!dpp_select_batch(p.view(), p.relevance, falling, {}, {}, indices, gains, counts).ok());
+    CHECK(!dpp_select_batch(p.view(), p.relevance, indptr, falling, {}, indices, gains, counts).ok());
+}
+
+TEST(vectors_that_are_no_floats_are_refused) {
+    const Problem p = random_problem(16, 6, 4);
+    std::vector<std::int64_t> indices(3);
+    std::vector<double> gains(3);
+    std::vector<DppCount> counts(1);
+    const std::int64_t indptr[] = {0, 6};
+    const std::int64_t shown_indptr[] = {0, 2};
+    for (const DType dtype : {DType::float64, DType::int8, DType::int64, DType::boolean}) {
+        const std::vector<double> zeros(24);
+        const MatrixView other{zeros.data(), 6, 4, dtype};
+        DppOptions options;
+        const auto refuses = [&](const MatrixView& embeddings, const char* name) {
+            const Status one = dpp_select(embeddings, p.relevance, options, indices, gains).status();
+            const Status batch =
+                dpp_select_batch(embeddings, p.relevance, indptr, shown_indptr, options, indices, gains, counts);
+            const std::string words = std::string(name) + " must be float16 or float32";
+            return one.code() == Code::invalid_argument && one.message() == words &&
+                   batch.code() == Code::invalid_argument && batch.message() == words;
+        };
+        options.shown = {p.embeddings.data(), 2, 4, DType::float32};
+        CHECK(refuses(other, "embeddings"));
+        options.shown = {zeros.data(), 2, 4, dtype};
+        CHECK(refuses(p.view(), "shown"));
+    }
+}
+
+TEST(a_kernel_of_more_entries_than_there_are_is_refused) {
+    const std::vector<double> kernel(4, 1.0);
+    const std::size_t wraps = std::size_t{1} << (sizeof(std::size_t) * 4);  // squared, it is 0
+    for (const std::size_t n : {wraps, wraps + 2, std::size_t{1}, std::size_t{3}}) {
+        CHECK(refused(select_kernel(kernel, n, {}, 1), "kernel has 4 entries"));
+    }
+    CHECK(refused(select_kernel({}, wraps, {}, 1), "kernel has 0 entries"));
+    CHECK(select_kernel({}, 0, {}, 1).status.ok());
+}
+
+TEST(columns_on_demand_are_the_whole_kernel) {
+    const Problem p = random_problem(14, 40, 6);
+    const std::vector<double> kernel = kernel_of(p, 0.5, 1e-2);
+    std::vector<double> diagonal(40);
+    for (std::size_t i = 0; i < 40; ++i) diagonal[i] = kernel[i * 40 + i];
+    std::size_t n_asked = 0;
+    const KernelColumn column = [&](std::size_t item, std::span<double> out) {
+        ++n_asked;
+        std::copy_n(&kernel[item * 40], 40, out.begin());
+        return Status();
+    };
+    Selection s(20);
+    CHECK(dpp_select_columns(diagonal, column, {}, s.indices, s.gains).value().selected == 20);
+    const Selection whole = select_kernel(kernel, 40, {}, 20);
+    CHECK(s.indices == whole.indices && s.gains == whole.gains && n_asked == 19);
+    const KernelColumn none = [](std::size_t, std::span<double>) { return Status(Code::io_error, "gone"); };
+    CHECK(dpp_select_columns(diagonal, none, {}, s.indices, s.gains).status().code() == Code::io_error);
+}
+
+TEST(each_type_gets_what_it_is_owed) {
+    Problem p = random_problem(15, 60, 6);
+    std::vector<std::int64_t> types(60, 0);
+    for (std::size_t i = 50; i < 60; ++i) {
+        types[i] = 1;
+        p.relevance[i] -= 9.0f;
+    }
+    DppOptions options;
+    options.types = types;
+    const auto of_type_1 = [](const Selection& s) {
+        return std::count_if(s.indices.begin(), s.indices.end(), [](std::int64_t i) { return i >= 50; });
+    };
+    CHECK(of_type_1(select(p, options, 10)) == 0);
+    options.min_per_type = 3;
+    CHECK(of_type_1(select(p, options, 10)) == 3);
+    options.window = 4;
+    CHECK(of_type_1(select(p, options, 10)) == 3);
+    options.max_per_type = 2;
+    CHECK(refused(select(p, options, 2), "min_per_type"));
+}
+
+#if !defined(__SANITIZE_THREAD__)  // the caller's race is the test
+TEST(types_that_change_meanwhile_have_codes_that_exist) {
+    constexpr std::size_t kItems = 4096;
+    const std::vector<float> embeddings(kItems, 1.0f);
+    const std::vector<float> relevance(kItems);
+    std::vector<std::int64_t> types(kItems, 1);
+    std::atomic<bool> done = false;
+    std::thread writer([&] {
+        for (std::int64_t next = 2; !done; ++next) {
+            for (std::int64_t& type : types) std::atomic_ref(type).store(next, std::memory_order_relaxed);
+        }
+    });
+    DppOptions options;
+    options.types = types;
+    bool within = true;
+    for (int round = 0; round < 300; ++round) {
+        const auto problem = pose_dpp(MatrixView{embeddings.data(), kItems, 1, DType::float32}, relevance, options);
+        for (const std::int32_t type : problem->type_of) within &= static_cast<std::size_t>(type) < problem->n_types;
+    }
+    done = true;
+    writer.join();
+    CHECK(within);
+}
+#endif

@@ -1,0 +1,196 @@
+// Blocks that catch up only where they must say the same, bit by bit, as items that are always kept up to date.
+#include "diversity/dpp_lazy_blocks.hpp"
+
+#include <cmath>
+#include <random>
+#include <vector>
+
+#include "check.hpp"
+#include "diversity/residual.hpp"
+
+using namespace karec;
+
+namespace {
+
+// The definition: every direction is applied to every item at once, in float32, dimension by dimension.
+class Eager {
+  public:
+    explicit Eager(const DppProblem& problem) : problem_(problem), q2_(problem.q2), features_(problem.n()) {
+        for (std::size_t i = 0; i < problem.n(); ++i) {
+            const auto factor = static_cast<float>(length_factor(problem.squared_norms[i], problem.feature_scale));
+            const float* row = problem.embeddings.floats(i, nullptr);
+            for (std::size_t d = 0; d < problem.dim(); ++d) features_[i].push_back(row[d] * factor);
+            rho_.push_back(static_cast<float>(problem.first_rho[i]));
+            least_.push_back(static_cast<float>(kLeastShare * problem.first_rho[i]));
+        }
+    }
+
+    void apply(const std::vector<double>& direction, std::vector<float>& rho) const {
+        for (std::size_t i = 0; i < rho.size(); ++i) {
+            float dot = 0.0f;
+            if (problem_.types_count()) {
+                const auto type = problem_.dim() + static_cast<std::size_t>(problem_.type_of[i]);
+                dot = static_cast<float>(problem_.type_scale * direction[type]);
+            }
+            for (std::size_t d = 0; d < problem_.dim(); ++d) {
+                dot = std::fmaf(features_[i][d], static_cast<float>(direction[d]), dot);
+            }
+            rho[i] = std::fmaf(-dot, dot, rho[i]);
+        }
+    }
+
+    void add_permanent(const std::vector<double>& direction) { apply(direction, rho_); }
+
+    DppPick best(const std::vector<std::vector<double>>& passing) const {
+        std::vector<float> rho = rho_;
+        for (const auto& direction : passing) apply(direction, rho);
+        DppPick best;
+        for (std::size_t i = 0; i < rho.size(); ++i) {
+            const double gain = rho[i] > least_[i] ? q2_[i] * static_cast<double>(rho[i]) : 0.0;
+            if (gain > best.gain) best = {gain, i};
+        }
+        return best;
+    }
+
+    void remove(std::size_t item) { q2_[item] = 0.0; }
+    void restore(std::size_t item) { q2_[item] = problem_.q2[item]; }
+
+  private:
+    const DppProblem& problem_;
+    std::vector<double> q2_;
+    std::vector<std::vector<float>> features_;
+    std::vector<float> rho_;
+    std::vector<float> least_;
+};
+
+}  // namespace
+
+TEST(lazy_is_eager_bit_by_bit) {
+    for (unsigned seed = 0; seed < 40; ++seed) {
+        std::mt19937 random(seed);
+        std::normal_distribution<double> normal;
+        const std::size_t n = 1 + random() % 500;
+        const std::size_t dim = 1 + random() % 9;
+        // Few distinct vectors and few levels of relevance, so that gains are tied within blocks and across them.
+        std::vector<float> embeddings(n * dim);
+        std::vector<float> relevance(n);
+        std::vector<std::int64_t> types(n);
+        for (float& x : embeddings) x = static_cast<float>(random() % 3) - 1.0f;
+        for (float& r : relevance) r = static_cast<float>(random() % 4);
+        for (std::int64_t& t : types) t = static_cast<std::int64_t>(random() % 3);
+        DppOptions options;
+        options.types = types;
+        options.type_weight = seed % 2 == 0 ? 0.0 : 0.3;
+        const auto posed = pose_dpp(MatrixView{embeddings.data(), n, dim, DType::float32}, relevance, options);
+        CHECK(posed.ok());
+        const DppProblem& problem = posed.value();
+        DppLazyBlocks blocks(problem);
+        Eager eager(problem);
+        std::vector<std::vector<double>> passing;
+        std::vector<double> direction(problem.width());
+        for (int step = 0; step < 60; ++step) {
+            for (double& u : direction) u = 0.15 * normal(random);
+            switch (random() % 4) {
+                case 0:
+                    blocks.add_permanent(direction);
+                    eager.add_permanent(direction);
+                    break;
+                case 1:
+                    blocks.add_passing(direction);
+                    passing.push_back(direction);
+                    break;
+                case 2:
+                    blocks.clear_passing();
+                    passing.clear();
+                    break;
+                default: {
+                    const std::size_t item = random() % n;
+                    blocks.remove(item);
+                    eager.remove(item);
+                    if (random() % 4 == 0) {
+                        blocks.restore(item);
+                        eager.restore(item);
+                    }
+                }
+            }
+            const DppPick lazy = blocks.best();
+            const DppPick expected = eager.best(passing);
+            CHECK(lazy.item == expected.item && lazy.gain == expected.gain);
+            if (lazy.item == DppPick::kNone || step % 2 == 0) continue;
+            blocks.remove(lazy.item);
+            eager.remove(lazy.item);
+        }
+    }
+}
+
+TEST(a_tie_with_a_block_that_was_behind_goes_to_the_lowest_index) {
+    // Items 100 … 199 gain 1 at first and stand in the first blocks; three directions take ¾ of it, exactly, and items
+    // 0 … 99 with q² = ¼ are level with them.
+    constexpr std::size_t kHalf = 100;
+    std::vector<float> embeddings(4 * kHalf);
+    std::vector<float> weights(2 * kHalf);
+    for (std::size_t i = 0; i < 2 * kHalf; ++i) {
+        embeddings[2 * i + (i < kHalf ? 1 : 0)] = 1.0f;
+        weights[i] = i < kHalf ? 0.5f : 1.0f;
+    }
+    const std::vector<float> relevance(2 * kHalf);
+    DppOptions options;
+    options.weights = weights;
+    options.ridge = 0.0;
+    const auto problem = pose_dpp(MatrixView{embeddings.data(), 2 * kHalf, 2, DType::float32}, relevance, options);
+    const std::vector<double> direction = {0.5, 0.0};
+    DppLazyBlocks permanent(problem.value());
+    DppLazyBlocks passing(problem.value());
+    CHECK(permanent.best().item == kHalf);
+    for (int i = 0; i < 3; ++i) {
+        permanent.add_permanent(direction);
+        passing.add_passing(direction);
+    }
+    CHECK(permanent.best().item == 0 && permanent.best().gain == 0.25);
+    CHECK(passing.best().item == 0 && passing.best().gain == 0.25);
+}
+
+TEST(a_cap_by_the_largest_eigenvalue_saves_work_and_changes_no_bit) {
+    for (const double ridge : {1e-2, 0.0, 3.0}) {
+        std::mt19937 random(5);
+        std::normal_distribution<float> normal;
+        constexpr std::size_t kItems = 3000;
+        constexpr std::size_t kDim = 12;
+        std::vector<float> embeddings(kItems * kDim);
+        std::vector<float> relevance(kItems);
+        for (float& x : embeddings) x = normal(random);
+        for (float& r : relevance) r = normal(random);
+        DppOptions options;
+        options.ridge = ridge;
+        const auto problem = pose_dpp(MatrixView{embeddings.data(), kItems, kDim, DType::float32}, relevance, options);
+        DppLazyBlocks capped(problem.value());
+        DppLazyBlocks plain(problem.value());
+        Eager eager(problem.value());
+        Residual residual(kDim);
+        residual.fold();
+        std::size_t followed = 0;
+        for (int step = 0; step < 60; ++step) {
+            const DppPick expected = eager.best({});
+            CHECK(capped.best().item == expected.item && capped.best().gain == expected.gain);
+            CHECK(plain.best().item == expected.item && plain.best().gain == expected.gain);
+            if (expected.item == DppPick::kNone) break;
+            std::vector<double> feature(kDim);
+            std::vector<double> direction(kDim);
+            problem->feature(expected.item, feature);
+            const double rho = problem->first_rho[expected.item] - residual.apply(feature, direction);
+            if (rho <= kLeastShare * problem->first_rho[expected.item]) break;
+            for (double& u : direction) u /= std::sqrt(rho);
+            residual.add(direction);
+            for (DppLazyBlocks* blocks : {&capped, &plain}) {
+                blocks->add_permanent(direction);
+                blocks->remove(expected.item);
+            }
+            eager.add_permanent(direction);
+            eager.remove(expected.item);
+            followed += capped.followed();
+            capped.cap(residual.bound());
+            CHECK(capped.followed() == 0);
+        }
+        CHECK(followed <= plain.followed() && (ridge != 1e-2 || 2 * followed < plain.followed()));
+    }
+}

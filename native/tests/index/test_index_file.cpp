@@ -1,0 +1,142 @@
+// The index file: round trip, every truncation, every changed byte, and files that are wrong with right checksums.
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <functional>
+#include <iterator>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "base/buffer.hpp"
+#include "check.hpp"
+#include "index/file/index_file.hpp"
+#include "index_seal.hpp"
+#include "karec/item_index.hpp"
+
+using namespace karec;
+
+namespace {
+
+using Bytes = std::vector<char>;
+
+Bytes saved_index() {
+    std::mt19937 random(1);
+    std::normal_distribution<float> normal;
+    std::vector<std::int64_t> ids(17);
+    std::vector<float> vectors(ids.size() * 5);
+    std::vector<double> prices(ids.size());
+    for (std::size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<std::int64_t>(i * i) - 3;
+    for (float& x : vectors) x = normal(random);
+    const Column column{"price", DType::float64, std::as_bytes(std::span(prices))};
+    ItemIndex::BuildOptions options;
+    options.columns = {&column, 1};
+    auto index = ItemIndex::build(ids, {vectors.data(), ids.size(), 5, DType::float32}, options);
+    const char* path = "test_index_file.karec";
+    CHECK(index.ok() && index->save(path).ok() && ItemIndex::open(path).ok());
+    std::ifstream file(path, std::ios::binary);
+    Bytes bytes{std::istreambuf_iterator<char>(file), {}};
+    std::remove(path);
+    return bytes;
+}
+
+// read_index on a copy of exactly that size, so that a sanitizer sees any read beyond it.
+Result<IndexContents> read(const Bytes& bytes, Buffer& memory) {
+    memory = Buffer(bytes.size());
+    if (!bytes.empty()) std::memcpy(memory.as<char>().data(), bytes.data(), bytes.size());
+    return read_index(memory.as<const std::byte>().first(bytes.size()));
+}
+
+bool refused(const Bytes& bytes) {
+    Buffer memory;
+    const auto contents = read(bytes, memory);
+    return !contents.ok() && contents.status().code() == Code::bad_format;
+}
+
+}  // namespace
+
+TEST(a_file_cut_anywhere_is_refused) {
+    const Bytes whole = saved_index();
+    Buffer memory;
+    CHECK(read(whole, memory).ok());
+    for (std::size_t length = 0; length < whole.size(); ++length) {
+        CHECK(refused(Bytes(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(length))));
+    }
+}
+
+TEST(a_file_with_any_bit_changed_is_refused) {
+    Bytes bytes = saved_index();
+    for (char& byte : bytes) {
+        for (int bit = 0; bit < 8; ++bit) {
+            byte = static_cast<char>(byte ^ (1 << bit));
+            CHECK(refused(bytes));
+            byte = static_cast<char>(byte ^ (1 << bit));
+        }
+    }
+}
+
+TEST(a_file_with_right_sums_and_wrong_contents_is_refused) {
+    const std::vector<std::function<void(Bytes&)>> changes = {
+        [](Bytes& b) { at<std::uint64_t>(b, kNRows) += 1; },
+        [](Bytes& b) { at<std::uint64_t>(b, kNRows) = ~std::uint64_t{0}; },
+        [](Bytes& b) { at<std::uint32_t>(b, kDim) = 0; },
+        [](Bytes& b) { at<std::uint32_t>(b, kDim) = 100'000; },
+        [](Bytes& b) { at<std::uint32_t>(b, kDim) = 40; },
+        [](Bytes& b) { at<std::uint32_t>(b, kDim + 4) = 3; },
+        [](Bytes& b) { at<std::uint64_t>(b, kNSections) = 3; },
+        [](Bytes& b) { at<std::uint64_t>(b, kNSections) = 2; },
+        [](Bytes& b) { at<std::uint64_t>(b, entry(1) + 8) += 64; },
+        [](Bytes& b) { at<std::uint64_t>(b, entry(1) + 16) = ~std::uint64_t{0} - 63; },
+        [](Bytes& b) { at<std::uint32_t>(b, entry(0)) = 2; },
+        [](Bytes& b) { at<std::uint32_t>(b, entry(3) + 4) = 99; },
+        [](Bytes& b) { at<char>(b, entry(3) + 32) = 0; },
+        [](Bytes& b) { std::memset(&b[entry(3) + 32], 'x', 96); },
+        [](Bytes& b) { at<std::uint64_t>(b, 72) = 1; },
+        [](Bytes& b) { at<std::int64_t>(b, at<std::uint64_t>(b, entry(0) + 8)) = 77; },
+        [](Bytes& b) { at<std::int64_t>(b, at<std::uint64_t>(b, entry(0) + 8)) = -2; },
+        [](Bytes& b) { at<std::int32_t>(b, at<std::uint64_t>(b, entry(2) + 8) + 40) = 1 << 30; },
+        [](Bytes& b) { at<std::uint16_t>(b, at<std::uint64_t>(b, entry(2) + 8) + 60) = 9; },
+        [](Bytes& b) {
+            b.resize(b.size() + 64);
+            at<std::uint64_t>(b, kFileBytes) = b.size();
+        },
+    };
+    for (const auto& change : changes) {
+        Bytes bytes = saved_index();
+        change(bytes);
+        seal(bytes);
+        CHECK(refused(bytes));
+    }
+    Bytes untouched = saved_index();
+    seal(untouched);
+    CHECK(untouched == saved_index());
+}
+
+TEST(random_damage_never_gets_through) {
+    const Bytes whole = saved_index();
+    std::mt19937 random(7);
+    for (int round = 0; round < 20'000; ++round) {
+        Bytes bytes = whole;
+        for (std::uint32_t n = random() % 8 + 1; n > 0; --n) {
+            // Mostly header and table, where numbers steer the reader.
+            const std::size_t limit = random() % 4 == 0 ? bytes.size() : entry(4);
+            bytes[random() % limit] = static_cast<char>(random());
+        }
+        if (round % 2 == 0) seal(bytes);
+        Buffer memory;
+        const auto contents = read(bytes, memory);
+        if (!contents.ok()) {
+            CHECK(contents.status().code() == Code::bad_format);
+            continue;
+        }
+        // What is accepted with sums made right is an index: every row is where its id says.
+        CHECK(id_map_matches(contents->buckets, contents->ids));
+    }
+}
+
+TEST(the_operating_system_says_no) {
+    const auto absent = ItemIndex::open("no/such/file");
+    CHECK(absent.status().code() == Code::io_error && absent.status().system_error() == 2);
+    auto index = ItemIndex::build({}, {nullptr, 0, 4, DType::float32}, {});
+    CHECK(index->save("no/such/file").code() == Code::io_error);
+}

@@ -1,0 +1,48 @@
+// TopK against a stable sort.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <random>
+#include <vector>
+
+#include "check.hpp"
+#include "karec/item_index.hpp"
+#include "search/top_k.hpp"
+
+using namespace karec;
+
+TEST(top_k_is_a_stable_sort_cut_at_k) {
+    std::mt19937_64 random(3);
+    for (const std::size_t n : {0u, 1u, 700u, 5000u}) {
+        for (const std::size_t k : {1u, 3u, 100u, 6000u}) {
+            std::vector<float> scores(n);
+            for (float& score : scores) score = static_cast<float>(static_cast<int>(random() % 50) - 25);
+            std::vector<std::uint32_t> expected(n);
+            std::iota(expected.begin(), expected.end(), 0u);
+            std::stable_sort(expected.begin(), expected.end(),
+                             [&](std::uint32_t a, std::uint32_t b) { return scores[a] > scores[b]; });
+            expected.resize(std::min(n, k));
+            TopK top(k, n);
+            top.offer(scores.data(), nullptr, n / 2, 0);
+            for (std::size_t i = n / 2; i < n; ++i) top.offer(scores[i], static_cast<std::uint32_t>(i));
+            std::vector<std::uint32_t> found;
+            top.finish([&](std::size_t, float score, std::uint32_t position) {
+                CHECK(score == scores[position]);
+                found.push_back(position);
+            });
+            CHECK(found == expected);
+        }
+    }
+}
+
+TEST(top_k_takes_nan_for_minus_infinity_and_zeros_for_one_value) {
+    TopK top(4, 4);
+    top.offer(std::numeric_limits<float>::quiet_NaN(), 0);
+    top.offer(-0.0f, 1);
+    top.offer(0.0f, 2);
+    top.offer(-1.0f, 3);
+    std::vector<std::uint32_t> found;
+    top.finish([&](std::size_t, float, std::uint32_t position) { found.push_back(position); });
+    CHECK((found == std::vector<std::uint32_t>{1, 2, 3, 0}));
+}

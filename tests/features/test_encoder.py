@@ -1,0 +1,266 @@
+"""What a user and a work look like to a model, and that a saved encoder says the same."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from karec.errors import BundleError
+from karec.features.encoder import MOST_TIES, Encoder
+from karec.kernels.encode import FIRST_UNSEEN
+from karec.platform.folds.advance import advance
+from karec.platform.table import Table
+
+
+@pytest.fixture(scope="module")
+def encoder(dataset):
+    return Encoder.fit(dataset.snapshot, dataset.split()[0], dataset.tasks, history_length=8, min_count=3)
+
+
+@pytest.fixture(scope="module")
+def later(dataset):
+    return advance(dataset.snapshot, dataset.exposures, dataset.train_until_ms)
+
+
+def test_shapes_and_dtypes_are_those_of_the_contract(dataset, encoder, later):
+    user = encoder.encode_user(later, 3, later.time_ms, 0)
+    items = encoder.encode_items(later, np.arange(17), later.time_ms)
+    inputs = {**user, **items, **encoder.encode_crosses(user, items)}
+    n_columns = len(encoder.names["item_ids"])
+    shapes = {name: value.shape for name, value in inputs.items()}
+    assert shapes == {
+        "user_id": (1, 1),
+        "user_ids": (1, 1),
+        "user_numbers": (1, len(encoder.names["user_numbers"])),
+        "history": (1, 8, n_columns),
+        "skipped": (1, 8, n_columns),
+        "context": (1, 3),
+        "item_ids": (17, n_columns),
+        "item_numbers": (17, len(encoder.names["item_numbers"])),
+        "crosses": (17, 4 * n_columns + 3),
+        "follows": (1, MOST_TIES),
+        "friends": (1, MOST_TIES),
+        "alike": (1, 1),
+        "history_cowatch": (1, 8),
+        "skipped_cowatch": (1, 8),
+        "cowatch": (17,),
+    }
+    for name, value in inputs.items():
+        assert value.dtype == (np.float32 if name in ("user_numbers", "item_numbers", "crosses") else np.int64), name
+        assert np.isfinite(value).all()
+    n_features = sum(len(encoder.names[name]) for name in encoder.names if name != "user_id")
+    assert encoder.dense(inputs).shape == (17, n_features)
+
+
+def test_users_have_codes_of_their_own_from_so_many_rows_on(dataset, later):
+    train = dataset.split()[0]
+    shown = int(np.sort(np.unique(train.user_id, return_counts=True)[1])[len(later.users) // 2])
+    encoder = Encoder.fit(dataset.snapshot, train, dataset.tasks, user_min_count=shown)
+    for user in later.users.ids:
+        code = encoder.encode_user(later, int(user), later.time_ms, 0)["user_id"].item()
+        own = 0 < code < encoder.sizes["user_id"][0]
+        assert own == ((train.user_id == user).sum() >= shown)
+    assert encoder.encode_user(later, 999_999, later.time_ms, 0)["user_id"].item() == 0
+
+
+def test_the_columns_are_read_by_rule(encoder):
+    assert encoder.names["item_ids"] == ("id", "creator_id", "song_id", "city", "tag", "type")
+    assert encoder.names["item_numbers"] == (
+        *("log_duration", "age_upload", "log_exposed", "rate_click", "rate_follow", "rate_like", "rate_long_view"),
+    )
+    assert encoder.names["user_ids"] == ("city",)
+    assert encoder.names["user_numbers"] == (
+        *(
+            "age",
+            "log_exposed",
+            "rate_click",
+            "rate_follow",
+            "rate_like",
+            "rate_long_view",
+            "log_history",
+            "log_skipped",
+        ),
+        *("log_exposed_in_scene", "rate_click_in_scene", "rate_long_view_in_scene", "rate_like_in_scene"),
+    )
+    assert encoder.names["context"] == ("scene", "hour", "weekday")
+
+
+def test_history_is_newest_first_and_padded(dataset, encoder, later):
+    row = int(np.argmin(np.diff(later.relations["history"].indptr)))
+    works = later.relations["history"].of(row)[-8:][::-1]
+    user = encoder.encode_user(later, int(later.users.ids[row]), later.time_ms, 0)
+    items = encoder.encode_items(later, later.works.lookup(works), later.time_ms)
+    np.testing.assert_array_equal(user["history"][0, : len(works)], items["item_ids"])
+    assert not user["history"][0, len(works) :].any()
+
+
+def test_crosses_count_what_is_alike(encoder, later):
+    user_id = 2
+    user = encoder.encode_user(later, user_id, later.time_ms, 0)
+    items = encoder.encode_items(later, np.arange(40), later.time_ms)
+    crosses = encoder.encode_crosses(user, items)["crosses"]
+    names = encoder.names["crosses"]
+    row = int(later.users.lookup(np.array([user_id]))[0])
+    for relation, kind in (("history", "in_history"), ("skipped", "in_skipped")):
+        rows = later.works.lookup(later.relations[relation].of(row)[-8:])
+        for column in ("creator_id", "song_id", "tag", "type"):
+            values = later.works[column]
+            expected = [np.log1p(np.sum(values[rows] == value)) if value >= 0 else 0.0 for value in values]
+            np.testing.assert_allclose(crosses[:, names.index(f"{column}_{kind}")], expected, rtol=1e-6)
+    follows, friends = (later.relations[name].of(row) for name in ("follows", "friends"))
+    creators = later.works["creator_id"]
+    for name, expected in (
+        ("creator_followed", np.isin(creators, follows)),
+        ("creator_is_friend", np.isin(creators, friends)),
+        ("same_city", later.works["city"] == later.users["city"][row]),
+    ):
+        assert expected.any(), name
+        np.testing.assert_array_equal(crosses[:, names.index(name)], expected)
+    latest = later.works.lookup(later.relations["history"].of(row)[-8:])[::-1]
+    for item in range(40):
+        places = np.flatnonzero(later.works["creator_id"][latest] == later.works["creator_id"][item])
+        newest = 1 / (1 + places[0]) if len(places) else 0.0
+        assert crosses[item, names.index("creator_id_newest_in_history")] == pytest.approx(newest)
+
+
+def test_a_user_row_may_be_repeated_or_not(encoder, later):
+    user = encoder.encode_user(later, 2, later.time_ms, 0)
+    items = encoder.encode_items(later, np.arange(9), later.time_ms)
+    repeated = {name: np.repeat(value, 9, axis=0) for name, value in user.items()}
+    once, each = encoder.encode_crosses(user, items), encoder.encode_crosses(repeated, items)
+    np.testing.assert_array_equal(once["crosses"], each["crosses"])
+    np.testing.assert_array_equal(
+        encoder.dense({**user, **items, **once}), encoder.dense({**repeated, **items, **each})
+    )
+
+
+def test_an_unknown_user_is_an_empty_one(encoder, later):
+    user = encoder.encode_user(later, 10**12, later.time_ms, 99)
+    assert not user["user_ids"].any() and not user["history"].any() and not user["skipped"].any()
+    assert not user["user_numbers"].any() and not user["follows"].any() and not user["alike"].any()
+    assert user["context"][0, 0] == 0 and user["context"][0, 1:].all()
+
+
+def test_an_unknown_work_is_all_zero_and_a_new_one_keeps_its_creator(encoder, later):
+    items = encoder.encode_items(later, np.array([-1, 0]), later.time_ms)
+    assert not items["item_ids"][0].any() and items["item_ids"][1].any()
+    columns = {name: np.concatenate([values, values[:1]]) for name, values in later.works.columns.items()}
+    grown = replace(later, works=Table(np.append(later.works.ids, 10**9), columns))
+    new = encoder.encode_items(grown, np.array([0, len(later.works)]), later.time_ms)["item_ids"]
+    assert new[1, 0] >= FIRST_UNSEEN
+    np.testing.assert_array_equal(new[0, 1:], new[1, 1:])
+
+
+def test_missing_categories_match_nothing(encoder, later):
+    items = encoder.encode_items(later, np.arange(40), later.time_ms)["item_ids"]
+    song = encoder.names["item_ids"].index("song_id")
+    np.testing.assert_array_equal(items[:, song] == 0, later.works["song_id"] < 0)
+
+
+def test_rates_are_log_odds_against_the_mean(dataset, encoder):
+    prior = encoder.works.priors[encoder.works.counted.index("like")]
+    counts = np.zeros((2, 5), np.float32)
+    counts[1] = [90, 0, 0, 20, 0]
+    numbers = encoder.works.counter_numbers(counts)
+    assert not numbers[0].any()
+    like = 1 + encoder.works.counted.index("like")
+    expected = np.log((20 + 10 * prior) / (70 + 10 * (1 - prior))) - np.log(prior / (1 - prior))
+    assert numbers[1, like] == pytest.approx(expected, rel=1e-5)
+    assert prior == pytest.approx(dataset.split()[0].labels["like"].mean())
+
+
+def in_scene(encoder, snapshot, user_id, scene):
+    """The user_numbers of the scene alone."""
+    at = [encoder.names["user_numbers"].index(name) for name in encoder.visits.number_names]
+    return encoder.encode_user(snapshot, user_id, snapshot.time_ms, scene)["user_numbers"][0, at]
+
+
+def test_what_a_user_did_in_the_scene_is_told_against_the_scenes_own_rate(dataset, encoder, later):
+    train = dataset.split()[0]
+    told = np.empty((2, 2))
+    for scene in (0, 1):
+        there = train.scene == scene
+        own = there & (train.user_id == 3)
+        overall, n = train.labels["click"].mean(), there.sum()
+        prior = (train.labels["click"][there].sum() + 10 * overall) / (n + 10)
+        clicks, shown = train.labels["click"][own].sum(), own.sum()
+        rate = np.log((clicks + 10 * prior) / (shown - clicks + 10 * (1 - prior))) - np.log(prior / (1 - prior))
+        told[scene] = in_scene(encoder, later, 3, scene)[:2]
+        np.testing.assert_allclose(told[scene], [0.25 * np.log1p(shown), rate], rtol=1e-5)
+    assert (np.abs(told[0] - told[1]) > 1e-3).all()  # the scenes differ, or this test shows nothing
+
+
+def test_where_a_user_was_never_seen_nothing_is_told(dataset, encoder, later):
+    assert in_scene(encoder, later, 3, 1).all()
+    for user_id, scene in ((10**12, 1), (3, -1), (3, 2)):
+        assert not in_scene(encoder, later, user_id, scene).any()
+    assert not in_scene(encoder, dataset.snapshot, 3, 1).any()
+    assert not in_scene(encoder, replace(later, visits=None), 3, 1).any(), "nothing was counted; it is not published so"
+    train = dataset.split()[0]
+    home = Encoder.fit(dataset.snapshot, train.take(train.scene == 0), dataset.tasks)
+    assert in_scene(home, later, 3, 0).all()
+    assert not in_scene(home, later, 3, 1).any(), "training never saw the scene"
+
+
+def test_without_scenes_nothing_is_said_of_them(dataset, tmp_path):
+    train = dataset.split()[0]
+    nameless = replace(dataset.snapshot, labels={}, visits=None)
+    nowhere = replace(train, scene=np.full(len(train), -1, np.int32))
+    for snapshot, exposures in ((nameless, train), (dataset.snapshot, nowhere)):
+        encoder = Encoder.fit(snapshot, exposures, dataset.tasks)
+        encoder.save(tmp_path / "encoder.npz")
+        for each in (encoder, Encoder.load(tmp_path / "encoder.npz")):
+            assert each.names["user_numbers"][-1] == "log_skipped"
+            user = each.encode_user(snapshot, 3, snapshot.time_ms, 0)
+            assert user["user_numbers"].shape == (1, len(each.names["user_numbers"]))
+
+
+def test_a_saved_encoder_says_the_same(encoder, later, tmp_path):
+    encoder.save(tmp_path / "encoder.npz")
+    loaded = Encoder.load(tmp_path / "encoder.npz")
+    assert (loaded.tasks, loaded.sizes, loaded.names) == (encoder.tasks, encoder.sizes, encoder.names)
+    for user_id in (1, 5, 10**12):
+        first, second = (e.encode_user(later, user_id, later.time_ms, 1) for e in (encoder, loaded))
+        for name in first:
+            np.testing.assert_array_equal(first[name], second[name])
+
+
+def test_what_is_no_encoder_is_refused(tmp_path):
+    (tmp_path / "a.npz").write_bytes(b"not an archive")
+    np.savez(tmp_path / "b.npz", head=np.zeros(3, np.uint8))
+    for path in (tmp_path / "a.npz", tmp_path / "b.npz", tmp_path / "absent.npz"):
+        with pytest.raises(BundleError, match="is not an encoder"):
+            Encoder.load(path)
+
+
+def test_an_encoder_of_another_format_is_refused(encoder, tmp_path):
+    encoder.save(tmp_path / "encoder.npz")
+    with np.load(tmp_path / "encoder.npz") as arrays:
+        older = dict(arrays)
+    head = json.loads(older["head"].tobytes()) | {"format": 2}
+    np.savez(tmp_path / "older.npz", **{**older, "head": np.frombuffer(json.dumps(head).encode(), np.uint8)})
+    with pytest.raises(BundleError, match="encoder format 2, this version reads 3"):
+        Encoder.load(tmp_path / "older.npz")
+
+
+def test_bad_input_is_named(dataset):
+    train = dataset.split()[0]
+    with pytest.raises(ValueError, match=r"tasks \['gift'\] have no label"):
+        Encoder.fit(dataset.snapshot, train, ("click", "gift"))
+    with pytest.raises(ValueError, match="none of the 0 exposures"):
+        Encoder.fit(dataset.snapshot, train.take(np.arange(0)), ("click",))
+    never = replace(train, labels={**train.labels, "like": np.zeros(len(train), np.uint8)})
+    with pytest.raises(ValueError, match=r"task 'like': all \d+ labels are 0, of one class"):
+        Encoder.fit(dataset.snapshot, never, ("click", "like"))
+    Encoder.fit(dataset.snapshot, never, ("click",))
+    encoder = Encoder.fit(dataset.snapshot, train, ("click",))
+    lacking = replace(
+        dataset.snapshot,
+        users=Table(dataset.snapshot.users.ids, {"city": dataset.snapshot.users["city"]}),
+    )
+    with pytest.raises(ValueError, match=r"lacks the columns \['age'"):
+        encoder.encode_user(lacking, 1, dataset.snapshot.time_ms, 0)
+    lacking = replace(dataset.snapshot, visits={"count_exposed": dataset.snapshot.visits["count_exposed"]})
+    with pytest.raises(ValueError, match=r"visits lack the columns \['count_click'\]"):
+        encoder.encode_user(lacking, 1, dataset.snapshot.time_ms, 0)

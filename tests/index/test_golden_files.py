@@ -1,0 +1,69 @@
+"""Files of format version 1 as they were first written: they load forever, and say what they said then.
+
+``python tests/index/test_golden_files.py`` wrote them; they are never written again, only added to.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from karec.index import ItemIndex
+
+pytestmark = pytest.mark.usefixtures("backend")
+
+GOLDEN = Path(__file__).parents[1] / "native" / "golden"
+DTYPES = ("float16", "float32", "int8")
+IDS = np.array([5, -7, 2**61, 11, 12, 13, 0])
+
+
+def vectors(n: int, shift: int) -> np.ndarray:
+    """(n, 3) exact in float16, and in int8: every row's largest value is 127."""
+    rows = (np.arange(3 * n).reshape(n, 3) * 37 + shift) % 120 - 60.0
+    rows[:, 1] = 127
+    return rows.astype(np.float32)
+
+
+def make(dtype: str) -> ItemIndex:
+    """Two model versions, an adjusted work, a blocked one, a removed one, two columns."""
+    columns = {"creator_id": np.arange(7), "quality": np.linspace(0, 1, 7, dtype=np.float32)}
+    index = ItemIndex.build(IDS, vectors(7, 0), dtype, columns, model_version=3, rescore=dtype == "int8")  # type: ignore[arg-type]
+    index.remove([13])
+    index.upsert([11, 99], vectors(2, 5), {"creator_id": [70, 71], "quality": [0.5, 0.25]}, model_version=4)
+    index.adjust([-7, 99], scale=[2, 1], offset=[0, 10])
+    index.block([2**61])
+    return index
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_golden_file_says_what_it_said(dtype: str, tmp_path: Path) -> None:
+    path = GOLDEN / f"v1-{dtype}.karec"
+    index = ItemIndex.open(path)
+    assert (len(index), index.dim, index.dtype, index.model_versions) == (7, 3, np.dtype(dtype), (3, 4))
+    expected = {int(i): row for i, row in zip(IDS, vectors(7, 0), strict=True) if i != 13}
+    expected |= {11: vectors(2, 5)[0], 99: vectors(2, 5)[1]}
+    rows = index.lookup(list(expected))
+    np.testing.assert_array_equal(index.embeddings(rows), list(expected.values()))
+    assert index.columns["creator_id"][index.lookup([5, 12, 11, 99])].tolist() == [0, 4, 70, 71]
+    assert index.columns["quality"].dtype == np.float32
+    queries = {3: [1, 0, 0], 4: [0, 1, 0]}
+    found = index.search(query_by_version=queries, ids=list(expected), k=10)
+    assert found.blocked == 1 and len(found.ids) == 6
+    scores = dict(zip(found.ids.tolist(), found.scores.tolist(), strict=True))
+    assert scores[99] == pytest.approx(137.0) and scores[11] == pytest.approx(127.0)
+    assert scores[-7] == pytest.approx(2 * expected[-7][0]) and scores[5] == pytest.approx(expected[5][0])
+    index.save(tmp_path / "again.karec")
+    assert (tmp_path / "again.karec").read_bytes() == path.read_bytes()
+
+
+def test_this_karec_still_writes_the_same_bytes(tmp_path: Path) -> None:
+    for dtype in DTYPES:
+        make(dtype).save(tmp_path / "now.karec")
+        assert (tmp_path / "now.karec").read_bytes() == (GOLDEN / f"v1-{dtype}.karec").read_bytes()
+
+
+if __name__ == "__main__":
+    for each in DTYPES:
+        make(each).save(GOLDEN / f"v1-{each}.karec")

@@ -1,0 +1,149 @@
+"""TensorBoard's event files hold what run.json holds, also of a run that was killed and resumed."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import small_dataset
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from karec.errors import MissingExtra
+from karec.learn.run.fitting import Epoch, Progressed
+from karec.learn.run.tensorboard import EventFiles
+from karec.learn.run.train import train_all
+from karec.learn.settings.check import fingerprint
+from karec.learn.settings.train import TrainSettings
+
+SETTINGS = TrainSettings(
+    epochs=2, tower_epochs=2, batch_size=64, min_count=3, dim=4, hidden=8, n_experts=2, bins=3, tower_hidden=16,
+    vector=8, resamples=20, threads=1, history_length=8, born_again=1, checkpoint_steps=4, tensorboard=True,
+)  # fmt: skip
+IN_RUN_JSON = {"ranker": "mmoe", "baseline_lr": "lr", "towers": "towers", "towers_1": "towers_1"}
+
+
+def read(folder):
+    """{tag: [(step, value)]} of everything in the folder's event files."""
+    reader = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    reader.Reload()
+    return {tag: [(event.step, event.value) for event in reader.Scalars(tag)] for tag in reader.Tags()["scalars"]}
+
+
+def as_written(points):
+    return [(step, float(np.float32(value))) for step, value in points]
+
+
+@pytest.fixture(scope="module")
+def run(dataset, tmp_path_factory):
+    return train_all(dataset, SETTINGS, tmp_path_factory.mktemp("run")).folder
+
+
+def test_each_training_has_the_curve_and_the_epochs_of_run_json(run):
+    facts = json.loads((run / "run.json").read_text())
+    assert {folder.name for folder in (run / "tensorboard").iterdir()} == set(IN_RUN_JSON)
+    for folder, name in IN_RUN_JSON.items():
+        epochs = list(enumerate(facts["epochs"][name], 1))
+        assert facts["curves"][name] and epochs
+        assert read(run / "tensorboard" / folder) == {
+            "loss": as_written(facts["curves"][name]),
+            "epoch/loss": as_written([(at, epoch["loss"]) for at, epoch in epochs]),
+            "epoch/score": as_written([(at, epoch["score"]) for at, epoch in epochs]),
+        }
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path[:0] = {folders!r}
+from small_dataset import make_dataset
+from test_tensorboard import SETTINGS
+from karec.learn.run.train import train_all
+
+def progress(done, total, what):
+    if (done, what) == (7, {where!r}):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+train_all(make_dataset(), SETTINGS, Path({out!r}), progress)
+"""
+
+
+@pytest.mark.parametrize(("where", "training"), [("the ranker", "ranker"), ("the towers, round 2", "towers_1")])
+def test_a_run_that_was_killed_and_resumed_has_the_scalars_of_one_that_was_not(dataset, run, tmp_path, where, training):
+    folders = [os.path.dirname(path) for path in (small_dataset.__file__, __file__)]
+    script = KILLED.format(folders=folders, out=str(tmp_path), where=f"training {where}")
+    killed = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    left = read(tmp_path / "tensorboard" / training)["loss"]
+    assert [step for step, _ in left] == list(range(7)), "the last checkpoint, after step 3, is behind what was written"
+    train_all(dataset, SETTINGS, tmp_path, resume=True)
+    for name in IN_RUN_JSON:
+        assert read(tmp_path / "tensorboard" / name) == read(run / "tensorboard" / name), name
+
+
+def test_a_run_may_be_resumed_with_event_files_that_began_without(dataset, run, tmp_path):
+    class Stopped(Exception):
+        pass
+
+    def stop(done, total, what):
+        if (done, what) == (9, "training the towers"):
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        train_all(dataset, dataclasses.replace(SETTINGS, tensorboard=False), tmp_path, stop)
+    assert not (tmp_path / "tensorboard").exists()
+    train_all(dataset, SETTINGS, tmp_path, resume=True)
+    for name in IN_RUN_JSON:
+        assert read(tmp_path / "tensorboard" / name) == read(run / "tensorboard" / name), name
+
+
+def test_event_files_are_not_of_what_a_training_is(dataset):
+    without = fingerprint(dataset, dataclasses.replace(SETTINGS, tensorboard=False))
+    assert fingerprint(dataset, SETTINGS) == without
+    assert fingerprint(dataset, dataclasses.replace(SETTINGS, seed=1)) != without
+
+
+def test_what_is_said_can_be_read_at_once(tmp_path):
+    """Nothing is closed here: a training that diverges never is."""
+    tell = EventFiles(tmp_path).of("towers")
+    at = Progressed(curve=[(0, 0.5)])
+    for step in (1, 2):
+        at.curve.append((step, 0.25))
+        tell(at)
+    at.history.append(Epoch(0.375, 0.75))
+    tell(at)
+    told = {"loss": [(0, 0.5), (1, 0.25), (2, 0.25)], "epoch/loss": [(1, 0.375)], "epoch/score": [(1, 0.75)]}
+    assert read(tmp_path / "towers") == told
+
+
+def test_whatever_a_kill_left_is_begun_anew(tmp_path):
+    """Steps that the checkpoint does not know of, and half a record, beyond which no reader goes."""
+    with EventFiles(tmp_path) as files:
+        files.of("towers")(Progressed(curve=[(0, 0.5), (1, 0.25), (2, 0.75)], history=[Epoch(0.5, 0.5)]))
+    (left,) = (tmp_path / "towers").iterdir()
+    os.truncate(left, left.stat().st_size - 3)
+    with EventFiles(tmp_path) as files:
+        files.of("towers")(Progressed(curve=[(0, 0.5), (1, 0.25)], history=[Epoch(0.5, 0.5)]))
+    assert len(list((tmp_path / "towers").iterdir())) == 1
+    told = {"loss": [(0, 0.5), (1, 0.25)], "epoch/loss": [(1, 0.5)], "epoch/score": [(1, 0.5)]}
+    assert read(tmp_path / "towers") == told
+
+
+def test_what_an_earlier_run_wrote_does_not_stay(dataset, tmp_path):
+    (tmp_path / "tensorboard" / "towers_3").mkdir(parents=True)
+    quick = dataclasses.replace(SETTINGS, baselines=(), epochs=1, tower_epochs=1, born_again=0, tensorboard=False)
+    train_all(dataset, quick, tmp_path)
+    assert not (tmp_path / "tensorboard").exists()
+
+
+def test_a_missing_package_is_told_before_anything_is_trained(dataset, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboard", None)  # what an import then finds is nothing
+    for name in ("torch.utils.tensorboard", "torch.utils.tensorboard.writer"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    told = []
+    with pytest.raises(MissingExtra, match=r"tensorboard = true needs .* pip install 'karec\[tensorboard\]'"):
+        train_all(dataset, SETTINGS, tmp_path / "run", lambda *step: told.append(step))
+    assert not told and not (tmp_path / "run").exists()

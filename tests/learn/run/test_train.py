@@ -1,0 +1,259 @@
+"""The steps of training on a tiny platform: what they leave, that a seed settles them, and how they stop."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from karec.errors import ConfigError, DataError
+from karec.evaluate.curves import write_curves
+from karec.evaluate.quality import evaluate_run
+from karec.features.encoder import Encoder
+from karec.learn.run.checkpoint import Checkpoint, CheckpointError
+from karec.learn.run.fitting import TrainingDiverged
+from karec.learn.run.prepare import prepare
+from karec.learn.run.rankers import train_ranker
+from karec.learn.run.train import train_all
+from karec.learn.settings.check import fingerprint
+from karec.learn.settings.train import TrainSettings
+from karec.logs.rank_log import read_rank_log
+from karec.models.onnx_model import OnnxModel
+from karec.platform.table import Table
+from karec.training_data.replay import ranker_logits
+
+SETTINGS = TrainSettings(
+    epochs=2,
+    tower_epochs=2,
+    batch_size=64,
+    min_count=3,
+    dim=4,
+    hidden=8,
+    n_experts=2,
+    bins=3,
+    tower_hidden=16,
+    vector=8,
+    resamples=20,
+    threads=1,
+    history_length=8,
+)
+
+
+@pytest.fixture(scope="module")
+def run(dataset, tmp_path_factory):
+    told = []
+    result = train_all(dataset, SETTINGS, tmp_path_factory.mktemp("run"), lambda *step: told.append(step))
+    return result, told
+
+
+def test_a_run_leaves_all_that_serving_needs(dataset, run):
+    folder = run[0].folder
+    assert Encoder.load(folder / "encoder.npz").tasks == dataset.tasks
+    for kind, outputs in (
+        ("ranker", ("logits",)),
+        ("user_tower", ("user_vector", "task_vectors")),
+        ("item_tower", ("item_vector",)),
+    ):
+        model = OnnxModel(folder / f"{kind}.onnx")
+        beside = ("follow", "play_time") if kind == "ranker" else ()
+        assert (model.kind, model.tasks, model.outputs) == (kind, (*dataset.tasks, *beside), outputs)
+        assert not list(folder.glob("*.data")), "a model is one file"
+    log = read_rank_log(folder / "rank_log", dataset.tasks)
+    log = log.take(~log.shadow)
+    train = dataset.split()[0]
+    pairs = np.unique(np.stack([train.user_id, train.work_id, train.time_ms]), axis=1).shape[1]
+    assert len(log) == pairs
+
+
+def test_quality_is_told_of_every_model_and_again_from_the_folder(dataset, run):
+    result = run[0]
+    assert list(result.quality) == ["popularity", "lr", "towers", "teacher"]
+    for by_task in result.quality.values():
+        assert list(by_task) == list(dataset.tasks)
+        for row in by_task.values():
+            assert set(row) >= {"auc", "auc_ci", "gauc", "gauc_ci", "ece", "ece_ci"}
+    as_json = json.loads((result.folder / "quality.json").read_text())
+    assert json.loads(json.dumps(evaluate_run(dataset, result.folder))) == as_json
+
+
+def test_what_an_earlier_run_left_is_not_reported(dataset, run):
+    folder = run[0].folder
+    left = folder / "baseline_lightgbm.onnx"
+    left.write_bytes((folder / "ranker.onnx").read_bytes())
+    try:
+        assert list(evaluate_run(dataset, folder)) == ["popularity", "lr", "towers", "teacher"]
+    finally:
+        left.unlink()
+
+
+def test_progress_ends_where_it_should(run):
+    last = {}
+    for done, total, what in run[1]:
+        assert 0 < done <= total
+        last[what] = (done, total)
+    assert {"encoding examples", "training the ranker", "training the towers", "ranker over past exposures"} <= set(
+        last
+    )
+    assert all(done == total for done, total in last.values())
+
+
+def test_a_seed_settles_everything(dataset, run, tmp_path):
+    again = train_all(dataset, SETTINGS, tmp_path / "again")
+    assert again.quality == run[0].quality
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("where", ["training the ranker", "training logistic regression", "training the towers"])
+def test_a_run_that_is_stopped_goes_on_to_the_same_models(dataset, run, tmp_path, where):
+    def stop(done, total, what):
+        if (done, what) == (9, where):
+            raise Stopped
+
+    settings = dataclasses.replace(SETTINGS, checkpoint_steps=2)
+    with pytest.raises(Stopped):
+        train_all(dataset, settings, tmp_path, stop)
+    told = []
+    again = train_all(dataset, settings, tmp_path, lambda *step: told.append(step), resume=True)
+    assert again.quality == run[0].quality
+    assert min(done for done, _, what in told if what == where) == 9, "the eight steps before are not trained again"
+    heads = [json.loads((folder / "run.json").read_text())["towers"] for folder in (again.folder, run[0].folder)]
+    assert heads[0] == heads[1]
+
+
+def test_a_run_of_other_settings_does_not_go_on_from_what_is_there(dataset, run):
+    with pytest.raises(CheckpointError, match=r"ranker\.pt is of another training"):
+        train_all(dataset, dataclasses.replace(SETTINGS, learning_rate=0.5), run[0].folder, resume=True)
+
+
+def test_a_run_tells_its_curves(run, tmp_path):
+    facts = json.loads((run[0].folder / "run.json").read_text())
+    assert set(facts["curves"]) == set(facts["epochs"]) == {"mmoe", "lr", "towers"}
+    steps = [step for step, _ in facts["curves"]["towers"]]
+    assert steps == sorted(steps) and all(np.isfinite(loss) for _, loss in facts["curves"]["towers"])
+    write_curves(facts, tmp_path / "curves.svg")
+    assert (tmp_path / "curves.svg").read_text().startswith("<svg")
+
+
+def test_born_again_towers_are_trained_once_more(dataset, tmp_path):
+    settings = dataclasses.replace(
+        SETTINGS.with_recipe("born-again"), baselines=(), epochs=1, tower_epochs=1, towers="static", matching=True
+    )
+    result = train_all(dataset, settings, tmp_path)
+    assert set(result.epochs) == {"mmoe", "towers", "towers_1"}
+
+
+def test_model_distillation_trains_a_ranker_of_the_towers_features(dataset, tmp_path):
+    settings = dataclasses.replace(SETTINGS.with_recipe("model-distillation"), baselines=(), epochs=1, tower_epochs=1)
+    folder = train_all(dataset, settings, tmp_path).folder
+    assert "crosses" not in OnnxModel(folder / "ranker.onnx").inputs
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda labels: {n: v for n, v in labels.items() if n != "like"}, "tasks .'like'. have no label"),
+        (lambda labels: {**labels, "like": labels["like"] * 0}, "task 'like': all .* labels are 0, of one class"),
+    ],
+)
+def test_labels_that_cannot_teach_are_refused_before_training(dataset, tmp_path, change, message):
+    exposures = dataclasses.replace(dataset.exposures, labels=change(dataset.exposures.labels))
+    told = []
+    with pytest.raises(ValueError, match=message):
+        train_all(
+            dataclasses.replace(dataset, exposures=exposures), SETTINGS, tmp_path, lambda *step: told.append(step)
+        )
+    assert not told
+
+
+def test_another_seed_is_another_ranker(dataset, run, tmp_path):
+    prepared = prepare(dataset, SETTINGS, tmp_path)
+    seen = ranker_logits(prepared.valid, OnnxModel(run[0].folder / "ranker.onnx"))
+    train_ranker("mmoe", prepared, dataclasses.replace(SETTINGS, seed=1), tmp_path / "ranker.onnx")
+    assert np.abs(ranker_logits(prepared.valid, OnnxModel(tmp_path / "ranker.onnx")) - seen).max() > 1e-3
+
+
+@pytest.mark.parametrize("ranker", ["lr", "lightgbm"])
+def test_another_ranker_teaches_through_the_same_door(dataset, tmp_path, ranker):
+    settings = dataclasses.replace(SETTINGS, ranker=ranker, baselines=(), epochs=1, tower_epochs=1)
+    quality = train_all(dataset, settings, tmp_path).quality
+    assert list(quality) == ["popularity", "towers", ranker]
+
+
+def test_a_fusion_of_unknown_tasks_is_refused_before_training(dataset, tmp_path):
+    with pytest.raises(ConfigError, match=r"fusion weighs .*gift"):
+        train_all(dataset, dataclasses.replace(SETTINGS, fusion={"gift": 1.0}), tmp_path)
+
+
+def test_a_weight_of_a_task_that_nothing_learns_is_refused_before_training(dataset, tmp_path):
+    known = {"like": 2.0, "fused": 1.0, "follow": 1.0, "play_time": 0.5}
+    with pytest.raises(ConfigError, match=r"task_weights weighs \['lik'\].*'like', 'fused', 'follow', 'play_time'"):
+        train_all(dataset, dataclasses.replace(SETTINGS, task_weights={**known, "lik": 1.0}), tmp_path)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_a_device_that_is_not_there_is_told_before_training(dataset, tmp_path):
+    with pytest.raises(ConfigError, match="device = 'cuda', and torch finds no CUDA device"):
+        train_all(dataset, dataclasses.replace(SETTINGS, device="cuda"), tmp_path)
+
+
+@pytest.mark.parametrize("value", [2.0, -1.0, np.nan])
+def test_a_label_that_is_neither_0_nor_1_is_named(dataset, tmp_path, value):
+    like = dataset.exposures.labels["like"].astype(np.float32)
+    like[17] = value
+    exposures = dataclasses.replace(dataset.exposures, labels={**dataset.exposures.labels, "like": like})
+    with pytest.raises(ValueError, match=f"label 'like', exposure 17: {value}, expected 0 or 1"):
+        train_all(dataclasses.replace(dataset, exposures=exposures), SETTINGS, tmp_path)
+
+
+def test_a_rate_that_is_too_high_stops_the_run_and_leaves_the_last_good_state(dataset, tmp_path):
+    settings = dataclasses.replace(SETTINGS, learning_rate=1e6, checkpoint_steps=1)
+    path = tmp_path / "checkpoints" / "ranker.pt"
+    with pytest.raises(
+        TrainingDiverged, match=r"training the ranker: the loss is .* at step \d+.*lower the rate"
+    ) as caught:
+        train_all(dataset, settings, tmp_path)
+    assert str(path) in str(caught.value)
+    state = Checkpoint(path, 1, f"ranker of {fingerprint(dataset, settings)}").load()
+    assert all(torch.isfinite(value).all() for value in state["model"].values())
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_there_must_be_something_to_resume(dataset, tmp_path, made):
+    if made:
+        (tmp_path / "run").mkdir()
+    with pytest.raises(CheckpointError, match=r"run holds no run to go on with: begin one without resume"):
+        train_all(dataset, SETTINGS, tmp_path / "run", resume=True)
+    assert (tmp_path / "run").exists() == made
+
+
+def test_a_run_killed_while_it_was_published_can_be_resumed(dataset):
+    """What is published next has another version, and the models are those that were trained."""
+    assert fingerprint(dataset, dataclasses.replace(SETTINGS, model_version=2)) == fingerprint(dataset, SETTINGS)
+
+
+CHANGES = {
+    "scenes": lambda d: replaced(d, exposures=dataclasses.replace(d.exposures, scene=1 - d.exposures.scene)),
+    "play time": lambda d: replaced(d, exposures=dataclasses.replace(d.exposures, play_ms=d.exposures.play_ms + 1)),
+    "histories": lambda d: replaced(d, relations={**d.snapshot.relations, "history": d.snapshot.relations["friends"]}),
+    "a column": lambda d: replaced(d, users=Table(d.snapshot.users.ids, {"city": d.snapshot.users["city"] + 1})),
+}
+
+
+def replaced(dataset, exposures=None, **of_snapshot):
+    snapshot = dataclasses.replace(dataset.snapshot, **of_snapshot)
+    return dataclasses.replace(dataset, snapshot=snapshot, exposures=exposures or dataset.exposures)
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_checkpoint_of_data_that_differ_in_anything_learned_from_is_of_another_training(dataset, what):
+    assert fingerprint(replaced(dataset), SETTINGS) == fingerprint(dataset, SETTINGS)
+    assert fingerprint(CHANGES[what](dataset), SETTINGS) != fingerprint(dataset, SETTINGS)
+
+
+def test_what_is_no_run_folder_is_refused(dataset, tmp_path):
+    with pytest.raises(DataError, match="is not a run folder"):
+        evaluate_run(dataset, tmp_path)

@@ -1,0 +1,99 @@
+"""Tables look up, relations group, and a snapshot comes back from disk as it was."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from karec.errors import DataError
+from karec.platform.relations import Relation
+from karec.platform.snapshot import Snapshot
+from karec.platform.table import Table
+
+
+@given(st.lists(st.integers(-(2**62), 2**62), unique=True), st.lists(st.integers(-(2**62), 2**62)))
+def test_lookup_is_a_dictionary(ids, others):
+    wanted = ids[::2] + others
+    rows = Table(np.array(ids, np.int64), {}).lookup(np.array(wanted, np.int64))
+    known = {id_: row for row, id_ in enumerate(ids)}
+    assert rows.tolist() == [known.get(id_, -1) for id_ in wanted]
+
+
+def test_ids_are_unique():
+    with pytest.raises(ValueError, match="3 stands twice"):
+        Table(np.array([3, 1, 3]), {})
+
+
+def test_columns_are_as_long_as_ids():
+    with pytest.raises(ValueError, match="column 'x' has 1 rows, ids has 2"):
+        Table(np.array([3, 1]), {"x": np.zeros(1)})
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 9), st.integers(0, 3))))
+def test_relations_group_by_row_in_order_of_time(triples):
+    rows, values, times = (np.array([t[i] for t in triples], np.int64) for i in range(3))
+    relation = Relation.from_pairs(rows, values, 5, times)
+    for row in range(5):
+        expected = [v for _, v in sorted(((t, v) for r, v, t in triples if r == row), key=lambda pair: pair[0])]
+        assert relation.of(row).tolist() == expected
+
+
+def test_a_saved_snapshot_opens_as_it_was(platform, tmp_path):
+    platform.save(tmp_path / "s")
+    opened = Snapshot.open(tmp_path / "s")
+    assert opened.time_ms == platform.time_ms
+    assert opened.labels == platform.labels
+    assert set(opened.works.columns) == set(platform.works.columns)
+    for name, column in platform.works.columns.items():
+        np.testing.assert_array_equal(opened.works[name], column)
+    for name, relation in platform.relations.items():
+        np.testing.assert_array_equal(opened.relations[name].values, relation.values)
+
+
+def test_counters_by_user_and_scene_are_saved_and_a_folder_without_opens_without(platform, tmp_path):
+    assert platform.visits is None
+    platform.save(tmp_path / "without")
+    assert Snapshot.open(tmp_path / "without").visits is None
+    visits = {"count_exposed": np.arange(8, dtype=np.float32), "count_click": np.ones(8, np.float32)}
+    replace(platform, visits=visits).save(tmp_path / "s")
+    opened = Snapshot.open(tmp_path / "s").visits
+    assert opened.keys() == visits.keys()
+    for name, column in visits.items():
+        np.testing.assert_array_equal(opened[name], column)
+
+
+def test_counters_by_user_and_scene_lie_in_mapped_files_alone(platform, tmp_path):
+    """There are users × scenes of them: what is not mapped, every process that serves would hold for itself."""
+    replace(platform, visits={"count_exposed": np.zeros(8, np.float32)}).save(tmp_path)
+    assert [path.name for path in (tmp_path / "visits").iterdir()] == ["count_exposed.npy"]
+    opened = Snapshot.open(tmp_path).visits
+    assert type(opened) is dict and all(type(column) is np.memmap for column in opened.values())
+
+
+def test_a_visit_is_found_by_user_row_and_scene(platform):
+    rows = platform.visit_rows(np.array([0, 0, 3, -1, 2, 2]), np.array([0, 1, 1, 0, 2, -1]))
+    assert rows.tolist() == [0, 1, 7, -1, -1, -1]
+    with pytest.raises(DataError, match="visits column 'b' has 7 rows, expected 4 users × 2 scenes"):
+        replace(platform, visits={"a": np.zeros(8), "b": np.zeros(7)})
+
+
+def test_works_of_the_future_are_not_released(platform):
+    later = Snapshot(platform.time_ms - 1, platform.works, platform.users, platform.relations, platform.labels)
+    assert 100 in platform.released().works.ids
+    assert later.released().works.ids.tolist() == list(range(101, 110))
+
+
+def test_a_folder_that_is_no_snapshot_is_refused(platform, tmp_path):
+    with pytest.raises(DataError, match="is not a snapshot"):
+        Snapshot.open(tmp_path)
+    platform.save(tmp_path / "s")
+    (tmp_path / "s" / "works" / "ids.npy").write_bytes(b"\x93NUMPY")
+    with pytest.raises(DataError, match="is not a snapshot"):
+        Snapshot.open(tmp_path / "s")
+
+
+def test_works_need_the_columns_that_the_cascade_reads(platform):
+    with pytest.raises(DataError, match="song_id"):
+        Snapshot(0, Table(np.array([1]), {"creator_id": np.array([1])}), platform.users, {}, {})

@@ -1,0 +1,68 @@
+"""A run and a snapshot become a bundle, unless the snapshot lacks what the encoder reads."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from karec.bundle import Bundle
+from karec.errors import DataError
+from karec.features.encoder import Encoder
+from karec.platform.folds.advance import advance
+from karec.refresh.publish import MODELS, publish_bundle
+
+GOLDEN = Path(__file__).parent.parent / "native" / "golden"
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run folder with models over the platform of small_dataset.py, but no encoder yet."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name in MODELS:
+        shutil.copyfile(GOLDEN / name, folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def later(dataset):
+    return advance(dataset.snapshot, dataset.exposures, dataset.valid_until_ms)
+
+
+def fit(dataset, snapshot, path):
+    Encoder.fit(snapshot, dataset.split()[0], dataset.tasks, min_count=3).save(path)
+
+
+def test_visits_are_published_as_they_were_counted(dataset, later, run, tmp_path):
+    fit(dataset, dataset.snapshot, run / "encoder.npz")
+    publish_bundle(run, later, tmp_path / "bundles")
+    bundle = Bundle.open(tmp_path / "bundles")
+    assert bundle.encoder.visits.counted == dataset.tasks
+    assert bundle.snapshot.visits.keys() == later.visits.keys()
+    for name, column in later.visits.items():
+        np.testing.assert_array_equal(bundle.snapshot.visits[name], column)
+    assert len(bundle.index) == len(later.works)
+
+
+def test_a_snapshot_without_visits_is_not_served_where_tasks_are_told_by_scene(dataset, later, run, tmp_path):
+    fit(dataset, dataset.snapshot, run / "encoder.npz")
+    told = r"no visits, but the encoder tells \['click', 'long_view', 'like'\] by user and scene: advance the snapshot"
+    with pytest.raises(DataError, match=told):
+        publish_bundle(run, replace(later, visits=None), tmp_path / "bundles")
+    assert not (tmp_path / "bundles").exists()
+
+
+def test_an_encoder_that_tells_nothing_by_scene_needs_no_visits(dataset, later, run, tmp_path):
+    fit(dataset, replace(dataset.snapshot, labels={}, visits=None), run / "encoder.npz")
+    publish_bundle(run, replace(later, labels={}, visits=None), tmp_path / "bundles")
+    assert Bundle.open(tmp_path / "bundles").snapshot.visits is None
+
+
+def test_training_may_begin_without_visits(dataset, run, tmp_path):
+    """It counts from there, and so does the snapshot that is published: the same one, advanced."""
+    start = replace(dataset.snapshot, visits=None)
+    fit(dataset, start, run / "encoder.npz")
+    publish_bundle(run, advance(start, dataset.exposures, dataset.valid_until_ms), tmp_path / "bundles")
+    assert Bundle.open(tmp_path / "bundles").snapshot.visits["count_click"].any()

@@ -1,0 +1,178 @@
+"""Writing aside: a path holds what it held before, or all of what is new, whatever interrupts the writer."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import pytest
+
+from karec._files import file_aside, folder_aside, link_aside, write_text_aside
+
+
+class Stopped(Exception):
+    pass
+
+
+def write_and_stop(path, data=b"new"):
+    """The name that the file had while it was written."""
+    name = ""
+    with suppress(Stopped), file_aside(path) as file:
+        name = file.name
+        file.write(data)
+        raise Stopped
+    return name
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_appears_when_its_block_ends_and_not_before(tmp_path):
+    path = tmp_path / "there"
+    with file_aside(path) as file:
+        file.write(b"whole")
+        file.flush()
+        assert not path.exists()
+    assert path.read_bytes() == b"whole"
+    assert names(tmp_path) == ["there"]
+
+
+@pytest.mark.parametrize("kind", [str, os.fsencode, lambda path: path])
+def test_a_path_may_be_text_bytes_or_a_path(tmp_path, kind):
+    write_text_aside(kind(tmp_path / "wörk"), "text")
+    assert (tmp_path / "wörk").read_text() == "text"
+
+
+def test_a_name_without_a_folder_is_in_the_current_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_text_aside("here", "text")
+    assert names(tmp_path) == ["here"]
+
+
+def test_a_block_that_raises_leaves_the_old_file_and_nothing_beside_it(tmp_path):
+    path = tmp_path / "there"
+    path.write_bytes(b"old")
+    write_and_stop(path, b"new" * 100_000)
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["there"]
+
+
+KILLED = """
+import os, signal, sys
+from karec._files import file_aside
+with file_aside(sys.argv[1]) as file:
+    file.write(b"new" * 100_000)
+    file.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_process_killed_in_the_block_leaves_the_old_file(tmp_path):
+    path = tmp_path / "there"
+    path.write_bytes(b"old")
+    done = subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert path.read_bytes() == b"old"
+    (left,) = set(names(tmp_path)) - {"there"}
+    assert left.endswith(".tmp")
+
+
+def test_a_name_that_a_killed_process_left_is_passed_over(tmp_path):
+    """Process ids repeat in containers: the names of the next files may be taken."""
+    number = int(write_and_stop(tmp_path / "there").rsplit("-", 1)[1].removesuffix(".tmp"))
+    for taken in range(number + 1, number + 4):
+        (tmp_path / f"there.{os.getpid()}-{taken}.tmp").write_bytes(b"left")
+    write_text_aside(tmp_path / "there", "new")
+    assert (tmp_path / "there").read_text() == "new"
+    assert len(names(tmp_path)) == 4
+
+
+FULL = f"""
+import resource, sys
+from karec._files import file_aside
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, {resource.RLIM_INFINITY}))
+try:
+    with file_aside(sys.argv[1]) as file:
+        file.write(bytes(2000))
+except OSError as error:
+    print(error.strerror)
+"""
+
+
+def test_a_disk_that_takes_no_more_leaves_the_old_file_and_nothing_beside_it(tmp_path):
+    path = tmp_path / "there"
+    path.write_bytes(b"old")
+    done = subprocess.run([sys.executable, "-c", FULL, str(path)], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "File too large"
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["there"]
+
+
+def test_what_is_no_regular_file_is_not_replaced(tmp_path):
+    (tmp_path / "file").write_text("old")
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "fifo")
+    for name in ("link", "folder", "fifo"):
+        with pytest.raises(FileExistsError, match=f"not a regular file.*{name}"):
+            write_text_aside(tmp_path / name, "new")
+    assert (tmp_path / "file").read_text() == "old"
+    assert names(tmp_path) == ["fifo", "file", "folder", "link"]
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        write_text_aside(tmp_path / "nowhere" / "file", "text")
+
+
+def test_writers_of_one_path_at_once_leave_one_whole_file(tmp_path):
+    path = tmp_path / "there"
+    texts = [str(at) * 50_000 for at in range(8)]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda text: write_text_aside(path, text), texts))
+    assert path.read_text() in texts
+    assert names(tmp_path) == ["there"]
+
+
+def test_a_folder_appears_filled(tmp_path):
+    final = tmp_path / "v1"
+    with folder_aside(final) as aside:
+        os.mkdir(os.path.join(aside, "inner"))
+        with open(os.path.join(aside, "inner", "file"), "w") as file:
+            file.write("text")
+        assert not final.exists()
+    assert (final / "inner" / "file").read_text() == "text"
+    assert names(tmp_path) == ["v1"]
+
+
+def test_a_folder_whose_block_raises_leaves_nothing(tmp_path):
+    with pytest.raises(Stopped), folder_aside(tmp_path / "v1"):
+        raise Stopped
+    assert names(tmp_path) == []
+
+
+def test_a_folder_replaces_nothing_not_even_an_empty_folder(tmp_path):
+    (tmp_path / "v1").mkdir()
+    with pytest.raises(FileExistsError, match="v1"), folder_aside(tmp_path / "v1"):
+        pass
+    with pytest.raises(FileExistsError, match="v2"), folder_aside(tmp_path / "v2"):
+        (tmp_path / "v2").mkdir()  # by another, meanwhile
+    assert names(tmp_path) == ["v1", "v2"]
+
+
+def test_a_link_moves_from_one_target_to_the_next(tmp_path):
+    for target in ("v1", "v2"):
+        link_aside(tmp_path / "current", target)
+        assert os.readlink(tmp_path / "current") == target
+    assert names(tmp_path) == ["current"]
+
+
+def test_a_link_replaces_links_alone(tmp_path):
+    (tmp_path / "current").write_text("a file")
+    with pytest.raises(FileExistsError, match="not a symbolic link"):
+        link_aside(tmp_path / "current", "v1")
+    assert (tmp_path / "current").read_text() == "a file"
