@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
 from uuid import uuid4
@@ -70,13 +69,6 @@ class Cascade:
                     f"the {step.role} {step.name!r} was built on another item index than the cascade's: "
                     "give Cascade(…, index=…) the index that its steps were built on"
                 )
-
-    @classmethod
-    def from_config(cls, path: str | Path, scene: str = "home") -> Cascade:
-        """The cascade that ``karec.toml`` describes for ``scene``; raises ConfigError naming the wrong key."""
-        from karec.config import load_cascade
-
-        return load_cascade(Path(path), scene)
 
     def run(self, request: Request) -> Recommendation:
         """Recall → stages → a feed of at most ``request.k`` works, with the trace of every step.
