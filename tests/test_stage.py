@@ -1,8 +1,12 @@
 """The wrapper holds every step to its role: shapes, dtypes, order, and what a failure means."""
 
+import importlib
+import re
+
 import numpy as np
 import pytest
 
+from karec.config.registry import STEPS
 from karec.errors import ContractError, Unavailable
 from karec.stage import (
     Filter,
@@ -239,3 +243,11 @@ def test_a_stage_takes_only_the_four_roles():
 
 def test_an_empty_stage_changes_nothing():
     assert run().candidates.ids.tolist() == [10, 11, 12, 13]
+
+
+def test_what_the_steps_of_karec_need_and_give_is_spelled_as_documented():
+    spelled = re.compile(r"request\.\w+|column\.\w+|rows|scores")
+    for use, path in STEPS.items():
+        module, _, name = path.partition(":")
+        step = getattr(importlib.import_module(module), name)
+        assert all(spelled.fullmatch(word) for word in (*step.needs, *step.gives)), use
