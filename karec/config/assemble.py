@@ -35,6 +35,7 @@ from typing import Any
 from karec.bundle import Bundle
 from karec.cascade import Cascade, Recall
 from karec.errors import ConfigError, ContractError
+from karec.observer_queue import ObserverQueue
 from karec.stage import Merger, Observer, RequestHydrator, Selector, Source, Stage, Step
 
 STEPS: Mapping[str, str] = {
@@ -147,7 +148,9 @@ def _build_scene(scene: str, spec: Any, resources: _Resources, where: str) -> Ca
         request_hydrators=_steps(spec.get("request", []), RequestHydrator, resources, f"{where}.request"),
         recall=Recall(sources, merger),
         stages=stages,
-        observers=_steps(spec.get("observers", []), Observer, observed, f"{where}.observers"),
+        observers=tuple(
+            ObserverQueue(step) for step in _steps(spec.get("observers", []), Observer, observed, f"{where}.observers")
+        ),
         versions={
             "model": bundle.model_version,
             "bundle": bundle.path.name,
@@ -168,10 +171,14 @@ def _check_whole(cascade: Cascade, where: str) -> None:
     last = cascade.stages[-1].steps[-1] if cascade.stages and cascade.stages[-1].steps else None
     if not isinstance(last, Selector) or getattr(last, "k", None) is not None:
         raise ConfigError(f"{where}.stages: the last step must be a selector without k, which takes the request's")
-    for observer in cascade.observers:
-        for stage in (getattr(observer, key, None) for key in ("stage", "pool")):
-            if stage is not None and stage not in stages:
+    for observer in (queue.observer for queue in cascade.observers):
+        for stage in observer.watches or ():
+            if stage not in stages:
                 raise ConfigError(f"{where}.observers: {observer.name} watches the stage {stage!r}; there are {stages}")
+        if observer.on_failure == "fail":
+            raise ConfigError(
+                f"{where}.observers: {observer.name} runs after the answer and cannot fail it: leave out on_failure"
+            )
 
 
 def _stage(spec: Mapping[str, Any], resources: _Resources, where: str) -> Stage:

@@ -14,8 +14,8 @@ bundle = "bundles"
 candidates = {candidates}          # at most so many works leave recall
 request = [{{ use = "user_features" }}, {{ use = "user_tower" }}]
 observers = [
-    {{ use = "rank_log", folder = "rank_log", on_failure = "skip" }},
-    {{ use = "shadow", folder = "rank_log", share = 0.02, at_most = 10_000 }},     # some 55 ms in one request of fifty
+    {{ use = "rank_log", folder = "rank_log" }},
+    {{ use = "shadow", folder = "rank_log", share = 0.02, at_most = 10_000 }},     # 55 ms after one answer in fifty
 ]
 
 [[scenes.{scene}.recall]]           # a channel fills its quota with works that no channel before it found

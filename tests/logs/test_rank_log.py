@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from karec.errors import LogSchemaError
 from karec.logs.parts import FORMAT_KEY
-from karec.logs.rank_log import RankLogWriter, logged_tasks, read_rank_log
+from karec.logs.rank_log import logged_tasks, read_rank_log
+from karec.logs.writer import RankLogWriter
 
 TASKS = ("click", "like")
 
@@ -178,9 +179,9 @@ def test_a_part_that_was_altered_is_named(folder):
         read_rank_log(folder, TASKS)
 
 
-def test_a_column_that_stands_there_twice_is_named(folder):
+def test_a_column_that_is_there_twice_is_named(folder):
     part = change(folder, lambda table: table.append_column("user_id", table["item_id"]))
-    with pytest.raises(LogSchemaError, match=rf"{part}: column 'user_id' stands there 2 times"):
+    with pytest.raises(LogSchemaError, match=rf"{part}: column 'user_id' is there 2 times"):
         read_rank_log(folder, TASKS)
 
 
