@@ -190,7 +190,7 @@ class ObserverThread:
     def _due(self) -> float | None:
         try:
             return self.observer.due()
-        except Exception as error:
+        except BaseException as error:
             self._report_error(error)
             return None
 

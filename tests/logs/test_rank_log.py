@@ -34,7 +34,7 @@ def append(writer, request_id, ids, time_ms=1000, fused=None):
     return logits
 
 
-def test_round_trip(tmp_path):
+def test_what_was_written_comes_back_in_order(tmp_path):
     with RankLogWriter(tmp_path, TASKS) as writer:
         logits = append(writer, "r1", [30, 10, 20], fused=[0.2, 0.9, 0.2])
     log = read_rank_log(tmp_path, TASKS)
@@ -160,7 +160,7 @@ def test_a_part_that_was_cut_short_is_named(folder, keep):
 
 
 def test_a_part_that_was_altered_is_named(folder):
-    """Whatever byte of a column it is: a score that is off by a bit would teach."""
+    """Whichever byte of a column it is: towers would learn from a score that is one bit off."""
     clean, harmless = read_rank_log(folder, TASKS), 0
     (part,) = folder.glob("*.parquet")
     whole = part.read_bytes()
@@ -169,7 +169,7 @@ def test_a_part_that_was_altered_is_named(folder):
     begin = min(at for at in (logits.dictionary_page_offset, logits.data_page_offset) if at is not None)
     for at in range(begin, begin + logits.total_compressed_size):
         part.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
-        with suppress(LogSchemaError):  # it is not, where the byte is of what nobody reads: then nothing changes
+        with suppress(LogSchemaError):  # not raised for bytes that are not read: then nothing changes
             np.testing.assert_array_equal(read_rank_log(folder, TASKS).logits, clean.logits)
             harmless += 1
     assert harmless < logits.total_compressed_size / 4
@@ -198,10 +198,29 @@ def test_rows_that_cannot_be_written_are_given_up(tmp_path):
     append(writer, "r1", [1, 2])
     with pytest.raises(OSError, match="log"):
         writer.flush()
+    assert writer.counts() == {"rows_written": 0, "rows_held": 0, "rows_lost": 2}
     folder.mkdir()
     append(writer, "r2", [3])
     writer.close()
+    assert writer.counts() == {"rows_written": 1, "rows_held": 0, "rows_lost": 2}
     assert set(read_rank_log(folder, TASKS).request_id) == {"r2"}
+
+
+def test_a_writer_without_a_size_writes_when_it_is_flushed(tmp_path):
+    writer = RankLogWriter(tmp_path, TASKS, part_rows=None)
+    for at in range(3):
+        append(writer, f"r{at}", [1, 2])
+    assert list(tmp_path.iterdir()) == [] and writer.counts()["rows_held"] == 6
+    writer.flush()
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_request_s_rows_are_in_one_part(tmp_path):
+    with RankLogWriter(tmp_path, TASKS, part_rows=4) as writer:
+        for at in range(10):
+            append(writer, f"r{at}", [1, 2, 3])
+    parts = [set(pq.read_table(part)["request_id"].to_pylist()) for part in tmp_path.iterdir()]
+    assert sum(map(len, parts)) == 10 and set().union(*parts) == {f"r{at}" for at in range(10)}
 
 
 def change(folder, edit):
