@@ -135,7 +135,7 @@ def test_quality_reports_every_model_and_task_with_intervals_around_the_value():
         quality({"a": guess[:, :1]}, exposures, ("click", "like"), start_ms=0)
 
 
-def test_bad_input_is_named():
+def test_shapes_that_differ_nan_scores_and_no_resamples_are_refused():
     with pytest.raises(ValueError, match=r"\(3,\) and scores \(2,\)"):
         auc(np.zeros(3), np.zeros(2))
     with pytest.raises(ValueError, match=r"scores\[1\] is nan"):
