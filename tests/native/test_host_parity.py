@@ -240,5 +240,5 @@ def test_steps_of_python_alone_are_refused_by_name(platform):
     config = configure(platform, '{ use = "not_shown", on_failure = "skip" }')
     with pytest.raises(ConfigError, match="on_failure"):
         export_stage(config, "home", "prerank", platform / "stage.txt")
-    with pytest.raises(ConfigError, match="no stage 'rank' .*; there are \\['prerank'\\]"):
+    with pytest.raises(ConfigError, match=r"no stage 'rank' .*; there are \['prerank'\]"):
         load_stage(configure(platform, HEAD), "home", "rank")
