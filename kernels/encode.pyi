@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 FIRST_UNSEEN: int
 
 class Vocabulary:
-    """Codes for K distinct non-negative ids: ``keys[k]`` has code k + 1. ``keys`` is a read-only copy of what was given.
+    """Codes for K distinct non-negative ids: ``keys[k]`` has code k + 1. ``keys`` is a read-only copy.
 
     Nothing changes after construction: any number of threads may use one vocabulary.
     """
