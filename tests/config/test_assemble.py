@@ -158,7 +158,7 @@ def test_every_known_step_can_be_imported():
         ('{ use = "top_k" }', '{ use = "top_k", k = 5 }', "last step must be a selector without k"),
     ],
 )
-def test_what_is_wrong_is_named_with_its_place(config, old, new, message):
+def test_wrong_keys_types_and_steps_are_refused_with_their_place(config, old, new, message):
     assert old in GOOD
     config.write_text(GOOD.replace(old, new, 1))
     with pytest.raises(ConfigError, match=message):

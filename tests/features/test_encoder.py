@@ -65,7 +65,7 @@ def test_users_have_codes_of_their_own_from_so_many_rows_on(dataset, later):
     assert encoder.encode_user(later, 999_999, later.time_ms, 0)["user_id"].item() == 0
 
 
-def test_the_columns_are_read_by_rule(encoder):
+def test_columns_become_codes_numbers_ages_counts_or_rates(encoder):
     assert encoder.names["item_ids"] == ("id", "creator_id", "song_id", "city", "tag", "type")
     assert encoder.names["item_numbers"] == (
         *("log_duration", "age_upload", "log_exposed", "rate_click", "rate_follow", "rate_like", "rate_long_view"),
@@ -136,7 +136,7 @@ def test_a_user_row_may_be_repeated_or_not(encoder, later):
     )
 
 
-def test_an_unknown_user_is_an_empty_one(encoder, later):
+def test_an_unknown_user_is_encoded_as_zeros_but_for_the_moment(encoder, later):
     user = encoder.encode_user(later, 10**12, later.time_ms, 99)
     assert not user["user_ids"].any() and not user["history"].any() and not user["skipped"].any()
     assert not user["user_numbers"].any() and not user["follows"].any() and not user["alike"].any()
@@ -192,7 +192,7 @@ def test_what_a_user_did_in_the_scene_is_told_against_the_scenes_own_rate(datase
     assert (np.abs(told[0] - told[1]) > 1e-3).all()  # the scenes differ, or this test shows nothing
 
 
-def test_where_a_user_was_never_seen_nothing_is_told(dataset, encoder, later):
+def test_numbers_by_scene_are_0_where_a_user_was_never_seen(dataset, encoder, later):
     assert in_scene(encoder, later, 3, 1).all()
     for user_id, scene in ((10**12, 1), (3, -1), (3, 2)):
         assert not in_scene(encoder, later, user_id, scene).any()
@@ -204,7 +204,7 @@ def test_where_a_user_was_never_seen_nothing_is_told(dataset, encoder, later):
     assert not in_scene(home, later, 3, 1).any(), "training never saw the scene"
 
 
-def test_without_scenes_nothing_is_said_of_them(dataset, tmp_path):
+def test_without_scenes_there_are_no_numbers_by_scene(dataset, tmp_path):
     train = dataset.split()[0]
     nameless = replace(dataset.snapshot, labels={}, user_scene_counters=None)
     nowhere = replace(train, scene=np.full(len(train), -1, np.int32))
@@ -217,7 +217,7 @@ def test_without_scenes_nothing_is_said_of_them(dataset, tmp_path):
             assert user["user_numbers"].shape == (1, len(each.names["user_numbers"]))
 
 
-def test_a_saved_encoder_says_the_same(encoder, later, tmp_path):
+def test_a_saved_encoder_encodes_the_same(encoder, later, tmp_path):
     encoder.save(tmp_path / "encoder.npz")
     loaded = Encoder.load(tmp_path / "encoder.npz")
     assert (loaded.tasks, loaded.sizes, loaded.names) == (encoder.tasks, encoder.sizes, encoder.names)
@@ -227,7 +227,7 @@ def test_a_saved_encoder_says_the_same(encoder, later, tmp_path):
             np.testing.assert_array_equal(first[name], second[name])
 
 
-def test_what_is_no_encoder_is_refused(tmp_path):
+def test_a_file_that_is_no_encoder_is_refused(tmp_path):
     (tmp_path / "a.npz").write_bytes(b"not an archive")
     np.savez(tmp_path / "b.npz", head=np.zeros(3, np.uint8))
     for path in (tmp_path / "a.npz", tmp_path / "b.npz", tmp_path / "absent.npz"):
@@ -245,7 +245,7 @@ def test_an_encoder_of_another_format_is_refused(encoder, tmp_path):
         Encoder.load(tmp_path / "older.npz")
 
 
-def test_bad_input_is_named(dataset):
+def test_tasks_without_labels_or_of_one_class_and_missing_columns_are_refused(dataset):
     train = dataset.split()[0]
     with pytest.raises(ValueError, match=r"tasks \['gift'\] have no label"):
         Encoder.fit(dataset.snapshot, train, ("click", "gift"))

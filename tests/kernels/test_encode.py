@@ -58,7 +58,7 @@ def test_matches_are_counted_column_by_column(n_users, history, skipped, items):
             assert found[n, :, i].tolist() == pytest.approx(expected if code else [0] * 4)
 
 
-def test_bad_input_is_named():
+def test_repeated_negative_and_float_ids_and_bounds_beyond_the_values_are_refused():
     with pytest.raises(ValueError, match="7 stands twice"):
         Vocabulary(np.array([7, 3, 7]))
     with pytest.raises(ValueError, match=r"keys\[1\] is -3"):

@@ -203,7 +203,7 @@ def test_threads_share_one_observer(build):
     assert all(len(log) == 90 for log in pools)
 
 
-def test_what_cannot_be_watched_is_refused(build, ranker, index, tmp_path):
+def test_shares_caps_and_stages_that_cannot_be_watched_are_refused(build, ranker, index, tmp_path):
     for options, message in (({"share": 1.5}, "share"), ({"at_most": 0}, "at_most"), ({"stage": "nowhere"}, "nowhere")):
         with pytest.raises(ValueError, match=message):
             build(**options)

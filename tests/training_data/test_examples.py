@@ -194,7 +194,7 @@ def test_the_encoder_is_fitted_on_training_rows_alone(dataset, encoder):
     np.testing.assert_array_equal(refitted.scene_counters.priors, encoder.scene_counters.priors)
 
 
-def test_rows_that_do_not_belong_are_named(dataset, encoder):
+def test_rows_too_early_out_of_order_unlabelled_or_of_strangers_are_refused(dataset, encoder):
     exposures = dataset.exposures
     with pytest.raises(ValueError, match="row 0 is too early"):
         build_examples(encoder, replace(dataset.snapshot, time_ms=int(exposures.time_ms[0]) + 1), exposures)

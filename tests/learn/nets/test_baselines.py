@@ -1,4 +1,4 @@
-"""The baselines are what they say, and come through the same ONNX door as the ranker."""
+"""Logistic regression and LightGBM are what they say, and come through the same ONNX door as the ranker."""
 
 import lightgbm
 import numpy as np
@@ -11,7 +11,6 @@ from karec.learn.nets.baselines import LogisticRegression, dense_matrix, fit_lig
 from karec.learn.nets.layers import CodeEmbedding
 from karec.models.onnx_model import OnnxModel
 from karec.training_data.examples import build_examples
-from karec.training_data.popularity import popularity_logits
 
 USER_SIDE = ("user_ids", "user_numbers", "history", "skipped", "context")
 
@@ -20,15 +19,6 @@ USER_SIDE = ("user_ids", "user_numbers", "history", "skipped", "context")
 def examples(dataset):
     encoder = Encoder.fit(dataset.snapshot, dataset.split()[0], dataset.tasks)
     return build_examples(encoder, dataset.snapshot, dataset.exposures)
-
-
-def test_popularity_is_the_smoothed_rate_of_what_was_shown_before(examples):
-    logits = popularity_logits(examples)
-    rate = 1 / (1 + np.exp(-logits.astype(np.float64)))
-    counters = list(examples.encoder.works.counters)
-    shown, clicked = (examples.work_counts[:, counters.index(f"count_{name}")] for name in ("exposed", "click"))
-    mean = clicked.sum() / shown.sum()
-    np.testing.assert_allclose(rate[:, 0], (clicked + 20 * mean) / (shown + 20), rtol=1e-4)
 
 
 def test_lr_is_a_sum_of_weights(examples):

@@ -15,12 +15,12 @@ def read(tmp_path, text):
     return TrainSettings.from_toml(path)
 
 
-def test_what_is_not_said_is_as_built_in(tmp_path):
+def test_keys_left_out_keep_their_defaults(tmp_path):
     assert read(tmp_path, "") == TrainSettings()
 
 
 @pytest.mark.parametrize("head", ["", "[train]\n"])
-def test_keys_are_fields(tmp_path, head):
+def test_each_key_sets_the_field_of_its_name(tmp_path, head):
     settings = read(
         tmp_path, head + 'ranker = "lr"\nbaselines = []\nepochs = 5\nlearning_rate = 1\nfusion = {click = 2}'
     )
@@ -91,7 +91,7 @@ def test_a_key_overrules_the_recipe(tmp_path):
         ("auxiliary = [1]", r"auxiliary.0. = 1, expected str"),
     ],
 )
-def test_mistakes_are_named_with_the_file(tmp_path, text, message):
+def test_wrong_keys_types_and_ranges_are_refused_with_the_file(tmp_path, text, message):
     with pytest.raises(ConfigError, match=message) as caught:
         read(tmp_path, text)
     assert "train.toml" in str(caught.value)

@@ -70,7 +70,7 @@ class Plain:
 
 
 @given(st.lists(Row, max_size=30), st.integers(0, 10), st.integers(0, 12))
-def test_it_is_what_a_plain_reading_gives(
+def test_histories_and_counters_equal_those_of_a_plain_replay(
     rows: list[tuple[int, int, int, tuple[int, ...], int]], start: int, passed: int
 ) -> None:
     shown = exposures(rows)
@@ -108,7 +108,9 @@ def test_it_is_what_a_plain_reading_gives(
 
 
 @given(st.lists(Row, max_size=30), st.integers(0, 21), st.integers(0, 21))
-def test_two_steps_are_one(rows: list[tuple[int, int, int, tuple[int, ...], int]], first: int, second: int) -> None:
+def test_advancing_twice_equals_advancing_once(
+    rows: list[tuple[int, int, int, tuple[int, ...], int]], first: int, second: int
+) -> None:
     first, second = sorted((first, second))
     shown = exposures(rows)
     once = advance(snapshot(), shown, second)
@@ -125,7 +127,7 @@ def test_two_steps_are_one(rows: list[tuple[int, int, int, tuple[int, ...], int]
 
 
 @given(st.lists(Row, min_size=1, max_size=30), st.integers(0, 21))
-def test_what_comes_later_changes_nothing(rows: list[tuple[int, int, int, tuple[int, ...], int]], until: int) -> None:
+def test_later_exposures_change_nothing(rows: list[tuple[int, int, int, tuple[int, ...], int]], until: int) -> None:
     before = advance(snapshot(), exposures([row for row in rows if row[2] < until]), until)
     everything = advance(snapshot(), exposures(rows), until)
     assert all(np.array_equal(before.works[name], everything.works[name]) for name in before.works.columns)
@@ -144,7 +146,7 @@ def test_a_snapshot_that_names_no_scenes_counts_by_none() -> None:
     assert advance(nameless, exposures([(0, 0, 1, (1, 0, 0, 0), 0)]), 5).user_scene_counters is None
 
 
-def test_bad_input_is_refused() -> None:
+def test_going_back_in_time_disorder_and_strangers_are_refused() -> None:
     rows = exposures([(0, 0, 1, (1, 0, 0, 0), 0), (1, 1, 2, (0, 0, 0, 0), 1)])
     with pytest.raises(ValueError, match="until_ms 5 is before"):
         advance(snapshot(6), rows, 5)
