@@ -1,6 +1,6 @@
 """Works as vectors of who watched them, and how alike a candidate is to what a user watched or passed over.
 
-The vectors are made before training (``karec.learn.run.cowatch``) and frozen into the encoder: a work that too few had
+The vectors are made before training (``karec.learn.fit.cowatch``) and frozen into the encoder: a work that too few had
 watched by then has none, and is like nothing.
 """
 
