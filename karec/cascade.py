@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Self
 from uuid import uuid4
 
 from karec.errors import ContractError
-from karec.stage import Merger, Observer, RequestHydrator, Source, Stage, hydrate_request, merge, recall, timed
+from karec.observer_queue import ObserverCounts, ObserverQueue
+from karec.stage import Merger, RequestHydrator, Source, Stage, hydrate_request, merge, recall, timed
 from karec.trace import StepTrace, Trace, why_short
 from karec.types import EMPTY, Candidates, IndexView, Pinnable, Recommendation, Request
 
@@ -56,13 +57,17 @@ class Cascade:
     request_hydrators: tuple[RequestHydrator, ...]
     recall: Recall
     stages: tuple[Stage, ...]
-    observers: tuple[Observer, ...] = ()
+    observers: tuple[ObserverQueue, ...] = ()
     versions: Mapping[str, Any] = field(default_factory=dict)
     index: Pinnable | None = None
 
     def __post_init__(self) -> None:
+        for observer in self.observers:
+            if not isinstance(observer, ObserverQueue):
+                raise ContractError(f"observers: {observer!r} has no queue, give ObserverQueue(observer)")
         steps = [step for stage in self.stages for step in stage.steps]
-        for step in (*self.request_hydrators, *self.recall.sources, self.recall.merger, *steps, *self.observers):
+        watching = [queue.observer for queue in self.observers]
+        for step in (*self.request_hydrators, *self.recall.sources, self.recall.merger, *steps, *watching):
             built_on = getattr(step, "index", None)
             if built_on is not None and built_on is not self.index:
                 raise ContractError(
@@ -74,7 +79,7 @@ class Cascade:
         """Recall → stages → a feed of at most ``request.k`` works, with the trace of every step.
 
         The request sees one generation of the index, however often others write meanwhile. The pin goes with the last
-        reference to the view: when this returns, or later, with an observer that still works on the request.
+        reference to the view: when this returns, or when an observer that reads the index is done with the request.
         """
         view = None if self.index is None else self.index.pinned()
         try:
@@ -83,12 +88,16 @@ class Cascade:
             if view is not None:
                 view.close()  # whoever keeps the traceback would keep the generation
             raise
-        return self._observed(request, answer)
-
-    def close(self) -> None:
-        """Close the observers, so that what they hold back (the last part of a rank log) reaches its place."""
         for observer in self.observers:
-            observer.close()
+            observer.offer(request, answer)
+        return answer
+
+    def close(self) -> tuple[ObserverCounts, ...]:
+        """Wait until the observers have seen every answer and written what they hold back; what each did and lost.
+
+        Raises nothing. Answers that are given afterwards are not observed.
+        """
+        return tuple(observer.close() for observer in self.observers)
 
     def __enter__(self) -> Self:
         return self
@@ -109,7 +118,7 @@ class Cascade:
         return request, traces
 
     def _feed(self, request: Request, view: IndexView | None) -> tuple[Request, Recommendation]:
-        """The request as its steps saw it, and the answer before observers have seen it."""
+        """The request as its steps saw it, and the answer, which has no view."""
         if request.scene != self.scene:
             raise ValueError(f"this cascade serves the scene {self.scene!r}, the request asks for {request.scene!r}")
         request = replace(
@@ -137,7 +146,7 @@ class Cascade:
             scored=scored,
             trace=Trace((*request_traces, *traces)),
             channels=tuple(source.name for source in self.recall.sources),
-            degraded=_degraded((*request_traces, *traces)),
+            degraded=tuple(trace.place for trace in (*request_traces, *traces) if trace.failure),
             cold_start=cold is not None and bool(cold),
             versions=self._read(view),
             short=why_short(request.k, traces),
@@ -149,14 +158,3 @@ class Cascade:
             return self.versions or EMPTY
         read = {"index_generation": view.generation, "model_versions": view.model_versions}
         return MappingProxyType({**self.versions, **read})
-
-    def _observed(self, request: Request, answer: Recommendation) -> Recommendation:
-        traces = answer.trace.steps
-        for observer in self.observers:
-            notes, trace = timed(observer, "after", -1, lambda o=observer: (o.observe(request, answer), EMPTY))  # type: ignore[misc]
-            traces = (*traces, replace(trace, notes=notes or EMPTY))
-        return replace(answer, trace=Trace(traces), degraded=_degraded(traces))
-
-
-def _degraded(traces: Iterable[StepTrace]) -> tuple[str, ...]:
-    return tuple(trace.place for trace in traces if trace.failure)
