@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         scatter,
         ssd_select,
     )
-    from karec.index import ItemIndex
+    from karec.index import IndexView, ItemIndex
     from karec.index.search_result import SearchResult
     from karec.types import Candidates, Recommendation, Request
 
@@ -57,7 +57,7 @@ else:
             "scatter",
             "ssd_select",
         ),
-        "karec.index": ("ItemIndex",),
+        "karec.index": ("IndexView", "ItemIndex"),
         "karec.index.search_result": ("SearchResult",),
         "karec.types": ("Candidates", "Recommendation", "Request"),
     }
@@ -87,6 +87,7 @@ __all__ = [
     "DppOptions",
     "DppResult",
     "IndexFormatError",
+    "IndexView",
     "ItemIndex",
     "KarecError",
     "LogSchemaError",
