@@ -13,7 +13,7 @@ import numpy as np
 from karec._clock import HOUR_MS, Progress
 from karec.bundle import Bundle
 from karec.cascade import Cascade
-from karec.config import load_cascade, load_stage
+from karec.config import load_cascade
 from karec.config.host_stage import export_stage
 from karec.config.starting import starting_config
 from karec.evaluate.diversity import Pool, diversity_curve
@@ -49,7 +49,7 @@ def set_up(dataset: Dataset, run: Path, out: Path, progress: Progress | None = N
     if not config.exists():  # its owner may have changed it
         scene = main_scene(dataset)
         config.write_text(starting_config(scene, len(snapshot.works), dataset.tasks), encoding="utf-8")
-        export_stage(load_stage(config, scene, "prerank"), scene, out / f"prerank-{scene}.txt")
+        export_stage(config, scene, "prerank", out / f"prerank-{scene}.txt")
     return config
 
 

@@ -40,13 +40,13 @@ def _check_end(stages: Sequence[Stage], place: Place) -> None:
 def _check_observed(stages: Sequence[Stage], observers: Sequence[Observer], place: Place) -> None:
     names = [stage.name for stage in stages]
     for i, observer in enumerate(observers):
-        for stage in observer.watches or ():
-            if stage not in names:
-                raise place["observers"][i].refusal(f"{observer.name} watches the stage {stage!r}; there are {names}")
         if observer.on_failure == "fail":
             raise place["observers"][i].refusal(
                 f"{observer.name} runs after the answer and cannot fail it: leave out on_failure"
             )
+        for stage in observer.watches or ():
+            if stage not in names:
+                raise place["observers"][i].refusal(f"{observer.name} watches the stage {stage!r}; there are {names}")
 
 
 def _check_needs(
