@@ -165,12 +165,12 @@ class Encoder:
             with self._encoding:
                 found = self._tables.get(snapshot)
                 if found is None:
-                    self.scene_counters.check(snapshot)
-                    found = EncodedSnapshot.of(
-                        snapshot, self.users, self.works, self._shared, self.people, self.cowatch
-                    )
-                    self._tables[snapshot] = found
+                    found = self._tables[snapshot] = self._encoded(snapshot)
         return found
+
+    def _encoded(self, snapshot: Snapshot) -> EncodedSnapshot:
+        self.scene_counters.check(snapshot)
+        return EncodedSnapshot.of(snapshot, self.users, self.works, self._shared, self.people, self.cowatch)
 
     def encode_user(self, snapshot: Snapshot, user_id: int, time_ms: int, scene_code: int) -> dict[str, Array]:
         """The user's side of one request, U = 1. An unknown user has codes 0, mean numbers and no history."""
