@@ -61,6 +61,8 @@ def demo(arguments: argparse.Namespace) -> None:
     for table in quality_tables(quality, dataset.tasks):
         console.print(table)
     console.print(reach_table(report["reach"]))
+    for counts in served.observed:
+        console.print(str(counts))
     if arguments.report is not None:
         _, page = write_report(report, arguments.report)
         console.print(f"report: {page}")

@@ -15,6 +15,7 @@ from karec.config.resources import Resources
 from karec.config.scenes import Config, Scene
 from karec.config.toml import Place, known_keys, required, tables
 from karec.config.wiring import check_wiring
+from karec.observer_queue import ObserverQueue
 from karec.stage import Filter, Hydrator, Merger, Observer, RequestHydrator, Scorer, Selector, Source, Stage, Step
 
 S = TypeVar("S", bound=Step)
@@ -51,7 +52,8 @@ class Cascade(karec.cascade.Cascade):
             "bundle": bundle.path.name,
             "index_generation": bundle.index.generation,
         }
-        return cls(name, request, recall, stages, observers, versions, bundle)
+        queues = tuple(ObserverQueue(observer) for observer in observers)
+        return cls(name, request, recall, stages, queues, versions, bundle)
 
 
 def load_cascade(path: Path, scene: str, bundle: Bundle | None = None) -> Cascade:
