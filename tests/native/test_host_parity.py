@@ -14,6 +14,7 @@ import pytest
 from cpp_programs import run
 from onnx import TensorProto, helper, numpy_helper
 
+from karec._clock import HOUR_MS
 from karec.bundle import Bundle, publish
 from karec.config import load_stage
 from karec.config.host_stage import export_stage
@@ -22,7 +23,7 @@ from karec.index import ItemIndex
 from karec.request.user_tower import UserTower
 from karec.types import Candidates, Request
 
-N, DIM, NOW, HOUR = 5000, 24, 1_700_000_000_000, 3_600_000
+N, DIM, NOW = 5000, 24, 1_700_000_000_000
 DTYPES = {np.dtype(np.int64): 4, np.dtype(np.float32): 10}
 HEAD = '{ use = "index_rows" }, { use = "has_embedding" }, '
 STAGES = {
@@ -71,7 +72,7 @@ def platform(request, tmp_path_factory):
     columns = {
         "creator_id": rng.integers(0, 90, N),
         "type": rng.integers(0, 3, N).astype(np.int8),
-        "upload_ms": NOW - rng.integers(-50, 500, N) * HOUR // 7,
+        "upload_ms": NOW - rng.integers(-50, 500, N) * HOUR_MS // 7,
         "tone": rng.integers(0, 11, N).astype(np.float32) / 10,
     }
     ids = rng.permutation(4 * N)[:N] - N
@@ -103,7 +104,7 @@ def requests(n: int) -> list[Asked]:
             "user_ids": rng.integers(0, 100, (1, 3)),
             "user_numbers": rng.normal(size=(1, 4)).astype(np.float32),
         }
-        request = Request(user_id=i, k=int(rng.integers(1, 60)), time_ms=NOW + i * HOUR, shown=shown)
+        request = Request(user_id=i, k=int(rng.integers(1, 60)), time_ms=NOW + i * HOUR_MS, shown=shown)
         candidates = rng.permutation(4 * N)[: rng.integers(0, 4 * N)] - N
         asked.append(Asked(request.with_features(features), candidates))
     return asked
