@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Self
@@ -62,12 +62,12 @@ class Cascade:
     index: Pinnable | None = None
 
     def __post_init__(self) -> None:
-        for queue in self.observers:
-            if not isinstance(queue, ObserverQueue):
-                raise ContractError(f"observers: {queue!r} has no queue, give ObserverQueue(observer)")
+        for observer in self.observers:
+            if not isinstance(observer, ObserverQueue):
+                raise ContractError(f"observers: {observer!r} has no queue, give ObserverQueue(observer)")
         steps = [step for stage in self.stages for step in stage.steps]
-        observers = [queue.observer for queue in self.observers]
-        for step in (*self.request_hydrators, *self.recall.sources, self.recall.merger, *steps, *observers):
+        watching = [queue.observer for queue in self.observers]
+        for step in (*self.request_hydrators, *self.recall.sources, self.recall.merger, *steps, *watching):
             built_on = getattr(step, "index", None)
             if built_on is not None and built_on is not self.index:
                 raise ContractError(
@@ -79,7 +79,7 @@ class Cascade:
         """Recall → stages → a feed of at most ``request.k`` works, with the trace of every step.
 
         The request sees one generation of the index, however often others write meanwhile. The pin goes with the last
-        reference to the view: when this returns, or later, with an observer that still works on the request.
+        reference to the view: when this returns, or when an observer that reads the index is done with the request.
         """
         view = None if self.index is None else self.index.pinned()
         try:
@@ -118,7 +118,7 @@ class Cascade:
         return request, traces
 
     def _feed(self, request: Request, view: IndexView | None) -> tuple[Request, Recommendation]:
-        """The request as its steps saw it, and the answer before observers have seen it."""
+        """The request as its steps saw it, and the answer, which has no view."""
         if request.scene != self.scene:
             raise ValueError(f"this cascade serves the scene {self.scene!r}, the request asks for {request.scene!r}")
         request = replace(
@@ -146,7 +146,7 @@ class Cascade:
             scored=scored,
             trace=Trace((*request_traces, *traces)),
             channels=tuple(source.name for source in self.recall.sources),
-            degraded=_degraded((*request_traces, *traces)),
+            degraded=tuple(trace.place for trace in (*request_traces, *traces) if trace.failure),
             cold_start=cold is not None and bool(cold),
             versions=self._read(view),
             short=why_short(request.k, traces),
@@ -158,7 +158,3 @@ class Cascade:
             return self.versions or EMPTY
         read = {"index_generation": view.generation, "model_versions": view.model_versions}
         return MappingProxyType({**self.versions, **read})
-
-
-def _degraded(traces: Iterable[StepTrace]) -> tuple[str, ...]:
-    return tuple(trace.place for trace in traces if trace.failure)

@@ -137,6 +137,7 @@ class Selector(Step):
 
 class Observer(Step):
     """Told of each answer after it was given. ``watches``: the stages whose scored works it reads, None for all.
+    ``reads_index``: whether the request that it gets still sees the index, whose generation is held until then.
 
     ``karec.observer_queue.ObserverQueue`` calls ``chooses`` on the request's thread and ``counts`` on any. It calls the
     others on a thread of its own, one at a time; whatever they raise is counted and logged. An observer belongs to one
@@ -146,6 +147,7 @@ class Observer(Step):
     role = "observer"
     on_failure: OnFailure = "skip"
     watches: tuple[str, ...] | None = None
+    reads_index: ClassVar[bool] = False
 
     def chooses(self, request: Request) -> bool:
         """Whether it wants the answer to this request. The request waits for it: microseconds."""

@@ -140,10 +140,9 @@ class Request:
         return replace(self, features=MappingProxyType({**self.features, **features}))
 
 
-def _column(name: str, value: Array, n: int, dtype: type | None) -> Array:
-    array = np.asarray(value) if dtype is None else np.asarray(value, dtype=dtype)
+def _sized(name: str, array: Array, n: int) -> Array:
     if array.ndim == 0 or len(array) != n:
-        raise ValueError(f"candidates: {name} has shape {array.shape}, expected ({n},{' …' if dtype is None else ''})")
+        raise ValueError(f"candidates: {name} has shape {array.shape}, expected ({n}, …)")
     return array
 
 
@@ -172,10 +171,10 @@ class Candidates:
         n = len(ids)
         put = object.__setattr__
         put(self, "ids", ids)
-        put(self, "rows", _column("rows", self.rows, n, np.int32))
-        put(self, "scores", _column("scores", self.scores, n, np.float32))
-        put(self, "sources", _column("sources", self.sources, n, np.uint32))
-        columns = {name: _column(f"column {name!r}", value, n, None) for name, value in self.columns.items()}
+        put(self, "rows", _sized("rows", np.asanyarray(self.rows, dtype=np.int32), n))  # they know their generation
+        put(self, "scores", _sized("scores", np.asarray(self.scores, dtype=np.float32), n))
+        put(self, "sources", _sized("sources", np.asarray(self.sources, dtype=np.uint32), n))
+        columns = {name: _sized(f"column {name!r}", np.asarray(value), n) for name, value in self.columns.items()}
         put(self, "columns", MappingProxyType(columns))
 
     @classmethod

@@ -26,6 +26,7 @@ from karec.ecosystem.freshness import Freshness
 from karec.ecosystem.quota import Quota
 from karec.errors import ContractError
 from karec.index import ItemIndex
+from karec.observer_queue import ObserverQueue
 from karec.prerank.inner_product import InnerProduct
 from karec.prerank.rows import HasEmbedding, IndexRows, NotShown
 from karec.rank.ranker import TopK
@@ -237,21 +238,39 @@ class Keeps(Observer):
         self.request = request
 
 
+class KeepsWithIndex(Keeps):
+    reads_index = True
+
+
+def observed(cascade: Cascade, observer: Observer):
+    """The answer to a request, and the request as ``observer`` was told of it."""
+    with replace(cascade, observers=(ObserverQueue(observer),)) as watched:
+        feed = watched.run(asked(0))
+    return feed, observer.request
+
+
+def test_an_observer_gets_a_view_only_if_it_reads_the_index(towers):
+    library = LivingLibrary(seed=2)
+    cascade = scene(library.index, towers).cascade
+    feed, request = observed(cascade, Keeps())
+    assert feed.request.view is None and request.view is None
+    feed, request = observed(cascade, KeepsWithIndex())
+    assert feed.request.view is None and request.index.generation == 1
+
+
 def test_a_view_lives_as_long_as_an_observer_works_on_the_request_and_no_longer(towers):
     library = LivingLibrary(seed=2)
-    keeps = Keeps()
-    cascade = replace(scene(library.index, towers).cascade, observers=(keeps,))
-    feed = cascade.run(asked(0))
-    assert feed.request.view is None
+    keeps = KeepsWithIndex()
+    feed, request = observed(scene(library.index, towers).cascade, keeps)
     generation, works = feed.versions["index_generation"], library.states[feed.versions["index_generation"]]
     for _ in range(50):
         library.write()
     ids = np.array(list(works), np.int64)
-    view = keeps.request.index
+    view = request.index
     assert view.generation == generation
     np.testing.assert_array_equal(view.embeddings(view.lookup(ids)), [work.vector for work in works.values()])
     gone = weakref.ref(view)
-    del view, keeps.request
+    del view, request, keeps.request
     gc.collect()
     assert gone() is None, "something else holds the view"
 

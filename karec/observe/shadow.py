@@ -31,6 +31,7 @@ class Shadow(LogObserver):
     """
 
     needs = ("column.logits", "scores")
+    reads_index = True
 
     def __init__(
         self,

@@ -107,3 +107,16 @@ def test_serving_never_loads_what_only_learning_needs():
     assert "karec.prerank.inner_product" in loaded and "karec.rank.ranker" in loaded
     assert not loaded.intersection(ONLY_FOR_LEARNING)
     assert not any(name.startswith("karec.learn") for name in loaded)
+
+
+def test_a_checkout_that_is_not_built_says_how_to_build_it(tmp_path):
+    """Whatever of karec is imported first, and without the import hook of this tree's own editable install."""
+    shutil.copytree(ROOT / "karec", tmp_path / "karec", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    packages = [path for path in sys.path if path.endswith("site-packages")]
+    path = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *packages])}
+    for module in ("karec", "karec.config", "karec.diversity"):
+        command = [sys.executable, "-S", "-c", f"import {module}"]
+        done = subprocess.run(command, cwd=tmp_path, env=path, capture_output=True, text=True, check=False)
+        assert done.returncode != 0
+        assert f"karec in {tmp_path / 'karec'} is not built" in done.stderr.splitlines()[-1]
+        assert done.stderr.endswith("Build it: pip install -e .\n")

@@ -78,11 +78,8 @@ def build(ranker, index, tmp_path):
         for observer in observers:
             observer.name = type(observer).__name__
         queues = tuple(ObserverQueue(observer) for observer in observers)
-        return (
-            Cascade("home", (UserVector(),), Recall((Everything(),), merger), stages, queues, index=index),
-            ranks,
-            log,
-        )
+        recall = Recall((Everything(),), merger)
+        return Cascade("home", (UserVector(),), recall, stages, queues, index=index), ranks, log
 
     return cascade
 
