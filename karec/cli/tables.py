@@ -213,6 +213,6 @@ def _inspect_index(index: ItemIndex, name: str) -> Table:
 
 
 def _inspect_log(path: Path) -> Table:
-    from karec.logs.rank_log import describe_rank_log
+    from karec.logs.describe import describe_rank_log
 
     return _facts(f"Rank log {path}", describe_rank_log(path))

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any
 from weakref import WeakKeyDictionary
 from zipfile import BadZipFile
@@ -74,6 +75,7 @@ class Encoder:
     _tables: WeakKeyDictionary[Snapshot, EncodedSnapshot] = field(
         default_factory=WeakKeyDictionary, init=False, repr=False
     )
+    _encoding: Lock = field(default_factory=Lock, init=False, repr=False)
 
     @classmethod
     def fit(
@@ -157,13 +159,18 @@ class Encoder:
         return CrossFeatures(self.works.category_names, self._shared, self.cowatch)
 
     def tables(self, snapshot: Snapshot) -> EncodedSnapshot:
-        """``snapshot`` encoded once: O(rows) on the first call, kept while the snapshot lives."""
+        """``snapshot`` encoded once, by whichever thread asks first: O(rows); kept while the snapshot lives."""
         found = self._tables.get(snapshot)
         if found is None:
-            self.scene_counters.check(snapshot)
-            found = EncodedSnapshot.of(snapshot, self.users, self.works, self._shared, self.people, self.cowatch)
-            self._tables[snapshot] = found
+            with self._encoding:
+                found = self._tables.get(snapshot)
+                if found is None:
+                    found = self._tables[snapshot] = self._encoded(snapshot)
         return found
+
+    def _encoded(self, snapshot: Snapshot) -> EncodedSnapshot:
+        self.scene_counters.check(snapshot)
+        return EncodedSnapshot.of(snapshot, self.users, self.works, self._shared, self.people, self.cowatch)
 
     def encode_user(self, snapshot: Snapshot, user_id: int, time_ms: int, scene_code: int) -> dict[str, Array]:
         """The user's side of one request, U = 1. An unknown user has codes 0, mean numbers and no history."""

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from karec._once import Once
 from karec.errors import DataError
 from karec.platform.relations import Relation
 from karec.platform.schema import WORK_COLUMNS
@@ -41,6 +42,7 @@ class Snapshot:
     labels               names of category codes, for people: {"scene": ["home", …], "type": ["audio", "video"]}
     user_scene_counters  the counters of each user in each of the S scenes that ``labels`` names, (users · S,) float32,
                          row = user row · S + scene code; None where nothing was counted by scene
+    built                what readers build from the snapshot (postings, orders): built once, shared, freed with it
 
     Raises DataError for works without WORK_COLUMNS, and for relations or counters of another number of users.
     """
@@ -51,6 +53,7 @@ class Snapshot:
     relations: Mapping[str, Relation]
     labels: Mapping[str, list[str]]
     user_scene_counters: Mapping[str, Array] | None = None
+    built: Once = field(default_factory=Once, init=False, repr=False)
 
     def __post_init__(self) -> None:
         missing = [name for name in WORK_COLUMNS if name not in self.works.columns]

@@ -1,4 +1,7 @@
-"""Inverted lists: for each key (a song, a creator, a tag) the works that have it, best first."""
+"""Inverted lists: for each key (a song, a creator, a tag) the works that have it, best first.
+
+The lists of a snapshot are built once and kept in ``snapshot.built``: the channels of all scenes share them.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +38,30 @@ class Postings:
             return self.rows[:0]
         begin, end = int(self.indptr[at]), int(self.indptr[at + 1])
         return self.rows[begin : min(end, begin + limit)]
+
+
+def works_by(snapshot: Snapshot, column: str) -> Postings:
+    """Work rows by their value of ``column``, most popular first (``popularity``)."""
+    return snapshot.built.get(
+        ("works by popularity", column), lambda: Postings.build(snapshot.works[column], popularity(snapshot))
+    )
+
+
+def newest_by_creator(snapshot: Snapshot) -> Postings:
+    """Work rows by creator, uploaded last first."""
+    works = snapshot.works
+    return snapshot.built.get(
+        "newest works by creator",
+        lambda: Postings.build(works["creator_id"], np.asarray(works["upload_ms"], np.float64)),
+    )
+
+
+def users_by_family(snapshot: Snapshot) -> Postings | None:
+    """User rows by family, in the order of the rows; None where users have no such column."""
+    users = snapshot.users
+    if "family" not in users.columns:
+        return None
+    return snapshot.built.get("users by family", lambda: Postings.build(users["family"], np.zeros(len(users))))
 
 
 def interleave(lists: Sequence[Array], limit: int) -> Array:

@@ -162,7 +162,7 @@ def configure(folder: Path, steps: str, other_stage: str = "") -> Path:
 def test_a_cpp_host_answers_as_python_does(platform, native_programs, steps, by_tower):
     bundle = Bundle.open(platform / "bundles")
     stage = load_stage(configure(platform, steps), "home", "prerank", bundle)
-    export_stage(stage, "home", platform / "stage.txt")
+    export_stage(platform / "karec.toml", "home", "prerank", platform / "stage.txt", bundle)
     tower = UserTower(bundle.user_tower)
     expected, vectors, asked = [], [], requests(12)
     for each in asked:
@@ -217,7 +217,7 @@ def test_a_c_host_asks_what_the_tower_reads(platform, cmake, native_programs):
     if not has_tower(native_programs):
         pytest.skip("built without ONNX Runtime's headers (Debian: libonnxruntime-dev)")
     bundle = Bundle.open(platform / "bundles")
-    export_stage(load_stage(configure(platform, HEAD[:-2]), "home", "prerank", bundle), "home", platform / "stage.txt")
+    export_stage(configure(platform, HEAD[:-2]), "home", "prerank", platform / "stage.txt", bundle)
     (library,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*")
     options = PreRankerOptions(ctypes.sizeof(PreRankerOptions), onnxruntime=str(library).encode())
     ranker, n = ctypes.c_void_p(), ctypes.c_size_t()
@@ -235,11 +235,11 @@ def test_a_c_host_asks_what_the_tower_reads(platform, cmake, native_programs):
 
 
 def test_steps_of_python_alone_are_refused_by_name(platform):
-    stage = load_stage(configure(platform, HEAD + '{ use = "mmr", k = 5 }'), "home", "prerank")
+    config = configure(platform, HEAD + '{ use = "mmr", k = 5 }')
     with pytest.raises(ConfigError, match="the step 'mmr' runs in Python alone; a C\\+\\+ host knows"):
-        export_stage(stage, "home", platform / "stage.txt")
-    stage = load_stage(configure(platform, '{ use = "not_shown", on_failure = "skip" }'), "home", "prerank")
+        export_stage(config, "home", "prerank", platform / "stage.txt")
+    config = configure(platform, '{ use = "not_shown", on_failure = "skip" }')
     with pytest.raises(ConfigError, match="on_failure"):
-        export_stage(stage, "home", platform / "stage.txt")
-    with pytest.raises(ConfigError, match="no stage 'rank'; there are \\['prerank'\\]"):
+        export_stage(config, "home", "prerank", platform / "stage.txt")
+    with pytest.raises(ConfigError, match=r"no stage 'rank' .*; there are \['prerank'\]"):
         load_stage(configure(platform, HEAD), "home", "rank")
