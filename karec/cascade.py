@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
 
@@ -57,13 +56,6 @@ class Cascade:
     stages: tuple[Stage, ...]
     observers: tuple[Observer, ...] = ()
     versions: Mapping[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def from_config(cls, path: str | Path, scene: str = "home") -> Cascade:
-        """The cascade that ``karec.toml`` describes for ``scene``; raises ConfigError naming the wrong key."""
-        from karec.config import load_cascade
-
-        return load_cascade(Path(path), scene)
 
     def run(self, request: Request) -> Recommendation:
         """Recall → stages → a feed of at most ``request.k`` works, with the trace of every step."""

@@ -48,7 +48,7 @@ def demo(arguments: argparse.Namespace) -> None:
     console = table_console()
     from karec.cli.demo import report_on, serve
     from karec.cli.tables import funnel_table, quality_tables, reach_table
-    from karec.evaluate.report import write_report
+    from karec.evaluate.cascade_report import write_report
 
     start = time.perf_counter()
     if arguments.out is None:

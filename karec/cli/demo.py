@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from karec.cascade import Cascade
 from karec.config import load_cascade, load_stage
 from karec.config.host_stage import export_stage
 from karec.config.starting import starting_config
-from karec.evaluate.measures.diversity import diversity_curve, gini, intra_list_distance
+from karec.evaluate.diversity import Pool, diversity_curve
+from karec.evaluate.measures.diversity import gini, intra_list_distance
 from karec.platform.dataset import Dataset
 from karec.platform.folds.advance import advance
 from karec.types import Array, Candidates, Recommendation, Request
@@ -104,7 +105,7 @@ def report_on(dataset: Dataset, served: Served, quality: dict[str, Any]) -> dict
             "cascade": reach(served, [feed.candidates for feed in served.feeds]),
             "top_k": reach(served, [_top_k(feed) for feed in served.feeds]),
         },
-        "diversity_curve": [asdict(point) for point in _curve(served)],
+        "diversity_curve": _curve(served),
         "versions": dict(served.cascade.versions),
         "feed": [
             {"position": item.position, "id": item.id, "score": item.score, "recalled_by": list(item.recalled_by)}
@@ -136,9 +137,9 @@ def reach(served: Served, lists: Sequence[Candidates]) -> dict[str, float]:
     }
 
 
-def _curve(served: Served) -> Any:
-    pools = [feed.scored["rank"] for feed in served.feeds[:50]]
-    return diversity_curve([(_vectors(served, pool), pool.scores) for pool in pools], k=10)
+def _curve(served: Served) -> list[dict[str, float]]:
+    ranked = [feed.scored["rank"] for feed in served.feeds[:50]]
+    return diversity_curve([Pool(scored.ids, scored.scores, _vectors(served, scored), {}) for scored in ranked], k=10)
 
 
 def _vectors(served: Served, candidates: Candidates) -> Array:

@@ -87,8 +87,8 @@ def diversity(arguments: argparse.Namespace) -> None:
 
     from karec.cli.tables import diversity_table
     from karec.config import load_cascade, open_bundle, scene_names
+    from karec.evaluate.diversity import diversity_sweep, ranked_pools
     from karec.evaluate.diversity_report import write_diversity
-    from karec.evaluate.diversity_sweep import diversity_sweep, ranked_pools
     from karec.types import Request
 
     if arguments.requests <= 0:

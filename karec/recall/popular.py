@@ -15,7 +15,7 @@ class Popular(Source):
 
     def __init__(self, snapshot: Snapshot, quota: int) -> None:
         self.quota = quota
-        self.best = _top(snapshot, popularity(snapshot), quota)
+        self.best = snapshot.built.get(("most popular", quota), lambda: _top(snapshot, popularity(snapshot), quota))
 
     def recall(self, request: Request) -> Candidates:
         return self.best
@@ -26,7 +26,8 @@ class Fresh(Source):
 
     def __init__(self, snapshot: Snapshot, quota: int) -> None:
         self.quota = quota
-        self.newest = _top(snapshot, np.asarray(snapshot.works["upload_ms"], np.float64), quota)
+        uploaded = np.asarray(snapshot.works["upload_ms"], np.float64)
+        self.newest = snapshot.built.get(("newest", quota), lambda: _top(snapshot, uploaded, quota))
 
     def recall(self, request: Request) -> Candidates:
         return self.newest

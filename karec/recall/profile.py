@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from karec.platform.snapshot import Snapshot
-from karec.recall.postings import Postings, interleave, popularity
+from karec.recall.postings import interleave, works_by
 from karec.stage import Source
 from karec.types import Array, Candidates, Request
 
@@ -40,8 +40,7 @@ class Profile(Source):
         self.facets = tuple(facets)
         self.keys_per_facet = keys_per_facet
         self.decay = decay
-        best = popularity(snapshot)
-        self.postings = {facet: Postings.build(snapshot.works[facet], best) for facet in facets}
+        self.postings = {facet: works_by(snapshot, facet) for facet in facets}
 
     def recall(self, request: Request) -> Candidates:
         user = int(self.snapshot.users.lookup(np.array([request.user_id]))[0])

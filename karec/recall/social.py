@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from karec.platform.snapshot import Snapshot
-from karec.recall.postings import Postings, interleave
+from karec.recall.postings import interleave, newest_by_creator, users_by_family
 from karec.stage import Source
 from karec.types import Array, Candidates, Request
 
@@ -24,9 +24,8 @@ class Social(Source):
         self.quota = quota
         self.people = people
         self.per_person = per_person
-        works, users = snapshot.works, snapshot.users
-        self.made = Postings.build(works["creator_id"], np.asarray(works["upload_ms"], np.float64))
-        self.families = Postings.build(users["family"], np.zeros(len(users))) if "family" in users.columns else None
+        self.made = newest_by_creator(snapshot)
+        self.families = users_by_family(snapshot)
 
     def recall(self, request: Request) -> Candidates:
         users = self.snapshot.users

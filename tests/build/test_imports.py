@@ -57,6 +57,7 @@ def test_the_import_rules_hold(package):
         ("karec/types.py", "import numba"),
         ("karec/stage.py", "import karec.index"),
         ("kernels/reference.py", "import karec.types"),
+        ("karec/evaluate/measures/diversity.py", "import karec.diversity"),
     ],
 )
 def test_each_rule_can_be_broken(package, tmp_path, module, line):

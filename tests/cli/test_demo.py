@@ -3,11 +3,12 @@
 import numpy as np
 from small_job import TASKS
 
-from karec.features.encoder import MOST_TIES, TIES, Encoder
+from karec.features.crosses import MOST_EDGES, SOCIAL_EDGES
+from karec.features.encoder import Encoder
 from karec.logs.rank_log import read_rank_log
 from karec.types import Request
 
-RELATIONS = ("history", "skipped", *TIES)
+RELATIONS = ("history", "skipped", *SOCIAL_EDGES)
 
 
 def test_the_report_has_its_documented_keys(report):
@@ -77,7 +78,7 @@ def test_serving_reads_the_encoder_that_training_wrote_and_encodes_the_same(job,
             np.array([at_home]),
             history=bundle.snapshot.works.lookup(lists["history"][: trained.history_length])[None],
             skipped=bundle.snapshot.works.lookup(lists["skipped"][: trained.history_length])[None],
-            ties={name: lists[name][None, :MOST_TIES] for name in TIES},
+            edges={name: lists[name][None, :MOST_EDGES] for name in SOCIAL_EDGES},
         )
         for name, value in expected.items():
             np.testing.assert_array_equal(feed.request.features[name], value, err_msg=name)

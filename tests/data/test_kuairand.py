@@ -49,8 +49,8 @@ def test_the_snapshot_knows_what_was_before_04_25_and_no_more(files: Files, writ
     assert not len(s.relations["liked"].values)
     assert s.works["count_exposed"].tolist() == [0, 1, 0]
     assert s.users["count_click"].tolist() == [1, 0, 0]
-    assert s.visits is not None
-    by_tab = s.visits["count_click"].reshape(3, kuairand.N_TABS)
+    assert s.user_scene_counters is not None
+    by_tab = s.user_scene_counters["count_click"].reshape(3, kuairand.N_TABS)
     assert (by_tab.sum(axis=1).tolist(), by_tab[0, 6]) == ([1, 0, 0], 1)
     np.testing.assert_allclose(s.works["past_log_long_view"], np.log1p([1, 0, 0]))
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from karec.errors import BundleError
-from karec.features.encoder import MOST_TIES, Encoder
+from karec.features.crosses import MOST_EDGES
+from karec.features.encoder import Encoder
 from karec.kernels.encode import FIRST_UNSEEN
 from karec.platform.folds.advance import advance
 from karec.platform.table import Table
@@ -39,8 +40,8 @@ def test_shapes_and_dtypes_are_those_of_the_contract(dataset, encoder, later):
         "item_ids": (17, n_columns),
         "item_numbers": (17, len(encoder.names["item_numbers"])),
         "crosses": (17, 4 * n_columns + 3),
-        "follows": (1, MOST_TIES),
-        "friends": (1, MOST_TIES),
+        "follows": (1, MOST_EDGES),
+        "friends": (1, MOST_EDGES),
         "alike": (1, 1),
         "history_cowatch": (1, 8),
         "skipped_cowatch": (1, 8),
@@ -172,7 +173,7 @@ def test_rates_are_log_odds_against_the_mean(dataset, encoder):
 
 def in_scene(encoder, snapshot, user_id, scene):
     """The user_numbers of the scene alone."""
-    at = [encoder.names["user_numbers"].index(name) for name in encoder.visits.number_names]
+    at = [encoder.names["user_numbers"].index(name) for name in encoder.scene_counters.number_names]
     return encoder.encode_user(snapshot, user_id, snapshot.time_ms, scene)["user_numbers"][0, at]
 
 
@@ -196,7 +197,7 @@ def test_numbers_by_scene_are_0_where_a_user_was_never_seen(dataset, encoder, la
     for user_id, scene in ((10**12, 1), (3, -1), (3, 2)):
         assert not in_scene(encoder, later, user_id, scene).any()
     assert not in_scene(encoder, dataset.snapshot, 3, 1).any()
-    assert not in_scene(encoder, replace(later, visits=None), 3, 1).any(), "nothing was counted; it is not published so"
+    assert not in_scene(encoder, replace(later, user_scene_counters=None), 3, 1).any(), "nothing was counted"
     train = dataset.split()[0]
     home = Encoder.fit(dataset.snapshot, train.take(train.scene == 0), dataset.tasks)
     assert in_scene(home, later, 3, 0).all()
@@ -205,7 +206,7 @@ def test_numbers_by_scene_are_0_where_a_user_was_never_seen(dataset, encoder, la
 
 def test_without_scenes_there_are_no_numbers_by_scene(dataset, tmp_path):
     train = dataset.split()[0]
-    nameless = replace(dataset.snapshot, labels={}, visits=None)
+    nameless = replace(dataset.snapshot, labels={}, user_scene_counters=None)
     nowhere = replace(train, scene=np.full(len(train), -1, np.int32))
     for snapshot, exposures in ((nameless, train), (dataset.snapshot, nowhere)):
         encoder = Encoder.fit(snapshot, exposures, dataset.tasks)
@@ -240,7 +241,7 @@ def test_an_encoder_of_another_format_is_refused(encoder, tmp_path):
         older = dict(arrays)
     head = json.loads(older["head"].tobytes()) | {"format": 2}
     np.savez(tmp_path / "older.npz", **{**older, "head": np.frombuffer(json.dumps(head).encode(), np.uint8)})
-    with pytest.raises(BundleError, match="encoder format 2, this version reads 3"):
+    with pytest.raises(BundleError, match="encoder format 2, this version reads 3 and 4"):
         Encoder.load(tmp_path / "older.npz")
 
 
@@ -261,6 +262,8 @@ def test_tasks_without_labels_or_of_one_class_and_missing_columns_are_refused(da
     )
     with pytest.raises(ValueError, match=r"lacks the columns \['age'"):
         encoder.encode_user(lacking, 1, dataset.snapshot.time_ms, 0)
-    lacking = replace(dataset.snapshot, visits={"count_exposed": dataset.snapshot.visits["count_exposed"]})
-    with pytest.raises(ValueError, match=r"visits lack the columns \['count_click'\]"):
+    lacking = replace(
+        dataset.snapshot, user_scene_counters={"count_exposed": dataset.snapshot.user_scene_counters["count_exposed"]}
+    )
+    with pytest.raises(ValueError, match=r"user_scene_counters lack the columns \['count_click'\]"):
         encoder.encode_user(lacking, 1, dataset.snapshot.time_ms, 0)

@@ -16,8 +16,7 @@ import numpy as np
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from karec._clock import Progress
-from karec.evaluate.measures.accuracy import quality
-from karec.evaluate.quality import tower_logits, trained_run
+from karec.evaluate.quality import quality_table, tower_logits, trained_run
 from karec.learn.export.golden import write_golden
 from karec.models.onnx_model import OnnxModel
 from karec.platform.dataset import Dataset
@@ -42,7 +41,7 @@ def export_run(dataset: Dataset, folder: Path, progress: Progress | None = None)
     """For hosts other than karec: int8 variants and golden files beside the models of a run folder, and their cost.
 
     Writes <model>.int8.onnx and <model>.golden for the user tower, the item tower and the ranker. Returns {"quality":
-    {"towers" and "ranker": what ``evaluate.measures.accuracy.quality`` says of int8 and float32 on the test days, the
+    {"towers" and "ranker": ``evaluate.quality.quality_table`` of int8 and float32 on the test days, the
     former's auc_behind being the loss, paired}, "bytes": {model: {precision: size}}}.
     """
     run, test = trained_run(dataset, folder)
@@ -63,7 +62,7 @@ def export_run(dataset: Dataset, folder: Path, progress: Progress | None = None)
     settings = run["settings"]
     return {
         "quality": {
-            what: quality(
+            what: quality_table(
                 {precision: 1.0 / (1.0 + np.exp(-np.asarray(s, np.float64))) for precision, s in each.items()},
                 test.exposures,
                 test.encoder.tasks,

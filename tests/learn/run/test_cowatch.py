@@ -102,7 +102,8 @@ def test_where_hardly_anything_was_watched_there_are_none(snapshot):
 
     def watched_by_enough(n_works):
         user, work = np.divmod(np.arange(FEWEST * n_works), n_works)
-        return replace(snapshot, relations={"history": Relation.from_pairs(user, snapshot.works.ids[work], FEWEST)})
+        history = Relation.from_pairs(user, snapshot.works.ids[work], len(snapshot.users))
+        return replace(snapshot, relations={"history": history})
 
     assert fit_cowatch(replace(snapshot, relations={})) is None
     assert fit_cowatch(watched_by_enough(DIMENSIONS)) is None

@@ -172,9 +172,9 @@ def test_friends_are_mutual_and_no_one_knows_himself(dataset: Dataset) -> None:
 
 def test_users_counters_by_scene_add_up_to_those_over_all_scenes(dataset: Dataset) -> None:
     s = dataset.snapshot
-    assert s.visits is not None
+    assert s.user_scene_counters is not None
     for name in ("count_exposed", *(f"count_{task}" for task in TASKS)):
-        by_scene = s.visits[name].reshape(len(s.users), len(s.labels["scene"]))
+        by_scene = s.user_scene_counters[name].reshape(len(s.users), len(s.labels["scene"]))
         assert (by_scene.sum(axis=0) > 0).all(), name
         np.testing.assert_array_equal(by_scene.sum(axis=1), s.users[name])
 

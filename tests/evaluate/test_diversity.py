@@ -1,12 +1,12 @@
-"""A sweep of diversity on pools where the answer is known."""
+"""The sweep of diversifying methods, on pools where the answer is known."""
 
 import json
 
 import numpy as np
 import pytest
 
+from karec.evaluate.diversity import Pool, diversity_curve, diversity_sweep
 from karec.evaluate.diversity_report import write_diversity
-from karec.evaluate.diversity_sweep import Pool, diversity_sweep
 
 
 def pools(n=200, columns=("creator_id", "song_id", "type")):
@@ -68,8 +68,18 @@ def test_measures_of_columns_that_are_not_there_are_left_out(tmp_path):
     assert json.loads(data.read_text()) == report and shown.read_text().count("<svg") == 4
 
 
-def test_a_sweep_of_no_pools_or_of_k_0_is_refused():
-    with pytest.raises(ValueError, match="at least one pool"):
-        diversity_sweep([], k=5)
-    with pytest.raises(ValueError, match="k must be positive, got 0"):
-        diversity_sweep(pools(), k=0)
+def test_the_curve_is_the_sweep_s_dpp_points_with_top_k_at_0():
+    curve = diversity_curve(pools(), k=20, diversities=(0.0, 0.1, 0.5, 0.9))
+    points = diversity_sweep(pools(), k=20, diversities=(0.1, 0.5, 0.9), windows=())["points"]
+    of_dpp = [point for point in points if point["method"] in ("top_k", "dpp")]
+    assert [point["diversity"] for point in curve] == [point["setting"] or 0.0 for point in of_dpp]
+    for name in ("relevance", "distance", "near_duplicates"):
+        assert [point[name] for point in curve] == [point[name] for point in of_dpp]
+
+
+def test_a_sweep_and_a_curve_need_pools_and_a_positive_k():
+    for measure in (diversity_sweep, diversity_curve):
+        with pytest.raises(ValueError, match="at least one pool, got none"):
+            measure([], k=5)
+        with pytest.raises(ValueError, match="k must be positive, got 0"):
+            measure(pools(), k=0)
