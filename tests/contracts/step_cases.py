@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from karec.config.assemble import STEPS
+from karec.config.registry import STEPS
 from karec.stage import Step
 
 QUOTAS = (3, 1000)  # of a source: fewer works than it finds, and more
