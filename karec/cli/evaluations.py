@@ -29,7 +29,7 @@ def ablation(arguments: argparse.Namespace) -> None:
     console = table_console()
     from karec.cli.tables import text_table
     from karec.evaluate.ablation_report import ablation_tables, write_ablation
-    from karec.learn.run.ablation import run_ablation
+    from karec.learn.run.ablation.study import run_ablation
 
     with progress_bars() as progress:
         truth_of = None

@@ -15,6 +15,7 @@ from karec.config.resources import Resources
 from karec.config.scenes import Config, Scene
 from karec.config.toml import Place, known_keys, required, tables
 from karec.config.wiring import check_wiring
+from karec.observer_queue import ObserverQueue
 from karec.stage import Filter, Hydrator, Merger, Observer, RequestHydrator, Scorer, Selector, Source, Stage, Step
 
 S = TypeVar("S", bound=Step)
@@ -51,7 +52,8 @@ class Cascade(karec.cascade.Cascade):
             "bundle": bundle.path.name,
             "index_generation": bundle.index.generation,
         }
-        return cls(name, request, recall, stages, observers, versions, bundle)
+        queues = tuple(ObserverQueue(observer) for observer in observers)
+        return cls(name, request, recall, stages, queues, versions, bundle)
 
 
 def load_cascade(path: Path, scene: str, bundle: Bundle | None = None) -> Cascade:
@@ -68,14 +70,14 @@ def load_cascades(path: Path, bundle: Bundle | None = None) -> dict[str, Cascade
 
 def load_stage(path: Path, scene: str, name: str, bundle: Bundle | None = None) -> Stage:
     """One stage of ``scene`` alone, as ``load_cascade`` builds it."""
-    config = Config.read(path)
-    found = config.scene(scene)
-    place = found.place["stages"]
-    for i, table in enumerate(found.stages):
-        if table.get("name") == name:
-            bundle = Bundle.shared(config.bundle) if bundle is None else bundle
-            return _stage(table, Resources(bundle, path.parent), place[i])
-    raise place.refusal(f"no stage {name!r}; there are {[table.get('name') for table in found.stages]}")
+    return build_stage(Config.read(path), scene, name, bundle)
+
+
+def build_stage(config: Config, scene: str, name: str, bundle: Bundle | None = None) -> Stage:
+    """As ``load_stage``, of a config that has been read."""
+    table, place = config.scene(scene).stage(name)
+    bundle = Bundle.shared(config.bundle) if bundle is None else bundle
+    return _stage(table, Resources(bundle, config.path.parent), place)
 
 
 def open_bundle(path: Path) -> Bundle:

@@ -36,7 +36,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from karec._sealed_text import kind_of
 from karec.config.toml import Place, checked, known_keys, nearest, read_toml, required, tables
+from karec.errors import ConfigError
 
 SCENE_KEYS = ("inherits", "counts", "candidates", "request", "recall", "stages", "observers")
 LISTS = ("request", "recall", "stages", "observers")
@@ -59,6 +61,14 @@ class Scene:
     stages: Sequence[Mapping[str, Any]]
     observers: Sequence[Mapping[str, Any]]
 
+    def stage(self, name: str) -> tuple[Mapping[str, Any], Place]:
+        """The table of the stage ``name`` and its place."""
+        names = [table.get("name") for table in self.stages]
+        if name not in names:
+            raise self.place["stages"].refusal(f"no stage {name!r}{nearest(name, map(str, names))}; there are {names}")
+        at = names.index(name)
+        return self.stages[at], self.place["stages"][at]
+
 
 @dataclass(frozen=True)
 class Config:
@@ -70,6 +80,10 @@ class Config:
 
     @classmethod
     def read(cls, path: Path) -> Config:
+        """Raises ConfigError when the file is absent, no TOML, or something else than a ``karec.toml``."""
+        kind = kind_of(path)
+        if kind is not None:
+            raise ConfigError(f"{path} is a file of kind {kind} for C++ hosts; a karec.toml belongs here")
         table = read_toml(path)
         place = Place(path)
         known_keys(table, ("bundle", "scenes"), place)

@@ -40,8 +40,12 @@ def _check_end(stages: Sequence[Stage], place: Place) -> None:
 def _check_observed(stages: Sequence[Stage], observers: Sequence[Observer], place: Place) -> None:
     names = [stage.name for stage in stages]
     for i, observer in enumerate(observers):
-        for stage in (getattr(observer, key, None) for key in ("stage", "pool")):
-            if stage is not None and stage not in names:
+        if observer.on_failure == "fail":
+            raise place["observers"][i].refusal(
+                f"{observer.name} runs after the answer and cannot fail it: leave out on_failure"
+            )
+        for stage in observer.watches or ():
+            if stage not in names:
                 raise place["observers"][i].refusal(f"{observer.name} watches the stage {stage!r}; there are {names}")
 
 

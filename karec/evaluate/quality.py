@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from karec._clock import Progress
+from karec._files import write_text_aside
 from karec.errors import DataError
 from karec.evaluate.measures.accuracy import UserBootstrap, auc, bootstrap_interval, ece, gauc, user_days
 from karec.features.encoder import Encoder
@@ -21,37 +22,38 @@ from karec.training_data.popularity import popularity_logits
 from karec.training_data.replay import ranker_logits
 from karec.types import Array
 
+RUN_FORMAT = 2  # of run.json; in format 1, which had no number, settings were one flat table
 BATCH = 2048  # a larger one costs ONNX Runtime hundreds of MiB and gains no time
 
 
 def evaluate_run(dataset: Dataset, folder: Path, progress: Progress | None = None) -> dict[str, Any]:
     """``quality_table`` of the models in a run folder, on the test days; written there as quality.json too.
 
-    Rows: popularity, the baselines that were trained, towers, and the ranker last, called teacher when it is the MMoE.
-    Raises DataError as ``trained_run`` does.
+    Rows: popularity, the baselines that were trained, towers, and last the ranker, named by its kind: mmoe, lr or
+    lightgbm. Raises DataError as ``trained_run`` does.
     """
     run, test = trained_run(dataset, folder)
     settings = run["settings"]
+    kind, evaluation = settings["ranker"]["kind"], settings["evaluation"]
     logits = {"popularity": popularity_logits(test)}
-    for name in settings["baselines"]:
-        if name != settings["ranker"]:
+    for name in evaluation["baselines"]:
+        if name != kind:
             model = OnnxModel(folder / f"baseline_{name}.onnx", threads=0)
             logits[name] = ranker_logits(test, model, progress)
     user_tower, item_tower = (OnnxModel(folder / f"{side}_tower.onnx", threads=0) for side in ("user", "item"))
     logits["towers"] = tower_logits(test, user_tower, item_tower, run["towers"])
-    name = "teacher" if settings["ranker"] == "mmoe" else settings["ranker"]
     ranked = ranker_logits(test, OnnxModel(folder / "ranker.onnx", threads=0), progress)
-    logits[name] = ranked[:, : len(test.encoder.tasks)]  # the ranker's auxiliary tasks come after the encoder's
+    logits[kind] = ranked[:, : len(test.encoder.tasks)]  # the ranker's auxiliary tasks come after the encoder's
     probabilities = {name: 1.0 / (1.0 + np.exp(-np.asarray(s, np.float64))) for name, s in logits.items()}
     table = quality_table(
         probabilities,
         test.exposures,
         test.encoder.tasks,
         dataset.valid_until_ms,
-        settings["resamples"],
+        evaluation["resamples"],
         settings["seed"],
     )
-    (folder / "quality.json").write_text(json.dumps(table, indent=1), encoding="utf-8")
+    write_text_aside(folder / "quality.json", json.dumps(table, indent=1))
     return table
 
 
@@ -97,14 +99,20 @@ def quality_table(
 def trained_run(dataset: Dataset, folder: Path) -> tuple[dict[str, Any], Examples]:
     """(run.json of a run folder, the test days as its encoder sees them).
 
-    Raises DataError when ``folder`` is no run folder or no exposures follow validation.
+    Raises DataError when ``folder`` is no run folder of this format or no exposures follow validation.
     """
     try:
         run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{folder} is not a run folder of karec train: {error}") from error
+    if not isinstance(run, dict) or run.get("format") != RUN_FORMAT:
+        found = run.get("format") if isinstance(run, dict) else None
+        raise DataError(
+            f"{folder}/run.json has format {found}, this version reads {RUN_FORMAT}: train the run again, or evaluate "
+            "it with the version that trained it"
+        )
     encoder = Encoder.load(folder / "encoder.npz")
-    as_of = as_known(dataset, run["settings"]["refresh_hours"])
+    as_of = as_known(dataset, run["settings"]["features"]["refresh_hours"])
     examples = build_examples(encoder, dataset.snapshot, dataset.exposures, as_of)
     test = examples.take(dataset.exposures.time_ms >= dataset.valid_until_ms)
     if not len(test):

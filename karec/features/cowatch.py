@@ -1,6 +1,6 @@
 """Vectors of works from who watched them, and the cosines of a candidate with what a user watched or passed over.
 
-The vectors are made before training (``karec.learn.run.cowatch``) and stored in the encoder. A work that too few users
+The vectors are made before training (``karec.learn.fit.cowatch``) and stored in the encoder. A work that too few users
 had watched by then has none, and its cosines are 0.
 """
 

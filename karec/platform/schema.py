@@ -17,6 +17,7 @@ from karec.types import Array
 
 WORK_COLUMNS = ("creator_id", "song_id", "type", "tag", "upload_ms")  # of every table of works
 EXPOSED = "count_exposed"
+NO_FAMILY = 0  # the ``family`` of a user or work that has none: this code, or a negative one
 
 
 def counter(label: str) -> str:

@@ -1,4 +1,4 @@
-"""Recall without a profile: what pleases most people, and what is new. It also serves users never seen."""
+"""Recall that is the same for every user, also for one never seen: popular works and new works."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from karec.types import Array, Candidates, Request
 
 
 class Popular(Source):
-    """The ``quota`` works with the highest smoothed rate of satisfied plays, the same for everybody."""
+    """The ``quota`` works with the highest smoothed long-view rate (``postings.popularity``)."""
 
     def __init__(self, snapshot: Snapshot, quota: int) -> None:
         self.quota = quota
@@ -22,7 +22,7 @@ class Popular(Source):
 
 
 class Fresh(Source):
-    """The ``quota`` works uploaded last before the snapshot's moment, the same for everybody."""
+    """The ``quota`` works that were uploaded last."""
 
     def __init__(self, snapshot: Snapshot, quota: int) -> None:
         self.quota = quota

@@ -13,8 +13,9 @@ from karec.types import Array, Candidates, Request
 
 
 class Profile(Source):
-    """Each ``facet`` (a work column) gets an equal part of the quota; within a facet, keys share it by how often and
-    how lately the user's history holds them (the newest entry weighs 1, each older one ``decay`` times the next).
+    """Each facet (a column of works) has an equal part of ``quota``. Within a facet the ``keys_per_facet`` values that
+    weigh most in the user's history share it in proportion to their weights: the newest entry of the history weighs 1,
+    each older one ``decay`` times the next.
     """
 
     def __init__(

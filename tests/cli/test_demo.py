@@ -13,7 +13,7 @@ RELATIONS = ("history", "skipped", *SOCIAL_EDGES)
 
 def test_the_report_has_its_documented_keys(report):
     documented = {"data", "tasks", "requests", "funnel", "timings_ms", "quality", "reach", "diversity_curve"}
-    assert report.keys() == documented | {"versions", "feed"}
+    assert report.keys() == documented | {"observers", "versions", "feed"}
     sizes = [report["funnel"][stage] for stage in ("catalogue", "recall", "prerank", "rank", "rerank")]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[-1] == 10
@@ -23,6 +23,16 @@ def test_the_report_has_its_documented_keys(report):
             measures = report["quality"][model][task]
             assert measures["auc_ci"][0] <= measures["auc"] <= measures["auc_ci"][1]
             assert {"gauc", "gauc_ci", "ece", "ece_ci"} <= measures.keys()
+
+
+def test_the_report_says_what_the_observers_wrote(report, job):
+    log = read_rank_log(job / "rank_log", TASKS)
+    ranked, shadow = report["observers"]
+    assert (ranked["name"], shadow["name"]) == ("rank_log", "shadow")
+    assert ranked["seen"] == ranked["done"] == 12 + 5  # and the first five once more, before they are timed
+    assert ranked["rows_lost"] == shadow["rows_lost"] == 0
+    assert ranked["rows_written"] >= np.count_nonzero(~log.shadow)  # a request that was served twice is read once
+    assert shadow["rows_written"] >= np.count_nonzero(log.shadow)
 
 
 def test_the_run_folder_holds_training_curves(job):

@@ -11,6 +11,7 @@ import pyarrow.parquet
 import pytest
 from kuairand_files import moment
 
+from karec._clock import DAY_MS, HOUR_MS
 from karec.data import kuairand
 from karec.platform.dataset import Dataset
 
@@ -44,7 +45,7 @@ def test_the_date_of_the_real_log_is_the_day_in_china_or_the_next(kuairand_root:
     date = raw["date"].to_numpy()
     days = np.array([np.datetime64(f"{d // 10000}-{d // 100 % 100:02d}-{d % 100:02d}") for d in np.unique(date)])
     recorded = days[np.searchsorted(np.unique(date), date)].astype(np.int64)
-    in_china = (raw["time_ms"].to_numpy() + 8 * 3_600_000) // 86_400_000
+    in_china = (raw["time_ms"].to_numpy() + 8 * HOUR_MS) // DAY_MS
     assert set(np.unique(recorded - in_china)) <= {0, 1}
     assert (recorded == in_china).mean() > 0.99
 

@@ -9,7 +9,7 @@ from karec.errors import DataError
 from karec.evaluate.consistency import SHARES, ScoredPool, consistency, logged_pools
 from karec.evaluate.consistency_report import write_consistency
 from karec.evaluate.measures.agreement import ndcg_against, normalised_hit_rate, overlap
-from karec.logs.rank_log import RankLogWriter
+from karec.logs.writer import RankLogWriter
 
 
 def pools(n_pools, n_works, noise=1.0, seed=0):

@@ -9,7 +9,8 @@ import pytest
 from small_rank_log import TASKS, append, change
 
 from karec.errors import LogSchemaError
-from karec.logs.rank_log import RankLogWriter, logged_tasks, read_rank_log
+from karec.logs.rank_log import logged_tasks, read_rank_log
+from karec.logs.writer import RankLogWriter
 
 
 def test_a_missing_column_is_named(tmp_path):
@@ -77,7 +78,7 @@ def test_a_part_that_was_cut_short_is_named(folder, keep):
 
 
 def test_a_part_that_was_altered_is_named(folder):
-    """Whatever byte of a column it is: a score that is off by a bit would teach."""
+    """Whichever byte of a column it is: towers would learn from a score that is one bit off."""
     clean, harmless = read_rank_log(folder, TASKS), 0
     (part,) = folder.glob("*.parquet")
     whole = part.read_bytes()
@@ -86,7 +87,7 @@ def test_a_part_that_was_altered_is_named(folder):
     begin = min(at for at in (logits.dictionary_page_offset, logits.data_page_offset) if at is not None)
     for at in range(begin, begin + logits.total_compressed_size):
         part.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
-        with suppress(LogSchemaError):  # it is not, where the byte is of what nobody reads: then nothing changes
+        with suppress(LogSchemaError):  # not raised for bytes that are not read: then nothing changes
             np.testing.assert_array_equal(read_rank_log(folder, TASKS).logits, clean.logits)
             harmless += 1
     assert harmless < logits.total_compressed_size / 4
@@ -98,7 +99,7 @@ def test_a_part_that_was_altered_is_named(folder):
 
 def test_a_column_that_stands_there_twice_is_named(folder):
     part = change(folder, lambda table: table.append_column("user_id", table["item_id"]))
-    with pytest.raises(LogSchemaError, match=rf"{part}: column 'user_id' stands there 2 times"):
+    with pytest.raises(LogSchemaError, match=rf"{part}: column 'user_id' is there 2 times"):
         read_rank_log(folder, TASKS)
 
 

@@ -11,7 +11,8 @@ from small_rank_log import TASKS, append, change
 
 from karec.errors import LogSchemaError
 from karec.logs.parts import FORMAT_KEY
-from karec.logs.rank_log import RankLogWriter, read_rank_log
+from karec.logs.rank_log import read_rank_log
+from karec.logs.writer import RankLogWriter
 
 
 def test_a_request_is_read_back_in_order_of_ids_with_its_positions(tmp_path):
@@ -82,10 +83,29 @@ def test_rows_that_cannot_be_written_are_given_up(tmp_path):
     append(writer, "r1", [1, 2])
     with pytest.raises(OSError, match="log"):
         writer.flush()
+    assert writer.counts() == {"rows_written": 0, "rows_held": 0, "rows_lost": 2}
     folder.mkdir()
     append(writer, "r2", [3])
     writer.close()
+    assert writer.counts() == {"rows_written": 1, "rows_held": 0, "rows_lost": 2}
     assert set(read_rank_log(folder, TASKS).request_id) == {"r2"}
+
+
+def test_a_writer_without_a_size_writes_when_it_is_flushed(tmp_path):
+    writer = RankLogWriter(tmp_path, TASKS, part_rows=None)
+    for at in range(3):
+        append(writer, f"r{at}", [1, 2])
+    assert list(tmp_path.iterdir()) == [] and writer.counts()["rows_held"] == 6
+    writer.flush()
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_request_s_rows_are_in_one_part(tmp_path):
+    with RankLogWriter(tmp_path, TASKS, part_rows=4) as writer:
+        for at in range(10):
+            append(writer, f"r{at}", [1, 2, 3])
+    parts = [set(pq.read_table(part)["request_id"].to_pylist()) for part in tmp_path.iterdir()]
+    assert sum(map(len, parts)) == 10 and set().union(*parts) == {f"r{at}" for at in range(10)}
 
 
 @given(st.randoms(use_true_random=False), st.lists(st.integers(0, 4), max_size=4), st.integers(1, 4))

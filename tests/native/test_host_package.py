@@ -10,7 +10,6 @@ from cpp_programs import ROOT, run, tool
 
 import karec
 from karec.bundle import publish
-from karec.config import load_stage
 from karec.config.host_stage import export_stage
 from karec.index import ItemIndex
 
@@ -53,7 +52,7 @@ def platform(tmp_path_factory):
     index = ItemIndex.build(np.arange(10) + 50, rng.normal(size=(10, 8)), columns={"type": np.zeros(10, np.int32)})
     publish(folder / "bundles", 0, lambda into: index.save(into / "index.karec"))
     (folder / "karec.toml").write_text(STAGE)
-    export_stage(load_stage(folder / "karec.toml", "home", "prerank"), "home", folder / "stage.txt")
+    export_stage(folder / "karec.toml", "home", "prerank", folder / "stage.txt")
     return folder
 
 

@@ -1,7 +1,11 @@
 """Works of followed creators, and those that friends and family enjoyed."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
+from karec.platform.table import Table
 from karec.recall.social import Social
 from karec.types import Request
 
@@ -24,3 +28,10 @@ def test_social_asks_the_family(platform):
 @pytest.mark.parametrize("user_id", [4, 999])
 def test_social_of_a_loner_is_empty(platform, user_id):
     assert found(Social(platform, quota=20), user_id) == []
+
+
+@pytest.mark.parametrize("none", [0, -1])
+def test_users_without_a_family_are_no_family(platform, none):
+    """Code 0 says that there is none, as −1 does: once all such users were asked as if they were one family."""
+    users = Table(platform.users.ids, {"family": np.array([7, none, none, none], np.int32)})
+    assert found(Social(replace(platform, users=users), quota=20), user_id=2) == []

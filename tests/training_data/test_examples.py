@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from karec._clock import HOUR_MS
 from karec.features.cowatch import CROSSES, CowatchVectors
 from karec.features.encoder import Encoder
 from karec.kernels.encode import Vocabulary
@@ -35,7 +36,7 @@ def test_a_row_is_encoded_as_serving_would_have_at_its_moment(dataset, kind, eve
     """Bit for bit, whether the row is encoded alone or in a batch; serving encodes the work among other candidates."""
     encoder = request.getfixturevalue(kind)
     time = dataset.exposures.time_ms
-    as_of = time if every_hours is None else refreshed(time, every_hours * 3_600_000, dataset.snapshot.time_ms)
+    as_of = time if every_hours is None else refreshed(time, every_hours * HOUR_MS, dataset.snapshot.time_ms)
     examples = build_examples(encoder, dataset.snapshot, dataset.exposures, as_of)
     rows = np.array([0, 1, 7, 100, 333, 480, 599])
     batch = examples.inputs(rows)
@@ -146,7 +147,7 @@ def leaks_by_history(examples):
 @pytest.mark.parametrize("every_hours", [None, 24])
 def test_a_leak_that_is_planted_is_caught_and_named(dataset, encoder, leak, inputs, every_hours):
     time = dataset.exposures.time_ms
-    as_of = time if every_hours is None else refreshed(time, every_hours * 3_600_000, dataset.snapshot.time_ms)
+    as_of = time if every_hours is None else refreshed(time, every_hours * HOUR_MS, dataset.snapshot.time_ms)
 
     def honest(exposures):
         return build_examples(encoder, dataset.snapshot, exposures, as_of[: len(exposures)])

@@ -7,7 +7,7 @@ import pytest
 
 from karec.errors import LogSchemaError
 from karec.features.encoder import Encoder
-from karec.logs.rank_log import RankLogWriter
+from karec.logs.writer import RankLogWriter
 from karec.platform.folds.advance import advance
 from karec.training_data.examples import build_examples
 from karec.training_data.lists import read_lists

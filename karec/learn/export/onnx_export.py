@@ -10,10 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import torch
-from torch import Tensor, nn
 
 from karec.errors import KarecError
+from karec.learn._torch import Tensor, nn, torch
 from karec.models.onnx_model import OnnxModel
 from karec.types import Array
 

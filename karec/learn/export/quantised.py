@@ -67,7 +67,7 @@ def export_run(dataset: Dataset, folder: Path, progress: Progress | None = None)
                 test.exposures,
                 test.encoder.tasks,
                 dataset.valid_until_ms,
-                settings["resamples"],
+                settings["evaluation"]["resamples"],
                 settings["seed"],
             )
             for what, each in logits.items()

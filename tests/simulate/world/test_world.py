@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from karec._clock import DAY_MS
 from karec.platform.dataset import Dataset
 from karec.simulate.world import World, make_world
 from karec.simulate.world.platform import START_MS
@@ -18,7 +19,6 @@ from karec.simulate.world.tastes import AFTER, RATES, TASKS
 from karec.types import Array
 
 SIZES = (10_000, 3_000, 100_000)
-DAY_MS = 86_400_000
 
 
 def fingerprint(world: World) -> str:

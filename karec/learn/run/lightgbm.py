@@ -1,59 +1,25 @@
-"""Honest baselines: item popularity, logistic regression, gradient-boosted trees. The last two serve as rankers too.
+"""LightGBM: boosted trees, one model a task, written as one ranker; a baseline, which serves as a ranker too.
 
-Sources  M. Richardson et al., Predicting clicks, WWW 2007 (LR over one-hot features);
-         G. Ke et al., LightGBM, NeurIPS 2017.
+Source  G. Ke et al., LightGBM, NeurIPS 2017.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-import torch
-from torch import Tensor, nn
 
 from karec._clock import Progress
 from karec.errors import MissingExtra
-from karec.features.encoder import Encoder
+from karec.learn._torch import torch
 from karec.learn.export.onnx_export import OPSET, write_onnx
-from karec.learn.nets.layers import CodeEmbedding
 from karec.training_data.examples import Examples
 from karec.types import Array
 
-DENSE_INPUTS = ("user_ids", "user_numbers", "context", "item_ids", "item_numbers", "crosses")
 BATCH = 65_536
-
-
-class LogisticRegression(nn.Module):
-    """A weight for every code and every number, T outputs: ``inputs`` as of DENSE_INPUTS → logits (N, T)."""
-
-    inputs = DENSE_INPUTS
-
-    def __init__(self, encoder: Encoder) -> None:
-        super().__init__()
-        sizes, names, n_tasks = encoder.sizes, encoder.names, len(encoder.tasks)
-        self.codes = nn.ModuleDict()
-        for name in ("user_ids", "context", "item_ids"):
-            codes = CodeEmbedding(sizes[name], n_tasks)
-            nn.init.zeros_(codes.table.weight)
-            self.codes[name] = codes
-        self.numbers = nn.ModuleDict(
-            {name: nn.Linear(len(names[name]), n_tasks) for name in ("user_numbers", "item_numbers", "crosses")}
-        )
-
-    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        from_codes = [codes(inputs[name]).sum(dim=1) for name, codes in self.codes.items()]
-        from_numbers = [linear(inputs[name]) for name, linear in self.numbers.items()]
-        logits: Tensor = sum(from_numbers[1:], from_numbers[0]) + sum(from_codes[1:], from_codes[0])
-        return logits
-
-    def by_member(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """(N, 1, T): it is one model, where the ranker is several."""
-        logits: Tensor = self(inputs)
-        return logits.unsqueeze(1)
 
 
 def dense_matrix(examples: Examples) -> Array:

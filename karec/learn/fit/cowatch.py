@@ -11,10 +11,10 @@ Source   B. Sarwar et al., Application of dimensionality reduction in recommende
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 from karec.features.cowatch import CowatchVectors
 from karec.kernels.encode import Vocabulary
+from karec.learn._torch import torch
 from karec.platform.snapshot import Snapshot
 
 DIMENSIONS = 64

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from karec._clock import Progress
+from karec.learn._torch import Tensor, torch
 from karec.training_data.examples import Examples
 
 CHUNK = 2048

@@ -1,24 +1,20 @@
-"""The state of a training on disk, so that one that is killed goes on and ends as if it had not been.
+"""The state of one training on disk: a training that is killed goes on from it and ends with the same weights.
 
-One file a training, written aside and renamed. Only tensors, numbers and texts are in it: nothing is executed when it
-is loaded. A checkpoint names what it is of (settings, data, rows) and is refused for anything else.
+One file a training. It holds tensors, numbers and texts alone, so that loading executes nothing. It names what the
+training is of (settings, data, rows), and is refused for anything else.
 """
 
 from __future__ import annotations
 
-import os
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import torch
-
+from karec._files import file_aside
 from karec.errors import KarecError
-
-if TYPE_CHECKING:
-    from karec.learn.run.fitting import Progressed
+from karec.learn._torch import torch
 
 FORMAT = 1
 ANEW = "begin anew without resume, or remove the file and train what it is of again"
@@ -30,25 +26,17 @@ class CheckpointError(KarecError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a training keeps its state, every how many steps, and ``facts``: what the training is of.
-
-    ``watch`` is told how far the training is as it begins or goes on, at each point of its curve and after each epoch.
-    """
+    """Where a training keeps its state, every how many steps, and ``facts``: what the training is of."""
 
     path: Path
     every: int
     facts: str
-    watch: Callable[[Progressed], None] | None = None
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Replace the file at once: a reader, or a run after a kill, sees the old state or the new one."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        aside = self.path.with_suffix(".writing")
-        with aside.open("wb") as file:
+        with file_aside(self.path) as file:
             torch.save({"format": FORMAT, "facts": self.facts, **state}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(self.path)
 
     def load(self) -> dict[str, Any] | None:
         """The state last saved, None when there is none.
@@ -75,6 +63,6 @@ class Checkpoint:
 
 
 def _altered_part(path: Path) -> str | None:
-    """The first part of the file whose checksum is wrong; torch.load would read it all the same."""
+    """The first part of the file whose checksum is wrong; torch.load does not look at checksums."""
     with zipfile.ZipFile(path) as parts:
         return parts.testzip()

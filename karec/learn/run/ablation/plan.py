@@ -1,8 +1,11 @@
 """The ablation's rows: which models stand in the table, in which order, and which one each is compared with.
 
 Pieces are added one at a time: hard labels, + model distillation, + feature distillation, and to that either soft
-labels of whole pools or lists. What comes after is each added to *list* alone, so that a piece that does not help
-spoils no other's row.
+labels of whole pools or lists. Every further piece is added to *list* alone, so that its row shows this piece's gain.
+
+Names of rows:  <recipe>-<towers>   towers, "full" or "static", of a recipe; born-again-<n> is its n-th round
+                peer-<towers>       a ranker with the features of these towers
+                teacher             the ranker that all other towers learn from; teacher-again: the same, re-seeded
 """
 
 from __future__ import annotations
