@@ -80,6 +80,13 @@ class MovesWithTheUser(RequestHydrator):
         return {"wide": np.zeros((1, 2 if request.user_id < 100 else 3), np.float32)}
 
 
+class Trips(Observer):
+    """Over a feed without works."""
+
+    def observe(self, request, recommendation):
+        return recommendation.items[0]
+
+
 class TurnsTheFeed(Observer):
     """After it was given."""
 

@@ -101,7 +101,7 @@ def scene_of(use: str, *, chain: Sequence[str] = GIVERS, quota: int = 100, watch
     scored = [table("ranker"), table("fusion", CASES["fusion"].keys)]
     if chain == GIVERS and use not in ("ranker", "fusion"):
         before.append(scored[1])
-    tested, rank, observers = [], [table("top_k")], [probe("KeepsAnswer")]
+    tested, rank, observers = [], [table("top_k")], []
     if role == "request_hydrator":
         request += [own] if use not in chain else []
     elif role == "source":
@@ -110,7 +110,7 @@ def scene_of(use: str, *, chain: Sequence[str] = GIVERS, quota: int = 100, watch
         sources = [probe("Brings", f'quota = 4, start = {start}, name = "from {start}"') for start in (0, 2)]
         limit = LIMIT
     elif role == "observer":
-        rank, observers = [*scored, *rank], [*observers, *([own] if watched else [])]
+        rank, observers = [*scored, *rank], [own] if watched else []
     else:
         tested = [own]
     return TEXT.format(

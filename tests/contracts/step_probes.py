@@ -6,12 +6,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from karec.stage import Hydrator, Observer, Source
-from karec.types import Array, Candidates, Recommendation, Request
+from karec.stage import Hydrator, Source
+from karec.types import Array, Candidates, Request
 
 brought: dict[str, Array] = {}
 seen: dict[tuple[str, str], Seen] = {}
@@ -66,12 +65,3 @@ class Keeps(Hydrator):
     def hydrate(self, request: Request, candidates: Candidates) -> dict[str, Array]:
         seen[request.request_id, self.place] = Seen.of(request, candidates)
         return {}
-
-
-class KeepsAnswer(Observer):
-    """Keeps the answer's candidates and those of its stages."""
-
-    def observe(self, request: Request, recommendation: Recommendation) -> Any:
-        seen[request.request_id, "answer"] = Seen.of(request, recommendation.candidates)
-        for stage, candidates in recommendation.scored.items():
-            seen[request.request_id, f"answer.{stage}"] = Seen.of(request, candidates)

@@ -19,6 +19,7 @@ class OfAStage(Contract):
 
     def check(self, watched: Watched, bundle: Bundle) -> None:
         before, after = watched.before.copies, watched.after.copies
+        assert watched.trace.role == self.role
         assert len(np.unique(after["ids"])) == len(after["ids"])
         assert np.isin(after["ids"], before["ids"]).all()
         dtypes = {"ids": np.int64, "rows": np.int32, "scores": np.float32, "sources": np.uint32}
