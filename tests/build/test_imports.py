@@ -58,6 +58,7 @@ def test_the_import_rules_hold(package):
         ("karec/stage.py", "import karec.index"),
         ("kernels/reference.py", "import karec.types"),
         ("karec/evaluate/measures/diversity.py", "import karec.diversity"),
+        ("karec/learn/fit/checkpoint.py", "import karec.learn.run.train"),
     ],
 )
 def test_each_rule_can_be_broken(package, tmp_path, module, line):
@@ -88,6 +89,10 @@ def test_every_public_name_is_there():
         assert getattr(karec, name).__name__ == name
     with pytest.raises(AttributeError, match="no attribute 'nothing_of_the_kind'"):
         karec.nothing_of_the_kind  # noqa: B018
+
+
+def test_importing_karec_learn_loads_nothing_heavy():
+    assert not loaded_after("import karec.learn, karec.learn.settings.train").intersection(ONLY_FOR_LEARNING)
 
 
 SERVING = """

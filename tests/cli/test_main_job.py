@@ -26,7 +26,7 @@ def job(tmp_path_factory):
     """The folder of a finished `karec demo` on 2,000 works."""
     out = tmp_path_factory.mktemp("job")
     settings = out / "train.toml"
-    settings.write_text("epochs = 1\n")
+    settings.write_text("[ranker]\nepochs = 1\n")
     arguments = [*WORLD, "--requests", "12", "--out", str(out), "--report", str(out / "report")]
     code = cli.main(["demo", *arguments, "--settings", str(settings)])
     assert code == 0
@@ -56,7 +56,7 @@ def test_the_report_has_its_documented_keys(report):
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[-1] == 10
     assert report["timings_ms"]["total"] > 0
-    for model in ("teacher", "towers", "lr", "popularity"):
+    for model in ("mmoe", "towers", "lr", "popularity"):
         for task in TASKS:
             measures = report["quality"][model][task]
             assert measures["auc_ci"][0] <= measures["auc"] <= measures["auc_ci"][1]
@@ -346,7 +346,7 @@ def test_help_teaches_by_example(command, capsys):
 
 def test_the_ablation_prints_its_tables_and_leaves_them(tmp_path, capsys):
     settings = tmp_path / "train.toml"
-    settings.write_text("epochs = 1\ntower_epochs = 1\nresamples = 10\n")
+    settings.write_text("[ranker]\nepochs = 1\n[towers]\nepochs = 1\n[evaluation]\nresamples = 10\n")
     sizes = ["--works", "600", "--users", "60", "--exposures", "3000", "--pools", "5", "--size", "100"]
     rows = ["--rows", "popularity", "list-static", "teacher", "--seeds", "4"]
     arguments = ["evaluate", "ablation", *sizes, *rows, "--settings", str(settings), "--out", str(tmp_path / "out")]

@@ -11,7 +11,7 @@ import torch
 from karec.errors import LogSchemaError
 from karec.features.encoder import Encoder
 from karec.learn.export.onnx_export import export_onnx
-from karec.learn.nets.baselines import LogisticRegression
+from karec.learn.nets.logistic_regression import LogisticRegression
 from karec.logs.rank_log import read_rank_log
 from karec.models.onnx_model import OnnxModel
 from karec.rank.fusion import Fusion
