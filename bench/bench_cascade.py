@@ -57,7 +57,7 @@ def test_shadow_of_one_request(benchmark, served):
     """What a shadow request costs after its answer: 10,000 works of its pool, both scores."""
     cascade, requests = served
     feed = cascade.run(requests[0])
-    (shadow,) = (observer for observer in cascade.observers if isinstance(observer, Shadow))
+    (shadow,) = (queue.observer for queue in cascade.observers if isinstance(queue.observer, Shadow))
     pool = feed.scored[shadow.pool].take(np.arange(shadow.at_most))
     benchmark.extra_info.update(works=len(pool))
     benchmark(lambda: shadow.scorer.score(feed.request, pool))

@@ -20,7 +20,7 @@ from karec.errors import (
 )
 
 if TYPE_CHECKING:
-    from karec.cascade import Cascade
+    from karec.config import Cascade
     from karec.diversity import (
         DppBatchResult,
         DppOptions,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     __version__: str
 else:
     _MODULES = {
-        "karec.cascade": ("Cascade",),
+        "karec.config": ("Cascade",),
         "karec.diversity": (
             "DppBatchResult",
             "DppOptions",

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
 
 import numpy as np
 
 from karec.errors import ContractError
-from karec.stage import Merger, Observer, RequestHydrator, Source, Stage, timed
+from karec.observer_queue import ObserverCounts, ObserverQueue
+from karec.stage import Merger, RequestHydrator, Source, Stage, timed
 from karec.types import EMPTY, Candidates, Recommendation, Request, StepTrace, Trace
 
 MAX_CHANNELS = 32
@@ -55,15 +55,13 @@ class Cascade:
     request_hydrators: tuple[RequestHydrator, ...]
     recall: Recall
     stages: tuple[Stage, ...]
-    observers: tuple[Observer, ...] = ()
+    observers: tuple[ObserverQueue, ...] = ()
     versions: Mapping[str, Any] = field(default_factory=dict)
 
-    @classmethod
-    def from_config(cls, path: str | Path, scene: str = "home") -> Cascade:
-        """The cascade that ``karec.toml`` describes for ``scene``; raises ConfigError naming the wrong key."""
-        from karec.config import load_cascade
-
-        return load_cascade(Path(path), scene)
+    def __post_init__(self) -> None:
+        for observer in self.observers:
+            if not isinstance(observer, ObserverQueue):
+                raise ContractError(f"observers: {observer!r} has no queue, give ObserverQueue(observer)")
 
     def run(self, request: Request) -> Recommendation:
         """Recall → stages → a feed of at most ``request.k`` works, with the trace of every step."""
@@ -82,10 +80,12 @@ class Cascade:
             )
         return self._answer(request, candidates, scored, tuple(traces))
 
-    def close(self) -> None:
-        """Close the observers, so that what they hold back (the last part of a rank log) reaches its place."""
-        for observer in self.observers:
-            observer.close()
+    def close(self) -> tuple[ObserverCounts, ...]:
+        """Wait until the observers have seen every answer and written what they hold back; what each did and lost.
+
+        Raises nothing. Answers that are given afterwards are not observed.
+        """
+        return tuple(observer.close() for observer in self.observers)
 
     def __enter__(self) -> Self:
         return self
@@ -127,10 +127,5 @@ class Cascade:
             versions=self.versions or EMPTY,
         )
         for observer in self.observers:
-            notes, trace = timed(observer, "after", -1, lambda o=observer: o.observe(request, recommendation))  # type: ignore[misc]
-            traces = (*traces, replace(trace, notes=notes or EMPTY))
-        return replace(
-            recommendation,
-            trace=Trace(traces),
-            degraded=tuple(f"{trace.stage}.{trace.step}" for trace in traces if trace.failure),
-        )
+            observer.offer(request, recommendation)
+        return recommendation

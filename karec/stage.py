@@ -7,12 +7,13 @@
     Filter.keep(request, candidates)                → (N,) bool
     Scorer.score(request, candidates)               → (N,) float32, finite
     Selector.select(request, candidates)            → Selection            distinct indices, best first
-    Observer.observe(request, recommendation)       after the answer; may return notes for the trace
+    Observer.observe(request, recommendation)       after the answer, on the observer's own thread
 
 The wrapper checks shapes, dtypes and order, not the author; only it calls ``Candidates.take``, so only a Filter or a
 Selector can drop and only a Selector can reorder. A step says what its failure means: ``on_failure = "fail"`` fails
 the request, ``"skip"`` goes on without it, and the answer's ``degraded`` names it. Only failures of the world count
-(``Unavailable``, ``OSError``); a programming error is always raised.
+(``Unavailable``, ``OSError``); a programming error is always raised. An observer cannot fail a request:
+``karec.observer_queue`` counts and logs what it raises.
 
 A step declares what it ``needs`` and what it ``gives``, so that a chain can be checked when it is built. The names:
 
@@ -110,14 +111,37 @@ class Selector(Step):
 
 
 class Observer(Step):
+    """Told of each answer after it was given. ``watches``: the stages whose scored works it reads, None for all.
+
+    ``karec.observer_queue.ObserverQueue`` calls ``chooses`` on the request's thread and ``counts`` on any. It calls the
+    others on a thread of its own, one at a time; whatever they raise is counted and logged. An observer belongs to one
+    queue. A fork copies it as it is: one that holds something back compares ``os.getpid()``.
+    """
+
     role = "observer"
+    on_failure: OnFailure = "skip"
+    watches: tuple[str, ...] | None = None
+
+    def chooses(self, request: Request) -> bool:
+        """Whether it wants the answer to this request. The request waits for it: microseconds."""
+        return True
 
     @abstractmethod
-    def observe(self, request: Request, recommendation: Recommendation) -> Mapping[str, Any] | None:
-        """What is returned, if anything, are notes for the trace."""
+    def observe(self, request: Request, recommendation: Recommendation) -> None: ...
+
+    def due(self) -> float | None:
+        """When ``flush`` is wanted, by time.monotonic(); None when nothing is held back. Asked after ``observe``."""
+        return None
+
+    def flush(self) -> None:
+        """Write what is held back. When it raises, nothing may be held back any more either."""
 
     def close(self) -> None:
-        """Let go of what the observer holds; called once, when the cascade is closed."""
+        """Flush, and let go of what the observer holds; the last call."""
+
+    def counts(self) -> Mapping[str, int]:
+        """Counts of its own, beside those of requests."""
+        return EMPTY
 
 
 def _wrong(step: Step, message: str) -> ContractError:

@@ -191,7 +191,7 @@ class Trace:
 
     def stage_sizes(self) -> dict[str, int]:
         """{stage: candidates after it}, in order: the funnel."""
-        return {step.stage: step.n_out for step in self.steps if step.role != "observer" and step.n_out >= 0}
+        return {step.stage: step.n_out for step in self.steps if step.n_out >= 0}
 
     def stage_ms(self) -> dict[str, float]:
         """{stage: milliseconds}, in order."""

@@ -6,7 +6,10 @@ from numpy.typing import NDArray
 FIRST_UNSEEN: int
 
 class Vocabulary:
-    """Codes for K distinct non-negative ids: ``keys[k]`` has code k + 1. Immutable; safe to share between threads."""
+    """Codes for K distinct non-negative ids: ``keys[k]`` has code k + 1. ``keys`` is a read-only copy.
+
+    Nothing changes after construction: any number of threads may use one vocabulary.
+    """
 
     keys: NDArray[np.int64]
 
@@ -26,7 +29,7 @@ def padded_histories(
 ) -> NDArray[np.int64]:
     """``(N, width) int64``: row n is ``values[starts[n]:ends[n]]`` last first, cut at ``width``, padded with −1.
 
-    Raises ValueError when a row reaches outside ``values`` or the shapes differ. O(N · width).
+    Raises ValueError when the shapes differ or a row does not keep to 0 ≤ start ≤ end ≤ len(values). O(N · width).
     """
 
 def count_matches(

@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 
 from karec._backend import library
+from karec._clock import HOUR_MS
 from karec.platform.relations import Relation
 from karec.platform.snapshot import Snapshot
 from karec.platform.table import Table
 
 pytest.register_assert_rewrite("dpp_problems")  # so that the judge says what did not hold
-
-HOUR_MS = 3_600_000
 
 
 def pytest_report_header():

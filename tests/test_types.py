@@ -75,10 +75,10 @@ def test_the_trace_adds_up():
             StepTrace("recall", "popular", "source", 0, 50, 1.0),
             StepTrace("recall", "merge", "merger", 60, 40, 0.5),
             StepTrace("rank", "top_k", "selector", 40, 10, 2.0),
-            StepTrace("after", "rank_log", "observer", -1, -1, 3.0),
+            StepTrace("request", "user_tower", "request_hydrator", 0, -1, 3.0),
         )
     )
     assert trace.stage_sizes() == {"recall": 40, "rank": 10}
-    assert trace.stage_ms() == {"recall": 1.5, "rank": 2.0, "after": 3.0}
+    assert trace.stage_ms() == {"recall": 1.5, "rank": 2.0, "request": 3.0}
     assert [step.n_removed for step in trace.steps] == [0, 20, 30, 0]
     assert trace.total_ms == 6.5

@@ -103,6 +103,7 @@ def _add_exports(names: Any) -> None:
     stage.add_argument("--scene", help="a scene of the config (default: its first)")
     stage.add_argument("--stage", default="prerank", help="a stage of the scene (default: prerank)")
     stage.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file to write")
+    stage.add_argument("--check", action="store_true", help="write nothing; fail when FILE is stale, and say why")
 
 
 def _command(names: Any, name: str, what: str, run: Any) -> argparse.ArgumentParser:

@@ -76,9 +76,11 @@ DPP, MMR, SSD and rules at several strengths, and plain top-k, over what the ran
     "stage": """\
 examples:
   karec export stage --config karec-demo-world/karec.toml --out karec-demo-world/prerank-home.txt
+  karec export stage --config karec-demo-world/karec.toml --out karec-demo-world/prerank-home.txt --check
 
-Writes a stage of karec.toml, defaults included, to the file that a C++ host's PreRanker reads. Call it again whenever
-karec.toml changes: the host goes by this file alone. A step that runs in Python alone is refused by name.""",
+Writes a stage of karec.toml, defaults included, to the file that a C++ host's PreRanker reads. Write it again whenever
+karec.toml changes, since the host reads this file alone; --check fails when FILE is stale. A step that runs in Python
+alone is refused by name.""",
     "inspect": """\
 examples:
   karec inspect karec-demo-world/bundles                  the current bundle: versions, files, models, index

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
+from karec._clock import HOUR_MS
 from karec.bundle import CURRENT, MANIFEST, Bundle
 from karec.evaluate.consistency_report import consistency_rows, consistency_sentence
 from karec.evaluate.diversity_report import DIVERSITY_HEAD, diversity_rows, diversity_sentence
@@ -99,7 +100,7 @@ def feed_table(feed: Recommendation, snapshot: Snapshot) -> Table:
             else [str(works[c][at]) for c in ("creator_id", "song_id")]
             + [
                 _named(snapshot, "type", int(works["type"][at])),
-                f"{max(snapshot.time_ms - int(works['upload_ms'][at]), 0) / 3_600_000:,.0f} h",
+                f"{max(snapshot.time_ms - int(works['upload_ms'][at]), 0) / HOUR_MS:,.0f} h",
             ]
         )
         rows.append((str(item.position + 1), str(item.id), *about, f"{item.score:.4f}", ", ".join(item.recalled_by)))
@@ -212,6 +213,6 @@ def _inspect_index(index: ItemIndex, name: str) -> Table:
 
 
 def _inspect_log(path: Path) -> Table:
-    from karec.logs.rank_log import describe_rank_log
+    from karec.logs.describe import describe_rank_log
 
     return _facts(f"Rank log {path}", describe_rank_log(path))

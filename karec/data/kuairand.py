@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from karec._clock import Progress
+from karec._clock import DAY_MS, HOUR_MS, Progress
 from karec.data.kuairand_history import Past, past_from_log, past_from_parquet
 from karec.data.tabular import categories, read_columns, require
 from karec.errors import DataError
@@ -223,6 +223,6 @@ def _upload_ms(path: Path, dates: Array) -> Array:
         days = np.array(["1970-01-01" if date == "" else date for date in dates], "datetime64[D]")
     except ValueError as error:
         raise DataError(f"{path}: column 'upload_dt': {error} — expected yyyy-mm-dd") from error
-    moments: Array = days.astype(np.int64) * 86_400_000 - 8 * 3_600_000
+    moments: Array = days.astype(np.int64) * DAY_MS - 8 * HOUR_MS
     moments[dates == ""] = 0
     return moments

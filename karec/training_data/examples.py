@@ -1,7 +1,7 @@
-"""Training rows as serving would have seen them: histories, ties, counters know only what was before a row's moment.
+"""Training rows as serving would have seen them: histories, social edges and counters as of each row's moment.
 
-Strictly before: rows of one moment (one feed) do not know each other's outcome. The encoder that serves makes the
-inputs, batch by batch, so that memory holds the exposures and not their features.
+They hold what was strictly before it (``karec.platform.folds``): rows of one moment (one feed) do not know each other's
+outcome. The encoder that serves makes the inputs, batch by batch, so that memory holds exposures and not features.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from karec._clock import HOUR_MS
-from karec.features.encoder import MOST_TIES, TIES, Encoder
-from karec.kernels.encode import padded_histories
+from karec.features.crosses import MOST_EDGES, SOCIAL_EDGES
+from karec.features.encoder import Encoder
 from karec.platform.dataset import Dataset
 from karec.platform.events import Exposures
-from karec.platform.folds.counters import Counts
-from karec.platform.relations import Relation
+from karec.platform.folds.counters import BY_USER, BY_USER_SCENE, BY_WORK, CountersOverTime
+from karec.platform.folds.lists import FOLLOWS, HISTORY, SKIPPED, Lists
+from karec.platform.folds.located import LocatedExposures
 from karec.platform.snapshot import Snapshot
 from karec.types import Array
 
@@ -27,41 +28,29 @@ COUNTED = ("user_counts", "work_counts", "scene_counts")
 
 
 @dataclass(frozen=True, eq=False)
-class Events:
-    """A list for each of M rows: ``values[starts[m]:ends[m]]``, oldest first."""
-
-    values: Array
-    starts: Array
-    ends: Array
-
-    def take(self, rows: Array) -> Events:
-        return Events(self.values, self.starts[rows], self.ends[rows])
-
-    def latest(self, width: int) -> Array:
-        """(M, width) int64, newest first, −1 padded."""
-        return padded_histories(self.values, self.starts, self.ends, width)
-
-
-@dataclass(frozen=True, eq=False)
 class Examples:
-    """M exposures with what was known before each: rows of users and works, counters (M, ·) float32, event lists.
+    """M exposures with what was known before each.
 
-    ``scene_counts`` are the user's counters in the row's scene.
-    ``as_of (M,)`` is what "before" means for each; ``works_past`` counts for any work as of any moment.
-    ``labels (M, T) float32`` in the order of the encoder's tasks.
+    as_of (M,)                 the moment, Unix ms, before which a row knows what happened
+    user_rows, work_rows (M,)  rows of the snapshot
+    user_counts, work_counts   (M, ·) float32 counters of the user and of the work, in the order of the encoder's
+    scene_counts               (M, ·) float32 counters of the user in the row's scene
+    works_past                 the counters of any work at any moment
+    relations                  {name: the user's list}; histories hold work rows, social edges ids
+    labels (M, T) float32      in the order of the encoder's tasks
     """
 
     encoder: Encoder
     snapshot: Snapshot
     exposures: Exposures
     as_of: Array
-    works_past: Counts
+    works_past: CountersOverTime
     user_rows: Array
     work_rows: Array
     user_counts: Array
     work_counts: Array
     scene_counts: Array
-    events: Mapping[str, Events]
+    relations: Mapping[str, Lists]
     labels: Array
 
     def __len__(self) -> int:
@@ -73,7 +62,7 @@ class Examples:
             self,
             exposures=self.exposures.take(rows),
             **{name: getattr(self, name)[rows] for name in ("as_of", "user_rows", "work_rows", "labels", *COUNTED)},
-            events={name: events.take(rows) for name, events in self.events.items()},
+            relations={name: lists.take(rows) for name, lists in self.relations.items()},
         )
 
     def between(self, start_ms: int, end_ms: int) -> Examples:
@@ -102,7 +91,7 @@ class Examples:
 
     def _user_inputs(self, rows: Array) -> dict[str, Array]:
         width = self.encoder.history_length
-        lists = {name: events.take(rows) for name, events in self.events.items()}
+        lists = {name: of_all.take(rows) for name, of_all in self.relations.items()}
         return self.encoder.encode_users(
             self.snapshot,
             self.user_rows[rows],
@@ -110,7 +99,7 @@ class Examples:
             self.exposures.scene[rows],
             history=lists["history"].latest(width),
             skipped=lists["skipped"].latest(width),
-            ties={name: lists[name].latest(MOST_TIES) for name in TIES},
+            edges={name: lists[name].latest(MOST_EDGES) for name in SOCIAL_EDGES},
             counts=self.user_counts[rows],
             scene_counts=self.scene_counts[rows],
         )
@@ -131,27 +120,22 @@ def build_examples(
     time = exposures.time_ms
     as_of = time if as_of_ms is None else np.asarray(as_of_ms)
     _check_moments(snapshot, time, as_of)
-    users, works = snapshot.users.lookup(exposures.user_id), snapshot.works.lookup(exposures.work_id)
-    for what, rows, ids in (("user", users, exposures.user_id), ("work", works, exposures.work_id)):
-        unknown = np.flatnonzero(rows < 0)
-        if len(unknown):
-            at = int(unknown[0])
-            raise ValueError(f"exposure {at} names {what} {int(ids[at])}, which the snapshot does not hold")
-    by_user = _Before(len(snapshot.users), users, time, as_of)
-    visit_rows = snapshot.visit_rows(users, exposures.scene)
-    works_past = Counts(snapshot.works.columns, encoder.works.counters, works, exposures)
+    events = LocatedExposures.of(snapshot, exposures)
+    works_past = BY_WORK.over_time(snapshot, events, encoder.works.counters)
+    users_past = BY_USER.over_time(snapshot, events, encoder.users.counters)
+    scenes_past = BY_USER_SCENE.over_time(snapshot, events, encoder.scene_counters.counters)
     return Examples(
         encoder=encoder,
         snapshot=snapshot,
         exposures=exposures,
         as_of=as_of,
         works_past=works_past,
-        user_rows=users,
-        work_rows=works,
-        user_counts=Counts(snapshot.users.columns, encoder.users.counters, users, exposures).at(users, as_of),
-        work_counts=works_past.at(works, as_of),
-        scene_counts=Counts(snapshot.visits, encoder.visits.counters, visit_rows, exposures).at(visit_rows, as_of),
-        events=_events(by_user, snapshot, exposures, users, works),
+        user_rows=events.user,
+        work_rows=events.work,
+        user_counts=users_past.at(events.user, as_of),
+        work_counts=works_past.at(events.work, as_of),
+        scene_counts=scenes_past.at(events.user_scene, as_of),
+        relations=_relations(events, snapshot, as_of),
         labels=np.stack([exposures.labels[task] for task in encoder.tasks], axis=1).astype(np.float32),
     )
 
@@ -217,63 +201,10 @@ def _check_labels(encoder: Encoder, exposures: Exposures) -> None:
             raise ValueError(f"label {name!r}, exposure {int(bad[0])}: {label[bad[0]]}, expected 0 or 1")
 
 
-def _events(before: _Before, snapshot: Snapshot, exposures: Exposures, users: Array, works: Array) -> dict[str, Events]:
-    """The lists that ``platform.folds.advance`` keeps, as of each row's moment; histories as work rows, ties as ids."""
-    nothing = np.zeros(len(exposures), bool)
-    said = {
-        name: exposures.labels[name] > 0 if name in exposures.labels else nothing for name in ("click", "long_view")
-    }
-    enjoyed = said["click"] | said["long_view"]
-    followed = exposures.labels["follow"] > 0 if "follow" in exposures.labels else nothing
-    creators = np.asarray(snapshot.works["creator_id"])[works]
-    nobody = Relation(np.zeros(len(snapshot.users) + 1, np.int64), np.empty(0, np.int64))
-    old = {name: snapshot.relations.get(name, nobody) for name in ("history", "skipped", "follows", "friends")}
-    as_rows = {
-        name: replace(old[name], values=snapshot.works.lookup(old[name].values)) for name in ("history", "skipped")
-    }
-    return {
-        "history": before.events(as_rows["history"], enjoyed, works),
-        "skipped": before.events(as_rows["skipped"], ~enjoyed, works),
-        "follows": before.events(
-            old["follows"], followed & _first(old["follows"], users, creators, followed), creators
-        ),
-        "friends": before.events(old["friends"], nothing, creators),
-    }
-
-
-class _Before:
-    """Answers, for M rows at once, what of the same user (or work) was strictly before each row's moment.
-
-    Exposures are sorted by (row of the table, time), both packed into one key, and looked up by bisection.
-    """
-
-    def __init__(self, n_rows: int, rows: Array, time: Array, as_of: Array) -> None:
-        self.rows = rows
-        moments, rank = np.unique(time, return_inverse=True)
-        step = len(moments) + 1
-        self._key = rows * step + rank
-        self._now = rows * step + np.searchsorted(moments, as_of)
-        self._first = np.arange(n_rows + 1) * step
-
-    def events(self, old: Relation, happened: Array, values: Array) -> Events:
-        """``old`` entries, then ``values[m]`` of the rows where ``happened``, as far as they were before."""
-        owner = np.repeat(np.arange(len(old)), np.diff(old.indptr))
-        owners = np.concatenate([owner, self.rows[happened]])
-        merged = np.concatenate([old.values, values[happened]])[np.argsort(owners, kind="stable")]
-        keys = np.sort(self._key[happened])
-        first = np.searchsorted(keys, self._first)
-        n_before = np.searchsorted(keys, self._now) - first[self.rows]
-        starts = (np.asarray(old.indptr) + first)[self.rows]
-        return Events(np.asarray(merged, np.int64), starts, starts + np.diff(old.indptr)[self.rows] + n_before)
-
-
-def _first(old: Relation, users: Array, values: Array, happened: Array) -> Array:
-    """(M,) bool: rows where ``happened`` whose (user, value) is neither in ``old`` nor in an earlier such row."""
-    rows = np.flatnonzero(happened)
-    owner = np.repeat(np.arange(len(old)), np.diff(old.indptr))
-    n_old = len(owner)
-    keys = np.concatenate([np.stack([owner, old.values], axis=1), np.stack([users[rows], values[rows]], axis=1)])
-    _, at = np.unique(keys, axis=0, return_index=True)
-    first = np.zeros(len(users), bool)
-    first[rows[at[at >= n_old] - n_old]] = True
-    return first
+def _relations(events: LocatedExposures, snapshot: Snapshot, as_of: Array) -> dict[str, Lists]:
+    """The users' lists that the encoder reads, as of each row's moment: histories as work rows, social edges as ids."""
+    found = {fold.name: fold.over_time(snapshot, events).at(events.user, as_of) for fold in (HISTORY, SKIPPED, FOLLOWS)}
+    for fold in (HISTORY, SKIPPED):
+        lists = found[fold.name]
+        found[fold.name] = replace(lists, values=snapshot.works.lookup(lists.values))
+    return {**found, "friends": Lists.unchanged(snapshot.relations.get("friends"), events.user)}

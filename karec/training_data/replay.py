@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from karec._clock import Progress
-from karec.logs.rank_log import RankLogWriter
+from karec.logs.writer import RankLogWriter
 from karec.models.onnx_model import OnnxModel
 from karec.rank.fusion import Fusion
 from karec.training_data.examples import Examples

@@ -1,4 +1,4 @@
-"""The popularity baseline: a work's smoothed rate, and nothing of the user."""
+"""Popularity as a baseline: a work's smoothed rate as of each row's moment."""
 
 import numpy as np
 import pytest

@@ -34,7 +34,7 @@ class Batches:
         self.labels = torch.from_numpy(examples.labels).to(self.device)
         self._works = torch.from_numpy(examples.encoder.tables(examples.snapshot).works.ids)
         self._lists = {
-            name: torch.from_numpy(examples.events[name].latest(width).astype(np.int32))
+            name: torch.from_numpy(examples.relations[name].latest(width).astype(np.int32))
             for name in LISTS
             if name in names
         }

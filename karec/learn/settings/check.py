@@ -70,4 +70,4 @@ def _columns(dataset: Dataset) -> Iterator[tuple[str, Array]]:
     for name, relation in sorted(snapshot.relations.items()):
         yield name, relation.indptr
         yield name, relation.values
-    yield from sorted((snapshot.visits or {}).items())
+    yield from sorted((snapshot.user_scene_counters or {}).items())

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from karec._clock import HOUR_MS
+from karec._clock import DAY_MS, HOUR_MS
 from karec.simulate.world.catalogue import TAGS, Songs, Works
 from karec.simulate.world.people import DIMENSION, N_CITIES, People
 from karec.simulate.world.sampling import PrefixSampler, weighted_rows
@@ -184,7 +184,7 @@ def _sessions(
     session = np.repeat(np.arange(n), lengths)[:n] if n else np.empty(0, np.int64)
     n_sessions = int(session[-1]) + 1
     user = weighted_rows(people.activity, n_sessions, rng)
-    day = rng.integers(0, (last_ms - first_ms) // (24 * HOUR_MS), n_sessions)
+    day = rng.integers(0, (last_ms - first_ms) // DAY_MS, n_sessions)
     hour = weighted_rows(np.array(HOURS, float), n_sessions, rng)
     start = first_ms + (24 * day + hour) * HOUR_MS + rng.integers(0, HOUR_MS, n_sessions)
     passed = np.cumsum(rng.exponential(45_000.0, n).astype(np.int64) + 2_000)

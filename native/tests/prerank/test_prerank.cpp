@@ -153,6 +153,18 @@ TEST(what_a_run_refuses) {
     CHECK(says(ranker->run(request, out.spans()).status(), Code::invalid_argument, "k must be positive"));
 }
 
+TEST(settings_tell_the_hash_of_their_source_where_the_file_does) {
+    const auto told =
+        PrerankSettings::parse(sealed("karec-prerank 1\nscene a source=00c0ffee00c0ffee\nstep index_rows\n"));
+    CHECK(told.value().scene == "a");
+    CHECK(told.value().source == "00c0ffee00c0ffee");
+    CHECK(PrerankSettings::parse(sealed("karec-prerank 1\nscene a\n")).value().source.empty());
+    CHECK(says(PrerankSettings::parse(sealed("karec-prerank 1\nscene a source=new\n")).status(), Code::bad_format,
+               "line 2: source = new, expected 16 hexadecimal digits"));
+    CHECK(says(PrerankSettings::parse(sealed("karec-prerank 1\nscene a mood=1\n")).status(), Code::bad_format,
+               "line 2: a key that this library does not know"));
+}
+
 TEST(what_open_refuses) {
     BundleFolder folder;
     const auto settings = PrerankSettings::read(folder.settings()).value();

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from karec._clock import DAY_MS
 from karec.evaluate.measures.accuracy import UserBootstrap, auc, bootstrap_interval, ece, gauc, user_days
 
 rows = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 5), st.integers(0, 4)), min_size=1, max_size=60)
@@ -101,12 +102,12 @@ def test_a_paired_difference_is_surer_than_two_intervals():
 
 
 def test_user_days_tell_users_and_days_apart():
-    day = 86_400_000
+    day = DAY_MS
     groups = user_days(np.array([7, 7, 9, 7]), np.array([50, day + 49, 60, day + 50]), start_ms=50)
     assert groups[0] == groups[1] and len({*groups[[0, 2, 3]]}) == 3
 
 
-def test_bad_input_is_named():
+def test_shapes_that_differ_nan_scores_and_no_resamples_are_refused():
     with pytest.raises(ValueError, match=r"\(3,\) and scores \(2,\)"):
         auc(np.zeros(3), np.zeros(2))
     with pytest.raises(ValueError, match=r"scores\[1\] is nan"):

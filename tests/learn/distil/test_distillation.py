@@ -16,8 +16,6 @@ from karec.learn.distil.tower_logits import training_logits
 from karec.learn.fit.prepare import prepare
 from karec.learn.nets.ranker import MmoeRanker
 from karec.learn.nets.towers import Towers, UserTower
-from karec.learn.run.auxiliary import auxiliary_labels, auxiliary_tasks
-from karec.learn.run.rankers import ranker_loss
 from karec.learn.settings.recipes import RECIPES
 from karec.training_data.lists import Lists, item_numbers
 
@@ -59,7 +57,7 @@ def loss_at(prepared, targets, lists, settings, step):
     return step_loss(prepared, targets, lists, settings)(torch.arange(40), step).item()
 
 
-def test_the_rankers_word_counts_only_after_the_warm_up(prepared, targets, lists):
+def test_soft_labels_count_only_after_the_warm_up(prepared, targets, lists):
     settings = changed(SETTINGS.with_recipe("chunks"), distil={"warm_up": 0.5})
     n_steps = 2 * -(-len(prepared.train) // 64)
     alone = loss_at(prepared, targets, lists, SETTINGS.with_recipe("hard"), 0)
@@ -100,7 +98,7 @@ def test_lists_teach_their_order(prepared, targets, lists):
     assert found["hard"] < 0.6 and found["list"] > 0.7, found
 
 
-def test_pools_teach_how_much_the_ranker_thought_of_every_work_in_them(prepared, targets, lists):
+def test_the_pool_loss_is_the_divergence_from_the_ranker_over_every_work_of_the_lists(prepared, targets, lists):
     """Of all lists at once, so that which of them are drawn at a step does not matter."""
     base = changed(SETTINGS.with_recipe("hard"), distil={"lists_per_step": len(lists)})
     taught = step_loss(prepared, targets, lists, changed(base, distil={"pool_weight": 3.0}))
@@ -111,7 +109,7 @@ def test_pools_teach_how_much_the_ranker_thought_of_every_work_in_them(prepared,
     assert loss == pytest.approx(3.0 * SETTINGS.distil.temperature**2 * kl.mean(), rel=1e-4)
 
 
-def test_losses_that_need_lists_say_so(prepared, targets):
+def test_losses_that_need_lists_refuse_a_log_without(prepared, targets):
     with pytest.raises(DataError, match="'list' learns from lists of 10 works, and the rank log has none so long"):
         train_round(prepared, targets, None, SETTINGS.with_recipe("list"))
 
@@ -159,7 +157,7 @@ def test_a_ranker_of_the_towers_features_sees_no_more_than_they_do(prepared, tow
     assert same == (towers == "static")
 
 
-def test_users_and_works_never_seen_get_vectors_that_say_something(prepared, targets):
+def test_dropout_of_ids_and_profiles_lowers_the_loss_on_strangers(prepared, targets):
     """Towers trained with dropout of ids and profiles order works for a stranger better than ones trained without."""
     losses = []
     for hide in (0.0, 0.3):
@@ -195,42 +193,3 @@ def test_profiles_are_hidden_in_training_alone(prepared):
     is_whole = torch.isclose(trained, served, atol=1e-6).all(dim=1)
     assert (is_bare | is_whole).all()
     assert 0.35 < is_bare.float().mean() < 0.65
-
-
-def test_each_member_learns_from_its_own_mistakes_and_their_mean_ranks(prepared):
-    edges = prepared.train_batches.edges(3)
-    tasks = prepared.encoder.tasks
-    model = MmoeRanker(prepared.encoder, edges, dim=4, members=3, hidden=8, n_experts=2).eval()
-    inputs = prepared.train_batches.inputs(torch.arange(50), MmoeRanker.inputs)
-    by_member = model.by_member(inputs)
-    assert by_member.shape == (50, 3, len(tasks))
-    torch.testing.assert_close(model(inputs), by_member.mean(dim=1))
-    labels = prepared.train_batches.labels[:50]
-    loss = ranker_loss(by_member, labels, tasks, torch.tensor([1.0, 2.0, 0.5]))
-    by_hand = torch.nn.functional.binary_cross_entropy_with_logits(
-        by_member, labels[:, None].expand(-1, 3, -1), reduction="none"
-    )
-    torch.testing.assert_close(loss, (by_hand * torch.tensor([1.0, 2.0, 0.5])).sum(dim=2).mean())
-    by_member[:, 1].sum().backward()
-    of_experts = model.experts.grad.abs().flatten(1).sum(dim=1) > 0
-    assert of_experts.tolist() == [False, False, True, True, False, False]
-    assert [bool(grad.any()) for grad in model.heads.grad] == [False, True, False]
-
-
-def test_what_the_ranker_learns_besides_does_not_teach_the_tasks(prepared):
-    edges = prepared.train_batches.edges(3)
-    extra = auxiliary_tasks(prepared.train, ("follow", "play_time", "gift", "click"))
-    assert extra == ("follow", "play_time")  # the data has no gift, and click is a task already
-    model = MmoeRanker(prepared.encoder, edges, extra=extra, dim=4, hidden=8, n_experts=2)
-    logits = model(prepared.train_batches.inputs(torch.arange(50), MmoeRanker.inputs))
-    assert logits.shape == (50, 5)
-    logits[:, 3:].sum().backward()
-    for taught in (model.experts, model.heads, model.item_codes.table.weight):
-        assert taught.grad is None or not taught.grad.any()
-    assert model.extra.weight.grad.abs().sum() > 0 and model.wide_item.weight.grad[-2:].abs().sum() > 0
-
-
-def test_play_time_is_told_in_units_of_ten_seconds(prepared):
-    told = auxiliary_labels(prepared.train, ("play_time", "follow"))
-    np.testing.assert_allclose(told[:, 0], prepared.train.exposures.play_ms / 10_000)
-    np.testing.assert_array_equal(told[:, 1], prepared.train.exposures.labels["follow"])

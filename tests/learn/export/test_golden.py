@@ -38,7 +38,7 @@ def test_a_golden_model_says_what_torch_said(name):
     assert min(spread) > 0.05, "rows that are all alike would hide a host that mixes them up"
 
 
-def test_the_bytes_are_those_that_are_documented(tmp_path):
+def test_a_golden_file_has_the_documented_bytes(tmp_path):
     path = tmp_path / "a.golden"
     write_golden(path, {"ids": np.array([[3, -1]])}, {"vector": np.array([1.5, 2.5, -1.0], np.float32)})
     data = path.read_bytes()
@@ -50,7 +50,7 @@ def test_the_bytes_are_those_that_are_documented(tmp_path):
     assert inputs["ids"].tolist() == [[3, -1]] and outputs["vector"].tolist() == [1.5, 2.5, -1.0]
 
 
-def test_what_is_no_golden_file_is_refused(tmp_path):
+def test_a_golden_file_cut_short_or_of_another_version_is_refused(tmp_path):
     path = tmp_path / "a.golden"
     write_golden(path, {"x": np.zeros((2, 2), np.float32)}, {})
     whole = path.read_bytes()

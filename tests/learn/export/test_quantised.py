@@ -46,7 +46,7 @@ def test_an_int8_model_takes_the_place_of_its_float32_one(exported, name):
                 np.testing.assert_allclose(np.linalg.norm(value, axis=-1), 1.0, atol=1e-5)
 
 
-def test_its_cost_is_told_paired_and_in_bytes(dataset, exported):
+def test_the_cost_of_int8_is_reported_as_a_paired_difference_and_in_bytes(dataset, exported):
     report = exported[1]
     assert json.loads(json.dumps(report)).keys() == {"quality", "bytes"}
     for what in ("towers", "ranker"):

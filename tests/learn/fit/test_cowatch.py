@@ -1,16 +1,11 @@
-"""Vectors of works from who watched them: what they say, what a candidate's cosines are, and that they are saved."""
+"""Vectors of works from who watched them: the leading singular vectors, and who gets none."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from karec.errors import BundleError
-from karec.features.cowatch import CROSSES, CowatchVectors
-from karec.features.encoder import Encoder
-from karec.kernels.encode import Vocabulary
 from karec.learn.fit.cowatch import DIMENSIONS, FEWEST, fit_cowatch
-from karec.platform.folds.advance import advance
 from karec.platform.relations import Relation
 from karec.platform.snapshot import Snapshot
 from karec.platform.table import Table
@@ -107,77 +102,9 @@ def test_where_hardly_anything_was_watched_there_are_none(snapshot):
 
     def watched_by_enough(n_works):
         user, work = np.divmod(np.arange(FEWEST * n_works), n_works)
-        return replace(snapshot, relations={"history": Relation.from_pairs(user, snapshot.works.ids[work], FEWEST)})
+        history = Relation.from_pairs(user, snapshot.works.ids[work], len(snapshot.users))
+        return replace(snapshot, relations={"history": history})
 
     assert fit_cowatch(replace(snapshot, relations={})) is None
     assert fit_cowatch(watched_by_enough(DIMENSIONS)) is None
     assert len(fit_cowatch(watched_by_enough(DIMENSIONS + 1)).works) == DIMENSIONS + 1
-
-
-def cosines_by_hand(vectors, listed, work):
-    found = [float(vectors[slot] @ vectors[work]) for slot in listed if slot > 0]
-    return (max(found), sum(found) / len(found)) if found else (0.0, 0.0)
-
-
-def test_crosses_are_the_cosines_with_what_was_watched_and_passed_over():
-    generator = np.random.default_rng(0)
-    vectors = np.concatenate([np.zeros((1, 3)), generator.normal(size=(6, 3))]).astype(np.float32)
-    cowatch = CowatchVectors(Vocabulary(np.arange(6)), vectors)
-    history = np.array([[3, 0, 5, 1], [0, 0, 0, 0], [2, 2, 0, 0]])
-    skipped = np.array([[0, 4, 0, 0], [6, 1, 0, 0], [0, 0, 0, 0]])
-    works = np.array([2, 5, 0])
-    crosses = cowatch.crosses(history, skipped, works)
-    assert crosses.shape == (3, len(CROSSES))
-    for row, work in enumerate(works):
-        best, mean = cosines_by_hand(vectors, history[row], work)
-        _, of_skipped = cosines_by_hand(vectors, skipped[row], work)
-        np.testing.assert_allclose(crosses[row], [best, mean, of_skipped], rtol=1e-5, atol=1e-6)
-    one = cowatch.crosses(history[:1], skipped[:1], works)
-    np.testing.assert_array_equal(one, cowatch.crosses(history[[0, 0, 0]], skipped[[0, 0, 0]], works))
-
-
-@pytest.fixture(scope="module")
-def encoder(dataset):
-    """Of the tiny platform, with drawn vectors, which its last work lacks."""
-    ids = np.asarray(dataset.snapshot.works.ids[:-1])
-    vectors = np.concatenate([np.zeros((1, 4)), np.random.default_rng(2).normal(size=(len(ids), 4))])
-    cowatch = CowatchVectors(Vocabulary(ids), vectors.astype(np.float32))
-    return Encoder.fit(
-        dataset.snapshot, dataset.split()[0], dataset.tasks, history_length=8, min_count=3, cowatch=cowatch
-    )
-
-
-def test_an_encoder_tells_them_of_the_works_that_the_user_watched_and_passed_over_last(dataset, encoder):
-    then = advance(dataset.snapshot, dataset.exposures, dataset.train_until_ms)
-    vector_of = dict(zip(encoder.cowatch.works.keys.tolist(), encoder.cowatch.vectors[1:], strict=True))
-
-    def cosines(row, relation, work):
-        newest = then.relations[relation].of(row)[: -encoder.history_length - 1 : -1].tolist()
-        return [float(vector_of[one] @ vector_of[work]) for one in newest if one in vector_of]
-
-    for row, user_id in enumerate(then.users.ids.tolist()):
-        user = encoder.encode_user(then, user_id, then.time_ms, 0)
-        items = encoder.encode_items(then, np.arange(-1, len(then.works)), then.time_ms)
-        crosses = encoder.encode_crosses(user, items)["crosses"][:, -len(CROSSES) :]
-        assert not crosses[[0, -1]].any()  # the unknown work, and the one without a vector
-        for found, work in zip(crosses[1:-1], then.works.ids[:-1].tolist(), strict=True):
-            watched, passed = cosines(row, "history", work), cosines(row, "skipped", work)
-            np.testing.assert_allclose(found, [max(watched), np.mean(watched), np.mean(passed)], rtol=1e-4, atol=1e-5)
-
-
-def test_a_saved_encoder_keeps_them_and_a_damaged_one_is_refused(dataset, encoder, tmp_path):
-    encoder.save(tmp_path / "encoder.npz")
-    loaded = Encoder.load(tmp_path / "encoder.npz")
-    assert encoder.names["crosses"][-3:] == CROSSES == loaded.names["crosses"][-3:]
-    seen = []
-    for each in (encoder, loaded):
-        user = each.encode_user(dataset.snapshot, 3, dataset.snapshot.time_ms, 0)
-        items = each.encode_items(dataset.snapshot, np.arange(-1, 20), dataset.snapshot.time_ms)
-        seen.append(each.encode_crosses(user, items)["crosses"])
-    assert seen[0][:, -3:].any()
-    np.testing.assert_array_equal(*seen)
-    arrays = dict(np.load(tmp_path / "encoder.npz"))
-    arrays["cowatch.vectors"] = arrays["cowatch.vectors"][:-1]
-    np.savez(tmp_path / "damaged.npz", **arrays)
-    with pytest.raises(BundleError, match=r"cowatch\.vectors has shape \(39, 4\), expected \(40, D\)"):
-        Encoder.load(tmp_path / "damaged.npz")

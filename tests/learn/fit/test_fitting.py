@@ -70,7 +70,7 @@ def test_training_that_diverges_says_where_and_keeps_the_last_good_state(tmp_pat
     assert state["progress"]["epoch"] == step // 2
 
 
-def test_weights_that_are_no_numbers_are_not_kept(tmp_path):
+def test_weights_that_are_not_finite_are_not_kept(tmp_path):
     model = torch.nn.Linear(1, 1)
     kept = Checkpoint(tmp_path / "line.pt", 1, "a line")
 
@@ -168,7 +168,7 @@ def test_a_checkpoint_that_was_cut_short_or_altered_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("state", [{"format": 1}, {"format": 2, "facts": "x"}, [1]])
-def test_a_file_that_says_nothing_of_a_training_is_refused(tmp_path, state):
+def test_a_torch_file_that_holds_no_checkpoint_is_refused(tmp_path, state):
     torch.save(state, tmp_path / "x.pt")
     with pytest.raises(CheckpointError, match=r"x\.pt is not a checkpoint of format 1"):
         Checkpoint(tmp_path / "x.pt", 3, "x").load()
@@ -185,7 +185,7 @@ def test_a_checkpoint_of_a_model_that_was_built_differently_is_refused(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"\x80\x04K\x05."])
-def test_what_is_no_checkpoint_is_refused(tmp_path, content):
+def test_a_file_that_is_no_torch_file_is_refused(tmp_path, content):
     (tmp_path / "x.pt").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"x\.pt is not a checkpoint"):
         Checkpoint(tmp_path / "x.pt", 3, "x").load()

@@ -101,7 +101,9 @@ def test_a_folder_of_other_settings_is_refused(dataset, run):
         ({"pool_size": 41}, "40 works are there when test begins, pools need 41"),
     ],
 )
-def test_what_cannot_be_run_is_refused(dataset, tmp_path, change, message):
+def test_unknown_rows_repeated_seeds_and_pools_larger_than_the_catalogue_are_refused(
+    dataset, tmp_path, change, message
+):
     with pytest.raises((ValueError, DataError), match=message):
         run_ablation(dataset, SETTINGS, tmp_path, **{"seeds": (0,), "only": ["popularity"], **SIZES, **change})
 
@@ -118,7 +120,7 @@ def test_the_truth_is_a_measure_where_it_is_known(dataset, tmp_path):
     assert all(0 < row["measures"]["NDCG of truth"]["value"] < 1 for row in report["rows"])
 
 
-def test_the_report_is_for_machines_and_people(run, tmp_path):
+def test_the_report_is_json_tables_and_a_picture(run, tmp_path):
     data, text, picture = write_ablation(run[1], tmp_path)
     assert json.loads(data.read_text())["seeds"] == [0, 1]
     told = text.read_text()

@@ -10,8 +10,6 @@ from karec.learn.run.lightgbm import dense_matrix, fit_lightgbm, trees_to_onnx
 from karec.models.onnx_model import OnnxModel
 from karec.training_data.examples import build_examples
 
-USER_SIDE = ("user_ids", "user_numbers", "history", "skipped", "context")
-
 
 @pytest.fixture(scope="module")
 def examples(dataset):

@@ -96,13 +96,13 @@ def test_a_run_may_be_resumed_with_event_files_that_began_without(dataset, run, 
         assert read(tmp_path / "tensorboard" / name) == read(run / "tensorboard" / name), name
 
 
-def test_event_files_are_not_of_what_a_training_is(dataset):
+def test_the_tensorboard_setting_is_no_part_of_the_fingerprint(dataset):
     without = fingerprint(dataset, changed(SETTINGS, run={"tensorboard": False}))
     assert fingerprint(dataset, SETTINGS) == without
     assert fingerprint(dataset, changed(SETTINGS, seed=1)) != without
 
 
-def test_what_is_said_can_be_read_at_once(tmp_path):
+def test_scalars_can_be_read_before_the_files_are_closed(tmp_path):
     """Nothing is closed here: a training that diverges never is."""
     tell = EventFiles(tmp_path).of("towers")
     at = FitState(curve=[(0, 0.5)])
@@ -115,7 +115,7 @@ def test_what_is_said_can_be_read_at_once(tmp_path):
     assert read(tmp_path / "towers") == told
 
 
-def test_whatever_a_kill_left_is_begun_anew(tmp_path):
+def test_event_files_that_a_kill_left_are_written_anew(tmp_path):
     """Steps that the checkpoint does not know of, and half a record, beyond which no reader goes."""
     with EventFiles(tmp_path) as files:
         files.of("towers")(FitState(curve=[(0, 0.5), (1, 0.25), (2, 0.75)], history=[Epoch(0.5, 0.5)]))
@@ -128,7 +128,7 @@ def test_whatever_a_kill_left_is_begun_anew(tmp_path):
     assert read(tmp_path / "towers") == told
 
 
-def test_what_an_earlier_run_wrote_does_not_stay(dataset, tmp_path):
+def test_event_files_of_an_earlier_run_are_removed(dataset, tmp_path):
     (tmp_path / "tensorboard" / "towers_3").mkdir(parents=True)
     quick = changed(
         SETTINGS,

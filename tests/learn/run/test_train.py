@@ -53,7 +53,7 @@ def test_a_run_leaves_all_that_serving_needs(dataset, run):
     assert len(log) == pairs
 
 
-def test_quality_is_told_of_every_model_and_again_from_the_folder(dataset, run):
+def test_quality_of_every_model_is_the_same_when_computed_from_the_folder(dataset, run):
     result = run[0]
     assert list(result.quality) == ["popularity", "lr", "towers", "mmoe"]
     for by_task in result.quality.values():
@@ -74,7 +74,7 @@ def test_what_an_earlier_run_left_is_not_reported(dataset, run):
         left.unlink()
 
 
-def test_progress_ends_where_it_should(run):
+def test_every_part_of_progress_ends_at_its_total(run):
     last = {}
     for done, total, what in run[1]:
         assert 0 < done <= total
@@ -85,7 +85,7 @@ def test_progress_ends_where_it_should(run):
     assert all(done == total for done, total in last.values())
 
 
-def test_a_seed_settles_everything(dataset, run, tmp_path):
+def test_the_same_seed_gives_the_same_quality(dataset, run, tmp_path):
     again = train_all(dataset, SMALL, tmp_path / "again")
     assert again.quality == run[0].quality
 
@@ -116,7 +116,7 @@ def test_a_run_of_other_settings_does_not_go_on_from_what_is_there(dataset, run)
         train_all(dataset, changed(SMALL, optimizer={"learning_rate": 0.5}), run[0].folder, resume=True)
 
 
-def test_a_run_tells_its_curves(run, tmp_path):
+def test_run_json_holds_curves_that_can_be_drawn(run, tmp_path):
     facts = json.loads((run[0].folder / "run.json").read_text())
     assert set(facts["curves"]) == set(facts["epochs"]) == {"mmoe", "lr", "towers"}
     steps = [step for step, _ in facts["curves"]["towers"]]
@@ -152,7 +152,7 @@ def test_labels_that_cannot_teach_are_refused_before_training(dataset, tmp_path,
     assert not told
 
 
-def test_another_seed_is_another_ranker(dataset, run, tmp_path):
+def test_another_seed_gives_another_ranker(dataset, run, tmp_path):
     prepared = prepare(dataset, SMALL, tmp_path)
     seen = ranker_logits(prepared.valid, OnnxModel(run[0].folder / "ranker.onnx"))
     train_ranker("mmoe", prepared, changed(SMALL, seed=1), tmp_path / "ranker.onnx")
@@ -160,7 +160,7 @@ def test_another_seed_is_another_ranker(dataset, run, tmp_path):
 
 
 @pytest.mark.parametrize("ranker", ["lr", "lightgbm"])
-def test_another_ranker_teaches_through_the_same_door(dataset, tmp_path, ranker):
+def test_logistic_regression_and_lightgbm_teach_the_towers_too(dataset, tmp_path, ranker):
     settings = changed(QUICK, ranker={"kind": ranker})
     quality = train_all(dataset, settings, tmp_path).quality
     assert list(quality) == ["popularity", "towers", ranker]
@@ -232,7 +232,7 @@ def test_a_rate_that_is_too_high_stops_the_run_and_leaves_the_last_good_state(da
 
 
 @pytest.mark.parametrize("made", [False, True])
-def test_there_must_be_something_to_resume(dataset, tmp_path, made):
+def test_resuming_a_folder_without_a_run_is_refused(dataset, tmp_path, made):
     if made:
         (tmp_path / "run").mkdir()
     with pytest.raises(CheckpointError, match=r"run holds no run to go on with: begin one without resume"):
@@ -264,6 +264,6 @@ def test_a_checkpoint_of_data_that_differ_in_anything_learned_from_is_of_another
     assert fingerprint(CHANGES[what](dataset), SMALL) != fingerprint(dataset, SMALL)
 
 
-def test_what_is_no_run_folder_is_refused(dataset, tmp_path):
+def test_evaluating_a_folder_without_a_run_is_refused(dataset, tmp_path):
     with pytest.raises(DataError, match="is not a run folder"):
         evaluate_run(dataset, tmp_path)

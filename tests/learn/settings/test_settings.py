@@ -136,7 +136,7 @@ def test_a_key_overrules_the_recipe(tmp_path):
         ("distil = 3", "distil: expected a table, got 3"),
     ],
 )
-def test_mistakes_are_named_with_file_and_place(tmp_path, text, message):
+def test_wrong_keys_types_and_ranges_are_refused_with_file_and_place(tmp_path, text, message):
     with pytest.raises(ConfigError, match=message) as caught:
         read(tmp_path, text)
     assert "train.toml" in str(caught.value)
