@@ -34,6 +34,10 @@ def test_every_public_name_is_there():
         karec.nothing_of_the_kind  # noqa: B018
 
 
+def test_importing_karec_learn_loads_nothing_heavy():
+    assert not loaded_after("import karec.learn, karec.learn.settings.train").intersection(ONLY_FOR_LEARNING)
+
+
 SERVING = """
 import importlib, pkgutil
 import karec
