@@ -53,6 +53,12 @@ def rows_input(value: Any) -> Int32:
     return _converted(array, np.int32)
 
 
+def generation_of(rows: Any) -> int:
+    """The generation that karec's own arrays of rows say; 0 = not said."""
+    tagged = isinstance(rows, np.ndarray) and type(rows) is not np.ndarray
+    return int(getattr(rows, "generation", 0)) if tagged else 0
+
+
 def matrix_input(value: Any, name: str, expected: Shape, because: str = "") -> NDArray[Any]:
     """C-contiguous float32, or float16 where it is float16."""
     array = _checked(value, name, expected, "fiub", "float32 or float16", because)
