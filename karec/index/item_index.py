@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from karec._backend import library as _native
-from karec.diversity import DppOptions, DppResult, native_options
+from karec.diversity import DppOptions, DppResult, native_options, scaled
 from karec.index.search_result import SearchResult, result_lists
 from karec.kernels.option_values import whole
 
@@ -324,6 +324,7 @@ class ItemIndex:
         ValueError as there, or a row that holds no work (−1, or one that was removed), naming the first.
         """
         told = native_options("dpp_select", options)
+        relevance = scaled(relevance, options.get("standardise", False))
         return DppResult(*_native.dpp_select_rows(self._native, rows, relevance, whole("k", k), **told))
 
     def embeddings(self, rows: ArrayLike) -> NDArray[np.float32]:

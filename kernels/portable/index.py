@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from karec.errors import IndexFormatError
+from karec.kernels.option_values import positive
 from karec.kernels.portable.arrays import (
     MOST_ROWS,
     UNKNOWN_ROW,
@@ -28,7 +29,6 @@ from karec.kernels.portable.arrays import (
     float32_input,
     int64_input,
     matrix_input,
-    positive,
     read_only,
     rows_input,
 )
@@ -182,7 +182,7 @@ class ItemIndex:
         self, query: Queries, ids: ArrayLike | None, rows: ArrayLike | None, k: int
     ) -> tuple[Float32, Int64, Int32, Int64, Counts]:
         g = self._newest
-        positive(k, "k")
+        positive("k", k)
         one, candidates = query_input(query, g), candidate_input(ids, rows)
         check_query(g, one, "query")
         check_rows(g, candidates)
@@ -193,7 +193,7 @@ class ItemIndex:
         self, queries: Queries, ids: ArrayLike | None, rows: ArrayLike | None, indptr: ArrayLike, k: int
     ) -> Lists:
         g = self._newest
-        positive(k, "k")
+        positive("k", k)
         users = queries_input(queries, g)
         candidates = candidate_input(ids, rows)
         ends = int64_input(indptr, "indptr", (len(users) + 1,), f"queries has {len(users)} rows (one more than users)")
@@ -207,7 +207,7 @@ class ItemIndex:
 
     def search_all(self, queries: Queries, k: int, mask: ArrayLike | None) -> Lists:
         g = self._newest
-        positive(k, "k")
+        positive("k", k)
         each = queries_input(queries, g)
         kept = None if mask is None else bool_input(mask, "mask", (g.n_rows,))
         for at, query in enumerate(each):
