@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from karec.diversify.explanation import explanation
+from karec.diversify.vectors import vectors_of
 from karec.diversity import dpp_select, standardised
 from karec.index import ItemIndex
 from karec.kernels.option_values import MOST_RIDGE
@@ -83,10 +84,7 @@ class Dpp(Selector):
     def select(self, request: Request, candidates: Candidates) -> Selection:
         if not len(candidates):
             return Selection(np.empty(0, np.int64))
-        vectors = self.index.embeddings(candidates.rows)
-        shown_ids = np.array(request.shown, np.int64)
-        shown_rows = self.index.lookup(shown_ids)
-        shown = self.index.embeddings(shown_rows[shown_rows >= 0])
+        vectors, shown, shown_ids = vectors_of(request, candidates)
         result = dpp_select(
             vectors,
             standardised(candidates.scores),
@@ -94,8 +92,8 @@ class Dpp(Selector):
             diversity=self.diversity,
             ridge=self.ridge,
             type_weight=self.type_weight,
-            types=self._types(candidates) if self.typed else None,
-            weights=self._traffic(candidates),
+            types=self._types(request, candidates) if self.typed else None,
+            weights=self._traffic(request, candidates),
             window=self.window,
             shown=shown if len(shown) else None,
             max_per_type=self.max_per_type,
@@ -103,19 +101,19 @@ class Dpp(Selector):
         )
         notes: dict[str, Any] = {"n_dpp": result.n_dpp, "log_det": result.log_det}
         if request.explain:
-            notes["explanation"] = explanation(candidates, result, vectors, shown_ids[shown_rows >= 0], shown)
+            notes["explanation"] = explanation(candidates, result, vectors, shown_ids, shown)
         return Selection(result.indices, None, notes)
 
-    def _types(self, candidates: Candidates) -> Array:
-        known = np.asarray(self.index.columns[self.types], np.int64)[candidates.rows]
+    def _types(self, request: Request, candidates: Candidates) -> Array:
+        known = request.index.gather(self.types, candidates.rows).astype(np.int64)
         return np.where(candidates.rows < 0, UNKNOWN_TYPE, known)
 
-    def _traffic(self, candidates: Candidates) -> Array | None:
+    def _traffic(self, request: Request, candidates: Candidates) -> Array | None:
         if not self.weights:
             return None
         weights = np.ones(len(candidates), np.float32)
         for column, factors in self.weights.items():
-            values = np.asarray(self.index.columns[column])[candidates.rows]
+            values = request.index.gather(column, candidates.rows)
             for value, factor in factors.items():
                 weights[(candidates.rows >= 0) & (values == value)] *= factor
         return weights

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from karec.diversify.vectors import vectors_of
 from karec.diversity import MarginalResult, mmr_select, ssd_select, standardised
 from karec.index import ItemIndex
 from karec.stage import Selector
@@ -36,14 +37,14 @@ class Marginal(Selector):
     def select(self, request: Request, candidates: Candidates) -> Selection:
         if not len(candidates):
             return Selection(np.empty(0, np.int64))
-        seen = self.index.lookup(np.array(request.shown, np.int64))
+        vectors, shown, _ = vectors_of(request, candidates)
         result = self.choose(
-            self.index.embeddings(candidates.rows),
+            vectors,
             standardised(candidates.scores),
             request.k if self.k is None else self.k,
             diversity=self.diversity,
             window=self.window,
-            shown=self.index.embeddings(seen[seen >= 0]),
+            shown=shown,
         )
         return Selection(result.indices)
 

@@ -333,6 +333,12 @@ class ItemIndex:
         """
         return self._native.embeddings(rows)
 
+    def pinned(self) -> PinnedIndex:
+        """The index as it is now, for a request."""
+        native = self._native
+        newest = getattr(native, "_newest", None)
+        return PinnedIndex(native if newest is None else type(native)(newest))
+
     def _rows_table(self) -> _Table:
         table = self._table
         if table is None or table.generation != self.generation:
@@ -374,3 +380,26 @@ def _versioned(
     if by_version is None:
         return [(None, np.asarray(query))]
     return [(_version(version), np.asarray(each)) for version, each in by_version.items()]
+
+
+class PinnedIndex(ItemIndex):
+    """One generation."""
+
+    def __enter__(self) -> PinnedIndex:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        return None
+
+    def gather(self, column: str, rows: ArrayLike) -> NDArray[Any]:
+        at = np.asarray(rows)
+        values = np.asarray(self.columns[column])[at]
+        values[at < 0] = 0
+        return values
+
+    def model_versions_of(self, rows: ArrayLike) -> NDArray[np.int64]:
+        g = self._native._newest  # type: ignore[attr-defined]
+        return np.array([number for number, _ in g.versions], np.int64)[g.codes_of(np.asarray(rows))]

@@ -59,6 +59,7 @@ OUTSIDE = [
     *(("karec.config.toml", package, "packages") for package in ("starlette", "uvicorn", "msgspec")),
     ("karec.types", "numba", "vocabulary"),
     ("karec.evaluate.measures.diversity", "karec.platform.table", "measures"),
+    ("karec.learn.fit.checkpoint", "karec.learn.run.train", "learning"),
     ("karec.kernels.portable.rows", "onnxruntime", "kernels"),
     *(("karec.models.onnx_model", package, "not-of-the-package") for package in ("bench", "tests")),
 ]

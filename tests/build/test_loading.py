@@ -1,11 +1,14 @@
 """What a process loads and does when it imports karec: little, and nothing that it does not need."""
 
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[2]
 ONLY_FOR_LEARNING = ("torch", "onnx", "onnxscript", "onnxmltools", "lightgbm", "sklearn", "tensorboard")
 HEAVY = ("numpy", "numba", "onnxruntime", "pyarrow", "rich", "matplotlib", *ONLY_FOR_LEARNING)
 
@@ -29,6 +32,10 @@ def test_every_public_name_is_there():
         assert getattr(karec, name).__name__ == name
     with pytest.raises(AttributeError, match="no attribute 'nothing_of_the_kind'"):
         karec.nothing_of_the_kind  # noqa: B018
+
+
+def test_importing_karec_learn_loads_nothing_heavy():
+    assert not loaded_after("import karec.learn, karec.learn.settings.train").intersection(ONLY_FOR_LEARNING)
 
 
 SERVING = """
@@ -71,3 +78,16 @@ def test_importing_every_module_does_nothing_else(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env=told, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert not any(tmp_path.iterdir())
+
+
+def test_a_checkout_that_is_not_built_says_how_to_build_it(tmp_path):
+    """Whatever of karec is imported first, and without the import hook of this tree's own editable install."""
+    shutil.copytree(ROOT / "karec", tmp_path / "karec", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    packages = [path for path in sys.path if path.endswith("site-packages")]
+    path = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *packages])}
+    for module in ("karec", "karec.config", "karec.diversity"):
+        command = [sys.executable, "-S", "-c", f"import {module}"]
+        done = subprocess.run(command, cwd=tmp_path, env=path, capture_output=True, text=True, check=False)
+        assert done.returncode != 0
+        assert f"karec in {tmp_path / 'karec'} is not built" in done.stderr.splitlines()[-1]
+        assert done.stderr.endswith("Build it: pip install -e .\n")
