@@ -5,6 +5,7 @@ serves never loads what only learning needs.
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from karec.errors import (
@@ -18,6 +19,12 @@ from karec.errors import (
     MissingExtra,
     Unavailable,
 )
+
+if find_spec("karec.kernels") is None:  # kernels/ lies beside karec/ in a checkout, and inside it once installed
+    raise ModuleNotFoundError(
+        f"karec in {__path__[0]} is not built: karec.kernels is missing. Build it: pip install -e .",
+        name="karec.kernels",
+    )
 
 if TYPE_CHECKING:
     from karec.config import Cascade

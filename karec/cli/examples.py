@@ -16,12 +16,16 @@ examples:
   karec train --data kuairand --root KuaiRand-Pure/data --out run7 --settings train.toml --resume    after a kill
   karec recommend --config run7/karec.toml --user 712
 
-train.toml, all keys optional (karec/learn/settings/train.py says what each means, docs/howto-train.md how to choose):
-  recipe = "list"          # or hard, model-distillation, feature-distillation, pairwise, chunks, unexposed, born-again
-  towers = "full"          # or "static": no counters and rates, for item vectors that are refreshed rarely
-  ranker = "mmoe"          # or "lr", "lightgbm"
-  soft_weight = 0.8        # any key of the recipe may be overruled
+train.toml, all keys optional (docs/howto-train.md lists them, and says how to choose):
   seed = 0
+  [ranker]
+  kind = "mmoe"            # or "lr", "lightgbm"
+  [towers]
+  kind = "full"            # or "static": no counters and rates, for item vectors that are refreshed rarely
+  [distil]
+  recipe = "list"          # or hard, model-distillation, feature-distillation, pools, pairwise, chunks, unexposed,
+                           # born-again: which losses teach the towers
+  soft_weight = 0.8        # any key of the recipe may be overruled
 
 Trains the ranker, writes the rank log, distils the towers from it, refreshes the item index and publishes a bundle:
   OUT/run/        models, encoder, run.json, quality.json, curves.svg, checkpoints/

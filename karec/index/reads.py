@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from karec._backend import library
-from karec.diversity import DppOptions, DppResult, native_options
+from karec.diversity import DppOptions, DppResult, native_options, scaled
 from karec.index.rows import Rows
 from karec.index.search_result import SearchResult, result_lists
 from karec.kernels.option_values import whole
@@ -247,6 +247,7 @@ class IndexReads:
         naming the first.
         """
         told = native_options("dpp_select", options)
+        relevance = scaled(relevance, options.get("standardise", False))
         return DppResult(*self._native.dpp_select(rows, relevance, whole("k", k), **told))
 
     def embeddings(self, rows: ArrayLike) -> NDArray[np.float32]:

@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.kernels.option_values import whole
-
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Int32 = NDArray[np.int32]
@@ -63,13 +61,6 @@ def matrix_input(value: Any, name: str, expected: Shape, because: str = "") -> N
     """C-contiguous float32, or float16 where it is float16."""
     array = _checked(value, name, expected, "fiub", "float32 or float16", because)
     return _converted(array, np.float16 if array.dtype.kind == "f" and array.itemsize == 2 else np.float32)
-
-
-def positive(value: int, name: str) -> int:
-    number = whole(name, value)
-    if number <= 0:
-        raise ValueError(f"{name} must be positive, got {number}")
-    return number
 
 
 def check_indptr(name: str, indptr: Int64, n: int) -> None:

@@ -13,7 +13,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike
 
-from karec.kernels.portable.arrays import Float64, Int64, check_indptr, int64_input, positive
+from karec.kernels.option_values import positive
+from karec.kernels.portable.arrays import Float64, Int64, check_indptr, int64_input
 from karec.kernels.portable.dpp_problem import LEAST_SHARE, DppProblem, log_qualities, unit
 
 NO_TYPES = np.zeros(0, np.int64)
@@ -21,7 +22,7 @@ NO_TYPES = np.zeros(0, np.int64)
 
 def dpp_select(embeddings: ArrayLike, relevance: ArrayLike, k: int, **told: Any) -> tuple[Int64, Float64, float, int]:
     """``karec._native.dpp_select``: (indices, gains, log_det, n_dpp); options as ``DppOptions`` has them."""
-    positive(k, "k")
+    positive("k", k)
     return selected(DppProblem.of(embeddings, relevance, **told), k)
 
 
@@ -34,7 +35,7 @@ def dpp_select_batch(
     **told: Any,
 ) -> tuple[Int64, Float64, Float64, Int64]:
     """``karec._native.dpp_select_batch``: (indices, gains, log_dets, n_dpp), −1 and 0 where a user has fewer."""
-    positive(k, "k")
+    positive("k", k)
     problem = DppProblem.of(embeddings, relevance, **told)
     starts = int64_input(indptr, "indptr", ("B + 1",))
     if not len(starts):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from karec.kernels.option_values import positive
 from karec.kernels.portable.arrays import (
     UNKNOWN_ROW,
     Float32,
@@ -17,7 +18,6 @@ from karec.kernels.portable.arrays import (
     check_indptr,
     generation_of,
     int64_input,
-    positive,
     read_only,
     rows_input,
 )
@@ -116,7 +116,7 @@ class IndexReads:
         self, query: Queries, ids: ArrayLike | None, rows: ArrayLike | None, k: int
     ) -> tuple[Float32, Int64, Int32, Int64, Counts]:
         g = self._generation()
-        positive(k, "k")
+        positive("k", k)
         one, candidates = query_input(query, g), candidate_input(ids, rows)
         check_query(g, one, "query")
         check_rows(g, candidates)
@@ -127,7 +127,7 @@ class IndexReads:
         self, queries: Queries, ids: ArrayLike | None, rows: ArrayLike | None, indptr: ArrayLike, k: int
     ) -> Lists:
         g = self._generation()
-        positive(k, "k")
+        positive("k", k)
         users = queries_input(queries, g)
         candidates = candidate_input(ids, rows)
         ends = int64_input(indptr, "indptr", (len(users) + 1,), f"queries has {len(users)} rows (one more than users)")
@@ -141,7 +141,7 @@ class IndexReads:
 
     def search_all(self, queries: Queries, k: int, mask: ArrayLike | None) -> Lists:
         g = self._generation()
-        positive(k, "k")
+        positive("k", k)
         each = queries_input(queries, g)
         kept = None if mask is None else mask_input(mask, g, self._n_first_rows)
         for at, query in enumerate(each):
@@ -198,7 +198,7 @@ class IndexReads:
         self, rows: ArrayLike, relevance: ArrayLike, k: int, **told: Any
     ) -> tuple[Int64, Float64, float, int]:
         g = self._generation()
-        positive(k, "k")
+        positive("k", k)
         at = rows_input(rows)
         check_generation(g, generation_of(rows))
         void = np.flatnonzero(~g.holds_works(at))

@@ -16,7 +16,7 @@ def job(tmp_path_factory):
     """The folder of a finished `karec demo` on 2,000 works."""
     out = tmp_path_factory.mktemp("job")
     settings = out / "train.toml"
-    settings.write_text("epochs = 1\n")
+    settings.write_text("ranker.epochs = 1\n")
     arguments = [*WORLD, "--requests", "12", "--out", str(out), "--report", str(out / "report")]
     code = cli.main(["demo", *arguments, "--settings", str(settings)])
     assert code == 0

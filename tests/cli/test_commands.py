@@ -119,7 +119,7 @@ def test_help_teaches_by_example(command, capsys):
 
 def test_the_ablation_prints_its_tables_and_leaves_them(tmp_path, capsys):
     settings = tmp_path / "train.toml"
-    settings.write_text("epochs = 1\ntower_epochs = 1\nresamples = 10\n")
+    settings.write_text("ranker.epochs = 1\ntowers.epochs = 1\nevaluation.resamples = 10\n")
     sizes = ["--works", "600", "--users", "60", "--exposures", "3000", "--pools", "5", "--size", "100"]
     rows = ["--rows", "popularity", "list-static", "teacher", "--seeds", "4"]
     arguments = ["evaluate", "ablation", *sizes, *rows, "--settings", str(settings), "--out", str(tmp_path / "out")]

@@ -18,7 +18,7 @@ def test_the_report_has_its_documented_keys(report):
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[-1] == 10
     assert report["timings_ms"]["total"] > 0
-    for model in ("teacher", "towers", "lr", "popularity"):
+    for model in ("mmoe", "towers", "lr", "popularity"):
         for task in TASKS:
             measures = report["quality"][model][task]
             assert measures["auc_ci"][0] <= measures["auc"] <= measures["auc_ci"][1]

@@ -5,16 +5,24 @@ import pytest
 from karec import cli
 
 TINY = ["--works", "2000", "--users", "200", "--exposures", "4000"]
-SMALL = "epochs = 1\ndim = 4\nhidden = 8\nmin_count = 3\nthreads = 1\ncheckpoint_steps = 1\nbatch_size = 256\n"
+SMALL = """
+features.dim = 4
+features.min_count = 3
+ranker.epochs = 1
+ranker.hidden = 8
+run.threads = 1
+run.checkpoint_steps = 1
+"""
 
 
 @pytest.mark.parametrize(
     ("settings", "more", "message"),
     [
-        ("learning_rate = nan", [], "train.toml: learning_rate = nan, expected a finite number"),
-        ('chunks = ["a"]', [], "train.toml: chunks[0] = 'a', expected int"),
+        ("optimizer.learning_rate = nan", [], "train.toml: optimizer: learning_rate = nan, expected a finite number"),
+        ('distil.chunks = ["a"]', [], "train.toml: distil: chunks[0] = 'a', expected int"),
+        ("epochs = 1", [], "train.toml: the key 'epochs' has moved: write it at ranker.epochs"),
         ("task_weights = {lik = 2}", [], "task_weights weighs ['lik']"),
-        ("learning_rate = 1e6", [], "lower the rate. The last good state is"),
+        ("optimizer.learning_rate = 1e6", [], "lower the rate. The last good state is"),
         ("", ["--resume"], "run holds no run to go on with: begin one without resume"),
         ("", ["--data", "kuairand"], "--data kuairand needs --root DIR"),
     ],

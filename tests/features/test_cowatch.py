@@ -7,7 +7,7 @@ from karec.errors import BundleError
 from karec.features.cowatch import CROSSES, CowatchVectors
 from karec.features.encoder import Encoder
 from karec.kernels.encode import Vocabulary
-from karec.learn.run.cowatch import DIMENSIONS, FEWEST, fit_cowatch
+from karec.learn.fit.cowatch import DIMENSIONS, FEWEST, fit_cowatch
 from karec.platform.folds.advance import advance
 from karec.platform.relations import Relation
 from karec.platform.snapshot import Snapshot

@@ -14,6 +14,7 @@ import pytest
 
 import karec.index
 from karec import _native
+from karec.diversity import native_options
 from karec.kernels import portable
 
 HERE = Path(__file__).parent
@@ -110,14 +111,15 @@ def test_portable_rows_are_selected_from_as_their_vectors_are() -> None:
     index = portable.ItemIndex.build(np.arange(50), rng.standard_normal((50, 8)), "int8", [], 0, False)
     index.remove([30])
     rows, relevance, types = np.arange(29, -1, -1), rng.standard_normal(30), np.arange(30) % 3
-    found = index.dpp_select(rows, relevance, 9, types=types, type_weight=0.2)
-    expected = portable.dpp_select(index.embeddings(rows), relevance, 9, types=types, type_weight=0.2)
+    told, plain = (native_options("dpp_select", options) for options in ({"types": types, "type_weight": 0.2}, {}))
+    found = index.dpp_select(rows, relevance, 9, **told)
+    expected = portable.dpp_select(index.embeddings(rows), relevance, 9, **told)
     assert found[0].tolist() == expected[0].tolist() and found[2:] == expected[2:]
     for bad in (-1, 30, 50):
         with pytest.raises(ValueError, match=f"rows holds {bad} at position 1: no work stands there"):
-            index.dpp_select([0, bad], [1.0, 2.0], 1)
+            index.dpp_select([0, bad], [1.0, 2.0], 1, **plain)
     with pytest.raises(ValueError, match=r"relevance has shape \(1,\), expected \(2,\) as rows has shape \(2,\)"):
-        index.dpp_select([0, 1], [1.0], 1)
+        index.dpp_select([0, 1], [1.0], 1, **plain)
 
 
 def test_an_index_says_which_backend_it_runs_on(backend: str) -> None:
@@ -168,6 +170,6 @@ def test_the_conformance_suite_passes_on_every_instruction_set() -> None:
     for isa in ISAS:
         if isa == _native.isa():
             continue  # the suite runs on it in this process
-        suite = [HERE / name for name in ("test_scoring.py", "test_living_index.py", "test_dpp_greedy.py")]
+        suite = [HERE / "test_scoring.py", HERE.parent / "contracts" / "test_index.py", HERE / "test_dpp_greedy.py"]
         done = run("-m", "pytest", "-p", "no:cacheprovider", *suite, KAREC_FORCE_ISA=isa)
         assert refused(done, isa) or f"karec backend: {isa}\n" in done.stdout

@@ -6,7 +6,7 @@ import torch
 
 from karec.features.encoder import Encoder
 from karec.learn.export.onnx_export import export_onnx
-from karec.learn.nets.baselines import LogisticRegression
+from karec.learn.nets.logistic_regression import LogisticRegression
 from karec.models.onnx_model import OnnxModel
 from karec.training_data.examples import build_examples
 

@@ -55,13 +55,15 @@ Settings = TypeVar("Settings", bound="TrainSettings")
 class TrainSettings(Checked):
     """What a settings file says: keys at its top level, and a table for each section."""
 
-    seed: int = setting(0, "of everything random", at_least=0, at_most=2**31 - 1)  # LightGBM's is an int32
+    seed: int = setting(0, "seed of everything random", at_least=0, at_most=2**31 - 1)  # LightGBM's is an int32
     model_version: int = setting(1, "written into every model; `karec train` sets it", at_least=0)
     fusion: Mapping[str, float] = setting(
         dict(OBJECTIVES), "weights of the tasks in the fused score, which prerank's user vector learns", at_least=0
     )
     task_weights: Mapping[str, float] = setting(
-        {}, "of the tasks' losses, and of `fused` in the towers'; 1 where nothing is said", at_least=0
+        {},
+        "weights of the tasks' losses and, as `fused`, of the towers' fused head; 1 for a task not named",
+        at_least=0,
     )
     features: FeatureSettings = field(default_factory=FeatureSettings)
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)

@@ -5,21 +5,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from small_settings import LISTS, SMALL, changed
 
 from karec.errors import DataError
 from karec.evaluate.measures.accuracy import auc
-from karec.learn.distil.towers import Targets, _Lesson, fused_labels, own_logits, train_round
-from karec.learn.nets.ranker import Teacher
+from karec.learn.distil.round import train_round
+from karec.learn.distil.step_loss import StepLoss
+from karec.learn.distil.targets import Targets, fused_labels
+from karec.learn.distil.tower_logits import training_logits
+from karec.learn.fit.prepare import prepare
+from karec.learn.nets.ranker import MmoeRanker
 from karec.learn.nets.towers import Towers, UserTower
-from karec.learn.run.prepare import prepare
 from karec.learn.settings.recipes import RECIPES
-from karec.learn.settings.train import TrainSettings
 from karec.training_data.lists import Lists, item_numbers
 
-SETTINGS = TrainSettings(
-    tower_epochs=2, batch_size=64, min_count=3, dim=4, hidden=8, n_experts=2, bins=3, tower_hidden=16, vector=8,
-    history_length=8, list_works=10, chunks=(2, 5), lists_per_step=4, shadow_works=20, learning_rate=0.01, threads=1,
-)  # fmt: skip
+SETTINGS = changed(SMALL, optimizer={"learning_rate": 0.01}, distil=LISTS, shadow={"works": 20})
 
 
 @pytest.fixture(scope="module")
@@ -46,19 +46,19 @@ def targets(prepared, lists):
     return Targets(rows, generator.random(len(rows)) < 0.9, fused)
 
 
-def lesson(prepared, targets, lists, settings):
+def step_loss(prepared, targets, lists, settings):
     torch.manual_seed(0)
     edges = prepared.train_batches.edges(3)
     model = Towers(prepared.encoder, edges, dim=4, hidden=16, vector=8, id_dropout=0.0).eval()
-    return _Lesson(model, prepared, targets, lists, settings)
+    return StepLoss(model, prepared, targets, lists, settings)
 
 
 def loss_at(prepared, targets, lists, settings, step):
-    return lesson(prepared, targets, lists, settings)(torch.arange(40), step).item()
+    return step_loss(prepared, targets, lists, settings)(torch.arange(40), step).item()
 
 
 def test_soft_labels_count_only_after_the_warm_up(prepared, targets, lists):
-    settings = replace(SETTINGS.with_recipe("chunks"), kd_warm_up=0.5)
+    settings = changed(SETTINGS.with_recipe("chunks"), distil={"warm_up": 0.5})
     n_steps = 2 * -(-len(prepared.train) // 64)
     alone = loss_at(prepared, targets, lists, SETTINGS.with_recipe("hard"), 0)
     assert loss_at(prepared, targets, lists, settings, n_steps // 2 - 1) == pytest.approx(alone, rel=1e-6)
@@ -77,15 +77,14 @@ def test_each_recipe_is_another_loss(prepared, targets, lists):
 @pytest.mark.parametrize("weight", ["list_weight", "pool_weight", "pairwise_weight", "unexposed_weight"])
 def test_a_weight_of_zero_is_no_loss(prepared, targets, lists, weight):
     base = SETTINGS.with_recipe("hard")
-    losses = [loss_at(prepared, targets, lists, replace(base, **{weight: w}), 10**6) for w in (0.0, 1.0, 2.0)]
+    losses = [loss_at(prepared, targets, lists, changed(base, distil={weight: w}), 10**6) for w in (0.0, 1.0, 2.0)]
     assert losses[2] - losses[0] == pytest.approx(2 * (losses[1] - losses[0]), rel=1e-4)
     assert losses[1] > losses[0]
 
 
 def test_the_fused_label_is_the_fusion_of_the_labels():
-    settings = replace(SETTINGS, fusion={"click": 1.0, "like": 3.0})
     labels = torch.tensor([[1.0, 1.0, 0.0], [1.0, 0.0, 1.0]])
-    assert fused_labels(labels, ("click", "long_view", "like"), settings).tolist() == [0.25, 1.0]
+    assert fused_labels(labels, ("click", "long_view", "like"), {"click": 1.0, "like": 3.0}).tolist() == [0.25, 1.0]
 
 
 def test_lists_teach_their_order(prepared, targets, lists):
@@ -93,21 +92,21 @@ def test_lists_teach_their_order(prepared, targets, lists):
     even = (lists.works % 2 == 0).ravel()
     found = {}
     for recipe in ("hard", "list"):
-        settings = replace(SETTINGS.with_recipe(recipe), tower_epochs=8, patience=8)
+        settings = changed(SETTINGS.with_recipe(recipe), towers={"epochs": 8}, optimizer={"patience": 8})
         model, _ = train_round(prepared, targets, lists, settings)
-        found[recipe] = auc(even, own_logits(model, prepared, lists)[1].ravel())
+        found[recipe] = auc(even, training_logits(model, prepared, lists)[1].ravel())
     assert found["hard"] < 0.6 and found["list"] > 0.7, found
 
 
 def test_the_pool_loss_is_the_divergence_from_the_ranker_over_every_work_of_the_lists(prepared, targets, lists):
     """Of all lists at once, so that which of them are drawn at a step does not matter."""
-    base = replace(SETTINGS.with_recipe("hard"), lists_per_step=len(lists))
-    taught = lesson(prepared, targets, lists, replace(base, pool_weight=3.0))
+    base = changed(SETTINGS.with_recipe("hard"), distil={"lists_per_step": len(lists)})
+    taught = step_loss(prepared, targets, lists, changed(base, distil={"pool_weight": 3.0}))
     loss = taught(torch.arange(40), 10**6).item() - loss_at(prepared, targets, lists, base, 10**6)
-    s, t = own_logits(taught.model, prepared, lists)[1].astype(np.float64), targets.lists.astype(np.float64)
-    p, q = (1 / (1 + np.exp(-logit / SETTINGS.temperature)) for logit in (t, s))
+    s, t = training_logits(taught.model, prepared, lists)[1].astype(np.float64), targets.lists.astype(np.float64)
+    p, q = (1 / (1 + np.exp(-logit / SETTINGS.distil.temperature)) for logit in (t, s))
     kl = p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))
-    assert loss == pytest.approx(3.0 * SETTINGS.temperature**2 * kl.mean(), rel=1e-4)
+    assert loss == pytest.approx(3.0 * SETTINGS.distil.temperature**2 * kl.mean(), rel=1e-4)
 
 
 def test_losses_that_need_lists_refuse_a_log_without(prepared, targets):
@@ -119,12 +118,12 @@ def test_a_log_that_knows_no_training_exposure_is_refused_where_it_should_teach(
     strange = replace(targets, known=np.zeros_like(targets.known))
     with pytest.raises(DataError, match="'list' learns from what the ranker said, and the rank log has no row of"):
         train_round(prepared, strange, lists, SETTINGS)
-    train_round(prepared, strange, lists, replace(SETTINGS, soft_weight=0.0, tower_epochs=1))
+    train_round(prepared, strange, lists, changed(SETTINGS, distil={"soft_weight": 0.0}, towers={"epochs": 1}))
 
 
 def test_the_last_towers_join_the_logged_ranker():
     logged = Targets(np.array([[2.0], [4.0]]), np.array([True, False]), np.array([[1.0, 3.0]]))
-    joined = logged.joined_by(np.array([[0.0], [6.0]]), np.array([[3.0, 3.0]]))
+    joined = logged.averaged_with(np.array([[0.0], [6.0]]), np.array([[3.0, 3.0]]))
     assert joined.rows.tolist() == [[1.0], [6.0]]  # the log does not know the second row
     assert joined.known.all() and joined.lists.tolist() == [[2.0, 3.0]]
 
@@ -151,7 +150,7 @@ def test_static_towers_see_no_counters(prepared, towers):
 @pytest.mark.parametrize("towers", ["full", "static"])
 def test_a_ranker_of_the_towers_features_sees_no_more_than_they_do(prepared, towers):
     edges = prepared.train_batches.edges(3)
-    peer = Teacher(prepared.encoder, edges, towers=towers, dim=4, hidden=8, n_experts=2).eval()
+    peer = MmoeRanker(prepared.encoder, edges, towers=towers, dim=4, hidden=8, n_experts=2).eval()
     assert set(peer.inputs) == set(Towers.inputs)
     inputs = prepared.train_batches.inputs(torch.arange(50), Towers.inputs)
     same = torch.equal(peer(inputs), peer(counters_turned(inputs, prepared.encoder)))
@@ -162,8 +161,10 @@ def test_dropout_of_ids_and_profiles_lowers_the_loss_on_strangers(prepared, targ
     """Towers trained with dropout of ids and profiles order works for a stranger better than ones trained without."""
     losses = []
     for hide in (0.0, 0.3):
-        settings = replace(
-            SETTINGS.with_recipe("hard"), tower_id_dropout=hide, profile_dropout=hide, tower_epochs=20, patience=20
+        settings = changed(
+            SETTINGS.with_recipe("hard"),
+            towers={"id_dropout": hide, "profile_dropout": hide, "epochs": 20},
+            optimizer={"patience": 20},
         )
         model, _ = train_round(prepared, targets, None, settings)
         inputs = prepared.train_batches.inputs(torch.arange(len(prepared.train)), Towers.inputs)

@@ -72,22 +72,22 @@ def write_all() -> None:
     from karec.features.encoder import Encoder
     from karec.kernels.encode import FIRST_UNSEEN
     from karec.learn.export.onnx_export import export_onnx
-    from karec.learn.nets.ranker import Teacher
+    from karec.learn.fit.batches import Batches
+    from karec.learn.nets.ranker import MmoeRanker
     from karec.learn.nets.towers import Towers
-    from karec.learn.run.batches import Batches
     from karec.training_data.examples import build_examples
 
     dataset = make_dataset()
     encoder = Encoder.fit(dataset.snapshot, dataset.split()[0], dataset.tasks, history_length=4, min_count=10)
     examples = build_examples(encoder, dataset.snapshot, dataset.exposures)
     inputs = examples.inputs(np.arange(0, len(examples), len(examples) // ROWS)[:ROWS])
-    for name in Teacher.inputs:
+    for name in MmoeRanker.inputs:
         inputs[name][0] = 0
     inputs["item_ids"][0] = FIRST_UNSEEN
-    edges = Batches(examples, Teacher.inputs).edges(2)
+    edges = Batches(examples, MmoeRanker.inputs).edges(2)
     torch.manual_seed(0)
     towers = Towers(encoder, edges, dim=4, hidden=16, vector=8)
-    ranker = Teacher(encoder, edges, dim=4, hidden=8, n_experts=2)
+    ranker = MmoeRanker(encoder, edges, dim=4, hidden=8, n_experts=2)
     for module, name in ((towers.user, "user_tower"), (towers.item, "item_tower"), (ranker, "ranker")):
         for parameter in module.parameters():
             torch.nn.init.normal_(parameter, std=0.3)

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from small_settings import changed
 
 from karec.learn.export.golden import read_golden
 from karec.learn.export.quantised import MODELS, export_run
@@ -11,8 +12,14 @@ from karec.learn.run.train import train_all
 from karec.learn.settings.train import TrainSettings
 from karec.models.onnx_model import OnnxModel
 
-SETTINGS = TrainSettings(
-    epochs=1, tower_epochs=1, batch_size=64, min_count=3, resamples=20, threads=1, history_length=8, baselines=()
+SETTINGS = changed(
+    TrainSettings(),
+    features={"history_length": 8, "min_count": 3},
+    optimizer={"batch_size": 64},
+    ranker={"epochs": 1},
+    towers={"epochs": 1},
+    evaluation={"baselines": (), "resamples": 20},
+    run={"threads": 1},
 )
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from karec.learn.run.cowatch import DIMENSIONS, FEWEST, fit_cowatch
+from karec.learn.fit.cowatch import DIMENSIONS, FEWEST, fit_cowatch
 from karec.platform.relations import Relation
 from karec.platform.snapshot import Snapshot
 from karec.platform.table import Table

@@ -9,8 +9,8 @@ import sys
 import pytest
 import torch
 
-from karec.learn.run.checkpoint import Checkpoint, CheckpointError
-from karec.learn.run.fitting import TrainingDiverged, fit
+from karec.learn.fit.checkpoint import Checkpoint, CheckpointError
+from karec.learn.fit.fitting import Recording, TrainingDiverged, fit
 
 
 def fit_line(loss_of, scores, model, epochs=6, patience=2, checkpoint=None, n_rows=10, progress=None):
@@ -27,7 +27,7 @@ def fit_line(loss_of, scores, model, epochs=6, patience=2, checkpoint=None, n_ro
         patience=patience,
         seed=0,
         what="training a line",
-        checkpoint=checkpoint,
+        recording=Recording(checkpoint),
         progress=progress,
     )
 
@@ -101,7 +101,7 @@ def train_dropping(checkpoint, progress=None):
 
     done = fit(
         model, 32, loss_of, score, epochs=4, batch_size=5, rate=0.02, weight_decay=0.1, patience=4, seed=5,
-        what="x", checkpoint=checkpoint, progress=progress,
+        what="x", recording=Recording(checkpoint), progress=progress,
     )  # fmt: skip
     return model, done
 
@@ -111,7 +111,7 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {folder!r})
 from test_fitting import train_dropping
-from karec.learn.run.checkpoint import Checkpoint
+from karec.learn.fit.checkpoint import Checkpoint
 
 def progress(done, total, what):
     if done == {step}:

@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from small_settings import SMALL, changed
 
-from karec.learn.run.cowatch import DIMENSIONS, FEWEST, fit_cowatch
-from karec.learn.run.prepare import prepare
-from karec.learn.settings.train import TrainSettings
+from karec.learn.fit.cowatch import DIMENSIONS, FEWEST, fit_cowatch
+from karec.learn.fit.prepare import prepare
 from karec.simulate.world import make_world
 
-SETTINGS = TrainSettings(seed=5, history_length=8, min_count=3, threads=1)
+SETTINGS = changed(SMALL, seed=5)
 SHOWN = ("user_id", "work_id", "scene")
 
 

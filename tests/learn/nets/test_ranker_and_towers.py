@@ -8,9 +8,9 @@ import torch
 
 from karec.features.encoder import Encoder
 from karec.learn.export.onnx_export import export_onnx
-from karec.learn.nets.ranker import Teacher
+from karec.learn.fit.batches import Batches
+from karec.learn.nets.ranker import MmoeRanker
 from karec.learn.nets.towers import Towers
-from karec.learn.run.batches import Batches
 from karec.models.onnx_model import OnnxModel
 from karec.training_data.examples import build_examples
 
@@ -25,7 +25,7 @@ def examples(dataset):
 
 @pytest.fixture(scope="module")
 def batches(examples):
-    return Batches(examples, Teacher.inputs)
+    return Batches(examples, MmoeRanker.inputs)
 
 
 def build(model, examples, batches):
@@ -39,8 +39,8 @@ def build(model, examples, batches):
 
 
 @pytest.fixture(scope="module")
-def teacher(examples, batches):
-    return build(Teacher, examples, batches)
+def mmoe(examples, batches):
+    return build(MmoeRanker, examples, batches)
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["plain", "matching"])
@@ -52,27 +52,27 @@ def as_tensors(inputs, names):
     return {name: torch.from_numpy(inputs[name]) for name in names}
 
 
-def test_batches_hold_what_examples_give(examples, batches, teacher):
+def test_batches_hold_what_examples_give(examples, batches, mmoe):
     rows = np.array([3, 99, 99, 500])
     served, trained = examples.inputs(rows), batches.inputs(torch.from_numpy(rows))
-    for name in Teacher.inputs:
+    for name in MmoeRanker.inputs:
         value = trained["works"][trained[f"{name}_at"]] if name in ("history", "skipped") else trained[name]
         np.testing.assert_array_equal(value.numpy(), served[name], err_msg=name)
     with torch.no_grad():
-        torch.testing.assert_close(teacher(trained), teacher(as_tensors(served, Teacher.inputs)), atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(mmoe(trained), mmoe(as_tensors(served, MmoeRanker.inputs)), atol=1e-6, rtol=1e-6)
 
 
-def test_the_ranker_in_onnx_is_the_ranker_in_torch(examples, teacher, tmp_path):
+def test_the_ranker_in_onnx_is_the_ranker_in_torch(examples, mmoe, tmp_path):
     path = tmp_path / "ranker.onnx"
-    inputs = {name: examples.inputs(np.arange(20))[name] for name in Teacher.inputs}
-    export = partial(export_onnx, teacher, inputs, ["logits"], path, kind="ranker", tasks=("a", "b", "c"))
+    inputs = {name: examples.inputs(np.arange(20))[name] for name in MmoeRanker.inputs}
+    export = partial(export_onnx, mmoe, inputs, ["logits"], path, kind="ranker", tasks=("a", "b", "c"))
     export(model_version=3, shared=USER_SIDE)
     ranker = OnnxModel(path)
     assert (ranker.kind, ranker.model_version, ranker.tasks) == ("ranker", 3, ("a", "b", "c"))
     assert b".py" not in path.read_bytes(), "a model tells nothing of the machine it was made on"
-    other = {name: examples.inputs(np.arange(100, 400, 3))[name] for name in Teacher.inputs}
+    other = {name: examples.inputs(np.arange(100, 400, 3))[name] for name in MmoeRanker.inputs}
     with torch.no_grad():
-        expected = teacher(as_tensors(other, Teacher.inputs)).numpy()
+        expected = mmoe(as_tensors(other, MmoeRanker.inputs)).numpy()
     np.testing.assert_allclose(ranker.run(other, "logits")[0], expected, atol=1e-5)
     # one user, many works: the user's row given once, or repeated for each
     once = {name: value[:1] if name in USER_SIDE else value for name, value in other.items()}

@@ -3,28 +3,24 @@
 import numpy as np
 import pytest
 import torch
+from small_settings import SMALL
 
-from karec.learn.nets.ranker import Teacher
-from karec.learn.run.prepare import auxiliary_labels, auxiliary_tasks, prepare
+from karec.learn.fit.prepare import prepare
+from karec.learn.nets.ranker import MmoeRanker
+from karec.learn.run.auxiliary import auxiliary_labels, auxiliary_tasks
 from karec.learn.run.rankers import ranker_loss
-from karec.learn.settings.train import TrainSettings
-
-SETTINGS = TrainSettings(
-    tower_epochs=2, batch_size=64, min_count=3, dim=4, hidden=8, n_experts=2, bins=3, tower_hidden=16, vector=8,
-    history_length=8, list_works=10, chunks=(2, 5), lists_per_step=4, shadow_works=20, learning_rate=0.01, threads=1,
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def prepared(dataset, tmp_path_factory):
-    return prepare(dataset, SETTINGS, tmp_path_factory.mktemp("prepared"))
+    return prepare(dataset, SMALL, tmp_path_factory.mktemp("prepared"))
 
 
 def test_each_member_learns_from_its_own_mistakes_and_their_mean_ranks(prepared):
     edges = prepared.train_batches.edges(3)
     tasks = prepared.encoder.tasks
-    model = Teacher(prepared.encoder, edges, dim=4, members=3, hidden=8, n_experts=2).eval()
-    inputs = prepared.train_batches.inputs(torch.arange(50), Teacher.inputs)
+    model = MmoeRanker(prepared.encoder, edges, dim=4, members=3, hidden=8, n_experts=2).eval()
+    inputs = prepared.train_batches.inputs(torch.arange(50), MmoeRanker.inputs)
     by_member = model.by_member(inputs)
     assert by_member.shape == (50, 3, len(tasks))
     torch.testing.assert_close(model(inputs), by_member.mean(dim=1))
@@ -44,8 +40,8 @@ def test_auxiliary_tasks_change_no_weight_that_the_tasks_share(prepared):
     edges = prepared.train_batches.edges(3)
     extra = auxiliary_tasks(prepared.train, ("follow", "play_time", "gift", "click"))
     assert extra == ("follow", "play_time")  # the data has no gift, and click is a task already
-    model = Teacher(prepared.encoder, edges, extra=extra, dim=4, hidden=8, n_experts=2)
-    logits = model(prepared.train_batches.inputs(torch.arange(50), Teacher.inputs))
+    model = MmoeRanker(prepared.encoder, edges, extra=extra, dim=4, hidden=8, n_experts=2)
+    logits = model(prepared.train_batches.inputs(torch.arange(50), MmoeRanker.inputs))
     assert logits.shape == (50, 5)
     logits[:, 3:].sum().backward()
     for taught in (model.experts, model.heads, model.item_codes.table.weight):
