@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from step_probes import Seen, arrays_of, brought, seen
 from karec.bundle import Bundle
 from karec.cascade import Cascade
 from karec.stage import Step
-from karec.types import Array, Recommendation, Request, StepTrace
+from karec.types import Array, Recommendation, Request
 
 REMOVED, BLOCKED, ADDED = (107, 128, 240), (114, 380), 999  # works: of the snapshot alone, blocked, of the index alone
 STRANGERS = (7, 10**15)  # known to nobody
@@ -64,7 +64,7 @@ class Watched:
     answer: Recommendation
 
     @property
-    def trace(self) -> StepTrace:
+    def trace(self) -> Any:
         (found,) = [trace for trace in self.answer.trace.steps if trace.step == self.step.name]
         return found
 
