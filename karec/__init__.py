@@ -42,7 +42,7 @@ if TYPE_CHECKING:
         scatter,
         ssd_select,
     )
-    from karec.index import ItemIndex
+    from karec.index import IndexView, ItemIndex
     from karec.index.search_result import SearchResult
     from karec.types import Candidates, Recommendation, Request
 
@@ -64,7 +64,7 @@ else:
             "scatter",
             "ssd_select",
         ),
-        "karec.index": ("ItemIndex",),
+        "karec.index": ("IndexView", "ItemIndex"),
         "karec.index.search_result": ("SearchResult",),
         "karec.types": ("Candidates", "Recommendation", "Request"),
     }
@@ -94,6 +94,7 @@ __all__ = [
     "DppOptions",
     "DppResult",
     "IndexFormatError",
+    "IndexView",
     "ItemIndex",
     "KarecError",
     "LogSchemaError",
