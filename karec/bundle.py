@@ -4,6 +4,7 @@
     ROOT/v0000000007/manifest.json               format, model_version, {file: sha256, bytes}, facts
                     /manifest.txt                the same for C++ hosts: model_version, each file's bytes and XXH64
                     /user_tower.onnx item_tower.onnx ranker.onnx
+                    /user_tower.v0000000006.onnx …   optional: of other versions that rows of the index are of
                     /encoder.npz /index.karec /snapshot/…
 
 ``publish`` fills a temporary folder, writes the manifest and renames. ``Bundle.open`` refuses a folder whose files
@@ -19,6 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -96,6 +98,11 @@ class Bundle:
         return self._model("user_tower.onnx")
 
     @property
+    def user_towers(self) -> Mapping[int, OnnxModel]:
+        """{model version: user tower}: the bundle's own, and each ``user_tower.v<ten digits>.onnx``, of others."""
+        return self._parts.get("user_towers", self._open_user_towers)
+
+    @property
     def item_tower(self) -> OnnxModel:
         return self._model("item_tower.onnx")
 
@@ -119,6 +126,20 @@ class Bundle:
         model = OnnxModel(self.path / name)
         self._same_version(name, model.model_version)
         return model
+
+    def _open_user_towers(self) -> Mapping[int, OnnxModel]:
+        from karec.models.onnx_model import OnnxModel
+
+        towers = {self.model_version: self.user_tower}
+        for path in sorted(self.path.glob("user_tower.v*.onnx")):
+            tower = OnnxModel(path)
+            if path.name != f"user_tower.v{tower.model_version:010d}.onnx" or tower.model_version in towers:
+                raise BundleError(
+                    f"{path} is of model version {tower.model_version}, its bundle of {self.model_version}: the tower "
+                    "of another version N is called user_tower.vN.onnx, N in ten digits"
+                )
+            towers[tower.model_version] = tower
+        return MappingProxyType(towers)
 
     def _same_version(self, name: str, version: int) -> None:
         if version != self.model_version:

@@ -75,7 +75,7 @@ class ObserverQueue:
         except Exception as error:
             self._thread.refuse(error)
         else:
-            self._thread.put(request, recommendation)
+            self._thread.put(request if self.observer.reads_index else recommendation.request, recommendation)
 
     def counts(self) -> ObserverCounts:
         """What became of the requests so far."""

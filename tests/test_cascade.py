@@ -1,10 +1,13 @@
 """``Cascade.run``: one path, every step traced, failures either fatal or named in the answer."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from karec.cascade import Cascade, Recall
 from karec.errors import ContractError, Unavailable
+from karec.index import ItemIndex
 from karec.observer_queue import ObserverQueue
 from karec.rank.ranker import TopK
 from karec.recall.merger import QuotaMerger
@@ -62,6 +65,7 @@ def test_the_best_works_come_out_and_know_who_found_them():
     assert [item.id for item in feed.items] == [4, 3]
     assert [item.recalled_by for item in feed] == [("b",), ("a", "b")]
     assert feed.versions == {"model": 7}
+    assert feed.short is None
     assert len(feed) == 2
 
 
@@ -124,6 +128,26 @@ def test_no_candidates_give_an_empty_feed():
     feed = cascade(Finds("a", [])).run(Request(1))
     assert len(feed) == 0
     assert feed.items == ()
+
+
+def test_fewer_works_than_wanted_say_why():
+    feed = cascade(Finds("a", [1, 2]), Finds("b", [2])).run(Request(1, k=10))
+    assert str(feed.short) == "2 of 10 works: recall found 2 different works (a 2, b 1)"
+    assert feed.as_dict()["short"]["reason"] == "exhausted"
+    feed = cascade(stages=(Stage("rank", (TopK(3), TopK())),)).run(Request(1, k=5))
+    assert (feed.short.reason, feed.short.step) == ("exhausted", "recall.merge")
+    feed = cascade(stages=(Stage("rank", (TopK(3), TopK())),)).run(Request(1, k=4))
+    assert (feed.short.reason, feed.short.detail) == ("limit", "rank. keeps at most 3 (of 4)")
+
+
+def test_an_answer_names_the_generation_and_the_versions_that_were_read():
+    index = ItemIndex.build(np.arange(4), np.eye(4), model_version=6)
+    live = replace(cascade(), index=index)
+    assert live.run(Request(1)).versions == {"model": 7, "index_generation": 1, "model_versions": (6,)}
+    index.upsert([9], np.ones((1, 4)), model_version=8)
+    feed = live.run(Request(1))
+    assert feed.versions == {"model": 7, "index_generation": 2, "model_versions": (6, 8)}
+    assert feed.as_dict()["versions"] == feed.versions
 
 
 def test_leaving_more_than_k_is_an_error_of_the_configuration():

@@ -6,15 +6,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import karec.cli
 from karec.cli import commands, evaluations
 from karec.cli.examples import EXAMPLES
 
 DATA_SETS = ("world", "kuairand")
 
 
-def parser() -> argparse.ArgumentParser:
-    whole = argparse.ArgumentParser(prog="karec", description=karec.cli.__doc__)
+def parser(description: str) -> argparse.ArgumentParser:
+    whole = argparse.ArgumentParser(prog="karec", description=description)
     names = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_cascade(names)
     _add_evaluations(names)

@@ -107,7 +107,7 @@ def report_on(dataset: Dataset, served: Served, quality: dict[str, Any]) -> dict
         },
         "diversity_curve": _curve(served),
         "observers": [counts.as_dict() for counts in served.observed],
-        "versions": dict(served.cascade.versions),
+        "versions": dict(served.feeds[0].versions),
         "feed": [
             {"position": item.position, "id": item.id, "score": item.score, "recalled_by": list(item.recalled_by)}
             for item in served.feeds[0]

@@ -16,7 +16,8 @@ from karec.evaluate.diversity_report import DIVERSITY_HEAD, diversity_rows, dive
 from karec.index import ItemIndex
 from karec.models.onnx_model import OnnxModel
 from karec.platform.snapshot import Snapshot
-from karec.types import Recommendation, Trace
+from karec.trace import Trace
+from karec.types import Recommendation
 
 QUALITY = ("auc", "auc_behind", "gauc", "ece")
 
@@ -105,7 +106,9 @@ def feed_table(feed: Recommendation, snapshot: Snapshot) -> Table:
         )
         rows.append((str(item.position + 1), str(item.id), *about, f"{item.score:.4f}", ", ".join(item.recalled_by)))
     title = f"Feed for user {feed.request.user_id}, scene {feed.request.scene}, {feed.trace.total_ms:.1f} ms"
-    return text_table(title, ("place", "work", "creator", "song", "type", "age", "score", "found by"), rows, 0)
+    table = text_table(title, ("place", "work", "creator", "song", "type", "age", "score", "found by"), rows, 0)
+    table.caption = None if feed.short is None else str(feed.short)
+    return table
 
 
 def _named(snapshot: Snapshot, column: str, code: int) -> str:

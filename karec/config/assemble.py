@@ -47,13 +47,9 @@ class Cascade(karec.cascade.Cascade):
         request = _steps(scene.request, (RequestHydrator,), resources, place["request"])
         observers = _steps(scene.observers, (Observer,), replace(resources, stages=stages), place["observers"])
         check_wiring(request, recall, stages, observers, place)
-        versions = {
-            "model": bundle.model_version,
-            "bundle": bundle.path.name,
-            "index_generation": bundle.index.generation,
-        }
+        versions = {"model": bundle.model_version, "bundle": bundle.path.name}
         queues = tuple(ObserverQueue(observer) for observer in observers)
-        return cls(name, request, recall, stages, queues, versions, bundle)
+        return cls(name, request, recall, stages, queues, versions, bundle.index, bundle)
 
 
 def load_cascade(path: Path, scene: str, bundle: Bundle | None = None) -> Cascade:

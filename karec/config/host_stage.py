@@ -82,9 +82,10 @@ def _step_line(step: Step) -> str:
 
 
 def _dpp(step: Any) -> Mapping[str, object]:
-    settings = {"k": step.k, "diversity": float(step.diversity), "ridge": float(step.ridge)}
-    settings |= {"type_weight": float(step.type_weight), "window": step.window, "types": step.types}
-    settings |= {"max_per_type": step.max_per_type, "min_per_type": step.min_per_type or None}
+    told = step.options
+    settings = {"k": step.k, "diversity": float(told["diversity"]), "ridge": float(told["ridge"])}
+    settings |= {"type_weight": float(told["type_weight"]), "window": told["window"], "types": step.types}
+    settings |= {"max_per_type": told["max_per_type"], "min_per_type": told["min_per_type"] or None}
     factors = ((column, value, factor) for column, each in step.weights.items() for value, factor in each.items())
     return settings | {f"weights.{column}.{value}": factor for column, value, factor in factors}
 

@@ -1,9 +1,10 @@
 """What steps are given by the names of their ``__init__`` parameters, and cannot be configured.
 
-index, snapshot, encoder, user_tower, ranker    parts of the bundle, loaded on first use
-bundle                                          the open bundle itself
-config_folder                                   the folder of karec.toml
-stages                                          for observers: the stages of their scene
+index, snapshot, encoder, ranker    parts of the bundle, loaded on first use
+user_tower, user_towers             the bundle's own, and {model version: tower} of all that it holds
+bundle                              the open bundle itself
+config_folder                       the folder of karec.toml
+stages                              for observers: the stages of their scene
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 from karec.bundle import Bundle
 from karec.stage import Stage
 
-PARTS = ("index", "snapshot", "encoder", "user_tower", "ranker")
+PARTS = ("index", "snapshot", "encoder", "user_tower", "user_towers", "ranker")
 GIVEN = (*PARTS, "bundle", "config_folder", "stages")
 
 

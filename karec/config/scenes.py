@@ -72,7 +72,10 @@ class Scene:
 
 @dataclass(frozen=True)
 class Config:
-    """A ``karec.toml`` as it was read. ``scenes`` are the tables as written; ``scene`` checks one and resolves it."""
+    """A ``karec.toml`` as read: ``table`` is the whole file, ``scenes`` its scenes as written, by name.
+
+    ``scene`` gives one of them checked, with what it inherits and its counts as numbers.
+    """
 
     path: Path
     scenes: Mapping[str, Any]
@@ -132,6 +135,7 @@ class Config:
 
 
 def _merged(parent: Mapping[str, Any], child: Mapping[str, Any], place: Place) -> dict[str, Any]:
+    """The parent's table with the child's keys; the rule stands at the top of this file."""
     merged = {**parent, **{key: value for key, value in child.items() if key != "inherits"}}
     if isinstance(child.get("counts"), dict) and isinstance(parent.get("counts"), dict):
         merged["counts"] = {**parent["counts"], **child["counts"]}
@@ -164,6 +168,7 @@ def _overridden(parent: object, changes: Mapping[str, Any], place: Place) -> lis
 
 
 def _entry_name(entry: Mapping[str, Any], at: int) -> str:
+    """``name``, else ``use`` without its module, else the position: a wrong entry is refused when it is built."""
     return str(entry.get("name", str(entry.get("use", at)).rsplit(":", 1)[-1]))
 
 

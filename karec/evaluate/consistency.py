@@ -64,17 +64,16 @@ def drawn_pools(
     if size > len(snapshot.works):
         raise DataError(f"{bundle.path} has {len(snapshot.works)} works: pools of {size} cannot be drawn")
     generator = np.random.default_rng(seed)
-    scorer = PoolScorer(bundle.index, stage_named(cascade.stages, "rank"))
+    scorer = PoolScorer(stage_named(cascade.stages, "rank"))
     history = snapshot.relations.get("history")
     known = np.arange(len(snapshot.users)) if history is None else np.flatnonzero(np.diff(history.indptr) > 0)
     users = np.asarray(snapshot.users.ids)[generator.permutation(known)[:n_pools]]
     for done, user in enumerate(users, 1):
-        request = Request(int(user), scene=cascade.scene, time_ms=snapshot.time_ms, request_id=f"pool-{user}")
-        for step in cascade.request_hydrators:
-            request = request.with_features(step.hydrate_request(request))
         ids = np.asarray(snapshot.works.ids)[generator.choice(len(snapshot.works), size, replace=False)]
-        pool = Candidates.of(ids).with_rows(bundle.index.lookup(ids))
-        ranked, prerank = scorer.score(request, pool)
+        request = Request(int(user), scene=cascade.scene, time_ms=snapshot.time_ms, request_id=f"pool-{user}")
+        with bundle.index.pinned() as view:
+            request, _ = cascade.hydrated(request.with_view(view))
+            ranked, prerank = scorer.score(request, Candidates.of(ids).with_rows(view.lookup(ids)))
         scored = np.isfinite(prerank)
         if progress is not None:
             progress(done, len(users), "scoring pools twice")

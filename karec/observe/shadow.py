@@ -31,6 +31,7 @@ class Shadow(LogObserver):
     """
 
     needs = ("column.logits", "scores")
+    reads_index = True
 
     def __init__(
         self,
@@ -52,7 +53,8 @@ class Shadow(LogObserver):
             raise ValueError(f"at_most must be positive, got {at_most}")
         self.share, self.at_most, self.pool, self.stage = share, at_most, pool, stage
         self.watches = (pool,)
-        self.scorer = PoolScorer(index, stage_named(stages, stage))
+        self.index = index
+        self.scorer = PoolScorer(stage_named(stages, stage))
 
     def chooses(self, request: Request) -> bool:
         """Whether the request is a shadow request."""

@@ -15,6 +15,9 @@ class QuotaMerger(Merger):
     priority. O(works found).
     """
 
+    proven = True  # tests/kernels/test_merge.py
+    limit: int
+
     def __init__(self, quotas: Sequence[int], limit: int) -> None:
         if limit <= 0 or any(quota <= 0 for quota in quotas):
             raise ValueError(f"quotas and the limit must be positive, got {quotas} and {limit}")

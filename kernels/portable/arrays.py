@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.kernels.option_values import whole
-
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Int32 = NDArray[np.int32]
@@ -53,17 +51,16 @@ def rows_input(value: Any) -> Int32:
     return _converted(array, np.int32)
 
 
+def generation_of(rows: Any) -> int:
+    """The generation that karec's own arrays of rows say; 0 = not said."""
+    tagged = isinstance(rows, np.ndarray) and type(rows) is not np.ndarray
+    return int(getattr(rows, "generation", 0)) if tagged else 0
+
+
 def matrix_input(value: Any, name: str, expected: Shape, because: str = "") -> NDArray[Any]:
     """C-contiguous float32, or float16 where it is float16."""
     array = _checked(value, name, expected, "fiub", "float32 or float16", because)
     return _converted(array, np.float16 if array.dtype.kind == "f" and array.itemsize == 2 else np.float32)
-
-
-def positive(value: int, name: str) -> int:
-    number = whole(name, value)
-    if number <= 0:
-        raise ValueError(f"{name} must be positive, got {number}")
-    return number
 
 
 def check_indptr(name: str, indptr: Int64, n: int) -> None:

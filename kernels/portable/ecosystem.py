@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from karec.kernels.option_values import positive
 from karec.kernels.portable import index_layout
-from karec.kernels.portable.arrays import finite, float32_input, positive
+from karec.kernels.portable.arrays import finite, float32_input
 
 HOUR_MS = 3_600_000.0
 
@@ -37,7 +38,7 @@ def tone(values: ArrayLike, at_least: float) -> NDArray[np.bool_]:
 
 
 def quota(scores: ArrayLike, groups: ArrayLike, at_most: int) -> NDArray[np.bool_]:
-    positive(at_most, "at_most")
+    positive("at_most", at_most)
     given = finite("scores", float32_input(scores, "scores", ("N",)))
     group = np.asarray(groups)
     _same_length(given, group)

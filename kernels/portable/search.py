@@ -27,7 +27,8 @@ class Candidates:
     """Works by id or by row: one of the two."""
 
     ids: Int64 | None
-    rows: Int32 | None
+    rows: Int32 | None = None
+    generation: int = 0  # that the rows were found in; 0 = not said
 
     def __len__(self) -> int:
         return len(self.rows if self.ids is None else self.ids)  # type: ignore[arg-type]
@@ -85,7 +86,17 @@ def check_query(g: Generation, query: Query, name: str) -> None:
         )
 
 
+def check_generation(g: Generation, found_in: int) -> None:
+    """ValueError for rows of another generation than g."""
+    if found_in not in (0, g.number):
+        raise ValueError(
+            f"rows are of generation {found_in}, this reads generation {g.number}, where they may hold other works: "
+            "find and read rows on one view (pinned())"
+        )
+
+
 def check_rows(g: Generation, candidates: Candidates) -> None:
+    check_generation(g, candidates.generation)
     rows = candidates.rows
     if rows is None or not len(rows) or (rows.min() >= UNKNOWN_ROW and rows.max() < g.n_rows):
         return

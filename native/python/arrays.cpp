@@ -113,8 +113,12 @@ Input<std::int64_t> int64_input(py::handle value, const char* name, const std::v
     return convert<std::int64_t>(array);
 }
 
-Input<std::int32_t> rows_input(py::handle value) {
+RowsInput rows_input(py::handle value) {
     py::array array = as_array(value);
+    std::uint64_t generation = 0;
+    if (Py_TYPE(array.ptr()) != py::detail::npy_api::get().PyArray_Type_) {
+        generation = py::getattr(array, "generation", py::int_(0)).cast<std::uint64_t>();
+    }
     check_shape(array, "rows", {"N"}, "");
     check_kind(array, "rows", array.itemsize() == 8 ? "i" : "iu", "int32");
     if (array.dtype().kind() != 'i' || array.itemsize() > 4) {
@@ -126,7 +130,7 @@ Input<std::int32_t> rows_input(py::handle value) {
                                   ", expected int32");
         }
     }
-    return convert<std::int32_t>(array);
+    return {convert<std::int32_t>(array), generation};
 }
 
 Input<bool> bool_input(py::handle value, const char* name, const std::vector<Dim>& expected) {

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from thirty_works import candidates, thirty_works
+from thirty_works import candidates, selected, thirty_works
 
 from karec.diversify.mmr_ssd import Mmr, Ssd
 from karec.diversity import mmr_select, ssd_select, standardised
@@ -20,11 +20,11 @@ def index():
 def test_marginal_steps_select_by_standardised_scores_item_vectors_and_what_was_shown(index, step, select):
     c = candidates(range(30), np.random.default_rng(1).normal(size=30))
     request = Request(user_id=1, k=6, shown=(3, 999))
-    chosen = step(index, diversity=0.7, window=4).select(request, c).indices
+    chosen = selected(step(index, diversity=0.7, window=4), request, c).indices
     vectors = index.embeddings(c.rows)
     expected = select(vectors, standardised(c.scores), 6, diversity=0.7, window=4, shown=vectors[3:4])
     np.testing.assert_array_equal(chosen, expected.indices)
-    assert len(step(index).select(REQUEST, candidates([])).indices) == 0
+    assert len(selected(step(index), REQUEST, candidates([])).indices) == 0
 
 
 @pytest.mark.parametrize("step", [Mmr, Ssd])

@@ -15,9 +15,6 @@ from karec.types import Candidates, Request
 NOW = int(100 * HOUR_MS)
 
 
-REQUEST = Request(user_id=1, k=5, time_ms=NOW)
-
-
 @pytest.fixture
 def index():
     """Works 1000 … 1049; work 1000 + i is i hours old."""
@@ -32,29 +29,34 @@ def index():
     )
 
 
+@pytest.fixture
+def asked(index):
+    return Request(user_id=1, k=5, time_ms=NOW, view=index.pinned())
+
+
 def known(index, n=50):
     return Candidates.of(index.ids[:n]).with_rows(np.arange(n))
 
 
-def test_freshness_halves_with_each_half_life(index):
+def test_freshness_halves_with_each_half_life(index, asked):
     candidates = known(index, 49).take(np.array([0, 24, 48]))
-    boost = Freshness(index, weight=0.8, half_life_hours=24).score(REQUEST, candidates)
+    boost = Freshness(index, weight=0.8, half_life_hours=24).score(asked, candidates)
     np.testing.assert_allclose(boost, [0.8, 0.4, 0.2], rtol=1e-6)
 
 
 def test_a_work_of_the_future_is_as_fresh_as_can_be(index):
-    request = Request(user_id=1, time_ms=0)
+    request = Request(user_id=1, time_ms=0, view=index.pinned())
     np.testing.assert_allclose(Freshness(index, weight=1.0).score(request, known(index, 1)), [1.0])
 
 
-def test_tone_has_a_floor(index):
-    keep = Tone(index, column="tone", at_least=0.5).keep(REQUEST, known(index))
+def test_tone_has_a_floor(index, asked):
+    keep = Tone(index, column="tone", at_least=0.5).keep(asked, known(index))
     assert keep.tolist() == (np.linspace(0, 1, 50) >= 0.5).tolist()
 
 
-def test_a_quota_keeps_the_best_of_each_group(index):
+def test_a_quota_keeps_the_best_of_each_group(index, asked):
     scores = np.random.default_rng(2).normal(size=50).astype(np.float32)
-    keep = Quota(index, column="creator_id", at_most=2).keep(REQUEST, known(index).with_scores(scores))
+    keep = Quota(index, column="creator_id", at_most=2).keep(asked, known(index).with_scores(scores))
     for creator in range(5):
         members = np.flatnonzero(np.arange(50) % 5 == creator)
         best = members[np.argsort(-scores[members])[:2]]
@@ -83,6 +85,6 @@ def test_a_half_life_of_0_is_refused(index):
         Freshness(index, weight=1, half_life_hours=0)
 
 
-def test_freshness_and_a_quota_of_no_candidates_give_none(index):
+def test_freshness_and_a_quota_of_no_candidates_give_none(index, asked):
     stage = Stage("prerank", (IndexRows(index), Freshness(index, weight=1.0), Quota(index, "creator_id", at_most=1)))
-    assert len(stage.run(REQUEST, Candidates.empty()).candidates) == 0
+    assert len(stage.run(asked, Candidates.empty()).candidates) == 0

@@ -66,7 +66,7 @@ BAD_SCANS = [
     ({"k": 0}, "k must be positive"),
     ({"queries": [[1, 2]]}, r"queries has shape \(1, 2\), expected \(B, 3\)"),
     ({"queries": [[1, 2, 3], [1, np.nan, 3]]}, "query 1 holds NaN at position 1"),
-    ({"mask": [True]}, r"mask has shape \(1,\), expected \(4,\)"),
+    ({"mask": [True]}, r"mask has 1 entries, generation 1 of the index has 4 rows: make the mask"),
     ({"mask": [1, 0, 1, 0]}, "mask has dtype int64"),
 ]
 

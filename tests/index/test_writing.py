@@ -39,7 +39,7 @@ def test_upserts_keep_blocks_and_adjustments_and_removed_rows_are_used_again(ind
     assert index.columns["creator_id"][rows].tolist() == [2, 9] and index.ids[rows].tolist() == [8, 40]
     assert index.present.sum() == 5 and index.n_rows == 7
     assert index.remove([40, 40, 12345]) == 1 and len(index) == 4
-    assert index.lookup([40]).tolist() == [-1] and index.search([1, 0, 0], rows=rows[1:], k=1).unknown == 1
+    assert index.lookup([40]).tolist() == [-1] and index.search([1, 0, 0], rows=np.asarray(rows)[1:], k=1).unknown == 1
     index.upsert([40], [[9, 9, 9]], {k: v[:1] for k, v in columns.items()})
     assert index.n_rows == 7, "the row of a removed work is used again"
     assert index.search_all([1, 1, 1], 10).ids[0] == -3 and len(index.search_all([1, 1, 1], 10).ids) == 4

@@ -163,10 +163,11 @@ def test_a_cpp_host_answers_as_python_does(platform, native_programs, steps, by_
     bundle = Bundle.open(platform / "bundles")
     stage = load_stage(configure(platform, steps), "home", "prerank", bundle)
     export_stage(platform / "karec.toml", "home", "prerank", platform / "stage.txt", bundle)
-    tower = UserTower(bundle.user_tower)
+    tower = UserTower(bundle.user_towers)
     expected, vectors, asked = [], [], requests(12)
     for each in asked:
-        request = each.request.with_features(tower.hydrate_request(each.request))
+        request = each.request.with_view(bundle.index.pinned())
+        request = request.with_features(tower.hydrate_request(request))
         vectors.append(request.features["user_vector"][0])
         outcome = stage.run(request, Candidates.of(each.candidates))
         expected.append((outcome.candidates.ids.tobytes(), outcome.candidates.scores.tobytes()))

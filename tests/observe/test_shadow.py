@@ -1,7 +1,6 @@
 """Shadow requests: the whole pool is scored and logged after the answer, and the answer never notices."""
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -79,7 +78,8 @@ def build(ranker, index, tmp_path):
         for observer in observers:
             observer.name = type(observer).__name__
         queues = tuple(ObserverQueue(observer) for observer in observers)
-        return Cascade("home", (UserVector(),), Recall((Everything(),), merger), stages, queues), ranks, log
+        recall = Recall((Everything(),), merger)
+        return Cascade("home", (UserVector(),), recall, stages, queues, index=index), ranks, log
 
     return cascade
 
@@ -187,10 +187,10 @@ def test_logits_that_are_not_finite_never_reach_the_log(build):
 
 
 def test_pools_larger_than_a_chunk_are_scored_as_one(ranker, index):
-    scorer = PoolScorer(index, Stage("rank", (Ranks(ranker), FusedScore(ranker, {"click": 1.0}), TopK())))
+    scorer = PoolScorer(Stage("rank", (Ranks(ranker), FusedScore(ranker, {"click": 1.0}), TopK())))
     scorer.stage.steps[0].fails_above = CHUNK
     ids = np.arange(2 * CHUNK + 17, dtype=np.int64)
-    asked = replace(request(0), features={"user_vector": np.ones((1, 8), np.float32)})
+    asked = request(0).with_features({"user_vector": np.ones((1, 8), np.float32)}).with_view(index.pinned())
     ranked, prerank = scorer.score(asked, Candidates.of(ids))
     np.testing.assert_array_equal(ranked.ids, ids)
     np.testing.assert_array_equal(np.isfinite(prerank), np.isin(ids, IDS))
@@ -198,6 +198,18 @@ def test_pools_larger_than_a_chunk_are_scored_as_one(ranker, index):
     np.testing.assert_array_equal(ranked.scores[-40:], few.scores)
     empty, nothing = scorer.score(asked, Candidates.empty())
     assert len(empty) == len(nothing) == 0
+
+
+def test_prerank_scores_a_pool_with_the_user_vector_of_each_works_version(ranker, index):
+    index.upsert(IDS[:40], VECTORS[:40] + 1, model_version=8)
+    index.upsert(IDS[40:50], VECTORS[40:50], model_version=9)
+    users = np.random.default_rng(5).standard_normal((2, 8)).astype(np.float32)
+    features = {"user_vector": users, "user_vector_versions": np.array([7, 8])}
+    scorer = PoolScorer(Stage("rank", (Ranks(ranker), FusedScore(ranker, {"click": 1.0}))))
+    _, prerank = scorer.score(request(0).with_features(features).with_view(index.pinned()), Candidates.of(IDS))
+    np.testing.assert_allclose(prerank[:40], (VECTORS[:40] + 1) @ users[1], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(prerank[50:], VECTORS[50:] @ users[0], rtol=1e-4, atol=1e-4)
+    assert np.isnan(prerank[40:50]).all()
 
 
 def test_threads_share_one_observer(build):

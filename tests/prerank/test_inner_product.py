@@ -19,7 +19,7 @@ def index():
 @pytest.fixture
 def asked(index):
     user = np.random.default_rng(1).normal(size=(1, index.dim)).astype(np.float32)
-    return Request(user_id=1, k=5).with_features({"user_vector": user})
+    return Request(user_id=1, k=5, view=index.pinned()).with_features({"user_vector": user})
 
 
 def test_ids_to_rows_to_scores_is_the_inner_product(index, asked):
@@ -39,6 +39,24 @@ def test_the_inner_product_counts_what_it_does_not_know(index, asked):
     selection = InnerProduct(index, k=10).select(asked, Candidates.of(np.array([1, 2, 3])))
     assert len(selection.indices) == 0
     assert selection.notes == {"unknown": 3}
+
+
+def test_each_row_meets_the_user_vector_of_its_own_version(index, asked):
+    rng = np.random.default_rng(3)
+    index.upsert(np.arange(1000, 1020), rng.normal(size=(20, 16)), model_version=1)
+    index.upsert(np.arange(1020, 1025), rng.normal(size=(5, 16)), model_version=2)
+    users = rng.normal(size=(2, 16)).astype(np.float32)
+    features = {"user_vector": users, "user_vector_versions": np.array([0, 1])}  # none of version 2
+    asked = asked.with_features(features).with_view(index.pinned())
+    ids = np.r_[np.arange(1000, 1050), 5]
+    candidates = Candidates.of(ids).with_rows(asked.index.lookup(ids))
+    selection = InnerProduct(index, k=45).select(asked, candidates)
+    assert selection.notes == {"unknown": 1, "without_user_vector": 5}
+    of = np.where(np.arange(50) < 20, 1, 0)
+    expected = np.einsum("nd,nd->n", index.embeddings(candidates.rows[:50]).astype(np.float64), users[of])
+    assert sorted(selection.indices.tolist()) == [*range(20), *range(25, 50)]
+    np.testing.assert_allclose(selection.scores, expected[selection.indices], rtol=1e-4, atol=1e-5)
+    assert (np.diff(selection.scores) <= 0).all()
 
 
 def test_an_inner_product_of_k_0_is_refused(index):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from thirty_works import candidates, thirty_works
+from thirty_works import candidates, selected, thirty_works
 
 from karec.rerank.rules import Scatter
 from karec.types import Request
@@ -17,7 +17,7 @@ def index():
 
 def test_rules_keep_songs_and_creators_apart(index):
     rules = [{"column": "song_id", "window": 2}, {"column": "creator_id", "window": 2, "max_count": 1}]
-    chosen = Scatter(index, rules, k=30).select(REQUEST, candidates(range(30))).indices
+    chosen = selected(Scatter(index, rules, k=30), REQUEST, candidates(range(30))).indices
     assert sorted(chosen) == list(range(30))
     for column in ("song_id", "creator_id"):
         values = index.columns[column][chosen]
@@ -27,19 +27,19 @@ def test_rules_keep_songs_and_creators_apart(index):
 def test_rules_count_what_the_session_has_seen(index):
     c = candidates([0, 3, 6, 9])
     rule = {"column": "song_id", "window": 20}
-    chosen = Scatter(index, [rule], k=2).select(Request(user_id=1, k=2, shown=(1, 4)), c)
+    chosen = selected(Scatter(index, [rule], k=2), Request(user_id=1, k=2, shown=(1, 4)), c)
     assert c.ids[chosen.indices].tolist() == [6, 9] and chosen.notes == {"violations": 0}
 
 
 def test_rules_that_cannot_hold_are_counted(index):
-    selection = Scatter(index, [{"column": "song_id"}], k=3).select(REQUEST, candidates([0, 1, 2]))
+    selection = selected(Scatter(index, [{"column": "song_id"}], k=3), REQUEST, candidates([0, 1, 2]))
     assert selection.indices.tolist() == [0, 1, 2]
     assert selection.notes == {"violations": 2}
 
 
 def test_rules_put_each_work_without_a_row_in_a_group_of_its_own(index):
     c = candidates([0, 3, 6]).with_rows(np.array([-1, -1, -1]))
-    assert Scatter(index, [{"column": "song_id"}]).select(REQUEST, c).notes == {"violations": 0}
+    assert selected(Scatter(index, [{"column": "song_id"}]), REQUEST, c).notes == {"violations": 0}
 
 
 @pytest.mark.parametrize(
@@ -56,4 +56,4 @@ def test_rules_that_make_no_sense_are_refused(index, rules, message):
 
 
 def test_rules_over_no_candidates_select_nothing(index):
-    assert len(Scatter(index, [{"column": "song_id"}]).select(REQUEST, candidates([])).indices) == 0
+    assert len(selected(Scatter(index, [{"column": "song_id"}]), REQUEST, candidates([])).indices) == 0

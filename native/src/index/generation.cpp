@@ -5,6 +5,11 @@
 
 namespace karec {
 
+const PagedColumn* Generation::find_column(std::string_view name) const noexcept {
+    const auto found = std::ranges::find(columns, name, &PagedColumn::name);
+    return found == columns.end() ? nullptr : &*found;
+}
+
 void Generation::grow(std::size_t n) {
     if (n <= n_rows()) return;
     rows.grow(n);

@@ -18,6 +18,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "index/id_map.hpp"
@@ -70,6 +71,8 @@ struct Generation {
     std::size_t n_rows() const noexcept { return rows.size(); }
     std::size_t code_of(std::size_t row) const noexcept { return codes.empty() ? 0 : *codes.at(row); }
     float scale_of(std::size_t row) const noexcept { return scales.empty() ? 1.0f : *scales.at(row); }
+    // nullptr where there is none of that name.
+    const PagedColumn* find_column(std::string_view name) const noexcept;
 
     // Makes n rows of it, in every array that is kept by row. Never shrinks.
     void grow(std::size_t n);

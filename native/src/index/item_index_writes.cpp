@@ -6,8 +6,9 @@
 
 #include "base/boundary.hpp"
 #include "base/checks.hpp"
+#include "index/generation_store.hpp"
 #include "index/index_checks.hpp"
-#include "index/index_store.hpp"
+#include "karec/item_index.hpp"
 
 namespace karec {
 namespace {
@@ -87,7 +88,7 @@ Status ItemIndex::upsert(std::span<const std::int64_t> ids, MatrixView embedding
         }
         if (Status status = check_vectors(ids, embeddings, dtype()); !status.ok()) return status;
         if (Status status = check_unique(ids); !status.ok()) return status;
-        WriteTransaction transaction(store_->generations);
+        WriteTransaction transaction(*store_);
         if (Status status = check_map(*transaction); !status.ok()) return status;
         transaction->map_verified = true;
         auto ordered = in_order(*transaction, columns, ids.size());
@@ -122,24 +123,23 @@ Status ItemIndex::upsert(std::span<const std::int64_t> ids, MatrixView embedding
 
 Result<std::size_t> ItemIndex::remove(std::span<const std::int64_t> ids) noexcept {
     return at_boundary([&]() -> Result<std::size_t> {
-        if (Status status = check_map(*GenerationStore::Pin(store_->generations)); !status.ok()) return status;
-        return for_each_known(store_->generations, ids,
-                              [&](WriteTransaction& transaction, std::size_t i, std::size_t row) {
-                                  transaction->map_verified = true;
-                                  if (transaction->id_map.take(ids[i]) < 0) return;  // given twice
-                                  --transaction->versions[transaction->code_of(row)].n_rows;
-                                  --transaction->n_works;
-                                  transaction.retire(row);
-                              });
+        if (Status status = check_map(*pinned().generation_); !status.ok()) return status;
+        return for_each_known(*store_, ids, [&](WriteTransaction& transaction, std::size_t i, std::size_t row) {
+            transaction->map_verified = true;
+            if (transaction->id_map.take(ids[i]) < 0) return;  // given twice
+            --transaction->versions[transaction->code_of(row)].n_rows;
+            --transaction->n_works;
+            transaction.retire(row);
+        });
     });
 }
 
 Result<std::size_t> ItemIndex::block(std::span<const std::int64_t> ids) noexcept {
-    return at_boundary([&] { return set_blocked(store_->generations, ids, true); });
+    return at_boundary([&] { return set_blocked(*store_, ids, true); });
 }
 
 Result<std::size_t> ItemIndex::unblock(std::span<const std::int64_t> ids) noexcept {
-    return at_boundary([&] { return set_blocked(store_->generations, ids, false); });
+    return at_boundary([&] { return set_blocked(*store_, ids, false); });
 }
 
 Result<std::size_t> ItemIndex::adjust(std::span<const std::int64_t> ids, std::span<const float> scales,
@@ -151,14 +151,12 @@ Result<std::size_t> ItemIndex::adjust(std::span<const std::int64_t> ids, std::sp
             if (Status status = check_lengths(name, values.size(), "ids", ids.size()); !status.ok()) return status;
             if (Status status = check_finite(values, name); !status.ok()) return status;
         }
-        return for_each_known(store_->generations, ids,
-                              [&](WriteTransaction& transaction, std::size_t i, std::size_t row) {
-                                  if (transaction->adjustments.empty())
-                                      transaction->adjustments.grow(transaction->n_rows());
-                                  Adjustment& adjustment = *transaction->adjustments.copy_on_write(row);
-                                  if (!scales.empty()) adjustment.scale = scales[i];
-                                  if (!offsets.empty()) adjustment.offset = offsets[i];
-                              });
+        return for_each_known(*store_, ids, [&](WriteTransaction& transaction, std::size_t i, std::size_t row) {
+            if (transaction->adjustments.empty()) transaction->adjustments.grow(transaction->n_rows());
+            Adjustment& adjustment = *transaction->adjustments.copy_on_write(row);
+            if (!scales.empty()) adjustment.scale = scales[i];
+            if (!offsets.empty()) adjustment.offset = offsets[i];
+        });
     });
 }
 

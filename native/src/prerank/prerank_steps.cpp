@@ -19,10 +19,10 @@ constexpr std::int64_t kUnknownType = -1;
 
 // A column of the pool's works.
 struct PoolColumn {
-    PoolColumn(const Generation& g, std::string_view name, std::span<const std::int32_t> rows) {
-        const PagedColumn* column = find_column(g, name);
-        if (column == nullptr) {
-            status = Status::invalid("the index has no column '" + std::string(name) + "'");
+    PoolColumn(const IndexView& of, std::string_view name, std::span<const std::int32_t> rows) {
+        const auto dtype = of.column_dtype(name);
+        if (!dtype.ok()) {
+            status = dtype.status();
             return;
         }
         if (std::ranges::find(rows, kUnknownRow) != rows.end()) {
@@ -32,21 +32,21 @@ struct PoolColumn {
                 std::string(name) + "'");
             return;
         }
-        bytes.resize(rows.size() * size_of(column->dtype));
-        status = gather_column_in(g, name, rows, bytes);
-        view = {name, column->dtype, bytes};
+        bytes.resize(rows.size() * size_of(dtype.value()));
+        status = of.gather_column(name, rows, bytes);
+        view = {name, dtype.value(), bytes};
     }
     ScratchVector<std::byte> bytes;
     Column view{"", DType::uint8, {}};
     Status status;
 };
 
-Status need_column(const Generation& g, std::string_view name, bool integer) {
-    const PagedColumn* column = find_column(g, name);
-    if (column == nullptr) return Status::invalid("the index has no column '" + std::string(name) + "'");
+Result<DType> need_column(const IndexView& view, std::string_view name, bool integer) {
+    auto dtype = view.column_dtype(name);
+    if (!dtype.ok() || !integer) return dtype;
     const bool floating =
-        column->dtype == DType::float16 || column->dtype == DType::float32 || column->dtype == DType::float64;
-    if (!integer || !floating) return {};
+        dtype.value() == DType::float16 || dtype.value() == DType::float32 || dtype.value() == DType::float64;
+    if (!floating) return dtype;
     return Status::invalid("column '" + std::string(name) + "' holds floating numbers, expected integers");
 }
 
@@ -61,11 +61,11 @@ void widen_integers(std::span<const std::byte> bytes, std::span<std::int64_t> to
 
 // An integer column of the pool's works; 0 for works without a row.
 Status gather_integers(const PrerankRun& run, std::string_view name, std::span<std::int64_t> to) {
-    if (Status status = need_column(run.g, name, true); !status.ok()) return status;
-    const DType dtype = find_column(run.g, name)->dtype;
-    ScratchVector<std::byte> bytes(to.size() * size_of(dtype));
-    if (Status status = gather_column_in(run.g, name, run.pool.rows, bytes); !status.ok()) return status;
-    switch (dtype) {
+    const auto dtype = need_column(run.view, name, true);
+    if (!dtype.ok()) return dtype.status();
+    ScratchVector<std::byte> bytes(to.size() * size_of(dtype.value()));
+    if (Status status = run.view.gather_column(name, run.pool.rows, bytes); !status.ok()) return status;
+    switch (dtype.value()) {
         case DType::int8:
             widen_integers<std::int8_t>(bytes, to);
             break;
@@ -122,7 +122,7 @@ Status search_into(PrerankRun& run, const Candidates& candidates, std::size_t k)
     best.rows.resize(most);
     best.scores.resize(most);
     ScratchVector<std::int64_t> positions(most);
-    auto count = search_in(run.g, Query(run.user_vector), candidates, {best.scores, best.ids, best.rows, positions});
+    auto count = run.view.search(Query(run.user_vector), candidates, {best.scores, best.ids, best.rows, positions});
     if (!count.ok()) return count.status();
     best.unknown = run.pool.unknown + count->unknown;
     best.blocked = run.pool.blocked + count->blocked;
@@ -163,13 +163,13 @@ void PrerankPool::take(std::span<const std::int64_t> positions) {
     each(scores);
 }
 
-Status check_step(const PrerankStep& step, const Generation& g) {
+Status check_step(const PrerankStep& step, const IndexView& view) {
     Status status = std::visit(
         [&]<class S>(const S& what) -> Status {
             if constexpr (std::is_same_v<S, InnerProductStep>) {
                 if (what.k == 0) return Status::invalid("k must be positive, got 0");
             } else if constexpr (std::is_same_v<S, FreshnessStep>) {
-                if (Status refused = need_column(g, kMoment, true); !refused.ok()) return refused;
+                if (Status refused = need_column(view, kMoment, true).status(); !refused.ok()) return refused;
                 const std::array<float, 0> none{};
                 const Column empty{kMoment, DType::int64, {}};
                 return freshness(none, empty, 0, what.weight, what.half_life_hours, std::span<float>());
@@ -177,10 +177,10 @@ Status check_step(const PrerankStep& step, const Generation& g) {
                 if (!std::isfinite(what.at_least)) {
                     return Status::invalid("at_least must be finite, got " + std::to_string(what.at_least));
                 }
-                return need_column(g, what.column, false);
+                return need_column(view, what.column, false).status();
             } else if constexpr (std::is_same_v<S, QuotaStep>) {
                 if (what.at_most == 0) return Status::invalid("at_most must be positive, got 0");
-                return need_column(g, what.column, false);
+                return need_column(view, what.column, false).status();
             } else if constexpr (std::is_same_v<S, DppStep>) {
                 if (what.k && *what.k == 0) return Status::invalid("k must be positive, got 0");
                 if (!(what.diversity >= 0.0 && what.diversity <= 1.0)) {
@@ -190,10 +190,10 @@ Status check_step(const PrerankStep& step, const Generation& g) {
                     if (!(weight.factor >= 0.0 && weight.factor <= double{std::numeric_limits<float>::max()})) {
                         return Status::invalid("weights must lie in [0, the largest float32]");
                     }
-                    if (Status refused = need_column(g, weight.column, true); !refused.ok()) return refused;
+                    if (Status refused = need_column(view, weight.column, true).status(); !refused.ok()) return refused;
                 }
                 if (is_typed(what)) {
-                    if (Status refused = need_column(g, what.types, true); !refused.ok()) return refused;
+                    if (Status refused = need_column(view, what.types, true).status(); !refused.ok()) return refused;
                 }
                 if (what.max_per_type && *what.max_per_type == 0) {
                     return Status::invalid("max_per_type must be positive, got 0");
@@ -205,7 +205,7 @@ Status check_step(const PrerankStep& step, const Generation& g) {
                 options.ridge = what.ridge;
                 options.type_weight = what.type_weight;
                 options.window = what.window;
-                return dpp_select({nullptr, 0, g.format.dim, DType::float32}, {}, options, {}, {}).status();
+                return dpp_select({nullptr, 0, view.dim(), DType::float32}, {}, options, {}, {}).status();
             }
             return {};
         },
@@ -215,7 +215,7 @@ Status check_step(const PrerankStep& step, const Generation& g) {
 }
 
 Status run_step(const IndexRowsStep&, PrerankRun& run) {
-    return lookup_in(run.g, run.pool.ids, run.pool.rows);
+    return run.view.lookup(run.pool.ids, run.pool.rows);
 }
 
 Status run_step(const HasEmbeddingStep&, PrerankRun& run) {
@@ -248,14 +248,14 @@ Status search_request(const InnerProductStep& step, PrerankRun& run) {
 }
 
 Status run_step(const FreshnessStep& step, PrerankRun& run) {
-    const PoolColumn uploaded(run.g, kMoment, run.pool.rows);
+    const PoolColumn uploaded(run.view, kMoment, run.pool.rows);
     if (!uploaded.status.ok()) return uploaded.status;
     return freshness(run.pool.scores, uploaded.view, run.request.time_ms, step.weight, step.half_life_hours,
                      run.pool.scores);
 }
 
 Status run_step(const ToneStep& step, PrerankRun& run) {
-    const PoolColumn values(run.g, step.column, run.pool.rows);
+    const PoolColumn values(run.view, step.column, run.pool.rows);
     if (!values.status.ok()) return values.status;
     ScratchVector<std::uint8_t> kept(run.pool.size());
     if (Status status = tone(values.view, step.at_least, kept); !status.ok()) return status;
@@ -264,7 +264,7 @@ Status run_step(const ToneStep& step, PrerankRun& run) {
 }
 
 Status run_step(const QuotaStep& step, PrerankRun& run) {
-    const PoolColumn groups(run.g, step.column, run.pool.rows);
+    const PoolColumn groups(run.view, step.column, run.pool.rows);
     if (!groups.status.ok()) return groups.status;
     ScratchVector<std::uint8_t> kept(run.pool.size());
     if (Status status = quota(run.pool.scores, groups.view, step.at_most, kept); !status.ok()) return status;
@@ -276,14 +276,14 @@ Status run_step(const DppStep& step, PrerankRun& run) {
     PrerankPool& pool = run.pool;
     const std::size_t n = pool.size();
     if (n == 0) return {};
-    const std::size_t dim = run.g.format.dim;
+    const std::size_t dim = run.view.dim();
     DppOptions options;
     options.alpha = dpp_alpha(step.diversity);
     options.ridge = step.ridge;
     options.type_weight = step.type_weight;
     options.window = step.window;
     ScratchVector<float> embeddings(n * dim);
-    if (Status status = gather_in(run.g, pool.rows, embeddings); !status.ok()) return status;
+    if (Status status = run.view.gather(pool.rows, embeddings); !status.ok()) return status;
     ScratchVector<float> relevance(n);
     if (Status status = standardise(pool.scores, relevance); !status.ok()) return status;
     ScratchVector<std::int64_t> types;
@@ -302,10 +302,10 @@ Status run_step(const DppStep& step, PrerankRun& run) {
         options.weights = weights;
     }
     ScratchVector<std::int32_t> shown_rows(run.request.shown.size());
-    if (Status status = lookup_in(run.g, run.request.shown, shown_rows); !status.ok()) return status;
+    if (Status status = run.view.lookup(run.request.shown, shown_rows); !status.ok()) return status;
     std::erase(shown_rows, kUnknownRow);
     ScratchVector<float> shown(shown_rows.size() * dim);
-    if (Status status = gather_in(run.g, shown_rows, shown); !status.ok()) return status;
+    if (Status status = run.view.gather(shown_rows, shown); !status.ok()) return status;
     options.shown = {shown.data(), shown_rows.size(), dim, DType::float32};
     const std::size_t k = std::min(step.k.value_or(run.request.k), n);
     ScratchVector<std::int64_t> indices(k);

@@ -7,7 +7,6 @@
 
 #include "base/scratch.hpp"
 #include "karec/prerank.hpp"
-#include "search/pinned_reads.hpp"
 
 namespace karec {
 
@@ -25,14 +24,14 @@ struct PrerankPool {
 };
 
 struct PrerankRun {
-    const Generation& g;
+    const IndexView& view;
     const PrerankRequest& request;
     std::span<const float> user_vector;
     PrerankPool pool;
 };
 
 // Refuses settings out of range, and columns that the index lacks or that have another type, before any run.
-Status check_step(const PrerankStep& step, const Generation& g);
+Status check_step(const PrerankStep& step, const IndexView& view);
 
 Status run_step(const IndexRowsStep& step, PrerankRun& run);
 Status run_step(const HasEmbeddingStep& step, PrerankRun& run);

@@ -39,8 +39,9 @@ Result<std::shared_ptr<const Loaded>> load(const std::string& root, const Preran
     if (!index.ok()) return index.status();
     Status status = same_version(index_path.value(), index->model_version(), bundle.value());
     if (!status.ok()) return status;
+    const IndexView view = index->pinned();
     for (const PrerankStep& step : settings.steps) {
-        if (status = check_step(step, *IndexPin(index.value())); !status.ok()) return status;
+        if (status = check_step(step, view); !status.ok()) return status;
     }
     std::shared_ptr<const UserTower> tower;
     if (!options.onnxruntime.empty()) {
@@ -59,7 +60,7 @@ Result<std::shared_ptr<const Loaded>> load(const std::string& root, const Preran
         std::make_shared<Loaded>(Loaded{std::move(bundle.value()), std::move(index.value()), std::move(tower)}));
 }
 
-Status check_request(const PrerankRequest& request, const Generation& g) {
+Status check_request(const PrerankRequest& request, const IndexView& view) {
     if (request.k == 0) return Status::invalid("k must be positive, got 0");
     if (!request.recall_scores.empty()) {
         Status status =
@@ -68,9 +69,9 @@ Status check_request(const PrerankRequest& request, const Generation& g) {
         if (status = check_finite(request.recall_scores, "recall_scores"); !status.ok()) return status;
     }
     if (request.user_vector.empty()) return {};
-    if (request.user_vector.size() != g.format.dim) {
+    if (request.user_vector.size() != view.dim()) {
         return Status::invalid("user_vector has " + std::to_string(request.user_vector.size()) + " values, expected " +
-                               std::to_string(g.format.dim));
+                               std::to_string(view.dim()));
     }
     return check_finite(request.user_vector, "user_vector");
 }
@@ -148,16 +149,16 @@ struct PreRanker::State {
     }
 
     Result<PrerankCount> run(const Loaded& on, const PrerankRequest& request, const Preranked& out) const {
-        const IndexPin g(on.index);
-        if (Status status = check_request(request, *g); !status.ok()) return status;
+        const IndexView view = on.index.pinned();
+        if (Status status = check_request(request, view); !status.ok()) return status;
         Status status = check_lengths("out.scores", out.scores.size(), "out.ids", out.ids.size());
         if (!status.ok()) return status;
         status = check_lengths("out.scores", out.scores.size(), "out.rows", out.rows.size());
         if (!status.ok()) return status;
-        PrerankRun run{*g, request, request.user_vector, {}};
+        PrerankRun run{view, request, request.user_vector, {}};
         ScratchVector<float> computed;
         if (request.user_vector.empty() && on.tower != nullptr) {
-            computed.resize(g->format.dim);
+            computed.resize(view.dim());
             if (status = on.tower->run(request.user_inputs, computed); !status.ok()) return status;
             run.user_vector = computed;
         }
@@ -185,7 +186,7 @@ struct PreRanker::State {
         std::ranges::copy(run.pool.scores, out.scores.begin());
         std::ranges::copy(run.pool.ids, out.ids.begin());
         std::ranges::copy(run.pool.rows, out.rows.begin());
-        return PrerankCount{found, run.pool.unknown, run.pool.blocked, g->number, on.bundle.model_version()};
+        return PrerankCount{found, run.pool.unknown, run.pool.blocked, view.generation(), on.bundle.model_version()};
     }
 };
 

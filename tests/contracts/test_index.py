@@ -1,6 +1,7 @@
-"""One conformance suite for an index that is written to: C++ and Numba take the same writes, and say the same.
+"""The contract of an item index on each backend: C++ and Numba take the same writes, and give the same answers.
 
-``test_backends.py`` runs this on every instruction set of the machine.
+``tests/kernels/test_backends.py`` runs this on every instruction set of the machine, beside the suites of scoring and
+of the greedy DPP.
 """
 
 from __future__ import annotations
