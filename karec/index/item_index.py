@@ -323,9 +323,9 @@ class ItemIndex:
         The same result as ``karec.dpp_select(index.embeddings(rows), relevance, k, …)``, without that copy.
         ValueError as there, or a row that holds no work (−1, or one that was removed), naming the first.
         """
-        told = native_options("dpp_select", options)
+        native = native_options("dpp_select", options)
         relevance = scaled(relevance, options.get("standardise", False))
-        return DppResult(*_native.dpp_select_rows(self._native, rows, relevance, whole("k", k), **told))
+        return DppResult(*_native.dpp_select_rows(self._native, rows, relevance, whole("k", k), **native))
 
     def embeddings(self, rows: ArrayLike) -> NDArray[np.float32]:
         """(N, D) the vectors of ``rows`` (N,) as float32; zeros for row −1 and for rows of removed works.
