@@ -76,14 +76,15 @@ class Examples:
         return {**user, **items, **self.encoder.encode_crosses(user, items)}
 
     def pool(self, row: int, works: Array) -> dict[str, Array]:
-        """The ranker's inputs for ``works (N,)``, rows of works, as candidates of example ``row``'s request: one row on
-        the user's side, N on the items'."""
+        """The ranker's inputs of ``works (N,)`` (rows of works), as if they had been ranked with example ``row``: one
+        row for the user, N for the items.
+        """
         user = self._user_inputs(np.array([row]))
         items = self.items(np.full(len(works), row), works)
         return {**user, **items, **self.encoder.encode_crosses(user, items)}
 
     def items(self, rows: Array, works: Array) -> dict[str, Array]:
-        """The items' side of ``works (N,)``, each as of the moment of the example in ``rows (N,)``."""
+        """The items' side of ``works (N,)`` (rows of works), each as of the moment of the example ``rows (N,)``."""
         counts = self.works_past.at(works, self.as_of[rows])
         return self.encoder.encode_items(self.snapshot, works, self.exposures.time_ms[rows], counts)
 
@@ -108,11 +109,12 @@ def build_examples(
 ) -> Examples:
     """All ``exposures``, which follow ``snapshot`` in order of time, as examples. O(M log M).
 
-    ``as_of_ms (M,)``: each row knows what was strictly before that moment, by default its own. A service that works on
-    a published snapshot knows only what was before its publication (``refreshed``). Gives, for all rows at once, what
-    ``advance(snapshot, exposures, until_ms=as_of)`` and encoding there gives for each. Raises ValueError for rows
-    before the snapshot or out of order, for as_of_ms after the row's own moment, for unknown users or works, and for a
-    label that is missing or neither 0 nor 1.
+    ``as_of_ms (M,)``: the moment before which a row knows what happened, by default its own. A service that works on a
+    published snapshot knows only what was before its publication, whose moments ``refreshed`` gives. For every row the
+    result equals encoding ``advance(snapshot, exposures, until_ms=as_of)``.
+
+    Raises ValueError for rows before the snapshot or out of order, for as_of_ms after the row's own moment, for unknown
+    users or works, for exposures without click and long_view, and for a label that is missing or neither 0 nor 1.
     """
     _check_labels(encoder, exposures)
     time = exposures.time_ms
@@ -146,10 +148,9 @@ def refreshed(time_ms: Array, every_ms: int, origin_ms: int) -> Array:
 
 
 def as_known(dataset: Dataset, refresh_hours: float) -> Array:
-    """(M,) Unix ms, the moment as of which the features of each exposure are known.
-
-    It is the exposure's own moment where ``refresh_hours`` is 0, else the last refresh at or before it: refreshes are
-    ``refresh_hours`` apart, one of them is when test begins, and the first is the snapshot."""
+    """(M,) the moment as of which the features of each exposure are known: every ``refresh_hours``, counted from the
+    start of the test days; with 0 the exposure's own moment.
+    """
     time_ms = dataset.exposures.time_ms
     if refresh_hours == 0:
         return time_ms
