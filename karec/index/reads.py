@@ -246,9 +246,9 @@ class IndexReads:
         ValueError as there, or rows of another generation, or a row that holds no work (−1, or one that was removed),
         naming the first.
         """
-        told = native_options("dpp_select", options)
+        native = native_options("dpp_select", options)
         relevance = scaled(relevance, options.get("standardise", False))
-        return DppResult(*self._native.dpp_select(rows, relevance, whole("k", k), **told))
+        return DppResult(*self._native.dpp_select(rows, relevance, whole("k", k), **native))
 
     def embeddings(self, rows: ArrayLike) -> NDArray[np.float32]:
         """(N, D) the vectors of ``rows`` (N,) as float32; zeros for row −1 and for rows of removed works.
