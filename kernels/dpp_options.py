@@ -40,5 +40,5 @@ def checked_options(
 
 
 def needs_types(type_weight: float, max_per_type: int | None, min_per_type: int) -> bool:
-    """Whether these options say anything about types."""
+    """Whether a selection with these options reads types."""
     return type_weight > 0 or max_per_type is not None or min_per_type > 0

@@ -35,7 +35,7 @@ def padded_histories(
 def count_matches(
     history: NDArray[np.integer[Any]], skipped: NDArray[np.integer[Any]], items: NDArray[np.integer[Any]]
 ) -> NDArray[np.float32]:
-    """``(N, 4, I) float32``: for each candidate and column, how often its code stands in the user's lists.
+    """``(N, 4, I) float32``: for each candidate and column, how often its code occurs in the user's lists.
 
     ``history (U, H, I)`` and ``skipped (U, S, I)`` are codes newest first, U = 1 or N; ``items (N, I)``. Planes:
     matches in history, matches in skipped, 1 / (1 + place of the newest match) in history and in skipped, or 0 where

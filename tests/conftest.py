@@ -3,6 +3,7 @@
 Modules that tests import by name lie in ``fixtures/``.
 """
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -13,6 +14,9 @@ from karec.platform.snapshot import Snapshot
 from karec.platform.table import Table
 
 pytest.register_assert_rewrite("dpp_problems")  # so that the judge says what did not hold
+
+hypothesis.settings.register_profile("karec", deadline=None)  # how long an example takes is the machine's affair
+hypothesis.settings.load_profile("karec")
 
 
 def pytest_report_header():

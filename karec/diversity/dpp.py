@@ -54,9 +54,9 @@ def dpp_select(embeddings: ArrayLike, relevance: ArrayLike, k: int, **options: U
     O(N·k·D) at worst, no N × N matrix; M rows of ``shown`` count as M more picks, and O(M·D·min(M, D)) to condition on
     them. ``ItemIndex.dpp_select`` does the same on rows of an index.
     """
-    told = native_options("dpp_select", options)
+    native = native_options("dpp_select", options)
     relevance = scaled(relevance, options.get("standardise", False))
-    return DppResult(*_native.dpp_select(embeddings, relevance, positive("k", k), **told))
+    return DppResult(*_native.dpp_select(embeddings, relevance, positive("k", k), **native))
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,9 +93,9 @@ def dpp_select_batch(
     Everything else as in ``dpp_select``; ``standardise`` is by user. ValueError also: an indptr that falls
     or does not run from 0 to N.
     """
-    told = native_options("dpp_select_batch", options)
+    native = native_options("dpp_select_batch", options)
     relevance = scaled(relevance, options.get("standardise", False), indptr)
-    found = _native.dpp_select_batch(embeddings, relevance, indptr, shown_indptr, positive("k", k), **told)
+    found = _native.dpp_select_batch(embeddings, relevance, indptr, shown_indptr, positive("k", k), **native)
     return DppBatchResult(*found)
 
 

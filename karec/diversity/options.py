@@ -1,4 +1,4 @@
-"""What a DPP over vectors may be told, and how the native library takes it."""
+"""The options of a DPP over vectors, and the form in which the native library takes them."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class DppOptions(TypedDict, total=False):
     diversity     in [0, 1], by default 0.5: α = (1 − diversity) / (2·diversity); 0 is the order of relevance, 1 leaves
                   it out
     alpha         α itself, ≥ 0, in place of ``diversity``
-    ridge         in [0, 10], by default 1e-2; keeps near-duplicates selectable. Gains are compared in float32 with the
-                  ridge in them: a larger one would drown what the vectors say
+    ridge         in [0, 10], by default 1e-2; keeps near-duplicates selectable. Gains are compared in float32 and
+                  include the ridge: a larger one would hide the differences between vectors
     weights       (N,) float32 ≥ 0, scales q: more or less traffic for some items
     types         (N,) integer codes; two items of one type are alike by ``type_weight``
     type_weight   in [0, 1], by default 0
     window        ≥ 1: a gain counts only the last window − 1 picks
     shown         (M, D) items seen already: gains are conditioned on them (Schur complement, q = 1, of no type)
     max_per_type  ≥ 1: at most so many items of one type in the result, fill included
-    min_per_type  at least so many of each type, as far as there are so many and k has places: once the places left are
-                  no more than what is owed to some types, only those are picked from
+    min_per_type  at least so many of each type, as far as there are so many and k has places: once some types lack as
+                  many items as there are places left, only their items are picked
     fill          when no item adds anything: "relevance", the default, goes on by q, largest first; None stops
     standardise   True: relevance is standardised first (mean 0, deviation 1; all 0 where every score is the same), so
                   that one ``diversity`` means the same whatever the scale of the scores; False is the default

@@ -19,7 +19,7 @@ def standardised(scores: ArrayLike) -> NDArray[np.float32]:
 
 
 def scaled(relevance: ArrayLike, standardise: object, indptr: ArrayLike | None = None) -> ArrayLike:
-    """``relevance`` as a selection reads it: standardised if so told, within each of the lists that ``indptr`` bounds.
+    """``relevance`` as a selection reads it: standardised if ``standardise`` is True, within each list of ``indptr``.
 
     TypeError for a ``standardise`` that is no bool. Relevance that no selection takes comes back as it is, for the
     selection to refuse it by name.

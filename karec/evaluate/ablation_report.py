@@ -1,4 +1,4 @@
-"""``ablation.json``, ``ablation.md`` and ``ablation.svg``: the ablation's table for machines and for people."""
+"""``ablation.json``, ``ablation.md`` and ``ablation.svg``: the ablation's table as JSON, Markdown and a picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``report.json`` and ``report.html``: what a run of the cascade showed, for machines and for people."""
+"""``report.json`` and ``report.html``: funnel, times, quality and reach of a cascade's feeds."""
 
 from __future__ import annotations
 

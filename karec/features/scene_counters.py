@@ -1,7 +1,7 @@
 """How a user behaved in the scene of a request, as model inputs: a log count and, of each task, a smoothed rate.
 
-Formula and scale are those of ``karec.features.table``, with p the task's rate in that scene: the number says how the
-user differs there from others, and is 0 for a user who was never there. A scene's own rate is smoothed towards the
+Formula and scale are those of ``karec.features.table``, with p the task's rate in that scene: the number is the
+user's difference from others there, and 0 for a user who was never there. A scene's own rate is smoothed towards the
 overall rate by PRIOR_WEIGHT exposures.
 """
 

@@ -204,7 +204,8 @@ class IndexReads:
                           index may hold other works in these rows by then, and rows that came since are left out
         query_by_version  {model version: (D,) or (B, D)} instead of ``queries``
 
-        Blocked works are left out. For queries (B, D) results are (B, min(k, N)), padded as ``SearchResult`` says.
+        Blocked works are left out. ``.unknown`` counts works of a model version without a query. For queries
+        (B, D) results are (B, min(k, N)), padded as ``SearchResult`` says.
         ValueError as in ``search``.
         """
         versioned = _versioned(queries, query_by_version)
@@ -213,9 +214,9 @@ class IndexReads:
         scores, found, rows, positions, counts = self._native.search_all(stacked, whole("k", k), mask)
         if not one:
             return result_lists(scores, found, rows, positions, counts, self.generation)
-        _, _, generation, n = counts[0]
+        unknown, _, generation, n = counts[0]
         best = Rows.of(rows[0, :n], generation)
-        return SearchResult(scores[0, :n], found[0, :n], best, positions[0, :n], 0, generation)
+        return SearchResult(scores[0, :n], found[0, :n], best, positions[0, :n], unknown, generation)
 
     def scores(
         self,
@@ -246,9 +247,9 @@ class IndexReads:
         ValueError as there, or rows of another generation, or a row that holds no work (−1, or one that was removed),
         naming the first.
         """
-        told = native_options("dpp_select", options)
+        native = native_options("dpp_select", options)
         relevance = scaled(relevance, options.get("standardise", False))
-        return DppResult(*self._native.dpp_select(rows, relevance, whole("k", k), **told))
+        return DppResult(*self._native.dpp_select(rows, relevance, whole("k", k), **native))
 
     def embeddings(self, rows: ArrayLike) -> NDArray[np.float32]:
         """(N, D) the vectors of ``rows`` (N,) as float32; zeros for row −1 and for rows of removed works.
@@ -263,6 +264,13 @@ class IndexReads:
         ValueError: no such column, rows of another generation, a row outside [−1, n_rows).
         """
         return self._native.gather(column, rows)
+
+    def model_versions_of(self, rows: ArrayLike) -> NDArray[np.int64]:
+        """(N,) the model version of the vector at each of ``rows`` (N,); 0 for row −1 and for rows of removed works.
+
+        Vectors of two versions lie in two spaces: their inner product means nothing. ValueError as in ``gather``. O(N).
+        """
+        return self._native.model_versions_of(rows)
 
     def _table(self) -> Table:
         table = self._read

@@ -7,7 +7,7 @@ On disk a snapshot is a folder of ``.npy`` files, memory-mapped when it is opene
     user_scene_counters/<counter>.npy              where the snapshot has them
     relations/<name>.{indptr,values,times}.npy
 
-Format 1 is read too: its head is labels.json and names no format, its counters by user and scene lie in visits/.
+Format 1 is read too: its head is labels.json, without a format; its counters by user and scene are in visits/.
 """
 
 from __future__ import annotations

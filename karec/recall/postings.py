@@ -11,6 +11,7 @@ from typing import Self
 
 import numpy as np
 
+from karec.platform import schema
 from karec.platform.rates import mean_rate, smoothed_rate
 from karec.platform.snapshot import Snapshot
 from karec.types import Array
@@ -85,10 +86,11 @@ def popularity(snapshot: Snapshot) -> Array:
     Works without counters are ordered by upload time, newest 1, oldest 0.
     """
     columns = snapshot.works.columns
-    if "count_exposed" not in columns:
+    if schema.EXPOSED not in columns:
         upload = np.asarray(columns["upload_ms"], np.float64)
         span = upload.max() - upload.min() if len(upload) else 1.0
         return np.asarray((upload - upload.min()) / max(span, 1.0))
-    positives = np.asarray(columns["count_long_view" if "count_long_view" in columns else "count_click"])
-    shows = np.asarray(columns["count_exposed"])
+    long_view = schema.counter("long_view")
+    positives = np.asarray(columns[long_view if long_view in columns else schema.counter("click")])
+    shows = np.asarray(columns[schema.EXPOSED])
     return smoothed_rate(positives, shows, mean_rate(positives, shows))

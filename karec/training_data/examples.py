@@ -6,7 +6,7 @@ outcome. The encoder that serves makes the inputs, batch by batch, so that memor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,8 +22,6 @@ from karec.platform.folds.located import LocatedExposures
 from karec.platform.snapshot import Snapshot
 from karec.types import Array
 
-LOOKED_AT = 50_000
-LOOKED_BACK = 4096
 COUNTED = ("user_counts", "work_counts", "scene_counts")
 
 
@@ -78,14 +76,15 @@ class Examples:
         return {**user, **items, **self.encoder.encode_crosses(user, items)}
 
     def pool(self, row: int, works: Array) -> dict[str, Array]:
-        """What a ranker reads of ``works (N,)`` (rows of works), had they been ranked with example ``row``: the user's
-        side one row, the items' N."""
+        """The ranker's inputs of ``works (N,)`` (rows of works), as if they had been ranked with example ``row``: one
+        row for the user, N for the items.
+        """
         user = self._user_inputs(np.array([row]))
         items = self.items(np.full(len(works), row), works)
         return {**user, **items, **self.encoder.encode_crosses(user, items)}
 
     def items(self, rows: Array, works: Array) -> dict[str, Array]:
-        """The items' side of ``works (N,)`` as each would have been encoded with the example ``rows (N,)``."""
+        """The items' side of ``works (N,)`` (rows of works), each as of the moment of the example ``rows (N,)``."""
         counts = self.works_past.at(works, self.as_of[rows])
         return self.encoder.encode_items(self.snapshot, works, self.exposures.time_ms[rows], counts)
 
@@ -110,11 +109,12 @@ def build_examples(
 ) -> Examples:
     """All ``exposures``, which follow ``snapshot`` in order of time, as examples. O(M log M).
 
-    ``as_of_ms (M,)``: each row knows what was strictly before that moment, by default its own. A service that works on
-    a published snapshot knows less, what was before its publication: ``refreshed`` says when that was. Equal to
-    ``advance(snapshot, exposures, until_ms=as_of)`` and encoding there, for every row at once. Raises ValueError for
-    rows before the snapshot or out of order, for as_of_ms after the row's own moment, for unknown users or works, and
-    for a label that is missing or neither 0 nor 1.
+    ``as_of_ms (M,)``: the moment before which a row knows what happened, by default its own. A service that works on a
+    published snapshot knows only what was before its publication, whose moments ``refreshed`` gives. For every row the
+    result equals encoding ``advance(snapshot, exposures, until_ms=as_of)``.
+
+    Raises ValueError for rows before the snapshot or out of order, for as_of_ms after the row's own moment, for unknown
+    users or works, for exposures without click and long_view, and for a label that is missing or neither 0 nor 1.
     """
     _check_labels(encoder, exposures)
     time = exposures.time_ms
@@ -148,36 +148,14 @@ def refreshed(time_ms: Array, every_ms: int, origin_ms: int) -> Array:
 
 
 def as_known(dataset: Dataset, refresh_hours: float) -> Array:
-    """(M,) the moment as of which each exposure's features are known, refreshed at the splits and every so often."""
+    """(M,) the moment as of which the features of each exposure are known: every ``refresh_hours``, counted from the
+    start of the test days; with 0 the exposure's own moment.
+    """
     time_ms = dataset.exposures.time_ms
     if refresh_hours == 0:
         return time_ms
     moments = refreshed(time_ms, round(refresh_hours * HOUR_MS), dataset.valid_until_ms)
     return np.maximum(moments, dataset.snapshot.time_ms)
-
-
-def check_no_leak(build: Callable[[Exposures], Examples], exposures: Exposures) -> None:
-    """Refuse a ``build`` whose examples know an outcome of their own moment or later: ValueError names the inputs.
-
-    All outcomes from the middle row's moment on are turned around, and the rows up to and at that moment encoded with
-    and without that: an honest input cannot change. Looks at the first LOOKED_AT of ``exposures`` and, of the rows
-    before the moment, the nearest LOOKED_BACK.
-    """
-    exposures = exposures.take(np.arange(min(LOOKED_AT, len(exposures))))
-    moment = exposures.time_ms[len(exposures) // 2]
-    later = exposures.time_ms >= moment
-    turned = replace(
-        exposures,
-        labels={
-            task: np.where(later, 1 - label, label).astype(label.dtype) for task, label in exposures.labels.items()
-        },
-        play_ms=np.where(later, exposures.play_ms + 60_000, exposures.play_ms),
-    )
-    until = np.flatnonzero(exposures.time_ms <= moment)[-LOOKED_BACK:]
-    seen, seen_turned = (build(each).inputs(until) for each in (exposures, turned))
-    leaking = [name for name in seen if not np.array_equal(seen[name], seen_turned[name])]
-    if leaking:
-        raise ValueError(f"the inputs {leaking} know outcomes before they have happened: training on them is cheating")
 
 
 def _check_moments(snapshot: Snapshot, time: Array, as_of: Array) -> None:
@@ -188,7 +166,7 @@ def _check_moments(snapshot: Snapshot, time: Array, as_of: Array) -> None:
         raise ValueError(f"as_of_ms has shape {as_of.shape}, expected {time.shape}")
     ahead = np.flatnonzero(as_of > time)
     if len(ahead):
-        raise ValueError(f"as_of_ms[{int(ahead[0])}] is after the row's own moment: the row would know its future")
+        raise ValueError(f"as_of_ms[{int(ahead[0])}] is after the row's own moment: its inputs would hold its future")
 
 
 def _check_labels(encoder: Encoder, exposures: Exposures) -> None:

@@ -186,6 +186,14 @@ class IndexReads:
         values[shown] = g.columns[column][at[shown]]
         return values
 
+    def model_versions_of(self, rows: ArrayLike) -> Int64:
+        g = self._generation()
+        at = rows_in(g, rows)
+        shown = g.holds_works(at)
+        values = np.zeros(len(at), np.int64)
+        values[shown] = np.array([number for number, _ in g.versions], np.int64)[g.codes_of(at[shown])]
+        return values
+
     def dpp_select(
         self, rows: ArrayLike, relevance: ArrayLike, k: int, **told: Any
     ) -> tuple[Int64, Float64, float, int]:

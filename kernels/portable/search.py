@@ -139,8 +139,14 @@ def search_all(g: Generation, queries: Sequence[Query], k: int, mask: NDArray[np
     for top, query in zip(tops, queries, strict=True):
         best = top if everything is None else _rescored(g, query, top, everything, k)
         rows = best.positions.astype(np.int32)
-        found.append(Found(best.scores, g.ids[rows], rows, best.positions, 0, 0))
+        found.append(Found(best.scores, g.ids[rows], rows, best.positions, _works_without_query(g, query), 0))
     return found
+
+
+def _works_without_query(g: Generation, query: Query) -> int:
+    """Works of the model versions that ``query`` has no values for."""
+    asked = {version for version, _ in query}
+    return 0 if None in asked else sum(n for number, n in g.versions if number not in asked)
 
 
 def scored(g: Generation, query: Query, candidates: Candidates) -> Iterator[tuple[int, Int32, Float32]]:

@@ -84,6 +84,19 @@ py::array gather(const IndexView& view, const std::string& column, py::handle ro
     return values;
 }
 
+py::array_t<std::int64_t> model_versions_of(const IndexView& view, py::handle rows) {
+    const auto at = rows_input(rows);
+    Output<std::int64_t> versions({at.shape(0)});
+    const auto out = versions.span();
+    Status status;
+    {
+        const py::gil_scoped_release release;
+        status = view.gather_model_versions(at.rows(), out);
+    }
+    raise_unless_ok(status);
+    return versions.array;
+}
+
 py::array_t<float> embeddings(const IndexView& view, py::handle rows) {
     const auto at = rows_input(rows);
     Output<float> vectors({at.shape(0), static_cast<py::ssize_t>(view.dim())});
@@ -127,6 +140,7 @@ void bind_reads(py::class_<Face>& face) {
         .def("save", method<Face>(&save))
         .def("lookup", method<Face>(&lookup))
         .def("gather", method<Face>(&gather))
+        .def("model_versions_of", method<Face>(&model_versions_of))
         .def("embeddings", method<Face>(&embeddings));
     bind_searches(face);
     bind_selections(face);

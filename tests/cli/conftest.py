@@ -7,7 +7,7 @@ from small_job import WORLD
 
 from karec import cli
 from karec.bundle import Bundle
-from karec.cascade import Cascade
+from karec.config import Cascade
 from karec.types import Request
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from small_job import TASKS
 
-from karec.cascade import Cascade
+from karec.config import Cascade
 from karec.errors import ConfigError
 from karec.logs.rank_log import read_rank_log
 from karec.types import Request

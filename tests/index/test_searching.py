@@ -67,7 +67,10 @@ def test_each_row_meets_the_query_of_its_own_version(index: ItemIndex) -> None:
     scores, ids = index.search(query_by_version=queries, ids=[50, 7, 40], k=3)
     assert ids.tolist() == [50, 7, 40] and scores.tolist() == [30.0, 9.0, 0.0]
     assert index.scores(query_by_version=queries, ids=[7, 50]).tolist() == [9.0, 30.0]
-    assert index.search_all(k=2, query_by_version=queries).ids.tolist() == [50, 7]
+    everything = index.search_all(k=2, query_by_version=queries)
+    assert everything.ids.tolist() == [50, 7] and everything.unknown == 0
+    assert index.search_all(k=9, query_by_version={8: [1, 1, 1]}).unknown == 4  # works of version 7
+    assert index.model_versions_of(index.lookup([50, 7, 999])).tolist() == [8, 7, 0]
     two = index.search_all(k=9, query_by_version={7: np.eye(2, 3), 8: np.zeros((2, 3))})
     assert two.ids[0, 0] == 7 and two.found is not None and two.found.tolist() == [5, 5]
     users = {7: np.eye(2, 3), 8: [[0, 0, 0], [0, 0, 5]]}

@@ -19,7 +19,7 @@ from karec.learn.fit.state import FitState
 from karec.learn.nets.calibration import fit_calibration
 from karec.learn.nets.towers import Towers
 from karec.learn.settings.train import TrainSettings
-from karec.training_data.lists import Lists
+from karec.training_data.lists import LoggedLists
 from karec.training_data.soft_labels import SoftLabels
 
 ROUND_SEED = 1000  # added to the seed at each born-again round, so that it begins from other weights
@@ -28,7 +28,7 @@ ROUND_SEED = 1000  # added to the seed at each born-again round, so that it begi
 def train_towers(
     prepared: Prepared,
     soft: SoftLabels,
-    lists: Lists | None,
+    lists: LoggedLists | None,
     settings: TrainSettings,
     folder: Path,
     progress: Progress | None = None,

@@ -14,13 +14,13 @@ from karec.learn.fit.state import FitState
 from karec.learn.nets.towers import Towers
 from karec.learn.settings.sections import DistilSettings
 from karec.learn.settings.train import TrainSettings
-from karec.training_data.lists import Lists
+from karec.training_data.lists import LoggedLists
 
 
 def train_round(
     prepared: Prepared,
     targets: Targets,
-    lists: Lists | None,
+    lists: LoggedLists | None,
     settings: TrainSettings,
     progress: Progress | None = None,
     recording: Recording = NOT_RECORDED,
@@ -63,7 +63,7 @@ def train_round(
     return model, state
 
 
-def _check_targets(distil: DistilSettings, targets: Targets, lists: Lists | None) -> None:
+def _check_targets(distil: DistilSettings, targets: Targets, lists: LoggedLists | None) -> None:
     if distil.needs_lists and (lists is None or not len(lists)):
         raise DataError(
             f"recipe {distil.recipe!r} learns from lists of {distil.list_works} works, and the rank log has none "

@@ -24,7 +24,7 @@ from karec.learn.fit.predictions import task_weights
 from karec.learn.fit.prepare import Prepared
 from karec.learn.nets.towers import Towers, UserTower
 from karec.learn.settings.train import TrainSettings
-from karec.training_data.lists import Lists
+from karec.training_data.lists import LoggedLists
 
 EPSILON = 1e-6
 
@@ -32,11 +32,11 @@ EPSILON = 1e-6
 class StepLoss:
     """``step_loss(rows, step)``: the loss of a batch of training rows, and of the lists of that step.
 
-    Lists are taken in turn, ``lists_per_step`` a step, in an order drawn from the settings' seed.
+    LoggedLists are taken in turn, ``lists_per_step`` a step, in an order drawn from the settings' seed.
     """
 
     def __init__(
-        self, model: Towers, prepared: Prepared, targets: Targets, lists: Lists | None, settings: TrainSettings
+        self, model: Towers, prepared: Prepared, targets: Targets, lists: LoggedLists | None, settings: TrainSettings
     ) -> None:
         self.model, self.batches, self.distil = model, prepared.train_batches, settings.distil
         train = self.batches
@@ -53,7 +53,7 @@ class StepLoss:
         if lists is not None and settings.distil.needs_lists:
             self._take_lists(lists, targets, prepared, settings.seed)
 
-    def _take_lists(self, lists: Lists, targets: Targets, prepared: Prepared, seed: int) -> None:
+    def _take_lists(self, lists: LoggedLists, targets: Targets, prepared: Prepared, seed: int) -> None:
         self.list_rows = torch.from_numpy(lists.rows)
         self.list_works, self.list_numbers = torch.from_numpy(lists.works), torch.from_numpy(lists.numbers)
         self.list_targets = torch.from_numpy(targets.lists).to(self.batches.device)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from karec.learn._torch import Tensor, torch
-from karec.training_data.lists import Lists
+from karec.training_data.lists import LoggedLists
 from karec.training_data.soft_labels import SoftLabels
 from karec.types import Array
 
@@ -26,7 +26,7 @@ class Targets:
     lists: Array
 
     @classmethod
-    def of(cls, soft: SoftLabels, lists: Lists | None) -> Targets:
+    def of(cls, soft: SoftLabels, lists: LoggedLists | None) -> Targets:
         fused = np.empty((0, 2), np.float32) if lists is None else lists.fused
         return cls(np.concatenate([_logit(soft.fused)[:, None], soft.logits], axis=1), soft.known, _logit(fused))
 

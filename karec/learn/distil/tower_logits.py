@@ -9,13 +9,13 @@ from karec.learn.fit.batches import Batches
 from karec.learn.fit.predictions import predict
 from karec.learn.fit.prepare import Prepared
 from karec.learn.nets.towers import Towers, UserTower
-from karec.training_data.lists import Lists
+from karec.training_data.lists import LoggedLists
 from karec.types import Array
 
 ITEM_ROWS = 50_000  # item vectors in memory at once
 
 
-def training_logits(model: Towers, prepared: Prepared, lists: Lists | None) -> tuple[Array, Array]:
+def training_logits(model: Towers, prepared: Prepared, lists: LoggedLists | None) -> tuple[Array, Array]:
     """(logits (M, 1 + T) of the training rows, fused logits (L, N) of the lists' works); without lists L is 0."""
     rows = predict(model, prepared.train_batches)
     if lists is None:

@@ -1,8 +1,8 @@
-"""Models in int8, and what that costs: weights as 8-bit integers, activations scaled as they come (dynamic).
+"""Models in int8, and what that costs: weights as 8-bit integers, activations quantised dynamically.
 
 Matrix products and embedding tables are quantised; sums, norms and attention stay in float32, so that a tower's vectors
-keep length 1. What leaves a model is float32 as before: an int8 model takes the place of its float32 one wherever that
-one serves. Activations are scaled by the largest of a batch, so a row's result depends a little on its batch.
+keep length 1. Inputs and outputs are those of the float32 model, which an int8 model can replace wherever it serves.
+Activations are scaled by the largest of a batch, so a row's result depends slightly on its batch.
 """
 
 from __future__ import annotations
@@ -85,5 +85,5 @@ def _fed(model: OnnxModel, inputs: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def _not_of_the_quantiser(record: logging.LogRecord) -> bool:
-    """The quantiser asks on the root logger for a preparation that these graphs do not need."""
+    """False for the quantiser's advice on the root logger to pre-process the model, which these graphs do not need."""
     return "pre-processing" not in record.getMessage()

@@ -1,4 +1,4 @@
-"""Examples as tensors: everything encoded once; of histories, each work of a batch once."""
+"""Examples as tensors: every example is encoded once, and each work of a batch's histories is gathered once."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ QUANTILE_ROWS = 50_000
 class Batches:
     """M examples, encoded by their encoder. ``inputs(rows)`` is what ``Examples.inputs`` gives, as tensors.
 
-    They are held in memory and moved to ``device`` batch by batch; labels are there from the start. In place of the
-    codes ``history`` and ``skipped`` come ``works (K, I)``, the codes of the K works in the batch's lists (those of
-    padding are zeros), and ``history_at``, ``skipped_at (B, H)``, where in ``works`` each slot's stands.
+    Inputs are held in memory and moved to ``device`` batch by batch; labels lie on ``device``. In place of the codes
+    ``history`` and ``skipped`` a batch has ``works (K, I)``, the codes of the K works in its lists (zeros for padding),
+    and ``history_at``, ``skipped_at (B, H)``, the row of each slot in ``works``.
     Memory: about 4 bytes a number, 8 a code and 4 a history slot for each row.
     """
 

@@ -1,6 +1,6 @@
-"""Vectors of works from who watched them before training days: works that the same people watched lie close.
+"""Co-watch vectors: works that the same users watched before training days have similar vectors.
 
-    A_uw = B_uw / √(Σ_w B_uw · Σ_u B_uw)      B (users × works) 0 or 1: the work stands in the user's history
+    A_uw = B_uw / √(Σ_w B_uw · Σ_u B_uw)      B (users × works) is 1 where the work is in the user's history, else 0
     A ≈ U Σ Vᵀ of rank D; the vector of w is Σ V_w, scaled to unit length
 
 Cost     O(P·D) a pass over the P entries of B, a few passes; memory O(P + (users + works)·D).
@@ -18,12 +18,12 @@ from karec.learn._torch import torch
 from karec.platform.snapshot import Snapshot
 
 DIMENSIONS = 64
-FEWEST = 5  # watchers of a work, fewer place it anywhere
+FEWEST = 5  # watchers of a work; with fewer its vector is noise
 OVERSAMPLED, ITERATIONS = 16, 6
 
 
 def fit_cowatch(snapshot: Snapshot, seed: int = 0) -> CowatchVectors | None:
-    """The vectors of the works in the snapshot's histories; None where hardly any work has been watched."""
+    """Vectors of the works in the snapshot's histories; None unless more than DIMENSIONS works have FEWEST watchers."""
     history = snapshot.relations.get("history")
     if history is None:
         return None

@@ -17,7 +17,8 @@ from karec.learn.nets.ranker import INPUTS
 from karec.learn.settings.sections import RunSettings
 from karec.learn.settings.train import TrainSettings
 from karec.platform.dataset import Dataset
-from karec.training_data.examples import Examples, as_known, build_examples, check_no_leak
+from karec.training_data.examples import Examples, as_known, build_examples
+from karec.training_data.leak_check import check_no_leak
 from karec.types import Array
 
 EXAMPLE_ROWS = 64

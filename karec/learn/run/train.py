@@ -32,7 +32,7 @@ from karec.learn.run.tensorboard import EventFiles
 from karec.learn.settings.check import check_training, fingerprint
 from karec.learn.settings.train import TrainSettings
 from karec.platform.dataset import Dataset
-from karec.training_data.lists import Lists, read_lists
+from karec.training_data.lists import LoggedLists, read_lists
 from karec.training_data.soft_labels import SoftLabels, read_soft_labels
 
 
@@ -128,7 +128,7 @@ def _train_rankers(
 
 def _logged(
     prepared: Prepared, settings: TrainSettings, out: Path, progress: Progress | None
-) -> tuple[SoftLabels, Lists | None]:
+) -> tuple[SoftLabels, LoggedLists | None]:
     """The ranker's log over the training days, written to out/rank_log and read back."""
     log, train, tasks, distil = out / "rank_log", prepared.train, prepared.encoder.tasks, settings.distil
     shutil.rmtree(log, ignore_errors=True)

@@ -130,7 +130,7 @@ class Lists:
 
 
 def _first(rows: Array, values: Array) -> Array:
-    """(E,) bool: where a (row, value) pair stands for the first time. O(E log E)."""
+    """(E,) bool: the first place of each (row, value) pair. O(E log E)."""
     order = np.lexsort((values, rows))
     again = np.zeros(len(rows), bool)
     again[1:] = (rows[order][1:] == rows[order][:-1]) & (values[order][1:] == values[order][:-1])

@@ -165,7 +165,8 @@ class KAREC_API IndexView {
 
     // The same over all rows, for several queries in one pass. `mask` is empty or holds n_rows() bytes, 0 = leave
     // the row out. One of fewer bytes, as n_rows() was in an earlier generation, leaves out the rows that came since.
-    // What the mask leaves out is not counted. O(queries·N·D).
+    // What the mask leaves out is not counted. `unknown` counts the works of model versions without a query, whatever
+    // the mask says. O(queries·N·D).
     Status search_all(std::span<const Query> queries, std::span<const std::uint8_t> mask, const Ranked& out,
                       std::span<SearchCount> counts) const noexcept;
 
@@ -182,6 +183,10 @@ class KAREC_API IndexView {
     // out (len(rows) elements of column_dtype(name)) = the column's value in each row; zeros for kUnknownRow and for
     // rows of removed works. Refuses a name that no column has. O(rows).
     Status gather_column(std::string_view name, const Rows& rows, std::span<std::byte> out) const noexcept;
+
+    // out[i] = the model version of the vector in rows[i]; 0 for kUnknownRow and for rows of removed works. Vectors of
+    // two versions lie in two spaces: their inner product means nothing. O(rows).
+    Status gather_model_versions(const Rows& rows, std::span<std::int64_t> out) const noexcept;
 
   private:
     friend class ItemIndex;

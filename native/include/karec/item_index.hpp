@@ -125,6 +125,9 @@ class KAREC_API ItemIndex {
     Status gather_column(std::string_view name, const Rows& rows, std::span<std::byte> out) const noexcept {
         return pinned().gather_column(name, rows, out);
     }
+    Status gather_model_versions(const Rows& rows, std::span<std::int64_t> out) const noexcept {
+        return pinned().gather_model_versions(rows, out);
+    }
 
   private:
     explicit ItemIndex(std::shared_ptr<GenerationStore> store) noexcept;

@@ -1,4 +1,4 @@
-// IndexView::lookup, gather and gather_column: ids to rows, rows to vectors and columns. O(rows).
+// IndexView::lookup and gather…: ids to rows, rows to vectors, columns and model versions. O(rows).
 #include <algorithm>
 #include <cstring>
 #include <string>
@@ -61,6 +61,21 @@ Status IndexView::gather_column(std::string_view name, const Rows& rows, std::sp
             } else {
                 std::memcpy(to, column->values.at(row), width);
             }
+        }
+        return {};
+    });
+}
+
+Status IndexView::gather_model_versions(const Rows& rows, std::span<std::int64_t> out) const noexcept {
+    return at_boundary([&]() -> Status {
+        const Generation& g = *generation_;
+        Status status = check_lengths("rows", rows.values.size(), "out", out.size());
+        if (!status.ok()) return status;
+        if (status = check_candidates(Candidates::of_rows(rows), g); !status.ok()) return status;
+        for (std::size_t i = 0; i < rows.values.size(); ++i) {
+            const auto row = static_cast<std::size_t>(rows.values[i]);
+            const bool none = rows.values[i] == kUnknownRow || g.removed.has(row);
+            out[i] = none ? 0 : g.versions[g.code_of(row)].number;
         }
         return {};
     });

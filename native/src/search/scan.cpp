@@ -134,6 +134,17 @@ void scan(const Generation& g, std::span<const Query> queries, std::span<const s
     }
 }
 
+// Works of the model versions that `query` has no values for.
+std::size_t works_without_query(const Query& query, const Generation& g) noexcept {
+    if (query.by_version.empty()) return 0;
+    std::size_t works = 0;
+    for (const ModelVersion& version : g.versions) {
+        const auto found = std::ranges::find(query.by_version, version.number, &VersionQuery::model_version);
+        if (found == query.by_version.end()) works += version.n_rows;
+    }
+    return works;
+}
+
 }  // namespace
 
 Status IndexView::search_all(std::span<const Query> queries, std::span<const std::uint8_t> mask, const Ranked& out,
@@ -162,6 +173,7 @@ Status IndexView::search_all(std::span<const Query> queries, std::span<const std
             const Ranked list = list_of(out, q, k);
             const auto row_of = [](std::uint32_t position) { return static_cast<std::int32_t>(position); };
             rescore(g, queries[q], std::min(k, g.n_rows()), row_of, tops[q]);
+            counts[q].unknown = works_without_query(queries[q], g);
             counts[q].generation = g.number;
             counts[q].found = tops[q].finish([&](std::size_t rank, float score, std::uint32_t position) {
                 list.scores[rank] = score;

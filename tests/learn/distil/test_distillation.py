@@ -17,7 +17,7 @@ from karec.learn.fit.prepare import prepare
 from karec.learn.nets.ranker import MmoeRanker
 from karec.learn.nets.towers import Towers, UserTower
 from karec.learn.settings.recipes import RECIPES
-from karec.training_data.lists import Lists, item_numbers
+from karec.training_data.lists import LoggedLists, item_numbers
 
 SETTINGS = changed(SMALL, optimizer={"learning_rate": 0.01}, distil=LISTS, shadow={"works": 20})
 
@@ -35,7 +35,7 @@ def lists(prepared):
     works = np.stack([generator.choice(40, 10, replace=False) for _ in rows])
     fused = np.where(works % 2 == 0, 0.8, 0.2) + generator.uniform(-0.1, 0.1, works.shape)
     numbers = item_numbers(prepared.train, rows, works)
-    return Lists(rows, works, numbers, np.zeros((*works.shape, 3), np.float32), fused.astype(np.float32))
+    return LoggedLists(rows, works, numbers, np.zeros((*works.shape, 3), np.float32), fused.astype(np.float32))
 
 
 @pytest.fixture(scope="module")

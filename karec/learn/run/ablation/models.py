@@ -33,7 +33,7 @@ from karec.learn.run.rankers import train_ranker
 from karec.learn.settings.train import TrainSettings
 from karec.models.onnx_model import OnnxModel
 from karec.rank.fusion import Fusion
-from karec.training_data.lists import Lists, read_lists
+from karec.training_data.lists import LoggedLists, read_lists
 from karec.training_data.popularity import popularity_logits
 from karec.training_data.replay import pool_logits, ranker_logits
 from karec.training_data.soft_labels import SoftLabels, read_soft_labels
@@ -48,7 +48,7 @@ class AblationModels:
     def __init__(self, inputs: AblationInputs, settings: TrainSettings, folder: Path) -> None:
         self._inputs, self._settings, self._folder = inputs, settings, folder
         self._fusion = Fusion(settings.fusion)
-        self._log: tuple[str, SoftLabels, Lists] | None = None  # the last one read: rows come seed by seed
+        self._log: tuple[str, SoftLabels, LoggedLists] | None = None  # the last one read: rows come seed by seed
 
     def scores(self, row: str, seed: int) -> ModelScores:
         """The row's scores, trained if the folder does not hold them yet."""
@@ -125,7 +125,7 @@ class AblationModels:
         pools = list_logits(model, users, prepared.train_batches, inputs.pool_works, inputs.pool_numbers)
         return {"logits": logits, "pools": pools}
 
-    def _logged(self, teacher: str, seed: int) -> tuple[SoftLabels, Lists]:
+    def _logged(self, teacher: str, seed: int) -> tuple[SoftLabels, LoggedLists]:
         """What the ranker ``teacher`` of ``seed`` logged of the training days."""
         key = f"{teacher}-{seed}"
         if self._log is None or self._log[0] != key:
