@@ -40,7 +40,7 @@ for line in sys.stdin:
 
 
 def worker(python: str, config: Path, scene: str, moment: int) -> subprocess.Popen[str]:
-    command = [python, "-c", WORKER, str(config.resolve()), str(FIRST_USER), str(N_REQUESTS), scene, str(moment)]
+    command = [python, "-P", "-c", WORKER, str(config.resolve()), str(FIRST_USER), str(N_REQUESTS), scene, str(moment)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 

@@ -195,7 +195,7 @@ def test_a_writer_between_any_two_steps_does_not_show_in_a_request(towers):
         assert library.index.generation > feed.versions["index_generation"] + 5
         check(live, feed, works, towers, with_oracle=at % 10 == 0)
         several += len(feed.versions["model_versions"]) > 1
-        library.forget()
+        library.forget(library.index.generation)
     assert several > N_REQUESTS / 4
 
 
@@ -203,15 +203,18 @@ def test_a_writer_beside_the_requests_does_not_show_in_them(towers):
     library = LivingLibrary(seed=1)
     live = scene(library.index, towers)
     recorded, ended, wrong = threading.Lock(), threading.Event(), []
+    oldest = [1, 1]  # for each reader: no request of it reads an older generation
 
     def write() -> None:
         while not ended.is_set():
             with recorded:
                 library.write()
+                library.forget(min(oldest))
 
     def read(first: int) -> None:
         try:
             for at in range(first, N_REQUESTS, 2):
+                oldest[first] = library.index.generation
                 feed = live.cascade.run(asked(at))
                 with recorded:  # what was published is recorded by then
                     works = library.states[feed.versions["index_generation"]]

@@ -84,6 +84,31 @@ TEST(rows_of_another_generation_are_refused_and_both_are_named) {
     CHECK(view.gather(values, vectors).ok());  // no generation said
 }
 
+TEST(a_view_says_of_which_model_version_each_vector_is) {
+    ItemIndex index = make(6);
+    put(index, std::vector<std::int64_t>{2, 3}, 5.0f, 2, 8);
+    CHECK(index.remove(std::vector<std::int64_t>{4}).ok());
+    const IndexView view = index.pinned();
+    const std::vector<std::int32_t> rows = {0, 6, 7, 4, 2, kUnknownRow};  // 2 and 3 have new rows; 4 and old 2 none
+    std::vector<std::int64_t> versions(rows.size());
+    CHECK(view.gather_model_versions({rows, view.generation()}, versions).ok());
+    CHECK((versions == std::vector<std::int64_t>{0, 8, 8, 0, 0, 0}));
+    CHECK(refused(view.gather_model_versions({rows, 1}, versions), "rows are of generation 1"));
+    CHECK(!view.gather_model_versions(rows, std::span(versions).first(2)).ok());
+
+    // A scan counts the works of versions that it has no query for.
+    const std::vector<float> ones(kDim, 1.0f);
+    const VersionQuery only[] = {{8, ones}};
+    const Query query{std::span<const VersionQuery>(only)};
+    std::vector<float> scores(5);
+    std::vector<std::int64_t> ids(5);
+    std::vector<std::int64_t> positions(5);
+    std::vector<std::int32_t> best(5);
+    SearchCount count;
+    CHECK(view.search_all({&query, 1}, {}, Ranked{scores, ids, best, positions}, {&count, 1}).ok());
+    CHECK(count.found == 2 && count.unknown == 3);
+}
+
 TEST(a_view_moves_and_outlives_its_index) {
     std::optional<ItemIndex> index = make(3);
     IndexView first = index->pinned();
