@@ -92,14 +92,16 @@ class ItemIndex(IndexReads):
 
         ids            (N,) int64, unique
         embeddings     (N, D) float32 or float16, finite
-        columns        {name: (N,)}: all of the index's columns, in their dtypes
+        columns        {name: (N,)}; a work that is there keeps the columns that are not given, a new one needs all
         model_version  of these vectors; None: that of the newest ones
 
-        ValueError: as ``build``, or a column that is missing or not the index's.
+        A column of another dtype is converted, if no value changes by it. ValueError: as ``build``; a column that the
+        index has not; a value that the index's dtype does not hold, naming both dtypes and the first such value; a new
+        work without a column, naming both.
         """
         version = self.model_version if model_version is None else version_number(model_version)
         types = dict(self._native.column_types)
-        named = [(name, _as_column(column, types.get(name))) for name, column in _named(columns)]
+        named = [(name, _as_column(name, column, types.get(name))) for name, column in _named(columns)]
         self._native.upsert(ids, embeddings, named, version)
 
     def remove(self, ids: ArrayLike) -> int:
@@ -135,9 +137,17 @@ def _named(columns: Mapping[str, ArrayLike] | None) -> list[tuple[str, NDArray[A
     return [(name, np.asarray(column)) for name, column in (columns or {}).items()]
 
 
-def _as_column(column: NDArray[Any], dtype: str | None) -> NDArray[Any]:
-    """In the index's dtype, if no value changes by it."""
-    if dtype is None or not np.can_cast(column.dtype, dtype, "same_kind"):
+def _as_column(name: str, column: NDArray[Any], dtype: str | None) -> NDArray[Any]:
+    """In the index's dtype, if no value changes by it; as it is where the index has no such column."""
+    if dtype is None or column.dtype == dtype or column.dtype.kind not in "biuf":
         return column
-    cast = column.astype(dtype)
-    return cast if np.array_equal(cast, column) else column
+    with np.errstate(all="ignore"):  # what overflows or is no number is refused below
+        cast = column.astype(dtype)
+        changed = (cast != column) | (cast.astype(column.dtype) != column)
+    first = np.flatnonzero(changed & ~(np.isnan(cast) & np.isnan(column)))[:1]
+    for at in first.tolist():
+        value = column.ravel()[at].item()
+        raise ValueError(
+            f"column '{name}' has dtype {column.dtype}, the index holds {dtype}: {value} at position {at} does not fit"
+        )
+    return cast

@@ -204,9 +204,8 @@ class IndexReads:
                           index may hold other works in these rows by then, and rows that came since are left out
         query_by_version  {model version: (D,) or (B, D)} instead of ``queries``
 
-        Blocked works are left out. ``.unknown`` counts works of a model version without a query. For queries
-        (B, D) results are (B, min(k, N)), padded as ``SearchResult`` says.
-        ValueError as in ``search``.
+        Blocked works are left out. ``.unknown`` counts works of a model version without a query. For queries (B, D)
+        results are (B, min(k, N)), padded as ``SearchResult`` says. ValueError as in ``search``.
         """
         versioned = _versioned(queries, query_by_version)
         one = all(array.ndim == 1 for _, array in versioned)

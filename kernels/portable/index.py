@@ -18,7 +18,7 @@ from karec.errors import IndexFormatError
 from karec.kernels.portable.arrays import MOST_ROWS, Float32, Int64, finite, float32_input, int64_input, matrix_input
 from karec.kernels.portable.generation import Generation
 from karec.kernels.portable.index_file import map_file, read_index
-from karec.kernels.portable.index_inputs import Columns, check_map, check_same_columns, check_unique, column_inputs
+from karec.kernels.portable.index_inputs import Columns, check_known_columns, check_map, check_unique, column_inputs
 from karec.kernels.portable.index_layout import STORED, name_fits
 from karec.kernels.portable.index_reads import IndexReads
 from karec.kernels.portable.rows import check_vectors
@@ -87,7 +87,7 @@ class ItemIndex(IndexReads):
         with self._writing:
             g = self._newest
             check_map(g)
-            check_same_columns(g, values)
+            check_known_columns(g, keys, values)
             if len(keys):
                 self._newest = g.with_works(keys, vectors, values, model_version)
             else:

@@ -39,14 +39,20 @@ def column_inputs(columns: Columns, ids: Int64) -> dict[str, NDArray[Any]]:
     return values
 
 
-def check_same_columns(g: Generation, values: dict[str, NDArray[Any]]) -> None:
-    for name, column in g.columns.items():
-        if name not in values or values[name].dtype != column.dtype:
-            how = "of another dtype" if name in values else "missing"
-            raise ValueError(f"column '{name}' is {how}: an upsert gives every column that the index has")
-    for name in values:
+def check_known_columns(g: Generation, ids: Int64, values: dict[str, NDArray[Any]]) -> None:
+    """ValueError: a column that g has not, or in another dtype; a new work without every column."""
+    for name, given in values.items():
         if name not in g.columns:
             raise ValueError(f"the index has no column '{name}'")
+        if given.dtype != g.columns[name].dtype:
+            raise ValueError(f"column '{name}' is given as {given.dtype}, the index holds {g.columns[name].dtype}")
+    missing = next((name for name in g.columns if name not in values), None)
+    fresh = np.flatnonzero(g.id_map.find(ids) < 0)
+    if missing is not None and len(fresh):
+        raise ValueError(
+            f"column '{missing}' is missing, and id {ids[fresh[0]]} (at {fresh[0]}) is new: "
+            "a new work needs every column"
+        )
 
 
 def check_unique(ids: Int64) -> None:

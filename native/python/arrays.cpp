@@ -8,16 +8,6 @@ namespace {
 
 constexpr int kReadable = py::array::c_style | py::array::forcecast | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
 
-struct TypeName {
-    DType dtype;
-    const char* name;
-};
-constexpr TypeName kTypes[] = {
-    {DType::int8, "int8"},       {DType::int16, "int16"},     {DType::int32, "int32"},     {DType::int64, "int64"},
-    {DType::uint8, "uint8"},     {DType::uint16, "uint16"},   {DType::uint32, "uint32"},   {DType::uint64, "uint64"},
-    {DType::float16, "float16"}, {DType::float32, "float32"}, {DType::float64, "float64"}, {DType::boolean, "bool"},
-};
-
 py::array as_array(py::handle value) {
     if (py::isinstance<py::array>(value)) return py::reinterpret_borrow<py::array>(value);
     return py::module_::import("numpy").attr("asarray")(value);
@@ -175,17 +165,10 @@ py::array view_of(DType dtype, std::span<const std::byte> bytes, py::handle owne
 
 std::optional<DType> dtype_of(const py::array& array) {
     const auto name = array.dtype().attr("name").cast<std::string>();
-    for (const TypeName& type : kTypes) {
-        if (name == type.name) return type.dtype;
+    for (auto type = DType::int8; size_of(type) != 0; type = static_cast<DType>(static_cast<int>(type) + 1)) {
+        if (name == name_of(type)) return type;
     }
     return std::nullopt;
-}
-
-const char* name_of(DType dtype) {
-    for (const TypeName& type : kTypes) {
-        if (dtype == type.dtype) return type.name;
-    }
-    return "";
 }
 
 std::size_t positive(py::ssize_t value, const char* name) {

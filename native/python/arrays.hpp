@@ -80,7 +80,6 @@ std::size_t longest_list(std::span<const std::int64_t> indptr, std::size_t n);
 // A read-only view of memory that `owner` keeps alive.
 py::array view_of(DType dtype, std::span<const std::byte> bytes, py::handle owner);
 std::optional<DType> dtype_of(const py::array& array);
-const char* name_of(DType dtype);
 
 // k as a size; ValueError unless it is positive.
 std::size_t positive(py::ssize_t value, const char* name);

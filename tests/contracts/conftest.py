@@ -12,7 +12,7 @@ from karec.cascade import Cascade
 from karec.config import load_cascade
 
 pytest.register_assert_rewrite("step_contract", "index_twins")
-from step_contract import ADDED, BLOCKED, REMOVED  # noqa: E402
+from step_contract import ADDED, BLOCKED, REMOVED, ROLLED  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -25,11 +25,16 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def bundle(published: Path, backend: str) -> Bundle:
-    """Its index lacks works, blocks works, and holds one that the snapshot does not know."""
+    """Of its works the index lacks some and blocks some; it holds one that the snapshot does not know, and two of the
+    next model version, for which the bundle has no user tower.
+    """
     bundle = Bundle.open(published / "bundles")
     index = bundle.index
     columns = {name: column[:1] for name, column in index.columns.items()}
     index.upsert([ADDED], index.embeddings([0]) + 0.25, columns, model_version=index.model_version)
+    rows = index.lookup(ROLLED)
+    columns = {name: column[rows] for name, column in index.columns.items()}
+    index.upsert(ROLLED, -index.embeddings(rows), columns, model_version=index.model_version + 1)
     index.remove(REMOVED)
     index.block(BLOCKED)
     return bundle

@@ -21,7 +21,8 @@ from karec.cascade import Cascade
 from karec.stage import Step
 from karec.types import Array, Recommendation, Request
 
-REMOVED, BLOCKED, ADDED = (107, 128, 240), (114, 380), 999  # works: of the snapshot alone, blocked, of the index alone
+REMOVED, ADDED = (107, 128, 240), 999  # works that the snapshot alone knows, and the index alone
+BLOCKED, ROLLED = (114, 373), (142, 149)  # works of both: blocked, of the next model version
 STRANGERS = (7, 10**15)  # known to nobody
 EVERYTHING = (*range(100, 380, 7), ADDED, *STRANGERS)
 
@@ -44,6 +45,7 @@ ASKED = {
     "one work that nobody knows": Asked(works=(7,)),
     "works that the index does not know": Asked(works=(*REMOVED, *STRANGERS)),
     "works that are blocked": Asked(works=BLOCKED),
+    "works of the next model version": Asked(works=ROLLED),
     "a session that was shown works": Asked(shown=(135, 142, 7)),
     "a session that was shown everything": Asked(shown=EVERYTHING),
     "more places than works": Asked(k=1000),

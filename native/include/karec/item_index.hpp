@@ -70,8 +70,9 @@ class KAREC_API ItemIndex {
     // The newest generation, held. Cost: some tens of nanoseconds, and the same again when the view goes.
     IndexView pinned() const noexcept { return IndexView(store_); }
 
-    // Inserts works, or replaces their vectors and columns; adjustment and block stay. Takes every column that the
-    // index has. Refuses what build refuses. O(ids·D), and a copy of each 64-KiB page of the id map that changes.
+    // Inserts works, or replaces their vectors and columns; adjustment and block stay, and so do the columns that are
+    // not given. Refuses what build refuses, a column that the index has not or has in another dtype, and a new work
+    // without every column. O(ids·D), and a copy of each 64-KiB page of the id map that changes.
     Status upsert(std::span<const std::int64_t> ids, MatrixView embeddings, std::span<const Column> columns,
                   std::int64_t model_version) noexcept;
 

@@ -276,8 +276,8 @@ karec_status karec_index_gather_column(const karec_index* index, const char* nam
         const auto held = of.column_dtype(&object(name, "name"));
         if (!held.ok()) return held.status();
         if (held.value() != wanted) {
-            refuse("column '" + std::string(name) + "' is of dtype " + std::to_string(static_cast<int>(held.value())) +
-                   ", not " + std::to_string(dtype));
+            refuse("column '" + std::string(name) + "' is of dtype " + name_of(held.value()) + ", not " +
+                   name_of(wanted));
         }
         const auto at = array(rows, n, "rows");
         return of.gather_column(name, at, array(static_cast<std::byte*>(values), n * size_of(wanted), "values"));

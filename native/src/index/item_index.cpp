@@ -57,14 +57,16 @@ Result<ItemIndex> ItemIndex::build(std::span<const std::int64_t> ids, MatrixView
         g->versions.push_back({options.model_version, ids.size()});
         g->n_works = ids.size();
         g->id_map = IdMap(ids.size());
+        std::vector<const Column*> columns;
         for (const Column& column : options.columns) {
+            columns.push_back(&column);
             PagedArray<std::byte> values(size_of(column.dtype), kLargePage);
             g->columns.push_back({std::string(column.name), column.dtype, std::move(values)});
         }
         g->grow(ids.size());
         for (std::size_t i = 0; i < ids.size(); ++i) {
             if (g->id_map.put(ids[i], static_cast<std::int32_t>(i)) >= 0) return stands_twice(ids[i], i);
-            g->write_row(i, ids[i], embeddings, i, 0, options.columns);
+            g->write_row(i, ids[i], embeddings, i, 0, columns);
         }
         return ItemIndex(std::make_shared<GenerationStore>(std::move(g)));
     });

@@ -89,7 +89,7 @@ static void index_answers(void) {
     CHECK(karec_index_gather_column(index, "creator_id", wanted, 2, KAREC_INT64, held) == KAREC_OK);
     CHECK(held[0] == 3 && held[1] == 0);
     REFUSED(karec_index_gather_column(index, "creator_id", wanted, 2, KAREC_INT32, held), KAREC_INVALID_ARGUMENT,
-            "is of dtype 4, not 3");
+            "is of dtype int64, not int32");
     karec_index_close(index);
 }
 
