@@ -1,4 +1,4 @@
-"""The main job, end to end: data → teacher → rank log → towers → index → bundle → cascade → report."""
+"""The main job, end to end: data → ranker → rank log → towers → index → bundle → cascade → report."""
 
 from __future__ import annotations
 
