@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from threading import Lock
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -51,3 +53,21 @@ class EncodedSnapshot:
         if cowatch is not None:
             watched[:-1] = cowatch.codes(snapshot.works.ids)
         return cls(encoded_users, encoded_works, alike, own, watched)
+
+
+class EncodedOnce:
+    """Snapshots, each encoded by whichever thread asks first; an encoding is kept while its snapshot lives."""
+
+    def __init__(self) -> None:
+        self._found: WeakKeyDictionary[Snapshot, EncodedSnapshot] = WeakKeyDictionary()
+        self._encoding = Lock()
+
+    def get(self, snapshot: Snapshot, encode: Callable[[Snapshot], EncodedSnapshot]) -> EncodedSnapshot:
+        """What ``encode`` made of ``snapshot``; other threads that ask meanwhile wait for it."""
+        found = self._found.get(snapshot)
+        if found is None:
+            with self._encoding:
+                found = self._found.get(snapshot)
+                if found is None:
+                    found = self._found[snapshot] = encode(snapshot)
+        return found

@@ -16,9 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from threading import Lock
 from typing import Any
-from weakref import WeakKeyDictionary
 from zipfile import BadZipFile
 
 import numpy as np
@@ -28,7 +26,7 @@ from karec._files import file_aside
 from karec.errors import BundleError
 from karec.features.cowatch import CowatchVectors
 from karec.features.crosses import MOST_EDGES, SOCIAL_EDGES, CrossFeatures
-from karec.features.encoded_snapshot import EncodedSnapshot
+from karec.features.encoded_snapshot import EncodedOnce, EncodedSnapshot
 from karec.features.scene_counters import SceneCounterCoder
 from karec.features.table import TableCoder, known_codes, vocabulary
 from karec.kernels.encode import Vocabulary
@@ -72,10 +70,7 @@ class Encoder:
     scenes: Vocabulary
     people: Vocabulary
     cowatch: CowatchVectors | None = None
-    _tables: WeakKeyDictionary[Snapshot, EncodedSnapshot] = field(
-        default_factory=WeakKeyDictionary, init=False, repr=False
-    )
-    _encoding: Lock = field(default_factory=Lock, init=False, repr=False)
+    _encoded: EncodedOnce = field(default_factory=EncodedOnce, init=False, repr=False)
 
     @classmethod
     def fit(
@@ -160,15 +155,9 @@ class Encoder:
 
     def tables(self, snapshot: Snapshot) -> EncodedSnapshot:
         """``snapshot`` encoded once, by whichever thread asks first: O(rows); kept while the snapshot lives."""
-        found = self._tables.get(snapshot)
-        if found is None:
-            with self._encoding:
-                found = self._tables.get(snapshot)
-                if found is None:
-                    found = self._tables[snapshot] = self._encoded(snapshot)
-        return found
+        return self._encoded.get(snapshot, self._encode)
 
-    def _encoded(self, snapshot: Snapshot) -> EncodedSnapshot:
+    def _encode(self, snapshot: Snapshot) -> EncodedSnapshot:
         self.scene_counters.check(snapshot)
         return EncodedSnapshot.of(snapshot, self.users, self.works, self._shared, self.people, self.cowatch)
 
