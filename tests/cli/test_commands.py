@@ -56,6 +56,15 @@ def test_recommend_shows_people_the_feed_and_its_trace(job, capsys):
         assert words in out
 
 
+def test_recommend_says_why_there_are_fewer_works_than_wanted(job, capsys):
+    arguments = ["--config", str(job / "karec.toml"), "--user", "10000001", "--k", "50"]
+    assert cli.main(["recommend", *arguments]) == 0
+    assert "30 of 50 works: rerank.dpp keeps at most 30" in " ".join(capsys.readouterr().out.split())
+    assert cli.main(["recommend", *arguments, "--json"]) == 0
+    short = json.loads(capsys.readouterr().out)["short"]
+    assert (short["wanted"], short["got"], short["step"], short["reason"]) == (50, 30, "rerank.dpp", "limit")
+
+
 def test_recommend_explains_what_both_dpp_steps_chose(job, capsys):
     config = str(job / "karec.toml")
     assert cli.main(["recommend", "--config", config, "--user", "999", "--explain", "--trace"]) == 0
