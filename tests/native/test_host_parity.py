@@ -40,7 +40,7 @@ STAGES = {
 }
 
 
-def user_tower(path: Path, rng: np.random.Generator) -> None:
+def user_tower(path: Path, rng: np.random.Generator, version: int = 3) -> None:
     """user_vector = (numbers·W + ids·V) at unit length."""
     weights = {"W": rng.normal(size=(4, DIM)), "V": rng.normal(size=(3, DIM)) / 50}
     nodes = [
@@ -61,12 +61,14 @@ def user_tower(path: Path, rng: np.random.Generator) -> None:
         [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    helper.set_model_props(model, {"model_version": "3", "kind": "user_tower", "tasks": '["click"]'})
+    helper.set_model_props(model, {"model_version": str(version), "kind": "user_tower", "tasks": '["click"]'})
     onnx.save(model, path)
 
 
-@pytest.fixture(scope="module", params=["float16", "int8"])
+@pytest.fixture(scope="module", params=["float16", "int8", "two model versions"])
 def platform(request, tmp_path_factory):
+    rolling = request.param == "two model versions"
+    dtype = "float16" if rolling else request.param
     rng = np.random.default_rng(8)
     folder = tmp_path_factory.mktemp("platform")
     columns = {
@@ -77,13 +79,18 @@ def platform(request, tmp_path_factory):
     }
     ids = rng.permutation(4 * N)[:N] - N
     vectors = rng.normal(size=(N, DIM)).astype(np.float32)
-    index = ItemIndex.build(ids, vectors, request.param, columns, model_version=3, rescore=request.param == "int8")
+    index = ItemIndex.build(ids, vectors, dtype, columns, model_version=2 if rolling else 3, rescore=dtype == "int8")
+    if rolling:  # and a few works of a version that has no tower
+        for version, some in ((1, ids[:100]), (3, ids[100::2])):
+            index.upsert(some, rng.normal(size=(len(some), DIM)).astype(np.float32), model_version=version)
     index.adjust(ids[::7], scale=1.25, offset=-0.125)
     index.block(ids[::11])
 
     def write(into: Path) -> None:
         index.save(into / "index.karec")
         user_tower(into / "user_tower.onnx", rng)
+        if rolling:
+            user_tower(into / "user_tower.v0000000002.onnx", rng, 2)
 
     publish(folder / "bundles", 3, write)
     return folder
@@ -115,15 +122,19 @@ def padded(array: np.ndarray) -> bytes:
     return raw + b"\0" * (-len(raw) % 8)
 
 
-def spelled(asked: list[Asked], vectors: list[np.ndarray] | None) -> bytes:
-    """The request file of native/tests/prerank_host.cpp."""
+def spelled(asked: list[Asked], vectors: list[dict[int, np.ndarray]] | None) -> bytes:
+    """The request file of native/tests/prerank/prerank_host.cpp, with vectors by model version or the towers' inputs."""
     out = [np.int64(len(asked)).tobytes()]
     for i, each in enumerate(asked):
-        vector = np.empty(0, np.float32) if vectors is None else vectors[i]
+        users = {} if vectors is None else vectors[i]
+        vector = np.concatenate([*users.values(), np.empty(0, np.float32)]).astype(np.float32)
+        versions = np.array(list(users), np.int64) if len(users) > 1 else np.empty(0, np.int64)
         inputs = each.request.features if vectors is None else {}
         shown = np.array(each.request.shown, np.int64)
-        sizes = each.request.time_ms, each.request.k, len(each.candidates), len(shown), len(vector), len(inputs)
-        out += [np.array(sizes, np.int64).tobytes(), padded(each.candidates), padded(shown), padded(vector)]
+        counts = len(each.candidates), len(shown), len(vector), len(versions), len(inputs)
+        sizes = each.request.time_ms, each.request.k, *counts
+        out += [np.array(sizes, np.int64).tobytes(), padded(each.candidates), padded(shown)]
+        out += [padded(versions), padded(vector)]
         for name, array in inputs.items():
             out.append(np.int64(len(name)).tobytes())
             out.append(padded(np.frombuffer(name.encode(), np.uint8)))
@@ -168,7 +179,8 @@ def test_a_cpp_host_answers_as_python_does(platform, native_programs, steps, by_
     for each in asked:
         request = each.request.with_view(bundle.index.pinned())
         request = request.with_features(tower.hydrate_request(request))
-        vectors.append(request.features["user_vector"][0])
+        versions = request.features["user_vector_versions"].tolist()
+        vectors.append(dict(zip(versions, request.features["user_vector"], strict=True)))
         outcome = stage.run(request, Candidates.of(each.candidates))
         expected.append((outcome.candidates.ids.tobytes(), outcome.candidates.scores.tobytes()))
     library = []
