@@ -15,7 +15,7 @@ export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 BIN := $(VENV)/bin
 NATIVE_BUILD := build/native
-BUILT_FROM := $(shell find native kernels -path native/tests -prune -o -type f \( -name '*.?pp' -o -name '*.[ch]' -o -name '*.inc' -o -name '*.pyx' -o -name CMakeLists.txt \) -print)
+BUILT_FROM := $(shell find native kernels -path native/tests -prune -o -type f \( -name '*.?pp' -o -name '*.[ch]' -o -name '*.inc' -o -name '*.pyx' -o -name '*.pxi' -o -name CMakeLists.txt \) -print)
 BUILT_BY := pyproject.toml setup.py CMakeLists.txt
 
 .PHONY: help demo test test-python test-native test-packages sanitize fuzz bench check ruff mypy imports clang-format clang-tidy typed clean

@@ -3,7 +3,6 @@
 The models are trained for one epoch on few exposures: what a request costs does not depend on how good they are.
 """
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from karec.bundle import Bundle
 from karec.cli.demo import main_scene, set_up
 from karec.config import load_cascade
 from karec.learn.run.train import train_all
+from karec.learn.settings.sections import EvaluationSettings, RankerSettings
 from karec.learn.settings.train import TrainSettings
 from karec.observe.shadow import Shadow
 from karec.simulate.world import make_world
@@ -27,7 +27,8 @@ def served(tmp_path_factory):
     """(cascade, requests): a published bundle over 400,000 works, and users of the test days."""
     out: Path = tmp_path_factory.mktemp("cascade")
     dataset = make_world(N_WORKS, N_USERS, N_EXPOSURES, seed=0).dataset
-    train_all(dataset, replace(TrainSettings(), epochs=1, baselines=()), out / "run")
+    once = TrainSettings(ranker=RankerSettings(epochs=1), evaluation=EvaluationSettings(baselines=()))
+    train_all(dataset, once, out / "run")
     config = set_up(dataset, out / "run", out)
     bundle = Bundle.open(out / "bundles")
     scene = main_scene(dataset)
@@ -56,7 +57,7 @@ def test_shadow_of_one_request(benchmark, served):
     """What a shadow request costs after its answer: 10,000 works of its pool, both scores."""
     cascade, requests = served
     feed = cascade.run(requests[0])
-    (shadow,) = (observer for observer in cascade.observers if isinstance(observer, Shadow))
+    (shadow,) = (queue.observer for queue in cascade.observers if isinstance(queue.observer, Shadow))
     pool = feed.scored[shadow.pool].take(np.arange(shadow.at_most))
     benchmark.extra_info.update(works=len(pool))
     benchmark(lambda: shadow.scorer.score(feed.request, pool))

@@ -4,14 +4,13 @@ Trained for one epoch on few exposures: what a tower costs does not depend on ho
 whole history; 100,000 works are encoded in batches of 8,192, as a refresh does. `extra_info` holds works a second.
 """
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from karec.features.encoder import Encoder
 from karec.learn.export.quantised import quantise
 from karec.learn.run.train import train_all
+from karec.learn.settings.sections import EvaluationSettings, RankerSettings, TowerSettings
 from karec.learn.settings.train import TrainSettings
 from karec.models.onnx_model import OnnxModel
 from karec.platform.folds.advance import advance
@@ -27,7 +26,12 @@ def trained(tmp_path_factory):
     """(run folder, encoder, snapshot): the towers of a world of 100,000 works, in both precisions."""
     folder = tmp_path_factory.mktemp("towers")
     dataset = make_world(N_WORKS, N_USERS, N_EXPOSURES, seed=0).dataset
-    train_all(dataset, replace(TrainSettings(), epochs=1, tower_epochs=1, baselines=(), resamples=2), folder)
+    once = TrainSettings(
+        ranker=RankerSettings(epochs=1),
+        towers=TowerSettings(epochs=1),
+        evaluation=EvaluationSettings(baselines=(), resamples=2),
+    )
+    train_all(dataset, once, folder)
     for name in ("user_tower", "item_tower"):
         (folder / f"{name}.onnx").rename(folder / f"{name}.float32.onnx")
         quantise(folder / f"{name}.float32.onnx", folder / f"{name}.int8.onnx")

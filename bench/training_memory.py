@@ -11,10 +11,10 @@ import argparse
 import resource
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from karec.learn.run.train import train_all
+from karec.learn.settings.sections import EvaluationSettings, RankerSettings, TowerSettings
 from karec.learn.settings.train import TrainSettings
 from karec.simulate.world import make_world
 
@@ -41,7 +41,11 @@ def main() -> None:
     arguments = parser.parse_args()
     told = Told()
     dataset = make_world(arguments.works, arguments.users, arguments.exposures, seed=0, progress=told).dataset
-    settings = replace(TrainSettings(), epochs=1, tower_epochs=1, baselines=(), resamples=20)
+    settings = TrainSettings(
+        ranker=RankerSettings(epochs=1),
+        towers=TowerSettings(epochs=1),
+        evaluation=EvaluationSettings(baselines=(), resamples=20),
+    )
     with tempfile.TemporaryDirectory() as folder:
         train_all(dataset, settings, Path(folder), told)
     told(1, 1, "done")

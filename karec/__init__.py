@@ -5,6 +5,7 @@ serves never loads what only learning needs.
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from karec.errors import (
@@ -19,8 +20,14 @@ from karec.errors import (
     Unavailable,
 )
 
+if find_spec("karec.kernels") is None:  # kernels/ lies beside karec/ in a checkout, and inside it once installed
+    raise ModuleNotFoundError(
+        f"karec in {__path__[0]} is not built: karec.kernels is missing. Build it: pip install -e .",
+        name="karec.kernels",
+    )
+
 if TYPE_CHECKING:
-    from karec.cascade import Cascade
+    from karec.config import Cascade
     from karec.diversity import (
         DppBatchResult,
         DppOptions,
@@ -35,14 +42,14 @@ if TYPE_CHECKING:
         scatter,
         ssd_select,
     )
-    from karec.index import ItemIndex
+    from karec.index import IndexView, ItemIndex
     from karec.index.search_result import SearchResult
     from karec.types import Candidates, Recommendation, Request
 
     __version__: str
 else:
     _MODULES = {
-        "karec.cascade": ("Cascade",),
+        "karec.config": ("Cascade",),
         "karec.diversity": (
             "DppBatchResult",
             "DppOptions",
@@ -57,7 +64,7 @@ else:
             "scatter",
             "ssd_select",
         ),
-        "karec.index": ("ItemIndex",),
+        "karec.index": ("IndexView", "ItemIndex"),
         "karec.index.search_result": ("SearchResult",),
         "karec.types": ("Candidates", "Recommendation", "Request"),
     }
@@ -87,6 +94,7 @@ __all__ = [
     "DppOptions",
     "DppResult",
     "IndexFormatError",
+    "IndexView",
     "ItemIndex",
     "KarecError",
     "LogSchemaError",

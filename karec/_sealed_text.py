@@ -1,11 +1,13 @@
-"""Small text files that C++ hosts read: lines of words and ``key=value`` fields, the last of which seals the rest.
+"""Small text files that C++ hosts read: lines of words and ``key=value`` fields, and a checksum in the last line.
 
-The grammar stands at the top of ``native/src/base/sealed_text.hpp``, and in docs/formats.md.
+docs/formats.md has the grammar, ``native/src/base/sealed_text.hpp`` the reader.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from urllib.parse import quote
 
 from karec._backend import library as _native
@@ -25,6 +27,16 @@ def sealed_text(kind: str, lines: Iterable[str]) -> str:
     """The whole text of a file of ``kind``."""
     body = "".join(f"{each}\n" for each in (f"{kind} {FORMAT}", *lines))
     return f"{body}seal {_native.xxh64(body.encode()):016x}\n"
+
+
+def kind_of(path: Path) -> str | None:
+    """The kind of the sealed text at ``path``; None where there is no file, or something else."""
+    try:
+        with path.open("rb") as file:
+            found = re.match(rb"(karec-[a-z]+) \d+\n", file.read(64))
+    except OSError:
+        return None
+    return found.group(1).decode() if found else None
 
 
 def _quoted(text: str) -> str:

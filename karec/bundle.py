@@ -1,12 +1,14 @@
-"""A published bundle: everything one model version serves with, in one folder that never changes once published.
+"""A published bundle: everything that one model version serves with, in one folder that never changes.
 
     ROOT/current            → v0000000007        a symbolic link, swapped by one atomic rename
     ROOT/v0000000007/manifest.json               format, model_version, {file: sha256, bytes}, facts
                     /manifest.txt                the same for C++ hosts: model_version, each file's bytes and XXH64
                     /user_tower.onnx item_tower.onnx ranker.onnx
+                    /user_tower.v0000000006.onnx …   optional: of other versions that rows of the index are of
                     /encoder.npz /index.karec /snapshot/…
 
-``publish`` writes aside, checks, renames. ``Bundle.open`` refuses a folder whose files are not what the manifest says.
+``publish`` fills a temporary folder, writes the manifest and renames. ``Bundle.open`` refuses a folder whose files
+differ from the manifest.
 """
 
 from __future__ import annotations
@@ -14,14 +16,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from karec._backend import library as _native
+from karec._files import folder_aside, link_aside
+from karec._once import Once
 from karec._sealed_text import line, sealed_text
 from karec.errors import BundleError
 
@@ -39,11 +44,12 @@ CURRENT = "current"
 
 @dataclass(frozen=True)
 class Bundle:
-    """An open bundle. Its parts load on first use and are shared by every step and thread of the process."""
+    """An open bundle. Each part is loaded on first use, by whichever thread asks first, and shared by all holders."""
 
     path: Path
     model_version: int
     facts: Mapping[str, Any]
+    _parts: Once = field(default_factory=Once, init=False, repr=False, compare=False)
 
     @classmethod
     def open(cls, root: str | Path, verify: bool = True) -> Bundle:
@@ -51,86 +57,119 @@ class Bundle:
 
         ``verify`` reads every file and compares its SHA-256 (about 1 GB/s). Raises BundleError naming the file.
         """
-        root = Path(root)
-        folder = root / CURRENT if (root / CURRENT).exists() else root
-        folder = folder.resolve()
+        folder = _folder_of(root)
         manifest = _read_manifest(folder)
         if verify:
             _verify(folder, manifest["files"])
         return cls(folder, manifest["model_version"], manifest["facts"])
 
-    @cached_property
+    @classmethod
+    def shared(cls, root: str | Path) -> Bundle:
+        """As ``open``, but one object for the whole process as long as anybody holds it: opened and verified once.
+
+        Any thread may call it. What one holder upserts into ``index`` is seen by all.
+        """
+        folder = _folder_of(root)
+        with _open_lock:
+            key = _identity(folder)
+            found = _open.get(key)
+            if found is None:
+                found = _open[key] = cls.open(folder)
+            return found
+
+    @property
     def index(self) -> ItemIndex:
+        return self._parts.get("index", self._open_index)
+
+    @property
+    def snapshot(self) -> Snapshot:
+        from karec.platform.snapshot import Snapshot
+
+        return self._parts.get("snapshot", lambda: Snapshot.open(self.path / "snapshot"))
+
+    @property
+    def encoder(self) -> Encoder:
+        from karec.features.encoder import Encoder
+
+        return self._parts.get("encoder", lambda: Encoder.load(self.path / "encoder.npz"))
+
+    @property
+    def user_tower(self) -> OnnxModel:
+        return self._model("user_tower.onnx")
+
+    @property
+    def user_towers(self) -> Mapping[int, OnnxModel]:
+        """{model version: user tower}: the bundle's own, and each ``user_tower.v<ten digits>.onnx``, of others."""
+        return self._parts.get("user_towers", self._open_user_towers)
+
+    @property
+    def item_tower(self) -> OnnxModel:
+        return self._model("item_tower.onnx")
+
+    @property
+    def ranker(self) -> OnnxModel:
+        return self._model("ranker.onnx")
+
+    def _open_index(self) -> ItemIndex:
         from karec.index import ItemIndex
 
         index = ItemIndex.open(self.path / "index.karec")
         self._same_version("index.karec", index.model_version)
         return index
 
-    @cached_property
-    def snapshot(self) -> Snapshot:
-        from karec.platform.snapshot import Snapshot
-
-        return Snapshot.open(self.path / "snapshot")
-
-    @cached_property
-    def encoder(self) -> Encoder:
-        from karec.features.encoder import Encoder
-
-        return Encoder.load(self.path / "encoder.npz")
-
-    @cached_property
-    def user_tower(self) -> OnnxModel:
-        return self._model("user_tower.onnx")
-
-    @cached_property
-    def item_tower(self) -> OnnxModel:
-        return self._model("item_tower.onnx")
-
-    @cached_property
-    def ranker(self) -> OnnxModel:
-        return self._model("ranker.onnx")
-
     def _model(self, name: str) -> OnnxModel:
+        return self._parts.get(name, lambda: self._open_model(name))
+
+    def _open_model(self, name: str) -> OnnxModel:
         from karec.models.onnx_model import OnnxModel
 
         model = OnnxModel(self.path / name)
         self._same_version(name, model.model_version)
         return model
 
+    def _open_user_towers(self) -> Mapping[int, OnnxModel]:
+        from karec.models.onnx_model import OnnxModel
+
+        towers = {self.model_version: self.user_tower}
+        for path in sorted(self.path.glob("user_tower.v*.onnx")):
+            tower = OnnxModel(path)
+            if path.name != f"user_tower.v{tower.model_version:010d}.onnx" or tower.model_version in towers:
+                raise BundleError(
+                    f"{path} is of model version {tower.model_version}, its bundle of {self.model_version}: the tower "
+                    "of another version N is called user_tower.vN.onnx, N in ten digits"
+                )
+            towers[tower.model_version] = tower
+        return MappingProxyType(towers)
+
     def _same_version(self, name: str, version: int) -> None:
         if version != self.model_version:
             raise BundleError(f"{self.path / name} is of model version {version}, its bundle of {self.model_version}")
 
 
+_open: WeakValueDictionary[tuple[object, ...], Bundle] = WeakValueDictionary()  # for ``Bundle.shared``
+_open_lock = Lock()
+
+
 def publish(
     root: Path, model_version: int, write: Callable[[Path], None], facts: Mapping[str, Any] | None = None
 ) -> Path:
-    """Let ``write`` fill an empty folder, seal it with a manifest and make it ``root/current``.
+    """Publish what ``write`` puts into an empty folder: add the manifests, then make it ``root/current``. Its folder.
 
-    A publisher killed at any moment leaves the old ``current`` whole. Raises BundleError when ``model_version`` has
-    been published before: versions never change.
+    A publisher that fails or is killed leaves the old ``current`` as it was. Raises BundleError when ``model_version``
+    has been published before.
     """
     root.mkdir(parents=True, exist_ok=True)
     final = root / f"v{model_version:010d}"
     if final.exists():
         raise BundleError(f"{final} is published already; a version never changes, publish the next one")
-    aside = root / f".writing-{os.getpid()}-{model_version}"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
-    try:
+    with folder_aside(final) as name:
+        aside = Path(name)
         write(aside)
         (aside / HOST_MANIFEST).write_text(_host_manifest(aside, model_version), encoding="ascii")
         files = {str(p.relative_to(aside)): _fingerprint(p) for p in sorted(aside.rglob("*")) if p.is_file()}
         manifest = {"format": FORMAT, "model_version": model_version, "facts": dict(facts or {}), "files": files}
         (aside / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
-        for path in (*(p for p in aside.rglob("*")), aside):
-            _sync(path)
-        aside.rename(final)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
-    _point_current_at(root, final.name)
+    link_aside(root / CURRENT, final.name)
     return final
 
 
@@ -140,20 +179,19 @@ def next_version(root: Path) -> int:
     return max(published, default=0) + 1
 
 
-def _point_current_at(root: Path, name: str) -> None:
-    link = root / f".{CURRENT}-{os.getpid()}"
-    link.unlink(missing_ok=True)
-    link.symlink_to(name)
-    os.replace(link, root / CURRENT)
-    _sync(root)
+def _folder_of(root: str | Path) -> Path:
+    """The bundle's own folder: ``root``, or what ``root/current`` points at."""
+    root = Path(root)
+    return (root / CURRENT if (root / CURRENT).exists() else root).resolve()
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _identity(folder: Path) -> tuple[object, ...]:
+    """Tells a bundle from another that was written to the same folder later."""
+    path = folder / MANIFEST
+    if not path.exists():
+        return (folder,)
+    status = path.stat()
+    return folder, status.st_ino, status.st_mtime_ns
 
 
 def _host_manifest(folder: Path, model_version: int) -> str:

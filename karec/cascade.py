@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 from uuid import uuid4
 
-import numpy as np
-
 from karec.errors import ContractError
-from karec.stage import Merger, Observer, RequestHydrator, Source, Stage, timed
-from karec.types import EMPTY, Candidates, Recommendation, Request, StepTrace, Trace
+from karec.observer_queue import ObserverCounts, ObserverQueue
+from karec.stage import Merger, RequestHydrator, Source, Stage, hydrate_request, merge, recall, timed
+from karec.trace import StepTrace, Trace, why_short
+from karec.types import EMPTY, Candidates, IndexView, Pinnable, Recommendation, Request
 
 MAX_CHANNELS = 32
 
@@ -32,60 +32,72 @@ class Recall:
     def run(self, request: Request) -> tuple[Candidates, tuple[StepTrace, ...]]:
         parts, traces = [], []
         for source in self.sources:
-            found, trace = timed(source, "recall", 0, lambda source=source: source.recall(request))  # type: ignore[misc]
+            found, trace = timed(source, "recall", 0, lambda source=source: recall(source, request))  # type: ignore[misc]
             part = Candidates.empty() if found is None else found
             parts.append(part)
             traces.append(replace(trace, n_out=len(part)))
         n_found = sum(map(len, parts))
-        merged, trace = timed(self.merger, "recall", n_found, lambda: self.merger.merge(request, parts))
+        merged, trace = timed(self.merger, "recall", n_found, lambda: merge(self.merger, request, parts))
         if merged is None:
             raise ContractError("the merger of recall channels cannot be skipped")
-        ordered = np.sort(merged.ids)
-        if (ordered[1:] == ordered[:-1]).any():
-            raise ContractError(f"merger {self.merger.name!r}: an id stands twice after merging")
-        traces.append(replace(trace, n_out=len(merged), n_unknown=merged.n_unknown, why="found twice, or over quota"))
-        return merged, tuple(traces)
+        why = "found twice, or over quota"
+        trace = replace(trace, n_out=len(merged), n_unknown=merged.n_unknown, why=why, limit=self.merger.limit)
+        return merged, (*traces, trace)
 
 
 @dataclass(frozen=True)
 class Cascade:
-    """The request path of one scene. Immutable: any number of threads may ``run`` it at once, if its steps allow it."""
+    """The request path of one scene. Immutable: any number of threads may ``run`` it at once, if its steps allow it.
+
+    ``index`` is what steps read: each request pins one generation of it for all of them. None: no step reads an index.
+    ``versions`` goes into every answer, beside the generation and the model versions that the request read.
+    """
 
     scene: str
     request_hydrators: tuple[RequestHydrator, ...]
     recall: Recall
     stages: tuple[Stage, ...]
-    observers: tuple[Observer, ...] = ()
+    observers: tuple[ObserverQueue, ...] = ()
     versions: Mapping[str, Any] = field(default_factory=dict)
+    index: Pinnable | None = None
 
-    @classmethod
-    def from_config(cls, path: str | Path, scene: str = "home") -> Cascade:
-        """The cascade that ``karec.toml`` describes for ``scene``; raises ConfigError naming the wrong key."""
-        from karec.config import load_cascade
-
-        return load_cascade(Path(path), scene)
+    def __post_init__(self) -> None:
+        for observer in self.observers:
+            if not isinstance(observer, ObserverQueue):
+                raise ContractError(f"observers: {observer!r} has no queue, give ObserverQueue(observer)")
+        steps = [step for stage in self.stages for step in stage.steps]
+        watching = [queue.observer for queue in self.observers]
+        for step in (*self.request_hydrators, *self.recall.sources, self.recall.merger, *steps, *watching):
+            built_on = getattr(step, "index", None)
+            if built_on is not None and built_on is not self.index:
+                raise ContractError(
+                    f"the {step.role} {step.name!r} was built on another item index than the cascade's: "
+                    "give Cascade(…, index=…) the index that its steps were built on"
+                )
 
     def run(self, request: Request) -> Recommendation:
-        """Recall → stages → a feed of at most ``request.k`` works, with the trace of every step."""
-        request, request_traces = self._prepare(request)
-        candidates, recall_traces = self.recall.run(request)
-        traces = [*request_traces, *recall_traces]
-        scored: dict[str, Candidates] = {}
-        for stage in self.stages:
-            outcome = stage.run(request, candidates)
-            candidates = outcome.candidates
-            scored[stage.name] = outcome.scored
-            traces.extend(outcome.steps)
-        if len(candidates) > request.k:
-            raise ContractError(
-                f"the last stage left {len(candidates)} works for k={request.k}: end it with a selector without k"
-            )
-        return self._answer(request, candidates, scored, tuple(traces))
+        """Recall → stages → a feed of at most ``request.k`` works, with the trace of every step.
 
-    def close(self) -> None:
-        """Close the observers, so that what they hold back (the last part of a rank log) reaches its place."""
+        The request sees one generation of the index, however often others write meanwhile. The pin goes with the last
+        reference to the view: when this returns, or when an observer that reads the index is done with the request.
+        """
+        view = None if self.index is None else self.index.pinned()
+        try:
+            request, answer = self._feed(request, view)
+        except BaseException:
+            if view is not None:
+                view.close()  # whoever keeps the traceback would keep the generation
+            raise
         for observer in self.observers:
-            observer.close()
+            observer.offer(request, answer)
+        return answer
+
+    def close(self) -> tuple[ObserverCounts, ...]:
+        """Wait until the observers have seen every answer and written what they hold back; what each did and lost.
+
+        Raises nothing. Answers that are given afterwards are not observed.
+        """
+        return tuple(observer.close() for observer in self.observers)
 
     def __enter__(self) -> Self:
         return self
@@ -93,44 +105,56 @@ class Cascade:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _prepare(self, request: Request) -> tuple[Request, list[StepTrace]]:
+    def hydrated(self, request: Request) -> tuple[Request, list[StepTrace]]:
+        """The request with what its hydrators add, and their traces; it needs a moment, and a view where they read one.
+
+        It is the first part of ``run``, for callers that score works of their own as the cascade would.
+        """
+        traces = []
+        for step in self.request_hydrators:
+            features, trace = timed(step, "request", 0, lambda step=step, r=request: hydrate_request(step, r))  # type: ignore[misc]
+            request = request if features is None else request.with_features(features)
+            traces.append(replace(trace, n_out=-1))
+        return request, traces
+
+    def _feed(self, request: Request, view: IndexView | None) -> tuple[Request, Recommendation]:
+        """The request as its steps saw it, and the answer, which has no view."""
         if request.scene != self.scene:
             raise ValueError(f"this cascade serves the scene {self.scene!r}, the request asks for {request.scene!r}")
         request = replace(
             request,
             request_id=request.request_id or uuid4().hex,
             time_ms=int(time.time() * 1e3) if request.time_ms is None else request.time_ms,
+            view=view,
         )
-        traces = []
-        for step in self.request_hydrators:
-            features, trace = timed(step, "request", 0, lambda step=step, r=request: step.hydrate_request(r))  # type: ignore[misc]
-            request = request if features is None else request.with_features(features)
-            traces.append(replace(trace, n_out=-1))
-        return request, traces
-
-    def _answer(
-        self,
-        request: Request,
-        candidates: Candidates,
-        scored: Mapping[str, Candidates],
-        traces: tuple[StepTrace, ...],
-    ) -> Recommendation:
+        request, request_traces = self.hydrated(request)
+        candidates, traces = self.recall.run(request)
+        scored: dict[str, Candidates] = {}
+        for stage in self.stages:
+            outcome = stage.run(request, candidates)
+            candidates = outcome.candidates
+            scored[stage.name] = outcome.scored
+            traces += outcome.steps
+        if len(candidates) > request.k:
+            raise ContractError(
+                f"the last stage left {len(candidates)} works for k={request.k}: end it with a selector without k"
+            )
         cold = request.features.get("cold_start")
-        recommendation = Recommendation(
-            request=request,
+        return request, Recommendation(
+            request=request.with_view(None),
             candidates=candidates,
             scored=scored,
-            trace=Trace(traces),
+            trace=Trace((*request_traces, *traces)),
             channels=tuple(source.name for source in self.recall.sources),
-            degraded=tuple(f"{trace.stage}.{trace.step}" for trace in traces if trace.failure),
+            degraded=tuple(trace.place for trace in (*request_traces, *traces) if trace.failure),
             cold_start=cold is not None and bool(cold),
-            versions=self.versions or EMPTY,
+            versions=self._read(view),
+            short=why_short(request.k, traces),
         )
-        for observer in self.observers:
-            notes, trace = timed(observer, "after", -1, lambda o=observer: o.observe(request, recommendation))  # type: ignore[misc]
-            traces = (*traces, replace(trace, notes=notes or EMPTY))
-        return replace(
-            recommendation,
-            trace=Trace(traces),
-            degraded=tuple(f"{trace.stage}.{trace.step}" for trace in traces if trace.failure),
-        )
+
+    def _read(self, view: IndexView | None) -> Mapping[str, Any]:
+        """What a request with this view reads."""
+        if view is None:
+            return self.versions or EMPTY
+        read = {"index_generation": view.generation, "model_versions": view.model_versions}
+        return MappingProxyType({**self.versions, **read})

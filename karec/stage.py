@@ -1,18 +1,23 @@
 """The roles that a step can play, and the wrapper that holds each step to its role's contract.
 
     RequestHydrator.hydrate_request(request)        → {name: array}        added to request.features
-    Source.recall(request)                          → Candidates
-    Merger.merge(request, parts)                    → Candidates           unique ids, at most its limit
+    Source.recall(request)                          → Candidates           unique ids, finite scores, at most its quota
+    Merger.merge(request, parts)                    → Candidates           unique ids of parts, at most its limit
     Hydrator.hydrate(request, candidates)           → {column: (N, …)}     the column "rows" sets Candidates.rows
     Filter.keep(request, candidates)                → (N,) bool
     Scorer.score(request, candidates)               → (N,) float32, finite
     Selector.select(request, candidates)            → Selection            distinct indices, best first
-    Observer.observe(request, recommendation)       after the answer; may return notes for the trace
+    Observer.observe(request, recommendation)       after the answer, on the observer's own thread
 
-The wrapper checks shapes, dtypes and order, not the author; only it calls ``Candidates.take``, so only a Filter or a
-Selector can drop and only a Selector can reorder. A step says what its failure means: ``on_failure = "fail"`` fails
-the request, ``"skip"`` goes on without it, and the answer's ``degraded`` names it. Only failures of the world count
-(``Unavailable``, ``OSError``); a programming error is always raised.
+Vectors, rows and columns of works are read from ``request.index`` alone: one generation of the item index for all steps
+of a request. A step that takes ``index`` when it is built checks its settings against it, and no more.
+
+A step may return ``Noted(value, notes)`` in place of its value, and the notes go into the trace (a Selection has notes
+of its own). The wrapper checks shapes, dtypes and order, not the author; only it calls ``Candidates.take``, so only a
+Filter or a Selector can drop and only a Selector can reorder. A step says what its failure means: ``on_failure =
+"fail"`` fails the request, ``"skip"`` goes on without it, and the answer's ``degraded`` names it. Only failures of the
+world count (``Unavailable``, ``OSError``); a programming error is always raised. An observer cannot fail a request:
+``karec.observer_queue`` counts and logs what it raises.
 
 A step declares what it ``needs`` and what it ``gives``, so that a chain can be checked when it is built. The names:
 
@@ -32,13 +37,24 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 
+from karec._contract import (
+    check_columns,
+    check_features,
+    check_found,
+    check_indices,
+    check_mask,
+    check_merged,
+    check_merged_size,
+    check_scores,
+)
 from karec.errors import ContractError, Unavailable
-from karec.types import EMPTY, Array, Candidates, Recommendation, Request, Selection, StepTrace
+from karec.trace import StepTrace
+from karec.types import EMPTY, Array, Candidates, Noted, Recommendation, Request, Selection
 
 OnFailure = Literal["fail", "skip"]
 SURVIVABLE = (Unavailable, OSError)
@@ -58,7 +74,7 @@ class RequestHydrator(Step):
     role = "request_hydrator"
 
     @abstractmethod
-    def hydrate_request(self, request: Request) -> Mapping[str, Array]: ...
+    def hydrate_request(self, request: Request) -> Mapping[str, Array] | Noted[Mapping[str, Array]]: ...
 
 
 class Source(Step):
@@ -68,22 +84,29 @@ class Source(Step):
     quota: int
 
     @abstractmethod
-    def recall(self, request: Request) -> Candidates: ...
+    def recall(self, request: Request) -> Candidates | Noted[Candidates]: ...
 
 
 class Merger(Step):
+    """Makes one list of what the channels found. ``limit``: how many works it leaves at most, None for no limit.
+
+    A class that sets ``proven = True`` says that a test holds its results to an oracle; the wrapper then leaves out
+    the checks that cost more than the merge: unique ids, of the parts, with the right bits. It is not inherited.
+    """
+
     role = "merger"
     gives = ("scores",)
+    limit: int | None = None
 
     @abstractmethod
-    def merge(self, request: Request, parts: Sequence[Candidates]) -> Candidates: ...
+    def merge(self, request: Request, parts: Sequence[Candidates]) -> Candidates | Noted[Candidates]: ...
 
 
 class Hydrator(Step):
     role = "hydrator"
 
     @abstractmethod
-    def hydrate(self, request: Request, candidates: Candidates) -> Mapping[str, Array]: ...
+    def hydrate(self, request: Request, candidates: Candidates) -> Mapping[str, Array] | Noted[Mapping[str, Array]]: ...
 
 
 class Filter(Step):
@@ -91,7 +114,7 @@ class Filter(Step):
     why: str = "filtered"
 
     @abstractmethod
-    def keep(self, request: Request, candidates: Candidates) -> Array: ...
+    def keep(self, request: Request, candidates: Candidates) -> Array | Noted[Array]: ...
 
 
 class Scorer(Step):
@@ -99,102 +122,143 @@ class Scorer(Step):
     gives = ("scores",)
 
     @abstractmethod
-    def score(self, request: Request, candidates: Candidates) -> Array: ...
+    def score(self, request: Request, candidates: Candidates) -> Array | Noted[Array]: ...
 
 
 class Selector(Step):
+    """``k``: how many works it selects at most, None for the request's k."""
+
     role = "selector"
+    k: int | None = None
 
     @abstractmethod
     def select(self, request: Request, candidates: Candidates) -> Selection: ...
 
 
 class Observer(Step):
+    """Told of each answer after it was given. ``watches``: the stages whose scored works it reads, None for all.
+    ``reads_index``: whether the request that it gets still sees the index, whose generation is held until then.
+
+    ``karec.observer_queue.ObserverQueue`` calls ``chooses`` on the request's thread and ``counts`` on any. It calls the
+    others on a thread of its own, one at a time; whatever they raise is counted and logged. An observer belongs to one
+    queue. A fork copies it as it is: one that holds something back compares ``os.getpid()``.
+    """
+
     role = "observer"
+    on_failure: OnFailure = "skip"
+    watches: tuple[str, ...] | None = None
+    reads_index: ClassVar[bool] = False
+
+    def chooses(self, request: Request) -> bool:
+        """Whether it wants the answer to this request. The request waits for it: microseconds."""
+        return True
 
     @abstractmethod
-    def observe(self, request: Request, recommendation: Recommendation) -> Mapping[str, Any] | None:
-        """What is returned, if anything, are notes for the trace."""
+    def observe(self, request: Request, recommendation: Recommendation) -> None: ...
+
+    def due(self) -> float | None:
+        """When ``flush`` is wanted, by time.monotonic(); None when nothing is held back. Asked after ``observe``."""
+        return None
+
+    def flush(self) -> None:
+        """Write what is held back. When it raises, nothing may be held back any more either."""
 
     def close(self) -> None:
-        """Let go of what the observer holds; called once, when the cascade is closed."""
+        """Flush, and let go of what the observer holds; the last call."""
+
+    def counts(self) -> Mapping[str, int]:
+        """Counts of its own, beside those of requests."""
+        return EMPTY
 
 
-def _wrong(step: Step, message: str) -> ContractError:
-    return ContractError(f"{step.role} {step.name!r}: {message}")
+Notes = Mapping[str, Any]
+V = TypeVar("V")
 
 
-def _hydrate(step: Hydrator, request: Request, candidates: Candidates) -> tuple[Candidates, Mapping[str, Any]]:
-    columns = dict(step.hydrate(request, candidates))
-    for name, column in columns.items():
-        if np.ndim(column) == 0 or len(column) != len(candidates):
-            raise _wrong(step, f"column {name!r} has shape {np.shape(column)} for {len(candidates)} candidates")
+def _plain(result: V | Noted[V]) -> tuple[V, Notes]:
+    return (result.value, result.notes) if isinstance(result, Noted) else (result, EMPTY)
+
+
+def hydrate_request(step: RequestHydrator, request: Request) -> tuple[Mapping[str, Array], Notes]:
+    """What ``step`` gives, checked, and its notes."""
+    features, notes = _plain(step.hydrate_request(request))
+    check_features(step, features)
+    return features, notes
+
+
+def recall(step: Source, request: Request) -> tuple[Candidates, Notes]:
+    """What ``step`` finds, checked, and its notes."""
+    found, notes = _plain(step.recall(request))
+    check_found(step, found, step.quota)
+    return found, notes
+
+
+def merge(step: Merger, request: Request, parts: Sequence[Candidates]) -> tuple[Candidates, Notes]:
+    """What ``step`` makes of ``parts``, checked, and its notes."""
+    merged, notes = _plain(step.merge(request, parts))
+    if "proven" in vars(type(step)):
+        check_merged_size(step, merged, step.limit)
+    else:
+        check_merged(step, merged, parts, step.limit)
+    return merged, notes
+
+
+def _hydrate(step: Hydrator, request: Request, candidates: Candidates) -> tuple[Candidates, Notes]:
+    given, notes = _plain(step.hydrate(request, candidates))
+    columns = dict(given)
+    check_columns(step, columns, len(candidates))
     rows = columns.pop("rows", None)
     hydrated = candidates if rows is None else candidates.with_rows(rows)
-    return hydrated.with_columns(columns), EMPTY
+    return hydrated.with_columns(columns), notes
 
 
-def _filter(step: Filter, request: Request, candidates: Candidates) -> tuple[Candidates, Mapping[str, Any]]:
-    keep = np.asarray(step.keep(request, candidates))
-    if keep.dtype != np.bool_ or keep.shape != (len(candidates),):
-        raise _wrong(step, f"keep has dtype {keep.dtype} and shape {keep.shape}, expected bool ({len(candidates)},)")
-    return (candidates if keep.all() else candidates.take(keep)), EMPTY
+def _filter(step: Filter, request: Request, candidates: Candidates) -> tuple[Candidates, Notes]:
+    given, notes = _plain(step.keep(request, candidates))
+    keep = np.asarray(given)
+    check_mask(step, keep, len(candidates))
+    return (candidates if keep.all() else candidates.take(keep)), notes
 
 
-def _score(step: Scorer, request: Request, candidates: Candidates) -> tuple[Candidates, Mapping[str, Any]]:
-    scores = np.asarray(step.score(request, candidates))
-    _check_scores(step, scores, len(candidates))
-    return candidates.with_scores(scores), EMPTY
+def _score(step: Scorer, request: Request, candidates: Candidates) -> tuple[Candidates, Notes]:
+    given, notes = _plain(step.score(request, candidates))
+    scores = np.asarray(given)
+    check_scores(step, scores, len(candidates))
+    return candidates.with_scores(scores), notes
 
 
-def _select(step: Selector, request: Request, candidates: Candidates) -> tuple[Candidates, Mapping[str, Any]]:
+def _select(step: Selector, request: Request, candidates: Candidates) -> tuple[Candidates, Notes]:
     selection = step.select(request, candidates)
     indices = np.asarray(selection.indices)
-    n = len(candidates)
-    if indices.ndim != 1 or not np.issubdtype(indices.dtype, np.integer):
-        raise _wrong(step, f"indices have dtype {indices.dtype} and shape {indices.shape}, expected int64 (k,)")
-    if len(indices) and (indices.min() < 0 or indices.max() >= n):
-        raise _wrong(step, f"an index lies outside 0 … {n - 1}")
-    if np.bincount(indices, minlength=1).max(initial=0) > 1:
-        raise _wrong(step, "an index stands twice")
+    check_indices(step, indices, len(candidates))
     chosen = candidates.take(indices)
     if selection.scores is not None:
-        _check_scores(step, np.asarray(selection.scores), len(indices))
+        check_scores(step, np.asarray(selection.scores), len(indices))
         chosen = chosen.with_scores(selection.scores)
     return chosen, selection.notes
 
 
-def _check_scores(step: Step, scores: Array, n: int) -> None:
-    if scores.shape != (n,):
-        raise _wrong(step, f"scores have shape {scores.shape}, expected ({n},)")
-    bad = np.flatnonzero(~np.isfinite(scores))
-    if len(bad):
-        raise _wrong(step, f"the score at position {int(bad[0])} is {scores[bad[0]]}; scores must be finite")
-
-
-_RUN: Mapping[str, Callable[[Any, Request, Candidates], tuple[Candidates, Mapping[str, Any]]]] = {
+_RUN: Mapping[str, Callable[[Any, Request, Candidates], tuple[Candidates, Notes]]] = {
     "hydrator": _hydrate,
     "filter": _filter,
     "scorer": _score,
     "selector": _select,
 }
 
-T = TypeVar("T")
 
-
-def timed(step: Step, stage: str, n_in: int, run: Callable[[], T]) -> tuple[T | None, StepTrace]:
+def timed(step: Step, stage: str, n_in: int, run: Callable[[], tuple[V, Notes]]) -> tuple[V | None, StepTrace]:
     """Run ``run`` for ``step``; its result (None if it failed and may be skipped) and its trace without sizes."""
     start = time.perf_counter()
-    result: T | None = None
+    result: V | None = None
+    notes: Notes = EMPTY
     failure = None
     try:
-        result = run()
+        result, notes = run()
     except SURVIVABLE as error:
         if step.on_failure == "fail":
             raise
         failure = f"{type(error).__name__}: {error}"
     ms = (time.perf_counter() - start) * 1e3
-    return result, StepTrace(stage, step.name, step.role, n_in, n_in, ms, failure=failure)
+    return result, StepTrace(stage, step.name, step.role, n_in, n_in, ms, failure=failure, notes=notes)
 
 
 @dataclass(frozen=True)
@@ -234,16 +298,11 @@ class Stage:
     def _run_step(self, step: Step, request: Request, candidates: Candidates) -> tuple[Candidates, StepTrace]:
         before = candidates
         result, trace = timed(step, self.name, len(before), lambda: _RUN[step.role](step, request, before))
-        after, notes = (before, EMPTY) if result is None else result
-        return after, StepTrace(
-            stage=trace.stage,
-            step=trace.step,
-            role=trace.role,
-            n_in=len(before),
+        after = before if result is None else result
+        return after, replace(
+            trace,
             n_out=len(after),
-            ms=trace.ms,
             n_unknown=after.n_unknown,
             why=getattr(step, "why", ""),
-            failure=trace.failure,
-            notes=notes,
+            limit=step.k if isinstance(step, Selector) else None,
         )

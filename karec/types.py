@@ -7,17 +7,78 @@ the framework (``karec.stage``) calls it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from operator import index
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from karec.errors import ContractError
+from karec.trace import Short, Trace
 
 Array = NDArray[Any]
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 UNKNOWN_ROW = -1
+
+
+class Found(Protocol):
+    """What a search of the item index found, best first; ``karec.SearchResult`` says what the arrays are."""
+
+    @property
+    def scores(self) -> NDArray[np.float32]: ...
+    @property
+    def ids(self) -> NDArray[np.int64]: ...
+    @property
+    def rows(self) -> NDArray[np.int32]: ...
+    @property
+    def positions(self) -> NDArray[np.int64]: ...
+    @property
+    def unknown(self) -> int: ...
+
+
+Queries = Mapping[int, ArrayLike]
+
+
+class IndexView(Protocol):
+    """One generation of the item index: what a request reads. Rows mean the same work for as long as the view lives,
+    whoever writes meanwhile. ``karec.ItemIndex.pinned`` gives one, and says what each call does."""
+
+    @property
+    def generation(self) -> int: ...
+    @property
+    def model_versions(self) -> tuple[int, ...]: ...
+    def lookup(self, ids: ArrayLike) -> NDArray[np.int32]: ...
+    def search(
+        self,
+        query: ArrayLike | None = None,
+        *,
+        rows: ArrayLike | None = None,
+        k: int,
+        query_by_version: Queries | None = None,
+    ) -> Found: ...
+    def search_all(
+        self, queries: ArrayLike | None = None, k: int = 1000, *, query_by_version: Queries | None = None
+    ) -> Found: ...
+    def scores(
+        self,
+        query: ArrayLike | None = None,
+        *,
+        ids: ArrayLike | None = None,
+        query_by_version: Queries | None = None,
+    ) -> NDArray[np.float32]: ...
+    def embeddings(self, rows: ArrayLike) -> NDArray[np.float32]: ...
+    def model_versions_of(self, rows: ArrayLike) -> NDArray[np.int64]: ...
+    def gather(self, column: str, rows: ArrayLike) -> Array: ...
+    def close(self) -> None: ...
+
+
+class Pinnable(Protocol):
+    """An item index."""
+
+    def pinned(self) -> IndexView: ...
 
 
 def _whole_number(name: str, value: Any) -> None:
@@ -37,6 +98,9 @@ class Request:
     ``time_ms`` is the moment of the request (Unix milliseconds); features, freshness and the log are computed as of
     it. ``shown`` are work ids that this session has already seen. ``features`` holds what request hydrators add:
     user features, padded history, the user vector. ``explain`` asks the steps that can for the reasons of their choice.
+
+    ``view`` is the item index as this request sees it, one generation from the first step to the last. The cascade sets
+    it; steps read it as ``request.index``. The request of an answer has none, so that no answer holds on to old rows.
     """
 
     user_id: int
@@ -47,6 +111,7 @@ class Request:
     request_id: str = ""
     explain: bool = False
     features: Mapping[str, Array] = field(default_factory=lambda: EMPTY)
+    view: IndexView | None = field(default=None, repr=False, kw_only=True)
 
     def __post_init__(self) -> None:
         for name, value in (("user_id", self.user_id), ("k", self.k), ("time_ms", self.time_ms or 0)):
@@ -56,15 +121,28 @@ class Request:
         if self.k <= 0:
             raise ValueError(f"k must be positive, got {self.k}")
 
+    @property
+    def index(self) -> IndexView:
+        """The view; ContractError where there is none."""
+        if self.view is None:
+            raise ContractError(
+                "this request sees no item index: run it in a cascade that has one, Cascade(…, index=index), or, for a "
+                "step by itself, give it a view: with index.pinned() as view: request = request.with_view(view)"
+            )
+        return self.view
+
+    def with_view(self, view: IndexView | None) -> Request:
+        """A copy that sees ``view``; None: that sees no index."""
+        return replace(self, view=view)
+
     def with_features(self, features: Mapping[str, Array]) -> Request:
         """A copy whose ``features`` also hold ``features``."""
         return replace(self, features=MappingProxyType({**self.features, **features}))
 
 
-def _column(name: str, value: Array, n: int, dtype: type | None) -> Array:
-    array = np.asarray(value) if dtype is None else np.asarray(value, dtype=dtype)
+def _sized(name: str, array: Array, n: int) -> Array:
     if array.ndim == 0 or len(array) != n:
-        raise ValueError(f"candidates: {name} has shape {array.shape}, expected ({n},{' …' if dtype is None else ''})")
+        raise ValueError(f"candidates: {name} has shape {array.shape}, expected ({n}, …)")
     return array
 
 
@@ -73,7 +151,7 @@ class Candidates:
     """N candidate works as a struct of arrays.
 
     ids      (N,) int64    work ids, unique after recall
-    rows     (N,) int32    row in the item index, −1 = the index does not know the work
+    rows     (N,) int32    row in the view of the item index, −1 = it does not know the work
     scores   (N,) float32  the score of the last scorer (higher is better)
     sources  (N,) uint32   bit c set = recall channel c found it
     columns  {name: (N, …)} whatever hydrators added
@@ -86,16 +164,17 @@ class Candidates:
     columns: Mapping[str, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        ids = np.asarray(self.ids, dtype=np.int64)
-        if ids.ndim != 1:
-            raise ValueError(f"candidates: ids has shape {ids.shape}, expected (N,)")
+        given = np.asarray(self.ids)
+        if given.ndim != 1 or (given.dtype.kind not in "iu" and given.size):
+            raise ValueError(f"candidates: ids has shape {given.shape} and dtype {given.dtype}, expected (N,) int64")
+        ids = given.astype(np.int64, copy=False)
         n = len(ids)
         put = object.__setattr__
         put(self, "ids", ids)
-        put(self, "rows", _column("rows", self.rows, n, np.int32))
-        put(self, "scores", _column("scores", self.scores, n, np.float32))
-        put(self, "sources", _column("sources", self.sources, n, np.uint32))
-        columns = {name: _column(f"column {name!r}", value, n, None) for name, value in self.columns.items()}
+        put(self, "rows", _sized("rows", np.asanyarray(self.rows, dtype=np.int32), n))  # they know their generation
+        put(self, "scores", _sized("scores", np.asarray(self.scores, dtype=np.float32), n))
+        put(self, "sources", _sized("sources", np.asarray(self.sources, dtype=np.uint32), n))
+        columns = {name: _sized(f"column {name!r}", np.asarray(value), n) for name, value in self.columns.items()}
         put(self, "columns", MappingProxyType(columns))
 
     @classmethod
@@ -121,6 +200,13 @@ class Candidates:
     def n_unknown(self) -> int:
         """How many candidates the item index does not know."""
         return int(np.count_nonzero(self.rows < 0))
+
+    @cached_property
+    def repeated_id(self) -> int | None:
+        """An id that stands twice; None where all are unique. O(N log N), computed once."""
+        ordered = np.sort(self.ids)
+        repeats = np.flatnonzero(ordered[1:] == ordered[:-1])
+        return int(ordered[repeats[0]]) if len(repeats) else None
 
     def take(self, selector: Array) -> Candidates:
         """The candidates at ``selector`` (indices, or a boolean mask), in that order. O(len(selector))."""
@@ -154,51 +240,15 @@ class Selection:
     notes: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
 
 
-@dataclass(frozen=True)
-class StepTrace:
-    """What one step did: sizes, time, why it removed what it removed, and its failure if it failed."""
-
-    stage: str
-    step: str
-    role: str
-    n_in: int
-    n_out: int
-    ms: float
-    n_unknown: int = 0
-    why: str = ""
-    failure: str | None = None
-    notes: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
-
-    @property
-    def n_removed(self) -> int:
-        return max(self.n_in - self.n_out, 0) if self.role in ("filter", "selector", "merger") else 0
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {**values, "notes": dict(self.notes), "n_removed": self.n_removed}
+T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Trace:
-    """Every step of one request, in order."""
+@dataclass(frozen=True, eq=False)
+class Noted(Generic[T]):
+    """What a step of any role may return in place of its ``value``: the value with ``notes`` for the trace."""
 
-    steps: tuple[StepTrace, ...] = ()
-
-    @property
-    def total_ms(self) -> float:
-        return sum(step.ms for step in self.steps)
-
-    def stage_sizes(self) -> dict[str, int]:
-        """{stage: candidates after it}, in order: the funnel."""
-        return {step.stage: step.n_out for step in self.steps if step.role != "observer" and step.n_out >= 0}
-
-    def stage_ms(self) -> dict[str, float]:
-        """{stage: milliseconds}, in order."""
-        out: dict[str, float] = {}
-        for step in self.steps:
-            out[step.stage] = out.get(step.stage, 0.0) + step.ms
-        return out
+    value: T
+    notes: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -218,7 +268,9 @@ class Recommendation:
 
     ``scored`` holds, for each stage, its candidates before its first selector cut them: what the rank log and
     explanations need. ``degraded`` names the steps that failed and were passed over. ``cold_start`` is true when the
-    user is unknown. ``versions`` names what answered: model version, index generation, bundle.
+    user is unknown. ``versions`` names what this request read: model version, bundle, ``index_generation`` and the
+    index's ``model_versions``. ``short`` says why there are fewer works than the request wanted, None where there are
+    as many.
     """
 
     request: Request
@@ -229,6 +281,7 @@ class Recommendation:
     degraded: tuple[str, ...] = ()
     cold_start: bool = False
     versions: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
+    short: Short | None = None
 
     def __len__(self) -> int:
         return len(self.candidates)
@@ -251,7 +304,7 @@ class Recommendation:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: items, trace, degraded, cold_start, versions."""
+        """Plain values for JSON: items, trace, degraded, cold_start, versions, short."""
         return {
             "request_id": self.request.request_id,
             "user_id": self.request.user_id,
@@ -263,4 +316,5 @@ class Recommendation:
             "degraded": list(self.degraded),
             "cold_start": self.cold_start,
             "versions": dict(self.versions),
+            "short": None if self.short is None else self.short.as_dict(),
         }

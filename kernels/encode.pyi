@@ -6,7 +6,10 @@ from numpy.typing import NDArray
 FIRST_UNSEEN: int
 
 class Vocabulary:
-    """Codes for K distinct non-negative ids: ``keys[k]`` has code k + 1. Immutable; safe to share between threads."""
+    """Codes for K distinct non-negative ids: ``keys[k]`` has code k + 1. ``keys`` is a read-only copy.
+
+    Nothing changes after construction: any number of threads may use one vocabulary.
+    """
 
     keys: NDArray[np.int64]
 
@@ -26,13 +29,13 @@ def padded_histories(
 ) -> NDArray[np.int64]:
     """``(N, width) int64``: row n is ``values[starts[n]:ends[n]]`` last first, cut at ``width``, padded with −1.
 
-    Raises ValueError when a row reaches outside ``values`` or the shapes differ. O(N · width).
+    Raises ValueError when the shapes differ or a row does not keep to 0 ≤ start ≤ end ≤ len(values). O(N · width).
     """
 
 def count_matches(
     history: NDArray[np.integer[Any]], skipped: NDArray[np.integer[Any]], items: NDArray[np.integer[Any]]
 ) -> NDArray[np.float32]:
-    """``(N, 4, I) float32``: for each candidate and column, how often its code stands in the user's lists.
+    """``(N, 4, I) float32``: for each candidate and column, how often its code occurs in the user's lists.
 
     ``history (U, H, I)`` and ``skipped (U, S, I)`` are codes newest first, U = 1 or N; ``items (N, I)``. Planes:
     matches in history, matches in skipped, 1 / (1 + place of the newest match) in history and in skipped, or 0 where

@@ -1,28 +1,29 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True
 """Raw features into model inputs: ids into vocabulary codes, event lists into padded histories, matches into counts.
 
-Algorithm  Vocabulary: a hash table of positions, multiplicative hashing, open addressing, linear probing, load factor
-           at most 1/2; an id that is not in it is mixed into a code of its own (splitmix64's finaliser), so that equal
-           ids keep equal codes. padded_histories: one backward walk a row. count_matches: every candidate's codes
-           against every history slot, column by column.
+Algorithm  Vocabulary: a hash table of positions (id_slots.pxi); an id that is not in it is mixed into a code of its own
+           (splitmix64's finaliser), so that equal ids keep equal codes. padded_histories: one backward walk a row.
+           count_matches: every candidate's codes against every history slot, column by column.
 Cost       Vocabulary O(n) expected for n ids; padded_histories O(N·H); count_matches O(N·(H + S)·I).
            The GIL is released in all of them; the only memory taken is the output.
-Source     D. E. Knuth, The Art of Computer Programming, vol. 3, section 6.4 (Algorithm L; multiplicative hashing);
-           G. L. Steele, D. Lea, C. H. Flood, Fast splittable pseudorandom number generators, OOPSLA 2014 (mix64).
+Source     G. L. Steele, D. Lea, C. H. Flood, Fast splittable pseudorandom number generators, OOPSLA 2014 (mix64).
+Threads    Arrays of the caller may change during a call: each bound is read once, checked, then used, so nothing outside
+           the arrays is read; the result is then that of some mixture of old and new values.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint64_t
+
+include "id_slots.pxi"
 
 import numpy as np
 
 FIRST_UNSEEN = 1 << 62  # codes from here on belong to ids that the vocabulary does not hold
 
-cdef uint64_t GOLDEN = 0x9E3779B97F4A7C15  # 2^64 divided by the golden ratio
 cdef int64_t UNSEEN = 1 << 62
 
 
 cdef inline int64_t _unseen(int64_t id) noexcept nogil:
-    cdef uint64_t z = <uint64_t>id + GOLDEN
+    cdef uint64_t z = <uint64_t>id + <uint64_t>0x9E3779B97F4A7C15
     z = (z ^ (z >> 30)) * <uint64_t>0xBF58476D1CE4E5B9
     z = (z ^ (z >> 27)) * <uint64_t>0x94D049BB133111EB
     z = z ^ (z >> 31)
@@ -42,28 +43,25 @@ cdef class Vocabulary:
     cdef readonly object keys
     cdef const int64_t[::1] _keys
     cdef int32_t[::1] _slots
-    cdef int _shift
+    cdef int _bits
 
     def __init__(self, keys):
-        self.keys = _checked("keys", keys, 1)
+        self.keys = _checked("keys", keys, 1).copy()
+        self.keys.flags.writeable = False
         self._keys = self.keys
         cdef Py_ssize_t n = self._keys.shape[0]
         cdef Py_ssize_t k
-        cdef uint64_t slot, mask
+        cdef uint64_t slot
         if n >= 1 << 30:
             raise ValueError(f"a vocabulary holds fewer than 2^30 keys, got {n}")
-        bits = max((2 * n - 1).bit_length(), 1) if n else 1
-        self._shift = 64 - bits
-        self._slots = np.full(1 << bits, -1, np.int32)
-        mask = <uint64_t>self._slots.shape[0] - 1
+        self._bits = bits_for(n)
+        self._slots = np.full(1 << self._bits, EMPTY, np.int32)
         for k in range(n):
             if self._keys[k] < 0:
                 raise ValueError(f"keys must not be negative, keys[{k}] is {self._keys[k]}")
-            slot = (<uint64_t>self._keys[k] * GOLDEN) >> self._shift
-            while self._slots[slot] >= 0:
-                if self._keys[self._slots[slot]] == self._keys[k]:
-                    raise ValueError(f"keys must be unique, {self._keys[k]} stands twice")
-                slot = (slot + 1) & mask
+            slot = slot_of(self._keys[k], &self._keys[0], &self._slots[0], self._bits)
+            if self._slots[slot] != EMPTY:
+                raise ValueError(f"keys must be unique, {self._keys[k]} stands twice")
             self._slots[slot] = <int32_t>k
 
     def __len__(self):
@@ -74,17 +72,20 @@ cdef class Vocabulary:
         cdef const int64_t[::1] wanted = _checked("ids", ids, 1)
         codes = np.empty(wanted.shape[0], np.int64)
         cdef int64_t[::1] out = codes
-        cdef uint64_t slot, mask = <uint64_t>self._slots.shape[0] - 1
+        cdef const int64_t* keys = &self._keys[0] if self._keys.shape[0] else NULL
+        cdef const int32_t* slots = &self._slots[0]
+        cdef int64_t id
+        cdef int32_t position
+        cdef int bits = self._bits
         cdef Py_ssize_t n
         with nogil:
             for n in range(wanted.shape[0]):
-                if wanted[n] < 0:
+                id = wanted[n]
+                if id < 0:
                     out[n] = 0
                     continue
-                slot = (<uint64_t>wanted[n] * GOLDEN) >> self._shift
-                while self._slots[slot] >= 0 and self._keys[self._slots[slot]] != wanted[n]:
-                    slot = (slot + 1) & mask
-                out[n] = self._slots[slot] + 1 if self._slots[slot] >= 0 else _unseen(wanted[n])
+                position = slots[slot_of(id, keys, slots, bits)]
+                out[n] = position + 1 if position != EMPTY else _unseen(id)
         return codes
 
 
@@ -97,18 +98,21 @@ def padded_histories(values, starts, ends, width):
         raise ValueError(f"starts has shape ({first.shape[0]},), ends has shape ({last.shape[0]},)")
     if width <= 0:
         raise ValueError(f"width must be positive, got {width}")
-    cdef Py_ssize_t n, h
-    cdef int64_t length
-    for n in range(first.shape[0]):
-        if first[n] < 0 or last[n] > events.shape[0]:
-            raise ValueError(f"row {n} asks for {first[n]}…{last[n]} of {events.shape[0]} values")
     padded = np.full((first.shape[0], width), -1, np.int64)
     cdef int64_t[:, ::1] out = padded
+    cdef Py_ssize_t n, h
+    cdef int64_t start = 0, end = 0
     with nogil:
         for n in range(out.shape[0]):
-            length = min(last[n] - first[n], <int64_t>out.shape[1])
-            for h in range(length):
-                out[n, h] = events[last[n] - 1 - h]
+            start, end = first[n], last[n]
+            if start < 0 or end < start or end > events.shape[0]:
+                break
+            for h in range(min(end - start, <int64_t>out.shape[1])):
+                out[n, h] = events[end - 1 - h]
+        else:
+            n = -1
+    if n >= 0:
+        raise ValueError(f"row {n} asks for {start}…{end} of {events.shape[0]} values")
     return padded
 
 

@@ -1,20 +1,18 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True
 """Merge recall channels: drop repeated works, keep a quota for each channel and which channels found each work.
 
-Algorithm  One pass over the channels with a hash set of positions in the output: multiplicative hashing, open
-           addressing, linear probing, load factor at most 1/2.
+Algorithm  One pass over the channels with a hash table of positions in the output (id_slots.pxi).
 Cost       O(sum of n_c) expected time, 20–24 bytes for each possible output work. The GIL is released.
-Source     D. E. Knuth, The Art of Computer Programming, vol. 3, section 6.4 (Algorithm L; multiplicative hashing).
 """
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
+include "id_slots.pxi"
+
 import numpy as np
 
 MAX_CHANNELS = 32  # bits of `sources`
-MAX_LIMIT = 2**31 - 1  # the hash set holds positions as int32
-
-cdef uint64_t GOLDEN = 0x9E3779B97F4A7C15  # 2^64 divided by the golden ratio
+MAX_LIMIT = 2**31 - 1  # the hash table holds positions as int32
 
 
 cdef Py_ssize_t _walk(
@@ -23,8 +21,8 @@ cdef Py_ssize_t _walk(
     Py_ssize_t quota,
     uint32_t bit,
     Py_ssize_t limit,
-    int shift,
-    int32_t[::1] slots,
+    int bits,
+    int32_t[::1] table,
     int64_t[::1] out_ids,
     float[::1] out_scores,
     uint32_t[::1] out_sources,
@@ -32,18 +30,22 @@ cdef Py_ssize_t _walk(
 ) noexcept nogil:
     """Walk one channel; `n` works are in the output before it, the returned number after it."""
     cdef Py_ssize_t j, end = n + quota
-    cdef uint64_t slot, mask = <uint64_t>slots.shape[0] - 1
+    cdef int64_t id
+    cdef uint64_t slot
+    cdef int32_t position
+    cdef int32_t* slots = &table[0]
+    cdef const int64_t* known = &out_ids[0]
     for j in range(ids.shape[0]):
         if n == end or (n == limit and j >= quota):
             break
-        slot = (<uint64_t>ids[j] * GOLDEN) >> shift
-        while slots[slot] >= 0 and out_ids[slots[slot]] != ids[j]:
-            slot = (slot + 1) & mask
-        if slots[slot] >= 0:
-            out_sources[slots[slot]] |= bit
+        id = ids[j]
+        slot = slot_of(id, known, slots, bits)
+        position = slots[slot]
+        if position != EMPTY:
+            out_sources[position] |= bit
         elif n < limit:
             slots[slot] = <int32_t>n
-            out_ids[n] = ids[j]
+            out_ids[n] = id
             out_scores[n] = scores[j]
             out_sources[n] = bit
             n += 1
@@ -61,6 +63,7 @@ def _checked(what, channel, values, dtype, casting):
 
 def merge_channels(ids, scores, quotas, limit):
     """See merge.pyi."""
+    ids, scores, quotas, limit = list(ids), list(scores), [int(quota) for quota in quotas], int(limit)
     n_channels = len(ids)
     if n_channels > MAX_CHANNELS:
         raise ValueError(f"{n_channels} channels, at most {MAX_CHANNELS} can be told apart in sources")
@@ -75,25 +78,25 @@ def merge_channels(ids, scores, quotas, limit):
             raise ValueError(f"channel {c}: ids has shape {ids[c].shape}, scores has shape {scores[c].shape}")
         if quotas[c] < 0:
             raise ValueError(f"the quota of channel {c} must not be negative, got {quotas[c]}")
-    takes = [min(int(quotas[c]), len(ids[c])) for c in range(n_channels)]
-    capacity = min(int(limit), sum(takes))
-    bits = max((2 * capacity - 1).bit_length(), 1)
+    takes = [min(quotas[c], len(ids[c])) for c in range(n_channels)]
+    capacity = min(limit, sum(takes))
     out_ids, out_scores = np.empty(capacity, np.int64), np.empty(capacity, np.float32)
     out_sources = np.empty(capacity, np.uint32)
 
-    cdef int32_t[::1] slots = np.full(1 << bits, -1, np.int32)
+    cdef int bits = bits_for(capacity)
+    cdef int32_t[::1] slots = np.full(1 << bits, EMPTY, np.int32)
     cdef int64_t[::1] to_ids = out_ids
     cdef float[::1] to_scores = out_scores
     cdef uint32_t[::1] to_sources = out_sources
     cdef const int64_t[::1] from_ids
     cdef const float[::1] from_scores
-    cdef int c_bit, shift = 64 - bits
+    cdef int c_bit
     cdef Py_ssize_t quota, most = limit, n = 0
     for c_bit in range(n_channels):
         from_ids, from_scores, quota = ids[c_bit], scores[c_bit], takes[c_bit]
         with nogil:
             n = _walk(
-                from_ids, from_scores, quota, <uint32_t>1 << c_bit, most, shift,
+                from_ids, from_scores, quota, <uint32_t>1 << c_bit, most, bits,
                 slots, to_ids, to_scores, to_sources, n,
             )
     return out_ids[:n], out_scores[:n], out_sources[:n]

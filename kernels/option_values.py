@@ -1,12 +1,11 @@
-"""What an option may be, told by its name: the same on every backend, before any of them sees it."""
+"""Checks of options by name, the same on every backend: TypeError for a wrong type, ValueError for a wrong value."""
 
 from __future__ import annotations
 
+import math
 import sys
 from operator import index
 from typing import Any
-
-MOST_RIDGE = 10.0  # of a DPP over vectors; native/include/karec/dpp.hpp says why
 
 
 def whole(name: str, value: Any) -> int:
@@ -20,11 +19,32 @@ def whole(name: str, value: Any) -> int:
     return number
 
 
+def positive(name: str, value: Any) -> int:
+    """``value`` as an int > 0."""
+    number = whole(name, value)
+    if number <= 0:
+        raise ValueError(f"{name} must be positive, got {number}")
+    return number
+
+
+def positive_or_none(name: str, value: Any) -> int | None:
+    """``value`` as an int > 0, or None."""
+    return None if value is None else positive(name, value)
+
+
 def real(name: str, value: Any) -> float:
     """``value`` as a float; TypeError for what is no number. A number beyond float64 is infinite."""
     try:
         return float(value) if hasattr(value, "__float__") else float(index(value))
     except OverflowError:
-        return float("inf") if value > 0 else float("-inf")
+        return math.inf if value > 0 else -math.inf
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be a number, got {value!r}") from None
+
+
+def between(name: str, value: Any, most: float) -> float:
+    """``value`` as a float in [0, most]."""
+    number = real(name, value)
+    if not 0.0 <= number <= most:
+        raise ValueError(f"{name} must lie in [0, {most:g}], got {number}")
+    return number

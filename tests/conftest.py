@@ -3,17 +3,20 @@
 Modules that tests import by name lie in ``fixtures/``.
 """
 
+import hypothesis
 import numpy as np
 import pytest
 
 from karec._backend import library
+from karec._clock import HOUR_MS
 from karec.platform.relations import Relation
 from karec.platform.snapshot import Snapshot
 from karec.platform.table import Table
 
 pytest.register_assert_rewrite("dpp_problems")  # so that the judge says what did not hold
 
-HOUR_MS = 3_600_000
+hypothesis.settings.register_profile("karec", deadline=None)  # how long an example takes is the machine's affair
+hypothesis.settings.load_profile("karec")
 
 
 def pytest_report_header():

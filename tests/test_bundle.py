@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from small_tower import write_user_tower
 
 from karec.bundle import Bundle, next_version, publish
 from karec.errors import BundleError
@@ -69,6 +70,27 @@ def test_a_bundle_that_does_not_match_its_manifest_is_refused(root, alter, messa
     alter(root / "v0000000007")
     with pytest.raises(BundleError, match=message):
         Bundle.open(root)
+
+
+def test_a_bundle_holds_its_own_user_tower_and_perhaps_those_of_other_versions(tmp_path):
+    def towers(*others):
+        def write(folder):
+            write_user_tower(folder / "user_tower.onnx", 7, 4)
+            for name, version in others:
+                write_user_tower(folder / name, version, 4)
+
+        return write
+
+    publish(tmp_path / "alone", 7, towers())
+    assert Bundle.open(tmp_path / "alone").user_towers.keys() == {7}
+    publish(tmp_path / "rolling", 7, towers(("user_tower.v0000000006.onnx", 6), ("user_tower.v0000000009.onnx", 9)))
+    bundle = Bundle.open(tmp_path / "rolling")
+    assert {version: tower.model_version for version, tower in bundle.user_towers.items()} == {7: 7, 6: 6, 9: 9}
+    assert bundle.user_towers[7] is bundle.user_tower
+    for at, (name, version) in enumerate([("user_tower.v0000000006.onnx", 5), ("user_tower.v0000000007.onnx", 7)]):
+        publish(tmp_path / f"wrong{at}", 7, towers((name, version)))
+        with pytest.raises(BundleError, match=f"{name} is of model version {version}, its bundle of 7: the tower of"):
+            _ = Bundle.open(tmp_path / f"wrong{at}").user_towers
 
 
 def test_a_bundle_of_another_format_is_refused(root):

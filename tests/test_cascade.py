@@ -1,10 +1,14 @@
 """``Cascade.run``: one path, every step traced, failures either fatal or named in the answer."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from karec.cascade import Cascade, Recall
 from karec.errors import ContractError, Unavailable
+from karec.index import ItemIndex
+from karec.observer_queue import ObserverQueue
 from karec.rank.ranker import TopK
 from karec.recall.merger import QuotaMerger
 from karec.stage import Merger, Observer, RequestHydrator, Scorer, Source, Stage
@@ -38,8 +42,8 @@ class Knows(RequestHydrator):
 class Remembers(Observer):
     name = "remembers"
 
-    def __init__(self, on_failure="fail", failure=None):
-        self.seen, self.on_failure, self.failure = [], on_failure, failure
+    def __init__(self, failure=None):
+        self.seen, self.failure = [], failure
 
     def observe(self, request, recommendation):
         if self.failure:
@@ -52,7 +56,8 @@ def cascade(*sources, observers=(), stages=None):
     merger = QuotaMerger([100] * len(sources), 100)
     merger.name = "merge"
     stages = (Stage("rank", (ScoresById(), TopK())),) if stages is None else stages
-    return Cascade("home", (Knows(),), Recall(tuple(sources), merger), stages, tuple(observers), {"model": 7})
+    observers = tuple(ObserverQueue(observer) for observer in observers)
+    return Cascade("home", (Knows(),), Recall(tuple(sources), merger), stages, observers, {"model": 7})
 
 
 def test_the_best_works_come_out_and_know_who_found_them():
@@ -60,28 +65,27 @@ def test_the_best_works_come_out_and_know_who_found_them():
     assert [item.id for item in feed.items] == [4, 3]
     assert [item.recalled_by for item in feed] == [("b",), ("a", "b")]
     assert feed.versions == {"model": 7}
+    assert feed.short is None
     assert len(feed) == 2
 
 
 def test_every_step_is_in_the_trace_in_order():
-    watcher = Remembers()
-    trace = cascade(observers=[watcher]).run(Request(user_id=5, k=2)).trace
-    assert [
-        (s.stage, s.step, s.n_in, s.n_out) for s in trace.steps if s.role not in ("request_hydrator", "observer")
-    ] == [
+    trace = cascade(observers=[Remembers()]).run(Request(user_id=5, k=2)).trace
+    assert [(s.stage, s.step, s.n_in, s.n_out) for s in trace.steps] == [
+        ("request", "knows", 0, -1),
         ("recall", "a", 0, 3),
         ("recall", "b", 0, 2),
         ("recall", "merge", 5, 4),
         ("rank", "by_id", 4, 4),
         ("rank", "", 4, 2),
     ]
-    assert (trace.steps[0].step, trace.steps[-1].step) == ("knows", "remembers")
     assert all(step.ms >= 0 for step in trace.steps)
 
 
 def test_observers_see_the_whole_scored_list():
     watcher = Remembers()
-    cascade(observers=[watcher]).run(Request(user_id=5, k=1))
+    with cascade(observers=[watcher]) as watched:
+        watched.run(Request(user_id=5, k=1))
     ((request, feed),) = watcher.seen
     assert sorted(feed.scored["rank"].ids.tolist()) == [1, 2, 3, 4]
     assert request.features["tripled"] == 15
@@ -105,16 +109,45 @@ def test_a_channel_that_must_not_fail_fails_the_request():
         cascade(Finds("a", Unavailable("down"))).run(Request(1))
 
 
-def test_an_observer_failing_does_not_take_the_answer_away_when_it_may_be_skipped():
-    feed = cascade(observers=[Remembers("skip", OSError("disk full"))]).run(Request(1))
-    assert feed.degraded == ("after.remembers",)
-    assert len(feed) == 4
+@pytest.mark.parametrize("failure", [OSError("disk full"), KeyError("a programming error")])
+def test_an_observer_that_fails_is_counted_and_changes_no_answer(failure):
+    watched = cascade(observers=[Remembers(failure)])
+    feed = watched.run(Request(1))
+    assert len(feed) == 4 and feed.degraded == ()
+    (counts,) = watched.close()
+    assert (counts.name, counts.seen, counts.failed) == ("remembers", 1, 1)
+    assert counts.reasons == {type(failure).__name__: 1}
+
+
+def test_an_observer_without_a_queue_is_refused():
+    with pytest.raises(ContractError, match=r"give ObserverQueue\(observer\)"):
+        Cascade("home", (), Recall((Finds("a", [1]),), QuotaMerger([1], 1)), (), (Remembers(),))
 
 
 def test_no_candidates_give_an_empty_feed():
     feed = cascade(Finds("a", [])).run(Request(1))
     assert len(feed) == 0
     assert feed.items == ()
+
+
+def test_fewer_works_than_wanted_say_why():
+    feed = cascade(Finds("a", [1, 2]), Finds("b", [2])).run(Request(1, k=10))
+    assert str(feed.short) == "2 of 10 works: recall found 2 different works (a 2, b 1)"
+    assert feed.as_dict()["short"]["reason"] == "exhausted"
+    feed = cascade(stages=(Stage("rank", (TopK(3), TopK())),)).run(Request(1, k=5))
+    assert (feed.short.reason, feed.short.step) == ("exhausted", "recall.merge")
+    feed = cascade(stages=(Stage("rank", (TopK(3), TopK())),)).run(Request(1, k=4))
+    assert (feed.short.reason, feed.short.detail) == ("limit", "rank. keeps at most 3 (of 4)")
+
+
+def test_an_answer_names_the_generation_and_the_versions_that_were_read():
+    index = ItemIndex.build(np.arange(4), np.eye(4), model_version=6)
+    live = replace(cascade(), index=index)
+    assert live.run(Request(1)).versions == {"model": 7, "index_generation": 1, "model_versions": (6,)}
+    index.upsert([9], np.ones((1, 4)), model_version=8)
+    feed = live.run(Request(1))
+    assert feed.versions == {"model": 7, "index_generation": 2, "model_versions": (6, 8)}
+    assert feed.as_dict()["versions"] == feed.versions
 
 
 def test_leaving_more_than_k_is_an_error_of_the_configuration():

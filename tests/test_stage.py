@@ -1,11 +1,28 @@
 """The wrapper holds every step to its role: shapes, dtypes, order, and what a failure means."""
 
+import importlib
+import re
+
 import numpy as np
 import pytest
 
+from karec.config.registry import STEPS
 from karec.errors import ContractError, Unavailable
-from karec.stage import Filter, Hydrator, Scorer, Selector, Stage, Step
-from karec.types import Candidates, Request, Selection
+from karec.stage import (
+    Filter,
+    Hydrator,
+    Merger,
+    RequestHydrator,
+    Scorer,
+    Selector,
+    Source,
+    Stage,
+    Step,
+    hydrate_request,
+    merge,
+    recall,
+)
+from karec.types import Candidates, Noted, Request, Selection
 
 REQUEST = Request(user_id=1, k=2)
 
@@ -37,6 +54,28 @@ class Scores(Returns, Scorer):
 
 class Selects(Returns, Selector):
     select = Returns.give
+
+
+class GivesFeatures(Returns, RequestHydrator):
+    hydrate_request = Returns.give
+
+
+class Finds(Returns, Source):
+    quota = 4
+    recall = Returns.give
+
+
+class Merges(Returns, Merger):
+    limit = 4
+    merge = Returns.give
+
+
+class Proven(Merges):
+    proven = True
+
+
+class OfProven(Proven):
+    """What a class proves of itself is not proven of those that derive from it."""
 
 
 def candidates() -> Candidates:
@@ -99,6 +138,86 @@ def test_a_broken_contract_is_raised_and_names_the_step(step, message):
         run(step)
 
 
+NAN_SCORE = Candidates.of(np.array([7, 8]), np.array([1.0, np.nan]))
+SENTINEL = Candidates.of(np.array([7, -1]), np.array([1.0, -np.inf]))
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (np.array([1, 2]), "returned ndarray, expected Candidates"),
+        (None, "returned NoneType, expected Candidates"),
+        (Candidates.of(np.arange(5)), "found 5 works, its quota is 4"),
+        (Candidates.of(np.array([3, 9, 3])), "the id 3 stands twice"),
+        (NAN_SCORE, "the score at position 1 is nan"),
+        (SENTINEL, "the score at position 1 is -inf"),
+    ],
+)
+def test_a_source_that_breaks_its_contract_is_named(found, message):
+    with pytest.raises(ContractError, match=f"source 'step': {message}"):
+        recall(Finds(found, on_failure="skip"), REQUEST)
+
+
+def bits(ids, sources):
+    return Candidates(ids, np.full(len(ids), -1), np.zeros(len(ids)), np.array(sources))
+
+
+PARTS = [Candidates.of(np.array([1, 2, 3])), Candidates.of(np.array([3, 4])), Candidates.of(np.array([9, 5, 6, 7]))]
+
+
+@pytest.mark.parametrize(
+    ("merged", "message"),
+    [
+        ([1, 2], "returned list, expected Candidates"),
+        (bits([1, 2, 3, 4, 9], [1, 1, 3, 2, 4]), "left 5 works, its limit is 4"),
+        (bits([1, 1], [1, 1]), "the id 1 stands twice"),
+        (bits([1, 8], [1, 1]), "the work 8 at position 1 comes from no channel"),
+        (bits([1, 3], [1, 1]), "the work 3 has sources 0b1, the channels that gave it are 0b11"),
+        (bits([1, 4], [3, 2]), "the work 1 has sources 0b11, the channels that gave it are 0b1"),
+        (bits([1, 4], [1, 0]), "the work 4 has sources 0b0, the channels that gave it are 0b10"),
+        (SENTINEL, "the score at position 1 is -inf"),
+    ],
+)
+def test_a_merger_that_breaks_its_contract_is_named(merged, message):
+    for kind in (Merges, OfProven):
+        with pytest.raises(ContractError, match=f"merger 'step': {message}"):
+            merge(kind(merged, on_failure="skip"), REQUEST, PARTS)
+
+
+def test_a_merger_keeps_the_bits_of_every_channel():
+    merged, _ = merge(Merges(bits([9, 3, 1], [4, 3, 1])), REQUEST, PARTS)
+    assert merged.ids.tolist() == [9, 3, 1]
+
+
+def test_of_a_proven_merger_sizes_and_scores_are_checked():
+    for merged in (bits([1, 2, 3, 4, 9], [1, 1, 3, 2, 4]), SENTINEL):
+        with pytest.raises(ContractError, match=r"limit is 4|is -inf"):
+            merge(Proven(merged), REQUEST, PARTS)
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        ([1, 2], "returned list, expected {name: array}"),
+        ({"age": 3}, "the feature 'age' is int, expected a name and a NumPy array"),
+        ({"age": [3.0]}, "the feature 'age' is list"),
+        ({3: np.zeros(1)}, "the feature 3 is ndarray, expected a name"),
+    ],
+)
+def test_a_request_hydrator_that_breaks_its_contract_is_named(features, message):
+    with pytest.raises(ContractError, match=f"request_hydrator 'step': {message}"):
+        hydrate_request(GivesFeatures(features, on_failure="skip"), REQUEST)
+
+
+def test_any_step_may_leave_notes():
+    noted = Noted({"age": np.zeros(4)}, {"seen": 3})
+    assert hydrate_request(GivesFeatures(noted), REQUEST) == (noted.value, {"seen": 3})
+    assert recall(Finds(Noted(PARTS[0], {"seen": 1})), REQUEST) == (PARTS[0], {"seen": 1})
+    outcome = run(Hydrates(noted), Scores(Noted(np.ones(4), {"seen": 4})), Keeps(Noted(np.ones(4, bool), {"seen": 5})))
+    assert [step.notes for step in outcome.steps] == [{"seen": 3}, {"seen": 4}, {"seen": 5}]
+    np.testing.assert_array_equal(outcome.candidates.scores, 1)
+
+
 def test_the_world_failing_fails_the_request_by_default():
     with pytest.raises(Unavailable, match="no answer"):
         run(Scores(Unavailable("no answer")))
@@ -124,3 +243,11 @@ def test_a_stage_takes_only_the_four_roles():
 
 def test_an_empty_stage_changes_nothing():
     assert run().candidates.ids.tolist() == [10, 11, 12, 13]
+
+
+def test_what_the_steps_of_karec_need_and_give_is_spelled_as_documented():
+    spelled = re.compile(r"request\.\w+|column\.\w+|rows|scores")
+    for use, path in STEPS.items():
+        module, _, name = path.partition(":")
+        step = getattr(importlib.import_module(module), name)
+        assert all(spelled.fullmatch(word) for word in (*step.needs, *step.gives)), use

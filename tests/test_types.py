@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from karec.types import Candidates, Recommendation, Request, StepTrace, Trace
+from karec.trace import Trace
+from karec.types import Candidates, Recommendation, Request
 
 
 def some() -> Candidates:
@@ -28,6 +29,12 @@ def test_take_keeps_every_column_aligned():
     np.testing.assert_array_equal(taken.ids, [9, 7])
     np.testing.assert_array_equal(taken.sources, [3, 1])
     np.testing.assert_array_equal(taken.columns["logits"], [[4, 5], [0, 1]])
+
+
+def test_ids_that_are_no_whole_numbers_are_refused():
+    with pytest.raises(ValueError, match=r"ids has shape \(2,\) and dtype float64, expected \(N,\) int64"):
+        Candidates.of(np.array([1.5, 2.0]))
+    assert Candidates.of(np.array([])).ids.dtype == np.int64
 
 
 @pytest.mark.parametrize("name", ["rows", "scores", "sources"])
@@ -67,18 +74,3 @@ def test_items_name_the_channels_that_found_them():
     feed = Recommendation(Request(1), some(), Trace(), channels=("profile", "social"))
     assert [item.recalled_by for item in feed] == [("profile",), ("social",), ("profile", "social")]
     assert [item.position for item in feed] == [0, 1, 2]
-
-
-def test_the_trace_adds_up():
-    trace = Trace(
-        (
-            StepTrace("recall", "popular", "source", 0, 50, 1.0),
-            StepTrace("recall", "merge", "merger", 60, 40, 0.5),
-            StepTrace("rank", "top_k", "selector", 40, 10, 2.0),
-            StepTrace("after", "rank_log", "observer", -1, -1, 3.0),
-        )
-    )
-    assert trace.stage_sizes() == {"recall": 40, "rank": 10}
-    assert trace.stage_ms() == {"recall": 1.5, "rank": 2.0, "after": 3.0}
-    assert [step.n_removed for step in trace.steps] == [0, 20, 30, 0]
-    assert trace.total_ms == 6.5

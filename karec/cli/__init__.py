@@ -11,7 +11,7 @@ from karec.errors import KarecError
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; errors that people can mend are printed without a traceback and give exit code 2."""
-    arguments = parser().parse_args(argv)
+    arguments = parser(__doc__).parse_args(argv)
     try:
         arguments.run(arguments)
     except (KarecError, ValueError, OSError) as error:

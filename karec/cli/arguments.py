@@ -6,15 +6,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import karec.cli
 from karec.cli import commands, evaluations
 from karec.cli.examples import EXAMPLES
 
 DATA_SETS = ("world", "kuairand")
 
 
-def parser() -> argparse.ArgumentParser:
-    whole = argparse.ArgumentParser(prog="karec", description=karec.cli.__doc__)
+def parser(description: str) -> argparse.ArgumentParser:
+    whole = argparse.ArgumentParser(prog="karec", description=description)
     names = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_cascade(names)
     _add_evaluations(names)
@@ -103,6 +102,7 @@ def _add_exports(names: Any) -> None:
     stage.add_argument("--scene", help="a scene of the config (default: its first)")
     stage.add_argument("--stage", default="prerank", help="a stage of the scene (default: prerank)")
     stage.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file to write")
+    stage.add_argument("--check", action="store_true", help="write nothing; fail when FILE is stale, and say why")
 
 
 def _command(names: Any, name: str, what: str, run: Any) -> argparse.ArgumentParser:

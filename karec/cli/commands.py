@@ -48,7 +48,7 @@ def demo(arguments: argparse.Namespace) -> None:
     console = table_console()
     from karec.cli.demo import report_on, serve
     from karec.cli.tables import funnel_table, quality_tables, reach_table
-    from karec.evaluate.report import write_report
+    from karec.evaluate.cascade_report import write_report
 
     start = time.perf_counter()
     if arguments.out is None:
@@ -61,6 +61,8 @@ def demo(arguments: argparse.Namespace) -> None:
     for table in quality_tables(quality, dataset.tasks):
         console.print(table)
     console.print(reach_table(report["reach"]))
+    for counts in served.observed:
+        console.print(str(counts))
     if arguments.report is not None:
         _, page = write_report(report, arguments.report)
         console.print(f"report: {page}")
@@ -119,11 +121,15 @@ def export_models(arguments: argparse.Namespace) -> None:
 
 
 def export_stage(arguments: argparse.Namespace) -> None:
-    from karec.config import load_stage, scene_names
-    from karec.config.host_stage import export_stage
+    from karec.config import scene_names
+    from karec.config.host_stage import check_export, export_stage
 
     scene = arguments.scene or scene_names(arguments.config)[0]
-    export_stage(load_stage(arguments.config, scene, arguments.stage), scene, arguments.out)
+    if arguments.check:
+        check_export(arguments.config, scene, arguments.stage, arguments.out)
+        print(f"{arguments.out} is what karec export stage would write")
+    else:
+        export_stage(arguments.config, scene, arguments.stage, arguments.out)
 
 
 def inspect(arguments: argparse.Namespace) -> None:

@@ -1,10 +1,10 @@
-"""The main job, end to end: data → teacher → rank log → towers → index → bundle → cascade → report."""
+"""The main job, end to end: data → ranker → rank log → towers → index → bundle → cascade → report."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,12 @@ import numpy as np
 from karec._clock import HOUR_MS, Progress
 from karec.bundle import Bundle
 from karec.cascade import Cascade
-from karec.config import load_cascade, load_stage
+from karec.config import load_cascade
 from karec.config.host_stage import export_stage
 from karec.config.starting import starting_config
-from karec.evaluate.measures.diversity import diversity_curve, gini, intra_list_distance
+from karec.evaluate.diversity import Pool, diversity_curve
+from karec.evaluate.measures.diversity import gini, intra_list_distance
+from karec.observer_queue import ObserverCounts
 from karec.platform.dataset import Dataset
 from karec.platform.folds.advance import advance
 from karec.types import Array, Candidates, Recommendation, Request
@@ -26,11 +28,12 @@ WARM_UP = 5
 
 @dataclass(frozen=True)
 class Served:
-    """The feeds of many requests, and the cascade that made them."""
+    """The feeds of many requests, the cascade that made them, and what its observers counted until it was closed."""
 
     cascade: Cascade
     bundle: Bundle
     feeds: tuple[Recommendation, ...]
+    observed: tuple[ObserverCounts, ...]
 
 
 def set_up(dataset: Dataset, run: Path, out: Path, progress: Progress | None = None) -> Path:
@@ -46,7 +49,7 @@ def set_up(dataset: Dataset, run: Path, out: Path, progress: Progress | None = N
     if not config.exists():  # its owner may have changed it
         scene = main_scene(dataset)
         config.write_text(starting_config(scene, len(snapshot.works), dataset.tasks), encoding="utf-8")
-        export_stage(load_stage(config, scene, "prerank"), scene, out / f"prerank-{scene}.txt")
+        export_stage(config, scene, "prerank", out / f"prerank-{scene}.txt")
     return config
 
 
@@ -73,17 +76,15 @@ def serve(dataset: Dataset, config: Path, n_requests: int, k: int = 10, progress
         feeds.append(cascade.run(request))
         if progress is not None:
             progress(done, len(requests), "serving requests")
-    cascade.close()
-    return Served(cascade, bundle, tuple(feeds))
+    return Served(cascade, bundle, tuple(feeds), cascade.close())
 
 
 def report_on(dataset: Dataset, served: Served, quality: dict[str, Any]) -> dict[str, Any]:
     """The report of a run; every key is documented in docs/formats.md."""
     traces = [feed.trace for feed in served.feeds]
     stages = list(traces[0].stage_sizes())
-    timed = [stage for stage in traces[0].stage_ms() if stage != "after"]
-    ms = {stage: float(np.median([t.stage_ms()[stage] for t in traces])) for stage in timed}
-    ms["total"] = float(np.median([sum(t.stage_ms()[stage] for stage in timed) for t in traces]))
+    ms = {stage: float(np.median([t.stage_ms()[stage] for t in traces])) for stage in traces[0].stage_ms()}
+    ms["total"] = float(np.median([t.total_ms for t in traces]))
     works = served.bundle.snapshot.works
     return {
         "data": {
@@ -104,8 +105,9 @@ def report_on(dataset: Dataset, served: Served, quality: dict[str, Any]) -> dict
             "cascade": reach(served, [feed.candidates for feed in served.feeds]),
             "top_k": reach(served, [_top_k(feed) for feed in served.feeds]),
         },
-        "diversity_curve": [asdict(point) for point in _curve(served)],
-        "versions": dict(served.cascade.versions),
+        "diversity_curve": _curve(served),
+        "observers": [counts.as_dict() for counts in served.observed],
+        "versions": dict(served.feeds[0].versions),
         "feed": [
             {"position": item.position, "id": item.id, "score": item.score, "recalled_by": list(item.recalled_by)}
             for item in served.feeds[0]
@@ -136,9 +138,9 @@ def reach(served: Served, lists: Sequence[Candidates]) -> dict[str, float]:
     }
 
 
-def _curve(served: Served) -> Any:
-    pools = [feed.scored["rank"] for feed in served.feeds[:50]]
-    return diversity_curve([(_vectors(served, pool), pool.scores) for pool in pools], k=10)
+def _curve(served: Served) -> list[dict[str, float]]:
+    ranked = [feed.scored["rank"] for feed in served.feeds[:50]]
+    return diversity_curve([Pool(scored.ids, scored.scores, _vectors(served, scored), {}) for scored in ranked], k=10)
 
 
 def _vectors(served: Served, candidates: Candidates) -> Array:

@@ -29,7 +29,7 @@ def ablation(arguments: argparse.Namespace) -> None:
     console = table_console()
     from karec.cli.tables import text_table
     from karec.evaluate.ablation_report import ablation_tables, write_ablation
-    from karec.learn.run.ablation import run_ablation
+    from karec.learn.run.ablation.study import run_ablation
 
     with progress_bars() as progress:
         truth_of = None
@@ -87,8 +87,8 @@ def diversity(arguments: argparse.Namespace) -> None:
 
     from karec.cli.tables import diversity_table
     from karec.config import load_cascade, open_bundle, scene_names
+    from karec.evaluate.diversity import diversity_sweep, ranked_pools
     from karec.evaluate.diversity_report import write_diversity
-    from karec.evaluate.diversity_sweep import diversity_sweep, ranked_pools
     from karec.types import Request
 
     if arguments.requests <= 0:

@@ -16,12 +16,16 @@ examples:
   karec train --data kuairand --root KuaiRand-Pure/data --out run7 --settings train.toml --resume    after a kill
   karec recommend --config run7/karec.toml --user 712
 
-train.toml, all keys optional (karec/learn/settings/train.py says what each means, docs/howto-train.md how to choose):
-  recipe = "list"          # or hard, model-distillation, feature-distillation, pairwise, chunks, unexposed, born-again
-  towers = "full"          # or "static": no counters and rates, for item vectors that are refreshed rarely
-  ranker = "mmoe"          # or "lr", "lightgbm"
-  soft_weight = 0.8        # any key of the recipe may be overruled
+train.toml, all keys optional (docs/howto-train.md lists them, and says how to choose):
   seed = 0
+  [ranker]
+  kind = "mmoe"            # or "lr", "lightgbm"
+  [towers]
+  kind = "full"            # or "static": no counters and rates, for item vectors that are refreshed rarely
+  [distil]
+  recipe = "list"          # or hard, model-distillation, feature-distillation, pools, pairwise, chunks, unexposed,
+                           # born-again: which losses teach the towers
+  soft_weight = 0.8        # any key of the recipe may be overruled
 
 Trains the ranker, writes the rank log, distils the towers from it, refreshes the item index and publishes a bundle:
   OUT/run/        models, encoder, run.json, quality.json, curves.svg, checkpoints/
@@ -72,9 +76,11 @@ DPP, MMR, SSD and rules at several strengths, and plain top-k, over what the ran
     "stage": """\
 examples:
   karec export stage --config karec-demo-world/karec.toml --out karec-demo-world/prerank-home.txt
+  karec export stage --config karec-demo-world/karec.toml --out karec-demo-world/prerank-home.txt --check
 
-Writes a stage of karec.toml, defaults included, to the file that a C++ host's PreRanker reads. Call it again whenever
-karec.toml changes: the host goes by this file alone. A step that runs in Python alone is refused by name.""",
+Writes a stage of karec.toml, defaults included, to the file that a C++ host's PreRanker reads. Write it again whenever
+karec.toml changes, since the host reads this file alone; --check fails when FILE is stale. A step that runs in Python
+alone is refused by name.""",
     "inspect": """\
 examples:
   karec inspect karec-demo-world/bundles                  the current bundle: versions, files, models, index

@@ -9,13 +9,15 @@ from typing import Any
 
 from rich.table import Table
 
+from karec._clock import HOUR_MS
 from karec.bundle import CURRENT, MANIFEST, Bundle
 from karec.evaluate.consistency_report import consistency_rows, consistency_sentence
 from karec.evaluate.diversity_report import DIVERSITY_HEAD, diversity_rows, diversity_sentence
 from karec.index import ItemIndex
 from karec.models.onnx_model import OnnxModel
 from karec.platform.snapshot import Snapshot
-from karec.types import Recommendation, Trace
+from karec.trace import Trace
+from karec.types import Recommendation
 
 QUALITY = ("auc", "auc_behind", "gauc", "ece")
 
@@ -99,12 +101,14 @@ def feed_table(feed: Recommendation, snapshot: Snapshot) -> Table:
             else [str(works[c][at]) for c in ("creator_id", "song_id")]
             + [
                 _named(snapshot, "type", int(works["type"][at])),
-                f"{max(snapshot.time_ms - int(works['upload_ms'][at]), 0) / 3_600_000:,.0f} h",
+                f"{max(snapshot.time_ms - int(works['upload_ms'][at]), 0) / HOUR_MS:,.0f} h",
             ]
         )
         rows.append((str(item.position + 1), str(item.id), *about, f"{item.score:.4f}", ", ".join(item.recalled_by)))
     title = f"Feed for user {feed.request.user_id}, scene {feed.request.scene}, {feed.trace.total_ms:.1f} ms"
-    return text_table(title, ("place", "work", "creator", "song", "type", "age", "score", "found by"), rows, 0)
+    table = text_table(title, ("place", "work", "creator", "song", "type", "age", "score", "found by"), rows, 0)
+    table.caption = None if feed.short is None else str(feed.short)
+    return table
 
 
 def _named(snapshot: Snapshot, column: str, code: int) -> str:
@@ -212,6 +216,6 @@ def _inspect_index(index: ItemIndex, name: str) -> Table:
 
 
 def _inspect_log(path: Path) -> Table:
-    from karec.logs.rank_log import describe_rank_log
+    from karec.logs.describe import describe_rank_log
 
     return _facts(f"Rank log {path}", describe_rank_log(path))

@@ -1,5 +1,5 @@
 """``karec.toml`` → scenes → a Cascade: TOML checks, the registry of steps, and what a bundle gives them."""
 
-from karec.config.assemble import load_cascade, load_stage, open_bundle, scene_names
+from karec.config.assemble import Cascade, load_cascade, load_cascades, load_stage, open_bundle, scene_names
 
-__all__ = ["load_cascade", "load_stage", "open_bundle", "scene_names"]
+__all__ = ["Cascade", "load_cascade", "load_cascades", "load_stage", "open_bundle", "scene_names"]

@@ -1,16 +1,24 @@
-"""A stage of ``karec.toml`` for a C++ host: the steps as Python built them, in a file that ``PreRanker`` reads.
+"""Exports a stage of ``karec.toml`` to a file that the C++ ``PreRanker`` reads.
 
-What is written is what runs: names and keys come from the step objects, defaults included, so that the host needs no
-defaults of its own. docs/formats.md describes the file.
+Names and keys come from the built step objects, defaults included, so that the host needs no defaults of its own. The
+file tells the hash of its source: the scene's name and the stage's table with what it inherits and its counts as
+numbers. Comments, other stages and the model version do not change it. docs/formats.md describes the file.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from karec._sealed_text import line, sealed_text
+from karec._backend import library as _native
+from karec._files import write_text_aside
+from karec._sealed_text import kind_of, line, sealed_text
+from karec.bundle import Bundle
+from karec.config.assemble import build_stage
+from karec.config.scenes import Config, Scene
 from karec.diversify.dpp import Dpp
 from karec.ecosystem.freshness import Freshness
 from karec.ecosystem.quota import Quota
@@ -18,17 +26,47 @@ from karec.ecosystem.tone import Tone
 from karec.errors import ConfigError
 from karec.prerank.inner_product import InnerProduct
 from karec.prerank.rows import HasEmbedding, IndexRows, NotShown
-from karec.stage import Stage, Step
+from karec.stage import Step
 
 KIND = "karec-prerank"
 
 
-def export_stage(stage: Stage, scene: str, path: Path) -> None:
-    """Write ``stage`` to ``path``. Raises ConfigError naming a step that runs in Python alone."""
-    lines = [line("scene", scene), *(_step_line(step) for step in stage.steps)]
-    aside = path.with_name(f".{path.name}.tmp")
-    aside.write_text(sealed_text(KIND, lines), encoding="ascii")
-    aside.replace(path)
+def export_stage(config: Path, scene: str, stage: str, path: Path, bundle: Bundle | None = None) -> None:
+    """Write a stage of ``scene`` to ``path``. Raises ConfigError naming a step that runs in Python alone."""
+    write_text_aside(path, _text(Config.read(config), scene, stage, bundle), "ascii")
+
+
+def check_export(config: Path, scene: str, stage: str, path: Path, bundle: Bundle | None = None) -> None:
+    """Raises ConfigError, with the reason, when ``path`` is not what ``export_stage`` would write now."""
+    try:
+        text = path.read_text(encoding="ascii", errors="replace")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    if kind_of(path) != KIND:
+        what = "a karec.toml" if path.suffix == ".toml" else "no exported stage"
+        raise ConfigError(f"{path} is {what}; what karec export stage wrote belongs here")
+    read = Config.read(config)
+    if text == _text(read, scene, stage, bundle):
+        return
+    source, told = _source(read.scene(scene), stage), re.search(r"^scene .*\bsource=(\w+)", text, re.MULTILINE)
+    if told is None or told.group(1) != source:
+        why = f"the stage {stage} of scenes.{scene} in {config} is not the one that it was written from"
+    else:
+        why = "this karec writes its steps in another way"
+    raise ConfigError(f"{path} is stale: {why}; write it again with karec export stage")
+
+
+def _text(config: Config, scene: str, name: str, bundle: Bundle | None) -> str:
+    stage = build_stage(config, scene, name, bundle)
+    head = line("scene", scene, {"source": _source(config.scene(scene), name)})
+    return sealed_text(KIND, [head, *(_step_line(step) for step in stage.steps)])
+
+
+def _source(scene: Scene, name: str) -> str:
+    """16 hexadecimal digits."""
+    table, _ = scene.stage(name)
+    canonical = json.dumps([scene.name, table], sort_keys=True, default=str)
+    return f"{_native.xxh64(canonical.encode()):016x}"
 
 
 def _step_line(step: Step) -> str:
@@ -44,9 +82,10 @@ def _step_line(step: Step) -> str:
 
 
 def _dpp(step: Any) -> Mapping[str, object]:
-    settings = {"k": step.k, "diversity": float(step.diversity), "ridge": float(step.ridge)}
-    settings |= {"type_weight": float(step.type_weight), "window": step.window, "types": step.types}
-    settings |= {"max_per_type": step.max_per_type, "min_per_type": step.min_per_type or None}
+    told = step.options
+    settings = {"k": step.k, "diversity": float(told["diversity"]), "ridge": float(told["ridge"])}
+    settings |= {"type_weight": float(told["type_weight"]), "window": told["window"], "types": step.types}
+    settings |= {"max_per_type": told["max_per_type"], "min_per_type": told["min_per_type"] or None}
     factors = ((column, value, factor) for column, each in step.weights.items() for value, factor in each.items())
     return settings | {f"weights.{column}.{value}": factor for column, value, factor in factors}
 

@@ -151,7 +151,7 @@ def checked(value: Any, hint: Any, key: str, place: Place) -> Any:
     if origin is typing.Literal:
         if any(value == each and type(value) is type(each) for each in typing.get_args(hint)):
             return value
-        raise place.refusal(f"{key} = {value!r}, expected one of {typing.get_args(hint)}")
+        raise place.refusal(f"{key} = {value!r}, expected one of {', '.join(map(repr, typing.get_args(hint)))}")
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return _as_float(value, key, place)
     kind, inner = origin or hint, typing.get_args(hint)

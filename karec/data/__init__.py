@@ -1,1 +1,1 @@
-"""Where data comes from: real logs in their official layouts, and a synthetic karaoke platform."""
+"""Loaders of public data sets in their official file layouts."""

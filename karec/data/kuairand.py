@@ -7,8 +7,8 @@
 
 The snapshot is the platform at 2022-04-25 00:00 China time. A row of the log belongs to the histories when its
 ``date`` is before 04-25. ``date`` is when the row was recorded, ``time_ms`` when the video was shown, up to two hours
-before, so a few rows of 04-25 were shown on the evening before: they go into the snapshot, not into the exposures. The
-statistics file is not read: its counts cover the whole month and would tell the past about the future.
+before: the few rows of 04-25 that were shown on the evening before go into the snapshot, not into the exposures. The
+statistics file is not read: its counts cover the whole month, and so the future of most rows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from karec._clock import Progress
+from karec._clock import DAY_MS, HOUR_MS, Progress
 from karec.data.kuairand_history import Past, past_from_log, past_from_parquet
 from karec.data.tabular import categories, read_columns, require
 from karec.errors import DataError
@@ -72,8 +72,8 @@ def load(root: Path, progress: Progress | None = None) -> Dataset:
     """The dataset in ``root``, the folder with the files or the official folder above its ``data/``.
 
     Train 04-25 … 05-04, validation 05-05 and 06, test 05-07 and 08, by China time. Rows that repeat (user, video,
-    time_ms) count once. ``history`` starts as the last 50 videos viewed long before 04-25 (the ready-made file does not
-    tell which were clicked), ``liked`` as the last 50 liked; ``skipped`` and ``follows`` start empty.
+    time_ms) count once. ``history`` starts as the last 50 videos viewed long before 04-25 (the ready-made file has no
+    clicks), ``liked`` as the last 50 liked; ``skipped`` and ``follows`` start empty.
     Raises DataError naming file, column and what was expected.
     """
     folder = _folder(Path(root))
@@ -193,7 +193,7 @@ def _works(path: Path) -> tuple[Table, dict[str, list[str]]]:
     duration, width, height = (_number(path, name, raw[name]) for name in VIDEO_NUMBERS)
     columns |= {
         "creator_id": raw["author_id"],
-        # A video without music shares its song with no other: the feed's rules must not take "unknown" for one song.
+        # a negative code of its own for each video without music: "unknown" must not be one song to the feed's rules
         "song_id": np.where(music > 0, music, -1 - raw["video_id"]),
         "upload_ms": _upload_ms(path, raw["upload_dt"]),
         "log_duration": np.log1p(duration / 1000.0).astype(np.float32),
@@ -209,7 +209,7 @@ def _number(path: Path, name: str, values: Array) -> Array:
 
 
 def _tags(texts: Array) -> tuple[dict[str, Array], dict[str, list[str]]]:
-    """A video has up to three tags, "39,68": tag, tag2, tag3 share one list of names."""
+    """Codes of the columns tag, tag2, tag3, which share one list of names; a video has up to three tags, "39,68"."""
     parts = [text.split(",") for text in texts]
     wide = np.array([[row[i] if i < len(row) else "" for i in range(3)] for row in parts], object)
     codes, names = categories(wide.ravel())
@@ -223,6 +223,6 @@ def _upload_ms(path: Path, dates: Array) -> Array:
         days = np.array(["1970-01-01" if date == "" else date for date in dates], "datetime64[D]")
     except ValueError as error:
         raise DataError(f"{path}: column 'upload_dt': {error} — expected yyyy-mm-dd") from error
-    moments: Array = days.astype(np.int64) * 86_400_000 - 8 * 3_600_000
+    moments: Array = days.astype(np.int64) * DAY_MS - 8 * HOUR_MS
     moments[dates == ""] = 0
     return moments

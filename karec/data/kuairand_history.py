@@ -1,7 +1,7 @@
-"""What KuaiRand's users had done before the snapshot: histories, and how often each video had been seen and watched.
+"""What KuaiRand's users did before the snapshot: histories, and how often each video was shown and viewed.
 
-Both sources give the same: the ready-made file holds each user's last 50 videos shown, liked and viewed long before
-04-25 (``watch_seq`` counts every video shown, watched or not), and from the earlier log the same three lists are made.
+Two sources give the same result: the ready-made file, which holds each user's last 50 videos shown (``watch_seq``,
+viewed or not), viewed long and liked before 04-25; and the earlier log, from which the same three lists are made.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from karec.data.tabular import arrow, require
 from karec.errors import DataError
 from karec.features.table import log_odds
 from karec.platform.events import Exposures
+from karec.platform.folds.lists import KEPT
 from karec.platform.relations import Relation
 from karec.platform.table import Table
 from karec.types import Array
 
-KEEP = 50
 LISTS = ("watch_seq", "long_watch_seq", "like_seq")
 LABELS = ("long_view", "like")  # of the second list and the third
 
@@ -30,10 +30,10 @@ class Past:
     """Relations by user row, and numbers for users and works: ``past_log_exposed``, ``_long_view``, ``_like``, each
     log(1 + count), and ``past_rate_long_view``, ``_like``, log odds against everybody's rate.
 
-    Counts are of the kept lists, but for a user's exposures, whose whole number is known. They are no ``count_*``
-    columns, since the lists end at KEEP and tell nothing of clicks. Rates are of the last KEEP works shown to each
-    user, the one list that says what was passed over too; of a user whose list is whole, of everything shown to them.
-    The lists have no moments: a work shown twice and viewed long once stands there as viewed long twice.
+    Counts are over the kept lists, except a user's exposures, whose full number is known. They are no ``count_*``
+    columns, since the lists are cut at KEPT and have no clicks. Rates are over the last KEPT works shown to each user,
+    the only list with works that were passed over; over everything shown to users whose lists are not cut. The lists
+    have no moments: a work shown twice and viewed long once counts as viewed long twice.
     """
 
     history: Relation
@@ -86,11 +86,11 @@ def past_from_parquet(path: Path, users: Table, works: Table) -> Past:
 
 
 def _last(relation: Relation) -> Relation:
-    """The last KEEP of each row, moments forgotten: the ready-made file has none."""
+    """The last KEPT of each row, without moments: the ready-made file has none."""
     lengths = np.diff(relation.indptr)
     left = np.repeat(relation.indptr[1:], lengths) - np.arange(len(relation.values))
-    indptr = np.concatenate([[0], np.cumsum(np.minimum(lengths, KEEP))])
-    return Relation(indptr, relation.values[left <= KEEP], np.zeros(int(indptr[-1]), np.int64))
+    indptr = np.concatenate([[0], np.cumsum(np.minimum(lengths, KEPT))])
+    return Relation(indptr, relation.values[left <= KEPT], np.zeros(int(indptr[-1]), np.int64))
 
 
 def _past(lists: Sequence[Relation], n_shown: Array, works: Table) -> Past:
@@ -101,7 +101,7 @@ def _past(lists: Sequence[Relation], n_shown: Array, works: Table) -> Past:
     user, work = _owners(shown), works.lookup(shown.values)
     for label, relation in zip(LABELS, done, strict=True):
         did = np.isin(user * len(works) + work, _owners(relation) * len(works) + works.lookup(relation.values))
-        whole = np.diff(relation.indptr) < KEEP
+        whole = np.diff(relation.indptr) < KEPT
         n = np.where(whole, n_shown, np.diff(shown.indptr))
         c = np.where(whole, np.diff(relation.indptr), np.bincount(user[did], minlength=len(shown)))
         overall = float(np.clip(did.mean() if len(did) else 0.5, 1e-6, 1 - 1e-6))

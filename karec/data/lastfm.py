@@ -6,9 +6,9 @@
     user_taggedartists.dat    userID, artistID, tagID, day, month, year
     tags.dat                  tagID, tagValue
 
-Tab-separated, nothing quoted. Listens carry no moment and nothing was shown to anyone: the result is a snapshot, good
-for recall, the social channel and diversity. Tags of artists that ``artists.dat`` does not list are passed over (1,538
-rows as published), and so are dates before Last.fm existed (5 rows).
+Tab-separated, nothing quoted. Listens have no moment and nothing was shown to anyone, so the result is a snapshot
+without exposures: enough for recall, the social channel and diversity. Tags of artists that ``artists.dat`` does not
+list are passed over (1,538 rows as published), and so are dates before Last.fm existed (5 rows).
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ def require(path: Path, name: str, good: Array, expected: str, values: Array) ->
 
 
 def categories(values: Array) -> tuple[Array, list[str]]:
-    """(codes (N,) int32, names): the sorted distinct texts and where each value stands; an empty text is "missing"."""
+    """(codes (N,) int32, names): the distinct texts, sorted, and the place of each value in them; "" is "missing"."""
     names, codes = np.unique(values.astype(str), return_inverse=True)
     return codes.astype(np.int32), [str(name) or MISSING for name in names]
 
@@ -89,7 +89,7 @@ def _check_header(path: Path, columns: Mapping[str, type], delimiter: str, encod
 
 
 def _explained(path: Path, columns: Mapping[str, type], header: list[str], reason: str) -> DataError:
-    """Arrow counts columns from 0 in its messages; people know them by name."""
+    """Arrow's message with the column's name: Arrow gives its number, from 0."""
     where = ""
     if "CSV column #" in reason:
         at = reason.partition("CSV column #")[2].partition(":")[0]

@@ -1,5 +1,5 @@
-"""DPP as a step: relevance is the score so far, similarity comes from the item vectors. It runs after prerank
-(score = user · item) and after rank (score = the fused prediction), each with settings of its own.
+"""DPP as a step: relevance is the score so far, similarity that of the item vectors. It runs after prerank, where the
+score is user · item, and after rank, where it is the fused prediction, each with settings of its own.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from karec.diversify.explanation import explanation
-from karec.diversity import dpp_select, standardised
+from karec.diversify.vectors import vectors_of
+from karec.diversity import DppOptions, dpp_select, native_options
 from karec.index import ItemIndex
-from karec.kernels.option_values import MOST_RIDGE
+from karec.kernels.dpp_options import DIVERSITY, RIDGE, needs_types
+from karec.kernels.option_values import positive_or_none
 from karec.stage import Selector
 from karec.types import Array, Candidates, Request, Selection
 
@@ -43,8 +45,8 @@ class Dpp(Selector):
         self,
         index: ItemIndex,
         k: int | None = None,
-        diversity: float = 0.5,
-        ridge: float = 1e-2,
+        diversity: float = DIVERSITY,
+        ridge: float = RIDGE,
         type_weight: float = 0.0,
         window: int | None = None,
         weights: Mapping[str, Mapping[str, float]] | None = None,
@@ -52,70 +54,53 @@ class Dpp(Selector):
         max_per_type: int | None = None,
         min_per_type: int = 0,
     ) -> None:
-        for name, size in (("k", k), ("window", window), ("max_per_type", max_per_type)):
-            if size is not None and size <= 0:
-                raise ValueError(f"{name} must be positive, got {size}")
-        for name, share in (("diversity", diversity), ("type_weight", type_weight)):
-            if not 0.0 <= share <= 1.0:
-                raise ValueError(f"{name} must lie in [0, 1], got {share}")
-        if not 0.0 <= ridge <= MOST_RIDGE:
-            raise ValueError(f"ridge must lie in [0, {MOST_RIDGE:g}], got {ridge}")
-        if min_per_type < 0:
-            raise ValueError(f"min_per_type must be ≥ 0, got {min_per_type}")
-        if max_per_type is not None and min_per_type > max_per_type:
-            raise ValueError(f"min_per_type must be at most max_per_type, got {min_per_type} and {max_per_type}")
-        self.typed = type_weight > 0 or max_per_type is not None or min_per_type > 0
+        self.k = positive_or_none("k", k)
+        self.options = DppOptions(
+            diversity=diversity,
+            ridge=ridge,
+            type_weight=type_weight,
+            window=window,
+            max_per_type=max_per_type,
+            min_per_type=min_per_type,
+            standardise=True,
+        )
+        native_options("dpp", self.options)  # refuses a value out of range now, not in a request
+        self.typed = needs_types(type_weight, max_per_type, min_per_type)
         if self.typed:
             _need_integers(index, "types", types)
         elif types != "type":
             raise ValueError(f"types names {types!r}, but type_weight, max_per_type and min_per_type ask for no types")
         self.index = index
-        self.k = k
-        self.diversity = diversity
-        self.ridge = ridge
-        self.type_weight = type_weight
-        self.window = window
         self.types = types
-        self.max_per_type = max_per_type
-        self.min_per_type = min_per_type
         self.weights = {column: _factors(index, column, table) for column, table in (weights or {}).items()}
 
     def select(self, request: Request, candidates: Candidates) -> Selection:
         if not len(candidates):
             return Selection(np.empty(0, np.int64))
-        vectors = self.index.embeddings(candidates.rows)
-        shown_ids = np.array(request.shown, np.int64)
-        shown_rows = self.index.lookup(shown_ids)
-        shown = self.index.embeddings(shown_rows[shown_rows >= 0])
-        result = dpp_select(
-            vectors,
-            standardised(candidates.scores),
-            request.k if self.k is None else self.k,
-            diversity=self.diversity,
-            ridge=self.ridge,
-            type_weight=self.type_weight,
-            types=self._types(candidates) if self.typed else None,
-            weights=self._traffic(candidates),
-            window=self.window,
-            shown=shown if len(shown) else None,
-            max_per_type=self.max_per_type,
-            min_per_type=self.min_per_type,
-        )
+        vectors, shown, shown_ids = vectors_of(request, candidates)
+        options: DppOptions = {
+            **self.options,
+            "types": self._types(request, candidates) if self.typed else None,
+            "weights": self._traffic(request, candidates),
+            "shown": shown if len(shown) else None,
+        }
+        k = request.k if self.k is None else self.k
+        result = dpp_select(vectors, candidates.scores, k, **options)
         notes: dict[str, Any] = {"n_dpp": result.n_dpp, "log_det": result.log_det}
         if request.explain:
-            notes["explanation"] = explanation(candidates, result, vectors, shown_ids[shown_rows >= 0], shown)
+            notes["explanation"] = explanation(candidates, result, vectors, shown_ids, shown)
         return Selection(result.indices, None, notes)
 
-    def _types(self, candidates: Candidates) -> Array:
-        known = np.asarray(self.index.columns[self.types], np.int64)[candidates.rows]
+    def _types(self, request: Request, candidates: Candidates) -> Array:
+        known = request.index.gather(self.types, candidates.rows).astype(np.int64)
         return np.where(candidates.rows < 0, UNKNOWN_TYPE, known)
 
-    def _traffic(self, candidates: Candidates) -> Array | None:
+    def _traffic(self, request: Request, candidates: Candidates) -> Array | None:
         if not self.weights:
             return None
         weights = np.ones(len(candidates), np.float32)
         for column, factors in self.weights.items():
-            values = np.asarray(self.index.columns[column])[candidates.rows]
+            values = request.index.gather(column, candidates.rows)
             for value, factor in factors.items():
                 weights[(candidates.rows >= 0) & (values == value)] *= factor
         return weights

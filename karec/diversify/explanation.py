@@ -1,4 +1,4 @@
-"""Why a DPP put each work where it stands, in numbers that people can check. Computed only for a request that asks."""
+"""Why a DPP put each work at its place, in numbers that people can check; for requests with ``explain`` alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MMR and SSD as steps: the other two ways to scatter a list by its item vectors, on the same footing as ``dpp``."""
+"""MMR and SSD as steps: relevance is the score so far, similarity that of the item vectors, as in ``dpp``."""
 
 from __future__ import annotations
 
@@ -7,43 +7,41 @@ from typing import ClassVar
 
 import numpy as np
 
-from karec.diversity import MarginalResult, mmr_select, ssd_select, standardised
+from karec.diversify.vectors import vectors_of
+from karec.diversity import MarginalResult, mmr_select, ssd_select
 from karec.index import ItemIndex
+from karec.kernels.dpp_options import DIVERSITY
+from karec.kernels.option_values import between, positive_or_none
 from karec.stage import Selector
 from karec.types import Candidates, Request, Selection
 
 
 class Marginal(Selector):
-    """Picks by standardised score and by distance from what was picked and shown; ``k`` None = ``request.k``."""
+    """Selects by standardised score and distance from what was picked and shown; ``k`` None = ``request.k``."""
 
     needs = ("rows", "scores")
     choose: ClassVar[Callable[..., MarginalResult]]
 
     def __init__(
-        self, index: ItemIndex, k: int | None = None, diversity: float = 0.5, window: int | None = None
+        self, index: ItemIndex, k: int | None = None, diversity: float = DIVERSITY, window: int | None = None
     ) -> None:
-        if k is not None and k <= 0:
-            raise ValueError(f"k must be positive, got {k}")
-        if not 0.0 <= diversity <= 1.0:
-            raise ValueError(f"diversity must lie in [0, 1], got {diversity}")
-        if window is not None and window <= 0:
-            raise ValueError(f"window must be positive, got {window}")
         self.index = index
-        self.k = k
-        self.diversity = diversity
-        self.window = window
+        self.k = positive_or_none("k", k)
+        self.diversity = between("diversity", diversity, 1.0)
+        self.window = positive_or_none("window", window)
 
     def select(self, request: Request, candidates: Candidates) -> Selection:
         if not len(candidates):
             return Selection(np.empty(0, np.int64))
-        seen = self.index.lookup(np.array(request.shown, np.int64))
+        vectors, shown, _ = vectors_of(request, candidates)
         result = self.choose(
-            self.index.embeddings(candidates.rows),
-            standardised(candidates.scores),
+            vectors,
+            candidates.scores,
             request.k if self.k is None else self.k,
             diversity=self.diversity,
             window=self.window,
-            shown=self.index.embeddings(seen[seen >= 0]),
+            standardise=True,
+            shown=shown,
         )
         return Selection(result.indices)
 

@@ -1,22 +1,16 @@
 """Diversity on arrays: greedy DPP, MMR, SSD, and rules on the order of a list."""
 
-from karec.diversity.select import (
+from karec.diversity.dpp import (
     DppBatchResult,
-    DppOptions,
     DppResult,
-    MarginalResult,
-    ScatterResult,
-    ScatterRule,
-    ScatterViolation,
     dpp_select,
     dpp_select_batch,
     dpp_select_kernel,
-    mmr_select,
-    native_options,
-    scatter,
-    ssd_select,
-    standardised,
 )
+from karec.diversity.mmr_ssd import MarginalResult, mmr_select, ssd_select
+from karec.diversity.options import DppOptions, native_options
+from karec.diversity.relevance import scaled, standardised
+from karec.diversity.rules import ScatterResult, ScatterRule, ScatterViolation, scatter
 
 __all__ = [
     "DppBatchResult",
@@ -31,6 +25,7 @@ __all__ = [
     "dpp_select_kernel",
     "mmr_select",
     "native_options",
+    "scaled",
     "scatter",
     "ssd_select",
     "standardised",

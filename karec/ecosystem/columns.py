@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from karec.errors import ContractError
 from karec.index import ItemIndex
-from karec.types import Array, Candidates
+from karec.types import Array, Candidates, Request
 
 
-def column_of(index: ItemIndex, name: str, candidates: Candidates) -> Array:
-    """The index's column for each candidate."""
+def column_of(request: Request, name: str, candidates: Candidates) -> Array:
+    """The column for each candidate, in the request's view of the index."""
     if candidates.n_unknown:
         raise ContractError(
             f"{candidates.n_unknown} of {len(candidates)} candidates have no row in the item index: put the steps "
             f"index_rows and has_embedding before the one that reads {name!r}"
         )
-    return np.asarray(index.columns[name])[candidates.rows]
+    return request.index.gather(name, candidates.rows)
 
 
 def need_column(index: ItemIndex, name: str) -> None:

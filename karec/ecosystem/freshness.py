@@ -28,5 +28,5 @@ class Freshness(Scorer):
 
     def score(self, request: Request, candidates: Candidates) -> Array:
         now = 0 if request.time_ms is None else request.time_ms
-        uploaded = column_of(self.index, "upload_ms", candidates)
+        uploaded = column_of(request, "upload_ms", candidates)
         return _native.freshness(candidates.scores, uploaded, now, self.weight, self.half_life_hours)

@@ -24,4 +24,4 @@ class Quota(Filter):
         self.at_most = at_most
 
     def keep(self, request: Request, candidates: Candidates) -> Array:
-        return _native.quota(candidates.scores, column_of(self.index, self.column, candidates), self.at_most)
+        return _native.quota(candidates.scores, column_of(request, self.column, candidates), self.at_most)

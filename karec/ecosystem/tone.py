@@ -25,4 +25,4 @@ class Tone(Filter):
         self.at_least = at_least
 
     def keep(self, request: Request, candidates: Candidates) -> Array:
-        return _native.tone(column_of(self.index, self.column, candidates), self.at_least)
+        return _native.tone(column_of(request, self.column, candidates), self.at_least)

@@ -1,1 +1,1 @@
-"""How good it is: measures with intervals, diversity and concentration, and the report that shows them."""
+"""Evaluation: measures on arrays, and studies (quality, ablation, consistency, diversity) with their reports."""

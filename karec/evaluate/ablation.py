@@ -1,8 +1,7 @@
-"""The ablation's table: what each piece of teaching gives, from what every model said of the same rows and pools.
+"""The ablation's table: what each piece of distillation gives, from all models' scores of the same rows and pools.
 
-A *cell* is one model of one seed: its probabilities of the measured rows and its scores of whole pools. Measures are
-means over seeds; intervals resample users, the same draws for every cell, so that a difference of two rows is paired.
-Sources as in ``karec.evaluate.measures.accuracy`` and ``karec.evaluate.measures.agreement``.
+Measures are means over seeds; intervals resample users, with the same draws for every model, so that the difference of
+two rows is paired. Sources as in ``karec.evaluate.measures.accuracy`` and ``karec.evaluate.measures.agreement``.
 """
 
 from __future__ import annotations
@@ -24,7 +23,8 @@ NDCG_AT = 50
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table: ``towers`` "full" or "static" (None: no towers), ``parent`` the row it is compared with."""
+    """A row of the table: ``towers`` are "full" or "static", None for other models; ``parent`` is the row it is
+    compared with."""
 
     name: str
     title: str
@@ -33,8 +33,8 @@ class Row:
 
 
 @dataclass(frozen=True, eq=False)
-class Cell:
-    """What a model of one seed said: ``logits (M, T)``, ``pools (P, N)``; what it cost."""
+class ModelScores:
+    """One model of one seed: ``logits (M, T)`` of the measured rows, scores ``pools (P, N)``, and what it cost."""
 
     logits: Array
     pools: Array
@@ -49,18 +49,19 @@ class Measured:
     value: float
     draws: Array
 
-    def told(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         return {"value": self.value, "ci": bootstrap_interval(self.draws)}
 
-    def less(self, other: Measured) -> Measured:
+    def minus(self, other: Measured) -> Measured:
         return Measured(self.value - other.value, self.draws - other.draws)
 
 
 @dataclass(frozen=True, eq=False)
-class Bench:
-    """What all cells are measured on: M exposures, and P pools of N works, ``pool_users (P,)`` all different.
+class EvaluationSet:
+    """What all models are measured on: M exposures, and P pools of N works, ``pool_users (P,)`` all different.
 
-    ``truth (P, N)`` is what users really think of the pools' works, where that is known.
+    ``start_ms`` is where the days of GAUC begin. ``truth (P, N)`` are the true scores of the pools' works, where they
+    are known, as on a synthetic platform.
     """
 
     exposures: Exposures
@@ -72,29 +73,29 @@ class Bench:
     seed: int = 0
 
 
-def measure(cell: Cell, teacher: Cell, bench: Bench) -> dict[str, Measured]:
-    """Every measure of one cell: ``<task>.auc``, ``.gauc``, ``.ece``, and of its pools against its own teacher's."""
-    exposures = bench.exposures
-    bootstrap = UserBootstrap(exposures.user_id, bench.resamples, bench.seed)
-    group = user_days(exposures.user_id, exposures.time_ms, bench.start_ms)
+def measure(model: ModelScores, teacher: ModelScores, on: EvaluationSet) -> dict[str, Measured]:
+    """Every measure of a model: ``<task>.auc``, ``.gauc``, ``.ece``, and of its pools against its teacher's."""
+    exposures = on.exposures
+    bootstrap = UserBootstrap(exposures.user_id, on.resamples, on.seed)
+    group = user_days(exposures.user_id, exposures.time_ms, on.start_ms)
     found: dict[str, Measured] = {}
-    for at, task in enumerate(bench.tasks):
+    for at, task in enumerate(on.tasks):
         y = exposures.labels[task]
-        p = 1.0 / (1.0 + np.exp(-cell.logits[:, at].astype(np.float64)))
+        p = 1.0 / (1.0 + np.exp(-model.logits[:, at].astype(np.float64)))
         found[f"{task}.auc"] = Measured(auc(y, p), bootstrap.auc(y, p))
         found[f"{task}.gauc"] = Measured(gauc(y, p, group), bootstrap.gauc(y, p, group))
         found[f"{task}.ece"] = Measured(ece(y, p), bootstrap.ece(y, p))
     by_pool = {
-        f"hit {m} in {k}": normalised_hit_rate(cell.pools, teacher.pools, m, k)
+        f"hit {m} in {k}": normalised_hit_rate(model.pools, teacher.pools, m, k)
         for m, k in HITS
-        if k < cell.pools.shape[1]
+        if k < model.pools.shape[1]
     }
-    by_pool[f"NDCG@{NDCG_AT}"] = ndcg_against(cell.pools, teacher.pools, NDCG_AT)
-    if bench.truth is not None:
-        by_pool["NDCG of truth"] = ndcg_against(cell.pools, bench.truth, NDCG_AT)
-    generator = np.random.default_rng(bench.seed)
-    n = len(bench.pool_users)
-    drawn = np.stack([np.bincount(generator.integers(n, size=n), minlength=n) for _ in range(bench.resamples)]) / n
+    by_pool[f"NDCG@{NDCG_AT}"] = ndcg_against(model.pools, teacher.pools, NDCG_AT)
+    if on.truth is not None:
+        by_pool["NDCG of truth"] = ndcg_against(model.pools, on.truth, NDCG_AT)
+    generator = np.random.default_rng(on.seed)
+    n = len(on.pool_users)
+    drawn = np.stack([np.bincount(generator.integers(n, size=n), minlength=n) for _ in range(on.resamples)]) / n
     return found | {name: Measured(float(values.mean()), drawn @ values) for name, values in by_pool.items()}
 
 
@@ -115,21 +116,21 @@ def ablation_table(
     costs: Mapping[str, Mapping[str, float]],
     tasks: Sequence[str],
 ) -> list[dict[str, Any]]:
-    """A dict a row that was measured: its measures, its gains over its parent, and, for towers, the share of the gap
-    between hard labels and the ranker that it closes, each with an interval. JSON may hold it.
+    """A dict for each row that was measured, as JSON holds it: its measures, its gains over its parent, and, for
+    towers, the share of the gap between hard labels and the ranker that it closes, each with an interval.
     """
     table = []
     for row in rows:
         mine = measured.get(row.name)
         if mine is None:
             continue
-        told: dict[str, Any] = {"name": row.name, "title": row.title, "towers": row.towers, "parent": row.parent}
-        told["measures"] = {name: value.told() for name, value in mine.items()}
+        entry: dict[str, Any] = {"name": row.name, "title": row.title, "towers": row.towers, "parent": row.parent}
+        entry["measures"] = {name: value.as_dict() for name, value in mine.items()}
         parent = measured.get(row.parent or "")
         if parent is not None:
-            told["gains"] = {name: value.less(parent[name]).told() for name, value in mine.items()}
-        told["gap_closed"] = _gap_closed(row, measured, tasks)
-        table.append({**told, **costs[row.name]})
+            entry["gains"] = {name: value.minus(parent[name]).as_dict() for name, value in mine.items()}
+        entry["gap_closed"] = _gap_closed(row, measured, tasks)
+        table.append({**entry, **costs[row.name]})
     return table
 
 
@@ -141,6 +142,6 @@ def _gap_closed(
         return {}
     closed = {}
     for name in (f"{task}.auc" for task in tasks):
-        gap, gain = teacher[name].less(hard[name]), measured[row.name][name].less(hard[name])
-        closed[name] = Measured(gain.value / gap.value, gain.draws / gap.draws).told() if gap.value > 0 else {}
+        gap, gain = teacher[name].minus(hard[name]), measured[row.name][name].minus(hard[name])
+        closed[name] = Measured(gain.value / gap.value, gain.draws / gap.draws).as_dict() if gap.value > 0 else {}
     return closed

@@ -1,4 +1,4 @@
-"""``ablation.json``, ``ablation.md`` and ``ablation.svg``: the ablation's table for machines and for people."""
+"""``ablation.json``, ``ablation.md`` and ``ablation.svg``: the ablation's table as JSON, Markdown and a picture."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COLOURS = {"full": BLUE, "static": ORANGE, None: GREY}
 
 
 def write_ablation(report: Mapping[str, Any], folder: Path) -> tuple[Path, Path, Path]:
-    """Write the three files; ``report`` as ``karec.learn.run.ablation.run_ablation`` gives it."""
+    """Write the three files; ``report`` as ``karec.learn.run.ablation.study.run_ablation`` gives it."""
     folder.mkdir(parents=True, exist_ok=True)
     data, text, shown = (folder / f"ablation.{kind}" for kind in ("json", "md", "svg"))
     data.write_text(json.dumps(report, indent=1), encoding="utf-8")
@@ -50,10 +50,10 @@ def ablation_tables(report: Mapping[str, Any]) -> Iterator[tuple[str, list[str],
         body = [
             [
                 row["title"],
-                _told(row["measures"][f"{task}.auc"]),
+                _with_interval(row["measures"][f"{task}.auc"]),
                 titles.get(row["parent"], "") if "gains" in row else "",
                 _gain(row, f"{task}.auc"),
-                _told(row["measures"][f"{task}.gauc"], 3),
+                _with_interval(row["measures"][f"{task}.gauc"], 3),
                 _gain(row, f"{task}.gauc", 3),
                 f"{row['measures'][f'{task}.ece']['value']:.4f}",
             ]
@@ -73,7 +73,7 @@ def ablation_tables(report: Mapping[str, Any]) -> Iterator[tuple[str, list[str],
     costs = [
         [
             row["title"],
-            *(_told(row["gap_closed"].get(f"{task}.auc") or None, 2) for task in report["tasks"]),
+            *(_with_interval(row["gap_closed"].get(f"{task}.auc") or None, 2) for task in report["tasks"]),
             f"{row['seconds']:.0f}",
             f"{row['peak_gib']:.2f}",
         ]
@@ -83,7 +83,7 @@ def ablation_tables(report: Mapping[str, Any]) -> Iterator[tuple[str, list[str],
     yield "share of the gap in AUC from hard labels to the ranker, and cost", ["row", *gaps, "s", "GiB at most"], costs
 
 
-def _told(measure: Mapping[str, Any] | None, digits: int = 4) -> str:
+def _with_interval(measure: Mapping[str, Any] | None, digits: int = 4) -> str:
     return "" if measure is None else with_interval(measure["value"], measure["ci"], digits)
 
 

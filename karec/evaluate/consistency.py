@@ -1,7 +1,7 @@
-"""Whether prerank and rank agree on whole pools: live, from the shadow rows of a rank log, and offline, on drawn pools.
+"""Consistency of prerank and rank on whole pools: logged ones, from shadow requests, and ones drawn offline.
 
-Both give pools with two scores for every work, and are measured by the same function. Live pools are what recall
-brought, as large as it was; offline ones are drawn from the catalogue at random, so they are easier and comparable
+Both are pools with two scores for every work, and are measured by the same function. Logged pools are what recall
+found, as large as it was; offline ones are drawn from the catalogue at random, so they are easier, and comparable
 between models.
 """
 
@@ -33,7 +33,7 @@ SHARES = np.geomspace(0.001, 1.0, 61)
 
 @dataclass(frozen=True, eq=False)
 class ScoredPool:
-    """A user's pool of N works: ``prerank (N,)`` and ``rank (N,)``, higher is better."""
+    """A user's pool of N works: scores ``prerank (N,)`` and ``rank (N,)``, higher is better."""
 
     user_id: int
     prerank: Array
@@ -64,17 +64,16 @@ def drawn_pools(
     if size > len(snapshot.works):
         raise DataError(f"{bundle.path} has {len(snapshot.works)} works: pools of {size} cannot be drawn")
     generator = np.random.default_rng(seed)
-    scorer = PoolScorer(bundle.index, stage_named(cascade.stages, "rank"))
+    scorer = PoolScorer(stage_named(cascade.stages, "rank"))
     history = snapshot.relations.get("history")
     known = np.arange(len(snapshot.users)) if history is None else np.flatnonzero(np.diff(history.indptr) > 0)
     users = np.asarray(snapshot.users.ids)[generator.permutation(known)[:n_pools]]
     for done, user in enumerate(users, 1):
-        request = Request(int(user), scene=cascade.scene, time_ms=snapshot.time_ms, request_id=f"pool-{user}")
-        for step in cascade.request_hydrators:
-            request = request.with_features(step.hydrate_request(request))
         ids = np.asarray(snapshot.works.ids)[generator.choice(len(snapshot.works), size, replace=False)]
-        pool = Candidates.of(ids).with_rows(bundle.index.lookup(ids))
-        ranked, prerank = scorer.score(request, pool)
+        request = Request(int(user), scene=cascade.scene, time_ms=snapshot.time_ms, request_id=f"pool-{user}")
+        with bundle.index.pinned() as view:
+            request, _ = cascade.hydrated(request.with_view(view))
+            ranked, prerank = scorer.score(request, Candidates.of(ids).with_rows(view.lookup(ids)))
         scored = np.isfinite(prerank)
         if progress is not None:
             progress(done, len(users), "scoring pools twice")
@@ -84,8 +83,8 @@ def drawn_pools(
 def consistency(pools: Iterable[ScoredPool], resamples: int = 200, seed: int = 0) -> dict[str, Any]:
     """Measures of ``evaluate.measures.agreement``, means over pools with 95 % intervals from resampling users.
 
-    Keys are documented in docs/formats.md. A measure that needs more works than a pool has leaves that pool out; how
-    many it took is told. One pool is held at a time. Raises DataError when there is no pool.
+    Keys are documented in docs/formats.md. A measure that needs more works than a pool has leaves that pool out;
+    ``pools`` counts those it took. One pool is held in memory at a time. Raises DataError when there is no pool.
     """
     users: list[int] = []
     sizes: list[int] = []
@@ -123,7 +122,7 @@ def _measures(pool: ScoredPool) -> dict[str, float]:
 
 
 def _found_within(pool: ScoredPool, top: int) -> Array:
-    """For each of SHARES: the share of the ranker's ``top`` that stands within that share of prerank's order."""
+    """For each of SHARES: the share of the ranker's ``top`` works that are within this share of prerank's order."""
     n = len(pool.rank)
     places = np.sort(ranks(pool.prerank)[ranks(pool.rank) < top])
     return np.searchsorted(places, np.maximum(np.round(SHARES * n), 1), side="left") / max(len(places), 1)

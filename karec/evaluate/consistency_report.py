@@ -1,4 +1,4 @@
-"""``consistency.json`` and ``consistency.html``: how far prerank and rank agree, in numbers and as a picture."""
+"""``consistency.json`` and ``consistency.html``: the agreement of prerank and rank, in numbers and as a picture."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COLOURS = {"top_10": BLUE, "top_50": ORANGE}
 
 
 def write_consistency(report: Mapping[str, Mapping[str, Any]], folder: Path) -> tuple[Path, Path]:
-    """Write both files; ``report`` {where the pools come from: what ``consistency`` gave}, as in docs/formats.md."""
+    """Write both files; ``report`` {source of the pools: result of ``consistency``}, as in docs/formats.md."""
     folder.mkdir(parents=True, exist_ok=True)
     data, shown = folder / "consistency.json", folder / "consistency.html"
     parts = ["<h1>Do prerank and rank agree?</h1>"]
@@ -32,7 +32,7 @@ def write_consistency(report: Mapping[str, Mapping[str, Any]], folder: Path) -> 
 
 
 def consistency_sentence(measured: Mapping[str, Any]) -> str:
-    """What was measured, in a line."""
+    """How many pools, works and users were measured, in a line."""
     size = measured["pool_size"]
     of = f"{size['median']:,}" if size["least"] == size["most"] else f"{size['least']:,} to {size['most']:,}"
     return f"{measured['pools']:,} pools of {of} works, {measured['users']:,} users"

@@ -1,4 +1,4 @@
-"""``curves.svg``: how the loss fell and what validation said, for each training of a run."""
+"""``curves.svg``: the loss by step and the validation AUC by epoch, for each training of a run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SMOOTH = 9  # points
 
 
 def write_curves(run: Mapping[str, Any], path: Path) -> None:
-    """Draw ``curves`` and ``epochs`` of a run.json: the loss by step, smoothed, and each epoch's validation AUC."""
+    """Draw ``curves`` and ``epochs`` of a run.json: the loss by step, smoothed, and the AUC by epoch."""
     named = [name for name, curve in run["curves"].items() if curve]
     if named:
         path.write_text(picture(lambda axes: _draw(axes, run, named), 8.5, 2.2 * len(named) + 0.4), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""``diversity.json`` and ``diversity.html``: what each way to scatter a list gains and loses, in numbers and curves."""
+"""``diversity.json`` and ``diversity.html``: diversity against lost relevance of each method, in numbers and curves."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def write_diversity(report: Mapping[str, Any], folder: Path) -> tuple[Path, Path
 
 
 def diversity_sentence(report: Mapping[str, Any]) -> str:
-    """What was measured, in a line."""
+    """How many pools and works were measured, in a line."""
     return (
         f"{report['k']} works of each of {report['pools']:,} pools ({report['pool_size']:,.0f} works in the median); "
         "lost: relevance against plain top-k, in standard deviations of the pool"

@@ -1,4 +1,4 @@
-"""A page of a report: one HTML file with its styles and pictures (SVG) inside, nothing is fetched."""
+"""A report's page: one HTML file that holds its styles and pictures (SVG) and loads nothing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def page(title: str, parts: Sequence[str]) -> str:
 
 
 def picture(draw: Callable[[Axes], None], width: float, height: float) -> str:
-    """An SVG of ``width`` × ``height`` inches, the same text for the same data."""
+    """An SVG of ``width`` × ``height`` inches that ``draw`` fills; the same data give the same bytes."""
     try:
         from matplotlib import rc_context
         from matplotlib.figure import Figure
@@ -51,7 +51,7 @@ def picture(draw: Callable[[Axes], None], width: float, height: float) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """An HTML table; the first column is text, the others are set to the right."""
+    """An HTML table; the first column is text, the others are aligned right."""
     cells = "".join(f"<th>{html.escape(name)}</th>" for name in head)
     body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<table><tr>{cells}</tr>{body}</table>"

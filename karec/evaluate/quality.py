@@ -1,70 +1,118 @@
-"""What a run's models are worth on the test days, all on the same rows, as they serve: through ONNX Runtime."""
+"""Quality of a training run's models on the test days: AUC, GAUC, ECE on the same rows, served by ONNX Runtime."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from karec._clock import Progress
+from karec._files import write_text_aside
 from karec.errors import DataError
-from karec.evaluate.measures.accuracy import quality
+from karec.evaluate.measures.accuracy import UserBootstrap, auc, bootstrap_interval, ece, gauc, user_days
 from karec.features.encoder import Encoder
 from karec.models.onnx_model import OnnxModel
 from karec.platform.dataset import Dataset
+from karec.platform.events import Exposures
 from karec.training_data.examples import Examples, as_known, build_examples
 from karec.training_data.popularity import popularity_logits
 from karec.training_data.replay import ranker_logits
 from karec.types import Array
 
+RUN_FORMAT = 2  # of run.json; in format 1, which had no number, settings were one flat table
 BATCH = 2048  # a larger one costs ONNX Runtime hundreds of MiB and gains no time
 
 
 def evaluate_run(dataset: Dataset, folder: Path, progress: Progress | None = None) -> dict[str, Any]:
-    """``karec.evaluate.measures.accuracy.quality`` of the models in a run folder, on the test days, the ranker last.
+    """``quality_table`` of the models in a run folder, on the test days; written there as quality.json too.
 
-    Rows: popularity, the baselines that were trained, towers, and the ranker, called teacher when it is the MMoE. Also
-    written as quality.json. Raises DataError as ``trained_run`` does.
+    Rows: popularity, the baselines that were trained, towers, and last the ranker, named by its kind: mmoe, lr or
+    lightgbm. Raises DataError as ``trained_run`` does.
     """
     run, test = trained_run(dataset, folder)
     settings = run["settings"]
+    kind, evaluation = settings["ranker"]["kind"], settings["evaluation"]
     logits = {"popularity": popularity_logits(test)}
-    for name in settings["baselines"]:
-        if name != settings["ranker"]:
+    for name in evaluation["baselines"]:
+        if name != kind:
             model = OnnxModel(folder / f"baseline_{name}.onnx", threads=0)
             logits[name] = ranker_logits(test, model, progress)
     user_tower, item_tower = (OnnxModel(folder / f"{side}_tower.onnx", threads=0) for side in ("user", "item"))
     logits["towers"] = tower_logits(test, user_tower, item_tower, run["towers"])
-    name = "teacher" if settings["ranker"] == "mmoe" else settings["ranker"]
     ranked = ranker_logits(test, OnnxModel(folder / "ranker.onnx", threads=0), progress)
-    logits[name] = ranked[:, : len(test.encoder.tasks)]  # what it learned besides comes after
+    logits[kind] = ranked[:, : len(test.encoder.tasks)]  # the ranker's auxiliary tasks come after the encoder's
     probabilities = {name: 1.0 / (1.0 + np.exp(-np.asarray(s, np.float64))) for name, s in logits.items()}
-    table = quality(
+    table = quality_table(
         probabilities,
         test.exposures,
         test.encoder.tasks,
         dataset.valid_until_ms,
-        settings["resamples"],
+        evaluation["resamples"],
         settings["seed"],
     )
-    (folder / "quality.json").write_text(json.dumps(table, indent=1), encoding="utf-8")
+    write_text_aside(folder / "quality.json", json.dumps(table, indent=1))
+    return table
+
+
+def quality_table(
+    predictions: Mapping[str, Array],
+    exposures: Exposures,
+    tasks: Sequence[str],
+    start_ms: int,
+    resamples: int = 200,
+    seed: int = 0,
+) -> dict[str, dict[str, dict[str, float | tuple[float, float]]]]:
+    """{model: {task: {auc, auc_ci, gauc, gauc_ci, ece, ece_ci, auc_behind, auc_behind_ci}}}, 95 % intervals over users.
+
+    ``predictions`` {model: (N, T) probabilities} in the order of ``tasks``; GAUC by (user, day from ``start_ms``).
+    ``auc_behind`` is how far a model's AUC lies behind the last model's, paired: the same draws of users for both.
+    """
+    bootstrap = UserBootstrap(exposures.user_id, resamples, seed)
+    group = user_days(exposures.user_id, exposures.time_ms, start_ms)
+    for model, p in predictions.items():
+        if p.shape != (len(exposures), len(tasks)):
+            raise ValueError(f"{model}: predictions {p.shape}, expected {(len(exposures), len(tasks))}")
+    table: dict[str, dict[str, dict[str, float | tuple[float, float]]]] = {model: {} for model in predictions}
+    for at, task in enumerate(tasks):
+        y = exposures.labels[task]
+        scores = {model: p[:, at] for model, p in predictions.items()}
+        aucs = {model: auc(y, s) for model, s in scores.items()}
+        draws = {model: bootstrap.auc(y, s) for model, s in scores.items()}
+        last = list(scores)[-1]
+        for model, s in scores.items():
+            table[model][task] = {
+                "auc": aucs[model],
+                "auc_ci": bootstrap_interval(draws[model]),
+                "auc_behind": aucs[last] - aucs[model],
+                "auc_behind_ci": bootstrap_interval(draws[last] - draws[model]),
+                "gauc": gauc(y, s, group),
+                "gauc_ci": bootstrap_interval(bootstrap.gauc(y, s, group)),
+                "ece": ece(y, s),
+                "ece_ci": bootstrap_interval(bootstrap.ece(y, s)),
+            }
     return table
 
 
 def trained_run(dataset: Dataset, folder: Path) -> tuple[dict[str, Any], Examples]:
     """(run.json of a run folder, the test days as its encoder sees them).
 
-    Raises DataError when ``folder`` is no run folder or no exposures follow validation.
+    Raises DataError when ``folder`` is no run folder of this format or no exposures follow validation.
     """
     try:
         run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{folder} is not a run folder of karec train: {error}") from error
+    if not isinstance(run, dict) or run.get("format") != RUN_FORMAT:
+        found = run.get("format") if isinstance(run, dict) else None
+        raise DataError(
+            f"{folder}/run.json has format {found}, this version reads {RUN_FORMAT}: train the run again, or evaluate "
+            "it with the version that trained it"
+        )
     encoder = Encoder.load(folder / "encoder.npz")
-    as_of = as_known(dataset, run["settings"]["refresh_hours"])
+    as_of = as_known(dataset, run["settings"]["features"]["refresh_hours"])
     examples = build_examples(encoder, dataset.snapshot, dataset.exposures, as_of)
     test = examples.take(dataset.exposures.time_ms >= dataset.valid_until_ms)
     if not len(test):

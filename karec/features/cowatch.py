@@ -1,7 +1,7 @@
-"""Works as vectors of who watched them, and how alike a candidate is to what a user watched or passed over.
+"""Vectors of works from who watched them, and the cosines of a candidate with what a user watched or passed over.
 
-The vectors are made before training (``karec.learn.run.cowatch``) and frozen into the encoder: a work that too few had
-watched by then has none, and is like nothing.
+The vectors are made before training (``karec.learn.fit.cowatch``) and stored in the encoder. A work that too few users
+had watched by then has none, and its cosines are 0.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from karec.features.table import known_codes
 from karec.kernels.encode import Vocabulary
 from karec.types import Array
 
@@ -19,18 +20,17 @@ CROSSES = ("cowatch_history_max", "cowatch_history_mean", "cowatch_skipped_mean"
 
 @dataclass(frozen=True, eq=False)
 class CowatchVectors:
-    """``works`` the K works that have one; ``vectors (K + 1, D) float32`` of length 1 by code, row 0 of zeros."""
+    """``works``: the K works with a vector; ``vectors (K + 1, D) float32``: of length 1, by code, row 0 of zeros."""
 
     works: Vocabulary
     vectors: Array
 
     def codes(self, ids: Array) -> Array:
         """(N,) int64: the row of ``vectors`` of each work id, 0 for one without a vector."""
-        codes = self.works.encode(ids)
-        return np.where(codes <= len(self.works), codes, 0)
+        return known_codes(self.works, ids)
 
     def crosses(self, history: Array, skipped: Array, works: Array) -> Array:
-        """(N, 3) float32, see CROSSES: cosines of the candidates ``works (N,)`` with the lists (U, H), all as codes.
+        """(N, 3) float32, columns CROSSES: cosines of candidates ``works (N,)`` with the lists (U, H), all as codes.
 
         U = 1 or N. Works without a vector do not count; a list without any gives 0. O(N·H·D).
         """
@@ -53,7 +53,7 @@ class CowatchVectors:
 
     @classmethod
     def restore(cls, arrays: Mapping[str, Array]) -> CowatchVectors:
-        """What ``arrays`` gave; raises ValueError where the two do not fit together."""
+        """The vectors that gave ``arrays``; raises ValueError when their lengths differ."""
         works, vectors = Vocabulary(arrays["cowatch.works"]), arrays["cowatch.vectors"]
         if vectors.ndim != 2 or len(vectors) != len(works) + 1:
             raise ValueError(f"cowatch.vectors has shape {vectors.shape}, expected ({len(works) + 1}, D)")

@@ -1,12 +1,11 @@
-"""Raw features into model inputs: one object, fitted on training data, serves and trains, so the two cannot disagree.
+"""Raw features into model inputs: one object, fitted on training data, trains and serves, so the two cannot differ.
 
-Read from a snapshot's columns, by rule: an integer column is a category; an integer column named ``*_ms`` a moment, and
-its age a number; a floating column a number; ``count_exposed`` and ``count_<label>`` counters, of which come a log
-count and a smoothed rate for each label. A work's own id is its first category. The counters of ``visits``, by user and
-scene, say the same of the tasks in the request's scene.
+It reads a snapshot's columns by the rules of ``karec.platform.schema``: of a category it makes a code, of a moment its
+age, of counters a log count and a smoothed rate for each label, of the user and of the user in the request's scene. A
+work's own id is its first category.
 
-Codes: 0 is missing, unknown or padding; 1…K are the values that training saw at least ``min_count`` times, most
-frequent first; anything else has a code ≥ FIRST_UNSEEN of its own, so that a song too rare for an embedding can still
+Codes: 0 is missing, unknown or padding; 1 … K are the values that training saw at least ``min_count`` times, most
+frequent first; any other value has a code ≥ FIRST_UNSEEN of its own, so that a song too rare for an embedding can still
 be found in a history. Models read every code above K as 0.
 """
 
@@ -18,54 +17,60 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
+from zipfile import BadZipFile
 
 import numpy as np
 
 from karec._clock import HOUR_MS
+from karec._files import file_aside
 from karec.errors import BundleError
-from karec.features.cowatch import CROSSES, CowatchVectors
-from karec.features.scene_counters import VisitCoder
-from karec.features.table import EncodedSnapshot, TableCoder, vocabulary
-from karec.kernels.encode import Vocabulary, count_matches, padded_histories
+from karec.features.cowatch import CowatchVectors
+from karec.features.crosses import MOST_EDGES, SOCIAL_EDGES, CrossFeatures
+from karec.features.encoded_snapshot import EncodedOnce, EncodedSnapshot
+from karec.features.scene_counters import SceneCounterCoder
+from karec.features.table import TableCoder, known_codes, vocabulary
+from karec.kernels.encode import Vocabulary
 from karec.platform.events import Exposures
+from karec.platform.folds.lists import Lists
 from karec.platform.snapshot import Snapshot
 from karec.types import Array
 
 CONTEXT = ("scene", "hour", "weekday")
-TIES = {"follows": "creator_followed", "friends": "creator_is_friend"}  # relation of the user: cross feature
-MOST_TIES = 100  # the latest so many are looked at
+LENGTHS = ("log_history", "log_skipped")
 USER_SIDE = (  # what encode_users gives
     *("user_id", "user_ids", "user_numbers", "history", "skipped", "context"),
-    *("alike", "history_cowatch", "skipped_cowatch", *TIES),
+    *("alike", "history_cowatch", "skipped_cowatch", *SOCIAL_EDGES),
 )
-FORMAT = 3
+FORMAT = 4
+FORMER = 3  # the same but for the name of a key; it is read too
 
 
 @dataclass(frozen=True, eq=False)
 class Encoder:
-    """The inputs of every model, by name (N or U rows; U user columns, H history slots, I item columns, T tasks):
+    """The inputs of every model, by name, for U users and N items; H history slots, I item categories:
 
-    user_id (U, 1) int64: who it is; user_ids (U, ·) int64: what their profile says; user_numbers (U, F) float32;
-    history and skipped (U, H, I) int64: the item_ids of those works, newest first, zero-padded; context (U, 3)
-    int64: scene, hour and weekday (UTC); item_ids (N, I) int64, item_numbers (N, J) float32; crosses (N, X) float32.
+    user_id (U, 1) int64            the user's own code
+    user_ids (U, ·) int64           codes of the profile's categories
+    user_numbers (U, ·) float32
+    history, skipped (U, H, I)      item_ids of those works, newest first, padded with 0
+    context (U, 3) int64            scene, hour and weekday (UTC)
+    item_ids (N, I) int64           item_numbers (N, ·) float32
+    crosses (N, ·) float32
 
-    For the crosses alone, the user's side also holds follows and friends (U, MOST_TIES) int64, codes of creators,
-    alike (U, P) int64, the user's value in each column that works have by the same name (a city), in the works' codes,
-    and history_cowatch and skipped_cowatch (U, H) int64, rows of ``cowatch``'s vectors, as is the items' cowatch (N,).
+    Read by the crosses alone: follows, friends (U, MOST_EDGES) int64, codes of creators; alike (U, P) int64, the user's
+    values in the categories that works have too, in the works' codes; history_cowatch, skipped_cowatch (U, H) and the
+    items' cowatch (N,) int64, rows of ``cowatch.vectors``.
     """
 
     tasks: tuple[str, ...]
     history_length: int
     users: TableCoder
     works: TableCoder
-    visits: VisitCoder
+    scene_counters: SceneCounterCoder
     scenes: Vocabulary
     people: Vocabulary
     cowatch: CowatchVectors | None = None
-    _tables: WeakKeyDictionary[Snapshot, EncodedSnapshot] = field(
-        default_factory=WeakKeyDictionary, init=False, repr=False
-    )
+    _encoded: EncodedOnce = field(default_factory=EncodedOnce, init=False, repr=False)
 
     @classmethod
     def fit(
@@ -81,9 +86,9 @@ class Encoder:
     ) -> Encoder:
         """Vocabularies, number scales and prior rates from training ``exposures`` that follow ``snapshot``.
 
-        Only columns that do not change with time and the labels' means are looked at, so nothing about a single
-        row's future enters. Raises ValueError when a task has no label or labels of one class alone, naming it, and
-        when no exposure names a known work and user.
+        It reads columns that do not change with time and the means of labels, so nothing of a single row's future
+        enters. Raises ValueError when a task has no label or labels of one class alone, naming it, and when no exposure
+        names a known work and user.
         """
         missing = [task for task in tasks if task not in exposures.labels]
         if missing:
@@ -103,23 +108,22 @@ class Encoder:
             if rates[task] in (0.0, 1.0):
                 raise ValueError(f"task {task!r}: all {int(known.sum())} labels are {rates[task]:.0f}, of one class")
         time = exposures.time_ms[known]
-        scenes, counts = np.unique(exposures.scene[known & (exposures.scene >= 0)], return_counts=True)
-        by_frequency = Vocabulary(scenes[np.argsort(-counts, kind="stable")])
+        scenes = vocabulary(exposures.scene[known], 1)
         labels = {task: exposures.labels[task][known] for task in tasks}
         return cls(
             tasks=tuple(tasks),
             history_length=history_length,
             users=TableCoder.fit(snapshot.users, user_rows[known], time, rates, min_count, own_id=False),
             works=TableCoder.fit(snapshot.works, work_rows[known], time, rates, min_count, own_id=True),
-            visits=VisitCoder.fit(snapshot, by_frequency.encode(exposures.scene[known]), len(by_frequency), labels),
-            scenes=by_frequency,
+            scene_counters=SceneCounterCoder.fit(snapshot, scenes.encode(exposures.scene[known]), len(scenes), labels),
+            scenes=scenes,
             people=vocabulary(exposures.user_id[known], user_min_count),
             cowatch=cowatch,
         )
 
     @property
     def sizes(self) -> dict[str, tuple[int, ...]]:
-        """For user_id, user_ids, item_ids and context: per column, how many codes 0…K an embedding needs (K + 1)."""
+        """For user_id, user_ids, item_ids and context: K + 1 of each column, the codes that an embedding needs."""
         return {
             "user_id": (len(self.people) + 1,),
             "user_ids": self.users.sizes,
@@ -130,21 +134,14 @@ class Encoder:
     @property
     def names(self) -> dict[str, tuple[str, ...]]:
         """For each input, what its columns are."""
-        columns = self.works.category_names
-        kinds = ("in_history", "in_skipped", "newest_in_history", "newest_in_skipped")
         return {
             "user_id": ("id",),
             "user_ids": self.users.category_names,
-            "user_numbers": (*self.users.number_names, "log_history", "log_skipped", *self.visits.number_names),
+            "user_numbers": (*self.users.number_names, *LENGTHS, *self.scene_counters.number_names),
             "context": CONTEXT,
-            "item_ids": columns,
+            "item_ids": self.works.category_names,
             "item_numbers": self.works.number_names,
-            "crosses": (
-                *(f"{column}_{kind}" for kind in kinds for column in columns),
-                *TIES.values(),
-                *(f"same_{column}" for column in self._shared),
-                *(() if self.cowatch is None else CROSSES),
-            ),
+            "crosses": self._crosses.names,
         }
 
     @cached_property
@@ -152,35 +149,30 @@ class Encoder:
         """Categories that users and works have by the same name."""
         return tuple(name for name in self.works.categories if name in self.users.categories)
 
+    @cached_property
+    def _crosses(self) -> CrossFeatures:
+        return CrossFeatures(self.works.category_names, self._shared, self.cowatch)
+
     def tables(self, snapshot: Snapshot) -> EncodedSnapshot:
-        """``snapshot`` encoded once: O(rows) on the first call, kept while the snapshot lives."""
-        found = self._tables.get(snapshot)
-        if found is None:
-            self.visits.check(snapshot)
-            alike = np.zeros((len(snapshot.users) + 1, len(self._shared)), np.int64)
-            for at, name in enumerate(self._shared):
-                alike[:-1, at] = self.works.code(name, snapshot.users[name])
-            people = np.zeros((len(snapshot.users) + 1, 1), np.int64)
-            people[:-1, 0] = self.people.encode(snapshot.users.ids)
-            cowatch = np.zeros(len(snapshot.works) + 1, np.int64)
-            if self.cowatch is not None:
-                cowatch[:-1] = self.cowatch.codes(snapshot.works.ids)
-            users, works = self.users.encode(snapshot.users), self.works.encode(snapshot.works)
-            found = EncodedSnapshot(users, works, alike, people, cowatch)
-            self._tables[snapshot] = found
-        return found
+        """``snapshot`` encoded once, by whichever thread asks first: O(rows); kept while the snapshot lives."""
+        return self._encoded.get(snapshot, self._encode)
+
+    def _encode(self, snapshot: Snapshot) -> EncodedSnapshot:
+        self.scene_counters.check(snapshot)
+        return EncodedSnapshot.of(snapshot, self.users, self.works, self._shared, self.people, self.cowatch)
 
     def encode_user(self, snapshot: Snapshot, user_id: int, time_ms: int, scene_code: int) -> dict[str, Array]:
-        """The user's side of a request, one row each. An unknown user has codes 0, mean numbers and no history."""
+        """The user's side of one request, U = 1. An unknown user has codes 0, mean numbers and no history."""
         row = int(snapshot.users.lookup(np.array([user_id]))[0])
+        history, skipped = (_latest(snapshot, name, row, self.history_length)[0] for name in ("history", "skipped"))
         return self.encode_users(
             snapshot,
             np.array([row]),
             np.array([time_ms]),
             np.array([scene_code]),
-            history=self._latest(snapshot, "history", row),
-            skipped=self._latest(snapshot, "skipped", row),
-            ties={name: _last_of(snapshot, name, row, MOST_TIES) for name in TIES},
+            history=snapshot.works.lookup(history)[None],
+            skipped=snapshot.works.lookup(skipped)[None],
+            edges={name: _latest(snapshot, name, row, MOST_EDGES) for name in SOCIAL_EDGES},
         )
 
     def encode_users(
@@ -192,13 +184,13 @@ class Encoder:
         *,
         history: Array,
         skipped: Array,
-        ties: Mapping[str, Array],
+        edges: Mapping[str, Array],
         counts: Array | None = None,
         scene_counts: Array | None = None,
     ) -> dict[str, Array]:
         """The user's side of many moments: ``rows, time_ms, scenes (U,)``.
 
-        ``history, skipped (U, H)`` are work rows, ``ties`` {follows, friends: (U, L)} ids of creators; −1 padded.
+        ``history, skipped (U, H)`` are work rows, ``edges`` {follows, friends: (U, L)} ids of creators; −1 padded.
         ``counts (U, 1 + labels) float32`` are the users' counters at those moments, ``scene_counts (U, 1 + tasks)``
         those in the scenes; without them the snapshot's count.
         """
@@ -206,12 +198,12 @@ class Encoder:
         kept, passed = tables.works.ids[history], tables.works.ids[skipped]
         lengths = np.log1p(np.stack([(history >= 0).sum(axis=1), (skipped >= 0).sum(axis=1)], axis=1))
         hours = np.asarray(time_ms) // HOUR_MS
-        codes = self._scene_codes(scenes)
+        codes = known_codes(self.scenes, scenes)
         context = np.stack([codes, hours % 24 + 1, (hours // 24 + 3) % 7 + 1], axis=1)
         numbers = self.users.numbers_at(tables.users, rows, time_ms, counts)
         if scene_counts is None:
-            scene_counts = self.visits.counts(snapshot, rows, scenes)
-        in_scene = self.visits.numbers(scene_counts, codes)
+            scene_counts = self.scene_counters.counts(snapshot, rows, scenes)
+        in_scene = self.scene_counters.numbers(scene_counts, codes)
         return {
             "user_id": tables.people[rows],
             "user_ids": tables.users.ids[rows],
@@ -222,7 +214,7 @@ class Encoder:
             "alike": tables.alike[rows],
             "history_cowatch": tables.cowatch[history],
             "skipped_cowatch": tables.cowatch[skipped],
-            **{name: self.works.code("creator_id", ids.ravel()).reshape(ids.shape) for name, ids in ties.items()},
+            **{name: self.works.code("creator_id", ids.ravel()).reshape(ids.shape) for name, ids in edges.items()},
         }
 
     def encode_items(
@@ -240,29 +232,15 @@ class Encoder:
         }
 
     def encode_crosses(self, user: Mapping[str, Array], items: Mapping[str, Array]) -> dict[str, Array]:
-        """What user and item have in common (X features, see ``names``), from their codes alone.
-
-        Of the user's history and skipped works, how many are like the item in each column, and how recent the newest;
-        whether the user follows the creator or is a friend; whether they agree in the columns that both have; and how
-        much those who watched the user's works watched the item (``karec.features.cowatch``).
-        The user has one row, or as many as there are items. O(N·((H + S)·(I + D) + L)).
+        """crosses (N, X) float32: what user and items have in common (see ``karec.features.crosses``). The user has one
+        row, or as many as there are items.
         """
-        codes = items["item_ids"]
-        matches = count_matches(user["history"], user["skipped"], codes)
-        np.log1p(matches[:, :2], out=matches[:, :2])
-        columns = self.works.category_names
-        creator = codes[:, [columns.index("creator_id")]]
-        shared = codes[:, [columns.index(name) for name in self._shared]]
-        ties = [((user[name] == creator) & (creator > 0)).any(axis=1, keepdims=True) for name in TIES]
-        parts = [matches.reshape(len(codes), -1), *ties, (user["alike"] == shared) & (shared > 0)]
-        if self.cowatch is not None:
-            parts.append(self.cowatch.crosses(user["history_cowatch"], user["skipped_cowatch"], items["cowatch"]))
-        return {"crosses": np.concatenate(parts, axis=1, dtype=np.float32)}
+        return {"crosses": self._crosses.of(user, items)}
 
     def dense(self, inputs: Mapping[str, Array]) -> Array:
         """Every input but the histories in one ``(N, F) float32``, for models over plain columns (trees, linear ones).
 
-        Codes are their number, 0 where the model would read 0; being ordered by frequency they can be split on.
+        Codes that models read as 0 are 0; the others are ordered by frequency, so that a tree can split on them.
         """
         parts = [
             np.where(inputs[name] < np.array(self.sizes[name]), inputs[name], 0).astype(np.float32)
@@ -272,55 +250,46 @@ class Encoder:
         n = max(len(part) for part in parts)
         return np.concatenate([np.broadcast_to(part, (n, part.shape[1])) for part in parts], axis=1)
 
-    def _scene_codes(self, scenes: Array) -> Array:
-        codes = self.scenes.encode(scenes)
-        return np.where(codes <= len(self.scenes), codes, 0)
-
-    def _latest(self, snapshot: Snapshot, name: str, row: int) -> Array:
-        """(1, H) work rows of the user's last works in a relation, newest first."""
-        ids = _last_of(snapshot, name, row, self.history_length)
-        return snapshot.works.lookup(ids[0]).reshape(1, -1)
-
     def save(self, path: Path) -> None:
-        """One .npz with arrays and a JSON header; nothing in it is executed when it is loaded."""
+        """Writes one .npz of arrays and a JSON head; loading it executes nothing."""
         head = {
             "format": FORMAT,
             "tasks": self.tasks,
             "history_length": self.history_length,
             "users": self.users.head(),
             "works": self.works.head(),
-            "visits": self.visits.head(),
+            "scene_counters": self.scene_counters.head(),
         }
         arrays = {**self.users.arrays("users"), **self.works.arrays("works"), "scenes": self.scenes.keys}
         arrays |= {"people": self.people.keys} | ({} if self.cowatch is None else self.cowatch.arrays())
-        with path.open("wb") as file:
+        with file_aside(path) as file:
             np.savez(file, head=np.frombuffer(json.dumps(head).encode(), np.uint8), **arrays)  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: Path) -> Encoder:
-        """Raises BundleError when the file is not an encoder of this format."""
+        """Raises BundleError when the file is no encoder, a damaged one, or one of a format that is not read."""
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 head: dict[str, Any] = json.loads(arrays["head"].tobytes())
-                if head["format"] != FORMAT:
-                    raise BundleError(f"{path}: encoder format {head['format']}, this version reads {FORMAT}")
+                version = head["format"]
+                if version not in (FORMER, FORMAT):
+                    raise BundleError(f"{path}: encoder format {version}, this version reads {FORMER} and {FORMAT}")
+                scene_counters = head["visits" if version == FORMER else "scene_counters"]
                 return cls(
                     tasks=tuple(head["tasks"]),
                     history_length=int(head["history_length"]),
                     users=TableCoder.restore(head["users"], arrays, "users"),
                     works=TableCoder.restore(head["works"], arrays, "works"),
-                    visits=VisitCoder.restore(head["visits"]),
+                    scene_counters=SceneCounterCoder.restore(scene_counters),
                     scenes=Vocabulary(arrays["scenes"]),
                     people=Vocabulary(arrays["people"]),
                     cowatch=CowatchVectors.restore(arrays) if "cowatch.works" in arrays else None,
                 )
-        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
             raise BundleError(f"{path} is not an encoder: {error}") from error
 
 
-def _last_of(snapshot: Snapshot, name: str, row: int, width: int) -> Array:
-    """(1, width) int64: the last ids of a user's relation, newest first, −1 padded."""
-    relation = snapshot.relations.get(name)
-    if relation is None or row < 0:
-        return np.full((1, width), -1, np.int64)
-    return padded_histories(relation.values, relation.indptr[[row]], relation.indptr[[row + 1]], width)
+def _latest(snapshot: Snapshot, name: str, row: int, width: int) -> Array:
+    """(1, width) int64: the last ids of a user's relation, newest first, padded with −1; none for the user row −1."""
+    relation = snapshot.relations.get(name) if row >= 0 else None
+    return Lists.unchanged(relation, np.array([row])).latest(width)

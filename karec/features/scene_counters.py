@@ -1,8 +1,8 @@
 """How a user behaved in the scene of a request, as model inputs: a log count and, of each task, a smoothed rate.
 
-Formula and scale are those of ``karec.features.table``, but p is the task's rate in that scene: what is told is how the
-user differs there from others, and one who was never there says 0. A scene's own rate is seen through PRIOR_WEIGHT
-imagined exposures at the overall rate.
+Formula and scale are those of ``karec.features.table``, with p the task's rate in that scene: the number is the
+user's difference from others there, and 0 for a user who was never there. A scene's own rate is smoothed towards the
+overall rate by PRIOR_WEIGHT exposures.
 """
 
 from __future__ import annotations
@@ -13,28 +13,29 @@ from typing import Any
 
 import numpy as np
 
-from karec.features.table import EXPOSED, PRIOR_WEIGHT, counter_numbers
+from karec.features.table import PRIOR_WEIGHT, counter_numbers
+from karec.platform import schema
 from karec.platform.snapshot import Snapshot
 from karec.types import Array
 
 
 @dataclass(frozen=True, eq=False)
-class VisitCoder:
-    """``counted``: the T tasks told; ``priors (K + 1, T) float64``: their rates by scene code, code 0 being no scene.
+class SceneCounterCoder:
+    """``counted``: T tasks; ``priors (K + 1, T) float64``: their rates by scene code, code 0 being no known scene.
 
-    Without tasks where the snapshot that it was fitted on names no scenes, or no exposure was in one.
+    No tasks where the snapshot that it was fitted on names no scenes, or no exposure was in one.
     """
 
     counted: tuple[str, ...]
     priors: Array
 
     @classmethod
-    def fit(cls, snapshot: Snapshot, codes: Array, n_codes: int, labels: Mapping[str, Array]) -> VisitCoder:
-        """From training exposures: ``codes (M,)`` of their scenes, 0…``n_codes``, and ``labels`` {task: (M,)}, both
+    def fit(cls, snapshot: Snapshot, codes: Array, n_codes: int, labels: Mapping[str, Array]) -> SceneCounterCoder:
+        """From training exposures: ``codes (M,)`` of their scenes, 0 … ``n_codes``, and ``labels`` {task: (M,)}, both
         classes in each.
         """
-        visits = snapshot.visits
-        counted = tuple(task for task in labels if visits is None or f"count_{task}" in visits)
+        counters = snapshot.user_scene_counters
+        counted = tuple(task for task in labels if counters is None or schema.counter(task) in counters)
         if not snapshot.n_scenes or not n_codes:
             counted = ()
         shown = np.bincount(codes, minlength=n_codes + 1)
@@ -46,34 +47,35 @@ class VisitCoder:
 
     @property
     def number_names(self) -> tuple[str, ...]:
+        """What the columns of ``numbers`` are."""
         rates = (f"rate_{task}_in_scene" for task in self.counted)
         return ("log_exposed_in_scene", *rates) if self.counted else ()
 
     @property
     def counters(self) -> tuple[str, ...]:
-        """The columns of ``Snapshot.visits`` that counts hold, in order."""
-        return (EXPOSED, *(f"count_{task}" for task in self.counted)) if self.counted else ()
+        """The columns of ``Snapshot.user_scene_counters`` that counts hold, in order."""
+        return (schema.EXPOSED, *map(schema.counter, self.counted)) if self.counted else ()
 
     def check(self, snapshot: Snapshot) -> None:
-        """Raises ValueError naming the columns that the snapshot's visits, where it has any, lack."""
-        if snapshot.visits is not None:
-            missing = [name for name in self.counters if name not in snapshot.visits]
+        """Raises ValueError naming the columns that the snapshot's counters, where it has any, lack."""
+        if snapshot.user_scene_counters is not None:
+            missing = [name for name in self.counters if name not in snapshot.user_scene_counters]
             if missing:
-                raise ValueError(f"the visits lack the columns {missing} that the encoder was fitted on")
+                raise ValueError(f"user_scene_counters lack the columns {missing} that the encoder was fitted on")
 
     def counts(self, snapshot: Snapshot, user_rows: Array, scenes: Array) -> Array:
-        """(U, 1 + T) float32: what ``snapshot`` counted of ``user_rows (U,)`` in ``scenes (U,)``, 0 where nothing."""
+        """(U, 1 + T) float32: the snapshot's counters of ``user_rows (U,)`` in ``scenes (U,)``, 0 where it has none."""
         found = np.zeros((len(user_rows), len(self.counters)), np.float32)
-        if snapshot.visits is None:
+        if snapshot.user_scene_counters is None:
             return found
-        rows = snapshot.visit_rows(user_rows, scenes)
+        rows = snapshot.user_scene_rows(user_rows, scenes)
         known = rows >= 0
         for at, name in enumerate(self.counters):
-            found[known, at] = snapshot.visits[name][rows[known]]
+            found[known, at] = snapshot.user_scene_counters[name][rows[known]]
         return found
 
     def numbers(self, counts: Array, codes: Array) -> Array:
-        """(U, 1 + T) float32 from ``counts (U, 1 + T)`` in scenes of ``codes (U,)``, 0 where training never was."""
+        """(U, 1 + T) float32 from ``counts (U, 1 + T)`` in scenes of ``codes (U,)``; 0 in a scene new to training."""
         if counts.shape != (len(codes), len(self.counters)):
             raise ValueError(f"scene_counts has shape {counts.shape}, expected {(len(codes), len(self.counters))}")
         return counter_numbers(np.where(codes[:, None] > 0, counts, 0), self.priors[codes])
@@ -83,6 +85,6 @@ class VisitCoder:
         return {"counted": self.counted, "priors": self.priors.tolist()}
 
     @classmethod
-    def restore(cls, head: Mapping[str, Any]) -> VisitCoder:
-        """What ``head`` gave."""
+    def restore(cls, head: Mapping[str, Any]) -> SceneCounterCoder:
+        """The coder that gave ``head``."""
         return cls(tuple(head["counted"]), np.array(head["priors"], np.float64))

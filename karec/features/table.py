@@ -1,9 +1,9 @@
 """One table of a snapshot as model inputs: codes of its categories, scaled numbers, ages, log counts, smoothed rates.
 
-A rate is seen through PRIOR_WEIGHT imagined exposures at the overall rate, and told as its log odds against it:
-    log((c + m·p) / (n − c + m·(1 − p))) − log(p / (1 − p))        c of n exposures, m = PRIOR_WEIGHT
-    = log((c/p + m) / ((n − c)/(1 − p) + m))
-so that no exposure at all says 0, and rare labels have the same scale as common ones.
+A rate of c positives in n exposures is smoothed towards the overall rate p by m = PRIOR_WEIGHT exposures, and given as
+the log odds against p:
+    log((c + m·p) / (n − c + m·(1 − p))) − log(p / (1 − p)) = log((c/p + m) / ((n − c)/(1 − p) + m))
+It is 0 without exposures, and rare labels have the same scale as common ones.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import numpy as np
 
 from karec._clock import HOUR_MS
 from karec.kernels.encode import Vocabulary
+from karec.platform import schema
 from karec.platform.table import Table
 from karec.types import Array
 
 PRIOR_WEIGHT = 10.0
 LOG_COUNT_SCALE = 0.25  # log1p of a counter runs from 0 to about 12
-EXPOSED = "count_exposed"
 
 
 @dataclass(frozen=True, eq=False)
 class EncodedTable:
-    """R rows and one more, row −1, of zeros: what an unknown id gets.
+    """R rows, and a last one of zeros (row −1) for unknown ids.
 
     ids (R+1, ·) int64 codes; numbers (R+1, ·) float32, scaled; moments (R+1, ·) int64 Unix ms;
     counters (R+1, ·) float32: log count and rates as of the snapshot.
@@ -36,19 +36,6 @@ class EncodedTable:
     numbers: Array
     moments: Array
     counters: Array
-
-
-@dataclass(frozen=True, eq=False)
-class EncodedSnapshot:
-    """Both tables, ``alike (users + 1, P)``: users' values in the columns that works have too, in works' codes,
-    ``people (users + 1, 1)``: the codes of the users themselves, ``cowatch (works + 1,)``: which vector a work has.
-    """
-
-    users: EncodedTable
-    works: EncodedTable
-    alike: Array
-    people: Array
-    cowatch: Array
 
 
 @dataclass(frozen=True)
@@ -72,7 +59,7 @@ class NumberScale:
         return cls(name, log, float(finite.mean()), float(finite.std()) or 1.0)
 
     def __call__(self, values: Array) -> Array:
-        """float32; what is not a number is the mean, and nothing lies further out than 8 scales."""
+        """float32; NaN gives the mean, 0, and results are cut at ±8."""
         x = np.asarray(values, np.float64)
         if self.log:
             x = np.log1p(np.maximum(x, 0))
@@ -82,7 +69,14 @@ class NumberScale:
 
 @dataclass(frozen=True, eq=False)
 class TableCoder:
-    """How a table's columns become inputs. ``own_id``: the first category is the row's own id."""
+    """How a table's columns become inputs, each kind in order of its fields.
+
+    own_id       the row's own id is the first category
+    categories   their names; ``vocabularies`` has one for each, the own id's first
+    numbers      floating columns
+    moments      moments, whose ages are inputs
+    counted      labels with a counter; ``priors`` are their overall rates
+    """
 
     own_id: bool
     categories: tuple[str, ...]
@@ -96,16 +90,18 @@ class TableCoder:
     def fit(
         cls, table: Table, rows: Array, time_ms: Array, rates: Mapping[str, float], min_count: int, *, own_id: bool
     ) -> TableCoder:
-        """From the table's rows that training showed (``rows (M,)``, at ``time_ms (M,)``); ``rates`` by label."""
-        counters = {name for name in table.columns if name.startswith("count_")}
+        """From the rows that training exposures name: ``rows (M,)`` at ``time_ms (M,)``; overall ``rates`` by label."""
+        counters = {name for name in table.columns if schema.is_counter(name)}
         plain = [name for name in sorted(table.columns) if name not in counters]
         integers = [name for name in plain if table[name].dtype.kind in "iub"]
         moments = [name for name in integers if name.endswith("_ms")]
-        # creator and song first: what the candidates of most models are told apart by
+        # ids (creator, song) first
         ranked = sorted(
             (name for name in integers if name not in moments), key=lambda name: (not name.endswith("_id"), name)
         )
-        counted = tuple(label for label in sorted(rates) if f"count_{label}" in counters) if EXPOSED in counters else ()
+        counted = tuple(
+            label for label in sorted(rates) if schema.counter(label) in counters and schema.EXPOSED in counters
+        )
         ids = ([table.ids] if own_id else []) + [table[name] for name in ranked]
         return cls(
             own_id=own_id,
@@ -136,8 +132,8 @@ class TableCoder:
 
     @property
     def counters(self) -> tuple[str, ...]:
-        """The counter columns that ``counts`` holds, in order; none when the table had no counters."""
-        return (EXPOSED, *(f"count_{label}" for label in self.counted)) if self.counted else ()
+        """The counter columns in the order of ``counts``; none when the table had no counters."""
+        return (schema.EXPOSED, *map(schema.counter, self.counted)) if self.counted else ()
 
     def encode(self, table: Table) -> EncodedTable:
         """The whole table. O(R · columns). Raises ValueError naming a column that the table lacks."""
@@ -203,7 +199,7 @@ class TableCoder:
 
     @classmethod
     def restore(cls, head: Mapping[str, Any], arrays: Mapping[str, Array], prefix: str) -> TableCoder:
-        """What ``head`` and ``arrays`` gave."""
+        """The coder that gave ``head`` and ``arrays``."""
         n = len(head["categories"]) + bool(head["own_id"])
         return cls(
             own_id=bool(head["own_id"]),
@@ -221,9 +217,9 @@ def _scales(rows: Sequence[Sequence[Any]]) -> tuple[NumberScale, ...]:
 
 
 def counter_numbers(counts: Array, priors: Array) -> Array:
-    """The log count and the rates of ``counts (N, 1 + labels)``, exposures then positives: (N, 1 + labels) float32.
+    """(N, 1 + labels) float32: log count and rates of ``counts (N, 1 + labels)``, exposures then positives by label.
 
-    ``priors (labels,)`` or (N, labels) lie between 0 and 1. Without any column there is none.
+    ``priors`` (labels,) or (N, labels) lie between 0 and 1. Counts without columns give none.
     """
     if not counts.shape[1]:
         return np.zeros((len(counts), 0), np.float32)
@@ -233,7 +229,7 @@ def counter_numbers(counts: Array, priors: Array) -> Array:
 
 
 def log_odds(positives: Array, exposed: Array, prior: Array | float) -> Array:
-    """float32, broadcast: the smoothed rate of ``positives`` of ``exposed``, told against ``prior`` as said above."""
+    """float32, broadcast: log odds of the smoothed rate of ``positives`` in ``exposed`` against ``prior``, as above."""
     c, n = np.asarray(positives, np.float64), np.asarray(exposed, np.float64)
     negatives = np.maximum(n - c, 0)
     odds = (c / prior + PRIOR_WEIGHT) / (negatives / (1 - prior) + PRIOR_WEIGHT)
@@ -241,10 +237,16 @@ def log_odds(positives: Array, exposed: Array, prior: Array | float) -> Array:
 
 
 def vocabulary(values: Array, min_count: int) -> Vocabulary:
-    """Of the ``values (M,)`` ≥ 0 those that stand at least ``min_count`` times, most frequent first."""
+    """The values ≥ 0 that stand at least ``min_count`` times in ``values (M,)``, most frequent first."""
     keys, counts = np.unique(values[values >= 0], return_counts=True)
     keys, counts = keys[counts >= min_count], counts[counts >= min_count]
     return Vocabulary(keys[np.argsort(-counts, kind="stable")])
+
+
+def known_codes(vocabulary: Vocabulary, values: Array) -> Array:
+    """(N,) int64 codes of ``values``; 0 for those that the vocabulary does not hold."""
+    codes = vocabulary.encode(values)
+    return np.where(codes <= len(vocabulary), codes, 0)
 
 
 def _hours(moments: Array, time_ms: int | Array) -> Array:

@@ -5,8 +5,9 @@ and releases the GIL, so that requests run side by side.
 
 An index lives: any thread may write (``upsert``, ``remove``, ``adjust``, ``block``, ``unblock``) while others search.
 Every write publishes a new generation, whole or not at all; every call sees one generation from start to end and
-waits for no write. Work that reads ``ids`` or ``columns`` by the rows of a search compares generations, or looks the
-ids up again: a row names the same vector until its work is upserted or removed.
+waits for no write. Calls that belong together share one by a view: ``with index.pinned() as view``. A row names the
+same vector until its work is upserted or removed: rows know their generation, and a call that reads another one
+refuses them. Plain arrays of rows are taken at their word.
 
 Arrays are checked before anything runs: a wrong rank, shape or dtype is a ``ValueError`` that names both shapes, NaN
 or infinity one that names the first bad position. Arrays must not change while a call reads them. C-contiguous
@@ -15,36 +16,25 @@ float32 / int64 / int32 input is used where it lies; other real or integer dtype
 
 from __future__ import annotations
 
-import operator
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, Literal, Unpack
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from karec._backend import library as _native
-from karec.diversity import DppOptions, DppResult, native_options
-from karec.index.search_result import SearchResult, result_lists
-from karec.kernels.option_values import whole
+from karec._backend import library
+from karec.index.index_view import IndexView
+from karec.index.reads import IndexReads, NewestTable, version_number
 
 
-@dataclass(frozen=True, eq=False)
-class _Table:
-    generation: int
-    ids: NDArray[np.int64]
-    columns: Mapping[str, NDArray[Any]]
-    present: NDArray[np.bool_] | None
-
-
-class ItemIndex:
+class ItemIndex(IndexReads):
     """N works' vectors of D dimensions under unique int64 ids, with columns. Make one with ``build`` or ``open``."""
 
-    def __init__(self, native: _native.ItemIndex) -> None:
-        self._native = native
-        self._table: _Table | None = None
+    _native: library.ItemIndex
+
+    def __init__(self, native: library.ItemIndex) -> None:
+        super().__init__(native, NewestTable())
 
     @classmethod
     def build(
@@ -70,7 +60,7 @@ class ItemIndex:
         KAREC_FORCE_ISA naming an instruction set that the machine lacks.
         """
         named = _named(columns)
-        return cls(_native.ItemIndex.build(ids, embeddings, dtype, named, _version(model_version), rescore))
+        return cls(library.ItemIndex.build(ids, embeddings, dtype, named, version_number(model_version), rescore))
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], verify: bool = True, copy: bool = False) -> ItemIndex:
@@ -90,88 +80,11 @@ class ItemIndex:
         IndexFormatError: truncated, altered, or not an index file of this version. OSError: the file cannot be read,
         or is not a regular file.
         """
-        return cls(_native.ItemIndex.open(os.fsencode(path), verify, copy))
+        return cls(library.ItemIndex.open(os.fsencode(path), verify, copy))
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes beside ``path``, syncs, renames: whoever opens ``path`` gets the old file or the whole new one.
-
-        Adjustments and blocks are saved; rows of removed works are not, so that the rows behind them move up.
-
-        OSError: it cannot be written. FileExistsError: ``path`` is a folder, a device, a FIFO or a symbolic link, even
-        one to a regular file; only a regular file is replaced.
-        """
-        self._native.save(os.fsencode(path))
-
-    def __len__(self) -> int:
-        return len(self._native)
-
-    def __repr__(self) -> str:
-        columns = [name for name, _ in self._native.column_types]
-        return (
-            f"ItemIndex({len(self)} × {self.dim} {self.dtype}, columns={columns}, "
-            f"model_version={self.model_version}, generation={self.generation})"
-        )
-
-    @property
-    def dim(self) -> int:
-        """D, the number of dimensions."""
-        return self._native.dim
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """How vectors are stored: float16, float32 or int8."""
-        return np.dtype(self._native.dtype)
-
-    @property
-    def rescores(self) -> bool:
-        """Whether searches rank their best by float32 rows."""
-        return self._native.rescores
-
-    @property
-    def isa(self) -> str:
-        """The instruction set that runs: ``avx512``, ``avx2`` or ``generic``; ``portable`` without the C++ library."""
-        return _native.isa()
-
-    @property
-    def n_rows(self) -> int:
-        """Rows, with those that removed works left behind: every row is below. ``len(index)`` counts works."""
-        return self._native.n_rows
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of memory of everything that grows with the works, mapped or allocated."""
-        return self._native.bytes
-
-    @property
-    def model_version(self) -> int:
-        """The version of the tower that made the newest vectors."""
-        return self._native.model_version
-
-    @property
-    def model_versions(self) -> tuple[int, ...]:
-        """Of all vectors, ascending: several during a rolling refresh."""
-        return tuple(self._native.model_versions)
-
-    @property
-    def generation(self) -> int:
-        """Names the contents: the same number, the same contents. 1 after ``build``, one more with each write."""
-        return self._native.generation
-
-    @property
-    def ids(self) -> NDArray[np.int64]:
-        """(n_rows,) the id of each row, read-only; void where ``present`` is False. O(N) after a write."""
-        return self._rows_table().ids
-
-    @property
-    def columns(self) -> Mapping[str, NDArray[Any]]:
-        """{name: (n_rows,)} by row, read-only; void where ``present`` is False. O(N) after a write."""
-        return self._rows_table().columns
-
-    @property
-    def present(self) -> NDArray[np.bool_]:
-        """(n_rows,) whether a row holds a work: False where one was removed or replaced. O(N) after a write."""
-        table = self._rows_table()
-        return np.ones(len(table.ids), bool) if table.present is None else table.present
+    def pinned(self) -> IndexView:
+        """The newest generation, held: the same reading calls, which all see it whatever is written meanwhile."""
+        return IndexView(self._native.pinned(), self._tables)
 
     def upsert(
         self,
@@ -186,14 +99,16 @@ class ItemIndex:
 
         ids            (N,) int64, unique
         embeddings     (N, D) float32 or float16, finite
-        columns        {name: (N,)}: all of the index's columns, in their dtypes
+        columns        {name: (N,)}; a work that is there keeps the columns that are not given, a new one needs all
         model_version  of these vectors; None: that of the newest ones
 
-        ValueError: as ``build``, or a column that is missing or not the index's.
+        A column of another dtype is converted, if no value changes by it. ValueError: as ``build``; a column that the
+        index has not; a value that the index's dtype does not hold, naming both dtypes and the first such value; a new
+        work without a column, naming both.
         """
-        version = self.model_version if model_version is None else _version(model_version)
+        version = self.model_version if model_version is None else version_number(model_version)
         types = dict(self._native.column_types)
-        named = [(name, _as_column(column, types.get(name))) for name, column in _named(columns)]
+        named = [(name, _as_column(name, column, types.get(name))) for name, column in _named(columns)]
         self._native.upsert(ids, embeddings, named, version)
 
     def remove(self, ids: ArrayLike) -> int:
@@ -224,163 +139,22 @@ class ItemIndex:
         each = [None if x is None else np.broadcast_to(x, n) if np.ndim(x) == 0 else x for x in (scale, offset)]
         return self._native.adjust(ids, *each)
 
-    def lookup(self, ids: ArrayLike) -> NDArray[np.int32]:
-        """(N,) the row of each id, −1 = unknown. Expected O(1) an id."""
-        return self._native.lookup(ids)
-
-    def search(
-        self,
-        query: ArrayLike | None = None,
-        *,
-        ids: ArrayLike | None = None,
-        rows: ArrayLike | None = None,
-        k: int,
-        query_by_version: Mapping[int, ArrayLike] | None = None,
-    ) -> SearchResult:
-        """The ``k`` candidates with the largest score against ``query`` (D,). O(N·D + k log k).
-
-        Candidates are given as ``ids`` (N,) int64 or as ``rows`` (N,) int32, one of the two. Unknown ids, and rows
-        of −1 or of removed works, are skipped and counted in ``.unknown``, blocked ones in ``.blocked``. A candidate
-        that stands twice is found twice. k > N gives N.
-
-        query_by_version  {model version: (D,)} instead of ``query``: each row meets the query of its own version
-
-        ValueError: k ≤ 0, a row outside [−1, n_rows), a query of another length, NaN or infinity in it, one query for
-        an index that holds vectors of several model versions.
-        """
-        _one_of(ids, rows)
-        versioned = _versioned(query, query_by_version)
-        scores, found, at, positions, counts = self._native.search(versioned, ids, rows, whole("k", k))
-        return SearchResult(scores, found, at, positions, counts[0], counts[2], counts[1])
-
-    def search_batch(
-        self,
-        queries: ArrayLike | None = None,
-        *,
-        ids: ArrayLike | None = None,
-        rows: ArrayLike | None = None,
-        indptr: ArrayLike,
-        k: int,
-        query_by_version: Mapping[int, ArrayLike] | None = None,
-    ) -> SearchResult:
-        """``search`` for B users in one call and one generation, each among candidates of their own.
-
-        queries  (B, D)
-        ids      (N,) int64, or rows (N,) int32: all users' candidates, one after the other
-        indptr   (B + 1,) int64: user b's are indptr[b] … indptr[b + 1] − 1; positions count from indptr[b]
-        query_by_version  {model version: (B, D)} instead of ``queries``
-
-        Arrays are (B, n), n = min(k, the longest list), padded as ``SearchResult`` says; ``.found`` counts each list.
-        ValueError as in ``search``, or indptr that falls or does not span the candidates.
-        """
-        _one_of(ids, rows)
-        scores, found, at, positions, counts = self._native.search_batch(
-            _versioned(queries, query_by_version), ids, rows, indptr, whole("k", k)
-        )
-        return result_lists(scores, found, at, positions, counts, self.generation)
-
-    def search_all(
-        self,
-        queries: ArrayLike | None = None,
-        k: int = 1000,
-        mask: ArrayLike | None = None,
-        *,
-        query_by_version: Mapping[int, ArrayLike] | None = None,
-    ) -> SearchResult:
-        """The ``k`` best of all rows, exactly, for one query (D,) or for several (B, D). O(B·N·D), one pass over rows.
-
-        mask              (n_rows,) bool, False leaves a row out; of one generation: where others write meanwhile, rows
-                          may have come or name other works by then (compare ``.generation``)
-        query_by_version  {model version: (D,) or (B, D)} instead of ``queries``
-
-        Blocked works are left out. For queries (B, D) results are (B, min(k, N)), padded as ``SearchResult`` says.
-        ValueError as in ``search``.
-        """
-        versioned = _versioned(queries, query_by_version)
-        one = all(array.ndim == 1 for _, array in versioned)
-        stacked = [(version, np.atleast_2d(array)) for version, array in versioned]
-        scores, found, rows, positions, counts = self._native.search_all(stacked, whole("k", k), mask)
-        if not one:
-            return result_lists(scores, found, rows, positions, counts, self.generation)
-        n = counts[0][3]
-        return SearchResult(scores[0, :n], found[0, :n], rows[0, :n], positions[0, :n], 0, counts[0][2])
-
-    def scores(
-        self,
-        query: ArrayLike | None = None,
-        *,
-        ids: ArrayLike | None = None,
-        rows: ArrayLike | None = None,
-        out: NDArray[np.float32] | None = None,
-        query_by_version: Mapping[int, ArrayLike] | None = None,
-    ) -> NDArray[np.float32]:
-        """(N,) the adjusted score of each candidate, in input order; −inf where a search would skip it. O(N·D).
-
-        out  (N,) float32, C-contiguous, aligned, writeable: filled and returned instead of a new array
-
-        Scores of int8 rows are not rescored. Otherwise as ``search``.
-        """
-        _one_of(ids, rows)
-        return self._native.scores(_versioned(query, query_by_version), ids, rows, out)[0]
-
-    def dpp_select(self, rows: ArrayLike, relevance: ArrayLike, k: int, **options: Unpack[DppOptions]) -> DppResult:
-        """``karec.dpp_select`` among the works of ``rows``, whose vectors are read where they lie, in one generation.
-
-        rows       (N,) int32; the result's indices are places in it
-        relevance  (N,) float32
-        options    as in ``karec.dpp_select``
-
-        The same result as ``karec.dpp_select(index.embeddings(rows), relevance, k, …)``, without that copy.
-        ValueError as there, or a row that holds no work (−1, or one that was removed), naming the first.
-        """
-        told = native_options("dpp_select", options)
-        return DppResult(*_native.dpp_select_rows(self._native, rows, relevance, whole("k", k), **told))
-
-    def embeddings(self, rows: ArrayLike) -> NDArray[np.float32]:
-        """(N, D) the vectors of ``rows`` (N,) as float32; zeros for row −1 and for rows of removed works.
-
-        ValueError: a row outside [−1, n_rows).
-        """
-        return self._native.embeddings(rows)
-
-    def _rows_table(self) -> _Table:
-        table = self._table
-        if table is None or table.generation != self.generation:
-            generation, ids, columns, present = self._native.table()
-            self._table = table = _Table(generation, ids, MappingProxyType(columns), present)
-        return table
-
 
 def _named(columns: Mapping[str, ArrayLike] | None) -> list[tuple[str, NDArray[Any]]]:
     return [(name, np.asarray(column)) for name, column in (columns or {}).items()]
 
 
-def _as_column(column: NDArray[Any], dtype: str | None) -> NDArray[Any]:
-    """In the index's dtype, if no value changes by it."""
-    if dtype is None or not np.can_cast(column.dtype, dtype, "same_kind"):
+def _as_column(name: str, column: NDArray[Any], dtype: str | None) -> NDArray[Any]:
+    """In the index's dtype, if no value changes by it; as it is where the index has no such column."""
+    if dtype is None or column.dtype == dtype or column.dtype.kind not in "biuf":
         return column
-    cast = column.astype(dtype)
-    return cast if np.array_equal(cast, column) else column
-
-
-def _one_of(ids: ArrayLike | None, rows: ArrayLike | None) -> None:
-    if (ids is None) == (rows is None):
-        raise ValueError("give the candidates either as ids= or as rows=")
-
-
-def _version(number: int) -> int:
-    """An int64. TypeError for what is no whole number, ValueError for one that does not fit."""
-    version = operator.index(number)
-    if not -(2**63) <= version < 2**63:
-        raise ValueError(f"a model version is an int64, got {version}")
-    return version
-
-
-def _versioned(
-    query: ArrayLike | None, by_version: Mapping[int, ArrayLike] | None
-) -> list[tuple[int | None, NDArray[Any]]]:
-    if (query is None) == (by_version is None) or (by_version is not None and not by_version):
-        raise ValueError("give either one query or query_by_version={model version: query}")
-    if by_version is None:
-        return [(None, np.asarray(query))]
-    return [(_version(version), np.asarray(each)) for version, each in by_version.items()]
+    with np.errstate(all="ignore"):  # what overflows or is no number is refused below
+        cast = column.astype(dtype)
+        changed = (cast != column) | (cast.astype(column.dtype) != column)
+    first = np.flatnonzero(changed & ~(np.isnan(cast) & np.isnan(column)))[:1]
+    for at in first.tolist():
+        value = column.ravel()[at].item()
+        raise ValueError(
+            f"column '{name}' has dtype {column.dtype}, the index holds {dtype}: {value} at position {at} does not fit"
+        )
+    return cast

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from karec.index.rows import Rows
+
 
 @dataclass(frozen=True, eq=False)
 class SearchResult:
@@ -20,7 +22,7 @@ class SearchResult:
 
     scores      float32  inner product, adjusted
     ids         int64    work id
-    rows        int32    row in the index
+    rows        int32    row in the index, as ``Rows``, which know their generation
     positions   int64    place in the input list (``search_all``: the row)
     unknown     how many inputs were skipped: not in the index, or of a model version without a query
     generation  the generation of the index that answered
@@ -30,7 +32,7 @@ class SearchResult:
 
     scores: NDArray[np.float32]
     ids: NDArray[np.int64]
-    rows: NDArray[np.int32]
+    rows: Rows
     positions: NDArray[np.int64]
     unknown: int
     generation: int
@@ -53,4 +55,4 @@ def result_lists(
     unknown, blocked = sum(c[0] for c in counts), sum(c[1] for c in counts)
     seen = counts[0][2] if counts else generation
     found = np.array([c[3] for c in counts], np.int64)
-    return SearchResult(scores, ids, rows, positions, unknown, seen, blocked, found)
+    return SearchResult(scores, ids, Rows.of(rows, seen), positions, unknown, seen, blocked, found)

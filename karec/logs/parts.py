@@ -1,4 +1,4 @@
-"""One part file of a rank log: its schema and format, and the checks that every part passes before it is read."""
+"""One part file of a rank log: its columns, its format, and the checks of a part that is read."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 FORMAT = 2
 FORMAT_KEY = b"karec.rank_log"
-MEND = "restore it, or take it out of the folder: its rows are then missing"
-# What parts of an older format lack, and what their rows say in its place.
-LACKING: dict[int, dict[str, Any]] = {1: {"shadow": False, "prerank": None}, 2: {}}
+REPAIR = "restore it, or take it out of the folder: its rows are then missing"
+# {format: {column that its parts do not have: the value that is read instead}}
+ABSENT: dict[int, dict[str, Any]] = {1: {"shadow": False, "prerank": None}, 2: {}}
 
 
 def arrow_parquet() -> Any:
@@ -53,7 +53,7 @@ def rank_log_schema(tasks: Sequence[str]) -> pa.Schema:
 
 
 def read_part(part: Path, tasks: Sequence[str], model_versions: Collection[int] | None) -> pa.Table:
-    """The part's rows with the columns of ``rank_log_schema``, checked; see ``read_rank_log`` for what is refused."""
+    """The part's rows with the columns of ``rank_log_schema``, checked as ``read_rank_log`` says."""
     table = _read_columns(part, rank_log_schema(tasks))
     _check_cells(part, table)
     if model_versions is not None:
@@ -62,36 +62,36 @@ def read_part(part: Path, tasks: Sequence[str], model_versions: Collection[int] 
 
 
 def read_part_schema(part: Path) -> pa.Schema:
-    """The part's columns as it has them; raises LogSchemaError naming a part that is cut short or no Parquet file."""
+    """The part's own columns. Raises LogSchemaError naming a part that is cut short or no Parquet file."""
     arrow = arrow_parquet()
     try:
         return arrow.parquet.read_schema(part)
     except (arrow.ArrowException, OSError, ValueError) as error:
-        raise LogSchemaError(f"{part} is not a Parquet file: {error}; {MEND}") from error
+        raise LogSchemaError(f"{part} is not a Parquet file: {error}; {REPAIR}") from error
 
 
 def _read_columns(part: Path, wanted: pa.Schema) -> pa.Table:
     arrow = arrow_parquet()
     found = read_part_schema(part)
     written = (found.metadata or {}).get(FORMAT_KEY, b"1").decode(errors="replace")
-    lacking = LACKING.get(int(written) if written.isdigit() else 0)
-    if lacking is None:
-        raise LogSchemaError(f"{part}: rank log format {written}, this version reads {sorted(LACKING)}")
-    missing = {column: value for column, value in lacking.items() if found.get_field_index(column) < 0}
+    absent = ABSENT.get(int(written) if written.isdigit() else 0)
+    if absent is None:
+        raise LogSchemaError(f"{part}: rank log format {written}, this version reads {sorted(ABSENT)}")
+    missing = {column: value for column, value in absent.items() if found.get_field_index(column) < 0}
     for column in wanted:
         if found.names.count(column.name) > 1:
-            raise LogSchemaError(f"{part}: column {column.name!r} stands there {found.names.count(column.name)} times")
+            raise LogSchemaError(f"{part}: column {column.name!r} is there {found.names.count(column.name)} times")
         at = found.get_field_index(column.name)
         if at < 0 and column.name not in missing:
             raise LogSchemaError(f"{part}: column {column.name!r} is missing; it has {found.names}")
         if at >= 0 and found.field(at).type != column.type:
             raise LogSchemaError(f"{part}: column {column.name!r} is {found.field(at).type}, expected {column.type}")
-    there = [name for name in wanted.names if name not in missing]
+    own = [name for name in wanted.names if name not in missing]
     try:
-        table = arrow.parquet.read_table(part, columns=there, page_checksum_verification=True)
+        table = arrow.parquet.read_table(part, columns=own, page_checksum_verification=True)
         table.validate(full=True)
     except (arrow.ArrowException, OSError, ValueError) as error:
-        raise LogSchemaError(f"{part} is damaged: {error}; {MEND}") from error
+        raise LogSchemaError(f"{part} is damaged: {error}; {REPAIR}") from error
     for name, value in missing.items():
         table = table.append_column(name, arrow.array([value] * len(table), wanted.field(name).type))
     return table.select(wanted.names).replace_schema_metadata(wanted.metadata)

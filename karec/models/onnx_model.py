@@ -1,4 +1,4 @@
-"""One ONNX file, run on one thread: the towers and the rankers, whatever made them, come through this door."""
+"""One ONNX file, loaded and run on one thread: every tower and every ranker."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DTYPES = {"tensor(int64)": np.int64, "tensor(float)": np.float32}
 
 
 class OnnxModel:
-    """A loaded model. ``run`` may be called from any number of threads at once (ONNX Runtime's promise).
+    """A loaded model. Any number of threads may call ``run`` at once, as ONNX Runtime guarantees.
 
     ``inputs`` and ``outputs`` are names; ``tasks``, ``model_version`` and ``kind`` come from the file's metadata.
     Raises BundleError when the file is not a model or lacks that metadata.

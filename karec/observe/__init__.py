@@ -1,1 +1,1 @@
-"""Observers: what is logged of a request after its answer."""
+"""Observers: steps that see an answer after it was given."""

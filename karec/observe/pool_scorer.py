@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from karec.errors import ContractError, Unavailable
-from karec.index import ItemIndex
+from karec.features.user_vector import VECTOR, user_queries
 from karec.stage import Stage
 from karec.types import Array, Candidates, Request
 
@@ -16,18 +16,20 @@ COLUMNS = ("ids", "rows", "scores", "sources")
 
 
 class PoolScorer:
-    """Both scorings of a pool, the ranker's and prerank's, as ``stage`` and the index would give them in serving."""
+    """Both scorings of a pool, the ranker's and prerank's, as ``stage`` and the request's view of the item index would
+    give them in serving."""
 
-    def __init__(self, index: ItemIndex, stage: Stage) -> None:
+    def __init__(self, stage: Stage) -> None:
         roles = [step.role for step in stage.steps]
         end = roles.index("selector") if "selector" in roles else len(roles)
         if "scorer" not in roles[:end]:
             raise ValueError(f"the stage {stage.name!r} has no scorer before its first selector: nothing to log")
-        self.index = index
         self.stage = Stage(stage.name, stage.steps[:end])
 
     def score(self, request: Request, pool: Candidates) -> tuple[Candidates, Array]:
-        """(the pool with its ``logits`` and fused scores, (N,) prerank's scores, NaN for works without a vector).
+        """(the pool with its ``logits`` and fused scores, (N,) prerank's scores).
+
+        Prerank's are NaN for works without a vector, and where there is no user vector for its model version.
 
         Works that the stage filters out are left out. Raises Unavailable when a logit is not finite.
         """
@@ -35,9 +37,10 @@ class PoolScorer:
         ranked = _joined([self.stage.run(request, part).candidates for part in parts])
         if not np.isfinite(ranked.columns["logits"]).all():
             raise Unavailable("the ranker gave a logit that is not finite: the pool is not logged")
-        if "user_vector" not in request.features:
+        if VECTOR not in request.features:
             return ranked, np.full(len(ranked), np.nan, np.float32)
-        scores = self.index.scores(request.features["user_vector"][0], ids=ranked.ids)
+        one, by_version = user_queries(request)
+        scores = request.index.scores(one, ids=ranked.ids, query_by_version=by_version)
         return ranked, np.where(np.isneginf(scores), np.float32(np.nan), scores)
 
 

@@ -4,31 +4,32 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from karec.logs.writer import PART_ROWS
 from karec.models.onnx_model import OnnxModel
-from karec.observe.shared_log import PART_ROWS, SharedLog
-from karec.stage import Observer
+from karec.observe.log_observer import FLUSH_SECONDS, LogObserver
 from karec.types import Recommendation, Request
 
 
-class RankLogObserver(Observer):
-    """Logs every work that the stage ``stage`` scored, for every request, into ``folder`` (relative to
-    the config's). Threads may share it.
+class RankLogObserver(LogObserver):
+    """Logs every work that the stage ``stage`` scored, for every request, into ``folder`` (relative to the config's).
 
-    Rows reach the disk every ``part_rows`` rows and at ``close``.
+    ``part_rows`` and ``flush_seconds``: see ``LogObserver``.
     """
 
     needs = ("column.logits", "scores")
 
     def __init__(
-        self, ranker: OnnxModel, config_folder: Path, folder: str, stage: str = "rank", part_rows: int = PART_ROWS
+        self,
+        ranker: OnnxModel,
+        config_folder: Path,
+        folder: str,
+        stage: str = "rank",
+        part_rows: int = PART_ROWS,
+        flush_seconds: float = FLUSH_SECONDS,
     ) -> None:
-        if part_rows <= 0:
-            raise ValueError(f"part_rows must be positive, got {part_rows}")
+        super().__init__(ranker, config_folder / folder, part_rows, flush_seconds)
         self.stage = stage
-        self._log = SharedLog(config_folder / folder, ranker, part_rows)
+        self.watches = (stage,)
 
     def observe(self, request: Request, recommendation: Recommendation) -> None:
-        self._log.append(request, recommendation.scored[self.stage])
-
-    def close(self) -> None:
-        self._log.close()
+        self.log(request, recommendation.scored[self.stage])

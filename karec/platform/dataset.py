@@ -1,4 +1,4 @@
-"""What models learn from: a snapshot, the exposures that follow it, and where time splits them."""
+"""What models learn from: a snapshot, the exposures that follow it, and the moments that split them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from karec.platform.snapshot import Snapshot
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A snapshot as of the first exposure, the exposures that follow, and where time splits them.
-
-    train: time < train_until_ms ≤ validation < valid_until_ms ≤ test. ``tasks`` are the labels worth learning, the
-    first being the main one.
+    """``exposures`` follow ``snapshot`` in time. Training rows have time < ``train_until_ms``, validation rows time <
+    ``valid_until_ms``, test rows the rest. ``tasks`` are the labels to learn, the main one first.
     """
 
     name: str
@@ -24,7 +22,7 @@ class Dataset:
     tasks: tuple[str, ...]
 
     def split(self) -> tuple[Exposures, Exposures, Exposures]:
-        """(train, validation, test), each in order of time."""
+        """(training, validation, test), each in order of time."""
         time = self.exposures.time_ms
         train, valid = time < self.train_until_ms, time < self.valid_until_ms
         return self.exposures.take(train), self.exposures.take(~train & valid), self.exposures.take(~valid)

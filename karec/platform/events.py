@@ -10,10 +10,13 @@ from karec.types import Array
 
 @dataclass(frozen=True, eq=False)
 class Exposures:
-    """M works that were shown, in order of time, with what the user did.
+    """M works that were shown, in order of time.
 
-    ``user_id work_id (M,) int64``, ``time_ms (M,) int64``, ``scene (M,) int32``;
-    ``labels`` {task: (M,) uint8} (click, long_view, like, …); ``play_ms (M,) int64``.
+    user_id, work_id (M,) int64
+    time_ms          (M,) int64, Unix milliseconds
+    scene            (M,) int32, a code of the snapshot's ``labels["scene"]``
+    labels           {name: (M,) uint8, 0 or 1}: click, long_view, like, …; their meaning: karec.platform.schema
+    play_ms          (M,) int64, milliseconds played
     """
 
     user_id: Array
@@ -27,11 +30,12 @@ class Exposures:
         return len(self.user_id)
 
     def take(self, selector: Array) -> Exposures:
+        """The exposures at ``selector`` (indices or a boolean mask)."""
         return Exposures(
             self.user_id[selector],
             self.work_id[selector],
             self.time_ms[selector],
             self.scene[selector],
-            {task: label[selector] for task, label in self.labels.items()},
+            {name: label[selector] for name, label in self.labels.items()},
             self.play_ms[selector],
         )

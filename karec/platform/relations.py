@@ -1,4 +1,4 @@
-"""Lists of ids for each row of a table: what a user watched, whom they follow."""
+"""Lists of ids, one for each row of a table: the works that a user watched, the creators whom a user follows."""
 
 from __future__ import annotations
 
@@ -11,24 +11,33 @@ from karec.types import Array
 
 @dataclass(frozen=True, eq=False)
 class Relation:
-    """For each row of one table, a list of ids (CSR): ``values[indptr[r]:indptr[r+1]]``, oldest first.
+    """R lists of int64 ids in CSR form: row r has ``values[indptr[r]:indptr[r + 1]]``, oldest first.
 
-    ``times`` (Unix ms, same length as values) where moments are known; 0 = before records began.
+    ``times`` (as long as ``values``): Unix ms of each entry, 0 for one from before records began; None where no moment
+    is known. Raises ValueError when the lengths do not fit together.
     """
 
     indptr: Array
     values: Array
     times: Array | None = None
 
+    def __post_init__(self) -> None:
+        if not len(self.indptr) or self.indptr[0] != 0 or self.indptr[-1] != len(self.values):
+            bounds = f"{self.indptr[0]} … {self.indptr[-1]}" if len(self.indptr) else "nothing"
+            raise ValueError(f"indptr holds {bounds}, expected 0 … {len(self.values)}, the number of values")
+        if self.times is not None and len(self.times) != len(self.values):
+            raise ValueError(f"times has {len(self.times)} entries, values has {len(self.values)}")
+
     def __len__(self) -> int:
         return len(self.indptr) - 1
 
     def of(self, row: int) -> Array:
+        """The ids of one row, a view."""
         return self.values[self.indptr[row] : self.indptr[row + 1]]
 
     @classmethod
     def from_pairs(cls, rows: Array, values: Array, n_rows: int, times: Array | None = None) -> Relation:
-        """Group (row, value) pairs by row; within a row ordered by time, then by input order. O(M log M)."""
+        """Groups (row, value) pairs by row; within a row in order of time, then of input. O(M log M)."""
         order = np.argsort(rows, kind="stable") if times is None else np.lexsort((np.asarray(times), rows))
         indptr = np.zeros(n_rows + 1, np.int64)
         np.cumsum(np.bincount(rows, minlength=n_rows), out=indptr[1:])

@@ -1,36 +1,50 @@
-"""The platform at a moment: works, users, and their relations. Loaders make it, learning and recall read it.
+"""The platform at a moment: works, users, relations and counters. Loaders make it; learning and recall read it.
 
-On disk a snapshot is a folder of ``.npy`` files, memory-mapped when opened, so that ten processes share one copy:
+On disk a snapshot is a folder of ``.npy`` files, memory-mapped when it is opened, so that processes share one copy:
 
-    works/ids.npy  works/<column>.npy   users/…   visits/…   relations/<name>.{indptr,values,times}.npy   labels.json
+    snapshot.json                                  {"format": 2, "time_ms": …, "labels": {…}}
+    works/ids.npy  works/<column>.npy              users/ likewise
+    user_scene_counters/<counter>.npy              where the snapshot has them
+    relations/<name>.{indptr,values,times}.npy
+
+Format 1 is read too: its head is labels.json, without a format; its counters by user and scene are in visits/.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from karec._once import Once
 from karec.errors import DataError
 from karec.platform.relations import Relation
 from karec.platform.schema import WORK_COLUMNS
 from karec.platform.table import Table
 from karec.types import Array
 
+FORMAT = 2
+HEAD = "snapshot.json"
+COUNTERS = "user_scene_counters"
+
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """Works, users and relations as of ``time_ms``.
+    """Works, users and relations as of ``time_ms``, Unix milliseconds.
 
-    ``works`` has at least the columns creator_id, song_id, type, tag (categories) and upload_ms (Unix ms).
-    ``relations`` may hold, per user row: ``history`` (work ids watched to satisfaction, the towers' history),
-    ``skipped`` (work ids shown and passed over), ``liked`` (work ids), ``follows`` (creator ids), ``friends`` (users).
-    ``labels`` names category codes for people: {"scene": ["home", …], "type": ["audio", "video"]}.
-    ``visits`` has counters of each user in each of the S scenes that ``labels`` names, columns (users · S,) with user
-    and scene at row user row · S + scene code; None where nothing was counted by scene.
+    works, users         their columns as ``karec.platform.schema`` says; works have at least WORK_COLUMNS
+    relations            a list of ids for each user row: ``history`` (works enjoyed), ``skipped`` (works passed over),
+                         ``liked`` (works), ``follows`` (creators), ``friends`` (users); any may be missing
+    labels               names of category codes, for people: {"scene": ["home", …], "type": ["audio", "video"]}
+    user_scene_counters  the counters of each user in each of the S scenes that ``labels`` names, (users · S,) float32,
+                         row = user row · S + scene code; None where nothing was counted by scene
+    built                what readers build from the snapshot (postings, orders): built once, shared, freed with it
+
+    Raises DataError for works without WORK_COLUMNS, and for relations or counters of another number of users.
     """
 
     time_ms: int
@@ -38,17 +52,21 @@ class Snapshot:
     users: Table
     relations: Mapping[str, Relation]
     labels: Mapping[str, list[str]]
-    visits: Mapping[str, Array] | None = None
+    user_scene_counters: Mapping[str, Array] | None = None
+    built: Once = field(default_factory=Once, init=False, repr=False)
 
     def __post_init__(self) -> None:
         missing = [name for name in WORK_COLUMNS if name not in self.works.columns]
         if missing:
             raise DataError(f"works lack the columns {missing}; a snapshot needs {list(WORK_COLUMNS)}")
-        for name, column in (self.visits or {}).items():
-            if len(column) != len(self.users) * self.n_scenes:
+        n = len(self.users)
+        for name, relation in self.relations.items():
+            if len(relation) != n:
+                raise DataError(f"relation {name!r} has {len(relation)} rows, expected one for each of {n} users")
+        for name, column in (self.user_scene_counters or {}).items():
+            if len(column) != n * self.n_scenes:
                 raise DataError(
-                    f"visits column {name!r} has {len(column)} rows, expected {len(self.users)} users × "
-                    f"{self.n_scenes} scenes"
+                    f"{COUNTERS} column {name!r} has {len(column)} rows, expected {n} users × {self.n_scenes} scenes"
                 )
 
     @property
@@ -56,45 +74,56 @@ class Snapshot:
         """How many scenes ``labels`` names."""
         return len(self.labels.get("scene", ()))
 
-    def visit_rows(self, user_rows: Array, scenes: Array) -> Array:
-        """(N,) int64 rows of ``visits``; −1 for the user row −1 and for a scene code that ``labels`` does not name."""
+    def user_scene_rows(self, user_rows: Array, scenes: Array) -> Array:
+        """(N,) int64 rows of ``user_scene_counters``; −1 for user row −1 and for a scene that has no name."""
         known = (user_rows >= 0) & (scenes >= 0) & (scenes < self.n_scenes)
         return np.where(known, user_rows * self.n_scenes + scenes, -1)
 
     def released(self) -> Snapshot:
-        """The same platform without the works that are uploaded only after its moment: what can be recommended."""
+        """The same platform without works that are uploaded only after its moment: what can be recommended."""
         return replace(self, works=self.works.take(np.asarray(self.works["upload_ms"]) <= self.time_ms))
 
     def save(self, folder: Path) -> None:
+        """Writes the files into ``folder``, which is made when it is missing and holds no snapshot yet."""
         for name, table in (("works", self.works), ("users", self.users)):
             _save_columns(folder / name, {"ids": table.ids, **table.columns})
-        if self.visits is not None:
-            _save_columns(folder / "visits", self.visits)
+        if self.user_scene_counters is not None:
+            _save_columns(folder / COUNTERS, self.user_scene_counters)
         (folder / "relations").mkdir()
         for name, relation in self.relations.items():
             np.save(folder / "relations" / f"{name}.indptr.npy", relation.indptr)
             np.save(folder / "relations" / f"{name}.values.npy", relation.values)
             if relation.times is not None:
                 np.save(folder / "relations" / f"{name}.times.npy", relation.times)
-        (folder / "labels.json").write_text(json.dumps({"time_ms": self.time_ms, "labels": dict(self.labels)}))
+        head = {"format": FORMAT, "time_ms": self.time_ms, "labels": dict(self.labels)}
+        (folder / HEAD).write_text(json.dumps(head))
 
     @classmethod
     def open(cls, folder: Path) -> Snapshot:
+        """Raises DataError when ``folder`` is no snapshot, a damaged one, or one of a newer format."""
         try:
-            head = json.loads((folder / "labels.json").read_text())
-            relations = {
-                path.name.removesuffix(".indptr.npy"): path for path in (folder / "relations").glob("*.indptr.npy")
-            }
+            head = _read_head(folder)
+            counters = folder / (COUNTERS if head["format"] > 1 else "visits")
+            names = sorted(path.name.removesuffix(".indptr.npy") for path in folder.glob("relations/*.indptr.npy"))
             return cls(
                 time_ms=int(head["time_ms"]),
                 works=_open_table(folder / "works"),
                 users=_open_table(folder / "users"),
-                relations={name: _open_relation(path.parent, name) for name, path in sorted(relations.items())},
-                labels=head["labels"],
-                visits=_open_columns(folder / "visits") if (folder / "visits").is_dir() else None,
+                relations={name: _open_relation(folder / "relations", name) for name in names},
+                labels=dict(head["labels"]),
+                user_scene_counters=_open_columns(counters) if counters.is_dir() else None,
             )
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
             raise DataError(f"{folder} is not a snapshot: {error}") from error
+
+
+def _read_head(folder: Path) -> dict[str, Any]:
+    if not (folder / HEAD).exists():
+        return {"format": 1, **json.loads((folder / "labels.json").read_text())}
+    head: dict[str, Any] = json.loads((folder / HEAD).read_text())
+    if head["format"] != FORMAT:
+        raise DataError(f"{folder}: snapshot format {head['format']}, this version reads 1 and {FORMAT}")
+    return head
 
 
 def _save_columns(folder: Path, columns: Mapping[str, Array]) -> None:

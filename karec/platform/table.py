@@ -12,7 +12,9 @@ from karec.types import Array
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Rows keyed by unique int64 ids. Integer columns are categories (or ids, moments), floating ones numbers."""
+    """R rows: unique ``ids (R,) int64`` in any order, and ``columns`` {name: (R,)}; ``karec.platform.schema`` says what
+    a column's name and dtype mean. Raises ValueError for a column of another length and for a repeated id.
+    """
 
     ids: Array
     columns: Mapping[str, Array]
@@ -40,7 +42,7 @@ class Table:
         return Table(self.ids[selector], {name: column[selector] for name, column in self.columns.items()})
 
     def lookup(self, ids: Array) -> Array:
-        """(N,) int64 row of each id, −1 = unknown. O(N log len)."""
+        """(N,) int64 row of each id, −1 for an unknown one. O(N log R)."""
         wanted = np.asarray(ids, dtype=np.int64)
         if not len(self.ids):
             return np.full(len(wanted), -1, np.int64)

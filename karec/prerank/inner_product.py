@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from karec.errors import Unavailable
+from karec.features.user_vector import user_queries
 from karec.index import ItemIndex
 from karec.stage import Selector
 from karec.types import Candidates, Request, Selection
 
 
 class InnerProduct(Selector):
-    """The ``k`` candidates with the largest ⟨user vector, item vector⟩, rows → dot → top-k in one native call."""
+    """The ``k`` candidates with the largest ⟨user vector, item vector⟩, rows → dot → top-k in one native call.
+
+    Each row meets the user vector of its own model version. Skipped, and counted in the notes: ``unknown`` candidates
+    without a row, and those ``without_user_vector`` for their version.
+    """
 
     needs = ("request.user_vector", "rows")
     gives = ("scores",)
+    k: int
 
     def __init__(self, index: ItemIndex, k: int) -> None:
         if k <= 0:
@@ -21,7 +26,9 @@ class InnerProduct(Selector):
         self.k = k
 
     def select(self, request: Request, candidates: Candidates) -> Selection:
-        if "user_vector" not in request.features:
-            raise Unavailable("prerank needs a user vector: put the step user_tower into the scene's request")
-        found = self.index.search(request.features["user_vector"][0], rows=candidates.rows, k=self.k)
-        return Selection(found.positions, found.scores, {"unknown": found.unknown})
+        one, by_version = user_queries(request)
+        found = request.index.search(one, rows=candidates.rows, k=self.k, query_by_version=by_version)
+        notes = {"unknown": found.unknown}
+        if by_version is not None:
+            notes = {"unknown": candidates.n_unknown, "without_user_vector": found.unknown - candidates.n_unknown}
+        return Selection(found.positions, found.scores, notes)

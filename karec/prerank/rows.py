@@ -20,7 +20,7 @@ class IndexRows(Hydrator):
         self.index = index
 
     def hydrate(self, request: Request, candidates: Candidates) -> Mapping[str, Array]:
-        return {"rows": self.index.lookup(candidates.ids)}
+        return {"rows": request.index.lookup(candidates.ids)}
 
 
 class HasEmbedding(Filter):

@@ -36,7 +36,7 @@ class Fusion:
         unknown = sorted(set(self.weights) - set(tasks))
         if unknown:
             raise ValueError(f"fusion weighs {unknown}, which the ranker does not predict; it predicts {list(tasks)}")
-        w = np.array([self.weights.get(task, 0.0) for task in tasks])
+        w = np.array([self.weights.get(task, 0.0) for task in tasks], np.float64)
         w /= w.sum()
         p = 1.0 / (1.0 + np.exp(-np.clip(np.asarray(logits, np.float64), -60, 60)))
         fused = p @ w if self.kind == "sum" else np.exp(np.log(p + EPSILON) @ w)

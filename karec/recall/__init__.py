@@ -1,1 +1,1 @@
-"""Recall: several channels, each cheap and partial, whose union is worth scoring."""
+"""Recall: channels that each find some works cheaply, and the merger of what they found."""

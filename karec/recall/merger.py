@@ -1,4 +1,4 @@
-"""Channels become one list without repeats: each fills its quota, and every work remembers which channels found it."""
+"""Recall channels merged into one list without repeats; each work knows which channels found it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from karec.types import Candidates, Request
 
 
 class QuotaMerger(Merger):
-    """At most ``quotas[c]`` new works of channel c and ``limit`` in all, channel by channel; O(all that was found)."""
+    """At most ``quotas[c]`` works that channel c brings first, and ``limit`` in all; the order of the channels is their
+    priority. O(works found).
+    """
+
+    proven = True  # tests/kernels/test_merge.py
+    limit: int
 
     def __init__(self, quotas: Sequence[int], limit: int) -> None:
         if limit <= 0 or any(quota <= 0 for quota in quotas):

@@ -1,4 +1,4 @@
-"""Recall without a profile: what pleases most people, and what is new. It also serves users never seen."""
+"""Recall that is the same for every user, also for one never seen: popular works and new works."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from karec.types import Array, Candidates, Request
 
 
 class Popular(Source):
-    """The ``quota`` works with the highest smoothed rate of satisfied plays, the same for everybody."""
+    """The ``quota`` works with the highest smoothed long-view rate (``postings.popularity``)."""
 
     def __init__(self, snapshot: Snapshot, quota: int) -> None:
         self.quota = quota
-        self.best = _top(snapshot, popularity(snapshot), quota)
+        self.best = snapshot.built.get(("most popular", quota), lambda: _top(snapshot, popularity(snapshot), quota))
 
     def recall(self, request: Request) -> Candidates:
         return self.best
 
 
 class Fresh(Source):
-    """The ``quota`` works uploaded last before the snapshot's moment, the same for everybody."""
+    """The ``quota`` works that were uploaded last."""
 
     def __init__(self, snapshot: Snapshot, quota: int) -> None:
         self.quota = quota
-        self.newest = _top(snapshot, np.asarray(snapshot.works["upload_ms"], np.float64), quota)
+        uploaded = np.asarray(snapshot.works["upload_ms"], np.float64)
+        self.newest = snapshot.built.get(("newest", quota), lambda: _top(snapshot, uploaded, quota))
 
     def recall(self, request: Request) -> Candidates:
         return self.newest

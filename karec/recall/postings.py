@@ -1,4 +1,7 @@
-"""Inverted lists: for each key (a song, a creator, a tag) the works that carry it, best first."""
+"""Inverted lists: for each key (a song, a creator, a tag) the works that have it, best first.
+
+The lists of a snapshot are built once and kept in ``snapshot.built``: the channels of all scenes share them.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from typing import Self
 
 import numpy as np
 
+from karec.platform import schema
+from karec.platform.rates import mean_rate, smoothed_rate
 from karec.platform.snapshot import Snapshot
 from karec.types import Array
 
@@ -28,7 +33,7 @@ class Postings:
         return cls(keys, np.append(first, len(order)), order)
 
     def of(self, key: int, limit: int) -> Array:
-        """The first ``limit`` work rows of ``key``; empty for a key that no work carries. O(log keys)."""
+        """The first ``limit`` work rows of ``key``; empty for a key that no work has. O(log keys)."""
         at = int(np.searchsorted(self.keys, key))
         if at == len(self.keys) or self.keys[at] != key:
             return self.rows[:0]
@@ -36,10 +41,34 @@ class Postings:
         return self.rows[begin : min(end, begin + limit)]
 
 
+def works_by(snapshot: Snapshot, column: str) -> Postings:
+    """Work rows by their value of ``column``, most popular first (``popularity``)."""
+    return snapshot.built.get(
+        ("works by popularity", column), lambda: Postings.build(snapshot.works[column], popularity(snapshot))
+    )
+
+
+def newest_by_creator(snapshot: Snapshot) -> Postings:
+    """Work rows by creator, uploaded last first."""
+    works = snapshot.works
+    return snapshot.built.get(
+        "newest works by creator",
+        lambda: Postings.build(works["creator_id"], np.asarray(works["upload_ms"], np.float64)),
+    )
+
+
+def users_by_family(snapshot: Snapshot) -> Postings | None:
+    """User rows by family, in the order of the rows; None where users have no such column."""
+    users = snapshot.users
+    if "family" not in users.columns:
+        return None
+    return snapshot.built.get("users by family", lambda: Postings.build(users["family"], np.zeros(len(users))))
+
+
 def interleave(lists: Sequence[Array], limit: int) -> Array:
     """The lists read in turns (first of each, second of each, …), repeats left out, at most ``limit`` rows.
 
-    Reading in turns keeps every interest present however early the walk is cut. O(M log M).
+    So the first works of every list are kept however small ``limit`` is. O(M log M).
     """
     if not lists:
         return np.empty(0, np.int64)
@@ -52,17 +81,16 @@ def interleave(lists: Sequence[Array], limit: int) -> Array:
 
 
 def popularity(snapshot: Snapshot) -> Array:
-    """(N,) float64 in [0, 1]: each work's satisfied plays a show, drawn to the mean while there are few shows.
+    """(N,) float64 in [0, 1]: smoothed long-view rate per show, of clicks where long views are not counted.
 
-    (count_long_view + m·mean) / (count_exposed + m), m = 20 shows. Works without counters rank by upload time.
+    Works without counters are ordered by upload time, newest 1, oldest 0.
     """
     columns = snapshot.works.columns
-    if "count_exposed" not in columns:
+    if schema.EXPOSED not in columns:
         upload = np.asarray(columns["upload_ms"], np.float64)
         span = upload.max() - upload.min() if len(upload) else 1.0
         return np.asarray((upload - upload.min()) / max(span, 1.0))
-    wins_name = "count_long_view" if "count_long_view" in columns else "count_click"
-    shows, wins = np.asarray(columns["count_exposed"], np.float64), np.asarray(columns[wins_name], np.float64)
-    m = 20.0
-    mean = wins.sum() / max(shows.sum(), 1.0)
-    return np.asarray((wins + m * mean) / (shows + m))
+    long_view = schema.counter("long_view")
+    positives = np.asarray(columns[long_view if long_view in columns else schema.counter("click")])
+    shows = np.asarray(columns[schema.EXPOSED])
+    return smoothed_rate(positives, shows, mean_rate(positives, shows))

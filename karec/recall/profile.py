@@ -7,14 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from karec.platform.snapshot import Snapshot
-from karec.recall.postings import Postings, interleave, popularity
+from karec.recall.postings import interleave, works_by
 from karec.stage import Source
 from karec.types import Array, Candidates, Request
 
 
 class Profile(Source):
-    """Each ``facet`` (a work column) gets an equal part of the quota; within a facet, keys share it by how often and
-    how lately the user's history holds them (the newest entry weighs 1, each older one ``decay`` times the next).
+    """Each facet (a column of works) has an equal part of ``quota``. Within a facet the ``keys_per_facet`` values that
+    weigh most in the user's history share it in proportion to their weights: the newest entry of the history weighs 1,
+    each older one ``decay`` times the next.
     """
 
     def __init__(
@@ -40,8 +41,7 @@ class Profile(Source):
         self.facets = tuple(facets)
         self.keys_per_facet = keys_per_facet
         self.decay = decay
-        best = popularity(snapshot)
-        self.postings = {facet: Postings.build(snapshot.works[facet], best) for facet in facets}
+        self.postings = {facet: works_by(snapshot, facet) for facet in facets}
 
     def recall(self, request: Request) -> Candidates:
         user = int(self.snapshot.users.lookup(np.array([request.user_id]))[0])

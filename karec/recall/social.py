@@ -1,20 +1,23 @@
-"""Social recall: what the creators whom the user follows made, and what friends and family liked or made."""
+"""Social recall: works of followed creators and of friends, and works that friends and family liked or watched."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from karec.platform.schema import NO_FAMILY
 from karec.platform.snapshot import Snapshot
-from karec.recall.postings import Postings, interleave
+from karec.recall.postings import interleave, newest_by_creator, users_by_family
 from karec.stage import Source
 from karec.types import Array, Candidates, Request
 
 
 class Social(Source):
-    """Works by followed creators and by friends, newest first, and works that friends (and members of the user's
-    family, where users have that column) liked or watched, latest first; read in turns, one list a person.
+    """Lists read in turns: of each followed creator and friend their own works, newest first; of each friend and family
+    member (where users have the column ``family``) the works they liked and those they watched, latest first.
 
-    ``people``: how many friends and family members to ask, ``per_person``: how many works each contributes.
+    quota       works in all
+    people      friends at most, and family members at most
+    per_person  works of a list
     """
 
     def __init__(self, snapshot: Snapshot, quota: int, people: int = 200, per_person: int = 200) -> None:
@@ -24,9 +27,8 @@ class Social(Source):
         self.quota = quota
         self.people = people
         self.per_person = per_person
-        works, users = snapshot.works, snapshot.users
-        self.made = Postings.build(works["creator_id"], np.asarray(works["upload_ms"], np.float64))
-        self.families = Postings.build(users["family"], np.zeros(len(users))) if "family" in users.columns else None
+        self.made = newest_by_creator(snapshot)
+        self.families = users_by_family(snapshot)
 
     def recall(self, request: Request) -> Candidates:
         users = self.snapshot.users
@@ -46,8 +48,7 @@ class Social(Source):
         return np.empty(0, np.int64) if known is None else np.asarray(known.of(user))
 
     def _family(self, user: int) -> Array:
-        family = -1 if self.families is None else int(self.snapshot.users["family"][user])
-        if self.families is None or family < 0:
+        if self.families is None or (family := int(self.snapshot.users["family"][user])) <= NO_FAMILY:
             return np.empty(0, np.int64)
         members = self.families.of(family, self.people)
         return np.asarray(members[members != user])

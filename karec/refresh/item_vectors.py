@@ -10,6 +10,7 @@ from karec._clock import Progress
 from karec.features.encoder import Encoder
 from karec.index import ItemIndex
 from karec.models.onnx_model import OnnxModel
+from karec.platform.schema import is_counter
 from karec.platform.snapshot import Snapshot
 from karec.types import Array
 
@@ -21,7 +22,7 @@ def served_columns(snapshot: Snapshot) -> dict[str, Array]:
     return {
         name: np.asarray(column)
         for name, column in snapshot.works.columns.items()
-        if column.ndim == 1 and not name.startswith("count_")
+        if column.ndim == 1 and not is_counter(name)
     }
 
 

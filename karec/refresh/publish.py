@@ -20,10 +20,10 @@ def publish_bundle(run: Path, snapshot: Snapshot, root: Path, progress: Progress
     """Publish the models and the encoder of the run folder ``run``, serving ``snapshot``, as ``root/current``.
 
     Returns the bundle's folder. The model version is the one that training wrote into the models. Raises DataError
-    when the encoder tells tasks by scene and the snapshot never counted by scene.
+    when the encoder reads counters by user and scene and the snapshot has none.
     """
     encoder = Encoder.load(run / "encoder.npz")
-    _check_visits(encoder, snapshot)
+    _check_counted_by_scene(encoder, snapshot)
     item_tower = OnnxModel(run / "item_tower.onnx", threads=0)
     index = build_index(snapshot, encoder, item_tower, progress=progress)
 
@@ -37,10 +37,10 @@ def publish_bundle(run: Path, snapshot: Snapshot, root: Path, progress: Progress
     return publish(root, item_tower.model_version, write, facts)
 
 
-def _check_visits(encoder: Encoder, snapshot: Snapshot) -> None:
-    """Without visits everyone would be new to every scene, however often shown: no training row looked like that."""
-    if encoder.visits.counted and snapshot.visits is None:
+def _check_counted_by_scene(encoder: Encoder, snapshot: Snapshot) -> None:
+    """Without these counters every user would look new to every scene, as no user in training did."""
+    if encoder.scene_counters.counted and snapshot.user_scene_counters is None:
         raise DataError(
-            f"the snapshot has no visits, but the encoder tells {list(encoder.visits.counted)} by user and scene: "
-            "advance the snapshot that training began with (platform.folds.advance counts them), or give it visits"
+            f"the snapshot has no user_scene_counters, but the encoder reads {list(encoder.scene_counters.counted)} "
+            "by user and scene: advance the snapshot that training began with (platform.folds.advance counts them)"
         )

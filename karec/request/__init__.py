@@ -1,1 +1,1 @@
-"""Request hydrators: the user's features and the user vector, once a request."""
+"""Request hydrators: the user's features and the user vector, computed once a request."""

@@ -1,26 +1,41 @@
-"""The user vector, computed once a request by the user tower."""
+"""The user vectors, computed once a request by the user towers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from karec.errors import ContractError
+import numpy as np
+
+from karec.errors import ContractError, Unavailable
+from karec.features.user_vector import VECTOR, VERSIONS
 from karec.models.onnx_model import OnnxModel
 from karec.stage import RequestHydrator
 from karec.types import Array, Request
 
 
 class UserTower(RequestHydrator):
-    """``user_vector (1, D) float32``, unit length: one pass of the user tower in ONNX Runtime."""
+    """``user_vector (V, D) float32``, unit length, and ``user_vector_versions (V,) int64``: for each model version that
+    rows of the index are of, ascending, one pass of that version's user tower in ONNX Runtime.
 
-    gives = ("request.user_vector",)
+    ``user_towers``: {model version: tower}. Works of a version that has no tower meet no user vector: steps that ask
+    with it leave them out and count them. Unavailable: none of the index's versions has a tower.
+    """
 
-    def __init__(self, user_tower: OnnxModel) -> None:
-        self.user_tower = user_tower
-        self.needs = tuple(f"request.{name}" for name in user_tower.inputs)
+    gives = (f"request.{VECTOR}", f"request.{VERSIONS}")
+
+    def __init__(self, user_towers: Mapping[int, OnnxModel]) -> None:
+        self.user_towers = dict(user_towers)
+        self.needs = tuple(sorted({f"request.{name}" for tower in self.user_towers.values() for name in tower.inputs}))
 
     def hydrate_request(self, request: Request) -> Mapping[str, Array]:
         if "user_ids" not in request.features:
             raise ContractError("the user tower needs the user's features: put the step user_features before it")
-        (user_vector,) = self.user_tower.run(request.features, "user_vector")
-        return {"user_vector": user_vector}
+        standing = request.index.model_versions or tuple(self.user_towers)  # an empty index is of no version
+        versions = [version for version in standing if version in self.user_towers]
+        if not versions:
+            raise Unavailable(
+                f"the index holds vectors of model versions {list(standing)}, there are user towers of "
+                f"{sorted(self.user_towers)}"
+            )
+        vectors = [self.user_towers[version].run(request.features, VECTOR)[0] for version in versions]
+        return {VECTOR: np.concatenate(vectors), VERSIONS: np.array(versions, np.int64)}

@@ -33,9 +33,9 @@ class Scatter(Selector):
                 raise ValueError(f"the item index has no column {rule.column!r}; it has {sorted(index.columns)}")
 
     def select(self, request: Request, candidates: Candidates) -> Selection:
-        seen = self.index.lookup(np.array(request.shown, np.int64))
+        seen = request.index.lookup(np.array(request.shown, np.int64))
         groups = {
-            rule.column: self._groups(rule.column, np.concatenate([seen, candidates.rows])) for rule in self.rules
+            rule.column: _groups(request, rule.column, np.concatenate([seen, candidates.rows])) for rule in self.rules
         }
         result = scatter(
             np.arange(len(candidates)),
@@ -46,10 +46,11 @@ class Scatter(Selector):
         )
         return Selection(result.indices, None, {"violations": len(result.violations)})
 
-    def _groups(self, column: str, rows: Array) -> Array:
-        """A number for each row's value; works that the index does not know are each a group of their own."""
-        known = np.unique(np.asarray(self.index.columns[column])[rows], return_inverse=True)[1]
-        return np.where(rows < 0, -1 - np.arange(len(rows)), known)
+
+def _groups(request: Request, column: str, rows: Array) -> Array:
+    """A number for each row's value; works that the index does not know are each a group of their own."""
+    known = np.unique(request.index.gather(column, rows), return_inverse=True)[1]
+    return np.where(rows < 0, -1 - np.arange(len(rows)), known)
 
 
 def _rule(table: Mapping[str, str | int]) -> ScatterRule:

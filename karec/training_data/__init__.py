@@ -1,1 +1,1 @@
-"""Training data without torch: rows as of their moment, soft labels, logged lists, the replayed rank log."""
+"""Training data, without torch: rows as of their moment, the leak check, soft labels, lists, the first rank log."""

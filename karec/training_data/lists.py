@@ -1,4 +1,4 @@
-"""Whole lists that the ranker logged: an order to learn, and works that were recalled and not shown."""
+"""LoggedLists of the rank log: whole pools that the ranker ordered, most of whose works were not shown."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from karec.training_data.soft_labels import read_teacher_log
 from karec.types import Array
 
 CHUNK = 1000
-BEST = 0.25  # share of a list that is the pool's best, where the pool is larger than the list
+BEST = 0.25  # share of a list taken from the top of its pool, where the pool is larger
 
 
 @dataclass(frozen=True, eq=False)
-class Lists:
-    """L lists of N works: ``rows (L,)`` the example whose user and moment asked, ``works (L, N)`` rows of works,
-    ``numbers (L, N, J)`` their item_numbers then, ``logits (L, N, T)`` and ``fused (L, N)`` what the ranker said.
+class LoggedLists:
+    """L lists of N works: ``rows (L,)`` the example of the list's request, ``works (L, N)`` rows of works,
+    ``numbers (L, N, J)`` their item_numbers at that moment, ``logits (L, N, T)`` and ``fused (L, N)`` the ranker's.
     """
 
     rows: Array
@@ -39,11 +39,11 @@ def read_lists(
     size: int,
     seed: int,
     model_versions: Collection[int] | None = None,
-) -> Lists:
-    """The lists of at least ``size`` works in the rank log, shadow pools or not, whose requests ``examples`` hold.
+) -> LoggedLists:
+    """The rank log's lists of at least ``size`` works, shadow pools or not, of requests that ``examples`` hold.
 
-    Of a longer one ``size`` works are taken: its best quarter of ``size``, the rest drawn from ``seed``. Works that the
-    snapshot does not hold are passed over. Raises LogSchemaError as ``read_teacher_log`` does.
+    From a longer list, ``size`` works are taken: the ``size``/4 best, and the rest at random from ``seed``. Works that
+    the snapshot does not hold are left out. Raises LogSchemaError as ``read_teacher_log`` does.
     """
     log = read_teacher_log(folder, tasks, model_versions)
     log = log.take(examples.snapshot.works.lookup(log.item_id) >= 0)
@@ -61,7 +61,9 @@ def read_lists(
         out[:n_best] = order[:n_best]
         out[n_best:] = generator.choice(order[n_best:], size - n_best, replace=False)
     works = examples.snapshot.works.lookup(log.item_id[taken.ravel()]).reshape(taken.shape)
-    return Lists(row[wanted], works, item_numbers(examples, row[wanted], works), log.logits[taken], log.fused[taken])
+    return LoggedLists(
+        row[wanted], works, item_numbers(examples, row[wanted], works), log.logits[taken], log.fused[taken]
+    )
 
 
 def item_numbers(examples: Examples, rows: Array, works: Array) -> Array:

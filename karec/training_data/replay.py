@@ -1,8 +1,8 @@
-"""The first rank log: a new ranker says what it thinks of every past exposure, as if it had served them.
+"""The first rank log: a new ranker scores every past exposure, as if it had served them.
 
-Serving appends to a log of this very form (``logs.rank_log``); before it ever served there is nothing to learn from,
-and this fills the gap. The ranker runs in ONNX Runtime, as in serving. Of a share of the requests it also ranks a whole
-pool, as shadow requests do: works drawn evenly from those that were there.
+Serving appends to a log of the same form (``logs.rank_log``); this one stands in while nothing has been served. The
+ranker runs in ONNX Runtime, as in serving. For a share of the requests it also ranks a whole pool, as shadow requests
+do: works drawn uniformly from those uploaded by then.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from karec._clock import Progress
-from karec.logs.rank_log import RankLogWriter
+from karec.logs.writer import RankLogWriter
 from karec.models.onnx_model import OnnxModel
 from karec.rank.fusion import Fusion
 from karec.training_data.examples import Examples
@@ -39,7 +39,7 @@ def ranker_logits(examples: Examples, ranker: OnnxModel, progress: Progress | No
 def write_rank_log(
     examples: Examples, ranker: OnnxModel, fusion: Fusion, folder: Path, progress: Progress | None = None
 ) -> None:
-    """Rank every example and log it, in order of time: what was shown to one user at one moment was one request."""
+    """Rank every example and log it, in order of time. Exposures of one user at one moment are one request."""
     exposures = examples.exposures
     logits = ranker_logits(examples, ranker, progress)
     fused = fusion(logits, ranker.tasks)
@@ -76,7 +76,7 @@ def write_shadow_log(
     seed: int,
     progress: Progress | None = None,
 ) -> None:
-    """Log, for a ``share`` of the examples' requests, ``most`` at most, the ranker's view of ``works`` works.
+    """Log the ranker's logits of ``works`` works for a ``share`` of the examples' requests, ``most`` of them at most.
 
     Requests and works are drawn from ``seed``.
     """
@@ -111,7 +111,7 @@ def write_shadow_log(
 
 
 def pool_logits(examples: Examples, row: int, works: Array, ranker: OnnxModel) -> Array:
-    """(N, T) float32: the ranker's logits of ``works (N,)`` (rows of works) for the user of example ``row``, then."""
+    """(N, T) float32: the ranker's logits of ``works (N,)``, rows of works, for example ``row``'s user and moment."""
     inputs = examples.pool(row, works)
     if "dense" in ranker.inputs:
         inputs["dense"] = examples.encoder.dense(inputs)

@@ -1,6 +1,6 @@
-"""Soft labels: what the ranker said of each exposure when it ranked it, read back from its log.
+"""Soft labels: the ranker's logits of each exposure, read back from the rank log.
 
-A request is known by its user and moment, which exposures and log both hold: whoever served chose the request's id.
+A request is identified by user and moment, which exposures and log both hold; its id is the host's choice.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from karec.types import Array
 
 @dataclass(frozen=True, eq=False)
 class SoftLabels:
-    """For M exposures: ``logits (M, T)``, ``fused (M,)``, and ``known (M,) bool``: the log has a row; else zeros."""
+    """For M exposures: ``logits (M, T)``, ``fused (M,)``, and ``known (M,) bool``: the log has them; others are 0."""
 
     logits: Array
     fused: Array
@@ -31,8 +31,8 @@ def read_soft_labels(
 ) -> SoftLabels:
     """Join the rank log in ``folder`` to ``exposures`` by (request, item). O((M + log) log).
 
-    Order and repeats in the log do not matter, and shadow rows are passed over; a row that is missing leaves its
-    exposure unknown. Raises LogSchemaError as ``read_teacher_log`` does.
+    The order of the log and repeated rows do not matter. Shadow rows are left out. An exposure without a row is
+    unknown. Raises LogSchemaError as ``read_teacher_log`` does.
     """
     log = read_teacher_log(folder, tasks, model_versions)
     log = log.take(~log.shadow)
@@ -50,10 +50,10 @@ def read_soft_labels(
 
 
 def read_teacher_log(folder: Path, tasks: Sequence[str], model_versions: Collection[int] | None = None) -> RankLog:
-    """The log in ``folder`` of one ranker, which may teach.
+    """The rank log in ``folder``, whose ranker is to teach.
 
-    Logits of two rankers are no labels of one kind: unless ``model_versions`` says which may stand in the log, it must
-    be of one. Raises LogSchemaError for a log of several, and as ``read_rank_log`` does.
+    Logits of two rankers are not comparable, so that the log must be of one model version, or of those that
+    ``model_versions`` names. Raises LogSchemaError for a log of others, and as ``read_rank_log`` does.
     """
     log = read_rank_log(folder, tasks, model_versions)
     versions = np.unique(log.model_version)

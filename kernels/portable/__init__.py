@@ -4,22 +4,22 @@ Results are those of the C++ library, scores to the bit; ``_backend`` says when 
 first call (seconds) and are cached on disk.
 """
 
-from karec.kernels.portable.dpp import dpp_select, dpp_select_batch, dpp_select_rows
+from karec.kernels.portable.dpp import dpp_select, dpp_select_batch
 from karec.kernels.portable.dpp_problem import dpp_alpha
 from karec.kernels.portable.ecosystem import freshness, quota, standardise, tone, xxh64, xxh64_of_file
 from karec.kernels.portable.explicit import dpp_select_columns, dpp_select_kernel, dpp_select_similarity
-from karec.kernels.portable.index import ItemIndex
+from karec.kernels.portable.index import IndexView, ItemIndex
 from karec.kernels.portable.marginal import mmr_select, ssd_select
 from karec.kernels.portable.scatter import scatter
 
 __all__ = [
+    "IndexView",
     "ItemIndex",
     "dpp_alpha",
     "dpp_select",
     "dpp_select_batch",
     "dpp_select_columns",
     "dpp_select_kernel",
-    "dpp_select_rows",
     "dpp_select_similarity",
     "freshness",
     "isa",

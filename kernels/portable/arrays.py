@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.kernels.option_values import whole
-
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Int32 = NDArray[np.int32]
@@ -42,8 +40,7 @@ def int64_input(value: Any, name: str, expected: Shape, because: str = "") -> In
 
 
 def rows_input(value: Any) -> Int32:
-    """A copy, so that the rows that are checked are the rows that are read, whoever writes to the caller's array."""
-    array = np.array(value)
+    array = np.asarray(value)
     kinds = "i" if array.itemsize == 8 else "iu"
     array = _checked(array, "rows", ("N",), kinds, "int32")
     if array.size and (array.dtype.kind != "i" or array.itemsize > 4):
@@ -52,6 +49,12 @@ def rows_input(value: Any) -> Int32:
         if len(bad):
             raise ValueError(f"rows holds {wide[bad[0]]} at position {bad[0]}, expected int32")
     return _converted(array, np.int32)
+
+
+def generation_of(rows: Any) -> int:
+    """The generation that karec's own arrays of rows say; 0 = not said."""
+    tagged = isinstance(rows, np.ndarray) and type(rows) is not np.ndarray
+    return int(getattr(rows, "generation", 0)) if tagged else 0
 
 
 def matrix_input(value: Any, name: str, expected: Shape, because: str = "") -> NDArray[Any]:
@@ -63,13 +66,6 @@ def matrix_input(value: Any, name: str, expected: Shape, because: str = "") -> N
 def indptr_input(value: Any, name: str, expected: Shape, because: str = "") -> Int64:
     """A copy, so that the offsets that are checked are the offsets that are used."""
     return int64_input(value, name, expected, because).copy()
-
-
-def positive(value: int, name: str) -> int:
-    number = whole(name, value)
-    if number <= 0:
-        raise ValueError(f"{name} must be positive, got {number}")
-    return number
 
 
 def check_indptr(name: str, indptr: Int64, n: int) -> None:

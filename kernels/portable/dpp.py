@@ -13,26 +13,17 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike
 
-from karec.kernels.portable.arrays import Float64, Int64, check_indptr, indptr_input, positive, rows_input
+from karec.kernels.option_values import positive
+from karec.kernels.portable.arrays import Float64, Int64, check_indptr, indptr_input
 from karec.kernels.portable.dpp_problem import LEAST_SHARE, DppProblem, log_qualities, unit
-from karec.kernels.portable.index import ItemIndex
 
 NO_TYPES = np.zeros(0, np.int64)
 
 
 def dpp_select(embeddings: ArrayLike, relevance: ArrayLike, k: int, **told: Any) -> tuple[Int64, Float64, float, int]:
     """``karec._native.dpp_select``: (indices, gains, log_det, n_dpp); options as ``DppOptions`` has them."""
-    positive(k, "k")
-    return _select(DppProblem.of(embeddings, relevance, **told), k)
-
-
-def dpp_select_rows(
-    index: ItemIndex, rows: ArrayLike, relevance: ArrayLike, k: int, **told: Any
-) -> tuple[Int64, Float64, float, int]:
-    """``karec._native.dpp_select_rows``: among the works of ``rows`` (N,) int32, in one generation."""
-    positive(k, "k")
-    at = rows_input(rows)
-    return _select(DppProblem.of(index.works_at(at), relevance, f"rows has shape {at.shape}", **told), k)
+    positive("k", k)
+    return selected(DppProblem.of(embeddings, relevance, **told), k)
 
 
 def dpp_select_batch(
@@ -44,7 +35,7 @@ def dpp_select_batch(
     **told: Any,
 ) -> tuple[Int64, Float64, Float64, Int64]:
     """``karec._native.dpp_select_batch``: (indices, gains, log_dets, n_dpp), −1 and 0 where a user has fewer."""
-    positive(k, "k")
+    positive("k", k)
     problem = DppProblem.of(embeddings, relevance, **told)
     starts = indptr_input(indptr, "indptr", ("B + 1",))
     if not len(starts):
@@ -62,14 +53,15 @@ def dpp_select_batch(
     for user, (first, end) in enumerate(pairwise(starts)):
         seen = slice(0, 0) if shown_starts is None else slice(shown_starts[user], shown_starts[user + 1])
         try:
-            picks, own_gains, log_dets[user], n_dpp[user] = _select(problem.part(slice(first, end), seen), k)
+            picks, own_gains, log_dets[user], n_dpp[user] = selected(problem.part(slice(first, end), seen), k)
         except ValueError as error:
             raise ValueError(f"user {user}: {error}") from None
         indices[user, : len(picks)], gains[user, : len(picks)] = picks + first, own_gains
     return indices, gains, log_dets, n_dpp
 
 
-def _select(problem: DppProblem, k: int) -> tuple[Int64, Float64, float, int]:
+def selected(problem: DppProblem, k: int) -> tuple[Int64, Float64, float, int]:
+    """Checks the problem, and selects from it."""
     problem.check()
     type_weight, ridge = problem.type_weight, problem.ridge
     f = unit(problem.embeddings)

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from karec.kernels.option_values import MOST_RIDGE
-from karec.kernels.portable.arrays import Float64, Int64, finite, float32_input, int64_input, matrix_input, positive
+from karec.kernels.dpp_options import checked_options, needs_types
+from karec.kernels.portable.arrays import Float64, Int64, finite, float32_input, int64_input, matrix_input
 
 LEAST_SHARE = 1e-6  # of its first ρ, below which an item adds nothing
 
 
 @dataclass(frozen=True, eq=False)
 class DppProblem:
-    """What a DPP is told: shapes and dtypes checked, values not."""
+    """The arrays of a DPP, of checked shapes and dtypes but unchecked values, and its options, checked."""
 
     embeddings: NDArray[Any]
     relevance: NDArray[np.float32]
@@ -38,31 +38,20 @@ class DppProblem:
         relevance: ArrayLike,
         because: str | None = None,
         *,
-        alpha: float = 0.5,
-        ridge: float = 1e-2,
-        weights: ArrayLike | None = None,
-        types: ArrayLike | None = None,
-        type_weight: float = 0.0,
-        window: int | None = None,
-        shown: ArrayLike | None = None,
-        max_per_type: int | None = None,
-        min_per_type: int = 0,
-        fill: bool = True,
+        weights: ArrayLike | None,
+        types: ArrayLike | None,
+        shown: ArrayLike | None,
+        fill: bool,
+        **options: Any,
     ) -> DppProblem:
         items = matrix_input(embeddings, "embeddings", ("N", "D"))
         n, dim = items.shape
         because = f"embeddings has shape {items.shape}" if because is None else because
         r = float32_input(relevance, "relevance", (n,), because)
-        if window is not None:
-            positive(window, "window")
-        if max_per_type is not None:
-            positive(max_per_type, "max_per_type")
-        if min_per_type < 0:
-            raise ValueError(f"min_per_type must be ≥ 0, got {min_per_type}")
         w = None if weights is None else float32_input(weights, "weights", (n,), because)
         codes = None if types is None else int64_input(types, "types", (n,), because)
         seen = items[:0] if shown is None else matrix_input(shown, "shown", ("M", dim), because)
-        return cls(items, r, w, codes, seen, alpha, ridge, type_weight, window, max_per_type, min_per_type, fill)
+        return cls(items, r, w, codes, seen, fill=fill, **checked_options(**options))
 
     def part(self, items: slice, seen: slice) -> DppProblem:
         return replace(
@@ -75,17 +64,7 @@ class DppProblem:
         )
 
     def check(self) -> None:
-        if not self.alpha >= 0:
-            raise ValueError(f"alpha must be ≥ 0, got {self.alpha}")
-        if not 0 <= self.ridge <= MOST_RIDGE:
-            raise ValueError(f"ridge must lie in [0, {MOST_RIDGE:g}], got {self.ridge}")
-        if not 0 <= self.type_weight <= 1:
-            raise ValueError(f"type_weight must lie in [0, 1], got {self.type_weight}")
-        if self.max_per_type is not None and self.min_per_type > self.max_per_type:
-            raise ValueError(
-                f"min_per_type must be at most max_per_type, got {self.min_per_type} and {self.max_per_type}"
-            )
-        typed = self.type_weight > 0 or self.max_per_type is not None or self.min_per_type > 0
+        typed = needs_types(self.type_weight, self.max_per_type, self.min_per_type)
         if self.types is None and len(self.embeddings) and typed:
             raise ValueError("type_weight, max_per_type and min_per_type need types")
         finite("relevance", self.relevance)

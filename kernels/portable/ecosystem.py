@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from karec.kernels.option_values import positive
 from karec.kernels.portable import index_layout
-from karec.kernels.portable.arrays import finite, float32_input, positive
+from karec.kernels.portable.arrays import finite, float32_input
 from karec.kernels.portable.index_file import file_bytes
 
 HOUR_MS = 3_600_000.0
@@ -37,7 +38,7 @@ def tone(values: ArrayLike, at_least: float) -> NDArray[np.bool_]:
 
 
 def quota(scores: ArrayLike, groups: ArrayLike, at_most: int) -> NDArray[np.bool_]:
-    positive(at_most, "at_most")
+    positive("at_most", at_most)
     # Copied, so that keys do not change while they are sorted, whoever writes to the caller's arrays.
     given, group = np.array(float32_input(scores, "scores", ("N",))), np.array(groups)
     _same_length(finite("scores", given), group)

@@ -13,7 +13,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike
 
-from karec.kernels.portable.arrays import Float64, Int64, finite, float64_input, positive
+from karec.kernels.dpp_options import DIVERSITY, RIDGE, checked_options
+from karec.kernels.option_values import between, positive, positive_or_none
+from karec.kernels.portable.arrays import Float64, Int64, finite, float64_input
 from karec.kernels.portable.dpp_problem import LEAST_SHARE, dpp_alpha, log_qualities
 
 Selected = tuple[Int64, Float64, float, int]  # indices, gains, log_det, n_dpp
@@ -21,7 +23,7 @@ Selected = tuple[Int64, Float64, float, int]  # indices, gains, log_det, n_dpp
 
 def dpp_select_kernel(kernel: ArrayLike, k: int, window: int | None = None) -> Selected:
     """``karec._native.dpp_select_kernel``: of a matrix (N, N)."""
-    _check_places(k, window)
+    k, window = positive("k", k), positive_or_none("window", window)
     matrix = float64_input(kernel, "kernel", ("N", "N"))
     if matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"kernel has shape {matrix.shape}, expected (N, N)")
@@ -35,7 +37,7 @@ def dpp_select_kernel(kernel: ArrayLike, k: int, window: int | None = None) -> S
 
 def dpp_select_columns(column: Callable[[int], ArrayLike], diagonal: ArrayLike, k: int, window: int | None) -> Selected:
     """``karec._native.dpp_select_columns``: of the column of each pick, asked for when it is picked."""
-    _check_places(k, window)
+    k, window = positive("k", k), positive_or_none("window", window)
     first = float64_input(diagonal, "diagonal", ("N",))
     bad = np.flatnonzero(~(np.isfinite(first) & (first >= 0)))
     if len(bad):
@@ -55,9 +57,9 @@ def dpp_select_similarity(
     relevance: ArrayLike,
     k: int,
     *,
-    diversity: float = 0.5,
+    diversity: float = DIVERSITY,
     alpha: float | None = None,
-    ridge: float = 1e-2,
+    ridge: float = RIDGE,
     weights: ArrayLike | None = None,
     window: int | None = None,
 ) -> Selected:
@@ -68,26 +70,23 @@ def dpp_select_similarity(
     relevance   (N,); it, ``diversity``, ``alpha``, ``ridge``, ``weights`` and ``window`` as in ``karec.dpp_select``
 
     Returns (indices, gains, log_det, n_dpp), without a fill. Compiles at the first call of a ``similarity``.
-    ValueError: NaN or infinity in relevance, weights or a similarity that is needed; k ≤ 0.
+    ValueError: NaN or infinity in relevance, weights or a similarity that is needed; k ≤ 0; options out of range.
     """
-    _check_places(k, window)
+    k = positive("k", k)
+    if alpha is None:
+        alpha = dpp_alpha(between("diversity", diversity, 1.0))
+    checked_options(alpha=alpha, ridge=ridge, type_weight=0.0, window=window, max_per_type=None, min_per_type=0)
     r = finite("relevance", np.asarray(relevance, np.float64))
     w = np.ones(len(r)) if weights is None else finite("weights", np.asarray(weights, np.float64))
     if r.ndim != 1 or w.shape != r.shape:
         raise ValueError(f"relevance has shape {r.shape} and weights {w.shape}, expected (N,) both")
-    log_q = log_qualities(r, dpp_alpha(diversity) if alpha is None else alpha, w)
+    log_q = log_qualities(r, alpha, w)
     k = min(k, len(r))
     picks, rho = _greedy_similarity(similarity, data, np.exp(2 * log_q), ridge, k, k if window is None else window)
     if len(rho) and not np.isfinite(rho).all():
         raise ValueError(f"the similarity of item {picks[-1]} with some other is not finite")
     gains = np.exp(2 * log_q[picks]) * rho
     return picks, gains, float((2 * log_q[picks] + np.log(rho)).sum()), len(picks)
-
-
-def _check_places(k: int, window: int | None) -> None:
-    positive(k, "k")
-    if window is not None:
-        positive(window, "window")
 
 
 def _greedy(diagonal: Float64, column: Callable[[int], Float64], k: int, window: int | None) -> Selected:

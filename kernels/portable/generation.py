@@ -145,7 +145,7 @@ class Generation:
     def with_works(
         self, ids: Int64, embeddings: NDArray[Any], columns: Mapping[str, NDArray[Any]], model_version: int
     ) -> Generation:
-        """Unique ``ids`` with new vectors and columns; checked."""
+        """Unique ``ids`` with new vectors and columns, checked; works that are there keep columns not given."""
         n = len(ids)
         old = self.id_map.find(ids)
         left = old[old >= 0].astype(np.int64)
@@ -186,7 +186,10 @@ class Generation:
             scales=None if self.scales is None else _written(self.scales, n_rows, new, scales),
             exact=exact,
             codes=None if codes is None else _written(codes, n_rows, new, code),
-            columns={name: _written(column, n_rows, new, columns[name]) for name, column in self.columns.items()},
+            columns={
+                name: _written(column, n_rows, new, columns[name] if name in columns else column[old])
+                for name, column in self.columns.items()
+            },
             adjustments=adjustments,
             blocked=blocked,
             removed=removed,

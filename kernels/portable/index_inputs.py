@@ -8,10 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from karec.kernels.portable.arrays import Float32, Int64, float32_input, int64_input, rows_input
+from karec.kernels.portable.arrays import (
+    Float32,
+    Int32,
+    Int64,
+    bool_input,
+    float32_input,
+    generation_of,
+    int64_input,
+    rows_input,
+)
 from karec.kernels.portable.generation import Generation
 from karec.kernels.portable.index_layout import CODE_OF_TYPE, damaged
-from karec.kernels.portable.search import Candidates, Query
+from karec.kernels.portable.search import Candidates, Query, check_rows
 
 Columns = Sequence[tuple[str, NDArray[Any]]]
 Queries = Sequence[tuple[int | None, NDArray[Any]]]
@@ -30,14 +39,20 @@ def column_inputs(columns: Columns, ids: Int64) -> dict[str, NDArray[Any]]:
     return values
 
 
-def check_same_columns(g: Generation, values: dict[str, NDArray[Any]]) -> None:
-    for name, column in g.columns.items():
-        if name not in values or values[name].dtype != column.dtype:
-            how = "of another dtype" if name in values else "missing"
-            raise ValueError(f"column '{name}' is {how}: an upsert gives every column that the index has")
-    for name in values:
+def check_known_columns(g: Generation, ids: Int64, values: dict[str, NDArray[Any]]) -> None:
+    """ValueError: a column that g has not, or in another dtype; a new work without every column."""
+    for name, given in values.items():
         if name not in g.columns:
             raise ValueError(f"the index has no column '{name}'")
+        if given.dtype != g.columns[name].dtype:
+            raise ValueError(f"column '{name}' is given as {given.dtype}, the index holds {g.columns[name].dtype}")
+    missing = next((name for name in g.columns if name not in values), None)
+    fresh = np.flatnonzero(g.id_map.find(ids) < 0)
+    if missing is not None and len(fresh):
+        raise ValueError(
+            f"column '{missing}' is missing, and id {ids[fresh[0]]} (at {fresh[0]}) is new: "
+            "a new work needs every column"
+        )
 
 
 def check_unique(ids: Int64) -> None:
@@ -74,5 +89,24 @@ def _query_name(name: str, version: int | None) -> str:
 
 def candidate_input(ids: ArrayLike | None, rows: ArrayLike | None) -> Candidates:
     if rows is None:
-        return Candidates(int64_input(ids, "ids", ("N",)), None)
-    return Candidates(None, rows_input(rows))
+        return Candidates(int64_input(ids, "ids", ("N",)))
+    return Candidates(None, rows_input(rows), generation_of(rows))
+
+
+def rows_in(g: Generation, rows: ArrayLike) -> Int32:
+    candidates = candidate_input(None, rows)
+    check_rows(g, candidates)
+    return candidates.rows_in(g)
+
+
+def mask_input(mask: ArrayLike, g: Generation, n_first_rows: int) -> NDArray[np.bool_]:
+    """(n_rows,) a mask of g, or of an earlier generation, whose missing rows are left out."""
+    kept = bool_input(mask, "mask", ("n_rows",))
+    if len(kept) == 0 < g.n_rows:
+        raise ValueError(f"mask has 0 entries, the index has {g.n_rows} rows")
+    if not n_first_rows <= len(kept) <= g.n_rows:
+        raise ValueError(
+            f"mask has {len(kept)} entries, generation {g.number} of the index has {g.n_rows} rows: "
+            "make the mask and search on one view (pinned())"
+        )
+    return np.append(kept, np.zeros(g.n_rows - len(kept), np.bool_))

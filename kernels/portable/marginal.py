@@ -12,7 +12,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike
 
-from karec.kernels.portable.arrays import Float64, Int64, finite, float32_input, matrix_input, positive
+from karec.kernels.option_values import between, positive, positive_or_none
+from karec.kernels.portable.arrays import Float64, Int64, finite, float32_input, matrix_input
 from karec.kernels.portable.dpp_problem import unit
 
 LEAST_RESIDUAL = 1e-5  # of ‖p‖², below which p counts as 0
@@ -41,16 +42,14 @@ def _select(
     shown: ArrayLike | None,
     orthogonal: bool,
 ) -> tuple[Int64, Float64]:
-    positive(k, "k")
+    positive("k", k)
     items = matrix_input(embeddings, "embeddings", ("N", "D"))
     n, dim = items.shape
     because = f"embeddings has shape {items.shape}"
     r = float32_input(relevance, "relevance", (n,), because)
-    if window is not None:
-        positive(window, "window")
+    window = positive_or_none("window", window)
     seen = items[:0] if shown is None else matrix_input(shown, "shown", ("M", dim), because)
-    if not 0 <= diversity <= 1:
-        raise ValueError(f"diversity must lie in [0, 1], got {diversity}")
+    between("diversity", diversity, 1.0)
     for name, values in (("relevance", r), ("shown", seen), ("embeddings", items)):
         finite(name, values)
     k = min(k, n)

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from karec.kernels.portable.arrays import Int64, int64_input, positive
+from karec.kernels.option_values import positive
+from karec.kernels.portable.arrays import Int64, int64_input
 
 
 def scatter(n: int, rules: Sequence[tuple[Int64, int, int, Int64]], k: int) -> tuple[Int64, list[tuple[int, int, int]]]:
@@ -18,8 +19,8 @@ def scatter(n: int, rules: Sequence[tuple[Int64, int, int, Int64]], k: int) -> t
     for number, (values, window, max_count, shown) in enumerate(rules):
         int64_input(values, "column", (n,))
         int64_input(shown, "shown", ("M",))
-        positive(window, "window")
-        positive(max_count, "max_count")
+        positive("window", window)
+        positive("max_count", max_count)
         if max_count >= window:
             raise ValueError(
                 f"rule {number} has window {window} and max_count {max_count}, "

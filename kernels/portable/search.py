@@ -27,7 +27,8 @@ class Candidates:
     """Works by id or by row: one of the two."""
 
     ids: Int64 | None
-    rows: Int32 | None
+    rows: Int32 | None = None
+    generation: int = 0  # that the rows were found in; 0 = not said
 
     def __len__(self) -> int:
         return len(self.rows if self.ids is None else self.ids)  # type: ignore[arg-type]
@@ -85,12 +86,23 @@ def check_query(g: Generation, query: Query, name: str) -> None:
         )
 
 
+def check_generation(g: Generation, found_in: int) -> None:
+    """ValueError for rows of another generation than g."""
+    if found_in not in (0, g.number):
+        raise ValueError(
+            f"rows are of generation {found_in}, this reads generation {g.number}, where they may hold other works: "
+            "find and read rows on one view (pinned())"
+        )
+
+
 def check_rows(g: Generation, candidates: Candidates) -> None:
+    check_generation(g, candidates.generation)
     rows = candidates.rows
     if rows is None or not len(rows) or (rows.min() >= UNKNOWN_ROW and rows.max() < g.n_rows):
         return
-    at = int(np.flatnonzero((rows < UNKNOWN_ROW) | (rows >= g.n_rows))[0])
-    raise ValueError(f"rows holds {rows[at]} at position {at}, expected -1 (unknown) to {g.n_rows} (exclusive)")
+    own = rows.copy()  # the row that is named is one that is refused, whoever writes to the caller's array
+    for at in np.flatnonzero((own < UNKNOWN_ROW) | (own >= g.n_rows))[:1]:
+        raise ValueError(f"rows holds {own[at]} at position {at}, expected -1 (unknown) to {g.n_rows} (exclusive)")
 
 
 def search(g: Generation, query: Query, candidates: Candidates, k: int) -> Found:
@@ -128,8 +140,14 @@ def search_all(g: Generation, queries: Sequence[Query], k: int, mask: NDArray[np
     for top, query in zip(tops, queries, strict=True):
         best = top if everything is None else _rescored(g, query, top, everything, k)
         rows = best.positions.astype(np.int32)
-        found.append(Found(best.scores, g.ids[rows], rows, best.positions, 0, 0))
+        found.append(Found(best.scores, g.ids[rows], rows, best.positions, _works_without_query(g, query), 0))
     return found
+
+
+def _works_without_query(g: Generation, query: Query) -> int:
+    """Works of the model versions that ``query`` has no values for."""
+    asked = {version for version, _ in query}
+    return 0 if None in asked else sum(n for number, n in g.versions if number not in asked)
 
 
 def scored(g: Generation, query: Query, candidates: Candidates) -> Iterator[tuple[int, Int32, Float32]]:
@@ -184,7 +202,8 @@ def _rows_at(g: Generation, candidates: Candidates, positions: Int64) -> Int32:
     if candidates.ids is not None:
         return g.id_map.find(candidates.ids[positions])
     assert candidates.rows is not None
-    return candidates.rows[positions]
+    rows = candidates.rows[positions]
+    return np.where((rows >= 0) & (rows < g.n_rows), rows, np.int32(0))  # read again: bounded again
 
 
 def _rescored(g: Generation, query: Query, top: TopK, candidates: Candidates, k: int) -> TopK:

@@ -9,16 +9,6 @@ namespace {
 constexpr int kInOrder = py::array::c_style | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
 constexpr int kReadable = kInOrder | py::array::forcecast;
 
-struct TypeName {
-    DType dtype;
-    const char* name;
-};
-constexpr TypeName kTypes[] = {
-    {DType::int8, "int8"},       {DType::int16, "int16"},     {DType::int32, "int32"},     {DType::int64, "int64"},
-    {DType::uint8, "uint8"},     {DType::uint16, "uint16"},   {DType::uint32, "uint32"},   {DType::uint64, "uint64"},
-    {DType::float16, "float16"}, {DType::float32, "float32"}, {DType::float64, "float64"}, {DType::boolean, "bool"},
-};
-
 py::array as_array(py::handle value) {
     if (py::isinstance<py::array>(value)) return py::reinterpret_borrow<py::array>(value);
     return py::module_::import("numpy").attr("asarray")(value);
@@ -123,8 +113,12 @@ Input<std::int64_t> int64_input(py::handle value, const char* name, const std::v
     return convert<std::int64_t>(array);
 }
 
-Input<std::int32_t> rows_input(py::handle value) {
+RowsInput rows_input(py::handle value) {
     py::array array = as_array(value);
+    std::uint64_t generation = 0;
+    if (Py_TYPE(array.ptr()) != py::detail::npy_api::get().PyArray_Type_) {
+        generation = py::getattr(array, "generation", py::int_(0)).cast<std::uint64_t>();
+    }
     check_shape(array, "rows", {"N"}, "");
     check_kind(array, "rows", array.itemsize() == 8 ? "i" : "iu", "int32");
     if (array.dtype().kind() != 'i' || array.itemsize() > 4) {
@@ -136,7 +130,7 @@ Input<std::int32_t> rows_input(py::handle value) {
                                   ", expected int32");
         }
     }
-    return convert<std::int32_t>(array);
+    return {convert<std::int32_t>(array), generation};
 }
 
 Input<bool> bool_input(py::handle value, const char* name, const std::vector<Dim>& expected) {
@@ -179,17 +173,10 @@ py::array view_of(DType dtype, std::span<const std::byte> bytes, py::handle owne
 
 std::optional<DType> dtype_of(const py::array& array) {
     const auto name = array.dtype().attr("name").cast<std::string>();
-    for (const TypeName& type : kTypes) {
-        if (name == type.name) return type.dtype;
+    for (auto type = DType::int8; size_of(type) != 0; type = static_cast<DType>(static_cast<int>(type) + 1)) {
+        if (name == name_of(type)) return type;
     }
     return std::nullopt;
-}
-
-const char* name_of(DType dtype) {
-    for (const TypeName& type : kTypes) {
-        if (dtype == type.dtype) return type.name;
-    }
-    return "";
 }
 
 std::size_t positive(py::ssize_t value, const char* name) {

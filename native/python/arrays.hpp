@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "karec/array.hpp"
+#include "karec/index_view.hpp"
 #include "karec/status.hpp"
 
 namespace karec::python {
@@ -52,7 +53,12 @@ Input<float> float32_input(py::handle value, const char* name, const std::vector
 Input<double> float64_input(py::handle value, const char* name, const std::vector<Dim>& expected);
 Input<std::int64_t> int64_input(py::handle value, const char* name, const std::vector<Dim>& expected,
                                 const std::string& because = "");
-Input<std::int32_t> rows_input(py::handle value);
+// Rows, with the generation that karec's own arrays of rows say (their attribute `generation`); 0 = not said.
+struct RowsInput : Input<std::int32_t> {
+    std::uint64_t generation = 0;
+    Rows rows() const { return {span(), generation}; }
+};
+RowsInput rows_input(py::handle value);
 Input<bool> bool_input(py::handle value, const char* name, const std::vector<Dim>& expected);
 
 // (N, D) float32, or float16 as it is.
@@ -77,7 +83,6 @@ std::size_t longest_list(std::span<const std::int64_t> indptr, std::size_t n);
 // A read-only view of memory that `owner` keeps alive.
 py::array view_of(DType dtype, std::span<const std::byte> bytes, py::handle owner);
 std::optional<DType> dtype_of(const py::array& array);
-const char* name_of(DType dtype);
 
 // k as a size; ValueError unless it is positive.
 std::size_t positive(py::ssize_t value, const char* name);

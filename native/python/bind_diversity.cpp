@@ -11,6 +11,7 @@
 #include "karec/item_index.hpp"
 #include "karec/mmr_ssd.hpp"
 #include "karec/scatter.hpp"
+#include "reading.hpp"
 
 namespace karec::python {
 namespace {
@@ -97,15 +98,15 @@ py::tuple select(py::handle embeddings, py::handle relevance, py::ssize_t k, con
     });
 }
 
-py::tuple select_rows(const ItemIndex& index, py::handle rows, py::handle relevance, py::ssize_t k,
+py::tuple select_rows(const IndexView& view, py::handle rows, py::handle relevance, py::ssize_t k,
                       const py::kwargs& told) {
     const std::size_t wanted = positive(k, "k");
     const auto items = rows_input(rows);
     const py::ssize_t n = items.shape(0);
-    const DppInput input(n, static_cast<py::ssize_t>(index.dim()), "rows has shape " + shape_of(items.array), relevance,
+    const DppInput input(n, static_cast<py::ssize_t>(view.dim()), "rows has shape " + shape_of(items.array), relevance,
                          told);
     return picked(wanted, n, [&](auto indices, auto gains) {
-        return index.dpp_select(items.span(), input.scores.span(), input.options, indices, gains);
+        return view.dpp_select(items.rows(), input.scores.span(), input.options, indices, gains);
     });
 }
 
@@ -241,10 +242,19 @@ py::tuple rearrange(py::ssize_t n, const std::vector<PyRule>& rules, py::ssize_t
 
 }  // namespace
 
+template <class Face>
+void bind_selections(py::class_<Face>& face) {
+    const auto select = method<Face>(&select_rows);
+    face.def("dpp_select", [select](const Face& of, py::handle rows, py::handle relevance, py::ssize_t k,
+                                    const py::kwargs& told) { return select(of, rows, relevance, k, told); });
+}
+
+template void bind_selections(py::class_<ItemIndex>& face);
+template void bind_selections(py::class_<HeldView>& face);
+
 void bind_diversity(py::module_& module) {
     module.def("dpp_alpha", &dpp_alpha);
     module.def("dpp_select", &select);
-    module.def("dpp_select_rows", &select_rows);
     module.def("dpp_select_batch", &select_batch);
     module.def("dpp_select_kernel", &select_kernel);
     module.def("dpp_select_columns", &select_columns);

@@ -1,13 +1,13 @@
-// ItemIndex for Python: check, release the GIL, call.
+// ItemIndex for Python, its making and its writes: check, release the GIL, call.
 #include <pybind11/stl.h>
 
 #include <memory>
 #include <utility>
 
 #include "arrays.hpp"
-#include "bind_search.hpp"
 #include "bindings.hpp"
 #include "karec/item_index.hpp"
+#include "reading.hpp"
 
 namespace karec::python {
 namespace {
@@ -116,56 +116,6 @@ ItemIndex open(const std::string& path, bool verify, bool copy) {
     return std::move(index.value());
 }
 
-void save(const ItemIndex& index, const std::string& path) {
-    Status status;
-    {
-        const py::gil_scoped_release release;
-        status = index.save(path);
-    }
-    raise_unless_ok(status);
-}
-
-// A C++ host may have named a column in other bytes than UTF-8.
-py::str text(std::string_view bytes) {
-    const std::string held(bytes);
-    const auto size = static_cast<py::ssize_t>(held.size());
-    return py::reinterpret_steal<py::str>(PyUnicode_DecodeUTF8(held.c_str(), size, "surrogateescape"));
-}
-
-py::list column_types(const ItemIndex& index) {
-    const auto types = index.column_types();
-    raise_unless_ok(types.status());
-    py::list pairs;
-    for (const ColumnType& type : types.value()) pairs.append(py::make_tuple(text(type.name), name_of(type.dtype)));
-    return pairs;
-}
-
-using Table = std::shared_ptr<const IndexTable>;
-
-// (generation, ids, columns, present or None): views that keep what they show alive.
-py::tuple table(const ItemIndex& index) {
-    auto found = [&] {
-        const py::gil_scoped_release release;
-        return index.table();
-    }();
-    raise_unless_ok(found.status());
-    const Table& rows = found.value();
-    const py::capsule owner(new Table(rows), [](void* at) { delete static_cast<Table*>(at); });
-    py::dict columns;
-    for (const Column& column : rows->columns) {
-        columns[text(column.name)] = view_of(column.dtype, column.bytes, owner);
-    }
-    py::object present = py::none();
-    if (!rows->present.empty()) present = view_of(DType::boolean, std::as_bytes(rows->present), owner);
-    return py::make_tuple(rows->generation, view_of(DType::int64, std::as_bytes(rows->ids), owner), columns, present);
-}
-
-std::vector<std::int64_t> model_versions(const ItemIndex& index) {
-    const auto versions = index.model_versions();
-    raise_unless_ok(versions.status());
-    return versions.value();
-}
-
 }  // namespace
 
 void bind_index(py::module_& module) {
@@ -173,27 +123,19 @@ void bind_index(py::module_& module) {
         raise_unless_ok(check_isa());
         return std::string(active_isa());
     });
-    py::class_<ItemIndex> face(module, "ItemIndex");
-    face.def_static("build", &build)
+    py::class_<ItemIndex> index(module, "ItemIndex");
+    index.def_static("build", &build)
         .def_static("open", &open)
-        .def("save", &save)
-        .def("__len__", &ItemIndex::size)
-        .def_property_readonly("n_rows", &ItemIndex::n_rows)
-        .def_property_readonly("dim", &ItemIndex::dim)
-        .def_property_readonly("dtype", [](const ItemIndex& index) { return name_of(index.dtype()); })
-        .def_property_readonly("rescores", &ItemIndex::rescores)
-        .def_property_readonly("model_version", &ItemIndex::model_version)
-        .def_property_readonly("model_versions", &model_versions)
-        .def_property_readonly("generation", &ItemIndex::generation)
-        .def_property_readonly("bytes", &ItemIndex::bytes)
-        .def_property_readonly("column_types", &column_types)
-        .def("table", &table)
+        .def("pinned", [](const ItemIndex& of) { return HeldView(of.pinned()); })
         .def("upsert", &upsert)
         .def("remove", &write<&ItemIndex::remove>)
         .def("block", &write<&ItemIndex::block>)
         .def("unblock", &write<&ItemIndex::unblock>)
         .def("adjust", &adjust);
-    bind_search(face);
+    bind_reads(index);
+    py::class_<HeldView> view(module, "IndexView");
+    view.def("close", &HeldView::close);
+    bind_reads(view);
 }
 
 }  // namespace karec::python

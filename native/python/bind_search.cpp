@@ -1,6 +1,4 @@
-// Searching for Python: check, release the GIL, call.
-#include "bind_search.hpp"
-
+// Searches of an index for Python: check, release the GIL, call.
 #include <pybind11/stl.h>
 
 #include <algorithm>
@@ -8,6 +6,7 @@
 #include <utility>
 
 #include "arrays.hpp"
+#include "reading.hpp"
 
 namespace karec::python {
 namespace {
@@ -18,8 +17,8 @@ using Versioned = std::vector<std::pair<std::optional<std::int64_t>, py::object>
 // Queries as views; `letter` names the first axis where there are several.
 class Queries {
   public:
-    Queries(const Versioned& given, const ItemIndex& index, bool several) {
-        const auto dim = static_cast<py::ssize_t>(index.dim());
+    Queries(const Versioned& given, const IndexView& view, bool several) {
+        const auto dim = static_cast<py::ssize_t>(view.dim());
         for (const auto& [version, array] : given) {
             const std::string name = std::string(several ? "queries" : "query") +
                                      (version ? " of model version " + std::to_string(*version) : "");
@@ -30,7 +29,7 @@ class Queries {
         if (!several) n_ = 1;
         for (py::ssize_t q = 0; q < n_; ++q) {
             const auto first = static_cast<std::size_t>(q * dim);
-            const auto of = [&](std::size_t a) { return arrays_[a].span().subspan(first, index.dim()); };
+            const auto of = [&](std::size_t a) { return arrays_[a].span().subspan(first, view.dim()); };
             if (given.size() == 1 && !given[0].first) {
                 queries_.emplace_back(of(0));
                 continue;
@@ -56,17 +55,17 @@ struct CandidateInput {
     CandidateInput(const py::object& ids, const py::object& rows) {
         if (rows.is_none()) {
             ids_ = int64_input(ids, "ids", {"N"});
-            view = Candidates::of_ids(ids_->span());
+            among = Candidates::of_ids(ids_->span());
         } else {
             rows_ = rows_input(rows);
-            view = Candidates::of_rows(rows_->span());
+            among = Candidates::of_rows(rows_->rows());
         }
     }
-    Candidates view;
+    Candidates among;
 
   private:
     std::optional<Input<std::int64_t>> ids_;
-    std::optional<Input<std::int32_t>> rows_;
+    std::optional<RowsInput> rows_;
 };
 
 struct RankedOutput {
@@ -91,29 +90,16 @@ py::list counts_of(const std::vector<SearchCount>& counts) {
     return each;
 }
 
-py::array_t<std::int32_t> lookup(const ItemIndex& index, py::handle ids) {
-    const auto keys = int64_input(ids, "ids", {"N"});
-    Output<std::int32_t> rows({keys.shape(0)});
-    const auto out = rows.span();
-    Status status;
-    {
-        const py::gil_scoped_release release;
-        status = index.lookup(keys.span(), out);
-    }
-    raise_unless_ok(status);
-    return rows.array;
-}
-
-py::tuple search(const ItemIndex& index, const Versioned& query, const py::object& ids, const py::object& rows,
+py::tuple search(const IndexView& view, const Versioned& query, const py::object& ids, const py::object& rows,
                  py::ssize_t k) {
     const std::size_t wanted = positive(k, "k");
-    const Queries one(query, index, false);
+    const Queries one(query, view, false);
     const CandidateInput candidates(ids, rows);
-    RankedOutput ranked({static_cast<py::ssize_t>(std::min(wanted, candidates.view.size()))});
+    RankedOutput ranked({static_cast<py::ssize_t>(std::min(wanted, candidates.among.size()))});
     const Ranked out = ranked.spans();
     const auto counts = [&] {
         const py::gil_scoped_release release;
-        return index.search(one.all()[0], candidates.view, out);
+        return view.search(one.all()[0], candidates.among, out);
     }();
     raise_unless_ok(counts.status());
     const py::slice found(0, static_cast<py::ssize_t>(counts->found), 1);
@@ -121,55 +107,57 @@ py::tuple search(const ItemIndex& index, const Versioned& query, const py::objec
                           ranked.positions.array[found], counts_of(counts.value()));
 }
 
-py::tuple search_batch(const ItemIndex& index, const Versioned& queries, const py::object& ids, const py::object& rows,
+py::tuple search_batch(const IndexView& view, const Versioned& queries, const py::object& ids, const py::object& rows,
                        py::handle indptr, py::ssize_t k) {
     const std::size_t wanted = positive(k, "k");
-    const Queries each(queries, index, true);
+    const Queries each(queries, view, true);
     const CandidateInput candidates(ids, rows);
     const auto ends = int64_input(indptr, "indptr", {each.size() + 1},
                                   "queries has " + std::to_string(each.size()) + " rows (one more than users)");
-    const auto width = static_cast<py::ssize_t>(std::min(wanted, longest_list(ends.span(), candidates.view.size())));
+    const auto width = static_cast<py::ssize_t>(std::min(wanted, longest_list(ends.span(), candidates.among.size())));
     RankedOutput ranked({each.size(), width});
     const Ranked out = ranked.spans();
     std::vector<SearchCount> counts(static_cast<std::size_t>(each.size()));
     Status status;
     {
         const py::gil_scoped_release release;
-        status = index.search_batch(each.all(), candidates.view, ends.span(), out, counts);
+        status = view.search_batch(each.all(), candidates.among, ends.span(), out, counts);
     }
     raise_unless_ok(status);
     return py::make_tuple(ranked.scores.array, ranked.ids.array, ranked.rows.array, ranked.positions.array,
                           counts_of(counts));
 }
 
-py::tuple search_all(const ItemIndex& index, const Versioned& queries, py::ssize_t k, const py::object& mask) {
+py::tuple search_all(const IndexView& view, const Versioned& queries, py::ssize_t k, const py::object& mask) {
     const std::size_t wanted = positive(k, "k");
-    const Queries each(queries, index, true);
-    const std::size_t n_rows = index.n_rows();
+    const Queries each(queries, view, true);
     std::optional<Input<bool>> kept;
     std::span<const std::uint8_t> mask_bytes;
     if (!mask.is_none()) {
-        kept = bool_input(mask, "mask", {static_cast<py::ssize_t>(n_rows)});
+        kept = bool_input(mask, "mask", {"n_rows"});
+        if (kept->shape(0) == 0 && view.n_rows() > 0) {  // to the library an empty mask is none
+            throw py::value_error("mask has 0 entries, the index has " + std::to_string(view.n_rows()) + " rows");
+        }
         mask_bytes = {reinterpret_cast<const std::uint8_t*>(kept->span().data()), kept->span().size()};
     }
-    RankedOutput ranked({each.size(), static_cast<py::ssize_t>(std::min(wanted, index.size()))});
+    RankedOutput ranked({each.size(), static_cast<py::ssize_t>(std::min(wanted, view.size()))});
     const Ranked out = ranked.spans();
     std::vector<SearchCount> counts(static_cast<std::size_t>(each.size()));
     Status status;
     {
         const py::gil_scoped_release release;
-        status = index.search_all(each.all(), mask_bytes, out, counts);
+        status = view.search_all(each.all(), mask_bytes, out, counts);
     }
     raise_unless_ok(status);
     return py::make_tuple(ranked.scores.array, ranked.ids.array, ranked.rows.array, ranked.positions.array,
                           counts_of(counts));
 }
 
-py::tuple scores(const ItemIndex& index, const Versioned& query, const py::object& ids, const py::object& rows,
+py::tuple scores(const IndexView& view, const Versioned& query, const py::object& ids, const py::object& rows,
                  const py::object& out) {
-    const Queries one(query, index, false);
+    const Queries one(query, view, false);
     const CandidateInput candidates(ids, rows);
-    const auto n = static_cast<py::ssize_t>(candidates.view.size());
+    const auto n = static_cast<py::ssize_t>(candidates.among.size());
     py::array to = out.is_none() ? py::array(py::array_t<float>(n)) : py::array(out);
     // array_t knows the native byte order alone, but says nothing of alignment.
     if (!py::isinstance<py::array_t<float, py::array::c_style>>(to) || !to.writeable() || to.ndim() != 1 ||
@@ -181,34 +169,23 @@ py::tuple scores(const ItemIndex& index, const Versioned& query, const py::objec
     const std::span<float> filled(static_cast<float*>(to.mutable_data()), static_cast<std::size_t>(n));
     const auto counts = [&] {
         const py::gil_scoped_release release;
-        return index.scores(one.all()[0], candidates.view, filled);
+        return view.scores(one.all()[0], candidates.among, filled);
     }();
     raise_unless_ok(counts.status());
     return py::make_tuple(to, counts_of(counts.value()));
 }
 
-py::array_t<float> embeddings(const ItemIndex& index, py::handle rows) {
-    const auto candidates = rows_input(rows);
-    Output<float> vectors({candidates.shape(0), static_cast<py::ssize_t>(index.dim())});
-    const auto out = vectors.span();
-    Status status;
-    {
-        const py::gil_scoped_release release;
-        status = index.gather(candidates.span(), out);
-    }
-    raise_unless_ok(status);
-    return vectors.array;
-}
-
 }  // namespace
 
-void bind_search(py::class_<ItemIndex>& face) {
-    face.def("lookup", &lookup)
-        .def("search", &search)
-        .def("search_batch", &search_batch)
-        .def("search_all", &search_all)
-        .def("scores", &scores)
-        .def("embeddings", &embeddings);
+template <class Face>
+void bind_searches(py::class_<Face>& face) {
+    face.def("search", method<Face>(&search))
+        .def("search_batch", method<Face>(&search_batch))
+        .def("search_all", method<Face>(&search_all))
+        .def("scores", method<Face>(&scores));
 }
+
+template void bind_searches(py::class_<ItemIndex>& face);
+template void bind_searches(py::class_<HeldView>& face);
 
 }  // namespace karec::python

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 NOT_COPIED = shutil.ignore_patterns(".git", ".venv*", "build", "dist", "*.egg-info", "*.so", "__pycache__", ".*_cache")
-SOURCE_SUFFIXES = (".py", ".pyi", ".pyx", ".c", ".cpp", ".h", ".hpp", ".txt")
+SOURCE_SUFFIXES = (".py", ".pyi", ".pyx", ".pxi", ".c", ".cpp", ".h", ".hpp", ".inc", ".txt", ".toml")
 USE = """
 import numpy as np, karec
 from karec import _native
@@ -81,7 +81,8 @@ def test_the_sdist_builds_alone(tree, python, tmp_path):
     run(python, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", tmp_path / "dist", sdist, cwd=tmp_path)
     (wheel,) = (tmp_path / "dist").glob("karec-*.whl")
     inside = run(python, "-m", "zipfile", "-l", wheel, cwd=tmp_path)
+    assert "karec/config/templates/home.toml" in inside
     assert "karec/py.typed" in inside and "karec/kernels/merge.pyi" in inside and "karec/_native.pyi" in inside
-    assert not [name for name in (".pyx", ".cpp", ".hpp", "tests/") if name in inside], "a wheel holds no sources"
+    assert not [name for name in (".pyx", ".pxi", ".cpp", ".hpp", "tests/") if name in inside], "a wheel holds no sources"
     pip(python, "--no-deps", "--force-reinstall", wheel, cwd=tmp_path)
     assert "site-packages" in run(python, "-c", USE, cwd=tmp_path)

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from karec._clock import DAY_MS
 from karec.data import lastfm
 from karec.errors import DataError
 
 Files = dict[str, list[list[str]]]
-DAY_MS = 86_400_000
 
 
 @pytest.fixture

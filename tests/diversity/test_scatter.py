@@ -137,7 +137,7 @@ BAD = [
 
 
 @pytest.mark.parametrize("value", [2.5, "2", None, 2**63, 2**70])
-def test_what_is_no_whole_number_of_the_machine_is_named(value: Any) -> None:
+def test_whole_numbers_refuse_fractions_text_and_more_than_64_bits(value: Any) -> None:
     words = "must (be a whole number|fit 64 bits), got"
     with pytest.raises(TypeError, match=f"window {words}"):
         scatter([0], {"c": [1]}, [ScatterRule("c", value, 1)])
@@ -148,7 +148,7 @@ def test_what_is_no_whole_number_of_the_machine_is_named(value: Any) -> None:
             scatter([0], {"c": [1]}, [], k=value)
 
 
-def test_a_window_may_be_the_largest_and_is_the_whole_session() -> None:
+def test_the_largest_window_is_the_whole_session() -> None:
     rule = ScatterRule("c", window=2**63 - 1)
     result = scatter(range(4), {"c": [1, 1, 2, 3]}, [rule], k=2**63 - 1, shown={"c": [3]})
     assert result.indices.tolist() == [0, 2, 1, 3]
@@ -156,12 +156,12 @@ def test_a_window_may_be_the_largest_and_is_the_whole_session() -> None:
 
 
 @pytest.mark.parametrize(("arguments", "message"), BAD)
-def test_what_does_not_fit_is_named(arguments: tuple, message: str) -> None:
+def test_orders_columns_and_rules_that_do_not_fit_are_refused_by_name(arguments: tuple, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         scatter(*arguments)
 
 
-def test_k_must_be_positive_and_no_items_give_nothing() -> None:
+def test_k_0_is_refused_and_no_items_give_an_empty_result() -> None:
     with pytest.raises(ValueError, match="k must be positive, got 0"):
         scatter([0], {}, [], k=0)
     assert scatter([], {"c": []}, [ScatterRule("c")]).indices.tolist() == []

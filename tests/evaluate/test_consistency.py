@@ -9,7 +9,7 @@ from karec.errors import DataError
 from karec.evaluate.consistency import SHARES, ScoredPool, consistency, logged_pools
 from karec.evaluate.consistency_report import write_consistency
 from karec.evaluate.measures.agreement import ndcg_against, normalised_hit_rate, overlap
-from karec.logs.rank_log import RankLogWriter
+from karec.logs.writer import RankLogWriter
 
 
 def pools(n_pools, n_works, noise=1.0, seed=0):
@@ -63,7 +63,7 @@ def test_a_pool_too_small_for_a_measure_is_left_out_of_it():
     assert found["pool_size"] == {"least": 60, "median": 300, "most": 300}
 
 
-def test_nothing_to_measure_is_told(tmp_path):
+def test_no_pool_and_a_log_without_shadow_requests_are_refused(tmp_path):
     with pytest.raises(DataError, match="no pool"):
         consistency([])
     with RankLogWriter(tmp_path, ("click",)) as writer:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from karec.errors import BundleError
-from karec.features.encoder import MOST_TIES, Encoder
+from karec.features.crosses import MOST_EDGES
+from karec.features.encoder import Encoder
 from karec.kernels.encode import FIRST_UNSEEN
 from karec.platform.folds.advance import advance
 from karec.platform.table import Table
@@ -39,8 +40,8 @@ def test_shapes_and_dtypes_are_those_of_the_contract(dataset, encoder, later):
         "item_ids": (17, n_columns),
         "item_numbers": (17, len(encoder.names["item_numbers"])),
         "crosses": (17, 4 * n_columns + 3),
-        "follows": (1, MOST_TIES),
-        "friends": (1, MOST_TIES),
+        "follows": (1, MOST_EDGES),
+        "friends": (1, MOST_EDGES),
         "alike": (1, 1),
         "history_cowatch": (1, 8),
         "skipped_cowatch": (1, 8),
@@ -64,7 +65,7 @@ def test_users_have_codes_of_their_own_from_so_many_rows_on(dataset, later):
     assert encoder.encode_user(later, 999_999, later.time_ms, 0)["user_id"].item() == 0
 
 
-def test_the_columns_are_read_by_rule(encoder):
+def test_columns_become_codes_numbers_ages_counts_or_rates(encoder):
     assert encoder.names["item_ids"] == ("id", "creator_id", "song_id", "city", "tag", "type")
     assert encoder.names["item_numbers"] == (
         *("log_duration", "age_upload", "log_exposed", "rate_click", "rate_follow", "rate_like", "rate_long_view"),
@@ -135,7 +136,7 @@ def test_a_user_row_may_be_repeated_or_not(encoder, later):
     )
 
 
-def test_an_unknown_user_is_an_empty_one(encoder, later):
+def test_an_unknown_user_is_encoded_as_zeros_but_for_the_moment(encoder, later):
     user = encoder.encode_user(later, 10**12, later.time_ms, 99)
     assert not user["user_ids"].any() and not user["history"].any() and not user["skipped"].any()
     assert not user["user_numbers"].any() and not user["follows"].any() and not user["alike"].any()
@@ -172,7 +173,7 @@ def test_rates_are_log_odds_against_the_mean(dataset, encoder):
 
 def in_scene(encoder, snapshot, user_id, scene):
     """The user_numbers of the scene alone."""
-    at = [encoder.names["user_numbers"].index(name) for name in encoder.visits.number_names]
+    at = [encoder.names["user_numbers"].index(name) for name in encoder.scene_counters.number_names]
     return encoder.encode_user(snapshot, user_id, snapshot.time_ms, scene)["user_numbers"][0, at]
 
 
@@ -191,21 +192,21 @@ def test_what_a_user_did_in_the_scene_is_told_against_the_scenes_own_rate(datase
     assert (np.abs(told[0] - told[1]) > 1e-3).all()  # the scenes differ, or this test shows nothing
 
 
-def test_where_a_user_was_never_seen_nothing_is_told(dataset, encoder, later):
+def test_numbers_by_scene_are_0_where_a_user_was_never_seen(dataset, encoder, later):
     assert in_scene(encoder, later, 3, 1).all()
     for user_id, scene in ((10**12, 1), (3, -1), (3, 2)):
         assert not in_scene(encoder, later, user_id, scene).any()
     assert not in_scene(encoder, dataset.snapshot, 3, 1).any()
-    assert not in_scene(encoder, replace(later, visits=None), 3, 1).any(), "nothing was counted; it is not published so"
+    assert not in_scene(encoder, replace(later, user_scene_counters=None), 3, 1).any(), "nothing was counted"
     train = dataset.split()[0]
     home = Encoder.fit(dataset.snapshot, train.take(train.scene == 0), dataset.tasks)
     assert in_scene(home, later, 3, 0).all()
     assert not in_scene(home, later, 3, 1).any(), "training never saw the scene"
 
 
-def test_without_scenes_nothing_is_said_of_them(dataset, tmp_path):
+def test_without_scenes_there_are_no_numbers_by_scene(dataset, tmp_path):
     train = dataset.split()[0]
-    nameless = replace(dataset.snapshot, labels={}, visits=None)
+    nameless = replace(dataset.snapshot, labels={}, user_scene_counters=None)
     nowhere = replace(train, scene=np.full(len(train), -1, np.int32))
     for snapshot, exposures in ((nameless, train), (dataset.snapshot, nowhere)):
         encoder = Encoder.fit(snapshot, exposures, dataset.tasks)
@@ -216,7 +217,7 @@ def test_without_scenes_nothing_is_said_of_them(dataset, tmp_path):
             assert user["user_numbers"].shape == (1, len(each.names["user_numbers"]))
 
 
-def test_a_saved_encoder_says_the_same(encoder, later, tmp_path):
+def test_a_saved_encoder_encodes_the_same(encoder, later, tmp_path):
     encoder.save(tmp_path / "encoder.npz")
     loaded = Encoder.load(tmp_path / "encoder.npz")
     assert (loaded.tasks, loaded.sizes, loaded.names) == (encoder.tasks, encoder.sizes, encoder.names)
@@ -226,7 +227,7 @@ def test_a_saved_encoder_says_the_same(encoder, later, tmp_path):
             np.testing.assert_array_equal(first[name], second[name])
 
 
-def test_what_is_no_encoder_is_refused(tmp_path):
+def test_a_file_that_is_no_encoder_is_refused(tmp_path):
     (tmp_path / "a.npz").write_bytes(b"not an archive")
     np.savez(tmp_path / "b.npz", head=np.zeros(3, np.uint8))
     for path in (tmp_path / "a.npz", tmp_path / "b.npz", tmp_path / "absent.npz"):
@@ -240,11 +241,11 @@ def test_an_encoder_of_another_format_is_refused(encoder, tmp_path):
         older = dict(arrays)
     head = json.loads(older["head"].tobytes()) | {"format": 2}
     np.savez(tmp_path / "older.npz", **{**older, "head": np.frombuffer(json.dumps(head).encode(), np.uint8)})
-    with pytest.raises(BundleError, match="encoder format 2, this version reads 3"):
+    with pytest.raises(BundleError, match="encoder format 2, this version reads 3 and 4"):
         Encoder.load(tmp_path / "older.npz")
 
 
-def test_bad_input_is_named(dataset):
+def test_tasks_without_labels_or_of_one_class_and_missing_columns_are_refused(dataset):
     train = dataset.split()[0]
     with pytest.raises(ValueError, match=r"tasks \['gift'\] have no label"):
         Encoder.fit(dataset.snapshot, train, ("click", "gift"))
@@ -261,6 +262,8 @@ def test_bad_input_is_named(dataset):
     )
     with pytest.raises(ValueError, match=r"lacks the columns \['age'"):
         encoder.encode_user(lacking, 1, dataset.snapshot.time_ms, 0)
-    lacking = replace(dataset.snapshot, visits={"count_exposed": dataset.snapshot.visits["count_exposed"]})
-    with pytest.raises(ValueError, match=r"visits lack the columns \['count_click'\]"):
+    lacking = replace(
+        dataset.snapshot, user_scene_counters={"count_exposed": dataset.snapshot.user_scene_counters["count_exposed"]}
+    )
+    with pytest.raises(ValueError, match=r"user_scene_counters lack the columns \['count_click'\]"):
         encoder.encode_user(lacking, 1, dataset.snapshot.time_ms, 0)

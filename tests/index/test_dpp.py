@@ -49,7 +49,7 @@ def test_a_row_that_stands_twice_is_two_items():
     assert sorted(found.indices.tolist()) == [0, 1, 2] and found.n_dpp == 2
 
 
-def test_rows_without_a_work_are_named():
+def test_rows_without_a_work_are_refused_with_their_position():
     index = build("float16")
     gone = int(index.lookup([30])[0])
     index.remove([30])
@@ -58,7 +58,7 @@ def test_rows_without_a_work_are_named():
             index.dpp_select(rows, RELEVANCE[:4], 2)
 
 
-def test_what_does_not_fit_is_named():
+def test_shapes_values_and_options_that_do_not_fit_are_refused_by_name():
     index = build("int8")
     with pytest.raises(ValueError, match=r"relevance has shape \(2,\), expected \(3,\) as rows has shape \(3,\)"):
         index.dpp_select([1, 2, 3], [1.0, 2.0], 2)

@@ -172,7 +172,7 @@ def test_a_killed_writer_leaves_the_old_file_whole(saved: Path, tmp_path: Path) 
         assert len(ItemIndex.open(saved)) in (before, 20_000)
 
 
-def test_what_is_taken_on_trust_is_still_bounded(saved: Path, tmp_path: Path) -> None:
+def test_an_unverified_file_is_still_read_within_its_bounds(saved: Path, tmp_path: Path) -> None:
     """Damage in a section goes unread; damage in header, table or sizes does not."""
     content = bytearray(saved.read_bytes())
     n_sections = 5

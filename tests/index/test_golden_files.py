@@ -38,7 +38,7 @@ def make(dtype: str) -> ItemIndex:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_golden_file_says_what_it_said(dtype: str, tmp_path: Path) -> None:
+def test_a_golden_file_opens_with_what_was_written(dtype: str, tmp_path: Path) -> None:
     path = GOLDEN / f"v1-{dtype}.karec"
     index = ItemIndex.open(path)
     assert (len(index), index.dim, index.dtype, index.model_versions) == (7, 3, np.dtype(dtype), (3, 4))

@@ -13,7 +13,7 @@ from karec.kernels import reference
 
 
 @every_backend
-def test_edges_give_no_nan_and_no_duplicate(backend: str) -> None:
+def test_one_item_steep_relevance_zero_vectors_copies_and_zero_weights_have_known_picks(backend: str) -> None:
     select = SELECT[backend]
     one = select(np.ones((1, 3), np.float32), np.zeros(1, np.float32), 5)
     assert one.indices.tolist() == [0] and one.gains[0] == pytest.approx(1.01)
@@ -103,7 +103,7 @@ EDGES = {
 
 @pytest.mark.parametrize("edge", EDGES)
 @pytest.mark.parametrize("entry", ENTRY_POINTS)
-def test_every_entry_point_is_defined_at_the_edges(entry: str, edge: str) -> None:
+def test_every_entry_point_gives_finite_gains_and_no_repeat_at_the_edges(entry: str, edge: str) -> None:
     embeddings, relevance, k, options = EDGES[edge]
     result = ENTRY_POINTS[entry](embeddings, np.asarray(relevance, np.float32), k, **options)
     chosen = result.indices.tolist()

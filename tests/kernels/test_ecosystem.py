@@ -6,19 +6,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from karec import _native
+from karec._clock import HOUR_MS
 from karec.kernels import portable
 
 BACKENDS = pytest.mark.parametrize("backend", [_native, portable], ids=["native", "portable"])
-HOUR = 3_600_000
 SCORES = st.lists(st.floats(-100, 100, width=32), min_size=0, max_size=40)
 
 
 @BACKENDS
 @given(scores=SCORES, weight=st.floats(0, 3), half_life=st.floats(0.1, 1000), seed=st.integers(0, 99))
-def test_freshness_is_what_the_equation_says(backend, scores, weight, half_life, seed):
-    now = 10_000 * HOUR
-    moments = now - np.random.default_rng(seed).integers(-5 * HOUR, 9000 * HOUR, len(scores))
-    age = np.maximum(now - moments, 0) / HOUR
+def test_freshness_is_weight_times_a_half_for_each_half_life(backend, scores, weight, half_life, seed):
+    now = 10_000 * HOUR_MS
+    moments = now - np.random.default_rng(seed).integers(-5 * HOUR_MS, 9000 * HOUR_MS, len(scores))
+    age = np.maximum(now - moments, 0) / HOUR_MS
     expected = np.array(scores, np.float64) + weight * 2.0 ** (-age / half_life)
     np.testing.assert_allclose(
         backend.freshness(np.array(scores, np.float32), moments, now, weight, half_life),
@@ -65,7 +65,7 @@ def test_standardised_scores_have_mean_0_and_deviation_1(backend, scores):
 
 
 @BACKENDS
-def test_what_is_refused(backend):
+def test_float_moments_a_quota_of_0_and_scores_that_are_not_finite_are_refused(backend):
     one = np.ones(1, np.float32)
     with pytest.raises(ValueError, match="integer column"):
         backend.freshness(one, np.ones(1), 0, 1.0, 1.0)

@@ -58,7 +58,7 @@ def test_matches_are_counted_column_by_column(n_users, history, skipped, items):
             assert found[n, :, i].tolist() == pytest.approx(expected if code else [0] * 4)
 
 
-def test_bad_input_is_named():
+def test_repeated_negative_and_float_ids_and_bounds_beyond_the_values_are_refused():
     with pytest.raises(ValueError, match="7 stands twice"):
         Vocabulary(np.array([7, 3, 7]))
     with pytest.raises(ValueError, match=r"keys\[1\] is -3"):
@@ -72,3 +72,27 @@ def test_bad_input_is_named():
     codes = np.zeros((2, 3, 4), np.int64)
     with pytest.raises(ValueError, match=r"history has shape \(2, 3, 4\), items has shape \(5, 4\)"):
         count_matches(codes, codes, np.zeros((5, 4), np.int64))
+
+
+@pytest.mark.parametrize(
+    ("start", "end"), [(0, -1), (1, -(2**63)), (-1, 2), (2, 1), (2**63 - 1, -(2**63)), (0, 2**63 - 1)]
+)
+def test_a_row_outside_the_values_is_refused(start, end):
+    """Once ends below 0 were not: end − start wrapped, and the row held what lay before the values."""
+    with pytest.raises(ValueError, match=f"row 1 asks for {start}…{end} of 3 values"):
+        padded_histories(np.arange(3), np.array([0, start]), np.array([3, end]), 2)
+
+
+def test_a_vocabulary_keeps_its_own_keys():
+    """Once it held the caller's array: writing to that changed what was found, and looked outside the table."""
+    keys = np.array([7, 3, 9])
+    vocabulary = Vocabulary(keys)
+    keys[:] = 1
+    assert vocabulary.keys.tolist() == [7, 3, 9]
+    assert vocabulary.encode(np.array([3, 7, 9])).tolist() == [2, 1, 3]
+    with pytest.raises(ValueError, match="read-only"):
+        vocabulary.keys[0] = 1
+
+
+def test_an_empty_vocabulary_knows_nothing():
+    assert (Vocabulary(np.empty(0, np.int64)).encode(np.array([0, 5])) >= FIRST_UNSEEN).all()

@@ -40,7 +40,7 @@ cases = st.lists(st.tuples(channel_lists, st.integers(0, 30)), max_size=6)
 @given(cases, st.integers(1, 60))
 @example([([(1, 1.0), (2, 0.5)], 2), ([(2, 3.0), (3, 2.0), (1, 1.0)], 2)], 2)
 @example([([(-(2**63), 0.0), (2**63 - 1, 0.0)], 2)], 1)
-def test_equals_the_plain_walk(case, limit):
+def test_a_merge_equals_a_plain_walk_with_a_dictionary(case, limit):
     channels, quotas = [channel for channel, _ in case], [quota for _, quota in case]
     ids, scores, sources = merge(channels, quotas, limit)
     assert (ids.dtype, scores.dtype, sources.dtype) == (np.int64, np.float32, np.uint32)
@@ -50,7 +50,7 @@ def test_equals_the_plain_walk(case, limit):
 
 
 @given(cases, st.integers(1, 60))
-def test_what_every_caller_relies_on(case, limit):
+def test_no_work_repeats_each_names_a_channel_and_quotas_and_limit_hold(case, limit):
     channels, quotas = [channel for channel, _ in case], [quota for _, quota in case]
     ids, _, sources = merge(channels, quotas, limit)
     assert len(ids) <= limit
@@ -74,7 +74,7 @@ def test_a_full_list_still_learns_which_channels_agree():
     assert sources.tolist() == [0b01, 0b11], "work 1 stands behind the second channel's first two entries"
 
 
-def test_many_works_that_collide():
+def test_ids_that_are_multiples_of_a_power_of_two_are_all_found():
     """Ids a power of two apart: the worst pattern for a table that masks instead of mixing."""
     ids = np.arange(50_000, dtype=np.int64) << 32
     merged, _, sources = merge_channels(
@@ -90,7 +90,7 @@ def test_the_last_of_32_channels_has_a_bit():
     assert sources.tolist() == [2**32 - 1]
 
 
-def test_nothing_in_nothing_out():
+def test_no_channels_and_empty_channels_give_an_empty_list():
     for channels in ([], [[]], [[(1, 1.0)]]):
         ids, scores, sources = merge(channels, [0] * len(channels), 5)
         assert len(ids) == len(scores) == len(sources) == 0
@@ -141,6 +141,6 @@ A, S = np.arange(3), np.zeros(3, np.float32)
         (([A] * 33, [S] * 33, [1] * 33, 1), "33 channels, at most 32"),
     ],
 )
-def test_bad_input_says_what_is_wrong(arguments, message):
+def test_shapes_dtypes_quotas_and_limits_that_do_not_fit_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         merge_channels(*arguments)

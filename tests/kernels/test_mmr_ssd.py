@@ -33,7 +33,9 @@ def items(seed: int, n: int = 300, dim: int = 12) -> tuple[np.ndarray, np.ndarra
 @pytest.mark.parametrize("window", [None, 1, 2, 6, 1000])
 @pytest.mark.parametrize("shown", [0, 3])
 @pytest.mark.parametrize("diversity", [0.0, 0.3, 0.9])
-def test_the_sequence_is_the_oracles(name: str, window: int | None, shown: int, diversity: float) -> None:
+def test_the_sequence_equals_the_oracles_where_nothing_is_close(
+    name: str, window: int | None, shown: int, diversity: float
+) -> None:
     embeddings, relevance = items(1)
     options = {"diversity": diversity, "window": window, "shown": items(2, shown)[0] if shown else None}
     native, oracle = SELECT[name]
@@ -63,7 +65,7 @@ def test_copies_and_zero_vectors_give_neither_nan_nor_a_duplicate(
 
 
 @both
-def test_without_diversity_it_is_top_k(name: str) -> None:
+def test_without_diversity_the_selection_is_top_k(name: str) -> None:
     embeddings, relevance = items(3)
     result = SELECT[name][0](embeddings, relevance, 50, diversity=0.0)
     np.testing.assert_array_equal(result.indices, reference.top_k(relevance, 50))
@@ -106,7 +108,9 @@ BAD = [
 
 @both
 @pytest.mark.parametrize(("changes", "message"), BAD)
-def test_what_does_not_fit_is_named(name: str, changes: dict[str, Any], message: str) -> None:
+def test_shapes_values_and_ranges_that_do_not_fit_are_refused_by_name(
+    name: str, changes: dict[str, Any], message: str
+) -> None:
     told = {"embeddings": np.eye(3, dtype=np.float32), "relevance": np.zeros(3), "k": 2, **changes}
     with pytest.raises(ValueError, match=message):
         SELECT[name][0](**told)

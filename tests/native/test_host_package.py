@@ -10,7 +10,6 @@ from cpp_programs import ROOT, run, tool
 
 import karec
 from karec.bundle import publish
-from karec.config import load_stage
 from karec.config.host_stage import export_stage
 from karec.index import ItemIndex
 
@@ -53,7 +52,7 @@ def platform(tmp_path_factory):
     index = ItemIndex.build(np.arange(10) + 50, rng.normal(size=(10, 8)), columns={"type": np.zeros(10, np.int32)})
     publish(folder / "bundles", 0, lambda into: index.save(into / "index.karec"))
     (folder / "karec.toml").write_text(STAGE)
-    export_stage(load_stage(folder / "karec.toml", "home", "prerank"), "home", folder / "stage.txt")
+    export_stage(folder / "karec.toml", "home", "prerank", folder / "stage.txt")
     return folder
 
 
@@ -85,7 +84,7 @@ def test_the_examples_build_outside_the_tree_and_recommend(cmake, prefix, platfo
 
 
 @pytest.mark.parametrize(("text", "program"), [(C_ONLY, "host_c"), (STATIC, "host")], ids=["C alone", "static"])
-def test_projects_of_other_kinds(cmake, prefix, platform, tmp_path, text, program):
+def test_a_c_project_and_a_static_cpp_project_build_and_run(cmake, prefix, platform, tmp_path, text, program):
     (tmp_path / "CMakeLists.txt").write_text(text)
     for name in ("host.c", "host.cpp"):
         shutil.copy(ROOT / "native" / "examples" / name, tmp_path)
@@ -95,7 +94,7 @@ def test_projects_of_other_kinds(cmake, prefix, platform, tmp_path, text, progra
     assert ("libkarec.so.0" in needed) == (program == "host_c")
 
 
-def test_pkg_config_says_how(prefix, platform, tmp_path):
+def test_the_flags_of_pkg_config_build_a_host(prefix, platform, tmp_path):
     if shutil.which("pkg-config") is None or shutil.which("cc") is None:
         pytest.skip("pkg-config and cc are needed: apt-get install pkg-config gcc")
     environment = {"PKG_CONFIG_PATH": str(library(prefix).parent / "pkgconfig"), "PATH": "/usr/bin:/bin"}
@@ -106,7 +105,7 @@ def test_pkg_config_says_how(prefix, platform, tmp_path):
     assert " works" in ask(tmp_path / "host_c", platform, 50, 51, 52, env=environment)
 
 
-def test_the_shared_library_needs_and_shows_nothing_else(prefix):
+def test_the_shared_library_needs_system_libraries_and_exports_the_c_header_alone(prefix):
     header = re.sub(r"/\*.*?\*/", "", (prefix / "include" / "karec" / "karec.h").read_text(), flags=re.S)
     declared = set(re.findall(r"\b(karec_\w+)\(", header))
     dynamic = run("readelf", "-d", library(prefix))
@@ -125,7 +124,7 @@ def declared_in_cpp(prefix):
     return classes, set(re.findall(r"\b(\w+)\(", text))
 
 
-def test_the_shared_library_shows_of_cpp_what_the_headers_declare(prefix):
+def test_the_shared_library_exports_the_cpp_symbols_that_its_headers_declare(prefix):
     classes, functions = declared_in_cpp(prefix)
     assert {"ItemIndex", "PreRanker"} <= classes and {"run_batch", "scatter"} <= functions
     strangers, found = [], set()

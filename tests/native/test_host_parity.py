@@ -14,6 +14,7 @@ import pytest
 from cpp_programs import run
 from onnx import TensorProto, helper, numpy_helper
 
+from karec._clock import HOUR_MS
 from karec.bundle import Bundle, publish
 from karec.config import load_stage
 from karec.config.host_stage import export_stage
@@ -22,7 +23,7 @@ from karec.index import ItemIndex
 from karec.request.user_tower import UserTower
 from karec.types import Candidates, Request
 
-N, DIM, NOW, HOUR = 5000, 24, 1_700_000_000_000, 3_600_000
+N, DIM, NOW = 5000, 24, 1_700_000_000_000
 DTYPES = {np.dtype(np.int64): 4, np.dtype(np.float32): 10}
 HEAD = '{ use = "index_rows" }, { use = "has_embedding" }, '
 STAGES = {
@@ -39,7 +40,7 @@ STAGES = {
 }
 
 
-def user_tower(path: Path, rng: np.random.Generator) -> None:
+def user_tower(path: Path, rng: np.random.Generator, version: int = 3) -> None:
     """user_vector = (numbers·W + ids·V) at unit length."""
     weights = {"W": rng.normal(size=(4, DIM)), "V": rng.normal(size=(3, DIM)) / 50}
     nodes = [
@@ -60,29 +61,36 @@ def user_tower(path: Path, rng: np.random.Generator) -> None:
         [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    helper.set_model_props(model, {"model_version": "3", "kind": "user_tower", "tasks": '["click"]'})
+    helper.set_model_props(model, {"model_version": str(version), "kind": "user_tower", "tasks": '["click"]'})
     onnx.save(model, path)
 
 
-@pytest.fixture(scope="module", params=["float16", "int8"])
+@pytest.fixture(scope="module", params=["float16", "int8", "two model versions"])
 def platform(request, tmp_path_factory):
+    rolling = request.param == "two model versions"
+    dtype = "float16" if rolling else request.param
     rng = np.random.default_rng(8)
     folder = tmp_path_factory.mktemp("platform")
     columns = {
         "creator_id": rng.integers(0, 90, N),
         "type": rng.integers(0, 3, N).astype(np.int8),
-        "upload_ms": NOW - rng.integers(-50, 500, N) * HOUR // 7,
+        "upload_ms": NOW - rng.integers(-50, 500, N) * HOUR_MS // 7,
         "tone": rng.integers(0, 11, N).astype(np.float32) / 10,
     }
     ids = rng.permutation(4 * N)[:N] - N
     vectors = rng.normal(size=(N, DIM)).astype(np.float32)
-    index = ItemIndex.build(ids, vectors, request.param, columns, model_version=3, rescore=request.param == "int8")
+    index = ItemIndex.build(ids, vectors, dtype, columns, model_version=2 if rolling else 3, rescore=dtype == "int8")
+    if rolling:  # and a few works of a version that has no tower
+        for version, some in ((1, ids[:100]), (3, ids[100::2])):
+            index.upsert(some, rng.normal(size=(len(some), DIM)).astype(np.float32), model_version=version)
     index.adjust(ids[::7], scale=1.25, offset=-0.125)
     index.block(ids[::11])
 
     def write(into: Path) -> None:
         index.save(into / "index.karec")
         user_tower(into / "user_tower.onnx", rng)
+        if rolling:
+            user_tower(into / "user_tower.v0000000002.onnx", rng, 2)
 
     publish(folder / "bundles", 3, write)
     return folder
@@ -103,7 +111,7 @@ def requests(n: int) -> list[Asked]:
             "user_ids": rng.integers(0, 100, (1, 3)),
             "user_numbers": rng.normal(size=(1, 4)).astype(np.float32),
         }
-        request = Request(user_id=i, k=int(rng.integers(1, 60)), time_ms=NOW + i * HOUR, shown=shown)
+        request = Request(user_id=i, k=int(rng.integers(1, 60)), time_ms=NOW + i * HOUR_MS, shown=shown)
         candidates = rng.permutation(4 * N)[: rng.integers(0, 4 * N)] - N
         asked.append(Asked(request.with_features(features), candidates))
     return asked
@@ -114,15 +122,19 @@ def padded(array: np.ndarray) -> bytes:
     return raw + b"\0" * (-len(raw) % 8)
 
 
-def spelled(asked: list[Asked], vectors: list[np.ndarray] | None) -> bytes:
-    """The request file of native/tests/prerank_host.cpp."""
+def spelled(asked: list[Asked], vectors: list[dict[int, np.ndarray]] | None) -> bytes:
+    """The request file of native/tests/prerank/prerank_host.cpp, with vectors by model version or the towers' inputs."""
     out = [np.int64(len(asked)).tobytes()]
     for i, each in enumerate(asked):
-        vector = np.empty(0, np.float32) if vectors is None else vectors[i]
+        users = {} if vectors is None else vectors[i]
+        vector = np.concatenate([*users.values(), np.empty(0, np.float32)]).astype(np.float32)
+        versions = np.array(list(users), np.int64) if len(users) > 1 else np.empty(0, np.int64)
         inputs = each.request.features if vectors is None else {}
         shown = np.array(each.request.shown, np.int64)
-        sizes = each.request.time_ms, each.request.k, len(each.candidates), len(shown), len(vector), len(inputs)
-        out += [np.array(sizes, np.int64).tobytes(), padded(each.candidates), padded(shown), padded(vector)]
+        counts = len(each.candidates), len(shown), len(vector), len(versions), len(inputs)
+        sizes = each.request.time_ms, each.request.k, *counts
+        out += [np.array(sizes, np.int64).tobytes(), padded(each.candidates), padded(shown)]
+        out += [padded(versions), padded(vector)]
         for name, array in inputs.items():
             out.append(np.int64(len(name)).tobytes())
             out.append(padded(np.frombuffer(name.encode(), np.uint8)))
@@ -161,12 +173,14 @@ def configure(folder: Path, steps: str, other_stage: str = "") -> Path:
 def test_a_cpp_host_answers_as_python_does(platform, native_programs, steps, by_tower):
     bundle = Bundle.open(platform / "bundles")
     stage = load_stage(configure(platform, steps), "home", "prerank", bundle)
-    export_stage(stage, "home", platform / "stage.txt")
-    tower = UserTower(bundle.user_tower)
+    export_stage(platform / "karec.toml", "home", "prerank", platform / "stage.txt", bundle)
+    tower = UserTower(bundle.user_towers)
     expected, vectors, asked = [], [], requests(12)
     for each in asked:
-        request = each.request.with_features(tower.hydrate_request(each.request))
-        vectors.append(request.features["user_vector"][0])
+        request = each.request.with_view(bundle.index.pinned())
+        request = request.with_features(tower.hydrate_request(request))
+        versions = request.features["user_vector_versions"].tolist()
+        vectors.append(dict(zip(versions, request.features["user_vector"], strict=True)))
         outcome = stage.run(request, Candidates.of(each.candidates))
         expected.append((outcome.candidates.ids.tobytes(), outcome.candidates.scores.tobytes()))
     library = []
@@ -216,7 +230,7 @@ def test_a_c_host_asks_what_the_tower_reads(platform, cmake, native_programs):
     if not has_tower(native_programs):
         pytest.skip("built without ONNX Runtime's headers (Debian: libonnxruntime-dev)")
     bundle = Bundle.open(platform / "bundles")
-    export_stage(load_stage(configure(platform, HEAD[:-2]), "home", "prerank", bundle), "home", platform / "stage.txt")
+    export_stage(configure(platform, HEAD[:-2]), "home", "prerank", platform / "stage.txt", bundle)
     (library,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*")
     options = PreRankerOptions(ctypes.sizeof(PreRankerOptions), onnxruntime=str(library).encode())
     ranker, n = ctypes.c_void_p(), ctypes.c_size_t()
@@ -234,11 +248,11 @@ def test_a_c_host_asks_what_the_tower_reads(platform, cmake, native_programs):
 
 
 def test_steps_of_python_alone_are_refused_by_name(platform):
-    stage = load_stage(configure(platform, HEAD + '{ use = "mmr", k = 5 }'), "home", "prerank")
+    config = configure(platform, HEAD + '{ use = "mmr", k = 5 }')
     with pytest.raises(ConfigError, match="the step 'mmr' runs in Python alone; a C\\+\\+ host knows"):
-        export_stage(stage, "home", platform / "stage.txt")
-    stage = load_stage(configure(platform, '{ use = "not_shown", on_failure = "skip" }'), "home", "prerank")
+        export_stage(config, "home", "prerank", platform / "stage.txt")
+    config = configure(platform, '{ use = "not_shown", on_failure = "skip" }')
     with pytest.raises(ConfigError, match="on_failure"):
-        export_stage(stage, "home", platform / "stage.txt")
-    with pytest.raises(ConfigError, match="no stage 'rank'; there are \\['prerank'\\]"):
+        export_stage(config, "home", "prerank", platform / "stage.txt")
+    with pytest.raises(ConfigError, match=r"no stage 'rank' .*; there are \['prerank'\]"):
         load_stage(configure(platform, HEAD), "home", "rank")

@@ -1,7 +1,6 @@
 """Shadow requests: the whole pool is scored and logged after the answer, and the answer never notices."""
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from karec.logs.rank_log import read_rank_log
 from karec.observe.pool_scorer import CHUNK, PoolScorer
 from karec.observe.rank_log import RankLogObserver
 from karec.observe.shadow import Shadow
+from karec.observer_queue import ObserverQueue
 from karec.prerank.inner_product import InnerProduct
 from karec.prerank.rows import HasEmbedding, IndexRows
 from karec.rank.ranker import FusedScore, TopK
@@ -77,7 +77,9 @@ def build(ranker, index, tmp_path):
             observers.append(Shadow(ranker, index, stages, tmp_path, "log", share, **options))
         for observer in observers:
             observer.name = type(observer).__name__
-        return Cascade("home", (UserVector(),), Recall((Everything(),), merger), stages, tuple(observers)), ranks, log
+        queues = tuple(ObserverQueue(observer) for observer in observers)
+        recall = Recall((Everything(),), merger)
+        return Cascade("home", (UserVector(),), recall, stages, queues, index=index), ranks, log
 
     return cascade
 
@@ -116,35 +118,40 @@ def test_the_feed_is_the_same_with_and_without(build):
 
 
 def test_a_share_of_requests_is_chosen_by_their_id_alone(build):
-    shadow = build(share=0.03)[0].observers[1]
-    chosen = [f"request-{at}" for at in range(20_000) if shadow.chooses(f"request-{at}")]
+    few, more = (build(share=share)[0].observers[1].observer for share in (0.03, 0.05))
+    requests = [Request(1, request_id=f"request-{at}") for at in range(20_000)]
+    chosen = [request for request in requests if few.chooses(request)]
     assert 450 < len(chosen) < 750
-    assert chosen[:3] == ["request-34", "request-154", "request-162"]  # in every process, on every machine
-    more = build(share=0.05)[0].observers[1]
-    assert all(more.chooses(request_id) for request_id in chosen)
+    first = [request.request_id for request in chosen[:3]]
+    assert first == ["request-34", "request-154", "request-162"]  # in every process, on every machine
+    assert all(more.chooses(request) for request in chosen)
 
 
-def test_the_trace_tells_the_cost(build):
-    cascade, _, _ = build(share=0.5)
-    shadow = cascade.observers[1]
-    seen = set()
+def test_requests_that_are_not_chosen_are_not_held(build):
+    cascade, _, folder = build(share=0.5)
+    chosen = {f"r{at}" for at in range(20) if cascade.observers[1].observer.chooses(request(at))}
     for at in range(20):
-        feed = cascade.run(request(at))
-        step = feed.trace.steps[-1]
-        assert (step.step, step.role) == ("Shadow", "observer") and step.ms >= 0
-        chosen = shadow.chooses(f"r{at}")
-        assert dict(step.notes) == ({"pool": N, "scored": N} if chosen else {})
-        seen.add(chosen)
-    assert seen == {True, False}
+        cascade.run(request(at))
+    ranked, shadow = cascade.close()
+    assert 0 < len(chosen) < 20
+    assert (ranked.seen, ranked.done, ranked.own["rows_written"]) == (20, 20, 20 * 50)
+    assert (shadow.seen, shadow.done, shadow.own["rows_written"]) == (len(chosen), len(chosen), len(chosen) * N)
+    log = read_rank_log(folder, TASKS)
+    assert set(log.request_id[log.shadow]) == chosen
+
+
+def test_the_answer_says_nothing_of_its_observers(build):
+    cascade, _, _ = build()
+    feed = cascade.run(request(0))
+    assert {step.role for step in feed.trace.steps}.isdisjoint({"observer"})
 
 
 def test_a_pool_over_the_cap_is_a_sample_that_depends_on_the_request_alone(build):
     samples = []
     for at in (0, 0, 1):
         cascade, _, folder = build(at_most=100)
-        feed = cascade.run(request(at))
+        cascade.run(request(at))
         cascade.close()
-        assert feed.trace.steps[-1].notes == {"pool": N, "scored": 100}
         log = read_rank_log(folder, TASKS)
         samples.append(set(log.item_id[log.shadow & (log.request_id == f"r{at}")].tolist()))
     assert samples[0] == samples[1] != samples[2]
@@ -157,9 +164,9 @@ def test_a_failure_costs_the_log_and_not_the_feed(build):
     cascade, ranks, folder = build()
     ranks.fails_above = 50  # what prerank lets through is ranked, a whole pool is not
     feed = cascade.run(request(0))
-    assert len(feed) == 5 and feed.degraded == ("after.Shadow",)
-    assert "RuntimeError: too many works" in feed.trace.steps[-1].failure
-    cascade.close()
+    assert len(feed) == 5 and feed.degraded == ()
+    _, shadow = cascade.close()
+    assert (shadow.failed, shadow.reasons) == (1, {"RuntimeError": 1})
     assert not read_rank_log(folder, TASKS).shadow.any()
 
 
@@ -173,17 +180,17 @@ def test_logits_that_are_not_finite_never_reach_the_log(build):
         return {"logits": logits}
 
     ranks.hydrate = broken
-    feed = cascade.run(request(0))
-    assert "not finite" in feed.trace.steps[-1].failure
-    cascade.close()
+    cascade.run(request(0))
+    _, shadow = cascade.close()
+    assert (shadow.failed, shadow.reasons) == (1, {"Unavailable": 1})
     assert not read_rank_log(folder, TASKS).shadow.any()
 
 
 def test_pools_larger_than_a_chunk_are_scored_as_one(ranker, index):
-    scorer = PoolScorer(index, Stage("rank", (Ranks(ranker), FusedScore(ranker, {"click": 1.0}), TopK())))
+    scorer = PoolScorer(Stage("rank", (Ranks(ranker), FusedScore(ranker, {"click": 1.0}), TopK())))
     scorer.stage.steps[0].fails_above = CHUNK
     ids = np.arange(2 * CHUNK + 17, dtype=np.int64)
-    asked = replace(request(0), features={"user_vector": np.ones((1, 8), np.float32)})
+    asked = request(0).with_features({"user_vector": np.ones((1, 8), np.float32)}).with_view(index.pinned())
     ranked, prerank = scorer.score(asked, Candidates.of(ids))
     np.testing.assert_array_equal(ranked.ids, ids)
     np.testing.assert_array_equal(np.isfinite(prerank), np.isin(ids, IDS))
@@ -191,6 +198,18 @@ def test_pools_larger_than_a_chunk_are_scored_as_one(ranker, index):
     np.testing.assert_array_equal(ranked.scores[-40:], few.scores)
     empty, nothing = scorer.score(asked, Candidates.empty())
     assert len(empty) == len(nothing) == 0
+
+
+def test_prerank_scores_a_pool_with_the_user_vector_of_each_works_version(ranker, index):
+    index.upsert(IDS[:40], VECTORS[:40] + 1, model_version=8)
+    index.upsert(IDS[40:50], VECTORS[40:50], model_version=9)
+    users = np.random.default_rng(5).standard_normal((2, 8)).astype(np.float32)
+    features = {"user_vector": users, "user_vector_versions": np.array([7, 8])}
+    scorer = PoolScorer(Stage("rank", (Ranks(ranker), FusedScore(ranker, {"click": 1.0}))))
+    _, prerank = scorer.score(request(0).with_features(features).with_view(index.pinned()), Candidates.of(IDS))
+    np.testing.assert_allclose(prerank[:40], (VECTORS[:40] + 1) @ users[1], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(prerank[50:], VECTORS[50:] @ users[0], rtol=1e-4, atol=1e-4)
+    assert np.isnan(prerank[40:50]).all()
 
 
 def test_threads_share_one_observer(build):
@@ -203,7 +222,7 @@ def test_threads_share_one_observer(build):
     assert all(len(log) == 90 for log in pools)
 
 
-def test_what_cannot_be_watched_is_refused(build, ranker, index, tmp_path):
+def test_shares_caps_and_stages_that_cannot_be_watched_are_refused(build, ranker, index, tmp_path):
     for options, message in (({"share": 1.5}, "share"), ({"at_most": 0}, "at_most"), ({"stage": "nowhere"}, "nowhere")):
         with pytest.raises(ValueError, match=message):
             build(**options)

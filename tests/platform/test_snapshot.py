@@ -53,30 +53,30 @@ def test_a_saved_snapshot_opens_as_it_was(platform, tmp_path):
 
 
 def test_counters_by_user_and_scene_are_saved_and_a_folder_without_opens_without(platform, tmp_path):
-    assert platform.visits is None
+    assert platform.user_scene_counters is None
     platform.save(tmp_path / "without")
-    assert Snapshot.open(tmp_path / "without").visits is None
-    visits = {"count_exposed": np.arange(8, dtype=np.float32), "count_click": np.ones(8, np.float32)}
-    replace(platform, visits=visits).save(tmp_path / "s")
-    opened = Snapshot.open(tmp_path / "s").visits
-    assert opened.keys() == visits.keys()
-    for name, column in visits.items():
+    assert Snapshot.open(tmp_path / "without").user_scene_counters is None
+    counters = {"count_exposed": np.arange(8, dtype=np.float32), "count_click": np.ones(8, np.float32)}
+    replace(platform, user_scene_counters=counters).save(tmp_path / "s")
+    opened = Snapshot.open(tmp_path / "s").user_scene_counters
+    assert opened.keys() == counters.keys()
+    for name, column in counters.items():
         np.testing.assert_array_equal(opened[name], column)
 
 
 def test_counters_by_user_and_scene_lie_in_mapped_files_alone(platform, tmp_path):
     """There are users × scenes of them: what is not mapped, every process that serves would hold for itself."""
-    replace(platform, visits={"count_exposed": np.zeros(8, np.float32)}).save(tmp_path)
-    assert [path.name for path in (tmp_path / "visits").iterdir()] == ["count_exposed.npy"]
-    opened = Snapshot.open(tmp_path).visits
+    replace(platform, user_scene_counters={"count_exposed": np.zeros(8, np.float32)}).save(tmp_path)
+    assert [path.name for path in (tmp_path / "user_scene_counters").iterdir()] == ["count_exposed.npy"]
+    opened = Snapshot.open(tmp_path).user_scene_counters
     assert type(opened) is dict and all(type(column) is np.memmap for column in opened.values())
 
 
-def test_a_visit_is_found_by_user_row_and_scene(platform):
-    rows = platform.visit_rows(np.array([0, 0, 3, -1, 2, 2]), np.array([0, 1, 1, 0, 2, -1]))
+def test_counters_of_a_user_in_a_scene_are_found_by_row(platform):
+    rows = platform.user_scene_rows(np.array([0, 0, 3, -1, 2, 2]), np.array([0, 1, 1, 0, 2, -1]))
     assert rows.tolist() == [0, 1, 7, -1, -1, -1]
-    with pytest.raises(DataError, match="visits column 'b' has 7 rows, expected 4 users × 2 scenes"):
-        replace(platform, visits={"a": np.zeros(8), "b": np.zeros(7)})
+    with pytest.raises(DataError, match="user_scene_counters column 'b' has 7 rows, expected 4 users × 2 scenes"):
+        replace(platform, user_scene_counters={"a": np.zeros(8), "b": np.zeros(7)})
 
 
 def test_works_of_the_future_are_not_released(platform):

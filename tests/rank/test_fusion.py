@@ -20,6 +20,13 @@ def test_product_is_the_weighted_geometric_mean():
     np.testing.assert_allclose(fused, [0.5, np.sqrt(0.75 * 0.25)], rtol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["sum", "product"])
+def test_whole_numbers_are_weights_as_floats_are(kind):
+    np.testing.assert_array_equal(
+        Fusion({"click": 1, "like": 3}, kind)(LOGITS, TASKS), Fusion({"click": 1.0, "like": 3.0}, kind)(LOGITS, TASKS)
+    )
+
+
 def test_a_task_without_weight_does_not_count():
     np.testing.assert_allclose(Fusion({"like": 2.0})(LOGITS, TASKS), [0.5, 0.25], rtol=1e-6)
 

@@ -35,34 +35,34 @@ def fit(dataset, snapshot, path):
     Encoder.fit(snapshot, dataset.split()[0], dataset.tasks, min_count=3).save(path)
 
 
-def test_visits_are_published_as_they_were_counted(dataset, later, run, tmp_path):
+def test_counters_by_user_and_scene_are_published_as_they_were_counted(dataset, later, run, tmp_path):
     fit(dataset, dataset.snapshot, run / "encoder.npz")
     publish_bundle(run, later, tmp_path / "bundles")
     bundle = Bundle.open(tmp_path / "bundles")
-    assert bundle.encoder.visits.counted == dataset.tasks
-    assert bundle.snapshot.visits.keys() == later.visits.keys()
-    for name, column in later.visits.items():
-        np.testing.assert_array_equal(bundle.snapshot.visits[name], column)
+    assert bundle.encoder.scene_counters.counted == dataset.tasks
+    assert bundle.snapshot.user_scene_counters.keys() == later.user_scene_counters.keys()
+    for name, column in later.user_scene_counters.items():
+        np.testing.assert_array_equal(bundle.snapshot.user_scene_counters[name], column)
     assert len(bundle.index) == len(later.works)
 
 
-def test_a_snapshot_without_visits_is_not_served_where_tasks_are_told_by_scene(dataset, later, run, tmp_path):
+def test_a_snapshot_without_counters_by_scene_is_refused_where_the_encoder_reads_them(dataset, later, run, tmp_path):
     fit(dataset, dataset.snapshot, run / "encoder.npz")
-    told = r"no visits, but the encoder tells \['click', 'long_view', 'like'\] by user and scene: advance the snapshot"
+    told = r"no user_scene_counters, but the encoder reads \['click', 'long_view', 'like'\] by user and scene: advance"
     with pytest.raises(DataError, match=told):
-        publish_bundle(run, replace(later, visits=None), tmp_path / "bundles")
+        publish_bundle(run, replace(later, user_scene_counters=None), tmp_path / "bundles")
     assert not (tmp_path / "bundles").exists()
 
 
-def test_an_encoder_that_tells_nothing_by_scene_needs_no_visits(dataset, later, run, tmp_path):
-    fit(dataset, replace(dataset.snapshot, labels={}, visits=None), run / "encoder.npz")
-    publish_bundle(run, replace(later, labels={}, visits=None), tmp_path / "bundles")
-    assert Bundle.open(tmp_path / "bundles").snapshot.visits is None
+def test_an_encoder_without_counters_by_scene_needs_none_in_the_snapshot(dataset, later, run, tmp_path):
+    fit(dataset, replace(dataset.snapshot, labels={}, user_scene_counters=None), run / "encoder.npz")
+    publish_bundle(run, replace(later, labels={}, user_scene_counters=None), tmp_path / "bundles")
+    assert Bundle.open(tmp_path / "bundles").snapshot.user_scene_counters is None
 
 
-def test_training_may_begin_without_visits(dataset, run, tmp_path):
+def test_training_may_begin_without_counters_by_scene(dataset, run, tmp_path):
     """It counts from there, and so does the snapshot that is published: the same one, advanced."""
-    start = replace(dataset.snapshot, visits=None)
+    start = replace(dataset.snapshot, user_scene_counters=None)
     fit(dataset, start, run / "encoder.npz")
     publish_bundle(run, advance(start, dataset.exposures, dataset.valid_until_ms), tmp_path / "bundles")
-    assert Bundle.open(tmp_path / "bundles").snapshot.visits["count_click"].any()
+    assert Bundle.open(tmp_path / "bundles").snapshot.user_scene_counters["count_click"].any()

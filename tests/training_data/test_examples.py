@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from karec._clock import HOUR_MS
 from karec.features.cowatch import CROSSES, CowatchVectors
 from karec.features.encoder import Encoder
 from karec.kernels.encode import Vocabulary
 from karec.platform.folds.advance import advance
-from karec.training_data.examples import build_examples, check_no_leak, refreshed
+from karec.training_data.examples import build_examples, refreshed
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def test_a_row_is_encoded_as_serving_would_have_at_its_moment(dataset, kind, eve
     """Bit for bit, whether the row is encoded alone or in a batch; serving encodes the work among other candidates."""
     encoder = request.getfixturevalue(kind)
     time = dataset.exposures.time_ms
-    as_of = time if every_hours is None else refreshed(time, every_hours * 3_600_000, dataset.snapshot.time_ms)
+    as_of = time if every_hours is None else refreshed(time, every_hours * HOUR_MS, dataset.snapshot.time_ms)
     examples = build_examples(encoder, dataset.snapshot, dataset.exposures, as_of)
     rows = np.array([0, 1, 7, 100, 333, 480, 599])
     batch = examples.inputs(rows)
@@ -62,8 +63,11 @@ def test_in_scene_counters_go_on_from_what_the_snapshot_counted(dataset, encoder
     start, exposures = dataset.snapshot, dataset.exposures
     middle = int(exposures.time_ms[300])
     rest = exposures.take(exposures.time_ms >= middle)
-    at = [encoder.names["user_numbers"].index(name) for name in encoder.visits.number_names]
-    for snapshot in (advance(start, exposures, middle), replace(advance(start, exposures, middle), visits=None)):
+    at = [encoder.names["user_numbers"].index(name) for name in encoder.scene_counters.number_names]
+    for snapshot in (
+        advance(start, exposures, middle),
+        replace(advance(start, exposures, middle), user_scene_counters=None),
+    ):
         trained = build_examples(encoder, snapshot, rest).inputs(np.arange(len(rest)))["user_numbers"][:, at]
         assert len(np.unique(trained[:, 1])) > 20
         for row in (0, 1, 50, 120, len(rest) - 1):
@@ -83,7 +87,9 @@ def test_what_was_shown_in_a_scene_without_a_name_counts_in_none(dataset, encode
     assert not examples.scene_counts[~named].any()
     assert examples.scene_counts[named].any()
     rows = dataset.snapshot.users.lookup(exposures.user_id)
-    served = encoder.visits.counts(advance(dataset.snapshot, exposures, int(exposures.time_ms[-1])), rows, scene)
+    served = encoder.scene_counters.counts(
+        advance(dataset.snapshot, exposures, int(exposures.time_ms[-1])), rows, scene
+    )
     np.testing.assert_array_equal(examples.scene_counts[-1], served[-1])
 
 
@@ -98,57 +104,6 @@ def test_rows_of_one_moment_do_not_know_each_other(dataset, encoder):
         assert examples.scene_counts[row, 0] == same_scene.sum()
         same_work = (dataset.exposures.work_id == dataset.exposures.work_id[row]) & (time < time[row])
         assert examples.work_counts[row, 0] == same_work.sum()
-
-
-def leaks_own_label(examples):
-    """A counter of the work that has seen the row itself."""
-    counts = examples.work_counts.copy()
-    counts[:, examples.encoder.works.counters.index("count_click")] += examples.exposures.labels["click"]
-    return replace(examples, work_counts=counts)
-
-
-def leaks_the_future(examples):
-    """A user's likes over the whole period, as a table computed once at the end would hold them."""
-    likes = np.bincount(examples.user_rows, examples.exposures.labels["like"], minlength=len(examples.snapshot.users))
-    counts = examples.user_counts.copy()
-    counts[:, examples.encoder.users.counters.index("count_like")] = likes[examples.user_rows]
-    return replace(examples, user_counts=counts)
-
-
-def leaks_own_label_in_the_scene(examples):
-    """A counter of the user in the row's scene that has seen the row itself."""
-    counts = examples.scene_counts.copy()
-    counts[:, examples.encoder.visits.counters.index("count_click")] += examples.exposures.labels["click"]
-    return replace(examples, scene_counts=counts)
-
-
-def leaks_by_history(examples):
-    """Lists that end one event too late: at the row itself, where it was enjoyed."""
-    history = examples.events["history"]
-    ends = np.minimum(history.ends + 1, len(history.values))
-    return replace(examples, events={**examples.events, "history": replace(history, ends=ends)})
-
-
-@pytest.mark.parametrize(
-    ("leak", "inputs"),
-    [
-        (leaks_own_label, r"\['item_numbers'\]"),
-        (leaks_the_future, r"\['user_numbers'\]"),
-        (leaks_own_label_in_the_scene, r"\['user_numbers'\]"),
-        (leaks_by_history, "'history'"),
-    ],
-)
-@pytest.mark.parametrize("every_hours", [None, 24])
-def test_a_leak_that_is_planted_is_caught_and_named(dataset, encoder, leak, inputs, every_hours):
-    time = dataset.exposures.time_ms
-    as_of = time if every_hours is None else refreshed(time, every_hours * 3_600_000, dataset.snapshot.time_ms)
-
-    def honest(exposures):
-        return build_examples(encoder, dataset.snapshot, exposures, as_of[: len(exposures)])
-
-    check_no_leak(honest, dataset.exposures)
-    with pytest.raises(ValueError, match=f"the inputs .*{inputs}.* know outcomes before they have happened"):
-        check_no_leak(lambda exposures: leak(honest(exposures)), dataset.exposures)
 
 
 def test_nothing_up_to_a_moment_changes_with_what_comes_after_it(dataset, encoder):
@@ -186,10 +141,10 @@ def test_the_encoder_is_fitted_on_training_rows_alone(dataset, encoder):
     other = replace(dataset, exposures=replace(dataset.exposures, labels=turned))
     refitted = Encoder.fit(other.snapshot, other.split()[0], dataset.tasks, history_length=8, min_count=3)
     assert refitted.works.priors == encoder.works.priors and refitted.works.moments == encoder.works.moments
-    np.testing.assert_array_equal(refitted.visits.priors, encoder.visits.priors)
+    np.testing.assert_array_equal(refitted.scene_counters.priors, encoder.scene_counters.priors)
 
 
-def test_rows_that_do_not_belong_are_named(dataset, encoder):
+def test_rows_too_early_out_of_order_unlabelled_or_of_strangers_are_refused(dataset, encoder):
     exposures = dataset.exposures
     with pytest.raises(ValueError, match="row 0 is too early"):
         build_examples(encoder, replace(dataset.snapshot, time_ms=int(exposures.time_ms[0]) + 1), exposures)

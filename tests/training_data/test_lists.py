@@ -7,7 +7,7 @@ import pytest
 
 from karec.errors import LogSchemaError
 from karec.features.encoder import Encoder
-from karec.logs.rank_log import RankLogWriter
+from karec.logs.writer import RankLogWriter
 from karec.platform.folds.advance import advance
 from karec.training_data.examples import build_examples
 from karec.training_data.lists import read_lists
@@ -73,7 +73,7 @@ def test_of_a_longer_pool_the_best_quarter_and_a_draw_are_taken(examples, tmp_pa
     assert (other.works != lists.works).any()
 
 
-def test_what_cannot_teach_is_passed_over(examples, tmp_path):
+def test_short_lists_and_requests_without_an_example_are_passed_over(examples, tmp_path):
     """Lists that are too short, and requests that no example answers to; ranked lists count like shadow pools."""
     with RankLogWriter(tmp_path, TASKS) as writer:
         log_pool(writer, examples, 10, np.arange(5), np.linspace(0.9, 0.1, 5))

@@ -1,1 +1,1 @@
-"""Measures of ranking quality, agreement and diversity, on arrays."""
+"""Measures of accuracy, agreement and diversity: arrays in, numbers out, NumPy only."""

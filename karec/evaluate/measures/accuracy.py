@@ -1,8 +1,8 @@
-"""How well scores order and predict what users did: AUC, GAUC, calibration, and how sure one can be of them.
+"""AUC, GAUC and calibration error of scores against labels, with bootstrap intervals over users.
 
-Intervals resample users, not rows, because a user's rows resemble each other. A resample is a weight for each user
-(how often it was drawn), so every measure is computed from sums in which a user's share can be weighed: nothing is
-sorted twice, and two models under the same weights give a paired difference.
+Intervals resample users and not rows, because the rows of one user are correlated. A resample is a weight for each
+user, the number of times it was drawn, and every measure is computed from sums with these weights: rows are sorted
+once, and two models measured with the same weights give a paired difference.
 
 Sources  T. Fawcett, An introduction to ROC analysis, Pattern Recognition Letters 27 (2006): AUC as a rank statistic,
          ties count one half. G. Zhou et al., Deep interest network, KDD 2018: GAUC. C. Guo et al., On calibration of
@@ -11,12 +11,9 @@ Sources  T. Fawcett, An introduction to ROC analysis, Pattern Recognition Letter
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import numpy as np
 
 from karec._clock import DAY_MS
-from karec.platform.events import Exposures
 from karec.types import Array
 
 BINS = 15
@@ -49,7 +46,7 @@ def ece(y: Array, p: Array, bins: int = BINS) -> float:
 
 
 class UserBootstrap:
-    """The same ``resamples`` draws of users for every measure and model: ``users (N,)`` says whose each row is."""
+    """``resamples`` draws of users, the same for every measure and model. ``users (N,)``: the user of each row."""
 
     def __init__(self, users: Array, resamples: int = 200, seed: int = 0) -> None:
         if resamples <= 0:
@@ -96,7 +93,7 @@ class UserBootstrap:
 
 
 def bootstrap_interval(samples: Array, level: float = 0.95) -> tuple[float, float]:
-    """The percentile interval of resampled values, of a measure or of a paired difference; NaN ones do not count."""
+    """The percentile interval of resampled values of a measure or a paired difference; NaNs are left out."""
     finite = samples[np.isfinite(samples)]
     if not len(finite):
         return float("nan"), float("nan")
@@ -109,45 +106,6 @@ def user_days(user_id: Array, time_ms: Array, start_ms: int) -> Array:
     day = (time_ms - start_ms) // DAY_MS
     _, user = np.unique(user_id, return_inverse=True)
     return np.asarray(user * (day.max(initial=0) - day.min(initial=0) + 1) + day - day.min(initial=0), np.int64)
-
-
-def quality(
-    predictions: Mapping[str, Array],
-    exposures: Exposures,
-    tasks: Sequence[str],
-    start_ms: int,
-    resamples: int = 200,
-    seed: int = 0,
-) -> dict[str, dict[str, dict[str, float | tuple[float, float]]]]:
-    """{model: {task: {auc, auc_ci, gauc, gauc_ci, ece, ece_ci, auc_behind, auc_behind_ci}}}, 95 % intervals over users.
-
-    ``predictions`` {model: (N, T) probabilities} in the order of ``tasks``; GAUC by (user, day from ``start_ms``).
-    ``auc_behind`` is how far a model's AUC lies behind the last model's, paired: the same draws of users for both.
-    """
-    bootstrap = UserBootstrap(exposures.user_id, resamples, seed)
-    group = user_days(exposures.user_id, exposures.time_ms, start_ms)
-    for model, p in predictions.items():
-        if p.shape != (len(exposures), len(tasks)):
-            raise ValueError(f"{model}: predictions {p.shape}, expected {(len(exposures), len(tasks))}")
-    table: dict[str, dict[str, dict[str, float | tuple[float, float]]]] = {model: {} for model in predictions}
-    for at, task in enumerate(tasks):
-        y = exposures.labels[task]
-        scores = {model: p[:, at] for model, p in predictions.items()}
-        aucs = {model: auc(y, s) for model, s in scores.items()}
-        draws = {model: bootstrap.auc(y, s) for model, s in scores.items()}
-        last = list(scores)[-1]
-        for model, s in scores.items():
-            table[model][task] = {
-                "auc": aucs[model],
-                "auc_ci": bootstrap_interval(draws[model]),
-                "auc_behind": aucs[last] - aucs[model],
-                "auc_behind_ci": bootstrap_interval(draws[last] - draws[model]),
-                "gauc": gauc(y, s, group),
-                "gauc_ci": bootstrap_interval(bootstrap.gauc(y, s, group)),
-                "ece": ece(y, s),
-                "ece_ci": bootstrap_interval(bootstrap.ece(y, s)),
-            }
-    return table
 
 
 def _checked(y: Array, s: Array) -> tuple[Array, Array]:

@@ -1,9 +1,9 @@
-"""How far two scorings of one pool agree: whether prerank finds what the ranker would have put on top.
+"""Agreement of two scorings of one pool: how much of the ranker's top prerank finds.
 
-Both see the same pools, ``found`` (prerank, the student) and ``reference`` (the ranker, the teacher): arrays of one
-shape (…, N), a pool along the last axis. Every measure is (…) float64, one value a pool, so that callers can average
-and resample by user. Order is by score descending, ties by position, lowest first. What counts is order alone: no
-measure changes when either side's scores go through an increasing function.
+Both score the same pools, ``found`` (prerank) and ``reference`` (the ranker): arrays of one shape (…, N), a pool along
+the last axis. Every measure is (…) float64, one value a pool, so that callers can average and resample by user. Order
+is by score descending, ties by position, lowest first. Measures depend on the order alone: an increasing function of
+either side's scores changes none.
 
 hit rate     HR = |top m of reference ∩ top k of found| / m
 normalised   (HR − k/N) / (1 − k/N)                0 = a random order, 1 = all found; comparable between N and k

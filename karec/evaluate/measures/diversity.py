@@ -1,4 +1,4 @@
-"""How diverse a list is: measures of one list, and of what many lists together reach.
+"""Measures of diversity: of one list, and of the exposure that many lists give together.
 
 f are unit vectors, a zero vector stays zero; L = F Fᵀ + ridge·I of the list.
 
@@ -11,12 +11,8 @@ Gini                 of exposure over works or creators: 0 = equal, 1 = one take
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import numpy as np
 
-from karec.diversity import dpp_select, standardised
 from karec.types import Array
 
 NEAR_DUPLICATE = 0.95
@@ -51,7 +47,7 @@ def intra_list_distance(embeddings: Array) -> float:
 
 
 def windowed_distance(embeddings: Array, window: int = WINDOW) -> float:
-    """Mean ILD of each ``window`` neighbours of a list: what a screen shows. That of the list where it is shorter."""
+    """Mean ILD over each run of ``window`` neighbours, about a screen of works; ILD of the list where it is shorter."""
     n = max(len(embeddings) - window + 1, 1)
     return float(np.mean([intra_list_distance(embeddings[first : first + window]) for first in range(n)]))
 
@@ -76,39 +72,3 @@ def exposure_gini(shown: Array, available: Array) -> float:
     """Gini of how often each distinct value of ``available`` stands in ``shown``; those never shown count."""
     values = np.unique(available)
     return gini(np.bincount(np.searchsorted(values, shown), minlength=len(values)))
-
-
-@dataclass(frozen=True)
-class CurvePoint:
-    """Means over requests at one ``diversity``: fused relevance of the list and its intra-list distance."""
-
-    diversity: float
-    relevance: float
-    distance: float
-    near_duplicates: float
-
-
-def diversity_curve(
-    pools: Sequence[tuple[Array, Array]],
-    k: int,
-    diversities: Sequence[float] = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
-) -> list[CurvePoint]:
-    """DPP over each pool ``(embeddings (N, D), relevance (N,))`` at each ``diversity``; 0 is plain top-k."""
-    points = []
-    for diversity in diversities:
-        lists = [(e[picked], r[picked]) for e, r in pools for picked in [_pick(e, r, k, diversity)]]
-        points.append(
-            CurvePoint(
-                diversity=diversity,
-                relevance=float(np.mean([np.mean(r) for _, r in lists])),
-                distance=float(np.mean([intra_list_distance(e) for e, _ in lists])),
-                near_duplicates=float(np.mean([near_duplicate_share(e) for e, _ in lists])),
-            )
-        )
-    return points
-
-
-def _pick(embeddings: Array, relevance: Array, k: int, diversity: float) -> Array:
-    if diversity == 0.0:
-        return np.argsort(-relevance, kind="stable")[:k]
-    return np.asarray(dpp_select(embeddings, standardised(relevance), k, diversity=diversity).indices)

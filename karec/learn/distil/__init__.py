@@ -1,1 +1,1 @@
-"""Distillation: losses, and towers that learn from labels and from the rank log."""
+"""Distillation: towers learn from labels and from what the ranker, their teacher, wrote into the rank log."""

@@ -1,14 +1,14 @@
-"""What ranker and towers are taught with. Every loss is a mean over rows or lists; settings switch it on by its weight.
+"""Losses of the towers, and of play time. Each is a mean over rows or lists; its weight in the settings switches it on.
 
-    hard       BCE(y, s)                                what users did
-    soft       T²·KL(σ(t/T) ‖ σ(s/T))                   what the ranker thought of it; T² keeps the gradient's size
-    list       CE(softmax(t/τ), softmax(s/τ))           what it thought of a whole logged list
+    hard       BCE(y, s)                                labels of what users did
+    soft       T²·KL(σ(t/T) ‖ σ(s/T))                   the ranker's logits; T² keeps the gradient's size
+    list       CE(softmax(t/τ), softmax(s/τ))           the ranker's logits of a whole logged list
     pairwise   Σ_{t_i>t_j} softplus(s_j − s_i) / pairs  plain
     chunks     Σ_{chunk(i)<chunk(j)} |ΔNDCG_ij|·softplus(s_j − s_i) / Σ |ΔNDCG_ij|
     contrast   CE over (own work, the batch's others, recalled works that were not shown), logits less log Q
     play time  t·softplus(−s) + softplus(s)             least where e^s = E[t]
 
-t the ranker's logits, s the student's, y labels.
+t the logits of the teacher (the ranker), s the student's (the towers'), y labels.
 Sources  G. Hinton et al., Distilling the knowledge in a neural network, 2015 (Bernoulli case); Z. Cao et al., Learning
          to rank: from pairwise approach to listwise approach, ICML 2007; C. Burges, From RankNet to LambdaRank to
          LambdaMART, 2010 (|ΔNDCG| at the student's present order); X. Yi et al., Sampling-bias-corrected neural
@@ -20,15 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor
-from torch.nn import functional
-
-
-def hard_label_loss(student: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Mean over rows of the weighted sum over heads of BCE: ``student, labels (B, H)``, ``weights (H,)``."""
-    loss = functional.binary_cross_entropy_with_logits(student, labels, reduction="none")
-    return (loss if weights is None else loss * weights).sum(dim=1).mean()
+from karec.learn._torch import Tensor, functional, torch
 
 
 def soft_label_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -52,7 +44,7 @@ def distillation_loss(
 ) -> Tensor:
     """Mean over rows of Σ_head w·[(1 − λ)·hard + λ·soft]: ``student, labels, teacher (B, H)``, ``known (B,) bool``.
 
-    A row that the ranker's log does not know learns from its hard label alone.
+    A row that the rank log lacks (``known`` false) learns from its hard label alone.
     """
     hard = functional.binary_cross_entropy_with_logits(student, labels, reduction="none")
     soft = soft_label_loss(student, teacher, temperature)
@@ -77,7 +69,7 @@ def chunk_loss(student: Tensor, teacher: Tensor, chunks: Sequence[int]) -> Tenso
     """Pairs from different chunks of the ranker's order, weighed by |ΔNDCG|: ``student, teacher (L, N)``.
 
     ``chunks`` are ranks at which a chunk ends, ascending: (5, 20) makes 0…4, 5…19 and the rest. Gains are those of
-    ``evaluate.agreement.ndcg_against`` at k = N, places the student's present ones. O(L·N²).
+    ``evaluate.measures.agreement.ndcg_against`` at k = N; discounts are of the student's present places. O(L·N²).
     """
     n = student.shape[1]
     rank, place = _ranks(teacher), _ranks(student.detach())
@@ -98,9 +90,10 @@ def contrastive_loss(
 ) -> Tensor:
     """Mean over users of −log softmax(⟨u, v⟩/τ − log Q) at each user's own work.
 
-    ``users (P, D)`` and ``works (C, D)`` of unit length, ``own (P,)`` the place of a user's work among the C, ``ids
-    (C,)`` which work each is: where it is the user's own again it is no negative. ``log_q (C,)``: log of how often a
-    work is expected among the candidates, so that popular ones are not pushed down for being drawn often.
+    ``users (P, D)`` and ``works (C, D)`` of unit length; ``own (P,)`` the position of a user's work among the C
+    candidates; ``ids (C,)`` the works, so that the user's own work, drawn again, is no negative. ``log_q (C,)``: log
+    of the count expected of a work among the candidates, without which popular works would be pushed down for being
+    drawn often.
     """
     logits = users @ works.T / temperature - log_q
     again = ids.unsqueeze(0) == ids[own].unsqueeze(1)

@@ -1,4 +1,4 @@
-"""torch → ONNX, one file a model, dynamic batch, and proof that ONNX Runtime computes what torch computes."""
+"""torch → ONNX: one file a model, dynamic batch; ONNX Runtime must compute what torch computes, or export fails."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import torch
-from torch import Tensor, nn
 
 from karec.errors import KarecError
+from karec.learn._torch import Tensor, nn, torch
 from karec.models.onnx_model import OnnxModel
 from karec.types import Array
 
@@ -26,7 +25,7 @@ class ExportError(KarecError):
 
 
 class _Positional(nn.Module):
-    """The exporter passes tensors by position; karec's models take them by name and may return one or several."""
+    """Takes tensors by position, as the exporter passes them, and gives them to karec's model by name."""
 
     def __init__(self, module: nn.Module, names: Sequence[str]) -> None:
         super().__init__()
@@ -84,7 +83,7 @@ def export_onnx(
 
 
 def _let_broadcast(proto: onnx.ModelProto, shared: Sequence[str]) -> None:
-    """Give the ``shared`` inputs a dynamic axis of their own, and forget shapes that were inferred without it."""
+    """Give the ``shared`` inputs a dynamic axis of their own, and drop the shapes that were inferred without it."""
     del proto.graph.value_info[:]
     for value in proto.graph.input:
         if value.name in shared:
@@ -92,7 +91,7 @@ def _let_broadcast(proto: onnx.ModelProto, shared: Sequence[str]) -> None:
 
 
 def write_onnx(proto: onnx.ModelProto, path: Path, *, kind: str, tasks: Sequence[str], model_version: int) -> None:
-    """Save ``proto`` as one file with the metadata that serving reads, without the source lines that nodes are from."""
+    """Save ``proto`` as one file, with the metadata that serving reads and without the nodes' source lines."""
     for part in (*proto.graph.node, *proto.graph.value_info, *proto.graph.input, *proto.graph.output, proto.graph):
         del part.metadata_props[:]
     onnx.helper.set_model_props(

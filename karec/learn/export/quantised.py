@@ -1,8 +1,8 @@
-"""Models in int8, and what that costs: weights as 8-bit integers, activations scaled as they come (dynamic).
+"""Models in int8, and what that costs: weights as 8-bit integers, activations quantised dynamically.
 
 Matrix products and embedding tables are quantised; sums, norms and attention stay in float32, so that a tower's vectors
-keep length 1. What leaves a model is float32 as before: an int8 model takes the place of its float32 one wherever that
-one serves. Activations are scaled by the largest of a batch, so a row's result depends a little on its batch.
+keep length 1. Inputs and outputs are those of the float32 model, which an int8 model can replace wherever it serves.
+Activations are scaled by the largest of a batch, so a row's result depends slightly on its batch.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ import numpy as np
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from karec._clock import Progress
-from karec.evaluate.measures.accuracy import quality
-from karec.evaluate.quality import tower_logits, trained_run
+from karec.evaluate.quality import quality_table, tower_logits, trained_run
 from karec.learn.export.golden import write_golden
 from karec.models.onnx_model import OnnxModel
 from karec.platform.dataset import Dataset
@@ -42,7 +41,7 @@ def export_run(dataset: Dataset, folder: Path, progress: Progress | None = None)
     """For hosts other than karec: int8 variants and golden files beside the models of a run folder, and their cost.
 
     Writes <model>.int8.onnx and <model>.golden for the user tower, the item tower and the ranker. Returns {"quality":
-    {"towers" and "ranker": what ``evaluate.measures.accuracy.quality`` says of int8 and float32 on the test days, the
+    {"towers" and "ranker": ``evaluate.quality.quality_table`` of int8 and float32 on the test days, the
     former's auc_behind being the loss, paired}, "bytes": {model: {precision: size}}}.
     """
     run, test = trained_run(dataset, folder)
@@ -63,12 +62,12 @@ def export_run(dataset: Dataset, folder: Path, progress: Progress | None = None)
     settings = run["settings"]
     return {
         "quality": {
-            what: quality(
+            what: quality_table(
                 {precision: 1.0 / (1.0 + np.exp(-np.asarray(s, np.float64))) for precision, s in each.items()},
                 test.exposures,
                 test.encoder.tasks,
                 dataset.valid_until_ms,
-                settings["resamples"],
+                settings["evaluation"]["resamples"],
                 settings["seed"],
             )
             for what, each in logits.items()
@@ -86,5 +85,5 @@ def _fed(model: OnnxModel, inputs: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def _not_of_the_quantiser(record: logging.LogRecord) -> bool:
-    """The quantiser asks on the root logger for a preparation that these graphs do not need."""
+    """False for the quantiser's advice on the root logger to pre-process the model, which these graphs do not need."""
     return "pre-processing" not in record.getMessage()

@@ -1,4 +1,4 @@
-"""Logits that say probabilities: per task, s → a·s + b fitted on validation rows. Order stays, because a > 0.
+"""Platt calibration of logits: per task, s → a·s + b fitted on validation rows. The order stays, because a > 0.
 
 Source  J. Platt, Probabilistic outputs for support vector machines, 1999; C. Guo et al., ICML 2017.
 """
@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
+from karec.learn._torch import Tensor, nn, torch
 from karec.types import Array
 
 
@@ -20,7 +19,7 @@ def fit_calibration(
     """(a (T,), b (T,)) float32 that minimise the cross-entropy of a·s + b: ``logits, labels (N, T)``. Newton's method.
     Labels may be any share from 0 to 1. ``heads`` says which columns, all by default.
 
-    Any other, one of one class, and one whose best a is not positive (scores that order nothing) stay: a = 1, b = 0.
+    a = 1, b = 0 for every other column, for labels of one class, and where the best a is not positive.
     """
     n_tasks = logits.shape[1]
     scale, bias = np.ones(n_tasks, np.float32), np.zeros(n_tasks, np.float32)
@@ -46,7 +45,7 @@ def fit_calibration(
 
 
 class Calibrated(nn.Module):
-    """A ranker whose logits are a·s + b."""
+    """A ranker with calibrated logits: a·s + b."""
 
     def __init__(self, ranker: nn.Module, scale: Array, bias: Array) -> None:
         super().__init__()

@@ -1,18 +1,17 @@
-"""What both the ranker and the towers are made of. Everything here exports to plain ONNX: gathers, sums, products."""
+"""Layers that ranker and towers share. Everything here exports to plain ONNX: gathers, sums, products."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import torch
-from torch import Tensor, nn
+from karec.learn._torch import Tensor, nn, torch
 
 
 class CodeEmbedding(nn.Module):
     """A vector for each code of C columns, in one table: ``codes (…, C) int64`` → (…, C, dim).
 
-    Codes 0 and unseen ones (≥ size) share a column's vector 0. In training, ``id_dropout`` of the codes in the columns
-    ``dropped`` are read as 0, so that this vector is learned from works whose id says nothing, as a new work's does.
+    Codes 0 and unseen ones (≥ size) share a column's vector 0. In training, a share ``id_dropout`` of the codes in the
+    columns ``dropped`` is read as 0, so that this vector is trained and a new work, whose id is unseen, has a good one.
     """
 
     def __init__(self, sizes: Sequence[int], dim: int, dropped: Sequence[int] = (), id_dropout: float = 0.0) -> None:
@@ -39,10 +38,10 @@ class CodeEmbedding(nn.Module):
 
 
 class PiecewiseLinear(nn.Module):
-    """Numbers (N, F) → (N, F·(1 + bins)): each number, and for each of its bins how far it reaches into it, 0 to 1.
+    """Numbers (N, F) → (N, F·(1 + bins)): each number, and of each of its bins the share below it, 0 to 1.
 
-    A network bends a number's effect at the edges where it would else have to learn where to bend, and beyond the
-    outermost ones, where no training row was, only the plain number goes on. ``edges (F, bins + 1)``, ascending.
+    A linear layer over these is a piecewise linear function with kinks at the ``edges (F, bins + 1)``, ascending.
+    Beyond the outermost edges, where there was no training row, it goes on with the slope of the plain number.
     Source  Y. Gorishniy et al., On embeddings for numerical features in tabular deep learning, NeurIPS 2022.
     """
 
@@ -79,7 +78,7 @@ def embed_works(codes: CodeEmbedding, inputs: Mapping[str, Tensor], name: str) -
     """The works of a list (``history``, ``skipped``): vectors (U, H, dim), sums over columns, and present (U, H) bool.
 
     Serving gives their codes, ``inputs[name] (U, H, I)``. Training gives each work of the batch once, ``works (K, I)``,
-    and where it stands, ``<name>_at (U, H)``: a fraction of the gathers, and of the gradients to scatter.
+    and its row there, ``<name>_at (U, H)``, which takes a fraction of the gathers and of the gradients to scatter.
     """
     if name in inputs:
         return codes(inputs[name]).sum(dim=2), inputs[name].amax(dim=2) > 0
@@ -91,8 +90,8 @@ def embed_works(codes: CodeEmbedding, inputs: Mapping[str, Tensor], name: str) -
 def attend(query: Tensor, keys: Tensor, present: Tensor) -> Tensor:
     """Softmax attention of N candidates over H works: ``query (N, d)``, ``keys (U, H, d)``, ``present (U, H) bool``.
 
-    U is N, or 1 for one user's candidates. Returns (N, d): the mean of the keys, weighed by their likeness to the
-    candidate; zero for an empty history.
+    U is N, or 1 for one user's candidates. Returns (N, d): the mean of the keys, weighted by softmax(⟨query, key⟩/√d);
+    zero for an empty history.
     """
     scores = torch.matmul(keys, query.unsqueeze(-1)).squeeze(-1) / keys.shape[-1] ** 0.5
     weights = torch.softmax(scores.masked_fill(~present, -1e4), dim=-1) * present

@@ -1,10 +1,10 @@
-"""The ranker that teaches: MMoE over user, item, context and cross features, with attention over the user's history.
+"""The MMoE ranker: user, item, context and cross features, with attention of the work over the user's history.
 
-It is a few small MMoEs, its *members*, over one set of embeddings. Each learns for itself, and the ranker's logit is
-their mean: what one of them reads into few likes, another does not.
+It is an ensemble of a few small MMoEs, its *members*, over one set of embeddings. Each has its own loss, and the
+ranker's logit is their mean, which overfits rare labels less than one of them.
 
-Every layer that sees both sides is a sum of a user part and an item part, so that serving computes the user's once for
-all candidates: the user's inputs may have one row while the items have N.
+Every layer that sees both sides is a sum of a user part and an item part, so that serving computes the user's part once
+for all candidates: the user's inputs may have one row while the items have N.
 
 Sources  J. Ma et al., Modeling task relationships in multi-task learning with multi-gate mixture-of-experts, KDD 2018;
          G. Zhou et al., Deep interest network, KDD 2018 (attention of the candidate over the history);
@@ -16,10 +16,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-import torch
-from torch import Tensor, nn
-
 from karec.features.encoder import Encoder
+from karec.learn._torch import Tensor, nn, torch
 from karec.learn.nets.features import id_columns, seen_numbers
 from karec.learn.nets.layers import CodeEmbedding, Columns, PiecewiseLinear, attend, embed_works, masked_mean
 from karec.learn.nets.towers import Towers
@@ -31,15 +29,15 @@ INPUTS = (
 NUMBERS = ("user_numbers", "item_numbers")
 
 
-class Teacher(nn.Module):
+class MmoeRanker(nn.Module):
     """``inputs`` (of INPUTS, N rows, or 1 on the user's side) → logits (N, T + E): the encoder's tasks, then ``extra``.
 
-    ``by_member`` gives the members' own, which is what is trained. The extra heads are one for all: they read what the
-    tasks' experts say and do not teach them, since follow and play time, trained together with the tasks, cost these
-    .001 of AUC on validation days.
+    ``by_member`` gives the members' logits, on which the loss is computed. The extra heads are shared by all members:
+    they read the experts' outputs, and no gradient flows back, since follow and play time, trained together with the
+    tasks, cost these .001 of AUC on validation days.
 
-    With ``towers`` None it sees everything. With "full" or "static" it sees what those towers see, and neither cross
-    features nor attention of the work over the history: what is left is that user and work meet in one network.
+    With ``towers`` None it sees everything. With "full" or "static" it sees what those towers see, without cross
+    features and attention over the history; it differs from the towers in that user and work meet in one network.
     ``edges`` of user_numbers and item_numbers as of ``Batches.edges``.
     """
 
@@ -61,7 +59,7 @@ class Teacher(nn.Module):
     ) -> None:
         super().__init__()
         sizes, names = encoder.sizes, encoder.names
-        n_tasks, n_opinions = len(encoder.tasks), members * n_experts
+        n_tasks, n_all = len(encoder.tasks), members * n_experts
         self.members, self.n_experts, self.hidden, self.crossed = members, n_experts, hidden, towers is None
         self.inputs = INPUTS if self.crossed else Towers.inputs
         user_columns, item_columns = (seen_numbers(encoder, name, towers or "full") for name in NUMBERS)
@@ -78,16 +76,16 @@ class Teacher(nn.Module):
         if not self.crossed:
             self.person = CodeEmbedding(sizes["user_id"], dim, [0], id_dropout)
         n_item = len(sizes["item_ids"]) * dim + n_item_numbers + (4 * dim if self.crossed else 0)
-        n_mixed = n_opinions * (hidden + n_tasks)
+        n_mixed = n_all * (hidden + n_tasks)
         self.from_user = nn.Linear(n_user, n_mixed)
         self.from_item = nn.Linear(n_item, n_mixed, bias=False)
-        self.experts = nn.Parameter(torch.randn(n_opinions, hidden, hidden // 2) * (2.0 / hidden) ** 0.5)
-        self.expert_bias = nn.Parameter(torch.zeros(n_opinions, hidden // 2))
+        self.experts = nn.Parameter(torch.randn(n_all, hidden, hidden // 2) * (2.0 / hidden) ** 0.5)
+        self.expert_bias = nn.Parameter(torch.zeros(n_all, hidden // 2))
         self.heads = nn.Parameter(torch.randn(members, n_tasks, hidden // 2) * (1.0 / hidden) ** 0.5)
         self.head_bias = nn.Parameter(torch.zeros(members, n_tasks))
         self.wide_user = nn.Linear(n_user_numbers, members * n_tasks + len(extra), bias=False)
         self.wide_item = nn.Linear(n_item_numbers, members * n_tasks + len(extra), bias=False)
-        self.extra = nn.Linear(n_opinions * (hidden // 2), len(extra)) if extra else None
+        self.extra = nn.Linear(n_all * (hidden // 2), len(extra)) if extra else None
         self.dropout = nn.Dropout(dropout)
         self.gate_dropout = nn.Dropout(dropout)
 
@@ -96,7 +94,7 @@ class Teacher(nn.Module):
 
     def by_member(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """(N, M, T + E): each member's logits."""
-        kept, there = embed_works(self.item_codes, inputs, "history")
+        history, in_history = embed_works(self.item_codes, inputs, "history")
         item = self.item_codes(inputs["item_ids"])
         user_numbers = self.user_numbers(self.user_columns(inputs["user_numbers"]))
         numbers = self.item_numbers(self.item_columns(inputs["item_numbers"]))
@@ -104,30 +102,34 @@ class Teacher(nn.Module):
             self.user_codes(inputs["user_ids"]).flatten(1),
             self.context_codes(inputs["context"]).flatten(1),
             user_numbers,
-            masked_mean(kept, there),
+            masked_mean(history, in_history),
         ]
         of_item = [item.flatten(1)]
         if self.crossed:
-            passed, gone = embed_works(self.item_codes, inputs, "skipped")
+            skipped, in_skipped = embed_works(self.item_codes, inputs, "skipped")
             query = item.sum(dim=1)
-            liked, disliked = attend(query, kept, there), attend(query, passed, gone)
+            liked, disliked = attend(query, history, in_history), attend(query, skipped, in_skipped)
             numbers = torch.cat([numbers, inputs["crosses"]], dim=1)
-            of_user.append(masked_mean(passed, gone))
+            of_user.append(masked_mean(skipped, in_skipped))
             of_item += [liked, disliked, liked * query, disliked * query]
         else:
             of_user.append(self.person(inputs["user_id"]).flatten(1))
         mixed = self.from_user(torch.cat(of_user, dim=1)) + self.from_item(torch.cat([*of_item, numbers], dim=1))
-        n_tasks, n_opinions = self.heads.shape[1], len(self.experts)
-        hidden = torch.relu(mixed[:, : n_opinions * self.hidden]).reshape(-1, n_opinions, self.hidden)
-        opinion = torch.relu(torch.einsum("neh,ehk->nek", self.dropout(hidden), self.experts) + self.expert_bias)
-        gates = mixed[:, n_opinions * self.hidden :].reshape(-1, self.members, n_tasks, self.n_experts).softmax(dim=3)
-        told = torch.matmul(
-            self.gate_dropout(gates), opinion.reshape(-1, self.members, self.n_experts, self.hidden // 2)
-        )
         wide = self.wide_user(user_numbers) + self.wide_item(numbers)
+        return self._heads(mixed, wide)
+
+    def _heads(self, mixed: Tensor, wide: Tensor) -> Tensor:
+        """(N, M, T + E) from the first layer ``mixed (N, ·)``, of experts and gates, and the linear part ``wide``."""
+        n_tasks, n_experts = self.heads.shape[1], len(self.experts)  # of all members together
+        hidden = torch.relu(mixed[:, : n_experts * self.hidden]).reshape(-1, n_experts, self.hidden)
+        experts = torch.relu(torch.einsum("neh,ehk->nek", self.dropout(hidden), self.experts) + self.expert_bias)
+        gates = mixed[:, n_experts * self.hidden :].reshape(-1, self.members, n_tasks, self.n_experts).softmax(dim=3)
+        by_task = torch.matmul(
+            self.gate_dropout(gates), experts.reshape(-1, self.members, self.n_experts, self.hidden // 2)
+        )
         of_tasks = wide[:, : self.members * n_tasks].reshape(-1, self.members, n_tasks)
-        logits: Tensor = (told * self.heads).sum(dim=3) + self.head_bias + of_tasks
+        logits: Tensor = (by_task * self.heads).sum(dim=3) + self.head_bias + of_tasks
         if self.extra is not None:
-            extra = self.extra(opinion.flatten(1).detach()) + wide[:, self.members * n_tasks :]
+            extra = self.extra(experts.flatten(1).detach()) + wide[:, self.members * n_tasks :]
             logits = torch.cat([logits, extra.unsqueeze(1).expand(-1, self.members, -1)], dim=2)
         return logits

@@ -1,14 +1,14 @@
-"""The student: a user tower and an item tower that meet in an inner product, and nowhere else.
+"""Two towers: a user tower and an item tower that meet in an inner product, and nowhere else.
 
 The item tower gives one vector v, the user tower one for each task, u_t, and a fused one, u_F, all of length 1:
 
     s_t = a_t·⟨u_t, v⟩ + b_t        a, b learned: a cosine alone would keep the sigmoid in a narrow band
 
-u_F learns the fused score and is what prerank searches with; no cross feature enters. *Full* towers see counters and
-rates on both sides, *static* ones do not: their vectors stay right until a work's profile changes.
+u_F learns the fused score, and prerank searches with it; no cross feature enters. *Full* towers see counters and rates
+on both sides, *static* ones do not: their vectors stay valid until a work's profile changes.
 
-*Matching* towers have a path beside the networks: the works of the history and the candidate have vectors by code in
-the space where the towers meet, so that ⟨u, v⟩ holds how alike they are, without a network having to learn it.
+*Matching* towers have a path beside the networks: each code of the history's works and of the candidate has a vector in
+the space where the towers meet, so that ⟨u, v⟩ includes the similarity of these codes, which no network has to learn.
 Sources  P. Covington et al., RecSys 2016 and X. Yi et al., RecSys 2019 (two towers); S. Kabbur et al., FISM, KDD 2013.
 """
 
@@ -17,23 +17,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
-
 from karec.features.encoder import Encoder
+from karec.learn._torch import Tensor, functional, nn, torch
 from karec.learn.nets.features import id_columns, seen_numbers
 from karec.learn.nets.layers import CodeEmbedding, Columns, PiecewiseLinear, embed_works, masked_mean
 
 STARTING_SCALE = 5.0
-MATCHING_SCALE, MATCHING_SPREAD = 5.0, 0.02  # vectors by code begin small and move fast
+MATCHING_SCALE, MATCHING_SPREAD = 5.0, 0.02  # vectors by code start small and learn fast
 
 
 class UserTower(nn.Module):
     """user_id, user_ids, user_numbers, history, context (B rows) → (user_vector (B, D), task_vectors (B, T, D)).
 
-    In training the profile and numbers of a share ``hidden_profiles`` of the rows are hidden, as those of a user never
-    seen are: what is left, history and context, learns to do without them.
+    In training the profile and numbers of a share ``hidden_profiles`` of the rows are set to 0, as those of a user
+    never seen are, so that history and context learn to do without them.
     """
 
     inputs = ("user_id", "user_ids", "user_numbers", "history", "context")
@@ -123,7 +120,7 @@ class ItemTower(nn.Module):
 
 
 class Towers(nn.Module):
-    """Both towers with a scale and a bias for each head, as they train: ``inputs`` → logits (B, 1 + T), fused first."""
+    """Both towers with a scale and a bias for each head, as trained: ``inputs`` → logits (B, 1 + T), fused first."""
 
     inputs = (*UserTower.inputs, *ItemTower.inputs)
 

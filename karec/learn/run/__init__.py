@@ -1,1 +1,1 @@
-"""Running a training: preparation, the training loop, checkpoints, the whole job and the ablation."""
+"""Whole jobs: from data to a run folder, and the ablation."""

@@ -1,4 +1,4 @@
-"""How much memory a piece of work took at its height, told by Linux; elsewhere the height of the whole process."""
+"""Peak memory of a piece of work, where Linux can reset the peak; elsewhere the peak of the whole process."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 
 
 def reset_peak() -> None:
-    """Forget the height so far, where the system can."""
+    """Set the peak to what the process holds now, where the system can."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def peak_gib() -> float:
-    """The most memory that the process held since ``reset_peak``, what it had held before included."""
+    """Peak resident memory of the process since ``reset_peak``, in GiB, with what it held then."""
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii")
     except OSError:

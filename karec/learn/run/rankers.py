@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from karec._clock import Progress
-from karec.evaluate.measures.accuracy import auc
+from karec.learn._torch import Tensor, functional, torch
 from karec.learn.distil.losses import play_time_loss
 from karec.learn.export.onnx_export import export_onnx
-from karec.learn.nets.baselines import LogisticRegression, fit_lightgbm
+from karec.learn.fit.fitting import NOT_RECORDED, Recording, fit
+from karec.learn.fit.predictions import mean_auc, predict, task_weights
+from karec.learn.fit.prepare import Prepared
+from karec.learn.fit.state import FitState
 from karec.learn.nets.calibration import Calibrated, fit_calibration
-from karec.learn.nets.ranker import Teacher
-from karec.learn.nets.towers import Towers
-from karec.learn.run.batches import Batches
-from karec.learn.run.checkpoint import Checkpoint
-from karec.learn.run.fitting import Progressed, fit
-from karec.learn.run.prepare import PLAY_TIME, Prepared, auxiliary_labels, auxiliary_tasks
+from karec.learn.nets.logistic_regression import LogisticRegression
+from karec.learn.nets.ranker import MmoeRanker
+from karec.learn.run.auxiliary import PLAY_TIME, auxiliary_labels, auxiliary_tasks
+from karec.learn.run.lightgbm import fit_lightgbm
 from karec.learn.settings.train import TrainSettings
 from karec.types import Array
 
@@ -37,81 +35,85 @@ def train_ranker(
     settings: TrainSettings,
     path: Path,
     progress: Progress | None = None,
-    checkpoint: Checkpoint | None = None,
-) -> Progressed:
+    recording: Recording = NOT_RECORDED,
+) -> FitState:
     """Train a ranker ("mmoe", "lr" or "lightgbm"), calibrate it on validation days, export it to ``path``.
 
-    The MMoE learns ``settings.auxiliary`` besides, and predicts them after the encoder's tasks.
+    The MMoE learns ``settings.ranker.auxiliary`` besides, and predicts them after the encoder's tasks.
     """
     if kind == "lightgbm":
-        fit_lightgbm(
-            prepared.train,
-            prepared.valid,
-            path,
-            model_version=settings.model_version,
-            seed=settings.seed,
-            progress=progress,
-        )
-        return Progressed(done=True)
+        version, seed = settings.model_version, settings.seed
+        fit_lightgbm(prepared.train, prepared.valid, path, model_version=version, seed=seed, progress=progress)
+        return FitState(done=True)
     train, valid = prepared.train_batches, prepared.valid_batches
-    extra = auxiliary_tasks(prepared.train, settings.auxiliary) if kind == "mmoe" else ()
+    extra = auxiliary_tasks(prepared.train, settings.ranker.auxiliary) if kind == "mmoe" else ()
     tasks = (*prepared.encoder.tasks, *extra)
     model = build_ranker(kind, prepared, settings, extra).to(train.device)
     names = model.inputs
-    linear = kind == "lr"
-    labels = torch.cat(
-        [train.labels, torch.from_numpy(auxiliary_labels(prepared.train, extra)).to(train.device)], dim=1
-    )
+    auxiliary = torch.from_numpy(auxiliary_labels(prepared.train, extra)).to(train.device)
+    labels = torch.cat([train.labels, auxiliary], dim=1)
     weights = task_weights(tasks, settings.task_weights, train.device)
-    done = fit(
+    state = fit(
         model,
         len(train),
         lambda rows, step: ranker_loss(model.by_member(train.inputs(rows, names)), labels[rows], tasks, weights),
         lambda: mean_auc(predict(model, valid), prepared.valid.labels),
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        rate=LINEAR_RATE if linear else settings.learning_rate,
-        weight_decay=LINEAR_DECAY if linear else settings.weight_decay,
-        patience=settings.patience,
+        epochs=settings.ranker.epochs,
+        batch_size=settings.optimizer.batch_size,
+        rate=LINEAR_RATE if kind == "lr" else settings.optimizer.learning_rate,
+        weight_decay=LINEAR_DECAY if kind == "lr" else settings.optimizer.weight_decay,
+        patience=settings.optimizer.patience,
         seed=settings.seed,
         what=f"training {NAMES[kind]}",
-        checkpoint=checkpoint,
+        recording=recording,
         progress=progress,
     )
+    _calibrate_and_export(model, prepared, tasks, extra, settings.model_version, path)
+    return state
+
+
+def _calibrate_and_export(
+    model: MmoeRanker | LogisticRegression,
+    prepared: Prepared,
+    tasks: Sequence[str],
+    extra: Sequence[str],
+    model_version: int,
+    path: Path,
+) -> None:
     held_out = np.concatenate([prepared.valid.labels, auxiliary_labels(prepared.valid, extra)], axis=1)
-    scale, bias = calibrate(predict(model, valid), held_out, tasks)
+    scale, bias = calibrate(predict(model, prepared.valid_batches), held_out, tasks)
     model.cpu()
     export_onnx(
         Calibrated(model, scale, bias),
-        prepared.example_batch(names),
+        prepared.example_batch(model.inputs),
         ["logits"],
         path,
         kind="ranker",
         tasks=tasks,
-        model_version=settings.model_version,
-        shared=[name for name in names if name in USER_SIDE],
+        model_version=model_version,
+        shared=[name for name in model.inputs if name in USER_SIDE],
     )
-    return done
 
 
 def build_ranker(
     kind: str, prepared: Prepared, settings: TrainSettings, extra: Sequence[str]
-) -> Teacher | LogisticRegression:
+) -> MmoeRanker | LogisticRegression:
     """A ranker as it begins, its weights drawn from the settings' seed."""
     torch.manual_seed(settings.seed)
     if kind == "lr":
         return LogisticRegression(prepared.encoder)
-    return Teacher(
+    ranker, features = settings.ranker, settings.features
+    return MmoeRanker(
         prepared.encoder,
-        prepared.train_batches.edges(settings.bins),
+        prepared.train_batches.edges(features.bins),
         extra=extra,
-        towers=None if settings.ranker_features == "all" else settings.towers,
-        dim=settings.dim,
-        members=settings.members,
-        hidden=settings.hidden,
-        n_experts=settings.n_experts,
-        dropout=settings.dropout,
-        id_dropout=settings.id_dropout,
+        towers=None if settings.distil.ranker_features == "all" else settings.towers.kind,
+        dim=features.dim,
+        members=ranker.members,
+        hidden=ranker.hidden,
+        n_experts=ranker.experts,
+        dropout=ranker.dropout,
+        id_dropout=ranker.id_dropout,
     )
 
 
@@ -119,7 +121,7 @@ def ranker_loss(logits: Tensor, labels: Tensor, tasks: Sequence[str], weights: T
     """The mean over rows and members of the weighted sum over tasks: ``logits (B, M, H)``, ``labels (B, H)``."""
     plain = [at for at, task in enumerate(tasks) if task != PLAY_TIME]
     labels = labels.unsqueeze(1).expand_as(logits)
-    loss = binary_cross_entropy_with_logits(logits[..., plain], labels[..., plain], reduction="none")
+    loss = functional.binary_cross_entropy_with_logits(logits[..., plain], labels[..., plain], reduction="none")
     total = (loss * weights[plain]).sum(dim=2).mean()
     if PLAY_TIME in tasks:
         at = tasks.index(PLAY_TIME)
@@ -128,30 +130,11 @@ def ranker_loss(logits: Tensor, labels: Tensor, tasks: Sequence[str], weights: T
 
 
 def calibrate(logits: Array, labels: Array, tasks: Sequence[str]) -> tuple[Array, Array]:
-    """(scale, bias) of each head; play time is only moved, so that its predictions have the mean of what was played."""
+    """(scale, bias) of each head. Play time is shifted alone, so that the mean prediction is the mean play time."""
     scale, bias = fit_calibration(logits, labels, [at for at, task in enumerate(tasks) if task != PLAY_TIME])
     if PLAY_TIME in tasks:
         at = tasks.index(PLAY_TIME)
-        told, played = np.exp(np.minimum(logits[:, at], 30.0).astype(np.float64)).mean(), float(labels[:, at].mean())
-        bias[at] = np.log(played / told) if played > 0 else 0.0
+        predicted = np.exp(np.minimum(logits[:, at], 30.0).astype(np.float64)).mean()
+        played = float(labels[:, at].mean())
+        bias[at] = np.log(played / predicted) if played > 0 else 0.0
     return scale, bias
-
-
-def task_weights(tasks: Sequence[str], weights: Mapping[str, float], device: torch.device) -> Tensor:
-    """(H,) the weight of each task's loss, 1 where nothing is said."""
-    return torch.tensor([weights.get(task, 1.0) for task in tasks], dtype=torch.float32, device=device)
-
-
-def predict(model: Teacher | LogisticRegression | Towers, batches: Batches) -> Array:
-    """(M, H) logits of a ranker, or of towers with the fused one first."""
-    model.eval()
-    with torch.no_grad():
-        logits = torch.cat([model(inputs) for inputs in batches.in_order(model.inputs)])
-    return np.asarray(logits.cpu().numpy())
-
-
-def mean_auc(logits: Array, labels: Array) -> float:
-    """The mean over the tasks of ``labels (N, T)`` of the AUC; a task of one class does not count."""
-    values = [auc(labels[:, task], logits[:, task]) for task in range(labels.shape[1])]
-    finite = [value for value in values if np.isfinite(value)]
-    return float(np.mean(finite)) if finite else 0.0

@@ -1,8 +1,7 @@
-"""What a run's trainings say as they go, as event files that TensorBoard reads: one folder a training.
+"""The curves of a run's trainings, as event files that TensorBoard reads while they grow: one folder a training.
 
-What a folder holds is a function of how far its training is: when that begins, or goes on from a checkpoint, the folder
-is begun anew and all that was said until there is written again. So no step stands twice and none is lost, whatever a
-kill left behind. In the end run.json holds the same numbers.
+When a training begins, or goes on from a checkpoint, its folder is emptied and the whole curve until there is written
+again: no step stands twice and none is lost, whatever a kill left behind. In the end run.json holds the same numbers.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from karec.errors import MissingExtra
-from karec.learn.run.fitting import Progressed
+from karec.learn.fit.state import FitState
 
 LOSS, EPOCH_LOSS, EPOCH_SCORE = "loss", "epoch/loss", "epoch/score"
 
@@ -30,7 +29,7 @@ class EventFiles:
         self._opened: list[_Events] = []
 
     def of(self, training: str) -> _Events:
-        """Whom ``training`` tells how far it is: ``Checkpoint.watch``."""
+        """What writes the curve of ``training``, to be called with its state: ``Recording.watch``."""
         self._opened.append(_Events(self.folder / training))
         return self._opened[-1]
 
@@ -43,14 +42,14 @@ class EventFiles:
 
 
 class _Events:
-    """The event files of one training: writes what is new each time it is told how far that is."""
+    """The event files of one training; a call writes what its state has that is not yet written."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._writer: Any = None
         self._points = self._epochs = 0
 
-    def __call__(self, at: Progressed) -> None:
+    def __call__(self, at: FitState) -> None:
         if self._writer is None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._writer = _summary_writer()(str(self._folder))
@@ -60,7 +59,7 @@ class _Events:
             self._writer.add_scalar(EPOCH_LOSS, at.history[epoch].loss, epoch + 1)
             self._writer.add_scalar(EPOCH_SCORE, at.history[epoch].score, epoch + 1)
         self._points, self._epochs = len(at.curve), len(at.history)
-        self._writer.flush()  # a training that diverges or is killed leaves all that it said
+        self._writer.flush()  # a training that diverges or is killed leaves its whole curve
 
     def close(self) -> None:
         if self._writer is not None:
@@ -71,5 +70,5 @@ def _summary_writer() -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise MissingExtra("tensorboard", "tensorboard", "tensorboard = true") from error
+        raise MissingExtra("tensorboard", "tensorboard", "run.tensorboard = true") from error
     return SummaryWriter

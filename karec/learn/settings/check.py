@@ -1,4 +1,4 @@
-"""What a training stands on: settings that these data and this machine can follow, and what makes it another."""
+"""Checks settings against data and machine; fingerprints a run."""
 
 from __future__ import annotations
 
@@ -8,29 +8,48 @@ from collections.abc import Iterator
 from dataclasses import asdict
 
 import numpy as np
-import torch
 
-from karec.errors import ConfigError
+from karec.errors import ConfigError, DataError
+from karec.learn._torch import torch
 from karec.learn.settings.train import TrainSettings
 from karec.platform.dataset import Dataset
 from karec.types import Array
 
 
-def check_settings(dataset: Dataset, settings: TrainSettings) -> None:
-    """What is wrong only for these data, or here, is told before hours of training: raises ConfigError naming it."""
+def check_training(dataset: Dataset, settings: TrainSettings) -> None:
+    """Refuse, before anything is trained, settings that these data or this machine cannot follow.
+
+    Raises ConfigError naming the key, and DataError for works without the counters of the tasks.
+    """
     tasks = dataset.tasks
-    learned = {"task_weights": (*tasks, "fused", *settings.auxiliary), "fusion": tasks}
+    learned = {"task_weights": (*tasks, "fused", *settings.ranker.auxiliary), "fusion": tasks}
     for key, known in learned.items():
-        strangers = sorted(set(getattr(settings, key)) - set(known))
-        if strangers:
-            raise ConfigError(f"{key} weighs {strangers}, which is not learned here; there are {list(known)}")
-    if settings.device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device = 'cuda', and torch finds no CUDA device here: install its driver, or take 'auto'")
+        unknown = sorted(set(getattr(settings, key)) - set(known))
+        if unknown:
+            raise ConfigError(f"{key} weighs {unknown}, which is not learned here; there are {list(known)}")
+    if settings.run.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            "run.device = 'cuda', and torch finds no CUDA device here: install its driver, or take 'auto'"
+        )
+    _check_counters(dataset)
+
+
+def _check_counters(dataset: Dataset) -> None:
+    """Works need counters: of them are made the rates that models see, and the popularity baseline."""
+    columns = dataset.snapshot.works.columns
+    missing = [name for name in ("count_exposed", *(f"count_{task}" for task in dataset.tasks)) if name not in columns]
+    if missing:
+        raise DataError(
+            f"{dataset.name}: snapshot.works has no column {', '.join(missing)}: add the counters before training, "
+            "with platform.folds.advance.advance(snapshot, exposures, snapshot.time_ms) where nothing was counted yet"
+        )
 
 
 def fingerprint(dataset: Dataset, settings: TrainSettings) -> str:
-    """What a training is of, in a line: the settings that change its result, and the data by name, size and content."""
-    known = {**asdict(settings), "checkpoint_steps": None, "resamples": None, "tensorboard": None}
+    """A line that names a training: the data by name, size and content, and the settings that change its result."""
+    known = asdict(settings)
+    for section, key in (("run", "checkpoint_steps"), ("run", "tensorboard"), ("evaluation", "resamples")):
+        known[section][key] = None
     known["model_version"] = 1  # it names the models and changes none: a kill after publishing has moved it on
     digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode())
     for name, column in _columns(dataset):
@@ -51,4 +70,4 @@ def _columns(dataset: Dataset) -> Iterator[tuple[str, Array]]:
     for name, relation in sorted(snapshot.relations.items()):
         yield name, relation.indptr
         yield name, relation.values
-    yield from sorted((snapshot.visits or {}).items())
+    yield from sorted((snapshot.user_scene_counters or {}).items())

@@ -1,4 +1,4 @@
-"""Named recipes: which losses teach the towers. A recipe sets the keys below; a settings file may overrule each.
+"""Named recipes: which losses teach the towers. A recipe sets keys of [distil]; a settings file may overrule each.
 
     hard                   what users did, alone
     model-distillation     + soft labels of a ranker that has the towers' own features

@@ -1,49 +1,95 @@
-"""Counters of users, works or visits as of any moment, without a snapshot for each."""
+"""Counters of users, of works, and of users in each scene: each exposure adds 1 to ``count_exposed`` and its labels to
+``count_<label>``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
+from karec.platform import schema
 from karec.platform.events import Exposures
+from karec.platform.folds.located import LocatedExposures
+from karec.platform.folds.moments import MomentKeys
+from karec.platform.snapshot import Snapshot
 from karec.types import Array
 
 
-class Counts:
-    """``counters`` of rows as of any moment: what a snapshot's ``columns`` say, and every exposure strictly before it.
+def added(exposures: Exposures, counter: str) -> Array:
+    """(M,) int32: what each exposure adds to ``counter``."""
+    if counter == schema.EXPOSED:
+        return np.ones(len(exposures), np.int32)
+    return exposures.labels[counter.removeprefix(schema.counter(""))].astype(np.int32)
 
-    ``rows (M,)`` are the rows that ``exposures`` name, −1 for none. Where ``columns`` are None nothing was counted
-    before. Raises KeyError when they lack a counter. Memory 4 bytes a counter and 8 for each exposure.
+
+@dataclass(frozen=True)
+class CounterFold:
+    """Counters ``by`` row of the users, of the works, or of (user, scene); a counter starts at 0 where the snapshot has
+    none of its name. An exposure in a scene that the snapshot does not name counts in no scene.
     """
 
-    def __init__(
-        self, columns: Mapping[str, Array] | None, counters: Sequence[str], rows: Array, exposures: Exposures
-    ) -> None:
-        self._moments, rank = np.unique(exposures.time_ms, return_inverse=True)
-        self._step = len(self._moments) + 1
-        key = rows * self._step + rank
+    by: Literal["user", "work", "user_scene"]
+
+    def after(self, snapshot: Snapshot, events: LocatedExposures) -> dict[str, Array]:
+        """The snapshot's columns with every counter grown, as (rows,) float32, by all of ``events``. O(M · labels)."""
+        columns, n_rows = self._start(snapshot)
+        rows = getattr(events, self.by)
+        named = rows >= 0
+        grown = dict(columns)
+        for name in (schema.EXPOSED, *map(schema.counter, events.exposures.labels)):
+            more = np.bincount(rows[named], weights=added(events.exposures, name)[named], minlength=n_rows)
+            grown[name] = (columns.get(name, 0.0) + more).astype(np.float32)
+        return grown
+
+    def over_time(self, snapshot: Snapshot, events: LocatedExposures, counters: Sequence[str]) -> CountersOverTime:
+        """The named ``counters`` at any moment. O(M log M), 4 bytes a counter and 8 for each exposure."""
+        columns, n_rows = self._start(snapshot)
+        moments = events.moments
+        key = moments.of_exposures(getattr(events, self.by), np.arange(len(events)))
         order = np.argsort(key, kind="stable")
-        self._key = key[order]
-        self._running = np.zeros((len(order) + 1, len(counters)), np.int32)
+        running = np.zeros((len(order) + 1, len(counters)), np.int32)
+        start = np.zeros((n_rows, len(counters)), np.float32)
         for at, name in enumerate(counters):
-            np.cumsum(_told(exposures, name)[order], out=self._running[1:, at])
-        self._before: Array | None = None
-        if columns is not None and counters:
-            self._before = np.stack([columns[name] for name in counters], axis=1, dtype=np.float32)
+            np.cumsum(added(events.exposures, name)[order], out=running[1:, at])
+            start[:, at] = columns.get(name, 0.0)
+        key = key[order]
+        first = np.searchsorted(key, moments.at_start(np.arange(n_rows)))
+        return CountersOverTime(start, running, key, first, moments)
+
+    def _start(self, snapshot: Snapshot) -> tuple[Mapping[str, Array], int]:
+        """(columns, rows) that the snapshot holds."""
+        if self.by == "user":
+            return snapshot.users.columns, len(snapshot.users)
+        if self.by == "work":
+            return snapshot.works.columns, len(snapshot.works)
+        return snapshot.user_scene_counters or {}, len(snapshot.users) * snapshot.n_scenes
+
+
+@dataclass(frozen=True, eq=False)
+class CountersOverTime:
+    """C counters of R rows at any moment: ``start (R, C)`` of the snapshot, and ``running (M + 1, C)`` sums over the
+    exposures in order of their ``key (M,)`` of (row, moment); those of a row begin at ``first (R,)``.
+    """
+
+    start: Array
+    running: Array
+    key: Array
+    first: Array
+    moments: MomentKeys
 
     def at(self, rows: Array, as_of: Array) -> Array:
-        """(N, counters) float32 of ``rows (N,)`` as of ``as_of (N,)`` ms, 0 of a row −1. O(N log M)."""
-        first = np.searchsorted(self._key, rows * self._step)
-        now = np.searchsorted(self._key, rows * self._step + np.searchsorted(self._moments, as_of))
-        counts = self._running[now] - self._running[first]
-        if self._before is not None:
-            counts = self._before[rows] + counts
-        counts[rows < 0] = 0
-        return np.asarray(counts, np.float32)
+        """(N, C) float32 of ``rows (N,)`` as of ``as_of (N,)`` ms; 0 for a row −1. O(N log M)."""
+        counts = np.zeros((len(rows), self.start.shape[1]), np.float32)
+        named = np.flatnonzero(rows >= 0)
+        rows = rows[named]
+        now = np.searchsorted(self.key, self.moments.before(rows, as_of[named]))
+        counts[named] = self.start[rows] + (self.running[now] - self.running[self.first[rows]])
+        return counts
 
 
-def _told(exposures: Exposures, counter: str) -> Array:
-    """What each exposure adds to a counter."""
-    label = counter.removeprefix("count_")
-    return np.ones(len(exposures), np.int32) if label == "exposed" else exposures.labels[label].astype(np.int32)
+BY_USER = CounterFold("user")
+BY_WORK = CounterFold("work")
+BY_USER_SCENE = CounterFold("user_scene")

@@ -1,4 +1,4 @@
-"""A seeded karaoke platform: who sings what, who hears it, and what they think of it, drawn from tastes that are known.
+"""A seeded karaoke platform: users, works, exposures and feedback, drawn from tastes that are known.
 
 people.py      users, cities, families; who follows whom, who is whose friend
 catalogue.py   songs, and the works that creators upload

@@ -39,7 +39,7 @@ class Songs:
 
 @dataclass(frozen=True, eq=False)
 class Works:
-    """W works. ``creator`` is a user row, ``song`` a song row; ``weight`` says how widely the platform shows it.
+    """W works. ``creator`` is a user row, ``song`` a song row; ``weight``: how widely the platform shows it.
 
     ``quality`` and ``appeal`` (cover and title) are N(0, 1) and hidden; ``voice_score`` in (0, 1) is what the
     platform's scoring hears of the quality.
@@ -60,7 +60,7 @@ class Works:
 
 
 def make_tag_vectors(rng: np.random.Generator) -> Array:
-    """(len(TAGS), DIMENSION) float32 unit rows: where each tag lies in the space of tastes."""
+    """(len(TAGS), DIMENSION) float32 unit rows: each tag's vector in the space of tastes."""
     return unit_rows(rng.standard_normal((len(TAGS), DIMENSION)))
 
 

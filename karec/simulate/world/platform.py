@@ -15,8 +15,17 @@ from karec.platform.events import Exposures
 from karec.platform.folds.advance import advance
 from karec.platform.snapshot import Snapshot
 from karec.platform.table import Table
-from karec.simulate.world import catalogue as cat
-from karec.simulate.world import people as folk
+from karec.simulate.world.catalogue import ERAS, TAGS, TYPES, make_songs, make_tag_vectors, make_works
+from karec.simulate.world.people import (
+    AGE_BANDS,
+    GENDERS,
+    LEVELS,
+    N_CITIES,
+    as_relation,
+    follow_graph,
+    friend_graph,
+    make_people,
+)
 from karec.simulate.world.policy import Policy, Shown
 from karec.simulate.world.tastes import AFTER, RATES, SCENES, TASKS, Truth, sigmoid
 from karec.types import Array
@@ -40,8 +49,8 @@ class World:
 
     def chances(self, user_rows: Array, work_rows: Array, time_ms: Array, scene: Array) -> Array:
         """(N, T): the true chance of each of the dataset's tasks, with nothing alike shown just before."""
-        told = self.truth.probabilities(user_rows, work_rows, time_ms=time_ms, scene=scene)
-        return np.stack([told[task] for task in self.dataset.tasks], axis=1)
+        chances = self.truth.probabilities(user_rows, work_rows, time_ms=time_ms, scene=scene)
+        return np.stack([chances[task] for task in self.dataset.tasks], axis=1)
 
 
 def make_world(
@@ -68,22 +77,22 @@ def make_world(
             progress(next(steps), n_steps, what)
 
     say("users")
-    people = folk.make_people(n_users, n_works, len(TASKS), rngs["people"])
-    ties = {
-        "follow_keys": folk.follow_graph(people, rngs["graphs"]),
-        "friend_keys": folk.friend_graph(people, rngs["graphs"]),
+    people = make_people(n_users, n_works, len(TASKS), rngs["people"])
+    edges = {
+        "follow_keys": follow_graph(people, rngs["graphs"]),
+        "friend_keys": friend_graph(people, rngs["graphs"]),
     }
     say("works")
-    tag_vectors = cat.make_tag_vectors(rngs["songs"])
-    songs = cat.make_songs(n_works, tag_vectors, rngs["songs"])
-    works = cat.make_works(n_works, people, songs, START_MS - BEFORE_DAYS * DAY_MS, end_ms, rngs["works"])
+    tag_vectors = make_tag_vectors(rngs["songs"])
+    songs = make_songs(n_works, tag_vectors, rngs["songs"])
+    works = make_works(n_works, people, songs, START_MS - BEFORE_DAYS * DAY_MS, end_ms, rngs["works"])
     say("what was shown in the week before")
-    policy = Policy(people, songs, works, tag_vectors=tag_vectors, **ties)
+    policy = Policy(people, songs, works, tag_vectors=tag_vectors, **edges)
     warm = policy.show(n_warm, warm_ms, START_MS, rngs["warm"])
     say("what was shown")
     shown = policy.show(n_exposures, START_MS, end_ms, rngs["shown"])
     salt = int(rngs["salt"].integers(1 << 62))
-    truth = Truth(people, songs, works, **ties, salt=salt, time_ms=end_ms, intercepts=dict.fromkeys(TASKS, 0.0))
+    truth = Truth(people, songs, works, **edges, salt=salt, time_ms=end_ms, intercepts=dict.fromkeys(TASKS, 0.0))
     truth = replace(truth, intercepts=_calibrated(truth, shown))
     snapshot = _snapshot(truth, warm_ms)
     past = _feedback(truth, snapshot, warm, rngs["warm feedback"], say)
@@ -111,24 +120,24 @@ def _calibrated(truth: Truth, shown: Shown) -> dict[str, float]:
     reached: dict[str, Array] = {}
     for task in TASKS:
         before = AFTER[task]
-        ground = np.ones(len(rows)) if before is None else reached[before]
+        possible = np.ones(len(rows)) if before is None else reached[before]
         if task == "follow":
-            ground = ground * (causes["follow"] == 0)
+            possible = possible * (causes["follow"] == 0)
         logits = truth.logits(task, user, causes)
         low, high = -30.0, 30.0
         for _ in range(50):
             middle = 0.5 * (low + high)
-            too_many = float((ground * sigmoid(logits + middle)).mean()) > RATES[task]
+            too_many = float((possible * sigmoid(logits + middle)).mean()) > RATES[task]
             low, high = (low, middle) if too_many else (middle, high)
         intercepts[task] = low
-        reached[task] = ground * sigmoid(logits + low)
+        reached[task] = possible * sigmoid(logits + low)
     return intercepts
 
 
 def _feedback(
     truth: Truth, snapshot: Snapshot, shown: Shown, rng: np.random.Generator, say: Callable[[str], None]
 ) -> Exposures:
-    """What users did with what was shown: each stage of the funnel is one coin, and play time follows from the stages.
+    """Draws what users did with what was shown: one draw for each stage of the funnel; play time follows from them.
 
     long_view means at least 70 % of the work heard, finish all of it.
     """
@@ -166,8 +175,8 @@ def _snapshot(truth: Truth, time_ms: int) -> Snapshot:
     people, songs, works = truth.people, truth.songs, truth.works
     user_ids = FIRST_USER_ID + np.arange(len(people), dtype=np.int64)
     n_works = np.bincount(works.creator[works.upload_ms <= time_ms], minlength=len(people))
-    follows = folk.as_relation(truth.follow_keys, len(people), user_ids)
-    friends = folk.as_relation(truth.friend_keys, len(people), user_ids)
+    follows = as_relation(truth.follow_keys, len(people), user_ids)
+    friends = as_relation(truth.friend_keys, len(people), user_ids)
     users = {
         "city": people.city,
         "gender": people.gender,
@@ -197,12 +206,12 @@ def _snapshot(truth: Truth, time_ms: int) -> Snapshot:
         relations={"follows": follows, "friends": friends},
         labels={
             "scene": SCENES,
-            "type": cat.TYPES,
-            "tag": cat.TAGS,
-            "era": cat.ERAS,
-            "gender": folk.GENDERS,
-            "age_band": folk.AGE_BANDS,
-            "level": folk.LEVELS,
-            "city": [f"city {i + 1}" for i in range(folk.N_CITIES)],
+            "type": TYPES,
+            "tag": TAGS,
+            "era": ERAS,
+            "gender": GENDERS,
+            "age_band": AGE_BANDS,
+            "level": LEVELS,
+            "city": [f"city {i + 1}" for i in range(N_CITIES)],
         },
     )

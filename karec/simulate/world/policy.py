@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from karec._clock import HOUR_MS
+from karec._clock import DAY_MS, HOUR_MS
 from karec.simulate.world.catalogue import TAGS, Songs, Works
 from karec.simulate.world.people import DIMENSION, N_CITIES, People
 from karec.simulate.world.sampling import PrefixSampler, weighted_rows
@@ -52,8 +52,8 @@ class Shown:
         return len(self.user)
 
 
-class _Ties:
-    """From sorted keys user · U + other: a random other of each user."""
+class _SocialEdges:
+    """A graph of users, from its sorted keys user · U + other."""
 
     def __init__(self, keys: Array, n_users: int) -> None:
         users, self._others = np.divmod(keys, n_users)
@@ -61,7 +61,7 @@ class _Ties:
         self._starts = np.cumsum(self._counts) - self._counts
 
     def draw(self, user: Array, rng: np.random.Generator) -> Array:
-        """(M,) int64 user rows; −1 for a user without ties."""
+        """(M,) int64: the row of a random neighbour of each user; −1 for a user without one."""
         count = self._counts[user]
         at = self._starts[user] + (rng.random(len(user)) * count).astype(np.int64)
         return np.where(count > 0, np.append(self._others, -1)[np.minimum(at, len(self._others))], -1)
@@ -88,8 +88,8 @@ class Policy:
         self._by_city = PrefixSampler(people.city[works.creator], works.weight, N_CITIES)
         self._by_song = PrefixSampler(works.song, works.weight, len(songs))
         self._by_creator = PrefixSampler(works.creator, np.ones(len(works)), len(people))
-        self._follows = _Ties(follow_keys, len(people))
-        self._friends = _Ties(friend_keys, len(people))
+        self._follows = _SocialEdges(follow_keys, len(people))
+        self._friends = _SocialEdges(friend_keys, len(people))
         self._liked_tags = _liked_tags(people, songs, tag_vectors)
 
     def show(self, n: int, first_ms: int, last_ms: int, rng: np.random.Generator) -> Shown:
@@ -112,8 +112,8 @@ class Policy:
             "popular": self._popular,
             "fresh": self._fresh,
             "taste": self._taste,
-            "followed": lambda u, m, r: self._by_tie(self._follows, u, m, r),
-            "friends": lambda u, m, r: self._by_tie(self._friends, u, m, r),
+            "followed": lambda u, m, r: self._by_neighbour(self._follows, u, m, r),
+            "friends": lambda u, m, r: self._by_neighbour(self._friends, u, m, r),
             "city": lambda u, m, r: self._by_city.draw(self._people.city[u], m, r),
             "song": self._same_song,
             "random": self._random,
@@ -142,8 +142,8 @@ class Policy:
         liking = np.stack([self._noisy_liking(user, look, rng) for look in looks])
         return np.asarray(looks[np.argmax(liking, axis=0), np.arange(len(user))])
 
-    def _by_tie(self, ties: _Ties, user: Array, limit: Array, rng: np.random.Generator) -> Array:
-        other = ties.draw(user, rng)
+    def _by_neighbour(self, edges: _SocialEdges, user: Array, limit: Array, rng: np.random.Generator) -> Array:
+        other = edges.draw(user, rng)
         return np.where(other < 0, -1, self._by_creator.draw(np.maximum(other, 0), limit, rng))
 
     def _same_song(self, user: Array, limit: Array, rng: np.random.Generator) -> Array:
@@ -184,7 +184,7 @@ def _sessions(
     session = np.repeat(np.arange(n), lengths)[:n] if n else np.empty(0, np.int64)
     n_sessions = int(session[-1]) + 1
     user = weighted_rows(people.activity, n_sessions, rng)
-    day = rng.integers(0, (last_ms - first_ms) // (24 * HOUR_MS), n_sessions)
+    day = rng.integers(0, (last_ms - first_ms) // DAY_MS, n_sessions)
     hour = weighted_rows(np.array(HOURS, float), n_sessions, rng)
     start = first_ms + (24 * day + hour) * HOUR_MS + rng.integers(0, HOUR_MS, n_sessions)
     passed = np.cumsum(rng.exponential(45_000.0, n).astype(np.int64) + 2_000)

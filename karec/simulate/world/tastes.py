@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from karec._clock import HOUR_MS
+from karec._clock import DAY_MS, HOUR_MS
 from karec.simulate.world.catalogue import Songs, Works
 from karec.simulate.world.people import DIMENSION, People
 from karec.types import Array
@@ -113,7 +113,7 @@ class Truth:
         people, works = self.people, self.works
         creator, song = works.creator[work], works.song[work]
         pair = user * len(people) + creator
-        age_days = np.maximum(time_ms - works.upload_ms[work], 0) / (24 * HOUR_MS)
+        age_days = np.maximum(time_ms - works.upload_ms[work], 0) / DAY_MS
         hour = ((time_ms + UTC_OFFSET_MS) / HOUR_MS) % 24
         sign = 2.0 * works.type[work] - 1.0
         gap = people.age_band[user] - self.songs.era[song]

@@ -45,6 +45,37 @@ constexpr std::size_t size_of(DType type) noexcept {
     return 0;
 }
 
+// NumPy's name of the type, for messages; "?" for a number that names no type.
+constexpr const char* name_of(DType type) noexcept {
+    switch (type) {
+        case DType::int8:
+            return "int8";
+        case DType::int16:
+            return "int16";
+        case DType::int32:
+            return "int32";
+        case DType::int64:
+            return "int64";
+        case DType::uint8:
+            return "uint8";
+        case DType::uint16:
+            return "uint16";
+        case DType::uint32:
+            return "uint32";
+        case DType::uint64:
+            return "uint64";
+        case DType::float16:
+            return "float16";
+        case DType::float32:
+            return "float32";
+        case DType::float64:
+            return "float64";
+        case DType::boolean:
+            return "bool";
+    }
+    return "?";
+}
+
 // A C-contiguous (rows, cols) matrix of float16 or float32, read only, owned by the caller.
 struct MatrixView {
     const void* data = nullptr;

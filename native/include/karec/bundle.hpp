@@ -23,6 +23,8 @@ class KAREC_API Bundle {
     const std::string& path() const noexcept { return path_; }  // absolute, without symbolic links
     std::int64_t model_version() const noexcept { return model_version_; }
 
+    std::vector<std::string> names() const;  // of its files, in the manifest's order
+
     // The path of a file of the bundle, for example "index.karec". With `verify`, every byte of it is read and its size
     // and XXH64 compared with the manifest's, O(bytes); else its size alone.
     Result<std::string> file(std::string_view name, bool verify) const noexcept;

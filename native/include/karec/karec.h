@@ -36,7 +36,7 @@
 extern "C" {
 #endif
 
-#define KAREC_ABI_VERSION 1u
+#define KAREC_ABI_VERSION 2u
 
 typedef int32_t karec_status;
 #define KAREC_OK 0
@@ -157,10 +157,16 @@ KAREC_C_API karec_status karec_index_build(const int64_t* ids, size_t n, const k
 /* verify 0 takes the contents on trust. */
 KAREC_C_API karec_status karec_index_open(const char* path, int32_t verify, karec_index** index);
 KAREC_C_API karec_status karec_index_save(const karec_index* index, const char* path);
-/* NULL is no index and is passed over. */
+/* *view: a handle that holds the generation which index has now. Every function that reads works on it and sees that
+ * generation, so that rows which one call finds are good for the next, whatever is written meanwhile; every function
+ * that writes refuses it. It keeps the index alive. Rows that are replaced meanwhile are not used again before it is
+ * closed: hold one for a request. index must not be pinned itself. */
+KAREC_C_API karec_status karec_index_pin(const karec_index* index, karec_index** view);
+/* NULL is no index and is passed over. A pinned handle is closed like any other. */
 KAREC_C_API void karec_index_close(karec_index* index);
 KAREC_C_API karec_status karec_index_describe(const karec_index* index, karec_index_info* info);
 
+/* Columns that are not given keep their values; a work that is new needs all. */
 KAREC_C_API karec_status karec_index_upsert(karec_index* index, const int64_t* ids, size_t n,
                                             const karec_matrix* embeddings, const karec_column* columns,
                                             size_t n_columns, int64_t model_version);
@@ -188,7 +194,8 @@ KAREC_C_API karec_status karec_index_search_batch(const karec_index* index, cons
                                                   size_t n_queries, const karec_candidates* candidates,
                                                   const int64_t* indptr, const karec_ranked* ranked,
                                                   karec_search_count* counts);
-/* mask: NULL, or n_mask = n_rows bytes, 0 leaves a row out. queries, counts: n_queries side by side. */
+/* mask: NULL, or n_mask = n_rows bytes, 0 leaves a row out (make it on a pinned handle). queries, counts: n_queries
+ * side by side. */
 KAREC_C_API karec_status karec_index_search_all(const karec_index* index, const karec_query* queries, size_t n_queries,
                                                 const uint8_t* mask, size_t n_mask, const karec_ranked* ranked,
                                                 karec_search_count* counts);
@@ -307,7 +314,7 @@ typedef struct karec_prerank_request {
     const int64_t* candidates;
     const float* recall_scores; /* NULL = 0 */
     size_t n_candidates;
-    const float* user_vector; /* NULL: the tower computes it from user_inputs */
+    const float* user_vector; /* dim floats; NULL: the towers compute it from user_inputs */
     size_t dim;
     const karec_tensor* user_inputs; /* side by side, all of one struct_size */
     size_t n_user_inputs;
@@ -315,6 +322,10 @@ typedef struct karec_prerank_request {
     const int64_t* shown;
     size_t n_shown;
     size_t k; /* >= 1 */
+    /* NULL, with n_versions 0: user_vector is for every row. Else user_vector is n_versions of them side by side, each
+     * for the rows of its model version; rows of another version are left out and counted. */
+    const int64_t* model_versions;
+    size_t n_versions;
 } karec_prerank_request;
 
 /* Three arrays of n entries, n >= karec_preranker_most. */

@@ -35,13 +35,14 @@
 namespace karec {
 
 struct PrerankRequest {
-    std::span<const std::int64_t> candidates;  // (N,) work ids, each once
-    std::span<const float> recall_scores;      // (N,) their scores so far, finite; empty = 0
-    std::span<const float> user_vector;        // (D,); empty: the tower computes it
-    std::span<const Tensor> user_inputs;       // for the tower, where there is no user_vector
-    std::int64_t time_ms = 0;                  // Unix milliseconds: the moment that freshness is computed as of
-    std::span<const std::int64_t> shown;       // works that the session has seen
-    std::size_t k = 10;                        // ≥ 1, for a dpp step without a k
+    std::span<const std::int64_t> candidates;    // (N,) work ids, each once
+    std::span<const float> recall_scores;        // (N,) their scores so far, finite; empty = 0
+    std::span<const float> user_vector;          // (D,), for every row; empty: user_vectors, or the towers compute it
+    std::span<const VersionQuery> user_vectors;  // instead, one for each model version that rows of the index are of
+    std::span<const Tensor> user_inputs;         // for the towers, where there is neither; each takes its own by name
+    std::int64_t time_ms = 0;                    // Unix milliseconds: the moment that freshness is computed as of
+    std::span<const std::int64_t> shown;         // works that the session has seen
+    std::size_t k = 10;                          // ≥ 1, for a dpp step without a k
 };
 
 // Where a run writes: three arrays of one length, at least PreRanker::most(request), owned by the caller.
@@ -53,7 +54,7 @@ struct Preranked {
 
 struct PrerankCount {
     std::size_t found = 0;    // entries written, best first
-    std::size_t unknown = 0;  // candidates that the index does not know, where a step dropped them
+    std::size_t unknown = 0;  // candidates that a step dropped: not in the index, or no user vector of their version
     std::size_t blocked = 0;  // candidates dropped because they are blocked
     std::uint64_t generation = 0;
     std::int64_t model_version = 0;
@@ -89,9 +90,10 @@ struct PreRankerOptions {
 
 class KAREC_API PreRanker {
   public:
-    // Opens the bundle at `root` (see Bundle::open): its index and, with options.onnxruntime, its user tower.
-    // bad_format: altered, not whole, newer, or of several model versions; invalid_argument: a step that makes no
-    // sense, or needs a column that the index lacks.
+    // Opens the bundle at `root` (see Bundle::open): its index and, with options.onnxruntime, its user towers:
+    // user_tower.onnx, of the bundle's own model version, and each user_tower.v<ten digits>.onnx, of another one that
+    // rows of the index are of. bad_format: altered, not whole, newer, or a file of another model version than it
+    // should be; invalid_argument: a step that makes no sense, or needs a column that the index lacks.
     static Result<PreRanker> open(const std::string& root, const PrerankSettings& settings,
                                   const PreRankerOptions& options) noexcept;
     static Result<PreRanker> open(const std::string& root, const PrerankSettings& settings) noexcept {
@@ -99,7 +101,9 @@ class KAREC_API PreRanker {
     }
 
     // Runs the steps. Refuses: a user vector of another length or not finite, output too short (nothing is written).
-    // unavailable: inner_product without a user vector and without a tower. O(N·D) for the search, and dpp's cost.
+    // unavailable: inner_product without a user vector and without a tower, or with towers of other versions than every
+    // row. O(N·D) for the search, and dpp's cost; with V model versions V times that, and one pass of each tower.
+    // Each row meets the user vector of its own model version; rows of a version without one are left out and counted.
     Result<PrerankCount> run(const PrerankRequest& request, const Preranked& out) const noexcept;
 
     // The most that a run of such a request may write: the smallest k of the steps, or N.
@@ -120,7 +124,8 @@ class KAREC_API PreRanker {
     std::int64_t model_version() const noexcept;
     // The bundle's index, for adjust, block and upsert while runs go on, and for searches of the host's own.
     ItemIndex index() const noexcept;
-    // nullptr without a tower; as long as the ranker and this pointer's owner live.
+    // The tower of the bundle's own model version. nullptr without a tower; as long as the ranker and this pointer's
+    // owner live.
     std::shared_ptr<const UserTower> user_tower() const noexcept;
 
   private:

@@ -64,6 +64,7 @@ struct PrerankStep {
 struct KAREC_API PrerankSettings {
     std::string scene;
     std::vector<PrerankStep> steps;
+    std::string source = {};  // hash of the stage in karec.toml, 16 hexadecimal digits; empty where not told
 
     // io_error: the file cannot be read. bad_format, with the line: it is not whole, was altered, or holds a step or a
     // key that this library does not know, as a newer one may write.

@@ -14,6 +14,7 @@
 #include <string>
 #include <type_traits>
 #include <utility>
+#include <variant>
 
 #include "base/scratch.hpp"
 #include "karec/item_index.hpp"
@@ -21,7 +22,7 @@
 #include "karec/status.hpp"
 
 struct karec_index {
-    karec::ItemIndex index;
+    std::variant<karec::ItemIndex, karec::IndexView> of;  // a view: pinned
 };
 
 namespace karec::c {

@@ -51,9 +51,14 @@ class Request {
         if (told.recall_scores != nullptr) {
             request_.recall_scores = array(told.recall_scores, told.n_candidates, "request->recall_scores");
         }
+        if (told.user_vector == nullptr && told.n_versions != 0) refuse("request->user_vector is NULL");
         if (told.user_vector != nullptr) {
             if (told.dim == 0) refuse("request->user_vector has 0 values: request->dim is not set");
-            request_.user_vector = array(told.user_vector, told.dim, "request->user_vector");
+            if (told.n_versions == 0) {
+                request_.user_vector = array(told.user_vector, told.dim, "request->user_vector");
+            } else {
+                by_version(told);
+            }
         }
         check_count(told.user_inputs, told.n_user_inputs, "request->user_inputs");
         for (std::size_t i = 0; i < told.n_user_inputs; ++i) {
@@ -69,12 +74,25 @@ class Request {
     PrerankRequest get() const noexcept {
         PrerankRequest request = request_;
         request.user_inputs = {tensors_.data(), tensors_.size()};
+        request.user_vectors = {users_.data(), users_.size()};
         return request;
     }
 
   private:
+    void by_version(const karec_prerank_request& told) {
+        const auto versions = array(told.model_versions, told.n_versions, "request->model_versions");
+        std::size_t total = 0;
+        if (__builtin_mul_overflow(told.n_versions, told.dim, &total))
+            refuse("request has more values than memory has");
+        const auto values = array(told.user_vector, total, "request->user_vector");
+        for (std::size_t v = 0; v < versions.size(); ++v) {
+            users_.push_back({versions[v], values.subspan(v * told.dim, told.dim)});
+        }
+    }
+
     PrerankRequest request_;
     ScratchVector<Tensor> tensors_;
+    ScratchVector<VersionQuery> users_;
 };
 
 Preranked out_of(const karec_preranked& out) {

@@ -5,6 +5,11 @@
 
 namespace karec {
 
+const PagedColumn* Generation::find_column(std::string_view name) const noexcept {
+    const auto found = std::ranges::find(columns, name, &PagedColumn::name);
+    return found == columns.end() ? nullptr : &*found;
+}
+
 void Generation::grow(std::size_t n) {
     if (n <= n_rows()) return;
     rows.grow(n);
@@ -17,15 +22,17 @@ void Generation::grow(std::size_t n) {
 }
 
 void Generation::write_row(std::size_t row, std::int64_t id, const MatrixView& vectors, std::size_t i, std::size_t code,
-                           std::span<const Column> columns_in) {
+                           std::span<const Column* const> columns_in, std::size_t old) {
     format.encode(vectors, i, rows.write_unshared(row),
                   format.dtype == DType::int8 ? scales.write_unshared(row) : nullptr);
     if (keeps_exact) exact_format().encode(vectors, i, exact.write_unshared(row), nullptr);
     *ids.write_unshared(row) = id;
     if (versions.size() > 1) *codes.write_unshared(row) = static_cast<std::uint8_t>(code);
     for (std::size_t c = 0; c < columns.size(); ++c) {
+        PagedArray<std::byte>& values = columns[c].values;
         const std::size_t width = size_of(columns[c].dtype);
-        std::memcpy(columns[c].values.write_unshared(row), columns_in[c].bytes.data() + i * width, width);
+        const std::byte* from = columns_in[c] == nullptr ? values.at(old) : columns_in[c]->bytes.data() + i * width;
+        std::memcpy(values.write_unshared(row), from, width);
     }
 }
 

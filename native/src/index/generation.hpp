@@ -18,6 +18,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "index/id_map.hpp"
@@ -70,12 +71,15 @@ struct Generation {
     std::size_t n_rows() const noexcept { return rows.size(); }
     std::size_t code_of(std::size_t row) const noexcept { return codes.empty() ? 0 : *codes.at(row); }
     float scale_of(std::size_t row) const noexcept { return scales.empty() ? 1.0f : *scales.at(row); }
+    // nullptr where there is none of that name.
+    const PagedColumn* find_column(std::string_view name) const noexcept;
 
     // Makes n rows of it, in every array that is kept by row. Never shrinks.
     void grow(std::size_t n);
-    // Writes vector i, id and columns into a row that no reader sees. `columns_in` in this generation's order.
+    // Writes vector i, id and columns into a row that no reader sees. `columns_in` in this generation's order; nullptr
+    // takes the value of row `old`, where the work stood before.
     void write_row(std::size_t row, std::int64_t id, const MatrixView& vectors, std::size_t i, std::size_t code,
-                   std::span<const Column> columns_in);
+                   std::span<const Column* const> columns_in, std::size_t old = 0);
     // The code of a model version; a new one, or one without rows, if it has none; 256 if all are in use.
     std::size_t code_for(std::int64_t version);
     // A copy with the same works in the same order, without removed rows. O(N·D).

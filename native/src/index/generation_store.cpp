@@ -6,7 +6,8 @@
 
 namespace karec {
 
-GenerationStore::GenerationStore(std::unique_ptr<Generation> first) : newest_(first.get()) {
+GenerationStore::GenerationStore(std::unique_ptr<Generation> first)
+    : n_first_rows_(first->n_rows()), newest_(first.get()) {
     first->publish();
     generations_.push_back(std::move(first));
 }
@@ -15,7 +16,7 @@ GenerationStore::~GenerationStore() {
     for (HazardSlot* slot = slots_.load(); slot != nullptr;) delete std::exchange(slot, slot->next);
 }
 
-GenerationStore::HazardSlot* GenerationStore::take_slot() const noexcept {
+HazardSlot* GenerationStore::take_slot() const noexcept {
     HazardSlot* slot = nullptr;
     while (slot == nullptr) {
         for (HazardSlot* used = slots_.load(std::memory_order_acquire); used != nullptr; used = used->next) {
@@ -33,21 +34,22 @@ GenerationStore::HazardSlot* GenerationStore::take_slot() const noexcept {
     return slot;
 }
 
-GenerationStore::Pin::Pin(const GenerationStore& store) noexcept
-    : slot_(store.take_slot()), generation_(store.newest_.load()) {
+HazardSlot* GenerationStore::pin() const noexcept {
+    HazardSlot* slot = take_slot();
+    const Generation* generation = newest_.load();
     // This store and load, the push of a new slot, the writer's store of `newest_` and its loads of the slots are all
     // sequentially consistent: either the writer sees what the slot holds, or the reader sees the newer generation.
     for (;;) {
-        slot_->held.store(generation_);
-        const Generation* newest = store.newest_.load();
-        if (newest == generation_) return;
-        generation_ = newest;
+        slot->held.store(generation);
+        const Generation* newest = newest_.load();
+        if (newest == generation) return slot;
+        generation = newest;
     }
 }
 
-GenerationStore::Pin::~Pin() {
-    slot_->held.store(nullptr, std::memory_order_release);
-    slot_->taken.store(false, std::memory_order_release);
+void GenerationStore::unpin(HazardSlot* slot) noexcept {
+    slot->held.store(nullptr, std::memory_order_release);
+    slot->taken.store(false, std::memory_order_release);
 }
 
 GenerationStore::WriteTransaction::WriteTransaction(GenerationStore& store)

@@ -2,7 +2,8 @@
 //
 // Readers: a pin writes the generation that it took into a hazard slot and checks that it is still the newest; if not,
 // it takes the newer one (Michael, "Hazard pointers", 2004). It never blocks, and repeats only if a commit fell in
-// between. Cost: two stores and three loads, on a cache line that no other reader writes.
+// between. Cost: two stores and three loads, on a
+// cache line that no other reader writes, and one load for each slot that others hold.
 // Writers: one transaction at a time. A commit publishes a pointer, then frees the older generations that no slot
 // holds.
 //
@@ -28,33 +29,29 @@
 
 namespace karec {
 
-class GenerationStore {
-    struct alignas(64) HazardSlot {
-        std::atomic<const Generation*> held{nullptr};
-        std::atomic<bool> taken{false};
-        HazardSlot* next = nullptr;
-    };
+// A place in which a reader names the generation that it holds. On a cache line that no other reader writes.
+struct alignas(64) HazardSlot {
+    std::atomic<const Generation*> held{nullptr};
+    std::atomic<bool> taken{false};
+    HazardSlot* next = nullptr;
+};
 
+class GenerationStore {
   public:
     explicit GenerationStore(std::unique_ptr<Generation> first);
     GenerationStore(const GenerationStore&) = delete;
     GenerationStore& operator=(const GenerationStore&) = delete;
     ~GenerationStore();
 
-    // The newest generation at construction, kept unchanged as long as the pin lives.
-    class Pin {
-      public:
-        explicit Pin(const GenerationStore& store) noexcept;
-        Pin(const Pin&) = delete;
-        Pin& operator=(const Pin&) = delete;
-        ~Pin();
-        const Generation& operator*() const noexcept { return *generation_; }
-        const Generation* operator->() const noexcept { return generation_; }
+    // A slot that names the newest generation, which stays unchanged until unpin(slot). IndexView is its owner.
+    HazardSlot* pin() const noexcept;
+    static void unpin(HazardSlot* slot) noexcept;
+    static const Generation* held_by(const HazardSlot* slot) noexcept {
+        return slot->held.load(std::memory_order_relaxed);
+    }
 
-      private:
-        HazardSlot* slot_;
-        const Generation* generation_;
-    };
+    // Rows of the first generation: no later one has fewer.
+    std::size_t n_first_rows() const noexcept { return n_first_rows_; }
 
     // Makes the next generation from a copy of the newest. Holds the writers' lock; without commit() nothing changes.
     class WriteTransaction {
@@ -87,6 +84,7 @@ class GenerationStore {
     HazardSlot* take_slot() const noexcept;
     void reclaim() noexcept;
 
+    const std::size_t n_first_rows_;
     std::atomic<const Generation*> newest_;
     mutable std::atomic<HazardSlot*> slots_{nullptr};
     std::mutex writing_;

@@ -33,6 +33,14 @@ Status check_column(const Column& column, std::size_t n) {
                            " bytes, expected " + count(n) + " elements of " + count(size_of(column.dtype)));
 }
 
+Status check_path(const std::string& path) {
+    return path.find('\0') == std::string::npos ? Status{} : Status::invalid("the path holds a NUL byte");
+}
+
+Status no_column(std::string_view name) {
+    return Status::invalid("the index has no column '" + std::string(name) + "'");
+}
+
 Status stands_twice(std::int64_t id, std::size_t again) {
     return Status::invalid("ids must be unique, " + std::to_string(id) + " stands twice (again at " + count(again) +
                            ")");

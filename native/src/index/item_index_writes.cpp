@@ -6,9 +6,9 @@
 
 #include "base/boundary.hpp"
 #include "base/checks.hpp"
-#include "base/read_once.hpp"
+#include "index/generation_store.hpp"
 #include "index/index_checks.hpp"
-#include "index/index_store.hpp"
+#include "karec/item_index.hpp"
 
 namespace karec {
 namespace {
@@ -23,26 +23,41 @@ Status check_unique(std::span<const std::int64_t> ids) {
     return twice == sorted.end() ? Status{} : stands_twice(twice->first, std::next(twice)->second);
 }
 
-// The given columns in the index's order.
-Result<std::vector<Column>> in_order(const Generation& g, std::span<const Column> given, std::size_t n) {
-    std::vector<Column> ordered;
+// The given columns in the index's order, nullptr where one is not given.
+Result<std::vector<const Column*>> in_order(const Generation& g, std::span<const Column> given, std::size_t n) {
+    for (std::size_t c = 0; c < given.size(); ++c) {
+        const std::string name(given[c].name);
+        const PagedColumn* held = g.find_column(name);
+        if (held == nullptr) return Status::invalid("the index has no column '" + name + "'");
+        if (std::ranges::find(given.first(c), name, &Column::name) != given.first(c).end()) {
+            return Status::invalid("column '" + name + "' stands twice");
+        }
+        if (given[c].dtype != held->dtype) {
+            return Status::invalid("column '" + name + "' is given as " + name_of(given[c].dtype) +
+                                   ", the index holds " + name_of(held->dtype));
+        }
+        if (Status status = check_column(given[c], n); !status.ok()) return status;
+    }
+    std::vector<const Column*> ordered;
     for (const PagedColumn& column : g.columns) {
         const auto found = std::ranges::find(given, column.name, &Column::name);
-        if (found == given.end() || found->dtype != column.dtype) {
-            return Status::invalid("column '" + column.name + "' is " +
-                                   (found == given.end() ? "missing" : "of another dtype") +
-                                   ": an upsert gives every column that the index has");
-        }
-        if (Status status = check_column(*found, n); !status.ok()) return status;
-        ordered.push_back(*found);
+        ordered.push_back(found == given.end() ? nullptr : &*found);
     }
-    if (ordered.size() == given.size()) return ordered;
-    for (const Column& column : given) {
-        if (std::ranges::find(g.columns, column.name, &PagedColumn::name) == g.columns.end()) {
-            return Status::invalid("the index has no column '" + std::string(column.name) + "'");
-        }
-    }
-    return Status::invalid("a column stands twice");
+    return ordered;
+}
+
+// Refuses a new work where a column is not given: it has no value to keep.
+Status check_new_works(const Generation& g, std::span<const std::int64_t> ids, std::span<const Column* const> ordered) {
+    const auto missing = std::ranges::find(ordered, nullptr);
+    if (missing == ordered.end()) return {};
+    std::vector<std::int32_t> rows(ids.size());
+    g.id_map.find(ids, rows.data());
+    const auto fresh = std::ranges::find_if(rows, [](std::int32_t row) { return row < 0; });
+    if (fresh == rows.end()) return {};
+    const auto column = static_cast<std::size_t>(missing - ordered.begin());
+    const auto at = static_cast<std::size_t>(fresh - rows.begin());
+    return Status::invalid("column '" + g.columns[column].name + "' is missing, and id " + std::to_string(ids[at]) +
+                           " (at " + std::to_string(at) + ") is new: a new work needs every column");
 }
 
 // Copies what belongs to the work (block, adjustment) from its old row, or resets it where there is none (from < 0).
@@ -73,11 +88,10 @@ Result<std::size_t> for_each_known(GenerationStore& store, std::span<const std::
 }
 
 Result<std::size_t> set_blocked(GenerationStore& store, std::span<const std::int64_t> ids, bool blocked) {
-    return for_each_known(store, ids,
-                          [blocked](WriteTransaction& transaction, std::size_t, std::int64_t, std::size_t row) {
-                              transaction->blocked.put(row, blocked);
-                              transaction->closed.put(row, blocked);
-                          });
+    return for_each_known(store, ids, [blocked](WriteTransaction& transaction, std::size_t, std::int64_t, std::size_t row) {
+        transaction->blocked.put(row, blocked);
+        transaction->closed.put(row, blocked);
+    });
 }
 
 }  // namespace
@@ -90,12 +104,15 @@ Status ItemIndex::upsert(std::span<const std::int64_t> ids, MatrixView embedding
                                    std::to_string(dim()));
         }
         if (Status status = check_vectors(ids, embeddings, dtype()); !status.ok()) return status;
-        if (Status status = check_unique(ids); !status.ok()) return status;
-        WriteTransaction transaction(store_->generations);
+        // Copied: with columns that are not given, an id that changed after the checks would have none to keep.
+        const std::vector<std::int64_t> own(ids.begin(), ids.end());
+        if (Status status = check_unique(own); !status.ok()) return status;
+        WriteTransaction transaction(*store_);
         if (Status status = check_map(*transaction); !status.ok()) return status;
         transaction->map_verified = true;
         auto ordered = in_order(*transaction, columns, ids.size());
         if (!ordered.ok()) return ordered.status();
+        if (Status status = check_new_works(*transaction, own, ordered.value()); !status.ok()) return status;
         if (ids.empty()) return {};
         if (transaction->n_rows() + ids.size() > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max())) {
             return Status::invalid("an index holds at most 2^31 − 1 rows");
@@ -106,11 +123,11 @@ Status ItemIndex::upsert(std::span<const std::int64_t> ids, MatrixView embedding
         }
         transaction->model_version = model_version;
         transaction->id_map.make_room(transaction->n_works + ids.size());
-        for (std::size_t i = 0; i < ids.size(); ++i) {
-            const std::int64_t id = read_once(ids[i]);
+        for (std::size_t i = 0; i < own.size(); ++i) {
             const std::size_t row = transaction.new_row();
-            transaction->write_row(row, id, embeddings, i, code, ordered.value());
-            const std::int32_t old = transaction->id_map.put(id, static_cast<std::int32_t>(row));
+            const std::int32_t old = transaction->id_map.put(own[i], static_cast<std::int32_t>(row));
+            transaction->write_row(row, own[i], embeddings, i, code, ordered.value(),
+                                   static_cast<std::size_t>(std::max(old, 0)));
             carry_over(*transaction, old, row);
             ++transaction->versions[code].n_rows;
             if (old < 0) {
@@ -127,24 +144,23 @@ Status ItemIndex::upsert(std::span<const std::int64_t> ids, MatrixView embedding
 
 Result<std::size_t> ItemIndex::remove(std::span<const std::int64_t> ids) noexcept {
     return at_boundary([&]() -> Result<std::size_t> {
-        if (Status status = check_map(*GenerationStore::Pin(store_->generations)); !status.ok()) return status;
-        return for_each_known(store_->generations, ids,
-                              [&](WriteTransaction& transaction, std::size_t, std::int64_t id, std::size_t row) {
-                                  transaction->map_verified = true;
-                                  if (transaction->id_map.take(id) < 0) return;  // given twice
-                                  --transaction->versions[transaction->code_of(row)].n_rows;
-                                  --transaction->n_works;
-                                  transaction.retire(row);
-                              });
+        if (Status status = check_map(*pinned().generation_); !status.ok()) return status;
+        return for_each_known(*store_, ids, [&](WriteTransaction& transaction, std::size_t, std::int64_t id, std::size_t row) {
+            transaction->map_verified = true;
+            if (transaction->id_map.take(id) < 0) return;  // given twice
+            --transaction->versions[transaction->code_of(row)].n_rows;
+            --transaction->n_works;
+            transaction.retire(row);
+        });
     });
 }
 
 Result<std::size_t> ItemIndex::block(std::span<const std::int64_t> ids) noexcept {
-    return at_boundary([&] { return set_blocked(store_->generations, ids, true); });
+    return at_boundary([&] { return set_blocked(*store_, ids, true); });
 }
 
 Result<std::size_t> ItemIndex::unblock(std::span<const std::int64_t> ids) noexcept {
-    return at_boundary([&] { return set_blocked(store_->generations, ids, false); });
+    return at_boundary([&] { return set_blocked(*store_, ids, false); });
 }
 
 Result<std::size_t> ItemIndex::adjust(std::span<const std::int64_t> ids, std::span<const float> scales,
@@ -156,14 +172,12 @@ Result<std::size_t> ItemIndex::adjust(std::span<const std::int64_t> ids, std::sp
             if (Status status = check_lengths(name, values.size(), "ids", ids.size()); !status.ok()) return status;
             if (Status status = check_finite(values, name); !status.ok()) return status;
         }
-        return for_each_known(store_->generations, ids,
-                              [&](WriteTransaction& transaction, std::size_t i, std::int64_t, std::size_t row) {
-                                  if (transaction->adjustments.empty())
-                                      transaction->adjustments.grow(transaction->n_rows());
-                                  Adjustment& adjustment = *transaction->adjustments.copy_on_write(row);
-                                  if (!scales.empty()) adjustment.scale = scales[i];
-                                  if (!offsets.empty()) adjustment.offset = offsets[i];
-                              });
+        return for_each_known(*store_, ids, [&](WriteTransaction& transaction, std::size_t i, std::int64_t, std::size_t row) {
+            if (transaction->adjustments.empty()) transaction->adjustments.grow(transaction->n_rows());
+            Adjustment& adjustment = *transaction->adjustments.copy_on_write(row);
+            if (!scales.empty()) adjustment.scale = scales[i];
+            if (!offsets.empty()) adjustment.offset = offsets[i];
+        });
     });
 }
 

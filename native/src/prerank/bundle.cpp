@@ -71,6 +71,13 @@ Result<Bundle> Bundle::open(const std::string& root) noexcept {
     });
 }
 
+std::vector<std::string> Bundle::names() const {
+    std::vector<std::string> names;
+    names.reserve(files_.size());
+    for (const File& file : files_) names.push_back(file.name);
+    return names;
+}
+
 Result<std::string> Bundle::file(std::string_view name, bool verify) const noexcept {
     return at_boundary([&]() -> Result<std::string> {
         for (const File& wanted : files_) {

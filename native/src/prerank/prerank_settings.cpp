@@ -58,6 +58,13 @@ class Fields {
         const std::string* found = take("name");
         return found == nullptr ? std::string(otherwise) : *found;
     }
+    // 16 hexadecimal digits, or nothing where the key is missing.
+    std::string source() {
+        const std::string* found = take("source");
+        if (found == nullptr) return "";
+        if (!hexadecimal(*found).ok()) fail("source = " + *found + ", expected 16 hexadecimal digits");
+        return *found;
+    }
     Status end() {
         if (status_.ok() && taken_ != line_.fields.size()) fail("a key that this library does not know");
         return status_;
@@ -129,8 +136,11 @@ Result<PrerankStep> step_of(const SealedLine& line) {
 Result<PrerankSettings> settings_of(const std::vector<SealedLine>& lines) {
     PrerankSettings settings;
     for (const SealedLine& line : lines) {
-        if (line.word == "scene" && settings.scene.empty() && !line.value.empty() && line.fields.empty()) {
+        if (line.word == "scene" && settings.scene.empty() && !line.value.empty()) {
+            Fields fields(line);
             settings.scene = line.value;
+            settings.source = fields.source();
+            if (Status status = fields.end(); !status.ok()) return status;
             continue;
         }
         if (line.word != "step") return line.refused("neither a step nor the one scene");

@@ -3,11 +3,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
+#include <string_view>
 
 #include "base/scratch.hpp"
 #include "karec/prerank.hpp"
-#include "search/pinned_reads.hpp"
 
 namespace karec {
 
@@ -25,14 +26,24 @@ struct PrerankPool {
 };
 
 struct PrerankRun {
-    const Generation& g;
+    const IndexView& view;
     const PrerankRequest& request;
-    std::span<const float> user_vector;
+    const std::optional<Query>& user;  // nullopt: there is no user vector
     PrerankPool pool;
 };
 
+inline constexpr std::string_view kUploadMs = "upload_ms";  // the column that freshness reads
+
+// The dtype of a column. Refuses one that the index lacks, and a floating one where integers are needed.
+Result<DType> need_column(const IndexView& view, std::string_view name, bool integer);
+
+// Whether the step reads types.
+inline bool is_typed(const DppStep& step) noexcept {
+    return step.type_weight > 0.0 || step.max_per_type || step.min_per_type > 0;
+}
+
 // Refuses settings out of range, and columns that the index lacks or that have another type, before any run.
-Status check_step(const PrerankStep& step, const Generation& g);
+Status check_step(const PrerankStep& step, const IndexView& view);
 
 Status run_step(const IndexRowsStep& step, PrerankRun& run);
 Status run_step(const HasEmbeddingStep& step, PrerankRun& run);

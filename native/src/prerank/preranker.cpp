@@ -12,70 +12,11 @@
 
 #include "base/boundary.hpp"
 #include "base/checks.hpp"
+#include "prerank/loaded_bundle.hpp"
 #include "prerank/prerank_steps.hpp"
 
 namespace karec {
 namespace {
-
-struct Loaded {
-    Bundle bundle;
-    ItemIndex index;
-    std::shared_ptr<const UserTower> tower;
-};
-
-Status same_version(const std::string& what, std::int64_t version, const Bundle& bundle) {
-    if (version == bundle.model_version()) return {};
-    return Status::bad_format(what + " is of model version " + std::to_string(version) + ", its bundle of " +
-                              std::to_string(bundle.model_version()));
-}
-
-Result<std::shared_ptr<const Loaded>> load(const std::string& root, const PrerankSettings& settings,
-                                           const PreRankerOptions& options) {
-    auto bundle = Bundle::open(root);
-    if (!bundle.ok()) return bundle.status();
-    auto index_path = bundle->file("index.karec", options.verify);
-    if (!index_path.ok()) return index_path.status();
-    ItemIndex::OpenOptions open;
-    open.verify = options.verify;
-    auto index = ItemIndex::open(index_path.value(), open);
-    if (!index.ok()) return index.status();
-    Status status = same_version(index_path.value(), index->model_version(), bundle.value());
-    if (!status.ok()) return status;
-    for (const PrerankStep& step : settings.steps) {
-        if (status = check_step(step, *IndexPin(index.value())); !status.ok()) return status;
-    }
-    std::shared_ptr<const UserTower> tower;
-    if (!options.onnxruntime.empty()) {
-        auto model = bundle->file("user_tower.onnx", options.verify);
-        if (!model.ok()) return model.status();
-        auto opened = UserTower::open(model.value(), options.onnxruntime, options.tower_threads);
-        if (!opened.ok()) return opened.status();
-        if (status = same_version(model.value(), opened->model_version(), bundle.value()); !status.ok()) return status;
-        if (opened->dim() != 0 && opened->dim() != index->dim()) {
-            return Status::bad_format(model.value() + " gives " + std::to_string(opened->dim()) +
-                                      " dimensions, the index has " + std::to_string(index->dim()));
-        }
-        tower = std::make_shared<const UserTower>(std::move(opened.value()));
-    }
-    return std::shared_ptr<const Loaded>(
-        std::make_shared<Loaded>(Loaded{std::move(bundle.value()), std::move(index.value()), std::move(tower)}));
-}
-
-Status check_request(const PrerankRequest& request, const Generation& g) {
-    if (request.k == 0) return Status::invalid("k must be positive, got 0");
-    if (!request.recall_scores.empty()) {
-        Status status =
-            check_lengths("recall_scores", request.recall_scores.size(), "candidates", request.candidates.size());
-        if (!status.ok()) return status;
-        if (status = check_finite(request.recall_scores, "recall_scores"); !status.ok()) return status;
-    }
-    if (request.user_vector.empty()) return {};
-    if (request.user_vector.size() != g.format.dim) {
-        return Status::invalid("user_vector has " + std::to_string(request.user_vector.size()) + " values, expected " +
-                               std::to_string(g.format.dim));
-    }
-    return check_finite(request.user_vector, "user_vector");
-}
 
 // Runs all tasks. An exception of the host's executor becomes `unavailable`.
 Status run_all(const Executor& executor, std::size_t n, void (*task)(void*, std::size_t), void* data) {
@@ -101,10 +42,10 @@ struct PreRanker::State {
     PreRankerOptions options;
     // Held only while the pointer is copied; std::atomic<std::shared_ptr> would lock as well.
     mutable std::mutex swapping;
-    std::shared_ptr<const Loaded> loaded;
+    std::shared_ptr<const LoadedBundle> loaded;
     std::mutex reloading;
 
-    std::shared_ptr<const Loaded> now() const noexcept {
+    std::shared_ptr<const LoadedBundle> now() const noexcept {
         const std::scoped_lock lock(swapping);
         return loaded;
     }
@@ -117,13 +58,13 @@ struct PreRanker::State {
         return search < steps.size() && std::holds_alternative<InnerProductStep>(steps[search].what) ? search + 1 : 0;
     }
 
-    void tell(const PrerankStep& step, StepMetrics metrics, const Loaded& on) const noexcept {
+    void tell(const PrerankStep& step, StepMetrics metrics, const LoadedBundle& on) const noexcept {
         metrics.step = step.name;
         metrics.model_version = on.bundle.model_version();
         options.on_step(options.context, metrics);
     }
 
-    Status run_fused(std::size_t n_steps, PrerankRun& run, const Loaded& on) const {
+    Status run_fused(std::size_t n_steps, PrerankRun& run, const LoadedBundle& on) const {
         const auto& steps = settings.steps;
         const auto start = std::chrono::steady_clock::now();
         Status status = search_request(std::get<InnerProductStep>(steps[n_steps - 1].what), run);
@@ -138,7 +79,7 @@ struct PreRanker::State {
         return {};
     }
 
-    Status run_one(const PrerankStep& step, PrerankRun& run, const Loaded& on) const {
+    Status run_one(const PrerankStep& step, PrerankRun& run, const LoadedBundle& on) const {
         const std::size_t n_in = run.pool.size();
         const auto start = std::chrono::steady_clock::now();
         Status status = std::visit([&](const auto& what) { return run_step(what, run); }, step.what);
@@ -149,21 +90,19 @@ struct PreRanker::State {
         return {};
     }
 
-    Result<PrerankCount> run(const Loaded& on, const PrerankRequest& request, const Preranked& out) const {
-        const IndexPin g(on.index);
-        if (Status status = check_request(request, *g); !status.ok()) return status;
+    Result<PrerankCount> run(const LoadedBundle& on, const PrerankRequest& request, const Preranked& out) const {
+        const IndexView view = on.index.pinned();
+        if (Status status = check_request(request, view); !status.ok()) return status;
         Status status = check_lengths("out.scores", out.scores.size(), "out.ids", out.ids.size());
         if (!status.ok()) return status;
         status = check_lengths("out.scores", out.scores.size(), "out.rows", out.rows.size());
         if (!status.ok()) return status;
-        PrerankRun run{*g, request, request.user_vector, {}};
-        ScratchVector<float> computed;
-        if (request.user_vector.empty() && on.tower != nullptr) {
-            computed.resize(g->format.dim);
-            if (status = on.tower->run(request.user_inputs, computed); !status.ok()) return status;
-            run.user_vector = computed;
-        }
-        std::size_t next = fused(0);
+        UserQuery user;
+        if (status = user.prepare(request, on, view); !status.ok()) return status;
+        PrerankRun run{view, request, user.query, {}};
+        // Step by step where rows meet the vector of their version: only then metrics tell a row without a vector from
+        // a work without a row.
+        std::size_t next = user.query && !user.query->by_version.empty() ? 0 : fused(0);
         if (next > 0) {
             if (status = run_fused(next, run, on); !status.ok()) return status;
         } else {
@@ -187,7 +126,7 @@ struct PreRanker::State {
         std::ranges::copy(run.pool.scores, out.scores.begin());
         std::ranges::copy(run.pool.ids, out.ids.begin());
         std::ranges::copy(run.pool.rows, out.rows.begin());
-        return PrerankCount{found, run.pool.unknown, run.pool.blocked, g->number, on.bundle.model_version()};
+        return PrerankCount{found, run.pool.unknown, run.pool.blocked, view.generation(), on.bundle.model_version()};
     }
 };
 
@@ -197,7 +136,7 @@ Result<PreRanker> PreRanker::open(const std::string& root, const PrerankSettings
                                   const PreRankerOptions& options) noexcept {
     return at_boundary([&]() -> Result<PreRanker> {
         if (options.tower_threads < 1) return Status::invalid("tower_threads must be positive");
-        auto loaded = load(root, settings, options);
+        auto loaded = load_bundle(root, settings, options);
         if (!loaded.ok()) return loaded.status();
         auto state = std::make_shared<State>();
         state->root = root;
@@ -233,7 +172,7 @@ Status PreRanker::run_batch(std::span<const PrerankRequest> requests, std::span<
         std::ranges::fill(statuses, Status{Code::unavailable, "did not run"});
         struct Work {
             const State& state;
-            std::shared_ptr<const Loaded> on;
+            std::shared_ptr<const LoadedBundle> on;
             std::span<const PrerankRequest> requests;
             std::span<const Preranked> outs;
             std::span<PrerankCount> counts;
@@ -262,7 +201,7 @@ Result<bool> PreRanker::reload() noexcept {
         auto folder = current_bundle(state_->root);
         if (!folder.ok()) return folder.status();
         if (folder.value() == state_->now()->bundle.path()) return false;
-        auto loaded = load(folder.value(), state_->settings, state_->options);
+        auto loaded = load_bundle(folder.value(), state_->settings, state_->options);
         if (!loaded.ok()) return loaded.status();
         const std::scoped_lock lock(state_->swapping);
         state_->loaded.swap(loaded.value());  // the old one is released after the lock, or by its last run
@@ -277,7 +216,8 @@ ItemIndex PreRanker::index() const noexcept {
     return state_->now()->index;
 }
 std::shared_ptr<const UserTower> PreRanker::user_tower() const noexcept {
-    return state_->now()->tower;
+    const auto now = state_->now();
+    return now->towers.empty() ? nullptr : now->towers.front();
 }
 
 Executor Executor::threads(std::size_t n_threads) noexcept {

@@ -1,4 +1,4 @@
-// ItemIndex::search_all: an exact scan of all rows, in tiles of 64.
+// IndexView::search_all: an exact scan of all rows, in tiles of 64.
 //
 // One or two queries read the rows in place, and the next tile is prefetched meanwhile. For three or more, a tile is
 // first packed (one lane a row) and every query reads the packed copy. Cost: one pass over the rows, O(queries·N·D).
@@ -9,8 +9,8 @@
 
 #include "base/boundary.hpp"
 #include "base/checks.hpp"
-#include "index/index_store.hpp"
-#include "karec/item_index.hpp"
+#include "index/generation_store.hpp"
+#include "karec/index_view.hpp"
 #include "kernels/isa_table.hpp"
 #include "search/rescore.hpp"
 #include "search/scoring.hpp"
@@ -30,7 +30,10 @@ struct Tile {
         n = std::min(kTile, g.n_rows() - first_row);
         if (n == 0) return;
         left_out = g.closed.word(first / kTile);
-        for (std::size_t i = 0; i < n && !mask.empty(); ++i) left_out |= std::uint64_t{mask[first + i] == 0} << i;
+        for (std::size_t i = 0; i < n && !mask.empty(); ++i) {
+            const bool kept = first + i < mask.size() && mask[first + i] != 0;
+            left_out |= std::uint64_t{!kept} << i;
+        }
         if (g.rows.contiguous_from(first) >= n) {
             const std::byte* start = g.rows.at(first);
             for (std::size_t i = 0; i < n; ++i) at[i] = start + i * g.format.stride();
@@ -131,39 +134,50 @@ void scan(const Generation& g, std::span<const Query> queries, std::span<const s
     }
 }
 
+// Works of the model versions that `query` has no values for.
+std::size_t works_without_query(const Query& query, const Generation& g) noexcept {
+    if (query.by_version.empty()) return 0;
+    std::size_t works = 0;
+    for (const ModelVersion& version : g.versions) {
+        const auto found = std::ranges::find(query.by_version, version.number, &VersionQuery::model_version);
+        if (found == query.by_version.end()) works += version.n_rows;
+    }
+    return works;
+}
+
 }  // namespace
 
-Status ItemIndex::search_all(std::span<const Query> queries, std::span<const std::uint8_t> mask, const Ranked& out,
+Status IndexView::search_all(std::span<const Query> queries, std::span<const std::uint8_t> mask, const Ranked& out,
                              std::span<SearchCount> counts) const noexcept {
     return at_boundary([&]() -> Status {
-        const GenerationStore::Pin g(store_->generations);
+        const Generation& g = *generation_;
         Status status = check_lengths("counts", counts.size(), "queries", queries.size());
         if (!status.ok()) return status;
         for (std::size_t q = 0; q < queries.size(); ++q) {
-            status = check_query(queries[q], *g, queries.size() == 1 ? "query" : "query " + std::to_string(q));
+            status = check_query(queries[q], g, queries.size() == 1 ? "query" : "query " + std::to_string(q));
             if (!status.ok()) return status;
         }
         if (status = check_lists(out, queries.size()); !status.ok()) return status;
         if (!mask.empty()) {
-            status = check_lengths("mask", mask.size(), "index", g->n_rows());
-            if (!status.ok()) return status;
+            if (status = check_mask(mask.size(), g, *store_); !status.ok()) return status;
         }
         if (queries.empty()) return {};
         const std::size_t k = out.scores.size() / queries.size();
         ScratchVector<TopK> tops;
         tops.reserve(queries.size());
         for (std::size_t q = 0; q < queries.size(); ++q) {
-            tops.emplace_back(std::min(n_to_rescore(*g, k), g->n_rows()), g->n_rows());
+            tops.emplace_back(std::min(n_to_rescore(g, k), g.n_rows()), g.n_rows());
         }
-        scan(*g, queries, mask, tops);
+        scan(g, queries, mask, tops);
         for (std::size_t q = 0; q < queries.size(); ++q) {
             const Ranked list = list_of(out, q, k);
             const auto row_of = [](std::uint32_t position) { return static_cast<std::int32_t>(position); };
-            rescore(*g, queries[q], std::min(k, g->n_rows()), row_of, tops[q]);
-            counts[q].generation = g->number;
+            rescore(g, queries[q], std::min(k, g.n_rows()), row_of, tops[q]);
+            counts[q].unknown = works_without_query(queries[q], g);
+            counts[q].generation = g.number;
             counts[q].found = tops[q].finish([&](std::size_t rank, float score, std::uint32_t position) {
                 list.scores[rank] = score;
-                list.ids[rank] = *g->ids.at(position);
+                list.ids[rank] = *g.ids.at(position);
                 list.rows[rank] = static_cast<std::int32_t>(position);
                 list.positions[rank] = position;
             });

@@ -11,7 +11,7 @@
 #include <cstdint>
 
 #include "index/generation.hpp"
-#include "karec/item_index.hpp"
+#include "karec/index_view.hpp"
 
 namespace karec {
 
@@ -60,7 +60,7 @@ class Resolver {
     // kScoreBlock at a time.
     void resolve(std::size_t first, std::size_t n, std::int32_t* rows, const std::byte** at) noexcept {
         if (candidates_.ids.empty()) {
-            for (std::size_t i = 0; i < n; ++i) rows[i] = candidates_.rows[first + i];
+            for (std::size_t i = 0; i < n; ++i) rows[i] = candidates_.rows.values[first + i];
         } else {
             for (std::size_t i = 0; i < n; ++i) {
                 const std::size_t after = first + n + i;

@@ -1,4 +1,4 @@
-// ItemIndex::scores, search and search_batch: candidates are scored in blocks into a top-k. O(N·D + k) expected.
+// IndexView::scores, search and search_batch: candidates are scored in blocks into a top-k. O(N·D + k) expected.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -8,8 +8,7 @@
 #include "base/checks.hpp"
 #include "base/indptr.hpp"
 #include "base/read_once.hpp"
-#include "karec/item_index.hpp"
-#include "search/pinned_reads.hpp"
+#include "karec/index_view.hpp"
 #include "search/rescore.hpp"
 #include "search/scoring.hpp"
 #include "search/search_checks.hpp"
@@ -32,7 +31,7 @@ SearchCount search_one(const Generation& g, const Query& query, const Candidates
         return row >= 0 && static_cast<std::size_t>(row) < g.n_rows() ? row : 0;
     };
     const auto row_of = [&](std::uint32_t position) {
-        return bounded(candidates.ids.empty() ? read_once(candidates.rows[position])
+        return bounded(candidates.ids.empty() ? read_once(candidates.rows.values[position])
                                               : g.id_map.find(candidates.ids[position]));
     };
     rescore(g, query, std::min(out.scores.size(), n), row_of, top);
@@ -59,25 +58,17 @@ SearchCount search_one(const Generation& g, const Query& query, const Candidates
 
 }  // namespace
 
-Result<SearchCount> search_in(const Generation& g, const Query& query, const Candidates& candidates,
-                              const Ranked& out) {
-    if (Status status = check_query(query, g, "query"); !status.ok()) return status;
-    if (Status status = check_ranked(out); !status.ok()) return status;
-    if (Status status = check_candidates(candidates, g); !status.ok()) return status;
-    return search_one(g, query, candidates, out);
-}
-
-Result<SearchCount> ItemIndex::scores(const Query& query, const Candidates& candidates,
+Result<SearchCount> IndexView::scores(const Query& query, const Candidates& candidates,
                                       std::span<float> out) const noexcept {
     return at_boundary([&]() -> Result<SearchCount> {
-        const GenerationStore::Pin g(store_->generations);
-        if (Status status = check_query(query, *g, "query"); !status.ok()) return status;
-        if (Status status = check_candidates(candidates, *g); !status.ok()) return status;
+        const Generation& g = *generation_;
+        if (Status status = check_query(query, g, "query"); !status.ok()) return status;
+        if (Status status = check_candidates(candidates, g); !status.ok()) return status;
         Status status = check_lengths("candidates", candidates.size(), "out", out.size());
         if (!status.ok()) return status;
-        const ReadyQuery ready(query, *g, g->format);
+        const ReadyQuery ready(query, g, g.format);
         SearchCount counts = score_candidates(
-            *g, ready, candidates, [&](std::size_t first, std::size_t n, const std::int32_t* rows, const float* some) {
+            g, ready, candidates, [&](std::size_t first, std::size_t n, const std::int32_t* rows, const float* some) {
                 for (std::size_t i = 0; i < n; ++i) {
                     const bool scored = rows[i] >= 0 && !std::isnan(some[i]);
                     out[first + i] = scored ? some[i] : -std::numeric_limits<float>::infinity();
@@ -88,36 +79,41 @@ Result<SearchCount> ItemIndex::scores(const Query& query, const Candidates& cand
     });
 }
 
-Result<SearchCount> ItemIndex::search(const Query& query, const Candidates& candidates,
+Result<SearchCount> IndexView::search(const Query& query, const Candidates& candidates,
                                       const Ranked& out) const noexcept {
     return at_boundary([&]() -> Result<SearchCount> {
-        return search_in(*GenerationStore::Pin(store_->generations), query, candidates, out);
+        const Generation& g = *generation_;
+        if (Status status = check_query(query, g, "query"); !status.ok()) return status;
+        if (Status status = check_ranked(out); !status.ok()) return status;
+        if (Status status = check_candidates(candidates, g); !status.ok()) return status;
+        return search_one(g, query, candidates, out);
     });
 }
 
-Status ItemIndex::search_batch(std::span<const Query> queries, const Candidates& candidates,
+Status IndexView::search_batch(std::span<const Query> queries, const Candidates& candidates,
                                std::span<const std::int64_t> indptr, const Ranked& out,
                                std::span<SearchCount> counts) const noexcept {
     return at_boundary([&]() -> Status {
-        const GenerationStore::Pin g(store_->generations);
+        const Generation& g = *generation_;
         const std::size_t n_users = queries.size();
         Status status = check_lengths("counts", counts.size(), "queries", n_users);
         if (!status.ok()) return status;
         if (status = check_indptr("indptr", indptr, n_users, candidates.size()); !status.ok()) return status;
-        if (status = check_candidates(candidates, *g); !status.ok()) return status;
+        if (status = check_candidates(candidates, g); !status.ok()) return status;
         if (status = check_lists(out, n_users); !status.ok()) return status;
         for (std::size_t u = 0; u < n_users; ++u) {
-            status = check_query(queries[u], *g, "query " + std::to_string(u));
+            status = check_query(queries[u], g, "query " + std::to_string(u));
             if (!status.ok()) return status;
         }
         const std::size_t k = n_users == 0 ? 0 : out.scores.size() / n_users;
         for (std::size_t u = 0; u < n_users; ++u) {
             const auto first = std::min(static_cast<std::size_t>(indptr[u]), candidates.size());
             const auto n = std::min(static_cast<std::size_t>(indptr[u + 1]) - first, candidates.size() - first);
-            const Candidates own = candidates.ids.empty() ? Candidates::of_rows(candidates.rows.subspan(first, n))
-                                                          : Candidates::of_ids(candidates.ids.subspan(first, n));
+            const Candidates own = candidates.ids.empty()
+                                       ? Candidates::of_rows(candidates.rows.values.subspan(first, n))
+                                       : Candidates::of_ids(candidates.ids.subspan(first, n));
             const Ranked list = list_of(out, u, k);
-            counts[u] = search_one(*g, queries[u], own, list);
+            counts[u] = search_one(g, queries[u], own, list);
             pad_list(list, counts[u].found);
         }
         return {};

@@ -16,23 +16,32 @@ std::string count(std::size_t n) {
 
 }  // namespace
 
+Status check_generation(const Rows& rows, const Generation& g) {
+    if (rows.generation == 0 || rows.generation == g.number) return {};
+    return Status::invalid("rows are of generation " + std::to_string(rows.generation) + ", this reads generation " +
+                           std::to_string(g.number) +
+                           ", where they may hold other works: find and read rows on one view (pinned())");
+}
+
 Status check_candidates(const Candidates& candidates, const Generation& g) {
     if (candidates.size() > std::numeric_limits<std::uint32_t>::max()) {
         return Status::invalid("a search takes at most 2^32 − 1 candidates, got " + count(candidates.size()));
     }
-    if (!candidates.ids.empty() && !candidates.rows.empty()) {
+    const std::span<const std::int32_t> rows = candidates.rows.values;
+    if (!candidates.ids.empty() && !rows.empty()) {
         return Status::invalid("candidates are given as ids or as rows, not as both");
     }
+    if (Status status = check_generation(candidates.rows, g); !status.ok()) return status;
     const auto n = static_cast<std::int64_t>(g.n_rows());
     std::int32_t low = kUnknownRow;
     std::int32_t high = kUnknownRow;
-    for (const std::int32_t row : candidates.rows) {
+    for (const std::int32_t row : rows) {
         low = std::min(low, row);
         high = std::max(high, row);
     }
     if (low == kUnknownRow && high < n) return {};
-    for (std::size_t i = 0; i < candidates.rows.size(); ++i) {
-        const std::int32_t row = read_once(candidates.rows[i]);
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+        const std::int32_t row = read_once(rows[i]);
         if (row >= kUnknownRow && row < n) continue;
         return Status::invalid("rows holds " + std::to_string(row) + " at position " + count(i) +
                                ", expected -1 (unknown) to " + std::to_string(n) + " (exclusive)");
@@ -65,6 +74,13 @@ void pad_list(const Ranked& list, std::size_t found) {
     std::ranges::fill(list.ids.subspan(found), -1);
     std::ranges::fill(list.rows.subspan(found), kUnknownRow);
     std::ranges::fill(list.positions.subspan(found), -1);
+}
+
+Status check_mask(std::size_t length, const Generation& g, const GenerationStore& store) {
+    if (length <= g.n_rows() && length >= store.n_first_rows()) return {};
+    return Status::invalid("mask has " + count(length) + " entries, generation " + std::to_string(g.number) +
+                           " of the index has " + count(g.n_rows()) +
+                           " rows: make the mask and search on one view (pinned())");
 }
 
 Status check_query(const Query& query, const Generation& g, const std::string& name) {

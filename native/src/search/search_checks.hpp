@@ -4,12 +4,16 @@
 #include <cstddef>
 #include <string>
 
-#include "index/generation.hpp"
-#include "karec/item_index.hpp"
+#include "index/generation_store.hpp"
+#include "karec/index_view.hpp"
 
 namespace karec {
 
-// Refuses ids and rows given together, rows outside -1 to n_rows - 1, and more than 2^32 − 1 candidates.
+// Refuses rows that were found in another generation than g.
+Status check_generation(const Rows& rows, const Generation& g);
+
+// Refuses ids and rows given together, rows of another generation or outside -1 to n_rows - 1, and more than 2^32 − 1
+// candidates.
 Status check_candidates(const Candidates& candidates, const Generation& g);
 
 // Refuses output arrays of different lengths.
@@ -23,6 +27,9 @@ Ranked list_of(const Ranked& out, std::size_t list, std::size_t length);
 
 // Fills the entries of a list behind the first `found` with score −inf, id −1, row −1, position −1.
 void pad_list(const Ranked& list, std::size_t found);
+
+// Refuses the length of a mask that is longer than the rows of g, or shorter than those of the first generation.
+Status check_mask(std::size_t length, const Generation& g, const GenerationStore& store);
 
 // Refuses queries that are not D finite values each; and one query alone where the index has rows of several model
 // versions. `name` stands for the query in the message.

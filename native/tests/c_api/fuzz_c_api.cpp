@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <string>
+#include <utility>
 
 #include "karec/karec.h"
 #include "prerank/bundle_files.hpp"
@@ -37,7 +38,7 @@ T* handle(T* good) {
     return one_in(40) ? nullptr : good;
 }
 
-constexpr std::size_t kFunctions = 32;
+constexpr std::size_t kFunctions = 33;
 constexpr std::size_t kDppSelect = 18;
 
 karec_status call(World& w, std::size_t which) {
@@ -228,6 +229,17 @@ karec_status call(World& w, std::size_t which) {
             const auto status =
                 karec_preranker_tower_inputs(handle(w.ranker), written<karec_tensor_spec>(room), room, told);
             return status == KAREC_UNAVAILABLE ? KAREC_OK : status;  // there is no tower
+        }
+        case 31: {
+            // The view answers from here on, as long as the index lives that it was made from; writes are refused.
+            karec_index* view = nullptr;
+            const auto status = karec_index_pin(handle(w.index), one_in(20) ? nullptr : &view);
+            if (status != KAREC_OK) return status;
+            std::swap(w.index, view);
+            for (int i = 0; i < 5; ++i) (void)call(w, below(kDppSelect));
+            std::swap(w.index, view);
+            karec_index_close(view);
+            return status;
         }
         default:
             karec_index_close(nullptr);

@@ -164,7 +164,10 @@ inline karec_prerank_request* requests(std::size_t n) {
         r.candidates = buffer<std::int64_t>(n_candidates);
         if (one_in(3)) r.recall_scores = buffer<float>(n_candidates);
         r.n_candidates = said(n_candidates);
-        if (!one_in(5)) r.user_vector = buffer<float>(karec::kBundleDim);
+        const std::size_t n_versions = one_in(3) ? below(3) : 0;
+        r.n_versions = said(n_versions);
+        r.model_versions = buffer<std::int64_t>(n_versions);
+        if (!one_in(5)) r.user_vector = buffer<float>(karec::kBundleDim * std::max<std::size_t>(n_versions, 1));
         r.dim = said(karec::kBundleDim);
         r.n_user_inputs = one_in(3) ? below(3) : 0;
         r.user_inputs = structs<karec_tensor>(r.n_user_inputs, [](karec_tensor& t) {

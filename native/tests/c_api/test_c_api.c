@@ -89,8 +89,48 @@ static void index_answers(void) {
     CHECK(karec_index_gather_column(index, "creator_id", wanted, 2, KAREC_INT64, held) == KAREC_OK);
     CHECK(held[0] == 3 && held[1] == 0);
     REFUSED(karec_index_gather_column(index, "creator_id", wanted, 2, KAREC_INT32, held), KAREC_INVALID_ARGUMENT,
-            "is of dtype 4, not 3");
+            "is of dtype int64, not int32");
     karec_index_close(index);
+}
+
+static void a_pinned_index_holds_its_generation(void) {
+    karec_index* index = build();
+    karec_index* view = NULL;
+    CHECK(karec_index_pin(index, &view) == KAREC_OK && view != NULL);
+    const int64_t asked[] = {14, 10};
+    int32_t at[2];
+    CHECK(karec_index_lookup(view, asked, 2, at) == KAREC_OK && at[0] == 4 && at[1] == 0);
+    CHECK(karec_index_remove(index, asked, 2, NULL) == KAREC_OK);
+
+    int64_t held[2];
+    CHECK(karec_index_gather_column(view, "creator_id", at, 2, KAREC_INT64, held) == KAREC_OK);
+    CHECK(held[0] == 3 && held[1] == 1);
+    const float user[D] = {1.0f, 1.0f, 1.0f, 1.0f};
+    const karec_query query = {.struct_size = sizeof query, .values = user, .dim = D};
+    const karec_candidates among = {.struct_size = sizeof among, .rows = at, .n = 2};
+    karec_search_count count = {.struct_size = sizeof count};
+    CHECK(karec_index_search(view, &query, &among, &ranked, &count) == KAREC_OK && count.found == 2);
+    CHECK(count.generation == 1 && found[0] == 14 && found[1] == 10);
+    CHECK(karec_index_search(index, &query, &among, &ranked, &count) == KAREC_OK && count.found == 0);
+    karec_index_info info = {.struct_size = sizeof info};
+    CHECK(karec_index_describe(view, &info) == KAREC_OK && info.size == N && info.generation == 1);
+    CHECK(karec_index_describe(index, &info) == KAREC_OK && info.size == N - 2 && info.generation == 2);
+
+    const char* why = "index is pinned (karec_index_pin) and takes no writes";
+    const karec_matrix m = matrix();
+    const float offset = 1.0f;
+    REFUSED(karec_index_upsert(view, ids, N, &m, NULL, 0, 7), KAREC_INVALID_ARGUMENT, why);
+    REFUSED(karec_index_remove(view, asked, 2, NULL), KAREC_INVALID_ARGUMENT, why);
+    REFUSED(karec_index_block(view, asked, 2, NULL), KAREC_INVALID_ARGUMENT, why);
+    REFUSED(karec_index_unblock(view, asked, 2, NULL), KAREC_INVALID_ARGUMENT, why);
+    REFUSED(karec_index_adjust(view, asked, 1, NULL, &offset, NULL), KAREC_INVALID_ARGUMENT, why);
+    karec_index* again = NULL;
+    REFUSED(karec_index_pin(view, &again), KAREC_INVALID_ARGUMENT, "index is pinned already");
+    CHECK(again == NULL);
+
+    karec_index_close(index); /* the view keeps the index alive */
+    CHECK(karec_index_lookup(view, asked, 2, at) == KAREC_OK && at[0] == 4);
+    karec_index_close(view);
 }
 
 static void selections(void) {
@@ -293,6 +333,7 @@ int main(int argc, char** argv) {
     CHECK(karec_abi_version() >= KAREC_ABI_VERSION);
     CHECK(strlen(karec_version()) > 0 && strlen(karec_isa()) > 0 && karec_last_error()[0] == 0);
     index_answers();
+    a_pinned_index_holds_its_generation();
     selections();
     bad_arguments();
     endless_arguments();

@@ -211,3 +211,39 @@ TEST(a_dpp_of_rows_names_the_first_that_holds_no_work) {
     CHECK(refused(of({2, 1, 1}), "rows holds 1 at position 1"));
     CHECK(refused(of({0, 2}), "relevance has shape (3,), expected (2,)"));
 }
+
+TEST(an_upsert_keeps_the_columns_that_it_does_not_give) {
+    const std::vector<std::int64_t> ids = {10, 11};
+    const std::vector<std::int32_t> owners = {1, 2};
+    const std::vector<float> prices = {0.5f, 1.5f};
+    const Column columns[] = {{"owner", DType::int32, std::as_bytes(std::span(owners))},
+                              {"price", DType::float32, std::as_bytes(std::span(prices))}};
+    ItemIndex::BuildOptions options;
+    options.columns = columns;
+    const std::vector<float> vectors(6, 1.0f);
+    ItemIndex index = ItemIndex::build(ids, matrix(vectors, 2, 3), options).value();
+    const std::vector<float> dearer = {7.0f, 8.0f};
+    const Column given{"price", DType::float32, std::as_bytes(std::span(dearer))};
+    CHECK(index.upsert(ids, matrix(vectors, 2, 3), {&given, 1}, 0).ok());
+    const IndexView view = index.pinned();
+    std::vector<std::int32_t> rows(2);
+    std::vector<std::int32_t> owners_now(2);
+    std::vector<float> prices_now(2);
+    CHECK(view.lookup(ids, rows).ok());
+    CHECK(view.gather_column("owner", rows, std::as_writable_bytes(std::span(owners_now))).ok());
+    CHECK(view.gather_column("price", rows, std::as_writable_bytes(std::span(prices_now))).ok());
+    CHECK(owners_now == owners && prices_now == dearer);
+
+    const std::vector<std::int64_t> one_new = {11, 12};
+    const auto put = [&](const Column& column) {
+        return index.upsert(one_new, matrix(vectors, 2, 3), {&column, 1}, 0);
+    };
+    CHECK(refused(put(given), "column 'owner' is missing, and id 12 (at 1) is new"));
+    const Column other{"price", DType::int32, std::as_bytes(std::span(owners))};
+    CHECK(refused(put(other), "column 'price' is given as int32, the index holds float32"));
+    const Column unknown{"colour", DType::int32, std::as_bytes(std::span(owners))};
+    CHECK(refused(put(unknown), "the index has no column 'colour'"));
+    const Column twice[] = {given, given};
+    CHECK(refused(index.upsert(ids, matrix(vectors, 2, 3), twice, 0), "column 'price' stands twice"));
+    CHECK(index.generation() == view.generation());
+}

@@ -2,8 +2,9 @@
 //
 //   prerank_host ROOT SETTINGS REQUESTS ANSWERS [ONNXRUNTIME]
 //
-// REQUESTS, little-endian int64 words: n_requests, then for each: time_ms, k, n_candidates, n_shown, n_user, n_inputs;
-// candidates; shown; user vector as int64 count of floats' bytes padded to 8. Inputs: length of the name, name padded
+// REQUESTS, little-endian int64 words: n_requests, then for each: time_ms, k, n_candidates, n_shown, n_user (floats),
+// n_versions, n_inputs; candidates; shown; n_versions model versions; user vectors, side by side, their bytes padded to
+// 8. n_versions 0: one user vector for all. Inputs: length of the name, name padded
 // to 8, dtype (karec's number), rank, shape, bytes padded to 8. ANSWERS: for each found, unknown, ids; scores padded.
 #include <cstdint>
 #include <cstdio>
@@ -73,10 +74,17 @@ int main(int argc, char** argv) {
         const std::size_t n_candidates = in.size();
         const std::size_t n_shown = in.size();
         const std::size_t n_user = in.size();
+        const std::size_t n_versions = in.size();
         const std::size_t n_inputs = in.size();
         const auto candidates = in.array<std::int64_t>(n_candidates);
         const auto shown = in.array<std::int64_t>(n_shown);
+        const auto versions = in.array<std::int64_t>(n_versions);
         const auto user = in.array<float>(n_user);
+        std::vector<VersionQuery> users;
+        for (std::size_t v = 0; v < n_versions; ++v) {
+            const std::size_t dim = n_user / n_versions;
+            users.push_back({versions[v], std::span(user).subspan(v * dim, dim)});
+        }
         std::vector<std::string> names(n_inputs);
         std::vector<std::vector<std::int64_t>> shapes(n_inputs);
         std::vector<Tensor> tensors(n_inputs);
@@ -93,7 +101,8 @@ int main(int argc, char** argv) {
         }
         request.candidates = candidates;
         request.shown = shown;
-        request.user_vector = user;
+        if (users.empty()) request.user_vector = user;
+        request.user_vectors = users;
         request.user_inputs = tensors;
         const std::size_t most = ranker->most(request);
         std::vector<float> scores(most);

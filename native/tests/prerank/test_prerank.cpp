@@ -105,6 +105,49 @@ TEST(one_pass_and_step_by_step_agree) {
     CHECK(a->unknown == b->unknown && a->blocked == b->blocked);
 }
 
+TEST(each_row_meets_the_user_vector_of_its_model_version) {
+    BundleFolder folder;
+    folder.publish(1);
+    const auto ranker = PreRanker::open(
+        folder.root(), stage("step index_rows\nstep has_embedding\nstep inner_product k=300\nstep dpp k=40 "
+                             "diversity=0.5 ridge=0.01 type_weight=0.0 types=type\n"));
+    CHECK(ranker.ok());
+    ItemIndex index = ranker->index();
+    const std::vector<std::int64_t> newer = {0, 3, 6, 9};
+    const std::vector<float> vectors(newer.size() * kBundleDim, 1.0f);
+    CHECK(index.upsert(newer, {vectors.data(), newer.size(), kBundleDim, DType::float32}, {}, 2).ok());
+    const std::vector<std::int64_t> ids = {0, 6, 300, 303, 1};
+    Answer out(5);
+    CHECK(says(ranker->run(request_of(ids), out.spans()).status(), Code::invalid_argument,
+               "holds vectors of model versions 1, 2"));
+
+    const std::vector<float> other(kBundleDim, 2.0f);
+    const VersionQuery users[] = {{1, kUser}, {2, other}, {7, kUser}};
+    PrerankRequest request = request_of(ids);
+    request.user_vector = {};
+    request.user_vectors = users;
+    const auto count = ranker->run(request, out.spans());
+    CHECK(count.ok() && count->found == 4 && count->unknown == 1 && count->generation == 2);
+    for (std::size_t i = 0; i < count->found; ++i) {
+        const bool is_newer = out.ids[i] <= 6;
+        std::vector<float> score(1);
+        const Query own(std::span<const VersionQuery>(users).subspan(is_newer ? 1 : 0, 1));
+        CHECK(index.scores(own, Candidates::of_ids(std::span(out.ids).subspan(i, 1)), score).ok());
+        CHECK(score[0] == out.scores[i] && (!is_newer || score[0] == 16.0f));
+    }
+
+    request.user_vectors = std::span(users).first(1);  // none for version 2: its rows are left out and counted
+    const auto fewer = ranker->run(request, out.spans());
+    CHECK(fewer.ok() && fewer->found == 2 && fewer->unknown == 3);
+    request.user_vector = kUser;
+    CHECK(says(ranker->run(request, out.spans()).status(), Code::invalid_argument, "either one user_vector or"));
+    const VersionQuery three[] = {{2, std::span(other).first(3)}};
+    request.user_vector = {};
+    request.user_vectors = three;
+    CHECK(says(ranker->run(request, out.spans()).status(), Code::invalid_argument,
+               "the user vector of model version 2 has 3 values, expected 8"));
+}
+
 TEST(recall_scores_rank_where_no_step_scores) {
     BundleFolder folder;
     folder.publish(1);
@@ -151,6 +194,18 @@ TEST(what_a_run_refuses) {
     CHECK(small.ids[0] == -7);
     request.k = 0;
     CHECK(says(ranker->run(request, out.spans()).status(), Code::invalid_argument, "k must be positive"));
+}
+
+TEST(settings_tell_the_hash_of_their_source_where_the_file_does) {
+    const auto told =
+        PrerankSettings::parse(sealed("karec-prerank 1\nscene a source=00c0ffee00c0ffee\nstep index_rows\n"));
+    CHECK(told.value().scene == "a");
+    CHECK(told.value().source == "00c0ffee00c0ffee");
+    CHECK(PrerankSettings::parse(sealed("karec-prerank 1\nscene a\n")).value().source.empty());
+    CHECK(says(PrerankSettings::parse(sealed("karec-prerank 1\nscene a source=new\n")).status(), Code::bad_format,
+               "line 2: source = new, expected 16 hexadecimal digits"));
+    CHECK(says(PrerankSettings::parse(sealed("karec-prerank 1\nscene a mood=1\n")).status(), Code::bad_format,
+               "line 2: a key that this library does not know"));
 }
 
 TEST(what_open_refuses) {

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from karec.evaluate.measures.accuracy import UserBootstrap, auc, bootstrap_interval, ece, gauc, quality, user_days
-from karec.platform.events import Exposures
+from karec._clock import DAY_MS
+from karec.evaluate.measures.accuracy import UserBootstrap, auc, bootstrap_interval, ece, gauc, user_days
 
 rows = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 5), st.integers(0, 4)), min_size=1, max_size=60)
 
@@ -102,40 +102,12 @@ def test_a_paired_difference_is_surer_than_two_intervals():
 
 
 def test_user_days_tell_users_and_days_apart():
-    day = 86_400_000
+    day = DAY_MS
     groups = user_days(np.array([7, 7, 9, 7]), np.array([50, day + 49, 60, day + 50]), start_ms=50)
     assert groups[0] == groups[1] and len({*groups[[0, 2, 3]]}) == 3
 
 
-def test_quality_reports_every_model_and_task_with_intervals_around_the_value():
-    generator = np.random.default_rng(1)
-    n = 600
-    y = generator.integers(0, 2, n).astype(np.uint8)
-    exposures = Exposures(
-        user_id=generator.integers(0, 40, n),
-        work_id=np.arange(n),
-        time_ms=np.arange(n) * 1000,
-        scene=np.zeros(n, np.int32),
-        labels={"click": y, "like": 1 - y},
-        play_ms=np.zeros(n, np.int64),
-    )
-    guess = np.clip(y[:, None] * [0.3, -0.3] + generator.random((n, 2)), 0, 1)
-    table = quality({"a": guess, "b": guess[:, ::-1]}, exposures, ("click", "like"), start_ms=0, resamples=50)
-    gap = table["a"]["click"]["auc_behind"]
-    assert gap == table["b"]["click"]["auc"] - table["a"]["click"]["auc"]
-    assert table["a"]["click"]["auc_behind_ci"][0] <= gap <= table["a"]["click"]["auc_behind_ci"][1]
-    assert table["b"]["click"]["auc_behind_ci"] == (0.0, 0.0)
-    assert list(table) == ["a", "b"] and list(table["a"]) == ["click", "like"]
-    for measure in ("auc", "gauc", "ece"):
-        low, high = table["a"]["click"][f"{measure}_ci"]
-        assert low <= high and high > 0
-    low, high = table["a"]["click"]["auc_ci"]
-    assert low < table["a"]["click"]["auc"] < high
-    with pytest.raises(ValueError, match=r"predictions \(600, 1\), expected \(600, 2\)"):
-        quality({"a": guess[:, :1]}, exposures, ("click", "like"), start_ms=0)
-
-
-def test_bad_input_is_named():
+def test_shapes_that_differ_nan_scores_and_no_resamples_are_refused():
     with pytest.raises(ValueError, match=r"\(3,\) and scores \(2,\)"):
         auc(np.zeros(3), np.zeros(2))
     with pytest.raises(ValueError, match=r"scores\[1\] is nan"):

@@ -28,7 +28,7 @@ def plain_ndcg(found, reference, k):
     return dcg / sum((1 - place / k) / np.log2(place + 2) for place in range(k))
 
 
-def test_by_hand():
+def test_hit_rate_overlap_and_ndcg_of_ten_works_are_those_computed_by_hand():
     # of the ranker's top 4 {0, 1, 2, 3} prerank's top 5 {0, 2, 4, 6, 8} holds 0 and 2
     assert hit_rate(PRERANK, RANKER, 4, 5) == 0.5
     assert normalised_hit_rate(PRERANK, RANKER, 4, 5) == pytest.approx((0.5 - 0.5) / 0.5)
@@ -40,7 +40,7 @@ def test_by_hand():
 
 
 @given(pools)
-def test_each_pool_is_what_plain_loops_say(drawn):
+def test_hit_rates_and_ndcg_of_each_pool_equal_those_of_plain_loops(drawn):
     found, reference = drawn
     n = found.shape[1]
     for m in range(1, n + 1):
@@ -75,13 +75,13 @@ def test_a_random_order_scores_zero_on_average():
         assert abs(normalised_hit_rate(found, reference, m, k).mean()) < 0.02
 
 
-def test_pools_without_an_axis_before_them_and_of_several():
+def test_any_number_of_leading_axes_is_accepted():
     assert hit_rate(PRERANK, RANKER, 4, 5).shape == ()
     several = np.broadcast_to(PRERANK, (2, 3, 10)), np.broadcast_to(RANKER, (2, 3, 10))
     assert ndcg_against(*several, 3).shape == (2, 3)
 
 
-def test_what_cannot_be_measured_is_named():
+def test_shapes_that_differ_nan_and_cuts_beyond_the_pool_are_refused():
     with pytest.raises(ValueError, match=r"found \(10,\) and reference \(9,\)"):
         hit_rate(PRERANK, RANKER[:9], 1, 1)
     with pytest.raises(ValueError, match=r"reference\[3\] is nan"):

@@ -7,21 +7,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from small_settings import LISTS, SMALL, changed
 
-from karec.learn.distil.towers import Targets, train_round
-from karec.learn.run.prepare import prepare
+from karec.learn.distil.round import train_round
+from karec.learn.distil.targets import Targets
+from karec.learn.fit.prepare import prepare
 from karec.learn.run.rankers import train_ranker
-from karec.learn.settings.train import TrainSettings
 from karec.models.onnx_model import OnnxModel
 from karec.rank.fusion import Fusion
 from karec.training_data.lists import read_lists
 from karec.training_data.replay import write_rank_log, write_shadow_log
 from karec.training_data.soft_labels import read_soft_labels
 
-SETTINGS = TrainSettings(
-    epochs=1, tower_epochs=1, batch_size=64, min_count=3, dim=4, bins=3, tower_hidden=16, vector=8, history_length=8,
-    list_works=10, chunks=(2, 5), lists_per_step=4, learning_rate=0.01, kd_warm_up=0.0, threads=1,
-)  # fmt: skip
+SETTINGS = changed(
+    SMALL,
+    optimizer={"learning_rate": 0.01},
+    ranker={"epochs": 1},
+    towers={"epochs": 1},
+    distil={**LISTS, "warm_up": 0.0},
+)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +48,7 @@ def read(prepared, folder, *parts):
     for at, part in enumerate(parts):
         pq.write_table(part, folder / f"part-{at}.parquet")
     tasks = prepared.encoder.tasks
-    lists = read_lists(prepared.train, folder, tasks, SETTINGS.list_works, 0)
+    lists = read_lists(prepared.train, folder, tasks, SETTINGS.distil.list_works, 0)
     return read_soft_labels(prepared.train.exposures, folder, tasks), lists
 
 

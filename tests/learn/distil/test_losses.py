@@ -9,7 +9,6 @@ from karec.learn.distil.losses import (
     chunk_loss,
     contrastive_loss,
     distillation_loss,
-    hard_label_loss,
     list_loss,
     pairwise_loss,
     play_time_loss,
@@ -25,7 +24,7 @@ def kl(p, q):
     return p * math.log(p / q) + (1 - p) * math.log((1 - p) / (1 - q))
 
 
-def test_soft_labels_by_hand():
+def test_the_soft_label_loss_is_the_divergence_times_the_temperature_squared():
     """σ(2/2) = 0.731059 against σ(0) = 0.5: KL = 0.110944, and T² = 4 times that."""
     loss = soft_label_loss(torch.tensor([0.0]), torch.tensor([2.0]), 2.0)
     assert loss.item() == pytest.approx(4 * 0.110944, abs=4e-6)
@@ -33,7 +32,7 @@ def test_soft_labels_by_hand():
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0, 4.0])
 @pytest.mark.parametrize(("s", "t"), [(0.3, -1.2), (-2.0, 2.0), (1.5, 1.5), (-6.0, 5.0)])
-def test_soft_labels_are_a_divergence_at_a_temperature(s, t, temperature):
+def test_the_soft_label_loss_equals_float64_at_every_temperature(s, t, temperature):
     loss = soft_label_loss(torch.tensor(s), torch.tensor(t), temperature)
     expected = temperature**2 * kl(sigmoid(t / temperature), sigmoid(s / temperature))
     assert loss.item() == pytest.approx(expected, rel=1e-4, abs=1e-6)
@@ -46,14 +45,14 @@ def test_far_logits_stay_finite():
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0, 8.0])
-def test_the_gradient_keeps_its_size(temperature):
+def test_the_gradient_of_soft_labels_keeps_its_size_at_every_temperature(temperature):
     """d/ds of T²·KL is T·(σ(s/T) − σ(t/T)), about (s − t)/4 for small logits whatever T."""
     s = torch.tensor(0.01, requires_grad=True)
     soft_label_loss(s, torch.tensor(-0.01), temperature).backward()
     assert s.grad.item() == pytest.approx(0.02 / 4, rel=1e-3)
 
 
-def test_the_mixture_by_hand():
+def test_rows_that_the_log_lacks_learn_from_their_hard_labels_alone():
     """Two rows, two tasks; the log does not know the second row, which learns from its hard label alone."""
     s, y = [[0.5, -1.0], [0.0, 2.0]], [[1.0, 0.0], [0.0, 1.0]]
     t = [[1.0, -2.0], [9.0, 9.0]]
@@ -79,22 +78,16 @@ def softplus(x):
     return math.log(1 + math.exp(x))
 
 
-def test_hard_labels_by_hand():
+@pytest.mark.parametrize("known", [True, False])
+def test_without_soft_labels_the_loss_is_that_of_the_hard_labels(known):
     """−ln σ(1) = 0.313262 and −ln(1 − σ(−2)) = 0.126928, the second task weighed twice; one row."""
-    loss = hard_label_loss(torch.tensor([[1.0, -2.0]]), torch.tensor([[1.0, 0.0]]), torch.tensor([1.0, 2.0]))
+    s, y, t = (torch.tensor([values]) for values in ([1.0, -2.0], [1.0, 0.0], [3.0, 4.0]))
+    weights = torch.tensor([1.0, 2.0])
+    loss = distillation_loss(s, y, t, torch.tensor([known]), soft_weight=0.0, temperature=4.0, weights=weights)
     assert loss.item() == pytest.approx(0.313262 + 2 * 0.126928, abs=2e-6)
 
 
-def test_without_soft_labels_the_mixture_is_the_hard_labels():
-    generator = torch.Generator().manual_seed(0)
-    s, t = torch.randn(5, 3, generator=generator), torch.randn(5, 3, generator=generator)
-    y = (torch.rand(5, 3, generator=generator) < 0.5).float()
-    known, weights = torch.tensor([True] * 4 + [False]), torch.tensor([1.0, 0.5, 2.0])
-    mixed = distillation_loss(s, y, t, known, soft_weight=0.0, temperature=4.0, weights=weights)
-    assert mixed.item() == pytest.approx(hard_label_loss(s, y, weights).item(), rel=1e-6)
-
-
-def test_the_list_loss_by_hand():
+def test_the_list_loss_is_the_cross_entropy_of_two_softmaxes():
     """τ = 2. softmax(2/2, 0/2) = (0.731059, 0.268941), log softmax(0, ln 9 / 2) = (−ln 4, −ln(4/3)); one list."""
     s = torch.tensor([[0.0, math.log(9.0)]])
     loss = list_loss(s, torch.tensor([[2.0, 0.0]]), 2.0)
@@ -109,14 +102,14 @@ def test_the_list_loss_is_least_at_the_rankers_own_order():
     assert list_loss(t.flip(1), t, 1.0).item() > entropy
 
 
-def test_plain_pairs_by_hand():
+def test_the_pairwise_loss_is_the_mean_softplus_over_ordered_pairs():
     """t: a > b = c. Pairs a before b and a before c; b and c have no order."""
     s = [0.5, 1.0, -1.0]
     loss = pairwise_loss(torch.tensor([s]), torch.tensor([[3.0, 1.0, 1.0]]))
     assert loss.item() == pytest.approx((softplus(s[1] - s[0]) + softplus(s[2] - s[0])) / 2, rel=1e-5)
 
 
-def test_pairs_of_chunks_by_hand():
+def test_the_chunk_loss_weighs_pairs_across_chunks_by_their_ndcg_difference():
     """Three works, ranks 0, 1, 2 by t, chunks {0}, {1, 2}: the pairs are (0, 1) and (0, 2).
 
     Gains 1, 2/3, 1/3. The student's places are 1, 0, 2: discounts 1/log₂3, 1, 1/2.
@@ -136,7 +129,7 @@ def test_within_a_chunk_order_does_not_matter():
     assert s.grad[0, 0] < 0 and s.grad[0, 1] < 0 < s.grad[0, 3]
 
 
-def test_the_contrast_by_hand():
+def test_the_contrastive_loss_corrects_for_log_q_and_leaves_out_repeats_of_the_own_work():
     """One user, three candidates: its own at cosine 1, one at 0, and its own again, which is no negative. τ = 0.5.
 
     Corrected logits 1/0.5 − ln 0.5 and 0 − ln 0.25: softmax of (2 + ln 2, ln 4) at the first.
@@ -158,12 +151,12 @@ def test_a_work_drawn_often_is_pushed_down_less():
     assert 0 < works.grad[1, 0] < works.grad[2, 0]
 
 
-def test_play_time_by_hand():
+def test_each_unit_played_counts_as_a_positive_and_each_row_as_one_negative():
     loss = play_time_loss(torch.tensor([0.0, 1.0]), torch.tensor([3.0, 0.0]))
     assert loss.item() == pytest.approx((4 * math.log(2) + softplus(1.0)) / 2, rel=1e-6)
 
 
-def test_the_odds_of_play_time_are_its_mean():
+def test_the_play_time_loss_is_least_where_the_odds_are_the_mean():
     """The loss of rows played 0, 2 and 7 units is least at e^s = 3."""
     played = torch.tensor([0.0, 2.0, 7.0])
     s = torch.full((3,), math.log(3.0), requires_grad=True)

@@ -38,7 +38,7 @@ def test_a_golden_model_says_what_torch_said(name):
     assert min(spread) > 0.05, "rows that are all alike would hide a host that mixes them up"
 
 
-def test_the_bytes_are_those_that_are_documented(tmp_path):
+def test_a_golden_file_has_the_documented_bytes(tmp_path):
     path = tmp_path / "a.golden"
     write_golden(path, {"ids": np.array([[3, -1]])}, {"vector": np.array([1.5, 2.5, -1.0], np.float32)})
     data = path.read_bytes()
@@ -50,7 +50,7 @@ def test_the_bytes_are_those_that_are_documented(tmp_path):
     assert inputs["ids"].tolist() == [[3, -1]] and outputs["vector"].tolist() == [1.5, 2.5, -1.0]
 
 
-def test_what_is_no_golden_file_is_refused(tmp_path):
+def test_a_golden_file_cut_short_or_of_another_version_is_refused(tmp_path):
     path = tmp_path / "a.golden"
     write_golden(path, {"x": np.zeros((2, 2), np.float32)}, {})
     whole = path.read_bytes()
@@ -72,22 +72,22 @@ def write_all() -> None:
     from karec.features.encoder import Encoder
     from karec.kernels.encode import FIRST_UNSEEN
     from karec.learn.export.onnx_export import export_onnx
-    from karec.learn.nets.ranker import Teacher
+    from karec.learn.fit.batches import Batches
+    from karec.learn.nets.ranker import MmoeRanker
     from karec.learn.nets.towers import Towers
-    from karec.learn.run.batches import Batches
     from karec.training_data.examples import build_examples
 
     dataset = make_dataset()
     encoder = Encoder.fit(dataset.snapshot, dataset.split()[0], dataset.tasks, history_length=4, min_count=10)
     examples = build_examples(encoder, dataset.snapshot, dataset.exposures)
     inputs = examples.inputs(np.arange(0, len(examples), len(examples) // ROWS)[:ROWS])
-    for name in Teacher.inputs:
+    for name in MmoeRanker.inputs:
         inputs[name][0] = 0
     inputs["item_ids"][0] = FIRST_UNSEEN
-    edges = Batches(examples, Teacher.inputs).edges(2)
+    edges = Batches(examples, MmoeRanker.inputs).edges(2)
     torch.manual_seed(0)
     towers = Towers(encoder, edges, dim=4, hidden=16, vector=8)
-    ranker = Teacher(encoder, edges, dim=4, hidden=8, n_experts=2)
+    ranker = MmoeRanker(encoder, edges, dim=4, hidden=8, n_experts=2)
     for module, name in ((towers.user, "user_tower"), (towers.item, "item_tower"), (ranker, "ranker")):
         for parameter in module.parameters():
             torch.nn.init.normal_(parameter, std=0.3)

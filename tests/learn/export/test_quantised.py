@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from small_settings import changed
 
 from karec.learn.export.golden import read_golden
 from karec.learn.export.quantised import MODELS, export_run
@@ -11,8 +12,14 @@ from karec.learn.run.train import train_all
 from karec.learn.settings.train import TrainSettings
 from karec.models.onnx_model import OnnxModel
 
-SETTINGS = TrainSettings(
-    epochs=1, tower_epochs=1, batch_size=64, min_count=3, resamples=20, threads=1, history_length=8, baselines=()
+SETTINGS = changed(
+    TrainSettings(),
+    features={"history_length": 8, "min_count": 3},
+    optimizer={"batch_size": 64},
+    ranker={"epochs": 1},
+    towers={"epochs": 1},
+    evaluation={"baselines": (), "resamples": 20},
+    run={"threads": 1},
 )
 
 
@@ -39,7 +46,7 @@ def test_an_int8_model_takes_the_place_of_its_float32_one(exported, name):
                 np.testing.assert_allclose(np.linalg.norm(value, axis=-1), 1.0, atol=1e-5)
 
 
-def test_its_cost_is_told_paired_and_in_bytes(dataset, exported):
+def test_the_cost_of_int8_is_reported_as_a_paired_difference_and_in_bytes(dataset, exported):
     report = exported[1]
     assert json.loads(json.dumps(report)).keys() == {"quality", "bytes"}
     for what in ("towers", "ranker"):

@@ -1,23 +1,24 @@
 """The ablation on a tiny platform: every row is there, what is done is not done again, the table can be read."""
 
-import dataclasses
 import json
 
 import numpy as np
 import pytest
+from small_settings import LISTS, SMALL, changed
 
 from karec.errors import DataError
 from karec.evaluate.ablation_report import write_ablation
 from karec.evaluate.measures.accuracy import auc
-from karec.learn.run.ablation import run_ablation
-from karec.learn.run.ablation_plan import ablation_rows
-from karec.learn.settings.train import TrainSettings
+from karec.learn.run.ablation.plan import ablation_rows
+from karec.learn.run.ablation.study import run_ablation
 
-SETTINGS = TrainSettings(
-    epochs=1, tower_epochs=1, batch_size=64, min_count=3, dim=4, hidden=8, n_experts=2, bins=3, tower_hidden=16,
-    vector=8, resamples=20, threads=1, history_length=8, list_works=10, chunks=(2, 5), lists_per_step=4,
-    shadow_works=20, shadow_share=0.3,
-)  # fmt: skip
+SETTINGS = changed(
+    SMALL,
+    ranker={"epochs": 1},
+    towers={"epochs": 1},
+    distil=LISTS,
+    shadow={"works": 20, "share": 0.3},
+)
 ROWS = [
     "popularity",
     "hard-full",
@@ -89,7 +90,7 @@ def test_a_cell_that_is_lost_is_made_again_and_no_other(dataset, run):
 
 def test_a_folder_of_other_settings_is_refused(dataset, run):
     with pytest.raises(DataError, match="holds an ablation of tiny"):
-        run_ablation(dataset, dataclasses.replace(SETTINGS, dim=8), run[0], seeds=(0, 1), only=ROWS, **SIZES)
+        run_ablation(dataset, changed(SETTINGS, features={"dim": 8}), run[0], seeds=(0, 1), only=ROWS, **SIZES)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +101,9 @@ def test_a_folder_of_other_settings_is_refused(dataset, run):
         ({"pool_size": 41}, "40 works are there when test begins, pools need 41"),
     ],
 )
-def test_what_cannot_be_run_is_refused(dataset, tmp_path, change, message):
+def test_unknown_rows_repeated_seeds_and_pools_larger_than_the_catalogue_are_refused(
+    dataset, tmp_path, change, message
+):
     with pytest.raises((ValueError, DataError), match=message):
         run_ablation(dataset, SETTINGS, tmp_path, **{"seeds": (0,), "only": ["popularity"], **SIZES, **change})
 
@@ -117,7 +120,7 @@ def test_the_truth_is_a_measure_where_it_is_known(dataset, tmp_path):
     assert all(0 < row["measures"]["NDCG of truth"]["value"] < 1 for row in report["rows"])
 
 
-def test_the_report_is_for_machines_and_people(run, tmp_path):
+def test_the_report_is_json_tables_and_a_picture(run, tmp_path):
     data, text, picture = write_ablation(run[1], tmp_path)
     assert json.loads(data.read_text())["seeds"] == [0, 1]
     told = text.read_text()

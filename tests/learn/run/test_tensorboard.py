@@ -1,6 +1,5 @@
 """TensorBoard's event files hold what run.json holds, also of a run that was killed and resumed."""
 
-import dataclasses
 import json
 import os
 import signal
@@ -10,19 +9,16 @@ import sys
 import numpy as np
 import pytest
 import small_dataset
+from small_settings import SMALL, changed
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from karec.errors import MissingExtra
-from karec.learn.run.fitting import Epoch, Progressed
+from karec.learn.fit.state import Epoch, FitState
 from karec.learn.run.tensorboard import EventFiles
 from karec.learn.run.train import train_all
 from karec.learn.settings.check import fingerprint
-from karec.learn.settings.train import TrainSettings
 
-SETTINGS = TrainSettings(
-    epochs=2, tower_epochs=2, batch_size=64, min_count=3, dim=4, hidden=8, n_experts=2, bins=3, tower_hidden=16,
-    vector=8, resamples=20, threads=1, history_length=8, born_again=1, checkpoint_steps=4, tensorboard=True,
-)  # fmt: skip
+SETTINGS = changed(SMALL, distil={"born_again": 1}, run={"checkpoint_steps": 4, "tensorboard": True})
 IN_RUN_JSON = {"ranker": "mmoe", "baseline_lr": "lr", "towers": "towers", "towers_1": "towers_1"}
 
 
@@ -93,23 +89,23 @@ def test_a_run_may_be_resumed_with_event_files_that_began_without(dataset, run, 
             raise Stopped
 
     with pytest.raises(Stopped):
-        train_all(dataset, dataclasses.replace(SETTINGS, tensorboard=False), tmp_path, stop)
+        train_all(dataset, changed(SETTINGS, run={"tensorboard": False}), tmp_path, stop)
     assert not (tmp_path / "tensorboard").exists()
     train_all(dataset, SETTINGS, tmp_path, resume=True)
     for name in IN_RUN_JSON:
         assert read(tmp_path / "tensorboard" / name) == read(run / "tensorboard" / name), name
 
 
-def test_event_files_are_not_of_what_a_training_is(dataset):
-    without = fingerprint(dataset, dataclasses.replace(SETTINGS, tensorboard=False))
+def test_the_tensorboard_setting_is_no_part_of_the_fingerprint(dataset):
+    without = fingerprint(dataset, changed(SETTINGS, run={"tensorboard": False}))
     assert fingerprint(dataset, SETTINGS) == without
-    assert fingerprint(dataset, dataclasses.replace(SETTINGS, seed=1)) != without
+    assert fingerprint(dataset, changed(SETTINGS, seed=1)) != without
 
 
-def test_what_is_said_can_be_read_at_once(tmp_path):
+def test_scalars_can_be_read_before_the_files_are_closed(tmp_path):
     """Nothing is closed here: a training that diverges never is."""
     tell = EventFiles(tmp_path).of("towers")
-    at = Progressed(curve=[(0, 0.5)])
+    at = FitState(curve=[(0, 0.5)])
     for step in (1, 2):
         at.curve.append((step, 0.25))
         tell(at)
@@ -119,22 +115,29 @@ def test_what_is_said_can_be_read_at_once(tmp_path):
     assert read(tmp_path / "towers") == told
 
 
-def test_whatever_a_kill_left_is_begun_anew(tmp_path):
+def test_event_files_that_a_kill_left_are_written_anew(tmp_path):
     """Steps that the checkpoint does not know of, and half a record, beyond which no reader goes."""
     with EventFiles(tmp_path) as files:
-        files.of("towers")(Progressed(curve=[(0, 0.5), (1, 0.25), (2, 0.75)], history=[Epoch(0.5, 0.5)]))
+        files.of("towers")(FitState(curve=[(0, 0.5), (1, 0.25), (2, 0.75)], history=[Epoch(0.5, 0.5)]))
     (left,) = (tmp_path / "towers").iterdir()
     os.truncate(left, left.stat().st_size - 3)
     with EventFiles(tmp_path) as files:
-        files.of("towers")(Progressed(curve=[(0, 0.5), (1, 0.25)], history=[Epoch(0.5, 0.5)]))
+        files.of("towers")(FitState(curve=[(0, 0.5), (1, 0.25)], history=[Epoch(0.5, 0.5)]))
     assert len(list((tmp_path / "towers").iterdir())) == 1
     told = {"loss": [(0, 0.5), (1, 0.25)], "epoch/loss": [(1, 0.5)], "epoch/score": [(1, 0.5)]}
     assert read(tmp_path / "towers") == told
 
 
-def test_what_an_earlier_run_wrote_does_not_stay(dataset, tmp_path):
+def test_event_files_of_an_earlier_run_are_removed(dataset, tmp_path):
     (tmp_path / "tensorboard" / "towers_3").mkdir(parents=True)
-    quick = dataclasses.replace(SETTINGS, baselines=(), epochs=1, tower_epochs=1, born_again=0, tensorboard=False)
+    quick = changed(
+        SETTINGS,
+        ranker={"epochs": 1},
+        towers={"epochs": 1},
+        distil={"born_again": 0},
+        evaluation={"baselines": ()},
+        run={"tensorboard": False},
+    )
     train_all(dataset, quick, tmp_path)
     assert not (tmp_path / "tensorboard").exists()
 
@@ -144,6 +147,6 @@ def test_a_missing_package_is_told_before_anything_is_trained(dataset, tmp_path,
     for name in ("torch.utils.tensorboard", "torch.utils.tensorboard.writer"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     told = []
-    with pytest.raises(MissingExtra, match=r"tensorboard = true needs .* pip install 'karec\[tensorboard\]'"):
+    with pytest.raises(MissingExtra, match=r"run.tensorboard = true needs .* pip install 'karec\[tensorboard\]'"):
         train_all(dataset, SETTINGS, tmp_path / "run", lambda *step: told.append(step))
     assert not told and not (tmp_path / "run").exists()

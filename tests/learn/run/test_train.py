@@ -6,44 +6,31 @@ import json
 import numpy as np
 import pytest
 import torch
+from small_settings import SMALL, changed
 
 from karec.errors import ConfigError, DataError
 from karec.evaluate.curves import write_curves
 from karec.evaluate.quality import evaluate_run
 from karec.features.encoder import Encoder
-from karec.learn.run.checkpoint import Checkpoint, CheckpointError
-from karec.learn.run.fitting import TrainingDiverged
-from karec.learn.run.prepare import prepare
+from karec.learn.fit.checkpoint import Checkpoint, CheckpointError
+from karec.learn.fit.fitting import TrainingDiverged
+from karec.learn.fit.prepare import prepare
 from karec.learn.run.rankers import train_ranker
 from karec.learn.run.train import train_all
-from karec.learn.settings.check import fingerprint
-from karec.learn.settings.train import TrainSettings
+from karec.learn.settings.check import check_training, fingerprint
 from karec.logs.rank_log import read_rank_log
 from karec.models.onnx_model import OnnxModel
+from karec.platform.folds.advance import advance
 from karec.platform.table import Table
 from karec.training_data.replay import ranker_logits
 
-SETTINGS = TrainSettings(
-    epochs=2,
-    tower_epochs=2,
-    batch_size=64,
-    min_count=3,
-    dim=4,
-    hidden=8,
-    n_experts=2,
-    bins=3,
-    tower_hidden=16,
-    vector=8,
-    resamples=20,
-    threads=1,
-    history_length=8,
-)
+QUICK = changed(SMALL, ranker={"epochs": 1}, towers={"epochs": 1}, evaluation={"baselines": ()})
 
 
 @pytest.fixture(scope="module")
 def run(dataset, tmp_path_factory):
     told = []
-    result = train_all(dataset, SETTINGS, tmp_path_factory.mktemp("run"), lambda *step: told.append(step))
+    result = train_all(dataset, SMALL, tmp_path_factory.mktemp("run"), lambda *step: told.append(step))
     return result, told
 
 
@@ -66,9 +53,9 @@ def test_a_run_leaves_all_that_serving_needs(dataset, run):
     assert len(log) == pairs
 
 
-def test_quality_is_told_of_every_model_and_again_from_the_folder(dataset, run):
+def test_quality_of_every_model_is_the_same_when_computed_from_the_folder(dataset, run):
     result = run[0]
-    assert list(result.quality) == ["popularity", "lr", "towers", "teacher"]
+    assert list(result.quality) == ["popularity", "lr", "towers", "mmoe"]
     for by_task in result.quality.values():
         assert list(by_task) == list(dataset.tasks)
         for row in by_task.values():
@@ -82,12 +69,12 @@ def test_what_an_earlier_run_left_is_not_reported(dataset, run):
     left = folder / "baseline_lightgbm.onnx"
     left.write_bytes((folder / "ranker.onnx").read_bytes())
     try:
-        assert list(evaluate_run(dataset, folder)) == ["popularity", "lr", "towers", "teacher"]
+        assert list(evaluate_run(dataset, folder)) == ["popularity", "lr", "towers", "mmoe"]
     finally:
         left.unlink()
 
 
-def test_progress_ends_where_it_should(run):
+def test_every_part_of_progress_ends_at_its_total(run):
     last = {}
     for done, total, what in run[1]:
         assert 0 < done <= total
@@ -98,8 +85,8 @@ def test_progress_ends_where_it_should(run):
     assert all(done == total for done, total in last.values())
 
 
-def test_a_seed_settles_everything(dataset, run, tmp_path):
-    again = train_all(dataset, SETTINGS, tmp_path / "again")
+def test_the_same_seed_gives_the_same_quality(dataset, run, tmp_path):
+    again = train_all(dataset, SMALL, tmp_path / "again")
     assert again.quality == run[0].quality
 
 
@@ -113,7 +100,7 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_models(dataset, run, tmp_path
         if (done, what) == (9, where):
             raise Stopped
 
-    settings = dataclasses.replace(SETTINGS, checkpoint_steps=2)
+    settings = changed(SMALL, run={"checkpoint_steps": 2})
     with pytest.raises(Stopped):
         train_all(dataset, settings, tmp_path, stop)
     told = []
@@ -126,10 +113,10 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_models(dataset, run, tmp_path
 
 def test_a_run_of_other_settings_does_not_go_on_from_what_is_there(dataset, run):
     with pytest.raises(CheckpointError, match=r"ranker\.pt is of another training"):
-        train_all(dataset, dataclasses.replace(SETTINGS, learning_rate=0.5), run[0].folder, resume=True)
+        train_all(dataset, changed(SMALL, optimizer={"learning_rate": 0.5}), run[0].folder, resume=True)
 
 
-def test_a_run_tells_its_curves(run, tmp_path):
+def test_run_json_holds_curves_that_can_be_drawn(run, tmp_path):
     facts = json.loads((run[0].folder / "run.json").read_text())
     assert set(facts["curves"]) == set(facts["epochs"]) == {"mmoe", "lr", "towers"}
     steps = [step for step, _ in facts["curves"]["towers"]]
@@ -139,15 +126,13 @@ def test_a_run_tells_its_curves(run, tmp_path):
 
 
 def test_born_again_towers_are_trained_once_more(dataset, tmp_path):
-    settings = dataclasses.replace(
-        SETTINGS.with_recipe("born-again"), baselines=(), epochs=1, tower_epochs=1, towers="static", matching=True
-    )
+    settings = changed(QUICK.with_recipe("born-again"), towers={"kind": "static", "matching": True})
     result = train_all(dataset, settings, tmp_path)
     assert set(result.epochs) == {"mmoe", "towers", "towers_1"}
 
 
 def test_model_distillation_trains_a_ranker_of_the_towers_features(dataset, tmp_path):
-    settings = dataclasses.replace(SETTINGS.with_recipe("model-distillation"), baselines=(), epochs=1, tower_epochs=1)
+    settings = QUICK.with_recipe("model-distillation")
     folder = train_all(dataset, settings, tmp_path).folder
     assert "crosses" not in OnnxModel(folder / "ranker.onnx").inputs
 
@@ -163,41 +148,66 @@ def test_labels_that_cannot_teach_are_refused_before_training(dataset, tmp_path,
     exposures = dataclasses.replace(dataset.exposures, labels=change(dataset.exposures.labels))
     told = []
     with pytest.raises(ValueError, match=message):
-        train_all(
-            dataclasses.replace(dataset, exposures=exposures), SETTINGS, tmp_path, lambda *step: told.append(step)
-        )
+        train_all(dataclasses.replace(dataset, exposures=exposures), SMALL, tmp_path, lambda *step: told.append(step))
     assert not told
 
 
-def test_another_seed_is_another_ranker(dataset, run, tmp_path):
-    prepared = prepare(dataset, SETTINGS, tmp_path)
+def test_another_seed_gives_another_ranker(dataset, run, tmp_path):
+    prepared = prepare(dataset, SMALL, tmp_path)
     seen = ranker_logits(prepared.valid, OnnxModel(run[0].folder / "ranker.onnx"))
-    train_ranker("mmoe", prepared, dataclasses.replace(SETTINGS, seed=1), tmp_path / "ranker.onnx")
+    train_ranker("mmoe", prepared, changed(SMALL, seed=1), tmp_path / "ranker.onnx")
     assert np.abs(ranker_logits(prepared.valid, OnnxModel(tmp_path / "ranker.onnx")) - seen).max() > 1e-3
 
 
 @pytest.mark.parametrize("ranker", ["lr", "lightgbm"])
-def test_another_ranker_teaches_through_the_same_door(dataset, tmp_path, ranker):
-    settings = dataclasses.replace(SETTINGS, ranker=ranker, baselines=(), epochs=1, tower_epochs=1)
+def test_logistic_regression_and_lightgbm_teach_the_towers_too(dataset, tmp_path, ranker):
+    settings = changed(QUICK, ranker={"kind": ranker})
     quality = train_all(dataset, settings, tmp_path).quality
     assert list(quality) == ["popularity", "towers", ranker]
 
 
 def test_a_fusion_of_unknown_tasks_is_refused_before_training(dataset, tmp_path):
     with pytest.raises(ConfigError, match=r"fusion weighs .*gift"):
-        train_all(dataset, dataclasses.replace(SETTINGS, fusion={"gift": 1.0}), tmp_path)
+        train_all(dataset, changed(SMALL, fusion={"gift": 1.0}), tmp_path)
+
+
+def test_a_whole_number_as_a_weight_trains_as_the_float_does(dataset, tmp_path):
+    """It failed after the ranker was trained, when its log was written: an integer array took no quotient."""
+    one_task = dataclasses.replace(dataset, tasks=("click",))
+    settings = changed(QUICK.with_recipe("hard"), fusion={"click": 1}, ranker={"kind": "lr"})
+    assert list(train_all(one_task, settings, tmp_path).quality) == ["popularity", "towers", "lr"]
+
+
+@pytest.mark.parametrize("lacking", [("count_exposed",), ("count_like",), ("count_exposed", "count_click")])
+def test_works_without_counters_are_named_before_training_and_what_adds_them(dataset, tmp_path, lacking):
+    works = dataset.snapshot.works
+    columns = {name: column for name, column in works.columns.items() if name not in lacking}
+    bare = replaced(dataset, works=Table(works.ids, columns))
+    message = rf"tiny: snapshot\.works has no column {', '.join(lacking)}: .*advance\(snapshot, exposures"
+    told = []
+    with pytest.raises(DataError, match=message):
+        train_all(bare, SMALL, tmp_path / "run", lambda *step: told.append(step))
+    assert not told and not (tmp_path / "run").exists()
+    counted = dataclasses.replace(bare, snapshot=advance(bare.snapshot, bare.exposures, bare.snapshot.time_ms))
+    check_training(counted, SMALL)
+
+
+def test_a_run_of_flat_settings_is_refused_by_its_format(dataset, run, tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps({"settings": {"ranker": "mmoe"}}))
+    with pytest.raises(DataError, match=r"run\.json has format None, this version reads 2: train the run again"):
+        evaluate_run(dataset, tmp_path)
 
 
 def test_a_weight_of_a_task_that_nothing_learns_is_refused_before_training(dataset, tmp_path):
     known = {"like": 2.0, "fused": 1.0, "follow": 1.0, "play_time": 0.5}
     with pytest.raises(ConfigError, match=r"task_weights weighs \['lik'\].*'like', 'fused', 'follow', 'play_time'"):
-        train_all(dataset, dataclasses.replace(SETTINGS, task_weights={**known, "lik": 1.0}), tmp_path)
+        train_all(dataset, changed(SMALL, task_weights={**known, "lik": 1.0}), tmp_path)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 def test_a_device_that_is_not_there_is_told_before_training(dataset, tmp_path):
-    with pytest.raises(ConfigError, match="device = 'cuda', and torch finds no CUDA device"):
-        train_all(dataset, dataclasses.replace(SETTINGS, device="cuda"), tmp_path)
+    with pytest.raises(ConfigError, match=r"run\.device = 'cuda', and torch finds no CUDA device"):
+        train_all(dataset, changed(SMALL, run={"device": "cuda"}), tmp_path)
 
 
 @pytest.mark.parametrize("value", [2.0, -1.0, np.nan])
@@ -206,11 +216,11 @@ def test_a_label_that_is_neither_0_nor_1_is_named(dataset, tmp_path, value):
     like[17] = value
     exposures = dataclasses.replace(dataset.exposures, labels={**dataset.exposures.labels, "like": like})
     with pytest.raises(ValueError, match=f"label 'like', exposure 17: {value}, expected 0 or 1"):
-        train_all(dataclasses.replace(dataset, exposures=exposures), SETTINGS, tmp_path)
+        train_all(dataclasses.replace(dataset, exposures=exposures), SMALL, tmp_path)
 
 
 def test_a_rate_that_is_too_high_stops_the_run_and_leaves_the_last_good_state(dataset, tmp_path):
-    settings = dataclasses.replace(SETTINGS, learning_rate=1e6, checkpoint_steps=1)
+    settings = changed(SMALL, optimizer={"learning_rate": 1e6}, run={"checkpoint_steps": 1})
     path = tmp_path / "checkpoints" / "ranker.pt"
     with pytest.raises(
         TrainingDiverged, match=r"training the ranker: the loss is .* at step \d+.*lower the rate"
@@ -222,17 +232,17 @@ def test_a_rate_that_is_too_high_stops_the_run_and_leaves_the_last_good_state(da
 
 
 @pytest.mark.parametrize("made", [False, True])
-def test_there_must_be_something_to_resume(dataset, tmp_path, made):
+def test_resuming_a_folder_without_a_run_is_refused(dataset, tmp_path, made):
     if made:
         (tmp_path / "run").mkdir()
     with pytest.raises(CheckpointError, match=r"run holds no run to go on with: begin one without resume"):
-        train_all(dataset, SETTINGS, tmp_path / "run", resume=True)
+        train_all(dataset, SMALL, tmp_path / "run", resume=True)
     assert (tmp_path / "run").exists() == made
 
 
 def test_a_run_killed_while_it_was_published_can_be_resumed(dataset):
     """What is published next has another version, and the models are those that were trained."""
-    assert fingerprint(dataset, dataclasses.replace(SETTINGS, model_version=2)) == fingerprint(dataset, SETTINGS)
+    assert fingerprint(dataset, changed(SMALL, model_version=2)) == fingerprint(dataset, SMALL)
 
 
 CHANGES = {
@@ -250,10 +260,10 @@ def replaced(dataset, exposures=None, **of_snapshot):
 
 @pytest.mark.parametrize("what", CHANGES)
 def test_a_checkpoint_of_data_that_differ_in_anything_learned_from_is_of_another_training(dataset, what):
-    assert fingerprint(replaced(dataset), SETTINGS) == fingerprint(dataset, SETTINGS)
-    assert fingerprint(CHANGES[what](dataset), SETTINGS) != fingerprint(dataset, SETTINGS)
+    assert fingerprint(replaced(dataset), SMALL) == fingerprint(dataset, SMALL)
+    assert fingerprint(CHANGES[what](dataset), SMALL) != fingerprint(dataset, SMALL)
 
 
-def test_what_is_no_run_folder_is_refused(dataset, tmp_path):
+def test_evaluating_a_folder_without_a_run_is_refused(dataset, tmp_path):
     with pytest.raises(DataError, match="is not a run folder"):
         evaluate_run(dataset, tmp_path)

@@ -1,12 +1,18 @@
-"""Settings come from TOML, and what is wrong in it is named."""
+"""Settings come from TOML, and what is wrong in it is named with file, table and key."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
+from small_settings import changed
 
 from karec.errors import ConfigError
+from karec.learn.settings.fields import Bounds
 from karec.learn.settings.recipes import RECIPES
-from karec.learn.settings.train import TrainSettings
+from karec.learn.settings.sections import OptimizerSettings, RankerSettings
+from karec.learn.settings.train import OLD_PLACES, TrainSettings
+
+HOWTO = Path(__file__).parents[3] / "docs" / "howto-train.md"
 
 
 def read(tmp_path, text):
@@ -15,88 +21,160 @@ def read(tmp_path, text):
     return TrainSettings.from_toml(path)
 
 
-def test_what_is_not_said_is_as_built_in(tmp_path):
+def every_setting():
+    """(name in a file, default, field) of each setting."""
+    for each in dataclasses.fields(TrainSettings):
+        built_in = getattr(TrainSettings(), each.name)
+        if dataclasses.is_dataclass(built_in):
+            for key in dataclasses.fields(built_in):
+                yield f"{each.name}.{key.name}", getattr(built_in, key.name), key
+        else:
+            yield each.name, built_in, each
+
+
+def as_toml(value):
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {as_toml(each)}" for key, each in value.items()) + " }" if value else "{}"
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(as_toml, value)) + "]"
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def test_an_empty_file_is_the_built_in_settings(tmp_path):
     assert read(tmp_path, "") == TrainSettings()
 
 
-@pytest.mark.parametrize("head", ["", "[train]\n"])
-def test_keys_are_fields(tmp_path, head):
-    settings = read(
-        tmp_path, head + 'ranker = "lr"\nbaselines = []\nepochs = 5\nlearning_rate = 1\nfusion = {click = 2}'
-    )
-    expected = {"ranker": "lr", "baselines": (), "epochs": 5, "learning_rate": 1.0, "fusion": {"click": 2.0}}
-    assert settings == dataclasses.replace(TrainSettings(), **expected)
+def test_the_built_in_settings_can_be_written_key_by_key(tmp_path):
+    text = "\n".join(f"{name} = {as_toml(value)}" for name, value, _ in every_setting())
+    assert read(tmp_path, text) == TrainSettings()
+
+
+def test_each_table_is_a_section(tmp_path):
+    text = 'fusion = {click = 2}\n[ranker]\nkind = "lr"\nepochs = 5\n[optimizer]\nlearning_rate = 1\n'
+    settings = read(tmp_path, text + "[evaluation]\nbaselines = []")
+    expected = {"ranker": {"kind": "lr", "epochs": 5}, "optimizer": {"learning_rate": 1.0}}
+    assert settings == changed(TrainSettings(), **expected, evaluation={"baselines": ()}, fusion={"click": 2.0})
+    assert isinstance(settings.optimizer.learning_rate, float)
+
+
+def test_docs_say_of_each_setting_what_the_code_says():
+    text = HOWTO.read_text(encoding="utf-8")
+    for name, value, key in every_setting():
+        assert f"| `{name}` | `{as_toml(value)}` | {key.metadata['meaning']} |" in text, name
+
+
+def test_every_setting_has_bounds_where_it_is_a_number():
+    for name, value, key in every_setting():
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            assert key.metadata["bounds"] != Bounds(), name
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_recipe_sets_its_keys(tmp_path, recipe):
-    settings = read(tmp_path, f'recipe = "{recipe}"\nseed = 3')
-    assert settings == dataclasses.replace(TrainSettings(), recipe=recipe, seed=3, **RECIPES[recipe])
+    settings = read(tmp_path, f'seed = 3\n[distil]\nrecipe = "{recipe}"')
+    assert settings == changed(TrainSettings(), seed=3, distil={"recipe": recipe, **RECIPES[recipe]})
 
 
 def test_the_defaults_are_those_of_the_default_recipe():
-    assert TrainSettings() == TrainSettings().with_recipe(TrainSettings().recipe)
+    assert TrainSettings() == TrainSettings().with_recipe(TrainSettings().distil.recipe)
 
 
 def test_a_key_overrules_the_recipe(tmp_path):
-    settings = read(tmp_path, 'soft_weight = 0.25\nrecipe = "chunks"')
-    assert (settings.soft_weight, settings.pairwise_weight) == (0.25, RECIPES["chunks"]["pairwise_weight"])
+    distil = read(tmp_path, '[distil]\nsoft_weight = 0.25\nrecipe = "chunks"').distil
+    assert (distil.soft_weight, distil.pairwise_weight) == (0.25, RECIPES["chunks"]["pairwise_weight"])
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("epoch = 3", "unknown key 'epoch' .did you mean 'epochs'"),
-        ("epochs = 0", "epochs = 0, expected more than 0"),
-        ("epochs = 2.5", "epochs = 2.5, expected int"),
-        ("epochs = true", "epochs = True"),
-        ('ranker = "svm"', "ranker = 'svm'"),
-        ('baselines = ["svm"]', "svm"),
-        ("soft_weight = 1.5", "soft_weight = 1.5, expected 0 to 1"),
+        ("ranker.epoch = 3", "ranker: unknown key 'epoch' .did you mean 'epochs'"),
+        ("rankers = 3", "unknown key 'rankers' .did you mean 'ranker'"),
+        ("ranker.epochs = 0", "ranker: epochs = 0, expected more than 0"),
+        ("ranker.epochs = 2.5", "ranker: epochs = 2.5, expected int"),
+        ("ranker.epochs = true", "ranker: epochs = True"),
+        ('ranker.kind = "svm"', "ranker: kind = 'svm'"),
+        ('evaluation.baselines = ["svm"]', r"evaluation: baselines\[0\] = 'svm', expected one of .*'lightgbm'"),
+        ("distil.soft_weight = 1.5", "distil: soft_weight = 1.5, expected 0 to 1"),
         ('fusion = {click = "much"}', r"fusion.click = 'much', expected float"),
-        ("dim = 7", "dim = 7, expected an even number"),
-        ("epochs =", "is not TOML"),
-        ('recipe = "soft"', "recipe = 'soft', expected one of .*'born-again'"),
-        ('towers = "small"', "towers = 'small', expected one of"),
-        ("born_again = 4", "born_again = 4, expected at most 3"),
-        ("chunks = [10, 5]", r"chunks = .10, 5., expected ascending ranks below 40"),
-        ("chunks = [40]", r"chunks = .40., expected ascending ranks below 40"),
-        ("list_works = 1", "list_works = 1, expected 2 to shadow_works = 200"),
-        ("list_weight = -1", "list_weight = -1.0, expected at least 0"),
-        ("task_weights = {like = -1}", "expected finite weights of at least 0"),
-        ('device = "tpu"', "device = 'tpu'"),
-        ("matching = 1", "matching = 1, expected bool"),
-        ("learning_rate = nan", "learning_rate = nan, expected a finite number"),
-        ("learning_rate = inf", "learning_rate = inf, expected a finite number"),
-        ("learning_rate = 1" + "0" * 400, "learning_rate is too large"),
-        ("temperature = inf", "temperature = inf, expected a finite number"),
-        ("soft_weight = nan", "soft_weight = nan, expected a finite number"),
-        ("weight_decay = inf", "weight_decay = inf, expected a finite number"),
-        ("refresh_hours = inf", "refresh_hours = inf, expected a finite number"),
-        ("task_weights = {like = inf}", "task_weights = .'like': inf., expected finite weights"),
+        ("features.dim = 7", "features: dim = 7, expected an even number"),
+        ("ranker.epochs =", "is not TOML"),
+        ('distil.recipe = "soft"', "distil: recipe = 'soft', expected one of .*'born-again'"),
+        ('towers.kind = "small"', "towers: kind = 'small', expected one of"),
+        ("distil.born_again = 4", "distil: born_again = 4, expected 0 to 3"),
+        ("distil.chunks = [10, 5]", r"chunks = .10, 5., expected ascending ranks below 40"),
+        ("distil.chunks = [40]", r"chunks = .40., expected ascending ranks below 40"),
+        ("distil.list_works = 1", "distil: list_works = 1, expected at least 2"),
+        ("distil.list_works = 201", "distil.list_works = 201, expected at most shadow.works = 200"),
+        ("distil.list_weight = -1", "distil: list_weight = -1.0, expected at least 0"),
+        ("task_weights = {like = -1}", "task_weights.like = -1.0, expected at least 0"),
+        ('run.device = "tpu"', "run: device = 'tpu'"),
+        ("towers.matching = 1", "towers: matching = 1, expected bool"),
+        ("optimizer.learning_rate = nan", "optimizer: learning_rate = nan, expected a finite number"),
+        ("optimizer.learning_rate = inf", "learning_rate = inf, expected a finite number"),
+        ("optimizer.learning_rate = 1" + "0" * 400, "learning_rate is too large"),
+        ("distil.temperature = inf", "temperature = inf, expected a finite number"),
+        ("distil.soft_weight = nan", "soft_weight = nan, expected a finite number"),
+        ("optimizer.weight_decay = inf", "weight_decay = inf, expected a finite number"),
+        ("features.refresh_hours = inf", "refresh_hours = inf, expected a finite number"),
+        ("task_weights = {like = inf}", "task_weights.like = inf, expected a finite number"),
         ("task_weights = [1]", "task_weights = .1., expected a table"),
-        ("fusion = {click = nan}", "fusion = .'click': nan.: fusion weights must be"),
-        ("fusion = {click = -1}", "fusion = .'click': -1.0.: fusion weights must be"),
+        ("fusion = {click = nan}", "fusion.click = nan, expected a finite number"),
+        ("fusion = {click = -1}", "fusion.click = -1.0, expected at least 0"),
         ("fusion = {}", "fusion = .*with a positive sum"),
-        ("seed = -1", "seed = -1, expected at least 0"),
-        ("seed = 3000000000", "seed = 3000000000, expected at most 2147483647"),
+        ("seed = -1", "seed = -1, expected 0 to 2147483647"),
+        ("seed = 3000000000", "seed = 3000000000, expected 0 to 2147483647"),
         ("model_version = 9223372036854775808", "model_version = 9223372036854775808, expected at most"),
-        ("hidden = 1", "hidden = 1, expected at least 2"),
-        ("chunks = [5, 5]", "expected ascending ranks"),
-        ("chunks = [5, 'a']", r"chunks.1. = 'a', expected int"),
-        ("chunks = [5.5]", r"chunks.0. = 5.5, expected int"),
-        ("chunks = [true]", r"chunks.0. = True, expected int"),
-        ("chunks = 5", "chunks = 5, expected a list"),
-        ("baselines = [['lr']]", r"baselines.0. = \['lr'\], expected str"),
-        ("auxiliary = [1]", r"auxiliary.0. = 1, expected str"),
+        ("ranker.hidden = 1", "hidden = 1, expected at least 2"),
+        ("distil.chunks = [5, 5]", "expected ascending ranks"),
+        ("distil.chunks = [5, 'a']", r"chunks.1. = 'a', expected int"),
+        ("distil.chunks = [5.5]", r"chunks.0. = 5.5, expected int"),
+        ("distil.chunks = [true]", r"chunks.0. = True, expected int"),
+        ("distil.chunks = 5", "chunks = 5, expected a list"),
+        ("ranker.auxiliary = [1]", r"auxiliary.0. = 1, expected str"),
+        ("distil = 3", "distil: expected a table, got 3"),
     ],
 )
-def test_mistakes_are_named_with_the_file(tmp_path, text, message):
+def test_wrong_keys_types_and_ranges_are_refused_with_file_and_place(tmp_path, text, message):
     with pytest.raises(ConfigError, match=message) as caught:
         read(tmp_path, text)
     assert "train.toml" in str(caught.value)
 
 
+@pytest.mark.parametrize("key", OLD_PLACES)
+def test_a_key_of_flat_settings_is_refused_with_its_new_place(tmp_path, key):
+    value = "{}" if key == "train" else '"static"'
+    with pytest.raises(ConfigError, match=rf"train\.toml: the key '{key}' has moved: write it at {OLD_PLACES[key]}$"):
+        read(tmp_path, f"{key} = {value}")
+
+
+def test_the_new_places_of_old_keys_are_settings():
+    names = {name for name, _, _ in every_setting()}
+    assert {place for key, place in OLD_PLACES.items() if key != "train"} <= names
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"absent.toml cannot be read"):
         TrainSettings.from_toml(tmp_path / "absent.toml")
+
+
+def test_whole_numbers_from_python_become_floats_where_floats_are_wanted():
+    """An int among weights made an integer array, which a division by their sum could not fill."""
+    settings = TrainSettings(fusion={"click": 1}, optimizer=OptimizerSettings(learning_rate=1))
+    assert [type(value) for value in (settings.fusion["click"], settings.optimizer.learning_rate)] == [float, float]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: TrainSettings(fusion={"click": "1"}), "fusion.click = '1', expected a number"),
+        (lambda: TrainSettings(task_weights={"click": None}), "task_weights.click = None, expected a number"),
+        (lambda: TrainSettings(seed=True), "seed = True, expected a whole number"),
+        (lambda: RankerSettings(epochs=2.5), "epochs = 2.5, expected a whole number"),
+        (lambda: RankerSettings(kind="svm"), "kind = 'svm', expected one of"),
+    ],
+)
+def test_values_from_python_are_checked_too(make, message):
+    with pytest.raises(ConfigError, match=message):
+        make()

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from karec._clock import DAY_MS
 from karec.platform.dataset import Dataset
 from karec.simulate.world import World, make_world
 from karec.simulate.world.platform import START_MS
@@ -18,7 +19,6 @@ from karec.simulate.world.tastes import AFTER, RATES, TASKS
 from karec.types import Array
 
 SIZES = (10_000, 3_000, 100_000)
-DAY_MS = 86_400_000
 
 
 def fingerprint(world: World) -> str:
@@ -83,7 +83,7 @@ def test_the_number_of_threads_changes_nothing() -> None:
     assert said[0] == said[1] != ""
 
 
-def test_the_schema(dataset: Dataset) -> None:
+def test_tables_relations_and_labels_have_their_documented_columns_and_dtypes(dataset: Dataset) -> None:
     s, e = dataset.snapshot, dataset.exposures
     assert (len(s.works), len(s.users), len(e)) == SIZES
     assert all(
@@ -172,9 +172,9 @@ def test_friends_are_mutual_and_no_one_knows_himself(dataset: Dataset) -> None:
 
 def test_users_counters_by_scene_add_up_to_those_over_all_scenes(dataset: Dataset) -> None:
     s = dataset.snapshot
-    assert s.visits is not None
+    assert s.user_scene_counters is not None
     for name in ("count_exposed", *(f"count_{task}" for task in TASKS)):
-        by_scene = s.visits[name].reshape(len(s.users), len(s.labels["scene"]))
+        by_scene = s.user_scene_counters[name].reshape(len(s.users), len(s.labels["scene"]))
         assert (by_scene.sum(axis=0) > 0).all(), name
         np.testing.assert_array_equal(by_scene.sum(axis=1), s.users[name])
 
@@ -240,7 +240,7 @@ def test_sizes_too_small_are_refused(sizes: dict[str, Any], words: str) -> None:
         make_world(**{"n_works": 100, "n_users": 20, "n_exposures": 100, **sizes})
 
 
-def test_the_smallest_world_stands() -> None:
+def test_the_smallest_sizes_make_a_world() -> None:
     world = make_world(100, 20, 100, days=5)
     assert len(world.dataset.exposures) == 100
 
@@ -252,7 +252,7 @@ def test_rows_that_do_not_exist_are_refused(world: World) -> None:
         world.truth.probabilities(np.array([0, 1]), np.array([0]))
 
 
-def test_progress_is_told() -> None:
+def test_progress_counts_every_part_once() -> None:
     told: list[tuple[int, int, str]] = []
     make_world(5000, 1000, 250_000, progress=lambda *step: told.append(step))
     total = told[-1][1]

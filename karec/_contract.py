@@ -1,0 +1,108 @@
+"""What each role's result must be. ``karec.stage`` asks after every step; a broken contract is always raised."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from karec.errors import ContractError
+from karec.types import Array, Candidates
+
+
+class Named(Protocol):
+    """A step, as a message names it."""
+
+    @property
+    def role(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+
+
+def wrong(step: Named, message: str) -> ContractError:
+    return ContractError(f"{step.role} {step.name!r}: {message}")
+
+
+def check_features(step: Named, features: Any) -> None:
+    """{str: array}."""
+    if not isinstance(features, Mapping):
+        raise wrong(step, f"returned {type(features).__name__}, expected {{name: array}}")
+    for name, value in features.items():
+        if not isinstance(name, str) or not isinstance(value, np.ndarray):
+            raise wrong(step, f"the feature {name!r} is {type(value).__name__}, expected a name and a NumPy array")
+
+
+def check_found(step: Named, found: Any, quota: int) -> None:
+    """Candidates with unique ids and finite scores, at most ``quota``."""
+    _check_candidates(step, found)
+    if len(found) > quota:
+        raise wrong(step, f"found {len(found)} works, its quota is {quota}")
+    _check_unique(step, found)
+
+
+def check_merged(step: Named, merged: Any, parts: Sequence[Candidates], limit: int | None) -> None:
+    """``check_merged_size``, and: ids are unique and each from a channel; ``sources`` holds the bits of all channels
+    that gave it. O(M log M) for M works of all channels."""
+    check_merged_size(step, merged, limit)
+    _check_unique(step, merged)
+    given = np.zeros(len(merged), np.uint32)
+    for channel, part in enumerate(parts):
+        given |= np.isin(merged.ids, part.ids).astype(np.uint32) << np.uint32(channel)
+    made_up = np.flatnonzero(given == 0)
+    if len(made_up):
+        raise wrong(step, f"the work {merged.ids[made_up[0]]} at position {made_up[0]} comes from no channel")
+    other = np.flatnonzero(given != merged.sources)
+    if len(other):
+        bits, of = merged.sources[other[0]], given[other[0]]
+        raise wrong(
+            step, f"the work {merged.ids[other[0]]} has sources {bits:#b}, the channels that gave it are {of:#b}"
+        )
+
+
+def check_merged_size(step: Named, merged: Any, limit: int | None) -> None:
+    """Candidates with finite scores, at most ``limit``."""
+    _check_candidates(step, merged)
+    if limit is not None and len(merged) > limit:
+        raise wrong(step, f"left {len(merged)} works, its limit is {limit}")
+
+
+def check_columns(step: Named, columns: Mapping[str, Any], n: int) -> None:
+    for name, column in columns.items():
+        if np.ndim(column) == 0 or len(column) != n:
+            raise wrong(step, f"column {name!r} has shape {np.shape(column)} for {n} candidates")
+
+
+def check_mask(step: Named, keep: Array, n: int) -> None:
+    if keep.dtype != np.bool_ or keep.shape != (n,):
+        raise wrong(step, f"keep has dtype {keep.dtype} and shape {keep.shape}, expected bool ({n},)")
+
+
+def check_indices(step: Named, indices: Array, n: int) -> None:
+    """(k,) integers in 0 … n − 1, distinct."""
+    if indices.ndim != 1 or not np.issubdtype(indices.dtype, np.integer):
+        raise wrong(step, f"indices have dtype {indices.dtype} and shape {indices.shape}, expected int64 (k,)")
+    if len(indices) and (indices.min() < 0 or indices.max() >= n):
+        raise wrong(step, f"an index lies outside 0 … {n - 1}")
+    if np.bincount(indices, minlength=1).max(initial=0) > 1:
+        raise wrong(step, "an index stands twice")
+
+
+def check_scores(step: Named, scores: Array, n: int) -> None:
+    if scores.shape != (n,):
+        raise wrong(step, f"scores have shape {scores.shape}, expected ({n},)")
+    finite = np.isfinite(scores)
+    if not finite.all():
+        bad = int(np.argmin(finite))
+        raise wrong(step, f"the score at position {bad} is {scores[bad]}; scores must be finite")
+
+
+def _check_candidates(step: Named, value: Any) -> None:
+    if not isinstance(value, Candidates):
+        raise wrong(step, f"returned {type(value).__name__}, expected Candidates")
+    check_scores(step, value.scores, len(value))
+
+
+def _check_unique(step: Named, candidates: Candidates) -> None:
+    if candidates.repeated_id is not None:
+        raise wrong(step, f"the id {candidates.repeated_id} stands twice")

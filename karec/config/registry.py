@@ -1,0 +1,95 @@
+"""Builds a step from its table in ``karec.toml``: its class by name, its parameters by the table's keys."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar
+
+from karec.config.resources import GIVEN, Resources
+from karec.config.toml import Place, checked, construct, keywords, nearest, parameters, required
+from karec.stage import Step
+
+STEPS: Mapping[str, str] = {
+    "user_features": "karec.request.user_features:UserFeatures",
+    "user_tower": "karec.request.user_tower:UserTower",
+    "profile": "karec.recall.profile:Profile",
+    "social": "karec.recall.social:Social",
+    "model": "karec.recall.model:Model",
+    "popular": "karec.recall.popular:Popular",
+    "fresh": "karec.recall.popular:Fresh",
+    "merge": "karec.recall.merger:QuotaMerger",
+    "index_rows": "karec.prerank.rows:IndexRows",
+    "has_embedding": "karec.prerank.rows:HasEmbedding",
+    "not_shown": "karec.prerank.rows:NotShown",
+    "inner_product": "karec.prerank.inner_product:InnerProduct",
+    "freshness": "karec.ecosystem.freshness:Freshness",
+    "tone": "karec.ecosystem.tone:Tone",
+    "quota": "karec.ecosystem.quota:Quota",
+    "ranker": "karec.rank.ranker:Ranker",
+    "fusion": "karec.rank.ranker:FusedScore",
+    "top_k": "karec.rank.ranker:TopK",
+    "rank_log": "karec.observe.rank_log:RankLogObserver",
+    "shadow": "karec.observe.shadow:Shadow",
+    "dpp": "karec.diversify.dpp:Dpp",
+    "mmr": "karec.diversify.mmr_ssd:Mmr",
+    "ssd": "karec.diversify.mmr_ssd:Ssd",
+    "scatter": "karec.rerank.rules:Scatter",
+}
+EVERY_STEP = ("use", "name", "on_failure")  # keys that every step takes; the others are parameters of its class
+
+S = TypeVar("S", bound=Step)
+
+
+def build_step(table: Mapping[str, Any], roles: tuple[type[S], ...], resources: Resources, place: Place) -> S:
+    """The step that ``table`` describes. Raises ConfigError for a wrong key or value and for a step of another role."""
+    use = required(table, "use", str, place)
+    cls = step_class(use, place)
+    if not issubclass(cls, roles):
+        raise place.refusal(f"{use!r} is a {cls.role}, a {' or '.join(r.__name__ for r in roles)} belongs here")
+    step: S = _filled(cls, use, table, resources, place)
+    on_failure = checked(table.get("on_failure", cls.on_failure), Literal["fail", "skip"], "on_failure", place)
+    object.__setattr__(step, "name", step_name(table, place))  # a step may be a frozen dataclass
+    object.__setattr__(step, "on_failure", on_failure)
+    return step
+
+
+def step_name(table: Mapping[str, Any], place: Place) -> str:
+    """The key ``name``, else ``use`` without its module."""
+    if "name" in table:
+        return str(required(table, "name", str, place))
+    return str(required(table, "use", str, place)).rsplit(":", 1)[-1]
+
+
+def step_class(use: str, place: Place) -> type[Any]:
+    """The class of the step ``use``: a name of ``STEPS``, or ``"package.module:Class"``."""
+    if use not in STEPS and ":" not in use:
+        raise place.refusal(
+            f"no step {use!r}{nearest(use, STEPS)}; known are {sorted(STEPS)}, or write 'package.module:Class'"
+        )
+    try:
+        cls = _imported(STEPS.get(use, use))
+    except (ImportError, AttributeError) as error:
+        raise place.refusal(f"{use!r} cannot be imported: {error}") from error
+    if not (inspect.isclass(cls) and issubclass(cls, Step)):
+        raise place.refusal(f"{use!r} is not a step; derive it from a role of karec.stage")
+    return cls
+
+
+def steps_that_give(what: str) -> list[str]:
+    """The names of ``STEPS`` whose classes declare that they give ``what``."""
+    return [use for use, path in STEPS.items() if what in _imported(path).gives]
+
+
+def _imported(path: str) -> Any:
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _filled(cls: type[S], use: str, table: Mapping[str, Any], resources: Resources, place: Place) -> S:
+    inside = Place(place.file, f"{place.keys} ({use})")
+    options = {key: value for key, value in table.items() if key not in EVERY_STEP}
+    given = [name for name in parameters(cls) if name in GIVEN]
+    arguments = keywords(cls, options, inside, given)
+    return construct(cls, {name: resources.get(name) for name in given} | arguments, inside)

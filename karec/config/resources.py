@@ -1,0 +1,33 @@
+"""What steps are given by the names of their ``__init__`` parameters, and cannot be configured.
+
+index, snapshot, encoder, ranker    parts of the bundle, loaded on first use
+user_tower, user_towers             the bundle's own, and {model version: tower} of all that it holds
+bundle                              the open bundle itself
+config_folder                       the folder of karec.toml
+stages                              for observers: the stages of their scene
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from karec.bundle import Bundle
+from karec.stage import Stage
+
+PARTS = ("index", "snapshot", "encoder", "user_tower", "user_towers", "ranker")
+GIVEN = (*PARTS, "bundle", "config_folder", "stages")
+
+
+@dataclass(frozen=True)
+class Resources:
+    """One for each scene; the bundle is shared by all scenes of a process, and with it what is built from its parts."""
+
+    bundle: Bundle
+    config_folder: Path
+    stages: tuple[Stage, ...] = ()
+
+    def get(self, name: str) -> Any:
+        """What a parameter called ``name`` is given; ``name`` is one of ``GIVEN``."""
+        return getattr(self.bundle if name in PARTS else self, name)

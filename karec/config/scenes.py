@@ -1,0 +1,215 @@
+"""The scenes of a ``karec.toml``: their keys, what a scene inherits, and the counts that its steps name.
+
+    bundle = "bundles"                              # the folder that holds `current`; relative to this file
+
+    [scenes.home]
+    request = [{ use = "user_features" }, { use = "user_tower" }]
+
+    [scenes.home.counts]                            # how many works are left, by a name of your choice
+    recall = 100_000                                # at most so many works leave recall; always needed
+    scored = 2_000
+    prerank = 1_000
+
+    [[scenes.home.recall]]                          # one table a channel; quota = how many works it may bring
+    use = "popular"
+    quota = 30_000
+
+    [[scenes.home.stages]]
+    name = "prerank"
+    steps = [{ use = "index_rows" }, { use = "inner_product", k = "scored" }, { use = "dpp", k = "prerank" }]
+
+    [scenes.live]
+    inherits = "home"                               # all keys of home, but
+    recall.popular.quota = 5_000                    #   keys of an entry that it names,
+    recall.social = false                           #   entries that it leaves out,
+    recall.city = { use = "city", quota = 100 }     #   entries that it adds at the end,
+    counts.prerank = 500                            #   counts one by one,
+    observers = []                                  #   and any other key as a whole
+
+``k`` and ``quota`` of a step are a number or the name of a count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from karec._sealed_text import kind_of
+from karec.config.toml import Place, checked, known_keys, nearest, read_toml, required, tables
+from karec.errors import ConfigError
+
+SCENE_KEYS = ("inherits", "counts", "candidates", "request", "recall", "stages", "observers")
+LISTS = ("request", "recall", "stages", "observers")
+COUNTED = ("k", "quota")  # the keys of a step that may name a count
+RECALL = "recall"  # the count that limits the merged candidates
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One scene with what it inherits; every count is a number. ``stages`` hold tables ``{name, steps}``.
+
+    ``limit``: how many works leave recall at most; None where the scene does not say it.
+    """
+
+    name: str
+    place: Place
+    limit: int | None
+    request: Sequence[Mapping[str, Any]]
+    recall: Sequence[Mapping[str, Any]]
+    stages: Sequence[Mapping[str, Any]]
+    observers: Sequence[Mapping[str, Any]]
+
+    def stage(self, name: str) -> tuple[Mapping[str, Any], Place]:
+        """The table of the stage ``name`` and its place."""
+        names = [table.get("name") for table in self.stages]
+        if name not in names:
+            raise self.place["stages"].refusal(f"no stage {name!r}{nearest(name, map(str, names))}; there are {names}")
+        at = names.index(name)
+        return self.stages[at], self.place["stages"][at]
+
+
+@dataclass(frozen=True)
+class Config:
+    """A ``karec.toml`` as read: ``table`` is the whole file, ``scenes`` its scenes as written, by name.
+
+    ``scene`` gives one of them checked, with what it inherits and its counts as numbers.
+    """
+
+    path: Path
+    scenes: Mapping[str, Any]
+    table: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> Config:
+        """Raises ConfigError when the file is absent, no TOML, or something else than a ``karec.toml``."""
+        kind = kind_of(path)
+        if kind is not None:
+            raise ConfigError(f"{path} is a file of kind {kind} for C++ hosts; a karec.toml belongs here")
+        table = read_toml(path)
+        place = Place(path)
+        known_keys(table, ("bundle", "scenes"), place)
+        scenes = required(table, "scenes", dict, place)
+        if not scenes:
+            raise place.refusal("scenes is empty; a scene is a table [scenes.NAME]")
+        return cls(path, scenes, table)
+
+    @property
+    def bundle(self) -> Path:
+        """The folder that holds the bundles, or one bundle."""
+        return self.path.parent / str(required(self.table, "bundle", str, Place(self.path)))
+
+    def scene(self, name: str) -> Scene:
+        """The scene ``name``. Raises ConfigError naming the place of a mistake."""
+        table, parents = self._inherited(name, ())
+        keys = f"scenes.{name}" + (f" (inherits {', '.join(parents)})" if parents else "")
+        place = Place(self.path, keys)
+        counts = _counts(table, place)
+        limit = _limit(table, counts, place)
+        used: set[str] = set()
+        lists = {key: _counted(table.get(key, []), counts, used, place[key]) for key in LISTS}
+        own = self.scenes[name].get("counts", {})
+        unused = [count for count in own if count not in used | {RECALL}]
+        if unused:
+            raise place["counts"].refusal(f'no step names {unused[0]!r}: write k = "{unused[0]}" in the step it is for')
+        return Scene(name, place, limit, **lists)
+
+    def _inherited(self, name: str, children: tuple[str, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """The table of ``name`` over its parents' tables, and the parents, nearest first."""
+        place = Place(self.path)["scenes"][children[-1]] if children else Place(self.path)
+        if name not in self.scenes:
+            raise place.refusal(f"no scene {name!r}{nearest(name, self.scenes)}; it has {sorted(self.scenes)}")
+        if name in children:
+            raise place.refusal(f"inherits in a circle: {' → '.join((*children[children.index(name) :], name))}")
+        place = Place(self.path)["scenes"][name]
+        table = self.scenes[name]
+        if not isinstance(table, dict):
+            raise place.refusal("must be a table")
+        known_keys(table, SCENE_KEYS, place)
+        if "inherits" not in table:
+            return table, ()
+        parent = required(table, "inherits", str, place)
+        above, parents = self._inherited(parent, (*children, name))
+        return _merged(above, table, place), (parent, *parents)
+
+
+def _merged(parent: Mapping[str, Any], child: Mapping[str, Any], place: Place) -> dict[str, Any]:
+    """The parent's table with the child's keys; the rule stands at the top of this file."""
+    merged = {**parent, **{key: value for key, value in child.items() if key != "inherits"}}
+    if isinstance(child.get("counts"), dict) and isinstance(parent.get("counts"), dict):
+        merged["counts"] = {**parent["counts"], **child["counts"]}
+    for key in LISTS:
+        if isinstance(child.get(key), dict):
+            merged[key] = _overridden(parent.get(key, []), child[key], place[key])
+    return merged
+
+
+def _overridden(parent: object, changes: Mapping[str, Any], place: Place) -> list[Mapping[str, Any]]:
+    """The entries of ``parent`` changed by name: a table overrides keys or adds an entry, false leaves an entry out."""
+    entries = {_entry_name(entry, i): entry for i, entry in enumerate(tables(parent, place))}
+    if len(entries) < len(tables(parent, place)):
+        raise place.refusal("two entries of the inherited list have one name: give one of them another `name`")
+    for name, change in changes.items():
+        adds = isinstance(change, dict) and ("use" in change or isinstance(change.get("steps"), list))
+        if name not in entries and not adds:
+            raise place.refusal(f"no entry {name!r} is inherited{nearest(name, entries)}; there are {list(entries)}")
+        if change is False:
+            del entries[name]
+        elif not isinstance(change, dict):
+            raise place.refusal(f"{name} = {change!r}, expected a table of keys to override, or false")
+        else:
+            entry = entries.get(name, {"name": name})
+            entries[name] = {**entry, **change}
+            if isinstance(change.get("steps"), dict):
+                steps = _overridden(entry.get("steps", []), change["steps"], place[name]["steps"])
+                entries[name] = {**entries[name], "steps": steps}
+    return list(entries.values())
+
+
+def _entry_name(entry: Mapping[str, Any], at: int) -> str:
+    """``name``, else ``use`` without its module, else the position: a wrong entry is refused when it is built."""
+    return str(entry.get("name", str(entry.get("use", at)).rsplit(":", 1)[-1]))
+
+
+def _counts(table: Mapping[str, Any], place: Place) -> Mapping[str, int]:
+    counts: Mapping[str, int] = checked(table.get("counts", {}), Mapping[str, int], "counts", place)
+    for name, count in counts.items():
+        if count <= 0:
+            raise place.refusal(f"counts.{name} = {count}, expected at least 1")
+    return counts
+
+
+def _limit(table: Mapping[str, Any], counts: Mapping[str, int], place: Place) -> int | None:
+    """How many works leave recall at most: ``counts.recall``, or the key ``candidates``."""
+    if "candidates" in table and RECALL in counts:
+        raise place.refusal("candidates and counts.recall both say how many works leave recall; keep counts.recall")
+    if "candidates" in table:
+        return int(required(table, "candidates", int, place))
+    return counts.get(RECALL)
+
+
+def _counted(value: object, counts: Mapping[str, int], used: set[str], place: Place) -> list[dict[str, Any]]:
+    """The entries with the names of counts replaced by numbers, in their steps too; adds the names to ``used``."""
+    if isinstance(value, dict):
+        raise place.refusal("must be a list of tables; a table overrides entries of an inherited list")
+    entries = []
+    for i, table in enumerate(tables(value, place)):
+        entry = dict(table)
+        for key in COUNTED:
+            if isinstance(entry.get(key), str):
+                entry[key] = _count(entry[key], key, counts, place[i])
+                used.add(table[key])
+        if isinstance(entry.get("steps"), list):
+            entry["steps"] = _counted(entry["steps"], counts, used, place[i]["steps"])
+        entries.append(entry)
+    return entries
+
+
+def _count(name: str, key: str, counts: Mapping[str, int], place: Place) -> int:
+    if name not in counts:
+        raise place.refusal(
+            f"{key} = {name!r}, expected a whole number or the name of a count{nearest(name, counts)}; "
+            f"counts are {sorted(counts)}"
+        )
+    return counts[name]

@@ -1,0 +1,95 @@
+"""Checks of a whole scene, which no step can make by itself: made once, when the cascade is built."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from karec.cascade import Recall
+from karec.config.registry import steps_that_give
+from karec.config.toml import Place
+from karec.stage import Observer, RequestHydrator, Selector, Stage, Step
+
+
+def check_wiring(
+    request: Sequence[RequestHydrator],
+    recall: Recall,
+    stages: Sequence[Stage],
+    observers: Sequence[Observer],
+    place: Place,
+) -> None:
+    """Raises ConfigError when names clash, a step lacks what it needs, or nothing cuts the feed to the request's k."""
+    _check_names(recall, stages, place)
+    _check_end(stages, place)
+    _check_observed(stages, observers, place)
+    _check_needs(request, recall, stages, observers, place)
+
+
+def _check_names(recall: Recall, stages: Sequence[Stage], place: Place) -> None:
+    for key, names in (("recall", [s.name for s in recall.sources]), ("stages", [s.name for s in stages])):
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise place[key].refusal(f"the name {twice[0]!r} stands twice; give one of them another `name`")
+
+
+def _check_end(stages: Sequence[Stage], place: Place) -> None:
+    last = stages[-1].steps[-1] if stages and stages[-1].steps else None
+    if not isinstance(last, Selector) or getattr(last, "k", None) is not None:
+        raise place["stages"].refusal("the last step must be a selector without k, which takes the request's")
+
+
+def _check_observed(stages: Sequence[Stage], observers: Sequence[Observer], place: Place) -> None:
+    names = [stage.name for stage in stages]
+    for i, observer in enumerate(observers):
+        if observer.on_failure == "fail":
+            raise place["observers"][i].refusal(
+                f"{observer.name} runs after the answer and cannot fail it: leave out on_failure"
+            )
+        for stage in observer.watches or ():
+            if stage not in names:
+                raise place["observers"][i].refusal(f"{observer.name} watches the stage {stage!r}; there are {names}")
+
+
+def _check_needs(
+    request: Sequence[RequestHydrator],
+    recall: Recall,
+    stages: Sequence[Stage],
+    observers: Sequence[Observer],
+    place: Place,
+) -> None:
+    """Each need of a step must be among the gives of the steps before it; karec.stage says which steps count."""
+    chain: list[tuple[Step, Place]] = [(step, place["request"][i]) for i, step in enumerate(request)]
+    sources = [(source, place["recall"][i]) for i, source in enumerate(recall.sources)]
+    after: list[tuple[Step, Place]] = [(recall.merger, place["recall"])]
+    for i, stage in enumerate(stages):
+        after += [(step, place["stages"][i]["steps"][j]) for j, step in enumerate(stage.steps)]
+    after += [(observer, place["observers"][i]) for i, observer in enumerate(observers)]
+    every = {given: step.name for step, _ in (*chain, *after) for given in step.gives}
+    given: set[str] = set()
+    for step, at in chain:
+        _check_step(step, given, every, at, place)
+        given.update(step.gives)
+    for source, at in sources:
+        _check_step(source, given, every, at, place)
+    for step, at in after:
+        _check_step(step, given, every, at, place)
+        given.update(step.gives)
+
+
+def _check_step(step: Step, given: set[str], every: dict[str, str], at: Place, scene: Place) -> None:
+    missing = [need for need in step.needs if need not in given]
+    if not missing:
+        return
+    need = missing[0]
+    if step.role == "observer":
+        where = "into a stage"
+    elif need.startswith("request.") and step.role != "request_hydrator":
+        where = f"into {scene.keys}.request"
+    else:
+        where = "before it"
+    if need in every:
+        remedy = f"{every[need]} gives it: put it before {step.name}"
+    elif known := steps_that_give(need):
+        remedy = f"put {' or '.join(known)} {where}"
+    else:
+        remedy = f"no step of karec gives it: a step of your own must declare gives = ({need!r},)"
+    raise at.refusal(f"the step {step.name} needs {need}: {remedy}")

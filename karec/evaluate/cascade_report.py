@@ -1,0 +1,105 @@
+"""``report.json`` and ``report.html``: funnel, times, quality and reach of a cascade's feeds."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from karec.evaluate.page import BLUE, INK, ORANGE, page, picture, table, with_interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+QUALITY_COLUMNS = ("auc", "auc_behind", "gauc", "ece")
+
+
+def write_report(report: Mapping[str, Any], folder: Path) -> tuple[Path, Path]:
+    """Write ``report.json`` and ``report.html`` into ``folder``; their keys are documented in docs/formats.md."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data, shown = folder / "report.json", folder / "report.html"
+    shown.write_text(_page(report), encoding="utf-8")
+    data.write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
+    return data, shown
+
+
+def _page(report: Mapping[str, Any]) -> str:
+    parts = [
+        f"<h1>karec on {html.escape(report['data']['name'])}</h1>",
+        f"<p class=note>{html.escape(_sentence(report))}</p>",
+        "<h2>The funnel</h2><p class=note>Works left after each stage (medians, logarithmic scale).</p>",
+        picture(lambda axes: _draw_funnel(axes, report["funnel"]), 8.5, 2.6),
+        "<h2>Time of one request</h2><p class=note>Milliseconds a stage, median over requests, one thread.</p>",
+        picture(lambda axes: _draw_timings(axes, report["timings_ms"]), 8.5, 2.6),
+        "<h2>Relevance against diversity</h2><p class=note>DPP over what the ranker scored, at several settings of "
+        "<code>diversity</code>; 0 is plain top-k.</p>",
+        picture(lambda axes: _draw_curve(axes, report["diversity_curve"]), 7, 4),
+        "<h2>Quality on the test days</h2><p class=note>In brackets: 95 % intervals from resampling users.</p>",
+        *[f"<h3>{html.escape(task)}</h3>" + _quality_table(report["quality"], task) for task in report["tasks"]],
+        "<h2>What the feeds reached</h2>",
+        table(("measure", "cascade", "top-k by relevance"), _reach_rows(report["reach"])),
+        "<h2>One feed</h2>",
+        table(("place", "work", "score", "found by"), _feed_rows(report["feed"])),
+    ]
+    return page("karec report", parts)
+
+
+def _sentence(report: Mapping[str, Any]) -> str:
+    d = report["data"]
+    return (
+        f"{d['works']:,} works, {d['users']:,} users, {d['exposures']:,} exposures; {report['requests']} requests, "
+        f"{report['timings_ms']['total']:.1f} ms each; model version {report['versions']['model']}."
+    )
+
+
+def _draw_funnel(axes: Axes, funnel: Mapping[str, int]) -> None:
+    names, sizes = list(funnel), list(funnel.values())
+    axes.barh(names, sizes, color=BLUE)
+    axes.set_xscale("log")
+    axes.set_xlim(1, max(sizes) * 4)
+    axes.invert_yaxis()
+    for i, size in enumerate(sizes):
+        axes.text(size * 1.1, i, f"{size:,}", va="center", color=INK)
+
+
+def _draw_timings(axes: Axes, timings: Mapping[str, float]) -> None:
+    names = [name for name in timings if name != "total"]
+    axes.barh(names, [timings[name] for name in names], color=ORANGE)
+    axes.invert_yaxis()
+    for i, name in enumerate(names):
+        axes.text(timings[name], i, f" {timings[name]:.2f}", va="center", color=INK)
+
+
+def _draw_curve(axes: Axes, curve: Sequence[Mapping[str, float]]) -> None:
+    x, y = [p["distance"] for p in curve], [p["relevance"] for p in curve]
+    axes.plot(x, y, "-o", color=BLUE, markersize=4)
+    for point in curve:
+        axes.annotate(
+            f"{point['diversity']:g}",
+            (point["distance"], point["relevance"]),
+            xytext=(5, 5),
+            textcoords="offset points",
+            color=INK,
+        )
+    axes.set_xlabel("intra-list distance (mean 1 − cosine)")
+    axes.set_ylabel("relevance (mean fused score)")
+
+
+def _quality_table(quality: Mapping[str, Any], task: str) -> str:
+    rows = [
+        (model, *[with_interval(by_task[task].get(name), by_task[task].get(f"{name}_ci")) for name in QUALITY_COLUMNS])
+        for model, by_task in quality.items()
+        if task in by_task
+    ]
+    return table(("model", "AUC", "behind the ranker, paired", "GAUC (user, day)", "ECE"), rows)
+
+
+def _reach_rows(reach: Mapping[str, Mapping[str, float]]) -> list[tuple[str, ...]]:
+    measures = list(reach["cascade"])
+    return [(m, f"{reach['cascade'][m]:,.4g}", f"{reach['top_k'][m]:,.4g}") for m in measures]
+
+
+def _feed_rows(feed: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    return [(str(i["position"] + 1), str(i["id"]), f"{i['score']:.4f}", ", ".join(i["recalled_by"])) for i in feed]

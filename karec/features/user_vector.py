@@ -1,0 +1,37 @@
+"""The user vector as steps read it: one for each model version that rows of the item index are of.
+
+A request has the features ``user_vector (V, D) float32``, one row a model version, and ``user_vector_versions (V,)
+int64``, which versions they are; without the latter, ``user_vector (1, D)`` fits every row of an index of one version.
+"""
+
+from __future__ import annotations
+
+from karec.errors import ContractError, Unavailable
+from karec.types import Array, Request
+
+VECTOR, VERSIONS = "user_vector", "user_vector_versions"
+
+
+def user_queries(request: Request) -> tuple[Array | None, dict[int, Array] | None]:
+    """(query, query_by_version) for a search in ``request.index``; one of the two is None.
+
+    One query where the index holds vectors of one version, which is quicker and gives the same bits.
+
+    Unavailable: the request has no user vector. ContractError: the index holds vectors of several versions, and nothing
+    says which the user vector is of.
+    """
+    if VECTOR not in request.features:
+        raise Unavailable("there is no user vector: put the step user_tower into the scene's request")
+    vectors = request.features[VECTOR]
+    standing = request.index.model_versions
+    if VERSIONS not in request.features:
+        if len(vectors) != 1 or len(standing) > 1:
+            raise ContractError(
+                f"the index holds vectors of model versions {list(standing)}, and the request has {len(vectors)} user "
+                f"vectors without {VERSIONS}: whoever gives {VECTOR} must say which versions they are of"
+            )
+        return vectors[0], None
+    by_version = dict(zip(request.features[VERSIONS].tolist(), vectors, strict=True))
+    if len(standing) == 1 and standing[0] in by_version:
+        return by_version[standing[0]], None
+    return None, by_version

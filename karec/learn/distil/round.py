@@ -1,0 +1,76 @@
+"""One round of distillation: new towers, trained once on one set of targets."""
+
+from __future__ import annotations
+
+from karec._clock import Progress
+from karec.errors import DataError
+from karec.learn._torch import torch
+from karec.learn.distil.step_loss import StepLoss
+from karec.learn.distil.targets import Targets
+from karec.learn.fit.fitting import NOT_RECORDED, Recording, fit
+from karec.learn.fit.predictions import mean_auc, predict
+from karec.learn.fit.prepare import Prepared
+from karec.learn.fit.state import FitState
+from karec.learn.nets.towers import Towers
+from karec.learn.settings.sections import DistilSettings
+from karec.learn.settings.train import TrainSettings
+from karec.training_data.lists import LoggedLists
+
+
+def train_round(
+    prepared: Prepared,
+    targets: Targets,
+    lists: LoggedLists | None,
+    settings: TrainSettings,
+    progress: Progress | None = None,
+    recording: Recording = NOT_RECORDED,
+    at: int = 0,
+) -> tuple[Towers, FitState]:
+    """Towers trained on ``targets``, best epoch on validation kept; ``at`` is the born-again round, for progress.
+
+    Raises DataError when a loss needs lists, or soft labels of training rows, and there are none.
+    """
+    _check_targets(settings.distil, targets, lists)
+    train, valid = prepared.train_batches, prepared.valid_batches
+    towers, optimizer = settings.towers, settings.optimizer
+    torch.manual_seed(settings.seed)
+    model = Towers(
+        prepared.encoder,
+        train.edges(settings.features.bins),
+        towers=towers.kind,
+        dim=settings.features.dim,
+        hidden=towers.hidden,
+        vector=towers.vector,
+        id_dropout=towers.id_dropout,
+        profile_dropout=towers.profile_dropout,
+        matching=towers.matching,
+    ).to(train.device)
+    state = fit(
+        model,
+        len(train),
+        StepLoss(model, prepared, targets, lists, settings),
+        lambda: mean_auc(predict(model, valid)[:, 1:], prepared.valid.labels),
+        epochs=towers.epochs,
+        batch_size=optimizer.batch_size,
+        rate=optimizer.learning_rate,
+        weight_decay=optimizer.weight_decay,
+        patience=optimizer.patience,
+        seed=settings.seed,
+        what="training the towers" + (f", round {at + 1}" if at else ""),
+        recording=recording,
+        progress=progress,
+    )
+    return model, state
+
+
+def _check_targets(distil: DistilSettings, targets: Targets, lists: LoggedLists | None) -> None:
+    if distil.needs_lists and (lists is None or not len(lists)):
+        raise DataError(
+            f"recipe {distil.recipe!r} learns from lists of {distil.list_works} works, and the rank log has none "
+            "so long for a training request: raise shadow.share, or set the weights of the list losses to 0"
+        )
+    if distil.soft_weight and not targets.known.any():
+        raise DataError(
+            f"recipe {distil.recipe!r} learns from what the ranker said, and the rank log has no row of a training "
+            "exposure: is it of these users, works and moments (in ms)? Or set distil.soft_weight to 0"
+        )

@@ -1,0 +1,121 @@
+"""The loss of one step of the towers' training: the sum of the losses that the settings switch on.
+
+exposed rows      hard and soft labels, a head for each task and the fused one
+logged lists      soft labels of their works and their order, by the fused head
+contrast          a user's clicked work against the batch's others and recalled works that were not shown
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from karec.learn._torch import Tensor, torch
+from karec.learn.distil.losses import (
+    chunk_loss,
+    contrastive_loss,
+    distillation_loss,
+    list_loss,
+    pairwise_loss,
+    soft_label_loss,
+)
+from karec.learn.distil.targets import Targets, fused_labels
+from karec.learn.distil.tower_logits import item_vectors
+from karec.learn.fit.predictions import task_weights
+from karec.learn.fit.prepare import Prepared
+from karec.learn.nets.towers import Towers, UserTower
+from karec.learn.settings.train import TrainSettings
+from karec.training_data.lists import LoggedLists
+
+EPSILON = 1e-6
+
+
+class StepLoss:
+    """``step_loss(rows, step)``: the loss of a batch of training rows, and of the lists of that step.
+
+    LoggedLists are taken in turn, ``lists_per_step`` a step, in an order drawn from the settings' seed.
+    """
+
+    def __init__(
+        self, model: Towers, prepared: Prepared, targets: Targets, lists: LoggedLists | None, settings: TrainSettings
+    ) -> None:
+        self.model, self.batches, self.distil = model, prepared.train_batches, settings.distil
+        train = self.batches
+        tasks = prepared.encoder.tasks
+        fused = fused_labels(train.labels, tasks, settings.fusion)
+        self.labels = torch.cat([fused.unsqueeze(1), train.labels], dim=1)
+        self.weights = task_weights(("fused", *tasks), settings.task_weights, train.device)
+        self.rows = torch.from_numpy(targets.rows).to(train.device)
+        self.known = torch.from_numpy(targets.known).to(train.device)
+        n_steps = settings.towers.epochs * -(-len(train) // settings.optimizer.batch_size)
+        self.hard_until = settings.distil.warm_up * n_steps
+        self.clicked = train.labels[:, 0] > 0
+        self.work = torch.from_numpy(prepared.train.work_rows)
+        if lists is not None and settings.distil.needs_lists:
+            self._take_lists(lists, targets, prepared, settings.seed)
+
+    def _take_lists(self, lists: LoggedLists, targets: Targets, prepared: Prepared, seed: int) -> None:
+        self.list_rows = torch.from_numpy(lists.rows)
+        self.list_works, self.list_numbers = torch.from_numpy(lists.works), torch.from_numpy(lists.numbers)
+        self.list_targets = torch.from_numpy(targets.lists).to(self.batches.device)
+        self.list_order = torch.randperm(len(lists), generator=torch.Generator().manual_seed(seed))
+        n_works = len(prepared.train.snapshot.works)
+        shown = np.bincount(prepared.train.work_rows[self.clicked.cpu().numpy()], minlength=n_works)
+        recalled = np.bincount(lists.works.ravel(), minlength=n_works)
+        self.shown = torch.from_numpy(shown / max(shown.sum(), 1)).float()
+        self.recalled = torch.from_numpy(recalled / recalled.sum()).float()
+
+    def __call__(self, rows: Tensor, step: int) -> Tensor:
+        distil, model = self.distil, self.model
+        distils = step >= self.hard_until
+        inputs = self.batches.inputs(rows, Towers.inputs)
+        fused, by_task = model.user(inputs)
+        works = model.item(inputs)
+        loss = distillation_loss(
+            model.logits(fused, by_task, works),
+            self.labels[rows],
+            self.rows[rows],
+            self.known[rows],
+            soft_weight=distil.soft_weight if distils else 0.0,
+            temperature=distil.temperature,
+            weights=self.weights,
+        )
+        from_lists = distils and max(distil.list_weight, distil.pool_weight, distil.pairwise_weight) > 0
+        if not (from_lists or distil.unexposed_weight):
+            return loss
+        n = distil.lists_per_step
+        at = self.list_order[(step * n + torch.arange(n)) % len(self.list_order)]
+        recalled = item_vectors(model, self.batches, self.list_works[at], self.list_numbers[at])
+        if from_lists:
+            loss = loss + self._of_lists(at, recalled)
+        if distil.unexposed_weight:
+            loss = loss + distil.unexposed_weight * self._contrast(rows, fused, works, at, recalled)
+        return loss
+
+    def _of_lists(self, at: Tensor, works: Tensor) -> Tensor:
+        """The list, pool and pairwise losses of the lists ``at (L,)``, whose works have the vectors (L, N, D)."""
+        distil, model = self.distil, self.model
+        users, _ = model.user(self.batches.inputs(self.list_rows[at], UserTower.inputs))
+        s = model.scale[0] * torch.einsum("ld,lnd->ln", users, works) + model.bias[0]
+        t = self.list_targets[at]
+        loss = s.new_zeros(())
+        if distil.list_weight:
+            loss = loss + distil.list_weight * list_loss(s, t, distil.list_temperature)
+        if distil.pool_weight:
+            loss = loss + distil.pool_weight * soft_label_loss(s, t, distil.temperature).mean()
+        if distil.pairwise_weight:
+            by_pairs = pairwise_loss(s, t) if distil.pairwise == "plain" else chunk_loss(s, t, distil.chunks)
+            loss = loss + distil.pairwise_weight * by_pairs
+        return loss
+
+    def _contrast(self, rows: Tensor, users: Tensor, works: Tensor, at: Tensor, recalled: Tensor) -> Tensor:
+        """The contrastive loss of the clicked ``rows``; negatives are the batch's clicked works and the lists'."""
+        clicked = self.clicked[rows]
+        if not clicked.any():
+            return users.new_zeros(())
+        ids = torch.cat([self.work[rows][clicked.cpu()], self.list_works[at].flatten()])
+        expected = clicked.sum().cpu() * self.shown[ids] + self.list_works[at].numel() * self.recalled[ids]
+        own = torch.arange(int(clicked.sum()), device=users.device)
+        candidates = torch.cat([works[clicked], recalled.flatten(0, 1)])
+        log_q = torch.log(expected.clamp(min=EPSILON)).to(users.device)
+        temperature = self.distil.contrast_temperature
+        return contrastive_loss(users[clicked], candidates, own, ids.to(users.device), log_q, temperature)

@@ -1,0 +1,50 @@
+"""What the towers are taught with: labels of what users did, and the ranker's logits from its log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from karec.learn._torch import Tensor, torch
+from karec.training_data.lists import LoggedLists
+from karec.training_data.soft_labels import SoftLabels
+from karec.types import Array
+
+EPSILON = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """The ranker's logits, the fused one first: ``rows (M, 1 + T)`` of the training rows, ``known (M,) bool`` where the
+    log has them, and ``lists (L, N)``, fused alone, of the logged lists. Without lists L is 0.
+    """
+
+    rows: Array
+    known: Array
+    lists: Array
+
+    @classmethod
+    def of(cls, soft: SoftLabels, lists: LoggedLists | None) -> Targets:
+        fused = np.empty((0, 2), np.float32) if lists is None else lists.fused
+        return cls(np.concatenate([_logit(soft.fused)[:, None], soft.logits], axis=1), soft.known, _logit(fused))
+
+    def averaged_with(self, rows: Array, lists: Array) -> Targets:
+        """The mean of these and another model's logits; a row that the log lacks has the other model's alone."""
+        both = np.where(self.known[:, None], (self.rows + rows) / 2, rows)
+        return replace(self, rows=both, known=np.ones_like(self.known), lists=(self.lists + lists) / 2)
+
+
+def fused_labels(labels: Tensor, tasks: Sequence[str], fusion: Mapping[str, float]) -> Tensor:
+    """(M,) hard labels of the fused head: Σ w·y / Σ w over ``labels (M, T)``, whose mean is the fused probability.
+
+    What ``fusion`` weighs beside the tasks has no label here and is left out.
+    """
+    w = torch.tensor([fusion.get(task, 0.0) for task in tasks], device=labels.device)
+    return labels @ (w / w.sum().clamp(min=EPSILON))
+
+
+def _logit(p: Array) -> Array:
+    clipped = np.clip(np.asarray(p, np.float64), EPSILON, 1 - EPSILON)
+    return np.asarray(np.log(clipped) - np.log1p(-clipped), np.float32)

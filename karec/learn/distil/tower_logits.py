@@ -1,0 +1,52 @@
+"""What towers say of training rows and of works in lists, encoded as of the lists' moments."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from karec.learn._torch import Tensor, torch
+from karec.learn.fit.batches import Batches
+from karec.learn.fit.predictions import predict
+from karec.learn.fit.prepare import Prepared
+from karec.learn.nets.towers import Towers, UserTower
+from karec.training_data.lists import LoggedLists
+from karec.types import Array
+
+ITEM_ROWS = 50_000  # item vectors in memory at once
+
+
+def training_logits(model: Towers, prepared: Prepared, lists: LoggedLists | None) -> tuple[Array, Array]:
+    """(logits (M, 1 + T) of the training rows, fused logits (L, N) of the lists' works); without lists L is 0."""
+    rows = predict(model, prepared.train_batches)
+    if lists is None:
+        return rows, np.empty((0, 2), np.float32)
+    with torch.no_grad():
+        users = torch.cat([model.user(i)[0] for i in prepared.train_batches.in_order(UserTower.inputs)])
+    of_lists = list_logits(
+        model, users[torch.from_numpy(lists.rows)], prepared.train_batches, lists.works, lists.numbers
+    )
+    return rows, of_lists
+
+
+def list_logits(model: Towers, users: Tensor, batches: Batches, works: Array, numbers: Array) -> Array:
+    """(L, N) fused logits: ``users (L, D)`` fused user vectors, ``works (L, N)``, ``numbers (L, N, J)``."""
+    model.eval()
+    out = np.empty(works.shape, np.float32)
+    step = max(ITEM_ROWS // works.shape[1], 1)
+    with torch.no_grad():
+        for begin in range(0, len(works), step):
+            part = slice(begin, begin + step)
+            vectors = item_vectors(model, batches, torch.from_numpy(works[part]), torch.from_numpy(numbers[part]))
+            cosines = torch.einsum("ld,lnd->ln", users[part], vectors)
+            out[part] = (model.scale[0] * cosines + model.bias[0]).cpu().numpy()
+    return out
+
+
+def item_vectors(model: Towers, batches: Batches, works: Tensor, numbers: Tensor) -> Tensor:
+    """(L, N, D) vectors of ``works (L, N)``, rows of works, with their item_numbers ``numbers (L, N, J)``."""
+    inputs = {
+        "item_ids": batches.work_ids(works.flatten()),
+        "item_numbers": numbers.flatten(0, 1).to(batches.device),
+    }
+    vectors: Tensor = model.item(inputs)
+    return vectors.reshape(*works.shape, -1)

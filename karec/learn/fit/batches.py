@@ -1,0 +1,81 @@
+"""Examples as tensors: every example is encoded once, and each work of a batch's histories is gathered once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from karec._clock import Progress
+from karec.learn._torch import Tensor, torch
+from karec.training_data.examples import Examples
+
+CHUNK = 2048
+LISTS = ("history", "skipped")
+NUMBERS = ("user_numbers", "item_numbers")
+QUANTILE_ROWS = 50_000
+
+
+class Batches:
+    """M examples, encoded by their encoder. ``inputs(rows)`` is what ``Examples.inputs`` gives, as tensors.
+
+    Inputs are held in memory and moved to ``device`` batch by batch; labels lie on ``device``. In place of the codes
+    ``history`` and ``skipped`` a batch has ``works (K, I)``, the codes of the K works in its lists (zeros for padding),
+    and ``history_at``, ``skipped_at (B, H)``, the row of each slot in ``works``.
+    Memory: about 4 bytes a number, 8 a code and 4 a history slot for each row.
+    """
+
+    def __init__(
+        self, examples: Examples, names: Sequence[str], progress: Progress | None = None, device: str = "cpu"
+    ) -> None:
+        n = len(examples)
+        width = examples.encoder.history_length
+        self.device = torch.device(device)
+        self.labels = torch.from_numpy(examples.labels).to(self.device)
+        self._works = torch.from_numpy(examples.encoder.tables(examples.snapshot).works.ids)
+        self._lists = {
+            name: torch.from_numpy(examples.relations[name].latest(width).astype(np.int32))
+            for name in LISTS
+            if name in names
+        }
+        plain = [name for name in names if name not in LISTS]
+        chunks: dict[str, list[Tensor]] = {name: [] for name in plain}
+        for begin in range(0, n, CHUNK):
+            inputs = examples.inputs(np.arange(begin, min(begin + CHUNK, n)))
+            for name in plain:
+                chunks[name].append(torch.from_numpy(inputs[name]))
+            if progress is not None:
+                progress(min(begin + CHUNK, n), n, "encoding examples")
+        self._plain = {name: torch.cat(parts) for name, parts in chunks.items()}
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def inputs(self, rows: Tensor | slice, names: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """The inputs ``names`` (all by default) of the examples at ``rows``."""
+        wanted = (*self._plain, *self._lists) if names is None else names
+        found = {name: self._plain[name][rows] for name in wanted if name not in self._lists}
+        lists = {name: self._lists[name][rows].long() for name in wanted if name in self._lists}
+        if lists:
+            in_batch = torch.zeros(len(self._works), dtype=torch.bool)
+            for slots in lists.values():
+                in_batch[slots] = True  # slot −1, padding, is the table's last row: all codes 0
+            place = in_batch.cumsum(0) - 1
+            found |= {f"{name}_at": place[slots] for name, slots in lists.items()}
+            found["works"] = self._works[in_batch]
+        return {name: value.to(self.device) for name, value in found.items()}
+
+    def work_ids(self, works: Tensor) -> Tensor:
+        """item_ids (…, I) of the rows ``works (…)`` of works."""
+        return self._works[works].to(self.device)
+
+    def edges(self, bins: int) -> dict[str, Tensor]:
+        """For user_numbers and item_numbers: (F, bins + 1) quantiles of each number over (a sample of) the examples."""
+        every = max(len(self) // QUANTILE_ROWS, 1)
+        levels = torch.linspace(0.0, 1.0, bins + 1)
+        return {name: torch.quantile(self._plain[name][::every], levels, dim=0).T.contiguous() for name in NUMBERS}
+
+    def in_order(self, names: Sequence[str], size: int = 8192) -> Iterator[dict[str, Tensor]]:
+        """Batches of all examples, first to last."""
+        for begin in range(0, len(self), size):
+            yield self.inputs(slice(begin, begin + size), names)

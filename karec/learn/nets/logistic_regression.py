@@ -1,0 +1,43 @@
+"""Logistic regression over one-hot features: a linear baseline, which serves as a ranker too.
+
+Source  M. Richardson et al., Predicting clicks, WWW 2007.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from karec.features.encoder import Encoder
+from karec.learn._torch import Tensor, nn
+from karec.learn.nets.layers import CodeEmbedding
+
+INPUTS = ("user_ids", "user_numbers", "context", "item_ids", "item_numbers", "crosses")
+
+
+class LogisticRegression(nn.Module):
+    """A weight for every code and every number, T outputs: ``inputs`` as of INPUTS → logits (N, T)."""
+
+    inputs = INPUTS
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        sizes, names, n_tasks = encoder.sizes, encoder.names, len(encoder.tasks)
+        self.codes = nn.ModuleDict()
+        for name in ("user_ids", "context", "item_ids"):
+            codes = CodeEmbedding(sizes[name], n_tasks)
+            nn.init.zeros_(codes.table.weight)
+            self.codes[name] = codes
+        self.numbers = nn.ModuleDict(
+            {name: nn.Linear(len(names[name]), n_tasks) for name in ("user_numbers", "item_numbers", "crosses")}
+        )
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        from_codes = [codes(inputs[name]).sum(dim=1) for name, codes in self.codes.items()]
+        from_numbers = [linear(inputs[name]) for name, linear in self.numbers.items()]
+        logits: Tensor = sum(from_numbers[1:], from_numbers[0]) + sum(from_codes[1:], from_codes[0])
+        return logits
+
+    def by_member(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """(N, 1, T): the logits of its one member, in the shape of the MMoE's."""
+        logits: Tensor = self(inputs)
+        return logits.unsqueeze(1)

@@ -1,0 +1,148 @@
+"""The models of an ablation: each row and seed is trained when its scores are first asked for, and kept in a folder.
+
+    cells/<row>-<seed>.npz    a model's scores and cost; written whole, so that a kill loses the model under way alone
+    models/<row>-<seed>.onnx  a ranker
+    logs/<row>-<seed>/        what a ranker that teaches logged of the training days; the file `whole` says it is done
+
+What rows share is made once: a seed's ranker, its log, its lists; a born-again round starts from the round before.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from karec._files import file_aside
+from karec.evaluate.ablation import ModelScores
+from karec.learn._torch import torch
+from karec.learn.distil.distillation import ROUND_SEED
+from karec.learn.distil.round import train_round
+from karec.learn.distil.targets import Targets
+from karec.learn.distil.tower_logits import list_logits, training_logits
+from karec.learn.fit.predictions import predict
+from karec.learn.nets.calibration import fit_calibration
+from karec.learn.nets.towers import Towers, UserTower
+from karec.learn.run.ablation.inputs import AblationInputs
+from karec.learn.run.first_log import write_first_log
+from karec.learn.run.memory import peak_gib, reset_peak
+from karec.learn.run.rankers import train_ranker
+from karec.learn.settings.train import TrainSettings
+from karec.models.onnx_model import OnnxModel
+from karec.rank.fusion import Fusion
+from karec.training_data.lists import LoggedLists, read_lists
+from karec.training_data.popularity import popularity_logits
+from karec.training_data.replay import pool_logits, ranker_logits
+from karec.training_data.soft_labels import SoftLabels, read_soft_labels
+from karec.types import Array
+
+RANKERS = ("lr", "lightgbm", "teacher", "peer-full", "peer-static")
+
+
+class AblationModels:
+    """``scores(row, seed)``: the scores of a row's model, from ``folder`` or trained now."""
+
+    def __init__(self, inputs: AblationInputs, settings: TrainSettings, folder: Path) -> None:
+        self._inputs, self._settings, self._folder = inputs, settings, folder
+        self._fusion = Fusion(settings.fusion)
+        self._log: tuple[str, SoftLabels, LoggedLists] | None = None  # the last one read: rows come seed by seed
+
+    def scores(self, row: str, seed: int) -> ModelScores:
+        """The row's scores, trained if the folder does not hold them yet."""
+        with np.load(self._file(row, seed)) as kept:
+            return ModelScores(kept["logits"], kept["pools"], float(kept["seconds"]), float(kept["peak_gib"]))
+
+    def _file(self, row: str, seed: int) -> Path:
+        path = self._folder / "cells" / f"{row}-{seed}.npz"
+        if not path.exists():
+            reset_peak()
+            start = time.perf_counter()
+            arrays = self._train(row, replace(self._settings, seed=seed))
+            arrays |= {"seconds": np.array(time.perf_counter() - start), "peak_gib": np.array(peak_gib())}
+            with file_aside(path) as file:
+                np.savez(file, **arrays)  # type: ignore[arg-type]
+        return path
+
+    def _train(self, row: str, settings: TrainSettings) -> dict[str, Array]:
+        if row == "popularity":
+            return self._popularity()
+        return self._ranker(row, settings) if row in RANKERS else self._towers(row, settings)
+
+    def _popularity(self) -> dict[str, Array]:
+        measured, works = self._inputs.measured, self._inputs.pool_works
+        of = np.repeat(self._inputs.pool_rows, works.shape[1])
+        pools = self._fusion(popularity_logits(measured.take(of), works.ravel()), self._inputs.dataset.tasks)
+        return {"logits": popularity_logits(measured), "pools": pools.reshape(works.shape)}
+
+    def _ranker(self, row: str, settings: TrainSettings) -> dict[str, Array]:
+        if row.startswith("peer-"):
+            settings = replace(
+                settings,
+                distil=replace(settings.distil, ranker_features="towers"),
+                towers=replace(settings.towers, kind=_towers_of(row)),
+            )
+        inputs, path = self._inputs, self._onnx(row, settings.seed)
+        path.parent.mkdir(exist_ok=True)
+        kind = row if row in ("lr", "lightgbm") else "mmoe"
+        train_ranker(kind, inputs.prepared, settings, path, inputs.progress)
+        ranker = OnnxModel(path, threads=settings.run.threads)
+        pools = [
+            self._fusion(pool_logits(inputs.measured, example, works, ranker), ranker.tasks)
+            for example, works in zip(inputs.pool_rows.tolist(), inputs.pool_works, strict=True)
+        ]
+        logits = ranker_logits(inputs.measured, ranker, inputs.progress)[:, : len(inputs.dataset.tasks)]
+        return {"logits": logits, "pools": np.stack(pools)}
+
+    def _towers(self, row: str, settings: TrainSettings) -> dict[str, Array]:
+        recipe, towers, seed = row.rsplit("-", 1)[0], _towers_of(row), settings.seed
+        round_at = int(recipe.rsplit("-", 1)[1]) if recipe.startswith("born-again") else 0
+        settings = replace(settings, seed=seed + ROUND_SEED * round_at, towers=replace(settings.towers, kind=towers))
+        settings = settings.with_recipe("list" if round_at else recipe)
+        teacher = f"peer-{towers}" if settings.distil.ranker_features == "towers" else "teacher"
+        soft, lists = self._logged(teacher, seed)
+        targets = Targets.of(soft, lists)
+        if round_at:
+            before = f"list-{towers}" if round_at == 1 else f"born-again-{round_at - 1}-{towers}"
+            with np.load(self._file(before, seed)) as kept:
+                targets = targets.averaged_with(kept["own_rows"], kept["own_lists"])
+        prepared = self._inputs.prepared
+        model, _ = train_round(prepared, targets, lists, settings, self._inputs.progress)
+        arrays = self._scored_by(model)
+        if recipe == "list" or round_at:
+            own_rows, own_lists = training_logits(model, prepared, lists)
+            arrays |= {"own_rows": own_rows, "own_lists": own_lists}
+        return arrays
+
+    def _scored_by(self, model: Towers) -> dict[str, Array]:
+        inputs, prepared = self._inputs, self._inputs.prepared
+        scale, bias = fit_calibration(predict(model, prepared.valid_batches)[:, 1:], prepared.valid.labels)
+        logits = predict(model, inputs.batches)[:, 1:] * scale + bias
+        with torch.no_grad():
+            users, _ = model.user(inputs.batches.inputs(torch.from_numpy(inputs.pool_rows), UserTower.inputs))
+        pools = list_logits(model, users, prepared.train_batches, inputs.pool_works, inputs.pool_numbers)
+        return {"logits": logits, "pools": pools}
+
+    def _logged(self, teacher: str, seed: int) -> tuple[SoftLabels, LoggedLists]:
+        """What the ranker ``teacher`` of ``seed`` logged of the training days."""
+        key = f"{teacher}-{seed}"
+        if self._log is None or self._log[0] != key:
+            self._file(teacher, seed)
+            settings, train, tasks = self._settings, self._inputs.prepared.train, self._inputs.dataset.tasks
+            folder = self._folder / "logs" / key
+            if not (folder / "whole").exists():
+                ranker = self._onnx(teacher, seed)
+                write_first_log(train, ranker, settings, folder, self._inputs.progress, pools=True)
+                (folder / "whole").touch()
+            soft = read_soft_labels(train.exposures, folder, tasks)
+            self._log = key, soft, read_lists(train, folder, tasks, settings.distil.list_works, settings.seed)
+        return self._log[1:]
+
+    def _onnx(self, row: str, seed: int) -> Path:
+        return self._folder / "models" / f"{row}-{seed}.onnx"
+
+
+def _towers_of(row: str) -> Literal["full", "static"]:
+    return "static" if row.endswith("-static") else "full"

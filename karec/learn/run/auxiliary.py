@@ -1,0 +1,36 @@
+"""What the MMoE ranker learns besides the tasks: other labels, and play time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from karec.training_data.examples import Examples
+from karec.types import Array
+
+PLAY_TIME = "play_time"
+PLAY_UNIT_MS = 10_000.0  # play time is learned in units of 10 s
+LONGEST_PLAY = 60.0  # units: a play counts as 10 min at most
+
+
+def auxiliary_tasks(examples: Examples, wanted: Sequence[str]) -> tuple[str, ...]:
+    """The ``wanted`` tasks, beside the encoder's, that the examples can teach: labels of two classes, play time > 0."""
+    labels, play_ms = examples.exposures.labels, examples.exposures.play_ms
+    there = [
+        name
+        for name in wanted
+        if name not in examples.encoder.tasks
+        and (play_ms.max(initial=0) > 0 if name == PLAY_TIME else name in labels and 0 < labels[name].mean() < 1)
+    ]
+    return tuple(there)
+
+
+def auxiliary_labels(examples: Examples, tasks: Sequence[str]) -> Array:
+    """(M, tasks) float32: the labels, and play time in units of PLAY_UNIT_MS."""
+    exposures = examples.exposures
+    columns = [
+        np.minimum(exposures.play_ms / PLAY_UNIT_MS, LONGEST_PLAY) if name == PLAY_TIME else exposures.labels[name]
+        for name in tasks
+    ]
+    return np.stack(columns, axis=1).astype(np.float32) if columns else np.empty((len(examples), 0), np.float32)

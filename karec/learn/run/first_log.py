@@ -1,0 +1,39 @@
+"""The first rank log: what the ranker says of the training days before it has ever served."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from karec._clock import Progress
+from karec.learn.settings.train import TrainSettings
+from karec.models.onnx_model import OnnxModel
+from karec.rank.fusion import Fusion
+from karec.training_data.examples import Examples
+from karec.training_data.replay import write_rank_log, write_shadow_log
+
+
+def write_first_log(
+    train: Examples,
+    ranker: Path,
+    settings: TrainSettings,
+    folder: Path,
+    progress: Progress | None = None,
+    *,
+    pools: bool,
+) -> None:
+    """Log the model ``ranker`` over the examples ``train``; with ``pools``, whole pools of a share of the requests."""
+    model, fusion = OnnxModel(ranker, threads=settings.run.threads), Fusion(settings.fusion)
+    write_rank_log(train, model, fusion, folder, progress)
+    if pools:
+        shadow = settings.shadow
+        write_shadow_log(
+            train,
+            model,
+            fusion,
+            folder,
+            share=shadow.share,
+            most=shadow.at_most,
+            works=shadow.works,
+            seed=settings.seed,
+            progress=progress,
+        )

@@ -1,0 +1,113 @@
+"""LightGBM: boosted trees, one model a task, written as one ranker; a baseline, which serves as a ranker too.
+
+Source  G. Ke et al., LightGBM, NeurIPS 2017.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from karec._clock import Progress
+from karec.errors import MissingExtra
+from karec.learn._torch import torch
+from karec.learn.export.onnx_export import OPSET, write_onnx
+from karec.training_data.examples import Examples
+from karec.types import Array
+
+BATCH = 65_536
+
+
+def dense_matrix(examples: Examples) -> Array:
+    """(M, F) float32: what ``Encoder.dense`` gives for every example, batch by batch."""
+    rows = np.arange(len(examples))
+    parts = [
+        examples.encoder.dense(examples.inputs(rows[begin : begin + BATCH])) for begin in range(0, len(rows), BATCH)
+    ]
+    return np.concatenate(parts)
+
+
+def fit_lightgbm(
+    train: Examples,
+    valid: Examples,
+    path: Path,
+    *,
+    model_version: int,
+    rounds: int = 1000,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> None:
+    """One boosted model a task, stopped early on ``valid``, written together as a ranker: ``dense`` → ``logits``."""
+    try:
+        import lightgbm
+    except ImportError as error:
+        raise MissingExtra("lightgbm", "train", "a LightGBM ranker") from error
+    features, held_out = dense_matrix(train), dense_matrix(valid)
+    settings = {
+        "objective": "binary",
+        "learning_rate": 0.05,
+        "num_leaves": 31,
+        "min_data_in_leaf": 100,
+        "feature_fraction": 0.5,
+        "bagging_fraction": 0.8,
+        "bagging_freq": 1,
+        "lambda_l2": 50.0,
+        "seed": seed,
+        "deterministic": True,
+        "num_threads": torch.get_num_threads(),
+        "verbose": -1,
+    }
+    boosters = []
+    for t, task in enumerate(train.encoder.tasks):
+        label = lightgbm.Dataset(features, train.labels[:, t], free_raw_data=False)
+        stop = lightgbm.early_stopping(30, verbose=False)
+        held = lightgbm.Dataset(held_out, valid.labels[:, t], reference=label)
+        boosters.append(lightgbm.train(settings, label, rounds, valid_sets=[held], callbacks=[stop]))
+        if progress is not None:
+            progress(t + 1, len(train.encoder.tasks), f"LightGBM, {task}")
+    proto = trees_to_onnx(boosters, features.shape[1])
+    write_onnx(proto, path, kind="ranker", tasks=train.encoder.tasks, model_version=model_version)
+
+
+def trees_to_onnx(boosters: Sequence[Any], n_features: int) -> onnx.ModelProto:
+    """One graph: ``dense (N, F)`` through each booster, raw scores side by side as ``logits (N, T)``."""
+    from onnxmltools import convert_lightgbm
+    from onnxmltools.convert.common.data_types import FloatTensorType
+
+    nodes: list[onnx.NodeProto] = []
+    opsets: dict[str, int] = {}
+    for t, booster in enumerate(boosters):
+        proto = convert_lightgbm(
+            booster, initial_types=[("dense", FloatTensorType([None, n_features]))], zipmap=False, target_opset=15
+        )
+        trees = next(node for node in proto.graph.node if node.op_type == "TreeEnsembleClassifier")
+        nodes += _raw_scores(trees, t)
+        opsets |= {entry.domain: entry.version for entry in proto.opset_import}
+    nodes.append(onnx.helper.make_node("Concat", [f"raw_{t}" for t in range(len(boosters))], ["logits"], axis=1))
+    graph = onnx.helper.make_graph(
+        nodes,
+        "lightgbm",
+        [onnx.helper.make_tensor_value_info("dense", onnx.TensorProto.FLOAT, ["rows", n_features])],
+        [onnx.helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, ["rows", len(boosters)])],
+    )
+    imports = [onnx.helper.make_opsetid(domain, OPSET if not domain else version) for domain, version in opsets.items()]
+    return onnx.helper.make_model(graph, opset_imports=imports, ir_version=8)
+
+
+def _raw_scores(trees: onnx.NodeProto, t: int) -> list[onnx.NodeProto]:
+    """A TreeEnsembleClassifier's trees as a regressor: the sum of leaves, before any sigmoid."""
+    of_classifier = {"class_ids": "target_ids", "class_nodeids": "target_nodeids", "class_treeids": "target_treeids"}
+    of_classifier["class_weights"] = "target_weights"
+    attributes: dict[str, Any] = {"n_targets": 1}
+    for attribute in trees.attribute:
+        value = onnx.helper.get_attribute_value(attribute)
+        if attribute.name in of_classifier:
+            attributes[of_classifier[attribute.name]] = value
+        elif attribute.name.startswith("nodes_"):
+            attributes[attribute.name] = value
+    attributes["target_ids"] = [0] * len(attributes["target_ids"])
+    return [onnx.helper.make_node("TreeEnsembleRegressor", ["dense"], [f"raw_{t}"], domain="ai.onnx.ml", **attributes)]

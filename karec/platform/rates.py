@@ -1,0 +1,22 @@
+"""Smoothed rates: how often a label is positive among a work's shows, near the mean rate while there are few shows.
+
+rate = (positives + m·mean) / (shows + m)         m = PRIOR_SHOWS imagined shows at the mean rate
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from karec.types import Array
+
+PRIOR_SHOWS = 20.0
+
+
+def mean_rate(positives: Array, shows: Array) -> float:
+    """Σ positives / Σ shows of ``(N,)`` counts, in float64; 0 where nothing was shown."""
+    return float(positives.sum(dtype=np.float64) / max(shows.sum(dtype=np.float64), 1.0))
+
+
+def smoothed_rate(positives: Array, shows: Array, mean: float) -> Array:
+    """(N,) float64 in [0, 1]: the smoothed rate of each of N works, from counts ``(N,)``."""
+    return np.asarray((positives.astype(np.float64) + PRIOR_SHOWS * mean) / (shows.astype(np.float64) + PRIOR_SHOWS))

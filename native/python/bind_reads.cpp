@@ -1,0 +1,152 @@
+// Properties of an index, and what stands in its rows, for Python: check, release the GIL, call.
+#include <pybind11/stl.h>
+
+#include <memory>
+#include <string>
+
+#include "arrays.hpp"
+#include "reading.hpp"
+
+namespace karec::python {
+namespace {
+
+// A C++ host may have named a column in other bytes than UTF-8.
+py::str text(std::string_view bytes) {
+    const std::string held(bytes);
+    const auto size = static_cast<py::ssize_t>(held.size());
+    return py::reinterpret_steal<py::str>(PyUnicode_DecodeUTF8(held.c_str(), size, "surrogateescape"));
+}
+
+py::list column_types(const IndexView& view) {
+    const auto types = view.column_types();
+    raise_unless_ok(types.status());
+    py::list pairs;
+    for (const ColumnType& type : types.value()) pairs.append(py::make_tuple(text(type.name), name_of(type.dtype)));
+    return pairs;
+}
+
+using Table = std::shared_ptr<const IndexTable>;
+
+// (generation, ids, columns, present or None): views that keep what they show alive.
+py::tuple table(const IndexView& view) {
+    auto found = [&] {
+        const py::gil_scoped_release release;
+        return view.table();
+    }();
+    raise_unless_ok(found.status());
+    const Table& rows = found.value();
+    const py::capsule owner(new Table(rows), [](void* at) { delete static_cast<Table*>(at); });
+    py::dict columns;
+    for (const Column& column : rows->columns) {
+        columns[text(column.name)] = view_of(column.dtype, column.bytes, owner);
+    }
+    py::object present = py::none();
+    if (!rows->present.empty()) present = view_of(DType::boolean, std::as_bytes(rows->present), owner);
+    return py::make_tuple(rows->generation, view_of(DType::int64, std::as_bytes(rows->ids), owner), columns, present);
+}
+
+void save(const IndexView& view, const std::string& path) {
+    Status status;
+    {
+        const py::gil_scoped_release release;
+        status = view.save(path);
+    }
+    raise_unless_ok(status);
+}
+
+// (rows, the generation that they are of).
+py::tuple lookup(const IndexView& view, py::handle ids) {
+    const auto keys = int64_input(ids, "ids", {"N"});
+    Output<std::int32_t> rows({keys.shape(0)});
+    const auto out = rows.span();
+    Status status;
+    {
+        const py::gil_scoped_release release;
+        status = view.lookup(keys.span(), out);
+    }
+    raise_unless_ok(status);
+    return py::make_tuple(rows.array, view.generation());
+}
+
+py::array gather(const IndexView& view, const std::string& column, py::handle rows) {
+    const auto dtype = view.column_dtype(column);
+    raise_unless_ok(dtype.status());
+    const auto at = rows_input(rows);
+    py::array values(py::dtype(name_of(dtype.value())), std::vector<py::ssize_t>{at.shape(0)});
+    const std::span<std::byte> out(static_cast<std::byte*>(values.mutable_data()),
+                                   static_cast<std::size_t>(values.nbytes()));
+    Status status;
+    {
+        const py::gil_scoped_release release;
+        status = view.gather_column(column, at.rows(), out);
+    }
+    raise_unless_ok(status);
+    return values;
+}
+
+py::array_t<std::int64_t> model_versions_of(const IndexView& view, py::handle rows) {
+    const auto at = rows_input(rows);
+    Output<std::int64_t> versions({at.shape(0)});
+    const auto out = versions.span();
+    Status status;
+    {
+        const py::gil_scoped_release release;
+        status = view.gather_model_versions(at.rows(), out);
+    }
+    raise_unless_ok(status);
+    return versions.array;
+}
+
+py::array_t<float> embeddings(const IndexView& view, py::handle rows) {
+    const auto at = rows_input(rows);
+    Output<float> vectors({at.shape(0), static_cast<py::ssize_t>(view.dim())});
+    const auto out = vectors.span();
+    Status status;
+    {
+        const py::gil_scoped_release release;
+        status = view.gather(at.rows(), out);
+    }
+    raise_unless_ok(status);
+    return vectors.array;
+}
+
+std::vector<std::int64_t> model_versions(const IndexView& view) {
+    const auto versions = view.model_versions();
+    raise_unless_ok(versions.status());
+    return versions.value();
+}
+
+template <auto Property>
+auto value_of(const IndexView& view) {
+    return (view.*Property)();
+}
+
+}  // namespace
+
+template <class Face>
+void bind_reads(py::class_<Face>& face) {
+    face.def("__len__", method<Face>(&value_of<&IndexView::size>))
+        .def_property_readonly("n_rows", method<Face>(&value_of<&IndexView::n_rows>))
+        .def_property_readonly("dim", method<Face>(&value_of<&IndexView::dim>))
+        .def_property_readonly("dtype",
+                               [](const Face& of) { return name_of(method<Face>(&value_of<&IndexView::dtype>)(of)); })
+        .def_property_readonly("rescores", method<Face>(&value_of<&IndexView::rescores>))
+        .def_property_readonly("model_version", method<Face>(&value_of<&IndexView::model_version>))
+        .def_property_readonly("model_versions", method<Face>(&model_versions))
+        .def_property_readonly("generation", method<Face>(&value_of<&IndexView::generation>))
+        .def_property_readonly("bytes", method<Face>(&value_of<&IndexView::bytes>))
+        .def_property_readonly("column_types", method<Face>(&column_types))
+        .def("table", method<Face>(&table))
+        .def("save", method<Face>(&save))
+        .def("lookup", method<Face>(&lookup))
+        .def("gather", method<Face>(&gather))
+        .def("model_versions_of", method<Face>(&model_versions_of))
+        .def("embeddings", method<Face>(&embeddings));
+    bind_searches(face);
+    bind_selections(face);
+}
+
+template void bind_reads(py::class_<ItemIndex>& face);
+template void bind_reads(py::class_<HeldView>& face);
+
+}  // namespace karec::python

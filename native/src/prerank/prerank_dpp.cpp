@@ -1,0 +1,161 @@
+// The step dpp: vectors, types and weights of the pool's works into one dpp_select.
+#include <algorithm>
+#include <cstring>
+#include <string>
+
+#include "karec/dpp.hpp"
+#include "karec/ecosystem.hpp"
+#include "prerank/prerank_steps.hpp"
+
+namespace karec {
+namespace {
+
+constexpr std::int64_t kUnknownType = -1;
+
+template <class T>
+void widen_integers(std::span<const std::byte> bytes, std::span<std::int64_t> to) noexcept {
+    for (std::size_t i = 0; i < to.size(); ++i) {
+        T value;
+        std::memcpy(&value, bytes.data() + i * sizeof(T), sizeof(T));
+        to[i] = std::int64_t{value};
+    }
+}
+
+// An integer column of the pool's works; 0 for works without a row.
+Status gather_integers(const PrerankRun& run, std::string_view name, std::span<std::int64_t> to) {
+    const auto dtype = need_column(run.view, name, true);
+    if (!dtype.ok()) return dtype.status();
+    ScratchVector<std::byte> bytes(to.size() * size_of(dtype.value()));
+    if (Status status = run.view.gather_column(name, run.pool.rows, bytes); !status.ok()) return status;
+    switch (dtype.value()) {
+        case DType::int8:
+            widen_integers<std::int8_t>(bytes, to);
+            break;
+        case DType::int16:
+            widen_integers<std::int16_t>(bytes, to);
+            break;
+        case DType::uint16:
+            widen_integers<std::uint16_t>(bytes, to);
+            break;
+        case DType::int32:
+            widen_integers<std::int32_t>(bytes, to);
+            break;
+        case DType::uint32:
+            widen_integers<std::uint32_t>(bytes, to);
+            break;
+        case DType::int64:
+        case DType::uint64:
+            widen_integers<std::int64_t>(bytes, to);
+            break;
+        default:
+            widen_integers<std::uint8_t>(bytes, to);
+    }
+    return {};
+}
+
+// The product of each work's factors; works without a row keep 1.
+Status gather_weights(const PrerankRun& run, const DppStep& step, std::span<float> weights) {
+    std::ranges::fill(weights, 1.0f);
+    ScratchVector<std::int64_t> values(weights.size());
+    const std::string* column = nullptr;
+    for (const TrafficWeight& weight : step.weights) {
+        if (column == nullptr || *column != weight.column) {
+            if (Status status = gather_integers(run, weight.column, values); !status.ok()) return status;
+            column = &weight.column;
+        }
+        for (std::size_t i = 0; i < weights.size(); ++i) {
+            if (run.pool.rows[i] >= 0 && values[i] == weight.value) weights[i] *= static_cast<float>(weight.factor);
+        }
+    }
+    return {};
+}
+
+// The vectors of the pool's works, zeros for works without a row, and of the shown works that the index knows.
+//
+// Vectors of different model versions have nothing in common. Where the index holds V versions, each gets dimensions of
+// its own, V·D in all, so that the cosine of two versions is 0.
+struct DppVectors {
+    explicit DppVectors(const PrerankRun& run) : dim(run.view.dim()) {
+        ScratchVector<std::int32_t> shown_rows(run.request.shown.size());
+        if (status = run.view.lookup(run.request.shown, shown_rows); !status.ok()) return;
+        std::erase(shown_rows, kUnknownRow);
+        n_shown = shown_rows.size();
+        pool.resize(run.pool.size() * dim);
+        shown.resize(n_shown * dim);
+        if (status = run.view.gather(run.pool.rows, pool); !status.ok()) return;
+        if (status = run.view.gather(shown_rows, shown); !status.ok()) return;
+        const auto versions = run.view.model_versions();
+        if (status = versions.status(); !status.ok() || versions->size() < 2) return;
+        ScratchVector<std::int64_t> of_pool(run.pool.size());
+        ScratchVector<std::int64_t> of_shown(n_shown);
+        if (status = run.view.gather_model_versions(run.pool.rows, of_pool); !status.ok()) return;
+        if (status = run.view.gather_model_versions(shown_rows, of_shown); !status.ok()) return;
+        ScratchVector<std::int64_t> standing(of_pool.begin(), of_pool.end());
+        standing.insert(standing.end(), of_shown.begin(), of_shown.end());
+        std::ranges::sort(standing);
+        standing.erase(std::unique(standing.begin(), standing.end()), standing.end());
+        pool = apart(pool, of_pool, standing);
+        shown = apart(shown, of_shown, standing);
+        dim *= standing.size();
+    }
+
+    // (N, D) of these versions → (N, V·D): each row in the block of its version.
+    ScratchVector<float> apart(const ScratchVector<float>& rows, const ScratchVector<std::int64_t>& versions,
+                               const ScratchVector<std::int64_t>& standing) const {
+        ScratchVector<float> out(rows.size() * standing.size(), 0.0f);
+        for (std::size_t i = 0; i < versions.size(); ++i) {
+            const auto block = std::ranges::lower_bound(standing, versions[i]) - standing.begin();
+            const std::size_t to = (i * standing.size() + static_cast<std::size_t>(block)) * dim;
+            std::copy_n(rows.data() + i * dim, dim, out.data() + to);
+        }
+        return out;
+    }
+
+    std::size_t dim;
+    std::size_t n_shown = 0;
+    ScratchVector<float> pool;
+    ScratchVector<float> shown;
+    Status status;
+};
+
+}  // namespace
+
+Status run_step(const DppStep& step, PrerankRun& run) {
+    PrerankPool& pool = run.pool;
+    const std::size_t n = pool.size();
+    if (n == 0) return {};
+    DppOptions options;
+    options.alpha = dpp_alpha(step.diversity);
+    options.ridge = step.ridge;
+    options.type_weight = step.type_weight;
+    options.window = step.window;
+    const DppVectors vectors(run);
+    if (!vectors.status.ok()) return vectors.status;
+    options.shown = {vectors.shown.data(), vectors.n_shown, vectors.dim, DType::float32};
+    ScratchVector<float> relevance(n);
+    if (Status status = standardise(pool.scores, relevance); !status.ok()) return status;
+    ScratchVector<std::int64_t> types;
+    ScratchVector<float> weights;
+    if (is_typed(step)) {
+        types.resize(n);
+        if (Status status = gather_integers(run, step.types, types); !status.ok()) return status;
+        for (std::size_t i = 0; i < n; ++i) types[i] = pool.rows[i] < 0 ? kUnknownType : types[i];
+        options.types = types;
+        options.max_per_type = step.max_per_type;
+        options.min_per_type = step.min_per_type;
+    }
+    if (!step.weights.empty()) {
+        weights.resize(n);
+        if (Status status = gather_weights(run, step, weights); !status.ok()) return status;
+        options.weights = weights;
+    }
+    const std::size_t k = std::min(step.k.value_or(run.request.k), n);
+    ScratchVector<std::int64_t> indices(k);
+    ScratchVector<double> gains(k);
+    auto count = dpp_select({vectors.pool.data(), n, vectors.dim, DType::float32}, relevance, options, indices, gains);
+    if (!count.ok()) return count.status();
+    pool.take(std::span(indices).first(count->selected));
+    return {};
+}
+
+}  // namespace karec

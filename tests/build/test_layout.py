@@ -1,0 +1,15 @@
+"""Tests lie where what they test lies."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+OF_NO_ROOM = {"build", "contracts", "fixtures", "kernels", "native"}  # packaging, all rooms, shared modules, kernels/, C++
+
+
+def test_every_folder_of_tests_is_a_room_of_the_package():
+    strangers = set()
+    for file in (ROOT / "tests").rglob("*.py"):
+        folder = file.parent.relative_to(ROOT / "tests")
+        if not {folder.parts[0] if folder.parts else "build"} <= OF_NO_ROOM and not (ROOT / "karec" / folder).is_dir():
+            strangers.add(str(folder))
+    assert strangers == set()

@@ -1,0 +1,93 @@
+"""What a process loads and does when it imports karec: little, and nothing that it does not need."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ONLY_FOR_LEARNING = ("torch", "onnx", "onnxscript", "onnxmltools", "lightgbm", "sklearn", "tensorboard")
+HEAVY = ("numpy", "numba", "onnxruntime", "pyarrow", "rich", "matplotlib", *ONLY_FOR_LEARNING)
+
+
+def loaded_after(code):
+    """The modules that a fresh interpreter holds after running ``code``."""
+    command = [sys.executable, "-c", f"{code}\nimport sys\nprint(*sys.modules)"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+def test_importing_karec_loads_nothing_heavy():
+    assert not loaded_after("import karec").intersection(HEAVY)
+
+
+def test_every_public_name_is_there():
+    import karec
+
+    for name in karec.__all__:
+        assert getattr(karec, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'nothing_of_the_kind'"):
+        karec.nothing_of_the_kind  # noqa: B018
+
+
+def test_importing_karec_learn_loads_nothing_heavy():
+    assert not loaded_after("import karec.learn, karec.learn.settings.train").intersection(ONLY_FOR_LEARNING)
+
+
+SERVING = """
+import importlib, pkgutil
+import karec
+from karec import *
+home = ("recall", "request", "prerank", "rank", "rerank", "diversify", "ecosystem", "observe", "refresh", "kernels")
+for name in ("cascade", "config", "bundle", "index", "diversity", "features", "platform", "models", *home):
+    module = importlib.import_module(f"karec.{name}")
+    for found in pkgutil.walk_packages(getattr(module, "__path__", []), f"karec.{name}."):
+        importlib.import_module(found.name)
+"""
+
+
+def test_serving_never_loads_what_only_learning_needs():
+    loaded = loaded_after(SERVING)
+    assert "karec.prerank.inner_product" in loaded and "karec.rank.ranker" in loaded
+    assert not loaded.intersection(ONLY_FOR_LEARNING)
+    assert not any(name.startswith("karec.learn") for name in loaded)
+
+
+EVERY_MODULE = """
+import importlib, json, os, pkgutil, signal, threading, warnings
+import karec
+outside = ("numpy", "numba", "onnxruntime", "pyarrow.parquet", "rich.console", "matplotlib", "torch", "onnx", "lightgbm")
+for name in outside:  # what these do when they are imported is theirs
+    importlib.import_module(name)
+before = dict(os.environ), os.getcwd(), signal.getsignal(signal.SIGINT), threading.active_count(), list(warnings.filters)
+for module in pkgutil.walk_packages(karec.__path__, "karec."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+after = dict(os.environ), os.getcwd(), signal.getsignal(signal.SIGINT), threading.active_count(), list(warnings.filters)
+assert before == after, (before, after)
+"""
+
+
+def test_importing_every_module_does_nothing_else(tmp_path):
+    """No file, no thread, no word, no change to the process; but OpenMP must hear how to wait before torch loads it."""
+    command, told = [sys.executable, "-c", EVERY_MODULE], {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
+    done = subprocess.run(command, cwd=tmp_path, env=told, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_checkout_that_is_not_built_says_how_to_build_it(tmp_path):
+    """Whatever of karec is imported first, and without the import hook of this tree's own editable install."""
+    shutil.copytree(ROOT / "karec", tmp_path / "karec", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    packages = [path for path in sys.path if path.endswith("site-packages")]
+    path = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *packages])}
+    for module in ("karec", "karec.config", "karec.diversity"):
+        command = [sys.executable, "-S", "-c", f"import {module}"]
+        done = subprocess.run(command, cwd=tmp_path, env=path, capture_output=True, text=True, check=False)
+        assert done.returncode != 0
+        assert f"karec in {tmp_path / 'karec'} is not built" in done.stderr.splitlines()[-1]
+        assert done.stderr.endswith("Build it: pip install -e .\n")

@@ -1,0 +1,141 @@
+"""recommend, evaluate, export, inspect: what people see and what programs read."""
+
+import json
+
+import pytest
+from small_job import WORLD
+
+from karec import cli
+
+
+def test_recommend_writes_nothing_to_the_rank_log(job, capsys):
+    before = sorted((job / "rank_log").iterdir())
+    assert cli.main(["recommend", "--config", str(job / "karec.toml"), "--user", "10000001", "--json"]) == 0
+    assert sorted((job / "rank_log").iterdir()) == before
+
+
+def test_evaluate_consistency_reports_drawn_and_logged_pools(job, shadowed, capsys):
+    out = job / "consistency"
+    arguments = ["--config", str(shadowed[0]), "--pools", "20", "--size", "300", "--log", str(job / "shadow_log")]
+    assert cli.main(["evaluate", "consistency", *arguments, "--report", str(out)]) == 0
+    assert "ranker's top 10 in 50" in capsys.readouterr().out
+    report = json.loads((out / "consistency.json").read_text())
+    assert (report["drawn"]["pools"], report["drawn"]["pool_size"]["most"]) == (20, 300)
+    assert report["logged"]["pools"] == 6
+    for measured in report.values():
+        assert measured["measures"]["NDCG@50"]["value"] > 0
+    assert cli.main(["evaluate", "consistency", *arguments[:6]]) == 0
+    again = capsys.readouterr().out
+    assert again and "logged" not in again
+
+
+def test_export_models_reports_the_cost_of_int8(job, capsys):
+    costs = job / "int8.json"
+    assert cli.main(["export", "models", *WORLD, "--run", str(job / "run"), "--json", str(costs)]) == 0
+    out = capsys.readouterr().out
+    for words in ("towers, click", "ranker, like", "behind float32, paired", "Bytes"):
+        assert words in out
+    assert json.loads(costs.read_text())["quality"].keys() == {"towers", "ranker"}
+    for name in ("user_tower", "item_tower", "ranker"):
+        assert {f"{name}.int8.onnx", f"{name}.golden"} <= {path.name for path in (job / "run").iterdir()}
+
+
+def test_recommend_prints_json_that_a_program_can_read(job, capsys):
+    config = str(job / "karec.toml")
+    assert cli.main(["recommend", "--config", config, "--user", "999", "--k", "3", "--json"]) == 0
+    feed = json.loads(capsys.readouterr().out)
+    assert len(feed["items"]) == 3
+    assert feed["cold_start"] is True
+    assert feed["trace"][0]["step"] == "user_features"
+
+
+def test_recommend_shows_people_the_feed_and_its_trace(job, capsys):
+    assert cli.main(["recommend", "--config", str(job / "karec.toml"), "--user", "999", "--trace"]) == 0
+    out = capsys.readouterr().out
+    for words in ("Feed for user 999", "cold start", "Trace", "inner_product"):
+        assert words in out
+
+
+def test_recommend_says_why_there_are_fewer_works_than_wanted(job, capsys):
+    arguments = ["--config", str(job / "karec.toml"), "--user", "10000001", "--k", "50"]
+    assert cli.main(["recommend", *arguments]) == 0
+    assert "30 of 50 works: rerank.dpp keeps at most 30" in " ".join(capsys.readouterr().out.split())
+    assert cli.main(["recommend", *arguments, "--json"]) == 0
+    short = json.loads(capsys.readouterr().out)["short"]
+    assert (short["wanted"], short["got"], short["step"], short["reason"]) == (50, 30, "rerank.dpp", "limit")
+
+
+def test_recommend_explains_what_both_dpp_steps_chose(job, capsys):
+    config = str(job / "karec.toml")
+    assert cli.main(["recommend", "--config", config, "--user", "999", "--explain", "--trace"]) == 0
+    out = capsys.readouterr().out
+    for words in ("prerank.dpp: ", "rerank.dpp: ", "closest before", "in top-k"):
+        assert words in out
+    assert cli.main(["recommend", "--config", config, "--user", "999", "--explain", "--json"]) == 0
+    feed = json.loads(capsys.readouterr().out)
+    told = {step["stage"]: step["notes"].get("explanation") for step in feed["trace"] if step["step"] == "dpp"}
+    assert told.keys() == {"prerank", "rerank"}
+    for explained in told.values():
+        ids = [work["id"] for work in explained["works"]]
+        assert {item["id"] for item in feed["items"]} <= set(ids) and len(explained["top_k"]) == len(ids)
+        for place, work in enumerate(explained["works"]):
+            assert work["closest"] is None if place == 0 else work["closest"] in ids[:place]
+
+
+def test_evaluate_diversity_draws_its_curves(job, capsys):
+    arguments = [
+        "--config",
+        str(job / "karec.toml"),
+        "--requests",
+        "4",
+        "--k",
+        "20",
+        "--report",
+        str(job / "diversity"),
+    ]
+    assert cli.main(["evaluate", "diversity", *arguments]) == 0
+    out = capsys.readouterr().out
+    for words in ("20 works of each of 4 pools", "top_k", "dpp", "mmr", "ssd", "scatter", "report: "):
+        assert words in out
+    report = json.loads((job / "diversity" / "diversity.json").read_text())
+    assert report["pools"] == 4 and report["k"] == 20
+    assert (job / "diversity" / "diversity.html").read_text().count("<svg") == 5
+    assert cli.main(["evaluate", "diversity", *arguments, "--stage", "rnk"]) == 2
+    assert "no stage 'rnk'; it has ['prerank', 'rank', 'rerank']" in capsys.readouterr().err
+    assert cli.main(["evaluate"]) == 2
+    assert "--run DIR is missing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [("bundles", "verified"), ("bundles/current/index.karec", "dimensions"), ("rank_log", "requests")],
+)
+def test_inspect_names_what_a_bundle_an_index_and_a_log_hold(job, capsys, what, words):
+    assert cli.main(["inspect", str(job / what)]) == 0
+    assert words in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["demo", "train", "recommend", "evaluate", "evaluate ablation", "evaluate consistency", "export", "inspect"],
+)
+def test_help_teaches_by_example(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([*command.split(), "--help"])
+    assert stopped.value.code == 0
+    assert f"  karec {command} " in capsys.readouterr().out
+
+
+def test_the_ablation_prints_its_tables_and_leaves_them(tmp_path, capsys):
+    settings = tmp_path / "train.toml"
+    settings.write_text("ranker.epochs = 1\ntowers.epochs = 1\nevaluation.resamples = 10\n")
+    sizes = ["--works", "600", "--users", "60", "--exposures", "3000", "--pools", "5", "--size", "100"]
+    rows = ["--rows", "popularity", "list-static", "teacher", "--seeds", "4"]
+    arguments = ["evaluate", "ablation", *sizes, *rows, "--settings", str(settings), "--out", str(tmp_path / "out")]
+    assert cli.main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert "static: + list" in shown and "NDCG of truth" in shown
+    report = json.loads((tmp_path / "out" / "ablation.json").read_text())
+    assert [row["name"] for row in report["rows"]] == ["popularity", "list-static", "teacher"]
+    assert report["seeds"] == [4] and report["measured_on"] == "test"
+    assert (tmp_path / "out" / "ablation.md").read_text().startswith("world, measured on test")

@@ -1,0 +1,94 @@
+"""The main job, `karec demo`, on a world small enough for a test: what it leaves behind."""
+
+import numpy as np
+from small_job import TASKS
+
+from karec.features.crosses import MOST_EDGES, SOCIAL_EDGES
+from karec.features.encoder import Encoder
+from karec.logs.rank_log import read_rank_log
+from karec.types import Request
+
+RELATIONS = ("history", "skipped", *SOCIAL_EDGES)
+
+
+def test_the_report_has_its_documented_keys(report):
+    documented = {"data", "tasks", "requests", "funnel", "timings_ms", "quality", "reach", "diversity_curve"}
+    assert report.keys() == documented | {"observers", "versions", "feed"}
+    sizes = [report["funnel"][stage] for stage in ("catalogue", "recall", "prerank", "rank", "rerank")]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[-1] == 10
+    assert report["timings_ms"]["total"] > 0
+    for model in ("mmoe", "towers", "lr", "popularity"):
+        for task in TASKS:
+            measures = report["quality"][model][task]
+            assert measures["auc_ci"][0] <= measures["auc"] <= measures["auc_ci"][1]
+            assert {"gauc", "gauc_ci", "ece", "ece_ci"} <= measures.keys()
+
+
+def test_the_report_says_what_the_observers_wrote(report, job):
+    log = read_rank_log(job / "rank_log", TASKS)
+    ranked, shadow = report["observers"]
+    assert (ranked["name"], shadow["name"]) == ("rank_log", "shadow")
+    assert ranked["seen"] == ranked["done"] == 12 + 5  # and the first five once more, before they are timed
+    assert ranked["rows_lost"] == shadow["rows_lost"] == 0
+    assert ranked["rows_written"] >= np.count_nonzero(~log.shadow)  # a request that was served twice is read once
+    assert shadow["rows_written"] >= np.count_nonzero(log.shadow)
+
+
+def test_the_run_folder_holds_training_curves(job):
+    assert (job / "run" / "curves.svg").read_text().startswith("<svg")
+
+
+def test_the_page_is_one_file_with_its_pictures_inside(job):
+    page = (job / "report" / "report.html").read_text()
+    assert page.count("<svg") == 3
+    for reference in ("src=", 'href="http', "@import", "url(http"):
+        assert reference not in page
+
+
+def test_every_request_of_the_demo_is_in_the_rank_log(job, bundle):
+    log = read_rank_log(job / "rank_log", TASKS)
+    log = log.take(~log.shadow)
+    assert len(set(log.request_id)) >= 12
+    assert set(log.model_version) == {bundle.model_version}
+    first = log.request_id == log.request_id[0]
+    np.testing.assert_array_equal(np.sort(log.position[first]), np.arange(first.sum()))
+    by_position = log.fused[first][np.argsort(log.position[first])]
+    assert (np.diff(by_position) <= 0).all()
+
+
+def test_the_index_holds_the_item_towers_vectors(bundle):
+    rows = np.arange(0, len(bundle.index), 37)
+    items = bundle.encoder.encode_items(bundle.snapshot, rows, bundle.snapshot.time_ms)
+    (vectors,) = bundle.item_tower.run(items, "item_vector")
+    np.testing.assert_allclose(bundle.index.embeddings(rows), vectors, atol=1e-3)
+    np.testing.assert_array_equal(bundle.index.ids, bundle.snapshot.works.ids)
+
+
+def newest_first(ids):
+    """Padded beyond what any model sees."""
+    return np.pad(ids[::-1], (0, 1000), constant_values=-1)
+
+
+def test_serving_reads_the_encoder_that_training_wrote_and_encodes_the_same(job, bundle, cascade):
+    """One file: the bytes that training wrote; and what a request is given is what training would have made of it."""
+    assert (bundle.path / "encoder.npz").read_bytes() == (job / "run" / "encoder.npz").read_bytes()
+    trained = Encoder.load(job / "run" / "encoder.npz")
+    assert trained.cowatch is not None  # the whole job knows who watched what
+    users = bundle.snapshot.users.ids[:5]
+    at_home = bundle.snapshot.labels["scene"].index("home")
+    for user in users:
+        feed = cascade.run(Request(int(user), time_ms=bundle.snapshot.time_ms))
+        row = bundle.snapshot.users.lookup(np.array([user]))
+        lists = {name: newest_first(bundle.snapshot.relations[name].of(int(row[0]))) for name in RELATIONS}
+        expected = trained.encode_users(
+            bundle.snapshot,
+            row,
+            np.array([bundle.snapshot.time_ms]),
+            np.array([at_home]),
+            history=bundle.snapshot.works.lookup(lists["history"][: trained.history_length])[None],
+            skipped=bundle.snapshot.works.lookup(lists["skipped"][: trained.history_length])[None],
+            edges={name: lists[name][None, :MOST_EDGES] for name in SOCIAL_EDGES},
+        )
+        for name, value in expected.items():
+            np.testing.assert_array_equal(feed.request.features[name], value, err_msg=name)

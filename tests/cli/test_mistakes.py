@@ -1,0 +1,56 @@
+"""Mistakes are told in a line that says what to do, without a traceback, and the command exits with 2."""
+
+import pytest
+
+from karec import cli
+
+TINY = ["--works", "2000", "--users", "200", "--exposures", "4000"]
+SMALL = """
+features.dim = 4
+features.min_count = 3
+ranker.epochs = 1
+ranker.hidden = 8
+run.threads = 1
+run.checkpoint_steps = 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("settings", "more", "message"),
+    [
+        ("optimizer.learning_rate = nan", [], "train.toml: optimizer: learning_rate = nan, expected a finite number"),
+        ('distil.chunks = ["a"]', [], "train.toml: distil: chunks[0] = 'a', expected int"),
+        ("epochs = 1", [], "train.toml: the key 'epochs' has moved: write it at ranker.epochs"),
+        ("task_weights = {lik = 2}", [], "task_weights weighs ['lik']"),
+        ("optimizer.learning_rate = 1e6", [], "lower the rate. The last good state is"),
+        ("", ["--resume"], "run holds no run to go on with: begin one without resume"),
+        ("", ["--data", "kuairand"], "--data kuairand needs --root DIR"),
+    ],
+)
+def test_train_tells_a_mistake_in_a_line_and_publishes_nothing(tmp_path, capsys, settings, more, message):
+    (tmp_path / "train.toml").write_text(SMALL + settings)
+    arguments = ["--settings", str(tmp_path / "train.toml"), "--out", str(tmp_path / "out"), *more]
+    assert cli.main(["train", *TINY, *arguments]) == 2
+    said = capsys.readouterr().err
+    assert message in said and "Traceback" not in said
+    assert not (tmp_path / "out" / "bundles").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["recommend", "--config", "nowhere.toml", "--user", "1"], "nowhere.toml cannot be read"),
+        (["inspect", "nowhere"], "neither a bundle, nor an index file"),
+        (["demo", "--data", "kuairand"], "--root"),
+        (["demo", "--data", "kuairand", "--root", "nowhere"], "log_standard_4_22_to_5_08_pure.csv"),
+        (["demo", "--works", "0"], "works"),
+        (["evaluate", "--data", "world"], "--run DIR is missing"),
+        (["evaluate", "consistency"], "--log DIR"),
+        (["evaluate", "consistency", "--log", "nowhere"], "holds no rank log"),
+    ],
+)
+def test_mistakes_are_explained_without_a_traceback(arguments, message, capsys):
+    assert cli.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error

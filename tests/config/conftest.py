@@ -1,0 +1,27 @@
+"""A karec.toml beside a bundle that holds an index and a snapshot, and nothing else."""
+
+import numpy as np
+import pytest
+
+from karec.bundle import publish
+from karec.index import ItemIndex
+
+
+@pytest.fixture
+def write_config(tmp_path, platform):
+    """Writes a text as karec.toml and returns its path; ``bundles/`` lies beside it."""
+
+    def write(folder):
+        columns = {"creator_id": platform.works["creator_id"], "song_id": platform.works["song_id"]}
+        index = ItemIndex.build(platform.works.ids, np.eye(10, dtype=np.float32), columns=columns, model_version=7)
+        index.save(folder / "index.karec")
+        platform.save(folder / "snapshot")
+
+    publish(tmp_path / "bundles", 7, write)
+
+    def write_text(text):
+        path = tmp_path / "karec.toml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write_text

@@ -1,0 +1,94 @@
+"""An exported stage knows the hash of its source, so that a stale one is told from a fresh one."""
+
+import pytest
+
+from karec import cli
+from karec.config import load_cascade
+from karec.config.host_stage import check_export, export_stage
+from karec.errors import ConfigError
+
+TEXT = """
+bundle = "bundles"
+[scenes.home]
+counts = { recall = 8, prerank = 5 }
+recall = [{ use = "popular", quota = 8 }]
+[[scenes.home.stages]]
+name = "prerank"
+steps = [{ use = "index_rows" }, { use = "inner_product", k = "prerank" }]
+[[scenes.home.stages]]
+name = "rank"
+steps = [{ use = "top_k" }]
+"""
+
+
+@pytest.fixture
+def config(write_config):
+    return write_config(TEXT)
+
+
+@pytest.fixture
+def exported(config):
+    path = config.parent / "prerank.txt"
+    export_stage(config, "home", "prerank", path)
+    return path
+
+
+def source(path):
+    return path.read_text().splitlines()[1].removeprefix("scene home source=")
+
+
+def test_the_file_names_its_scene_and_the_hash_of_its_source(exported):
+    lines = exported.read_text().splitlines()
+    assert lines[0] == "karec-prerank 1"
+    assert lines[2:4] == ["step index_rows", "step inner_product k=5"]
+    assert len(source(exported)) == 16 and int(source(exported), 16) >= 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "stale"),
+    [
+        ("prerank = 5", "prerank = 6", True),
+        ('"index_rows" }', '"index_rows" }, { use = "not_shown" }', True),
+        ("bundle", "# a comment\nbundle", False),
+        ("quota = 8", "quota = 7", False),
+    ],
+)
+def test_a_stage_is_stale_when_its_own_table_or_counts_change(config, exported, old, new, stale):
+    check_export(config, "home", "prerank", exported)
+    before = source(exported)
+    config.write_text(TEXT.replace(old, new, 1))
+    if stale:
+        with pytest.raises(
+            ConfigError, match=r"prerank\.txt is stale: the stage prerank of scenes\.home in .*karec\.toml"
+        ):
+            check_export(config, "home", "prerank", exported)
+    else:
+        check_export(config, "home", "prerank", exported)
+    export_stage(config, "home", "prerank", exported)
+    assert (source(exported) != before) == stale
+
+
+def test_an_altered_file_is_stale_though_its_source_is_not(config, exported):
+    exported.write_text(exported.read_text().replace("k=5", "k=6"))
+    with pytest.raises(ConfigError, match="is stale: this karec writes its steps in another way"):
+        check_export(config, "home", "prerank", exported)
+
+
+def test_a_karec_toml_is_not_taken_for_an_export_nor_an_export_for_a_karec_toml(config, exported):
+    with pytest.raises(ConfigError, match=r"karec\.toml is a karec\.toml; what karec export stage wrote belongs here"):
+        check_export(config, "home", "prerank", config)
+    with pytest.raises(
+        ConfigError, match=r"prerank\.txt is a file of kind karec-prerank for C\+\+ hosts; a karec\.toml be"
+    ):
+        load_cascade(exported, "home")
+
+
+def test_the_command_says_whether_an_export_is_stale(config, exported, capsys):
+    command = ["export", "stage", "--config", str(config), "--out", str(exported), "--check"]
+    assert cli.main(command) == 0
+    assert capsys.readouterr().out.endswith("prerank.txt is what karec export stage would write\n")
+    config.write_text(TEXT.replace("prerank = 5", "prerank = 6"))
+    written = exported.read_text()
+    assert cli.main(command) == 2
+    assert "is stale" in capsys.readouterr().err
+    assert exported.read_text() == written

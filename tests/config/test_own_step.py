@@ -1,0 +1,16 @@
+"""The example of docs/examples/own_step.py runs as it is told to, and says what it is meant to show."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "own_step.py"
+
+
+def test_the_example_of_a_step_and_a_channel_of_ones_own_runs(tmp_path):
+    done = subprocess.run([sys.executable, EXAMPLE], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[:2] == ["1002 ('EditorsPicks', 'fresh')", "1006 ('EditorsPicks', 'fresh')"]
+    assert all(int(line.split()[0]) % 4 == 2 for line in lines[:5])
+    assert "rank same_city 100 → 25 of another city" in lines

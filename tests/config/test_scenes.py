@@ -1,0 +1,153 @@
+"""Scenes: what one inherits from another, and the counts that steps name."""
+
+import pytest
+
+from karec.config import load_cascade, load_cascades
+from karec.config.scenes import Config
+from karec.errors import ConfigError
+from karec.types import Request
+
+HOME = """
+bundle = "bundles"
+
+[scenes.home]
+recall = [{ use = "popular", quota = 5 }, { use = "fresh", quota = 4, name = "new" }]
+stages = [
+    { name = "prerank", steps = [{ use = "index_rows" }, { use = "top_k", k = "prerank" }] },
+    { name = "rank", steps = [{ use = "top_k" }] },
+]
+
+[scenes.home.counts]
+recall = 8
+prerank = 6
+
+"""
+
+
+def scene(write_config, text, name="live"):
+    return Config.read(write_config(HOME + text)).scene(name)
+
+
+def steps_of(cascade):
+    return {stage.name: [step.name for step in stage.steps] for stage in cascade.stages}
+
+
+def test_counts_are_named_by_steps(write_config):
+    home = scene(write_config, "", "home")
+    assert home.limit == 8
+    assert home.stages[0]["steps"][1] == {"use": "top_k", "k": 6}
+
+
+def test_a_quota_may_name_a_count_too(write_config):
+    text = HOME.replace("quota = 4", 'quota = "new"') + "[scenes.live]\ninherits = 'home'\ncounts.new = 3\n"
+    with pytest.raises(
+        ConfigError, match=r"recall\[1\]: quota = 'new', expected a whole number or the name of a count"
+    ):
+        Config.read(write_config(text)).scene("home")
+    assert Config.read(write_config(text)).scene("live").recall[1]["quota"] == 3
+
+
+def test_the_older_key_candidates_still_limits_recall(write_config):
+    text = HOME.replace("recall = 8\n", "").replace("[scenes.home]", "[scenes.home]\ncandidates = 7")
+    assert Config.read(write_config(text)).scene("home").limit == 7
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            'k = "prerank"',
+            'k = "prernk"',
+            r"stages\[0\]\.steps\[1\]: k = 'prernk', .* \(did you mean 'prerank'\?\); coun",
+        ),
+        (
+            'k = "prerank"',
+            "k = 6",
+            r"home\.counts: no step names 'prerank': write k = \"prerank\" in the step it is for",
+        ),
+        ("prerank = 6", "prerank = 0", r"home: counts\.prerank = 0, expected at least 1"),
+        ("prerank = 6", "prerank = 2.5", r"home: counts\.prerank = 2.5, expected int"),
+        ("[scenes.home]", "[scenes.home]\ncandidates = 7", "candidates and counts.recall both say"),
+        ("[scenes.home]", '[scenes.home]\ninherits = "hme"', r"home: no scene 'hme' \(did you mean 'home'\?\)"),
+        ("[scenes.home]", '[scenes.home]\ninherits = "home"', "home: inherits in a circle: home → home"),
+    ],
+)
+def test_a_mistake_in_counts_or_parents_is_named(write_config, old, new, message):
+    assert old in HOME
+    with pytest.raises(ConfigError, match=message):
+        Config.read(write_config(HOME.replace(old, new, 1))).scene("home")
+
+
+def test_a_circle_of_several_scenes_is_named(write_config):
+    circle = '[scenes.a]\ninherits = "b"\n[scenes.b]\ninherits = "c"\n[scenes.c]\ninherits = "b"\n'
+    with pytest.raises(ConfigError, match=r"scenes\.c: inherits in a circle: b → c → b"):
+        scene(write_config, circle, "a")
+
+
+def test_a_scene_that_says_nothing_is_its_parent(write_config):
+    home, live = (scene(write_config, "[scenes.live]\ninherits = 'home'\n", name) for name in ("home", "live"))
+    assert (live.limit, live.request, live.recall, live.stages) == (home.limit, home.request, home.recall, home.stages)
+
+
+def test_top_level_keys_replace_and_counts_replace_one_by_one(write_config):
+    text = "[scenes.live]\ninherits = 'home'\nrecall = [{ use = 'fresh', quota = 2 }]\ncounts.prerank = 5\n"
+    live = scene(write_config, text)
+    assert live.recall == [{"use": "fresh", "quota": 2}]
+    assert (live.limit, live.stages[0]["steps"][1]["k"]) == (8, 5)
+
+
+def test_entries_are_overridden_left_out_and_added_by_name(write_config):
+    text = """
+[scenes.live]
+inherits = "home"
+recall.popular = false
+recall.new.quota = 2
+recall.old = { use = "popular", quota = 3 }
+stages.prerank.steps.index_rows = false
+stages.prerank.steps.top_k.k = 4
+"""
+    live = load_cascade(write_config(HOME + text), "live")
+    assert [(source.name, source.quota) for source in live.recall.sources] == [("new", 2), ("old", 3)]
+    assert steps_of(live) == {"prerank": ["top_k"], "rank": ["top_k"]}
+    assert live.stages[0].steps[0].k == 4
+    assert len(live.run(Request(1, k=3, scene="live"))) == 3
+
+
+def test_a_grandchild_inherits_what_its_parent_changed(write_config):
+    text = (
+        "[scenes.live]\ninherits = 'home'\nrecall.new.quota = 2\n[scenes.late]\ninherits = 'live'\ncounts.recall = 5\n"
+    )
+    late = scene(write_config, text, "late")
+    assert (late.limit, [channel["quota"] for channel in late.recall]) == (5, [5, 2])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("recall.populr.quota = 1", r"live\.recall: no entry 'populr' is inherited \(did you mean 'popular'\?\)"),
+        ("recall.populr = false", r"live\.recall: no entry 'populr' is inherited"),
+        ("recall.popular = 5", r"live\.recall: popular = 5, expected a table of keys to override, or false"),
+        ("stages.prerank.steps.topk.k = 1", r"live\.stages\.prerank\.steps: no entry 'topk' is inherited"),
+        ("recall.popular.qouta = 1", r"live \(inherits home\)\.recall\[0\] \(popular\): unknown key 'qouta' \(did you"),
+        ("staes = []", r"live: unknown key 'staes' \(did you mean 'stages'\?\)"),
+        ("inherit = 'home'", r"live: unknown key 'inherit' \(did you mean 'inherits'\?\)"),
+    ],
+)
+def test_a_change_that_fits_nothing_is_named(write_config, change, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_cascade(write_config(HOME + f"[scenes.live]\ninherits = 'home'\n{change}\n"), "live")
+    assert "\n" not in str(caught.value)
+
+
+def test_entries_by_name_need_something_to_inherit(write_config):
+    text = HOME.replace('recall = [{ use = "popular", quota = 5 }, { use = "fresh", quota = 4, name = "new" }]', "")
+    with pytest.raises(
+        ConfigError, match=r"home\.recall: must be a list of tables; a table overrides entries of an inh"
+    ):
+        Config.read(write_config(text + "[scenes.home.recall.popular]\nquota = 1\n")).scene("home")
+
+
+def test_all_scenes_are_loaded_by_name(write_config):
+    cascades = load_cascades(write_config(HOME + "[scenes.live]\ninherits = 'home'\n"))
+    assert list(cascades) == ["home", "live"]
+    assert [len(cascade.run(Request(1, k=2, scene=name))) for name, cascade in cascades.items()] == [2, 2]

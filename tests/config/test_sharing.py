@@ -1,0 +1,73 @@
+"""The cascades of a process share their bundle and what is built from it."""
+
+import gc
+import threading
+import weakref
+
+import pytest
+
+from karec.bundle import Bundle, publish
+from karec.config import Cascade, load_cascades
+from karec.recall.profile import Profile
+from karec.recall.social import Social
+
+TEXT = """
+bundle = "bundles"
+[scenes.home]
+counts = { recall = 8 }
+recall = [{ use = "profile", quota = 8 }, { use = "social", quota = 8 }, { use = "popular", quota = 5 }]
+stages = [{ name = "rank", steps = [{ use = "top_k" }] }]
+[scenes.live]
+inherits = "home"
+recall.profile.quota = 3
+"""
+
+
+@pytest.fixture
+def path(write_config):
+    return write_config(TEXT)
+
+
+def test_cascades_that_are_built_apart_share_one_bundle(path):
+    home, live = (Cascade.from_config(path, scene) for scene in ("home", "live"))
+    assert home.bundle is live.bundle
+    assert home.recall.sources[0].snapshot is live.recall.sources[0].snapshot
+
+
+def test_scenes_share_postings_families_and_popular_works(path):
+    cascades = load_cascades(path)
+    (profile, social, popular), others = (cascade.recall.sources for cascade in cascades.values())
+    assert isinstance(profile, Profile) and isinstance(social, Social)
+    assert all(profile.postings[facet] is others[0].postings[facet] for facet in profile.facets)
+    assert social.made is others[1].made
+    assert social.families is others[1].families
+    assert popular.best is others[2].best
+
+
+def test_a_new_version_is_another_bundle_and_one_that_nobody_holds_is_freed(path):
+    first = Bundle.shared(path.parent / "bundles")
+    assert Bundle.shared(path.parent / "bundles") is first
+    assert Bundle.shared(first.path) is first
+    assert Bundle.open(first.path) is not first
+    publish(path.parent / "bundles", 8, lambda folder: None)
+    assert Bundle.shared(path.parent / "bundles").model_version == 8
+    gone = weakref.ref(first)
+    del first
+    gc.collect()
+    assert gone() is None
+
+
+def test_threads_that_ask_at_once_get_one_index_and_one_snapshot(path):
+    found, barrier = [], threading.Barrier(8)
+
+    def ask():
+        barrier.wait()
+        bundle = Bundle.shared(path.parent / "bundles")
+        found.append((bundle, bundle.index, bundle.snapshot))
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({tuple(map(id, each)) for each in found}) == 1

@@ -1,0 +1,122 @@
+"""The whole chain is checked when it is built: no request finds out what a step lacks."""
+
+import numpy as np
+import pytest
+
+from karec.config import load_cascade
+from karec.errors import ConfigError
+from karec.stage import Filter, Observer, RequestHydrator, Scorer
+from karec.types import Request
+
+SCENE = """
+bundle = "bundles"
+
+[scenes.home]
+request = REQUEST
+counts = { recall = 8 }
+recall = [{ use = "popular", quota = 8 }]
+stages = [
+    { name = "prerank", steps = [PRERANK] },
+    { name = "rank", steps = [{ use = "top_k" }] },
+]
+observers = OBSERVERS
+"""
+
+
+class GivesVector(RequestHydrator):
+    """A user tower of one's own."""
+
+    gives = ("request.user_vector",)
+
+    def hydrate_request(self, request):
+        return {"user_vector": np.eye(10, dtype=np.float32)[:1]}
+
+
+class SaysNothing(Filter):
+    """Declares neither needs nor gives."""
+
+    def keep(self, request, candidates):
+        return np.ones(len(candidates), bool)
+
+
+class NeedsMood(Scorer):
+    needs = ("column.mood",)
+
+    def score(self, request, candidates):
+        return candidates.columns["mood"]
+
+
+class Watches(Observer):
+    needs = ("column.logits",)
+
+    def observe(self, request, recommendation):
+        return None
+
+
+@pytest.fixture
+def build(write_config):
+    def build(prerank, request="[]", observers="[]"):
+        text = SCENE.replace("REQUEST", request).replace("PRERANK", prerank).replace("OBSERVERS", observers)
+        return load_cascade(write_config(text), "home")
+
+    return build
+
+
+def of(step):
+    return f'{{ use = "{__name__}:{step.__name__}" }}'
+
+
+ROWS, PRODUCT = '{ use = "index_rows" }', '{ use = "inner_product", k = 5, on_failure = "skip" }'
+
+
+def test_a_missing_user_tower_is_refused_even_by_a_step_that_may_be_skipped(build):
+    with pytest.raises(ConfigError) as caught:
+        build(f"{ROWS}, {PRODUCT}")
+    assert str(caught.value).endswith(
+        "karec.toml: scenes.home.stages[0].steps[1]: the step inner_product needs request.user_vector: "
+        "put user_tower into scenes.home.request"
+    )
+
+
+def test_the_chain_is_whole_with_a_tower_of_ones_own(build):
+    assert len(build(f"{ROWS}, {PRODUCT}", f"[{of(GivesVector)}]").run(Request(1, k=3))) == 3
+
+
+@pytest.mark.parametrize(
+    ("prerank", "message"),
+    [
+        (PRODUCT, r"steps\[0\]: the step inner_product needs rows: put index_rows before it"),
+        (f"{PRODUCT}, {ROWS}", r"the step inner_product needs rows: index_rows gives it: put it before inner_product"),
+        (
+            '{ use = "quota", column = "song_id", at_most = 1 }',
+            "the step quota needs rows: put index_rows before it",
+        ),
+        (
+            of(NeedsMood),
+            r"NeedsMood needs column\.mood: no step of karec gives it: a step of your own must declare gives",
+        ),
+    ],
+)
+def test_what_a_stage_lacks_is_named_with_the_step_that_gives_it(build, prerank, message):
+    with pytest.raises(ConfigError, match=message):
+        build(prerank, f"[{of(GivesVector)}]")
+
+
+def test_a_recall_channel_is_part_of_the_chain(write_config):
+    text = SCENE.replace("REQUEST", "[]").replace("PRERANK", ROWS).replace("OBSERVERS", "[]")
+    text = text.replace('use = "popular", quota = 8', 'use = "model", quota = 8, on_failure = "skip"')
+    with pytest.raises(
+        ConfigError, match=r"recall\[0\]: the step model needs request\.user_vector: put user_tower into"
+    ):
+        load_cascade(write_config(text), "home")
+
+
+def test_an_observer_needs_what_some_stage_gives(build):
+    with pytest.raises(
+        ConfigError, match=r"observers\[0\]: the step Watches needs column\.logits: put ranker into a st"
+    ):
+        build(ROWS, observers=f"[{of(Watches)}]")
+
+
+def test_a_step_that_declares_nothing_needs_nothing(build):
+    assert len(build(of(SaysNothing)).run(Request(1, k=3))) == 3

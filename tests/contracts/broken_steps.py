@@ -1,0 +1,94 @@
+"""Steps that each break one promise of their role, in a way that the wrapper of karec.stage does not see."""
+
+import itertools
+
+import numpy as np
+
+from karec.stage import Filter, Hydrator, Observer, RequestHydrator, Scorer, Selector, Source
+from karec.types import Candidates, Selection
+
+CALLS = itertools.count()
+
+
+class WritesScores(Filter):
+    """Into the array that it was handed."""
+
+    needs = ("scores",)
+
+    def keep(self, request, candidates):
+        candidates.scores[:] = 0
+        return np.ones(len(candidates), bool)
+
+
+class Forgets(Filter):
+    """To say why it drops."""
+
+    why = ""
+
+    def keep(self, request, candidates):
+        return candidates.ids % 2 == 0
+
+
+class Remembers(Scorer):
+    """How often it was called."""
+
+    def score(self, request, candidates):
+        return np.full(len(candidates), next(CALLS), np.float32)
+
+
+class NeedsInSilence(Scorer):
+    """It reads rows and does not say so."""
+
+    def score(self, request, candidates):
+        if len(candidates) and not (candidates.rows >= 0).any() and (candidates.ids == 135).any():
+            raise LookupError("rows are missing")
+        return np.zeros(len(candidates), np.float32)
+
+
+class GivesInSilence(Hydrator):
+    """A column that it does not declare."""
+
+    def hydrate(self, request, candidates):
+        return {"surprise": np.zeros(len(candidates))}
+
+
+class TakesAll(Selector):
+    """Whatever the request's k is."""
+
+    needs = ("scores",)
+
+    def select(self, request, candidates):
+        return Selection(np.arange(len(candidates)))
+
+
+class Invents(Source):
+    """A work that nobody knows."""
+
+    def __init__(self, quota):
+        self.quota = quota
+
+    def recall(self, request):
+        return Candidates.of(np.array([-1]))
+
+
+class MovesWithTheUser(RequestHydrator):
+    """A feature whose width depends on who asks."""
+
+    gives = ("request.wide",)
+
+    def hydrate_request(self, request):
+        return {"wide": np.zeros((1, 2 if request.user_id < 100 else 3), np.float32)}
+
+
+class Trips(Observer):
+    """Over a feed without works."""
+
+    def observe(self, request, recommendation):
+        return recommendation.items[0]
+
+
+class TurnsTheFeed(Observer):
+    """After it was given."""
+
+    def observe(self, request, recommendation):
+        recommendation.candidates.scores[:] = -1

@@ -1,0 +1,63 @@
+"""One small bundle for all contracts, opened once on each backend, and cascades from the text of a karec.toml."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from small_bundle import publish_small_bundle
+from step_cases import of_role
+
+from karec.bundle import Bundle
+from karec.cascade import Cascade
+from karec.config import load_cascade
+
+pytest.register_assert_rewrite("step_contract", "index_twins")
+from step_contract import ADDED, BLOCKED, REMOVED, ROLLED  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small bundle (fixtures/small_bundle.py)."""
+    root = tmp_path_factory.mktemp("small")
+    publish_small_bundle(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def bundle(published: Path, backend: str) -> Bundle:
+    """Of its works the index lacks some and blocks some; it holds one that the snapshot does not know, and two of the
+    next model version, for which the bundle has no user tower.
+    """
+    bundle = Bundle.open(published / "bundles")
+    index = bundle.index
+    columns = {name: column[:1] for name, column in index.columns.items()}
+    index.upsert([ADDED], index.embeddings([0]) + 0.25, columns, model_version=index.model_version)
+    rows = index.lookup(ROLLED)
+    columns = {name: column[rows] for name, column in index.columns.items()}
+    index.upsert(ROLLED, -index.embeddings(rows), columns, model_version=index.model_version + 1)
+    index.remove(REMOVED)
+    index.block(BLOCKED)
+    return bundle
+
+
+@pytest.fixture
+def build(bundle: Bundle, tmp_path: Path) -> Iterator[Callable[[str], Cascade]]:
+    """A scene's text → its cascade, closed at the end."""
+    built: list[Cascade] = []
+
+    def of(text: str) -> Cascade:
+        path = tmp_path / "karec.toml"
+        path.write_text(text)
+        built.append(load_cascade(path, "home", bundle))
+        return built[-1]
+
+    yield of
+    for cascade in built:
+        cascade.close()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test of a contract that asks for ``use`` runs for every step of the contract's role."""
+    role = getattr(metafunc.cls, "role", None)
+    if role is not None and "use" in metafunc.fixturenames:
+        metafunc.parametrize("use", of_role(role))

@@ -1,0 +1,151 @@
+"""One case for each step that ``karec.toml`` knows by name, and the scenes in which they are watched.
+
+A step that is added to the registry needs a line in CASES: the suite fails without. The keys are those that the step
+cannot do without; steps that must stand before it beyond what it ``needs`` are named too.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from karec.config.registry import STEPS
+from karec.stage import Step
+
+QUOTAS = (3, 1000)  # of a source: fewer works than it finds, and more
+LIMIT = 6  # of the merger: fewer works than both channels bring
+
+
+@dataclass(frozen=True)
+class Case:
+    """``keys`` of the step's table; ``after`` is what must stand before it although it declares no such need."""
+
+    keys: str = ""
+    after: tuple[str, ...] = ()
+
+
+KNOWN_ROWS = ("has_embedding",)  # these steps read a column of the index for each work, and refuse works without a row
+CASES = {
+    "user_features": Case(),
+    "user_tower": Case(),
+    "profile": Case("quota = {quota}"),
+    "social": Case("quota = {quota}"),
+    "model": Case("quota = {quota}"),
+    "popular": Case("quota = {quota}"),
+    "fresh": Case("quota = {quota}"),
+    "merge": Case(),
+    "index_rows": Case(),
+    "has_embedding": Case(),
+    "not_shown": Case(),
+    "inner_product": Case("k = 7"),
+    "freshness": Case("weight = 0.5", after=KNOWN_ROWS),
+    "tone": Case('column = "log_duration", at_least = 4.0', after=KNOWN_ROWS),
+    "quota": Case('column = "creator_id", at_most = 2', after=KNOWN_ROWS),
+    "ranker": Case(),
+    "fusion": Case("weights = { click = 1.0, like = 2.0 }"),
+    "top_k": Case(),
+    "rank_log": Case('folder = "rank_log"'),
+    "shadow": Case('folder = "rank_log", share = 1.0, pool = "before"'),
+    "dpp": Case(),
+    "mmr": Case(),
+    "ssd": Case(),
+    "scatter": Case('rules = [{ column = "creator_id", window = 3, max_count = 1 }]'),
+}
+GIVERS = ("user_features", "user_tower", "index_rows", "ranker")  # in the order of a chain; the merger gives scores
+
+
+def step_class(use: str) -> type[Step]:
+    module, _, name = STEPS[use].partition(":")
+    found: type[Step] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def of_role(role: str) -> list[str]:
+    """The names of the steps that play ``role``; those without a case are left to the test that asks for one."""
+    return [use for use in STEPS if use in CASES and step_class(use).role == role]
+
+
+def name_of(use: str) -> str:
+    """What the watched step is called in its scene: a merger cannot be named."""
+    return "merge" if step_class(use).role == "merger" else "tested"
+
+
+def most(use: str, k: int) -> int:
+    """How many works the selector ``use`` may leave of a request for ``k``."""
+    return int(CASES[use].keys.removeprefix("k = ")) if CASES[use].keys.startswith("k = ") else k
+
+
+def table(use: str, keys: str = "") -> str:
+    """The step's table in karec.toml."""
+    return f'{{ use = "{use}", {keys} }}' if keys else f'{{ use = "{use}" }}'
+
+
+def probe(name: str, keys: str = "") -> str:
+    """A step of ``step_probes``."""
+    return table(f"step_probes:{name}", keys)
+
+
+def scene_of(use: str, *, chain: Sequence[str] = GIVERS, quota: int = 100, watched: bool = True) -> str:
+    """The text of a karec.toml with the scene ``home``, in which the step ``use`` is watched.
+
+    Stages: ``before``, which ends by keeping what the step is handed, ``tested``, the step alone, which ends by keeping
+    what the step hands on, and ``rank``. ``chain`` are steps of GIVERS, those that stand before it. An observer is left
+    out where it is not ``watched``.
+    """
+    role, case = step_class(use).role, CASES[use]
+    own = table(use, ", ".join([*filter(None, [case.keys.replace("{quota}", str(quota))]), 'name = "tested"']))
+    request = [own if name == use else table(name) for name in chain if step_class(name).role == "request_hydrator"]
+    sources, limit = [probe("Brings", 'quota = 100, name = "brings"')], 100
+    before = [table(name) for name in (*chain, *case.after) if _in_a_stage(name) and name != use]
+    scored = [table("ranker"), table("fusion", CASES["fusion"].keys)]
+    if chain == GIVERS and use not in ("ranker", "fusion"):
+        before.append(scored[1])
+    tested, rank, observers = [], [table("top_k")], []
+    if role == "request_hydrator":
+        request += [own] if use not in chain else []
+    elif role == "source":
+        sources, limit = [own], 2000
+    elif role == "merger":
+        sources = [probe("Brings", f'quota = 4, start = {start}, name = "from {start}"') for start in (0, 2)]
+        limit = LIMIT
+    elif role == "observer":
+        rank, observers = [*scored, *rank], [own] if watched else []
+    else:
+        tested = [own]
+    return TEXT.format(
+        limit=limit,
+        request=", ".join(request),
+        recall=", ".join(sources),
+        observers=", ".join(observers),
+        before=", ".join([*before, probe("Keeps", 'place = "before"')]),
+        tested=", ".join([*tested, probe("Keeps", 'place = "after"')]),
+        rank=", ".join(rank),
+    )
+
+
+def _in_a_stage(use: str) -> bool:
+    return step_class(use).role in ("hydrator", "filter", "scorer", "selector")
+
+
+TEXT = """
+bundle = "bundles"
+
+[scenes.home]
+candidates = {limit}
+request = [{request}]
+recall = [{recall}]
+observers = [{observers}]
+
+[[scenes.home.stages]]
+name = "before"
+steps = [{before}]
+
+[[scenes.home.stages]]
+name = "tested"
+steps = [{tested}]
+
+[[scenes.home.stages]]
+name = "rank"
+steps = [{rank}]
+"""

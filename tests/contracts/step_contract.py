@@ -1,0 +1,186 @@
+"""What every step promises, whatever its role, and how it is watched keeping it.
+
+A step is built from karec.toml and watched through the cascade that serves, never called by itself.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from step_cases import GIVERS, name_of, scene_of
+from step_probes import Seen, arrays_of, brought, seen
+
+from karec.bundle import Bundle
+from karec.cascade import Cascade
+from karec.stage import Step
+from karec.types import Array, Recommendation, Request
+
+REMOVED, ADDED = (107, 128, 240), 999  # works that the snapshot alone knows, and the index alone
+BLOCKED, ROLLED = (114, 373), (142, 149)  # works of both: blocked, of the next model version
+STRANGERS = (7, 10**15)  # known to nobody
+EVERYTHING = (*range(100, 380, 7), ADDED, *STRANGERS)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request, and the works that recall brings it."""
+
+    user_id: int = 3
+    k: int = 5
+    shown: tuple[int, ...] = ()
+    works: tuple[int, ...] = EVERYTHING
+
+
+ASKED = {
+    "every work": Asked(),
+    "a user never seen": Asked(user_id=10**12),
+    "no works": Asked(works=()),
+    "one work": Asked(works=(135,)),
+    "one work that nobody knows": Asked(works=(7,)),
+    "works that the index does not know": Asked(works=(*REMOVED, *STRANGERS)),
+    "works that are blocked": Asked(works=BLOCKED),
+    "works of the next model version": Asked(works=ROLLED),
+    "a session that was shown works": Asked(shown=(135, 142, 7)),
+    "a session that was shown everything": Asked(shown=EVERYTHING),
+    "more places than works": Asked(k=1000),
+}
+NUMBER = itertools.count()
+Build = Callable[[str], Cascade]
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What went into the step (of a stage), what came out, and the answer of the request."""
+
+    use: str
+    step: Step
+    asked: Asked
+    before: Seen
+    after: Seen
+    answer: Recommendation
+
+    @property
+    def trace(self) -> Any:
+        (found,) = [trace for trace in self.answer.trace.steps if trace.step == self.step.name]
+        return found
+
+    def arrays(self) -> dict[str, Array]:
+        """All that came out, by now."""
+        stages = {"answer": self.answer.candidates, **self.answer.scored}
+        answered = {f"{place}: {name}": a for place, c in stages.items() for name, a in arrays_of(c).items()}
+        return {**self.after.copies, **answered}
+
+
+def steps_of(cascade: Cascade) -> list[Step]:
+    inside = [step for stage in cascade.stages for step in stage.steps]
+    recall = [*cascade.recall.sources, cascade.recall.merger]
+    return [*cascade.request_hydrators, *recall, *inside, *(queue.observer for queue in cascade.observers)]
+
+
+def step_of(use: str, cascade: Cascade) -> Step:
+    """The watched step of the scene of ``use``."""
+    (found,) = [step for step in steps_of(cascade) if step.name == name_of(use)]
+    return found
+
+
+def same(one: Watched, other: Watched) -> None:
+    mine, theirs = one.arrays(), other.arrays()
+    assert mine.keys() == theirs.keys()
+    for name, array in mine.items():
+        assert array.dtype == theirs[name].dtype, name
+        np.testing.assert_array_equal(array, theirs[name], err_msg=name)
+
+
+def ask(cascade: Cascade, asked: Asked, bundle: Bundle) -> tuple[Recommendation, dict[str, Seen]]:
+    """The answer, and what the probes of its scene kept."""
+    request_id = f"request-{next(NUMBER)}"
+    brought[request_id] = np.array(asked.works, np.int64)
+    now = bundle.snapshot.time_ms
+    answer = cascade.run(Request(asked.user_id, asked.k, time_ms=now, shown=asked.shown, request_id=request_id))
+    return answer, {place: seen.pop((of, place)) for of, place in list(seen) if of == request_id}
+
+
+def at_each_request(test: Callable[[Asked], None]) -> None:
+    """Runs ``test`` for every request of ASKED; a failure names the request."""
+    for name, asked in ASKED.items():
+        try:
+            test(asked)
+        except BaseException as error:
+            error.add_note(f"at the request: {name}")
+            raise
+
+
+class Contract:
+    """Inherited by the suite of each role, which says in ``check`` what the role promises beyond."""
+
+    role: ClassVar[str]
+
+    @pytest.fixture
+    def scene(self, use: str) -> str:
+        return scene_of(use)
+
+    @pytest.fixture
+    def cascade(self, scene: str, build: Build) -> Cascade:
+        return build(scene)
+
+    def watch(self, cascade: Cascade, use: str, asked: Asked, bundle: Bundle) -> Watched:
+        answer, kept = ask(cascade, asked, bundle)
+        return Watched(use, step_of(use, cascade), asked, kept["before"], kept["after"], answer)
+
+    def check(self, watched: Watched, bundle: Bundle) -> None:
+        raise NotImplementedError
+
+    def test_what_it_gives_keeps_to_the_role(self, cascade: Cascade, use: str, bundle: Bundle) -> None:
+        def test(asked: Asked) -> None:
+            watched = self.watch(cascade, use, asked, bundle)
+            assert watched.answer.degraded == ()
+            self.check(watched, bundle)
+
+        at_each_request(test)
+
+    def test_what_it_is_handed_stays_as_it_was(self, cascade: Cascade, use: str, bundle: Bundle) -> None:
+        every = [self.watch(cascade, use, asked, bundle) for asked in ASKED.values()]
+        cascade.close()
+        for watched in every:
+            for was in (watched.before, watched.after):
+                for name, array in was.now().items():
+                    np.testing.assert_array_equal(array, was.copies[name], err_msg=f"{watched.asked}: {name}")
+
+    def test_the_same_input_gives_the_same_output(
+        self, cascade: Cascade, use: str, scene: str, bundle: Bundle, build: Build
+    ) -> None:
+        built_again = build(scene)
+
+        def test(asked: Asked) -> None:
+            first = self.watch(cascade, use, asked, bundle)
+            same(first, self.watch(cascade, use, asked, bundle))
+            same(first, self.watch(built_again, use, asked, bundle))
+
+        at_each_request(test)
+
+    def test_threads_get_what_each_would_get_alone(self, cascade: Cascade, use: str, bundle: Bundle) -> None:
+        asked = [replace(each, user_id=user) for each in ASKED.values() for user in (each.user_id, 1, 2)]
+        alone = [self.watch(cascade, use, each, bundle) for each in asked]
+        with ThreadPoolExecutor(8) as threads:
+            together = list(threads.map(lambda each: self.watch(cascade, use, each, bundle), asked))
+        for one, other in zip(alone, together, strict=True):
+            same(one, other)
+
+    def test_steps_that_give_what_it_needs_are_enough_before_it(
+        self, cascade: Cascade, use: str, bundle: Bundle, build: Build
+    ) -> None:
+        givers = {giver: step_of(giver, build(scene_of(giver))) for giver in GIVERS if giver != use}
+        needed, chain = [*step_of(use, cascade).needs], set()
+        while needed:
+            need = needed.pop()
+            found = {giver for giver, step in givers.items() if need in step.gives} - chain
+            needed += [more for giver in found for more in givers[giver].needs]
+            chain |= found
+        least = build(scene_of(use, chain=tuple(name for name in GIVERS if name in chain | {use})))
+        at_each_request(lambda asked: self.check(self.watch(least, use, asked, bundle), bundle))

@@ -1,0 +1,67 @@
+"""Steps through which a step is watched: a source that brings what a test says, and steps that keep what goes by.
+
+``brought`` and ``seen`` are by the id of the request, so that threads do not meet in them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from karec.stage import Hydrator, Source
+from karec.types import Array, Candidates, Request
+
+brought: dict[str, Array] = {}
+seen: dict[tuple[str, str], Seen] = {}
+
+ARRAYS = ("ids", "rows", "scores", "sources")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a step was handed, and copies of its arrays as they were then."""
+
+    request: Request
+    candidates: Candidates
+    copies: dict[str, Array]
+
+    @classmethod
+    def of(cls, request: Request, candidates: Candidates) -> Seen:
+        arrays = {**arrays_of(candidates), **features_of(request)}
+        return cls(request, candidates, {name: array.copy() for name, array in arrays.items()})
+
+    def now(self) -> dict[str, Array]:
+        """The same arrays as they are now."""
+        return {**arrays_of(self.candidates), **features_of(self.request)}
+
+
+def arrays_of(candidates: Candidates) -> dict[str, Array]:
+    columns = {f"column.{name}": column for name, column in candidates.columns.items()}
+    return {**{name: getattr(candidates, name) for name in ARRAYS}, **columns}
+
+
+def features_of(request: Request) -> dict[str, Array]:
+    return {f"request.{name}": np.asarray(value) for name, value in request.features.items()}
+
+
+class Brings(Source):
+    """The first ``quota`` of the works that the test gave this request, from ``start`` on, with falling scores."""
+
+    def __init__(self, quota: int, start: int = 0) -> None:
+        self.quota, self.start = quota, start
+
+    def recall(self, request: Request) -> Candidates:
+        ids = brought[request.request_id][self.start :][: self.quota]
+        return Candidates.of(ids, np.linspace(1, 0, len(ids), dtype=np.float32) - self.start)
+
+
+class Keeps(Hydrator):
+    """Adds nothing; keeps what it was handed under ``place``."""
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+
+    def hydrate(self, request: Request, candidates: Candidates) -> dict[str, Array]:
+        seen[request.request_id, self.place] = Seen.of(request, candidates)
+        return {}

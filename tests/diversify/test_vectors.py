@@ -1,0 +1,36 @@
+"""Item vectors of candidates and of what was shown, in a space where they can be compared."""
+
+import numpy as np
+import pytest
+from thirty_works import candidates, move_to_another_version, selected, thirty_works
+
+from karec.diversify.dpp import Dpp
+from karec.diversify.mmr_ssd import Mmr, Ssd
+from karec.diversify.vectors import vectors_of
+from karec.diversity import dpp_select, mmr_select, ssd_select, standardised
+from karec.types import Request
+
+REQUEST = Request(user_id=1, k=12, shown=(2, 777, 25))
+
+pytestmark = pytest.mark.usefixtures("backend")
+
+
+def test_vectors_of_one_version_are_as_the_index_gives_them():
+    index = thirty_works()
+    c = candidates([4, 9, 1]).with_rows(np.array([4, -1, 1]))
+    vectors, shown, shown_ids = vectors_of(REQUEST.with_view(index.pinned()), c)
+    np.testing.assert_array_equal(vectors, index.embeddings(c.rows))
+    np.testing.assert_array_equal(shown, index.embeddings(np.array([2, 25])))
+    assert not vectors[1].any() and shown_ids.tolist() == [2, 25]
+
+
+@pytest.mark.parametrize(("step", "select"), [(Dpp, dpp_select), (Mmr, mmr_select), (Ssd, ssd_select)])
+def test_vectors_of_two_versions_are_as_different_as_can_be(step, select):
+    """Towers of two versions map into two spaces, which have nothing in common: the cosine counts as 0."""
+    index = thirty_works()
+    move_to_another_version(index, np.arange(20, 30))
+    c = candidates(range(30), np.random.default_rng(1).normal(size=30)).with_rows(index.lookup(np.arange(30)))
+    apart = np.zeros((30, 16), np.float32)
+    apart[:20, :8], apart[20:, 8:] = index.embeddings(c.rows[:20]), index.embeddings(c.rows[20:])
+    expected = select(apart, standardised(c.scores), 12, diversity=0.7, shown=apart[[2, 25]])
+    np.testing.assert_array_equal(selected(step(index, diversity=0.7), REQUEST, c).indices, expected.indices)

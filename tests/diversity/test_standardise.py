@@ -1,0 +1,72 @@
+"""``standardise=True``: relevance of any scale, and of a single candidate, for DPP, MMR and SSD on either backend."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+import karec
+from karec.diversity import dpp_select, dpp_select_batch, mmr_select, ssd_select, standardised
+from karec.index import ItemIndex
+
+pytestmark = pytest.mark.usefixtures("backend")
+
+RNG = np.random.default_rng(3)
+E = RNG.standard_normal((40, 6), dtype=np.float32)
+R = RNG.standard_normal(40, dtype=np.float32)
+
+
+def same(found, expected):
+    np.testing.assert_array_equal(found.indices, expected.indices)
+    np.testing.assert_array_equal(*(getattr(x, "gains", getattr(x, "scores", None)) for x in (found, expected)))
+
+
+@pytest.mark.parametrize("select", [dpp_select, mmr_select, ssd_select])
+def test_the_scale_of_the_scores_does_not_count(select):
+    expected = select(E, standardised(R), 10, diversity=0.4)
+    same(select(E, R, 10, diversity=0.4, standardise=True), expected)
+    np.testing.assert_array_equal(select(E, 500 * R + 7, 10, diversity=0.4, standardise=True).indices, expected.indices)
+    same(select(E, R, 10, diversity=0.4, standardise=False), select(E, R, 10, diversity=0.4))
+
+
+def test_an_index_standardises_as_arrays_do():
+    index = ItemIndex.build(np.arange(40), E, dtype="float32")
+    expected = dpp_select(E, standardised(R), 10, diversity=0.4)
+    same(index.dpp_select(np.arange(40), R, 10, diversity=0.4, standardise=True), expected)
+
+
+def test_in_a_batch_each_users_items_are_standardised_by_themselves():
+    indptr = np.array([0, 12, 12, 13, 40])
+    found = dpp_select_batch(E, R, indptr, 5, diversity=0.4, standardise=True)
+    for user, (first, end) in enumerate(pairwise(indptr)):
+        alone = dpp_select(E[first:end], R[first:end], 5, diversity=0.4, standardise=True)
+        n = len(alone.indices)
+        np.testing.assert_array_equal(found.indices[user, :n], alone.indices + first)
+        assert (found.indices[user, n:] == -1).all()
+
+
+@pytest.mark.parametrize("select", [karec.dpp_select, karec.mmr_select, karec.ssd_select])
+@pytest.mark.parametrize("n", [0, 1, 3])
+def test_one_candidate_and_equal_scores_are_selected(select, n):
+    """scores / scores.std(), which README once advised, is 0 / 0 there, and NaN is refused."""
+    found = select(E[:n], np.full(n, 0.25, np.float32), 2, standardise=True)
+    assert len(set(found.indices.tolist())) == min(n, 2)
+
+
+@pytest.mark.parametrize("select", [dpp_select, mmr_select, ssd_select])
+def test_what_cannot_be_standardised_is_refused_as_relevance(select):
+    for bad, words in ((np.nan, "NaN"), (np.inf, "infinity")):
+        relevance = R.astype(np.float64)
+        relevance[4] = bad
+        with pytest.raises(ValueError, match=f"relevance holds {words} at position 4"):
+            select(E, relevance, 3, standardise=True)
+    with pytest.raises(ValueError, match=r"relevance has shape \(39,\), expected \(40,\)"):
+        select(E, R[:39], 3, standardise=True)
+    with pytest.raises(TypeError, match="standardise must be True or False, got 'yes'"):
+        select(E, R, 3, standardise="yes")
+
+
+@pytest.mark.parametrize("indptr", [[0, 50], [0, 30, 20, 40], [5, 40], [-3, 40], [0]])
+def test_a_batch_with_a_wrong_indptr_is_refused_as_without_standardise(indptr):
+    with pytest.raises(ValueError, match="indptr"):
+        dpp_select_batch(E, R, indptr, 3, standardise=True)

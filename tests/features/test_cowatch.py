@@ -1,0 +1,125 @@
+"""A candidate's cosines with the works that a user watched and passed over, alone and in the encoder."""
+
+import numpy as np
+import pytest
+
+from karec.errors import BundleError
+from karec.features.cowatch import CROSSES, CowatchVectors
+from karec.features.encoder import Encoder
+from karec.kernels.encode import Vocabulary
+from karec.learn.fit.cowatch import DIMENSIONS, FEWEST, fit_cowatch
+from karec.platform.folds.advance import advance
+from karec.platform.relations import Relation
+from karec.platform.snapshot import Snapshot
+from karec.platform.table import Table
+
+N_CIRCLES = DIMENSIONS  # as many directions as are kept, each stronger than chance makes any other
+
+
+@pytest.fixture(scope="module")
+def circles():
+    """(of_user, of_work): rows by circle, 64 of very different sizes: 10 to 60 users, 3 to 12 works."""
+    generator = np.random.default_rng(3)
+    sizes = np.geomspace(10, 60, N_CIRCLES).astype(int), np.linspace(3, 12, N_CIRCLES).astype(int)
+    return tuple(np.repeat(np.arange(N_CIRCLES), generator.permutation(size)) for size in sizes)
+
+
+@pytest.fixture(scope="module")
+def watched(circles):
+    """(users, works) int, how often: nearly all works of the own circle, a few of the next one in the ring.
+
+    The last but one work has just enough watchers, the last one too few, though each watched it twice.
+    """
+    generator = np.random.default_rng(4)
+    of_user, of_work = circles
+    ahead = (of_work - of_user[:, None]) % N_CIRCLES
+    chance = np.select([ahead == 0, ahead == 1], [0.9, 0.2])
+    times = (generator.random(chance.shape) < chance) * generator.integers(1, 4, chance.shape)
+    few = np.arange(len(of_user))[:, None] < [FEWEST, FEWEST - 1]
+    return np.concatenate([times, few * [1, 2]], axis=1)
+
+
+@pytest.fixture(scope="module")
+def snapshot(watched):
+    n_users, n = watched.shape
+    works = Table(
+        np.arange(n) * 3 + 50,
+        {name: np.arange(n) % 5 for name in ("creator_id", "song_id", "type", "tag")} | {"upload_ms": np.zeros(n, int)},
+    )
+    user, work = np.divmod(np.repeat(np.arange(watched.size), watched.ravel()), n)
+    history = Relation.from_pairs(user, works.ids[work], n_users)
+    return Snapshot(0, works, Table(np.arange(n_users), {}), {"history": history}, {})
+
+
+@pytest.fixture(scope="module")
+def cowatch(snapshot):
+    return fit_cowatch(snapshot, seed=1)
+
+
+def cosines_by_hand(vectors, listed, work):
+    found = [float(vectors[slot] @ vectors[work]) for slot in listed if slot > 0]
+    return (max(found), sum(found) / len(found)) if found else (0.0, 0.0)
+
+
+def test_crosses_are_the_cosines_with_what_was_watched_and_passed_over():
+    generator = np.random.default_rng(0)
+    vectors = np.concatenate([np.zeros((1, 3)), generator.normal(size=(6, 3))]).astype(np.float32)
+    cowatch = CowatchVectors(Vocabulary(np.arange(6)), vectors)
+    history = np.array([[3, 0, 5, 1], [0, 0, 0, 0], [2, 2, 0, 0]])
+    skipped = np.array([[0, 4, 0, 0], [6, 1, 0, 0], [0, 0, 0, 0]])
+    works = np.array([2, 5, 0])
+    crosses = cowatch.crosses(history, skipped, works)
+    assert crosses.shape == (3, len(CROSSES))
+    for row, work in enumerate(works):
+        best, mean = cosines_by_hand(vectors, history[row], work)
+        _, of_skipped = cosines_by_hand(vectors, skipped[row], work)
+        np.testing.assert_allclose(crosses[row], [best, mean, of_skipped], rtol=1e-5, atol=1e-6)
+    one = cowatch.crosses(history[:1], skipped[:1], works)
+    np.testing.assert_array_equal(one, cowatch.crosses(history[[0, 0, 0]], skipped[[0, 0, 0]], works))
+
+
+@pytest.fixture(scope="module")
+def encoder(dataset):
+    """Of the tiny platform, with drawn vectors, which its last work lacks."""
+    ids = np.asarray(dataset.snapshot.works.ids[:-1])
+    vectors = np.concatenate([np.zeros((1, 4)), np.random.default_rng(2).normal(size=(len(ids), 4))])
+    cowatch = CowatchVectors(Vocabulary(ids), vectors.astype(np.float32))
+    return Encoder.fit(
+        dataset.snapshot, dataset.split()[0], dataset.tasks, history_length=8, min_count=3, cowatch=cowatch
+    )
+
+
+def test_an_encoder_gives_cosines_with_the_works_last_watched_and_passed_over(dataset, encoder):
+    then = advance(dataset.snapshot, dataset.exposures, dataset.train_until_ms)
+    vector_of = dict(zip(encoder.cowatch.works.keys.tolist(), encoder.cowatch.vectors[1:], strict=True))
+
+    def cosines(row, relation, work):
+        newest = then.relations[relation].of(row)[: -encoder.history_length - 1 : -1].tolist()
+        return [float(vector_of[one] @ vector_of[work]) for one in newest if one in vector_of]
+
+    for row, user_id in enumerate(then.users.ids.tolist()):
+        user = encoder.encode_user(then, user_id, then.time_ms, 0)
+        items = encoder.encode_items(then, np.arange(-1, len(then.works)), then.time_ms)
+        crosses = encoder.encode_crosses(user, items)["crosses"][:, -len(CROSSES) :]
+        assert not crosses[[0, -1]].any()  # the unknown work, and the one without a vector
+        for found, work in zip(crosses[1:-1], then.works.ids[:-1].tolist(), strict=True):
+            watched, passed = cosines(row, "history", work), cosines(row, "skipped", work)
+            np.testing.assert_allclose(found, [max(watched), np.mean(watched), np.mean(passed)], rtol=1e-4, atol=1e-5)
+
+
+def test_a_saved_encoder_keeps_its_vectors_and_a_damaged_one_is_refused(dataset, encoder, tmp_path):
+    encoder.save(tmp_path / "encoder.npz")
+    loaded = Encoder.load(tmp_path / "encoder.npz")
+    assert encoder.names["crosses"][-3:] == CROSSES == loaded.names["crosses"][-3:]
+    seen = []
+    for each in (encoder, loaded):
+        user = each.encode_user(dataset.snapshot, 3, dataset.snapshot.time_ms, 0)
+        items = each.encode_items(dataset.snapshot, np.arange(-1, 20), dataset.snapshot.time_ms)
+        seen.append(each.encode_crosses(user, items)["crosses"])
+    assert seen[0][:, -3:].any()
+    np.testing.assert_array_equal(*seen)
+    arrays = dict(np.load(tmp_path / "encoder.npz"))
+    arrays["cowatch.vectors"] = arrays["cowatch.vectors"][:-1]
+    np.savez(tmp_path / "damaged.npz", **arrays)
+    with pytest.raises(BundleError, match=r"cowatch\.vectors has shape \(39, 4\), expected \(40, D\)"):
+        Encoder.load(tmp_path / "damaged.npz")

@@ -1,0 +1,62 @@
+"""Encoders of every format that is read give the inputs that were stored with them; others are refused by name."""
+
+import json
+import zipfile
+
+import numpy as np
+import pytest
+from golden_platform import ENCODERS, golden_encoder, golden_inputs, golden_snapshot
+
+from karec.errors import BundleError
+from karec.features.encoder import FORMAT, FORMER, Encoder
+
+FILES = sorted(ENCODERS.glob("encoder-*.npz"))
+
+
+def test_every_format_that_is_read_has_a_golden_file():
+    assert [path.stem for path in FILES] == [f"encoder-{number}" for number in (FORMER, FORMAT)]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_golden_encoder_gives_the_stored_inputs(path):
+    encoder = Encoder.load(path)
+    assert (encoder.names, encoder.sizes) == (golden_encoder().names, golden_encoder().sizes)
+    found = golden_inputs(encoder, golden_snapshot())
+    with np.load(ENCODERS / "inputs.npz") as stored:
+        assert found.keys() == set(stored)
+        for name, value in found.items():
+            assert value.dtype == stored[name].dtype
+            np.testing.assert_allclose(value, stored[name], rtol=1e-6, atol=1e-7, err_msg=name)
+    assert any(value.dtype == np.float32 and value.any() for value in found.values())
+
+
+def test_what_is_written_holds_what_the_golden_file_holds(tmp_path):
+    golden_encoder().save(tmp_path / "encoder.npz")
+    with np.load(tmp_path / "encoder.npz") as written, np.load(ENCODERS / f"encoder-{FORMAT}.npz") as golden:
+        assert set(written) == set(golden)
+        for name in set(golden) - {"head"}:
+            np.testing.assert_array_equal(written[name], golden[name], err_msg=name)
+        heads = [json.loads(arrays["head"].tobytes()) for arrays in (written, golden)]
+    assert heads[0].keys() == heads[1].keys() and heads[0]["format"] == heads[1]["format"] == FORMAT
+
+
+def test_a_newer_encoder_is_refused_by_its_format(tmp_path):
+    with np.load(ENCODERS / f"encoder-{FORMAT}.npz") as arrays:
+        held = dict(arrays)
+    head = json.loads(held.pop("head").tobytes()) | {"format": FORMAT + 1}
+    np.savez(tmp_path / "newer.npz", head=np.frombuffer(json.dumps(head).encode(), np.uint8), **held)
+    with pytest.raises(BundleError, match=f"encoder format {FORMAT + 1}, this version reads {FORMER} and {FORMAT}"):
+        Encoder.load(tmp_path / "newer.npz")
+
+
+def test_an_encoder_that_was_cut_short_or_altered_is_refused(tmp_path):
+    """An archive whose part does not have its checksum raised zipfile's own error once, which no caller expects."""
+    whole = (ENCODERS / f"encoder-{FORMAT}.npz").read_bytes()
+    with zipfile.ZipFile(ENCODERS / f"encoder-{FORMAT}.npz") as archive:
+        inside = archive.getinfo("head.npy").header_offset + 200
+    altered = bytearray(whole)
+    altered[inside] ^= 1
+    for held in (whole[: len(whole) // 2], whole[:-1], b"", bytes(altered)):
+        (tmp_path / "damaged.npz").write_bytes(held)
+        with pytest.raises(BundleError, match="is not an encoder"):
+            Encoder.load(tmp_path / "damaged.npz")

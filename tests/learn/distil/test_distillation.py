@@ -1,0 +1,195 @@
+"""How the towers are taught: what each switch turns on, which features they see, what a user never seen gets."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from small_settings import LISTS, SMALL, changed
+
+from karec.errors import DataError
+from karec.evaluate.measures.accuracy import auc
+from karec.learn.distil.round import train_round
+from karec.learn.distil.step_loss import StepLoss
+from karec.learn.distil.targets import Targets, fused_labels
+from karec.learn.distil.tower_logits import training_logits
+from karec.learn.fit.prepare import prepare
+from karec.learn.nets.ranker import MmoeRanker
+from karec.learn.nets.towers import Towers, UserTower
+from karec.learn.settings.recipes import RECIPES
+from karec.training_data.lists import LoggedLists, item_numbers
+
+SETTINGS = changed(SMALL, optimizer={"learning_rate": 0.01}, distil=LISTS, shadow={"works": 20})
+
+
+@pytest.fixture(scope="module")
+def prepared(dataset, tmp_path_factory):
+    return prepare(dataset, SETTINGS, tmp_path_factory.mktemp("prepared"))
+
+
+@pytest.fixture(scope="module")
+def lists(prepared):
+    """Made up: works drawn at random, liked by the ranker when their row is even."""
+    generator = np.random.default_rng(0)
+    rows = np.arange(0, len(prepared.train), 9)
+    works = np.stack([generator.choice(40, 10, replace=False) for _ in rows])
+    fused = np.where(works % 2 == 0, 0.8, 0.2) + generator.uniform(-0.1, 0.1, works.shape)
+    numbers = item_numbers(prepared.train, rows, works)
+    return LoggedLists(rows, works, numbers, np.zeros((*works.shape, 3), np.float32), fused.astype(np.float32))
+
+
+@pytest.fixture(scope="module")
+def targets(prepared, lists):
+    generator = np.random.default_rng(1)
+    rows = generator.normal(size=(len(prepared.train), 4)).astype(np.float32)
+    fused = np.log(lists.fused) - np.log1p(-lists.fused)
+    return Targets(rows, generator.random(len(rows)) < 0.9, fused)
+
+
+def step_loss(prepared, targets, lists, settings):
+    torch.manual_seed(0)
+    edges = prepared.train_batches.edges(3)
+    model = Towers(prepared.encoder, edges, dim=4, hidden=16, vector=8, id_dropout=0.0).eval()
+    return StepLoss(model, prepared, targets, lists, settings)
+
+
+def loss_at(prepared, targets, lists, settings, step):
+    return step_loss(prepared, targets, lists, settings)(torch.arange(40), step).item()
+
+
+def test_soft_labels_count_only_after_the_warm_up(prepared, targets, lists):
+    settings = changed(SETTINGS.with_recipe("chunks"), distil={"warm_up": 0.5})
+    n_steps = 2 * -(-len(prepared.train) // 64)
+    alone = loss_at(prepared, targets, lists, SETTINGS.with_recipe("hard"), 0)
+    assert loss_at(prepared, targets, lists, settings, n_steps // 2 - 1) == pytest.approx(alone, rel=1e-6)
+    assert loss_at(prepared, targets, lists, settings, n_steps // 2) != pytest.approx(alone, rel=1e-2)
+
+
+def test_each_recipe_is_another_loss(prepared, targets, lists):
+    ours = {name: loss_at(prepared, targets, lists, SETTINGS.with_recipe(name), 10**6) for name in RECIPES}
+    same = {"model-distillation": "feature-distillation", "born-again": "list"}  # these differ in whom they learn from
+    for name, loss in ours.items():
+        for other, another in ours.items():
+            alike = same.get(name, name) == same.get(other, other)
+            assert (loss == pytest.approx(another, rel=1e-6)) == alike, (name, other)
+
+
+@pytest.mark.parametrize("weight", ["list_weight", "pool_weight", "pairwise_weight", "unexposed_weight"])
+def test_a_weight_of_zero_is_no_loss(prepared, targets, lists, weight):
+    base = SETTINGS.with_recipe("hard")
+    losses = [loss_at(prepared, targets, lists, changed(base, distil={weight: w}), 10**6) for w in (0.0, 1.0, 2.0)]
+    assert losses[2] - losses[0] == pytest.approx(2 * (losses[1] - losses[0]), rel=1e-4)
+    assert losses[1] > losses[0]
+
+
+def test_the_fused_label_is_the_fusion_of_the_labels():
+    labels = torch.tensor([[1.0, 1.0, 0.0], [1.0, 0.0, 1.0]])
+    assert fused_labels(labels, ("click", "long_view", "like"), {"click": 1.0, "like": 3.0}).tolist() == [0.25, 1.0]
+
+
+def test_lists_teach_their_order(prepared, targets, lists):
+    """Made-up lists put works of even rows first: towers learn that from them, and not without them."""
+    even = (lists.works % 2 == 0).ravel()
+    found = {}
+    for recipe in ("hard", "list"):
+        settings = changed(SETTINGS.with_recipe(recipe), towers={"epochs": 8}, optimizer={"patience": 8})
+        model, _ = train_round(prepared, targets, lists, settings)
+        found[recipe] = auc(even, training_logits(model, prepared, lists)[1].ravel())
+    assert found["hard"] < 0.6 and found["list"] > 0.7, found
+
+
+def test_the_pool_loss_is_the_divergence_from_the_ranker_over_every_work_of_the_lists(prepared, targets, lists):
+    """Of all lists at once, so that which of them are drawn at a step does not matter."""
+    base = changed(SETTINGS.with_recipe("hard"), distil={"lists_per_step": len(lists)})
+    taught = step_loss(prepared, targets, lists, changed(base, distil={"pool_weight": 3.0}))
+    loss = taught(torch.arange(40), 10**6).item() - loss_at(prepared, targets, lists, base, 10**6)
+    s, t = training_logits(taught.model, prepared, lists)[1].astype(np.float64), targets.lists.astype(np.float64)
+    p, q = (1 / (1 + np.exp(-logit / SETTINGS.distil.temperature)) for logit in (t, s))
+    kl = p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))
+    assert loss == pytest.approx(3.0 * SETTINGS.distil.temperature**2 * kl.mean(), rel=1e-4)
+
+
+def test_losses_that_need_lists_refuse_a_log_without(prepared, targets):
+    with pytest.raises(DataError, match="'list' learns from lists of 10 works, and the rank log has none so long"):
+        train_round(prepared, targets, None, SETTINGS.with_recipe("list"))
+
+
+def test_a_log_that_knows_no_training_exposure_is_refused_where_it_should_teach(prepared, targets, lists):
+    strange = replace(targets, known=np.zeros_like(targets.known))
+    with pytest.raises(DataError, match="'list' learns from what the ranker said, and the rank log has no row of"):
+        train_round(prepared, strange, lists, SETTINGS)
+    train_round(prepared, strange, lists, changed(SETTINGS, distil={"soft_weight": 0.0}, towers={"epochs": 1}))
+
+
+def test_the_last_towers_join_the_logged_ranker():
+    logged = Targets(np.array([[2.0], [4.0]]), np.array([True, False]), np.array([[1.0, 3.0]]))
+    joined = logged.averaged_with(np.array([[0.0], [6.0]]), np.array([[3.0, 3.0]]))
+    assert joined.rows.tolist() == [[1.0], [6.0]]  # the log does not know the second row
+    assert joined.known.all() and joined.lists.tolist() == [[2.0, 3.0]]
+
+
+def counters_turned(inputs, encoder):
+    turned = dict(inputs)
+    for name in ("user_numbers", "item_numbers"):
+        counted = [n.startswith(("rate_", "log_exposed", "log_skipped")) for n in encoder.names[name]]
+        assert any(counted)
+        turned[name] = inputs[name] + 3.0 * torch.tensor(counted)
+    return turned
+
+
+@pytest.mark.parametrize("towers", ["full", "static"])
+def test_static_towers_see_no_counters(prepared, towers):
+    torch.manual_seed(0)
+    edges = prepared.train_batches.edges(3)
+    model = Towers(prepared.encoder, edges, towers=towers, dim=4, hidden=16, vector=8).eval()
+    inputs = prepared.train_batches.inputs(torch.arange(50), Towers.inputs)
+    same = torch.equal(model(inputs), model(counters_turned(inputs, prepared.encoder)))
+    assert same == (towers == "static")
+
+
+@pytest.mark.parametrize("towers", ["full", "static"])
+def test_a_ranker_of_the_towers_features_sees_no_more_than_they_do(prepared, towers):
+    edges = prepared.train_batches.edges(3)
+    peer = MmoeRanker(prepared.encoder, edges, towers=towers, dim=4, hidden=8, n_experts=2).eval()
+    assert set(peer.inputs) == set(Towers.inputs)
+    inputs = prepared.train_batches.inputs(torch.arange(50), Towers.inputs)
+    same = torch.equal(peer(inputs), peer(counters_turned(inputs, prepared.encoder)))
+    assert same == (towers == "static")
+
+
+def test_dropout_of_ids_and_profiles_lowers_the_loss_on_strangers(prepared, targets):
+    """Towers trained with dropout of ids and profiles order works for a stranger better than ones trained without."""
+    losses = []
+    for hide in (0.0, 0.3):
+        settings = changed(
+            SETTINGS.with_recipe("hard"),
+            towers={"id_dropout": hide, "profile_dropout": hide, "epochs": 20},
+            optimizer={"patience": 20},
+        )
+        model, _ = train_round(prepared, targets, None, settings)
+        inputs = prepared.train_batches.inputs(torch.arange(len(prepared.train)), Towers.inputs)
+        stranger = dict(inputs)
+        for name in UserTower.inputs[:3]:
+            stranger[name] = torch.zeros_like(inputs[name])
+        ids = [at for at, name in enumerate(prepared.encoder.names["item_ids"]) if name.endswith("id")]
+        stranger["item_ids"] = inputs["item_ids"].clone()
+        stranger["item_ids"][:, ids] = 0
+        with torch.no_grad():
+            s = model(stranger)[:, 1:]
+        losses.append(torch.nn.functional.binary_cross_entropy_with_logits(s, prepared.train_batches.labels).item())
+    assert losses[1] < losses[0]
+
+
+def test_profiles_are_hidden_in_training_alone(prepared):
+    torch.manual_seed(0)
+    tower = Towers(
+        prepared.encoder, prepared.train_batches.edges(3), dim=4, vector=8, id_dropout=0.0, profile_dropout=0.5
+    ).user
+    inputs = prepared.train_batches.inputs(torch.arange(200), UserTower.inputs)
+    bare = {**inputs, **{name: torch.zeros_like(inputs[name]) for name in UserTower.inputs[:3]}}
+    served, hidden = tower.eval()(inputs)[0], tower.eval()(bare)[0]
+    trained = tower.train()(inputs)[0]
+    is_bare = torch.isclose(trained, hidden, atol=1e-6).all(dim=1)
+    is_whole = torch.isclose(trained, served, atol=1e-6).all(dim=1)
+    assert (is_bare | is_whole).all()
+    assert 0.35 < is_bare.float().mean() < 0.65

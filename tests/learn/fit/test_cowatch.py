@@ -1,0 +1,110 @@
+"""Vectors of works from who watched them: the leading singular vectors, and who gets none."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from karec.learn.fit.cowatch import DIMENSIONS, FEWEST, fit_cowatch
+from karec.platform.relations import Relation
+from karec.platform.snapshot import Snapshot
+from karec.platform.table import Table
+
+N_CIRCLES = DIMENSIONS  # as many directions as are kept, each stronger than chance makes any other
+
+
+@pytest.fixture(scope="module")
+def circles():
+    """(of_user, of_work): rows by circle, 64 of very different sizes: 10 to 60 users, 3 to 12 works."""
+    generator = np.random.default_rng(3)
+    sizes = np.geomspace(10, 60, N_CIRCLES).astype(int), np.linspace(3, 12, N_CIRCLES).astype(int)
+    return tuple(np.repeat(np.arange(N_CIRCLES), generator.permutation(size)) for size in sizes)
+
+
+@pytest.fixture(scope="module")
+def watched(circles):
+    """(users, works) int, how often: nearly all works of the own circle, a few of the next one in the ring.
+
+    The last but one work has just enough watchers, the last one too few, though each watched it twice.
+    """
+    generator = np.random.default_rng(4)
+    of_user, of_work = circles
+    ahead = (of_work - of_user[:, None]) % N_CIRCLES
+    chance = np.select([ahead == 0, ahead == 1], [0.9, 0.2])
+    times = (generator.random(chance.shape) < chance) * generator.integers(1, 4, chance.shape)
+    few = np.arange(len(of_user))[:, None] < [FEWEST, FEWEST - 1]
+    return np.concatenate([times, few * [1, 2]], axis=1)
+
+
+@pytest.fixture(scope="module")
+def snapshot(watched):
+    n_users, n = watched.shape
+    works = Table(
+        np.arange(n) * 3 + 50,
+        {name: np.arange(n) % 5 for name in ("creator_id", "song_id", "type", "tag")} | {"upload_ms": np.zeros(n, int)},
+    )
+    user, work = np.divmod(np.repeat(np.arange(watched.size), watched.ravel()), n)
+    history = Relation.from_pairs(user, works.ids[work], n_users)
+    return Snapshot(0, works, Table(np.arange(n_users), {}), {"history": history}, {})
+
+
+@pytest.fixture(scope="module")
+def cowatch(snapshot):
+    return fit_cowatch(snapshot, seed=1)
+
+
+def test_works_of_one_circle_lie_together_and_those_of_others_apart(snapshot, circles, cowatch):
+    circle = circles[1]
+    codes = cowatch.codes(snapshot.works.ids[: len(circle)])
+    cosines = cowatch.vectors[codes] @ cowatch.vectors[codes].T
+    ahead = (circle - circle[:, None]) % N_CIRCLES
+    same = (ahead == 0) & ~np.eye(len(codes), dtype=bool)
+    strangers = (ahead > 1) & (ahead < N_CIRCLES - 1)
+    assert cosines[same].mean() > cosines[strangers].max()
+
+
+def test_vectors_are_the_leading_singular_ones(snapshot, watched, cowatch):
+    """Of the matrix of who watched what, however often, that both the user's and the work's degree normalise."""
+    enough = (watched > 0).sum(axis=0) >= FEWEST
+    b = (watched[:, enough] > 0).astype(float)
+    of_users, of_works = b.sum(axis=1, keepdims=True), b.sum(axis=0)
+    assert of_users.max() > 5 * of_users.min() and of_works.max() > 5 * of_works.min()  # or degrees would not matter
+    _, spread, v = np.linalg.svd(b / np.sqrt(of_users * of_works), full_matrices=False)
+    assert spread[DIMENSIONS] < 0.7 * spread[DIMENSIONS - 1]  # or the leading ones would not be told from the rest
+    exact = v[:DIMENSIONS].T * spread[:DIMENSIONS]
+    exact /= np.linalg.norm(exact, axis=1, keepdims=True)
+    codes = cowatch.codes(snapshot.works.ids[enough])
+    assert cowatch.vectors.shape == (len(codes) + 1, DIMENSIONS)
+    found = cowatch.vectors[codes].astype(np.float64)
+    np.testing.assert_allclose(found @ found.T, exact @ exact.T, rtol=0, atol=1e-3)
+
+
+def test_a_work_that_few_had_watched_has_no_vector(snapshot, cowatch):
+    just_enough, few = snapshot.works.ids[-2:]
+    assert cowatch.codes(np.array([just_enough, few])).tolist() == [len(cowatch.works), 0]
+    assert cowatch.codes(np.array([-1, 10**12])).tolist() == [0, 0]
+    assert not cowatch.vectors[0].any()
+
+
+def test_the_same_seed_gives_the_same_vectors_and_leaves_other_draws_alone(snapshot, cowatch):
+    import torch
+
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    again = fit_cowatch(snapshot, seed=1)
+    np.testing.assert_array_equal(again.vectors, cowatch.vectors)
+    np.testing.assert_array_equal(torch.rand(3).numpy(), expected.numpy())
+
+
+def test_where_hardly_anything_was_watched_there_are_none(snapshot):
+    """No history, or not more works than a vector has dimensions."""
+
+    def watched_by_enough(n_works):
+        user, work = np.divmod(np.arange(FEWEST * n_works), n_works)
+        history = Relation.from_pairs(user, snapshot.works.ids[work], len(snapshot.users))
+        return replace(snapshot, relations={"history": history})
+
+    assert fit_cowatch(replace(snapshot, relations={})) is None
+    assert fit_cowatch(watched_by_enough(DIMENSIONS)) is None
+    assert len(fit_cowatch(watched_by_enough(DIMENSIONS + 1)).works) == DIMENSIONS + 1

@@ -1,0 +1,191 @@
+"""The training loop: when it stops, what it keeps, and that a kill changes nothing."""
+
+import math
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from karec.learn.fit.checkpoint import Checkpoint, CheckpointError
+from karec.learn.fit.fitting import Recording, TrainingDiverged, fit
+
+
+def fit_line(loss_of, scores, model, epochs=6, patience=2, checkpoint=None, n_rows=10, progress=None):
+    told = iter(scores)
+    return fit(
+        model,
+        n_rows,
+        loss_of,
+        lambda: next(told),
+        epochs=epochs,
+        batch_size=5,
+        rate=0.1,
+        weight_decay=0.0,
+        patience=patience,
+        seed=0,
+        what="training a line",
+        recording=Recording(checkpoint),
+        progress=progress,
+    )
+
+
+def test_training_stops_early_and_keeps_the_best_state():
+    model = torch.nn.Linear(1, 1)
+    seen = []
+
+    def loss_of(rows, step):
+        assert step == len(seen)
+        seen.append(model.weight.item())
+        return (model(torch.ones(len(rows), 1)) ** 2).mean()
+
+    done = fit_line(loss_of, [0.1, 0.5, 0.4, 0.3, 0.9, 0.9], model)
+    assert [epoch.score for epoch in done.history] == [0.1, 0.5, 0.4, 0.3]
+    assert [step for step, _ in done.curve] == list(range(8))
+    assert model.weight.item() == seen[4]  # as the second epoch, of two steps, left it
+
+
+@pytest.mark.parametrize(
+    ("last", "step", "message"),
+    [
+        (math.nan, 2, "the loss is nan at step 2"),
+        (math.inf, 3, "the loss is inf at step 3"),
+        (1e3, 25, r"the loss is 1000 at step 25, more than 20 times the first 20 steps' 1;"),
+    ],
+)
+def test_training_that_diverges_says_where_and_keeps_the_last_good_state(tmp_path, last, step, message):
+    model = torch.nn.Linear(1, 1)
+    kept = Checkpoint(tmp_path / "line.pt", 2, "a line")
+
+    def loss_of(rows, at):
+        return model.weight.sum() * 0 + (last if at == step else 1.0)
+
+    with pytest.raises(TrainingDiverged, match="training a line: " + message) as caught:
+        fit_line(loss_of, [0.1] * 20, model, epochs=20, patience=20, checkpoint=kept)
+    assert str(kept.path) in str(caught.value)
+    state = kept.load()
+    assert all(torch.isfinite(value).all() for value in state["model"].values())
+    assert state["progress"]["epoch"] == step // 2
+
+
+def test_weights_that_are_not_finite_are_not_kept(tmp_path):
+    model = torch.nn.Linear(1, 1)
+    kept = Checkpoint(tmp_path / "line.pt", 1, "a line")
+
+    def loss_of(rows, step):
+        return torch.sqrt(model.weight.sum() * 0) if step == 1 else model.weight.sum() * 0 + 1.0  # its gradient is 0/0
+
+    with pytest.raises(TrainingDiverged, match="weight is not finite after step 2"):
+        fit_line(loss_of, [0.1] * 6, model, checkpoint=kept)
+    assert torch.isfinite(kept.load()["model"]["weight"]).all()
+
+
+def dropping_model():
+    torch.manual_seed(3)
+    return torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, 1))
+
+
+def train_dropping(checkpoint, progress=None):
+    """Everything a training can depend on is random here: rows, dropout, momentum."""
+    model = dropping_model()
+    x = torch.randn(32, 4, generator=torch.Generator().manual_seed(1))
+
+    def loss_of(rows, step):
+        return (model(x[rows]).squeeze(1) - x[rows].sum(dim=1)).square().mean() + 0.01 * (step % 3)
+
+    def score():
+        with torch.no_grad():
+            return -(model(x).squeeze(1) - x.sum(dim=1)).square().mean().item()
+
+    done = fit(
+        model, 32, loss_of, score, epochs=4, batch_size=5, rate=0.02, weight_decay=0.1, patience=4, seed=5,
+        what="x", recording=Recording(checkpoint), progress=progress,
+    )  # fmt: skip
+    return model, done
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, {folder!r})
+from test_fitting import train_dropping
+from karec.learn.fit.checkpoint import Checkpoint
+
+def progress(done, total, what):
+    if done == {step}:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+train_dropping(Checkpoint(Path({path!r}), 3, "x"), progress)
+"""
+
+
+@pytest.mark.parametrize("step", [2, 3, 7, 8, 20, 28])
+def test_a_training_that_is_killed_goes_on_to_the_same_weights(tmp_path, step):
+    """Killed before the first checkpoint, at one, between two, at an epoch's end, at the very end."""
+    whole, done = train_dropping(None)
+    path = tmp_path / "x.pt"
+    script = KILLED.format(folder=os.path.dirname(__file__), path=str(path), step=step)
+    killed = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert path.exists() == (step >= 3)
+    resumed, again = train_dropping(Checkpoint(path, 3, "x"))
+    assert again.history == done.history and again.curve == done.curve
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+def test_a_finished_training_is_not_trained_again(tmp_path):
+    kept = Checkpoint(tmp_path / "x.pt", 100, "x")
+    first, _ = train_dropping(kept)
+    told = []
+    again, _ = train_dropping(kept, lambda *step: told.append(step))
+    assert told == [(28, 28, "x")]
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+
+
+def test_a_checkpoint_of_another_training_is_refused(tmp_path):
+    train_dropping(Checkpoint(tmp_path / "x.pt", 3, "seed 0"))
+    with pytest.raises(CheckpointError, match=r"x\.pt is of another training: seed 0; this one is seed 1"):
+        train_dropping(Checkpoint(tmp_path / "x.pt", 3, "seed 1"))
+
+
+def test_a_checkpoint_that_was_cut_short_or_altered_is_refused(tmp_path):
+    kept = Checkpoint(tmp_path / "x.pt", 3, "x")
+    model, _ = train_dropping(kept)
+    whole = kept.path.read_bytes()
+    weights = whole.index(model[0].weight.detach().numpy().tobytes())
+    for cut in (10, len(whole) // 2, len(whole) - 1):
+        kept.path.write_bytes(whole[:cut])
+        with pytest.raises(CheckpointError, match=r"x\.pt is not a checkpoint: .*begin anew without resume"):
+            train_dropping(kept)
+    kept.path.write_bytes(whole[:weights] + bytes([whole[weights] ^ 1]) + whole[weights + 1 :])
+    with pytest.raises(CheckpointError, match=r"x\.pt is damaged: .* is not what was written; begin anew"):
+        train_dropping(kept)
+    kept.path.write_bytes(whole)
+    train_dropping(kept)
+
+
+@pytest.mark.parametrize("state", [{"format": 1}, {"format": 2, "facts": "x"}, [1]])
+def test_a_torch_file_that_holds_no_checkpoint_is_refused(tmp_path, state):
+    torch.save(state, tmp_path / "x.pt")
+    with pytest.raises(CheckpointError, match=r"x\.pt is not a checkpoint of format 1"):
+        Checkpoint(tmp_path / "x.pt", 3, "x").load()
+
+
+def test_a_checkpoint_of_a_model_that_was_built_differently_is_refused(tmp_path):
+    kept = Checkpoint(tmp_path / "x.pt", 3, "x")
+    train_dropping(kept)
+    state = kept.load()
+    state["model"] = {f"layers.{name}": value for name, value in state["model"].items()}
+    kept.save({name: value for name, value in state.items() if name not in ("format", "facts")})
+    with pytest.raises(CheckpointError, match=r"x\.pt is of a model that was built otherwise: .*layers\.0\.weight"):
+        train_dropping(kept)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"\x80\x04K\x05."])
+def test_a_file_that_is_no_torch_file_is_refused(tmp_path, content):
+    (tmp_path / "x.pt").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"x\.pt is not a checkpoint"):
+        Checkpoint(tmp_path / "x.pt", 3, "x").load()

@@ -1,0 +1,41 @@
+"""Layers: codes, dropout of ids, bins of numbers, attention over history."""
+
+import numpy as np
+import torch
+
+from karec.kernels.encode import FIRST_UNSEEN
+from karec.learn.nets.layers import CodeEmbedding, PiecewiseLinear, attend
+
+
+def test_codes_without_a_vector_share_one():
+    codes = CodeEmbedding((3, 4), 5).eval()
+    known = torch.tensor([[2, 3]])
+    unknown = torch.tensor([[FIRST_UNSEEN + 7, 4], [3, FIRST_UNSEEN], [0, 0]])
+    torch.testing.assert_close(codes(unknown)[0], codes(unknown)[2])
+    torch.testing.assert_close(codes(unknown)[1], codes(unknown)[2])
+    assert not torch.equal(codes(known)[0], codes(unknown)[2])
+
+
+def test_id_dropout_hides_ids_in_training_alone():
+    torch.manual_seed(0)
+    codes = CodeEmbedding((3, 3), 2, dropped=[0], id_dropout=0.5)
+    rows = torch.ones((1000, 2), dtype=torch.int64)
+    hidden = (codes.train()(rows)[:, 0] == codes.table.weight[0]).all(dim=1)
+    assert 0.4 < hidden.float().mean() < 0.6
+    assert (codes(rows)[:, 1] == codes.table.weight[4]).all()
+    assert (codes.eval()(rows)[:, 0] == codes.table.weight[1]).all()
+
+
+def test_numbers_reach_into_their_bins():
+    layer = PiecewiseLinear(torch.tensor([[0.0, 1.0, 3.0]]))
+    out = layer(torch.tensor([[-1.0], [0.5], [2.0], [9.0]]))
+    assert out.tolist() == [[0, 0, -1], [0.5, 0, 0.5], [1, 0.5, 2], [1, 1, 9]]
+    assert layer.width == 3
+
+
+def test_attention_ignores_padding_and_an_empty_history_is_zero():
+    keys = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [9.0, 9.0]], [[5.0, 5.0]] * 3])
+    present = torch.tensor([[True, True, False], [False, False, False]])
+    seen = attend(torch.tensor([[2.0, 0.0], [1.0, 1.0]]), keys, present)
+    first = np.exp(2 / np.sqrt(2)) / (np.exp(2 / np.sqrt(2)) + 1)
+    np.testing.assert_allclose(seen.numpy(), [[first, 1 - first], [0, 0]], atol=1e-6)

@@ -1,0 +1,55 @@
+"""How the ranker is taught: its members, and what it learns besides its tasks."""
+
+import numpy as np
+import pytest
+import torch
+from small_settings import SMALL
+
+from karec.learn.fit.prepare import prepare
+from karec.learn.nets.ranker import MmoeRanker
+from karec.learn.run.auxiliary import auxiliary_labels, auxiliary_tasks
+from karec.learn.run.rankers import ranker_loss
+
+
+@pytest.fixture(scope="module")
+def prepared(dataset, tmp_path_factory):
+    return prepare(dataset, SMALL, tmp_path_factory.mktemp("prepared"))
+
+
+def test_each_member_learns_from_its_own_mistakes_and_their_mean_ranks(prepared):
+    edges = prepared.train_batches.edges(3)
+    tasks = prepared.encoder.tasks
+    model = MmoeRanker(prepared.encoder, edges, dim=4, members=3, hidden=8, n_experts=2).eval()
+    inputs = prepared.train_batches.inputs(torch.arange(50), MmoeRanker.inputs)
+    by_member = model.by_member(inputs)
+    assert by_member.shape == (50, 3, len(tasks))
+    torch.testing.assert_close(model(inputs), by_member.mean(dim=1))
+    labels = prepared.train_batches.labels[:50]
+    loss = ranker_loss(by_member, labels, tasks, torch.tensor([1.0, 2.0, 0.5]))
+    by_hand = torch.nn.functional.binary_cross_entropy_with_logits(
+        by_member, labels[:, None].expand(-1, 3, -1), reduction="none"
+    )
+    torch.testing.assert_close(loss, (by_hand * torch.tensor([1.0, 2.0, 0.5])).sum(dim=2).mean())
+    by_member[:, 1].sum().backward()
+    of_experts = model.experts.grad.abs().flatten(1).sum(dim=1) > 0
+    assert of_experts.tolist() == [False, False, True, True, False, False]
+    assert [bool(grad.any()) for grad in model.heads.grad] == [False, True, False]
+
+
+def test_auxiliary_tasks_change_no_weight_that_the_tasks_share(prepared):
+    edges = prepared.train_batches.edges(3)
+    extra = auxiliary_tasks(prepared.train, ("follow", "play_time", "gift", "click"))
+    assert extra == ("follow", "play_time")  # the data has no gift, and click is a task already
+    model = MmoeRanker(prepared.encoder, edges, extra=extra, dim=4, hidden=8, n_experts=2)
+    logits = model(prepared.train_batches.inputs(torch.arange(50), MmoeRanker.inputs))
+    assert logits.shape == (50, 5)
+    logits[:, 3:].sum().backward()
+    for taught in (model.experts, model.heads, model.item_codes.table.weight):
+        assert taught.grad is None or not taught.grad.any()
+    assert model.extra.weight.grad.abs().sum() > 0 and model.wide_item.weight.grad[-2:].abs().sum() > 0
+
+
+def test_play_time_is_learned_in_units_of_ten_seconds(prepared):
+    told = auxiliary_labels(prepared.train, ("play_time", "follow"))
+    np.testing.assert_allclose(told[:, 0], prepared.train.exposures.play_ms / 10_000)
+    np.testing.assert_array_equal(told[:, 1], prepared.train.exposures.labels["follow"])

@@ -1,0 +1,136 @@
+"""A rank log that is damaged or of another schema is refused by file, column and row."""
+
+from contextlib import suppress
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from small_rank_log import TASKS, append, change
+
+from karec.errors import LogSchemaError
+from karec.logs.rank_log import logged_tasks, read_rank_log
+from karec.logs.writer import RankLogWriter
+
+
+def test_a_missing_column_is_named(tmp_path):
+    with RankLogWriter(tmp_path, ("click",)) as writer:
+        writer.append(
+            request_id="r",
+            user_id=1,
+            item_ids=np.array([1]),
+            scene="home",
+            time_ms=1,
+            model_version=1,
+            logits=np.zeros((1, 1), np.float32),
+            fused=np.zeros(1, np.float32),
+        )
+    with pytest.raises(LogSchemaError, match=r"part-.*parquet: column 'logit_like' is missing"):
+        read_rank_log(tmp_path, TASKS)
+
+
+def test_a_column_of_another_type_is_named(tmp_path):
+    with RankLogWriter(tmp_path, TASKS) as writer:
+        append(writer, "r1", [1, 2])
+    part = next(tmp_path.glob("*.parquet"))
+    table = pq.read_table(part)
+    at = table.schema.get_field_index("user_id")
+    pq.write_table(table.set_column(at, "user_id", table["user_id"].cast(pa.string())), part)
+    with pytest.raises(LogSchemaError, match="column 'user_id' is string, expected int64"):
+        read_rank_log(tmp_path, TASKS)
+
+
+def test_a_logit_that_is_not_finite_is_named(tmp_path):
+    with RankLogWriter(tmp_path, TASKS) as writer:
+        writer.append(
+            request_id="r",
+            user_id=1,
+            item_ids=np.array([1, 2]),
+            scene="home",
+            time_ms=1,
+            model_version=1,
+            logits=np.array([[0, 0], [0, np.nan]], np.float32),
+            fused=np.zeros(2, np.float32),
+        )
+    with pytest.raises(LogSchemaError, match="'logit_like', row 1"):
+        read_rank_log(tmp_path, TASKS)
+
+
+def test_an_empty_folder_is_refused_as_a_log(tmp_path):
+    with pytest.raises(LogSchemaError, match="no rank log"):
+        read_rank_log(tmp_path, TASKS)
+
+
+def test_a_part_that_is_no_parquet_is_named(tmp_path):
+    (tmp_path / "part-x.parquet").write_bytes(b"PAR1 but not really")
+    with pytest.raises(LogSchemaError, match=r"part-x\.parquet is not a Parquet file"):
+        read_rank_log(tmp_path, TASKS)
+
+
+@pytest.mark.parametrize("keep", [0, 4, 0.5, 0.99])
+def test_a_part_that_was_cut_short_is_named(folder, keep):
+    (part,) = folder.glob("*.parquet")
+    whole = part.read_bytes()
+    part.write_bytes(whole[: int(keep * len(whole)) if keep < 1 else keep])
+    for read in (lambda: read_rank_log(folder, TASKS), lambda: logged_tasks(folder)):
+        with pytest.raises(LogSchemaError, match=rf"{part.name} is not a Parquet file: .*; restore it, or take it out"):
+            read()
+
+
+def test_a_part_that_was_altered_is_named(folder):
+    """Whichever byte of a column it is: towers would learn from a score that is one bit off."""
+    clean, harmless = read_rank_log(folder, TASKS), 0
+    (part,) = folder.glob("*.parquet")
+    whole = part.read_bytes()
+    logits = pq.ParquetFile(part).metadata.row_group(0).column(7)
+    assert logits.path_in_schema == "logit_click"
+    begin = min(at for at in (logits.dictionary_page_offset, logits.data_page_offset) if at is not None)
+    for at in range(begin, begin + logits.total_compressed_size):
+        part.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with suppress(LogSchemaError):  # not raised for bytes that are not read: then nothing changes
+            np.testing.assert_array_equal(read_rank_log(folder, TASKS).logits, clean.logits)
+            harmless += 1
+    assert harmless < logits.total_compressed_size / 4
+    half = begin + logits.total_compressed_size - 4
+    part.write_bytes(whole[:half] + bytes(4) + whole[half + 4 :])
+    with pytest.raises(LogSchemaError, match=rf"{part.name} is damaged: .*; restore it, or take it out"):
+        read_rank_log(folder, TASKS)
+
+
+def test_a_column_that_stands_there_twice_is_named(folder):
+    part = change(folder, lambda table: table.append_column("user_id", table["item_id"]))
+    with pytest.raises(LogSchemaError, match=rf"{part}: column 'user_id' is there 2 times"):
+        read_rank_log(folder, TASKS)
+
+
+def test_a_column_of_another_name_is_named(folder):
+    part = change(folder, lambda table: table.rename_columns([n.replace("user", "member") for n in table.column_names]))
+    with pytest.raises(LogSchemaError, match=rf"{part}: column 'user_id' is missing; it has .*'member_id'"):
+        read_rank_log(folder, TASKS)
+
+
+def test_a_log_of_this_format_must_have_its_columns(folder):
+    part = change(folder, lambda table: table.drop(["prerank"]))
+    with pytest.raises(LogSchemaError, match=rf"{part}: column 'prerank' is missing"):
+        read_rank_log(folder, TASKS)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("item_id", None, "column 'item_id', row 1: the cell is empty"),
+        ("logit_like", None, "column 'logit_like', row 1: the cell is empty"),
+        ("logit_like", float("nan"), "column 'logit_like', row 1: nan is not finite"),
+        ("fused", float("inf"), "column 'fused', row 1: inf is not finite"),
+        ("prerank", float("nan"), "column 'prerank', row 1: nan is not finite"),
+    ],
+)
+def test_an_empty_or_infinite_cell_is_named_by_file_column_and_row(folder, column, value, message):
+    def spoil(table):
+        at = table.schema.get_field_index(column)
+        values = [value if row == 1 else old for row, old in enumerate(table[column].to_pylist())]
+        return table.set_column(at, table.schema.field(at), pa.array(values, table.schema.field(at).type))
+
+    part = change(folder, spoil)
+    with pytest.raises(LogSchemaError, match=f"{part}: {message}"):
+        read_rank_log(folder, TASKS)

@@ -1,0 +1,83 @@
+"""Parts of every format, as the writers of their time wrote them: they are read for ever, and say what they said then.
+
+``golden/format-N.parquet`` are never written again; a new format adds a file.
+"""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from karec.logs.parts import ABSENT, FORMAT
+from karec.logs.rank_log import logged_tasks, read_rank_log
+from karec.logs.writer import RankLogWriter
+
+GOLDEN = Path(__file__).parent / "golden"
+TASKS = ("click", "like")
+
+
+def request(at, n, **more):
+    """What ``RankLogWriter.append`` was told."""
+    return {
+        "request_id": f"r{at}",
+        "user_id": 5 + at,
+        "item_ids": np.array([30, 10, 20, 40][:n], np.int64) + 100 * at,
+        "scene": ("home", "city")[at],
+        "time_ms": 1_700_000_000_000 + at,
+        "model_version": 7,
+        "logits": (np.arange(2 * n, dtype=np.float32).reshape(n, 2) - 3) / 4 + at,
+        "fused": np.array([0.25, 0.75, 0.25, 0.5], np.float32)[:n],
+        **more,
+    }
+
+
+SHADOW = request(1, 4, shadow=True, prerank=np.array([0.5, np.nan, -1, 2], np.float32))
+
+
+def folder_of(tmp_path, version):
+    shutil.copy(GOLDEN / f"format-{version}.parquet", tmp_path / "part-0.parquet")
+    return tmp_path
+
+
+def test_every_format_has_a_golden_part():
+    assert {path.stem for path in GOLDEN.iterdir()} == {f"format-{version}" for version in ABSENT}
+    assert max(ABSENT) == FORMAT
+
+
+@pytest.mark.parametrize("version", ABSENT)
+def test_a_golden_part_says_what_it_said(tmp_path, version):
+    folder = folder_of(tmp_path, version)
+    assert logged_tasks(folder) == TASKS
+    ranked, *others = read_rank_log(folder, TASKS, [7]).requests()
+    np.testing.assert_array_equal(ranked.item_id, [10, 20, 30, 40])
+    np.testing.assert_array_equal(ranked.position, [0, 3, 2, 1])
+    np.testing.assert_array_equal(ranked.fused, np.array([0.75, 0.25, 0.25, 0.5], np.float32))
+    np.testing.assert_array_equal(ranked.logits, [[-0.25, 0], [0.25, 0.5], [-0.75, -0.5], [0.75, 1]])
+    assert set(ranked.request_id) == {"r0"} and set(ranked.user_id) == {5} and set(ranked.scene) == {"home"}
+    assert set(ranked.time_ms) == {1_700_000_000_000} and set(ranked.model_version) == {7}
+    assert not ranked.shadow.any() and np.isnan(ranked.prerank).all()
+    assert [(log.scene[0], bool(log.shadow[0]), len(log)) for log in others] == [
+        ("city", False, 3),
+        *([("city", True, 4)] if version > 1 else []),
+    ]
+    if version > 1:
+        np.testing.assert_array_equal(others[-1].prerank, np.array([np.nan, -1, 0.5, 2], np.float32))
+
+
+def test_formats_are_read_as_one_log(tmp_path):
+    for version in ABSENT:
+        shutil.copy(GOLDEN / f"format-{version}.parquet", tmp_path / f"part-{version}.parquet")
+    log = read_rank_log(tmp_path, TASKS)
+    assert len(log) == 4 + 3 + 4  # what both hold is one
+
+
+def test_what_is_written_today_is_the_newest_golden_part(tmp_path):
+    with RankLogWriter(tmp_path, TASKS) as writer:
+        for each in (request(0, 4), request(1, 3), SHADOW):
+            writer.append(**each)
+    (part,) = tmp_path.iterdir()
+    written, golden = pq.read_table(part), pq.read_table(GOLDEN / f"format-{FORMAT}.parquet")
+    assert written.schema.equals(golden.schema, check_metadata=True)
+    assert written.equals(golden)

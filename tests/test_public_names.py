@@ -1,0 +1,72 @@
+"""The public names and their signatures: ``karec.__all__``, and ``karec.stage`` for steps of one's own.
+
+``golden/public_names.txt`` holds them, one a line. After a wanted change write it again and say in CHANGELOG.md what
+users must do:
+
+    python tests/test_public_names.py
+
+``karec.h`` is held in the same way by ``native/tests/c_api/test_abi.cpp`` and ``tests/native/golden/abi-2.txt``.
+"""
+
+import difflib
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+
+import karec
+import karec.stage
+
+GOLDEN = Path(__file__).parent / "golden" / "public_names.txt"
+
+
+def lines_of(name: str, value: object) -> Iterator[str]:
+    """``name`` and, for a class, what it offers, each with its signature."""
+    if isinstance(value, type):
+        yield f"class {name}({', '.join(base.__name__ for base in value.__bases__)})"
+        if not issubclass(value, Exception | dict):  # theirs are Python's own
+            yield f"{name}{inspect.signature(value)}"
+        annotated = (member for base in value.__mro__ for member in inspect.get_annotations(base))
+        for member in sorted({*dir(value), *annotated}):
+            if not member.startswith("_") and is_own(value, member):
+                yield from lines_of_member(name, member, inspect.getattr_static(value, member, None))
+    elif inspect.isfunction(value):
+        yield f"{name}{inspect.signature(value)}"
+    else:
+        yield f"{name} = {value!r}"
+
+
+def lines_of_member(owner: str, name: str, value: object) -> Iterator[str]:
+    if isinstance(value, classmethod | staticmethod):
+        yield f"{owner}.{name}{inspect.signature(value.__func__)}"
+    elif inspect.isfunction(value):
+        yield f"{owner}.{name}{inspect.signature(value)}"
+    else:
+        yield f"{owner}.{name}"
+
+
+def is_own(cls: type, member: str) -> bool:
+    """Whether a class of karec defines it, and not one of Python's."""
+    owners = [base for base in cls.__mro__ if member in vars(base) or member in inspect.get_annotations(base)]
+    return bool(owners) and owners[0].__module__.startswith("karec")
+
+
+def public_names() -> str:
+    found = [line for name in sorted(karec.__all__) for line in lines_of(f"karec.{name}", getattr(karec, name))]
+    for name, value in sorted(vars(karec.stage).items()):
+        if name in ("OnFailure", "SURVIVABLE") or (
+            not name.startswith("_")
+            and inspect.isroutine(value) | isinstance(value, type)
+            and value.__module__ == "karec.stage"
+        ):
+            found.extend(lines_of(f"karec.stage.{name}", value))
+    return "\n".join(found) + "\n"
+
+
+def test_public_names_and_signatures_are_as_published():
+    now, published = public_names(), GOLDEN.read_text(encoding="utf-8")
+    difference = "\n".join(difflib.unified_diff(published.splitlines(), now.splitlines(), "published", "now", n=0))
+    assert now == published, f"if it is wanted: python tests/test_public_names.py, and CHANGELOG.md\n{difference}"
+
+
+if __name__ == "__main__":
+    GOLDEN.write_text(public_names(), encoding="utf-8")
