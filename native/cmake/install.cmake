@@ -1,4 +1,4 @@
-# cmake --install BUILD --prefix P: libraries, headers, a package for find_package(karec), and karec.pc.
+# cmake --install BUILD --prefix P: libraries, headers, a package for find_package(karec), karec.pc, and the examples.
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
 
@@ -6,6 +6,8 @@ install(TARGETS karec karec_shared EXPORT karecTargets
   ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}" COMPONENT development
   LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}" COMPONENT runtime NAMELINK_COMPONENT development)
 install(DIRECTORY include/karec DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}" COMPONENT development)
+
+install(DIRECTORY examples/ DESTINATION "${CMAKE_INSTALL_DATADIR}/karec/examples" COMPONENT development)
 
 set(KAREC_PACKAGE_DIR "${CMAKE_INSTALL_LIBDIR}/cmake/karec")
 install(EXPORT karecTargets NAMESPACE karec:: DESTINATION "${KAREC_PACKAGE_DIR}" COMPONENT development)
