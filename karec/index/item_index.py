@@ -63,17 +63,24 @@ class ItemIndex(IndexReads):
         return cls(library.ItemIndex.build(ids, embeddings, dtype, named, version_number(model_version), rescore))
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], verify: bool = True) -> ItemIndex:
+    def open(cls, path: str | os.PathLike[str], verify: bool = True, copy: bool = False) -> ItemIndex:
         """Memory-maps an index file and verifies all of it (checksums, sizes, the id map): O(file).
 
         Processes that open one file share its memory. What is written to an opened index stays in this process.
 
         verify  False takes the contents on trust, for a sibling of a process that did verify. Header, table, sizes and
                 bounds are still checked, and no call reads outside the file whatever it holds.
+        copy    True reads the file into memory of this index's own, O(file): what happens to the file afterwards does
+                not show, and processes do not share the memory
 
-        IndexFormatError: truncated, altered, or not an index file of this version. OSError: the file cannot be read.
+        Never write into a file that is open somewhere; replace it by another one, as ``save`` does. A mapped file that
+        is shortened ends the process (SIGBUS), and one that is overwritten gives wrong results or wrong memory
+        accesses. Where others may write to the file, open it with ``copy=True``.
+
+        IndexFormatError: truncated, altered, or not an index file of this version. OSError: the file cannot be read,
+        or is not a regular file.
         """
-        return cls(library.ItemIndex.open(os.fsencode(path), verify))
+        return cls(library.ItemIndex.open(os.fsencode(path), verify, copy))
 
     def pinned(self) -> IndexView:
         """The newest generation, held: the same reading calls, which all see it whatever is written meanwhile."""

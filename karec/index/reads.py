@@ -71,6 +71,9 @@ class IndexReads:
         """Writes beside ``path``, syncs, renames: whoever opens ``path`` gets the old file or the whole new one.
 
         Adjustments and blocks are saved; rows of removed works are not, so that the rows behind them move up.
+
+        OSError: it cannot be written. FileExistsError: ``path`` is a folder, a device, a FIFO or a symbolic link, even
+        one to a regular file; only a regular file is replaced.
         """
         self._native.save(os.fsencode(path))
 
@@ -228,7 +231,7 @@ class IndexReads:
     ) -> NDArray[np.float32]:
         """(N,) the adjusted score of each candidate, in input order; −inf where a search would skip it. O(N·D).
 
-        out  (N,) float32, C-contiguous, writeable: filled and returned instead of a new array
+        out  (N,) float32, C-contiguous, aligned, writeable: filled and returned instead of a new array
 
         Scores of int8 rows are not rescored. Otherwise as ``search``.
         """

@@ -14,7 +14,7 @@ from numba import njit
 from numpy.typing import ArrayLike
 
 from karec.kernels.option_values import positive
-from karec.kernels.portable.arrays import Float64, Int64, check_indptr, int64_input
+from karec.kernels.portable.arrays import Float64, Int64, check_indptr, indptr_input
 from karec.kernels.portable.dpp_problem import LEAST_SHARE, DppProblem, log_qualities, unit
 
 NO_TYPES = np.zeros(0, np.int64)
@@ -37,11 +37,11 @@ def dpp_select_batch(
     """``karec._native.dpp_select_batch``: (indices, gains, log_dets, n_dpp), −1 and 0 where a user has fewer."""
     positive("k", k)
     problem = DppProblem.of(embeddings, relevance, **told)
-    starts = int64_input(indptr, "indptr", ("B + 1",))
+    starts = indptr_input(indptr, "indptr", ("B + 1",))
     if not len(starts):
         raise ValueError("indptr has shape (0,), expected (B + 1,)")
     n_users = len(starts) - 1
-    shown_starts = None if shown_indptr is None else int64_input(shown_indptr, "shown_indptr", (n_users + 1,))
+    shown_starts = None if shown_indptr is None else indptr_input(shown_indptr, "shown_indptr", (n_users + 1,))
     check_indptr("indptr", starts, len(problem.embeddings))
     if shown_starts is None and len(problem.shown):
         raise ValueError(f"shown_indptr has shape (0,), expected ({n_users + 1},)")

@@ -11,7 +11,8 @@
 // and is passed over.
 //
 // Functions are reentrant, run on the calling thread, allocate their scratch, and never throw. The same input gives
-// the same bits on every instruction set.
+// the same bits on every instruction set. Arrays must not change until a call returns: else its result is void, though
+// it touches no memory outside them.
 #pragma once
 
 #include <cstddef>
@@ -90,7 +91,7 @@ KAREC_API Result<DppCount> dpp_select_kernel(std::span<const double> kernel, std
 using KernelColumn = std::function<Status(std::size_t item, std::span<double> column)>;
 
 // The same on a kernel that is never whole: its diagonal (N,), and the column of each pick when it is picked, ≤ k in
-// all.
+// all. Refuses also an empty function.
 KAREC_API Result<DppCount> dpp_select_columns(std::span<const double> diagonal, const KernelColumn& column,
                                               std::optional<std::size_t> window, std::span<std::int64_t> indices,
                                               std::span<double> gains) noexcept;

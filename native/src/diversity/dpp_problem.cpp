@@ -53,22 +53,20 @@ Status check_options(const VectorRows& embeddings, const DppOptions& options) {
     return {};
 }
 
-Status check_input(const VectorRows& embeddings, std::span<const float> relevance, const DppOptions& options) {
-    if (Status status = check_dpp_lengths(embeddings, relevance, options); !status.ok()) return status;
-    if (Status status = check_options(embeddings, options); !status.ok()) return status;
+Status check_values(std::span<const float> relevance, std::span<const float> weights, const MatrixView& shown) {
     if (Status status = check_finite(relevance, "relevance"); !status.ok()) return status;
-    if (Status status = check_finite(options.weights, "weights"); !status.ok()) return status;
-    if (Status status = check_finite(options.shown, "shown"); !status.ok()) return status;
-    for (std::size_t i = 0; i < options.weights.size(); ++i) {
-        if (options.weights[i] < 0.0f) {
-            return Status::invalid("weights holds " + std::to_string(options.weights[i]) + " at position " + count(i) +
+    if (Status status = check_finite(weights, "weights"); !status.ok()) return status;
+    if (Status status = check_finite(shown, "shown"); !status.ok()) return status;
+    for (std::size_t i = 0; i < weights.size(); ++i) {
+        if (weights[i] < 0.0f) {
+            return Status::invalid("weights holds " + std::to_string(weights[i]) + " at position " + count(i) +
                                    ", expected ≥ 0");
         }
     }
     return {};
 }
 
-void set_qualities(const DppOptions& options, DppProblem& problem) {
+void set_qualities(double alpha, std::span<const float> weights, DppProblem& problem) {
     const std::vector<float>& relevance = problem.relevance;
     const std::size_t n = relevance.size();
     problem.log_q.resize(n);
@@ -76,12 +74,12 @@ void set_qualities(const DppOptions& options, DppProblem& problem) {
     const float best = n == 0 ? 0.0f : *std::max_element(relevance.begin(), relevance.end());
     for (std::size_t i = 0; i < n; ++i) {
         const double below = static_cast<double>(relevance[i]) - best;
-        problem.log_q[i] = below == 0.0 ? 0.0 : options.alpha * below;
+        problem.log_q[i] = below == 0.0 ? 0.0 : alpha * below;
     }
     diversity_kernels().exps(problem.log_q.data(), n, problem.q2.data());
-    for (std::size_t i = 0; i < options.weights.size(); ++i) {
-        problem.log_q[i] += fixed_log(options.weights[i]);
-        problem.q2[i] *= options.weights[i];
+    for (std::size_t i = 0; i < weights.size(); ++i) {
+        problem.log_q[i] += fixed_log(weights[i]);
+        problem.q2[i] *= weights[i];
     }
     for (double& q : problem.q2) q *= q;
 }
@@ -127,17 +125,21 @@ void DppProblem::shown_feature(const MatrixView& shown, std::size_t row, std::sp
 }
 
 Result<DppProblem> pose_dpp(const VectorRows& embeddings, std::span<const float> relevance, const DppOptions& options) {
-    if (Status status = check_input(embeddings, relevance, options); !status.ok()) return status;
+    if (Status status = check_dpp_lengths(embeddings, relevance, options); !status.ok()) return status;
+    if (Status status = check_options(embeddings, options); !status.ok()) return status;
+    // Copied, so that the values that are checked are the values that are used, whoever writes to the caller's arrays.
+    DppProblem problem;
+    problem.relevance.assign(relevance.begin(), relevance.end());
+    const std::vector<float> weights(options.weights.begin(), options.weights.end());
+    if (Status status = check_values(problem.relevance, weights, options.shown); !status.ok()) return status;
     auto norms = finite_squared_norms(embeddings, "embeddings");
     if (!norms.ok()) return norms.status();
-    DppProblem problem;
     problem.squared_norms = std::move(norms.value());
     problem.embeddings = embeddings;
-    problem.relevance.assign(relevance.begin(), relevance.end());
     problem.ridge = options.ridge;
     problem.feature_scale = std::sqrt(1.0 - options.type_weight);
     problem.type_scale = std::sqrt(options.type_weight);
-    set_qualities(options, problem);
+    set_qualities(options.alpha, weights, problem);
     set_types(options, problem);
     problem.first_rho.resize(embeddings.rows);
     for (std::size_t i = 0; i < embeddings.rows; ++i) {

@@ -15,7 +15,7 @@ inline constexpr double kLeastShare = 1e-6;  // an item whose ρ is at or below 
 
 struct DppProblem {
     VectorRows embeddings;
-    std::vector<float> relevance;  // a copy: the fill sorts by it, which must not change meanwhile
+    std::vector<float> relevance;  // a copy: it does not change while the fill sorts by it
     double ridge = 0.0;
     double feature_scale = 1.0;  // √(1 − type_weight)
     double type_scale = 0.0;     // √type_weight
