@@ -64,6 +64,7 @@ KAREC_API double dpp_alpha(double diversity) noexcept;
 // Refuses: lengths that differ, vectors of another dtype than float16 and float32, non-finite input (naming the first),
 // options out of range.
 // O(N·k·D) at worst, without an N × N matrix; memory 4·N·D + 8·k·D bytes + O(N).
+// With type_weight > 0, O(t·D) more a pick and 12·t·D + 4·k·t bytes, for t types of which something was picked.
 // With a window w: O(N·k·w·D) at worst, over the items that can still win.
 // M rows of `shown` count as M more picks, for every item that can still win, and O(M·D·min(M, D)) to condition on
 // them; memory 4·M·D + 8·D² bytes.
