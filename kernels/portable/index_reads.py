@@ -198,7 +198,7 @@ class IndexReads:
         return values
 
     def dpp_select(
-        self, rows: ArrayLike, relevance: ArrayLike, k: int, **told: Any
+        self, rows: ArrayLike, relevance: ArrayLike, k: int, **options: Any
     ) -> tuple[Int64, Float64, float, int]:
         g = self._generation()
         positive("k", k)
@@ -208,7 +208,7 @@ class IndexReads:
         if len(void):
             raise ValueError(f"rows holds {at[void[0]]} at position {void[0]}: no work stands there")
         vectors = g.vectors(at, np.ones(len(at), np.bool_))
-        return selected(DppProblem.of(vectors, relevance, f"rows has shape {at.shape}", **told), k)
+        return selected(DppProblem.of(vectors, relevance, f"rows has shape {at.shape}", **options), k)
 
 
 def _counts(g: Generation, found: Found) -> Counts:

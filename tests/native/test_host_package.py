@@ -6,7 +6,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from cpp_programs import ROOT, run, tool
+from cpp_programs import run, tool
 
 import karec
 from karec.bundle import publish
@@ -61,6 +61,11 @@ def library(prefix):
     return found
 
 
+def examples(prefix):
+    """The installed examples: a CMake project of their own."""
+    return prefix / "share" / "karec" / "examples"
+
+
 def build_project(cmake, prefix, source, build):
     ninja = f"-DCMAKE_MAKE_PROGRAM={tool('ninja')}"
     run(cmake, "-S", source, "-B", build, "-G", "Ninja", ninja, f"-DCMAKE_PREFIX_PATH={prefix}")
@@ -71,9 +76,8 @@ def ask(program, platform, *arguments, **options):
     return run(program, platform / "bundles", platform / "stage.txt", *arguments, **options)
 
 
-def test_the_examples_build_outside_the_tree_and_recommend(cmake, prefix, platform, tmp_path):
-    source = shutil.copytree(ROOT / "native" / "examples", tmp_path / "examples")
-    build_project(cmake, prefix, source, tmp_path / "build")
+def test_the_installed_examples_build_outside_the_tree_and_recommend(cmake, prefix, platform, tmp_path):
+    build_project(cmake, prefix, examples(prefix), tmp_path / "build")
     cpp = ask(tmp_path / "build" / "host", platform, 50)
     c = ask(tmp_path / "build" / "host_c", platform, 50, *range(50, 61))
     ranked = [re.findall(r"^ *(?:\d+ +)?(\d+)  (-?\d\.\d+)$", said, re.M) for said in (cpp, c)]
@@ -87,7 +91,7 @@ def test_the_examples_build_outside_the_tree_and_recommend(cmake, prefix, platfo
 def test_a_c_project_and_a_static_cpp_project_build_and_run(cmake, prefix, platform, tmp_path, text, program):
     (tmp_path / "CMakeLists.txt").write_text(text)
     for name in ("host.c", "host.cpp"):
-        shutil.copy(ROOT / "native" / "examples" / name, tmp_path)
+        shutil.copy(examples(prefix) / name, tmp_path)
     build_project(cmake, prefix, tmp_path, tmp_path / "build")
     assert " works" in ask(tmp_path / "build" / program, platform, 50, 51, 52)
     needed = run("readelf", "-d", tmp_path / "build" / program)
@@ -100,7 +104,7 @@ def test_the_flags_of_pkg_config_build_a_host(prefix, platform, tmp_path):
     environment = {"PKG_CONFIG_PATH": str(library(prefix).parent / "pkgconfig"), "PATH": "/usr/bin:/bin"}
     flags = run("pkg-config", "--cflags", "--libs", "karec", env=environment).split()
     assert run("pkg-config", "--modversion", "karec", env=environment).strip() == karec.__version__
-    run("cc", ROOT / "native" / "examples" / "host.c", *flags, "-o", tmp_path / "host_c")
+    run("cc", examples(prefix) / "host.c", *flags, "-o", tmp_path / "host_c")
     environment["LD_LIBRARY_PATH"] = str(library(prefix).parent)
     assert " works" in ask(tmp_path / "host_c", platform, 50, 51, 52, env=environment)
 
@@ -121,7 +125,7 @@ def declared_in_cpp(prefix):
     text = "".join(path.read_text() for path in sorted((prefix / "include" / "karec").glob("*.hpp")))
     text = re.sub(r"//.*", "", text)
     classes = set(re.findall(r"\b(?:class|struct) KAREC_API (\w+)", text))
-    return classes, set(re.findall(r"\b(\w+)\(", text))
+    return classes, set(re.findall(r"(~?\b\w+|\boperator=)\(", text))
 
 
 def test_the_shared_library_exports_the_cpp_symbols_that_its_headers_declare(prefix):
@@ -133,7 +137,7 @@ def test_the_shared_library_exports_the_cpp_symbols_that_its_headers_declare(pre
         if re.fullmatch(r"karec_\w+", name):
             continue
         # Anything behind the arguments, like f()::x, is something inside of a function.
-        symbol = re.fullmatch(r"karec::(?:(\w+)::)?(\w+)(?:\[abi:cxx11\])?\(.*\)(?: const)?", name)
+        symbol = re.fullmatch(r"karec::(?:(\w+)::)?(~?\w+|operator=)(?:\[abi:cxx11\])?\(.*\)(?: const)?", name)
         inside = symbol is None or ")::" in name
         if kind != "T" or inside or symbol[2] not in functions or symbol[1] not in {None, "Executor", *classes}:
             strangers.append(line)
