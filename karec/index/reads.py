@@ -135,7 +135,7 @@ class IndexReads:
 
         query_by_version  {model version: (D,)} instead of ``query``: each row meets the query of its own version
 
-        ValueError: k ≤ 0, rows of another index or generation, a row outside [−1, n_rows), a query of another length
+        ValueError: k ≤ 0, rows of another index or generation, a row outside [−1, n_rows), a query of another length,
         NaN or infinity in it, one query for an index that holds vectors of several model versions.
         """
         self._check_candidates(ids, rows)

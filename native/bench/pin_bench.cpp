@@ -57,6 +57,7 @@ int main(int argc, char** argv) {
         for (const std::size_t n_held : {0, 8, 64}) {
             const ItemIndex index = make();
             std::vector<IndexView> held;
+            held.reserve(n_held);
             for (std::size_t i = 0; i < n_held; ++i) held.push_back(index.pinned());
             std::vector<double> each;
             for (long round = -2; round < rounds; ++round) {

@@ -54,7 +54,7 @@ def test_modules_that_docs_name_exist():
     named = set()
     for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))):
         named |= set(re.findall(r"`(karec(?:\.[a-z_]+)+)[`:]", page.read_text(encoding="utf-8")))
-    others = {"karec.h", "karec.toml", "karec.observers", "karec.rank_log"}  # files, a logger, a metadata key
+    others = {"karec.h", "karec.pc", "karec.toml", "karec.observers", "karec.rank_log"}  # files, a logger, a metadata key
     assert sorted(name for name in named - others if not _is_there(name)) == []
 
 
