@@ -3,7 +3,8 @@
     python bench/dpp_table.py
 
 α = 0.5 on standardised relevance; random and clustered embeddings, of which the worse ratio counts, and flat
-relevance, the worst case for laziness, by itself. Peers that are not installed are left out, and named.
+relevance, the worst case for laziness, by itself. Peers that are not installed are left out, and named. Then time by
+the number of types.
 """
 
 from __future__ import annotations
@@ -144,6 +145,24 @@ def fits() -> None:
     print(f"\ntime ∝ N^{a:.2f} (k = 100) and ∝ k^{b:.2f} (N = 10,000), D = 64; N·k·D would be 1 and 1")
 
 
+def types() -> None:
+    """Time by the number of types, as a ratio to two types: calls in turn, medians of the thread's processor time."""
+    print("\n| types at N=10000,k=1000,D=64 | karec ms | ratio to 2 types | target |\n|---|---|---|---|")
+    embeddings, relevance = workloads.items(10_000, 64, "random")
+    cases = workloads.item_types(10_000)
+    taken: dict[str, list[float]] = {name: [] for name in cases}
+    for _ in range(30):
+        for name, of_item in cases.items():
+            start = time.thread_time()
+            dpp_select(embeddings, relevance, 1000, alpha=0.5, types=of_item, type_weight=0.2)
+            taken[name].append(time.thread_time() - start)
+    two = float(np.median(taken["2"]))
+    for name, times in taken.items():
+        median = float(np.median(times))
+        target = "1.3" if name.startswith("10000") else ""
+        print(f"| {name} | {median * 1e3:.3g} | {median / two:.2f} | {target} |", flush=True)
+
+
 def main() -> None:
     has_pyversity = importlib.util.find_spec("pyversity") is not None
     if not has_pyversity:
@@ -155,6 +174,7 @@ def main() -> None:
     if has_pyversity:
         compare("pyversity dpp", pyversity_dpp, workloads.Dpp(10_000, 100, 64), 8, ("flat",))
     fits()
+    types()
 
 
 if __name__ == "__main__":

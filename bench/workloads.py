@@ -54,3 +54,14 @@ def items(n: int, dim: int, kind: str) -> tuple[NDArray[np.float32], NDArray[np.
         embeddings = rng.standard_normal((50, dim), dtype=np.float32)[rng.integers(0, 50, n)] + 0.3 * embeddings
     relevance = np.zeros(n, np.float32) if kind == "flat" else rng.standard_normal(n, dtype=np.float32)
     return embeddings.astype(np.float32), relevance
+
+
+def item_types(n: int) -> dict[str, NDArray[np.int64]]:
+    """Types of n items, by what they are called in tables."""
+    rng = np.random.default_rng(1)
+    return {
+        "2": rng.integers(0, 2, n),
+        "100": rng.integers(0, 100, n),
+        f"{n}, drawn": rng.integers(0, n, n),
+        f"{n}, one an item": rng.permutation(n),
+    }

@@ -84,6 +84,15 @@ class Request:
         return replace(self, features=MappingProxyType({**self.features, **features}))
 
 
+def _as_scores(given: Any) -> Array:
+    """float32; what float32 cannot hold becomes inf, which no step may return."""
+    scores = np.asarray(given)
+    if scores.dtype.kind not in "fiu":
+        raise ValueError(f"candidates: scores has dtype {scores.dtype}, expected float32")
+    with np.errstate(over="ignore"):
+        return scores.astype(np.float32, copy=False)
+
+
 def _sized(name: str, array: Array, n: int) -> Array:
     if array.ndim == 0 or len(array) != n:
         raise ValueError(f"candidates: {name} has shape {array.shape}, expected ({n}, …)")
@@ -116,7 +125,7 @@ class Candidates:
         put = object.__setattr__
         put(self, "ids", ids)
         put(self, "rows", _sized("rows", np.asanyarray(self.rows, dtype=np.int32), n))  # they know their generation
-        put(self, "scores", _sized("scores", np.asarray(self.scores, dtype=np.float32), n))
+        put(self, "scores", _sized("scores", _as_scores(self.scores), n))
         put(self, "sources", _sized("sources", np.asarray(self.sources, dtype=np.uint32), n))
         columns = {name: _sized(f"column {name!r}", np.asarray(value), n) for name, value in self.columns.items()}
         put(self, "columns", MappingProxyType(columns))

@@ -6,8 +6,8 @@ and releases the GIL, so that requests run side by side.
 An index lives: any thread may write (``upsert``, ``remove``, ``adjust``, ``block``, ``unblock``) while others search.
 Every write publishes a new generation, whole or not at all; every call sees one generation from start to end and
 waits for no write. Calls that belong together share one by a view: ``with index.pinned() as view``. A row names the
-same vector until its work is upserted or removed: rows know their generation, and a call that reads another one
-refuses them. Plain arrays of rows are taken at their word.
+same vector until its work is upserted or removed: rows know their index and generation, and a call that reads
+another one refuses them. Plain arrays of rows are not checked for that (``karec.index.rows``).
 
 Arrays are checked before anything runs: a wrong rank, shape or dtype is a ``ValueError`` that names both shapes, NaN
 or infinity one that names the first bad position. Arrays must not change while a call reads them. C-contiguous
@@ -25,7 +25,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from karec._backend import library
 from karec.index.index_view import IndexView
-from karec.index.reads import IndexReads, NewestTable, version_number
+from karec.index.reads import IndexReads, version_number
+from karec.index.table import NewestTable
 
 
 class ItemIndex(IndexReads):
@@ -63,17 +64,24 @@ class ItemIndex(IndexReads):
         return cls(library.ItemIndex.build(ids, embeddings, dtype, named, version_number(model_version), rescore))
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], verify: bool = True) -> ItemIndex:
+    def open(cls, path: str | os.PathLike[str], verify: bool = True, copy: bool = False) -> ItemIndex:
         """Memory-maps an index file and verifies all of it (checksums, sizes, the id map): O(file).
 
         Processes that open one file share its memory. What is written to an opened index stays in this process.
 
         verify  False takes the contents on trust, for a sibling of a process that did verify. Header, table, sizes and
                 bounds are still checked, and no call reads outside the file whatever it holds.
+        copy    True reads the file into memory of this index's own, O(file): what happens to the file afterwards does
+                not show, and processes do not share the memory
 
-        IndexFormatError: truncated, altered, or not an index file of this version. OSError: the file cannot be read.
+        Never write into a file that is open somewhere; replace it by another one, as ``save`` does. A mapped file that
+        is shortened ends the process (SIGBUS), and one that is overwritten gives wrong results or wrong memory
+        accesses. Where others may write to the file, open it with ``copy=True``.
+
+        IndexFormatError: truncated, altered, or not an index file of this version. OSError: the file cannot be read,
+        or is not a regular file.
         """
-        return cls(library.ItemIndex.open(os.fsencode(path), verify))
+        return cls(library.ItemIndex.open(os.fsencode(path), verify, copy))
 
     def pinned(self) -> IndexView:
         """The newest generation, held: the same reading calls, which all see it whatever is written meanwhile."""
@@ -119,7 +127,7 @@ class ItemIndex(IndexReads):
     def adjust(
         self, ids: ArrayLike, *, scale: ArrayLike | float | None = None, offset: ArrayLike | float | None = None
     ) -> int:
-        """From here on a work's score is inner product · scale + offset; {1, 0} is where every work starts.
+        """Sets works' scale and offset: a score is inner product · scale + offset. A new work has 1 and 0.
 
         ids            (N,) int64
         scale, offset  (N,) float32 or one number for all, finite; None leaves that one as it is

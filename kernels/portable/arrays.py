@@ -63,6 +63,11 @@ def matrix_input(value: Any, name: str, expected: Shape, because: str = "") -> N
     return _converted(array, np.float16 if array.dtype.kind == "f" and array.itemsize == 2 else np.float32)
 
 
+def indptr_input(value: Any, name: str, expected: Shape, because: str = "") -> Int64:
+    """A copy, so that the offsets that are checked are the offsets that are used."""
+    return int64_input(value, name, expected, because).copy()
+
+
 def check_indptr(name: str, indptr: Int64, n: int) -> None:
     """ValueError unless (lists + 1,) ``indptr`` runs from 0 to n and never falls."""
     if indptr[0] != 0:

@@ -14,7 +14,7 @@ from numba import njit
 from numpy.typing import ArrayLike
 
 from karec.kernels.option_values import positive
-from karec.kernels.portable.arrays import Float64, Int64, check_indptr, int64_input
+from karec.kernels.portable.arrays import Float64, Int64, check_indptr, indptr_input
 from karec.kernels.portable.dpp_problem import LEAST_SHARE, DppProblem, log_qualities, unit
 
 NO_TYPES = np.zeros(0, np.int64)
@@ -39,11 +39,11 @@ def dpp_select_batch(
     """``karec._native.dpp_select_batch``: (indices, gains, log_dets, n_dpp), −1 and 0 where a user has fewer."""
     positive("k", k)
     problem = DppProblem.of(embeddings, relevance, **options)
-    starts = int64_input(indptr, "indptr", ("B + 1",))
+    starts = indptr_input(indptr, "indptr", ("B + 1",))
     if not len(starts):
         raise ValueError("indptr has shape (0,), expected (B + 1,)")
     n_users = len(starts) - 1
-    shown_starts = None if shown_indptr is None else int64_input(shown_indptr, "shown_indptr", (n_users + 1,))
+    shown_starts = None if shown_indptr is None else indptr_input(shown_indptr, "shown_indptr", (n_users + 1,))
     check_indptr("indptr", starts, len(problem.embeddings))
     if shown_starts is None and len(problem.shown):
         raise ValueError(f"shown_indptr has shape (0,), expected ({n_users + 1},)")
@@ -80,7 +80,7 @@ def selected(problem: DppProblem, k: int) -> tuple[Int64, Float64, float, int]:
         np.exp(log_q) ** 2,
         first,
         codes,
-        np.sqrt(type_weight),
+        float(type_weight),
         unit(problem.shown) * np.sqrt(1 - type_weight),
         ridge,
         k,
@@ -113,17 +113,6 @@ def _fill(picks: Int64, log_q: Float64, relevance: Float64, codes: Int64, k: int
 
 
 @njit(cache=True, nogil=True)
-def _explain(f: Any, codes: Any, type_scale: float, direction: Any, rho: Any) -> None:
-    """ρ_i falls by ⟨feature_i, direction⟩²; behind the embedding's part, the direction has one entry for each type."""
-    n, dim = f.shape
-    for i in range(n):
-        dot = type_scale * direction[dim + codes[i]] if len(codes) else 0.0
-        for d in range(dim):
-            dot += f[i, d] * direction[d]
-        rho[i] -= dot * dot
-
-
-@njit(cache=True, nogil=True)
 def _inner(a: Any, b: Any) -> float:
     total = 0.0
     for d in range(len(a)):
@@ -132,15 +121,66 @@ def _inner(a: Any, b: Any) -> float:
 
 
 @njit(cache=True, nogil=True)
-def _direction(feature: Any, earlier: Any, first: float) -> Any:
-    """u = (f − Σ u_s⟨u_s, f⟩)/√ρ and ρ, given the directions u_s of earlier picks."""
-    u = feature.copy()
-    rho = first
+def _direction(h: Any, earlier: Any, most: float) -> Any:
+    """u = (h − Σ u_s⟨u_s, h⟩)/√ρ and ρ = most − Σ⟨u_s, h⟩², given the directions u_s of earlier picks."""
+    u = h.copy()
+    rho = most
     for s in range(len(earlier)):
-        part = _inner(earlier[s], feature)
+        part = _inner(earlier[s], h)
         u -= part * earlier[s]
         rho -= part * part
-    return u, rho
+    return u / np.sqrt(rho), rho
+
+
+@njit(cache=True, nogil=True)
+def _explain(f: Any, codes: Any, offsets: Any, direction: Any, rho: Any) -> None:
+    """ρ_i falls by (⟨feature_i, direction⟩ + offset of i's type)²."""
+    n, dim = f.shape
+    for i in range(n):
+        dot = offsets[codes[i]] if len(offsets) else 0.0
+        for d in range(dim):
+            dot += f[i, d] * direction[d]
+        rho[i] -= dot * dot
+
+
+@njit(cache=True, nogil=True)
+def _pick(
+    feature: Any,
+    first_rho: float,
+    own_type: int,
+    type_weight: float,
+    ridge: float,
+    n_picks: Any,
+    sums: Any,
+    picked_types: Any,
+    n_types: int,
+    earlier: Any,
+    offsets: Any,
+) -> Any:
+    """The direction of a pick, given earlier ones, and the number of picked types with its own, whose offsets it fills.
+
+    What picks explain by their types: native/src/diversity/type_effects.hpp. own_type −1: types do not count.
+    """
+    h, most, own = feature, first_rho, type_weight
+    if own_type >= 0 and n_picks[own_type] > 0:
+        factor = type_weight / (type_weight * n_picks[own_type] + ridge)
+        h = feature - factor * sums[own_type]
+        own = factor * ridge
+        most = ridge + own + _inner(h, h)
+    u, rho = _direction(h, earlier, most)
+    if own_type < 0:
+        return u, n_types
+    for t in range(n_types):
+        of = picked_types[t]
+        offsets[of] = -type_weight / (type_weight * n_picks[of] + ridge) * _inner(sums[of], u)
+    if n_picks[own_type] == 0:
+        picked_types[n_types] = own_type
+        n_types += 1
+        offsets[own_type] = 0.0
+    offsets[own_type] += own / np.sqrt(rho)
+    n_picks[own_type] += 1
+    sums[own_type] += feature
+    return u, n_types
 
 
 @njit(cache=True, nogil=True)
@@ -149,7 +189,7 @@ def _greedy(
     q2: Any,
     first: Any,
     codes: Any,
-    type_scale: float,
+    type_weight: float,
     shown: Any,
     ridge: float,
     k: int,
@@ -158,37 +198,50 @@ def _greedy(
     owed: Any,
 ) -> Any:
     n, dim = f.shape
-    width = dim + (codes.max() + 1 if len(codes) else 0)
-    directions = np.zeros((len(shown) + k, width))
+    n_codes = codes.max() + 1 if len(codes) else 0
+    counted = n_codes if type_weight > 0.0 else 0  # types of which picks explain something
+    directions = np.zeros((len(shown) + k, dim))
+    offsets, n_picks, sums = np.zeros(counted), np.zeros(counted, np.int64), np.zeros((counted, dim))
+    picked_types, n_types = np.zeros(k, np.int64), 0
     known = 0
     base = first.copy()
-    feature = np.zeros(width)
     for row in range(len(shown)):
-        feature[:dim] = shown[row]
-        own = _inner(feature, feature) + ridge
-        u, rho = _direction(feature, directions[:known], own)
+        own = _inner(shown[row], shown[row]) + ridge
+        u, rho = _direction(shown[row], directions[:known], own)
         if rho > LEAST_SHARE * own:
-            directions[known] = u / np.sqrt(rho)
-            _explain(f, codes, type_scale, directions[known], base)
+            directions[known] = u
+            _explain(f, codes, offsets, u, base)
             known += 1
     n_shown = known
     rho_of = base.copy()
     picks = np.empty(k, np.int64)
     rhos = np.empty(k)
     remaining = q2.copy()
-    count = np.zeros(width - dim, np.int64)
+    count = np.zeros(n_codes, np.int64)
     for t in range(k):
         newest = max(t - 1, 0)
         if window < k:
             known, rho_of, newest = n_shown, base.copy(), max(t - window + 1, 0)
+            for at in range(n_types):
+                of = picked_types[at]
+                offsets[of], n_picks[of], sums[of] = 0.0, 0, 0.0
+            n_types = 0
         for pick in picks[newest:t]:
-            feature[:] = 0.0
-            feature[:dim] = f[pick]
-            if len(codes):
-                feature[dim + codes[pick]] = type_scale
-            u, rho = _direction(feature, directions[:known], first[pick])
-            directions[known] = u / np.sqrt(rho)
-            _explain(f, codes, type_scale, directions[known], rho_of)
+            own_type = codes[pick] if counted else -1
+            directions[known], n_types = _pick(
+                f[pick],
+                first[pick],
+                own_type,
+                type_weight,
+                ridge,
+                n_picks,
+                sums,
+                picked_types,
+                n_types,
+                directions[:known],
+                offsets,
+            )
+            _explain(f, codes, offsets, directions[known], rho_of)
             known += 1
         missing = np.maximum(owed[: len(count)] - count, 0)
         if missing.sum() > 0 and missing.sum() >= k - t:

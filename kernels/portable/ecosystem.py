@@ -5,7 +5,6 @@ Freshness and standardised scores may differ from C++'s in the last bit: the sum
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from karec.kernels.option_values import positive
 from karec.kernels.portable import index_layout
 from karec.kernels.portable.arrays import finite, float32_input
+from karec.kernels.portable.index_file import file_bytes
 
 HOUR_MS = 3_600_000.0
 
@@ -39,9 +39,9 @@ def tone(values: ArrayLike, at_least: float) -> NDArray[np.bool_]:
 
 def quota(scores: ArrayLike, groups: ArrayLike, at_most: int) -> NDArray[np.bool_]:
     positive("at_most", at_most)
-    given = finite("scores", float32_input(scores, "scores", ("N",)))
-    group = np.asarray(groups)
-    _same_length(given, group)
+    # Copied, so that keys do not change while they are sorted, whoever writes to the caller's arrays.
+    given, group = np.array(float32_input(scores, "scores", ("N",))), np.array(groups)
+    _same_length(finite("scores", given), group)
     order = np.lexsort((-given, group))
     ordered = group[order]
     starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
@@ -65,7 +65,7 @@ def xxh64(content: bytes) -> int:
 
 
 def xxh64_of_file(path: bytes) -> int:
-    return index_layout.xxh64(Path(path.decode()).read_bytes())
+    return index_layout.xxh64(file_bytes(path, copy=False))
 
 
 def _same_length(scores: NDArray[Any], column: NDArray[Any]) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from karec.errors import IndexFormatError
 from karec.kernels.portable.arrays import MOST_ROWS, Float32, Int64, finite, float32_input, int64_input, matrix_input
 from karec.kernels.portable.generation import Generation
-from karec.kernels.portable.index_file import map_file, read_index
+from karec.kernels.portable.index_file import file_bytes, read_index
 from karec.kernels.portable.index_inputs import Columns, check_known_columns, check_map, check_unique, column_inputs
 from karec.kernels.portable.index_layout import STORED, name_fits
 from karec.kernels.portable.index_reads import IndexReads
@@ -69,9 +69,9 @@ class ItemIndex(IndexReads):
         return ItemIndex(Generation.first(keys, vectors, dtype, values, model_version, rescore))
 
     @staticmethod
-    def open(path: bytes, verify: bool) -> ItemIndex:
+    def open(path: bytes, verify: bool, copy: bool) -> ItemIndex:
         try:
-            return ItemIndex(read_index(map_file(path), verify))
+            return ItemIndex(read_index(file_bytes(path, copy), verify))
         except IndexFormatError as error:
             raise IndexFormatError(f"{path.decode(errors='surrogateescape')}: {error}") from None
 

@@ -2,13 +2,17 @@
 
     header (128 bytes) · section entry × n_sections (128 bytes each) · sections, each at a multiple of 64, zeros between
 
-Reading maps the file: O(file) with every checksum and the id map verified, O(n_sections) and the codes without. What
-``save`` could not have written is an IndexFormatError. Checksums are XXH64 with seed 0, from the package xxhash.
+Reading maps the file, or copies it: O(file) with every checksum and the id map verified, O(n_sections) and the codes
+without. What ``save`` could not have written is an IndexFormatError. Checksums are XXH64 with seed 0, from the package
+xxhash.
 """
 
 from __future__ import annotations
 
+import errno
 import mmap
+import os
+import stat
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,11 +51,22 @@ from karec.kernels.portable.index_layout import (
 from karec.kernels.portable.rows import MOST_DIMENSIONS, RowFormat
 
 
-def map_file(path: bytes) -> NDArray[np.uint8]:
-    """The file's bytes, in memory that processes share. OSError where it cannot be read."""
-    with open(path, "rb") as file:
-        size = file.seek(0, 2)
-        return np.frombuffer(mmap.mmap(file.fileno(), size, prot=mmap.PROT_READ) if size else b"", np.uint8)
+def file_bytes(path: bytes, copy: bool) -> NDArray[np.uint8]:
+    """The file's bytes, in memory that processes share, or in a copy. OSError: it cannot be read, or is not a regular
+    file: a FIFO, for example, is refused at once, without waiting for its writer."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode):
+            code = errno.EISDIR if stat.S_ISDIR(about.st_mode) else errno.EINVAL
+            raise OSError(code, "it is not a regular file", os.fsdecode(path))
+        if copy:
+            with open(descriptor, "rb", closefd=False) as file:
+                return np.frombuffer(file.read(), np.uint8)
+        mapped = mmap.mmap(descriptor, about.st_size, prot=mmap.PROT_READ) if about.st_size else b""
+        return np.frombuffer(mapped, np.uint8)
+    finally:
+        os.close(descriptor)
 
 
 def read_index(file: NDArray[np.uint8], verify: bool) -> Generation:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from karec._files import file_aside
 from karec.kernels.option_values import positive
 from karec.kernels.portable.arrays import (
     UNKNOWN_ROW,
@@ -17,6 +18,7 @@ from karec.kernels.portable.arrays import (
     Int64,
     check_indptr,
     generation_of,
+    indptr_input,
     int64_input,
     read_only,
     rows_input,
@@ -34,7 +36,6 @@ from karec.kernels.portable.index_inputs import (
     query_input,
     rows_in,
 )
-from karec.kernels.portable.new_file import write_aside
 from karec.kernels.portable.search import (
     Candidates,
     Found,
@@ -61,7 +62,9 @@ class IndexReads:
     def save(self, path: bytes) -> None:
         g = self._generation()
         check_map(g)
-        write_aside(path, index_bytes(g.compacted()))
+        with file_aside(path) as file:
+            for piece in index_bytes(g.compacted()):
+                file.write(piece)
 
     def __len__(self) -> int:
         return self._generation().n_works
@@ -130,7 +133,7 @@ class IndexReads:
         positive("k", k)
         users = queries_input(queries, g)
         candidates = candidate_input(ids, rows)
-        ends = int64_input(indptr, "indptr", (len(users) + 1,), f"queries has {len(users)} rows (one more than users)")
+        ends = indptr_input(indptr, "indptr", (len(users) + 1,), f"queries has {len(users)} rows (one more than users)")
         check_indptr("indptr", ends, len(candidates))
         check_rows(g, candidates)
         for user, query in enumerate(users):
@@ -155,11 +158,11 @@ class IndexReads:
         g = self._generation()
         one, candidates = query_input(query, g), candidate_input(ids, rows)
         to = np.empty(len(candidates), np.float32) if out is None else np.asarray(out)
-        fits = to.dtype == np.float32 and to.flags.c_contiguous and to.flags.writeable
+        fits = to.dtype == np.float32 and to.flags.c_contiguous and to.flags.aligned and to.flags.writeable
         if not fits or to.shape != (len(candidates),):
             raise ValueError(
                 f"out has shape {to.shape} and dtype {to.dtype}, expected ({len(candidates)},) float32, "
-                "C-contiguous and writeable"
+                "C-contiguous, aligned and writeable"
             )
         check_query(g, one, "query")
         check_rows(g, candidates)
@@ -199,7 +202,7 @@ class IndexReads:
     ) -> tuple[Int64, Float64, float, int]:
         g = self._generation()
         positive("k", k)
-        at = rows_input(rows)
+        at = rows_input(rows).copy()  # what is checked is what is read, whoever writes to the caller's array
         check_generation(g, generation_of(rows))
         void = np.flatnonzero(~g.holds_works(at))
         if len(void):

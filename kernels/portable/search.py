@@ -39,9 +39,8 @@ class Candidates:
         )
 
     def rows_in(self, g: Generation) -> Int32:
-        """Rows that are there; −1 = unknown."""
-        rows = g.id_map.find(self.ids) if self.ids is not None else self.rows
-        assert rows is not None
+        """Rows that are there; −1 = unknown. A copy: what is checked is what is read, whoever writes to ``rows``."""
+        rows = g.id_map.find(self.ids) if self.ids is not None else np.array(self.rows)
         return np.where((rows >= 0) & (rows < g.n_rows), rows, np.int32(UNKNOWN_ROW))
 
 
@@ -201,7 +200,7 @@ def _rows_at(g: Generation, candidates: Candidates, positions: Int64) -> Int32:
     if candidates.ids is not None:
         return g.id_map.find(candidates.ids[positions])
     assert candidates.rows is not None
-    return candidates.rows[positions]
+    return Candidates(None, candidates.rows[positions]).rows_in(g)  # read again, so checked again
 
 
 def _rescored(g: Generation, query: Query, top: TopK, candidates: Candidates, k: int) -> TopK:

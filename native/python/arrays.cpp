@@ -6,7 +6,8 @@
 namespace karec::python {
 namespace {
 
-constexpr int kReadable = py::array::c_style | py::array::forcecast | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+constexpr int kInOrder = py::array::c_style | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+constexpr int kReadable = kInOrder | py::array::forcecast;
 
 py::array as_array(py::handle value) {
     if (py::isinstance<py::array>(value)) return py::reinterpret_borrow<py::array>(value);
@@ -80,6 +81,15 @@ std::string shape_of(const py::array& array) {
     return py::str(array.attr("shape")).cast<std::string>();
 }
 
+py::array readable(const py::array& array) {
+    const py::dtype dtype = array.dtype();
+    const bool native = dtype.attr("isnative").cast<bool>();
+    const py::object ours = native ? py::object(array) : array.attr("astype")(dtype.attr("newbyteorder")("="));
+    py::array plain = py::array::ensure(ours, kInOrder);
+    if (!plain) throw py::error_already_set();
+    return plain;
+}
+
 Input<float> float32_input(py::handle value, const char* name, const std::vector<Dim>& expected,
                            const std::string& because) {
     py::array array = as_array(value);
@@ -138,9 +148,7 @@ MatrixInput matrix_input(py::handle value, const char* name, const std::vector<D
     const auto rows = static_cast<std::size_t>(array.shape(0));
     const auto cols = static_cast<std::size_t>(array.shape(1));
     if (array.dtype().kind() == 'f' && array.itemsize() == 2) {
-        // pybind11 knows no float16: NumPy makes it contiguous and native, and its bits are passed on.
-        const py::module_ numpy = py::module_::import("numpy");
-        array = numpy.attr("ascontiguousarray")(array, numpy.attr("float16"));
+        array = readable(array);  // pybind11 knows no float16: its bits are passed on
         return {array, {array.data(), rows, cols, DType::float16}};
     }
     array = convert<float>(array).array;

@@ -43,6 +43,9 @@ struct Dim {
 
 std::string shape_of(const py::array& array);
 
+// In the dtype that it has: C-contiguous, aligned, in this machine's byte order. No copy if the array is so already.
+py::array readable(const py::array& array);
+
 // C-contiguous float32 (int64, int32) of the expected shape; no copy if the array is so already. `because` is appended
 // to the message about a wrong shape. Integers become float32, but floats never become integers.
 Input<float> float32_input(py::handle value, const char* name, const std::vector<Dim>& expected,

@@ -1,6 +1,6 @@
 // Freshness, tone, quota, standardised scores and sums for Python: check, release the GIL, call.
 #include "arrays.hpp"
-#include "base/mapped_file.hpp"
+#include "base/regular_file.hpp"
 #include "base/xxh64.hpp"
 #include "bindings.hpp"
 #include "karec/ecosystem.hpp"
@@ -10,9 +10,10 @@ namespace {
 
 // A column (N,) that stays alive while the library reads it.
 struct ColumnInput {
-    explicit ColumnInput(const py::object& values) : array(py::array::ensure(values, py::array::c_style)) {
+    explicit ColumnInput(const py::object& values) : array(py::array::ensure(values)) {
         const auto dtype = array ? dtype_of(array) : std::nullopt;
         if (!dtype || array.ndim() != 1) throw py::value_error("a column is (N,) of integers, floats or booleans");
+        array = readable(array);
         const auto bytes = static_cast<std::size_t>(array.nbytes());
         view = {"column", *dtype, {static_cast<const std::byte*>(array.data()), bytes}};
     }

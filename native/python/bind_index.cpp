@@ -107,10 +107,10 @@ std::size_t adjust(ItemIndex& index, py::handle ids, const py::object& scale, co
     return unknown.value();
 }
 
-ItemIndex open(const std::string& path, bool verify) {
+ItemIndex open(const std::string& path, bool verify, bool copy) {
     auto index = [&] {
         const py::gil_scoped_release release;
-        return ItemIndex::open(path, {verify});
+        return ItemIndex::open(path, {verify, copy});
     }();
     raise_unless_ok(index.status());
     return std::move(index.value());

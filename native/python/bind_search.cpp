@@ -159,11 +159,12 @@ py::tuple scores(const IndexView& view, const Versioned& query, const py::object
     const CandidateInput candidates(ids, rows);
     const auto n = static_cast<py::ssize_t>(candidates.among.size());
     py::array to = out.is_none() ? py::array(py::array_t<float>(n)) : py::array(out);
+    // array_t knows the native byte order alone, but says nothing of alignment.
     if (!py::isinstance<py::array_t<float, py::array::c_style>>(to) || !to.writeable() || to.ndim() != 1 ||
-        to.shape(0) != n) {
+        to.shape(0) != n || reinterpret_cast<std::uintptr_t>(to.data()) % alignof(float) != 0) {
         throw py::value_error("out has shape " + shape_of(to) + " and dtype " +
                               py::str(to.dtype()).cast<std::string>() + ", expected (" + std::to_string(n) +
-                              ",) float32, C-contiguous and writeable");
+                              ",) float32, C-contiguous, aligned and writeable");
     }
     const std::span<float> filled(static_cast<float*>(to.mutable_data()), static_cast<std::size_t>(n));
     const auto counts = [&] {

@@ -53,7 +53,7 @@ def sealed(content: bytearray) -> bytearray:
 
 def said(library: Any, path: Path, verify: bool) -> Any:
     try:
-        index = library.ItemIndex.open(bytes(path), verify)
+        index = library.ItemIndex.open(bytes(path), verify, False)
     except IndexFormatError as error:
         return str(error)
     generation, ids, columns, _ = index.table()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import struct
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from karec._backend import library
 from karec.errors import IndexFormatError
 from karec.index import ItemIndex
 
@@ -69,6 +72,85 @@ def test_a_file_can_be_replaced_under_its_readers(saved: Path, index: ItemIndex)
     ItemIndex.build([1], np.ones((1, 5))).save(saved)
     assert reader.ids.tolist() == index.ids.tolist() and len(ItemIndex.open(saved)) == 1
     assert os.listdir(saved.parent) == ["index.karec"]
+
+
+def test_an_index_of_a_copy_does_not_see_what_happens_to_its_file(
+    saved: Path, index: ItemIndex, tmp_path: Path
+) -> None:
+    """Mapped, the first ends a process by SIGBUS, and the second changes what it answers."""
+    for content in (b"", bytes(saved.stat().st_size)):
+        path = tmp_path / f"written-to-{len(content)}"
+        path.write_bytes(saved.read_bytes())
+        opened = ItemIndex.open(path, copy=True)
+        path.write_bytes(content)  # into the file that is open
+        np.testing.assert_array_equal(opened.embeddings(np.arange(13)), index.embeddings(np.arange(13)))
+        np.testing.assert_array_equal(opened.columns["creator_id"], index.columns["creator_id"])
+        assert opened.search(np.ones(5), ids=index.ids, k=3).ids.tolist() == (
+            index.search(np.ones(5), ids=index.ids, k=3).ids.tolist()
+        )
+        opened.upsert(index.ids[:3], np.ones((3, 5)), {name: column[:3] for name, column in index.columns.items()})
+        opened.save(tmp_path / "again")
+        assert sorted(ItemIndex.open(tmp_path / "again", copy=True).ids) == sorted(index.ids)
+
+
+def test_a_copy_is_verified_like_a_mapped_file(saved: Path) -> None:
+    content = bytearray(saved.read_bytes())
+    content[-1] ^= 1
+    saved.write_bytes(content)
+    with pytest.raises(IndexFormatError, match="altered"):
+        ItemIndex.open(saved, copy=True)
+    assert len(ItemIndex.open(saved, verify=False, copy=True)) == 13
+
+
+@pytest.fixture
+def no_waiting() -> Iterator[None]:
+    """A call that waits for something is interrupted, so that a test of what must not wait ends."""
+
+    def stop(*_: object) -> None:
+        raise TimeoutError("the call waits")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.usefixtures("no_waiting")
+@pytest.mark.parametrize("copy", [False, True])
+def test_only_a_regular_file_is_opened(tmp_path: Path, copy: bool) -> None:
+    """Opening a FIFO that nobody writes to would wait forever."""
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path / "fifo", Path("/dev/null")):
+        with pytest.raises(OSError, match="not a regular file") as refusal:
+            ItemIndex.open(path, copy=copy)
+        assert str(path) in str(refusal.value)
+    with pytest.raises(IsADirectoryError):
+        ItemIndex.open(tmp_path, copy=copy)
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_the_sum_of_a_fifo_is_refused(backend: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(OSError, match="not a regular file"):
+        library.xxh64_of_file(os.fsencode(tmp_path / "fifo"))
+
+
+def test_save_replaces_a_regular_file_and_nothing_else(index: ItemIndex, saved: Path, tmp_path: Path) -> None:
+    """A rename would put the file in the place of a device, a FIFO or a link."""
+    (tmp_path / "link").symlink_to(saved)
+    (tmp_path / "broken link").symlink_to(tmp_path / "nothing")
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "folder").mkdir()
+    before = sorted(os.listdir(tmp_path))
+    for name in ("link", "broken link", "fifo", "folder"):
+        mode = os.lstat(tmp_path / name).st_mode
+        with pytest.raises(FileExistsError, match="not a regular file, so it is not replaced"):
+            index.save(tmp_path / name)
+        assert os.lstat(tmp_path / name).st_mode == mode
+    assert sorted(os.listdir(tmp_path)) == before
+    index.save(saved)
+    assert len(ItemIndex.open(tmp_path / "link")) == 13
 
 
 def test_a_killed_writer_leaves_the_old_file_whole(saved: Path, tmp_path: Path) -> None:

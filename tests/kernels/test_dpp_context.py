@@ -42,12 +42,28 @@ def test_shown_items_condition_by_their_schur_complement(backend: str, type_weig
 
 
 @every_backend
-def test_types_are_one_hot_features(backend: str) -> None:
-    problem = generic(6, types=np.arange(60) % 2, type_weight=0.5)
-    expected = SELECT_KERNEL[backend](problem.kernel(), problem.k)
+@pytest.mark.parametrize("window", [None, 4])
+@pytest.mark.parametrize("ridge", [0.0, 1e-2, 2.0])
+@pytest.mark.parametrize("n_types", [2, 20, 60])
+def test_types_are_one_hot_features(backend: str, n_types: int, ridge: float, window: int | None) -> None:
+    problem = generic(6, types=np.arange(60) % n_types, type_weight=0.5, ridge=ridge, window=window, fill=None)
+    expected = SELECT_KERNEL[backend](problem.kernel(), problem.k, window=window)
     result = problem.solve(backend)
     np.testing.assert_array_equal(result.indices, expected.indices)
-    np.testing.assert_allclose(result.gains, expected.gains, rtol=1e-6)
+    np.testing.assert_allclose(result.gains, expected.gains, rtol=1e-6, atol=1e-10)
+
+
+@pytest.mark.parametrize("n_types", [3, 200, 1500])
+@pytest.mark.parametrize("window", [None, 8])
+def test_backends_take_the_same_sequence_whatever_the_number_of_types(n_types: int, window: int | None) -> None:
+    """More picks than dimensions, so that residuals become matrices; types with one item and types with many."""
+    types = np.random.default_rng(n_types).integers(0, n_types, 1500)
+    problem = generic(12, n=1500, dim=12, k=150, types=types, type_weight=0.3, window=window)
+    expected = SELECT_KERNEL["native"](problem.kernel(), problem.k, window=window)
+    for backend in ("native", "portable"):
+        result = problem.solve(backend)
+        np.testing.assert_array_equal(result.indices, expected.indices)
+        np.testing.assert_allclose(result.gains, expected.gains, rtol=1e-6)
 
 
 @every_backend

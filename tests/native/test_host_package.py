@@ -125,7 +125,7 @@ def declared_in_cpp(prefix):
     text = "".join(path.read_text() for path in sorted((prefix / "include" / "karec").glob("*.hpp")))
     text = re.sub(r"//.*", "", text)
     classes = set(re.findall(r"\b(?:class|struct) KAREC_API (\w+)", text))
-    return classes, set(re.findall(r"\b(\w+)\(", text))
+    return classes, set(re.findall(r"(~?\b\w+|\boperator=)\(", text))
 
 
 def test_the_shared_library_exports_the_cpp_symbols_that_its_headers_declare(prefix):
@@ -137,7 +137,7 @@ def test_the_shared_library_exports_the_cpp_symbols_that_its_headers_declare(pre
         if re.fullmatch(r"karec_\w+", name):
             continue
         # Anything behind the arguments, like f()::x, is something inside of a function.
-        symbol = re.fullmatch(r"karec::(?:(\w+)::)?(\w+)(?:\[abi:cxx11\])?\(.*\)(?: const)?", name)
+        symbol = re.fullmatch(r"karec::(?:(\w+)::)?(~?\w+|operator=)(?:\[abi:cxx11\])?\(.*\)(?: const)?", name)
         inside = symbol is None or ")::" in name
         if kind != "T" or inside or symbol[2] not in functions or symbol[1] not in {None, "Executor", *classes}:
             strangers.append(line)

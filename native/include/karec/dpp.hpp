@@ -11,7 +11,8 @@
 // and is passed over.
 //
 // Functions are reentrant, run on the calling thread, allocate their scratch, and never throw. The same input gives
-// the same bits on every instruction set.
+// the same bits on every instruction set. Arrays must not change until a call returns: else its result is void, though
+// it touches no memory outside them.
 #pragma once
 
 #include <cstddef>
@@ -63,6 +64,7 @@ KAREC_API double dpp_alpha(double diversity) noexcept;
 // Refuses: lengths that differ, vectors of another dtype than float16 and float32, non-finite input (naming the first),
 // options out of range.
 // O(N·k·D) at worst, without an N × N matrix; memory 4·N·D + 8·k·D bytes + O(N).
+// With type_weight > 0, O(t·D) more a pick and 12·t·D + 4·k·t bytes, for t types of which something was picked.
 // With a window w: O(N·k·w·D) at worst, over the items that can still win.
 // M rows of `shown` count as M more picks, for every item that can still win, and O(M·D·min(M, D)) to condition on
 // them; memory 4·M·D + 8·D² bytes.
@@ -90,7 +92,7 @@ KAREC_API Result<DppCount> dpp_select_kernel(std::span<const double> kernel, std
 using KernelColumn = std::function<Status(std::size_t item, std::span<double> column)>;
 
 // The same on a kernel that is never whole: its diagonal (N,), and the column of each pick when it is picked, ≤ k in
-// all.
+// all. Refuses also an empty function.
 KAREC_API Result<DppCount> dpp_select_columns(std::span<const double> diagonal, const KernelColumn& column,
                                               std::optional<std::size_t> window, std::span<std::int64_t> indices,
                                               std::span<double> gains) noexcept;

@@ -3,6 +3,7 @@
 //
 // Python's prerank calls these functions too, so that both sides give the same bits on every instruction set.
 // Functions are reentrant, run on the calling thread and never throw. What they refuse leaves `out` and `keep` alone.
+// Arrays must not change until a call returns: else its result is void, though it touches no memory outside them.
 #pragma once
 
 #include <cstddef>
@@ -26,7 +27,7 @@ KAREC_API Status freshness(std::span<const float> scores, const Column& upload_m
 KAREC_API Status tone(const Column& values, double at_least, std::span<std::uint8_t> keep) noexcept;
 
 // keep[i] = 1 for the at_most best-scored items of each value of the column (ties by position), else 0; a NaN is a
-// group of its own. Refuses: lengths that differ, scores that are not finite, at_most = 0. O(N log N).
+// group of its own. Refuses: lengths that differ, scores that are not finite, N ≥ 2^32, at_most = 0. O(N log N).
 KAREC_API Status quota(std::span<const float> scores, const Column& groups, std::size_t at_most,
                        std::span<std::uint8_t> keep) noexcept;
 

@@ -53,6 +53,9 @@ class KAREC_API ItemIndex {
         // checked, and no call reads outside the file whatever it holds. The first upsert, remove or save verifies the
         // id map, O(N). For a process beside one that did verify.
         bool verify = true;
+        // true: the file is read into memory that the index owns, O(file) in time and memory. What happens to the file
+        // afterwards does not show; processes do not share the memory.
+        bool copy = false;
     };
 
     // From N unique ids and an (N, D) float32 or float16 matrix, 1 ≤ D ≤ 65536, N < 2^31. Everything is copied.
@@ -63,7 +66,13 @@ class KAREC_API ItemIndex {
 
     // Maps a file that save() wrote and verifies every byte of it (checksums, sizes, the id map): O(file). Writes to
     // an opened index stay in memory. Refuses with bad_format a file that is cut off, altered or laid out in another
-    // way than save() does. Numbers in a section of the right checksum are not checked further.
+    // way than save() does; with io_error what is not a regular file, a FIFO for example. Numbers in a section of the
+    // right checksum are not checked further.
+    //
+    // Never write into a file that is open somewhere; replace it by another one, as save() does: rename() leaves the
+    // old contents to those who have it open. A mapped file that is shortened ends the process at its next read there
+    // (SIGBUS), and one that is overwritten gives wrong results or wrong memory accesses. Where others may write to the
+    // file, open it with `copy`.
     static Result<ItemIndex> open(const std::string& path, const OpenOptions& options) noexcept;
     static Result<ItemIndex> open(const std::string& path) noexcept { return open(path, OpenOptions{}); }
 

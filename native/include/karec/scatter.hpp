@@ -34,6 +34,7 @@ struct ScatterViolation {
 // order violates it less often; with more rules or wider windows each value is looked at alone).
 // `violations` is replaced by what could not be kept, by position, then rule.
 //
+// Values must not change until it returns: else the result is void, though no memory outside the arrays is touched.
 // Refuses: values of another length, k > n, window < 2, max_count outside [1, window). Never throws; reentrant.
 // O(n·R) for a list that seldom breaks one of its R rules, O(n·k·R) at worst.
 KAREC_API Status scatter(std::size_t n, std::span<const ScatterRule> rules, std::span<std::int64_t> indices,

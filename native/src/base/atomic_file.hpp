@@ -1,9 +1,11 @@
 // Writes a file whole or not at all: into a temporary file beside its path, which is synced and renamed over it.
 //
-// Without publish() the destructor removes the temporary file. errno says why a function returned false.
+// Without publish() the destructor removes the temporary file. errno says why a function returned false; EEXIST from
+// the constructor: at the path is something that is not a regular file, which a rename would replace.
 #pragma once
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -19,6 +21,11 @@ namespace karec {
 class AtomicFile {
   public:
     explicit AtomicFile(const std::string& path) : path_(path) {
+        struct stat there{};
+        if (::lstat(path.c_str(), &there) == 0 && !S_ISREG(there.st_mode)) {
+            errno = EEXIST;
+            return;
+        }
         // The name may exist: a killed writer leaves its file, and in containers process ids repeat.
         static std::atomic<unsigned> serial{0};
         for (int attempt = 0; attempt < 1000; ++attempt) {
@@ -26,6 +33,7 @@ class AtomicFile {
             file_ = ::open(aside_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
             if (file_ >= 0 || errno != EEXIST) return;
         }
+        errno = EBUSY;
     }
     AtomicFile(const AtomicFile&) = delete;
     AtomicFile& operator=(const AtomicFile&) = delete;

@@ -4,7 +4,7 @@
 #include <charconv>
 #include <cmath>
 
-#include "base/mapped_file.hpp"
+#include "base/regular_file.hpp"
 #include "base/xxh64.hpp"
 
 namespace karec {

@@ -133,6 +133,14 @@ T taken_or(const T* given, const char* name) {
     return given == nullptr ? T{} : taken(given, name);
 }
 
+// Refuses n structs side by side that are longer than memory. NULL passes where `n` is 0.
+template <class T>
+void check_count(const T* first, std::size_t n, const char* name) {
+    if (n == 0) return;
+    check_size(first, name);
+    if (n > kMostBytes / first->struct_size) refuse(std::string(name) + " has more structs than memory has");
+}
+
 // Struct i of several side by side, all of the first one's size.
 template <class T>
 T* nth(T* first, std::size_t i) noexcept {
@@ -151,6 +159,7 @@ T taken_nth(const T* first, std::size_t i, const char* name) {
 // Whether `n` structs from `first` on can be written. NULL passes where `n` is 0.
 template <class T>
 void check_written(const T* first, std::size_t n, const char* name) {
+    check_count(first, n, name);
     for (std::size_t i = 0; i < n; ++i) {
         check_size(first, name);
         if (nth(first, i)->struct_size != first->struct_size) {

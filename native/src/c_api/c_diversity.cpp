@@ -136,6 +136,7 @@ karec_status karec_scatter(size_t n, const karec_scatter_rule* rules, size_t n_r
                            karec_scatter_violation* violations, size_t max_violations, size_t* n_violations) {
     return answer([&] {
         std::vector<ScatterRule> each;
+        check_count(rules, n_rules, "rules");
         for (std::size_t r = 0; r < n_rules; ++r) {
             const karec_scatter_rule rule = taken_nth(rules, r, "rules");
             each.push_back({array(rule.values, n, "rules->values"), rule.window, rule.max_count,

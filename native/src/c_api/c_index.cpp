@@ -15,6 +15,7 @@ ItemIndex& written_to(karec_index* index) {
 
 std::vector<Column> columns_of(const karec_column* first, std::size_t n, std::size_t rows) {
     std::vector<Column> columns;
+    check_count(first, n, "columns");
     for (std::size_t c = 0; c < n; ++c) {
         const karec_column given = taken_nth(first, c, "columns");
         const DType dtype = dtype_of(given.dtype, "columns->dtype");
@@ -61,7 +62,9 @@ karec_status karec_index_build(const int64_t* ids, size_t n, const karec_matrix*
 karec_status karec_index_open(const char* path, int32_t verify, karec_index** index) {
     return answer([&]() -> Status {
         object(index, "index");
-        auto opened = ItemIndex::open(path_of(path, "path"), {verify != 0});
+        ItemIndex::OpenOptions open;
+        open.verify = verify != 0;
+        auto opened = ItemIndex::open(path_of(path, "path"), open);
         if (opened.ok()) *index = new karec_index{std::move(opened.value())};
         return opened.status();
     });

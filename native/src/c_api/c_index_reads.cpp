@@ -45,6 +45,7 @@ class QueryArgument {
 class QueryArguments {
   public:
     QueryArguments(const karec_query* first, std::size_t n) {
+        check_count(first, n, "queries");
         for (std::size_t q = 0; q < n; ++q) {
             taken_nth(first, q, "queries");
             arguments_.emplace_back(nth(first, q));

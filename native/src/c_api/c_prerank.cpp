@@ -60,6 +60,7 @@ class Request {
                 by_version(told);
             }
         }
+        check_count(told.user_inputs, told.n_user_inputs, "request->user_inputs");
         for (std::size_t i = 0; i < told.n_user_inputs; ++i) {
             const karec_tensor tensor = taken_nth(told.user_inputs, i, "request->user_inputs");
             tensors_.push_back({&object(tensor.name, "user_inputs->name"), dtype_of(tensor.dtype, "user_inputs->dtype"),
@@ -176,12 +177,14 @@ karec_status karec_preranker_run_batch(const karec_preranker* preranker, const k
                                        size_t n, size_t n_threads, karec_parallel parallel, void* context) {
     return answer([&] {
         const PreRanker& ranker = ranker_of(preranker);
+        check_count(requests, n, "requests");
+        check_count(outs, n, "outs");
         const std::span<karec_status> said = array(statuses, n, "statuses");
         std::ranges::fill(said, KAREC_UNAVAILABLE);  // none has run
         std::vector<Request> asked;
         std::vector<PrerankRequest> each;
         std::vector<Preranked> to;
-        each.reserve(std::min(n, kMostBytes / sizeof(PrerankRequest)));
+        each.reserve(n);
         for (std::size_t i = 0; i < n; ++i) {
             taken_nth(requests, i, "requests");
             asked.emplace_back(nth(requests, i), "requests");

@@ -175,6 +175,7 @@ Result<DppCount> dpp_select_columns(std::span<const double> diagonal, const Kern
                                     std::optional<std::size_t> window, std::span<std::int64_t> indices,
                                     std::span<double> gains) noexcept {
     return at_boundary([&]() -> Result<DppCount> {
+        if (!column) return Status::invalid("column is an empty function: give one that fills a column of the kernel");
         if (Status status = check_places(window, indices, gains); !status.ok()) return status;
         if (Status status = check_diagonal(diagonal); !status.ok()) return status;
         const auto checked = [&](std::size_t item, std::span<double> out) {

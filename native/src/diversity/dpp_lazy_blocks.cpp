@@ -37,8 +37,9 @@ std::vector<std::uint32_t> by_first_gain(const DppProblem& problem) {
 
 }  // namespace
 
-DppLazyBlocks::DppLazyBlocks(const DppProblem& problem)
+DppLazyBlocks::DppLazyBlocks(const DppProblem& problem, const TypeEffects& types)
     : problem_(problem),
+      types_(types),
       features_(problem.embeddings, problem.squared_norms, problem.feature_scale, by_first_gain(problem)) {
     const std::size_t n = problem.n();
     const std::size_t n_blocks = features_.count();
@@ -56,6 +57,12 @@ DppLazyBlocks::DppLazyBlocks(const DppProblem& problem)
         rho_[at] = static_cast<float>(problem.first_rho[item]);
         least_rho_[at] = static_cast<float>(kLeastShare * problem.first_rho[item]);
     }
+    if (problem.types_count()) {
+        type_at_.assign(n_blocks * kBlockItems, 0);
+        for (std::size_t at = 0; at < n; ++at) {
+            type_at_[at] = static_cast<std::uint32_t>(problem.type_of[features_.item(at)]);
+        }
+    }
     double gains[kBlockItems];
     for (std::size_t b = 0; b < n_blocks; ++b) {
         bounds_[b] = largest(b, &rho_[b * kBlockItems], gains);
@@ -66,55 +73,66 @@ DppLazyBlocks::DppLazyBlocks(const DppProblem& problem)
 }
 
 // The bound on ρ in float32 includes its rounding error: a dot product of vectors no longer than 1 is off by at most
-// (dim + 4)·2⁻²⁴, its square and the subtraction by 2⁻²⁴·(1 + ridge) a direction. Σ|dot| ≤ √count, as Σ dot² ≤ 1.
+// (dim + 4)·2⁻²⁴, an offset by as much again, its square and the subtraction by 2⁻²⁴·(1 + ridge) a direction. Σ|dot| ≤
+// √count, as Σ dot² ≤ 1.
 void DppLazyBlocks::cap(double most) {
     followed_ = 0;
     const auto count = static_cast<double>(permanent_.count);
-    const double of_dot = static_cast<double>(problem_.width() + 4) * 0x1p-24;
+    const double of_dot = (problem_.types_count() ? 2.0 : 1.0) * static_cast<double>(problem_.dim() + 4) * 0x1p-24;
     const double off = 2.0 * std::sqrt(count) * of_dot + count * (of_dot * of_dot + (2.0 + problem_.ridge) * 0x1p-23);
     most_rho_ = problem_.ridge + most + 2.0 * off;
     for (std::size_t b = 0; b < bounds_.size(); ++b) bounds_[b] = std::min(bounds_[b], most_q2_[b] * most_rho_);
 }
 
-void DppLazyBlocks::add(std::span<const double> direction, Directions& to) const {
-    const std::size_t dim = problem_.dim();
-    for (std::size_t d = 0; d < dim; ++d) to.values.push_back(static_cast<float>(direction[d]));
-    for (std::size_t type = dim; type < problem_.width(); ++type) {
-        to.type_part.push_back(static_cast<float>(problem_.type_scale * direction[type]));
-    }
-    ++to.count;
+void DppLazyBlocks::Directions::add(std::span<const float> direction, std::span<const float> offsets_by_slot) {
+    values.insert(values.end(), direction.begin(), direction.end());
+    offsets.insert(offsets.end(), offsets_by_slot.begin(), offsets_by_slot.end());
+    offsets.push_back(0.0f);
+    offsets_to.push_back(offsets.size());
+    ++count;
+}
+void DppLazyBlocks::Directions::clear() noexcept {
+    values.clear();
+    offsets.clear();
+    offsets_to.resize(1);
+    count = 0;
 }
 
-void DppLazyBlocks::add_permanent(std::span<const double> direction) {
-    add(direction, permanent_);
+void DppLazyBlocks::add_permanent(std::span<const float> direction, std::span<const float> offsets) {
+    permanent_.add(direction, offsets);
 }
-void DppLazyBlocks::add_passing(std::span<const double> direction) {
-    add(direction, passing_);
+void DppLazyBlocks::add_passing(std::span<const float> direction, std::span<const float> offsets) {
+    passing_.add(direction, offsets);
 }
 void DppLazyBlocks::clear_passing() noexcept {
-    passing_.values.clear();
-    passing_.type_part.clear();
-    passing_.count = 0;
+    passing_.clear();
+}
+
+DppLazyBlocks::Slots DppLazyBlocks::slots_of(std::size_t b) const noexcept {
+    Slots slots;
+    if (type_at_.empty()) return slots;
+    std::uint32_t least = TypeEffects::kNoSlot;
+    for (std::size_t i = 0; i < kBlockItems; ++i) {
+        slots.of[i] = types_.slot_of(type_at_[b * kBlockItems + i]);
+        least = std::min(least, slots.of[i]);
+    }
+    slots.any = least != TypeEffects::kNoSlot;
+    return slots;
 }
 
 // Subtracts from ρ the parts along directions first … last − 1, at most kDirectionsAtOnce of them.
-void DppLazyBlocks::apply(std::size_t b, const Directions& directions, std::size_t first, std::size_t last,
-                          float* rho) {
+void DppLazyBlocks::apply(std::size_t b, const Slots& slots, const Directions& directions, std::size_t first,
+                          std::size_t last, float* rho) {
     const std::size_t dim = problem_.dim();
     float start[kDirectionsAtOnce * kBlockItems];
-    if (problem_.types_count()) {
-        std::fill(std::begin(start), std::end(start), 0.0f);
-        const std::size_t n = std::min(kBlockItems, features_.size() - b * kBlockItems);
-        for (std::size_t s = first; s < last; ++s) {
-            const float* part = &directions.type_part[s * problem_.n_types];
-            float* to = start + (s - first) * kBlockItems;
-            for (std::size_t i = 0; i < n; ++i) {
-                to[i] = part[static_cast<std::size_t>(problem_.type_of[features_.item(b * kBlockItems + i)])];
-            }
-        }
+    for (std::size_t s = first; s < last && slots.any; ++s) {
+        const std::span<const float> offsets = directions.offsets_of(s);
+        const auto zero = static_cast<std::uint32_t>(offsets.size() - 1);
+        float* to = start + (s - first) * kBlockItems;
+        for (std::size_t i = 0; i < kBlockItems; ++i) to[i] = offsets[std::min(slots.of[i], zero)];
     }
     diversity_kernels().downdate_rho(features_.block(b), dim, directions.values.data() + first * dim, last - first,
-                                     problem_.types_count() ? start : nullptr, rho);
+                                     slots.any ? start : nullptr, rho);
 }
 
 double DppLazyBlocks::largest(std::size_t b, const float* rho, double* gains) const noexcept {
@@ -126,10 +144,11 @@ void DppLazyBlocks::catch_up(std::size_t b, double best_gain) {
     Block& block = blocks_[b];
     float* rho = &rho_[b * kBlockItems];
     double gains[kBlockItems];
+    const Slots slots = block.seen < permanent_.count ? slots_of(b) : Slots{};
     while (block.stale || block.seen < permanent_.count) {
         if (block.seen < permanent_.count) {
             const std::size_t next = std::min(permanent_.count, block.seen + kDirectionsAtOnce);
-            apply(b, permanent_, block.seen, next, rho);
+            apply(b, slots, permanent_, block.seen, next, rho);
             followed_ += next - block.seen;
             block.seen = next;
         }
@@ -143,8 +162,9 @@ double DppLazyBlocks::with_passing(std::size_t b, double best_gain, double* gain
     float rho[kBlockItems];
     std::copy_n(&rho_[b * kBlockItems], kBlockItems, rho);
     double most = bounds_[b];
+    const Slots slots = slots_of(b);
     for (std::size_t first = 0; first < passing_.count && most >= best_gain; first += kDirectionsAtOnce) {
-        apply(b, passing_, first, std::min(passing_.count, first + kDirectionsAtOnce), rho);
+        apply(b, slots, passing_, first, std::min(passing_.count, first + kDirectionsAtOnce), rho);
         most = largest(b, rho, gains);
     }
     return most;

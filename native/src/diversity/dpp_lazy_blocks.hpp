@@ -12,6 +12,7 @@
 //   - ρ of block b includes the permanent directions 0 … blocks_[b].seen − 1, applied in order, and no others.
 //   - stale: bounds_[b] was not computed from the block's present ρ and q², but is a bound.
 //   - q2_ of a removed item is 0, so that its gain is 0.
+//   - type_at_ has the type of each place where types count, padded with type 0; else it is empty.
 //   - Passing directions change copies of ρ alone.
 #pragma once
 
@@ -21,8 +22,10 @@
 #include <span>
 #include <vector>
 
+#include "base/scratch.hpp"
 #include "diversity/dpp_problem.hpp"
 #include "diversity/feature_blocks.hpp"
+#include "diversity/type_effects.hpp"
 
 namespace karec {
 
@@ -34,16 +37,16 @@ struct DppPick {
 
 class DppLazyBlocks {
   public:
-    explicit DppLazyBlocks(const DppProblem& problem);
+    // Reads slots of types from `types` whenever it applies a direction.
+    DppLazyBlocks(const DppProblem& problem, const TypeEffects& types);
 
-    // A direction u, in the features' space: ρ_i falls by ⟨feature_i, u⟩². Permanent directions stay; passing ones
-    // (those of a window) are applied to a copy of ρ and can be cleared.
-    void add_permanent(std::span<const double> direction);
-    void add_passing(std::span<const double> direction);
+    // A direction u (D), with the offsets of the slots of types: ρ_i falls by (⟨feature_i, u⟩ + offset of i's type)².
+    // Permanent directions stay; passing ones (those of a window) are applied to a copy of ρ and can be cleared.
+    void add_permanent(std::span<const float> direction, std::span<const float> offsets);
+    void add_passing(std::span<const float> direction, std::span<const float> offsets);
     void clear_passing() noexcept;
 
-    // Lowers all bounds: from now on ⟨feature, M feature⟩ ≤ `most` for every item, M the residual of the permanent
-    // directions.
+    // Lowers all bounds: from now on ρ − ridge ≤ `most` for every item.
     void cap(double most);
 
     // Updates of a block by one permanent direction since the last cap(): the work that a tighter bound could save.
@@ -59,9 +62,22 @@ class DppLazyBlocks {
   private:
     // Directions as the kernel reads them.
     struct Directions {
-        std::vector<float> values;     // (count, dim)
-        std::vector<float> type_part;  // (count, n_types): what the one-hot part of a feature contributes
+        ScratchVector<float> values;             // (count, dim)
+        ScratchVector<float> offsets;            // of one direction after the other, each with a 0 behind it
+        std::vector<std::size_t> offsets_to{0};  // direction s has offsets[offsets_to[s] … offsets_to[s + 1] − 1]
         std::size_t count = 0;
+
+        void add(std::span<const float> direction, std::span<const float> offsets_by_slot);
+        void clear() noexcept;
+        std::span<const float> offsets_of(std::size_t s) const noexcept {
+            return std::span(offsets).subspan(offsets_to[s], offsets_to[s + 1] - offsets_to[s]);
+        }
+    };
+
+    // The slots of the types of a block's items; of[] is void without any.
+    struct Slots {
+        bool any = false;
+        std::uint32_t of[kBlockItems];
     };
 
     struct Block {
@@ -69,17 +85,20 @@ class DppLazyBlocks {
         bool stale = true;     // its bound is not computed from its present ρ and q²
     };
 
-    void add(std::span<const double> direction, Directions& to) const;
-    void apply(std::size_t b, const Directions& directions, std::size_t first, std::size_t last, float* rho);
+    Slots slots_of(std::size_t b) const noexcept;
+    void apply(std::size_t b, const Slots& slots, const Directions& directions, std::size_t first, std::size_t last,
+               float* rho);
     double largest(std::size_t b, const float* rho, double* gains) const noexcept;
     void catch_up(std::size_t b, double best_gain);
     double with_passing(std::size_t b, double best_gain, double* gains);
     void look_into(std::size_t b, DppPick& best);
 
     const DppProblem& problem_;
-    FeatureBlocks features_;            // place → item: by first gain, largest first
-    std::vector<std::uint32_t> place_;  // item → place
-    std::vector<double> q2_;            // by place, padded; 0 = removed
+    const TypeEffects& types_;
+    FeatureBlocks features_;              // place → item: by first gain, largest first
+    std::vector<std::uint32_t> place_;    // item → place
+    std::vector<std::uint32_t> type_at_;  // by place
+    std::vector<double> q2_;              // by place, padded; 0 = removed
     std::vector<float> rho_;
     std::vector<float> least_rho_;
     std::vector<Block> blocks_;

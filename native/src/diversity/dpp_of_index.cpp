@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "base/boundary.hpp"
+#include "base/read_once.hpp"
 #include "diversity/dpp_problem.hpp"
 #include "index/generation.hpp"
 #include "karec/index_view.hpp"
@@ -21,9 +22,10 @@ Result<DppCount> IndexView::dpp_select(const Rows& of, std::span<const float> re
         const bool scaled = g.format.dtype == DType::int8 && !g.keeps_exact;
         if (scaled) scales.resize(rows.size());
         for (std::size_t i = 0; i < rows.size(); ++i) {
-            const auto row = static_cast<std::size_t>(rows[i]);
-            if (rows[i] < 0 || row >= g.n_rows() || g.removed.has(row)) {
-                return Status::invalid("rows holds " + std::to_string(rows[i]) + " at position " + std::to_string(i) +
+            const std::int32_t given = read_once(rows[i]);
+            const auto row = static_cast<std::size_t>(given);
+            if (given < 0 || row >= g.n_rows() || g.removed.has(row)) {
+                return Status::invalid("rows holds " + std::to_string(given) + " at position " + std::to_string(i) +
                                        ": no work stands there");
             }
             places[i] = g.keeps_exact ? g.exact.at(row) : g.rows.at(row);

@@ -15,10 +15,10 @@ inline constexpr double kLeastShare = 1e-6;  // an item whose ρ is at or below 
 
 struct DppProblem {
     VectorRows embeddings;
-    std::vector<float> relevance;  // a copy: the fill sorts by it, which must not change meanwhile
+    std::vector<float> relevance;  // a copy: it does not change while the fill sorts by it
     double ridge = 0.0;
     double feature_scale = 1.0;  // √(1 − type_weight)
-    double type_scale = 0.0;     // √type_weight
+    double type_weight = 0.0;
     std::vector<double> log_q;
     std::vector<double> q2;
     std::vector<double> first_rho;      // S_ii + ridge
@@ -29,11 +29,10 @@ struct DppProblem {
     std::size_t n() const noexcept { return embeddings.rows; }
     std::size_t dim() const noexcept { return embeddings.cols; }
 
-    // A feature is the embedding, followed by the one-hot type if type_weight > 0: S = ⟨feature, feature⟩.
-    bool types_count() const noexcept { return type_scale > 0.0; }
-    std::size_t width() const noexcept { return dim() + (types_count() ? n_types : 0); }
+    bool types_count() const noexcept { return type_weight > 0.0; }
 
-    // out (width) = an item's feature; the same for a row of `shown`.
+    // out (D) = an item's feature, its embedding at length feature_scale; the same for a row of `shown`. S = ⟨feature,
+    // feature⟩ + type_weight·[same type].
     void feature(std::size_t item, std::span<double> out) const;
     void shown_feature(const MatrixView& shown, std::size_t row, std::span<double> out) const;
 };

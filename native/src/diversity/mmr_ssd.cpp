@@ -39,9 +39,7 @@ struct Ssd {
     static constexpr bool kOrthogonal = true;
 };
 
-// Sorts by a copy: std::stable_sort needs values that do not change meanwhile.
-std::vector<std::uint32_t> by_relevance(std::span<const float> given) {
-    const std::vector<float> relevance(given.begin(), given.end());
+std::vector<std::uint32_t> by_relevance(std::span<const float> relevance) {
     std::vector<std::uint32_t> order(relevance.size());
     std::iota(order.begin(), order.end(), 0u);
     std::stable_sort(order.begin(), order.end(),
@@ -259,11 +257,13 @@ Result<std::size_t> select(const MatrixView& embeddings, std::span<const float> 
         if (embeddings.rows > std::numeric_limits<std::uint32_t>::max()) {
             return Status::invalid("at most 2^32 − 1 items");
         }
-        if (Status status = check(embeddings, relevance, options); !status.ok()) return status;
+        // Copied, so that the values that are checked are the values that are sorted, whoever writes to the caller's.
+        const std::vector<float> own(relevance.begin(), relevance.end());
+        if (Status status = check(embeddings, own, options); !status.ok()) return status;
         const auto norms = finite_squared_norms(embeddings, "embeddings");
         if (!norms.ok()) return norms.status();
         const std::size_t k = std::min(indices.size(), embeddings.rows);
-        return Greedy<Rule>(embeddings, norms.value(), relevance, options)
+        return Greedy<Rule>(embeddings, norms.value(), own, options)
             .run(options.window, indices.first(k), scores.first(k));
     });
 }

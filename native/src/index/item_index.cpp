@@ -6,7 +6,8 @@
 #include <utility>
 
 #include "base/boundary.hpp"
-#include "base/mapped_file.hpp"
+#include "base/read_once.hpp"
+#include "base/regular_file.hpp"
 #include "index/file/index_file.hpp"
 #include "index/generation_store.hpp"
 #include "index/index_checks.hpp"
@@ -65,25 +66,38 @@ Result<ItemIndex> ItemIndex::build(std::span<const std::int64_t> ids, MatrixView
         }
         g->grow(ids.size());
         for (std::size_t i = 0; i < ids.size(); ++i) {
-            if (g->id_map.put(ids[i], static_cast<std::int32_t>(i)) >= 0) return stands_twice(ids[i], i);
-            g->write_row(i, ids[i], embeddings, i, 0, columns);
+            const std::int64_t id = read_once(ids[i]);
+            if (g->id_map.put(id, static_cast<std::int32_t>(i)) >= 0) return stands_twice(id, i);
+            g->write_row(i, id, embeddings, i, 0, columns);
         }
         return ItemIndex(std::make_shared<GenerationStore>(std::move(g)));
     });
 }
 
+namespace {
+
+// What the file holds; its bytes are kept by the generations that show them.
+template <class File>
+Result<std::unique_ptr<Generation>> first_generation(Result<File> opened, const std::string& path, bool verify) {
+    if (!opened.ok()) return opened.status();
+    const auto file = std::make_shared<File>(std::move(opened.value()));
+    auto contents = read_index(file->bytes(), verify);
+    if (!contents.ok()) return Status{contents.status().code(), path + ": " + contents.status().message()};
+    auto first = map_index(contents.value(), file);
+    first->map_verified = verify;
+    return first;
+}
+
+}  // namespace
+
 Result<ItemIndex> ItemIndex::open(const std::string& path, const OpenOptions& options) noexcept {
     return at_boundary([&]() -> Result<ItemIndex> {
         if (Status status = check_isa(); !status.ok()) return status;
         if (Status status = check_path(path); !status.ok()) return status;
-        auto mapped = MappedFile::open(path);
-        if (!mapped.ok()) return mapped.status();
-        const auto file = std::make_shared<MappedFile>(std::move(mapped.value()));
-        auto contents = read_index(file->bytes(), options.verify);
-        if (!contents.ok()) return Status{contents.status().code(), path + ": " + contents.status().message()};
-        auto first = map_index(contents.value(), file);
-        first->map_verified = options.verify;
-        return ItemIndex(std::make_shared<GenerationStore>(std::move(first)));
+        auto first = options.copy ? first_generation<FileCopy>(FileCopy::read(path), path, options.verify)
+                                  : first_generation<MappedFile>(MappedFile::open(path), path, options.verify);
+        if (!first.ok()) return first.status();
+        return ItemIndex(std::make_shared<GenerationStore>(std::move(first.value())));
     });
 }
 

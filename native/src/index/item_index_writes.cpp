@@ -72,24 +72,27 @@ void carry_over(Generation& g, std::int32_t from, std::size_t to) {
 
 template <class Change>
 Result<std::size_t> for_each_known(GenerationStore& store, std::span<const std::int64_t> ids, Change&& change) {
+    // Copied, so that the id that is looked up is the id that is changed, whoever writes to the caller's array.
+    const std::vector<std::int64_t> own(ids.begin(), ids.end());
     WriteTransaction transaction(store);
-    std::vector<std::int32_t> rows(ids.size());
-    transaction->id_map.find(ids, rows.data());
+    std::vector<std::int32_t> rows(own.size());
+    transaction->id_map.find(own, rows.data());
     std::size_t unknown = 0;
-    for (std::size_t i = 0; i < ids.size(); ++i) {
+    for (std::size_t i = 0; i < own.size(); ++i) {
         const bool known = rows[i] >= 0 && static_cast<std::size_t>(rows[i]) < transaction->n_rows();
-        if (known) change(transaction, i, static_cast<std::size_t>(rows[i]));
+        if (known) change(transaction, i, own[i], static_cast<std::size_t>(rows[i]));
         unknown += !known;
     }
-    if (unknown < ids.size()) transaction.commit();
+    if (unknown < own.size()) transaction.commit();
     return unknown;
 }
 
 Result<std::size_t> set_blocked(GenerationStore& store, std::span<const std::int64_t> ids, bool blocked) {
-    return for_each_known(store, ids, [blocked](WriteTransaction& transaction, std::size_t, std::size_t row) {
-        transaction->blocked.put(row, blocked);
-        transaction->closed.put(row, blocked);
-    });
+    return for_each_known(store, ids,
+                          [blocked](WriteTransaction& transaction, std::size_t, std::int64_t, std::size_t row) {
+                              transaction->blocked.put(row, blocked);
+                              transaction->closed.put(row, blocked);
+                          });
 }
 
 }  // namespace
@@ -97,20 +100,22 @@ Result<std::size_t> set_blocked(GenerationStore& store, std::span<const std::int
 Status ItemIndex::upsert(std::span<const std::int64_t> ids, MatrixView embeddings, std::span<const Column> columns,
                          std::int64_t model_version) noexcept {
     return at_boundary([&]() -> Status {
+        // Copied, so that the ids that are checked are the ids that are written, whoever writes to the caller's array.
+        const std::vector<std::int64_t> own(ids.begin(), ids.end());
         if (embeddings.cols != dim()) {
             return Status::invalid("embeddings has " + std::to_string(embeddings.cols) + " dimensions, expected " +
                                    std::to_string(dim()));
         }
-        if (Status status = check_vectors(ids, embeddings, dtype()); !status.ok()) return status;
-        if (Status status = check_unique(ids); !status.ok()) return status;
+        if (Status status = check_vectors(own, embeddings, dtype()); !status.ok()) return status;
+        if (Status status = check_unique(own); !status.ok()) return status;
         WriteTransaction transaction(*store_);
         if (Status status = check_map(*transaction); !status.ok()) return status;
         transaction->map_verified = true;
-        auto ordered = in_order(*transaction, columns, ids.size());
+        auto ordered = in_order(*transaction, columns, own.size());
         if (!ordered.ok()) return ordered.status();
-        if (Status status = check_new_works(*transaction, ids, ordered.value()); !status.ok()) return status;
-        if (ids.empty()) return {};
-        if (transaction->n_rows() + ids.size() > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max())) {
+        if (Status status = check_new_works(*transaction, own, ordered.value()); !status.ok()) return status;
+        if (own.empty()) return {};
+        if (transaction->n_rows() + own.size() > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max())) {
             return Status::invalid("an index holds at most 2^31 − 1 rows");
         }
         const std::size_t code = transaction->code_for(model_version);
@@ -118,11 +123,11 @@ Status ItemIndex::upsert(std::span<const std::int64_t> ids, MatrixView embedding
             return Status::invalid("the index holds vectors of 256 model versions: refresh some of them first");
         }
         transaction->model_version = model_version;
-        transaction->id_map.make_room(transaction->n_works + ids.size());
-        for (std::size_t i = 0; i < ids.size(); ++i) {
+        transaction->id_map.make_room(transaction->n_works + own.size());
+        for (std::size_t i = 0; i < own.size(); ++i) {
             const std::size_t row = transaction.new_row();
-            const std::int32_t old = transaction->id_map.put(ids[i], static_cast<std::int32_t>(row));
-            transaction->write_row(row, ids[i], embeddings, i, code, ordered.value(),
+            const std::int32_t old = transaction->id_map.put(own[i], static_cast<std::int32_t>(row));
+            transaction->write_row(row, own[i], embeddings, i, code, ordered.value(),
                                    static_cast<std::size_t>(std::max(old, 0)));
             carry_over(*transaction, old, row);
             ++transaction->versions[code].n_rows;
@@ -141,13 +146,14 @@ Status ItemIndex::upsert(std::span<const std::int64_t> ids, MatrixView embedding
 Result<std::size_t> ItemIndex::remove(std::span<const std::int64_t> ids) noexcept {
     return at_boundary([&]() -> Result<std::size_t> {
         if (Status status = check_map(*pinned().generation_); !status.ok()) return status;
-        return for_each_known(*store_, ids, [&](WriteTransaction& transaction, std::size_t i, std::size_t row) {
-            transaction->map_verified = true;
-            if (transaction->id_map.take(ids[i]) < 0) return;  // given twice
-            --transaction->versions[transaction->code_of(row)].n_rows;
-            --transaction->n_works;
-            transaction.retire(row);
-        });
+        return for_each_known(*store_, ids,
+                              [](WriteTransaction& transaction, std::size_t, std::int64_t id, std::size_t row) {
+                                  transaction->map_verified = true;
+                                  if (transaction->id_map.take(id) < 0) return;  // given twice
+                                  --transaction->versions[transaction->code_of(row)].n_rows;
+                                  --transaction->n_works;
+                                  transaction.retire(row);
+                              });
     });
 }
 
@@ -168,12 +174,14 @@ Result<std::size_t> ItemIndex::adjust(std::span<const std::int64_t> ids, std::sp
             if (Status status = check_lengths(name, values.size(), "ids", ids.size()); !status.ok()) return status;
             if (Status status = check_finite(values, name); !status.ok()) return status;
         }
-        return for_each_known(*store_, ids, [&](WriteTransaction& transaction, std::size_t i, std::size_t row) {
-            if (transaction->adjustments.empty()) transaction->adjustments.grow(transaction->n_rows());
-            Adjustment& adjustment = *transaction->adjustments.copy_on_write(row);
-            if (!scales.empty()) adjustment.scale = scales[i];
-            if (!offsets.empty()) adjustment.offset = offsets[i];
-        });
+        return for_each_known(*store_, ids,
+                              [&](WriteTransaction& transaction, std::size_t i, std::int64_t, std::size_t row) {
+                                  if (transaction->adjustments.empty())
+                                      transaction->adjustments.grow(transaction->n_rows());
+                                  Adjustment& adjustment = *transaction->adjustments.copy_on_write(row);
+                                  if (!scales.empty()) adjustment.scale = scales[i];
+                                  if (!offsets.empty()) adjustment.offset = offsets[i];
+                              });
     });
 }
 

@@ -8,7 +8,7 @@
 #include <system_error>
 
 #include "base/boundary.hpp"
-#include "base/mapped_file.hpp"
+#include "base/regular_file.hpp"
 #include "base/sealed_text.hpp"
 #include "base/xxh64.hpp"
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <numbers>
 #include <string>
 #include <type_traits>
@@ -134,7 +135,12 @@ Status quota(std::span<const float> scores, const Column& groups, std::size_t at
     return at_boundary([&]() -> Status {
         if (Status status = check_column(groups, scores.size()); !status.ok()) return status;
         if (Status status = check_lengths("scores", scores.size(), "keep", keep.size()); !status.ok()) return status;
-        if (Status status = check_finite(scores, "scores"); !status.ok()) return status;
+        if (scores.size() > std::numeric_limits<std::uint32_t>::max()) {
+            return Status::invalid("a quota takes at most 2^32 − 1 items, got " + std::to_string(scores.size()));
+        }
+        // Copied, so that scores do not change while they are sorted, whoever writes to the caller's array.
+        const ScratchVector<float> own(scores.begin(), scores.end());
+        if (Status status = check_finite(own, "scores"); !status.ok()) return status;
         if (at_most == 0) return Status::invalid("at_most must be positive, got 0");
         ScratchVector<std::uint32_t> order;
         of_type(groups.dtype, [&]<class T>(T) {
@@ -146,7 +152,7 @@ Status quota(std::span<const float> scores, const Column& groups, std::size_t at
             }
             std::ranges::sort(order, [&](std::uint32_t a, std::uint32_t b) {
                 if (group[a] != group[b]) return group[a] < group[b];
-                return scores[a] != scores[b] ? scores[a] > scores[b] : a < b;
+                return own[a] != own[b] ? own[a] > own[b] : a < b;
             });
             std::size_t place = 0;
             for (std::size_t i = 0; i < order.size(); ++i) {

@@ -201,8 +201,14 @@ Status scatter(std::size_t n, std::span<const ScatterRule> rules, std::span<std:
             return Status::invalid("cannot fill " + std::to_string(indices.size()) + " places with " +
                                    std::to_string(n) + " items");
         }
-        if (Status status = check_rules(n, rules); !status.ok()) return status;
-        Scatter(n, rules).run(indices, rules, violations);
+        if (rules.empty()) {  // n need not be the length of anything in memory
+            std::iota(indices.begin(), indices.end(), std::int64_t{0});
+            return {};
+        }
+        // Copied, so that the rules that are checked are the rules that are kept.
+        const std::vector<ScatterRule> own(rules.begin(), rules.end());
+        if (Status status = check_rules(n, own); !status.ok()) return status;
+        Scatter(n, own).run(indices, own, violations);
         return {};
     });
 }

@@ -5,11 +5,21 @@
 
 #include "base/boundary.hpp"
 #include "base/checks.hpp"
+#include "base/read_once.hpp"
 #include "index/generation.hpp"
 #include "index/index_checks.hpp"
 #include "search/search_checks.hpp"
 
 namespace karec {
+namespace {
+
+// A row of the caller's list, as it is now; kUnknownRow is above every row. Rows were checked before the first is used,
+// but another thread may have written to the list since: each is compared with n_rows again.
+std::size_t row_of(const std::int32_t& row) noexcept {
+    return static_cast<std::size_t>(std::int64_t{read_once(row)});
+}
+
+}  // namespace
 
 Status IndexView::lookup(std::span<const std::int64_t> ids, std::span<std::int32_t> rows) const noexcept {
     return at_boundary([&]() -> Status {
@@ -31,8 +41,8 @@ Status IndexView::gather(const Rows& rows, std::span<float> out) const noexcept 
         if (status = check_candidates(Candidates::of_rows(rows), g); !status.ok()) return status;
         for (std::size_t i = 0; i < rows.values.size(); ++i) {
             float* to = out.data() + i * dim;
-            const auto row = static_cast<std::size_t>(rows.values[i]);
-            if (rows.values[i] == kUnknownRow || g.removed.has(row)) {
+            const std::size_t row = row_of(rows.values[i]);
+            if (row >= g.n_rows() || g.removed.has(row)) {
                 std::fill_n(to, dim, 0.0f);
             } else if (g.keeps_exact) {
                 g.exact_format().decode(g.exact.at(row), 1.0f, to);
@@ -55,8 +65,8 @@ Status IndexView::gather_column(std::string_view name, const Rows& rows, std::sp
         if (status = check_candidates(Candidates::of_rows(rows), g); !status.ok()) return status;
         for (std::size_t i = 0; i < rows.values.size(); ++i) {
             std::byte* to = out.data() + i * width;
-            const auto row = static_cast<std::size_t>(rows.values[i]);
-            if (rows.values[i] == kUnknownRow || g.removed.has(row)) {
+            const std::size_t row = row_of(rows.values[i]);
+            if (row >= g.n_rows() || g.removed.has(row)) {
                 std::memset(to, 0, width);
             } else {
                 std::memcpy(to, column->values.at(row), width);
@@ -73,8 +83,8 @@ Status IndexView::gather_model_versions(const Rows& rows, std::span<std::int64_t
         if (!status.ok()) return status;
         if (status = check_candidates(Candidates::of_rows(rows), g); !status.ok()) return status;
         for (std::size_t i = 0; i < rows.values.size(); ++i) {
-            const auto row = static_cast<std::size_t>(rows.values[i]);
-            const bool none = rows.values[i] == kUnknownRow || g.removed.has(row);
+            const std::size_t row = row_of(rows.values[i]);
+            const bool none = row >= g.n_rows() || g.removed.has(row);
             out[i] = none ? 0 : g.versions[g.code_of(row)].number;
         }
         return {};

@@ -7,6 +7,7 @@
 #include "base/boundary.hpp"
 #include "base/checks.hpp"
 #include "base/indptr.hpp"
+#include "base/read_once.hpp"
 #include "karec/index_view.hpp"
 #include "search/rescore.hpp"
 #include "search/scoring.hpp"
@@ -26,10 +27,12 @@ SearchCount search_one(const Generation& g, const Query& query, const Candidates
             top.offer(scores, rows, some, static_cast<std::uint32_t>(first));
         });
     // Read again, and bounded: if a caller writes to the input meanwhile, the result is void but memory is safe.
-    const auto row_of = [&](std::uint32_t position) {
-        const std::int32_t row =
-            candidates.ids.empty() ? candidates.rows.values[position] : g.id_map.find(candidates.ids[position]);
+    const auto bounded = [&](std::int32_t row) {
         return row >= 0 && static_cast<std::size_t>(row) < g.n_rows() ? row : 0;
+    };
+    const auto row_of = [&](std::uint32_t position) {
+        return bounded(candidates.ids.empty() ? read_once(candidates.rows.values[position])
+                                              : g.id_map.find(candidates.ids[position]));
     };
     rescore(g, query, std::min(out.scores.size(), n), row_of, top);
     counts.found = top.finish([&](std::size_t rank, float score, std::uint32_t position) {
@@ -46,7 +49,8 @@ SearchCount search_one(const Generation& g, const Query& query, const Candidates
         g.id_map.find(out.ids.first(counts.found), out.rows.data());
     } else {
         for (std::size_t rank = 0; rank < counts.found; ++rank) {
-            out.ids[rank] = *g.ids.at(static_cast<std::size_t>(out.rows[rank]));
+            const std::int32_t row = bounded(read_once(out.rows[rank]));  // the caller's memory again
+            out.ids[rank] = *g.ids.at(static_cast<std::size_t>(row));
         }
     }
     return counts;

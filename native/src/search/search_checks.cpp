@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/checks.hpp"
+#include "base/read_once.hpp"
 
 namespace karec {
 namespace {
@@ -39,9 +40,13 @@ Status check_candidates(const Candidates& candidates, const Generation& g) {
         high = std::max(high, row);
     }
     if (low == kUnknownRow && high < n) return {};
-    const auto bad = std::ranges::find_if(rows, [n](std::int32_t row) { return row < -1 || row >= n; });
-    return Status::invalid("rows holds " + std::to_string(*bad) + " at position " + std::to_string(bad - rows.begin()) +
-                           ", expected -1 (unknown) to " + std::to_string(n) + " (exclusive)");
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+        const std::int32_t row = read_once(rows[i]);
+        if (row >= kUnknownRow && row < n) continue;
+        return Status::invalid("rows holds " + std::to_string(row) + " at position " + count(i) +
+                               ", expected -1 (unknown) to " + std::to_string(n) + " (exclusive)");
+    }
+    return {};  // the caller has written to the rows since; searches compare each with n_rows when they use it
 }
 
 Status check_ranked(const Ranked& out) {

@@ -163,6 +163,9 @@ static void selections(void) {
     size_t violations = 9;
     int64_t order[N];
     CHECK(karec_scatter(N, &rule, 1, order, N, NULL, 0, &violations) == KAREC_OK && violations == 0 && order[1] == 2);
+    /* Without rules, no array is n long. */
+    CHECK(karec_scatter(SIZE_MAX, NULL, 0, order, 3, NULL, 0, &violations) == KAREC_OK && violations == 0);
+    CHECK(order[0] == 0 && order[1] == 1 && order[2] == 2);
     options.struct_size = 8;
     REFUSED(karec_dpp_select(&m, relevance, N, &options, picks, gains, 3, &count), KAREC_INVALID_ARGUMENT,
             "options->struct_size is 8");
@@ -227,6 +230,43 @@ static void bad_arguments(void) {
     karec_index_close(index);
     karec_index_close(NULL);
     karec_preranker_close(NULL);
+}
+
+/* Lengths that no memory holds: each is refused before anything is read. */
+static void endless_arguments(void) {
+    karec_index* index = build();
+    const karec_matrix m = matrix();
+    const float user[D] = {1, 1, 1, 1};
+    const size_t none = SIZE_MAX;
+    size_t n_found = 0;
+    int64_t order[3];
+    const karec_query query = {sizeof query, user, D, NULL, 0};
+    const karec_candidates among = {sizeof among, ids, NULL, N};
+    karec_search_count count = {.struct_size = sizeof count};
+    const karec_column column = {sizeof column, "creator_id", creators, N, KAREC_INT64};
+    karec_scatter_rule rule = {.struct_size = sizeof rule, .values = creators, .window = 2, .max_count = 1};
+    karec_scatter_violation violation = {.struct_size = sizeof violation};
+    REFUSED(karec_index_upsert(index, ids, N, &m, &column, none, 7), KAREC_INVALID_ARGUMENT,
+            "columns has more structs");
+    REFUSED(karec_index_search_batch(index, &query, none, &among, ids, &ranked, &count), KAREC_INVALID_ARGUMENT,
+            "queries has more structs");
+    REFUSED(karec_index_search_all(index, &query, none, NULL, 0, &ranked, &count), KAREC_INVALID_ARGUMENT,
+            "queries has more structs");
+    REFUSED(karec_index_search_all(index, &query, 1, (const uint8_t*)ids, none, &ranked, &count),
+            KAREC_INVALID_ARGUMENT, "mask has more entries");
+    REFUSED(karec_scatter(N, &rule, none, order, 3, NULL, 0, &n_found), KAREC_INVALID_ARGUMENT,
+            "rules has more structs");
+    REFUSED(karec_scatter(none, &rule, 1, order, 3, NULL, 0, &n_found), KAREC_INVALID_ARGUMENT,
+            "rules->values has more entries");
+    REFUSED(karec_scatter(N, &rule, 1, order, none, NULL, 0, &n_found), KAREC_INVALID_ARGUMENT,
+            "indices has more entries");
+    REFUSED(karec_scatter(N, &rule, 1, order, 3, &violation, none, &n_found), KAREC_INVALID_ARGUMENT,
+            "violations has more structs");
+    rule.n_shown = none;
+    rule.shown = ids;
+    REFUSED(karec_scatter(N, &rule, 1, order, 3, NULL, 0, &n_found), KAREC_INVALID_ARGUMENT,
+            "rules->shown has more entries");
+    karec_index_close(index);
 }
 
 static unsigned char* slurp(const char* path, size_t* size) {
@@ -296,6 +336,7 @@ int main(int argc, char** argv) {
     a_pinned_index_holds_its_generation();
     selections();
     bad_arguments();
+    endless_arguments();
     golden_files(argc > 1 ? argv[1] : ".");
     printf("%s\n", failures == 0 ? "ok" : "FAIL");
     return failures == 0 ? 0 : 1;

@@ -240,6 +240,8 @@ TEST(columns_on_demand_are_the_whole_kernel) {
     CHECK(s.indices == whole.indices && s.gains == whole.gains && n_asked == 19);
     const KernelColumn none = [](std::size_t, std::span<double>) { return Status(Code::io_error, "gone"); };
     CHECK(dpp_select_columns(diagonal, none, {}, s.indices, s.gains).status().code() == Code::io_error);
+    const Status empty = dpp_select_columns(diagonal, KernelColumn{}, {}, s.indices, s.gains).status();
+    CHECK(empty.code() == Code::invalid_argument && empty.message().find("empty function") != std::string::npos);
 }
 
 TEST(each_type_gets_what_it_is_owed) {

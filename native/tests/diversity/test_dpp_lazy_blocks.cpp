@@ -12,10 +12,16 @@ using namespace karec;
 
 namespace {
 
+struct Direction {
+    std::vector<float> values;
+    std::vector<float> offsets;  // by slot of types
+};
+
 // The definition: every direction is applied to every item at once, in float32, dimension by dimension.
 class Eager {
   public:
-    explicit Eager(const DppProblem& problem) : problem_(problem), q2_(problem.q2), features_(problem.n()) {
+    Eager(const DppProblem& problem, const TypeEffects& types)
+        : problem_(problem), types_(types), q2_(problem.q2), features_(problem.n()) {
         for (std::size_t i = 0; i < problem.n(); ++i) {
             const auto factor = static_cast<float>(length_factor(problem.squared_norms[i], problem.feature_scale));
             const float* row = problem.embeddings.floats(i, nullptr);
@@ -25,25 +31,25 @@ class Eager {
         }
     }
 
-    void apply(const std::vector<double>& direction, std::vector<float>& rho) const {
+    void apply(const Direction& direction, std::vector<float>& rho) const {
         for (std::size_t i = 0; i < rho.size(); ++i) {
             float dot = 0.0f;
             if (problem_.types_count()) {
-                const auto type = problem_.dim() + static_cast<std::size_t>(problem_.type_of[i]);
-                dot = static_cast<float>(problem_.type_scale * direction[type]);
+                const std::size_t slot = types_.slot_of(static_cast<std::size_t>(problem_.type_of[i]));
+                if (slot < direction.offsets.size()) dot = direction.offsets[slot];
             }
             for (std::size_t d = 0; d < problem_.dim(); ++d) {
-                dot = std::fmaf(features_[i][d], static_cast<float>(direction[d]), dot);
+                dot = std::fmaf(features_[i][d], direction.values[d], dot);
             }
             rho[i] = std::fmaf(-dot, dot, rho[i]);
         }
     }
 
-    void add_permanent(const std::vector<double>& direction) { apply(direction, rho_); }
+    void add_permanent(const Direction& direction) { apply(direction, rho_); }
 
-    DppPick best(const std::vector<std::vector<double>>& passing) const {
+    DppPick best(const std::vector<Direction>& passing) const {
         std::vector<float> rho = rho_;
-        for (const auto& direction : passing) apply(direction, rho);
+        for (const Direction& direction : passing) apply(direction, rho);
         DppPick best;
         for (std::size_t i = 0; i < rho.size(); ++i) {
             const double gain = rho[i] > least_[i] ? q2_[i] * static_cast<double>(rho[i]) : 0.0;
@@ -57,6 +63,7 @@ class Eager {
 
   private:
     const DppProblem& problem_;
+    const TypeEffects& types_;
     std::vector<double> q2_;
     std::vector<std::vector<float>> features_;
     std::vector<float> rho_;
@@ -84,19 +91,28 @@ TEST(lazy_is_eager_bit_by_bit) {
         const auto posed = pose_dpp(MatrixView{embeddings.data(), n, dim, DType::float32}, relevance, options);
         CHECK(posed.ok());
         const DppProblem& problem = posed.value();
-        DppLazyBlocks blocks(problem);
-        Eager eager(problem);
-        std::vector<std::vector<double>> passing;
-        std::vector<double> direction(problem.width());
+        TypeEffects effects(problem);
+        DppLazyBlocks blocks(problem, effects);
+        Eager eager(problem, effects);
+        std::vector<Direction> passing;
+        const auto some_numbers = [&](std::size_t count) {
+            std::vector<float> numbers(count);
+            for (float& x : numbers) x = 0.15f * static_cast<float>(normal(random));
+            return numbers;
+        };
         for (int step = 0; step < 60; ++step) {
-            for (double& u : direction) u = 0.15 * normal(random);
+            // A type gets its slot now and then: it has no offset in the directions from before.
+            const std::size_t type = problem.types_count() ? random() % problem.n_types : TypeEffects::kNoType;
+            const std::vector<double> feature(dim, 0.1);
+            const std::size_t n_slots = effects.pick(type, feature, 1.0, some_numbers(dim), step % 8 != 0).size();
+            const Direction direction{some_numbers(dim), some_numbers(n_slots)};
             switch (random() % 4) {
                 case 0:
-                    blocks.add_permanent(direction);
+                    blocks.add_permanent(direction.values, direction.offsets);
                     eager.add_permanent(direction);
                     break;
                 case 1:
-                    blocks.add_passing(direction);
+                    blocks.add_passing(direction.values, direction.offsets);
                     passing.push_back(direction);
                     break;
                 case 2:
@@ -138,13 +154,14 @@ TEST(a_tie_with_a_block_that_was_behind_goes_to_the_lowest_index) {
     options.weights = weights;
     options.ridge = 0.0;
     const auto problem = pose_dpp(MatrixView{embeddings.data(), 2 * kHalf, 2, DType::float32}, relevance, options);
-    const std::vector<double> direction = {0.5, 0.0};
-    DppLazyBlocks permanent(problem.value());
-    DppLazyBlocks passing(problem.value());
+    const std::vector<float> direction = {0.5f, 0.0f};
+    const TypeEffects no_types(problem.value());
+    DppLazyBlocks permanent(problem.value(), no_types);
+    DppLazyBlocks passing(problem.value(), no_types);
     CHECK(permanent.best().item == kHalf);
     for (int i = 0; i < 3; ++i) {
-        permanent.add_permanent(direction);
-        passing.add_passing(direction);
+        permanent.add_permanent(direction, {});
+        passing.add_passing(direction, {});
     }
     CHECK(permanent.best().item == 0 && permanent.best().gain == 0.25);
     CHECK(passing.best().item == 0 && passing.best().gain == 0.25);
@@ -163,9 +180,10 @@ TEST(a_cap_by_the_largest_eigenvalue_saves_work_and_changes_no_bit) {
         DppOptions options;
         options.ridge = ridge;
         const auto problem = pose_dpp(MatrixView{embeddings.data(), kItems, kDim, DType::float32}, relevance, options);
-        DppLazyBlocks capped(problem.value());
-        DppLazyBlocks plain(problem.value());
-        Eager eager(problem.value());
+        const TypeEffects no_types(problem.value());
+        DppLazyBlocks capped(problem.value(), no_types);
+        DppLazyBlocks plain(problem.value(), no_types);
+        Eager eager(problem.value(), no_types);
         Residual residual(kDim);
         residual.fold();
         std::size_t followed = 0;
@@ -181,11 +199,12 @@ TEST(a_cap_by_the_largest_eigenvalue_saves_work_and_changes_no_bit) {
             if (rho <= kLeastShare * problem->first_rho[expected.item]) break;
             for (double& u : direction) u /= std::sqrt(rho);
             residual.add(direction);
+            const Direction rounded{{direction.begin(), direction.end()}, {}};
             for (DppLazyBlocks* blocks : {&capped, &plain}) {
-                blocks->add_permanent(direction);
+                blocks->add_permanent(rounded.values, rounded.offsets);
                 blocks->remove(expected.item);
             }
-            eager.add_permanent(direction);
+            eager.add_permanent(rounded);
             eager.remove(expected.item);
             followed += capped.followed();
             capped.cap(residual.bound());

@@ -81,8 +81,9 @@ using namespace karec;
 
 namespace {
 
-// Bytes that one selection adds at its peak, on a thread that has kept nothing from an earlier one.
-std::size_t peak_of(std::size_t n, std::size_t dim, std::size_t k) {
+// Bytes that one selection adds at its peak, on a thread that has kept nothing from an earlier one. With types, two
+// items each are of one.
+std::size_t peak_of(std::size_t n, std::size_t dim, std::size_t k, bool typed) {
     std::mt19937 random(1);
     std::normal_distribution<float> normal;
     std::vector<float> embeddings(n * dim);
@@ -91,10 +92,15 @@ std::size_t peak_of(std::size_t n, std::size_t dim, std::size_t k) {
     std::vector<std::int64_t> indices(k);
     std::vector<double> gains(k);
     std::size_t most = 0;
+    std::vector<std::int64_t> types(typed ? n : 0);
+    for (std::size_t i = 0; i < types.size(); ++i) types[i] = static_cast<std::int64_t>(i / 2);
+    DppOptions options;
+    options.types = types;
+    options.type_weight = typed ? 0.2 : 0.0;
     std::thread([&] {
         const std::size_t before = held;
         peak = before;
-        CHECK(dpp_select({embeddings.data(), n, dim, DType::float32}, relevance, {}, indices, gains).ok());
+        CHECK(dpp_select({embeddings.data(), n, dim, DType::float32}, relevance, options, indices, gains).ok());
         most = peak - before;
     }).join();
     return most;
@@ -109,7 +115,7 @@ TEST(a_selection_stays_within_its_memory) {
         std::size_t k;
     };
     for (const Size& size : {Size{10'000, 64, 100}, Size{10'000, 128, 1000}, Size{50'000, 64, 100}}) {
-        const std::size_t most = peak_of(size.n, size.dim, size.k);
+        const std::size_t most = peak_of(size.n, size.dim, size.k, false);
         constexpr std::size_t kAnItem = 80;  // by N: qualities, norms, ρ, places
         const std::size_t values = size.n * size.dim * sizeof(float);
         const std::size_t directions = size.k * size.dim * sizeof(float);
@@ -117,4 +123,18 @@ TEST(a_selection_stays_within_its_memory) {
                     static_cast<double>(most) / static_cast<double>(values));
         CHECK(most <= values + values / 5 + directions + kAnItem * size.n);
     }
+}
+
+TEST(many_types_cost_memory_for_those_that_were_picked_alone) {
+    constexpr std::size_t kItems = 10'000;
+    constexpr std::size_t kDim = 64;
+    constexpr std::size_t kPicks = 1000;
+    const std::size_t without = peak_of(kItems, kDim, kPicks, false);
+    const std::size_t with = peak_of(kItems, kDim, kPicks, true);
+    std::printf("     %zu bytes without types, %zu with\n", without, with);
+    // Of each picked type a sum and a mean, of each pick an offset for each picked type, a few numbers an item. Four
+    // times, as vectors grow to powers of two and the thread keeps what they had before.
+    const std::size_t offsets = kPicks * kPicks / 2 * sizeof(float);
+    const std::size_t means = kPicks * kDim * (sizeof(double) + sizeof(float));
+    CHECK(with <= without + 4 * (offsets + means) + 80 * kItems);
 }

@@ -89,7 +89,10 @@ Status write_index(const std::string& path, const Generation& g) {
     header.checksum = table_checksum(header, std::as_bytes(std::span(table)));
 
     const auto refused = [&path] {
-        return Status{Code::io_error, "cannot write '" + path + "': " + std::system_category().message(errno), errno};
+        const int error = errno;
+        const std::string why = error == EEXIST ? "it is not a regular file, so it is not replaced; move it away"
+                                                : std::system_category().message(error);
+        return Status{Code::io_error, "cannot write '" + path + "': " + why, error};
     };
     AtomicFile file(path);
     if (!file.opened() || !file.append(std::as_bytes(std::span(&header, 1))) ||

@@ -1,0 +1,80 @@
+// Lists of rows that another thread writes to while they are read: any result, but no memory outside the index.
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include "check.hpp"
+#include "karec/item_index.hpp"
+
+// A plain read of what another thread writes is a race, which ThreadSanitizer reports; that is the caller's mistake.
+#if !defined(__SANITIZE_THREAD__)
+
+namespace {
+
+constexpr std::size_t kRows = 100;
+constexpr std::size_t kAsked = 100'000;
+constexpr int kCalls = 100;
+
+karec::ItemIndex small_index() {
+    std::vector<std::int64_t> ids(kRows);
+    for (std::size_t i = 0; i < kRows; ++i) ids[i] = static_cast<std::int64_t>(i);
+    const std::vector<float> vectors(kRows * 4, 1.0f);
+    const karec::Column column{"creator", karec::DType::int64, std::as_bytes(std::span(ids))};
+    karec::ItemIndex::BuildOptions options;
+    options.columns = {&column, 1};
+    return std::move(karec::ItemIndex::build(ids, {vectors.data(), kRows, 4, karec::DType::float32}, options).value());
+}
+
+// call() again and again while another thread sets the last of `values` to a and b in turn.
+template <class T, class Call>
+void while_changing(std::vector<T>& values, T a, T b, const Call& call) {
+    std::atomic<bool> over{false};
+    std::thread writer([&] {
+        const std::atomic_ref<T> last(values.back());
+        while (!over) {
+            last.store(a, std::memory_order_relaxed);
+            last.store(b, std::memory_order_relaxed);
+        }
+    });
+    for (int i = 0; i < kCalls; ++i) call();
+    over = true;
+    writer.join();
+}
+
+}  // namespace
+
+TEST(gather_and_gather_column_survive_rows_that_change) {
+    const karec::ItemIndex index = small_index();
+    std::vector<std::int32_t> rows(kAsked, 3);
+    std::vector<float> vectors(kAsked * 4);
+    std::vector<std::int64_t> creators(kAsked);
+    while_changing(rows, std::int32_t{5}, INT32_MAX, [&] {
+        const karec::Status vector_status = index.pinned().gather(rows, vectors);
+        const karec::Status status =
+            index.pinned().gather_column("creator", rows, std::as_writable_bytes(std::span(creators)));
+        CHECK(vector_status.ok() || vector_status.code() == karec::Code::invalid_argument);
+        CHECK(status.ok() || status.code() == karec::Code::invalid_argument);
+    });
+}
+
+TEST(removals_of_ids_that_change_leave_the_index_whole) {
+    karec::ItemIndex index = small_index();
+    std::vector<std::int64_t> ids(kAsked, 1000);
+    while_changing(ids, std::int64_t{7}, std::int64_t{8}, [&] {
+        const auto unknown = index.remove(ids);
+        CHECK(unknown.ok());
+        const std::int64_t back[] = {7, 8};
+        const float vectors[8] = {};
+        const karec::Column column{"creator", karec::DType::int64, std::as_bytes(std::span(back))};
+        CHECK(index.upsert(back, {vectors, 2, 4, karec::DType::float32}, {&column, 1}, 0).ok());
+        CHECK(index.size() == kRows);
+        std::int32_t rows[2];
+        std::int64_t creators[2];
+        const karec::IndexView view = index.pinned();
+        CHECK(view.lookup(back, rows).ok() && rows[0] != rows[1]);
+        CHECK(view.gather_column("creator", rows, std::as_writable_bytes(std::span(creators))).ok());
+        CHECK(creators[0] == 7 && creators[1] == 8);
+    });
+}
+
+#endif

@@ -1,0 +1,145 @@
+"""Arrays in memory orders of other machines: foreign byte order, unaligned, strided. They mean what they say, or are
+refused; an ``out=`` that cannot be written in place is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from karec import dpp_select, dpp_select_batch, dpp_select_kernel, mmr_select, scatter, ssd_select
+from karec._backend import library
+from karec.diversity import ScatterRule
+from karec.index import ItemIndex
+
+pytestmark = pytest.mark.usefixtures("backend")
+
+Array = NDArray[Any]
+N, DIM = 40, 5
+RNG = np.random.default_rng(0)
+IDS = RNG.permutation(1000)[:N]
+VECTORS = RNG.standard_normal((N, DIM)).astype(np.float32)
+RELEVANCE = RNG.standard_normal(N).astype(np.float32)
+WEIGHTS = RNG.random(N).astype(np.float32)
+TYPES = RNG.integers(0, 4, N)
+ROWS = RNG.permutation(N).astype(np.int32)
+ENDS = np.array([0, 15, N])
+MOMENTS = RNG.integers(0, 10**12, N)
+TONES = RNG.random(N)
+QUERY = RNG.standard_normal(DIM).astype(np.float32)
+KERNEL = (VECTORS @ VECTORS.T + np.eye(N)).astype(np.float64)
+COLUMNS = {np.dtype(code).name: RNG.integers(0, 2, N).astype(code) for code in "?bhiqBHIQefd"}
+
+
+def foreign(array: Array) -> Array:
+    return array.astype(array.dtype.newbyteorder())
+
+
+def unaligned(array: Array) -> Array:
+    memory = np.empty(array.nbytes + 1, np.uint8)
+    shifted = memory[1:].view(array.dtype).reshape(array.shape)
+    shifted[...] = array
+    assert array.itemsize == 1 or not shifted.flags.aligned
+    return shifted
+
+
+def strided(array: Array) -> Array:
+    return np.repeat(array, 2, axis=-1)[..., ::2]
+
+
+LAYOUTS = pytest.mark.parametrize("layout", [foreign, unaligned, strided])
+
+
+def built(layout: Callable[[Array], Array] = lambda array: array, dtype: Any = "float32") -> ItemIndex:
+    columns = {name: layout(column) for name, column in COLUMNS.items()}
+    return ItemIndex.build(layout(IDS), layout(VECTORS.astype(np.float16)), dtype, columns)
+
+
+def state(index: ItemIndex) -> list[Array]:
+    return [index.ids, index.embeddings(ROWS), *index.columns.values()]
+
+
+def written(layout: Callable[[Array], Array]) -> list[Array]:
+    index = built()
+    index.upsert(layout(IDS[:9] + 5000), layout(VECTORS[:9]), {n: layout(c[:9]) for n, c in COLUMNS.items()})
+    index.adjust(layout(IDS[:9]), scale=layout(WEIGHTS[:9]), offset=layout(RELEVANCE[:9]))
+    index.block(layout(IDS[9:12]))
+    index.unblock(layout(IDS[9:10]))
+    index.remove(layout(IDS[20:22]))
+    return [*state(index), index.search_all(QUERY, N).scores, index.lookup(IDS)]
+
+
+CALLS: dict[str, Callable[[Callable[[Array], Array]], Any]] = {
+    "build": lambda layout: state(built(layout)),
+    "build from float32": lambda layout: state(ItemIndex.build(layout(IDS), layout(VECTORS))),
+    "write": written,
+    "lookup": lambda layout: [built().lookup(layout(IDS))],
+    "search": lambda layout: list(built().search(layout(QUERY), ids=layout(IDS), k=9)),
+    "search rows": lambda layout: list(built().search(layout(QUERY.astype(np.float64)), rows=layout(ROWS), k=9)),
+    "search int64 rows": lambda layout: list(built().search(QUERY, rows=layout(ROWS.astype(np.int64)), k=9)),
+    "search_batch": lambda layout: list(
+        built().search_batch(layout(VECTORS[:2]), rows=layout(ROWS), indptr=layout(ENDS), k=9)
+    ),
+    "search_all": lambda layout: list(built().search_all(layout(VECTORS[:2]), 9, layout(TYPES > 0))),
+    "scores": lambda layout: [built().scores(layout(QUERY), rows=layout(ROWS))],
+    "embeddings": lambda layout: [built().embeddings(layout(ROWS))],
+    "dpp of rows": lambda layout: built().dpp_select(layout(ROWS), layout(RELEVANCE), 9, weights=layout(WEIGHTS)),
+    "dpp": lambda layout: dpp_select(
+        layout(VECTORS),
+        layout(RELEVANCE),
+        9,
+        weights=layout(WEIGHTS),
+        types=layout(TYPES),
+        type_weight=0.2,
+        shown=layout(VECTORS[:3]),
+    ),
+    "dpp of float16": lambda layout: dpp_select(layout(VECTORS.astype(np.float16)), layout(RELEVANCE), 9),
+    "dpp_select_batch": lambda layout: dpp_select_batch(
+        layout(VECTORS), layout(RELEVANCE), layout(ENDS), 9, shown=layout(VECTORS[:4]), shown_indptr=layout(ENDS // 10)
+    ),
+    "dpp_select_kernel": lambda layout: dpp_select_kernel(layout(KERNEL), 9),
+    "dpp_select_columns": lambda layout: dpp_select_kernel(
+        lambda item: layout(KERNEL[item]), 9, diagonal=layout(np.diag(KERNEL).copy())
+    ),
+    "mmr": lambda layout: mmr_select(layout(VECTORS), layout(RELEVANCE), 9, shown=layout(VECTORS[:3])),
+    "ssd": lambda layout: ssd_select(layout(VECTORS.astype(np.float16)), layout(RELEVANCE), 9),
+    "scatter": lambda layout: scatter(
+        layout(np.arange(N)), {"t": layout(TYPES)}, [ScatterRule("t", 4, 1)], shown={"t": layout(TYPES[:3])}
+    ),
+    "freshness": lambda layout: [library.freshness(layout(RELEVANCE), layout(MOMENTS), 10**12, 1.0, 24.0)],
+    "tone": lambda layout: [library.tone(layout(TONES), 0.5), library.tone(layout(TONES.astype(np.float16)), 0.5)],
+    "quota": lambda layout: [library.quota(layout(RELEVANCE), layout(TYPES), 2)],
+    "standardise": lambda layout: [library.standardise(layout(RELEVANCE))],
+}
+
+
+@LAYOUTS
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_every_call_reads_the_values_that_an_array_holds(
+    call: Callable[[Callable[[Array], Array]], Any], layout: Callable[[Array], Array]
+) -> None:
+    for got, expected in zip(values_of(call(layout)), values_of(call(lambda array: array)), strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+def values_of(result: Any) -> list[Any]:
+    return list(result) if isinstance(result, list) else list(vars(result).values())
+
+
+@LAYOUTS
+def test_scores_refuses_an_out_that_it_cannot_write_in_place(layout: Callable[[Array], Array]) -> None:
+    out = layout(np.full(N, 7.0, np.float32))
+    with pytest.raises(ValueError, match=r"out has shape \(40,\).*expected \(40,\) float32, C-contiguous, aligned"):
+        built().scores(QUERY, rows=ROWS, out=out)
+    assert (out == 7).all()
+
+
+def test_a_saved_column_of_foreign_byte_order_opens_native(tmp_path: Path) -> None:
+    built(foreign).save(tmp_path / "index")
+    opened = ItemIndex.open(tmp_path / "index")
+    for name, column in COLUMNS.items():
+        np.testing.assert_array_equal(opened.columns[name], column)

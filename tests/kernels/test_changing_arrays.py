@@ -1,0 +1,144 @@
+"""Arrays that another thread writes to while a call reads them: the result is void, but no memory outside is touched.
+
+Each case runs in a process of its own, which a wrong access ends by a signal. Every array that is written to ends where
+the next page of memory must not be read.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+CHILD = """
+import ctypes, mmap, sys, threading
+import numpy as np
+from karec import dpp_select, mmr_select, scatter
+from karec._backend import library
+from karec.diversity import ScatterRule
+from karec.errors import KarecError
+from karec.index import ItemIndex
+
+PAGE = mmap.PAGESIZE
+held = []
+
+
+def guarded(n, dtype):
+    # n elements that end at a page which cannot be read
+    size = -(-n * np.dtype(dtype).itemsize // PAGE) * PAGE
+    memory = mmap.mmap(-1, size + PAGE)
+    held.append(memory)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    assert ctypes.CDLL(None, use_errno=True).mprotect(ctypes.c_void_p(start + size), PAGE, 0) == 0
+    return np.frombuffer(memory, dtype, n, size - n * np.dtype(dtype).itemsize)
+
+
+rng = np.random.default_rng(0)
+n = 1000
+many = int(sys.argv[2])
+index = ItemIndex.build(np.arange(n), rng.standard_normal((n, 8)).astype(np.float32), columns={"creator": np.arange(n)})
+query = np.ones(8, np.float32)
+rows, scores = guarded(many, np.int32), guarded(many, np.float32)
+groups, ends = guarded(many, np.int64), guarded(3, np.int64)
+rows[:], scores[:] = rng.integers(0, n, many), rng.random(many)
+groups[:], ends[:] = rng.integers(0, 9, many), (0, 9, many)
+vectors = rng.standard_normal((many, 8)).astype(np.float32)
+few = 64
+
+
+def last_row(value):
+    rows[-3:] = value
+
+
+def all_scores(value):
+    scores[:] = value
+
+
+def all_groups(value):
+    groups[:] = value
+
+
+def middle_end(value):
+    ends[1] = value
+
+
+rising, wild = np.arange(many, dtype=np.float32), np.where(np.arange(many) % 3, np.float32(np.nan), -rng.random(many))
+codes, others = np.arange(many) % 9, np.arange(many)[::-1].copy()
+CASES = {  # call, write, what it writes in turn
+    "embeddings": (lambda: index.embeddings(rows), last_row, (2**31 - 1, 5)),
+    "gather": (lambda: index.gather("creator", rows), last_row, (2**31 - 1, 5)),
+    "model_versions_of": (lambda: index.model_versions_of(rows), last_row, (2**31 - 1, 5)),
+    "search": (lambda: index.search(query, rows=rows, k=10), last_row, (2**31 - 1, 5)),
+    "scores": (lambda: index.scores(query, rows=rows), last_row, (-(2**31), 5)),
+    "search_batch": (lambda: index.search_batch([query] * 2, rows=rows, indptr=ends, k=3), middle_end, (2**62, 9)),
+    "dpp of rows": (lambda: index.dpp_select(rows[-few:], scores[-few:], 5), last_row, (2**31 - 1, 5)),
+    "dpp": (lambda: dpp_select(vectors, scores, few, weights=scores), all_scores, (rising, wild)),
+    "dpp types": (lambda: dpp_select(vectors, rising, few, types=groups, max_per_type=2), all_groups, (codes, others)),
+    "mmr": (lambda: mmr_select(vectors, scores, few), all_scores, (rising, wild)),
+    "quota": (lambda: library.quota(scores, groups * 0, 3), all_scores, (rising, -rising)),
+    "quota groups": (lambda: library.quota(rising, groups, 3), all_groups, (codes, others)),
+    "scatter": (lambda: scatter(np.arange(few), {"g": groups[-few:]}, [ScatterRule("g", 3, 1)]), all_groups,
+                (codes, others)),
+}
+call, write, values = CASES[sys.argv[1]]
+over = threading.Event()
+
+
+def keep_writing():
+    while not over.is_set():
+        for value in values:
+            write(value)
+
+
+writer = threading.Thread(target=keep_writing)
+writer.start()
+try:
+    for _ in range(int(sys.argv[3])):
+        try:
+            call()
+        except (ValueError, KarecError):
+            pass
+finally:
+    over.set()
+    writer.join()
+"""
+CASES = {  # elements, calls
+    "embeddings": (200_000, 60),
+    "gather": (200_000, 60),
+    "model_versions_of": (200_000, 60),
+    "search": (50_000, 300),
+    "scores": (50_000, 100),
+    "search_batch": (20_000, 100),
+    "dpp of rows": (1000, 100),
+    "dpp": (20_000, 10),
+    "dpp types": (20_000, 10),
+    "mmr": (20_000, 10),
+    "quota": (200_000, 20),
+    "quota groups": (100_000, 10),
+    "scatter": (20_000, 20),
+}
+# The others reach Numba through NumPy's own copies, or read by NumPy, which checks every index.
+PORTABLE_CASES = {
+    "embeddings": (20_000, 50),
+    "gather": (20_000, 50),
+    "search": (20_000, 20),
+    "dpp of rows": (1000, 20),
+    "search_batch": (20_000, 10),
+    "quota groups": (100_000, 10),
+}
+
+
+@pytest.mark.parametrize(
+    ("backend", "case", "n", "rounds"),
+    [("native", name, *size) for name, size in CASES.items()]
+    + [("portable", name, *size) for name, size in PORTABLE_CASES.items()],
+)
+def test_a_call_survives_writes_to_what_it_reads(
+    monkeypatch: pytest.MonkeyPatch, backend: str, case: str, n: int, rounds: int
+) -> None:
+    monkeypatch.setenv("KAREC_BACKEND", backend)
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, case, str(n), str(rounds)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"ended by {done.returncode}\n{done.stderr[-2000:]}"
