@@ -40,12 +40,12 @@ def lines_of(path: Path, kind: str) -> list[str]:
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
     body, found, seal = data.rpartition(b"seal ")
-    first, *lines = body.decode("ascii", "replace").splitlines() or [""]
+    first = data.partition(b"\n")[0].decode("ascii", "replace")
     if first != f"{kind} {FORMAT}":
         raise DataError(f"{path} begins with {first[:40]!r}, this version reads {kind} {FORMAT}")
     if not found or seal != f"{_native.xxh64(body):016x}\n".encode():
         raise DataError(f"{path} is not what was written: its last line is not the seal of the lines before it")
-    return lines
+    return body.decode("ascii", "replace").splitlines()[1:]
 
 
 def kind_of(path: Path) -> str | None:

@@ -13,6 +13,7 @@ from karec.evaluate.page import BLUE, GREY, INK, ORANGE, picture, with_interval
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+FORMAT = 1  # of ablation.json
 COLOURS = {"full": BLUE, "static": ORANGE, None: GREY}
 
 
@@ -20,7 +21,7 @@ def write_ablation(report: Mapping[str, Any], folder: Path) -> tuple[Path, Path,
     """Write the three files; ``report`` as ``karec.learn.run.ablation.study.run_ablation`` gives it."""
     folder.mkdir(parents=True, exist_ok=True)
     data, text, shown = (folder / f"ablation.{kind}" for kind in ("json", "md", "svg"))
-    write_text_aside(data, json.dumps(report, indent=1))
+    write_text_aside(data, json.dumps({"format": FORMAT, **report}, indent=1))
     write_text_aside(text, "\n".join(ablation_markdown(report)) + "\n")
     tasks = report["tasks"]
     height = 0.9 + 0.28 * len(report["rows"])

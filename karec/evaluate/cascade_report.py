@@ -14,6 +14,7 @@ from karec.evaluate.page import BLUE, INK, ORANGE, page, picture, table, with_in
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+FORMAT = 1  # of report.json
 QUALITY_COLUMNS = ("auc", "auc_behind", "gauc", "ece")
 
 
@@ -22,7 +23,7 @@ def write_report(report: Mapping[str, Any], folder: Path) -> tuple[Path, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     data, shown = folder / "report.json", folder / "report.html"
     write_text_aside(shown, _page(report))
-    write_text_aside(data, json.dumps(report, indent=1, ensure_ascii=False))
+    write_text_aside(data, json.dumps({"format": FORMAT, **report}, indent=1, ensure_ascii=False))
     return data, shown
 
 

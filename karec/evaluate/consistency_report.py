@@ -13,6 +13,7 @@ from karec.evaluate.page import BLUE, GREY, ORANGE, page, picture, table, with_i
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+FORMAT = 1  # of consistency.json
 COLOURS = {"top_10": BLUE, "top_50": ORANGE}
 
 
@@ -28,7 +29,7 @@ def write_consistency(report: Mapping[str, Mapping[str, Any]], folder: Path) -> 
             table(("measure", "mean [95 % over users]", "pools"), list(consistency_rows(measured))),
         ]
     write_text_aside(shown, page("prerank and rank", parts))
-    write_text_aside(data, json.dumps(report, indent=1))
+    write_text_aside(data, json.dumps({"format": FORMAT, **report}, indent=1))
     return data, shown
 
 

@@ -13,6 +13,7 @@ from karec.evaluate.page import BLUE, GREY, INK, ORANGE, page, picture, table
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+FORMAT = 1  # of diversity.json
 COLOURS = {"dpp": BLUE, "mmr": ORANGE, "ssd": "#3f9b5f", "scatter": "#8a5fb5"}
 CURVES = {
     "distance": "intra-list distance (mean 1 − cosine)",
@@ -48,7 +49,7 @@ def write_diversity(report: Mapping[str, Any], folder: Path) -> tuple[Path, Path
             parts += [f"<h2>{label}</h2>", drawn]
     parts += ["<h2>All measures</h2>", table(DIVERSITY_HEAD, diversity_rows(report))]
     write_text_aside(shown, page("diversity", parts))
-    write_text_aside(data, json.dumps(report, indent=1))
+    write_text_aside(data, json.dumps({"format": FORMAT, **report}, indent=1))
     return data, shown
 
 
