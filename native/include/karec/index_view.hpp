@@ -15,6 +15,10 @@
 // Threads: any function may run in any number of threads at once, on one view. A view may be destroyed in another
 // thread than the one that made it, when no call uses it any more.
 //
+// Fork: a view that the forking thread made goes on in the child. Of those that other threads made, the child refuses
+// every call that reads works, as unavailable: their threads are not there to end them, so that their rows are used
+// again.
+//
 // What a call reads (ids, rows, queries, masks) must not change until it returns: else its results are void, though it
 // touches no memory outside the index.
 //
@@ -194,9 +198,12 @@ class KAREC_API IndexView {
     friend class ItemIndex;
     explicit IndexView(std::shared_ptr<const GenerationStore> store) noexcept;  // of its newest generation
     void release() noexcept;
+    // Refuses a view that another thread made before a fork.
+    Status check_held() const;
 
     std::shared_ptr<const GenerationStore> store_;
     HazardSlot* slot_;
+    std::uint32_t epoch_;
     const Generation* generation_;
 };
 

@@ -8,6 +8,9 @@
 // (karec/index_view.hpp), and each reading function of ItemIndex is the one of IndexView on a fresh pin. Memory of
 // older generations is used again when their last view is gone and a write follows.
 //
+// Fork: it waits for a write that another thread has begun, so that the child gets a whole index. There, any thread may
+// read and write it; parent and child do not see each other's writes. For views, see karec/index_view.hpp.
+//
 // Rows: an upsert gives a work a new row. A row holds the same vector until its work is upserted or removed; later it
 // may hold another. So rows are valid for the generation that they were found in: find and read them on one view, or
 // say their generation (Rows), and across writes keep ids.

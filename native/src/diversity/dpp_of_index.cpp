@@ -14,6 +14,7 @@ namespace karec {
 Result<DppCount> IndexView::dpp_select(const Rows& of, std::span<const float> relevance, const DppOptions& options,
                                        std::span<std::int64_t> indices, std::span<double> gains) const noexcept {
     return at_boundary([&]() -> Result<DppCount> {
+        if (Status status = check_held(); !status.ok()) return status;
         const Generation& g = *generation_;
         if (Status status = check_generation(of, g); !status.ok()) return status;
         const std::span<const std::int32_t> rows = of.values;

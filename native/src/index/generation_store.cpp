@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <new>
 #include <thread>
+#include <utility>
 
 namespace karec {
 
 GenerationStore::GenerationStore(std::unique_ptr<Generation> first)
     : n_first_rows_(first->n_rows()), newest_(first.get()) {
     first->publish();
+    oldest_ = first->number;
     generations_.push_back(std::move(first));
 }
 
@@ -36,6 +38,7 @@ HazardSlot* GenerationStore::take_slot() const noexcept {
 
 HazardSlot* GenerationStore::pin() const noexcept {
     HazardSlot* slot = take_slot();
+    slot->owner = ::pthread_self();
     const Generation* generation = newest_.load();
     // This store and load, the push of a new slot, the writer's store of `newest_` and its loads of the slots are all
     // sequentially consistent: either the writer sees what the slot holds, or the reader sees the newer generation.
@@ -45,6 +48,27 @@ HazardSlot* GenerationStore::pin() const noexcept {
         if (newest == generation) return slot;
         generation = newest;
     }
+}
+
+void GenerationStore::unlock_after_fork(bool in_child) noexcept {
+    for (HazardSlot* slot = slots_.load(); in_child && slot != nullptr; slot = slot->next) {
+        if (!slot->taken.load() || ::pthread_equal(slot->owner, ::pthread_self()) != 0) continue;
+        // A thread may have taken the slot without holding anything yet.
+        if (const Generation* held = slot->held.load(); held != nullptr && !is_orphaned(held)) {
+            try {
+                orphaned_.push_back(held);
+            } catch (const std::bad_alloc&) {
+                continue;  // the slot stays held
+            }
+        }
+        ++slot->epoch;
+        unpin(slot);
+    }
+    writing_.unlock();
+}
+
+bool GenerationStore::is_orphaned(const Generation* generation) const noexcept {
+    return std::ranges::find(orphaned_, generation) != orphaned_.end();
 }
 
 void GenerationStore::unpin(HazardSlot* slot) noexcept {
@@ -60,7 +84,7 @@ GenerationStore::WriteTransaction::WriteTransaction(GenerationStore& store)
 
 std::size_t GenerationStore::WriteTransaction::new_row() {
     const auto& free = store_.free_rows_;
-    if (n_reused_ < free.size() && free[n_reused_].since <= store_.generations_.front()->number) {
+    if (n_reused_ < free.size() && free[n_reused_].since <= store_.oldest_) {
         const std::size_t row = free[n_reused_++].row;
         next_->removed.put(row, false);
         next_->closed.put(row, false);
@@ -100,8 +124,12 @@ void GenerationStore::reclaim() noexcept {
     };
     // Frees generations in the middle as well: the oldest that is left decides which free rows may be written again.
     const Generation* newest = generations_.back().get();
-    std::erase_if(generations_,
-                  [&](const auto& generation) { return generation.get() != newest && !held(generation.get()); });
+    oldest_ = newest->number;
+    std::erase_if(generations_, [&](const auto& generation) {
+        const bool read = generation.get() == newest || held(generation.get());
+        if (read) oldest_ = std::min(oldest_, generation->number);
+        return !read && !is_orphaned(generation.get());
+    });
 }
 
 }  // namespace karec

@@ -2,8 +2,8 @@
 //
 // Readers: a pin writes the generation that it took into a hazard slot and checks that it is still the newest; if not,
 // it takes the newer one (Michael, "Hazard pointers", 2004). It never blocks, and repeats only if a commit fell in
-// between. Cost: two stores and three loads, on a
-// cache line that no other reader writes, and one load for each slot that others hold.
+// between. Cost: three stores and three loads, on a cache line that no other reader writes, and one load for each slot
+// that others hold.
 // Writers: one transaction at a time. A commit publishes a pointer, then frees the older generations that no slot
 // holds.
 //
@@ -14,9 +14,14 @@
 //     `since` is left, so that no reader sees the new vector under the old work.
 //   - free_rows_ is ordered by `since`.
 //   - A slot belongs to one pin while `taken`. Slots are never freed before the store is.
+//   - A generation in orphaned_ stays in generations_, but rows are used again as if it were not there.
 // Threads: any thread may pin; any thread may open a transaction and waits for the open one. No pin may outlive the
 // store.
+// Fork: it waits for the open transaction. The child takes the slots of other threads back, and orphans what they held:
+// those threads are not there to release it, but views that they made may be.
 #pragma once
+
+#include <pthread.h>
 
 #include <atomic>
 #include <cstdint>
@@ -25,6 +30,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/at_fork.hpp"
 #include "index/generation.hpp"
 
 namespace karec {
@@ -34,6 +40,8 @@ struct alignas(64) HazardSlot {
     std::atomic<const Generation*> held{nullptr};
     std::atomic<bool> taken{false};
     HazardSlot* next = nullptr;
+    pthread_t owner{};        // the thread that took it
+    std::uint32_t epoch = 0;  // + 1 when a child took it back: a pin of an earlier epoch holds nothing
 };
 
 class GenerationStore {
@@ -49,6 +57,10 @@ class GenerationStore {
     static const Generation* held_by(const HazardSlot* slot) noexcept {
         return slot->held.load(std::memory_order_relaxed);
     }
+
+    // Called before and after a fork (base/at_fork.hpp).
+    void lock_for_fork() noexcept { writing_.lock(); }
+    void unlock_after_fork(bool in_child) noexcept;
 
     // Rows of the first generation: no later one has fewer.
     std::size_t n_first_rows() const noexcept { return n_first_rows_; }
@@ -83,13 +95,17 @@ class GenerationStore {
 
     HazardSlot* take_slot() const noexcept;
     void reclaim() noexcept;
+    bool is_orphaned(const Generation* generation) const noexcept;
 
     const std::size_t n_first_rows_;
     std::atomic<const Generation*> newest_;
     mutable std::atomic<HazardSlot*> slots_{nullptr};
     std::mutex writing_;
     std::vector<std::unique_ptr<const Generation>> generations_;
+    std::vector<const Generation*> orphaned_;  // held by threads that a fork left behind
+    std::uint64_t oldest_ = 0;                 // number of the oldest generation that somebody may read
     std::vector<FreeRow> free_rows_;
+    AtFork<GenerationStore> at_fork_{*this};
 };
 
 }  // namespace karec

@@ -15,16 +15,23 @@
 namespace karec {
 
 IndexView::IndexView(std::shared_ptr<const GenerationStore> store) noexcept
-    : store_(std::move(store)), slot_(store_->pin()), generation_(GenerationStore::held_by(slot_)) {}
+    : store_(std::move(store)),
+      slot_(store_->pin()),
+      epoch_(slot_->epoch),
+      generation_(GenerationStore::held_by(slot_)) {}
 
 IndexView::IndexView(IndexView&& other) noexcept
-    : store_(std::move(other.store_)), slot_(std::exchange(other.slot_, nullptr)), generation_(other.generation_) {}
+    : store_(std::move(other.store_)),
+      slot_(std::exchange(other.slot_, nullptr)),
+      epoch_(other.epoch_),
+      generation_(other.generation_) {}
 
 IndexView& IndexView::operator=(IndexView&& other) noexcept {
     if (this == &other) return *this;
     release();
     store_ = std::move(other.store_);
     slot_ = std::exchange(other.slot_, nullptr);
+    epoch_ = other.epoch_;
     generation_ = other.generation_;
     return *this;
 }
@@ -34,7 +41,12 @@ IndexView::~IndexView() {
 }
 
 void IndexView::release() noexcept {
-    if (slot_ != nullptr) GenerationStore::unpin(slot_);
+    if (slot_ != nullptr && slot_->epoch == epoch_) GenerationStore::unpin(slot_);
+}
+
+Status IndexView::check_held() const {
+    if (slot_->epoch == epoch_) return {};
+    return {Code::unavailable, "another thread took this view before the process was forked: take a new one (pinned())"};
 }
 
 std::size_t IndexView::size() const noexcept {
@@ -92,6 +104,7 @@ Result<DType> IndexView::column_dtype(std::string_view name) const noexcept {
 Status IndexView::save(const std::string& path) const noexcept {
     return at_boundary([&] {
         if (Status status = check_path(path); !status.ok()) return status;
+        if (Status status = check_held(); !status.ok()) return status;
         const Generation& g = *generation_;
         if (Status status = check_map(g); !status.ok()) return status;
         // A file's id map has the size that follows from the number of works; one of another size is rebuilt.
@@ -129,6 +142,7 @@ struct OwnedTable : IndexTable {
 
 Result<std::shared_ptr<const IndexTable>> IndexView::table() const noexcept {
     return at_boundary([&]() -> Result<std::shared_ptr<const IndexTable>> {
+        if (Status status = check_held(); !status.ok()) return status;
         const Generation& g = *generation_;
         auto table = std::make_shared<OwnedTable>();
         table->generation = g.number;

@@ -23,6 +23,7 @@ std::size_t row_of(const std::int32_t& row) noexcept {
 
 Status IndexView::lookup(std::span<const std::int64_t> ids, std::span<std::int32_t> rows) const noexcept {
     return at_boundary([&]() -> Status {
+        if (Status status = check_held(); !status.ok()) return status;
         if (Status status = check_lengths("ids", ids.size(), "rows", rows.size()); !status.ok()) return status;
         generation_->id_map.find(ids, rows.data());
         for (std::int32_t& row : rows) {
@@ -34,6 +35,7 @@ Status IndexView::lookup(std::span<const std::int64_t> ids, std::span<std::int32
 
 Status IndexView::gather(const Rows& rows, std::span<float> out) const noexcept {
     return at_boundary([&]() -> Status {
+        if (Status status = check_held(); !status.ok()) return status;
         const Generation& g = *generation_;
         const std::size_t dim = g.format.dim;
         Status status = check_lengths("rows × dimensions", rows.values.size() * dim, "out", out.size());
@@ -56,6 +58,7 @@ Status IndexView::gather(const Rows& rows, std::span<float> out) const noexcept 
 
 Status IndexView::gather_column(std::string_view name, const Rows& rows, std::span<std::byte> out) const noexcept {
     return at_boundary([&]() -> Status {
+        if (Status status = check_held(); !status.ok()) return status;
         const Generation& g = *generation_;
         const PagedColumn* column = g.find_column(name);
         if (column == nullptr) return no_column(name);
@@ -78,6 +81,7 @@ Status IndexView::gather_column(std::string_view name, const Rows& rows, std::sp
 
 Status IndexView::gather_model_versions(const Rows& rows, std::span<std::int64_t> out) const noexcept {
     return at_boundary([&]() -> Status {
+        if (Status status = check_held(); !status.ok()) return status;
         const Generation& g = *generation_;
         Status status = check_lengths("rows", rows.values.size(), "out", out.size());
         if (!status.ok()) return status;

@@ -150,6 +150,7 @@ std::size_t works_without_query(const Query& query, const Generation& g) noexcep
 Status IndexView::search_all(std::span<const Query> queries, std::span<const std::uint8_t> mask, const Ranked& out,
                              std::span<SearchCount> counts) const noexcept {
     return at_boundary([&]() -> Status {
+        if (Status status = check_held(); !status.ok()) return status;
         const Generation& g = *generation_;
         Status status = check_lengths("counts", counts.size(), "queries", queries.size());
         if (!status.ok()) return status;

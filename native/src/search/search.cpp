@@ -61,6 +61,7 @@ SearchCount search_one(const Generation& g, const Query& query, const Candidates
 Result<SearchCount> IndexView::scores(const Query& query, const Candidates& candidates,
                                       std::span<float> out) const noexcept {
     return at_boundary([&]() -> Result<SearchCount> {
+        if (Status status = check_held(); !status.ok()) return status;
         const Generation& g = *generation_;
         if (Status status = check_query(query, g, "query"); !status.ok()) return status;
         if (Status status = check_candidates(candidates, g); !status.ok()) return status;
@@ -82,6 +83,7 @@ Result<SearchCount> IndexView::scores(const Query& query, const Candidates& cand
 Result<SearchCount> IndexView::search(const Query& query, const Candidates& candidates,
                                       const Ranked& out) const noexcept {
     return at_boundary([&]() -> Result<SearchCount> {
+        if (Status status = check_held(); !status.ok()) return status;
         const Generation& g = *generation_;
         if (Status status = check_query(query, g, "query"); !status.ok()) return status;
         if (Status status = check_ranked(out); !status.ok()) return status;
@@ -94,6 +96,7 @@ Status IndexView::search_batch(std::span<const Query> queries, const Candidates&
                                std::span<const std::int64_t> indptr, const Ranked& out,
                                std::span<SearchCount> counts) const noexcept {
     return at_boundary([&]() -> Status {
+        if (Status status = check_held(); !status.ok()) return status;
         const Generation& g = *generation_;
         const std::size_t n_users = queries.size();
         Status status = check_lengths("counts", counts.size(), "queries", n_users);

@@ -1,0 +1,137 @@
+// fork() in a program of several threads: the child's index is whole, is written to without waiting forever, and uses
+// its rows again; views that other threads held are refused there.
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include "check.hpp"
+#include "karec/item_index.hpp"
+
+// ThreadSanitizer knows no forks of programs with several threads.
+#if !defined(__SANITIZE_THREAD__)
+
+using namespace karec;
+
+namespace {
+
+constexpr std::size_t kWorks = 2000;
+constexpr std::size_t kDim = 4;
+
+struct Works {
+    Works() : ids(kWorks), vectors(kWorks * kDim, 1.0f) {
+        for (std::size_t i = 0; i < kWorks; ++i) ids[i] = static_cast<std::int64_t>(i);
+    }
+    MatrixView view() const { return {vectors.data(), ids.size(), kDim, DType::float32}; }
+    std::vector<std::int64_t> ids;
+    std::vector<float> vectors;
+};
+
+ItemIndex index_of(const Works& works) {
+    return std::move(ItemIndex::build(works.ids, works.view(), {}).value());
+}
+
+// Whether `body` holds in a child, which ends within 20 seconds.
+template <class Body>
+bool in_child(const Body& body) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+        ::alarm(20);
+        ::_exit(body() ? 0 : 1);
+    }
+    int status = 0;
+    CHECK(child > 0 && ::waitpid(child, &status, 0) == child);
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+// Runs `body` again and again in another thread, from before `meanwhile` begins until it has ended.
+template <class Body, class Meanwhile>
+void beside(const Body& body, const Meanwhile& meanwhile) {
+    std::atomic<bool> over{false};
+    std::atomic<int> rounds{0};
+    std::thread other([&] {
+        for (; !over; ++rounds) body();
+    });
+    while (rounds < 2) std::this_thread::yield();
+    meanwhile();
+    over = true;
+    other.join();
+}
+
+}  // namespace
+
+TEST(a_child_writes_though_another_thread_was_writing) {
+    const Works works;
+    ItemIndex index = index_of(works);
+    beside([&] { CHECK(index.upsert(works.ids, works.view(), {}, 0).ok()); },
+           [&] {
+               for (int round = 0; round < 20; ++round) {
+                   CHECK(in_child([&] {
+                       return index.upsert(works.ids, works.view(), {}, 1).ok() && index.size() == kWorks &&
+                              index.remove(works.ids).value() == 0 && index.size() == 0;
+                   }));
+               }
+           });
+    CHECK(index.size() == kWorks);
+}
+
+TEST(a_child_uses_rows_again_that_other_threads_were_reading) {
+    const Works works;
+    ItemIndex index = index_of(works);
+    const std::vector<float> query(kDim, 1.0f);
+    std::vector<float> scores(kWorks);
+    const auto upsert_often = [&] {
+        for (int round = 0; round < 10; ++round) {
+            if (!index.upsert(works.ids, works.view(), {}, 0).ok()) return false;
+        }
+        return index.n_rows() <= 3 * kWorks;
+    };
+    CHECK(in_child(upsert_often));
+    beside([&] { CHECK(index.scores(query, Candidates::of_ids(works.ids), scores).ok()); },
+           [&] {
+               for (int round = 0; round < 20; ++round) CHECK(in_child(upsert_often));
+           });
+    std::atomic<bool> over{false};
+    std::atomic<bool> holds{false};
+    std::thread holder([&] {
+        const IndexView view = index.pinned();
+        holds = true;
+        while (!over) std::this_thread::yield();
+    });
+    while (!holds) std::this_thread::yield();
+    CHECK(in_child(upsert_often));
+    over = true;
+    holder.join();
+}
+
+TEST(a_child_is_refused_views_of_other_threads_and_keeps_its_own) {
+    const Works works;
+    ItemIndex index = index_of(works);
+    std::unique_ptr<IndexView> others;
+    std::thread([&] { others = std::make_unique<IndexView>(index.pinned()); }).join();
+    std::unique_ptr<IndexView> own = std::make_unique<IndexView>(index.pinned());
+    CHECK(in_child([&] {
+        std::vector<float> changed(kWorks * kDim, 2.0f);
+        for (int round = 0; round < 3; ++round) {
+            if (!index.upsert(works.ids, {changed.data(), kWorks, kDim, DType::float32}, {}, 0).ok()) return false;
+        }
+        const std::vector<std::int32_t> rows = {0, 1};
+        std::vector<float> vectors(2 * kDim);
+        const Status refused = others->gather(rows, vectors);
+        const bool named = refused.code() == Code::unavailable &&
+                           refused.message().find("another thread") != std::string::npos;
+        bool right = named && others->size() == kWorks && own->gather(rows, vectors).ok() && vectors[0] == 1.0f;
+        std::int32_t row = 0;
+        right = right && others->lookup({works.ids.data(), 1}, {&row, 1}).code() == Code::unavailable;
+        others.reset();
+        own.reset();
+        const IndexView fresh = index.pinned();
+        return right && fresh.gather(rows, vectors).ok() && index.n_rows() <= 4 * kWorks;
+    }));
+    std::vector<float> vectors(kDim);
+    CHECK(others->gather(std::vector<std::int32_t>{0}, vectors).ok() && own->size() == kWorks);
+}
+
+#endif
