@@ -20,6 +20,9 @@ class IndexView(IndexReads):
     of the ``with`` block gives the generation up; so does the end of the last reference. Any threads may use a view at
     once; a call that runs when it is closed ends on it.
 
+    After ``os.fork()`` a view that the forking thread took goes on in the child; one that another thread took is
+    ``Unavailable`` there to every call that reads works: the child uses its rows again.
+
     ValueError: every use after ``close``.
     """
 

@@ -2,12 +2,14 @@
 
 An index is a reference to a generation. A read takes the reference once and sees that generation to its end, waits for
 nobody, and nobody waits for it; a write makes the next generation under a lock and swaps the reference. A view keeps
-the reference that it took.
+the reference that it took. So an index and its views are whole in the child of a fork, whatever other threads did.
 """
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -44,6 +46,7 @@ class ItemIndex(IndexReads):
         super().__init__(first.n_rows)
         self._newest = first
         self._writing = threading.Lock()
+        _every_index.add(self)
 
     def _generation(self) -> Generation:
         return self._newest
@@ -134,6 +137,18 @@ class ItemIndex(IndexReads):
             if known.any():
                 self._newest = change(g, rows[known].astype(np.int64), known)
         return int(np.count_nonzero(~known))
+
+
+_every_index: weakref.WeakSet[ItemIndex] = weakref.WeakSet()
+
+
+def _unlock_in_child() -> None:
+    """A write that another thread had begun is not there in the child, and nobody would release its lock."""
+    for index in list(_every_index):
+        index._writing = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_unlock_in_child)
 
 
 def _first_of_each(rows: Int64) -> Int64:

@@ -6,10 +6,12 @@
 #include <chrono>
 #include <exception>
 #include <mutex>
+#include <new>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "base/at_fork.hpp"
 #include "base/boundary.hpp"
 #include "base/checks.hpp"
 #include "prerank/loaded_bundle.hpp"
@@ -44,6 +46,15 @@ struct PreRanker::State {
     mutable std::mutex swapping;
     std::shared_ptr<const LoadedBundle> loaded;
     std::mutex reloading;
+    AtFork<State> at_fork{*this};
+
+    void lock_for_fork() noexcept { swapping.lock(); }
+    void unlock_after_fork(bool in_child) noexcept {
+        swapping.unlock();
+        // A reload takes long, and opens indexes, which come into the list of AtFork: a fork does not wait for it. Of
+        // one that another thread has begun, the child knows nothing.
+        if (in_child) new (&reloading) std::mutex;
+    }
 
     std::shared_ptr<const LoadedBundle> now() const noexcept {
         const std::scoped_lock lock(swapping);

@@ -1,4 +1,7 @@
 // What hosts rely on beside one run: batches and executors, a tower's library, metrics, reloads, and the same from C.
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <cerrno>
 #include <stdexcept>
@@ -164,6 +167,40 @@ TEST(metrics_tell_every_step) {
                                                    "freshness", "tone", "quota", "scattered"}));
     CHECK(heard.sizes[0] == 900 && heard.sizes[1] == 300 && heard.sizes[2] == 200 && heard.sizes.back() == 20);
 }
+
+// ThreadSanitizer knows no forks of programs with several threads.
+#if !defined(__SANITIZE_THREAD__)
+TEST(a_child_runs_and_reloads_though_another_thread_was_reloading) {
+    BundleFolder folder;
+    folder.publish(2);
+    folder.publish(1);
+    auto ranker = PreRanker::open(folder.root(), PrerankSettings::read(folder.settings()).value());
+    const auto ids = all_ids();
+    std::atomic<bool> over{false};
+    std::atomic<int> reloads{0};
+    std::thread other([&] {
+        for (std::int64_t version = 2; !over; version = 3 - version) {
+            folder.point_at(version);
+            reloads += ranker->reload().ok() ? 1 : 0;
+        }
+    });
+    while (reloads < 2) std::this_thread::yield();
+    for (int round = 0; round < 20; ++round) {
+        const pid_t child = ::fork();
+        if (child == 0) {
+            ::alarm(20);
+            Answer out(20);
+            const bool ran = ranker->run(request_of(ids), out.spans()).ok();
+            const bool again = ranker->reload().ok() && ranker->run(request_of(ids), out.spans()).ok();
+            ::_exit(ran && again ? 0 : 1);
+        }
+        int status = 0;
+        CHECK(::waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    }
+    over = true;
+    other.join();
+}
+#endif
 
 TEST(a_reload_that_fails_leaves_the_old_bundle_serving) {
     BundleFolder folder;
