@@ -67,7 +67,8 @@ struct KAREC_API PrerankSettings {
     std::string source = {};  // hash of the stage in karec.toml, 16 hexadecimal digits; empty where not told
 
     // io_error: the file cannot be read. bad_format, with the line: it is not whole, was altered, or holds a step or a
-    // key that this library does not know, as a newer one may write.
+    // key that this library does not know, as a newer one may write; or it is a karec.toml, from which
+    // `karec export stage` makes the file.
     static Result<PrerankSettings> read(const std::string& path) noexcept;
     static Result<PrerankSettings> parse(const std::string& text) noexcept;
 };

@@ -1,9 +1,11 @@
 #include "karec/prerank_settings.hpp"
 
+#include <algorithm>
 #include <limits>
 #include <string_view>
 
 #include "base/boundary.hpp"
+#include "base/regular_file.hpp"
 #include "base/sealed_text.hpp"
 #include "karec/dpp.hpp"
 
@@ -152,26 +154,42 @@ Result<PrerankSettings> settings_of(const std::vector<SealedLine>& lines) {
     return settings;
 }
 
-constexpr std::string_view kKind = "karec-prerank";
+// Whether a line is the head of a scene's table: [scenes.…] or [[scenes.…]].
+bool is_karec_toml(std::string_view text) noexcept {
+    while (!text.empty()) {
+        std::string_view line = text.substr(0, text.find('\n'));
+        text.remove_prefix(std::min(line.size() + 1, text.size()));
+        line.remove_prefix(std::min(line.find_first_not_of(" \t"), line.size()));
+        if (line.starts_with("[scenes.") || line.starts_with("[[scenes.")) return true;
+    }
+    return false;
+}
+
+Result<PrerankSettings> parse_text(std::string_view text, bool named_toml) {
+    auto lines = read_sealed_text(text, "karec-prerank");
+    if (lines.ok()) return settings_of(lines.value());
+    if (named_toml || is_karec_toml(text)) {
+        return Status::bad_format("this is a karec.toml; export it with karec export stage");
+    }
+    return lines.status();
+}
 
 }  // namespace
 
 Result<PrerankSettings> PrerankSettings::read(const std::string& path) noexcept {
     return at_boundary([&]() -> Result<PrerankSettings> {
-        auto lines = read_sealed_file(path, kKind);
-        if (!lines.ok()) return lines.status();
-        auto settings = settings_of(lines.value());
+        auto file = MappedFile::open(path);
+        if (!file.ok()) return file.status();
+        const auto bytes = file->bytes();
+        const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+        auto settings = parse_text(text, path.ends_with(".toml"));
         if (!settings.ok()) return Status{settings.status().code(), path + ": " + settings.status().message()};
         return settings;
     });
 }
 
 Result<PrerankSettings> PrerankSettings::parse(const std::string& text) noexcept {
-    return at_boundary([&]() -> Result<PrerankSettings> {
-        auto lines = read_sealed_text(text, kKind);
-        if (!lines.ok()) return lines.status();
-        return settings_of(lines.value());
-    });
+    return at_boundary([&]() -> Result<PrerankSettings> { return parse_text(text, false); });
 }
 
 }  // namespace karec

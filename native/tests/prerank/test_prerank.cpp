@@ -196,6 +196,20 @@ TEST(what_a_run_refuses) {
     CHECK(says(ranker->run(request, out.spans()).status(), Code::invalid_argument, "k must be positive"));
 }
 
+TEST(a_karec_toml_in_the_place_of_an_exported_stage_is_named) {
+    const BundleFolder folder;
+    const std::string toml = "bundle = \"bundles\"\n\n  [[scenes.home.stages]]\nname = \"prerank\"\n";
+    const std::string advice = "this is a karec.toml; export it with karec export stage";
+    CHECK(says(PrerankSettings::parse(toml).status(), Code::bad_format, advice));
+    write_file(folder.root() + "/karec.toml", toml);
+    CHECK(says(PrerankSettings::read(folder.root() + "/karec.toml").status(), Code::bad_format,
+               folder.root() + "/karec.toml: " + advice));
+    write_file(folder.root() + "/own.toml", "# nothing yet\n");
+    CHECK(says(PrerankSettings::read(folder.root() + "/own.toml").status(), Code::bad_format, advice));
+    write_file(folder.root() + "/notes.txt", "[scene] of a play\n");
+    CHECK(says(PrerankSettings::read(folder.root() + "/notes.txt").status(), Code::bad_format, "'seal' is missing"));
+}
+
 TEST(settings_tell_the_hash_of_their_source_where_the_file_does) {
     const auto told =
         PrerankSettings::parse(sealed("karec-prerank 1\nscene a source=00c0ffee00c0ffee\nstep index_rows\n"));
