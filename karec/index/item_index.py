@@ -9,8 +9,8 @@ waits for no write. Calls that belong together share one by a view: ``with index
 same vector until its work is upserted or removed: rows know their index and generation, and a call that reads
 another one refuses them. Plain arrays of rows are not checked for that (``karec.index.rows``).
 
-``os.fork()`` waits for a write that another thread has begun, so that the child gets a whole index; there it is read and
-written like any other, and neither process sees the other's writes.
+``os.fork()`` waits for a write that another thread has begun, so that the child gets a whole index. There it is read
+and written like any other, and neither process sees the other's writes.
 
 Arrays are checked before anything runs: a wrong rank, shape or dtype is a ``ValueError`` that names both shapes, NaN
 or infinity one that names the first bad position. Arrays must not change while a call reads them. C-contiguous
