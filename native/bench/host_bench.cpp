@@ -85,16 +85,14 @@ int main(int argc, char** argv) {
     std::vector<std::int64_t> found(k);
     std::vector<std::int32_t> rows(k);
     std::vector<std::int64_t> positions(k);
-    karec_prerank_request c_request{};
-    c_request.struct_size = sizeof c_request;
+    karec_prerank_request c_request = KAREC_PRERANK_REQUEST_INIT;
     c_request.candidates = ids.data();
     c_request.n_candidates = n;
     c_request.user_vector = user.data();
     c_request.dim = user.size();
     c_request.k = 1;
     const karec_preranked c_out{sizeof c_out, scores.data(), found.data(), rows.data(), k};
-    karec_prerank_count c_count{};
-    c_count.struct_size = sizeof c_count;
+    karec_prerank_count c_count = KAREC_PRERANK_COUNT_INIT;
     const karec_query c_query{sizeof c_query, user.data(), user.size(), nullptr, 0};
     const auto draw = [&] {
         for (auto& id : ids) id = catalogue->ids[random() % catalogue->ids.size()];

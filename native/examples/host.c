@@ -20,7 +20,7 @@ int main(int argc, char** argv) {
     if (karec_preranker_open(argv[1], argv[2], NULL, &ranker) != KAREC_OK) return fail();
     if (karec_preranker_index(ranker, &index) != KAREC_OK) return fail();
 
-    karec_index_info info = {.struct_size = sizeof info};
+    karec_index_info info = KAREC_INDEX_INFO_INIT;
     if (karec_index_describe(index, &info) != KAREC_OK) return fail();
     const int64_t liked = atoll(argv[3]);
     int32_t liked_row = -1;
@@ -31,27 +31,22 @@ int main(int argc, char** argv) {
     const size_t n = (size_t)argc - 4;
     int64_t* candidates = calloc(n, sizeof *candidates);
     for (size_t i = 0; i < n; ++i) candidates[i] = atoll(argv[4 + i]);
-    const karec_prerank_request request = {
-        .struct_size = sizeof request,
-        .candidates = candidates,
-        .n_candidates = n,
-        .user_vector = user,
-        .dim = info.dim,
-        .time_ms = (int64_t)time(NULL) * 1000,
-        .shown = &liked,
-        .n_shown = 1,
-        .k = 10,
-    };
+    karec_prerank_request request = KAREC_PRERANK_REQUEST_INIT;
+    request.candidates = candidates;
+    request.n_candidates = n;
+    request.user_vector = user;
+    request.dim = info.dim;
+    request.time_ms = (int64_t)time(NULL) * 1000;
+    request.shown = &liked;
+    request.n_shown = 1;
     size_t most = 0;
     if (karec_preranker_most(ranker, &request, &most) != KAREC_OK) return fail();
-    const karec_preranked out = {
-        .struct_size = sizeof out,
-        .scores = calloc(most + 1, sizeof(float)),
-        .ids = calloc(most + 1, sizeof(int64_t)),
-        .rows = calloc(most + 1, sizeof(int32_t)),
-        .n = most,
-    };
-    karec_prerank_count count = {.struct_size = sizeof count};
+    karec_preranked out = KAREC_PRERANKED_INIT;
+    out.scores = calloc(most + 1, sizeof *out.scores);
+    out.ids = calloc(most + 1, sizeof *out.ids);
+    out.rows = calloc(most + 1, sizeof *out.rows);
+    out.n = most;
+    karec_prerank_count count = KAREC_PRERANK_COUNT_INIT;
     if (karec_preranker_run(ranker, &request, &out, &count) != KAREC_OK) return fail();
     printf("karec %s, model version %lld: %zu of %zu works, %zu unknown\n", karec_version(),
            (long long)count.model_version, count.found, n, count.unknown);

@@ -84,6 +84,7 @@ inline constexpr std::size_t kFirstSize = 0;
 KAREC_FIRST_SIZE(karec_matrix, dtype);
 KAREC_FIRST_SIZE(karec_column, dtype);
 KAREC_FIRST_SIZE(karec_build_options, n_columns);
+KAREC_FIRST_SIZE(karec_open_options, copy);
 KAREC_FIRST_SIZE(karec_index_info, generation);
 KAREC_FIRST_SIZE(karec_query, n_versions);
 KAREC_FIRST_SIZE(karec_candidates, n);

@@ -70,6 +70,16 @@ karec_status karec_index_open(const char* path, int32_t verify, karec_index** in
     });
 }
 
+karec_status karec_index_open_with(const char* path, const karec_open_options* options, karec_index** index) {
+    return answer([&]() -> Status {
+        object(index, "index");
+        const karec_open_options given = taken_or(options, "options");
+        auto opened = ItemIndex::open(path_of(path, "path"), {given.trust == 0, given.copy != 0});
+        if (opened.ok()) *index = new karec_index{std::move(opened.value())};
+        return opened.status();
+    });
+}
+
 karec_status karec_index_pin(const karec_index* index, karec_index** view) {
     return answer([&]() -> Status {
         const auto* live = std::get_if<ItemIndex>(&object(index, "index").of);

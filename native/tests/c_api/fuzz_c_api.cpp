@@ -64,8 +64,14 @@ karec_status call(World& w, std::size_t which) {
         }
         case 1: {
             karec_index* opened = nullptr;
-            const auto status = karec_index_open(path(w.folder.folder(1) + "/index.karec"),
-                                                 static_cast<std::int32_t>(below(2)), one_in(20) ? nullptr : &opened);
+            karec_index** to = one_in(20) ? nullptr : &opened;
+            const char* file = path(w.folder.folder(1) + "/index.karec");
+            const auto* options = structs<karec_open_options>(1, [](karec_open_options& o) {
+                o.trust = static_cast<std::int32_t>(below(2));
+                o.copy = static_cast<std::int32_t>(below(2));
+            });
+            const auto status = one_in(2) ? karec_index_open(file, static_cast<std::int32_t>(below(2)), to)
+                                          : karec_index_open_with(file, options, to);
             if (status == KAREC_OK) karec_index_close(opened);
             return status;
         }

@@ -1,5 +1,6 @@
 // The C interface is what its version says: karec.h, without comments and layout, is compared with the text kept for
-// KAREC_ABI_VERSION; every function that it declares is found in the shared library and reached by the fuzzer.
+// KAREC_ABI_VERSION, and each version only adds to the one before; every function that it declares is found in the
+// shared library and reached by the fuzzer, and the comment before it describes each parameter.
 //
 //   test_abi HEADER GOLDEN_FOLDER SHARED_LIBRARY FUZZER_SOURCE
 //   test_abi HEADER                                              prints what to keep as GOLDEN_FOLDER/abi-VERSION.txt
@@ -8,12 +9,15 @@
 // never written again.
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <fstream>
 #include <iterator>
 #include <regex>
 #include <set>
+#include <sstream>
 #include <string>
+#include <vector>
 
 #include "karec/karec.h"
 
@@ -27,6 +31,7 @@ std::string read(const std::string& path) {
 // One declaration or definition a line, one space between words.
 std::string normalised(const std::string& header) {
     std::string text = std::regex_replace(header, std::regex(R"(/\*[^*]*\*+([^/*][^*]*\*+)*/)"), " ");
+    text = std::regex_replace(text, std::regex(R"( *\\\n *)"), " ");  // macros of several lines
     std::string out;
     std::string rest;
     std::string line;
@@ -54,6 +59,57 @@ std::string normalised(const std::string& header) {
     return out.substr(0, out.find_last_not_of(" \n") + 1) + "\n";
 }
 
+std::vector<std::string> lines_of(const std::string& text) {
+    std::vector<std::string> lines;
+    std::istringstream stream(text);
+    for (std::string line; std::getline(stream, line);) lines.push_back(line);
+    return lines;
+}
+
+// Whether `now` has what `before` says: the same line; or a struct, or its initialiser, with more members behind.
+bool still_says(const std::vector<std::string>& now, const std::string& before) {
+    if (before.starts_with("#define KAREC_ABI_VERSION")) return true;
+    const bool grows = before.starts_with("typedef struct") || before.find("_INIT {") != std::string::npos;
+    const std::size_t end = grows ? before.rfind('}') : std::string::npos;
+    return std::ranges::any_of(now, [&](const std::string& line) {
+        if (line == before) return true;
+        if (end == std::string::npos) return false;
+        const std::string members = before.substr(0, end);
+        return line.starts_with(members.substr(0, members.find_last_not_of(' ') + 1)) &&
+               line.ends_with(before.substr(end));
+    });
+}
+
+// The parameters of each function, and what the comment before it says of them: " *   name  what it is".
+int undocumented(const std::string& header) {
+    int failures = 0;
+    const std::regex declaration(R"(/\*((?:[^*]|\*(?!/))*)\*/\s*KAREC_C_API [^;]*?(karec_\w+)\(([^;]*)\);)");
+    std::size_t documented = 0;
+    for (std::sregex_iterator at(header.begin(), header.end(), declaration), last; at != last; ++at) {
+        const std::string comment = (*at)[1];
+        const std::string parameters = (*at)[3];
+        ++documented;
+        const std::regex name(R"((\w+)\s*(?:,|$))");
+        for (std::sregex_iterator p(parameters.begin(), parameters.end(), name), end; p != end; ++p) {
+            if ((*p)[1] == "void") continue;
+            const std::regex said("(^|\n) ?\\*? +" + (*p)[1].str() + "  +\\S");
+            if (!std::regex_search(comment, said)) {
+                std::fprintf(stderr, "%s: the comment does not say what %s is\n", (*at)[2].str().c_str(),
+                             (*p)[1].str().c_str());
+                ++failures;
+            }
+        }
+    }
+    const std::regex any(R"(KAREC_C_API [^;]*?karec_\w+\()");
+    const auto declared =
+        std::distance(std::sregex_iterator(header.begin(), header.end(), any), std::sregex_iterator());
+    if (documented != static_cast<std::size_t>(declared)) {
+        std::fprintf(stderr, "%zu of %td functions have a comment\n", documented, declared);
+        ++failures;
+    }
+    return failures;
+}
+
 int wrong(const std::string& what) {
     std::fprintf(stderr, "%s\n", what.c_str());
     return 1;
@@ -70,6 +126,17 @@ int main(int argc, char** argv) {
     if (read(golden) != now) {
         failures += wrong("karec.h is not what " + golden + " says: a changed interface needs a new KAREC_ABI_VERSION");
     }
+    for (unsigned version = 2; version <= KAREC_ABI_VERSION; ++version) {
+        const auto text = [&](unsigned of) {
+            return read(std::string(argv[2]) + "/abi-" + std::to_string(of) + ".txt");
+        };
+        const std::vector<std::string> newer = lines_of(text(version));
+        for (const std::string& line : lines_of(text(version - 1))) {
+            if (!still_says(newer, line))
+                failures += wrong("interface version " + std::to_string(version) + " lacks " + line);
+        }
+    }
+    failures += undocumented(read(argv[1]));
     // NOLINTNEXTLINE(clang-analyzer-optin.taint.GenericTaint): the library is the test's argument
     void* library = ::dlopen(argv[3], RTLD_NOW | RTLD_LOCAL);
     if (library == nullptr) return wrong(::dlerror());  // NOLINT(concurrency-mt-unsafe)

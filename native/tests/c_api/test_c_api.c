@@ -27,7 +27,11 @@ static float vectors[N][D + 2]; /* two floats of padding: a stride */
 static const int64_t creators[N] = {1, 1, 2, 2, 3, 3};
 
 static karec_matrix matrix(void) {
-    const karec_matrix m = {sizeof m, vectors, N, D, sizeof vectors[0], KAREC_FLOAT32};
+    karec_matrix m = KAREC_MATRIX_INIT;
+    m.data = vectors;
+    m.rows = N;
+    m.cols = D;
+    m.row_stride = sizeof vectors[0];
     return m;
 }
 
@@ -36,8 +40,11 @@ static karec_index* build(void) {
         for (int d = 0; d < D + 2; ++d) vectors[i][d] = d == i % D ? (float)(i + 1) : (d < D ? 0.0f : NAN);
     }
     const karec_column column = {sizeof column, "creator_id", creators, N, KAREC_INT64};
-    const karec_build_options options = {
-        .struct_size = sizeof options, .dtype = KAREC_FLOAT32, .model_version = 7, .columns = &column, .n_columns = 1};
+    karec_build_options options = KAREC_BUILD_OPTIONS_INIT;
+    options.dtype = KAREC_FLOAT32;
+    options.model_version = 7;
+    options.columns = &column;
+    options.n_columns = 1;
     const karec_matrix m = matrix();
     karec_index* index = NULL;
     CHECK(karec_index_build(ids, N, &m, &options, &index) == KAREC_OK);
@@ -52,14 +59,18 @@ static const karec_ranked ranked = {sizeof ranked, scores, found, rows, position
 
 static void index_answers(void) {
     karec_index* index = build();
-    karec_index_info info = {.struct_size = sizeof info};
+    karec_index_info info = KAREC_INDEX_INFO_INIT;
     CHECK(karec_index_describe(index, &info) == KAREC_OK);
     CHECK(info.size == N && info.dim == D && info.dtype == KAREC_FLOAT32 && info.model_version == 7);
     const float user[D] = {1.0f, 1.0f, 1.0f, 1.0f};
-    const karec_query query = {.struct_size = sizeof query, .values = user, .dim = D};
+    karec_query query = KAREC_QUERY_INIT;
+    query.values = user;
+    query.dim = D;
     const int64_t asked[] = {14, 99, 10, 15};
-    const karec_candidates among = {.struct_size = sizeof among, .ids = asked, .n = 4};
-    karec_search_count count = {.struct_size = sizeof count};
+    karec_candidates among = KAREC_CANDIDATES_INIT;
+    among.ids = asked;
+    among.n = 4;
+    karec_search_count count = KAREC_SEARCH_COUNT_INIT;
     CHECK(karec_index_search(index, &query, &among, &ranked, &count) == KAREC_OK);
     CHECK(count.found == 3 && count.unknown == 1 && count.struct_size == sizeof count);
     CHECK(found[0] == 15 && found[1] == 14 && found[2] == 10 && scores[0] == 6.0f && positions[0] == 3);
@@ -76,7 +87,7 @@ static void index_answers(void) {
     const float other[D] = {1, 0, 0, 0};
     const karec_query users[2] = {query, {.struct_size = sizeof query, .values = other, .dim = D}};
     const karec_ranked two = {sizeof two, scores, found, rows, positions, 4};
-    karec_search_count counts[2] = {{.struct_size = sizeof count}, {.struct_size = sizeof count}};
+    karec_search_count counts[2] = {KAREC_SEARCH_COUNT_INIT, KAREC_SEARCH_COUNT_INIT};
     CHECK(karec_index_search_batch(index, users, 2, &among, indptr, &two, counts) == KAREC_OK);
     CHECK(counts[0].found == 1 && counts[1].found == 2 && found[0] == 14 && found[1] == -1 && found[2] == 10);
     CHECK(karec_index_search_all(index, &query, 1, NULL, 0, &ranked, counts) == KAREC_OK && counts[0].found == 3);
@@ -108,11 +119,11 @@ static void a_pinned_index_holds_its_generation(void) {
     const float user[D] = {1.0f, 1.0f, 1.0f, 1.0f};
     const karec_query query = {.struct_size = sizeof query, .values = user, .dim = D};
     const karec_candidates among = {.struct_size = sizeof among, .rows = at, .n = 2};
-    karec_search_count count = {.struct_size = sizeof count};
+    karec_search_count count = KAREC_SEARCH_COUNT_INIT;
     CHECK(karec_index_search(view, &query, &among, &ranked, &count) == KAREC_OK && count.found == 2);
     CHECK(count.generation == 1 && found[0] == 14 && found[1] == 10);
     CHECK(karec_index_search(index, &query, &among, &ranked, &count) == KAREC_OK && count.found == 0);
-    karec_index_info info = {.struct_size = sizeof info};
+    karec_index_info info = KAREC_INDEX_INFO_INIT;
     CHECK(karec_index_describe(view, &info) == KAREC_OK && info.size == N && info.generation == 1);
     CHECK(karec_index_describe(index, &info) == KAREC_OK && info.size == N - 2 && info.generation == 2);
 
@@ -139,9 +150,9 @@ static void selections(void) {
     const float relevance[N] = {3, 3, 2, 2, 1, 1};
     int64_t picks[3];
     double gains[3];
-    karec_dpp_options options = {
-        .struct_size = sizeof options, .alpha = karec_dpp_alpha(0.5), .ridge = 0.01, .fill = 1};
-    karec_dpp_count count = {.struct_size = sizeof count};
+    karec_dpp_options options = KAREC_DPP_OPTIONS_INIT;
+    CHECK(options.alpha == karec_dpp_alpha(0.5));
+    karec_dpp_count count = KAREC_DPP_COUNT_INIT;
     CHECK(karec_dpp_select(&m, relevance, N, &options, picks, gains, 3, &count) == KAREC_OK);
     CHECK(count.selected == 3 && picks[0] == 0 && picks[1] == 1 && picks[2] == 2);
     size_t selected = 0;
@@ -159,7 +170,8 @@ static void selections(void) {
     const double kernel[2][3] = {{2, 0, NAN}, {0, 1, NAN}};
     CHECK(karec_dpp_select_kernel(kernel[0], 2, sizeof kernel[0], 0, picks, gains, 2, &count) == KAREC_OK);
     CHECK(picks[0] == 0 && picks[1] == 1);
-    const karec_scatter_rule rule = {.struct_size = sizeof rule, .values = creators, .window = 2, .max_count = 1};
+    karec_scatter_rule rule = KAREC_SCATTER_RULE_INIT;
+    rule.values = creators;
     size_t violations = 9;
     int64_t order[N];
     CHECK(karec_scatter(N, &rule, 1, order, N, NULL, 0, &violations) == KAREC_OK && violations == 0 && order[1] == 2);
@@ -217,13 +229,19 @@ static void bad_arguments(void) {
     REFUSED(karec_index_search(index, &longer.query, &among, &ranked, &count), KAREC_INVALID_ARGUMENT,
             "members that this library");
 
-    karec_index_info before = {.struct_size = sizeof before};
-    karec_index_info after = {.struct_size = sizeof after};
+    karec_index_info before = KAREC_INDEX_INFO_INIT;
+    karec_index_info after = KAREC_INDEX_INFO_INIT;
     CHECK(karec_index_describe(index, &before) == KAREC_OK);
     wrong = good;
     wrong.cols = D - 1;
     REFUSED(karec_index_upsert(index, ids, N, &wrong, NULL, 0, 8), KAREC_INVALID_ARGUMENT, "expected");
     CHECK(karec_index_describe(index, &after) == KAREC_OK && memcmp(&before, &after, sizeof before) == 0);
+    karec_open_options open = KAREC_OPEN_OPTIONS_INIT;
+    REFUSED(karec_index_open_with("/nowhere/index", &open, &none), KAREC_IO_ERROR, "cannot read");
+    REFUSED(karec_index_open_with("/dev/null", NULL, &none), KAREC_IO_ERROR, "not a regular file");
+    REFUSED(karec_index_save(index, "/dev/null"), KAREC_IO_ERROR, "not a regular file, so it is not replaced");
+    open.struct_size = 8;
+    REFUSED(karec_index_open_with("/nowhere/index", &open, &none), KAREC_INVALID_ARGUMENT, "struct_size is 8");
     karec_preranker* ranker = NULL;
     REFUSED(karec_preranker_open("/nowhere", "/nowhere/settings", NULL, &ranker), KAREC_IO_ERROR, "/nowhere/settings");
     REFUSED(karec_preranker_run(NULL, NULL, NULL, NULL), KAREC_INVALID_ARGUMENT, "preranker is NULL");
@@ -242,10 +260,11 @@ static void endless_arguments(void) {
     int64_t order[3];
     const karec_query query = {sizeof query, user, D, NULL, 0};
     const karec_candidates among = {sizeof among, ids, NULL, N};
-    karec_search_count count = {.struct_size = sizeof count};
+    karec_search_count count = KAREC_SEARCH_COUNT_INIT;
     const karec_column column = {sizeof column, "creator_id", creators, N, KAREC_INT64};
-    karec_scatter_rule rule = {.struct_size = sizeof rule, .values = creators, .window = 2, .max_count = 1};
-    karec_scatter_violation violation = {.struct_size = sizeof violation};
+    karec_scatter_rule rule = KAREC_SCATTER_RULE_INIT;
+    rule.values = creators;
+    karec_scatter_violation violation = KAREC_SCATTER_VIOLATION_INIT;
     REFUSED(karec_index_upsert(index, ids, N, &m, &column, none, 7), KAREC_INVALID_ARGUMENT,
             "columns has more structs");
     REFUSED(karec_index_search_batch(index, &query, none, &among, ids, &ranked, &count), KAREC_INVALID_ARGUMENT,
@@ -267,6 +286,25 @@ static void endless_arguments(void) {
     REFUSED(karec_scatter(N, &rule, 1, order, 3, NULL, 0, &n_found), KAREC_INVALID_ARGUMENT,
             "rules->shown has more entries");
     karec_index_close(index);
+}
+
+/* What is written into a file that is open as a copy does not show. */
+static void copies(void) {
+    const char* path = "c-api-copied.karec";
+    karec_index* index = build();
+    karec_index* copied = NULL;
+    karec_open_options open = KAREC_OPEN_OPTIONS_INIT;
+    open.copy = 1;
+    CHECK(karec_index_save(index, path) == KAREC_OK && karec_index_open_with(path, &open, &copied) == KAREC_OK);
+    FILE* file = fopen(path, "wb"); /* empties it */
+    fclose(file);
+    int32_t held[N];
+    float row[D];
+    CHECK(karec_index_lookup(copied, ids, N, held) == KAREC_OK && held[5] == 5);
+    CHECK(karec_index_gather(copied, held + 5, 1, row, D, 0) == KAREC_OK && row[1] == 6.0f);
+    karec_index_close(copied);
+    karec_index_close(index);
+    remove(path);
 }
 
 static unsigned char* slurp(const char* path, size_t* size) {
@@ -300,7 +338,7 @@ static void golden_files(const char* folder) {
         snprintf(path, sizeof path, "%s/v1-%s.karec", folder, names[f]);
         karec_index* index = NULL;
         CHECK(karec_index_open(path, 1, &index) == KAREC_OK);
-        karec_index_info info = {.struct_size = sizeof info};
+        karec_index_info info = KAREC_INDEX_INFO_INIT;
         CHECK(karec_index_describe(index, &info) == KAREC_OK && info.size == 7 && info.dim == 3);
         const float values[2][3] = {{1, 0, 0}, {0, 1, 0}};
         const int64_t versions[2] = {3, 4};
@@ -308,7 +346,7 @@ static void golden_files(const char* folder) {
         const int64_t asked[7] = {5, -7, INT64_C(1) << 61, 11, 12, 0, 99};
         const karec_candidates among = {.struct_size = sizeof among, .ids = asked, .n = 7};
         float got[7];
-        karec_search_count count = {.struct_size = sizeof count};
+        karec_search_count count = KAREC_SEARCH_COUNT_INIT;
         CHECK(karec_index_scores(index, &query, &among, got, &count) == KAREC_OK);
         CHECK(count.blocked == 1 && count.found == 6);
         CHECK(fabsf(got[6] - 137.0f) < 0.01f && fabsf(got[3] - 127.0f) < 0.01f && isinf(got[2]));
@@ -337,6 +375,7 @@ int main(int argc, char** argv) {
     selections();
     bad_arguments();
     endless_arguments();
+    copies();
     golden_files(argc > 1 ? argv[1] : ".");
     printf("%s\n", failures == 0 ? "ok" : "FAIL");
     return failures == 0 ? 0 : 1;

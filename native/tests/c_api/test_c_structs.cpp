@@ -5,6 +5,8 @@
 
 #include "c_api/arguments.hpp"
 #include "check.hpp"
+#include "karec/prerank.hpp"
+#include "karec/scatter.hpp"
 
 struct karec_grown {  // NOLINT(misc-use-internal-linkage): kFirstSize is specialised for it
     std::size_t struct_size;
@@ -77,6 +79,34 @@ TEST(output_ends_where_the_callers_struct_does) {
     CHECK(to[0].struct_size == sizeof(First) && to[0].first == 5 && to[1].struct_size == 99);
 }
 
+// Each is compiled as C99 by test_initialisers.c, and here as C++, with every warning on.
+TEST(initialisers_set_the_size_and_the_defaults_of_the_cpp_api) {
+    const karec_dpp_options dpp = KAREC_DPP_OPTIONS_INIT;
+    const karec::DppOptions defaults;
+    CHECK(dpp.struct_size == sizeof dpp && dpp.alpha == defaults.alpha && dpp.ridge == defaults.ridge);
+    CHECK(dpp.type_weight == defaults.type_weight && dpp.min_per_type == defaults.min_per_type);
+    CHECK(dpp.fill == (defaults.fill == karec::DppFill::relevance ? 1 : 0) && dpp.window == 0 && dpp.max_per_type == 0);
+    CHECK(dpp.weights == nullptr && dpp.types == nullptr && dpp.shown == nullptr);
+    const karec_scatter_rule rule = KAREC_SCATTER_RULE_INIT;
+    CHECK(rule.window == karec::ScatterRule{}.window && rule.max_count == karec::ScatterRule{}.max_count);
+    const karec_build_options build = KAREC_BUILD_OPTIONS_INIT;
+    const karec::ItemIndex::BuildOptions built;
+    CHECK(build.dtype == static_cast<karec_dtype>(built.dtype) && (build.rescore != 0) == built.rescore);
+    CHECK(build.model_version == built.model_version && build.n_columns == 0);
+    const karec_open_options open = KAREC_OPEN_OPTIONS_INIT;
+    const karec::ItemIndex::OpenOptions opened;
+    CHECK((open.trust == 0) == opened.verify && (open.copy != 0) == opened.copy);
+    const karec_preranker_options preranker = KAREC_PRERANKER_OPTIONS_INIT;
+    const karec::PreRankerOptions told;
+    CHECK((preranker.trust == 0) == told.verify && preranker.tower_threads == told.tower_threads);
+    CHECK(preranker.onnxruntime == nullptr && preranker.on_step == nullptr && preranker.context == nullptr);
+    const karec_prerank_request request = KAREC_PRERANK_REQUEST_INIT;
+    CHECK(request.k == karec::PrerankRequest{}.k && request.time_ms == karec::PrerankRequest{}.time_ms);
+    CHECK(request.struct_size == sizeof request && request.user_vector == nullptr && request.n_versions == 0);
+    const karec_matrix matrix = KAREC_MATRIX_INIT;
+    CHECK(matrix.struct_size == sizeof matrix && matrix.dtype == KAREC_FLOAT32);
+}
+
 TEST(first_sizes_are_those_of_interface_version_1) {
     static_assert(sizeof(void*) != 8 || (kFirstSize<karec_matrix> == 48 && kFirstSize<karec_column> == 40 &&
                                          kFirstSize<karec_build_options> == 40 && kFirstSize<karec_index_info> == 64 &&
@@ -88,4 +118,5 @@ TEST(first_sizes_are_those_of_interface_version_1) {
                    kFirstSize<karec_tensor> == 48 && kFirstSize<karec_tensor_spec> == 216 &&
                    kFirstSize<karec_preranker_options> == 40 && kFirstSize<karec_prerank_request> == 96 &&
                    kFirstSize<karec_preranked> == 40 && kFirstSize<karec_prerank_count> == 48));
+    static_assert(sizeof(void*) != 8 || kFirstSize<karec_open_options> == 16);  // since version 3
 }

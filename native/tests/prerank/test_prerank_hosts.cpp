@@ -99,8 +99,7 @@ TEST(a_tower_needs_a_library_that_is_there) {
 TEST(c_hosts_get_a_status_a_request_and_may_throw) {
     BundleFolder folder;
     folder.publish(1);
-    karec_preranker_options options{};
-    options.struct_size = sizeof options;
+    karec_preranker_options options = KAREC_PRERANKER_OPTIONS_INIT;
     int heard = 0;
     options.context = &heard;
     options.on_step = [](void* context, const karec_step_metrics*) {
@@ -111,19 +110,18 @@ TEST(c_hosts_get_a_status_a_request_and_may_throw) {
     CHECK(karec_preranker_open(folder.root().c_str(), folder.settings().c_str(), &options, &ranker) == KAREC_OK);
     const auto ids = all_ids();
     std::vector<Answer> answers(3, Answer(20));
-    karec_prerank_request requests[3] = {};
-    karec_preranked outs[3] = {};
-    karec_prerank_count counts[3] = {};
+    karec_prerank_request requests[3];
+    karec_preranked outs[3];
+    karec_prerank_count counts[3];
     for (std::size_t i = 0; i < 3; ++i) {
-        requests[i].struct_size = sizeof requests[i];
+        requests[i] = KAREC_PRERANK_REQUEST_INIT;
         requests[i].candidates = ids.data();
         requests[i].n_candidates = ids.size();
         requests[i].user_vector = kUser.data();
         requests[i].dim = kUser.size();
         requests[i].time_ms = kBundleNow;
-        requests[i].k = 10;
         outs[i] = {sizeof outs[i], answers[i].scores.data(), answers[i].ids.data(), answers[i].rows.data(), 20};
-        counts[i].struct_size = sizeof counts[i];
+        counts[i] = KAREC_PRERANK_COUNT_INIT;
     }
     const auto run = [&](karec_status* statuses, karec_parallel parallel, void* context) {
         return karec_preranker_run_batch(ranker, requests, outs, counts, statuses, 3, 1, parallel, context);
