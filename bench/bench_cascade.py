@@ -60,4 +60,6 @@ def test_shadow_of_one_request(benchmark, served):
     (shadow,) = (queue.observer for queue in cascade.observers if isinstance(queue.observer, Shadow))
     pool = feed.scored[shadow.pool].take(np.arange(shadow.at_most))
     benchmark.extra_info.update(works=len(pool))
-    benchmark(lambda: shadow.scorer.score(feed.request, pool))
+    with cascade.index.pinned() as view:
+        request = feed.request.with_view(view)
+        benchmark(lambda: shadow.scorer.score(request, pool))

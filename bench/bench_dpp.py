@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import workloads
 
-from karec.diversity import ScatterRule, dpp_select, dpp_select_kernel, scatter
+from karec.diversity import ScatterRule, dpp_select, dpp_select_kernel, native_options, scatter
 from karec.kernels import portable
 
 KINDS = ("random", "clustered", "flat")
@@ -47,8 +47,9 @@ def test_numpy(benchmark, size):
 def test_portable(benchmark, size):
     benchmark.group = f"DPP {size}"
     embeddings, relevance = workloads.items(size.n, size.dim, "random")
-    portable.dpp_select(embeddings, relevance, size.k, window=size.window)
-    benchmark.pedantic(lambda: portable.dpp_select(embeddings, relevance, size.k, window=size.window), rounds=3)
+    options = native_options("dpp_select", {"window": size.window})
+    portable.dpp_select(embeddings, relevance, size.k, **options)
+    benchmark.pedantic(lambda: portable.dpp_select(embeddings, relevance, size.k, **options), rounds=3)
 
 
 @pytest.mark.parametrize("window", [None, 10])

@@ -19,7 +19,7 @@ from karec.learn.settings.train import TrainSettings
 from karec.simulate.world import make_world
 
 
-class Told:
+class MemoryPrinter:
     """Prints a line whenever what is being done changes."""
 
     def __init__(self) -> None:
@@ -39,16 +39,16 @@ def main() -> None:
     parser.add_argument("--works", type=int, default=200_000)
     parser.add_argument("--users", type=int, default=50_000)
     arguments = parser.parse_args()
-    told = Told()
-    dataset = make_world(arguments.works, arguments.users, arguments.exposures, seed=0, progress=told).dataset
+    printer = MemoryPrinter()
+    dataset = make_world(arguments.works, arguments.users, arguments.exposures, seed=0, progress=printer).dataset
     settings = TrainSettings(
         ranker=RankerSettings(epochs=1),
         towers=TowerSettings(epochs=1),
         evaluation=EvaluationSettings(baselines=(), resamples=20),
     )
     with tempfile.TemporaryDirectory() as folder:
-        train_all(dataset, settings, Path(folder), told)
-    told(1, 1, "done")
+        train_all(dataset, settings, Path(folder), printer)
+    printer(1, 1, "done")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["library"]
+__all__ = ["isa_of", "library"]
 
 _BACKENDS = {"native": "karec._native", "portable": "karec.kernels.portable"}
 _chosen: dict[str, ModuleType] = {}  # by the value of KAREC_BACKEND
@@ -38,6 +38,12 @@ def _choose(asked: str) -> ModuleType:
         stacklevel=4,
     )
     return import_module(_BACKENDS["portable"])
+
+
+def isa_of(made: object) -> str:
+    """The instruction set of the library that made an index or a view, whatever ``KAREC_BACKEND`` says now."""
+    home = type(made).__module__  # karec._native, or a module of karec.kernels.portable
+    return str(import_module(next(name for name in _BACKENDS.values() if home.startswith(name))).isa())
 
 
 class _Library:

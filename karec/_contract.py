@@ -7,17 +7,22 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from karec._view import IndexView
 from karec.errors import ContractError
-from karec.types import Array, Candidates
+from karec.types import Array, Candidates, Selection
+
+MOST_ROWS = 2**31  # Candidates.rows are int32
 
 
 class Named(Protocol):
-    """A step, as a message names it."""
+    """A step: what a message names, and what it says that it gives."""
 
     @property
     def role(self) -> str: ...
     @property
     def name(self) -> str: ...
+    @property
+    def gives(self) -> tuple[str, ...]: ...
 
 
 def wrong(step: Named, message: str) -> ContractError:
@@ -25,12 +30,13 @@ def wrong(step: Named, message: str) -> ContractError:
 
 
 def check_features(step: Named, features: Any) -> None:
-    """{str: array}."""
+    """{str: array}, with every feature that the step declares."""
     if not isinstance(features, Mapping):
         raise wrong(step, f"returned {type(features).__name__}, expected {{name: array}}")
     for name, value in features.items():
         if not isinstance(name, str) or not isinstance(value, np.ndarray):
             raise wrong(step, f"the feature {name!r} is {type(value).__name__}, expected a name and a NumPy array")
+    check_gives(step, {f"request.{name}" for name in features})
 
 
 def check_found(step: Named, found: Any, quota: int) -> None:
@@ -67,34 +73,74 @@ def check_merged_size(step: Named, merged: Any, limit: int | None) -> None:
         raise wrong(step, f"left {len(merged)} works, its limit is {limit}")
 
 
-def check_columns(step: Named, columns: Mapping[str, Any], n: int) -> None:
-    for name, column in columns.items():
+def check_columns(step: Named, given: Any, n: int, view: IndexView | None) -> dict[str, Any]:
+    """{name: (n, …)}, with every column that the step declares; "rows" as ``_check_rows`` says. A dict of its own."""
+    if not isinstance(given, Mapping):
+        raise wrong(step, f"returned {type(given).__name__}, expected {{column: array}}")
+    for name, column in given.items():
         if np.ndim(column) == 0 or len(column) != n:
             raise wrong(step, f"column {name!r} has shape {np.shape(column)} for {n} candidates")
+    if "rows" in given:
+        _check_rows(step, np.asarray(given["rows"]), view)
+    check_gives(step, {"rows" if name == "rows" else f"column.{name}" for name in given})
+    return dict(given)
 
 
-def check_mask(step: Named, keep: Array, n: int) -> None:
+def _check_rows(step: Named, rows: Array, view: IndexView | None) -> None:
+    """(N,) integers in −1 … n_rows − 1 of the view; where the request has none, in what int32 holds."""
+    if rows.ndim != 1 or rows.dtype.kind not in "iu":
+        raise wrong(step, f"rows have dtype {rows.dtype} and shape {rows.shape}, expected int32 ({len(rows)},)")
+    end = MOST_ROWS if view is None else view.n_rows
+    if len(rows) and (rows.min() < -1 or rows.max() >= end):
+        at = int(np.argmax((rows < -1) | (rows >= end)))
+        raise wrong(step, f"the row at position {at} is {rows[at]}; rows lie in −1 … {end - 1}")
+
+
+def check_gives(step: Named, given: set[str]) -> None:
+    """Every name that the step declares in ``gives``."""
+    missing = [name for name in step.gives if name not in given]
+    if missing:
+        raise wrong(step, f"declares that it gives {missing[0]!r} and did not return it; it returned {sorted(given)}")
+
+
+def check_mask(step: Named, given: Any, n: int) -> Array:
+    """(n,) bool."""
+    keep = np.asarray(given)
     if keep.dtype != np.bool_ or keep.shape != (n,):
         raise wrong(step, f"keep has dtype {keep.dtype} and shape {keep.shape}, expected bool ({n},)")
+    return keep
 
 
-def check_indices(step: Named, indices: Array, n: int) -> None:
-    """(k,) integers in 0 … n − 1, distinct."""
+def check_selection(step: Named, selection: Any, n: int, k: int) -> Array:
+    """A Selection; its indices: (≤ k,) integers in 0 … n − 1, distinct."""
+    if not isinstance(selection, Selection):
+        raise wrong(step, f"returned {type(selection).__name__}, expected Selection")
+    indices = np.asarray(selection.indices)
     if indices.ndim != 1 or not np.issubdtype(indices.dtype, np.integer):
         raise wrong(step, f"indices have dtype {indices.dtype} and shape {indices.shape}, expected int64 (k,)")
     if len(indices) and (indices.min() < 0 or indices.max() >= n):
         raise wrong(step, f"an index lies outside 0 … {n - 1}")
     if np.bincount(indices, minlength=1).max(initial=0) > 1:
         raise wrong(step, "an index stands twice")
+    if len(indices) > k:
+        raise wrong(step, f"selected {len(indices)} works, its k is {k}")
+    return indices
 
 
-def check_scores(step: Named, scores: Array, n: int) -> None:
+def check_scores(step: Named, given: Any, n: int) -> Array:
+    """(n,) real numbers, finite as float32: as such they are returned."""
+    scores = np.asarray(given)
     if scores.shape != (n,):
         raise wrong(step, f"scores have shape {scores.shape}, expected ({n},)")
-    finite = np.isfinite(scores)
+    if scores.dtype.kind not in "fiu":
+        raise wrong(step, f"scores have dtype {scores.dtype}, expected float32")
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes inf
+        served = scores.astype(np.float32, copy=False)
+    finite = np.isfinite(served)
     if not finite.all():
         bad = int(np.argmin(finite))
-        raise wrong(step, f"the score at position {bad} is {scores[bad]}; scores must be finite")
+        raise wrong(step, f"the score at position {bad} is {scores[bad]}; scores must be finite float32")
+    return served
 
 
 def _check_candidates(step: Named, value: Any) -> None:

@@ -51,7 +51,7 @@ class _Reads:
     def gather(self, column: str, rows: ArrayLike) -> NDArray[Any]: ...
     def model_versions_of(self, rows: ArrayLike) -> _I64: ...
     def dpp_select(
-        self, rows: ArrayLike, relevance: ArrayLike, k: int, **told: Any
+        self, rows: ArrayLike, relevance: ArrayLike, k: int, **options: Any
     ) -> tuple[_I64, NDArray[np.float64], float, int]: ...
 
 class IndexView(_Reads):
@@ -86,7 +86,7 @@ def xxh64(content: bytes) -> int: ...
 def xxh64_of_file(path: bytes) -> int: ...
 def dpp_alpha(diversity: float) -> float: ...
 def dpp_select(
-    embeddings: ArrayLike, relevance: ArrayLike, k: int, **told: Any
+    embeddings: ArrayLike, relevance: ArrayLike, k: int, **options: Any
 ) -> tuple[_I64, NDArray[np.float64], float, int]: ...
 def dpp_select_batch(
     embeddings: ArrayLike,
@@ -94,7 +94,7 @@ def dpp_select_batch(
     indptr: ArrayLike,
     shown_indptr: ArrayLike | None,
     k: int,
-    **told: Any,
+    **options: Any,
 ) -> tuple[_I64, NDArray[np.float64], NDArray[np.float64], _I64]: ...
 def dpp_select_kernel(
     kernel: ArrayLike, k: int, window: int | None

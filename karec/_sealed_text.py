@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from karec._backend import library as _native
+from karec.errors import DataError
 
 FORMAT = 1
 _PLAIN = "/+"  # besides letters, digits and _.-; quote's ~ is not plain here
@@ -27,6 +28,24 @@ def sealed_text(kind: str, lines: Iterable[str]) -> str:
     """The whole text of a file of ``kind``."""
     body = "".join(f"{each}\n" for each in (f"{kind} {FORMAT}", *lines))
     return f"{body}seal {_native.xxh64(body.encode()):016x}\n"
+
+
+def lines_of(path: Path, kind: str) -> list[str]:
+    """The lines of a file of ``kind`` as written, without the first and the seal.
+
+    Raises DataError when it cannot be read, is of another kind or format, or does not have the bytes that were sealed.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    body, found, seal = data.rpartition(b"seal ")
+    first = data.partition(b"\n")[0].decode("ascii", "replace")
+    if first != f"{kind} {FORMAT}":
+        raise DataError(f"{path} begins with {first[:40]!r}, this version reads {kind} {FORMAT}")
+    if not found or seal != f"{_native.xxh64(body):016x}\n".encode():
+        raise DataError(f"{path} is not what was written: its last line is not the seal of the lines before it")
+    return body.decode("ascii", "replace").splitlines()[1:]
 
 
 def kind_of(path: Path) -> str | None:

@@ -9,11 +9,12 @@ from types import MappingProxyType
 from typing import Any, Self
 from uuid import uuid4
 
+from karec._view import IndexView, Pinnable
 from karec.errors import ContractError
 from karec.observer_queue import ObserverCounts, ObserverQueue
 from karec.stage import Merger, RequestHydrator, Source, Stage, hydrate_request, merge, recall, timed
 from karec.trace import StepTrace, Trace, why_short
-from karec.types import EMPTY, Candidates, IndexView, Pinnable, Recommendation, Request
+from karec.types import EMPTY, Candidates, Recommendation, Request
 
 MAX_CHANNELS = 32
 

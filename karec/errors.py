@@ -28,7 +28,7 @@ class IndexFormatError(KarecError):
 
 
 class LogSchemaError(KarecError):
-    """A rank log does not have the columns that its reader was told to expect."""
+    """A rank log does not have the columns that its reader needs."""
 
 
 class ContractError(KarecError):

@@ -55,9 +55,9 @@ class ObserverCounts:
 
     def __str__(self) -> str:
         numbers = {key: value for key, value in self.as_dict().items() if key not in ("name", "reasons")}
-        told = ", ".join(f"{value:,} {key.replace('_', ' ')}" for key, value in numbers.items())
+        listed = ", ".join(f"{value:,} {key.replace('_', ' ')}" for key, value in numbers.items())
         why = "; ".join(f"{reason} ({n:,} times)" for reason, n in self.reasons.items())
-        return f"{self.name}: {told}" + (f"; {why}" if why else "")
+        return f"{self.name}: {listed}" + (f"; {why}" if why else "")
 
 
 _Entry = tuple[Request, Recommendation, int]
@@ -208,20 +208,20 @@ class ObserverThread:
         return True
 
     def _report_error(self, error: BaseException) -> None:
-        told = error.strerror if isinstance(error, OSError) and error.strerror else ""
-        kind = type(error).__name__ + (f": {told}" if told else "")  # without file names: there are few kinds
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else ""
+        kind = type(error).__name__ + (f": {reason}" if reason else "")  # without file names: there are few kinds
         self._report(kind, f"{type(error).__name__}: {error}", None if isinstance(error, SURVIVABLE) else error)
 
-    def _report(self, kind: str, told: str, error: BaseException | None = None) -> None:
+    def _report(self, kind: str, message: str, error: BaseException | None = None) -> None:
         with self.lock:
             self.reasons[kind] += 1
             first = self.reasons[kind] == 1
         if first:
-            self.warn(f"{self.observer.name}: {told}; more of this kind is only counted", error)
+            self.warn(f"{self.observer.name}: {message}; more of this kind is only counted", error)
 
-    def warn(self, told: str, error: BaseException | None = None) -> None:
+    def warn(self, message: str, error: BaseException | None = None) -> None:
         with suppress(Exception):  # a logging filter of the host's may raise
-            _log.warning("observer %s", told, exc_info=error)
+            _log.warning("observer %s", message, exc_info=error)
 
 
 def _finish_all() -> None:

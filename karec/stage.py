@@ -3,10 +3,10 @@
     RequestHydrator.hydrate_request(request)        → {name: array}        added to request.features
     Source.recall(request)                          → Candidates           unique ids, finite scores, at most its quota
     Merger.merge(request, parts)                    → Candidates           unique ids of parts, at most its limit
-    Hydrator.hydrate(request, candidates)           → {column: (N, …)}     the column "rows" sets Candidates.rows
+    Hydrator.hydrate(request, candidates)           → {column: (N, …)}     "rows" sets Candidates.rows: −1 … n_rows − 1
     Filter.keep(request, candidates)                → (N,) bool
-    Scorer.score(request, candidates)               → (N,) float32, finite
-    Selector.select(request, candidates)            → Selection            distinct indices, best first
+    Scorer.score(request, candidates)               → (N,) numbers         finite as float32
+    Selector.select(request, candidates)            → Selection            distinct indices, best first, at most its k
     Observer.observe(request, recommendation)       after the answer, on the observer's own thread
 
 Vectors, rows and columns of works are read from ``request.index`` alone: one generation of the item index for all steps
@@ -26,10 +26,10 @@ A step declares what it ``needs`` and what it ``gives``, so that a chain can be 
     "scores"         Candidates.scores               given by mergers (0 where a channel gives none), scorers, selectors
     "column.NAME"    Candidates.columns["NAME"]      given by hydrators
 
-A need must be given by an earlier step: for a request hydrator by those before it, for a source by the request
-hydrators, for a step of a stage by those, the merger and every step before it, for an observer by any step. What a step
-reads if it is there, and can do without, is not declared. Both are class attributes; ``__init__`` may set the
-instance's own where they depend on its settings.
+A step returns all that it declares to give. A need must be given by an earlier step: for a request hydrator by those
+before it, for a source by the request hydrators, for a step of a stage by those, the merger and every step before it,
+for an observer by any step. What a step reads if it is there, and can do without, is not declared. Both are class
+attributes; ``__init__`` may set the instance's own where they depend on its settings.
 """
 
 from __future__ import annotations
@@ -40,18 +40,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, TypeVar
 
-import numpy as np
-
-from karec._contract import (
-    check_columns,
-    check_features,
-    check_found,
-    check_indices,
-    check_mask,
-    check_merged,
-    check_merged_size,
-    check_scores,
-)
+from karec import _contract
 from karec.errors import ContractError, Unavailable
 from karec.trace import StepTrace
 from karec.types import EMPTY, Array, Candidates, Noted, Recommendation, Request, Selection
@@ -136,7 +125,7 @@ class Selector(Step):
 
 
 class Observer(Step):
-    """Told of each answer after it was given. ``watches``: the stages whose scored works it reads, None for all.
+    """Gets each answer after the caller has it. ``watches``: the stages whose scored works it reads, None for all.
     ``reads_index``: whether the request that it gets still sees the index, whose generation is held until then.
 
     ``karec.observer_queue.ObserverQueue`` calls ``chooses`` on the request's thread and ``counts`` on any. It calls the
@@ -182,14 +171,14 @@ def _plain(result: V | Noted[V]) -> tuple[V, Notes]:
 def hydrate_request(step: RequestHydrator, request: Request) -> tuple[Mapping[str, Array], Notes]:
     """What ``step`` gives, checked, and its notes."""
     features, notes = _plain(step.hydrate_request(request))
-    check_features(step, features)
+    _contract.check_features(step, features)
     return features, notes
 
 
 def recall(step: Source, request: Request) -> tuple[Candidates, Notes]:
     """What ``step`` finds, checked, and its notes."""
     found, notes = _plain(step.recall(request))
-    check_found(step, found, step.quota)
+    _contract.check_found(step, found, step.quota)
     return found, notes
 
 
@@ -197,16 +186,15 @@ def merge(step: Merger, request: Request, parts: Sequence[Candidates]) -> tuple[
     """What ``step`` makes of ``parts``, checked, and its notes."""
     merged, notes = _plain(step.merge(request, parts))
     if "proven" in vars(type(step)):
-        check_merged_size(step, merged, step.limit)
+        _contract.check_merged_size(step, merged, step.limit)
     else:
-        check_merged(step, merged, parts, step.limit)
+        _contract.check_merged(step, merged, parts, step.limit)
     return merged, notes
 
 
 def _hydrate(step: Hydrator, request: Request, candidates: Candidates) -> tuple[Candidates, Notes]:
     given, notes = _plain(step.hydrate(request, candidates))
-    columns = dict(given)
-    check_columns(step, columns, len(candidates))
+    columns = _contract.check_columns(step, given, len(candidates), request.view)
     rows = columns.pop("rows", None)
     hydrated = candidates if rows is None else candidates.with_rows(rows)
     return hydrated.with_columns(columns), notes
@@ -214,26 +202,25 @@ def _hydrate(step: Hydrator, request: Request, candidates: Candidates) -> tuple[
 
 def _filter(step: Filter, request: Request, candidates: Candidates) -> tuple[Candidates, Notes]:
     given, notes = _plain(step.keep(request, candidates))
-    keep = np.asarray(given)
-    check_mask(step, keep, len(candidates))
+    keep = _contract.check_mask(step, given, len(candidates))
+    _contract.check_gives(step, set())
     return (candidates if keep.all() else candidates.take(keep)), notes
 
 
 def _score(step: Scorer, request: Request, candidates: Candidates) -> tuple[Candidates, Notes]:
     given, notes = _plain(step.score(request, candidates))
-    scores = np.asarray(given)
-    check_scores(step, scores, len(candidates))
+    scores = _contract.check_scores(step, given, len(candidates))
+    _contract.check_gives(step, {"scores"})
     return candidates.with_scores(scores), notes
 
 
 def _select(step: Selector, request: Request, candidates: Candidates) -> tuple[Candidates, Notes]:
     selection = step.select(request, candidates)
-    indices = np.asarray(selection.indices)
-    check_indices(step, indices, len(candidates))
+    indices = _contract.check_selection(step, selection, len(candidates), request.k if step.k is None else step.k)
+    _contract.check_gives(step, set() if selection.scores is None else {"scores"})
     chosen = candidates.take(indices)
     if selection.scores is not None:
-        check_scores(step, np.asarray(selection.scores), len(indices))
-        chosen = chosen.with_scores(selection.scores)
+        chosen = chosen.with_scores(_contract.check_scores(step, selection.scores, len(indices)))
     return chosen, selection.notes
 
 

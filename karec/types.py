@@ -11,74 +11,18 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import index
 from types import MappingProxyType
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from karec._view import IndexView
 from karec.errors import ContractError
 from karec.trace import Short, Trace
 
 Array = NDArray[Any]
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 UNKNOWN_ROW = -1
-
-
-class Found(Protocol):
-    """What a search of the item index found, best first; ``karec.SearchResult`` says what the arrays are."""
-
-    @property
-    def scores(self) -> NDArray[np.float32]: ...
-    @property
-    def ids(self) -> NDArray[np.int64]: ...
-    @property
-    def rows(self) -> NDArray[np.int32]: ...
-    @property
-    def positions(self) -> NDArray[np.int64]: ...
-    @property
-    def unknown(self) -> int: ...
-
-
-Queries = Mapping[int, ArrayLike]
-
-
-class IndexView(Protocol):
-    """One generation of the item index: what a request reads. Rows mean the same work for as long as the view lives,
-    whoever writes meanwhile. ``karec.ItemIndex.pinned`` gives one, and says what each call does."""
-
-    @property
-    def generation(self) -> int: ...
-    @property
-    def model_versions(self) -> tuple[int, ...]: ...
-    def lookup(self, ids: ArrayLike) -> NDArray[np.int32]: ...
-    def search(
-        self,
-        query: ArrayLike | None = None,
-        *,
-        rows: ArrayLike | None = None,
-        k: int,
-        query_by_version: Queries | None = None,
-    ) -> Found: ...
-    def search_all(
-        self, queries: ArrayLike | None = None, k: int = 1000, *, query_by_version: Queries | None = None
-    ) -> Found: ...
-    def scores(
-        self,
-        query: ArrayLike | None = None,
-        *,
-        ids: ArrayLike | None = None,
-        query_by_version: Queries | None = None,
-    ) -> NDArray[np.float32]: ...
-    def embeddings(self, rows: ArrayLike) -> NDArray[np.float32]: ...
-    def model_versions_of(self, rows: ArrayLike) -> NDArray[np.int64]: ...
-    def gather(self, column: str, rows: ArrayLike) -> Array: ...
-    def close(self) -> None: ...
-
-
-class Pinnable(Protocol):
-    """An item index."""
-
-    def pinned(self) -> IndexView: ...
 
 
 def _whole_number(name: str, value: Any) -> None:
@@ -140,6 +84,15 @@ class Request:
         return replace(self, features=MappingProxyType({**self.features, **features}))
 
 
+def _as_scores(given: Any) -> Array:
+    """float32; what float32 cannot hold becomes inf, which no step may return."""
+    scores = np.asarray(given)
+    if scores.dtype.kind not in "fiu":
+        raise ValueError(f"candidates: scores has dtype {scores.dtype}, expected float32")
+    with np.errstate(over="ignore"):
+        return scores.astype(np.float32, copy=False)
+
+
 def _sized(name: str, array: Array, n: int) -> Array:
     if array.ndim == 0 or len(array) != n:
         raise ValueError(f"candidates: {name} has shape {array.shape}, expected ({n}, …)")
@@ -172,7 +125,7 @@ class Candidates:
         put = object.__setattr__
         put(self, "ids", ids)
         put(self, "rows", _sized("rows", np.asanyarray(self.rows, dtype=np.int32), n))  # they know their generation
-        put(self, "scores", _sized("scores", np.asarray(self.scores, dtype=np.float32), n))
+        put(self, "scores", _sized("scores", _as_scores(self.scores), n))
         put(self, "sources", _sized("sources", np.asarray(self.sources, dtype=np.uint32), n))
         columns = {name: _sized(f"column {name!r}", np.asarray(value), n) for name, value in self.columns.items()}
         put(self, "columns", MappingProxyType(columns))

@@ -17,7 +17,7 @@ include "id_slots.pxi"
 
 import numpy as np
 
-FIRST_UNSEEN = 1 << 62  # codes from here on belong to ids that the vocabulary does not hold
+FIRST_UNSEEN = 1 << 62  # codes ≥ this one belong to ids that the vocabulary does not hold
 
 cdef int64_t UNSEEN = 1 << 62
 

@@ -8,6 +8,7 @@ import pytest
 
 from karec.config.registry import STEPS
 from karec.errors import ContractError, Unavailable
+from karec.index import ItemIndex
 from karec.stage import (
     Filter,
     Hydrator,
@@ -56,8 +57,36 @@ class Selects(Returns, Selector):
     select = Returns.give
 
 
+class SelectsOne(Selects):
+    k = 1
+
+
+class GivesAge(Hydrates):
+    gives = ("column.age",)
+
+
+class KeepsAge(Keeps):
+    gives = ("column.age",)
+
+
+class ScoresAge(Scores):
+    gives = ("scores", "column.age")
+
+
+class SelectsScores(Selects):
+    gives = ("scores",)
+
+
+class GivesRows(Hydrates):
+    gives = ("rows",)
+
+
 class GivesFeatures(Returns, RequestHydrator):
     hydrate_request = Returns.give
+
+
+class GivesMood(GivesFeatures):
+    gives = ("request.mood",)
 
 
 class Finds(Returns, Source):
@@ -120,11 +149,30 @@ def test_what_was_scored_before_the_first_selector_is_kept():
     [
         (Hydrates({"x": np.zeros(3)}), r"column 'x' has shape \(3,\) for 4"),
         (Hydrates({"x": 1.0}), r"column 'x' has shape \(\)"),
+        (Hydrates(None), r"returned NoneType, expected \{column: array\}"),
+        (Hydrates({"rows": np.zeros(4)}), r"rows have dtype float64 and shape \(4,\), expected int32 \(4,\)"),
+        (Hydrates({"rows": np.zeros(4, bool)}), "rows have dtype bool"),
+        (Hydrates({"rows": np.zeros((4, 1), int)}), r"rows have dtype int64 and shape \(4, 1\)"),
+        (Hydrates({"rows": np.array([0, -2, 1, 2])}), "the row at position 1 is -2; rows lie in −1 …"),
+        (Hydrates({"rows": np.array([0, 1, 2, 2**32])}), "the row at position 3 is 4294967296"),
+        (GivesAge({"old": np.zeros(4)}), r"declares that it gives 'column.age' and did not .* \['column.old'\]"),
+        (GivesRows({}), "declares that it gives 'rows' and did not"),
+        (KeepsAge(np.ones(4, bool)), "declares that it gives 'column.age' and did not"),
+        (ScoresAge(np.ones(4)), "declares that it gives 'column.age' and did not"),
+        (SelectsScores(Selection(np.array([0]))), "declares that it gives 'scores' and did not"),
         (Keeps(np.ones(4)), "dtype float64"),
         (Keeps(np.ones(3, bool)), r"shape \(3,\)"),
         (Scores(np.zeros(5)), r"shape \(5,\), expected \(4,\)"),
         (Scores(np.array([0, 1, np.nan, 3])), "position 2 is nan"),
         (Scores(np.array([np.inf, 1, 2, 3])), "position 0 is inf"),
+        (Scores(np.array([0, 1, 1e300, 3])), "position 2 is 1e.300; scores must be finite float32"),
+        (Scores(np.zeros(4, bool)), "scores have dtype bool"),
+        (Scores(np.zeros(4, complex)), "scores have dtype complex128"),
+        (Selects(None), "returned NoneType, expected Selection"),
+        (SelectsOne(Selection(np.array([0, 1]))), "selected 2 works, its k is 1"),
+        (Selects(Selection(np.array([0, 1, 2]))), "selected 3 works, its k is 2"),
+        (Selects(Selection(np.array([0]), np.array([1e300]))), "position 0 is 1e.300"),
+        (Selects(Selection(np.array([0]), np.array([True]))), "scores have dtype bool"),
         (Selects(Selection(np.array([0, 4]))), "outside 0 … 3"),
         (Selects(Selection(np.array([-1]))), "outside"),
         (Selects(Selection(np.array([1, 1]))), "stands twice"),
@@ -136,6 +184,17 @@ def test_a_broken_contract_is_raised_and_names_the_step(step, message):
     step.on_failure = "skip"
     with pytest.raises(ContractError, match=f"'step'.*{message}"):
         run(step)
+
+
+def test_rows_lie_in_the_index_that_the_request_sees():
+    index = ItemIndex.build(np.arange(3), np.eye(3), model_version=1)
+    with index.pinned() as view:
+        seeing = REQUEST.with_view(view)
+        fits = Stage("stage", (Hydrates({"rows": np.array([0, 2, -1, 1], np.int32)}),))
+        assert fits.run(seeing, candidates()).candidates.rows.tolist() == [0, 2, -1, 1]
+        past = Stage("stage", (Hydrates({"rows": np.array([0, 2, -1, 3], np.int32)}),))
+        with pytest.raises(ContractError, match="the row at position 3 is 3; rows lie in −1 … 2"):
+            past.run(seeing, candidates())
 
 
 NAN_SCORE = Candidates.of(np.array([7, 8]), np.array([1.0, np.nan]))
@@ -156,6 +215,12 @@ SENTINEL = Candidates.of(np.array([7, -1]), np.array([1.0, -np.inf]))
 def test_a_source_that_breaks_its_contract_is_named(found, message):
     with pytest.raises(ContractError, match=f"source 'step': {message}"):
         recall(Finds(found, on_failure="skip"), REQUEST)
+
+
+def test_a_score_that_float32_cannot_hold_breaks_the_contract_of_a_source():
+    found = Candidates.of(np.array([7]), np.array([1e300]))
+    with pytest.raises(ContractError, match="the score at position 0 is inf"):
+        recall(Finds(found), REQUEST)
 
 
 def bits(ids, sources):
@@ -207,6 +272,18 @@ def test_of_a_proven_merger_sizes_and_scores_are_checked():
 def test_a_request_hydrator_that_breaks_its_contract_is_named(features, message):
     with pytest.raises(ContractError, match=f"request_hydrator 'step': {message}"):
         hydrate_request(GivesFeatures(features, on_failure="skip"), REQUEST)
+
+
+def test_a_request_hydrator_gives_what_it_declares():
+    with pytest.raises(ContractError, match=r"declares that it gives 'request.mood' and did not .* \['request.age'\]"):
+        hydrate_request(GivesMood({"age": np.zeros(1)}), REQUEST)
+    assert hydrate_request(GivesMood({"mood": np.zeros(1)}), REQUEST)[0].keys() == {"mood"}
+
+
+@pytest.mark.parametrize("scores", [np.zeros(2, bool), np.zeros(2, complex), np.array(["1", "2"])])
+def test_scores_of_candidates_are_real_numbers(scores):
+    with pytest.raises(ValueError, match=r"scores has dtype .*, expected float32"):
+        Candidates.of(np.array([7, 8]), scores)
 
 
 def test_any_step_may_leave_notes():

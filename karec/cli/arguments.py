@@ -18,7 +18,12 @@ def parser(description: str) -> argparse.ArgumentParser:
     _add_cascade(names)
     _add_evaluations(names)
     _add_exports(names)
-    inspect = _command(names, "inspect", "what a bundle, an index file or a rank log holds", commands.inspect)
+    inspect = _command(
+        names,
+        "inspect",
+        "what a bundle, an index file, a rank log, a karec.toml or an exported stage holds",
+        commands.inspect,
+    )
     inspect.add_argument("path", type=Path)
     return whole
 

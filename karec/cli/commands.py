@@ -22,13 +22,14 @@ def _learn(arguments: argparse.Namespace, progress: ProgressBars) -> tuple[Datas
     from karec.bundle import next_version
     from karec.cli.demo import set_up
     from karec.evaluate.curves import write_curves
+    from karec.evaluate.quality import read_run
     from karec.learn.run.train import train_all
 
     dataset = load_dataset(arguments, progress)
     settings = dataclasses.replace(train_settings(arguments), model_version=next_version(arguments.out / "bundles"))
     run = arguments.out / "run"
     trained = train_all(dataset, settings, run, progress, resume=getattr(arguments, "resume", False))
-    write_curves(json.loads((run / "run.json").read_text(encoding="utf-8")), run / "curves.svg")
+    write_curves(read_run(run), run / "curves.svg")
     config = set_up(dataset, arguments.out / "run", arguments.out, progress)
     return dataset, config, trained.quality
 

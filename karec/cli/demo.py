@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from karec._clock import HOUR_MS, Progress
+from karec._files import write_text_aside
 from karec.bundle import Bundle
 from karec.cascade import Cascade
 from karec.config import load_cascade
@@ -48,7 +49,7 @@ def set_up(dataset: Dataset, run: Path, out: Path, progress: Progress | None = N
     config = out / "karec.toml"
     if not config.exists():  # its owner may have changed it
         scene = main_scene(dataset)
-        config.write_text(starting_config(scene, len(snapshot.works), dataset.tasks), encoding="utf-8")
+        write_text_aside(config, starting_config(scene, len(snapshot.works), dataset.tasks))
         export_stage(config, scene, "prerank", out / f"prerank-{scene}.txt")
     return config
 

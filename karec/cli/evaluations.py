@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 
 from karec.cli.inputs import build_world, load_dataset, load_kuairand, progress_bars, table_console, train_settings
 
@@ -14,7 +13,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
         raise ValueError("--run DIR is missing, the run folder of karec train or demo")
     console = table_console()
     from karec.cli.tables import quality_tables
-    from karec.evaluate.quality import evaluate_run
+    from karec.evaluate.quality import evaluate_run, quality_json
 
     with progress_bars() as progress:
         dataset = load_dataset(arguments, progress)
@@ -22,7 +21,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     for table in quality_tables(quality, dataset.tasks):
         console.print(table)
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps(quality, indent=1))
+        arguments.json.write_text(quality_json(quality), encoding="utf-8")
 
 
 def ablation(arguments: argparse.Namespace) -> None:

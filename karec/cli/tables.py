@@ -10,7 +10,10 @@ from typing import Any
 from rich.table import Table
 
 from karec._clock import HOUR_MS
+from karec._sealed_text import kind_of, lines_of
 from karec.bundle import CURRENT, MANIFEST, Bundle
+from karec.config.host_stage import KIND as STAGE_KIND
+from karec.config.scenes import Config
 from karec.evaluate.consistency_report import consistency_rows, consistency_sentence
 from karec.evaluate.diversity_report import DIVERSITY_HEAD, diversity_rows, diversity_sentence
 from karec.index import ItemIndex
@@ -176,15 +179,24 @@ def _short(value: Any) -> str:
 
 
 def inspection(path: Path) -> Iterator[Table]:
-    """What stands at ``path``: a bundle (or the folder that holds ``current``), an index file, or a rank log."""
+    """What stands at ``path``: a bundle (or the folder that holds ``current``), an index file, a rank log, a
+    ``karec.toml`` or an exported stage; of the last two, which command reads it.
+    """
     if path.is_dir() and ((path / CURRENT).exists() or (path / MANIFEST).exists()):
         yield from _inspect_bundle(path)
     elif path.is_dir() and any(path.glob("*.parquet")):
         yield _inspect_log(path)
+    elif path.is_file() and path.suffix == ".toml":
+        yield _inspect_config(path)
+    elif kind_of(path) == STAGE_KIND:
+        yield _inspect_stage(path)
     elif path.is_file():
         yield _inspect_index(ItemIndex.open(path), str(path))
     else:
-        raise FileNotFoundError(f"{path} is neither a bundle, nor an index file, nor a rank log with *.parquet parts")
+        raise FileNotFoundError(
+            f"{path} is neither a bundle, nor an index file, nor a rank log with *.parquet parts, nor a karec.toml, "
+            "nor an exported stage"
+        )
 
 
 def _inspect_bundle(path: Path) -> Iterator[Table]:
@@ -213,6 +225,25 @@ def _inspect_index(index: ItemIndex, name: str) -> Table:
         "columns": ", ".join(f"{column} ({values.dtype})" for column, values in index.columns.items()),
     }
     return _facts(f"Item index {name}", facts)
+
+
+def _inspect_config(path: Path) -> Table:
+    config = Config.read(path)
+    facts = {
+        "bundle": str(config.bundle),
+        "scenes": ", ".join(config.scenes),
+        "read by": f"karec recommend --config {path} --user ID; karec export stage --config {path} --out FILE",
+    }
+    return _facts(f"Configuration of a cascade {path}", facts)
+
+
+def _inspect_stage(path: Path) -> Table:
+    facts = [each.partition(" ") for each in lines_of(path, STAGE_KIND)]
+    table = _facts(f"Exported stage {path}, its seal is right", {})
+    for word, _, rest in facts:
+        table.add_row(word, rest)
+    table.add_row("read by", f"C++ and C hosts; karec export stage --config FILE --out {path} --check: is it stale?")
+    return table
 
 
 def _inspect_log(path: Path) -> Table:

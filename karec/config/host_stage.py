@@ -1,7 +1,7 @@
 """Exports a stage of ``karec.toml`` to a file that the C++ ``PreRanker`` reads.
 
 Names and keys come from the built step objects, defaults included, so that the host needs no defaults of its own. The
-file tells the hash of its source: the scene's name and the stage's table with what it inherits and its counts as
+file holds the hash of its source: the scene's name and the stage's table with what it inherits and its counts as
 numbers. Comments, other stages and the model version do not change it. docs/formats.md describes the file.
 """
 
@@ -48,8 +48,8 @@ def check_export(config: Path, scene: str, stage: str, path: Path, bundle: Bundl
     read = Config.read(config)
     if text == _text(read, scene, stage, bundle):
         return
-    source, told = _source(read.scene(scene), stage), re.search(r"^scene .*\bsource=(\w+)", text, re.MULTILINE)
-    if told is None or told.group(1) != source:
+    source, written = _source(read.scene(scene), stage), re.search(r"^scene .*\bsource=(\w+)", text, re.MULTILINE)
+    if written is None or written.group(1) != source:
         why = f"the stage {stage} of scenes.{scene} in {config} is not the one that it was written from"
     else:
         why = "this karec writes its steps in another way"
@@ -76,16 +76,16 @@ def _step_line(step: Step) -> str:
     if step.on_failure != "fail":
         raise ConfigError(f"the step {step.name!r}: on_failure = 'skip' is Python's alone; a C++ host gets the failure")
     use, fields = _FIELDS[type(step)]
-    told = {key: value for key, value in fields(step).items() if value is not None}
+    settings = {key: value for key, value in fields(step).items() if value is not None}
     named = {} if step.name in ("", use) else {"name": step.name}
-    return line("step", use, {**told, **named})
+    return line("step", use, {**settings, **named})
 
 
 def _dpp(step: Any) -> Mapping[str, object]:
-    told = step.options
-    settings = {"k": step.k, "diversity": float(told["diversity"]), "ridge": float(told["ridge"])}
-    settings |= {"type_weight": float(told["type_weight"]), "window": told["window"], "types": step.types}
-    settings |= {"max_per_type": told["max_per_type"], "min_per_type": told["min_per_type"] or None}
+    options = step.options
+    settings = {"k": step.k, "diversity": float(options["diversity"]), "ridge": float(options["ridge"])}
+    settings |= {"type_weight": float(options["type_weight"]), "window": options["window"], "types": step.types}
+    settings |= {"max_per_type": options["max_per_type"], "min_per_type": options["min_per_type"] or None}
     factors = ((column, value, factor) for column, each in step.weights.items() for value, factor in each.items())
     return settings | {f"weights.{column}.{value}": factor for column, value, factor in factors}
 

@@ -24,6 +24,7 @@
     recall.social = false                           #   entries that it leaves out,
     recall.city = { use = "city", quota = 100 }     #   entries that it adds at the end,
     counts.prerank = 500                            #   counts one by one,
+    counts.scored = false                           #   counts that it leaves out,
     observers = []                                  #   and any other key as a whole
 
 ``k`` and ``quota`` of a step are a number or the name of a count.
@@ -110,7 +111,7 @@ class Config:
         used: set[str] = set()
         lists = {key: _counted(table.get(key, []), counts, used, place[key]) for key in LISTS}
         own = self.scenes[name].get("counts", {})
-        unused = [count for count in own if count not in used | {RECALL}]
+        unused = [count for count in own if count in counts and count not in used | {RECALL}]
         if unused:
             raise place["counts"].refusal(f'no step names {unused[0]!r}: write k = "{unused[0]}" in the step it is for')
         return Scene(name, place, limit, **lists)
@@ -138,11 +139,20 @@ def _merged(parent: Mapping[str, Any], child: Mapping[str, Any], place: Place) -
     """The parent's table with the child's keys; the rule stands at the top of this file."""
     merged = {**parent, **{key: value for key, value in child.items() if key != "inherits"}}
     if isinstance(child.get("counts"), dict) and isinstance(parent.get("counts"), dict):
-        merged["counts"] = {**parent["counts"], **child["counts"]}
+        merged["counts"] = _counts_over(parent["counts"], child["counts"], place["counts"])
     for key in LISTS:
         if isinstance(child.get(key), dict):
             merged[key] = _overridden(parent.get(key, []), child[key], place[key])
     return merged
+
+
+def _counts_over(parent: Mapping[str, Any], changes: Mapping[str, Any], place: Place) -> dict[str, Any]:
+    """The counts of ``parent`` changed by name: a number replaces or adds one, false leaves one out."""
+    dropped = [name for name, change in changes.items() if change is False]
+    for name in dropped:
+        if name not in parent:
+            raise place.refusal(f"no count {name!r} is inherited{nearest(name, parent)}; there are {list(parent)}")
+    return {name: count for name, count in {**parent, **changes}.items() if name not in dropped}
 
 
 def _overridden(parent: object, changes: Mapping[str, Any], place: Place) -> list[Mapping[str, Any]]:

@@ -56,7 +56,10 @@ def _check_needs(
     observers: Sequence[Observer],
     place: Place,
 ) -> None:
-    """Each need of a step must be among the gives of the steps before it; karec.stage says which steps count."""
+    """Each need of a step must be among the gives of the steps before it; karec.stage says which steps count.
+
+    What only steps with on_failure = "skip" give may be missing, so that no step that fails the request may need it.
+    """
     chain: list[tuple[Step, Place]] = [(step, place["request"][i]) for i, step in enumerate(request)]
     sources = [(source, place["recall"][i]) for i, source in enumerate(recall.sources)]
     after: list[tuple[Step, Place]] = [(recall.merger, place["recall"])]
@@ -64,20 +67,28 @@ def _check_needs(
         after += [(step, place["stages"][i]["steps"][j]) for j, step in enumerate(stage.steps)]
     after += [(observer, place["observers"][i]) for i, observer in enumerate(observers)]
     every = {given: step.name for step, _ in (*chain, *after) for given in step.gives}
-    given: set[str] = set()
+    given: dict[str, Step] = {}
     for step, at in chain:
         _check_step(step, given, every, at, place)
-        given.update(step.gives)
+        _add_gives(step, given)
     for source, at in sources:
         _check_step(source, given, every, at, place)
     for step, at in after:
         _check_step(step, given, every, at, place)
-        given.update(step.gives)
+        _add_gives(step, given)
 
 
-def _check_step(step: Step, given: set[str], every: dict[str, str], at: Place, scene: Place) -> None:
+def _add_gives(step: Step, given: dict[str, Step]) -> None:
+    """Into {name: the step that gives it}; of several, the first one that fails the request when it fails."""
+    for name in step.gives:
+        if name not in given or given[name].on_failure == "skip":
+            given[name] = step
+
+
+def _check_step(step: Step, given: dict[str, Step], every: dict[str, str], at: Place, scene: Place) -> None:
     missing = [need for need in step.needs if need not in given]
     if not missing:
+        _check_survivors(step, given, at)
         return
     need = missing[0]
     if step.role == "observer":
@@ -93,3 +104,13 @@ def _check_step(step: Step, given: set[str], every: dict[str, str], at: Place, s
     else:
         remedy = f"no step of karec gives it: a step of your own must declare gives = ({need!r},)"
     raise at.refusal(f"the step {step.name} needs {need}: {remedy}")
+
+
+def _check_survivors(step: Step, given: dict[str, Step], at: Place) -> None:
+    for need in step.needs:
+        giver = given[need]
+        if step.on_failure == "fail" and giver.on_failure == "skip":
+            raise at.refusal(
+                f"the step {step.name} needs {need}, which is missing when {giver.name} fails and is skipped: give "
+                f'{step.name} on_failure = "skip" too, or {giver.name} on_failure = "fail"'
+            )

@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from karec._files import write_text_aside
 from karec.evaluate.page import BLUE, GREY, INK, ORANGE, picture, with_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+FORMAT = 1  # of ablation.json
 COLOURS = {"full": BLUE, "static": ORANGE, None: GREY}
 
 
@@ -19,11 +21,11 @@ def write_ablation(report: Mapping[str, Any], folder: Path) -> tuple[Path, Path,
     """Write the three files; ``report`` as ``karec.learn.run.ablation.study.run_ablation`` gives it."""
     folder.mkdir(parents=True, exist_ok=True)
     data, text, shown = (folder / f"ablation.{kind}" for kind in ("json", "md", "svg"))
-    data.write_text(json.dumps(report, indent=1), encoding="utf-8")
-    text.write_text("\n".join(ablation_markdown(report)) + "\n", encoding="utf-8")
+    write_text_aside(data, json.dumps({"format": FORMAT, **report}, indent=1))
+    write_text_aside(text, "\n".join(ablation_markdown(report)) + "\n")
     tasks = report["tasks"]
     height = 0.9 + 0.28 * len(report["rows"])
-    shown.write_text(picture(lambda axes: _draw_auc(axes, report["rows"], tasks[0]), 8.5, height), encoding="utf-8")
+    write_text_aside(shown, picture(lambda axes: _draw_auc(axes, report["rows"], tasks[0]), 8.5, height))
     return data, text, shown
 
 

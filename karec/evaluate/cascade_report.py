@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from karec._files import write_text_aside
 from karec.evaluate.page import BLUE, INK, ORANGE, page, picture, table, with_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+FORMAT = 1  # of report.json
 QUALITY_COLUMNS = ("auc", "auc_behind", "gauc", "ece")
 
 
@@ -20,8 +22,8 @@ def write_report(report: Mapping[str, Any], folder: Path) -> tuple[Path, Path]:
     """Write ``report.json`` and ``report.html`` into ``folder``; their keys are documented in docs/formats.md."""
     folder.mkdir(parents=True, exist_ok=True)
     data, shown = folder / "report.json", folder / "report.html"
-    shown.write_text(_page(report), encoding="utf-8")
-    data.write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
+    write_text_aside(shown, _page(report))
+    write_text_aside(data, json.dumps({"format": FORMAT, **report}, indent=1, ensure_ascii=False))
     return data, shown
 
 

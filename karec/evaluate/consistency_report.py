@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from karec._files import write_text_aside
 from karec.evaluate.page import BLUE, GREY, ORANGE, page, picture, table, with_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+FORMAT = 1  # of consistency.json
 COLOURS = {"top_10": BLUE, "top_50": ORANGE}
 
 
@@ -26,8 +28,8 @@ def write_consistency(report: Mapping[str, Mapping[str, Any]], folder: Path) -> 
             picture(lambda axes, curve=measured["curve"]: _draw_curve(axes, curve), 7, 4),  # type: ignore[misc]
             table(("measure", "mean [95 % over users]", "pools"), list(consistency_rows(measured))),
         ]
-    shown.write_text(page("prerank and rank", parts), encoding="utf-8")
-    data.write_text(json.dumps(report, indent=1), encoding="utf-8")
+    write_text_aside(shown, page("prerank and rank", parts))
+    write_text_aside(data, json.dumps({"format": FORMAT, **report}, indent=1))
     return data, shown
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from karec._files import write_text_aside
 from karec.evaluate.page import BLUE, GREY, ORANGE, picture
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def write_curves(run: Mapping[str, Any], path: Path) -> None:
     """Draw ``curves`` and ``epochs`` of a run.json: the loss by step, smoothed, and the AUC by epoch."""
     named = [name for name, curve in run["curves"].items() if curve]
     if named:
-        path.write_text(picture(lambda axes: _draw(axes, run, named), 8.5, 2.2 * len(named) + 0.4), encoding="utf-8")
+        write_text_aside(path, picture(lambda axes: _draw(axes, run, named), 8.5, 2.2 * len(named) + 0.4))
 
 
 def _draw(axes: Axes, run: Mapping[str, Any], named: Sequence[str]) -> None:

@@ -56,16 +56,13 @@ def ranked_pools(
     names = [each.name for each in cascade.stages]
     if stage not in names:
         raise ValueError(f"the cascade has no stage {stage!r}; it has {names}")
+    integers = [name for name, column in index.columns.items() if column.dtype.kind in "iub"]
     pools = []
     for done, request in enumerate(requests, 1):
         scored = cascade.run(request).scored[stage]
         if scored.n_unknown:
             raise ContractError(f"{scored.n_unknown} works of stage {stage!r} have no row in the item index")
-        columns = {
-            name: np.asarray(column)[scored.rows]
-            for name, column in index.columns.items()
-            if column.dtype.kind in "iub"
-        }
+        columns = {name: index.gather(name, scored.rows) for name in integers}
         pools.append(Pool(scored.ids, scored.scores, index.embeddings(scored.rows), columns))
         if progress is not None:
             progress(done, len(requests), "asking for pools")

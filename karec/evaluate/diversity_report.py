@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from karec._files import write_text_aside
 from karec.evaluate.page import BLUE, GREY, INK, ORANGE, page, picture, table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+FORMAT = 1  # of diversity.json
 COLOURS = {"dpp": BLUE, "mmr": ORANGE, "ssd": "#3f9b5f", "scatter": "#8a5fb5"}
 CURVES = {
     "distance": "intra-list distance (mean 1 − cosine)",
@@ -46,8 +48,8 @@ def write_diversity(report: Mapping[str, Any], folder: Path) -> tuple[Path, Path
             drawn = picture(lambda axes, m=measure, name=label: _draw(axes, report, m, name), 7, 3.6)  # type: ignore[misc]
             parts += [f"<h2>{label}</h2>", drawn]
     parts += ["<h2>All measures</h2>", table(DIVERSITY_HEAD, diversity_rows(report))]
-    shown.write_text(page("diversity", parts), encoding="utf-8")
-    data.write_text(json.dumps(report, indent=1), encoding="utf-8")
+    write_text_aside(shown, page("diversity", parts))
+    write_text_aside(data, json.dumps({"format": FORMAT, **report}, indent=1))
     return data, shown
 
 

@@ -23,6 +23,7 @@ from karec.training_data.replay import ranker_logits
 from karec.types import Array
 
 RUN_FORMAT = 2  # of run.json; in format 1, which had no number, settings were one flat table
+QUALITY_FORMAT = 2  # of quality.json; format 1, which had no number, was the value of models alone
 BATCH = 2048  # a larger one costs ONNX Runtime hundreds of MiB and gains no time
 
 
@@ -53,8 +54,13 @@ def evaluate_run(dataset: Dataset, folder: Path, progress: Progress | None = Non
         evaluation["resamples"],
         settings["seed"],
     )
-    write_text_aside(folder / "quality.json", json.dumps(table, indent=1))
+    write_text_aside(folder / "quality.json", quality_json(table))
     return table
+
+
+def quality_json(table: Mapping[str, Any]) -> str:
+    """The text of a quality.json: ``quality_table`` under ``models``, beside the format."""
+    return json.dumps({"format": QUALITY_FORMAT, "models": table}, indent=1)
 
 
 def quality_table(
@@ -96,11 +102,8 @@ def quality_table(
     return table
 
 
-def trained_run(dataset: Dataset, folder: Path) -> tuple[dict[str, Any], Examples]:
-    """(run.json of a run folder, the test days as its encoder sees them).
-
-    Raises DataError when ``folder`` is no run folder of this format or no exposures follow validation.
-    """
+def read_run(folder: Path) -> dict[str, Any]:
+    """run.json of a run folder. Raises DataError when ``folder`` is none, or its run.json is of another format."""
     try:
         run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -111,6 +114,15 @@ def trained_run(dataset: Dataset, folder: Path) -> tuple[dict[str, Any], Example
             f"{folder}/run.json has format {found}, this version reads {RUN_FORMAT}: train the run again, or evaluate "
             "it with the version that trained it"
         )
+    return run
+
+
+def trained_run(dataset: Dataset, folder: Path) -> tuple[dict[str, Any], Examples]:
+    """(run.json of a run folder, the test days as its encoder sees them).
+
+    Raises DataError when ``folder`` is no run folder of this format or no exposures follow validation.
+    """
+    run = read_run(folder)
     encoder = Encoder.load(folder / "encoder.npz")
     as_of = as_known(dataset, run["settings"]["features"]["refresh_hours"])
     examples = build_examples(encoder, dataset.snapshot, dataset.exposures, as_of)

@@ -15,6 +15,7 @@ import numpy as np
 
 from karec.features.table import PRIOR_WEIGHT, counter_numbers
 from karec.platform import schema
+from karec.platform.rates import smoothed_rate
 from karec.platform.snapshot import Snapshot
 from karec.types import Array
 
@@ -42,7 +43,7 @@ class SceneCounterCoder:
         priors = np.empty((n_codes + 1, len(counted)))
         for at, task in enumerate(counted):
             positives = np.bincount(codes, weights=labels[task], minlength=n_codes + 1)
-            priors[:, at] = (positives + PRIOR_WEIGHT * labels[task].mean()) / (shown + PRIOR_WEIGHT)
+            priors[:, at] = smoothed_rate(positives, shown, float(labels[task].mean()), PRIOR_WEIGHT)
         return cls(counted, priors)
 
     @property

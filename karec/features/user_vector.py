@@ -21,7 +21,9 @@ def user_queries(request: Request) -> tuple[Array | None, dict[int, Array] | Non
     says which the user vector is of.
     """
     if VECTOR not in request.features:
-        raise Unavailable("there is no user vector: put the step user_tower into the scene's request")
+        raise Unavailable(
+            f"the request has no {VECTOR}: the step that gives it failed, or the scene has none (user_tower)"
+        )
     vectors = request.features[VECTOR]
     standing = request.index.model_versions
     if VERSIONS not in request.features:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from karec._backend import library
-from karec.index.reads import IndexReads, NewestTable
+from karec.index.reads import IndexReads
+from karec.index.table import NewestTable
 
 
 class IndexView(IndexReads):

@@ -6,11 +6,11 @@ and releases the GIL, so that requests run side by side.
 An index lives: any thread may write (``upsert``, ``remove``, ``adjust``, ``block``, ``unblock``) while others search.
 Every write publishes a new generation, whole or not at all; every call sees one generation from start to end and
 waits for no write. Calls that belong together share one by a view: ``with index.pinned() as view``. A row names the
-same vector until its work is upserted or removed: rows know their generation, and a call that reads another one
-refuses them. Plain arrays of rows are taken at their word.
+same vector until its work is upserted or removed: rows know their index and generation, and a call that reads
+another one refuses them. Plain arrays of rows are not checked for that (``karec.index.rows``).
 
-``os.fork()`` waits for a write that another thread has begun, so that the child gets a whole index; there it is read and
-written like any other, and neither process sees the other's writes.
+``os.fork()`` waits for a write that another thread has begun, so that the child gets a whole index. There it is read
+and written like any other, and neither process sees the other's writes.
 
 Arrays are checked before anything runs: a wrong rank, shape or dtype is a ``ValueError`` that names both shapes, NaN
 or infinity one that names the first bad position. Arrays must not change while a call reads them. C-contiguous
@@ -28,7 +28,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from karec._backend import library
 from karec.index.index_view import IndexView
-from karec.index.reads import IndexReads, NewestTable, version_number
+from karec.index.reads import IndexReads, version_number
+from karec.index.table import NewestTable
 
 
 class ItemIndex(IndexReads):
@@ -129,7 +130,7 @@ class ItemIndex(IndexReads):
     def adjust(
         self, ids: ArrayLike, *, scale: ArrayLike | float | None = None, offset: ArrayLike | float | None = None
     ) -> int:
-        """From here on a work's score is inner product · scale + offset; {1, 0} is where every work starts.
+        """Sets works' scale and offset: a score is inner product · scale + offset. A new work has 1 and 0.
 
         ids            (N,) int64
         scale, offset  (N,) float32 or one number for all, finite; None leaves that one as it is

@@ -8,53 +8,29 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from karec._backend import library
+from karec._backend import isa_of, library
 from karec.diversity import DppOptions, DppResult, native_options, scaled
-from karec.index.rows import Rows
+from karec.index.rows import Rows, check_index
 from karec.index.search_result import SearchResult, result_lists
+from karec.index.table import NewestTable, Table
 from karec.kernels.option_values import whole
 
 
-@dataclass(frozen=True, eq=False)
-class Table:
-    """Ids and columns by row, of one generation."""
-
-    generation: int
-    ids: NDArray[np.int64]
-    columns: Mapping[str, NDArray[Any]]
-    present: NDArray[np.bool_] | None
-
-
-class NewestTable:
-    """The table that was asked for last, for the index and its views: it is a copy, O(N) after each write."""
-
-    def __init__(self) -> None:
-        self._newest: Table | None = None
-
-    def of(self, native: library.ItemIndex | library.IndexView) -> Table:
-        known = self._newest
-        if known is not None and known.generation == native.generation:
-            return known
-        generation, ids, columns, present = native.table()
-        table = Table(generation, ids, MappingProxyType(columns), present)
-        if known is None or known.generation < generation:
-            self._newest = table
-        return table
-
-
 class IndexReads:
-    """The reading calls. Rows that a call returns know its generation, and rows of another one are refused."""
+    """The reading calls. Rows that a call returns know its index and generation; rows of others are refused.
+
+    tables  shared by an index and its views, and by no other index: rows are tagged with ``tables.index``
+    """
 
     def __init__(self, native: library.ItemIndex | library.IndexView, tables: NewestTable) -> None:
         self._native: library.ItemIndex | library.IndexView = native
         self._tables = tables
+        self._index = tables.index
         self._read: Table | None = None
 
     def __len__(self) -> int:
@@ -95,7 +71,7 @@ class IndexReads:
     @property
     def isa(self) -> str:
         """The instruction set that runs: ``avx512``, ``avx2`` or ``generic``; ``portable`` without the C++ library."""
-        return library.isa()
+        return isa_of(self._native)
 
     @property
     def n_rows(self) -> int:
@@ -140,7 +116,7 @@ class IndexReads:
 
     def lookup(self, ids: ArrayLike) -> Rows:
         """(N,) the row of each id, −1 = unknown. Expected O(1) an id."""
-        return Rows.of(*self._native.lookup(ids))
+        return Rows.of(*self._native.lookup(ids), self._index)
 
     def search(
         self,
@@ -159,13 +135,15 @@ class IndexReads:
 
         query_by_version  {model version: (D,)} instead of ``query``: each row meets the query of its own version
 
-        ValueError: k ≤ 0, rows of another generation, a row outside [−1, n_rows), a query of another length, NaN or
-        infinity in it, one query for an index that holds vectors of several model versions.
+        ValueError: k ≤ 0, rows of another index or generation, a row outside [−1, n_rows), a query of another length,
+        NaN or infinity in it, one query for an index that holds vectors of several model versions.
         """
-        _one_of(ids, rows)
+        self._check_candidates(ids, rows)
         versioned = _versioned(query, query_by_version)
         scores, found, at, positions, counts = self._native.search(versioned, ids, rows, whole("k", k))
-        return SearchResult(scores, found, Rows.of(at, counts[2]), positions, counts[0], counts[2], counts[1])
+        unknown, blocked, generation, _ = counts
+        tagged = Rows.of(at, generation, self._index)
+        return SearchResult(scores, found, tagged, positions, unknown, generation, blocked)
 
     def search_batch(
         self,
@@ -187,11 +165,11 @@ class IndexReads:
         Arrays are (B, n), n = min(k, the longest list), padded as ``SearchResult`` says; ``.found`` counts each list.
         ValueError as in ``search``, or indptr that falls or does not span the candidates.
         """
-        _one_of(ids, rows)
+        self._check_candidates(ids, rows)
         scores, found, at, positions, counts = self._native.search_batch(
             _versioned(queries, query_by_version), ids, rows, indptr, whole("k", k)
         )
-        return result_lists(scores, found, at, positions, counts, self.generation)
+        return result_lists(scores, found, at, positions, counts, self.generation, self._index)
 
     def search_all(
         self,
@@ -215,9 +193,9 @@ class IndexReads:
         stacked = [(version, np.atleast_2d(array)) for version, array in versioned]
         scores, found, rows, positions, counts = self._native.search_all(stacked, whole("k", k), mask)
         if not one:
-            return result_lists(scores, found, rows, positions, counts, self.generation)
+            return result_lists(scores, found, rows, positions, counts, self.generation, self._index)
         unknown, _, generation, n = counts[0]
-        best = Rows.of(rows[0, :n], generation)
+        best = Rows.of(rows[0, :n], generation, self._index)
         return SearchResult(scores[0, :n], found[0, :n], best, positions[0, :n], unknown, generation)
 
     def scores(
@@ -235,7 +213,7 @@ class IndexReads:
 
         Scores of int8 rows are not rescored. Otherwise as ``search``.
         """
-        _one_of(ids, rows)
+        self._check_candidates(ids, rows)
         return self._native.scores(_versioned(query, query_by_version), ids, rows, out)[0]
 
     def dpp_select(self, rows: ArrayLike, relevance: ArrayLike, k: int, **options: Unpack[DppOptions]) -> DppResult:
@@ -246,9 +224,10 @@ class IndexReads:
         options    as in ``karec.dpp_select``
 
         The same result as ``karec.dpp_select(index.embeddings(rows), relevance, k, …)``, without that copy.
-        ValueError as there, or rows of another generation, or a row that holds no work (−1, or one that was removed),
-        naming the first.
+        ValueError as there, or rows of another index or generation, or a row that holds no work (−1, or one that was
+        removed), naming the first.
         """
+        check_index(rows, self._index)
         native = native_options("dpp_select", options)
         relevance = scaled(relevance, options.get("standardise", False))
         return DppResult(*self._native.dpp_select(rows, relevance, whole("k", k), **native))
@@ -256,15 +235,17 @@ class IndexReads:
     def embeddings(self, rows: ArrayLike) -> NDArray[np.float32]:
         """(N, D) the vectors of ``rows`` (N,) as float32; zeros for row −1 and for rows of removed works.
 
-        ValueError: rows of another generation, a row outside [−1, n_rows).
+        ValueError: rows of another index or generation, a row outside [−1, n_rows).
         """
+        check_index(rows, self._index)
         return self._native.embeddings(rows)
 
     def gather(self, column: str, rows: ArrayLike) -> NDArray[Any]:
         """(N,) the column at ``rows`` (N,), in its dtype; 0 for row −1 and for rows of removed works. O(N).
 
-        ValueError: no such column, rows of another generation, a row outside [−1, n_rows).
+        ValueError: no such column, rows of another index or generation, a row outside [−1, n_rows).
         """
+        check_index(rows, self._index)
         return self._native.gather(column, rows)
 
     def model_versions_of(self, rows: ArrayLike) -> NDArray[np.int64]:
@@ -272,6 +253,7 @@ class IndexReads:
 
         Vectors of two versions lie in two spaces: their inner product means nothing. ValueError as in ``gather``. O(N).
         """
+        check_index(rows, self._index)
         return self._native.model_versions_of(rows)
 
     def _table(self) -> Table:
@@ -280,10 +262,10 @@ class IndexReads:
             self._read = table = self._tables.of(self._native)
         return table
 
-
-def _one_of(ids: ArrayLike | None, rows: ArrayLike | None) -> None:
-    if (ids is None) == (rows is None):
-        raise ValueError("give the candidates either as ids= or as rows=")
+    def _check_candidates(self, ids: ArrayLike | None, rows: ArrayLike | None) -> None:
+        if (ids is None) == (rows is None):
+            raise ValueError("give the candidates either as ids= or as rows=")
+        check_index(rows, self._index)
 
 
 def version_number(number: int) -> int:

@@ -22,7 +22,7 @@ class SearchResult:
 
     scores      float32  inner product, adjusted
     ids         int64    work id
-    rows        int32    row in the index, as ``Rows``, which know their generation
+    rows        int32    row in the index, as ``Rows``, which know their index and generation
     positions   int64    place in the input list (``search_all``: the row)
     unknown     how many inputs were skipped: not in the index, or of a model version without a query
     generation  the generation of the index that answered
@@ -50,9 +50,10 @@ def result_lists(
     positions: NDArray[np.int64],
     counts: list[tuple[int, int, int, int]],
     generation: int,
+    index: object,
 ) -> SearchResult:
     """Lists as the native index pads them; ``counts`` holds (unknown, blocked, generation, found) of each."""
     unknown, blocked = sum(c[0] for c in counts), sum(c[1] for c in counts)
     seen = counts[0][2] if counts else generation
     found = np.array([c[3] for c in counts], np.int64)
-    return SearchResult(scores, ids, Rows.of(rows, seen), positions, unknown, seen, blocked, found)
+    return SearchResult(scores, ids, Rows.of(rows, seen, index), positions, unknown, seen, blocked, found)

@@ -1,6 +1,6 @@
 """Smoothed rates: how often a label is positive among a work's shows, near the mean rate while there are few shows.
 
-rate = (positives + m·mean) / (shows + m)         m = PRIOR_SHOWS imagined shows at the mean rate
+rate = (positives + m·mean) / (shows + m)         m = prior_shows imagined shows at the mean rate
 """
 
 from __future__ import annotations
@@ -17,6 +17,6 @@ def mean_rate(positives: Array, shows: Array) -> float:
     return float(positives.sum(dtype=np.float64) / max(shows.sum(dtype=np.float64), 1.0))
 
 
-def smoothed_rate(positives: Array, shows: Array, mean: float) -> Array:
-    """(N,) float64 in [0, 1]: the smoothed rate of each of N works, from counts ``(N,)``."""
-    return np.asarray((positives.astype(np.float64) + PRIOR_SHOWS * mean) / (shows.astype(np.float64) + PRIOR_SHOWS))
+def smoothed_rate(positives: Array, shows: Array, mean: float, prior_shows: float = PRIOR_SHOWS) -> Array:
+    """(N,) float64 in [0, 1]: the smoothed rate of each of N works or scenes, from counts ``(N,)``."""
+    return np.asarray((positives.astype(np.float64) + prior_shows * mean) / (shows.astype(np.float64) + prior_shows))

@@ -20,10 +20,12 @@ from karec.kernels.portable.dpp_problem import LEAST_SHARE, DppProblem, log_qual
 NO_TYPES = np.zeros(0, np.int64)
 
 
-def dpp_select(embeddings: ArrayLike, relevance: ArrayLike, k: int, **told: Any) -> tuple[Int64, Float64, float, int]:
+def dpp_select(
+    embeddings: ArrayLike, relevance: ArrayLike, k: int, **options: Any
+) -> tuple[Int64, Float64, float, int]:
     """``karec._native.dpp_select``: (indices, gains, log_det, n_dpp); options as ``DppOptions`` has them."""
     positive("k", k)
-    return selected(DppProblem.of(embeddings, relevance, **told), k)
+    return selected(DppProblem.of(embeddings, relevance, **options), k)
 
 
 def dpp_select_batch(
@@ -32,11 +34,11 @@ def dpp_select_batch(
     indptr: ArrayLike,
     shown_indptr: ArrayLike | None,
     k: int,
-    **told: Any,
+    **options: Any,
 ) -> tuple[Int64, Float64, Float64, Int64]:
     """``karec._native.dpp_select_batch``: (indices, gains, log_dets, n_dpp), −1 and 0 where a user has fewer."""
     positive("k", k)
-    problem = DppProblem.of(embeddings, relevance, **told)
+    problem = DppProblem.of(embeddings, relevance, **options)
     starts = indptr_input(indptr, "indptr", ("B + 1",))
     if not len(starts):
         raise ValueError("indptr has shape (0,), expected (B + 1,)")

@@ -198,17 +198,17 @@ class IndexReads:
         return values
 
     def dpp_select(
-        self, rows: ArrayLike, relevance: ArrayLike, k: int, **told: Any
+        self, rows: ArrayLike, relevance: ArrayLike, k: int, **options: Any
     ) -> tuple[Int64, Float64, float, int]:
         g = self._generation()
         positive("k", k)
-        at = rows_input(rows).copy()  # the rows that are checked are the rows that are read
+        at = rows_input(rows).copy()  # what is checked is what is read, whoever writes to the caller's array
         check_generation(g, generation_of(rows))
         void = np.flatnonzero(~g.holds_works(at))
         if len(void):
             raise ValueError(f"rows holds {at[void[0]]} at position {void[0]}: no work stands there")
         vectors = g.vectors(at, np.ones(len(at), np.bool_))
-        return selected(DppProblem.of(vectors, relevance, f"rows has shape {at.shape}", **told), k)
+        return selected(DppProblem.of(vectors, relevance, f"rows has shape {at.shape}", **options), k)
 
 
 def _counts(g: Generation, found: Found) -> Counts:

@@ -39,9 +39,8 @@ class Candidates:
         )
 
     def rows_in(self, g: Generation) -> Int32:
-        """Rows that are there; −1 = unknown."""
-        rows = g.id_map.find(self.ids) if self.ids is not None else self.rows
-        assert rows is not None
+        """Rows that are there; −1 = unknown. A copy: what is checked is what is read, whoever writes to ``rows``."""
+        rows = g.id_map.find(self.ids) if self.ids is not None else np.array(self.rows)
         return np.where((rows >= 0) & (rows < g.n_rows), rows, np.int32(UNKNOWN_ROW))
 
 
@@ -100,9 +99,8 @@ def check_rows(g: Generation, candidates: Candidates) -> None:
     rows = candidates.rows
     if rows is None or not len(rows) or (rows.min() >= UNKNOWN_ROW and rows.max() < g.n_rows):
         return
-    own = rows.copy()  # the row that is named is one that is refused, whoever writes to the caller's array
-    for at in np.flatnonzero((own < UNKNOWN_ROW) | (own >= g.n_rows))[:1]:
-        raise ValueError(f"rows holds {own[at]} at position {at}, expected -1 (unknown) to {g.n_rows} (exclusive)")
+    at = int(np.flatnonzero((rows < UNKNOWN_ROW) | (rows >= g.n_rows))[0])
+    raise ValueError(f"rows holds {rows[at]} at position {at}, expected -1 (unknown) to {g.n_rows} (exclusive)")
 
 
 def search(g: Generation, query: Query, candidates: Candidates, k: int) -> Found:
@@ -202,8 +200,7 @@ def _rows_at(g: Generation, candidates: Candidates, positions: Int64) -> Int32:
     if candidates.ids is not None:
         return g.id_map.find(candidates.ids[positions])
     assert candidates.rows is not None
-    rows = candidates.rows[positions]
-    return np.where((rows >= 0) & (rows < g.n_rows), rows, np.int32(0))  # read again: bounded again
+    return Candidates(None, candidates.rows[positions]).rows_in(g)  # read again, so checked again
 
 
 def _rescored(g: Generation, query: Query, top: TopK, candidates: Candidates, k: int) -> TopK:

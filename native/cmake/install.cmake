@@ -7,7 +7,7 @@ install(TARGETS karec karec_shared EXPORT karecTargets
   LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}" COMPONENT runtime NAMELINK_COMPONENT development)
 install(DIRECTORY include/karec DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}" COMPONENT development)
 
-install(DIRECTORY examples/ DESTINATION "${CMAKE_INSTALL_DATADIR}/karec/examples" COMPONENT development)
+install(DIRECTORY examples DESTINATION "${CMAKE_INSTALL_DATADIR}/karec" COMPONENT documentation)
 
 set(KAREC_PACKAGE_DIR "${CMAKE_INSTALL_LIBDIR}/cmake/karec")
 install(EXPORT karecTargets NAMESPACE karec:: DESTINATION "${KAREC_PACKAGE_DIR}" COMPONENT development)

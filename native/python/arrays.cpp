@@ -6,7 +6,8 @@
 namespace karec::python {
 namespace {
 
-constexpr int kInOrder = py::array::c_style | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+constexpr int kInOrder =
+    static_cast<int>(py::array::c_style) | static_cast<int>(py::detail::npy_api::NPY_ARRAY_ALIGNED_);
 constexpr int kReadable = kInOrder | py::array::forcecast;
 
 py::array as_array(py::handle value) {

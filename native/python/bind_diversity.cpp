@@ -37,7 +37,7 @@ py::ssize_t smaller(std::size_t k, py::ssize_t n) {
     return std::min(static_cast<py::ssize_t>(k), n);
 }
 
-// The arguments of a DPP over N items but its vectors. Keeps the arrays alive while the library reads them.
+// Scores and options of a DPP over N items; the arrays that they point to stay alive while the library reads them.
 struct DppInput {
     DppInput(py::ssize_t n, py::ssize_t dim, const std::string& because, py::handle relevance, const py::kwargs& told)
         : scores(float32_input(relevance, "relevance", {n}, because)) {

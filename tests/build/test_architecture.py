@@ -1,5 +1,7 @@
 """docs/architecture.md names the rooms as they are."""
 
+import importlib
+import importlib.util
 import re
 from pathlib import Path
 
@@ -39,3 +41,29 @@ def test_every_link_in_readme_and_docs_leads_somewhere():
             if not (page.parent / target).exists():
                 broken.append(f"{page.name}: {target}")
     assert broken == []
+
+
+def test_the_changelog_names_where_each_module_moved_to():
+    table = re.findall(r"^  \| (`karec.*?) \| (.*) \|$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(table) > 20
+    now = {name for _, cell in table for name in re.findall(r"`(karec[\w.]+)`", cell)}
+    assert sorted(name for name in now if importlib.util.find_spec(name) is None) == []
+
+
+def test_modules_that_docs_name_exist():
+    named = set()
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))):
+        named |= set(re.findall(r"`(karec(?:\.[a-z_]+)+)[`:]", page.read_text(encoding="utf-8")))
+    others = {"karec.h", "karec.pc", "karec.toml", "karec.observers", "karec.rank_log"}  # files, a logger, a metadata key
+    assert sorted(name for name in named - others if not _is_there(name)) == []
+
+
+def _is_there(name):
+    """A module, or an attribute of one."""
+    parts = name.split(".")
+    if (ROOT / Path(*parts)).is_dir() or (ROOT / Path(*parts)).with_suffix(".py").is_file():
+        return True
+    if parts[1] == "kernels":
+        return (ROOT / Path(*parts[1:])).is_dir() or any((ROOT / "kernels").glob(f"{parts[2]}.py*"))
+    module = importlib.import_module(".".join(parts[:-1]))
+    return hasattr(module, parts[-1])

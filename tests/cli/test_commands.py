@@ -108,9 +108,15 @@ def test_evaluate_diversity_draws_its_curves(job, capsys):
 
 @pytest.mark.parametrize(
     ("what", "words"),
-    [("bundles", "verified"), ("bundles/current/index.karec", "dimensions"), ("rank_log", "requests")],
+    [
+        ("bundles", "verified"),
+        ("bundles/current/index.karec", "dimensions"),
+        ("rank_log", "requests"),
+        ("karec.toml", "karec recommend --config"),
+        ("prerank-home.txt", "C++ and C hosts; karec export stage"),
+    ],
 )
-def test_inspect_names_what_a_bundle_an_index_and_a_log_hold(job, capsys, what, words):
+def test_inspect_names_what_a_file_or_folder_of_karec_holds_and_what_reads_it(job, capsys, what, words):
     assert cli.main(["inspect", str(job / what)]) == 0
     assert words in capsys.readouterr().out
 

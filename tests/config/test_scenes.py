@@ -113,6 +113,17 @@ stages.prerank.steps.top_k.k = 4
     assert len(live.run(Request(1, k=3, scene="live"))) == 3
 
 
+def test_false_leaves_out_an_inherited_count(write_config):
+    text = (
+        "[scenes.live]\ninherits = 'home'\ncandidates = 3\nstages.prerank.steps.top_k.k = 2\n"
+        "counts = { recall = false, prerank = false }\n"
+    )
+    live = scene(write_config, text)
+    assert live.limit == 3 and live.stages[0]["steps"][1]["k"] == 2
+    with pytest.raises(ConfigError, match=r"k = 'prerank', expected a whole number or the name of a count"):
+        scene(write_config, "[scenes.live]\ninherits = 'home'\ncounts.prerank = false\n")
+
+
 def test_a_grandchild_inherits_what_its_parent_changed(write_config):
     text = (
         "[scenes.live]\ninherits = 'home'\nrecall.new.quota = 2\n[scenes.late]\ninherits = 'live'\ncounts.recall = 5\n"
@@ -125,6 +136,7 @@ def test_a_grandchild_inherits_what_its_parent_changed(write_config):
     ("change", "message"),
     [
         ("recall.populr.quota = 1", r"live\.recall: no entry 'populr' is inherited \(did you mean 'popular'\?\)"),
+        ("counts.prernk = false", r"live\.counts: no count 'prernk' is inherited \(did you mean 'prerank'\?\)"),
         ("recall.populr = false", r"live\.recall: no entry 'populr' is inherited"),
         ("recall.popular = 5", r"live\.recall: popular = 5, expected a table of keys to override, or false"),
         ("stages.prerank.steps.topk.k = 1", r"live\.stages\.prerank\.steps: no entry 'topk' is inherited"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from karec.config import load_cascade
-from karec.errors import ConfigError
+from karec.errors import ConfigError, Unavailable
 from karec.stage import Filter, Observer, RequestHydrator, Scorer
 from karec.types import Request
 
@@ -100,6 +100,36 @@ def test_the_chain_is_whole_with_a_tower_of_ones_own(build):
 def test_what_a_stage_lacks_is_named_with_the_step_that_gives_it(build, prerank, message):
     with pytest.raises(ConfigError, match=message):
         build(prerank, f"[{of(GivesVector)}]")
+
+
+SKIPPED_VECTOR = "[" + of(GivesVector).replace("}", ', on_failure = "skip" }') + "]"
+
+
+def test_what_a_skipped_step_gives_serves_only_steps_that_may_be_skipped(build):
+    must_not_fail = '{ use = "inner_product", k = 5 }'
+    with pytest.raises(ConfigError) as caught:
+        build(f"{ROWS}, {must_not_fail}", SKIPPED_VECTOR)
+    assert str(caught.value).endswith(
+        "scenes.home.stages[0].steps[1]: the step inner_product needs request.user_vector, which is missing "
+        'when GivesVector fails and is skipped: give inner_product on_failure = "skip" too, or GivesVector '
+        'on_failure = "fail"'
+    )
+    build(f"{ROWS}, {PRODUCT}", SKIPPED_VECTOR)
+    build(
+        f"{ROWS}, {must_not_fail}", SKIPPED_VECTOR[:-1] + f", {of(GivesVector)}]".replace(" }", ', name = "second" }')
+    )
+
+
+def test_when_the_tower_fails_the_steps_that_ask_with_its_vector_say_so(build, monkeypatch):
+    def fails(step, request):
+        raise Unavailable("the tower is down")
+
+    monkeypatch.setattr(GivesVector, "hydrate_request", fails)
+    feed = build(f"{ROWS}, {PRODUCT}", SKIPPED_VECTOR).run(Request(1, k=3))
+    assert feed.degraded == ("request.GivesVector", "prerank.inner_product")
+    failures = [step.failure for step in feed.trace.steps if step.failure]
+    assert failures[0] == "Unavailable: the tower is down"
+    assert "the request has no user_vector: the step that gives it failed" in failures[1]
 
 
 def test_a_recall_channel_is_part_of_the_chain(write_config):

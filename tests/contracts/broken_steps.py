@@ -52,13 +52,12 @@ class GivesInSilence(Hydrator):
         return {"surprise": np.zeros(len(candidates))}
 
 
-class TakesAll(Selector):
-    """Whatever the request's k is."""
-
-    needs = ("scores",)
+class RescoresInSilence(Selector):
+    """It gives scores and does not say so."""
 
     def select(self, request, candidates):
-        return Selection(np.arange(len(candidates)))
+        n = min(request.k, len(candidates))
+        return Selection(np.arange(n), np.full(n, -3, np.float32))
 
 
 class Invents(Source):

@@ -40,11 +40,13 @@ def test_the_same_writes_give_the_same_index(
 ) -> None:
     twins = Twins(np.random.default_rng(seed), dim, *stored, whole)
     twins.build(sorted(first))
-    writes = ["upsert", "upsert", "remove", "block", "block everything", "unblock", "adjust", "exchange"]
+    writes = ["upsert", "upsert", "refresh", "remove", "block", "block everything", "unblock", "adjust", "exchange"]
     for write in data.draw(st.lists(st.sampled_from(writes), max_size=8)):
         ids = data.draw(IDS)
         if write == "upsert":
             twins.upsert(list(dict.fromkeys(ids)), data.draw(st.sampled_from([3, 4, 5])))
+        elif write == "refresh":
+            twins.refresh(list(dict.fromkeys(ids)), data.draw(st.sampled_from([3, 4, 5])))
         elif write == "remove":
             twins.remove(ids)
         elif write == "adjust":

@@ -20,7 +20,7 @@ BROKEN = [
     ("Remembers", Scorers, "test_threads_get_what_each_would_get_alone"),
     ("NeedsInSilence", Scorers, "test_steps_that_give_what_it_needs_are_enough_before_it"),
     ("GivesInSilence", Hydrators, "test_what_it_gives_keeps_to_the_role"),
-    ("TakesAll", Selectors, "test_what_it_gives_keeps_to_the_role"),
+    ("RescoresInSilence", Selectors, "test_what_it_gives_keeps_to_the_role"),
     ("Invents", Sources, "test_what_it_gives_keeps_to_the_role"),
     ("MovesWithTheUser", RequestHydrators, "test_a_user_never_seen_gets_the_shapes_of_a_known_one"),
     ("TurnsTheFeed", Observers, "test_the_answer_is_the_same_without_it"),

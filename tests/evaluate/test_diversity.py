@@ -65,7 +65,7 @@ def test_measures_of_columns_that_are_not_there_are_left_out(tmp_path):
     report = diversity_sweep(pools(columns=()), k=5, diversities=(0.5,))
     assert not of(report, "scatter") and "creators" not in report["points"][0]
     data, shown = write_diversity(report, tmp_path)
-    assert json.loads(data.read_text()) == report and shown.read_text().count("<svg") == 4
+    assert json.loads(data.read_text()) == {"format": 1, **report} and shown.read_text().count("<svg") == 4
 
 
 def test_the_curve_is_the_sweep_s_dpp_points_with_top_k_at_0():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import pickle
 import threading
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -79,7 +81,45 @@ def test_rows_of_another_generation_are_refused_by_name(index: ItemIndex) -> Non
         view.gather("creator_id", looked_up)
 
 
-def test_plain_rows_are_taken_at_their_word(index: ItemIndex) -> None:
+def test_rows_of_another_index_are_refused(index: ItemIndex) -> None:
+    other = ItemIndex.build([7, 8, 9], np.eye(3, 4), "float32", columns={"creator_id": [1, 2, 3], "quality": [1, 1, 1]})
+    query = np.ones(4, np.float32)
+    with other.pinned() as view:
+        found = (
+            other.lookup([7, 8]),
+            view.lookup([7, 8])[:1],
+            other.search(query, ids=[7, 8], k=2).rows,
+            view.search_all(query, 2).rows,
+            other.search_all(query[None], 2).rows[0],
+            view.search_batch(query[None], ids=[7, 8], indptr=[0, 2], k=2).rows[0],
+        )
+        for rows in found:
+            assert view.gather("creator_id", rows).tolist() == other.gather("creator_id", rows).tolist()
+    for reader in (index, index.pinned()):
+        for rows in found:
+            calls = (
+                partial(reader.search, query, rows=rows, k=1),
+                partial(reader.search_batch, query[None], rows=rows, indptr=[0, len(rows)], k=1),
+                partial(reader.scores, query, rows=rows),
+                partial(reader.dpp_select, rows, np.ones(len(rows), np.float32), 1),
+                partial(reader.embeddings, rows),
+                partial(reader.gather, "creator_id", rows),
+                partial(reader.model_versions_of, rows),
+            )
+            for call in calls:
+                with pytest.raises(ValueError, match=r"rows were found in another index .*lookup"):
+                    call()
+            assert index.gather("creator_id", np.asarray(rows)).shape == rows.shape
+
+
+def test_a_file_opened_twice_is_two_indexes(index: ItemIndex, tmp_path: Path) -> None:
+    index.save(tmp_path / "index.karec")
+    old, new = (ItemIndex.open(tmp_path / "index.karec") for _ in range(2))
+    with pytest.raises(ValueError, match="rows were found in another index"):
+        new.gather("creator_id", old.lookup([100]))
+
+
+def test_plain_rows_are_read_whatever_was_written(index: ItemIndex) -> None:
     rows = np.asarray(index.lookup([100]))
     replace_work(index, 100, 999)
     assert index.gather("creator_id", rows) == [99]
@@ -88,12 +128,21 @@ def test_plain_rows_are_taken_at_their_word(index: ItemIndex) -> None:
 
 def test_what_keeps_the_generation_of_rows_and_what_drops_it(index: ItemIndex) -> None:
     rows = index.lookup([100, 101, 5])
-    kept = (rows[:2], rows[rows >= 0], rows[[1, 0]], rows.copy(), rows.astype(np.int64), rows[::-1].reshape(3, 1))
-    assert [each.generation for each in kept] == [1] * 6
-    for computed in (rows >= 0, rows + 1, -rows, np.where(rows < 0, 0, rows), np.concatenate([rows, rows])):
-        assert type(computed) is np.ndarray
+    kept = (
+        *(rows[:2], rows[rows >= 0], rows[[1, 0]], rows.copy(), rows.astype(np.int64), rows[::-1].reshape(3, 1)),
+        *(np.take(rows, [0]), np.sort(rows)),
+    )
+    assert {(each.generation, each.index is rows.index) for each in kept} == {(1, True)} and rows.index is not None
+    dropped = (
+        *(rows >= 0, rows + 1, -rows, np.where(rows < 0, 0, rows), np.unique(rows)),
+        *(np.concatenate([rows, rows]), np.append(rows, rows), np.stack([rows, rows]), np.pad(rows, 1)),
+        *(np.asarray(rows), np.array(rows), np.copy(rows)),
+    )
+    for each in dropped:
+        assert type(each) is np.ndarray
     assert rows.max() == 1 and rows.dtype == np.int32
-    assert pickle.loads(pickle.dumps(rows)).generation == 0
+    pickled = pickle.loads(pickle.dumps(rows))
+    assert pickled.generation == 0 and pickled.index is None
     every = (
         index.search_all([1, 1, 1, 1], 2),
         index.search_all([[1, 1, 1, 1]], 2),

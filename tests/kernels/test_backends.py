@@ -127,6 +127,15 @@ def test_an_index_says_which_backend_it_runs_on(backend: str) -> None:
     assert (isa == "portable") == (backend == "portable") and isa in (*ISAS, "portable")
 
 
+def test_an_index_says_so_also_when_the_environment_names_another_backend(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = karec.index.ItemIndex.build([1], [[1.0]])
+    isa = index.isa
+    monkeypatch.setenv("KAREC_BACKEND", "native" if backend == "portable" else "portable")
+    assert index.isa == index.pinned().isa == isa
+
+
 RUN = """
 import json
 import numpy as np

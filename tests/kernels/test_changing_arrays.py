@@ -67,6 +67,8 @@ rising, wild = np.arange(many, dtype=np.float32), np.where(np.arange(many) % 3, 
 codes, others = np.arange(many) % 9, np.arange(many)[::-1].copy()
 CASES = {  # call, write, what it writes in turn
     "embeddings": (lambda: index.embeddings(rows), last_row, (2**31 - 1, 5)),
+    "gather": (lambda: index.gather("creator", rows), last_row, (2**31 - 1, 5)),
+    "model_versions_of": (lambda: index.model_versions_of(rows), last_row, (2**31 - 1, 5)),
     "search": (lambda: index.search(query, rows=rows, k=10), last_row, (2**31 - 1, 5)),
     "scores": (lambda: index.scores(query, rows=rows), last_row, (-(2**31), 5)),
     "search_batch": (lambda: index.search_batch([query] * 2, rows=rows, indptr=ends, k=3), middle_end, (2**62, 9)),
@@ -103,6 +105,8 @@ finally:
 """
 CASES = {  # elements, calls
     "embeddings": (200_000, 60),
+    "gather": (200_000, 60),
+    "model_versions_of": (200_000, 60),
     "search": (50_000, 300),
     "scores": (50_000, 100),
     "search_batch": (20_000, 100),
@@ -115,7 +119,14 @@ CASES = {  # elements, calls
     "scatter": (20_000, 20),
 }
 # The others reach Numba through NumPy's own copies, or read by NumPy, which checks every index.
-PORTABLE_CASES = {"embeddings": (20_000, 50), "search_batch": (20_000, 10), "quota groups": (100_000, 10)}
+PORTABLE_CASES = {
+    "embeddings": (20_000, 50),
+    "gather": (20_000, 50),
+    "search": (20_000, 20),
+    "dpp of rows": (1000, 20),
+    "search_batch": (20_000, 10),
+    "quota groups": (100_000, 10),
+}
 
 
 @pytest.mark.parametrize(

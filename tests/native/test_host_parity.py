@@ -123,7 +123,7 @@ def padded(array: np.ndarray) -> bytes:
 
 
 def spelled(asked: list[Asked], vectors: list[dict[int, np.ndarray]] | None) -> bytes:
-    """The request file of native/tests/prerank/prerank_host.cpp, with vectors by model version or towers' inputs."""
+    """The request file of native/tests/prerank/prerank_host.cpp, with vectors by version or the towers' inputs."""
     out = [np.int64(len(asked)).tobytes()]
     for i, each in enumerate(asked):
         users = {} if vectors is None else vectors[i]

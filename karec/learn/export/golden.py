@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from karec._files import file_aside
 from karec.errors import DataError
 from karec.types import Array
 
@@ -33,7 +34,8 @@ def write_golden(path: Path, inputs: Mapping[str, Array], outputs: Mapping[str, 
             text = name.encode()
             parts += [struct.pack("<IIII", role, DTYPES[values.dtype], len(text), values.ndim), _padded(text)]
             parts += [struct.pack(f"<{values.ndim}q", *values.shape), _padded(values.tobytes())]
-    path.write_bytes(b"".join(parts))
+    with file_aside(path) as file:
+        file.write(b"".join(parts))
 
 
 def read_golden(path: Path) -> tuple[dict[str, Array], dict[str, Array]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from karec._files import file_aside
 from karec.errors import KarecError
 from karec.learn._torch import Tensor, nn, torch
 from karec.models.onnx_model import OnnxModel
@@ -97,7 +98,8 @@ def write_onnx(proto: onnx.ModelProto, path: Path, *, kind: str, tasks: Sequence
     onnx.helper.set_model_props(
         proto, {"kind": kind, "tasks": json.dumps(list(tasks)), "model_version": str(model_version)}
     )
-    onnx.save_model(proto, str(path))
+    with file_aside(path) as file:
+        onnx.save_model(proto, file)
 
 
 def _check_parity(module: nn.Module, inputs: Mapping[str, Array], outputs: Sequence[str], path: Path) -> None:

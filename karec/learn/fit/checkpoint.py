@@ -53,7 +53,8 @@ class Checkpoint:
         if altered:
             raise CheckpointError(f"{self.path} is damaged: {altered} is not what was written; {ANEW}")
         if not isinstance(state, dict) or state.get("format") != FORMAT or "facts" not in state:
-            raise CheckpointError(f"{self.path} is not a checkpoint of format {FORMAT}; {ANEW}")
+            found = state.get("format") if isinstance(state, dict) else None
+            raise CheckpointError(f"{self.path} is not a checkpoint of format {FORMAT}: its format is {found}; {ANEW}")
         if state["facts"] != self.facts:
             raise CheckpointError(
                 f"{self.path} is of another training: {state['facts']}; this one is {self.facts}: go on with the "

@@ -146,9 +146,9 @@ class KAREC_API IndexView {
     Result<std::shared_ptr<const IndexTable>> table() const noexcept;
 
     // Writes beside `path`, syncs, renames over it, syncs the folder: a reader of `path` sees the old file or the new
-    // one. Rows of removed works are left out, so that the rows behind them move up; the generation is kept. Replaces
-    // a regular file alone: io_error (EEXIST) where `path` is a folder, a device, a FIFO or a symbolic link, even one
-    // to a regular file, which the rename would put in the link's place.
+    // one. Rows of removed works are left out, so that the rows behind them move up; the generation is kept. Replaces a
+    // regular file alone: io_error (EEXIST) where `path` is a folder, a device, a FIFO or a symbolic link, even one to
+    // a regular file, which the rename would put in the link's place.
     Status save(const std::string& path) const noexcept;
 
     // rows[i] = the row of ids[i], kUnknownRow if there is none. Expected O(1) an id, in batches that overlap misses.

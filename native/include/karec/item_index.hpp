@@ -74,8 +74,8 @@ class KAREC_API ItemIndex {
     //
     // Never write into a file that is open somewhere; replace it by another one, as save() does: rename() leaves the
     // old contents to those who have it open. A mapped file that is shortened ends the process at its next read there
-    // (SIGBUS), and one that is overwritten gives wrong results or wrong memory accesses. Where others may write to
-    // the file, open it with `copy`.
+    // (SIGBUS), and one that is overwritten gives wrong results or wrong memory accesses. Where others may write to the
+    // file, open it with `copy`.
     static Result<ItemIndex> open(const std::string& path, const OpenOptions& options) noexcept;
     static Result<ItemIndex> open(const std::string& path) noexcept { return open(path, OpenOptions{}); }
 

@@ -64,7 +64,7 @@ struct PrerankCount {
     std::int64_t model_version = 0;
 };
 
-// What one step did, told right after it, on the thread that runs the request.
+// What one step did. PreRankerOptions::on_step gets it when the step ends, on the thread that runs the request.
 struct StepMetrics {
     std::string_view step;
     std::size_t n_in = 0;

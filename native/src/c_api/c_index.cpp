@@ -62,7 +62,9 @@ karec_status karec_index_build(const int64_t* ids, size_t n, const karec_matrix*
 karec_status karec_index_open(const char* path, int32_t verify, karec_index** index) {
     return answer([&]() -> Status {
         object(index, "index");
-        auto opened = ItemIndex::open(path_of(path, "path"), {verify != 0, false});
+        ItemIndex::OpenOptions open;
+        open.verify = verify != 0;
+        auto opened = ItemIndex::open(path_of(path, "path"), open);
         if (opened.ok()) *index = new karec_index{std::move(opened.value())};
         return opened.status();
     });

@@ -11,19 +11,19 @@
 
 namespace karec {
 
-Result<DppCount> IndexView::dpp_select(const Rows& of, std::span<const float> relevance, const DppOptions& options,
+Result<DppCount> IndexView::dpp_select(const Rows& rows, std::span<const float> relevance, const DppOptions& options,
                                        std::span<std::int64_t> indices, std::span<double> gains) const noexcept {
     return at_boundary([&]() -> Result<DppCount> {
         if (Status status = check_held(); !status.ok()) return status;
         const Generation& g = *generation_;
-        if (Status status = check_generation(of, g); !status.ok()) return status;
-        const std::span<const std::int32_t> rows = of.values;
-        std::vector<const std::byte*> places(rows.size());
+        if (Status status = check_generation(rows, g); !status.ok()) return status;
+        const std::span<const std::int32_t> values = rows.values;
+        std::vector<const std::byte*> places(values.size());
         std::vector<float> scales;
         const bool scaled = g.format.dtype == DType::int8 && !g.keeps_exact;
-        if (scaled) scales.resize(rows.size());
-        for (std::size_t i = 0; i < rows.size(); ++i) {
-            const std::int32_t given = read_once(rows[i]);
+        if (scaled) scales.resize(values.size());
+        for (std::size_t i = 0; i < values.size(); ++i) {
+            const std::int32_t given = read_once(values[i]);
             const auto row = static_cast<std::size_t>(given);
             if (given < 0 || row >= g.n_rows() || g.removed.has(row)) {
                 return Status::invalid("rows holds " + std::to_string(given) + " at position " + std::to_string(i) +
@@ -33,7 +33,7 @@ Result<DppCount> IndexView::dpp_select(const Rows& of, std::span<const float> re
             if (scaled) scales[i] = g.scale_of(row);
         }
         VectorRows vectors;
-        vectors.rows = rows.size();
+        vectors.rows = values.size();
         vectors.cols = g.format.dim;
         vectors.dtype = g.keeps_exact ? DType::float32 : g.format.dtype;
         vectors.places = places;

@@ -89,6 +89,7 @@ Result<std::vector<std::int64_t>> IndexView::model_versions() const noexcept {
 Result<std::vector<ColumnType>> IndexView::column_types() const noexcept {
     return at_boundary([&]() -> Result<std::vector<ColumnType>> {
         std::vector<ColumnType> types;
+        types.reserve(generation_->columns.size());
         for (const PagedColumn& column : generation_->columns) types.push_back({column.name, column.dtype});
         return types;
     });

@@ -44,18 +44,6 @@ Status check_build(std::span<const std::int64_t> ids, const MatrixView& embeddin
     return {};
 }
 
-// What the file holds; its bytes are kept by the generations that show them.
-template <class File>
-Result<std::unique_ptr<Generation>> first_generation(Result<File> opened, const std::string& path, bool verify) {
-    if (!opened.ok()) return opened.status();
-    const auto file = std::make_shared<File>(std::move(opened.value()));
-    auto contents = read_index(file->bytes(), verify);
-    if (!contents.ok()) return Status{contents.status().code(), path + ": " + contents.status().message()};
-    auto first = map_index(contents.value(), file);
-    first->map_verified = verify;
-    return first;
-}
-
 }  // namespace
 
 ItemIndex::ItemIndex(std::shared_ptr<GenerationStore> store) noexcept : store_(std::move(store)) {}
@@ -85,6 +73,22 @@ Result<ItemIndex> ItemIndex::build(std::span<const std::int64_t> ids, MatrixView
         return ItemIndex(std::make_shared<GenerationStore>(std::move(g)));
     });
 }
+
+namespace {
+
+// What the file holds; its bytes are kept by the generations that show them.
+template <class File>
+Result<std::unique_ptr<Generation>> first_generation(Result<File> opened, const std::string& path, bool verify) {
+    if (!opened.ok()) return opened.status();
+    const auto file = std::make_shared<File>(std::move(opened.value()));
+    auto contents = read_index(file->bytes(), verify);
+    if (!contents.ok()) return Status{contents.status().code(), path + ": " + contents.status().message()};
+    auto first = map_index(contents.value(), file);
+    first->map_verified = verify;
+    return first;
+}
+
+}  // namespace
 
 Result<ItemIndex> ItemIndex::open(const std::string& path, const OpenOptions& options) noexcept {
     return at_boundary([&]() -> Result<ItemIndex> {

@@ -106,22 +106,22 @@ Result<std::size_t> set_blocked(GenerationStore& store, std::span<const std::int
 Status ItemIndex::upsert(std::span<const std::int64_t> ids, MatrixView embeddings, std::span<const Column> columns,
                          std::int64_t model_version) noexcept {
     return at_boundary([&]() -> Status {
+        // Copied, so that the ids that are checked are the ids that are written, whoever writes to the caller's array.
+        const std::vector<std::int64_t> own(ids.begin(), ids.end());
         if (embeddings.cols != dim()) {
             return Status::invalid("embeddings has " + std::to_string(embeddings.cols) + " dimensions, expected " +
                                    std::to_string(dim()));
         }
-        if (Status status = check_vectors(ids, embeddings, dtype()); !status.ok()) return status;
-        // Copied: with columns that are not given, an id that changed after the checks would have none to keep.
-        const std::vector<std::int64_t> own(ids.begin(), ids.end());
+        if (Status status = check_vectors(own, embeddings, dtype()); !status.ok()) return status;
         if (Status status = check_unique(own); !status.ok()) return status;
         WriteTransaction transaction(*store_);
         if (Status status = check_map(*transaction); !status.ok()) return status;
         transaction->map_verified = true;
-        auto ordered = in_order(*transaction, columns, ids.size());
+        auto ordered = in_order(*transaction, columns, own.size());
         if (!ordered.ok()) return ordered.status();
         if (Status status = check_new_works(*transaction, own, ordered.value()); !status.ok()) return status;
-        if (ids.empty()) return {};
-        if (transaction->n_rows() + ids.size() > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max())) {
+        if (own.empty()) return {};
+        if (transaction->n_rows() + own.size() > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max())) {
             return Status::invalid("an index holds at most 2^31 − 1 rows");
         }
         const std::size_t code = transaction->code_for(model_version);
@@ -129,7 +129,7 @@ Status ItemIndex::upsert(std::span<const std::int64_t> ids, MatrixView embedding
             return Status::invalid("the index holds vectors of 256 model versions: refresh some of them first");
         }
         transaction->model_version = model_version;
-        transaction->id_map.make_room(transaction->n_works + ids.size());
+        transaction->id_map.make_room(transaction->n_works + own.size());
         for (std::size_t i = 0; i < own.size(); ++i) {
             const std::size_t row = transaction.new_row();
             const std::int32_t old = transaction->id_map.put(own[i], static_cast<std::int32_t>(row));

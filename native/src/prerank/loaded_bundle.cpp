@@ -68,7 +68,9 @@ Result<std::shared_ptr<const LoadedBundle>> load_bundle(const std::string& root,
     if (!bundle.ok()) return bundle.status();
     const auto index_path = bundle->file("index.karec", options.verify);
     if (!index_path.ok()) return index_path.status();
-    auto index = ItemIndex::open(index_path.value(), {options.verify, false});
+    ItemIndex::OpenOptions open;
+    open.verify = options.verify;
+    auto index = ItemIndex::open(index_path.value(), open);
     if (!index.ok()) return index.status();
     Status status = same_version(index_path.value(), index->model_version(), bundle.value());
     if (!status.ok()) return status;

@@ -49,8 +49,9 @@ TEST(gather_and_gather_column_survive_rows_that_change) {
     std::vector<float> vectors(kAsked * 4);
     std::vector<std::int64_t> creators(kAsked);
     while_changing(rows, std::int32_t{5}, INT32_MAX, [&] {
-        const karec::Status vector_status = index.gather(rows, vectors);
-        const karec::Status status = index.gather_column("creator", rows, std::as_writable_bytes(std::span(creators)));
+        const karec::Status vector_status = index.pinned().gather(rows, vectors);
+        const karec::Status status =
+            index.pinned().gather_column("creator", rows, std::as_writable_bytes(std::span(creators)));
         CHECK(vector_status.ok() || vector_status.code() == karec::Code::invalid_argument);
         CHECK(status.ok() || status.code() == karec::Code::invalid_argument);
     });
@@ -69,8 +70,9 @@ TEST(removals_of_ids_that_change_leave_the_index_whole) {
         CHECK(index.size() == kRows);
         std::int32_t rows[2];
         std::int64_t creators[2];
-        CHECK(index.lookup(back, rows).ok() && rows[0] != rows[1]);
-        CHECK(index.gather_column("creator", rows, std::as_writable_bytes(std::span(creators))).ok());
+        const karec::IndexView view = index.pinned();
+        CHECK(view.lookup(back, rows).ok() && rows[0] != rows[1]);
+        CHECK(view.gather_column("creator", rows, std::as_writable_bytes(std::span(creators))).ok());
         CHECK(creators[0] == 7 && creators[1] == 8);
     });
 }

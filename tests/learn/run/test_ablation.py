@@ -122,7 +122,8 @@ def test_the_truth_is_a_measure_where_it_is_known(dataset, tmp_path):
 
 def test_the_report_is_json_tables_and_a_picture(run, tmp_path):
     data, text, picture = write_ablation(run[1], tmp_path)
-    assert json.loads(data.read_text())["seeds"] == [0, 1]
+    written = json.loads(data.read_text())
+    assert written["seeds"] == [0, 1] and written["format"] == 1
     told = text.read_text()
     for title in ("### click", "### like", "### agreement with the ranker", "full: + list", "ranker, re-seeded"):
         assert title in told

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -61,7 +62,20 @@ def test_quality_of_every_model_is_the_same_when_computed_from_the_folder(datase
         for row in by_task.values():
             assert set(row) >= {"auc", "auc_ci", "gauc", "gauc_ci", "ece", "ece_ci"}
     as_json = json.loads((result.folder / "quality.json").read_text())
-    assert json.loads(json.dumps(evaluate_run(dataset, result.folder))) == as_json
+    measured = {"format": 2, "models": evaluate_run(dataset, result.folder)}
+    assert json.loads(json.dumps(measured)) == as_json
+
+
+def test_run_json_has_the_keys_of_its_golden_file(run):
+    golden = json.loads((Path(__file__).parents[2] / "evaluate" / "golden" / "run-2.json").read_text())
+    written = json.loads((run[0].folder / "run.json").read_text())
+    assert list(written) == list(golden) and written["format"] == golden["format"]
+    for section, value in golden["settings"].items():
+        assert (
+            not isinstance(value, dict)
+            or section == "task_weights"
+            or list(written["settings"][section]) == list(value)
+        )
 
 
 def test_what_an_earlier_run_left_is_not_reported(dataset, run):

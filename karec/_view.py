@@ -1,0 +1,68 @@
+"""What steps read of the item index: one generation of it, as types alone. ``karec.index`` has the class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+class Found(Protocol):
+    """What a search of the item index found, best first; ``karec.SearchResult`` says what the arrays are."""
+
+    @property
+    def scores(self) -> NDArray[np.float32]: ...
+    @property
+    def ids(self) -> NDArray[np.int64]: ...
+    @property
+    def rows(self) -> NDArray[np.int32]: ...
+    @property
+    def positions(self) -> NDArray[np.int64]: ...
+    @property
+    def unknown(self) -> int: ...
+
+
+Queries = Mapping[int, ArrayLike]
+
+
+class IndexView(Protocol):
+    """One generation of the item index: what a request reads. Rows mean the same work for as long as the view lives,
+    whoever writes meanwhile. ``karec.ItemIndex.pinned`` gives one, and says what each call does."""
+
+    @property
+    def generation(self) -> int: ...
+    @property
+    def n_rows(self) -> int: ...
+    @property
+    def model_versions(self) -> tuple[int, ...]: ...
+    def lookup(self, ids: ArrayLike) -> NDArray[np.int32]: ...
+    def search(
+        self,
+        query: ArrayLike | None = None,
+        *,
+        rows: ArrayLike | None = None,
+        k: int,
+        query_by_version: Queries | None = None,
+    ) -> Found: ...
+    def search_all(
+        self, queries: ArrayLike | None = None, k: int = 1000, *, query_by_version: Queries | None = None
+    ) -> Found: ...
+    def scores(
+        self,
+        query: ArrayLike | None = None,
+        *,
+        ids: ArrayLike | None = None,
+        query_by_version: Queries | None = None,
+    ) -> NDArray[np.float32]: ...
+    def embeddings(self, rows: ArrayLike) -> NDArray[np.float32]: ...
+    def model_versions_of(self, rows: ArrayLike) -> NDArray[np.int64]: ...
+    def gather(self, column: str, rows: ArrayLike) -> NDArray[Any]: ...
+    def close(self) -> None: ...
+
+
+class Pinnable(Protocol):
+    """An item index."""
+
+    def pinned(self) -> IndexView: ...
