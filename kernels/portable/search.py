@@ -99,8 +99,9 @@ def check_rows(g: Generation, candidates: Candidates) -> None:
     rows = candidates.rows
     if rows is None or not len(rows) or (rows.min() >= UNKNOWN_ROW and rows.max() < g.n_rows):
         return
-    at = int(np.flatnonzero((rows < UNKNOWN_ROW) | (rows >= g.n_rows))[0])
-    raise ValueError(f"rows holds {rows[at]} at position {at}, expected -1 (unknown) to {g.n_rows} (exclusive)")
+    own = rows.copy()  # the row that is named is one that is refused, whoever writes to the caller's array
+    for at in np.flatnonzero((own < UNKNOWN_ROW) | (own >= g.n_rows))[:1]:
+        raise ValueError(f"rows holds {own[at]} at position {at}, expected -1 (unknown) to {g.n_rows} (exclusive)")
 
 
 def search(g: Generation, query: Query, candidates: Candidates, k: int) -> Found:

@@ -87,6 +87,7 @@ CALLS: dict[str, Callable[[Callable[[Array], Array]], Any]] = {
     "search_all": lambda layout: list(built().search_all(layout(VECTORS[:2]), 9, layout(TYPES > 0))),
     "scores": lambda layout: [built().scores(layout(QUERY), rows=layout(ROWS))],
     "embeddings": lambda layout: [built().embeddings(layout(ROWS))],
+    "gather": lambda layout: [built().gather(name, layout(ROWS)) for name in COLUMNS],
     "dpp of rows": lambda layout: built().dpp_select(layout(ROWS), layout(RELEVANCE), 9, weights=layout(WEIGHTS)),
     "dpp": lambda layout: dpp_select(
         layout(VECTORS),
