@@ -46,7 +46,8 @@ void IndexView::release() noexcept {
 
 Status IndexView::check_held() const {
     if (slot_->epoch == epoch_) return {};
-    return {Code::unavailable, "another thread took this view before the process was forked: take a new one (pinned())"};
+    return {Code::unavailable,
+            "another thread took this view before the process was forked: take a new one (pinned())"};
 }
 
 std::size_t IndexView::size() const noexcept {

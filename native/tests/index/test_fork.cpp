@@ -120,8 +120,8 @@ TEST(a_child_is_refused_views_of_other_threads_and_keeps_its_own) {
         const std::vector<std::int32_t> rows = {0, 1};
         std::vector<float> vectors(2 * kDim);
         const Status refused = others->gather(rows, vectors);
-        const bool named = refused.code() == Code::unavailable &&
-                           refused.message().find("another thread") != std::string::npos;
+        const bool named =
+            refused.code() == Code::unavailable && refused.message().find("another thread") != std::string::npos;
         bool right = named && others->size() == kWorks && own->gather(rows, vectors).ok() && vectors[0] == 1.0f;
         std::int32_t row = 0;
         right = right && others->lookup({works.ids.data(), 1}, {&row, 1}).code() == Code::unavailable;
