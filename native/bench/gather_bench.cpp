@@ -1,10 +1,10 @@
-// A search beside a loop that touches the same cache lines of the same rows and does nothing else: how much of what
-// memory allows is left to the rest. One thread, in turn, each call on random rows of its own; medians.
+// Time of a search, and of a loop that only reads the cache lines of the same rows: the share that is memory access.
+// One thread, the two in turn, each call on new random rows; medians.
 //
 //   gather_bench WORKS float16|float32 N_CANDIDATES ROUNDS     prints "gather_ns search_ns share", for one row
 //
-// The loop lies in memory like the index (huge pages, rows side by side) and fetches as a search does: while a block of
-// rows is touched, the next one is on its way to the second-level cache.
+// The loop's rows are laid out like the index's (huge pages, side by side) and prefetched like a search's: while one
+// block is read, the next is fetched into the second-level cache.
 #include <sys/mman.h>
 
 #include <algorithm>

@@ -1,5 +1,5 @@
-// What PreRanker and the C interface add to the raw kernel. One thread; contenders take turns in every round, each on
-// the round's own random candidates; medians. Prints "name nanoseconds" lines, for one call each.
+// What PreRanker and the C interface add to the raw kernel. One thread; in each round every variant runs on the same
+// random candidates; medians. Prints "name nanoseconds" lines, for one call each.
 //
 //   host_bench ROOT SETTINGS N_CANDIDATES ROUNDS
 #include <algorithm>
@@ -30,7 +30,7 @@ double median(std::vector<double> values) {
     return values[values.size() / 2];
 }
 
-// What each adds to the one before it is the median over rounds of the difference within a round.
+// What a variant adds to the one before it: the median over rounds of the difference within a round.
 void table(const std::vector<std::pair<std::string, std::function<void()>>>& contenders, int rounds, int times,
            const std::function<void()>& between) {
     std::vector<std::vector<double>> spent(contenders.size());
@@ -103,7 +103,7 @@ int main(int argc, char** argv) {
            {"c_preranker", [&] { good(karec_preranker_run(c_ranker, &c_request, &c_out, &c_count) == KAREC_OK); }}},
           rounds, 1, draw);
 
-    // One candidate: nothing is left but the way there.
+    // One candidate: the time is the overhead of the call.
     const std::span<const std::int64_t> one = std::span<const std::int64_t>(ids).first(1);
     const karec_candidates c_one{sizeof c_one, ids.data(), nullptr, 1};
     const karec_ranked c_ranked{sizeof c_ranked, scores.data(), found.data(), rows.data(), positions.data(), 1};

@@ -16,7 +16,7 @@ namespace {
 
 constexpr int kOldest = 18;  // what Python's karec asks for, too
 
-// A library that knows less than it is asked for says so on stderr; so it is asked for what its version says.
+// The minor version of "1.x.y". Asked for an API newer than its own, ONNX Runtime prints to stderr.
 int version_of(const OrtApiBase& base) {
     const std::string text = base.GetVersionString();  // "1.21.0"
     const std::size_t dot = text.find('.');
@@ -28,7 +28,7 @@ int version_of(const OrtApiBase& base) {
 void silent(void*, OrtLoggingLevel, const char*, const char*, const char*, const char*) {}
 
 Result<const OnnxRuntime*> load(const std::string& library) {
-    // dlopen() looks for a bare name in folders of its own, and does not tell an errno.
+    // dlopen() gives no errno: look first. A name without a slash is searched for in its own folders.
     if (library.find('/') != std::string::npos && ::access(library.c_str(), R_OK) != 0) {
         const int error = errno;
         return Status{Code::io_error,

@@ -9,12 +9,12 @@
 
 namespace karec {
 
-// The functions, of the newest version that both the headers and the library know, and the process's environment.
+// The API, in the newest version that both the headers and the library have, and the environment of the process.
 struct OnnxRuntime {
     const OrtApi* api = nullptr;
     OrtEnv* env = nullptr;
 
-    // Opened once a path, never closed: ONNX Runtime does not survive being unloaded while its threads live.
+    // Each path is opened once and never closed: ONNX Runtime crashes when it is unloaded while its threads run.
     static Result<const OnnxRuntime*> open(const std::string& library);
 
     // ok, or what the OrtStatus says, which is released.

@@ -1,4 +1,4 @@
-// The user tower by ONNX Runtime: inputs go in where they lie, the vector comes out into the caller's buffer.
+// The user tower, run by ONNX Runtime: it reads the caller's inputs in place; the vector is copied to the caller.
 #include "karec/user_tower.hpp"
 
 #include <unistd.h>
@@ -16,8 +16,8 @@ namespace karec {
 namespace {
 
 constexpr const char* kOutput = "user_vector";
-// What an input without elements points at. A static inside of Session's functions would be a symbol that is unique in
-// the process, and keep the library from being unloaded.
+// The data of an input without elements. Not a static in a function of Session: its symbol would be unique in the
+// process (STB_GNU_UNIQUE) and keep the library from being unloaded.
 constexpr float kNothing = 0.0f;
 
 std::string shape_of(std::span<const std::int64_t> shape) {

@@ -1,4 +1,4 @@
-// What stands for the user tower where ONNX Runtime's headers were not found.
+// UserTower in a build without ONNX Runtime's headers: open() is unavailable.
 #include "base/boundary.hpp"
 #include "karec/user_tower.hpp"
 

@@ -36,7 +36,7 @@ void check_shape(const py::array& array, const char* name, const std::vector<Dim
                           expected_shape(expected) + (because.empty() ? "" : " as " + because));
 }
 
-// An empty list has dtype float64 in NumPy, whatever it was meant to hold: empty arrays pass.
+// NumPy gives an empty list the dtype float64: empty arrays of any dtype pass.
 void check_kind(const py::array& array, const char* name, const char* kinds, const char* expected) {
     if (array.size() == 0 || std::strchr(kinds, array.dtype().kind()) != nullptr) return;
     throw py::value_error(std::string(name) + " has dtype " + py::str(array.dtype()).cast<std::string>() +

@@ -1,5 +1,5 @@
-// NumPy arrays at the boundary: what comes in is checked and, where its dtype or layout differs, converted; what goes
-// out is allocated here and filled by the library.
+// NumPy arrays at the boundary: inputs are checked and, where dtype or layout differ, converted; outputs are allocated
+// here and filled by the library.
 #pragma once
 
 #include <pybind11/numpy.h>
@@ -19,10 +19,10 @@ namespace karec::python {
 
 namespace py = pybind11;
 
-// Raises what a Status says: ValueError, karec.errors.IndexFormatError, OSError or MemoryError.
+// Raises the exception for a Status: ValueError, OSError, MemoryError, or karec.errors.IndexFormatError, Unavailable.
 void raise_unless_ok(const Status& status);
 
-// A checked input. `array` keeps the memory alive while `data` is used, which no longer needs the GIL.
+// A checked input. `array` keeps the memory alive; the span is used without the GIL.
 template <class T>
 struct Input {
     py::array array;
@@ -33,7 +33,7 @@ struct Input {
     py::ssize_t shape(py::ssize_t axis) const { return array.shape(axis); }
 };
 
-// A dimension of an expected shape, by its size or, when any size will do, by its letter.
+// An axis of an expected shape: its size, or a letter where any size fits.
 struct Dim {
     Dim(py::ssize_t exact) : size(exact) {}
     Dim(const char* any) : letter(any) {}
@@ -43,7 +43,7 @@ struct Dim {
 
 std::string shape_of(const py::array& array);
 
-// In the dtype that it has: C-contiguous, aligned, in this machine's byte order. No copy if the array is so already.
+// The array in its own dtype: C-contiguous, aligned, in native byte order. No copy if it is so already.
 py::array readable(const py::array& array);
 
 // C-contiguous float32 (int64, int32) of the expected shape; no copy if the array is so already. `because` is appended
@@ -53,7 +53,7 @@ Input<float> float32_input(py::handle value, const char* name, const std::vector
 Input<double> float64_input(py::handle value, const char* name, const std::vector<Dim>& expected);
 Input<std::int64_t> int64_input(py::handle value, const char* name, const std::vector<Dim>& expected,
                                 const std::string& because = "");
-// Rows, with the generation that karec's own arrays of rows say (their attribute `generation`); 0 = not said.
+// Rows, and the generation that they were found in: the attribute `generation` of karec's own arrays; 0 = unknown.
 struct RowsInput : Input<std::int32_t> {
     std::uint64_t generation = 0;
     Rows rows() const { return {span(), generation}; }
@@ -77,7 +77,7 @@ struct Output {
     py::array_t<T> array;
 };
 
-// Of the lists that indptr bounds among n entries; whether it does is the library's to check.
+// The length of the longest list, at most n. Does not check the offsets: the library does.
 std::size_t longest_list(std::span<const std::int64_t> indptr, std::size_t n);
 
 // A read-only view of memory that `owner` keeps alive.

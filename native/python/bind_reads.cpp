@@ -27,7 +27,7 @@ py::list column_types(const IndexView& view) {
 
 using Table = std::shared_ptr<const IndexTable>;
 
-// (generation, ids, columns, present or None): views that keep what they show alive.
+// (generation, ids, columns, present or None): read-only arrays, which keep their memory alive.
 py::tuple table(const IndexView& view) {
     auto found = [&] {
         const py::gil_scoped_release release;

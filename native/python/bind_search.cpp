@@ -14,7 +14,7 @@ namespace {
 // One array for all rows (version nullopt), or one for each model version.
 using Versioned = std::vector<std::pair<std::optional<std::int64_t>, py::object>>;
 
-// Queries as views; `letter` names the first axis where there are several.
+// Queries as views of the arrays.
 class Queries {
   public:
     Queries(const Versioned& given, const IndexView& view, bool several) {
@@ -50,7 +50,7 @@ class Queries {
     std::vector<Query> queries_;
 };
 
-// Either ids or rows; the caller sees to it that one of them is None.
+// Ids or rows: exactly one of the two is not None, as the caller has checked.
 struct CandidateInput {
     CandidateInput(const py::object& ids, const py::object& rows) {
         if (rows.is_none()) {
@@ -159,7 +159,7 @@ py::tuple scores(const IndexView& view, const Versioned& query, const py::object
     const CandidateInput candidates(ids, rows);
     const auto n = static_cast<py::ssize_t>(candidates.among.size());
     py::array to = out.is_none() ? py::array(py::array_t<float>(n)) : py::array(out);
-    // array_t knows the native byte order alone, but says nothing of alignment.
+    // isinstance of array_t checks dtype, byte order and contiguity, but not alignment.
     if (!py::isinstance<py::array_t<float, py::array::c_style>>(to) || !to.writeable() || to.ndim() != 1 ||
         to.shape(0) != n || reinterpret_cast<std::uintptr_t>(to.data()) % alignof(float) != 0) {
         throw py::value_error("out has shape " + shape_of(to) + " and dtype " +

@@ -1,4 +1,4 @@
-// karec._native: the C++ library for Python. No algorithm stands here.
+// karec._native: bindings of the C++ library for Python; no algorithms.
 #include "bindings.hpp"
 
 PYBIND11_MODULE(_native, module) {

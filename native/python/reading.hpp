@@ -1,4 +1,5 @@
-// What reads an index from Python: ItemIndex, on a fresh pin for each call, and HeldView, on the one that it holds.
+// Reading methods of two Python classes: ItemIndex, which pins the index for each call, and HeldView, which holds a
+// pin.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -12,7 +13,7 @@ namespace karec::python {
 
 namespace py = pybind11;
 
-// A view until close() or its own end. A call that runs meanwhile keeps the view to its end. Used under the GIL.
+// An IndexView until close(). A call that is running then keeps the view until it returns. Used with the GIL held.
 class HeldView {
   public:
     explicit HeldView(IndexView view) : view_(std::make_shared<const IndexView>(std::move(view))) {}

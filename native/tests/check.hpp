@@ -1,4 +1,4 @@
-// A test is a function that CHECKs; main() runs them all and says which lines failed.
+// TEST defines a test, CHECK an assertion; main() runs all tests and prints the lines that failed.
 #pragma once
 
 #include <cstdio>

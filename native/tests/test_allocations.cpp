@@ -1,4 +1,4 @@
-// In steady state a search asks the heap for nothing: every operator new of this program is counted.
+// Searches allocate nothing after warm-up: every operator new of this program is counted.
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
@@ -86,7 +86,7 @@ struct Out {
     }
 };
 
-// operator new calls of one call, after two to warm up.
+// How often one call allocates, after two calls to warm up.
 template <class Call>
 long steady(Call&& call) {
     call();
@@ -184,7 +184,7 @@ TEST(a_write_that_finds_no_memory_leaves_the_index_as_it_was) {
             fails_at = -1;
             refused = refused || !ok;
         };
-        // The same vectors again: whether a write came about or not, every work keeps its own.
+        // The works' own vectors again: scores are the same whether a write was refused or not.
         with_refusal([&] { return index.upsert(all.first(100), rows_of(0, 100), {}, 0); });
         with_refusal([&] { return index.adjust(all.first(100), ones, {}); });
         with_refusal([&] { return index.upsert(all.subspan(50, 150), rows_of(50, 150), {}, 0); });

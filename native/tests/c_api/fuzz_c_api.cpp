@@ -4,8 +4,8 @@
 //
 //   fuzz_c_api [calls, 20000] [seed, 1]
 //
-// A length is never said to be more than its buffer holds, unless it is one that no memory can hold: a C function
-// cannot tell the rest.
+// Lengths are those of the buffers or less, or too large for any memory: a C function cannot detect other wrong
+// lengths.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -237,7 +237,7 @@ karec_status call(World& w, std::size_t which) {
             return status == KAREC_UNAVAILABLE ? KAREC_OK : status;  // there is no tower
         }
         case 31: {
-            // The view answers from here on, as long as the index lives that it was made from; writes are refused.
+            // A few calls on a pinned handle in place of the index: reads answer, writes are refused.
             karec_index* view = nullptr;
             const auto status = karec_index_pin(handle(w.index), one_in(20) ? nullptr : &view);
             if (status != KAREC_OK) return status;
@@ -288,7 +288,7 @@ int main(int argc, char** argv) {
     }
     karec_index_close(w.index);
     karec_preranker_close(w.ranker);
-    // A target whose calls are all refused looks at nothing behind the refusal.
+    // A function whose calls are nearly all refused is not tested behind its checks.
     for (std::size_t which = 0; which < kFunctions; ++which) {
         if (all[which] > 300 && good[which] * 50 < all[which]) {
             std::fprintf(stderr, "of %ld calls of function %zu only %ld were answered\n", all[which], which,

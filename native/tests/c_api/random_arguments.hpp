@@ -1,4 +1,4 @@
-// Arguments of C functions at random: buffers exactly as long as is said, structs of right and wrong sizes, odd
+// Random arguments of C functions: buffers of exactly the given length, structs of right and wrong sizes, special
 // numbers.
 #pragma once
 
@@ -48,7 +48,7 @@ T value() {
     }
 }
 
-// What weights and strengths may be; value() is refused by half of the functions that take one, more with each.
+// A number in [0, 1), which weights and strengths may be; rarely any value().
 template <class T>
 T mostly_positive() {
     return one_in(200) ? value<T>() : static_cast<T>(below(1000)) / T(1000);
@@ -69,7 +69,7 @@ inline std::size_t length() {
     return kSome[below(std::size(kSome))];
 }
 
-// `n`, or now and then less, or more than any memory.
+// `n`; sometimes less, or more than any memory holds.
 inline std::size_t said(std::size_t n) {
     if (one_in(40)) return std::numeric_limits<std::size_t>::max() - below(9);
     if (one_in(40)) return std::size_t{1} << (57 + below(7));
@@ -81,7 +81,7 @@ inline karec_dtype any_dtype() {
     return static_cast<karec_dtype>(one_in(3) ? KAREC_FLOAT16 : KAREC_FLOAT32);
 }
 
-// Structs of T side by side, now and then of a wrong size, longer, or NULL.
+// Structs of T side by side; sometimes of a wrong size, longer, or NULL.
 template <class T, class Fill>
 T* structs(std::size_t n, Fill&& fill) {
     if (one_in(60)) return nullptr;
@@ -112,7 +112,7 @@ inline karec_matrix* matrix(std::size_t rows, std::size_t cols) {
     });
 }
 
-// The first four are those of the bundles' index.
+// The first four columns are those of the bundles' index.
 inline karec_column* columns(std::size_t n, std::size_t rows) {
     constexpr const char* kNames[] = {"creator_id", "upload_ms", "type", "tone", "price", ""};
     constexpr karec_dtype kTypes[] = {KAREC_INT64, KAREC_INT64, KAREC_INT32, KAREC_FLOAT32, KAREC_UINT8, KAREC_BOOL};

@@ -1,4 +1,4 @@
-// How structs of the C interface grow: one that has a member more than in its first version meets callers of either.
+// A struct of the C interface that has more members than in its first version: callers of the old and the new size.
 #include <cstring>
 #include <string>
 #include <vector>
@@ -48,8 +48,8 @@ std::string refusal(const karec_grown* given) {
 
 }  // namespace
 
-TEST(a_caller_of_the_first_version_gives_0_for_what_came_later) {
-    // Allocated as long as it is, so that a sanitizer sees any look behind.
+TEST(members_behind_a_shorter_struct_are_0) {
+    // On the heap in its exact size: AddressSanitizer sees a read behind it.
     const std::vector<First> given = {{sizeof(First), 5}};
     const karec_grown known = taken(as_grown(given[0]), "grown");
     CHECK(known.first == 5 && known.later == 0);
@@ -57,7 +57,7 @@ TEST(a_caller_of_the_first_version_gives_0_for_what_came_later) {
     CHECK(taken_nth(as_grown(two[0]), 1, "grown").first == 6);
 }
 
-TEST(a_caller_of_this_version_is_heard_whole_and_one_of_the_next_where_it_says_0) {
+TEST(a_struct_of_this_version_is_read_whole_and_a_longer_one_where_the_rest_is_0) {
     const karec_grown given{sizeof given, 5, 7};
     CHECK(taken(&given, "grown").later == 7);
     Next next{{sizeof next, 5, 7}, 0};
@@ -73,13 +73,13 @@ TEST(sizes_of_no_version_are_refused) {
     }
 }
 
-TEST(output_ends_where_the_callers_struct_does) {
+TEST(output_is_cut_at_the_callers_struct_size) {
     std::vector<First> to = {{sizeof(First), 0}, {99, 99}};
     give(reinterpret_cast<karec_grown*>(to.data()), karec_grown{0, 5, 7});
     CHECK(to[0].struct_size == sizeof(First) && to[0].first == 5 && to[1].struct_size == 99);
 }
 
-// Each is compiled as C99 by test_initialisers.c, and here as C++, with every warning on.
+// As C99 they are compiled by test_initialisers.c.
 TEST(initialisers_set_the_size_and_the_defaults_of_the_cpp_api) {
     const karec_dpp_options dpp = KAREC_DPP_OPTIONS_INIT;
     const karec::DppOptions defaults;

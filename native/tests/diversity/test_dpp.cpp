@@ -130,11 +130,11 @@ TEST(beyond_the_rank_the_fill_goes_by_relevance) {
     CHECK(select(p, options, 100).count.selected == 4);
 }
 
-TEST(alpha_of_diversity) {
+TEST(alpha_follows_from_diversity) {
     CHECK(dpp_alpha(0.5) == 0.5 && dpp_alpha(1.0) == 0.0 && std::isinf(dpp_alpha(0.0)));
 }
 
-TEST(what_does_not_fit_is_refused) {
+TEST(wrong_arguments_are_refused) {
     Problem p = random_problem(11, 5, 3);
     DppOptions options;
     options.type_weight = 0.5;
@@ -161,7 +161,7 @@ TEST(what_does_not_fit_is_refused) {
     CHECK(refused(select_kernel({1, 0, 0, -1}, 2, {}, 1), "(1, 1)"));
 }
 
-TEST(no_items_and_no_places_give_nothing) {
+TEST(no_items_or_no_places_give_an_empty_selection) {
     const Problem none{0, 3, {}, {}};
     CHECK(select(none, {}, 4).status.ok() && select(none, {}, 4).count.selected == 0);
     CHECK(select(random_problem(12, 5, 3), {}, 0).count.selected == 0);

@@ -1,4 +1,4 @@
-// Blocks that catch up only where they must say the same, bit by bit, as items that are always kept up to date.
+// DppLazyBlocks gives the same bits as applying every direction to every item at once.
 #include "diversity/dpp_lazy_blocks.hpp"
 
 #include <cmath>
@@ -72,7 +72,7 @@ class Eager {
 
 }  // namespace
 
-TEST(lazy_is_eager_bit_by_bit) {
+TEST(lazy_blocks_give_the_bits_of_eager_updates) {
     for (unsigned seed = 0; seed < 40; ++seed) {
         std::mt19937 random(seed);
         std::normal_distribution<double> normal;
@@ -101,7 +101,7 @@ TEST(lazy_is_eager_bit_by_bit) {
             return numbers;
         };
         for (int step = 0; step < 60; ++step) {
-            // A type gets its slot now and then: it has no offset in the directions from before.
+            // A type gets its slot at some step; directions added before that have no offset for it.
             const std::size_t type = problem.types_count() ? random() % problem.n_types : TypeEffects::kNoType;
             const std::vector<double> feature(dim, 0.1);
             const std::size_t n_slots = effects.pick(type, feature, 1.0, some_numbers(dim), step % 8 != 0).size();
@@ -140,8 +140,8 @@ TEST(lazy_is_eager_bit_by_bit) {
 }
 
 TEST(a_tie_with_a_block_that_was_behind_goes_to_the_lowest_index) {
-    // Items 100 … 199 gain 1 at first and stand in the first blocks; three directions take ¾ of it, exactly, and items
-    // 0 … 99 with q² = ¼ are level with them.
+    // Items 100 … 199 have gain 1 at first and are in the first blocks. Three directions take exactly ¾ of it; then
+    // their gain equals that of items 0 … 99, whose q² is ¼.
     constexpr std::size_t kHalf = 100;
     std::vector<float> embeddings(4 * kHalf);
     std::vector<float> weights(2 * kHalf);

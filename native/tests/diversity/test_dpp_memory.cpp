@@ -1,4 +1,4 @@
-// What a selection holds at most, by counting what it asks the allocator for: 1.2·N·D·4 + k·D·4 bytes and O(N).
+// Peak memory of a selection, by counting every operator new: 1.2·N·D·4 + k·D·4 bytes and O(N).
 #include <atomic>
 #include <cstddef>
 #include <cstdio>
@@ -81,8 +81,8 @@ using namespace karec;
 
 namespace {
 
-// Bytes that one selection adds at its peak, on a thread that has kept nothing from an earlier one. With types, two
-// items each are of one.
+// Bytes that one selection adds at its peak, on a new thread, which has no memory from earlier calls. With types, each
+// type has two items.
 std::size_t peak_of(std::size_t n, std::size_t dim, std::size_t k, bool typed) {
     std::mt19937 random(1);
     std::normal_distribution<float> normal;
@@ -125,15 +125,15 @@ TEST(a_selection_stays_within_its_memory) {
     }
 }
 
-TEST(many_types_cost_memory_for_those_that_were_picked_alone) {
+TEST(memory_depends_on_picked_types_not_on_all_types) {
     constexpr std::size_t kItems = 10'000;
     constexpr std::size_t kDim = 64;
     constexpr std::size_t kPicks = 1000;
     const std::size_t without = peak_of(kItems, kDim, kPicks, false);
     const std::size_t with = peak_of(kItems, kDim, kPicks, true);
     std::printf("     %zu bytes without types, %zu with\n", without, with);
-    // Of each picked type a sum and a mean, of each pick an offset for each picked type, a few numbers an item. Four
-    // times, as vectors grow to powers of two and the thread keeps what they had before.
+    // For each picked type a sum and a mean; for each pick an offset for each picked type; a few numbers for each item.
+    // Times 4: vectors grow to powers of two, and the thread keeps their earlier memory.
     const std::size_t offsets = kPicks * kPicks / 2 * sizeof(float);
     const std::size_t means = kPicks * kDim * (sizeof(double) + sizeof(float));
     CHECK(with <= without + 4 * (offsets + means) + 80 * kItems);

@@ -98,7 +98,8 @@ TEST(each_place_takes_the_best_score) {
     for (unsigned seed = 0; seed < 5; ++seed) {
         const Problem p = random_problem(seed);
         for (const std::size_t window : {2u, 5u, 100u}) {
-            // SSD's window of 100 would be wider than the space, where only noise is left to compare.
+            // With more picks than dimensions SSD compares rounding errors alone: k = 8 where nothing leaves the
+            // window.
             const std::size_t k = window == 100 ? 8 : 30;
             std::vector<std::int64_t> indices(k);
             std::vector<double> scores(k);
@@ -112,7 +113,7 @@ TEST(each_place_takes_the_best_score) {
     }
 }
 
-TEST(what_was_shown_is_kept_away_from) {
+TEST(shown_items_lower_the_scores_of_items_like_them) {
     Problem p = random_problem(7);
     std::fill(p.relevance.begin(), p.relevance.end(), 0.0f);
     MmrSsdOptions options;
@@ -145,7 +146,7 @@ TEST(vectors_that_are_no_floats_are_refused) {
     }
 }
 
-TEST(what_does_not_fit_is_refused) {
+TEST(wrong_arguments_are_refused) {
     Problem p = random_problem(8);
     std::vector<std::int64_t> indices(3);
     std::vector<double> scores(3);

@@ -27,7 +27,7 @@ TEST(a_residual_bounds_its_largest_eigenvalue) {
             const double rho = 1.01 - residual.apply(f, u);
             for (double& x : u) x /= std::sqrt(rho);
             residual.add(u);
-            // Power iteration comes from below, and (Σλ⁴)^¼ is at most dim^¼ times the largest.
+            // Power iteration gives a lower bound; (Σλ⁴)^¼ is at most dim^¼ times the largest eigenvalue.
             double largest = 0.0;
             for (int i = 0; i < 100; ++i) {
                 residual.apply(f, u);

@@ -1,9 +1,9 @@
-// A mutation loop over index files: each altered file is opened with and without verification and, where it opens,
+// Index files altered at random: each file is opened with and without verification and, where it opens,
 // searched, written to and saved. Under Address+UB sanitizers any read outside the file ends the program.
 //
 //   fuzz_index_file [files, 2000] [seed, 1]
 //
-// Half of the files get right checksums again, so that what the sums would catch reaches the checks behind them.
+// Half of the files get new checksums, so that the damage reaches the checks behind those.
 #include <unistd.h>
 #include <cstdio>
 #include <cstdlib>
@@ -53,7 +53,7 @@ Bytes saved(DType dtype, const std::string& path) {
     return {std::istreambuf_iterator<char>(file), {}};
 }
 
-// Everything that reads what the file says.
+// Calls everything that reads the file's contents.
 void use(ItemIndex& index, const std::string& path) {
     const std::size_t dim = index.dim();
     std::vector<std::int64_t> ids(40);
@@ -101,7 +101,7 @@ int main(int argc, char** argv) {
         Bytes bytes = wholes[random() % std::size(wholes)];
         const std::size_t table_end = table_bytes(bytes);
         for (std::uint64_t n = random() % 4 + 1; n > 0; --n) {
-            // Numbers in header and table steer the reader: bytes there, and whole words of odd sizes.
+            // Mostly header and table, whose numbers the reader follows: single bytes, and whole words.
             const std::size_t limit = random() % 3 == 0 ? bytes.size() : table_end;
             const std::size_t at = random() % limit;
             bytes[at] = static_cast<char>(random());

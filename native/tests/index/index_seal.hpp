@@ -1,4 +1,4 @@
-// Index files by offset, for tests that alter them: where fields stand, and checksums made right again.
+// For tests that alter index files: offsets of fields, and new checksums.
 #pragma once
 
 #include <cstddef>
@@ -21,13 +21,13 @@ inline std::size_t entry(std::size_t s) {
     return 128 + 128 * s;
 }
 
-// Bytes of header and table, or of what is left of them.
+// Bytes of header and table; of the file, where the table would be longer.
 inline std::size_t table_bytes(std::vector<char>& bytes) {
     const auto n_sections = at<std::uint64_t>(bytes, kNSections);
     return n_sections < bytes.size() / 128 ? entry(n_sections) : bytes.size();
 }
 
-// Makes the sums right again, so that only what the sums cannot tell is left to be noticed.
+// Writes new checksums: only the checks behind them can still refuse the file.
 inline void seal(std::vector<char>& bytes) {
     if (bytes.size() < entry(0)) return;
     const auto n_sections = at<std::uint64_t>(bytes, kNSections);

@@ -10,7 +10,7 @@
 #include "check.hpp"
 #include "karec/item_index.hpp"
 
-// ThreadSanitizer knows no forks of programs with several threads.
+// ThreadSanitizer does not support fork() in a program with several threads.
 #if !defined(__SANITIZE_THREAD__)
 
 using namespace karec;

@@ -1,4 +1,4 @@
-// An index while it is written and searched at once. Meant for ThreadSanitizer as well: -DKAREC_SANITIZE=thread.
+// An index that is written to and searched at the same time. Run it with ThreadSanitizer too: -DKAREC_SANITIZE=thread.
 #include <unistd.h>
 
 #include <algorithm>
@@ -19,7 +19,7 @@ namespace {
 constexpr std::size_t kDim = 5;
 constexpr std::int64_t kWorks = 400;
 
-// Every vector of one write holds one number, so that a torn row, or rows of two generations, show in the scores.
+// All values of a write are one number: a half-written row, or rows of two generations, give other scores.
 std::vector<float> all(float value, std::size_t n) {
     return std::vector<float>(n * kDim, value);
 }
@@ -35,7 +35,7 @@ ItemIndex make(DType dtype) {
 
 const std::vector<float> kOnes(kDim, 1.0f);
 
-// Readers of every kind beside writers of every kind; vectors of two model versions.
+// Every kind of read while every kind of write runs; vectors of two model versions.
 void readers_see_whole_generations(DType dtype) {
     ItemIndex index = make(dtype);
     const VersionQuery versions[] = {{0, kOnes}, {1, kOnes}};
@@ -98,7 +98,7 @@ void readers_see_whole_generations(DType dtype) {
     stop = true;
     for (std::thread& thread : threads) thread.join();
     CHECK(torn == 0);
-    // With no reader left, rows of replaced works are used again.
+    // No reader is left: rows of replaced works are used again.
     const std::vector<float> vectors = all(1.0f, group.size());
     const MatrixView view{vectors.data(), group.size(), kDim, DType::float32};
     CHECK(index.upsert(group, view, {}, 0).ok());

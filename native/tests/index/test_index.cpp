@@ -1,4 +1,4 @@
-// The item index as a C++ host uses it: results, and a Status for everything that does not fit.
+// ItemIndex in C++: results, and the Status of each wrong argument.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -47,7 +47,7 @@ const std::vector<float> kQuery = {1, 0, 0};
 
 }  // namespace
 
-TEST(an_index_says_what_it_holds) {
+TEST(an_index_reports_its_size_types_and_versions) {
     const ItemIndex index = make();
     CHECK(index.size() == 4 && index.dim() == 3 && index.dtype() == DType::float16);
     CHECK(index.model_version() == 7 && index.generation() == 1);

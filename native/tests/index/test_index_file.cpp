@@ -112,13 +112,13 @@ TEST(a_file_with_right_sums_and_wrong_contents_is_refused) {
     CHECK(untouched == saved_index());
 }
 
-TEST(random_damage_never_gets_through) {
+TEST(a_file_damaged_at_random_is_refused_or_whole) {
     const Bytes whole = saved_index();
     std::mt19937 random(7);
     for (int round = 0; round < 20'000; ++round) {
         Bytes bytes = whole;
         for (std::uint32_t n = random() % 8 + 1; n > 0; --n) {
-            // Mostly header and table, where numbers steer the reader.
+            // Mostly header and table, whose numbers the reader follows.
             const std::size_t limit = random() % 4 == 0 ? bytes.size() : entry(4);
             bytes[random() % limit] = static_cast<char>(random());
         }
@@ -129,12 +129,12 @@ TEST(random_damage_never_gets_through) {
             CHECK(contents.status().code() == Code::bad_format);
             continue;
         }
-        // What is accepted with sums made right is an index: every row is where its id says.
+        // A file that is accepted has a right id map: each id is found in its row.
         CHECK(id_map_matches(contents->buckets, contents->ids));
     }
 }
 
-TEST(the_operating_system_says_no) {
+TEST(errors_of_the_operating_system_come_with_their_errno) {
     const auto absent = ItemIndex::open("no/such/file");
     CHECK(absent.status().code() == Code::io_error && absent.status().system_error() == 2);
     auto index = ItemIndex::build({}, {nullptr, 0, 4, DType::float32}, {});

@@ -1,4 +1,4 @@
-// A held generation: what a view reads, what it keeps alive, and rows that know their generation.
+// IndexView: what it reads, what it keeps alive, and rows of other generations, which it refuses.
 #include <algorithm>
 #include <atomic>
 #include <cstring>
@@ -142,8 +142,8 @@ TEST(memory_is_used_again_once_the_last_view_of_it_is_gone) {
     CHECK(index.n_rows() <= before + ids.size());
 }
 
-// Readers that hold views and read them step by step, beside writers of every kind. Every vector and owner of one write
-// holds one number, so that a row of another generation shows.
+// Threads that hold views and read them step by step while every kind of write runs. All values and owners of a write
+// are one number: a row of another generation differs.
 TEST(views_are_read_step_by_step_while_writers_write) {
     ItemIndex index = make(400);
     std::vector<std::int64_t> group(100);  // always written together

@@ -30,7 +30,7 @@ TEST(fused_is_the_exact_sum_rounded_once) {
     for (int i = 0; i < 300'000; ++i) {
         check(any(), any(), any());
         check(near(60), near(60), near(60));
-        // The product next to halfway between two floats, and the sum's last bits far below: rounding twice goes wrong.
+        // The product is close to the middle of two floats and the addend is tiny: rounding twice gives another float.
         const float a = 1.0f + std::ldexp(static_cast<float>(random() % 4096), -23);
         const float tiny = std::ldexp(static_cast<float>(random() % 3) - 1.0f, -static_cast<int>(random() % 120));
         check(a, 1.0f + 0x1p-12f, tiny);

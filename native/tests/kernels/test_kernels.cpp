@@ -115,7 +115,7 @@ TEST(widen_is_exact_for_every_finite_half) {
     }
 }
 
-TEST(project_adds_dimension_by_dimension) {
+TEST(gemv_packed_adds_dimension_by_dimension) {
     std::mt19937_64 random(5);
     std::normal_distribution<float> normal;
     for (const std::size_t dim : {1u, 7u, 64u}) {

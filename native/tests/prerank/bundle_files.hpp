@@ -1,4 +1,4 @@
-// A bundle and a prerank stage on disk, small enough to be made by the hundred: what Python's publisher would write.
+// Writes small bundles and a prerank stage to a folder, as Python's publisher does.
 #pragma once
 
 #include <sys/stat.h>
@@ -76,7 +76,7 @@ inline const char* kBundleStage =
     "step quota column=creator_id at_most=3\n"
     "step dpp k=20 diversity=0.3 ridge=0.01 type_weight=0.05 types=type weights.type.1=1.2 name=scattered\n";
 
-// A folder that is gone with the object.
+// A temporary folder, removed by the destructor.
 class BundleFolder {
   public:
     BundleFolder() {
@@ -103,7 +103,7 @@ class BundleFolder {
         point_at(version);
     }
 
-    // Writes the manifest of what lies in the folder.
+    // Writes manifest.txt for the folder's files.
     void describe(std::int64_t version) {
         const std::string bytes = read_file(folder(version) + "/index.karec");
         char line[128];

@@ -1,4 +1,4 @@
-// PreRanker against its parts called one by one, and what it refuses.
+// PreRanker against its steps called one by one, and the requests and bundles that it refuses.
 #include "karec/prerank.hpp"
 
 #include <algorithm>
@@ -12,7 +12,7 @@
 
 using namespace karec;
 
-TEST(steps_do_what_their_functions_do) {
+TEST(steps_give_what_their_functions_give) {
     BundleFolder folder;
     folder.publish(1);
     const auto ranker = PreRanker::open(folder.root(), PrerankSettings::read(folder.settings()).value());
@@ -87,13 +87,13 @@ TEST(steps_do_what_their_functions_do) {
     }
 }
 
-TEST(one_pass_and_step_by_step_agree) {
+TEST(fused_and_single_steps_give_the_same) {
     BundleFolder folder;
     folder.publish(1);
     const auto ids = all_ids();
     const auto fused =
         PreRanker::open(folder.root(), stage("step index_rows\nstep has_embedding\nstep inner_product k=50\n"));
-    // A step in front makes each of the three run by itself.
+    // With another step before them the three steps are not fused into one search.
     const auto apart = PreRanker::open(
         folder.root(), stage("step not_shown\nstep index_rows\nstep has_embedding\nstep inner_product k=50\n"));
     CHECK(fused.ok() && apart.ok());
@@ -170,7 +170,7 @@ TEST(no_candidates_give_an_empty_answer) {
     CHECK(count.ok() && count->found == 0);
 }
 
-TEST(what_a_run_refuses) {
+TEST(a_run_refuses_requests_that_do_not_fit) {
     BundleFolder folder;
     folder.publish(1);
     const auto ranker = PreRanker::open(folder.root(), PrerankSettings::read(folder.settings()).value());
@@ -222,7 +222,7 @@ TEST(settings_tell_the_hash_of_their_source_where_the_file_does) {
                "line 2: a key that this library does not know"));
 }
 
-TEST(what_open_refuses) {
+TEST(open_refuses_bundles_that_do_not_fit) {
     BundleFolder folder;
     const auto settings = PrerankSettings::read(folder.settings()).value();
     CHECK(says(PreRanker::open(folder.root(), settings).status(), Code::io_error, "manifest.txt"));
@@ -244,14 +244,14 @@ TEST(what_open_refuses) {
     altered[altered.size() - 1] ^= 1;
     write_file(path, altered);
     CHECK(says(PreRanker::open(folder.root(), settings).status(), Code::bad_format, "is not what was published"));
-    // Right sums around an index of another model version.
+    // An index of another model version, with a manifest that fits it.
     CHECK(index_of_version(2).save(path).ok());
     folder.describe(1);
     CHECK(says(PreRanker::open(folder.root(), settings).status(), Code::bad_format,
                "of model version 2, its bundle of 1"));
 }
 
-// Settings of a host's own making, which no file has been checked for.
+// Settings that a host fills in by hand: no reader has checked them.
 TEST(open_refuses_steps_that_make_no_sense) {
     BundleFolder folder;
     folder.publish(1);

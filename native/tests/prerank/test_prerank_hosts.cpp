@@ -1,4 +1,4 @@
-// What hosts rely on beside one run: batches and executors, a tower's library, metrics, reloads, and the same from C.
+// PreRanker for hosts: batches and executors, a tower's library, metrics, reloads, forks; the same from C.
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -58,13 +58,13 @@ TEST(a_batch_runs_on_threads_and_on_the_hosts_executor) {
     CHECK(host.calls == 2);
 }
 
-// Runs those of even number, and throws behind them if told to.
+// Runs the tasks of even number, then throws where `throws` is not null.
 static void half(void* throws, std::size_t n, void (*task)(void*, std::size_t), void* data) {
     for (std::size_t i = 0; i < n; i += 2) task(data, i);
     if (throws != nullptr) throw std::runtime_error("pool is gone");
 }
 
-TEST(what_an_executor_leaves_out_did_not_run) {
+TEST(requests_that_an_executor_leaves_out_did_not_run) {
     BundleFolder folder;
     folder.publish(1);
     const auto ranker = PreRanker::open(folder.root(), PrerankSettings::read(folder.settings()).value());
@@ -166,7 +166,7 @@ TEST(metrics_tell_every_step) {
     CHECK(heard.sizes[0] == 900 && heard.sizes[1] == 300 && heard.sizes[2] == 200 && heard.sizes.back() == 20);
 }
 
-// ThreadSanitizer knows no forks of programs with several threads.
+// ThreadSanitizer does not support fork() in a program with several threads.
 #if !defined(__SANITIZE_THREAD__)
 TEST(a_child_runs_and_reloads_though_another_thread_was_reloading) {
     BundleFolder folder;

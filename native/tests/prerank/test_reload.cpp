@@ -1,4 +1,4 @@
-// Reloads and upserts under searching threads: no run fails, none mixes generations, memory stays flat.
+// Reloads and upserts while other threads search: no run fails, no run mixes generations, memory does not grow.
 //
 //   test_reload [reloads, 1000]     the long run: 10000; also meant for -DKAREC_SANITIZE=thread
 #include <algorithm>
@@ -49,7 +49,7 @@ int main(int argc, char** argv) {
     std::atomic<long> mixed{0};
     std::atomic<long> runs{0};
     const auto search = [&] {
-        // A vector of version v starts with v + noise below 0.1; this user looks at nothing else.
+        // The first value of a vector of version v is v plus less than 0.1: the score tells the version.
         const std::vector<float> user = {1.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f};
         std::vector<float> scores(100);
         std::vector<std::int64_t> found(100);
@@ -111,7 +111,7 @@ int main(int argc, char** argv) {
 #if defined(__SANITIZE_ADDRESS__)
     const bool flat = true;  // AddressSanitizer keeps what was freed
 #else
-    // Room for arenas of new threads, less than a leak of a bundle, 110 KiB a reload, would take.
+    // Allows for malloc arenas of new threads; a leaked bundle a reload (110 KiB each) would exceed it.
     const auto later = static_cast<std::size_t>(reloads - reloads / 4);
     const bool flat = late < early + std::min<std::size_t>(4096 + 24 * later, std::size_t{32} * 1024);
 #endif

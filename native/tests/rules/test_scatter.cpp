@@ -9,7 +9,7 @@
 
 using namespace karec;
 
-TEST(what_comes_out_is_a_permutation_and_every_violation_is_told) {
+TEST(the_result_is_a_permutation_and_every_violation_is_reported) {
     std::mt19937 random(1);
     for (int round = 0; round < 500; ++round) {
         const std::size_t n = random() % 40;
@@ -53,7 +53,7 @@ TEST(a_value_that_would_not_fit_later_goes_first) {
     CHECK((order == std::vector<std::int64_t>{1, 0, 2}) && violations.empty());
 }
 
-TEST(what_does_not_fit_is_refused) {
+TEST(wrong_arguments_are_refused) {
     const std::vector<std::int64_t> values = {2, 1, 1};
     std::vector<std::int64_t> order(3);
     std::vector<ScatterViolation> violations;

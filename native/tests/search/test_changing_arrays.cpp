@@ -1,4 +1,4 @@
-// Lists of rows that another thread writes to while they are read: any result, but no memory outside the index.
+// Arrays that another thread writes to while a call reads them: any result, but no access outside the index.
 #include <atomic>
 #include <thread>
 #include <vector>
