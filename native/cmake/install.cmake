@@ -1,4 +1,4 @@
-# cmake --install BUILD --prefix P: libraries, headers, a package for find_package(karec), karec.pc, and the examples.
+# cmake --install BUILD --prefix P: libraries, headers, a package for find_package(karec), and karec.pc.
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
 

@@ -12,7 +12,7 @@ RELATIONS = ("history", "skipped", *SOCIAL_EDGES)
 
 
 def test_the_report_has_its_documented_keys(report):
-    documented = {"data", "tasks", "requests", "funnel", "timings_ms", "quality", "reach", "diversity_curve"}
+    documented = {"format", "data", "tasks", "requests", "funnel", "timings_ms", "quality", "reach", "diversity_curve"}
     assert report.keys() == documented | {"observers", "versions", "feed"}
     sizes = [report["funnel"][stage] for stage in ("catalogue", "recall", "prerank", "rank", "rerank")]
     assert sizes == sorted(sizes, reverse=True)

@@ -13,13 +13,10 @@
 // its index, from start to end. reload() never waits for runs, nor they for it: those that began on the old bundle end
 // on it, and its memory goes with the last of them. Scratch memory is kept by each thread (up to 32 MiB): after a few
 // runs, steps other than dpp and the user tower ask the heap for nothing.
-//
-// Fork: runs and reloads go on in the child. But ONNX Runtime does not survive a fork: where there is a user tower, a
-// child opens its own ranker.
-//
-// Functions never throw, print or abort. A function that fails leaves ranker and output as they were. What the host
-// hands in: an Executor that throws fails its batch; on_step is noexcept by its type, so that one which throws all the
-// same ends the program in the host's own code.
+// Fork: runs and reloads go on in the child. But ONNX Runtime does not survive a fork: a child opens its own ranker
+// where there is a user tower. Functions never throw, print or abort. A function that fails leaves ranker and output as
+// they were. What the host hands in: an Executor that throws fails its batch; on_step is noexcept by its type, so that
+// one which throws all the same ends the program in the host's own code.
 #pragma once
 
 #include <cstddef>

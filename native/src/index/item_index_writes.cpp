@@ -70,13 +70,6 @@ void carry_over(Generation& g, std::int32_t from, std::size_t to) {
     if (!(*g.adjustments.at(to) == kept)) *g.adjustments.copy_on_write(to) = kept;
 }
 
-struct KnownWork {
-    std::size_t position;  // in the caller's list
-    std::int64_t id;
-    std::size_t row;
-};
-
-// change(transaction, work) for each id that the index knows; returns how many it does not know.
 template <class Change>
 Result<std::size_t> for_each_known(GenerationStore& store, std::span<const std::int64_t> ids, Change&& change) {
     // Copied, so that the id that is looked up is the id that is changed, whoever writes to the caller's array.
@@ -87,7 +80,7 @@ Result<std::size_t> for_each_known(GenerationStore& store, std::span<const std::
     std::size_t unknown = 0;
     for (std::size_t i = 0; i < own.size(); ++i) {
         const bool known = rows[i] >= 0 && static_cast<std::size_t>(rows[i]) < transaction->n_rows();
-        if (known) change(transaction, KnownWork{i, own[i], static_cast<std::size_t>(rows[i])});
+        if (known) change(transaction, i, own[i], static_cast<std::size_t>(rows[i]));
         unknown += !known;
     }
     if (unknown < own.size()) transaction.commit();
@@ -95,10 +88,11 @@ Result<std::size_t> for_each_known(GenerationStore& store, std::span<const std::
 }
 
 Result<std::size_t> set_blocked(GenerationStore& store, std::span<const std::int64_t> ids, bool blocked) {
-    return for_each_known(store, ids, [blocked](WriteTransaction& transaction, const KnownWork& work) {
-        transaction->blocked.put(work.row, blocked);
-        transaction->closed.put(work.row, blocked);
-    });
+    return for_each_known(store, ids,
+                          [blocked](WriteTransaction& transaction, std::size_t, std::int64_t, std::size_t row) {
+                              transaction->blocked.put(row, blocked);
+                              transaction->closed.put(row, blocked);
+                          });
 }
 
 }  // namespace
@@ -152,13 +146,14 @@ Status ItemIndex::upsert(std::span<const std::int64_t> ids, MatrixView embedding
 Result<std::size_t> ItemIndex::remove(std::span<const std::int64_t> ids) noexcept {
     return at_boundary([&]() -> Result<std::size_t> {
         if (Status status = check_map(*pinned().generation_); !status.ok()) return status;
-        return for_each_known(*store_, ids, [&](WriteTransaction& transaction, const KnownWork& work) {
-            transaction->map_verified = true;
-            if (transaction->id_map.take(work.id) < 0) return;  // given twice
-            --transaction->versions[transaction->code_of(work.row)].n_rows;
-            --transaction->n_works;
-            transaction.retire(work.row);
-        });
+        return for_each_known(*store_, ids,
+                              [](WriteTransaction& transaction, std::size_t, std::int64_t id, std::size_t row) {
+                                  transaction->map_verified = true;
+                                  if (transaction->id_map.take(id) < 0) return;  // given twice
+                                  --transaction->versions[transaction->code_of(row)].n_rows;
+                                  --transaction->n_works;
+                                  transaction.retire(row);
+                              });
     });
 }
 
@@ -179,12 +174,14 @@ Result<std::size_t> ItemIndex::adjust(std::span<const std::int64_t> ids, std::sp
             if (Status status = check_lengths(name, values.size(), "ids", ids.size()); !status.ok()) return status;
             if (Status status = check_finite(values, name); !status.ok()) return status;
         }
-        return for_each_known(*store_, ids, [&](WriteTransaction& transaction, const KnownWork& work) {
-            if (transaction->adjustments.empty()) transaction->adjustments.grow(transaction->n_rows());
-            Adjustment& adjustment = *transaction->adjustments.copy_on_write(work.row);
-            if (!scales.empty()) adjustment.scale = scales[work.position];
-            if (!offsets.empty()) adjustment.offset = offsets[work.position];
-        });
+        return for_each_known(*store_, ids,
+                              [&](WriteTransaction& transaction, std::size_t i, std::int64_t, std::size_t row) {
+                                  if (transaction->adjustments.empty())
+                                      transaction->adjustments.grow(transaction->n_rows());
+                                  Adjustment& adjustment = *transaction->adjustments.copy_on_write(row);
+                                  if (!scales.empty()) adjustment.scale = scales[i];
+                                  if (!offsets.empty()) adjustment.offset = offsets[i];
+                              });
     });
 }
 
