@@ -10,8 +10,9 @@
 #include "check.hpp"
 #include "karec/item_index.hpp"
 
-// ThreadSanitizer does not support fork() in a program with several threads.
-#if !defined(__SANITIZE_THREAD__)
+// Not under ThreadSanitizer, which does not support fork() in a program with several threads; nor under
+// AddressSanitizer: a child may wait forever for a lock of its allocator that another thread held.
+#if !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
 
 using namespace karec;
 
