@@ -11,7 +11,9 @@ from rich.table import Table
 
 from karec._clock import HOUR_MS
 from karec._sealed_text import kind_of, lines_of
-from karec.bundle import CURRENT, MANIFEST, Bundle
+from karec.bundle import Bundle
+from karec.bundle.manifest import MANIFEST
+from karec.bundle.publishing import CURRENT
 from karec.config.host_stage import KIND as STAGE_KIND
 from karec.config.scenes import Config
 from karec.evaluate.consistency_report import consistency_rows, consistency_sentence

@@ -40,7 +40,7 @@ UPWARDS = [
     ("karec.features.table", "karec.logs.rank_log", "layers"),
     ("karec._backend", "karec.index", "layers"),
     ("karec.index.item_index", "karec.bundle", "layers"),
-    ("karec.bundle", "karec.recall.model", "layers"),
+    ("karec.bundle.bundle", "karec.recall.model", "layers"),
     ("karec.recall.model", "karec.config.toml", "layers"),
     ("karec.training_data.examples", "karec.evaluate.page", "layers"),
     ("karec.evaluate.quality", "karec.learn.settings", "layers"),

@@ -15,8 +15,8 @@ import pytest
 from karec import _native
 from karec._sealed_text import FORMAT as TEXT_FORMAT
 from karec._sealed_text import lines_of
-from karec.bundle import FORMAT as BUNDLE_FORMAT
 from karec.bundle import Bundle, publish
+from karec.bundle.manifest import FORMAT as BUNDLE_FORMAT
 from karec.config.host_stage import check_export
 from karec.errors import BundleError, DataError
 

@@ -1,0 +1,17 @@
+"""A published bundle: everything that one model version serves with, in one folder that never changes.
+
+    ROOT/current            → v0000000007        a symbolic link, swapped by one atomic rename
+    ROOT/v0000000007/manifest.json               format, model_version, {file: sha256, bytes}, facts
+                    /manifest.txt                the same for C++ hosts: model_version, each file's bytes and XXH64
+                    /user_tower.onnx item_tower.onnx ranker.onnx
+                    /user_tower.v0000000006.onnx …   optional: of other versions that rows of the index are of
+                    /encoder.npz /index.karec /snapshot/…
+
+``publish`` fills a temporary folder, writes the manifest and renames. ``Bundle.open`` refuses a folder whose files
+differ from the manifest.
+"""
+
+from karec.bundle.bundle import Bundle
+from karec.bundle.publishing import next_version, publish
+
+__all__ = ["Bundle", "next_version", "publish"]
