@@ -11,6 +11,7 @@ Settings: [tool.mutmut] in pyproject.toml. Why a survivor may live: tests/surviv
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import random
 import tomllib
@@ -86,6 +87,7 @@ def extend_mutmut() -> None:
         return skips(self, node)
 
     def fastest_first(self: PytestRunner, *, mutant_name: str | None, tests: Sequence[str]) -> int:
+        gc.freeze()  # what the fork inherits is not looked at, and so not copied, by the garbage collector
         return run_tests(self, mutant_name=mutant_name, tests=sorted(tests, key=state().duration_by_test.__getitem__))
 
     file_mutation.MutationVisitor._skip_node_and_children = skip  # type: ignore[method-assign]
