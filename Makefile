@@ -20,7 +20,7 @@ NATIVE_BUILD := build/native
 BUILT_FROM := $(shell find native kernels -path native/tests -prune -o -type f \( -name '*.?pp' -o -name '*.[ch]' -o -name '*.inc' -o -name '*.pyx' -o -name '*.pxi' -o -name CMakeLists.txt \) -print)
 BUILT_BY := pyproject.toml setup.py CMakeLists.txt
 
-.PHONY: help demo test test-python test-native test-packages sanitize fuzz mutants bench check ruff mypy imports clang-format clang-tidy typed clean
+.PHONY: help demo test test-python test-native test-packages sanitize fuzz mutants mutants-native bench check ruff mypy imports clang-format clang-tidy typed clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -57,6 +57,9 @@ fuzz: $(VENV)/.dev  ## altered files, and every C function with arguments at ran
 mutants: $(VENV)/.dev  ## mutation tests of the Python code, an hour or more (MUTANTS=40: a sample of each room; ROOMS='recall logs')
 	$(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_ARGS) -e '.[mutants]'
 	$(BIN)/python tests/mutants.py --sample $(MUTANTS) $(ROOMS)
+
+mutants-native: $(VENV)/.dev  ## breakages of the C++ library by hand, each against its tests
+	$(BIN)/python tests/native/mutants.py
 
 bench: $(VENV)/.dev  ## run the benchmarks (the long ones: docs/howto-benchmarks.md)
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest bench --benchmark-sort=name

@@ -14,6 +14,7 @@ import argparse
 import gc
 import os
 import random
+import tempfile
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -148,7 +149,10 @@ def main() -> None:
         chosen += names
     todo = tuple(name for name in chosen if known[name] is None or kind(known[name]) == "survived")
     if todo:
-        mutmut._run(todo, options.processes)
+        memory = "/dev/shm"  # files that tests write; a disk that syncs them takes most of the time
+        with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
+            os.environ["TMPDIR"] = tempfile.tempdir = folder
+            mutmut._run(todo, options.processes)
     codes = {name: code for name, code in results().items() if name in set(chosen)}
     print("\n".join(table(codes, rooms)))
     for room in rooms:
