@@ -1,6 +1,6 @@
 """Mutation tests: small breakages of karec's Python code, one at a time, and whether the tests notice each.
 
-    python tests/mutants.py [--sample N] [--processes P] [room …]
+    python tests/mutants.py [--sample N] [--processes P] [--seconds S] [room …]
 
 mutmut makes the breakages and runs, for each, the tests that reach the function, fastest first, five seconds of them.
 It works on a copy in build/mutants/; what was killed there stays killed until its function changes, everything else
@@ -50,7 +50,6 @@ ROOMS = {  # as in the table → the modules
     "index": ("karec.index.",),
 }
 SILENT = {"strict", "stacklevel"}  # keyword arguments that change nothing as long as the code around them is right
-MOST_S = 5.0  # seconds of tests for a mutant
 LIVED = {0, 5, 33}  # exit codes: the tests passed; there are none
 TIMEOUTS = {-24, 24, 36, 152}  # exit codes: SIGXCPU
 
@@ -76,7 +75,7 @@ def remove_context(node: cst.With) -> Iterator[cst.If]:
         yield cst.If(test=cst.Name("True"), body=node.body)
 
 
-def extend_mutmut() -> None:
+def extend_mutmut(most_s: float) -> None:
     """Adds the two removals, leaves out text and keyword arguments that cannot matter, chooses tests by time."""
     operators = [pair for pair in mutators.mutation_operators if pair[1] is not mutators.operator_string]
     operators += [(cst.BaseString, change_string), (cst.Expr, remove_call), (cst.With, remove_context)]
@@ -96,7 +95,7 @@ def extend_mutmut() -> None:
         ordered = sorted(tests, key=seconds.__getitem__)
         if mutant_name is not None:
             spent = accumulate(seconds[test] for test in ordered)
-            ordered = [test for test, until in zip(ordered, spent, strict=True) if until <= MOST_S] or ordered[:1]
+            ordered = [test for test, until in zip(ordered, spent, strict=True) if until <= most_s] or ordered[:1]
         return run_tests(self, mutant_name=mutant_name, tests=ordered)
 
     file_mutation.MutationVisitor._skip_node_and_children = skip  # type: ignore[method-assign]
@@ -140,13 +139,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sample", type=int, default=0, metavar="N", help="N mutants of each room instead of all")
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--seconds", type=float, default=5.0, metavar="S", help="of tests for a mutant")
     parser.add_argument("rooms", nargs="*", metavar="room", help=f"of {', '.join(ROOMS)}; all by default")
     options = parser.parse_args()
     rooms = options.rooms or list(ROOMS)
     strangers = sorted(set(rooms) - set(ROOMS))
     if strangers:
         parser.error(f"no room {strangers[0]!r}: it must be one of {', '.join(ROOMS)}")
-    extend_mutmut()
+    extend_mutmut(options.seconds)
     prepare()
     known = generate(options.processes)
     chosen: list[str] = []
