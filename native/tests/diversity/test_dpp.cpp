@@ -134,9 +134,21 @@ TEST(what_the_picks_explain_but_for_a_millionth_adds_nothing) {
     DppOptions options;
     options.ridge = 0.0;
     options.fill = DppFill::none;
-    for (const float aside : {5e-4f, 2e-3f}) {  // ρ = 2.5e-7 and 4e-6 beside the first
-        const Problem p{2, 2, {1.0f, 0.0f, 1.0f, aside}, {1.0f, 0.0f}};
-        CHECK(select(p, options, 2).count.selected == (aside < 1e-3f ? 1 : 2));
+    for (unsigned seed = 0; seed < 2000; ++seed) {
+        Problem p = random_problem(seed, 2, 8);
+        p.relevance = {1.0f, 0.0f};
+        const float near = 5e-4f + 1e-6f * static_cast<float>(seed % 1000);
+        double squares[2] = {};
+        double dot = 0.0;
+        for (std::size_t d = 0; d < 8; ++d) {
+            p.embeddings[8 + d] = p.embeddings[d] + near * p.embeddings[8 + d];
+            const double x[] = {p.embeddings[d], p.embeddings[8 + d]};
+            for (int i = 0; i < 2; ++i) squares[i] += x[i] * x[i];
+            dot += x[0] * x[1];
+        }
+        const double rho = 1.0 - dot * dot / (squares[0] * squares[1]);
+        const bool both = select(p, options, 2).count.selected == 2;
+        CHECK(both ? rho > 1e-6 - 1e-12 : rho < 2e-6);  // candidates are found in float32, and confirmed exactly
     }
 }
 
