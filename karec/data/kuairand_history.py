@@ -6,13 +6,15 @@ viewed or not), viewed long and liked before 04-25; and the earlier log, from wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from karec.data.tabular import arrow, require
+from karec.data.lines import open_file
+from karec.data.tabular import arrow, require, require_ids, short
 from karec.errors import DataError
 from karec.features.table import log_odds
 from karec.platform.events import Exposures
@@ -23,6 +25,8 @@ from karec.types import Array
 
 LISTS = ("watch_seq", "long_watch_seq", "like_seq")
 LABELS = ("long_view", "like")  # of the second list and the third
+MOST_SHOWN = 10**9  # videos to one user
+MOST_KEPT = 1_000  # values for a user in the ready-made file, which keeps the last 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,35 +58,74 @@ def past_from_log(logs: Sequence[Exposures], users: Table, works: Table) -> Past
     return _past(lists, np.bincount(user, minlength=len(users)), works)
 
 
-def past_from_parquet(path: Path, users: Table, works: Table) -> Past:
-    """From ``user_history_to_4_24.parquet``: user_id, history_len and three lists of video ids, oldest first."""
-    pa = arrow()
-    wanted = {"user_id": "int64", "history_len": "int64", **dict.fromkeys(LISTS, "list<element: int64>")}
-    try:
-        schema = pa.parquet.read_schema(path)
-        for name, kind in wanted.items():
-            if name not in schema.names:
-                raise DataError(f"{path}: column {name!r} is missing; it has {schema.names}")
-            found = schema.field(name).type
-            same = pa.types.is_list(found) and found.value_type == pa.int64() if name in LISTS else str(found) == kind
-            if not same:
-                raise DataError(f"{path}: column {name!r} is {found}, expected {kind}")
-        table = pa.parquet.read_table(path, columns=list(wanted))
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{path} is not a Parquet file: {error}") from error
-    ids = table["user_id"].to_numpy()
+def past_from_parquet(path: Path, users: Table, works: Table) -> tuple[Past, list[str]]:
+    """From ``user_history_to_4_24.parquet``: user_id, history_len and three lists of video ids, oldest first. Also what
+    is unknown.
+    """
+    table = _read_parquet(path, len(users))
+    ids, n_known = table["user_id"].to_numpy(), table["history_len"].to_numpy()
+    require_ids(path, "user_id", ids, unit="row")
     rows = users.lookup(ids)
-    require(path, "user_id", rows >= 0, "a user of the user file", ids)
+    require(path, "user_id", rows >= 0, "a user of the user file", ids, unit="row")
+    good = (n_known >= 0) & (n_known <= MOST_SHOWN)
+    require(path, "history_len", good, f"a number of videos, 0 … {MOST_SHOWN}", n_known, unit="row")
     n_shown = np.zeros(len(users), np.int64)
-    n_shown[rows] = table["history_len"].to_numpy()
+    n_shown[rows] = n_known
     lists = []
     for name in LISTS:
         column = table[name].combine_chunks()
         values = column.flatten().to_numpy()
-        require(path, name, works.lookup(values) >= 0, "a video of the video file", values)
+        require(path, name, works.lookup(values) >= 0, "a video of the video file", values, unit="value")
         lengths = np.diff(column.offsets.to_numpy())
+        require(path, name, lengths <= n_known, "no more videos than history_len says", lengths, unit="row")
         lists.append(_last(Relation.from_pairs(np.repeat(rows, lengths), values, len(users))))
-    return _past(lists, n_shown, works)
+    note = f"{path.name}: histories of {len(ids)} of {len(users)} users"
+    return _past(lists, n_shown, works), [note]
+
+
+def _read_parquet(path: Path, n_users: int) -> Any:
+    """Its columns, without empty cells. What it declares to hold is checked before anything is unpacked: a file of a
+    few bytes can declare billions of rows.
+    """
+    pa = arrow()
+    wanted = {"user_id": "int64", "history_len": "int64", **dict.fromkeys(LISTS, "list<element: int64>")}
+    with open_file(path, f"a Parquet file with the columns {list(wanted)}") as file:
+        try:
+            parquet = pa.parquet.ParquetFile(file)
+            _check_schema(path, parquet.schema_arrow, wanted)
+            n_values = _declared(parquet.metadata)
+            if parquet.metadata.num_rows > n_users or n_values > n_users * MOST_KEPT:
+                raise DataError(
+                    f"{path} declares {parquet.metadata.num_rows} rows and lists of {n_values} videos; expected at most "
+                    f"one row for each of {n_users} users and {MOST_KEPT} videos in a list"
+                )
+            table = parquet.read(columns=list(wanted))
+        except (pa.ArrowException, OSError, OverflowError) as error:
+            raise DataError(f"{path} is not a whole Parquet file: {short(error)}") from error
+    for name in wanted:
+        column = table[name].combine_chunks()
+        if column.null_count or (name in LISTS and column.values.null_count):
+            raise DataError(f"{path}: column {name!r} has empty cells; expected none")
+    return table
+
+
+def _check_schema(path: Path, schema: Any, wanted: Mapping[str, str]) -> None:
+    pa = arrow()
+    for name, kind in wanted.items():
+        if schema.names.count(name) != 1:
+            many = "stands twice" if name in schema.names else "is missing"
+            raise DataError(f"{path}: column {name!r} {many}; it has {short(schema.names)}")
+        found = schema.field(name).type
+        same = pa.types.is_list(found) and found.value_type == pa.int64() if name in LISTS else str(found) == kind
+        if not same:
+            raise DataError(f"{path}: column {name!r} is {short(found)}, expected {kind}")
+
+
+def _declared(metadata: Any) -> int:
+    """The most values that a column declares."""
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    by_column = (sum(group.column(j).num_values for group in groups) for j in range(metadata.num_columns))
+    return max(by_column, default=0)
 
 
 def _last(relation: Relation) -> Relation:

@@ -11,7 +11,8 @@ from karec.platform.snapshot import Snapshot
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """``exposures`` follow ``snapshot`` in time. Training rows have time < ``train_until_ms``, validation rows time <
-    ``valid_until_ms``, test rows the rest. ``tasks`` are the labels to learn, the main one first.
+    ``valid_until_ms``, test rows the rest. ``tasks`` are the labels to learn, the main one first. ``notes`` say
+    what the loader dropped or took as unknown, a line each.
     """
 
     name: str
@@ -20,6 +21,7 @@ class Dataset:
     train_until_ms: int
     valid_until_ms: int
     tasks: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def split(self) -> tuple[Exposures, Exposures, Exposures]:
         """(training, validation, test), each in order of time."""

@@ -39,7 +39,11 @@ def files() -> Files:
 
 
 def test_artists_are_works_and_listening_is_history(files: Files, write: Callable[..., Path]) -> None:
-    s = lastfm.load(write(files, "\t"))
+    s, notes = lastfm.load(write(files, "\t"))
+    assert notes == (
+        "user_taggedartists.dat: 6 rows read, 1 passed over whose artist is not in artists.dat",
+        "user_taggedartists.dat: 1 dates passed over that lie before 2002",
+    )
     assert s.works.ids.tolist() == [20, 10, 30]
     assert s.works["creator_id"].tolist() == s.works["song_id"].tolist() == [20, 10, 30]
     assert [s.labels["tag"][code] for code in s.works["tag"]] == ["chanson française", "rock", "missing"]
@@ -66,12 +70,12 @@ BAD: dict[str, tuple[Callable[[Files], object], list[str]]] = {
     "empty": (lambda f: f.update({"tags.dat": []}), ["tags.dat", "empty", "tagValue"]),
     "column gone": (set_cell("user_artists.dat", 0, 2, "plays"), ["user_artists.dat", "'weight'", "plays"]),
     "text for a number": (set_cell("user_artists.dat", 1, 2, "many"), ["user_artists.dat", "'weight'", "int", "many"]),
-    "no plays": (set_cell("user_artists.dat", 2, 2, "0"), ["user_artists.dat", "'weight'", "row 2", "> 0"]),
+    "no plays": (set_cell("user_artists.dat", 2, 2, "0"), ["user_artists.dat", "'weight'", "line 3", "> 0"]),
     "unknown artist": (set_cell("user_artists.dat", 1, 1, "77"), ["user_artists.dat", "'artistID'", "77"]),
     "unknown friend": (set_cell("user_friends.dat", 1, 1, "77"), ["user_friends.dat", "'friendID'", "77"]),
     "unknown tag": (set_cell("user_taggedartists.dat", 2, 2, "77"), ["user_taggedartists.dat", "'tagID'", "77"]),
     "month 13": (set_cell("user_taggedartists.dat", 1, 4, "13"), ["user_taggedartists.dat", "'month'", "1 … 12"]),
-    "artist twice": (set_cell("artists.dat", 1, 0, "10"), ["artists.dat", "'id'", "10", "unique"]),
+    "artist twice": (set_cell("artists.dat", 1, 0, "10"), ["artists.dat", "'id'", "line 3", "10", "once"]),
     "commas": (
         lambda f: f.update({"user_friends.dat": [["userID,friendID"], ["2,4"]]}),
         ["user_friends.dat", "userID"],
@@ -91,7 +95,8 @@ def test_a_bad_file_is_named_with_its_column_and_what_was_expected(
 
 
 def test_the_published_files_are_whole(lastfm_root: Path) -> None:
-    s = lastfm.load(lastfm_root)
+    s, notes = lastfm.load(lastfm_root)
+    assert [note.split(": ")[1].split(" passed")[0] for note in notes] == ["186479 rows read, 1538", "5 dates"]
     friends, history = s.relations["friends"], s.relations["history"]
     assert (len(s.users), len(s.works)) == (1892, 17632)
     assert (len(history.values), len(friends.values)) == (92834, 25434)
