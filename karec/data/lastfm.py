@@ -51,14 +51,9 @@ def load(root: Path) -> tuple[Snapshot, tuple[str, ...]]:
         for name, columns in FILES.items()
     }
     artists = _ids(root / "artists.dat", "id", raw["artists.dat"]["id"])
-    require(
-        root / "user_artists.dat",
-        "userID",
-        raw["user_artists.dat"]["userID"] >= 0,
-        "an id ≥ 0",
-        raw["user_artists.dat"]["userID"],
-    )
-    users = Table(np.unique(raw["user_artists.dat"]["userID"]), {})
+    listeners = raw["user_artists.dat"]["userID"]
+    require(root / "user_artists.dat", "userID", listeners >= 0, "an id ≥ 0", listeners)
+    users = Table(np.unique(listeners), {})
     history, user_plays, work_plays = _listens(root / "user_artists.dat", raw["user_artists.dat"], users, artists)
     friends = _friends(root / "user_friends.dat", raw["user_friends.dat"], users)
     tag_columns, tag_names, last_ms, notes = _tags(root, raw, users, artists)
@@ -79,7 +74,8 @@ def load(root: Path) -> tuple[Snapshot, tuple[str, ...]]:
         relations={"history": history, "friends": friends},
         labels={"type": ["artist"], "tag": tag_names},
     )
-    return snapshot, notes
+    lonely = f"user_friends.dat: {(np.diff(friends.indptr) == 0).sum()} of {len(users)} users have no friend"
+    return snapshot, (*notes, lonely)
 
 
 def _listens(path: Path, listens: dict[str, Array], users: Table, artists: Table) -> tuple[Relation, Array, Array]:
@@ -88,7 +84,7 @@ def _listens(path: Path, listens: dict[str, Array], users: Table, artists: Table
     require(path, "weight", (weight > 0) & (weight <= MOST_PLAYS), f"a play count > 0, at most {MOST_PLAYS}", weight)
     artist = _rows(path, "artistID", listens["artistID"], artists, "an artist of artists.dat")
     user = users.lookup(listens["userID"])
-    _once(path, "artistID", listens["artistID"], user * len(artists) + artist, "each artist of a user once")
+    _once(path, "artistID", listens["artistID"], "each artist of a user once", user, artist)
     by_plays = np.lexsort((listens["artistID"], weight))
     history = Relation.from_pairs(user[by_plays], listens["artistID"][by_plays], len(users))
     return history, _log1p(np.bincount(user, weight, len(users))), _log1p(np.bincount(artist, weight, len(artists)))
@@ -99,7 +95,7 @@ def _friends(path: Path, friends: dict[str, Array], users: Table) -> Relation:
     friend = _rows(path, "friendID", friends["friendID"], users, "a user of user_artists.dat")
     pair, back = user * len(users) + friend, friend * len(users) + user
     require(path, "friendID", user != friend, "another user than userID", friends["friendID"])
-    _once(path, "friendID", friends["friendID"], pair, "each friend of a user once")
+    _once(path, "friendID", friends["friendID"], "each friend of a user once", user, friend)
     require(path, "friendID", np.isin(back, pair), "a friendship in both directions", friends["friendID"])
     return Relation.from_pairs(user, friends["friendID"], len(users))
 
@@ -109,10 +105,11 @@ def _tags(
 ) -> tuple[dict[str, Array], list[str], int, tuple[str, ...]]:
     """({"tag", "upload_ms"} of each artist, names of the tag codes, the last day of all, notes)."""
     path, tagged = root / "user_taggedartists.dat", raw["user_taggedartists.dat"]
-    _rows(path, "userID", tagged["userID"], users, "a user of user_artists.dat")
+    user = _rows(path, "userID", tagged["userID"], users, "a user of user_artists.dat")
     require(path, "artistID", tagged["artistID"] >= 0, "an id ≥ 0", tagged["artistID"])
     tag = _ids(root / "tags.dat", "tagID", raw["tags.dat"]["tagID"])
     tag_row = _rows(path, "tagID", tagged["tagID"], tag, "a tag of tags.dat")
+    _once(path, "tagID", tagged["tagID"], "each tag of a user and an artist once", user, tagged["artistID"], tag_row)
     moment = _moments(path, tagged)
     artist = artists.lookup(tagged["artistID"])
     known, dated = artist >= 0, moment > 0
@@ -134,10 +131,11 @@ def _ids(path: Path, column: str, ids: Array) -> Table:
     return Table(ids, {})
 
 
-def _once(path: Path, column: str, values: Array, keys: Array, expected: str) -> None:
-    """DataError at the first of ``values`` whose key stands before it."""
-    again = np.ones(len(keys), bool)
-    again[np.unique(keys, return_index=True)[1]] = False
+def _once(path: Path, column: str, values: Array, expected: str, *keys: Array) -> None:
+    """DataError at the first of ``values`` whose ``keys`` stand together before it."""
+    order = np.lexsort(keys)
+    again = np.zeros(len(values), bool)
+    again[order[1:]] = np.logical_and.reduce([key[order[1:]] == key[order[:-1]] for key in keys])
     require(path, column, ~again, expected, values)
 
 

@@ -16,6 +16,7 @@ from karec.errors import DataError
 from karec.types import Array
 
 MAX_LINE = 1 << 20  # bytes
+NUL_FOUND = "holds a NUL byte; expected text"
 _NUL, _NEWLINE, _RETURN, _QUOTE = 0, 10, 13, 34
 
 
@@ -45,11 +46,12 @@ def count_lines(file: BinaryIO, path: Path, encoding: str, quoted: bool) -> int:
     n, blank, left = 0, 0, b""
     while chunk := file.read(MAX_LINE):
         whole, newline, left = (left + chunk).rpartition(b"\n")
-        block = whole + newline
+        if newline:
+            n, blank = _check_block(whole + newline, path, (n, blank), encoding, quoted)
+        if b"\0" in left:
+            _refuse(path, n + blank + 1, NUL_FOUND)
         if len(left) > MAX_LINE:
-            raise DataError(f"{path}: line {n + blank + block.count(newline) + 1} is longer than {MAX_LINE} bytes")
-        if block:
-            n, blank = _check_block(block, path, (n, blank), encoding, quoted)
+            _refuse(path, n + blank + 1, f"is longer than {MAX_LINE} bytes")
     if left:
         _refuse(path, n + blank + 1, "has no line end: the file was cut; expected its last line whole")
     file.seek(0)
@@ -68,7 +70,7 @@ def _check_block(block: bytes, path: Path, before: tuple[int, int], encoding: st
         if len(places):
             _refuse(path, first + int(np.searchsorted(ends, places[0])), why)
 
-    refuse_at(np.flatnonzero(data == _NUL), "holds a NUL byte; expected text")
+    refuse_at(np.flatnonzero(data == _NUL), NUL_FOUND)
     returns = np.flatnonzero(data == _RETURN)
     refuse_at(returns[data[returns + 1] != _NEWLINE], "holds a carriage return that ends no line; remove it")
     try:

@@ -7,35 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lastfm_files import Files, lastfm_files
 
 from karec._clock import DAY_MS
 from karec.data import lastfm
 from karec.errors import DataError
 
-Files = dict[str, list[list[str]]]
-
 
 @pytest.fixture
 def files() -> Files:
-    """Two users, three artists; artist 30 has no tag, artist 99 is tagged but unknown."""
-    return {
-        "artists.dat": [
-            ["id", "name", "url", "pictureURL"],
-            *([str(artist), 'The "Café', "http://a", "http://b"] for artist in (20, 10, 30)),
-        ],
-        "user_artists.dat": [["userID", "artistID", "weight"], ["2", "10", "7"], ["2", "20", "9"], ["4", "30", "1"]],
-        "user_friends.dat": [["userID", "friendID"], ["2", "4"], ["4", "2"]],
-        "user_taggedartists.dat": [
-            ["userID", "artistID", "tagID", "day", "month", "year"],
-            ["2", "10", "8", "1", "3", "2010"],
-            ["2", "10", "5", "1", "2", "2009"],
-            ["4", "10", "8", "1", "4", "2009"],
-            ["2", "20", "8", "1", "1", "1956"],
-            ["4", "20", "5", "1", "1", "2011"],
-            ["4", "99", "5", "1", "1", "2005"],
-        ],
-        "tags.dat": [["tagID", "tagValue"], ["8", "rock"], ["5", "chanson française"]],
-    }
+    return lastfm_files()
 
 
 def test_artists_are_works_and_listening_is_history(files: Files, write: Callable[..., Path]) -> None:
@@ -43,6 +24,7 @@ def test_artists_are_works_and_listening_is_history(files: Files, write: Callabl
     assert notes == (
         "user_taggedartists.dat: 6 rows read, 1 passed over whose artist is not in artists.dat",
         "user_taggedartists.dat: 1 dates passed over that lie before 2002",
+        "user_friends.dat: 0 of 2 users have no friend",
     )
     assert s.works.ids.tolist() == [20, 10, 30]
     assert s.works["creator_id"].tolist() == s.works["song_id"].tolist() == [20, 10, 30]
@@ -96,7 +78,11 @@ def test_a_bad_file_is_named_with_its_column_and_what_was_expected(
 
 def test_the_published_files_are_whole(lastfm_root: Path) -> None:
     s, notes = lastfm.load(lastfm_root)
-    assert [note.split(": ")[1].split(" passed")[0] for note in notes] == ["186479 rows read, 1538", "5 dates"]
+    assert [note.split(": ")[1].split(" passed")[0] for note in notes] == [
+        "186479 rows read, 1538",
+        "5 dates",
+        "0 of 1892 users have no friend",
+    ]
     friends, history = s.relations["friends"], s.relations["history"]
     assert (len(s.users), len(s.works)) == (1892, 17632)
     assert (len(history.values), len(friends.values)) == (92834, 25434)
