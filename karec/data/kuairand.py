@@ -172,7 +172,7 @@ def _day_number(path: Path, date: Array) -> Array:
     month, day = date // 100 - 202200, date % 100
     good = ((month == 4) & (day >= 1) & (day <= 30)) | ((month == 5) & (day >= 1) & (day <= 9))
     require(path, "date", good, "20220401 … 20220509", date)
-    return np.datetime64("2022-04-01").astype(np.int64) + (month - 4) * 30 + day - 1
+    return np.asarray(int(np.datetime64("2022-04-01").astype(np.int64)) + (month - 4) * 30 + day - 1)
 
 
 def _silent(done: int, total: int, what: str) -> None:

@@ -6,6 +6,8 @@ viewed or not), viewed long and liked before 04-25; and the earlier log, from wh
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +28,14 @@ from karec.types import Array
 LISTS = ("watch_seq", "long_watch_seq", "like_seq")
 LABELS = ("long_view", "like")  # of the second list and the third
 MOST_SHOWN = 10**9  # videos to one user
-MOST_KEPT = 1_000  # values for a user in the ready-made file, which keeps the last 50
+CHILD_SECONDS, CHILD_BYTES = 60, 2 << 30  # limits of the process that tries a file; bytes of address space
+_CHILD = """
+import resource, sys
+most = int(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_AS, (most, most))
+import pyarrow.parquet
+pyarrow.parquet.ParquetFile(sys.argv[2]).read(columns=sys.argv[3:])
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +71,7 @@ def past_from_parquet(path: Path, users: Table, works: Table) -> tuple[Past, lis
     """From ``user_history_to_4_24.parquet``: user_id, history_len and three lists of video ids, oldest first. Also what
     is unknown.
     """
-    table = _read_parquet(path, len(users))
+    table = _read_parquet(path)
     ids, n_known = table["user_id"].to_numpy(), table["history_len"].to_numpy()
     require_ids(path, "user_id", ids, unit="row")
     rows = users.lookup(ids)
@@ -83,30 +92,39 @@ def past_from_parquet(path: Path, users: Table, works: Table) -> tuple[Past, lis
     return _past(lists, n_shown, works), [note]
 
 
-def _read_parquet(path: Path, n_users: int) -> Any:
-    """Its columns, without empty cells. What it declares to hold is checked before anything is unpacked: a file of a
-    few bytes can declare billions of rows.
-    """
+def _read_parquet(path: Path) -> Any:
+    """Its columns, without empty cells."""
     pa = arrow()
     wanted = {"user_id": "int64", "history_len": "int64", **dict.fromkeys(LISTS, "list<element: int64>")}
     with open_file(path, f"a Parquet file with the columns {list(wanted)}") as file:
         try:
             parquet = pa.parquet.ParquetFile(file)
             _check_schema(path, parquet.schema_arrow, wanted)
-            n_values = _declared(parquet.metadata)
-            if parquet.metadata.num_rows > n_users or n_values > n_users * MOST_KEPT:
-                raise DataError(
-                    f"{path} declares {parquet.metadata.num_rows} rows and lists of {n_values} videos; expected at most "
-                    f"one row for each of {n_users} users and {MOST_KEPT} videos in a list"
-                )
+            _try_in_child(path, list(wanted))
             table = parquet.read(columns=list(wanted))
-        except (pa.ArrowException, OSError, OverflowError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise DataError(f"{path} is not a whole Parquet file: {short(error)}") from error
     for name in wanted:
         column = table[name].combine_chunks()
         if column.null_count or (name in LISTS and column.values.null_count):
             raise DataError(f"{path}: column {name!r} has empty cells; expected none")
     return table
+
+
+def _try_in_child(path: Path, columns: Sequence[str]) -> None:
+    """DataError unless a process with limits reads the file: one of a few bytes can hold billions of values, and some
+    that are damaged end the process that reads them.
+    """
+    command = [sys.executable, "-I", "-c", _CHILD, str(CHILD_BYTES), str(path), *columns]
+    try:
+        code = subprocess.run(command, capture_output=True, timeout=CHILD_SECONDS, check=False).returncode
+    except subprocess.TimeoutExpired:
+        code = -1
+    if code:
+        raise DataError(
+            f"{path} is not a whole Parquet file, or takes more than {CHILD_SECONDS} s or {CHILD_BYTES >> 30} GiB to "
+            "read; expected the last 50 videos of each user"
+        )
 
 
 def _check_schema(path: Path, schema: Any, wanted: Mapping[str, str]) -> None:
@@ -119,13 +137,6 @@ def _check_schema(path: Path, schema: Any, wanted: Mapping[str, str]) -> None:
         same = pa.types.is_list(found) and found.value_type == pa.int64() if name in LISTS else str(found) == kind
         if not same:
             raise DataError(f"{path}: column {name!r} is {short(found)}, expected {kind}")
-
-
-def _declared(metadata: Any) -> int:
-    """The most values that a column declares."""
-    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
-    by_column = (sum(group.column(j).num_values for group in groups) for j in range(metadata.num_columns))
-    return max(by_column, default=0)
 
 
 def _last(relation: Relation) -> Relation:

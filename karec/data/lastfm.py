@@ -37,8 +37,9 @@ MOST_PLAYS = 10**9
 
 
 def load(root: Path) -> tuple[Snapshot, tuple[str, ...]]:
-    """(the snapshot in the folder ``root``, notes of what was passed over, a line each). A work is an artist, who is its
-    creator and its song at once.
+    """(the snapshot in the folder ``root``, notes of what was passed over, a line each).
+
+    A work is an artist, who is its creator and its song at once.
 
     Works: ``tag`` the tag assigned most often (ties: the lowest tag id; "missing" without any), ``upload_ms`` the day
     of the first tag (0 without any), numbers ``log_plays`` and ``log_listeners``. Users: ``log_plays``,

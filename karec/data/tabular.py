@@ -111,9 +111,8 @@ def _header(
     file.seek(0)
     if not text:
         raise DataError(f"{path} is empty; expected a header with the columns {short(list(columns))}")
-    quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
     try:
-        header = next(csv.reader([text], delimiter=delimiter, quoting=quoting))
+        header = next(csv.reader([text], delimiter=delimiter)) if quoted else text.split(delimiter)
     except csv.Error as error:
         raise DataError(f"{path}: line 1 is no header: {error}") from error
     for name in columns:

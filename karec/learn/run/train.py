@@ -1,9 +1,9 @@
 """A training: examples → ranker → its log → towers that learn from the log → models for serving → their quality.
 
 The run folder afterwards: encoder.npz, ranker.onnx, user_tower.onnx, item_tower.onnx, baseline_<name>.onnx, rank_log/,
-checkpoints/, tensorboard/ where the settings want it, run.json (settings, model version, what the loader dropped, the towers'
-scales and biases, epochs and curves, seconds) and quality.json. A run that was killed goes on from its checkpoints and ends with the same
-models.
+checkpoints/, tensorboard/ where the settings want it, run.json (settings, model version, the data's notes, the towers'
+scales and biases, epochs and curves, seconds) and quality.json. A run that was killed goes on from its checkpoints and
+ends with the same models.
 """
 
 from __future__ import annotations
