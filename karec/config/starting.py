@@ -50,13 +50,16 @@ def _without_missing(text: str, snapshot: Snapshot) -> str:
         text = re.sub(r", type_weight = [\d.]+", "", text)
     for column in set(re.findall(r'column = "(\w+)"', text)) - set(columns):
         text = re.sub(rf'(?m)^ *\{{[^\n{{]*column = "{column}".*\n', "", text)
-    return re.sub(r'(?m)^ *\{ use = "scatter", rules = \[\n *\] \},\n', "", text)
+    text, without_rules = re.subn(r'(?m)^ *\{ use = "scatter", rules = \[\n *\] \},\n', "", text)
+    if without_rules:  # DPP, now the last step, takes as many works as the request wants
+        text = _replaced(r'()k = "rerank", ', "", _replaced(r"(?m)()^rerank = .*\n", "", text))
+    return text
 
 
 def _counts(n_works: int) -> dict[str, int]:
     recall = min(100_000, n_works)
-    prerank = min(1000, max(recall // 5, 1))
-    rank = min(100, max(prerank // 5, 1))
+    prerank = min(1000, max(recall // 5, min(recall, 100)))
+    rank = min(100, max(prerank // 5, min(prerank, 30)))
     return {
         "recall": recall,
         "scored": min(2 * prerank, recall),
