@@ -38,6 +38,7 @@ from karec.platform.dataset import Dataset
 from karec.platform.events import Exposures
 from karec.platform.folds.advance import advance
 from karec.platform.relations import Relation
+from karec.platform.schema import Meaning
 from karec.platform.snapshot import Snapshot
 from karec.platform.table import Table
 from karec.types import Array
@@ -49,6 +50,8 @@ USERS = "user_features_pure.csv"
 VIDEOS = "video_features_basic_pure.csv"
 
 TASKS = ("click", "long_view", "like")
+WEIGHTS = {"like": 2.0}
+MEANING = Meaning(enjoyed=("click", "long_view"), liked=("like",), followed=("follow",))
 LABELS = {
     "click": "is_click",
     "long_view": "long_view",
@@ -115,6 +118,7 @@ def load(root: Path, progress: Progress | None = None) -> Dataset:
         users=Table(users.ids, {**users.columns, **past.user_columns}),
         relations={"history": past.history, "liked": past.liked, "skipped": _empty(users), "follows": _empty(users)},
         labels={**user_names, **work_names, "scene": [f"tab{i}" for i in range(N_TABS)]},
+        meaning=MEANING,
     )
     exposures = shown.take(shown.time_ms >= START_MS)
     if not len(exposures):
@@ -122,7 +126,7 @@ def load(root: Path, progress: Progress | None = None) -> Dataset:
     snapshot = advance(base, shown, START_MS)
     say(4, 4, "done")
     notes = (*user_notes, *work_notes, *log_notes, *past_notes)
-    return Dataset("kuairand-pure", snapshot, exposures, TRAIN_UNTIL_MS, VALID_UNTIL_MS, TASKS, notes)
+    return Dataset("kuairand-pure", snapshot, exposures, TRAIN_UNTIL_MS, VALID_UNTIL_MS, TASKS, WEIGHTS, notes)
 
 
 def read_log(path: Path, users: Table, works: Table) -> tuple[Exposures, Array, list[str]]:
