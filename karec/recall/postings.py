@@ -88,8 +88,8 @@ def popularity(snapshot: Snapshot) -> Array:
     columns = snapshot.works.columns
     if schema.EXPOSED not in columns:
         upload = np.asarray(columns["upload_ms"], np.float64)
-        span = upload.max() - upload.min() if len(upload) else 1.0
-        return np.asarray((upload - upload.min()) / max(span, 1.0))
+        after_first = upload - upload.min(initial=np.inf)
+        return np.asarray(after_first / after_first.max(initial=1.0))
     long_view = schema.counter("long_view")
     positives = np.asarray(columns[long_view if long_view in columns else schema.counter("click")])
     shows = np.asarray(columns[schema.EXPOSED])
