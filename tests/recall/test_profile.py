@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from plain_recall import plain_profile
 from random_platform import USERS, platforms
 
+from karec.platform.relations import Relation
+from karec.platform.table import Table
 from karec.recall.profile import Profile
 from karec.types import Request
 
@@ -47,6 +49,15 @@ def test_by_default_songs_creators_and_tags_count_twenty_values_of_each_and_5_pe
     plain = Profile(platform, quota=7)
     assert (plain.facets, plain.keys_per_facet, plain.decay) == (("song_id", "creator_id", "tag"), 20, 0.95)
     assert found(plain) == plain_profile(platform, 1, 7, ["song_id", "creator_id", "tag"], 20, 0.95)
+
+
+def test_values_of_equal_weight_are_taken_from_the_lowest_on(platform):
+    """Forty songs watched once each: above 16 entries a sort that is not stable shows."""
+    columns = {name: np.resize(column, 40) for name, column in platform.works.columns.items()}
+    works = Table(np.arange(40), {**columns, "song_id": np.arange(40)[::-1]})
+    history = Relation.from_pairs(np.zeros(40, int), np.random.default_rng(0).permutation(40), 4)
+    everything = replace(platform, works=works, relations={"history": history})
+    assert found(Profile(everything, 3, ["song_id"], keys_per_facet=3, decay=1.0)) == [39, 38, 37]
 
 
 @pytest.mark.parametrize("user_id", [4, 999])

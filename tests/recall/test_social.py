@@ -72,6 +72,11 @@ def test_users_without_a_family_are_no_family(platform, none):
     assert found(Social(replace(platform, users=users), quota=20), user_id=2) == []
 
 
+def test_a_user_never_seen_is_of_no_family(platform):
+    users = Table(platform.users.ids, {"family": np.full(4, 7, np.int32)})
+    assert found(Social(replace(platform, users=users), quota=20), user_id=999) == []
+
+
 @pytest.mark.parametrize("setting", ["quota", "people", "per_person"])
 def test_settings_are_positive(platform, setting):
     settings = {"quota": 1, "people": 1, "per_person": 1, setting: 0}
