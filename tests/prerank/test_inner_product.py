@@ -62,7 +62,7 @@ def test_each_row_meets_the_user_vector_of_its_own_version(index, asked):
 
 
 def test_an_inner_product_of_k_0_is_refused(index):
-    with pytest.raises(ValueError, match="^k must be positive, got 0$"):
+    with pytest.raises(ValueError, match=r"^k must be positive, got 0$"):
         InnerProduct(index, k=0)
 
 

@@ -69,7 +69,7 @@ def test_weights_must_be_a_share(weights):
 
 
 def test_the_kind_is_sum_or_product():
-    with pytest.raises(ValueError, match="^fusion kind must be 'sum' or 'product', got 'mean'$"):
+    with pytest.raises(ValueError, match=r"^fusion kind must be 'sum' or 'product', got 'mean'$"):
         Fusion({"click": 1.0}, "mean")
 
 
