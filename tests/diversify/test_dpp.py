@@ -187,6 +187,14 @@ def test_dpp_settings_that_make_no_sense_are_named(index, settings, message):
         Dpp(index, **settings)
 
 
+def test_works_without_a_row_are_of_the_type_minus_1():
+    """As are works whose column says −1, missing: together they keep to one quota."""
+    index = ItemIndex.build(np.arange(3), np.eye(3), columns={"kind": [-1, 5, -2]})
+    step = Dpp(index, k=4, types="kind", max_per_type=1)
+    found = selected(step, REQUEST, candidates([0, 1, 2, 9], [4.0, 3.0, 2.0, 1.0]).with_rows(np.array([0, 1, 2, -1])))
+    assert found.indices.tolist() == [0, 1, 2]
+
+
 def test_columns_of_every_kind_of_integers_have_types_and_weights():
     for dtype in (np.int8, np.uint16, np.int64, np.bool_):
         index = ItemIndex.build(np.arange(2), np.eye(2), columns={"kind": np.array([0, 1], dtype)})
