@@ -1,5 +1,7 @@
 """Popular and fresh works: the same for everybody."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from plain_recall import by_popularity
 from random_platform import make_platform, platforms
 
+from karec.platform.table import Table
 from karec.recall.popular import Fresh, Popular
 from karec.recall.postings import popularity
 from karec.types import Request
@@ -52,6 +55,14 @@ def test_without_counters_popularity_falls_with_age_from_1_to_0():
     assert popularity(platform).tolist() == [0.0] * 9, "no work is newer than another"
     platform.works["upload_ms"][3] = 6
     assert popularity(platform).tolist() == [0.0] * 3 + [1.0] + [0.0] * 5
+
+
+def test_without_moments_no_work_is_fresh_and_popular_works_are_in_order_of_rows(platform):
+    timeless = replace(platform, works=Table(platform.works.ids, {}))
+    assert popularity(timeless).tolist() == [0.0] * 10 and found(Popular(timeless, quota=3)) == [100, 101, 102]
+    message = "fresh recall needs the moment when works were published; these works have none"
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        Fresh(timeless, quota=3)
 
 
 @pytest.mark.parametrize("counters", [(), ("count_click",)])

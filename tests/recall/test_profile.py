@@ -66,18 +66,21 @@ def test_profile_of_a_user_without_history_is_empty(platform, user_id):
     assert found(Profile(replace(platform, relations={}), quota=10)) == [], "a platform without histories"
 
 
-SETTINGS = "profile needs quota > 0, keys_per_facet > 0, at least one facet and 0 < decay ≤ 1, got "
+SETTINGS = "profile needs quota > 0, keys_per_facet > 0 and 0 < decay ≤ 1, got "
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"facets": ["mood", "tag"]}, "facets ['mood'] are no columns of the works; columns are ['creator_id', 's"),
-        ({"quota": 0}, SETTINGS + "0, 20, ['tag'] and 0.95"),
-        ({"keys_per_facet": 0}, SETTINGS + "9, 0, ['tag'] and 0.95"),
-        ({"facets": []}, SETTINGS + "9, 20, [] and 0.95"),
-        ({"decay": 0.0}, SETTINGS + "9, 20, ['tag'] and 0.0"),
-        ({"decay": 1.5}, SETTINGS + "9, 20, ['tag'] and 1.5"),
+        ({"quota": 0}, SETTINGS + "0, 20 and 0.95"),
+        ({"keys_per_facet": 0}, SETTINGS + "9, 0 and 0.95"),
+        (
+            {"facets": []},
+            "profile needs facets, columns of works whose values a user may favour; columns are ['creator_id",
+        ),
+        ({"decay": 0.0}, SETTINGS + "9, 20 and 0.0"),
+        ({"decay": 1.5}, SETTINGS + "9, 20 and 1.5"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused_by_name(platform, settings, message):

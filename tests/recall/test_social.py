@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from plain_recall import plain_social
 from random_platform import USERS, platforms
 
 from karec.platform.relations import Relation
+from karec.platform.schema import Meaning
 from karec.platform.table import Table
 from karec.recall.social import Social
 from karec.types import Request
@@ -38,6 +39,7 @@ def test_social_is_what_a_plain_walk_over_followed_friends_and_family_finds(
 ):
     relations = {name: relation for name, relation in platform.relations.items() if name not in absent}
     platform = replace(platform, relations=relations)
+    assume("family" in platform.users.columns or not absent >= {"follows", "friends"})
     candidates = Social(platform, quota, people, per_person).recall(Request(user_id))
     assert candidates.ids.tolist() == plain_social(platform, user_id, quota, people, per_person)
     assert candidates.ids.dtype == np.int64 and not candidates.scores.any()
@@ -75,6 +77,24 @@ def test_users_without_a_family_are_no_family(platform, none):
 def test_a_user_never_seen_is_of_no_family(platform):
     users = Table(platform.users.ids, {"family": np.full(4, 7, np.int32)})
     assert found(Social(replace(platform, users=users), quota=20), user_id=999) == []
+
+
+def test_social_of_a_platform_without_people_is_refused(platform):
+    message = (
+        "social recall needs people: a relation friends, users with a family, or creators of works whom users follow; "
+        "relations are ['liked']"
+    )
+    nobody = replace(platform, users=Table(platform.users.ids, {}), meaning=Meaning())
+    alone = replace(nobody, relations={"liked": platform.relations["liked"]})
+    with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
+        Social(alone, quota=1)
+    for one in ("friends", "follows"):
+        Social(replace(nobody, relations={one: platform.relations[one]}), quota=1)
+    Social(replace(alone, users=platform.users), quota=1)
+    Social(replace(alone, meaning=Meaning(followed=("follow",))), quota=1)
+    columns = {name: column for name, column in platform.works.columns.items() if name != "creator_id"}
+    nothing_made = replace(platform, works=Table(platform.works.ids, columns))
+    assert found(Social(nothing_made, quota=9)) == [105, 108], "what the friend enjoyed is found without creators"
 
 
 @pytest.mark.parametrize("setting", ["quota", "people", "per_person"])
