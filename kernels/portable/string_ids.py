@@ -39,20 +39,20 @@ class StringIds:
             raise ValueError(f"integers that are their own numbers need no strings, got {n}")
         if n > MOST_STRINGS:
             raise ValueError(f"an id file holds at most 2^32 − 1 strings, got {n}")
-        seeds = [seed] if seed is not None else [t * SEED_STEP % 2**64 for t in range(SEEDS)]
-        for tried in seeds:
+        tries = SEEDS if seed is None else 1
+        for t in range(tries):
+            tried = (seed or 0) + t * SEED_STEP & 2**64 - 1
             numbers = numbers_of(ends, content, tried)
-            order = np.argsort(numbers, kind="stable")
-            kept, meet = _once_each(ends, content, numbers, order)
+            kept, meet = _once_each(ends, content, numbers, np.argsort(numbers, kind="stable"))
             if not meet:
+                lengths = np.diff(ends)[kept]
+                pieces = file_pieces(numbers[kept], lengths, _gathered(content, ends[kept], lengths), kind, tried)
                 break
-        else:
-            one, other = (start_of(content[ends[i] : ends[i + 1]].tobytes()) for i in meet)
-            raise ValueError(f"'{one}' and '{other}' have one number under seed {tried}")
-        lengths = np.diff(ends)[kept]
+            if t + 1 == tries:
+                one, other = (start_of(content[ends[i] : ends[i + 1]].tobytes()) for i in meet)
+                raise ValueError(f"'{one}' and '{other}' have one number under seed {tried}")
         with file_aside(path) as file:
-            for piece in file_pieces(numbers[kept], lengths, _gathered(content, ends[kept], lengths), kind, tried):
-                file.write(piece)
+            file.writelines(pieces)
 
     @staticmethod
     def open(path: bytes, verify: bool) -> StringIds:
@@ -83,10 +83,7 @@ class StringIds:
     def names(self, numbers: ArrayLike) -> list[str | None]:
         offsets, text = self.texts(numbers)
         content, ends = text.tobytes(), offsets.tolist()
-        return [
-            content[begin:end].decode(errors="replace") if end > begin else None
-            for begin, end in pairwise(ends)
-        ]
+        return [content[begin:end].decode(errors="replace") if end > begin else None for begin, end in pairwise(ends)]
 
     def texts(self, numbers: ArrayLike) -> tuple[Int64, Bytes]:
         return self._texts(self._places(int64_input(numbers, "numbers", ("N",))))
