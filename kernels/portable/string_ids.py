@@ -39,18 +39,9 @@ class StringIds:
             raise ValueError(f"integers that are their own numbers need no strings, got {n}")
         if n > MOST_STRINGS:
             raise ValueError(f"an id file holds at most 2^32 − 1 strings, got {n}")
-        tries = SEEDS if seed is None else 1
-        for t in range(tries):
-            tried = (seed or 0) + t * SEED_STEP & 2**64 - 1
-            numbers = numbers_of(ends, content, tried)
-            kept, meet = _once_each(ends, content, numbers, np.argsort(numbers, kind="stable"))
-            if not meet:
-                lengths = np.diff(ends)[kept]
-                pieces = file_pieces(numbers[kept], lengths, _gathered(content, ends[kept], lengths), kind, tried)
-                break
-            if t + 1 == tries:
-                one, other = (start_of(content[ends[i] : ends[i + 1]].tobytes()) for i in meet)
-                raise ValueError(f"'{one}' and '{other}' have one number under seed {tried}")
+        numbers, kept, tried = _distinct(ends, content, seed)
+        lengths = np.diff(ends)[kept]
+        pieces = file_pieces(numbers[kept], lengths, _gathered(content, ends[kept], lengths), kind, tried)
         with file_aside(path) as file:
             file.writelines(pieces)
 
@@ -109,6 +100,19 @@ class StringIds:
         offsets[1:][found] = lengths
         np.cumsum(offsets, out=offsets)
         return offsets, _gathered(self._contents.text, begins.astype(np.int64), lengths)
+
+
+def _distinct(ends: Int64, text: Bytes, seed: int | None) -> tuple[Int64, Int64, int]:
+    """(numbers, strings by number, each once; the first seed under which no two of them have one number)."""
+    refusal = ""
+    for tried in [t * SEED_STEP % 2**64 for t in range(SEEDS)] if seed is None else [seed]:
+        numbers = numbers_of(ends, text, tried)
+        kept, meet = _once_each(ends, text, numbers, np.argsort(numbers, kind="stable"))
+        if not meet:
+            return numbers, kept, tried
+        one, other = (start_of(text[ends[i] : ends[i + 1]].tobytes()) for i in meet)
+        refusal = f"'{one}' and '{other}' have one number under seed {tried}"
+    raise ValueError(refusal)
 
 
 def _once_each(ends: Int64, text: Bytes, numbers: Int64, order: Int64) -> tuple[Int64, tuple[int, ...]]:
