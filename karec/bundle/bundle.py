@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 from karec._once import Once
 from karec.bundle.manifest import MANIFEST, check_files, read_manifest
 from karec.bundle.publishing import CURRENT
+from karec.bundle.replay_process import replay_once
 from karec.errors import BundleError
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Bundle:
         manifest = read_manifest(folder)
         if verify:
             check_files(folder, manifest["files"])
+            replay_once(folder)
         return cls(folder, manifest["model_version"], manifest["facts"])
 
     @classmethod
