@@ -10,12 +10,12 @@ bundle has the parts:
     ranker.onnx             the same works for each user → logits (N, tasks) float32
     index.karec             D is its width; the 10 nearest works of a user vector
 
-Everything must be finite. Where the bundle has no encoder or no snapshot, its host makes the inputs: models are then run
-once, on ones where numbers stand and 0 where codes stand.
+Everything must be finite. Where the bundle has no encoder or no snapshot, its host makes the inputs: models are then
+run once, on ones where numbers stand and 0 where codes stand.
 
 The kernel holds the caps: RLIMIT_CPU for each part, RLIMIT_DATA (Linux 4.7 or newer) for what is allocated after the
-imports. Address space is not limited, since mapped files and what ONNX Runtime only reserves cost no memory. The process
-opens no connection and writes no file.
+imports. Address space is not limited, since mapped files and what ONNX Runtime only reserves cost no memory. The
+process opens no connection and writes no file.
 """
 
 from __future__ import annotations
@@ -198,13 +198,7 @@ def _checked(model: OnnxModel, output: str, inputs: Inputs, rows: int, width: in
 def _search(bundle: Bundle, vectors: Mapping[int, Array]) -> None:
     """The nearest works of the user vectors, each version's rows with its own."""
     index = bundle.index
-    standing = index.model_versions
-    asked = {version: vectors[version] for version in standing if version in vectors}
-    if standing and not asked:
-        raise BundleError(
-            f"{bundle.path / 'index.karec'} holds vectors of model versions {list(standing)}, there are user towers of "
-            f"{sorted(vectors)}"
-        )
+    asked = {version: vectors[version] for version in index.model_versions if version in vectors}
     found = index.search_all(k=NEAREST, query_by_version=asked or vectors)
     if not np.isfinite(found.scores).all():
         raise BundleError(f"{bundle.path / 'index.karec'}: a work's score is not finite for a replayed request")
@@ -213,7 +207,7 @@ def _search(bundle: Bundle, vectors: Mapping[int, Array]) -> None:
 def _compile_searches() -> None:
     """The portable backend compiles a function at its first call: before the caps, which are not for that."""
     for dtype in ("float32", "float16", "int8"):
-        index = ItemIndex.build([1, 2], np.eye(2, dtype=np.float32), dtype=dtype)  # type: ignore[arg-type]
+        index = ItemIndex.build([1, 2], np.eye(2, dtype=np.float32), dtype=dtype)
         index.search_all(k=1, query_by_version={0: np.ones(2, np.float32)})
 
 

@@ -40,10 +40,10 @@ class Caps:
 
     @classmethod
     def of(cls, folder: Path) -> Caps:
-        """Thrice what a large part was seen to take, so that a replay that is refused has gone wrong.
+        """2 s, where models as they are trained take some 0.01 s, and 1 s for each 200 MB that is read and checked.
 
-        2 s, and 1 s for each 200 MB that may have to be read and checked. 512 MiB, and four times the files that are
-        read into memory (ONNX Runtime holds a model up to three times while it loads); the index is mapped.
+        512 MiB, of which such models take some 20, and four times the files that are read into memory: ONNX Runtime
+        holds a model up to three times while it loads. The index is mapped and counts for nothing.
         """
         sizes = {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
         read = sum(size for path, size in sizes.items() if path.name != "index.karec")
@@ -89,12 +89,14 @@ def replay_in_child(folder: Path, caps: Caps | None = None) -> None:
         raise BundleError(f"{folder} cannot be replayed: {command[0]!r} does not start: {error}") from error
     finally:
         os.close(writer)
+    assert child.stderr is not None
+    watched = _Watched(caps)
     with child, open(reader, "rb") as reports:
         try:
-            watched = _Watched(caps)
-            watched.follow(reports.fileno(), child.stderr.fileno() if child.stderr else -1)
+            watched.follow(reports.fileno(), child.stderr.fileno())
         finally:
             child.kill()
+        watched.hear_errors(child.stderr.read())
     if watched.last.get("done") is not True:
         raise BundleError(watched.refusal(folder, child.returncode))
 
@@ -144,7 +146,7 @@ class _Watched:
                 for key, _ in ready:
                     chunk = os.read(key.fd, 65536)
                     if key.fd == errors:
-                        self.said = (self.said + chunk)[-2000:]
+                        self.hear_errors(chunk)
                     elif chunk:
                         self._hear(chunk)
                         deadline = time.monotonic() + SLOWNESS * (1 + self.caps.seconds)
@@ -152,6 +154,9 @@ class _Watched:
                         selector.unregister(key.fd)
                 if reports not in selector.get_map():
                     return
+
+    def hear_errors(self, chunk: bytes) -> None:
+        self.said = (self.said + chunk)[-2000:]
 
     def _hear(self, chunk: bytes) -> None:
         *lines, self._unread = (self._unread + chunk).split(b"\n")
