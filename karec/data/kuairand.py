@@ -26,6 +26,7 @@ from karec.platform.dataset import Dataset
 from karec.platform.events import Exposures
 from karec.platform.folds.advance import advance
 from karec.platform.relations import Relation
+from karec.platform.schema import Meaning
 from karec.platform.snapshot import Snapshot
 from karec.platform.table import Table
 from karec.types import Array
@@ -37,6 +38,8 @@ USERS = "user_features_pure.csv"
 VIDEOS = "video_features_basic_pure.csv"
 
 TASKS = ("click", "long_view", "like")
+WEIGHTS = {"like": 2.0}
+MEANING = Meaning(enjoyed=("click", "long_view"), liked=("like",), followed=("follow",))
 LABELS = {
     "click": "is_click",
     "long_view": "long_view",
@@ -95,13 +98,14 @@ def load(root: Path, progress: Progress | None = None) -> Dataset:
         users=Table(users.ids, {**users.columns, **past.user_columns}),
         relations={"history": past.history, "liked": past.liked, "skipped": _empty(users), "follows": _empty(users)},
         labels={**user_names, **work_names, "scene": [f"tab{i}" for i in range(N_TABS)]},
+        meaning=MEANING,
     )
     exposures = shown.take(shown.time_ms >= START_MS)
     if not len(exposures):
         raise DataError(f"{path}: column 'date': no row from {START_DATE} on; expected {START_DATE} … 20220508")
     snapshot = advance(base, shown, START_MS)
     say(4, 4, "done")
-    return Dataset("kuairand-pure", snapshot, exposures, TRAIN_UNTIL_MS, VALID_UNTIL_MS, TASKS)
+    return Dataset("kuairand-pure", snapshot, exposures, TRAIN_UNTIL_MS, VALID_UNTIL_MS, TASKS, WEIGHTS)
 
 
 def read_log(path: Path, users: Table, works: Table) -> tuple[Exposures, Array]:

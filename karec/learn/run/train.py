@@ -56,6 +56,7 @@ def train_all(
     trained, ConfigError names a setting that these data or this machine cannot follow, DataError works without
     counters, and ValueError a label that is neither 0 nor 1.
     """
+    settings = settings.of(dataset)
     check_training(dataset, settings)
     events = EventFiles(out / "tensorboard") if settings.run.tensorboard else None
     _make_folder(out, resume)
