@@ -18,8 +18,8 @@ _DTYPES = {"tensor(int64)": np.int64, "tensor(float)": np.float32}
 class OnnxModel:
     """A loaded model. Any number of threads may call ``run`` at once, as ONNX Runtime guarantees.
 
-    ``inputs`` and ``outputs`` are names; ``declared`` {input: (its type as ONNX calls it, its sizes: a number, or a name
-    or None where any fits)}; ``tasks``, ``model_version`` and ``kind`` come from the file's metadata.
+    ``inputs`` and ``outputs`` are names; ``declared`` {input: (its type as ONNX calls it, its sizes: a number, or a
+    name or None where any fits)}; ``tasks``, ``model_version`` and ``kind`` come from the file's metadata.
     Raises BundleError when the file is not a model or lacks that metadata.
     """
 
