@@ -258,7 +258,8 @@ def main(arguments: list[str]) -> int:
         tell({"refused": str(error)})
         return 1
     except Exception as error:  # a damaged part may raise anything
-        tell({"refused": f"{folder / part} fails in a replayed request: {type(error).__name__}: {error}"})
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        tell({"refused": f"{folder / part} fails in a replayed request: {why}"})
         return 1
     tell({"done": True})
     return 0

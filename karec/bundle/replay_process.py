@@ -40,14 +40,14 @@ class Caps:
 
     @classmethod
     def of(cls, folder: Path) -> Caps:
-        """2 s, where models as they are trained take some 0.01 s, and 1 s for each 200 MB that is read and checked.
+        """1.5 s, where models as they are trained take some 0.02 s, and 1 s for each 100 MB that is read and checked.
 
         512 MiB, of which such models take some 20, and four times the files that are read into memory: ONNX Runtime
         holds a model up to three times while it loads. The index is mapped and counts for nothing.
         """
         sizes = {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
         read = sum(size for path, size in sizes.items() if path.name != "index.karec")
-        return cls(2 + sum(sizes.values()) / 200e6, (512 << 20) + 4 * read)
+        return cls(1.5 + sum(sizes.values()) / 100e6, (512 << 20) + 4 * read)
 
 
 _replayed = Once()  # by the SHA-256 of manifest.json, which fixes every byte of the bundle
