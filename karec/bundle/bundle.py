@@ -38,6 +38,8 @@ class Bundle:
         """The bundle at ``root``: a bundle's folder, or a folder that holds ``current``.
 
         ``verify`` reads every file and compares its SHA-256 (about 1 GB/s). Raises BundleError naming the file.
+        It also replays a few requests in a child process (``karec.bundle.replay``), once a process for one content.
+        ``public_key``: the PEM file of a public ed25519 key that the manifest must be signed for; needs ``verify``.
         """
         folder = _folder_of(root)
         if public_key is not None:

@@ -11,7 +11,7 @@ import threading
 import numpy as np
 import onnx
 import pytest
-from damaged_models import (
+from harmful_models import (
     CRASHING,
     ENDLESS,
     GREEDY,
