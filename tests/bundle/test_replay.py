@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -266,14 +267,18 @@ def test_threads_may_open_at_once(damaged, good):
     assert outcomes.count(1) == outcomes.count("SIGFPE") == 4
 
 
+def children():
+    """Process ids of this process's children, ended ones that nobody waited for among them."""
+    return {pid for thread in Path("/proc/self/task").iterdir() for pid in (thread / "children").read_text().split()}
+
+
 def test_a_replay_writes_nothing_and_leaves_no_process_and_no_descriptor(good):
     before = sorted((str(path), path.stat().st_mtime_ns) for path in good.rglob("*"))
-    open_files = len(os.listdir("/proc/self/fd"))
+    open_files, started = len(os.listdir("/proc/self/fd")), children()
     replay_in_child(good)
     assert sorted((str(path), path.stat().st_mtime_ns) for path in good.rglob("*")) == before
-    assert len(os.listdir("/proc/self/fd")) == open_files
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert len(os.listdir("/proc/self/fd")) <= open_files
+    assert children() == started
 
 
 def test_a_parent_that_blocks_signals_still_stops_a_model_that_never_ends(damaged):
