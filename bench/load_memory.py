@@ -8,7 +8,8 @@
 Every row is a process of its own. For each number of threads two of them take turns, one as shipped (as many requests
 run at once as there are cores), one in which all threads' requests run at once, so that other work on the machine meets
 both alike; in a turn each thread runs ``--requests`` requests. MiB are RSS: the highest of all turns (VmHWM), and what
-that is above the process's RSS after ``N_WARM`` requests on one thread. Requests a second are medians over turns. Needs
+that is above the process's RSS after ``N_WARM`` requests on one thread. Requests a second are medians over turns, their
+ratios also by processor time: where other work keeps the cores busy, the clock favours more runnable threads. Needs
 Linux and glibc.
 """
 
@@ -41,7 +42,7 @@ from karec.config import load_cascade
 from karec.models import onnx_model
 
 config, n_threads, n_requests, slots, how = Path(sys.argv[1]), *map(int, sys.argv[2:5]), sys.argv[5]
-N_WARM, FIRST_USER, N_USERS = 64, 10_000_001, 20_000
+N_WARM, FIRST_USER, N_USERS = 200, 10_000_001, 20_000
 libc = ctypes.CDLL(None)
 NAMES = "arena ordblks smblks hblks hblkhd usmblks fsmblks used free keepcost".split()
 
@@ -80,7 +81,7 @@ if how == "no observers":
 cascade = replace(cascade, threads=slots or None)
 moment = cascade.bundle.snapshot.time_ms
 for user in range(N_WARM):
-    cascade.run(karec.Request(FIRST_USER + user, time_ms=moment))
+    cascade.run(karec.Request(FIRST_USER + user, time_ms=moment, request_id=f"warm {user}"))
 for observer in cascade.observers:
     observer.flush()
 open("/proc/self/clear_refs", "w").write("5")  # VmHWM begins anew
@@ -93,22 +94,23 @@ def turn(thread, at):
     barrier.wait()
     for i in range(n_requests):
         user = (thread * 997 + at * n_requests + i) % N_USERS
-        cascade.run(karec.Request(FIRST_USER + user, time_ms=moment))
+        cascade.run(karec.Request(FIRST_USER + user, time_ms=moment, request_id=f"{at} {thread} {i}"))
     barrier.wait()
 
 pool = ThreadPoolExecutor(n_threads)  # its threads live from turn to turn
 for at, line in enumerate(sys.stdin):
     turns = [pool.submit(turn, thread, at) for thread in range(n_threads)]
     barrier.wait()
-    start, most = time.perf_counter(), 0
+    start, cpu, most = time.perf_counter(), time.process_time(), 0
     while line.strip() == "sample" and barrier.n_waiting < n_threads:
         most = max(most, malloc()["used"])
         time.sleep(0.02)
     barrier.wait()
-    seconds = time.perf_counter() - start
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     for each in turns:
         each.result()
-    found = {"per_second": n_threads * n_requests / seconds, "most_used": most, **malloc()}
+    n = n_threads * n_requests
+    found = {"per_second": n / seconds, "per_cpu_second": n / cpu, "most_used": most, **malloc()}
     found |= {"rss": status("VmRSS"), "highest": status("VmHWM")}
     print(json.dumps(found), flush=True)
 libc.malloc_trim(0)
@@ -167,10 +169,17 @@ class Side:
         return statistics.median(turn["per_second"] for turn in self.turns)
 
 
+def ratio(sides: list[Side], kind: str) -> str:
+    """Median and quartiles of the turns' ratios, the first side's figure over the second's."""
+    ratios = sorted(a[kind] / b[kind] for a, b in zip(*(side.turns for side in sides), strict=True))
+    n = len(ratios)
+    return f"{statistics.median(ratios):.3f} ({ratios[n // 4]:.3f} … {ratios[3 * n // 4]:.3f})"
+
+
 def by_threads(config: Path, threads: list[int], requests: int, rounds: int) -> None:
     print(f"{'':10}{CORES:>42}{'all at once':>42}")
     columns = f"{'RSS, MiB':>10}{'grown':>8}{'trimmed':>9}{'requests/s':>13}"
-    print(f"{'threads':10}  {columns}  {columns}   requests/s, ratio of a turn")
+    print(f"{'threads':10}  {columns}  {columns}   ratio of requests/s, of requests a processor second")
     grown: dict[int, list[float]] = {}
     for n in threads:
         sides = [Side(config, n, requests, slots) for slots in (0, ALL_AT_ONCE)]
@@ -180,15 +189,12 @@ def by_threads(config: Path, threads: list[int], requests: int, rounds: int) -> 
         for side in sides:
             side.end()
         grown[n] = [side.highest for side in sides]
-        ratios = sorted(a["per_second"] / b["per_second"] for a, b in zip(*(side.turns for side in sides), strict=True))
         row = "".join(
             f"  {side.begin['rss'] + side.highest:10.0f}{side.highest:8.0f}"
             f"{side.trimmed - side.begin['rss']:9.0f}{side.per_second:13.1f}"
             for side in sides
         )
-        middle = (
-            f"{statistics.median(ratios):.3f} ({ratios[len(ratios) // 4]:.3f} … {ratios[3 * len(ratios) // 4]:.3f})"
-        )
+        middle = ", ".join(ratio(sides, kind) for kind in ("per_second", "per_cpu_second"))
         print(f"{n:<10}{row}   {middle}", flush=True)
     first, last = threads[0], threads[-1]
     if first < last:
