@@ -14,7 +14,7 @@ from karec._clock import HOUR_MS, Progress
 from karec._files import write_text_aside
 from karec.bundle import Bundle
 from karec.cascade import Cascade
-from karec.config import load_cascade
+from karec.config import load_cascade, open_bundle
 from karec.config.host_stage import export_stage
 from karec.config.starting import starting_config
 from karec.evaluate.diversity import Pool, diversity_curve
@@ -22,6 +22,7 @@ from karec.evaluate.measures.diversity import gini, intra_list_distance
 from karec.observer_queue import ObserverCounts
 from karec.platform.dataset import Dataset
 from karec.platform.folds.advance import advance
+from karec.platform.schema import CREATOR, PUBLISHED
 from karec.types import Array, Candidates, Recommendation, Request
 
 WARM_UP = 5
@@ -37,7 +38,9 @@ class Served:
     observed: tuple[ObserverCounts, ...]
 
 
-def set_up(dataset: Dataset, run: Path, out: Path, progress: Progress | None = None) -> Path:
+def set_up(
+    dataset: Dataset, run: Path, out: Path, progress: Progress | None = None, signing_key: Path | None = None
+) -> Path:
     """Publish the models of ``run`` over the platform as test begins; write ``out/karec.toml`` where there is none.
 
     Beside a new one lies its prerank for C++ hosts; whoever edits it calls ``karec export stage`` again.
@@ -45,11 +48,11 @@ def set_up(dataset: Dataset, run: Path, out: Path, progress: Progress | None = N
     from karec.refresh.publish import publish_bundle
 
     snapshot = advance(dataset.snapshot, dataset.exposures, dataset.valid_until_ms).released()
-    publish_bundle(run, snapshot, out / "bundles", progress)
+    publish_bundle(run, snapshot, out / "bundles", progress, signing_key)
     config = out / "karec.toml"
     if not config.exists():  # its owner may have changed it
         scene = main_scene(dataset)
-        write_text_aside(config, starting_config(scene, len(snapshot.works), dataset.tasks))
+        write_text_aside(config, starting_config(scene, snapshot, dataset.objectives))
         export_stage(config, scene, "prerank", out / f"prerank-{scene}.txt")
     return config
 
@@ -61,7 +64,7 @@ def main_scene(dataset: Dataset) -> str:
 
 def serve(dataset: Dataset, config: Path, n_requests: int, k: int = 10, progress: Progress | None = None) -> Served:
     """Ask for a feed for ``n_requests`` users of the test days, drawn with a fixed seed, at the moment test begins."""
-    bundle = Bundle.open(config.parent / "bundles")
+    bundle = open_bundle(config)
     scene = main_scene(dataset)
     cascade = load_cascade(config, scene, bundle)
     test_users = np.unique(dataset.split()[2].user_id)
@@ -126,17 +129,20 @@ def reach(served: Served, lists: Sequence[Candidates]) -> dict[str, float]:
     """What these lists do for creators, works, freshness and variety, next to how relevant they are."""
     works = served.bundle.snapshot.works
     shown = works.lookup(np.concatenate([c.ids for c in lists]))
-    age_ms = (served.feeds[0].request.time_ms or 0) - np.asarray(works["upload_ms"])[shown]
-    per_creator = Counter(np.asarray(works["creator_id"])[shown].tolist())
-    return {
+    measures = {
         "relevance (mean fused score)": float(np.mean(np.concatenate([c.scores for c in lists]))),
         "intra-list distance": float(np.mean([intra_list_distance(_vectors(served, c)) for c in lists])),
-        "creators reached": float(len(per_creator)),
         "works reached": float(len(np.unique(shown))),
-        "Gini over creators": gini(np.array(list(per_creator.values()))),
-        "share younger than 24 h": float(np.mean(age_ms < 24 * HOUR_MS)),
-        "share younger than 72 h": float(np.mean(age_ms < 72 * HOUR_MS)),
     }
+    if CREATOR in works.columns:
+        per_creator = Counter(np.asarray(works[CREATOR])[shown].tolist())
+        measures["creators reached"] = float(len(per_creator))
+        measures["Gini over creators"] = gini(np.array(list(per_creator.values())))
+    if PUBLISHED in works.columns:
+        age_ms = (served.feeds[0].request.time_ms or 0) - np.asarray(works[PUBLISHED])[shown]
+        measures["share younger than 24 h"] = float(np.mean(age_ms < 24 * HOUR_MS))
+        measures["share younger than 72 h"] = float(np.mean(age_ms < 72 * HOUR_MS))
+    return measures
 
 
 def _curve(served: Served) -> list[dict[str, float]]:
