@@ -44,7 +44,7 @@ ROOMS = {  # as in the table → the modules
     "diversify": ("karec.diversify.",),
     "stage": ("karec.stage.", "karec._contract."),
     "cascade": ("karec.cascade.",),
-    "config": ("karec.config.",),
+    "config": ("karec.config.", "karec._toml."),
     "logs": ("karec.logs.",),
     "platform/folds": ("karec.platform.folds.",),
     "index": ("karec.index.",),
