@@ -67,6 +67,17 @@ def test_a_table_fills_a_dataclass(tmp_path, text, expected):
     assert type(filled.rate) is float
 
 
+def test_tables_in_a_list_become_instances_each_with_its_place():
+    @dataclass(frozen=True)
+    class Many:
+        towers: tuple[Towers, ...] = ()
+
+    filled = fill(Many, {"towers": [{"vector": 8}, {}]}, PLACE)
+    assert filled == Many((Towers(vector=8), Towers()))
+    with pytest.raises(ConfigError, match=r"^a\.toml: scenes\.home\.towers\[1\]: unknown key 'vectr'"):
+        fill(Many, {"towers": [{}, {"vectr": 1}]}, PLACE)
+
+
 def test_absent_keys_keep_the_values_of_a_base_nested_ones_too():
     base = Settings(epochs=9, towers=Towers(32, "static"))
     assert fill(Settings, {"towers": {"vector": 16}}, PLACE, base) == Settings(epochs=9, towers=Towers(16, "static"))
