@@ -111,6 +111,7 @@ def test_a_file_that_is_absent_or_something_else_is_refused(config, tmp_path):
     [
         ("prerank = 5", "prerank = 6", True),
         ('"index_rows" }', '"index_rows" }, { use = "not_shown" }', True),
+        ('{ use = "inner_product", k = "prerank" }', '{ k = "prerank", use = "inner_product" }', False),
         ("bundle", "# a comment\nbundle", False),
         ("quota = 8", "quota = 7", False),
     ],
