@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import argparse
 import gc
+import inspect
 import os
 import random
+import shutil
 import sys
 import tempfile
 import tomllib
@@ -64,6 +66,14 @@ def change_string(node: cst.BaseString) -> Iterator[cst.BaseString]:
         yield node.with_changes(value=f"{node.prefix}{node.quote}XX{node.raw_value}XX{node.quote}")
 
 
+def change_arguments(node: cst.Call) -> Iterator[cst.Call]:
+    """As mutmut does it, but for the keyword arguments in SILENT."""
+    silent = [arg for arg in node.args if arg.keyword is not None and arg.keyword.value in SILENT]
+    for changed in mutators.operator_arg_removal(node):
+        if all(arg in changed.args for arg in silent):
+            yield changed
+
+
 def remove_call(node: cst.Expr) -> Iterator[cst.Pass]:
     """A call whose value nobody takes is not made: no sync, no check, no close."""
     if isinstance(node.value, cst.Call):
@@ -78,8 +88,10 @@ def remove_context(node: cst.With) -> Iterator[cst.If]:
 
 def extend_mutmut(most_s: float) -> None:
     """Adds the two removals, leaves out text and keyword arguments that cannot matter, chooses tests by time."""
-    operators = [pair for pair in mutators.mutation_operators if pair[1] is not mutators.operator_string]
-    operators += [(cst.BaseString, change_string), (cst.Expr, remove_call), (cst.With, remove_context)]
+    replaced = (mutators.operator_string, mutators.operator_arg_removal)
+    operators = [pair for pair in mutators.mutation_operators if pair[1] not in replaced]
+    operators += [(cst.BaseString, change_string), (cst.Call, change_arguments)]
+    operators += [(cst.Expr, remove_call), (cst.With, remove_context)]
     mutators.mutation_operators[:] = operators  # type: ignore[index]
     file_mutation.NEVER_MUTATE_FUNCTION_CALLS.add("cast")
     skips = file_mutation.MutationVisitor._skip_node_and_children
@@ -110,8 +122,13 @@ def extend_mutmut(most_s: float) -> None:
 
 
 def prepare() -> None:
-    """The folder that mutmut works in: links to what it copies."""
+    """The folder that mutmut works in: links to what it copies. What other operators found does not count."""
     WORK.mkdir(parents=True, exist_ok=True)
+    operators = "".join(map(inspect.getsource, (change_string, change_arguments, remove_call, remove_context)))
+    made_by = WORK / "operators.txt"
+    if not made_by.exists() or made_by.read_text() != operators + inspect.getsource(extend_mutmut):
+        shutil.rmtree(WORK / "mutants", ignore_errors=True)
+        made_by.write_text(operators + inspect.getsource(extend_mutmut))
     for name in LINKED:
         link = WORK / name
         if not link.is_symlink():

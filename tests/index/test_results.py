@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import karec
 from karec.index import ItemIndex
 
 pytestmark = pytest.mark.usefixtures("backend")
@@ -46,3 +47,24 @@ def test_columns_are_copied_once_for_a_generation_and_anew_after_a_write(index: 
         assert index.columns["song"].tolist() == [7, 8, 9, 5]
         assert view.columns["song"].tolist() == [7, 8, 9]
     assert index.ids.tolist() == [10, 20, 30, 40]
+
+
+def test_an_index_and_its_views_say_what_they_are(index: ItemIndex) -> None:
+    assert repr(index) == "ItemIndex(3 × 2 float16, columns=['song'], model_version=0, generation=3)"
+    with index.pinned() as view:
+        assert repr(view) == "IndexView(3 × 2 float16, columns=['song'], model_version=0, generation=3)"
+    assert repr(view) == "IndexView(closed)"
+    with pytest.raises(ValueError, match="closed"):
+        view.lookup([10])
+
+
+def test_a_dpp_of_rows_standardises_relevance_when_asked(index: ItemIndex) -> None:
+    rows, relevance = index.lookup([10, 20, 30]), np.array([100.0, 101.0, 300.0], np.float32)
+    vectors = index.embeddings(rows)
+    for standardise in (False, True):
+        found = index.dpp_select(rows, relevance, 3, standardise=standardise)
+        expected = karec.dpp_select(vectors, relevance, 3, standardise=standardise)
+        np.testing.assert_array_equal(found.indices, expected.indices)
+        np.testing.assert_array_equal(found.gains, expected.gains)
+    plain = karec.dpp_select(vectors, relevance, 3)
+    assert not np.array_equal(plain.gains, expected.gains)
