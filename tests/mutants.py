@@ -1,6 +1,6 @@
 """Mutation tests: small breakages of karec's Python code, one at a time, and whether the tests notice each.
 
-    python tests/mutants.py [--sample N] [--processes P] [--seconds S] [room …]
+    python tests/mutants.py [--sample N] [--processes P] [--seconds S] [--write] [room …]
 
 mutmut makes the breakages and runs, for each, the tests that reach the function, fastest first, five seconds of them.
 It works on a copy in build/mutants/; what was killed there stays killed until its function changes, everything else
@@ -160,6 +160,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sample", type=int, default=0, metavar="N", help="N mutants of each room instead of all")
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--write", action="store_true", help="docs/mutants.md too, from all that was tried so far")
     parser.add_argument("--seconds", type=float, default=5.0, metavar="S", help="of tests for a mutant")
     parser.add_argument("rooms", nargs="*", metavar="room", help=f"of {', '.join(ROOMS)}; all by default")
     options = parser.parse_args()
@@ -187,7 +188,7 @@ def main() -> None:
     for room in rooms:
         for one in survivors(room, codes):
             print(f"\n{one.name}\n  - {one.was}\n  + {one.now}")
-    if not options.sample and rooms == list(ROOMS):
+    if options.write or (not options.sample and rooms == list(ROOMS)):
         write_page(results())
 
 
@@ -227,10 +228,11 @@ def reasons() -> dict[tuple[str, str, str], str]:
 
 
 def table(codes: dict[str, int | None], rooms: Sequence[str]) -> list[str]:
-    lines = ["| room | mutants | killed | timeout | survived | score |", "|---|--:|--:|--:|--:|--:|"]
+    """Of each room the mutants that there are, those that were tried, and what became of them."""
+    lines = ["| room | mutants | tried | killed | timeout | survived | score |", "|---|--:|--:|--:|--:|--:|--:|"]
     total: Counter[str] = Counter()
     for room in rooms:
-        counts = Counter(kind(codes[name]) for name in of_room(room, list(codes)) if codes[name] is not None)
+        counts = Counter(kind(codes[name]) for name in of_room(room, list(codes)))
         total += counts
         lines.append(row(f"`{room}`", counts))
     return [*lines, row("all", total)]
@@ -238,9 +240,10 @@ def table(codes: dict[str, int | None], rooms: Sequence[str]) -> list[str]:
 
 def row(room: str, counts: Counter[str]) -> str:
     noticed = counts["killed"] + counts["timeout"]
-    mutants = noticed + counts["survived"]
-    score = f"{100 * noticed / mutants:.1f} %" if mutants else "–"
-    return f"| {room} | {mutants} | {counts['killed']} | {counts['timeout']} | {counts['survived']} | {score} |"
+    tried = noticed + counts["survived"]
+    score = f"{100 * noticed / tried:.1f} %" if tried else "–"
+    numbers = (tried + counts[""], tried, counts["killed"], counts["timeout"], counts["survived"])
+    return f"| {room} | {' | '.join(map(str, numbers))} | {score} |"
 
 
 def survivors(room: str, codes: dict[str, int | None]) -> list[Survivor]:
