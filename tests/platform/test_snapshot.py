@@ -90,7 +90,7 @@ def test_a_folder_that_is_no_snapshot_is_refused(platform, tmp_path):
         Snapshot.open(tmp_path)
     platform.save(tmp_path / "s")
     (tmp_path / "s" / "works" / "ids.npy").write_bytes(b"\x93NUMPY")
-    with pytest.raises(DataError, match="is not a snapshot"):
+    with pytest.raises(DataError, match=r"ids\.npy is damaged: it is no \.npy file"):
         Snapshot.open(tmp_path / "s")
 
 
