@@ -146,6 +146,19 @@ class Encoder:
             "crosses": self._crosses.names,
         }
 
+    @property
+    def inputs(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """{input: (dtype, shape of one row)}: everything above that a model may read."""
+        n = {name: len(columns) for name, columns in self.names.items()}
+        lists = (self.history_length, n["item_ids"])
+        codes = {name: (n[name],) for name in ("user_id", "user_ids", "context", "item_ids")}
+        codes |= {"history": lists, "skipped": lists, "alike": (len(self._shared),), "cowatch": ()}
+        codes |= dict.fromkeys(("history_cowatch", "skipped_cowatch"), (self.history_length,))
+        codes |= dict.fromkeys(SOCIAL_EDGES, (MOST_EDGES,))
+        numbers = {name: (n[name],) for name in ("user_numbers", "item_numbers", "crosses")}
+        numbers |= {"dense": (sum(n.values()) - n["user_id"],)}
+        return {**{k: ("int64", v) for k, v in codes.items()}, **{k: ("float32", v) for k, v in numbers.items()}}
+
     @cached_property
     def _shared(self) -> tuple[str, ...]:
         """Categories that users and works have by the same name."""
