@@ -22,11 +22,12 @@ from karec.errors import BundleError
 if TYPE_CHECKING:
     from karec.bundle.bundle import Bundle
     from karec.features.encoder import Encoder
-    from karec.index import ItemIndex
+    from karec.index import IndexView, ItemIndex
     from karec.platform.snapshot import Snapshot
+    from karec.types import Array
 
 INDEX, ENCODER, SNAPSHOT = "index.karec", "encoder.npz", "snapshot"
-_SOME_IDS = 1 << 16
+_SOME = 1 << 16
 
 
 def check_structure(bundle: Bundle, names: Collection[str]) -> None:
@@ -87,20 +88,27 @@ def _check_index(path: Path, index: ItemIndex, snapshot: Snapshot | None) -> Non
         if not len(view):
             return
         rows = np.arange(view.n_rows, dtype=np.int32)
-        direction = np.full(view.dim, view.dim**-0.5, np.float32)
-        for query in (direction, -direction):  # −∞ says that a work is blocked, so each infinity shows in one of them
-            scores = view.scores(rows=rows, query_by_version=dict.fromkeys(view.model_versions, query))
-            bad = np.flatnonzero(np.isnan(scores) | (scores == np.inf))
-            if len(bad):
-                raise BundleError(f"{path}: the vector or adjustment of work {view.ids[bad[0]]} is not finite")
+        for piece in (rows[begin : begin + _SOME] for begin in range(0, len(rows), _SOME)):
+            finite = np.isfinite(view.embeddings(piece)).all(axis=1)
+            if not finite.all():
+                raise BundleError(f"{path}: the vector of work {view.ids[piece[np.argmin(finite)]]} is not finite")
+        _check_adjustments(path, view, rows)
         if snapshot is None or not len(snapshot.works):
             return
         ids = view.ids if view.present is None else view.ids[view.present]
-        if not any(
-            (snapshot.works.lookup(ids[begin : begin + _SOME_IDS]) >= 0).any()
-            for begin in range(0, len(ids), _SOME_IDS)
-        ):
+        pieces = (ids[begin : begin + _SOME] for begin in range(0, len(ids), _SOME))
+        if not any((snapshot.works.lookup(piece) >= 0).any() for piece in pieces):
             raise BundleError(f"{path}: none of its {len(ids)} works is one of the snapshot's")
+
+
+def _check_adjustments(path: Path, view: IndexView, rows: Array) -> None:
+    """A score that is not finite comes from the adjustment, or is −∞ because the work is blocked or removed."""
+    direction = np.full(view.dim, view.dim**-0.5, np.float32)
+    queries = dict.fromkeys(view.model_versions, direction)
+    lowest = ~np.isfinite(view.scores(rows=rows, query_by_version=queries))
+    found = view.search(rows=rows, query_by_version=queries, k=1)
+    if lowest.sum() != found.blocked + found.unknown:
+        raise BundleError(f"{path}: the adjustment of a work is not finite, or its vector too long")
 
 
 @contextmanager

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 MOST_NAMES = 10_000  # inputs, outputs and pieces of metadata of a model
 MOST_FIELDS = 10_000_000  # a tree ensemble has some ten for each of its nodes
-_DEEPEST = 32  # of graphs in attributes of nodes
+_DEEPEST = 16  # of graphs in attributes of nodes
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _DTYPES = {1: "float32", 7: "int64", 10: "float16", 11: "double", 9: "bool", 6: "int32"}
 # {ONNX's code of an element type: NumPy's}, of those whose elements lie in raw bytes one after the other
@@ -228,6 +228,8 @@ def _fields(view: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     while at < end:
         tag, at = _varint(view, at)
         kind = tag & 7
+        if not tag >> 3:
+            raise ValueError("it is no ONNX file, or a damaged one")
         if kind == _VARINT:
             value, at = _varint(view, at)
             yield tag >> 3, value
