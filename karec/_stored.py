@@ -1,11 +1,11 @@
-"""Arrays and JSON in files that others wrote: what a file declares is compared with what it holds before memory is taken.
+"""Arrays and JSON in files that others wrote: what a file declares must be what it holds, before memory is taken.
 
 A ``.npy`` file is mapped; an ``.npz`` archive is read, and only one as ``np.savez`` writes it: members are stored, not
 compressed, so that reading all of them takes no more memory than the file has bytes. Only numbers and booleans in this
 machine's byte order are read: no texts, no structs, no pickled objects. JSON has a limit of bytes; its numbers are
 finite.
 
-Every refusal is a ValueError that says why, and of an archive in which member, or an OSError; the caller names the file.
+Refusals are OSErrors and ValueErrors that say why, and of an archive in which member; the caller names the file.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _AT_END, _AT_END_64 = 22, 20  # bytes of the records that end an archive without
 
 def open_regular(path: Path) -> IO[bytes]:
     """The file opened to read. OSError; ValueError for what is no regular file: to open a FIFO waits for a writer."""
-    file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")  # noqa: SIM115 (the caller closes it)
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
         raise ValueError("it is not a regular file")
@@ -49,7 +49,8 @@ def map_npy(path: Path) -> Array:
         if not prod(shape):
             return np.empty(shape, dtype)
         order = "F" if columns_first else "C"
-        return np.memmap(file, dtype=dtype, shape=shape, order=order, mode="r", offset=file.tell())
+        mapped: Array = np.memmap(file, dtype, "r", file.tell(), shape, order)  # type: ignore[call-overload]
+        return mapped
 
 
 def read_json(path: Path, most: int = MOST_JSON_BYTES) -> Any:

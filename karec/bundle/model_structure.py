@@ -18,8 +18,8 @@ VECTORS = {"user_tower": "user_vector", "item_tower": "item_vector"}  # the outp
 def check_model(path: Path, folder: Path, of_bundle: int, encoder: Encoder | None) -> tuple[Declared, int]:
     """What the model at ``path`` in the bundle's ``folder`` declares, and its version.
 
-    BundleError: it is no ONNX file or a damaged one, reads weights from outside the folder, lacks metadata, an output or
-    a dynamic batch, or reads what ``encoder`` does not give.
+    BundleError: it is no ONNX file or a damaged one, reads weights from outside the folder, lacks metadata, an output
+    or a dynamic batch, or reads what ``encoder`` does not give.
     """
     declared = read_declared(path)
     for place in declared.outside:
@@ -100,5 +100,9 @@ def _fits(asked: tuple[int | None, ...] | None, given: tuple[int, ...], of_one_u
 
 
 def _shown(port: Port) -> str:
-    sizes = "of unknown shape" if port.shape is None else ", ".join("N" if size is None else str(size) for size in port.shape)
+    sizes = (
+        "of unknown shape"
+        if port.shape is None
+        else ", ".join("N" if size is None else str(size) for size in port.shape)
+    )
     return f"{port.dtype} ({sizes})"

@@ -16,7 +16,6 @@ from karec.features.table import TableCoder
 from karec.platform import schema
 from karec.platform.relations import Relation
 from karec.platform.snapshot import COUNTERS, Snapshot
-from karec.platform.table import Table
 from karec.types import Array
 
 _PIECE = 1 << 20
@@ -25,26 +24,23 @@ _PIECE = 1 << 20
 def check_snapshot(folder: Path, snapshot: Snapshot) -> None:
     """BundleError naming the file of ``folder`` and the row whose value breaks the rules of its column. O(values)."""
     for name, table in (("works", snapshot.works), ("users", snapshot.users)):
-        for column in table.columns:
-            _check_column(folder / name / f"{column}.npy", column, table[column])
-        for column, labels in snapshot.labels.items():
-            if column in table.columns and table[column].dtype.kind in "iu":
-                n = len(labels)
-                path = folder / name / f"{column}.npy"
-                _refuse(path, table[column], lambda values, n=n: values >= n, f"labels name {n} codes of it")
+        for column, values in table.columns.items():
+            _check_column(folder / name / f"{column}.npy", column, values)
+            if column in snapshot.labels and values.dtype.kind in "iu":
+                _check_codes(folder / name / f"{column}.npy", values, len(snapshot.labels[column]))
     for name in schema.WORK_COLUMNS:
         _expect_kind(folder / "works" / f"{name}.npy", snapshot.works[name], "iu", "integers")
     counters = folder / (COUNTERS if (folder / COUNTERS).is_dir() else "visits")
-    for name, column in (snapshot.user_scene_counters or {}).items():
+    for name, values in (snapshot.user_scene_counters or {}).items():
         if not schema.is_counter(name):
             raise BundleError(f"{counters / name}.npy is no counter, count_exposed or count_<label>")
-        _check_column(counters / f"{name}.npy", name, column)
+        _check_column(counters / f"{name}.npy", name, values)
     for name, relation in snapshot.relations.items():
         _check_times(folder / "relations" / f"{name}.times.npy", relation)
 
 
 def check_columns_read(folder: Path, encoder: Encoder, snapshot: Snapshot) -> None:
-    """BundleError naming the column of ``folder`` that the encoder reads and that is not there, or is of another kind."""
+    """BundleError naming the file of a column that the encoder reads and that is not there, or of another kind."""
     for name, coder, table in (("users", encoder.users, snapshot.users), ("works", encoder.works, snapshot.works)):
         for column, kinds, expected in _read_by(coder):
             path = folder / name / f"{column}.npy"
@@ -52,7 +48,9 @@ def check_columns_read(folder: Path, encoder: Encoder, snapshot: Snapshot) -> No
                 raise BundleError(f"{path} is missing, and the encoder reads it")
             _expect_kind(path, table[column], kinds, f"{expected}, as the encoder reads them")
     for name in _shared(encoder):
-        _expect_kind(folder / "users" / f"{name}.npy", snapshot.users[name], "iu", "integers, as the encoder reads them")
+        _expect_kind(
+            folder / "users" / f"{name}.npy", snapshot.users[name], "iu", "integers, as the encoder reads them"
+        )
     if encoder.scene_counters.counted and snapshot.user_scene_counters is None:
         raise BundleError(f"{folder / COUNTERS} is missing, and the encoder reads it")
     for name in encoder.scene_counters.counters:
@@ -80,6 +78,10 @@ def _check_column(path: Path, name: str, values: Array) -> None:
         _refuse(path, values, lambda piece: piece > schema.LATEST_MS, "moments lie before the year 10000")
     elif values.dtype.kind == "f":  # NaN is a number that is not known
         _refuse(path, values, np.isinf, "numbers are finite, or NaN where they are not known")
+
+
+def _check_codes(path: Path, values: Array, n: int) -> None:
+    _refuse(path, values, lambda piece: piece >= n, f"labels name {n} codes of it")
 
 
 def _check_times(path: Path, relation: Relation) -> None:

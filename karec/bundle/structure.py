@@ -1,8 +1,8 @@
 """Whether the parts of a bundle are what karec serves with: each by itself, then against each other.
 
 Matching hashes say that a bundle is what was published, not that what was published can serve. Nothing is executed
-here: arrays are mapped and read in single passes, an encoder takes the memory of its file, ONNX files are walked and not
-loaded. What a model does with a request is not known from its structure.
+here: arrays are mapped and read in single passes, an encoder takes the memory of its file, ONNX files are walked and
+not loaded. What a model does with a request is not known from its structure.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def check_structure(bundle: Bundle, names: Collection[str]) -> None:
     versions = _check_models(bundle, names, encoder, None if index is None else index.dim)
     if index is not None and index.model_versions and versions and not versions & set(index.model_versions):
         raise BundleError(
-            f"{folder / INDEX} holds vectors of model versions {list(index.model_versions)[:8]}, the user towers are of "
-            f"{sorted(versions)[:8]}"
+            f"{folder / INDEX} holds vectors of model versions {list(index.model_versions)[:8]}, the user towers are "
+            f"of {sorted(versions)[:8]}"
         )
 
 

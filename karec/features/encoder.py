@@ -151,7 +151,9 @@ class Encoder:
         """{input: (dtype, shape of one row)}: everything above that a model may read."""
         n = {name: len(columns) for name, columns in self.names.items()}
         lists = (self.history_length, n["item_ids"])
-        codes = {name: (n[name],) for name in ("user_id", "user_ids", "context", "item_ids")}
+        codes: dict[str, tuple[int, ...]] = {
+            name: (n[name],) for name in ("user_id", "user_ids", "context", "item_ids")
+        }
         codes |= {"history": lists, "skipped": lists, "alike": (len(self._shared),), "cowatch": ()}
         codes |= dict.fromkeys(("history_cowatch", "skipped_cowatch"), (self.history_length,))
         codes |= dict.fromkeys(SOCIAL_EDGES, (MOST_EDGES,))

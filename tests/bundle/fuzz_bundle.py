@@ -22,7 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent / "fixtures"))
 
 import numpy as np
-from damaged_bundles import npy, reseal
+from damage import npy, reseal
 from small_bundle import publish_small_bundle
 
 from karec.bundle import Bundle
@@ -158,7 +158,7 @@ def serve(folder: Path) -> str:
 
 
 def answer(bundle: Bundle) -> None:
-    """What the cascade asks of the parts: users, known and not, of the first works; all towers, the ranker, the index."""
+    """What the cascade asks of the parts: a search, lists, and all models for users known and not."""
     there = {path.name for path in bundle.path.iterdir()}
     if "index.karec" in there:
         bundle.index.search_all(

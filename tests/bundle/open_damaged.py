@@ -1,4 +1,4 @@
-"""Opens every damaged bundle in this process, whose memory may grow by 1 GiB: BUNDLE OUT → {damage: [error, message]}."""
+"""Opens every damaged bundle in this process, which may take 1 GiB more: BUNDLE OUT → {damage: [error, message]}."""
 
 import json
 import resource
@@ -8,7 +8,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "fixtures"))
 
-from damaged_bundles import DAMAGES, make
+from damage import make
+from damaged_bundles import DAMAGES
 
 from karec.bundle import Bundle
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from damaged_bundles import DAMAGES
+from fuzz_bundle import fuzz
 from small_bundle import publish_small_bundle
 
 from karec.bundle import Bundle
@@ -34,6 +35,11 @@ def outcomes(bundle, tmp_path_factory):
 
 def test_the_bundle_that_is_damaged_opens_as_it_was_published(bundle):
     assert len(Bundle.open(bundle).index) == 40
+
+
+def test_bundles_altered_at_random_serve_or_are_refused():
+    """A few of what `make fuzz-bundle` does many of."""
+    assert fuzz(25, seed=1).keys() <= {"served", "refused"}
 
 
 @pytest.mark.parametrize("name", DAMAGES)
