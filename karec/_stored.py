@@ -22,8 +22,9 @@ from typing import IO, Any
 from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec.types import Array
+Array = NDArray[Any]
 
 MOST_JSON_BYTES = 16 << 20  # parsed, text takes up to about 30 times its bytes
 MOST_MEMBERS = 4096

@@ -95,7 +95,7 @@ def _check_index(path: Path, index: ItemIndex, snapshot: Snapshot | None) -> Non
         _check_adjustments(path, view, rows)
         if snapshot is None or not len(snapshot.works):
             return
-        ids = view.ids if view.present is None else view.ids[view.present]
+        ids = view.ids[view.present]
         pieces = (ids[begin : begin + _SOME] for begin in range(0, len(ids), _SOME))
         if not any((snapshot.works.lookup(piece) >= 0).any() for piece in pieces):
             raise BundleError(f"{path}: none of its {len(ids)} works is one of the snapshot's")
