@@ -28,8 +28,9 @@ def check_snapshot(folder: Path, snapshot: Snapshot) -> None:
             _check_column(folder / name / f"{column}.npy", column, values)
             if column in snapshot.labels and values.dtype.kind in "iu":
                 _check_codes(folder / name / f"{column}.npy", values, len(snapshot.labels[column]))
-    for name in schema.WORK_COLUMNS:
-        _expect_kind(folder / "works" / f"{name}.npy", snapshot.works[name], "iu", "integers")
+    for name in schema.ROLES:
+        if name in snapshot.works.columns:
+            _expect_kind(folder / "works" / f"{name}.npy", snapshot.works[name], "iu", "integers")
     counters = folder / (COUNTERS if (folder / COUNTERS).is_dir() else "visits")
     for name, values in (snapshot.user_scene_counters or {}).items():
         if not schema.is_counter(name):

@@ -33,6 +33,7 @@ from karec.features.table import TableCoder, known_codes, stored_vocabulary, voc
 from karec.kernels.encode import Vocabulary
 from karec.platform.events import Exposures
 from karec.platform.folds.lists import Lists
+from karec.platform.schema import CREATOR
 from karec.platform.snapshot import Snapshot
 from karec.types import Array
 
@@ -231,8 +232,14 @@ class Encoder:
             "alike": tables.alike[rows],
             "history_cowatch": tables.cowatch[history],
             "skipped_cowatch": tables.cowatch[skipped],
-            **{name: self.works.code("creator_id", ids.ravel()).reshape(ids.shape) for name, ids in edges.items()},
+            **{name: self._creator_codes(ids) for name, ids in edges.items()},
         }
+
+    def _creator_codes(self, ids: Array) -> Array:
+        """The codes of creators, in the shape of ``ids``; 0 where works have no creators."""
+        if CREATOR not in self.works.categories:
+            return np.zeros(ids.shape, np.int64)
+        return self.works.code(CREATOR, ids.ravel()).reshape(ids.shape)
 
     def encode_items(
         self, snapshot: Snapshot, work_rows: Array, time_ms: int | Array, counts: Array | None = None
@@ -303,8 +310,8 @@ class Encoder:
         scenes = stored_vocabulary(arrays, "scenes")
         scene_counters = part(head, "visits" if version == FORMER else "scene_counters")
         works = TableCoder.restore(part(head, "works"), arrays, "works")
-        if "creator_id" not in works.categories or not works.own_id:
-            raise ValueError("its works have no codes of their own ids and creators")
+        if not works.own_id:
+            raise ValueError("its works have no codes of their own ids")
         return cls(
             tasks=texts(head, "tasks"),
             history_length=whole(head, "history_length", 1, LONGEST_HISTORY),

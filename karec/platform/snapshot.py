@@ -2,19 +2,20 @@
 
 On disk a snapshot is a folder of ``.npy`` files, memory-mapped when it is opened, so that processes share one copy:
 
-    snapshot.json                                  {"format": 2, "time_ms": …, "labels": {…}}
+    snapshot.json                                  {"format": 3, "time_ms": …, "labels": {…}, "meaning": {…}}
     works/ids.npy  works/<column>.npy              users/ likewise
     user_scene_counters/<counter>.npy              where the snapshot has them
     relations/<name>.{indptr,values,times}.npy
 
-Format 1 is read too: its head is labels.json, without a format; its counters by user and scene are in visits/.
+Formats 2 and 1 are read too, which say nothing of labels' meaning: it was FORMER_MEANING. The head of format 1 is
+labels.json, without a format; its counters by user and scene are in visits/.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,13 +25,14 @@ from karec._once import Once
 from karec._stored import map_npy, read_json
 from karec.errors import DataError
 from karec.platform.relations import Relation
-from karec.platform.schema import LATEST_MS, WORK_COLUMNS
+from karec.platform.schema import LATEST_MS, PUBLISHED, Meaning
 from karec.platform.table import Table
 from karec.types import Array
 
 T = TypeVar("T")
 
-FORMAT = 2
+FORMAT = 3
+FORMER_MEANING = Meaning(enjoyed=("click", "long_view"), liked=("like",), followed=("follow",))
 HEAD = "snapshot.json"
 COUNTERS = "user_scene_counters"
 
@@ -39,15 +41,16 @@ COUNTERS = "user_scene_counters"
 class Snapshot:
     """Works, users and relations as of ``time_ms``, Unix milliseconds.
 
-    works, users         their columns as ``karec.platform.schema`` says; works have at least WORK_COLUMNS
+    works, users         their columns as ``karec.platform.schema`` says
     relations            a list of ids for each user row: ``history`` (works enjoyed), ``skipped`` (works passed over),
                          ``liked`` (works), ``follows`` (creators), ``friends`` (users); any may be missing
     labels               names of category codes, for people: {"scene": ["home", …], "type": ["audio", "video"]}
+    meaning              which labels say enjoyed, liked, followed
     user_scene_counters  the counters of each user in each of the S scenes that ``labels`` names, (users · S,) float32,
                          row = user row · S + scene code; None where nothing was counted by scene
     built                what readers build from the snapshot (postings, orders): built once, shared, freed with it
 
-    Raises DataError for works without WORK_COLUMNS, and for relations or counters of another number of users.
+    Raises DataError for relations or counters of another number of users.
     """
 
     time_ms: int
@@ -56,12 +59,10 @@ class Snapshot:
     relations: Mapping[str, Relation]
     labels: Mapping[str, list[str]]
     user_scene_counters: Mapping[str, Array] | None = None
+    meaning: Meaning = field(default_factory=Meaning)
     built: Once = field(default_factory=Once, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        missing = [name for name in WORK_COLUMNS if name not in self.works.columns]
-        if missing:
-            raise DataError(f"works lack the columns {missing}; a snapshot needs {list(WORK_COLUMNS)}")
         n = len(self.users)
         for name, relation in self.relations.items():
             if len(relation) != n:
@@ -77,14 +78,20 @@ class Snapshot:
         """How many scenes ``labels`` names."""
         return len(self.labels.get("scene", ()))
 
+    @property
+    def published_ms(self) -> Array:
+        """(works,) int64: when each work was published, ≤ 0 where it is not known."""
+        columns = self.works.columns
+        return np.asarray(columns[PUBLISHED]) if PUBLISHED in columns else np.zeros(len(self.works), np.int64)
+
     def user_scene_rows(self, user_rows: Array, scenes: Array) -> Array:
         """(N,) int64 rows of ``user_scene_counters``; −1 for user row −1 and for a scene that has no name."""
         known = (user_rows >= 0) & (scenes >= 0) & (scenes < self.n_scenes)
         return np.where(known, user_rows * self.n_scenes + scenes, -1)
 
     def released(self) -> Snapshot:
-        """The same platform without works that are uploaded only after its moment: what can be recommended."""
-        return replace(self, works=self.works.take(np.asarray(self.works["upload_ms"]) <= self.time_ms))
+        """The same platform without works that are published only after its moment: what can be recommended."""
+        return replace(self, works=self.works.take(self.published_ms <= self.time_ms))
 
     def save(self, folder: Path) -> None:
         """Writes the files into ``folder``, which is made when it is missing and holds no snapshot yet."""
@@ -98,7 +105,12 @@ class Snapshot:
             np.save(folder / "relations" / f"{name}.values.npy", relation.values)
             if relation.times is not None:
                 np.save(folder / "relations" / f"{name}.times.npy", relation.times)
-        head = {"format": FORMAT, "time_ms": self.time_ms, "labels": dict(self.labels)}
+        head = {
+            "format": FORMAT,
+            "time_ms": self.time_ms,
+            "labels": dict(self.labels),
+            "meaning": asdict(self.meaning),
+        }
         (folder / HEAD).write_text(json.dumps(head))
 
     @classmethod
@@ -118,6 +130,7 @@ class Snapshot:
                 relations={name: _open_relation(folder / "relations", name) for name in names},
                 labels=head["labels"],
                 user_scene_counters=_open_columns(counters) if counters.is_dir() else None,
+                meaning=head["meaning"],
             )
         except (OSError, ValueError) as error:
             raise DataError(f"{folder} is not a snapshot: {error}") from error
@@ -130,17 +143,32 @@ def _read_head(folder: Path) -> dict[str, Any]:
     head = _read(path, read_json)
     if not isinstance(head, dict):
         raise DataError(f"{path} holds {type(head).__name__}, expected an object")
-    if path.name == HEAD and head.get("format") != FORMAT:
-        raise DataError(f"{path}: snapshot format {head.get('format')}, this version reads 1 and {FORMAT}")
+    if path.name == HEAD and head.get("format") not in (2, FORMAT):
+        raise DataError(f"{path}: snapshot format {head.get('format')}, this version reads 1, 2 and {FORMAT}")
     time_ms, labels = head.get("time_ms"), head.get("labels")
     if not isinstance(time_ms, int) or isinstance(time_ms, bool) or not 0 <= time_ms <= LATEST_MS:
         raise DataError(f"{path}: time_ms is {str(time_ms)[:40]}, expected whole milliseconds in 0 … {LATEST_MS}")
     if not isinstance(labels, dict):
         raise DataError(f"{path}: labels is {type(labels).__name__}, expected lists of names by column")
     for column, names in labels.items():
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        if not _is_texts(names):
             raise DataError(f"{path}: the labels of {column[:40]!r} are no list of names")
-    return {"format": 1 if path.name != HEAD else FORMAT, "time_ms": time_ms, "labels": labels}
+    version = head["format"] if path.name == HEAD else 1
+    return {"format": version, "time_ms": time_ms, "labels": labels, "meaning": _meaning(path, version, head)}
+
+
+def _meaning(path: Path, version: int, head: Mapping[str, Any]) -> Meaning:
+    if version < 3:
+        return FORMER_MEANING
+    meaning = head.get("meaning")
+    known = {field.name for field in fields(Meaning)}
+    if not isinstance(meaning, dict) or not meaning.keys() <= known or not all(map(_is_texts, meaning.values())):
+        raise DataError(f"{path}: meaning is {repr(meaning)[:60]}, expected lists of labels by {sorted(known)}")
+    return Meaning(**{name: tuple(labels) for name, labels in meaning.items()})
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
 def _save_columns(folder: Path, columns: Mapping[str, Array]) -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from karec._toml import Place
 from karec.bundle import Bundle, publish
 from karec.config import Cascade, load_cascade, scene_names
 from karec.config.registry import STEPS, step_class
-from karec.config.toml import Place
 from karec.errors import ConfigError
 from karec.index import ItemIndex
 from karec.stage import Filter
