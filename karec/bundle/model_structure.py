@@ -6,11 +6,14 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from karec.bundle.versions import check_version
 from karec.errors import BundleError
-from karec.features.encoder import Encoder
 from karec.models.onnx_file import Declared, Port, read_declared
+
+if TYPE_CHECKING:  # it needs the compiled kernels, which a host of an index alone may lack
+    from karec.features.encoder import Encoder
 
 VECTORS = {"user_tower": "user_vector", "item_tower": "item_vector"}  # the output that the index meets
 

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from karec.errors import BundleError
-from karec.features.encoder import Encoder
-from karec.features.table import TableCoder
 from karec.platform import schema
 from karec.platform.relations import Relation
 from karec.platform.snapshot import COUNTERS, Snapshot
 from karec.types import Array
+
+if TYPE_CHECKING:  # they need the compiled kernels, which a host of an index alone may lack
+    from karec.features.encoder import Encoder
+    from karec.features.table import TableCoder
 
 _PIECE = 1 << 20
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,7 @@ def check_structure(bundle: Bundle, names: Collection[str]) -> None:
         with _named(folder / SNAPSHOT):
             snapshot = bundle.snapshot
             check_snapshot(folder / SNAPSHOT, snapshot)
-    if ENCODER in names:
+    if ENCODER in names and find_spec("karec.kernels.encode") is not None:  # else nothing here can read it
         with _named(folder / ENCODER):
             encoder = bundle.encoder
             if snapshot is not None:
