@@ -108,5 +108,5 @@ def test_a_snapshot_whose_meaning_cannot_be_read_is_refused(platform, tmp_path, 
     platform.save(tmp_path / "snapshot")
     head = tmp_path / "snapshot" / "snapshot.json"
     head.write_text(json.dumps({**json.loads(head.read_text()), "meaning": meaning}))
-    with pytest.raises(DataError, match="snapshot.json: meaning is"):
+    with pytest.raises(DataError, match=r"snapshot\.json: meaning is"):
         Snapshot.open(tmp_path / "snapshot")
