@@ -15,6 +15,7 @@ from karec.errors import BundleError
 FORMAT = 1
 MANIFEST = "manifest.json"
 MOST_BYTES = 1 << 20  # of a manifest, some seven thousand files
+SIGNATURE = "manifest.sig"  # may be there: ``karec.bundle.signing``
 
 
 def fingerprint(path: Path) -> dict[str, Any]:
@@ -64,7 +65,7 @@ def check_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
     try:
         for name, wanted in files.items():
             _check_file(folder, folder / name, wanted)
-        strangers = sorted(_entries(folder) - files.keys() - {MANIFEST})
+        strangers = sorted(_entries(folder) - files.keys() - {MANIFEST, SIGNATURE})
     except OSError as error:
         raise BundleError(f"{error.filename or folder} cannot be read: {error.strerror}") from error
     if strangers:

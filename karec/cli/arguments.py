@@ -41,6 +41,7 @@ def _add_cascade(names: Any) -> None:
     train.add_argument("--out", type=Path, required=True, help="where run, bundles and karec.toml go")
     train.add_argument("--settings", type=Path, metavar="TOML", help="training settings (default: the built-in ones)")
     train.add_argument("--resume", action="store_true", help="go on from OUT/run/checkpoints, which a kill left")
+    train.add_argument("--signing-key", type=Path, metavar="PEM", help="a private ed25519 key: sign the bundle")
 
     recommend = _command(names, "recommend", "one feed for one user, and how it came about", commands.recommend)
     recommend.add_argument("--config", type=Path, required=True, help="a karec.toml")

@@ -14,7 +14,7 @@ from karec._clock import HOUR_MS, Progress
 from karec._files import write_text_aside
 from karec.bundle import Bundle
 from karec.cascade import Cascade
-from karec.config import load_cascade
+from karec.config import load_cascade, open_bundle
 from karec.config.host_stage import export_stage
 from karec.config.starting import starting_config
 from karec.evaluate.diversity import Pool, diversity_curve
@@ -38,7 +38,9 @@ class Served:
     observed: tuple[ObserverCounts, ...]
 
 
-def set_up(dataset: Dataset, run: Path, out: Path, progress: Progress | None = None) -> Path:
+def set_up(
+    dataset: Dataset, run: Path, out: Path, progress: Progress | None = None, signing_key: Path | None = None
+) -> Path:
     """Publish the models of ``run`` over the platform as test begins; write ``out/karec.toml`` where there is none.
 
     Beside a new one lies its prerank for C++ hosts; whoever edits it calls ``karec export stage`` again.
@@ -46,7 +48,7 @@ def set_up(dataset: Dataset, run: Path, out: Path, progress: Progress | None = N
     from karec.refresh.publish import publish_bundle
 
     snapshot = advance(dataset.snapshot, dataset.exposures, dataset.valid_until_ms).released()
-    publish_bundle(run, snapshot, out / "bundles", progress)
+    publish_bundle(run, snapshot, out / "bundles", progress, signing_key)
     config = out / "karec.toml"
     if not config.exists():  # its owner may have changed it
         scene = main_scene(dataset)
@@ -62,7 +64,7 @@ def main_scene(dataset: Dataset) -> str:
 
 def serve(dataset: Dataset, config: Path, n_requests: int, k: int = 10, progress: Progress | None = None) -> Served:
     """Ask for a feed for ``n_requests`` users of the test days, drawn with a fixed seed, at the moment test begins."""
-    bundle = Bundle.open(config.parent / "bundles")
+    bundle = open_bundle(config)
     scene = main_scene(dataset)
     cascade = load_cascade(config, scene, bundle)
     test_users = np.unique(dataset.split()[2].user_id)

@@ -16,7 +16,9 @@ from karec.refresh.item_vectors import build_index
 MODELS = ("user_tower.onnx", "item_tower.onnx", "ranker.onnx")
 
 
-def publish_bundle(run: Path, snapshot: Snapshot, root: Path, progress: Progress | None = None) -> Path:
+def publish_bundle(
+    run: Path, snapshot: Snapshot, root: Path, progress: Progress | None = None, signing_key: Path | None = None
+) -> Path:
     """Publish the models and the encoder of the run folder ``run``, serving ``snapshot``, as ``root/current``.
 
     Returns the bundle's folder. The model version is the one that training wrote into the models. Raises DataError
@@ -34,7 +36,7 @@ def publish_bundle(run: Path, snapshot: Snapshot, root: Path, progress: Progress
         snapshot.save(folder / "snapshot")
 
     facts = {"tasks": list(item_tower.tasks), "works": len(snapshot.works), "users": len(snapshot.users)}
-    return publish(root, item_tower.model_version, write, facts)
+    return publish(root, item_tower.model_version, write, facts, signing_key=signing_key)
 
 
 def _check_counted_by_scene(encoder: Encoder, snapshot: Snapshot) -> None:
