@@ -15,7 +15,7 @@ from karec.bundle.manifest import MANIFEST, check_files, read_manifest
 from karec.bundle.publishing import CURRENT
 from karec.bundle.replay_process import replay_once
 from karec.bundle.signing import check_signature
-from karec.errors import BundleError
+from karec.bundle.versions import OTHER_TOWERS, check_version
 
 if TYPE_CHECKING:
     from karec.features.encoder import Encoder
@@ -37,9 +37,11 @@ class Bundle:
     def open(cls, root: str | Path, verify: bool = True, public_key: str | Path | None = None) -> Bundle:
         """The bundle at ``root``: a bundle's folder, or a folder that holds ``current``.
 
-        ``verify`` reads every file and compares its SHA-256 (about 1 GB/s). Raises BundleError naming the file.
-        It also replays a few requests in a child process (``karec.bundle.replay``), once a process for one content.
+        ``verify`` reads every file and compares its SHA-256 (about 1 GB/s), then checks what the files hold, each by
+        itself and against the others (``karec.bundle.structure``), which loads no model. Then it replays a few requests
+        in a child process (``karec.bundle.replay``), once a process for one content. False takes all that on trust.
         ``public_key``: the PEM file of a public ed25519 key that the manifest must be signed for; needs ``verify``.
+        Raises BundleError naming file and reason.
         """
         folder = _folder_of(root)
         if public_key is not None:
@@ -47,10 +49,14 @@ class Bundle:
                 raise ValueError("a signature says nothing of files that are not verified: leave out verify=False")
             check_signature(folder, Path(public_key))
         manifest = read_manifest(folder)
+        bundle = cls(folder, manifest["model_version"], manifest["facts"])
         if verify:
+            from karec.bundle.structure import check_structure
+
             check_files(folder, manifest["files"])
+            check_structure(bundle, manifest["files"].keys())
             replay_once(folder)
-        return cls(folder, manifest["model_version"], manifest["facts"])
+        return bundle
 
     @classmethod
     def shared(cls, root: str | Path, public_key: str | Path | None = None) -> Bundle:
@@ -104,7 +110,7 @@ class Bundle:
         from karec.index import ItemIndex
 
         index = ItemIndex.open(self.path / "index.karec")
-        self._same_version("index.karec", index.model_version)
+        check_version(self.path / "index.karec", index.model_version, self.model_version)
         return index
 
     def _model(self, name: str) -> OnnxModel:
@@ -114,26 +120,18 @@ class Bundle:
         from karec.models.onnx_model import OnnxModel
 
         model = OnnxModel(self.path / name)
-        self._same_version(name, model.model_version)
+        check_version(model.path, model.model_version, self.model_version)
         return model
 
     def _open_user_towers(self) -> Mapping[int, OnnxModel]:
         from karec.models.onnx_model import OnnxModel
 
         towers = {self.model_version: self.user_tower}
-        for path in sorted(self.path.glob("user_tower.v*.onnx")):
+        for path in sorted(self.path.glob(OTHER_TOWERS)):
             tower = OnnxModel(path)
-            if path.name != f"user_tower.v{tower.model_version:010d}.onnx" or tower.model_version in towers:
-                raise BundleError(
-                    f"{path} is of model version {tower.model_version}, its bundle of {self.model_version}: the tower "
-                    "of another version N is called user_tower.vN.onnx, N in ten digits"
-                )
+            check_version(path, tower.model_version, self.model_version)
             towers[tower.model_version] = tower
         return MappingProxyType(towers)
-
-    def _same_version(self, name: str, version: int) -> None:
-        if version != self.model_version:
-            raise BundleError(f"{self.path / name} is of model version {version}, its bundle of {self.model_version}")
 
 
 _open: WeakValueDictionary[tuple[object, ...], Bundle] = WeakValueDictionary()  # for ``Bundle.shared``
