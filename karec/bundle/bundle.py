@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from karec._once import Once
+from karec.bundle.holding import Held
 from karec.bundle.manifest import MANIFEST, check_files, read_manifest
 from karec.bundle.publishing import CURRENT
 from karec.errors import BundleError
@@ -29,6 +30,7 @@ class Bundle:
     path: Path
     model_version: int
     facts: Mapping[str, Any]
+    _held: Held | None = field(default=None, repr=False, compare=False)
     _parts: Once = field(default_factory=Once, init=False, repr=False, compare=False)
 
     @classmethod
@@ -36,12 +38,17 @@ class Bundle:
         """The bundle at ``root``: a bundle's folder, or a folder that holds ``current``.
 
         ``verify`` reads every file and compares its SHA-256 (about 1 GB/s). Raises BundleError naming the file.
+        Publishers may come and go meanwhile; they do not remove a bundle that is open (karec/bundle/holding.py).
         """
-        folder = _folder_of(root)
+        return _while_current_moves(root, lambda folder: cls._open(folder, verify))
+
+    @classmethod
+    def _open(cls, folder: Path, verify: bool) -> Bundle:
+        held = Held(folder)
         manifest = read_manifest(folder)
         if verify:
             check_files(folder, manifest["files"])
-        return cls(folder, manifest["model_version"], manifest["facts"])
+        return cls(folder, manifest["model_version"], manifest["facts"], held)
 
     @classmethod
     def shared(cls, root: str | Path) -> Bundle:
@@ -49,13 +56,16 @@ class Bundle:
 
         Any thread may call it. What one holder upserts into ``index`` is seen by all.
         """
-        folder = _folder_of(root)
-        with _open_lock:
-            key = _identity(folder)
-            found = _open.get(key)
-            if found is None:
-                found = _open[key] = cls.open(folder)
-            return found
+
+        def found(folder: Path) -> Bundle:
+            with _open_lock:
+                key = _identity(folder)
+                bundle = _open.get(key)
+                if bundle is None:
+                    bundle = _open[key] = cls.open(folder)
+                return bundle
+
+        return _while_current_moves(root, found)
 
     @property
     def index(self) -> ItemIndex:
@@ -136,10 +146,24 @@ def _folder_of(root: str | Path) -> Path:
     return (root / CURRENT if (root / CURRENT).exists() else root).resolve()
 
 
+def _while_current_moves(root: str | Path, opened: Callable[[Path], Bundle]) -> Bundle:
+    """``opened(folder)`` of the bundle's folder; again where that fails and ``root`` leads to another one by now.
+
+    The folder that was ``current`` a moment ago may be retired before it is opened.
+    """
+    while True:
+        folder = _folder_of(root)
+        try:
+            return opened(folder)
+        except BundleError:
+            if _folder_of(root) == folder:
+                raise
+
+
 def _identity(folder: Path) -> tuple[object, ...]:
     """Tells a bundle from another that was written to the same folder later."""
-    path = folder / MANIFEST
-    if not path.exists():
+    try:
+        status = (folder / MANIFEST).stat()
+    except OSError:  # there is none: refused when it is opened
         return (folder,)
-    status = path.stat()
     return folder, status.st_ino, status.st_mtime_ns

@@ -16,10 +16,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
+from karec._files import naming
 from karec._once import Once
 from karec.errors import DataError
 from karec.platform.relations import Relation
@@ -91,12 +93,13 @@ class Snapshot:
             _save_columns(folder / COUNTERS, self.user_scene_counters)
         (folder / "relations").mkdir()
         for name, relation in self.relations.items():
-            np.save(folder / "relations" / f"{name}.indptr.npy", relation.indptr)
-            np.save(folder / "relations" / f"{name}.values.npy", relation.values)
+            _save(folder / "relations" / f"{name}.indptr.npy", relation.indptr)
+            _save(folder / "relations" / f"{name}.values.npy", relation.values)
             if relation.times is not None:
-                np.save(folder / "relations" / f"{name}.times.npy", relation.times)
+                _save(folder / "relations" / f"{name}.times.npy", relation.times)
         head = {"format": FORMAT, "time_ms": self.time_ms, "labels": dict(self.labels)}
-        (folder / HEAD).write_text(json.dumps(head))
+        with naming(folder / HEAD):
+            (folder / HEAD).write_text(json.dumps(head))
 
     @classmethod
     def open(cls, folder: Path) -> Snapshot:
@@ -129,7 +132,13 @@ def _read_head(folder: Path) -> dict[str, Any]:
 def _save_columns(folder: Path, columns: Mapping[str, Array]) -> None:
     folder.mkdir(parents=True)
     for name, values in columns.items():
-        np.save(folder / f"{name}.npy", values)
+        _save(folder / f"{name}.npy", values)
+
+
+def _save(path: Path, values: Array) -> None:
+    """NumPy writes into anything with ``write``; into a file itself it would forget why a write failed."""
+    with naming(path), path.open("xb") as file:
+        np.save(SimpleNamespace(write=file.write), values, allow_pickle=False)  # type: ignore[call-overload]
 
 
 def _load(path: Path) -> Array:
