@@ -1,4 +1,4 @@
-"""Each writer of files, interrupted at each of its calls to the system: a reader finds the old whole or the new whole."""
+"""Each writer of files, interrupted at each of its calls to the system: a reader finds the old or the new, whole."""
 
 import errno
 import os

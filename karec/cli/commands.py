@@ -24,13 +24,14 @@ def _learn(arguments: argparse.Namespace, progress: ProgressBars) -> tuple[Datas
     from karec.evaluate.curves import write_curves
     from karec.evaluate.quality import read_run
     from karec.learn.run.train import train_all
+    from karec.refresh.publish import KEEP
 
     dataset = load_dataset(arguments, progress)
     settings = dataclasses.replace(train_settings(arguments), model_version=next_version(arguments.out / "bundles"))
     run = arguments.out / "run"
     trained = train_all(dataset, settings, run, progress, resume=getattr(arguments, "resume", False))
     write_curves(read_run(run), run / "curves.svg")
-    config = set_up(dataset, arguments.out / "run", arguments.out, progress)
+    config = set_up(dataset, arguments.out / "run", arguments.out, getattr(arguments, "keep", KEEP), progress)
     return dataset, config, trained.quality
 
 

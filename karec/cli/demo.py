@@ -37,15 +37,16 @@ class Served:
     observed: tuple[ObserverCounts, ...]
 
 
-def set_up(dataset: Dataset, run: Path, out: Path, progress: Progress | None = None) -> Path:
+def set_up(dataset: Dataset, run: Path, out: Path, keep: int, progress: Progress | None = None) -> Path:
     """Publish the models of ``run`` over the platform as test begins; write ``out/karec.toml`` where there is none.
 
-    Beside a new one lies its prerank for C++ hosts; whoever edits it calls ``karec export stage`` again.
+    ``keep`` versions stay published. Beside a new ``karec.toml`` lies its prerank for C++ hosts; whoever edits it calls
+    ``karec export stage`` again.
     """
     from karec.refresh.publish import publish_bundle
 
     snapshot = advance(dataset.snapshot, dataset.exposures, dataset.valid_until_ms).released()
-    publish_bundle(run, snapshot, out / "bundles", progress)
+    publish_bundle(run, snapshot, out / "bundles", progress, keep)
     config = out / "karec.toml"
     if not config.exists():  # its owner may have changed it
         scene = main_scene(dataset)

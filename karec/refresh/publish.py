@@ -13,14 +13,18 @@ from karec.models.onnx_model import OnnxModel
 from karec.platform.snapshot import Snapshot
 from karec.refresh.item_vectors import build_index
 
+KEEP = 10  # versions that stay published
 MODELS = ("user_tower.onnx", "item_tower.onnx", "ranker.onnx")
 
 
-def publish_bundle(run: Path, snapshot: Snapshot, root: Path, progress: Progress | None = None) -> Path:
+def publish_bundle(
+    run: Path, snapshot: Snapshot, root: Path, progress: Progress | None = None, keep: int = KEEP
+) -> Path:
     """Publish the models and the encoder of the run folder ``run``, serving ``snapshot``, as ``root/current``.
 
-    Returns the bundle's folder. The model version is the one that training wrote into the models. Raises DataError
-    when the encoder reads counters by user and scene and the snapshot has none.
+    Returns the bundle's folder. The model version is the one that training wrote into the models. ``keep`` versions
+    stay published, as ``karec.bundle.publish`` says. Raises DataError when the encoder reads counters by user and scene
+    and the snapshot has none, and BundleError as ``publish``.
     """
     encoder = Encoder.load(run / "encoder.npz")
     _check_counted_by_scene(encoder, snapshot)
@@ -34,7 +38,7 @@ def publish_bundle(run: Path, snapshot: Snapshot, root: Path, progress: Progress
         snapshot.save(folder / "snapshot")
 
     facts = {"tasks": list(item_tower.tasks), "works": len(snapshot.works), "users": len(snapshot.users)}
-    return publish(root, item_tower.model_version, write, facts)
+    return publish(root, item_tower.model_version, write, facts, keep)
 
 
 def _check_counted_by_scene(encoder: Encoder, snapshot: Snapshot) -> None:
