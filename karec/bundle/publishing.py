@@ -38,7 +38,7 @@ def publish(
     """Publish what ``write`` puts into an empty folder: add the manifests, then make it ``root/current``. Its folder.
 
     Where ``current`` names a later version already, it stays there: ``make_current`` alone moves it back. ``keep``
-    versions stay, the highest; of the others, ``current`` and those that a process of this machine has open stay too,
+    versions stay, the highest; of the others, this one, ``current`` and what a process of this machine has open stay too,
     and one that cannot be removed is warned of. None keeps all.
 
     A publisher that is killed leaves ``current`` as it was. One that fails also removes what it wrote. BundleError:
@@ -63,7 +63,7 @@ def publish(
             _undo(final, written)
             raise
         if keep is not None:
-            _retire(root, keep)
+            _retire(root, keep, model_version)
     return final
 
 
@@ -114,10 +114,11 @@ def _undo(final: Path, written: int) -> None:
             remove_folder(final)
 
 
-def _retire(root: Path, keep: int) -> None:
-    current = _current_version(root)
+def _retire(root: Path, keep: int, model_version: int) -> None:
+    """``model_version`` is the one that has just been published, perhaps late: it stays this time."""
+    staying = {model_version, _current_version(root)}
     for version, folder in sorted(_published(root).items(), reverse=True)[keep:]:
-        if version == current:
+        if version in staying:
             continue
         try:
             with alone_in(folder, wait=False) as alone:

@@ -229,8 +229,8 @@ def test_what_current_names_is_kept_however_old(tmp_path):
     publish(tmp_path, 1_000, write, keep=2)
     assert names(tmp_path) == ["current", *v(5, 1_000)]
     make_current(tmp_path, 5)
-    publish(tmp_path, 4, write, keep=1)  # late: it is older than what is current, so that one stays current and kept
-    assert names(tmp_path) == ["current", *v(5, 1_000)]
+    publish(tmp_path, 4, write, keep=1)  # late: what is current stays current, and what has just been published stays
+    assert names(tmp_path) == ["current", *v(4, 5, 1_000)]
     assert Bundle.open(tmp_path).model_version == 5
 
 
