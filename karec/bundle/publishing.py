@@ -38,8 +38,8 @@ def publish(
     """Publish what ``write`` puts into an empty folder: add the manifests, then make it ``root/current``. Its folder.
 
     Where ``current`` names a later version already, it stays there: ``make_current`` alone moves it back. ``keep``
-    versions stay, the highest; of the others, this one, ``current`` and what a process of this machine has open stay too,
-    and one that cannot be removed is warned of. None keeps all.
+    versions stay, the highest; of the others, this one, ``current`` and what a process of this machine has open stay
+    too, and one that cannot be removed is warned of. None keeps all.
 
     A publisher that is killed leaves ``current`` as it was. One that fails also removes what it wrote. BundleError:
     ``model_version`` has been published before, or the file system refuses something (full, read-only, without locks);

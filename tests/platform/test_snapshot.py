@@ -1,5 +1,7 @@
 """Tables look up, relations group, and a snapshot comes back from disk as it was."""
 
+import os
+import resource
 from dataclasses import replace
 
 import numpy as np
@@ -97,3 +99,18 @@ def test_a_folder_that_is_no_snapshot_is_refused(platform, tmp_path):
 def test_works_need_the_columns_that_the_cascade_reads(platform):
     with pytest.raises(DataError, match="song_id"):
         Snapshot(0, Table(np.array([1]), {"creator_id": np.array([1])}), platform.users, {}, {})
+
+
+def test_a_disk_that_takes_no_more_is_told_with_the_file(platform, tmp_path):
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (200, resource.RLIM_INFINITY))
+            platform.save(tmp_path / "snapshot")
+        except OSError as error:
+            os.write(writing, f"{error.strerror}: {error.filename}".encode())
+        os._exit(0)
+    os.close(writing)
+    os.waitpid(child, 0)
+    assert os.read(reading, 1_000).decode() == f"File too large: {tmp_path}/snapshot/works/ids.npy"
