@@ -83,7 +83,7 @@ def read_until(stop, root, seen):
             whole = texts == {str(bundle.model_version).encode() * 3_000}
             seen.append((bundle.model_version, whole))
         except Exception as error:
-            seen.append((-1, error))
+            seen.append((-1, repr(error)))
 
 
 def test_readers_never_see_a_torn_bundle_while_publishers_are_killed(tmp_path):
@@ -248,9 +248,10 @@ def test_a_version_that_a_process_has_open_is_kept_until_it_lets_go(tmp_path):
     child = forked(hold)
     assert os.read(told, 1) == b"."
     publish(tmp_path, 2, write, keep=1)
-    assert names(tmp_path) == ["current", *v(1, 2)]
+    meanwhile = names(tmp_path)
     os.write(writing, b".")
     assert ended(child) == 0
+    assert meanwhile == ["current", *v(1, 2)]
     publish(tmp_path, 3, write, keep=1)
     assert names(tmp_path) == ["current", *v(3)]
 
