@@ -10,7 +10,7 @@ import pytest
 from karec._backend import library
 from karec._clock import HOUR_MS
 from karec.platform.relations import Relation
-from karec.platform.snapshot import Snapshot
+from karec.platform.snapshot import FORMER_MEANING, Snapshot
 from karec.platform.table import Table
 
 pytest.register_assert_rewrite("dpp_problems")  # so that the judge says what did not hold
@@ -66,6 +66,7 @@ def platform() -> Snapshot:
             "friends": relation([3], [], [1], []),
         },
         labels={"scene": ["home", "city"], "type": ["audio", "video"]},
+        meaning=FORMER_MEANING,
     )
 
 

@@ -22,6 +22,7 @@ from karec.evaluate.measures.diversity import gini, intra_list_distance
 from karec.observer_queue import ObserverCounts
 from karec.platform.dataset import Dataset
 from karec.platform.folds.advance import advance
+from karec.platform.schema import CREATOR, PUBLISHED
 from karec.types import Array, Candidates, Recommendation, Request
 
 WARM_UP = 5
@@ -50,7 +51,7 @@ def set_up(dataset: Dataset, run: Path, out: Path, keep: int, progress: Progress
     config = out / "karec.toml"
     if not config.exists():  # its owner may have changed it
         scene = main_scene(dataset)
-        write_text_aside(config, starting_config(scene, len(snapshot.works), dataset.tasks))
+        write_text_aside(config, starting_config(scene, snapshot, dataset.objectives))
         export_stage(config, scene, "prerank", out / f"prerank-{scene}.txt")
     return config
 
@@ -127,17 +128,20 @@ def reach(served: Served, lists: Sequence[Candidates]) -> dict[str, float]:
     """What these lists do for creators, works, freshness and variety, next to how relevant they are."""
     works = served.bundle.snapshot.works
     shown = works.lookup(np.concatenate([c.ids for c in lists]))
-    age_ms = (served.feeds[0].request.time_ms or 0) - np.asarray(works["upload_ms"])[shown]
-    per_creator = Counter(np.asarray(works["creator_id"])[shown].tolist())
-    return {
+    measures = {
         "relevance (mean fused score)": float(np.mean(np.concatenate([c.scores for c in lists]))),
         "intra-list distance": float(np.mean([intra_list_distance(_vectors(served, c)) for c in lists])),
-        "creators reached": float(len(per_creator)),
         "works reached": float(len(np.unique(shown))),
-        "Gini over creators": gini(np.array(list(per_creator.values()))),
-        "share younger than 24 h": float(np.mean(age_ms < 24 * HOUR_MS)),
-        "share younger than 72 h": float(np.mean(age_ms < 72 * HOUR_MS)),
     }
+    if CREATOR in works.columns:
+        per_creator = Counter(np.asarray(works[CREATOR])[shown].tolist())
+        measures["creators reached"] = float(len(per_creator))
+        measures["Gini over creators"] = gini(np.array(list(per_creator.values())))
+    if PUBLISHED in works.columns:
+        age_ms = (served.feeds[0].request.time_ms or 0) - np.asarray(works[PUBLISHED])[shown]
+        measures["share younger than 24 h"] = float(np.mean(age_ms < 24 * HOUR_MS))
+        measures["share younger than 72 h"] = float(np.mean(age_ms < 72 * HOUR_MS))
+    return measures
 
 
 def _curve(served: Served) -> list[dict[str, float]]:

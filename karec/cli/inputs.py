@@ -45,7 +45,10 @@ def load_kuairand(arguments: argparse.Namespace, progress: ProgressBars) -> Data
 
     if arguments.root is None:
         raise ValueError("--data kuairand needs --root DIR, the folder that holds log_standard_4_22_to_5_08_pure.csv")
-    return kuairand.load(arguments.root, progress)
+    dataset = kuairand.load(arguments.root, progress)
+    for note in dataset.notes:
+        progress.note(note)
+    return dataset
 
 
 def build_world(arguments: argparse.Namespace, progress: ProgressBars) -> World:

@@ -20,10 +20,12 @@ from karec.evaluate.consistency_report import consistency_rows, consistency_sent
 from karec.evaluate.diversity_report import DIVERSITY_HEAD, diversity_rows, diversity_sentence
 from karec.index import ItemIndex
 from karec.models.onnx_model import OnnxModel
+from karec.platform.schema import CREATOR, PUBLISHED, SONG, TYPE
 from karec.platform.snapshot import Snapshot
 from karec.trace import Trace
 from karec.types import Recommendation
 
+SHOWN_ROLES = {CREATOR: "creator", SONG: "song", TYPE: "type", PUBLISHED: "age"}  # of a work in a feed: heading
 QUALITY = ("auc", "auc_behind", "gauc", "ece")
 
 
@@ -96,29 +98,25 @@ def reach_table(reach: Mapping[str, Mapping[str, float]]) -> Table:
 
 
 def feed_table(feed: Recommendation, snapshot: Snapshot) -> Table:
-    works = snapshot.works
     rows = []
+    roles = {role: name for role, name in SHOWN_ROLES.items() if role in snapshot.works.columns}
     for item in feed:
-        at = int(works.lookup(feed.candidates.ids[item.position : item.position + 1])[0])
-        about = (
-            ["–"] * 4
-            if at < 0
-            else [str(works[c][at]) for c in ("creator_id", "song_id")]
-            + [
-                _named(snapshot, "type", int(works["type"][at])),
-                f"{max(snapshot.time_ms - int(works['upload_ms'][at]), 0) / HOUR_MS:,.0f} h",
-            ]
-        )
+        at = int(snapshot.works.lookup(feed.candidates.ids[item.position : item.position + 1])[0])
+        about = ["–" if at < 0 else _told(snapshot, role, at) for role in roles]
         rows.append((str(item.position + 1), str(item.id), *about, f"{item.score:.4f}", ", ".join(item.recalled_by)))
     title = f"Feed for user {feed.request.user_id}, scene {feed.request.scene}, {feed.trace.total_ms:.1f} ms"
-    table = text_table(title, ("place", "work", "creator", "song", "type", "age", "score", "found by"), rows, 0)
+    table = text_table(title, ("place", "work", *roles.values(), "score", "found by"), rows, 0)
     table.caption = None if feed.short is None else str(feed.short)
     return table
 
 
-def _named(snapshot: Snapshot, column: str, code: int) -> str:
+def _told(snapshot: Snapshot, column: str, row: int) -> str:
+    """The value of a work, by its name where it has one; of a moment, how long ago it was."""
+    value = int(snapshot.works[column][row])
+    if column == PUBLISHED:
+        return f"{max(snapshot.time_ms - value, 0) / HOUR_MS:,.0f} h"
     names = snapshot.labels.get(column, [])
-    return names[code] if 0 <= code < len(names) else str(code)
+    return names[value] if 0 <= value < len(names) else str(value)
 
 
 def trace_table(trace: Trace) -> Table:

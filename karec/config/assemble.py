@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import karec.cascade
+from karec._toml import Place, known_keys, required, tables
 from karec.bundle import Bundle
 from karec.cascade import Recall
 from karec.config.registry import build_step
 from karec.config.resources import Resources
 from karec.config.scenes import Config, Scene
-from karec.config.toml import Place, known_keys, required, tables
 from karec.config.wiring import check_wiring
 from karec.observer_queue import ObserverQueue
 from karec.stage import Filter, Hydrator, Merger, Observer, RequestHydrator, Scorer, Selector, Source, Stage, Step

@@ -7,8 +7,8 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
+from karec._toml import Place, checked, construct, keywords, nearest, parameters, required
 from karec.config.resources import GIVEN, Resources
-from karec.config.toml import Place, checked, construct, keywords, nearest, parameters, required
 from karec.stage import Step
 
 STEPS: Mapping[str, str] = {

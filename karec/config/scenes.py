@@ -38,7 +38,7 @@ from pathlib import Path
 from typing import Any
 
 from karec._sealed_text import kind_of
-from karec.config.toml import Place, checked, known_keys, nearest, read_toml, required, tables
+from karec._toml import Place, checked, known_keys, nearest, read_toml, required, tables
 from karec.errors import ConfigError
 
 SCENE_KEYS = ("inherits", "counts", "candidates", "request", "recall", "stages", "observers")

@@ -1,33 +1,65 @@
-"""The ``karec.toml`` that a new project starts from: a template of ``templates/``, sized for the catalogue at hand."""
+"""The ``karec.toml`` that a new project starts from: a template of ``templates/``, sized for the catalogue at hand,
+without the steps that need what the platform does not have.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from importlib.resources import files
 
-OBJECTIVES = {"click": 1.0, "long_view": 1.0, "like": 2.0}  # weights in the fused score; another task weighs 1
+from karec.platform.schema import CREATOR, PUBLISHED, SONG, TAG, TYPE
+from karec.platform.snapshot import Snapshot
+
 QUOTAS = {"profile": 0.4, "social": 0.2, "model": 0.4, "popular": 0.4, "fresh": 0.4}  # shares of what leaves recall
 
 
-def starting_config(scene: str, n_works: int, tasks: Sequence[str]) -> str:
-    """The text of a karec.toml with one scene: 1e5 → 1e3 → 1e2 → k works, fewer of each in a small catalogue."""
+def starting_config(scene: str, snapshot: Snapshot, objectives: Mapping[str, float]) -> str:
+    """The text of a karec.toml with one scene: 1e5 → 1e3 → 1e2 → k works, fewer of each in a small catalogue.
+
+    ``objectives`` are the tasks with their weights in the fused score.
+    """
     text = files("karec.config").joinpath("templates/home.toml").read_text(encoding="utf-8")
-    counts = _counts(n_works)
+    counts = _counts(len(snapshot.works))
     for name, count in counts.items():
         text = _replaced(rf"(?m)^({name} = )[\d_]+", f"{count:_}", text)
     for channel, share in QUOTAS.items():
         quota = max(int(counts["recall"] * share), 1)
         text = _replaced(rf'(use = "{channel}"\nquota = )[\d_]+', f"{quota:_}", text)
-    weights = ", ".join(f"{_key(task)} = {OBJECTIVES.get(task, 1.0)}" for task in tasks)
+    weights = ", ".join(f"{_key(task)} = {weight}" for task, weight in objectives.items())
     text = _replaced(r'(use = "fusion", weights = )\{[^}]*\}', f"{{ {weights} }}", text)
-    return text.replace("[scenes.home", f"[scenes.{_key(scene)}")
+    return _without_missing(text, snapshot).replace("[scenes.home", f"[scenes.{_key(scene)}")
+
+
+def _without_missing(text: str, snapshot: Snapshot) -> str:
+    """``text`` without the channels and steps that read a column, a role or a relation that ``snapshot`` lacks."""
+    columns, relations = snapshot.works.columns, snapshot.relations
+    channels = {
+        "profile": any(role in columns for role in (SONG, CREATOR, TAG)),
+        "social": "friends" in relations
+        or "family" in snapshot.users.columns
+        or (CREATOR in columns and "follows" in relations),
+        "fresh": PUBLISHED in columns,
+    }
+    for channel, possible in channels.items():
+        if not possible:
+            text = _replaced(rf'(?s)()\[\[scenes\.home\.recall\]\][^\n]*\nuse = "{channel}"\n.*?\n\n', "", text)
+    if PUBLISHED not in columns:
+        text = _replaced(r'(?m)()^ *\{ use = "freshness".*\n', "", text)
+    if TYPE not in columns:
+        text = re.sub(r", type_weight = [\d.]+", "", text)
+    for column in set(re.findall(r'column = "(\w+)"', text)) - set(columns):
+        text = re.sub(rf'(?m)^ *\{{[^\n{{]*column = "{column}".*\n', "", text)
+    text, without_rules = re.subn(r'(?m)^ *\{ use = "scatter", rules = \[\n *\] \},\n', "", text)
+    if without_rules:  # DPP, now the last step, takes as many works as the request wants
+        text = _replaced(r'()k = "rerank", ', "", _replaced(r"(?m)()^rerank = .*\n", "", text))
+    return text
 
 
 def _counts(n_works: int) -> dict[str, int]:
     recall = min(100_000, n_works)
-    prerank = min(1000, max(recall // 5, 1))
-    rank = min(100, max(prerank // 5, 1))
+    prerank = min(1000, max(recall // 5, min(recall, 100)))
+    rank = min(100, max(prerank // 5, min(prerank, 30)))
     return {
         "recall": recall,
         "scored": min(2 * prerank, recall),

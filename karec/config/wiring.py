@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from karec._toml import Place
 from karec.cascade import Recall
 from karec.config.registry import steps_that_give
-from karec.config.toml import Place
 from karec.stage import Observer, RequestHydrator, Selector, Stage, Step
 
 

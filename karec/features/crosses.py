@@ -15,6 +15,7 @@ import numpy as np
 
 from karec.features.cowatch import CROSSES, CowatchVectors
 from karec.kernels.encode import count_matches
+from karec.platform.schema import CREATOR
 from karec.types import Array
 
 SOCIAL_EDGES = {"follows": "creator_followed", "friends": "creator_is_friend"}  # relation of the user: cross feature
@@ -35,7 +36,7 @@ class CrossFeatures:
         """What the X columns of ``of`` are."""
         return (
             *(f"{category}_{match}" for match in _MATCHES for category in self.categories),
-            *SOCIAL_EDGES.values(),
+            *(SOCIAL_EDGES.values() if CREATOR in self.categories else ()),
             *(f"same_{category}" for category in self.shared),
             *(() if self.cowatch is None else CROSSES),
         )
@@ -49,10 +50,16 @@ class CrossFeatures:
         codes = items["item_ids"]
         matches = count_matches(user["history"], user["skipped"], codes)
         np.log1p(matches[:, :2], out=matches[:, :2])
-        creator = codes[:, [self.categories.index("creator_id")]]
         shared = codes[:, [self.categories.index(name) for name in self.shared]]
-        edges = [((user[name] == creator) & (creator > 0)).any(axis=1, keepdims=True) for name in SOCIAL_EDGES]
+        edges = self._edges(user, codes)
         parts = [matches.reshape(len(codes), -1), *edges, (user["alike"] == shared) & (shared > 0)]
         if self.cowatch is not None:
             parts.append(self.cowatch.crosses(user["history_cowatch"], user["skipped_cowatch"], items["cowatch"]))
         return np.concatenate(parts, axis=1, dtype=np.float32)
+
+    def _edges(self, user: Mapping[str, Array], codes: Array) -> list[Array]:
+        """(N, 1) bool for each of SOCIAL_EDGES; none where works have no creators."""
+        if CREATOR not in self.categories:
+            return []
+        creator = codes[:, [self.categories.index(CREATOR)]]
+        return [((user[name] == creator) & (creator > 0)).any(axis=1, keepdims=True) for name in SOCIAL_EDGES]

@@ -32,6 +32,7 @@ from karec.features.table import TableCoder, known_codes, vocabulary
 from karec.kernels.encode import Vocabulary
 from karec.platform.events import Exposures
 from karec.platform.folds.lists import Lists
+from karec.platform.schema import CREATOR
 from karec.platform.snapshot import Snapshot
 from karec.types import Array
 
@@ -214,8 +215,14 @@ class Encoder:
             "alike": tables.alike[rows],
             "history_cowatch": tables.cowatch[history],
             "skipped_cowatch": tables.cowatch[skipped],
-            **{name: self.works.code("creator_id", ids.ravel()).reshape(ids.shape) for name, ids in edges.items()},
+            **{name: self._creator_codes(ids) for name, ids in edges.items()},
         }
+
+    def _creator_codes(self, ids: Array) -> Array:
+        """The codes of creators, in the shape of ``ids``; 0 where works have no creators."""
+        if CREATOR not in self.works.categories:
+            return np.zeros(ids.shape, np.int64)
+        return self.works.code(CREATOR, ids.ravel()).reshape(ids.shape)
 
     def encode_items(
         self, snapshot: Snapshot, work_rows: Array, time_ms: int | Array, counts: Array | None = None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from karec.platform.events import Exposures
 from karec.platform.snapshot import Snapshot
@@ -11,7 +12,9 @@ from karec.platform.snapshot import Snapshot
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """``exposures`` follow ``snapshot`` in time. Training rows have time < ``train_until_ms``, validation rows time <
-    ``valid_until_ms``, test rows the rest. ``tasks`` are the labels to learn, the main one first.
+    ``valid_until_ms``, test rows the rest. ``tasks`` are the labels to learn, the main one first; ``weights`` what each
+    weighs in the score that feeds are ordered by, 1 for one that is not named. ``notes`` say what the loader dropped or
+    took as unknown, a line each.
     """
 
     name: str
@@ -20,6 +23,13 @@ class Dataset:
     train_until_ms: int
     valid_until_ms: int
     tasks: tuple[str, ...]
+    weights: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def objectives(self) -> dict[str, float]:
+        """{task: its weight}, in the order of ``tasks``."""
+        return {task: float(self.weights.get(task, 1.0)) for task in self.tasks}
 
     def split(self) -> tuple[Exposures, Exposures, Exposures]:
         """(training, validation, test), each in order of time."""

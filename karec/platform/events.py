@@ -15,8 +15,8 @@ class Exposures:
     user_id, work_id (M,) int64
     time_ms          (M,) int64, Unix milliseconds
     scene            (M,) int32, a code of the snapshot's ``labels["scene"]``
-    labels           {name: (M,) uint8, 0 or 1}: click, long_view, like, …; their meaning: karec.platform.schema
-    play_ms          (M,) int64, milliseconds played
+    labels           {name: (M,) uint8, 0 or 1}; the snapshot's ``meaning`` says what they mean
+    play_ms          (M,) int64, milliseconds played; None where it is not known
     """
 
     user_id: Array
@@ -24,7 +24,7 @@ class Exposures:
     time_ms: Array
     scene: Array
     labels: Mapping[str, Array]
-    play_ms: Array
+    play_ms: Array | None = None
 
     def __len__(self) -> int:
         return len(self.user_id)
@@ -37,5 +37,5 @@ class Exposures:
             self.time_ms[selector],
             self.scene[selector],
             {name: label[selector] for name, label in self.labels.items()},
-            self.play_ms[selector],
+            None if self.play_ms is None else self.play_ms[selector],
         )

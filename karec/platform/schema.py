@@ -1,5 +1,10 @@
 """What the names of columns and labels mean. Loaders write these names; everything else reads their meaning here.
 
+Roles of works, each a column of this name, and each may be missing:
+    creator_id, song_id            who made it, what is sung in it
+    type, tag                      audio or video; what it is about
+    upload_ms                      when it was published
+
 Columns of works and users, by name and dtype:
     count_exposed, count_<label>   counters of exposures, float32
     *_ms, integer                  a moment in Unix milliseconds, ≤ 0 where it is not known
@@ -10,12 +15,13 @@ Columns of works and users, by name and dtype:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from karec.types import Array
 
-WORK_COLUMNS = ("creator_id", "song_id", "type", "tag", "upload_ms")  # of every table of works
+CREATOR, SONG, TYPE, TAG, PUBLISHED = "creator_id", "song_id", "type", "tag", "upload_ms"
 EXPOSED = "count_exposed"
 NO_FAMILY = 0  # the ``family`` of a user or work that has none: this code, or a negative one
 
@@ -29,30 +35,44 @@ def is_counter(column: str) -> bool:
     return column.startswith("count_")
 
 
-def enjoyed(labels: Mapping[str, Array]) -> Array:
-    """(M,) bool: clicked or viewed long. Raises ValueError when there is neither label."""
-    known = [labels[name] > 0 for name in ("click", "long_view") if name in labels]
-    if not known:
-        raise ValueError(f"exposures need the label click or long_view, they have {list(labels)}")
-    return np.asarray(np.logical_or.reduce(known))
+@dataclass(frozen=True)
+class Meaning:
+    """Which labels of an exposure say what a user thought of the work. An exposure has the meaning when one of the
+    labels is positive; labels that exposures lack are passed over.
+
+    enjoyed   the work enters the user's history; in none of them, it enters the skipped works. The last that is counted
+              is what popular works are ordered by
+    liked     the work enters the user's liked works
+    followed  the work's creator enters the creators whom the user follows
+    """
+
+    enjoyed: tuple[str, ...] = ()
+    liked: tuple[str, ...] = ()
+    followed: tuple[str, ...] = ()
+
+    def is_enjoyed(self, labels: Mapping[str, Array]) -> Array:
+        """(M,) bool. Raises ValueError when the exposures have none of the labels."""
+        if not any(name in labels for name in self.enjoyed):
+            said = f"enjoyed is said by {list(self.enjoyed)}"
+            raise ValueError(f"exposures have the labels {list(labels)}, and none that says enjoyed; {said}")
+        return _any(self.enjoyed, labels)
+
+    def is_skipped(self, labels: Mapping[str, Array]) -> Array:
+        """(M,) bool: shown, and not enjoyed. Raises ValueError as ``is_enjoyed``."""
+        return ~self.is_enjoyed(labels)
+
+    def is_liked(self, labels: Mapping[str, Array]) -> Array:
+        """(M,) bool; False where there is no such label."""
+        return _any(self.liked, labels)
+
+    def is_followed(self, labels: Mapping[str, Array]) -> Array:
+        """(M,) bool; False where there is no such label."""
+        return _any(self.followed, labels)
 
 
-def passed_over(labels: Mapping[str, Array]) -> Array:
-    """(M,) bool: neither clicked nor viewed long."""
-    return ~enjoyed(labels)
-
-
-def liked(labels: Mapping[str, Array]) -> Array:
-    """(M,) bool: liked; False where there is no such label."""
-    return _labelled(labels, "like")
-
-
-def followed(labels: Mapping[str, Array]) -> Array:
-    """(M,) bool: began to follow the work's creator; False where there is no such label."""
-    return _labelled(labels, "follow")
-
-
-def _labelled(labels: Mapping[str, Array], name: str) -> Array:
-    if name in labels:
-        return labels[name] > 0
-    return np.zeros(len(next(iter(labels.values()), ())), bool)
+def _any(names: tuple[str, ...], labels: Mapping[str, Array]) -> Array:
+    found = np.zeros(len(next(iter(labels.values()), ())), bool)
+    for name in names:
+        if name in labels:
+            found |= labels[name] > 0
+    return found

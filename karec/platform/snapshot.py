@@ -2,19 +2,20 @@
 
 On disk a snapshot is a folder of ``.npy`` files, memory-mapped when it is opened, so that processes share one copy:
 
-    snapshot.json                                  {"format": 2, "time_ms": …, "labels": {…}}
+    snapshot.json                                  {"format": 3, "time_ms": …, "labels": {…}, "meaning": {…}}
     works/ids.npy  works/<column>.npy              users/ likewise
     user_scene_counters/<counter>.npy              where the snapshot has them
     relations/<name>.{indptr,values,times}.npy
 
-Format 1 is read too: its head is labels.json, without a format; its counters by user and scene are in visits/.
+Formats 2 and 1 are read too, which say nothing of labels' meaning: it was FORMER_MEANING. The head of format 1 is
+labels.json, without a format; its counters by user and scene are in visits/.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,11 +26,12 @@ from karec._files import naming
 from karec._once import Once
 from karec.errors import DataError
 from karec.platform.relations import Relation
-from karec.platform.schema import WORK_COLUMNS
+from karec.platform.schema import PUBLISHED, Meaning
 from karec.platform.table import Table
 from karec.types import Array
 
-FORMAT = 2
+FORMAT = 3
+FORMER_MEANING = Meaning(enjoyed=("click", "long_view"), liked=("like",), followed=("follow",))
 HEAD = "snapshot.json"
 COUNTERS = "user_scene_counters"
 
@@ -38,15 +40,16 @@ COUNTERS = "user_scene_counters"
 class Snapshot:
     """Works, users and relations as of ``time_ms``, Unix milliseconds.
 
-    works, users         their columns as ``karec.platform.schema`` says; works have at least WORK_COLUMNS
+    works, users         their columns as ``karec.platform.schema`` says
     relations            a list of ids for each user row: ``history`` (works enjoyed), ``skipped`` (works passed over),
                          ``liked`` (works), ``follows`` (creators), ``friends`` (users); any may be missing
     labels               names of category codes, for people: {"scene": ["home", …], "type": ["audio", "video"]}
+    meaning              which labels say enjoyed, liked, followed
     user_scene_counters  the counters of each user in each of the S scenes that ``labels`` names, (users · S,) float32,
                          row = user row · S + scene code; None where nothing was counted by scene
     built                what readers build from the snapshot (postings, orders): built once, shared, freed with it
 
-    Raises DataError for works without WORK_COLUMNS, and for relations or counters of another number of users.
+    Raises DataError for relations or counters of another number of users.
     """
 
     time_ms: int
@@ -55,12 +58,10 @@ class Snapshot:
     relations: Mapping[str, Relation]
     labels: Mapping[str, list[str]]
     user_scene_counters: Mapping[str, Array] | None = None
+    meaning: Meaning = field(default_factory=Meaning)
     built: Once = field(default_factory=Once, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        missing = [name for name in WORK_COLUMNS if name not in self.works.columns]
-        if missing:
-            raise DataError(f"works lack the columns {missing}; a snapshot needs {list(WORK_COLUMNS)}")
         n = len(self.users)
         for name, relation in self.relations.items():
             if len(relation) != n:
@@ -76,14 +77,20 @@ class Snapshot:
         """How many scenes ``labels`` names."""
         return len(self.labels.get("scene", ()))
 
+    @property
+    def published_ms(self) -> Array:
+        """(works,) int64: when each work was published, ≤ 0 where it is not known."""
+        columns = self.works.columns
+        return np.asarray(columns[PUBLISHED]) if PUBLISHED in columns else np.zeros(len(self.works), np.int64)
+
     def user_scene_rows(self, user_rows: Array, scenes: Array) -> Array:
         """(N,) int64 rows of ``user_scene_counters``; −1 for user row −1 and for a scene that has no name."""
         known = (user_rows >= 0) & (scenes >= 0) & (scenes < self.n_scenes)
         return np.where(known, user_rows * self.n_scenes + scenes, -1)
 
     def released(self) -> Snapshot:
-        """The same platform without works that are uploaded only after its moment: what can be recommended."""
-        return replace(self, works=self.works.take(np.asarray(self.works["upload_ms"]) <= self.time_ms))
+        """The same platform without works that are published only after its moment: what can be recommended."""
+        return replace(self, works=self.works.take(self.published_ms <= self.time_ms))
 
     def save(self, folder: Path) -> None:
         """Writes the files into ``folder``, which is made when it is missing and holds no snapshot yet."""
@@ -97,7 +104,12 @@ class Snapshot:
             _save(folder / "relations" / f"{name}.values.npy", relation.values)
             if relation.times is not None:
                 _save(folder / "relations" / f"{name}.times.npy", relation.times)
-        head = {"format": FORMAT, "time_ms": self.time_ms, "labels": dict(self.labels)}
+        head = {
+            "format": FORMAT,
+            "time_ms": self.time_ms,
+            "labels": dict(self.labels),
+            "meaning": asdict(self.meaning),
+        }
         with naming(folder / HEAD):
             (folder / HEAD).write_text(json.dumps(head))
 
@@ -115,8 +127,9 @@ class Snapshot:
                 relations={name: _open_relation(folder / "relations", name) for name in names},
                 labels=dict(head["labels"]),
                 user_scene_counters=_open_columns(counters) if counters.is_dir() else None,
+                meaning=_meaning(head),
             )
-        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
             raise DataError(f"{folder} is not a snapshot: {error}") from error
 
 
@@ -124,9 +137,15 @@ def _read_head(folder: Path) -> dict[str, Any]:
     if not (folder / HEAD).exists():
         return {"format": 1, **json.loads((folder / "labels.json").read_text())}
     head: dict[str, Any] = json.loads((folder / HEAD).read_text())
-    if head["format"] != FORMAT:
-        raise DataError(f"{folder}: snapshot format {head['format']}, this version reads 1 and {FORMAT}")
+    if head["format"] not in (2, FORMAT):
+        raise DataError(f"{folder}: snapshot format {head['format']}, this version reads 1, 2 and {FORMAT}")
     return head
+
+
+def _meaning(head: Mapping[str, Any]) -> Meaning:
+    if head["format"] < 3:
+        return FORMER_MEANING
+    return Meaning(**{name: tuple(map(str, labels)) for name, labels in head["meaning"].items()})
 
 
 def _save_columns(folder: Path, columns: Mapping[str, Array]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from karec.platform.schema import PUBLISHED
 from karec.platform.snapshot import Snapshot
 from karec.recall.postings import popularity
 from karec.stage import Source
@@ -11,7 +12,7 @@ from karec.types import Array, Candidates, Request
 
 
 class Popular(Source):
-    """The ``quota`` works with the highest smoothed long-view rate (``postings.popularity``)."""
+    """The ``quota`` works that are enjoyed most often when they are shown (``postings.popularity``)."""
 
     def __init__(self, snapshot: Snapshot, quota: int) -> None:
         self.quota = quota
@@ -22,11 +23,13 @@ class Popular(Source):
 
 
 class Fresh(Source):
-    """The ``quota`` works that were uploaded last."""
+    """The ``quota`` works that were published last."""
 
     def __init__(self, snapshot: Snapshot, quota: int) -> None:
+        if PUBLISHED not in snapshot.works.columns:
+            raise ValueError("fresh recall needs the moment when works were published; these works have none")
         self.quota = quota
-        uploaded = np.asarray(snapshot.works["upload_ms"], np.float64)
+        uploaded = np.asarray(snapshot.works[PUBLISHED], np.float64)
         self.newest = snapshot.built.get(("newest", quota), lambda: _top(snapshot, uploaded, quota))
 
     def recall(self, request: Request) -> Candidates:

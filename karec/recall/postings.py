@@ -13,6 +13,7 @@ import numpy as np
 
 from karec.platform import schema
 from karec.platform.rates import mean_rate, smoothed_rate
+from karec.platform.schema import CREATOR, PUBLISHED
 from karec.platform.snapshot import Snapshot
 from karec.types import Array
 
@@ -48,13 +49,13 @@ def works_by(snapshot: Snapshot, column: str) -> Postings:
     )
 
 
-def newest_by_creator(snapshot: Snapshot) -> Postings:
-    """Work rows by creator, uploaded last first."""
-    works = snapshot.works
-    return snapshot.built.get(
-        "newest works by creator",
-        lambda: Postings.build(works["creator_id"], np.asarray(works["upload_ms"], np.float64)),
-    )
+def newest_by_creator(snapshot: Snapshot) -> Postings | None:
+    """Work rows by creator, published last first, most popular first where nobody knows when; None without creators."""
+    columns = snapshot.works.columns
+    if CREATOR not in columns:
+        return None
+    priority = np.asarray(columns[PUBLISHED], np.float64) if PUBLISHED in columns else popularity(snapshot)
+    return snapshot.built.get("newest works by creator", lambda: Postings.build(columns[CREATOR], priority))
 
 
 def users_by_family(snapshot: Snapshot) -> Postings | None:
@@ -81,16 +82,18 @@ def interleave(lists: Sequence[Array], limit: int) -> Array:
 
 
 def popularity(snapshot: Snapshot) -> Array:
-    """(N,) float64 in [0, 1]: smoothed long-view rate per show, of clicks where long views are not counted.
+    """(N,) float64 in [0, 1]: the smoothed rate, per show, of the last label that says enjoyed and is counted.
 
-    Works without counters are ordered by upload time, newest 1, oldest 0.
+    Works without counters are ordered by when they were published, newest 1, oldest 0; all are 0 where nobody knows.
     """
     columns = snapshot.works.columns
-    if schema.EXPOSED not in columns:
-        upload = np.asarray(columns["upload_ms"], np.float64)
-        span = upload.max() - upload.min() if len(upload) else 1.0
-        return np.asarray((upload - upload.min()) / max(span, 1.0))
-    long_view = schema.counter("long_view")
-    positives = np.asarray(columns[long_view if long_view in columns else schema.counter("click")])
+    counted = [name for label in snapshot.meaning.enjoyed if (name := schema.counter(label)) in columns]
+    if schema.EXPOSED not in columns or not counted:
+        if PUBLISHED not in columns:
+            return np.zeros(len(snapshot.works))
+        upload = np.asarray(columns[PUBLISHED], np.float64)
+        after_first = upload - upload.min(initial=np.inf)
+        return np.asarray(after_first / after_first.max(initial=1.0))
+    positives = np.asarray(columns[counted[-1]])
     shows = np.asarray(columns[schema.EXPOSED])
     return smoothed_rate(positives, shows, mean_rate(positives, shows))

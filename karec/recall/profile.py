@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from karec.platform.schema import CREATOR, SONG, TAG
 from karec.platform.snapshot import Snapshot
 from karec.recall.postings import interleave, works_by
 from karec.stage import Source
@@ -15,26 +16,31 @@ from karec.types import Array, Candidates, Request
 class Profile(Source):
     """Each facet (a column of works) has an equal part of ``quota``. Within a facet the ``keys_per_facet`` values that
     weigh most in the user's history share it in proportion to their weights: the newest entry of the history weighs 1,
-    each older one ``decay`` times the next.
+    each older one ``decay`` times the next. ``facets``: song, creator and tag, those of them that works have.
     """
 
     def __init__(
         self,
         snapshot: Snapshot,
         quota: int,
-        facets: Sequence[str] = ("song_id", "creator_id", "tag"),
+        facets: Sequence[str] | None = None,
         keys_per_facet: int = 20,
         decay: float = 0.95,
     ) -> None:
-        unknown = [facet for facet in facets if facet not in snapshot.works.columns]
+        columns = snapshot.works.columns
+        if facets is None:
+            facets = [role for role in (SONG, CREATOR, TAG) if role in columns]
+        unknown = [facet for facet in facets if facet not in columns]
         if unknown:
+            raise ValueError(f"facets {unknown} are no columns of the works; columns are {list(columns)}")
+        if not facets:
             raise ValueError(
-                f"facets {unknown} are no columns of the works; columns are {list(snapshot.works.columns)}"
+                f"profile needs facets, columns of works whose values a user may favour; columns are {list(columns)}"
             )
-        if quota <= 0 or keys_per_facet <= 0 or not facets or not 0 < decay <= 1:
+        if quota <= 0 or keys_per_facet <= 0 or not 0 < decay <= 1:
             raise ValueError(
-                "profile needs quota > 0, keys_per_facet > 0, at least one facet and 0 < decay ≤ 1, got "
-                f"{quota}, {keys_per_facet}, {list(facets)} and {decay}"
+                "profile needs quota > 0, keys_per_facet > 0 and 0 < decay ≤ 1, got "
+                f"{quota}, {keys_per_facet} and {decay}"
             )
         self.snapshot = snapshot
         self.quota = quota

@@ -29,6 +29,12 @@ class Social(Source):
         self.per_person = per_person
         self.made = newest_by_creator(snapshot)
         self.families = users_by_family(snapshot)
+        follows = self.made is not None and bool(snapshot.meaning.followed or "follows" in snapshot.relations)
+        if not follows and self.families is None and "friends" not in snapshot.relations:
+            raise ValueError(
+                "social recall needs people: a relation friends, users with a family, or creators of works whom users "
+                f"follow; relations are {list(snapshot.relations)}"
+            )
 
     def recall(self, request: Request) -> Candidates:
         users = self.snapshot.users
@@ -38,7 +44,8 @@ class Social(Source):
         followed = self._related("follows", user)
         friends = self._related("friends", user)[: self.people]
         circle = np.concatenate([users.lookup(friends), self._family(user)])
-        lists = [self.made.of(int(creator), self.per_person) for creator in (*followed, *friends)]
+        made = self.made
+        lists = [] if made is None else [made.of(int(c), self.per_person) for c in (*followed, *friends)]
         lists += [liked for member in circle if member >= 0 for liked in self._enjoyed_by(int(member))]
         rows = interleave([part for part in lists if len(part)], self.quota)
         return Candidates.of(self.snapshot.works.ids[rows])

@@ -114,7 +114,7 @@ def build_examples(
     result equals encoding ``advance(snapshot, exposures, until_ms=as_of)``.
 
     Raises ValueError for rows before the snapshot or out of order, for as_of_ms after the row's own moment, for unknown
-    users or works, for exposures without click and long_view, and for a label that is missing or neither 0 nor 1.
+    users or works, for exposures without a label that says enjoyed, and for a label that is missing or neither 0 nor 1.
     """
     _check_labels(encoder, exposures)
     time = exposures.time_ms

@@ -29,7 +29,7 @@ def check_no_leak(build: Callable[[Exposures], Examples], exposures: Exposures) 
         labels={
             task: np.where(later, 1 - label, label).astype(label.dtype) for task, label in exposures.labels.items()
         },
-        play_ms=np.where(later, exposures.play_ms + 60_000, exposures.play_ms),
+        play_ms=None if exposures.play_ms is None else exposures.play_ms + np.where(later, 60_000, 0),
     )
     until = np.flatnonzero(exposures.time_ms <= moment)[-LOOKED_BACK:]
     inputs, of_inverted = (build(each).inputs(until) for each in (exposures, inverted))

@@ -84,7 +84,7 @@ def write_shadow_log(
     exposures, snapshot = examples.exposures, examples.snapshot
     requests = np.unique(np.stack([exposures.time_ms, exposures.user_id]), axis=1, return_index=True)[1]
     chosen = np.sort(generator.permutation(requests)[: min(round(share * len(requests)), most)])
-    upload_ms = np.asarray(snapshot.works["upload_ms"])
+    upload_ms = snapshot.published_ms
     by_upload = np.argsort(upload_ms, kind="stable")
     n_there = np.searchsorted(upload_ms[by_upload], exposures.time_ms[chosen], side="right")
     scenes = snapshot.labels.get("scene", [])

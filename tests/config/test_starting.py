@@ -1,17 +1,30 @@
 """The karec.toml that a new project starts from: valid TOML, sized for its catalogue, with its scene and its tasks."""
 
 import tomllib
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from karec.config.scenes import Config
 from karec.config.starting import starting_config
+from karec.platform.table import Table
 
 
-def config_of(tmp_path, scene, n_works, tasks):
+def snapshot_of(platform, n_works, *, without=()):
+    """``platform`` with other works, which lack the roles ``without``."""
+    roles = {"creator_id", "song_id", "type", "tag", "upload_ms"} - set(without)
+    return replace(platform, works=Table(np.arange(n_works), dict.fromkeys(roles, np.zeros(n_works, np.int64))))
+
+
+def config_of(tmp_path, scene, snapshot, objectives):
     path = tmp_path / "karec.toml"
-    path.write_text(starting_config(scene, n_works, tasks), encoding="utf-8")
+    path.write_text(starting_config(scene, snapshot, objectives), encoding="utf-8")
     return Config.read(path)
+
+
+def steps_of(scene):
+    return [step for stage in scene.stages for step in stage["steps"]]
 
 
 @pytest.mark.parametrize(
@@ -19,11 +32,12 @@ def config_of(tmp_path, scene, n_works, tasks):
     [
         (10**7, {"recall": 100_000, "scored": 2000, "prerank": 1000, "rank": 100, "rerank": 30}),
         (1000, {"recall": 1000, "scored": 400, "prerank": 200, "rank": 40, "rerank": 30}),
+        (40, {"recall": 40, "scored": 40, "prerank": 40, "rank": 30, "rerank": 30}),
         (1, {"recall": 1, "scored": 1, "prerank": 1, "rank": 1, "rerank": 1}),
     ],
 )
-def test_the_counts_fit_the_catalogue(tmp_path, n_works, counts):
-    config = config_of(tmp_path, "home", n_works, ("click",))
+def test_the_counts_fit_the_catalogue(tmp_path, platform, n_works, counts):
+    config = config_of(tmp_path, "home", snapshot_of(platform, n_works), {"click": 1.0})
     assert config.scenes["home"]["counts"] == counts
     scene = config.scene("home")
     assert scene.limit == counts["recall"]
@@ -31,8 +45,8 @@ def test_the_counts_fit_the_catalogue(tmp_path, n_works, counts):
     assert ks == [counts[name] for name in ("scored", "prerank", "rank", "rerank")]
 
 
-def test_quotas_are_shares_of_what_leaves_recall(tmp_path):
-    scene = config_of(tmp_path, "home", 1000, ("click",)).scene("home")
+def test_quotas_are_shares_of_what_leaves_recall(tmp_path, platform):
+    scene = config_of(tmp_path, "home", snapshot_of(platform, 1000), {"click": 1.0}).scene("home")
     assert {channel["use"]: channel["quota"] for channel in scene.recall} == {
         "profile": 400,
         "social": 200,
@@ -42,12 +56,43 @@ def test_quotas_are_shares_of_what_leaves_recall(tmp_path):
     }
 
 
-def test_the_fused_score_weighs_the_tasks_of_the_data(tmp_path):
-    scene = config_of(tmp_path, "home", 1000, ("click", "like", "gift sent")).scene("home")
-    (fusion,) = (step for stage in scene.stages for step in stage["steps"] if step["use"] == "fusion")
-    assert fusion["weights"] == {"click": 1.0, "like": 2.0, "gift sent": 1.0}
+def test_the_fused_score_weighs_the_tasks_of_the_data(tmp_path, platform):
+    objectives = {"click": 1.0, "like": 2.0, "gift sent": 0.5}
+    scene = config_of(tmp_path, "home", snapshot_of(platform, 1000), objectives).scene("home")
+    (fusion,) = (step for step in steps_of(scene) if step["use"] == "fusion")
+    assert fusion["weights"] == objectives
 
 
 @pytest.mark.parametrize("name", ["home", "new_feed", "scene 1", 'say "hi"', "a.b"])
-def test_any_scene_name_is_written_as_a_key(name):
-    assert list(tomllib.loads(starting_config(name, 10, ("click",)))["scenes"]) == [name]
+def test_any_scene_name_is_written_as_a_key(platform, name):
+    assert list(tomllib.loads(starting_config(name, platform, {"click": 1.0}))["scenes"]) == [name]
+
+
+@pytest.mark.parametrize(
+    ("without", "channels", "steps"),
+    [
+        (["upload_ms"], {"fresh"}, {"freshness"}),
+        (["song_id"], set(), set()),
+        (["creator_id"], set(), {"quota"}),
+        (["creator_id", "song_id"], set(), {"quota", "scatter"}),
+        (["creator_id", "song_id", "tag"], {"profile"}, {"quota", "scatter"}),
+        (
+            ["creator_id", "song_id", "tag", "type", "upload_ms"],
+            {"profile", "fresh"},
+            {"quota", "scatter", "freshness"},
+        ),
+    ],
+)
+def test_steps_that_need_a_role_that_works_lack_are_left_out(tmp_path, platform, without, channels, steps):
+    whole = config_of(tmp_path, "home", snapshot_of(platform, 1000), {"click": 1.0}).scene("home")
+    scene = config_of(tmp_path, "home", snapshot_of(platform, 1000, without=without), {"click": 1.0}).scene("home")
+    assert {c["use"] for c in whole.recall} - {c["use"] for c in scene.recall} == channels
+    assert {s["use"] for s in steps_of(whole)} - {s["use"] for s in steps_of(scene)} == steps
+    text = (tmp_path / "karec.toml").read_text(encoding="utf-8")
+    assert not [role for role in without if f'"{role}"' in text]
+    assert ("type_weight" in text) == ("type" not in without)
+
+
+def test_social_recall_is_left_out_where_nobody_knows_anybody(tmp_path, platform):
+    alone = replace(snapshot_of(platform, 100), users=Table(np.arange(3), {}), relations={})
+    assert "social" not in {c["use"] for c in config_of(tmp_path, "home", alone, {"click": 1.0}).scene("home").recall}

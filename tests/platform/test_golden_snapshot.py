@@ -25,7 +25,7 @@ def test_the_format_that_is_written_has_a_golden_folder():
 @pytest.mark.parametrize("folder", FORMATS, ids=lambda folder: folder.name)
 def test_a_golden_snapshot_opens_as_it_was_stored(folder):
     opened, stored = Snapshot.open(folder), golden_snapshot()
-    assert (opened.time_ms, opened.labels) == (stored.time_ms, stored.labels)
+    assert (opened.time_ms, opened.labels, opened.meaning) == (stored.time_ms, stored.labels, stored.meaning)
     pairs = [
         (opened.works.columns, stored.works.columns),
         (opened.users.columns, stored.users.columns),
@@ -61,7 +61,7 @@ def test_what_is_written_has_the_files_of_the_golden_folder(tmp_path):
 def test_a_newer_snapshot_is_refused_by_its_format(copy):
     head = json.loads((copy / "snapshot.json").read_text())
     (copy / "snapshot.json").write_text(json.dumps({**head, "format": FORMAT + 1}))
-    with pytest.raises(DataError, match=f"snapshot format {FORMAT + 1}, this version reads 1 and {FORMAT}"):
+    with pytest.raises(DataError, match=f"snapshot format {FORMAT + 1}, this version reads 1, 2 and {FORMAT}"):
         Snapshot.open(copy)
 
 

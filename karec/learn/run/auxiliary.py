@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from karec.platform.events import Exposures
 from karec.training_data.examples import Examples
 from karec.types import Array
 
@@ -21,7 +22,11 @@ def auxiliary_tasks(examples: Examples, wanted: Sequence[str]) -> tuple[str, ...
         name
         for name in wanted
         if name not in examples.encoder.tasks
-        and (play_ms.max(initial=0) > 0 if name == PLAY_TIME else name in labels and 0 < labels[name].mean() < 1)
+        and (
+            play_ms is not None and play_ms.max(initial=0) > 0
+            if name == PLAY_TIME
+            else name in labels and 0 < labels[name].mean() < 1
+        )
     ]
     return tuple(there)
 
@@ -29,8 +34,10 @@ def auxiliary_tasks(examples: Examples, wanted: Sequence[str]) -> tuple[str, ...
 def auxiliary_labels(examples: Examples, tasks: Sequence[str]) -> Array:
     """(M, tasks) float32: the labels, and play time in units of PLAY_UNIT_MS."""
     exposures = examples.exposures
-    columns = [
-        np.minimum(exposures.play_ms / PLAY_UNIT_MS, LONGEST_PLAY) if name == PLAY_TIME else exposures.labels[name]
-        for name in tasks
-    ]
+    columns = [_play_time(exposures) if name == PLAY_TIME else exposures.labels[name] for name in tasks]
     return np.stack(columns, axis=1).astype(np.float32) if columns else np.empty((len(examples), 0), np.float32)
+
+
+def _play_time(exposures: Exposures) -> Array:
+    assert exposures.play_ms is not None  # or it were no task
+    return np.minimum(exposures.play_ms / PLAY_UNIT_MS, LONGEST_PLAY)

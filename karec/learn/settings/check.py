@@ -62,7 +62,8 @@ def _columns(dataset: Dataset) -> Iterator[tuple[str, Array]]:
     """Every array that models may learn from."""
     exposures, snapshot = dataset.exposures, dataset.snapshot
     for name in ("user_id", "work_id", "time_ms", "scene", "play_ms"):
-        yield name, getattr(exposures, name)
+        if getattr(exposures, name) is not None:
+            yield name, getattr(exposures, name)
     yield from sorted(exposures.labels.items())
     for what, table in (("works", snapshot.works), ("users", snapshot.users)):
         yield what, table.ids

@@ -56,8 +56,9 @@ class RankerSettings(Checked):
     dropout: float = setting(0.1, "share of hidden units dropped while training", at_least=0, at_most=1)
     id_dropout: float = setting(0.3, "share of work, creator and song ids hidden while training", at_least=0, at_most=1)
     auxiliary: tuple[str, ...] = setting(
-        ("follow", "play_time"),
-        "learned besides the tasks: any label, and play_time; what the data cannot teach is left out",
+        ("followed", "play_time"),
+        "learned besides the tasks: labels, what says enjoyed, liked or followed, and play_time; what the data cannot "
+        "teach is left out",
     )
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from karec.config.starting import OBJECTIVES
-from karec.config.toml import Place, fill, read_toml
+from karec._toml import Place, fill, read_toml
 from karec.errors import ConfigError
 from karec.learn.settings.fields import Checked, setting
 from karec.learn.settings.recipes import RECIPES
@@ -23,6 +22,7 @@ from karec.learn.settings.sections import (
     ShadowSettings,
     TowerSettings,
 )
+from karec.platform.dataset import Dataset
 from karec.rank.fusion import Fusion
 
 OLD_PLACES: Mapping[str, str] = {
@@ -58,7 +58,9 @@ class TrainSettings(Checked):
     seed: int = setting(0, "seed of everything random", at_least=0, at_most=2**31 - 1)  # LightGBM's is an int32
     model_version: int = setting(1, "written into every model; `karec train` sets it", at_least=0)
     fusion: Mapping[str, float] = setting(
-        dict(OBJECTIVES), "weights of the tasks in the fused score, which prerank's user vector learns", at_least=0
+        {},
+        "weights of the tasks in the fused score, which prerank's user vector learns; empty: those that the data name",
+        at_least=0,
     )
     task_weights: Mapping[str, float] = setting(
         {},
@@ -77,13 +79,20 @@ class TrainSettings(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         try:
-            Fusion(self.fusion)
+            Fusion(self.fusion or {"": 1.0})
         except ValueError as error:
             raise ConfigError(f"fusion = {dict(self.fusion)}: {error}") from error
         if self.distil.list_works > self.shadow.works:
             raise ConfigError(
                 f"distil.list_works = {self.distil.list_works}, expected at most shadow.works = {self.shadow.works}"
             )
+
+    def of(self, dataset: Dataset) -> Self:
+        """These settings as a training on ``dataset`` follows them: what they leave to the data is filled in."""
+        meaning = asdict(dataset.snapshot.meaning)
+        auxiliary = [label for name in self.ranker.auxiliary for label in meaning.get(name, (name,))]
+        ranker = replace(self.ranker, auxiliary=tuple(dict.fromkeys(auxiliary)))
+        return replace(self, fusion=dict(self.fusion) or dataset.objectives, ranker=ranker)
 
     def with_recipe(self, name: str) -> Self:
         """These settings with the losses of another recipe; raises ConfigError for one that does not exist."""

@@ -22,8 +22,8 @@ def advance(snapshot: Snapshot, exposures: Exposures, until_ms: int) -> Snapshot
     counters of users, of works and, where the snapshot names scenes, of users in each scene; other relations and
     columns stay. O((M + R) log(M + R)) for M exposures that count and R entries of relations.
 
-    Raises ValueError when ``until_ms`` is before the snapshot, exposures are not in order of time, their labels lack
-    both click and long_view, or one names a user or work that the snapshot does not hold.
+    Raises ValueError when ``until_ms`` is before the snapshot, exposures are not in order of time, none of their labels
+    says enjoyed, or one names a user or work that the snapshot does not hold.
     """
     if until_ms < snapshot.time_ms:
         raise ValueError(f"until_ms {until_ms} is before the snapshot's time_ms {snapshot.time_ms}")

@@ -9,10 +9,10 @@ from typing import Literal
 import numpy as np
 
 from karec.kernels.encode import padded_histories
-from karec.platform import schema
 from karec.platform.folds.located import LocatedExposures
 from karec.platform.folds.moments import MomentKeys
 from karec.platform.relations import Relation
+from karec.platform.schema import Meaning
 from karec.platform.snapshot import Snapshot
 from karec.types import Array
 
@@ -24,13 +24,13 @@ class ListFold:
     """One list of each user, oldest first.
 
     name   the relation of a snapshot that holds it
-    adds   (M,) bool from the labels of M exposures: those that add an entry
+    adds   (M,) bool from what labels mean and the labels of M exposures: those that add an entry
     value  what they add: the id of the work, or of its creator
     keep   so many latest entries stay, repeats included; None: each value enters once, at its first moment, and stays
     """
 
     name: str
-    adds: Callable[[Mapping[str, Array]], Array]
+    adds: Callable[[Meaning, Mapping[str, Array]], Array]
     value: Literal["work_id", "creator_id"]
     keep: int | None
 
@@ -55,9 +55,14 @@ class ListFold:
         return ListOverTime(entries.values, key, first, moments, self.keep)
 
     def _entries(self, snapshot: Snapshot, events: LocatedExposures) -> _Entries:
-        places = np.flatnonzero(self.adds(events.exposures.labels))
+        of_events = getattr(events, self.value)
+        if of_events is None:  # works have no creators
+            places = np.empty(0, np.int64)
+            values = places
+        else:
+            places = np.flatnonzero(self.adds(snapshot.meaning, events.exposures.labels))
+            values = np.asarray(of_events[places], np.int64)
         rows, times = events.user[places], events.exposures.time_ms[places]
-        values = np.asarray(getattr(events, self.value)[places], np.int64)
         start = snapshot.relations.get(self.name)
         if start is not None:
             n = len(start.values)
@@ -139,8 +144,8 @@ def _first(rows: Array, values: Array) -> Array:
     return first
 
 
-HISTORY = ListFold("history", schema.enjoyed, "work_id", KEPT)
-SKIPPED = ListFold("skipped", schema.passed_over, "work_id", KEPT)
-LIKED = ListFold("liked", schema.liked, "work_id", None)
-FOLLOWS = ListFold("follows", schema.followed, "creator_id", None)
+HISTORY = ListFold("history", Meaning.is_enjoyed, "work_id", KEPT)
+SKIPPED = ListFold("skipped", Meaning.is_skipped, "work_id", KEPT)
+LIKED = ListFold("liked", Meaning.is_liked, "work_id", None)
+FOLLOWS = ListFold("follows", Meaning.is_followed, "creator_id", None)
 LIST_FOLDS = (HISTORY, SKIPPED, LIKED, FOLLOWS)

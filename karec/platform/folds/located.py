@@ -9,6 +9,7 @@ import numpy as np
 
 from karec.platform.events import Exposures
 from karec.platform.folds.moments import MomentKeys
+from karec.platform.schema import CREATOR
 from karec.platform.snapshot import Snapshot
 from karec.platform.table import Table
 from karec.types import Array
@@ -19,7 +20,8 @@ class LocatedExposures:
     """M exposures in order of time.
 
     ``user, work (M,) int64`` rows of the snapshot's tables; ``user_scene (M,) int64`` rows of its counters by user and
-    scene, −1 for a scene that the snapshot does not name; ``work_id, creator_id (M,) int64``.
+    scene, −1 for a scene that the snapshot does not name; ``work_id, creator_id (M,) int64``; None
+    stands for the creators of works that have none.
     """
 
     exposures: Exposures
@@ -27,7 +29,7 @@ class LocatedExposures:
     work: Array
     user_scene: Array
     work_id: Array
-    creator_id: Array
+    creator_id: Array | None
 
     @classmethod
     def of(cls, snapshot: Snapshot, exposures: Exposures, first: int = 0) -> LocatedExposures:
@@ -42,7 +44,7 @@ class LocatedExposures:
             work=work,
             user_scene=snapshot.user_scene_rows(user, exposures.scene),
             work_id=exposures.work_id,
-            creator_id=np.asarray(snapshot.works["creator_id"])[work],
+            creator_id=np.asarray(snapshot.works[CREATOR])[work] if CREATOR in snapshot.works.columns else None,
         )
 
     def __len__(self) -> int:

@@ -13,6 +13,7 @@ from karec._clock import DAY_MS, Progress
 from karec.platform.dataset import Dataset
 from karec.platform.events import Exposures
 from karec.platform.folds.advance import advance
+from karec.platform.schema import Meaning
 from karec.platform.snapshot import Snapshot
 from karec.platform.table import Table
 from karec.simulate.world.catalogue import ERAS, TAGS, TYPES, make_songs, make_tag_vectors, make_works
@@ -100,7 +101,7 @@ def make_world(
     snapshot = advance(snapshot, past, START_MS)
     say("done")
     until = (end_ms - 4 * DAY_MS, end_ms - 2 * DAY_MS)
-    return World(Dataset("world", snapshot, exposures, *until, ("click", "long_view", "like")), truth)
+    return World(Dataset("world", snapshot, exposures, *until, ("click", "long_view", "like"), {"like": 2.0}), truth)
 
 
 def _check_sizes(n_works: int, n_users: int, n_exposures: int, days: int, seed: int) -> None:
@@ -214,4 +215,5 @@ def _snapshot(truth: Truth, time_ms: int) -> Snapshot:
             "level": LEVELS,
             "city": [f"city {i + 1}" for i in range(N_CITIES)],
         },
+        meaning=Meaning(enjoyed=("click", "long_view"), liked=("like",), followed=("follow",)),
     )

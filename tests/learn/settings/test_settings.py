@@ -122,7 +122,7 @@ def test_a_key_overrules_the_recipe(tmp_path):
         ("task_weights = [1]", "task_weights = .1., expected a table"),
         ("fusion = {click = nan}", "fusion.click = nan, expected a finite number"),
         ("fusion = {click = -1}", "fusion.click = -1.0, expected at least 0"),
-        ("fusion = {}", "fusion = .*with a positive sum"),
+        ("fusion = {click = 0}", "fusion = .*with a positive sum"),
         ("seed = -1", "seed = -1, expected 0 to 2147483647"),
         ("seed = 3000000000", "seed = 3000000000, expected 0 to 2147483647"),
         ("model_version = 9223372036854775808", "model_version = 9223372036854775808, expected at most"),
@@ -178,3 +178,12 @@ def test_whole_numbers_from_python_become_floats_where_floats_are_wanted():
 def test_values_from_python_are_checked_too(make, message):
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+def test_what_settings_leave_to_the_data_the_data_say(dataset):
+    settings = TrainSettings().of(dataset)
+    assert settings.fusion == {"click": 1.0, "long_view": 1.0, "like": 2.0}
+    assert settings.ranker.auxiliary == ("follow", "play_time")
+    assert settings.of(dataset) == settings
+    own = changed(TrainSettings(), fusion={"click": 3.0}, ranker={"auxiliary": ("like", "enjoyed")}).of(dataset)
+    assert (own.fusion, own.ranker.auxiliary) == ({"click": 3.0}, ("like", "click", "long_view"))

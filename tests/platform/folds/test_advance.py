@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from karec.platform.events import Exposures
 from karec.platform.folds.advance import advance
 from karec.platform.relations import Relation
-from karec.platform.snapshot import Snapshot
+from karec.platform.snapshot import FORMER_MEANING, Snapshot
 from karec.platform.table import Table
 
 USERS = np.array([5, 3, 9])
@@ -26,7 +26,7 @@ def snapshot(time_ms: int = 0, **relations: Relation) -> Snapshot:
     zeros = np.zeros(len(WORKS), np.int32)
     columns = {"creator_id": CREATORS, "song_id": WORKS, "type": zeros, "tag": zeros, "upload_ms": zeros}
     users = Table(USERS, {"count_exposed": np.ones(3, np.float32)})
-    return Snapshot(time_ms, Table(WORKS, columns), users, relations, {"scene": SCENES})
+    return Snapshot(time_ms, Table(WORKS, columns), users, relations, {"scene": SCENES}, meaning=FORMER_MEANING)
 
 
 def exposures(rows: list[tuple[int, int, int, tuple[int, ...], int]]) -> Exposures:
@@ -153,7 +153,7 @@ def test_going_back_in_time_disorder_and_strangers_are_refused() -> None:
     with pytest.raises(ValueError, match="row 1 is earlier"):
         advance(snapshot(), rows.take(np.array([1, 0])), 5)
     unlabelled = Exposures(rows.user_id, rows.work_id, rows.time_ms, rows.scene, {"like": rows.play_ms}, rows.play_ms)
-    with pytest.raises(ValueError, match="click or long_view"):
+    with pytest.raises(ValueError, match="none that says enjoyed"):
         advance(snapshot(), unlabelled, 5)
     stranger = Exposures(np.array([5, 8]), rows.work_id, rows.time_ms, rows.scene, rows.labels, rows.play_ms)
     with pytest.raises(ValueError, match="exposure 1 names user 8"):

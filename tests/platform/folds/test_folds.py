@@ -16,7 +16,7 @@ from karec.platform.folds.counters import BY_USER, BY_USER_SCENE, BY_WORK
 from karec.platform.folds.lists import FOLLOWS, HISTORY, LIKED, LIST_FOLDS, SKIPPED, Lists
 from karec.platform.folds.located import LocatedExposures
 from karec.platform.relations import Relation
-from karec.platform.snapshot import Snapshot
+from karec.platform.snapshot import FORMER_MEANING, Snapshot
 from karec.platform.table import Table
 
 USERS, WORKS, CREATORS = np.array([5, 3, 9]), np.array([70, 10, 40, 20]), np.array([3, 9, 9, 5])
@@ -52,7 +52,7 @@ def snapshot() -> Snapshot:
     users = Table(USERS, {"count_exposed": np.array([7, 0, 1], np.float32)})
     in_scene = {"count_exposed": np.arange(6, dtype=np.float32)}
     known = {name: relation(lists) for name, lists in KNOWN.items()}
-    return Snapshot(START, works, users, known, {"scene": SCENES}, in_scene)
+    return Snapshot(START, works, users, known, {"scene": SCENES}, in_scene, FORMER_MEANING)
 
 
 def exposures(rows: list[tuple[int, int, int, tuple[int, ...], int]]) -> Exposures:
@@ -178,7 +178,7 @@ def test_an_exposure_of_something_unknown_is_named_by_its_place():
 def test_without_a_label_that_says_what_was_enjoyed_there_is_no_history():
     shown = exposures([(0, 0, START, (0, 0, 1, 1), 0)])
     only = replace(shown, labels={name: shown.labels[name] for name in ("like", "follow")})
-    with pytest.raises(ValueError, match=r"need the label click or long_view, they have \['like', 'follow'\]"):
+    with pytest.raises(ValueError, match=r"labels \['like', 'follow'\], and none that says enjoyed"):
         HISTORY.over_time(snapshot(), LocatedExposures.of(snapshot(), only))
     bare = replace(shown, labels={"click": shown.labels["click"]})
     state = FOLLOWS.after(snapshot(), LocatedExposures.of(snapshot(), bare))

@@ -84,7 +84,7 @@ def prepare_ablation(
     generator = np.random.default_rng(settings.seed)
     _, first = np.unique(measured.exposures.user_id, return_index=True)
     pool_rows = np.sort(generator.permutation(first)[:n_pools])
-    there = np.flatnonzero(np.asarray(dataset.snapshot.works["upload_ms"]) <= measured.exposures.time_ms[0])
+    there = np.flatnonzero(dataset.snapshot.published_ms <= measured.exposures.time_ms[0])
     if len(there) < pool_size:
         raise DataError(f"{dataset.name}: {len(there)} works are there when {on} begins, pools need {pool_size}")
     pool_works = np.stack([generator.choice(there, pool_size, replace=False) for _ in pool_rows])

@@ -47,6 +47,7 @@ def run_ablation(
     rows = _chosen_rows(only)
     if len(set(seeds)) != len(seeds) or not seeds:
         raise ValueError(f"seeds must be different, and at least one: {list(seeds)}")
+    settings = settings.of(dataset)
     check_training(dataset, settings)
     (folder / "cells").mkdir(parents=True, exist_ok=True)
     _refuse_another(folder, f"{fingerprint(dataset, settings)}, measured on {on}, {n_pools} pools of {pool_size}")

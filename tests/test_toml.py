@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pytest
 
-from karec.config.toml import Place, fill, keywords, read_toml, required, tables
+from karec._toml import Place, fill, keywords, read_toml, required, tables
 from karec.errors import ConfigError
 
 

@@ -1,0 +1,42 @@
+"""A platform without any role, with labels of its own names, is trained and served like another."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from small_settings import SMALL, changed
+
+from karec.cli.demo import report_on, serve, set_up
+from karec.learn.run.train import train_all
+from karec.platform.dataset import Dataset
+from karec.platform.folds.advance import advance
+from karec.platform.schema import Meaning
+from karec.platform.snapshot import Snapshot
+from karec.platform.table import Table
+
+MEANING = Meaning(enjoyed=("buy",), liked=("stars",))
+
+
+@pytest.fixture(scope="module")
+def bare(dataset):
+    """The small dataset's exposures, of a shop: users and works have no column, nobody knows anybody."""
+    old = dataset.exposures
+    labels = {"buy": old.labels["click"], "stars": old.labels["like"]}
+    exposures = replace(old, labels=labels, play_ms=None, scene=np.zeros(len(old), np.int32))
+    ids = (Table(table.ids, {}) for table in (dataset.snapshot.works, dataset.snapshot.users))
+    start = Snapshot(dataset.snapshot.time_ms, *ids, {}, {"scene": ["shop"]}, meaning=MEANING)
+    snapshot = advance(start, exposures, start.time_ms)
+    return Dataset("shop", snapshot, exposures, dataset.train_until_ms, dataset.valid_until_ms, ("buy", "stars"))
+
+
+def test_a_platform_without_roles_is_trained_and_served(bare, tmp_path):
+    settings = changed(SMALL, fusion={}, ranker={"auxiliary": ("followed", "play_time")}, towers={"matching": True})
+    settings = changed(settings, distil={"list_works": 10, "chunks": (2, 5)}, shadow={"works": 20})
+    trained = train_all(bare, settings, tmp_path / "run")
+    served = serve(bare, set_up(bare, tmp_path / "run", tmp_path), 5)
+    report = report_on(bare, served, trained.quality)
+    assert all(len(feed) == 10 and not feed.degraded for feed in served.feeds)
+    assert {name for feed in served.feeds for item in feed for name in item.recalled_by} <= {"model", "popular"}
+    assert "creators reached" not in report["reach"]["cascade"]
+    assert 0 < report["reach"]["cascade"]["works reached"] <= 40
+    assert served.bundle.ranker.tasks == ("buy", "stars")
