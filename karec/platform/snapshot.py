@@ -157,7 +157,7 @@ def _save_columns(folder: Path, columns: Mapping[str, Array]) -> None:
 def _save(path: Path, values: Array) -> None:
     """NumPy writes into anything with ``write``; into a file itself it would forget why a write failed."""
     with naming(path), path.open("xb") as file:
-        np.save(SimpleNamespace(write=file.write), values, allow_pickle=False)  # type: ignore[call-overload]
+        np.save(SimpleNamespace(write=file.write), values, allow_pickle=False)
 
 
 def _load(path: Path) -> Array:
