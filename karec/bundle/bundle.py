@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from karec._once import Once
+from karec.bundle.holding import Held
 from karec.bundle.manifest import MANIFEST, check_files, read_manifest
 from karec.bundle.publishing import CURRENT
 from karec.bundle.replay_process import replay_once
@@ -31,6 +32,7 @@ class Bundle:
     path: Path
     model_version: int
     facts: Mapping[str, Any]
+    _held: Held | None = field(default=None, repr=False, compare=False)
     _parts: Once = field(default_factory=Once, init=False, repr=False, compare=False)
 
     @classmethod
@@ -42,14 +44,20 @@ class Bundle:
         in a child process (``karec.bundle.replay``), once a process for one content. False takes all that on trust.
         ``public_key``: the PEM file of a public ed25519 key that the manifest must be signed for; needs ``verify``.
         Raises BundleError naming file and reason.
+
+        Publishers may come and go meanwhile; they do not remove a bundle that is open (karec/bundle/holding.py).
         """
-        folder = _folder_of(root)
+        if public_key is not None and not verify:
+            raise ValueError("a signature says nothing of files that are not verified: leave out verify=False")
+        return _while_current_moves(root, lambda folder: cls._open(folder, verify, public_key))
+
+    @classmethod
+    def _open(cls, folder: Path, verify: bool, public_key: str | Path | None) -> Bundle:
+        held = Held(folder)
         if public_key is not None:
-            if not verify:
-                raise ValueError("a signature says nothing of files that are not verified: leave out verify=False")
             check_signature(folder, Path(public_key))
         manifest = read_manifest(folder)
-        bundle = cls(folder, manifest["model_version"], manifest["facts"])
+        bundle = cls(folder, manifest["model_version"], manifest["facts"], held)
         if verify:
             from karec.bundle.structure import check_structure
 
@@ -65,13 +73,16 @@ class Bundle:
         Any thread may call it. What one holder upserts into ``index`` is seen by all. A bundle that was opened with one
         public key is not taken for another, nor for one without.
         """
-        folder = _folder_of(root)
-        with _open_lock:
-            key = (*_identity(folder), None if public_key is None else Path(public_key).resolve())
-            found = _open.get(key)
-            if found is None:
-                found = _open[key] = cls.open(folder, public_key=public_key)
-            return found
+
+        def found(folder: Path) -> Bundle:
+            with _open_lock:
+                key = (*_identity(folder), None if public_key is None else Path(public_key).resolve())
+                bundle = _open.get(key)
+                if bundle is None:
+                    bundle = _open[key] = cls.open(folder, public_key=public_key)
+                return bundle
+
+        return _while_current_moves(root, found)
 
     @property
     def index(self) -> ItemIndex:
@@ -144,10 +155,24 @@ def _folder_of(root: str | Path) -> Path:
     return (root / CURRENT if (root / CURRENT).exists() else root).resolve()
 
 
+def _while_current_moves(root: str | Path, opened: Callable[[Path], Bundle]) -> Bundle:
+    """``opened(folder)`` of the bundle's folder; again where that fails and ``root`` leads to another one by now.
+
+    The folder that was ``current`` a moment ago may be retired before it is opened.
+    """
+    while True:
+        folder = _folder_of(root)
+        try:
+            return opened(folder)
+        except BundleError:
+            if _folder_of(root) == folder:
+                raise
+
+
 def _identity(folder: Path) -> tuple[object, ...]:
     """Tells a bundle from another that was written to the same folder later."""
-    path = folder / MANIFEST
-    if not path.exists():
+    try:
+        status = (folder / MANIFEST).stat()
+    except OSError:  # there is none: refused when it is opened
         return (folder,)
-    status = path.stat()
     return folder, status.st_ino, status.st_mtime_ns

@@ -17,10 +17,12 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import numpy as np
 
+from karec._files import naming
 from karec._once import Once
 from karec._stored import map_npy, read_json
 from karec.errors import DataError
@@ -101,17 +103,18 @@ class Snapshot:
             _save_columns(folder / COUNTERS, self.user_scene_counters)
         (folder / "relations").mkdir()
         for name, relation in self.relations.items():
-            np.save(folder / "relations" / f"{name}.indptr.npy", relation.indptr)
-            np.save(folder / "relations" / f"{name}.values.npy", relation.values)
+            _save(folder / "relations" / f"{name}.indptr.npy", relation.indptr)
+            _save(folder / "relations" / f"{name}.values.npy", relation.values)
             if relation.times is not None:
-                np.save(folder / "relations" / f"{name}.times.npy", relation.times)
+                _save(folder / "relations" / f"{name}.times.npy", relation.times)
         head = {
             "format": FORMAT,
             "time_ms": self.time_ms,
             "labels": dict(self.labels),
             "meaning": asdict(self.meaning),
         }
-        (folder / HEAD).write_text(json.dumps(head))
+        with naming(folder / HEAD):
+            (folder / HEAD).write_text(json.dumps(head))
 
     @classmethod
     def open(cls, folder: Path) -> Snapshot:
@@ -174,7 +177,13 @@ def _is_texts(value: Any) -> bool:
 def _save_columns(folder: Path, columns: Mapping[str, Array]) -> None:
     folder.mkdir(parents=True)
     for name, values in columns.items():
-        np.save(folder / f"{name}.npy", values)
+        _save(folder / f"{name}.npy", values)
+
+
+def _save(path: Path, values: Array) -> None:
+    """NumPy writes into anything with ``write``; into a file itself it would forget why a write failed."""
+    with naming(path), path.open("xb") as file:
+        np.save(SimpleNamespace(write=file.write), values, allow_pickle=False)
 
 
 def _read(path: Path, how: Callable[[Path], T]) -> T:
