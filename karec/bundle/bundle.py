@@ -17,6 +17,7 @@ from karec.bundle.publishing import CURRENT
 from karec.bundle.replay_process import replay_once
 from karec.bundle.signing import check_signature
 from karec.bundle.versions import OTHER_TOWERS, check_version
+from karec.errors import BundleError
 
 if TYPE_CHECKING:
     from karec.features.encoder import Encoder

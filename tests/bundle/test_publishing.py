@@ -4,8 +4,7 @@ import os
 import shutil
 import signal
 import sys
-from contextlib import suppress
-from itertools import count
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from threading import Event, Thread
@@ -13,6 +12,7 @@ from threading import Event, Thread
 import numpy as np
 import pytest
 from disk_faults import NOTHING, FaultyWriter
+from killed_publishers import FILES, ended, fill, forked, kill_publishers
 
 from karec.bundle import Bundle, make_current, next_version, publish
 from karec.errors import BundleError
@@ -21,29 +21,13 @@ N_KILLS = 240
 
 
 def write(folder):
-    (folder / "index.karec").write_bytes(b"rows")
-    (folder / "snapshot").mkdir()
-    (folder / "snapshot" / "labels.json").write_text("{}")
+    (folder / "rows.bin").write_bytes(b"rows")
+    (folder / "inner").mkdir()
+    (folder / "inner" / "labels.json").write_text("{}")
 
 
 def names(root):
     return sorted(path.name for path in root.iterdir())
-
-
-def forked(work, *arguments):
-    """A started child that runs ``work`` and ends with status 0, or 1 when it raised."""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        with suppress(BaseException):
-            work(*arguments)
-            status = 0
-        os._exit(status)
-    return child
-
-
-def ended(child):
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def v(*versions):
@@ -51,27 +35,6 @@ def v(*versions):
 
 
 # Killed publishers
-
-
-FILES = ("user_tower.onnx", "index.karec")
-
-
-def fill(folder, version, done=lambda: None):
-    done()
-    for name in FILES:
-        (folder / name).write_bytes(str(version).encode() * 3_000)
-        done()
-
-
-def publish_until_killed(root, first, told):
-    """Publishes version after version; a byte into ``told`` as each begins, after each file and at its end."""
-
-    def tell():
-        os.write(told, b".")
-
-    for version in count(first):
-        publish(root, version, lambda folder, version=version: fill(folder, version, tell), keep=3)
-        tell()
 
 
 def read_until(stop, root, seen):
@@ -92,13 +55,12 @@ def test_readers_never_see_a_torn_bundle_while_publishers_are_killed(tmp_path):
     stop, seen = Event(), []
     readers = [Thread(target=read_until, args=(stop, tmp_path, seen)) for _ in range(2)]
     steps = np.random.default_rng(0).integers(1, 6, N_KILLS).tolist()
-    with get_context("spawn").Pool(
-        1
-    ) as pool:  # a process without the readers' threads, from which the publishers are forked
+    # a process without the readers' threads, from which the publishers are forked
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         for reader in readers:
             reader.start()
         try:
-            kills = pool.apply(kill_publishers, (tmp_path, steps))
+            kills = pool.submit(kill_publishers, tmp_path, steps).result()
         finally:
             stop.set()
             for reader in readers:
@@ -109,20 +71,6 @@ def test_readers_never_see_a_torn_bundle_while_publishers_are_killed(tmp_path):
     last = next_version(tmp_path)
     publish(tmp_path, last, write, keep=1)
     assert names(tmp_path) == ["current", *v(last)]
-
-
-def kill_publishers(root, steps):
-    """One publisher after another, killed after that many steps; how many there were."""
-    for n in steps:
-        reading, writing = os.pipe()
-        child = forked(publish_until_killed, root, next_version(root), writing)
-        os.close(writing)
-        for _ in range(n):
-            assert os.read(reading, 1)
-        os.kill(child, signal.SIGKILL)
-        assert ended(child) == -signal.SIGKILL
-        os.close(reading)
-    return len(steps)
 
 
 def test_what_a_killed_publisher_left_is_removed_by_the_next_and_nothing_else(tmp_path):
@@ -243,7 +191,7 @@ def test_a_version_that_a_process_has_open_is_kept_until_it_lets_go(tmp_path):
         bundle = Bundle.open(tmp_path)
         os.write(tell, b".")
         os.read(reading, 1)
-        assert (bundle.path / "index.karec").read_bytes() == b"rows"
+        assert (bundle.path / "rows.bin").read_bytes() == b"rows"
 
     child = forked(hold)
     assert os.read(told, 1) == b"."
