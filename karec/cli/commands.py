@@ -25,6 +25,7 @@ def _learn(arguments: argparse.Namespace, progress: ProgressBars) -> tuple[Datas
     from karec.evaluate.curves import write_curves
     from karec.evaluate.quality import read_run
     from karec.learn.run.train import train_all
+    from karec.refresh.publish import KEEP
 
     signing_key = getattr(arguments, "signing_key", None)
     if signing_key is not None:
@@ -34,7 +35,8 @@ def _learn(arguments: argparse.Namespace, progress: ProgressBars) -> tuple[Datas
     run = arguments.out / "run"
     trained = train_all(dataset, settings, run, progress, resume=getattr(arguments, "resume", False))
     write_curves(read_run(run), run / "curves.svg")
-    config = set_up(dataset, arguments.out / "run", arguments.out, progress, signing_key)
+    keep = getattr(arguments, "keep", KEEP)
+    config = set_up(dataset, arguments.out / "run", arguments.out, progress, keep=keep, signing_key=signing_key)
     return dataset, config, trained.quality
 
 

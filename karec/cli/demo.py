@@ -23,6 +23,7 @@ from karec.observer_queue import ObserverCounts
 from karec.platform.dataset import Dataset
 from karec.platform.folds.advance import advance
 from karec.platform.schema import CREATOR, PUBLISHED
+from karec.refresh.publish import KEEP, publish_bundle
 from karec.types import Array, Candidates, Recommendation, Request
 
 WARM_UP = 5
@@ -39,16 +40,21 @@ class Served:
 
 
 def set_up(
-    dataset: Dataset, run: Path, out: Path, progress: Progress | None = None, signing_key: Path | None = None
+    dataset: Dataset,
+    run: Path,
+    out: Path,
+    progress: Progress | None = None,
+    *,
+    keep: int = KEEP,
+    signing_key: Path | None = None,
 ) -> Path:
     """Publish the models of ``run`` over the platform as test begins; write ``out/karec.toml`` where there is none.
 
-    Beside a new one lies its prerank for C++ hosts; whoever edits it calls ``karec export stage`` again.
+    ``keep`` versions stay published. Beside a new ``karec.toml`` lies its prerank for C++ hosts; whoever edits it calls
+    ``karec export stage`` again.
     """
-    from karec.refresh.publish import publish_bundle
-
     snapshot = advance(dataset.snapshot, dataset.exposures, dataset.valid_until_ms).released()
-    publish_bundle(run, snapshot, out / "bundles", progress, signing_key)
+    publish_bundle(run, snapshot, out / "bundles", progress, keep=keep, signing_key=signing_key)
     config = out / "karec.toml"
     if not config.exists():  # its owner may have changed it
         scene = main_scene(dataset)
