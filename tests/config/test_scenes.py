@@ -210,6 +210,11 @@ def test_a_list_whose_entries_cannot_be_named_is_refused(write_config, recall, m
         scene(write_config, f'[scenes.odd]\nrecall = {recall}\n[scenes.live]\ninherits = "odd"\nrecall.new.quota = 3\n')
 
 
+def test_a_scene_that_is_no_table_is_refused_with_its_place(write_config):
+    with pytest.raises(ConfigError, match=r"scenes\.live: must be a table$"):
+        Config.read(write_config(HOME.replace("[scenes.home]", "[scenes]\nlive = 5\n[scenes.home]"))).scene("live")
+
+
 def test_all_scenes_are_loaded_by_name(write_config):
     cascades = load_cascades(write_config(HOME + "[scenes.live]\ninherits = 'home'\n"))
     assert list(cascades) == ["home", "live"]

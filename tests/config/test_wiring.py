@@ -163,7 +163,7 @@ def test_a_request_hydrator_needs_what_those_before_it_give(build):
     build(ROWS, request=f"[{of(GivesVector)}, {of(NeedsVector)}]")
     with pytest.raises(
         ConfigError,
-        match=r"request\[0\]: the step NeedsVector needs request\.user_vector: GivesVector gives it: put it before Needs",
+        match=r"request\[0\]: the step NeedsVector needs request\.user_vector: GivesVector gives it: put it before",
     ):
         build(ROWS, request=f"[{of(NeedsVector)}, {of(GivesVector)}]")
 
