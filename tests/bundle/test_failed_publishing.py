@@ -54,7 +54,7 @@ def test_a_version_that_current_names_already_stays_though_its_publisher_fails(t
 
     with monkeypatch.context() as inner:
         inner.setattr("karec.bundle.publishing.link_aside", link_and_fail)
-        with pytest.raises(BundleError, match="v0000000001 was not published: .*Input/output error"):
+        with pytest.raises(BundleError, match=r"v0000000001 was not published: .*Input/output error"):
             publish(tmp_path, 1, write)
     assert Bundle.open(tmp_path).model_version == 1
 

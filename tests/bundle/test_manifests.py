@@ -1,11 +1,8 @@
 """The two manifests that a publisher writes, byte by byte, and what is read of the first."""
 
-import json
-
 import pytest
 
-from karec.bundle import Bundle, next_version, publish
-from karec.errors import BundleError
+from karec.bundle import Bundle, publish
 
 JSON = """{
  "facts": {

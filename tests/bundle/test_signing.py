@@ -226,9 +226,7 @@ def test_what_is_no_public_key_is_refused(signed, tmp_path, keys):
     with pytest.raises(BundleError, match=r"publisher\.pem holds no public key in PEM"):
         Bundle.open(signed, public_key=keys[0][0])
     elliptic(tmp_path / "key.pem")
-    with pytest.raises(
-        BundleError, match=r"key\.pub holds a key of another kind \(.*ECPublicKey\); bundles are signed"
-    ):
+    with pytest.raises(BundleError, match=r"key\.pub holds a key of another kind \(.*ECPublicKey\); bundles are"):
         Bundle.open(signed, public_key=tmp_path / "key.pub")
     late(tmp_path / "key.pem")
     with pytest.raises(BundleError, match=r"key\.pub\.pem holds no public key in PEM"):
