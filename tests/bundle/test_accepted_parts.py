@@ -218,3 +218,12 @@ def test_an_index_may_hold_vectors_of_any_version_that_has_a_tower(tmp_path):
 
     bundle = Bundle.open(publish(tmp_path, 7, write))
     assert sorted(bundle.user_towers) == list(bundle.index.model_versions) == [6, 7]
+
+
+def test_a_tower_is_checked_though_the_other_is_missing(tmp_path):
+    def write(to):
+        ItemIndex.build([1, 2], np.eye(2, 4, dtype=np.float32), model_version=7).save(to / "index.karec")
+        write_user_tower(to / "user_tower.onnx", 7, 5)
+
+    with pytest.raises(BundleError, match=r"user_tower\.onnx gives vectors of 5 numbers, index\.karec has 4$"):
+        Bundle.open(publish(tmp_path, 7, write))
