@@ -8,5 +8,6 @@ namespace karec::python {
 void bind_index(pybind11::module_& module);
 void bind_diversity(pybind11::module_& module);
 void bind_ecosystem(pybind11::module_& module);
+void bind_ids(pybind11::module_& module);
 
 }  // namespace karec::python

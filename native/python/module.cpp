@@ -2,8 +2,9 @@
 #include "bindings.hpp"
 
 PYBIND11_MODULE(_native, module) {
-    module.doc() = "karec's C++ library; its Python faces are karec.index and karec.diversity.";
+    module.doc() = "karec's C++ library; its Python faces are karec.index, karec.diversity and karec.ids.";
     karec::python::bind_index(module);
     karec::python::bind_diversity(module);
     karec::python::bind_ecosystem(module);
+    karec::python::bind_ids(module);
 }

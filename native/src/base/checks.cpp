@@ -56,6 +56,10 @@ Status check_matrix(const T* values, const MatrixView& matrix, const char* name)
 
 }  // namespace
 
+Status check_path(const std::string& path) {
+    return path.find('\0') == std::string::npos ? Status{} : Status::invalid("the path holds a NUL byte");
+}
+
 Status check_lengths(const char* first, std::size_t n_first, const char* second, std::size_t n_second) {
     if (n_first == n_second) return {};
     return Status::invalid(std::string(first) + " has " + std::to_string(n_first) + " entries, " + second + " has " +

@@ -1,13 +1,17 @@
-// Checks of arrays that callers give, each with one wording.
+// Checks of paths and arrays that callers give, each with one wording.
 #pragma once
 
 #include <cstddef>
 #include <span>
+#include <string>
 
 #include "karec/array.hpp"
 #include "karec/status.hpp"
 
 namespace karec {
+
+// Refuses a path with a NUL byte, which the operating system would cut there.
+Status check_path(const std::string& path);
 
 // Refuses two arrays of different lengths: "<first> has n entries, <second> has m".
 Status check_lengths(const char* first, std::size_t n_first, const char* second, std::size_t n_second);

@@ -33,7 +33,8 @@ std::uint64_t merge(std::uint64_t sum, std::uint64_t lane) noexcept {
 
 }  // namespace
 
-Xxh64::Xxh64() noexcept : lanes_{kPrime1 + kPrime2, kPrime2, 0, 0 - kPrime1} {}
+Xxh64::Xxh64(std::uint64_t seed) noexcept
+    : seed_(seed), lanes_{seed + kPrime1 + kPrime2, seed + kPrime2, seed, seed - kPrime1} {}
 
 void Xxh64::update(std::span<const std::byte> bytes) noexcept {
     total_ += bytes.size();
@@ -58,7 +59,7 @@ void Xxh64::update(std::span<const std::byte> bytes) noexcept {
 }
 
 std::uint64_t Xxh64::digest() const noexcept {
-    std::uint64_t sum = kPrime5;
+    std::uint64_t sum = seed_ + kPrime5;
     if (total_ >= 32) {
         sum = std::rotl(lanes_[0], 1) + std::rotl(lanes_[1], 7) + std::rotl(lanes_[2], 12) + std::rotl(lanes_[3], 18);
         for (const std::uint64_t lane : lanes_) sum = merge(sum, lane);
@@ -80,8 +81,8 @@ std::uint64_t Xxh64::digest() const noexcept {
     return sum ^ sum >> 32;
 }
 
-std::uint64_t xxh64(std::span<const std::byte> bytes) noexcept {
-    Xxh64 sum;
+std::uint64_t xxh64(std::span<const std::byte> bytes, std::uint64_t seed) noexcept {
+    Xxh64 sum(seed);
     sum.update(bytes);
     return sum.digest();
 }

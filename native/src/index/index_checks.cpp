@@ -1,7 +1,5 @@
 #include "index/index_checks.hpp"
 
-#include "base/checks.hpp"
-
 namespace karec {
 namespace {
 
@@ -31,10 +29,6 @@ Status check_column(const Column& column, std::size_t n) {
     if (size_of(column.dtype) != 0 && column.bytes.size() == n * size_of(column.dtype)) return {};
     return Status::invalid("column '" + std::string(column.name) + "' has " + count(column.bytes.size()) +
                            " bytes, expected " + count(n) + " elements of " + count(size_of(column.dtype)));
-}
-
-Status check_path(const std::string& path) {
-    return path.find('\0') == std::string::npos ? Status{} : Status::invalid("the path holds a NUL byte");
 }
 
 Status no_column(std::string_view name) {

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/checks.hpp"
 #include "index/generation.hpp"
 #include "karec/item_index.hpp"
 
@@ -18,9 +19,6 @@ Status check_vectors(std::span<const std::int64_t> ids, const MatrixView& embedd
 
 // Refuses a column that has not n elements.
 Status check_column(const Column& column, std::size_t n);
-
-// Refuses a path with a NUL byte, which the operating system would cut there.
-Status check_path(const std::string& path);
 
 // The refusal of a name that no column has.
 Status no_column(std::string_view name);

@@ -1,0 +1,160 @@
+// StringIds for Python: check, release the GIL, call. Strings come as (offsets, text): N + 1 int64, and bytes.
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <string_view>
+#include <vector>
+
+#include "arrays.hpp"
+#include "bindings.hpp"
+#include "karec/string_ids.hpp"
+
+namespace karec::python {
+namespace {
+
+constexpr std::size_t kSome = std::size_t{1} << 14;  // names whose text is still in the cache when it is copied
+
+struct StringsInput {
+    Input<std::int64_t> offsets;
+    py::array text;
+
+    Strings strings() const {
+        return {offsets.span(), {static_cast<const char*>(text.data()), static_cast<std::size_t>(text.size())}};
+    }
+    py::ssize_t size() const { return std::max<py::ssize_t>(offsets.shape(0) - 1, 0); }
+};
+
+StringsInput strings_input(py::handle offsets, const py::array& text) {
+    if (text.ndim() != 1 || text.itemsize() != 1 || text.dtype().kind() != 'u') {
+        throw py::value_error("text has dtype " + py::str(text.dtype()).cast<std::string>() + " and shape " +
+                              shape_of(text) + ", expected (B,) uint8");
+    }
+    return {int64_input(offsets, "offsets", {"N"}), readable(text)};
+}
+
+IdKind kind_of(std::uint32_t kind) {
+    if (kind < 1 || kind > 4) throw py::value_error("kind must be 1 to 4, got " + std::to_string(kind));
+    return static_cast<IdKind>(kind);
+}
+
+void build(py::handle offsets, const py::array& text, const std::string& path, std::uint32_t kind,
+           std::optional<std::uint64_t> seed) {
+    const auto given = strings_input(offsets, text);
+    const StringIds::BuildOptions options{kind_of(kind), seed};
+    Status status;
+    {
+        const py::gil_scoped_release release;
+        status = StringIds::build(given.strings(), path, options);
+    }
+    raise_unless_ok(status);
+}
+
+StringIds open(const std::string& path, bool verify) {
+    auto ids = [&] {
+        const py::gil_scoped_release release;
+        return StringIds::open(path, verify);
+    }();
+    raise_unless_ok(ids.status());
+    return std::move(ids.value());
+}
+
+template <class T, Status (StringIds::*Call)(const Strings&, std::span<T>) const noexcept>
+py::array_t<T> of_strings(const StringIds& ids, py::handle offsets, const py::array& text) {
+    const auto given = strings_input(offsets, text);
+    Output<T> out({given.size()});
+    const std::span<T> to = out.span();
+    Status status;
+    {
+        const py::gil_scoped_release release;
+        status = (ids.*Call)(given.strings(), to);
+    }
+    raise_unless_ok(status);
+    return out.array;
+}
+
+// The strings of the numbers as a list of str; None where there is none.
+py::list names(const StringIds& ids, py::handle numbers) {
+    const auto wanted = int64_input(numbers, "numbers", {"N"});
+    const auto all = wanted.span();
+    py::list list(all.size());
+    std::vector<std::string_view> found(std::min(kSome, all.size()));
+    for (std::size_t first = 0; first < all.size(); first += kSome) {
+        const std::size_t n = std::min(kSome, all.size() - first);
+        Status status;
+        {
+            const py::gil_scoped_release release;
+            status = ids.names(all.subspan(first, n), std::span(found).first(n));
+        }
+        raise_unless_ok(status);
+        for (std::size_t i = 0; i < n; ++i) {
+            const auto at = static_cast<py::ssize_t>(first + i);
+            if (found[i].empty()) {
+                PyList_SET_ITEM(list.ptr(), at, py::none().release().ptr());
+                continue;
+            }
+            PyObject* text =
+                PyUnicode_DecodeUTF8(found[i].data(), static_cast<py::ssize_t>(found[i].size()), "replace");
+            if (text == nullptr) throw py::error_already_set();
+            PyList_SET_ITEM(list.ptr(), at, text);
+        }
+    }
+    return list;
+}
+
+// (offsets, text) of strings that lie elsewhere.
+py::tuple together(const std::vector<std::string_view>& found) {
+    Output<std::int64_t> offsets({static_cast<py::ssize_t>(found.size()) + 1});
+    const auto ends = offsets.span();
+    ends[0] = 0;
+    for (std::size_t i = 0; i < found.size(); ++i) ends[i + 1] = ends[i] + static_cast<std::int64_t>(found[i].size());
+    Output<std::uint8_t> text({static_cast<py::ssize_t>(ends.back())});
+    std::uint8_t* to = text.span().data();
+    {
+        const py::gil_scoped_release release;
+        for (const std::string_view one : found) to = std::copy(one.begin(), one.end(), to);
+    }
+    return py::make_tuple(offsets.array, text.array);
+}
+
+// The strings of the numbers as (offsets, text); empty where there is none.
+py::tuple texts(const StringIds& ids, py::handle numbers) {
+    const auto wanted = int64_input(numbers, "numbers", {"N"});
+    std::vector<std::string_view> found(wanted.span().size());
+    Status status;
+    {
+        const py::gil_scoped_release release;
+        status = ids.names(wanted.span(), found);
+    }
+    raise_unless_ok(status);
+    return together(found);
+}
+
+py::tuple all_texts(const StringIds& ids) {
+    std::vector<std::string_view> found(ids.size());
+    Status status;
+    {
+        const py::gil_scoped_release release;
+        status = ids.all_names(found);
+    }
+    raise_unless_ok(status);
+    return together(found);
+}
+
+}  // namespace
+
+void bind_ids(py::module_& module) {
+    py::class_<StringIds>(module, "StringIds")
+        .def_static("build", &build)
+        .def_static("open", &open)
+        .def("__len__", &StringIds::size)
+        .def_property_readonly("seed", &StringIds::seed)
+        .def_property_readonly("kind", [](const StringIds& ids) { return static_cast<std::uint32_t>(ids.kind()); })
+        .def_property_readonly("bytes", &StringIds::bytes)
+        .def("numbers", &of_strings<std::int64_t, &StringIds::numbers>)
+        .def("known", &of_strings<bool, &StringIds::known>)
+        .def("names", &names)
+        .def("texts", &texts)
+        .def("all_texts", &all_texts);
+}
+
+}  // namespace karec::python
