@@ -13,7 +13,7 @@ from karec.platform.snapshot import Snapshot
 class Dataset:
     """``exposures`` follow ``snapshot`` in time. Training rows have time < ``train_until_ms``, validation rows time <
     ``valid_until_ms``, test rows the rest. ``tasks`` are the labels to learn, the main one first; ``weights`` what each
-    weighs in the score that feeds are ordered by, 1 for one that is not named.
+    weighs in the score that feeds are ordered by, 1 for one that is not named; ``notes`` what every report must say.
     """
 
     name: str
@@ -23,6 +23,7 @@ class Dataset:
     valid_until_ms: int
     tasks: tuple[str, ...]
     weights: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def objectives(self) -> dict[str, float]:
