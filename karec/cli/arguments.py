@@ -6,16 +6,15 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from karec.cli import commands, evaluations
+from karec.cli import commands, evaluations, own_data
 from karec.cli.examples import EXAMPLES
-
-DATA_SETS = ("world", "kuairand")
 
 
 def parser(description: str) -> argparse.ArgumentParser:
     whole = argparse.ArgumentParser(prog="karec", description=description)
     names = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_cascade(names)
+    _add_data(names)
     _add_evaluations(names)
     _add_exports(names)
     inspect = _command(
@@ -40,14 +39,17 @@ def _add_cascade(names: Any) -> None:
     _data_options(train)
     train.add_argument("--out", type=Path, required=True, help="where run, bundles and karec.toml go")
     train.add_argument("--settings", type=Path, metavar="TOML", help="training settings (default: the built-in ones)")
+    train.add_argument(
+        "--quick", action="store_true", help="one pass of a small ranker and towers: minutes, not the best"
+    )
     train.add_argument("--resume", action="store_true", help="go on from OUT/run/checkpoints, which a kill left")
 
     recommend = _command(names, "recommend", "one feed for one user, and how it came about", commands.recommend)
     recommend.add_argument("--config", type=Path, required=True, help="a karec.toml")
-    recommend.add_argument("--user", type=int, required=True, help="user id; one never seen is served as a cold start")
+    recommend.add_argument("--user", required=True, help="user id; one never seen is served as a cold start")
     recommend.add_argument("--scene", help="a scene of the config (default: its first)")
     recommend.add_argument("--k", type=int, default=10, help="how many works (default 10)")
-    recommend.add_argument("--shown", type=int, nargs="*", default=[], help="work ids that this session has seen")
+    recommend.add_argument("--shown", nargs="*", default=[], help="work ids that this session has seen")
     recommend.add_argument("--time-ms", type=int, help="the moment of the request (default: the snapshot's)")
     recommend.add_argument(
         "--trace", action="store_true", help="show every step: in, out, removed and why, milliseconds"
@@ -56,6 +58,15 @@ def _add_cascade(names: Any) -> None:
         "--explain", action="store_true", help="show why each work was chosen: gain, what it is closest to, plain top-k"
     )
     recommend.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_data(names: Any) -> None:
+    data = _command(names, "data", "your own files: describe them, check them", None)
+    what = data.add_subparsers(metavar="WHAT", required=True)
+    check = _command(what, "check", "what of a data.toml's files is read, kept and left out, and why", own_data.check)
+    check.add_argument("folder", type=Path, metavar="DIR", help="the folder with data.toml")
+    check.add_argument("--skip-bad", action="store_true", help="succeed though some rows cannot be used")
+    check.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_evaluations(names: Any) -> None:
@@ -123,7 +134,13 @@ def _command(names: Any, name: str, what: str, run: Any) -> argparse.ArgumentPar
 
 
 def _data_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", choices=DATA_SETS, default="world", help="which data (default: the synthetic world)")
+    parser.add_argument(
+        "--data",
+        default="world",
+        metavar="DATA",
+        help="world (the synthetic platform, the default), kuairand, or a folder with a data.toml",
+    )
+    parser.add_argument("--skip-bad", action="store_true", help="a folder: leave out rows that cannot be used")
     parser.add_argument("--root", type=Path, help="kuairand: the folder that holds its CSV files")
     parser.add_argument("--works", type=int, default=300_000, help="world: works (default 300000)")
     parser.add_argument("--users", type=int, default=20_000, help="world: users (default 20000)")

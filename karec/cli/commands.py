@@ -10,9 +10,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from karec.cli.inputs import load_dataset, progress_bars, table_console, train_settings
+from karec.cli.inputs import load_dataset, loaded, progress_bars, table_console, train_settings
 
 if TYPE_CHECKING:
+    from karec.bundle import Bundle
     from karec.cli.progress import ProgressBars
     from karec.platform.dataset import Dataset
 
@@ -25,12 +26,12 @@ def _learn(arguments: argparse.Namespace, progress: ProgressBars) -> tuple[Datas
     from karec.evaluate.quality import read_run
     from karec.learn.run.train import train_all
 
-    dataset = load_dataset(arguments, progress)
     settings = dataclasses.replace(train_settings(arguments), model_version=next_version(arguments.out / "bundles"))
     run = arguments.out / "run"
-    trained = train_all(dataset, settings, run, progress, resume=getattr(arguments, "resume", False))
-    write_curves(read_run(run), run / "curves.svg")
-    config = set_up(dataset, arguments.out / "run", arguments.out, progress)
+    with loaded(arguments, progress) as (dataset, ids):
+        trained = train_all(dataset, settings, run, progress, resume=getattr(arguments, "resume", False))
+        write_curves(read_run(run), run / "curves.svg")
+        config = set_up(dataset, arguments.out / "run", arguments.out, progress, ids)
     return dataset, config, trained.quality
 
 
@@ -53,7 +54,7 @@ def demo(arguments: argparse.Namespace) -> None:
 
     start = time.perf_counter()
     if arguments.out is None:
-        arguments.out = Path(f"karec-demo-{arguments.data}")
+        arguments.out = Path(f"karec-demo-{Path(arguments.data).name}")
     with progress_bars() as progress:
         dataset, config, quality = _learn(arguments, progress)
         served = serve(dataset, config, arguments.requests, progress=progress)
@@ -67,7 +68,10 @@ def demo(arguments: argparse.Namespace) -> None:
     if arguments.report is not None:
         _, page = write_report(report, arguments.report)
         console.print(f"report: {page}")
-    console.print(f"one more feed: karec recommend --config {config} --user {served.feeds[0].request.user_id} --trace")
+    user = served.feeds[0].request.user_number
+    if served.bundle.naming is not None:
+        user = served.bundle.naming.users.names([user])[0]
+    console.print(f"one more feed: karec recommend --config {config} --user {user} --trace")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     console.print(f"{time.perf_counter() - start:.0f} s in all, at most {peak:.1f} GiB")
 
@@ -83,11 +87,11 @@ def recommend(arguments: argparse.Namespace) -> None:
     cascade = load_cascade(arguments.config, scene, bundle)
     moment = bundle.snapshot.time_ms if arguments.time_ms is None else arguments.time_ms
     request = Request(
-        arguments.user,
+        _user_id(bundle, arguments.user),
         k=arguments.k,
         scene=scene,
         time_ms=moment,
-        shown=tuple(arguments.shown),
+        shown=tuple(_work_id(bundle, work) for work in arguments.shown),
         explain=arguments.explain,
     )
     feed = dataclasses.replace(cascade, observers=()).run(request)  # a look must not enter the log that teaches
@@ -103,6 +107,24 @@ def recommend(arguments: argparse.Namespace) -> None:
         console.print(f"user {arguments.user} has never been seen: this is a cold start")
     if feed.degraded:
         console.print(f"degraded, these steps failed and were passed over: {', '.join(feed.degraded)}")
+
+
+def _user_id(bundle: Bundle, text: str) -> int | str:
+    return _id(text, bundle.naming is not None and bundle.naming.users.kind == "string")
+
+
+def _work_id(bundle: Bundle, text: str) -> int | str:
+    return _id(text, bundle.naming is not None and bundle.naming.items.kind == "string")
+
+
+def _id(text: str, texts: bool) -> int | str:
+    """An id of the command line, as the bundle's ids are. ValueError: it is no integer where they are."""
+    if texts:
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no id of this bundle: its ids are integers") from None
 
 
 def export_models(arguments: argparse.Namespace) -> None:

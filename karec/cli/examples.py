@@ -31,6 +31,15 @@ Trains the ranker, writes the rank log, distils the towers from it, refreshes th
   OUT/run/        models, encoder, run.json, quality.json, curves.svg, checkpoints/
   OUT/bundles/    the published bundle, `current` names it
   OUT/karec.toml  the cascade that serves it; edit it as you like: it is written once and kept""",
+    "data": """\
+examples:
+  karec data check shop                 shop/data.toml names the files; docs/howto-own-data.md says how
+  karec train --data shop --out run1""",
+    "check": """\
+examples:
+  karec data check shop
+  karec data check shop --skip-bad      rows that cannot be used are left out
+  karec data check shop --json | jq .tables""",
     "recommend": """\
 examples:
   karec recommend --config karec-demo-world/karec.toml --user 10000001

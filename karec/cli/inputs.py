@@ -5,6 +5,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from karec.errors import MissingExtra
@@ -35,9 +39,25 @@ def progress_bars() -> ProgressBars:
 
 
 def load_dataset(arguments: argparse.Namespace, progress: ProgressBars) -> Dataset:
-    return (
-        load_kuairand(arguments, progress) if arguments.data == "kuairand" else build_world(arguments, progress).dataset
-    )
+    """The dataset that --data names: the synthetic world, KuaiRand, or a folder with a data.toml."""
+    if arguments.data == "kuairand":
+        return load_kuairand(arguments, progress)
+    if arguments.data == "world":
+        return build_world(arguments, progress).dataset
+    with loaded(arguments, progress) as (dataset, _):
+        return dataset
+
+
+@contextmanager
+def loaded(arguments: argparse.Namespace, progress: ProgressBars) -> Iterator[tuple[Dataset, Path | None]]:
+    """``load_dataset``, and the folder with the maps of its ids while the block runs; None where ids are its numbers."""
+    if arguments.data in ("world", "kuairand"):
+        yield load_dataset(arguments, progress), None
+        return
+    from karec.data.own.load import load
+
+    with tempfile.TemporaryDirectory(prefix="karec-ids-") as ids:
+        yield load(Path(arguments.data), Path(ids), progress, skip_bad=arguments.skip_bad).dataset, Path(ids)
 
 
 def load_kuairand(arguments: argparse.Namespace, progress: ProgressBars) -> Dataset:
@@ -59,4 +79,6 @@ def train_settings(arguments: argparse.Namespace) -> TrainSettings:
     from karec.learn.settings.train import TrainSettings
 
     settings = TrainSettings() if arguments.settings is None else TrainSettings.from_toml(arguments.settings)
+    if getattr(arguments, "quick", False):
+        settings = settings.quick()
     return settings if arguments.seed is None else dataclasses.replace(settings, seed=arguments.seed)

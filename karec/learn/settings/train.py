@@ -87,6 +87,15 @@ class TrainSettings(Checked):
                 f"distil.list_works = {self.distil.list_works}, expected at most shadow.works = {self.shadow.works}"
             )
 
+    def quick(self) -> Self:
+        """One epoch of a ranker with one member, and of towers: for a first look at new data."""
+        return replace(
+            self,
+            ranker=replace(self.ranker, epochs=1, members=1),
+            towers=replace(self.towers, epochs=1),
+            evaluation=replace(self.evaluation, resamples=50),
+        )
+
     def of(self, dataset: Dataset) -> Self:
         """These settings as a training on ``dataset`` follows them: what they leave to the data is filled in."""
         meaning = asdict(dataset.snapshot.meaning)

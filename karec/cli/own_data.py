@@ -1,0 +1,69 @@
+"""Data of one's own: check the files that a data.toml names."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from karec.cli.inputs import progress_bars, table_console
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from karec.data.own.report import DataReport, TableReport
+
+
+def check(arguments: argparse.Namespace) -> None:
+    console = table_console()
+    from karec.data.own.load import load
+    from karec.errors import DataError
+
+    with tempfile.TemporaryDirectory(prefix="karec-ids-") as ids, progress_bars() as progress:
+        report = load(arguments.folder, Path(ids), progress, skip_bad=True).report
+    if arguments.json:
+        print(json.dumps(report.as_dict(), indent=1, ensure_ascii=False))
+    else:
+        for table in report_tables(report):
+            console.print(table)
+    bad = {table.name: sum(reason.count for reason in table.bad.values()) for table in report.tables if table.bad}
+    if bad and not arguments.skip_bad:
+        told = ", ".join(f"{count:,} of {name}" for name, count in bad.items())
+        raise DataError(
+            f"{arguments.folder}: rows that cannot be used, {told}: mend them, or leave them out with --skip-bad"
+        )
+
+
+def report_tables(report: DataReport) -> Iterator[Table]:
+    """The report for people: rows by table, columns, and the dataset that they make."""
+    from karec.cli.tables import text_table
+
+    rows = [
+        (table.name, f"{table.rows:,}", f"{table.kept:,}", _reasons(table, "bad"), _reasons(table, "left_out"))
+        for table in report.tables
+    ]
+    yield text_table(f"{report.name}: what was read", ("table", "rows", "kept", "cannot be used", "left out"), rows, 5)
+    columns = [
+        (table.name, column.name, column.kind, column.becomes, f"{column.missing:.1%}" if column.missing else "")
+        for table in report.tables
+        for column in table.columns
+    ]
+    yield text_table("Columns", ("table", "column", "holds", "becomes", "missing"), columns, 5)
+    facts = [
+        ("shape of the log", report.shape),
+        ("users", f"{report.users:,}, {report.users_without_row:,} of whom only the log knows"),
+        ("items", f"{report.items:,}, {report.items_without_exposure:,} of which were never shown"),
+        ("exposures", f"{report.exposures:,}"),
+        *((f"label {name}", f"{share:.2%} are positive") for name, share in report.labels.items()),
+        *((f"{part} exposures", f"{count:,}") for part, count in report.parts.items()),
+        *((f"{name} moment", moment) for name, moment in report.moments.items()),
+        *(("note", note) for note in report.notes),
+    ]
+    yield text_table("The dataset", ("what", "is"), facts, 2)
+
+
+def _reasons(table: TableReport, which: str) -> str:
+    return "\n".join(f"{why}: {reason}" for why, reason in getattr(table, which).items())
