@@ -63,6 +63,9 @@ def _add_cascade(names: Any) -> None:
 def _add_data(names: Any) -> None:
     data = _command(names, "data", "your own files: describe them, check them", None)
     what = data.add_subparsers(metavar="WHAT", required=True)
+    init = _command(what, "init", "write a data.toml by looking at files", own_data.init)
+    init.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="files, or a folder that holds them")
+    init.add_argument("--out", type=Path, metavar="DIR", help="where data.toml goes (default: the first folder named)")
     check = _command(what, "check", "what of a data.toml's files is read, kept and left out, and why", own_data.check)
     check.add_argument("folder", type=Path, metavar="DIR", help="the folder with data.toml")
     check.add_argument("--skip-bad", action="store_true", help="succeed though some rows cannot be used")

@@ -33,8 +33,16 @@ Trains the ranker, writes the rank log, distils the towers from it, refreshes th
   OUT/karec.toml  the cascade that serves it; edit it as you like: it is written once and kept""",
     "data": """\
 examples:
-  karec data check shop                 shop/data.toml names the files; docs/howto-own-data.md says how
+  karec data init shop                  writes shop/data.toml by looking at the files in shop
+  karec data check shop                 what is read, kept and left out
   karec train --data shop --out run1""",
+    "init": """\
+examples:
+  karec data init shop
+  karec data init log.csv items.parquet --out shop
+
+Guesses which table is the log and which column is what, and writes shop/data.toml with its reasons as comments. Nothing that
+is there is overwritten. Check it by eye, then with karec data check.""",
     "check": """\
 examples:
   karec data check shop

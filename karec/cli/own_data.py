@@ -1,4 +1,4 @@
-"""Data of one's own: check the files that a data.toml names."""
+"""Data of one's own: write a data.toml, check the files that it names."""
 
 from __future__ import annotations
 
@@ -15,6 +15,23 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from karec.data.own.report import DataReport, TableReport
+
+
+def init(arguments: argparse.Namespace) -> None:
+    from karec._files import write_text_aside
+    from karec.data.own.contract import FILE
+    from karec.data.own.looking import write_contract
+
+    first: Path = arguments.paths[0]
+    folder: Path = arguments.out or (first if first.is_dir() else first.parent)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / FILE
+    if path.exists():
+        raise FileExistsError(f"{path} is there already: move it away, or name another folder with --out")
+    text = write_contract(arguments.paths, folder)
+    write_text_aside(path, text)
+    print(text)
+    print(f"written: {path}\nnext: look at the lines with ?, then karec data check {folder}")
 
 
 def check(arguments: argparse.Namespace) -> None:
