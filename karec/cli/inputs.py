@@ -57,7 +57,10 @@ def loaded(arguments: argparse.Namespace, progress: ProgressBars) -> Iterator[tu
     from karec.data.own.load import load
 
     with tempfile.TemporaryDirectory(prefix="karec-ids-") as ids:
-        yield load(Path(arguments.data), Path(ids), progress, skip_bad=arguments.skip_bad).dataset, Path(ids)
+        dataset = load(Path(arguments.data), Path(ids), progress, skip_bad=arguments.skip_bad).dataset
+        for note in dataset.notes:
+            progress.note(note)
+        yield dataset, Path(ids)
 
 
 def load_kuairand(arguments: argparse.Namespace, progress: ProgressBars) -> Dataset:
@@ -65,7 +68,10 @@ def load_kuairand(arguments: argparse.Namespace, progress: ProgressBars) -> Data
 
     if arguments.root is None:
         raise ValueError("--data kuairand needs --root DIR, the folder that holds log_standard_4_22_to_5_08_pure.csv")
-    return kuairand.load(arguments.root, progress)
+    dataset = kuairand.load(arguments.root, progress)
+    for note in dataset.notes:
+        progress.note(note)
+    return dataset
 
 
 def build_world(arguments: argparse.Namespace, progress: ProgressBars) -> World:

@@ -27,6 +27,10 @@ class ProgressBars:
             self._tasks[what] = self._progress.add_task(what, total=total)
         self._progress.update(self._tasks[what], completed=done, total=total)
 
+    def note(self, line: str) -> None:
+        """A line above the bars."""
+        self._progress.console.print(line, markup=False, highlight=False)
+
     def __enter__(self) -> Self:
         self._progress.start()
         return self

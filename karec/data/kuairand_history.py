@@ -6,13 +6,17 @@ viewed or not), viewed long and liked before 04-25; and the earlier log, from wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from karec.data.tabular import arrow, require
+from karec.data.lines import open_file
+from karec.data.tabular import arrow, require, require_ids, short
 from karec.errors import DataError
 from karec.features.table import log_odds
 from karec.platform.events import Exposures
@@ -23,6 +27,15 @@ from karec.types import Array
 
 LISTS = ("watch_seq", "long_watch_seq", "like_seq")
 LABELS = ("long_view", "like")  # of the second list and the third
+MOST_SHOWN = 10**9  # videos to one user
+CHILD_SECONDS, CHILD_BYTES = 60, 2 << 30  # limits of the process that tries a file; bytes of address space
+_CHILD = """
+import resource, sys
+most = int(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_AS, (most, most))
+import pyarrow.parquet
+pyarrow.parquet.ParquetFile(sys.argv[2]).read(columns=sys.argv[3:])
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,35 +67,76 @@ def past_from_log(logs: Sequence[Exposures], users: Table, works: Table) -> Past
     return _past(lists, np.bincount(user, minlength=len(users)), works)
 
 
-def past_from_parquet(path: Path, users: Table, works: Table) -> Past:
-    """From ``user_history_to_4_24.parquet``: user_id, history_len and three lists of video ids, oldest first."""
-    pa = arrow()
-    wanted = {"user_id": "int64", "history_len": "int64", **dict.fromkeys(LISTS, "list<element: int64>")}
-    try:
-        schema = pa.parquet.read_schema(path)
-        for name, kind in wanted.items():
-            if name not in schema.names:
-                raise DataError(f"{path}: column {name!r} is missing; it has {schema.names}")
-            found = schema.field(name).type
-            same = pa.types.is_list(found) and found.value_type == pa.int64() if name in LISTS else str(found) == kind
-            if not same:
-                raise DataError(f"{path}: column {name!r} is {found}, expected {kind}")
-        table = pa.parquet.read_table(path, columns=list(wanted))
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{path} is not a Parquet file: {error}") from error
-    ids = table["user_id"].to_numpy()
+def past_from_parquet(path: Path, users: Table, works: Table) -> tuple[Past, list[str]]:
+    """From ``user_history_to_4_24.parquet``: user_id, history_len and three lists of video ids, oldest first. Also what
+    is unknown.
+    """
+    table = _read_parquet(path)
+    ids, n_known = table["user_id"].to_numpy(), table["history_len"].to_numpy()
+    require_ids(path, "user_id", ids, unit="row")
     rows = users.lookup(ids)
-    require(path, "user_id", rows >= 0, "a user of the user file", ids)
+    require(path, "user_id", rows >= 0, "a user of the user file", ids, unit="row")
+    good = (n_known >= 0) & (n_known <= MOST_SHOWN)
+    require(path, "history_len", good, f"a number of videos, 0 … {MOST_SHOWN}", n_known, unit="row")
     n_shown = np.zeros(len(users), np.int64)
-    n_shown[rows] = table["history_len"].to_numpy()
+    n_shown[rows] = n_known
     lists = []
     for name in LISTS:
         column = table[name].combine_chunks()
         values = column.flatten().to_numpy()
-        require(path, name, works.lookup(values) >= 0, "a video of the video file", values)
+        require(path, name, works.lookup(values) >= 0, "a video of the video file", values, unit="value")
         lengths = np.diff(column.offsets.to_numpy())
+        require(path, name, lengths <= n_known, "no more videos than history_len says", lengths, unit="row")
         lists.append(_last(Relation.from_pairs(np.repeat(rows, lengths), values, len(users))))
-    return _past(lists, n_shown, works)
+    note = f"{path.name}: histories of {len(ids)} of {len(users)} users"
+    return _past(lists, n_shown, works), [note]
+
+
+def _read_parquet(path: Path) -> Any:
+    """Its columns, without empty cells."""
+    pa = arrow()
+    wanted = {"user_id": "int64", "history_len": "int64", **dict.fromkeys(LISTS, "list<element: int64>")}
+    with open_file(path, f"a Parquet file with the columns {list(wanted)}") as file:
+        try:
+            parquet = pa.parquet.ParquetFile(file)
+            _check_schema(path, parquet.schema_arrow, wanted)
+            _try_in_child(path, list(wanted))
+            table = parquet.read(columns=list(wanted))
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{path} is not a whole Parquet file: {short(error)}") from error
+    for name in wanted:
+        column = table[name].combine_chunks()
+        if column.null_count or (name in LISTS and column.values.null_count):
+            raise DataError(f"{path}: column {name!r} has empty cells; expected none")
+    return table
+
+
+def _try_in_child(path: Path, columns: Sequence[str]) -> None:
+    """DataError unless a process with limits reads the file: one of a few bytes can hold billions of values, and some
+    that are damaged end the process that reads them.
+    """
+    command = [sys.executable, "-I", "-c", _CHILD, str(CHILD_BYTES), str(path), *columns]
+    try:
+        code = subprocess.run(command, capture_output=True, timeout=CHILD_SECONDS, check=False).returncode
+    except subprocess.TimeoutExpired:
+        code = -1
+    if code:
+        raise DataError(
+            f"{path} is not a whole Parquet file, or takes more than {CHILD_SECONDS} s or {CHILD_BYTES >> 30} GiB to "
+            "read; expected the last 50 videos of each user"
+        )
+
+
+def _check_schema(path: Path, schema: Any, wanted: Mapping[str, str]) -> None:
+    pa = arrow()
+    for name, kind in wanted.items():
+        if schema.names.count(name) != 1:
+            many = "stands twice" if name in schema.names else "is missing"
+            raise DataError(f"{path}: column {name!r} {many}; it has {short(schema.names)}")
+        found = schema.field(name).type
+        same = pa.types.is_list(found) and found.value_type == pa.int64() if name in LISTS else str(found) == kind
+        if not same:
+            raise DataError(f"{path}: column {name!r} is {short(found)}, expected {kind}")
 
 
 def _last(relation: Relation) -> Relation:

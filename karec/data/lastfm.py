@@ -8,7 +8,7 @@
 
 Tab-separated, nothing quoted. Listens have no moment and nothing was shown to anyone, so the result is a snapshot
 without exposures: enough for recall, the social channel and diversity. Tags of artists that ``artists.dat`` does not
-list are passed over (1,538 rows as published), and so are dates before Last.fm existed (5 rows).
+list are passed over (1,538 rows as published), and so are dates before Last.fm existed (5 rows); both are counted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from karec._clock import DAY_MS
-from karec.data.tabular import MISSING, read_columns, require
+from karec.data.tabular import MISSING, read_columns, require, require_ids, require_texts
 from karec.errors import DataError
 from karec.platform.relations import Relation
 from karec.platform.snapshot import Snapshot
@@ -32,16 +32,19 @@ FILES: dict[str, dict[str, type]] = {
     "user_taggedartists.dat": dict.fromkeys(("userID", "artistID", "tagID", "day", "month", "year"), int),
     "tags.dat": {"tagID": int, "tagValue": str},
 }
-FIRST_YEAR, LAST_YEAR = 2002, 2011
+EARLIEST_YEAR, FIRST_YEAR, LAST_YEAR = 1900, 2002, 2011  # a slip may lie between the first two, and is no date
+MOST_PLAYS = 10**9
 
 
-def load(root: Path) -> Snapshot:
-    """The snapshot in the folder ``root``: a work is an artist, who is its creator and its song at once.
+def load(root: Path) -> tuple[Snapshot, tuple[str, ...]]:
+    """(the snapshot in the folder ``root``, notes of what was passed over, a line each).
+
+    A work is an artist, who is its creator and its song at once.
 
     Works: ``tag`` the tag assigned most often (ties: the lowest tag id; "missing" without any), ``upload_ms`` the day
     of the first tag (0 without any), numbers ``log_plays`` and ``log_listeners``. Users: ``log_plays``,
     ``log_friends``. Relations: ``history`` (artists by play count, the most played last), ``friends``. ``time_ms`` is
-    the day after the last tag. Raises DataError naming file, column and what was expected.
+    the day after the last tag. Raises DataError naming file, column, line and what was expected.
     """
     root = Path(root)
     raw = {
@@ -49,11 +52,13 @@ def load(root: Path) -> Snapshot:
         for name, columns in FILES.items()
     }
     artists = _ids(root / "artists.dat", "id", raw["artists.dat"]["id"])
-    users = Table(np.unique(raw["user_artists.dat"]["userID"]), {})
+    listeners = raw["user_artists.dat"]["userID"]
+    require(root / "user_artists.dat", "userID", listeners >= 0, "an id ≥ 0", listeners)
+    users = Table(np.unique(listeners), {})
     history, user_plays, work_plays = _listens(root / "user_artists.dat", raw["user_artists.dat"], users, artists)
     friends = _friends(root / "user_friends.dat", raw["user_friends.dat"], users)
-    tag_columns, tag_names, last_ms = _tags(root, raw, artists)
-    return Snapshot(
+    tag_columns, tag_names, last_ms, notes = _tags(root, raw, users, artists)
+    snapshot = Snapshot(
         time_ms=last_ms + DAY_MS,
         works=Table(
             artists.ids,
@@ -70,14 +75,17 @@ def load(root: Path) -> Snapshot:
         relations={"history": history, "friends": friends},
         labels={"type": ["artist"], "tag": tag_names},
     )
+    lonely = f"user_friends.dat: {(np.diff(friends.indptr) == 0).sum()} of {len(users)} users have no friend"
+    return snapshot, (*notes, lonely)
 
 
 def _listens(path: Path, listens: dict[str, Array], users: Table, artists: Table) -> tuple[Relation, Array, Array]:
     """(artists of each user by play count, log plays by user, log plays by artist)."""
     weight = listens["weight"]
-    require(path, "weight", weight > 0, "a play count > 0", weight)
+    require(path, "weight", (weight > 0) & (weight <= MOST_PLAYS), f"a play count > 0, at most {MOST_PLAYS}", weight)
     artist = _rows(path, "artistID", listens["artistID"], artists, "an artist of artists.dat")
     user = users.lookup(listens["userID"])
+    _once(path, "artistID", listens["artistID"], "each artist of a user once", user, artist)
     by_plays = np.lexsort((listens["artistID"], weight))
     history = Relation.from_pairs(user[by_plays], listens["artistID"][by_plays], len(users))
     return history, _log1p(np.bincount(user, weight, len(users))), _log1p(np.bincount(artist, weight, len(artists)))
@@ -85,26 +93,51 @@ def _listens(path: Path, listens: dict[str, Array], users: Table, artists: Table
 
 def _friends(path: Path, friends: dict[str, Array], users: Table) -> Relation:
     user = _rows(path, "userID", friends["userID"], users, "a user of user_artists.dat")
-    _rows(path, "friendID", friends["friendID"], users, "a user of user_artists.dat")
+    friend = _rows(path, "friendID", friends["friendID"], users, "a user of user_artists.dat")
+    pair, back = user * len(users) + friend, friend * len(users) + user
+    require(path, "friendID", user != friend, "another user than userID", friends["friendID"])
+    _once(path, "friendID", friends["friendID"], "each friend of a user once", user, friend)
+    require(path, "friendID", np.isin(back, pair), "a friendship in both directions", friends["friendID"])
     return Relation.from_pairs(user, friends["friendID"], len(users))
 
 
-def _tags(root: Path, raw: dict[str, dict[str, Array]], artists: Table) -> tuple[dict[str, Array], list[str], int]:
-    """({"tag", "upload_ms"} of each artist, names of the tag codes, the last day of all)."""
-    tagged = raw["user_taggedartists.dat"]
-    known = artists.lookup(tagged["artistID"]) >= 0
-    tagged = {name: column[known] for name, column in tagged.items()}
+def _tags(
+    root: Path, raw: dict[str, dict[str, Array]], users: Table, artists: Table
+) -> tuple[dict[str, Array], list[str], int, tuple[str, ...]]:
+    """({"tag", "upload_ms"} of each artist, names of the tag codes, the last day of all, notes)."""
+    path, tagged = root / "user_taggedartists.dat", raw["user_taggedartists.dat"]
+    user = _rows(path, "userID", tagged["userID"], users, "a user of user_artists.dat")
+    require(path, "artistID", tagged["artistID"] >= 0, "an id ≥ 0", tagged["artistID"])
+    tag = _ids(root / "tags.dat", "tagID", raw["tags.dat"]["tagID"])
+    tag_row = _rows(path, "tagID", tagged["tagID"], tag, "a tag of tags.dat")
+    _once(path, "tagID", tagged["tagID"], "each tag of a user and an artist once", user, tagged["artistID"], tag_row)
+    moment = _moments(path, tagged)
     artist = artists.lookup(tagged["artistID"])
-    tag, names = _most_assigned(root, artist, tagged["tagID"], raw["tags.dat"], len(artists))
-    first_ms, last_ms = _tag_days(root / "user_taggedartists.dat", tagged, artist, len(artists))
-    return {"tag": tag, "upload_ms": first_ms}, names, last_ms
+    known, dated = artist >= 0, moment > 0
+    if not (known & dated).any():
+        raise DataError(f"{path}: column 'year': no tag of a known artist is dated {FIRST_YEAR} … {LAST_YEAR}")
+    best, names = _most_assigned(root / "tags.dat", artist[known], tag_row[known], raw["tags.dat"], len(artists))
+    first = np.full(len(artists), np.iinfo(np.int64).max)
+    np.minimum.at(first, artist[known & dated], moment[known & dated])
+    first[first == np.iinfo(np.int64).max] = 0
+    notes = (
+        f"{path.name}: {len(artist)} rows read, {(~known).sum()} passed over whose artist is not in artists.dat",
+        f"{path.name}: {(known & ~dated).sum()} dates passed over that lie before {FIRST_YEAR}",
+    )
+    return {"tag": best, "upload_ms": first}, names, int(moment[known & dated].max()), notes
 
 
 def _ids(path: Path, column: str, ids: Array) -> Table:
-    try:
-        return Table(ids, {})
-    except ValueError as error:
-        raise DataError(f"{path}: column {column!r}: {error}") from error
+    require_ids(path, column, ids)
+    return Table(ids, {})
+
+
+def _once(path: Path, column: str, values: Array, expected: str, *keys: Array) -> None:
+    """DataError at the first of ``values`` whose ``keys`` stand together before it."""
+    order = np.lexsort(keys)
+    again = np.zeros(len(values), bool)
+    again[order[1:]] = np.logical_and.reduce([key[order[1:]] == key[order[:-1]] for key in keys])
+    require(path, column, ~again, expected, values)
 
 
 def _rows(path: Path, column: str, ids: Array, table: Table, expected: str) -> Array:
@@ -118,32 +151,27 @@ def _log1p(counts: Array) -> Array:
 
 
 def _most_assigned(
-    root: Path, artist: Array, tag_id: Array, tags: dict[str, Array], n_artists: int
+    path: Path, artist: Array, tag_row: Array, tags: dict[str, Array], n_artists: int
 ) -> tuple[Array, list[str]]:
     """(code of each artist's most assigned tag (n_artists,) int32, names of the codes); code 0 is "missing"."""
-    table = _ids(root / "tags.dat", "tagID", tags["tagID"])
-    row = _rows(root / "user_taggedartists.dat", "tagID", tag_id, table, "a tag of tags.dat")
+    require_texts(path, "tagValue", tags["tagValue"])
+    require(path, "tagValue", tags["tagValue"] != "", "a tag", np.full(len(tags["tagValue"]), "empty"))
     by_id = np.argsort(tags["tagID"], kind="stable")
-    code = np.empty(len(table), np.int64)
-    code[by_id] = np.arange(len(table))
-    pairs, counts = np.unique(artist * len(table) + code[row], return_counts=True)
+    code = np.empty(len(by_id), np.int64)
+    code[by_id] = np.arange(len(by_id))
+    pairs, counts = np.unique(artist * len(by_id) + code[tag_row], return_counts=True)
     order = np.lexsort((-pairs, counts))
     best = np.zeros(n_artists, np.int32)
-    best[pairs[order] // len(table)] = pairs[order] % len(table) + 1
+    best[pairs[order] // len(by_id)] = pairs[order] % len(by_id) + 1
     return best, [MISSING, *tags["tagValue"][by_id]]
 
 
-def _tag_days(path: Path, tagged: dict[str, Array], artist: Array, n_artists: int) -> tuple[Array, int]:
-    """(first tag of each artist (n_artists,) Unix ms, 0 = none; the last tag of all)."""
+def _moments(path: Path, tagged: dict[str, Array]) -> Array:
+    """(M,) int64: the day of each tag in Unix ms, 0 before FIRST_YEAR."""
     year, month, day = tagged["year"], tagged["month"], tagged["day"]
+    require(path, "year", (year >= EARLIEST_YEAR) & (year <= LAST_YEAR), f"{EARLIEST_YEAR} … {LAST_YEAR}", year)
     require(path, "month", (month >= 1) & (month <= 12), "1 … 12", month)
-    require(path, "day", (day >= 1) & (day <= 31), "1 … 31", day)
-    months = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
-    moment = (months.astype("datetime64[D]").astype(np.int64) + day - 1) * DAY_MS
-    dated = (year >= FIRST_YEAR) & (year <= LAST_YEAR)
-    if not dated.any():
-        raise DataError(f"{path}: column 'year': no date in {FIRST_YEAR} … {LAST_YEAR}")
-    first = np.full(n_artists, np.iinfo(np.int64).max)
-    np.minimum.at(first, artist[dated], moment[dated])
-    first[first == np.iinfo(np.int64).max] = 0
-    return first, int(moment[dated].max())
+    months = (year - 1970) * 12 + month - 1
+    first, after = (at.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64) for at in (months, months + 1))
+    require(path, "day", (day >= 1) & (day <= after - first), "a day of the month", day)
+    return np.where(year >= FIRST_YEAR, (first + day - 1) * DAY_MS, 0)

@@ -7,39 +7,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lastfm_files import Files, lastfm_files
 
 from karec._clock import DAY_MS
 from karec.data import lastfm
 from karec.errors import DataError
 
-Files = dict[str, list[list[str]]]
-
 
 @pytest.fixture
 def files() -> Files:
-    """Two users, three artists; artist 30 has no tag, artist 99 is tagged but unknown."""
-    return {
-        "artists.dat": [
-            ["id", "name", "url", "pictureURL"],
-            *([str(artist), 'The "Café', "http://a", "http://b"] for artist in (20, 10, 30)),
-        ],
-        "user_artists.dat": [["userID", "artistID", "weight"], ["2", "10", "7"], ["2", "20", "9"], ["4", "30", "1"]],
-        "user_friends.dat": [["userID", "friendID"], ["2", "4"], ["4", "2"]],
-        "user_taggedartists.dat": [
-            ["userID", "artistID", "tagID", "day", "month", "year"],
-            ["2", "10", "8", "1", "3", "2010"],
-            ["2", "10", "5", "1", "2", "2009"],
-            ["4", "10", "8", "1", "4", "2009"],
-            ["2", "20", "8", "1", "1", "1956"],
-            ["4", "20", "5", "1", "1", "2011"],
-            ["4", "99", "5", "1", "1", "2005"],
-        ],
-        "tags.dat": [["tagID", "tagValue"], ["8", "rock"], ["5", "chanson française"]],
-    }
+    return lastfm_files()
 
 
 def test_artists_are_works_and_listening_is_history(files: Files, write: Callable[..., Path]) -> None:
-    s = lastfm.load(write(files, "\t"))
+    s, notes = lastfm.load(write(files, "\t"))
+    assert notes == (
+        "user_taggedartists.dat: 6 rows read, 1 passed over whose artist is not in artists.dat",
+        "user_taggedartists.dat: 1 dates passed over that lie before 2002",
+        "user_friends.dat: 0 of 2 users have no friend",
+    )
     assert s.works.ids.tolist() == [20, 10, 30]
     assert s.works["creator_id"].tolist() == s.works["song_id"].tolist() == [20, 10, 30]
     assert [s.labels["tag"][code] for code in s.works["tag"]] == ["chanson française", "rock", "missing"]
@@ -66,12 +52,12 @@ BAD: dict[str, tuple[Callable[[Files], object], list[str]]] = {
     "empty": (lambda f: f.update({"tags.dat": []}), ["tags.dat", "empty", "tagValue"]),
     "column gone": (set_cell("user_artists.dat", 0, 2, "plays"), ["user_artists.dat", "'weight'", "plays"]),
     "text for a number": (set_cell("user_artists.dat", 1, 2, "many"), ["user_artists.dat", "'weight'", "int", "many"]),
-    "no plays": (set_cell("user_artists.dat", 2, 2, "0"), ["user_artists.dat", "'weight'", "row 2", "> 0"]),
+    "no plays": (set_cell("user_artists.dat", 2, 2, "0"), ["user_artists.dat", "'weight'", "line 3", "> 0"]),
     "unknown artist": (set_cell("user_artists.dat", 1, 1, "77"), ["user_artists.dat", "'artistID'", "77"]),
     "unknown friend": (set_cell("user_friends.dat", 1, 1, "77"), ["user_friends.dat", "'friendID'", "77"]),
     "unknown tag": (set_cell("user_taggedartists.dat", 2, 2, "77"), ["user_taggedartists.dat", "'tagID'", "77"]),
     "month 13": (set_cell("user_taggedartists.dat", 1, 4, "13"), ["user_taggedartists.dat", "'month'", "1 … 12"]),
-    "artist twice": (set_cell("artists.dat", 1, 0, "10"), ["artists.dat", "'id'", "10", "unique"]),
+    "artist twice": (set_cell("artists.dat", 1, 0, "10"), ["artists.dat", "'id'", "line 3", "10", "once"]),
     "commas": (
         lambda f: f.update({"user_friends.dat": [["userID,friendID"], ["2,4"]]}),
         ["user_friends.dat", "userID"],
@@ -91,7 +77,12 @@ def test_a_bad_file_is_named_with_its_column_and_what_was_expected(
 
 
 def test_the_published_files_are_whole(lastfm_root: Path) -> None:
-    s = lastfm.load(lastfm_root)
+    s, notes = lastfm.load(lastfm_root)
+    assert [note.split(": ")[1].split(" passed")[0] for note in notes] == [
+        "186479 rows read, 1538",
+        "5 dates",
+        "0 of 1892 users have no friend",
+    ]
     friends, history = s.relations["friends"], s.relations["history"]
     assert (len(s.users), len(s.works)) == (1892, 17632)
     assert (len(history.values), len(friends.values)) == (92834, 25434)

@@ -1,9 +1,9 @@
 """A training: examples → ranker → its log → towers that learn from the log → models for serving → their quality.
 
 The run folder afterwards: encoder.npz, ranker.onnx, user_tower.onnx, item_tower.onnx, baseline_<name>.onnx, rank_log/,
-checkpoints/, tensorboard/ where the settings want it, run.json (settings, model version, the towers' scales and biases,
-epochs and curves, seconds) and quality.json. A run that was killed goes on from its checkpoints and ends with the same
-models.
+checkpoints/, tensorboard/ where the settings want it, run.json (settings, model version, the data's notes, the towers'
+scales and biases, epochs and curves, seconds) and quality.json. A run that was killed goes on from its checkpoints and
+ends with the same models.
 """
 
 from __future__ import annotations
@@ -76,6 +76,7 @@ def train_all(
         runs |= {"towers" if not at else f"towers_{at}": state for at, state in enumerate(rounds)}
         clock.lap("towers")
         facts = {"format": RUN_FORMAT, "settings": asdict(settings), "tasks": dataset.tasks, "towers": heads}
+        facts |= {"data": {"name": dataset.name, "notes": dataset.notes}}
         facts |= {"epochs": {name: [asdict(epoch) for epoch in state.history] for name, state in runs.items()}}
         facts |= {"curves": {name: state.curve for name, state in runs.items()}}
         _write_json(out / "run.json", {**facts, "seconds": clock.seconds})
