@@ -1,4 +1,4 @@
-"""``data.toml``: where the files are, which column is what, and what the labels mean. docs/howto-own-data.md has examples."""
+"""``data.toml``: where the files are, which column is what, and what the labels mean; see docs/howto-own-data.md."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ class Contract:
 
     @property
     def shape(self) -> Literal["impressions", "actions", "positives"]:
-        """impressions: a row an exposure; actions: a row an event; positives: a row a positive, nothing else is known."""
+        """impressions: a row an exposure; actions: a row an event; positives: a row a positive, no other is known."""
         if not self.labels:
             return "positives"
         return "actions" if next(iter(self.labels.values())).event is not None else "impressions"

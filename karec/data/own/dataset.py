@@ -55,8 +55,8 @@ def dataset_of(database: Database, parts: Parts) -> Made:
         exposures = _with_negatives(exposures, items, contract)
         share = contract.negatives
         notes = (
-            f"the log holds positives alone: {share.per_positive} negatives for each were drawn, by popularity to the power "
-            f"{share.popularity:g}; no figure on them says how often a shown item is taken",
+            f"the log holds positives alone: {share.per_positive} negatives for each were drawn, by popularity to the "
+            f"power {share.popularity:g}; no figure on them says how often a shown item is taken",
         )
     cuts = _cuts(exposures.time_ms, contract)
     snapshot = Snapshot(
@@ -151,8 +151,8 @@ def _cuts(time_ms: Array, contract: Contract) -> tuple[int, int, int]:
     cuts = [int(time_ms[min(int(share * n), n - 1)]) for share in shares]
     if not cuts[0] < cuts[1] < cuts[2] <= int(time_ms[-1]):
         raise DataError(
-            f"{contract.name}: {n:,} exposures at {len(np.unique(time_ms)):,} moments cannot be split by time into history, "
-            "training, validation and test: is the right column the time?"
+            f"{contract.name}: {n:,} exposures at {len(np.unique(time_ms)):,} moments cannot be split by time into "
+            "history, training, validation and test: is the right column the time?"
         )
     return cuts[0], cuts[1], cuts[2]
 
@@ -163,8 +163,9 @@ def _check_labels(dataset: Dataset) -> None:
             share = float(exposures.labels[task].mean()) if len(exposures) else 0.0
             if share in (0.0, 1.0):
                 raise DataError(
-                    f"{dataset.name}: label {task!r} is {share:.0f} in all {len(exposures):,} exposures of {part}: nothing can be "
-                    f"learned of it; write task = false under [labels.{task}], or say otherwise when it is positive"
+                    f"{dataset.name}: label {task!r} is {share:.0f} in all {len(exposures):,} exposures of {part}: "
+                    f"nothing can be learned of it; write task = false under [labels.{task}], or say otherwise when "
+                    "it is positive"
                 )
 
 

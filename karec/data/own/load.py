@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from karec._clock import Progress
-from karec.data.own.contract import Contract, read_contract
+from karec.data.own.contract import Contract, Files, read_contract
 from karec.data.own.database import Database
 from karec.data.own.dataset import Parts, dataset_of
 from karec.data.own.events import IdKind, id_kind, read_events
@@ -29,7 +29,7 @@ UNKNOWN_ITEM = "the item is not in items"
 
 @dataclass(frozen=True, eq=False)
 class OwnData:
-    """``ids``: the maps of users, items and, where they are texts, creators; their files are in a folder of the caller."""
+    """``ids``: the maps of users, items and, where they are texts, creators; their files lie in the caller's folder."""
 
     dataset: Dataset
     ids: Mapping[str, IdMap]
@@ -102,7 +102,9 @@ class _Import:
 
     def _sources(self) -> dict[str, Source]:
         contract = self.contract
-        tables = {"events": contract.events, "items": contract.items, "users": contract.users}
+        tables: dict[str, Files | None] = {
+            "events": contract.events, "items": contract.items, "users": contract.users
+        }  # fmt: skip
         tables |= {f"relation_{at}": table for at, table in enumerate(contract.relations.values())}
         return {
             name: open_source(self.database, f"source_{name}", table, contract.folder)
@@ -144,11 +146,12 @@ class _Import:
         self.reports.append(report)
         if report.bad and not self.skip_bad:
             why, reason = next(iter(report.bad.items()))
-            more = sum(each.count for each in report.bad.values()) - reason.count
+            others = sum(each.count for each in report.bad.values()) - reason.count
+            more = f", and {others:,} more for other reasons" if others else ""
             raise DataError(
-                f"{reason.places[0] if reason.places else report.files[0]}: {why} ({reason.count:,} of {report.rows:,} rows"
-                f" of {report.name}{f', and {more:,} more for other reasons' if more else ''}): mend them, or leave them "
-                "out with --skip-bad; karec data check shows all reasons"
+                f"{reason.places[0] if reason.places else report.files[0]}: {why} ({reason.count:,} of {report.rows:,} "
+                f"rows of {report.name}{more}): mend them, or leave them out with --skip-bad; karec data check shows "
+                "all reasons"
             )
 
     def _without_unknown_items(self, source: Source, items: OwnTable | None) -> dict[str, Reason]:
@@ -161,6 +164,6 @@ class _Import:
         after = database.count("shown")
         if not after:
             raise DataError(
-                f"{source.files[0]}: none of {before:,} events names an item of items: are the ids written in the same way?"
+                f"{source.files[0]}: none of {before:,} events names an item of items: are ids written in the same way?"
             )
         return {UNKNOWN_ITEM: Reason(before - after)} if before > after else {}

@@ -31,7 +31,7 @@ class Numbering:
         self.rows: dict[str, Array] = {}
 
     def creators(self, names: Any) -> Array:
-        """Numbers of creators and songs that are texts (Arrow). They have a user's number where they are a user's id."""
+        """Numbers of creators and songs that are texts (Arrow); a user's id has that user's number."""
         self.maps["creators"] = IdMap.build(names, self.folder / "creators.karec")
         return self.maps["creators"].numbers(names)
 
@@ -83,7 +83,8 @@ class Numbering:
             moment = f"coalesce({column_of(database, source, time).as_ms}, 0)"
         with told(source.files[0]):
             database.run(
-                f"CREATE TABLE pairs AS SELECT {u} AS u, {o} AS o, {moment} AS t, {why} AS why, {LINE}, {FILE_NUMBER} FROM {source.name}"
+                f"CREATE TABLE pairs AS SELECT {u} AS u, {o} AS o, {moment} AS t, {why} AS why, {LINE}, {FILE_NUMBER} "
+                f"FROM {source.name}"
             )
             bad = reasons(database, source, "pairs")
             rows = database.count("pairs")

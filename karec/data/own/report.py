@@ -24,7 +24,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class ColumnReport:
-    """What became of a column. ``missing`` is a share of the rows; ``least`` and ``most`` are of numbers and moments."""
+    """What became of a column. ``missing`` is a share of the rows; ``least``, ``most``: of numbers and moments."""
 
     name: str
     kind: str
