@@ -77,7 +77,9 @@ class Label:
 
 @dataclass(frozen=True)
 class Roles:
-    """Columns of items with a meaning. ``vector``: a list of numbers, of the same length for every item."""
+    """Columns of items with a meaning. ``vector``: a list of numbers, of the same length for every item; or a file
+    that ends with .npy, beside data.toml, with a row for each row of items, in their order.
+    """
 
     creator: str | None = None
     song: str | None = None
@@ -94,22 +96,31 @@ class Roles:
 
 
 @dataclass(frozen=True)
-class Items(Files):
-    """Every item that may be recommended. Columns that are no role are features, but those of ``ignore``."""
+class Rows(Files):
+    """A row an ``id``. Every column that is no role is a feature, but those of ``ignore``. ``categories``: columns whose
+    numbers are names of kinds. ``lists``: {column: what stands between its values}, for texts of several values.
+    """
 
     id: str = field(kw_only=True)
-    roles: Roles = field(default_factory=Roles, kw_only=True)
     ignore: tuple[str, ...] = field(default=(), kw_only=True)
     categories: tuple[str, ...] = field(default=(), kw_only=True)
+    lists: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if "" in self.lists.values():
+            raise ValueError("lists: what stands between values cannot be empty")
 
 
 @dataclass(frozen=True)
-class Users(Files):
-    """What is known of users; of others nothing is. Every column is a feature, but those of ``ignore``."""
+class Items(Rows):
+    """Every item that may be recommended."""
 
-    id: str = field(kw_only=True)
-    ignore: tuple[str, ...] = field(default=(), kw_only=True)
-    categories: tuple[str, ...] = field(default=(), kw_only=True)
+    roles: Roles = field(default_factory=Roles, kw_only=True)
+
+
+@dataclass(frozen=True)
+class Users(Rows):
+    """What is known of users; of others nothing is."""
 
 
 @dataclass(frozen=True)

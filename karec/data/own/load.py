@@ -24,7 +24,7 @@ from karec.ids import IdMap
 from karec.platform.dataset import Dataset
 
 STEPS = 6
-UNKNOWN_ITEM = "the item is not in items"
+REPEATED = "one user, item and moment with another row"
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,19 +79,19 @@ class _Import:
         self._say(1, "events")
         events = read_events(database, sources["events"], contract, users, items, now_ms)
         self._checked(events)
-        left_out = make_exposures(database, sources["events"], contract)
         self._say(2, "items and users")
         numbering = Numbering(database, self.ids_folder)
         tables = self._tables(sources, users, items, numbering)
-        left_out |= self._without_unknown_items(sources["events"], tables.get("items"))
-        self.reports[0] = replace(events, left_out={**events.left_out, **left_out})
         self._say(3, "ids")
-        numbering.number("items", "i", tables.get("items"))
-        numbering.number("users", "u", tables.get("users"))
+        left_out = numbering.number_events(sources["events"], tables.get("items"), tables.get("users"))
+        left_out |= make_exposures(database, sources["events"], contract)
         self._say(4, "relations")
         relations = numbering.relations(contract, sources, self._checked)
         self._say(5, "exposures")
         made = dataset_of(database, Parts(contract, tables, relations, numbering))
+        if made.repeated:
+            left_out[REPEATED] = Reason(made.repeated)
+        self.reports[0] = replace(events, left_out=left_out)
         self._say(STEPS, "done")
         report = replace(made.report, tables=tuple(self.reports))
         return OwnData(made.dataset, numbering.maps, report)
@@ -137,7 +137,9 @@ class _Import:
         found: dict[str, OwnTable] = {}
         for name, table, kind in (("items", self.contract.items, items), ("users", self.contract.users, users)):
             if table is not None:
-                found[name] = read_table(self.database, sources[name], table, kind, numbering.creators)
+                found[name] = read_table(
+                    self.database, sources[name], table, self.contract.folder, kind, numbering.creators
+                )
                 self._checked(found[name].report)
         return found
 
@@ -153,17 +155,3 @@ class _Import:
                 f"rows of {report.name}{more}): mend them, or leave them out with --skip-bad; karec data check shows "
                 "all reasons"
             )
-
-    def _without_unknown_items(self, source: Source, items: OwnTable | None) -> dict[str, Reason]:
-        if items is None:
-            return {}
-        database = self.database
-        before = database.count("shown")
-        with database.table("known_items", i=items.ids):
-            database.replace("shown", "SELECT shown.* FROM shown SEMI JOIN known_items USING (i)")
-        after = database.count("shown")
-        if not after:
-            raise DataError(
-                f"{source.files[0]}: none of {before:,} events names an item of items: are ids written in the same way?"
-            )
-        return {UNKNOWN_ITEM: Reason(before - after)} if before > after else {}
