@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def init(arguments: argparse.Namespace) -> None:
     from karec._files import write_text_aside
     from karec.data.own.contract import FILE
-    from karec.data.own.looking import write_contract
+    from karec.data.own.draft import write_contract
 
     first: Path = arguments.paths[0]
     folder: Path = arguments.out or (first if first.is_dir() else first.parent)

@@ -132,7 +132,7 @@ def _codes(values: Any) -> tuple[Array, list[str]]:
 
 
 def _is_quantity(column: Column, values: Any) -> bool:
-    """Of integers: more distinct ones than a category has, or hardly one that recurs; of numbers: not few whole ones."""
+    """Of integers: more distinct ones than a category has, or hardly one that recurs. Of numbers: not few and whole."""
     distinct = values.unique().drop_null()
     if column.kind == "number":
         found = distinct.to_numpy(zero_copy_only=False)

@@ -97,8 +97,8 @@ class Roles:
 
 @dataclass(frozen=True)
 class Rows(Files):
-    """A row an ``id``. Every column that is no role is a feature, but those of ``ignore``. ``categories``: columns whose
-    numbers are names of kinds. ``lists``: {column: what stands between its values}, for texts of several values.
+    """A row an ``id``. A column that is no role is a feature, but those of ``ignore``. ``categories``: columns whose
+    numbers are names of kinds. ``lists``: {column: what stands between the values that its cells hold}.
     """
 
     id: str = field(kw_only=True)

@@ -96,7 +96,7 @@ def files_of(table: Files, folder: Path) -> tuple[Path, ...]:
     """The files that ``table.path`` names, sorted. DataError where it names none, or what is no regular file."""
     path = folder / table.path
     if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if _suffix(p) in FORMATS and p.is_file())
+        found = sorted(p for p in path.rglob("*") if suffix_of(p) in FORMATS and p.is_file())
     elif path.exists():
         found = [path]
     else:
@@ -114,13 +114,13 @@ def files_of(table: Files, folder: Path) -> tuple[Path, ...]:
     return tuple(found)
 
 
-def _suffix(path: Path) -> str:
+def suffix_of(path: Path) -> str:
     """The ending that tells the format: what stands before .gz."""
     return (Path(path.stem) if path.suffix == ".gz" else path).suffix.lower()
 
 
 def format_of(path: Path) -> str:
-    found = FORMATS.get(_suffix(path))
+    found = FORMATS.get(suffix_of(path))
     if found is None:
         raise DataError(f"{path}: what format it has is told by its ending; known are {', '.join(sorted(FORMATS))}")
     return found

@@ -52,9 +52,7 @@ class Numbering:
             if known:
                 left_out = before - database.count(f"cleaned{known}")
             if left_out == before:
-                raise DataError(
-                    f"{source.files[0]}: none of {before:,} events names an item of items: are ids written alike in both?"
-                )
+                raise DataError(f"{source.files[0]}: none of {before:,} events names an item of items: are ids alike?")
             user_ids = self._user_ids(known, users)
             self._build("users", user_ids)
             with database.table("user_ids", id=user_ids, number=self.rows["users"]):
