@@ -75,10 +75,13 @@ class Database:
 
 @contextmanager
 def told(path: Path) -> Iterator[None]:
-    """What DuckDB refuses while the block reads ``path`` is told as a DataError of one line."""
+    """What DuckDB cannot read of ``path`` and other files of its table, in the block, is a DataError of one line."""
     import duckdb
 
     try:
         yield
+    except (duckdb.BinderException, duckdb.ParserException, duckdb.CatalogException, duckdb.InternalException):
+        raise
     except duckdb.Error as error:
-        raise DataError(f"{path}: {' '.join(str(error).split())[:300]}") from error
+        first = str(error).splitlines()[0]
+        raise DataError(f"{path} cannot be read: {first.partition('Error: ')[2] or first}") from error

@@ -136,10 +136,13 @@ def open_source(database: Database, name: str, table: Files, folder: Path) -> So
 
 def header_of(path: Path, table: Files) -> tuple[list[str], str]:
     """(column names, delimiter) of a CSV file. The delimiter is the one of DELIMITERS that line 1 holds most often."""
-    encoding = "utf-8-sig" if table.encoding == "utf-8" else table.encoding
     try:
-        with opened(path) as file, io.TextIOWrapper(file, encoding=encoding, newline="") as lines:
-            first = lines.readline(LONGEST_LINE)
+        with opened(path) as file:
+            if table.encoding == "utf-16":
+                with io.TextIOWrapper(file, encoding="utf-16", newline="") as lines:
+                    first = lines.readline(LONGEST_LINE)
+            else:
+                first = file.readline(LONGEST_LINE).decode("utf-8-sig" if table.encoding == "utf-8" else "latin-1")
         delimiter = table.delimiter or max(DELIMITERS, key=first.count)
         names = next(csv.reader([first], delimiter=delimiter), [])
     except (UnicodeError, csv.Error) as error:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from karec.data.own.database import Database
+from karec.data.own.database import Database, told
 from karec.data.own.files import Source, quoted
 
 Kind = Literal["integer", "number", "time", "boolean", "list", "text"]
@@ -33,7 +33,9 @@ class Column:
         """The cell, NULL where it is missing."""
         if self.typed:
             cell = quoted(self.name)
-            return f"CASE WHEN NOT isnan({cell}::DOUBLE) THEN {cell} END" if self.kind == "number" else cell
+            if self.kind == "number":  # isnan says no wherever a Parquet file's statistics, which pass NaN over, say no
+                return f"CASE WHEN isfinite({cell}::DOUBLE) OR isinf({cell}::DOUBLE) THEN {cell} END"
+            return cell
         return f"CASE WHEN trim({quoted(self.name)}) IN ({MISSING}) THEN NULL ELSE trim({quoted(self.name)}) END"
 
     @property
@@ -72,10 +74,9 @@ class Column:
 def column_of(database: Database, source: Source, name: str) -> Column:
     """What the first LOOKED_AT rows of a column say."""
     typed = kind_of_type(source.types[name])
-    if typed is not None:
-        return Column(name, typed, True, _unit(database, source, Column(name, typed, True)))
-    kind = _told(database, source, name)
-    return Column(name, kind, False, _unit(database, source, Column(name, kind, False)))
+    with told(source.files[0]):
+        column = Column(name, typed or _kind_of_cells(database, source, name), typed is not None)
+        return replace(column, unit=_unit(database, source, column))
 
 
 def kind_of_type(name: str) -> Kind | None:
@@ -90,7 +91,7 @@ def kind_of_type(name: str) -> Kind | None:
     return "time" if name.startswith("TIMESTAMP") else kinds.get(name)
 
 
-def _told(database: Database, source: Source, name: str) -> Kind:
+def _kind_of_cells(database: Database, source: Source, name: str) -> Kind:
     cell = Column(name, "text", False).cell
     there, integers, numbers, times, booleans, lists = database.rows(
         f"SELECT count(c), count(*) FILTER (regexp_matches(c, '{INTEGER}')), count(TRY_CAST(c AS DOUBLE)), "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from karec.data.own.database import Database
+from karec.data.own.database import Database, told
 from karec.data.own.files import FILE_NUMBER, OFFSET, ROW, Source
 from karec.data.own.report import SHOWN_LINES, Reason
 
@@ -29,16 +29,17 @@ def reasons(database: Database, source: Source, table: str, mistakes: Sequence[M
         f"SELECT {WHY}, {firsts} FROM {table} WHERE {WHY} IS NOT NULL GROUP BY {WHY} ORDER BY 1"
     ):
         found[mistakes[at][1]] = count, [divmod(row, OFFSET) for row in rows]
-    if source.wrong:
-        for why, count, rows in database.rows(f"SELECT {WHY}, {firsts} FROM {source.wrong} GROUP BY {WHY}"):
-            found[why] = count, [divmod(row, OFFSET) for row in rows]
-    broken = source.broken(database)
+    with told(source.files[0]):
+        if source.wrong:
+            for why, count, rows in database.rows(f"SELECT {WHY}, {firsts} FROM {source.wrong} GROUP BY {WHY}"):
+                found[why] = count, [divmod(row, OFFSET) for row in rows]
+        broken = source.broken(database)
     places = source.places([row for _, rows in found.values() for row in rows], broken)
-    told = {why: Reason(count, tuple(places[row] for row in rows)) for why, (count, rows) in found.items()}
+    every = {why: Reason(count, tuple(places[row] for row in rows)) for why, (count, rows) in found.items()}
     for why in dict.fromkeys(why for _, _, why in broken):
         lines = [f"{source.files[number].name}:{line}" for number, line, each in broken if each == why]
-        told[why] = Reason(len(lines), tuple(lines[:SHOWN_LINES]))
-    return dict(sorted(told.items(), key=lambda each: (-each[1].count, each[0])))
+        every[why] = Reason(len(lines), tuple(lines[:SHOWN_LINES]))
+    return dict(sorted(every.items(), key=lambda each: (-each[1].count, each[0])))
 
 
 def nothing_kept(what: str, source: Source, bad: Mapping[str, Reason]) -> str:
