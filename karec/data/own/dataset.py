@@ -11,7 +11,7 @@ from karec.data.own.contract import Contract
 from karec.data.own.database import Database
 from karec.data.own.negatives import draw_negatives
 from karec.data.own.numbering import Numbering
-from karec.data.own.report import DataReport
+from karec.data.own.report import DataReport, moment
 from karec.data.own.tables import OwnTable
 from karec.errors import DataError
 from karec.platform import schema
@@ -207,7 +207,7 @@ def _report(dataset: Dataset, exposures: Exposures, parts: Parts) -> DataReport:
         users_without_row=0 if table is None else len(dataset.snapshot.users) - len(table.ids),
         items_without_exposure=len(dataset.snapshot.works) - len(shown),
         labels={name: float(label.mean()) for name, label in exposures.labels.items()},
-        moments={name: str(np.datetime64(int(ms), "ms")) + "Z" for name, ms in moments.items()},
+        moments={name: moment(int(ms)) for name, ms in moments.items()},
         parts={
             "history": len(exposures) - len(dataset.exposures),
             "training": len(train),
