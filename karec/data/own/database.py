@@ -28,6 +28,7 @@ class Database:
         self._connection = duckdb.connect(str(folder / "import.duckdb"))
         self.run(f"SET memory_limit = '{MEMORY}'")
         self.run("SET TimeZone = 'UTC'")
+        self.run("SET enable_progress_bar = false")
         self.run("SET preserve_insertion_order = true")
 
     def run(self, query: str) -> None:

@@ -27,16 +27,16 @@ class IdKind:
     def value(self, column: Column) -> str:
         return column.as_integer if self.integers else column.as_text
 
-    def mistakes(self, column: Column) -> list[Mistake]:
-        """Of a cell that cannot be an id."""
+    def mistakes(self, column: Column, value: str) -> list[Mistake]:
+        """Of a cell that cannot be an id; ``value`` is what it was read as."""
         named = f"column {column.name!r}"
         found = [(f"{column.cell} IS NULL", f"{named}: the {self.what} is missing")]
         if self.integers:
             wrong = f"{named}: the {self.what} is no 64-bit integer, as most of them are"
-            found.append((f"{column.as_integer} IS NULL", wrong))
+            found.append((f"{value} IS NULL", wrong))
         else:
             too_long = f"{named}: the {self.what} is longer than {LONGEST_ID} bytes"
-            found.append((f"strlen({column.as_text}) > {LONGEST_ID}", too_long))
+            found.append((f"strlen({value}) > {LONGEST_ID}", too_long))
         return found
 
 
@@ -47,7 +47,9 @@ def id_kind(what: str, columns: list[Column]) -> IdKind:
 
 @dataclass(frozen=True)
 class _Cells:
-    """Of the log: {name in ``cleaned``: SQL}, mistakes, and what is told of each column that the contract names."""
+    """Of the log: {name in ``cleaned``: SQL}, mistakes, in which a name's value is ``__NAME``, and what is told of each
+    column that the contract names.
+    """
 
     cells: dict[str, str]
     mistakes: list[Mistake]
@@ -63,10 +65,11 @@ def read_events(
     """
     of_log = _cells(database, source, contract, users, items, now_ms)
     with told(source.files[0]):
-        listed = ", ".join(f"{cell} AS {name}" for name, cell in of_log.cells.items())
+        values = ", ".join(f"{cell} AS __{name}" for name, cell in of_log.cells.items())
+        listed = ", ".join(f"__{name} AS {name}" for name in of_log.cells)
         database.run(
-            f"CREATE TABLE read AS SELECT {listed}, {why_of(of_log.mistakes)} AS {WHY}, {ROW}, {FILE_NUMBER} "
-            f"FROM {source.name}"
+            f"CREATE TEMP TABLE read AS SELECT {listed}, {why_of(of_log.mistakes)} AS {WHY}, {ROW}, {FILE_NUMBER} "
+            f"FROM (SELECT *, {values} FROM {source.name})"
         )
     bad = reasons(database, source, "read", of_log.mistakes)
     kept = database.count("read", f"{WHY} IS NULL")
@@ -76,7 +79,7 @@ def read_events(
     columns = _described(database, of_log)
     used = {column.name for column, _, _ in of_log.told}
     columns += [ColumnReport(name, "", "not used") for name in source.columns if name not in used]
-    database.run(f"CREATE VIEW cleaned AS SELECT {', '.join(of_log.cells)} FROM read WHERE {WHY} IS NULL")
+    database.run(f"CREATE TEMP VIEW cleaned AS SELECT {', '.join(of_log.cells)} FROM read WHERE {WHY} IS NULL")
     return TableReport("events", tuple(map(str, source.files)), rows, kept, bad, {}, tuple(columns))
 
 
@@ -90,7 +93,7 @@ def _cells(database: Database, source: Source, contract: Contract, users: IdKind
         columns["time"] = replace(columns["time"], unit=contract.events.time_unit)
     time = columns["time"] = columns["time"].as_time
     cells = {"u": users.value(columns["user"]), "i": items.value(columns["item"]), "t": time.as_ms}
-    mistakes = users.mistakes(columns["user"]) + items.mistakes(columns["item"]) + _of_time(time, now_ms)
+    mistakes = users.mistakes(columns["user"], "__u") + items.mistakes(columns["item"], "__i") + _of_time(time, now_ms)
     named = {"user": "u", "item": "i", "time": "t"}
     for role in TEXTS:
         if role in columns:
@@ -113,9 +116,9 @@ def _of_time(time: Column, now_ms: int) -> list[Mistake]:
     latest, named = min(now_ms + DAY_MS, LATEST_MS), f"column {time.name!r}"
     return [
         (f"{time.cell} IS NULL", f"{named}: the time is missing"),
-        (f"{time.as_ms} IS NULL", f"{named}: no time: a number of s, ms, us or ns since 1970, or ISO 8601, is wanted"),
-        (f"{time.as_ms} < {EARLIEST_MS}", f"{named}: the time is before the year 2000: say events.time_unit"),
-        (f"{time.as_ms} > {latest}", f"{named}: the time lies in the future"),
+        ("__t IS NULL", f"{named}: no time: a number of s, ms, us or ns since 1970, or ISO 8601, is wanted"),
+        (f"__t < {EARLIEST_MS}", f"{named}: the time is before the year 2000: say events.time_unit"),
+        (f"__t > {latest}", f"{named}: the time lies in the future"),
     ]
 
 

@@ -28,12 +28,14 @@ ROW, FILE_NUMBER = "__row", "__file"
 LONGEST_LINE = 16 * 2**20  # bytes
 KNOWN_TYPES = {"VARCHAR", "BOOLEAN", "DATE", "DOUBLE", "FLOAT", "TINYINT", "SMALLINT", "INTEGER", "BIGINT"}
 KNOWN_TYPES |= {"UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"}
+MISSING = "'', 'NA', 'N/A', 'NaN', 'nan', 'null', 'NULL', 'None', '\\N'"
 OFFSET = 2**40  # FILE_NUMBER · OFFSET + ROW is one integer
 
 
 @dataclass(frozen=True)
 class Source:
-    """A view of the database called ``name``: the files' columns, ROW (1 is the file's first) and FILE_NUMBER.
+    """A view of the database called ``name``: the files' columns, ROW (1 is the file's first) and FILE_NUMBER. Texts
+    have no spaces around them, and are NULL where they are one of MISSING.
 
     ``types`` are DuckDB's, by column; text for CSV and JSONL. ``find_broken`` are queries for (file number, byte, what
     is wrong) of lines that cannot be split into cells; they know after the view was read to its end. ``wrong`` is a
@@ -90,6 +92,19 @@ def quoted(name: str) -> str:
 
 def text(value: object) -> str:
     return "'" + str(value).replace("'", "''") + "'"
+
+
+def _cells(texts: Collection[str], names: Sequence[str], rows: str) -> str:
+    """``names``, ROW and FILE_NUMBER of ``rows``, whose columns ``texts`` are cleaned; one pass over each cell."""
+    trimmed = ", ".join(f"trim({quoted(each)}) AS {quoted(each)}" for each in texts)
+    cleaned = ", ".join(
+        f"CASE WHEN {quoted(each)} IN ({MISSING}) THEN NULL ELSE {quoted(each)} END AS {quoted(each)}"
+        if each in texts
+        else quoted(each)
+        for each in names
+    )
+    inner = f"SELECT * REPLACE ({trimmed}) FROM ({rows})" if trimmed else rows
+    return f"SELECT {cleaned}, {ROW}, {FILE_NUMBER} FROM ({inner})"
 
 
 def files_of(table: Files, folder: Path) -> tuple[Path, ...]:
@@ -193,10 +208,11 @@ def _csv(database: Database, name: str, table: Files, files: tuple[Path, ...]) -
         own, delimiter = header_of(path, table)
         _same_columns(path, own, files[0], names)
         options = f"delim = {text(delimiter)}, quote = '\"', escape = '\"', header = true"
-        parts.append(
-            f"SELECT {', '.join(map(quoted, names))}, row_number() OVER () AS {ROW}, {number} AS {FILE_NUMBER} "
+        rows = (
+            f"SELECT *, row_number() OVER () AS {ROW}, {number} AS {FILE_NUMBER} "
             f"FROM {_scan(path, f'{name}_{number}', own, options, table)}"
         )
+        parts.append(_cells(names, names, rows))
         broken.append(_rejected(number, f"{name}_{number}"))
     database.run(f"CREATE TEMP VIEW {name} AS {' UNION ALL '.join(parts)}")
     return Source(name, files, "csv", dict.fromkeys(names, "VARCHAR"), tuple(broken), table.encoding)
@@ -212,7 +228,7 @@ def _jsonl(database: Database, name: str, table: Files, files: tuple[Path, ...])
     names = _json_names(database, files, [f"(SELECT l FROM {lines} WHERE {good})" for lines in rows])
     cells = ", ".join(f"l ->> {text('$.' + json.dumps(each, ensure_ascii=False))} AS {quoted(each)}" for each in names)
     parts = [
-        f"SELECT {cells}, {ROW}, {number} AS {FILE_NUMBER} FROM (SELECT * FROM {lines} WHERE {good})"
+        _cells(names, names, f"SELECT {cells}, {ROW}, {number} AS {FILE_NUMBER} FROM {lines} WHERE {good}")
         for number, lines in enumerate(rows)
     ]
     wrong = [
@@ -252,10 +268,12 @@ def _parquet(database: Database, name: str, table: Files, files: tuple[Path, ...
         for column, kind in own.items():
             if kind != types[column]:
                 raise DataError(f"{path}: column {column!r} is {kind}, in {files[0]} it is {types[column]}")
-        parts.append(
+        rows = (
             f"SELECT {', '.join(_parquet_cell(*each) for each in types.items())}, file_row_number + 1 AS {ROW}, "
             f"{number} AS {FILE_NUMBER} FROM read_parquet({text(path)}, file_row_number = true)"
         )
+        texts = [column for column, kind in types.items() if kind == "VARCHAR" or not _is_known(kind)]
+        parts.append(_cells(texts, list(types), rows))
     database.run(f"CREATE TEMP VIEW {name} AS {' UNION ALL '.join(parts)}")
     return Source(
         name, files, "parquet", {column: kind if _is_known(kind) else "VARCHAR" for column, kind in types.items()}

@@ -86,7 +86,7 @@ class Numbering:
             joins += " JOIN user_ids ON cleaned.u = user_ids.id"
         if joins:
             listed = ", ".join(f"{cell} AS {name}" for name, cell in cells.items())
-            database.run(f"CREATE TABLE numbered AS SELECT {listed} FROM cleaned{joins}")
+            database.run(f"CREATE TEMP TABLE numbered AS SELECT {listed} FROM cleaned{joins}")
             database.run("DROP VIEW cleaned")
             database.run("DROP TABLE read")
             database.run("ALTER TABLE numbered RENAME TO cleaned")
@@ -120,8 +120,8 @@ class Numbering:
         ]
         with told(source.files[0]):
             database.run(
-                f"CREATE TABLE pairs AS SELECT {u} AS u, {o} AS o, {moment} AS t, {why_of(mistakes)} AS {WHY}, {ROW}, "
-                f"{FILE_NUMBER} FROM {source.name}"
+                f"CREATE TEMP TABLE pairs AS SELECT {u} AS u, {o} AS o, {moment} AS t, {why_of(mistakes)} AS {WHY}, "
+                f"{ROW}, {FILE_NUMBER} FROM {source.name}"
             )
         bad = reasons(database, source, "pairs", mistakes)
         rows = database.count("pairs", f"{WHY} IS NULL") + sum(reason.count for reason in bad.values())

@@ -27,7 +27,7 @@ def make_exposures(database: Database, source: Source, contract: Contract) -> di
     if contract.shape == "actions":
         return _join_actions(database, source, contract)
     label = ", 1::UTINYINT AS l0" if contract.shape == "positives" else ""
-    database.run(f"CREATE VIEW shown AS SELECT *{label} FROM cleaned")
+    database.run(f"CREATE TEMP VIEW shown AS SELECT *{label} FROM cleaned")
     return {}
 
 
@@ -40,22 +40,22 @@ def _join_actions(database: Database, source: Source, contract: Contract) -> dic
     more = "".join(f", {name}" for name in extra)
     request = ", request" if "request" in columns else ""
     database.run(
-        f"CREATE TABLE views AS SELECT row_number() OVER (ORDER BY t, u, i) AS v, u, i, t{request}{more} FROM cleaned "
-        f"WHERE event = {view}"
+        f"CREATE TEMP TABLE views AS SELECT row_number() OVER (ORDER BY t, u, i) AS v, u, i, t{request}{more} FROM "
+        f"cleaned WHERE event = {view}"
     )
     wanted = ", ".join(text(event) for event in dict.fromkeys(events))
     database.run(
-        f"CREATE TABLE acts AS SELECT u, i, t, event{request}{more} FROM cleaned WHERE event IN ({wanted}) AND "
+        f"CREATE TEMP TABLE acts AS SELECT u, i, t, event{request}{more} FROM cleaned WHERE event IN ({wanted}) AND "
         f"event <> {view}"
     )
-    database.run(f"CREATE TABLE joined AS {_by_request() if request else _by_window(window)}")
+    database.run(f"CREATE TEMP TABLE joined AS {_by_request() if request else _by_window(window)}")
     flags = ", ".join(f"max(event = {text(event)})::UTINYINT AS l{at}" for at, event in enumerate(events))
     of_view = ", ".join(
         f"{1 if text(event) == view else f'coalesce(l{at}, 0)'}::UTINYINT AS l{at}" for at, event in enumerate(events)
     )
     merged = "".join(f", {'min' if name == 'scene' else 'max'}({name}) AS {name}" for name in extra)
     database.run(
-        f"CREATE TABLE shown AS SELECT u, i, t{more}, {of_view} FROM views LEFT JOIN "
+        f"CREATE TEMP TABLE shown AS SELECT u, i, t{more}, {of_view} FROM views LEFT JOIN "
         f"(SELECT v, {flags} FROM joined WHERE v IS NOT NULL GROUP BY v) USING (v) UNION ALL "
         f"SELECT u, i, min(t) AS t{merged}, {flags} FROM joined WHERE v IS NULL GROUP BY u, i, t // {max(window, 1)}"
     )

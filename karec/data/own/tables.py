@@ -90,17 +90,17 @@ def _rows(
 ) -> tuple[Any, dict[str, Reason], int, int]:
     """(kept rows as Arrow: id, row, c0, c1, …; mistakes; rows that were read; rows that only repeat another)."""
     id_column = column_of(database, source, table.id)
-    mistakes = [*kind.mistakes(id_column), ("false", f"column {table.id!r}: {TWICE}")]
+    mistakes = [*kind.mistakes(id_column, "__id"), ("false", f"column {table.id!r}: {TWICE}")]
     cells = {f"c{at}": each.cell for at, each in enumerate(wanted)}
     listed = "".join(f", {cell} AS {name}" for name, cell in cells.items())
     names = "".join(f", {name}" for name in cells)
     with told(source.files[0]):
         database.run(
-            f"CREATE TABLE rows_read AS SELECT {kind.value(id_column)} AS id{listed}, {why_of(mistakes)} AS {WHY}, "
-            f"{ROW}, {FILE_NUMBER} FROM {source.name}"
+            f"CREATE TEMP TABLE rows_read AS SELECT __id AS id{listed}, {why_of(mistakes)} AS {WHY}, {ROW}, "
+            f"{FILE_NUMBER} FROM (SELECT *, {kind.value(id_column)} AS __id FROM {source.name})"
         )
     database.run(
-        f"CREATE TABLE ranked AS SELECT *, row_number() OVER (ORDER BY {FILE_NUMBER}, {ROW}) AS row, "
+        f"CREATE TEMP TABLE ranked AS SELECT *, row_number() OVER (ORDER BY {FILE_NUMBER}, {ROW}) AS row, "
         f"CASE WHEN {WHY} IS NULL THEN row_number() OVER (PARTITION BY id, {WHY} ORDER BY {FILE_NUMBER}, {ROW}) END "
         "AS nth FROM rows_read"
     )
