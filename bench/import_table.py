@@ -109,7 +109,7 @@ def main() -> None:
         rate = arguments.events / found["seconds"]
         print(
             f"{ending:8} {arguments.events:12,} events {size:8.0f} MiB {found['seconds']:8.2f} s, of CPU "
-            f"{found['cpu']:.2f} s {rate:12,.0f} a second (wanted {WANTED[ending]:,.0f}), at most {found['gib']:.2f} GiB"
+            f"{found['cpu']:.2f} s, {rate:,.0f} a second (wanted {WANTED[ending]:,.0f}), at most {found['gib']:.2f} GiB"
         )
         print("         " + ", ".join(f"{what} {seconds}" for what, seconds in found["steps"].items()), flush=True)
 

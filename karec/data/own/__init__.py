@@ -11,6 +11,7 @@ columns.py    what each of their columns becomes
 numbering.py  ids → numbers, in the log and in relations
 shapes.py     the log → exposures: impressions, actions, positives alone
 negatives.py  negatives for positives alone
+exposures.py  that table, out of the database
 dataset.py    exposures and tables → a dataset
 load.py       all of it, in order
 report.py     what was read, kept and left out

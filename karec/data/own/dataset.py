@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from karec.data.own.contract import Contract
-from karec.data.own.database import Database
+from karec.data.own.exposures import Shown
 from karec.data.own.negatives import draw_negatives
 from karec.data.own.numbering import Numbering
 from karec.data.own.report import DataReport, moment
@@ -23,7 +23,6 @@ from karec.platform.snapshot import Snapshot
 from karec.platform.table import Table
 from karec.types import Array
 
-ONE_SCENE = "home"  # where the log names none
 ROLES = {schema.CREATOR, schema.SONG, schema.TYPE, schema.TAG, schema.PUBLISHED}
 
 
@@ -39,17 +38,13 @@ class Parts:
 
 @dataclass(frozen=True, eq=False)
 class Made:
-    """``repeated`` rows were of the user, item and moment of another one, and are in its exposure."""
-
     dataset: Dataset
     report: DataReport
-    repeated: int
 
 
-def dataset_of(database: Database, parts: Parts) -> Made:
-    """From the table ``shown`` of the database, whose ids are numbers. DataError where nothing can be learned."""
-    contract = parts.contract
-    exposures, scenes, repeated = _exposures(database, contract)
+def dataset_of(shown: Shown, parts: Parts) -> Made:
+    """DataError where nothing can be learned."""
+    contract, exposures = parts.contract, shown.exposures
     notes: tuple[str, ...] = ()
     given = set() if contract.items is None else set(contract.items.roles.named.values())
     items = _table(parts.numbering.rows["items"], parts.tables.get("items"), ROLES - given)
@@ -67,59 +62,15 @@ def dataset_of(database: Database, parts: Parts) -> Made:
         items,
         users,
         _relations(parts, users),
-        {**_names(parts), "scene": scenes},
+        {**_names(parts), "scene": shown.scenes},
         meaning=contract.said,
     )
     snapshot = advance(snapshot, exposures, cuts[0])
-    later = exposures.take(exposures.time_ms >= cuts[0])
+    later = exposures.take(slice(int(np.searchsorted(exposures.time_ms, cuts[0])), None))
     weights = {name: label.weight for name, label in contract.labels.items()}
     dataset = Dataset(contract.name, snapshot, later, cuts[1], cuts[2], contract.tasks, weights, notes)
     _check_labels(dataset)
-    return Made(dataset, _report(dataset, exposures, parts), repeated)
-
-
-def _exposures(database: Database, contract: Contract) -> tuple[Exposures, list[str], int]:
-    """(exposures in order of time, then user, then item; names of scenes, sorted; rows merged into another)."""
-    there = set(database.columns("shown"))
-    scenes, scene = [""], "0"
-    if "scene" in there:
-        scenes = [row[0] for row in database.rows("SELECT DISTINCT coalesce(scene, '') FROM shown ORDER BY 1")]
-        scene = "(SELECT code FROM scenes WHERE scenes.scene = coalesce(shown.scene, ''))"
-    labels = {name: f"l{at}" for at, name in enumerate(contract.label_names)}
-    cells = {"u": "u", "i": "i", "t": "t", "scene": f"({scene})::INTEGER", **{each: each for each in labels.values()}}
-    if "play_ms" in there:
-        cells["play_ms"] = "coalesce(play_ms, 0)"
-    listed = ", ".join(f"{cell} AS {name}" for name, cell in cells.items())
-    with database.table("scenes", scene=scenes, code=np.arange(len(scenes))):
-        columns = database.arrays(f"SELECT {listed} FROM shown ORDER BY t, u, i", database.count("shown"))
-    columns, repeated = _one_a_moment(columns)
-    exposures = Exposures(
-        columns["u"], columns["i"], columns["t"], columns["scene"],
-        {name: columns[label] for name, label in labels.items()}, columns.get("play_ms"),
-    )  # fmt: skip
-    return exposures, [name or ONE_SCENE for name in scenes], repeated
-
-
-def _one_a_moment(columns: dict[str, Array]) -> tuple[dict[str, Array], int]:
-    """Sorted rows → one for each user, item and moment, and how many were merged into another: a label is positive
-    where one of them says so, the play time is the longest, the scene the first by name.
-    """
-    new = np.ones(len(columns["t"]), bool)
-    for at, name in enumerate(("t", "u", "i")):
-        differs = columns[name][1:] != columns[name][:-1]
-        new[1:] = differs if at == 0 else new[1:] | differs
-    starts = np.flatnonzero(new)
-    repeated = len(new) - len(starts)
-    if not repeated:
-        return columns, 0
-    keys = ("t", "u", "i")
-    merged = {
-        name: column[starts]
-        if name in keys
-        else (np.minimum if name == "scene" else np.maximum).reduceat(column, starts)
-        for name, column in columns.items()
-    }
-    return merged, repeated
+    return Made(dataset, _report(dataset, exposures, parts))
 
 
 def _with_negatives(positives: Exposures, items: Table, contract: Contract) -> Exposures:
@@ -175,8 +126,18 @@ def _cuts(time_ms: Array, contract: Contract) -> tuple[int, int, int]:
     return cuts[0], cuts[1], cuts[2]
 
 
+def _split(dataset: Dataset) -> dict[str, Exposures]:
+    """Parts of the dataset's exposures, which are in order of time; nothing is copied."""
+    exposures = dataset.exposures
+    first, second = np.searchsorted(exposures.time_ms, [dataset.train_until_ms, dataset.valid_until_ms]).tolist()
+    cuts = {"training": slice(0, first), "validation": slice(first, second), "test": slice(second, None)}
+    return {name: exposures.take(cut) for name, cut in cuts.items()}
+
+
 def _check_labels(dataset: Dataset) -> None:
-    for part, exposures in zip(("training", "test"), (dataset.split()[0], dataset.split()[2]), strict=True):
+    parts = _split(dataset)
+    for part in ("training", "test"):
+        exposures = parts[part]
         for task in dataset.tasks:
             share = float(exposures.labels[task].mean()) if len(exposures) else 0.0
             if share in (0.0, 1.0):
@@ -188,7 +149,6 @@ def _check_labels(dataset: Dataset) -> None:
 
 
 def _report(dataset: Dataset, exposures: Exposures, parts: Parts) -> DataReport:
-    train, valid, test = dataset.split()
     shown = np.unique(exposures.work_id)
     table = parts.tables.get("users")
     moments = {
@@ -210,9 +170,7 @@ def _report(dataset: Dataset, exposures: Exposures, parts: Parts) -> DataReport:
         moments={name: moment(int(ms)) for name, ms in moments.items()},
         parts={
             "history": len(exposures) - len(dataset.exposures),
-            "training": len(train),
-            "validation": len(valid),
-            "test": len(test),
+            **{name: len(part) for name, part in _split(dataset).items()},
         },
         notes=dataset.notes,
     )

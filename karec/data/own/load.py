@@ -13,6 +13,7 @@ from karec.data.own.contract import Contract, Files, read_contract
 from karec.data.own.database import Database
 from karec.data.own.dataset import Parts, dataset_of
 from karec.data.own.events import IdKind, id_kind, read_events
+from karec.data.own.exposures import read_shown
 from karec.data.own.files import Source, open_source
 from karec.data.own.kinds import column_of
 from karec.data.own.numbering import Numbering
@@ -88,9 +89,11 @@ class _Import:
         self._say(4, "relations")
         relations = numbering.relations(contract, sources, self._checked)
         self._say(5, "exposures")
-        made = dataset_of(database, Parts(contract, tables, relations, numbering))
-        if made.repeated:
-            left_out[REPEATED] = Reason(made.repeated)
+        shown = read_shown(database, contract)
+        database.close()  # and its memory is free
+        made = dataset_of(shown, Parts(contract, tables, relations, numbering))
+        if shown.repeated:
+            left_out[REPEATED] = Reason(shown.repeated)
         self.reports[0] = replace(events, left_out=left_out)
         self._say(STEPS, "done")
         report = replace(made.report, tables=tuple(self.reports))
