@@ -1,4 +1,4 @@
-"""The library that does the work behind ``karec.index`` and ``karec.diversity``, chosen at each call.
+"""The library that does the work behind ``karec.index``, ``karec.ids`` and ``karec.diversity``, chosen at each call.
 
 native    ``karec._native``, C++: the default
 portable  ``karec.kernels.portable``, NumPy and Numba: the same results, slower; default where the extension is absent

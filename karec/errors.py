@@ -24,7 +24,7 @@ class BundleError(KarecError):
 
 
 class IndexFormatError(KarecError):
-    """An index file is truncated, altered or of another format."""
+    """An index file or an id file is truncated, altered or of another format."""
 
 
 class LogSchemaError(KarecError):

@@ -158,7 +158,7 @@ class IdMap:
             listed = self._native.names(numbers)
             names = np.empty(len(listed), object)
             names[:] = listed
-            return names, np.flatnonzero(np.equal(names, None))
+            return names, np.array([i for i, name in enumerate(listed) if name is None], np.int64)
         if self._kind == _NUMBERS:
             integers = self._integers(numbers)
             return integers.astype(np.int64, copy=False), np.flatnonzero(~_own_numbers(integers))

@@ -11,10 +11,12 @@ from karec.kernels.portable.explicit import dpp_select_columns, dpp_select_kerne
 from karec.kernels.portable.index import IndexView, ItemIndex
 from karec.kernels.portable.marginal import mmr_select, ssd_select
 from karec.kernels.portable.scatter import scatter
+from karec.kernels.portable.string_ids import StringIds
 
 __all__ = [
     "IndexView",
     "ItemIndex",
+    "StringIds",
     "dpp_alpha",
     "dpp_select",
     "dpp_select_batch",

@@ -44,7 +44,9 @@ def test_every_link_in_readme_and_docs_leads_somewhere():
 
 
 def test_the_changelog_names_where_each_module_moved_to():
-    table = re.findall(r"^  \| (`karec.*?) \| (.*) \|$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    table = re.findall(
+        r"^  \| (`karec.*?) \| (.*) \|$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert len(table) > 20
     now = {name for _, cell in table for name in re.findall(r"`(karec[\w.]+)`", cell)}
     assert sorted(name for name in now if importlib.util.find_spec(name) is None) == []
@@ -54,7 +56,13 @@ def test_modules_that_docs_name_exist():
     named = set()
     for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))):
         named |= set(re.findall(r"`(karec(?:\.[a-z_]+)+)[`:]", page.read_text(encoding="utf-8")))
-    others = {"karec.h", "karec.pc", "karec.toml", "karec.observers", "karec.rank_log"}  # files, a logger, a metadata key
+    others = {
+        "karec.h",
+        "karec.pc",
+        "karec.toml",
+        "karec.observers",
+        "karec.rank_log",
+    }  # files, a logger, a metadata key
     assert sorted(name for name in named - others if not _is_there(name)) == []
 
 

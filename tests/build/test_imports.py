@@ -40,6 +40,8 @@ UPWARDS = [
     ("karec.features.table", "karec.logs.rank_log", "layers"),
     ("karec._backend", "karec.index", "layers"),
     ("karec.index.item_index", "karec.bundle", "layers"),
+    ("karec.ids.id_map", "karec.index.rows", "layers"),
+    ("karec.platform.snapshot", "karec.ids.id_map", "layers"),
     ("karec.bundle.bundle", "karec.recall.model", "layers"),
     ("karec.recall.model", "karec.config.scenes", "layers"),
     ("karec.training_data.examples", "karec.evaluate.page", "layers"),

@@ -3,7 +3,13 @@
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-OF_NO_ROOM = {"build", "contracts", "fixtures", "kernels", "native"}  # packaging, all rooms, shared modules, kernels/, C++
+OF_NO_ROOM = {
+    "build",
+    "contracts",
+    "fixtures",
+    "kernels",
+    "native",
+}  # packaging, all rooms, shared modules, kernels/, C++
 
 
 def test_every_folder_of_tests_is_a_room_of_the_package():

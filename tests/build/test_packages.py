@@ -83,6 +83,8 @@ def test_the_sdist_builds_alone(tree, python, tmp_path):
     inside = run(python, "-m", "zipfile", "-l", wheel, cwd=tmp_path)
     assert "karec/config/templates/home.toml" in inside
     assert "karec/py.typed" in inside and "karec/kernels/merge.pyi" in inside and "karec/_native.pyi" in inside
-    assert not [name for name in (".pyx", ".pxi", ".cpp", ".hpp", "tests/") if name in inside], "a wheel holds no sources"
+    assert not [name for name in (".pyx", ".pxi", ".cpp", ".hpp", "tests/") if name in inside], (
+        "a wheel holds no sources"
+    )
     pip(python, "--no-deps", "--force-reinstall", wheel, cwd=tmp_path)
     assert "site-packages" in run(python, "-c", USE, cwd=tmp_path)
