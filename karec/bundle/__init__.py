@@ -2,6 +2,7 @@
 
     ROOT/current            → v0000000007        a symbolic link, swapped by one atomic rename
     ROOT/v0000000007/manifest.json               format, model_version, {file: sha256, bytes}, facts
+                    /manifest.sig                optional: the manifest's ed25519 signature
                     /manifest.txt                the same for C++ hosts: model_version, each file's bytes and XXH64
                     /user_tower.onnx item_tower.onnx ranker.onnx
                     /user_tower.v0000000006.onnx …   optional: of other versions that rows of the index are of

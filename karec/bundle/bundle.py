@@ -13,6 +13,8 @@ from weakref import WeakValueDictionary
 from karec._once import Once
 from karec.bundle.manifest import MANIFEST, check_files, read_manifest
 from karec.bundle.publishing import CURRENT
+from karec.bundle.replay_process import replay_once
+from karec.bundle.signing import check_signature
 from karec.errors import BundleError, IndexFormatError
 
 if TYPE_CHECKING:
@@ -35,29 +37,37 @@ class Bundle:
     _parts: Once = field(default_factory=Once, init=False, repr=False, compare=False)
 
     @classmethod
-    def open(cls, root: str | Path, verify: bool = True) -> Bundle:
+    def open(cls, root: str | Path, verify: bool = True, public_key: str | Path | None = None) -> Bundle:
         """The bundle at ``root``: a bundle's folder, or a folder that holds ``current``.
 
         ``verify`` reads every file and compares its SHA-256 (about 1 GB/s). Raises BundleError naming the file.
+        It also replays a few requests in a child process (``karec.bundle.replay``), once a process for one content.
+        ``public_key``: the PEM file of a public ed25519 key that the manifest must be signed for; needs ``verify``.
         """
         folder = _folder_of(root)
+        if public_key is not None:
+            if not verify:
+                raise ValueError("a signature says nothing of files that are not verified: leave out verify=False")
+            check_signature(folder, Path(public_key))
         manifest = read_manifest(folder)
         if verify:
             check_files(folder, manifest["files"])
+            replay_once(folder)
         return cls(folder, manifest["model_version"], manifest["facts"])
 
     @classmethod
-    def shared(cls, root: str | Path) -> Bundle:
+    def shared(cls, root: str | Path, public_key: str | Path | None = None) -> Bundle:
         """As ``open``, but one object for the whole process as long as anybody holds it: opened and verified once.
 
-        Any thread may call it. What one holder upserts into ``index`` is seen by all.
+        Any thread may call it. What one holder upserts into ``index`` is seen by all. A bundle that was opened with one
+        public key is not taken for another, nor for one without.
         """
         folder = _folder_of(root)
         with _open_lock:
-            key = _identity(folder)
+            key = (*_identity(folder), None if public_key is None else Path(public_key).resolve())
             found = _open.get(key)
             if found is None:
-                found = _open[key] = cls.open(folder)
+                found = _open[key] = cls.open(folder, public_key=public_key)
             return found
 
     @property

@@ -12,6 +12,7 @@ from karec.errors import BundleError
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+SIGNATURE = "manifest.sig"  # may be there: ``karec.bundle.signing``
 
 
 def fingerprint(path: Path) -> dict[str, Any]:
@@ -49,6 +50,6 @@ def check_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
         if fingerprint(path)["sha256"] != wanted["sha256"]:
             raise BundleError(f"{path} is not what was published: its SHA-256 differs from the manifest's")
     present = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
-    strangers = sorted(present - files.keys() - {MANIFEST})
+    strangers = sorted(present - files.keys() - {MANIFEST, SIGNATURE})
     if strangers:
         raise BundleError(f"{folder / strangers[0]} is in the bundle but not in its manifest")

@@ -11,7 +11,8 @@ from typing import Any
 from karec._backend import library as _native
 from karec._files import folder_aside, link_aside
 from karec._sealed_text import line, sealed_text
-from karec.bundle.manifest import FORMAT, MANIFEST, fingerprint
+from karec.bundle.manifest import FORMAT, MANIFEST, SIGNATURE, fingerprint
+from karec.bundle.signing import read_signing_key
 from karec.errors import BundleError
 
 HOST_MANIFEST = "manifest.txt"
@@ -19,13 +20,19 @@ CURRENT = "current"
 
 
 def publish(
-    root: Path, model_version: int, write: Callable[[Path], None], facts: Mapping[str, Any] | None = None
+    root: Path,
+    model_version: int,
+    write: Callable[[Path], None],
+    facts: Mapping[str, Any] | None = None,
+    *,
+    signing_key: Path | None = None,
 ) -> Path:
     """Publish what ``write`` puts into an empty folder: add the manifests, then make it ``root/current``. Its folder.
 
     A publisher that fails or is killed leaves the old ``current`` as it was. Raises BundleError when ``model_version``
-    has been published before.
+    has been published before. ``signing_key``: the PEM file of a private ed25519 key, which signs the manifest.
     """
+    key = None if signing_key is None else read_signing_key(signing_key)
     root.mkdir(parents=True, exist_ok=True)
     final = root / f"v{model_version:010d}"
     if final.exists():
@@ -36,7 +43,10 @@ def publish(
         (aside / HOST_MANIFEST).write_text(_host_manifest(aside, model_version), encoding="ascii")
         files = {str(p.relative_to(aside)): fingerprint(p) for p in sorted(aside.rglob("*")) if p.is_file()}
         manifest = {"format": FORMAT, "model_version": model_version, "facts": dict(facts or {}), "files": files}
-        (aside / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
+        text = json.dumps(manifest, indent=1, sort_keys=True).encode()
+        (aside / MANIFEST).write_bytes(text)
+        if key is not None:
+            (aside / SIGNATURE).write_bytes(key.sign(text))
     link_aside(root / CURRENT, final.name)
     return final
 

@@ -43,6 +43,7 @@ def _add_cascade(names: Any) -> None:
         "--quick", action="store_true", help="one pass of a small ranker and towers: minutes, not the best"
     )
     train.add_argument("--resume", action="store_true", help="go on from OUT/run/checkpoints, which a kill left")
+    train.add_argument("--signing-key", type=Path, metavar="PEM", help="a private ed25519 key: sign the bundle")
 
     recommend = _command(names, "recommend", "one feed for one user, and how it came about", commands.recommend)
     recommend.add_argument("--config", type=Path, required=True, help="a karec.toml")

@@ -18,7 +18,13 @@ MODELS = ("user_tower.onnx", "item_tower.onnx", "ranker.onnx")
 
 
 def publish_bundle(
-    run: Path, snapshot: Snapshot, root: Path, progress: Progress | None = None, ids: Path | None = None
+    run: Path,
+    snapshot: Snapshot,
+    root: Path,
+    progress: Progress | None = None,
+    *,
+    ids: Path | None = None,
+    signing_key: Path | None = None,
 ) -> Path:
     """Publish the models and the encoder of the run folder ``run``, serving ``snapshot``, as ``root/current``. ``ids`` is
     a folder with the maps of the platform's ids, where they are not the snapshot's numbers.
@@ -40,7 +46,7 @@ def publish_bundle(
             shutil.copytree(ids, folder / IDS)
 
     facts = {"tasks": list(item_tower.tasks), "works": len(snapshot.works), "users": len(snapshot.users)}
-    return publish(root, item_tower.model_version, write, facts)
+    return publish(root, item_tower.model_version, write, facts, signing_key=signing_key)
 
 
 def _check_counted_by_scene(encoder: Encoder, snapshot: Snapshot) -> None:
