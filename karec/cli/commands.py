@@ -47,6 +47,8 @@ def train(arguments: argparse.Namespace) -> None:
 
     for table in quality_tables(quality, dataset.tasks):
         console.print(table)
+    for note in dataset.notes:
+        console.print(f"note: {note}")
     console.print(f"published: {config.parent / 'bundles'}\nserve it:  karec recommend --config {config} --user ID")
 
 
@@ -66,6 +68,8 @@ def demo(arguments: argparse.Namespace) -> None:
     console.print(funnel_table(report["funnel"], report["timings_ms"]))
     for table in quality_tables(quality, dataset.tasks):
         console.print(table)
+    for note in dataset.notes:
+        console.print(f"note: {note}")
     console.print(reach_table(report["reach"]))
     for counts in served.observed:
         console.print(str(counts))

@@ -42,8 +42,8 @@ examples:
   karec data init shop
   karec data init log.csv items.parquet --out shop
 
-Guesses which table is the log and which column is what, and writes shop/data.toml with its reasons as comments. Nothing that
-is there is overwritten. Check it by eye, then with karec data check.""",
+Guesses which table is the log and which column is what, and writes shop/data.toml with its reasons as comments. Nothing
+that is there is overwritten. Check it by eye, then with karec data check.""",
     "check": """\
 examples:
   karec data check shop

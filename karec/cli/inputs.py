@@ -50,7 +50,7 @@ def load_dataset(arguments: argparse.Namespace, progress: ProgressBars) -> Datas
 
 @contextmanager
 def loaded(arguments: argparse.Namespace, progress: ProgressBars) -> Iterator[tuple[Dataset, Path | None]]:
-    """``load_dataset``, and the folder with the maps of its ids while the block runs; None where ids are its numbers."""
+    """``load_dataset``, and a folder, there while the block runs, with the maps of its ids; None: ids are numbers."""
     if arguments.data in ("world", "kuairand"):
         yield load_dataset(arguments, progress), None
         return

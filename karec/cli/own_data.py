@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,13 +14,13 @@ from karec.cli.inputs import progress_bars, table_console
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from karec.data.own.report import DataReport, TableReport
+    from karec.data.own.report import ColumnReport, DataReport, Reason
 
 
 def init(arguments: argparse.Namespace) -> None:
     from karec._files import write_text_aside
     from karec.data.own.contract import FILE
-    from karec.data.own.looking import write_contract
+    from karec.data.own.draft import write_contract
 
     first: Path = arguments.paths[0]
     folder: Path = arguments.out or (first if first.is_dir() else first.parent)
@@ -46,6 +46,8 @@ def check(arguments: argparse.Namespace) -> None:
     else:
         for table in report_tables(report):
             console.print(table)
+        for note in report.notes:
+            console.print(f"note: {note}")
     bad = {table.name: sum(reason.count for reason in table.bad.values()) for table in report.tables if table.bad}
     if bad and not arguments.skip_bad:
         told = ", ".join(f"{count:,} of {name}" for name, count in bad.items())
@@ -55,20 +57,27 @@ def check(arguments: argparse.Namespace) -> None:
 
 
 def report_tables(report: DataReport) -> Iterator[Table]:
-    """The report for people: rows by table, columns, and the dataset that they make."""
+    """The report for people: rows by table, why rows were left out, columns, and the dataset that they make."""
     from karec.cli.tables import text_table
 
     rows = [
-        (table.name, f"{table.rows:,}", f"{table.kept:,}", _reasons(table, "bad"), _reasons(table, "left_out"))
+        (table.name, f"{table.rows:,}", f"{table.kept:,}", _sum(table.bad), _sum(table.left_out))
         for table in report.tables
     ]
-    yield text_table(f"{report.name}: what was read", ("table", "rows", "kept", "cannot be used", "left out"), rows, 5)
+    yield text_table(f"{report.name}: what was read", ("table", "rows", "kept", "cannot be used", "left out"), rows)
+    reasons = [
+        (table.name, why, f"{reason.count:,}", ", ".join(reason.places))
+        for table in report.tables
+        for why, reason in (*table.bad.items(), *table.left_out.items())
+    ]
+    if reasons:
+        yield _wrapped("Rows that were not kept", ("table", "why", "rows", "the first"), reasons)
     columns = [
-        (table.name, column.name, column.kind, column.becomes, f"{column.missing:.1%}" if column.missing else "")
+        (table.name, each.name, each.kind, each.becomes, f"{each.missing:.1%}" if each.missing else "", _range(each))
         for table in report.tables
-        for column in table.columns
+        for each in table.columns
     ]
-    yield text_table("Columns", ("table", "column", "holds", "becomes", "missing"), columns, 5)
+    yield _wrapped("Columns", ("table", "column", "holds", "becomes", "missing", "from … to"), columns)
     facts = [
         ("shape of the log", report.shape),
         ("users", f"{report.users:,}, {report.users_without_row:,} of whom only the log knows"),
@@ -76,11 +85,32 @@ def report_tables(report: DataReport) -> Iterator[Table]:
         ("exposures", f"{report.exposures:,}"),
         *((f"label {name}", f"{share:.2%} are positive") for name, share in report.labels.items()),
         *((f"{part} exposures", f"{count:,}") for part, count in report.parts.items()),
-        *((f"{name} moment", moment) for name, moment in report.moments.items()),
-        *(("note", note) for note in report.notes),
+        *((_MOMENTS[name], moment) for name, moment in report.moments.items()),
     ]
     yield text_table("The dataset", ("what", "is"), facts, 2)
 
 
-def _reasons(table: TableReport, which: str) -> str:
-    return "\n".join(f"{why}: {reason}" for why, reason in getattr(table, which).items())
+_MOMENTS = {
+    "first": "first exposure",
+    "training": "training begins",
+    "validation": "validation begins",
+    "test": "the test begins",
+    "last": "last exposure",
+}
+
+
+def _sum(reasons: Mapping[str, Reason]) -> str:
+    return f"{sum(reason.count for reason in reasons.values()):,}" if reasons else ""
+
+
+def _range(column: ColumnReport) -> str:
+    return f"{column.least} … {column.most}" if column.least else ""
+
+
+def _wrapped(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    from rich.table import Table
+
+    table = Table(*head, title=title, title_justify="left", header_style="bold")
+    for row in rows:
+        table.add_row(*row)
+    return table

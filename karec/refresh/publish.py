@@ -26,8 +26,8 @@ def publish_bundle(
     ids: Path | None = None,
     signing_key: Path | None = None,
 ) -> Path:
-    """Publish the models and the encoder of the run folder ``run``, serving ``snapshot``, as ``root/current``. ``ids`` is
-    a folder with the maps of the platform's ids, where they are not the snapshot's numbers.
+    """Publish the models and the encoder of the run folder ``run``, serving ``snapshot``, as ``root/current``. ``ids``
+    is a folder with the maps of the platform's ids, where they are not the snapshot's numbers.
 
     Returns the bundle's folder. The model version is the one that training wrote into the models. Raises DataError
     when the encoder reads counters by user and scene and the snapshot has none.

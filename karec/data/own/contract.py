@@ -1,4 +1,4 @@
-"""``data.toml``: where the files are, which column is what, and what the labels mean. docs/howto-own-data.md has examples."""
+"""``data.toml``: where the files are, which column is what, and what the labels mean; see docs/howto-own-data.md."""
 
 from __future__ import annotations
 
@@ -77,7 +77,9 @@ class Label:
 
 @dataclass(frozen=True)
 class Roles:
-    """Columns of items with a meaning. ``vector``: a list of numbers, of the same length for every item."""
+    """Columns of items with a meaning. ``vector``: a list of numbers, of the same length for every item; or a file
+    that ends with .npy, beside data.toml, with a row for each row of items, in their order.
+    """
 
     creator: str | None = None
     song: str | None = None
@@ -94,22 +96,31 @@ class Roles:
 
 
 @dataclass(frozen=True)
-class Items(Files):
-    """Every item that may be recommended. Columns that are no role are features, but those of ``ignore``."""
+class Rows(Files):
+    """A row an ``id``. A column that is no role is a feature, but those of ``ignore``. ``categories``: columns whose
+    numbers are names of kinds. ``lists``: {column: what stands between the values that its cells hold}.
+    """
 
     id: str = field(kw_only=True)
-    roles: Roles = field(default_factory=Roles, kw_only=True)
     ignore: tuple[str, ...] = field(default=(), kw_only=True)
     categories: tuple[str, ...] = field(default=(), kw_only=True)
+    lists: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if "" in self.lists.values():
+            raise ValueError("lists: what stands between values cannot be empty")
 
 
 @dataclass(frozen=True)
-class Users(Files):
-    """What is known of users; of others nothing is. Every column is a feature, but those of ``ignore``."""
+class Items(Rows):
+    """Every item that may be recommended."""
 
-    id: str = field(kw_only=True)
-    ignore: tuple[str, ...] = field(default=(), kw_only=True)
-    categories: tuple[str, ...] = field(default=(), kw_only=True)
+    roles: Roles = field(default_factory=Roles, kw_only=True)
+
+
+@dataclass(frozen=True)
+class Users(Rows):
+    """What is known of users; of others nothing is."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +198,7 @@ class Contract:
 
     @property
     def shape(self) -> Literal["impressions", "actions", "positives"]:
-        """impressions: a row an exposure; actions: a row an event; positives: a row a positive, nothing else is known."""
+        """impressions: a row an exposure; actions: a row an event; positives: a row a positive, no other is known."""
         if not self.labels:
             return "positives"
         return "actions" if next(iter(self.labels.values())).event is not None else "impressions"

@@ -7,8 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from karec.errors import DataError, MissingExtra
+import numpy as np
 
+from karec.errors import DataError, MissingExtra
+from karec.types import Array
+
+BATCH = 2**20  # rows
 MEMORY = "1GB"  # what does not fit lies in the database's folder
 
 
@@ -24,6 +28,7 @@ class Database:
         self._connection = duckdb.connect(str(folder / "import.duckdb"))
         self.run(f"SET memory_limit = '{MEMORY}'")
         self.run("SET TimeZone = 'UTC'")
+        self.run("SET enable_progress_bar = false")
         self.run("SET preserve_insertion_order = true")
 
     def run(self, query: str) -> None:
@@ -43,11 +48,16 @@ class Database:
     def columns(self, table: str) -> list[str]:
         return [row[0] for row in self.rows(f"DESCRIBE {table}")]
 
-    def replace(self, table: str, query: str) -> None:
-        """``table`` becomes what ``query``, which may read it, selects."""
-        self.run(f"CREATE TABLE replacing AS {query}")
-        self.run(f"DROP TABLE IF EXISTS {table}")
-        self.run(f"ALTER TABLE replacing RENAME TO {table}")
+    def arrays(self, query: str, n: int) -> dict[str, Array]:
+        """The ``n`` rows that ``query`` gives, none of whose cells is NULL, as an array a column."""
+        reader = self._connection.sql(query).to_arrow_reader(BATCH)
+        found = {field.name: np.empty(n, field.type.to_pandas_dtype()) for field in reader.schema}
+        at = 0
+        for batch in reader:
+            for name, column in zip(found, batch.columns, strict=True):
+                found[name][at : at + len(batch)] = column.to_numpy(zero_copy_only=False)
+            at += len(batch)
+        return found
 
     @contextmanager
     def table(self, name: str, **columns: Any) -> Iterator[None]:
@@ -66,10 +76,13 @@ class Database:
 
 @contextmanager
 def told(path: Path) -> Iterator[None]:
-    """What DuckDB refuses while the block reads ``path`` is told as a DataError of one line."""
+    """What DuckDB cannot read of ``path`` and other files of its table, in the block, is a DataError of one line."""
     import duckdb
 
     try:
         yield
+    except (duckdb.BinderException, duckdb.ParserException, duckdb.CatalogException, duckdb.InternalException):
+        raise
     except duckdb.Error as error:
-        raise DataError(f"{path}: {' '.join(str(error).split())[:300]}") from error
+        first = str(error).splitlines()[0]
+        raise DataError(f"{path} cannot be read: {first.partition('Error: ')[2] or first}") from error

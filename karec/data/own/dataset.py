@@ -11,7 +11,7 @@ from karec.data.own.contract import Contract
 from karec.data.own.database import Database
 from karec.data.own.negatives import draw_negatives
 from karec.data.own.numbering import Numbering
-from karec.data.own.report import DataReport
+from karec.data.own.report import DataReport, moment
 from karec.data.own.tables import OwnTable
 from karec.errors import DataError
 from karec.platform import schema
@@ -39,14 +39,17 @@ class Parts:
 
 @dataclass(frozen=True, eq=False)
 class Made:
+    """``repeated`` rows were of the user, item and moment of another one, and are in its exposure."""
+
     dataset: Dataset
     report: DataReport
+    repeated: int
 
 
 def dataset_of(database: Database, parts: Parts) -> Made:
     """From the table ``shown`` of the database, whose ids are numbers. DataError where nothing can be learned."""
     contract = parts.contract
-    exposures, scenes = _exposures(database, contract)
+    exposures, scenes, repeated = _exposures(database, contract)
     notes: tuple[str, ...] = ()
     given = set() if contract.items is None else set(contract.items.roles.named.values())
     items = _table(parts.numbering.rows["items"], parts.tables.get("items"), ROLES - given)
@@ -55,8 +58,8 @@ def dataset_of(database: Database, parts: Parts) -> Made:
         exposures = _with_negatives(exposures, items, contract)
         share = contract.negatives
         notes = (
-            f"the log holds positives alone: {share.per_positive} negatives for each were drawn, by popularity to the power "
-            f"{share.popularity:g}; no figure on them says how often a shown item is taken",
+            f"the log holds positives alone: {share.per_positive} negatives for each were drawn, by popularity to the "
+            f"power {share.popularity:g}; no figure on them says how often a shown item is taken",
         )
     cuts = _cuts(exposures.time_ms, contract)
     snapshot = Snapshot(
@@ -72,36 +75,51 @@ def dataset_of(database: Database, parts: Parts) -> Made:
     weights = {name: label.weight for name, label in contract.labels.items()}
     dataset = Dataset(contract.name, snapshot, later, cuts[1], cuts[2], contract.tasks, weights, notes)
     _check_labels(dataset)
-    return Made(dataset, _report(dataset, exposures, parts))
+    return Made(dataset, _report(dataset, exposures, parts), repeated)
 
 
-def _exposures(database: Database, contract: Contract) -> tuple[Exposures, list[str]]:
-    """In order of time, then user, then item; (exposures, names of scenes, sorted)."""
+def _exposures(database: Database, contract: Contract) -> tuple[Exposures, list[str], int]:
+    """(exposures in order of time, then user, then item; names of scenes, sorted; rows merged into another)."""
     there = set(database.columns("shown"))
-    scenes = [ONE_SCENE]
-    scene = "0"
+    scenes, scene = [""], "0"
     if "scene" in there:
         scenes = [row[0] for row in database.rows("SELECT DISTINCT coalesce(scene, '') FROM shown ORDER BY 1")]
-        database.run(
-            "CREATE TABLE scenes AS SELECT scene, row_number() OVER (ORDER BY scene) - 1 AS code FROM "
-            "(SELECT DISTINCT coalesce(scene, '') AS scene FROM shown)"
-        )
         scene = "(SELECT code FROM scenes WHERE scenes.scene = coalesce(shown.scene, ''))"
-    labels = [f"l{at}" for at in range(len(contract.label_names))]
-    play = ", coalesce(play_ms, 0) AS play_ms" if "play_ms" in there else ""
-    table = database.arrow(
-        f"SELECT u, i, t, ({scene})::INTEGER AS scene{play}, {', '.join(labels)} FROM shown ORDER BY t, u, i"
-    )
-    columns = {name: table[name].to_numpy() for name in table.column_names}
+    labels = {name: f"l{at}" for at, name in enumerate(contract.label_names)}
+    cells = {"u": "u", "i": "i", "t": "t", "scene": f"({scene})::INTEGER", **{each: each for each in labels.values()}}
+    if "play_ms" in there:
+        cells["play_ms"] = "coalesce(play_ms, 0)"
+    listed = ", ".join(f"{cell} AS {name}" for name, cell in cells.items())
+    with database.table("scenes", scene=scenes, code=np.arange(len(scenes))):
+        columns = database.arrays(f"SELECT {listed} FROM shown ORDER BY t, u, i", database.count("shown"))
+    columns, repeated = _one_a_moment(columns)
     exposures = Exposures(
-        columns["u"],
-        columns["i"],
-        columns["t"],
-        columns["scene"],
-        {name: columns[label] for name, label in zip(contract.label_names, labels, strict=True)},
-        columns.get("play_ms"),
-    )
-    return exposures, [name or ONE_SCENE for name in scenes]
+        columns["u"], columns["i"], columns["t"], columns["scene"],
+        {name: columns[label] for name, label in labels.items()}, columns.get("play_ms"),
+    )  # fmt: skip
+    return exposures, [name or ONE_SCENE for name in scenes], repeated
+
+
+def _one_a_moment(columns: dict[str, Array]) -> tuple[dict[str, Array], int]:
+    """Sorted rows → one for each user, item and moment, and how many were merged into another: a label is positive
+    where one of them says so, the play time is the longest, the scene the first by name.
+    """
+    new = np.ones(len(columns["t"]), bool)
+    for at, name in enumerate(("t", "u", "i")):
+        differs = columns[name][1:] != columns[name][:-1]
+        new[1:] = differs if at == 0 else new[1:] | differs
+    starts = np.flatnonzero(new)
+    repeated = len(new) - len(starts)
+    if not repeated:
+        return columns, 0
+    keys = ("t", "u", "i")
+    merged = {
+        name: column[starts]
+        if name in keys
+        else (np.minimum if name == "scene" else np.maximum).reduceat(column, starts)
+        for name, column in columns.items()
+    }
+    return merged, repeated
 
 
 def _with_negatives(positives: Exposures, items: Table, contract: Contract) -> Exposures:
@@ -151,8 +169,8 @@ def _cuts(time_ms: Array, contract: Contract) -> tuple[int, int, int]:
     cuts = [int(time_ms[min(int(share * n), n - 1)]) for share in shares]
     if not cuts[0] < cuts[1] < cuts[2] <= int(time_ms[-1]):
         raise DataError(
-            f"{contract.name}: {n:,} exposures at {len(np.unique(time_ms)):,} moments cannot be split by time into history, "
-            "training, validation and test: is the right column the time?"
+            f"{contract.name}: {n:,} exposures at {len(np.unique(time_ms)):,} moments cannot be split by time into "
+            "history, training, validation and test: is the right column the time?"
         )
     return cuts[0], cuts[1], cuts[2]
 
@@ -163,8 +181,9 @@ def _check_labels(dataset: Dataset) -> None:
             share = float(exposures.labels[task].mean()) if len(exposures) else 0.0
             if share in (0.0, 1.0):
                 raise DataError(
-                    f"{dataset.name}: label {task!r} is {share:.0f} in all {len(exposures):,} exposures of {part}: nothing can be "
-                    f"learned of it; write task = false under [labels.{task}], or say otherwise when it is positive"
+                    f"{dataset.name}: label {task!r} is {share:.0f} in all {len(exposures):,} exposures of {part}: "
+                    f"nothing can be learned of it; write task = false under [labels.{task}], or say otherwise when "
+                    "it is positive"
                 )
 
 
@@ -188,7 +207,7 @@ def _report(dataset: Dataset, exposures: Exposures, parts: Parts) -> DataReport:
         users_without_row=0 if table is None else len(dataset.snapshot.users) - len(table.ids),
         items_without_exposure=len(dataset.snapshot.works) - len(shown),
         labels={name: float(label.mean()) for name, label in exposures.labels.items()},
-        moments={name: str(np.datetime64(int(ms), "ms")) + "Z" for name, ms in moments.items()},
+        moments={name: moment(int(ms)) for name, ms in moments.items()},
         parts={
             "history": len(exposures) - len(dataset.exposures),
             "training": len(train),

@@ -4,16 +4,15 @@ NULL there; whether that is a mistake is for the reader of the column to say.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from karec.data.own.database import Database
+from karec.data.own.database import Database, told
 from karec.data.own.files import Source, quoted
 
 Kind = Literal["integer", "number", "time", "boolean", "list", "text"]
-LOOKED_AT = 100_000  # rows
+LOOKED_AT = 20_000  # rows
 MOST = 0.95  # of the cells that are not missing must be of a kind
-MISSING = "'', 'NA', 'N/A', 'NaN', 'nan', 'null', 'NULL', 'None', '\\N'"
 INTEGER = r"^-?(0|[1-9][0-9]{0,18})$"
 UNITS = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
 EARLIEST_MS, LATEST_MS = 946_684_800_000, 4_102_444_800_000  # 2000 … 2100
@@ -31,9 +30,11 @@ class Column:
     @property
     def cell(self) -> str:
         """The cell, NULL where it is missing."""
-        if self.typed:
-            return quoted(self.name)
-        return f"CASE WHEN trim({quoted(self.name)}) IN ({MISSING}) THEN NULL ELSE trim({quoted(self.name)}) END"
+        cell = quoted(self.name)
+        if self.typed and self.kind == "number":
+            # isnan says no wherever the statistics of a Parquet file, which pass NaN over, say no
+            return f"CASE WHEN isfinite({cell}::DOUBLE) OR isinf({cell}::DOUBLE) THEN {cell} END"
+        return cell
 
     @property
     def as_text(self) -> str:
@@ -54,23 +55,29 @@ class Column:
         return f"CASE WHEN isfinite({number}) THEN {number} END"
 
     @property
+    def as_time(self) -> Column:
+        """The column read as moments: a number whose unit its values do not tell is one of seconds."""
+        return replace(self, unit="s") if self.kind in ("integer", "number") and not self.unit else self
+
+    @property
     def as_ms(self) -> str:
         """Unix milliseconds, BIGINT; of a number in ``unit``, of a text without a zone in UTC."""
         if self.unit:
             return f"TRY_CAST(round({self.as_number} * {UNITS[self.unit]!r}) AS BIGINT)"
+        if self.typed and self.kind != "time":
+            return "NULL::BIGINT"
         return f"epoch_ms(TRY_CAST({self.cell} AS TIMESTAMPTZ))"
 
 
 def column_of(database: Database, source: Source, name: str) -> Column:
     """What the first LOOKED_AT rows of a column say."""
-    typed = _of_type(source.types[name])
-    if typed is not None:
-        return Column(name, typed, True, _unit(database, source, name, typed))
-    kind = _told(database, source, name)
-    return Column(name, kind, False, _unit(database, source, name, kind))
+    typed = kind_of_type(source.types[name])
+    with told(source.files[0]):
+        column = Column(name, typed or _kind_of_cells(database, source, name), typed is not None)
+        return replace(column, unit=_unit(database, source, column))
 
 
-def _of_type(name: str) -> Kind | None:
+def kind_of_type(name: str) -> Kind | None:
     if name.endswith("]"):
         return "list"
     kinds: dict[str, Kind] = {"BOOLEAN": "boolean", "DATE": "time"}
@@ -82,9 +89,8 @@ def _of_type(name: str) -> Kind | None:
     return "time" if name.startswith("TIMESTAMP") else kinds.get(name)
 
 
-def _told(database: Database, source: Source, name: str) -> Kind:
-    as_text = Column(name, "text", False)
-    cell = as_text.cell
+def _kind_of_cells(database: Database, source: Source, name: str) -> Kind:
+    cell = Column(name, "text", False).cell
     there, integers, numbers, times, booleans, lists = database.rows(
         f"SELECT count(c), count(*) FILTER (regexp_matches(c, '{INTEGER}')), count(TRY_CAST(c AS DOUBLE)), "
         "count(CASE WHEN c LIKE '%-%' THEN TRY_CAST(c AS TIMESTAMPTZ) END), "
@@ -97,14 +103,14 @@ def _told(database: Database, source: Source, name: str) -> Kind:
     return next((kind for kind, count in found.items() if there and count >= MOST * there), "text")
 
 
-def _unit(database: Database, source: Source, name: str, kind: Kind) -> str:
+def _unit(database: Database, source: Source, column: Column) -> str:
     """The unit in which most numbers of the column are moments of 2000 … 2100; "" for a column of another kind."""
-    if kind not in ("integer", "number"):
+    if column.kind not in ("integer", "number"):
         return ""
-    number = Column(name, kind, _of_type(source.types[name]) is not None).as_number
     counts = ", ".join(
         f"count(*) FILTER (n * {factor!r} BETWEEN {EARLIEST_MS} AND {LATEST_MS})" for factor in UNITS.values()
     )
-    found = database.rows(f"SELECT {counts} FROM (SELECT {number} AS n FROM {source.name} LIMIT {LOOKED_AT})")[0]
+    numbers = f"SELECT {column.as_number} AS n FROM {source.name} LIMIT {LOOKED_AT}"
+    found = database.rows(f"SELECT {counts} FROM ({numbers})")[0]
     best = max(zip(found, UNITS, strict=True), key=lambda each: each[0])
     return best[1] if best[0] else ""

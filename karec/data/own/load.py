@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from karec._clock import Progress
-from karec.data.own.contract import Contract, read_contract
+from karec.data.own.contract import Contract, Files, read_contract
 from karec.data.own.database import Database
 from karec.data.own.dataset import Parts, dataset_of
 from karec.data.own.events import IdKind, id_kind, read_events
@@ -24,12 +24,12 @@ from karec.ids import IdMap
 from karec.platform.dataset import Dataset
 
 STEPS = 6
-UNKNOWN_ITEM = "the item is not in items"
+REPEATED = "one user, item and moment with another row"
 
 
 @dataclass(frozen=True, eq=False)
 class OwnData:
-    """``ids``: the maps of users, items and, where they are texts, creators; their files are in a folder of the caller."""
+    """``ids``: the maps of users, items and, where they are texts, creators; their files lie in the caller's folder."""
 
     dataset: Dataset
     ids: Mapping[str, IdMap]
@@ -79,19 +79,19 @@ class _Import:
         self._say(1, "events")
         events = read_events(database, sources["events"], contract, users, items, now_ms)
         self._checked(events)
-        left_out = make_exposures(database, sources["events"], contract)
         self._say(2, "items and users")
         numbering = Numbering(database, self.ids_folder)
         tables = self._tables(sources, users, items, numbering)
-        left_out |= self._without_unknown_items(sources["events"], tables.get("items"))
-        self.reports[0] = replace(events, left_out={**events.left_out, **left_out})
         self._say(3, "ids")
-        numbering.number("items", "i", tables.get("items"))
-        numbering.number("users", "u", tables.get("users"))
+        left_out = numbering.number_events(sources["events"], tables.get("items"), tables.get("users"))
+        left_out |= make_exposures(database, sources["events"], contract)
         self._say(4, "relations")
         relations = numbering.relations(contract, sources, self._checked)
         self._say(5, "exposures")
         made = dataset_of(database, Parts(contract, tables, relations, numbering))
+        if made.repeated:
+            left_out[REPEATED] = Reason(made.repeated)
+        self.reports[0] = replace(events, left_out=left_out)
         self._say(STEPS, "done")
         report = replace(made.report, tables=tuple(self.reports))
         return OwnData(made.dataset, numbering.maps, report)
@@ -102,7 +102,9 @@ class _Import:
 
     def _sources(self) -> dict[str, Source]:
         contract = self.contract
-        tables = {"events": contract.events, "items": contract.items, "users": contract.users}
+        tables: dict[str, Files | None] = {
+            "events": contract.events, "items": contract.items, "users": contract.users
+        }  # fmt: skip
         tables |= {f"relation_{at}": table for at, table in enumerate(contract.relations.values())}
         return {
             name: open_source(self.database, f"source_{name}", table, contract.folder)
@@ -135,7 +137,9 @@ class _Import:
         found: dict[str, OwnTable] = {}
         for name, table, kind in (("items", self.contract.items, items), ("users", self.contract.users, users)):
             if table is not None:
-                found[name] = read_table(self.database, sources[name], table, kind, numbering.creators)
+                found[name] = read_table(
+                    self.database, sources[name], table, self.contract.folder, kind, numbering.creators
+                )
                 self._checked(found[name].report)
         return found
 
@@ -144,23 +148,10 @@ class _Import:
         self.reports.append(report)
         if report.bad and not self.skip_bad:
             why, reason = next(iter(report.bad.items()))
-            more = sum(each.count for each in report.bad.values()) - reason.count
+            others = sum(each.count for each in report.bad.values()) - reason.count
+            more = f", and {others:,} more for other reasons" if others else ""
             raise DataError(
-                f"{reason.places[0] if reason.places else report.files[0]}: {why} ({reason.count:,} of {report.rows:,} rows"
-                f" of {report.name}{f', and {more:,} more for other reasons' if more else ''}): mend them, or leave them "
-                "out with --skip-bad; karec data check shows all reasons"
+                f"{reason.places[0] if reason.places else report.files[0]}: {why} ({reason.count:,} of {report.rows:,} "
+                f"rows of {report.name}{more}): mend them, or leave them out with --skip-bad; karec data check shows "
+                "all reasons"
             )
-
-    def _without_unknown_items(self, source: Source, items: OwnTable | None) -> dict[str, Reason]:
-        if items is None:
-            return {}
-        database = self.database
-        before = database.count("shown")
-        with database.table("known_items", i=items.ids):
-            database.replace("shown", "SELECT shown.* FROM shown SEMI JOIN known_items USING (i)")
-        after = database.count("shown")
-        if not after:
-            raise DataError(
-                f"{source.files[0]}: none of {before:,} events names an item of items: are the ids written in the same way?"
-            )
-        return {UNKNOWN_ITEM: Reason(before - after)} if before > after else {}

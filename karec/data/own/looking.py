@@ -1,89 +1,137 @@
-"""A data.toml written by looking: which table is the log, which column is what, and how sure that is.
-
-A column is told by its name and by what its cells are; a table of items or users by a column whose values the log's ids
-are among. Whatever is written carries a comment that says why, for its owner to check.
-"""
+"""Files looked at: which table is the log, which are items and users, and which column is what, by names and cells."""
 
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from karec.data.own.contract import FILE, Files
+from karec.data.own.contract import Files
 from karec.data.own.database import Database, told
-from karec.data.own.files import FORMATS, Source, format_of, open_source, quoted
-from karec.data.own.kinds import Column, column_of
+from karec.data.own.files import FORMATS, Source, open_source, quoted, suffix_of
+from karec.data.own.kinds import LOOKED_AT, Column, column_of
 from karec.errors import DataError
 
-LOOKED_AT = 100_000  # rows
 SHARED = 0.5  # of the log's ids must be among a table's ids
-NAMES = {
-    "user": r"(^|_)(user|uid|customer|member|visitor|account|listener|viewer|person|session)",
-    "item": r"(^|_)(item|iid|video|vid|work|song|product|sku|movie|artist|track|article|content|book|game|post|ad)",
-    "time": r"(^|_)(time|ts|timestamp|date|datetime|when|at|day)(_|$)|time|date",
-    "event": r"(^|_)(event|action|behaviou?r|activity|verb)",
-    "request": r"(^|_)(request|impression|feed|query)",
-    "scene": r"(^|_)(scene|tab|page|surface|placement|channel|context)(_|$)",
-    "play_ms": r"(play|watch|listen|dwell).*(ms|time)",
-    "rating": r"(^|_)(rating|score|stars|grade)(_|$)",
-    "creator": r"(^|_)(creator|author|artist|seller|brand|publisher|uploader|owner)",
-    "song": r"(^|_)(song|music|track)",
-    "type": r"(^|_)(type|format|kind)(_|$)",
-    "tag": r"(^|_)(tag|tags|genre|genres|category|categories|topic)(_|$)",
-    "published": r"(publish|upload|release|created|posted)",
-    "vector": r"(vector|embedding|emb)(_|$)",
+RECURS = 3  # times, on average, each value of a list in a cell
+BETWEEN = "|;,"
+_ID = r"s?(_?(id|code|key|no|nr|number|uuid|hash))?(_|$)"
+_USER = r"user|uid|customer|member|account|listener|viewer|person|client|buyer"
+_ITEM = r"item|iid|video|vid|work|product|sku|movie|film|track|song|artist|article|content|book|game|post|ad|listing"
+NAMES = {  # role: patterns of names, the surest first
+    "user": (rf"(^|_)({_USER}){_ID}", rf"(^|_)(visitor|session|device){_ID}"),
+    "item": (rf"(^|_)({_ITEM}){_ID}",),
+    "time": (r"(^|_)(time|ts|timestamp|datetime|when|at|date)(_|$)|time", r"date|day"),
+    "event": (r"(^|_)(event|action|behaviou?r|activity|verb)s?(_|$)",),
+    "request": (r"(^|_)(request|impression|query)_?id(_|$)",),
+    "scene": (r"(^|_)(scene|tab|page|surface|placement|channel)(_|$)",),
+    "play_ms": (r"(play|watch|listen|dwell).*_ms$|(play|watch|listen)_time_ms",),
+    "rating": (r"(^|_)(rating|score|stars|grade)(_|$)",),
+    "creator": (rf"(^|_)(creator|author|artist|seller|brand|publisher|uploader|owner){_ID}",),
+    "song": (rf"(^|_)(song|music){_ID}",),
+    "type": (r"(^|_)(type|format|kind)(_|$)",),
+    "tag": (r"(^|_)(tag|genre|category|categories|topic)s?(_|$)",),
+    "published": (r"(publish|upload|release|creat|posted)",),
+    "vector": (r"(vector|embedding|emb)(_|$)",),
 }
-VIEWS = ("view", "impression", "show", "shown", "expose", "exposed", "pv", "display", "detail")
-LIKED = r"like|fav|love|buy|purchase|order|pay|transaction|save|collect"
-FOLLOWED = r"follow|subscribe"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Looked:
-    """One table: its columns, and how many of the looked-at rows and distinct values each has."""
+    """One table: its columns, and how many of the looked-at rows and of their distinct values each has."""
 
+    database: Database
     source: Source
     path: str
     columns: dict[str, Column]
     rows: int
-    distinct: dict[str, int] = field(default_factory=dict)
+    distinct: dict[str, int]
 
-    def named(self, role: str, kinds: Sequence[str] | None = None) -> str | None:
-        """The first column whose name says ``role``, of one of ``kinds``."""
-        for name, column in self.columns.items():
-            if re.search(NAMES[role], _snake(name)) and (kinds is None or column.kind in kinds):
-                return name
+    def named(self, role: str, kinds: Sequence[str], passed: Sequence[str] = ()) -> str | None:
+        """The column whose name says ``role``, of one of ``kinds``, or a moment, not of ``passed``."""
+        for pattern in NAMES[role]:
+            for name, column in self.columns.items():
+                kind = "moment" if column.kind == "time" or column.unit else column.kind
+                if name not in passed and {kind, column.kind} & set(kinds) and re.search(pattern, snake(name)):
+                    return name
         return None
 
+    def sample(self) -> str:
+        return f"(SELECT * FROM {self.source.name} LIMIT {LOOKED_AT})"
 
-def write_contract(paths: Sequence[Path], folder: Path) -> str:
-    """The text of a data.toml for ``paths``, files or folders, that is to lie in ``folder``. DataError: no log among them."""
-    with tempfile.TemporaryDirectory(prefix="karec-data-") as scratch:
-        database = Database(Path(scratch))
+    def is_flag(self, name: str) -> bool:
+        """A column of 0 and 1, or of true and false."""
+        column = self.columns[name]
+        if column.kind not in ("boolean", "integer", "number") or self.distinct[name] != 2:
+            return False
+        return self.database.rows(f"SELECT min(n), max(n) FROM (SELECT {column.as_number} AS n FROM {self.sample()})")[
+            0
+        ] == (0, 1)
+
+    def hardly_recurs(self, name: str) -> bool:
+        """A text that is long, or nearly another one in each row: a title, a description."""
+        if self.columns[name].kind != "text" or self.rows < 20 or self.distinct[name] < 0.5 * self.rows:
+            return False
+        mean = self.database.rows(f"SELECT avg(length({quoted(name)})) FROM {self.sample()}")[0][0]
+        return bool(mean > 20) or self.distinct[name] >= 0.9 * self.rows
+
+    def between(self, name: str) -> str | None:
+        """What stands between the values of cells that hold several, of BETWEEN; None: they hold one."""
+        column = self.columns[name]
+        if column.typed or column.kind not in ("text", "integer", "number"):
+            return None
+        for mark in BETWEEN:
+            cells = f"SELECT {column.as_text} AS c FROM {self.sample()} WHERE {column.as_text} IS NOT NULL"
+            pieces = f"SELECT trim(unnest(string_split(c, '{mark}'))) AS p FROM ({cells})"
+            several, there = self.database.rows(
+                f"SELECT count(*) FILTER (contains(c, '{mark}')), count(*) FROM ({cells})"
+            )[0]
+            if several > max(0.02 * there, 1):
+                count, distinct = self.database.rows(f"SELECT count(*), count(DISTINCT p) FROM ({pieces})")[0]
+                if count >= RECURS * distinct:
+                    return mark
+        return None
+
+    def share_of(self, log: Looked, id_column: str, name: str) -> float:
+        """The share of the log's ids, of those looked at, that stand in the column ``name``."""
+        if {log.columns[id_column].kind, self.columns[name].kind} not in ({"integer"}, {"text"}):
+            return 0.0
+        of_log = f"SELECT DISTINCT {quoted(id_column)}::VARCHAR AS id FROM {log.sample()}"
+        there = f"SELECT {quoted(name)}::VARCHAR FROM {self.source.name}"
+        found = self.database.rows(f"SELECT avg((id IN ({there}))::INTEGER) FROM ({of_log})")[0][0]
+        return float(found or 0.0)
+
+
+@dataclass(frozen=True)
+class Three:
+    """The columns that a log must have."""
+
+    user: str
+    item: str
+    time: str
+
+
+def look_at(database: Database, paths: Sequence[Path], folder: Path) -> tuple[list[Looked], list[str]]:
+    """(tables of ``paths``, files or folders; why some files of the folders are none)."""
+    looked, passed = [], []
+    for at, path in enumerate(_tables_of(paths)):
         try:
-            looked, passed = [], []
-            for at, path in enumerate(_groups(paths)):
-                try:
-                    looked.append(_look(database, at, path, folder))
-                except DataError as error:
-                    if path in paths:
-                        raise
-                    passed.append(f"# passed over: {error}")
-            return "\n".join([_written(database, looked), *passed])
-        finally:
-            database.close()
+            looked.append(_look(database, at, path, folder))
+        except DataError as error:
+            if path in paths:
+                raise
+            passed.append(str(error))
+    return looked, passed
 
 
-def _groups(paths: Sequence[Path]) -> list[Path]:
+def _tables_of(paths: Sequence[Path]) -> list[Path]:
+    """A folder's files are a table each, and so is a folder in it that holds such files."""
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found += sorted(p for p in path.iterdir() if p.is_file() and p.suffix.lower() in FORMATS and p.name != FILE)
-        elif path.is_file():
+            found += sorted(each for each in path.iterdir() if _is_table(each))
+        elif path.exists():
             found.append(path)
         else:
             raise DataError(f"{path} does not exist")
@@ -92,210 +140,63 @@ def _groups(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
+def _is_table(path: Path) -> bool:
+    if path.is_dir():
+        return any(each.is_file() and suffix_of(each) in FORMATS for each in path.iterdir())
+    return path.is_file() and suffix_of(path) in FORMATS
+
+
 def _look(database: Database, at: int, path: Path, folder: Path) -> Looked:
     try:
         relative = str(path.resolve().relative_to(folder.resolve()))
     except ValueError:
         relative = str(path.resolve())
-    format_of(path)
     source = open_source(database, f"looked_{at}", Files(str(path.resolve())), folder)
     with told(path):
         columns = {name: column_of(database, source, name) for name in source.columns}
         sample = f"(SELECT * FROM {source.name} LIMIT {LOOKED_AT})"
-        counts = ", ".join(f"count(DISTINCT {quoted(name)}::VARCHAR)" for name in columns)
+        counts = ", ".join(f"count(DISTINCT {column.as_text})" for column in columns.values())
         rows, *distinct = database.rows(f"SELECT count(*), {counts} FROM {sample}")[0]
-    return Looked(source, relative, columns, rows, dict(zip(columns, distinct, strict=True)))
+    return Looked(database, source, relative, columns, rows, dict(zip(columns, distinct, strict=True)))
 
 
-def _written(database: Database, looked: list[Looked]) -> str:
-    log = _log_of(looked)
-    user, item, time = _three(log)
-    lines = [
-        f"# Written by karec data init. Check what is marked with ?, then run: karec data check {{folder}}".replace(
-            "{folder}", "DIR"
-        ),
-        "[events]",
-        f"path = {_toml(log.path)}",
-    ]
-    columns = {"user": user, "item": item, "time": time}
-    event = log.named("event", ("text",))
-    if event is not None and 1 < log.distinct[event] <= 20:
-        columns["event"] = event
-    for role in ("request", "scene", "play_ms"):
-        name = log.named(role)
-        if name is not None and name not in columns.values():
-            columns[role] = name
-    inner = ", ".join(f"{role} = {_toml(name)}" for role, name in columns.items())
-    kind = log.columns[time]
-    lines.append(f"columns = {{ {inner} }}")
-    lines.append(f"# time is {kind.kind}{f' in {kind.unit}' if kind.unit else ''}; {log.rows:,} rows looked at")
-    lines += _labels(database, log, columns)
-    others = [table for table in looked if table is not log]
-    lines += _entity(database, log, item, "items", others)
-    lines += _entity(database, log, user, "users", others)
-    for table in others:
-        lines.append(f"\n# not used: {table.path}, columns {', '.join(table.columns)}")
-    return "\n".join(lines) + "\n"
-
-
-def _log_of(looked: list[Looked]) -> Looked:
-    """The table that has a user, an item and a time; of several the longest."""
-    logs = [table for table in looked if all(_three_or_none(table))]
+def log_of(looked: Sequence[Looked]) -> tuple[Looked, Three]:
+    """The table that has a user, an item and a time; of several the longest. DataError: there is none."""
+    logs = [(table, three) for table in looked if (three := _three(table)) is not None]
     if not logs:
         tables = "; ".join(f"{table.path}: {', '.join(table.columns)}" for table in looked)
         raise DataError(
-            f"no table has a user, an item and a time by its columns' names; there are {tables}. Write data.toml by hand"
+            f"no table has a user, an item and a time by its columns' names; there are {tables}. Write data.toml by "
+            "hand: docs/howto-own-data.md shows how"
         )
-    return max(logs, key=lambda table: table.rows)
+    return max(logs, key=lambda each: each[0].rows)
 
 
-def _three_or_none(table: Looked) -> tuple[str | None, str | None, str | None]:
-    user = table.named("user", ("integer", "text"))
-    item = next(
-        (
-            n
-            for n, c in table.columns.items()
-            if n != user and c.kind in ("integer", "text") and re.search(NAMES["item"], _snake(n))
-        ),
-        None,
-    )
-    times = [n for n, c in table.columns.items() if n not in (user, item) and (c.kind == "time" or c.unit)]
-    time = next((n for n in times if re.search(NAMES["time"], _snake(n))), times[0] if times else None)
-    return user, item, time
+def _three(table: Looked) -> Three | None:
+    ids = ("integer", "text", "moment")  # an integer may look like a moment
+    user = table.named("user", ids)
+    item = table.named("item", ids, (user or "",))
+    if user is None or item is None:
+        return None
+    time = table.named("time", ("moment",), (user, item))
+    moments = [n for n, c in table.columns.items() if n not in (user, item) and (c.kind == "time" or c.unit)]
+    time = time or next(iter(moments), None)
+    return None if time is None else Three(user, item, time)
 
 
-def _three(table: Looked) -> tuple[str, str, str]:
-    user, item, time = _three_or_none(table)
-    assert user is not None and item is not None and time is not None
-    return user, item, time
-
-
-def _labels(database: Database, log: Looked, columns: dict[str, str]) -> list[str]:
-    if "event" in columns:
-        return _event_labels(database, log, columns["event"])
-    flags = [
-        name
-        for name, column in log.columns.items()
-        if name not in columns.values()
-        and (column.kind == "boolean" or (column.kind == "integer" and log.distinct[name] == 2))
-    ]
-    if flags:
-        labels = {re.sub(r"^is_", "", _snake(name)): f"column = {_toml(name)}" for name in flags}
-        return _said(labels, "# each column that is 0 or 1")
-    rating = log.named("rating", ("integer", "number"))
-    if rating is not None:
-        number = log.columns[rating].as_number
-        middle = database.rows(f"SELECT median({number}) FROM {log.source.name}")[0][0]
-        return _said({"liked": f"column = {_toml(rating)}, at_least = {float(middle):g}"}, "# ? at least the median")
-    return [
-        "",
-        "# no label: the log holds positives alone, and negatives are drawn for each",
-        "[negatives]",
-        "per_positive = 4",
-    ]
-
-
-def _event_labels(database: Database, log: Looked, event: str) -> list[str]:
-    counts = database.rows(
-        f"SELECT {quoted(event)}::VARCHAR, count(*) FROM {log.source.name} GROUP BY 1 HAVING count(*) > 0 ORDER BY 2 DESC"
-    )
-    names = [name for name, _ in counts if name]
-    view = next((name for name in names if _snake(name) in VIEWS or any(v in _snake(name) for v in VIEWS)), names[0])
-    sure = "" if any(v in _snake(view) for v in VIEWS) else "   # ? the most frequent event"
-    labels = {_key(name): f"event = {_toml(name)}" for name in names if name != view}
-    return [f"view = {_toml(view)}{sure}", *_said(labels, f"# events: {', '.join(f'{n} {c:,}' for n, c in counts)}")]
-
-
-def _said(labels: dict[str, str], comment: str) -> list[str]:
-    lines = ["", comment, "[labels]", *(f"{_bare(name)} = {{ {said} }}" for name, said in labels.items())]
-    liked = [name for name in labels if re.search(LIKED, name)]
-    followed = [name for name in labels if re.search(FOLLOWED, name)]
-    enjoyed = [name for name in labels if name not in (*liked, *followed)][:2] or list(labels)[:1]
-    lines += ["", "[meaning]   # ? what says that a user enjoyed an item, liked it, followed its creator"]
-    lines.append(f"enjoyed = {_list(enjoyed)}")
-    lines += [f"{what} = {_list(names)}" for what, names in (("liked", liked), ("followed", followed)) if names]
-    return lines
-
-
-def _entity(database: Database, log: Looked, id_column: str, what: str, others: list[Looked]) -> list[str]:
-    """The section of the table that holds most of the log's ids, which is taken from ``others``."""
-    best: tuple[float, Looked, str] | None = None
+def entity_of(log: Looked, id_column: str, what: str, others: Sequence[Looked]) -> tuple[Looked, str, float] | None:
+    """(table, its id column, share of the log's ids in it): the table of ``what`` is the one with most of them."""
+    best: tuple[float, Looked, str, float] | None = None
     for table in others:
         for name in table.columns:
-            share = _shared(database, log, id_column, table, name)
-            score = share + (_snake(name) == _snake(id_column)) + 0.5 * bool(re.search(NAMES[what[:-1]], _snake(name)))
-            if share >= SHARED and table.distinct[name] >= 0.9 * table.rows and (best is None or score > best[0]):
-                best = (score, table, name)
-    if best is None:
-        return []
-    _, table, name = best
-    share = _shared(database, log, id_column, table, name)
-    others.remove(table)
-    lines = [
-        "",
-        f"[{what}]   # {share:.0%} of the log's ids are in it",
-        f"path = {_toml(table.path)}",
-        f"id = {_toml(name)}",
-    ]
-    free = [n for n, c in table.columns.items() if n != name and c.kind == "text" and _free(database, table, n)]
-    if what == "items":
-        roles = {}
-        for role in ("creator", "song", "type", "tag", "published", "vector"):
-            found = next(
-                (
-                    n
-                    for n in table.columns
-                    if n not in (name, *roles.values(), *free) and re.search(NAMES[role], _snake(n))
-                ),
-                None,
-            )
-            if found is not None:
-                roles[role] = found
-        if roles:
-            lines.append(
-                f"roles = {{ {', '.join(f'{role} = {_toml(n)}' for role, n in roles.items())} }}   # ? by their names"
-            )
-    if free:
-        lines.append(f"ignore = {_list(free)}   # free text: bring vectors made of it")
-    return lines
+            share = table.share_of(log, id_column, name)
+            named = any(re.search(pattern, snake(name)) for pattern in NAMES[what])
+            score = share + (snake(name) == snake(id_column)) + 0.5 * named
+            is_id = share >= SHARED and table.distinct[name] >= 0.9 * table.rows
+            if is_id and (best is None or score > best[0]):
+                best = (score, table, name, share)
+    return None if best is None else best[1:]
 
 
-def _shared(database: Database, log: Looked, id_column: str, table: Looked, name: str) -> float:
-    """The share of the log's first ids that stand in the column ``name`` of ``table``."""
-    if {log.columns[id_column].kind, table.columns[name].kind} not in ({"integer"}, {"text"}):
-        return 0.0
-    of_log = (
-        f"SELECT DISTINCT {quoted(id_column)}::VARCHAR AS id FROM (SELECT * FROM {log.source.name} LIMIT {LOOKED_AT})"
-    )
-    found: Any = database.rows(
-        f"SELECT avg((id IN (SELECT {quoted(name)}::VARCHAR FROM {table.source.name}))::INTEGER) FROM ({of_log})"
-    )[0][0]
-    return float(found or 0.0)
-
-
-def _free(database: Database, table: Looked, name: str) -> bool:
-    if table.distinct[name] < 0.5 * table.rows or table.rows < 20:
-        return False
-    mean = database.rows(f"SELECT avg(length({quoted(name)})) FROM {table.source.name}")[0][0]
-    return bool(mean and mean > 20)
-
-
-def _snake(name: str) -> str:
+def snake(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).replace(" ", "_").replace("-", "_").lower()
-
-
-def _key(name: str) -> str:
-    return re.sub(r"[^a-z0-9_]+", "_", _snake(name)).strip("_") or "event"
-
-
-def _bare(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml(name)
-
-
-def _list(names: Sequence[str]) -> str:
-    return f"[{', '.join(map(_toml, names))}]"
-
-
-def _toml(value: str) -> str:
-    escaped = "".join(f"\\u{ord(c):04x}" if ord(c) < 32 else c for c in value.replace("\\", "\\\\").replace('"', '\\"'))
-    return f'"{escaped}"'

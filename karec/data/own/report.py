@@ -6,8 +6,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+
 FORMAT = 1
 SHOWN_LINES = 3  # of each reason
+
+
+def moment(ms: int) -> str:
+    """Unix milliseconds, for people: ISO 8601 in UTC."""
+    return f"{np.datetime64(ms, 'ms')}Z".replace(".000Z", "Z")
 
 
 @dataclass(frozen=True)
@@ -24,7 +31,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class ColumnReport:
-    """What became of a column. ``missing`` is a share of the rows; ``least`` and ``most`` are of numbers and moments."""
+    """What became of a column. ``missing`` is a share of the rows; ``least``, ``most``: of numbers and moments."""
 
     name: str
     kind: str
