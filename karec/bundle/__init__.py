@@ -9,11 +9,11 @@
                     /encoder.npz /index.karec /snapshot/…
                     /ids/users.karec …           optional: maps of the platform's ids
 
-``publish`` fills a temporary folder, writes the manifest and renames. ``Bundle.open`` refuses a folder whose files
-differ from the manifest.
+``publish`` fills a temporary folder, writes the manifest and renames; ``make_current`` goes back to an older version.
+``Bundle.open`` refuses a folder whose files differ from the manifest.
 """
 
 from karec.bundle.bundle import Bundle
-from karec.bundle.publishing import next_version, publish
+from karec.bundle.publishing import make_current, next_version, publish
 
-__all__ = ["Bundle", "next_version", "publish"]
+__all__ = ["Bundle", "make_current", "next_version", "publish"]

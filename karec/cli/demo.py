@@ -23,6 +23,7 @@ from karec.observer_queue import ObserverCounts
 from karec.platform.dataset import Dataset
 from karec.platform.folds.advance import advance
 from karec.platform.schema import CREATOR, PUBLISHED
+from karec.refresh.publish import KEEP, publish_bundle
 from karec.types import Array, Candidates, Recommendation, Request
 
 WARM_UP = 5
@@ -45,17 +46,17 @@ def set_up(
     progress: Progress | None = None,
     *,
     ids: Path | None = None,
+    keep: int = KEEP,
     signing_key: Path | None = None,
 ) -> Path:
     """Publish the models of ``run`` over the platform as test begins; write ``out/karec.toml`` where there is none.
 
-    Beside a new one lies its prerank for C++ hosts; whoever edits it calls ``karec export stage`` again. ``ids`` is a
-    folder with the maps of the platform's ids, where they are not the dataset's numbers.
+    ``keep`` versions stay published. Beside a new ``karec.toml`` lies its prerank for C++ hosts; whoever edits it calls
+    ``karec export stage`` again. ``ids`` is a folder with the maps of the platform's ids, where they are not the
+    dataset's numbers.
     """
-    from karec.refresh.publish import publish_bundle
-
     snapshot = advance(dataset.snapshot, dataset.exposures, dataset.valid_until_ms).released()
-    publish_bundle(run, snapshot, out / "bundles", progress, ids=ids, signing_key=signing_key)
+    publish_bundle(run, snapshot, out / "bundles", progress, ids=ids, keep=keep, signing_key=signing_key)
     config = out / "karec.toml"
     if not config.exists():  # its owner may have changed it
         scene = main_scene(dataset)
