@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from karec.types import Array
 
 INDEX, ENCODER, SNAPSHOT, IDS = "index.karec", "encoder.npz", "snapshot", "ids"
+TABLES = {"users": "users", "items": "works"}  # map of ids: table of the snapshot
 _SOME = 1 << 16
 
 
@@ -109,12 +110,17 @@ def _check_ids(bundle: Bundle, snapshot: Snapshot | None) -> None:
     from karec.ids import IdMap
 
     folder = bundle.path / IDS
-    tables = {} if snapshot is None else {"users": snapshot.users, "items": snapshot.works}
+    tables = {} if snapshot is None else {name: getattr(snapshot, table) for name, table in TABLES.items()}
     for path in sorted(folder.glob("*.karec")):
         with _named(path):
             ids = IdMap.open(path)
             if path.stem in tables:
-                ids.strings(np.asarray(tables[path.stem].ids))  # KeyError for a number that no id has
+                numbers = np.asarray(tables[path.stem].ids)
+                nameless = np.flatnonzero(np.diff(ids.strings(numbers).offsets) == 0)
+                if len(nameless):
+                    raise BundleError(
+                        f"{path}: {SNAPSHOT}/{TABLES[path.stem]} has {numbers[nameless[0]]}, which no id has"
+                    )
     with _named(folder):
         _ = bundle.naming
 
