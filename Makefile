@@ -7,6 +7,8 @@ PYTHON ?= python3
 VENV ?= .venv
 PIP_ARGS ?=
 TESTS ?= tests
+CASES ?= 500
+SEED ?=
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -18,7 +20,7 @@ NATIVE_BUILD := build/native
 BUILT_FROM := $(shell find native kernels -path native/tests -prune -o -type f \( -name '*.?pp' -o -name '*.[ch]' -o -name '*.inc' -o -name '*.pyx' -o -name '*.pxi' -o -name CMakeLists.txt \) -print)
 BUILT_BY := pyproject.toml setup.py CMakeLists.txt
 
-.PHONY: help demo test test-python test-native test-packages sanitize fuzz bench check ruff mypy imports clang-format clang-tidy typed clean
+.PHONY: help demo test test-python test-native test-packages sanitize fuzz fuzz-bundle bench check ruff mypy imports clang-format clang-tidy typed clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -51,6 +53,9 @@ sanitize: $(VENV)/.dev  ## the C++ tests under ThreadSanitizer, then under Addre
 fuzz: $(VENV)/.dev  ## altered files, and every C function with arguments at random, under Address and UB sanitizers
 	$(BIN)/cmake -S . -B build/sanitize-address -G Ninja -DKAREC_TESTS=ON -DKAREC_SANITIZE=address,undefined
 	$(BIN)/cmake --build build/sanitize-address --target fuzz
+
+fuzz-bundle: $(VENV)/.dev  ## bundles whose parts are altered at random, with hashes that match (CASES=500 SEED=…)
+	$(BIN)/python tests/bundle/fuzz_bundle.py $(CASES) $(SEED)
 
 bench: $(VENV)/.dev  ## run the benchmarks (the long ones: docs/howto-benchmarks.md)
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest bench --benchmark-sort=name

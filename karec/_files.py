@@ -7,7 +7,10 @@ it in place. So:
 - When a function here returns, the bytes and the name are on the disk (fsync of the file, then of its folder).
 - When it raises, what was there before still is, and nothing is left beside it. One exception: an OSError of the
   folder's own fsync comes after the rename, so the new file is there and may be lost by a power cut.
-- A process that is killed leaves the ``.tmp``, which no reader of karec looks at; it may be removed.
+- An OSError tells the path.
+- A process that is killed leaves the ``.tmp``, which no reader of karec looks at. The next writer of the same path
+  removes a file so left: a living writer holds a lock (flock) on its file, a dead one does not. On a file system
+  without locks it stays, and so does what native code left (index files).
 - Any number of processes and threads may write one path at once: one of them is last, and whole.
 - Only a regular file is replaced: a device, a FIFO, a folder or a symbolic link is refused with FileExistsError.
 """
@@ -15,7 +18,9 @@ it in place. So:
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import re
 import shutil
 import stat
 from collections.abc import Callable, Iterator
@@ -26,6 +31,7 @@ from typing import BinaryIO, TypeVar
 AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 T = TypeVar("T")
 
+ASIDE = r"(\.[0-9]+-[0-9]+\.tmp)+"  # what follows the name of a file, folder or link that is not in place yet
 _numbers = count()
 
 
@@ -37,9 +43,10 @@ def file_aside(path: AnyPath) -> Iterator[BinaryIO]:
     """
     final = os.fsdecode(path)
     _only_over_a_regular_file(final)
-    aside, file = _beside(final, lambda name: open(name, "xb"))  # noqa: SIM115 (closed below)
+    remove_leftovers(os.path.dirname(final), re.escape(os.path.basename(final)))
+    aside, file = _beside(final, _new_locked_file)
     try:
-        with file:
+        with naming(final), file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -99,6 +106,44 @@ def link_aside(path: AnyPath, target: str) -> None:
     sync_folder(os.path.dirname(final))
 
 
+def remove_folder(path: AnyPath) -> None:
+    """The folder at ``path`` is not there any more, at once and after a power cut too; then its files are removed."""
+    final = os.fsdecode(path)
+
+    def rename(name: str) -> None:
+        if os.path.lexists(name):
+            raise FileExistsError(errno.EEXIST, "there is something already", name)
+        os.rename(final, name)
+
+    aside, _ = _beside(final, rename)
+    try:
+        sync_folder(os.path.dirname(final))
+    finally:
+        shutil.rmtree(aside)
+
+
+def remove_leftovers(folder: AnyPath, names: str) -> None:
+    """Remove the files in ``folder`` that writers of a name (regular expression) left there when they were killed."""
+    leftover = re.compile(names + ASIDE)
+    with suppress(OSError), os.scandir(os.fsdecode(folder) or ".") as entries:
+        for entry in entries:
+            if leftover.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                with suppress(OSError), open(entry.path, "rb") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of a living writer: BlockingIOError
+                    os.unlink(entry.path)
+
+
+@contextmanager
+def naming(path: AnyPath) -> Iterator[None]:
+    """An OSError of the block that tells no path tells this one: that of a write or an fsync does not by itself."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = os.fsdecode(path)
+        raise
+
+
 def sync_folder(folder: AnyPath) -> None:
     """The names in ``folder`` ("" is the current one) are on the disk."""
     try:
@@ -111,7 +156,8 @@ def sync_folder(folder: AnyPath) -> None:
 def _sync(path: str) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        with naming(path):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -122,6 +168,20 @@ def _beside(final: str, make: Callable[[str], T]) -> tuple[str, T]:
         aside = f"{final}.{os.getpid()}-{next(_numbers)}.tmp"
         with suppress(FileExistsError):  # left by a process that was killed: in containers process ids repeat
             return aside, make(aside)
+
+
+def _new_locked_file(name: str) -> BinaryIO:
+    """Raises FileExistsError too where ``remove_leftovers`` took the file between its making and its locking."""
+    file = open(name, "xb")  # noqa: SIM115 (the caller closes it)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        taken = os.fstat(file.fileno()).st_nlink == 0
+    except OSError as error:
+        taken = error.errno == errno.EWOULDBLOCK  # else: no locks here, and so nobody removes leftovers
+    if taken:
+        file.close()
+        raise FileExistsError(errno.EEXIST, "there was something already", name)
+    return file
 
 
 def _only_over_a_regular_file(final: str) -> None:

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, Self
 from uuid import uuid4
 
+from karec._slots import shared_slots
 from karec._view import IndexView, Pinnable
 from karec.errors import ContractError
 from karec.observer_queue import ObserverCounts, ObserverQueue
@@ -53,6 +54,8 @@ class Cascade:
     ``index`` is what steps read: each request pins one generation of it for all of them. None: no step reads an index.
     ``versions`` goes into every answer, beside the generation and the model versions that the request read.
     ``naming`` knows the platform's ids; None: ids are integers that steps use as they are.
+    ``threads``: how many requests run at once, of all cascades of the process that say the same; the others wait, first
+    come, first served. None: as many as the cores that the process may use. ``karec._slots`` states the rules.
     """
 
     scene: str
@@ -62,9 +65,11 @@ class Cascade:
     observers: tuple[ObserverQueue, ...] = ()
     versions: Mapping[str, Any] = field(default_factory=dict)
     index: Pinnable | None = None
+    threads: int | None = None
     naming: Naming | None = None
 
     def __post_init__(self) -> None:
+        shared_slots(self.threads)  # refuses a number below 1
         for observer in self.observers:
             if not isinstance(observer, ObserverQueue):
                 raise ContractError(f"observers: {observer!r} has no queue, give ObserverQueue(observer)")
@@ -94,13 +99,14 @@ class Cascade:
         return self._run(request)
 
     def _run(self, request: Request) -> Recommendation:
-        view = None if self.index is None else self.index.pinned()
-        try:
-            request, answer = self._feed(request, view)
-        except BaseException:
-            if view is not None:
-                view.close()  # whoever keeps the traceback would keep the generation
-            raise
+        with shared_slots(self.threads).taken():
+            view = None if self.index is None else self.index.pinned()
+            try:
+                request, answer = self._feed(request, view)
+            except BaseException:
+                if view is not None:
+                    view.close()  # whoever keeps the traceback would keep the generation
+                raise
         for observer in self.observers:
             observer.offer(request, answer)
         return answer

@@ -1,5 +1,6 @@
 """``Cascade.run``: one path, every step traced, failures either fatal or named in the answer."""
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -91,6 +92,13 @@ def test_observers_see_the_whole_scored_list():
     assert request.features["tripled"] == 15
     assert request.request_id
     assert request.time_ms is not None
+
+
+def test_a_request_without_a_moment_is_of_now_in_milliseconds():
+    before = int(time.time() * 1e3)
+    now = cascade().run(Request(1)).request.time_ms
+    assert before <= now <= int(time.time() * 1e3)
+    assert [cascade().run(Request(1, time_ms=moment)).request.time_ms for moment in (0, 5)] == [0, 5]
 
 
 def test_a_user_never_seen_is_served_and_the_answer_says_so():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from karec._once import Once
+from karec.bundle.holding import Held
 from karec.bundle.manifest import MANIFEST, check_files, read_manifest
 from karec.bundle.publishing import CURRENT
+from karec.bundle.replay_process import replay_once
+from karec.bundle.signing import check_signature
+from karec.bundle.versions import OTHER_TOWERS, check_version
 from karec.errors import BundleError, IndexFormatError
 
 if TYPE_CHECKING:
@@ -32,33 +36,57 @@ class Bundle:
     path: Path
     model_version: int
     facts: Mapping[str, Any]
+    _held: Held | None = field(default=None, repr=False, compare=False)
     _parts: Once = field(default_factory=Once, init=False, repr=False, compare=False)
 
     @classmethod
-    def open(cls, root: str | Path, verify: bool = True) -> Bundle:
+    def open(cls, root: str | Path, verify: bool = True, public_key: str | Path | None = None) -> Bundle:
         """The bundle at ``root``: a bundle's folder, or a folder that holds ``current``.
 
-        ``verify`` reads every file and compares its SHA-256 (about 1 GB/s). Raises BundleError naming the file.
+        ``verify`` reads every file and compares its SHA-256 (about 1 GB/s), then checks what the files hold, each by
+        itself and against the others (``karec.bundle.structure``), which loads no model. Then it replays a few requests
+        in a child process (``karec.bundle.replay``), once a process for one content. False takes all that on trust.
+        ``public_key``: the PEM file of a public ed25519 key that the manifest must be signed for; needs ``verify``.
+        Raises BundleError naming file and reason.
+
+        Publishers may come and go meanwhile; they do not remove a bundle that is open (karec/bundle/holding.py).
         """
-        folder = _folder_of(root)
-        manifest = read_manifest(folder)
-        if verify:
-            check_files(folder, manifest["files"])
-        return cls(folder, manifest["model_version"], manifest["facts"])
+        if public_key is not None and not verify:
+            raise ValueError("a signature says nothing of files that are not verified: leave out verify=False")
+        return _while_current_moves(root, lambda folder: cls._open(folder, verify, public_key))
 
     @classmethod
-    def shared(cls, root: str | Path) -> Bundle:
+    def _open(cls, folder: Path, verify: bool, public_key: str | Path | None) -> Bundle:
+        held = Held(folder)
+        if public_key is not None:
+            check_signature(folder, Path(public_key))
+        manifest = read_manifest(folder)
+        bundle = cls(folder, manifest["model_version"], manifest["facts"], held)
+        if verify:
+            from karec.bundle.structure import check_structure
+
+            check_files(folder, manifest["files"])
+            check_structure(bundle, manifest["files"].keys())
+            replay_once(folder)
+        return bundle
+
+    @classmethod
+    def shared(cls, root: str | Path, public_key: str | Path | None = None) -> Bundle:
         """As ``open``, but one object for the whole process as long as anybody holds it: opened and verified once.
 
-        Any thread may call it. What one holder upserts into ``index`` is seen by all.
+        Any thread may call it. What one holder upserts into ``index`` is seen by all. A bundle that was opened with one
+        public key is not taken for another, nor for one without.
         """
-        folder = _folder_of(root)
-        with _open_lock:
-            key = _identity(folder)
-            found = _open.get(key)
-            if found is None:
-                found = _open[key] = cls.open(folder)
-            return found
+
+        def found(folder: Path) -> Bundle:
+            with _open_lock:
+                key = (*_identity(folder), None if public_key is None else Path(public_key).resolve())
+                bundle = _open.get(key)
+                if bundle is None:
+                    bundle = _open[key] = cls.open(folder, public_key=public_key)
+                return bundle
+
+        return _while_current_moves(root, found)
 
     @property
     def index(self) -> ItemIndex:
@@ -102,7 +130,7 @@ class Bundle:
         from karec.index import ItemIndex
 
         index = ItemIndex.open(self.path / "index.karec")
-        self._same_version("index.karec", index.model_version)
+        check_version(self.path / "index.karec", index.model_version, self.model_version)
         return index
 
     def _open_naming(self) -> IdNaming | None:
@@ -125,26 +153,18 @@ class Bundle:
         from karec.models.onnx_model import OnnxModel
 
         model = OnnxModel(self.path / name)
-        self._same_version(name, model.model_version)
+        check_version(model.path, model.model_version, self.model_version)
         return model
 
     def _open_user_towers(self) -> Mapping[int, OnnxModel]:
         from karec.models.onnx_model import OnnxModel
 
         towers = {self.model_version: self.user_tower}
-        for path in sorted(self.path.glob("user_tower.v*.onnx")):
+        for path in sorted(self.path.glob(OTHER_TOWERS)):
             tower = OnnxModel(path)
-            if path.name != f"user_tower.v{tower.model_version:010d}.onnx" or tower.model_version in towers:
-                raise BundleError(
-                    f"{path} is of model version {tower.model_version}, its bundle of {self.model_version}: the tower "
-                    "of another version N is called user_tower.vN.onnx, N in ten digits"
-                )
+            check_version(path, tower.model_version, self.model_version)
             towers[tower.model_version] = tower
         return MappingProxyType(towers)
-
-    def _same_version(self, name: str, version: int) -> None:
-        if version != self.model_version:
-            raise BundleError(f"{self.path / name} is of model version {version}, its bundle of {self.model_version}")
 
 
 _open: WeakValueDictionary[tuple[object, ...], Bundle] = WeakValueDictionary()  # for ``Bundle.shared``
@@ -157,10 +177,24 @@ def _folder_of(root: str | Path) -> Path:
     return (root / CURRENT if (root / CURRENT).exists() else root).resolve()
 
 
+def _while_current_moves(root: str | Path, opened: Callable[[Path], Bundle]) -> Bundle:
+    """``opened(folder)`` of the bundle's folder; again where that fails and ``root`` leads to another one by now.
+
+    The folder that was ``current`` a moment ago may be retired before it is opened.
+    """
+    while True:
+        folder = _folder_of(root)
+        try:
+            return opened(folder)
+        except BundleError:
+            if _folder_of(root) == folder:
+                raise
+
+
 def _identity(folder: Path) -> tuple[object, ...]:
     """Tells a bundle from another that was written to the same folder later."""
-    path = folder / MANIFEST
-    if not path.exists():
+    try:
+        status = (folder / MANIFEST).stat()
+    except OSError:  # there is none: refused when it is opened
         return (folder,)
-    status = path.stat()
     return folder, status.st_ino, status.st_mtime_ns

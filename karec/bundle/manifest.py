@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from karec._stored import read_json
 from karec.errors import BundleError
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+MOST_BYTES = 1 << 20  # of a manifest, some seven thousand files
+SIGNATURE = "manifest.sig"  # may be there: ``karec.bundle.signing``
 
 
 def fingerprint(path: Path) -> dict[str, Any]:
@@ -20,35 +24,69 @@ def fingerprint(path: Path) -> dict[str, Any]:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of the bundle in ``folder``, its entries checked. Raises BundleError."""
     path = folder / MANIFEST
     try:
-        manifest = json.loads(path.read_text())
+        manifest = read_json(path, MOST_BYTES)
     except OSError as error:
         raise BundleError(f"{folder} is not a bundle: {MANIFEST} cannot be read ({error.strerror})") from error
     except ValueError as error:
-        raise BundleError(f"{path} is not JSON: {error}") from error
+        raise BundleError(f"{path} is not JSON that a manifest may hold: {error}") from error
     expected = {"format", "model_version", "facts", "files"}
     if not isinstance(manifest, dict) or not expected <= manifest.keys():
         raise BundleError(f"{path} lacks some of {sorted(expected)}")
-    kinds = {"model_version": int, "facts": dict, "files": dict}
+    kinds = {"format": int, "model_version": int, "facts": dict, "files": dict}
     for key, kind in kinds.items():
-        if not isinstance(manifest[key], kind):
-            raise BundleError(f"{path}: {key} is {manifest[key]!r}, expected {kind.__name__}")
+        if not isinstance(manifest[key], kind) or isinstance(manifest[key], bool):
+            raise BundleError(f"{path}: {key} is {repr(manifest[key])[:60]}, expected {kind.__name__}")
     if manifest["format"] != FORMAT:
         raise BundleError(f"{path} is of format {manifest['format']}; this karec reads {FORMAT}")
+    if not -(2**63) <= manifest["model_version"] < 2**63:
+        raise BundleError(f"{path}: model_version is {manifest['model_version']}, expected an int64")
+    for name, entry in manifest["files"].items():
+        _check_entry(path, name, entry)
     return manifest
 
 
+def _check_entry(path: Path, name: str, entry: Any) -> None:
+    """BundleError unless ``name`` is a path within the bundle's folder, as a publisher writes it, with size and sum."""
+    parts = name.split("/")
+    if not name.isprintable() or len(name) > 1000 or any(part in ("", ".", "..") for part in parts):
+        raise BundleError(f"{path} names the file {name[:60]!r}, which is no path within the bundle")
+    whole = isinstance(entry, dict) and isinstance(entry.get("bytes"), int) and not isinstance(entry["bytes"], bool)
+    if not whole or entry["bytes"] < 0:
+        raise BundleError(f"{path}: the entry of {name!r} has no bytes, a whole number")
+    if not isinstance(entry.get("sha256"), str) or not re.fullmatch("[0-9a-f]{64}", entry["sha256"]):
+        raise BundleError(f"{path}: the entry of {name!r} has no sha256, 64 hexadecimal digits")
+
+
 def check_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
-    for name, wanted in files.items():
-        path = folder / name
-        if not path.is_file():
-            raise BundleError(f"{path} is in the manifest but not in the bundle")
-        if path.stat().st_size != wanted["bytes"]:
-            raise BundleError(f"{path} has {path.stat().st_size} bytes, the manifest says {wanted['bytes']}")
-        if fingerprint(path)["sha256"] != wanted["sha256"]:
-            raise BundleError(f"{path} is not what was published: its SHA-256 differs from the manifest's")
-    present = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
-    strangers = sorted(present - files.keys() - {MANIFEST})
+    """BundleError unless ``folder`` holds the manifest's files with their bytes, within itself, and nothing else."""
+    try:
+        for name, wanted in files.items():
+            _check_file(folder, folder / name, wanted)
+        strangers = sorted(_entries(folder) - files.keys() - {MANIFEST, SIGNATURE})
+    except OSError as error:
+        raise BundleError(f"{error.filename or folder} cannot be read: {error.strerror}") from error
     if strangers:
         raise BundleError(f"{folder / strangers[0]} is in the bundle but not in its manifest")
+
+
+def _check_file(folder: Path, path: Path, wanted: Mapping[str, Any]) -> None:
+    if not path.is_file():
+        raise BundleError(f"{path} is in the manifest but not in the bundle, or no regular file")
+    if not Path(os.path.realpath(path)).is_relative_to(folder):
+        raise BundleError(f"{path} is a symbolic link, or in one, that leads out of the bundle")
+    if path.stat().st_size != wanted["bytes"]:
+        raise BundleError(f"{path} has {path.stat().st_size} bytes, the manifest says {wanted['bytes']}")
+    if fingerprint(path)["sha256"] != wanted["sha256"]:
+        raise BundleError(f"{path} is not what was published: its SHA-256 differs from the manifest's")
+
+
+def _entries(folder: Path) -> set[str]:
+    """All but folders: files, links, FIFOs, devices, sockets; a link to a folder is an entry and not followed."""
+    found = set()
+    for base, folders, names in os.walk(folder):
+        links = [name for name in folders if os.path.islink(os.path.join(base, name))]
+        found |= {os.path.relpath(os.path.join(base, name), folder) for name in (*names, *links)}
+    return found

@@ -27,6 +27,12 @@ def parser(description: str) -> argparse.ArgumentParser:
     return whole
 
 
+def _at_least_one(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return int(text)
+
+
 def _add_cascade(names: Any) -> None:
     demo = _command(names, "demo", "run the main job end to end and show what it does", commands.demo)
     _data_options(demo)
@@ -43,6 +49,14 @@ def _add_cascade(names: Any) -> None:
         "--quick", action="store_true", help="one pass of a small ranker and towers: minutes, not the best"
     )
     train.add_argument("--resume", action="store_true", help="go on from OUT/run/checkpoints, which a kill left")
+    train.add_argument("--signing-key", type=Path, metavar="PEM", help="a private ed25519 key: sign the bundle")
+    train.add_argument(
+        "--keep",
+        type=_at_least_one,
+        default=10,
+        metavar="N",
+        help="published versions that stay in OUT/bundles (default 10); current and open ones do besides",
+    )
 
     recommend = _command(names, "recommend", "one feed for one user, and how it came about", commands.recommend)
     recommend.add_argument("--config", type=Path, required=True, help="a karec.toml")

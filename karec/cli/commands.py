@@ -21,17 +21,23 @@ if TYPE_CHECKING:
 def _learn(arguments: argparse.Namespace, progress: ProgressBars) -> tuple[Dataset, Path, dict[str, Any]]:
     """Data → trained run → published bundle and config in ``--out``; the dataset, the config's path and the quality."""
     from karec.bundle import next_version
+    from karec.bundle.signing import read_signing_key
     from karec.cli.demo import set_up
     from karec.evaluate.curves import write_curves
     from karec.evaluate.quality import read_run
     from karec.learn.run.train import train_all
+    from karec.refresh.publish import KEEP
 
+    signing_key = getattr(arguments, "signing_key", None)
+    if signing_key is not None:
+        read_signing_key(signing_key)  # a wrong key is refused before hours of training, not after
     settings = dataclasses.replace(train_settings(arguments), model_version=next_version(arguments.out / "bundles"))
     run = arguments.out / "run"
+    keep = getattr(arguments, "keep", KEEP)
     with loaded(arguments, progress) as (dataset, ids):
         trained = train_all(dataset, settings, run, progress, resume=getattr(arguments, "resume", False))
         write_curves(read_run(run), run / "curves.svg")
-        config = set_up(dataset, arguments.out / "run", arguments.out, progress, ids)
+        config = set_up(dataset, run, arguments.out, progress, ids=ids, keep=keep, signing_key=signing_key)
     return dataset, config, trained.quality
 
 

@@ -14,7 +14,7 @@ from karec._clock import HOUR_MS, Progress
 from karec._files import write_text_aside
 from karec.bundle import Bundle
 from karec.cascade import Cascade
-from karec.config import load_cascade
+from karec.config import load_cascade, open_bundle
 from karec.config.host_stage import export_stage
 from karec.config.starting import starting_config
 from karec.evaluate.diversity import Pool, diversity_curve
@@ -23,6 +23,7 @@ from karec.observer_queue import ObserverCounts
 from karec.platform.dataset import Dataset
 from karec.platform.folds.advance import advance
 from karec.platform.schema import CREATOR, PUBLISHED
+from karec.refresh.publish import KEEP, publish_bundle
 from karec.types import Array, Candidates, Recommendation, Request
 
 WARM_UP = 5
@@ -38,16 +39,24 @@ class Served:
     observed: tuple[ObserverCounts, ...]
 
 
-def set_up(dataset: Dataset, run: Path, out: Path, progress: Progress | None = None, ids: Path | None = None) -> Path:
+def set_up(
+    dataset: Dataset,
+    run: Path,
+    out: Path,
+    progress: Progress | None = None,
+    *,
+    ids: Path | None = None,
+    keep: int = KEEP,
+    signing_key: Path | None = None,
+) -> Path:
     """Publish the models of ``run`` over the platform as test begins; write ``out/karec.toml`` where there is none.
 
-    Beside a new one lies its prerank for C++ hosts; whoever edits it calls ``karec export stage`` again. ``ids`` is a
-    folder with the maps of the platform's ids, where they are not the dataset's numbers.
+    ``keep`` versions stay published. Beside a new ``karec.toml`` lies its prerank for C++ hosts; whoever edits it calls
+    ``karec export stage`` again. ``ids`` is a folder with the maps of the platform's ids, where they are not the
+    dataset's numbers.
     """
-    from karec.refresh.publish import publish_bundle
-
     snapshot = advance(dataset.snapshot, dataset.exposures, dataset.valid_until_ms).released()
-    publish_bundle(run, snapshot, out / "bundles", progress, ids)
+    publish_bundle(run, snapshot, out / "bundles", progress, ids=ids, keep=keep, signing_key=signing_key)
     config = out / "karec.toml"
     if not config.exists():  # its owner may have changed it
         scene = main_scene(dataset)
@@ -66,7 +75,7 @@ def serve(dataset: Dataset, config: Path, n_requests: int, k: int = 10, progress
 
     Users and works are numbers here, as in the dataset.
     """
-    bundle = Bundle.open(config.parent / "bundles")
+    bundle = open_bundle(config)
     scene = main_scene(dataset)
     cascade = replace(load_cascade(config, scene, bundle), naming=None)
     test_users = np.unique(dataset.split()[2].user_id)

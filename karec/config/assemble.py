@@ -39,7 +39,7 @@ class Cascade(karec.cascade.Cascade):
     @classmethod
     def _build(cls, config: Config, name: str, bundle: Bundle | None) -> Self:
         scene = config.scene(name)
-        bundle = Bundle.shared(config.bundle) if bundle is None else bundle
+        bundle = Bundle.shared(config.bundle, config.bundle_key) if bundle is None else bundle
         resources = Resources(bundle, config.path.parent)
         place = scene.place
         recall = _recall(scene, resources)
@@ -49,7 +49,8 @@ class Cascade(karec.cascade.Cascade):
         check_wiring(request, recall, stages, observers, place)
         versions = {"model": bundle.model_version, "bundle": bundle.path.name}
         queues = tuple(ObserverQueue(observer) for observer in observers)
-        return cls(name, request, recall, stages, queues, versions, bundle.index, bundle.naming, bundle)
+        read = bundle.index, config.threads, bundle.naming, bundle
+        return cls(name, request, recall, stages, queues, versions, *read)
 
 
 def load_cascade(path: Path, scene: str, bundle: Bundle | None = None) -> Cascade:
@@ -60,7 +61,7 @@ def load_cascade(path: Path, scene: str, bundle: Bundle | None = None) -> Cascad
 def load_cascades(path: Path, bundle: Bundle | None = None) -> dict[str, Cascade]:
     """The cascades of all scenes, by name, in the file's order. They share one bundle."""
     config = Config.read(path)
-    bundle = Bundle.shared(config.bundle) if bundle is None else bundle
+    bundle = Bundle.shared(config.bundle, config.bundle_key) if bundle is None else bundle
     return {scene: Cascade._build(config, scene, bundle) for scene in config.scenes}
 
 
@@ -72,13 +73,14 @@ def load_stage(path: Path, scene: str, name: str, bundle: Bundle | None = None) 
 def build_stage(config: Config, scene: str, name: str, bundle: Bundle | None = None) -> Stage:
     """As ``load_stage``, of a config that has been read."""
     table, place = config.scene(scene).stage(name)
-    bundle = Bundle.shared(config.bundle) if bundle is None else bundle
+    bundle = Bundle.shared(config.bundle, config.bundle_key) if bundle is None else bundle
     return _stage(table, Resources(bundle, config.path.parent), place)
 
 
 def open_bundle(path: Path) -> Bundle:
     """The bundle that the config at ``path`` names, verified; one object a process, as ``Bundle.shared`` says."""
-    return Bundle.shared(Config.read(path).bundle)
+    config = Config.read(path)
+    return Bundle.shared(config.bundle, config.bundle_key)
 
 
 def scene_names(path: Path) -> list[str]:

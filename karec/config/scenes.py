@@ -1,6 +1,8 @@
 """The scenes of a ``karec.toml``: their keys, what a scene inherits, and the counts that its steps name.
 
     bundle = "bundles"                              # the folder that holds `current`; relative to this file
+    bundle_key = "publisher.pub.pem"                # optional: refuse bundles that the owner of this key did not sign
+    threads = 4                                     # requests that run at once, of all scenes; absent: as many as cores
 
     [scenes.home]
     request = [{ use = "user_features" }, { use = "user_tower" }]
@@ -90,7 +92,7 @@ class Config:
             raise ConfigError(f"{path} is a file of kind {kind} for C++ hosts; a karec.toml belongs here")
         table = read_toml(path)
         place = Place(path)
-        known_keys(table, ("bundle", "scenes"), place)
+        known_keys(table, ("bundle", "bundle_key", "threads", "scenes"), place)
         scenes = required(table, "scenes", dict, place)
         if not scenes:
             raise place.refusal("scenes is empty; a scene is a table [scenes.NAME]")
@@ -100,6 +102,24 @@ class Config:
     def bundle(self) -> Path:
         """The folder that holds the bundles, or one bundle."""
         return self.path.parent / str(required(self.table, "bundle", str, Place(self.path)))
+
+    @property
+    def bundle_key(self) -> Path | None:
+        """The PEM file of the public key that bundles must be signed for; None: any bundle is taken."""
+        if "bundle_key" not in self.table:
+            return None
+        return self.path.parent / str(required(self.table, "bundle_key", str, Place(self.path)))
+
+    @property
+    def threads(self) -> int | None:
+        """How many requests run at once, of all scenes; None where the file does not say it."""
+        if "threads" not in self.table:
+            return None
+        place = Place(self.path)
+        threads = int(required(self.table, "threads", int, place))
+        if threads <= 0:
+            raise place.refusal(f"threads = {threads}, expected at least 1")
+        return threads
 
     def scene(self, name: str) -> Scene:
         """The scene ``name``. Raises ConfigError naming the place of a mistake."""

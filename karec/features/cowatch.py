@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from karec.features.table import known_codes
+from karec.features.table import known_codes, stored_vocabulary
 from karec.kernels.encode import Vocabulary
 from karec.types import Array
 
@@ -53,10 +53,13 @@ class CowatchVectors:
 
     @classmethod
     def restore(cls, arrays: Mapping[str, Array]) -> CowatchVectors:
-        """The vectors that gave ``arrays``; raises ValueError when their lengths differ."""
-        works, vectors = Vocabulary(arrays["cowatch.works"]), arrays["cowatch.vectors"]
-        if vectors.ndim != 2 or len(vectors) != len(works) + 1:
-            raise ValueError(f"cowatch.vectors has shape {vectors.shape}, expected ({len(works) + 1}, D)")
+        """The vectors that gave ``arrays``; raises ValueError when their lengths differ or a vector is not finite."""
+        works, vectors = stored_vocabulary(arrays, "cowatch.works"), arrays.get("cowatch.vectors")
+        if vectors is None or vectors.ndim != 2 or len(vectors) != len(works) + 1 or vectors.dtype != np.float32:
+            has = "is missing" if vectors is None else f"is {vectors.dtype} {vectors.shape}"
+            raise ValueError(f"table 'cowatch.vectors' {has}, expected float32 ({len(works) + 1}, D)")
+        if not np.isfinite(vectors).all():
+            raise ValueError("table 'cowatch.vectors' holds a number that is not finite")
         return cls(works, vectors)
 
 

@@ -17,18 +17,19 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
 from karec._clock import HOUR_MS
 from karec._files import file_aside
+from karec._stored import json_of, read_npz
 from karec.errors import BundleError
 from karec.features.cowatch import CowatchVectors
 from karec.features.crosses import MOST_EDGES, SOCIAL_EDGES, CrossFeatures
 from karec.features.encoded_snapshot import EncodedOnce, EncodedSnapshot
 from karec.features.scene_counters import SceneCounterCoder
-from karec.features.table import TableCoder, known_codes, vocabulary
+from karec.features.stored_head import entry, part, texts, whole
+from karec.features.table import TableCoder, known_codes, stored_vocabulary, vocabulary
 from karec.kernels.encode import Vocabulary
 from karec.platform.events import Exposures
 from karec.platform.folds.lists import Lists
@@ -42,6 +43,7 @@ USER_SIDE = (  # what encode_users gives
     *("user_id", "user_ids", "user_numbers", "history", "skipped", "context"),
     *("alike", "history_cowatch", "skipped_cowatch", *SOCIAL_EDGES),
 )
+LONGEST_HISTORY = 100_000  # of a stored encoder; the user's side of a request has that many rows
 FORMAT = 4
 FORMER = 3  # the same but for the name of a key; it is read too
 
@@ -144,6 +146,21 @@ class Encoder:
             "item_numbers": self.works.number_names,
             "crosses": self._crosses.names,
         }
+
+    @property
+    def inputs(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """{input: (dtype, shape of one row)}: everything above that a model may read."""
+        n = {name: len(columns) for name, columns in self.names.items()}
+        lists = (self.history_length, n["item_ids"])
+        codes: dict[str, tuple[int, ...]] = {
+            name: (n[name],) for name in ("user_id", "user_ids", "context", "item_ids")
+        }
+        codes |= {"history": lists, "skipped": lists, "alike": (len(self._shared),), "cowatch": ()}
+        codes |= dict.fromkeys(("history_cowatch", "skipped_cowatch"), (self.history_length,))
+        codes |= dict.fromkeys(SOCIAL_EDGES, (MOST_EDGES,))
+        numbers = {name: (n[name],) for name in ("user_numbers", "item_numbers", "crosses")}
+        numbers |= {"dense": (sum(n.values()) - n["user_id"],)}
+        return {**{k: ("int64", v) for k, v in codes.items()}, **{k: ("float32", v) for k, v in numbers.items()}}
 
     @cached_property
     def _shared(self) -> tuple[str, ...]:
@@ -276,24 +293,35 @@ class Encoder:
     def load(cls, path: Path) -> Encoder:
         """Raises BundleError when the file is no encoder, a damaged one, or one of a format that is not read."""
         try:
-            with np.load(path, allow_pickle=False) as arrays:
-                head: dict[str, Any] = json.loads(arrays["head"].tobytes())
-                version = head["format"]
-                if version not in (FORMER, FORMAT):
-                    raise BundleError(f"{path}: encoder format {version}, this version reads {FORMER} and {FORMAT}")
-                scene_counters = head["visits" if version == FORMER else "scene_counters"]
-                return cls(
-                    tasks=tuple(head["tasks"]),
-                    history_length=int(head["history_length"]),
-                    users=TableCoder.restore(head["users"], arrays, "users"),
-                    works=TableCoder.restore(head["works"], arrays, "works"),
-                    scene_counters=SceneCounterCoder.restore(scene_counters),
-                    scenes=Vocabulary(arrays["scenes"]),
-                    people=Vocabulary(arrays["people"]),
-                    cowatch=CowatchVectors.restore(arrays) if "cowatch.works" in arrays else None,
-                )
-        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
+            arrays = read_npz(path)
+            if "head" not in arrays:
+                raise ValueError("it lacks the table 'head'")
+            return cls._restore(json_of(arrays["head"].tobytes()), arrays)
+        except (OSError, ValueError) as error:
             raise BundleError(f"{path} is not an encoder: {error}") from error
+
+    @classmethod
+    def _restore(cls, head: Any, arrays: Mapping[str, Array]) -> Encoder:
+        if not isinstance(head, dict):
+            raise ValueError(f"its head is {type(head).__name__}, expected an object")
+        version = entry(head, "format")
+        if version not in (FORMER, FORMAT):
+            raise ValueError(f"encoder format {version}, this version reads {FORMER} and {FORMAT}")
+        scenes = stored_vocabulary(arrays, "scenes")
+        scene_counters = part(head, "visits" if version == FORMER else "scene_counters")
+        works = TableCoder.restore(part(head, "works"), arrays, "works")
+        if not works.own_id:
+            raise ValueError("its works have no codes of their own ids")
+        return cls(
+            tasks=texts(head, "tasks"),
+            history_length=whole(head, "history_length", 1, LONGEST_HISTORY),
+            users=TableCoder.restore(part(head, "users"), arrays, "users"),
+            works=works,
+            scene_counters=SceneCounterCoder.restore(scene_counters, len(scenes)),
+            scenes=scenes,
+            people=stored_vocabulary(arrays, "people"),
+            cowatch=CowatchVectors.restore(arrays) if "cowatch.works" in arrays else None,
+        )
 
 
 def _latest(snapshot: Snapshot, name: str, row: int, width: int) -> Array:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from karec.features.stored_head import entry, rates, texts
 from karec.features.table import PRIOR_WEIGHT, counter_numbers
 from karec.platform import schema
 from karec.platform.rates import smoothed_rate
@@ -86,6 +87,10 @@ class SceneCounterCoder:
         return {"counted": self.counted, "priors": self.priors.tolist()}
 
     @classmethod
-    def restore(cls, head: Mapping[str, Any]) -> SceneCounterCoder:
-        """The coder that gave ``head``."""
-        return cls(tuple(head["counted"]), np.array(head["priors"], np.float64))
+    def restore(cls, head: Mapping[str, Any], n_scenes: int) -> SceneCounterCoder:
+        """The coder that gave ``head``, of ``n_scenes``; ValueError naming what of it is wrong."""
+        counted, rows = texts(head, "counted"), entry(head, "priors")
+        if not isinstance(rows, list) or len(rows) != n_scenes + 1:
+            raise ValueError(f"the priors of the scene counters are not {n_scenes + 1} rows, one for each scene code")
+        priors = [rates(row, "a row of the scene counters' priors", len(counted)) for row in rows]
+        return cls(counted, np.array(priors, np.float64).reshape(len(rows), len(counted)))

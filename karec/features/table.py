@@ -8,13 +8,14 @@ It is 0 without exposures, and rare labels have the same scale as common ones.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from karec._clock import HOUR_MS
+from karec.features.stored_head import entry, flag, rates, scales, texts
 from karec.kernels.encode import Vocabulary
 from karec.platform import schema
 from karec.platform.table import Table
@@ -199,21 +200,28 @@ class TableCoder:
 
     @classmethod
     def restore(cls, head: Mapping[str, Any], arrays: Mapping[str, Array], prefix: str) -> TableCoder:
-        """The coder that gave ``head`` and ``arrays``."""
-        n = len(head["categories"]) + bool(head["own_id"])
+        """The coder that gave ``head`` and ``arrays``; ValueError naming what of them is wrong."""
+        own_id, categories, counted = flag(head, "own_id"), texts(head, "categories"), texts(head, "counted")
+        tables = [f"{prefix}.{at}" for at in range(len(categories) + own_id)]
         return cls(
-            own_id=bool(head["own_id"]),
-            categories=tuple(head["categories"]),
-            vocabularies=tuple(Vocabulary(arrays[f"{prefix}.{at}"]) for at in range(n)),
-            numbers=_scales(head["numbers"]),
-            moments=_scales(head["moments"]),
-            counted=tuple(head["counted"]),
-            priors=tuple(head["priors"]),
+            own_id=own_id,
+            categories=categories,
+            vocabularies=tuple(stored_vocabulary(arrays, table) for table in tables),
+            numbers=tuple(NumberScale(*row) for row in scales(head, "numbers")),
+            moments=tuple(NumberScale(*row) for row in scales(head, "moments")),
+            counted=counted,
+            priors=rates(entry(head, "priors"), "priors", len(counted)),
         )
 
 
-def _scales(rows: Sequence[Sequence[Any]]) -> tuple[NumberScale, ...]:
-    return tuple(NumberScale(str(name), bool(log), float(mean), float(scale)) for name, log, mean, scale in rows)
+def stored_vocabulary(arrays: Mapping[str, Array], name: str) -> Vocabulary:
+    """The vocabulary whose keys are stored as ``name``; ValueError naming it."""
+    if name not in arrays:
+        raise ValueError(f"it lacks the table {name!r}")
+    try:
+        return Vocabulary(arrays[name])
+    except ValueError as error:
+        raise ValueError(f"table {name!r}: {error}") from error
 
 
 def counter_numbers(counts: Array, priors: Array) -> Array:

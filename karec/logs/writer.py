@@ -2,7 +2,8 @@
 
 A part is written aside, synced and renamed: a reader never sees a piece of one, and rows counted as written survive a
 killed process and a power cut. A request's rows are all in one part. A part's name holds an id drawn for its writer and
-a running number, so any number of writers share a folder.
+a running number, so any number of writers share a folder. What a killed writer left half written goes when the next
+writer of the folder begins.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from karec._files import file_aside
+from karec._files import file_aside, remove_leftovers
 from karec.logs.parts import arrow_parquet, rank_log_schema
 from karec.types import Array
 
@@ -49,6 +50,7 @@ class RankLogWriter:
         self._schema = rank_log_schema(self.tasks)
         self._begin()
         folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder, r"part-[0-9a-f]+-[0-9]+\.parquet")
 
     def _begin(self) -> None:
         self.rows_held = self.rows_written = self.rows_lost = 0

@@ -18,7 +18,8 @@ _DTYPES = {"tensor(int64)": np.int64, "tensor(float)": np.float32}
 class OnnxModel:
     """A loaded model. Any number of threads may call ``run`` at once, as ONNX Runtime guarantees.
 
-    ``inputs`` and ``outputs`` are names; ``tasks``, ``model_version`` and ``kind`` come from the file's metadata.
+    ``inputs`` and ``outputs`` are names; ``declared`` {input: (its type as ONNX calls it, its sizes: a number, or a
+    name or None where any fits)}; ``tasks``, ``model_version`` and ``kind`` come from the file's metadata.
     Raises BundleError when the file is not a model or lacks that metadata.
     """
 
@@ -40,6 +41,9 @@ class OnnxModel:
         self.path = path
         self._dtypes = {i.name: _DTYPES.get(i.type) for i in self._session.get_inputs()}
         self.inputs: tuple[str, ...] = tuple(self._dtypes)
+        self.declared: dict[str, tuple[str, list[int | str | None]]] = {
+            i.name: (i.type.removeprefix("tensor(").removesuffix(")"), i.shape) for i in self._session.get_inputs()
+        }
         self.outputs: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
 
     def run(self, inputs: Mapping[str, Array], *outputs: str) -> tuple[Array, ...]:

@@ -14,7 +14,7 @@ class Relation:
     """R lists of int64 ids in CSR form: row r has ``values[indptr[r]:indptr[r + 1]]``, oldest first.
 
     ``times`` (as long as ``values``): Unix ms of each entry, 0 for one from before records began; None where no moment
-    is known. Raises ValueError when the lengths do not fit together.
+    is known. Raises ValueError when the lengths do not fit together or ``indptr`` falls. O(R).
     """
 
     indptr: Array
@@ -25,6 +25,10 @@ class Relation:
         if not len(self.indptr) or self.indptr[0] != 0 or self.indptr[-1] != len(self.values):
             bounds = f"{self.indptr[0]} … {self.indptr[-1]}" if len(self.indptr) else "nothing"
             raise ValueError(f"indptr holds {bounds}, expected 0 … {len(self.values)}, the number of values")
+        falls = np.flatnonzero(self.indptr[1:] < self.indptr[:-1])
+        if len(falls):
+            at = int(falls[0])
+            raise ValueError(f"indptr falls from {self.indptr[at]} to {self.indptr[at + 1]} after row {at}")
         if self.times is not None and len(self.times) != len(self.values):
             raise ValueError(f"times has {len(self.times)} entries, values has {len(self.values)}")
 

@@ -22,7 +22,9 @@ import numpy as np
 from karec.types import Array
 
 CREATOR, SONG, TYPE, TAG, PUBLISHED = "creator_id", "song_id", "type", "tag", "upload_ms"
+ROLES = CREATOR, SONG, TYPE, TAG, PUBLISHED
 EXPOSED = "count_exposed"
+LATEST_MS = 253_402_300_799_999  # the last moment of the year 9999; a later one is no moment
 NO_FAMILY = 0  # the ``family`` of a user or work that has none: this code, or a negative one
 
 

@@ -14,19 +14,24 @@ labels.json, without a format; its counters by user and scene are in visits/.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, TypeVar
 
 import numpy as np
 
+from karec._files import naming
 from karec._once import Once
+from karec._stored import map_npy, read_json
 from karec.errors import DataError
 from karec.platform.relations import Relation
-from karec.platform.schema import PUBLISHED, Meaning
+from karec.platform.schema import LATEST_MS, PUBLISHED, Meaning
 from karec.platform.table import Table
 from karec.types import Array
+
+T = TypeVar("T")
 
 FORMAT = 3
 FORMER_MEANING = Meaning(enjoyed=("click", "long_view"), liked=("like",), followed=("follow",))
@@ -98,61 +103,110 @@ class Snapshot:
             _save_columns(folder / COUNTERS, self.user_scene_counters)
         (folder / "relations").mkdir()
         for name, relation in self.relations.items():
-            np.save(folder / "relations" / f"{name}.indptr.npy", relation.indptr)
-            np.save(folder / "relations" / f"{name}.values.npy", relation.values)
+            _save(folder / "relations" / f"{name}.indptr.npy", relation.indptr)
+            _save(folder / "relations" / f"{name}.values.npy", relation.values)
             if relation.times is not None:
-                np.save(folder / "relations" / f"{name}.times.npy", relation.times)
+                _save(folder / "relations" / f"{name}.times.npy", relation.times)
         head = {
             "format": FORMAT,
             "time_ms": self.time_ms,
             "labels": dict(self.labels),
             "meaning": asdict(self.meaning),
         }
-        (folder / HEAD).write_text(json.dumps(head))
+        with naming(folder / HEAD):
+            (folder / HEAD).write_text(json.dumps(head))
 
     @classmethod
     def open(cls, folder: Path) -> Snapshot:
-        """Raises DataError when ``folder`` is no snapshot, a damaged one, or one of a newer format."""
+        """Raises DataError when ``folder`` is no snapshot, a damaged one, or one of a newer format.
+
+        Kinds and lengths are checked, values are not but for ids and the bounds of lists. O(rows of ids and lists).
+        """
         try:
             head = _read_head(folder)
             counters = folder / (COUNTERS if head["format"] > 1 else "visits")
             names = sorted(path.name.removesuffix(".indptr.npy") for path in folder.glob("relations/*.indptr.npy"))
             return cls(
-                time_ms=int(head["time_ms"]),
+                time_ms=head["time_ms"],
                 works=_open_table(folder / "works"),
                 users=_open_table(folder / "users"),
                 relations={name: _open_relation(folder / "relations", name) for name in names},
-                labels=dict(head["labels"]),
+                labels=head["labels"],
                 user_scene_counters=_open_columns(counters) if counters.is_dir() else None,
-                meaning=_meaning(head),
+                meaning=head["meaning"],
             )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
+        except (OSError, ValueError) as error:
             raise DataError(f"{folder} is not a snapshot: {error}") from error
 
 
 def _read_head(folder: Path) -> dict[str, Any]:
-    if not (folder / HEAD).exists():
-        return {"format": 1, **json.loads((folder / "labels.json").read_text())}
-    head: dict[str, Any] = json.loads((folder / HEAD).read_text())
-    if head["format"] not in (2, FORMAT):
-        raise DataError(f"{folder}: snapshot format {head['format']}, this version reads 1, 2 and {FORMAT}")
-    return head
+    path = folder / (HEAD if (folder / HEAD).exists() else "labels.json")
+    if not path.exists():
+        raise DataError(f"{folder} is not a snapshot: it has no {HEAD}")
+    head = _read(path, read_json)
+    if not isinstance(head, dict):
+        raise DataError(f"{path} holds {type(head).__name__}, expected an object")
+    if path.name == HEAD and head.get("format") not in (2, FORMAT):
+        raise DataError(f"{path}: snapshot format {head.get('format')}, this version reads 1, 2 and {FORMAT}")
+    time_ms, labels = head.get("time_ms"), head.get("labels")
+    if not isinstance(time_ms, int) or isinstance(time_ms, bool) or not 0 <= time_ms <= LATEST_MS:
+        raise DataError(f"{path}: time_ms is {str(time_ms)[:40]}, expected whole milliseconds in 0 … {LATEST_MS}")
+    if not isinstance(labels, dict):
+        raise DataError(f"{path}: labels is {type(labels).__name__}, expected lists of names by column")
+    for column, names in labels.items():
+        if not _is_texts(names):
+            raise DataError(f"{path}: the labels of {column[:40]!r} are no list of names")
+    version = head["format"] if path.name == HEAD else 1
+    return {"format": version, "time_ms": time_ms, "labels": labels, "meaning": _meaning(path, version, head)}
 
 
-def _meaning(head: Mapping[str, Any]) -> Meaning:
-    if head["format"] < 3:
+def _meaning(path: Path, version: int, head: Mapping[str, Any]) -> Meaning:
+    if version < 3:
         return FORMER_MEANING
-    return Meaning(**{name: tuple(map(str, labels)) for name, labels in head["meaning"].items()})
+    meaning = head.get("meaning")
+    known = {field.name for field in fields(Meaning)}
+    if not isinstance(meaning, dict) or not meaning.keys() <= known or not all(map(_is_texts, meaning.values())):
+        raise DataError(f"{path}: meaning is {repr(meaning)[:60]}, expected lists of labels by {sorted(known)}")
+    return Meaning(**{name: tuple(labels) for name, labels in meaning.items()})
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
 def _save_columns(folder: Path, columns: Mapping[str, Array]) -> None:
     folder.mkdir(parents=True)
     for name, values in columns.items():
-        np.save(folder / f"{name}.npy", values)
+        _save(folder / f"{name}.npy", values)
+
+
+def _save(path: Path, values: Array) -> None:
+    """NumPy writes into anything with ``write``; into a file itself it would forget why a write failed."""
+    with naming(path), path.open("xb") as file:
+        np.save(SimpleNamespace(write=file.write), values, allow_pickle=False)
+
+
+def _read(path: Path, how: Callable[[Path], T]) -> T:
+    """What ``how`` reads at ``path``; DataError names the file that it refuses."""
+    try:
+        return how(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise DataError(f"{path} is damaged: {error}") from error
 
 
 def _load(path: Path) -> Array:
-    loaded: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+    loaded = _read(path, map_npy)
+    if loaded.ndim != 1:
+        raise DataError(f"{path} has shape {loaded.shape}, expected one value a row")
+    return loaded
+
+
+def _load_ids(path: Path) -> Array:
+    loaded = _load(path)
+    if loaded.dtype != np.int64:
+        raise DataError(f"{path} is of {loaded.dtype}, expected int64")
     return loaded
 
 
@@ -161,13 +215,12 @@ def _open_columns(folder: Path) -> dict[str, Array]:
 
 
 def _open_table(folder: Path) -> Table:
-    return Table(_load(folder / "ids.npy"), _open_columns(folder))
+    ids, columns = _load_ids(folder / "ids.npy"), _open_columns(folder)
+    return _read(folder, lambda _: Table(ids, columns))
 
 
 def _open_relation(folder: Path, name: str) -> Relation:
-    times = folder / f"{name}.times.npy"
-    return Relation(
-        _load(folder / f"{name}.indptr.npy"),
-        _load(folder / f"{name}.values.npy"),
-        _load(times) if times.exists() else None,
-    )
+    indptr, values = (_load_ids(folder / f"{name}.{part}.npy") for part in ("indptr", "values"))
+    path = folder / f"{name}.times.npy"
+    times = _load(path) if path.exists() else None
+    return _read(folder / f"{name}.indptr.npy", lambda _: Relation(indptr, values, times))

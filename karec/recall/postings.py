@@ -92,8 +92,8 @@ def popularity(snapshot: Snapshot) -> Array:
         if PUBLISHED not in columns:
             return np.zeros(len(snapshot.works))
         upload = np.asarray(columns[PUBLISHED], np.float64)
-        span = upload.max() - upload.min() if len(upload) else 1.0
-        return np.asarray((upload - upload.min()) / max(span, 1.0))
+        after_first = upload - upload.min(initial=np.inf)
+        return np.asarray(after_first / after_first.max(initial=1.0))
     positives = np.asarray(columns[counted[-1]])
     shows = np.asarray(columns[schema.EXPOSED])
     return smoothed_rate(positives, shows, mean_rate(positives, shows))

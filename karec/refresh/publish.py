@@ -14,17 +14,26 @@ from karec.models.onnx_model import OnnxModel
 from karec.platform.snapshot import Snapshot
 from karec.refresh.item_vectors import build_index
 
+KEEP = 10  # versions that stay published
 MODELS = ("user_tower.onnx", "item_tower.onnx", "ranker.onnx")
 
 
 def publish_bundle(
-    run: Path, snapshot: Snapshot, root: Path, progress: Progress | None = None, ids: Path | None = None
+    run: Path,
+    snapshot: Snapshot,
+    root: Path,
+    progress: Progress | None = None,
+    *,
+    ids: Path | None = None,
+    keep: int = KEEP,
+    signing_key: Path | None = None,
 ) -> Path:
     """Publish the models and the encoder of the run folder ``run``, serving ``snapshot``, as ``root/current``. ``ids``
     is a folder with the maps of the platform's ids, where they are not the snapshot's numbers.
 
-    Returns the bundle's folder. The model version is the one that training wrote into the models. Raises DataError
-    when the encoder reads counters by user and scene and the snapshot has none.
+    Returns the bundle's folder. The model version is the one that training wrote into the models. ``keep`` versions
+    stay published, as ``karec.bundle.publish`` says. Raises DataError when the encoder reads counters by user and scene
+    and the snapshot has none, and BundleError as ``publish``.
     """
     encoder = Encoder.load(run / "encoder.npz")
     _check_counted_by_scene(encoder, snapshot)
@@ -40,7 +49,7 @@ def publish_bundle(
             shutil.copytree(ids, folder / IDS)
 
     facts = {"tasks": list(item_tower.tasks), "works": len(snapshot.works), "users": len(snapshot.users)}
-    return publish(root, item_tower.model_version, write, facts)
+    return publish(root, item_tower.model_version, write, facts, keep=keep, signing_key=signing_key)
 
 
 def _check_counted_by_scene(encoder: Encoder, snapshot: Snapshot) -> None:

@@ -58,6 +58,7 @@ OUTSIDE = [
     *(("karec.recall.profile", package, "packages") for package in ("numba", "xxhash", "onnxruntime", "pyarrow")),
     *(("karec.evaluate.curves", package, "packages") for package in ("rich", "matplotlib")),
     *(("karec.platform.snapshot", package, "packages") for package in ("duckdb", "lmdb", "redis", "ray")),
+    *(("karec.bundle.publishing", package, "packages") for package in ("cryptography", "onnxruntime")),
     ("karec.data.own.tables", "duckdb", "packages"),
     *(("karec.config.scenes", package, "packages") for package in ("starlette", "uvicorn", "msgspec")),
     ("karec.types", "numba", "vocabulary"),

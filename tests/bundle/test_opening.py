@@ -10,9 +10,9 @@ from karec.errors import BundleError
 
 
 def write(folder):
-    (folder / "index.karec").write_bytes(b"rows")
-    (folder / "snapshot").mkdir()
-    (folder / "snapshot" / "labels.json").write_text("{}")
+    (folder / "rows.bin").write_bytes(b"rows")
+    (folder / "notes").mkdir()
+    (folder / "notes" / "labels.json").write_text("{}")
 
 
 @pytest.fixture
@@ -52,9 +52,9 @@ def test_a_publisher_that_fails_leaves_the_old_bundle_current_and_no_litter(root
 @pytest.mark.parametrize(
     ("alter", "message"),
     [
-        (lambda b: (b / "index.karec").write_bytes(b"rowz"), "index.karec is not what was published"),
-        (lambda b: (b / "index.karec").write_bytes(b"ro"), "has 2 bytes, the manifest says 4"),
-        (lambda b: (b / "index.karec").unlink(), "index.karec is in the manifest but not in the bundle"),
+        (lambda b: (b / "rows.bin").write_bytes(b"rowz"), "rows.bin is not what was published"),
+        (lambda b: (b / "rows.bin").write_bytes(b"ro"), "has 2 bytes, the manifest says 4"),
+        (lambda b: (b / "rows.bin").unlink(), "rows.bin is in the manifest but not in the bundle"),
         (lambda b: (b / "stranger").write_text("?"), "stranger is in the bundle but not in its manifest"),
         (lambda b: (b / "manifest.json").unlink(), "not a bundle"),
         (lambda b: (b / "manifest.json").write_text("{"), "not JSON"),

@@ -24,6 +24,7 @@ run.checkpoint_steps = 1
         ("task_weights = {lik = 2}", [], "task_weights weighs ['lik']"),
         ("optimizer.learning_rate = 1e6", [], "lower the rate. The last good state is"),
         ("", ["--resume"], "run holds no run to go on with: begin one without resume"),
+        ("", ["--signing-key", "nowhere.pem"], "nowhere.pem cannot be read: No such file or directory"),
         ("", ["--data", "kuairand"], "--data kuairand needs --root DIR"),
     ],
 )

@@ -70,6 +70,8 @@ def test_a_scene_runs_as_written(config):
     cascade = Cascade.from_config(config)
     assert [source.name for source in cascade.recall.sources] == ["popular", "new"]
     assert [source.on_failure for source in cascade.recall.sources] == ["fail", "skip"]
+    merger = cascade.recall.merger
+    assert (merger.quotas, merger.limit) == ((5, 5), 8), "the channels' own quotas, and the scene's candidates"
     feed = cascade.run(Request(user_id=1, k=4))
     assert feed.versions == {"model": 7, "bundle": "v0000000007", "index_generation": 1, "model_versions": (7,)}
     assert len(feed) == 4

@@ -8,6 +8,7 @@ import pytest
 
 from karec.bundle import Bundle, publish
 from karec.config import Cascade, load_cascades
+from karec.errors import ConfigError
 from karec.recall.profile import Profile
 from karec.recall.social import Social
 
@@ -32,6 +33,26 @@ def test_cascades_that_are_built_apart_share_one_bundle(path):
     home, live = (Cascade.from_config(path, scene) for scene in ("home", "live"))
     assert home.bundle is live.bundle
     assert home.recall.sources[0].snapshot is live.recall.sources[0].snapshot
+
+
+def test_scenes_share_the_slots_that_the_file_asks_for(write_config):
+    path = write_config("threads = 3\n" + TEXT)
+    assert [cascade.threads for cascade in load_cascades(path).values()] == [3, 3]
+    assert Cascade.from_config(write_config(TEXT)).threads is None
+
+
+@pytest.mark.parametrize(
+    ("threads", "message"),
+    [
+        ("0", "threads = 0, expected at least 1"),
+        ("true", "threads = True, expected int"),
+        ("2.5", "threads = 2.5, expected int"),
+    ],
+)
+def test_a_number_of_threads_that_makes_no_sense_is_named(write_config, threads, message):
+    path = write_config(f"threads = {threads}\n" + TEXT)
+    with pytest.raises(ConfigError, match=f"karec.toml: {message}"):
+        Cascade.from_config(path)
 
 
 def test_scenes_share_postings_families_and_popular_works(path):

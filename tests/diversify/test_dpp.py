@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from thirty_works import candidates, move_to_another_version, selected, thirty_works
 
 from karec.diversify.dpp import Dpp
 from karec.diversity import dpp_select, standardised
 from karec.index import ItemIndex
-from karec.types import Request
+from karec.types import Candidates, Request
 
 REQUEST = Request(user_id=1, k=4)
 
@@ -17,12 +19,80 @@ def index():
     return thirty_works()
 
 
-def test_dpp_selects_by_standardised_scores_and_item_vectors(index):
-    c = candidates(range(30), np.random.default_rng(1).normal(size=30))
-    selection = selected(Dpp(index, k=6, diversity=0.5), REQUEST, c)
-    expected = dpp_select(index.embeddings(c.rows), standardised(c.scores), 6, diversity=0.5)
-    np.testing.assert_array_equal(selection.indices, expected.indices)
-    assert selection.notes["n_dpp"] == 6
+OPTIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "k": st.integers(1, 40),
+        "diversity": st.sampled_from([0.1, 0.5, 0.9]),
+        "ridge": st.sampled_from([1e-3, 0.5]),
+        "type_weight": st.sampled_from([0.0, 0.3, 1.0]),
+        "window": st.integers(2, 5),
+        "max_per_type": st.integers(2, 9),
+        "min_per_type": st.integers(1, 2),
+    },
+)
+FACTORS = st.sampled_from([0.25, 0.5, 2.0, 8.0])  # powers of two: their products are exact in float32
+WEIGHTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "type": st.dictionaries(st.sampled_from(["0", "1", "7"]), FACTORS),
+        "creator_id": st.dictionaries(st.sampled_from(["0", "3", "6", "-8"]), FACTORS),
+        "song_id": st.dictionaries(st.sampled_from(["1", "2"]), FACTORS),
+    },
+)
+
+
+@given(
+    st.integers(0, 2**32),
+    OPTIONS,
+    st.none() | WEIGHTS,
+    st.sampled_from(["type", "creator_id"]),
+    st.lists(st.integers(0, 40), max_size=4, unique=True),
+    st.booleans(),
+)
+def test_dpp_is_dpp_select_of_standardised_scores_and_vectors_with_every_setting(
+    seed, settings, weights, types, shown, strangers
+):
+    """Settings that are not given have dpp_select's own defaults. Factors of several columns are multiplied. A work
+    without a row is of no column's value and of the type −1."""
+    index, rng = thirty_works(), np.random.default_rng(seed)
+    rows = rng.permutation(30)[:25]
+    if strangers:
+        rows[[3, 4, 20]] = -1
+    c = Candidates.of(np.arange(25), rng.normal(size=25).astype(np.float32)).with_rows(rows)
+    typed = bool({"max_per_type", "min_per_type"} & settings.keys()) or settings.get("type_weight", 0.0) > 0
+    step = Dpp(index, **settings, weights=weights, **({"types": types} if typed else {}))
+    selection = selected(step, Request(1, k=7, shown=tuple(shown)), c)
+
+    options = {name: value for name, value in settings.items() if name != "k"}
+    if weights is not None:
+        factors = np.ones(25)
+        for column, table in weights.items():
+            for value, factor in table.items():
+                factors[(rows >= 0) & (index.columns[column][rows] == int(value))] *= factor
+        options["weights"] = factors
+    if typed:
+        options["types"] = np.where(rows < 0, -1, index.columns[types][rows].astype(np.int64))
+    known = [work for work in shown if work < 30]
+    if known:
+        options["shown"] = index.embeddings(np.array(known, np.int32))
+    k = settings.get("k", 7)
+    expected = dpp_select(index.embeddings(rows.astype(np.int32)), standardised(c.scores), k, **options)
+    assert selection.indices.tolist() == expected.indices.tolist()
+    assert selection.notes == {"n_dpp": expected.n_dpp, "log_det": expected.log_det}
+    assert selection.scores is None
+
+
+@given(st.sampled_from([0.0, 0.5, 2.0]), st.sampled_from([0.25, 1.0, 4.0]), st.sampled_from([0.5, 3.0]))
+def test_of_works_alike_in_all_else_the_largest_product_of_factors_comes_first(by_type, by_creator, by_song):
+    """The last factor alone would put another work first."""
+    index = ItemIndex.build(
+        np.arange(4), np.eye(4), columns={"type": [0, 1, 1, 1], "creator_id": [0, 0, 5, 5], "song_id": [0, 0, 0, 9]}
+    )
+    weights = {"type": {"1": by_type}, "creator_id": {"5": by_creator}, "song_id": {"9": by_song}}
+    factors = [1.0, by_type, by_type * by_creator, by_type * by_creator * by_song]
+    found = selected(Dpp(index, k=4, weights=weights), Request(1), candidates(range(4), np.ones(4))).indices
+    assert found.tolist() == sorted(range(4), key=lambda at: (-factors[at], at))
 
 
 def test_without_diversity_dpp_is_top_k(index):
@@ -36,17 +106,6 @@ def test_traffic_weights_shift_a_type(index):
     favoured = selected(Dpp(index, k=10, diversity=0.5, weights={"type": {"1": 5.0}}), REQUEST, c).indices
     disfavoured = selected(Dpp(index, k=10, diversity=0.5, weights={"type": {"1": 0.2}}), REQUEST, c).indices
     assert (favoured % 2).sum() > (disfavoured % 2).sum()
-
-
-def test_traffic_weights_of_several_columns_are_multiplied(index):
-    c = candidates(range(30), np.random.default_rng(1).normal(size=30))
-    c = c.with_rows(np.where(np.arange(30) == 4, -1, np.arange(30)))
-    weights = {"type": {"1": 2.0}, "creator_id": {"3": 0.5, "-8": 9.0}}
-    found = selected(Dpp(index, k=9, weights=weights), REQUEST, c).indices
-    factors = np.where(index.columns["type"] == 1, 2.0, 1.0) * np.where(index.columns["creator_id"] == 3, 0.5, 1.0)
-    factors[4] = 1.0
-    expected = dpp_select(index.embeddings(c.rows), standardised(c.scores), 9, weights=factors)
-    np.testing.assert_array_equal(found, expected.indices)
 
 
 def test_types_of_any_column_keep_to_their_quotas(index):
@@ -83,6 +142,9 @@ def test_a_dpp_explains_its_choice_to_a_request_that_asks(index):
     assert alone["closest"] is None and alone["cosine"] is None
 
 
+NO_MOOD = r"the item index has no column 'mood'; it has \['creator_id', 'song_id', 'tone', 'type'\]$"
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -95,19 +157,56 @@ def test_a_dpp_explains_its_choice_to_a_request_that_asks(index):
         ({"max_per_type": 0}, "max_per_type must be positive"),
         ({"min_per_type": -1}, "min_per_type must be ≥ 0"),
         ({"min_per_type": 3, "max_per_type": 2}, "min_per_type must be at most max_per_type, got 3 and 2"),
-        ({"types": "mood", "max_per_type": 2}, "types: the item index has no column 'mood'; it has"),
-        ({"types": "tone", "max_per_type": 2}, "types: column 'tone' has dtype float64, expected integers"),
-        ({"types": "song_id"}, "ask for no types"),
-        ({"weights": {"mood": {"1": 2.0}}}, "weights: the item index has no column 'mood'; it has"),
-        ({"weights": {"tone": {"1": 2.0}}}, "weights: column 'tone' has dtype float64, expected integers"),
-        ({"weights": {"type": {"video": 2.0}}}, r"weights\.type: 'video' is no whole number"),
-        ({"weights": {"type": {"1": -1.0}}}, r"weights\.type: the factor of 1 must be finite and ≥ 0, got -1"),
-        ({"weights": {"type": {"1": float("nan")}}}, r"weights\.type: the factor of 1 must be finite and ≥ 0"),
+        ({"types": "mood", "max_per_type": 2}, f"types: {NO_MOOD}"),
+        ({"types": "tone", "max_per_type": 2}, "types: column 'tone' has dtype float64, expected integers$"),
+        (
+            {"types": "song_id"},
+            "types names 'song_id', but type_weight, max_per_type and min_per_type ask for no types$",
+        ),
+        ({"weights": {"mood": {"1": 2.0}}}, f"weights: {NO_MOOD}"),
+        ({"weights": {"tone": {"1": 2.0}}}, "weights: column 'tone' has dtype float64, expected integers$"),
+        (
+            {"weights": {"type": {"video": 2.0}}},
+            r"weights\.type: 'video' is no whole number; the keys are values of the column$",
+        ),
+        ({"weights": {"type": {"-": 2.0}}}, r"weights\.type: '-' is no whole number"),
+        ({"weights": {"type": {"1.5": 2.0}}}, r"weights\.type: '1.5' is no whole number"),
+        ({"weights": {"type": {"1": -1.0}}}, r"weights\.type: the factor of 1 must be finite and ≥ 0, got -1.0$"),
+        (
+            {"weights": {"type": {"1": float("nan")}}},
+            r"weights\.type: the factor of 1 must be finite and ≥ 0, got nan$",
+        ),
+        (
+            {"weights": {"type": {"-1": float("inf")}}},
+            r"weights\.type: the factor of -1 must be finite and ≥ 0, got inf$",
+        ),
     ],
 )
 def test_dpp_settings_that_make_no_sense_are_named(index, settings, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match="^" + message):
         Dpp(index, **settings)
+
+
+def test_works_without_a_row_are_of_the_type_minus_1():
+    """As are works whose column says −1, missing: together they keep to one quota."""
+    index = ItemIndex.build(np.arange(3), np.eye(3), columns={"kind": [-1, 5, -2]})
+    step = Dpp(index, k=4, types="kind", max_per_type=1)
+    found = selected(step, REQUEST, candidates([0, 1, 2, 9], [4.0, 3.0, 2.0, 1.0]).with_rows(np.array([0, 1, 2, -1])))
+    assert found.indices.tolist() == [0, 1, 2]
+
+
+def test_columns_of_every_kind_of_integers_have_types_and_weights():
+    for dtype in (np.int8, np.uint16, np.int64, np.bool_):
+        index = ItemIndex.build(np.arange(2), np.eye(2), columns={"kind": np.array([0, 1], dtype)})
+        step = Dpp(index, types="kind", max_per_type=1, weights={"kind": {"1": 3.0}})
+        assert selected(step, REQUEST, candidates([0, 1], np.ones(2))).indices.tolist() == [1, 0], dtype
+
+
+def test_a_dpp_says_what_it_reads(index):
+    """As the wiring check reads it; a cascade compares the index with its own."""
+    step = Dpp(index, k=3)
+    assert step.needs == ("rows", "scores") and step.gives == ()
+    assert step.index is index and step.k == 3 and Dpp(index).k is None
 
 
 def test_a_type_weight_mixes_types(index):

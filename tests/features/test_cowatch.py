@@ -121,5 +121,5 @@ def test_a_saved_encoder_keeps_its_vectors_and_a_damaged_one_is_refused(dataset,
     arrays = dict(np.load(tmp_path / "encoder.npz"))
     arrays["cowatch.vectors"] = arrays["cowatch.vectors"][:-1]
     np.savez(tmp_path / "damaged.npz", **arrays)
-    with pytest.raises(BundleError, match=r"cowatch\.vectors has shape \(39, 4\), expected \(40, D\)"):
+    with pytest.raises(BundleError, match=r"table .cowatch\.vectors. is float32 \(39, 4\), expected float32 \(40, D\)"):
         Encoder.load(tmp_path / "damaged.npz")

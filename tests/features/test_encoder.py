@@ -2,9 +2,12 @@
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from karec.errors import BundleError
 from karec.features.crosses import MOST_EDGES
@@ -85,6 +88,16 @@ def test_columns_become_codes_numbers_ages_counts_or_rates(encoder):
         *("log_exposed_in_scene", "rate_click_in_scene", "rate_long_view_in_scene", "rate_like_in_scene"),
     )
     assert encoder.names["context"] == ("scene", "hour", "weekday")
+
+
+@given(st.datetimes(datetime(1960, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)), st.sampled_from([0, 1, 9]))
+def test_the_context_is_the_scene_and_the_hour_and_weekday_of_utc(encoder, later, moment, scene):
+    """Hours from 1 on, weekdays from Monday, 1, to Sunday, 7; a scene that training did not see is 0."""
+    time_ms = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+    context = encoder.encode_user(later, 3, time_ms, scene)["context"]
+    seen = encoder.scenes.keys.tolist()
+    code = seen.index(scene) + 1 if scene in seen else 0
+    assert context.tolist() == [[code, moment.hour + 1, moment.isoweekday()]] and context.dtype == np.int64
 
 
 def test_history_is_newest_first_and_padded(dataset, encoder, later):

@@ -6,24 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from plain_merge import plain_merge
 
 from karec.kernels.merge import MAX_CHANNELS, merge_channels
-
-
-def plain_merge(channels, quotas, limit):
-    """The contract, word for word, on lists of (id, score): [(id, score, bits)] in order of discovery."""
-    found = {}
-    for c, (channel, quota) in enumerate(zip(channels, quotas, strict=True)):
-        added = 0
-        for position, (work, score) in enumerate(channel):
-            if added == quota or (len(found) == limit and position >= quota):
-                break
-            if work in found:
-                found[work][1] |= 1 << c
-            elif len(found) < limit:
-                found[work] = [score, 1 << c]
-                added += 1
-    return [(work, score, bits) for work, (score, bits) in found.items()]
 
 
 def merge(channels, quotas, limit):

@@ -46,6 +46,49 @@ def test_repeated_parts_change_nothing(tmp_path):
     assert len(read_rank_log(tmp_path, TASKS)) == 2
 
 
+said = st.lists(st.tuples(st.integers(1, 3), st.sampled_from([-1.0, 0.25, 2.0])), min_size=1, max_size=6)
+
+
+@given(st.lists(said, min_size=1, max_size=3))
+def test_of_repeats_the_row_with_the_lowest_fused_score_stays(tmp_path_factory, parts):
+    """Whichever part holds it, and wherever."""
+    folder, rows = tmp_path_factory.mktemp("log"), []
+    for part in parts:
+        with RankLogWriter(folder, TASKS) as writer:
+            for item, fused in part:
+                append(writer, "r1", [item], fused=[fused])
+                rows.append((item, fused))
+    log = read_rank_log(folder, TASKS)
+    lowest = {item: min(fused for other, fused in rows if other == item) for item, _ in rows}
+    assert dict(zip(log.item_id.tolist(), log.fused.tolist(), strict=True)) == lowest and len(log) == len(lowest)
+
+
+def test_the_row_that_stays_keeps_its_own_logits(tmp_path):
+    for fused, first in ((0.75, 10), (0.25, 20), (0.5, 30)):
+        with RankLogWriter(tmp_path, TASKS) as writer:
+            writer.append(
+                request_id="r1",
+                user_id=5,
+                item_ids=np.array([1]),
+                scene="home",
+                time_ms=1,
+                model_version=7,
+                logits=np.float32([[first, first + 1]]),
+                fused=np.float32([fused]),
+            )
+    log = read_rank_log(tmp_path, TASKS)
+    assert log.fused.tolist() == [0.25] and log.logits.tolist() == [[20.0, 21.0]]
+
+
+def test_a_part_is_written_by_the_row_that_fills_it(tmp_path):
+    writer = RankLogWriter(tmp_path, TASKS, part_rows=4)
+    n_parts = []
+    for request, n in (("r1", 3), ("r2", 1), ("r3", 2), ("r4", 2), ("r5", 5)):
+        append(writer, request, list(range(1, n + 1)))
+        n_parts.append((len(list(tmp_path.glob("*.parquet"))), writer.rows_held))
+    assert n_parts == [(0, 3), (1, 0), (1, 2), (2, 0), (3, 0)]
+
+
 def test_no_part_is_seen_half_written(tmp_path):
     writer = RankLogWriter(tmp_path, TASKS)
     append(writer, "r1", [1])

@@ -113,3 +113,11 @@ def test_a_cpp_host_refuses_other_bytes_by_file(native_programs, bundle, tmp_pat
     (bundle / "manifest.txt").write_text(newer("karec-bundle", (BUNDLE / "manifest.txt").read_text()))
     done = ask(native_programs, bundle, STAGE, tmp_path)
     assert done.returncode != 0 and "manifest.txt" in done.stderr
+
+
+def test_a_cpp_host_reads_no_file_outside_the_bundle(native_programs, bundle, tmp_path):
+    path = bundle / "manifest.txt"
+    body = path.read_text().rpartition("seal ")[0].replace("file index.karec", "file user_tower.v/../../x.onnx")
+    path.write_text(f"{body}seal {_native.xxh64(body.encode()):016x}\n")
+    done = ask(native_programs, bundle, STAGE, tmp_path)
+    assert done.returncode != 0 and "manifest.txt" in done.stderr and "no path within the bundle" in done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +14,13 @@ import onnxruntime
 import pytest
 from cpp_programs import run
 from onnx import TensorProto, helper, numpy_helper
+from small_tower import write_user_tower
 
 from karec._clock import HOUR_MS
 from karec.bundle import Bundle, publish
 from karec.config import load_stage
 from karec.config.host_stage import export_stage
-from karec.errors import ConfigError
+from karec.errors import BundleError, ConfigError
 from karec.index import ItemIndex
 from karec.request.user_tower import UserTower
 from karec.types import Candidates, Request
@@ -256,3 +258,23 @@ def test_steps_of_python_alone_are_refused_by_name(platform):
         export_stage(config, "home", "prerank", platform / "stage.txt")
     with pytest.raises(ConfigError, match=r"no stage 'rank' .*; there are \['prerank'\]"):
         load_stage(configure(platform, HEAD), "home", "rank")
+
+
+def test_a_cpp_host_refuses_a_tower_of_another_width_than_the_index(native_programs, tmp_path):
+    if not has_tower(native_programs):
+        pytest.skip("built without ONNX Runtime's headers (Debian: libonnxruntime-dev)")
+    golden = Path(__file__).parent / "golden"
+
+    def write(folder):
+        shutil.copy(golden / "bundle-1" / "index.karec", folder)
+        write_user_tower(folder / "user_tower.onnx", 7, 5)
+
+    publish(tmp_path / "bundles", 7, write)
+    (tmp_path / "asked").write_bytes(spelled([], None))
+    (library,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*")
+    places = tmp_path / "bundles", golden / "stage-1.txt", tmp_path / "asked", tmp_path / "told", library
+    command = [str(place) for place in (native_programs / "prerank_host", *places)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode != 0 and "gives 5 dimensions, the index has 4" in done.stderr
+    with pytest.raises(BundleError, match=r"user_tower\.onnx gives vectors of 5 numbers, index\.karec has 4"):
+        Bundle.open(tmp_path / "bundles")

@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +57,65 @@ def test_rows_are_flushed_by_time(ranker, tmp_path):
     assert cascade.observers[0].observer.flushed.wait(LONG)
     assert requests_in(tmp_path) == [0]
     cascade.close()
+
+
+class RemembersCalls(RankLogObserver):
+    """Which threads touched the log, and whether a call began before another had ended."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.threads, self.inside, self.overlapped = set(), threading.Semaphore(1), False
+
+    @contextmanager
+    def alone(self):
+        self.threads.add(threading.current_thread())
+        alone = self.inside.acquire(blocking=False)
+        self.overlapped |= not alone
+        yield
+        if alone:
+            self.inside.release()
+
+    def observe(self, request, recommendation):
+        with self.alone():
+            super().observe(request, recommendation)
+
+    def due(self):
+        with self.alone():
+            return super().due()
+
+    def flush(self):
+        with self.alone():
+            super().flush()
+
+    def close(self):
+        with self.alone():
+            super().close()
+
+
+def test_however_many_threads_ask_and_flush_one_alone_writes_the_log(ranker, tmp_path):
+    """The writer has no lock: it needs none as long as the queue's thread alone calls it, one call at a time."""
+    cascade = logged_cascade(ranker, tmp_path, RemembersCalls, part_rows=7 * WORKS)
+    queue = cascade.observers[0]
+
+    def ask(at):
+        cascade.run(numbered(at))
+        if at % 10 == 0:
+            queue.flush()
+        return threading.current_thread()
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            askers = set(threads.map(ask, range(200)))
+            closed = list(threads.map(lambda _: cascade.close(), range(8)))
+    finally:
+        sys.setswitchinterval(interval)
+    observer = queue.observer
+    assert len(observer.threads) == 1 and not observer.threads & {*askers, threading.current_thread()}
+    assert not observer.overlapped
+    assert all(counts.own["rows_written"] == 200 * WORKS for (counts,) in closed)
+    assert sorted(requests_in(tmp_path)) == list(range(200)), "each request once, whole and as it was ranked"
 
 
 def test_rows_are_counted_while_they_are_held_back(ranker, tmp_path):

@@ -1,6 +1,8 @@
 """Tables look up, relations group, and a snapshot comes back from disk as it was."""
 
 import json
+import os
+import resource
 from dataclasses import replace
 
 import numpy as np
@@ -91,8 +93,23 @@ def test_a_folder_that_is_no_snapshot_is_refused(platform, tmp_path):
         Snapshot.open(tmp_path)
     platform.save(tmp_path / "s")
     (tmp_path / "s" / "works" / "ids.npy").write_bytes(b"\x93NUMPY")
-    with pytest.raises(DataError, match="is not a snapshot"):
+    with pytest.raises(DataError, match=r"ids\.npy is damaged: it is no \.npy file"):
         Snapshot.open(tmp_path / "s")
+
+
+def test_a_disk_that_takes_no_more_is_told_with_the_file(platform, tmp_path):
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (200, resource.RLIM_INFINITY))
+            platform.save(tmp_path / "snapshot")
+        except OSError as error:
+            os.write(writing, f"{error.strerror}: {error.filename}".encode())
+        os._exit(0)
+    os.close(writing)
+    os.waitpid(child, 0)
+    assert os.read(reading, 1_000).decode() == f"File too large: {tmp_path}/snapshot/works/ids.npy"
 
 
 def test_works_need_no_role(platform, tmp_path):
@@ -108,5 +125,5 @@ def test_a_snapshot_whose_meaning_cannot_be_read_is_refused(platform, tmp_path, 
     platform.save(tmp_path / "snapshot")
     head = tmp_path / "snapshot" / "snapshot.json"
     head.write_text(json.dumps({**json.loads(head.read_text()), "meaning": meaning}))
-    with pytest.raises(DataError, match="is not a snapshot"):
+    with pytest.raises(DataError, match=r"snapshot\.json: meaning is"):
         Snapshot.open(tmp_path / "snapshot")

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from karec.index import ItemIndex
 from karec.prerank.inner_product import InnerProduct
@@ -60,8 +62,30 @@ def test_each_row_meets_the_user_vector_of_its_own_version(index, asked):
 
 
 def test_an_inner_product_of_k_0_is_refused(index):
-    with pytest.raises(ValueError, match="k must be positive"):
+    with pytest.raises(ValueError, match=r"^k must be positive, got 0$"):
         InnerProduct(index, k=0)
+
+
+def test_the_inner_product_reads_vectors_and_rows_and_gives_scores(index):
+    """As the wiring check reads it; a cascade compares the index with its own."""
+    step = InnerProduct(index, k=1)
+    assert (step.needs, step.gives) == (("request.user_vector", "rows"), ("scores",))
+    assert step.index is index and step.k == 1
+
+
+@given(st.integers(0, 2**32), st.integers(1, 60), st.lists(st.integers(-1, 49), max_size=60))
+def test_the_best_k_inner_products_come_out_in_order_and_ties_by_position(seed, k, rows):
+    """Whole numbers, whose inner products are exact and often equal; −1 is a work without a row."""
+    rng = np.random.default_rng(seed)
+    vectors, user = rng.integers(-2, 3, (50, 3)).astype(np.float32), rng.integers(-2, 3, 3).astype(np.float32)
+    index = ItemIndex.build(np.arange(50), vectors, dtype="float32")
+    request = Request(1, k=1, view=index.pinned()).with_features({"user_vector": user[None]})
+    candidates = Candidates.of(np.arange(len(rows))).with_rows(np.array(rows, np.int32))
+    selection = InnerProduct(index, k).select(request, candidates)
+    score = {at: float(vectors[row] @ user) for at, row in enumerate(rows) if row >= 0}
+    best = sorted(score, key=lambda at: (-score[at], at))[:k]
+    assert selection.indices.tolist() == best and selection.scores.tolist() == [score[at] for at in best]
+    assert selection.notes == {"unknown": rows.count(-1)} and selection.scores.dtype == np.float32
 
 
 def test_a_stage_without_candidates_gives_none(index, asked):

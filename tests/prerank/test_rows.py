@@ -1,13 +1,43 @@
-"""Works that the session has shown are left out."""
+"""Rows of the index, and the filters that need no score: known works, and works that were not shown."""
 
 import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from karec.prerank.rows import NotShown
+from karec.index import ItemIndex
+from karec.prerank.rows import HasEmbedding, IndexRows, NotShown
 from karec.types import Candidates, Request
 
+works = st.lists(st.integers(0, 40), max_size=12, unique=True)
 
-def test_what_was_shown_is_not_shown_again():
-    candidates = Candidates.of(np.arange(1000, 1005))
-    keep = NotShown().keep(Request(user_id=1, shown=(1001, 1003, 77)), candidates)
-    assert keep.tolist() == [True, False, True, False, True]
-    assert NotShown().keep(Request(user_id=1), candidates).all()
+
+@pytest.mark.usefixtures("backend")
+@given(works, works)
+def test_rows_are_those_of_the_index_and_works_without_one_are_dropped(held, wanted):
+    index = ItemIndex.build(np.array(held, np.int64), np.ones((len(held), 2)))
+    step = IndexRows(index)
+    rows = step.hydrate(Request(1, view=index.pinned()), Candidates.of(wanted))["rows"]
+    assert rows.tolist() == [held.index(work) if work in held else -1 for work in wanted]
+    keep = HasEmbedding().keep(Request(1), Candidates.of(wanted).with_rows(rows))
+    assert keep.dtype == np.bool_ and keep.tolist() == [work in held for work in wanted]
+    assert step.index is index, "a cascade compares it with its own"
+
+
+@given(works, works)
+def test_what_was_shown_is_not_shown_again(found, shown):
+    keep = NotShown().keep(Request(user_id=1, shown=tuple(shown)), Candidates.of(found))
+    assert keep.dtype == np.bool_ and keep.tolist() == [work not in shown for work in found]
+
+
+def test_shown_ids_that_no_float64_holds_are_told_apart():
+    """2⁶² and 2⁶² + 1 are one float64."""
+    keep = NotShown().keep(Request(user_id=1, shown=(2**62,)), Candidates.of(np.array([2**62, 2**62 + 1])))
+    assert keep.tolist() == [False, True]
+
+
+def test_steps_say_what_they_read_and_give_and_why_they_drop():
+    """The wiring check reads the first, people the second."""
+    assert (IndexRows.needs, IndexRows.gives) == ((), ("rows",))
+    assert (HasEmbedding.needs, HasEmbedding.why) == (("rows",), "no embedding in the item index")
+    assert (NotShown.needs, NotShown.why) == ((), "shown already")

@@ -1,7 +1,17 @@
-"""Works like those in a user's history, on a platform small enough to read (tests/conftest.py)."""
+"""Works like those in a user's history, on a platform small enough to read (tests/conftest.py) and on random ones."""
 
+import re
+from dataclasses import replace
+
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from plain_recall import plain_profile
+from random_platform import USERS, platforms
 
+from karec.platform.relations import Relation
+from karec.platform.table import Table
 from karec.recall.profile import Profile
 from karec.types import Request
 
@@ -18,15 +28,61 @@ def test_profile_brings_works_of_songs_creators_and_tags_in_the_history(platform
     assert set(by_creator) == {100, 101, 106, 109, 104, 105, 108}
 
 
-def test_profile_keeps_to_its_quota(platform):
-    assert len(found(Profile(platform, quota=3))) == 3
+@given(
+    platforms,
+    st.sampled_from([*USERS.tolist(), 999]),
+    st.integers(1, 40),
+    st.lists(st.sampled_from(["song_id", "creator_id", "tag", "type"]), min_size=1, max_size=3, unique=True),
+    st.integers(1, 4),
+    st.sampled_from([1.0, 0.5]),
+)
+def test_facets_share_the_quota_and_values_in_proportion_to_their_weight(
+    platform, user_id, quota, facets, keys_per_facet, decay
+):
+    source = Profile(platform, quota, facets, keys_per_facet, decay)
+    candidates = source.recall(Request(user_id))
+    assert candidates.ids.tolist() == plain_profile(platform, user_id, quota, facets, keys_per_facet, decay)
+    assert candidates.ids.dtype == np.int64 and not candidates.scores.any()
+
+
+def test_by_default_songs_creators_and_tags_count_twenty_values_of_each_and_5_percent_less_for_each_step_back(platform):
+    plain = Profile(platform, quota=7)
+    assert (plain.facets, plain.keys_per_facet, plain.decay) == (("song_id", "creator_id", "tag"), 20, 0.95)
+    assert found(plain) == plain_profile(platform, 1, 7, ["song_id", "creator_id", "tag"], 20, 0.95)
+
+
+def test_values_of_equal_weight_are_taken_from_the_lowest_on(platform):
+    """Forty songs watched once each: above 16 entries a sort that is not stable shows."""
+    columns = {name: np.resize(column, 40) for name, column in platform.works.columns.items()}
+    works = Table(np.arange(40), {**columns, "song_id": np.arange(40)[::-1]})
+    history = Relation.from_pairs(np.zeros(40, int), np.random.default_rng(0).permutation(40), 4)
+    everything = replace(platform, works=works, relations={"history": history})
+    assert found(Profile(everything, 3, ["song_id"], keys_per_facet=3, decay=1.0)) == [39, 38, 37]
 
 
 @pytest.mark.parametrize("user_id", [4, 999])
 def test_profile_of_a_user_without_history_is_empty(platform, user_id):
     assert found(Profile(platform, quota=10), user_id) == []
+    assert found(Profile(replace(platform, relations={}), quota=10)) == [], "a platform without histories"
 
 
-def test_profile_refuses_a_facet_that_works_do_not_have(platform):
-    with pytest.raises(ValueError, match="mood"):
-        Profile(platform, quota=10, facets=["mood"])
+SETTINGS = "profile needs quota > 0, keys_per_facet > 0 and 0 < decay ≤ 1, got "
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"facets": ["mood", "tag"]}, "facets ['mood'] are no columns of the works; columns are ['creator_id', 's"),
+        ({"quota": 0}, SETTINGS + "0, 20 and 0.95"),
+        ({"keys_per_facet": 0}, SETTINGS + "9, 0 and 0.95"),
+        (
+            {"facets": []},
+            "profile needs facets, columns of works whose values a user may favour; columns are ['creator_id",
+        ),
+        ({"decay": 0.0}, SETTINGS + "9, 20 and 0.0"),
+        ({"decay": 1.5}, SETTINGS + "9, 20 and 1.5"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused_by_name(platform, settings, message):
+    with pytest.raises(ValueError, match="^" + re.escape(message)):
+        Profile(platform, **{"quota": 9, "facets": ["tag"], **settings})

@@ -38,7 +38,7 @@ def fit(dataset, snapshot, path):
 def test_counters_by_user_and_scene_are_published_as_they_were_counted(dataset, later, run, tmp_path):
     fit(dataset, dataset.snapshot, run / "encoder.npz")
     publish_bundle(run, later, tmp_path / "bundles")
-    bundle = Bundle.open(tmp_path / "bundles")
+    bundle = Bundle.open(tmp_path / "bundles", verify=False)  # the models are of another encoder
     assert bundle.encoder.scene_counters.counted == dataset.tasks
     assert bundle.snapshot.user_scene_counters.keys() == later.user_scene_counters.keys()
     for name, column in later.user_scene_counters.items():
@@ -57,7 +57,7 @@ def test_a_snapshot_without_counters_by_scene_is_refused_where_the_encoder_reads
 def test_an_encoder_without_counters_by_scene_needs_none_in_the_snapshot(dataset, later, run, tmp_path):
     fit(dataset, replace(dataset.snapshot, labels={}, user_scene_counters=None), run / "encoder.npz")
     publish_bundle(run, replace(later, labels={}, user_scene_counters=None), tmp_path / "bundles")
-    assert Bundle.open(tmp_path / "bundles").snapshot.user_scene_counters is None
+    assert Bundle.open(tmp_path / "bundles", verify=False).snapshot.user_scene_counters is None
 
 
 def test_training_may_begin_without_counters_by_scene(dataset, run, tmp_path):
@@ -65,4 +65,4 @@ def test_training_may_begin_without_counters_by_scene(dataset, run, tmp_path):
     start = replace(dataset.snapshot, user_scene_counters=None)
     fit(dataset, start, run / "encoder.npz")
     publish_bundle(run, advance(start, dataset.exposures, dataset.valid_until_ms), tmp_path / "bundles")
-    assert Bundle.open(tmp_path / "bundles").snapshot.user_scene_counters["count_click"].any()
+    assert Bundle.open(tmp_path / "bundles", verify=False).snapshot.user_scene_counters["count_click"].any()

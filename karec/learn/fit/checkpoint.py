@@ -33,10 +33,15 @@ class Checkpoint:
     facts: str
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Replace the file at once: a reader, or a run after a kill, sees the old state or the new one."""
+        """Replace the file at once: a reader, or a run after a kill, sees the old state or the new one. OSError."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with file_aside(self.path) as file:
-            torch.save({"format": FORMAT, "facts": self.facts, **state}, file)
+            try:
+                torch.save({"format": FORMAT, "facts": self.facts, **state}, file)
+            except RuntimeError as error:  # torch's zip writer hides why a write failed
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from None
+                raise
 
     def load(self) -> dict[str, Any] | None:
         """The state last saved, None when there is none.

@@ -25,6 +25,13 @@ Result<std::string> without_links(const std::string& path) {
     return Status{Code::io_error, "cannot read '" + path + "': " + std::system_category().message(error), error};
 }
 
+// A path whose parts all lead downwards: no file outside the bundle's folder has such a name.
+bool lies_within(const std::string& name) {
+    const std::string parts = "/" + name + "/";
+    return parts.find("//") == std::string::npos && parts.find("/./") == std::string::npos &&
+           parts.find("/../") == std::string::npos && parts.find('\0') == std::string::npos;
+}
+
 }  // namespace
 
 Result<std::string> current_bundle(const std::string& root) noexcept {
@@ -61,6 +68,7 @@ Result<Bundle> Bundle::open(const std::string& root) noexcept {
                 line.fields.size() != 2) {
                 return refused(line, "not 'file NAME bytes=N xxh64=SUM', nor the one model_version");
             }
+            if (!lies_within(line.value)) return refused(line, "the file's name is no path within the bundle");
             auto size = whole_number(*bytes);
             auto xxh64 = hexadecimal(*sum);
             if (!size.ok() || size.value() < 0 || !xxh64.ok()) return refused(line, "a size or a sum is no number");

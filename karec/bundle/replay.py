@@ -1,0 +1,269 @@
+"""A few requests replayed from a bundle, in a process of its own: ``python -m karec.bundle.replay FOLDER``.
+
+A model is a program from outside: only running it shows whether it ends, fits in memory and gives what serving reads.
+``karec.bundle.replay_process`` starts this module before a bundle is taken into service. What it runs, as far as the
+bundle has the parts:
+
+    encoder.npz, snapshot   user inputs of a few users: with and without a history, and one that nobody knows
+    user_tower….onnx        each of them → user_vector (1, D) float32
+    item_tower.onnx         a few works, one of them unknown → item_vector (N, D) float32
+    ranker.onnx             the same works for each user → logits (N, tasks) float32
+    index.karec             D is its width; the 10 nearest works of a user vector
+
+Everything must be finite. Where the bundle has no encoder or no snapshot, its host makes the inputs: models are then
+run once, on ones where numbers stand and 0 where codes stand.
+
+The kernel holds the caps: RLIMIT_CPU for each part, RLIMIT_DATA (Linux 4.7 or newer) for what is allocated after the
+imports. Address space is not limited, since mapped files and what ONNX Runtime only reserves cost no memory. The
+process opens no connection and writes no file.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from importlib.util import find_spec
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from karec.bundle.bundle import Bundle
+from karec.bundle.replay_process import Caps
+from karec.errors import BundleError
+from karec.features.user_vector import VECTOR
+from karec.index import ItemIndex
+from karec.models.onnx_model import OnnxModel
+from karec.platform.relations import Relation
+from karec.platform.snapshot import Snapshot
+from karec.types import Array
+
+WORKS = 16  # works that item tower and ranker are run on, beside those of the histories
+NEAREST = 10
+Begin = Callable[[str], None]
+Inputs = Mapping[str, Array]
+
+
+def replay(bundle: Bundle, begin: Begin) -> None:
+    """Run every model of ``bundle`` as serving does; ``begin(part)`` is called before each part.
+
+    Raises BundleError, or whatever a damaged part raises.
+    """
+    width = None
+    if _has(bundle, "index.karec"):
+        begin("index.karec")
+        width = bundle.index.dim
+    users: list[Inputs] = []
+    works: Inputs | None = None
+    if _has(bundle, "encoder.npz") and _has(bundle, "snapshot") and find_spec("karec.kernels.encode") is not None:
+        users, works = _encoded(bundle, begin)
+    vectors = _user_vectors(bundle, users, width, begin)
+    if _has(bundle, "item_tower.onnx"):
+        begin("item_tower.onnx")
+        tower = bundle.item_tower
+        inputs = _example(tower) if works is None else works
+        _checked(tower, "item_vector", inputs, _rows(inputs, tower), width)
+    if _has(bundle, "ranker.onnx"):
+        begin("ranker.onnx")
+        for inputs in _ranker_inputs(bundle, users, works):
+            _checked(bundle.ranker, "logits", inputs, _rows(inputs, bundle.ranker), len(bundle.ranker.tasks))
+    if width is not None and vectors:
+        begin("index.karec")
+        _search(bundle, vectors)
+
+
+def _has(bundle: Bundle, name: str) -> bool:
+    return (bundle.path / name).exists()
+
+
+def _encoded(bundle: Bundle, begin: Begin) -> tuple[list[Inputs], Inputs]:
+    """(user inputs of a few users and scenes, item inputs of a few works), of an excerpt of the snapshot."""
+    begin("snapshot")
+    rows = _few_users(bundle.snapshot)
+    snapshot = _excerpt(bundle.snapshot, rows)
+    begin("encoder.npz")
+    unknown = next(user for user in count(-1, -1) if snapshot.users.lookup(np.array([user]))[0] < 0)
+    ids = [*np.asarray(snapshot.users.ids).tolist(), unknown]
+    scenes = range(-1, min(snapshot.n_scenes, 1))  # one that has no name, and the first
+    users = [bundle.encoder.encode_user(snapshot, user, snapshot.time_ms, scene) for user in ids for scene in scenes]
+    works = bundle.encoder.encode_items(snapshot, np.arange(-1, min(len(snapshot.works), WORKS)), snapshot.time_ms)
+    for inputs in (*users, works):
+        for name, values in inputs.items():
+            if not np.isfinite(values).all():
+                raise BundleError(f"{bundle.path / 'encoder.npz'}: its input {name!r} is not finite over this snapshot")
+    return list(users), works
+
+
+def _few_users(snapshot: Snapshot) -> Array:
+    """Rows of at most three users: with the longest history, with the shortest, and the last one."""
+    n = len(snapshot.users)
+    if n == 0:
+        return np.empty(0, np.int64)
+    history = snapshot.relations.get("history")
+    lengths = np.zeros(n, np.int64) if history is None else np.diff(history.indptr)
+    return np.unique([int(lengths.argmax()), int(lengths.argmin()), n - 1])
+
+
+def _excerpt(snapshot: Snapshot, users: Array) -> Snapshot:
+    """The snapshot of these users alone, with the works of their lists and a few others: its cost is theirs."""
+    relations = {name: _lists(relation, users) for name, relation in snapshot.relations.items()}
+    listed = [snapshot.works.lookup(relations[name].values) for name in ("history", "skipped") if name in relations]
+    first = np.arange(min(WORKS, len(snapshot.works)))
+    works = np.unique(np.concatenate([first, *listed]))
+    scenes = np.arange(snapshot.n_scenes)
+    counters = snapshot.user_scene_counters
+    if counters is not None:
+        rows = (users[:, None] * snapshot.n_scenes + scenes).ravel()
+        counters = {name: np.asarray(column)[rows] for name, column in counters.items()}
+    return replace(
+        snapshot,
+        works=snapshot.works.take(works[works >= 0]),
+        users=snapshot.users.take(users),
+        relations=relations,
+        user_scene_counters=counters,
+    )
+
+
+def _lists(relation: Relation, rows: Array) -> Relation:
+    indptr = np.concatenate([[0], np.cumsum(np.diff(relation.indptr)[rows])])
+    return Relation(indptr, np.concatenate([np.empty(0, np.int64), *(relation.of(int(row)) for row in rows)]))
+
+
+def _user_vectors(bundle: Bundle, users: list[Inputs], width: int | None, begin: Begin) -> dict[int, Array]:
+    """{model version: a user vector (D,)}, of each user tower."""
+    vectors = {}
+    if _has(bundle, "user_tower.onnx"):
+        begin("user_tower.onnx")
+        _ = bundle.user_tower
+        for path in sorted(bundle.path.glob("user_tower.v*.onnx")):
+            begin(path.name)
+            OnnxModel(path)
+        for version, tower in bundle.user_towers.items():
+            begin(tower.path.name)
+            for inputs in users or [_example(tower)]:
+                (vectors[version],) = _checked(tower, VECTOR, inputs, 1, width)
+    return vectors
+
+
+def _ranker_inputs(bundle: Bundle, users: list[Inputs], works: Inputs | None) -> Iterator[Inputs]:
+    """What the step ``ranker`` gives its model."""
+    if works is None:
+        yield _example(bundle.ranker)
+        return
+    for user in users:
+        inputs = {**works, **bundle.encoder.encode_crosses(user, works)}
+        if "dense" in bundle.ranker.inputs:
+            inputs["dense"] = bundle.encoder.dense({**user, **inputs})
+        yield {**user, **inputs}
+
+
+def _example(model: OnnxModel) -> dict[str, Array]:
+    """One row of each input of ``model``: ones where numbers stand, 0 where codes stand."""
+    inputs = {}
+    for name, (kind, shape) in model.declared.items():
+        names = {"float": "float32", "double": "float64", "string": "str"}
+        dtype = np.dtype(names.get(kind, kind))
+        full = np.zeros if dtype.kind in "iu" else np.ones
+        inputs[name] = full([size if isinstance(size, int) else 1 for size in shape], dtype)
+    return inputs
+
+
+def _rows(inputs: Inputs, model: OnnxModel) -> int:
+    """How many rows the model answers: those of its longest input."""
+    return max((len(inputs[name]) for name in model.inputs if name in inputs), default=1)
+
+
+def _checked(model: OnnxModel, output: str, inputs: Inputs, rows: int, width: int | None) -> Array:
+    """``output`` of ``model``: (rows, width) float32, finite; any width where None."""
+    if output not in model.outputs:
+        raise BundleError(f"{model.path} has no output {output!r}; it has {list(model.outputs)}")
+    (values,) = model.run(inputs, output)
+    if values.dtype != np.float32:
+        raise BundleError(f"{model.path}: {output} is {values.dtype}, expected float32")
+    if values.ndim != 2 or len(values) != rows or (width is not None and values.shape[1] != width):
+        expected = (rows, "any" if width is None else width)
+        raise BundleError(f"{model.path}: {output} has the shape {values.shape}, expected {expected}")
+    if not np.isfinite(values).all():
+        raise BundleError(f"{model.path}: {output} is not finite for a replayed request")
+    return np.asarray(values)
+
+
+def _search(bundle: Bundle, vectors: Mapping[int, Array]) -> None:
+    """The nearest works of the user vectors, each version's rows with its own."""
+    index = bundle.index
+    asked = {version: vectors[version] for version in index.model_versions if version in vectors}
+    found = index.search_all(k=NEAREST, query_by_version=asked or vectors)
+    if not np.isfinite(found.scores).all():
+        raise BundleError(f"{bundle.path / 'index.karec'}: a work's score is not finite for a replayed request")
+
+
+def _compile_searches() -> None:
+    """The portable backend compiles a function at its first call: before the caps, which are not for that."""
+    for dtype in ("float32", "float16", "int8"):
+        index = ItemIndex.build([1, 2], np.eye(2, dtype=np.float32), dtype=dtype)
+        index.search_all(k=1, query_by_version={0: np.ones(2, np.float32)})
+
+
+def _hold_memory(caps: Caps) -> None:
+    """What is allocated from here on stays below ``caps.bytes``; a crash writes no core file."""
+    with open("/proc/self/status") as file:
+        (used,) = [int(line.split()[1]) * 1024 for line in file if line.startswith("VmData:")]
+    resource.setrlimit(resource.RLIMIT_DATA, (used + caps.bytes, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+
+
+def _hold_time(caps: Caps) -> None:
+    """From here on ``caps.seconds`` of processor time, rounded up to whole seconds of the process: then SIGXCPU."""
+    used = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    soft = math.ceil(used + caps.seconds)
+    resource.setrlimit(resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+
+
+def main(arguments: list[str]) -> int:
+    """``FOLDER [SECONDS BYTES DESCRIPTOR]``: replay within the caps; one line of JSON for each thing that happens.
+
+    {"ready": true}, {"part": NAME} as a part begins, then {"done": true} or {"refused": MESSAGE}. Lines go to the file
+    descriptor, else to the standard output. Exit status 0 when done, 1 when refused.
+    """
+    folder = Path(arguments[0]).resolve()
+    caps = Caps(float(arguments[1]), int(arguments[2])) if len(arguments) > 1 else Caps.of(folder)
+    descriptor = int(arguments[3]) if len(arguments) > 1 else 1
+    part = ""
+
+    def tell(event: Mapping[str, Any]) -> None:
+        os.write(descriptor, json.dumps(event).encode() + b"\n")
+
+    def begin(name: str) -> None:
+        nonlocal part
+        part = name
+        tell({"part": name})
+        _hold_time(caps)
+
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])  # whatever the parent ignores or blocks
+    signal.signal(signal.SIGXCPU, signal.SIG_DFL)
+    _compile_searches()
+    _hold_memory(caps)
+    tell({"ready": True})
+    try:
+        replay(Bundle.open(folder, verify=False), begin)
+    except BundleError as error:
+        tell({"refused": str(error)})
+        return 1
+    except Exception as error:  # a damaged part may raise anything
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        tell({"refused": f"{folder / part} fails in a replayed request: {why}"})
+        return 1
+    tell({"done": True})
+    return 0
+
+
+if __name__ == "__main__":
+    os._exit(main(sys.argv[1:]))  # what a model leaves behind is not torn down

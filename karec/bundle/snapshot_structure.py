@@ -1,0 +1,111 @@
+"""The values of a bundle's snapshot, by the rules of ``karec.platform.schema``, and whether the encoder can read it.
+
+Every check is one pass over an array that is mapped, in pieces. Refusals are BundleErrors that name file and row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from karec.errors import BundleError
+from karec.platform import schema
+from karec.platform.relations import Relation
+from karec.platform.snapshot import COUNTERS, Snapshot
+from karec.types import Array
+
+if TYPE_CHECKING:  # they need the compiled kernels, which a host of an index alone may lack
+    from karec.features.encoder import Encoder
+    from karec.features.table import TableCoder
+
+_PIECE = 1 << 20
+
+
+def check_snapshot(folder: Path, snapshot: Snapshot) -> None:
+    """BundleError naming the file of ``folder`` and the row whose value breaks the rules of its column. O(values)."""
+    for name, table in (("works", snapshot.works), ("users", snapshot.users)):
+        for column, values in table.columns.items():
+            _check_column(folder / name / f"{column}.npy", column, values)
+            if column in snapshot.labels and values.dtype.kind in "iu":
+                _check_codes(folder / name / f"{column}.npy", values, len(snapshot.labels[column]))
+    for name in schema.ROLES:
+        if name in snapshot.works.columns:
+            _expect_kind(folder / "works" / f"{name}.npy", snapshot.works[name], "iu", "integers")
+    counters = folder / (COUNTERS if (folder / COUNTERS).is_dir() else "visits")
+    for name, values in (snapshot.user_scene_counters or {}).items():
+        if not schema.is_counter(name):
+            raise BundleError(f"{counters / name}.npy is no counter, count_exposed or count_<label>")
+        _check_column(counters / f"{name}.npy", name, values)
+    for name, relation in snapshot.relations.items():
+        _check_times(folder / "relations" / f"{name}.times.npy", relation)
+
+
+def check_columns_read(folder: Path, encoder: Encoder, snapshot: Snapshot) -> None:
+    """BundleError naming the file of a column that the encoder reads and that is not there, or of another kind."""
+    for name, coder, table in (("users", encoder.users, snapshot.users), ("works", encoder.works, snapshot.works)):
+        for column, kinds, expected in _read_by(coder):
+            path = folder / name / f"{column}.npy"
+            if column not in table.columns:
+                raise BundleError(f"{path} is missing, and the encoder reads it")
+            _expect_kind(path, table[column], kinds, f"{expected}, as the encoder reads them")
+    for name in _shared(encoder):
+        _expect_kind(
+            folder / "users" / f"{name}.npy", snapshot.users[name], "iu", "integers, as the encoder reads them"
+        )
+    if encoder.scene_counters.counted and snapshot.user_scene_counters is None:
+        raise BundleError(f"{folder / COUNTERS} is missing, and the encoder reads it")
+    for name in encoder.scene_counters.counters:
+        if name not in (snapshot.user_scene_counters or {}):
+            raise BundleError(f"{folder / COUNTERS / name}.npy is missing, and the encoder reads it")
+
+
+def _read_by(coder: TableCoder) -> Iterable[tuple[str, str, str]]:
+    """(column, NumPy's letters of the kinds that it may be of, what those are)."""
+    yield from ((name, "iu", "integers") for name in coder.categories)
+    yield from ((number.name, "f", "floating numbers") for number in coder.numbers)
+    yield from ((moment.name, "iu", "integers") for moment in coder.moments)
+    yield from ((name, "f", "floating numbers") for name in coder.counters)
+
+
+def _shared(encoder: Encoder) -> Iterable[str]:
+    return (name for name in encoder.works.categories if name in encoder.users.categories)
+
+
+def _check_column(path: Path, name: str, values: Array) -> None:
+    if schema.is_counter(name):
+        _expect_kind(path, values, "f", "float32 counters")
+        _refuse(path, values, lambda piece: ~(np.isfinite(piece) & (piece >= 0)), "counters are finite and ≥ 0")
+    elif name.endswith("_ms") and values.dtype.kind in "iu":
+        _refuse(path, values, lambda piece: piece > schema.LATEST_MS, "moments lie before the year 10000")
+    elif values.dtype.kind == "f":  # NaN is a number that is not known
+        _refuse(path, values, np.isinf, "numbers are finite, or NaN where they are not known")
+
+
+def _check_codes(path: Path, values: Array, n: int) -> None:
+    _refuse(path, values, lambda piece: piece >= n, f"labels name {n} codes of it")
+
+
+def _check_times(path: Path, relation: Relation) -> None:
+    if relation.times is None:
+        return
+    _expect_kind(path, relation.times, "iu", "integers, Unix milliseconds")
+    rule = f"moments lie in 0 … {schema.LATEST_MS}"
+    _refuse(path, relation.times, lambda piece: (piece < 0) | (piece > schema.LATEST_MS), rule)
+
+
+def _expect_kind(path: Path, values: Array, kinds: str, expected: str) -> None:
+    if values.dtype.kind not in kinds:
+        raise BundleError(f"{path} is of {values.dtype}, expected {expected}")
+
+
+def _refuse(path: Path, values: Array, bad: Callable[[Array], Array], rule: str) -> None:
+    """BundleError naming the first row for which ``bad`` says True."""
+    for begin in range(0, len(values), _PIECE):
+        piece = values[begin : begin + _PIECE]
+        found = bad(piece)
+        if found.any():
+            at = int(np.argmax(found))
+            raise BundleError(f"{path}, row {begin + at}: {piece[at]}; {rule}")

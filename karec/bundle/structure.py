@@ -1,0 +1,147 @@
+"""Whether the parts of a bundle are what karec serves with: each by itself, then against each other.
+
+Matching hashes say that a bundle is what was published, not that what was published can serve. Nothing is executed
+here: arrays are mapped and read in single passes, an encoder takes the memory of its file, ONNX files are walked and
+not loaded. What a model does with a request is not known from its structure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from karec.bundle.model_structure import check_model, tower_width
+from karec.bundle.snapshot_structure import check_columns_read, check_snapshot
+from karec.bundle.versions import OTHER_TOWERS
+from karec.errors import BundleError
+
+if TYPE_CHECKING:
+    from karec.bundle.bundle import Bundle
+    from karec.features.encoder import Encoder
+    from karec.index import IndexView, ItemIndex
+    from karec.platform.snapshot import Snapshot
+    from karec.types import Array
+
+INDEX, ENCODER, SNAPSHOT, IDS = "index.karec", "encoder.npz", "snapshot", "ids"
+TABLES = {"users": "users", "items": "works"}  # map of ids: table of the snapshot
+_SOME = 1 << 16
+
+
+def check_structure(bundle: Bundle, names: Collection[str]) -> None:
+    """BundleError naming the first part of ``bundle`` that cannot serve, in one line. ``names`` are its files.
+
+    Parts that are not there are passed over. O(bytes of the snapshot, the encoder, the index and the models).
+    """
+    folder = bundle.path
+    snapshot = encoder = index = None
+    if any(name.startswith(f"{SNAPSHOT}/") for name in names):
+        with _named(folder / SNAPSHOT):
+            snapshot = bundle.snapshot
+            check_snapshot(folder / SNAPSHOT, snapshot)
+    if ENCODER in names and find_spec("karec.kernels.encode") is not None:  # else nothing here can read it
+        with _named(folder / ENCODER):
+            encoder = bundle.encoder
+            if snapshot is not None:
+                check_columns_read(folder / SNAPSHOT, encoder, snapshot)
+    if INDEX in names:
+        with _named(folder / INDEX):
+            index = bundle.index
+            _check_index(folder / INDEX, index, snapshot)
+    if any(name.startswith(f"{IDS}/") for name in names):
+        _check_ids(bundle, snapshot)
+    versions = _check_models(bundle, names, encoder, None if index is None else index.dim)
+    if index is not None and index.model_versions and versions and not versions & set(index.model_versions):
+        raise BundleError(
+            f"{folder / INDEX} holds vectors of model versions {list(index.model_versions)[:8]}, the user towers are "
+            f"of {sorted(versions)[:8]}"
+        )
+
+
+def _check_models(bundle: Bundle, names: Collection[str], encoder: Encoder | None, dim: int | None) -> set[int]:
+    """The versions of the user towers; ``dim``: the width of the index."""
+    widths = {} if dim is None else {INDEX: dim}
+    versions = set()
+    for name in ("item_tower.onnx", "user_tower.onnx", *sorted(_other_towers(names)), "ranker.onnx"):
+        if name not in names:
+            continue
+        with _named(bundle.path / name):
+            declared, version = check_model(bundle.path / name, bundle.path, bundle.model_version, encoder)
+            width = tower_width(name, declared)
+            for other, of_other in widths.items():
+                if width not in (None, of_other):
+                    raise BundleError(f"{bundle.path / name} gives vectors of {width} numbers, {other} has {of_other}")
+            if width is not None:
+                widths[name] = width
+            if name.startswith("user_tower"):
+                versions.add(version)
+    return versions
+
+
+def _other_towers(names: Collection[str]) -> Iterator[str]:
+    return (name for name in names if "/" not in name and Path(name).match(OTHER_TOWERS))
+
+
+def _check_index(path: Path, index: ItemIndex, snapshot: Snapshot | None) -> None:
+    """Vectors and adjustments are finite; some work is one of the snapshot's. O(N·D)."""
+    with index.pinned() as view:
+        if not len(view):
+            return
+        rows = np.arange(view.n_rows, dtype=np.int32)
+        for piece in (rows[begin : begin + _SOME] for begin in range(0, len(rows), _SOME)):
+            finite = np.isfinite(view.embeddings(piece)).all(axis=1)
+            if not finite.all():
+                raise BundleError(f"{path}: the vector of work {view.ids[piece[np.argmin(finite)]]} is not finite")
+        _check_adjustments(path, view, rows)
+        if snapshot is None or not len(snapshot.works):
+            return
+        ids = view.ids[view.present]
+        pieces = (ids[begin : begin + _SOME] for begin in range(0, len(ids), _SOME))
+        if not any((snapshot.works.lookup(piece) >= 0).any() for piece in pieces):
+            raise BundleError(f"{path}: none of its {len(ids)} works is one of the snapshot's")
+
+
+def _check_ids(bundle: Bundle, snapshot: Snapshot | None) -> None:
+    """The maps are whole, and name every user and work of the snapshot. O(file + users + works)."""
+    from karec.ids import IdMap
+
+    folder = bundle.path / IDS
+    tables = {} if snapshot is None else {name: getattr(snapshot, table) for name, table in TABLES.items()}
+    for path in sorted(folder.glob("*.karec")):
+        with _named(path):
+            ids = IdMap.open(path)
+            if path.stem in tables:
+                numbers = np.asarray(tables[path.stem].ids)
+                nameless = np.flatnonzero(np.diff(ids.strings(numbers).offsets) == 0)
+                if len(nameless):
+                    raise BundleError(
+                        f"{path}: {SNAPSHOT}/{TABLES[path.stem]} has {numbers[nameless[0]]}, which no id has"
+                    )
+    with _named(folder):
+        _ = bundle.naming
+
+
+def _check_adjustments(path: Path, view: IndexView, rows: Array) -> None:
+    """A score that is not finite comes from the adjustment, or is −∞ because the work is blocked or removed."""
+    direction = np.full(view.dim, view.dim**-0.5, np.float32)
+    queries = dict.fromkeys(view.model_versions, direction)
+    lowest = ~np.isfinite(view.scores(rows=rows, query_by_version=queries))
+    found = view.search(rows=rows, query_by_version=queries, k=1)
+    if lowest.sum() != found.blocked + found.unknown:
+        raise BundleError(f"{path}: the adjustment of a work is not finite, or its vector too long")
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Whatever is raised within becomes a BundleError of one line that names ``path``, or a file in it."""
+    try:
+        yield
+    except Exception as error:  # data from outside: whatever reading it raises is a refusal
+        reason = str(error) or type(error).__name__
+        named = reason if str(path) in reason else f"{path}: {reason}"
+        line = "".join(letter if letter.isprintable() else " " for letter in " ".join(named.split()))
+        raise BundleError(line if len(line) <= 1000 else f"{line[:1000]}…") from error

@@ -1,0 +1,296 @@
+"""What an ONNX file declares, read without running or loading it: inputs, outputs, metadata, and the weights' sizes.
+
+ONNX Runtime folds constants when it loads a model, so loading is itself to run what others wrote. Here the file's
+protocol buffers are walked where they lie, in memory of O(inputs + outputs + metadata), and each tensor of numbers is
+read once. Field numbers are those of onnx/onnx.proto3, IR version 3 and later.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from karec._stored import open_regular
+
+T = TypeVar("T")
+
+MOST_NAMES = 10_000  # inputs, outputs and pieces of metadata of a model
+MOST_FIELDS = 10_000_000  # a tree ensemble has some ten for each of its nodes
+_DEEPEST = 16  # of graphs in attributes of nodes
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_DTYPES = {1: "float32", 7: "int64", 10: "float16", 11: "double", 9: "bool", 6: "int32"}
+# {ONNX's code of an element type: NumPy's}, of those whose elements lie in raw bytes one after the other
+_ELEMENTS = {
+    1: "<f4",
+    2: "u1",
+    3: "i1",
+    4: "<u2",
+    5: "<i2",
+    6: "<i4",
+    7: "<i8",
+    9: "?",
+    10: "<f2",
+    11: "<f8",
+    12: "<u4",
+    13: "<u8",
+    16: "<u2",
+}
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output: its dtype, and its shape with None where an axis has no fixed size; None: not declared."""
+
+    dtype: str
+    shape: tuple[int | None, ...] | None
+
+
+@dataclass(frozen=True)
+class Declared:
+    """``outside``: where weights lie that are not in the file, relative to its folder."""
+
+    inputs: Mapping[str, Port]
+    outputs: Mapping[str, Port]
+    metadata: Mapping[str, str]
+    outside: tuple[str, ...]
+
+
+def read_declared(path: Path) -> Declared:
+    """What the ONNX file at ``path`` declares. O(file).
+
+    OSError. ValueError for what is no ONNX file or one that is cut short, for a weight that has another number of
+    bytes than its shape declares, and for a weight that is NaN.
+    """
+    with open_regular(path) as file:
+        if not os.fstat(file.fileno()).st_size:
+            raise ValueError("it is empty")
+        view = memoryview(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))  # unmapped with its last slice
+    walk = _Walk()
+    walk.model(view)
+    inputs = {name: port for name, port in walk.inputs.items() if name not in walk.weights}
+    return Declared(inputs, walk.outputs, walk.metadata, tuple(sorted(walk.outside)))
+
+
+class _Walk:
+    """One pass over a file, and what it found."""
+
+    def __init__(self) -> None:
+        self.inputs: dict[str, Port] = {}
+        self.outputs: dict[str, Port] = {}
+        self.metadata: dict[str, str] = {}
+        self.weights: set[str] = set()
+        self.outside: set[str] = set()
+        self.fields = 0
+
+    def fields_of(self, value: int | memoryview) -> Iterator[tuple[int, int | memoryview]]:
+        """The fields of a message; ValueError once the file has had too many: each takes about a microsecond."""
+        for field in _fields(_bytes(value)):
+            self.fields += 1
+            if self.fields > MOST_FIELDS:
+                raise ValueError(f"it has more than {MOST_FIELDS} fields")
+            yield field
+
+    def model(self, view: memoryview) -> None:
+        graphs = 0
+        for field, value in self.fields_of(view):
+            if field == 7:
+                graphs += 1
+                self.graph(_bytes(value), 0)
+            elif field == 14:
+                key, text = _pair(_bytes(value))
+                _add(self.metadata, key, text)
+            elif field == 25:  # a function of the model's own: its nodes
+                for of_function, node in self.fields_of(value):
+                    if of_function == 7:
+                        self.node(_bytes(node), 0)
+        if graphs != 1:
+            raise ValueError(f"it is no ONNX model: it has {graphs} graphs")
+
+    def graph(self, view: memoryview, depth: int) -> None:
+        if depth > _DEEPEST:
+            raise ValueError(f"its graphs are nested deeper than {_DEEPEST}")
+        for field, value in self.fields_of(view):
+            if field == 1:
+                self.node(_bytes(value), depth)
+            elif field == 5:
+                name = self.tensor(_bytes(value))
+                if depth == 0:
+                    self.weights.add(name)
+            elif field in (11, 12) and depth == 0:
+                name, port = _port(_bytes(value))
+                _add(self.inputs if field == 11 else self.outputs, name, port)
+            elif field == 15:  # sparse: values, indices
+                self.sparse(_bytes(value))
+
+    def node(self, view: memoryview, depth: int) -> None:
+        for field, attribute in self.fields_of(view):
+            if field != 5:
+                continue
+            for kind, value in self.fields_of(attribute):
+                if kind in (5, 10):
+                    self.tensor(_bytes(value))
+                elif kind in (6, 11):
+                    self.graph(_bytes(value), depth + 1)
+                elif kind in (22, 23):
+                    self.sparse(_bytes(value))
+
+    def sparse(self, view: memoryview) -> None:
+        for field, value in self.fields_of(view):
+            if field in (1, 2):
+                self.tensor(_bytes(value))
+
+    def tensor(self, view: memoryview) -> str:
+        """Checks one tensor; its name."""
+        dims: list[int] = []
+        kind, name, raw, floats, external, places = 0, "", None, 0, False, []
+        for field, value in self.fields_of(view):
+            if field == 1:
+                dims += [value] if isinstance(value, int) else _varints(value)
+            elif field == 2:
+                kind = _number(value)
+            elif field == 8:
+                name = _text(value)
+            elif field == 9:
+                raw = _bytes(value)
+            elif field == 4 and isinstance(value, memoryview):
+                floats += len(value) // 4
+                _refuse_nan(value, "<f4", name)
+            elif field == 13:
+                key, text = _pair(_bytes(value))
+                places += [text] if key == "location" else []
+            elif field == 14:
+                external = _number(value) == 1
+        if len(dims) > 16 or any(not 0 <= size < 1 << 62 for size in dims):
+            raise ValueError(f"weight {name[:60]!r} has the shape {dims[:16]}")
+        if external:
+            if len(places) != 1:
+                raise ValueError(f"weight {name[:60]!r} lies outside, and {len(places)} places say where")
+            self.outside.add(places[0])
+        elif raw is not None and kind in _ELEMENTS:
+            declared = prod(dims) * np.dtype(_ELEMENTS[kind]).itemsize
+            if len(raw) != declared:
+                raise ValueError(f"weight {name[:60]!r} declares {declared} bytes, it holds {len(raw)}")
+            _refuse_nan(raw, _ELEMENTS[kind], name)
+        elif raw is None and kind == 1 and floats != prod(dims):
+            raise ValueError(f"weight {name[:60]!r} declares {prod(dims)} numbers, it holds {floats}")
+        return name
+
+
+def _refuse_nan(raw: memoryview, dtype: str, name: str) -> None:
+    if np.dtype(dtype).kind != "f" or len(raw) % np.dtype(dtype).itemsize:
+        return
+    values = np.frombuffer(raw, dtype)
+    for begin in range(0, len(values), 1 << 20):
+        if np.isnan(values[begin : begin + (1 << 20)]).any():
+            raise ValueError(f"weight {name[:60]!r} holds NaN")
+
+
+def _port(view: memoryview) -> tuple[str, Port]:
+    name, dtype, shape = "", "no tensor", None
+    for field, value in _fields(view):
+        if field == 1:
+            name = _text(value)
+        elif field == 2:
+            for of_type, tensor in _fields(_bytes(value)):
+                if of_type == 1:
+                    dtype, shape = _tensor_type(_bytes(tensor))
+    return name, Port(dtype, shape)
+
+
+def _tensor_type(view: memoryview) -> tuple[str, tuple[int | None, ...] | None]:
+    dtype, shape = "no tensor", None
+    for field, value in _fields(view):
+        if field == 1:
+            dtype = _DTYPES.get(_number(value), f"of ONNX type {_number(value)}")
+        elif field == 2:
+            sizes = [_size(_bytes(axis)) for of_shape, axis in _fields(_bytes(value)) if of_shape == 1]
+            shape = tuple(sizes)
+    return dtype, shape
+
+
+def _size(axis: memoryview) -> int | None:
+    for field, value in _fields(axis):
+        if field == 1 and _number(value) > 0:
+            return _number(value)
+    return None
+
+
+def _pair(view: memoryview) -> tuple[str, str]:
+    texts = {field: _text(value) for field, value in _fields(view) if field in (1, 2)}
+    return texts.get(1, ""), texts.get(2, "")
+
+
+def _add(to: dict[str, T], name: str, value: T) -> None:
+    if len(to) >= MOST_NAMES:
+        raise ValueError(f"it declares more than {MOST_NAMES} inputs, outputs or pieces of metadata")
+    to[name] = value
+
+
+def _fields(view: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """(field number, value) of each field of a message, in order: a number, or the bytes of what is not one."""
+    at, end = 0, len(view)
+    while at < end:
+        tag, at = _varint(view, at)
+        kind = tag & 7
+        if not tag >> 3:
+            raise ValueError("it is no ONNX file, or a damaged one")
+        if kind == _VARINT:
+            value, at = _varint(view, at)
+            yield tag >> 3, value
+            continue
+        if kind == _BYTES:
+            size, at = _varint(view, at)
+        elif kind in (_FIXED64, _FIXED32):
+            size = 8 if kind == _FIXED64 else 4
+        else:
+            raise ValueError("it is no ONNX file, or a damaged one")
+        if at + size > end:
+            raise ValueError("it is no ONNX file, or cut short")
+        yield tag >> 3, view[at : at + size]
+        at += size
+
+
+def _varint(view: memoryview, at: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        if at >= len(view):
+            raise ValueError("it is no ONNX file, or cut short")
+        byte = view[at]
+        at += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value & (1 << 64) - 1, at
+    raise ValueError("it is no ONNX file, or a damaged one")
+
+
+def _varints(view: memoryview) -> list[int]:
+    values, at = [], 0
+    while at < len(view):
+        value, at = _varint(view, at)
+        values.append(value)
+        if len(values) > 64:
+            raise ValueError("a weight has more than 64 axes")
+    return values
+
+
+def _bytes(value: int | memoryview) -> memoryview:
+    if isinstance(value, int):
+        raise ValueError("it is no ONNX file, or a damaged one")
+    return value
+
+
+def _number(value: int | memoryview) -> int:
+    if not isinstance(value, int):
+        raise ValueError("it is no ONNX file, or a damaged one")
+    return value
+
+
+def _text(value: int | memoryview) -> str:
+    return bytes(_bytes(value)).decode("utf-8", "replace")

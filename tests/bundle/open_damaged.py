@@ -1,0 +1,38 @@
+"""Opens every damaged bundle in this process, which may take 1 GiB more: BUNDLE OUT → {damage: [error, message]}."""
+
+import json
+import resource
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "fixtures"))
+
+from damage import make
+from damaged_bundles import DAMAGES
+
+from karec.bundle import Bundle
+
+GROWTH = 1 << 30
+
+
+def outcome(name: str, bundle: Path) -> tuple[str, str]:
+    with tempfile.TemporaryDirectory() as root:
+        folder = make(DAMAGES[name], bundle, Path(root))
+        try:
+            Bundle.open(folder)
+        except Exception as error:
+            return type(error).__name__, str(error)
+        return "opened", ""
+
+
+if __name__ == "__main__":
+    bundle, out = map(Path, sys.argv[1:])
+    Bundle.open(bundle)  # what is imported and mapped once is there before the limit
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (taken + GROWTH, taken + GROWTH))
+    outcomes = {}
+    for name in DAMAGES:
+        print(name, flush=True)  # the last one printed is the one that hung
+        outcomes[name] = outcome(name, bundle)
+    out.write_text(json.dumps(outcomes))

@@ -1,0 +1,38 @@
+"""Every part of a bundle is of the bundle's own model version: vectors of two versions do not meet by accident."""
+
+import re
+
+import numpy as np
+import pytest
+from small_tower import write_user_tower
+
+from karec.bundle import Bundle, publish
+from karec.errors import BundleError
+from karec.index import ItemIndex
+
+MODELS = ("user_tower", "item_tower", "ranker")
+
+
+def publish_at_7(root, index=7, **models):
+    """A bundle of version 7 whose parts are of the versions given."""
+
+    def write(folder):
+        ItemIndex.build(np.arange(3), np.eye(3), model_version=index).save(folder / "index.karec")
+        for name in MODELS:
+            write_user_tower(folder / f"{name}.onnx", models.get(name, 7), 3)
+
+    publish(root, 7, write)
+    return Bundle.open(root, verify=False)  # its item tower and ranker are user towers, which could not serve
+
+
+def test_parts_of_the_bundle_s_version_are_opened(tmp_path):
+    bundle = publish_at_7(tmp_path)
+    assert {bundle.index.model_version, *(getattr(bundle, name).model_version for name in MODELS)} == {7}
+
+
+@pytest.mark.parametrize("version", [6, 8])
+@pytest.mark.parametrize(("part", "file"), [("index", "index.karec"), *((name, f"{name}.onnx") for name in MODELS)])
+def test_a_part_of_another_version_is_refused_by_name(tmp_path, part, file, version):
+    message = f"{tmp_path / 'v0000000007' / file} is of model version {version}, its bundle of 7"
+    with pytest.raises(BundleError, match="^" + re.escape(message) + "$"):
+        getattr(publish_at_7(tmp_path, **{part: version}), part)

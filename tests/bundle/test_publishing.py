@@ -1,0 +1,263 @@
+"""Publishers that are killed, meet, fill the disk or retire old versions; what readers see meanwhile."""
+
+import os
+import shutil
+import signal
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from threading import Event, Thread
+
+import numpy as np
+import pytest
+from disk_faults import NOTHING, FaultyWriter
+from killed_publishers import FILES, ended, fill, forked, kill_publishers
+
+from karec.bundle import Bundle, make_current, next_version, publish
+from karec.errors import BundleError
+
+N_KILLS = 240
+
+
+def write(folder):
+    (folder / "rows.bin").write_bytes(b"rows")
+    (folder / "inner").mkdir()
+    (folder / "inner" / "labels.json").write_text("{}")
+
+
+def names(root):
+    return sorted(path.name for path in root.iterdir())
+
+
+def v(*versions):
+    return [f"v{version:010d}" for version in versions]
+
+
+# Killed publishers
+
+
+def read_until(stop, root, seen):
+    """Opens what is current, again and again; whether it was whole and of one version, into ``seen``."""
+    while not stop.is_set():
+        try:
+            bundle = Bundle.open(root)
+            texts = {(bundle.path / name).read_bytes() for name in FILES}
+            whole = texts == {str(bundle.model_version).encode() * 3_000}
+            seen.append((bundle.model_version, whole))
+        except Exception as error:
+            seen.append((-1, repr(error)))
+
+
+def test_readers_never_see_a_torn_bundle_while_publishers_are_killed(tmp_path):
+    """A publisher is killed when it has told a drawn number of steps, wherever it is by then."""
+    publish(tmp_path, 1, lambda folder: fill(folder, 1))
+    stop, seen = Event(), []
+    readers = [Thread(target=read_until, args=(stop, tmp_path, seen)) for _ in range(2)]
+    steps = np.random.default_rng(0).integers(1, 6, N_KILLS).tolist()
+    # a process without the readers' threads, from which the publishers are forked
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        for reader in readers:
+            reader.start()
+        try:
+            kills = pool.submit(kill_publishers, tmp_path, steps).result()
+        finally:
+            stop.set()
+            for reader in readers:
+                reader.join()
+    assert kills == N_KILLS
+    assert {whole for _, whole in seen} == {True}
+    assert len({version for version, _ in seen}) > 2
+    last = next_version(tmp_path)
+    publish(tmp_path, last, write, keep=1)
+    assert names(tmp_path) == ["current", *v(last)]
+
+
+def test_what_a_killed_publisher_left_is_removed_by_the_next_and_nothing_else(tmp_path):
+    publish(tmp_path, 1, write)
+
+    def die(folder):
+        write(folder)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    assert ended(forked(publish, tmp_path, 2, die)) == -signal.SIGKILL
+    os.symlink("v0000000002", tmp_path / "current.1-0.tmp")
+    (tmp_path / "v0000000002.notes.tmp").mkdir()
+    (tmp_path / "run.json.1-0.tmp").write_text("of another writer")
+    assert len(names(tmp_path)) == 6
+    publish(tmp_path, 2, write)
+    assert names(tmp_path) == ["current", "run.json.1-0.tmp", *v(1, 2), "v0000000002.notes.tmp"]
+    assert Bundle.open(tmp_path).model_version == 2
+
+
+# Two publishers at once
+
+
+def test_a_second_publisher_waits_and_both_versions_are_whole(tmp_path):
+    order = []
+    inside, go_on = Event(), Event()
+
+    def slow(folder):
+        inside.set()
+        go_on.wait()
+        order.append("first")
+        write(folder)
+
+    def quick(folder):
+        order.append("second")
+        write(folder)
+
+    first = Thread(target=publish, args=(tmp_path, 8, slow))
+    first.start()
+    inside.wait()
+    second = Thread(target=publish, args=(tmp_path, 7, quick))
+    second.start()
+    go_on.set()
+    first.join()
+    second.join()
+    assert order == ["first", "second"]
+    assert Bundle.open(tmp_path / "v0000000007").model_version == 7
+    assert Bundle.open(tmp_path).model_version == 8  # current does not go back
+
+
+def test_of_many_publishers_of_one_version_one_wins_and_the_others_are_told(tmp_path):
+    publish(tmp_path, 1, write)
+    statuses = [ended(child) for child in [forked(publish, tmp_path, 2, write) for _ in range(6)]]
+    assert sorted(statuses) == [0, 1, 1, 1, 1, 1]
+    assert names(tmp_path) == ["current", *v(1, 2)]
+    assert Bundle.open(tmp_path).model_version == 2
+    with pytest.raises(BundleError, match="published already"):
+        publish(tmp_path, 2, write)
+
+
+def test_many_publishers_of_many_versions_leave_them_all_whole_and_the_highest_current(tmp_path):
+    children = [forked(publish, tmp_path, version, write) for version in (3, 1, 6, 4, 2, 5)]
+    assert [ended(child) for child in children] == [0] * 6
+    assert names(tmp_path) == ["current", *v(1, 2, 3, 4, 5, 6)]
+    assert [Bundle.open(tmp_path / name).model_version for name in v(1, 2, 3, 4, 5, 6)] == [1, 2, 3, 4, 5, 6]
+    assert Bundle.open(tmp_path).model_version == 6
+
+
+def test_current_goes_back_when_it_is_asked_to(tmp_path):
+    for version in (1, 2, 3):
+        publish(tmp_path, version, write)
+    make_current(tmp_path, 1)
+    assert Bundle.open(tmp_path).model_version == 1
+    publish(tmp_path, 4, write)
+    assert Bundle.open(tmp_path).model_version == 4
+    with pytest.raises(BundleError, match="v0000000009 is not a bundle"):
+        make_current(tmp_path, 9)
+    assert Bundle.open(tmp_path).model_version == 4
+
+
+def test_a_current_that_names_nothing_is_moved_to_whatever_is_published(tmp_path):
+    (tmp_path / "current").symlink_to("v0000000009")
+    publish(tmp_path, 1, write)
+    assert Bundle.open(tmp_path).model_version == 1
+
+
+# Old versions
+
+
+def test_the_highest_versions_are_kept_and_the_others_go(tmp_path):
+    for version in range(1, 6):
+        publish(tmp_path, version, write, keep=3)
+    assert names(tmp_path) == ["current", *v(3, 4, 5)]
+    publish(tmp_path, 6, write)
+    assert names(tmp_path) == ["current", *v(3, 4, 5, 6)]
+    with pytest.raises(ValueError, match="keep is 0"):
+        publish(tmp_path, 7, write, keep=0)
+
+
+def test_what_current_names_is_kept_however_old(tmp_path):
+    for version in (1, 2, 3):
+        publish(tmp_path, version, write)
+    publish(tmp_path, 5, write)
+    make_current(tmp_path, 2)
+    publish(tmp_path, 1_000, write, keep=2)
+    assert names(tmp_path) == ["current", *v(5, 1_000)]
+    make_current(tmp_path, 5)
+    publish(tmp_path, 4, write, keep=1)  # late: what is current stays current, and what has just been published stays
+    assert names(tmp_path) == ["current", *v(4, 5, 1_000)]
+    assert Bundle.open(tmp_path).model_version == 5
+
+
+def test_a_version_that_a_process_has_open_is_kept_until_it_lets_go(tmp_path):
+    publish(tmp_path, 1, write)
+    reading, writing = os.pipe()
+    told, tell = os.pipe()
+
+    def hold():
+        bundle = Bundle.open(tmp_path)
+        os.write(tell, b".")
+        os.read(reading, 1)
+        assert (bundle.path / "rows.bin").read_bytes() == b"rows"
+
+    child = forked(hold)
+    assert os.read(told, 1) == b"."
+    publish(tmp_path, 2, write, keep=1)
+    meanwhile = names(tmp_path)
+    os.write(writing, b".")
+    assert ended(child) == 0
+    assert meanwhile == ["current", *v(1, 2)]
+    publish(tmp_path, 3, write, keep=1)
+    assert names(tmp_path) == ["current", *v(3)]
+
+
+def test_a_version_that_cannot_be_removed_is_warned_of_and_the_new_one_is_published(tmp_path, monkeypatch):
+    publish(tmp_path, 1, write)
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("karec.bundle.publishing.remove_folder", refuse)
+    with pytest.warns(UserWarning, match=r"v0000000001 is older than the 1 versions to keep, but stays: .*denied"):
+        publish(tmp_path, 2, write, keep=1)
+    assert Bundle.open(tmp_path).model_version == 2
+
+
+@pytest.mark.parametrize("open_bundle", [Bundle.open, Bundle.shared])
+def test_a_reader_whose_folder_is_retired_before_it_opens_it_opens_the_next(tmp_path, monkeypatch, open_bundle):
+    """The moment between reading ``current`` and opening what it names, twice in a row."""
+    publish(tmp_path, 1, write)
+    resolve, versions = Path.resolve, iter((2, 3))
+
+    def late(path, *rest):
+        found = resolve(path, *rest)
+        with monkeypatch.context() as inner:
+            inner.setattr(Path, "resolve", resolve)
+            for version in versions:
+                publish(tmp_path, version, write, keep=1)
+                break
+        return found
+
+    monkeypatch.setattr(Path, "resolve", late)
+    assert open_bundle(tmp_path).model_version == 3
+
+
+# A full disk
+
+
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux") or shutil.which("cc") is None,
+    reason="faults are preloaded: Linux and a C compiler",
+)
+def test_a_failed_publisher_names_the_file_and_the_same_version_can_be_published_again(tmp_path):
+    """A full disk at each call: tests/test_interrupted_writers.py. Here: what is told, and that one may go on."""
+    root = tmp_path / "bundles"
+    root.mkdir()
+    writer = FaultyWriter("bundle", tmp_path)
+    try:
+        assert writer.write(root, "old").status == 0
+        whole = writer.write(shutil.copytree(root, tmp_path / "whole", symlinks=True), "new")
+        for number, call in enumerate(whole.calls):
+            if call.kind != "write":
+                continue
+            done = writer.write(root, "new", number, 28)
+            assert done.told.startswith(f"BundleError: {root}/v0000000009 was not published: ")
+            assert "No space left on device" in done.told
+            assert names(root) == ["current", "v0000000008"]
+        assert writer.write(root, "new", 0, NOTHING).status == 0
+        assert Bundle.open(root).model_version == 9
+    finally:
+        writer.close()

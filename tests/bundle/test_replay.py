@@ -1,0 +1,320 @@
+"""A bundle whose models do not serve is refused before it is taken into service, with the file that was running.
+
+Most tests ask the replay itself: opening a bundle checks before what its models declare.
+"""
+
+import os
+import shutil
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from harmful_models import (
+    CRASHING,
+    ENDLESS,
+    GREEDY,
+    a_row_of,
+    constant,
+    crashing,
+    endless,
+    greedy,
+    write_damaged,
+)
+from onnx import TensorProto, numpy_helper
+from small_bundle import DIM, TASKS, publish_small_bundle
+from small_tower import write_user_tower
+
+from karec.bundle import Bundle, publish
+from karec.bundle.replay_process import Caps, replay_in_child
+from karec.errors import BundleError
+from karec.index import ItemIndex
+
+OUTPUTS = {"user_tower.onnx": ("user_vector", DIM), "ranker.onnx": ("logits", len(TASKS))}
+OUTPUTS["item_tower.onnx"] = ("item_vector", DIM)
+GIVEN = {"user_tower.onnx": "user_numbers", "item_tower.onnx": "item_numbers", "ranker.onnx": "item_numbers"}
+LITTLE = Caps(seconds=0.1, bytes=256 << 20)
+MODELS = sorted(OUTPUTS)
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    return publish_small_bundle(tmp_path_factory.mktemp("good")).path
+
+
+@pytest.fixture
+def damaged(good, tmp_path):
+    """Publishes the good bundle with what ``damage`` does to its folder, so that every hash is right. The folder."""
+
+    def of(damage):
+        def write(folder):
+            shutil.copytree(good, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.*"))
+            damage(folder)
+
+        return publish(tmp_path / "bundles", 1, write)
+
+    return of
+
+
+def model(name, nodes, constants, **options):
+    """A damage: the model ``name`` is one of these nodes."""
+    output, n = OUTPUTS[name]
+    options = {"n": n, "given": GIVEN[name], "kind": name.removesuffix(".onnx"), **options}
+    return lambda folder: write_damaged(folder / name, nodes, output, constants=constants, **options)
+
+
+def of_kind(name, make, constants):
+    """As ``model``: ``make(output)`` gives nodes that read ``user_numbers``, here the input that the model is given."""
+    nodes = make(OUTPUTS[name][0])
+    for node in nodes:
+        node.input[:] = [GIVEN[name] if each == "user_numbers" else each for each in node.input]
+    return model(name, nodes, {**constant(1, OUTPUTS[name][1]), **constants})
+
+
+def test_a_good_bundle_is_replayed_and_opens(good):
+    replay_in_child(good)
+    assert Bundle.open(good).model_version == 1
+
+
+def test_it_is_replayed_on_either_backend(good, backend):
+    replay_in_child(good)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_that_never_ends_is_stopped_and_named(damaged, name):
+    folder = damaged(of_kind(name, endless, ENDLESS))
+    with pytest.raises(BundleError, match=rf"{folder / name} does not end in a replayed request: stopped after 0\.1 s"):
+        replay_in_child(folder, LITTLE)
+
+
+def test_opening_a_bundle_with_a_model_that_never_ends_is_refused(damaged):
+    folder = damaged(of_kind("ranker.onnx", endless, ENDLESS))
+    with pytest.raises(BundleError, match=r"ranker\.onnx does not end in a replayed request"):
+        Bundle.open(folder)
+    with pytest.raises(BundleError, match=r"ranker\.onnx does not end in a replayed request"):
+        Bundle.shared(folder)
+
+
+def test_nothing_is_replayed_without_verify(damaged):
+    folder = damaged(of_kind("ranker.onnx", endless, ENDLESS))
+    assert Bundle.open(folder, verify=False).ranker.tasks == TASKS
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_that_takes_gigabytes_is_refused_and_named(damaged, name):
+    folder = damaged(of_kind(name, greedy, GREEDY))
+    with pytest.raises(BundleError, match=rf"{folder / name} (fails|ends the process) in a replayed request.*alloc"):
+        replay_in_child(folder, LITTLE)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_that_crashes_takes_the_child_with_it_and_is_named(damaged, name):
+    folder = damaged(of_kind(name, crashing, CRASHING))
+    with pytest.raises(BundleError, match=rf"{folder / name} ends the process in a replayed request by SIGFPE"):
+        replay_in_child(folder)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_weights_that_are_nan_are_refused(damaged, name):
+    def damage(folder):
+        loaded = onnx.load(folder / name)
+        for weight in loaded.graph.initializer:
+            if weight.name.endswith(".weight"):
+                values = np.full_like(numpy_helper.to_array(weight), np.nan)
+                weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+        onnx.save(loaded, folder / name)
+
+    with pytest.raises(BundleError, match=rf"{name}: {OUTPUTS[name][0]} is not finite for a replayed request"):
+        replay_in_child(damaged(damage))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_of_another_width_is_refused(damaged, name):
+    output, n = OUTPUTS[name]
+    nodes = a_row_of(output, name=GIVEN[name])
+    folder = damaged(model(name, nodes, constant(1, n + 1), n=n + 1))
+    with pytest.raises(BundleError, match=rf"{name}: {output} has the shape \(\d+, {n + 1}\), expected \(\d+, {n}\)"):
+        replay_in_child(folder)
+
+
+def test_an_answer_of_another_number_of_rows_is_refused(damaged):
+    nodes = a_row_of("wide", name="item_numbers")
+    nodes.append(onnx.helper.make_node("Gather", ["wide", "first"], ["logits"], axis=0))
+    folder = damaged(model("ranker.onnx", nodes, {**constant(1, 3), "first": np.array([0])}))
+    with pytest.raises(BundleError, match=r"ranker\.onnx: logits has the shape \(1, 3\), expected \(17, 3\)"):
+        replay_in_child(folder)
+
+
+def test_an_answer_of_another_dtype_is_refused(damaged):
+    nodes = a_row_of("narrow")
+    nodes.append(onnx.helper.make_node("Cast", ["narrow"], ["user_vector"], to=TensorProto.DOUBLE))
+    folder = damaged(model("user_tower.onnx", nodes, constant(1, DIM), told=TensorProto.DOUBLE))
+    with pytest.raises(BundleError, match=r"user_tower\.onnx: user_vector is float64, expected float32"):
+        replay_in_child(folder)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_that_asks_for_an_input_that_nobody_gives_is_refused(damaged, name):
+    output, n = OUTPUTS[name]
+    folder = damaged(model(name, a_row_of(output, name="mood"), constant(1, n), given="mood"))
+    with pytest.raises(BundleError, match=rf"{name} asks for the input 'mood'; given are"):
+        replay_in_child(folder)
+
+
+def test_a_model_without_the_output_that_serving_reads_is_refused(damaged):
+    def damage(folder):
+        nodes = a_row_of("vector")
+        write_damaged(folder / "user_tower.onnx", nodes, "vector", constants=constant(1, DIM), n=DIM)
+
+    with pytest.raises(BundleError, match=r"user_tower\.onnx has no output 'user_vector'; it has \['vector'\]"):
+        replay_in_child(damaged(damage))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_file_that_is_no_model_is_refused(damaged, name):
+    with pytest.raises(BundleError, match=rf"{name} does not load as an ONNX model"):
+        replay_in_child(damaged(lambda folder: (folder / name).write_bytes(b"\x08\x07 no model")))
+
+
+def test_the_tower_of_another_version_is_run_too(damaged):
+    def damage(folder):
+        nodes = crashing("user_vector")
+        constants = {**constant(1, DIM), **CRASHING}
+        path = folder / "user_tower.v0000000002.onnx"
+        write_damaged(path, nodes, "user_vector", constants=constants, version=2, n=DIM)
+
+    with pytest.raises(BundleError, match=r"user_tower\.v0000000002\.onnx ends the process in a replayed request"):
+        replay_in_child(damaged(damage))
+
+
+def test_a_tower_whose_inputs_come_from_a_host_is_run_on_an_example(tmp_path):
+    """A bundle for C++ hosts has no encoder."""
+
+    def towers(*damages):
+        def write(folder):
+            ItemIndex.build([1, 2], np.eye(2, 4, dtype=np.float32), model_version=7).save(folder / "index.karec")
+            write_user_tower(folder / "user_tower.onnx", 7, 4)
+            for damage in damages:
+                damage(folder)
+
+        return write
+
+    replay_in_child(publish(tmp_path / "good", 7, towers()))
+    wide = publish(tmp_path / "wide", 7, towers(lambda folder: write_user_tower(folder / "user_tower.onnx", 7, 5)))
+    with pytest.raises(BundleError, match=r"user_tower\.onnx: user_vector has the shape \(1, 5\), expected \(1, 4\)"):
+        replay_in_child(wide)
+
+
+def test_the_same_content_is_replayed_once_a_process(good, tmp_path, monkeypatch):
+    Bundle.open(good)
+    copied = shutil.copytree(good, tmp_path / "copy")
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(sys, "executable", None)
+    monkeypatch.setattr("multiprocessing.spawn._python_exe", None)  # so that no child can be started
+    assert Bundle.open(good).model_version == Bundle.open(copied).model_version == 1
+    with pytest.raises(BundleError, match="names none"):
+        replay_in_child(good)
+
+
+def test_a_process_that_names_no_interpreter_is_told_what_to_do(good, monkeypatch):
+    import multiprocessing
+
+    before = multiprocessing.spawn.get_executable()
+    told = r"embeds Python, names none: call multiprocessing\.set_executable\(PATH\) first, or open .* verify=False"
+    try:
+        multiprocessing.set_executable("")
+        with pytest.raises(BundleError, match=told):
+            replay_in_child(good)
+        multiprocessing.set_executable("/bin/false")
+        with pytest.raises(BundleError, match="cannot be replayed: the process for it ended with status 1"):
+            replay_in_child(good)
+        multiprocessing.set_executable("/nowhere/python")
+        with pytest.raises(BundleError, match=r"cannot be replayed: '/nowhere/python' does not start"):
+            replay_in_child(good)
+    finally:
+        multiprocessing.set_executable(before)
+    monkeypatch.setattr(sys, "frozen", True, raising=False)  # the executable is the application itself
+    with pytest.raises(BundleError, match=told):
+        replay_in_child(good)
+
+
+def test_karec_is_found_where_the_parent_found_it_and_not_in_the_current_folder(good, tmp_path, monkeypatch):
+    (tmp_path / "karec.py").write_text("raise SystemExit('the karec of the current folder')")
+    (tmp_path / "numpy.py").write_text("raise SystemExit('the numpy of the current folder')")
+    monkeypatch.chdir(tmp_path)
+    replay_in_child(good)
+
+
+def test_threads_may_open_at_once(damaged, good):
+    """One refusal and one good bundle, from eight threads while others run."""
+    folder = damaged(of_kind("ranker.onnx", crashing, CRASHING))
+    outcomes, barrier = [], threading.Barrier(8)
+
+    def ask(path):
+        barrier.wait()
+        try:
+            outcomes.append(Bundle.open(path).model_version)
+        except BundleError as error:
+            outcomes.append(str(error).partition("by ")[2])
+
+    threads = [threading.Thread(target=ask, args=(path,)) for path in [folder, good] * 4]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert outcomes.count(1) == outcomes.count("SIGFPE") == 4
+
+
+def children():
+    """Process ids of this process's children, ended ones that nobody waited for among them."""
+    return {pid for thread in Path("/proc/self/task").iterdir() for pid in (thread / "children").read_text().split()}
+
+
+def test_a_replay_writes_nothing_and_leaves_no_process_and_no_descriptor(good):
+    before = sorted((str(path), path.stat().st_mtime_ns) for path in good.rglob("*"))
+    open_files, started = len(os.listdir("/proc/self/fd")), children()
+    replay_in_child(good)
+    assert sorted((str(path), path.stat().st_mtime_ns) for path in good.rglob("*")) == before
+    assert len(os.listdir("/proc/self/fd")) <= open_files
+    assert children() == started
+
+
+def test_a_parent_that_blocks_signals_still_stops_a_model_that_never_ends(damaged):
+    import signal
+
+    folder = damaged(of_kind("ranker.onnx", endless, ENDLESS))
+    ignored = signal.signal(signal.SIGXCPU, signal.SIG_IGN)
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGXCPU])
+    try:
+        with pytest.raises(BundleError, match=r"ranker\.onnx does not end in a replayed request"):
+            replay_in_child(folder, LITTLE)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        signal.signal(signal.SIGXCPU, ignored)
+
+
+def test_caps_grow_with_what_is_read(tmp_path):
+    (tmp_path / "ranker.onnx").write_bytes(b"0" * 1000)
+    (tmp_path / "index.karec").write_bytes(b"0" * 200_000)
+    assert Caps.of(tmp_path) == Caps(1.5 + 201_000 / 100e6, (512 << 20) + 4000)
+
+
+def test_a_catalogue_of_any_size_costs_an_excerpt(good):
+    """Few users and the works of their lists are encoded, not every row."""
+    from karec.bundle.replay import WORKS, _excerpt, _few_users
+
+    snapshot = Bundle.open(good).snapshot
+    rows = _few_users(snapshot)
+    excerpt = _excerpt(snapshot, rows)
+    assert excerpt.users.ids.tolist() == snapshot.users.ids[rows].tolist() and len(rows) <= 3
+    assert len(excerpt.works) <= WORKS + sum(len(snapshot.relations["history"].of(int(row))) for row in rows)
+    for at, row in enumerate(rows):
+        for name, relation in snapshot.relations.items():
+            assert excerpt.relations[name].of(at).tolist() == relation.of(int(row)).tolist()
+        for name, counter in snapshot.user_scene_counters.items():
+            by_scene = counter.reshape(-1, snapshot.n_scenes)
+            np.testing.assert_array_equal(
+                excerpt.user_scene_counters[name].reshape(-1, snapshot.n_scenes)[at], by_scene[row]
+            )

@@ -1,0 +1,232 @@
+"""A bundle signed by its publisher opens with the publisher's public key, and nothing else does."""
+
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from karec.bundle import Bundle, publish
+from karec.config import Cascade, open_bundle
+from karec.errors import BundleError
+from karec.index import ItemIndex
+
+OPENSSL = shutil.which("openssl")
+
+
+def make_pair(folder, name):
+    """(private, public): PEM files of a new ed25519 pair."""
+    from cryptography.hazmat.primitives import serialization as s
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    key = Ed25519PrivateKey.generate()
+    private, public = folder / f"{name}.pem", folder / f"{name}.pub.pem"
+    private.write_bytes(key.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, s.NoEncryption()))
+    public.write_bytes(key.public_key().public_bytes(s.Encoding.PEM, s.PublicFormat.SubjectPublicKeyInfo))
+    return private, public
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("keys")
+    return make_pair(folder, "publisher"), make_pair(folder, "stranger")
+
+
+@pytest.fixture
+def write(platform):
+    return lambda folder: platform.save(folder / "snapshot")
+
+
+@pytest.fixture
+def signed(tmp_path, write, keys):
+    return publish(tmp_path / "bundles", 7, write, signing_key=keys[0][0])
+
+
+def test_a_signed_bundle_opens_with_its_publishers_key_and_without_any(signed, keys):
+    (_, public), _ = keys
+    assert Bundle.open(signed, public_key=public).model_version == 7
+    assert Bundle.open(signed.parent, public_key=str(public)).model_version == 7
+    assert Bundle.open(signed).model_version == 7
+    assert len((signed / "manifest.sig").read_bytes()) == 64
+
+
+def test_an_unsigned_bundle_is_refused_where_a_key_is_given(tmp_path, write, keys):
+    (_, public), _ = keys
+    folder = publish(tmp_path / "bundles", 7, write)
+    with pytest.raises(BundleError, match=rf"{folder} is not signed: it has no manifest\.sig, and a key is given"):
+        Bundle.open(folder, public_key=public)
+
+
+def test_a_bundle_that_a_stranger_signed_is_refused(signed, keys):
+    with pytest.raises(BundleError, match=r"manifest\.sig is not the signature of manifest\.json by the owner of"):
+        Bundle.open(signed, public_key=keys[1][1])
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "manifest.sig"])
+@pytest.mark.parametrize("bit", [0, 100, 511])
+def test_any_bit_that_differs_is_refused(signed, keys, name, bit):
+    content = bytearray((signed / name).read_bytes())
+    content[bit // 8] ^= 1 << bit % 8
+    (signed / name).write_bytes(content)
+    with pytest.raises(BundleError, match=r"manifest\.sig is not the signature of manifest\.json"):
+        Bundle.open(signed, public_key=keys[0][1])
+
+
+@pytest.mark.parametrize("signature", [b"", b"0" * 63, b"0" * 65, b"0" * 10_000_000])
+def test_a_signature_of_another_length_is_refused(signed, keys, signature):
+    (signed / "manifest.sig").write_bytes(signature)
+    with pytest.raises(BundleError, match=r"manifest\.sig is not the signature of manifest\.json"):
+        Bundle.open(signed, public_key=keys[0][1])
+
+
+def test_a_signature_with_something_after_it_is_refused(signed, keys):
+    with (signed / "manifest.sig").open("ab") as file:
+        file.write(b"\n")
+    with pytest.raises(BundleError, match=r"manifest\.sig is not the signature of manifest\.json"):
+        Bundle.open(signed, public_key=keys[0][1])
+
+
+def test_a_file_that_is_altered_together_with_its_hash_is_refused(signed, tmp_path, write, keys):
+    """Who may write the folder can make every hash right, but not the signature."""
+
+    def forge(folder):
+        write(folder)
+        (folder / "more").write_text("?")
+
+    forged = publish(tmp_path / "forged", 7, forge)
+    shutil.copyfile(signed / "manifest.sig", forged / "manifest.sig")
+    assert Bundle.open(forged).model_version == 7
+    with pytest.raises(BundleError, match=r"manifest\.sig is not the signature of manifest\.json"):
+        Bundle.open(forged, public_key=keys[0][1])
+
+
+def test_a_file_that_is_altered_alone_is_refused_by_its_hash(signed, keys):
+    (signed / "manifest.txt").write_text("altered")
+    with pytest.raises(BundleError, match=r"manifest\.txt has 7 bytes, the manifest says"):
+        Bundle.open(signed, public_key=keys[0][1])
+
+
+def test_an_older_version_that_was_signed_still_opens(signed, write, keys):
+    """A signature says who published, not when: who sets `current` may go back. docs/formats.md says so."""
+    publish(signed.parent, 8, write, signing_key=keys[0][0])
+    (signed.parent / "current").unlink()
+    (signed.parent / "current").symlink_to(signed.name)
+    assert Bundle.open(signed.parent, public_key=keys[0][1]).model_version == 7
+
+
+def test_a_key_without_verification_is_refused(signed, keys):
+    with pytest.raises(ValueError, match="a signature says nothing of files that are not verified"):
+        Bundle.open(signed, verify=False, public_key=keys[0][1])
+
+
+def test_a_bundle_that_is_open_without_a_key_is_not_taken_for_a_signed_one(tmp_path, write, keys):
+    folder = publish(tmp_path / "bundles", 7, write)
+    held = Bundle.shared(folder)
+    with pytest.raises(BundleError, match="is not signed"):
+        Bundle.shared(folder, keys[0][1])
+    assert Bundle.shared(folder) is held
+
+
+def test_with_one_key_one_object_is_shared(signed, keys):
+    held = Bundle.shared(signed, keys[0][1])
+    assert Bundle.shared(signed, str(keys[0][1])) is held
+
+
+TEXT = """
+bundle = "bundles"
+bundle_key = "publisher.pub.pem"
+[scenes.home]
+counts = { recall = 8 }
+recall = [{ use = "popular", quota = 5 }]
+stages = [{ name = "rank", steps = [{ use = "top_k" }] }]
+"""
+
+
+def test_a_service_names_the_key_in_its_karec_toml(tmp_path, platform, keys):
+    def write(folder):
+        vectors = np.eye(len(platform.works), dtype=np.float32)
+        ItemIndex.build(platform.works.ids, vectors, model_version=7).save(folder / "index.karec")
+        platform.save(folder / "snapshot")
+
+    config = tmp_path / "karec.toml"
+    config.write_text(TEXT)
+    shutil.copyfile(keys[0][1], tmp_path / "publisher.pub.pem")
+    folder = publish(tmp_path / "bundles", 7, write)
+    for build in (Cascade.from_config, open_bundle):
+        with pytest.raises(BundleError, match=r"is not signed: it has no manifest\.sig, and a key is given"):
+            build(config)
+    shutil.rmtree(folder)
+    publish(tmp_path / "bundles", 7, write, signing_key=keys[0][0])
+    with Cascade.from_config(config) as cascade:
+        assert cascade.bundle is open_bundle(config)
+
+
+@pytest.mark.skipif(OPENSSL is None, reason="the openssl program is not here")
+def test_keys_of_openssl_sign_and_openssl_checks_what_was_signed(tmp_path, write):
+    """The commands of docs/formats.md."""
+
+    def openssl(*arguments):
+        return subprocess.run([OPENSSL, *arguments], check=True, capture_output=True, text=True, cwd=tmp_path)
+
+    openssl("genpkey", "-algorithm", "ed25519", "-out", "publisher.pem")
+    openssl("pkey", "-in", "publisher.pem", "-pubout", "-out", "publisher.pub.pem")
+    folder = publish(tmp_path / "bundles", 7, write, signing_key=tmp_path / "publisher.pem")
+    assert Bundle.open(folder, public_key=tmp_path / "publisher.pub.pem").model_version == 7
+    files = ("-in", folder / "manifest.json", "-sigfile", folder / "manifest.sig")
+    told = openssl("pkeyutl", "-verify", "-pubin", "-inkey", "publisher.pub.pem", "-rawin", *files).stdout
+    assert "Verified Successfully" in told
+
+
+def encrypted(path):
+    from cryptography.hazmat.primitives import serialization as s
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    secret = s.BestAvailableEncryption(b"secret")
+    path.write_bytes(Ed25519PrivateKey.generate().private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, secret))
+
+
+def elliptic(path):
+    from cryptography.hazmat.primitives import serialization as s
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    path.write_bytes(key.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, s.NoEncryption()))
+    path.with_suffix(".pub").write_bytes(
+        key.public_key().public_bytes(s.Encoding.PEM, s.PublicFormat.SubjectPublicKeyInfo)
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: None, "key.pem cannot be read: No such file or directory"),
+        (lambda path: path.write_text("no key"), r"key\.pem holds no private key in PEM"),
+        (encrypted, r"key\.pem is protected by a password; karec reads keys that have none"),
+        (elliptic, r"key\.pem holds a key of another kind \(.*\); bundles are signed by ed25519"),
+    ],
+)
+def test_what_is_no_private_key_is_refused_before_anything_is_written(tmp_path, write, make, message):
+    make(tmp_path / "key.pem")
+    with pytest.raises(BundleError, match=message):
+        publish(tmp_path / "bundles", 7, write, signing_key=tmp_path / "key.pem")
+    assert not (tmp_path / "bundles").exists()
+
+
+def test_what_is_no_public_key_is_refused(signed, tmp_path, keys):
+    with pytest.raises(BundleError, match=r"nowhere\.pem cannot be read: No such file"):
+        Bundle.open(signed, public_key=tmp_path / "nowhere.pem")
+    with pytest.raises(BundleError, match=r"publisher\.pem holds no public key in PEM"):
+        Bundle.open(signed, public_key=keys[0][0])
+    elliptic(tmp_path / "key.pem")
+    with pytest.raises(BundleError, match=r"key\.pub holds a key of another kind"):
+        Bundle.open(signed, public_key=tmp_path / "key.pub")
+
+
+def test_without_the_library_the_error_names_the_extra(signed, keys, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives", None)
+    with pytest.raises(ImportError, match=r"pip install 'karec\[signing\]'"):
+        Bundle.open(signed, public_key=keys[0][1])
+    assert Bundle.open(signed).model_version == 7
