@@ -99,3 +99,32 @@ def test_a_log_of_positives_says_so_in_every_report(tmp_path, capsys):
     assert "note: the log holds positives alone" in capsys.readouterr().out
     notes = json.loads((out / "run" / "run.json").read_text())["data"]["notes"]
     assert notes[0].startswith("the log holds positives alone")
+
+
+STEPS_OF_ROLES = {
+    "fresh": ('use = "popular"', 'use = "fresh"\nquota = 5\n\n[[scenes.home.recall]]\nuse = "popular"', "published"),
+    "social": ('use = "popular"', 'use = "social"\nquota = 5\n\n[[scenes.home.recall]]\nuse = "popular"', "friends"),
+    "freshness": (
+        '{ use = "not_shown" },',
+        '{ use = "not_shown" }, { use = "freshness", weight = 0.05, half_life_hours = 24 },',
+        "upload_ms",
+    ),
+    "quota": (
+        '{ use = "not_shown" },',
+        '{ use = "not_shown" }, { use = "quota", column = "creator_id", at_most = 20 },',
+        "creator_id",
+    ),
+    "dpp": ("diversity = 0.3", "diversity = 0.3, type_weight = 0.05", "type"),
+}
+
+
+@pytest.mark.parametrize("step", STEPS_OF_ROLES)
+def test_a_step_that_needs_a_missing_role_says_so_when_the_config_is_built(movies, capsys, step):
+    _, out = movies
+    before, after, role = STEPS_OF_ROLES[step]
+    text = (out / "karec.toml").read_text()
+    assert before in text
+    (out / "other.toml").write_text(text.replace(before, after, 1))
+    assert main(["recommend", "--config", str(out / "other.toml"), "--user", "7"]) == 2
+    told = capsys.readouterr().err
+    assert f"({step})" in told and role in told and "\n" not in told.strip()
