@@ -13,7 +13,7 @@ from karec.errors import DataError, MissingExtra
 from karec.types import Array
 
 BATCH = 2**20  # rows
-MEMORY = "1GB"  # what does not fit lies in the database's folder
+MEMORY = "1400MB"  # what does not fit lies in the database's folder
 
 
 class Database:

@@ -53,7 +53,7 @@ class Numbering:
                 left_out = before - database.count(f"cleaned{known}")
             if left_out == before:
                 raise DataError(f"{source.files[0]}: none of {before:,} events names an item of items: are ids alike?")
-            user_ids = self._user_ids(known, users)
+            user_ids = self._user_ids(known if left_out else "", users)
             self._build("users", user_ids)
             with database.table("user_ids", id=user_ids, number=self.rows["users"]):
                 self._replace_ids(item_ids, user_ids, bool(left_out))
