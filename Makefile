@@ -9,6 +9,8 @@ PIP_ARGS ?=
 TESTS ?= tests
 CASES ?= 500
 SEED ?=
+MUTANTS ?= 0
+ROOMS ?=
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -20,7 +22,7 @@ NATIVE_BUILD := build/native
 BUILT_FROM := $(shell find native kernels -path native/tests -prune -o -type f \( -name '*.?pp' -o -name '*.[ch]' -o -name '*.inc' -o -name '*.pyx' -o -name '*.pxi' -o -name CMakeLists.txt \) -print)
 BUILT_BY := pyproject.toml setup.py CMakeLists.txt
 
-.PHONY: help demo test test-python test-native test-packages sanitize fuzz fuzz-bundle bench check ruff mypy imports clang-format clang-tidy typed clean
+.PHONY: help demo test test-python test-native test-packages sanitize fuzz fuzz-bundle mutants mutants-native bench check ruff mypy imports clang-format clang-tidy typed clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -56,6 +58,13 @@ fuzz: $(VENV)/.dev  ## altered files, and every C function with arguments at ran
 
 fuzz-bundle: $(VENV)/.dev  ## bundles whose parts are altered at random, with hashes that match (CASES=500 SEED=…)
 	$(BIN)/python tests/bundle/fuzz_bundle.py $(CASES) $(SEED)
+
+mutants: $(VENV)/.dev  ## mutation tests of the Python code, an hour or more (MUTANTS=40: a sample of each room; ROOMS='recall logs')
+	$(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_ARGS) -e '.[mutants]'
+	$(BIN)/python tests/mutants.py --sample $(MUTANTS) $(ROOMS)
+
+mutants-native: $(VENV)/.dev  ## breakages of the C++ library by hand, each against its tests
+	$(BIN)/python tests/native/mutants.py
 
 bench: $(VENV)/.dev  ## run the benchmarks (the long ones: docs/howto-benchmarks.md)
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest bench --benchmark-sort=name

@@ -120,7 +120,7 @@ def check_selection(step: Named, selection: Any, n: int, k: int) -> Array:
         raise wrong(step, f"indices have dtype {indices.dtype} and shape {indices.shape}, expected int64 (k,)")
     if len(indices) and (indices.min() < 0 or indices.max() >= n):
         raise wrong(step, f"an index lies outside 0 … {n - 1}")
-    if np.bincount(indices, minlength=1).max(initial=0) > 1:
+    if np.bincount(indices).max(initial=0) > 1:
         raise wrong(step, "an index stands twice")
     if len(indices) > k:
         raise wrong(step, f"selected {len(indices)} works, its k is {k}")

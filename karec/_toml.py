@@ -123,7 +123,7 @@ def known_keys(table: Mapping[str, Any], known: Iterable[str], place: Place) -> 
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """`` (did you mean 'popular'?)``, or nothing where no known word is near."""
-    close = difflib.get_close_matches(word, list(known), n=1)
+    close = difflib.get_close_matches(word, list(known))
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 

@@ -31,6 +31,7 @@ class Settings:
     limit: int | None = None
     either: int | str = 0
     pair: tuple[int, str] = (0, "")
+    sized: int | Literal["all"] = "all"
     log: bool = False
     anything: Any = None
     towers: Towers = field(default_factory=Towers)
@@ -67,6 +68,17 @@ def test_a_table_fills_a_dataclass(tmp_path, text, expected):
     assert type(filled.rate) is float
 
 
+def test_tables_in_a_list_become_instances_each_with_its_place():
+    @dataclass(frozen=True)
+    class Many:
+        towers: tuple[Towers, ...] = ()
+
+    filled = fill(Many, {"towers": [{"vector": 8}, {}]}, PLACE)
+    assert filled == Many((Towers(vector=8), Towers()))
+    with pytest.raises(ConfigError, match=r"^a\.toml: scenes\.home\.towers\[1\]: unknown key 'vectr'"):
+        fill(Many, {"towers": [{}, {"vectr": 1}]}, PLACE)
+
+
 def test_absent_keys_keep_the_values_of_a_base_nested_ones_too():
     base = Settings(epochs=9, towers=Towers(32, "static"))
     assert fill(Settings, {"towers": {"vector": 16}}, PLACE, base) == Settings(epochs=9, towers=Towers(16, "static"))
@@ -97,6 +109,7 @@ def test_a_plain_class_is_filled_by_its_parameters_and_what_is_given_cannot_be_s
         ({"limit": "x"}, ": limit = 'x', expected int"),
         ({"either": 2.5}, ": either = 2.5, expected int or str"),
         ({"pair": [1]}, r": pair = \[1\], expected a list"),
+        ({"sized": 2.5}, r": sized = 2.5, expected int or typing\.Literal\['all'\]$"),
         ({"towers": 1}, r"home\.towers: expected a table, got 1"),
         ({"towers": {"vectr": 1}}, r"home\.towers: unknown key 'vectr' \(did you mean 'vector'\?\)"),
         ({"towers": {"vector": 0}}, r"home\.towers: vector = 0, expected more than 0"),

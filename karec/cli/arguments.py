@@ -60,7 +60,11 @@ def _add_cascade(names: Any) -> None:
 
     recommend = _command(names, "recommend", "one feed for one user, and how it came about", commands.recommend)
     recommend.add_argument("--config", type=Path, required=True, help="a karec.toml")
-    recommend.add_argument("--user", required=True, help="user id; one never seen is served as a cold start")
+    asked = recommend.add_mutually_exclusive_group(required=True)
+    asked.add_argument("--user", help="user id; one never seen is served as a cold start")
+    asked.add_argument("--batch", type=Path, metavar="USERS.parquet", help="a feed for each of these users, into --out")
+    recommend.add_argument("--out", type=Path, metavar="FEEDS.parquet", help="with --batch: where the feeds go")
+    recommend.add_argument("--column", help='with --batch: the column of user ids (default: the only one, or "user")')
     recommend.add_argument("--scene", help="a scene of the config (default: its first)")
     recommend.add_argument("--k", type=int, default=10, help="how many works (default 10)")
     recommend.add_argument("--shown", nargs="*", default=[], help="work ids that this session has seen")

@@ -15,6 +15,7 @@ from karec.cli.inputs import load_dataset, loaded, progress_bars, table_console,
 if TYPE_CHECKING:
     from karec.bundle import Bundle
     from karec.cli.progress import ProgressBars
+    from karec.config.assemble import Cascade
     from karec.platform.dataset import Dataset
 
 
@@ -96,6 +97,9 @@ def recommend(arguments: argparse.Namespace) -> None:
     scene = arguments.scene or scene_names(arguments.config)[0]
     cascade = load_cascade(arguments.config, scene, bundle)
     moment = bundle.snapshot.time_ms if arguments.time_ms is None else arguments.time_ms
+    if arguments.batch is not None:
+        _recommend_batch(arguments, dataclasses.replace(cascade, observers=()), moment)
+        return
     request = Request(
         _user_id(bundle, arguments.user),
         k=arguments.k,
@@ -117,6 +121,20 @@ def recommend(arguments: argparse.Namespace) -> None:
         console.print(f"user {arguments.user} has never been seen: this is a cold start")
     if feed.degraded:
         console.print(f"degraded, these steps failed and were passed over: {', '.join(feed.degraded)}")
+
+
+def _recommend_batch(arguments: argparse.Namespace, cascade: Cascade, moment: int) -> None:
+    from karec.cli.batch import BatchJob
+
+    if arguments.out is None:
+        raise ValueError("--batch needs --out FEEDS.parquet")
+    bundle = cascade.bundle
+    assert bundle is not None  # a cascade of a config has one
+    made_of = f"{arguments.config.read_text(encoding='utf-8')}\n{cascade.scene}\n{bundle.path.name}"
+    job = BatchJob(arguments.batch, arguments.column, arguments.out, arguments.k, moment, made_of)
+    with progress_bars() as progress:
+        users = job.run(cascade, progress)
+    print(f"{arguments.out}: feeds of {users:,} users")
 
 
 def _user_id(bundle: Bundle, text: str) -> int | str:

@@ -54,6 +54,7 @@ examples:
   karec recommend --config karec-demo-world/karec.toml --user 10000001
   karec recommend --config karec-demo-world/karec.toml --user 10000001 --k 20 --trace
   karec recommend --config karec-demo-world/karec.toml --user 10000001 --explain
+  karec recommend --config karec-demo-world/karec.toml --batch users.parquet --out feeds.parquet    again after a kill
   karec recommend --config karec-demo-world/karec.toml --user 10000001 --shown 1093 77 --json | jq .items""",
     "evaluate": """\
 examples:

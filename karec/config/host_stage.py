@@ -65,7 +65,7 @@ def _text(config: Config, scene: str, name: str, bundle: Bundle | None) -> str:
 def _source(scene: Scene, name: str) -> str:
     """16 hexadecimal digits."""
     table, _ = scene.stage(name)
-    canonical = json.dumps([scene.name, table], sort_keys=True, default=str)
+    canonical = json.dumps([scene.name, table], sort_keys=True)
     return f"{_native.xxh64(canonical.encode()):016x}"
 
 

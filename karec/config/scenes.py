@@ -157,7 +157,7 @@ class Config:
 
 def _merged(parent: Mapping[str, Any], child: Mapping[str, Any], place: Place) -> dict[str, Any]:
     """The parent's table with the child's keys; the rule stands at the top of this file."""
-    merged = {**parent, **{key: value for key, value in child.items() if key != "inherits"}}
+    merged = {**parent, **child}
     if isinstance(child.get("counts"), dict) and isinstance(parent.get("counts"), dict):
         merged["counts"] = _counts_over(parent["counts"], child["counts"], place["counts"])
     for key in LISTS:

@@ -12,7 +12,7 @@ def write_config(tmp_path, platform):
     """Writes a text as karec.toml and returns its path; ``bundles/`` lies beside it."""
 
     def write(folder):
-        columns = {"creator_id": platform.works["creator_id"], "song_id": platform.works["song_id"]}
+        columns = {name: platform.works[name] for name in ("creator_id", "song_id", "upload_ms")}
         index = ItemIndex.build(platform.works.ids, np.eye(10, dtype=np.float32), columns=columns, model_version=7)
         index.save(folder / "index.karec")
         platform.save(folder / "snapshot")

@@ -7,7 +7,7 @@ import pytest
 
 from karec._toml import Place
 from karec.bundle import Bundle, publish
-from karec.config import Cascade, load_cascade, scene_names
+from karec.config import Cascade, load_cascade, open_bundle, scene_names
 from karec.config.registry import STEPS, step_class
 from karec.errors import ConfigError
 from karec.index import ItemIndex
@@ -78,6 +78,12 @@ def test_a_scene_runs_as_written(config):
     assert feed.trace.stage_sizes()["recall"] == 8
 
 
+def test_the_bundle_of_a_config_is_the_one_that_its_scenes_share(config):
+    bundle = open_bundle(config)
+    assert bundle.path == (config.parent / "bundles" / "v0000000007").resolve()
+    assert Cascade.from_config(config).bundle is bundle
+
+
 def test_scenes_are_apart(config):
     assert scene_names(config) == ["home", "city"]
     feed = Cascade.from_config(config, scene="city").run(Request(user_id=1, k=3, scene="city"))
@@ -125,6 +131,7 @@ def test_every_known_step_can_be_imported():
         ('on_failure = "skip"', 'on_failure = "ignore"', "on_failure = 'ignore', expected one of 'fail', 'skip'"),
         ("at_most = 2", "at_most = 0", r"stages\[0\].steps\[1\] \(quota\): at_most must be positive, got 0"),
         ('column = "creator_id"', 'column = "mood"', "no column 'mood'; it has"),
+        ('name = "prerank"\nsteps', "steps", r"stages\[0\]: the key 'name' is missing"),
         (
             'name = "prerank"\nsteps',
             'name = "prerank"\nstep',

@@ -44,11 +44,74 @@ def test_the_file_names_its_scene_and_the_hash_of_its_source(exported):
     assert len(source(exported)) == 16 and int(source(exported), 16) >= 0
 
 
+DPP = """{ use = "dpp", name = "last one", diversity = 0.25, ridge = 1, types = "creator_id", type_weight = 0.5, \
+window = 4, max_per_type = 3, min_per_type = 1, weights = { song_id = { "50" = 2, "51" = 0.5 } } }"""
+EVERY_STEP = f"""[
+    {{ use = "index_rows" }},
+    {{ use = "has_embedding", name = "has vectors" }},
+    {{ use = "not_shown", name = "not_shown" }},
+    {{ use = "inner_product", k = "prerank" }},
+    {{ use = "freshness", weight = 1, half_life_hours = 12 }},
+    {{ use = "tone", column = "song_id", at_least = 1 }},
+    {{ use = "quota", column = "creator_id", at_most = 2 }},
+    {DPP},
+    {{ use = "dpp", k = 4, type_weight = 0 }},
+]"""
+
+
+def test_every_step_is_written_with_all_its_settings_defaults_included(config):
+    config.write_text(TEXT.replace('[{ use = "index_rows" }, { use = "inner_product", k = "prerank" }]', EVERY_STEP, 1))
+    path = config.parent / "prerank.txt"
+    export_stage(config, "home", "prerank", path)
+    assert path.read_text(encoding="ascii").splitlines()[2:-1] == [
+        "step index_rows",
+        "step has_embedding name=has%20vectors",
+        "step not_shown",
+        "step inner_product k=5",
+        "step freshness weight=1.0 half_life_hours=12.0",
+        "step tone column=song_id at_least=1.0",
+        "step quota column=creator_id at_most=2",
+        "step dpp diversity=0.25 ridge=1.0 type_weight=0.5 window=4 types=creator_id max_per_type=3 min_per_type=1 "
+        "weights.song_id.50=2.0 weights.song_id.51=0.5 name=last%20one",
+        "step dpp k=4 diversity=0.5 ridge=0.01 type_weight=0.0 types=type",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (
+            '{ use = "top_k", k = 3 }',
+            r"^the step 'top_k' runs in Python alone; a C\+\+ host knows \['dpp', 'freshness', 'has_embedding', "
+            r"'index_rows', 'inner_product', 'not_shown', 'quota', 'tone'\]$",
+        ),
+        (
+            '{ use = "tone", column = "song_id", at_least = 1, on_failure = "skip" }',
+            r"^the step 'tone': on_failure = 'skip' is Python's alone; a C\+\+ host gets the failure$",
+        ),
+    ],
+)
+def test_a_step_that_a_host_does_not_run_is_refused_by_name(config, step, message):
+    config.write_text(TEXT.replace('{ use = "index_rows" }', f'{{ use = "index_rows" }}, {step}', 1))
+    with pytest.raises(ConfigError, match=message):
+        export_stage(config, "home", "prerank", config.parent / "prerank.txt")
+
+
+def test_a_file_that_is_absent_or_something_else_is_refused(config, tmp_path):
+    with pytest.raises(ConfigError, match=r"absent\.txt cannot be read: No such file or directory$"):
+        check_export(config, "home", "prerank", tmp_path / "absent.txt")
+    other = tmp_path / "other.txt"
+    other.write_bytes(b"caf\xe9")
+    with pytest.raises(ConfigError, match=r"other\.txt is no exported stage; what karec export stage wrote belongs"):
+        check_export(config, "home", "prerank", other)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "stale"),
     [
         ("prerank = 5", "prerank = 6", True),
         ('"index_rows" }', '"index_rows" }, { use = "not_shown" }', True),
+        ('{ use = "inner_product", k = "prerank" }', '{ k = "prerank", use = "inner_product" }', False),
         ("bundle", "# a comment\nbundle", False),
         ("quota = 8", "quota = 7", False),
     ],

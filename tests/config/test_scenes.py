@@ -159,6 +159,62 @@ def test_entries_by_name_need_something_to_inherit(write_config):
         Config.read(write_config(text + "[scenes.home.recall.popular]\nquota = 1\n")).scene("home")
 
 
+def test_entries_are_added_where_the_parent_has_none(write_config):
+    live = scene(
+        write_config,
+        """
+[scenes.bare]
+recall = [{ use = "popular", quota = 5 }]
+stages = [{ name = "rank" }]
+[scenes.live]
+inherits = "bare"
+request.seen = { use = "user_features" }
+stages.rank.steps.cut = { use = "top_k" }
+""",
+    )
+    assert live.request == [{"name": "seen", "use": "user_features"}]
+    assert live.stages == [{"name": "rank", "steps": [{"name": "cut", "use": "top_k"}]}]
+
+
+def test_a_step_of_ones_own_is_overridden_by_the_name_of_its_class(write_config):
+    live = scene(
+        write_config,
+        """
+[scenes.own]
+recall = [{ use = "a.b:Near", quota = 5 }, { use = "c.d:Far", quota = 5 }]
+[scenes.live]
+inherits = "own"
+recall.Far.quota = 2
+recall.Near = false
+""",
+    )
+    assert live.recall == [{"use": "c.d:Far", "quota": 2}]
+
+
+@pytest.mark.parametrize(
+    ("recall", "message"),
+    [
+        (
+            '[{ use = "popular", quota = 5 }, { use = "popular", quota = 4 }]',
+            r"scenes\.live\.recall: two entries of the inherited list have one name: give one of them another `name`$",
+        ),
+        ("5", r"scenes\.live\.recall: must be a list of tables$"),
+        (
+            "[{ quota = 1 }, { quota = 2 }]",
+            r"scenes\.live\.recall: no entry 'new' is inherited; there are \['0', '1'\]$",
+        ),
+    ],
+)
+def test_a_list_whose_entries_cannot_be_named_is_refused(write_config, recall, message):
+    with pytest.raises(ConfigError, match=message):
+        scene(write_config, f'[scenes.odd]\nrecall = {recall}\n[scenes.live]\ninherits = "odd"\nrecall.new.quota = 3\n')
+
+
+def test_a_scene_that_is_no_table_is_refused_with_its_place(write_config):
+    with pytest.raises(ConfigError, match=r"scenes\.live: must be a table$"):
+        Config.read(write_config(HOME.replace("[scenes.home]", "[scenes]\nlive = 5\n[scenes.home]"))).scene("live")
+
+
 def test_all_scenes_are_loaded_by_name(write_config):
     cascades = load_cascades(write_config(HOME + "[scenes.live]\ninherits = 'home'\n"))
     assert list(cascades) == ["home", "live"]

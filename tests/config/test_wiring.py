@@ -150,3 +150,28 @@ def test_an_observer_needs_what_some_stage_gives(build):
 
 def test_a_step_that_declares_nothing_needs_nothing(build):
     assert len(build(of(SaysNothing)).run(Request(1, k=3))) == 3
+
+
+class NeedsVector(RequestHydrator):
+    needs = ("request.user_vector",)
+
+    def hydrate_request(self, request):
+        return {}
+
+
+def test_a_request_hydrator_needs_what_those_before_it_give(build):
+    build(ROWS, request=f"[{of(GivesVector)}, {of(NeedsVector)}]")
+    with pytest.raises(
+        ConfigError,
+        match=r"request\[0\]: the step NeedsVector needs request\.user_vector: GivesVector gives it: put it before",
+    ):
+        build(ROWS, request=f"[{of(NeedsVector)}, {of(GivesVector)}]")
+
+
+def test_an_observer_that_would_fail_the_answer_is_refused(build):
+    observer = of(Watches).replace("}", ', on_failure = "fail" }')
+    with pytest.raises(
+        ConfigError,
+        match=r"observers\[0\]: Watches runs after the answer and cannot fail it: leave out on_failure$",
+    ):
+        build(ROWS, observers=f"[{observer}]")

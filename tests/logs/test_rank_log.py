@@ -1,6 +1,8 @@
 """The rank log: what was written comes back, in whatever order and parts; formats 1 and 2 are read."""
 
 import dataclasses
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -214,3 +216,30 @@ def test_rows_of_another_model_version_are_refused_by_row(folder):
     assert len(read_rank_log(folder, TASKS, [6, 7])) == 5
     with pytest.raises(LogSchemaError, match=r"parquet: column 'model_version', row 0: 7, expected one of \[8\]"):
         read_rank_log(folder, TASKS, [8])
+
+
+FORKED = """
+import os, sys
+from pathlib import Path
+import numpy as np
+from karec.logs.writer import RankLogWriter
+
+writer = RankLogWriter(Path(sys.argv[1]), ("click",))
+one = dict(user_id=1, scene="home", time_ms=1, model_version=1, fused=np.zeros(2, np.float32))
+one |= dict(item_ids=np.array([1, 2]), logits=np.zeros((2, 1), np.float32))
+writer.append(request_id="parent", **one)
+child = os.fork()
+if child == 0:
+    assert writer.counts() == {"rows_written": 0, "rows_held": 0, "rows_lost": 0}, writer.counts()
+    writer.append(request_id="child", **one)
+    writer.close()
+    assert writer.counts() == {"rows_written": 2, "rows_held": 0, "rows_lost": 0}, writer.counts()
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+writer.close()
+"""
+
+
+def test_after_a_fork_each_process_counts_and_writes_its_own_rows(tmp_path):
+    subprocess.run([sys.executable, "-c", FORKED, str(tmp_path)], check=True)
+    assert sorted(read_rank_log(tmp_path, ("click",)).request_id) == ["child", "child", "parent", "parent"]

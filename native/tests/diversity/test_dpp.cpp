@@ -130,6 +130,28 @@ TEST(beyond_the_rank_the_fill_goes_by_relevance) {
     CHECK(select(p, options, 100).count.selected == 4);
 }
 
+TEST(what_the_picks_explain_but_for_a_millionth_adds_nothing) {
+    DppOptions options;
+    options.ridge = 0.0;
+    options.fill = DppFill::none;
+    for (unsigned seed = 0; seed < 2000; ++seed) {
+        Problem p = random_problem(seed, 2, 8);
+        p.relevance = {1.0f, 0.0f};
+        const float near = 5e-4f + 1e-6f * static_cast<float>(seed % 1000);
+        double squares[2] = {};
+        double dot = 0.0;
+        for (std::size_t d = 0; d < 8; ++d) {
+            p.embeddings[8 + d] = p.embeddings[d] + near * p.embeddings[8 + d];
+            const double x[] = {p.embeddings[d], p.embeddings[8 + d]};
+            for (int i = 0; i < 2; ++i) squares[i] += x[i] * x[i];
+            dot += x[0] * x[1];
+        }
+        const double rho = 1.0 - dot * dot / (squares[0] * squares[1]);
+        const bool both = select(p, options, 2).count.selected == 2;
+        CHECK(both ? rho > 1e-6 - 1e-12 : rho < 2e-6);  // candidates are found in float32, and confirmed exactly
+    }
+}
+
 TEST(alpha_follows_from_diversity) {
     CHECK(dpp_alpha(0.5) == 0.5 && dpp_alpha(1.0) == 0.0 && std::isinf(dpp_alpha(0.0)));
 }
@@ -263,6 +285,22 @@ TEST(each_type_gets_what_it_is_owed) {
     CHECK(of_type_1(select(p, options, 10)) == 3);
     options.max_per_type = 2;
     CHECK(refused(select(p, options, 2), "min_per_type"));
+}
+
+TEST(no_type_gets_more_than_it_may_have) {
+    const Problem p = random_problem(16, 60, 6);
+    std::vector<std::int64_t> types(60);
+    for (std::size_t i = 0; i < 60; ++i) types[i] = static_cast<std::int64_t>(i % 4);
+    DppOptions options;
+    options.types = types;
+    options.max_per_type = 3;
+    for (const DppFill fill : {DppFill::none, DppFill::relevance}) {
+        options.fill = fill;
+        const Selection s = select(p, options, 20);
+        std::vector<int> taken(4);
+        for (std::size_t t = 0; t < s.count.selected; ++t) ++taken[static_cast<std::size_t>(s.indices[t]) % 4];
+        CHECK(s.count.selected == 12 && taken == std::vector<int>(4, 3));
+    }
 }
 
 #if !defined(__SANITIZE_THREAD__)  // the caller's race is the test

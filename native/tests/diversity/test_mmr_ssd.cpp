@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <random>
 #include <vector>
 
@@ -93,6 +94,22 @@ std::vector<std::int64_t> plain(const Problem& p, std::size_t k, std::size_t win
 }
 
 }  // namespace
+
+TEST(equal_scores_go_by_position) {
+    Problem p = random_problem(3);
+    p.relevance.assign(kN, 0.5f);
+    MmrSsdOptions options;
+    options.diversity = 0.0;
+    for (const std::optional<std::size_t> window : {std::optional<std::size_t>{}, std::optional<std::size_t>{3}}) {
+        options.window = window;
+        for (const auto select : {mmr_select, ssd_select}) {
+            std::vector<std::int64_t> picks(200);
+            std::vector<double> scores(200);
+            CHECK(select(p.view(), p.relevance, options, picks, scores).ok());
+            for (std::size_t t = 0; t < 200; ++t) CHECK(picks[t] == static_cast<std::int64_t>(t));
+        }
+    }
+}
 
 TEST(each_place_takes_the_best_score) {
     for (unsigned seed = 0; seed < 5; ++seed) {

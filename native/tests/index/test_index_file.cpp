@@ -20,6 +20,15 @@ namespace {
 
 using Bytes = std::vector<char>;
 
+Bytes saved(const ItemIndex& index) {
+    const char* path = "test_index_file.karec";
+    CHECK(index.save(path).ok() && ItemIndex::open(path).ok());
+    std::ifstream file(path, std::ios::binary);
+    Bytes bytes{std::istreambuf_iterator<char>(file), {}};
+    std::remove(path);
+    return bytes;
+}
+
 Bytes saved_index() {
     std::mt19937 random(1);
     std::normal_distribution<float> normal;
@@ -32,12 +41,8 @@ Bytes saved_index() {
     ItemIndex::BuildOptions options;
     options.columns = {&column, 1};
     auto index = ItemIndex::build(ids, {vectors.data(), ids.size(), 5, DType::float32}, options);
-    const char* path = "test_index_file.karec";
-    CHECK(index.ok() && index->save(path).ok() && ItemIndex::open(path).ok());
-    std::ifstream file(path, std::ios::binary);
-    Bytes bytes{std::istreambuf_iterator<char>(file), {}};
-    std::remove(path);
-    return bytes;
+    CHECK(index.ok());
+    return saved(index.value());
 }
 
 // read_index on a copy of exactly that size, so that a sanitizer sees any read beyond it.
@@ -110,6 +115,21 @@ TEST(a_file_with_right_sums_and_wrong_contents_is_refused) {
     Bytes untouched = saved_index();
     seal(untouched);
     CHECK(untouched == saved_index());
+}
+
+TEST(a_row_of_a_model_version_that_the_file_does_not_name_is_refused) {
+    const std::vector<std::int64_t> ids = {1, 2};
+    const std::vector<float> vectors = {1, 2};
+    ItemIndex index = ItemIndex::build(ids, {vectors.data(), 2, 1, DType::float32}, {}).value();
+    CHECK(index.upsert(std::vector<std::int64_t>{3}, {vectors.data(), 1, 1, DType::float32}, {}, 5).ok());
+    for (const char code : {0, 1, 2}) {
+        Bytes bytes = saved(index);
+        std::size_t section = 0;
+        while (at<std::uint32_t>(bytes, entry(section)) != 8) ++section;  // the code of each row's version
+        at<char>(bytes, at<std::uint64_t>(bytes, entry(section) + 8)) = code;
+        seal(bytes);
+        CHECK(refused(bytes) == (code == 2));
+    }
 }
 
 TEST(a_file_damaged_at_random_is_refused_or_whole) {

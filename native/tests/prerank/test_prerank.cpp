@@ -233,6 +233,8 @@ TEST(open_refuses_bundles_that_do_not_fit) {
                "line 3: this library knows no step 'mmr'"));
     CHECK(says(PrerankSettings::parse(sealed("karec-prerank 1\nscene a\nstep inner_product k=5 speed=3\n")).status(),
                Code::bad_format, "a key that this library does not know"));
+    CHECK(says(PrerankSettings::parse(sealed("karec-prerank 1\nscene a\nstep inner_product k=5 k=6\n")).status(),
+               Code::bad_format, "line 3: 'k' stands twice"));
     CHECK(says(PrerankSettings::parse(sealed("karec-prerank 2\nscene a\n")).status(), Code::bad_format, "format '2'"));
     CHECK(says(PrerankSettings::parse("karec-prerank 1\nscene a\nseal 0000000000000000\n").status(), Code::bad_format,
                "the seal does not fit"));

@@ -1,0 +1,91 @@
+// The order of the calls that make a file whole: this program's fsync, rename and unlink note what they are called for,
+// and take the place of the C library's.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "base/atomic_file.hpp"
+#include "check.hpp"
+#include "prerank/bundle_files.hpp"
+
+using namespace karec;
+
+namespace {
+
+std::vector<std::string>& calls() {
+    static std::vector<std::string> all;
+    return all;
+}
+std::string refused_call;
+int refusal = EIO;
+
+bool noted(const std::string& call) {
+    calls().push_back(call);
+    if (call != refused_call) return true;
+    errno = refusal;
+    return false;
+}
+
+// The bytes "whole" at `path`, over "old"; the call `refuse` fails with `error`.
+struct Written {
+    explicit Written(const char* refuse, int error = EIO) {
+        std::filesystem::create_directory(folder.folder(1));
+        write_file(path, "old");
+        calls().clear();
+        refused_call = refuse;
+        refusal = error;
+        {
+            AtomicFile file(path);
+            const std::string text = "whole";
+            published = file.opened() && file.append(std::as_bytes(std::span(text))) && file.publish();
+        }
+        refused_call.clear();
+    }
+    std::size_t files() const {
+        std::size_t n = 0;
+        for (const auto& entry : std::filesystem::directory_iterator(folder.folder(1))) n += entry.is_regular_file();
+        return n;
+    }
+    BundleFolder folder;
+    std::string path = folder.folder(1) + "/file";
+    bool published = false;
+};
+
+}  // namespace
+
+extern "C" int fsync(int file) {
+    struct stat about{};
+    ::fstat(file, &about);
+    if (!noted(S_ISDIR(about.st_mode) ? "sync folder" : "sync file")) return -1;
+    return static_cast<int>(::syscall(SYS_fsync, file));
+}
+extern "C" int rename(const char* from, const char* to) noexcept {
+    if (!noted("rename")) return -1;
+    return static_cast<int>(::syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0));
+}
+
+TEST(a_file_is_synced_before_its_name_and_its_folder_after) {
+    const Written written("");
+    CHECK(written.published && read_file(written.path) == "whole" && written.files() == 1);
+    CHECK((calls() == std::vector<std::string>{"sync file", "rename", "sync folder"}));
+}
+
+TEST(what_cannot_be_synced_or_renamed_leaves_the_old_file_and_nothing_beside_it) {
+    for (const char* call : {"sync file", "rename"}) {
+        const Written written(call);
+        CHECK(!written.published && read_file(written.path) == "old" && written.files() == 1);
+    }
+}
+
+TEST(a_folder_that_cannot_be_synced_is_a_failure) {
+    const Written written("sync folder");
+    CHECK(!written.published && read_file(written.path) == "whole" && written.files() == 1);
+    CHECK(Written("sync folder", EINVAL).published);  // a file system that has no such call
+}

@@ -1,0 +1,97 @@
+// What a write to an ItemIndex does to the readings after it, and what it keeps.
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "check.hpp"
+#include "karec/item_index.hpp"
+#include "prerank/bundle_files.hpp"
+
+using namespace karec;
+
+namespace {
+
+const std::vector<std::int64_t> kIds = {10, 11, 12, 13};
+const std::vector<float> kVectors = {1, 2, 3, 4};  // one dimension: a score is the query times the work's number
+const std::vector<float> kQuery = {1};
+
+ItemIndex make() {
+    return ItemIndex::build(kIds, {kVectors.data(), 4, 1, DType::float32}, {}).value();
+}
+
+Status put(ItemIndex& index, const std::vector<std::int64_t>& ids, const std::vector<float>& vectors) {
+    return index.upsert(ids, {vectors.data(), vectors.size(), 1, DType::float32}, {}, 0);
+}
+
+struct Found {
+    std::vector<std::int64_t> ids;
+    std::vector<float> scores;
+};
+
+// All works of a scan, best first.
+Found scan(const ItemIndex& index, const std::vector<std::uint8_t>& mask = {}) {
+    const std::size_t k = 8;
+    Found found{std::vector<std::int64_t>(k), std::vector<float>(k)};
+    std::vector<std::int32_t> rows(k);
+    std::vector<std::int64_t> positions(k);
+    const Query query{std::span<const float>(kQuery)};
+    SearchCount count;
+    CHECK(index.search_all({&query, 1}, mask, {found.scores, found.ids, rows, positions}, {&count, 1}).ok());
+    found.ids.resize(count.found);
+    found.scores.resize(count.found);
+    return found;
+}
+
+using Ids = std::vector<std::int64_t>;
+
+}  // namespace
+
+TEST(a_score_is_scaled_before_its_offset_is_added) {
+    ItemIndex index = make();
+    const std::vector<float> scales = {3, 1};
+    const std::vector<float> offsets = {10, -0.5f};
+    CHECK(index.adjust(Ids{11, 13}, scales, offsets).ok());
+    std::vector<float> scores(4);
+    CHECK(index.scores(kQuery, Candidates::of_ids(kIds), scores).ok());
+    CHECK((scores == std::vector<float>{1, 16, 3, 3.5f}));
+    const Found found = scan(index);
+    CHECK((found.ids == Ids{11, 13, 12, 10} && found.scores == std::vector<float>{16, 3.5f, 3, 1}));
+}
+
+TEST(any_byte_of_a_mask_but_0_keeps_its_row) {
+    CHECK((scan(make(), {1, 0, 255, 2}).ids == Ids{13, 12, 10}));
+}
+
+TEST(rows_that_came_after_a_mask_was_made_are_left_out) {
+    ItemIndex index = make();
+    CHECK(put(index, {14, 15}, {5, 6}).ok());
+    CHECK((scan(index, {1, 0, 1, 1}).ids == Ids{13, 12, 10}));
+    CHECK((scan(index, {1, 0, 1, 1, 1}).ids == Ids{14, 13, 12, 10}));
+}
+
+TEST(a_removed_work_is_in_no_scan) {
+    ItemIndex index = make();
+    CHECK(index.remove(Ids{12, 13}).ok());
+    CHECK((scan(index).ids == Ids{11, 10}));
+}
+
+TEST(an_upsert_keeps_a_work_blocked_here_and_in_a_saved_file) {
+    ItemIndex index = make();
+    CHECK(index.block(Ids{13}).ok() && put(index, {12, 13}, {9, 8}).ok());
+    CHECK((scan(index).ids == Ids{12, 11, 10}));
+    const BundleFolder folder;
+    const std::string path = folder.root() + "/index.karec";
+    CHECK(index.save(path).ok());
+    ItemIndex again = ItemIndex::open(path).value();
+    CHECK((scan(again).ids == Ids{12, 11, 10}));
+    CHECK(again.unblock(Ids{13}).ok());
+    CHECK((scan(again).ids == Ids{12, 13, 11, 10}));
+}
+
+TEST(ids_of_one_upsert_may_not_repeat) {
+    ItemIndex index = make();
+    const Status status = put(index, {14, 10, 14}, {1, 2, 3});
+    CHECK(status.code() == Code::invalid_argument);
+    CHECK(status.message().find("14") != std::string::npos);
+    CHECK(index.generation() == 1 && index.size() == 4);
+}

@@ -1,0 +1,112 @@
+"""The ways to load what a karec.toml describes: whole cascades, one stage, with the config's bundle or one at hand."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from karec.bundle import Bundle
+from karec.config import Cascade, load_cascade, load_cascades, load_stage, open_bundle
+from karec.config.host_stage import check_export, export_stage
+from karec.errors import BundleError, ConfigError
+from karec.index import ItemIndex
+from karec.stage import Filter
+
+TEXT = f"""
+bundle = "bundles"
+[scenes.home]
+counts = {{ recall = 8 }}
+recall = [{{ use = "popular", quota = 8 }}]
+[[scenes.home.stages]]
+name = "prerank"
+steps = [{{ use = "index_rows" }}, {{ use = "quota", column = "creator_id", at_most = 2 }}]
+[[scenes.home.stages]]
+name = "rank"
+steps = [{{ use = "{__name__}:Looks" }}, {{ use = "top_k" }}]
+[scenes.city]
+inherits = "home"
+"""
+
+
+class Looks(Filter):
+    """Keeps everything; knows what it was built with."""
+
+    def __init__(self, index: ItemIndex, config_folder: Path) -> None:
+        self.index, self.config_folder = index, config_folder
+
+    def keep(self, request, candidates):
+        return np.ones(len(candidates), bool)
+
+
+@pytest.fixture
+def path(write_config):
+    return write_config(TEXT)
+
+
+@pytest.fixture
+def bundle(path):
+    """A bundle at hand; the config names one that is not there."""
+    path.write_text(TEXT.replace('"bundles"', '"absent"'))
+    return Bundle.open(path.parent / "bundles")
+
+
+def test_the_scenes_of_a_file_come_in_its_order_on_its_one_bundle(path):
+    cascades = load_cascades(path)
+    assert list(cascades) == ["home", "city"]
+    assert all(cascade.bundle is open_bundle(path) for cascade in cascades.values())
+    assert cascades["city"].scene == "city"
+
+
+def test_a_bundle_at_hand_is_taken_in_place_of_the_configs(path, bundle):
+    cascades = load_cascades(path, bundle)
+    assert [cascade.bundle for cascade in cascades.values()] == [bundle, bundle]
+    assert load_cascade(path, "city", bundle).bundle is bundle
+    assert load_stage(path, "home", "rank", bundle).steps[0].index is bundle.index
+    exported = path.parent / "prerank.txt"
+    export_stage(path, "home", "prerank", exported, bundle)
+    check_export(path, "home", "prerank", exported, bundle)
+    for load in (load_cascades, open_bundle):
+        with pytest.raises(BundleError, match="absent"):
+            load(path)
+
+
+def test_a_stage_is_loaded_alone_as_the_cascade_has_it(path):
+    bundle = open_bundle(path)
+    stage = load_stage(path, "city", "rank")
+    assert stage.name == "rank" and [step.name for step in stage.steps] == ["Looks", "top_k"]
+    assert stage.steps[0].index is bundle.index
+    assert stage.steps[0].config_folder == path.parent
+    assert Cascade.from_config(path).stages[1].steps[0].config_folder == path.parent
+
+
+def test_a_stage_that_is_not_there_or_wrong_is_refused_with_its_place(path):
+    with pytest.raises(
+        ConfigError,
+        match=r"scenes\.city \(inherits home\)\.stages: no stage 'prernk' \(did you mean 'prerank'\?\); "
+        r"there are \['prerank', 'rank'\]$",
+    ):
+        load_stage(path, "city", "prernk")
+    path.write_text(TEXT.replace('name = "rank"\n', 'name = "rank"\nstep = 1\n'))
+    with pytest.raises(ConfigError, match=r"scenes\.home\.stages\[1\]: unknown key 'step'"):
+        load_stage(path, "home", "rank")
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        open_bundle,
+        load_cascades,
+        Cascade.from_config,
+        lambda path: load_cascade(path, "home"),
+        lambda path: load_stage(path, "home", "rank"),
+        lambda path: export_stage(path, "home", "prerank", path.parent / "prerank.txt"),
+    ],
+)
+def test_a_config_that_names_a_key_loads_no_unsigned_bundle(path, load):
+    public = Ed25519PrivateKey.generate().public_key()
+    (path.parent / "key.pem").write_bytes(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    path.write_text('bundle_key = "key.pem"\n' + TEXT)
+    with pytest.raises(BundleError, match="sign"):
+        load(path)

@@ -1,0 +1,39 @@
+"""Why a DPP put each work at its place: the numbers of an explanation."""
+
+import numpy as np
+
+from karec.diversify.explanation import explanation
+from karec.diversity import DppResult
+from karec.types import Candidates
+
+
+def explained(vectors, order, scores=None, shown=()):
+    vectors = np.asarray(vectors, np.float32)
+    n = len(vectors)
+    scores = np.arange(n, 0, -1, dtype=np.float32) if scores is None else np.asarray(scores, np.float32)
+    result = DppResult(np.array(order), np.linspace(1, 0.5, len(order)), 0.0, len(order))
+    shown_ids = np.arange(900, 900 + len(shown))
+    shown_vectors = np.asarray(shown, np.float32).reshape(len(shown), vectors.shape[1])
+    return explanation(Candidates.of(np.arange(10, 10 + n), scores), result, vectors, shown_ids, shown_vectors)
+
+
+def test_each_work_names_the_one_before_it_that_it_is_most_alike_whatever_their_lengths():
+    found = explained([[0.5, 0.0], [0.0, 3.0], [0.1, 0.1]], [0, 1, 2], shown=[[0.0, 0.25]])
+    assert [work["id"] for work in found["works"]] == [10, 11, 12]
+    assert [work["closest"] for work in found["works"]] == [900, 900, 900]
+    np.testing.assert_allclose([work["cosine"] for work in found["works"]], [0.0, 1.0, np.sqrt(0.5)], rtol=1e-12)
+    assert [work["gain"] for work in found["works"]] == [1.0, 0.75, 0.5]
+    assert [work["relevance"] for work in found["works"]] == [3.0, 2.0, 1.0]
+
+
+def test_a_work_without_a_vector_is_like_nothing_and_the_first_has_nothing_before_it():
+    found = explained([[0.0, 0.0], [1.0, 0.0], [2.0, 0.0]], [0, 1, 2])
+    assert [work["closest"] for work in found["works"]] == [None, 10, 11]
+    assert [work["cosine"] for work in found["works"]] == [None, 0.0, 1.0]
+
+
+def test_relevance_alone_takes_works_of_one_score_in_their_order():
+    n = 300
+    found = explained(np.ones((n, 2)), [n - 1] * 200, scores=np.where(np.arange(n) % 3 == 0, 2.0, 1.0))
+    first = [*range(10, 10 + n, 3)]
+    assert found["top_k"] == [*first, *(i for i in range(10, 10 + n) if i not in first)][:200]
