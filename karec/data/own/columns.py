@@ -29,7 +29,7 @@ FEW_WHOLE = 20  # values of a column of numbers that is one
 FREE_TEXT = 40  # characters, the mean of a column whose values hardly recur
 LISTED = 3  # values of a list that are kept
 COMPONENTS = 16  # numbers that a vector becomes
-Numbers = Callable[[Any], Array]  # an Arrow array of ids → their numbers
+Numbers = Callable[[str, Any], Array]  # (role, an Arrow array of ids) → their numbers
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def become(wanted: Wanted, values: Any, numbers: Numbers | None) -> Become:
         ms = values.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
         return Become({moment: ms}, f"moment {moment}")
     if wanted.role in (CREATOR, SONG):
-        return Become({name: _ids(values, numbers)}, f"ids {name}")
+        return Become({name: _ids(name, values, numbers)}, f"ids {name}")
     if wanted.between is not None or column.kind == "list":
         return _of_list(wanted, values)
     if not wanted.category and wanted.role is None and column.kind in ("integer", "number"):
@@ -109,13 +109,13 @@ def vectors_become(name: str, vectors: Array) -> Become:
     return Become(columns, f"{kept} numbers of {width}" + (", principal components" if width > kept else ""))
 
 
-def _ids(values: Any, numbers: Numbers | None) -> Array:
+def _ids(role: str, values: Any, numbers: Numbers | None) -> Array:
     """Numbers of ids, −1 where one is missing."""
     there = np.asarray(values.is_valid())
     found = np.full(len(values), -1, np.int64)
     kept = values.drop_null()
     if len(kept):
-        found[there] = kept.to_numpy() if str(kept.type).startswith("int") or numbers is None else numbers(kept)
+        found[there] = kept.to_numpy() if str(kept.type).startswith("int") or numbers is None else numbers(role, kept)
     return found
 
 

@@ -30,7 +30,7 @@ REPEATED = "one user, item and moment with another row"
 
 @dataclass(frozen=True, eq=False)
 class OwnData:
-    """``ids``: the maps of users, items and, where they are texts, creators; their files lie in the caller's folder."""
+    """``ids``: maps of users, items and, where they are texts, creators and songs; their files lie with the caller."""
 
     dataset: Dataset
     ids: Mapping[str, IdMap]
@@ -141,7 +141,7 @@ class _Import:
         for name, table, kind in (("items", self.contract.items, items), ("users", self.contract.users, users)):
             if table is not None:
                 found[name] = read_table(
-                    self.database, sources[name], table, self.contract.folder, kind, numbering.creators
+                    self.database, sources[name], table, self.contract.folder, kind, numbering.of_role
                 )
                 self._checked(found[name].report)
         return found

@@ -17,6 +17,7 @@ from karec.data.own.report import Reason, TableReport
 from karec.data.own.tables import OwnTable
 from karec.errors import DataError
 from karec.ids import IdMap
+from karec.platform.schema import CREATOR, SONG
 from karec.types import Array
 
 UNKNOWN_ITEM = "the item is not in items"
@@ -32,10 +33,11 @@ class Numbering:
         self.maps: dict[str, IdMap] = {}
         self.rows: dict[str, Array] = {}
 
-    def creators(self, names: Any) -> Array:
-        """Numbers of creators and songs that are texts (Arrow); a user's id has that user's number."""
-        self.maps["creators"] = IdMap.build(names, self.folder / "creators.karec")
-        return self.maps["creators"].numbers(names)
+    def of_role(self, role: str, names: Any) -> Array:
+        """Numbers of creators, or of songs, that are texts (Arrow); a creator who is a user has that user's number."""
+        what = {CREATOR: "creators", SONG: "songs"}[role]
+        self.maps[what] = IdMap.build(names, self.folder / f"{what}.karec")
+        return self.maps[what].numbers(names)
 
     def number_events(self, source: Source, items: OwnTable | None, users: OwnTable | None) -> dict[str, Reason]:
         """``cleaned`` becomes a table with numbers for u and i, without items that ``items`` lacks. What was left out.

@@ -367,12 +367,12 @@ def test_a_label_event_that_never_occurs_is_told_with_those_that_do(tmp_path, re
     assert "column 'stars' never says 'clicks'; it says 'click' (200), 'view' (200)" in told
 
 
-def test_other_encodings_are_read_when_they_are_said(shop, read):
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_other_encodings_are_read_when_they_are_said(shop, read, encoding):
     text = (shop / "log.csv").read_bytes().decode().replace("home", "zu Haus für alle")
-    (shop / "log.csv").write_bytes(text.encode("latin-1"))
-    (shop / "data.toml").write_text(
-        (shop / "data.toml").read_text().replace("[labels]", 'encoding = "latin-1"\n[labels]')
-    )
+    (shop / "log.csv").write_bytes(text.encode(encoding))
+    toml = (shop / "data.toml").read_text()
+    (shop / "data.toml").write_text(toml.replace("[labels]", f'encoding = "{encoding}"\n[labels]'))
     assert "zu Haus für alle" in read(shop).dataset.snapshot.labels["scene"]
 
 
