@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
-from own_files import NOW_MS
+from own_files import NOW_MS, shop_rows, write_shop
 
 from karec.data.own.load import load
+from karec.errors import DataError
 
 
 @pytest.fixture
@@ -42,3 +43,24 @@ def same():
             assert ids.names(rows).tolist() == other.ids[what].names(rows).tolist()
 
     return same
+
+
+@pytest.fixture
+def shop(tmp_path):
+    """A shop's log as CSV, and its data.toml."""
+    return write_shop(tmp_path / "shop", shop_rows())
+
+
+@pytest.fixture
+def refused(tmp_path):
+    """``refused(folder)``: the one line with which it is refused."""
+
+    def refused(folder, error=DataError, **options):
+        ids = tmp_path / "ids"
+        ids.mkdir(exist_ok=True)
+        with pytest.raises(error) as raised:
+            load(folder, ids, now_ms=NOW_MS, **options)
+        assert "\n" not in str(raised.value) and "Error:" not in str(raised.value)
+        return str(raised.value)
+
+    return refused
