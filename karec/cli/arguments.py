@@ -84,6 +84,9 @@ def _add_data(names: Any) -> None:
     init = _command(what, "init", "write a data.toml by looking at files", own_data.init)
     init.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="files, or a folder that holds them")
     init.add_argument("--out", type=Path, metavar="DIR", help="where data.toml goes (default: the first folder named)")
+    world = _command(what, "export-world", "the synthetic platform as files of one's own", own_data.export_world)
+    world.add_argument("out", type=Path, metavar="DIR", help="where its tables and data.toml go")
+    _world_options(world)
     check = _command(what, "check", "what of a data.toml's files is read, kept and left out, and why", own_data.check)
     check.add_argument("folder", type=Path, metavar="DIR", help="the folder with data.toml")
     check.add_argument("--skip-bad", action="store_true", help="succeed though some rows cannot be used")
@@ -163,6 +166,10 @@ def _data_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--skip-bad", action="store_true", help="a folder: leave out rows that cannot be used")
     parser.add_argument("--root", type=Path, help="kuairand: the folder that holds its CSV files")
+    _world_options(parser)
+
+
+def _world_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--works", type=int, default=300_000, help="world: works (default 300000)")
     parser.add_argument("--users", type=int, default=20_000, help="world: users (default 20000)")
     parser.add_argument("--exposures", type=int, default=200_000, help="world: exposures (default 200000)")

@@ -37,6 +37,11 @@ examples:
   karec data init shop                  writes shop/data.toml by looking at the files in shop
   karec data check shop                 what is read, kept and left out
   karec train --data shop --out run1""",
+    "export-world": """\
+examples:
+  karec data export-world world --works 20000 --users 2000 --exposures 50000
+  karec data check world
+  karec train --data world --out run1""",
     "init": """\
 examples:
   karec data init shop

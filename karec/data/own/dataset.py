@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -45,6 +45,7 @@ class Made:
 def dataset_of(shown: Shown, parts: Parts) -> Made:
     """DataError where nothing can be learned."""
     contract, exposures = parts.contract, shown.exposures
+    parts = replace(parts, tables=_with_shared_names(parts.tables))
     notes: tuple[str, ...] = ()
     given = set() if contract.items is None else set(contract.items.roles.named.values())
     items = _table(parts.numbering.rows["items"], parts.tables.get("items"), ROLES - given)
@@ -98,6 +99,24 @@ def _free(name: str, values: Array, taken: set[str]) -> str:
     """``name``, or another one where a snapshot would read it as a counter, a role or a moment, which it is not."""
     mistaken = schema.is_counter(name) or name in taken or (name.endswith("_ms") and values.dtype == np.int32)
     return f"{name}_" if mistaken else name
+
+
+def _with_shared_names(tables: Mapping[str, OwnTable]) -> dict[str, OwnTable]:
+    """A category that items and users have by one name has the same codes in both: they are compared."""
+    found = dict(tables)
+    if len(found) == 2:
+        for name in sorted(found["items"].names.keys() & found["users"].names.keys()):
+            names = sorted({*found["items"].names[name], *found["users"].names[name]})
+            found = {what: _recoded(table, name, names) for what, table in found.items()}
+    return found
+
+
+def _recoded(table: OwnTable, column: str, names: list[str]) -> OwnTable:
+    """``table`` with the codes of ``column`` as ``names`` orders them."""
+    places = {name: at for at, name in enumerate(names)}
+    codes = np.array([*(places[name] for name in table.names[column]), -1], np.int32)
+    columns = {**table.columns, column: codes[table.columns[column]]}
+    return replace(table, columns=columns, names={**table.names, column: names})
 
 
 def _names(parts: Parts) -> dict[str, list[str]]:
