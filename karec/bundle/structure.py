@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from karec.bundle.versions import OTHER_TOWERS
 from karec.errors import BundleError
 
 if TYPE_CHECKING:
-    from karec.bundle.bundle import Bundle
+    from karec.bundle.naming import IdNaming
     from karec.features.encoder import Encoder
     from karec.index import IndexView, ItemIndex
     from karec.platform.snapshot import Snapshot
@@ -32,7 +32,24 @@ TABLES = {"users": "users", "items": "works"}  # map of ids: table of the snapsh
 _SOME = 1 << 16
 
 
-def check_structure(bundle: Bundle, names: Collection[str]) -> None:
+class Parts(Protocol):
+    """What is checked of an open bundle, each part loaded when it is asked for."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def model_version(self) -> int: ...
+    @property
+    def snapshot(self) -> Snapshot: ...
+    @property
+    def encoder(self) -> Encoder: ...
+    @property
+    def index(self) -> ItemIndex: ...
+    @property
+    def naming(self) -> IdNaming | None: ...
+
+
+def check_structure(bundle: Parts, names: Collection[str]) -> None:
     """BundleError naming the first part of ``bundle`` that cannot serve, in one line. ``names`` are its files.
 
     Parts that are not there are passed over. O(bytes of the snapshot, the encoder, the index and the models).
@@ -62,7 +79,7 @@ def check_structure(bundle: Bundle, names: Collection[str]) -> None:
         )
 
 
-def _check_models(bundle: Bundle, names: Collection[str], encoder: Encoder | None, dim: int | None) -> set[int]:
+def _check_models(bundle: Parts, names: Collection[str], encoder: Encoder | None, dim: int | None) -> set[int]:
     """The versions of the user towers; ``dim``: the width of the index."""
     widths = {} if dim is None else {INDEX: dim}
     versions = set()
@@ -105,7 +122,7 @@ def _check_index(path: Path, index: ItemIndex, snapshot: Snapshot | None) -> Non
             raise BundleError(f"{path}: none of its {len(ids)} works is one of the snapshot's")
 
 
-def _check_ids(bundle: Bundle, snapshot: Snapshot | None) -> None:
+def _check_ids(bundle: Parts, snapshot: Snapshot | None) -> None:
     """The maps are whole, and name every user and work of the snapshot. O(file + users + works)."""
     from karec.ids import IdMap
 

@@ -46,7 +46,7 @@ def _add_cascade(names: Any) -> None:
     train.add_argument("--out", type=Path, required=True, help="where run, bundles and karec.toml go")
     train.add_argument("--settings", type=Path, metavar="TOML", help="training settings (default: the built-in ones)")
     train.add_argument(
-        "--quick", action="store_true", help="one pass of a small ranker and towers: minutes, not the best"
+        "--quick", action="store_true", help="a first look: fewer passes over a large log, of a smaller ranker"
     )
     train.add_argument("--resume", action="store_true", help="go on from OUT/run/checkpoints, which a kill left")
     train.add_argument("--signing-key", type=Path, metavar="PEM", help="a private ed25519 key: sign the bundle")

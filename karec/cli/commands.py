@@ -36,6 +36,8 @@ def _learn(arguments: argparse.Namespace, progress: ProgressBars) -> tuple[Datas
     run = arguments.out / "run"
     keep = getattr(arguments, "keep", KEEP)
     with loaded(arguments, progress) as (dataset, ids):
+        if getattr(arguments, "quick", False):
+            settings = settings.quick(len(dataset.split()[0]))
         trained = train_all(dataset, settings, run, progress, resume=getattr(arguments, "resume", False))
         write_curves(read_run(run), run / "curves.svg")
         config = set_up(dataset, run, arguments.out, progress, ids=ids, keep=keep, signing_key=signing_key)

@@ -85,6 +85,4 @@ def train_settings(arguments: argparse.Namespace) -> TrainSettings:
     from karec.learn.settings.train import TrainSettings
 
     settings = TrainSettings() if arguments.settings is None else TrainSettings.from_toml(arguments.settings)
-    if getattr(arguments, "quick", False):
-        settings = settings.quick()
     return settings if arguments.seed is None else dataclasses.replace(settings, seed=arguments.seed)
