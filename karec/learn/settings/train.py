@@ -90,14 +90,15 @@ class TrainSettings(Checked):
 
     def quick(self, rows: int) -> Self:
         """For a first look at ``rows`` training rows: passes until QUICK_STEPS steps are made, one at least, at most
-        those of these settings; of a log that needs one pass, the ranker has one member.
+        those of these settings; of a log that needs one pass, the ranker has one member. Towers are matching ones,
+        which learn most in their first pass.
         """
         passes = -(-QUICK_STEPS * self.optimizer.batch_size // max(rows, 1))
         ranker = replace(self.ranker, epochs=min(passes, self.ranker.epochs))
         return replace(
             self,
             ranker=replace(ranker, members=1) if passes == 1 else ranker,
-            towers=replace(self.towers, epochs=min(passes, self.towers.epochs)),
+            towers=replace(self.towers, epochs=min(passes, self.towers.epochs), matching=True),
             evaluation=replace(self.evaluation, resamples=50),
         )
 
