@@ -3,6 +3,7 @@
 import gc
 import os
 import pickle
+from pathlib import Path
 
 import pytest
 from killed_publishers import ended, forked
@@ -17,13 +18,15 @@ def is_free(folder):
         return alone
 
 
-def n_open():
-    return len(os.listdir("/proc/self/fd"))
+def n_open(folder):
+    """How many descriptors of this process are of ``folder``."""
+    entries = [entry for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()]
+    return [os.path.realpath(entry) for entry in entries].count(str(folder))
 
 
 def test_a_folder_is_held_by_any_number_until_the_last_lets_go(tmp_path):
-    before = n_open()
     first, second = Held(tmp_path), Held(tmp_path)
+    assert n_open(tmp_path) == 2
     assert not is_free(tmp_path)
     del first
     gc.collect()
@@ -31,7 +34,7 @@ def test_a_folder_is_held_by_any_number_until_the_last_lets_go(tmp_path):
     del second
     gc.collect()
     assert is_free(tmp_path)
-    assert n_open() == before
+    assert n_open(tmp_path) == 0
 
 
 def test_a_bundle_is_held_as_long_as_it_is_open(tmp_path):
