@@ -1,6 +1,8 @@
 """A bundle is published whole or not at all, and an altered one is refused."""
 
 import json
+import os
+import subprocess
 
 import pytest
 from small_tower import write_user_tower
@@ -103,3 +105,24 @@ def test_a_bundle_of_another_format_is_refused(root):
 def test_a_folder_that_is_no_bundle_is_refused(tmp_path):
     with pytest.raises(BundleError, match="not a bundle"):
         Bundle.open(tmp_path / "nowhere")
+
+
+def test_folders_nested_deeper_than_python_recurs_are_refused(root):
+    at = os.open(root / "v0000000007", os.O_RDONLY)
+    for _ in range(2000):
+        os.mkdir("a", dir_fd=at)
+        within = os.open("a", os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = within
+    os.close(at)
+    try:
+        with pytest.raises(BundleError, match="a/a/a is in the bundle but not in its manifest"):
+            Bundle.open(root)
+    finally:
+        subprocess.run(["rm", "-rf", root / "v0000000007" / "a"], check=True)
+
+
+def test_links_that_lead_to_each_other_are_no_bundle(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(BundleError, match="loop is not a bundle"):
+        Bundle.open(tmp_path / "loop")
