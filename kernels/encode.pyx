@@ -2,11 +2,14 @@
 """Raw features into model inputs: ids into vocabulary codes, event lists into padded histories, matches into counts.
 
 Algorithm  Vocabulary: a hash table of positions (id_slots.pxi); an id that is not in it is mixed into a code of its own
-           (splitmix64's finaliser), so that equal ids keep equal codes. padded_histories: one backward walk a row.
+           (splitmix64's finaliser), so that equal ids keep equal codes. Keys that were chosen to meet in one slot are
+           placed again by a multiplier drawn at random, which they cannot know; codes do not depend on it. padded_histories: one backward walk a row.
            count_matches: every candidate's codes against every history slot, column by column.
 Cost       Vocabulary O(n) expected for n ids; padded_histories O(N·H); count_matches O(N·(H + S)·I).
            The GIL is released in all of them; the only memory taken is the output.
-Source     G. L. Steele, D. Lea, C. H. Flood, Fast splittable pseudorandom number generators, OOPSLA 2014 (mix64).
+Source     M. Dietzfelbinger, T. Hagerup, J. Katajainen, M. Penttonen, A reliable randomized algorithm for the
+           closest-pair problem, J. Algorithms 25(1), 1997 (random odd multipliers).
+           G. L. Steele, D. Lea, C. H. Flood, Fast splittable pseudorandom number generators, OOPSLA 2014 (mix64).
 Threads    Arrays of the caller may change during a call: each bound is read once, checked, then used, so nothing outside
            the arrays is read; the result is then that of some mixture of old and new values.
 """
@@ -15,11 +18,15 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 
 include "id_slots.pxi"
 
+import os
+
 import numpy as np
 
 FIRST_UNSEEN = 1 << 62  # codes ≥ this one belong to ids that the vocabulary does not hold
 
 cdef int64_t UNSEEN = 1 << 62
+cdef int64_t MOST_STEPS = 64  # from its home to its slot, a key's on average; some 0.5 is usual
+cdef int MULTIPLIERS = 16
 
 
 cdef inline int64_t _unseen(int64_t id) noexcept nogil:
@@ -44,25 +51,40 @@ cdef class Vocabulary:
     cdef const int64_t[::1] _keys
     cdef int32_t[::1] _slots
     cdef int _bits
+    cdef uint64_t _multiplier
 
     def __init__(self, keys):
         self.keys = _checked("keys", keys, 1).copy()
         self.keys.flags.writeable = False
         self._keys = self.keys
         cdef Py_ssize_t n = self._keys.shape[0]
-        cdef Py_ssize_t k
-        cdef uint64_t slot
+        cdef int tried
         if n >= 1 << 30:
             raise ValueError(f"a vocabulary holds fewer than 2^30 keys, got {n}")
         self._bits = bits_for(n)
-        self._slots = np.full(1 << self._bits, EMPTY, np.int32)
+        self._multiplier = GOLDEN
+        for tried in range(MULTIPLIERS):
+            self._slots = np.full(1 << self._bits, EMPTY, np.int32)
+            if self._placed(n, tried == MULTIPLIERS - 1):
+                break
+            self._multiplier = int.from_bytes(os.urandom(8), "little") | 1
+
+    cdef bint _placed(self, Py_ssize_t n, bint whatever) except -1:
+        """Whether all keys are in their slots; False where they take too many steps, unless `whatever` they take."""
+        cdef Py_ssize_t k
+        cdef uint64_t slot, mask = (<uint64_t>1 << self._bits) - 1
+        cdef int64_t steps = 0
         for k in range(n):
             if self._keys[k] < 0:
                 raise ValueError(f"keys must not be negative, keys[{k}] is {self._keys[k]}")
-            slot = slot_of(self._keys[k], &self._keys[0], &self._slots[0], self._bits)
+            slot = slot_of(self._keys[k], &self._keys[0], &self._slots[0], self._bits, self._multiplier)
             if self._slots[slot] != EMPTY:
                 raise ValueError(f"keys must be unique, {self._keys[k]} stands twice")
             self._slots[slot] = <int32_t>k
+            steps += <int64_t>((slot - home_of(self._keys[k], self._bits, self._multiplier)) & mask)
+            if steps > MOST_STEPS * (n + 64) and not whatever:
+                return False
+        return True
 
     def __len__(self):
         return len(self.keys)
@@ -77,6 +99,7 @@ cdef class Vocabulary:
         cdef int64_t id
         cdef int32_t position
         cdef int bits = self._bits
+        cdef uint64_t multiplier = self._multiplier
         cdef Py_ssize_t n
         with nogil:
             for n in range(wanted.shape[0]):
@@ -84,7 +107,7 @@ cdef class Vocabulary:
                 if id < 0:
                     out[n] = 0
                     continue
-                position = slots[slot_of(id, keys, slots, bits)]
+                position = slots[slot_of(id, keys, slots, bits, multiplier)]
                 out[n] = position + 1 if position != EMPTY else _unseen(id)
         return codes
 

@@ -39,7 +39,7 @@ cdef Py_ssize_t _walk(
         if n == end or (n == limit and j >= quota):
             break
         id = ids[j]
-        slot = slot_of(id, known, slots, bits)
+        slot = slot_of(id, known, slots, bits, GOLDEN)
         position = slots[slot]
         if position != EMPTY:
             out_sources[position] |= bit
