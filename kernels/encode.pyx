@@ -7,9 +7,7 @@ Algorithm  Vocabulary: a hash table of positions (id_slots.pxi); an id that is n
            count_matches: every candidate's codes against every history slot, column by column.
 Cost       Vocabulary O(n) expected for n ids; padded_histories O(N·H); count_matches O(N·(H + S)·I).
            The GIL is released in all of them; the only memory taken is the output.
-Source     M. Dietzfelbinger, T. Hagerup, J. Katajainen, M. Penttonen, A reliable randomized algorithm for the
-           closest-pair problem, J. Algorithms 25(1), 1997 (random odd multipliers).
-           G. L. Steele, D. Lea, C. H. Flood, Fast splittable pseudorandom number generators, OOPSLA 2014 (mix64).
+Source     G. L. Steele, D. Lea, C. H. Flood, Fast splittable pseudorandom number generators, OOPSLA 2014 (mix64).
 Threads    Arrays of the caller may change during a call: each bound is read once, checked, then used, so nothing outside
            the arrays is read; the result is then that of some mixture of old and new values.
 """
@@ -18,15 +16,11 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 
 include "id_slots.pxi"
 
-import os
-
 import numpy as np
 
 FIRST_UNSEEN = 1 << 62  # codes ≥ this one belong to ids that the vocabulary does not hold
 
 cdef int64_t UNSEEN = 1 << 62
-cdef int64_t MOST_STEPS = 64  # from its home to its slot, a key's on average; some 0.5 is usual
-cdef int MULTIPLIERS = 16
 
 
 cdef inline int64_t _unseen(int64_t id) noexcept nogil:
@@ -65,12 +59,12 @@ cdef class Vocabulary:
         self._multiplier = GOLDEN
         for tried in range(MULTIPLIERS):
             self._slots = np.full(1 << self._bits, EMPTY, np.int32)
-            if self._placed(n, tried == MULTIPLIERS - 1):
+            if self._placed(n, most_steps(n, tried)):
                 break
-            self._multiplier = int.from_bytes(os.urandom(8), "little") | 1
+            self._multiplier = another_multiplier()
 
-    cdef bint _placed(self, Py_ssize_t n, bint whatever) except -1:
-        """Whether all keys are in their slots; False where they take too many steps, unless `whatever` they take."""
+    cdef bint _placed(self, Py_ssize_t n, int64_t most) except -1:
+        """Whether all keys are in their slots; False where they take more than `most` steps."""
         cdef Py_ssize_t k
         cdef uint64_t slot, mask = (<uint64_t>1 << self._bits) - 1
         cdef int64_t steps = 0
@@ -82,7 +76,7 @@ cdef class Vocabulary:
                 raise ValueError(f"keys must be unique, {self._keys[k]} stands twice")
             self._slots[slot] = <int32_t>k
             steps += <int64_t>((slot - home_of(self._keys[k], self._bits, self._multiplier)) & mask)
-            if steps > MOST_STEPS * (n + 64) and not whatever:
+            if steps > most:
                 return False
         return True
 
