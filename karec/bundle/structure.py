@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from karec.types import Array
 
 INDEX, ENCODER, SNAPSHOT = "index.karec", "encoder.npz", "snapshot"
-_SOME = 1 << 16
+_SOME = 1 << 16  # ids that are looked up at once
+_NUMBERS = 1 << 22  # of vectors that are read at once
 
 
 def check_structure(bundle: Bundle, names: Collection[str]) -> None:
@@ -89,7 +90,8 @@ def _check_index(path: Path, index: ItemIndex, snapshot: Snapshot | None) -> Non
         if not len(view):
             return
         rows = np.arange(view.n_rows, dtype=np.int32)
-        for piece in (rows[begin : begin + _SOME] for begin in range(0, len(rows), _SOME)):
+        at_once = max(1, _NUMBERS // view.dim)
+        for piece in (rows[begin : begin + at_once] for begin in range(0, len(rows), at_once)):
             finite = np.isfinite(view.embeddings(piece)).all(axis=1)
             if not finite.all():
                 raise BundleError(f"{path}: the vector of work {view.ids[piece[np.argmin(finite)]]} is not finite")
