@@ -18,7 +18,7 @@ import numpy as np
 from karec.bundle.model_structure import check_model, tower_width
 from karec.bundle.snapshot_structure import check_columns_read, check_snapshot
 from karec.bundle.versions import OTHER_TOWERS
-from karec.errors import BundleError
+from karec.errors import BundleError, one_line
 
 if TYPE_CHECKING:
     from karec.bundle.naming import IdNaming
@@ -160,5 +160,4 @@ def _named(path: Path) -> Iterator[None]:
     except Exception as error:  # data from outside: whatever reading it raises is a refusal
         reason = str(error) or type(error).__name__
         named = reason if str(path) in reason else f"{path}: {reason}"
-        line = "".join(letter if letter.isprintable() else " " for letter in " ".join(named.split()))
-        raise BundleError(line if len(line) <= 1000 else f"{line[:1000]}…") from error
+        raise BundleError(one_line(named)) from error
