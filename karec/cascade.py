@@ -15,7 +15,7 @@ from karec.errors import ContractError
 from karec.observer_queue import ObserverCounts, ObserverQueue
 from karec.stage import Merger, RequestHydrator, Source, Stage, hydrate_request, merge, recall, timed
 from karec.trace import StepTrace, Trace, why_short
-from karec.types import EMPTY, Candidates, Recommendation, Request
+from karec.types import EMPTY, Candidates, Naming, Recommendation, Request
 
 MAX_CHANNELS = 32
 
@@ -53,6 +53,7 @@ class Cascade:
 
     ``index`` is what steps read: each request pins one generation of it for all of them. None: no step reads an index.
     ``versions`` goes into every answer, beside the generation and the model versions that the request read.
+    ``naming`` knows the platform's ids; None: ids are integers that steps use as they are.
     ``threads``: how many requests run at once, of all cascades of the process that say the same; the others wait, first
     come, first served. None: as many as the cores that the process may use. ``karec._slots`` states the rules.
     """
@@ -65,6 +66,7 @@ class Cascade:
     versions: Mapping[str, Any] = field(default_factory=dict)
     index: Pinnable | None = None
     threads: int | None = None
+    naming: Naming | None = None
 
     def __post_init__(self) -> None:
         shared_slots(self.threads)  # refuses a number below 1
@@ -86,7 +88,17 @@ class Cascade:
 
         The request sees one generation of the index, however often others write meanwhile. The pin goes with the last
         reference to the view: when this returns, or when an observer that reads the index is done with the request.
+        Steps and observers see ids as numbers, the caller as they came.
         """
+        if self.naming is not None:
+            asked, request = request, self.naming.numbered(request)
+            return self.naming.named(self._run(request), asked)
+        for given in (request.user_id, *request.shown):
+            if isinstance(given, str):
+                raise ValueError(f"this cascade knows users and works by integers, the request names {given!r}")
+        return self._run(request)
+
+    def _run(self, request: Request) -> Recommendation:
         with shared_slots(self.threads).taken():
             view = None if self.index is None else self.index.pinned()
             try:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import index
 from types import MappingProxyType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,30 +40,39 @@ class Request:
     """One call for a feed.
 
     ``time_ms`` is the moment of the request (Unix milliseconds); features, freshness and the log are computed as of
-    it. ``shown`` are work ids that this session has already seen. ``features`` holds what request hydrators add:
-    user features, padded history, the user vector. ``explain`` asks the steps that can for the reasons of their choice.
+    it. ``shown`` are work ids that this session has already seen. Ids are as the platform has them, integers or texts;
+    steps see them as numbers. ``features`` holds what request hydrators add: user features, padded history, the user
+    vector. ``explain`` asks the steps that can for the reasons of their choice.
 
     ``view`` is the item index as this request sees it, one generation from the first step to the last. The cascade sets
     it; steps read it as ``request.index``. The request of an answer has none, so that no answer holds on to old rows.
     """
 
-    user_id: int
+    user_id: int | str
     k: int = 10
     scene: str = "home"
     time_ms: int | None = None
-    shown: tuple[int, ...] = ()
+    shown: tuple[int | str, ...] = ()
     request_id: str = ""
     explain: bool = False
     features: Mapping[str, Array] = field(default_factory=lambda: EMPTY)
     view: IndexView | None = field(default=None, repr=False, kw_only=True)
 
     def __post_init__(self) -> None:
-        for name, value in (("user_id", self.user_id), ("k", self.k), ("time_ms", self.time_ms or 0)):
+        for name, value in (("user_id", self.user_id), *(("shown", work) for work in self.shown)):
+            if not isinstance(value, str):
+                _whole_number(name, value)
+        for name, value in (("k", self.k), ("time_ms", self.time_ms or 0)):
             _whole_number(name, value)
-        for work in self.shown:
-            _whole_number("shown", work)
         if self.k <= 0:
             raise ValueError(f"k must be positive, got {self.k}")
+
+    @property
+    def user_number(self) -> int:
+        """The user as steps know users; ContractError where ``user_id`` is a text that nothing has numbered."""
+        if isinstance(self.user_id, str):
+            raise ContractError(f"user {self.user_id!r} is no number: give the cascade the platform's naming")
+        return self.user_id
 
     @property
     def index(self) -> IndexView:
@@ -209,10 +218,20 @@ class Item:
     """One place in a feed."""
 
     position: int
-    id: int
+    id: int | str
     score: float
     recalled_by: tuple[str, ...]
     columns: Mapping[str, Any]
+
+
+class Naming(Protocol):
+    """Between a platform's ids and the numbers that steps see."""
+
+    def numbered(self, request: Request) -> Request:
+        """``request`` with numbers for ids. ValueError for an id of another kind than the platform's."""
+
+    def named(self, answer: Recommendation, request: Request) -> Recommendation:
+        """``answer`` to ``request``, with the ids of its works."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,7 +242,7 @@ class Recommendation:
     explanations need. ``degraded`` names the steps that failed and were passed over. ``cold_start`` is true when the
     user is unknown. ``versions`` names what this request read: model version, bundle, ``index_generation`` and the
     index's ``model_versions``. ``short`` says why there are fewer works than the request wanted, None where there are
-    as many.
+    as many. ``names`` are the works' ids as the platform has them; None where they are the numbers of ``candidates``.
     """
 
     request: Request
@@ -235,6 +254,7 @@ class Recommendation:
     cold_start: bool = False
     versions: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
     short: Short | None = None
+    names: tuple[int | str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.candidates)
@@ -245,10 +265,11 @@ class Recommendation:
     @property
     def items(self) -> tuple[Item, ...]:
         c = self.candidates
+        names = c.ids.tolist() if self.names is None else self.names
         return tuple(
             Item(
                 position=i,
-                id=int(c.ids[i]),
+                id=names[i],
                 score=float(c.scores[i]),
                 recalled_by=tuple(name for bit, name in enumerate(self.channels) if int(c.sources[i]) >> bit & 1),
                 columns={name: value[i].item() for name, value in c.columns.items() if value.ndim == 1},

@@ -122,13 +122,18 @@ def extend_mutmut(most_s: float) -> None:
 
 
 def prepare() -> None:
-    """The folder that mutmut works in: links to what it copies. What other operators found does not count."""
+    """The folder that mutmut works in: links to what it copies. What other operators found does not count, nor which
+    tests reached a function before the code changed.
+    """
     WORK.mkdir(parents=True, exist_ok=True)
     operators = "".join(map(inspect.getsource, (change_string, change_arguments, remove_call, remove_context)))
     made_by = WORK / "operators.txt"
     if not made_by.exists() or made_by.read_text() != operators + inspect.getsource(extend_mutmut):
         shutil.rmtree(WORK / "mutants", ignore_errors=True)
         made_by.write_text(operators + inspect.getsource(extend_mutmut))
+    reached = WORK / "mutants" / "mutmut-stats.json"  # which tests reach a function: mutmut adds new tests alone
+    if reached.exists() and any(p.stat().st_mtime > reached.stat().st_mtime for p in ROOT.glob("karec/**/*.py")):
+        reached.unlink()
     for name in LINKED:
         link = WORK / name
         if not link.is_symlink():

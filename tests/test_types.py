@@ -63,7 +63,7 @@ def test_a_request_wants_at_least_one_work(k):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"user_id": "x"}, {"user_id": 1.5}, {"user_id": 2**70}, {"k": 2.5}, {"shown": (1.5,)}]
+    "wrong", [{"user_id": None}, {"user_id": 1.5}, {"user_id": 2**70}, {"k": 2.5}, {"shown": (1.5,)}]
 )
 def test_a_request_is_made_of_whole_numbers(wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} must"):

@@ -7,6 +7,7 @@
                     /user_tower.onnx item_tower.onnx ranker.onnx
                     /user_tower.v0000000006.onnx …   optional: of other versions that rows of the index are of
                     /encoder.npz /index.karec /snapshot/…
+                    /ids/users.karec …           optional: maps of the platform's ids
 
 ``publish`` fills a temporary folder, writes the manifest and renames; ``make_current`` goes back to an older version.
 ``Bundle.open`` refuses a folder whose files differ from the manifest.

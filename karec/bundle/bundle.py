@@ -17,13 +17,16 @@ from karec.bundle.publishing import CURRENT
 from karec.bundle.replay_process import replay_once
 from karec.bundle.signing import check_signature
 from karec.bundle.versions import OTHER_TOWERS, check_version
-from karec.errors import BundleError
+from karec.errors import BundleError, IndexFormatError
 
 if TYPE_CHECKING:
+    from karec.bundle.naming import IdNaming
     from karec.features.encoder import Encoder
     from karec.index import ItemIndex
     from karec.models.onnx_model import OnnxModel
     from karec.platform.snapshot import Snapshot
+
+IDS = "ids"  # users.karec, items.karec: where ids are not the numbers of snapshot and index
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,11 @@ class Bundle:
         return self._parts.get("encoder", lambda: Encoder.load(self.path / "encoder.npz"))
 
     @property
+    def naming(self) -> IdNaming | None:
+        """Between the platform's ids and the numbers of snapshot and index; None where they are the same."""
+        return self._parts.get("naming", self._open_naming)
+
+    @property
     def user_tower(self) -> OnnxModel:
         return self._model("user_tower.onnx")
 
@@ -125,6 +133,19 @@ class Bundle:
         index = ItemIndex.open(self.path / "index.karec")
         check_version(self.path / "index.karec", index.model_version, self.model_version)
         return index
+
+    def _open_naming(self) -> IdNaming | None:
+        from karec.bundle.naming import IdNaming
+        from karec.ids import IdMap
+
+        if not (self.path / IDS).is_dir():
+            return None
+        try:
+            return IdNaming(
+                *(IdMap.open(self.path / IDS / f"{table}.karec", verify=False) for table in ("users", "items"))
+            )
+        except (OSError, IndexFormatError) as error:
+            raise BundleError(f"{self.path / IDS}: {error}") from error
 
     def _model(self, name: str) -> OnnxModel:
         return self._parts.get(name, lambda: self._open_model(name))

@@ -51,10 +51,6 @@ def check_columns_read(folder: Path, encoder: Encoder, snapshot: Snapshot) -> No
             if column not in table.columns:
                 raise BundleError(f"{path} is missing, and the encoder reads it")
             _expect_kind(path, table[column], kinds, f"{expected}, as the encoder reads them")
-    for name in _shared(encoder):
-        _expect_kind(
-            folder / "users" / f"{name}.npy", snapshot.users[name], "iu", "integers, as the encoder reads them"
-        )
     if encoder.scene_counters.counted and snapshot.user_scene_counters is None:
         raise BundleError(f"{folder / COUNTERS} is missing, and the encoder reads it")
     for name in encoder.scene_counters.counters:
@@ -68,10 +64,6 @@ def _read_by(coder: TableCoder) -> Iterable[tuple[str, str, str]]:
     yield from ((number.name, "f", "floating numbers") for number in coder.numbers)
     yield from ((moment.name, "iu", "integers") for moment in coder.moments)
     yield from ((name, "f", "floating numbers") for name in coder.counters)
-
-
-def _shared(encoder: Encoder) -> Iterable[str]:
-    return (name for name in encoder.works.categories if name in encoder.users.categories)
 
 
 def _check_column(path: Path, name: str, values: Array) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -21,18 +21,36 @@ from karec.bundle.versions import OTHER_TOWERS
 from karec.errors import BundleError, one_line
 
 if TYPE_CHECKING:
-    from karec.bundle.bundle import Bundle
+    from karec.bundle.naming import IdNaming
     from karec.features.encoder import Encoder
     from karec.index import IndexView, ItemIndex
     from karec.platform.snapshot import Snapshot
     from karec.types import Array
 
-INDEX, ENCODER, SNAPSHOT = "index.karec", "encoder.npz", "snapshot"
+INDEX, ENCODER, SNAPSHOT, IDS = "index.karec", "encoder.npz", "snapshot", "ids"
+TABLES = {"users": "users", "items": "works"}  # map of ids: table of the snapshot
 _SOME = 1 << 16  # ids that are looked up at once
 _NUMBERS = 1 << 22  # of vectors that are read at once
 
 
-def check_structure(bundle: Bundle, names: Collection[str]) -> None:
+class Parts(Protocol):
+    """What is checked of an open bundle, each part loaded when it is asked for."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def model_version(self) -> int: ...
+    @property
+    def snapshot(self) -> Snapshot: ...
+    @property
+    def encoder(self) -> Encoder: ...
+    @property
+    def index(self) -> ItemIndex: ...
+    @property
+    def naming(self) -> IdNaming | None: ...
+
+
+def check_structure(bundle: Parts, names: Collection[str]) -> None:
     """BundleError naming the first part of ``bundle`` that cannot serve, in one line. ``names`` are its files.
 
     Parts that are not there are passed over. O(bytes of the snapshot, the encoder, the index and the models).
@@ -52,6 +70,8 @@ def check_structure(bundle: Bundle, names: Collection[str]) -> None:
         with _named(folder / INDEX):
             index = bundle.index
             _check_index(folder / INDEX, index, snapshot)
+    if any(name.startswith(f"{IDS}/") for name in names):
+        _check_ids(bundle, snapshot)
     versions = _check_models(bundle, names, encoder, None if index is None else index.dim)
     if index is not None and index.model_versions and versions and not versions & set(index.model_versions):
         raise BundleError(
@@ -60,7 +80,7 @@ def check_structure(bundle: Bundle, names: Collection[str]) -> None:
         )
 
 
-def _check_models(bundle: Bundle, names: Collection[str], encoder: Encoder | None, dim: int | None) -> set[int]:
+def _check_models(bundle: Parts, names: Collection[str], encoder: Encoder | None, dim: int | None) -> set[int]:
     """The versions of the user towers; ``dim``: the width of the index."""
     widths = {} if dim is None else {INDEX: dim}
     versions = set()
@@ -102,6 +122,26 @@ def _check_index(path: Path, index: ItemIndex, snapshot: Snapshot | None) -> Non
         pieces = (ids[begin : begin + _SOME] for begin in range(0, len(ids), _SOME))
         if not any((snapshot.works.lookup(piece) >= 0).any() for piece in pieces):
             raise BundleError(f"{path}: none of its {len(ids)} works is one of the snapshot's")
+
+
+def _check_ids(bundle: Parts, snapshot: Snapshot | None) -> None:
+    """The maps are whole, and name every user and work of the snapshot. O(file + users + works)."""
+    from karec.ids import IdMap
+
+    folder = bundle.path / IDS
+    tables = {} if snapshot is None else {name: getattr(snapshot, table) for name, table in TABLES.items()}
+    for path in sorted(folder.glob("*.karec")):
+        with _named(path):
+            ids = IdMap.open(path)
+            if path.stem in tables:
+                numbers = np.asarray(tables[path.stem].ids)
+                nameless = np.flatnonzero(np.diff(ids.strings(numbers).offsets) == 0)
+                if len(nameless):
+                    raise BundleError(
+                        f"{path}: {SNAPSHOT}/{TABLES[path.stem]} has {numbers[nameless[0]]}, which no id has"
+                    )
+    with _named(folder):
+        _ = bundle.naming
 
 
 def _check_adjustments(path: Path, view: IndexView, rows: Array) -> None:

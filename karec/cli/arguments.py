@@ -6,16 +6,15 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from karec.cli import commands, evaluations
+from karec.cli import commands, evaluations, own_data
 from karec.cli.examples import EXAMPLES
-
-DATA_SETS = ("world", "kuairand")
 
 
 def parser(description: str) -> argparse.ArgumentParser:
     whole = argparse.ArgumentParser(prog="karec", description=description)
     names = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_cascade(names)
+    _add_data(names)
     _add_evaluations(names)
     _add_exports(names)
     inspect = _command(
@@ -46,6 +45,9 @@ def _add_cascade(names: Any) -> None:
     _data_options(train)
     train.add_argument("--out", type=Path, required=True, help="where run, bundles and karec.toml go")
     train.add_argument("--settings", type=Path, metavar="TOML", help="training settings (default: the built-in ones)")
+    train.add_argument(
+        "--quick", action="store_true", help="a first look: fewer passes over a large log, of a smaller ranker"
+    )
     train.add_argument("--resume", action="store_true", help="go on from OUT/run/checkpoints, which a kill left")
     train.add_argument("--signing-key", type=Path, metavar="PEM", help="a private ed25519 key: sign the bundle")
     train.add_argument(
@@ -58,10 +60,14 @@ def _add_cascade(names: Any) -> None:
 
     recommend = _command(names, "recommend", "one feed for one user, and how it came about", commands.recommend)
     recommend.add_argument("--config", type=Path, required=True, help="a karec.toml")
-    recommend.add_argument("--user", type=int, required=True, help="user id; one never seen is served as a cold start")
+    asked = recommend.add_mutually_exclusive_group(required=True)
+    asked.add_argument("--user", help="user id; one never seen is served as a cold start")
+    asked.add_argument("--batch", type=Path, metavar="USERS.parquet", help="a feed for each of these users, into --out")
+    recommend.add_argument("--out", type=Path, metavar="FEEDS.parquet", help="with --batch: where the feeds go")
+    recommend.add_argument("--column", help='with --batch: the column of user ids (default: the only one, or "user")')
     recommend.add_argument("--scene", help="a scene of the config (default: its first)")
     recommend.add_argument("--k", type=int, default=10, help="how many works (default 10)")
-    recommend.add_argument("--shown", type=int, nargs="*", default=[], help="work ids that this session has seen")
+    recommend.add_argument("--shown", nargs="*", default=[], help="work ids that this session has seen")
     recommend.add_argument("--time-ms", type=int, help="the moment of the request (default: the snapshot's)")
     recommend.add_argument(
         "--trace", action="store_true", help="show every step: in, out, removed and why, milliseconds"
@@ -70,6 +76,21 @@ def _add_cascade(names: Any) -> None:
         "--explain", action="store_true", help="show why each work was chosen: gain, what it is closest to, plain top-k"
     )
     recommend.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_data(names: Any) -> None:
+    data = _command(names, "data", "your own files: describe them, check them", None)
+    what = data.add_subparsers(metavar="WHAT", required=True)
+    init = _command(what, "init", "write a data.toml by looking at files", own_data.init)
+    init.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="files, or a folder that holds them")
+    init.add_argument("--out", type=Path, metavar="DIR", help="where data.toml goes (default: the first folder named)")
+    world = _command(what, "export-world", "the synthetic platform as files of one's own", own_data.export_world)
+    world.add_argument("out", type=Path, metavar="DIR", help="where its tables and data.toml go")
+    _world_options(world)
+    check = _command(what, "check", "what of a data.toml's files is read, kept and left out, and why", own_data.check)
+    check.add_argument("folder", type=Path, metavar="DIR", help="the folder with data.toml")
+    check.add_argument("--skip-bad", action="store_true", help="succeed though some rows cannot be used")
+    check.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_evaluations(names: Any) -> None:
@@ -137,8 +158,18 @@ def _command(names: Any, name: str, what: str, run: Any) -> argparse.ArgumentPar
 
 
 def _data_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", choices=DATA_SETS, default="world", help="which data (default: the synthetic world)")
+    parser.add_argument(
+        "--data",
+        default="world",
+        metavar="DATA",
+        help="world (the synthetic platform, the default), kuairand, or a folder with a data.toml",
+    )
+    parser.add_argument("--skip-bad", action="store_true", help="a folder: leave out rows that cannot be used")
     parser.add_argument("--root", type=Path, help="kuairand: the folder that holds its CSV files")
+    _world_options(parser)
+
+
+def _world_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--works", type=int, default=300_000, help="world: works (default 300000)")
     parser.add_argument("--users", type=int, default=20_000, help="world: users (default 20000)")
     parser.add_argument("--exposures", type=int, default=200_000, help="world: exposures (default 200000)")

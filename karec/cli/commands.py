@@ -10,10 +10,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from karec.cli.inputs import load_dataset, progress_bars, table_console, train_settings
+from karec.cli.inputs import load_dataset, loaded, progress_bars, table_console, train_settings
 
 if TYPE_CHECKING:
+    from karec.bundle import Bundle
     from karec.cli.progress import ProgressBars
+    from karec.config.assemble import Cascade
     from karec.platform.dataset import Dataset
 
 
@@ -30,13 +32,15 @@ def _learn(arguments: argparse.Namespace, progress: ProgressBars) -> tuple[Datas
     signing_key = getattr(arguments, "signing_key", None)
     if signing_key is not None:
         read_signing_key(signing_key)  # a wrong key is refused before hours of training, not after
-    dataset = load_dataset(arguments, progress)
     settings = dataclasses.replace(train_settings(arguments), model_version=next_version(arguments.out / "bundles"))
     run = arguments.out / "run"
-    trained = train_all(dataset, settings, run, progress, resume=getattr(arguments, "resume", False))
-    write_curves(read_run(run), run / "curves.svg")
     keep = getattr(arguments, "keep", KEEP)
-    config = set_up(dataset, arguments.out / "run", arguments.out, progress, keep=keep, signing_key=signing_key)
+    with loaded(arguments, progress) as (dataset, ids):
+        if getattr(arguments, "quick", False):
+            settings = settings.quick(len(dataset.split()[0]))
+        trained = train_all(dataset, settings, run, progress, resume=getattr(arguments, "resume", False))
+        write_curves(read_run(run), run / "curves.svg")
+        config = set_up(dataset, run, arguments.out, progress, ids=ids, keep=keep, signing_key=signing_key)
     return dataset, config, trained.quality
 
 
@@ -48,6 +52,8 @@ def train(arguments: argparse.Namespace) -> None:
 
     for table in quality_tables(quality, dataset.tasks):
         console.print(table)
+    for note in dataset.notes:
+        console.print(f"note: {note}")
     console.print(f"published: {config.parent / 'bundles'}\nserve it:  karec recommend --config {config} --user ID")
 
 
@@ -59,7 +65,7 @@ def demo(arguments: argparse.Namespace) -> None:
 
     start = time.perf_counter()
     if arguments.out is None:
-        arguments.out = Path(f"karec-demo-{arguments.data}")
+        arguments.out = Path(f"karec-demo-{Path(arguments.data).name}")
     with progress_bars() as progress:
         dataset, config, quality = _learn(arguments, progress)
         served = serve(dataset, config, arguments.requests, progress=progress)
@@ -67,13 +73,18 @@ def demo(arguments: argparse.Namespace) -> None:
     console.print(funnel_table(report["funnel"], report["timings_ms"]))
     for table in quality_tables(quality, dataset.tasks):
         console.print(table)
+    for note in dataset.notes:
+        console.print(f"note: {note}")
     console.print(reach_table(report["reach"]))
     for counts in served.observed:
         console.print(str(counts))
     if arguments.report is not None:
         _, page = write_report(report, arguments.report)
         console.print(f"report: {page}")
-    console.print(f"one more feed: karec recommend --config {config} --user {served.feeds[0].request.user_id} --trace")
+    user = served.feeds[0].request.user_number
+    if served.bundle.naming is not None:
+        user = served.bundle.naming.users.names([user])[0]
+    console.print(f"one more feed: karec recommend --config {config} --user {user} --trace")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     console.print(f"{time.perf_counter() - start:.0f} s in all, at most {peak:.1f} GiB")
 
@@ -88,12 +99,15 @@ def recommend(arguments: argparse.Namespace) -> None:
     scene = arguments.scene or scene_names(arguments.config)[0]
     cascade = load_cascade(arguments.config, scene, bundle)
     moment = bundle.snapshot.time_ms if arguments.time_ms is None else arguments.time_ms
+    if arguments.batch is not None:
+        _recommend_batch(arguments, dataclasses.replace(cascade, observers=()), moment)
+        return
     request = Request(
-        arguments.user,
+        _user_id(bundle, arguments.user),
         k=arguments.k,
         scene=scene,
         time_ms=moment,
-        shown=tuple(arguments.shown),
+        shown=tuple(_work_id(bundle, work) for work in arguments.shown),
         explain=arguments.explain,
     )
     feed = dataclasses.replace(cascade, observers=()).run(request)  # a look must not enter the log that teaches
@@ -109,6 +123,38 @@ def recommend(arguments: argparse.Namespace) -> None:
         console.print(f"user {arguments.user} has never been seen: this is a cold start")
     if feed.degraded:
         console.print(f"degraded, these steps failed and were passed over: {', '.join(feed.degraded)}")
+
+
+def _recommend_batch(arguments: argparse.Namespace, cascade: Cascade, moment: int) -> None:
+    from karec.cli.batch import BatchJob
+
+    if arguments.out is None:
+        raise ValueError("--batch needs --out FEEDS.parquet")
+    bundle = cascade.bundle
+    assert bundle is not None  # a cascade of a config has one
+    made_of = f"{arguments.config.read_text(encoding='utf-8')}\n{cascade.scene}\n{bundle.path.name}"
+    job = BatchJob(arguments.batch, arguments.column, arguments.out, arguments.k, moment, made_of)
+    with progress_bars() as progress:
+        users = job.run(cascade, progress)
+    print(f"{arguments.out}: feeds of {users:,} users")
+
+
+def _user_id(bundle: Bundle, text: str) -> int | str:
+    return _id(text, bundle.naming is not None and bundle.naming.users.kind == "string")
+
+
+def _work_id(bundle: Bundle, text: str) -> int | str:
+    return _id(text, bundle.naming is not None and bundle.naming.items.kind == "string")
+
+
+def _id(text: str, texts: bool) -> int | str:
+    """An id of the command line, as the bundle's ids are. ValueError: it is no integer where they are."""
+    if texts:
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no id of this bundle: its ids are integers") from None
 
 
 def export_models(arguments: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,16 +45,18 @@ def set_up(
     out: Path,
     progress: Progress | None = None,
     *,
+    ids: Path | None = None,
     keep: int = KEEP,
     signing_key: Path | None = None,
 ) -> Path:
     """Publish the models of ``run`` over the platform as test begins; write ``out/karec.toml`` where there is none.
 
     ``keep`` versions stay published. Beside a new ``karec.toml`` lies its prerank for C++ hosts; whoever edits it calls
-    ``karec export stage`` again.
+    ``karec export stage`` again. ``ids`` is a folder with the maps of the platform's ids, where they are not the
+    dataset's numbers.
     """
     snapshot = advance(dataset.snapshot, dataset.exposures, dataset.valid_until_ms).released()
-    publish_bundle(run, snapshot, out / "bundles", progress, keep=keep, signing_key=signing_key)
+    publish_bundle(run, snapshot, out / "bundles", progress, ids=ids, keep=keep, signing_key=signing_key)
     config = out / "karec.toml"
     if not config.exists():  # its owner may have changed it
         scene = main_scene(dataset)
@@ -69,10 +71,13 @@ def main_scene(dataset: Dataset) -> str:
 
 
 def serve(dataset: Dataset, config: Path, n_requests: int, k: int = 10, progress: Progress | None = None) -> Served:
-    """Ask for a feed for ``n_requests`` users of the test days, drawn with a fixed seed, at the moment test begins."""
+    """Ask for a feed for ``n_requests`` users of the test days, drawn with a fixed seed, at the moment test begins.
+
+    Users and works are numbers here, as in the dataset.
+    """
     bundle = open_bundle(config)
     scene = main_scene(dataset)
-    cascade = load_cascade(config, scene, bundle)
+    cascade = replace(load_cascade(config, scene, bundle), naming=None)
     test_users = np.unique(dataset.split()[2].user_id)
     users = np.random.default_rng(0).permutation(test_users)[:n_requests]
     requests = [

@@ -94,7 +94,7 @@ def diversity(arguments: argparse.Namespace) -> None:
         raise ValueError(f"--requests must be positive, got {arguments.requests}")
     bundle = open_bundle(arguments.config)
     scene = arguments.scene or scene_names(arguments.config)[0]
-    cascade = dataclasses.replace(load_cascade(arguments.config, scene, bundle), observers=())
+    cascade = dataclasses.replace(load_cascade(arguments.config, scene, bundle), observers=(), naming=None)
     users = np.random.default_rng(arguments.seed).permutation(bundle.snapshot.users.ids)[: arguments.requests]
     requests = [Request(int(user), scene=scene, time_ms=bundle.snapshot.time_ms) for user in users]
     with progress_bars() as progress:

@@ -32,11 +32,34 @@ Trains the ranker, writes the rank log, distils the towers from it, refreshes th
   OUT/run/        models, encoder, run.json, quality.json, curves.svg, checkpoints/
   OUT/bundles/    the published bundle, `current` names it
   OUT/karec.toml  the cascade that serves it; edit it as you like: it is written once and kept""",
+    "data": """\
+examples:
+  karec data init shop                  writes shop/data.toml by looking at the files in shop
+  karec data check shop                 what is read, kept and left out
+  karec train --data shop --out run1""",
+    "export-world": """\
+examples:
+  karec data export-world world --works 20000 --users 2000 --exposures 50000
+  karec data check world
+  karec train --data world --out run1""",
+    "init": """\
+examples:
+  karec data init shop
+  karec data init log.csv items.parquet --out shop
+
+Guesses which table is the log and which column is what, and writes shop/data.toml with its reasons as comments. Nothing
+that is there is overwritten. Check it by eye, then with karec data check.""",
+    "check": """\
+examples:
+  karec data check shop
+  karec data check shop --skip-bad      rows that cannot be used are left out
+  karec data check shop --json | jq .tables""",
     "recommend": """\
 examples:
   karec recommend --config karec-demo-world/karec.toml --user 10000001
   karec recommend --config karec-demo-world/karec.toml --user 10000001 --k 20 --trace
   karec recommend --config karec-demo-world/karec.toml --user 10000001 --explain
+  karec recommend --config karec-demo-world/karec.toml --batch users.parquet --out feeds.parquet    again after a kill
   karec recommend --config karec-demo-world/karec.toml --user 10000001 --shown 1093 77 --json | jq .items""",
     "evaluate": """\
 examples:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from karec.errors import MissingExtra
@@ -35,9 +39,28 @@ def progress_bars() -> ProgressBars:
 
 
 def load_dataset(arguments: argparse.Namespace, progress: ProgressBars) -> Dataset:
-    return (
-        load_kuairand(arguments, progress) if arguments.data == "kuairand" else build_world(arguments, progress).dataset
-    )
+    """The dataset that --data names: the synthetic world, KuaiRand, or a folder with a data.toml."""
+    if arguments.data == "kuairand":
+        return load_kuairand(arguments, progress)
+    if arguments.data == "world":
+        return build_world(arguments, progress).dataset
+    with loaded(arguments, progress) as (dataset, _):
+        return dataset
+
+
+@contextmanager
+def loaded(arguments: argparse.Namespace, progress: ProgressBars) -> Iterator[tuple[Dataset, Path | None]]:
+    """``load_dataset``, and a folder, there while the block runs, with the maps of its ids; None: ids are numbers."""
+    if arguments.data in ("world", "kuairand"):
+        yield load_dataset(arguments, progress), None
+        return
+    from karec.data.own.load import load
+
+    with tempfile.TemporaryDirectory(prefix="karec-ids-") as ids:
+        dataset = load(Path(arguments.data), Path(ids), progress, skip_bad=arguments.skip_bad).dataset
+        for note in dataset.notes:
+            progress.note(note)
+        yield dataset, Path(ids)
 
 
 def load_kuairand(arguments: argparse.Namespace, progress: ProgressBars) -> Dataset:

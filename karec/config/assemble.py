@@ -49,7 +49,8 @@ class Cascade(karec.cascade.Cascade):
         check_wiring(request, recall, stages, observers, place)
         versions = {"model": bundle.model_version, "bundle": bundle.path.name}
         queues = tuple(ObserverQueue(observer) for observer in observers)
-        return cls(name, request, recall, stages, queues, versions, bundle.index, config.threads, bundle)
+        read = bundle.index, config.threads, bundle.naming, bundle
+        return cls(name, request, recall, stages, queues, versions, *read)
 
 
 def load_cascade(path: Path, scene: str, bundle: Bundle | None = None) -> Cascade:

@@ -49,7 +49,7 @@ class LogObserver(Observer):
             self._oldest = time.monotonic()
         self._writer.append(
             request_id=request.request_id,
-            user_id=request.user_id,
+            user_id=request.user_number,
             item_ids=ranked.ids,
             scene=request.scene,
             time_ms=request.time_ms,

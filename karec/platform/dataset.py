@@ -13,8 +13,8 @@ from karec.platform.snapshot import Snapshot
 class Dataset:
     """``exposures`` follow ``snapshot`` in time. Training rows have time < ``train_until_ms``, validation rows time <
     ``valid_until_ms``, test rows the rest. ``tasks`` are the labels to learn, the main one first; ``weights`` what each
-    weighs in the score that feeds are ordered by, 1 for one that is not named. ``notes`` say what the loader dropped or
-    took as unknown, a line each.
+    weighs in the score that feeds are ordered by, 1 for one that is not named. ``notes`` say what every
+    report must: what the loader dropped, took as unknown or drew, a line each.
     """
 
     name: str

@@ -29,8 +29,8 @@ class Exposures:
     def __len__(self) -> int:
         return len(self.user_id)
 
-    def take(self, selector: Array) -> Exposures:
-        """The exposures at ``selector`` (indices or a boolean mask)."""
+    def take(self, selector: Array | slice) -> Exposures:
+        """The exposures at ``selector`` (indices, a boolean mask, or a slice, which copies nothing)."""
         return Exposures(
             self.user_id[selector],
             self.work_id[selector],

@@ -50,7 +50,7 @@ class Profile(Source):
         self.postings = {facet: works_by(snapshot, facet) for facet in facets}
 
     def recall(self, request: Request) -> Candidates:
-        user = int(self.snapshot.users.lookup(np.array([request.user_id]))[0])
+        user = int(self.snapshot.users.lookup(np.array([request.user_number]))[0])
         if user < 0 or "history" not in self.snapshot.relations:
             return Candidates.empty()
         watched = self.snapshot.works.lookup(self.snapshot.relations["history"].of(user))

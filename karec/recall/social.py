@@ -38,7 +38,7 @@ class Social(Source):
 
     def recall(self, request: Request) -> Candidates:
         users = self.snapshot.users
-        user = int(users.lookup(np.array([request.user_id]))[0])
+        user = int(users.lookup(np.array([request.user_number]))[0])
         if user < 0:
             return Candidates.empty()
         followed = self._related("follows", user)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from karec._clock import Progress
 from karec.bundle import publish
+from karec.bundle.bundle import IDS
 from karec.errors import DataError
 from karec.features.encoder import Encoder
 from karec.models.onnx_model import OnnxModel
@@ -23,10 +24,12 @@ def publish_bundle(
     root: Path,
     progress: Progress | None = None,
     *,
+    ids: Path | None = None,
     keep: int = KEEP,
     signing_key: Path | None = None,
 ) -> Path:
-    """Publish the models and the encoder of the run folder ``run``, serving ``snapshot``, as ``root/current``.
+    """Publish the models and the encoder of the run folder ``run``, serving ``snapshot``, as ``root/current``. ``ids``
+    is a folder with the maps of the platform's ids, where they are not the snapshot's numbers.
 
     Returns the bundle's folder. The model version is the one that training wrote into the models. ``keep`` versions
     stay published, as ``karec.bundle.publish`` says. Raises DataError when the encoder reads counters by user and scene
@@ -42,6 +45,8 @@ def publish_bundle(
             shutil.copyfile(run / name, folder / name)
         index.save(folder / "index.karec")
         snapshot.save(folder / "snapshot")
+        if ids is not None:
+            shutil.copytree(ids, folder / IDS)
 
     facts = {"tasks": list(item_tower.tasks), "works": len(snapshot.works), "users": len(snapshot.users)}
     return publish(root, item_tower.model_version, write, facts, keep=keep, signing_key=signing_key)

@@ -30,6 +30,6 @@ class UserFeatures(RequestHydrator):
         if request.time_ms is None:
             raise ValueError("a request needs time_ms before its features can be computed")
         scene = self._scenes.get(request.scene, -1)
-        features = self.encoder.encode_user(self.snapshot, request.user_id, request.time_ms, scene)
-        known = self.snapshot.users.lookup(np.array([request.user_id]))[0] >= 0
+        features = self.encoder.encode_user(self.snapshot, request.user_number, request.time_ms, scene)
+        known = self.snapshot.users.lookup(np.array([request.user_number]))[0] >= 0
         return {**features, "cold_start": np.array([not known])}

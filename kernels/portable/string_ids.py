@@ -18,6 +18,7 @@ from karec.kernels.portable.index_file import file_bytes
 SEEDS, SEED_STEP = 64, 0x9E3779B97F4A7C15
 
 Bytes = NDArray[np.uint8]
+RawPath = bytes
 
 
 class StringIds:
@@ -26,10 +27,21 @@ class StringIds:
     def __init__(self, contents: Contents) -> None:
         self._contents = contents
         self._begins, self._lengths = contents.extents()
-        self.seed, self.kind, self.bytes = contents.seed, contents.kind, contents.file_bytes
+
+    @property
+    def seed(self) -> int:
+        return self._contents.seed
+
+    @property
+    def kind(self) -> int:
+        return self._contents.kind
+
+    @property
+    def bytes(self) -> int:
+        return self._contents.file_bytes
 
     @staticmethod
-    def build(offsets: ArrayLike, text: Bytes, path: bytes, kind: int, seed: int | None) -> None:
+    def build(offsets: ArrayLike, text: Bytes, path: RawPath, kind: int, seed: int | None) -> None:
         if not NUMBERS <= kind <= UINT64:
             raise ValueError(f"kind must be {NUMBERS} to {UINT64}, got {kind}")
         text = text.copy()  # what is hashed is what is written
@@ -46,7 +58,7 @@ class StringIds:
             file.writelines(pieces)
 
     @staticmethod
-    def open(path: bytes, verify: bool) -> StringIds:
+    def open(path: RawPath, verify: bool) -> StringIds:
         try:
             return StringIds(read_contents(file_bytes(path, copy=False), verify))
         except IndexFormatError as error:

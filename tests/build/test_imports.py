@@ -59,6 +59,7 @@ OUTSIDE = [
     *(("karec.evaluate.curves", package, "packages") for package in ("rich", "matplotlib")),
     *(("karec.platform.snapshot", package, "packages") for package in ("duckdb", "lmdb", "redis", "ray")),
     *(("karec.bundle.publishing", package, "packages") for package in ("cryptography", "onnxruntime")),
+    ("karec.data.own.tables", "duckdb", "packages"),
     *(("karec.config.scenes", package, "packages") for package in ("starlette", "uvicorn", "msgspec")),
     ("karec.types", "numba", "vocabulary"),
     ("karec.evaluate.measures.diversity", "karec.platform.table", "measures"),

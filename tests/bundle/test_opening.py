@@ -2,7 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from small_tower import write_user_tower
@@ -105,6 +108,29 @@ def test_a_bundle_of_another_format_is_refused(root):
 def test_a_folder_that_is_no_bundle_is_refused(tmp_path):
     with pytest.raises(BundleError, match="not a bundle"):
         Bundle.open(tmp_path / "nowhere")
+
+
+def test_threads_that_ask_at_once_share_one_object(root):
+    barrier = threading.Barrier(8)
+
+    def ask(_):
+        barrier.wait()
+        return Bundle.shared(root)
+
+    with ThreadPoolExecutor(8) as pool:
+        bundles = list(pool.map(ask, range(8)))
+    assert all(bundle is bundles[0] for bundle in bundles)
+
+
+def test_a_bundle_that_was_written_to_the_folder_of_another_is_opened_anew(root):
+    first = Bundle.shared(root)
+    shutil.rmtree(root / "v0000000007")
+    publish(root, 7, write, {"tasks": ["like"]})
+    second = Bundle.shared(root)
+    assert (first.facts, second.facts) == ({"tasks": ["click"]}, {"tasks": ["like"]})
+    assert Bundle.shared(root) is second
+    with pytest.raises(BundleError, match="nowhere is not a bundle"):
+        Bundle.shared(root / "nowhere")
 
 
 def test_folders_nested_deeper_than_python_recurs_are_refused(root):

@@ -215,13 +215,21 @@ def elliptic(path):
     )
 
 
+def late(path):
+    """A key after more text than a file of a key holds."""
+    make_pair(path.parent, "key")
+    for name in ("key.pem", "key.pub.pem"):
+        (path.parent / name).write_text("notes\n" * 4_000 + (path.parent / name).read_text())
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda path: None, "key.pem cannot be read: No such file or directory"),
         (lambda path: path.write_text("no key"), r"key\.pem holds no private key in PEM"),
         (encrypted, r"key\.pem is protected by a password; karec reads keys that have none"),
-        (elliptic, r"key\.pem holds a key of another kind \(.*\); bundles are signed by ed25519"),
+        (elliptic, r"key\.pem holds a key of another kind \(.*ECPrivateKey\); bundles are signed by ed25519"),
+        (late, r"key\.pem holds no private key in PEM"),
     ],
 )
 def test_what_is_no_private_key_is_refused_before_anything_is_written(tmp_path, write, make, message):
@@ -237,8 +245,11 @@ def test_what_is_no_public_key_is_refused(signed, tmp_path, keys):
     with pytest.raises(BundleError, match=r"publisher\.pem holds no public key in PEM"):
         Bundle.open(signed, public_key=keys[0][0])
     elliptic(tmp_path / "key.pem")
-    with pytest.raises(BundleError, match=r"key\.pub holds a key of another kind"):
+    with pytest.raises(BundleError, match=r"key\.pub holds a key of another kind \(.*ECPublicKey\); bundles are"):
         Bundle.open(signed, public_key=tmp_path / "key.pub")
+    late(tmp_path / "key.pem")
+    with pytest.raises(BundleError, match=r"key\.pub\.pem holds no public key in PEM"):
+        Bundle.open(signed, public_key=tmp_path / "key.pub.pem")
 
 
 def test_without_the_library_the_error_names_the_extra(signed, keys, monkeypatch):
@@ -246,6 +257,7 @@ def test_without_the_library_the_error_names_the_extra(signed, keys, monkeypatch
 
     monkeypatch.setitem(sys.modules, "cryptography", None)
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives", None)
-    with pytest.raises(ImportError, match=r"pip install 'karec\[signing\]'"):
+    needed = r"^a signed bundle needs the package 'cryptography': pip install 'karec\[signing\]'$"
+    with pytest.raises(ImportError, match=needed):
         Bundle.open(signed, public_key=keys[0][1])
     assert Bundle.open(signed).model_version == 7

@@ -28,7 +28,14 @@ def test_marginal_steps_select_by_standardised_scores_item_vectors_and_what_was_
 
 
 @pytest.mark.parametrize("step", [Mmr, Ssd])
-@pytest.mark.parametrize("setting", [{"k": 0}, {"diversity": 2.0}, {"window": 0}])
-def test_marginal_steps_refuse_settings_out_of_range_by_name(index, step, setting):
-    with pytest.raises(ValueError, match=next(iter(setting))):
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"k": 0}, "k must be positive, got 0"),
+        ({"diversity": 2.0}, r"diversity must lie in \[0, 1\]"),
+        ({"window": 0}, "window must be positive, got 0"),
+    ],
+)
+def test_marginal_steps_refuse_settings_out_of_range_by_name(index, step, setting, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
         step(index, **setting)

@@ -120,6 +120,8 @@ def test_model_versions_are_whole_numbers_of_64_bits(index: ItemIndex) -> None:
     ):
         with pytest.raises(ValueError, match="a model version is an int64"):
             write()
+    for version in (-(2**63), 2**63 - 1):
+        assert ItemIndex.build([1], [[1]], model_version=version).model_version == version
 
 
 def test_a_path_with_a_nul_byte_is_refused(index: ItemIndex, tmp_path: Path) -> None:

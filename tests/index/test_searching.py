@@ -104,3 +104,8 @@ def test_int8_is_near_and_rescored_is_exact() -> None:
         for found in (index.search(query, rows=np.arange(20_000), k=1000), index.search_all(query, 1000)):
             assert len(exact & set(found.ids.tolist())) >= least
     np.testing.assert_array_equal(index.embeddings(np.arange(50)), vectors[:50])
+
+
+def test_without_a_k_a_search_of_all_works_brings_a_thousand() -> None:
+    index = ItemIndex.build(np.arange(1003), np.arange(1003, dtype=np.float32)[:, None], dtype="float32")
+    assert index.search_all([1]).ids.tolist() == list(range(1002, 2, -1))

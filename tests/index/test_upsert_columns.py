@@ -68,3 +68,10 @@ def test_a_column_of_another_dtype_is_taken_where_no_value_changes(index: ItemIn
     index.upsert(IDS[:1], VECTORS[:1], {"creator_id": [3.0], "quality": np.array([np.nan])})
     row = index.lookup(IDS[:1])
     assert index.gather("creator_id", row) == [3] and np.isnan(index.gather("quality", row)[0])
+
+
+def test_a_whole_number_that_a_float64_rounds_is_refused() -> None:
+    index = ItemIndex.build(IDS, VECTORS, columns={"number": np.zeros(4)})
+    index.upsert(IDS[:2], VECTORS[:2], {"number": [2**53, 2**53 + 2]})
+    with pytest.raises(ValueError, match="int64, the index holds float64: 9007199254740993 at position 1 does not fit"):
+        index.upsert(IDS[:2], VECTORS[:2], {"number": [2**53, 2**53 + 1]})

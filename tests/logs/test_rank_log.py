@@ -9,9 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from killed_publishers import ended, forked
 from small_rank_log import TASKS, append, change
 
-from karec.errors import LogSchemaError
+from karec.errors import LogSchemaError, MissingExtra
 from karec.logs.parts import FORMAT_KEY
 from karec.logs.rank_log import read_rank_log
 from karec.logs.writer import RankLogWriter
@@ -243,3 +244,20 @@ writer.close()
 def test_after_a_fork_each_process_counts_and_writes_its_own_rows(tmp_path):
     subprocess.run([sys.executable, "-c", FORKED, str(tmp_path)], check=True)
     assert sorted(read_rank_log(tmp_path, ("click",)).request_id) == ["child", "child", "parent", "parent"]
+
+
+def test_a_forked_child_has_written_held_and_lost_nothing(tmp_path):
+    def counts_nothing():
+        assert writer.counts() == {"rows_written": 0, "rows_held": 0, "rows_lost": 0}
+
+    with RankLogWriter(tmp_path, TASKS) as writer:
+        append(writer, "parent", [1, 2])
+        assert ended(forked(counts_nothing)) == 0
+        assert writer.counts() == {"rows_written": 0, "rows_held": 2, "rows_lost": 0}
+
+
+def test_without_the_library_of_parquet_the_error_names_the_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingExtra, match=r"^the rank log needs the package 'pyarrow': pip install 'karec\[log\]'$"):
+        RankLogWriter(tmp_path / "log", TASKS)
+    assert not (tmp_path / "log").exists()

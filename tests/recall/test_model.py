@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from karec.errors import Unavailable
+from karec.cascade import Cascade, Recall
+from karec.errors import ContractError, Unavailable
 from karec.index import ItemIndex
+from karec.recall.merger import QuotaMerger
 from karec.recall.model import Model
 from karec.types import Request
 
@@ -60,3 +62,11 @@ def test_model_without_a_user_vector_says_which_step_is_missing(platform):
     index = ItemIndex.build(platform.works.ids, np.eye(10, dtype=np.float32))
     with pytest.raises(Unavailable, match="user_tower"):
         Model(index, quota=3).recall(A_STRANGER)
+
+
+def test_model_of_another_index_than_the_cascade_reads_is_refused(platform):
+    index, other = (ItemIndex.build(platform.works.ids, np.eye(10, dtype=np.float32)) for _ in range(2))
+    recall = Recall((Model(index, quota=3),), QuotaMerger([3], 3))
+    Cascade("home", (), recall, (), index=index)
+    with pytest.raises(ContractError, match="was built on another item index than the cascade's"):
+        Cascade("home", (), recall, (), index=other)

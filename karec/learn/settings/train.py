@@ -49,6 +49,7 @@ OLD_PLACES: Mapping[str, str] = {
 }
 """Where the keys stand that were all at the top level, or in a table [train], before settings had sections."""
 Settings = TypeVar("Settings", bound="TrainSettings")
+QUICK_STEPS = 2000
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,20 @@ class TrainSettings(Checked):
             raise ConfigError(
                 f"distil.list_works = {self.distil.list_works}, expected at most shadow.works = {self.shadow.works}"
             )
+
+    def quick(self, rows: int) -> Self:
+        """For a first look at ``rows`` training rows: passes until QUICK_STEPS steps are made, one at least, at most
+        those of these settings; of a log that needs one pass, the ranker has one member. Towers are matching ones,
+        which learn most in their first pass.
+        """
+        passes = -(-QUICK_STEPS * self.optimizer.batch_size // max(rows, 1))
+        ranker = replace(self.ranker, epochs=min(passes, self.ranker.epochs))
+        return replace(
+            self,
+            ranker=replace(ranker, members=1) if passes == 1 else ranker,
+            towers=replace(self.towers, epochs=min(passes, self.towers.epochs), matching=True),
+            evaluation=replace(self.evaluation, resamples=50),
+        )
 
     def of(self, dataset: Dataset) -> Self:
         """These settings as a training on ``dataset`` follows them: what they leave to the data is filled in."""

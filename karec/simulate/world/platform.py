@@ -43,10 +43,13 @@ PARTS = ("people", "graphs", "songs", "works", "warm", "warm feedback", "shown",
 @dataclass(frozen=True, eq=False)
 class World:
     """``dataset`` is what a platform would know; ``truth`` is what it cannot know. Rows of ``truth`` are rows of
-    ``dataset.snapshot.users`` and ``.works``."""
+    ``dataset.snapshot.users`` and ``.works``. ``start`` is the platform a week earlier, ``past`` what was shown since.
+    """
 
     dataset: Dataset
     truth: Truth
+    start: Snapshot
+    past: Exposures
 
     def chances(self, user_rows: Array, work_rows: Array, time_ms: Array, scene: Array) -> Array:
         """(N, T): the true chance of each of the dataset's tasks, with nothing alike shown just before."""
@@ -95,13 +98,14 @@ def make_world(
     salt = int(rngs["salt"].integers(1 << 62))
     truth = Truth(people, songs, works, **edges, salt=salt, time_ms=end_ms, intercepts=dict.fromkeys(TASKS, 0.0))
     truth = replace(truth, intercepts=_calibrated(truth, shown))
-    snapshot = _snapshot(truth, warm_ms)
-    past = _feedback(truth, snapshot, warm, rngs["warm feedback"], say)
-    exposures = _feedback(truth, snapshot, shown, rngs["feedback"], say)
-    snapshot = advance(snapshot, past, START_MS)
+    start = _snapshot(truth, warm_ms)
+    past = _feedback(truth, start, warm, rngs["warm feedback"], say)
+    exposures = _feedback(truth, start, shown, rngs["feedback"], say)
+    snapshot = advance(start, past, START_MS)
     say("done")
     until = (end_ms - 4 * DAY_MS, end_ms - 2 * DAY_MS)
-    return World(Dataset("world", snapshot, exposures, *until, ("click", "long_view", "like"), {"like": 2.0}), truth)
+    tasks = ("click", "long_view", "like")
+    return World(Dataset("world", snapshot, exposures, *until, tasks, {"like": 2.0}), truth, start, past)
 
 
 def _check_sizes(n_works: int, n_users: int, n_exposures: int, days: int, seed: int) -> None:

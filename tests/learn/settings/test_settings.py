@@ -187,3 +187,13 @@ def test_what_settings_leave_to_the_data_the_data_say(dataset):
     assert settings.of(dataset) == settings
     own = changed(TrainSettings(), fusion={"click": 3.0}, ranker={"auxiliary": ("like", "enjoyed")}).of(dataset)
     assert (own.fusion, own.ranker.auxiliary) == ({"click": 3.0}, ("like", "click", "long_view"))
+
+
+@pytest.mark.parametrize(
+    ("rows", "ranker", "members", "towers"),
+    [(10, 3, 4, 5), (256_000, 2, 4, 2), (512_000, 1, 1, 1), (600_000, 1, 1, 1), (0, 3, 4, 5)],
+)
+def test_a_quick_training_makes_as_many_passes_as_a_first_look_needs(rows, ranker, members, towers):
+    quick = TrainSettings().quick(rows)
+    assert (quick.ranker.epochs, quick.ranker.members, quick.towers.epochs) == (ranker, members, towers)
+    assert quick.towers.matching and quick.evaluation.resamples == 50

@@ -183,3 +183,13 @@ def test_without_a_label_that_says_what_was_enjoyed_there_is_no_history():
     bare = replace(shown, labels={"click": shown.labels["click"]})
     state = FOLLOWS.after(snapshot(), LocatedExposures.of(snapshot(), bare))
     assert state.values.tolist() == [9, 3, 5]
+
+
+def test_where_works_have_no_creators_nobody_new_is_followed():
+    bare = snapshot()
+    columns = {name: column for name, column in bare.works.columns.items() if name != "creator_id"}
+    bare = replace(bare, works=Table(bare.works.ids, columns))
+    events = LocatedExposures.of(bare, exposures([(0, 0, START, (1, 1, 1, 1), 0)]))
+    assert FOLLOWS.after(bare, events).values.tolist() == [9, 3, 5]
+    lists = FOLLOWS.over_time(bare, events).at(np.arange(3), np.full(3, START + 1))
+    assert lists.latest(2).tolist() == [[9, -1], [-1, -1], [5, 3]]

@@ -1,0 +1,126 @@
+"""Data of one's own: write a data.toml, check the files that it names."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from karec.cli.inputs import progress_bars, table_console
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from karec.data.own.report import ColumnReport, DataReport, Reason
+
+
+def init(arguments: argparse.Namespace) -> None:
+    from karec._files import write_text_aside
+    from karec.data.own.contract import FILE
+    from karec.data.own.draft import write_contract
+
+    first: Path = arguments.paths[0]
+    folder: Path = arguments.out or (first if first.is_dir() else first.parent)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / FILE
+    if path.exists():
+        raise FileExistsError(f"{path} is there already: move it away, or name another folder with --out")
+    text = write_contract(arguments.paths, folder)
+    write_text_aside(path, text)
+    print(text)
+    print(f"written: {path}\nnext: look at the lines with ?, then karec data check {folder}")
+
+
+def export_world(arguments: argparse.Namespace) -> None:
+    from karec.cli.inputs import build_world
+    from karec.data.own.writing import write_dataset
+
+    with progress_bars() as progress:
+        world = build_world(arguments, progress)
+    write_dataset(arguments.out, world.start, world.past, world.dataset)
+    print(f"written: {arguments.out / 'data.toml'}\nnext: karec data check {arguments.out}")
+
+
+def check(arguments: argparse.Namespace) -> None:
+    console = table_console()
+    from karec.data.own.load import load
+    from karec.errors import DataError
+
+    with tempfile.TemporaryDirectory(prefix="karec-ids-") as ids, progress_bars() as progress:
+        report = load(arguments.folder, Path(ids), progress, skip_bad=True).report
+    if arguments.json:
+        print(json.dumps(report.as_dict(), indent=1, ensure_ascii=False))
+    else:
+        for table in report_tables(report):
+            console.print(table)
+        for note in report.notes:
+            console.print(f"note: {note}")
+    bad = {table.name: sum(reason.count for reason in table.bad.values()) for table in report.tables if table.bad}
+    if bad and not arguments.skip_bad:
+        told = ", ".join(f"{count:,} of {name}" for name, count in bad.items())
+        raise DataError(
+            f"{arguments.folder}: rows that cannot be used, {told}: mend them, or leave them out with --skip-bad"
+        )
+
+
+def report_tables(report: DataReport) -> Iterator[Table]:
+    """The report for people: rows by table, why rows were left out, columns, and the dataset that they make."""
+    from karec.cli.tables import text_table
+
+    rows = [
+        (table.name, f"{table.rows:,}", f"{table.kept:,}", _sum(table.bad), _sum(table.left_out))
+        for table in report.tables
+    ]
+    yield text_table(f"{report.name}: what was read", ("table", "rows", "kept", "cannot be used", "left out"), rows)
+    reasons = [
+        (table.name, why, f"{reason.count:,}", ", ".join(reason.places))
+        for table in report.tables
+        for why, reason in (*table.bad.items(), *table.left_out.items())
+    ]
+    if reasons:
+        yield _wrapped("Rows that were not kept", ("table", "why", "rows", "the first"), reasons)
+    columns = [
+        (table.name, each.name, each.kind, each.becomes, f"{each.missing:.1%}" if each.missing else "", _range(each))
+        for table in report.tables
+        for each in table.columns
+    ]
+    yield _wrapped("Columns", ("table", "column", "holds", "becomes", "missing", "from … to"), columns)
+    facts = [
+        ("shape of the log", report.shape),
+        ("users", f"{report.users:,}, {report.users_without_row:,} of whom only the log knows"),
+        ("items", f"{report.items:,}, {report.items_without_exposure:,} of which were never shown"),
+        ("exposures", f"{report.exposures:,}"),
+        *((f"label {name}", f"{share:.2%} are positive") for name, share in report.labels.items()),
+        *((f"{part} exposures", f"{count:,}") for part, count in report.parts.items()),
+        *((_MOMENTS[name], moment) for name, moment in report.moments.items()),
+    ]
+    yield text_table("The dataset", ("what", "is"), facts, 2)
+
+
+_MOMENTS = {
+    "first": "first exposure",
+    "training": "training begins",
+    "validation": "validation begins",
+    "test": "the test begins",
+    "last": "last exposure",
+}
+
+
+def _sum(reasons: Mapping[str, Reason]) -> str:
+    return f"{sum(reason.count for reason in reasons.values()):,}" if reasons else ""
+
+
+def _range(column: ColumnReport) -> str:
+    return f"{column.least} … {column.most}" if column.least else ""
+
+
+def _wrapped(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    from rich.table import Table
+
+    table = Table(*head, title=title, title_justify="left", header_style="bold")
+    for row in rows:
+        table.add_row(*row)
+    return table

@@ -1,0 +1,201 @@
+"""A column of items or users → columns of a snapshot. It becomes what its cells are:
+
+integer    a category where few values recur, else a number
+number     a number; a category where its few values are whole
+text       a category; free text is refused: vectors made of it are wanted
+boolean    a category
+time       a moment, in a column that ends with _ms
+list       of texts or integers: a category in each of up to three columns, NAME, NAME2, NAME3;
+           of more numbers than that: a vector, its principal components are numbers
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from karec.data.own.files import text
+from karec.data.own.kinds import Column
+from karec.errors import DataError
+from karec.platform.schema import CREATOR, PUBLISHED, SONG
+from karec.types import Array
+
+FEW = 1000  # values of an integer column that is a category
+FEW_WHOLE = 20  # values of a column of numbers that is one
+FREE_TEXT = 40  # characters, the mean of a column whose values hardly recur
+LISTED = 3  # values of a list that are kept
+COMPONENTS = 16  # numbers that a vector becomes
+Numbers = Callable[[str, Any], Array]  # (role, an Arrow array of ids) → their numbers
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A column and what is said of it: its role's name, what stands between its values, that it is a category."""
+
+    column: Column
+    role: str | None = None
+    between: str | None = None
+    category: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.role or self.column.name
+
+    @property
+    def cell(self) -> str:
+        """What is read of the file, in SQL."""
+        column = self.column
+        if self.role == PUBLISHED:
+            return column.as_time.as_ms
+        if self.role in (CREATOR, SONG):
+            return column.as_integer if column.kind == "integer" else column.as_text
+        if self.between is not None:
+            return f"string_split({column.as_text}, {text(self.between)})"
+        if column.kind == "list":
+            return column.cell if column.typed else column.as_text
+        if self.category or self.role is not None or column.kind in ("text", "boolean"):
+            return column.as_text
+        if column.kind == "time":
+            return column.as_ms
+        return column.as_integer if column.kind == "integer" else column.as_number
+
+
+@dataclass(frozen=True)
+class Become:
+    """``columns`` of a snapshot, ``names`` of their category codes, and what to tell of them."""
+
+    columns: dict[str, Array]
+    said: str
+    names: dict[str, list[str]] = field(default_factory=dict)
+
+
+def become(wanted: Wanted, values: Any, numbers: Numbers | None) -> Become:
+    """``values``, an Arrow array, are what ``wanted.cell`` reads. ``numbers`` of creators and songs that are texts.
+
+    DataError, which does not name the file: free text, or vectors of several lengths.
+    """
+    name, column = wanted.name, wanted.column
+    if wanted.role == PUBLISHED or (column.kind == "time" and wanted.role is None):
+        moment = name if name.endswith("_ms") else f"{name}_ms"
+        ms = values.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+        return Become({moment: ms}, f"moment {moment}")
+    if wanted.role in (CREATOR, SONG):
+        return Become({name: _ids(name, values, numbers)}, f"ids {name}")
+    if wanted.between is not None or column.kind == "list":
+        return _of_list(wanted, values)
+    if not wanted.category and wanted.role is None and column.kind in ("integer", "number"):
+        if _is_quantity(column, values):
+            return Become(
+                {name: np.asarray(values.cast("double").to_numpy(zero_copy_only=False), np.float32)}, "number"
+            )
+        values = values.cast("int64").cast("string")
+    codes, names = _codes(values)
+    if not wanted.category and wanted.role is None and column.kind == "text":
+        _refuse_free_text(column.name, values, len(names))
+    return Become({name: codes}, f"category of {len(names):,} values", {name: names})
+
+
+def vectors_become(name: str, vectors: Array) -> Become:
+    """(R, D) float32, NaN in a row that is not known."""
+    width = vectors.shape[1]
+    kept = min(width, COMPONENTS)
+    if width > kept:
+        vectors = _principal(vectors, kept)
+    columns = {f"{name}_{at:02}": np.ascontiguousarray(vectors[:, at]) for at in range(kept)}
+    return Become(columns, f"{kept} numbers of {width}" + (", principal components" if width > kept else ""))
+
+
+def _ids(role: str, values: Any, numbers: Numbers | None) -> Array:
+    """Numbers of ids, −1 where one is missing."""
+    there = np.asarray(values.is_valid())
+    found = np.full(len(values), -1, np.int64)
+    kept = values.drop_null()
+    if len(kept):
+        found[there] = kept.to_numpy() if str(kept.type).startswith("int") or numbers is None else numbers(role, kept)
+    return found
+
+
+def _codes(values: Any) -> tuple[Array, list[str]]:
+    """(N,) int32 codes in the order of the names, −1 where a value is missing."""
+    encoded = values.dictionary_encode()
+    names = np.array(encoded.dictionary.to_pylist(), object)
+    order = np.argsort(names.astype(str), kind="stable")
+    code = np.empty(len(names) + 1, np.int32)
+    code[order] = np.arange(len(names), dtype=np.int32)
+    code[-1] = -1
+    indices = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    return code[indices], [str(name) for name in names[order]]
+
+
+def _is_quantity(column: Column, values: Any) -> bool:
+    """Of integers: more distinct ones than a category has, or hardly one that recurs. Of numbers: not few and whole."""
+    distinct = values.unique().drop_null()
+    if column.kind == "number":
+        found = distinct.to_numpy(zero_copy_only=False)
+        return len(found) > FEW_WHOLE or len(found) == 0 or bool((found != np.round(found)).any())
+    return len(distinct) > FEW or len(distinct) > max(len(values) // 4, FEW_WHOLE)
+
+
+def _refuse_free_text(name: str, values: Any, distinct: int) -> None:
+    there = len(values) - values.null_count
+    lengths = [len(each) for each in values.drop_null()[:1000].to_pylist()]
+    if there > 100 and distinct > 0.5 * there and np.mean(lengths) > FREE_TEXT:
+        raise DataError(
+            f"column {name!r} is free text ({distinct:,} values of {np.mean(lengths):.0f} characters in {there:,} "
+            "rows): add it to ignore, and bring vectors made of it as roles.vector"
+        )
+
+
+def _of_list(wanted: Wanted, values: Any) -> Become:
+    name = wanted.name
+    rows: Sequence[list[Any]] = [_parsed(each) for each in values.to_pylist()]
+    first: list[Any] = next((row for row in rows if row), [])
+    if len(first) > LISTED and all(isinstance(each, int | float) and not isinstance(each, bool) for each in first):
+        for at, row in enumerate(rows):
+            if len(row) not in (0, len(first)):
+                raise DataError(
+                    f"column {wanted.column.name!r}, row {at + 1}: {len(row)} numbers, others have {len(first)}: "
+                    "vectors have one length, or are missing"
+                )
+        return vectors_become(name, np.array([row or [np.nan] * len(first) for row in rows], np.float32))
+    import pyarrow
+
+    wide = [[str(each) for each in row[:LISTED]] + [None] * (LISTED - len(row[:LISTED])) for row in rows]
+    codes, names = _codes(pyarrow.array([each for row in wide for each in row], pyarrow.string()))
+    codes = codes.reshape(-1, LISTED)
+    used = [at for at in range(LISTED) if at == 0 or (codes[:, at] >= 0).any()]
+    columns = {f"{name}{at + 1 if at else ''}": np.ascontiguousarray(codes[:, at]) for at in used}
+    longest = max((len(row) for row in rows), default=0)
+    more = f", the first {LISTED} of up to {longest} a row" if longest > LISTED else ""
+    said = f"categories {', '.join(columns)} of {len(names):,} values{more}"
+    return Become(columns, said, dict.fromkeys(columns, names))
+
+
+def _parsed(value: Any) -> list[Any]:
+    """A list, of a file's own type or written as JSON; empty where it is missing or none."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return []
+    if not isinstance(value, list):
+        return []
+    stripped = (each.strip() if isinstance(each, str) else each for each in value)
+    return [each for each in stripped if each is not None and each != ""]
+
+
+def _principal(vectors: Array, kept: int) -> Array:
+    """The ``kept`` first principal components, NaN where a vector is missing; signs are fixed by the largest weight."""
+    there = np.isfinite(vectors).all(axis=1)
+    known = vectors[there].astype(np.float64)
+    known -= known.mean(axis=0)
+    _, axes = np.linalg.eigh(known.T @ known)
+    axes = axes[:, ::-1][:, :kept]
+    axes *= np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(kept)])
+    found = np.full((len(vectors), kept), np.nan, np.float32)
+    found[there] = known @ axes
+    return found

@@ -1,0 +1,230 @@
+"""``data.toml``: where the files are, which column is what, and what the labels mean; see docs/howto-own-data.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Literal
+
+from karec._toml import Place, construct, keywords, read_toml
+from karec.errors import ConfigError
+from karec.platform.schema import CREATOR, PUBLISHED, SONG, TAG, TYPE, Meaning
+
+FILE = "data.toml"
+TimeUnit = Literal["auto", "s", "ms", "us", "ns"]
+
+
+@dataclass(frozen=True)
+class Files:
+    """A table's files: ``path`` is a file, a glob or a folder, from the folder of data.toml. CSV, JSONL or Parquet."""
+
+    path: str
+    delimiter: str | None = None
+    encoding: Literal["utf-8", "latin-1", "utf-16"] = "utf-8"
+
+
+@dataclass(frozen=True)
+class EventColumns:
+    """The names of the log's columns. ``user``, ``item`` and ``time`` must be there."""
+
+    user: str
+    item: str
+    time: str
+    event: str | None = None
+    request: str | None = None
+    scene: str | None = None
+    play_ms: str | None = None
+
+
+@dataclass(frozen=True)
+class Events(Files):
+    """The log. ``view`` names the event that says that an item was shown; in a log of actions, an action belongs to the
+    last view of the item by the user within ``window_minutes`` before it, or to the view of its request.
+    """
+
+    columns: EventColumns = field(kw_only=True)
+    time_unit: TimeUnit = field(default="auto", kw_only=True)
+    view: str | None = field(default=None, kw_only=True)
+    window_minutes: float = field(default=60.0, kw_only=True)
+
+
+@dataclass(frozen=True)
+class Label:
+    """When an exposure is positive: ``event`` happened to it; or ``column`` is not 0, is ``equals``, is ``at_least`` a
+    number, or is at least ``share`` of the column ``at_least_share_of``. ``weight`` in the score of feeds; ``task``:
+    models learn it.
+    """
+
+    event: str | None = None
+    column: str | None = None
+    equals: str | None = None
+    at_least: float | None = None
+    at_least_share_of: str | None = None
+    share: float = 1.0
+    weight: float = 1.0
+    task: bool = True
+
+    def __post_init__(self) -> None:
+        if (self.event is None) == (self.column is None):
+            raise ValueError("a label is said by an event or by a column: give one of the two")
+        given = [name for name in ("equals", "at_least", "at_least_share_of") if getattr(self, name) is not None]
+        if len(given) > 1 or (given and self.column is None):
+            raise ValueError(f"{' and '.join(given)}: at most one of them, beside a column")
+        if not self.weight >= 0:
+            raise ValueError(f"weight = {self.weight}, expected at least 0")
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Columns of items with a meaning. ``vector``: a list of numbers, of the same length for every item; or a file
+    that ends with .npy, beside data.toml, with a row for each row of items, in their order.
+    """
+
+    creator: str | None = None
+    song: str | None = None
+    type: str | None = None
+    tag: str | None = None
+    published: str | None = None
+    vector: str | None = None
+
+    @property
+    def named(self) -> dict[str, str]:
+        """{column of the file: name of the role's column in a snapshot}."""
+        names = {"creator": CREATOR, "song": SONG, "type": TYPE, "tag": TAG, "published": PUBLISHED}
+        return {getattr(self, role): name for role, name in names.items() if getattr(self, role) is not None}
+
+
+@dataclass(frozen=True)
+class Rows(Files):
+    """A row an ``id``. A column that is no role is a feature, but those of ``ignore``. ``categories``: columns whose
+    numbers are names of kinds. ``lists``: {column: what stands between the values that its cells hold}.
+    """
+
+    id: str = field(kw_only=True)
+    ignore: tuple[str, ...] = field(default=(), kw_only=True)
+    categories: tuple[str, ...] = field(default=(), kw_only=True)
+    lists: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if "" in self.lists.values():
+            raise ValueError("lists: what stands between values cannot be empty")
+
+
+@dataclass(frozen=True)
+class Items(Rows):
+    """Every item that may be recommended."""
+
+    roles: Roles = field(default_factory=Roles, kw_only=True)
+
+
+@dataclass(frozen=True)
+class Users(Rows):
+    """What is known of users; of others nothing is."""
+
+
+@dataclass(frozen=True)
+class PairColumns:
+    to: str
+    user: str
+    time: str | None = None
+
+
+@dataclass(frozen=True)
+class Pairs(Files):
+    """A relation of users: to creators (``follows``), to users (``friends``), or another."""
+
+    columns: PairColumns = field(kw_only=True)
+
+
+@dataclass(frozen=True)
+class Negatives:
+    """For a log of positives alone: so many items for each, drawn among those that the user has no positive of, with a
+    chance that grows with how often an item is taken, to the power ``popularity``.
+    """
+
+    per_positive: int = 4
+    popularity: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.per_positive <= 0 or not 0 <= self.popularity <= 1:
+            raise ValueError(f"per_positive > 0 and popularity in 0 … 1 are wanted, got {self}")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Shares of the exposures, in order of time: the first ``history`` make histories and counters only; the last
+    ``test`` are the test, the ``validation`` before them choose settings, the rest train.
+    """
+
+    history: float = 0.2
+    validation: float = 0.1
+    test: float = 0.1
+
+    def __post_init__(self) -> None:
+        shares = [getattr(self, each.name) for each in fields(self)]
+        if not all(0 <= share < 1 for share in shares) or not sum(shares) < 1 or not min(shares[1:]) > 0:
+            raise ValueError(
+                f"shares ≥ 0 that leave something to train on are wanted, validation and test > 0, got {self}"
+            )
+
+
+@dataclass(frozen=True)
+class Contract:
+    """A data.toml. ``folder`` is where it lies."""
+
+    events: Events
+    items: Items | None = None
+    users: Users | None = None
+    relations: Mapping[str, Pairs] = field(default_factory=dict)
+    labels: Mapping[str, Label] = field(default_factory=dict)
+    meaning: Meaning | None = None
+    negatives: Negatives = field(default_factory=Negatives)
+    split: Split = field(default_factory=Split)
+    name: str = ""
+    folder: Path = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        said = {label.event is not None for label in self.labels.values()}
+        if len(said) > 1:
+            raise ValueError("labels are said by events or by columns, not some by the one and some by the other")
+        if True in said and (self.events.columns.event is None or self.events.view is None):
+            raise ValueError(
+                "labels that are events need events.columns.event and events.view, the event that says shown"
+            )
+        for name in (*self.said.enjoyed, *self.said.liked, *self.said.followed):
+            if self.labels and name not in self.labels:
+                raise ValueError(f"meaning names {name!r}, which is no label; labels are {list(self.labels)}")
+
+    @property
+    def shape(self) -> Literal["impressions", "actions", "positives"]:
+        """impressions: a row an exposure; actions: a row an event; positives: a row a positive, no other is known."""
+        if not self.labels:
+            return "positives"
+        return "actions" if next(iter(self.labels.values())).event is not None else "impressions"
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        return tuple(self.labels) or (POSITIVE,)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """What models learn, the main one first."""
+        return tuple(name for name, label in self.labels.items() if label.task) or self.label_names[:1]
+
+    @property
+    def said(self) -> Meaning:
+        """The table [meaning]; without it, the main task says enjoyed."""
+        return self.meaning if self.meaning is not None else Meaning(enjoyed=self.tasks[:1])
+
+
+POSITIVE = "positive"  # the label of a log of positives alone
+
+
+def read_contract(folder: Path) -> Contract:
+    """``folder/data.toml``. Raises ConfigError naming the key."""
+    path = folder / FILE
+    if not path.is_file():
+        raise ConfigError(f"{path} is missing: karec data init {folder} writes one by looking at the files")
+    said = keywords(Contract, {"name": folder.resolve().name, **read_toml(path)}, Place(path), given=("folder",))
+    return construct(Contract, {**said, "folder": folder}, Place(path))

@@ -1,0 +1,195 @@
+"""Numbered exposures and tables → the dataset: a snapshot after the first of them, the rest, and where they are cut."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from karec.data.own.contract import Contract
+from karec.data.own.exposures import Shown
+from karec.data.own.negatives import draw_negatives
+from karec.data.own.numbering import Numbering
+from karec.data.own.report import DataReport, moment
+from karec.data.own.tables import OwnTable
+from karec.errors import DataError
+from karec.platform import schema
+from karec.platform.dataset import Dataset
+from karec.platform.events import Exposures
+from karec.platform.folds.advance import advance
+from karec.platform.relations import Relation
+from karec.platform.snapshot import Snapshot
+from karec.platform.table import Table
+from karec.types import Array
+
+ROLES = {schema.CREATOR, schema.SONG, schema.TYPE, schema.TAG, schema.PUBLISHED}
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What was read: the contract, tables by name, relations as numbers, and the numbers of ids."""
+
+    contract: Contract
+    tables: Mapping[str, OwnTable]
+    relations: Mapping[str, tuple[Array, Array, Array]]
+    numbering: Numbering
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    dataset: Dataset
+    report: DataReport
+
+
+def dataset_of(shown: Shown, parts: Parts) -> Made:
+    """DataError where nothing can be learned."""
+    contract, exposures = parts.contract, shown.exposures
+    parts = replace(parts, tables=_with_shared_names(parts.tables))
+    notes: tuple[str, ...] = ()
+    given = set() if contract.items is None else set(contract.items.roles.named.values())
+    items = _table(parts.numbering.rows["items"], parts.tables.get("items"), ROLES - given)
+    users = _table(parts.numbering.rows["users"], parts.tables.get("users"), set())
+    if contract.shape == "positives":
+        exposures = _with_negatives(exposures, items, contract)
+        share = contract.negatives
+        notes = (
+            f"the log holds positives alone: {share.per_positive} negatives for each were drawn, by popularity to the "
+            f"power {share.popularity:g}; no figure on them says how often a shown item is taken",
+        )
+    cuts = _cuts(exposures.time_ms, contract)
+    snapshot = Snapshot(
+        int(exposures.time_ms[0]),
+        items,
+        users,
+        _relations(parts, users),
+        {**_names(parts), "scene": shown.scenes},
+        meaning=contract.said,
+    )
+    snapshot = advance(snapshot, exposures, cuts[0])
+    later = exposures.take(slice(int(np.searchsorted(exposures.time_ms, cuts[0])), None))
+    weights = {name: label.weight for name, label in contract.labels.items()}
+    dataset = Dataset(contract.name, snapshot, later, cuts[1], cuts[2], contract.tasks, weights, notes)
+    _check_labels(dataset)
+    return Made(dataset, _report(dataset, exposures, parts))
+
+
+def _with_negatives(positives: Exposures, items: Table, contract: Contract) -> Exposures:
+    _, user = np.unique(positives.user_id, return_inverse=True)
+    places, drawn = draw_negatives(user, items.lookup(positives.work_id), len(items), contract.negatives)
+    every = positives.take(np.concatenate([np.arange(len(positives)), places]))
+    (label,) = contract.label_names
+    positive = np.concatenate([np.ones(len(positives), np.uint8), np.zeros(len(places), np.uint8)])
+    work = np.concatenate([positives.work_id, np.asarray(items.ids)[drawn]])
+    order = np.lexsort((work, every.user_id, every.time_ms))
+    return Exposures(every.user_id, work, every.time_ms, every.scene, {label: positive}).take(order)
+
+
+def _table(numbers: Array, table: OwnTable | None, taken: set[str]) -> Table:
+    """A row for each of ``numbers``; those that the file does not hold have nothing: −1, 0 or NaN."""
+    columns: dict[str, Array] = {}
+    for name, values in ({} if table is None else table.columns).items():
+        more = len(numbers) - len(values)
+        missing = np.nan if values.dtype.kind == "f" else 0 if name.endswith("_ms") else -1
+        columns[_free(name, values, taken)] = np.concatenate([values, np.full(more, missing, values.dtype)])
+    return Table(numbers, columns)
+
+
+def _free(name: str, values: Array, taken: set[str]) -> str:
+    """``name``, or another one where a snapshot would read it as a counter, a role or a moment, which it is not."""
+    mistaken = schema.is_counter(name) or name in taken or (name.endswith("_ms") and values.dtype == np.int32)
+    return f"{name}_" if mistaken else name
+
+
+def _with_shared_names(tables: Mapping[str, OwnTable]) -> dict[str, OwnTable]:
+    """A category that items and users have by one name has the same codes in both: they are compared."""
+    found = dict(tables)
+    if len(found) == 2:
+        for name in sorted(found["items"].names.keys() & found["users"].names.keys()):
+            names = sorted({*found["items"].names[name], *found["users"].names[name]})
+            found = {what: _recoded(table, name, names) for what, table in found.items()}
+    return found
+
+
+def _recoded(table: OwnTable, column: str, names: list[str]) -> OwnTable:
+    """``table`` with the codes of ``column`` as ``names`` orders them."""
+    places = {name: at for at, name in enumerate(names)}
+    codes = np.array([*(places[name] for name in table.names[column]), -1], np.int32)
+    columns = {**table.columns, column: codes[table.columns[column]]}
+    return replace(table, columns=columns, names={**table.names, column: names})
+
+
+def _names(parts: Parts) -> dict[str, list[str]]:
+    return {name: names for table in parts.tables.values() for name, names in table.names.items()}
+
+
+def _relations(parts: Parts, users: Table) -> dict[str, Relation]:
+    found = {}
+    for name, (user, other, time_ms) in parts.relations.items():
+        rows = users.lookup(user)
+        known = rows >= 0
+        found[name] = Relation.from_pairs(rows[known], other[known], len(users), time_ms[known])
+    return found
+
+
+def _cuts(time_ms: Array, contract: Contract) -> tuple[int, int, int]:
+    """(end of what is history, of training, of validation): moments at which the split's shares are reached."""
+    split, n = contract.split, len(time_ms)
+    shares = (split.history, 1 - split.validation - split.test, 1 - split.test)
+    cuts = [int(time_ms[min(int(share * n), n - 1)]) for share in shares]
+    if not cuts[0] < cuts[1] < cuts[2] <= int(time_ms[-1]):
+        raise DataError(
+            f"{contract.name}: {n:,} exposures at {len(np.unique(time_ms)):,} moments cannot be split by time into "
+            "history, training, validation and test: is the right column the time?"
+        )
+    return cuts[0], cuts[1], cuts[2]
+
+
+def _split(dataset: Dataset) -> dict[str, Exposures]:
+    """Parts of the dataset's exposures, which are in order of time; nothing is copied."""
+    exposures = dataset.exposures
+    first, second = np.searchsorted(exposures.time_ms, [dataset.train_until_ms, dataset.valid_until_ms]).tolist()
+    cuts = {"training": slice(0, first), "validation": slice(first, second), "test": slice(second, None)}
+    return {name: exposures.take(cut) for name, cut in cuts.items()}
+
+
+def _check_labels(dataset: Dataset) -> None:
+    parts = _split(dataset)
+    for part in ("training", "test"):
+        exposures = parts[part]
+        for task in dataset.tasks:
+            share = float(exposures.labels[task].mean()) if len(exposures) else 0.0
+            if share in (0.0, 1.0):
+                raise DataError(
+                    f"{dataset.name}: label {task!r} is {share:.0f} in all {len(exposures):,} exposures of {part}: "
+                    f"nothing can be learned of it; write task = false under [labels.{task}], or say otherwise when "
+                    "it is positive"
+                )
+
+
+def _report(dataset: Dataset, exposures: Exposures, parts: Parts) -> DataReport:
+    shown = np.unique(exposures.work_id)
+    table = parts.tables.get("users")
+    moments = {
+        "first": exposures.time_ms[0],
+        "training": dataset.snapshot.time_ms,
+        "validation": dataset.train_until_ms,
+    }
+    moments |= {"test": dataset.valid_until_ms, "last": exposures.time_ms[-1]}
+    return DataReport(
+        name=dataset.name,
+        shape=parts.contract.shape,
+        tables=(),
+        users=len(dataset.snapshot.users),
+        items=len(dataset.snapshot.works),
+        exposures=len(exposures),
+        users_without_row=0 if table is None else len(dataset.snapshot.users) - len(table.ids),
+        items_without_exposure=len(dataset.snapshot.works) - len(shown),
+        labels={name: float(label.mean()) for name, label in exposures.labels.items()},
+        moments={name: moment(int(ms)) for name, ms in moments.items()},
+        parts={
+            "history": len(exposures) - len(dataset.exposures),
+            **{name: len(part) for name, part in _split(dataset).items()},
+        },
+        notes=dataset.notes,
+    )

@@ -1,0 +1,160 @@
+"""A folder with a data.toml → a dataset, the maps of its ids, and a report of what was read, kept and left out."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from karec._clock import Progress
+from karec.data.own.contract import Contract, Files, read_contract
+from karec.data.own.database import Database
+from karec.data.own.dataset import Parts, dataset_of
+from karec.data.own.events import IdKind, id_kind, read_events
+from karec.data.own.exposures import read_shown
+from karec.data.own.files import Source, open_source
+from karec.data.own.kinds import column_of
+from karec.data.own.numbering import Numbering
+from karec.data.own.report import DataReport, Reason, TableReport
+from karec.data.own.shapes import make_exposures
+from karec.data.own.tables import OwnTable, read_table
+from karec.errors import DataError
+from karec.ids import IdMap
+from karec.platform.dataset import Dataset
+
+STEPS = 6
+REPEATED = "one user, item and moment with another row"
+
+
+@dataclass(frozen=True, eq=False)
+class OwnData:
+    """``ids``: maps of users, items and, where they are texts, creators and songs; their files lie with the caller."""
+
+    dataset: Dataset
+    ids: Mapping[str, IdMap]
+    report: DataReport
+
+
+def load(
+    folder: Path,
+    ids_folder: Path,
+    progress: Progress | None = None,
+    *,
+    skip_bad: bool = False,
+    now_ms: int | None = None,
+) -> OwnData:
+    """Reads what ``folder/data.toml`` names; the maps of ids are written into ``ids_folder``, which exists.
+
+    ``skip_bad`` leaves out rows that cannot be used; without it the first of them is refused. Events later than a day
+    after ``now_ms`` (now) are such rows. The result does not depend on the order of rows or how they lie in files.
+
+    Raises ConfigError for a wrong data.toml, DataError naming file, line, column and what to do.
+    """
+    contract = read_contract(Path(folder))
+    with tempfile.TemporaryDirectory(prefix="karec-data-") as scratch:
+        work = _Import(contract, Path(scratch), ids_folder, progress, skip_bad)
+        try:
+            return work.run(int(time.time() * 1000) if now_ms is None else now_ms)
+        finally:
+            work.database.close()
+
+
+class _Import:
+    """One reading of a data.toml: the database, its sources, and the reports so far."""
+
+    def __init__(
+        self, contract: Contract, scratch: Path, ids_folder: Path, progress: Progress | None, skip_bad: bool
+    ) -> None:
+        self.contract, self.ids_folder, self.skip_bad = contract, ids_folder, skip_bad
+        self.progress = progress
+        self.database = Database(scratch)
+        self.reports: list[TableReport] = []
+
+    def run(self, now_ms: int) -> OwnData:
+        contract, database = self.contract, self.database
+        self._say(0, "looking at files")
+        sources = self._sources()
+        users, items = self._id_kinds(sources)
+        self._say(1, "events")
+        events = read_events(database, sources["events"], contract, users, items, now_ms)
+        self._checked(events)
+        self._say(2, "items and users")
+        numbering = Numbering(database, self.ids_folder)
+        tables = self._tables(sources, users, items, numbering)
+        self._say(3, "ids")
+        left_out = numbering.number_events(sources["events"], tables.get("items"), tables.get("users"))
+        left_out |= make_exposures(database, sources["events"], contract)
+        self._say(4, "relations")
+        relations = numbering.relations(contract, sources, self._checked)
+        self._say(5, "exposures")
+        shown = read_shown(database, contract)
+        database.close()  # and its memory is free
+        made = dataset_of(shown, Parts(contract, tables, relations, numbering))
+        if shown.repeated:
+            left_out[REPEATED] = Reason(shown.repeated)
+        self.reports[0] = replace(events, left_out=left_out)
+        self._say(STEPS, "done")
+        report = replace(made.report, tables=tuple(self.reports))
+        return OwnData(made.dataset, numbering.maps, report)
+
+    def _say(self, done: int, what: str) -> None:
+        if self.progress is not None:
+            self.progress(done, STEPS, what)
+
+    def _sources(self) -> dict[str, Source]:
+        contract = self.contract
+        tables: dict[str, Files | None] = {
+            "events": contract.events, "items": contract.items, "users": contract.users
+        }  # fmt: skip
+        tables |= {f"relation_{at}": table for at, table in enumerate(contract.relations.values())}
+        return {
+            name: open_source(self.database, f"source_{name}", table, contract.folder)
+            for name, table in tables.items()
+            if table is not None
+        }
+
+    def _id_kinds(self, sources: Mapping[str, Source]) -> tuple[IdKind, IdKind]:
+        contract, events = self.contract, self.contract.events.columns
+        wanted: dict[str, list[tuple[str, str, str]]] = {
+            "user": [("events", events.user, "events.columns.user")],
+            "item": [("events", events.item, "events.columns.item")],
+        }
+        if contract.users is not None:
+            wanted["user"].append(("users", contract.users.id, "users.id"))
+        if contract.items is not None:
+            wanted["item"].append(("items", contract.items.id, "items.id"))
+        for at, (name, pairs) in enumerate(contract.relations.items()):
+            wanted["user"].append((f"relation_{at}", pairs.columns.user, f"relations.{name}.columns.user"))
+        kinds = []
+        for what, places in wanted.items():
+            for source, name, asked in places:
+                sources[source].column(name, asked)
+            kinds.append(id_kind(what, [column_of(self.database, sources[s], name) for s, name, _ in places]))
+        return kinds[0], kinds[1]
+
+    def _tables(
+        self, sources: Mapping[str, Source], users: IdKind, items: IdKind, numbering: Numbering
+    ) -> dict[str, OwnTable]:
+        found: dict[str, OwnTable] = {}
+        for name, table, kind in (("items", self.contract.items, items), ("users", self.contract.users, users)):
+            if table is not None:
+                found[name] = read_table(
+                    self.database, sources[name], table, self.contract.folder, kind, numbering.of_role
+                )
+                self._checked(found[name].report)
+        return found
+
+    def _checked(self, report: TableReport) -> None:
+        """Keeps the report. Rows that cannot be used are refused unless they may be skipped."""
+        self.reports.append(report)
+        if report.bad and not self.skip_bad:
+            why, reason = next(iter(report.bad.items()))
+            others = sum(each.count for each in report.bad.values()) - reason.count
+            more = f", and {others:,} more for other reasons" if others else ""
+            raise DataError(
+                f"{reason.places[0] if reason.places else report.files[0]}: {why} ({reason.count:,} of {report.rows:,} "
+                f"rows of {report.name}{more}): mend them, or leave them out with --skip-bad; karec data check shows "
+                "all reasons"
+            )

@@ -1,0 +1,146 @@
+"""Ids of any kind → the engine's numbers: the maps are built here, and applied where the rows lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from karec.data.own.contract import Contract, PairColumns
+from karec.data.own.database import Database, told
+from karec.data.own.files import FILE_NUMBER, ROW, Source
+from karec.data.own.kinds import column_of
+from karec.data.own.reasons import WHY, nothing_kept, reasons, why_of
+from karec.data.own.report import Reason, TableReport
+from karec.data.own.tables import OwnTable
+from karec.errors import DataError
+from karec.ids import IdMap
+from karec.platform.schema import CREATOR, SONG
+from karec.types import Array
+
+UNKNOWN_ITEM = "the item is not in items"
+
+
+class Numbering:
+    """``maps`` by table, and of each the numbers of its rows, in the order of the table: those of its file, then those
+    that only the log names, ascending.
+    """
+
+    def __init__(self, database: Database, folder: Path) -> None:
+        self.database, self.folder = database, folder
+        self.maps: dict[str, IdMap] = {}
+        self.rows: dict[str, Array] = {}
+
+    def of_role(self, role: str, names: Any) -> Array:
+        """Numbers of creators, or of songs, that are texts (Arrow); a creator who is a user has that user's number."""
+        what = {CREATOR: "creators", SONG: "songs"}[role]
+        self.maps[what] = IdMap.build(names, self.folder / f"{what}.karec")
+        return self.maps[what].numbers(names)
+
+    def number_events(self, source: Source, items: OwnTable | None, users: OwnTable | None) -> dict[str, Reason]:
+        """``cleaned`` becomes a table with numbers for u and i, without items that ``items`` lacks. What was left out.
+
+        Builds the maps of items and of users.
+        """
+        database = self.database
+        before, left_out = database.count("cleaned"), 0
+        there = "SELECT DISTINCT i AS id FROM cleaned ORDER BY 1"
+        item_ids = database.arrow(there)["id"].combine_chunks() if items is None else items.ids
+        self._build("items", item_ids)
+        with database.table("item_ids", id=item_ids, number=self.rows["items"]):
+            known = "" if items is None else " SEMI JOIN item_ids ON i = id"
+            if known:
+                left_out = before - database.count(f"cleaned{known}")
+            if left_out == before:
+                raise DataError(f"{source.files[0]}: none of {before:,} events names an item of items: are ids alike?")
+            user_ids = self._user_ids(known if left_out else "", users)
+            self._build("users", user_ids)
+            with database.table("user_ids", id=user_ids, number=self.rows["users"]):
+                self._replace_ids(item_ids, user_ids, bool(left_out))
+        return {UNKNOWN_ITEM: Reason(left_out)} if left_out else {}
+
+    def _user_ids(self, known: str, users: OwnTable | None) -> Any:
+        import pyarrow
+
+        there = f"SELECT DISTINCT u AS id FROM cleaned{known} ORDER BY 1"
+        if users is None:
+            return self.database.arrow(there)["id"].combine_chunks()
+        with self.database.table("of_table", id=users.ids):
+            more = self.database.arrow(f"SELECT * FROM ({there}) ANTI JOIN of_table USING (id) ORDER BY 1")
+        return pyarrow.concat_arrays([users.ids, more["id"].combine_chunks()])
+
+    def _build(self, what: str, ids: Any) -> None:
+        self.maps[what] = IdMap.build(ids, self.folder / f"{what}.karec")
+        self.rows[what] = self.maps[what].numbers(ids)
+
+    def _replace_ids(self, item_ids: Any, user_ids: Any, some_unknown: bool) -> None:
+        """Joins only where an id is not its own number, or where an item is unknown."""
+        database = self.database
+        cells = {name: name for name in database.columns("cleaned")}
+        joins = ""
+        if some_unknown or not _own_numbers(item_ids, self.rows["items"]):
+            cells["i"] = "item_ids.number"
+            joins += " JOIN item_ids ON cleaned.i = item_ids.id"
+        if not _own_numbers(user_ids, self.rows["users"]):
+            cells["u"] = "user_ids.number"
+            joins += " JOIN user_ids ON cleaned.u = user_ids.id"
+        if joins:
+            listed = ", ".join(f"{cell} AS {name}" for name, cell in cells.items())
+            database.run(f"CREATE TEMP TABLE numbered AS SELECT {listed} FROM cleaned{joins}")
+            database.run("DROP VIEW cleaned")
+            database.run("DROP TABLE read")
+            database.run("ALTER TABLE numbered RENAME TO cleaned")
+
+    def relations(
+        self, contract: Contract, sources: Mapping[str, Source], checked: Callable[[TableReport], None]
+    ) -> dict[str, tuple[Array, Array, Array]]:
+        """{relation: (user numbers, the other's numbers, moments or 0)}, sorted."""
+        return {
+            name: self._pairs(name, sources[f"relation_{at}"], pairs.columns, checked)
+            for at, (name, pairs) in enumerate(contract.relations.items())
+        }
+
+    def _pairs(
+        self, name: str, source: Source, columns: PairColumns, checked: Callable[[TableReport], None]
+    ) -> tuple[Array, Array, Array]:
+        database = self.database
+        source.column(columns.to, f"relations.{name}.columns.to")
+        of_user, of_other = (column_of(database, source, column) for column in (columns.user, columns.to))
+        integers = self.maps["users"].kind == "integer"
+        u = of_user.as_integer if integers else of_user.as_text
+        o = of_other.as_integer if of_other.kind == "integer" and integers else of_other.as_text
+        moment = "0"
+        if columns.time is not None:
+            source.column(columns.time, f"relations.{name}.columns.time")
+            moment = f"coalesce({column_of(database, source, columns.time).as_time.as_ms}, 0)"
+        kind = "no integer" if integers else "missing"
+        mistakes = [
+            (f"({cell}) IS NULL", f"column {column!r}: the id is {kind}")
+            for cell, column in ((u, columns.user), (o, columns.to))
+        ]
+        with told(source.files[0]):
+            database.run(
+                f"CREATE TEMP TABLE pairs AS SELECT {u} AS u, {o} AS o, {moment} AS t, {why_of(mistakes)} AS {WHY}, "
+                f"{ROW}, {FILE_NUMBER} FROM {source.name}"
+            )
+        bad = reasons(database, source, "pairs", mistakes)
+        rows = database.count("pairs", f"{WHY} IS NULL") + sum(reason.count for reason in bad.values())
+        kept = database.arrow(f"SELECT u, o, min(t) AS t FROM pairs WHERE {WHY} IS NULL GROUP BY u, o ORDER BY u, t, o")
+        database.run("DROP TABLE pairs")
+        if not kept.num_rows:
+            raise DataError(nothing_kept(f"relation {name}", source, bad))
+        checked(TableReport(f"relations.{name}", tuple(map(str, source.files)), rows, kept.num_rows, bad))
+        others = kept["o"].combine_chunks()
+        numbers = others.to_numpy() if str(others.type) == "int64" else self._others(others)
+        return self.maps["users"].numbers(kept["u"].combine_chunks()), numbers, kept["t"].to_numpy()
+
+    def _others(self, names: Any) -> Array:
+        """Of creators, or of users where nobody knows creators; both give one text one number."""
+        known = self.maps.get("creators", self.maps["users"])
+        return known.numbers(names)
+
+
+def _own_numbers(ids: Any, numbers: Array) -> bool:
+    return str(ids.type) == "int64" and np.array_equal(numbers, ids.to_numpy())

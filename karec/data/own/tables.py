@@ -1,0 +1,150 @@
+"""Items and users → the tables of a snapshot: a row an id; what each column becomes is in ``columns.py``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from karec.data.own.columns import Become, Numbers, Wanted, become, vectors_become
+from karec.data.own.contract import Items, Rows
+from karec.data.own.database import Database, told
+from karec.data.own.events import IdKind
+from karec.data.own.files import FILE_NUMBER, ROW, Source
+from karec.data.own.kinds import column_of
+from karec.data.own.reasons import WHY, nothing_kept, reasons, why_of
+from karec.data.own.report import ColumnReport, Reason, TableReport, moment
+from karec.errors import DataError
+from karec.types import Array
+
+VECTORS = ".npy"
+TWICE, SAME = "the id stands twice, with other values", "the id stands twice, with the same values"
+
+
+@dataclass(frozen=True, eq=False)
+class OwnTable:
+    """``ids`` as the files have them (Arrow); ``columns``, and ``names`` of category codes, as a snapshot has them."""
+
+    ids: Any
+    columns: dict[str, Array]
+    names: dict[str, list[str]]
+    report: TableReport
+
+
+def read_table(
+    database: Database, source: Source, table: Rows, folder: Path, kind: IdKind, numbers: Numbers | None = None
+) -> OwnTable:
+    """Of an id that stands twice with the same values one row is kept; with other values, all but the first are
+    mistakes. ``numbers`` of creators and songs that are texts; ``folder`` is that of data.toml.
+    """
+    what = f"{kind.what}s"
+    wanted = _wanted(database, source, table, what)
+    found, bad, rows, same = _rows(database, source, table, kind, wanted)
+    made: dict[str, Array] = {}
+    names: dict[str, list[str]] = {}
+    reports = []
+    for at, each in enumerate(wanted):
+        values = found[f"c{at}"].combine_chunks()
+        try:
+            became = become(each, values, numbers)
+        except DataError as error:
+            raise DataError(f"{source.files[0]}: {error}") from error
+        made |= became.columns
+        names |= became.names
+        reports.append(_report(each, values, became))
+    if isinstance(table, Items) and table.roles.vector is not None and table.roles.vector.endswith(VECTORS):
+        path = folder / table.roles.vector
+        became = _beside(path, found["row"].to_numpy(), rows)
+        made |= became.columns
+        reports.append(ColumnReport(path.name, "list", became.said))
+    unused = [ColumnReport(name, "", "not used") for name in source.columns if name in table.ignore]
+    id_report = ColumnReport(table.id, "integer" if kind.integers else "text", "id")
+    report = TableReport(
+        what, tuple(map(str, source.files)), rows, found.num_rows, bad, {SAME: Reason(same)} if same else {},
+        (id_report, *reports, *unused),
+    )  # fmt: skip
+    return OwnTable(found["id"].combine_chunks(), made, names, report)
+
+
+def _wanted(database: Database, source: Source, table: Rows, what: str) -> list[Wanted]:
+    """The columns that become something. DataError: the contract names a column that the files lack."""
+    roles = table.roles.named if isinstance(table, Items) else {}
+    said = {table.id: f"{what}.id", **dict.fromkeys(roles, f"{what}.roles")}
+    said |= dict.fromkeys(table.ignore, f"{what}.ignore") | dict.fromkeys(table.categories, f"{what}.categories")
+    said |= dict.fromkeys(table.lists, f"{what}.lists")
+    if isinstance(table, Items) and table.roles.vector is not None and not table.roles.vector.endswith(VECTORS):
+        said[table.roles.vector] = f"{what}.roles.vector"
+    for name, asked in said.items():
+        source.column(name, asked)
+    return [
+        Wanted(column_of(database, source, name), roles.get(name), table.lists.get(name), name in table.categories)
+        for name in source.columns
+        if name != table.id and (name not in table.ignore or name in roles)
+    ]
+
+
+def _rows(
+    database: Database, source: Source, table: Rows, kind: IdKind, wanted: list[Wanted]
+) -> tuple[Any, dict[str, Reason], int, int]:
+    """(kept rows as Arrow: id, row, c0, c1, …; mistakes; rows that were read; rows that only repeat another)."""
+    id_column = column_of(database, source, table.id)
+    mistakes = [*kind.mistakes(id_column, "__id"), ("false", f"column {table.id!r}: {TWICE}")]
+    cells = {f"c{at}": each.cell for at, each in enumerate(wanted)}
+    listed = "".join(f", {cell} AS {name}" for name, cell in cells.items())
+    names = "".join(f", {name}" for name in cells)
+    with told(source.files[0]):
+        database.run(
+            f"CREATE TEMP TABLE rows_read AS SELECT __id AS id{listed}, {why_of(mistakes)} AS {WHY}, {ROW}, "
+            f"{FILE_NUMBER} FROM (SELECT *, {kind.value(id_column)} AS __id FROM {source.name})"
+        )
+    database.run(
+        f"CREATE TEMP TABLE ranked AS SELECT *, row_number() OVER (ORDER BY {FILE_NUMBER}, {ROW}) AS row, "
+        f"CASE WHEN {WHY} IS NULL THEN row_number() OVER (PARTITION BY id, {WHY} ORDER BY {FILE_NUMBER}, {ROW}) END "
+        "AS nth FROM rows_read"
+    )
+    database.run(
+        f"UPDATE ranked SET {WHY} = {len(mistakes) - 1} FROM (SELECT * FROM ranked WHERE nth = 1) AS first WHERE "
+        f"ranked.nth > 1 AND ranked.id = first.id AND ({_differ(cells)})"
+    )
+    bad = reasons(database, source, "ranked", mistakes)
+    found = database.arrow(f"SELECT id, row{names} FROM ranked WHERE nth = 1 ORDER BY row")
+    good = database.count("ranked", f"{WHY} IS NULL")
+    for each in ("rows_read", "ranked"):
+        database.run(f"DROP TABLE {each}")
+    if not found.num_rows:
+        raise DataError(nothing_kept(f"{kind.what}s", source, bad))
+    return found, bad, good + sum(reason.count for reason in bad.values()), good - found.num_rows
+
+
+def _differ(cells: dict[str, str]) -> str:
+    return " OR ".join(f"ranked.{name} IS DISTINCT FROM first.{name}" for name in cells) or "false"
+
+
+def _report(wanted: Wanted, values: Any, became: Become) -> ColumnReport:
+    """With the range of a number or a moment."""
+    column = wanted.column
+    least, most = "", ""
+    numbers = [each for each in became.columns.values() if each.dtype == np.float32]
+    moments = [each[each > 0] for name, each in became.columns.items() if name.endswith("_ms")]
+    if became.said == "number" and np.isfinite(numbers[0]).any():
+        least, most = f"{np.nanmin(numbers[0]):g}", f"{np.nanmax(numbers[0]):g}"
+    elif became.said.startswith("moment") and len(moments[0]):
+        least, most = moment(int(moments[0].min())), moment(int(moments[0].max()))
+    return ColumnReport(column.name, column.kind, became.said, values.null_count / max(len(values), 1), least, most)
+
+
+def _beside(path: Path, row: Array, rows: int) -> Become:
+    """The file of vectors: ``row (N,)`` are the places of the kept items among the ``rows`` of the table, from 1."""
+    try:
+        vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path} cannot be read as an array of NumPy: {error}") from error
+    if vectors.ndim != 2 or vectors.dtype.kind not in "fiu" or vectors.shape[1] == 0:
+        raise DataError(f"{path} holds {vectors.dtype} of shape {vectors.shape}: (rows, numbers) of numbers is wanted")
+    if len(vectors) != rows:
+        raise DataError(
+            f"{path} has {len(vectors):,} rows, items have {rows:,}: one for each, in their order, is wanted"
+        )
+    return vectors_become("vector", np.asarray(vectors[row - 1], np.float32))

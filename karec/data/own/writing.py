@@ -1,0 +1,125 @@
+"""A dataset as files of one's own: Parquet tables and the data.toml that names them. Importing them gives it again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from karec._files import file_aside, write_text_aside
+from karec.data.own.contract import FILE
+from karec.errors import DataError
+from karec.logs.parts import arrow_parquet
+from karec.platform import schema
+from karec.platform.dataset import Dataset
+from karec.platform.events import Exposures
+from karec.platform.relations import Relation
+from karec.platform.schema import CREATOR, PUBLISHED, SONG, TAG, TYPE
+from karec.platform.snapshot import Snapshot
+from karec.platform.table import Table
+from karec.types import Array
+
+ROLES = {CREATOR: "creator", SONG: "song", TYPE: "type", TAG: "tag", PUBLISHED: "published"}
+
+
+def write_dataset(folder: Path, start: Snapshot, past: Exposures, dataset: Dataset) -> None:
+    """Writes ``dataset``, whose snapshot is ``start`` after the exposures ``past``, into ``folder``, which is made.
+
+    Categories go out by name where ``start.labels`` names them. DataError: the folder has a data.toml already.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / FILE).exists():
+        raise DataError(f"{folder / FILE} is there already: name another folder")
+    events = {
+        name: np.concatenate([getattr(past, name), getattr(dataset.exposures, name)])
+        for name in ("user_id", "work_id", "time_ms", "scene", "play_ms")
+    }
+    labels = {name: np.concatenate([past.labels[name], label]) for name, label in dataset.exposures.labels.items()}
+    scene = {"scene": _named(events.pop("scene"), start.labels.get("scene", []))}
+    _write(folder / "events.parquet", {**events, **scene, **labels})
+    item_columns, item_categories = _columns(start.works, start)
+    user_columns, user_categories = _columns(start.users, start)
+    _write(folder / "items.parquet", {"id": start.works.ids, **item_columns})
+    _write(folder / "users.parquet", {"id": start.users.ids, **user_columns})
+    for name, relation in start.relations.items():
+        _write(folder / f"{name}.parquet", _pairs(start.users, relation))
+    text = _contract(start, dataset, len(past), item_categories, user_categories)
+    write_text_aside(folder / FILE, text)  # last: a folder without it is no data
+
+
+def _write(path: Path, columns: dict[str, Any]) -> None:
+    pa = arrow_parquet()
+    with file_aside(path) as file:
+        pa.parquet.write_table(pa.table(columns), file)
+
+
+def _columns(table: Table, start: Snapshot) -> tuple[dict[str, Any], list[str]]:
+    """(columns as files have them, those that are categories by number)."""
+    columns: dict[str, Any] = {}
+    categories = []
+    for name, values in table.columns.items():
+        if schema.is_counter(name):
+            continue
+        if name in start.labels:
+            columns[name] = _named(np.asarray(values), start.labels[name])
+        elif name in (CREATOR, SONG) or values.dtype.kind == "f" or name.endswith("_ms"):
+            columns[name] = np.asarray(values)
+        else:
+            columns[name] = _known(np.asarray(values))
+            categories.append(name)
+    return columns, categories
+
+
+def _named(codes: Array, names: list[str]) -> Any:
+    """The names of ``codes``; missing where a code has none."""
+    pa = arrow_parquet()
+    named = (codes >= 0) & (codes < len(names))
+    return pa.array(names, pa.string()).take(pa.array(np.where(named, codes, 0), mask=~named))
+
+
+def _known(values: Array) -> Any:
+    """``values``, missing where they are 0 or negative, which means none."""
+    return arrow_parquet().array(values, mask=values <= schema.NO_FAMILY)
+
+
+def _pairs(users: Table, relation: Relation) -> dict[str, Array]:
+    rows = np.repeat(np.arange(len(relation)), np.diff(relation.indptr))
+    pairs = {"user": np.asarray(users.ids)[rows], "to": np.asarray(relation.values)}
+    return pairs if relation.times is None else {**pairs, "time_ms": np.asarray(relation.times)}
+
+
+def _contract(
+    start: Snapshot, dataset: Dataset, n_past: int, item_categories: list[str], user_categories: list[str]
+) -> str:
+    n = n_past + len(dataset.exposures)
+    train, valid, _ = (len(part) for part in dataset.split())
+    ends = [(count + 0.5) / n for count in (n_past, n_past + train, n_past + train + valid)]  # between two exposures
+    roles = ", ".join(f'{role} = "{column}"' for column, role in ROLES.items() if column in start.works.columns)
+    lines = [
+        f'name = "{dataset.name}"',
+        "",
+        "[events]",
+        'path = "events.parquet"',
+        'columns = { user = "user_id", item = "work_id", time = "time_ms", scene = "scene", play_ms = "play_ms" }',
+        "",
+        "[labels]",
+    ]
+    for name in dataset.exposures.labels:
+        more = "" if name in dataset.tasks else ", task = false"
+        weight = f", weight = {dataset.weights[name]}" if name in dataset.weights else ""
+        lines.append(f'{name} = {{ column = "{name}"{weight}{more} }}')
+    meaning = {name: list(getattr(start.meaning, name)) for name in ("enjoyed", "liked", "followed")}
+    lines += ["", "[meaning]", *(f"{name} = {str(said).replace(chr(39), chr(34))}" for name, said in meaning.items())]
+    for what, categories in (("items", item_categories), ("users", user_categories)):
+        lines += ["", f"[{what}]", f'path = "{what}.parquet"', 'id = "id"']
+        if what == "items" and roles:
+            lines.append(f"roles = {{ {roles} }}")
+        if categories:
+            lines.append(f"categories = {str(categories).replace(chr(39), chr(34))}")
+    for name, relation in start.relations.items():
+        time = "" if relation.times is None else ', time = "time_ms"'
+        lines += ["", f"[relations.{name}]", f'path = "{name}.parquet"']
+        lines.append(f'columns = {{ user = "user", to = "to"{time} }}')
+    split = f"history = {ends[0]!r}\nvalidation = {ends[2] - ends[1]!r}\ntest = {1 - ends[2]!r}"
+    return "\n".join([*lines, "", "[split]", split, ""])

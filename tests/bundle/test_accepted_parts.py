@@ -1,0 +1,229 @@
+"""What lies at the edge of the rules and may serve: bundles of few parts, ends of ranges, models of many shapes."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+from damage import reseal
+from damaged_models import ITEM, RANKER, USER, axis
+from small_bundle import DIM, publish_small_bundle
+from small_tower import write_user_tower
+
+from karec.bundle import Bundle, publish, snapshot_structure
+from karec.bundle.snapshot_structure import check_columns_read
+from karec.errors import BundleError
+from karec.index import ItemIndex
+from karec.platform.schema import LATEST_MS
+from karec.platform.table import Table
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    return publish_small_bundle(tmp_path_factory.mktemp("small")).path
+
+
+@pytest.fixture
+def folder(small, tmp_path):
+    return shutil.copytree(small, tmp_path / "bundle")
+
+
+def opened(folder):
+    reseal(folder)
+    return Bundle.open(folder)
+
+
+def put(folder, name, change):
+    path = folder / "snapshot" / f"{name}.npy"
+    np.save(path, change(np.load(path)))
+
+
+def change_model(path, *changes):
+    model = onnx.load_model(str(path))
+    for change in changes:
+        change(model)
+    onnx.save_model(model, str(path))
+
+
+# Parts
+
+
+@pytest.mark.parametrize(
+    "parts", [(), ("snapshot",), ("encoder.npz",), ("index.karec",), ("snapshot", "encoder.npz"), (RANKER,)]
+)
+def test_a_bundle_of_some_parts_opens(folder, parts):
+    for path in folder.iterdir():
+        if path.name not in ("manifest.json", *parts):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert opened(folder).model_version == 1
+
+
+def test_an_empty_file_and_a_link_within_the_bundle_are_parts_like_others(folder):
+    (folder / "empty").touch()
+    (folder / "again.npz").symlink_to("encoder.npz")
+    assert opened(folder).model_version == 1
+
+
+# Values
+
+
+def first(value):
+    return lambda array: np.concatenate([np.array([value], array.dtype), array[1:]])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("works/upload_ms", LATEST_MS),
+        ("works/upload_ms", -1),
+        ("works/type", 1),
+        ("works/type", -1),
+        ("works/count_click", 0),
+        ("users/age", np.nan),
+        ("relations/history.times", 0),
+        ("relations/history.times", LATEST_MS),
+    ],
+)
+def test_values_at_the_ends_of_their_ranges_are_accepted(folder, name, value):
+    put(folder, name, first(value))
+    assert opened(folder).model_version == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        (
+            "works/upload_ms",
+            LATEST_MS + 1,
+            r"works/upload_ms\.npy, row 0: 253402300800000; moments lie before the",
+        ),
+        (
+            "relations/history.times",
+            LATEST_MS + 1,
+            r"times\.npy, row 0: .*; moments lie in 0 … 253402300799999$",
+        ),
+        ("works/type", 2, r"works/type\.npy, row 0: 2; labels name 2 codes of it$"),
+    ],
+)
+def test_values_just_beyond_are_refused_by_row(folder, name, value, message):
+    put(folder, name, first(value))
+    with pytest.raises(BundleError, match=message):
+        opened(folder)
+
+
+def test_a_bad_row_far_down_a_long_column_is_named(small, monkeypatch):
+    monkeypatch.setattr(snapshot_structure, "_PIECE", 4)
+    snapshot = Bundle.open(small).snapshot
+    columns = {name: np.array(column) for name, column in snapshot.users.columns.items()}
+    columns["age"] = columns["age"].astype(np.float32)
+    columns["age"][9:] = np.inf
+    with pytest.raises(BundleError, match=r"users/age\.npy, row 9: inf; numbers are finite, or NaN where they are not"):
+        snapshot_structure.check_snapshot(small, replace(snapshot, users=Table(snapshot.users.ids, columns)))
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "message"),
+    [
+        ("users", "city", r"users/city\.npy is of float64, expected integers, as the encoder reads them$"),
+        ("works", "upload_ms", r"works/upload_ms\.npy is of float64, expected integers, as the encoder reads them$"),
+        ("users", "count_click", r"users/count_click\.npy is of int64, expected floating numbers, as the encoder"),
+    ],
+)
+def test_a_column_of_another_kind_than_the_encoder_reads_is_named(small, table, column, message):
+    bundle = Bundle.open(small)
+    of = getattr(bundle.snapshot, table)
+    other = np.asarray(of[column]).astype(np.int64 if of[column].dtype.kind == "f" else np.float64)
+    changed = replace(bundle.snapshot, **{table: Table(of.ids, {**of.columns, column: other})})
+    with pytest.raises(BundleError, match=message):
+        check_columns_read(small / "snapshot", bundle.encoder, changed)
+
+
+# The index
+
+
+def index_of(folder, value, dtype="float32", **changes):
+    """Publishes an index whose vectors hold ``value``, and one of whose works is blocked, adjusted and removed."""
+
+    def write(to):
+        index = ItemIndex.build(np.arange(4), np.full((4, DIM), value, np.float32), dtype=dtype, model_version=1)
+        index.block([0])
+        index.adjust([1], scale=0.5, offset=-2.0)
+        index.remove([3])
+        index.save(to / "index.karec")
+
+    return Bundle.open(publish(folder, 1, write))
+
+
+def test_an_index_with_blocked_adjusted_and_removed_works_opens(tmp_path):
+    assert len(index_of(tmp_path, 0.5).index) == 3
+
+
+def test_vectors_are_too_long_when_a_user_vector_of_length_one_has_no_finite_score(tmp_path):
+    length = np.sqrt(DIM)
+    assert len(index_of(tmp_path / "long", 3e38 / length).index) == 3
+    with pytest.raises(BundleError, match=r"index\.karec: the adjustment of a work is not finite, or its vector too"):
+        index_of(tmp_path / "longer", 3.4e38 / length * 1.1)
+
+
+# Models
+
+
+def test_a_user_tower_may_take_one_row_and_a_ranker_any(folder):
+    change_model(folder / USER, axis("input", "user_numbers", 0, 1))
+    assert opened(folder).model_version == 1
+    change_model(folder / USER, axis("input", "user_numbers", 0, 2))
+    with pytest.raises(BundleError, match=r"user_tower\.onnx: input 'user_numbers' is float32 \(2, 12\), the encoder"):
+        opened(folder)
+
+
+@pytest.mark.parametrize(("name", "inputs"), [(ITEM, "item_numbers"), (RANKER, "item_numbers")])
+def test_a_model_of_works_takes_any_number_of_them(folder, name, inputs):
+    change_model(folder / name, axis("input", inputs, 0, 1))
+    with pytest.raises(BundleError, match=rf"{name}: input '{inputs}' is float32 \(1, \d+\), the encoder gives"):
+        opened(folder)
+
+
+def test_a_tower_need_not_tell_the_width_of_its_vectors(folder):
+    def unknown(model):
+        model.graph.output[0].type.tensor_type.shape.dim[1].dim_param = "width"
+
+    def without_shape(model):
+        model.graph.output[0].type.tensor_type.ClearField("shape")
+
+    for change in (unknown, without_shape):
+        for name in (USER, ITEM, RANKER):
+            change_model(folder / name, change)
+        assert opened(folder).model_version == 1
+
+
+def test_weights_may_lie_in_a_file_of_the_bundle(folder):
+    model = onnx.load_model(str(folder / RANKER))
+    onnx.save_model(
+        model, str(folder / RANKER), save_as_external_data=True, location="ranker.weights", size_threshold=0
+    )
+    assert opened(folder).model_version == 1
+    (folder / "ranker.weights").unlink()
+    with pytest.raises(BundleError, match=r"ranker\.onnx reads weights from 'ranker\.weights', which is no file of"):
+        opened(folder)
+
+
+def test_an_index_may_hold_vectors_of_any_version_that_has_a_tower(tmp_path):
+    def write(to):
+        index = ItemIndex.build([1, 2], np.eye(2, 4, dtype=np.float32), model_version=6)
+        index.upsert([2], np.eye(1, 4), model_version=7)
+        index.save(to / "index.karec")
+        write_user_tower(to / "user_tower.onnx", 7, 4)
+        write_user_tower(to / "user_tower.v0000000006.onnx", 6, 4)
+
+    bundle = Bundle.open(publish(tmp_path, 7, write))
+    assert sorted(bundle.user_towers) == list(bundle.index.model_versions) == [6, 7]
+
+
+def test_a_tower_is_checked_though_the_other_is_missing(tmp_path):
+    def write(to):
+        ItemIndex.build([1, 2], np.eye(2, 4, dtype=np.float32), model_version=7).save(to / "index.karec")
+        write_user_tower(to / "user_tower.onnx", 7, 5)
+
+    with pytest.raises(BundleError, match=r"user_tower\.onnx gives vectors of 5 numbers, index\.karec has 4$"):
+        Bundle.open(publish(tmp_path, 7, write))

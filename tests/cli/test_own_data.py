@@ -1,0 +1,130 @@
+"""From files of one's own to a feed, by the commands alone."""
+
+import json
+
+import pytest
+from own_files import shop_rows, write_log, write_shop
+from own_logs import GENRES, ITEMS, listens, movie_ratings
+
+from karec.bundle import Bundle
+from karec.cli import main
+
+
+@pytest.fixture(scope="module")
+def movies(tmp_path_factory):
+    """MovieLens's two CSV files → data.toml → a trained, published cascade: (folder of the files, of what was made)."""
+    folder = movie_ratings(tmp_path_factory.mktemp("movies"))
+    out = folder / "run"
+    assert main(["data", "init", str(folder)]) == 0
+    assert main(["train", "--data", str(folder), "--out", str(out), "--quick"]) == 0
+    return folder, out
+
+
+def test_ratings_become_a_feed_of_movies(movies, capsys):
+    _, out = movies
+    command = ["recommend", "--config", str(out / "karec.toml"), "--k", "5", "--json"]
+    assert main([*command, "--user", "7"]) == 0
+    feed = json.loads(capsys.readouterr().out)
+    ids = [item["id"] for item in feed["items"]]
+    assert len(ids) == len(set(ids)) == 5 and set(ids) <= set(range(1000, 1000 + ITEMS))
+    assert feed["user_id"] == 7
+    assert main([*command, "--user", "424242"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["items"]) == 5
+
+
+def test_a_feed_leaves_out_what_the_session_has_seen(movies, capsys):
+    _, out = movies
+    command = ["recommend", "--config", str(out / "karec.toml"), "--user", "7", "--json"]
+    assert main(command) == 0
+    first = [str(item["id"]) for item in json.loads(capsys.readouterr().out)["items"]]
+    assert main([*command, "--shown", *first[:4]]) == 0
+    again = {str(item["id"]) for item in json.loads(capsys.readouterr().out)["items"]}
+    assert not again & set(first[:4])
+
+
+def test_the_bundle_knows_what_the_columns_mean_and_no_creators(movies):
+    _, out = movies
+    bundle = Bundle.open(out / "bundles")
+    works = bundle.snapshot.works
+    assert "creator_id" not in works.columns and {"tag", "tag2"} <= works.columns.keys()
+    assert set(bundle.snapshot.labels["tag"]) == set(GENRES)
+    config = (out / "karec.toml").read_text()
+    assert "quotas" not in config and 'use = "social"' not in config
+
+
+def test_an_id_of_another_kind_is_told(movies, capsys):
+    _, out = movies
+    assert main(["recommend", "--config", str(out / "karec.toml"), "--user", "Ann"]) == 2
+    assert "'Ann' is no id of this bundle: its ids are integers" in capsys.readouterr().err
+
+
+def test_check_as_json_tells_each_table_and_column(movies, capsys):
+    folder, _ = movies
+    assert main(["data", "check", str(folder), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    events, items = report["tables"]
+    assert (events["name"], events["rows"], events["kept"]) == ("events", 1500, 1500) and items["kept"] == ITEMS
+    assert report["format"] == 1 and report["shape"] == "impressions" and sum(report["parts"].values()) == 1500
+    assert {column["name"]: column["becomes"] for column in events["columns"]} == {
+        "userId": "user", "movieId": "item", "timestamp": "time", "rating": "label liked"
+    }  # fmt: skip
+
+
+def test_check_fails_where_rows_cannot_be_used_unless_they_may_be_skipped(tmp_path, capsys):
+    shop = write_shop(tmp_path / "shop", shop_rows())
+    write_log(shop, [*shop_rows(), ("c-01", "sku 1", "never", 3, "home")])
+    assert main(["data", "check", str(shop)]) == 2
+    printed = capsys.readouterr()
+    assert "log.csv:402" in printed.out and "1 of events" in printed.err and "--skip-bad" in printed.err
+    assert main(["data", "check", str(shop), "--skip-bad"]) == 0
+    assert main(["train", "--data", str(shop), "--out", str(tmp_path / "run")]) == 2
+    assert "log.csv:402: column 'at': no time" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_init_overwrites_nothing(movies, capsys):
+    folder, _ = movies
+    before = (folder / "data.toml").read_bytes()
+    assert main(["data", "init", str(folder)]) == 2
+    assert "data.toml is there already" in capsys.readouterr().err
+    assert (folder / "data.toml").read_bytes() == before
+
+
+def test_a_log_of_positives_says_so_in_every_report(tmp_path, capsys):
+    folder, out = listens(tmp_path / "listens"), tmp_path / "run"
+    assert main(["data", "init", str(folder)]) == 0
+    assert main(["data", "check", str(folder)]) == 0
+    assert "note: the log holds positives alone" in capsys.readouterr().out
+    assert main(["train", "--data", str(folder), "--out", str(out), "--quick"]) == 0
+    assert "note: the log holds positives alone" in capsys.readouterr().out
+    notes = json.loads((out / "run" / "run.json").read_text())["data"]["notes"]
+    assert notes[0].startswith("the log holds positives alone")
+
+
+STEPS_OF_ROLES = {
+    "fresh": ('use = "popular"', 'use = "fresh"\nquota = 5\n\n[[scenes.home.recall]]\nuse = "popular"', "published"),
+    "social": ('use = "popular"', 'use = "social"\nquota = 5\n\n[[scenes.home.recall]]\nuse = "popular"', "friends"),
+    "freshness": (
+        '{ use = "not_shown" },',
+        '{ use = "not_shown" }, { use = "freshness", weight = 0.05, half_life_hours = 24 },',
+        "upload_ms",
+    ),
+    "quota": (
+        '{ use = "not_shown" },',
+        '{ use = "not_shown" }, { use = "quota", column = "creator_id", at_most = 20 },',
+        "creator_id",
+    ),
+    "dpp": ("diversity = 0.3", "diversity = 0.3, type_weight = 0.05", "type"),
+}
+
+
+@pytest.mark.parametrize("step", STEPS_OF_ROLES)
+def test_a_step_that_needs_a_missing_role_says_so_when_the_config_is_built(movies, capsys, step):
+    _, out = movies
+    before, after, role = STEPS_OF_ROLES[step]
+    text = (out / "karec.toml").read_text()
+    assert before in text
+    (out / "other.toml").write_text(text.replace(before, after, 1))
+    assert main(["recommend", "--config", str(out / "other.toml"), "--user", "7"]) == 2
+    told = capsys.readouterr().err
+    assert f"({step})" in told and role in told and "\n" not in told.strip()

@@ -1,0 +1,129 @@
+"""A file that cannot be read is told by its name, and why; nothing half-written is left by a kill."""
+
+import gzip
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from own_files import HEAD, NOW_MS, TOML, shop_rows, write_log, write_shop
+from own_files import N_ROWS as N
+
+from karec.data.own.load import load
+from karec.ids import IdMap
+
+
+def test_a_key_that_appears_late_is_a_column(tmp_path, read):
+    rows = shop_rows(3000)
+    shop = write_shop(tmp_path / "shop", [(*row[:4], None) for row in rows[:2500]] + rows[2500:], "jsonl")
+    assert set(read(shop).dataset.snapshot.labels["scene"]) == {"home", "search"}
+
+
+FILES = {
+    "no bytes": (b"", r"log\.csv is empty"),
+    "header only": (",".join(HEAD).encode() + b"\n", r"nothing of events can be kept.*no row below the header"),
+    "named twice": (b"customer,sku,at,at,stars,page\n", r"line 1: the column 'at' is named twice"),
+    "no name": (b"customer,sku,at,,stars\n", r"line 1: column 4 has no name"),
+    "binary": (b"\xff\xfe\x00\x01" * 50, r"line 1: the header cannot be read as utf-8"),
+    "another column": (
+        b"customer,skus,at,stars,page\nc,i,1700000000,3,home\n",
+        r"no column 'sku' \(did you mean 'skus'\?\)",
+    ),
+    "all bad": (b"customer,sku,at,stars,page\nc,i,never,3,home\n", r"nothing of events can be kept.*log\.csv:2"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("skip_bad", [False, True])
+def test_a_file_of_which_nothing_can_be_kept_is_refused(shop, refused, name, skip_bad):
+    held, why = FILES[name]
+    (shop / "log.csv").write_bytes(held)
+    told = refused(shop, skip_bad=skip_bad)
+    assert "log.csv" in told
+    assert re.search(why, told), told
+
+
+def test_what_a_path_must_not_name(shop, refused):
+    (shop / "log.csv").unlink()
+    assert "log.csv names no file" in refused(shop)
+    os.mkfifo(shop / "log.csv")
+    assert "log.csv is no regular file" in refused(shop)
+    (shop / "log.csv").unlink()
+    (shop / "log.csv").mkdir()
+    assert "log.csv names no file" in refused(shop)
+    write_log(shop / "log.csv", shop_rows(3))
+    write_log(shop / "log.csv", shop_rows(3), "jsonl")
+    assert "files of several formats, csv, jsonl" in refused(shop)
+    (shop / "data.toml").write_text((shop / "data.toml").read_text().replace("log.csv", "log.xlsx"))
+    (shop / "log.xlsx").write_bytes(b"PK")
+    assert "what format it has is told by its ending" in refused(shop)
+
+
+def test_files_of_a_table_have_the_same_columns(shop, refused):
+    (shop / "data.toml").write_text((shop / "data.toml").read_text().replace("log.csv", "*.csv"))
+    write_log(shop, [row[:4] for row in shop_rows(5)], head=HEAD[:4], name="other")
+    assert "other.csv has the columns ['customer', 'sku', 'at', 'stars']" in refused(shop)
+
+
+@pytest.mark.parametrize("ending", ["csv.gz", "parquet"])
+def test_a_file_that_is_cut_short_is_refused(tmp_path, refused, ending):
+    shop = write_shop(tmp_path / "shop", shop_rows(N), "parquet", TOML.replace("log.{ending}", f"log.{ending}"))
+    path = shop / f"log.{ending}"
+    if ending == "csv.gz":
+        with write_log(shop, shop_rows(N)).open("rb") as plain, gzip.open(path, "wb") as packed:
+            shutil.copyfileobj(plain, packed)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert f"log.{ending}" in refused(shop)
+    path.write_bytes(b"not what its name says\n" * 20)
+    assert f"log.{ending}" in refused(shop)
+
+
+def test_a_parquet_file_with_a_column_twice_is_refused(tmp_path, refused):
+    shop = write_shop(tmp_path / "shop", shop_rows(N), "parquet")
+    columns = [pa.array([row[at] for row in shop_rows(N)]) for at in range(5)]
+    pq.write_table(pa.Table.from_arrays([*columns, columns[3]], names=[*HEAD, "stars"]), shop / "log.parquet")
+    assert "the column 'stars' is named twice" in refused(shop)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_other_encodings_are_read_when_they_are_said(shop, read, encoding):
+    text = (shop / "log.csv").read_bytes().decode().replace("home", "zu Haus für alle")
+    (shop / "log.csv").write_bytes(text.encode(encoding))
+    toml = (shop / "data.toml").read_text()
+    (shop / "data.toml").write_text(toml.replace("[labels]", f'encoding = "{encoding}"\n[labels]'))
+    assert "zu Haus für alle" in read(shop).dataset.snapshot.labels["scene"]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from karec.data.own.load import load
+
+def killed_at(done, total, what):
+    if what == sys.argv[3]:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+load(Path(sys.argv[1]), Path(sys.argv[2]), killed_at)
+"""
+
+
+@pytest.mark.parametrize("step", ["events", "ids", "exposures"])
+def test_a_kill_leaves_nothing_in_the_folder_and_nothing_half_written(shop, read, same, tmp_path, step):
+    """Everything is written into temporary folders; a map of ids stands under its name when it is whole."""
+    before = {path.name: path.read_bytes() for path in shop.iterdir()}
+    ids = tmp_path / "ids"
+    ids.mkdir()
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    command = [sys.executable, "-c", KILLED, str(shop), str(ids), step]
+    done = subprocess.run(command, env={**os.environ, "TMPDIR": str(scratch)}, capture_output=True, check=False)
+    assert done.returncode == -9, done.stderr
+    assert {path.name: path.read_bytes() for path in shop.iterdir()} == before
+    for path in ids.glob("*.karec"):
+        assert len(IdMap.open(path)) > 0
+    again = load(shop, ids, now_ms=NOW_MS)
+    same(again, read(shop))

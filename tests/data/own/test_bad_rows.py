@@ -1,0 +1,149 @@
+"""A row that cannot be used is told in one line: file, line, column, why. Good rows are kept if one wants it."""
+
+import pytest
+from own_files import HEAD, NOW_MS, TOML, iso, shop_rows, write_log, write_shop
+from own_files import N_ROWS as N
+
+
+def cells(row, **other):
+    return ",".join(str(other.get(name, cell)) for name, cell in zip(HEAD, row, strict=True))
+
+
+def lines_of(folder):
+    return (folder / "log.csv").read_bytes().decode().replace("\r\n", "\n").splitlines()
+
+
+ROW = shop_rows(N)[0]
+
+
+BAD_LINES = {
+    "no user": (cells(ROW, customer=""), "column 'customer': the user is missing"),
+    "no item": (cells(ROW, sku="NA"), "column 'sku': the item is missing"),
+    "no time": (cells(ROW, at=""), "column 'at': the time is missing"),
+    "long id": (cells(ROW, customer="ü" * 129), "column 'customer': the user is longer than 256 bytes"),
+    "no moment": (
+        cells(ROW, at="yesterday"),
+        "column 'at': no time: a number of s, ms, us or ns since 1970, or ISO 8601",
+    ),
+    "1970": (cells(ROW, at=12), "column 'at': the time is before the year 2000"),
+    "future": (cells(ROW, at=NOW_MS // 1000 + 100_000), "column 'at': the time lies in the future"),
+    "mixed types": (cells(ROW, stars="many"), "column 'stars': no finite number"),
+    "infinite": (cells(ROW, stars="inf"), "column 'stars': no finite number"),
+    "too few cells": ("c-01,sku 1", "missing columns"),
+    "too many cells": (cells(ROW) + ",more", "too many columns"),
+    "not UTF-8": (cells(ROW, page="?").encode() + b"\xff\xfe", "not UTF-8: write it so, or say encoding"),
+}
+
+
+@pytest.mark.parametrize("at", [0, 17, N])
+@pytest.mark.parametrize("name", BAD_LINES)
+def test_a_bad_row_is_told_with_its_line_and_left_out_if_wanted(shop, refused, read, name, at):
+    line, why = BAD_LINES[name]
+    lines = [each.encode() for each in lines_of(shop)]
+    lines.insert(1 + at, line if isinstance(line, bytes) else line.encode())
+    (shop / "log.csv").write_bytes(b"\n".join(lines) + b"\n")
+    told = refused(shop)
+    assert told.startswith(f"log.csv:{2 + at}: {why}") and "--skip-bad" in told
+    report = read(shop, skip_bad=True).report.tables[0]
+    assert (report.rows, report.kept) == (N + 1, N)
+    assert [(reason.count, reason.places) for reason in report.bad.values()] == [(1, (f"log.csv:{2 + at}",))]
+
+
+def test_a_quote_that_never_ends_is_told(shop, refused, read):
+    with (shop / "log.csv").open("a", newline="") as file:
+        file.write(cells(ROW, sku='"sku') + "\n")
+    assert refused(shop).startswith(f"log.csv:{N + 2}: unquoted value")
+    assert read(shop, skip_bad=True).report.tables[0].kept == N
+
+
+def test_lines_are_counted_past_quoted_newlines_empty_lines_and_broken_lines(shop, read):
+    lines = lines_of(shop)
+    lines[3] = lines[3].replace("home", '"two\nlines"').replace("search", '"two\nlines"')
+    lines.insert(8, "")
+    lines.insert(10, "c-01,short")
+    lines.insert(20, cells(ROW, at="never"))
+    text = "\n".join(lines)
+    (shop / "log.csv").write_text(text + "\n", encoding="utf-8")
+    physical = text.split("\n")
+    bad = read(shop, skip_bad=True).report.tables[0].bad
+    assert {why.split(":")[0]: reason.places for why, reason in bad.items()} == {
+        "missing columns": (f"log.csv:{1 + physical.index('c-01,short')}",),
+        "column 'at'": (f"log.csv:{1 + physical.index(cells(ROW, at='never'))}",),
+    }
+
+
+def test_the_rows_of_the_second_file_are_told_by_its_name(shop, read):
+    rows = shop_rows(N)
+    (shop / "log").mkdir()
+    write_log(shop / "log", rows[:300], name="a")
+    write_log(shop / "log", [*rows[300:], ("", *ROW[1:])], name="b")
+    (shop / "data.toml").write_text(TOML.replace("log.{ending}", "log").replace("{{", "{").replace("}}", "}"))
+    (reason,) = read(shop, skip_bad=True).report.tables[0].bad.values()
+    assert reason.places == (f"b.csv:{N - 300 + 2}",)
+
+
+BAD_JSON = {
+    "broken": (b'{"customer": "c', "not a JSON object"),
+    "a list": (b"[1, 2]", "not a JSON object"),
+    "not UTF-8": (b'{"customer": "\xff\xfe"}', "not UTF-8"),
+    "no time": (b'{"customer": "c-01", "sku": "sku 1"}', "column 'at': the time is missing"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_JSON)
+def test_a_bad_line_of_json_is_told_with_its_number(tmp_path, refused, read, name):
+    shop = write_shop(tmp_path / "shop", shop_rows(N), "jsonl")
+    line, why = BAD_JSON[name]
+    lines = (shop / "log.jsonl").read_bytes().splitlines()
+    lines[30:30] = [b"", line]
+    (shop / "log.jsonl").write_bytes(b"\n".join(lines) + b"\n\n")
+    assert refused(shop).startswith(f"log.jsonl:32: {why}")
+    assert read(shop, skip_bad=True).report.tables[0].kept == N
+
+
+def test_a_parquet_row_is_told_by_its_number(tmp_path, refused, read):
+    rows = shop_rows(N)
+    rows[40] = (None, *rows[40][1:])
+    shop = write_shop(tmp_path / "shop", rows, "parquet")
+    assert refused(shop).startswith("log.parquet: row 41: column 'customer': the user is missing")
+    assert read(shop, skip_bad=True).report.tables[0].kept == N - 1
+
+
+def test_integers_with_a_few_texts_among_them_are_told(tmp_path, refused, read):
+    rows = [(int(row[0][2:]), *row[1:]) for row in shop_rows(N)]
+    rows[9] = ("c-x", *rows[9][1:])
+    rows[11] = (2**63, *rows[11][1:])
+    shop = write_shop(tmp_path / "shop", rows)
+    told = refused(shop)
+    assert told.startswith(
+        "log.csv:11: column 'customer': the user is no 64-bit integer, as most of them are (2 of 400"
+    )
+    assert read(shop, skip_bad=True).report.tables[0].kept == N - 2
+
+
+def test_nan_is_missing_and_a_missing_label_is_no(tmp_path, read):
+    rows = [(*row[:3], float("nan") if at % 5 == 0 else float(row[3]), row[4]) for at, row in enumerate(shop_rows(N))]
+    for ending in ("csv", "parquet"):
+        found = read(write_shop(tmp_path / ending, rows, ending))
+        expected = sum(at % 5 != 0 and row[3] >= 4 for at, row in enumerate(rows)) / N
+        assert found.report.labels["liked"] == pytest.approx(expected)
+        (stars,) = [c for c in found.report.tables[0].columns if c.name == "stars" and c.becomes == "label liked"]
+        assert stars.name == "stars"
+
+
+def test_a_time_with_a_date_alone_or_of_another_zone_is_no_mistake(tmp_path, read):
+    rows = [
+        (u, i, iso(s)[:10] if at % 2 else iso(s + 3600, "+01:00"), *more)
+        for at, (u, i, s, *more) in enumerate(shop_rows(N))
+    ]
+    assert read(write_shop(tmp_path / "shop", rows)).report.tables[0].bad == {}
+
+
+def test_an_event_that_stands_twice_is_one_exposure(shop, read):
+    rows = shop_rows(N)
+    twice = (*rows[7][:3], 5, rows[7][4])
+    write_log(shop, [*rows, rows[3], twice])
+    found = read(shop)
+    assert found.report.exposures == N
+    left_out = found.report.tables[0].left_out
+    assert {why: reason.count for why, reason in left_out.items()} == {"one user, item and moment with another row": 2}

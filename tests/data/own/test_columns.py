@@ -1,0 +1,150 @@
+"""What becomes of a column of items or users."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from own_files import TOML, shop_rows, write_shop
+
+from karec.errors import DataError
+
+SKUS = sorted({row[1] for row in shop_rows()})
+N = len(SKUS)
+
+
+@pytest.fixture
+def goods(tmp_path, read):
+    """``goods(toml, column=…, …)``: works and names of a shop whose items.parquet has the columns, in order of SKUS."""
+
+    def goods(toml="", **columns):
+        folder = write_shop(tmp_path / "shop", shop_rows())
+        with (folder / "data.toml").open("a") as file:
+            file.write(f'[items]\npath = "items.parquet"\nid = "sku"\n{toml}\n')
+        pq.write_table(pa.table({"sku": SKUS, **columns}), folder / "items.parquet")
+        found = read(folder)
+        works, labels = found.dataset.snapshot.works, found.dataset.snapshot.labels
+        order = np.argsort(found.ids["items"].names(works.ids).astype(str))
+        report = {c.name: c.becomes for t in found.report.tables if t.name == "items" for c in t.columns}
+        return works.take(order), labels, report
+
+    return goods
+
+
+def named(works, labels, column):
+    return [None if code < 0 else labels[column][code] for code in works[column]]
+
+
+def test_few_integers_are_a_category_and_many_are_a_number(goods):
+    works, labels, _ = goods(shelf=[at % 3 for at in range(N)], weight=[at * 1000 for at in range(N)])
+    assert named(works, labels, "shelf") == [str(at % 3) for at in range(N)]
+    works, _, report = goods(weight=list(range(N)))
+    assert works["weight"].dtype == np.int32  # a small catalogue: 20 values are few
+    assert report["weight"].startswith("category")
+
+
+def test_numbers_that_are_a_few_whole_ones_are_a_category(goods):
+    flags = [float(at % 2) if at else None for at in range(N)]
+    works, labels, _ = goods(flag=flags, price=[at / 2 for at in range(N)])
+    assert named(works, labels, "flag") == [None if each is None else str(int(each)) for each in flags]
+    assert works["price"].dtype == np.float32 and works["price"].tolist() == [at / 2 for at in range(N)]
+
+
+def test_categories_and_ignore_are_taken_at_their_word(goods):
+    works, labels, report = goods(
+        'categories = ["size"]\nignore = ["words"]', size=[at / 2 for at in range(N)], words=["a b c"] * N
+    )
+    assert named(works, labels, "size")[3] == "1.5" and "words" not in works.columns
+    assert report["words"] == "not used"
+
+
+def test_texts_of_several_values_are_lists(goods):
+    cells = ["a|b", "b| c |a|d", "", "c"] * (N // 4)
+    works, labels, report = goods('lists = { kinds = "|" }', kinds=cells)
+    rows = list(zip(*(named(works, labels, name) for name in ("kinds", "kinds2", "kinds3")), strict=True))
+    assert rows[:4] == [("a", "b", None), ("b", "c", "a"), (None, None, None), ("c", None, None)]
+    assert "the first 3 of up to 4 a row" in report["kinds"]
+    assert labels["kinds"] == labels["kinds2"]  # one value has one code
+
+
+def test_lists_of_a_file_and_lists_written_as_json_are_the_same(goods):
+    lists = [["x", "y"], ["y"], [], None] * (N // 4)
+    works, labels, _ = goods(a=lists, b=['["x", "y"]', '["y"]', "[]", None] * (N // 4))
+    assert named(works, labels, "a") == named(works, labels, "b") == ["x", "y", None, None] * (N // 4)
+
+
+def test_a_list_of_numbers_is_a_vector(goods):
+    vectors = np.random.default_rng(0).normal(size=(N, 5)).astype(np.float32)
+    works, _, _ = goods('roles = { vector = "v" }', v=list(vectors))
+    found = np.stack([works[f"v_{at:02}"] for at in range(5)], axis=1)
+    np.testing.assert_array_equal(found, vectors)
+
+
+@pytest.mark.parametrize("width", [4, 40])
+def test_vectors_beside_belong_to_the_rows_in_order(goods, tmp_path, width):
+    vectors = np.random.default_rng(0).normal(size=(N, width)).astype(np.float32)
+    (tmp_path / "shop").mkdir()
+    np.save(tmp_path / "shop" / "vectors.npy", vectors)
+    works, _, report = goods('roles = { vector = "vectors.npy" }', shelf=["a"] * N)
+    found = np.stack([works[f"vector_{at:02}"] for at in range(min(width, 16))], axis=1).astype(np.float64)
+    if width == 4:
+        np.testing.assert_array_equal(found, vectors)
+    else:  # the inner products of principal components are those of the best approximation of rank 16
+        centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
+        u, s, _ = np.linalg.svd(centred, full_matrices=False)
+        np.testing.assert_allclose(found @ found.T, (u[:, :16] * s[:16] ** 2) @ u[:, :16].T, atol=1e-4)
+    assert report["vectors.npy"].startswith(f"{min(width, 16)} numbers of {width}")
+
+
+@pytest.mark.parametrize(
+    ("held", "why"),
+    [
+        (np.zeros((3, 4)), "has 3 rows, items have"),
+        (np.zeros(N), "of shape"),
+        (np.array([["a"]] * N), "of numbers is wanted"),
+    ],
+)
+def test_vectors_beside_that_do_not_fit_are_refused(goods, tmp_path, held, why):
+    (tmp_path / "shop").mkdir()
+    np.save(tmp_path / "shop" / "vectors.npy", held)
+    with pytest.raises(DataError, match=why):
+        goods('roles = { vector = "vectors.npy" }', shelf=["a"] * N)
+
+
+def test_vectors_beside_that_are_missing_are_refused(goods):
+    with pytest.raises(DataError, match=r"vectors\.npy cannot be read"):
+        goods('roles = { vector = "vectors.npy" }', shelf=["a"] * N)
+
+
+def test_roles_are_columns_of_their_names_and_creators_are_ids(goods):
+    works, labels, _ = goods(
+        'roles = { creator = "who", song = "tune", type = "form", tag = "about", published = "since" }',
+        who=[f"maker {at % 4}" if at else None for at in range(N)],
+        tune=[f"song {at % 6}" for at in range(N)],
+        form=["audio", "video"] * (N // 2),
+        about=["x"] * N,
+        since=pa.array([1_600_000_000_000 + at for at in range(N)], pa.timestamp("ms")),
+    )
+    assert works["creator_id"][0] == -1 and len(set(works["creator_id"][1:].tolist())) == 4
+    assert len(set(works["song_id"].tolist())) == 6 and works["song_id"].min() >= 0
+    assert named(works, labels, "type")[:2] == ["audio", "video"]
+    assert works["upload_ms"].tolist() == [1_600_000_000_000 + at for at in range(N)]
+
+
+def test_a_column_with_the_name_of_a_role_or_counter_has_no_such_meaning(goods):
+    works, _, _ = goods(creator_id=[1.5] * N, count_likes=[at / 2 for at in range(N)])
+    assert {"creator_id_", "count_likes_"} <= works.columns.keys()
+    assert not {"creator_id", "count_likes"} & works.columns.keys()
+
+
+def test_ranges_and_missing_shares_are_told(tmp_path, read):
+    folder = write_shop(tmp_path / "shop", shop_rows())
+    (folder / "items.csv").write_text(
+        "sku,price\n" + "".join(f"{sku},{at / 2 if at else ''}\n" for at, sku in enumerate(SKUS))
+    )
+    (folder / "data.toml").write_text(TOML.format(ending="csv") + '[items]\npath = "items.csv"\nid = "sku"\n')
+    report = read(folder).report
+    columns = {(table.name, column.name): column for table in report.tables for column in table.columns}
+    price = columns["items", "price"]
+    assert (price.least, price.most, price.missing) == ("0.5", f"{(N - 1) / 2:g}", 1 / N)
+    assert columns["events", "at"].least.startswith("2023-11-14T22:1")
+    assert report.as_dict()["tables"][0]["columns"]

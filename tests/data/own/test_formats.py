@@ -1,0 +1,130 @@
+"""However the same rows are written, the same dataset comes out."""
+
+import random
+import shutil
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from own_files import HEAD, TOML, iso, shop_rows, write_log, write_shop
+
+ENDINGS = ("csv", "jsonl", "parquet")
+
+
+@pytest.mark.parametrize("ending", ENDINGS[1:])
+def test_csv_jsonl_and_parquet_import_the_same(read, same, tmp_path, ending):
+    rows = shop_rows()
+    same(read(write_shop(tmp_path / "csv", rows)), read(write_shop(tmp_path / ending, rows, ending)))
+
+
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\0\x01"), min_size=1, max_size=12).filter(
+    lambda t: t == t.strip()
+)
+SPECIAL = {"", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "\\N"}
+
+
+@settings(max_examples=10, suppress_health_check=list(HealthCheck))
+@given(
+    names=st.lists(texts.filter(lambda t: t not in SPECIAL), min_size=20, max_size=20, unique=True),
+    stars=st.integers(0, 3),
+)
+def test_any_ids_import_the_same_and_come_back(read, same, tmp_path_factory, names, stars):
+    rows = [
+        (f"c{names[at % 7]}", f"i{names[at % 20]}", at_s, 1 + (at + stars) % 5, p)
+        for at, (*_, at_s, _s, p) in enumerate(shop_rows())
+    ]
+    found = [read(write_shop(tmp_path_factory.mktemp("shop"), rows, ending)) for ending in ENDINGS]
+    for other in found[1:]:
+        same(found[0], other)
+    works = found[0].dataset.snapshot.works
+    assert set(found[0].ids["items"].names(works.ids)) == {row[1] for row in rows}
+
+
+def test_the_order_of_rows_and_how_they_lie_in_files_change_nothing(read, same, tmp_path):
+    rows = shop_rows()
+    whole = read(write_shop(tmp_path / "whole", rows))
+    shuffled = random.Random(1).sample(rows, len(rows))
+    same(whole, read(write_shop(tmp_path / "shuffled", shuffled)))
+    parts = write_shop(tmp_path / "parts", rows[:1], toml=TOML.replace("log.{ending}", "log"))
+    (parts / "log").mkdir()
+    for at in range(3):
+        write_log(parts / "log", shuffled[at::3], name=f"part-{at}")
+    same(whole, read(parts))
+    (parts / "data.toml").write_text(TOML.format(ending="csv").replace("log.csv", "log/part-*.csv"))
+    same(whole, read(parts))
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        lambda s: s * 1000,
+        lambda s: s * 1_000_000,
+        lambda s: s * 1_000_000_000,
+        iso,
+        lambda s: iso(s, ""),
+        lambda s: iso(s, ".000+00:00"),
+        lambda s: iso(s + 8 * 3600, "+08:00"),
+        lambda s: iso(s).replace("T", " ")[:-1],
+        lambda s: f"{s}.0",
+    ],
+    ids=["ms", "us", "ns", "zone", "no zone", "offset", "other zone", "space", "decimal"],
+)
+def test_a_moment_is_understood_however_it_is_written(read, same, tmp_path, written):
+    rows = shop_rows()
+    other = [(u, i, written(s), stars, page) for u, i, s, stars, page in rows]
+    same(read(write_shop(tmp_path / "s", rows)), read(write_shop(tmp_path / "other", other)))
+
+
+@pytest.mark.parametrize(
+    ("alter", "toml"),
+    [
+        (lambda text: "﻿" + text, TOML),
+        (lambda text: text.replace("\n", "\r\n"), TOML),
+        (lambda text: text.replace(",", ";"), TOML),
+        (lambda text: text.replace(",", "\t"), TOML),
+        (lambda text: text.replace(",", "|"), TOML),
+        (lambda text: text.rstrip("\n"), TOML),
+        (lambda text: text.replace("sku 7", '"sku 7"'), TOML),
+    ],
+    ids=["bom", "crlf", "semicolon", "tab", "pipe", "no last newline", "quotes"],
+)
+def test_a_csv_is_read_whatever_wrote_it(read, same, tmp_path, alter, toml):
+    whole = read(write_shop(tmp_path / "whole", shop_rows()))
+    other = write_shop(tmp_path / "other", shop_rows(), toml=toml)
+    text = (other / "log.csv").read_text(encoding="utf-8")
+    (other / "log.csv").write_bytes(alter(text.replace("\r\n", "\n")).encode())
+    same(whole, read(other))
+
+
+def test_a_compressed_csv_is_read(read, same, tmp_path):
+    import gzip
+
+    whole = write_shop(tmp_path / "whole", shop_rows())
+    other = write_shop(tmp_path / "other", shop_rows(), toml=TOML.replace("log.{ending}", "log.csv.gz"))
+    with (whole / "log.csv").open("rb") as plain, gzip.open(other / "log.csv.gz", "wb") as packed:
+        shutil.copyfileobj(plain, packed)
+    same(read(whole), read(other))
+
+
+def test_parquet_types_of_time_and_flags_are_understood(read, same, tmp_path):
+    rows = shop_rows()
+    whole = read(write_shop(tmp_path / "whole", rows))
+    other = write_shop(tmp_path / "other", rows, "parquet")
+    columns = {name: [row[at] for row in rows] for at, name in enumerate(HEAD)}
+    columns["at"] = pa.array([s * 1000 for s in columns["at"]], pa.timestamp("ms"))
+    columns["stars"] = pa.array(columns["stars"], pa.float32())
+    columns["page"] = pa.array(columns["page"]).dictionary_encode()
+    pq.write_table(pa.table(columns), other / "log.parquet")
+    same(whole, read(other))
+
+
+def test_integer_ids_stay_integers(read, tmp_path):
+    rows = [(int(u[2:]), int(i[4:]) - 5, s, stars, page) for u, i, s, stars, page in shop_rows()]
+    for ending in ENDINGS:
+        found = read(write_shop(tmp_path / ending, rows, ending))
+        works, users = found.dataset.snapshot.works, found.dataset.snapshot.users
+        assert sorted(found.ids["users"].names(users.ids).tolist()) == list(range(12))
+        assert sorted(found.ids["items"].names(works.ids).tolist()) == list(range(-5, 15))
+        assert (works.ids >= 0).all()

@@ -1,0 +1,109 @@
+"""``karec data init`` writes a data.toml that loads as it is, and marks what it guesses with a question mark."""
+
+import tomllib
+
+import pytest
+from own_logs import listens, movie_ratings, shop_actions, video_impressions
+
+from karec.data.own.draft import write_contract
+from karec.errors import DataError
+
+
+@pytest.fixture
+def draft(tmp_path):
+    """``draft(write)``: the files of one kind, what is written for them, and that as tables."""
+
+    def draft(write):
+        folder = write(tmp_path)
+        text = write_contract([folder], folder)
+        (folder / "data.toml").write_text(text, encoding="utf-8")
+        return folder, text, tomllib.loads(text)
+
+    return draft
+
+
+def guesses(text):
+    """Keys and sections whose line carries a question mark."""
+    return {line.split("=")[0].split("#")[0].strip() for line in text.splitlines() if "# ?" in line}
+
+
+def test_ratings_make_a_label_by_their_median(draft, read):
+    folder, text, said = draft(movie_ratings)
+    assert said["events"] == {
+        "path": "ratings.csv",
+        "columns": {"user": "userId", "item": "movieId", "time": "timestamp"},
+    }
+    assert said["labels"]["liked"]["column"] == "rating" and 2.5 <= said["labels"]["liked"]["at_least"] <= 4.5
+    assert said["items"] == {
+        "path": "movies.csv",
+        "id": "movieId",
+        "roles": {"tag": "genres"},
+        "lists": {"genres": "|"},
+        "ignore": ["title"],
+    }
+    assert {"path", "columns", "[labels]", "[meaning]", "roles", "lists", "ignore"} <= guesses(text)
+    found = read(folder)
+    assert found.report.shape == "impressions" and found.dataset.tasks == ("liked",)
+    works = found.dataset.snapshot.works
+    assert {"tag", "tag2"} <= works.columns.keys()
+    genres = {found.dataset.snapshot.labels["tag"][code] for code in works["tag"]}
+    assert genres == {"Action", "Comedy", "Drama", "Horror", "Sci-Fi"}
+
+
+def test_a_log_of_actions_names_its_view_and_its_labels(draft, read):
+    folder, text, said = draft(shop_actions)
+    assert said["events"]["columns"] == {"user": "customer", "item": "sku", "time": "when", "event": "action"}
+    assert said["events"]["view"] == "view" and list(said["labels"]) == ["click", "cart", "buy"]
+    assert said["meaning"] == {"enjoyed": ["click", "cart"], "liked": ["buy"]}
+    assert said["items"] == {"path": "goods.csv", "id": "sku", "roles": {"tag": "category"}}
+    assert {"view", "[labels]", "[meaning]", "path", "columns"} <= guesses(text)
+    found = read(folder)
+    assert found.report.shape == "actions" and found.dataset.tasks == ("click", "cart", "buy")
+    assert found.dataset.snapshot.works["price"].dtype == "float32"
+
+
+def test_flags_of_a_log_of_impressions_are_labels(draft, read):
+    folder, _, said = draft(video_impressions)
+    columns = {"user": "user_id", "item": "video_id", "time": "time_ms", "play_ms": "play_time_ms"}
+    assert said["events"]["columns"] == columns
+    assert {name: label["column"] for name, label in said["labels"].items()} == {"click": "is_click", "like": "is_like"}
+    assert said["meaning"] == {"enjoyed": ["click"], "liked": ["like"]}
+    roles = {"creator": "author_id", "type": "video_type", "tag": "tag", "published": "upload_dt"}
+    assert said["items"]["roles"] == roles and said["items"]["lists"] == {"tag": ","}
+    assert said["users"] == {"path": "user_features.csv", "id": "user_id"}
+    found = read(folder)
+    works, users = found.dataset.snapshot.works, found.dataset.snapshot.users
+    assert {"creator_id", "type", "tag", "tag2", "upload_ms"} <= works.columns.keys()
+    assert users["is_streamer"].dtype == "int32" and users["follows_n"].dtype == "float32"
+
+
+def test_a_log_without_labels_is_of_positives_alone(draft, read):
+    folder, text, said = draft(listens)
+    assert "labels" not in said and said["negatives"] == {"per_positive": 4}
+    assert "# ? No column says" in text
+    found = read(folder)
+    assert found.report.shape == "positives"
+    assert any("positives alone" in note for note in found.dataset.notes)
+
+
+def test_files_without_a_log_are_refused_with_their_columns(tmp_path):
+    (tmp_path / "prices.csv").write_text("sku,price\na,1\n")
+    with pytest.raises(DataError, match=r"no table has a user, an item and a time.*prices\.csv: sku, price"):
+        write_contract([tmp_path], tmp_path)
+    with pytest.raises(DataError, match="does not exist"):
+        write_contract([tmp_path / "none"], tmp_path)
+
+
+def test_a_file_that_cannot_be_read_is_passed_over_and_named(draft):
+    def write(folder):
+        (listens(folder) / "broken.parquet").write_bytes(b"PAR1 and no more")
+        return folder
+
+    _, text, _ = draft(write)
+    assert "# passed over:" in text and "broken.parquet" in text
+
+
+def test_a_folder_of_files_is_one_table(tmp_path):
+    (listens(tmp_path / "log") / "listens.csv").rename(tmp_path / "log" / "part-0.csv")
+    text = write_contract([tmp_path], tmp_path)
+    assert tomllib.loads(text)["events"]["path"] == "log"

@@ -1,0 +1,65 @@
+"""Tables whose rows are good and together mean little: unknown items, items that stand twice, one user, one class."""
+
+from own_files import N_ROWS as N
+from own_files import START_S, shop_rows, write_log
+
+GOODS = '[items]\npath = "goods.csv"\nid = "sku"\n'
+
+
+def test_events_of_unknown_items_are_left_out_and_counted(shop, read, refused):
+    known = sorted({row[1] for row in shop_rows(N)})[:15]
+    (shop / "goods.csv").write_text("sku,price\n" + "".join(f"{sku},{at}\n" for at, sku in enumerate(known)))
+    (shop / "data.toml").write_text((shop / "data.toml").read_text() + GOODS)
+    found = read(shop)
+    expected = sum(row[1] not in known for row in shop_rows(N))
+    assert found.report.tables[0].left_out["the item is not in items"].count == expected
+    assert found.report.exposures == N - expected and found.report.items == 15
+    (shop / "goods.csv").write_text("sku,price\nSKU 1,3\n")
+    assert "none of 400 events names an item of items: are ids alike?" in refused(shop)
+
+
+def test_an_item_that_stands_twice(shop, read, refused):
+    skus = sorted({row[1] for row in shop_rows(N)})
+    goods = [f"{sku},{at},x" for at, sku in enumerate(skus)]
+    (shop / "data.toml").write_text((shop / "data.toml").read_text() + GOODS)
+    (shop / "goods.csv").write_text("\n".join(["sku,price,shelf", *goods, goods[2]]) + "\n")
+    items = next(table for table in read(shop).report.tables if table.name == "items")
+    assert {why: reason.count for why, reason in items.left_out.items()} == {
+        "the id stands twice, with the same values": 1
+    }
+    (shop / "goods.csv").write_text("\n".join(["sku,price,shelf", *goods, goods[2], f"{skus[4]},99,x"]) + "\n")
+    assert refused(shop).startswith(f"goods.csv:{len(goods) + 3}: column 'sku': the id stands twice, with other values")
+    found = read(shop, skip_bad=True)
+    items = next(table for table in found.report.tables if table.name == "items")
+    assert (items.rows, items.kept) == (len(goods) + 2, len(goods))
+    works = found.dataset.snapshot.works
+    row = found.ids["items"].names(works.ids).tolist().index(skus[4])
+    assert works["price"][row] == 4 or found.dataset.snapshot.labels["price"][works["price"][row]] == "4"
+
+
+def test_one_user_alone_is_enough(shop, read):
+    write_log(shop, [("c-01", *row[1:]) for row in shop_rows(N)])
+    assert read(shop).report.users == 1
+
+
+def test_labels_of_one_class_are_refused(shop, refused):
+    write_log(shop, [(*row[:3], 5, row[4]) for row in shop_rows(N)])
+    told = refused(shop)
+    assert "label 'liked' is 1 in all" in told and "[labels.liked]" in told
+
+
+def test_one_moment_for_all_is_refused(shop, refused):
+    write_log(shop, [(*row[:2], START_S, *row[3:]) for row in shop_rows(N)])
+    assert "cannot be split by time" in refused(shop)
+
+
+def test_free_text_is_refused_with_a_hint(shop, refused):
+    skus = [f"sku {at}" for at in range(200)]
+    text = [
+        f'{sku},"{sku} is a thing that nobody has ever described in the same words, {at}"'
+        for at, sku in enumerate(skus)
+    ]
+    (shop / "goods.csv").write_text("\n".join(["sku,words", *text]) + "\n")
+    (shop / "data.toml").write_text((shop / "data.toml").read_text() + GOODS)
+    told = refused(shop)
+    assert "goods.csv: column 'words' is free text" in told and "roles.vector" in told

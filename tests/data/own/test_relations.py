@@ -1,0 +1,68 @@
+"""Relations of users: to creators, to one another; ids of both sides are the platform's numbers."""
+
+import pytest
+from own_files import HEAD, START_S, TOML, shop_rows, write_log, write_shop
+
+from karec.errors import DataError
+
+ITEMS = '[items]\npath = "items.csv"\nid = "sku"\nroles = { creator = "maker", song = "tune" }\n'
+FOLLOWS = '[relations.follows]\npath = "follows.csv"\ncolumns = { user = "who", to = "whom", time = "since" }\n'
+
+
+@pytest.fixture
+def shop(tmp_path):
+    """A shop whose items have makers, some of whom are customers too."""
+    folder = write_shop(tmp_path / "shop", shop_rows(), toml=TOML)
+    skus = sorted({row[1] for row in shop_rows()})
+    makers = [f"c-{at % 4:02}" if at % 2 else f"maker {at}" for at in range(len(skus))]
+    rows = "".join(f"{sku},{maker},song of {sku}\n" for sku, maker in zip(skus, makers, strict=True))
+    (folder / "items.csv").write_text("sku,maker,tune\n" + rows)
+    (folder / "data.toml").write_text(TOML.format(ending="csv") + ITEMS + FOLLOWS)
+    return folder
+
+
+def pairs_of(found, name):
+    """{(user, other)} as the files have them."""
+    relation, users = found.dataset.snapshot.relations[name], found.dataset.snapshot.users
+    names = found.ids["users"].names(users.ids)
+    made = set()
+    for row in range(len(users)):
+        values = relation.of(row)
+        made |= {(str(names[row]), int(value)) for value in values}
+    return made
+
+
+def test_follows_lead_to_the_makers_of_items(shop, read):
+    follows = [
+        ("c-01", "maker 2", START_S),
+        ("c-01", "c-03", START_S + 9),
+        ("c-05", "c-01", ""),
+        ("c-01", "c-03", START_S),
+    ]
+    write_log(shop, follows, head=("who", "whom", "since"), name="follows")
+    found = read(shop)
+    creators = found.ids["creators"]
+    expected = {(who, int(creators.numbers([whom])[0])) for who, whom, _ in follows}
+    assert pairs_of(found, "follows") == expected
+    works = found.dataset.snapshot.works
+    assert {str(name) for name in creators.names(works["creator_id"])} >= {"maker 2", "c-01", "c-03"}
+    assert {number for _, number in expected} <= set(works["creator_id"].tolist())
+    assert found.ids["users"].numbers(["c-03"])[0] == creators.numbers(["c-03"])[0]  # one person has one number
+    (table,) = [table for table in found.report.tables if table.name == "relations.follows"]
+    assert (table.rows, table.kept) == (4, 3)
+
+
+def test_a_pair_without_an_id_is_told(shop, read):
+    write_log(
+        shop, [("c-01", "maker 2", START_S), ("", "c-03", START_S)], head=("who", "whom", "since"), name="follows"
+    )
+    with pytest.raises(DataError, match=r"^follows\.csv:3: column 'who': the id is missing"):
+        read(shop)
+    (table,) = [t for t in read(shop, skip_bad=True).report.tables if t.name == "relations.follows"]
+    assert (table.rows, table.kept) == (2, 1)
+
+
+def test_a_relation_names_its_columns(shop, read):
+    write_log(shop, shop_rows(3), head=HEAD, name="follows")
+    with pytest.raises(DataError, match=r"follows\.csv: relations\.follows\.columns\.user: no column 'who'"):
+        read(shop)

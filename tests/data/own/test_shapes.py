@@ -1,0 +1,239 @@
+"""The log's shape: which rows become exposures, and which labels they have, against plain Python."""
+
+import random
+from collections import Counter
+
+import numpy as np
+import pytest
+from own_files import START_S, write_log
+
+from karec.data.own.contract import Negatives
+from karec.data.own.negatives import draw_negatives
+from karec.errors import ConfigError, DataError
+
+HEAD = ("customer", "sku", "at", "event", "visit")
+ACTIONS = """\
+[events]
+path = "log.csv"
+view = "view"
+window_minutes = 30
+columns = { user = "customer", item = "sku", time = "at", event = "event"%s }
+[labels]
+click = { event = "click" }
+buy = { event = "buy", task = false }
+[split]
+history = 0.0
+"""
+WINDOW_MS = 30 * 60_000
+
+
+def exposures_of(found):
+    """{(user, item, ms): {label: 0 or 1}} of a dataset whose history is empty."""
+    rows = found.dataset.exposures
+    users, items = found.ids["users"].names(rows.user_id), found.ids["items"].names(rows.work_id)
+    made = {
+        (str(u), str(i), int(t)): {name: int(label[at]) for name, label in rows.labels.items()}
+        for at, (u, i, t) in enumerate(zip(users, items, rows.time_ms, strict=True))
+    }
+    assert len(made) == len(rows)
+    return made
+
+
+def action_rows(n, seed):
+    """Views and what follows them, often after the window, sometimes without a view, sometimes at the same moment."""
+    generator = random.Random(seed)
+    rows = []
+    for at in range(n):
+        user, item, visit = f"c{generator.randrange(5)}", f"i{generator.randrange(4)}", f"v{generator.randrange(40)}"
+        s = START_S + at * 300 + generator.randrange(200)
+        event = generator.choice(("view", "view", "click", "buy", "search"))
+        rows.append((user, item, s, event, visit))
+        if generator.random() < 0.3:
+            rows.append((user, item, s + generator.choice((0, 20, 1800, 1801)), "click", visit))
+    return rows
+
+
+def by_window(rows):
+    views = sorted((s * 1000, u, i) for u, i, s, event, _ in rows if event == "view")
+    made = {(u, i, t): {"click": 0, "buy": 0} for t, u, i in views}
+    alone = {}
+    for u, i, s, event, _ in rows:
+        if event not in ("click", "buy"):
+            continue
+        t = s * 1000
+        last = max((v for v, of_user, of_item in views if (of_user, of_item) == (u, i) and v <= t), default=None)
+        if last is not None and t - last <= WINDOW_MS:
+            made[u, i, last][event] = 1
+        else:
+            alone.setdefault((u, i, t // WINDOW_MS), []).append((t, event))
+    return _with_alone(made, alone)
+
+
+def by_request(rows):
+    first = {}
+    for u, i, s, event, visit in rows:
+        if event == "view":
+            first[u, i, visit] = min(first.get((u, i, visit), 2**60), s * 1000)
+    made = {(u, i, s * 1000): {"click": 0, "buy": 0} for u, i, s, event, _ in rows if event == "view"}
+    alone = {}
+    for u, i, s, event, visit in rows:
+        if event not in ("click", "buy"):
+            continue
+        if (u, i, visit) in first:
+            made[u, i, first[u, i, visit]][event] = 1
+        else:
+            alone.setdefault((u, i, s * 1000 // WINDOW_MS), []).append((s * 1000, event))
+    return _with_alone(made, alone)
+
+
+def _with_alone(made, alone):
+    for (u, i, _), actions in alone.items():
+        key = (u, i, min(t for t, _ in actions))
+        labels = made.setdefault(key, {"click": 0, "buy": 0})
+        for _, event in actions:
+            labels[event] = 1
+    return made
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("joined", "column"), [(by_window, ""), (by_request, ', request = "visit"')])
+def test_actions_are_labels_of_the_view_that_they_belong_to(read, tmp_path, seed, joined, column):
+    rows = action_rows(400, seed)
+    write_log(tmp_path, random.Random(seed).sample(rows, len(rows)), head=HEAD)
+    (tmp_path / "data.toml").write_text(ACTIONS % column)
+    found = read(tmp_path)
+    assert exposures_of(found) == joined(rows)
+    others = sum(row[3] == "search" for row in rows)
+    left_out = found.report.tables[0].left_out
+    assert left_out["event 'search', which is no label and not the view"].count == others
+
+
+def test_the_view_may_be_a_label_itself(read, tmp_path):
+    rows = action_rows(300, 9)
+    write_log(tmp_path, rows, head=HEAD)
+    toml = (ACTIONS % "").replace("[split]", 'seen = { event = "view", task = false }\n[split]')
+    (tmp_path / "data.toml").write_text(toml)
+    views = {(u, i, s * 1000) for u, i, s, event, _ in rows if event == "view"}
+    made = exposures_of(read(tmp_path))
+    assert {key for key, labels in made.items() if labels["seen"]} == views
+
+
+IMPRESSIONS = """\
+[events]
+path = "log.csv"
+columns = { user = "customer", item = "sku", time = "at", play_ms = "played" }
+[labels]
+click = { column = "clicked" }
+most = { column = "played", at_least_share_of = "length", share = 0.7 }
+long = { column = "played", at_least = 3000, task = false }
+good = { column = "said", equals = "good", task = false }
+[meaning]
+enjoyed = ["most"]
+[split]
+history = 0.0
+"""
+
+
+def test_labels_of_impressions_are_what_their_columns_say(read, tmp_path):
+    generator = random.Random(5)
+    rows, expected = [], {}
+    for at in range(300):
+        key = (f"c{at % 7}", f"i{at % 11}", START_S + at * 100)
+        clicked = generator.choice((0, 1, 1.0, ""))
+        played, length = generator.choice((0, 700, 2999, 3000, 5000, "")), generator.choice((0, 1000, 4000, ""))
+        said = generator.choice(("good", "bad", ""))
+        rows.append((*key, clicked, played, length, said))
+        most = int(played != "" and length not in ("", 0) and played >= 0.7 * length)
+        expected[key[0], key[1], key[2] * 1000] = {
+            "click": int(clicked == 1),
+            "most": most,
+            "long": int(played != "" and played >= 3000),
+            "good": int(said == "good"),
+        }
+    write_log(tmp_path, rows, head=("customer", "sku", "at", "clicked", "played", "length", "said"))
+    (tmp_path / "data.toml").write_text(IMPRESSIONS)
+    found = read(tmp_path)
+    assert exposures_of(found) == expected
+    assert sorted(found.dataset.exposures.play_ms.tolist()) == sorted(row[4] or 0 for row in rows)
+    assert found.dataset.tasks == ("click", "most")
+
+
+POSITIVES = """\
+[events]
+path = "log.csv"
+columns = { user = "customer", item = "sku", time = "at" }
+[negatives]
+per_positive = 3
+popularity = 0.75
+[split]
+history = 0.0
+"""
+
+
+def test_a_log_of_positives_gets_negatives_that_the_user_never_took(read, same, tmp_path):
+    generator = random.Random(1)
+    rows = [
+        (f"c{generator.randrange(20)}", f"i{int(40 * generator.random() ** 2)}", START_S + at * 60) for at in range(800)
+    ]
+    write_log(tmp_path, rows, head=HEAD[:3])
+    (tmp_path / "data.toml").write_text(POSITIVES)
+    found = read(tmp_path)
+    made = found.dataset.exposures
+    positive = made.labels["positive"] == 1
+    users, items = found.ids["users"].names(made.user_id), found.ids["items"].names(made.work_id)
+    taken = {(u, i) for u, i, _ in rows}
+    pairs = list(zip(users, items, strict=True))
+    assert {(str(u), str(i)) for u, i in np.array(pairs)[positive]} == taken
+    assert not {(str(u), str(i)) for u, i in np.array(pairs)[~positive]} & taken
+    assert positive.sum() == len(rows) and 2 * len(rows) < (~positive).sum() <= 3 * len(rows)
+    moments = Counter(made.time_ms[positive].tolist())
+    assert set(made.time_ms[~positive].tolist()) <= moments.keys()
+    same(found, read(tmp_path))
+    (note,) = found.dataset.notes
+    assert "3 negatives for each were drawn" in note and "power 0.75" in note
+    assert found.report.notes == (note,) and found.report.shape == "positives"
+
+
+def test_negatives_are_drawn_by_popularity_to_a_power():
+    """Of items that the user did not take, each with its chance; 5 standard deviations."""
+    generator = np.random.default_rng(0)
+    user = generator.integers(0, 50, 3000)
+    item = (30 * generator.random(3000) ** 3).astype(np.int64)
+    user[item < 3] = 0  # user 0 took items 0 … 2 alone, of all users
+    for power in (0.0, 0.5, 1.0):
+        places, drawn = draw_negatives(user, item, 40, Negatives(20, power))
+        chance = (np.bincount(item, minlength=40) + 1.0) ** power
+        taken = np.zeros((50, 40), bool)
+        taken[user, item] = True
+        expected = np.zeros(40)
+        for u, n in Counter(user[places].tolist()).items():
+            free = np.where(taken[u], 0.0, chance)
+            expected += n * free / free.sum()
+        found = np.bincount(drawn, minlength=40)
+        assert not taken[user[places], drawn].any()
+        assert (np.abs(found - expected) <= 5 * np.sqrt(expected) + 1).all()
+        assert (np.bincount(places, minlength=len(user)) <= 20).all()
+
+
+def test_a_user_who_took_everything_has_no_negatives():
+    places, drawn = draw_negatives(np.zeros(4, np.int64), np.arange(4), 4, Negatives())
+    assert len(places) == len(drawn) == 0
+
+
+def test_a_rating_is_a_label_by_its_threshold(read, tmp_path):
+    rows = [(f"c{at % 5}", f"i{at % 7}", START_S + at * 60, (at * 7 % 10 + 1) / 2) for at in range(200)]
+    write_log(tmp_path, rows, head=("customer", "sku", "at", "stars"))
+    toml = POSITIVES.replace("[negatives]\nper_positive = 3\npopularity = 0.75\n", "")
+    (tmp_path / "data.toml").write_text(toml + '[labels]\nliked = { column = "stars", at_least = 3.5 }\n')
+    made = exposures_of(read(tmp_path))
+    assert made == {(u, i, s * 1000): {"liked": int(stars >= 3.5)} for u, i, s, stars in rows}
+
+
+def test_events_and_columns_cannot_both_say_labels(read, tmp_path):
+    write_log(tmp_path, action_rows(50, 1), head=HEAD)
+    (tmp_path / "data.toml").write_text((ACTIONS % "").replace('{ event = "buy"', '{ column = "visit"'))
+    with pytest.raises(ConfigError, match="labels are said by events or by columns"):
+        read(tmp_path)
+    (tmp_path / "data.toml").write_text((ACTIONS % "").replace('view = "view"', 'view = "show"'))
+    with pytest.raises(DataError, match=r"never says 'show'; it says 'click'"):
+        read(tmp_path)
