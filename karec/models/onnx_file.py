@@ -22,7 +22,7 @@ from karec._stored import open_regular
 T = TypeVar("T")
 
 MOST_NAMES = 10_000  # inputs, outputs and pieces of metadata of a model
-MOST_FIELDS = 5_000_000  # a tree ensemble has some ten for each of its nodes
+MOST_FIELDS = 3_000_000  # a tree ensemble has some ten for each of its nodes
 _DEEPEST = 16  # of graphs in attributes of nodes
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _DTYPES = {1: "float32", 7: "int64", 10: "float16", 11: "double", 9: "bool", 6: "int32"}
