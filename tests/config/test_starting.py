@@ -8,6 +8,7 @@ import pytest
 
 from karec.config.scenes import Config
 from karec.config.starting import starting_config
+from karec.platform.relations import Relation
 from karec.platform.table import Table
 
 
@@ -32,6 +33,7 @@ def steps_of(scene):
     [
         (10**7, {"recall": 100_000, "scored": 2000, "prerank": 1000, "rank": 100, "rerank": 30}),
         (1000, {"recall": 1000, "scored": 400, "prerank": 200, "rank": 40, "rerank": 30}),
+        (101, {"recall": 101, "scored": 101, "prerank": 100, "rank": 30, "rerank": 30}),
         (40, {"recall": 40, "scored": 40, "prerank": 40, "rank": 30, "rerank": 30}),
         (1, {"recall": 1, "scored": 1, "prerank": 1, "rank": 1, "rerank": 1}),
     ],
@@ -63,7 +65,7 @@ def test_the_fused_score_weighs_the_tasks_of_the_data(tmp_path, platform):
     assert fusion["weights"] == objectives
 
 
-@pytest.mark.parametrize("name", ["home", "new_feed", "scene 1", 'say "hi"', "a.b"])
+@pytest.mark.parametrize("name", ["home", "new_feed", "scene 1", 'say "hi"', "a.b", "a\\b"])
 def test_any_scene_name_is_written_as_a_key(platform, name):
     assert list(tomllib.loads(starting_config(name, platform, {"click": 1.0}))["scenes"]) == [name]
 
@@ -96,3 +98,19 @@ def test_steps_that_need_a_role_that_works_lack_are_left_out(tmp_path, platform,
 def test_social_recall_is_left_out_where_nobody_knows_anybody(tmp_path, platform):
     alone = replace(snapshot_of(platform, 100), users=Table(np.arange(3), {}), relations={})
     assert "social" not in {c["use"] for c in config_of(tmp_path, "home", alone, {"click": 1.0}).scene("home").recall}
+
+
+def test_social_recall_is_there_where_users_have_friends_or_families_or_follow_creators(tmp_path, platform):
+    works = snapshot_of(platform, 100, without=["creator_id"])
+    nobody, families = Table(np.arange(3), {}), Table(np.arange(3), {"family": np.zeros(3, np.int32)})
+    some = Relation(np.array([0, 1, 1, 1]), np.array([2]))
+    for snapshot in (
+        replace(works, users=families, relations={}),
+        replace(works, users=nobody, relations={"friends": some}),
+        replace(snapshot_of(platform, 100), users=nobody, relations={"follows": some}),
+    ):
+        scene = config_of(tmp_path, "home", snapshot, {"click": 1.0}).scene("home")
+        assert "social" in {channel["use"] for channel in scene.recall}
+    followed = replace(works, users=nobody, relations={"follows": some})  # creators whose works nobody knows
+    scene = config_of(tmp_path, "home", followed, {"click": 1.0}).scene("home")
+    assert "social" not in {channel["use"] for channel in scene.recall}

@@ -175,3 +175,25 @@ def test_an_observer_that_would_fail_the_answer_is_refused(build):
         match=r"observers\[0\]: Watches runs after the answer and cannot fail it: leave out on_failure$",
     ):
         build(ROWS, observers=f"[{observer}]")
+
+
+class WatchesNothing(Observer):
+    watches = ("rerank",)
+
+    def observe(self, request, recommendation):
+        return None
+
+
+def test_an_observer_that_watches_a_stage_that_is_not_there_is_refused(build):
+    with pytest.raises(
+        ConfigError,
+        match=r"observers\[0\]: WatchesNothing watches the stage 'rerank'; there are \['prerank', 'rank'\]$",
+    ):
+        build(ROWS, observers=f"[{of(WatchesNothing)}]")
+
+
+def test_a_scene_without_recall_is_refused(write_config):
+    text = SCENE.replace("REQUEST", "[]").replace("PRERANK", ROWS).replace("OBSERVERS", "[]")
+    text = text.replace('[{ use = "popular", quota = 8 }]', "[]")
+    with pytest.raises(ConfigError, match=r"scenes\.home\.recall: a scene needs at least one recall channel$"):
+        load_cascade(write_config(text), "home")

@@ -134,3 +134,16 @@ def test_an_empty_or_infinite_cell_is_named_by_file_column_and_row(folder, colum
     part = change(folder, spoil)
     with pytest.raises(LogSchemaError, match=f"{part}: {message}"):
         read_rank_log(folder, TASKS)
+
+
+def test_a_text_that_is_no_utf_8_is_damage(folder):
+    def spoil(table):
+        n = len(table)
+        texts = pa.Array.from_buffers(
+            pa.string(), n, [None, pa.py_buffer(np.arange(n + 1, dtype=np.int32).tobytes()), pa.py_buffer(b"\xff" * n)]
+        )
+        return table.set_column(table.schema.get_field_index("scene"), table.schema.field("scene"), texts)
+
+    name = change(folder, spoil)
+    with pytest.raises(LogSchemaError, match=rf"{name} is damaged: .*UTF8"):
+        read_rank_log(folder, TASKS)

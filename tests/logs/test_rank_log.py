@@ -261,3 +261,23 @@ def test_without_the_library_of_parquet_the_error_names_the_extra(tmp_path, monk
     with pytest.raises(MissingExtra, match=r"^the rank log needs the package 'pyarrow': pip install 'karec\[log\]'$"):
         RankLogWriter(tmp_path / "log", TASKS)
     assert not (tmp_path / "log").exists()
+
+
+def test_parts_of_a_writer_are_numbered_from_zero(tmp_path):
+    with RankLogWriter(tmp_path, TASKS, part_rows=1) as writer:
+        for request in ("r1", "r2", "r3"):
+            append(writer, request, [1])
+    numbers = [part.stem.rpartition("-")[2] for part in sorted(tmp_path.glob("part-*.parquet"))]
+    assert numbers == ["000000", "000001", "000002"]
+
+
+def test_a_forked_child_forgets_the_rows_of_its_parent(tmp_path):
+    def appends():
+        append(writer, "child", [1, 2])
+        assert writer.counts() == {"rows_written": 0, "rows_held": 2, "rows_lost": 0}
+        writer.close()
+
+    with RankLogWriter(tmp_path, TASKS) as writer:
+        append(writer, "parent", [1, 2])
+        assert ended(forked(appends)) == 0
+    assert sorted(read_rank_log(tmp_path, TASKS).request_id) == ["child", "child", "parent", "parent"]
