@@ -2,8 +2,8 @@
 
     python bench/first_feed.py [--events 1000000] [--items 100000] [--users 50000]
 
-Impressions with two labels and text ids; users like some of 40 genres more than others. Wanted: ten minutes for 1e6 events
-and 1e5 items on two cores, training included.
+Impressions with two labels and text ids; users like some of 40 genres more than others. Wanted: ten minutes for 1e6
+events and 1e5 items on two cores, training included.
 """
 
 from __future__ import annotations

@@ -54,17 +54,24 @@ def map_npy(path: Path) -> Array:
         return mapped
 
 
-def read_json(path: Path, most: int = MOST_JSON_BYTES) -> Any:
-    """What the JSON text in a file of at most ``most`` bytes says. OSError; ValueError as above."""
+def read_bytes(path: Path, most: int) -> bytes:
+    """A file of at most ``most`` bytes. OSError; ValueError as above."""
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > most:
             raise ValueError(f"it has {size} bytes, {most} are the most")
-        return json_of(file.read(most))
+        return file.read(most)
+
+
+def read_json(path: Path) -> Any:
+    """What the JSON text in a file says. OSError; ValueError as above."""
+    return json_of(read_bytes(path, MOST_JSON_BYTES))
 
 
 def json_of(text: bytes) -> Any:
-    """What ``text``, UTF-8, says. ValueError for what is not JSON, for NaN and for infinity."""
+    """What ``text``, UTF-8, says. ValueError for what is not JSON or is long, for NaN and for infinity."""
+    if len(text) > MOST_JSON_BYTES:
+        raise ValueError(f"it has {len(text)} bytes of JSON, {MOST_JSON_BYTES} are the most")
     try:
         return json.loads(text.decode("utf-8"), parse_constant=_not_finite)
     except RecursionError as error:

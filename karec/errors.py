@@ -7,6 +7,12 @@ mistakes of the caller and are never swallowed.
 from __future__ import annotations
 
 
+def one_line(text: str) -> str:
+    """``text``, which may hold names from outside, as one printable line of at most 1,000 characters."""
+    line = "".join(letter if letter.isprintable() else " " for letter in " ".join(text.split()))
+    return line if len(line) <= 1000 else f"{line[:1000]}…"
+
+
 class KarecError(Exception):
     """Root of karec's own errors."""
 

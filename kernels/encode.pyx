@@ -2,7 +2,8 @@
 """Raw features into model inputs: ids into vocabulary codes, event lists into padded histories, matches into counts.
 
 Algorithm  Vocabulary: a hash table of positions (id_slots.pxi); an id that is not in it is mixed into a code of its own
-           (splitmix64's finaliser), so that equal ids keep equal codes. padded_histories: one backward walk a row.
+           (splitmix64's finaliser), so that equal ids keep equal codes. Keys that were chosen to meet in one slot are
+           placed again by a multiplier drawn at random, which they cannot know; codes do not depend on it. padded_histories: one backward walk a row.
            count_matches: every candidate's codes against every history slot, column by column.
 Cost       Vocabulary O(n) expected for n ids; padded_histories O(N·H); count_matches O(N·(H + S)·I).
            The GIL is released in all of them; the only memory taken is the output.
@@ -44,25 +45,40 @@ cdef class Vocabulary:
     cdef const int64_t[::1] _keys
     cdef int32_t[::1] _slots
     cdef int _bits
+    cdef uint64_t _multiplier
 
     def __init__(self, keys):
         self.keys = _checked("keys", keys, 1).copy()
         self.keys.flags.writeable = False
         self._keys = self.keys
         cdef Py_ssize_t n = self._keys.shape[0]
-        cdef Py_ssize_t k
-        cdef uint64_t slot
+        cdef int tried
         if n >= 1 << 30:
             raise ValueError(f"a vocabulary holds fewer than 2^30 keys, got {n}")
         self._bits = bits_for(n)
-        self._slots = np.full(1 << self._bits, EMPTY, np.int32)
+        self._multiplier = GOLDEN
+        for tried in range(MULTIPLIERS):
+            self._slots = np.full(1 << self._bits, EMPTY, np.int32)
+            if self._placed(n, most_steps(n, tried)):
+                break
+            self._multiplier = another_multiplier()
+
+    cdef bint _placed(self, Py_ssize_t n, int64_t most) except -1:
+        """Whether all keys are in their slots; False where they take more than `most` steps."""
+        cdef Py_ssize_t k
+        cdef uint64_t slot, mask = (<uint64_t>1 << self._bits) - 1
+        cdef int64_t steps = 0
         for k in range(n):
             if self._keys[k] < 0:
                 raise ValueError(f"keys must not be negative, keys[{k}] is {self._keys[k]}")
-            slot = slot_of(self._keys[k], &self._keys[0], &self._slots[0], self._bits)
+            slot = slot_of(self._keys[k], &self._keys[0], &self._slots[0], self._bits, self._multiplier)
             if self._slots[slot] != EMPTY:
                 raise ValueError(f"keys must be unique, {self._keys[k]} stands twice")
             self._slots[slot] = <int32_t>k
+            steps += <int64_t>((slot - home_of(self._keys[k], self._bits, self._multiplier)) & mask)
+            if steps > most:
+                return False
+        return True
 
     def __len__(self):
         return len(self.keys)
@@ -77,6 +93,7 @@ cdef class Vocabulary:
         cdef int64_t id
         cdef int32_t position
         cdef int bits = self._bits
+        cdef uint64_t multiplier = self._multiplier
         cdef Py_ssize_t n
         with nogil:
             for n in range(wanted.shape[0]):
@@ -84,7 +101,7 @@ cdef class Vocabulary:
                 if id < 0:
                     out[n] = 0
                     continue
-                position = slots[slot_of(id, keys, slots, bits)]
+                position = slots[slot_of(id, keys, slots, bits, multiplier)]
                 out[n] = position + 1 if position != EMPTY else _unseen(id)
         return codes
 

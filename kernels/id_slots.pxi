@@ -4,13 +4,31 @@
 # owns it and the array of ids, and stores positions itself. Expected O(1) a look-up.
 #
 # Source   D. E. Knuth, The Art of Computer Programming, vol. 3, section 6.4 (Algorithm L; multiplicative hashing).
+#          M. Dietzfelbinger, T. Hagerup, J. Katajainen, M. Penttonen, A reliable randomized algorithm for the closest-pair
+#          problem, J. Algorithms 25(1), 1997 (random odd multipliers).
 #
 # Included by encode.pyx and merge.pyx.
 
-from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint64_t
+
+import os
 
 cdef enum:
     EMPTY = -1
+
+cdef uint64_t GOLDEN = 0x9E3779B97F4A7C15  # 2^64 / the golden ratio
+cdef int64_t MOST_STEPS = 64  # from its home to its slot, an id's on average; some 0.5 is usual
+cdef int MULTIPLIERS = 16  # that are tried; the last one may take any number of steps
+
+
+cdef uint64_t another_multiplier():
+    """Drawn at random, so that ids that were chosen to meet under GOLDEN do not know it."""
+    return int.from_bytes(os.urandom(8), "little") | 1
+
+
+cdef inline int64_t most_steps(Py_ssize_t n_ids, int tried) noexcept:
+    """For `n_ids` in all, under the multiplier number `tried`."""
+    return MOST_STEPS * (n_ids + 64) if tried < MULTIPLIERS - 1 else INT64_MAX
 
 
 cdef inline int bits_for(Py_ssize_t n_ids) noexcept:
@@ -21,10 +39,17 @@ cdef inline int bits_for(Py_ssize_t n_ids) noexcept:
     return bits
 
 
-cdef inline uint64_t slot_of(int64_t id, const int64_t* ids, const int32_t* slots, int bits) noexcept nogil:
+cdef inline uint64_t home_of(int64_t id, int bits, uint64_t multiplier) noexcept nogil:
+    """The slot where the search for `id` begins. `multiplier` is odd."""
+    return (<uint64_t>id * multiplier) >> (64 - bits)
+
+
+cdef inline uint64_t slot_of(
+    int64_t id, const int64_t* ids, const int32_t* slots, int bits, uint64_t multiplier
+) noexcept nogil:
     """The slot that holds the position of `id` in `ids`, or the empty one where it belongs."""
     cdef uint64_t mask = (<uint64_t>1 << bits) - 1
-    cdef uint64_t slot = (<uint64_t>id * <uint64_t>0x9E3779B97F4A7C15) >> (64 - bits)  # 2^64 / the golden ratio
+    cdef uint64_t slot = home_of(id, bits, multiplier)
     while slots[slot] >= 0 and ids[slots[slot]] != id:
         slot = (slot + 1) & mask
     return slot

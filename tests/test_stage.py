@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import time
 
 import numpy as np
 import pytest
@@ -328,3 +329,24 @@ def test_what_the_steps_of_karec_need_and_give_is_spelled_as_documented():
         module, _, name = path.partition(":")
         step = getattr(importlib.import_module(module), name)
         assert all(spelled.fullmatch(word) for word in (*step.needs, *step.gives)), use
+
+
+class TakesTime(Scorer):
+    """``scored``: milliseconds of its own work, as it measured them."""
+
+    name, on_failure = "slow", "fail"
+
+    def score(self, request, candidates):
+        begin = now = time.perf_counter_ns()
+        while now - begin < 2_000_000:
+            now = time.perf_counter_ns()
+        self.scored = (now - begin) / 1e6
+        return np.zeros(len(candidates), np.float32)
+
+
+def test_a_step_s_time_is_in_milliseconds():
+    step = TakesTime()
+    begin = time.perf_counter_ns()
+    outcome = Stage("rank", (step,)).run(REQUEST, Candidates.of(np.array([1, 2])))
+    around = (time.perf_counter_ns() - begin) / 1e6
+    assert step.scored <= outcome.steps[0].ms <= around

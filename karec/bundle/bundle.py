@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 
 from karec._once import Once
 from karec.bundle.holding import Held
-from karec.bundle.manifest import MANIFEST, check_files, read_manifest
+from karec.bundle.manifest import MANIFEST, check_files, manifest_of, manifest_text
 from karec.bundle.publishing import CURRENT
 from karec.bundle.replay_process import replay_once
 from karec.bundle.signing import check_signature
@@ -58,9 +58,10 @@ class Bundle:
     @classmethod
     def _open(cls, folder: Path, verify: bool, public_key: str | Path | None) -> Bundle:
         held = Held(folder)
+        text = manifest_text(folder)  # read once: what is signed is what is parsed
         if public_key is not None:
-            check_signature(folder, Path(public_key))
-        manifest = read_manifest(folder)
+            check_signature(folder, text, Path(public_key))
+        manifest = manifest_of(folder, text)
         bundle = cls(folder, manifest["model_version"], manifest["facts"], held)
         if verify:
             from karec.bundle.structure import check_structure
@@ -174,7 +175,10 @@ _open_lock = Lock()
 def _folder_of(root: str | Path) -> Path:
     """The bundle's own folder: ``root``, or what ``root/current`` points at."""
     root = Path(root)
-    return (root / CURRENT if (root / CURRENT).exists() else root).resolve()
+    try:
+        return (root / CURRENT if (root / CURRENT).exists() else root).resolve()
+    except (OSError, RuntimeError) as error:  # links that lead to each other
+        raise BundleError(f"{root} is not a bundle: {error}") from error
 
 
 def _while_current_moves(root: str | Path, opened: Callable[[Path], Bundle]) -> Bundle:

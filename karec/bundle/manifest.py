@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from karec._stored import read_json
-from karec.errors import BundleError
+from karec._stored import json_of, read_bytes
+from karec.errors import BundleError, one_line
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 MOST_BYTES = 1 << 20  # of a manifest, some seven thousand files
 SIGNATURE = "manifest.sig"  # may be there: ``karec.bundle.signing``
+DEEPEST = 64  # folders, one in another
 
 
 def fingerprint(path: Path) -> dict[str, Any]:
@@ -23,13 +24,21 @@ def fingerprint(path: Path) -> dict[str, Any]:
         return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": path.stat().st_size}
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of the bundle in ``folder``, its entries checked. Raises BundleError."""
-    path = folder / MANIFEST
+def manifest_text(folder: Path) -> bytes:
+    """The bytes of the manifest of the bundle in ``folder``. Raises BundleError."""
     try:
-        manifest = read_json(path, MOST_BYTES)
+        return read_bytes(folder / MANIFEST, MOST_BYTES)
     except OSError as error:
         raise BundleError(f"{folder} is not a bundle: {MANIFEST} cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise BundleError(f"{folder / MANIFEST} is not what a manifest may be: {error}") from error
+
+
+def manifest_of(folder: Path, text: bytes) -> dict[str, Any]:
+    """What ``text``, the manifest of the bundle in ``folder``, says, its entries checked. Raises BundleError."""
+    path = folder / MANIFEST
+    try:
+        manifest = json_of(text)
     except ValueError as error:
         raise BundleError(f"{path} is not JSON that a manifest may hold: {error}") from error
     expected = {"format", "model_version", "facts", "files"}
@@ -51,7 +60,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def _check_entry(path: Path, name: str, entry: Any) -> None:
     """BundleError unless ``name`` is a path within the bundle's folder, as a publisher writes it, with size and sum."""
     parts = name.split("/")
-    if not name.isprintable() or len(name) > 1000 or any(part in ("", ".", "..") for part in parts):
+    if (
+        not name.isprintable()
+        or len(name) > 1000
+        or any(part in ("", ".", "..") for part in parts)
+        or len(parts) > DEEPEST
+    ):
         raise BundleError(f"{path} names the file {name[:60]!r}, which is no path within the bundle")
     whole = isinstance(entry, dict) and isinstance(entry.get("bytes"), int) and not isinstance(entry["bytes"], bool)
     if not whole or entry["bytes"] < 0:
@@ -67,9 +81,9 @@ def check_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
             _check_file(folder, folder / name, wanted)
         strangers = sorted(_entries(folder) - files.keys() - {MANIFEST, SIGNATURE})
     except OSError as error:
-        raise BundleError(f"{error.filename or folder} cannot be read: {error.strerror}") from error
+        raise BundleError(one_line(f"{error.filename or folder} cannot be read: {error.strerror}")) from error
     if strangers:
-        raise BundleError(f"{folder / strangers[0]} is in the bundle but not in its manifest")
+        raise BundleError(one_line(f"{folder / strangers[0]} is in the bundle but not in its manifest"))
 
 
 def _check_file(folder: Path, path: Path, wanted: Mapping[str, Any]) -> None:
@@ -84,9 +98,18 @@ def _check_file(folder: Path, path: Path, wanted: Mapping[str, Any]) -> None:
 
 
 def _entries(folder: Path) -> set[str]:
-    """All but folders: files, links, FIFOs, devices, sockets; a link to a folder is an entry and not followed."""
-    found = set()
-    for base, folders, names in os.walk(folder):
-        links = [name for name in folders if os.path.islink(os.path.join(base, name))]
-        found |= {os.path.relpath(os.path.join(base, name), folder) for name in (*names, *links)}
+    """All but folders: files, links, FIFOs, devices, sockets; a link to a folder is an entry and not followed.
+
+    A folder that lies deeper than a file of a manifest may is an entry, and not looked into.
+    """
+    found, waiting = set(), [""]
+    while waiting:
+        base = waiting.pop()
+        with os.scandir(folder / base) as entries:
+            for entry in entries:
+                name = f"{base}{entry.name}"
+                if entry.is_dir(follow_symlinks=False) and name.count("/") < DEEPEST:
+                    waiting.append(f"{name}/")
+                else:
+                    found.add(name)
     return found

@@ -15,6 +15,7 @@ from karec.models.onnx_file import Declared, Port, read_declared
 if TYPE_CHECKING:  # it needs the compiled kernels, which a host of an index alone may lack
     from karec.features.encoder import Encoder
 
+MOST_TASKS = 1 << 16  # characters of their names
 VECTORS = {"user_tower": "user_vector", "item_tower": "item_vector"}  # the output that the index meets
 
 
@@ -57,7 +58,7 @@ def _metadata(path: Path, declared: Declared) -> tuple[int, int]:
     if not re.fullmatch(r"-?\d{1,18}", facts["model_version"], re.ASCII):
         raise BundleError(f"{path}: metadata model_version is {facts['model_version'][:60]!r}, expected a whole number")
     try:
-        tasks = json.loads(facts["tasks"])
+        tasks = json.loads(facts["tasks"]) if len(facts["tasks"]) <= MOST_TASKS else None
     except (ValueError, RecursionError):
         tasks = None
     if not isinstance(tasks, list) or not all(isinstance(task, str) for task in tasks):

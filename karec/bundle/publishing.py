@@ -20,7 +20,7 @@ from karec._backend import library as _native
 from karec._files import ASIDE, folder_aside, link_aside, remove_folder
 from karec._sealed_text import line, sealed_text
 from karec.bundle.holding import alone_in
-from karec.bundle.manifest import FORMAT, MANIFEST, SIGNATURE, fingerprint, read_manifest
+from karec.bundle.manifest import FORMAT, MANIFEST, SIGNATURE, fingerprint, manifest_of, manifest_text
 from karec.bundle.signing import read_signing_key
 from karec.errors import BundleError
 
@@ -79,7 +79,7 @@ def make_current(root: Path, model_version: int) -> None:
     """
     folder = root / f"v{model_version:010d}"
     with _only_publisher(root, f"{root / CURRENT} was not moved to {folder.name}"):
-        read_manifest(folder)
+        manifest_of(folder, manifest_text(folder))
         link_aside(root / CURRENT, folder.name)
 
 

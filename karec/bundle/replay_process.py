@@ -21,7 +21,7 @@ from typing import Any
 
 from karec._once import Once
 from karec.bundle.manifest import MANIFEST
-from karec.errors import BundleError
+from karec.errors import BundleError, one_line
 
 START_S = 120.0  # imports, from a cold disk on a busy machine; the portable backend may have to compile
 SLOWNESS = 10.0  # a child that gets less than this part of a processor is given up: nothing hangs
@@ -98,7 +98,7 @@ def replay_in_child(folder: Path, caps: Caps | None = None) -> None:
             child.kill()
         watched.hear_errors(child.stderr.read())
     if watched.last.get("done") is not True:
-        raise BundleError(watched.refusal(folder, child.returncode))
+        raise BundleError(one_line(watched.refusal(folder, child.returncode)))
 
 
 def _interpreter() -> str:

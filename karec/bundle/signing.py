@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from karec._stored import read_bytes
 from karec.bundle.manifest import MANIFEST, SIGNATURE
 from karec.errors import BundleError, MissingExtra
 
@@ -20,18 +21,16 @@ MOST_BYTES = 16384  # of a key file; one of ed25519 has some 120
 SIGNATURE_BYTES = 64
 
 
-def check_signature(folder: Path, key: Path) -> None:
-    """Raises BundleError unless the manifest in ``folder`` is signed by the owner of the public key in ``key``."""
+def check_signature(folder: Path, manifest: bytes, key: Path) -> None:
+    """Raises BundleError unless ``manifest``, that of ``folder``, is signed by the owner of the key in ``key``."""
     public = _read_public_key(key)
     from cryptography.exceptions import InvalidSignature
 
     path = folder / SIGNATURE
-    manifest = _read(folder / MANIFEST)
     if not path.exists():
         raise BundleError(f"{folder} is not signed: it has no {SIGNATURE}, and a key is given ({key})")
-    signature = _read(path, SIGNATURE_BYTES)
     try:
-        public.verify(signature, manifest)
+        public.verify(_read_signature(path), manifest)
     except InvalidSignature as error:
         raise BundleError(
             f"{path} is not the signature of {MANIFEST} by the owner of {key}: the bundle was altered, or signed with "
@@ -45,7 +44,7 @@ def read_signing_key(path: Path) -> Ed25519PrivateKey:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     try:
-        key = serialization.load_pem_private_key(_read(path, MOST_BYTES), password=None)
+        key = serialization.load_pem_private_key(_read_key(path), password=None)
     except BundleError:
         raise
     except TypeError as error:  # it asks for the password
@@ -62,7 +61,7 @@ def _read_public_key(path: Path) -> Ed25519PublicKey:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     try:
-        key = serialization.load_pem_public_key(_read(path, MOST_BYTES))
+        key = serialization.load_pem_public_key(_read_key(path))
     except BundleError:
         raise
     except Exception as error:  # the library raises errors of several kinds for what is no key
@@ -80,9 +79,19 @@ def _serialization() -> Any:
     return serialization
 
 
-def _read(path: Path, at_most: int | None = None) -> bytes:
+def _read_signature(path: Path) -> bytes:
+    try:
+        return read_bytes(path, SIGNATURE_BYTES)
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise BundleError(f"{path} is not the signature of {MANIFEST}: {error}") from error
+
+
+def _read_key(path: Path) -> bytes:
+    """A key is the caller's own, and may come through a pipe."""
     try:
         with path.open("rb") as file:
-            return file.read() if at_most is None else file.read(at_most + 1)
+            return file.read(MOST_BYTES + 1)
     except OSError as error:
         raise BundleError(f"{path} cannot be read: {error.strerror}") from error

@@ -69,9 +69,14 @@ def _read_by(coder: TableCoder) -> Iterable[tuple[str, str, str]]:
 def _check_column(path: Path, name: str, values: Array) -> None:
     if schema.is_counter(name):
         _expect_kind(path, values, "f", "float32 counters")
-        _refuse(path, values, lambda piece: ~(np.isfinite(piece) & (piece >= 0)), "counters are finite and ≥ 0")
+        most = np.finfo(np.float32).max  # what the encoder makes of them
+        _refuse(
+            path, values, lambda piece: ~((piece >= 0) & (piece <= most)), "counters are finite and ≥ 0, in float32"
+        )
     elif name.endswith("_ms") and values.dtype.kind in "iu":
         _refuse(path, values, lambda piece: piece > schema.LATEST_MS, "moments lie before the year 10000")
+    elif values.dtype == np.uint64:
+        _refuse(path, values, lambda piece: piece > np.iinfo(np.int64).max, "categories fit in int64")
     elif values.dtype.kind == "f":  # NaN is a number that is not known
         _refuse(path, values, np.isinf, "numbers are finite, or NaN where they are not known")
 

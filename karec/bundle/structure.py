@@ -18,7 +18,7 @@ import numpy as np
 from karec.bundle.model_structure import check_model, tower_width
 from karec.bundle.snapshot_structure import check_columns_read, check_snapshot
 from karec.bundle.versions import OTHER_TOWERS
-from karec.errors import BundleError
+from karec.errors import BundleError, one_line
 
 if TYPE_CHECKING:
     from karec.bundle.naming import IdNaming
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 INDEX, ENCODER, SNAPSHOT, IDS = "index.karec", "encoder.npz", "snapshot", "ids"
 TABLES = {"users": "users", "items": "works"}  # map of ids: table of the snapshot
-_SOME = 1 << 16
+_SOME = 1 << 16  # ids that are looked up at once
+_NUMBERS = 1 << 22  # of vectors that are read at once
 
 
 class Parts(Protocol):
@@ -109,7 +110,8 @@ def _check_index(path: Path, index: ItemIndex, snapshot: Snapshot | None) -> Non
         if not len(view):
             return
         rows = np.arange(view.n_rows, dtype=np.int32)
-        for piece in (rows[begin : begin + _SOME] for begin in range(0, len(rows), _SOME)):
+        at_once = max(1, _NUMBERS // view.dim)
+        for piece in (rows[begin : begin + at_once] for begin in range(0, len(rows), at_once)):
             finite = np.isfinite(view.embeddings(piece)).all(axis=1)
             if not finite.all():
                 raise BundleError(f"{path}: the vector of work {view.ids[piece[np.argmin(finite)]]} is not finite")
@@ -160,5 +162,4 @@ def _named(path: Path) -> Iterator[None]:
     except Exception as error:  # data from outside: whatever reading it raises is a refusal
         reason = str(error) or type(error).__name__
         named = reason if str(path) in reason else f"{path}: {reason}"
-        line = "".join(letter if letter.isprintable() else " " for letter in " ".join(named.split()))
-        raise BundleError(line if len(line) <= 1000 else f"{line[:1000]}…") from error
+        raise BundleError(one_line(named)) from error

@@ -22,7 +22,7 @@ from karec._stored import open_regular
 T = TypeVar("T")
 
 MOST_NAMES = 10_000  # inputs, outputs and pieces of metadata of a model
-MOST_FIELDS = 10_000_000  # a tree ensemble has some ten for each of its nodes
+MOST_FIELDS = 3_000_000  # a tree ensemble has some ten for each of its nodes
 _DEEPEST = 16  # of graphs in attributes of nodes
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _DTYPES = {1: "float32", 7: "int64", 10: "float16", 11: "double", 9: "bool", 6: "int32"}
@@ -104,7 +104,7 @@ class _Walk:
                 graphs += 1
                 self.graph(_bytes(value), 0)
             elif field == 14:
-                key, text = _pair(_bytes(value))
+                key, text = self.pair(value)
                 _add(self.metadata, key, text)
             elif field == 25:  # a function of the model's own: its nodes
                 for of_function, node in self.fields_of(value):
@@ -124,7 +124,7 @@ class _Walk:
                 if depth == 0:
                     self.weights.add(name)
             elif field in (11, 12) and depth == 0:
-                name, port = _port(_bytes(value))
+                name, port = self.port(value)
                 _add(self.inputs if field == 11 else self.outputs, name, port)
             elif field == 15:  # sparse: values, indices
                 self.sparse(_bytes(value))
@@ -163,7 +163,7 @@ class _Walk:
                 floats += len(value) // 4
                 _refuse_nan(value, "<f4", name)
             elif field == 13:
-                key, text = _pair(_bytes(value))
+                key, text = self.pair(value)
                 places += [text] if key == "location" else []
             elif field == 14:
                 external = _number(value) == 1
@@ -182,6 +182,37 @@ class _Walk:
             raise ValueError(f"weight {name[:60]!r} declares {prod(dims)} numbers, it holds {floats}")
         return name
 
+    def port(self, value: int | memoryview) -> tuple[str, Port]:
+        name, dtype, shape = "", "no tensor", None
+        for field, part in self.fields_of(value):
+            if field == 1:
+                name = _text(part)
+            elif field == 2:
+                for of_type, tensor in self.fields_of(part):
+                    if of_type == 1:
+                        dtype, shape = self.tensor_type(tensor)
+        return name, Port(dtype, shape)
+
+    def tensor_type(self, value: int | memoryview) -> tuple[str, tuple[int | None, ...] | None]:
+        dtype, shape = "no tensor", None
+        for field, part in self.fields_of(value):
+            if field == 1:
+                dtype = _DTYPES.get(_number(part), f"of ONNX type {_number(part)}")
+            elif field == 2:
+                shape = tuple(self.size(axis) for of_shape, axis in self.fields_of(part) if of_shape == 1)
+        return dtype, shape
+
+    def size(self, axis: int | memoryview) -> int | None:
+        found = None
+        for field, value in self.fields_of(axis):
+            if field in (1, 2):  # a number, or the name of a size that is not fixed: the last one counts
+                found = _number(value) if field == 1 else None
+        return found or None
+
+    def pair(self, value: int | memoryview) -> tuple[str, str]:
+        texts = {field: _text(part) for field, part in self.fields_of(value) if field in (1, 2)}
+        return texts.get(1, ""), texts.get(2, "")
+
 
 def _refuse_nan(raw: memoryview, dtype: str, name: str) -> None:
     if np.dtype(dtype).kind != "f" or len(raw) % np.dtype(dtype).itemsize:
@@ -190,41 +221,6 @@ def _refuse_nan(raw: memoryview, dtype: str, name: str) -> None:
     for begin in range(0, len(values), 1 << 20):
         if np.isnan(values[begin : begin + (1 << 20)]).any():
             raise ValueError(f"weight {name[:60]!r} holds NaN")
-
-
-def _port(view: memoryview) -> tuple[str, Port]:
-    name, dtype, shape = "", "no tensor", None
-    for field, value in _fields(view):
-        if field == 1:
-            name = _text(value)
-        elif field == 2:
-            for of_type, tensor in _fields(_bytes(value)):
-                if of_type == 1:
-                    dtype, shape = _tensor_type(_bytes(tensor))
-    return name, Port(dtype, shape)
-
-
-def _tensor_type(view: memoryview) -> tuple[str, tuple[int | None, ...] | None]:
-    dtype, shape = "no tensor", None
-    for field, value in _fields(view):
-        if field == 1:
-            dtype = _DTYPES.get(_number(value), f"of ONNX type {_number(value)}")
-        elif field == 2:
-            sizes = [_size(_bytes(axis)) for of_shape, axis in _fields(_bytes(value)) if of_shape == 1]
-            shape = tuple(sizes)
-    return dtype, shape
-
-
-def _size(axis: memoryview) -> int | None:
-    for field, value in _fields(axis):
-        if field == 1 and _number(value) > 0:
-            return _number(value)
-    return None
-
-
-def _pair(view: memoryview) -> tuple[str, str]:
-    texts = {field: _text(value) for field, value in _fields(view) if field in (1, 2)}
-    return texts.get(1, ""), texts.get(2, "")
 
 
 def _add(to: dict[str, T], name: str, value: T) -> None:

@@ -14,6 +14,7 @@ labels.json, without a format; its counters by user and scene are in visits/.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -36,6 +37,7 @@ T = TypeVar("T")
 FORMAT = 3
 FORMER_MEANING = Meaning(enjoyed=("click", "long_view"), liked=("like",), followed=("follow",))
 HEAD = "snapshot.json"
+_RELATION = re.compile(r"(.+)\.(indptr|values|times)\.npy")
 COUNTERS = "user_scene_counters"
 
 
@@ -125,7 +127,8 @@ class Snapshot:
         try:
             head = _read_head(folder)
             counters = folder / (COUNTERS if head["format"] > 1 else "visits")
-            names = sorted(path.name.removesuffix(".indptr.npy") for path in folder.glob("relations/*.indptr.npy"))
+            parts = (_RELATION.fullmatch(path.name) for path in folder.glob("relations/*.npy"))
+            names = sorted({part[1] for part in parts if part})  # a part alone is refused where it lacks the others
             return cls(
                 time_ms=head["time_ms"],
                 works=_open_table(folder / "works"),

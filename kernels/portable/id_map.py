@@ -17,6 +17,7 @@ from karec.kernels.portable.arrays import MOST_ROWS, UNKNOWN_ROW, Int32, Int64, 
 BUCKET_BYTES = 64
 SLOTS = 5
 BLOCK = 1 << 16
+FARTHEST = 256  # buckets from an id's home, in a file; farther are only ids that were chosen to meet
 
 
 def bucket_count(n: int) -> int:
@@ -42,18 +43,24 @@ class IdMap:
 
     def find(self, ids: Int64) -> Int32:
         """(N,) the row of each id, −1 = unknown. A row is whatever the buckets say; they are never left."""
-        return np.asarray(_find(self._keys, self._words, read_only(ids), _homes(ids, len(self.buckets))))
+        return self._find(ids, len(self.buckets))
 
     def matches(self, ids: Int64) -> bool:
-        """Whether the map says exactly ids[i] → i for every i and nothing else. O(N)."""
+        """Whether the map says exactly ids[i] → i for every i and nothing else, each within FARTHEST buckets. O(N)."""
         taken = self._words[:, 15] & 0xFFFF
         if len(ids) > MOST_ROWS or (taken > SLOTS).any() or taken.sum(dtype=np.int64) != len(ids):
             return False
         starts = range(0, len(ids), BLOCK)
         return all(
-            np.array_equal(self.find(ids[first : first + BLOCK]), np.arange(first, min(first + BLOCK, len(ids))))
+            np.array_equal(
+                self._find(ids[first : first + BLOCK], FARTHEST), np.arange(first, min(first + BLOCK, len(ids)))
+            )
             for first in starts
         )
+
+    def _find(self, ids: Int64, most: int) -> Int32:
+        homes = _homes(ids, len(self.buckets))
+        return np.asarray(_find(self._keys, self._words, read_only(ids), homes, min(most, len(self.buckets))))
 
 
 def _homes(ids: Int64, n_buckets: int) -> Int64:
@@ -68,12 +75,13 @@ def _homes(ids: Int64, n_buckets: int) -> Int64:
 
 
 @njit(cache=True, nogil=True)
-def _find(keys: Any, words: Any, ids: Any, homes: Any) -> Any:
+def _find(keys: Any, words: Any, ids: Any, homes: Any, most: int) -> Any:
+    """Each id is looked for in ``most`` buckets from its home on."""
     n_buckets = len(keys)
     rows = np.full(len(ids), UNKNOWN_ROW, np.int32)
     for i in range(len(ids)):
         at = homes[i]
-        for _ in range(n_buckets):
+        for _ in range(most):
             found = False
             for slot in range(min(words[at, 15] & 0xFFFF, SLOTS)):
                 if keys[at, slot] == ids[i]:

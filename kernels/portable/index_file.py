@@ -97,7 +97,7 @@ def read_index(file: NDArray[np.uint8], verify: bool) -> Generation:
     ids: Int64 = found[IDS].view(np.int64)
     id_map = IdMap(found[ID_MAP].reshape(-1, BUCKET_BYTES))
     if verify and not id_map.matches(ids):
-        raise damaged("its id map does not fit its ids")
+        raise damaged("its id map does not fit its ids, or too many of them meet in one bucket")
     counted: Versions = ((int(header["model_version"]), n),)
     if len(versions) > 1:
         counts = np.bincount(found[CODES], minlength=len(versions))

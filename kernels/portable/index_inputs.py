@@ -67,7 +67,7 @@ def check_unique(ids: Int64) -> None:
 
 def check_map(g: Generation) -> None:
     if not g.map_verified and not g.id_map.matches(g.ids):
-        raise damaged("its id map does not fit its ids")
+        raise damaged("its id map does not fit its ids, or too many of them meet in one bucket")
 
 
 def query_input(given: Queries, g: Generation) -> Query:

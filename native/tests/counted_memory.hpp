@@ -24,6 +24,14 @@ void* take(std::size_t size) {
     return static_cast<std::byte*>(memory) + kHeader;
 }
 
+void* take_or_null(std::size_t size) noexcept {
+    try {
+        return take(size);
+    } catch (const std::bad_alloc&) {
+        return nullptr;
+    }
+}
+
 void give_back(void* memory) noexcept {
     if (memory == nullptr) return;
     void* whole = static_cast<std::byte*>(memory) - kHeader;
@@ -45,6 +53,18 @@ void* operator new(std::size_t size, std::align_val_t) {
 }
 void* operator new[](std::size_t size, std::align_val_t) {
     return take(size);
+}
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+    return take_or_null(size);
+}
+void* operator new[](std::size_t size, const std::nothrow_t&) noexcept {
+    return take_or_null(size);
+}
+void* operator new(std::size_t size, std::align_val_t, const std::nothrow_t&) noexcept {
+    return take_or_null(size);
+}
+void* operator new[](std::size_t size, std::align_val_t, const std::nothrow_t&) noexcept {
+    return take_or_null(size);
 }
 void operator delete(void* memory) noexcept {
     give_back(memory);

@@ -1,7 +1,9 @@
 """A bundle is published whole or not at all, and an altered one is refused."""
 
 import json
+import os
 import shutil
+import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -129,3 +131,24 @@ def test_a_bundle_that_was_written_to_the_folder_of_another_is_opened_anew(root)
     assert Bundle.shared(root) is second
     with pytest.raises(BundleError, match="nowhere is not a bundle"):
         Bundle.shared(root / "nowhere")
+
+
+def test_folders_nested_deeper_than_python_recurs_are_refused(root):
+    at = os.open(root / "v0000000007", os.O_RDONLY)
+    for _ in range(2000):
+        os.mkdir("a", dir_fd=at)
+        within = os.open("a", os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = within
+    os.close(at)
+    try:
+        with pytest.raises(BundleError, match="a/a/a is in the bundle but not in its manifest"):
+            Bundle.open(root)
+    finally:
+        subprocess.run(["rm", "-rf", root / "v0000000007" / "a"], check=True)
+
+
+def test_links_that_lead_to_each_other_are_no_bundle(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(BundleError, match="loop is not a bundle"):
+        Bundle.open(tmp_path / "loop")

@@ -1,7 +1,9 @@
 """A bundle signed by its publisher opens with the publisher's public key, and nothing else does."""
 
+import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -70,6 +72,23 @@ def test_any_bit_that_differs_is_refused(signed, keys, name, bit):
     (signed / name).write_bytes(content)
     with pytest.raises(BundleError, match=r"manifest\.sig is not the signature of manifest\.json"):
         Bundle.open(signed, public_key=keys[0][1])
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "manifest.sig"])
+@pytest.mark.parametrize("put", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), Path.mkdir])
+def test_what_is_no_regular_file_is_refused_at_once(signed, keys, name, put):
+    (signed / name).unlink()
+    put(signed / name)
+    with pytest.raises(BundleError, match=rf"{name}.*(not a regular file|Is a directory|cannot be read)"):
+        Bundle.open(signed, public_key=keys[0][1])
+
+
+def test_a_manifest_that_changes_after_its_signature_was_checked_is_not_the_one_that_is_read(signed, keys, monkeypatch):
+    def check(folder, manifest, key):
+        (folder / "manifest.json").write_bytes(manifest.replace(b'"model_version": 7', b'"model_version": 8'))
+
+    monkeypatch.setattr("karec.bundle.bundle.check_signature", check)
+    assert Bundle.open(signed, public_key=keys[0][1]).model_version == 7
 
 
 @pytest.mark.parametrize("signature", [b"", b"0" * 63, b"0" * 65, b"0" * 10_000_000])

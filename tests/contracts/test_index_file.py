@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from colliding_ids import ids_of_one_bucket
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -96,3 +97,15 @@ def test_of_any_file_both_say_the_same(
     path.write_bytes(content)
     verify = data.draw(st.booleans())
     assert said(portable, path, verify) == said(_native, path, verify)
+
+
+@pytest.mark.parametrize("library", [_native, portable])
+def test_a_file_whose_ids_were_chosen_to_meet_in_one_bucket_is_refused(library: Any, tmp_path: Path) -> None:
+    """To look up n of them takes n² / 10 steps."""
+    path = bytes(tmp_path / "index.karec")
+    few, many = ids_of_one_bucket(1000), ids_of_one_bucket(2000)
+    _native.ItemIndex.build(few, np.ones((1000, 2)), "float16", [], 1, False).save(path)
+    assert len(library.ItemIndex.open(path, True, False)) == 1000
+    _native.ItemIndex.build(many, np.ones((2000, 2)), "float16", [], 1, False).save(path)
+    with pytest.raises(IndexFormatError, match="too many of them meet in one bucket"):
+        library.ItemIndex.open(path, True, False)

@@ -1,7 +1,11 @@
 """Codes, padded histories and match counts against plain loops."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+from colliding_ids import keys_of_one_slot
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -96,3 +100,21 @@ def test_a_vocabulary_keeps_its_own_keys():
 
 def test_an_empty_vocabulary_knows_nothing():
     assert (Vocabulary(np.empty(0, np.int64)).encode(np.array([0, 5])) >= FIRST_UNSEEN).all()
+
+
+def test_keys_that_were_chosen_to_meet_in_one_slot_have_codes_as_any_others():
+    keys = keys_of_one_slot(20_000)
+    vocabulary = Vocabulary(keys[::2])
+    assert vocabulary.encode(keys[::2]).tolist() == list(range(1, 10_001))
+    assert (vocabulary.encode(keys[1::2]) >= FIRST_UNSEEN).all()
+
+
+def test_a_million_keys_that_were_chosen_to_meet_in_one_slot_do_not_hang_the_process():
+    """Placed one after the other in one slot they would take 5·10¹¹ steps."""
+    program = (
+        "from colliding_ids import keys_of_one_slot\n"
+        "from karec.kernels.encode import Vocabulary\n"
+        "Vocabulary(keys_of_one_slot(1_000_000))"
+    )
+    path = f"import sys; sys.path[:] = {sys.path!r}\n"
+    subprocess.run([sys.executable, "-c", path + program], check=True, timeout=60)

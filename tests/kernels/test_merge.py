@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import pytest
+from colliding_ids import keys_of_one_slot
 from hypothesis import example, given
 from hypothesis import strategies as st
 from plain_merge import plain_merge
@@ -129,3 +130,12 @@ A, S = np.arange(3), np.zeros(3, np.float32)
 def test_shapes_dtypes_quotas_and_limits_that_do_not_fit_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         merge_channels(*arguments)
+
+
+def test_works_that_were_chosen_to_meet_in_one_slot_are_merged_as_any_others():
+    """One after the other in one slot, a million works would take 5·10¹¹ steps."""
+    ids = keys_of_one_slot(1_000_000)
+    scores = np.ones(len(ids), np.float32)
+    merged, _, sources = merge_channels([ids, ids[::-1]], [scores, scores], [len(ids), len(ids)], len(ids))
+    assert np.array_equal(merged, ids)
+    assert (sources == 3).all()

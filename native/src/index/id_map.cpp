@@ -45,9 +45,9 @@ std::size_t IdMap::home_of(std::int64_t id) const noexcept {
     return static_cast<std::size_t>(static_cast<Wide>(h) * buckets_.size() >> 64);
 }
 
-std::int32_t IdMap::find_from(std::int64_t id, std::size_t home) const noexcept {
+std::int32_t IdMap::find_from(std::int64_t id, std::size_t home, std::size_t most) const noexcept {
     std::size_t at = home;
-    for (std::size_t probes = 0; probes < buckets_.size(); ++probes) {
+    for (std::size_t probes = 0; probes < most; ++probes) {
         const IdBucket& bucket = *buckets_.at(at);
         const std::size_t slot = slot_in(bucket, id);
         if (slot != kNone) return bucket.rows[slot];
@@ -130,14 +130,14 @@ bool IdMap::matches(std::span<const std::int64_t> ids) const {
         taken += buckets_.at(b)->count;
     }
     if (taken != ids.size()) return false;
-    constexpr std::size_t kBlock = 1024;
-    std::int32_t rows[kBlock];
-    for (std::size_t start = 0; start < ids.size(); start += kBlock) {
-        const std::size_t n = std::min(kBlock, ids.size() - start);
-        find(ids.subspan(start, n), rows);
-        for (std::size_t i = 0; i < n; ++i) {
-            if (rows[i] != static_cast<std::int32_t>(start + i)) return false;
-        }
+    const std::size_t most = std::min(kFarthest, buckets_.size());
+    std::size_t homes[kAhead];
+    const std::size_t n = ids.size();
+    for (std::size_t i = 0; i < std::min(kAhead, n); ++i) homes[i] = prefetch(ids[i]);
+    for (std::size_t i = 0; i < n; ++i) {
+        std::size_t& home = homes[i % kAhead];
+        if (find_from(ids[i], home, most) != static_cast<std::int32_t>(i)) return false;
+        if (i + kAhead < n) home = prefetch(ids[i + kAhead]);
     }
     return true;
 }

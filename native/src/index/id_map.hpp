@@ -52,7 +52,9 @@ class IdMap {
         __builtin_prefetch(buckets_.at(home));
         return home;
     }
-    std::int32_t find_from(std::int64_t id, std::size_t home) const noexcept;
+    std::int32_t find_from(std::int64_t id, std::size_t home) const noexcept {
+        return find_from(id, home, buckets_.size());
+    }
 
     // Sets id → row, and returns the row that it had before, −1 = none. Call make_room before ids are added.
     std::int32_t put(std::int64_t id, std::int32_t row);
@@ -64,10 +66,14 @@ class IdMap {
     // are fragmented. O(1) an id on average.
     void make_room(std::size_t n);
 
-    // Whether the map holds exactly ids[i] → i for every i. O(N).
+    // Whether the map holds exactly ids[i] → i for every i, each in one of the kFarthest buckets from its home on. Only
+    // ids that were chosen to meet in one bucket lie farther: looking up all of them takes time in their square. O(N).
     bool matches(std::span<const std::int64_t> ids) const;
 
   private:
+    static constexpr std::size_t kFarthest = 256;
+
+    std::int32_t find_from(std::int64_t id, std::size_t home, std::size_t most) const noexcept;
     std::size_t home_of(std::int64_t id) const noexcept;
     std::size_t after(std::size_t at) const noexcept { return at + 1 == buckets_.size() ? 0 : at + 1; }
 

@@ -44,7 +44,8 @@ Status check_map(const Generation& g) {
     if (g.map_verified) return {};
     const auto pieces = g.ids.segments();
     if (g.id_map.matches(pieces.empty() ? std::span<const std::int64_t>() : pieces.front())) return {};
-    return Status::bad_format("not a whole karec index file: its id map does not fit its ids");
+    return Status::bad_format(
+        "not a whole karec index file: its id map does not fit its ids, or too many of them meet in one bucket");
 }
 
 }  // namespace karec

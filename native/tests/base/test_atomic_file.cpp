@@ -60,12 +60,14 @@ struct Written {
 
 }  // namespace
 
+// NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name): libc reserves its own names
 extern "C" int fsync(int file) {
     struct stat about{};
     ::fstat(file, &about);
     if (!noted(S_ISDIR(about.st_mode) ? "sync folder" : "sync file")) return -1;
     return static_cast<int>(::syscall(SYS_fsync, file));
 }
+// NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name): libc reserves its own names
 extern "C" int rename(const char* from, const char* to) noexcept {
     if (!noted("rename")) return -1;
     return static_cast<int>(::syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0));

@@ -122,7 +122,7 @@ TEST(a_row_of_a_model_version_that_the_file_does_not_name_is_refused) {
     const std::vector<float> vectors = {1, 2};
     ItemIndex index = ItemIndex::build(ids, {vectors.data(), 2, 1, DType::float32}, {}).value();
     CHECK(index.upsert(std::vector<std::int64_t>{3}, {vectors.data(), 1, 1, DType::float32}, {}, 5).ok());
-    for (const char code : {0, 1, 2}) {
+    for (const char code : {'\0', '\1', '\2'}) {
         Bytes bytes = saved(index);
         std::size_t section = 0;
         while (at<std::uint32_t>(bytes, entry(section)) != 8) ++section;  // the code of each row's version

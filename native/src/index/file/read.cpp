@@ -193,7 +193,8 @@ Result<IndexContents> read_index(std::span<const std::byte> file, bool verify) {
     if (end != file.size()) return damaged("something follows its last section");
     status = check_together(contents, has[kScales], has[kCodes], has[kExact]);
     if (!status.ok()) return status;
-    if (verify && !id_map_matches(contents.buckets, contents.ids)) return damaged("its id map does not fit its ids");
+    if (verify && !id_map_matches(contents.buckets, contents.ids))
+        return damaged("its id map does not fit its ids, or too many of them meet in one bucket");
     return contents;
 }
 
