@@ -50,7 +50,7 @@ def file_aside(path: AnyPath) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.rename(aside, final)
+            os.rename(aside, final)  # while the file is locked: another writer of the path takes it for a leftover else
     except BaseException:
         with suppress(OSError):
             os.unlink(aside)

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import pytest
 
-from karec._files import file_aside, folder_aside, link_aside, write_text_aside
+from karec._files import file_aside, folder_aside, link_aside, remove_leftovers, write_text_aside
 
 
 class Stopped(Exception):
@@ -148,6 +148,19 @@ def test_writers_of_one_path_at_once_leave_one_whole_file(tmp_path):
         list(threads.map(lambda text: write_text_aside(path, text), texts))
     assert path.read_text() in texts
     assert names(tmp_path) == ["there"]
+
+
+def test_a_file_is_no_leftover_before_it_is_in_place(tmp_path, monkeypatch):
+    """Another writer of the path looks for leftovers at the last moment before the rename."""
+    rename = os.rename
+
+    def after_another_has_looked(aside, final):
+        remove_leftovers(tmp_path, "there")
+        rename(aside, final)
+
+    monkeypatch.setattr(os, "rename", after_another_has_looked)
+    write_text_aside(tmp_path / "there", "text")
+    assert (tmp_path / "there").read_text() == "text"
 
 
 def test_a_folder_appears_filled(tmp_path):

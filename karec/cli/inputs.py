@@ -40,10 +40,6 @@ def progress_bars() -> ProgressBars:
 
 def load_dataset(arguments: argparse.Namespace, progress: ProgressBars) -> Dataset:
     """The dataset that --data names: the synthetic world, KuaiRand, or a folder with a data.toml."""
-    if arguments.data == "kuairand":
-        return load_kuairand(arguments, progress)
-    if arguments.data == "world":
-        return build_world(arguments, progress).dataset
     with loaded(arguments, progress) as (dataset, _):
         return dataset
 
@@ -51,8 +47,11 @@ def load_dataset(arguments: argparse.Namespace, progress: ProgressBars) -> Datas
 @contextmanager
 def loaded(arguments: argparse.Namespace, progress: ProgressBars) -> Iterator[tuple[Dataset, Path | None]]:
     """``load_dataset``, and a folder, there while the block runs, with the maps of its ids; None: ids are numbers."""
-    if arguments.data in ("world", "kuairand"):
-        yield load_dataset(arguments, progress), None
+    if arguments.data == "kuairand":
+        yield load_kuairand(arguments, progress), None
+        return
+    if arguments.data == "world":
+        yield build_world(arguments, progress).dataset, None
         return
     from karec.data.own.load import load
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from karec._clock import DAY_MS
 from karec.data.own.contract import Contract, Label
 from karec.data.own.database import Database, told
 from karec.data.own.files import FILE_NUMBER, ROW, Source, text
@@ -13,7 +14,6 @@ from karec.data.own.report import ColumnReport, TableReport, moment
 from karec.errors import DataError
 
 LONGEST_ID = 256  # bytes
-DAY_MS = 86_400_000
 TEXTS = ("event", "request", "scene")
 
 
