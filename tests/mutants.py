@@ -109,7 +109,7 @@ def extend_mutmut(most_s: float) -> None:
         if mutant_name is not None:
             if not mutant_name.startswith("karec.bundle."):
                 # A replay takes a second, and is the same for each mutant of another room. Imported by the tests alone.
-                sys.modules["karec.bundle.bundle"].replay_once = lambda folder: None  # type: ignore[attr-defined]
+                sys.modules["karec.bundle.bundle"].replay_once = lambda folder, manifest: None  # type: ignore[attr-defined]
             spent = accumulate(seconds[test] for test in ordered)
             ordered = [test for test, until in zip(ordered, spent, strict=True) if until <= most_s] or ordered[:1]
         return run_tests(self, mutant_name=mutant_name, tests=ordered)

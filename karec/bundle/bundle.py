@@ -58,7 +58,7 @@ class Bundle:
     @classmethod
     def _open(cls, folder: Path, verify: bool, public_key: str | Path | None) -> Bundle:
         held = Held(folder)
-        text = manifest_text(folder)  # read once: what is signed is what is parsed
+        text = manifest_text(folder)  # read once: what is signed is what is parsed and replayed
         if public_key is not None:
             check_signature(folder, text, Path(public_key))
         manifest = manifest_of(folder, text)
@@ -68,7 +68,7 @@ class Bundle:
 
             check_files(folder, manifest["files"])
             check_structure(bundle, manifest["files"].keys())
-            replay_once(folder)
+            replay_once(folder, text)
         return bundle
 
     @classmethod

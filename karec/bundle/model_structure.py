@@ -55,7 +55,8 @@ def _metadata(path: Path, declared: Declared) -> tuple[int, int]:
     missing = [name for name in ("kind", "model_version", "tasks") if name not in facts]
     if missing:
         raise BundleError(f"{path}: metadata lacks {missing}")
-    if not re.fullmatch(r"-?\d{1,18}", facts["model_version"], re.ASCII):
+    whole = re.fullmatch(r"-?\d{1,19}", facts["model_version"], re.ASCII)
+    if whole is None or not -(2**63) <= int(whole.group()) < 2**63:
         raise BundleError(f"{path}: metadata model_version is {facts['model_version'][:60]!r}, expected a whole number")
     try:
         tasks = json.loads(facts["tasks"]) if len(facts["tasks"]) <= MOST_TASKS else None

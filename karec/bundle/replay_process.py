@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from karec._once import Once
-from karec.bundle.manifest import MANIFEST
 from karec.errors import BundleError, one_line
 
 START_S = 120.0  # imports, from a cold disk on a busy machine; the portable backend may have to compile
@@ -53,14 +52,14 @@ class Caps:
 _replayed = Once()  # by the SHA-256 of manifest.json, which fixes every byte of the bundle
 
 
-def replay_once(folder: Path) -> None:
-    """Replay the bundle in ``folder``, whose files are those of its manifest, unless this process has done so before.
+def replay_once(folder: Path, manifest: bytes) -> None:
+    """Replay the bundle in ``folder``, whose files are those of ``manifest``, unless this process has done so before.
 
     A bundle without a model is not replayed. Raises BundleError as ``replay_in_child`` does, and the next call tries
     again. Any thread may call it; they replay one after the other.
     """
     if any(folder.glob("*.onnx")):
-        digest = hashlib.sha256((folder / MANIFEST).read_bytes()).digest()
+        digest = hashlib.sha256(manifest).digest()
         _replayed.get(digest, lambda: replay_in_child(folder))
 
 

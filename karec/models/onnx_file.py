@@ -42,6 +42,9 @@ _ELEMENTS = {
     13: "<u8",
     16: "<u2",
 }
+# {element type: the field of numbers that holds it where there are no raw bytes}
+_FIELD_OF = {1: 4, 11: 10, 7: 7, 12: 11, 13: 11, **dict.fromkeys((2, 3, 4, 5, 6, 9, 10, 16), 5)}
+_FIXED = {4: "<f4", 10: "<f8"}  # fields of numbers that are no varints
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,9 @@ class Declared:
 def read_declared(path: Path) -> Declared:
     """What the ONNX file at ``path`` declares. O(file).
 
-    OSError. ValueError for what is no ONNX file or one that is cut short, for a weight that has another number of
-    bytes than its shape declares, and for a weight that is NaN.
+    OSError. ValueError for what is no ONNX file or one that is cut short, for a weight in the file that has another
+    number of bytes or of numbers than its shape declares, and for one of float16, float32 or float64 that is NaN. That a
+    float16 among integers, a bfloat16 or a weight outside is NaN shows only when the model runs.
     """
     with open_regular(path) as file:
         if not os.fstat(file.fileno()).st_size:
@@ -149,7 +153,8 @@ class _Walk:
     def tensor(self, view: memoryview) -> str:
         """Checks one tensor; its name."""
         dims: list[int] = []
-        kind, name, raw, floats, external, places = 0, "", None, 0, False, []
+        kind, name, raw, external, places = 0, "", None, False, []
+        numbers = dict.fromkeys(_FIELD_OF.values(), 0)  # how many each field holds
         for field, value in self.fields_of(view):
             if field == 1:
                 dims += [value] if isinstance(value, int) else _varints(value)
@@ -159,9 +164,10 @@ class _Walk:
                 name = _text(value)
             elif field == 9:
                 raw = _bytes(value)
-            elif field == 4 and isinstance(value, memoryview):
-                floats += len(value) // 4
-                _refuse_nan(value, "<f4", name)
+            elif field in numbers:
+                numbers[field] += _count(field, value)
+                if field in _FIXED:
+                    _refuse_nan(_bytes(value), _FIXED[field], name)
             elif field == 13:
                 key, text = self.pair(value)
                 places += [text] if key == "location" else []
@@ -178,8 +184,9 @@ class _Walk:
             if len(raw) != declared:
                 raise ValueError(f"weight {name[:60]!r} declares {declared} bytes, it holds {len(raw)}")
             _refuse_nan(raw, _ELEMENTS[kind], name)
-        elif raw is None and kind == 1 and floats != prod(dims):
-            raise ValueError(f"weight {name[:60]!r} declares {prod(dims)} numbers, it holds {floats}")
+        elif raw is None and kind in _FIELD_OF and numbers[_FIELD_OF[kind]] != prod(dims):
+            held = numbers[_FIELD_OF[kind]]
+            raise ValueError(f"weight {name[:60]!r} declares {prod(dims)} numbers, it holds {held}")
         return name
 
     def port(self, value: int | memoryview) -> tuple[str, Port]:
@@ -212,6 +219,13 @@ class _Walk:
     def pair(self, value: int | memoryview) -> tuple[str, str]:
         texts = {field: _text(part) for field, part in self.fields_of(value) if field in (1, 2)}
         return texts.get(1, ""), texts.get(2, "")
+
+
+def _count(field: int, value: int | memoryview) -> int:
+    """How many numbers stand in ``value`` of a field of numbers: one by itself, or many one after the other."""
+    if field in _FIXED:
+        return len(_bytes(value)) // np.dtype(_FIXED[field]).itemsize
+    return 1 if isinstance(value, int) else int(np.count_nonzero(np.frombuffer(value, np.uint8) < 128))
 
 
 def _refuse_nan(raw: memoryview, dtype: str, name: str) -> None:

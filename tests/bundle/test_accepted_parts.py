@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 from damage import reseal
-from damaged_models import ITEM, RANKER, USER, axis
+from damaged_models import ITEM, RANKER, USER, axis, more_weights
 from small_bundle import DIM, publish_small_bundle
 from small_tower import write_user_tower
 
@@ -227,3 +227,25 @@ def test_a_tower_is_checked_though_the_other_is_missing(tmp_path):
 
     with pytest.raises(BundleError, match=r"user_tower\.onnx gives vectors of 5 numbers, index\.karec has 4$"):
         Bundle.open(publish(tmp_path, 7, write))
+
+
+@pytest.mark.parametrize(
+    ("kind", "numbers"),
+    [
+        ("FLOAT", {"float_data": [1.5, -2.0]}),
+        ("DOUBLE", {"double_data": [1e300, 0.0]}),
+        ("INT64", {"int64_data": [-1, 2**62]}),
+        ("UINT64", {"uint64_data": [2**63, 1]}),
+        ("UINT32", {"uint64_data": [2**31, 1]}),
+        *((kind, {"int32_data": [-1, 70_000]}) for kind in ("INT32", "INT16", "INT8", "UINT8", "BOOL", "FLOAT16")),
+    ],
+)
+def test_weights_may_stand_in_the_field_of_their_kind(folder, kind, numbers):
+    change_model(folder / RANKER, more_weights(onnx.TensorProto.DataType.Value(kind), 2, **numbers))
+    opened(folder)
+
+
+@pytest.mark.parametrize("version", [10**18, 2**63 - 1])
+def test_a_model_may_be_of_any_version_that_a_bundle_may_be_of(tmp_path, version):
+    publish(tmp_path, version, lambda to: write_user_tower(to / "user_tower.onnx", version, 4))
+    assert Bundle.open(tmp_path).user_tower.model_version == version

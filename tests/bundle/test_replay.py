@@ -27,7 +27,8 @@ from onnx import TensorProto, numpy_helper
 from small_bundle import DIM, TASKS, publish_small_bundle
 from small_tower import write_user_tower
 
-from karec.bundle import Bundle, publish
+from karec.bundle import Bundle, publish, replay_process
+from karec.bundle.manifest import check_files
 from karec.bundle.replay_process import Caps, replay_in_child
 from karec.errors import BundleError
 from karec.index import ItemIndex
@@ -318,3 +319,18 @@ def test_a_catalogue_of_any_size_costs_an_excerpt(good):
             np.testing.assert_array_equal(
                 excerpt.user_scene_counters[name].reshape(-1, snapshot.n_scenes)[at], by_scene[row]
             )
+
+
+def test_a_manifest_that_is_changed_meanwhile_does_not_answer_for_the_one_that_was_verified(good, damaged, monkeypatch):
+    Bundle.open(good)
+    other = damaged(lambda folder: None)  # published without facts, so that its manifest is another
+    replayed = []
+    monkeypatch.setattr(replay_process, "replay_in_child", replayed.append)
+
+    def swapped(folder, files):
+        check_files(folder, files)
+        shutil.copyfile(good / "manifest.json", folder / "manifest.json")
+
+    monkeypatch.setattr("karec.bundle.bundle.check_files", swapped)
+    Bundle.open(other)
+    assert replayed == [other]
