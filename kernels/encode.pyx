@@ -3,7 +3,8 @@
 
 Algorithm  Vocabulary: a hash table of positions (id_slots.pxi); an id that is not in it is mixed into a code of its own
            (splitmix64's finaliser), so that equal ids keep equal codes. Keys that were chosen to meet in one slot are
-           placed again by a multiplier drawn at random, which they cannot know; codes do not depend on it. padded_histories: one backward walk a row.
+           placed again by a multiplier drawn at random, which they cannot know; codes do not depend on it.
+           padded_histories: one backward walk a row.
            count_matches: every candidate's codes against every history slot, column by column.
 Cost       Vocabulary O(n) expected for n ids; padded_histories O(N·H); count_matches O(N·(H + S)·I).
            The GIL is released in all of them; the only memory taken is the output.

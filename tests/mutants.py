@@ -4,8 +4,8 @@
 
 mutmut makes the breakages and runs, for each, the tests that reach the function, fastest first, five seconds of them.
 It works on a copy in build/mutants/; what was killed there stays killed until its function changes, everything else
-runs again. A run of all rooms writes docs/mutants.md; rooms by name, or a sample (N of each room, always the same
-ones), print what they found.
+runs again. A run of all rooms writes docs/mutants.md, and so does --write, of all that was tried so far; rooms by
+name, or a sample (N of each room, the same ones as long as the code is the same), print what they found.
 Settings: [tool.mutmut] in pyproject.toml. Why a survivor may live: tests/survivors.toml.
 """
 

@@ -69,8 +69,8 @@ def read_declared(path: Path) -> Declared:
     """What the ONNX file at ``path`` declares. O(file).
 
     OSError. ValueError for what is no ONNX file or one that is cut short, for a weight in the file that has another
-    number of bytes or of numbers than its shape declares, and for one of float16, float32 or float64 that is NaN. That a
-    float16 among integers, a bfloat16 or a weight outside is NaN shows only when the model runs.
+    number of bytes or of numbers than its shape declares, and for one of float16, float32 or float64 that is NaN. That
+    a float16 among integers, a bfloat16 or a weight outside is NaN shows only when the model runs.
     """
     with open_regular(path) as file:
         if not os.fstat(file.fileno()).st_size:

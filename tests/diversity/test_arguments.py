@@ -135,9 +135,7 @@ def test_an_unknown_option_is_refused_by_name() -> None:
 
 
 MARGINAL_TAKES = {"k", "embeddings", "relevance", "diversity", "window", "shown"}
-BAD_MARGINALS = [
-    case for case in BAD if set(case[0]) <= {"k", "embeddings", "relevance", "diversity", "window", "shown"}
-]
+BAD_MARGINALS = [case for case in BAD if set(case[0]) <= MARGINAL_TAKES]
 
 
 @pytest.mark.parametrize("select", [mmr_select, ssd_select])
