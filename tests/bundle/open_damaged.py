@@ -1,9 +1,13 @@
-"""Opens every damaged bundle in this process, which may take 1 GiB more: BUNDLE OUT → {damage: kind of error}."""
+"""Opens every damaged bundle in this process, which may take 1 GiB more than at its start, and 5 s of processor time for
+each, or it is killed: BUNDLE OUT → {damage: kind of error}.
+"""
 
 import json
+import math
 import resource
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "fixtures"))
@@ -14,11 +18,14 @@ from damaged_bundles import DAMAGES
 from karec.bundle import Bundle
 
 GROWTH = 1 << 30
+SECONDS = 5
 
 
 def outcome(name: str, bundle: Path) -> str:
     with tempfile.TemporaryDirectory() as root:
         folder = make(DAMAGES[name], bundle, Path(root))
+        until = math.ceil(time.process_time()) + SECONDS
+        resource.setrlimit(resource.RLIMIT_CPU, (until, resource.RLIM_INFINITY))
         try:
             Bundle.open(folder)
         except Exception as error:

@@ -45,7 +45,7 @@ def test_a_damaged_part_is_refused_by_file_and_reason(bundle, tmp_path, name):
 
 
 def test_no_damaged_part_takes_a_gigabyte_or_hangs(bundle, tmp_path):
-    """All of them in one process that may take 1 GiB more than it has at the start."""
+    """All of them in one process with limits of memory, and of processor time for each (open_damaged.py)."""
     out = tmp_path / "outcomes.json"
     done = subprocess.run(
         [sys.executable, PROGRAM, bundle, out], capture_output=True, text=True, timeout=HANG, check=False
