@@ -1,5 +1,5 @@
-"""Opens every damaged bundle in this process, which may take 1 GiB more than at its start, and 5 s of processor time for
-each, or it is killed: BUNDLE OUT → {damage: kind of error}.
+"""Opens every damaged bundle in this process: BUNDLE OUT → {damage: kind of error}. It may take 1 GiB more than at its
+start, and 5 s of processor time for each bundle, or it is killed.
 """
 
 import json

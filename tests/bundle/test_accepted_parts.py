@@ -8,7 +8,7 @@ import onnx
 import pytest
 from damage import reseal
 from damaged_models import ITEM, RANKER, USER, axis, more_weights
-from small_bundle import DIM, publish_small_bundle
+from small_bundle import DIM
 from small_tower import write_user_tower
 
 from karec.bundle import Bundle, publish, snapshot_structure
@@ -19,14 +19,9 @@ from karec.platform.schema import LATEST_MS
 from karec.platform.table import Table
 
 
-@pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    return publish_small_bundle(tmp_path_factory.mktemp("small")).path
-
-
 @pytest.fixture
-def folder(small, tmp_path):
-    return shutil.copytree(small, tmp_path / "bundle")
+def folder(good, tmp_path):
+    return shutil.copytree(good, tmp_path / "bundle")
 
 
 def opened(folder):
@@ -112,14 +107,14 @@ def test_values_just_beyond_are_refused_by_row(folder, name, value, message):
         opened(folder)
 
 
-def test_a_bad_row_far_down_a_long_column_is_named(small, monkeypatch):
+def test_a_bad_row_far_down_a_long_column_is_named(good, monkeypatch):
     monkeypatch.setattr(snapshot_structure, "_PIECE", 4)
-    snapshot = Bundle.open(small).snapshot
+    snapshot = Bundle.open(good).snapshot
     columns = {name: np.array(column) for name, column in snapshot.users.columns.items()}
     columns["age"] = columns["age"].astype(np.float32)
     columns["age"][9:] = np.inf
     with pytest.raises(BundleError, match=r"users/age\.npy, row 9: inf; numbers are finite, or NaN where they are not"):
-        snapshot_structure.check_snapshot(small, replace(snapshot, users=Table(snapshot.users.ids, columns)))
+        snapshot_structure.check_snapshot(good, replace(snapshot, users=Table(snapshot.users.ids, columns)))
 
 
 @pytest.mark.parametrize(
@@ -130,13 +125,13 @@ def test_a_bad_row_far_down_a_long_column_is_named(small, monkeypatch):
         ("users", "count_click", r"users/count_click\.npy is of int64, expected floating numbers, as the encoder"),
     ],
 )
-def test_a_column_of_another_kind_than_the_encoder_reads_is_named(small, table, column, message):
-    bundle = Bundle.open(small)
+def test_a_column_of_another_kind_than_the_encoder_reads_is_named(good, table, column, message):
+    bundle = Bundle.open(good)
     of = getattr(bundle.snapshot, table)
     other = np.asarray(of[column]).astype(np.int64 if of[column].dtype.kind == "f" else np.float64)
     changed = replace(bundle.snapshot, **{table: Table(of.ids, {**of.columns, column: other})})
     with pytest.raises(BundleError, match=message):
-        check_columns_read(small / "snapshot", bundle.encoder, changed)
+        check_columns_read(good / "snapshot", bundle.encoder, changed)
 
 
 # The index

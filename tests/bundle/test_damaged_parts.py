@@ -10,7 +10,6 @@ import pytest
 from damage import make
 from damaged_bundles import DAMAGES
 from fuzz_bundle import fuzz
-from small_bundle import publish_small_bundle
 
 from karec.bundle import Bundle
 from karec.errors import BundleError
@@ -19,13 +18,8 @@ PROGRAM = Path(__file__).parent / "open_damaged.py"
 HANG = 300  # s for all of them
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    return publish_small_bundle(tmp_path_factory.mktemp("small")).path
-
-
-def test_the_bundle_that_is_damaged_opens_as_it_was_published(bundle):
-    assert len(Bundle.open(bundle).index) == 40
+def test_the_bundle_that_is_damaged_opens_as_it_was_published(good):
+    assert len(Bundle.open(good).index) == 40
 
 
 def test_bundles_altered_at_random_serve_or_are_refused():
@@ -35,20 +29,20 @@ def test_bundles_altered_at_random_serve_or_are_refused():
 
 @pytest.mark.filterwarnings("ignore:Duplicate name", "ignore:invalid value encountered")  # of what makes damages
 @pytest.mark.parametrize("name", DAMAGES)
-def test_a_damaged_part_is_refused_by_file_and_reason(bundle, tmp_path, name):
+def test_a_damaged_part_is_refused_by_file_and_reason(good, tmp_path, name):
     damage = DAMAGES[name]
-    folder = make(damage, bundle, tmp_path)
+    folder = make(damage, good, tmp_path)
     with pytest.raises(BundleError) as refused:
         Bundle.open(folder)
     message = str(refused.value)
     assert message.isprintable() and damage.file in message and re.search(damage.reason, message), message
 
 
-def test_no_damaged_part_takes_a_gigabyte_or_hangs(bundle, tmp_path):
+def test_no_damaged_part_takes_a_gigabyte_or_hangs(good, tmp_path):
     """All of them in one process with limits of memory, and of processor time for each (open_damaged.py)."""
     out = tmp_path / "outcomes.json"
     done = subprocess.run(
-        [sys.executable, PROGRAM, bundle, out], capture_output=True, text=True, timeout=HANG, check=False
+        [sys.executable, PROGRAM, good, out], capture_output=True, text=True, timeout=HANG, check=False
     )
     assert done.returncode == 0, f"{done.stdout.splitlines()[-1:]}: {done.stderr[-2000:]}"
     assert json.loads(out.read_text()) == dict.fromkeys(DAMAGES, "BundleError")

@@ -24,7 +24,7 @@ from harmful_models import (
     write_damaged,
 )
 from onnx import TensorProto, numpy_helper
-from small_bundle import DIM, TASKS, publish_small_bundle
+from small_bundle import DIM, TASKS
 from small_tower import write_user_tower
 
 from karec.bundle import Bundle, publish, replay_process
@@ -38,11 +38,6 @@ OUTPUTS["item_tower.onnx"] = ("item_vector", DIM)
 GIVEN = {"user_tower.onnx": "user_numbers", "item_tower.onnx": "item_numbers", "ranker.onnx": "item_numbers"}
 LITTLE = Caps(seconds=0.1, bytes=256 << 20)
 MODELS = sorted(OUTPUTS)
-
-
-@pytest.fixture(scope="module")
-def good(tmp_path_factory):
-    return publish_small_bundle(tmp_path_factory.mktemp("good")).path
 
 
 @pytest.fixture
