@@ -171,6 +171,6 @@ def _data_options(parser: argparse.ArgumentParser) -> None:
 
 def _world_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--works", type=int, default=300_000, help="world: works (default 300000)")
-    parser.add_argument("--users", type=int, default=20_000, help="world: users (default 20000)")
+    parser.add_argument("--users", type=int, default=1_500, help="world: users (default 1500)")
     parser.add_argument("--exposures", type=int, default=200_000, help="world: exposures (default 200000)")
     parser.add_argument("--seed", type=int, help="seed of the world and of training (default 0)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 EXAMPLES = {
     "demo": """\
 examples:
-  karec demo                                        a synthetic karaoke platform of 300,000 works
+  karec demo                                        a synthetic karaoke platform: 300,000 works, 1,500 users
   karec demo --report out                           … and out/report.html to look at, out/report.json to compute with
   karec demo --data kuairand --root KuaiRand-Pure/data
   karec demo --works 20000 --users 2000 --exposures 50000 --requests 20      a minute's smoke""",

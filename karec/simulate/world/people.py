@@ -20,6 +20,8 @@ AGE_BANDS = ["under 18", "18-24", "25-34", "35-44", "45-54", "55 and over"]
 GENDERS = ["unknown", "female", "male"]
 LEVELS = ["listener", "singer", "regular", "star"]
 MAX_FOLLOWS = 200
+LEAST_REGISTER_DAYS = 75.0  # of those who are no newcomers
+NEWCOMERS = 0.25  # share of users who join during the world's weeks
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +30,8 @@ class People:
 
     ``skill``, ``medium`` (likes video) ~ N(0, 1); ``local`` (cares for the own city) and ``novelty`` (cares for fresh
     works) in [0, 2]; ``biases (U, K)`` ~ N(0, 1), one a kind of feedback. ``activity`` weighs who is online.
-    ``creators`` are user rows, most prolific first, ``fame`` their weights.
+    ``register_days``: days since the user joined, as of the snapshot; a newcomer's may be negative: joins so many days
+    later. ``creators`` are user rows, most prolific first, ``fame`` their weights; newcomers are none.
     """
 
     city: Array
@@ -51,13 +54,23 @@ class People:
     def __len__(self) -> int:
         return len(self.city)
 
+    @property
+    def newcomers(self) -> Array:
+        """(U,) bool: joins during the world's weeks."""
+        return np.asarray(self.register_days < LEAST_REGISTER_DAYS)
+
     def levels(self, n_works: Array) -> Array:
         """(U,) int32 codes of LEVELS, by the number of works uploaded."""
         return np.digitize(n_works, [1, 5, 50]).astype(np.int32)
 
 
-def make_people(n_users: int, n_works: int, n_kinds: int, rng: np.random.Generator) -> People:
-    """Users, some of whom upload ``n_works`` works between them, and who give ``n_kinds`` of feedback."""
+def make_people(
+    n_users: int, n_works: int, n_kinds: int, before_days: int, days: int, rng: np.random.Generator
+) -> People:
+    """Users, some of whom upload ``n_works`` works between them, and who give ``n_kinds`` of feedback.
+
+    Newcomers join evenly over the ``before_days`` before the snapshot and the ``days`` after it.
+    """
     n_families = 1 + max(n_users // 40, 1)
     family = 1 + weighted_rows(zipf_weights(n_families - 1, 0.6), n_users, rng)
     family[rng.random(n_users) < 0.35] = 0
@@ -70,6 +83,10 @@ def make_people(n_users: int, n_works: int, n_kinds: int, rng: np.random.Generat
     taste = unit_rows(shared + 0.9 * unit_rows(rng.standard_normal((n_users, DIMENSION))))
     voice = unit_rows(0.5 * taste + unit_rows(rng.standard_normal((n_users, DIMENSION))))
     n_creators = int(np.clip(n_works // 8, 1, max(n_users * 2 // 5, 1)))
+    register_days = np.exp(rng.uniform(np.log(LEAST_REGISTER_DAYS), np.log(2500.0), n_users))
+    order = rng.permutation(n_users)
+    n_newcomers = int(NEWCOMERS * n_users)
+    register_days[order[n_users - n_newcomers :]] = before_days - rng.uniform(0.0, before_days + days, n_newcomers)
     return People(
         city=city.astype(np.int32),
         gender=rng.choice(3, n_users, p=[0.06, 0.54, 0.40]).astype(np.int32),
@@ -84,16 +101,20 @@ def make_people(n_users: int, n_works: int, n_kinds: int, rng: np.random.Generat
         novelty=rng.uniform(0.0, 2.0, n_users).astype(np.float32),
         biases=rng.standard_normal((n_users, n_kinds)).astype(np.float32),
         activity=np.exp(1.1 * rng.standard_normal(n_users)),
-        register_days=np.exp(rng.uniform(np.log(75.0), np.log(2500.0), n_users)),
-        creators=rng.permutation(n_users)[:n_creators],
+        register_days=register_days,
+        creators=order[:n_creators],
         fame=zipf_weights(n_creators, 0.9),
     )
 
 
 def follow_graph(people: People, rng: np.random.Generator) -> Array:
-    """(E,) int64 sorted unique keys follower · U + creator; each is the best of three creators by voice and city."""
+    """(E,) int64 sorted unique keys follower · U + creator; each is the best of three creators by voice and city.
+
+    Newcomers follow nobody.
+    """
     n = len(people)
     wanted = np.minimum(np.exp(1.6 + rng.standard_normal(n)), MAX_FOLLOWS).astype(np.int64)
+    wanted[people.newcomers] = 0
     follower = np.repeat(np.arange(n), wanted)
     options = people.creators[weighted_rows(people.fame, 3 * len(follower), rng)].reshape(3, -1)
     appeal = np.stack([_closeness(people, follower, option) for option in options])

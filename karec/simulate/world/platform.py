@@ -64,7 +64,8 @@ def make_world(
 
     Works were uploaded over the 60 days before and the ``days`` themselves: the snapshot holds all of them, and those
     with ``upload_ms > time_ms`` are not there yet. Another n_exposures // 2 exposures of the week before are folded
-    into the snapshot, as counters and histories. The last two days are the test, the two before validation.
+    into the snapshot, as counters and histories. A quarter of the users joins in those weeks, so that some of the test
+    are new. The last two days are the test, the two before validation.
 
     The same sizes, days and seed give the same arrays: each part draws from its own child of ``SeedSequence(seed)``,
     and no sum depends on the number of threads. O(n log n) in each size; 1e6 works with 2e6 exposures take about 10 s
@@ -81,7 +82,7 @@ def make_world(
             progress(next(steps), n_steps, what)
 
     say("users")
-    people = make_people(n_users, n_works, len(TASKS), rngs["people"])
+    people = make_people(n_users, n_works, len(TASKS), WARM_DAYS, days, rngs["people"])
     edges = {
         "follow_keys": follow_graph(people, rngs["graphs"]),
         "friend_keys": friend_graph(people, rngs["graphs"]),
@@ -91,7 +92,7 @@ def make_world(
     songs = make_songs(n_works, tag_vectors, rngs["songs"])
     works = make_works(n_works, people, songs, START_MS - BEFORE_DAYS * DAY_MS, end_ms, rngs["works"])
     say("what was shown in the week before")
-    policy = Policy(people, songs, works, tag_vectors=tag_vectors, **edges)
+    policy = Policy(people, songs, works, START_MS, tag_vectors=tag_vectors, **edges)
     warm = policy.show(n_warm, warm_ms, START_MS, rngs["warm"])
     say("what was shown")
     shown = policy.show(n_exposures, START_MS, end_ms, rngs["shown"])
@@ -188,7 +189,7 @@ def _snapshot(truth: Truth, time_ms: int) -> Snapshot:
         "age_band": people.age_band,
         "family": people.family,
         "level": people.levels(n_works),
-        "log_register_days": np.log1p(people.register_days).astype(np.float32),
+        "log_register_days": np.log1p(np.maximum(people.register_days, 0.0)).astype(np.float32),
         "log_follows": np.log1p(np.diff(follows.indptr)).astype(np.float32),
         "log_friends": np.log1p(np.diff(friends.indptr)).astype(np.float32),
     }

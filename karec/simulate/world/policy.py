@@ -75,12 +75,14 @@ class Policy:
         people: People,
         songs: Songs,
         works: Works,
+        snapshot_ms: int,
         *,
         tag_vectors: Array,
         follow_keys: Array,
         friend_keys: Array,
     ) -> None:
         self._people, self._songs, self._works = people, songs, works
+        self._joined_ms = (snapshot_ms - DAY_MS * people.register_days).astype(np.int64)
         self._tag = songs.tag[works.song]
         everyone = np.zeros(len(works), np.int64)
         self._all = PrefixSampler(everyone, works.weight, 1)
@@ -97,7 +99,7 @@ class Policy:
 
         A user sees no work twice and no own work, as far as five attempts get it: where works are few some do.
         """
-        user, time_ms, scene = _sessions(self._people, n, first_ms, last_ms, rng)
+        user, time_ms, scene = _sessions(self._people, self._joined_ms, n, first_ms, last_ms, rng)
         limit = np.searchsorted(self._works.upload_ms, time_ms, side="right")
         work = self._draw(user, scene, limit, rng)
         for _ in range(5):
@@ -177,22 +179,39 @@ def _liked_tags(people: People, songs: Songs, tag_vectors: Array) -> Array:
 
 
 def _sessions(
-    people: People, n: int, first_ms: int, last_ms: int, rng: np.random.Generator
+    people: People, joined_ms: Array, n: int, first_ms: int, last_ms: int, rng: np.random.Generator
 ) -> tuple[Array, Array, Array]:
-    """(user, time_ms, scene) of ``n`` works shown, in order of time: sessions of geometric length, most at night."""
+    """(user, time_ms, scene) of ``n`` works shown, in order of time: sessions of geometric length, most at night.
+
+    Who joins in [first_ms, last_ms) does so with a session, and has none before.
+    """
     lengths = rng.geometric(1.0 / MEAN_SESSION, n)
     session = np.repeat(np.arange(n), lengths)[:n] if n else np.empty(0, np.int64)
     n_sessions = int(session[-1]) + 1
-    user = weighted_rows(people.activity, n_sessions, rng)
-    day = rng.integers(0, (last_ms - first_ms) // DAY_MS, n_sessions)
-    hour = weighted_rows(np.array(HOURS, float), n_sessions, rng)
-    start = first_ms + (24 * day + hour) * HOUR_MS + rng.integers(0, HOUR_MS, n_sessions)
+    user, start = _visits(people.activity, joined_ms, n_sessions, first_ms, last_ms, rng)
     passed = np.cumsum(rng.exponential(45_000.0, n).astype(np.int64) + 2_000)
     first = np.searchsorted(session, np.arange(n_sessions))
     time_ms = np.minimum(start[session] + passed - passed[first][session], last_ms - 1)
     scene = weighted_rows(np.array(SCENE_SHARES), n_sessions, rng).astype(np.int32)
     order = np.argsort(time_ms, kind="stable")
     return user[session[order]], time_ms[order], scene[session[order]]
+
+
+def _visits(
+    activity: Array, joined_ms: Array, n: int, first_ms: int, last_ms: int, rng: np.random.Generator
+) -> tuple[Array, Array]:
+    """(user, start_ms) of ``n`` sessions, none before its user joined; the first ones are those of joining."""
+    user, start = np.empty(n, np.int64), np.empty(n, np.int64)
+    joining = np.flatnonzero((joined_ms >= first_ms) & (joined_ms < last_ms))[:n]
+    user[: len(joining)], start[: len(joining)] = joining, joined_ms[joining]
+    wanted = np.arange(len(joining), n)
+    while len(wanted):
+        user[wanted] = weighted_rows(activity, len(wanted), rng)
+        day = rng.integers(0, (last_ms - first_ms) // DAY_MS, len(wanted))
+        hour = weighted_rows(np.array(HOURS, float), len(wanted), rng)
+        start[wanted] = first_ms + (24 * day + hour) * HOUR_MS + rng.integers(0, HOUR_MS, len(wanted))
+        wanted = wanted[start[wanted] < joined_ms[user[wanted]]]
+    return user, start
 
 
 def _repeats(user: Array, tag: Array) -> Array:

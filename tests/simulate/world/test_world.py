@@ -158,6 +158,35 @@ def test_tails_are_heavy(world: World, rows: tuple[Array, Array]) -> None:
         assert top[: len(top) // 10].sum() > 0.25 * top.sum()
 
 
+def test_newcomers_come_when_they_join_and_have_no_past_but_friends(world: World, rows: tuple[Array, Array]) -> None:
+    snapshot, people = world.dataset.snapshot, world.truth.people
+    newcomers = np.flatnonzero(people.register_days < 60)
+    assert len(newcomers) == SIZES[1] // 4
+    assert not np.isin(world.truth.works.creator, newcomers).any()
+    assert not np.isin(world.truth.follow_keys // SIZES[1], newcomers).any()
+    assert np.isin(world.truth.friend_keys // SIZES[1], newcomers).any()
+    later = newcomers[people.register_days[newcomers] < 0]
+    joined_ms = START_MS - (DAY_MS * people.register_days[later]).astype(np.int64)
+    first_ms = np.full(SIZES[1], np.iinfo(np.int64).max)
+    np.minimum.at(first_ms, rows[0], world.dataset.exposures.time_ms)
+    np.testing.assert_array_equal(first_ms[later], joined_ms)
+    assert not snapshot.users["count_exposed"][later].any()
+    assert not snapshot.users["log_register_days"][later].any()
+
+
+def test_the_test_days_know_users_well_a_little_and_not_at_all() -> None:
+    world = make_world(20_000, 1_500, 200_000)
+    snapshot, exposures = world.dataset.snapshot, world.dataset.exposures
+    user, test = snapshot.users.lookup(exposures.user_id), exposures.time_ms >= world.dataset.valid_until_ms
+    before = snapshot.users["count_exposed"] + np.bincount(user[~test], minlength=1_500)
+    in_all = snapshot.users["count_exposed"] + np.bincount(user, minlength=1_500)
+    assert 80 < np.median(in_all) < 150
+    known = before[user[test]]
+    for low, high in ((0, 0), (1, 10), (11, 50), (51, np.inf)):
+        assert ((known >= low) & (known <= high)).sum() > 300, (low, high)
+    assert 1 < np.quantile(in_all, 0.05) < 10
+
+
 def test_friends_are_mutual_and_no_one_knows_himself(dataset: Dataset) -> None:
     s = dataset.snapshot
     for name in ("friends", "follows"):
