@@ -48,9 +48,9 @@ def train(arguments: argparse.Namespace) -> None:
     console = table_console()
     with progress_bars() as progress:
         dataset, config, quality = _learn(arguments, progress)
-    from karec.cli.tables import quality_tables
+    from karec.cli.tables import run_tables
 
-    for table in quality_tables(quality, dataset.tasks):
+    for table in run_tables(quality, dataset.tasks):
         console.print(table)
     for note in dataset.notes:
         console.print(f"note: {note}")
@@ -60,7 +60,7 @@ def train(arguments: argparse.Namespace) -> None:
 def demo(arguments: argparse.Namespace) -> None:
     console = table_console()
     from karec.cli.demo import report_on, serve
-    from karec.cli.tables import funnel_table, quality_tables, reach_table
+    from karec.cli.tables import funnel_table, reach_table, run_tables
     from karec.evaluate.cascade_report import write_report
 
     start = time.perf_counter()
@@ -71,7 +71,7 @@ def demo(arguments: argparse.Namespace) -> None:
         served = serve(dataset, config, arguments.requests, progress=progress)
     report = report_on(dataset, served, quality)
     console.print(funnel_table(report["funnel"], report["timings_ms"]))
-    for table in quality_tables(quality, dataset.tasks):
+    for table in run_tables(quality, dataset.tasks):
         console.print(table)
     for note in dataset.notes:
         console.print(f"note: {note}")
@@ -166,7 +166,7 @@ def export_models(arguments: argparse.Namespace) -> None:
         dataset = load_dataset(arguments, progress)
         exported = export_run(dataset, arguments.folder, progress)
     for what, quality in exported["quality"].items():
-        for table in quality_tables(quality, dataset.tasks, f"{what}, ", "behind float32, paired"):
+        for table in quality_tables(quality, dataset.tasks, f"{what}, ", "behind float32"):
             console.print(table)
     console.print(size_table(exported["bytes"]))
     if arguments.json is not None:

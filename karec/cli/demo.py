@@ -115,7 +115,8 @@ def report_on(dataset: Dataset, served: Served, quality: dict[str, Any]) -> dict
             **{s: int(np.median([t.stage_sizes()[s] for t in traces])) for s in stages if s != "request"},
         },
         "timings_ms": ms,
-        "quality": quality,
+        "quality": quality["models"],
+        "quality_by_history": quality["by_history"],
         "reach": {
             "cascade": reach(served, [feed.candidates for feed in served.feeds]),
             "top_k": reach(served, [_top_k(feed) for feed in served.feeds]),

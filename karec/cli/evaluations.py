@@ -12,13 +12,13 @@ def evaluate(arguments: argparse.Namespace) -> None:
     if arguments.folder is None:
         raise ValueError("--run DIR is missing, the run folder of karec train or demo")
     console = table_console()
-    from karec.cli.tables import quality_tables
+    from karec.cli.tables import run_tables
     from karec.evaluate.quality import evaluate_run, quality_json
 
     with progress_bars() as progress:
         dataset = load_dataset(arguments, progress)
         quality = evaluate_run(dataset, arguments.folder, progress)
-    for table in quality_tables(quality, dataset.tasks):
+    for table in run_tables(quality, dataset.tasks):
         console.print(table)
     if arguments.json is not None:
         arguments.json.write_text(quality_json(quality), encoding="utf-8")

@@ -18,6 +18,7 @@ from karec.config.host_stage import KIND as STAGE_KIND
 from karec.config.scenes import Config
 from karec.evaluate.consistency_report import consistency_rows, consistency_sentence
 from karec.evaluate.diversity_report import DIVERSITY_HEAD, diversity_rows, diversity_sentence
+from karec.evaluate.quality_rows import COLUMNS, history_rows, quality_rows
 from karec.index import ItemIndex
 from karec.models.onnx_model import OnnxModel
 from karec.platform.schema import CREATOR, PUBLISHED, SONG, TYPE
@@ -26,7 +27,6 @@ from karec.trace import Trace
 from karec.types import Recommendation
 
 SHOWN_ROLES = {CREATOR: "creator", SONG: "song", TYPE: "type", PUBLISHED: "age"}  # of a work in a feed: heading
-QUALITY = ("auc", "auc_behind", "gauc", "ece")
 
 
 def text_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int = 1) -> Table:
@@ -55,24 +55,22 @@ def funnel_table(funnel: Mapping[str, int], timings_ms: Mapping[str, float]) -> 
 
 
 def quality_tables(
-    quality: Mapping[str, Any], tasks: Sequence[str], what: str = "", behind: str = "behind the ranker, paired"
+    quality: Mapping[str, Any], tasks: Sequence[str], what: str = "", behind: str = COLUMNS["auc_behind"]
 ) -> Iterator[Table]:
-    """A table for each task; ``what`` stands before its title, ``behind`` says which model AUCs are compared with."""
+    """A table for each task; ``what`` stands before its title, ``behind`` says which model is the last."""
     for task in tasks:
-        rows = [
-            (model, *[_interval(by_task[task], name) for name in QUALITY])
-            for model, by_task in quality.items()
-            if task in by_task
-        ]
-        head = ("model", "AUC", behind, "GAUC", "ECE")
-        yield text_table(f"{what}{task} on the test days (95 % intervals over users)", head, rows)
+        head, rows = quality_rows(quality, task, {**COLUMNS, "auc_behind": behind})
+        yield text_table(
+            f"{what}{task} on the test days (95 % intervals over users; differences are paired)", head, rows
+        )
 
 
-def _interval(measures: Mapping[str, Any], name: str) -> str:
-    value, bounds = measures.get(name), measures.get(f"{name}_ci")
-    if value is None:
-        return "–"
-    return f"{value:.4f}" + ("" if bounds is None else f" [{bounds[0]:.4f}, {bounds[1]:.4f}]")
+def run_tables(quality: Mapping[str, Any], tasks: Sequence[str]) -> Iterator[Table]:
+    """The tables of what ``evaluate_run`` returns: each task over all rows, then by how much is known of the user."""
+    yield from quality_tables(quality["models"], tasks)
+    for task in tasks:
+        head, rows = history_rows(quality["by_history"], task)
+        yield text_table(f"{task} by exposures of the user that were known before: AUC [95 %]; GAUC", head, rows)
 
 
 def size_table(sizes: Mapping[str, Mapping[str, int]]) -> Table:

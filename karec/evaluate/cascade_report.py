@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from karec._files import write_text_aside
-from karec.evaluate.page import BLUE, INK, ORANGE, page, picture, table, with_interval
+from karec.evaluate.page import BLUE, INK, ORANGE, page, picture, table
+from karec.evaluate.quality_rows import COLUMNS, GAUC_COLUMNS, history_rows, quality_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FORMAT = 1  # of report.json
-QUALITY_COLUMNS = ("auc", "auc_behind", "gauc", "ece")
 
 
 def write_report(report: Mapping[str, Any], folder: Path) -> tuple[Path, Path]:
@@ -38,8 +38,9 @@ def _page(report: Mapping[str, Any]) -> str:
         "<h2>Relevance against diversity</h2><p class=note>DPP over what the ranker scored, at several settings of "
         "<code>diversity</code>; 0 is plain top-k.</p>",
         picture(lambda axes: _draw_curve(axes, report["diversity_curve"]), 7, 4),
-        "<h2>Quality on the test days</h2><p class=note>In brackets: 95 % intervals from resampling users.</p>",
-        *[f"<h3>{html.escape(task)}</h3>" + _quality_table(report["quality"], task) for task in report["tasks"]],
+        "<h2>Quality on the test days</h2><p class=note>In brackets: 95 % intervals from resampling users. "
+        "Differences are paired: positive where the ranker, or the towers, are better.</p>",
+        *[_quality_tables(report, task) for task in report["tasks"]],
         "<h2>What the feeds reached</h2>",
         table(("measure", "cascade", "top-k by relevance"), _reach_rows(report["reach"])),
         "<h2>One feed</h2>",
@@ -89,13 +90,13 @@ def _draw_curve(axes: Axes, curve: Sequence[Mapping[str, float]]) -> None:
     axes.set_ylabel("relevance (mean fused score)")
 
 
-def _quality_table(quality: Mapping[str, Any], task: str) -> str:
-    rows = [
-        (model, *[with_interval(by_task[task].get(name), by_task[task].get(f"{name}_ci")) for name in QUALITY_COLUMNS])
-        for model, by_task in quality.items()
-        if task in by_task
-    ]
-    return table(("model", "AUC", "behind the ranker, paired", "GAUC (user, day)", "ECE"), rows)
+def _quality_tables(report: Mapping[str, Any], task: str) -> str:
+    return (
+        f"<h3>{html.escape(task)}</h3>"
+        + table(*quality_rows(report["quality"], task, COLUMNS | GAUC_COLUMNS))
+        + "<p class=note>By exposures of the user that were known before: AUC [95 %]; GAUC.</p>"
+        + table(*history_rows(report["quality_by_history"], task))
+    )
 
 
 def _reach_rows(reach: Mapping[str, Mapping[str, float]]) -> list[tuple[str, ...]]:

@@ -12,55 +12,81 @@ import numpy as np
 from karec._clock import Progress
 from karec._files import write_text_aside
 from karec.errors import DataError
+from karec.evaluate.by_history import exposures_before, rows_by_history
 from karec.evaluate.measures.accuracy import UserBootstrap, auc, bootstrap_interval, ece, gauc, user_days
 from karec.features.encoder import Encoder
 from karec.models.onnx_model import OnnxModel
 from karec.platform.dataset import Dataset
 from karec.platform.events import Exposures
 from karec.training_data.examples import Examples, as_known, build_examples
-from karec.training_data.popularity import popularity_logits
+from karec.training_data.rates import popularity_logits, rate_logits
 from karec.training_data.replay import ranker_logits
 from karec.types import Array
 
 RUN_FORMAT = 2  # of run.json; in format 1, which had no number, settings were one flat table
-QUALITY_FORMAT = 2  # of quality.json; format 1, which had no number, was the value of models alone
+QUALITY_FORMAT = 3  # of quality.json; 1 and 2 are told in docs/formats.md
+TOWERS = "towers"
+Measures = dict[str, float | tuple[float, float] | None]
 BATCH = 2048  # a larger one costs ONNX Runtime hundreds of MiB and gains no time
 
 
 def evaluate_run(dataset: Dataset, folder: Path, progress: Progress | None = None) -> dict[str, Any]:
-    """``quality_table`` of the models in a run folder, on the test days; written there as quality.json too.
+    """What quality.json holds beside its format, of the models in a run folder, on the test days; it is written too.
 
-    Rows: popularity, the baselines that were trained, towers, and last the ranker, named by its kind: mmoe, lr or
-    lightgbm. Raises DataError as ``trained_run`` does.
+    ``models`` is ``quality_table`` of all rows; ``by_history`` has the same for each group of ``evaluate.by_history``,
+    beside how many ``exposures`` and ``users`` the group has; one without rows has no models. Models are popularity,
+    rates, the baselines that were trained, towers, and last the ranker, named by its kind: mmoe, lr or lightgbm.
+    Raises DataError as ``trained_run`` does.
     """
     run, test = trained_run(dataset, folder)
     settings = run["settings"]
-    kind, evaluation = settings["ranker"]["kind"], settings["evaluation"]
-    logits = {"popularity": popularity_logits(test)}
-    for name in evaluation["baselines"]:
+    logits = _logits(run, test, folder, progress)
+    probabilities = {name: 1.0 / (1.0 + np.exp(-np.asarray(s, np.float64))) for name, s in logits.items()}
+
+    def models(rows: Array) -> dict[str, dict[str, Measures]]:
+        return quality_table(
+            {name: p[rows] for name, p in probabilities.items()},
+            test.exposures.take(rows),
+            test.encoder.tasks,
+            dataset.valid_until_ms,
+            settings["evaluation"]["resamples"],
+            settings["seed"],
+        )
+
+    seen = exposures_before(dataset, as_known(dataset, settings["features"]["refresh_hours"]))[-len(test) :]
+    quality = {
+        "models": models(np.ones(len(test), bool)),
+        "by_history": {
+            group: {
+                "exposures": int(rows.sum()),
+                "users": len(np.unique(test.exposures.user_id[rows])),
+                "models": models(rows) if rows.any() else {},
+            }
+            for group, rows in rows_by_history(seen).items()
+        },
+    }
+    write_text_aside(folder / "quality.json", quality_json(quality))
+    return quality
+
+
+def _logits(run: Mapping[str, Any], test: Examples, folder: Path, progress: Progress | None) -> dict[str, Array]:
+    """{model: (M, T) logits of the test rows}, in the order of the tables; the ranker is last."""
+    kind, tasks = run["settings"]["ranker"]["kind"], test.encoder.tasks
+    logits = {"popularity": popularity_logits(test), "rates": rate_logits(test)}
+    for name in run["settings"]["evaluation"]["baselines"]:
         if name != kind:
             model = OnnxModel(folder / f"baseline_{name}.onnx", threads=0)
             logits[name] = ranker_logits(test, model, progress)
     user_tower, item_tower = (OnnxModel(folder / f"{side}_tower.onnx", threads=0) for side in ("user", "item"))
-    logits["towers"] = tower_logits(test, user_tower, item_tower, run["towers"])
+    logits[TOWERS] = tower_logits(test, user_tower, item_tower, run["towers"])
     ranked = ranker_logits(test, OnnxModel(folder / "ranker.onnx", threads=0), progress)
-    logits[kind] = ranked[:, : len(test.encoder.tasks)]  # the ranker's auxiliary tasks come after the encoder's
-    probabilities = {name: 1.0 / (1.0 + np.exp(-np.asarray(s, np.float64))) for name, s in logits.items()}
-    table = quality_table(
-        probabilities,
-        test.exposures,
-        test.encoder.tasks,
-        dataset.valid_until_ms,
-        evaluation["resamples"],
-        settings["seed"],
-    )
-    write_text_aside(folder / "quality.json", quality_json(table))
-    return table
+    logits[kind] = ranked[:, : len(tasks)]  # the ranker's auxiliary tasks come after the encoder's
+    return logits
 
 
-def quality_json(table: Mapping[str, Any]) -> str:
-    """The text of a quality.json: ``quality_table`` under ``models``, beside the format."""
-    return json.dumps({"format": QUALITY_FORMAT, "models": table}, indent=1)
+def quality_json(quality: Mapping[str, Any]) -> str:
+    """The text of a quality.json: what ``evaluate_run`` returns, beside the format."""
+    return json.dumps({"format": QUALITY_FORMAT, **quality}, indent=1)
 
 
 def quality_table(
@@ -70,36 +96,50 @@ def quality_table(
     start_ms: int,
     resamples: int = 200,
     seed: int = 0,
-) -> dict[str, dict[str, dict[str, float | tuple[float, float]]]]:
-    """{model: {task: {auc, auc_ci, gauc, gauc_ci, ece, ece_ci, auc_behind, auc_behind_ci}}}, 95 % intervals over users.
+) -> dict[str, dict[str, Measures]]:
+    """{model: {task: measures}}: auc, gauc and ece, and how far auc and gauc lie behind the last model's (auc_behind,
+    gauc_behind) and, where there are towers, behind theirs (auc_behind_towers, gauc_behind_towers).
 
-    ``predictions`` {model: (N, T) probabilities} in the order of ``tasks``; GAUC by (user, day from ``start_ms``).
-    ``auc_behind`` is how far a model's AUC lies behind the last model's, paired: the same draws of users for both.
+    ``predictions`` {model: (N, T) probabilities} in the order of ``tasks``; GAUC by (user, day from ``start_ms``). Each
+    measure has a 95 % interval over users, …_ci; differences are paired: the same draws of users for both. None stands
+    for what the rows do not determine, as the AUC of labels of one class.
     """
     bootstrap = UserBootstrap(exposures.user_id, resamples, seed)
     group = user_days(exposures.user_id, exposures.time_ms, start_ms)
     for model, p in predictions.items():
         if p.shape != (len(exposures), len(tasks)):
             raise ValueError(f"{model}: predictions {p.shape}, expected {(len(exposures), len(tasks))}")
-    table: dict[str, dict[str, dict[str, float | tuple[float, float]]]] = {model: {} for model in predictions}
+    behind = {"behind": list(predictions)[-1]} | ({"behind_towers": TOWERS} if TOWERS in predictions else {})
+    table: dict[str, dict[str, Measures]] = {model: {} for model in predictions}
     for at, task in enumerate(tasks):
         y = exposures.labels[task]
-        scores = {model: p[:, at] for model, p in predictions.items()}
-        aucs = {model: auc(y, s) for model, s in scores.items()}
-        draws = {model: bootstrap.auc(y, s) for model, s in scores.items()}
-        last = list(scores)[-1]
-        for model, s in scores.items():
-            table[model][task] = {
-                "auc": aucs[model],
-                "auc_ci": bootstrap_interval(draws[model]),
-                "auc_behind": aucs[last] - aucs[model],
-                "auc_behind_ci": bootstrap_interval(draws[last] - draws[model]),
-                "gauc": gauc(y, s, group),
-                "gauc_ci": bootstrap_interval(bootstrap.gauc(y, s, group)),
-                "ece": ece(y, s),
-                "ece_ci": bootstrap_interval(bootstrap.ece(y, s)),
-            }
+        drawn = {model: _drawn(y, p[:, at], group, bootstrap) for model, p in predictions.items()}
+        for model, mine in drawn.items():
+            found = dict(mine)
+            for name, other in behind.items():
+                for measure in ("auc", "gauc"):
+                    (theirs, their_draws), (own, own_draws) = drawn[other][measure], mine[measure]
+                    found[f"{measure}_{name}"] = theirs - own, their_draws - own_draws
+            table[model][task] = _with_intervals(found)
     return table
+
+
+def _drawn(y: Array, p: Array, group: Array, bootstrap: UserBootstrap) -> dict[str, tuple[float, Array]]:
+    """{measure: (its value, its bootstrap draws (R,))} of one model and task."""
+    return {
+        "auc": (auc(y, p), bootstrap.auc(y, p)),
+        "gauc": (gauc(y, p, group), bootstrap.gauc(y, p, group)),
+        "ece": (ece(y, p), bootstrap.ece(y, p)),
+    }
+
+
+def _with_intervals(found: Mapping[str, tuple[float, Array]]) -> Measures:
+    measures: Measures = {}
+    for name, (value, draws) in found.items():
+        interval = bootstrap_interval(draws)
+        measures[name] = value if np.isfinite(value) else None
+        measures[f"{name}_ci"] = interval if np.isfinite(interval).all() else None
+    return measures
 
 
 def read_run(folder: Path) -> dict[str, Any]:

@@ -12,13 +12,14 @@ RELATIONS = ("history", "skipped", *SOCIAL_EDGES)
 
 
 def test_the_report_has_its_documented_keys(report):
-    documented = {"format", "data", "tasks", "requests", "funnel", "timings_ms", "quality", "reach", "diversity_curve"}
-    assert report.keys() == documented | {"observers", "versions", "feed"}
+    documented = {"format", "data", "tasks", "requests", "funnel", "timings_ms", "quality", "quality_by_history"}
+    documented |= {"reach", "diversity_curve", "observers", "versions", "feed"}
+    assert report.keys() == documented
     sizes = [report["funnel"][stage] for stage in ("catalogue", "recall", "prerank", "rank", "rerank")]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[-1] == 10
     assert report["timings_ms"]["total"] > 0
-    for model in ("mmoe", "towers", "lr", "popularity"):
+    for model in ("mmoe", "towers", "lr", "rates", "popularity"):
         for task in TASKS:
             measures = report["quality"][model][task]
             assert measures["auc_ci"][0] <= measures["auc"] <= measures["auc_ci"][1]

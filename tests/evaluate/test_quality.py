@@ -1,17 +1,19 @@
 """The quality table: measures of every model and task, with intervals, on the same rows."""
 
+import json
+
 import numpy as np
 import pytest
 
-from karec.evaluate.quality import quality_table
+from karec.evaluate.by_history import GROUPS, exposures_before, rows_by_history
+from karec.evaluate.quality import quality_json, quality_table
+from karec.evaluate.quality_rows import COLUMNS, history_rows, quality_rows
 from karec.platform.events import Exposures
+from karec.training_data.examples import as_known
 
 
-def test_quality_reports_every_model_and_task_with_intervals_around_the_value():
-    generator = np.random.default_rng(1)
-    n = 600
-    y = generator.integers(0, 2, n).astype(np.uint8)
-    exposures = Exposures(
+def shown(n, y, generator):
+    return Exposures(
         user_id=generator.integers(0, 40, n),
         work_id=np.arange(n),
         time_ms=np.arange(n) * 1000,
@@ -19,6 +21,13 @@ def test_quality_reports_every_model_and_task_with_intervals_around_the_value():
         labels={"click": y, "like": 1 - y},
         play_ms=np.zeros(n, np.int64),
     )
+
+
+def test_quality_reports_every_model_and_task_with_intervals_around_the_value():
+    generator = np.random.default_rng(1)
+    n = 600
+    y = generator.integers(0, 2, n).astype(np.uint8)
+    exposures = shown(n, y, generator)
     guess = np.clip(y[:, None] * [0.3, -0.3] + generator.random((n, 2)), 0, 1)
     table = quality_table({"a": guess, "b": guess[:, ::-1]}, exposures, ("click", "like"), start_ms=0, resamples=50)
     gap = table["a"]["click"]["auc_behind"]
@@ -33,3 +42,52 @@ def test_quality_reports_every_model_and_task_with_intervals_around_the_value():
     assert low < table["a"]["click"]["auc"] < high
     with pytest.raises(ValueError, match=r"predictions \(600, 1\), expected \(600, 2\)"):
         quality_table({"a": guess[:, :1]}, exposures, ("click", "like"), start_ms=0)
+
+
+def test_auc_and_gauc_are_compared_with_the_towers_too_where_there_are_some():
+    generator = np.random.default_rng(2)
+    y = generator.integers(0, 2, 500).astype(np.uint8)
+    guesses = {
+        name: np.clip(y[:, None] * [by, -by] + generator.random((500, 2)), 0, 1)
+        for name, by in (("lr", 0.1), ("towers", 0.3), ("mmoe", 0.4))
+    }
+    exposures = shown(500, y, generator)
+    table = quality_table(guesses, exposures, ("click", "like"), start_ms=0, resamples=50)
+    for measure in ("auc", "gauc"):
+        lr, towers, ranker = (table[name]["click"] for name in guesses)
+        assert lr[f"{measure}_behind_towers"] == towers[measure] - lr[measure] > 0
+        assert ranker[f"{measure}_behind_towers"] == -towers[f"{measure}_behind"] < 0
+        assert towers[f"{measure}_behind_towers_ci"] == ranker[f"{measure}_behind_ci"] == (0.0, 0.0)
+    without = quality_table({"lr": guesses["lr"]}, exposures, ("click", "like"), start_ms=0, resamples=5)
+    assert not any("towers" in name for name in without["lr"]["click"])
+    head, rows = quality_rows(without, "click", COLUMNS)
+    assert head == ["model", "AUC", "behind the ranker", "GAUC (user, day)", "ECE"] and len(rows[0]) == 5
+
+
+def test_labels_of_one_class_have_no_auc_and_quality_json_stays_json():
+    exposures = shown(50, np.zeros(50, np.uint8), np.random.default_rng(3))
+    table = quality_table({"towers": np.full((50, 2), 0.2)}, exposures, ("click", "like"), start_ms=0, resamples=5)
+    measures = table["towers"]["click"]
+    assert measures["auc"] is measures["auc_ci"] is measures["gauc"] is measures["auc_behind_ci"] is None
+    assert measures["ece"] == pytest.approx(0.2)
+    group = {"exposures": 50, "users": 40, "models": table}
+    text = quality_json({"models": table, "by_history": {"0": group}})
+    assert "NaN" not in text and json.loads(text)["format"] == 3
+    assert history_rows({"0": group, "1-10": {"exposures": 0, "users": 0, "models": {}}}, "click") == (
+        ["model", "0 (n = 50, 40 users)"],
+        [("towers", "–; –")],
+    )
+
+
+def test_every_row_is_in_the_group_of_what_was_shown_to_its_user_before_the_last_refresh(dataset):
+    exposures = dataset.exposures
+    counted = dataset.snapshot.users["count_exposed"]
+    as_of = as_known(dataset, 24.0)
+    seen = exposures_before(dataset, as_of)
+    for row in range(0, len(exposures), 41):
+        before = (exposures.user_id == exposures.user_id[row]) & (exposures.time_ms < as_of[row])
+        at = dataset.snapshot.users.lookup(exposures.user_id[row : row + 1])[0]
+        assert seen[row] == before.sum() + counted[at]
+    groups = rows_by_history(np.array([0, 1, 10, 11, 50, 51, 4000], np.float32))
+    assert list(groups) == list(GROUPS)
+    assert [np.flatnonzero(rows).tolist() for rows in groups.values()] == [[0], [1, 2], [3, 4], [5, 6]]

@@ -56,13 +56,18 @@ def test_a_run_leaves_all_that_serving_needs(dataset, run):
 
 def test_quality_of_every_model_is_the_same_when_computed_from_the_folder(dataset, run):
     result = run[0]
-    assert list(result.quality) == ["popularity", "lr", "towers", "mmoe"]
-    for by_task in result.quality.values():
+    models = result.quality["models"]
+    assert list(models) == ["popularity", "rates", "lr", "towers", "mmoe"]
+    for by_task in models.values():
         assert list(by_task) == list(dataset.tasks)
         for row in by_task.values():
             assert set(row) >= {"auc", "auc_ci", "gauc", "gauc_ci", "ece", "ece_ci"}
+    groups = result.quality["by_history"]
+    assert sum(group["exposures"] for group in groups.values()) == len(dataset.split()[2])
+    assert groups["0"] == {"exposures": 0, "users": 0, "models": {}}
+    assert list(groups["11-50"]["models"]) == list(models)
     as_json = json.loads((result.folder / "quality.json").read_text())
-    measured = {"format": 2, "models": evaluate_run(dataset, result.folder)}
+    measured = {"format": 3, **evaluate_run(dataset, result.folder)}
     assert json.loads(json.dumps(measured)) == as_json
 
 
@@ -83,7 +88,7 @@ def test_what_an_earlier_run_left_is_not_reported(dataset, run):
     left = folder / "baseline_lightgbm.onnx"
     left.write_bytes((folder / "ranker.onnx").read_bytes())
     try:
-        assert list(evaluate_run(dataset, folder)) == ["popularity", "lr", "towers", "mmoe"]
+        assert list(evaluate_run(dataset, folder)["models"]) == ["popularity", "rates", "lr", "towers", "mmoe"]
     finally:
         left.unlink()
 
@@ -177,7 +182,7 @@ def test_another_seed_gives_another_ranker(dataset, run, tmp_path):
 def test_logistic_regression_and_lightgbm_teach_the_towers_too(dataset, tmp_path, ranker):
     settings = changed(QUICK, ranker={"kind": ranker})
     quality = train_all(dataset, settings, tmp_path).quality
-    assert list(quality) == ["popularity", "towers", ranker]
+    assert list(quality["models"]) == ["popularity", "rates", "towers", ranker]
 
 
 def test_a_fusion_of_unknown_tasks_is_refused_before_training(dataset, tmp_path):
@@ -189,7 +194,8 @@ def test_a_whole_number_as_a_weight_trains_as_the_float_does(dataset, tmp_path):
     """It failed after the ranker was trained, when its log was written: an integer array took no quotient."""
     one_task = dataclasses.replace(dataset, tasks=("click",))
     settings = changed(QUICK.with_recipe("hard"), fusion={"click": 1}, ranker={"kind": "lr"})
-    assert list(train_all(one_task, settings, tmp_path).quality) == ["popularity", "towers", "lr"]
+    quality = train_all(one_task, settings, tmp_path).quality
+    assert list(quality["models"]) == ["popularity", "rates", "towers", "lr"]
 
 
 @pytest.mark.parametrize("lacking", [("count_exposed",), ("count_like",), ("count_exposed", "count_click")])

@@ -34,11 +34,12 @@ from karec.learn.settings.train import TrainSettings
 from karec.models.onnx_model import OnnxModel
 from karec.rank.fusion import Fusion
 from karec.training_data.lists import LoggedLists, read_lists
-from karec.training_data.popularity import popularity_logits
+from karec.training_data.rates import popularity_logits, rate_logits
 from karec.training_data.replay import pool_logits, ranker_logits
 from karec.training_data.soft_labels import SoftLabels, read_soft_labels
 from karec.types import Array
 
+RATES = {"popularity": popularity_logits, "rates": rate_logits}
 RANKERS = ("lr", "lightgbm", "teacher", "peer-full", "peer-static")
 
 
@@ -67,15 +68,15 @@ class AblationModels:
         return path
 
     def _train(self, row: str, settings: TrainSettings) -> dict[str, Array]:
-        if row == "popularity":
-            return self._popularity()
+        if row in RATES:
+            return self._rates(row)
         return self._ranker(row, settings) if row in RANKERS else self._towers(row, settings)
 
-    def _popularity(self) -> dict[str, Array]:
+    def _rates(self, row: str) -> dict[str, Array]:
         measured, works = self._inputs.measured, self._inputs.pool_works
         of = np.repeat(self._inputs.pool_rows, works.shape[1])
-        pools = self._fusion(popularity_logits(measured.take(of), works.ravel()), self._inputs.dataset.tasks)
-        return {"logits": popularity_logits(measured), "pools": pools.reshape(works.shape)}
+        pools = self._fusion(RATES[row](measured.take(of), works.ravel()), self._inputs.dataset.tasks)
+        return {"logits": RATES[row](measured), "pools": pools.reshape(works.shape)}
 
     def _ranker(self, row: str, settings: TrainSettings) -> dict[str, Array]:
         if row.startswith("peer-"):

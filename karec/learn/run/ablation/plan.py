@@ -47,7 +47,8 @@ def ablation_rows() -> tuple[Row, ...]:
     ]
     return (
         Row("popularity", "popularity", None),
-        Row("lr", "LR", "popularity"),
+        Row("rates", "rates of user and work", "popularity"),
+        Row("lr", "LR", "rates"),
         Row("lightgbm", "LightGBM", "lr"),
         *students,
         *(Row(f"peer-{towers}", f"ranker with the {towers} towers' features", f"hard-{towers}") for towers in VARIANTS),
