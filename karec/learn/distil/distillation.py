@@ -8,7 +8,7 @@ from pathlib import Path
 
 from karec._clock import Progress
 from karec.learn._torch import torch
-from karec.learn.distil.round import train_round
+from karec.learn.distil.round import WHAT, train_round
 from karec.learn.distil.targets import Targets
 from karec.learn.distil.tower_logits import training_logits
 from karec.learn.export.onnx_export import export_onnx
@@ -46,7 +46,8 @@ def train_towers(
     for at in range(1, settings.distil.born_again + 1):
         targets = logged.averaged_with(*training_logits(model, prepared, lists))
         again = replace(settings, seed=settings.seed + at * ROUND_SEED)
-        model, state = train_round(prepared, targets, lists, again, progress, recording_of(f"towers_{at}"), at)
+        recording, what = recording_of(f"towers_{at}"), f"{WHAT}, round {at + 1}"
+        model, state = train_round(prepared, targets, lists, again, progress, recording, what)
         rounds.append(state)
     heads = _calibrated_heads(model, prepared)
     _export(model, prepared, settings.model_version, folder)

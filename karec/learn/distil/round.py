@@ -16,6 +16,8 @@ from karec.learn.settings.sections import DistilSettings
 from karec.learn.settings.train import TrainSettings
 from karec.training_data.lists import LoggedLists
 
+WHAT = "training the towers"
+
 
 def train_round(
     prepared: Prepared,
@@ -24,9 +26,9 @@ def train_round(
     settings: TrainSettings,
     progress: Progress | None = None,
     recording: Recording = NOT_RECORDED,
-    at: int = 0,
+    what: str = WHAT,
 ) -> tuple[Towers, FitState]:
-    """Towers trained on ``targets``, best epoch on validation kept; ``at`` is the born-again round, for progress.
+    """Towers trained on ``targets``, best epoch on validation kept; ``what`` is what progress calls it.
 
     Raises DataError when a loss needs lists, or soft labels of training rows, and there are none.
     """
@@ -56,7 +58,7 @@ def train_round(
         weight_decay=optimizer.weight_decay,
         patience=optimizer.patience,
         seed=settings.seed,
-        what="training the towers" + (f", round {at + 1}" if at else ""),
+        what=what,
         recording=recording,
         progress=progress,
     )

@@ -27,6 +27,7 @@ from karec.learn.fit.fitting import Recording
 from karec.learn.fit.prepare import Prepared, prepare
 from karec.learn.fit.state import Epoch, FitState
 from karec.learn.run.first_log import write_first_log
+from karec.learn.run.hard_towers import train_hard_towers
 from karec.learn.run.rankers import train_ranker
 from karec.learn.run.tensorboard import EventFiles
 from karec.learn.settings.check import check_training, fingerprint
@@ -123,7 +124,10 @@ def _train_rankers(
     for name in settings.evaluation.baselines:
         if name != kind:
             path, recording = out / f"baseline_{name}.onnx", recording_of(f"baseline_{name}")
-            runs[name] = train_ranker(name, prepared, settings, path, progress, recording)
+            if name == "hard":
+                runs[name] = train_hard_towers(prepared, settings, path, progress, recording)
+            else:
+                runs[name] = train_ranker(name, prepared, settings, path, progress, recording)
     clock.lap("baselines")
     return runs
 

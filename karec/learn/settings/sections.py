@@ -144,8 +144,10 @@ class ShadowSettings(Checked):
 class EvaluationSettings(Checked):
     """[evaluation]: what the models are compared with on the test days."""
 
-    baselines: tuple[Literal["lr", "lightgbm"], ...] = setting(
-        ("lr",), "rankers trained only for comparison: lr, lightgbm; popularity is always there"
+    baselines: tuple[Literal["lr", "lightgbm", "hard"], ...] = setting(
+        ("lr",),
+        "models trained only for comparison: lr, lightgbm, and hard, towers of these settings that learn from labels "
+        "alone; popularity and rates are always there",
     )
     resamples: int = setting(200, "bootstrap draws of users, for the intervals", above=0)
 

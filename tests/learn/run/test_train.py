@@ -150,6 +150,17 @@ def test_born_again_towers_are_trained_once_more(dataset, tmp_path):
     assert set(result.epochs) == {"mmoe", "towers", "towers_1"}
 
 
+def test_hard_towers_are_a_baseline_and_equal_the_towers_of_the_recipe_hard(dataset, tmp_path):
+    settings = changed(SMALL, evaluation={"baselines": ("hard",)}, ranker={"kind": "lr"})
+    result = train_all(dataset, settings, tmp_path / "list")
+    assert list(result.quality["models"]) == ["popularity", "rates", "hard", "towers", "lr"]
+    assert set(result.epochs) == {"lr", "hard", "towers"}
+    alone = train_all(dataset, settings.with_recipe("hard"), tmp_path / "hard").quality["models"]["towers"]
+    for task, measures in result.quality["models"]["hard"].items():
+        assert measures["auc"] == pytest.approx(alone[task]["auc"], abs=1e-6)
+        assert measures["ece"] == pytest.approx(alone[task]["ece"], abs=1e-4)
+
+
 def test_model_distillation_trains_a_ranker_of_the_towers_features(dataset, tmp_path):
     settings = QUICK.with_recipe("model-distillation")
     folder = train_all(dataset, settings, tmp_path).folder

@@ -1,0 +1,61 @@
+"""Towers that learn what users did and nothing of the ranker: a baseline, which shows what distillation gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from karec._clock import Progress
+from karec.learn._torch import Tensor, nn
+from karec.learn.distil.round import train_round
+from karec.learn.distil.targets import Targets
+from karec.learn.export.onnx_export import export_onnx
+from karec.learn.fit.fitting import NOT_RECORDED, Recording
+from karec.learn.fit.predictions import predict
+from karec.learn.fit.prepare import Prepared
+from karec.learn.fit.state import FitState
+from karec.learn.nets.calibration import Calibrated, fit_calibration
+from karec.learn.nets.towers import Towers
+from karec.learn.settings.train import TrainSettings
+
+
+class TaskLogits(nn.Module):
+    """Both towers as one model: ``inputs`` → logits (B, T), without the fused head's."""
+
+    def __init__(self, towers: Towers) -> None:
+        super().__init__()
+        self.towers = towers
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        logits: Tensor = self.towers(inputs)[:, 1:]
+        return logits
+
+
+def train_hard_towers(
+    prepared: Prepared,
+    settings: TrainSettings,
+    path: Path,
+    progress: Progress | None = None,
+    recording: Recording = NOT_RECORDED,
+) -> FitState:
+    """Train towers of ``settings`` with the recipe *hard*, calibrate them, and write both as one model to ``path``.
+
+    The model has a ranker's outputs, so that it is measured like one.
+    """
+    n, tasks = len(prepared.train), prepared.encoder.tasks
+    nothing = Targets(np.zeros((n, 1 + len(tasks)), np.float32), np.zeros(n, bool), np.empty((0, 2), np.float32))
+    hard = settings.with_recipe("hard")
+    model, state = train_round(prepared, nothing, None, hard, progress, recording, what="training hard towers")
+    scale, bias = fit_calibration(predict(model, prepared.valid_batches)[:, 1:], prepared.valid.labels)
+    export_onnx(
+        Calibrated(TaskLogits(model.cpu()), scale, bias),
+        prepared.example_batch(Towers.inputs),
+        ["logits"],
+        path,
+        kind="ranker",
+        tasks=tasks,
+        model_version=settings.model_version,
+    )
+    return state
