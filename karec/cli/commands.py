@@ -19,12 +19,16 @@ if TYPE_CHECKING:
     from karec.platform.dataset import Dataset
 
 
-def _learn(arguments: argparse.Namespace, progress: ProgressBars) -> tuple[Dataset, Path, dict[str, Any]]:
+def _learn(
+    arguments: argparse.Namespace, progress: ProgressBars, *, serves: bool = False
+) -> tuple[Dataset, Path, dict[str, Any]]:
     """Data → trained run → published bundle and config in ``--out``; the dataset, the config's path and the quality."""
     from karec.bundle import next_version
     from karec.bundle.signing import read_signing_key
     from karec.cli.demo import set_up
+    from karec.cli.preflight import check_outputs
     from karec.evaluate.curves import write_curves
+    from karec.evaluate.page import NOT_DRAWN
     from karec.evaluate.quality import read_run
     from karec.learn.run.train import train_all
     from karec.refresh.publish import KEEP
@@ -38,8 +42,10 @@ def _learn(arguments: argparse.Namespace, progress: ProgressBars) -> tuple[Datas
     with loaded(arguments, progress) as (dataset, ids):
         if getattr(arguments, "quick", False):
             settings = settings.quick(len(dataset.split()[0]))
+        check_outputs(dataset, settings, arguments.out, getattr(arguments, "report", None), serves=serves)
         trained = train_all(dataset, settings, run, progress, resume=getattr(arguments, "resume", False))
-        write_curves(read_run(run), run / "curves.svg")
+        if not write_curves(read_run(run), run / "curves.svg"):
+            progress.note(f"curves.svg: {NOT_DRAWN}")
         config = set_up(dataset, run, arguments.out, progress, ids=ids, keep=keep, signing_key=signing_key)
     return dataset, config, trained.quality
 
@@ -67,7 +73,7 @@ def demo(arguments: argparse.Namespace) -> None:
     if arguments.out is None:
         arguments.out = Path(f"karec-demo-{Path(arguments.data).name}")
     with progress_bars() as progress:
-        dataset, config, quality = _learn(arguments, progress)
+        dataset, config, quality = _learn(arguments, progress, serves=True)
         served = serve(dataset, config, arguments.requests, progress=progress)
         loss = loss_of(served, progress)
     report = report_on(dataset, served, quality, loss)

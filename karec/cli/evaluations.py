@@ -28,6 +28,7 @@ def ablation(arguments: argparse.Namespace) -> None:
     console = table_console()
     from karec.cli.tables import text_table
     from karec.evaluate.ablation_report import ablation_tables, write_ablation
+    from karec.evaluate.page import NOT_DRAWN
     from karec.learn.run.ablation.study import run_ablation
 
     with progress_bars() as progress:
@@ -52,7 +53,7 @@ def ablation(arguments: argparse.Namespace) -> None:
     for title, head, rows in ablation_tables(report):
         console.print(text_table(title, head, rows))
     _, text, shown = write_ablation(report, arguments.out)
-    console.print(f"tables: {text}\npicture: {shown}")
+    console.print(f"tables: {text}\npicture: {NOT_DRAWN if shown is None else shown}")
 
 
 def consistency(arguments: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from karec._files import write_text_aside
-from karec.evaluate.page import BLUE, GREY, INK, ORANGE, picture, with_interval
+from karec.evaluate.page import BLUE, GREY, INK, ORANGE, svg, with_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,15 +17,20 @@ FORMAT = 1  # of ablation.json
 COLOURS = {"full": BLUE, "static": ORANGE, None: GREY}
 
 
-def write_ablation(report: Mapping[str, Any], folder: Path) -> tuple[Path, Path, Path]:
-    """Write the three files; ``report`` as ``karec.learn.run.ablation.study.run_ablation`` gives it."""
+def write_ablation(report: Mapping[str, Any], folder: Path) -> tuple[Path, Path, Path | None]:
+    """Write the three files; ``report`` as ``karec.learn.run.ablation.study.run_ablation`` gives it. The picture is
+    None, and not written, where matplotlib is not installed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     data, text, shown = (folder / f"ablation.{kind}" for kind in ("json", "md", "svg"))
     write_text_aside(data, json.dumps({"format": FORMAT, **report}, indent=1))
     write_text_aside(text, "\n".join(ablation_markdown(report)) + "\n")
     tasks = report["tasks"]
     height = 0.9 + 0.28 * len(report["rows"])
-    write_text_aside(shown, picture(lambda axes: _draw_auc(axes, report["rows"], tasks[0]), 8.5, height))
+    drawn = svg(lambda axes: _draw_auc(axes, report["rows"], tasks[0]), 8.5, height)
+    if drawn is None:
+        return data, text, None
+    write_text_aside(shown, drawn)
     return data, text, shown
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from karec._files import write_text_aside
-from karec.evaluate.page import BLUE, GREY, ORANGE, picture
+from karec.evaluate.page import BLUE, GREY, ORANGE, svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,11 +17,16 @@ if TYPE_CHECKING:
 SMOOTH = 9  # points
 
 
-def write_curves(run: Mapping[str, Any], path: Path) -> None:
-    """Draw ``curves`` and ``epochs`` of a run.json: the loss by step, smoothed, and the AUC by epoch."""
+def write_curves(run: Mapping[str, Any], path: Path) -> bool:
+    """Draw ``curves`` and ``epochs`` of a run.json: the loss by step, smoothed, and the AUC by epoch.
+
+    False where matplotlib is not installed: nothing is written then.
+    """
     named = [name for name, curve in run["curves"].items() if curve]
-    if named:
-        write_text_aside(path, picture(lambda axes: _draw(axes, run, named), 8.5, 2.2 * len(named) + 0.4))
+    drawn = svg(lambda axes: _draw(axes, run, named), 8.5, 2.2 * len(named) + 0.4) if named else ""
+    if drawn:
+        write_text_aside(path, drawn)
+    return drawn is not None
 
 
 def _draw(axes: Axes, run: Mapping[str, Any], named: Sequence[str]) -> None:

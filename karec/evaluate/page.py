@@ -7,11 +7,10 @@ import io
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from karec.errors import MissingExtra
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+NOT_DRAWN = "No picture: matplotlib is not installed (pip install 'karec[cli]')."
 INK, BLUE, ORANGE, GREY = "#1d2733", "#2f6fb0", "#d9772b", "#8a97a5"
 
 STYLE = """
@@ -33,12 +32,21 @@ def page(title: str, parts: Sequence[str]) -> str:
 
 
 def picture(draw: Callable[[Axes], None], width: float, height: float) -> str:
-    """An SVG of ``width`` × ``height`` inches that ``draw`` fills; the same data give the same bytes."""
+    """``svg``, or a line that says why a page has no picture."""
+    drawn = svg(draw, width, height)
+    return f"<p class=note>{html.escape(NOT_DRAWN)}</p>" if drawn is None else drawn
+
+
+def svg(draw: Callable[[Axes], None], width: float, height: float) -> str | None:
+    """An SVG of ``width`` × ``height`` inches that ``draw`` fills; the same data give the same bytes.
+
+    None where matplotlib is not installed: what a study found is worth more than its picture.
+    """
     try:
         from matplotlib import rc_context
         from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtra("matplotlib", "cli", "the report's pictures") from error
+    except ImportError:
+        return None
     with rc_context({"svg.hashsalt": "karec", "svg.fonttype": "none", "font.size": 10, "axes.edgecolor": GREY}):
         figure = Figure(figsize=(width, height), layout="constrained")
         axes = figure.subplots()
@@ -46,8 +54,8 @@ def picture(draw: Callable[[Axes], None], width: float, height: float) -> str:
         draw(axes)
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None})
-    svg = out.getvalue()
-    return svg[svg.index("<svg") :]
+    drawn = out.getvalue()
+    return drawn[drawn.index("<svg") :]
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

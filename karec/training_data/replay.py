@@ -15,6 +15,7 @@ import numpy as np
 from karec._clock import Progress
 from karec.logs.writer import RankLogWriter
 from karec.models.onnx_model import OnnxModel
+from karec.platform.events import Exposures
 from karec.rank.fusion import Fusion
 from karec.training_data.examples import Examples
 from karec.types import Array
@@ -64,6 +65,12 @@ def write_rank_log(
             )
 
 
+def pool_requests(exposures: Exposures, share: float, most: int, generator: np.random.Generator) -> Array:
+    """(P,) in order: an exposure of each request whose whole pool is logged: a ``share`` of all, ``most`` at most."""
+    requests = np.unique(np.stack([exposures.time_ms, exposures.user_id]), axis=1, return_index=True)[1]
+    return np.sort(generator.permutation(requests)[: min(round(share * len(requests)), most)])
+
+
 def write_shadow_log(
     examples: Examples,
     ranker: OnnxModel,
@@ -82,8 +89,7 @@ def write_shadow_log(
     """
     generator = np.random.default_rng(seed)
     exposures, snapshot = examples.exposures, examples.snapshot
-    requests = np.unique(np.stack([exposures.time_ms, exposures.user_id]), axis=1, return_index=True)[1]
-    chosen = np.sort(generator.permutation(requests)[: min(round(share * len(requests)), most)])
+    chosen = pool_requests(exposures, share, most, generator)
     upload_ms = snapshot.published_ms
     by_upload = np.argsort(upload_ms, kind="stable")
     n_there = np.searchsorted(upload_ms[by_upload], exposures.time_ms[chosen], side="right")

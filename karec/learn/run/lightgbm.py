@@ -31,6 +31,19 @@ def dense_matrix(examples: Examples) -> Array:
     return np.concatenate(parts)
 
 
+def lightgbm_packages() -> tuple[Any, Any]:
+    """(the package lightgbm, what converts its models to ONNX); MissingExtra names one that is not installed."""
+    try:
+        import lightgbm
+    except ImportError as error:
+        raise MissingExtra("lightgbm", "train", "LightGBM") from error
+    try:
+        from onnxmltools import convert_lightgbm
+    except ImportError as error:
+        raise MissingExtra("onnxmltools", "train", "LightGBM as an ONNX model") from error
+    return lightgbm, convert_lightgbm
+
+
 def fit_lightgbm(
     train: Examples,
     valid: Examples,
@@ -42,10 +55,7 @@ def fit_lightgbm(
     progress: Progress | None = None,
 ) -> None:
     """One boosted model a task, stopped early on ``valid``, written together as a ranker: ``dense`` → ``logits``."""
-    try:
-        import lightgbm
-    except ImportError as error:
-        raise MissingExtra("lightgbm", "train", "a LightGBM ranker") from error
+    lightgbm, _ = lightgbm_packages()
     features, held_out = dense_matrix(train), dense_matrix(valid)
     settings = {
         "objective": "binary",
@@ -75,7 +85,7 @@ def fit_lightgbm(
 
 def trees_to_onnx(boosters: Sequence[Any], n_features: int) -> onnx.ModelProto:
     """One graph: ``dense (N, F)`` through each booster, raw scores side by side as ``logits (N, T)``."""
-    from onnxmltools import convert_lightgbm
+    _, convert_lightgbm = lightgbm_packages()
     from onnxmltools.convert.common.data_types import FloatTensorType
 
     nodes: list[onnx.NodeProto] = []

@@ -28,6 +28,7 @@ from karec.learn.fit.prepare import Prepared, prepare
 from karec.learn.fit.state import Epoch, FitState
 from karec.learn.run.first_log import write_first_log
 from karec.learn.run.hard_towers import train_hard_towers
+from karec.learn.run.preflight import check_run
 from karec.learn.run.rankers import train_ranker
 from karec.learn.run.tensorboard import EventFiles
 from karec.learn.settings.check import check_training, fingerprint
@@ -55,10 +56,11 @@ def train_all(
     What an earlier run left there is replaced; with ``resume`` its checkpoints are gone on from, and refused by
     CheckpointError where they are of other settings or other data, or where there never was a run. Before anything is
     trained, ConfigError names a setting that these data or this machine cannot follow, DataError works without
-    counters, and ValueError a label that is neither 0 nor 1.
+    counters, ValueError a label that is neither 0 nor 1, and what ``check_run`` raises.
     """
     settings = settings.of(dataset)
     check_training(dataset, settings)
+    check_run(dataset, settings)
     events = EventFiles(out / "tensorboard") if settings.run.tensorboard else None
     _make_folder(out, resume)
     recording_of = _recordings(out, settings, fingerprint(dataset, settings), events)

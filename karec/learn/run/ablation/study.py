@@ -20,6 +20,7 @@ from karec.learn._torch import torch
 from karec.learn.run.ablation.inputs import TruthOf, prepare_ablation
 from karec.learn.run.ablation.models import AblationModels
 from karec.learn.run.ablation.plan import ablation_rows
+from karec.learn.run.lightgbm import lightgbm_packages
 from karec.learn.settings.check import check_training, fingerprint
 from karec.learn.settings.train import TrainSettings
 from karec.platform.dataset import Dataset
@@ -49,6 +50,8 @@ def run_ablation(
         raise ValueError(f"seeds must be different, and at least one: {list(seeds)}")
     settings = settings.of(dataset)
     check_training(dataset, settings)
+    if any(row.name == "lightgbm" for row in rows):
+        lightgbm_packages()
     (folder / "cells").mkdir(parents=True, exist_ok=True)
     _refuse_another(folder, f"{fingerprint(dataset, settings)}, measured on {on}, {n_pools} pools of {pool_size}")
     threads = torch.get_num_threads()

@@ -1,0 +1,78 @@
+"""What would fail after a training, when it is published, served and reported, is refused before the training."""
+
+import os
+
+import pytest
+from small_dataset import make_dataset
+from small_settings import SMALL, changed
+
+from karec import cli
+from karec.cli.preflight import bytes_of_run, check_outputs
+
+TINY = ["--works", "2000", "--users", "200", "--exposures", "4000"]
+
+
+def a_file(path):
+    path.write_text("not a folder")
+
+
+def no_toml(path):
+    path.write_text("[scenes.home\n")
+
+
+def another_scene(path):
+    path.write_text('bundle = "bundles"\n[scenes.shop.counts]\nrecall = 10\n')
+
+
+@pytest.mark.parametrize(
+    ("command", "make", "name", "message"),
+    [
+        ("train", a_file, "out", "a folder belongs here, and there is a file"),
+        ("train", a_file, "out/bundles", "a folder belongs here, and there is a file"),
+        ("train", a_file, "out/run", "a folder belongs here, and there is a file"),
+        ("train", no_toml, "out/karec.toml", "karec.toml"),
+        ("demo", another_scene, "out/karec.toml", "no scene 'home'; it has ['shop']"),
+        ("demo", a_file, "report", "a folder belongs here, and there is a file"),
+    ],
+)
+def test_a_place_that_cannot_be_written_or_served_is_told_before(tmp_path, capsys, command, make, name, message):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    make(tmp_path / name)
+    arguments = [*TINY, "--out", str(tmp_path / "out")]
+    if command == "demo":
+        arguments += ["--report", str(tmp_path / "report")]
+    assert cli.main([command, *arguments]) == 2
+    said = capsys.readouterr().err
+    assert message in said and "Traceback" not in said and "training" not in said
+    assert not (tmp_path / "out" / "run").is_dir()
+
+
+def test_too_little_room_is_told_with_both_numbers(tmp_path):
+    vast = changed(SMALL, towers={"vector": 10**12})
+    dataset = make_dataset()
+    with pytest.raises(OSError, match=r"the run, its rank log and its bundle take at least [\d.]+ GiB, and [\d.]+ GiB"):
+        check_outputs(dataset, vast, tmp_path / "deep" / "out")
+    assert not list(tmp_path.iterdir())
+    check_outputs(dataset, SMALL, tmp_path / "deep" / "out", tmp_path / "report", serves=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_run_takes_is_at_least_what_is_foretold(job):
+    """Of the finished demo of these tests: the files without models and checkpoints."""
+    from small_job import WORLD
+
+    from karec.learn.settings.train import TrainSettings
+    from karec.simulate.world import make_world
+
+    sizes = [int(WORLD[at]) for at in (1, 3, 5)]
+    foretold = bytes_of_run(make_world(*sizes).dataset, TrainSettings())
+    folders = [job / "run" / "rank_log", (job / "bundles" / "current").resolve()]
+    taken = sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())
+    assert 0.2 * taken < foretold < 1.5 * taken
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission_is_told(tmp_path):
+    (tmp_path / "out").mkdir(mode=0o500)
+    with pytest.raises(PermissionError, match="cannot be written"):
+        check_outputs(make_dataset(), SMALL, tmp_path / "out")

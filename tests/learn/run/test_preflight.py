@@ -1,0 +1,92 @@
+"""What would fail at the end of a training is refused before it begins, by name; a missing picture library is not."""
+
+import sys
+from dataclasses import replace
+
+import pytest
+from small_settings import SMALL, changed
+
+from karec.errors import DataError, MissingExtra
+from karec.evaluate.curves import write_curves
+from karec.evaluate.page import NOT_DRAWN, picture
+from karec.learn.run.ablation.study import run_ablation
+from karec.learn.run.preflight import check_run
+from karec.learn.run.train import train_all
+
+
+def refused(dataset, settings, folder, error, message):
+    """Training raises ``error`` before it says that it does anything, and makes no folder."""
+    told = []
+    with pytest.raises(error, match=message):
+        train_all(dataset, settings, folder / "run", lambda *step: told.append(step))
+    assert not told and not (folder / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("package", "change", "message"),
+    [
+        ("lightgbm", {"evaluation": {"baselines": ("lightgbm",)}}, "LightGBM needs the package 'lightgbm'"),
+        ("lightgbm", {"ranker": {"kind": "lightgbm"}}, r"'lightgbm': pip install 'karec\[train\]'"),
+        ("onnxmltools", {"ranker": {"kind": "lightgbm"}}, "LightGBM as an ONNX model needs the package 'onnxmltools'"),
+        ("onnxscript", {}, "the export of models needs the package 'onnxscript'"),
+        ("pyarrow", {}, "the rank log needs the package 'pyarrow'"),
+    ],
+)
+def test_a_package_that_a_later_step_needs_is_told_before(dataset, tmp_path, monkeypatch, package, change, message):
+    monkeypatch.setitem(sys.modules, package, None)  # what an import then finds is nothing
+    refused(dataset, changed(SMALL, **change), tmp_path, MissingExtra, message)
+
+
+def test_an_ablation_with_lightgbm_tells_it_before(dataset, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lightgbm", None)
+    with pytest.raises(MissingExtra, match="'lightgbm'"):
+        run_ablation(dataset, SMALL, tmp_path / "ablation", only=["lightgbm"])
+    assert not (tmp_path / "ablation").exists()
+
+
+def test_packages_that_nothing_asks_for_may_be_missing(dataset, monkeypatch):
+    for package in ("lightgbm", "onnxmltools", "matplotlib", "tensorboard"):
+        monkeypatch.setitem(sys.modules, package, None)
+    check_run(dataset, SMALL)
+
+
+@pytest.mark.parametrize(
+    ("days", "cuts"),
+    [("training", (0, 500)), ("validation", (300, 300)), ("test", (300, 600))],
+)
+def test_days_without_exposures_are_named(dataset, tmp_path, days, cuts):
+    time = [*dataset.exposures.time_ms.tolist(), int(dataset.exposures.time_ms[-1]) + 1]
+    cut = replace(dataset, train_until_ms=time[cuts[0]], valid_until_ms=time[cuts[1]])
+    refused(cut, SMALL, tmp_path, DataError, f"tiny: no exposures on the {days} days; there are .* training, ")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"distil": {"list_works": 41}}, {"shadow": {"share": 0.0}}, {"shadow": {"share": 1e-4}}],
+)
+def test_lists_that_the_log_would_not_hold_are_refused(dataset, tmp_path, change):
+    message = r"recipe 'list' learns from lists of 4\d works, and the rank log would have none so long"
+    refused(dataset, changed(SMALL, **change), tmp_path, DataError, message)
+    check_run(dataset, changed(SMALL, **change).with_recipe("feature-distillation"))
+
+
+def test_long_feeds_are_lists_without_pools(dataset):
+    """Exposures of a user at one moment are one request, whose works are a list however few pools there are."""
+    together = replace(dataset.exposures, time_ms=dataset.exposures.time_ms // 10**9 * 10**9)
+    settings = changed(SMALL, shadow={"share": 0.0}, distil={"list_works": 12, "chunks": (2, 5)})
+    cuts = {"train_until_ms": int(together.time_ms[400]) + 1, "valid_until_ms": int(together.time_ms[-1])}
+    with pytest.raises(DataError, match="lists of 12 works"):
+        check_run(dataset, settings)
+    train = together.time_ms < cuts["train_until_ms"]
+    assert max((together.user_id[train] == user).sum() for user in range(1, 13)) >= 12
+    check_run(replace(dataset, exposures=together, **cuts), settings)
+
+
+def test_without_matplotlib_a_run_has_no_curves_and_a_page_says_so(tmp_path, monkeypatch):
+    run = {"curves": {"towers": [[0, 0.7], [1, 0.6]]}, "epochs": {"towers": [{"loss": 0.6, "score": 0.6}]}}
+    assert write_curves(run, tmp_path / "drawn.svg") and (tmp_path / "drawn.svg").exists()
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert not write_curves(run, tmp_path / "curves.svg")
+    assert not (tmp_path / "curves.svg").exists()
+    assert "matplotlib is not installed" in picture(lambda axes: None, 1, 1)
+    assert "pip install" in NOT_DRAWN
