@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from karec.errors import MissingExtra
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from karec.platform.dataset import Dataset
     from karec.simulate.world import World
 
+DEMO_BASELINES: tuple[Literal["lr", "lightgbm", "hard"], ...] = ("lr", "hard")
 PIPED_WIDTH = 140  # columns of a table that goes into a file or another program
 
 
@@ -81,7 +82,14 @@ def build_world(arguments: argparse.Namespace, progress: ProgressBars) -> World:
 
 
 def train_settings(arguments: argparse.Namespace) -> TrainSettings:
+    """What --settings says; without it the built-in settings, and for the demo hard towers as a baseline too, so that
+    its report shows what distillation gives.
+    """
     from karec.learn.settings.train import TrainSettings
 
     settings = TrainSettings() if arguments.settings is None else TrainSettings.from_toml(arguments.settings)
+    if arguments.command == "demo" and arguments.settings is None:
+        settings = dataclasses.replace(
+            settings, evaluation=dataclasses.replace(settings.evaluation, baselines=DEMO_BASELINES)
+        )
     return settings if arguments.seed is None else dataclasses.replace(settings, seed=arguments.seed)

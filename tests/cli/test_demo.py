@@ -3,8 +3,11 @@
 import numpy as np
 from small_job import TASKS
 
+from karec.cli.arguments import parser
+from karec.cli.inputs import train_settings
 from karec.features.crosses import MOST_EDGES, SOCIAL_EDGES
 from karec.features.encoder import Encoder
+from karec.learn.settings.train import TrainSettings
 from karec.logs.rank_log import read_rank_log
 from karec.types import Request
 
@@ -24,6 +27,25 @@ def test_the_report_has_its_documented_keys(report):
             measures = report["quality"][model][task]
             assert measures["auc_ci"][0] <= measures["auc"] <= measures["auc_ci"][1]
             assert {"gauc", "gauc_ci", "ece", "ece_ci"} <= measures.keys()
+
+
+def test_the_demo_compares_with_hard_towers_unless_settings_say_otherwise(tmp_path):
+    arguments = parser("").parse_args(["demo"])
+    assert train_settings(arguments).evaluation.baselines == ("lr", "hard")
+    assert train_settings(parser("").parse_args(["train", "--out", "run"])) == TrainSettings()
+    (tmp_path / "own.toml").write_text("evaluation.baselines = []")
+    own = parser("").parse_args(["demo", "--settings", str(tmp_path / "own.toml")])
+    assert train_settings(own).evaluation.baselines == ()
+
+
+def test_every_table_of_the_report_is_told_by_how_much_is_known_of_the_user(report):
+    groups = report["quality_by_history"]
+    assert list(groups) == ["0", "1-10", "11-50", "51+"]
+    assert sum(group["users"] > 0 for group in groups.values()) >= 3
+    for group in groups.values():
+        assert group["users"] <= group["exposures"]
+        for by_task in group["models"].values():
+            assert list(by_task) == list(TASKS)
 
 
 def test_the_report_says_what_the_observers_wrote(report, job):

@@ -3,6 +3,7 @@
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from small_settings import SMALL, changed
 
@@ -72,14 +73,14 @@ def test_lists_that_the_log_would_not_hold_are_refused(dataset, tmp_path, change
 
 def test_long_feeds_are_lists_without_pools(dataset):
     """Exposures of a user at one moment are one request, whose works are a list however few pools there are."""
-    together = replace(dataset.exposures, time_ms=dataset.exposures.time_ms // 10**9 * 10**9)
     settings = changed(SMALL, shadow={"share": 0.0}, distil={"list_works": 12, "chunks": (2, 5)})
-    cuts = {"train_until_ms": int(together.time_ms[400]) + 1, "valid_until_ms": int(together.time_ms[-1])}
     with pytest.raises(DataError, match="lists of 12 works"):
         check_run(dataset, settings)
-    train = together.time_ms < cuts["train_until_ms"]
-    assert max((together.user_id[train] == user).sum() for user in range(1, 13)) >= 12
-    check_run(replace(dataset, exposures=together, **cuts), settings)
+    start = dataset.snapshot.time_ms
+    feeds = replace(dataset.exposures, time_ms=start + np.arange(len(dataset.exposures)) // 200)
+    longest = np.bincount(feeds.user_id[:200]).max()
+    assert longest >= 12
+    check_run(replace(dataset, exposures=feeds, train_until_ms=start + 1, valid_until_ms=start + 2), settings)
 
 
 def test_without_matplotlib_a_run_has_no_curves_and_a_page_says_so(tmp_path, monkeypatch):

@@ -1,0 +1,83 @@
+"""Data at the edge of what can teach: trained around, or refused by name before anything is trained."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from small_settings import SMALL, changed
+
+from karec.cli.demo import serve, set_up
+from karec.errors import DataError
+from karec.learn.run.train import train_all
+from karec.platform.folds.advance import advance
+from karec.platform.snapshot import Snapshot
+from karec.platform.table import Table
+
+QUICK = changed(SMALL, ranker={"kind": "lr"}, towers={"epochs": 1}, evaluation={"baselines": (), "resamples": 5})
+
+
+def replaced(dataset, exposures, *, works=None, users=None, relations=None):
+    """The dataset with other exposures, works, users or relations, with counters that begin at 0."""
+    old = dataset.snapshot
+    tables = [bare(old.works) if works is None else works, bare(old.users) if users is None else users]
+    lists = old.relations if relations is None else relations
+    start = Snapshot(old.time_ms, *tables, lists, old.labels, meaning=old.meaning)
+    return replace(dataset, snapshot=advance(start, exposures, start.time_ms), exposures=exposures)
+
+
+def bare(table, rows=slice(None)):
+    columns = {name: column[rows] for name, column in table.columns.items() if not name.startswith("count_")}
+    return Table(table.ids[rows], columns)
+
+
+def trained_and_served(dataset, folder, settings=QUICK):
+    """The quality, after feeds of the test users were served without a step that failed."""
+    quality = train_all(dataset, settings, folder / "run").quality
+    served = serve(dataset, set_up(dataset, folder / "run", folder), 3)
+    assert served.feeds and all(len(feed) and not feed.degraded for feed in served.feeds)
+    return quality
+
+
+def test_a_single_user_is_trained_around(dataset, tmp_path):
+    only = dataset.snapshot.users.ids[0]
+    exposures = replace(dataset.exposures, user_id=np.full(len(dataset.exposures), only))
+    alone = replaced(dataset, exposures, users=bare(dataset.snapshot.users, slice(1)), relations={})
+    quality = trained_and_served(alone, tmp_path)
+    assert quality["by_history"]["51+"]["users"] == 1
+    assert quality["models"]["towers"]["click"]["auc"] is not None
+
+
+@pytest.mark.parametrize("days", ["validation", "test"])
+def test_a_label_of_one_class_on_later_days_is_trained_around(dataset, tmp_path, days):
+    time, cuts = dataset.exposures.time_ms, (dataset.train_until_ms, dataset.valid_until_ms)
+    of_days = (time >= cuts[0]) & (time < cuts[1]) if days == "validation" else time >= cuts[1]
+    like = np.where(of_days, 0, dataset.exposures.labels["like"]).astype(np.uint8)
+    labels = {**dataset.exposures.labels, "like": like}
+    models = train_all(replaced(dataset, replace(dataset.exposures, labels=labels)), QUICK, tmp_path).quality["models"]
+    assert (models["towers"]["like"]["auc"] is None) == (days == "test")
+    assert models["towers"]["click"]["auc"] is not None
+
+
+def test_users_without_histories_are_trained_around(dataset, tmp_path):
+    trained_and_served(replaced(dataset, dataset.exposures, relations={}), tmp_path)
+
+
+def test_works_that_are_all_new_are_trained_around(dataset, tmp_path):
+    """No work is shown twice: none has an id of its own, and what is shown in the test was never shown before."""
+    n, works = len(dataset.exposures), dataset.snapshot.works
+    rows = np.searchsorted(works.ids, dataset.exposures.work_id)
+    new = Table(10_000 + np.arange(n), {name: column[rows] for name, column in bare(works).columns.items()})
+    exposures = replace(dataset.exposures, work_id=new.ids)
+    quality = trained_and_served(replaced(dataset, exposures, works=new, relations={}), tmp_path)
+    assert quality["models"]["popularity"]["click"]["auc"] == 0.5
+
+
+def test_a_single_work_makes_no_list_and_trains_without_lists(dataset, tmp_path):
+    works = bare(dataset.snapshot.works, slice(1))
+    exposures = replace(dataset.exposures, work_id=np.full(len(dataset.exposures), works.ids[0]))
+    one = replaced(dataset, exposures, works=works, relations={})
+    told = []
+    with pytest.raises(DataError, match=r"lists of 40 works, .* have a pool, of at most 1 works.*feature-distillation"):
+        train_all(one, QUICK, tmp_path / "refused", lambda *step: told.append(step))
+    assert not told and not (tmp_path / "refused").exists()
+    trained_and_served(one, tmp_path, QUICK.with_recipe("feature-distillation"))
