@@ -30,6 +30,8 @@ def _learn(
     from karec.evaluate.curves import write_curves
     from karec.evaluate.page import NOT_DRAWN
     from karec.evaluate.quality import read_run
+    from karec.learn.run.choose import choose_settings
+    from karec.learn.run.preflight import check_run
     from karec.learn.run.train import train_all
     from karec.refresh.publish import KEEP
 
@@ -43,7 +45,13 @@ def _learn(
         if getattr(arguments, "quick", False):
             settings = settings.quick(len(dataset.split()[0]))
         check_outputs(dataset, settings, arguments.out, getattr(arguments, "report", None), serves=serves)
-        trained = train_all(dataset, settings, run, progress, resume=getattr(arguments, "resume", False))
+        resume, minutes, choice = getattr(arguments, "resume", False), getattr(arguments, "choose", None), None
+        if minutes is not None:
+            check_run(dataset, settings.of(dataset))
+            choice = choose_settings(dataset, settings, arguments.out / "choice", minutes, progress, resume=resume)
+            settings = choice.settings
+            resume = resume and run.is_dir()
+        trained = train_all(dataset, settings, run, progress, resume=resume, choice=choice)
         if not write_curves(read_run(run), run / "curves.svg"):
             progress.note(f"curves.svg: {NOT_DRAWN}")
         config = set_up(dataset, run, arguments.out, progress, ids=ids, keep=keep, signing_key=signing_key)
@@ -54,8 +62,11 @@ def train(arguments: argparse.Namespace) -> None:
     console = table_console()
     with progress_bars() as progress:
         dataset, config, quality = _learn(arguments, progress)
-    from karec.cli.tables import run_tables
+    from karec.cli.tables import choice_table, run_tables
+    from karec.evaluate.quality import read_run
 
+    if arguments.choose is not None:
+        console.print(choice_table(read_run(arguments.out / "run")["choice"]))
     for table in run_tables(quality, dataset.tasks):
         console.print(table)
     for note in dataset.notes:
