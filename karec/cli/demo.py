@@ -18,6 +18,7 @@ from karec.config import load_cascade, open_bundle
 from karec.config.host_stage import export_stage
 from karec.config.starting import starting_config
 from karec.evaluate.diversity import Pool, diversity_curve
+from karec.evaluate.quality import read_run
 from karec.evaluate.measures.diversity import gini, intra_list_distance
 from karec.observer_queue import ObserverCounts
 from karec.platform.dataset import Dataset
@@ -60,7 +61,7 @@ def set_up(
     config = out / "karec.toml"
     if not config.exists():  # its owner may have changed it
         scene = main_scene(dataset)
-        write_text_aside(config, starting_config(scene, snapshot, dataset.objectives))
+        write_text_aside(config, starting_config(scene, snapshot, read_run(run)["settings"]["fusion"]))
         export_stage(config, scene, "prerank", out / f"prerank-{scene}.txt")
     return config
 

@@ -30,17 +30,19 @@ BATCH = 2048  # a larger one costs ONNX Runtime hundreds of MiB and gains no tim
 def evaluate_run(dataset: Dataset, folder: Path, progress: Progress | None = None) -> dict[str, Any]:
     """``quality_table`` of the models in a run folder, on the test days; written there as quality.json too.
 
-    Rows: popularity, the baselines that were trained, towers, and last the ranker, named by its kind: mmoe, lr or
-    lightgbm. Raises DataError as ``trained_run`` does.
+    Rows: popularity, the baselines that were trained, towers, and last the ranker, named by its kind: mmoe, lr,
+    lightgbm, or both, whose two parts have a row each. Raises DataError as ``trained_run`` does.
     """
     run, test = trained_run(dataset, folder)
     settings = run["settings"]
     kind, evaluation = settings["ranker"]["kind"], settings["evaluation"]
     logits = {"popularity": popularity_logits(test)}
-    for name in evaluation["baselines"]:
-        if name != kind:
-            model = OnnxModel(folder / f"baseline_{name}.onnx", threads=0)
-            logits[name] = ranker_logits(test, model, progress)
+    files = {name: f"baseline_{name}.onnx" for name in evaluation["baselines"] if name != kind}
+    if kind == "both":
+        files |= {part: f"ranker_{part}.onnx" for part in ("lightgbm", "mmoe")}
+    for name, file in files.items():
+        predicted = ranker_logits(test, OnnxModel(folder / file, threads=0), progress)
+        logits[name] = predicted[:, : len(test.encoder.tasks)]
     user_tower, item_tower = (OnnxModel(folder / f"{side}_tower.onnx", threads=0) for side in ("user", "item"))
     logits["towers"] = tower_logits(test, user_tower, item_tower, run["towers"])
     ranked = ranker_logits(test, OnnxModel(folder / "ranker.onnx", threads=0), progress)

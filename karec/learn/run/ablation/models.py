@@ -39,7 +39,8 @@ from karec.training_data.replay import pool_logits, ranker_logits
 from karec.training_data.soft_labels import SoftLabels, read_soft_labels
 from karec.types import Array
 
-RANKERS = ("lr", "lightgbm", "teacher", "peer-full", "peer-static")
+KINDS = ("lr", "lightgbm", "mmoe", "both")
+RANKERS = (*KINDS, "teacher", "peer-full", "peer-static")
 
 
 class AblationModels:
@@ -56,6 +57,7 @@ class AblationModels:
             return ModelScores(kept["logits"], kept["pools"], float(kept["seconds"]), float(kept["peak_gib"]))
 
     def _file(self, row: str, seed: int) -> Path:
+        row = "teacher" if row == self._settings.ranker.kind else row  # it is the ranker: trained once
         path = self._folder / "cells" / f"{row}-{seed}.npz"
         if not path.exists():
             reset_peak()
@@ -86,7 +88,7 @@ class AblationModels:
             )
         inputs, path = self._inputs, self._onnx(row, settings.seed)
         path.parent.mkdir(exist_ok=True)
-        kind = row if row in ("lr", "lightgbm") else "mmoe"
+        kind = "mmoe" if row.startswith("peer-") else settings.ranker.kind if row == "teacher" else row
         train_ranker(kind, inputs.prepared, settings, path, inputs.progress)
         ranker = OnnxModel(path, threads=settings.run.threads)
         pools = [

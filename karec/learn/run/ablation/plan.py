@@ -5,7 +5,8 @@ labels of whole pools or lists. Every further piece is added to *list* alone, so
 
 Names of rows:  <recipe>-<towers>   towers, "full" or "static", of a recipe; born-again-<n> is its n-th round
                 peer-<towers>       a ranker with the features of these towers
-                teacher             the ranker that all other towers learn from; teacher-again: the same, re-seeded
+                teacher             the ranker that all other towers learn from, of the kind that the settings name;
+                                    teacher-again: the same, re-seeded
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ def ablation_rows() -> tuple[Row, ...]:
         Row("lightgbm", "LightGBM", "lr"),
         *students,
         *(Row(f"peer-{towers}", f"ranker with the {towers} towers' features", f"hard-{towers}") for towers in VARIANTS),
+        Row("mmoe", "MMoE", "lightgbm"),
+        Row("both", "MMoE and LightGBM, mixed", "mmoe"),
         Row("teacher", "ranker", "lightgbm"),
         Row("teacher-again", "ranker, re-seeded", "teacher"),
     )
