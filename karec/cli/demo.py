@@ -18,8 +18,8 @@ from karec.config import load_cascade, open_bundle
 from karec.config.host_stage import export_stage
 from karec.config.starting import starting_config
 from karec.evaluate.diversity import Pool, diversity_curve
-from karec.evaluate.quality import read_run
 from karec.evaluate.measures.diversity import gini, intra_list_distance
+from karec.evaluate.quality import read_run
 from karec.observer_queue import ObserverCounts
 from karec.platform.dataset import Dataset
 from karec.platform.folds.advance import advance

@@ -18,6 +18,7 @@ from karec.config.host_stage import KIND as STAGE_KIND
 from karec.config.scenes import Config
 from karec.evaluate.consistency_report import consistency_rows, consistency_sentence
 from karec.evaluate.diversity_report import DIVERSITY_HEAD, diversity_rows, diversity_sentence
+from karec.evaluate.fusion_report import fusion_head, fusion_rows, fusion_sentence
 from karec.index import ItemIndex
 from karec.models.onnx_model import OnnxModel
 from karec.platform.schema import CREATOR, PUBLISHED, SONG, TYPE
@@ -86,6 +87,11 @@ def consistency_table(source: str, measured: Mapping[str, Any]) -> Table:
     title = f"{source}: {consistency_sentence(measured)}"
     head = ("measure", "mean [95 % over users]", "pools")
     return text_table(title, head, list(consistency_rows(measured)))
+
+
+def fusion_table(source: str, swept: Mapping[str, Any], k: int, objectives: Sequence[str]) -> Table:
+    title = f"{source}: {fusion_sentence(swept, k)}"
+    return text_table(title, fusion_head(objectives), fusion_rows(swept, objectives))
 
 
 def diversity_table(report: Mapping[str, Any]) -> Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -119,19 +119,27 @@ def read_run(folder: Path) -> dict[str, Any]:
     return run
 
 
-def trained_run(dataset: Dataset, folder: Path) -> tuple[dict[str, Any], Examples]:
-    """(run.json of a run folder, the test days as its encoder sees them).
+def trained_run(
+    dataset: Dataset, folder: Path, on: Literal["validation", "test"] = "test"
+) -> tuple[dict[str, Any], Examples]:
+    """(run.json of a run folder, the days ``on`` as its encoder sees them).
 
-    Raises DataError when ``folder`` is no run folder of this format or no exposures follow validation.
+    Raises DataError when ``folder`` is no run folder of this format or those days have no exposures.
     """
     run = read_run(folder)
     encoder = Encoder.load(folder / "encoder.npz")
     as_of = as_known(dataset, run["settings"]["features"]["refresh_hours"])
     examples = build_examples(encoder, dataset.snapshot, dataset.exposures, as_of)
-    test = examples.take(dataset.exposures.time_ms >= dataset.valid_until_ms)
-    if not len(test):
-        raise DataError(f"{dataset.name} has no exposures from {dataset.valid_until_ms} ms on: nothing to test on")
-    return run, test
+    time_ms, start_ms = dataset.exposures.time_ms, days_begin(dataset, on)
+    measured = examples.take((time_ms >= start_ms) & ((on == "test") | (time_ms < dataset.valid_until_ms)))
+    if not len(measured):
+        raise DataError(f"{dataset.name} has no exposures from {start_ms} ms on: nothing to measure on")
+    return run, measured
+
+
+def days_begin(dataset: Dataset, on: Literal["validation", "test"]) -> int:
+    """The moment at which validation, or test, begins."""
+    return dataset.valid_until_ms if on == "test" else dataset.train_until_ms
 
 
 def tower_logits(

@@ -1,4 +1,4 @@
-"""What the MMoE ranker learns besides the tasks, and what fusion may weigh besides them: other labels, and play time."""
+"""What the MMoE ranker learns besides the tasks, and fusion may weigh besides them: other labels, and play time."""
 
 from __future__ import annotations
 

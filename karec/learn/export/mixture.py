@@ -1,7 +1,7 @@
 """Two rankers' graphs as one: their logits are weighed, task by task, and added. No pass over the works is added.
 
-    s_t = first_t·m_t + second_t·l_t + bias_t        for the tasks that both predict
-    s_e = first_e·m_e + bias_e                        for what the first alone predicts, after those
+s_t = first_t·m_t + second_t·l_t + bias_t        for the tasks that both predict
+s_e = first_e·m_e + bias_e                        for what the first alone predicts, after those
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _renamed(graph: onnx.GraphProto, names: Mapping[str, str], prefix: str) -> l
 def _sum_nodes(graph: onnx.GraphProto, mixture: Mixture) -> list[onnx.NodeProto]:
     """Nodes that weigh and add ``first_logits`` and ``second_logits``; their numbers become initializers of ``graph``.
 
-    The second's heads are padded with zeros to the first's number. Sums and products alone: int8 leaves them as they are.
+    The second's heads are padded with zeros to the first's number. int8 leaves sums and products as they are.
     """
     lacking = len(mixture.first) - len(mixture.second)
     numbers = {

@@ -1,4 +1,4 @@
-"""A ranker, trained, calibrated on validation days, and exported: MMoE, logistic regression, LightGBM, or two as one."""
+"""A ranker, trained, calibrated on validation days, and exported: MMoE, linear, LightGBM, or two as one."""
 
 from __future__ import annotations
 

@@ -60,8 +60,8 @@ class TrainSettings(Checked):
     model_version: int = setting(1, "written into every model; `karec train` sets it", at_least=0)
     fusion: Mapping[str, float] = setting(
         {},
-        "weights in the fused score, which prerank's user vector learns, of the tasks and of what the MMoE learns besides; "
-        "empty: those that the data name",
+        "weights in the fused score, which prerank's user vector learns, of the tasks and of what the MMoE learns "
+        "besides; empty: those that the data name",
         at_least=0,
     )
     task_weights: Mapping[str, float] = setting(

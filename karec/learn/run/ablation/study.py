@@ -42,7 +42,8 @@ def run_ablation(
 
     ``only`` names rows (all by default; rankers that others learn from are trained regardless). ``truth_of(user rows,
     work rows, time_ms, scene)`` gives the chance of each task where it is known, (N, T). Raises DataError when the
-    folder holds an ablation of other data or settings, and as ``check_training`` does. ConfigError where fusion weighs what no tower or baseline predicts.
+    folder holds an ablation of other data or settings, ConfigError where fusion weighs what no tower or baseline
+    predicts, and as ``check_training`` does.
     """
     rows = _chosen_rows(only)
     if len(set(seeds)) != len(seeds) or not seeds:
@@ -51,7 +52,9 @@ def run_ablation(
     check_training(dataset, settings)
     beside = sorted(set(settings.fusion) - set(dataset.tasks))
     if beside:
-        raise ConfigError(f"fusion weighs {beside}: an ablation compares models that predict {list(dataset.tasks)} alone")
+        raise ConfigError(
+            f"fusion weighs {beside}: an ablation compares models that predict {list(dataset.tasks)} alone"
+        )
     (folder / "cells").mkdir(parents=True, exist_ok=True)
     _refuse_another(folder, f"{fingerprint(dataset, settings)}, measured on {on}, {n_pools} pools of {pool_size}")
     threads = torch.get_num_threads()
