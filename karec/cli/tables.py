@@ -18,6 +18,7 @@ from karec.config.host_stage import KIND as STAGE_KIND
 from karec.config.scenes import Config
 from karec.evaluate.consistency_report import consistency_rows, consistency_sentence
 from karec.evaluate.diversity_report import DIVERSITY_HEAD, diversity_rows, diversity_sentence
+from karec.evaluate.funnel_report import FUNNEL_HEAD, FUNNEL_TITLE, funnel_rows
 from karec.evaluate.fusion_report import fusion_head, fusion_rows, fusion_sentence
 from karec.index import ItemIndex
 from karec.models.onnx_model import OnnxModel
@@ -92,6 +93,11 @@ def consistency_table(source: str, measured: Mapping[str, Any]) -> Table:
 def fusion_table(source: str, swept: Mapping[str, Any], k: int, objectives: Sequence[str]) -> Table:
     title = f"{source}: {fusion_sentence(swept, k)}"
     return text_table(title, fusion_head(objectives), fusion_rows(swept, objectives))
+
+
+def funnel_loss_table(loss: Mapping[str, Any], source: str = "") -> Table:
+    title = f"{source}: {FUNNEL_TITLE[0].lower()}{FUNNEL_TITLE[1:]}" if source else FUNNEL_TITLE
+    return text_table(f"{title} (95 % over users)", FUNNEL_HEAD, list(funnel_rows(loss)))
 
 
 def diversity_table(report: Mapping[str, Any]) -> Table:
