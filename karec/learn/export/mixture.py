@@ -83,7 +83,7 @@ def _sum_nodes(graph: onnx.GraphProto, mixture: Mixture) -> list[onnx.NodeProto]
     The second's heads are padded with zeros to the first's number. int8 leaves sums and products as they are.
     """
     lacking = len(mixture.first) - len(mixture.second)
-    numbers = {
+    numbers: dict[str, Array] = {
         "mixture_first": np.asarray(mixture.first, np.float32),
         "mixture_second": np.asarray(mixture.second, np.float32),
         "mixture_bias": np.asarray(mixture.bias, np.float32),
