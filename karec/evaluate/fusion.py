@@ -166,9 +166,9 @@ def fusion_sweep(
 
 def frontier(values: Array) -> Array:
     """(W,) bool: the rows of ``values (W, O)`` that no other row beats: none is as good in all and better in one."""
-    as_good = (values[None] >= values[:, None]).all(axis=2)
-    better = (values[None] > values[:, None]).any(axis=2)
-    return np.asarray(~(as_good & better).any(axis=1))
+    as_good = np.all(values[None] >= values[:, None], axis=2)
+    better = np.any(values[None] > values[:, None], axis=2)
+    return np.asarray(~np.any(as_good & better, axis=1))
 
 
 def _top(lists: RankedLists, weights: Array, k: int) -> Array:

@@ -44,16 +44,16 @@ def write_both(prepared: Prepared, path: Path, model_version: int, progress: Pro
     Beside it goes ``<stem>_mixture.json``, which says what was fitted. Raises ExportError when ONNX Runtime's logits
     of the one graph differ from the mean of its parts' by more than 1e-4.
     """
-    parts = [OnnxModel(part_path(path, kind)) for kind in PARTS]
-    logits = [ranker_logits(prepared.valid, part, progress) for part in parts]
-    mixture = fit_mixture(*logits, prepared.valid.labels)
-    tasks = parts[0].tasks
-    proto = mixed_onnx(*(onnx.load(part_path(path, kind)) for kind in PARTS), mixture)
+    first, second = (part_path(path, kind) for kind in PARTS)
+    ours, theirs = (ranker_logits(prepared.valid, OnnxModel(part), progress) for part in (first, second))
+    mixture = fit_mixture(ours, theirs, prepared.valid.labels)
+    tasks = OnnxModel(first).tasks
+    proto = mixed_onnx(onnx.load(first), onnx.load(second), mixture)
     write_onnx(proto, path, kind="ranker", tasks=tasks, model_version=model_version)
     write_text_aside(path.with_name(f"{path.stem}_mixture.json"), json.dumps(_facts(mixture, tasks), indent=1))
     few = prepared.valid.take(np.arange(min(CHECKED_ROWS, len(prepared.valid))))
     found = ranker_logits(few, OnnxModel(path))
-    gap = float(np.abs(found - mixture(*(part[: len(few)] for part in logits))).max(initial=0.0))
+    gap = float(np.abs(found - mixture(ours[: len(few)], theirs[: len(few)])).max(initial=0.0))
     if not gap <= TOLERANCE:
         raise ExportError(f"{path}: its logits differ from the mean of its parts' by {gap:.2e} > {TOLERANCE}")
     return mixture
@@ -68,11 +68,9 @@ def fit_mixture(first: Array, second: Array, labels: Array) -> Mixture:
         np.zeros(first.shape[1], np.float32),
         np.ones(n_tasks, np.float32),
     )
-    of_first, of_second = (fit_calibration(part[:, :n_tasks], labels) for part in (first, second))
     for t in range(n_tasks):
         y = labels[:, t].astype(np.float64)
-        ours = (first[:, t].astype(np.float64), *(float(part[t]) for part in of_first))
-        theirs = (second[:, t].astype(np.float64), *(float(part[t]) for part in of_second))
+        ours, theirs = _calibrated(first[:, t], y), _calibrated(second[:, t], y)
         best = min((_mixed(share, ours, theirs, y) for share in SHARES), key=lambda tried: tried[0])
         _, mixture.share[t], mixture.first[t], mixture.second[t], mixture.bias[t] = best
     return mixture
@@ -81,12 +79,18 @@ def fit_mixture(first: Array, second: Array, labels: Array) -> Mixture:
 Part = tuple[Array, float, float]  # logits (N,), scale, bias
 
 
+def _calibrated(logits: Array, y: Array) -> Part:
+    s = logits.astype(np.float64)
+    scale, bias = fit_calibration(s[:, None], y[:, None])
+    return s, float(scale[0]), float(bias[0])
+
+
 def _mixed(share: float, ours: Part, theirs: Part, y: Array) -> tuple[float, float, float, float, float]:
     """(cross-entropy, share, scale of the first, scale of the second, bias) with this share, calibrated again."""
     scales = share * ours[1], (1 - share) * theirs[1]
     shift = share * ours[2] + (1 - share) * theirs[2]
     mixed = scales[0] * ours[0] + scales[1] * theirs[0] + shift
-    scale, bias = (float(part[0]) for part in fit_calibration(mixed[:, None], y[:, None]))
+    mixed, scale, bias = _calibrated(mixed, y)
     s = scale * mixed + bias
     loss = float((np.logaddexp(0.0, s) - y * s).mean()) if len(y) else 0.0
     return loss, share, scale * scales[0], scale * scales[1], scale * shift + bias
