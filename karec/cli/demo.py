@@ -20,6 +20,7 @@ from karec.config.starting import starting_config
 from karec.evaluate.diversity import Pool, diversity_curve
 from karec.evaluate.funnel import funnel_loss, recalled_pools
 from karec.evaluate.measures.diversity import gini, intra_list_distance
+from karec.evaluate.quality import read_run
 from karec.observer_queue import ObserverCounts
 from karec.platform.dataset import Dataset
 from karec.platform.folds.advance import advance
@@ -62,7 +63,7 @@ def set_up(
     config = out / "karec.toml"
     if not config.exists():  # its owner may have changed it
         scene = main_scene(dataset)
-        write_text_aside(config, starting_config(scene, snapshot, dataset.objectives))
+        write_text_aside(config, starting_config(scene, snapshot, read_run(run)["settings"]["fusion"]))
         export_stage(config, scene, "prerank", out / f"prerank-{scene}.txt")
     return config
 

@@ -94,6 +94,38 @@ def consistency(arguments: argparse.Namespace) -> None:
         console.print(f"report: {page}")
 
 
+def fusion(arguments: argparse.Namespace) -> None:
+    console = table_console()
+    from karec.cli.tables import fusion_table
+    from karec.evaluate.fusion import chosen_objectives, drawn, fusion_sweep, replayed
+    from karec.evaluate.fusion_report import write_fusion
+    from karec.evaluate.quality import days_begin, trained_run
+    from karec.models.onnx_model import OnnxModel
+
+    with progress_bars() as progress:
+        world = build_world(arguments, progress) if arguments.data == "world" else None
+        dataset = load_dataset(arguments, progress) if world is None else world.dataset
+        run, measured = trained_run(dataset, arguments.folder, arguments.on)
+        settings, ranker = run["settings"], OnnxModel(arguments.folder / "ranker.onnx", threads=0)
+        objectives = chosen_objectives(ranker, arguments.objectives)
+        lists = {"replayed": replayed(measured, ranker, objectives, days_begin(dataset, arguments.on))}
+        if world is not None:
+            sizes = {"n_pools": arguments.pools, "size": arguments.size, "seed": settings["seed"]}
+            lists["drawn"] = drawn(measured, ranker, objectives, world.outcomes, **sizes, progress=progress)
+        draws = {"resamples": settings["evaluation"]["resamples"], "seed": settings["seed"]}
+        swept = {
+            name: fusion_sweep(each, settings["fusion"], arguments.k, arguments.steps, **draws, progress=progress)
+            for name, each in lists.items()
+        }
+    report = {"data": dataset.name, "measured_on": arguments.on, "k": arguments.k, "steps": arguments.steps}
+    report |= {"objectives": list(objectives), "sources": swept}
+    for name, each in swept.items():
+        console.print(fusion_table(name, each, arguments.k, objectives))
+    if arguments.report is not None:
+        _, page = write_fusion(report, arguments.report)
+        console.print(f"report: {page}")
+
+
 def diversity(arguments: argparse.Namespace) -> None:
     console = table_console()
     import numpy as np

@@ -21,7 +21,7 @@ examples:
 train.toml, all keys optional (docs/howto-train.md lists them, and says how to choose):
   seed = 0
   [ranker]
-  kind = "mmoe"            # or "lr", "lightgbm"
+  kind = "mmoe"            # or "lr", "lightgbm", "both"
   [towers]
   kind = "full"            # or "static": no counters and rates, for item vectors that are refreshed rarely
   [distil]
@@ -67,7 +67,8 @@ examples:
   karec evaluate --data kuairand --root KuaiRand-Pure/data --run run7/run
   karec evaluate --data world --run karec-demo-world/run --json quality.json
   karec evaluate consistency --config karec-demo-world/karec.toml     does prerank keep what the ranker wants?
-  karec evaluate diversity --config karec-demo-world/karec.toml       what does more diversity cost?""",
+  karec evaluate diversity --config karec-demo-world/karec.toml       what does more diversity cost?
+  karec evaluate fusion --data world --run karec-demo-world/run       what do the weights of fusion buy?""",
     "ablation": """\
 examples:
   karec evaluate ablation --data kuairand --root KuaiRand-Pure/data --out ablation
@@ -98,6 +99,16 @@ examples:
   karec evaluate diversity --config run7/karec.toml --requests 500 --k 50 --report out
 
 DPP, MMR, SSD and rules at several strengths, and plain top-k, over what the ranker scored for the same requests.""",
+    "fusion": """\
+examples:
+  karec evaluate fusion --data kuairand --root KuaiRand-Pure/data --run run7/run
+  karec evaluate fusion --data world --run karec-demo-world/run --report out
+  karec evaluate fusion … --objectives click like play_time --steps 10 --k 5
+  karec evaluate fusion … --on test                   once weights have been chosen
+
+Orders every list by every choice of weights: a user's exposures of a day by what the user did (replayed), and in the
+world, pools by the true chances (drawn). Prints the run's own weights and those that no others beat in every objective.
+Write what you choose into the settings' [fusion], and into fusion's weights in karec.toml.""",
     "stage": """\
 examples:
   karec export stage --config karec-demo-world/karec.toml --out karec-demo-world/prerank-home.txt

@@ -19,6 +19,7 @@ from karec.config.scenes import Config
 from karec.evaluate.consistency_report import consistency_rows, consistency_sentence
 from karec.evaluate.diversity_report import DIVERSITY_HEAD, diversity_rows, diversity_sentence
 from karec.evaluate.funnel_report import FUNNEL_HEAD, FUNNEL_TITLE, funnel_rows
+from karec.evaluate.fusion_report import fusion_head, fusion_rows, fusion_sentence
 from karec.evaluate.page import with_interval
 from karec.evaluate.quality_rows import COLUMNS, history_rows, quality_rows
 from karec.index import ItemIndex
@@ -100,6 +101,11 @@ def consistency_table(source: str, measured: Mapping[str, Any]) -> Table:
     title = f"{source}: {consistency_sentence(measured)}"
     head = ("measure", "mean [95 % over users]", "pools")
     return text_table(title, head, list(consistency_rows(measured)))
+
+
+def fusion_table(source: str, swept: Mapping[str, Any], k: int, objectives: Sequence[str]) -> Table:
+    title = f"{source}: {fusion_sentence(swept, k)}"
+    return text_table(title, fusion_head(objectives), fusion_rows(swept, objectives))
 
 
 def funnel_loss_table(loss: Mapping[str, Any], source: str = "") -> Table:

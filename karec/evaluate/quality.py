@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -35,8 +35,8 @@ def evaluate_run(dataset: Dataset, folder: Path, progress: Progress | None = Non
 
     ``models`` is ``quality_table`` of all rows; ``by_history`` has the same for each group of ``evaluate.by_history``,
     beside how many ``exposures`` and ``users`` the group has; one without rows has no models. Models are popularity,
-    rates, the baselines that were trained, towers, and last the ranker, named by its kind: mmoe, lr or lightgbm.
-    Raises DataError as ``trained_run`` does.
+    rates, the baselines that were trained, towers, and last the ranker, named by its kind: mmoe, lr, lightgbm, or both,
+    whose two parts have a row each. Raises DataError as ``trained_run`` does.
     """
     run, test = trained_run(dataset, folder)
     settings = run["settings"]
@@ -73,10 +73,11 @@ def _logits(run: Mapping[str, Any], test: Examples, folder: Path, progress: Prog
     """{model: (M, T) logits of the test rows}, in the order of the tables; the ranker is last."""
     kind, tasks = run["settings"]["ranker"]["kind"], test.encoder.tasks
     logits = {"popularity": popularity_logits(test), "rates": rate_logits(test)}
-    for name in run["settings"]["evaluation"]["baselines"]:
-        if name != kind:
-            model = OnnxModel(folder / f"baseline_{name}.onnx", threads=0)
-            logits[name] = ranker_logits(test, model, progress)
+    files = {name: f"baseline_{name}.onnx" for name in run["settings"]["evaluation"]["baselines"] if name != kind}
+    if kind == "both":
+        files |= {part: f"ranker_{part}.onnx" for part in ("lightgbm", "mmoe")}
+    for name, file in files.items():
+        logits[name] = ranker_logits(test, OnnxModel(folder / file, threads=0), progress)[:, : len(tasks)]
     user_tower, item_tower = (OnnxModel(folder / f"{side}_tower.onnx", threads=0) for side in ("user", "item"))
     logits[TOWERS] = tower_logits(test, user_tower, item_tower, run["towers"])
     ranked = ranker_logits(test, OnnxModel(folder / "ranker.onnx", threads=0), progress)
@@ -157,19 +158,27 @@ def read_run(folder: Path) -> dict[str, Any]:
     return run
 
 
-def trained_run(dataset: Dataset, folder: Path) -> tuple[dict[str, Any], Examples]:
-    """(run.json of a run folder, the test days as its encoder sees them).
+def trained_run(
+    dataset: Dataset, folder: Path, on: Literal["validation", "test"] = "test"
+) -> tuple[dict[str, Any], Examples]:
+    """(run.json of a run folder, the days ``on`` as its encoder sees them).
 
-    Raises DataError when ``folder`` is no run folder of this format or no exposures follow validation.
+    Raises DataError when ``folder`` is no run folder of this format or those days have no exposures.
     """
     run = read_run(folder)
     encoder = Encoder.load(folder / "encoder.npz")
     as_of = as_known(dataset, run["settings"]["features"]["refresh_hours"])
     examples = build_examples(encoder, dataset.snapshot, dataset.exposures, as_of)
-    test = examples.take(dataset.exposures.time_ms >= dataset.valid_until_ms)
-    if not len(test):
-        raise DataError(f"{dataset.name} has no exposures from {dataset.valid_until_ms} ms on: nothing to test on")
-    return run, test
+    time_ms, start_ms = dataset.exposures.time_ms, days_begin(dataset, on)
+    measured = examples.take((time_ms >= start_ms) & ((on == "test") | (time_ms < dataset.valid_until_ms)))
+    if not len(measured):
+        raise DataError(f"{dataset.name} has no exposures from {start_ms} ms on: nothing to measure on")
+    return run, measured
+
+
+def days_begin(dataset: Dataset, on: Literal["validation", "test"]) -> int:
+    """The moment at which validation, or test, begins."""
+    return dataset.valid_until_ms if on == "test" else dataset.train_until_ms
 
 
 def tower_logits(

@@ -2,6 +2,9 @@
 
 sum      fused = Σ_t w_t·p_t / Σ_t w_t            a mean of probabilities, in [0, 1]
 product  fused = Π_t (ε + p_t)^{w_t / Σ w}        a weighted geometric mean: a work must please on every count
+
+p_t is σ of the logit. The logit of play_time is the log of the expected play time t, in units of 10 s, so that its p is
+t / (1 + t): it grows with t, and a long play outweighs no other objective.
 """
 
 from __future__ import annotations

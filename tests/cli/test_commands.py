@@ -112,6 +112,23 @@ def test_evaluate_diversity_draws_its_curves(job, capsys):
     assert "--run DIR is missing" in capsys.readouterr().err
 
 
+def test_evaluate_fusion_prints_the_frontier_and_leaves_a_report(job, capsys):
+    arguments = ["evaluate", "fusion", *WORLD, "--run", str(job / "run"), "--k", "2", "--pools", "5", "--size", "100"]
+    chosen = ["--objectives", "click", "like", "long_view", "play_time", "--steps", "2"]
+    assert cli.main([*arguments, *chosen, "--report", str(job / "fusion")]) == 0
+    out = capsys.readouterr().out
+    for words in ("replayed: top 2 of ", "drawn: top 2 of 5 lists of 100 to 100 works", "(the run's)", "play_time, s"):
+        assert words in out
+    report = json.loads((job / "fusion" / "fusion.json").read_text())
+    assert report["measured_on"] == "validation" and list(report["sources"]) == ["replayed", "drawn"]
+    assert [len(swept["rows"]) for swept in report["sources"].values()] == [11, 11]
+    assert (job / "fusion" / "fusion.html").read_text().count("<svg") == 2
+    assert cli.main([*arguments, "--objectives", "click", "gift"]) == 2
+    assert "objectives ['gift']: the ranker" in capsys.readouterr().err
+    assert cli.main([*arguments, "--objectives", "click"]) == 2
+    assert "the run's fusion weighs ['like', 'long_view']" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("what", "words"),
     [
@@ -129,7 +146,17 @@ def test_inspect_names_what_a_file_or_folder_of_karec_holds_and_what_reads_it(jo
 
 @pytest.mark.parametrize(
     "command",
-    ["demo", "train", "recommend", "evaluate", "evaluate ablation", "evaluate consistency", "export", "inspect"],
+    [
+        "demo",
+        "train",
+        "recommend",
+        "evaluate",
+        "evaluate ablation",
+        "evaluate consistency",
+        "evaluate fusion",
+        "export",
+        "inspect",
+    ],
 )
 def test_help_teaches_by_example(command, capsys):
     with pytest.raises(SystemExit) as stopped:

@@ -24,6 +24,7 @@ from karec.learn.fit.predictions import task_weights
 from karec.learn.fit.prepare import Prepared
 from karec.learn.nets.towers import Towers, UserTower
 from karec.learn.settings.train import TrainSettings
+from karec.training_data.auxiliary import auxiliary_chances
 from karec.training_data.lists import LoggedLists
 
 EPSILON = 1e-6
@@ -41,7 +42,9 @@ class StepLoss:
         self.model, self.batches, self.distil = model, prepared.train_batches, settings.distil
         train = self.batches
         tasks = prepared.encoder.tasks
-        fused = fused_labels(train.labels, tasks, settings.fusion)
+        beside = [name for name in settings.fusion if name not in tasks]
+        chances = torch.from_numpy(auxiliary_chances(prepared.train.exposures, beside)).to(train.device)
+        fused = fused_labels(torch.cat([train.labels, chances], dim=1), (*tasks, *beside), settings.fusion)
         self.labels = torch.cat([fused.unsqueeze(1), train.labels], dim=1)
         self.weights = task_weights(("fused", *tasks), settings.task_weights, train.device)
         self.rows = torch.from_numpy(targets.rows).to(train.device)

@@ -37,10 +37,7 @@ class Targets:
 
 
 def fused_labels(labels: Tensor, tasks: Sequence[str], fusion: Mapping[str, float]) -> Tensor:
-    """(M,) hard labels of the fused head: Σ w·y / Σ w over ``labels (M, T)``, whose mean is the fused probability.
-
-    What ``fusion`` weighs beside the tasks has no label here and is left out.
-    """
+    """(M,) hard labels of the fused head: Σ w·y / Σ w over ``labels (M, T)``, whose mean is the fused probability."""
     w = torch.tensor([fusion.get(task, 0.0) for task in tasks], device=labels.device)
     return labels @ (w / w.sum().clamp(min=EPSILON))
 

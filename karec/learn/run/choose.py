@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -64,6 +64,7 @@ AS_GIVEN = Change("as given", {})
 RANKERS = (
     Change("mmoe", {"ranker": {"kind": "mmoe"}}),
     Change("lightgbm", {"ranker": {"kind": "lightgbm"}}),
+    Change("both", {"ranker": {"kind": "both"}}),
     Change("mmoe, twice the epochs", {"ranker": {"kind": "mmoe", "epochs": 6}}),
 )
 TOWERS = (
@@ -158,6 +159,14 @@ def _kept(folder: Path, facts: str, settings: TrainSettings) -> Choice | None:
     return Choice(replace(chosen, model_version=settings.model_version), tried)
 
 
+def _lacking(settings: TrainSettings, tasks: Sequence[str]) -> str:
+    """Why this ranker cannot be tried; an empty text where it can."""
+    kind, beside = settings.ranker.kind, sorted(set(settings.fusion) - set(tasks))
+    if kind in ("lightgbm", "both") and not find_spec("lightgbm"):
+        return "lightgbm is not installed"
+    return f"fusion weighs {', '.join(beside)}" if beside and kind not in ("mmoe", "both") else ""
+
+
 class _Search:
     """The tries of one choice: what was tried, and how much time is left."""
 
@@ -176,7 +185,7 @@ class _Search:
             if settings in seen:
                 continue
             seen.append(settings)
-            needs = "" if settings.ranker.kind == "mmoe" or find_spec("lightgbm") else "lightgbm is not installed"
+            needs = _lacking(settings, self.prepared.encoder.tasks)
             if needs or not self._time_for("ranker"):
                 self.tried.append(Tried("ranker", change.name, why_not=needs or "no time"))
                 continue

@@ -20,6 +20,8 @@ from karec.training_data.examples import Examples
 from karec.types import Array
 
 BATCH = 65_536
+LEAVES = 31
+MOST_TREES = 4000  # of all tasks together: a tree of 31 leaves has 673 fields, and a bundle opens models of 3,000,000
 
 
 def dense_matrix(examples: Examples) -> Array:
@@ -54,13 +56,16 @@ def fit_lightgbm(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> None:
-    """One boosted model a task, stopped early on ``valid``, written together as a ranker: ``dense`` → ``logits``."""
+    """One boosted model a task, stopped early on ``valid``, written together as a ranker: ``dense`` → ``logits``.
+
+    A task has ``rounds`` trees at most, and fewer where all would have more than MOST_TREES.
+    """
     lightgbm, _ = lightgbm_packages()
     features, held_out = dense_matrix(train), dense_matrix(valid)
     settings = {
         "objective": "binary",
         "learning_rate": 0.05,
-        "num_leaves": 31,
+        "num_leaves": LEAVES,
         "min_data_in_leaf": 100,
         "feature_fraction": 0.5,
         "bagging_fraction": 0.8,
@@ -72,6 +77,7 @@ def fit_lightgbm(
         "verbose": -1,
     }
     boosters = []
+    rounds = min(rounds, max(MOST_TREES // len(train.encoder.tasks), 1))
     for t, task in enumerate(train.encoder.tasks):
         label = lightgbm.Dataset(features, train.labels[:, t], free_raw_data=False)
         stop = lightgbm.early_stopping(30, verbose=False)

@@ -1,4 +1,4 @@
-"""A ranker, trained, calibrated on validation days, and exported: MMoE, logistic regression or LightGBM."""
+"""A ranker, trained, calibrated on validation days, and exported: MMoE, linear, LightGBM, or two as one."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from karec.learn.fit.state import FitState
 from karec.learn.nets.calibration import Calibrated, fit_calibration
 from karec.learn.nets.logistic_regression import LogisticRegression
 from karec.learn.nets.ranker import MmoeRanker
-from karec.learn.run.auxiliary import PLAY_TIME, auxiliary_labels, auxiliary_tasks
+from karec.learn.run.both import part_path, write_both
 from karec.learn.run.lightgbm import fit_lightgbm
 from karec.learn.settings.train import TrainSettings
+from karec.training_data.auxiliary import PLAY_TIME, auxiliary_labels, auxiliary_tasks
 from karec.types import Array
 
 USER_SIDE = ("user_id", "user_ids", "user_numbers", "history", "skipped", "context")
@@ -37,20 +38,28 @@ def train_ranker(
     progress: Progress | None = None,
     recording: Recording = NOT_RECORDED,
 ) -> FitState:
-    """Train a ranker ("mmoe", "lr" or "lightgbm"), calibrate it on validation days, export it to ``path``.
+    """Train a ranker ("mmoe", "lr", "lightgbm" or "both"), calibrate it on validation days, export it to ``path``.
 
-    The MMoE learns ``settings.ranker.auxiliary`` besides, and predicts them after the encoder's tasks.
+    The MMoE learns ``settings.ranker.auxiliary`` besides, and predicts them after the encoder's tasks. "both" trains
+    MMoE and LightGBM, leaves them beside ``path`` (``both.part_path``) and mixes them; the state is the MMoE's.
     """
+    if kind == "both":
+        network, trees = (part_path(path, part) for part in ("mmoe", "lightgbm"))
+        state = train_ranker("mmoe", prepared, settings, network, progress, recording)
+        train_ranker("lightgbm", prepared, settings, trees, progress)
+        write_both(prepared, path, settings.model_version, progress)
+        return state
     if kind == "lightgbm":
         version, seed = settings.model_version, settings.seed
         fit_lightgbm(prepared.train, prepared.valid, path, model_version=version, seed=seed, progress=progress)
         return FitState(done=True)
     train, valid = prepared.train_batches, prepared.valid_batches
-    extra = auxiliary_tasks(prepared.train, settings.ranker.auxiliary) if kind == "mmoe" else ()
+    exposures, wanted = prepared.train.exposures, settings.ranker.auxiliary if kind == "mmoe" else ()
+    extra = auxiliary_tasks(exposures, prepared.encoder.tasks, wanted)
     tasks = (*prepared.encoder.tasks, *extra)
     model = build_ranker(kind, prepared, settings, extra).to(train.device)
     names = model.inputs
-    auxiliary = torch.from_numpy(auxiliary_labels(prepared.train, extra)).to(train.device)
+    auxiliary = torch.from_numpy(auxiliary_labels(exposures, extra)).to(train.device)
     labels = torch.cat([train.labels, auxiliary], dim=1)
     weights = task_weights(tasks, settings.task_weights, train.device)
     state = fit(
@@ -80,7 +89,7 @@ def _calibrate_and_export(
     model_version: int,
     path: Path,
 ) -> None:
-    held_out = np.concatenate([prepared.valid.labels, auxiliary_labels(prepared.valid, extra)], axis=1)
+    held_out = np.concatenate([prepared.valid.labels, auxiliary_labels(prepared.valid.exposures, extra)], axis=1)
     scale, bias = calibrate(predict(model, prepared.valid_batches), held_out, tasks)
     model.cpu()
     export_onnx(

@@ -26,6 +26,7 @@ from karec.learn.fit.checkpoint import Checkpoint, CheckpointError
 from karec.learn.fit.fitting import Recording
 from karec.learn.fit.prepare import Prepared, prepare
 from karec.learn.fit.state import Epoch, FitState
+from karec.learn.run.both import PARTS
 from karec.learn.run.choose import Choice
 from karec.learn.run.first_log import write_first_log
 from karec.learn.run.hard_towers import train_hard_towers
@@ -127,12 +128,15 @@ def _train_rankers(
     clock: _Clock,
     progress: Progress | None,
 ) -> dict[str, FitState]:
-    """The ranker, then the baselines, each exported to ``out``; how each training went, by kind."""
+    """The ranker, then the baselines, each exported to ``out``; how each training went, by kind. A baseline that is a
+    part of the ranker is trained once, as that."""
     kind: str = settings.ranker.kind
-    runs = {kind: train_ranker(kind, prepared, settings, out / "ranker.onnx", progress, recording_of("ranker"))}
+    state = train_ranker(kind, prepared, settings, out / "ranker.onnx", progress, recording_of("ranker"))
+    runs = {"mmoe" if kind == "both" else kind: state}
     clock.lap("ranker")
+    there = PARTS if kind == "both" else (kind,)
     for name in settings.evaluation.baselines:
-        if name != kind:
+        if name not in there:
             path, recording = out / f"baseline_{name}.onnx", recording_of(f"baseline_{name}")
             if name == "hard":
                 runs[name] = train_hard_towers(prepared, settings, path, progress, recording)

@@ -6,23 +6,28 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
+from importlib.util import find_spec
 
 import numpy as np
 
-from karec.errors import ConfigError, DataError
+from karec.errors import ConfigError, DataError, MissingExtra
 from karec.learn._torch import torch
 from karec.learn.settings.train import TrainSettings
 from karec.platform.dataset import Dataset
+from karec.training_data.auxiliary import auxiliary_tasks
 from karec.types import Array
 
 
 def check_training(dataset: Dataset, settings: TrainSettings) -> None:
     """Refuse, before anything is trained, settings that these data or this machine cannot follow.
 
-    Raises ConfigError naming the key, and DataError for works without the counters of the tasks.
+    Raises ConfigError naming the key, MissingExtra for a package that is not installed, and DataError for works without
+    the counters of the tasks.
     """
-    tasks = dataset.tasks
-    learned = {"task_weights": (*tasks, "fused", *settings.ranker.auxiliary), "fusion": tasks}
+    tasks, ranker = dataset.tasks, settings.ranker
+    beside = ranker.auxiliary if ranker.kind in ("mmoe", "both") else ()
+    taught = auxiliary_tasks(dataset.split()[0], tasks, beside)
+    learned = {"task_weights": (*tasks, "fused", *ranker.auxiliary), "fusion": (*tasks, *taught)}
     for key, known in learned.items():
         unknown = sorted(set(getattr(settings, key)) - set(known))
         if unknown:
@@ -31,7 +36,18 @@ def check_training(dataset: Dataset, settings: TrainSettings) -> None:
         raise ConfigError(
             "run.device = 'cuda', and torch finds no CUDA device here: install its driver, or take 'auto'"
         )
+    _check_packages(settings)
     _check_counters(dataset)
+
+
+def _check_packages(settings: TrainSettings) -> None:
+    """MissingExtra for a ranker or baseline of trees where the packages that make them are not there."""
+    wanted = {f"ranker.kind = {settings.ranker.kind!r}": settings.ranker.kind in ("lightgbm", "both")}
+    wanted["evaluation.baselines = 'lightgbm'"] = "lightgbm" in settings.evaluation.baselines
+    for purpose, asked in wanted.items():
+        for package in ("lightgbm", "onnxmltools") if asked else ():
+            if find_spec(package) is None:
+                raise MissingExtra(package, "train", purpose)
 
 
 def _check_counters(dataset: Dataset) -> None:

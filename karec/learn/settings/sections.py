@@ -46,8 +46,10 @@ class OptimizerSettings(Checked):
 class RankerSettings(Checked):
     """[ranker]: the model that ranks, and whose log the towers learn from."""
 
-    kind: Literal["mmoe", "lr", "lightgbm"] = setting(
-        "mmoe", "multi-gate mixture of experts, logistic regression, or boosted trees"
+    kind: Literal["mmoe", "lr", "lightgbm", "both"] = setting(
+        "mmoe",
+        "multi-gate mixture of experts, logistic regression, boosted trees, or both: the calibrated mean of mmoe and "
+        "lightgbm",
     )
     epochs: int = setting(3, "epochs at most; the best on validation is kept", above=0)
     members: int = setting(4, "small MMoEs over the same embeddings, whose mean ranks", above=0)

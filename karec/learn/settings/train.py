@@ -60,7 +60,8 @@ class TrainSettings(Checked):
     model_version: int = setting(1, "written into every model; `karec train` sets it", at_least=0)
     fusion: Mapping[str, float] = setting(
         {},
-        "weights of the tasks in the fused score, which prerank's user vector learns; empty: those that the data name",
+        "weights in the fused score, which prerank's user vector learns, of the tasks and of what the MMoE learns "
+        "besides; empty: those that the data name",
         at_least=0,
     )
     task_weights: Mapping[str, float] = setting(
@@ -107,7 +108,8 @@ class TrainSettings(Checked):
         meaning = asdict(dataset.snapshot.meaning)
         auxiliary = [label for name in self.ranker.auxiliary for label in meaning.get(name, (name,))]
         ranker = replace(self.ranker, auxiliary=tuple(dict.fromkeys(auxiliary)))
-        return replace(self, fusion=dict(self.fusion) or dataset.objectives, ranker=ranker)
+        weights = {label: weight for name, weight in self.fusion.items() for label in meaning.get(name, (name,))}
+        return replace(self, fusion=weights or dataset.objectives, ranker=ranker)
 
     def with_recipe(self, name: str) -> Self:
         """These settings with the losses of another recipe; raises ConfigError for one that does not exist."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 
@@ -55,6 +55,18 @@ class World:
         """(N, T): the true chance of each of the dataset's tasks, with nothing alike shown just before."""
         chances = self.truth.probabilities(user_rows, work_rows, time_ms=time_ms, scene=scene)
         return np.stack([chances[task] for task in self.dataset.tasks], axis=1)
+
+    def outcomes(self, names: Sequence[str], user_rows: Array, work_rows: Array, time_ms: Array, scene: Array) -> Array:
+        """(N, names): the true chance of each label named, and of ``play_time`` the expected seconds of play."""
+        chances = self.truth.probabilities(user_rows, work_rows, time_ms=time_ms, scene=scene)
+        duration_ms = self.truth.works.duration_ms[work_rows]
+        return np.stack(
+            [
+                _expected_play_ms(duration_ms, chances) / 1000 if name == "play_time" else chances[name]
+                for name in names
+            ],
+            axis=1,
+        )
 
 
 def make_world(
@@ -175,6 +187,13 @@ def _play_ms(duration_ms: Array, did: dict[str, Array], rng: np.random.Generator
     partly = np.select([did["long_view"], did["click"]], [0.70 + 0.29 * u, 0.05 + 0.60 * u], 0.0)
     glance = np.where(did["click"], 0.0, 3000.0 * u**2)
     return np.where(did["finish"], duration_ms, (duration_ms * partly + glance).astype(np.int64))
+
+
+def _expected_play_ms(duration_ms: Array, chance: Mapping[str, Array]) -> Array:
+    """The mean of ``_play_ms`` where each label has its ``chance``."""
+    finish, long_view, click = (chance[name] for name in ("finish", "long_view", "click"))
+    shares = finish + (long_view - finish) * (0.70 + 0.29 / 2) + (click - long_view) * (0.05 + 0.60 / 2)
+    return np.asarray(duration_ms * shares + (1.0 - click) * 3000.0 / 3)
 
 
 def _snapshot(truth: Truth, time_ms: int) -> Snapshot:

@@ -24,6 +24,7 @@ ROWS = [
     "hard-full",
     "list-full",
     "born-again-1-full",
+    "students-full",
     "model-distillation-static",
     "teacher",
     "teacher-again",
@@ -39,7 +40,7 @@ def run(dataset, tmp_path_factory):
 
 def test_the_rows_are_those_of_the_plan():
     names = [row.name for row in ablation_rows()]
-    assert len(set(names)) == len(names) == 30
+    assert len(set(names)) == len(names) == 36
     assert {row.parent for row in ablation_rows()} - {None} <= set(names)
 
 

@@ -79,6 +79,13 @@ def test_a_choice_is_resumed_for_the_same_data_and_settings_alone(dataset, made,
     assert [each.part for each in again.tried] == ["ranker", "towers"]
 
 
+def test_a_ranker_that_lacks_what_fusion_weighs_is_not_tried(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(choose, "TOWERS", ())
+    settings = changed(TINY, fusion={"click": 1.0, "follow": 1.0})
+    tried = choose_settings(dataset, settings, tmp_path / "choice", minutes=60).tried
+    assert [(each.name, each.why_not) for each in tried if each.why_not] == [("lr", "fusion weighs follow")]
+
+
 def test_a_settings_file_holds_every_setting(tmp_path):
     settings = changed(TINY, fusion={"click": 1.0, "a b": 2.5}, towers={"matching": True}, distil={"chunks": (1, 3)})
     (tmp_path / "chosen.toml").write_text(settings_toml(settings))

@@ -6,7 +6,8 @@ import pytest
 
 from karec.features.encoder import Encoder
 from karec.learn.export.onnx_export import write_onnx
-from karec.learn.run.lightgbm import dense_matrix, fit_lightgbm, trees_to_onnx
+from karec.learn.run.lightgbm import LEAVES, MOST_TREES, dense_matrix, fit_lightgbm, trees_to_onnx
+from karec.models.onnx_file import MOST_FIELDS
 from karec.models.onnx_model import OnnxModel
 from karec.training_data.examples import build_examples
 
@@ -39,3 +40,13 @@ def test_lightgbm_is_fitted_and_written_as_a_ranker(examples, tmp_path):
     assert ranker.inputs == ("dense",)
     assert ranker.run({"dense": dense_matrix(valid)}, "logits")[0].shape == (len(valid), 3)
     assert [done for done, _, _ in seen] == [1, 2, 3]
+
+
+def test_as_many_trees_as_are_grown_at_most_can_be_opened_in_a_bundle():
+    generator = np.random.default_rng(0)
+    dense = generator.random((4000, 6)).astype(np.float32)
+    full = {"verbose": -1, "num_threads": 1, "num_leaves": LEAVES, "min_data_in_leaf": 1, "objective": "binary"}
+    booster = lightgbm.train(full, lightgbm.Dataset(dense, generator.integers(2, size=4000)), 3)
+    node = trees_to_onnx([booster], 6).graph.node[0]
+    fields = sum(len(a.ints) + len(a.floats) + len(a.strings) for a in node.attribute)
+    assert fields == 3 * 673 and MOST_TREES * fields / 3 < MOST_FIELDS

@@ -7,8 +7,8 @@ from small_settings import SMALL
 
 from karec.learn.fit.prepare import prepare
 from karec.learn.nets.ranker import MmoeRanker
-from karec.learn.run.auxiliary import auxiliary_labels, auxiliary_tasks
 from karec.learn.run.rankers import ranker_loss
+from karec.training_data.auxiliary import auxiliary_chances, auxiliary_labels, auxiliary_tasks
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def test_each_member_learns_from_its_own_mistakes_and_their_mean_ranks(prepared)
 
 def test_auxiliary_tasks_change_no_weight_that_the_tasks_share(prepared):
     edges = prepared.train_batches.edges(3)
-    extra = auxiliary_tasks(prepared.train, ("follow", "play_time", "gift", "click"))
+    extra = auxiliary_tasks(prepared.train.exposures, prepared.encoder.tasks, ("follow", "play_time", "gift", "click"))
     assert extra == ("follow", "play_time")  # the data has no gift, and click is a task already
     model = MmoeRanker(prepared.encoder, edges, extra=extra, dim=4, hidden=8, n_experts=2)
     logits = model(prepared.train_batches.inputs(torch.arange(50), MmoeRanker.inputs))
@@ -50,6 +50,15 @@ def test_auxiliary_tasks_change_no_weight_that_the_tasks_share(prepared):
 
 
 def test_play_time_is_learned_in_units_of_ten_seconds(prepared):
-    told = auxiliary_labels(prepared.train, ("play_time", "follow"))
+    told = auxiliary_labels(prepared.train.exposures, ("play_time", "follow"))
     np.testing.assert_allclose(told[:, 0], prepared.train.exposures.play_ms / 10_000)
     np.testing.assert_array_equal(told[:, 1], prepared.train.exposures.labels["follow"])
+
+
+def test_as_a_chance_play_time_is_what_a_sigmoid_makes_of_its_logarithm(prepared):
+    played, chance = (
+        told(prepared.train.exposures, ("play_time",))[:, 0] for told in (auxiliary_labels, auxiliary_chances)
+    )
+    some = played > 0
+    np.testing.assert_allclose(chance[some], 1 / (1 + np.exp(-np.log(played[some]))), rtol=1e-5)
+    assert not chance[~some].any()

@@ -287,3 +287,15 @@ def test_progress_counts_every_part_once() -> None:
     total = told[-1][1]
     assert [step[:2] for step in told] == [(done, total) for done in range(total + 1)]
     assert [what for _, _, what in told].count("feedback") == 1 + 2
+
+
+def test_expected_outcomes_are_the_means_of_what_users_did(world: World) -> None:
+    exposures, snapshot = world.dataset.exposures, world.dataset.snapshot
+    rows = snapshot.users.lookup(exposures.user_id), snapshot.works.lookup(exposures.work_id)
+    names = ("like", "click", "play_time")
+    expected = world.outcomes(names, *rows, exposures.time_ms, exposures.scene)
+    happened = np.stack([exposures.labels["like"], exposures.labels["click"], exposures.play_ms / 1000], axis=1)
+    error = happened.std(axis=0) / len(happened) ** 0.5
+    assert expected.shape == happened.shape
+    assert (np.abs(expected.mean(axis=0) - happened.mean(axis=0)) < 5 * error + 0.02 * happened.mean(axis=0)).all()
+    np.testing.assert_array_equal(expected[:, 1], world.chances(*rows, exposures.time_ms, exposures.scene)[:, 0])

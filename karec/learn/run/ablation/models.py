@@ -40,7 +40,11 @@ from karec.training_data.soft_labels import SoftLabels, read_soft_labels
 from karec.types import Array
 
 RATES = {"popularity": popularity_logits, "rates": rate_logits}
-RANKERS = ("lr", "lightgbm", "teacher", "peer-full", "peer-static")
+STUDENTS = ("list-again-1", "list-again-2")  # the recipe list from other weights: they teach and are in no table
+TAUGHT_BY = {"student": ("list",), "students": ("list", *STUDENTS)}
+AGAIN = {"list-again-1": 11, "list-again-2": 12, "student": 1, "students": 1}  # times ROUND_SEED, added to the seed
+KINDS = ("lr", "lightgbm", "mmoe", "both")
+RANKERS = (*KINDS, "teacher", "peer-full", "peer-static")
 
 
 class AblationModels:
@@ -57,6 +61,7 @@ class AblationModels:
             return ModelScores(kept["logits"], kept["pools"], float(kept["seconds"]), float(kept["peak_gib"]))
 
     def _file(self, row: str, seed: int) -> Path:
+        row = "teacher" if row == self._settings.ranker.kind else row  # it is the ranker: trained once
         path = self._folder / "cells" / f"{row}-{seed}.npz"
         if not path.exists():
             reset_peak()
@@ -87,7 +92,7 @@ class AblationModels:
             )
         inputs, path = self._inputs, self._onnx(row, settings.seed)
         path.parent.mkdir(exist_ok=True)
-        kind = row if row in ("lr", "lightgbm") else "mmoe"
+        kind = "mmoe" if row.startswith("peer-") else settings.ranker.kind if row == "teacher" else row
         train_ranker(kind, inputs.prepared, settings, path, inputs.progress)
         ranker = OnnxModel(path, threads=settings.run.threads)
         pools = [
@@ -100,22 +105,31 @@ class AblationModels:
     def _towers(self, row: str, settings: TrainSettings) -> dict[str, Array]:
         recipe, towers, seed = row.rsplit("-", 1)[0], _towers_of(row), settings.seed
         round_at = int(recipe.rsplit("-", 1)[1]) if recipe.startswith("born-again") else 0
-        settings = replace(settings, seed=seed + ROUND_SEED * round_at, towers=replace(settings.towers, kind=towers))
-        settings = settings.with_recipe("list" if round_at else recipe)
+        again = round_at or AGAIN.get(recipe, 0)
+        settings = replace(settings, seed=seed + ROUND_SEED * again, towers=replace(settings.towers, kind=towers))
+        settings = settings.with_recipe("list" if again else recipe)
         teacher = f"peer-{towers}" if settings.distil.ranker_features == "towers" else "teacher"
         soft, lists = self._logged(teacher, seed)
         targets = Targets.of(soft, lists)
         if round_at:
             before = f"list-{towers}" if round_at == 1 else f"born-again-{round_at - 1}-{towers}"
-            with np.load(self._file(before, seed)) as kept:
-                targets = targets.averaged_with(kept["own_rows"], kept["own_lists"])
+            targets = targets.averaged_with(*self._own(before, seed))
+        if recipe in TAUGHT_BY:
+            own = [self._own(f"{teaching}-{towers}", seed) for teaching in TAUGHT_BY[recipe]]
+            rows, lists_of = (np.mean(part, axis=0) for part in zip(*own, strict=True))
+            targets = Targets(rows, np.ones_like(targets.known), lists_of)
         prepared = self._inputs.prepared
         model, _ = train_round(prepared, targets, lists, settings, self._inputs.progress)
         arrays = self._scored_by(model)
-        if recipe == "list" or round_at:
+        if recipe == "list" or recipe in STUDENTS or round_at:
             own_rows, own_lists = training_logits(model, prepared, lists)
             arrays |= {"own_rows": own_rows, "own_lists": own_lists}
         return arrays
+
+    def _own(self, row: str, seed: int) -> tuple[Array, Array]:
+        """What the towers of a row say of the training rows, and of the works in lists."""
+        with np.load(self._file(row, seed)) as kept:
+            return kept["own_rows"], kept["own_lists"]
 
     def _scored_by(self, model: Towers) -> dict[str, Array]:
         inputs, prepared = self._inputs, self._inputs.prepared

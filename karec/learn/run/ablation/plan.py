@@ -3,9 +3,11 @@
 Pieces are added one at a time: hard labels, + model distillation, + feature distillation, and to that either soft
 labels of whole pools or lists. Every further piece is added to *list* alone, so that its row shows this piece's gain.
 
-Names of rows:  <recipe>-<towers>   towers, "full" or "static", of a recipe; born-again-<n> is its n-th round
+Names of rows:  <recipe>-<towers>   towers, "full" or "static", of a recipe; born-again-<n> is its n-th round;
+                                    student and students learn from towers taught by the recipe list, the ranker aside
                 peer-<towers>       a ranker with the features of these towers
-                teacher             the ranker that all other towers learn from; teacher-again: the same, re-seeded
+                teacher             the ranker that all other towers learn from, of the kind that the settings name;
+                                    teacher-again: the same, re-seeded
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ PARENTS = {
     **dict.fromkeys(("pairwise", "chunks", "unexposed", "born-again-1"), "list"),
     "born-again-2": "born-again-1",
     "born-again-3": "born-again-2",
+    **dict.fromkeys(("student", "students"), "list"),
 }
 TITLES = {
     "hard": "hard labels",
@@ -35,6 +38,8 @@ TITLES = {
     "born-again-1": "list + born-again 1",
     "born-again-2": "list + born-again 2",
     "born-again-3": "list + born-again 3",
+    "student": "list, taught by one student",
+    "students": "list, taught by three students' mean",
 }
 
 
@@ -52,6 +57,8 @@ def ablation_rows() -> tuple[Row, ...]:
         Row("lightgbm", "LightGBM", "lr"),
         *students,
         *(Row(f"peer-{towers}", f"ranker with the {towers} towers' features", f"hard-{towers}") for towers in VARIANTS),
+        Row("mmoe", "MMoE", "lightgbm"),
+        Row("both", "MMoE and LightGBM, mixed", "mmoe"),
         Row("teacher", "ranker", "lightgbm"),
         Row("teacher-again", "ranker, re-seeded", "teacher"),
     )

@@ -14,7 +14,7 @@ import numpy as np
 
 from karec._clock import Progress
 from karec._files import write_text_aside
-from karec.errors import DataError
+from karec.errors import ConfigError, DataError
 from karec.evaluate.ablation import EvaluationSet, Measured, Row, ablation_table, measure, over_seeds
 from karec.learn._torch import torch
 from karec.learn.run.ablation.inputs import TruthOf, prepare_ablation
@@ -43,7 +43,8 @@ def run_ablation(
 
     ``only`` names rows (all by default; rankers that others learn from are trained regardless). ``truth_of(user rows,
     work rows, time_ms, scene)`` gives the chance of each task where it is known, (N, T). Raises DataError when the
-    folder holds an ablation of other data or settings, and as ``check_training`` does.
+    folder holds an ablation of other data or settings, ConfigError where fusion weighs what no tower or baseline
+    predicts, and as ``check_training`` does.
     """
     rows = _chosen_rows(only)
     if len(set(seeds)) != len(seeds) or not seeds:
@@ -52,6 +53,11 @@ def run_ablation(
     check_training(dataset, settings)
     if any(row.name == "lightgbm" for row in rows):
         lightgbm_packages()
+    beside = sorted(set(settings.fusion) - set(dataset.tasks))
+    if beside:
+        raise ConfigError(
+            f"fusion weighs {beside}: an ablation compares models that predict {list(dataset.tasks)} alone"
+        )
     (folder / "cells").mkdir(parents=True, exist_ok=True)
     _refuse_another(folder, f"{fingerprint(dataset, settings)}, measured on {on}, {n_pools} pools of {pool_size}")
     threads = torch.get_num_threads()

@@ -1,0 +1,162 @@
+"""Two rankers as one: the graph is the mean of its parts, its numbers are those of least cross-entropy, it teaches."""
+
+import json
+import sys
+
+import numpy as np
+import onnx
+import pytest
+from small_settings import SMALL, changed
+
+from karec.errors import ConfigError, MissingExtra
+from karec.evaluate.measures.accuracy import auc
+from karec.learn.export.mixture import Mixture, mixed_onnx
+from karec.learn.export.quantised import export_run
+from karec.learn.fit.prepare import prepare
+from karec.learn.nets.calibration import fit_calibration
+from karec.learn.run.both import SHARES, fit_mixture
+from karec.learn.run.train import train_all
+from karec.models.onnx_file import read_declared
+from karec.models.onnx_model import OnnxModel
+from karec.training_data.replay import pool_logits, ranker_logits
+
+BOTH = changed(
+    SMALL,
+    ranker={"kind": "both", "epochs": 1},
+    towers={"epochs": 1},
+    evaluation={"baselines": ("lightgbm",)},
+    run={"checkpoint_steps": 2},
+)
+
+
+@pytest.fixture(scope="module")
+def run(dataset, tmp_path_factory):
+    return train_all(dataset, BOTH, tmp_path_factory.mktemp("both"))
+
+
+@pytest.fixture(scope="module")
+def prepared(dataset, tmp_path_factory):
+    return prepare(dataset, BOTH, tmp_path_factory.mktemp("prepared"))
+
+
+def test_the_one_graph_gives_the_mean_of_its_parts_logits(run, prepared, dataset):
+    mmoe, trees, both = (OnnxModel(run.folder / f"ranker{part}.onnx") for part in ("_mmoe", "_lightgbm", ""))
+    assert both.tasks == mmoe.tasks == (*dataset.tasks, "follow", "play_time")
+    assert set(both.inputs) == {*mmoe.inputs, "dense"} and both.outputs == ("logits",)
+    fitted = json.loads((run.folder / "ranker_mixture.json").read_text())["tasks"]
+    assert list(fitted) == list(dataset.tasks)
+    m, t, b = (ranker_logits(prepared.test, model).astype(np.float64) for model in (mmoe, trees, both))
+    for at, task in enumerate(dataset.tasks):
+        by_hand = fitted[task]["mmoe"] * m[:, at] + fitted[task]["lightgbm"] * t[:, at] + fitted[task]["bias"]
+        np.testing.assert_allclose(b[:, at], by_hand, atol=1e-4)
+    np.testing.assert_array_equal(b[:, len(dataset.tasks) :], m[:, len(dataset.tasks) :])
+    works = np.arange(20)
+    one, parts = pool_logits(prepared.test, 0, works, both), pool_logits(prepared.test, 0, works, mmoe)
+    np.testing.assert_allclose(one[:, 3:], parts[:, 3:], atol=1e-5)  # one row for the user, many works
+
+
+def test_it_is_the_last_row_of_quality_after_its_parts_which_are_trained_once(run):
+    assert list(run.quality) == ["popularity", "lightgbm", "mmoe", "towers", "both"]
+    assert not list(run.folder.glob("baseline_*"))
+    assert list(run.epochs) == ["mmoe", "towers"]
+    assert read_declared(run.folder / "ranker.onnx").metadata["kind"] == "ranker"
+
+
+def test_shares_scales_and_biases_are_those_of_least_cross_entropy():
+    """Against every share by hand: each part calibrated, mixed, calibrated again."""
+    generator = np.random.default_rng(0)
+    truth = generator.standard_normal((4000, 2))
+    y = (generator.random((4000, 2)) < 1 / (1 + np.exp(-truth))).astype(np.float32)
+    first = (0.5 * truth + 0.4 * generator.standard_normal(truth.shape)).astype(np.float32)
+    second = (2.0 * truth + [0.5, 30.0] * generator.standard_normal(truth.shape) + 1).astype(np.float32)
+    mixture = fit_mixture(np.concatenate([first, truth[:, :1]], axis=1, dtype=np.float32), second, y)
+    for t in range(2):
+        losses = []
+        for share in SHARES:
+            (a, b), (c, d) = (fit_calibration(part[:, t : t + 1], y[:, t : t + 1]) for part in (first, second))
+            mixed = share * (a * first[:, t] + b) + (1 - share) * (c * second[:, t] + d)
+            scale, bias = fit_calibration(mixed[:, None], y[:, t : t + 1])
+            p = 1 / (1 + np.exp(-(scale * mixed + bias).astype(np.float64)))
+            losses.append(-np.mean(np.where(y[:, t] > 0, np.log(p), np.log1p(-p))))
+        assert mixture.share[t] == pytest.approx(SHARES[int(np.argmin(losses))])
+    assert 0 < mixture.share[0] < 1 and mixture.share[1] >= 0.8, "what is noise counts for little"
+    scores = mixture(np.concatenate([first, truth[:, :1]], axis=1, dtype=np.float32), second)
+    assert auc(y[:, 0], scores[:, 0]) >= max(auc(y[:, 0], part[:, 0]) for part in (first, second))
+    np.testing.assert_array_equal(scores[:, 2], truth[:, 0].astype(np.float32))
+    assert np.mean(1 / (1 + np.exp(-scores[:, 0]))) == pytest.approx(y[:, 0].mean(), abs=1e-3)
+
+
+def test_labels_of_one_class_leave_finite_numbers():
+    mixture = fit_mixture(np.ones((5, 1), np.float32), np.ones((5, 1), np.float32), np.zeros((5, 1), np.float32))
+    assert all(np.isfinite(part).all() for part in (mixture.first, mixture.second, mixture.bias))
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize(("where", "at"), [("training the ranker", 3), ("LightGBM, click", 1)])
+def test_a_run_that_is_stopped_goes_on_to_the_same_bytes(dataset, run, tmp_path, where, at):
+    def stop(done, total, what):
+        if (done, what) == (at, where):
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        train_all(dataset, BOTH, tmp_path, stop)
+    again = train_all(dataset, BOTH, tmp_path, resume=True)
+    assert again.quality == run.quality
+    for name in ("ranker.onnx", "ranker_mixture.json", "user_tower.onnx", "item_tower.onnx"):
+        assert (again.folder / name).read_bytes() == (run.folder / name).read_bytes()
+
+
+@pytest.mark.parametrize("package", ["lightgbm", "onnxmltools"])
+@pytest.mark.parametrize("kind", ["both", "lightgbm"])
+def test_without_lightgbm_it_is_refused_by_name_before_training(dataset, tmp_path, monkeypatch, kind, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    told = []
+    with pytest.raises(MissingExtra, match=rf"ranker.kind = '{kind}' needs the package '{package}'.*karec.train."):
+        train_all(dataset, changed(BOTH, ranker={"kind": kind}), tmp_path / "run", lambda *step: told.append(step))
+    assert not told and not (tmp_path / "run").exists()
+
+
+def test_int8_leaves_the_trees_as_they_are(dataset, run):
+    exported = export_run(dataset, run.folder)
+
+    def trees(name):
+        nodes = onnx.load(run.folder / name).graph.node
+        return [node.SerializeToString() for node in nodes if node.op_type == "TreeEnsembleRegressor"]
+
+    assert trees("ranker.int8.onnx") == trees("ranker.onnx") != []
+    assert all(abs(row["auc_behind"]) < 0.05 for row in exported["quality"]["ranker"]["int8"].values())
+
+
+@pytest.mark.parametrize("weights", [{"click": 1.0, "followed": 2.0}, {"click": 1.0, "play_time": 0.5}])
+def test_fusion_may_weigh_what_the_mmoe_learns_besides(dataset, tmp_path, weights):
+    settings = changed(BOTH, fusion=weights, evaluation={"baselines": ()})
+    settings = changed(settings, ranker={"kind": "mmoe"})
+    folder = train_all(dataset, settings, tmp_path).folder
+    written = json.loads((folder / "run.json").read_text())["settings"]["fusion"]
+    assert set(written) == {"click", "follow" if "followed" in weights else "play_time"}
+
+
+@pytest.mark.parametrize("kind", ["lr", "lightgbm"])
+def test_fusion_of_what_the_ranker_does_not_learn_is_refused_before_training(dataset, tmp_path, kind):
+    settings = changed(BOTH, ranker={"kind": kind}, fusion={"click": 1.0, "followed": 1.0})
+    with pytest.raises(ConfigError, match=r"fusion weighs \['follow'\], which is not learned here"):
+        train_all(dataset, settings, tmp_path)
+
+
+def test_graphs_that_do_not_fit_are_refused(run):
+    first, second = (onnx.load(run.folder / f"ranker_{part}.onnx") for part in ("mmoe", "lightgbm"))
+    ones = np.ones(5, np.float32)
+    mixture = Mixture(ones, ones[:3], ones, ones[:3])
+    newer = onnx.ModelProto()
+    newer.CopyFrom(second)
+    next(entry for entry in newer.opset_import if not entry.domain).version += 1
+    with pytest.raises(ValueError, match=r"operators of 'ai\.onnx' are of version"):
+        mixed_onnx(first, newer, mixture)
+    renamed = onnx.ModelProto()
+    renamed.CopyFrom(second)
+    renamed.graph.input[0].name = "item_ids"
+    with pytest.raises(ValueError, match="input 'item_ids' has another type"):
+        mixed_onnx(first, renamed, mixture)
