@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from karec.errors import DataError, MissingExtra
-from karec.learn.run.lightgbm import lightgbm_packages
 from karec.learn.settings.train import TrainSettings
 from karec.logs.parts import arrow_parquet
 from karec.platform.dataset import Dataset
@@ -15,23 +14,21 @@ from karec.training_data.replay import pool_requests
 def check_run(dataset: Dataset, settings: TrainSettings) -> None:
     """Refuse a training whose later steps cannot run: of packages, days and lists.
 
-    Raises MissingExtra naming a package that the rank log, an export or a model that is asked for needs, and DataError
+    Raises MissingExtra naming a package that the rank log or an export needs, and DataError
     for training, validation or test days without exposures and for lists that the first rank log will not hold.
     """
-    _check_packages(settings)
+    _check_packages()
     _check_days(dataset)
     if settings.distil.needs_lists:
         _check_lists(dataset, settings)
 
 
-def _check_packages(settings: TrainSettings) -> None:
+def _check_packages() -> None:
     arrow_parquet()
     try:
         import onnxscript  # noqa: F401  # torch needs it to export
     except ImportError as error:
         raise MissingExtra("onnxscript", "train", "the export of models") from error
-    if "lightgbm" in (settings.ranker.kind, *settings.evaluation.baselines):
-        lightgbm_packages()
 
 
 def _check_days(dataset: Dataset) -> None:
