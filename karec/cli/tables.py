@@ -14,6 +14,7 @@ from karec._sealed_text import kind_of, lines_of
 from karec.bundle import Bundle
 from karec.bundle.manifest import MANIFEST
 from karec.bundle.publishing import CURRENT
+from karec.bundle.spaces import PRERANK, RECALL
 from karec.config.host_stage import KIND as STAGE_KIND
 from karec.config.scenes import Config
 from karec.evaluate.consistency_report import consistency_rows, consistency_sentence
@@ -208,7 +209,9 @@ def _inspect_bundle(path: Path) -> Iterator[Table]:
     yield text_table(title, ("file", "bytes", "SHA-256"), sizes)
     models = [_model_row(name, OnnxModel(bundle.path / name)) for name in manifest["files"] if name.endswith(".onnx")]
     yield text_table("Models", ("file", "kind", "version", "inputs", "outputs"), models, 5)
-    yield _inspect_index(bundle.index, "index.karec")
+    yield _inspect_index(bundle.index, PRERANK.index)
+    if bundle.recall_index is not None:
+        yield _inspect_index(bundle.recall_index, RECALL.index)
 
 
 def _model_row(name: str, model: OnnxModel) -> tuple[str, ...]:
