@@ -59,8 +59,8 @@ def train(arguments: argparse.Namespace) -> None:
 
 def demo(arguments: argparse.Namespace) -> None:
     console = table_console()
-    from karec.cli.demo import report_on, serve
-    from karec.cli.tables import funnel_table, quality_tables, reach_table
+    from karec.cli.demo import loss_of, report_on, serve
+    from karec.cli.tables import funnel_loss_table, funnel_table, quality_tables, reach_table
     from karec.evaluate.cascade_report import write_report
 
     start = time.perf_counter()
@@ -69,8 +69,10 @@ def demo(arguments: argparse.Namespace) -> None:
     with progress_bars() as progress:
         dataset, config, quality = _learn(arguments, progress)
         served = serve(dataset, config, arguments.requests, progress=progress)
-    report = report_on(dataset, served, quality)
+        loss = loss_of(served, progress)
+    report = report_on(dataset, served, quality, loss)
     console.print(funnel_table(report["funnel"], report["timings_ms"]))
+    console.print(funnel_loss_table(loss))
     for table in quality_tables(quality, dataset.tasks):
         console.print(table)
     for note in dataset.notes:
