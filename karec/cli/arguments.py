@@ -119,6 +119,15 @@ def _add_evaluations(names: Any) -> None:
     agree.add_argument("--seed", type=int, default=0, help="seed of what is drawn (default 0)")
     agree.add_argument("--log", type=Path, metavar="DIR", help="a rank log: measure its shadow requests")
     agree.add_argument("--report", type=Path, metavar="DIR", help="write consistency.json and consistency.html there")
+    found = _command(others, "recall", "what the model channel finds of a user's favourites", evaluations.recall)
+    _data_options(found)
+    found.add_argument("--config", type=Path, required=True, help="a karec.toml whose bundle was made of these data")
+    found.add_argument("--scene", help="a scene of the config (default: its first)")
+    found.add_argument("--asked", type=int, default=200, help="how many users to ask for (default 200)")
+    found.add_argument(
+        "--ranked", type=int, default=40, help="for so many of them the ranker scores the whole library (default 40)"
+    )
+    found.add_argument("--json", type=Path, metavar="FILE", help="also write the table as JSON")
     varied = _command(others, "diversity", "what each way to scatter a list gains and loses", evaluations.diversity)
     varied.add_argument("--config", type=Path, required=True, help="a karec.toml")
     varied.add_argument("--scene", help="a scene of the config (default: its first)")

@@ -20,6 +20,7 @@ from karec.config.scenes import Config
 from karec.evaluate.consistency_report import consistency_rows, consistency_sentence
 from karec.evaluate.diversity_report import DIVERSITY_HEAD, diversity_rows, diversity_sentence
 from karec.evaluate.funnel_report import FUNNEL_HEAD, FUNNEL_TITLE, funnel_rows
+from karec.evaluate.recall import recall_rows
 from karec.index import ItemIndex
 from karec.models.onnx_model import OnnxModel
 from karec.platform.schema import CREATOR, PUBLISHED, SONG, TYPE
@@ -93,6 +94,10 @@ def consistency_table(source: str, measured: Mapping[str, Any]) -> Table:
 def funnel_loss_table(loss: Mapping[str, Any], source: str = "") -> Table:
     title = f"{source}: {FUNNEL_TITLE[0].lower()}{FUNNEL_TITLE[1:]}" if source else FUNNEL_TITLE
     return text_table(f"{title} (95 % over users)", FUNNEL_HEAD, list(funnel_rows(loss)))
+
+
+def recall_table(report: Mapping[str, Any]) -> Table:
+    return text_table(f"What the model channel finds, {report['users']:,} users", *recall_rows(report))
 
 
 def diversity_table(report: Mapping[str, Any]) -> Table:

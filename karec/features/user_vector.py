@@ -25,10 +25,8 @@ def vectors_by_version(
     """{model version: user vector (D,) float32} of each version that rows of ``view`` are of and that has a tower,
     ascending: one pass each in ONNX Runtime, over the user's ``features``. Of an empty index: of every tower.
 
-    ContractError: the features are not there. Unavailable: none of the versions has a tower.
+    ContractError: an input of a tower is not there. Unavailable: none of the versions has a tower.
     """
-    if "user_ids" not in features:
-        raise ContractError("the user tower needs the user's features: put the step user_features before it")
     standing = view.model_versions or tuple(user_towers)
     vectors = {v: user_towers[v].run(features, VECTOR)[0][0] for v in standing if v in user_towers}
     if not vectors:

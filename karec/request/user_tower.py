@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from karec.errors import ContractError
 from karec.features.user_vector import VECTOR, VERSIONS, vectors_by_version
 from karec.models.onnx_model import OnnxModel
 from karec.stage import RequestHydrator
@@ -27,5 +28,7 @@ class UserTower(RequestHydrator):
         self.needs = tuple(sorted({f"request.{name}" for tower in self.user_towers.values() for name in tower.inputs}))
 
     def hydrate_request(self, request: Request) -> Mapping[str, Array]:
+        if "user_ids" not in request.features:
+            raise ContractError("the user tower needs the user's features: put the step user_features before it")
         vectors = vectors_by_version(self.user_towers, request.index, request.features)
         return {VECTOR: np.stack(list(vectors.values())), VERSIONS: np.array(list(vectors), np.int64)}
