@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 
 from karec._clock import Progress
-from karec.errors import DataError
 from karec.learn._torch import Tensor, nn, torch
 from karec.learn.distil.losses import contrastive_loss
 from karec.learn.export.onnx_export import export_onnx
@@ -43,7 +42,7 @@ def train_recall_towers(
 ) -> FitState:
     """Train the recall towers and write recall_user_tower.onnx and recall_item_tower.onnx to ``folder``.
 
-    The best epoch by ``Validation.score`` is kept. DataError: no training row, or no validation row, was enjoyed.
+    The best epoch by ``Validation.score`` is kept. Some training rows and some validation rows must have been enjoyed.
     """
     recall, towers, optimizer = settings.recall, settings.towers, settings.optimizer
     enjoyed = enjoyed_rows(prepared.train)
@@ -93,14 +92,8 @@ def train_recall_towers(
 
 
 def enjoyed_rows(examples: Examples) -> Array:
-    """The examples whose work was enjoyed, as the snapshot's meaning says. DataError: there is none."""
-    rows = np.flatnonzero(examples.snapshot.meaning.is_enjoyed(examples.exposures.labels))
-    if not len(rows):
-        raise DataError(
-            f"none of {len(examples)} rows is of a work that was enjoyed, which the recall towers learn from: "
-            "set recall.on = false, or say in `meaning` which labels mean enjoyed"
-        )
-    return rows
+    """The examples whose work was enjoyed, as the snapshot's meaning says."""
+    return np.flatnonzero(examples.snapshot.meaning.is_enjoyed(examples.exposures.labels))
 
 
 class SampledSoftmax:
