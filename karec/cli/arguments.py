@@ -48,6 +48,12 @@ def _add_cascade(names: Any) -> None:
     train.add_argument(
         "--quick", action="store_true", help="a first look: fewer passes over a large log, of a smaller ranker"
     )
+    train.add_argument(
+        "--choose",
+        type=float,
+        metavar="MINUTES",
+        help="before training, try a list of settings on the validation days for so long, and train with the best",
+    )
     train.add_argument("--resume", action="store_true", help="go on from OUT/run/checkpoints, which a kill left")
     train.add_argument("--signing-key", type=Path, metavar="PEM", help="a private ed25519 key: sign the bundle")
     train.add_argument(
