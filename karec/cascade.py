@@ -10,7 +10,7 @@ from typing import Any, Self
 from uuid import uuid4
 
 from karec._slots import shared_slots
-from karec._view import IndexView, Pinnable
+from karec._view import Pinnable
 from karec.errors import ContractError
 from karec.observer_queue import ObserverCounts, ObserverQueue
 from karec.stage import Merger, RequestHydrator, Source, Stage, hydrate_request, merge, recall, timed
@@ -52,6 +52,7 @@ class Cascade:
     """The request path of one scene. Immutable: any number of threads may ``run`` it at once, if its steps allow it.
 
     ``index`` is what steps read: each request pins one generation of it for all of them. None: no step reads an index.
+    ``recall_index`` is the same for recall's own vector space; None: there is none.
     ``versions`` goes into every answer, beside the generation and the model versions that the request read.
     ``naming`` knows the platform's ids; None: ids are integers that steps use as they are.
     ``threads``: how many requests run at once, of all cascades of the process that say the same; the others wait, first
@@ -67,6 +68,7 @@ class Cascade:
     index: Pinnable | None = None
     threads: int | None = None
     naming: Naming | None = None
+    recall_index: Pinnable | None = None
 
     def __post_init__(self) -> None:
         shared_slots(self.threads)  # refuses a number below 1
@@ -76,12 +78,13 @@ class Cascade:
         steps = [step for stage in self.stages for step in stage.steps]
         watching = [queue.observer for queue in self.observers]
         for step in (*self.request_hydrators, *self.recall.sources, self.recall.merger, *steps, *watching):
-            built_on = getattr(step, "index", None)
-            if built_on is not None and built_on is not self.index:
-                raise ContractError(
-                    f"the {step.role} {step.name!r} was built on another item index than the cascade's: "
-                    "give Cascade(…, index=…) the index that its steps were built on"
-                )
+            for name in ("index", "recall_index"):
+                built_on = getattr(step, name, None)
+                if built_on is not None and built_on is not getattr(self, name):
+                    raise ContractError(
+                        f"the {step.role} {step.name!r} was built on another item index than the cascade's: "
+                        f"give Cascade(…, {name}=…) the index that its steps were built on"
+                    )
 
     def run(self, request: Request) -> Recommendation:
         """Recall → stages → a feed of at most ``request.k`` works, with the trace of every step.
@@ -100,12 +103,13 @@ class Cascade:
 
     def _run(self, request: Request) -> Recommendation:
         with shared_slots(self.threads).taken():
-            view = None if self.index is None else self.index.pinned()
+            views = [None if index is None else index.pinned() for index in (self.index, self.recall_index)]
             try:
-                request, answer = self._feed(request, view)
+                request, answer = self._feed(request.with_view(*views))
             except BaseException:
-                if view is not None:
-                    view.close()  # whoever keeps the traceback would keep the generation
+                for view in views:
+                    if view is not None:
+                        view.close()  # whoever keeps the traceback would keep the generation
                 raise
         for observer in self.observers:
             observer.offer(request, answer)
@@ -136,7 +140,7 @@ class Cascade:
             traces.append(replace(trace, n_out=-1))
         return request, traces
 
-    def _feed(self, request: Request, view: IndexView | None) -> tuple[Request, Recommendation]:
+    def _feed(self, request: Request) -> tuple[Request, Recommendation]:
         """The request as its steps saw it, and the answer, which has no view."""
         if request.scene != self.scene:
             raise ValueError(f"this cascade serves the scene {self.scene!r}, the request asks for {request.scene!r}")
@@ -144,7 +148,6 @@ class Cascade:
             request,
             request_id=request.request_id or uuid4().hex,
             time_ms=int(time.time() * 1e3) if request.time_ms is None else request.time_ms,
-            view=view,
         )
         request, request_traces = self.hydrated(request)
         candidates, traces = self.recall.run(request)
@@ -167,13 +170,16 @@ class Cascade:
             channels=tuple(source.name for source in self.recall.sources),
             degraded=tuple(trace.place for trace in (*request_traces, *traces) if trace.failure),
             cold_start=cold is not None and bool(cold),
-            versions=self._read(view),
+            versions=self._read(request),
             short=why_short(request.k, traces),
         )
 
-    def _read(self, view: IndexView | None) -> Mapping[str, Any]:
-        """What a request with this view reads."""
-        if view is None:
-            return self.versions or EMPTY
-        read = {"index_generation": view.generation, "model_versions": view.model_versions}
-        return MappingProxyType({**self.versions, **read})
+    def _read(self, request: Request) -> Mapping[str, Any]:
+        """What the request reads, by its views."""
+        read: dict[str, Any] = {}
+        if request.view is not None:
+            read |= {"index_generation": request.view.generation, "model_versions": request.view.model_versions}
+        if request.recall_view is not None:
+            recall = request.recall_view
+            read |= {"recall_generation": recall.generation, "recall_model_versions": recall.model_versions}
+        return MappingProxyType({**self.versions, **read}) if read else self.versions or EMPTY

@@ -46,6 +46,7 @@ class Request:
 
     ``view`` is the item index as this request sees it, one generation from the first step to the last. The cascade sets
     it; steps read it as ``request.index``. The request of an answer has none, so that no answer holds on to old rows.
+    ``recall_view`` is the same of recall's own space, where there is one: its rows are other rows, ids are the same.
     """
 
     user_id: int | str
@@ -57,6 +58,7 @@ class Request:
     explain: bool = False
     features: Mapping[str, Array] = field(default_factory=lambda: EMPTY)
     view: IndexView | None = field(default=None, repr=False, kw_only=True)
+    recall_view: IndexView | None = field(default=None, repr=False, kw_only=True)
 
     def __post_init__(self) -> None:
         for name, value in (("user_id", self.user_id), *(("shown", work) for work in self.shown)):
@@ -84,9 +86,16 @@ class Request:
             )
         return self.view
 
-    def with_view(self, view: IndexView | None) -> Request:
-        """A copy that sees ``view``; None: that sees no index."""
-        return replace(self, view=view)
+    @property
+    def recall_index(self) -> IndexView:
+        """The view of recall's own space; ContractError where there is none."""
+        if self.recall_view is None:
+            raise ContractError("this request sees no recall index: run it in a Cascade(…, recall_index=index)")
+        return self.recall_view
+
+    def with_view(self, view: IndexView | None, recall_view: IndexView | None = None) -> Request:
+        """A copy that sees ``view`` and ``recall_view``; None: that sees no index."""
+        return replace(self, view=view, recall_view=recall_view)
 
     def with_features(self, features: Mapping[str, Array]) -> Request:
         """A copy whose ``features`` also hold ``features``."""
@@ -241,8 +250,9 @@ class Recommendation:
     ``scored`` holds, for each stage, its candidates before its first selector cut them: what the rank log and
     explanations need. ``degraded`` names the steps that failed and were passed over. ``cold_start`` is true when the
     user is unknown. ``versions`` names what this request read: model version, bundle, ``index_generation`` and the
-    index's ``model_versions``. ``short`` says why there are fewer works than the request wanted, None where there are
-    as many. ``names`` are the works' ids as the platform has them; None where they are the numbers of ``candidates``.
+    index's ``model_versions``, and of recall's own space ``recall_generation`` and ``recall_model_versions``. ``short``
+    says why there are fewer works than the request wanted, None where there are as many.
+    ``names`` are the works' ids as the platform has them; None where they are the numbers of ``candidates``.
     """
 
     request: Request

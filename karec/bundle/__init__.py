@@ -6,6 +6,7 @@
                     /manifest.txt                the same for C++ hosts: model_version, each file's bytes and XXH64
                     /user_tower.onnx item_tower.onnx ranker.onnx
                     /user_tower.v0000000006.onnx …   optional: of other versions that rows of the index are of
+                    /recall.karec recall_user_tower.onnx recall_item_tower.onnx   optional: recall's own vectors
                     /encoder.npz /index.karec /snapshot/…
                     /ids/users.karec …           optional: maps of the platform's ids
 

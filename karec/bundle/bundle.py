@@ -16,7 +16,8 @@ from karec.bundle.manifest import MANIFEST, check_files, manifest_of, manifest_t
 from karec.bundle.publishing import CURRENT
 from karec.bundle.replay_process import replay_once
 from karec.bundle.signing import check_signature
-from karec.bundle.versions import OTHER_TOWERS, check_version
+from karec.bundle.spaces import PRERANK, RECALL, Space
+from karec.bundle.versions import check_version
 from karec.errors import BundleError, IndexFormatError
 
 if TYPE_CHECKING:
@@ -91,7 +92,16 @@ class Bundle:
 
     @property
     def index(self) -> ItemIndex:
-        return self._parts.get("index", self._open_index)
+        return self.index_of(PRERANK)
+
+    @property
+    def recall_index(self) -> ItemIndex | None:
+        """The works' vectors in recall's own space; None where the bundle has none.
+
+        Who writes to ``index`` while it serves writes the same works here: ``upsert`` with a vector of this space,
+        ``remove``, ``block``.
+        """
+        return self.index_of(RECALL) if (self.path / RECALL.index).exists() else None
 
     @property
     def snapshot(self) -> Snapshot:
@@ -112,26 +122,40 @@ class Bundle:
 
     @property
     def user_tower(self) -> OnnxModel:
-        return self._model("user_tower.onnx")
+        return self._model(PRERANK.own)
 
     @property
     def user_towers(self) -> Mapping[int, OnnxModel]:
         """{model version: user tower}: the bundle's own, and each ``user_tower.v<ten digits>.onnx``, of others."""
-        return self._parts.get("user_towers", self._open_user_towers)
+        return self.user_towers_of(PRERANK)
+
+    @property
+    def recall_user_towers(self) -> Mapping[int, OnnxModel]:
+        """As ``user_towers``, of recall's own space; empty where the bundle has none."""
+        return self.user_towers_of(RECALL) if (self.path / RECALL.own).exists() else MappingProxyType({})
 
     @property
     def item_tower(self) -> OnnxModel:
-        return self._model("item_tower.onnx")
+        return self.item_tower_of(PRERANK)
 
     @property
     def ranker(self) -> OnnxModel:
         return self._model("ranker.onnx")
 
-    def _open_index(self) -> ItemIndex:
+    def index_of(self, space: Space) -> ItemIndex:
+        return self._parts.get(space.index, lambda: self._open_index(space))
+
+    def user_towers_of(self, space: Space) -> Mapping[int, OnnxModel]:
+        return self._parts.get(space.user_tower, lambda: self._open_user_towers(space))
+
+    def item_tower_of(self, space: Space) -> OnnxModel:
+        return self._model(space.item)
+
+    def _open_index(self, space: Space) -> ItemIndex:
         from karec.index import ItemIndex
 
-        index = ItemIndex.open(self.path / "index.karec")
-        check_version(self.path / "index.karec", index.model_version, self.model_version)
+        index = ItemIndex.open(self.path / space.index)
+        check_version(self.path / space.index, index.model_version, self.model_version)
         return index
 
     def _open_naming(self) -> IdNaming | None:
@@ -157,11 +181,11 @@ class Bundle:
         check_version(model.path, model.model_version, self.model_version)
         return model
 
-    def _open_user_towers(self) -> Mapping[int, OnnxModel]:
+    def _open_user_towers(self, space: Space) -> Mapping[int, OnnxModel]:
         from karec.models.onnx_model import OnnxModel
 
-        towers = {self.model_version: self.user_tower}
-        for path in sorted(self.path.glob(OTHER_TOWERS)):
+        towers = {self.model_version: self._model(space.own)}
+        for path in sorted(self.path.glob(space.others)):
             tower = OnnxModel(path)
             check_version(path, tower.model_version, self.model_version)
             towers[tower.model_version] = tower

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from karec.bundle.spaces import SPACES
 from karec.bundle.versions import check_version
 from karec.errors import BundleError
 from karec.models.onnx_file import Declared, Port, read_declared
@@ -16,7 +17,8 @@ if TYPE_CHECKING:  # it needs the compiled kernels, which a host of an index alo
     from karec.features.encoder import Encoder
 
 MOST_TASKS = 1 << 16  # characters of their names
-VECTORS = {"user_tower": "user_vector", "item_tower": "item_vector"}  # the output that the index meets
+VECTORS = {space.user_tower: "user_vector" for space in SPACES} | {space.item_tower: "item_vector" for space in SPACES}
+"""The output that the index meets, by what the names of models begin with."""
 
 
 def check_model(path: Path, folder: Path, of_bundle: int, encoder: Encoder | None) -> tuple[Declared, int]:
@@ -86,7 +88,7 @@ def _check_inputs(path: Path, declared: Declared, encoder: Encoder) -> None:
         if name not in given:
             raise BundleError(f"{path} reads the input {name[:60]!r}; the encoder gives {sorted(given)}")
         dtype, shape = given[name]
-        if port.dtype != dtype or not _fits(port.shape, shape, path.name.startswith("user_tower")):
+        if port.dtype != dtype or not _fits(port.shape, shape, _vector(path.name) == "user_vector"):
             raise BundleError(
                 f"{path}: input {name!r} is {_shown(port)}, the encoder gives {_shown(Port(dtype, (None, *shape)))}"
             )

@@ -9,6 +9,7 @@ bundle has the parts:
     item_tower.onnx         a few works, one of them unknown → item_vector (N, D) float32
     ranker.onnx             the same works for each user → logits (N, tasks) float32
     index.karec             D is its width; the 10 nearest works of a user vector
+    recall.karec            the same with its own towers, recall_user_tower….onnx and recall_item_tower.onnx
 
 Everything must be finite. Where the bundle has no encoder or no snapshot, its host makes the inputs: models are then
 run once, on ones where numbers stand and 0 where codes stand.
@@ -37,6 +38,7 @@ import numpy as np
 
 from karec.bundle.bundle import Bundle
 from karec.bundle.replay_process import Caps
+from karec.bundle.spaces import SPACES, Space
 from karec.errors import BundleError
 from karec.features.user_vector import VECTOR
 from karec.index import ItemIndex
@@ -56,27 +58,30 @@ def replay(bundle: Bundle, begin: Begin) -> None:
 
     Raises BundleError, or whatever a damaged part raises.
     """
-    width = None
-    if _has(bundle, "index.karec"):
-        begin("index.karec")
-        width = bundle.index.dim
+    widths: dict[Space, int] = {}
+    for space in SPACES:
+        if _has(bundle, space.index):
+            begin(space.index)
+            widths[space] = bundle.index_of(space).dim
     users: list[Inputs] = []
     works: Inputs | None = None
     if _has(bundle, "encoder.npz") and _has(bundle, "snapshot") and find_spec("karec.kernels.encode") is not None:
         users, works = _encoded(bundle, begin)
-    vectors = _user_vectors(bundle, users, width, begin)
-    if _has(bundle, "item_tower.onnx"):
-        begin("item_tower.onnx")
-        tower = bundle.item_tower
-        inputs = _example(tower) if works is None else works
-        _checked(tower, "item_vector", inputs, _rows(inputs, tower), width)
+    vectors = {space: _user_vectors(bundle, space, users, widths.get(space), begin) for space in SPACES}
+    for space in SPACES:
+        if _has(bundle, space.item):
+            begin(space.item)
+            tower = bundle.item_tower_of(space)
+            inputs = _example(tower) if works is None else works
+            _checked(tower, "item_vector", inputs, _rows(inputs, tower), widths.get(space))
     if _has(bundle, "ranker.onnx"):
         begin("ranker.onnx")
         for inputs in _ranker_inputs(bundle, users, works):
             _checked(bundle.ranker, "logits", inputs, _rows(inputs, bundle.ranker), len(bundle.ranker.tasks))
-    if width is not None and vectors:
-        begin("index.karec")
-        _search(bundle, vectors)
+    for space in widths:
+        if vectors[space]:
+            begin(space.index)
+            _search(bundle, space, vectors[space])
 
 
 def _has(bundle: Bundle, name: str) -> bool:
@@ -136,16 +141,16 @@ def _lists(relation: Relation, rows: Array) -> Relation:
     return Relation(indptr, np.concatenate([np.empty(0, np.int64), *(relation.of(int(row)) for row in rows)]))
 
 
-def _user_vectors(bundle: Bundle, users: list[Inputs], width: int | None, begin: Begin) -> dict[int, Array]:
-    """{model version: a user vector (D,)}, of each user tower."""
+def _user_vectors(
+    bundle: Bundle, space: Space, users: list[Inputs], width: int | None, begin: Begin
+) -> dict[int, Array]:
+    """{model version: a user vector (D,)}, of each user tower of ``space``."""
     vectors = {}
-    if _has(bundle, "user_tower.onnx"):
-        begin("user_tower.onnx")
-        _ = bundle.user_tower
-        for path in sorted(bundle.path.glob("user_tower.v*.onnx")):
-            begin(path.name)
-            OnnxModel(path)
-        for version, tower in bundle.user_towers.items():
+    if _has(bundle, space.own):
+        for name in (space.own, *space.others_of(path.name for path in bundle.path.iterdir())):
+            begin(name)
+            OnnxModel(bundle.path / name)
+        for version, tower in bundle.user_towers_of(space).items():
             begin(tower.path.name)
             for inputs in users or [_example(tower)]:
                 (vectors[version],) = _checked(tower, VECTOR, inputs, 1, width)
@@ -195,13 +200,13 @@ def _checked(model: OnnxModel, output: str, inputs: Inputs, rows: int, width: in
     return np.asarray(values)
 
 
-def _search(bundle: Bundle, vectors: Mapping[int, Array]) -> None:
+def _search(bundle: Bundle, space: Space, vectors: Mapping[int, Array]) -> None:
     """The nearest works of the user vectors, each version's rows with its own."""
-    index = bundle.index
+    index = bundle.index_of(space)
     asked = {version: vectors[version] for version in index.model_versions if version in vectors}
     found = index.search_all(k=NEAREST, query_by_version=asked or vectors)
     if not np.isfinite(found.scores).all():
-        raise BundleError(f"{bundle.path / 'index.karec'}: a work's score is not finite for a replayed request")
+        raise BundleError(f"{bundle.path / space.index}: a work's score is not finite for a replayed request")
 
 
 def _compile_searches() -> None:

@@ -20,8 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from karec._once import Once
+from karec.bundle.spaces import SPACES
 from karec.errors import BundleError, one_line
 
+INDICES = frozenset(space.index for space in SPACES)
 START_S = 120.0  # imports, from a cold disk on a busy machine; the portable backend may have to compile
 SLOWNESS = 10.0  # a child that gets less than this part of a processor is given up: nothing hangs
 
@@ -42,10 +44,10 @@ class Caps:
         """1.5 s, where models as they are trained take some 0.02 s, and 1 s for each 100 MB that is read and checked.
 
         512 MiB, of which such models take some 20, and four times the files that are read into memory: ONNX Runtime
-        holds a model up to three times while it loads. The index is mapped and counts for nothing.
+        holds a model up to three times while it loads. Index files are mapped and count for nothing.
         """
         sizes = {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
-        read = sum(size for path, size in sizes.items() if path.name != "index.karec")
+        read = sum(size for path, size in sizes.items() if path.name not in INDICES)
         return cls(1.5 + sum(sizes.values()) / 100e6, (512 << 20) + 4 * read)
 
 

@@ -7,7 +7,7 @@ not loaded. What a model does with a request is not known from its structure.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 
 from karec.bundle.model_structure import check_model, tower_width
 from karec.bundle.snapshot_structure import check_columns_read, check_snapshot
-from karec.bundle.versions import OTHER_TOWERS
+from karec.bundle.spaces import PRERANK, RECALL, SPACES, Space
 from karec.errors import BundleError, one_line
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from karec.platform.snapshot import Snapshot
     from karec.types import Array
 
-INDEX, ENCODER, SNAPSHOT, IDS = "index.karec", "encoder.npz", "snapshot", "ids"
+ENCODER, SNAPSHOT, IDS = "encoder.npz", "snapshot", "ids"
+RANKER = "ranker.onnx"
 TABLES = {"users": "users", "items": "works"}  # map of ids: table of the snapshot
 _SOME = 1 << 16  # ids that are looked up at once
 _NUMBERS = 1 << 22  # of vectors that are read at once
@@ -44,8 +45,7 @@ class Parts(Protocol):
     def snapshot(self) -> Snapshot: ...
     @property
     def encoder(self) -> Encoder: ...
-    @property
-    def index(self) -> ItemIndex: ...
+    def index_of(self, space: Space) -> ItemIndex: ...
     @property
     def naming(self) -> IdNaming | None: ...
 
@@ -56,7 +56,7 @@ def check_structure(bundle: Parts, names: Collection[str]) -> None:
     Parts that are not there are passed over. O(bytes of the snapshot, the encoder, the index and the models).
     """
     folder = bundle.path
-    snapshot = encoder = index = None
+    snapshot = encoder = None
     if any(name.startswith(f"{SNAPSHOT}/") for name in names):
         with _named(folder / SNAPSHOT):
             snapshot = bundle.snapshot
@@ -66,25 +66,30 @@ def check_structure(bundle: Parts, names: Collection[str]) -> None:
             encoder = bundle.encoder
             if snapshot is not None:
                 check_columns_read(folder / SNAPSHOT, encoder, snapshot)
-    if INDEX in names:
-        with _named(folder / INDEX):
-            index = bundle.index
-            _check_index(folder / INDEX, index, snapshot)
+    indices = {}
+    for space in SPACES:
+        if space.index in names:
+            with _named(folder / space.index):
+                indices[space] = bundle.index_of(space)
+                _check_index(folder / space.index, indices[space], snapshot)
+    if RECALL in indices:
+        _check_recall(folder, names, indices)
     if any(name.startswith(f"{IDS}/") for name in names):
         _check_ids(bundle, snapshot)
-    versions = _check_models(bundle, names, encoder, None if index is None else index.dim)
-    if index is not None and index.model_versions and versions and not versions & set(index.model_versions):
-        raise BundleError(
-            f"{folder / INDEX} holds vectors of model versions {list(index.model_versions)[:8]}, the user towers are "
-            f"of {sorted(versions)[:8]}"
-        )
+    for space in SPACES:
+        _check_towers(bundle, space, names, encoder, indices.get(space))
+    if RANKER in names:
+        with _named(folder / RANKER):
+            check_model(folder / RANKER, folder, bundle.model_version, encoder)
 
 
-def _check_models(bundle: Parts, names: Collection[str], encoder: Encoder | None, dim: int | None) -> set[int]:
-    """The versions of the user towers; ``dim``: the width of the index."""
-    widths = {} if dim is None else {INDEX: dim}
+def _check_towers(
+    bundle: Parts, space: Space, names: Collection[str], encoder: Encoder | None, index: ItemIndex | None
+) -> None:
+    """The towers of ``space`` fit the encoder, each other and ``index``, the item vectors of that space."""
+    widths = {} if index is None else {space.index: index.dim}
     versions = set()
-    for name in ("item_tower.onnx", "user_tower.onnx", *sorted(_other_towers(names)), "ranker.onnx"):
+    for name in (space.item, space.own, *space.others_of(names)):
         if name not in names:
             continue
         with _named(bundle.path / name):
@@ -95,13 +100,28 @@ def _check_models(bundle: Parts, names: Collection[str], encoder: Encoder | None
                     raise BundleError(f"{bundle.path / name} gives vectors of {width} numbers, {other} has {of_other}")
             if width is not None:
                 widths[name] = width
-            if name.startswith("user_tower"):
+            if name != space.item:
                 versions.add(version)
-    return versions
+    if index is not None and index.model_versions and versions and not versions & set(index.model_versions):
+        raise BundleError(
+            f"{bundle.path / space.index} holds vectors of model versions {list(index.model_versions)[:8]}, the user "
+            f"towers are of {sorted(versions)[:8]}"
+        )
 
 
-def _other_towers(names: Collection[str]) -> Iterator[str]:
-    return (name for name in names if "/" not in name and Path(name).match(OTHER_TOWERS))
+def _check_recall(folder: Path, names: Collection[str], indices: Mapping[Space, ItemIndex]) -> None:
+    """Recall's own space can be searched, and what is found there has rows in the item index. O(works)."""
+    path = folder / RECALL.index
+    if RECALL.own not in names:
+        raise BundleError(f"{path} has no user vectors to meet: {RECALL.own} is missing")
+    if PRERANK not in indices:
+        raise BundleError(f"{path} holds works, and {PRERANK.index} is missing")
+    with indices[RECALL].pinned() as recall, indices[PRERANK].pinned() as view:
+        ids = recall.ids[recall.present]
+        for piece in (ids[begin : begin + _SOME] for begin in range(0, len(ids), _SOME)):
+            rows = view.lookup(piece)
+            if (rows < 0).any():
+                raise BundleError(f"{path}: {PRERANK.index} has no work {piece[np.argmin(rows)]}")
 
 
 def _check_index(path: Path, index: ItemIndex, snapshot: Snapshot | None) -> None:

@@ -126,6 +126,37 @@ def fusion(arguments: argparse.Namespace) -> None:
         console.print(f"report: {page}")
 
 
+def recall(arguments: argparse.Namespace) -> None:
+    console = table_console()
+    from karec.cli.tables import recall_table
+    from karec.config import load_cascade, open_bundle, scene_names
+    from karec.evaluate.recall import asked_users, recall_json, recall_study
+
+    bundle = open_bundle(arguments.config)
+    cascade = load_cascade(arguments.config, arguments.scene or scene_names(arguments.config)[0], bundle)
+    with progress_bars() as progress:
+        truth = None
+        if arguments.data == "world":
+            world = build_world(arguments, progress)
+            dataset, truth = world.dataset, world.chances
+        else:
+            dataset = load_dataset(arguments, progress)
+        asked = asked_users(
+            cascade,
+            bundle,
+            dataset,
+            n_users=arguments.asked,
+            n_ranked=arguments.ranked,
+            truth=truth,
+            seed=arguments.seed or 0,
+            progress=progress,
+        )
+        report = recall_study(asked)
+    console.print(recall_table(report))
+    if arguments.json is not None:
+        arguments.json.write_text(recall_json(report), encoding="utf-8")
+
+
 def diversity(arguments: argparse.Namespace) -> None:
     console = table_console()
     import numpy as np

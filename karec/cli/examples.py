@@ -84,6 +84,14 @@ examples:
   karec evaluate consistency --log run7/rank_log --report out                    live: the log's shadow requests
 
 What the ranker puts on top of a pool, does prerank find it? Hit rates are normalised: 0 is chance, 1 is all.""",
+    "recall": """\
+examples:
+  karec evaluate recall --config karec-demo-world/karec.toml
+  karec evaluate recall --data kuairand --root KuaiRand-Pure/data --config run7/karec.toml --json recall.json
+
+Recall@1,000 and @10,000 of the whole library, by recall's own vectors, by prerank's and by popularity: of the 100
+works with the largest true value (world), of the ranker's 100 best of the whole library, and of the works enjoyed on
+test days.""",
     "export": """\
 examples:
   karec export models --data kuairand --root KuaiRand-Pure/data --run run7/run

@@ -14,6 +14,7 @@ from karec._sealed_text import kind_of, lines_of
 from karec.bundle import Bundle
 from karec.bundle.manifest import MANIFEST
 from karec.bundle.publishing import CURRENT
+from karec.bundle.spaces import PRERANK, RECALL
 from karec.config.host_stage import KIND as STAGE_KIND
 from karec.config.scenes import Config
 from karec.evaluate.consistency_report import consistency_rows, consistency_sentence
@@ -22,6 +23,7 @@ from karec.evaluate.funnel_report import FUNNEL_HEAD, FUNNEL_TITLE, funnel_rows
 from karec.evaluate.fusion_report import fusion_head, fusion_rows, fusion_sentence
 from karec.evaluate.page import with_interval
 from karec.evaluate.quality_rows import COLUMNS, history_rows, quality_rows
+from karec.evaluate.recall import recall_rows
 from karec.index import ItemIndex
 from karec.models.onnx_model import OnnxModel
 from karec.platform.schema import CREATOR, PUBLISHED, SONG, TYPE
@@ -111,6 +113,10 @@ def fusion_table(source: str, swept: Mapping[str, Any], k: int, objectives: Sequ
 def funnel_loss_table(loss: Mapping[str, Any], source: str = "") -> Table:
     title = f"{source}: {FUNNEL_TITLE[0].lower()}{FUNNEL_TITLE[1:]}" if source else FUNNEL_TITLE
     return text_table(f"{title} (95 % over users)", FUNNEL_HEAD, list(funnel_rows(loss)))
+
+
+def recall_table(report: Mapping[str, Any]) -> Table:
+    return text_table(f"What the model channel finds, {report['users']:,} users", *recall_rows(report))
 
 
 def diversity_table(report: Mapping[str, Any]) -> Table:
@@ -233,7 +239,9 @@ def _inspect_bundle(path: Path) -> Iterator[Table]:
     yield text_table(title, ("file", "bytes", "SHA-256"), sizes)
     models = [_model_row(name, OnnxModel(bundle.path / name)) for name in manifest["files"] if name.endswith(".onnx")]
     yield text_table("Models", ("file", "kind", "version", "inputs", "outputs"), models, 5)
-    yield _inspect_index(bundle.index, "index.karec")
+    yield _inspect_index(bundle.index, PRERANK.index)
+    if bundle.recall_index is not None:
+        yield _inspect_index(bundle.recall_index, RECALL.index)
 
 
 def _model_row(name: str, model: OnnxModel) -> tuple[str, ...]:

@@ -49,7 +49,7 @@ class Cascade(karec.cascade.Cascade):
         check_wiring(request, recall, stages, observers, place)
         versions = {"model": bundle.model_version, "bundle": bundle.path.name}
         queues = tuple(ObserverQueue(observer) for observer in observers)
-        read = bundle.index, config.threads, bundle.naming, bundle
+        read = bundle.index, config.threads, bundle.naming, bundle.recall_index, bundle
         return cls(name, request, recall, stages, queues, versions, *read)
 
 

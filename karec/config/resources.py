@@ -2,6 +2,7 @@
 
 index, snapshot, encoder, ranker    parts of the bundle, loaded on first use
 user_tower, user_towers             the bundle's own, and {model version: tower} of all that it holds
+recall_index, recall_user_towers    the same of recall's own space; None and {} where the bundle has none
 bundle                              the open bundle itself
 config_folder                       the folder of karec.toml
 stages                              for observers: the stages of their scene
@@ -16,7 +17,7 @@ from typing import Any
 from karec.bundle import Bundle
 from karec.stage import Stage
 
-PARTS = ("index", "snapshot", "encoder", "user_tower", "user_towers", "ranker")
+PARTS = ("index", "snapshot", "encoder", "user_tower", "user_towers", "ranker", "recall_index", "recall_user_towers")
 GIVEN = (*PARTS, "bundle", "config_folder", "stages")
 
 

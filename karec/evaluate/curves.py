@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SMOOTH = 9  # points
+SCORES = {"recall_towers": "found in top 1 %"}  # of trainings whose epochs have another score than the AUC
 
 
 def write_curves(run: Mapping[str, Any], path: Path) -> bool:
-    """Draw ``curves`` and ``epochs`` of a run.json: the loss by step, smoothed, and the AUC by epoch.
+    """Draw ``curves`` and ``epochs`` of a run.json: the loss by step, smoothed, and the score by epoch.
 
     False where matplotlib is not installed: nothing is written then.
     """
@@ -47,6 +48,6 @@ def _draw(axes: Axes, run: Mapping[str, Any], named: Sequence[str]) -> None:
         score.spines[["top", "left"]].set_visible(False)
         ends = (np.arange(len(epochs)) + 1) * (steps[-1] + 1) / len(epochs)
         score.plot(ends, [epoch["score"] for epoch in epochs], "o-", color=ORANGE, markersize=4)
-        score.set_ylabel("validation AUC", color=ORANGE)
+        score.set_ylabel(SCORES.get(name, "validation AUC"), color=ORANGE)
         if at == len(named) - 1:
             panel.set_xlabel("step")

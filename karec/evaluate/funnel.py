@@ -94,7 +94,8 @@ def _pools_of_request(
 ) -> list[FunnelPool]:
     prerank = stage_named(cascade.stages, "prerank")
     with index.pinned() as view:
-        request, _ = cascade.hydrated(request.with_view(view))
+        recall_view = None if cascade.recall_index is None else cascade.recall_index.pinned()  # goes with the request
+        request, _ = cascade.hydrated(request.with_view(view, recall_view))
         recalled, _ = cascade.recall.run(request)
         for stage in cascade.stages[: cascade.stages.index(prerank)]:
             recalled = stage.run(request, recalled).candidates

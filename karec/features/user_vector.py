@@ -6,10 +6,35 @@ int64``, which versions they are; without the latter, ``user_vector (1, D)`` fit
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from karec._view import IndexView
 from karec.errors import ContractError, Unavailable
 from karec.types import Array, Request
 
+if TYPE_CHECKING:  # a host of an index alone needs no ONNX Runtime
+    from karec.models.onnx_model import OnnxModel
+
 VECTOR, VERSIONS = "user_vector", "user_vector_versions"
+
+
+def vectors_by_version(
+    user_towers: Mapping[int, OnnxModel], view: IndexView, features: Mapping[str, Array]
+) -> dict[int, Array]:
+    """{model version: user vector (D,) float32} of each version that rows of ``view`` are of and that has a tower,
+    ascending: one pass each in ONNX Runtime, over the user's ``features``. Of an empty index: of every tower.
+
+    ContractError: an input of a tower is not there. Unavailable: none of the versions has a tower.
+    """
+    standing = view.model_versions or tuple(user_towers)
+    vectors = {v: user_towers[v].run(features, VECTOR)[0][0] for v in standing if v in user_towers}
+    if not vectors:
+        raise Unavailable(
+            f"the index holds vectors of model versions {list(standing)}, there are user towers of "
+            f"{sorted(user_towers)}"
+        )
+    return vectors
 
 
 def user_queries(request: Request) -> tuple[Array | None, dict[int, Array] | None]:
@@ -33,7 +58,11 @@ def user_queries(request: Request) -> tuple[Array | None, dict[int, Array] | Non
                 f"vectors without {VERSIONS}: whoever gives {VECTOR} must say which versions they are of"
             )
         return vectors[0], None
-    by_version = dict(zip(request.features[VERSIONS].tolist(), vectors, strict=True))
+    return queries_of(dict(zip(request.features[VERSIONS].tolist(), vectors, strict=True)), standing)
+
+
+def queries_of(by_version: dict[int, Array], standing: tuple[int, ...]) -> tuple[Array | None, dict[int, Array] | None]:
+    """As ``user_queries``, for vectors by model version and an index whose rows are of the versions ``standing``."""
     if len(standing) == 1 and standing[0] in by_version:
         return by_version[standing[0]], None
     return None, by_version

@@ -1,30 +1,54 @@
-"""Model recall: the works whose item vectors lie nearest to the user's, by exact scan of the item index."""
+"""Model recall: the works whose item vectors lie nearest to the user's, by exact scan."""
 
 from __future__ import annotations
 
-from karec.features.user_vector import user_queries
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from karec.features.user_vector import queries_of, user_queries, vectors_by_version
 from karec.index import ItemIndex
+from karec.models.onnx_model import OnnxModel
 from karec.stage import Source
 from karec.types import Candidates, Noted, Request
 
 
 class Model(Source):
-    """The top ``quota`` of the whole index by inner product with the user vector of each row's model version.
+    """The top ``quota`` of the whole library by inner product with the user vector of each row's model version.
+
+    It searches in recall's own space where the bundle has one: ``recall_index``, with the vectors that
+    ``recall_user_towers`` {model version: tower} make of the user's features. Else it searches the item index with
+    prerank's user vector.
 
     Blocked works are left out, so that fewer than ``quota`` may be found, and works of a version that has no user
     vector, which the notes count (``without_user_vector``).
     """
 
-    needs = ("request.user_vector",)
+    needs: tuple[str, ...] = ("request.user_vector",)
 
-    def __init__(self, index: ItemIndex, quota: int) -> None:
+    def __init__(
+        self,
+        index: ItemIndex,
+        quota: int,
+        recall_index: ItemIndex | None = None,
+        recall_user_towers: Mapping[int, OnnxModel] = MappingProxyType({}),
+    ) -> None:
         if quota <= 0:
             raise ValueError(f"quota must be positive, got {quota}")
         self.index = index
         self.quota = quota
+        self.recall_index = recall_index
+        self.recall_user_towers = dict(recall_user_towers)
+        if recall_index is not None:
+            towers = self.recall_user_towers.values()
+            self.needs = tuple(sorted({f"request.{name}" for tower in towers for name in tower.inputs}))
 
     def recall(self, request: Request) -> Candidates | Noted[Candidates]:
-        one, by_version = user_queries(request)
-        found = request.index.search_all(one, k=self.quota, query_by_version=by_version)
+        if self.recall_index is None:
+            (one, by_version), view = user_queries(request), request.index
+        else:
+            view = request.recall_index
+            vectors = vectors_by_version(self.recall_user_towers, view, request.features)
+            one, by_version = queries_of(vectors, view.model_versions)
+        found = view.search_all(one, k=self.quota, query_by_version=by_version)
         nearest = Candidates.of(found.ids, found.scores)
         return Noted(nearest, {"without_user_vector": found.unknown}) if found.unknown else nearest

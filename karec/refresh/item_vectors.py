@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -32,9 +33,13 @@ def build_index(
     item_tower: OnnxModel,
     *,
     dtype: Literal["float16", "float32"] = "float16",
+    columns: Mapping[str, Array] | None = None,
     progress: Progress | None = None,
 ) -> ItemIndex:
-    """One row a work, in the snapshot's order, as of its moment, with the works' columns and the tower's version."""
+    """One row a work, in the snapshot's order, as of its moment, with ``columns`` and the tower's version.
+
+    ``columns`` None: those of the works that steps may read.
+    """
     n = len(snapshot.works)
     vectors = []
     for begin in range(0, n, BATCH):
@@ -48,6 +53,6 @@ def build_index(
         np.asarray(snapshot.works.ids),
         np.concatenate(vectors),
         dtype=dtype,
-        columns=served_columns(snapshot),
+        columns=served_columns(snapshot) if columns is None else columns,
         model_version=item_tower.model_version,
     )

@@ -8,14 +8,16 @@ from pathlib import Path
 from karec._clock import Progress
 from karec.bundle import publish
 from karec.bundle.bundle import IDS
+from karec.bundle.spaces import PRERANK, RECALL
 from karec.errors import DataError
 from karec.features.encoder import Encoder
+from karec.index import ItemIndex
 from karec.models.onnx_model import OnnxModel
 from karec.platform.snapshot import Snapshot
 from karec.refresh.item_vectors import build_index
 
 KEEP = 10  # versions that stay published
-MODELS = ("user_tower.onnx", "item_tower.onnx", "ranker.onnx")
+MODELS = (PRERANK.own, PRERANK.item, "ranker.onnx")
 
 
 def publish_bundle(
@@ -31,6 +33,7 @@ def publish_bundle(
     """Publish the models and the encoder of the run folder ``run``, serving ``snapshot``, as ``root/current``. ``ids``
     is a folder with the maps of the platform's ids, where they are not the snapshot's numbers.
 
+    Where the run has recall towers, the bundle has recall's own vectors too.
     Returns the bundle's folder. The model version is the one that training wrote into the models. ``keep`` versions
     stay published, as ``karec.bundle.publish`` says. Raises DataError when the encoder reads counters by user and scene
     and the snapshot has none, and BundleError as ``publish``.
@@ -39,17 +42,30 @@ def publish_bundle(
     _check_counted_by_scene(encoder, snapshot)
     item_tower = OnnxModel(run / "item_tower.onnx", threads=0)
     index = build_index(snapshot, encoder, item_tower, progress=progress)
+    recall = _recall_index(run, snapshot, encoder, progress)
 
     def write(folder: Path) -> None:
         for name in (*MODELS, "encoder.npz"):
             shutil.copyfile(run / name, folder / name)
-        index.save(folder / "index.karec")
+        index.save(folder / PRERANK.index)
+        if recall is not None:
+            for name in (RECALL.own, RECALL.item):
+                shutil.copyfile(run / name, folder / name)
+            recall.save(folder / RECALL.index)
         snapshot.save(folder / "snapshot")
         if ids is not None:
             shutil.copytree(ids, folder / IDS)
 
     facts = {"tasks": list(item_tower.tasks), "works": len(snapshot.works), "users": len(snapshot.users)}
     return publish(root, item_tower.model_version, write, facts, keep=keep, signing_key=signing_key)
+
+
+def _recall_index(run: Path, snapshot: Snapshot, encoder: Encoder, progress: Progress | None) -> ItemIndex | None:
+    """The works' vectors by the recall tower of ``run``; None where it has none. Steps read no column there."""
+    if not (run / RECALL.item).exists():
+        return None
+    tower = OnnxModel(run / RECALL.item, threads=0)
+    return build_index(snapshot, encoder, tower, columns={}, progress=progress)
 
 
 def _check_counted_by_scene(encoder: Encoder, snapshot: Snapshot) -> None:

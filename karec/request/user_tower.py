@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from karec.errors import ContractError, Unavailable
-from karec.features.user_vector import VECTOR, VERSIONS
+from karec.errors import ContractError
+from karec.features.user_vector import VECTOR, VERSIONS, vectors_by_version
 from karec.models.onnx_model import OnnxModel
 from karec.stage import RequestHydrator
 from karec.types import Array, Request
@@ -30,12 +30,5 @@ class UserTower(RequestHydrator):
     def hydrate_request(self, request: Request) -> Mapping[str, Array]:
         if "user_ids" not in request.features:
             raise ContractError("the user tower needs the user's features: put the step user_features before it")
-        standing = request.index.model_versions or tuple(self.user_towers)  # an empty index is of no version
-        versions = [version for version in standing if version in self.user_towers]
-        if not versions:
-            raise Unavailable(
-                f"the index holds vectors of model versions {list(standing)}, there are user towers of "
-                f"{sorted(self.user_towers)}"
-            )
-        vectors = [self.user_towers[version].run(request.features, VECTOR)[0] for version in versions]
-        return {VECTOR: np.concatenate(vectors), VERSIONS: np.array(versions, np.int64)}
+        vectors = vectors_by_version(self.user_towers, request.index, request.features)
+        return {VECTOR: np.stack(list(vectors.values())), VERSIONS: np.array(list(vectors), np.int64)}

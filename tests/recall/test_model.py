@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+from small_tower import write_user_tower
 
 from karec.cascade import Cascade, Recall
 from karec.errors import ContractError, Unavailable
 from karec.index import ItemIndex
 from karec.recall.merger import QuotaMerger
 from karec.recall.model import Model
+from karec.stage import RequestHydrator
 from karec.types import Request
 
 A_STRANGER = Request(user_id=999)
@@ -70,3 +72,94 @@ def test_model_of_another_index_than_the_cascade_reads_is_refused(platform):
     Cascade("home", (), recall, (), index=index)
     with pytest.raises(ContractError, match="was built on another item index than the cascade's"):
         Cascade("home", (), recall, (), index=other)
+
+
+TWO = np.array([[0.25, -1.5]], np.float32)
+
+
+@pytest.fixture
+def towers(tmp_path):
+    return {version: write_user_tower(tmp_path / f"{version}.onnx", version, 4) for version in (0, 1)}
+
+
+def in_recall_space(platform, dim=4):
+    """(item index of ten numbers a work, recall's index of ``dim``)."""
+    vectors = np.random.default_rng(3).standard_normal((10, dim)).astype(np.float32)
+    return ItemIndex.build(platform.works.ids, np.eye(10)), ItemIndex.build(platform.works.ids, vectors, "float32")
+
+
+def asking(index, recall_index, **features):
+    features = {"user_ids": np.zeros((1, 1), np.int64), "user_numbers": TWO, **features}
+    return A_STRANGER.with_features(features).with_view(index.pinned(), recall_index.pinned())
+
+
+def test_model_searches_in_recalls_own_space_with_its_own_user_vector(platform, towers, backend):
+    index, own = in_recall_space(platform)
+    prerank = np.ones((1, 10), np.float32)
+    found = Model(index, 3, own, towers).recall(asking(index, own, user_vector=prerank))
+    scores = own.embeddings(np.arange(10)) @ towers[0].run({"user_numbers": TWO}, "user_vector")[0][0]
+    assert found.ids.tolist() == platform.works.ids[np.argsort(-scores)[:3]].tolist()
+    np.testing.assert_allclose(found.scores, np.sort(scores)[::-1][:3], rtol=1e-5)
+
+
+def test_each_row_of_recalls_space_meets_the_user_vector_of_its_own_version(platform, towers, backend):
+    index, own = in_recall_space(platform)
+    moved = np.random.default_rng(4).standard_normal((5, 4)).astype(np.float32)
+    own.upsert(platform.works.ids[5:], moved, model_version=1)
+    found = Model(index, 10, own, towers).recall(asking(index, own))
+    users = {version: tower.run({"user_numbers": TWO}, "user_vector")[0][0] for version, tower in towers.items()}
+    with own.pinned() as view:
+        rows = view.lookup(found.ids)
+        versions, vectors = view.model_versions_of(rows), view.embeddings(rows)
+    expected = [vector @ users[version] for vector, version in zip(vectors, versions.tolist(), strict=True)]
+    assert sorted(set(versions.tolist())) == [0, 1]
+    np.testing.assert_allclose(found.scores, expected, rtol=1e-5)
+
+
+def test_works_of_recalls_space_without_a_tower_are_counted(platform, towers):
+    index, own = in_recall_space(platform)
+    own.upsert(platform.works.ids[7:], np.ones((3, 4)), model_version=9)
+    noted = Model(index, 10, own, towers).recall(asking(index, own))
+    assert len(noted.value) == 7 and noted.notes == {"without_user_vector": 3}
+
+
+def test_recalls_space_without_any_tower_of_its_versions_is_unavailable(platform, towers):
+    index, own = in_recall_space(platform)
+    with pytest.raises(Unavailable, match=r"model versions \[0\], there are user towers of \[1\]"):
+        Model(index, 3, own, {1: towers[1]}).recall(asking(index, own))
+
+
+def test_model_needs_prerank_s_user_vector_only_without_a_space_of_its_own(platform, towers):
+    index, own = in_recall_space(platform)
+    assert Model(index, 3).needs == ("request.user_vector",)
+    assert Model(index, 3, own, towers).needs == ("request.user_numbers",)
+
+
+def test_a_request_without_a_view_of_recalls_space_is_refused(platform, towers):
+    index, own = in_recall_space(platform)
+    with pytest.raises(ContractError, match="this request sees no recall index"):
+        Model(index, 3, own, towers).recall(asking(index, own).with_view(index.pinned()))
+
+
+def test_model_of_another_recall_index_than_the_cascade_reads_is_refused(platform, towers):
+    index, own = in_recall_space(platform)
+    recall = Recall((Model(index, 3, own, towers),), QuotaMerger([3], 3))
+    Cascade("home", (), recall, (), index=index, recall_index=own)
+    with pytest.raises(ContractError, match=r"give Cascade\(…, recall_index=…\)"):
+        Cascade("home", (), recall, (), index=index)
+
+
+def test_a_request_sees_one_generation_of_recalls_space_whoever_writes_to_it(platform, towers, backend):
+    """The writer empties the space after the request has begun: what was there is found, and the answer says so."""
+    index, own = in_recall_space(platform)
+
+    class Writes(RequestHydrator):
+        def hydrate_request(self, request):
+            own.remove(platform.works.ids)
+            return {"user_ids": np.zeros((1, 1), np.int64), "user_numbers": TWO}
+
+    recall = Recall((Model(index, 3, own, towers),), QuotaMerger([3], 3))
+    answer = Cascade("home", (Writes(),), recall, (), index=index, recall_index=own).run(Request(1, k=3))
+    assert len(answer) == 3 and len(own) == 0
+    assert (answer.versions["recall_generation"], answer.versions["recall_model_versions"]) == (1, (0,))
+    assert answer.request.view is None and answer.request.recall_view is None

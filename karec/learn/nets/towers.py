@@ -48,12 +48,13 @@ class UserTower(nn.Module):
         vector: int,
         id_dropout: float,
         hidden_profiles: float,
+        by_task: bool,
     ) -> None:
         super().__init__()
         sizes = encoder.sizes
         self.columns = Columns(columns)
         self.numbers = PiecewiseLinear(edges[columns])
-        self.heads, self.vector, self.hidden_profiles = len(encoder.tasks) + 1, vector, hidden_profiles
+        self.heads, self.vector, self.hidden_profiles = 1 + by_task * len(encoder.tasks), vector, hidden_profiles
         self.item_codes = item_codes
         self.person = CodeEmbedding(sizes["user_id"], dim, [0], id_dropout)
         self.user_codes = CodeEmbedding(sizes["user_ids"], dim // 2)
@@ -120,7 +121,10 @@ class ItemTower(nn.Module):
 
 
 class Towers(nn.Module):
-    """Both towers with a scale and a bias for each head, as trained: ``inputs`` → logits (B, 1 + T), fused first."""
+    """Both towers with a scale and a bias for each head, as trained: ``inputs`` → logits (B, 1 + T), fused first.
+
+    Without ``by_task`` T is 0: users have one vector.
+    """
 
     inputs = (*UserTower.inputs, *ItemTower.inputs)
 
@@ -136,6 +140,7 @@ class Towers(nn.Module):
         id_dropout: float = 0.3,
         profile_dropout: float = 0.0,
         matching: bool = False,
+        by_task: bool = True,
     ) -> None:
         super().__init__()
         item_codes = CodeEmbedding(encoder.sizes["item_ids"], dim, id_columns(encoder), id_dropout)
@@ -153,6 +158,7 @@ class Towers(nn.Module):
             vector=vector,
             id_dropout=id_dropout,
             hidden_profiles=profile_dropout,
+            by_task=by_task,
         )
         self.item = ItemTower(encoder, *sides["item_numbers"], item_codes, alike, dim=dim, hidden=hidden, vector=vector)
         self.scale = nn.Parameter(torch.full((self.user.heads,), STARTING_SCALE))

@@ -1,9 +1,9 @@
 """A training: examples → ranker → its log → towers that learn from the log → models for serving → their quality.
 
-The run folder afterwards: encoder.npz, ranker.onnx, user_tower.onnx, item_tower.onnx, baseline_<name>.onnx, rank_log/,
-checkpoints/, tensorboard/ where the settings want it, run.json (settings, model version, the data's notes, the towers'
-scales and biases, epochs and curves, seconds) and quality.json. A run that was killed goes on from its checkpoints and
-ends with the same models.
+The run folder afterwards: encoder.npz, ranker.onnx, user_tower.onnx, item_tower.onnx, recall_user_tower.onnx and
+recall_item_tower.onnx where the settings want them, baseline_<name>.onnx, rank_log/, checkpoints/, tensorboard/ where
+the settings want it, run.json (settings, model version, the data's notes, the towers' scales and biases, epochs and
+curves, seconds) and quality.json. A run that was killed goes on from its checkpoints and ends with the same models.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from karec._files import write_text_aside
 from karec.evaluate.quality import RUN_FORMAT, evaluate_run
 from karec.learn._torch import torch
 from karec.learn.distil.distillation import train_towers
+from karec.learn.distil.recall_towers import NAMES, train_recall_towers
 from karec.learn.fit.checkpoint import Checkpoint, CheckpointError
 from karec.learn.fit.fitting import Recording
 from karec.learn.fit.prepare import Prepared, prepare
@@ -86,6 +87,8 @@ def train_all(
         rounds, heads = train_towers(prepared, soft, lists, settings, out, progress, recording_of)
         runs |= {"towers" if not at else f"towers_{at}": state for at, state in enumerate(rounds)}
         clock.lap("towers")
+        runs |= _train_recall(prepared, settings, out, recording_of, progress)
+        clock.lap("recall towers")
         facts = {"format": RUN_FORMAT, "settings": asdict(settings), "tasks": dataset.tasks, "towers": heads}
         facts |= {"data": {"name": dataset.name, "notes": dataset.notes}}
         facts |= {} if choice is None else {"choice": choice.as_dict()}
@@ -144,6 +147,21 @@ def _train_rankers(
                 runs[name] = train_ranker(name, prepared, settings, path, progress, recording)
     clock.lap("baselines")
     return runs
+
+
+def _train_recall(
+    prepared: Prepared,
+    settings: TrainSettings,
+    out: Path,
+    recording_of: Callable[[str], Recording],
+    progress: Progress | None,
+) -> dict[str, FitState]:
+    """The recall towers, where the settings want them; else those of an earlier run in ``out`` go."""
+    if settings.recall.on:
+        return {"recall_towers": train_recall_towers(prepared, settings, out, progress, recording_of("recall_towers"))}
+    for name in NAMES.values():
+        (out / f"{name}.onnx").unlink(missing_ok=True)
+    return {}
 
 
 def _logged(

@@ -22,7 +22,7 @@ def check_training(dataset: Dataset, settings: TrainSettings) -> None:
     """Refuse, before anything is trained, settings that these data or this machine cannot follow.
 
     Raises ConfigError naming the key, MissingExtra for a package that is not installed, and DataError for works without
-    the counters of the tasks.
+    the counters of the tasks, and where nothing was enjoyed that recall towers could learn from.
     """
     tasks, ranker = dataset.tasks, settings.ranker
     beside = ranker.auxiliary if ranker.kind in ("mmoe", "both") else ()
@@ -38,6 +38,8 @@ def check_training(dataset: Dataset, settings: TrainSettings) -> None:
         )
     _check_packages(settings)
     _check_counters(dataset)
+    if settings.recall.on:
+        _check_enjoyed(dataset)
 
 
 def _check_packages(settings: TrainSettings) -> None:
@@ -59,6 +61,16 @@ def _check_counters(dataset: Dataset) -> None:
             f"{dataset.name}: snapshot.works has no column {', '.join(missing)}: add the counters before training, "
             "with platform.folds.advance.advance(snapshot, exposures, snapshot.time_ms) where nothing was counted yet"
         )
+
+
+def _check_enjoyed(dataset: Dataset) -> None:
+    meaning = dataset.snapshot.meaning
+    for what, exposures in zip(("training", "validation"), dataset.split()[:2], strict=True):
+        if not meaning.is_enjoyed(exposures.labels).any():
+            raise DataError(
+                f"{dataset.name}: no work was enjoyed on the {what} days ({', '.join(meaning.enjoyed)}), and recall "
+                "towers learn from such rows: set recall.on to false"
+            )
 
 
 def fingerprint(dataset: Dataset, settings: TrainSettings) -> str:

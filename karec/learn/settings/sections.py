@@ -134,6 +134,17 @@ class DistilSettings(Checked):
 
 
 @dataclass(frozen=True)
+class RecallSettings(Checked):
+    """[recall]: towers of their own for the recall channel ``model``, which learn the set that a user enjoys."""
+
+    on: bool = setting(False, "train recall towers; else the channel searches with prerank's vectors")
+    epochs: int = setting(2, "epochs at most; the best on validation is kept", above=0)
+    vector: int = setting(64, "dimensions of their vectors", above=0)
+    temperature: float = setting(0.1, "of the softmax over candidates", above=0)
+    negatives: int = setting(512, "works drawn evenly from the library in a step, besides the batch's own", above=0)
+
+
+@dataclass(frozen=True)
 class ShadowSettings(Checked):
     """[shadow]: the whole pools in the first rank log, which the ranker writes over the training days."""
 

@@ -18,6 +18,7 @@ from karec.learn.settings.sections import (
     FeatureSettings,
     OptimizerSettings,
     RankerSettings,
+    RecallSettings,
     RunSettings,
     ShadowSettings,
     TowerSettings,
@@ -74,6 +75,7 @@ class TrainSettings(Checked):
     ranker: RankerSettings = field(default_factory=RankerSettings)
     towers: TowerSettings = field(default_factory=TowerSettings)
     distil: DistilSettings = field(default_factory=DistilSettings)
+    recall: RecallSettings = field(default_factory=RecallSettings)
     shadow: ShadowSettings = field(default_factory=ShadowSettings)
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     run: RunSettings = field(default_factory=RunSettings)

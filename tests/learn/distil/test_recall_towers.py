@@ -1,0 +1,163 @@
+"""The recall towers: their loss against float64, what a kill changes, and what is exported."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from small_settings import SMALL, changed
+
+from karec.errors import DataError
+from karec.learn.distil.recall_towers import NAMES, SampledSoftmax, Validation, enjoyed_rows, train_recall_towers
+from karec.learn.fit.checkpoint import Checkpoint
+from karec.learn.fit.fitting import Recording
+from karec.learn.fit.prepare import prepare
+from karec.learn.nets.towers import Towers, UserTower
+from karec.learn.run.train import train_all
+from karec.learn.settings.check import check_training
+from karec.models.onnx_model import OnnxModel
+
+SETTINGS = changed(
+    SMALL, recall={"on": True, "epochs": 2, "vector": 6, "negatives": 20}, optimizer={"learning_rate": 0.01}
+).of
+STEPS = 4  # before the kill
+
+
+@pytest.fixture(scope="module")
+def settings(dataset):
+    return SETTINGS(dataset)
+
+
+@pytest.fixture(scope="module")
+def prepared(dataset, settings, tmp_path_factory):
+    return prepare(dataset, settings, tmp_path_factory.mktemp("prepared"))
+
+
+def towers(prepared, settings):
+    torch.manual_seed(3)
+    edges = prepared.train_batches.edges(settings.features.bins)
+    return Towers(prepared.encoder, edges, dim=4, hidden=16, vector=6, id_dropout=0.0, by_task=False).eval()
+
+
+def test_the_loss_is_the_sampled_softmax_in_float64(prepared, settings):
+    """Candidates: the batch's own works, then 20 works of the library. log Q: 30 rows · share + 20 / works there."""
+    model, train = towers(prepared, settings), prepared.train
+    enjoyed = enjoyed_rows(train)
+    loss = SampledSoftmax(model, prepared, enjoyed, settings)
+    rows = torch.arange(30)
+    at = enjoyed[:30]
+    moments, drawn = loss._drawn(at, 5)
+    with torch.no_grad():
+        users = model.user(prepared.train_batches.inputs(torch.from_numpy(at), UserTower.inputs))[0].double().numpy()
+        sides = [train.items(at, train.work_rows[at]), train.items(moments, drawn)]
+        items = [model.item({k: torch.from_numpy(v) for k, v in side.items()}).double().numpy() for side in sides]
+    works, ids = np.concatenate(items), np.concatenate([train.work_rows[at], drawn])
+    published = train.snapshot.published_ms
+    there = np.mean([(published <= moment).sum() for moment in train.as_of[at]])
+    expected = []
+    for row in range(30):
+        logits = []
+        for candidate, work in enumerate(ids):
+            share = (train.work_rows[enjoyed] == work).mean()
+            log_q = np.log(30 * share + 20 / there)
+            if work != ids[row] or candidate == row:
+                logits.append(works[candidate] @ users[row] / settings.recall.temperature - log_q)
+            if candidate == row:
+                own = logits[-1]
+        most = max(logits)
+        expected.append(most + np.log(np.sum(np.exp(np.array(logits) - most))) - own)
+    assert loss(rows, 5).item() == pytest.approx(np.mean(expected), rel=1e-5)
+
+
+def test_a_step_draws_the_same_works_again_and_another_step_others(prepared, settings):
+    loss = SampledSoftmax(towers(prepared, settings), prepared, enjoyed_rows(prepared.train), settings)
+    rows = torch.arange(10)
+    assert loss(rows, 1).item() == loss(rows, 1).item() != loss(rows, 2).item()
+
+
+def test_works_are_drawn_as_they_were_at_the_moment_of_a_row(prepared, settings):
+    loss = SampledSoftmax(towers(prepared, settings), prepared, enjoyed_rows(prepared.train), settings)
+    moments, drawn = loss._drawn(np.arange(40), 0)
+    assert len(drawn) == 20 and set(moments) <= set(range(40))
+    assert (prepared.train.snapshot.published_ms[drawn] <= prepared.train.as_of[moments]).all()
+
+
+def test_the_score_is_the_share_of_rows_whose_work_stands_above_all_but_one_percent(prepared, settings):
+    model, valid = towers(prepared, settings), prepared.valid
+    validation = Validation(prepared, settings.seed)
+    rows = validation.rows.numpy()
+    inputs = {name: torch.from_numpy(value) for name, value in valid.inputs(rows).items()}
+    with torch.no_grad():
+        users, own = model.user(inputs)[0].numpy(), model.item(inputs).numpy()
+        works = model.item(validation.works).numpy()
+    above = (works @ users.T > (users * own).sum(axis=1)).mean(axis=0)
+    assert set(rows) == set(enjoyed_rows(valid))
+    assert validation.score(model) == pytest.approx((above < 0.01).mean(), abs=2 / len(rows))  # float32 ties
+
+
+class Stopped(Exception):
+    pass
+
+
+def test_a_killed_training_goes_on_to_the_same_towers(prepared, settings, tmp_path):
+    def recording(folder):
+        return Recording(Checkpoint(folder / "recall_towers.pt", 2, "recall"))
+
+    def stop(done, total, what):
+        if done == STEPS:
+            raise Stopped
+
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    for folder in (whole, killed):
+        folder.mkdir()
+    first = train_recall_towers(prepared, settings, whole, recording=recording(whole))
+    with pytest.raises(Stopped):
+        train_recall_towers(prepared, settings, killed, stop, recording(killed))
+    again = train_recall_towers(prepared, settings, killed, recording=recording(killed))
+    assert again.history == first.history and again.curve == first.curve
+    inputs = prepared.valid.inputs(np.arange(20))
+    for name, output in ((NAMES["user"], "user_vector"), (NAMES["item"], "item_vector")):
+        one, other = (OnnxModel(folder / f"{name}.onnx").run(inputs, output)[0] for folder in (whole, killed))
+        np.testing.assert_array_equal(one, other)
+
+
+def test_what_is_exported_computes_what_the_towers_do(prepared, settings, tmp_path):
+    recording = Recording(Checkpoint(tmp_path / "recall_towers.pt", 100, "recall"))
+    train_recall_towers(prepared, settings, tmp_path, recording=recording)
+    model = towers(prepared, settings)
+    model.load_state_dict(torch.load(tmp_path / "recall_towers.pt", weights_only=True)["best_state"])
+    inputs = prepared.valid.inputs(np.arange(40))
+    tensors = {name: torch.from_numpy(value) for name, value in inputs.items()}
+    with torch.no_grad():
+        expected = {"user": model.user(tensors)[0].numpy(), "item": model.item(tensors).numpy()}
+    for side, vectors in expected.items():
+        onnx = OnnxModel(tmp_path / f"{NAMES[side]}.onnx")
+        assert (onnx.kind, onnx.outputs, onnx.model_version) == (NAMES[side], (f"{side}_vector",), 1)
+        (found,) = onnx.run(inputs, f"{side}_vector")
+        np.testing.assert_allclose(found, vectors, atol=1e-5)
+        np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1.0, atol=1e-5)
+
+
+QUICK = changed(SMALL, ranker={"epochs": 1}, towers={"epochs": 1}, evaluation={"baselines": ()})
+
+
+def test_a_run_leaves_recall_towers_where_its_settings_want_them_and_removes_those_of_an_earlier_run(dataset, tmp_path):
+    on = changed(QUICK, recall={"on": True, "epochs": 1, "vector": 6, "negatives": 20})
+    result = train_all(dataset, on, tmp_path)
+    files = {f"{name}.onnx" for name in NAMES.values()}
+    assert files <= {path.name for path in tmp_path.iterdir()}
+    assert len(result.epochs["recall_towers"]) == 1 and result.seconds["recall towers"] > 0
+    assert "recall_towers" not in train_all(dataset, QUICK, tmp_path).epochs
+    assert not files & {path.name for path in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize("days", ["training", "validation"])
+def test_days_on_which_nothing_was_enjoyed_are_refused_before_training(dataset, settings, days):
+    exposures = dataset.exposures
+    here = exposures.time_ms < dataset.train_until_ms
+    if days == "validation":
+        here = ~here & (exposures.time_ms < dataset.valid_until_ms)
+    labels = {name: np.where(here, 0, label).astype(np.uint8) for name, label in exposures.labels.items()}
+    nothing = replace(dataset, exposures=replace(exposures, labels=labels))
+    with pytest.raises(DataError, match=rf"no work was enjoyed on the {days} days .* set recall.on to false"):
+        check_training(nothing, settings)
