@@ -18,6 +18,7 @@ from karec.config.host_stage import KIND as STAGE_KIND
 from karec.config.scenes import Config
 from karec.evaluate.consistency_report import consistency_rows, consistency_sentence
 from karec.evaluate.diversity_report import DIVERSITY_HEAD, diversity_rows, diversity_sentence
+from karec.evaluate.rounds_report import ROUNDS_HEAD, rounds_rows, rounds_sentence
 from karec.index import ItemIndex
 from karec.models.onnx_model import OnnxModel
 from karec.platform.schema import CREATOR, PUBLISHED, SONG, TYPE
@@ -86,6 +87,10 @@ def consistency_table(source: str, measured: Mapping[str, Any]) -> Table:
     title = f"{source}: {consistency_sentence(measured)}"
     head = ("measure", "mean [95 % over users]", "pools")
     return text_table(title, head, list(consistency_rows(measured)))
+
+
+def rounds_table(rounds: Mapping[str, Any]) -> Table:
+    return text_table(rounds_sentence(rounds), ROUNDS_HEAD, rounds_rows(rounds))
 
 
 def diversity_table(report: Mapping[str, Any]) -> Table:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from karec._files import write_text_aside
 from karec.evaluate.page import BLUE, INK, ORANGE, page, picture, table, with_interval
+from karec.evaluate.rounds_report import ROUNDS_HEAD, rounds_rows, rounds_sentence
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,6 +41,9 @@ def _page(report: Mapping[str, Any]) -> str:
         picture(lambda axes: _draw_curve(axes, report["diversity_curve"]), 7, 4),
         "<h2>Quality on the test days</h2><p class=note>In brackets: 95 % intervals from resampling users.</p>",
         *[f"<h3>{html.escape(task)}</h3>" + _quality_table(report["quality"], task) for task in report["tasks"]],
+        "<h2>What the second round learned</h2>",
+        f"<p class=note>{html.escape(rounds_sentence(report['rounds']))}. In brackets: 95 % intervals over users.</p>",
+        table(ROUNDS_HEAD, rounds_rows(report["rounds"])),
         "<h2>What the feeds reached</h2>",
         table(("measure", "cascade", "top-k by relevance"), _reach_rows(report["reach"])),
         "<h2>One feed</h2>",

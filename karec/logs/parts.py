@@ -33,7 +33,7 @@ def arrow_parquet() -> Any:
 
 
 def rank_log_schema(tasks: Sequence[str], ranker: str = "") -> pa.Schema:
-    """The columns of a rank log whose ranker predicts ``tasks``; ``ranker`` is its fingerprint, "" where it has none."""
+    """The columns of a rank log whose ranker predicts ``tasks``; ``ranker`` is its fingerprint, "" for none."""
     arrow = arrow_parquet()
     return arrow.schema(
         [

@@ -94,14 +94,14 @@ def _checked_versions(
         return rows
     if version is None and len(rows) > 1:
         raise LogSchemaError(
-            f"{folder} holds rows of the model versions {told}, and not all are of the ranker {ranker.path}: take those "
-            "of one with --log-version"
+            f"{folder} holds rows of the model versions {told}, and not all are of the ranker {ranker.path}: "
+            "take those of one with --log-version"
         )
     for part in wanted:
         if part.ranker and ranker.fingerprint and part.ranker != ranker.fingerprint:
             raise LogSchemaError(
-                f"{part.part} was written by the ranker {part.ranker}, which has an encoder of its own; {ranker.path} is "
-                f"{ranker.fingerprint}: name the run whose ranker served with --run, or its rows with --log-version"
+                f"{part.part} was written by the ranker {part.ranker}, which has an encoder of its own; {ranker.path} "
+                f"is {ranker.fingerprint}: name the run whose ranker served with --run, or its rows with --log-version"
             )
     (only,) = rows if version is None else (version,)
     if only != ranker.model_version and version is None:

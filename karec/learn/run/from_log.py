@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import shutil
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from karec._clock import Progress
 from karec.errors import ConfigError, DataError
@@ -116,16 +114,16 @@ def _check_run(dataset: Dataset, run: ServedRun, settings: TrainSettings, out: P
         raise DataError(
             f"{run.folder} learned the tasks {run.facts['tasks']}, {dataset.name} has {list(dataset.tasks)}"
         )
-    ours, theirs = (
-        asdict(each.features) | {f"towers.{key}": getattr(each.towers, key) for key in SIZES}
-        for each in (settings, run.settings)
-    )
-    for key, value in ours.items():
-        if value != theirs[key]:
-            key = key if key.startswith("towers.") else f"features.{key}"
-            raise ConfigError(
-                f"{key} = {value!r}, and the towers of {run.folder} were trained with {theirs[key.removeprefix('features.')]!r}"
-            )
+    for key, value in _shape(settings).items():
+        theirs = _shape(run.settings)[key]
+        if value != theirs:
+            raise ConfigError(f"{key} = {value!r}, and the towers of {run.folder} were trained with {theirs!r}")
+
+
+def _shape(settings: TrainSettings) -> dict[str, Any]:
+    """What towers must have in common with those whose weights they begin from, by key."""
+    features = {f"features.{key}": value for key, value in asdict(settings.features).items()}
+    return features | {f"towers.{key}": getattr(settings.towers, key) for key in SIZES}
 
 
 def _copy_models(run: Path, out: Path, model_version: int) -> None:

@@ -35,8 +35,8 @@ from karec.training_data.soft_labels import SoftLabels, read_soft_labels
 
 @dataclass(frozen=True, eq=False)
 class TrainResult:
-    """What a training leaves: the run ``folder``, ``quality`` on the test days, the epochs and seconds of each step, and
-    ``notes`` on what it learned from beside the data's own.
+    """What a training leaves: the run ``folder``, ``quality`` on the test days, the epochs and seconds of each step,
+    and ``notes`` on what it learned from, beside the data's own.
     """
 
     folder: Path

@@ -1,7 +1,7 @@
 """What users do with works that are shown to them: outcomes drawn from their true chances.
 
-The answers to a served feed come from common random numbers: the coin of a user, a work and a task is fixed. So the same
-work gets the same answer from the same user whoever shows it, and two cascades differ by what they show alone.
+The answers to a served feed come from common random numbers: the coin of a user, a work and a task is fixed. So a work
+gets the same answer from a user whoever shows it, and two cascades differ by what they show alone.
 """
 
 from __future__ import annotations
