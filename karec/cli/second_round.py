@@ -63,10 +63,8 @@ def serve_to_teach(data: Loaded, config: Path, n_requests: int, progress: Progre
     known = np.unique(dataset.exposures.user_id[dataset.exposures.time_ms < dataset.valid_until_ms])
     others = np.setdiff1d(known, measured)
     teaching = np.random.default_rng(1).permutation(others)[: TEACHING * n_requests]
-    feeds = _served(dataset, config, teaching, out / "served_log", POOL, progress, "serving what teaches")
-    shown = _served(
-        dataset, config, measured, out / "measured_log", MEASURED_POOL, progress, "serving what is measured"
-    )
+    feeds = _served(dataset, config, teaching, out / "served_log", POOL, progress, "serving to teach")
+    shown = _served(dataset, config, measured, out / "measured_log", MEASURED_POOL, progress, "serving to measure on")
     log = read_rank_log(out / "measured_log", dataset.tasks)
     pools = list(log.take(log.shadow).requests())
     share = float(np.mean([feed.trace.stage_sizes()["prerank"] / feed.trace.stage_sizes()["recall"] for feed in shown]))
