@@ -90,9 +90,9 @@ def train(arguments: argparse.Namespace) -> None:
 
 def demo(arguments: argparse.Namespace) -> None:
     console = table_console()
-    from karec.cli.demo import report_on, serve
+    from karec.cli.demo import loss_of, report_on, serve
     from karec.cli.second_round import learn_from_served, rounds_of, serve_to_teach
-    from karec.cli.tables import funnel_table, quality_tables, reach_table, rounds_table
+    from karec.cli.tables import funnel_loss_table, funnel_table, quality_tables, reach_table, rounds_table
     from karec.evaluate.cascade_report import write_report
 
     start = time.perf_counter()
@@ -106,9 +106,11 @@ def demo(arguments: argparse.Namespace) -> None:
         _publish(arguments, data, second.folder, progress)
         rounds = rounds_of(dataset, (first.folder, second.folder), taught, config)
         served = serve(dataset, config, arguments.requests, progress=progress)
+        loss = loss_of(served, progress)
     quality = second.quality
-    report = {**report_on(dataset, served, quality), "rounds": rounds}
+    report = report_on(dataset, served, quality, loss) | {"rounds": rounds}
     console.print(funnel_table(report["funnel"], report["timings_ms"]))
+    console.print(funnel_loss_table(loss))
     for table in quality_tables(quality, dataset.tasks):
         console.print(table)
     for note in (*dataset.notes, *second.notes):
