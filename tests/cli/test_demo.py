@@ -24,7 +24,7 @@ def test_the_report_has_its_documented_keys(report):
         "diversity_curve",
         "funnel_loss",
     }
-    assert report.keys() == documented | {"observers", "versions", "feed"}
+    assert report.keys() == documented | {"observers", "versions", "feed", "rounds"}
     sizes = [report["funnel"][stage] for stage in ("catalogue", "recall", "prerank", "rank", "rerank")]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[-1] == 10
