@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,11 @@ class LoggedLists:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @classmethod
+    def joined(cls, parts: Sequence[LoggedLists]) -> LoggedLists:
+        """The lists of ``parts``, all of the same number of works, one after the other."""
+        return cls(*[np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(cls)])
 
 
 def read_lists(

@@ -121,8 +121,10 @@ def _prepared(
         raise ValueError(
             f"{dataset.name}: {len(train) - requests} training and {len(valid)} validation exposures; both are needed"
         )
-    batches = [Batches(part, ("user_id", *INPUTS), progress, chosen_device(settings.run)) for part in (train, valid)]
-    return Prepared(encoder, train, valid, test, *batches, requests)
+    to_train, to_validate = (
+        Batches(part, ("user_id", *INPUTS), progress, chosen_device(settings.run)) for part in (train, valid)
+    )
+    return Prepared(encoder, train, valid, test, to_train, to_validate, requests)
 
 
 def chosen_device(run: RunSettings) -> str:

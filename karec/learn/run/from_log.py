@@ -31,7 +31,7 @@ from karec.platform.dataset import Dataset
 from karec.platform.events import Exposures
 from karec.training_data.lists import LoggedLists, lists_of
 from karec.training_data.served_log import ServedLog, read_served_log
-from karec.training_data.soft_labels import SoftLabels, read_soft_labels, soft_labels_of
+from karec.training_data.soft_labels import SoftLabels, read_teacher_log, soft_labels_of
 
 DRAWS = 8  # lists from one pool: its best works, and other ones of the rest each time
 SIZES = ("kind", "matching", "hidden", "vector")  # of towers that begin from others' weights
@@ -138,11 +138,13 @@ def _copy_models(run: Path, out: Path, model_version: int) -> None:
 def _taught(
     prepared: Prepared, served: ServedLog, first: Path, settings: TrainSettings
 ) -> tuple[SoftLabels, LoggedLists | None]:
-    """Soft labels from both logs, the served one first; lists from the served log alone, which holds real pools."""
-    train, distil = prepared.train, settings.distil
-    soft = soft_labels_of(train.exposures, served.log).or_else(
-        read_soft_labels(train.exposures, first, prepared.encoder.tasks)
-    )
+    """Soft labels and lists of both logs. What the served one says of an exposure comes first; its pools are what
+    prerank chooses from, the first log's are of many more users and moments.
+    """
+    train, distil, first_log = prepared.train, settings.distil, read_teacher_log(first, prepared.encoder.tasks)
+    soft = soft_labels_of(train.exposures, served.log).or_else(soft_labels_of(train.exposures, first_log))
     if not distil.needs_lists:
         return soft, None
-    return soft, lists_of(train, served.log, distil.list_works, settings.seed, DRAWS)
+    size, seed = distil.list_works, settings.seed
+    parts = [lists_of(train, served.log, size, seed, DRAWS), lists_of(train, first_log, size, seed)]
+    return soft, LoggedLists.joined(parts)
