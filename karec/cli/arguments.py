@@ -53,6 +53,12 @@ def _add_cascade(names: Any) -> None:
         "--run", type=Path, dest="run_folder", help="with --log: the run folder whose ranker served (default: OUT/run)"
     )
     train.add_argument("--log-version", type=int, metavar="N", help="with --log: rows of this model version alone")
+    train.add_argument(
+        "--choose",
+        type=float,
+        metavar="MINUTES",
+        help="before training, try a list of settings on the validation days for so long, and train with the best",
+    )
     train.add_argument("--resume", action="store_true", help="go on from OUT/run/checkpoints, which a kill left")
     train.add_argument("--signing-key", type=Path, metavar="PEM", help="a private ed25519 key: sign the bundle")
     train.add_argument(

@@ -23,13 +23,19 @@ if TYPE_CHECKING:
 def _learn(arguments: argparse.Namespace, data: Loaded, progress: ProgressBars) -> tuple[TrainResult, Path]:
     """Data → trained run → published bundle and config in ``--out``: what was trained, and the config's path."""
     from karec.bundle import next_version
+    from karec.learn.run.choose import choose_settings
     from karec.learn.run.train import train_all
 
     settings = dataclasses.replace(train_settings(arguments), model_version=next_version(arguments.out / "bundles"))
     if getattr(arguments, "quick", False):
         settings = settings.quick(len(data.dataset.split()[0]))
-    resume = getattr(arguments, "resume", False)
-    trained = train_all(data.dataset, settings, arguments.out / "run", progress, resume=resume)
+    run, resume = arguments.out / "run", getattr(arguments, "resume", False)
+    minutes, choice = getattr(arguments, "choose", None), None
+    if minutes is not None:
+        choice = choose_settings(data.dataset, settings, arguments.out / "choice", minutes, progress, resume=resume)
+        settings = choice.settings
+        resume = resume and run.is_dir()
+    trained = train_all(data.dataset, settings, run, progress, resume=resume, choice=choice)
     return trained, _publish(arguments, data, trained.folder, progress)
 
 
@@ -72,15 +78,18 @@ def train(arguments: argparse.Namespace) -> None:
 
     if arguments.log is None and (arguments.run_folder is not None or arguments.log_version is not None):
         raise ValueError("--run and --log-version say whose log teaches: they need --log DIR")
-    if arguments.log is not None and arguments.quick:
-        raise ValueError("--quick is for a first training: leave it out with --log, or set towers.epochs in --settings")
+    if arguments.log is not None and (arguments.quick or arguments.choose is not None):
+        raise ValueError("--quick and --choose are for a first training: leave them out with --log")
     if arguments.signing_key is not None:
         read_signing_key(arguments.signing_key)  # a wrong key is refused before hours of training, not after
     learn = _learn if arguments.log is None else _learn_from_log
     with progress_bars() as progress, loaded(arguments, progress) as data:
         trained, config = learn(arguments, data, progress)
-    from karec.cli.tables import quality_tables
+    from karec.cli.tables import choice_table, quality_tables
+    from karec.evaluate.quality import read_run
 
+    if arguments.choose is not None:
+        console.print(choice_table(read_run(trained.folder)["choice"]))
     for table in quality_tables(trained.quality, data.dataset.tasks):
         console.print(table)
     for note in (*data.dataset.notes, *trained.notes):

@@ -15,6 +15,7 @@ examples:
   karec train --data kuairand --root KuaiRand-Pure/data --out run7 --settings train.toml
   karec train --data kuairand --root KuaiRand-Pure/data --out run7 --settings train.toml --resume    after a kill
   karec train --data kuairand --root KuaiRand-Pure/data --out run7 --log run7/rank_log    learn from what was served
+  karec train --data kuairand --root KuaiRand-Pure/data --out run7 --choose 30       try settings first, 30 minutes
   karec train --data kuairand --root KuaiRand-Pure/data --out run7 --signing-key publisher.pem   sign the bundle
   karec recommend --config run7/karec.toml --user 712
 

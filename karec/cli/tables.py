@@ -19,6 +19,7 @@ from karec.config.scenes import Config
 from karec.evaluate.consistency_report import consistency_rows, consistency_sentence
 from karec.evaluate.diversity_report import DIVERSITY_HEAD, diversity_rows, diversity_sentence
 from karec.evaluate.funnel_report import FUNNEL_HEAD, FUNNEL_TITLE, funnel_rows
+from karec.evaluate.page import with_interval
 from karec.evaluate.rounds_report import ROUNDS_HEAD, rounds_rows, rounds_sentence
 from karec.index import ItemIndex
 from karec.models.onnx_model import OnnxModel
@@ -75,6 +76,20 @@ def _interval(measures: Mapping[str, Any], name: str) -> str:
     if value is None:
         return "–"
     return f"{value:.4f}" + ("" if bounds is None else f" [{bounds[0]:.4f}, {bounds[1]:.4f}]")
+
+
+def choice_table(choice: Mapping[str, Any]) -> Table:
+    """What ``karec train --choose`` tried; * stands at what was kept."""
+    tasks = next(list(row["by_task"]) for row in choice["tried"] if row["by_task"])
+    rows = []
+    for row in choice["tried"]:
+        scores = [f"{row['by_task'][task]:.4f}" if row["by_task"] else "–" for task in tasks]
+        gain = "" if row["gain"] is None else with_interval(row["gain"], row["gain_ci"])
+        mean = row["why_not"] if row["score"] is None else f"{row['score']:.4f}"
+        seconds = "" if row["seconds"] is None else f"{row['seconds']:.0f}"
+        rows.append((row["part"], row["name"] + (" *" if row["kept"] else ""), mean, gain, *scores, seconds))
+    head = ("part", "tried", "mean AUC", "gain over the best before, paired", *tasks, "s")
+    return text_table(f"Chosen (*) by the {choice['criterion']}", head, rows, text_columns=2)
 
 
 def size_table(sizes: Mapping[str, Mapping[str, int]]) -> Table:
