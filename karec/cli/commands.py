@@ -110,21 +110,23 @@ def demo(arguments: argparse.Namespace) -> None:
     with progress_bars() as progress, loaded(arguments, progress) as data:
         dataset = data.dataset
         first, config = _learn(arguments, data, progress)
+        last, rounds = first, None
         taught = serve_to_teach(data, config, arguments.requests, progress)
-        second = learn_from_served(dataset, first.folder, taught, arguments.out, progress)
-        _publish(arguments, data, second.folder, progress)
-        rounds = rounds_of(dataset, (first.folder, second.folder), taught, config)
+        if taught is not None:
+            last = learn_from_served(dataset, first.folder, taught, arguments.out, progress)
+            _publish(arguments, data, last.folder, progress)
+            rounds = rounds_of(dataset, (first.folder, last.folder), taught, config)
         served = serve(dataset, config, arguments.requests, progress=progress)
         loss = loss_of(served, progress)
-    quality = second.quality
+    quality = last.quality
     report = report_on(dataset, served, quality, loss) | {"rounds": rounds}
     console.print(funnel_table(report["funnel"], report["timings_ms"]))
     console.print(funnel_loss_table(loss))
     for table in quality_tables(quality, dataset.tasks):
         console.print(table)
-    for note in (*dataset.notes, *second.notes):
+    for note in (*dataset.notes, *last.notes):
         console.print(f"note: {note}")
-    console.print(rounds_table(rounds))
+    console.print("too few users for a second round" if rounds is None else rounds_table(rounds))
     console.print(reach_table(report["reach"]))
     for counts in served.observed:
         console.print(str(counts))

@@ -22,6 +22,7 @@ from karec.cli.inputs import Loaded
 from karec.config import load_cascade, open_bundle
 from karec.evaluate.quality import quality_table, tower_logits, trained_run
 from karec.evaluate.rounds import RoundOnPools, compare_rounds, towers_on_pools
+from karec.index import ItemIndex
 from karec.learn.run.from_log import ServedRun, train_from_log
 from karec.learn.run.train import TrainResult
 from karec.logs.rank_log import RankLog, read_rank_log
@@ -32,7 +33,7 @@ from karec.observer_queue import ObserverQueue
 from karec.platform.dataset import Dataset
 from karec.platform.events import Exposures
 from karec.simulate.world.answers import answers
-from karec.types import Recommendation, Request
+from karec.types import Array, Recommendation, Request
 
 TEACHING = 2  # requests that teach, for each that the demo serves in the end
 MEASURED, MOST_MEASURED = 0.5, 100  # requests whose pools are measured, likewise, and at most
@@ -54,15 +55,14 @@ class Taught:
     first: RoundOnPools
 
 
-def serve_to_teach(data: Loaded, config: Path, n_requests: int, progress: Progress | None = None) -> Taught:
+def serve_to_teach(data: Loaded, config: Path, n_requests: int, progress: Progress | None = None) -> Taught | None:
     """Serve what teaches and what is measured, each user once, at the moment test begins, into ``served_log`` and
-    ``measured_log`` beside ``config``.
+    ``measured_log`` beside ``config``. None where no user is left to teach, or none to measure on.
     """
     dataset, out = data.dataset, config.parent
-    measured = asked_users(dataset, n_requests)[: min(max(round(MEASURED * n_requests), 1), MOST_MEASURED)]
-    known = np.unique(dataset.exposures.user_id[dataset.exposures.time_ms < dataset.valid_until_ms])
-    others = np.setdiff1d(known, measured)
-    teaching = np.random.default_rng(1).permutation(others)[: TEACHING * n_requests]
+    measured, teaching = _users(dataset, n_requests)
+    if not len(measured) or not len(teaching):
+        return None
     feeds = _served(dataset, config, teaching, out / "served_log", POOL, progress, "serving to teach")
     shown = _served(dataset, config, measured, out / "measured_log", MEASURED_POOL, progress, "serving to measure on")
     log = read_rank_log(out / "measured_log", dataset.tasks)
@@ -74,8 +74,17 @@ def serve_to_teach(data: Loaded, config: Path, n_requests: int, progress: Progre
     return Taught(out / "served_log", feeds, outcomes, pools, share, first)
 
 
+def _users(dataset: Dataset, n_requests: int) -> tuple[Array, Array]:
+    """(users of the test days to measure on, half of those that are served at most; others that were seen before)."""
+    asked = asked_users(dataset, max(n_requests, 2))
+    measured = asked[: min(max(round(MEASURED * n_requests), 1), MOST_MEASURED, len(asked) // 2)]
+    known = np.unique(dataset.exposures.user_id[dataset.exposures.time_ms < dataset.valid_until_ms])
+    others = np.setdiff1d(known, measured)
+    return measured, np.random.default_rng(1).permutation(others)[: TEACHING * n_requests]
+
+
 def _served(
-    dataset: Dataset, config: Path, users: Any, log: Path, most: int, progress: Progress | None, what: str
+    dataset: Dataset, config: Path, users: Array, log: Path, most: int, progress: Progress | None, what: str
 ) -> list[Recommendation]:
     """A feed for each of ``users``, every request a shadow request, logged into the empty folder ``log``."""
     shutil.rmtree(log, ignore_errors=True)
@@ -104,7 +113,7 @@ def _served(
     return feeds
 
 
-def _unobserved(dataset: Dataset, config: Path) -> tuple[Cascade, Any]:
+def _unobserved(dataset: Dataset, config: Path) -> tuple[Cascade, ItemIndex]:
     """(the cascade that ``config`` serves now, which logs nothing and knows ids as numbers, its index)."""
     bundle = open_bundle(config)
     cascade = load_cascade(config, main_scene(dataset), bundle)

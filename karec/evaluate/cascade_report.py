@@ -44,9 +44,7 @@ def _page(report: Mapping[str, Any]) -> str:
         picture(lambda axes: _draw_curve(axes, report["diversity_curve"]), 7, 4),
         "<h2>Quality on the test days</h2><p class=note>In brackets: 95 % intervals from resampling users.</p>",
         *[f"<h3>{html.escape(task)}</h3>" + _quality_table(report["quality"], task) for task in report["tasks"]],
-        "<h2>What the second round learned</h2>",
-        f"<p class=note>{html.escape(rounds_sentence(report['rounds']))}. In brackets: 95 % intervals over users.</p>",
-        table(ROUNDS_HEAD, rounds_rows(report["rounds"])),
+        *([] if report["rounds"] is None else _rounds(report["rounds"])),
         "<h2>What the feeds reached</h2>",
         table(("measure", "cascade", "top-k by relevance"), _reach_rows(report["reach"])),
         "<h2>One feed</h2>",
@@ -61,6 +59,12 @@ def _sentence(report: Mapping[str, Any]) -> str:
         f"{d['works']:,} works, {d['users']:,} users, {d['exposures']:,} exposures; {report['requests']} requests, "
         f"{report['timings_ms']['total']:.1f} ms each; model version {report['versions']['model']}."
     )
+
+
+def _rounds(rounds: Mapping[str, Any]) -> list[str]:
+    note = f"{rounds_sentence(rounds)}. In brackets: 95 % intervals over users."
+    head = f"<h2>What the second round learned</h2><p class=note>{html.escape(note)}</p>"
+    return [head, table(ROUNDS_HEAD, rounds_rows(rounds))]
 
 
 def _draw_funnel(axes: Axes, funnel: Mapping[str, int]) -> None:
