@@ -12,6 +12,9 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from zlib import crc32
+
+import numpy as np
 
 from karec._clock import Progress
 from karec.errors import ConfigError, DataError
@@ -23,6 +26,7 @@ from karec.learn.export.onnx_export import copy_as_version
 from karec.learn.fit.checkpoint import best_weights
 from karec.learn.fit.prepare import Prepared, prepare_served
 from karec.learn.run.run_folder import Clock, make_folder, recordings, run_facts, write_json
+from karec.learn.run.tensorboard import EventFiles
 from karec.learn.run.train import TrainResult
 from karec.learn.settings.check import check_training, fingerprint
 from karec.learn.settings.train import TrainSettings, run_settings
@@ -34,6 +38,7 @@ from karec.training_data.served_log import ServedLog, read_served_log
 from karec.training_data.soft_labels import SoftLabels, read_teacher_log, soft_labels_of
 
 DRAWS = 8  # lists from one pool: its best works, and other ones of the rest each time
+TAUGHT = ("user_tower.onnx", "item_tower.onnx")
 SIZES = ("kind", "matching", "hidden", "vector")  # of towers that begin from others' weights
 
 
@@ -77,19 +82,25 @@ def train_from_log(
     run's, DataError data of other tasks, LogSchemaError a log that cannot teach (``read_served_log``), CheckpointError
     towers that are missing.
     """
-    settings = settings.of(dataset)
+    settings = _with_models_of(run, settings.of(dataset))
     _check_run(dataset, run, settings, out)
     check_training(dataset, settings)
     ranker = OnnxModel(run.folder / "ranker.onnx")
     served = read_served_log(log, ranker, dataset.tasks, dataset.snapshot, dataset.valid_until_ms, version)
     start = best_weights(run.towers)
     make_folder(out, resume)
-    content = f"{fingerprint(dataset, settings)}, from {ranker.fingerprint} and {len(served.log)} served rows"
-    recording_of = recordings(out, settings, content, None)
+    rows = crc32(np.ascontiguousarray(served.log.fused).data, crc32(np.ascontiguousarray(served.log.item_id).data))
+    content = (
+        f"{fingerprint(dataset, settings)}, from {ranker.fingerprint} and served rows {len(served.log)} {rows:08x}"
+    )
+    events = EventFiles(out / "tensorboard") if settings.run.tensorboard else None
+    recording_of = recordings(out, settings, content, events)
     clock = Clock()
     with ExitStack() as stack:
         stack.callback(torch.set_num_threads, torch.get_num_threads())
         torch.set_num_threads(settings.run.threads or torch.get_num_threads())
+        if events is not None:
+            stack.enter_context(events)
         _copy_models(run.folder, out, settings.model_version)
         prepared = prepare_served(dataset, Encoder.load(out / "encoder.npz"), settings, served, answers, progress)
         clock.lap("examples")
@@ -126,11 +137,20 @@ def _shape(settings: TrainSettings) -> dict[str, Any]:
     return features | {f"towers.{key}": getattr(settings.towers, key) for key in SIZES}
 
 
+def _with_models_of(run: ServedRun, settings: TrainSettings) -> TrainSettings:
+    """``settings`` that say of ranker and baselines, which stay, how ``run`` trained them."""
+    evaluation = replace(settings.evaluation, baselines=run.settings.evaluation.baselines)
+    return replace(settings, ranker=run.settings.ranker, evaluation=evaluation)
+
+
 def _copy_models(run: Path, out: Path, model_version: int) -> None:
-    """What stays: encoder, baselines, the first log, and the ranker under its new version."""
-    for path in (run / "encoder.npz", *run.glob("baseline_*.onnx")):
-        shutil.copyfile(path, out / path.name)
-    copy_as_version(run / "ranker.onnx", out / "ranker.onnx", model_version)
+    """What stays: encoder, baselines, the first log, and every model but the towers, under the new version."""
+    shutil.copyfile(run / "encoder.npz", out / "encoder.npz")
+    for path in run.glob("*.onnx"):
+        if path.name.startswith("baseline_"):
+            shutil.copyfile(path, out / path.name)
+        elif path.name not in TAUGHT and not path.name.endswith(".int8.onnx"):
+            copy_as_version(path, out / path.name, model_version)
     shutil.rmtree(out / "rank_log", ignore_errors=True)
     shutil.copytree(run / "rank_log", out / "rank_log")
 

@@ -195,6 +195,14 @@ def test_settings_that_make_other_towers_are_refused_before_training(world, serv
     assert not told and not (tmp_path / "run").exists()
 
 
+def test_other_settings_of_the_ranker_change_nothing(world, served, tmp_path):
+    run, log, _ = served
+    settings = changed(run.settings, ranker={"kind": "lr"}, evaluation={"baselines": ("lr",)}, towers={"epochs": 1})
+    settings = replace(settings, model_version=2)
+    result = train_from_log(world.dataset, run, log, settings, tmp_path / "run")
+    assert list(result.quality) == ["popularity", "towers", "mmoe"]
+
+
 def test_the_run_that_served_is_not_written_over(world, served):
     run, log, _ = served
     with pytest.raises(ConfigError, match="is the run that served: towers that learn from its log need a folder"):
