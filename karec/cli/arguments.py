@@ -48,6 +48,11 @@ def _add_cascade(names: Any) -> None:
     train.add_argument(
         "--quick", action="store_true", help="a first look: fewer passes over a large log, of a smaller ranker"
     )
+    train.add_argument("--log", type=Path, metavar="DIR", help="a served rank log: the towers learn on from it")
+    train.add_argument(
+        "--run", type=Path, dest="run_folder", help="with --log: the run folder whose ranker served (default: OUT/run)"
+    )
+    train.add_argument("--log-version", type=int, metavar="N", help="with --log: rows of this model version alone")
     train.add_argument(
         "--choose",
         type=float,

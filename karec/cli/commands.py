@@ -8,68 +8,101 @@ import json
 import resource
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from karec.cli.inputs import load_dataset, loaded, progress_bars, table_console, train_settings
 
 if TYPE_CHECKING:
     from karec.bundle import Bundle
+    from karec.cli.inputs import Loaded
     from karec.cli.progress import ProgressBars
     from karec.config.assemble import Cascade
-    from karec.platform.dataset import Dataset
+    from karec.learn.run.train import TrainResult
 
 
 def _learn(
-    arguments: argparse.Namespace, progress: ProgressBars, *, serves: bool = False
-) -> tuple[Dataset, Path, dict[str, Any]]:
-    """Data → trained run → published bundle and config in ``--out``; the dataset, the config's path and the quality."""
+    arguments: argparse.Namespace, data: Loaded, progress: ProgressBars, *, serves: bool = False
+) -> tuple[TrainResult, Path]:
+    """Data → trained run → published bundle and config in ``--out``: what was trained, and the config's path."""
     from karec.bundle import next_version
-    from karec.bundle.signing import read_signing_key
-    from karec.cli.demo import set_up
     from karec.cli.preflight import check_outputs
-    from karec.evaluate.curves import write_curves
-    from karec.evaluate.page import NOT_DRAWN
-    from karec.evaluate.quality import read_run
     from karec.learn.run.choose import choose_settings
     from karec.learn.run.preflight import check_run
     from karec.learn.run.train import train_all
+
+    settings = dataclasses.replace(train_settings(arguments), model_version=next_version(arguments.out / "bundles"))
+    if getattr(arguments, "quick", False):
+        settings = settings.quick(len(data.dataset.split()[0]))
+    check_outputs(data.dataset, settings, arguments.out, getattr(arguments, "report", None), serves=serves)
+    run, resume = arguments.out / "run", getattr(arguments, "resume", False)
+    minutes, choice = getattr(arguments, "choose", None), None
+    if minutes is not None:
+        check_run(data.dataset, settings.of(data.dataset))
+        choice = choose_settings(data.dataset, settings, arguments.out / "choice", minutes, progress, resume=resume)
+        settings = choice.settings
+        resume = resume and run.is_dir()
+    trained = train_all(data.dataset, settings, run, progress, resume=resume, choice=choice)
+    return trained, _publish(arguments, data, trained.folder, progress)
+
+
+def _learn_from_log(arguments: argparse.Namespace, data: Loaded, progress: ProgressBars) -> tuple[TrainResult, Path]:
+    """Served log → towers that learn on → published bundle: what was trained, and the config's path."""
+    from karec.bundle import next_version
+    from karec.cli.preflight import check_outputs
+    from karec.learn.run.from_log import ServedRun, train_from_log
+
+    run = ServedRun.read(arguments.run_folder or arguments.out / "run")
+    version = next_version(arguments.out / "bundles")
+    settings = run.settings if arguments.settings is None else train_settings(arguments)
+    check_outputs(data.dataset, settings, arguments.out)
+    trained = train_from_log(
+        data.dataset,
+        run,
+        arguments.log,
+        dataclasses.replace(settings, model_version=version),
+        arguments.out / f"run-{version}",
+        progress,
+        version=arguments.log_version,
+        resume=arguments.resume,
+    )
+    return trained, _publish(arguments, data, trained.folder, progress)
+
+
+def _publish(arguments: argparse.Namespace, data: Loaded, run: Path, progress: ProgressBars) -> Path:
+    """The curves of ``run``, and its models over the platform as ``--out``'s current bundle; the config's path."""
+    from karec.cli.demo import set_up
+    from karec.evaluate.curves import write_curves
+    from karec.evaluate.page import NOT_DRAWN
+    from karec.evaluate.quality import read_run
     from karec.refresh.publish import KEEP
 
-    signing_key = getattr(arguments, "signing_key", None)
-    if signing_key is not None:
-        read_signing_key(signing_key)  # a wrong key is refused before hours of training, not after
-    settings = dataclasses.replace(train_settings(arguments), model_version=next_version(arguments.out / "bundles"))
-    run = arguments.out / "run"
-    keep = getattr(arguments, "keep", KEEP)
-    with loaded(arguments, progress) as (dataset, ids):
-        if getattr(arguments, "quick", False):
-            settings = settings.quick(len(dataset.split()[0]))
-        check_outputs(dataset, settings, arguments.out, getattr(arguments, "report", None), serves=serves)
-        resume, minutes, choice = getattr(arguments, "resume", False), getattr(arguments, "choose", None), None
-        if minutes is not None:
-            check_run(dataset, settings.of(dataset))
-            choice = choose_settings(dataset, settings, arguments.out / "choice", minutes, progress, resume=resume)
-            settings = choice.settings
-            resume = resume and run.is_dir()
-        trained = train_all(dataset, settings, run, progress, resume=resume, choice=choice)
-        if not write_curves(read_run(run), run / "curves.svg"):
-            progress.note(f"curves.svg: {NOT_DRAWN}")
-        config = set_up(dataset, run, arguments.out, progress, ids=ids, keep=keep, signing_key=signing_key)
-    return dataset, config, trained.quality
+    if not write_curves(read_run(run), run / "curves.svg"):
+        progress.note(f"curves.svg: {NOT_DRAWN}")
+    keep, key = getattr(arguments, "keep", KEEP), getattr(arguments, "signing_key", None)
+    return set_up(data.dataset, run, arguments.out, progress, ids=data.ids, keep=keep, signing_key=key)
 
 
 def train(arguments: argparse.Namespace) -> None:
     console = table_console()
-    with progress_bars() as progress:
-        dataset, config, quality = _learn(arguments, progress)
+    from karec.bundle.signing import read_signing_key
+
+    if arguments.log is None and (arguments.run_folder is not None or arguments.log_version is not None):
+        raise ValueError("--run and --log-version say whose log teaches: they need --log DIR")
+    if arguments.log is not None and (arguments.quick or arguments.choose is not None):
+        raise ValueError("--quick and --choose are for a first training: leave them out with --log")
+    if arguments.signing_key is not None:
+        read_signing_key(arguments.signing_key)  # a wrong key is refused before hours of training, not after
+    learn = _learn if arguments.log is None else _learn_from_log
+    with progress_bars() as progress, loaded(arguments, progress) as data:
+        trained, config = learn(arguments, data, progress)
     from karec.cli.tables import choice_table, run_tables
     from karec.evaluate.quality import read_run
 
     if arguments.choose is not None:
-        console.print(choice_table(read_run(arguments.out / "run")["choice"]))
-    for table in run_tables(quality, dataset.tasks):
+        console.print(choice_table(read_run(trained.folder)["choice"]))
+    for table in run_tables(trained.quality, data.dataset.tasks):
         console.print(table)
-    for note in dataset.notes:
+    for note in (*data.dataset.notes, *trained.notes):
         console.print(f"note: {note}")
     console.print(f"published: {config.parent / 'bundles'}\nserve it:  karec recommend --config {config} --user ID")
 
@@ -77,23 +110,33 @@ def train(arguments: argparse.Namespace) -> None:
 def demo(arguments: argparse.Namespace) -> None:
     console = table_console()
     from karec.cli.demo import loss_of, report_on, serve
-    from karec.cli.tables import funnel_loss_table, funnel_table, reach_table, run_tables
+    from karec.cli.second_round import learn_from_served, rounds_of, serve_to_teach
+    from karec.cli.tables import funnel_loss_table, funnel_table, reach_table, rounds_table, run_tables
     from karec.evaluate.cascade_report import write_report
 
     start = time.perf_counter()
     if arguments.out is None:
         arguments.out = Path(f"karec-demo-{Path(arguments.data).name}")
-    with progress_bars() as progress:
-        dataset, config, quality = _learn(arguments, progress, serves=True)
+    with progress_bars() as progress, loaded(arguments, progress) as data:
+        dataset = data.dataset
+        first, config = _learn(arguments, data, progress, serves=True)
+        last, rounds = first, None
+        taught = serve_to_teach(data, config, arguments.requests, progress)
+        if taught is not None:
+            last = learn_from_served(dataset, first.folder, taught, arguments.out, progress)
+            _publish(arguments, data, last.folder, progress)
+            rounds = rounds_of(dataset, (first.folder, last.folder), taught, config)
         served = serve(dataset, config, arguments.requests, progress=progress)
         loss = loss_of(served, progress)
-    report = report_on(dataset, served, quality, loss)
+    quality = last.quality
+    report = report_on(dataset, served, quality, loss) | {"rounds": rounds}
     console.print(funnel_table(report["funnel"], report["timings_ms"]))
     console.print(funnel_loss_table(loss))
     for table in run_tables(quality, dataset.tasks):
         console.print(table)
-    for note in dataset.notes:
+    for note in (*dataset.notes, *last.notes):
         console.print(f"note: {note}")
+    console.print("too few users for a second round" if rounds is None else rounds_table(rounds))
     console.print(reach_table(report["reach"]))
     for counts in served.observed:
         console.print(str(counts))

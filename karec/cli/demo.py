@@ -73,6 +73,11 @@ def main_scene(dataset: Dataset) -> str:
     return dataset.snapshot.labels["scene"][int(np.bincount(dataset.exposures.scene).argmax())]
 
 
+def asked_users(dataset: Dataset, n: int) -> Array:
+    """(n,) users of the test days, drawn with a fixed seed."""
+    return np.random.default_rng(0).permutation(np.unique(dataset.split()[2].user_id))[:n]
+
+
 def serve(dataset: Dataset, config: Path, n_requests: int, k: int = 10, progress: Progress | None = None) -> Served:
     """Ask for a feed for ``n_requests`` users of the test days, drawn with a fixed seed, at the moment test begins.
 
@@ -81,11 +86,9 @@ def serve(dataset: Dataset, config: Path, n_requests: int, k: int = 10, progress
     bundle = open_bundle(config)
     scene = main_scene(dataset)
     cascade = replace(load_cascade(config, scene, bundle), naming=None)
-    test_users = np.unique(dataset.split()[2].user_id)
-    users = np.random.default_rng(0).permutation(test_users)[:n_requests]
     requests = [
         Request(user_id=int(user), k=k, scene=scene, time_ms=dataset.valid_until_ms, request_id=f"demo-{user}")
-        for user in users
+        for user in asked_users(dataset, n_requests)
     ]
     for request in requests[:WARM_UP]:
         cascade.run(request)

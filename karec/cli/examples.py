@@ -14,6 +14,7 @@ examples:
   karec train --data kuairand --root KuaiRand-Pure/data --out run7
   karec train --data kuairand --root KuaiRand-Pure/data --out run7 --settings train.toml
   karec train --data kuairand --root KuaiRand-Pure/data --out run7 --settings train.toml --resume    after a kill
+  karec train --data kuairand --root KuaiRand-Pure/data --out run7 --log run7/rank_log    learn from what was served
   karec train --data kuairand --root KuaiRand-Pure/data --out run7 --choose 30       try settings first, 30 minutes
   karec train --data kuairand --root KuaiRand-Pure/data --out run7 --signing-key publisher.pem   sign the bundle
   karec recommend --config run7/karec.toml --user 712
@@ -32,7 +33,9 @@ train.toml, all keys optional (docs/howto-train.md lists them, and says how to c
 Trains the ranker, writes the rank log, distils the towers from it, refreshes the item index and publishes a bundle:
   OUT/run/        models, encoder, run.json, quality.json, curves.svg, checkpoints/
   OUT/bundles/    the published bundle, `current` names it
-  OUT/karec.toml  the cascade that serves it; edit it as you like: it is written once and kept""",
+  OUT/karec.toml  the cascade that serves it; edit it as you like: it is written once and kept
+
+With --log, the towers of OUT/run (or --run) learn on from the log of the ranker that served, into OUT/run-VERSION.""",
     "data": """\
 examples:
   karec data init shop                  writes shop/data.toml by looking at the files in shop

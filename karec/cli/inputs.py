@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from karec.errors import MissingExtra
 
@@ -41,18 +41,29 @@ def progress_bars() -> ProgressBars:
 
 def load_dataset(arguments: argparse.Namespace, progress: ProgressBars) -> Dataset:
     """The dataset that --data names: the synthetic world, KuaiRand, or a folder with a data.toml."""
-    with loaded(arguments, progress) as (dataset, _):
-        return dataset
+    with loaded(arguments, progress) as data:
+        return data.dataset
+
+
+class Loaded(NamedTuple):
+    """The dataset that --data names; ``ids``, a folder, there while the data are, with the maps of its ids, None where
+    ids are numbers; and the world, where the data are one.
+    """
+
+    dataset: Dataset
+    ids: Path | None = None
+    world: World | None = None
 
 
 @contextmanager
-def loaded(arguments: argparse.Namespace, progress: ProgressBars) -> Iterator[tuple[Dataset, Path | None]]:
-    """``load_dataset``, and a folder, there while the block runs, with the maps of its ids; None: ids are numbers."""
+def loaded(arguments: argparse.Namespace, progress: ProgressBars) -> Iterator[Loaded]:
+    """The data, while the block runs."""
     if arguments.data == "kuairand":
-        yield load_kuairand(arguments, progress), None
+        yield Loaded(load_kuairand(arguments, progress))
         return
     if arguments.data == "world":
-        yield build_world(arguments, progress).dataset, None
+        world = build_world(arguments, progress)
+        yield Loaded(world.dataset, None, world)
         return
     from karec.data.own.load import load
 
@@ -60,7 +71,7 @@ def loaded(arguments: argparse.Namespace, progress: ProgressBars) -> Iterator[tu
         dataset = load(Path(arguments.data), Path(ids), progress, skip_bad=arguments.skip_bad).dataset
         for note in dataset.notes:
             progress.note(note)
-        yield dataset, Path(ids)
+        yield Loaded(dataset, Path(ids))
 
 
 def load_kuairand(arguments: argparse.Namespace, progress: ProgressBars) -> Dataset:

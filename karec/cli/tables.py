@@ -24,6 +24,7 @@ from karec.evaluate.fusion_report import fusion_head, fusion_rows, fusion_senten
 from karec.evaluate.page import with_interval
 from karec.evaluate.quality_rows import COLUMNS, history_rows, quality_rows
 from karec.evaluate.recall import recall_rows
+from karec.evaluate.rounds_report import ROUNDS_HEAD, rounds_rows, rounds_sentence
 from karec.index import ItemIndex
 from karec.models.onnx_model import OnnxModel
 from karec.platform.schema import CREATOR, PUBLISHED, SONG, TYPE
@@ -108,6 +109,10 @@ def consistency_table(source: str, measured: Mapping[str, Any]) -> Table:
 def fusion_table(source: str, swept: Mapping[str, Any], k: int, objectives: Sequence[str]) -> Table:
     title = f"{source}: {fusion_sentence(swept, k)}"
     return text_table(title, fusion_head(objectives), fusion_rows(swept, objectives))
+
+
+def rounds_table(rounds: Mapping[str, Any]) -> Table:
+    return text_table(rounds_sentence(rounds), ROUNDS_HEAD, rounds_rows(rounds))
 
 
 def funnel_loss_table(loss: Mapping[str, Any], source: str = "") -> Table:

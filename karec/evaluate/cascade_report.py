@@ -12,6 +12,7 @@ from karec._files import write_text_aside
 from karec.evaluate.funnel_report import FUNNEL_HEAD, FUNNEL_NOTE, FUNNEL_TITLE, funnel_rows
 from karec.evaluate.page import BLUE, INK, ORANGE, page, picture, table
 from karec.evaluate.quality_rows import COLUMNS, GAUC_COLUMNS, history_rows, quality_rows
+from karec.evaluate.rounds_report import ROUNDS_HEAD, rounds_rows, rounds_sentence
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,6 +45,7 @@ def _page(report: Mapping[str, Any]) -> str:
         "<h2>Quality on the test days</h2><p class=note>In brackets: 95 % intervals from resampling users. "
         "Differences are paired: positive where the ranker, or the towers, are better.</p>",
         *[_quality_tables(report, task) for task in report["tasks"]],
+        *([] if report["rounds"] is None else _rounds(report["rounds"])),
         "<h2>What the feeds reached</h2>",
         table(("measure", "cascade", "top-k by relevance"), _reach_rows(report["reach"])),
         "<h2>One feed</h2>",
@@ -58,6 +60,12 @@ def _sentence(report: Mapping[str, Any]) -> str:
         f"{d['works']:,} works, {d['users']:,} users, {d['exposures']:,} exposures; {report['requests']} requests, "
         f"{report['timings_ms']['total']:.1f} ms each; model version {report['versions']['model']}."
     )
+
+
+def _rounds(rounds: Mapping[str, Any]) -> list[str]:
+    note = f"{rounds_sentence(rounds)}. In brackets: 95 % intervals over users."
+    head = f"<h2>What the second round learned</h2><p class=note>{html.escape(note)}</p>"
+    return [head, table(ROUNDS_HEAD, rounds_rows(rounds))]
 
 
 def _draw_funnel(axes: Axes, funnel: Mapping[str, int]) -> None:

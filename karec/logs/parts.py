@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 FORMAT = 2
 FORMAT_KEY = b"karec.rank_log"
+RANKER_KEY = b"karec.ranker"
 REPAIR = "restore it, or take it out of the folder: its rows are then missing"
 # {format: {column that its parts do not have: the value that is read instead}}
 ABSENT: dict[int, dict[str, Any]] = {1: {"shadow": False, "prerank": None}, 2: {}}
@@ -31,8 +32,8 @@ def arrow_parquet() -> Any:
     return pyarrow
 
 
-def rank_log_schema(tasks: Sequence[str]) -> pa.Schema:
-    """The columns of a rank log whose ranker predicts ``tasks``."""
+def rank_log_schema(tasks: Sequence[str], ranker: str = "") -> pa.Schema:
+    """The columns of a rank log whose ranker predicts ``tasks``; ``ranker`` is its fingerprint, "" for none."""
     arrow = arrow_parquet()
     return arrow.schema(
         [
@@ -48,13 +49,17 @@ def rank_log_schema(tasks: Sequence[str]) -> pa.Schema:
             ("shadow", arrow.bool_()),
             ("prerank", arrow.float32()),
         ],
-        metadata={FORMAT_KEY: str(FORMAT)},
+        metadata={FORMAT_KEY: str(FORMAT), **({RANKER_KEY: ranker} if ranker else {})},
     )
 
 
-def read_part(part: Path, tasks: Sequence[str], model_versions: Collection[int] | None) -> pa.Table:
+def read_part(
+    part: Path, tasks: Sequence[str], model_versions: Collection[int] | None, version: int | None = None
+) -> pa.Table:
     """The part's rows with the columns of ``rank_log_schema``, checked as ``read_rank_log`` says."""
     table = _read_columns(part, rank_log_schema(tasks))
+    if version is not None:
+        table = table.filter(arrow_parquet().compute.equal(table["model_version"], version))
     _check_cells(part, table)
     if model_versions is not None:
         _check_versions(part, table, model_versions)

@@ -60,18 +60,22 @@ class RankLog:
             yield self.take(slice(int(begin), int(end)))
 
 
-def read_rank_log(folder: Path, tasks: Sequence[str], model_versions: Collection[int] | None = None) -> RankLog:
+def read_rank_log(
+    folder: Path, tasks: Sequence[str], model_versions: Collection[int] | None = None, *, version: int | None = None
+) -> RankLog:
     """Every row of the log in ``folder``, in order of time, without repeats.
 
     Of repeats of (request, item, shadow) the one with the lowest fused score stays. The result does not depend on which
     part holds a row, or where. Parts of an older format are read as ``parts.ABSENT`` says. With ``model_versions``,
-    rows of any other version are refused.
+    rows of any other version are refused; with ``version`` they are passed over.
 
     Raises LogSchemaError. It names the file when a part is cut short, damaged or of a newer format; the column too when
     it is missing, is there twice or has another type; and the row too when a cell is empty, a score is not finite or
     the model version is not wanted.
     """
-    table = arrow_parquet().concat_tables([read_part(part, tasks, model_versions) for part in log_parts(folder)])
+    table = arrow_parquet().concat_tables(
+        [read_part(part, tasks, model_versions, version) for part in log_parts(folder)]
+    )
     names, request = _coded(table["request_id"])
     scenes, scene = _coded(table["scene"])
     log = RankLog(

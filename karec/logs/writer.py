@@ -39,15 +39,18 @@ class _Request(NamedTuple):
 class RankLogWriter:
     """Holds rows back and writes a part every ``part_rows`` rows; with None, at ``flush`` and ``close`` alone.
 
+    ``ranker`` is the fingerprint of the model whose scores these are, "" where it has none: each part says it.
     Not thread-safe: one thread calls it at a time; only ``counts`` may be called from any. After a fork the child's
     copy is a new writer: it forgets the parent's rows, which the parent writes, and draws an id of its own.
     """
 
-    def __init__(self, folder: Path, tasks: Sequence[str], part_rows: int | None = PART_ROWS) -> None:
+    def __init__(
+        self, folder: Path, tasks: Sequence[str], part_rows: int | None = PART_ROWS, *, ranker: str = ""
+    ) -> None:
         self.folder = folder
         self.tasks = tuple(tasks)
         self.part_rows = part_rows
-        self._schema = rank_log_schema(self.tasks)
+        self._schema = rank_log_schema(self.tasks, ranker)
         self._begin()
         folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder, r"part-[0-9a-f]+-[0-9]+\.parquet")

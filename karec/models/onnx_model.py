@@ -19,7 +19,8 @@ class OnnxModel:
     """A loaded model. Any number of threads may call ``run`` at once, as ONNX Runtime guarantees.
 
     ``inputs`` and ``outputs`` are names; ``declared`` {input: (its type as ONNX calls it, its sizes: a number, or a
-    name or None where any fits)}; ``tasks``, ``model_version`` and ``kind`` come from the file's metadata.
+    name or None where any fits)}; ``tasks``, ``model_version`` and ``kind`` come from the file's metadata, and so does
+    ``fingerprint``, which is of graph and weights alone, "" where the file has none.
     Raises BundleError when the file is not a model or lacks that metadata.
     """
 
@@ -34,6 +35,7 @@ class OnnxModel:
             self.tasks: tuple[str, ...] = tuple(json.loads(metadata["tasks"]))
             self.model_version = int(metadata["model_version"])
             self.kind = metadata["kind"]
+            self.fingerprint: str = metadata.get("fingerprint", "")
         except (KeyError, ValueError) as error:
             raise BundleError(f"{path}: metadata tasks, model_version and kind are needed: {error!r}") from error
         except Exception as error:  # ONNX Runtime's own exceptions share no base class

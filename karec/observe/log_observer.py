@@ -32,7 +32,8 @@ class LogObserver(Observer):
             raise ValueError(f"flush_seconds must be positive, got {flush_seconds}")
         self.part_rows, self.flush_seconds = part_rows, flush_seconds
         self._model_version = ranker.model_version
-        self._writer = RankLogWriter(folder, ranker.tasks, part_rows=None)  # ``due`` says when to flush
+        # ``due`` says when to flush
+        self._writer = RankLogWriter(folder, ranker.tasks, part_rows=None, ranker=ranker.fingerprint)
         self._oldest = 0.0  # time.monotonic() of the oldest row held back
 
     def log(self, request: Request, ranked: Candidates, *, shadow: bool = False, prerank: Array | None = None) -> None:

@@ -105,9 +105,17 @@ class Examples:
 
 
 def build_examples(
-    encoder: Encoder, snapshot: Snapshot, exposures: Exposures, as_of_ms: Array | None = None
+    encoder: Encoder,
+    snapshot: Snapshot,
+    exposures: Exposures,
+    as_of_ms: Array | None = None,
+    *,
+    happened: Exposures | None = None,
 ) -> Examples:
     """All ``exposures``, which follow ``snapshot`` in order of time, as examples. O(M log M).
+
+    ``happened`` are the exposures that rows know of, by default ``exposures`` themselves. Where they are given,
+    ``exposures`` need no order: requests and feeds that no history holds.
 
     ``as_of_ms (M,)``: the moment before which a row knows what happened, by default its own. A service that works on a
     published snapshot knows only what was before its publication, whose moments ``refreshed`` gives. For every row the
@@ -119,8 +127,10 @@ def build_examples(
     _check_labels(encoder, exposures)
     time = exposures.time_ms
     as_of = time if as_of_ms is None else np.asarray(as_of_ms)
-    _check_moments(snapshot, time, as_of)
-    events = LocatedExposures.of(snapshot, exposures)
+    past = exposures if happened is None else happened
+    _check_moments(snapshot, past.time_ms, time, as_of)
+    events = LocatedExposures.of(snapshot, past)
+    rows = events if happened is None else LocatedExposures.of(snapshot, exposures)
     works_past = BY_WORK.over_time(snapshot, events, encoder.works.counters)
     users_past = BY_USER.over_time(snapshot, events, encoder.users.counters)
     scenes_past = BY_USER_SCENE.over_time(snapshot, events, encoder.scene_counters.counters)
@@ -130,12 +140,12 @@ def build_examples(
         exposures=exposures,
         as_of=as_of,
         works_past=works_past,
-        user_rows=events.user,
-        work_rows=events.work,
-        user_counts=users_past.at(events.user, as_of),
-        work_counts=works_past.at(events.work, as_of),
-        scene_counts=scenes_past.at(events.user_scene, as_of),
-        relations=_relations(events, snapshot, as_of),
+        user_rows=rows.user,
+        work_rows=rows.work,
+        user_counts=users_past.at(rows.user, as_of),
+        work_counts=works_past.at(rows.work, as_of),
+        scene_counts=scenes_past.at(rows.user_scene, as_of),
+        relations=_relations(events, snapshot, rows.user, as_of),
         labels=np.stack([exposures.labels[task] for task in encoder.tasks], axis=1).astype(np.float32),
     )
 
@@ -158,10 +168,13 @@ def as_known(dataset: Dataset, refresh_hours: float) -> Array:
     return np.maximum(moments, dataset.snapshot.time_ms)
 
 
-def _check_moments(snapshot: Snapshot, time: Array, as_of: Array) -> None:
-    wrong = np.flatnonzero(np.diff(time, prepend=snapshot.time_ms) < 0)
+def _check_moments(snapshot: Snapshot, past: Array, time: Array, as_of: Array) -> None:
+    wrong = np.flatnonzero(np.diff(past, prepend=snapshot.time_ms) < 0)
     if len(wrong):
         raise ValueError(f"exposures must follow the snapshot in order of time; row {int(wrong[0])} is too early")
+    early = np.flatnonzero(as_of < snapshot.time_ms)
+    if len(early):
+        raise ValueError(f"as_of_ms[{int(early[0])}] is before the snapshot, which knows what came later")
     if as_of.shape != time.shape:
         raise ValueError(f"as_of_ms has shape {as_of.shape}, expected {time.shape}")
     ahead = np.flatnonzero(as_of > time)
@@ -179,10 +192,10 @@ def _check_labels(encoder: Encoder, exposures: Exposures) -> None:
             raise ValueError(f"label {name!r}, exposure {int(bad[0])}: {label[bad[0]]}, expected 0 or 1")
 
 
-def _relations(events: LocatedExposures, snapshot: Snapshot, as_of: Array) -> dict[str, Lists]:
+def _relations(events: LocatedExposures, snapshot: Snapshot, users: Array, as_of: Array) -> dict[str, Lists]:
     """The users' lists that the encoder reads, as of each row's moment: histories as work rows, social edges as ids."""
-    found = {fold.name: fold.over_time(snapshot, events).at(events.user, as_of) for fold in (HISTORY, SKIPPED, FOLLOWS)}
+    found = {fold.name: fold.over_time(snapshot, events).at(users, as_of) for fold in (HISTORY, SKIPPED, FOLLOWS)}
     for fold in (HISTORY, SKIPPED):
         lists = found[fold.name]
         found[fold.name] = replace(lists, values=snapshot.works.lookup(lists.values))
-    return {**found, "friends": Lists.unchanged(snapshot.relations.get("friends"), events.user)}
+    return {**found, "friends": Lists.unchanged(snapshot.relations.get("friends"), users)}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
+from karec.logs.rank_log import RankLog
 from karec.training_data.examples import Examples
 from karec.training_data.soft_labels import read_teacher_log
 from karec.types import Array
@@ -31,6 +32,11 @@ class LoggedLists:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @classmethod
+    def joined(cls, parts: Sequence[LoggedLists]) -> LoggedLists:
+        """The lists of ``parts``, all of the same number of works, one after the other."""
+        return cls(*[np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(cls)])
+
 
 def read_lists(
     examples: Examples,
@@ -45,16 +51,18 @@ def read_lists(
     From a longer list, ``size`` works are taken: the ``size``/4 best, and the rest at random from ``seed``. Works that
     the snapshot does not hold are left out. Raises LogSchemaError as ``read_teacher_log`` does.
     """
-    log = read_teacher_log(folder, tasks, model_versions)
+    return lists_of(examples, read_teacher_log(folder, tasks, model_versions), size, seed)
+
+
+def lists_of(examples: Examples, log: RankLog, size: int, seed: int, draws: int = 1) -> LoggedLists:
+    """``read_lists`` of a log that has been read; a list that is longer than ``size`` gives ``draws`` of them."""
     log = log.take(examples.snapshot.works.lookup(log.item_id) >= 0)
-    new = np.ones(len(log), bool)
-    new[1:] = (log.request_id[1:] != log.request_id[:-1]) | (log.shadow[1:] != log.shadow[:-1])
-    starts = np.flatnonzero(new)
-    ends = np.r_[starts[1:], len(log)]
+    starts, ends = list_bounds(log)
     row = _example_of(examples, log.user_id[starts], log.time_ms[starts])
-    wanted = (ends - starts >= size) & (row >= 0)
+    wanted = np.flatnonzero((ends - starts >= size) & (row >= 0))
+    wanted = np.repeat(wanted, np.where(ends - starts > size, draws, 1)[wanted])
     generator = np.random.default_rng(seed)
-    taken = np.empty((int(wanted.sum()), size), np.int64)
+    taken = np.empty((len(wanted), size), np.int64)
     for out, start, end in zip(taken, starts[wanted], ends[wanted], strict=True):
         order = start + np.argsort(-log.fused[start:end], kind="stable")
         n_best = size if end - start == size else round(BEST * size)
@@ -64,6 +72,14 @@ def read_lists(
     return LoggedLists(
         row[wanted], works, item_numbers(examples, row[wanted], works), log.logits[taken], log.fused[taken]
     )
+
+
+def list_bounds(log: RankLog) -> tuple[Array, Array]:
+    """(starts, ends) of the log's lists: of each request what was ranked, and apart from it its whole pool."""
+    new = np.ones(len(log), bool)
+    new[1:] = (log.request_id[1:] != log.request_id[:-1]) | (log.shadow[1:] != log.shadow[:-1])
+    starts = np.flatnonzero(new)
+    return starts, np.r_[starts[1:], len(log)].astype(np.int64)
 
 
 def item_numbers(examples: Examples, rows: Array, works: Array) -> Array:

@@ -49,7 +49,7 @@ def write_rank_log(
     user, moment = exposures.user_id[order], exposures.time_ms[order]
     cuts = np.flatnonzero((user[1:] != user[:-1]) | (moment[1:] != moment[:-1])) + 1
     bounds = np.concatenate([[0], cuts, [len(order)]])
-    with RankLogWriter(folder, ranker.tasks) as writer:
+    with RankLogWriter(folder, ranker.tasks, ranker=ranker.fingerprint) as writer:
         for begin, end in pairwise(bounds):
             rows = order[begin:end]
             scene = int(exposures.scene[rows[0]])
@@ -94,7 +94,7 @@ def write_shadow_log(
     by_upload = np.argsort(upload_ms, kind="stable")
     n_there = np.searchsorted(upload_ms[by_upload], exposures.time_ms[chosen], side="right")
     scenes = snapshot.labels.get("scene", [])
-    with RankLogWriter(folder, ranker.tasks) as writer:
+    with RankLogWriter(folder, ranker.tasks, ranker=ranker.fingerprint) as writer:
         for done, (row, there) in enumerate(zip(chosen.tolist(), n_there.tolist(), strict=True), 1):
             pool = by_upload[generator.choice(there, min(works, there), replace=False)]
             logits = pool_logits(examples, row, pool, ranker)

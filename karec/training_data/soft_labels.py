@@ -6,7 +6,7 @@ A request is identified by user and moment, which exposures and log both hold; i
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,12 @@ class SoftLabels:
     fused: Array
     known: Array
 
+    def or_else(self, other: SoftLabels) -> SoftLabels:
+        """These, and what ``other`` knows of the same exposures where these know nothing."""
+        logits = np.where(self.known[:, None], self.logits, other.logits)
+        fused = np.where(self.known, self.fused, other.fused)
+        return replace(self, logits=logits, fused=fused, known=self.known | other.known)
+
 
 def read_soft_labels(
     exposures: Exposures, folder: Path, tasks: Sequence[str], model_versions: Collection[int] | None = None
@@ -34,16 +40,20 @@ def read_soft_labels(
     The order of the log and repeated rows do not matter. Shadow rows are left out. An exposure without a row is
     unknown. Raises LogSchemaError as ``read_teacher_log`` does.
     """
-    log = read_teacher_log(folder, tasks, model_versions)
+    return soft_labels_of(exposures, read_teacher_log(folder, tasks, model_versions))
+
+
+def soft_labels_of(exposures: Exposures, log: RankLog) -> SoftLabels:
+    """``read_soft_labels`` of a log that has been read."""
     log = log.take(~log.shadow)
     n = len(log)
     request = _paired(np.r_[log.user_id, exposures.user_id], np.r_[log.time_ms, exposures.time_ms])
     key = _paired(request, np.r_[log.item_id, exposures.work_id])
     logged, wanted = key[:n], key[n:]
     order = np.argsort(logged, kind="stable")
-    at = np.minimum(np.searchsorted(logged[order], wanted), n - 1)
+    at = np.minimum(np.searchsorted(logged[order], wanted), max(n - 1, 0))
     known = logged[order][at] == wanted if n else np.zeros(len(wanted), bool)
-    logits, fused = np.zeros((len(wanted), len(tasks)), np.float32), np.zeros(len(wanted), np.float32)
+    logits, fused = np.zeros((len(wanted), len(log.tasks)), np.float32), np.zeros(len(wanted), np.float32)
     rows = order[at[known]]
     logits[known], fused[known] = log.logits[rows], log.fused[rows]
     return SoftLabels(logits, fused, known)

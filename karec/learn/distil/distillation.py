@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from karec._clock import Progress
-from karec.learn._torch import torch
+from karec.learn._torch import Tensor, torch
 from karec.learn.distil.round import WHAT, train_round
 from karec.learn.distil.targets import Targets
 from karec.learn.distil.tower_logits import training_logits
@@ -33,15 +33,16 @@ def train_towers(
     folder: Path,
     progress: Progress | None = None,
     recording_of: Callable[[str], Recording] = lambda _: NOT_RECORDED,
+    start: Mapping[str, Tensor] | None = None,
 ) -> tuple[list[FitState], dict[str, dict[str, float]]]:
     """Train the towers as the settings' recipe says, and write user_tower.onnx and item_tower.onnx to ``folder``.
 
     Returns the trainings, one a born-again round, and what makes logits of the towers' cosines, calibrated on
     validation days: {"scale": {task: …}, "bias": {task: …}}. ``recording_of`` says where a training of a name is
-    recorded. Raises DataError as ``train_round`` does.
+    recorded; ``start``: the weights that the first round begins from. Raises DataError as ``train_round`` does.
     """
     logged = Targets.of(soft, lists)
-    model, state = train_round(prepared, logged, lists, settings, progress, recording_of("towers"))
+    model, state = train_round(prepared, logged, lists, settings, progress, recording_of("towers"), start=start)
     rounds = [state]
     for at in range(1, settings.distil.born_again + 1):
         targets = logged.averaged_with(*training_logits(model, prepared, lists))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from karec._clock import Progress
 from karec.errors import DataError
-from karec.learn._torch import torch
+from karec.learn._torch import Tensor, torch
 from karec.learn.distil.step_loss import StepLoss
 from karec.learn.distil.targets import Targets
 from karec.learn.fit.fitting import NOT_RECORDED, Recording, fit
@@ -27,8 +29,10 @@ def train_round(
     progress: Progress | None = None,
     recording: Recording = NOT_RECORDED,
     what: str = WHAT,
+    start: Mapping[str, Tensor] | None = None,
 ) -> tuple[Towers, FitState]:
-    """Towers trained on ``targets``, best epoch on validation kept; ``what`` is what progress calls it.
+    """Towers trained on ``targets``, best epoch on validation kept; ``what`` is what progress calls it. ``start`` are
+    the weights to begin from, those of towers of the same encoder and sizes; None: drawn ones.
 
     Raises DataError when a loss needs lists, or soft labels of training rows, and there are none.
     """
@@ -47,9 +51,11 @@ def train_round(
         profile_dropout=towers.profile_dropout,
         matching=towers.matching,
     ).to(train.device)
+    if start is not None:
+        model.load_state_dict(start)
     state = fit(
         model,
-        len(train),
+        prepared.shown,
         StepLoss(model, prepared, targets, lists, settings),
         lambda: mean_auc(predict(model, valid)[:, 1:], prepared.valid.labels),
         epochs=towers.epochs,

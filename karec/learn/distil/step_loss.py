@@ -49,7 +49,7 @@ class StepLoss:
         self.weights = task_weights(("fused", *tasks), settings.task_weights, train.device)
         self.rows = torch.from_numpy(targets.rows).to(train.device)
         self.known = torch.from_numpy(targets.known).to(train.device)
-        n_steps = settings.towers.epochs * -(-len(train) // settings.optimizer.batch_size)
+        n_steps = settings.towers.epochs * -(-prepared.shown // settings.optimizer.batch_size)
         self.hard_until = settings.distil.warm_up * n_steps
         self.clicked = train.labels[:, 0] > 0
         self.work = torch.from_numpy(prepared.train.work_rows)

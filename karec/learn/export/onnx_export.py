@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import warnings
@@ -92,14 +93,23 @@ def _let_broadcast(proto: onnx.ModelProto, shared: Sequence[str]) -> None:
 
 
 def write_onnx(proto: onnx.ModelProto, path: Path, *, kind: str, tasks: Sequence[str], model_version: int) -> None:
-    """Save ``proto`` as one file, with the metadata that serving reads and without the nodes' source lines."""
+    """Save ``proto`` as one file, with the metadata that serving reads and without the nodes' source lines.
+
+    ``fingerprint`` in the metadata is of graph and weights alone: a model keeps it under another version.
+    """
     for part in (*proto.graph.node, *proto.graph.value_info, *proto.graph.input, *proto.graph.output, proto.graph):
         del part.metadata_props[:]
-    onnx.helper.set_model_props(
-        proto, {"kind": kind, "tasks": json.dumps(list(tasks)), "model_version": str(model_version)}
-    )
+    fingerprint = hashlib.sha256(proto.graph.SerializeToString(deterministic=True)).hexdigest()[:16]
+    facts = {"kind": kind, "tasks": json.dumps(list(tasks)), "model_version": str(model_version)}
+    onnx.helper.set_model_props(proto, {**facts, "fingerprint": fingerprint})
     with file_aside(path) as file:
         onnx.save_model(proto, file)
+
+
+def copy_as_version(path: Path, out: Path, model_version: int) -> None:
+    """Write the model ``path`` to ``out`` under another version: the same graph, weights and fingerprint."""
+    model = OnnxModel(path)
+    write_onnx(onnx.load_model(path), out, kind=model.kind, tasks=model.tasks, model_version=model_version)
 
 
 def _check_parity(module: nn.Module, inputs: Mapping[str, Array], outputs: Sequence[str], path: Path) -> None:

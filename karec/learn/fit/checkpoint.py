@@ -14,7 +14,7 @@ from typing import Any
 
 from karec._files import file_aside
 from karec.errors import KarecError
-from karec.learn._torch import torch
+from karec.learn._torch import Tensor, torch
 
 FORMAT = 1
 ANEW = "begin anew without resume, or remove the file and train what it is of again"
@@ -66,6 +66,23 @@ class Checkpoint:
                 f"settings and data that it began with, or {ANEW}"
             )
         return dict(state)
+
+
+def best_weights(path: Path) -> Mapping[str, Tensor]:
+    """The weights of the best epoch in a finished training's checkpoint at ``path``.
+
+    Raises CheckpointError naming the file when it is missing, no checkpoint, or of a training that has not ended.
+    """
+    try:
+        if _altered_part(path):
+            raise ValueError(f"{_altered_part(path)} is not what was written")
+        state = torch.load(path, weights_only=True, map_location="cpu")
+        done, weights = state["progress"]["done"], state["best_state"]
+    except Exception as error:  # what a damaged pickle raises can be anything
+        raise CheckpointError(f"{path} does not hold trained towers: {error}") from error
+    if not done:
+        raise CheckpointError(f"{path} is of a training that has not ended: end it with --resume")
+    return dict(weights)
 
 
 def _altered_part(path: Path) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,10 @@ from karec.learn.nets.ranker import INPUTS
 from karec.learn.settings.sections import RunSettings
 from karec.learn.settings.train import TrainSettings
 from karec.platform.dataset import Dataset
+from karec.platform.events import Exposures
 from karec.training_data.examples import Examples, as_known, build_examples
 from karec.training_data.leak_check import check_no_leak
+from karec.training_data.served_log import ServedLog, joined
 from karec.types import Array
 
 EXAMPLE_ROWS = 64
@@ -28,7 +30,8 @@ EXAMPLE_ROWS = 64
 class Prepared:
     """The examples of the three parts, as the run's encoder sees them; training and validation days as tensors too.
 
-    Nothing that trains or chooses looks at ``test``.
+    Nothing that trains or chooses looks at ``test``. The last ``requests`` rows of ``train`` are requests of a served
+    log, which lists look up: no outcome belongs to them, and nothing else may learn from them.
     """
 
     encoder: Encoder
@@ -37,6 +40,12 @@ class Prepared:
     test: Examples
     train_batches: Batches
     valid_batches: Batches
+    requests: int = 0
+
+    @property
+    def shown(self) -> int:
+        """The training rows that were shown to users: the first so many."""
+        return len(self.train) - self.requests
 
     def example_batch(self, names: Sequence[str]) -> dict[str, Array]:
         """The first training rows: an export is traced and checked with them."""
@@ -67,12 +76,55 @@ def prepare(dataset: Dataset, settings: TrainSettings, folder: Path, progress: P
     valid = every.between(dataset.train_until_ms, dataset.valid_until_ms)
     test = every.take(dataset.exposures.time_ms >= dataset.valid_until_ms)
     del every  # its arrays are as large as the parts' together
-    if not len(train) or not len(valid):
+    return _prepared(dataset, encoder, train, valid, test, settings, progress)
+
+
+def prepare_served(
+    dataset: Dataset,
+    encoder: Encoder,
+    settings: TrainSettings,
+    served: ServedLog,
+    answers: Exposures | None = None,
+    progress: Progress | None = None,
+) -> Prepared:
+    """What ``prepare`` gives, with the ``encoder`` of the run that served, and more training rows: ``answers``, the
+    exposures of served feeds that the dataset lacks, and the requests of ``served`` that have lists.
+
+    Answers and requests know what the dataset's exposures say of the time before them. Raises ValueError as
+    ``build_examples``.
+    """
+    snapshot, past, train = dataset.snapshot, dataset.exposures, dataset.split()[0]
+    as_of = as_known(dataset, settings.features.refresh_hours)
+    requests = served.requests(snapshot, settings.distil.list_works)
+    parts = [train, *([] if answers is None else [answers]), requests]
+    rows = joined(parts, dataset.tasks)
+    known = as_known(replace(dataset, exposures=rows), settings.features.refresh_hours)
+    every = build_examples(encoder, snapshot, past, as_of)
+    valid = every.between(dataset.train_until_ms, dataset.valid_until_ms)
+    test = every.take(past.time_ms >= dataset.valid_until_ms)
+    del every
+    taught = build_examples(encoder, snapshot, rows, known, happened=past)
+    return _prepared(dataset, encoder, taught, valid, test, settings, progress, len(requests))
+
+
+def _prepared(
+    dataset: Dataset,
+    encoder: Encoder,
+    train: Examples,
+    valid: Examples,
+    test: Examples,
+    settings: TrainSettings,
+    progress: Progress | None,
+    requests: int = 0,
+) -> Prepared:
+    if len(train) == requests or not len(valid):
         raise ValueError(
-            f"{dataset.name}: {len(train)} training and {len(valid)} validation exposures; both are needed"
+            f"{dataset.name}: {len(train) - requests} training and {len(valid)} validation exposures; both are needed"
         )
-    batches = [Batches(part, ("user_id", *INPUTS), progress, chosen_device(settings.run)) for part in (train, valid)]
-    return Prepared(encoder, train, valid, test, *batches)
+    to_train, to_validate = (
+        Batches(part, ("user_id", *INPUTS), progress, chosen_device(settings.run)) for part in (train, valid)
+    )
+    return Prepared(encoder, train, valid, test, to_train, to_validate, requests)
 
 
 def chosen_device(run: RunSettings) -> str:

@@ -8,22 +8,18 @@ curves, seconds) and quality.json. A run that was killed goes on from its checkp
 
 from __future__ import annotations
 
-import json
 import shutil
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from karec._clock import Progress
-from karec._files import write_text_aside
-from karec.evaluate.quality import RUN_FORMAT, evaluate_run
+from karec.evaluate.quality import evaluate_run
 from karec.learn._torch import torch
 from karec.learn.distil.distillation import train_towers
 from karec.learn.distil.recall_towers import NAMES, train_recall_towers
-from karec.learn.fit.checkpoint import Checkpoint, CheckpointError
 from karec.learn.fit.fitting import Recording
 from karec.learn.fit.prepare import Prepared, prepare
 from karec.learn.fit.state import Epoch, FitState
@@ -33,6 +29,7 @@ from karec.learn.run.first_log import write_first_log
 from karec.learn.run.hard_towers import train_hard_towers
 from karec.learn.run.preflight import check_run
 from karec.learn.run.rankers import train_ranker
+from karec.learn.run.run_folder import Clock, make_folder, recordings, run_facts, write_json
 from karec.learn.run.tensorboard import EventFiles
 from karec.learn.settings.check import check_training, fingerprint
 from karec.learn.settings.train import TrainSettings
@@ -43,12 +40,15 @@ from karec.training_data.soft_labels import SoftLabels, read_soft_labels
 
 @dataclass(frozen=True, eq=False)
 class TrainResult:
-    """What a training leaves: the run ``folder``, ``quality`` on the test days, the epochs and seconds of each step."""
+    """What a training leaves: the run ``folder``, ``quality`` on the test days, the epochs and seconds of each step,
+    and ``notes`` on what it learned from, beside the data's own.
+    """
 
     folder: Path
     quality: dict[str, Any]
     epochs: dict[str, list[Epoch]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def train_all(
@@ -71,9 +71,9 @@ def train_all(
     check_training(dataset, settings)
     check_run(dataset, settings)
     events = EventFiles(out / "tensorboard") if settings.run.tensorboard else None
-    _make_folder(out, resume)
-    recording_of = _recordings(out, settings, fingerprint(dataset, settings), events)
-    clock = _Clock()
+    make_folder(out, resume)
+    recording_of = recordings(out, settings, fingerprint(dataset, settings), events)
+    clock = Clock()
     with ExitStack() as stack:
         stack.callback(torch.set_num_threads, torch.get_num_threads())
         torch.set_num_threads(settings.run.threads or torch.get_num_threads())
@@ -89,38 +89,13 @@ def train_all(
         clock.lap("towers")
         runs |= _train_recall(prepared, settings, out, recording_of, progress)
         clock.lap("recall towers")
-        facts = {"format": RUN_FORMAT, "settings": asdict(settings), "tasks": dataset.tasks, "towers": heads}
-        facts |= {"data": {"name": dataset.name, "notes": dataset.notes}}
+        facts = run_facts(dataset, settings, heads, runs)
         facts |= {} if choice is None else {"choice": choice.as_dict()}
-        facts |= {"epochs": {name: [asdict(epoch) for epoch in state.history] for name, state in runs.items()}}
-        facts |= {"curves": {name: state.curve for name, state in runs.items()}}
-        _write_json(out / "run.json", {**facts, "seconds": clock.seconds})
+        write_json(out / "run.json", {**facts, "seconds": clock.seconds})
         quality = evaluate_run(dataset, out, progress)
         clock.lap("evaluation")
-    _write_json(out / "run.json", {**facts, "seconds": clock.seconds})
+    write_json(out / "run.json", {**facts, "seconds": clock.seconds})
     return TrainResult(out, quality, {name: state.history for name, state in runs.items()}, clock.seconds)
-
-
-def _make_folder(out: Path, resume: bool) -> None:
-    """``out`` is there; without ``resume``, no checkpoint of an earlier run is."""
-    if resume and not (out.is_dir() and any(out.iterdir())):
-        raise CheckpointError(f"{out} holds no run to go on with: begin one without resume, or name another folder")
-    out.mkdir(parents=True, exist_ok=True)
-    if not resume:
-        for left in ("checkpoints", "tensorboard"):
-            shutil.rmtree(out / left, ignore_errors=True)
-
-
-def _recordings(
-    out: Path, settings: TrainSettings, facts: str, events: EventFiles | None
-) -> Callable[[str], Recording]:
-    """Where the training of a name is recorded: out/checkpoints/NAME.pt, and TensorBoard's event files."""
-
-    def recording_of(name: str) -> Recording:
-        path, every = out / "checkpoints" / f"{name}.pt", settings.run.checkpoint_steps
-        return Recording(Checkpoint(path, every, f"{name} of {facts}"), None if events is None else events.of(name))
-
-    return recording_of
 
 
 def _train_rankers(
@@ -128,7 +103,7 @@ def _train_rankers(
     settings: TrainSettings,
     out: Path,
     recording_of: Callable[[str], Recording],
-    clock: _Clock,
+    clock: Clock,
     progress: Progress | None,
 ) -> dict[str, FitState]:
     """The ranker, then the baselines, each exported to ``out``; how each training went, by kind. A baseline that is a
@@ -173,20 +148,3 @@ def _logged(
     write_first_log(train, out / "ranker.onnx", settings, log, progress, pools=distil.needs_lists)
     soft = read_soft_labels(train.exposures, log, tasks)
     return soft, read_lists(train, log, tasks, distil.list_works, settings.seed) if distil.needs_lists else None
-
-
-def _write_json(path: Path, facts: dict[str, Any]) -> None:
-    write_text_aside(path, json.dumps(facts, indent=1))
-
-
-class _Clock:
-    """Seconds between laps, by name."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        now = time.perf_counter()
-        self.seconds[name] = now - self._last
-        self._last = now

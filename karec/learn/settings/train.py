@@ -127,6 +127,11 @@ class TrainSettings(Checked):
         return fill(cls, table, place, _of_recipe(cls(), table, place))
 
 
+def run_settings(folder: Path, run: Mapping[str, Any]) -> TrainSettings:
+    """The settings of the run in ``folder``, of whose run.json ``run`` is the content. ConfigError: they do not fit."""
+    return fill(TrainSettings, run["settings"], Place(folder / "run.json"))
+
+
 def _of_recipe(built_in: Settings, table: Mapping[str, Any], place: Place) -> Settings:
     """What a file's other keys overrule: the built-in settings, with the losses of the recipe that it names."""
     distil = table.get("distil")

@@ -6,6 +6,7 @@ tastes.py      the truth: what a user thinks of a work, as probabilities
 policy.py      sessions, and what the platform showed in them
 platform.py    make_world: all of it, as a Dataset with its truth
 sampling.py    rows drawn by weight
+answers.py     outcomes drawn from true chances: what users do with a served feed
 """
 
 from karec.simulate.world.platform import World, make_world

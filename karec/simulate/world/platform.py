@@ -16,6 +16,7 @@ from karec.platform.folds.advance import advance
 from karec.platform.schema import Meaning
 from karec.platform.snapshot import Snapshot
 from karec.platform.table import Table
+from karec.simulate.world.answers import outcomes
 from karec.simulate.world.catalogue import ERAS, TAGS, TYPES, make_songs, make_tag_vectors, make_works
 from karec.simulate.world.people import (
     AGE_BANDS,
@@ -169,14 +170,10 @@ def _feedback(
         chances = truth.probabilities(
             shown.user[rows], work, time_ms=shown.time_ms[rows], scene=shown.scene[rows], repeats=shown.repeats[rows]
         )
+        did = outcomes(chances, {task: rng.random(len(work)) for task in TASKS})
         for task in TASKS:
-            before = AFTER[task]
-            coin = rng.random(len(work))
-            if before is None:
-                labels[task][rows] = coin < chances[task]
-            else:
-                labels[task][rows] = labels[before][rows] & (coin * chances[before] < chances[task])
-        play_ms[rows] = _play_ms(truth.works.duration_ms[work], {t: labels[t][rows] > 0 for t in TASKS}, rng)
+            labels[task][rows] = did[task]
+        play_ms[rows] = _play_ms(truth.works.duration_ms[work], {t: did[t] > 0 for t in TASKS}, rng)
     return Exposures(
         snapshot.users.ids[shown.user], snapshot.works.ids[shown.work], shown.time_ms, shown.scene, labels, play_ms
     )

@@ -107,7 +107,7 @@ class Policy:
             if not len(again):
                 break
             work[again] = self._random(user[again], limit[again], rng)
-        return Shown(user, work, time_ms, scene, _repeats(user, self._tag[work]))
+        return Shown(user, work, time_ms, scene, repeats_of(user, self._tag[work]))
 
     def _draw(self, user: Array, scene: Array, limit: Array, rng: np.random.Generator) -> Array:
         draws: dict[str, Callable[[Array, Array, np.random.Generator], Array]] = {
@@ -214,7 +214,8 @@ def _visits(
     return user, start
 
 
-def _repeats(user: Array, tag: Array) -> Array:
+def repeats_of(user: Array, tag: Array) -> Array:
+    """(M,) int32 for works in the order they are shown: how many of the user's last N_RECENT have the same tag."""
     order = np.argsort(user, kind="stable")
     u, t = user[order], tag[order]
     count = np.zeros(len(user), np.int32)

@@ -154,19 +154,27 @@ def sigmoid(logits: Array) -> Array:
 
 
 def pair_normal(left: Array, right: Array, salt: int) -> Array:
-    """(N,) float32, about N(0, 1), a fixed function of (left, right, salt).
-
-    SplitMix64's finaliser (Steele, Lea and Flood 2014) makes 64 bits of a pair; the sum of their four 16-bit parts is
-    near enough a normal variable.
+    """(N,) float32, about N(0, 1), a fixed function of (left, right, salt): the sum of the four 16-bit parts of a
+    pair's 64 bits is near enough a normal variable.
     """
+    parts = pair_bits(left, right, salt).view(np.uint16).reshape(-1, 4)
+    return np.asarray((parts.sum(axis=1, dtype=np.float64) / 65536.0 - 2.0) * np.sqrt(3.0), np.float32)
+
+
+def pair_uniform(left: Array, right: Array, salt: int) -> Array:
+    """(N,) float64 in [0, 1), a fixed function of (left, right, salt)."""
+    return np.asarray((pair_bits(left, right, salt) >> np.uint64(11)) * 2.0**-53)
+
+
+def pair_bits(left: Array, right: Array, salt: int) -> Array:
+    """(N,) uint64 of a pair, by SplitMix64's finaliser (Steele, Lea and Flood 2014)."""
     with np.errstate(over="ignore"):
         x = np.asarray(left, np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.asarray(right, np.uint64)
         x = x * np.uint64(0xD1342543DE82EF95) + np.uint64(salt)
         x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         x ^= x >> np.uint64(31)
-    parts = np.ascontiguousarray(x).view(np.uint16).reshape(-1, 4)
-    return np.asarray((parts.sum(axis=1, dtype=np.float64) / 65536.0 - 2.0) * np.sqrt(3.0), np.float32)
+    return np.ascontiguousarray(x)
 
 
 def contains(keys: Array, wanted: Array) -> Array:

@@ -1,0 +1,236 @@
+"""Towers learn on from what a cascade served: from its log, with its ranker, to the same towers every time."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from small_settings import LISTS, SMALL, changed
+
+from karec.cli.demo import set_up
+from karec.config import load_cascade
+from karec.errors import ConfigError, DataError, LogSchemaError
+from karec.evaluate.quality import evaluate_run
+from karec.learn.fit.checkpoint import CheckpointError, best_weights
+from karec.learn.run.from_log import ServedRun, train_from_log
+from karec.learn.run.train import train_all
+from karec.models.onnx_model import OnnxModel
+from karec.observe.rank_log import RankLogObserver
+from karec.observe.shadow import Shadow
+from karec.observer_queue import ObserverQueue
+from karec.simulate.world import make_world
+from karec.simulate.world.answers import answers
+from karec.types import Request
+
+SETTINGS = changed(
+    SMALL, distil=LISTS, towers={"matching": True}, evaluation={"baselines": (), "resamples": 5}, fusion={}
+)
+
+
+@pytest.fixture(scope="module")
+def world():
+    return make_world(800, 120, 6_000, seed=5)
+
+
+@pytest.fixture(scope="module")
+def served(world, tmp_path_factory):
+    """(the run that served, its rank log with a shadow pool of every request, the feeds)."""
+    out = tmp_path_factory.mktemp("served")
+    dataset = world.dataset
+    run = train_all(dataset, SETTINGS, out / "run").folder
+    config = set_up(dataset, run, out)
+    cascade = load_cascade(config, "home")
+    ranker, index = cascade.bundle.ranker, cascade.bundle.index
+    observers = []
+    for name, observer in (
+        ("rank_log", RankLogObserver(ranker, out, "log")),
+        ("shadow", Shadow(ranker, index, cascade.stages, out, "log", share=1.0)),
+    ):
+        observer.name = name
+        observers.append(ObserverQueue(observer))
+    with replace(cascade, observers=tuple(observers)) as logged:
+        users = dataset.snapshot.users.ids[:40]
+        asked = [Request(int(u), time_ms=dataset.valid_until_ms, request_id=f"r{u}") for u in users]
+        feeds = [logged.run(request) for request in asked]
+    return ServedRun.read(run), out / "log", feeds
+
+
+def learn(world, served, out, **more):
+    run, log, _ = served
+    settings = replace(run.settings, model_version=2)
+    return train_from_log(world.dataset, run, log, settings, out, **more)
+
+
+@pytest.fixture(scope="module")
+def taught(world, served, tmp_path_factory):
+    feeds = answers(world.truth, world.dataset.snapshot, served[2])
+    return learn(world, served, tmp_path_factory.mktemp("taught") / "run", answers=feeds)
+
+
+def towers_of(folder):
+    return best_weights(folder / "checkpoints" / "towers.pt")
+
+
+def furthest(one, other):
+    return max(float((one[name] - other[name]).abs().max()) for name in one)
+
+
+def on_pools(world, folder, log):
+    """The mean correlation of the towers' cosines and the ranker's fused scores on the log's shadow pools."""
+    from karec.features.encoder import Encoder
+    from karec.logs.rank_log import read_rank_log
+    from karec.platform.folds.advance import advance
+
+    dataset = world.dataset
+    encoder = Encoder.load(folder / "encoder.npz")
+    then = advance(dataset.snapshot, dataset.exposures, dataset.valid_until_ms)
+    user, item = (OnnxModel(folder / f"{side}_tower.onnx") for side in ("user", "item"))
+    rows = read_rank_log(log, dataset.tasks)
+    found = []
+    for pool in rows.take(rows.shadow).requests():
+        moment = int(pool.time_ms[0])
+        (vector, _) = user.run(
+            encoder.encode_user(then, int(pool.user_id[0]), moment, 0), "user_vector", "task_vectors"
+        )
+        (works,) = item.run(encoder.encode_items(then, then.works.lookup(pool.item_id), moment), "item_vector")
+        found.append(np.corrcoef(works @ vector[0], pool.fused)[0, 1])
+    return float(np.mean(found))
+
+
+def test_the_ranker_stays_and_bears_the_new_version(served, taught):
+    before, after = (OnnxModel(folder / "ranker.onnx") for folder in (served[0].folder, taught.folder))
+    assert (before.model_version, after.model_version) == (1, 2)
+    assert before.fingerprint == after.fingerprint
+    assert OnnxModel(taught.folder / "item_tower.onnx").model_version == 2
+    for name in ("encoder.npz",):
+        assert (taught.folder / name).read_bytes() == (served[0].folder / name).read_bytes()
+
+
+def test_towers_agree_better_with_the_ranker_on_what_was_served(world, served, taught):
+    before, after = (on_pools(world, folder, served[1]) for folder in (served[0].folder, taught.folder))
+    assert after > before + 0.05
+
+
+def test_the_served_log_is_what_taught(world, served, taught, tmp_path):
+    """The same training from a log whose ranker wants the opposite turns the towers around."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    upside_down = tmp_path / "log"
+    upside_down.mkdir()
+    for part in served[1].glob("*.parquet"):
+        table = pq.read_table(part)
+        at = table.column_names.index("fused")
+        fused = pa.array((1.0 - table["fused"].to_numpy()).astype(np.float32))
+        pq.write_table(table.set_column(at, "fused", fused), upside_down / part.name)
+    other = learn(world, (served[0], upside_down, ()), tmp_path / "run")
+    assert on_pools(world, other.folder, served[1]) < on_pools(world, taught.folder, served[1]) - 0.2
+
+
+def test_what_happened_to_served_feeds_counts(world, served, taught, tmp_path):
+    without = learn(world, served, tmp_path / "run")
+    assert furthest(towers_of(without.folder), towers_of(taught.folder)) > 1e-4
+
+
+def test_the_same_log_teaches_the_same_towers(world, served, taught, tmp_path):
+    feeds = answers(world.truth, world.dataset.snapshot, served[2])
+    again = learn(world, served, tmp_path / "run", answers=feeds)
+    assert furthest(towers_of(again.folder), towers_of(taught.folder)) == 0.0
+    assert again.quality == taught.quality
+
+
+def test_towers_begin_from_those_that_served(world, served, tmp_path):
+    """At a rate of almost nothing they stay where they were; drawn anew they would be elsewhere."""
+    run, log, _ = served
+    settings = changed(replace(run.settings, model_version=2), optimizer={"learning_rate": 1e-9, "weight_decay": 0.0})
+    still = train_from_log(world.dataset, run, log, settings, tmp_path / "run")
+    assert furthest(towers_of(still.folder), towers_of(run.folder)) < 1e-4
+
+
+def test_the_new_run_is_a_run_that_can_be_evaluated_and_learned_on_from(world, served, taught, tmp_path):
+    assert evaluate_run(world.dataset, taught.folder) == taught.quality
+    facts = json.loads((taught.folder / "run.json").read_text())
+    assert facts["settings"]["model_version"] == 2 and list(facts["epochs"]) == ["towers"]
+    assert any("rows of model version 1" in note for note in facts["data"]["notes"])
+    third = train_from_log(
+        world.dataset, ServedRun.read(taught.folder), served[1], replace(SETTINGS, model_version=3), tmp_path / "run"
+    )
+    assert OnnxModel(third.folder / "ranker.onnx").model_version == 3, "the ranker knows its log by its fingerprint"
+
+
+def test_a_training_that_is_stopped_goes_on_to_the_same_towers(world, served, taught, tmp_path):
+    class Stopped(Exception):
+        pass
+
+    def stop(done, total, what):
+        if (done, what) == (9, "training the towers"):
+            raise Stopped
+
+    run, log, feeds = served
+    outcomes = answers(world.truth, world.dataset.snapshot, feeds)
+    settings = changed(replace(run.settings, model_version=2), run={"checkpoint_steps": 2})
+    with pytest.raises(Stopped):
+        train_from_log(world.dataset, run, log, settings, tmp_path / "run", stop, answers=outcomes)
+    again = train_from_log(world.dataset, run, log, settings, tmp_path / "run", answers=outcomes, resume=True)
+    assert furthest(towers_of(again.folder), towers_of(taught.folder)) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"features": {"dim": 8}}, r"features\.dim = 8, and the towers of .* were trained with 4"),
+        ({"features": {"history_length": 9}}, r"features\.history_length = 9"),
+        ({"towers": {"matching": False}}, r"towers\.matching = False, .* True"),
+        ({"towers": {"vector": 16}}, r"towers\.vector = 16"),
+    ],
+)
+def test_settings_that_make_other_towers_are_refused_before_training(world, served, tmp_path, change, message):
+    run, log, _ = served
+    told = []
+    with pytest.raises(ConfigError, match=message):
+        train_from_log(
+            world.dataset, run, log, changed(run.settings, **change), tmp_path / "run", lambda *step: told.append(step)
+        )
+    assert not told and not (tmp_path / "run").exists()
+
+
+def test_other_settings_of_the_ranker_change_nothing(world, served, tmp_path):
+    run, log, _ = served
+    settings = changed(run.settings, ranker={"kind": "lr"}, evaluation={"baselines": ("lr",)}, towers={"epochs": 1})
+    settings = replace(settings, model_version=2)
+    result = train_from_log(world.dataset, run, log, settings, tmp_path / "run")
+    assert list(result.quality) == ["popularity", "towers", "mmoe"]
+
+
+def test_the_run_that_served_is_not_written_over(world, served):
+    run, log, _ = served
+    with pytest.raises(ConfigError, match="is the run that served: towers that learn from its log need a folder"):
+        train_from_log(world.dataset, run, log, run.settings, run.folder)
+
+
+def test_data_of_other_tasks_are_refused_before_training(world, served, tmp_path):
+    run, log, _ = served
+    with pytest.raises(DataError, match=r"learned the tasks \['click', 'long_view', 'like'\], world has \['click'\]"):
+        train_from_log(replace(world.dataset, tasks=("click",)), run, log, run.settings, tmp_path / "run")
+
+
+def test_a_log_of_another_training_is_refused_before_training(world, served, tmp_path):
+    other = train_all(world.dataset, changed(SETTINGS, seed=1, ranker={"epochs": 1}), tmp_path / "other").folder
+    with pytest.raises(LogSchemaError, match="which has an encoder of its own"):
+        train_from_log(world.dataset, ServedRun.read(other), served[1], SETTINGS, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_without_its_towers_cannot_be_learned_on_from(world, served, taught, tmp_path):
+    import shutil
+
+    shutil.copytree(served[0].folder, tmp_path / "bare")
+    shutil.rmtree(tmp_path / "bare" / "checkpoints")
+    with pytest.raises(CheckpointError, match=r"bare/checkpoints/towers\.pt does not hold trained towers"):
+        train_from_log(world.dataset, ServedRun.read(tmp_path / "bare"), served[1], SETTINGS, tmp_path / "run")
+    path = tmp_path / "unfinished.pt"
+    state = torch.load(served[0].towers, weights_only=True)
+    torch.save({**state, "progress": {**state["progress"], "done": False}}, path)
+    with pytest.raises(CheckpointError, match=r"unfinished\.pt is of a training that has not ended"):
+        best_weights(path)
