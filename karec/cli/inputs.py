@@ -39,7 +39,7 @@ def progress_bars() -> ProgressBars:
 
 
 def load_dataset(arguments: argparse.Namespace, progress: ProgressBars) -> Dataset:
-    """The dataset that --data names: the synthetic world, KuaiRand, or a folder with a data.toml."""
+    """The dataset that --data names: the synthetic world, a preset, or a folder with a data.toml."""
     with loaded(arguments, progress) as (dataset, _):
         return dataset
 
@@ -47,30 +47,21 @@ def load_dataset(arguments: argparse.Namespace, progress: ProgressBars) -> Datas
 @contextmanager
 def loaded(arguments: argparse.Namespace, progress: ProgressBars) -> Iterator[tuple[Dataset, Path | None]]:
     """``load_dataset``, and a folder, there while the block runs, with the maps of its ids; None: ids are numbers."""
-    if arguments.data == "kuairand":
-        yield load_kuairand(arguments, progress), None
-        return
     if arguments.data == "world":
         yield build_world(arguments, progress).dataset, None
         return
     from karec.data.own.load import load
+    from karec.data.own.presets import PRESETS
 
+    preset = arguments.data if arguments.data in PRESETS else None
+    if preset is not None and arguments.root is None:
+        raise ValueError(f"--data {preset} needs --root DIR, the folder that holds the files of its download")
+    folder = Path(arguments.data) if preset is None else arguments.root
     with tempfile.TemporaryDirectory(prefix="karec-ids-") as ids:
-        dataset = load(Path(arguments.data), Path(ids), progress, skip_bad=arguments.skip_bad).dataset
+        dataset = load(folder, Path(ids), progress, skip_bad=arguments.skip_bad, preset=preset).dataset
         for note in dataset.notes:
             progress.note(note)
         yield dataset, Path(ids)
-
-
-def load_kuairand(arguments: argparse.Namespace, progress: ProgressBars) -> Dataset:
-    from karec.data import kuairand
-
-    if arguments.root is None:
-        raise ValueError("--data kuairand needs --root DIR, the folder that holds log_standard_4_22_to_5_08_pure.csv")
-    dataset = kuairand.load(arguments.root, progress)
-    for note in dataset.notes:
-        progress.note(note)
-    return dataset
 
 
 def build_world(arguments: argparse.Namespace, progress: ProgressBars) -> World:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from kuairand_files import LOG
 
-from karec.data import kuairand
 
 BESIDE = Path(__file__).resolve().parents[3] / "shared" / "data"
 Files = dict[str, list[list[str]]]
@@ -23,7 +23,7 @@ def _root(variable: str, folder: str, probe: str) -> Path:
 
 @pytest.fixture(scope="session")
 def kuairand_root() -> Path:
-    return _root("KAREC_KUAIRAND", "kuairand-pure", kuairand.LOG)
+    return _root("KAREC_KUAIRAND", "kuairand-pure", LOG)
 
 
 @pytest.fixture(scope="session")

@@ -221,8 +221,8 @@ class Past:
 
 @dataclass(frozen=True)
 class Contract:
-    """A data.toml. ``folder`` is where its files lie. ``zone``: of times that say none. ``strict``, for files that never
-    change: they are whole lines of text, the last one too, and each user and item of the log stands in its table.
+    """A data.toml. ``folder`` is where its files lie. ``zone``: of times that name none. ``strict``, for files that
+    never change: they are whole lines, the last one too, and each user and item of the log stands in its table.
     """
 
     events: Events

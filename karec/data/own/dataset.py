@@ -161,7 +161,7 @@ def _cuts(time_ms: Array, contract: Contract) -> tuple[int, int, int]:
     """
     split, n = contract.split, len(time_ms)
     if not n:
-        raise DataError(f"{contract.events.path}: no row is from split.begin.training on: is the right column the time?")
+        raise DataError(f"{contract.events.path}: no row from split.begin.training on: is the right column the time?")
     shares = (split.history, 1 - split.validation - split.test, 1 - split.test)
     cuts = [int(time_ms[min(int(share * n), n - 1)]) for share in shares]
     if split.begin is not None:

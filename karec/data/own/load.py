@@ -99,9 +99,8 @@ class _Import:
         lists, notes = self._past(parts, sources)
         database.close()  # and its memory is free
         made = dataset_of(shown, parts, lists)
-        if shown.repeated:
-            other = f", {shown.differing:,} of them with other values" if shown.differing else ""
-            left_out[f"{REPEATED}{other}"] = Reason(shown.repeated)
+        repeats = {REPEATED: shown.repeated - shown.differing, f"{REPEATED}, of other values": shown.differing}
+        left_out |= {why: Reason(count) for why, count in repeats.items() if count}
         self.reports[0] = replace(events, left_out=left_out)
         self._say(STEPS, "done")
         report = replace(made.report, tables=tuple(self.reports), notes=(*made.dataset.notes, *notes))
@@ -173,9 +172,7 @@ class _Import:
         found: dict[str, OwnTable] = {}
         for name, table, kind in (("items", self.contract.items, items), ("users", self.contract.users, users)):
             if table is not None:
-                found[name] = read_table(
-                    self.database, sources[name], table, self.contract, kind, numbering.of_role
-                )
+                found[name] = read_table(self.database, sources[name], table, self.contract, kind, numbering.of_role)
                 self._checked(found[name].report)
         return found
 

@@ -73,32 +73,18 @@ def lists_of_log(exposures: Exposures, past: Past, users: Table) -> Lists:
     rows = users.lookup(exposures.user_id)
 
     def last(chosen: Array) -> Relation:
-        return _last(Relation.from_pairs(rows[chosen], exposures.work_id[chosen], len(users), exposures.time_ms[chosen]))
+        work, time = exposures.work_id[chosen], exposures.time_ms[chosen]
+        return _last(Relation.from_pairs(rows[chosen], work, len(users), time))
 
     by_label = {label: last(exposures.labels[label] > 0) for label in past.labels}
     return Lists(last(np.ones(len(rows), bool)), by_label, np.bincount(rows, minlength=len(users)))
-
-
-def check_lists(database: Database, source: Source, past: Past, items: int) -> None:
-    """DataError unless the columns are there and are lists, of so many ids as fit into memory beside ``items``."""
-    for name in (past.user, past.count, past.shown, *past.labels.values()):
-        source.column(name, "past")
-    for name in (past.shown, *past.labels.values()):
-        if not source.types[name].endswith("[]"):
-            raise DataError(f"{source.files[0]}: column {name!r} is {source.types[name]}: a list of ids is wanted")
-    listed = _declared_values(source.files[0])
-    rows = database.count(source.name)
-    if listed > MOST_LISTED * max(rows, 1):
-        raise DataError(
-            f"{source.files[0]}: {listed:,} values in {rows:,} rows: at most {MOST_LISTED:,} ids for a user are wanted"
-        )
 
 
 def read_lists(
     database: Database, source: Source, past: Past, maps: Mapping[str, IdMap], users: Table, items: Table
 ) -> tuple[Lists, TableReport]:
     """The ready-made lists; users whom the table does not name have none. DataError naming row and column."""
-    check_lists(database, source, past, len(items))
+    _check_lists(database, source, past)
     path, columns = source.files[0], [past.shown, *past.labels.values()]
     cells = ", ".join(f"{quoted(name)} AS c{at}" for at, name in enumerate([past.user, past.count, *columns]))
     with told(path):
@@ -134,7 +120,7 @@ def read_lists(
 
 
 def known_of(lists: Lists, contract: Contract, items: Table) -> Known:
-    """``history`` holds the items of the first label of the past that says enjoyed, ``liked`` of the first that does."""
+    """``history`` holds the items of the first label of the past that says enjoyed, ``liked`` of one that says that."""
     done = list(lists.by_label.values())
     by_user = [lists.n_shown, *(np.diff(relation.indptr) for relation in done)]
     by_item = [np.bincount(items.lookup(each.values), minlength=len(items)) for each in (lists.shown, *done)]
@@ -156,6 +142,21 @@ def known_of(lists: Lists, contract: Contract, items: Table) -> Known:
         if label is not None:
             relations[name] = lists.by_label[label]
     return Known(relations, user_columns, item_columns)
+
+
+def _check_lists(database: Database, source: Source, past: Past) -> None:
+    """DataError unless the columns are there and are lists, of no more ids than so many users can have."""
+    for name in (past.user, past.count, past.shown, *past.labels.values()):
+        source.column(name, "past")
+    for name in (past.shown, *past.labels.values()):
+        if not source.types[name].endswith("[]"):
+            raise DataError(f"{source.files[0]}: column {name!r} is {source.types[name]}: a list of ids is wanted")
+    listed = _declared_values(source.files[0])
+    rows = database.count(source.name)
+    if listed > MOST_LISTED * max(rows, 1):
+        raise DataError(
+            f"{source.files[0]}: {listed:,} values in {rows:,} rows: at most {MOST_LISTED:,} ids for a user are wanted"
+        )
 
 
 def _lies(path: Path) -> bool:
