@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from kuairand_files import LOG
 
-
 BESIDE = Path(__file__).resolve().parents[3] / "shared" / "data"
 Files = dict[str, list[list[str]]]
 

@@ -50,9 +50,7 @@ def test_the_real_log_loses_nothing_but_repeats(real: Dataset, kuairand_root: Pa
 def test_the_date_of_the_real_log_is_the_day_in_china_or_the_next(kuairand_root: Path) -> None:
     """``date`` is the day on which a row was recorded: never before the exposure, and rarely the day after."""
     folder = kuairand_root if (kuairand_root / LOG).is_file() else kuairand_root / "data"
-    raw = pa.csv.read_csv(
-        folder / LOG, convert_options=pa.csv.ConvertOptions(include_columns=["date", "time_ms"])
-    )
+    raw = pa.csv.read_csv(folder / LOG, convert_options=pa.csv.ConvertOptions(include_columns=["date", "time_ms"]))
     date = raw["date"].to_numpy()
     days = np.array([np.datetime64(f"{d // 10000}-{d // 100 % 100:02d}-{d % 100:02d}") for d in np.unique(date)])
     recorded = days[np.searchsorted(np.unique(date), date)].astype(np.int64)

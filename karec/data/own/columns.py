@@ -153,8 +153,8 @@ def _codes(values: Any, missing: str | None = None) -> tuple[Array, list[str]]:
     category.
     """
     if missing is not None and values.null_count:
-        codes, names = _codes(values)
-        return codes + 1, [missing, *names]
+        codes, known = _codes(values)
+        return codes + 1, [missing, *known]
     encoded = values.dictionary_encode()
     names = np.array(encoded.dictionary.to_pylist(), object)
     order = np.argsort(names.astype(str), kind="stable")

@@ -291,10 +291,15 @@ class Contract:
 POSITIVE = "positive"  # the label of a log of positives alone
 
 
-def read_contract(folder: Path, path: Path | None = None) -> Contract:
-    """``folder/data.toml``, or another one at ``path``, of files in ``folder``. Raises ConfigError naming the key."""
-    path = path or folder / FILE
+def read_contract(folder: Path) -> Contract:
+    """``folder/data.toml``. Raises ConfigError naming the key."""
+    path = folder / FILE
     if not path.is_file():
         raise ConfigError(f"{path} is missing: karec data init {folder} writes one by looking at the files")
+    return contract_of(path, folder)
+
+
+def contract_of(path: Path, folder: Path) -> Contract:
+    """The data.toml at ``path``, of files in ``folder``."""
     said = keywords(Contract, {"name": folder.resolve().name, **read_toml(path)}, Place(path), given=("folder",))
     return construct(Contract, {**said, "folder": folder}, Place(path))

@@ -107,13 +107,13 @@ def _cells(database: Database, source: Source, contract: Contract, users: IdKind
             cells[role] = columns[role].as_text
     if contract.events.scenes:
         known = ", ".join(map(text, contract.events.scenes))
-        wrong = f"column {columns['scene'].name!r}: none of events.scenes"
-        mistakes.append((f"coalesce(__scene, '') NOT IN ({known})", wrong))
+        none = f"column {columns['scene'].name!r}: none of events.scenes"
+        mistakes.append((f"coalesce(__scene, '') NOT IN ({known})", none))
     if "day" in columns:
         cells["day"] = f"TRY_STRPTIME({columns['day'].as_text}, ['%Y%m%d', '%Y-%m-%d'])::DATE"
         late = "__day - to_timestamp(__t / 1000)::DATE"
-        wrong = f"column {columns['day'].name!r}: not the day of the time in {contract.zone}, nor the next"
-        mistakes.append((f"coalesce({late} NOT IN (0, 1), true)", wrong))
+        not_then = f"column {columns['day'].name!r}: not the day of the time in {contract.zone}, nor the next"
+        mistakes.append((f"coalesce({late} NOT IN (0, 1), true)", not_then))
     if "play_ms" in columns:
         cells["play_ms"] = f"TRY_CAST({columns['play_ms'].as_number} AS BIGINT)"
         mistakes += number_mistakes(columns["play_ms"], least=0)

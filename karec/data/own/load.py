@@ -19,7 +19,7 @@ from karec.data.own.exposures import read_shown
 from karec.data.own.files import Source, open_source
 from karec.data.own.numbering import Numbering
 from karec.data.own.past import Lists, earlier_files, has_lists, lists_of_log, read_lists
-from karec.data.own.presets import read_preset
+from karec.data.own.presets import preset_contract
 from karec.data.own.report import DataReport, Reason, TableReport
 from karec.data.own.shapes import PAST, make_exposures
 from karec.data.own.tables import OwnTable, read_table
@@ -57,7 +57,7 @@ def load(
 
     Raises ConfigError for a wrong data.toml, DataError naming file, line, column and what to do.
     """
-    contract = read_contract(Path(folder)) if preset is None else read_preset(preset, Path(folder))
+    contract = read_contract(Path(folder)) if preset is None else preset_contract(preset, Path(folder))
     with tempfile.TemporaryDirectory(prefix="karec-data-") as scratch:
         work = _Import(contract, Path(scratch), ids_folder, progress, skip_bad)
         try:

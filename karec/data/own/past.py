@@ -138,8 +138,7 @@ def known_of(lists: Lists, contract: Contract, items: Table) -> Known:
         item_columns[f"past_rate_{label}"] = log_odds(c, n, overall)
     relations = {}
     for name, said in (("history", contract.said.enjoyed), ("liked", contract.said.liked)):
-        label = next((label for label in lists.by_label if label in said), None)
-        if label is not None:
+        for label in [label for label in lists.by_label if label in said][:1]:
             relations[name] = lists.by_label[label]
     return Known(relations, user_columns, item_columns)
 

@@ -62,10 +62,11 @@ class TableReport:
         gone = "; ".join(f"{why}: {reason}" for why, reason in (*self.bad.items(), *self.left_out.items()))
         if gone:
             yield f"{self.name}: {self.rows:,} rows read, of which are left out: {gone}"
-        missing = [f"{each.name} {round(each.missing * self.rows):,}" for each in self.columns if each.missing]
+        columns = sorted(self.columns, key=lambda each: each.name)  # however the files order them
+        missing = [f"{each.name} {round(each.missing * self.rows):,}" for each in columns if each.missing]
         if missing:
             yield f"{self.name}: cells that are missing: {', '.join(missing)}"
-        alone = {each.name: each.alone for each in self.columns if each.alone}
+        alone = {each.name: each.alone for each in columns if each.alone}
         if alone:
             few = ", ".join(f"{name} {', '.join(names[:SHOWN_NAMES])}" for name, names in alone.items())
             count = sum(map(len, alone.values()))

@@ -71,8 +71,8 @@ def read_table(
         became = log_becomes(name, log, logs)
         made |= became.columns
         missing = float(np.mean([np.isnan(logs[column]) for column in log.columns]))
-        said = [f"{each:g}" for each in (np.nanmin(made[name]), np.nanmax(made[name]))] if missing < 1 else ["", ""]
-        reports.append(ColumnReport(", ".join(log.columns), "number", became.said, missing, *said))
+        least, most = _range(made[name])
+        reports.append(ColumnReport(", ".join(log.columns), "number", became.said, missing, least, most))
     used = {table.id, *(each.column.name for each in wanted), *logged}
     unused = [ColumnReport(name, "", "not used") for name in source.columns if name not in used]
     id_report = ColumnReport(table.id, "integer" if kind.integers else "text", "id")
@@ -163,12 +163,18 @@ def _report(wanted: Wanted, values: Any, became: Become) -> ColumnReport:
     least, most = "", ""
     numbers = [each for each in became.columns.values() if each.dtype == np.float32]
     moments = [each[each > 0] for name, each in became.columns.items() if name.endswith("_ms")]
-    if became.said == "number" and np.isfinite(numbers[0]).any():
-        least, most = f"{np.nanmin(numbers[0]):g}", f"{np.nanmax(numbers[0]):g}"
+    if became.said == "number":
+        least, most = _range(numbers[0])
     elif became.said.startswith("moment") and len(moments[0]):
         least, most = moment(int(moments[0].min())), moment(int(moments[0].max()))
     missing = values.null_count / max(len(values), 1)
     return ColumnReport(column.name, column.kind, became.said, missing, least, most, became.alone)
+
+
+def _range(numbers: Array) -> tuple[str, str]:
+    """The least and the most, for people; "" where no number is there."""
+    there = numbers[np.isfinite(numbers)]
+    return (f"{there.min():g}", f"{there.max():g}") if len(there) else ("", "")
 
 
 def _beside(path: Path, row: Array, rows: int) -> Become:
