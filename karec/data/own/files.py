@@ -295,7 +295,10 @@ def _parquet_names(path: Path) -> list[str]:
     """As the file has them: DuckDB gives the second of two equal ones another name."""
     import pyarrow.parquet
 
-    names: list[str] = pyarrow.parquet.read_schema(path).names
+    try:
+        names: list[str] = pyarrow.parquet.read_schema(path).names
+    except (pyarrow.ArrowException, OSError, UnicodeError) as error:
+        raise DataError(f"{path} cannot be read: {str(error).partition(chr(10))[0]}") from error
     return names
 
 

@@ -177,7 +177,10 @@ def _numbers(path: Path, name: str, known: IdMap, ids: Any) -> Array:
     wanted = pyarrow.int64() if known.kind == "integer" else pyarrow.string()
     if ids.type != wanted:
         raise DataError(f"{path}: column {name!r} holds {ids.type}, the log's ids are {known.kind}s")
-    return known.numbers(ids)
+    try:
+        return known.numbers(ids)
+    except ValueError as error:  # a negative id, where no other is
+        raise DataError(f"{path}: column {name!r}: {error}") from error
 
 
 def _require(path: Path, name: str, good: Array, why: str, rows: Array | None = None) -> None:
