@@ -21,10 +21,12 @@ def init(arguments: argparse.Namespace) -> None:
     from karec._files import write_text_aside
     from karec.data.own.contract import FILE
     from karec.data.own.draft import write_contract
-    from karec.data.own.presets import preset_text
+    from karec.data.own.presets import preset_contract, preset_text
 
     first: Path = arguments.paths[0]
     folder: Path = arguments.out or (first if first.is_dir() else first.parent)
+    if arguments.preset is not None:
+        folder = preset_contract(arguments.preset, folder).folder
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE
     if path.exists():

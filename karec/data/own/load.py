@@ -116,10 +116,10 @@ class _Import:
         if "past" in sources:
             lists, report = read_lists(self.database, sources["past"], past, parts.numbering.maps, users, items)
             self.reports.append(report)
-            return lists, (f"histories: of {report.kept:,} of {len(users):,} users, from {past.path}",)
+            return lists, (f"histories of {report.kept:,} of {len(users):,} users, from {past.path}",)
         rows = read_shown(self.database, contract, PAST)
-        files = [path.name for path in (*sources["events"].files,)]
-        note = f"histories: no {past.path}; made of {len(rows.exposures):,} rows of {', '.join(files)}"
+        files = ", ".join(path.name for path in sources["events"].files)
+        note = f"there is no {past.path}: histories are made of {len(rows.exposures):,} rows of {files}"
         return lists_of_log(rows.exposures, past, users), (note,)
 
     def _say(self, done: int, what: str) -> None:
