@@ -71,7 +71,7 @@ def test_what_is_no_regular_file_or_is_huge_is_refused_at_once_and_in_little_mem
     that declare more than they hold, and files with bytes changed, cut out and repeated.
     """
     child = [sys.executable, Path(damaged_child.__file__)]
-    ended = subprocess.run(child, capture_output=True, text=True, timeout=300, check=False)
+    ended = subprocess.run(child, capture_output=True, text=True, timeout=900, check=False)
     assert ended.returncode == 0, ended.stderr[-2000:]
     found = [json.loads(line) for line in ended.stdout.splitlines()]
     assert len(found) > 90
