@@ -95,11 +95,13 @@ def _add_data(names: Any) -> None:
     init = _command(what, "init", "write a data.toml by looking at files", own_data.init)
     init.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="files, or a folder that holds them")
     init.add_argument("--out", type=Path, metavar="DIR", help="where data.toml goes (default: the first folder named)")
+    init.add_argument("--preset", metavar="NAME", help="copy the data.toml of a known download instead: kuairand")
     world = _command(what, "export-world", "the synthetic platform as files of one's own", own_data.export_world)
     world.add_argument("out", type=Path, metavar="DIR", help="where its tables and data.toml go")
     _world_options(world)
     check = _command(what, "check", "what of a data.toml's files is read, kept and left out, and why", own_data.check)
     check.add_argument("folder", type=Path, metavar="DIR", help="the folder with data.toml")
+    check.add_argument("--preset", metavar="NAME", help="the files of a known download, without a data.toml: kuairand")
     check.add_argument("--skip-bad", action="store_true", help="succeed though some rows cannot be used")
     check.add_argument("--json", action="store_true", help="print JSON")
 
@@ -198,8 +200,8 @@ def _data_options(parser: argparse.ArgumentParser) -> None:
         metavar="DATA",
         help="world (the synthetic platform, the default), kuairand, or a folder with a data.toml",
     )
-    parser.add_argument("--skip-bad", action="store_true", help="a folder: leave out rows that cannot be used")
-    parser.add_argument("--root", type=Path, help="kuairand: the folder that holds its CSV files")
+    parser.add_argument("--skip-bad", action="store_true", help="leave out rows that cannot be used")
+    parser.add_argument("--root", type=Path, help="kuairand: the folder that holds the files of its download")
     _world_options(parser)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 
-from karec.cli.inputs import build_world, load_dataset, load_kuairand, progress_bars, table_console, train_settings
+from karec.cli.inputs import build_world, load_dataset, progress_bars, table_console, train_settings
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
@@ -33,11 +33,11 @@ def ablation(arguments: argparse.Namespace) -> None:
 
     with progress_bars() as progress:
         truth_of = None
-        if arguments.data == "kuairand":
-            dataset = load_kuairand(arguments, progress)
-        else:
+        if arguments.data == "world":
             world = build_world(arguments, progress)
             dataset, truth_of = world.dataset, world.chances
+        else:
+            dataset = load_dataset(arguments, progress)
         report = run_ablation(
             dataset,
             train_settings(arguments),

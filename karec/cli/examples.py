@@ -50,6 +50,7 @@ examples:
 examples:
   karec data init shop
   karec data init log.csv items.parquet --out shop
+  karec data init --preset kuairand KuaiRand-Pure/data
 
 Guesses which table is the log and which column is what, and writes shop/data.toml with its reasons as comments. Nothing
 that is there is overwritten. Check it by eye, then with karec data check.""",
@@ -57,7 +58,8 @@ that is there is overwritten. Check it by eye, then with karec data check.""",
 examples:
   karec data check shop
   karec data check shop --skip-bad      rows that cannot be used are left out
-  karec data check shop --json | jq .tables""",
+  karec data check shop --json | jq .tables
+  karec data check --preset kuairand KuaiRand-Pure/data""",
     "recommend": """\
 examples:
   karec recommend --config karec-demo-world/karec.toml --user 10000001

@@ -40,7 +40,7 @@ def progress_bars() -> ProgressBars:
 
 
 def load_dataset(arguments: argparse.Namespace, progress: ProgressBars) -> Dataset:
-    """The dataset that --data names: the synthetic world, KuaiRand, or a folder with a data.toml."""
+    """The dataset that --data names: the synthetic world, a preset, or a folder with a data.toml."""
     with loaded(arguments, progress) as data:
         return data.dataset
 
@@ -58,31 +58,22 @@ class Loaded(NamedTuple):
 @contextmanager
 def loaded(arguments: argparse.Namespace, progress: ProgressBars) -> Iterator[Loaded]:
     """The data, while the block runs."""
-    if arguments.data == "kuairand":
-        yield Loaded(load_kuairand(arguments, progress))
-        return
     if arguments.data == "world":
         world = build_world(arguments, progress)
         yield Loaded(world.dataset, None, world)
         return
     from karec.data.own.load import load
+    from karec.data.own.presets import PRESETS
 
+    preset = arguments.data if arguments.data in PRESETS else None
+    if preset is not None and arguments.root is None:
+        raise ValueError(f"--data {preset} needs --root DIR, the folder that holds the files of its download")
+    folder = Path(arguments.data) if preset is None else arguments.root
     with tempfile.TemporaryDirectory(prefix="karec-ids-") as ids:
-        dataset = load(Path(arguments.data), Path(ids), progress, skip_bad=arguments.skip_bad).dataset
+        dataset = load(folder, Path(ids), progress, skip_bad=arguments.skip_bad, preset=preset).dataset
         for note in dataset.notes:
             progress.note(note)
         yield Loaded(dataset, Path(ids))
-
-
-def load_kuairand(arguments: argparse.Namespace, progress: ProgressBars) -> Dataset:
-    from karec.data import kuairand
-
-    if arguments.root is None:
-        raise ValueError("--data kuairand needs --root DIR, the folder that holds log_standard_4_22_to_5_08_pure.csv")
-    dataset = kuairand.load(arguments.root, progress)
-    for note in dataset.notes:
-        progress.note(note)
-    return dataset
 
 
 def build_world(arguments: argparse.Namespace, progress: ProgressBars) -> World:

@@ -21,13 +21,20 @@ def init(arguments: argparse.Namespace) -> None:
     from karec._files import write_text_aside
     from karec.data.own.contract import FILE
     from karec.data.own.draft import write_contract
+    from karec.data.own.presets import preset_contract, preset_text
 
     first: Path = arguments.paths[0]
     folder: Path = arguments.out or (first if first.is_dir() else first.parent)
+    if arguments.preset is not None:
+        folder = preset_contract(arguments.preset, folder).folder
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE
     if path.exists():
         raise FileExistsError(f"{path} is there already: move it away, or name another folder with --out")
+    if arguments.preset is not None:
+        write_text_aside(path, preset_text(arguments.preset))
+        print(f"written: {path}\nnext: karec data check {folder}")
+        return
     text = write_contract(arguments.paths, folder)
     write_text_aside(path, text)
     print(text)
@@ -50,7 +57,7 @@ def check(arguments: argparse.Namespace) -> None:
     from karec.errors import DataError
 
     with tempfile.TemporaryDirectory(prefix="karec-ids-") as ids, progress_bars() as progress:
-        report = load(arguments.folder, Path(ids), progress, skip_bad=True).report
+        report = load(arguments.folder, Path(ids), progress, skip_bad=True, preset=arguments.preset).report
     if arguments.json:
         print(json.dumps(report.as_dict(), indent=1, ensure_ascii=False))
     else:

@@ -26,7 +26,7 @@ A_MODULE_OF = {
     "ecosystem": "ecosystem.tone",
     "observe": "observe.shadow",
     "refresh": "refresh.publish",
-    "data": "data.kuairand",
+    "data": "data.own.load",
     "simulate": "simulate.world.tastes",
 }
 SIBLINGS = [

@@ -82,6 +82,7 @@ def test_the_sdist_builds_alone(tree, python, tmp_path):
     (wheel,) = (tmp_path / "dist").glob("karec-*.whl")
     inside = run(python, "-m", "zipfile", "-l", wheel, cwd=tmp_path)
     assert "karec/config/templates/home.toml" in inside
+    assert "karec/data/presets/kuairand.toml" in inside
     assert "karec/py.typed" in inside and "karec/kernels/merge.pyi" in inside and "karec/_native.pyi" in inside
     assert not [name for name in (".pyx", ".pxi", ".cpp", ".hpp", "tests/") if name in inside], (
         "a wheel holds no sources"

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from karec.data import kuairand
+from kuairand_files import LOG
 
 BESIDE = Path(__file__).resolve().parents[3] / "shared" / "data"
 Files = dict[str, list[list[str]]]
@@ -23,7 +22,7 @@ def _root(variable: str, folder: str, probe: str) -> Path:
 
 @pytest.fixture(scope="session")
 def kuairand_root() -> Path:
-    return _root("KAREC_KUAIRAND", "kuairand-pure", kuairand.LOG)
+    return _root("KAREC_KUAIRAND", "kuairand-pure", LOG)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The KuaiRand loader: what of the official files becomes what."""
+"""The preset kuairand: what of the official files becomes what."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 import pytest
-from kuairand_files import Files, kuairand_files, moment, shown
-
-from karec.data import kuairand
+from kuairand_files import EARLIER_LOG, HISTORY, LOG, LOG_COLUMNS, Files, kuairand_files, load_kuairand, moment, shown
 
 
 @pytest.fixture
@@ -21,28 +19,28 @@ def files() -> Files:
 
 
 def test_rows_become_exposures_in_order_of_time_each_once(files: Files, write: Callable[..., Path]) -> None:
-    e = kuairand.load(write(files)).exposures
+    e = load_kuairand(write(files)).exposures
     assert e.user_id.tolist() == [1, 2, 2, 3, 3, 2]
     assert e.work_id.tolist() == [10, 10, 11, 11, 12, 12]
     assert (np.diff(e.time_ms) > 0).all()
     assert (e.scene[0], e.play_ms[0]) == (4, 9000)
     assert {task: label.tolist() for task, label in e.labels.items() if label.any()} == {
-        "click": [1, 0, 0, 0, 0, 0],
-        "long_view": [1, 0, 0, 0, 0, 0],
-        "like": [1, 0, 0, 0, 0, 0],
+        "click": [1, 0, 0, 0, 0, 1],
+        "long_view": [1, 0, 0, 0, 0, 1],
+        "like": [1, 0, 0, 0, 0, 1],
         "follow": [0, 0, 0, 0, 1, 0],
     }
 
 
 def test_splits_fall_on_midnights_in_china(files: Files, write: Callable[..., Path]) -> None:
-    dataset = kuairand.load(write(files))
+    dataset = load_kuairand(write(files))
     train, valid, test = dataset.split()
     assert [len(train), len(valid), len(test)] == [2, 2, 2]
     assert dataset.tasks == ("click", "long_view", "like")
 
 
 def test_the_snapshot_knows_what_was_before_04_25_and_no_more(files: Files, write: Callable[..., Path]) -> None:
-    s = kuairand.load(write(files)).snapshot
+    s = load_kuairand(write(files)).snapshot
     assert s.time_ms == moment(4, 25, 0)
     assert [s.relations["history"].of(row).tolist() for row in range(3)] == [[11], [], [10]]
     assert [s.relations["follows"].of(row).tolist() for row in range(3)] == [[7], [], []]
@@ -50,13 +48,13 @@ def test_the_snapshot_knows_what_was_before_04_25_and_no_more(files: Files, writ
     assert s.works["count_exposed"].tolist() == [0, 1, 0]
     assert s.users["count_click"].tolist() == [1, 0, 0]
     assert s.user_scene_counters is not None
-    by_tab = s.user_scene_counters["count_click"].reshape(3, kuairand.N_TABS)
+    by_tab = s.user_scene_counters["count_click"].reshape(3, 15)
     assert (by_tab.sum(axis=1).tolist(), by_tab[0, 6]) == ([1, 0, 0], 1)
     np.testing.assert_allclose(s.works["past_log_long_view"], np.log1p([1, 0, 0]))
 
 
 def test_columns_of_works_and_users(files: Files, write: Callable[..., Path]) -> None:
-    s = kuairand.load(write(files)).snapshot
+    s = load_kuairand(write(files)).snapshot
 
     def named(column: str) -> list[str]:
         return [s.labels[column][code] for code in s.works[column]]
@@ -77,7 +75,7 @@ def test_earlier_rates_are_of_everything_shown_or_of_the_last_fifty(files: Files
     few = [shown(1, 10 + i % 2, 409, moment(4, 9, 1) + i, long_view=i % 2) for i in range(4)]
     many = [shown(2, 12, 409, moment(4, 9, 2) + i, long_view=1) for i in range(30)]
     many += [shown(2, 12 - i % 5 // 3, 409, moment(4, 9, 3) + i, long_view=int(i % 5 < 3)) for i in range(50)]
-    s = kuairand.load(write({**files, kuairand.EARLIER_LOG: [list(kuairand.LOG_COLUMNS), *few, *many]})).snapshot
+    s = load_kuairand(write({**files, EARLIER_LOG: [list(LOG_COLUMNS), *few, *many]})).snapshot
     # Of the lists' 55 works, user 3's one of 04-23 among them, 33 were viewed long.
     for user, (long, n) in enumerate([(2, 4), (30, 50), (1, 1)]):
         expected = np.log((long / (33 / 55) + 10) / ((n - long) / (22 / 55) + 10))
@@ -93,7 +91,7 @@ def test_an_official_download_keeps_its_files_below_data(files: Files, write: Ca
     (folder / "data").mkdir()
     for name in files:
         (folder / name).rename(folder / "data" / name)
-    assert len(kuairand.load(folder).exposures) == 6
+    assert len(load_kuairand(folder).exposures) == 6
 
 
 def test_the_earlier_log_gives_the_same_histories_as_the_ready_made_file(
@@ -106,10 +104,10 @@ def test_the_earlier_log_gives_the_same_histories_as_the_ready_made_file(
             zip(*rng.integers([1, 10, 0, 0], [4, 13, 2, 2], (400, 4)).T, strict=True)
         )
     ]
-    earlier_log = [list(kuairand.LOG_COLUMNS), *earlier]
-    from_log = kuairand.load(write({**files, kuairand.EARLIER_LOG: earlier_log}))
-    rows = [list(map(int, row)) for row in [*earlier, files[kuairand.LOG][2]]]
-    at = {name: i for i, name in enumerate(kuairand.LOG_COLUMNS)}
+    earlier_log = [list(LOG_COLUMNS), *earlier]
+    from_log = load_kuairand(write({**files, EARLIER_LOG: earlier_log}))
+    rows = [list(map(int, row)) for row in [*earlier, files[LOG][2]]]
+    at = {name: i for i, name in enumerate(LOG_COLUMNS)}
 
     def last(user: int, label: str | None) -> list[int]:
         return [r[1] for r in rows if r[0] == user and (label is None or r[at[label]])][-50:]
@@ -124,8 +122,8 @@ def test_the_earlier_log_gives_the_same_histories_as_the_ready_made_file(
         }
     )
     folder = write(files)
-    pa.parquet.write_table(table, folder / kuairand.HISTORY)
-    ready = kuairand.load(folder)
+    pa.parquet.write_table(table, folder / HISTORY)
+    ready = load_kuairand(folder)
     for name in ("history", "liked"):
         a, b = from_log.snapshot.relations[name], ready.snapshot.relations[name]
         assert a.indptr.tolist() == b.indptr.tolist()
@@ -135,10 +133,3 @@ def test_the_earlier_log_gives_the_same_histories_as_the_ready_made_file(
         (from_log.snapshot.works, ready.snapshot.works),
     ):
         assert all(np.array_equal(table_a[name], table_b[name]) for name in table_a.columns)
-
-
-def test_progress_counts_every_file_once(files: Files, write: Callable[..., Path]) -> None:
-    told: list[tuple[int, int, str]] = []
-    kuairand.load(write(files), lambda *step: told.append(step))
-    assert [done for done, _, _ in told] == list(range(5))
-    assert all(total == 4 and what for _, total, what in told)

@@ -9,9 +9,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 import pytest
-from kuairand_files import Files, kuairand_files
+from kuairand_files import HISTORY, LOG, USERS, VIDEOS, Files, kuairand_files, load_kuairand
 
-from karec.data import kuairand
 from karec.errors import DataError
 
 
@@ -36,28 +35,36 @@ def drop_column(name: str, column: str) -> Callable[[Files], None]:
 
 
 BAD: dict[str, tuple[Callable[[Files], object], list[str]]] = {
-    "no log": (lambda f: f.pop(kuairand.LOG), [kuairand.LOG, "missing"]),
-    "no user file": (lambda f: f.pop(kuairand.USERS), [kuairand.USERS, "missing", "user_id"]),
-    "empty file": (lambda f: f.update({kuairand.VIDEOS: []}), [kuairand.VIDEOS, "empty", "video_id"]),
-    "header only": (lambda f: f.update({kuairand.USERS: f[kuairand.USERS][:1]}), [kuairand.USERS, "no rows"]),
-    "column gone": (drop_column(kuairand.LOG, "is_like"), [kuairand.LOG, "'is_like'", "missing"]),
-    "user column gone": (drop_column(kuairand.USERS, "onehot_feat3"), [kuairand.USERS, "'onehot_feat3'"]),
-    "text for a number": (set_cell(kuairand.LOG, 3, "time_ms", "noon"), [kuairand.LOG, "'time_ms'", "int", "noon"]),
-    "empty cell": (set_cell(kuairand.LOG, 3, "video_id", ""), [kuairand.LOG, "'video_id'", "line 4", "empty"]),
-    "label of 2": (set_cell(kuairand.LOG, 4, "is_click", "2"), [kuairand.LOG, "'is_click'", "line 5", "0 or 1"]),
-    "seconds": (set_cell(kuairand.LOG, 1, "time_ms", "1650812741"), ["'time_ms'", "line 2", "milliseconds"]),
-    "tab 15": (set_cell(kuairand.LOG, 1, "tab", "15"), [kuairand.LOG, "'tab'", "0 … 14"]),
-    "negative play": (set_cell(kuairand.LOG, 1, "play_time_ms", "-1"), ["'play_time_ms'", "-1"]),
-    "unknown video": (set_cell(kuairand.LOG, 2, "video_id", "99"), ["'video_id'", "line 3", "99", kuairand.VIDEOS]),
-    "unknown user": (set_cell(kuairand.LOG, 2, "user_id", "99"), ["'user_id'", "line 3", "99", kuairand.USERS]),
-    "video twice": (set_cell(kuairand.VIDEOS, 3, "video_id", "10"), [kuairand.VIDEOS, "'video_id'", "10", "once"]),
-    "date": (set_cell(kuairand.VIDEOS, 1, "upload_dt", "April"), [kuairand.VIDEOS, "'upload_dt'", "yyyy-mm-dd"]),
-    "negative duration": (set_cell(kuairand.VIDEOS, 1, "video_duration", "-5"), ["'video_duration'", "line 2"]),
-    "infinite width": (set_cell(kuairand.VIDEOS, 2, "server_width", "inf"), ["'server_width'", "line 3", "finite"]),
-    "short line": (lambda f: f[kuairand.LOG][3].pop(), [kuairand.LOG, "columns"]),
+    "no log": (lambda f: f.pop(LOG), [LOG, "names no file"]),
+    "no user file": (lambda f: f.pop(USERS), [USERS, "names no file"]),
+    "empty file": (lambda f: f.update({VIDEOS: []}), [VIDEOS, "empty"]),
+    "header only": (lambda f: f.update({USERS: f[USERS][:1]}), [USERS, "no row"]),
+    "column gone": (drop_column(LOG, "is_like"), [LOG, "no column 'is_like'"]),
+    "user column gone": (drop_column(USERS, "onehot_feat3"), [USERS, "no column 'onehot_feat3'"]),
+    "text for a number": (set_cell(LOG, 3, "time_ms", "noon"), [f"{LOG}:4", "'time_ms'", "no time"]),
+    "empty cell": (set_cell(LOG, 3, "video_id", ""), [f"{LOG}:4", "'video_id'", "missing"]),
+    "label of 2": (set_cell(LOG, 4, "is_click", "2"), [f"{LOG}:5", "'is_click'", "within 0 … 1"]),
+    "label of nothing": (set_cell(LOG, 4, "is_click", ""), [f"{LOG}:5", "'is_click'", "missing"]),
+    "seconds": (set_cell(LOG, 1, "time_ms", "1650812741"), [f"{LOG}:2", "'time_ms'", "before the year 2000"]),
+    "another month": (set_cell(LOG, 1, "time_ms", "1660812741436"), [f"{LOG}:2", "'time_ms'", "2022-05-10"]),
+    "another day": (set_cell(LOG, 1, "date", "20220506"), [f"{LOG}:2", "'date'", "not the day of the time"]),
+    "tab 15": (set_cell(LOG, 1, "tab", "15"), [f"{LOG}:2", "'tab'", "scenes"]),
+    "negative play": (set_cell(LOG, 1, "play_time_ms", "-1"), [f"{LOG}:2", "'play_time_ms'"]),
+    "unknown video": (set_cell(LOG, 2, "video_id", "99"), [f"{LOG}:3", "the item is not in items"]),
+    "unknown user": (set_cell(LOG, 2, "user_id", "99"), [f"{LOG}:3", "the user is not in users"]),
+    "video twice": (set_cell(VIDEOS, 3, "video_id", "10"), [f"{VIDEOS}:4", "'video_id'", "twice"]),
+    "date": (set_cell(VIDEOS, 1, "upload_dt", "April"), [f"{VIDEOS}:2", "'upload_dt'", "no time"]),
+    "negative duration": (set_cell(VIDEOS, 1, "video_duration", "-5"), [f"{VIDEOS}:2", "'video_duration'"]),
+    "infinite width": (
+        set_cell(VIDEOS, 2, "server_width", "inf"),
+        [f"{VIDEOS}:3", "'server_width'", "no whole number"],
+    ),
+    "half a pixel": (set_cell(VIDEOS, 2, "server_width", "1.5"), [f"{VIDEOS}:3", "'server_width'", "no whole number"]),
+    "four tags": (set_cell(VIDEOS, 2, "tag", '"1,2,3,4"'), [f"{VIDEOS}:3", "'tag'", "not of the form"]),
+    "short line": (lambda f: f[LOG][3].pop(), [LOG, "columns"]),
     "nothing after the start": (
-        lambda f: f.update({kuairand.LOG: [f[kuairand.LOG][i] for i in (0, 2, 3)]}),
-        [kuairand.LOG, "'date'", "20220425"],
+        lambda f: f.update({LOG: [f[LOG][i] for i in (0, 2, 2)]}),
+        [LOG, "split.begin.training"],
     ),
 }
 
@@ -69,17 +76,17 @@ def test_a_bad_file_is_named_with_its_column_and_what_was_expected(
     change, words = BAD[case]
     change(files)
     with pytest.raises(DataError) as error:
-        kuairand.load(write(files))
+        load_kuairand(write(files))
     assert all(word in str(error.value) for word in words), str(error.value)
 
 
 @pytest.mark.parametrize(
     ("column", "values", "words"),
     [
-        ("watch_seq", None, ["'watch_seq'", "missing"]),
-        ("like_seq", [["10"]], ["'like_seq'", "list"]),
-        ("long_watch_seq", [[99]], ["'long_watch_seq'", "99"]),
-        ("user_id", [99], ["'user_id'", "99"]),
+        ("watch_seq", None, ["no column 'watch_seq'"]),
+        ("like_seq", [["10"]], ["'like_seq'", "integers"]),
+        ("long_watch_seq", [[99]], ["row 1", "'long_watch_seq'", "not in items"]),
+        ("user_id", [99], ["row 1", "'user_id'", "in no other table"]),
     ],
 )
 def test_a_bad_history_file_is_named_with_its_column_and_what_was_expected(
@@ -89,14 +96,14 @@ def test_a_bad_history_file_is_named_with_its_column_and_what_was_expected(
     good |= {name: [[10]] for name in ("watch_seq", "like_seq", "long_watch_seq")}
     bad = {name: cells for name, cells in {**good, column: values}.items() if cells is not None}
     folder = write(files)
-    pa.parquet.write_table(pa.table(bad), folder / kuairand.HISTORY)
+    pa.parquet.write_table(pa.table(bad), folder / HISTORY)
     with pytest.raises(DataError) as error:
-        kuairand.load(folder)
-    assert all(word in str(error.value) for word in [kuairand.HISTORY, *words]), str(error.value)
+        load_kuairand(folder)
+    assert all(word in str(error.value) for word in [HISTORY, *words]), str(error.value)
 
 
 def test_a_history_file_that_is_not_parquet_is_named(files: Files, write: Callable[..., Path]) -> None:
     folder = write(files)
-    (folder / kuairand.HISTORY).write_text("user_id,watch_seq\n")
-    with pytest.raises(DataError, match=kuairand.HISTORY):
-        kuairand.load(folder)
+    (folder / HISTORY).write_text("user_id,watch_seq\n")
+    with pytest.raises(DataError, match=HISTORY):
+        load_kuairand(folder)

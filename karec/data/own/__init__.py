@@ -1,6 +1,9 @@
 """Data of one's own: files of any common shape, described by ``data.toml``, become a dataset.
 
 contract.py   data.toml, read and checked
+presets.py    those of public data sets, which come with the package
+cells.py      what it says of cells: checks, logs
+checks.py     those checks, in SQL
 files.py      CSV, JSONL and Parquet as tables of one database
 kinds.py      what a column holds: integers, numbers, text, moments, lists
 places.py     rows of a reader → lines of a file
@@ -11,6 +14,7 @@ columns.py    what each of their columns becomes
 numbering.py  ids → numbers, in the log and in relations
 shapes.py     the log → exposures: impressions, actions, positives alone
 negatives.py  negatives for positives alone
+past.py       what was before, as lists without moments
 exposures.py  that table, out of the database
 dataset.py    exposures and tables → a dataset
 load.py       all of it, in order

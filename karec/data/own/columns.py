@@ -12,12 +12,14 @@ list       of texts or integers: a category in each of up to three columns, NAME
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from karec.data.own.cells import Log
 from karec.data.own.files import text
 from karec.data.own.kinds import Column
 from karec.errors import DataError
@@ -29,17 +31,22 @@ FEW_WHOLE = 20  # values of a column of numbers that is one
 FREE_TEXT = 40  # characters, the mean of a column whose values hardly recur
 LISTED = 3  # values of a list that are kept
 COMPONENTS = 16  # numbers that a vector becomes
+NUMBER = r"-?[0-9]+(\.[0-9]*)?"
 Numbers = Callable[[str, Any], Array]  # (role, an Arrow array of ids) → their numbers
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A column and what is said of it: its role's name, what stands between its values, that it is a category."""
+    """A column and what is said of it: its role's name, what stands between its values, that it is a category, which
+    cells are ``unknown``, and the name of a category's missing cells.
+    """
 
     column: Column
     role: str | None = None
     between: str | None = None
     category: bool = False
+    unknown: tuple[str, ...] = ()
+    missing: str | None = None
 
     @property
     def name(self) -> str:
@@ -48,6 +55,13 @@ class Wanted:
     @property
     def cell(self) -> str:
         """What is read of the file, in SQL."""
+        if self.unknown:
+            listed = ", ".join(map(text, self.unknown))
+            return f"CASE WHEN {self.column.as_text} IN ({listed}) THEN NULL ELSE {self._known} END"
+        return self._known
+
+    @property
+    def _known(self) -> str:
         column = self.column
         if self.role == PUBLISHED:
             return column.as_time.as_ms
@@ -66,11 +80,14 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Become:
-    """``columns`` of a snapshot, ``names`` of their category codes, and what to tell of them."""
+    """``columns`` of a snapshot, ``names`` of their category codes, what to tell of them, and the first of the names
+    that stand in one row ``alone``: each may be a slip.
+    """
 
     columns: dict[str, Array]
     said: str
     names: dict[str, list[str]] = field(default_factory=dict)
+    alone: tuple[str, ...] = ()
 
 
 def become(wanted: Wanted, values: Any, numbers: Numbers | None) -> Become:
@@ -93,10 +110,22 @@ def become(wanted: Wanted, values: Any, numbers: Numbers | None) -> Become:
                 {name: np.asarray(values.cast("double").to_numpy(zero_copy_only=False), np.float32)}, "number"
             )
         values = values.cast("int64").cast("string")
-    codes, names = _codes(values)
+    codes, names = _codes(values, wanted.missing)
     if not wanted.category and wanted.role is None and column.kind == "text":
         _refuse_free_text(column.name, values, len(names))
-    return Become({name: codes}, f"category of {len(names):,} values", {name: names})
+    alone = _alone(codes, names) if column.kind == "text" else ()
+    return Become({name: codes}, f"category of {len(names):,} values", {name: names}, alone)
+
+
+def log_becomes(name: str, log: Log, numbers: Mapping[str, Array]) -> Become:
+    """``numbers``: (R,) float64 of each of the log's columns, NaN where a cell is missing."""
+    values = [numbers[column] if log.missing is None else _or(numbers[column], log.missing) for column in log.columns]
+    made = np.log1p(values[0] / log.unit) if log.over is None else np.log((values[0] + 1.0) / (values[1] + 1.0))
+    return Become({name: made.astype(np.float32)}, f"number {name}")
+
+
+def _or(values: Array, missing: float) -> Array:
+    return np.where(np.isnan(values), missing, values)
 
 
 def vectors_become(name: str, vectors: Array) -> Become:
@@ -119,8 +148,13 @@ def _ids(role: str, values: Any, numbers: Numbers | None) -> Array:
     return found
 
 
-def _codes(values: Any) -> tuple[Array, list[str]]:
-    """(N,) int32 codes in the order of the names, −1 where a value is missing."""
+def _codes(values: Any, missing: str | None = None) -> tuple[Array, list[str]]:
+    """(N,) int32 codes in the order of the names, −1 where a value is missing. ``missing`` names these, as the first
+    category.
+    """
+    if missing is not None and values.null_count:
+        codes, known = _codes(values)
+        return codes + 1, [missing, *known]
     encoded = values.dictionary_encode()
     names = np.array(encoded.dictionary.to_pylist(), object)
     order = np.argsort(names.astype(str), kind="stable")
@@ -129,6 +163,14 @@ def _codes(values: Any) -> tuple[Array, list[str]]:
     code[-1] = -1
     indices = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
     return code[indices], [str(name) for name in names[order]]
+
+
+def _alone(codes: Array, names: list[str]) -> tuple[str, ...]:
+    """The names of one row each; none where most names are numbers."""
+    if sum(bool(re.fullmatch(NUMBER, name)) for name in names) > len(names) / 2:
+        return ()
+    counts = np.bincount(codes[codes >= 0], minlength=len(names))
+    return tuple(names[at] for at in np.flatnonzero(counts == 1))
 
 
 def _is_quantity(column: Column, values: Any) -> bool:
@@ -165,9 +207,9 @@ def _of_list(wanted: Wanted, values: Any) -> Become:
     import pyarrow
 
     wide = [[str(each) for each in row[:LISTED]] + [None] * (LISTED - len(row[:LISTED])) for row in rows]
-    codes, names = _codes(pyarrow.array([each for row in wide for each in row], pyarrow.string()))
+    codes, names = _codes(pyarrow.array([each for row in wide for each in row], pyarrow.string()), wanted.missing)
     codes = codes.reshape(-1, LISTED)
-    used = [at for at in range(LISTED) if at == 0 or (codes[:, at] >= 0).any()]
+    used = [at for at in range(LISTED) if at == 0 or any(len(row) > at for row in rows)]
     columns = {f"{name}{at + 1 if at else ''}": np.ascontiguousarray(codes[:, at]) for at in used}
     longest = max((len(row) for row in rows), default=0)
     more = f", the first {LISTED} of up to {longest} a row" if longest > LISTED else ""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from datetime import date
 from pathlib import Path
 from typing import Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from karec._toml import Place, construct, keywords, read_toml
+from karec.data.own.cells import Check, Log
 from karec.errors import ConfigError
 from karec.platform.schema import CREATOR, PUBLISHED, SONG, TAG, TYPE, Meaning
 
@@ -26,7 +29,9 @@ class Files:
 
 @dataclass(frozen=True)
 class EventColumns:
-    """The names of the log's columns. ``user``, ``item`` and ``time`` must be there."""
+    """The names of the log's columns. ``user``, ``item`` and ``time`` must be there. ``day``: when the row was written,
+    yyyymmdd or ISO 8601; it is the day of the time, or the next, in the contract's zone.
+    """
 
     user: str
     item: str
@@ -35,18 +40,28 @@ class EventColumns:
     request: str | None = None
     scene: str | None = None
     play_ms: str | None = None
+    day: str | None = None
 
 
 @dataclass(frozen=True)
 class Events(Files):
     """The log. ``view`` names the event that says that an item was shown; in a log of actions, an action belongs to the
-    last view of the item by the user within ``window_minutes`` before it, or to the view of its request.
+    last view of the item by the user within ``window_minutes`` before it, or to the view of its request. ``scenes``:
+    {cell of the column scene: name}, all that there are, in their order. ``repeats``: of rows of one user, item and
+    moment the ``first`` in the files counts, or they ``merge``: what one of them says is said.
     """
 
     columns: EventColumns = field(kw_only=True)
     time_unit: TimeUnit = field(default="auto", kw_only=True)
     view: str | None = field(default=None, kw_only=True)
     window_minutes: float = field(default=60.0, kw_only=True)
+    scenes: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+    repeats: Literal["merge", "first"] = field(default="merge", kw_only=True)
+    checks: tuple[Check, ...] = field(default=(), kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.scenes and (self.columns.scene is None or len(set(self.scenes.values())) < len(self.scenes)):
+            raise ValueError("scenes: a column scene in columns, and each name once, are wanted")
 
 
 @dataclass(frozen=True)
@@ -97,18 +112,27 @@ class Roles:
 
 @dataclass(frozen=True)
 class Rows(Files):
-    """A row an ``id``. A column that is no role is a feature, but those of ``ignore``. ``categories``: columns whose
-    numbers are names of kinds. ``lists``: {column: what stands between the values that its cells hold}.
+    """A row an ``id``. A column that is no role is a feature, but those of ``ignore``; where ``features`` are named,
+    only they are. ``categories``: columns whose numbers are names of kinds. ``lists``: {column: what stands between the
+    values that its cells hold}. ``logs``: {feature: the columns that it is made of}. ``unknown``: {column: cells that
+    say that nothing is known}. ``missing`` names a category's cells that are missing: they are one like others.
     """
 
     id: str = field(kw_only=True)
     ignore: tuple[str, ...] = field(default=(), kw_only=True)
     categories: tuple[str, ...] = field(default=(), kw_only=True)
     lists: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+    logs: Mapping[str, Log] = field(default_factory=dict, kw_only=True)
+    features: tuple[str, ...] | None = field(default=None, kw_only=True)
+    unknown: Mapping[str, tuple[str, ...]] = field(default_factory=dict, kw_only=True)
+    missing: str | None = field(default=None, kw_only=True)
+    checks: tuple[Check, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         if "" in self.lists.values():
             raise ValueError("lists: what stands between values cannot be empty")
+        if self.features is not None and self.ignore:
+            raise ValueError("features and ignore: say one of them")
 
 
 @dataclass(frozen=True)
@@ -152,17 +176,27 @@ class Negatives:
 
 
 @dataclass(frozen=True)
+class Begin:
+    """Days or moments at which parts of the log begin; without a zone in the contract's."""
+
+    training: date
+    validation: date
+    test: date
+
+
+@dataclass(frozen=True)
 class Split:
     """Shares of the exposures, in order of time: the first ``history`` make histories and counters only; the last
-    ``test`` are the test, the ``validation`` before them choose settings, the rest train.
+    ``test`` are the test, the ``validation`` before them choose settings, the rest train. Or moments: ``begin``.
     """
 
     history: float = 0.2
     validation: float = 0.1
     test: float = 0.1
+    begin: Begin | None = None
 
     def __post_init__(self) -> None:
-        shares = [getattr(self, each.name) for each in fields(self)]
+        shares = [getattr(self, each.name) for each in fields(self)[:3]]
         if not all(0 <= share < 1 for share in shares) or not sum(shares) < 1 or not min(shares[1:]) > 0:
             raise ValueError(
                 f"shares ≥ 0 that leave something to train on are wanted, validation and test > 0, got {self}"
@@ -170,8 +204,26 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Past:
+    """What users did before ``split.begin.training``, as lists of items without moments: ``path`` is a table of them,
+    in Parquet: a row a ``user``, ``shown`` and a column for each of ``labels`` hold the last items, oldest first,
+    ``count`` how many were shown in all. Where there is no such file, the lists are made of the log's rows of before,
+    and of the file ``log``, an earlier part of it that may be missing too.
+    """
+
+    path: str
+    user: str
+    count: str
+    shown: str
+    labels: Mapping[str, str]
+    log: str | None = None
+
+
+@dataclass(frozen=True)
 class Contract:
-    """A data.toml. ``folder`` is where it lies."""
+    """A data.toml. ``folder`` is where its files lie. ``zone``: of times that name none. ``strict``, for files that
+    never change: they are whole lines, the last one too, and each user and item of the log stands in its table.
+    """
 
     events: Events
     items: Items | None = None
@@ -181,10 +233,17 @@ class Contract:
     meaning: Meaning | None = None
     negatives: Negatives = field(default_factory=Negatives)
     split: Split = field(default_factory=Split)
+    past: Past | None = None
+    zone: str = "UTC"
+    strict: bool = False
     name: str = ""
     folder: Path = field(kw_only=True)
 
     def __post_init__(self) -> None:
+        try:
+            ZoneInfo(self.zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ValueError(f"zone = {self.zone!r}: a name such as Europe/Berlin is wanted") from error
         said = {label.event is not None for label in self.labels.values()}
         if len(said) > 1:
             raise ValueError("labels are said by events or by columns, not some by the one and some by the other")
@@ -195,6 +254,17 @@ class Contract:
         for name in (*self.said.enjoyed, *self.said.liked, *self.said.followed):
             if self.labels and name not in self.labels:
                 raise ValueError(f"meaning names {name!r}, which is no label; labels are {list(self.labels)}")
+        if self.past is not None:
+            self._check_past(self.past)
+
+    def _check_past(self, past: Past) -> None:
+        if self.shape != "impressions" or self.split.begin is None:
+            raise ValueError("past: labels that are columns, and split.begin, are wanted")
+        for name in past.labels:
+            if name not in self.labels:
+                raise ValueError(f"past.labels names {name!r}, which is no label; labels are {list(self.labels)}")
+        if not set(past.labels) & set(self.said.enjoyed):
+            raise ValueError(f"past.labels: none of them says enjoyed, which {list(self.said.enjoyed)} do")
 
     @property
     def shape(self) -> Literal["impressions", "actions", "positives"]:
@@ -226,5 +296,10 @@ def read_contract(folder: Path) -> Contract:
     path = folder / FILE
     if not path.is_file():
         raise ConfigError(f"{path} is missing: karec data init {folder} writes one by looking at the files")
+    return contract_of(path, folder)
+
+
+def contract_of(path: Path, folder: Path) -> Contract:
+    """The data.toml at ``path``, of files in ``folder``."""
     said = keywords(Contract, {"name": folder.resolve().name, **read_toml(path)}, Place(path), given=("folder",))
     return construct(Contract, {**said, "folder": folder}, Place(path))

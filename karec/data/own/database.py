@@ -19,15 +19,15 @@ MEMORY = "1400MB"  # what does not fit lies in the database's folder
 class Database:
     """One thread uses it. Queries are read to their end."""
 
-    def __init__(self, folder: Path) -> None:
-        """``folder`` is empty. MissingExtra where DuckDB is not installed."""
+    def __init__(self, folder: Path, zone: str = "UTC") -> None:
+        """``folder`` is empty; times that name no zone are of ``zone``. MissingExtra where DuckDB is not installed."""
         try:
             import duckdb
         except ImportError as error:
             raise MissingExtra("duckdb", "data", "reading data of one's own") from error
         self._connection = duckdb.connect(str(folder / "import.duckdb"))
         self.run(f"SET memory_limit = '{MEMORY}'")
-        self.run("SET TimeZone = 'UTC'")
+        self.run(f"SET TimeZone = '{zone}'")
         self.run("SET enable_progress_bar = false")
         self.run("SET preserve_insertion_order = true")
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from karec.data.own.checks import moment_ms
 from karec.data.own.contract import Contract
 from karec.data.own.exposures import Shown
 from karec.data.own.negatives import draw_negatives
 from karec.data.own.numbering import Numbering
+from karec.data.own.past import Lists, known_of
 from karec.data.own.report import DataReport, moment
 from karec.data.own.tables import OwnTable
 from karec.errors import DataError
@@ -35,6 +38,13 @@ class Parts:
     relations: Mapping[str, tuple[Array, Array, Array]]
     numbering: Numbering
 
+    def table_of(self, what: str) -> Table:
+        """Items or users: a row for each, those whom only the log names too."""
+        items = self.contract.items
+        taken = ROLES - set(items.roles.named.values() if items is not None else ()) if what == "items" else set()
+        table = _table(self.numbering.rows[what], self.tables.get(what), taken)
+        return _with_own_codes(table) if what == "items" else table
+
 
 @dataclass(frozen=True, eq=False)
 class Made:
@@ -42,14 +52,18 @@ class Made:
     report: DataReport
 
 
-def dataset_of(shown: Shown, parts: Parts) -> Made:
-    """DataError where nothing can be learned."""
+def dataset_of(shown: Shown, parts: Parts, lists: Lists | None = None) -> Made:
+    """``lists`` are what was before. DataError where nothing can be learned."""
     contract, exposures = parts.contract, shown.exposures
     parts = replace(parts, tables=_with_shared_names(parts.tables))
     notes: tuple[str, ...] = ()
-    given = set() if contract.items is None else set(contract.items.roles.named.values())
-    items = _table(parts.numbering.rows["items"], parts.tables.get("items"), ROLES - given)
-    users = _table(parts.numbering.rows["users"], parts.tables.get("users"), set())
+    items, users = parts.table_of("items"), parts.table_of("users")
+    relations = _relations(parts, users)
+    if lists is not None:
+        known = known_of(lists, contract, items)
+        items = replace(items, columns={**items.columns, **known.item_columns})
+        users = replace(users, columns={**users.columns, **known.user_columns})
+        relations |= known.relations
     if contract.shape == "positives":
         exposures = _with_negatives(exposures, items, contract)
         share = contract.negatives
@@ -59,10 +73,10 @@ def dataset_of(shown: Shown, parts: Parts) -> Made:
         )
     cuts = _cuts(exposures.time_ms, contract)
     snapshot = Snapshot(
-        int(exposures.time_ms[0]),
+        min(int(exposures.time_ms[0]), cuts[0]),
         items,
         users,
-        _relations(parts, users),
+        relations,
         {**_names(parts), "scene": shown.scenes},
         meaning=contract.said,
     )
@@ -93,6 +107,15 @@ def _table(numbers: Array, table: OwnTable | None, taken: set[str]) -> Table:
         missing = np.nan if values.dtype.kind == "f" else 0 if name.endswith("_ms") else -1
         columns[_free(name, values, taken)] = np.concatenate([values, np.full(more, missing, values.dtype)])
     return Table(numbers, columns)
+
+
+def _with_own_codes(items: Table) -> Table:
+    """A creator or song that is missing gets a negative code of its own: nobody's items must not be one creator's."""
+    columns = dict(items.columns)
+    for name in (schema.CREATOR, schema.SONG):
+        if name in columns:
+            columns[name] = np.where((columns[name] == -1) & (items.ids >= 0), -1 - items.ids, columns[name])
+    return replace(items, columns=columns)
 
 
 def _free(name: str, values: Array, taken: set[str]) -> str:
@@ -133,10 +156,17 @@ def _relations(parts: Parts, users: Table) -> dict[str, Relation]:
 
 
 def _cuts(time_ms: Array, contract: Contract) -> tuple[int, int, int]:
-    """(end of what is history, of training, of validation): moments at which the split's shares are reached."""
+    """(end of what is history, of training, of validation): the split's moments, or those at which its shares are
+    reached.
+    """
     split, n = contract.split, len(time_ms)
+    if not n:
+        raise DataError(f"{contract.events.path}: no row from split.begin.training on: is the right column the time?")
     shares = (split.history, 1 - split.validation - split.test, 1 - split.test)
     cuts = [int(time_ms[min(int(share * n), n - 1)]) for share in shares]
+    if split.begin is not None:
+        zone = ZoneInfo(contract.zone)
+        cuts = [moment_ms(each, zone) for each in (split.begin.training, split.begin.validation, split.begin.test)]
     if not cuts[0] < cuts[1] < cuts[2] <= int(time_ms[-1]):
         raise DataError(
             f"{contract.name}: {n:,} exposures at {len(np.unique(time_ms)):,} moments cannot be split by time into "

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from zoneinfo import ZoneInfo
 
 from karec._clock import DAY_MS
+from karec.data.own.checks import check_mistakes, said_column
 from karec.data.own.contract import Contract, Label
 from karec.data.own.database import Database, told
-from karec.data.own.files import FILE_NUMBER, ROW, Source, text
+from karec.data.own.files import FILE_NUMBER, OFFSET, ROW, Source, text
 from karec.data.own.kinds import EARLIEST_MS, LATEST_MS, Column, column_of
 from karec.data.own.reasons import WHY, Mistake, nothing_kept, reasons, why_of
 from karec.data.own.report import ColumnReport, TableReport, moment
@@ -84,8 +86,9 @@ def read_events(
 
 
 def _cells(database: Database, source: Source, contract: Contract, users: IdKind, items: IdKind, now_ms: int) -> _Cells:
+    checks = contract.events.checks
     columns = {
-        role: column_of(database, source, name)
+        role: said_column(database, source, name, checks)
         for role, name in vars(contract.events.columns).items()
         if name is not None and source.column(name, f"events.columns.{role}")
     }
@@ -93,19 +96,32 @@ def _cells(database: Database, source: Source, contract: Contract, users: IdKind
         columns["time"] = replace(columns["time"], unit=contract.events.time_unit)
     time = columns["time"] = columns["time"].as_time
     cells = {"u": users.value(columns["user"]), "i": items.value(columns["item"]), "t": time.as_ms}
+    if contract.events.repeats == "first":
+        cells["place"] = f"{FILE_NUMBER}::BIGINT * {OFFSET} + {ROW}"
     mistakes = users.mistakes(columns["user"], "__u") + items.mistakes(columns["item"], "__i") + _of_time(time, now_ms)
+    unit = "" if contract.events.time_unit == "auto" else contract.events.time_unit
+    mistakes += check_mistakes(database, source, checks, "events", ZoneInfo(contract.zone), unit)
     named = {"user": "u", "item": "i", "time": "t"}
     for role in TEXTS:
         if role in columns:
             cells[role] = columns[role].as_text
+    if contract.events.scenes:
+        known = ", ".join(map(text, contract.events.scenes))
+        none = f"column {columns['scene'].name!r}: none of events.scenes"
+        mistakes.append((f"coalesce(__scene, '') NOT IN ({known})", none))
+    if "day" in columns:
+        cells["day"] = f"TRY_STRPTIME({columns['day'].as_text}, ['%Y%m%d', '%Y-%m-%d'])::DATE"
+        late = "__day - to_timestamp(__t / 1000)::DATE"
+        not_then = f"column {columns['day'].name!r}: not the day of the time in {contract.zone}, nor the next"
+        mistakes.append((f"coalesce({late} NOT IN (0, 1), true)", not_then))
     if "play_ms" in columns:
         cells["play_ms"] = f"TRY_CAST({columns['play_ms'].as_number} AS BIGINT)"
-        mistakes += _of_number(columns["play_ms"], least=0)
+        mistakes += number_mistakes(columns["play_ms"], least=0)
     told_of = [(column, role, named.get(role, role)) for role, column in columns.items()]
     for at, (name, label) in enumerate(contract.labels.items()):
         if label.column is not None:
             source.column(label.column, f"labels.{name}.column")
-            column = column_of(database, source, label.column)
+            column = said_column(database, source, label.column, checks)
             cells[f"l{at}"], wrong = _label(database, source, name, label, column)
             mistakes += wrong
             told_of.append((column, f"label {name}", f"l{at}"))
@@ -122,7 +138,8 @@ def _of_time(time: Column, now_ms: int) -> list[Mistake]:
     ]
 
 
-def _of_number(column: Column, least: float | None = None) -> list[Mistake]:
+def number_mistakes(column: Column, least: float | None = None) -> list[Mistake]:
+    """Of a cell that is not missing, and no finite number, or one below ``least``."""
     named = f"column {column.name!r}"
     found = [(f"{column.cell} IS NOT NULL AND {column.as_number} IS NULL", f"{named}: no finite number")]
     if least is not None:
@@ -134,11 +151,11 @@ def _label(database: Database, source: Source, name: str, label: Label, column: 
     """(0 or 1 in SQL, mistakes). A cell that is missing says 0."""
     if label.equals is not None:
         return f"coalesce({column.as_text} = {text(label.equals)}, false)::UTINYINT", []
-    wrong = _of_number(column)
+    wrong = number_mistakes(column)
     if label.at_least_share_of is not None:
         source.column(label.at_least_share_of, f"labels.{name}.at_least_share_of")
         whole = column_of(database, source, label.at_least_share_of)
-        wrong += _of_number(whole)
+        wrong += number_mistakes(whole)
         condition = f"{whole.as_number} > 0 AND {column.as_number} >= {label.share!r} * {whole.as_number}"
     elif label.at_least is not None:
         condition = f"{column.as_number} >= {label.at_least!r}"

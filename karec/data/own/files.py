@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from karec._toml import nearest
+from karec.data.lines import count_lines, open_file
 from karec.data.own.contract import Files
 from karec.data.own.database import Database, told
 from karec.data.own.places import lines_at, lines_of_rows, opened
@@ -26,6 +27,7 @@ FORMATS |= {".json": "jsonl", ".parquet": "parquet", ".pq": "parquet"}
 DELIMITERS = ",\t;|"
 ROW, FILE_NUMBER = "__row", "__file"
 LONGEST_LINE = 16 * 2**20  # bytes
+SHOWN = 400  # characters of a list of columns, in an error
 KNOWN_TYPES = {"VARCHAR", "BOOLEAN", "DATE", "DOUBLE", "FLOAT", "TINYINT", "SMALLINT", "INTEGER", "BIGINT"}
 KNOWN_TYPES |= {"UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"}
 MISSING = "'', 'NA', 'N/A', 'NaN', 'nan', 'null', 'NULL', 'None', '\\N'"
@@ -58,6 +60,7 @@ class Source:
         """``name``, quoted for SQL. DataError naming the nearest column where there is none; ``what`` asks for it."""
         if name not in self.types:
             known = f"columns are {self.columns}"
+            known = known if len(known) <= SHOWN else f"{known[:SHOWN]}…"
             raise DataError(f"{self.files[0]}: {what}: no column {name!r}{nearest(name, self.types)}; {known}")
         return quoted(name)
 
@@ -141,9 +144,17 @@ def format_of(path: Path) -> str:
     return found
 
 
-def open_source(database: Database, name: str, table: Files, folder: Path) -> Source:
-    """``table``'s files as the view ``name`` of the database. DataError naming file and column, and what to do."""
-    files = files_of(table, folder)
+def open_source(
+    database: Database, name: str, table: Files, folder: Path, more: Sequence[Path] = (), strict: bool = False
+) -> Source:
+    """``table``'s files, and ``more`` with the same columns, as the view ``name`` of the database. ``strict``: files of
+    text are whole lines. DataError naming file and column, and what to do.
+    """
+    files = (*files_of(table, folder), *more)
+    for path in files if strict else ():
+        if format_of(path) != "parquet":
+            with open_file(path, "a file of rows") as file:
+                count_lines(file, path, table.encoding, format_of(path) == "csv")
     readers = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}
     with told(files[0]):
         return readers[format_of(files[0])](database, name, table, files)
@@ -284,7 +295,10 @@ def _parquet_names(path: Path) -> list[str]:
     """As the file has them: DuckDB gives the second of two equal ones another name."""
     import pyarrow.parquet
 
-    names: list[str] = pyarrow.parquet.read_schema(path).names
+    try:
+        names: list[str] = pyarrow.parquet.read_schema(path).names
+    except (pyarrow.ArrowException, OSError, UnicodeError) as error:
+        raise DataError(f"{path} cannot be read: {str(error).partition(chr(10))[0]}") from error
     return names
 
 

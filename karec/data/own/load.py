@@ -9,16 +9,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from karec._clock import Progress
+from karec.data.own.cells import Check
+from karec.data.own.checks import said_column
 from karec.data.own.contract import Contract, Files, read_contract
 from karec.data.own.database import Database
 from karec.data.own.dataset import Parts, dataset_of
 from karec.data.own.events import IdKind, id_kind, read_events
 from karec.data.own.exposures import read_shown
 from karec.data.own.files import Source, open_source
-from karec.data.own.kinds import column_of
 from karec.data.own.numbering import Numbering
+from karec.data.own.past import Lists, earlier_files, has_lists, lists_of_log, read_lists
+from karec.data.own.presets import preset_contract
 from karec.data.own.report import DataReport, Reason, TableReport
-from karec.data.own.shapes import make_exposures
+from karec.data.own.shapes import PAST, make_exposures
 from karec.data.own.tables import OwnTable, read_table
 from karec.errors import DataError
 from karec.ids import IdMap
@@ -44,15 +47,17 @@ def load(
     *,
     skip_bad: bool = False,
     now_ms: int | None = None,
+    preset: str | None = None,
 ) -> OwnData:
-    """Reads what ``folder/data.toml`` names; the maps of ids are written into ``ids_folder``, which exists.
+    """Reads what ``folder/data.toml`` names, or what the ``preset`` names in ``folder``; the maps of ids are written
+    into ``ids_folder``, which exists.
 
     ``skip_bad`` leaves out rows that cannot be used; without it the first of them is refused. Events later than a day
     after ``now_ms`` (now) are such rows. The result does not depend on the order of rows or how they lie in files.
 
     Raises ConfigError for a wrong data.toml, DataError naming file, line, column and what to do.
     """
-    contract = read_contract(Path(folder))
+    contract = read_contract(Path(folder)) if preset is None else preset_contract(preset, Path(folder))
     with tempfile.TemporaryDirectory(prefix="karec-data-") as scratch:
         work = _Import(contract, Path(scratch), ids_folder, progress, skip_bad)
         try:
@@ -69,7 +74,7 @@ class _Import:
     ) -> None:
         self.contract, self.ids_folder, self.skip_bad = contract, ids_folder, skip_bad
         self.progress = progress
-        self.database = Database(scratch)
+        self.database = Database(scratch, contract.zone)
         self.reports: list[TableReport] = []
 
     def run(self, now_ms: int) -> OwnData:
@@ -84,20 +89,38 @@ class _Import:
         numbering = Numbering(database, self.ids_folder)
         tables = self._tables(sources, users, items, numbering)
         self._say(3, "ids")
-        left_out = numbering.number_events(sources["events"], tables.get("items"), tables.get("users"))
+        left_out = numbering.number_events(sources["events"], tables.get("items"), tables.get("users"), contract.strict)
         left_out |= make_exposures(database, sources["events"], contract)
         self._say(4, "relations")
         relations = numbering.relations(contract, sources, self._checked)
         self._say(5, "exposures")
         shown = read_shown(database, contract)
+        parts = Parts(contract, tables, relations, numbering)
+        lists, notes = self._past(parts, sources)
         database.close()  # and its memory is free
-        made = dataset_of(shown, Parts(contract, tables, relations, numbering))
-        if shown.repeated:
-            left_out[REPEATED] = Reason(shown.repeated)
+        made = dataset_of(shown, parts, lists)
+        repeats = {REPEATED: shown.repeated - shown.differing, f"{REPEATED}, of other values": shown.differing}
+        left_out |= {why: Reason(count) for why, count in repeats.items() if count}
         self.reports[0] = replace(events, left_out=left_out)
         self._say(STEPS, "done")
-        report = replace(made.report, tables=tuple(self.reports))
-        return OwnData(made.dataset, numbering.maps, report)
+        report = replace(made.report, tables=tuple(self.reports), notes=(*made.dataset.notes, *notes))
+        told = (*report.notes, *(note for table in self.reports for note in table.notes()))
+        return OwnData(replace(made.dataset, notes=told), numbering.maps, report)
+
+    def _past(self, parts: Parts, sources: Mapping[str, Source]) -> tuple[Lists | None, tuple[str, ...]]:
+        """What was before, where the contract has a past, and where it was found."""
+        contract, past = self.contract, self.contract.past
+        if past is None:
+            return None, ()
+        users, items = parts.table_of("users"), parts.table_of("items")
+        if "past" in sources:
+            lists, report = read_lists(self.database, sources["past"], past, parts.numbering.maps, users, items)
+            self.reports.append(report)
+            return lists, (f"histories of {report.kept:,} of {len(users):,} users, from {past.path}",)
+        rows = read_shown(self.database, contract, PAST)
+        files = ", ".join(path.name for path in sources["events"].files)
+        note = f"there is no {past.path}: histories are made of {len(rows.exposures):,} rows of {files}"
+        return lists_of_log(rows.exposures, past, users), (note,)
 
     def _say(self, done: int, what: str) -> None:
         if self.progress is not None:
@@ -109,14 +132,22 @@ class _Import:
             "events": contract.events, "items": contract.items, "users": contract.users
         }  # fmt: skip
         tables |= {f"relation_{at}": table for at, table in enumerate(contract.relations.values())}
+        if contract.past is not None and has_lists(contract):
+            tables["past"] = Files(contract.past.path)
+        more = {"events": earlier_files(contract)}
         return {
-            name: open_source(self.database, f"source_{name}", table, contract.folder)
+            name: open_source(
+                self.database, f"source_{name}", table, contract.folder, more.get(name, ()), contract.strict
+            )
             for name, table in tables.items()
             if table is not None
         }
 
     def _id_kinds(self, sources: Mapping[str, Source]) -> tuple[IdKind, IdKind]:
         contract, events = self.contract, self.contract.events.columns
+        checks: dict[str, tuple[Check, ...]] = {"events": contract.events.checks}
+        checks |= {} if contract.users is None else {"users": contract.users.checks}
+        checks |= {} if contract.items is None else {"items": contract.items.checks}
         wanted: dict[str, list[tuple[str, str, str]]] = {
             "user": [("events", events.user, "events.columns.user")],
             "item": [("events", events.item, "events.columns.item")],
@@ -131,7 +162,8 @@ class _Import:
         for what, places in wanted.items():
             for source, name, asked in places:
                 sources[source].column(name, asked)
-            kinds.append(id_kind(what, [column_of(self.database, sources[s], name) for s, name, _ in places]))
+            columns = [said_column(self.database, sources[s], name, checks.get(s, ())) for s, name, _ in places]
+            kinds.append(id_kind(what, columns))
         return kinds[0], kinds[1]
 
     def _tables(
@@ -140,9 +172,7 @@ class _Import:
         found: dict[str, OwnTable] = {}
         for name, table, kind in (("items", self.contract.items, items), ("users", self.contract.users, users)):
             if table is not None:
-                found[name] = read_table(
-                    self.database, sources[name], table, self.contract.folder, kind, numbering.of_role
-                )
+                found[name] = read_table(self.database, sources[name], table, self.contract, kind, numbering.of_role)
                 self._checked(found[name].report)
         return found
 

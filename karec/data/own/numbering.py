@@ -10,7 +10,7 @@ import numpy as np
 
 from karec.data.own.contract import Contract, PairColumns
 from karec.data.own.database import Database, told
-from karec.data.own.files import FILE_NUMBER, ROW, Source
+from karec.data.own.files import FILE_NUMBER, OFFSET, ROW, Source
 from karec.data.own.kinds import column_of
 from karec.data.own.reasons import WHY, nothing_kept, reasons, why_of
 from karec.data.own.report import Reason, TableReport
@@ -39,12 +39,17 @@ class Numbering:
         self.maps[what] = IdMap.build(names, self.folder / f"{what}.karec")
         return self.maps[what].numbers(names)
 
-    def number_events(self, source: Source, items: OwnTable | None, users: OwnTable | None) -> dict[str, Reason]:
+    def number_events(
+        self, source: Source, items: OwnTable | None, users: OwnTable | None, strict: bool = False
+    ) -> dict[str, Reason]:
         """``cleaned`` becomes a table with numbers for u and i, without items that ``items`` lacks. What was left out.
 
-        Builds the maps of items and of users.
+        Builds the maps of items and of users. ``strict``: DataError where a row names an id that its table lacks.
         """
         database = self.database
+        for what, table, cell in (("items", items, "i"), ("users", users, "u")):
+            if strict and table is not None:
+                self._all_known(source, what, table, cell)
         before, left_out = database.count("cleaned"), 0
         there = "SELECT DISTINCT i AS id FROM cleaned ORDER BY 1"
         item_ids = database.arrow(there)["id"].combine_chunks() if items is None else items.ids
@@ -60,6 +65,19 @@ class Numbering:
             with database.table("user_ids", id=user_ids, number=self.rows["users"]):
                 self._replace_ids(item_ids, user_ids, bool(left_out))
         return {UNKNOWN_ITEM: Reason(left_out)} if left_out else {}
+
+    def _all_known(self, source: Source, what: str, table: OwnTable, cell: str) -> None:
+        first = f"min({FILE_NUMBER}::BIGINT * {OFFSET} + {ROW}, 1), count(*)"
+        with self.database.table("of_table", id=table.ids):
+            places, count = self.database.rows(
+                f"SELECT {first} FROM read ANTI JOIN of_table ON {cell} = id WHERE {WHY} IS NULL"
+            )[0]
+        if count:
+            row = divmod(places[0], OFFSET)
+            place = source.places([row], source.broken(self.database))[row]
+            raise DataError(
+                f"{place}: the {what[:-1]} is not in {what}, in {count:,} rows: a strict data.toml has all in its table"
+            )
 
     def _user_ids(self, known: str, users: OwnTable | None) -> Any:
         import pyarrow

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 FORMAT = 1
 SHOWN_LINES = 3  # of each reason
+SHOWN_NAMES = 3  # of each column
 
 
 def moment(ms: int) -> str:
@@ -31,7 +32,9 @@ class Reason:
 
 @dataclass(frozen=True)
 class ColumnReport:
-    """What became of a column. ``missing`` is a share of the rows; ``least``, ``most``: of numbers and moments."""
+    """What became of a column. ``missing`` is a share of the rows; ``least``, ``most``: of numbers and moments;
+    ``alone``: names of a category that stand in one row each.
+    """
 
     name: str
     kind: str
@@ -39,6 +42,7 @@ class ColumnReport:
     missing: float = 0.0
     least: str = ""
     most: str = ""
+    alone: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,21 @@ class TableReport:
     bad: Mapping[str, Reason] = field(default_factory=dict)
     left_out: Mapping[str, Reason] = field(default_factory=dict)
     columns: tuple[ColumnReport, ...] = ()
+
+    def notes(self) -> Iterator[str]:
+        """What of the rows was dropped or is unknown, a line each."""
+        gone = "; ".join(f"{why}: {reason}" for why, reason in (*self.bad.items(), *self.left_out.items()))
+        if gone:
+            yield f"{self.name}: {self.rows:,} rows read, of which are left out: {gone}"
+        columns = sorted(self.columns, key=lambda each: each.name)  # however the files order them
+        missing = [f"{each.name} {round(each.missing * self.rows):,}" for each in columns if each.missing]
+        if missing:
+            yield f"{self.name}: cells that are missing: {', '.join(missing)}"
+        alone = {each.name: each.alone for each in columns if each.alone}
+        if alone:
+            few = ", ".join(f"{name} {', '.join(names[:SHOWN_NAMES])}" for name, names in alone.items())
+            count = sum(map(len, alone.values()))
+            yield f"{self.name}: {count:,} names that stand in one row alone: {few}"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,9 @@ positives    a row is a positive; negatives are drawn later (``negatives.py``)
 
 from __future__ import annotations
 
+from zoneinfo import ZoneInfo
+
+from karec.data.own.checks import moment_ms
 from karec.data.own.contract import Contract
 from karec.data.own.database import Database
 from karec.data.own.files import Source, text
@@ -19,6 +22,7 @@ from karec.data.own.report import Reason
 from karec.errors import DataError
 
 MINUTE_MS = 60_000
+PAST = "past_rows"  # the view of rows before the training, where the contract has a past
 MOST_NAMED = 12  # events, in an error
 
 
@@ -27,8 +31,17 @@ def make_exposures(database: Database, source: Source, contract: Contract) -> di
     if contract.shape == "actions":
         return _join_actions(database, source, contract)
     label = ", 1::UTINYINT AS l0" if contract.shape == "positives" else ""
-    database.run(f"CREATE TEMP VIEW shown AS SELECT *{label} FROM cleaned")
-    return {}
+    begin = contract.split.begin
+    if contract.past is None or begin is None:
+        database.run(f"CREATE TEMP VIEW shown AS SELECT *{label} FROM cleaned")
+        return {}
+    gone = f"t < {moment_ms(begin.training, ZoneInfo(contract.zone))}"
+    if "day" in database.columns("cleaned"):
+        gone = f"day < DATE '{begin.training:%Y-%m-%d}'"
+    database.run(f"CREATE TEMP VIEW {PAST} AS SELECT * FROM cleaned WHERE {gone}")
+    database.run(f"CREATE TEMP VIEW shown AS SELECT * FROM cleaned WHERE NOT ({gone})")
+    count = database.count(PAST)
+    return {"before split.begin.training: they are of the past": Reason(count)} if count else {}
 
 
 def _join_actions(database: Database, source: Source, contract: Contract) -> dict[str, Reason]:

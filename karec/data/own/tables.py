@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from karec.data.own.columns import Become, Numbers, Wanted, become, vectors_become
-from karec.data.own.contract import Items, Rows
+from karec.data.own.checks import check_mistakes, said_column
+from karec.data.own.columns import Become, Numbers, Wanted, become, log_becomes, vectors_become
+from karec.data.own.contract import Contract, Items, Rows
 from karec.data.own.database import Database, told
-from karec.data.own.events import IdKind
+from karec.data.own.events import IdKind, number_mistakes
 from karec.data.own.files import FILE_NUMBER, ROW, Source
-from karec.data.own.kinds import column_of
-from karec.data.own.reasons import WHY, nothing_kept, reasons, why_of
+from karec.data.own.kinds import Column
+from karec.data.own.reasons import WHY, Mistake, nothing_kept, reasons, why_of
 from karec.data.own.report import ColumnReport, Reason, TableReport, moment
 from karec.errors import DataError
 from karec.types import Array
@@ -34,14 +36,19 @@ class OwnTable:
 
 
 def read_table(
-    database: Database, source: Source, table: Rows, folder: Path, kind: IdKind, numbers: Numbers | None = None
+    database: Database, source: Source, table: Rows, contract: Contract, kind: IdKind, numbers: Numbers | None = None
 ) -> OwnTable:
     """Of an id that stands twice with the same values one row is kept; with other values, all but the first are
-    mistakes. ``numbers`` of creators and songs that are texts; ``folder`` is that of data.toml.
+    mistakes. ``numbers`` of creators and songs that are texts; ``contract`` holds the table.
     """
     what = f"{kind.what}s"
     wanted = _wanted(database, source, table, what)
-    found, bad, rows, same = _rows(database, source, table, kind, wanted)
+    logged = _logged(database, source, table, what)
+    mistakes = check_mistakes(database, source, table.checks, what, ZoneInfo(contract.zone))
+    mistakes += [mistake for column in logged.values() for mistake in number_mistakes(column, least=0)]
+    cells = {f"c{at}": each.cell for at, each in enumerate(wanted)}
+    cells |= {f"n{at}": column.as_number for at, column in enumerate(logged.values())}
+    found, bad, rows, same = _rows(database, source, table, kind, cells, mistakes)
     made: dict[str, Array] = {}
     names: dict[str, list[str]] = {}
     reports = []
@@ -55,11 +62,19 @@ def read_table(
         names |= became.names
         reports.append(_report(each, values, became))
     if isinstance(table, Items) and table.roles.vector is not None and table.roles.vector.endswith(VECTORS):
-        path = folder / table.roles.vector
+        path = contract.folder / table.roles.vector
         became = _beside(path, found["row"].to_numpy(), rows)
         made |= became.columns
         reports.append(ColumnReport(path.name, "list", became.said))
-    unused = [ColumnReport(name, "", "not used") for name in source.columns if name in table.ignore]
+    logs = {name: found[f"n{at}"].to_numpy().astype(np.float64) for at, name in enumerate(logged)}
+    for name, log in table.logs.items():
+        became = log_becomes(name, log, logs)
+        made |= became.columns
+        missing = float(np.mean([np.isnan(logs[column]) for column in log.columns]))
+        least, most = _range(made[name])
+        reports.append(ColumnReport(", ".join(log.columns), "number", became.said, missing, least, most))
+    used = {table.id, *(each.column.name for each in wanted), *logged}
+    unused = [ColumnReport(name, "", "not used") for name in source.columns if name not in used]
     id_report = ColumnReport(table.id, "integer" if kind.integers else "text", "id")
     report = TableReport(
         what, tuple(map(str, source.files)), rows, found.num_rows, bad, {SAME: Reason(same)} if same else {},
@@ -73,25 +88,45 @@ def _wanted(database: Database, source: Source, table: Rows, what: str) -> list[
     roles = table.roles.named if isinstance(table, Items) else {}
     said = {table.id: f"{what}.id", **dict.fromkeys(roles, f"{what}.roles")}
     said |= dict.fromkeys(table.ignore, f"{what}.ignore") | dict.fromkeys(table.categories, f"{what}.categories")
-    said |= dict.fromkeys(table.lists, f"{what}.lists")
+    said |= dict.fromkeys(table.lists, f"{what}.lists") | dict.fromkeys(table.unknown, f"{what}.unknown")
+    said |= dict.fromkeys(table.features or (), f"{what}.features")
     if isinstance(table, Items) and table.roles.vector is not None and not table.roles.vector.endswith(VECTORS):
         said[table.roles.vector] = f"{what}.roles.vector"
     for name, asked in said.items():
         source.column(name, asked)
+    taken = {column for log in table.logs.values() for column in log.columns} | {table.id, *table.ignore}
+    features = set(source.columns) - taken if table.features is None else {*table.features, *table.lists}
+    vector = table.roles.vector if isinstance(table, Items) else None
     return [
-        Wanted(column_of(database, source, name), roles.get(name), table.lists.get(name), name in table.categories)
+        Wanted(
+            said_column(database, source, name, table.checks),
+            roles.get(name),
+            table.lists.get(name),
+            name in table.categories,
+            table.unknown.get(name, ()),
+            table.missing,
+        )
         for name in source.columns
-        if name != table.id and (name not in table.ignore or name in roles)
+        if name in features or name in roles or name == vector
     ]
 
 
+def _logged(database: Database, source: Source, table: Rows, what: str) -> dict[str, Column]:
+    """The columns of ``table.logs``."""
+    found = {}
+    for name, log in table.logs.items():
+        for column in log.columns:
+            source.column(column, f"{what}.logs.{name}")
+            found[column] = said_column(database, source, column, table.checks)
+    return found
+
+
 def _rows(
-    database: Database, source: Source, table: Rows, kind: IdKind, wanted: list[Wanted]
+    database: Database, source: Source, table: Rows, kind: IdKind, cells: dict[str, str], mistakes: list[Mistake]
 ) -> tuple[Any, dict[str, Reason], int, int]:
-    """(kept rows as Arrow: id, row, c0, c1, …; mistakes; rows that were read; rows that only repeat another)."""
-    id_column = column_of(database, source, table.id)
-    mistakes = [*kind.mistakes(id_column, "__id"), ("false", f"column {table.id!r}: {TWICE}")]
-    cells = {f"c{at}": each.cell for at, each in enumerate(wanted)}
+    """(kept rows as Arrow: id, row and ``cells``; mistakes; rows that were read; rows that only repeat another)."""
+    id_column = said_column(database, source, table.id, table.checks)
+    mistakes = [*kind.mistakes(id_column, "__id"), *mistakes, ("false", f"column {table.id!r}: {TWICE}")]
     listed = "".join(f", {cell} AS {name}" for name, cell in cells.items())
     names = "".join(f", {name}" for name in cells)
     with told(source.files[0]):
@@ -128,11 +163,18 @@ def _report(wanted: Wanted, values: Any, became: Become) -> ColumnReport:
     least, most = "", ""
     numbers = [each for each in became.columns.values() if each.dtype == np.float32]
     moments = [each[each > 0] for name, each in became.columns.items() if name.endswith("_ms")]
-    if became.said == "number" and np.isfinite(numbers[0]).any():
-        least, most = f"{np.nanmin(numbers[0]):g}", f"{np.nanmax(numbers[0]):g}"
+    if became.said == "number":
+        least, most = _range(numbers[0])
     elif became.said.startswith("moment") and len(moments[0]):
         least, most = moment(int(moments[0].min())), moment(int(moments[0].max()))
-    return ColumnReport(column.name, column.kind, became.said, values.null_count / max(len(values), 1), least, most)
+    missing = values.null_count / max(len(values), 1)
+    return ColumnReport(column.name, column.kind, became.said, missing, least, most, became.alone)
+
+
+def _range(numbers: Array) -> tuple[str, str]:
+    """The least and the most, for people; "" where no number is there."""
+    there = numbers[np.isfinite(numbers)]
+    return (f"{there.min():g}", f"{there.max():g}") if len(there) else ("", "")
 
 
 def _beside(path: Path, row: Array, rows: int) -> Become:

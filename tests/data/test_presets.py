@@ -1,0 +1,58 @@
+"""A preset is a data.toml that comes with the package: it is read as one that lies beside the files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from dataset_digests import dataset_digests
+from kuairand_files import LOG, kuairand_files, load_kuairand
+
+from karec.cli import main
+from karec.data.own.contract import FILE
+from karec.data.own.load import load
+from karec.data.own.presets import PRESETS, preset_contract
+from karec.errors import ConfigError
+
+
+@pytest.fixture
+def folder(write: Callable[..., Path]) -> Path:
+    return write(kuairand_files())
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_each_preset_is_a_data_toml(name: str, tmp_path: Path) -> None:
+    assert preset_contract(name, tmp_path).folder == tmp_path
+
+
+def test_a_preset_that_is_none_is_told_with_those_that_are(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no preset 'kuai'; there are .*kuairand"):
+        preset_contract("kuai", tmp_path)
+
+
+def test_a_copy_beside_the_files_gives_the_same_dataset(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "data").mkdir()
+    for name in kuairand_files():
+        (folder / name).rename(folder / "data" / name)
+    assert main(["data", "init", "--preset", "kuairand", str(folder)]) == 0
+    assert str(folder / "data" / FILE) in capsys.readouterr().out
+    ids = folder / "ids"
+    ids.mkdir()
+    copied = load(folder / "data", ids).dataset
+    assert dataset_digests(copied) == dataset_digests(load_kuairand(folder))
+
+
+def test_check_reports_of_a_preset_what_it_reports_of_own_data(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["data", "check", "--preset", "kuairand", "--json", str(folder)]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert [table["name"] for table in report["tables"]] == ["events", "items", "users"]
+    assert report["tables"][0]["rows"] == 9 and report["parts"]["training"] == 2
+    assert any("there is no user_history_to_4_24.parquet: histories are made of 1 rows" in n for n in report["notes"])
+    text = (folder / LOG).read_text(encoding="latin-1")
+    (folder / LOG).write_text(text.replace("\n3,11,2022", "\n3,11,2021", 1), encoding="latin-1")
+    assert main(["data", "check", "--preset", "kuairand", str(folder)]) == 2
+    assert "rows that cannot be used, 1 of events" in capsys.readouterr().err
