@@ -43,7 +43,7 @@ def train_round(
         vector=towers.vector,
         id_dropout=towers.id_dropout,
         profile_dropout=towers.profile_dropout,
-        matching=towers.matching,
+        matching=towers.matching is True,
     ).to(train.device)
     state = fit(
         model,

@@ -13,6 +13,7 @@ from karec.features.encoder import Encoder
 from karec.learn._torch import torch
 from karec.learn.fit.batches import Batches
 from karec.learn.fit.cowatch import fit_cowatch
+from karec.learn.nets.matching import MATCHED
 from karec.learn.nets.ranker import INPUTS
 from karec.learn.settings.sections import RunSettings
 from karec.learn.settings.train import TrainSettings
@@ -71,7 +72,8 @@ def prepare(dataset: Dataset, settings: TrainSettings, folder: Path, progress: P
         raise ValueError(
             f"{dataset.name}: {len(train)} training and {len(valid)} validation exposures; both are needed"
         )
-    batches = [Batches(part, ("user_id", *INPUTS), progress, chosen_device(settings.run)) for part in (train, valid)]
+    names = tuple(dict.fromkeys(("user_id", *INPUTS, *MATCHED)))
+    batches = [Batches(part, names, progress, chosen_device(settings.run)) for part in (train, valid)]
     return Prepared(encoder, train, valid, test, *batches)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from karec.learn._torch import Tensor, nn, torch
+from karec.learn._torch import Tensor, functional, nn, torch
 
 
 class CodeEmbedding(nn.Module):
@@ -35,6 +35,20 @@ class CodeEmbedding(nn.Module):
             codes = torch.where(torch.rand(codes.shape, device=codes.device) < self.chance, 0, codes)
         vectors: Tensor = self.table(codes + self.offsets)
         return vectors
+
+    def sum_of_column(self, codes: Tensor, column: int) -> tuple[Tensor, Tensor]:
+        """``codes (U, L)`` of one column → their vectors, added up (U, dim), and how many count (U, 1).
+
+        Codes 0 and unseen ones do not count; nothing is dropped in training.
+        """
+        known = (codes > 0) & (codes < self.sizes[column])
+        at = torch.where(known, codes, 0) + self.offsets[column]
+        counted = known.to(torch.float32)
+        if self.training:  # the vectors by slot are never held; it does not export
+            total = functional.embedding_bag(at, self.table.weight, per_sample_weights=counted, mode="sum")
+        else:
+            total = (self.table(at) * counted.unsqueeze(2)).sum(dim=1)
+        return total, counted.sum(dim=1, keepdim=True)
 
 
 class PiecewiseLinear(nn.Module):
@@ -85,6 +99,22 @@ def embed_works(codes: CodeEmbedding, inputs: Mapping[str, Tensor], name: str) -
     works, at = inputs["works"], inputs[f"{name}_at"]
     vectors = nn.functional.embedding(at, codes(works).sum(dim=1))
     return vectors, (works.amax(dim=1) > 0)[at]
+
+
+def sum_works(
+    embed: Callable[[Tensor], Tensor], inputs: Mapping[str, Tensor], name: str
+) -> tuple[Tensor, Tensor]:
+    """The works of a list, added up: (U, dim), and their number (U, 1). ``embed``: codes (…, I) → vectors (…, dim).
+
+    Gives what ``embed_works`` and a sum over its slots would; in training the vectors by slot are never held.
+    """
+    if name in inputs:
+        there = (inputs[name].amax(dim=2) > 0).to(torch.float32)
+        return (embed(inputs[name]) * there.unsqueeze(2)).sum(dim=1), there.sum(dim=1, keepdim=True)
+    works, at = inputs["works"], inputs[f"{name}_at"]
+    there = (works.amax(dim=1) > 0).to(torch.float32)[at]
+    summed = functional.embedding_bag(at, embed(works), per_sample_weights=there, mode="sum")
+    return summed, there.sum(dim=1, keepdim=True)
 
 
 def attend(query: Tensor, keys: Tensor, present: Tensor) -> Tensor:

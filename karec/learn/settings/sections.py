@@ -69,8 +69,10 @@ class TowerSettings(Checked):
     kind: Literal["full", "static"] = setting(
         "full", "full, or static: without counters and rates, for item vectors that are refreshed rarely"
     )
-    matching: bool = setting(
-        False, "towers also compare a work with the history code by code; larger, and slower to train"
+    matching: Literal["auto", True, False] = setting(
+        "auto",
+        "towers also compare a work with the user's lists code by code; auto: where histories are long and creators "
+        "have several works",
     )
     epochs: int = setting(5, "epochs at most; the best on validation is kept", above=0)
     hidden: int = setting(128, "width of the hidden layers", above=0)

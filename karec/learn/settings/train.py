@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 from karec._toml import Place, fill, read_toml
 from karec.errors import ConfigError
 from karec.learn.settings.fields import Checked, setting
+from karec.learn.settings.from_data import matching_helps
 from karec.learn.settings.recipes import RECIPES
 from karec.learn.settings.sections import (
     DistilSettings,
@@ -107,7 +108,10 @@ class TrainSettings(Checked):
         meaning = asdict(dataset.snapshot.meaning)
         auxiliary = [label for name in self.ranker.auxiliary for label in meaning.get(name, (name,))]
         ranker = replace(self.ranker, auxiliary=tuple(dict.fromkeys(auxiliary)))
-        return replace(self, fusion=dict(self.fusion) or dataset.objectives, ranker=ranker)
+        towers = self.towers
+        if towers.matching == "auto":
+            towers = replace(towers, matching=matching_helps(dataset))
+        return replace(self, fusion=dict(self.fusion) or dataset.objectives, ranker=ranker, towers=towers)
 
     def with_recipe(self, name: str) -> Self:
         """These settings with the losses of another recipe; raises ConfigError for one that does not exist."""
