@@ -25,8 +25,8 @@ class Batches:
 
     Inputs are held in memory and moved to ``device`` batch by batch; labels lie on ``device``. In place of the codes
     ``history`` and ``skipped`` a batch has ``works (K, I)``, the codes of the K works in its lists (zeros for padding),
-    and ``history_at``, ``skipped_at (B, H)``, the row of each slot in ``works``. Of ``follows`` and ``friends`` the known
-    creators alone are there, in any order, in as many columns as the longest row of a batch has.
+    and ``history_at``, ``skipped_at (B, H)``, the row of each slot in ``works``. ``follows`` and ``friends`` hold the
+    known creators alone, in any order, in as many columns as the longest row of a batch needs.
     Memory: about 4 bytes a number, 8 a code, 4 a history slot and 4 a social edge for each row.
     """
 

@@ -30,11 +30,15 @@ class CodeEmbedding(nn.Module):
         self.register_buffer("chance", chance, persistent=False)
 
     def forward(self, codes: Tensor) -> Tensor:
+        vectors: Tensor = self.table(self.rows(codes))
+        return vectors
+
+    def rows(self, codes: Tensor) -> Tensor:
+        """The rows of ``table`` that ``codes (…, C)`` are read from."""
         codes = torch.where(codes < self.sizes, codes, 0)
         if self.training and self.id_dropout:
             codes = torch.where(torch.rand(codes.shape, device=codes.device) < self.chance, 0, codes)
-        vectors: Tensor = self.table(codes + self.offsets)
-        return vectors
+        return codes + self.offsets
 
     def sum_of_column(self, codes: Tensor, column: int) -> tuple[Tensor, Tensor]:
         """``codes (U, L)`` of one column → their vectors, added up (U, dim), and how many count (U, 1).
@@ -101,9 +105,7 @@ def embed_works(codes: CodeEmbedding, inputs: Mapping[str, Tensor], name: str) -
     return vectors, (works.amax(dim=1) > 0)[at]
 
 
-def sum_works(
-    embed: Callable[[Tensor], Tensor], inputs: Mapping[str, Tensor], name: str
-) -> tuple[Tensor, Tensor]:
+def sum_works(embed: Callable[[Tensor], Tensor], inputs: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
     """The works of a list, added up: (U, dim), and their number (U, 1). ``embed``: codes (…, I) → vectors (…, dim).
 
     Gives what ``embed_works`` and a sum over its slots would; in training the vectors by slot are never held.

@@ -7,8 +7,8 @@ The item tower gives one vector v, the user tower one for each task, u_t, and a 
 u_F learns the fused score, and prerank searches with it; no cross feature enters. *Full* towers see counters and rates
 on both sides, *static* ones do not: their vectors stay valid until a work's profile changes.
 
-*Matching* towers have a second path beside the networks (``karec.learn.nets.matching``) and read more of the user: works
-passed over, creators followed, friends, and what user and works share.
+*Matching* towers have a second path beside the networks (``karec.learn.nets.matching``) and read more of the user:
+works passed over, creators followed, friends, and what user and works share.
 Sources  P. Covington et al., RecSys 2016 and X. Yi et al., RecSys 2019 (two towers).
 """
 
