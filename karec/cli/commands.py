@@ -47,7 +47,7 @@ def _learn(arguments: argparse.Namespace, progress: ProgressBars) -> tuple[Datas
         trained = train_all(dataset, settings, run, progress, resume=resume, choice=choice)
         write_curves(read_run(run), run / "curves.svg")
         config = set_up(dataset, run, arguments.out, progress, ids=ids, keep=keep, signing_key=signing_key)
-    return dataset, config, trained.quality
+    return dataclasses.replace(dataset, notes=trained.notes), config, trained.quality
 
 
 def train(arguments: argparse.Namespace) -> None:

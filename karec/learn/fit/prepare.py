@@ -39,10 +39,27 @@ class Prepared:
     train_batches: Batches
     valid_batches: Batches
 
+    def notes(self, min_count: int) -> tuple[str, ...]:
+        """What whoever reads the results must know: that most works shown have no embedding of their own."""
+        without, shown = works_without_id(self.train)
+        if 2 * without <= shown:
+            return ()
+        return (
+            f"{without:,} of the {shown:,} works shown on the training days have no embedding of their own, since fewer "
+            f"than features.min_count = {min_count} training rows show each: they are known by their other columns alone",
+        )
+
     def example_batch(self, names: Sequence[str]) -> dict[str, Array]:
         """The first training rows: an export is traced and checked with them."""
         inputs = self.train.inputs(np.arange(min(EXAMPLE_ROWS, len(self.train))))
         return {name: inputs[name] for name in names}
+
+
+def works_without_id(train: Examples) -> tuple[int, int]:
+    """(works that training rows show and that have no embedding of their own, works that they show)."""
+    rows = np.unique(train.work_rows[train.work_rows >= 0])
+    codes = train.encoder.tables(train.snapshot).works.ids[rows, 0]
+    return int((codes >= train.encoder.sizes["item_ids"][0]).sum()), len(rows)
 
 
 def prepare(dataset: Dataset, settings: TrainSettings, folder: Path, progress: Progress | None = None) -> Prepared:

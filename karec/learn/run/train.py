@@ -39,12 +39,14 @@ from karec.training_data.soft_labels import SoftLabels, read_soft_labels
 
 @dataclass(frozen=True, eq=False)
 class TrainResult:
-    """What a training leaves: the run ``folder``, ``quality`` on the test days, the epochs and seconds of each step."""
+    """What a training leaves: the run ``folder``, ``quality`` on the test days, the epochs and seconds of each step, and
+    ``notes`` that whoever reads the quality must know: the data's, and the training's."""
 
     folder: Path
     quality: dict[str, Any]
     epochs: dict[str, list[Epoch]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def train_all(
@@ -75,6 +77,7 @@ def train_all(
         if events is not None:
             stack.enter_context(events)
         prepared = prepare(dataset, settings, out, progress)
+        notes = (*dataset.notes, *prepared.notes(settings.features.min_count))
         clock.lap("examples")
         runs = _train_rankers(prepared, settings, out, recording_of, clock, progress)
         soft, lists = _logged(prepared, settings, out, progress)
@@ -83,7 +86,7 @@ def train_all(
         runs |= {"towers" if not at else f"towers_{at}": state for at, state in enumerate(rounds)}
         clock.lap("towers")
         facts = {"format": RUN_FORMAT, "settings": asdict(settings), "tasks": dataset.tasks, "towers": heads}
-        facts |= {"data": {"name": dataset.name, "notes": dataset.notes}}
+        facts |= {"data": {"name": dataset.name, "notes": notes}}
         facts |= {} if choice is None else {"choice": choice.as_dict()}
         facts |= {"epochs": {name: [asdict(epoch) for epoch in state.history] for name, state in runs.items()}}
         facts |= {"curves": {name: state.curve for name, state in runs.items()}}
@@ -91,7 +94,7 @@ def train_all(
         quality = evaluate_run(dataset, out, progress)
         clock.lap("evaluation")
     _write_json(out / "run.json", {**facts, "seconds": clock.seconds})
-    return TrainResult(out, quality, {name: state.history for name, state in runs.items()}, clock.seconds)
+    return TrainResult(out, quality, {name: state.history for name, state in runs.items()}, clock.seconds, notes)
 
 
 def _make_folder(out: Path, resume: bool) -> None:
