@@ -20,13 +20,13 @@ from karec.data.tabular import arrow, require, require_ids, short
 from karec.errors import DataError
 from karec.features.table import log_odds
 from karec.platform.events import Exposures
-from karec.platform.folds.lists import KEPT
 from karec.platform.relations import Relation
 from karec.platform.table import Table
 from karec.types import Array
 
 LISTS = ("watch_seq", "long_watch_seq", "like_seq")
 LABELS = ("long_view", "like")  # of the second list and the third
+KEPT = 50  # latest videos of each list, in the ready-made file
 MOST_SHOWN = 10**9  # videos to one user
 CHILD_SECONDS, CHILD_BYTES = 60, 2 << 30  # limits of the process that tries a file; bytes of address space
 _CHILD = """

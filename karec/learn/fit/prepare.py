@@ -45,8 +45,8 @@ class Prepared:
         if 2 * without <= shown:
             return ()
         return (
-            f"{without:,} of the {shown:,} works shown on the training days have no embedding of their own, since fewer "
-            f"than features.min_count = {min_count} training rows show each: they are known by their other columns alone",
+            f"{without:,} of the {shown:,} works shown on the training days have no embedding of their own: fewer than "
+            f"features.min_count = {min_count} training rows show each, and other columns alone tell them apart",
         )
 
     def example_batch(self, names: Sequence[str]) -> dict[str, Array]:

@@ -39,8 +39,8 @@ from karec.training_data.soft_labels import SoftLabels, read_soft_labels
 
 @dataclass(frozen=True, eq=False)
 class TrainResult:
-    """What a training leaves: the run ``folder``, ``quality`` on the test days, the epochs and seconds of each step, and
-    ``notes`` that whoever reads the quality must know: the data's, and the training's."""
+    """What a training leaves: the run ``folder``, ``quality`` on the test days, the epochs and seconds of each step,
+    and ``notes`` that whoever reads the quality must know: the data's, and the training's."""
 
     folder: Path
     quality: dict[str, Any]
