@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from karec.learn._torch import Tensor, functional, nn, torch
+
+COUNTED = 4096  # rows of a table; beyond, counts of codes are larger than the works' vectors
 
 
 class CodeEmbedding(nn.Module):
@@ -28,6 +30,8 @@ class CodeEmbedding(nn.Module):
         chance = torch.zeros(len(sizes))
         chance[list(dropped)] = id_dropout
         self.register_buffer("chance", chance, persistent=False)
+        self.column: Tensor  # of each row of the table
+        self.register_buffer("column", torch.repeat_interleave(torch.tensor(sizes)), persistent=False)
 
     def forward(self, codes: Tensor) -> Tensor:
         vectors: Tensor = self.table(self.rows(codes))
@@ -39,6 +43,32 @@ class CodeEmbedding(nn.Module):
         if self.training and self.id_dropout:
             codes = torch.where(torch.rand(codes.shape, device=codes.device) < self.chance, 0, codes)
         return codes + self.offsets
+
+    def sum_of_list(
+        self, inputs: Mapping[str, Tensor], name: str, weights: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The works of a list, in the forms that ``embed_works`` reads, added up: (U, dim), and their number (U, 1).
+
+        A work is the sum over its columns, times ``weights (C,)``. In training no vector by slot or by work is held:
+        counts of codes multiply the table where it has at most COUNTED rows, else works are gathered.
+        """
+        if name in inputs:
+            there = (inputs[name].amax(dim=2) > 0).to(torch.float32)
+            vectors = self(inputs[name])
+            vectors = vectors if weights is None else vectors * weights.unsqueeze(1)
+            return (vectors.sum(dim=2) * there.unsqueeze(2)).sum(dim=1), there.sum(dim=1, keepdim=True)
+        works, at = inputs["works"], inputs[f"{name}_at"]
+        there = (works.amax(dim=1) > 0).to(torch.float32)[at]
+        rows, table = self.rows(works), self.table.weight
+        table = table if weights is None else table * weights[self.column].unsqueeze(1)
+        if len(table) <= COUNTED:
+            counts = there.new_zeros((len(at), len(table)))
+            counts.scatter_add_(1, rows[at].flatten(1), there.repeat_interleave(rows.shape[1], dim=1))
+            total = counts @ table
+        else:
+            vectors = functional.embedding_bag(rows, table, mode="sum")
+            total = functional.embedding_bag(at, vectors, per_sample_weights=there, mode="sum")
+        return total, there.sum(dim=1, keepdim=True)
 
     def sum_of_column(self, codes: Tensor, column: int) -> tuple[Tensor, Tensor]:
         """``codes (U, L)`` of one column → their vectors, added up (U, dim), and how many count (U, 1).
@@ -103,20 +133,6 @@ def embed_works(codes: CodeEmbedding, inputs: Mapping[str, Tensor], name: str) -
     works, at = inputs["works"], inputs[f"{name}_at"]
     vectors = nn.functional.embedding(at, codes(works).sum(dim=1))
     return vectors, (works.amax(dim=1) > 0)[at]
-
-
-def sum_works(embed: Callable[[Tensor], Tensor], inputs: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
-    """The works of a list, added up: (U, dim), and their number (U, 1). ``embed``: codes (…, I) → vectors (…, dim).
-
-    Gives what ``embed_works`` and a sum over its slots would; in training the vectors by slot are never held.
-    """
-    if name in inputs:
-        there = (inputs[name].amax(dim=2) > 0).to(torch.float32)
-        return (embed(inputs[name]) * there.unsqueeze(2)).sum(dim=1), there.sum(dim=1, keepdim=True)
-    works, at = inputs["works"], inputs[f"{name}_at"]
-    there = (works.amax(dim=1) > 0).to(torch.float32)[at]
-    summed = functional.embedding_bag(at, embed(works), per_sample_weights=there, mode="sum")
-    return summed, there.sum(dim=1, keepdim=True)
 
 
 def attend(query: Tensor, keys: Tensor, present: Tensor) -> Tensor:

@@ -16,12 +16,12 @@ Sources  S. Kabbur et al., FISM, KDD 2013 (items of the history as factors); P. 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from karec.features.crosses import SOCIAL_EDGES
 from karec.features.encoder import Encoder
 from karec.learn._torch import Tensor, functional, nn, torch
-from karec.learn.nets.layers import CodeEmbedding, sum_works
+from karec.learn.nets.layers import CodeEmbedding
 from karec.platform.schema import CREATOR
 
 SCALE, SPREAD = 5.0, 0.02  # vectors by code start small and learn fast
@@ -37,10 +37,7 @@ class Matching(nn.Module):
     def __init__(self, encoder: Encoder, heads: int, vector: int) -> None:
         super().__init__()
         names = encoder.names["item_ids"]
-        sizes = encoder.sizes["item_ids"]
-        self.codes = CodeEmbedding(sizes, vector)
-        self.column: Tensor  # of each row of the table
-        self.register_buffer("column", torch.repeat_interleave(torch.tensor(sizes)), persistent=False)
+        self.codes = CodeEmbedding(encoder.sizes["item_ids"], vector)
         nn.init.normal_(self.codes.table.weight, std=SPREAD)
         self.creator = names.index(CREATOR) if CREATOR in names else None
         self.edges = () if self.creator is None else tuple(SOCIAL_EDGES)
@@ -61,7 +58,7 @@ class Matching(nn.Module):
         prior = functional.softplus(self.prior)
         found = self.codes.table.weight.new_zeros(())
         for at, name in enumerate(LISTS):
-            total, n = sum_works(self._weighed(self.by_column[at]), inputs, name)
+            total, n = self.codes.sum_of_list(inputs, name, self.by_column[at])
             found = found + self.likeness * (total / (n + prior[at])).unsqueeze(1)
         for at, name in enumerate(self.edges):
             assert self.creator is not None  # or there were no edges
@@ -71,14 +68,3 @@ class Matching(nn.Module):
             own, _ = self.codes.sum_of_column(inputs["alike"][:, at : at + 1], column)
             found = found + self.by_alike[at] * own.unsqueeze(1)
         return SCALE * found
-
-    def _weighed(self, weights: Tensor) -> Callable[[Tensor], Tensor]:
-        """Codes of works (…, I) → their vectors times ``weights (I,)``, added up (…, D).
-
-        In training all vectors are weighed first, so that no work's vectors by code are held: a quarter of the time.
-        Serving weighs those of one user's works.
-        """
-        if not self.training:
-            return lambda codes: (self.codes(codes) * weights.unsqueeze(1)).sum(dim=-2)
-        table = self.codes.table.weight * weights[self.column].unsqueeze(1)
-        return lambda codes: functional.embedding_bag(self.codes.rows(codes), table, mode="sum")

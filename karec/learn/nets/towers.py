@@ -20,7 +20,7 @@ from typing import Literal
 from karec.features.encoder import Encoder
 from karec.learn._torch import Tensor, functional, nn, torch
 from karec.learn.nets.features import id_columns, seen_numbers
-from karec.learn.nets.layers import CodeEmbedding, Columns, PiecewiseLinear, sum_works
+from karec.learn.nets.layers import CodeEmbedding, Columns, PiecewiseLinear
 from karec.learn.nets.matching import Matching
 
 STARTING_SCALE = 5.0
@@ -67,7 +67,7 @@ class UserTower(nn.Module):
             self.inputs = tuple(dict.fromkeys((*UserTower.inputs, *matching.inputs)))
 
     def forward(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        works, n_works = sum_works(lambda codes: self.item_codes(codes).sum(dim=-2), inputs, "history")
+        works, n_works = self.item_codes.sum_of_list(inputs, "history")
         person, ids, numbers = inputs["user_id"], inputs["user_ids"], inputs["user_numbers"]
         if self.training and self.hidden_profiles:
             seen = torch.rand((len(ids), 1), device=ids.device) >= self.hidden_profiles

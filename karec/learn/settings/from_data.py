@@ -8,6 +8,7 @@ from karec.platform.dataset import Dataset
 from karec.platform.schema import CREATOR
 
 LONG_HISTORY = 10  # works
+HISTORY, MATCHED_HISTORY = 30, 100  # last works that models see
 WORKS_A_CREATOR = 2.0
 
 
@@ -18,6 +19,11 @@ def matching_helps(dataset: Dataset) -> bool:
     the works shown have creators with WORKS_A_CREATOR works or more on average, so that a creator stands again.
     """
     return median_history(dataset) >= LONG_HISTORY and works_a_creator(dataset) >= WORKS_A_CREATOR
+
+
+def history_length(matching: bool) -> int:
+    """How many last works of a user models see: matching towers gain by more of them, at hardly any cost."""
+    return MATCHED_HISTORY if matching else HISTORY
 
 
 def median_history(dataset: Dataset) -> float:

@@ -168,8 +168,10 @@ def test_matching_towers_know_whom_a_user_follows_and_who_are_friends(examples, 
     torch.testing.assert_close(cosines, expected.unsqueeze(1).expand(-1, 4), atol=1e-5, rtol=0)
 
 
-def test_matching_towers_train_on_what_they_serve_with(examples):
+@pytest.mark.parametrize("counted", [0, 4096], ids=["works gathered", "codes counted"])
+def test_matching_towers_train_on_what_they_serve_with(examples, counted, monkeypatch):
     """A batch holds each work of its lists once and known creators alone; the towers make the same vectors of both."""
+    monkeypatch.setattr("karec.learn.nets.layers.COUNTED", counted)
     names = (*MATCHED, *Towers.inputs)
     batches = Batches(examples, tuple(dict.fromkeys(names)))
     towers = build(partial(Towers, matching=True), examples, batches)

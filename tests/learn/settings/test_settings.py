@@ -199,7 +199,7 @@ def test_what_settings_leave_to_the_data_the_data_say(dataset):
 def test_a_quick_training_makes_as_many_passes_as_a_first_look_needs(rows, ranker, members, towers):
     quick = TrainSettings().quick(rows)
     assert (quick.ranker.epochs, quick.ranker.members, quick.towers.epochs) == (ranker, members, towers)
-    assert quick.towers.matching and quick.evaluation.resamples == 50
+    assert quick.towers.matching and quick.features.history_length == 30 and quick.evaluation.resamples == 50
 
 
 def shown_to(dataset, *, creators, enjoyed):
@@ -220,7 +220,10 @@ def test_towers_match_where_histories_are_long_and_creators_have_several_works(d
         shown = shown_to(dataset, creators=creators, enjoyed=enjoyed)
         assert TrainSettings().of(shown).towers.matching is expected, (creators, enjoyed)
         for said in (True, False):
-            assert changed(TrainSettings(), towers={"matching": said}).of(shown).towers.matching is said
+            own = changed(TrainSettings(), towers={"matching": said}).of(shown)
+            assert own.towers.matching is said
+            assert own.features.history_length == (100 if said else 30)
+            assert changed(own, features={"history_length": 7}).of(shown).features.history_length == 7
     without = {name: column for name, column in dataset.snapshot.works.columns.items() if name != "creator_id"}
     works = Table(dataset.snapshot.works.ids, without)
     bare = dataclasses.replace(dataset, snapshot=dataclasses.replace(dataset.snapshot, works=works))
