@@ -155,7 +155,7 @@ class Encoder:
         codes: dict[str, tuple[int, ...]] = {
             name: (n[name],) for name in ("user_id", "user_ids", "context", "item_ids")
         }
-        codes |= {"history": lists, "skipped": lists, "alike": (len(self._shared),), "cowatch": ()}
+        codes |= {"history": lists, "skipped": lists, "alike": (len(self.shared),), "cowatch": ()}
         codes |= dict.fromkeys(("history_cowatch", "skipped_cowatch"), (self.history_length,))
         codes |= dict.fromkeys(SOCIAL_EDGES, (MOST_EDGES,))
         numbers = {name: (n[name],) for name in ("user_numbers", "item_numbers", "crosses")}
@@ -163,13 +163,13 @@ class Encoder:
         return {**{k: ("int64", v) for k, v in codes.items()}, **{k: ("float32", v) for k, v in numbers.items()}}
 
     @cached_property
-    def _shared(self) -> tuple[str, ...]:
+    def shared(self) -> tuple[str, ...]:
         """Categories that users and works have by the same name."""
         return tuple(name for name in self.works.categories if name in self.users.categories)
 
     @cached_property
     def _crosses(self) -> CrossFeatures:
-        return CrossFeatures(self.works.category_names, self._shared, self.cowatch)
+        return CrossFeatures(self.works.category_names, self.shared, self.cowatch)
 
     def tables(self, snapshot: Snapshot) -> EncodedSnapshot:
         """``snapshot`` encoded once, by whichever thread asks first: O(rows); kept while the snapshot lives."""
@@ -177,7 +177,7 @@ class Encoder:
 
     def _encode(self, snapshot: Snapshot) -> EncodedSnapshot:
         self.scene_counters.check(snapshot)
-        return EncodedSnapshot.of(snapshot, self.users, self.works, self._shared, self.people, self.cowatch)
+        return EncodedSnapshot.of(snapshot, self.users, self.works, self.shared, self.people, self.cowatch)
 
     def encode_user(self, snapshot: Snapshot, user_id: int, time_ms: int, scene_code: int) -> dict[str, Array]:
         """The user's side of one request, U = 1. An unknown user has codes 0, mean numbers and no history."""

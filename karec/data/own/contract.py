@@ -208,7 +208,7 @@ class Past:
     """What users did before ``split.begin.training``, as lists of items without moments: ``path`` is a table of them,
     in Parquet: a row a ``user``, ``shown`` and a column for each of ``labels`` hold the last items, oldest first,
     ``count`` how many were shown in all. Where there is no such file, the lists are made of the log's rows of before,
-    and of the file ``log``, an earlier part of it that may be missing too.
+    and of the file ``log``, an earlier part of it that may be missing too. A list holds ``kept`` items at most.
     """
 
     path: str
@@ -217,6 +217,11 @@ class Past:
     shown: str
     labels: Mapping[str, str]
     log: str | None = None
+    kept: int = 50
+
+    def __post_init__(self) -> None:
+        if self.kept <= 0:
+            raise ValueError(f"kept > 0 is wanted, got {self.kept}")
 
 
 @dataclass(frozen=True)

@@ -59,8 +59,8 @@ def dataset_of(shown: Shown, parts: Parts, lists: Lists | None = None) -> Made:
     notes: tuple[str, ...] = ()
     items, users = parts.table_of("items"), parts.table_of("users")
     relations = _relations(parts, users)
-    if lists is not None:
-        known = known_of(lists, contract, items)
+    if lists is not None and contract.past is not None:
+        known = known_of(lists, contract.past, contract.said, items)
         items = replace(items, columns={**items.columns, **known.item_columns})
         users = replace(users, columns={**users.columns, **known.user_columns})
         relations |= known.relations

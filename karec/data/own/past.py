@@ -1,7 +1,7 @@
 """What users did before the training begins, as lists without moments, and what can be counted of them.
 
-Two sources give the same result: a table of ready-made lists, which holds each user's last KEPT items that were shown
-and those with a label; and the log's rows of before, from which the same lists are made.
+Two sources give the same result: a table of ready-made lists, which holds each user's last ``past.kept`` items that
+were shown and those with a label; and the log's rows of before, from which the same lists are made.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from karec.errors import DataError
 from karec.features.table import log_odds
 from karec.ids import IdMap
 from karec.platform.events import Exposures
-from karec.platform.folds.lists import KEPT
 from karec.platform.relations import Relation
+from karec.platform.schema import Meaning
 from karec.platform.table import Table
 from karec.types import Array
 
@@ -32,7 +32,7 @@ MOST_LISTED = 1_000  # items in all lists of a user, on average
 
 @dataclass(frozen=True, eq=False)
 class Lists:
-    """By row of users: the last KEPT items ``shown`` and, by label, those with it; ``n_shown``: how many in all."""
+    """By row of users: the last ``kept`` items ``shown`` and, by label, those with it; ``n_shown``: how many in all."""
 
     shown: Relation
     by_label: Mapping[str, Relation]
@@ -45,9 +45,9 @@ class Known:
     count), and ``past_rate_<label>``, log odds against everybody's rate.
 
     Counts are over the kept lists, except a user's exposures, whose full number is known. They are no ``count_*``
-    columns, since the lists are cut at KEPT. Rates are over the last KEPT items shown to each user, the only list with
-    items that were passed over; over everything shown to users whose lists are not cut. The lists have no moments: an
-    item shown twice and with a label once counts as with it twice.
+    columns, since the lists are cut at ``past.kept``. Rates are over the last items shown to each user, the only list
+    with items that were passed over; over everything shown to users whose lists are not cut. The lists have no
+    moments: an item shown twice and with a label once counts as with it twice.
     """
 
     relations: dict[str, Relation]
@@ -74,7 +74,7 @@ def lists_of_log(exposures: Exposures, past: Past, users: Table) -> Lists:
 
     def last(chosen: Array) -> Relation:
         work, time = exposures.work_id[chosen], exposures.time_ms[chosen]
-        return _last(Relation.from_pairs(rows[chosen], work, len(users), time))
+        return _last(Relation.from_pairs(rows[chosen], work, len(users), time), past.kept)
 
     by_label = {label: last(exposures.labels[label] > 0) for label in past.labels}
     return Lists(last(np.ones(len(rows), bool)), by_label, np.bincount(rows, minlength=len(users)))
@@ -114,12 +114,12 @@ def read_lists(
         works = _numbers(path, name, maps["items"], values)
         _require(path, name, items.lookup(works) >= 0, "an item in the list is not in items", of_value)
         _require(path, name, lengths <= n_known, f"more items than {past.count!r} says")
-        relations.append(_last(Relation.from_pairs(np.repeat(rows, lengths), works, len(users))))
+        relations.append(_last(Relation.from_pairs(np.repeat(rows, lengths), works, len(users)), past.kept))
     report = TableReport("past", (str(path),), len(rows), len(rows))
     return Lists(relations[0], dict(zip(past.labels, relations[1:], strict=True)), n_shown), report
 
 
-def known_of(lists: Lists, contract: Contract, items: Table) -> Known:
+def known_of(lists: Lists, past: Past, said: Meaning, items: Table) -> Known:
     """``history`` holds the items of the first label of the past that says enjoyed, ``liked`` of one that says that."""
     done = list(lists.by_label.values())
     by_user = [lists.n_shown, *(np.diff(relation.indptr) for relation in done)]
@@ -129,7 +129,7 @@ def known_of(lists: Lists, contract: Contract, items: Table) -> Known:
     user, item = _owners(lists.shown), items.lookup(lists.shown.values)
     for label, relation in lists.by_label.items():
         did = np.isin(user * len(items) + item, _owners(relation) * len(items) + items.lookup(relation.values))
-        whole = np.diff(relation.indptr) < KEPT
+        whole = np.diff(relation.indptr) < past.kept
         n = np.where(whole, lists.n_shown, np.diff(lists.shown.indptr))
         c = np.where(whole, np.diff(relation.indptr), np.bincount(user[did], minlength=len(lists.shown)))
         overall = float(np.clip(did.mean() if len(did) else 0.5, 1e-6, 1 - 1e-6))
@@ -137,8 +137,8 @@ def known_of(lists: Lists, contract: Contract, items: Table) -> Known:
         n, c = (np.bincount(of, minlength=len(items)) for of in (item, item[did]))
         item_columns[f"past_rate_{label}"] = log_odds(c, n, overall)
     relations = {}
-    for name, said in (("history", contract.said.enjoyed), ("liked", contract.said.liked)):
-        for label in [label for label in lists.by_label if label in said][:1]:
+    for name, labels in (("history", said.enjoyed), ("liked", said.liked)):
+        for label in [label for label in lists.by_label if label in labels][:1]:
             relations[name] = lists.by_label[label]
     return Known(relations, user_columns, item_columns)
 
@@ -191,12 +191,12 @@ def _require(path: Path, name: str, good: Array, why: str, rows: Array | None = 
         raise DataError(f"{path}: row {at}: column {name!r}: {why} ({len(bad):,} of {len(good):,})")
 
 
-def _last(relation: Relation) -> Relation:
-    """The last KEPT of each row, without moments: ready-made lists have none."""
+def _last(relation: Relation, kept: int) -> Relation:
+    """The last ``kept`` of each row, without moments: ready-made lists have none."""
     lengths = np.diff(relation.indptr)
     left = np.repeat(relation.indptr[1:], lengths) - np.arange(len(relation.values))
-    indptr = np.concatenate([[0], np.cumsum(np.minimum(lengths, KEPT))])
-    return Relation(indptr, relation.values[left <= KEPT], np.zeros(int(indptr[-1]), np.int64))
+    indptr = np.concatenate([[0], np.cumsum(np.minimum(lengths, kept))])
+    return Relation(indptr, relation.values[left <= kept], np.zeros(int(indptr[-1]), np.int64))
 
 
 def _owners(relation: Relation) -> Array:

@@ -58,7 +58,7 @@ def train_recall_towers(
         vector=recall.vector,
         id_dropout=towers.id_dropout,
         profile_dropout=towers.profile_dropout,
-        matching=towers.matching,
+        matching=towers.matching is True,
         by_task=False,
     ).to(train.device)
     state = fit(

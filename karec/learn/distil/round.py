@@ -49,7 +49,7 @@ def train_round(
         vector=towers.vector,
         id_dropout=towers.id_dropout,
         profile_dropout=towers.profile_dropout,
-        matching=towers.matching,
+        matching=towers.matching is True,
     ).to(train.device)
     if start is not None:
         model.load_state_dict(start)

@@ -22,7 +22,7 @@ from karec.learn.distil.targets import Targets, fused_labels
 from karec.learn.distil.tower_logits import item_vectors
 from karec.learn.fit.predictions import task_weights
 from karec.learn.fit.prepare import Prepared
-from karec.learn.nets.towers import Towers, UserTower
+from karec.learn.nets.towers import Towers
 from karec.learn.settings.train import TrainSettings
 from karec.training_data.auxiliary import auxiliary_chances
 from karec.training_data.lists import LoggedLists
@@ -70,7 +70,7 @@ class StepLoss:
     def __call__(self, rows: Tensor, step: int) -> Tensor:
         distil, model = self.distil, self.model
         distils = step >= self.hard_until
-        inputs = self.batches.inputs(rows, Towers.inputs)
+        inputs = self.batches.inputs(rows, model.inputs)
         fused, by_task = model.user(inputs)
         works = model.item(inputs)
         loss = distillation_loss(
@@ -97,7 +97,7 @@ class StepLoss:
     def _of_lists(self, at: Tensor, works: Tensor) -> Tensor:
         """The list, pool and pairwise losses of the lists ``at (L,)``, whose works have the vectors (L, N, D)."""
         distil, model = self.distil, self.model
-        users, _ = model.user(self.batches.inputs(self.list_rows[at], UserTower.inputs))
+        users, _ = model.user(self.batches.inputs(self.list_rows[at], model.user.inputs))
         s = model.scale[0] * torch.einsum("ld,lnd->ln", users, works) + model.bias[0]
         t = self.list_targets[at]
         loss = s.new_zeros(())

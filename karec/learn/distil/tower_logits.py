@@ -8,7 +8,7 @@ from karec.learn._torch import Tensor, torch
 from karec.learn.fit.batches import Batches
 from karec.learn.fit.predictions import predict
 from karec.learn.fit.prepare import Prepared
-from karec.learn.nets.towers import Towers, UserTower
+from karec.learn.nets.towers import Towers
 from karec.training_data.lists import LoggedLists
 from karec.types import Array
 
@@ -21,7 +21,7 @@ def training_logits(model: Towers, prepared: Prepared, lists: LoggedLists | None
     if lists is None:
         return rows, np.empty((0, 2), np.float32)
     with torch.no_grad():
-        users = torch.cat([model.user(i)[0] for i in prepared.train_batches.in_order(UserTower.inputs)])
+        users = torch.cat([model.user(i)[0] for i in prepared.train_batches.in_order(model.user.inputs)])
     of_lists = list_logits(
         model, users[torch.from_numpy(lists.rows)], prepared.train_batches, lists.works, lists.numbers
     )

@@ -7,8 +7,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from karec._clock import Progress
+from karec.features.crosses import SOCIAL_EDGES
+from karec.features.encoder import Encoder
 from karec.learn._torch import Tensor, torch
+from karec.platform.schema import CREATOR
 from karec.training_data.examples import Examples
+from karec.types import Array
 
 CHUNK = 2048
 LISTS = ("history", "skipped")
@@ -21,8 +25,9 @@ class Batches:
 
     Inputs are held in memory and moved to ``device`` batch by batch; labels lie on ``device``. In place of the codes
     ``history`` and ``skipped`` a batch has ``works (K, I)``, the codes of the K works in its lists (zeros for padding),
-    and ``history_at``, ``skipped_at (B, H)``, the row of each slot in ``works``.
-    Memory: about 4 bytes a number, 8 a code and 4 a history slot for each row.
+    and ``history_at``, ``skipped_at (B, H)``, the row of each slot in ``works``. ``follows`` and ``friends`` hold the
+    known creators alone, in any order, in as many columns as the longest row of a batch needs.
+    Memory: about 4 bytes a number, 8 a code, 4 a history slot and 4 a social edge for each row.
     """
 
     def __init__(
@@ -43,10 +48,19 @@ class Batches:
         for begin in range(0, n, CHUNK):
             inputs = examples.inputs(np.arange(begin, min(begin + CHUNK, n)))
             for name in plain:
-                chunks[name].append(torch.from_numpy(inputs[name]))
+                values = _known_creators(examples.encoder, inputs[name]) if name in SOCIAL_EDGES else inputs[name]
+                chunks[name].append(torch.from_numpy(values))
             if progress is not None:
                 progress(min(begin + CHUNK, n), n, "encoding examples")
         self._plain = {name: torch.cat(parts) for name, parts in chunks.items()}
+        for name in SOCIAL_EDGES:
+            if name in self._plain:
+                self._plain[name] = _as_long_as_needed(self._plain[name]).contiguous()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The inputs that it can give."""
+        return (*self._plain, *self._lists)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -55,6 +69,7 @@ class Batches:
         """The inputs ``names`` (all by default) of the examples at ``rows``."""
         wanted = (*self._plain, *self._lists) if names is None else names
         found = {name: self._plain[name][rows] for name in wanted if name not in self._lists}
+        found |= {name: _as_long_as_needed(found[name]).long() for name in SOCIAL_EDGES if name in found}
         lists = {name: self._lists[name][rows].long() for name in wanted if name in self._lists}
         if lists:
             in_batch = torch.zeros(len(self._works), dtype=torch.bool)
@@ -79,3 +94,16 @@ class Batches:
         """Batches of all examples, first to last."""
         for begin in range(0, len(self), size):
             yield self.inputs(slice(begin, begin + size), names)
+
+
+def _known_creators(encoder: Encoder, codes: Array) -> Array:
+    """``codes (N, L)`` of creators → int32, descending, unseen ones 0; their order says nothing to models."""
+    names, sizes = encoder.names["item_ids"], encoder.sizes["item_ids"]
+    known = codes < (sizes[names.index(CREATOR)] if CREATOR in names else 0)
+    return -np.sort(-np.where(known, codes, 0).astype(np.int32), axis=1)
+
+
+def _as_long_as_needed(edges: Tensor) -> Tensor:
+    """``edges (N, L)``, rows descending → as many columns as the longest row has codes, one at least."""
+    longest = int((edges > 0).sum(dim=1).max()) if len(edges) else 0
+    return edges[:, : max(longest, 1)]

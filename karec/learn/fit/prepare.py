@@ -13,6 +13,7 @@ from karec.features.encoder import Encoder
 from karec.learn._torch import torch
 from karec.learn.fit.batches import Batches
 from karec.learn.fit.cowatch import fit_cowatch
+from karec.learn.nets.matching import MATCHED
 from karec.learn.nets.ranker import INPUTS
 from karec.learn.settings.sections import RunSettings
 from karec.learn.settings.train import TrainSettings
@@ -47,10 +48,27 @@ class Prepared:
         """The training rows that were shown to users: the first so many."""
         return len(self.train) - self.requests
 
+    def notes(self, min_count: int) -> tuple[str, ...]:
+        """What whoever reads the results must know: that most works shown have no embedding of their own."""
+        without, shown = works_without_id(self.train)
+        if 2 * without <= shown:
+            return ()
+        return (
+            f"{without:,} of the {shown:,} works shown on the training days have no embedding of their own: fewer than "
+            f"features.min_count = {min_count} training rows show each, and other columns alone tell them apart",
+        )
+
     def example_batch(self, names: Sequence[str]) -> dict[str, Array]:
         """The first training rows: an export is traced and checked with them."""
         inputs = self.train.inputs(np.arange(min(EXAMPLE_ROWS, len(self.train))))
         return {name: inputs[name] for name in names}
+
+
+def works_without_id(train: Examples) -> tuple[int, int]:
+    """(works that training rows show and that have no embedding of their own, works that they show)."""
+    rows = np.unique(train.work_rows[train.work_rows >= 0])
+    codes = train.encoder.tables(train.snapshot).works.ids[rows, 0]
+    return int((codes >= train.encoder.sizes["item_ids"][0]).sum()), len(rows)
 
 
 def prepare(dataset: Dataset, settings: TrainSettings, folder: Path, progress: Progress | None = None) -> Prepared:
@@ -122,7 +140,8 @@ def _prepared(
             f"{dataset.name}: {len(train) - requests} training and {len(valid)} validation exposures; both are needed"
         )
     to_train, to_validate = (
-        Batches(part, ("user_id", *INPUTS), progress, chosen_device(settings.run)) for part in (train, valid)
+        Batches(part, tuple(dict.fromkeys(("user_id", *INPUTS, *MATCHED))), progress, chosen_device(settings.run))
+        for part in (train, valid)
     )
     return Prepared(encoder, train, valid, test, to_train, to_validate, requests)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from karec.learn._torch import Tensor, nn, torch
+from karec.learn._torch import Tensor, functional, nn, torch
+
+COUNTED = 4096  # rows of a table; beyond, counts of codes are larger than the works' vectors
 
 
 class CodeEmbedding(nn.Module):
@@ -28,13 +30,59 @@ class CodeEmbedding(nn.Module):
         chance = torch.zeros(len(sizes))
         chance[list(dropped)] = id_dropout
         self.register_buffer("chance", chance, persistent=False)
+        self.column: Tensor  # of each row of the table
+        self.register_buffer("column", torch.repeat_interleave(torch.tensor(sizes)), persistent=False)
 
     def forward(self, codes: Tensor) -> Tensor:
+        vectors: Tensor = self.table(self.rows(codes))
+        return vectors
+
+    def rows(self, codes: Tensor) -> Tensor:
+        """The rows of ``table`` that ``codes (…, C)`` are read from."""
         codes = torch.where(codes < self.sizes, codes, 0)
         if self.training and self.id_dropout:
             codes = torch.where(torch.rand(codes.shape, device=codes.device) < self.chance, 0, codes)
-        vectors: Tensor = self.table(codes + self.offsets)
-        return vectors
+        return codes + self.offsets
+
+    def sum_of_list(
+        self, inputs: Mapping[str, Tensor], name: str, weights: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The works of a list, in the forms that ``embed_works`` reads, added up: (U, dim), and their number (U, 1).
+
+        A work is the sum over its columns, times ``weights (C,)``. In training no vector by slot or by work is held:
+        counts of codes multiply the table where it has at most COUNTED rows, else works are gathered.
+        """
+        if name in inputs:
+            there = (inputs[name].amax(dim=2) > 0).to(torch.float32)
+            vectors = self(inputs[name])
+            vectors = vectors if weights is None else vectors * weights.unsqueeze(1)
+            return (vectors.sum(dim=2) * there.unsqueeze(2)).sum(dim=1), there.sum(dim=1, keepdim=True)
+        works, at = inputs["works"], inputs[f"{name}_at"]
+        there = (works.amax(dim=1) > 0).to(torch.float32)[at]
+        rows, table = self.rows(works), self.table.weight
+        table = table if weights is None else table * weights[self.column].unsqueeze(1)
+        if len(table) <= COUNTED:
+            counts = there.new_zeros((len(at), len(table)))
+            counts.scatter_add_(1, rows[at].flatten(1), there.repeat_interleave(rows.shape[1], dim=1))
+            total = counts @ table
+        else:
+            vectors = functional.embedding_bag(rows, table, mode="sum")
+            total = functional.embedding_bag(at, vectors, per_sample_weights=there, mode="sum")
+        return total, there.sum(dim=1, keepdim=True)
+
+    def sum_of_column(self, codes: Tensor, column: int) -> tuple[Tensor, Tensor]:
+        """``codes (U, L)`` of one column → their vectors, added up (U, dim), and how many count (U, 1).
+
+        Codes 0 and unseen ones do not count; nothing is dropped in training.
+        """
+        known = (codes > 0) & (codes < self.sizes[column])
+        at = torch.where(known, codes, 0) + self.offsets[column]
+        counted = known.to(torch.float32)
+        if self.training:  # the vectors by slot are never held; it does not export
+            total = functional.embedding_bag(at, self.table.weight, per_sample_weights=counted, mode="sum")
+        else:
+            total = (self.table(at) * counted.unsqueeze(2)).sum(dim=1)
+        return total, counted.sum(dim=1, keepdim=True)
 
 
 class PiecewiseLinear(nn.Module):

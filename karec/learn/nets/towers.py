@@ -7,9 +7,9 @@ The item tower gives one vector v, the user tower one for each task, u_t, and a 
 u_F learns the fused score, and prerank searches with it; no cross feature enters. *Full* towers see counters and rates
 on both sides, *static* ones do not: their vectors stay valid until a work's profile changes.
 
-*Matching* towers have a path beside the networks: each code of the history's works and of the candidate has a vector in
-the space where the towers meet, so that ⟨u, v⟩ includes the similarity of these codes, which no network has to learn.
-Sources  P. Covington et al., RecSys 2016 and X. Yi et al., RecSys 2019 (two towers); S. Kabbur et al., FISM, KDD 2013.
+*Matching* towers have a second path beside the networks (``karec.learn.nets.matching``) and read more of the user:
+works passed over, creators followed, friends, and what user and works share.
+Sources  P. Covington et al., RecSys 2016 and X. Yi et al., RecSys 2019 (two towers).
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from typing import Literal
 from karec.features.encoder import Encoder
 from karec.learn._torch import Tensor, functional, nn, torch
 from karec.learn.nets.features import id_columns, seen_numbers
-from karec.learn.nets.layers import CodeEmbedding, Columns, PiecewiseLinear, embed_works, masked_mean
+from karec.learn.nets.layers import CodeEmbedding, Columns, PiecewiseLinear
+from karec.learn.nets.matching import Matching
 
 STARTING_SCALE = 5.0
-MATCHING_SCALE, MATCHING_SPREAD = 5.0, 0.02  # vectors by code start small and learn fast
 
 
 class UserTower(nn.Module):
-    """user_id, user_ids, user_numbers, history, context (B rows) → (user_vector (B, D), task_vectors (B, T, D)).
+    """``inputs`` (B rows; those of ``matching`` too) → (user_vector (B, D), task_vectors (B, T, D)).
 
     In training the profile and numbers of a share ``hidden_profiles`` of the rows are set to 0, as those of a user
     never seen are, so that history and context learn to do without them.
     """
 
-    inputs = ("user_id", "user_ids", "user_numbers", "history", "context")
+    inputs: tuple[str, ...] = ("user_id", "user_ids", "user_numbers", "history", "context")
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class UserTower(nn.Module):
         edges: Tensor,
         columns: list[int],
         item_codes: CodeEmbedding,
-        matching: CodeEmbedding | None,
+        matching: Matching | None,
         *,
         dim: int,
         hidden: int,
@@ -64,10 +64,11 @@ class UserTower(nn.Module):
         self.layers = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
         self.out = nn.Linear(hidden, self.heads * vector)
         self.matching = matching
-        self.likeness = None if matching is None else nn.Parameter(torch.ones(self.heads, 1))
+        if matching is not None:
+            self.inputs = tuple(dict.fromkeys((*UserTower.inputs, *matching.inputs)))
 
     def forward(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        works, present = embed_works(self.item_codes, inputs, "history")
+        works, n_works = self.item_codes.sum_of_list(inputs, "history")
         person, ids, numbers = inputs["user_id"], inputs["user_ids"], inputs["user_numbers"]
         if self.training and self.hidden_profiles:
             seen = torch.rand((len(ids), 1), device=ids.device) >= self.hidden_profiles
@@ -77,12 +78,11 @@ class UserTower(nn.Module):
             self.user_codes(ids).flatten(1),
             self.context_codes(inputs["context"]).flatten(1),
             self.numbers(self.columns(numbers)),
-            masked_mean(works, present),
+            works / n_works.clamp(min=1.0),
         ]
         vectors = self.out(self.layers(torch.cat(features, dim=1))).reshape(-1, self.heads, self.vector)
-        if self.matching is not None and self.likeness is not None:
-            alike = masked_mean(embed_works(self.matching, inputs, "history")[0], present)
-            vectors = vectors + MATCHING_SCALE * self.likeness * alike.unsqueeze(1)
+        if self.matching is not None:
+            vectors = vectors + self.matching(inputs)
         vectors = functional.normalize(vectors, dim=2)
         return vectors[:, 0], vectors[:, 1:]
 
@@ -98,7 +98,7 @@ class ItemTower(nn.Module):
         edges: Tensor,
         columns: list[int],
         item_codes: CodeEmbedding,
-        matching: CodeEmbedding | None,
+        matching: Matching | None,
         *,
         dim: int,
         hidden: int,
@@ -116,7 +116,7 @@ class ItemTower(nn.Module):
         numbers = self.numbers(self.columns(inputs["item_numbers"]))
         vector: Tensor = self.layers(torch.cat([codes, numbers], dim=1))
         if self.matching is not None:
-            vector = vector + MATCHING_SCALE * self.matching(inputs["item_ids"]).sum(dim=1)
+            vector = vector + self.matching.of_works(inputs["item_ids"])
         return functional.normalize(vector, dim=1)
 
 
@@ -126,7 +126,7 @@ class Towers(nn.Module):
     Without ``by_task`` T is 0: users have one vector.
     """
 
-    inputs = (*UserTower.inputs, *ItemTower.inputs)
+    inputs: tuple[str, ...] = (*UserTower.inputs, *ItemTower.inputs)
 
     def __init__(
         self,
@@ -144,9 +144,7 @@ class Towers(nn.Module):
     ) -> None:
         super().__init__()
         item_codes = CodeEmbedding(encoder.sizes["item_ids"], dim, id_columns(encoder), id_dropout)
-        alike = CodeEmbedding(encoder.sizes["item_ids"], vector) if matching else None
-        if alike is not None:
-            nn.init.normal_(alike.table.weight, std=MATCHING_SPREAD)
+        alike = Matching(encoder, len(encoder.tasks) + 1, vector) if matching else None
         sides = {name: (edges[name], seen_numbers(encoder, name, towers)) for name in ("user_numbers", "item_numbers")}
         self.user = UserTower(
             encoder,
@@ -161,6 +159,7 @@ class Towers(nn.Module):
             by_task=by_task,
         )
         self.item = ItemTower(encoder, *sides["item_numbers"], item_codes, alike, dim=dim, hidden=hidden, vector=vector)
+        self.inputs = (*self.user.inputs, *self.item.inputs)
         self.scale = nn.Parameter(torch.full((self.user.heads,), STARTING_SCALE))
         self.bias = nn.Parameter(torch.zeros(self.user.heads))
 

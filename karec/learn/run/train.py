@@ -80,6 +80,7 @@ def train_all(
         if events is not None:
             stack.enter_context(events)
         prepared = prepare(dataset, settings, out, progress)
+        notes = prepared.notes(settings.features.min_count)
         clock.lap("examples")
         runs = _train_rankers(prepared, settings, out, recording_of, clock, progress)
         soft, lists = _logged(prepared, settings, out, progress)
@@ -89,13 +90,13 @@ def train_all(
         clock.lap("towers")
         runs |= _train_recall(prepared, settings, out, recording_of, progress)
         clock.lap("recall towers")
-        facts = run_facts(dataset, settings, heads, runs)
+        facts = run_facts(dataset, settings, heads, runs, notes)
         facts |= {} if choice is None else {"choice": choice.as_dict()}
         write_json(out / "run.json", {**facts, "seconds": clock.seconds})
         quality = evaluate_run(dataset, out, progress)
         clock.lap("evaluation")
     write_json(out / "run.json", {**facts, "seconds": clock.seconds})
-    return TrainResult(out, quality, {name: state.history for name, state in runs.items()}, clock.seconds)
+    return TrainResult(out, quality, {name: state.history for name, state in runs.items()}, clock.seconds, notes)
 
 
 def _train_rankers(

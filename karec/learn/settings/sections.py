@@ -14,7 +14,9 @@ from karec.learn.settings.recipes import MOST_ROUNDS, RECIPES
 class FeatureSettings(Checked):
     """[features]: what models see, and the size of its embeddings."""
 
-    history_length: int = setting(30, "last works of a user that models see", above=0)
+    history_length: int = setting(
+        0, "last works of a user that models see; 0: 100 where towers match, else 30", at_least=0
+    )
     min_count: int = setting(20, "training rows that must hold a value before it has an embedding of its own", above=0)
     user_min_count: int = setting(3, "the same for users, in the user tower", above=0)
     refresh_hours: float = setting(
@@ -71,8 +73,10 @@ class TowerSettings(Checked):
     kind: Literal["full", "static"] = setting(
         "full", "full, or static: without counters and rates, for item vectors that are refreshed rarely"
     )
-    matching: bool = setting(
-        False, "towers also compare a work with the history code by code; larger, and slower to train"
+    matching: Literal["auto", True, False] = setting(
+        "auto",
+        "towers also compare a work with the user's lists code by code; auto: where histories are long and creators "
+        "have several works",
     )
     epochs: int = setting(5, "epochs at most; the best on validation is kept", above=0)
     hidden: int = setting(128, "width of the hidden layers", above=0)

@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 from karec._toml import Place, fill, read_toml
 from karec.errors import ConfigError
 from karec.learn.settings.fields import Checked, setting
+from karec.learn.settings.from_data import HISTORY, history_length, matching_helps
 from karec.learn.settings.recipes import RECIPES
 from karec.learn.settings.sections import (
     DistilSettings,
@@ -102,6 +103,7 @@ class TrainSettings(Checked):
             self,
             ranker=replace(ranker, members=1) if passes == 1 else ranker,
             towers=replace(self.towers, epochs=min(passes, self.towers.epochs), matching=True),
+            features=replace(self.features, history_length=self.features.history_length or HISTORY),
             evaluation=replace(self.evaluation, resamples=50),
         )
 
@@ -110,8 +112,15 @@ class TrainSettings(Checked):
         meaning = asdict(dataset.snapshot.meaning)
         auxiliary = [label for name in self.ranker.auxiliary for label in meaning.get(name, (name,))]
         ranker = replace(self.ranker, auxiliary=tuple(dict.fromkeys(auxiliary)))
+        towers = self.towers
+        if towers.matching == "auto":
+            towers = replace(towers, matching=matching_helps(dataset))
+        features = self.features
+        if features.history_length == 0:
+            features = replace(features, history_length=history_length(towers.matching is True))
         weights = {label: weight for name, weight in self.fusion.items() for label in meaning.get(name, (name,))}
-        return replace(self, fusion=weights or dataset.objectives, ranker=ranker)
+        fusion = weights or dataset.objectives
+        return replace(self, fusion=fusion, features=features, ranker=ranker, towers=towers)
 
     def with_recipe(self, name: str) -> Self:
         """These settings with the losses of another recipe; raises ConfigError for one that does not exist."""

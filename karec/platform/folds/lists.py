@@ -16,7 +16,7 @@ from karec.platform.schema import Meaning
 from karec.platform.snapshot import Snapshot
 from karec.types import Array
 
-KEPT = 50  # latest works of a history
+KEPT = 100  # latest works of a history
 
 
 @dataclass(frozen=True)

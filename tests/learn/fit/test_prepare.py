@@ -8,7 +8,7 @@ import pytest
 from small_settings import SMALL, changed
 
 from karec.learn.fit.cowatch import DIMENSIONS, FEWEST, fit_cowatch
-from karec.learn.fit.prepare import prepare
+from karec.learn.fit.prepare import prepare, works_without_id
 from karec.simulate.world import make_world
 
 SETTINGS = changed(SMALL, seed=5)
@@ -79,3 +79,14 @@ def test_of_outcomes_on_training_days_the_encoder_knows_their_rates_alone(world,
     np.testing.assert_equal(other_arrays, arrays)
     assert without_priors(other_head) == without_priors(head)
     assert other_head != head
+
+
+def test_a_training_says_how_many_works_have_no_id_of_their_own(world, prepared, tmp_path):
+    """Of the works that training rows show, those that fewer than min_count rows hold; silent unless they are most."""
+    shown, counts = np.unique(prepared.train.exposures.work_id, return_counts=True)
+    assert works_without_id(prepared.train) == ((counts < SETTINGS.features.min_count).sum(), len(shown))
+    assert prepared.notes(SETTINGS.features.min_count) == ()
+    rare = changed(SETTINGS, features={"min_count": int(np.sort(counts)[len(counts) * 3 // 4]) + 1})
+    (note,) = prepare(world, rare, tmp_path).notes(rare.features.min_count)
+    without = (counts < rare.features.min_count).sum()
+    assert f"{without:,} of the {len(shown):,} works" in note and f"min_count = {rare.features.min_count}" in note

@@ -9,6 +9,7 @@ import torch
 from karec.features.encoder import Encoder
 from karec.learn.export.onnx_export import export_onnx
 from karec.learn.fit.batches import Batches
+from karec.learn.nets.matching import MATCHED, Matching
 from karec.learn.nets.ranker import MmoeRanker
 from karec.learn.nets.towers import Towers
 from karec.models.onnx_model import OnnxModel
@@ -94,37 +95,115 @@ def test_the_towers_in_onnx_are_the_towers_in_torch(examples, towers, tmp_path):
     users = np.concatenate([vectors["user_vector"][:, None], vectors["task_vectors"]], axis=1)
     cosines = np.einsum("ntd,nd->nt", users, vectors["item_vector"])
     with torch.no_grad():
-        expected = towers(as_tensors(rows, Towers.inputs)).numpy()
+        expected = towers(as_tensors(rows, towers.inputs)).numpy()
         scale, bias = towers.scale.numpy(), towers.bias.numpy()
     np.testing.assert_allclose(scale * cosines + bias, expected, atol=1e-4)
 
 
 def test_the_towers_see_no_cross_features(examples, towers):
-    assert "crosses" not in Towers.inputs
-    rows = as_tensors(examples.inputs(np.arange(30)), Towers.inputs)
+    assert "crosses" not in towers.inputs
+    rows = as_tensors(examples.inputs(np.arange(30)), towers.inputs)
     turned = {name: value.flip(0) if name in towers.item.inputs else value for name, value in rows.items()}
     with torch.no_grad():
         users = [towers.user(inputs)[0] for inputs in (rows, turned)]
     torch.testing.assert_close(users[0], users[1])
 
 
-def test_matching_towers_know_how_alike_a_work_and_the_history_are(examples, batches):
-    """With every other weight at nothing, ⟨u, v⟩ is the cosine between a work's codes and those of the history."""
+@pytest.fixture
+def matching_alone(examples, batches):
+    """Matching towers whose networks say nothing, whose means have no prior, and in which no list counts yet."""
     towers = build(partial(Towers, matching=True), examples, batches)
     with torch.no_grad():
         for part in (towers.user.out, towers.item.layers[2]):
             part.weight.zero_()
             part.bias.zero_()
-        towers.user.likeness.fill_(1.0)
-        rows = as_tensors(examples.inputs(np.arange(40)), Towers.inputs)
+        matching = towers.user.matching
+        matching.likeness.fill_(1.0)
+        matching.prior.fill_(-10.0)  # κ of about 5e-5, so that nothing over nothing is 0
+        for weights in (matching.by_column, matching.by_edge, matching.by_alike):
+            weights.zero_()
+    return towers
+
+
+def vector_of(codes, seen, column):
+    """The vectors of ``codes`` of one column; code 0 and unseen codes have the column's vector 0."""
+    return codes.table.weight[torch.where(seen < codes.sizes[column], seen, 0) + codes.offsets[column]]
+
+
+def work_vectors(codes, seen):
+    return sum(vector_of(codes, seen[..., column], column) for column in range(seen.shape[-1]))
+
+
+@pytest.mark.parametrize("name", ["history", "skipped"])
+def test_matching_towers_know_how_alike_a_work_and_a_list_are(examples, matching_alone, name):
+    """⟨u, v⟩ is the cosine between a work's codes and those of the list's works, weighed by column."""
+    towers, matching = matching_alone, matching_alone.user.matching
+    with torch.no_grad():
+        weights = torch.linspace(0.5, 2.0, matching.by_column.shape[1])
+        matching.by_column[("history", "skipped").index(name)] = weights
+        rows = as_tensors(examples.inputs(np.arange(40)), towers.inputs)
         cosines = (towers(rows) - towers.bias) / towers.scale
-        table = towers.item.matching.table.weight
-        codes = torch.where(rows["history"] < towers.item.matching.sizes, rows["history"], 0)
-        each = table[codes + towers.item.matching.offsets].sum(dim=2)
-        there = (rows["history"].amax(dim=2) > 0).unsqueeze(2)
-        mean = (each * there).sum(dim=1)
-        own = torch.where(rows["item_ids"] < towers.item.matching.sizes, rows["item_ids"], 0)
-        work = table[own + towers.item.matching.offsets].sum(dim=1)
-        expected = torch.nn.functional.cosine_similarity(mean, work)
+        listed = rows[name]
+        each = sum(w * vector_of(matching.codes, listed[..., c], c) for c, w in enumerate(weights))
+        there = (listed.amax(dim=2) > 0).unsqueeze(2)
+        work = work_vectors(matching.codes, rows["item_ids"])
+        expected = torch.nn.functional.cosine_similarity((each * there).sum(dim=1), work)
     assert there.any() and not there.all()
     torch.testing.assert_close(cosines, expected.unsqueeze(1).expand(-1, 4), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["follows", "friends"])
+def test_matching_towers_know_whom_a_user_follows_and_who_are_friends(examples, matching_alone, name):
+    towers, matching = matching_alone, matching_alone.user.matching
+    with torch.no_grad():
+        matching.by_edge[matching.edges.index(name)] = 1.0
+        rows = as_tensors(examples.inputs(np.arange(60)), towers.inputs)
+        codes, column = rows[name], matching.creator
+        known = (codes > 0) & (codes < matching.codes.sizes[column])
+        total = (vector_of(matching.codes, codes, column) * known.unsqueeze(2)).sum(dim=1)
+        cosines = (towers(rows) - towers.bias) / towers.scale
+        work = work_vectors(matching.codes, rows["item_ids"])
+        expected = torch.nn.functional.cosine_similarity(total, work)
+    assert known.any() and not known.all()
+    torch.testing.assert_close(cosines, expected.unsqueeze(1).expand(-1, 4), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("counted", [0, 4096], ids=["works gathered", "codes counted"])
+def test_matching_towers_train_on_what_they_serve_with(examples, counted, monkeypatch):
+    """A batch holds each work of its lists once and known creators alone; the towers make the same vectors of both."""
+    monkeypatch.setattr("karec.learn.nets.layers.COUNTED", counted)
+    names = (*MATCHED, *Towers.inputs)
+    batches = Batches(examples, tuple(dict.fromkeys(names)))
+    towers = build(partial(Towers, matching=True), examples, batches)
+    rows = np.arange(5, 400, 7)
+    trained = batches.inputs(torch.from_numpy(rows), towers.inputs)
+    assert trained["follows"].shape[1] < examples.inputs(rows)["follows"].shape[1]
+    with torch.no_grad():
+        served = towers(as_tensors(examples.inputs(rows), towers.inputs))
+        torch.testing.assert_close(towers(trained), served, atol=1e-5, rtol=1e-5)
+        towers.user.matching.train()  # another way to add the same vectors; nothing in it is random
+        torch.testing.assert_close(towers(trained), served, atol=1e-5, rtol=1e-5)
+
+
+def test_a_short_list_says_less_than_a_long_one(examples, matching_alone):
+    """With a prior of κ works a mean over n is n/(n + κ) of the plain mean."""
+    matching = matching_alone.user.matching
+    with torch.no_grad():
+        matching.by_column[0] = 1.0
+        rows = as_tensors(examples.inputs(np.arange(40)), matching_alone.inputs)
+        plain = matching(rows)[:, 0]
+        matching.prior.fill_(100.0)  # softplus(100) = 100
+        shrunk = matching(rows)[:, 0]
+        n = (rows["history"].amax(dim=2) > 0).sum(dim=1, keepdim=True)
+    torch.testing.assert_close(shrunk, plain * n / (n + 100.0), atol=1e-5, rtol=1e-4)
+
+
+def test_a_platform_without_creators_matches_what_it_has(examples, batches):
+    class Bare:  # the encoder of a platform whose works have ids and tags alone
+        tasks, shared = ("a",), ()
+        sizes, names = {"item_ids": (5, 3)}, {"item_ids": ("id", "tag")}
+
+    matching = Matching(Bare, 2, 8).eval()
+    assert matching.inputs == ("history", "skipped")
+    lists = {name: torch.tensor([[[1, 2], [0, 0]]]) for name in matching.inputs}
+    assert matching(lists).shape == (1, 2, 8)

@@ -3,14 +3,17 @@
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 from small_settings import changed
 
 from karec.errors import ConfigError
 from karec.learn.settings.fields import Bounds
+from karec.learn.settings.from_data import median_history
 from karec.learn.settings.recipes import RECIPES
 from karec.learn.settings.sections import OptimizerSettings, RankerSettings
 from karec.learn.settings.train import OLD_PLACES, TrainSettings
+from karec.platform.table import Table
 
 HOWTO = Path(__file__).parents[3] / "docs" / "howto-train.md"
 
@@ -110,7 +113,7 @@ def test_a_key_overrules_the_recipe(tmp_path):
         ("distil.list_weight = -1", "distil: list_weight = -1.0, expected at least 0"),
         ("task_weights = {like = -1}", "task_weights.like = -1.0, expected at least 0"),
         ('run.device = "tpu"', "run: device = 'tpu'"),
-        ("towers.matching = 1", "towers: matching = 1, expected bool"),
+        ("towers.matching = 1", "towers: matching = 1, expected one of 'auto', True, False"),
         ("optimizer.learning_rate = nan", "optimizer: learning_rate = nan, expected a finite number"),
         ("optimizer.learning_rate = inf", "learning_rate = inf, expected a finite number"),
         ("optimizer.learning_rate = 1" + "0" * 400, "learning_rate is too large"),
@@ -196,4 +199,45 @@ def test_what_settings_leave_to_the_data_the_data_say(dataset):
 def test_a_quick_training_makes_as_many_passes_as_a_first_look_needs(rows, ranker, members, towers):
     quick = TrainSettings().quick(rows)
     assert (quick.ranker.epochs, quick.ranker.members, quick.towers.epochs) == (ranker, members, towers)
-    assert quick.towers.matching and quick.evaluation.resamples == 50
+    assert quick.towers.matching and quick.features.history_length == 30 and quick.evaluation.resamples == 50
+
+
+def shown_to(dataset, *, creators, enjoyed):
+    """``dataset`` with works of so many creators in turn, and users who enjoyed everything, or nothing, until now."""
+    works = dataset.snapshot.works
+    columns = {**works.columns, "creator_id": np.arange(len(works)) % creators}
+    labels = {name: np.full_like(label, enjoyed) for name, label in dataset.exposures.labels.items()}
+    relations = {name: each for name, each in dataset.snapshot.relations.items() if name != "history"}
+    snapshot = dataclasses.replace(dataset.snapshot, works=Table(works.ids, columns), relations=relations)
+    return dataclasses.replace(
+        dataset, snapshot=snapshot, exposures=dataclasses.replace(dataset.exposures, labels=labels)
+    )
+
+
+def test_towers_match_where_histories_are_long_and_creators_have_several_works(dataset):
+    n = len(dataset.snapshot.works)
+    for creators, enjoyed, expected in ((n // 4, 1, True), (n // 4, 0, False), (n, 1, False)):
+        shown = shown_to(dataset, creators=creators, enjoyed=enjoyed)
+        assert TrainSettings().of(shown).towers.matching is expected, (creators, enjoyed)
+        for said in (True, False):
+            own = changed(TrainSettings(), towers={"matching": said}).of(shown)
+            assert own.towers.matching is said
+            assert own.features.history_length == (100 if said else 30)
+            assert changed(own, features={"history_length": 7}).of(shown).features.history_length == 7
+    without = {name: column for name, column in dataset.snapshot.works.columns.items() if name != "creator_id"}
+    works = Table(dataset.snapshot.works.ids, without)
+    bare = dataclasses.replace(dataset, snapshot=dataclasses.replace(dataset.snapshot, works=works))
+    assert TrainSettings().of(bare).towers.matching is False
+
+
+def test_a_history_counts_what_was_before_the_log_and_what_training_days_add(dataset):
+    """The median over training rows, so that a user with many rows counts as often."""
+    train = dataset.split()[0]
+    enjoyed = dataset.snapshot.meaning.is_enjoyed(train.labels)
+    before = dataset.snapshot.relations.get("history")
+    rows = dataset.snapshot.users.lookup(train.user_id)
+    lengths = [
+        enjoyed[rows == row].sum() + (0 if before is None else before.indptr[row + 1] - before.indptr[row])
+        for row in rows
+    ]
+    assert median_history(dataset) == np.median(lengths) > 0

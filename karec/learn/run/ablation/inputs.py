@@ -15,7 +15,6 @@ from karec.errors import DataError
 from karec.evaluate.ablation import EvaluationSet
 from karec.learn.fit.batches import Batches
 from karec.learn.fit.prepare import Prepared, prepare
-from karec.learn.nets.towers import Towers
 from karec.learn.settings.train import TrainSettings
 from karec.platform.dataset import Dataset
 from karec.training_data.examples import Examples
@@ -40,7 +39,9 @@ class AblationInputs:
     @cached_property
     def batches(self) -> Batches:
         """The measured examples as tensors, with what towers read."""
-        return Batches(self.measured, Towers.inputs, self.progress, str(self.prepared.train_batches.device))
+        encoded = self.prepared.train_batches
+        names = [name for name in encoded.names if name != "crosses"]
+        return Batches(self.measured, names, self.progress, str(encoded.device))
 
     @cached_property
     def pool_numbers(self) -> Array:

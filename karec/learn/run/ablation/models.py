@@ -25,7 +25,7 @@ from karec.learn.distil.targets import Targets
 from karec.learn.distil.tower_logits import list_logits, training_logits
 from karec.learn.fit.predictions import predict
 from karec.learn.nets.calibration import fit_calibration
-from karec.learn.nets.towers import Towers, UserTower
+from karec.learn.nets.towers import Towers
 from karec.learn.run.ablation.inputs import AblationInputs
 from karec.learn.run.first_log import write_first_log
 from karec.learn.run.memory import peak_gib, reset_peak
@@ -136,7 +136,7 @@ class AblationModels:
         scale, bias = fit_calibration(predict(model, prepared.valid_batches)[:, 1:], prepared.valid.labels)
         logits = predict(model, inputs.batches)[:, 1:] * scale + bias
         with torch.no_grad():
-            users, _ = model.user(inputs.batches.inputs(torch.from_numpy(inputs.pool_rows), UserTower.inputs))
+            users, _ = model.user(inputs.batches.inputs(torch.from_numpy(inputs.pool_rows), model.user.inputs))
         pools = list_logits(model, users, prepared.train_batches, inputs.pool_works, inputs.pool_numbers)
         return {"logits": logits, "pools": pools}
 

@@ -1,0 +1,51 @@
+"""What settings leave to the data, by rules that the data's sizes decide."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from karec.platform.dataset import Dataset
+from karec.platform.schema import CREATOR
+
+LONG_HISTORY = 10  # works
+HISTORY, MATCHED_HISTORY = 30, 100  # last works that models see
+WORKS_A_CREATOR = 2.0
+
+
+def matching_helps(dataset: Dataset) -> bool:
+    """Whether towers match by default: histories are long, and what they hold tells of other works.
+
+    Of half of the training rows the user has enjoyed LONG_HISTORY works or more by the end of the training days, and
+    the works shown have creators with WORKS_A_CREATOR works or more on average, so that a creator stands again.
+    """
+    return median_history(dataset) >= LONG_HISTORY and works_a_creator(dataset) >= WORKS_A_CREATOR
+
+
+def history_length(matching: bool) -> int:
+    """How many last works of a user models see: matching towers gain by more of them, at hardly any cost."""
+    return MATCHED_HISTORY if matching else HISTORY
+
+
+def median_history(dataset: Dataset) -> float:
+    """The median over the training rows of how many works their user has enjoyed when the training days end."""
+    snapshot, train = dataset.snapshot, dataset.split()[0]
+    rows = snapshot.users.lookup(train.user_id)
+    known = rows >= 0
+    if not known.any():
+        return 0.0
+    enjoyed = snapshot.meaning.is_enjoyed(train.labels)[known]
+    length = np.bincount(rows[known][enjoyed], minlength=len(snapshot.users))
+    history = snapshot.relations.get("history")
+    if history is not None:
+        length = length + np.diff(history.indptr)
+    return float(np.median(length[rows[known]]))
+
+
+def works_a_creator(dataset: Dataset) -> float:
+    """Different works for each creator among those shown on the training days; 0 where works have no creators."""
+    works = dataset.snapshot.works
+    if CREATOR not in works.columns:
+        return 0.0
+    rows = np.unique(works.lookup(dataset.split()[0].work_id))
+    rows = rows[rows >= 0]
+    return len(rows) / max(len(np.unique(np.asarray(works[CREATOR])[rows])), 1)
