@@ -162,10 +162,10 @@ def _data_options(parser: argparse.ArgumentParser) -> None:
         "--data",
         default="world",
         metavar="DATA",
-        help="world (the synthetic platform, the default), kuairand, or a folder with a data.toml",
+        help="world (the synthetic platform, the default), kuairand, lastfm, or a folder with a data.toml",
     )
     parser.add_argument("--skip-bad", action="store_true", help="a folder: leave out rows that cannot be used")
-    parser.add_argument("--root", type=Path, help="kuairand: the folder that holds its CSV files")
+    parser.add_argument("--root", type=Path, help="kuairand, lastfm: the folder that holds the files of its download")
     _world_options(parser)
 
 

@@ -54,9 +54,14 @@ def loaded(arguments: argparse.Namespace, progress: ProgressBars) -> Iterator[tu
         yield build_world(arguments, progress).dataset, None
         return
     from karec.data.own.load import load
+    from karec.data.own.presets import PRESETS
 
+    preset = arguments.data if arguments.data in PRESETS else None
+    if preset is not None and arguments.root is None:
+        raise ValueError(f"--data {preset} needs --root DIR, the folder that holds the files of its download")
+    folder = Path(arguments.data) if preset is None else arguments.root
     with tempfile.TemporaryDirectory(prefix="karec-ids-") as ids:
-        dataset = load(Path(arguments.data), Path(ids), progress, skip_bad=arguments.skip_bad).dataset
+        dataset = load(folder, Path(ids), progress, skip_bad=arguments.skip_bad, preset=preset).dataset
         for note in dataset.notes:
             progress.note(note)
         yield dataset, Path(ids)

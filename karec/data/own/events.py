@@ -89,11 +89,16 @@ def _cells(database: Database, source: Source, contract: Contract, users: IdKind
         for role, name in vars(contract.events.columns).items()
         if name is not None and source.column(name, f"events.columns.{role}")
     }
-    if contract.events.time_unit != "auto":
-        columns["time"] = replace(columns["time"], unit=contract.events.time_unit)
-    time = columns["time"] = columns["time"].as_time
-    cells = {"u": users.value(columns["user"]), "i": items.value(columns["item"]), "t": time.as_ms}
-    mistakes = users.mistakes(columns["user"], "__u") + items.mistakes(columns["item"], "__i") + _of_time(time, now_ms)
+    cells = {"u": users.value(columns["user"]), "i": items.value(columns["item"])}
+    mistakes = users.mistakes(columns["user"], "__u") + items.mistakes(columns["item"], "__i")
+    if "time" in columns:
+        if contract.events.time_unit != "auto":
+            columns["time"] = replace(columns["time"], unit=contract.events.time_unit)
+        time = columns["time"] = columns["time"].as_time
+        cells["t"] = time.as_ms
+        mistakes += _of_time(time, now_ms)
+    else:
+        cells["t"] = "0::BIGINT"  # moments are made up later (``timeless.py``)
     named = {"user": "u", "item": "i", "time": "t"}
     for role in TEXTS:
         if role in columns:

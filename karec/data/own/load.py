@@ -17,9 +17,11 @@ from karec.data.own.exposures import read_shown
 from karec.data.own.files import Source, open_source
 from karec.data.own.kinds import column_of
 from karec.data.own.numbering import Numbering
+from karec.data.own.presets import preset_contract
 from karec.data.own.report import DataReport, Reason, TableReport
 from karec.data.own.shapes import make_exposures
 from karec.data.own.tables import OwnTable, read_table
+from karec.data.own.values import with_values
 from karec.errors import DataError
 from karec.ids import IdMap
 from karec.platform.dataset import Dataset
@@ -44,15 +46,17 @@ def load(
     *,
     skip_bad: bool = False,
     now_ms: int | None = None,
+    preset: str | None = None,
 ) -> OwnData:
-    """Reads what ``folder/data.toml`` names; the maps of ids are written into ``ids_folder``, which exists.
+    """Reads what ``folder/data.toml`` names, or ``preset``, whose files lie in ``folder``; the maps of ids are written
+    into ``ids_folder``, which exists.
 
     ``skip_bad`` leaves out rows that cannot be used; without it the first of them is refused. Events later than a day
     after ``now_ms`` (now) are such rows. The result does not depend on the order of rows or how they lie in files.
 
     Raises ConfigError for a wrong data.toml, DataError naming file, line, column and what to do.
     """
-    contract = read_contract(Path(folder))
+    contract = read_contract(Path(folder)) if preset is None else preset_contract(preset, Path(folder))
     with tempfile.TemporaryDirectory(prefix="karec-data-") as scratch:
         work = _Import(contract, Path(scratch), ids_folder, progress, skip_bad)
         try:
@@ -109,9 +113,11 @@ class _Import:
             "events": contract.events, "items": contract.items, "users": contract.users
         }  # fmt: skip
         tables |= {f"relation_{at}": table for at, table in enumerate(contract.relations.values())}
+        for name, values in ({} if contract.items is None else contract.items.values).items():
+            tables |= {f"values.{name}": values, f"names.{name}": values.names}
         return {
-            name: open_source(self.database, f"source_{name}", table, contract.folder)
-            for name, table in tables.items()
+            name: open_source(self.database, f"source_{at}", table, contract.folder)
+            for at, (name, table) in enumerate(tables.items())
             if table is not None
         }
 
@@ -144,6 +150,10 @@ class _Import:
                     self.database, sources[name], table, self.contract.folder, kind, numbering.of_role
                 )
                 self._checked(found[name].report)
+        if self.contract.items is not None:
+            found["items"], reports = with_values(self.database, sources, self.contract.items, found["items"], items)
+            for report in reports:
+                self._checked(report)
         return found
 
     def _checked(self, report: TableReport) -> None:
