@@ -126,6 +126,10 @@ def _add_evaluations(names: Any) -> None:
     varied.add_argument("--k", type=int, default=50, help="works in a list (default 50)")
     varied.add_argument("--seed", type=int, default=0, help="seed of the users that are drawn (default 0)")
     varied.add_argument("--report", type=Path, metavar="DIR", help="write diversity.json and diversity.html there")
+    found = _command(others, "retrieval", "what of all works is found that was held out", evaluations.retrieval)
+    _data_options(found)
+    found.add_argument("--run", type=Path, dest="folder", help="the run folder of karec train; without it peers alone")
+    found.add_argument("--report", type=Path, metavar="DIR", help="write retrieval.json and retrieval.html there")
 
 
 def _add_exports(names: Any) -> None:

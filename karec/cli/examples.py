@@ -82,6 +82,13 @@ examples:
   karec evaluate consistency --log run7/rank_log --report out                    live: the log's shadow requests
 
 What the ranker puts on top of a pool, does prerank find it? Hit rates are normalised: 0 is chance, 1 is all.""",
+    "retrieval": """\
+examples:
+  karec evaluate retrieval --data lastfm --root hetrec2011-lastfm-2k --run run/run
+  karec evaluate retrieval --data listens --run run/run --report out
+
+recall@20, recall@100 and NDCG of what the test days hold out, over all works, for towers, ranker, popularity and the
+peers item-kNN, ALS and BPR at their best settings on the validation days. Needs the extra peers (implicit).""",
     "export": """\
 examples:
   karec export models --data kuairand --root KuaiRand-Pure/data --run run7/run

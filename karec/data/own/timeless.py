@@ -18,7 +18,8 @@ STEPS = 10  # days of training
 
 def made_up_days(user: Array, split: Split) -> Array:
     """(M,) int64: the day of each positive of ``user (M,)``, numbers from 0: history; 1 … STEPS: training; then one of
-    validation and one of the test. A user with one positive trains with it. The same input gives the same days.
+    validation and one of the test. Of few positives a part may have none: one alone trains. The same input
+    gives the same days.
     """
     drawn = np.random.default_rng(split.seed).random(len(user))
     order = np.lexsort((drawn, user))
@@ -44,6 +45,6 @@ def note(split: Split) -> str:
     train = 1 - split.history - split.validation - split.test
     return (
         f"the log has no times: of each user's positives, in an order drawn from seed {split.seed}, "
-        f"{split.history:.0%} are history alone, {train:.0%} train, {split.validation:.0%} are validation and {split.test:.0%} the test; "
-        "moments are made up"
+        f"{split.history:.0%} are history alone, {train:.0%} train, {split.validation:.0%} are validation and "
+        f"{split.test:.0%} the test; moments are made up"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from karec._clock import Progress
 from karec.errors import DataError
 from karec.learn._torch import torch
+from karec.learn.distil.retrieval import validation_score
 from karec.learn.distil.step_loss import StepLoss
 from karec.learn.distil.targets import Targets
 from karec.learn.fit.fitting import NOT_RECORDED, Recording, fit
@@ -26,7 +27,8 @@ def train_round(
     recording: Recording = NOT_RECORDED,
     at: int = 0,
 ) -> tuple[Towers, FitState]:
-    """Towers trained on ``targets``, best epoch on validation kept; ``at`` is the born-again round, for progress.
+    """Towers trained on ``targets``, best epoch on validation kept; ``at`` is the born-again round, for progress. The
+    best by AUC, or by recall where the towers learn to retrieve.
 
     Raises DataError when a loss needs lists, or soft labels of training rows, and there are none.
     """
@@ -45,11 +47,14 @@ def train_round(
         profile_dropout=towers.profile_dropout,
         matching=towers.matching,
     ).to(train.device)
+    score = lambda: mean_auc(predict(model, valid)[:, 1:], prepared.valid.labels)  # noqa: E731
+    if settings.distil.retrieval_weight:
+        score = lambda: validation_score(model, prepared, settings.seed)  # noqa: E731
     state = fit(
         model,
         len(train),
         StepLoss(model, prepared, targets, lists, settings),
-        lambda: mean_auc(predict(model, valid)[:, 1:], prepared.valid.labels),
+        score,
         epochs=towers.epochs,
         batch_size=optimizer.batch_size,
         rate=optimizer.learning_rate,

@@ -28,7 +28,7 @@ EXAMPLE_ROWS = 64
 class Prepared:
     """The examples of the three parts, as the run's encoder sees them; training and validation days as tensors too.
 
-    Nothing that trains or chooses looks at ``test``.
+    Nothing that trains or chooses looks at ``test``. ``timeless``, ``drawn``: as the dataset says.
     """
 
     encoder: Encoder
@@ -37,6 +37,8 @@ class Prepared:
     test: Examples
     train_batches: Batches
     valid_batches: Batches
+    timeless: bool = False
+    drawn: float | None = None
 
     def example_batch(self, names: Sequence[str]) -> dict[str, Array]:
         """The first training rows: an export is traced and checked with them."""
@@ -72,7 +74,7 @@ def prepare(dataset: Dataset, settings: TrainSettings, folder: Path, progress: P
             f"{dataset.name}: {len(train)} training and {len(valid)} validation exposures; both are needed"
         )
     batches = [Batches(part, ("user_id", *INPUTS), progress, chosen_device(settings.run)) for part in (train, valid)]
-    return Prepared(encoder, train, valid, test, *batches)
+    return Prepared(encoder, train, valid, test, *batches, dataset.timeless, dataset.drawn)
 
 
 def chosen_device(run: RunSettings) -> str:

@@ -32,7 +32,7 @@ quoted = false
 @pytest.fixture
 def tagged(tmp_path):
     generator = random.Random(3)
-    write_log(tmp_path, [(f"u{at % 23}", at * 7 % 12) for at in range(400)], head=("who", "what"))
+    write_log(tmp_path, [(f"u{u}", (u + at) % 12) for u in range(20) for at in range(10)], head=("who", "what"))
     write_log(tmp_path, [(item,) for item in range(12)], head=("id",), name="items")
     rows = [(generator.randrange(14), generator.randrange(6)) for _ in range(80)]  # items 12 and 13 are unknown
     write_log(tmp_path, rows, head=("item", "tag"), name="tagged")
