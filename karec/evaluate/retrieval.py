@@ -169,7 +169,7 @@ def model_tops(dataset: Dataset, folder: Path, test: HeldOut) -> dict[str, Array
             for at in range(0, len(works), PIECE)
         ]
     )
-    best = top_of(users, items, test.known, min(RANKED, len(works)))
+    best = top_of(users, items, test.known, RANKED)
     ranked = np.full((len(best), TOPS[-1]), -1, np.int64)
     tasks, weights = examples.encoder.tasks, run["settings"]["fusion"]
     weight = np.array([weights.get(task, 0.0) for task in tasks])

@@ -123,7 +123,7 @@ def test_inspect_names_what_a_file_or_folder_of_karec_holds_and_what_reads_it(jo
 
 @pytest.mark.parametrize(
     "command",
-    ["demo", "train", "recommend", "evaluate", "evaluate ablation", "evaluate consistency", "export", "inspect"],
+    ["demo", "train", "recommend", "evaluate", "evaluate ablation", "evaluate consistency", "evaluate retrieval", "export", "inspect"],
 )
 def test_help_teaches_by_example(command, capsys):
     with pytest.raises(SystemExit) as stopped:

@@ -77,7 +77,7 @@ class Retrieval:
         drawn = generator.integers(0, n_works, self.distil.library_works)
         of_rows = np.concatenate([rows, generator.choice(rows, len(drawn))])
         works = np.concatenate([own, drawn])
-        users, _ = self.model.user(self._users(rows, own))
+        users, _ = self.model.user(self._users(rows, own, generator))
         items = self.train.items(of_rows, works)
         device = self.batches.device
         vectors = self.model.item({name: torch.from_numpy(items[name]).to(device) for name in self.model.item.inputs})
@@ -91,13 +91,15 @@ class Retrieval:
             self.distil.contrast_temperature,
         )
 
-    def _users(self, rows: Array, own: Array) -> dict[str, Tensor]:
-        at = torch.from_numpy(rows)
+    def _users(self, rows: Array, own: Array, generator: np.random.Generator) -> dict[str, Tensor]:
+        """The user's side of the cases, a share of each history hidden."""
         if self.cases.lists is None:
-            return self.batches.inputs(at, self.model.user.inputs)
-        lists = self.cases.lists[self.train.user_rows[rows]]
-        others = torch.from_numpy(np.where(lists == own[:, None], -1, lists))
-        return self.batches.inputs(at, self.model.user.inputs, history=others)
+            lists = self.train.relations["history"].take(rows).latest(self.train.encoder.history_length)
+        else:
+            lists = self.cases.lists[self.train.user_rows[rows]]
+        hidden = (lists == own[:, None]) | (generator.random(lists.shape) < self.distil.history_dropout)
+        history = torch.from_numpy(np.where(hidden, -1, lists))
+        return self.batches.inputs(torch.from_numpy(rows), self.model.user.inputs, history=history)
 
 
 def validation_score(model: Towers, prepared: Prepared, seed: int) -> float:

@@ -54,7 +54,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
 OF_RETRIEVAL: Mapping[str, Mapping[str, Any]] = {
     "features": {"min_count": 1, "user_min_count": 1, "history_length": 100},
     "optimizer": {"batch_size": 512, "learning_rate": 3e-3},
-    "towers": {"matching": True},
+    "towers": {"matching": True, "vector": 128, "epochs": 2},
 }
 """By table, what recipe retrieval takes where the settings leave a key at its default: rare works are most of a log of
 positives alone, so that each has its id."""

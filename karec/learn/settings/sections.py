@@ -112,6 +112,9 @@ class DistilSettings(Checked):
         0.0, "weight of the contrast of what a user took with what others took and works of the library", at_least=0
     )
     library_works: int = setting(2048, "works of the library, drawn evenly, in a step of that contrast", above=0)
+    history_dropout: float = setting(
+        0.5, "share of a history hidden while that contrast learns from the rest", at_least=0, at_most=1
+    )
     born_again: int = setting(
         0, "born-again rounds, with the last towers' logits averaged into the ranker's", at_least=0, at_most=MOST_ROUNDS
     )

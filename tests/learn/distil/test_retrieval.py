@@ -55,7 +55,7 @@ def test_of_a_log_without_times_everything_before_validation_is_a_case(timeless)
 def test_the_work_to_be_found_is_not_in_the_history_that_finds_it(timeless):
     loss = Retrieval(towers(timeless), timeless, SETTINGS)
     rows, own = loss.cases.rows, loss.cases.works
-    inputs = loss._users(rows, own)
+    inputs = loss._users(rows, own, np.random.default_rng(0))
     codes = inputs["works"][inputs["history_at"]][:, :, 0]  # the id's code of each slot
     own_codes = timeless.train.items(rows, own)["item_ids"][:, 0]
     assert (codes > 0).any()
