@@ -48,6 +48,12 @@ def _add_cascade(names: Any) -> None:
     train.add_argument(
         "--quick", action="store_true", help="a first look: fewer passes over a large log, of a smaller ranker"
     )
+    train.add_argument(
+        "--choose",
+        type=float,
+        metavar="MINUTES",
+        help="before training, try a list of settings on the validation days for so long, and train with the best",
+    )
     train.add_argument("--resume", action="store_true", help="go on from OUT/run/checkpoints, which a kill left")
     train.add_argument("--signing-key", type=Path, metavar="PEM", help="a private ed25519 key: sign the bundle")
     train.add_argument(
@@ -115,6 +121,7 @@ def _add_evaluations(names: Any) -> None:
     agree.add_argument("--scene", help="a scene of the config (default: its first)")
     agree.add_argument("--pools", type=int, default=500, help="how many pools to draw, one a user (default 500)")
     agree.add_argument("--size", type=int, default=500, help="works in a pool (default 500)")
+    agree.add_argument("--recalled", type=int, default=20, help="requests whose whole pools are ranked (default 20)")
     agree.add_argument("--seed", type=int, default=0, help="seed of what is drawn (default 0)")
     agree.add_argument("--log", type=Path, metavar="DIR", help="a rank log: measure its shadow requests")
     agree.add_argument("--report", type=Path, metavar="DIR", help="write consistency.json and consistency.html there")

@@ -26,6 +26,7 @@ def _learn(arguments: argparse.Namespace, progress: ProgressBars) -> tuple[Datas
     from karec.cli.demo import set_up
     from karec.evaluate.curves import write_curves
     from karec.evaluate.quality import read_run
+    from karec.learn.run.choose import choose_settings
     from karec.learn.run.train import train_all
     from karec.refresh.publish import KEEP
 
@@ -38,7 +39,12 @@ def _learn(arguments: argparse.Namespace, progress: ProgressBars) -> tuple[Datas
     with loaded(arguments, progress) as (dataset, ids):
         if getattr(arguments, "quick", False):
             settings = settings.quick(len(dataset.split()[0]))
-        trained = train_all(dataset, settings, run, progress, resume=getattr(arguments, "resume", False))
+        resume, minutes, choice = getattr(arguments, "resume", False), getattr(arguments, "choose", None), None
+        if minutes is not None:
+            choice = choose_settings(dataset, settings, arguments.out / "choice", minutes, progress, resume=resume)
+            settings = choice.settings
+            resume = resume and run.is_dir()
+        trained = train_all(dataset, settings, run, progress, resume=resume, choice=choice)
         write_curves(read_run(run), run / "curves.svg")
         config = set_up(dataset, run, arguments.out, progress, ids=ids, keep=keep, signing_key=signing_key)
     return dataset, config, trained.quality
@@ -48,8 +54,11 @@ def train(arguments: argparse.Namespace) -> None:
     console = table_console()
     with progress_bars() as progress:
         dataset, config, quality = _learn(arguments, progress)
-    from karec.cli.tables import quality_tables
+    from karec.cli.tables import choice_table, quality_tables
+    from karec.evaluate.quality import read_run
 
+    if arguments.choose is not None:
+        console.print(choice_table(read_run(arguments.out / "run")["choice"]))
     for table in quality_tables(quality, dataset.tasks):
         console.print(table)
     for note in dataset.notes:
@@ -59,8 +68,8 @@ def train(arguments: argparse.Namespace) -> None:
 
 def demo(arguments: argparse.Namespace) -> None:
     console = table_console()
-    from karec.cli.demo import report_on, serve
-    from karec.cli.tables import funnel_table, quality_tables, reach_table
+    from karec.cli.demo import loss_of, report_on, serve
+    from karec.cli.tables import funnel_loss_table, funnel_table, quality_tables, reach_table
     from karec.evaluate.cascade_report import write_report
 
     start = time.perf_counter()
@@ -69,8 +78,10 @@ def demo(arguments: argparse.Namespace) -> None:
     with progress_bars() as progress:
         dataset, config, quality = _learn(arguments, progress)
         served = serve(dataset, config, arguments.requests, progress=progress)
-    report = report_on(dataset, served, quality)
+        loss = loss_of(served, progress)
+    report = report_on(dataset, served, quality, loss)
     console.print(funnel_table(report["funnel"], report["timings_ms"]))
+    console.print(funnel_loss_table(loss))
     for table in quality_tables(quality, dataset.tasks):
         console.print(table)
     for note in dataset.notes:

@@ -18,6 +18,7 @@ from karec.config import load_cascade, open_bundle
 from karec.config.host_stage import export_stage
 from karec.config.starting import starting_config
 from karec.evaluate.diversity import Pool, diversity_curve
+from karec.evaluate.funnel import funnel_loss, recalled_pools
 from karec.evaluate.measures.diversity import gini, intra_list_distance
 from karec.observer_queue import ObserverCounts
 from karec.platform.dataset import Dataset
@@ -27,6 +28,7 @@ from karec.refresh.publish import KEEP, publish_bundle
 from karec.types import Array, Candidates, Recommendation, Request
 
 WARM_UP = 5
+WHOLE_POOLS = 20  # requests whose whole pool is ranked, half a second each of 1e5 works
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,15 @@ def serve(dataset: Dataset, config: Path, n_requests: int, k: int = 10, progress
     return Served(cascade, bundle, tuple(feeds), cascade.close())
 
 
-def report_on(dataset: Dataset, served: Served, quality: dict[str, Any]) -> dict[str, Any]:
+def loss_of(served: Served, progress: Progress | None = None) -> dict[str, Any]:
+    """The funnel's loss, on the pools of the first WHOLE_POOLS of the requests that were served."""
+    cascade = replace(served.cascade, observers=())
+    asked = [feed.request for feed in served.feeds[:WHOLE_POOLS]]
+    requests = [Request(r.user_id, k=r.k, scene=r.scene, time_ms=r.time_ms, request_id=r.request_id) for r in asked]
+    return funnel_loss(recalled_pools(cascade, served.bundle.index, requests, progress=progress))
+
+
+def report_on(dataset: Dataset, served: Served, quality: dict[str, Any], loss: dict[str, Any]) -> dict[str, Any]:
     """The report of a run; every key is documented in docs/formats.md."""
     traces = [feed.trace for feed in served.feeds]
     stages = list(traces[0].stage_sizes())
@@ -115,6 +125,7 @@ def report_on(dataset: Dataset, served: Served, quality: dict[str, Any]) -> dict
             **{s: int(np.median([t.stage_sizes()[s] for t in traces])) for s in stages if s != "request"},
         },
         "timings_ms": ms,
+        "funnel_loss": loss,
         "quality": quality,
         "reach": {
             "cascade": reach(served, [feed.candidates for feed in served.feeds]),

@@ -57,26 +57,39 @@ def ablation(arguments: argparse.Namespace) -> None:
 
 def consistency(arguments: argparse.Namespace) -> None:
     console = table_console()
-    from karec.cli.tables import consistency_table
+    from karec.cli.tables import consistency_table, funnel_loss_table
     from karec.config import load_cascade, open_bundle, scene_names
+    from karec.errors import DataError
     from karec.evaluate.consistency import consistency, drawn_pools, logged_pools
     from karec.evaluate.consistency_report import write_consistency
+    from karec.evaluate.funnel import asked_users, funnel_loss, logged_funnel, recalled_pools
 
-    report = {}
+    if arguments.config is None and arguments.log is None:
+        raise ValueError("give --config FILE for pools that are drawn, --log DIR for those of shadow requests, or both")
+    report, losses = {}, {}
     if arguments.config is not None:
         bundle = open_bundle(arguments.config)
         cascade = load_cascade(arguments.config, arguments.scene or scene_names(arguments.config)[0], bundle)
+        cascade = dataclasses.replace(cascade, observers=(), naming=None)
         with progress_bars() as progress:
             pools = drawn_pools(cascade, bundle, arguments.pools, arguments.size, arguments.seed, progress)
             report["drawn"] = consistency(pools, seed=arguments.seed)
+        if arguments.recalled > 0:
+            requests = asked_users(bundle.snapshot, cascade.scene, arguments.recalled, arguments.seed)
+            with progress_bars() as progress:
+                losses["recalled"] = funnel_loss(recalled_pools(cascade, bundle.index, requests, progress=progress))
     if arguments.log is not None:
         report["logged"] = consistency(logged_pools(arguments.log), seed=arguments.seed)
-    if not report:
-        raise ValueError("give --config FILE for pools that are drawn, --log DIR for those of shadow requests, or both")
+        try:
+            losses["logged"] = funnel_loss(logged_funnel(arguments.log))
+        except DataError as error:
+            console.print(f"note: no funnel loss: {error}")
     for source, measured in report.items():
         console.print(consistency_table(source, measured))
+    for source, loss in losses.items():
+        console.print(funnel_loss_table(loss, source))
     if arguments.report is not None:
-        _, page = write_consistency(report, arguments.report)
+        _, page = write_consistency(report, losses, arguments.report)
         console.print(f"report: {page}")
 
 

@@ -14,6 +14,7 @@ examples:
   karec train --data kuairand --root KuaiRand-Pure/data --out run7
   karec train --data kuairand --root KuaiRand-Pure/data --out run7 --settings train.toml
   karec train --data kuairand --root KuaiRand-Pure/data --out run7 --settings train.toml --resume    after a kill
+  karec train --data kuairand --root KuaiRand-Pure/data --out run7 --choose 30       try settings first, 30 minutes
   karec train --data kuairand --root KuaiRand-Pure/data --out run7 --signing-key publisher.pem   sign the bundle
   karec recommend --config run7/karec.toml --user 712
 

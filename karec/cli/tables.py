@@ -18,6 +18,8 @@ from karec.config.host_stage import KIND as STAGE_KIND
 from karec.config.scenes import Config
 from karec.evaluate.consistency_report import consistency_rows, consistency_sentence
 from karec.evaluate.diversity_report import DIVERSITY_HEAD, diversity_rows, diversity_sentence
+from karec.evaluate.funnel_report import FUNNEL_HEAD, FUNNEL_TITLE, funnel_rows
+from karec.evaluate.page import with_interval
 from karec.index import ItemIndex
 from karec.models.onnx_model import OnnxModel
 from karec.platform.schema import CREATOR, PUBLISHED, SONG, TYPE
@@ -75,6 +77,20 @@ def _interval(measures: Mapping[str, Any], name: str) -> str:
     return f"{value:.4f}" + ("" if bounds is None else f" [{bounds[0]:.4f}, {bounds[1]:.4f}]")
 
 
+def choice_table(choice: Mapping[str, Any]) -> Table:
+    """What ``karec train --choose`` tried; * stands at what was kept."""
+    tasks = next(list(row["by_task"]) for row in choice["tried"] if row["by_task"])
+    rows = []
+    for row in choice["tried"]:
+        scores = [f"{row['by_task'][task]:.4f}" if row["by_task"] else "–" for task in tasks]
+        gain = "" if row["gain"] is None else with_interval(row["gain"], row["gain_ci"])
+        mean = row["why_not"] if row["score"] is None else f"{row['score']:.4f}"
+        seconds = "" if row["seconds"] is None else f"{row['seconds']:.0f}"
+        rows.append((row["part"], row["name"] + (" *" if row["kept"] else ""), mean, gain, *scores, seconds))
+    head = ("part", "tried", "mean AUC", "gain over the best before, paired", *tasks, "s")
+    return text_table(f"Chosen (*) by the {choice['criterion']}", head, rows, text_columns=2)
+
+
 def size_table(sizes: Mapping[str, Mapping[str, int]]) -> Table:
     """{model: {precision: bytes}}."""
     precisions = list(next(iter(sizes.values())))
@@ -86,6 +102,11 @@ def consistency_table(source: str, measured: Mapping[str, Any]) -> Table:
     title = f"{source}: {consistency_sentence(measured)}"
     head = ("measure", "mean [95 % over users]", "pools")
     return text_table(title, head, list(consistency_rows(measured)))
+
+
+def funnel_loss_table(loss: Mapping[str, Any], source: str = "") -> Table:
+    title = f"{source}: {FUNNEL_TITLE[0].lower()}{FUNNEL_TITLE[1:]}" if source else FUNNEL_TITLE
+    return text_table(f"{title} (95 % over users)", FUNNEL_HEAD, list(funnel_rows(loss)))
 
 
 def diversity_table(report: Mapping[str, Any]) -> Table:

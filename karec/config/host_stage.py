@@ -59,7 +59,7 @@ def check_export(config: Path, scene: str, stage: str, path: Path, bundle: Bundl
 def _text(config: Config, scene: str, name: str, bundle: Bundle | None) -> str:
     stage = build_stage(config, scene, name, bundle)
     head = line("scene", scene, {"source": _source(config.scene(scene), name)})
-    return sealed_text(KIND, [head, *(_step_line(step) for step in stage.steps)])
+    return sealed_text(KIND, [head, *(step_line(step) for step in stage.steps)])
 
 
 def _source(scene: Scene, name: str) -> str:
@@ -69,7 +69,8 @@ def _source(scene: Scene, name: str) -> str:
     return f"{_native.xxh64(canonical.encode()):016x}"
 
 
-def _step_line(step: Step) -> str:
+def step_line(step: Step) -> str:
+    """The line that says a step to the host. ConfigError: it runs in Python alone."""
     if type(step) not in _FIELDS:
         known = sorted(use for use, _ in _FIELDS.values())
         raise ConfigError(f"the step {step.name!r} runs in Python alone; a C++ host knows {known}")
@@ -82,6 +83,10 @@ def _step_line(step: Step) -> str:
 
 
 def _dpp(step: Any) -> Mapping[str, object]:
+    if step.own is not None:
+        raise ConfigError(
+            f"the step {step.name!r}: vectors = {step.vectors!r} is Python's alone; a C++ host knows 'item'"
+        )
     options = step.options
     settings = {"k": step.k, "diversity": float(options["diversity"]), "ridge": float(options["ridge"])}
     settings |= {"type_weight": float(options["type_weight"]), "window": options["window"], "types": step.types}

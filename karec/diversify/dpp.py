@@ -1,4 +1,4 @@
-"""DPP as a step: relevance is the score so far, similarity that of the item vectors. It runs after prerank, where the
+"""DPP as a step: relevance is the score so far, similarity that of vectors. It runs after prerank, where the
 score is user · item, and after rank, where it is the fused prediction, each with settings of its own.
 """
 
@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from karec.diversify.explanation import explanation
-from karec.diversify.vectors import vectors_of
+from karec.diversify.vectors import ITEM, own_vectors, vectors_of
 from karec.diversity import DppOptions, dpp_select, native_options
 from karec.index import ItemIndex
 from karec.kernels.dpp_options import DIVERSITY, RIDGE, needs_types
 from karec.kernels.option_values import positive_or_none
+from karec.platform.snapshot import Snapshot
 from karec.stage import Selector
 from karec.types import Array, Candidates, Request, Selection
 
@@ -34,6 +35,8 @@ class Dpp(Selector):
     types         the integer column that says what a work's type is; type −1 for works that the index does not know
     type_weight   how alike two works of one type are beyond their vectors, in [0, 1]
     max_per_type  at most so many works of one type
+    vectors       what similarity is of: "item", the vectors of the item index, or the name of vectors of one's own
+                  (``vectors = "vector"``: the columns vector_00, vector_01, … of works)
     min_per_type  at least so many of each type among the candidates, as far as there are so many and k has places
 
     A request that asks (``Request.explain``) finds ``explanation`` in the step's notes.
@@ -53,6 +56,8 @@ class Dpp(Selector):
         types: str = "type",
         max_per_type: int | None = None,
         min_per_type: int = 0,
+        vectors: str = ITEM,
+        snapshot: Snapshot | None = None,
     ) -> None:
         self.k = positive_or_none("k", k)
         self.options = DppOptions(
@@ -71,13 +76,14 @@ class Dpp(Selector):
         elif types != "type":
             raise ValueError(f"types names {types!r}, but type_weight, max_per_type and min_per_type ask for no types")
         self.index = index
+        self.vectors, self.own = vectors, own_vectors(snapshot, vectors)
         self.types = types
         self.weights = {column: _factors(index, column, table) for column, table in (weights or {}).items()}
 
     def select(self, request: Request, candidates: Candidates) -> Selection:
         if not len(candidates):
             return Selection(np.empty(0, np.int64))
-        vectors, shown, shown_ids = vectors_of(request, candidates)
+        vectors, shown, shown_ids = vectors_of(request, candidates, self.own)
         options: DppOptions = {
             **self.options,
             "types": self._types(request, candidates) if self.typed else None,

@@ -1,4 +1,4 @@
-"""MMR and SSD as steps: relevance is the score so far, similarity that of the item vectors, as in ``dpp``."""
+"""MMR and SSD as steps: relevance is the score so far, similarity that of vectors, as in ``dpp``."""
 
 from __future__ import annotations
 
@@ -7,25 +7,36 @@ from typing import ClassVar
 
 import numpy as np
 
-from karec.diversify.vectors import vectors_of
+from karec.diversify.vectors import ITEM, own_vectors, vectors_of
 from karec.diversity import MarginalResult, mmr_select, ssd_select
 from karec.index import ItemIndex
 from karec.kernels.dpp_options import DIVERSITY
 from karec.kernels.option_values import between, positive_or_none
+from karec.platform.snapshot import Snapshot
 from karec.stage import Selector
 from karec.types import Candidates, Request, Selection
 
 
 class Marginal(Selector):
-    """Selects by standardised score and distance from what was picked and shown; ``k`` None = ``request.k``."""
+    """Selects by standardised score and distance from what was picked and shown.
+
+    ``k`` None = ``request.k``; ``vectors`` as in ``dpp``.
+    """
 
     needs = ("rows", "scores")
     choose: ClassVar[Callable[..., MarginalResult]]
 
     def __init__(
-        self, index: ItemIndex, k: int | None = None, diversity: float = DIVERSITY, window: int | None = None
+        self,
+        index: ItemIndex,
+        k: int | None = None,
+        diversity: float = DIVERSITY,
+        window: int | None = None,
+        vectors: str = ITEM,
+        snapshot: Snapshot | None = None,
     ) -> None:
         self.index = index
+        self.own = own_vectors(snapshot, vectors)
         self.k = positive_or_none("k", k)
         self.diversity = between("diversity", diversity, 1.0)
         self.window = positive_or_none("window", window)
@@ -33,7 +44,7 @@ class Marginal(Selector):
     def select(self, request: Request, candidates: Candidates) -> Selection:
         if not len(candidates):
             return Selection(np.empty(0, np.int64))
-        vectors, shown, _ = vectors_of(request, candidates)
+        vectors, shown, _ = vectors_of(request, candidates, self.own)
         result = self.choose(
             vectors,
             candidates.scores,

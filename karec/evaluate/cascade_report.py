@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from karec._files import write_text_aside
+from karec.evaluate.funnel_report import FUNNEL_HEAD, FUNNEL_NOTE, FUNNEL_TITLE, funnel_rows
 from karec.evaluate.page import BLUE, INK, ORANGE, page, picture, table, with_interval
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ def _page(report: Mapping[str, Any]) -> str:
         f"<p class=note>{html.escape(_sentence(report))}</p>",
         "<h2>The funnel</h2><p class=note>Works left after each stage (medians, logarithmic scale).</p>",
         picture(lambda axes: _draw_funnel(axes, report["funnel"]), 8.5, 2.6),
+        f"<h2>{FUNNEL_TITLE}</h2><p class=note>{FUNNEL_NOTE}</p>",
+        table(FUNNEL_HEAD, list(funnel_rows(report["funnel_loss"]))),
         "<h2>Time of one request</h2><p class=note>Milliseconds a stage, median over requests, one thread.</p>",
         picture(lambda axes: _draw_timings(axes, report["timings_ms"]), 8.5, 2.6),
         "<h2>Relevance against diversity</h2><p class=note>DPP over what the ranker scored, at several settings of "

@@ -8,17 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from karec._files import write_text_aside
+from karec.evaluate.funnel_report import FUNNEL_HEAD, FUNNEL_NOTE, FUNNEL_TITLE, funnel_rows
 from karec.evaluate.page import BLUE, GREY, ORANGE, page, picture, table, with_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FORMAT = 1  # of consistency.json
+FORMAT = 2  # of consistency.json; format 1 had no funnel_loss
 COLOURS = {"top_10": BLUE, "top_50": ORANGE}
 
 
-def write_consistency(report: Mapping[str, Mapping[str, Any]], folder: Path) -> tuple[Path, Path]:
-    """Write both files; ``report`` {source of the pools: result of ``consistency``}, as in docs/formats.md."""
+def write_consistency(
+    report: Mapping[str, Mapping[str, Any]], losses: Mapping[str, Mapping[str, Any]], folder: Path
+) -> tuple[Path, Path]:
+    """Write both files; ``report`` {source of the pools: result of ``consistency``} and ``losses`` {source: result of
+    ``funnel_loss``}, as in docs/formats.md."""
     folder.mkdir(parents=True, exist_ok=True)
     data, shown = folder / "consistency.json", folder / "consistency.html"
     parts = ["<h1>Do prerank and rank agree?</h1>"]
@@ -28,8 +32,12 @@ def write_consistency(report: Mapping[str, Mapping[str, Any]], folder: Path) -> 
             picture(lambda axes, curve=measured["curve"]: _draw_curve(axes, curve), 7, 4),  # type: ignore[misc]
             table(("measure", "mean [95 % over users]", "pools"), list(consistency_rows(measured))),
         ]
+    if losses:
+        parts += [f"<h2>{FUNNEL_TITLE}</h2><p class=note>{FUNNEL_NOTE}</p>"]
+    for source, loss in losses.items():
+        parts += [f"<h3>{source}</h3>", table(FUNNEL_HEAD, list(funnel_rows(loss)))]
     write_text_aside(shown, page("prerank and rank", parts))
-    write_text_aside(data, json.dumps({"format": FORMAT, **report}, indent=1))
+    write_text_aside(data, json.dumps({"format": FORMAT, **report, "funnel_loss": losses}, indent=1))
     return data, shown
 
 

@@ -17,6 +17,7 @@ def test_recommend_writes_nothing_to_the_rank_log(job, capsys):
 def test_evaluate_consistency_reports_drawn_and_logged_pools(job, shadowed, capsys):
     out = job / "consistency"
     arguments = ["--config", str(shadowed[0]), "--pools", "20", "--size", "300", "--log", str(job / "shadow_log")]
+    arguments += ["--recalled", "3"]
     assert cli.main(["evaluate", "consistency", *arguments, "--report", str(out)]) == 0
     assert "ranker's top 10 in 50" in capsys.readouterr().out
     report = json.loads((out / "consistency.json").read_text())
@@ -24,7 +25,12 @@ def test_evaluate_consistency_reports_drawn_and_logged_pools(job, shadowed, caps
     assert report["logged"]["pools"] == 6
     for measured in (report["drawn"], report["logged"]):
         assert measured["measures"]["NDCG@50"]["value"] > 0
-    assert cli.main(["evaluate", "consistency", *arguments[:6]]) == 0
+    recalled, logged = report["funnel_loss"]["recalled"], report["funnel_loss"]["logged"]
+    assert (recalled["requests"], logged["requests"]) == (3, 6)
+    assert list(recalled["by_pool_size"]) == ["1000"]
+    for loss in (recalled, logged):
+        assert 0 < loss["prerank"]["top10"] <= 1 and 0 < loss["inner_product"]["top100"] <= 1
+    assert cli.main(["evaluate", "consistency", *arguments[:6], "--recalled", "0"]) == 0
     again = capsys.readouterr().out
     assert again and "logged" not in again
 
@@ -123,7 +129,17 @@ def test_inspect_names_what_a_file_or_folder_of_karec_holds_and_what_reads_it(jo
 
 @pytest.mark.parametrize(
     "command",
-    ["demo", "train", "recommend", "evaluate", "evaluate ablation", "evaluate consistency", "evaluate retrieval", "export", "inspect"],
+    [
+        "demo",
+        "train",
+        "recommend",
+        "evaluate",
+        "evaluate ablation",
+        "evaluate consistency",
+        "evaluate retrieval",
+        "export",
+        "inspect",
+    ],
 )
 def test_help_teaches_by_example(command, capsys):
     with pytest.raises(SystemExit) as stopped:

@@ -12,7 +12,18 @@ RELATIONS = ("history", "skipped", *SOCIAL_EDGES)
 
 
 def test_the_report_has_its_documented_keys(report):
-    documented = {"format", "data", "tasks", "requests", "funnel", "timings_ms", "quality", "reach", "diversity_curve"}
+    documented = {
+        "format",
+        "data",
+        "tasks",
+        "requests",
+        "funnel",
+        "timings_ms",
+        "quality",
+        "reach",
+        "diversity_curve",
+        "funnel_loss",
+    }
     assert report.keys() == documented | {"observers", "versions", "feed"}
     sizes = [report["funnel"][stage] for stage in ("catalogue", "recall", "prerank", "rank", "rerank")]
     assert sizes == sorted(sizes, reverse=True)
@@ -33,6 +44,15 @@ def test_the_report_says_what_the_observers_wrote(report, job):
     assert ranked["rows_lost"] == shadow["rows_lost"] == 0
     assert ranked["rows_written"] >= np.count_nonzero(~log.shadow)  # a request that was served twice is read once
     assert shadow["rows_written"] >= np.count_nonzero(log.shadow)
+
+
+def test_the_report_says_what_prerank_loses(report):
+    loss = report["funnel_loss"]
+    assert loss["requests"] == 12 and loss["pool"] >= loss["passed"]
+    for part in ("inner_product", "prerank"):
+        for top in ("top10", "top100"):
+            low, high = loss[part][f"{top}_ci"]
+            assert 0 <= low <= loss[part][top] <= high <= 1
 
 
 def test_the_run_folder_holds_training_curves(job):

@@ -1,11 +1,15 @@
 """An exported stage knows the hash of its source, so that a stale one is told from a fresh one."""
 
+import numpy as np
 import pytest
 
-from karec import cli
+from karec import ItemIndex, cli
 from karec.config import load_cascade
-from karec.config.host_stage import check_export, export_stage
+from karec.config.host_stage import check_export, export_stage, step_line
+from karec.diversify.dpp import Dpp
 from karec.errors import ConfigError
+from karec.platform.snapshot import Snapshot
+from karec.platform.table import Table
 
 TEXT = """
 bundle = "bundles"
@@ -95,6 +99,17 @@ def test_a_step_that_a_host_does_not_run_is_refused_by_name(config, step, messag
     config.write_text(TEXT.replace('{ use = "index_rows" }', f'{{ use = "index_rows" }}, {step}', 1))
     with pytest.raises(ConfigError, match=message):
         export_stage(config, "home", "prerank", config.parent / "prerank.txt")
+
+
+def test_similarity_of_one_s_own_vectors_is_refused():
+    columns = {"audio_00": np.ones(3, np.float32)}
+    snapshot = Snapshot(1, Table(np.arange(3), columns), Table(np.arange(1), {}), {}, {})
+    step = Dpp(ItemIndex.build(np.arange(3), np.eye(3, dtype=np.float32)), vectors="audio", snapshot=snapshot)
+    object.__setattr__(step, "name", "varied")
+    with pytest.raises(
+        ConfigError, match=r"^the step 'varied': vectors = 'audio' is Python's alone; a C\+\+ host knows"
+    ):
+        step_line(step)
 
 
 def test_a_file_that_is_absent_or_something_else_is_refused(config, tmp_path):

@@ -106,8 +106,8 @@ def test_a_log_gives_the_pools_that_were_scored(tmp_path):
 
 def test_the_report_is_json_and_a_page_with_its_pictures_inside(tmp_path):
     report = {"drawn": consistency(pools(5, 300)), "logged": consistency(pools(4, 200))}
-    data, page = write_consistency(report, tmp_path / "out")
-    assert json.loads(data.read_text()) == json.loads(json.dumps({"format": 1, **report}))
+    data, page = write_consistency(report, {}, tmp_path / "out")
+    assert json.loads(data.read_text()) == json.loads(json.dumps({"format": 2, **report, "funnel_loss": {}}))
     text = page.read_text()
     assert text.count("<svg") == 2 and "5 pools of 300 works" in text
     for reference in ("src=", 'href="http', "@import", "url(http"):

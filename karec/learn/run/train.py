@@ -26,6 +26,7 @@ from karec.learn.fit.checkpoint import Checkpoint, CheckpointError
 from karec.learn.fit.fitting import Recording
 from karec.learn.fit.prepare import Prepared, prepare
 from karec.learn.fit.state import Epoch, FitState
+from karec.learn.run.choose import Choice
 from karec.learn.run.first_log import write_first_log
 from karec.learn.run.rankers import train_ranker
 from karec.learn.run.tensorboard import EventFiles
@@ -47,12 +48,18 @@ class TrainResult:
 
 
 def train_all(
-    dataset: Dataset, settings: TrainSettings, out: Path, progress: Progress | None = None, resume: bool = False
+    dataset: Dataset,
+    settings: TrainSettings,
+    out: Path,
+    progress: Progress | None = None,
+    resume: bool = False,
+    choice: Choice | None = None,
 ) -> TrainResult:
     """Every step into the run folder ``out``, then quality on the test days.
 
     What an earlier run left there is replaced; with ``resume`` its checkpoints are gone on from, and refused by
-    CheckpointError where they are of other settings or other data, or where there never was a run. Before anything is
+    CheckpointError where they are of other settings or other data, or where there never was a run. ``choice``: how the
+    settings were chosen, for run.json. Before anything is
     trained, ConfigError names a setting that these data or this machine cannot follow, DataError works without
     counters, and ValueError a label that is neither 0 nor 1.
     """
@@ -77,6 +84,7 @@ def train_all(
         clock.lap("towers")
         facts = {"format": RUN_FORMAT, "settings": asdict(settings), "tasks": dataset.tasks, "towers": heads}
         facts |= {"data": {"name": dataset.name, "notes": dataset.notes}}
+        facts |= {} if choice is None else {"choice": choice.as_dict()}
         facts |= {"epochs": {name: [asdict(epoch) for epoch in state.history] for name, state in runs.items()}}
         facts |= {"curves": {name: state.curve for name, state in runs.items()}}
         _write_json(out / "run.json", {**facts, "seconds": clock.seconds})

@@ -1,0 +1,163 @@
+"""The funnel's loss: what passes prerank of the ranker's best works, measured on pools that are small enough to see."""
+
+import numpy as np
+import pytest
+
+from karec import ItemIndex
+from karec.cascade import Cascade, Recall
+from karec.errors import DataError
+from karec.evaluate.funnel import FunnelPool, funnel_loss, logged_funnel, recalled_pools
+from karec.evaluate.funnel_report import FUNNEL_HEAD, funnel_rows
+from karec.logs.writer import RankLogWriter
+from karec.prerank.inner_product import InnerProduct
+from karec.prerank.rows import IndexRows
+from karec.recall.merger import QuotaMerger
+from karec.stage import Hydrator, RequestHydrator, Scorer, Selector, Source, Stage
+from karec.types import Candidates, Request, Selection
+
+DIM, WORKS = 4, 2_000
+GENERATOR = np.random.default_rng(5)
+VECTORS = GENERATOR.standard_normal((WORKS, DIM)).astype(np.float32)
+LIKED = GENERATOR.standard_normal(WORKS).astype(np.float32)
+
+
+class AllWorks(Source):
+    quota = WORKS
+
+    def recall(self, request):
+        return Candidates.of(np.arange(WORKS))
+
+
+class OneVector(RequestHydrator):
+    gives = ("request.user_vector",)
+
+    def hydrate_request(self, request):
+        return {"user_vector": np.ones((1, DIM), np.float32)}
+
+
+class EvenIds(Selector):
+    """Takes on purpose: of what is left, works with an even id, at most 150."""
+
+    k = 150
+
+    def select(self, request, candidates):
+        even = np.flatnonzero(candidates.ids % 2 == 0)[: self.k]
+        return Selection(even, candidates.scores[even])
+
+
+class Logits(Hydrator):
+    gives = ("column.logits",)
+
+    def hydrate(self, request, candidates):
+        return {"logits": LIKED[candidates.ids][:, None]}
+
+
+class Fused(Scorer):
+    needs = ("column.logits",)
+
+    def score(self, request, candidates):
+        return candidates.columns["logits"][:, 0]
+
+
+@pytest.fixture(scope="module")
+def cascade():
+    index = ItemIndex.build(np.arange(WORKS), VECTORS)
+    prerank = Stage("prerank", (IndexRows(index), InnerProduct(index, 400), EvenIds()))
+    rank = Stage("rank", (Logits(), Fused()))
+    recall = Recall((AllWorks(),), QuotaMerger([WORKS], WORKS))
+    return Cascade("home", (OneVector(),), recall, (prerank, rank), index=index)
+
+
+def requests(n):
+    return [Request(user, scene="home", time_ms=1, request_id=f"r{user}") for user in range(n)]
+
+
+def test_shares_are_those_of_the_ranker_s_best_that_pass(cascade):
+    (pool,) = recalled_pools(cascade, cascade.index, requests(1), sizes=())
+    product = VECTORS.astype(np.float64) @ np.ones(DIM)
+    order = np.argsort(-product)
+    passed = [work for work in order[:400] if work % 2 == 0][:150]
+    best = set(np.argsort(-LIKED)[:100].tolist())
+    assert pool.passed.sum() == len(passed) == 150
+    kept = pool.kept(100)
+    assert kept["prerank"] == len(best & set(passed)) / 100
+    assert kept["inner_product"] == len(best & set(order[:150].tolist())) / 100
+    assert kept["on_purpose"] == pytest.approx(kept["inner_product"] - kept["prerank"])
+
+
+def test_smaller_pools_are_drawn_from_the_whole_and_go_through_prerank_again(cascade):
+    pools = list(recalled_pools(cascade, cascade.index, requests(3), sizes=(500, 1_000, WORKS)))
+    assert [(pool.user_id, pool.size, len(pool.rank)) for pool in pools] == [
+        (user, size, n) for user in range(3) for size, n in (("whole", WORKS), ("500", 500), ("1000", 1_000))
+    ]
+    again = list(recalled_pools(cascade, cascade.index, requests(3), sizes=(500, 1_000, WORKS)))
+    for one, other in zip(pools, again, strict=True):
+        np.testing.assert_array_equal(one.rank, other.rank)
+    loss = funnel_loss(pools)
+    assert (loss["requests"], loss["pool"], loss["passed"]) == (3, WORKS, 150)
+    assert list(loss["by_pool_size"]) == ["500", "1000"]
+    share = loss["by_pool_size"]["500"]["inner_product"]["top100"]
+    assert share > loss["inner_product"]["top100"]  # the same number passes of fewer works
+    rows = list(funnel_rows(loss))
+    assert len(rows) == 6 and all(len(row) == len(FUNNEL_HEAD) for row in rows)
+
+
+def test_a_ranker_that_is_prerank_loses_nothing_to_the_inner_product():
+    scores = GENERATOR.standard_normal(500)
+    passed = np.zeros(500, bool)
+    passed[np.argsort(-scores)[:100]] = True
+    assert FunnelPool(1, scores, scores, passed).kept(100) == {"inner_product": 1, "prerank": 1, "on_purpose": 0}
+
+
+def test_a_work_without_a_vector_is_lost_by_the_inner_product():
+    rank = -np.arange(20.0)
+    prerank = np.where(np.arange(20) < 3, np.nan, rank)
+    assert FunnelPool(1, rank, prerank, np.ones(20, bool)).kept(10)["inner_product"] == 0.7
+
+
+def test_a_pool_of_fewer_works_says_nothing_of_the_best():
+    pools = [FunnelPool(user, np.arange(50.0), np.arange(50.0), np.arange(50) >= 40) for user in range(3)]
+    loss = funnel_loss(pools)
+    assert loss["prerank"] == {"top10": 1.0, "top10_ci": (1.0, 1.0), "top100": None, "top100_ci": None}
+    assert all("–" in row[3] for row in funnel_rows(loss) if row[2] == "100")
+
+
+def test_no_pool_is_refused():
+    with pytest.raises(DataError, match="no pool"):
+        funnel_loss([])
+
+
+def write(folder, of):
+    """A log of requests: {id: (fused scores of the pool, prerank's or None, positions of what was ranked)}."""
+    with RankLogWriter(folder, ("click",)) as writer:
+        for at, (name, (fused, prerank, ranked)) in enumerate(of.items()):
+            for works, shadow in ((np.arange(len(fused)), True), (np.asarray(ranked, int), False)):
+                if len(works) and (not shadow or prerank is not None):
+                    writer.append(
+                        request_id=name,
+                        user_id=at,
+                        item_ids=works,
+                        scene="home",
+                        time_ms=at,
+                        model_version=1,
+                        logits=np.zeros((len(works), 1), np.float32),
+                        fused=fused[works].astype(np.float32),
+                        shadow=shadow,
+                        prerank=prerank[works].astype(np.float32) if shadow else None,
+                    )
+
+
+def test_a_log_tells_what_passed_by_what_was_ranked(tmp_path):
+    scores = np.linspace(1, 0, 30)
+    other = np.random.default_rng(1).permutation(scores)
+    write(tmp_path, {"a": (scores, other, range(5)), "b": (scores, scores, []), "c": (scores, None, range(5))})
+    (pool,) = logged_funnel(tmp_path)
+    assert pool.passed.sum() == 5
+    assert pool.kept(10)["prerank"] == 0.5
+    assert pool.kept(10)["inner_product"] == len(set(np.argsort(-other)[:5]) & set(range(10))) / 10
+
+
+def test_a_log_without_what_was_ranked_is_refused(tmp_path):
+    write(tmp_path, {"b": (np.arange(30.0), np.arange(30.0), [])})
+    with pytest.raises(DataError, match="beside what was ranked"):
+        list(logged_funnel(tmp_path))

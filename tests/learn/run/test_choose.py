@@ -1,0 +1,91 @@
+"""Settings that choose themselves on the validation days: what is tried and kept, and what is not read."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from small_settings import LISTS, SMALL, changed
+
+from karec.learn.run import choose
+from karec.learn.run.choose import Change, choose_settings
+from karec.learn.run.train import train_all
+from karec.learn.settings.toml import settings_toml
+from karec.learn.settings.train import TrainSettings
+
+TINY = changed(SMALL, ranker={"epochs": 1}, towers={"epochs": 1}, distil=LISTS, shadow={"works": 20})
+RANKERS = (Change("mmoe", {"ranker": {"kind": "mmoe"}}), Change("lr", {"ranker": {"kind": "lr"}}))
+TOWERS = (Change("matching", {"towers": {"matching": True}}), Change("no matching", {"towers": {"matching": False}}))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_lists():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(choose, "RANKERS", RANKERS)
+        patch.setattr(choose, "TOWERS", TOWERS)
+        yield
+
+
+@pytest.fixture(scope="module")
+def made(dataset, short_lists, tmp_path_factory):
+    """(a choice, its folder)"""
+    folder = tmp_path_factory.mktemp("choice")
+    return choose_settings(dataset, TINY, folder, minutes=60), folder
+
+
+def test_the_best_on_validation_days_is_kept_and_trains(dataset, made, tmp_path):
+    choice, _ = made
+    assert [(each.part, each.name) for each in choice.tried] == [
+        ("ranker", "as given"),  # an mmoe: the change of that name is not tried again
+        ("ranker", "lr"),
+        ("towers", "as given"),  # without matching, which is not tried again
+        ("towers", "matching"),
+    ]
+    given, lr, towers, matching = choice.tried
+    assert [each.kept for each in (given, lr)] == [given.score >= lr.score, lr.score > given.score]
+    assert choice.settings.ranker.kind == ("lr" if lr.kept else "mmoe")
+    assert towers.kept and matching.kept == (matching.score > towers.score) == choice.settings.towers.matching
+    for each in choice.tried:
+        assert each.score == pytest.approx(np.mean(list(each.by_task.values())))
+    assert lr.gain == pytest.approx(lr.score - given.score) and lr.gain_ci[0] <= lr.gain_ci[1]
+    result = train_all(dataset, choice.settings, tmp_path / "run", choice=choice)
+    said = json.loads((result.folder / "run.json").read_text())
+    assert said["choice"] == json.loads(json.dumps(choice.as_dict()))
+    assert said["settings"]["towers"]["matching"] == matching.kept
+
+
+def test_the_test_days_do_not_move_a_choice(dataset, made, tmp_path):
+    """Their labels are turned over: the same scores, to the last bit."""
+    late, labels = dataset.exposures.time_ms >= dataset.valid_until_ms, dataset.exposures.labels
+    labels = {name: np.where(late, 1 - label, label).astype(np.uint8) for name, label in labels.items()}
+    other = dataclasses.replace(dataset, exposures=dataclasses.replace(dataset.exposures, labels=labels))
+    theirs = choose_settings(other, TINY, tmp_path / "other", 60)
+    assert [each.score for each in theirs.tried] == [each.score for each in made[0].tried]
+
+
+def test_without_time_the_settings_stay_as_given_and_the_table_says_so(dataset, tmp_path):
+    choice = choose_settings(dataset, TINY, tmp_path / "choice", minutes=1e-9)
+    assert choice.settings == TINY.of(dataset)
+    assert [each.why_not for each in choice.tried] == ["", "no time", "", "no time"]
+
+
+def test_a_choice_is_resumed_for_the_same_data_and_settings_alone(dataset, made, monkeypatch):
+    choice, folder = made
+    monkeypatch.setattr(choose, "RANKERS", ())
+    monkeypatch.setattr(choose, "TOWERS", ())
+    kept = choose_settings(dataset, TINY, folder, 60, resume=True)
+    assert json.dumps(kept.as_dict()) == json.dumps(choice.as_dict()) and kept.settings == choice.settings
+    again = choose_settings(dataset, dataclasses.replace(TINY, seed=3), folder, 60, resume=True)
+    assert [each.part for each in again.tried] == ["ranker", "towers"]
+
+
+def test_a_settings_file_holds_every_setting(tmp_path):
+    settings = changed(TINY, fusion={"click": 1.0, "a b": 2.5}, towers={"matching": True}, distil={"chunks": (1, 3)})
+    (tmp_path / "chosen.toml").write_text(settings_toml(settings))
+    assert TrainSettings.from_toml(tmp_path / "chosen.toml") == settings
+
+
+@pytest.mark.parametrize("minutes", [0, -1, float("nan")])
+def test_no_minutes_are_refused(dataset, tmp_path, minutes):
+    with pytest.raises(ValueError, match="minutes above 0"):
+        choose_settings(dataset, TINY, tmp_path, minutes)
