@@ -26,7 +26,7 @@ train.toml, all keys optional (docs/howto-train.md lists them, and says how to c
   kind = "full"            # or "static": no counters and rates, for item vectors that are refreshed rarely
   [distil]
   recipe = "list"          # or hard, model-distillation, feature-distillation, pools, pairwise, chunks, unexposed,
-                           # born-again: which losses teach the towers
+                           # born-again, retrieval: which losses teach the towers
   soft_weight = 0.8        # any key of the recipe may be overruled
 
 Trains the ranker, writes the rank log, distils the towers from it, refreshes the item index and publishes a bundle:
