@@ -39,14 +39,14 @@ def retrieval_tables(report: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str
     """(title, head, rows): a table for each measure, and the peers' settings."""
     models = report["models"]
     for name in next(iter(models.values())):
-        rows = [
+        rows: list[tuple[str, ...]] = [
             (model, with_interval(found[name]["value"], found[name]["ci"]),
              with_interval(found[name]["over"], found[name]["over_ci"]))
             for model, found in models.items()
         ]  # fmt: skip
         best = next(iter(models.values()))[name]["best_peer"]
         yield f"{name} (95 % intervals over users)", ("model", name, f"above {best}, paired"), rows
-    settings = [
+    settings: list[tuple[str, ...]] = [
         (peer, ", ".join(f"{key} {value}" for key, value in chosen.items()) or "none")
         for peer, chosen in report["settings"].items()
     ]

@@ -160,14 +160,18 @@ def header_of(path: Path, table: Files) -> tuple[list[str], str]:
             else:
                 first = file.readline(LONGEST_LINE).decode("utf-8-sig" if table.encoding == "utf-8" else "latin-1")
         delimiter = table.delimiter or max(DELIMITERS, key=first.count)
-        quoting = csv.QUOTE_MINIMAL if table.quoted else csv.QUOTE_NONE
-        names = next(csv.reader([first], delimiter=delimiter, quoting=quoting), [])
+        dialect = csv.excel if table.quoted else _Unquoted
+        names = next(csv.reader([first], dialect, delimiter=delimiter), [])
     except (UnicodeError, csv.Error) as error:
         raise DataError(f"{path}: line 1: the header cannot be read as {table.encoding} text: {error}") from error
     if len(first) == LONGEST_LINE:
         raise DataError(f"{path}: line 1 has {LONGEST_LINE:,} characters and more: that is no header of a table")
     _check_names(path, names)
     return names, delimiter
+
+
+class _Unquoted(csv.excel):
+    quoting = csv.QUOTE_NONE
 
 
 def _check_names(path: Path, names: Sequence[str], place: str = "line 1: ") -> None:
