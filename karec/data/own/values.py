@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -21,7 +22,7 @@ UNKNOWN_ITEM = "the item is not in items"
 
 
 def with_values(
-    database: Database, sources: dict[str, Source], table: Items, items: OwnTable, kind: IdKind
+    database: Database, sources: Mapping[str, Source], table: Items, items: OwnTable, kind: IdKind
 ) -> tuple[OwnTable, list[TableReport]]:
     """``items`` with the columns NAME, NAME2, NAME3 of each entry of ``table.values``, categories: of each item the
     values of most rows, ties by value; −1 where it has fewer. And what was read. ``sources`` has "values.NAME" and,
@@ -38,7 +39,7 @@ def with_values(
     return items, reports
 
 
-def _count(database: Database, name: str, sources: dict[str, Source], values: Values, kind: IdKind) -> TableReport:
+def _count(database: Database, name: str, sources: Mapping[str, Source], values: Values, kind: IdKind) -> TableReport:
     """Makes the table ``value_counts``: item, value, its name and n, how many rows have both."""
     source, what = sources[f"values.{name}"], f"items.values.{name}"
     for asked, column in (("item", values.columns.item), ("value", values.columns.value)):

@@ -128,9 +128,9 @@ def validation_score(model: Towers, prepared: Prepared, seed: int) -> float:
     place[works] = np.arange(len(works))
     held = taken[np.isin(valid.user_rows[taken], users)]
     of_user = np.searchsorted(users, valid.user_rows[held])
-    pairs = np.unique(np.stack([of_user, place[valid.work_rows[held]]]), axis=1)
+    user, work = np.unique(np.stack([of_user, place[valid.work_rows[held]]]), axis=1)
     top = top_of(vectors.cpu().numpy(), items, place[known], SCORED_AT)
-    return float(np.mean(recall_at(top, *pairs, SCORED_AT)))
+    return float(np.mean(recall_at(top, user, work, SCORED_AT)))
 
 
 def _vectors(model: Towers, prepared: Prepared, works: Array) -> Array:

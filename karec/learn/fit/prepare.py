@@ -74,7 +74,7 @@ def prepare(dataset: Dataset, settings: TrainSettings, folder: Path, progress: P
             f"{dataset.name}: {len(train)} training and {len(valid)} validation exposures; both are needed"
         )
     batches = [Batches(part, ("user_id", *INPUTS), progress, chosen_device(settings.run)) for part in (train, valid)]
-    return Prepared(encoder, train, valid, test, *batches, dataset.timeless, dataset.drawn)
+    return Prepared(encoder, train, valid, test, batches[0], batches[1], timeless=dataset.timeless, drawn=dataset.drawn)
 
 
 def chosen_device(run: RunSettings) -> str:
