@@ -20,6 +20,7 @@ from karec.evaluate.measures.retrieval import best_of
 from karec.types import Array
 
 Settings = dict[str, Any]
+LEAST = -1e30  # a score below it fills up an answer that is too short
 PIECE = 512  # users whose scores are in memory at once
 
 
@@ -43,7 +44,8 @@ def top_of_peer(peer: Peer, matrix: Any, settings: Settings, users: Array, k: in
     if model is None:
         return _popular(matrix, users, k)
     ids, scores = model.recommend(users, matrix[users], N=k, filter_already_liked_items=True)
-    return np.where(np.isfinite(scores) & (scores > -1e30) & (ids >= 0), ids, -1)
+    ids = np.where(np.isfinite(scores) & (scores > LEAST) & (ids >= 0), ids, -1)
+    return _once(ids, matrix, users)
 
 
 def choose(peer: Peer, score: Callable[[Settings], float]) -> tuple[Settings, list[tuple[Settings, float]]]:
@@ -65,6 +67,18 @@ def choose(peer: Peer, score: Callable[[Settings], float]) -> tuple[Settings, li
             changed |= top != best
             best = top
     return best, tried
+
+
+def _once(top: Array, matrix: Any, users: Array) -> Array:
+    """``top`` without works that stand twice in a row, or that the user took: where few works are left, implicit fills
+    up with such.
+    """
+    found = np.full_like(top, -1)
+    for row, (ids, user) in enumerate(zip(top, users, strict=True)):
+        kept, first = np.unique(ids, return_index=True)
+        new = first[(kept >= 0) & ~np.isin(kept, matrix[user].indices)]
+        found[row, : len(new)] = ids[np.sort(new)]
+    return found
 
 
 def _popular(matrix: Any, users: Array, k: int) -> Array:
@@ -117,10 +131,10 @@ PEERS = (
     Peer(
         "ALS",
         _fit_als,
-        {"factors": 128, "regularization": 100.0, "alpha": 40.0, "iterations": 15},
+        {"factors": 256, "regularization": 100.0, "alpha": 40.0, "iterations": 15},
         {
-            "factors": (16, 32, 64, 128, 256),
-            "regularization": (0.01, 1.0, 10.0, 30.0, 100.0, 200.0, 400.0),
+            "factors": (32, 64, 128, 256, 512),
+            "regularization": (0.01, 1.0, 10.0, 30.0, 100.0, 200.0),
             "alpha": (1.0, 5.0, 20.0, 40.0, 100.0),
             "iterations": (15, 30),
         },
