@@ -132,6 +132,11 @@ def _add_evaluations(names: Any) -> None:
     agree.add_argument("--seed", type=int, default=0, help="seed of what is drawn (default 0)")
     agree.add_argument("--log", type=Path, metavar="DIR", help="a rank log: measure its shadow requests")
     agree.add_argument("--report", type=Path, metavar="DIR", help="write consistency.json and consistency.html there")
+    _add_top_studies(others)
+
+
+def _add_top_studies(others: Any) -> None:
+    """Studies of what stands on top: of fused lists, of a channel, of a varied list, of a whole library."""
     fused = _command(others, "fusion", "what the weights of fusion buy: a frontier of objectives", evaluations.fusion)
     _data_options(fused)
     fused.add_argument("--run", type=Path, dest="folder", required=True, help="the run folder of karec train or demo")
@@ -162,6 +167,10 @@ def _add_evaluations(names: Any) -> None:
     varied.add_argument("--k", type=int, default=50, help="works in a list (default 50)")
     varied.add_argument("--seed", type=int, default=0, help="seed of the users that are drawn (default 0)")
     varied.add_argument("--report", type=Path, metavar="DIR", help="write diversity.json and diversity.html there")
+    found = _command(others, "retrieval", "what of all works is found that was held out", evaluations.retrieval)
+    _data_options(found)
+    found.add_argument("--run", type=Path, dest="folder", help="the run folder of karec train; without it peers alone")
+    found.add_argument("--report", type=Path, metavar="DIR", help="write retrieval.json and retrieval.html there")
 
 
 def _add_exports(names: Any) -> None:
@@ -198,10 +207,10 @@ def _data_options(parser: argparse.ArgumentParser) -> None:
         "--data",
         default="world",
         metavar="DATA",
-        help="world (the synthetic platform, the default), kuairand, or a folder with a data.toml",
+        help="world (the synthetic platform, the default), kuairand, lastfm, or a folder with a data.toml",
     )
     parser.add_argument("--skip-bad", action="store_true", help="leave out rows that cannot be used")
-    parser.add_argument("--root", type=Path, help="kuairand: the folder that holds the files of its download")
+    parser.add_argument("--root", type=Path, help="kuairand, lastfm: the folder that holds the files of its download")
     _world_options(parser)
 
 

@@ -181,3 +181,20 @@ def diversity(arguments: argparse.Namespace) -> None:
     if arguments.report is not None:
         _, page = write_diversity(report, arguments.report)
         console.print(f"report: {page}")
+
+
+def retrieval(arguments: argparse.Namespace) -> None:
+    console = table_console()
+    from karec.cli.tables import text_table
+    from karec.evaluate.retrieval import study
+    from karec.evaluate.retrieval_report import retrieval_sentence, retrieval_tables, write_retrieval
+
+    with progress_bars() as progress:
+        dataset = load_dataset(arguments, progress)
+        report = study(dataset, arguments.folder, progress, seed=arguments.seed or 0)
+    console.print(retrieval_sentence(report))
+    for title, head, rows in retrieval_tables(report):
+        console.print(text_table(title, head, rows))
+    if arguments.report is not None:
+        _, page = write_retrieval(report, arguments.report)
+        console.print(f"report: {page}")

@@ -27,7 +27,7 @@ train.toml, all keys optional (docs/howto-train.md lists them, and says how to c
   kind = "full"            # or "static": no counters and rates, for item vectors that are refreshed rarely
   [distil]
   recipe = "list"          # or hard, model-distillation, feature-distillation, pools, pairwise, chunks, unexposed,
-                           # born-again: which losses teach the towers
+                           # born-again, retrieval: which losses teach the towers
   soft_weight = 0.8        # any key of the recipe may be overruled
 
 Trains the ranker, writes the rank log, distils the towers from it, refreshes the item index and publishes a bundle:
@@ -97,6 +97,13 @@ examples:
 Recall@1,000 and @10,000 of the whole library, by recall's own vectors, by prerank's and by popularity: of the 100
 works with the largest true value (world), of the ranker's 100 best of the whole library, and of the works enjoyed on
 test days.""",
+    "retrieval": """\
+examples:
+  karec evaluate retrieval --data lastfm --root hetrec2011-lastfm-2k --run run/run
+  karec evaluate retrieval --data listens --run run/run --report out
+
+recall@20, recall@100 and NDCG of what the test days hold out, over all works, for towers, ranker, popularity and the
+peers item-kNN, ALS and BPR at their best settings on the validation days. Needs the extra peers (implicit).""",
     "export": """\
 examples:
   karec export models --data kuairand --root KuaiRand-Pure/data --run run7/run

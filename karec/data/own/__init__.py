@@ -10,9 +10,11 @@ places.py     rows of a reader → lines of a file
 events.py     the log, cleaned
 reasons.py    why rows are left out: how many, and where
 tables.py     items and users → tables of a snapshot
+values.py     pairs of an item and a value → columns of items
 columns.py    what each of their columns becomes
 numbering.py  ids → numbers, in the log and in relations
 shapes.py     the log → exposures: impressions, actions, positives alone
+timeless.py   a log without times: made-up moments
 negatives.py  negatives for positives alone
 past.py       what was before, as lists without moments
 exposures.py  that table, out of the database

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Literal
@@ -20,22 +20,26 @@ TimeUnit = Literal["auto", "s", "ms", "us", "ns"]
 
 @dataclass(frozen=True)
 class Files:
-    """A table's files: ``path`` is a file, a glob or a folder, from the folder of data.toml. CSV, JSONL or Parquet."""
+    """A table's files: ``path`` is a file, a glob or a folder, from the folder of data.toml. CSV, JSONL or Parquet.
+    ``quoted``: a cell of CSV may stand in quotes; without it a quote is a letter.
+    """
 
     path: str
     delimiter: str | None = None
+    quoted: bool = True
     encoding: Literal["utf-8", "latin-1", "utf-16"] = "utf-8"
 
 
 @dataclass(frozen=True)
 class EventColumns:
-    """The names of the log's columns. ``user``, ``item`` and ``time`` must be there. ``day``: when the row was written,
-    yyyymmdd or ISO 8601; it is the day of the time, or the next, in the contract's zone.
+    """The names of the log's columns. ``user`` and ``item`` must be there, and ``time`` but in a log of positives alone
+    that is split by user. ``day``: when the row was written, yyyymmdd or ISO 8601; it is the day of the time, or the
+    next, in the contract's zone.
     """
 
     user: str
     item: str
-    time: str
+    time: str | None = None
     event: str | None = None
     request: str | None = None
     scene: str | None = None
@@ -136,10 +140,35 @@ class Rows(Files):
 
 
 @dataclass(frozen=True)
+class ValueColumns:
+    item: str
+    value: str
+
+
+@dataclass(frozen=True)
+class ValueNames(Files):
+    """What values are called: a row a value; the column ``id`` holds it, ``name`` its name."""
+
+    id: str = field(kw_only=True)
+    name: str = field(kw_only=True)
+
+
+@dataclass(frozen=True)
+class Values(Files):
+    """A table of pairs, an item and a value each, such as the tags that users gave items. The values that stand most
+    often with an item are its own. ``names``: where values are called otherwise than they stand here.
+    """
+
+    columns: ValueColumns = field(kw_only=True)
+    names: ValueNames | None = field(default=None, kw_only=True)
+
+
+@dataclass(frozen=True)
 class Items(Rows):
-    """Every item that may be recommended."""
+    """Every item that may be recommended. ``values``: {column: a table of pairs}."""
 
     roles: Roles = field(default_factory=Roles, kw_only=True)
+    values: Mapping[str, Values] = field(default_factory=dict, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -187,16 +216,19 @@ class Begin:
 @dataclass(frozen=True)
 class Split:
     """Shares of the exposures, in order of time: the first ``history`` make histories and counters only; the last
-    ``test`` are the test, the ``validation`` before them choose settings, the rest train. Or moments: ``begin``.
+    ``test`` are the test, the ``validation`` before them choose settings, the rest train. Or moments: ``begin``. ``by``
+    "user": of a log without times, shares of each user's positives, in an order drawn from ``seed``.
     """
 
     history: float = 0.2
     validation: float = 0.1
     test: float = 0.1
     begin: Begin | None = None
+    by: Literal["time", "user"] = "time"
+    seed: int = 0
 
     def __post_init__(self) -> None:
-        shares = [getattr(self, each.name) for each in fields(self)[:3]]
+        shares = [self.history, self.validation, self.test]
         if not all(0 <= share < 1 for share in shares) or not sum(shares) < 1 or not min(shares[1:]) > 0:
             raise ValueError(
                 f"shares ≥ 0 that leave something to train on are wanted, validation and test > 0, got {self}"
@@ -256,6 +288,13 @@ class Contract:
             raise ValueError(
                 "labels that are events need events.columns.event and events.view, the event that says shown"
             )
+        if self.events.columns.time is None and (self.split.by == "time" or self.labels):
+            raise ValueError(
+                "events.columns.time is missing: name the column; a log of positives alone that has no times, and no "
+                'labels, is split by user: write by = "user" under [split]'
+            )
+        if self.split.by == "user" and self.events.columns.time is not None:
+            raise ValueError('split.by = "user" is for logs without times: leave events.columns.time out, or by')
         for name in (*self.said.enjoyed, *self.said.liked, *self.said.followed):
             if self.labels and name not in self.labels:
                 raise ValueError(f"meaning names {name!r}, which is no label; labels are {list(self.labels)}")

@@ -8,14 +8,17 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from karec._clock import DAY_MS
 from karec.data.own.checks import moment_ms
 from karec.data.own.contract import Contract
 from karec.data.own.exposures import Shown
+from karec.data.own.kinds import EARLIEST_MS
 from karec.data.own.negatives import draw_negatives
 from karec.data.own.numbering import Numbering
 from karec.data.own.past import Lists, known_of
 from karec.data.own.report import DataReport, moment
 from karec.data.own.tables import OwnTable
+from karec.data.own.timeless import cuts, made_up_days, note
 from karec.errors import DataError
 from karec.platform import schema
 from karec.platform.dataset import Dataset
@@ -64,28 +67,52 @@ def dataset_of(shown: Shown, parts: Parts, lists: Lists | None = None) -> Made:
         items = replace(items, columns={**items.columns, **known.item_columns})
         users = replace(users, columns={**users.columns, **known.user_columns})
         relations |= known.relations
+    timeless = contract.split.by == "user"
+    start_ms = _first_day(items, users)
+    if timeless:
+        notes = (note(contract.split),)
+        exposures = _with_moments(exposures, start_ms, contract)
     if contract.shape == "positives":
         exposures = _with_negatives(exposures, items, contract)
         share = contract.negatives
         notes = (
+            *notes,
             f"the log holds positives alone: {share.per_positive} negatives for each were drawn, by popularity to the "
             f"power {share.popularity:g}; no figure on them says how often a shown item is taken",
         )
-    cuts = _cuts(exposures.time_ms, contract)
+    cut = _timeless_cuts(exposures.time_ms, start_ms, contract) if timeless else _cuts(exposures.time_ms, contract)
     snapshot = Snapshot(
-        min(int(exposures.time_ms[0]), cuts[0]),
+        min(int(exposures.time_ms[0]), cut[0]),
         items,
         users,
         relations,
         {**_names(parts), "scene": shown.scenes},
         meaning=contract.said,
     )
-    snapshot = advance(snapshot, exposures, cuts[0])
-    later = exposures.take(slice(int(np.searchsorted(exposures.time_ms, cuts[0])), None))
+    snapshot = advance(snapshot, exposures, cut[0])
+    later = exposures.take(slice(int(np.searchsorted(exposures.time_ms, cut[0])), None))
     weights = {name: label.weight for name, label in contract.labels.items()}
-    dataset = Dataset(contract.name, snapshot, later, cuts[1], cuts[2], contract.tasks, weights, notes)
+    dataset = Dataset(
+        contract.name, snapshot, later, cut[1], cut[2], contract.tasks, weights, notes,
+        drawn=contract.negatives.popularity if contract.shape == "positives" else None, timeless=timeless,
+    )  # fmt: skip
     _check_labels(dataset)
     return Made(dataset, _report(dataset, exposures, parts))
+
+
+def _first_day(*tables: Table) -> int:
+    """Unix ms of the day after every moment in ``tables``, of 2000-01-02 where they hold none."""
+    known = [np.asarray(column) for table in tables for name, column in table.columns.items() if name.endswith("_ms")]
+    last = max((int(column.max(initial=0)) for column in known if column.dtype.kind == "i"), default=0)
+    return (max(last, EARLIEST_MS) // DAY_MS + 1) * DAY_MS
+
+
+def _with_moments(positives: Exposures, start_ms: int, contract: Contract) -> Exposures:
+    """``positives``, in order of moments that are made up, from ``start_ms`` on."""
+    _, user = np.unique(positives.user_id, return_inverse=True)
+    moments = start_ms + made_up_days(user, contract.split) * DAY_MS
+    dated = replace(positives, time_ms=moments)
+    return dated.take(np.lexsort((dated.work_id, dated.user_id, moments)))
 
 
 def _with_negatives(positives: Exposures, items: Table, contract: Contract) -> Exposures:
@@ -175,6 +202,17 @@ def _cuts(time_ms: Array, contract: Contract) -> tuple[int, int, int]:
     return cuts[0], cuts[1], cuts[2]
 
 
+def _timeless_cuts(time_ms: Array, start_ms: int, contract: Contract) -> tuple[int, int, int]:
+    found = cuts(start_ms)
+    parts = np.searchsorted(time_ms, found).tolist()
+    if not parts[0] < parts[1] < parts[2] < len(time_ms):
+        raise DataError(
+            f"{contract.name}: no user has enough of the {len(time_ms):,} positives to split them into training, "
+            f"validation ({contract.split.validation:.0%}) and test ({contract.split.test:.0%})"
+        )
+    return found
+
+
 def _split(dataset: Dataset) -> dict[str, Exposures]:
     """Parts of the dataset's exposures, which are in order of time; nothing is copied."""
     exposures = dataset.exposures
@@ -206,6 +244,8 @@ def _report(dataset: Dataset, exposures: Exposures, parts: Parts) -> DataReport:
         "validation": dataset.train_until_ms,
     }
     moments |= {"test": dataset.valid_until_ms, "last": exposures.time_ms[-1]}
+    if dataset.timeless:
+        moments = {}
     return DataReport(
         name=dataset.name,
         shape=parts.contract.shape,

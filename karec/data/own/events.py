@@ -92,14 +92,19 @@ def _cells(database: Database, source: Source, contract: Contract, users: IdKind
         for role, name in vars(contract.events.columns).items()
         if name is not None and source.column(name, f"events.columns.{role}")
     }
-    if contract.events.time_unit != "auto":
-        columns["time"] = replace(columns["time"], unit=contract.events.time_unit)
-    time = columns["time"] = columns["time"].as_time
-    cells = {"u": users.value(columns["user"]), "i": items.value(columns["item"]), "t": time.as_ms}
+    cells = {"u": users.value(columns["user"]), "i": items.value(columns["item"])}
+    mistakes = users.mistakes(columns["user"], "__u") + items.mistakes(columns["item"], "__i")
+    unit = "" if contract.events.time_unit == "auto" else contract.events.time_unit
+    if "time" in columns:
+        if unit:
+            columns["time"] = replace(columns["time"], unit=unit)
+        time = columns["time"] = columns["time"].as_time
+        cells["t"] = time.as_ms
+        mistakes += _of_time(time, now_ms)
+    else:
+        cells["t"] = "0::BIGINT"  # moments are made up later (``timeless.py``)
     if contract.events.repeats == "first":
         cells["place"] = f"{FILE_NUMBER}::BIGINT * {OFFSET} + {ROW}"
-    mistakes = users.mistakes(columns["user"], "__u") + items.mistakes(columns["item"], "__i") + _of_time(time, now_ms)
-    unit = "" if contract.events.time_unit == "auto" else contract.events.time_unit
     mistakes += check_mistakes(database, source, checks, "events", ZoneInfo(contract.zone), unit)
     named = {"user": "u", "item": "i", "time": "t"}
     for role in TEXTS:

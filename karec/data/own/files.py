@@ -51,6 +51,7 @@ class Source:
     find_broken: tuple[str, ...] = ()
     encoding: str = "utf-8"
     wrong: str = ""
+    quoted: bool = True
 
     @property
     def columns(self) -> list[str]:
@@ -83,7 +84,7 @@ class Source:
             if self.format != "parquet" and self.encoding != "utf-16":
                 passed = {line for of_file, line, _ in broken if of_file == number}
                 of_csv = self.format == "csv"
-                lines = lines_of_rows(path, here, 0 if of_csv else 1, passed, of_csv)
+                lines = lines_of_rows(path, here, 0 if of_csv else 1, passed, of_csv, of_csv and self.quoted)
             for row in here:
                 found[number, row] = f"{path.name}:{lines[row]}" if row in lines else f"{path.name}: row {row}"
         return found
@@ -170,13 +171,18 @@ def header_of(path: Path, table: Files) -> tuple[list[str], str]:
             else:
                 first = file.readline(LONGEST_LINE).decode("utf-8-sig" if table.encoding == "utf-8" else "latin-1")
         delimiter = table.delimiter or max(DELIMITERS, key=first.count)
-        names = next(csv.reader([first], delimiter=delimiter), [])
+        dialect = csv.excel if table.quoted else _Unquoted
+        names = next(csv.reader([first], dialect, delimiter=delimiter), [])
     except (UnicodeError, csv.Error) as error:
         raise DataError(f"{path}: line 1: the header cannot be read as {table.encoding} text: {error}") from error
     if len(first) == LONGEST_LINE:
         raise DataError(f"{path}: line 1 has {LONGEST_LINE:,} characters and more: that is no header of a table")
     _check_names(path, names)
     return names, delimiter
+
+
+class _Unquoted(csv.excel):
+    quoting = csv.QUOTE_NONE
 
 
 def _check_names(path: Path, names: Sequence[str], place: str = "line 1: ") -> None:
@@ -218,7 +224,8 @@ def _csv(database: Database, name: str, table: Files, files: tuple[Path, ...]) -
     for number, path in enumerate(files):
         own, delimiter = header_of(path, table)
         _same_columns(path, own, files[0], names)
-        options = f"delim = {text(delimiter)}, quote = '\"', escape = '\"', header = true"
+        quote = text('"' if table.quoted else "")
+        options = f"delim = {text(delimiter)}, quote = {quote}, escape = {quote}, header = true"
         rows = (
             f"SELECT *, row_number() OVER () AS {ROW}, {number} AS {FILE_NUMBER} "
             f"FROM {_scan(path, f'{name}_{number}', own, options, table)}"
@@ -226,7 +233,9 @@ def _csv(database: Database, name: str, table: Files, files: tuple[Path, ...]) -
         parts.append(_cells(names, names, rows))
         broken.append(_rejected(number, f"{name}_{number}"))
     database.run(f"CREATE TEMP VIEW {name} AS {' UNION ALL '.join(parts)}")
-    return Source(name, files, "csv", dict.fromkeys(names, "VARCHAR"), tuple(broken), table.encoding)
+    return Source(
+        name, files, "csv", dict.fromkeys(names, "VARCHAR"), tuple(broken), table.encoding, quoted=table.quoted
+    )
 
 
 def _jsonl(database: Database, name: str, table: Files, files: tuple[Path, ...]) -> Source:

@@ -23,6 +23,7 @@ from karec.data.own.presets import preset_contract
 from karec.data.own.report import DataReport, Reason, TableReport
 from karec.data.own.shapes import PAST, make_exposures
 from karec.data.own.tables import OwnTable, read_table
+from karec.data.own.values import with_values
 from karec.errors import DataError
 from karec.ids import IdMap
 from karec.platform.dataset import Dataset
@@ -132,14 +133,16 @@ class _Import:
             "events": contract.events, "items": contract.items, "users": contract.users
         }  # fmt: skip
         tables |= {f"relation_{at}": table for at, table in enumerate(contract.relations.values())}
+        for name, values in ({} if contract.items is None else contract.items.values).items():
+            tables |= {f"values.{name}": values, f"names.{name}": values.names}
         if contract.past is not None and has_lists(contract):
             tables["past"] = Files(contract.past.path)
         more = {"events": earlier_files(contract)}
         return {
             name: open_source(
-                self.database, f"source_{name}", table, contract.folder, more.get(name, ()), contract.strict
+                self.database, f"source_{at}", table, contract.folder, more.get(name, ()), contract.strict
             )
-            for name, table in tables.items()
+            for at, (name, table) in enumerate(tables.items())
             if table is not None
         }
 
@@ -174,6 +177,10 @@ class _Import:
             if table is not None:
                 found[name] = read_table(self.database, sources[name], table, self.contract, kind, numbering.of_role)
                 self._checked(found[name].report)
+        if self.contract.items is not None:
+            found["items"], reports = with_values(self.database, sources, self.contract.items, found["items"], items)
+            for report in reports:
+                self._checked(report)
         return found
 
     def _checked(self, report: TableReport) -> None:

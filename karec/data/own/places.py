@@ -43,11 +43,11 @@ def lines_at(path: Path, positions: Collection[int]) -> dict[int, int]:
 
 
 def lines_of_rows(
-    path: Path, rows: Collection[int], first: int, broken: Collection[int], quotes: bool
+    path: Path, rows: Collection[int], first: int, broken: Collection[int], csv: bool, quotes: bool
 ) -> dict[int, int]:
     """{row: line} of rows that a reader counts from ``first`` at the file's start, without the lines ``broken``.
 
-    ``quotes``: CSV, where empty lines do not count, and a line end within quotes ends no row. Rows after FARTHEST are
+    ``csv``: empty lines do not count; ``quotes``: a line end within quotes ends no row. Rows after FARTHEST are
     left out. O(bytes before the last of them).
     """
     wanted = {row for row in rows if row <= FARTHEST}
@@ -60,7 +60,7 @@ def lines_of_rows(
             if inside:
                 inside ^= bool(held.count(b'"') % 2)
                 continue
-            if line in broken or (quotes and not held.strip(b"\r\n")):
+            if line in broken or (csv and not held.strip(b"\r\n")):
                 continue
             row += 1
             if row in wanted:

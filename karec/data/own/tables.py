@@ -86,6 +86,8 @@ def read_table(
 def _wanted(database: Database, source: Source, table: Rows, what: str) -> list[Wanted]:
     """The columns that become something. DataError: the contract names a column that the files lack."""
     roles = table.roles.named if isinstance(table, Items) else {}
+    if isinstance(table, Items):
+        roles = {column: role for column, role in roles.items() if column not in table.values}
     said = {table.id: f"{what}.id", **dict.fromkeys(roles, f"{what}.roles")}
     said |= dict.fromkeys(table.ignore, f"{what}.ignore") | dict.fromkeys(table.categories, f"{what}.categories")
     said |= dict.fromkeys(table.lists, f"{what}.lists") | dict.fromkeys(table.unknown, f"{what}.unknown")

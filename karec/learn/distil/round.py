@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from karec._clock import Progress
 from karec.errors import DataError
 from karec.learn._torch import Tensor, torch
+from karec.learn.distil.retrieval import validation_score
 from karec.learn.distil.step_loss import StepLoss
 from karec.learn.distil.targets import Targets
 from karec.learn.fit.fitting import NOT_RECORDED, Recording, fit
@@ -31,8 +32,9 @@ def train_round(
     what: str = WHAT,
     start: Mapping[str, Tensor] | None = None,
 ) -> tuple[Towers, FitState]:
-    """Towers trained on ``targets``, best epoch on validation kept; ``what`` is what progress calls it. ``start`` are
-    the weights to begin from, those of towers of the same encoder and sizes; None: drawn ones.
+    """Towers trained on ``targets``, best epoch on validation kept; ``what`` is what progress calls it. The best by
+    AUC, or by recall where the towers learn to retrieve. ``start`` are the weights to begin from, those of towers of
+    the same encoder and sizes; None: drawn ones.
 
     Raises DataError when a loss needs lists, or soft labels of training rows, and there are none.
     """
@@ -53,11 +55,14 @@ def train_round(
     ).to(train.device)
     if start is not None:
         model.load_state_dict(start)
+    score = lambda: mean_auc(predict(model, valid)[:, 1:], prepared.valid.labels)  # noqa: E731
+    if settings.distil.retrieval_weight:
+        score = lambda: validation_score(model, prepared, settings.seed)  # noqa: E731
     state = fit(
         model,
         prepared.shown,
         StepLoss(model, prepared, targets, lists, settings),
-        lambda: mean_auc(predict(model, valid)[:, 1:], prepared.valid.labels),
+        score,
         epochs=towers.epochs,
         batch_size=optimizer.batch_size,
         rate=optimizer.learning_rate,

@@ -2,6 +2,7 @@
 
 exposed rows      hard and soft labels, a head for each task and the fused one
 logged lists      soft labels of their works and their order, by the fused head
+retrieval         what a user took against works of the whole library
 contrast          a user's clicked work against the batch's others and recalled works that were not shown
 """
 
@@ -18,8 +19,10 @@ from karec.learn.distil.losses import (
     pairwise_loss,
     soft_label_loss,
 )
+from karec.learn.distil.retrieval import Retrieval
 from karec.learn.distil.targets import Targets, fused_labels
 from karec.learn.distil.tower_logits import item_vectors
+from karec.learn.fit.drawn import drawn_log_chances
 from karec.learn.fit.predictions import task_weights
 from karec.learn.fit.prepare import Prepared
 from karec.learn.nets.towers import Towers
@@ -53,6 +56,8 @@ class StepLoss:
         self.hard_until = settings.distil.warm_up * n_steps
         self.clicked = train.labels[:, 0] > 0
         self.work = torch.from_numpy(prepared.train.work_rows)
+        self.log_chance = drawn_log_chances(prepared)
+        self.retrieval = Retrieval(model, prepared, settings) if settings.distil.retrieval_weight else None
         if lists is not None and settings.distil.needs_lists:
             self._take_lists(lists, targets, prepared, settings.seed)
 
@@ -73,8 +78,9 @@ class StepLoss:
         inputs = self.batches.inputs(rows, model.inputs)
         fused, by_task = model.user(inputs)
         works = model.item(inputs)
-        loss = distillation_loss(
-            model.logits(fused, by_task, works),
+        logits = model.logits(fused, by_task, works)
+        loss = self.distil.label_weight * distillation_loss(
+            logits if self.log_chance is None else logits - self.log_chance[rows],
             self.labels[rows],
             self.rows[rows],
             self.known[rows],
@@ -82,6 +88,8 @@ class StepLoss:
             temperature=distil.temperature,
             weights=self.weights,
         )
+        if self.retrieval is not None:
+            loss = loss + distil.retrieval_weight * self.retrieval.loss(step)
         from_lists = distils and max(distil.list_weight, distil.pool_weight, distil.pairwise_weight) > 0
         if not (from_lists or distil.unexposed_weight):
             return loss

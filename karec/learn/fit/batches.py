@@ -65,12 +65,18 @@ class Batches:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def inputs(self, rows: Tensor | slice, names: Sequence[str] | None = None) -> dict[str, Tensor]:
-        """The inputs ``names`` (all by default) of the examples at ``rows``."""
+    def inputs(
+        self, rows: Tensor | slice, names: Sequence[str] | None = None, history: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """The inputs ``names`` (all by default) of the examples at ``rows``. ``history (B, H)``, rows of works, −1
+        where a slot is empty, stands in place of the examples' own.
+        """
         wanted = (*self._plain, *self._lists) if names is None else names
         found = {name: self._plain[name][rows] for name in wanted if name not in self._lists}
         found |= {name: _as_long_as_needed(found[name]).long() for name in SOCIAL_EDGES if name in found}
         lists = {name: self._lists[name][rows].long() for name in wanted if name in self._lists}
+        if history is not None and "history" in lists:
+            lists["history"] = history
         if lists:
             in_batch = torch.zeros(len(self._works), dtype=torch.bool)
             for slots in lists.values():

@@ -32,7 +32,8 @@ class Prepared:
     """The examples of the three parts, as the run's encoder sees them; training and validation days as tensors too.
 
     Nothing that trains or chooses looks at ``test``. The last ``requests`` rows of ``train`` are requests of a served
-    log, which lists look up: no outcome belongs to them, and nothing else may learn from them.
+    log, which lists look up: no outcome belongs to them, and nothing else may learn from them. ``timeless``, ``drawn``:
+    as the dataset says.
     """
 
     encoder: Encoder
@@ -42,6 +43,8 @@ class Prepared:
     train_batches: Batches
     valid_batches: Batches
     requests: int = 0
+    timeless: bool = False
+    drawn: float | None = None
 
     @property
     def shown(self) -> int:
@@ -139,11 +142,11 @@ def _prepared(
         raise ValueError(
             f"{dataset.name}: {len(train) - requests} training and {len(valid)} validation exposures; both are needed"
         )
-    to_train, to_validate = (
-        Batches(part, tuple(dict.fromkeys(("user_id", *INPUTS, *MATCHED))), progress, chosen_device(settings.run))
-        for part in (train, valid)
+    names = tuple(dict.fromkeys(("user_id", *INPUTS, *MATCHED)))
+    to_train, to_validate = (Batches(part, names, progress, chosen_device(settings.run)) for part in (train, valid))
+    return Prepared(
+        encoder, train, valid, test, to_train, to_validate, requests, timeless=dataset.timeless, drawn=dataset.drawn
     )
-    return Prepared(encoder, train, valid, test, to_train, to_validate, requests)
 
 
 def chosen_device(run: RunSettings) -> str:

@@ -11,6 +11,7 @@ from karec._clock import Progress
 from karec.learn._torch import Tensor, functional, torch
 from karec.learn.distil.losses import play_time_loss
 from karec.learn.export.onnx_export import export_onnx
+from karec.learn.fit.drawn import drawn_log_chances
 from karec.learn.fit.fitting import NOT_RECORDED, Recording, fit
 from karec.learn.fit.predictions import mean_auc, predict, task_weights
 from karec.learn.fit.prepare import Prepared
@@ -62,10 +63,17 @@ def train_ranker(
     auxiliary = torch.from_numpy(auxiliary_labels(exposures, extra)).to(train.device)
     labels = torch.cat([train.labels, auxiliary], dim=1)
     weights = task_weights(tasks, settings.task_weights, train.device)
+    log_chance = drawn_log_chances(prepared)
+
+    def loss(rows: Tensor, _: int) -> Tensor:
+        logits = model.by_member(train.inputs(rows, names))
+        drawn = logits if log_chance is None else logits - log_chance[rows].unsqueeze(1)
+        return ranker_loss(drawn, labels[rows], tasks, weights)
+
     state = fit(
         model,
         len(train),
-        lambda rows, step: ranker_loss(model.by_member(train.inputs(rows, names)), labels[rows], tasks, weights),
+        loss,
         lambda: mean_auc(predict(model, valid), prepared.valid.labels),
         epochs=settings.ranker.epochs,
         batch_size=settings.optimizer.batch_size,

@@ -8,7 +8,11 @@
     pairwise               list + all pairs of a list
     chunks                 list + pairs from different chunks of its order, weighed by |ΔNDCG|
     unexposed              list + works that were recalled and not shown, as negatives
+    retrieval              the contrast of what a user took with works of the whole library, and a little of hard labels
     born-again             list, then again with the last towers' logits averaged into the ranker's, at most three times
+
+Without impressions (a log of positives alone) take retrieval: there, what a ranker says of drawn negatives teaches less
+than the positives themselves. "auto" is retrieval for such a log and list for any other.
 
 Sources  T. Furlanello et al., Born-again neural networks, ICML 2018; C. Xu et al., Privileged features distillation at
          Taobao recommendations, KDD 2020 (features in the teacher only).
@@ -20,7 +24,10 @@ from collections.abc import Mapping
 from typing import Any
 
 MOST_ROUNDS = 3
+AUTO = "auto"
 NOTHING: Mapping[str, Any] = {
+    "label_weight": 1.0,
+    "retrieval_weight": 0.0,
     "ranker_features": "all",
     "soft_weight": 0.0,
     "list_weight": 0.0,
@@ -41,5 +48,13 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
     "pairwise": {**LIST, "pairwise": "plain", "pairwise_weight": 1.0},
     "chunks": {**LIST, "pairwise_weight": 1.0},
     "unexposed": {**LIST, "unexposed_weight": 0.01},
+    "retrieval": {**NOTHING, "label_weight": 0.1, "retrieval_weight": 1.0},
     "born-again": {**LIST, "born_again": 1},
 }
+OF_RETRIEVAL: Mapping[str, Mapping[str, Any]] = {
+    "features": {"min_count": 1, "user_min_count": 1, "history_length": 100},
+    "optimizer": {"batch_size": 512, "learning_rate": 3e-3},
+    "towers": {"matching": True, "vector": 128, "epochs": 2},
+}
+"""By table, what recipe retrieval takes where the settings leave a key at its default: rare works are most of a log of
+positives alone, so that each has its id."""

@@ -7,7 +7,7 @@ from typing import Literal
 
 from karec.errors import ConfigError
 from karec.learn.settings.fields import Checked, setting
-from karec.learn.settings.recipes import MOST_ROUNDS, RECIPES
+from karec.learn.settings.recipes import AUTO, MOST_ROUNDS, RECIPES
 
 
 @dataclass(frozen=True)
@@ -94,11 +94,14 @@ class DistilSettings(Checked):
     """[distil]: what the towers learn from."""
 
     recipe: str = setting(
-        "list", "which losses teach the towers; it sets other keys of this table, which a file may overrule"
+        "auto",
+        "which losses teach the towers; it sets other keys of this table, which a file may overrule; auto: retrieval "
+        "for a log of positives alone, list for any other",
     )
     ranker_features: Literal["all", "towers"] = setting(
         "all", "all, or towers: a ranker without cross features, which sees what the towers see"
     )
+    label_weight: float = setting(1.0, "weight of hard and soft labels of the log's rows", at_least=0)
     soft_weight: float = setting(
         0.8, "λ, share of soft labels in the loss; hard labels have the rest", at_least=0, at_most=1
     )
@@ -111,12 +114,19 @@ class DistilSettings(Checked):
     unexposed_weight: float = setting(
         0.0, "η, weight of the contrast with the batch's works and recalled works that were not shown", at_least=0
     )
+    retrieval_weight: float = setting(
+        0.0, "weight of the contrast of what a user took with what others took and works of the library", at_least=0
+    )
+    library_works: int = setting(2048, "works of the library, drawn evenly, in a step of that contrast", above=0)
+    history_dropout: float = setting(
+        0.5, "share of a history hidden while that contrast learns from the rest", at_least=0, at_most=1
+    )
     born_again: int = setting(
         0, "born-again rounds, with the last towers' logits averaged into the ranker's", at_least=0, at_most=MOST_ROUNDS
     )
     temperature: float = setting(2.0, "T, temperature of the soft labels", above=0)
     list_temperature: float = setting(0.5, "τ, temperature of the list loss", above=0)
-    contrast_temperature: float = setting(0.1, "temperature of the contrast", above=0)
+    contrast_temperature: float = setting(0.1, "temperature of both contrasts", above=0)
     chunks: tuple[int, ...] = setting((5, 10, 20), "ranks in a logged list at which a chunk ends, ascending")
     list_works: int = setting(40, "works of a logged pool that make a list, at most shadow.works", at_least=2)
     lists_per_step: int = setting(16, "logged lists in a step", above=0)
@@ -126,8 +136,8 @@ class DistilSettings(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.recipe not in RECIPES:
-            raise ConfigError(f"recipe = {self.recipe!r}, expected one of {tuple(RECIPES)}")
+        if self.recipe not in (AUTO, *RECIPES):
+            raise ConfigError(f"recipe = {self.recipe!r}, expected one of {(AUTO, *RECIPES)}")
         if list(self.chunks) != sorted(set(self.chunks)) or not all(0 < end < self.list_works for end in self.chunks):
             raise ConfigError(f"chunks = {list(self.chunks)}, expected ascending ranks below {self.list_works}")
 

@@ -12,7 +12,7 @@ from karec._toml import Place, fill, read_toml
 from karec.errors import ConfigError
 from karec.learn.settings.fields import Checked, setting
 from karec.learn.settings.from_data import HISTORY, history_length, matching_helps
-from karec.learn.settings.recipes import RECIPES
+from karec.learn.settings.recipes import AUTO, OF_RETRIEVAL, RECIPES
 from karec.learn.settings.sections import (
     DistilSettings,
     EvaluationSettings,
@@ -112,15 +112,34 @@ class TrainSettings(Checked):
         meaning = asdict(dataset.snapshot.meaning)
         auxiliary = [label for name in self.ranker.auxiliary for label in meaning.get(name, (name,))]
         ranker = replace(self.ranker, auxiliary=tuple(dict.fromkeys(auxiliary)))
-        towers = self.towers
+        weights = {label: weight for name, weight in self.fusion.items() for label in meaning.get(name, (name,))}
+        found = replace(self, fusion=weights or dataset.objectives, ranker=ranker)._of_log(dataset.drawn is not None)
+        towers = found.towers
         if towers.matching == "auto":
             towers = replace(towers, matching=matching_helps(dataset))
-        features = self.features
+        features = found.features
         if features.history_length == 0:
             features = replace(features, history_length=history_length(towers.matching is True))
-        weights = {label: weight for name, weight in self.fusion.items() for label in meaning.get(name, (name,))}
-        fusion = weights or dataset.objectives
-        return replace(self, fusion=fusion, features=features, ranker=ranker, towers=towers)
+        return replace(found, features=features, towers=towers)
+
+    def _of_log(self, positives_alone: bool) -> Self:
+        """With the recipe that "auto" stands for, and what recipe retrieval takes where nothing else is said. Losses
+        that were set without naming a recipe stay.
+        """
+        found = self
+        if self.distil.recipe == AUTO:
+            built_in = DistilSettings()
+            untouched = all(getattr(self.distil, key) == getattr(built_in, key) for key in RECIPES["list"])
+            name = "retrieval" if positives_alone and untouched else "list"
+            found = self.with_recipe(name) if untouched else replace(self, distil=replace(self.distil, recipe=name))
+        if found.distil.recipe != "retrieval":
+            return found
+        changed = {}
+        for section, keys in OF_RETRIEVAL.items():
+            said = getattr(found, section)
+            left = {key: value for key, value in keys.items() if getattr(said, key) == getattr(type(said)(), key)}
+            changed[section] = replace(said, **left)
+        return replace(found, **changed)
 
     def with_recipe(self, name: str) -> Self:
         """These settings with the losses of another recipe; raises ConfigError for one that does not exist."""
@@ -145,7 +164,7 @@ def _of_recipe(built_in: Settings, table: Mapping[str, Any], place: Place) -> Se
     """What a file's other keys overrule: the built-in settings, with the losses of the recipe that it names."""
     distil = table.get("distil")
     recipe = distil.get("recipe") if isinstance(distil, dict) else None
-    if not isinstance(recipe, str):
+    if not isinstance(recipe, str) or recipe == AUTO:
         return built_in
     try:
         return built_in.with_recipe(recipe)

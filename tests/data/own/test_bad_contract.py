@@ -13,7 +13,7 @@ WRONG_TOML = {
     "no TOML": ("[events", r"data\.toml is not TOML"),
     "no events": ("[items]\npath = 'a.csv'\nid = 'a'\n", r"data\.toml: the key 'events' is missing"),
     "unknown table": (TOML + "[itmes]\n", r"unknown key 'itmes' \(did you mean 'items'\?\)"),
-    "no time": (TOML.replace('time = "at", ', ""), r"events\.columns: the key 'time' is missing"),
+    "no time": (TOML.replace('time = "at", ', ""), r"events\.columns\.time is missing"),
     "unknown role": (
         TOML.replace("scene =", "seen ="),
         r"events\.columns: unknown key 'seen' \(did you mean 'scene'\?\)",

@@ -117,7 +117,7 @@ def test_losses_that_need_lists_refuse_a_log_without(prepared, targets):
 def test_a_log_that_knows_no_training_exposure_is_refused_where_it_should_teach(prepared, targets, lists):
     strange = replace(targets, known=np.zeros_like(targets.known))
     with pytest.raises(DataError, match="'list' learns from what the ranker said, and the rank log has no row of"):
-        train_round(prepared, strange, lists, SETTINGS)
+        train_round(prepared, strange, lists, SETTINGS.with_recipe("list"))
     train_round(prepared, strange, lists, changed(SETTINGS, distil={"soft_weight": 0.0}, towers={"epochs": 1}))
 
 

@@ -80,8 +80,20 @@ def test_a_recipe_sets_its_keys(tmp_path, recipe):
     assert settings == changed(TrainSettings(), seed=3, distil={"recipe": recipe, **RECIPES[recipe]})
 
 
-def test_the_defaults_are_those_of_the_default_recipe():
-    assert TrainSettings() == TrainSettings().with_recipe(TrainSettings().distil.recipe)
+def test_the_defaults_are_those_of_the_recipe_for_logs_with_impressions(dataset):
+    distil = TrainSettings().of(dataset).distil
+    assert distil == TrainSettings().with_recipe("list").distil
+    assert changed(TrainSettings(), distil={"recipe": "list"}).distil == distil
+
+
+def test_a_log_of_positives_alone_is_retrieved_from_unless_the_settings_say_otherwise(dataset, tmp_path):
+    positives = dataclasses.replace(dataset, drawn=0.5)
+    found = TrainSettings().of(positives)
+    assert found.distil == TrainSettings().with_recipe("retrieval").distil
+    assert found.towers.matching and found.features.min_count == 1
+    assert read(tmp_path, '[distil]\nrecipe = "list"').of(positives).distil.list_weight == 1.0
+    assert read(tmp_path, "[distil]\nlist_weight = 2").of(positives).distil.recipe == "list"
+    assert read(tmp_path, "[features]\nmin_count = 7").of(positives).features.min_count == 7
 
 
 def test_a_key_overrules_the_recipe(tmp_path):

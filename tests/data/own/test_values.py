@@ -1,0 +1,87 @@
+"""Pairs of an item and a value: each item has the values of most rows, whatever the order of rows."""
+
+import random
+from collections import Counter, defaultdict
+
+import pytest
+from own_files import write_log
+
+TOML = """\
+[events]
+path = "log.csv"
+columns = { user = "who", item = "what" }
+[split]
+by = "user"
+[items]
+path = "items.csv"
+id = "id"
+roles = { tag = "tags" }
+[items.values.tags]
+path = "tagged.csv"
+columns = { item = "item", value = "tag" }
+"""
+NAMES = """\
+[items.values.tags.names]
+path = "tags.csv"
+id = "tag"
+name = "called"
+quoted = false
+"""
+
+
+@pytest.fixture
+def tagged(tmp_path):
+    generator = random.Random(3)
+    write_log(tmp_path, [(f"u{u}", (u + at) % 12) for u in range(20) for at in range(10)], head=("who", "what"))
+    write_log(tmp_path, [(item,) for item in range(12)], head=("id",), name="items")
+    rows = [(generator.randrange(14), generator.randrange(6)) for _ in range(80)]  # items 12 and 13 are unknown
+    write_log(tmp_path, rows, head=("item", "tag"), name="tagged")
+    write_log(tmp_path, [(tag, f'the "{tag}') for tag in range(6)], head=("tag", "called"), name="tags")
+    (tmp_path / "tags.csv").write_text("tag,called\n" + "".join(f'{tag},the "{tag}\n' for tag in range(6)))
+    return tmp_path, rows
+
+
+def expected(rows):
+    counts = defaultdict(Counter)
+    for item, tag in rows:
+        counts[item][tag] += 1
+    best = {item: sorted(of, key=lambda tag: (-of[tag], str(tag)))[:3] for item, of in counts.items()}
+    return [best.get(item, []) for item in range(12)]
+
+
+def found_of(dataset):
+    works = dataset.snapshot.works
+    names = dataset.snapshot.labels["tag"]
+    columns = [works[name] for name in ("tag", "tag2", "tag3")]
+    return [[names[code] for code in codes if code >= 0] for codes in zip(*columns, strict=True)]
+
+
+def test_an_item_has_its_most_frequent_values(read, tagged):
+    folder, rows = tagged
+    (folder / "data.toml").write_text(TOML)
+    found = read(folder)
+    assert found_of(found.dataset) == [[str(tag) for tag in tags] for tags in expected(rows)]
+    unknown = sum(item >= 12 for item, _ in rows)
+    told = next(table for table in found.report.tables if table.name == "items.values.tags").columns[-1]
+    assert f"{unknown} rows are of items that are not in items" in told.becomes
+
+
+def test_values_may_have_names_with_quotes_in_them(read, tagged):
+    folder, rows = tagged
+    (folder / "data.toml").write_text(TOML + NAMES)
+    assert found_of(read(folder).dataset) == [[f'the "{tag}' for tag in tags] for tags in expected(rows)]
+
+
+def test_a_value_without_a_name_is_refused(refused, tagged):
+    folder, _ = tagged
+    (folder / "tags.csv").write_text("tag,called\n0,zero\n")
+    (folder / "data.toml").write_text(TOML + NAMES)
+    assert "tagged.csv:" in refused(folder) and "is not in names" in refused(folder)
+
+
+def test_a_name_that_stands_twice_is_refused(refused, tagged):
+    folder, _ = tagged
+    with (folder / "tags.csv").open("a") as file:
+        file.write("3,again\n")
+    (folder / "data.toml").write_text(TOML + NAMES)
+    assert "tags.csv:8" in refused(folder) and "stands twice" in refused(folder)

@@ -1,0 +1,92 @@
+"""Recipe retrieval: what a case is, what its user's side may know, and how towers are scored."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from small_settings import SMALL, changed
+
+from karec.learn.distil.retrieval import Cases, Retrieval, validation_score
+from karec.learn.fit.drawn import drawn_log_chances
+from karec.learn.fit.prepare import prepare
+from karec.learn.nets.towers import Towers
+
+SETTINGS = changed(
+    SMALL.with_recipe("retrieval"),
+    optimizer={"batch_size": 32},
+    distil={"library_works": 20},
+    features={"min_count": 1},
+)
+
+
+@pytest.fixture(scope="module")
+def prepared(dataset, tmp_path_factory):
+    return prepare(dataset, SETTINGS, tmp_path_factory.mktemp("prepared"))
+
+
+@pytest.fixture(scope="module")
+def timeless(dataset, tmp_path_factory):
+    return prepare(replace(dataset, timeless=True), SETTINGS, tmp_path_factory.mktemp("timeless"))
+
+
+def towers(prepared):
+    torch.manual_seed(0)
+    edges = prepared.train_batches.edges(3)
+    return Towers(prepared.encoder, edges, dim=4, hidden=16, vector=8, id_dropout=0.0, matching=True).eval()
+
+
+def test_of_a_log_with_times_the_cases_are_the_positive_rows(prepared):
+    cases = Cases.of(prepared)
+    np.testing.assert_array_equal(cases.rows, np.flatnonzero(prepared.train.labels[:, 0]))
+    assert cases.lists is None
+
+
+def test_of_a_log_without_times_everything_before_validation_is_a_case(timeless):
+    cases = Cases.of(timeless)
+    valid = timeless.valid
+    for row, user in enumerate(valid.user_rows):
+        history = valid.relations["history"].take(np.array([row])).latest(timeless.encoder.history_length)[0]
+        of_user = timeless.train.user_rows[cases.rows] == user
+        if of_user.any():
+            assert sorted(cases.works[of_user]) == sorted(history[history >= 0])
+
+
+def test_the_work_to_be_found_is_not_in_the_history_that_finds_it(timeless):
+    loss = Retrieval(towers(timeless), timeless, SETTINGS)
+    rows, own = loss.cases.rows, loss.cases.works
+    inputs = loss._users(rows, own, np.random.default_rng(0))
+    codes = inputs["works"][inputs["history_at"]][:, :, 0]  # the id's code of each slot
+    own_codes = timeless.train.items(rows, own)["item_ids"][:, 0]
+    assert (codes > 0).any()
+    assert not (codes.numpy() == own_codes[:, None]).any()
+
+
+def test_a_step_is_the_same_again_and_another_step_another(timeless):
+    loss = Retrieval(towers(timeless), timeless, SETTINGS)
+    assert loss.loss(3).item() == loss.loss(3).item() != loss.loss(4).item()
+
+
+def test_the_score_is_the_recall_of_what_validation_holds(prepared):
+    model, valid = towers(prepared), prepared.valid
+    everything = validation_score(model, prepared, 0)  # of 40 works, 100 are all but those in the history
+    known = valid.relations["history"].latest(valid.encoder.history_length)
+    shares = {}
+    for user in np.unique(valid.user_rows):
+        rows = np.flatnonzero((valid.user_rows == user) & (valid.labels[:, 0] > 0))
+        if len(rows):
+            held = set(valid.work_rows[rows].tolist())
+            shares[user] = len(held - set(known[rows[0]].tolist())) / len(held)
+    assert everything == pytest.approx(np.mean(list(shares.values())))
+
+
+def test_without_drawn_negatives_nothing_is_corrected(prepared):
+    assert drawn_log_chances(prepared) is None
+
+
+def test_a_work_that_is_drawn_often_is_not_held_to_be_disliked(prepared):
+    log_chance = drawn_log_chances(replace(prepared, drawn=1.0)).numpy()[:, 0]
+    train = prepared.train
+    taken = np.bincount(train.work_rows[train.labels[:, 0] > 0], minlength=40) + 1.0
+    np.testing.assert_allclose(log_chance, np.log(taken / taken.mean())[train.work_rows], rtol=1e-5)
+    assert not drawn_log_chances(replace(prepared, drawn=0.0)).any()
