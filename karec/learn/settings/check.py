@@ -32,6 +32,11 @@ def check_training(dataset: Dataset, settings: TrainSettings) -> None:
         unknown = sorted(set(getattr(settings, key)) - set(known))
         if unknown:
             raise ConfigError(f"{key} weighs {unknown}, which is not learned here; there are {list(known)}")
+    if settings.distil.ranker_features == "towers" and ranker.kind != "mmoe":
+        raise ConfigError(
+            f"distil.ranker_features = 'towers' with ranker.kind = {ranker.kind!r}, which sees cross features: "
+            "take 'mmoe'"
+        )
     if settings.run.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
             "run.device = 'cuda', and torch finds no CUDA device here: install its driver, or take 'auto'"

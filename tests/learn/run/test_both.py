@@ -146,6 +146,13 @@ def test_fusion_of_what_the_ranker_does_not_learn_is_refused_before_training(dat
         train_all(dataset, settings, tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["both", "lightgbm", "lr"])
+def test_a_ranker_that_sees_cross_features_cannot_be_the_towers_peer(dataset, tmp_path, kind):
+    settings = changed(BOTH, ranker={"kind": kind}).with_recipe("model-distillation")
+    with pytest.raises(ConfigError, match=rf"ranker_features = 'towers' with ranker.kind = '{kind}'"):
+        train_all(dataset, settings, tmp_path)
+
+
 def test_graphs_that_do_not_fit_are_refused(run):
     first, second = (onnx.load(run.folder / f"ranker_{part}.onnx") for part in ("mmoe", "lightgbm"))
     ones = np.ones(5, np.float32)
