@@ -68,7 +68,7 @@ class Cascade:
     index: Pinnable | None = None
     threads: int | None = None
     naming: Naming | None = None
-    recall_index: Pinnable | None = None
+    recall_index: Pinnable | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         shared_slots(self.threads)  # refuses a number below 1

@@ -49,8 +49,8 @@ class Cascade(karec.cascade.Cascade):
         check_wiring(request, recall, stages, observers, place)
         versions = {"model": bundle.model_version, "bundle": bundle.path.name}
         queues = tuple(ObserverQueue(observer) for observer in observers)
-        read = bundle.index, config.threads, bundle.naming, bundle.recall_index, bundle
-        return cls(name, request, recall, stages, queues, versions, *read)
+        read = bundle.index, config.threads, bundle.naming, bundle
+        return cls(name, request, recall, stages, queues, versions, *read, recall_index=bundle.recall_index)
 
 
 def load_cascade(path: Path, scene: str, bundle: Bundle | None = None) -> Cascade:
