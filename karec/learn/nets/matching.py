@@ -52,8 +52,8 @@ class Matching(nn.Module):
         self.prior = nn.Parameter(torch.full((len(LISTS) + len(self.edges),), STARTING_PRIOR))
 
     def of_works(self, codes: Tensor) -> Tensor:
-        found: Tensor = SCALE * self.codes(codes).sum(dim=1)
-        return found
+        vectors: Tensor = SCALE * self.codes(codes).sum(dim=1)
+        return vectors
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         prior = functional.softplus(self.prior)
