@@ -72,8 +72,12 @@ def quality_tables(
 
 
 def run_tables(quality: Mapping[str, Any], tasks: Sequence[str]) -> Iterator[Table]:
-    """The tables of what ``evaluate_run`` returns: each task over all rows, then by how much is known of the user."""
+    """The tables of what ``evaluate_run`` returns: each task over all rows, then by how much is known of the user,
+    where that differs.
+    """
     yield from quality_tables(quality["models"], tasks)
+    if sum(group["exposures"] > 0 for group in quality["by_history"].values()) < 2:
+        return
     for task in tasks:
         head, rows = history_rows(quality["by_history"], task)
         yield text_table(f"{task} by exposures of the user that were known before: AUC [95 %]; GAUC", head, rows)

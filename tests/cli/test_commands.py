@@ -39,7 +39,7 @@ def test_export_models_reports_the_cost_of_int8(job, capsys):
     costs = job / "int8.json"
     assert cli.main(["export", "models", *WORLD, "--run", str(job / "run"), "--json", str(costs)]) == 0
     out = capsys.readouterr().out
-    for words in ("towers, click", "ranker, like", "behind float32, paired", "Bytes"):
+    for words in ("towers, click", "ranker, like", "behind float32", "paired", "Bytes"):
         assert words in out
     assert json.loads(costs.read_text())["quality"].keys() == {"towers", "ranker"}
     for name in ("user_tower", "item_tower", "ranker"):
