@@ -155,7 +155,9 @@ def open_source(
     for path in files if strict else ():
         if format_of(path) != "parquet":
             with open_file(path, "a file of rows") as file:
-                count_lines(file, path, table.encoding, format_of(path) == "csv")
+                of_csv = format_of(path) == "csv"
+                if count_lines(file, path, table.encoding, of_csv) < 1 + of_csv:
+                    raise DataError(f"{path} holds no row: a strict data.toml has rows in each file")
     readers = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}
     with told(files[0]):
         return readers[format_of(files[0])](database, name, table, files)

@@ -124,7 +124,7 @@ def test_roles_are_columns_of_their_names_and_creators_are_ids(goods):
         about=["x"] * N,
         since=pa.array([1_600_000_000_000 + at for at in range(N)], pa.timestamp("ms")),
     )
-    assert works["creator_id"][0] == -1 and len(set(works["creator_id"][1:].tolist())) == 4
+    assert works["creator_id"][0] == -1 - works.ids[0] and len(set(works["creator_id"][1:].tolist())) == 4
     assert len(set(works["song_id"].tolist())) == 6 and works["song_id"].min() >= 0
     assert named(works, labels, "type")[:2] == ["audio", "video"]
     assert works["upload_ms"].tolist() == [1_600_000_000_000 + at for at in range(N)]
