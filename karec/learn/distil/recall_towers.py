@@ -113,7 +113,7 @@ class SampledSoftmax:
     def __call__(self, rows: Tensor, step: int) -> Tensor:
         model, batches, examples = self.model, self.prepared.train_batches, self.prepared.train
         at = self.enjoyed[rows]
-        inputs = batches.inputs(at, Towers.inputs)
+        inputs = batches.inputs(at, model.inputs)
         users, _ = model.user(inputs)
         own, moments, drawn = at.numpy(), *self._drawn(at.numpy(), step)
         works = torch.cat([model.item(inputs), model.item(tensors(examples.items(moments, drawn), batches.device))])
@@ -151,7 +151,7 @@ class Validation:
     def score(self, model: Towers) -> float:
         """The share of the rows whose own work scores above all but ``FOUND_WITHIN`` of the drawn works."""
         with torch.no_grad():
-            inputs = self.batches.inputs(self.rows, (*UserTower.inputs, *model.item.inputs))
+            inputs = self.batches.inputs(self.rows, model.inputs)
             users, _ = model.user(inputs)
             own = (users * model.item(inputs)).sum(dim=1, keepdim=True)
             above = (users @ model.item(self.works).T > own).float().mean(dim=1)

@@ -51,7 +51,7 @@ def train_hard_towers(
     scale, bias = fit_calibration(predict(model, prepared.valid_batches)[:, 1:], prepared.valid.labels)
     export_onnx(
         Calibrated(TaskLogits(model.cpu()), scale, bias),
-        prepared.example_batch(Towers.inputs),
+        prepared.example_batch(model.inputs),
         ["logits"],
         path,
         kind="ranker",
