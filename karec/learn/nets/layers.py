@@ -31,7 +31,9 @@ class CodeEmbedding(nn.Module):
         chance[list(dropped)] = id_dropout
         self.register_buffer("chance", chance, persistent=False)
         self.column: Tensor  # of each row of the table
-        self.register_buffer("column", torch.repeat_interleave(torch.tensor(sizes)), persistent=False)
+        self.register_buffer(
+            "column", torch.repeat_interleave(torch.tensor(sizes, dtype=torch.int64)), persistent=False
+        )
 
     def forward(self, codes: Tensor) -> Tensor:
         vectors: Tensor = self.table(self.rows(codes))

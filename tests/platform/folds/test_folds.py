@@ -152,14 +152,14 @@ def test_both_readings_of_counters_give_what_a_loop_gives(fold, start, row_of, r
     assert not over_time.at(np.array([-1]), np.array([as_of])).any()
 
 
-def test_a_history_ends_with_the_last_fifty_in_both_readings():
+def test_a_history_ends_with_the_last_hundred_in_both_readings():
     """A training row must not read further back than a snapshot does, however long a history the encoder asks for."""
-    rows = [(0, at % 4, START + at, (1, 0, 0, 0), 0) for at in range(70)]
+    rows = [(0, at % 4, START + at, (1, 0, 0, 0), 0) for at in range(140)]
     shown = exposures(rows)
-    served = advance(snapshot(), shown, START + 70).relations["history"].of(0)
-    assert served.tolist() == shown.work_id[-50:].tolist()
+    served = advance(snapshot(), shown, START + 140).relations["history"].of(0)
+    assert served.tolist() == shown.work_id[-100:].tolist()
     over_time = HISTORY.over_time(snapshot(), LocatedExposures.of(snapshot(), shown))
-    trained = over_time.at(np.array([0]), np.array([START + 70])).latest(60)[0]
+    trained = over_time.at(np.array([0]), np.array([START + 140])).latest(120)[0]
     assert trained[trained >= 0][::-1].tolist() == served.tolist()
 
 
