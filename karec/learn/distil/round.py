@@ -53,20 +53,14 @@ def train_round(
         profile_dropout=towers.profile_dropout,
         matching=towers.matching is True,
     ).to(train.device)
-<<<<<<< HEAD
     if start is not None:
         model.load_state_dict(start)
-    score = lambda: mean_auc(predict(model, valid)[:, 1:], prepared.valid.labels)  # noqa: E731
-    if settings.distil.retrieval_weight:
-        score = lambda: validation_score(model, prepared, settings.seed)  # noqa: E731
-=======
 
     def score() -> float:
         if settings.distil.retrieval_weight:
             return validation_score(model, prepared, settings.seed)
         return mean_auc(predict(model, valid)[:, 1:], prepared.valid.labels)
 
->>>>>>> lastfm
     state = fit(
         model,
         prepared.shown,

@@ -26,7 +26,7 @@ def refused(dataset, settings, folder, error, message):
 @pytest.mark.parametrize(
     ("package", "change", "message"),
     [
-        ("lightgbm", {"evaluation": {"baselines": ("lightgbm",)}}, "baselines = 'lightgbm' needs the package 'lightgbm'"),
+        ("lightgbm", {"evaluation": {"baselines": ("lightgbm",)}}, "baselines = 'lightgbm' needs the package"),
         ("lightgbm", {"ranker": {"kind": "lightgbm"}}, r"'lightgbm': pip install 'karec\[train\]'"),
         ("onnxmltools", {"ranker": {"kind": "lightgbm"}}, "kind = 'lightgbm' needs the package 'onnxmltools'"),
         ("onnxscript", {}, "the export of models needs the package 'onnxscript'"),
