@@ -128,7 +128,7 @@ def demo(arguments: argparse.Namespace) -> None:
             rounds = rounds_of(dataset, (first.folder, last.folder), taught, config)
         served = serve(dataset, config, arguments.requests, progress=progress)
         loss = loss_of(served, progress)
-    quality = last.quality
+    quality = first.quality
     report = report_on(dataset, served, quality, loss) | {"rounds": rounds}
     console.print(funnel_table(report["funnel"], report["timings_ms"]))
     console.print(funnel_loss_table(loss))

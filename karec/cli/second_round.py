@@ -36,8 +36,8 @@ from karec.simulate.world.answers import answers
 from karec.types import Array, Recommendation, Request
 
 TEACHING = 2  # requests that teach, for each that the demo serves in the end
-MEASURED, MOST_MEASURED = 0.5, 100  # requests whose pools are measured, likewise, and at most
-POOL, MEASURED_POOL = 5_000, 10_000  # works of a pool that the ranker scores
+MEASURED, MOST_MEASURED = 0.5, 50  # requests whose pools are measured, likewise, and at most
+POOL, MEASURED_POOL = 1_000, 10_000  # works of a pool that the ranker scores; lists take 40 of those that teach
 AT_ONCE = 8  # requests between two waits for the observers, which would drop what they cannot keep up with
 
 
@@ -128,7 +128,14 @@ def learn_from_served(
     version = next_version(out / "bundles")
     settings = replace(first.settings, model_version=version, towers=replace(first.settings.towers, epochs=1))
     return train_from_log(
-        dataset, first, taught.log, settings, out / f"run-{version}", progress, answers=taught.answers
+        dataset,
+        first,
+        taught.log,
+        settings,
+        out / f"run-{version}",
+        progress,
+        answers=taught.answers,
+        evaluated=False,  # ``rounds_of`` measures the towers, which alone have changed
     )
 
 

@@ -184,12 +184,19 @@ def days_begin(dataset: Dataset, on: Literal["validation", "test"]) -> int:
 def tower_logits(
     examples: Examples, user_tower: OnnxModel, item_tower: OnnxModel, heads: Mapping[str, Mapping[str, float]]
 ) -> Array:
-    """(M, T): scale · ⟨task vector, item vector⟩ + bias from the exported towers; ``heads`` as in run.json."""
+    """(M, T): scale · ⟨task vector, item vector⟩ + bias from the exported towers; ``heads`` as in run.json. The user
+    tower runs once a request.
+    """
     scale, bias = (np.array([heads[part][task] for task in examples.encoder.tasks]) for part in ("scale", "bias"))
+    first, request = examples.requests()
+    asked = [
+        user_tower.run(examples.users(first[begin : begin + BATCH]), "task_vectors")[0]
+        for begin in range(0, len(first), BATCH)
+    ]
+    users = np.concatenate(asked)
     parts = []
     for begin in range(0, len(examples), BATCH):
-        inputs = examples.inputs(np.arange(begin, min(begin + BATCH, len(examples))))
-        (users,) = user_tower.run(inputs, "task_vectors")
-        (items,) = item_tower.run(inputs, "item_vector")
-        parts.append(scale * np.einsum("ntd,nd->nt", users, items) + bias)
+        rows = np.arange(begin, min(begin + BATCH, len(examples)))
+        (items,) = item_tower.run(examples.own_items(rows), "item_vector")
+        parts.append(scale * np.einsum("ntd,nd->nt", users[request[rows]], items) + bias)
     return np.concatenate(parts)

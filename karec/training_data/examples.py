@@ -70,16 +70,14 @@ class Examples:
 
     def inputs(self, rows: Array) -> dict[str, Array]:
         """Every model input (see ``Encoder``) of the examples at ``rows``, user and item side with a row each."""
-        user = self._user_inputs(rows)
-        time, counts = self.exposures.time_ms[rows], self.work_counts[rows]
-        items = self.encoder.encode_items(self.snapshot, self.work_rows[rows], time, counts)
+        user, items = self.users(rows), self.own_items(rows)
         return {**user, **items, **self.encoder.encode_crosses(user, items)}
 
     def pool(self, row: int, works: Array) -> dict[str, Array]:
         """The ranker's inputs of ``works (N,)`` (rows of works), as if they had been ranked with example ``row``: one
         row for the user, N for the items.
         """
-        user = self._user_inputs(np.array([row]))
+        user = self.users(np.array([row]))
         items = self.items(np.full(len(works), row), works)
         return {**user, **items, **self.encoder.encode_crosses(user, items)}
 
@@ -88,7 +86,21 @@ class Examples:
         counts = self.works_past.at(works, self.as_of[rows])
         return self.encoder.encode_items(self.snapshot, works, self.exposures.time_ms[rows], counts)
 
-    def _user_inputs(self, rows: Array) -> dict[str, Array]:
+    def own_items(self, rows: Array) -> dict[str, Array]:
+        """The items' side of the examples at ``rows``: of the works that were shown."""
+        time, counts = self.exposures.time_ms[rows], self.work_counts[rows]
+        return self.encoder.encode_items(self.snapshot, self.work_rows[rows], time, counts)
+
+    def requests(self) -> tuple[Array, Array]:
+        """(R,) the first example of each request, which is a user at a moment in a scene, and (M,) the request of each
+        example: the users' side of a request's examples is the same.
+        """
+        asked = np.stack([self.user_rows, self.as_of, self.exposures.time_ms, self.exposures.scene])
+        _, first, of = np.unique(asked, axis=1, return_index=True, return_inverse=True)
+        return first, of
+
+    def users(self, rows: Array) -> dict[str, Array]:
+        """The users' side of the examples at ``rows``."""
         width = self.encoder.history_length
         lists = {name: of_all.take(rows) for name, of_all in self.relations.items()}
         return self.encoder.encode_users(

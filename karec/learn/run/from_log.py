@@ -74,8 +74,9 @@ def train_from_log(
     version: int | None = None,
     answers: Exposures | None = None,
     resume: bool = False,
+    evaluated: bool = True,
 ) -> TrainResult:
-    """Towers taught by the served ``log`` into the run folder ``out``, then quality on the test days.
+    """Towers taught by the served ``log`` into the run folder ``out``, then quality on the test days, if ``evaluated``.
 
     ``version``: rows of that model version alone teach. ``answers``: what happened to served feeds, where the dataset
     does not hold it. Before anything is trained, ConfigError names a setting in which the towers would differ from the
@@ -111,7 +112,7 @@ def train_from_log(
         clock.lap("towers")
         facts = run_facts(dataset, settings, heads, runs, served.notes)
         write_json(out / "run.json", {**facts, "seconds": clock.seconds})
-        quality = evaluate_run(dataset, out, progress)
+        quality = evaluate_run(dataset, out, progress) if evaluated else {}
         clock.lap("evaluation")
     write_json(out / "run.json", {**facts, "seconds": clock.seconds})
     epochs = {name: state.history for name, state in runs.items()}

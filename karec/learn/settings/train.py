@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 from karec._toml import Place, fill, read_toml
 from karec.errors import ConfigError
 from karec.learn.settings.fields import Checked, setting
-from karec.learn.settings.from_data import HISTORY, history_length, matching_helps
+from karec.learn.settings.from_data import HISTORY, OF_MATCHING, history_length, matching_helps
 from karec.learn.settings.recipes import AUTO, OF_RETRIEVAL, RECIPES
 from karec.learn.settings.sections import (
     DistilSettings,
@@ -114,13 +114,14 @@ class TrainSettings(Checked):
         ranker = replace(self.ranker, auxiliary=tuple(dict.fromkeys(auxiliary)))
         weights = {label: weight for name, weight in self.fusion.items() for label in meaning.get(name, (name,))}
         found = replace(self, fusion=weights or dataset.objectives, ranker=ranker)._of_log(dataset.drawn is not None)
-        towers = found.towers
-        if towers.matching == "auto":
-            towers = replace(towers, matching=matching_helps(dataset))
-        features = found.features
-        if features.history_length == 0:
-            features = replace(features, history_length=history_length(towers.matching is True))
-        return replace(found, features=features, towers=towers)
+        if found.towers.matching == "auto":
+            matching = matching_helps(dataset)
+            found = found._where_left(OF_MATCHING) if matching else found
+            found = replace(found, towers=replace(found.towers, matching=matching))
+        if found.features.history_length == 0:
+            length = history_length(found.towers.matching is True)
+            found = replace(found, features=replace(found.features, history_length=length))
+        return found
 
     def _of_log(self, positives_alone: bool) -> Self:
         """With the recipe that "auto" stands for, and what recipe retrieval takes where nothing else is said. Losses
@@ -132,14 +133,16 @@ class TrainSettings(Checked):
             untouched = all(getattr(self.distil, key) == getattr(built_in, key) for key in RECIPES["list"])
             name = "retrieval" if positives_alone and untouched else "list"
             found = self.with_recipe(name) if untouched else replace(self, distil=replace(self.distil, recipe=name))
-        if found.distil.recipe != "retrieval":
-            return found
+        return found._where_left(OF_RETRIEVAL) if found.distil.recipe == "retrieval" else found
+
+    def _where_left(self, values: Mapping[str, Mapping[str, Any]]) -> Self:
+        """With ``values``, {section: {key: value}}, of keys that stand at their defaults."""
         changed = {}
-        for section, keys in OF_RETRIEVAL.items():
-            said = getattr(found, section)
+        for section, keys in values.items():
+            said = getattr(self, section)
             left = {key: value for key, value in keys.items() if getattr(said, key) == getattr(type(said)(), key)}
             changed[section] = replace(said, **left)
-        return replace(found, **changed)
+        return replace(self, **changed)
 
     def with_recipe(self, name: str) -> Self:
         """These settings with the losses of another recipe; raises ConfigError for one that does not exist."""

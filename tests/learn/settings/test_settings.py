@@ -81,7 +81,7 @@ def test_a_recipe_sets_its_keys(tmp_path, recipe):
 
 
 def test_the_defaults_are_those_of_the_recipe_for_logs_with_impressions(dataset):
-    distil = TrainSettings().of(dataset).distil
+    distil = changed(TrainSettings(), towers={"matching": False}).of(dataset).distil
     assert distil == TrainSettings().with_recipe("list").distil
     assert changed(TrainSettings(), distil={"recipe": "list"}).distil == distil
 
@@ -224,6 +224,17 @@ def shown_to(dataset, *, creators, enjoyed):
     return dataclasses.replace(
         dataset, snapshot=snapshot, exposures=dataclasses.replace(dataset.exposures, labels=labels)
     )
+
+
+def test_where_towers_match_by_themselves_steps_are_larger_and_passes_fewer(dataset):
+    n = len(dataset.snapshot.works)
+    matched = TrainSettings().of(shown_to(dataset, creators=n // 4, enjoyed=1))
+    assert (matched.optimizer.batch_size, matched.ranker.epochs, matched.towers.epochs) == (512, 2, 3)
+    said = changed(TrainSettings(), towers={"epochs": 7}, optimizer={"batch_size": 100})
+    said = said.of(shown_to(dataset, creators=n // 4, enjoyed=1))
+    assert (said.optimizer.batch_size, said.towers.epochs, said.ranker.epochs) == (100, 7, 2)
+    plain = TrainSettings().of(shown_to(dataset, creators=n, enjoyed=1))
+    assert (plain.optimizer, plain.ranker.epochs, plain.towers.epochs) == (TrainSettings().optimizer, 3, 5)
 
 
 def test_towers_match_where_histories_are_long_and_creators_have_several_works(dataset):
