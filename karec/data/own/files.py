@@ -26,6 +26,7 @@ FORMATS = {".csv": "csv", ".tsv": "csv", ".txt": "csv", ".dat": "csv", ".jsonl":
 FORMATS |= {".json": "jsonl", ".parquet": "parquet", ".pq": "parquet"}
 DELIMITERS = ",\t;|"
 ROW, FILE_NUMBER = "__row", "__file"
+RESERVED = {ROW, FILE_NUMBER, "file_row_number"}  # names that files cannot use: the last is DuckDB's, for ROW
 LONGEST_LINE = 16 * 2**20  # bytes
 SHOWN = 400  # characters of a list of columns, in an error
 KNOWN_TYPES = {"VARCHAR", "BOOLEAN", "DATE", "DOUBLE", "FLOAT", "TINYINT", "SMALLINT", "INTEGER", "BIGINT"}
@@ -190,11 +191,21 @@ class _Unquoted(csv.excel):
 def _check_names(path: Path, names: Sequence[str], place: str = "line 1: ") -> None:
     if not any(names):
         raise DataError(f"{path}: {place}a header with the columns' names is wanted")
+    folded: dict[str, int] = {}  # DuckDB reads names without regard to case
     for at, name in enumerate(names):
         if not name.strip():
             raise DataError(f"{path}: {place}column {at + 1} has no name: give it one")
         if name in names[:at]:
             raise DataError(f"{path}: {place}the column {name!r} is named twice: give one of them another name")
+        if name.lower() in folded:
+            one = names[folded[name.lower()]]
+            raise DataError(
+                f"{path}: {place}the columns {one!r} and {name!r} differ in upper and lower case alone: give one of them "
+                "another name"
+            )
+        if name.lower() in RESERVED:
+            raise DataError(f"{path}: {place}a column cannot be called {name!r}: give it another name")
+        folded[name.lower()] = at
 
 
 def _same_columns(path: Path, names: Sequence[str], first: Path, expected: Sequence[str]) -> None:
@@ -267,13 +278,15 @@ def _jsonl(database: Database, name: str, table: Files, files: tuple[Path, ...])
 def _json_names(database: Database, files: tuple[Path, ...], objects: list[str]) -> list[str]:
     """Every key of the files' objects: in the order in which the first object has them, then the others', sorted."""
     names: dict[str, None] = {}
-    for lines in objects:
+    for path, lines in zip(files, objects, strict=True):
         for first in database.rows(f"SELECT json_keys(l) FROM {lines} LIMIT 1"):
+            _check_names(path, first[0], "")
             names |= dict.fromkeys(first[0])
         every = database.rows(f"SELECT DISTINCT unnest(json_keys(l)) FROM {lines} ORDER BY 1")
         names |= dict.fromkeys(row[0] for row in every)
     if not names:
         raise DataError(f"{files[0]}: no line is a JSON object: one object a line is wanted")
+    _check_names(files[0], list(names), "")
     return list(names)
 
 
