@@ -200,8 +200,8 @@ def _check_names(path: Path, names: Sequence[str], place: str = "line 1: ") -> N
         if name.lower() in folded:
             one = names[folded[name.lower()]]
             raise DataError(
-                f"{path}: {place}the columns {one!r} and {name!r} differ in upper and lower case alone: give one of them "
-                "another name"
+                f"{path}: {place}the columns {one!r} and {name!r} differ in upper and lower case alone: give one of "
+                "them another name"
             )
         if name.lower() in RESERVED:
             raise DataError(f"{path}: {place}a column cannot be called {name!r}: give it another name")

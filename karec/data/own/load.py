@@ -106,7 +106,8 @@ class _Import:
         self._say(STEPS, "done")
         report = replace(made.report, tables=tuple(self.reports), notes=(*made.dataset.notes, *notes))
         told = (*report.notes, *(note for table in self.reports for note in table.notes()))
-        return OwnData(replace(made.dataset, notes=told), numbering.maps, report)
+        columns = {table.name: {each.name: each.becomes for each in table.columns} for table in self.reports}
+        return OwnData(replace(made.dataset, notes=told, columns=columns), numbering.maps, report)
 
     def _past(self, parts: Parts, sources: Mapping[str, Source]) -> tuple[Lists | None, tuple[str, ...]]:
         """What was before, where the contract has a past, and where it was found."""
