@@ -63,6 +63,8 @@ def load(
         work = _Import(contract, Path(scratch), ids_folder, progress, skip_bad)
         try:
             return work.run(int(time.time() * 1000) if now_ms is None else now_ms)
+        except DataError as error:
+            raise DataError("; ".join((str(error), *work.left_out()))) from error
         finally:
             work.database.close()
 
@@ -102,9 +104,15 @@ class _Import:
         made = dataset_of(shown, parts, lists)
         repeats = {REPEATED: shown.repeated - shown.differing, f"{REPEATED}, of other values": shown.differing}
         left_out |= {why: Reason(count) for why, count in repeats.items() if count}
-        self.reports[0] = replace(events, left_out=left_out)
+        kept = events.kept - sum(reason.count for reason in left_out.values())
+        self.reports[0] = replace(events, kept=kept, left_out=left_out)
         self._say(STEPS, "done")
-        report = replace(made.report, tables=tuple(self.reports), notes=(*made.dataset.notes, *notes))
+        report = replace(
+            made.report,
+            tables=tuple(self.reports),
+            notes=(*made.dataset.notes, *notes),
+            unknown_items=numbering.unknown_items,
+        )
         told = (*report.notes, *(note for table in self.reports for note in table.notes()))
         columns = {table.name: {each.name: each.becomes for each in table.columns} for table in self.reports}
         return OwnData(replace(made.dataset, notes=told, columns=columns), numbering.maps, report)
@@ -123,6 +131,10 @@ class _Import:
         files = ", ".join(path.name for path in sources["events"].files)
         note = f"there is no {past.path}: histories are made of {len(rows.exposures):,} rows of {files}"
         return lists_of_log(rows.exposures, past, users), (note,)
+
+    def left_out(self) -> list[str]:
+        """What was left out so far because it cannot be used, a part of a sentence for each table."""
+        return [note for table in self.reports if table.bad for note in table.gone()] if self.skip_bad else []
 
     def _say(self, done: int, what: str) -> None:
         if self.progress is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -17,7 +17,7 @@ from karec.data.own.events import IdKind, number_mistakes
 from karec.data.own.files import FILE_NUMBER, ROW, Source
 from karec.data.own.kinds import Column
 from karec.data.own.reasons import WHY, Mistake, nothing_kept, reasons, why_of
-from karec.data.own.report import ColumnReport, Reason, TableReport, moment
+from karec.data.own.report import SHOWN_LINES, ColumnReport, Reason, TableReport, moment
 from karec.errors import DataError
 from karec.types import Array
 
@@ -49,6 +49,7 @@ def read_table(
     cells = {f"c{at}": each.cell for at, each in enumerate(wanted)}
     cells |= {f"n{at}": column.as_number for at, column in enumerate(logged.values())}
     found, bad, rows, same = _rows(database, source, table, kind, cells, mistakes)
+    odd = _odd_cells(database, source, wanted)
     made: dict[str, Array] = {}
     names: dict[str, list[str]] = {}
     reports = []
@@ -60,7 +61,7 @@ def read_table(
             raise DataError(f"{source.files[0]}: {error}") from error
         made |= became.columns
         names |= became.names
-        reports.append(_report(each, values, became))
+        reports.append(replace(_report(each, values, became), odd=odd.get(each.column.name)))
     if isinstance(table, Items) and table.roles.vector is not None and table.roles.vector.endswith(VECTORS):
         path = contract.folder / table.roles.vector
         became = _beside(path, found["row"].to_numpy(), rows)
@@ -153,6 +154,26 @@ def _rows(
     if not found.num_rows:
         raise DataError(nothing_kept(f"{kind.what}s", source, bad))
     return found, bad, good + sum(reason.count for reason in bad.values()), good - found.num_rows
+
+
+def _odd_cells(database: Database, source: Source, wanted: list[Wanted]) -> dict[str, Reason]:
+    """{column: rows whose cell is there, and is not what most of the column's cells are}."""
+    conditions = {each.column.name: each.is_odd for each in wanted if each.is_odd is not None}
+    if not conditions:
+        return {}
+    counts = ", ".join(f"count(*) FILTER ({condition})" for condition in conditions.values())
+    with told(source.files[0]):
+        found = zip(conditions, database.rows(f"SELECT {counts} FROM {source.name}")[0], strict=True)
+    reasons_of = {}
+    for name, count in found:
+        if count:
+            rows = database.rows(
+                f"SELECT {FILE_NUMBER}, {ROW} FROM {source.name} WHERE {conditions[name]} "
+                f"ORDER BY {FILE_NUMBER}, {ROW} LIMIT {SHOWN_LINES}"
+            )
+            places = source.places(rows, source.broken(database))
+            reasons_of[name] = Reason(count, tuple(places[row] for row in rows))
+    return reasons_of
 
 
 def _differ(cells: dict[str, str]) -> str:
