@@ -27,6 +27,7 @@ FORMATS |= {".json": "jsonl", ".parquet": "parquet", ".pq": "parquet"}
 DELIMITERS = ",\t;|"
 ROW, FILE_NUMBER = "__row", "__file"
 RESERVED = {ROW, FILE_NUMBER, "file_row_number"}  # names that files cannot use: the last is DuckDB's, for ROW
+LOOKED_AT = 20_000  # rows that tell what a column holds
 LONGEST_LINE = 16 * 2**20  # bytes
 SHOWN = 400  # characters of a list of columns, in an error
 KNOWN_TYPES = {"VARCHAR", "BOOLEAN", "DATE", "DOUBLE", "FLOAT", "TINYINT", "SMALLINT", "INTEGER", "BIGINT"}
@@ -42,7 +43,8 @@ class Source:
 
     ``types`` are DuckDB's, by column; text for CSV and JSONL. ``find_broken`` are queries for (file number, byte, what
     is wrong) of lines that cannot be split into cells; they know after the view was read to its end. ``wrong`` is a
-    view of FILE_NUMBER, ROW and why, of rows that the view lacks; "" where it lacks none.
+    view of FILE_NUMBER, ROW and why, of rows that the view lacks; "" where it lacks none. ``texts``: columns of which
+    the files themselves say that they hold texts.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Source:
     encoding: str = "utf-8"
     wrong: str = ""
     quoted: bool = True
+    texts: frozenset[str] = frozenset()
 
     @property
     def columns(self) -> list[str]:
@@ -272,7 +275,17 @@ def _jsonl(database: Database, name: str, table: Files, files: tuple[Path, ...])
     database.run(f"CREATE TEMP VIEW {name} AS {' UNION ALL '.join(parts)}")
     database.run(f"CREATE TEMP VIEW {name}_wrong AS {' UNION ALL '.join(wrong)}")
     broken = tuple(_rejected(number, f"{name}_{number}") for number in range(len(files)))
-    return Source(name, files, "jsonl", dict.fromkeys(names, "VARCHAR"), broken, table.encoding, f"{name}_wrong")
+    types = dict.fromkeys(names, "VARCHAR")
+    texts = _json_texts(database, names, f"(SELECT l FROM {rows[0]} WHERE {good} LIMIT {LOOKED_AT})")
+    return Source(name, files, "jsonl", types, broken, table.encoding, f"{name}_wrong", texts=texts)
+
+
+def _json_texts(database: Database, names: Sequence[str], objects: str) -> frozenset[str]:
+    """Those of ``names`` that are a text in some of the ``objects``."""
+    paths = (text("$." + json.dumps(each, ensure_ascii=False)) for each in names)
+    is_text = ", ".join(f"coalesce(bool_or(json_type(l, {path}) = 'VARCHAR'), false)" for path in paths)
+    found = database.rows(f"SELECT {is_text} FROM {objects}")[0]
+    return frozenset(name for name, is_one in zip(names, found, strict=True) if is_one)
 
 
 def _json_names(database: Database, files: tuple[Path, ...], objects: list[str]) -> list[str]:
@@ -310,9 +323,9 @@ def _parquet(database: Database, name: str, table: Files, files: tuple[Path, ...
         texts = [column for column, kind in types.items() if kind == "VARCHAR" or not _is_known(kind)]
         parts.append(_cells(texts, list(types), rows))
     database.run(f"CREATE TEMP VIEW {name} AS {' UNION ALL '.join(parts)}")
-    return Source(
-        name, files, "parquet", {column: kind if _is_known(kind) else "VARCHAR" for column, kind in types.items()}
-    )
+    texts = frozenset(column for column, kind in types.items() if kind == "VARCHAR")
+    types = {column: kind if _is_known(kind) else "VARCHAR" for column, kind in types.items()}
+    return Source(name, files, "parquet", types, texts=texts)
 
 
 def _parquet_names(path: Path) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from karec._clock import Progress
 from karec.data.own.cells import Check
-from karec.data.own.checks import said_column
+from karec.data.own.checks import id_column
 from karec.data.own.contract import Contract, Files, read_contract
 from karec.data.own.database import Database
 from karec.data.own.dataset import Parts, dataset_of
@@ -178,7 +178,7 @@ class _Import:
         for what, places in wanted.items():
             for source, name, asked in places:
                 sources[source].column(name, asked)
-            columns = [said_column(self.database, sources[s], name, checks.get(s, ())) for s, name, _ in places]
+            columns = [id_column(self.database, sources[s], name, checks.get(s, ())) for s, name, _ in places]
             kinds.append(id_kind(what, columns))
         return kinds[0], kinds[1]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from karec.data.own.contract import Files
 from karec.data.own.database import Database, told
-from karec.data.own.files import FORMATS, Source, open_source, quoted, suffix_of
-from karec.data.own.kinds import LOOKED_AT, Column, column_of
+from karec.data.own.files import FORMATS, LOOKED_AT, Source, open_source, quoted, suffix_of
+from karec.data.own.kinds import Column, column_of
 from karec.errors import DataError
 
 SHARED = 0.5  # of the log's ids must be among a table's ids

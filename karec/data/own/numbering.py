@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from karec.data.own.checks import id_column
 from karec.data.own.contract import Contract, PairColumns
 from karec.data.own.database import Database, told
 from karec.data.own.files import FILE_NUMBER, OFFSET, ROW, Source
@@ -21,6 +22,7 @@ from karec.platform.schema import CREATOR, SONG
 from karec.types import Array
 
 UNKNOWN_ITEM = "the item is not in items"
+FRIENDS = "friends"  # the relation that is to users
 
 
 class Numbering:
@@ -129,20 +131,34 @@ class Numbering:
         self, contract: Contract, sources: Mapping[str, Source], checked: Callable[[TableReport], None]
     ) -> dict[str, tuple[Array, Array, Array]]:
         """{relation: (user numbers, the other's numbers, moments or 0)}, sorted."""
+        items = contract.items
+        creator = None if items is None else items.roles.creator
+        of_integers = (
+            items is not None
+            and creator is not None
+            and creator not in items.values
+            and id_column(self.database, sources["items"], creator, items.checks).kind == "integer"
+        )
         return {
-            name: self._pairs(name, sources[f"relation_{at}"], pairs.columns, checked)
+            name: self._pairs(name, sources[f"relation_{at}"], pairs.columns, checked, of_integers and name != FRIENDS)
             for at, (name, pairs) in enumerate(contract.relations.items())
         }
 
     def _pairs(
-        self, name: str, source: Source, columns: PairColumns, checked: Callable[[TableReport], None]
+        self,
+        name: str,
+        source: Source,
+        columns: PairColumns,
+        checked: Callable[[TableReport], None],
+        of_integers: bool,
     ) -> tuple[Array, Array, Array]:
+        """``of_integers``: the relation is to creators, whose ids are integers."""
         database = self.database
         source.column(columns.to, f"relations.{name}.columns.to")
-        of_user, of_other = (column_of(database, source, column) for column in (columns.user, columns.to))
+        of_user, of_other = (id_column(database, source, column) for column in (columns.user, columns.to))
         integers = self.maps["users"].kind == "integer"
         u = of_user.as_integer if integers else of_user.as_text
-        o = of_other.as_integer if of_other.kind == "integer" and integers else of_other.as_text
+        o = of_other.as_integer if of_other.kind == "integer" and (integers or of_integers) else of_other.as_text
         moment = "0"
         if columns.time is not None:
             source.column(columns.time, f"relations.{name}.columns.time")

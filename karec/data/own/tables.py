@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from karec.data.own.checks import check_mistakes, said_column
+from karec.data.own.checks import check_mistakes, id_column, said_column
 from karec.data.own.columns import Become, Numbers, Wanted, become, log_becomes, vectors_become
 from karec.data.own.contract import Contract, Items, Rows
 from karec.data.own.database import Database, told
@@ -19,6 +19,7 @@ from karec.data.own.kinds import Column
 from karec.data.own.reasons import WHY, Mistake, nothing_kept, reasons, why_of
 from karec.data.own.report import SHOWN_LINES, ColumnReport, Reason, TableReport, moment
 from karec.errors import DataError
+from karec.platform.schema import CREATOR, SONG
 from karec.types import Array
 
 VECTORS = ".npy"
@@ -102,7 +103,7 @@ def _wanted(database: Database, source: Source, table: Rows, what: str) -> list[
     vector = table.roles.vector if isinstance(table, Items) else None
     return [
         Wanted(
-            said_column(database, source, name, table.checks),
+            (id_column if roles.get(name) in (CREATOR, SONG) else said_column)(database, source, name, table.checks),
             roles.get(name),
             table.lists.get(name),
             name in table.categories,
