@@ -323,9 +323,9 @@ def _parquet(database: Database, name: str, table: Files, files: tuple[Path, ...
         texts = [column for column, kind in types.items() if kind == "VARCHAR" or not _is_known(kind)]
         parts.append(_cells(texts, list(types), rows))
     database.run(f"CREATE TEMP VIEW {name} AS {' UNION ALL '.join(parts)}")
-    texts = frozenset(column for column, kind in types.items() if kind == "VARCHAR")
+    written = frozenset(column for column, kind in types.items() if kind == "VARCHAR")
     types = {column: kind if _is_known(kind) else "VARCHAR" for column, kind in types.items()}
-    return Source(name, files, "parquet", types, texts=texts)
+    return Source(name, files, "parquet", types, texts=written)
 
 
 def _parquet_names(path: Path) -> list[str]:
