@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from karec.ids import IdMap
+from karec.trace import StepTrace, Trace
 from karec.types import Recommendation, Request
+
+NO_NUMBER = -1  # numbers of ids are not negative
 
 
 @dataclass(frozen=True)
@@ -30,4 +36,22 @@ class IdNaming:
     def named(self, answer: Recommendation, request: Request) -> Recommendation:
         asked = replace(answer.request, user_id=request.user_id, shown=request.shown)
         names = tuple(self.items.names(answer.candidates.ids).tolist())
-        return replace(answer, request=asked, names=names)
+        trace = Trace(tuple(map(self._explained, answer.trace.steps))) if request.explain else answer.trace
+        return replace(answer, request=asked, names=names, trace=trace)
+
+    def _explained(self, step: StepTrace) -> StepTrace:
+        """``step`` with ids in its explanation, where it has one."""
+        told = step.notes.get("explanation")
+        if told is None:
+            return step
+        ids, closest = (self._of([work[key] for work in told["works"]]) for key in ("id", "closest"))
+        works = [
+            {**work, "id": id_, "closest": near} for work, id_, near in zip(told["works"], ids, closest, strict=True)
+        ]
+        return replace(step, notes={**step.notes, "explanation": {"works": works, "top_k": self._of(told["top_k"])}})
+
+    def _of(self, numbers: Sequence[int | None]) -> list[int | str | None]:
+        """The id of each; None where there is no number, or where it is that of no work."""
+        known = np.array([NO_NUMBER if number is None else number for number in numbers], np.int64)
+        ids: list[int | str | None] = self.items.names(known, missing="none").tolist()
+        return ids

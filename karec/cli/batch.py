@@ -78,6 +78,8 @@ class BatchJob:
             if column not in names:
                 raise DataError(f"{self.users}: no column {column!r}; name one with --column, there are {names}")
             users = file.read([column])[column].combine_chunks()
+            if pa.types.is_dictionary(users.type):
+                users = users.dictionary_decode()
         except (OSError, pa.ArrowException) as error:
             raise DataError(f"{self.users} cannot be read as Parquet: {error}") from error
         if not (

@@ -141,9 +141,15 @@ def report_on(dataset: Dataset, served: Served, quality: dict[str, Any], loss: d
         "versions": dict(served.feeds[0].versions),
         "feed": [
             {"position": item.position, "id": item.id, "score": item.score, "recalled_by": list(item.recalled_by)}
-            for item in served.feeds[0]
+            for item in _named(served, served.feeds[0])
         ],
     }
+
+
+def _named(served: Served, feed: Recommendation) -> Recommendation:
+    """``feed`` with the platform's ids."""
+    naming = served.bundle.naming
+    return feed if naming is None else naming.named(feed, feed.request)
 
 
 def _top_k(feed: Recommendation) -> Candidates:

@@ -43,9 +43,9 @@ examples:
   karec train --data shop --out run1""",
     "export-world": """\
 examples:
-  karec data export-world world --works 20000 --users 2000 --exposures 50000
-  karec data check world
-  karec train --data world --out run1""",
+  karec data export-world karaoke --works 20000 --users 2000 --exposures 50000
+  karec data check karaoke
+  karec train --data karaoke --out run1""",
     "init": """\
 examples:
   karec data init shop

@@ -63,7 +63,7 @@ def check(arguments: argparse.Namespace) -> None:
     else:
         for table in report_tables(report):
             console.print(table)
-        for note in report.notes:
+        for note in (*report.notes, *(note for table in report.tables for note in table.odd_notes())):
             console.print(f"note: {note}")
     bad = {table.name: sum(reason.count for reason in table.bad.values()) for table in report.tables if table.bad}
     if bad and not arguments.skip_bad:
@@ -99,6 +99,7 @@ def report_tables(report: DataReport) -> Iterator[Table]:
         ("shape of the log", report.shape),
         ("users", f"{report.users:,}, {report.users_without_row:,} of whom only the log knows"),
         ("items", f"{report.items:,}, {report.items_without_exposure:,} of which were never shown"),
+        *([("unknown items", f"{report.unknown_items:,} that only the log knows")] if report.unknown_items else []),
         ("exposures", f"{report.exposures:,}"),
         *((f"label {name}", f"{share:.2%} are positive") for name, share in report.labels.items()),
         *((f"{part} exposures", f"{count:,}") for part, count in report.parts.items()),

@@ -186,13 +186,12 @@ def explanation_tables(feed: Recommendation) -> Iterator[Table]:
         places = {work["id"]: place for place, work in enumerate(works)}
         rows = []
         for item in feed:
-            number = int(feed.candidates.ids[item.position])  # explanations name works by number
-            if number not in places:
+            if item.id not in places:
                 continue
-            place = places[number]
+            place = places[item.id]
             work = works[place]
             near = ("–", "–") if work["closest"] is None else (str(work["closest"]), f"{work['cosine']:.3f}")
-            known = "yes" if number in top_k else "no"
+            known = "yes" if item.id in top_k else "no"
             numbers = (f"{work['relevance']:.4f}", f"{work['gain']:.3g}")
             rows.append(
                 (str(item.position + 1), str(item.id), str(place + 1), *numbers, *near, known, str(top_k[place]))

@@ -167,6 +167,11 @@ class Encoder:
         """Categories that users and works have by the same name."""
         return tuple(name for name in self.works.categories if name in self.users.categories)
 
+    @property
+    def described(self) -> dict[str, Any]:
+        """What models read of users and works, {column: in words}, and the names of the crosses."""
+        return {"users": self.users.described, "works": self.works.described, "crosses": list(self._crosses.names)}
+
     @cached_property
     def _crosses(self) -> CrossFeatures:
         return CrossFeatures(self.works.category_names, self.shared, self.cowatch)

@@ -132,6 +132,16 @@ class TableCoder:
         )
 
     @property
+    def described(self) -> dict[str, str]:
+        """What the models read of each column, in words."""
+        categories = zip(self.category_names, self.vocabularies, strict=True)
+        found = {name: f"category, {len(known):,} values and one for all others" for name, known in categories}
+        found |= {each.name: "logarithm of a number" if each.log else "number" for each in self.numbers}
+        found |= {each.name: "logarithm of the age in hours" for each in self.moments}
+        found |= dict.fromkeys(self.counters[1:], "smoothed rate")
+        return found | dict.fromkeys(self.counters[:1], "logarithm of a count")
+
+    @property
     def counters(self) -> tuple[str, ...]:
         """The counter columns in the order of ``counts``; none when the table had no counters."""
         return (schema.EXPOSED, *map(schema.counter, self.counted)) if self.counted else ()

@@ -16,7 +16,8 @@ class Dataset:
     weighs in the score that feeds are ordered by, 1 for one that is not named. ``notes`` say what every
     report must: what the loader dropped, took as unknown or drew, a line each. ``drawn``: exposures without a positive
     label are negatives that were drawn, with a chance ∝ (how often a work is taken + 1)^drawn; None: they were shown.
-    ``timeless``: the moments of exposures are made up, and say nothing but in which part an exposure is.
+    ``timeless``: the moments of exposures are made up, and say nothing but in which part an exposure is. ``columns``:
+    what each column of the files became, {table: {column: what}}, where the data are of files.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     drawn: float | None = None
     timeless: bool = False
+    columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def objectives(self) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """Ids of a platform's own kind come back as they went in; steps and observers see numbers."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -76,6 +77,27 @@ def test_ids_come_back_as_they_went_in(naming):
     assert (told["user_id"], [item["id"] for item in told["items"]]) == ("章", ["a", "ü", "404"])
     numbers = naming.items.numbers(["b/1", "a", "ü", "404"]).tolist()
     assert observer.seen == [(naming.users.numbers(["章"])[0], (numbers[0],), numbers[1:])]
+
+
+class Explains(NotShown):
+    """The same, and why; the last work is most alike a work that nobody knows."""
+
+    name = "explains"
+
+    def select(self, request, candidates):
+        chosen = super().select(request, candidates)
+        numbers = candidates.ids[chosen.indices].tolist()
+        near = [None, *numbers[:-2], 77]
+        works = [{"id": number, "closest": other} for number, other in zip(numbers, near, strict=True)]
+        return replace(chosen, notes={"explanation": {"works": works, "top_k": numbers[::-1]}, "n": 3})
+
+
+def test_explanations_name_works_as_the_platform_does(naming):
+    served = replace(cascade(naming), stages=(Stage("rank", (Explains(),)),))
+    step = served.run(Request("ann", k=3, explain=True)).as_dict()["trace"][-1]
+    ids = naming.items.names(served.recall.sources[0].numbers[:3]).tolist()
+    works = [{"id": ids[0], "closest": None}, {"id": ids[1], "closest": ids[0]}, {"id": ids[2], "closest": None}]
+    assert step["notes"] == {"explanation": {"works": works, "top_k": ids[::-1]}, "n": 3}
 
 
 @given(user=st.text(st.characters(codec="utf-8"), min_size=1, max_size=64))

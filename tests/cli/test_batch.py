@@ -45,6 +45,16 @@ def test_each_user_has_the_feed_that_one_request_gives(job, cascade, bundle, use
     assert sorted(path.name for path in tmp_path.iterdir()) == ["feeds.parquet", "users.parquet"]
 
 
+def test_users_may_be_a_column_of_categories(job, users, tmp_path):
+    """As pandas writes them."""
+    assert recommend(job, tmp_path) == 0
+    plain = pq.read_table(tmp_path / "feeds.parquet")
+    (tmp_path / "feeds.parquet").unlink()
+    pq.write_table(pa.table({"user": pa.array(users).dictionary_encode()}), tmp_path / "users.parquet")
+    assert recommend(job, tmp_path) == 0
+    assert pq.read_table(tmp_path / "feeds.parquet").equals(plain)
+
+
 def test_a_job_that_was_killed_goes_on_where_it_stopped(job, users, tmp_path, monkeypatch):
     monkeypatch.setattr(batch, "PART_USERS", 4)
     assert recommend(job, tmp_path) == 0

@@ -82,6 +82,16 @@ def test_check_fails_where_rows_cannot_be_used_unless_they_may_be_skipped(tmp_pa
     assert not (tmp_path / "run").exists()
 
 
+def test_the_run_says_what_became_of_each_column_and_what_models_read_of_it(movies):
+    _, out = movies
+    run = json.loads((out / "run" / "run.json").read_text())
+    columns = run["data"]["columns"]
+    assert columns["events"]["rating"] == "label liked"
+    assert columns["items"]["genres"].startswith("categories tag, tag2") and columns["items"]["title"] == "not used"
+    assert run["inputs"]["works"]["tag"] == f"category, {len(GENRES)} values and one for all others"
+    assert run["inputs"]["works"]["count_exposed"] == "logarithm of a count" and run["inputs"]["crosses"]
+
+
 def test_init_overwrites_nothing(movies, capsys):
     folder, _ = movies
     before = (folder / "data.toml").read_bytes()

@@ -27,6 +27,13 @@ def said_column(database: Database, source: Source, name: str, checks: Sequence[
     return Column(name, kind, False)
 
 
+def id_column(database: Database, source: Source, name: str, checks: Sequence[Check] = ()) -> Column:
+    """``said_column`` of ids: they come back as they went in, so that what the file says is a text stays one."""
+    column = said_column(database, source, name, checks)
+    stays = name in source.texts and name not in declared(checks)
+    return replace(column, kind="text", unit="") if stays else column
+
+
 def check_mistakes(
     database: Database, source: Source, checks: Sequence[Check], what: str, zone: ZoneInfo, time_unit: str = ""
 ) -> list[Mistake]:

@@ -61,6 +61,14 @@ class Wanted:
         return self._known
 
     @property
+    def is_odd(self) -> str | None:
+        """A condition in SQL: the cell is there, and cannot be read as what the column holds; None: each can."""
+        kinds = self.column.kind in ("integer", "number", "time") and self.between is None and not self.category
+        if not kinds and self.role != PUBLISHED:
+            return None
+        return f"{self.column.cell} IS NOT NULL AND {self._known} IS NULL"
+
+    @property
     def _known(self) -> str:
         column = self.column
         if self.role == PUBLISHED:

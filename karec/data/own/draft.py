@@ -46,7 +46,9 @@ def write_contract(paths: Sequence[Path], folder: Path) -> str:
 
 def _columns(log: Looked, three: Three) -> dict[str, str]:
     """{role: column} of the log."""
-    found = vars(three).copy()
+    found = three.named
+    if three.time is None:
+        return found
     event = log.named("event", ("text",), list(found.values()))
     if event is not None and 1 < log.distinct[event] <= MOST_EVENTS:
         found["event"] = event
@@ -59,17 +61,32 @@ def _columns(log: Looked, three: Three) -> dict[str, str]:
 
 
 def _events(log: Looked, three: Three) -> list[str]:
-    time = log.columns[three.time]
     columns = ", ".join(f"{role} = {_toml(name)}" for role, name in _columns(log, three).items())
-    held = f"{time.kind} in {time.unit}" if time.unit else time.kind
+    if three.time is None:
+        has, told = "a user and an item", "none is a time"
+    else:
+        time = log.columns[three.time]
+        has = "a user, an item and a time"
+        told = f"the time is {time.kind} in {time.unit}" if time.unit else f"the time is {time.kind}"
     return [
         "[events]",
-        f"path = {_toml(log.path)}   # ? the table with a user, an item and a time; {log.rows:,} rows looked at",
-        f"columns = {{ {columns} }}   # ? by their names; the time is {held}",
+        f"path = {_toml(log.path)}   # ? the table with {has}; {log.rows:,} rows looked at",
+        f"columns = {{ {columns} }}   # ? by their names; {told}",
     ]
 
 
 def _labels(log: Looked, three: Three) -> list[str]:
+    if three.time is None:
+        return [
+            "",
+            "# ? No column is a time: each row is taken as a positive, whatever stands in it, and negatives are drawn.",
+            "# The test are positives of each user that are drawn too.",
+            "[negatives]",
+            "per_positive = 4",
+            "",
+            "[split]",
+            'by = "user"',
+        ]
     columns = _columns(log, three)
     if "event" in columns:
         return _event_labels(log, columns["event"])

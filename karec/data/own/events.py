@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo
 
 from karec._clock import DAY_MS
-from karec.data.own.checks import check_mistakes, said_column
+from karec.data.own.checks import check_mistakes, id_column, said_column
 from karec.data.own.contract import Contract, Label
 from karec.data.own.database import Database, told
 from karec.data.own.files import FILE_NUMBER, OFFSET, ROW, Source, text
@@ -88,7 +88,7 @@ def read_events(
 def _cells(database: Database, source: Source, contract: Contract, users: IdKind, items: IdKind, now_ms: int) -> _Cells:
     checks = contract.events.checks
     columns = {
-        role: said_column(database, source, name, checks)
+        role: (id_column if role in ("user", "item") else said_column)(database, source, name, checks)
         for role, name in vars(contract.events.columns).items()
         if name is not None and source.column(name, f"events.columns.{role}")
     }

@@ -26,6 +26,8 @@ FORMATS = {".csv": "csv", ".tsv": "csv", ".txt": "csv", ".dat": "csv", ".jsonl":
 FORMATS |= {".json": "jsonl", ".parquet": "parquet", ".pq": "parquet"}
 DELIMITERS = ",\t;|"
 ROW, FILE_NUMBER = "__row", "__file"
+RESERVED = {ROW, FILE_NUMBER, "file_row_number"}  # names that files cannot use: the last is DuckDB's, for ROW
+LOOKED_AT = 20_000  # rows that tell what a column holds
 LONGEST_LINE = 16 * 2**20  # bytes
 SHOWN = 400  # characters of a list of columns, in an error
 KNOWN_TYPES = {"VARCHAR", "BOOLEAN", "DATE", "DOUBLE", "FLOAT", "TINYINT", "SMALLINT", "INTEGER", "BIGINT"}
@@ -41,7 +43,8 @@ class Source:
 
     ``types`` are DuckDB's, by column; text for CSV and JSONL. ``find_broken`` are queries for (file number, byte, what
     is wrong) of lines that cannot be split into cells; they know after the view was read to its end. ``wrong`` is a
-    view of FILE_NUMBER, ROW and why, of rows that the view lacks; "" where it lacks none.
+    view of FILE_NUMBER, ROW and why, of rows that the view lacks; "" where it lacks none. ``texts``: columns of which
+    the files themselves say that they hold texts.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Source:
     encoding: str = "utf-8"
     wrong: str = ""
     quoted: bool = True
+    texts: frozenset[str] = frozenset()
 
     @property
     def columns(self) -> list[str]:
@@ -190,11 +194,21 @@ class _Unquoted(csv.excel):
 def _check_names(path: Path, names: Sequence[str], place: str = "line 1: ") -> None:
     if not any(names):
         raise DataError(f"{path}: {place}a header with the columns' names is wanted")
+    folded: dict[str, int] = {}  # DuckDB reads names without regard to case
     for at, name in enumerate(names):
         if not name.strip():
             raise DataError(f"{path}: {place}column {at + 1} has no name: give it one")
         if name in names[:at]:
             raise DataError(f"{path}: {place}the column {name!r} is named twice: give one of them another name")
+        if name.lower() in folded:
+            one = names[folded[name.lower()]]
+            raise DataError(
+                f"{path}: {place}the columns {one!r} and {name!r} differ in upper and lower case alone: give one of "
+                "them another name"
+            )
+        if name.lower() in RESERVED:
+            raise DataError(f"{path}: {place}a column cannot be called {name!r}: give it another name")
+        folded[name.lower()] = at
 
 
 def _same_columns(path: Path, names: Sequence[str], first: Path, expected: Sequence[str]) -> None:
@@ -261,19 +275,31 @@ def _jsonl(database: Database, name: str, table: Files, files: tuple[Path, ...])
     database.run(f"CREATE TEMP VIEW {name} AS {' UNION ALL '.join(parts)}")
     database.run(f"CREATE TEMP VIEW {name}_wrong AS {' UNION ALL '.join(wrong)}")
     broken = tuple(_rejected(number, f"{name}_{number}") for number in range(len(files)))
-    return Source(name, files, "jsonl", dict.fromkeys(names, "VARCHAR"), broken, table.encoding, f"{name}_wrong")
+    types = dict.fromkeys(names, "VARCHAR")
+    texts = _json_texts(database, names, f"(SELECT l FROM {rows[0]} WHERE {good} LIMIT {LOOKED_AT})")
+    return Source(name, files, "jsonl", types, broken, table.encoding, f"{name}_wrong", texts=texts)
+
+
+def _json_texts(database: Database, names: Sequence[str], objects: str) -> frozenset[str]:
+    """Those of ``names`` that are a text in some of the ``objects``."""
+    paths = (text("$." + json.dumps(each, ensure_ascii=False)) for each in names)
+    is_text = ", ".join(f"coalesce(bool_or(json_type(l, {path}) = 'VARCHAR'), false)" for path in paths)
+    found = database.rows(f"SELECT {is_text} FROM {objects}")[0]
+    return frozenset(name for name, is_one in zip(names, found, strict=True) if is_one)
 
 
 def _json_names(database: Database, files: tuple[Path, ...], objects: list[str]) -> list[str]:
     """Every key of the files' objects: in the order in which the first object has them, then the others', sorted."""
     names: dict[str, None] = {}
-    for lines in objects:
+    for path, lines in zip(files, objects, strict=True):
         for first in database.rows(f"SELECT json_keys(l) FROM {lines} LIMIT 1"):
+            _check_names(path, first[0], "")
             names |= dict.fromkeys(first[0])
         every = database.rows(f"SELECT DISTINCT unnest(json_keys(l)) FROM {lines} ORDER BY 1")
         names |= dict.fromkeys(row[0] for row in every)
     if not names:
         raise DataError(f"{files[0]}: no line is a JSON object: one object a line is wanted")
+    _check_names(files[0], list(names), "")
     return list(names)
 
 
@@ -297,9 +323,9 @@ def _parquet(database: Database, name: str, table: Files, files: tuple[Path, ...
         texts = [column for column, kind in types.items() if kind == "VARCHAR" or not _is_known(kind)]
         parts.append(_cells(texts, list(types), rows))
     database.run(f"CREATE TEMP VIEW {name} AS {' UNION ALL '.join(parts)}")
-    return Source(
-        name, files, "parquet", {column: kind if _is_known(kind) else "VARCHAR" for column, kind in types.items()}
-    )
+    written = frozenset(column for column, kind in types.items() if kind == "VARCHAR")
+    types = {column: kind if _is_known(kind) else "VARCHAR" for column, kind in types.items()}
+    return Source(name, files, "parquet", types, texts=written)
 
 
 def _parquet_names(path: Path) -> list[str]:

@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from karec.data.own.database import Database, told
-from karec.data.own.files import Source, quoted
+from karec.data.own.files import LOOKED_AT, Source, quoted
 
 Kind = Literal["integer", "number", "time", "boolean", "list", "text"]
-LOOKED_AT = 20_000  # rows
 MOST = 0.95  # of the cells that are not missing must be of a kind
 INTEGER = r"^-?(0|[1-9][0-9]{0,18})$"
 UNITS = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}

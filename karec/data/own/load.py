@@ -10,7 +10,7 @@ from pathlib import Path
 
 from karec._clock import Progress
 from karec.data.own.cells import Check
-from karec.data.own.checks import said_column
+from karec.data.own.checks import id_column
 from karec.data.own.contract import Contract, Files, read_contract
 from karec.data.own.database import Database
 from karec.data.own.dataset import Parts, dataset_of
@@ -63,6 +63,8 @@ def load(
         work = _Import(contract, Path(scratch), ids_folder, progress, skip_bad)
         try:
             return work.run(int(time.time() * 1000) if now_ms is None else now_ms)
+        except DataError as error:
+            raise DataError("; ".join((str(error), *work.left_out()))) from error
         finally:
             work.database.close()
 
@@ -102,11 +104,18 @@ class _Import:
         made = dataset_of(shown, parts, lists)
         repeats = {REPEATED: shown.repeated - shown.differing, f"{REPEATED}, of other values": shown.differing}
         left_out |= {why: Reason(count) for why, count in repeats.items() if count}
-        self.reports[0] = replace(events, left_out=left_out)
+        kept = events.kept - sum(reason.count for reason in left_out.values())
+        self.reports[0] = replace(events, kept=kept, left_out=left_out)
         self._say(STEPS, "done")
-        report = replace(made.report, tables=tuple(self.reports), notes=(*made.dataset.notes, *notes))
+        report = replace(
+            made.report,
+            tables=tuple(self.reports),
+            notes=(*made.dataset.notes, *notes),
+            unknown_items=numbering.unknown_items,
+        )
         told = (*report.notes, *(note for table in self.reports for note in table.notes()))
-        return OwnData(replace(made.dataset, notes=told), numbering.maps, report)
+        columns = {table.name: {each.name: each.becomes for each in table.columns} for table in self.reports}
+        return OwnData(replace(made.dataset, notes=told, columns=columns), numbering.maps, report)
 
     def _past(self, parts: Parts, sources: Mapping[str, Source]) -> tuple[Lists | None, tuple[str, ...]]:
         """What was before, where the contract has a past, and where it was found."""
@@ -122,6 +131,10 @@ class _Import:
         files = ", ".join(path.name for path in sources["events"].files)
         note = f"there is no {past.path}: histories are made of {len(rows.exposures):,} rows of {files}"
         return lists_of_log(rows.exposures, past, users), (note,)
+
+    def left_out(self) -> list[str]:
+        """What was left out so far because it cannot be used, a part of a sentence for each table."""
+        return [note for table in self.reports if table.bad for note in table.gone()] if self.skip_bad else []
 
     def _say(self, done: int, what: str) -> None:
         if self.progress is not None:
@@ -165,7 +178,7 @@ class _Import:
         for what, places in wanted.items():
             for source, name, asked in places:
                 sources[source].column(name, asked)
-            columns = [said_column(self.database, sources[s], name, checks.get(s, ())) for s, name, _ in places]
+            columns = [id_column(self.database, sources[s], name, checks.get(s, ())) for s, name, _ in places]
             kinds.append(id_kind(what, columns))
         return kinds[0], kinds[1]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from karec.data.own.contract import Files
 from karec.data.own.database import Database, told
-from karec.data.own.files import FORMATS, Source, open_source, quoted, suffix_of
-from karec.data.own.kinds import LOOKED_AT, Column, column_of
+from karec.data.own.files import FORMATS, LOOKED_AT, Source, open_source, quoted, suffix_of
+from karec.data.own.kinds import Column, column_of
 from karec.errors import DataError
 
 SHARED = 0.5  # of the log's ids must be among a table's ids
@@ -105,11 +105,16 @@ class Looked:
 
 @dataclass(frozen=True)
 class Three:
-    """The columns that a log must have."""
+    """The columns that a log must have; a log of positives alone may have no ``time``."""
 
     user: str
     item: str
-    time: str
+    time: str | None
+
+    @property
+    def named(self) -> dict[str, str]:
+        """{role: column}, those that there are."""
+        return {role: name for role, name in vars(self).items() if name is not None}
 
 
 def look_at(database: Database, paths: Sequence[Path], folder: Path) -> tuple[list[Looked], list[str]]:
@@ -161,8 +166,12 @@ def _look(database: Database, at: int, path: Path, folder: Path) -> Looked:
 
 
 def log_of(looked: Sequence[Looked]) -> tuple[Looked, Three]:
-    """The table that has a user, an item and a time; of several the longest. DataError: there is none."""
-    logs = [(table, three) for table in looked if (three := _three(table)) is not None]
+    """The table that has a user, an item and a time; where none has a time, one that has a user and an item, several
+    times each user. Of several the longest. DataError: there is none.
+    """
+    found = [(table, three) for table in looked if (three := _three(table)) is not None]
+    logs = [(table, three) for table, three in found if three.time is not None]
+    logs = logs or [(table, three) for table, three in found if table.distinct[three.user] < table.rows]
     if not logs:
         tables = "; ".join(f"{table.path}: {', '.join(table.columns)}" for table in looked)
         raise DataError(
@@ -180,8 +189,7 @@ def _three(table: Looked) -> Three | None:
         return None
     time = table.named("time", ("moment",), (user, item))
     moments = [n for n, c in table.columns.items() if n not in (user, item) and (c.kind == "time" or c.unit)]
-    time = time or next(iter(moments), None)
-    return None if time is None else Three(user, item, time)
+    return Three(user, item, time or next(iter(moments), None))
 
 
 def entity_of(log: Looked, id_column: str, what: str, others: Sequence[Looked]) -> tuple[Looked, str, float] | None:

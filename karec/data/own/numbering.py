@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from karec.data.own.checks import id_column
 from karec.data.own.contract import Contract, PairColumns
 from karec.data.own.database import Database, told
 from karec.data.own.files import FILE_NUMBER, OFFSET, ROW, Source
 from karec.data.own.kinds import column_of
 from karec.data.own.reasons import WHY, nothing_kept, reasons, why_of
-from karec.data.own.report import Reason, TableReport
+from karec.data.own.report import SHOWN_LINES, Reason, TableReport
 from karec.data.own.tables import OwnTable
 from karec.errors import DataError
 from karec.ids import IdMap
@@ -21,17 +22,19 @@ from karec.platform.schema import CREATOR, SONG
 from karec.types import Array
 
 UNKNOWN_ITEM = "the item is not in items"
+FRIENDS = "friends"  # the relation that is to users
 
 
 class Numbering:
     """``maps`` by table, and of each the numbers of its rows, in the order of the table: those of its file, then those
-    that only the log names, ascending.
+    that only the log names, ascending. ``unknown_items``: how many items of the log its table does not have.
     """
 
     def __init__(self, database: Database, folder: Path) -> None:
         self.database, self.folder = database, folder
         self.maps: dict[str, IdMap] = {}
         self.rows: dict[str, Array] = {}
+        self.unknown_items = 0
 
     def of_role(self, role: str, names: Any) -> Array:
         """Numbers of creators, or of songs, that are texts (Arrow); a creator who is a user has that user's number."""
@@ -60,11 +63,24 @@ class Numbering:
                 left_out = before - database.count(f"cleaned{known}")
             if left_out == before:
                 raise DataError(f"{source.files[0]}: none of {before:,} events names an item of items: are ids alike?")
+            unknown = self._unknown_items(source, left_out)
             user_ids = self._user_ids(known if left_out else "", users)
             self._build("users", user_ids)
             with database.table("user_ids", id=user_ids, number=self.rows["users"]):
                 self._replace_ids(item_ids, user_ids, bool(left_out))
-        return {UNKNOWN_ITEM: Reason(left_out)} if left_out else {}
+        return unknown
+
+    def _unknown_items(self, source: Source, left_out: int) -> dict[str, Reason]:
+        """Why ``left_out`` rows are left out, of items that the table item_ids lacks."""
+        if not left_out:
+            return {}
+        firsts = f"min({FILE_NUMBER}::BIGINT * {OFFSET} + {ROW}, {SHOWN_LINES})"
+        self.unknown_items, found = self.database.rows(
+            f"SELECT count(DISTINCT i), {firsts} FROM read ANTI JOIN item_ids ON i = id WHERE {WHY} IS NULL"
+        )[0]
+        rows = [divmod(row, OFFSET) for row in found]
+        places = source.places(rows, source.broken(self.database))
+        return {UNKNOWN_ITEM: Reason(left_out, tuple(places[row] for row in rows))}
 
     def _all_known(self, source: Source, what: str, table: OwnTable, cell: str) -> None:
         first = f"min({FILE_NUMBER}::BIGINT * {OFFSET} + {ROW}, 1), count(*)"
@@ -115,20 +131,34 @@ class Numbering:
         self, contract: Contract, sources: Mapping[str, Source], checked: Callable[[TableReport], None]
     ) -> dict[str, tuple[Array, Array, Array]]:
         """{relation: (user numbers, the other's numbers, moments or 0)}, sorted."""
+        items = contract.items
+        creator = None if items is None else items.roles.creator
+        of_integers = (
+            items is not None
+            and creator is not None
+            and creator not in items.values
+            and id_column(self.database, sources["items"], creator, items.checks).kind == "integer"
+        )
         return {
-            name: self._pairs(name, sources[f"relation_{at}"], pairs.columns, checked)
+            name: self._pairs(name, sources[f"relation_{at}"], pairs.columns, checked, of_integers and name != FRIENDS)
             for at, (name, pairs) in enumerate(contract.relations.items())
         }
 
     def _pairs(
-        self, name: str, source: Source, columns: PairColumns, checked: Callable[[TableReport], None]
+        self,
+        name: str,
+        source: Source,
+        columns: PairColumns,
+        checked: Callable[[TableReport], None],
+        of_integers: bool,
     ) -> tuple[Array, Array, Array]:
+        """``of_integers``: the relation is to creators, whose ids are integers."""
         database = self.database
         source.column(columns.to, f"relations.{name}.columns.to")
-        of_user, of_other = (column_of(database, source, column) for column in (columns.user, columns.to))
+        of_user, of_other = (id_column(database, source, column) for column in (columns.user, columns.to))
         integers = self.maps["users"].kind == "integer"
         u = of_user.as_integer if integers else of_user.as_text
-        o = of_other.as_integer if of_other.kind == "integer" and integers else of_other.as_text
+        o = of_other.as_integer if of_other.kind == "integer" and (integers or of_integers) else of_other.as_text
         moment = "0"
         if columns.time is not None:
             source.column(columns.time, f"relations.{name}.columns.time")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from karec.data.own.checks import check_mistakes, said_column
+from karec.data.own.checks import check_mistakes, id_column, said_column
 from karec.data.own.columns import Become, Numbers, Wanted, become, log_becomes, vectors_become
 from karec.data.own.contract import Contract, Items, Rows
 from karec.data.own.database import Database, told
@@ -17,8 +17,9 @@ from karec.data.own.events import IdKind, number_mistakes
 from karec.data.own.files import FILE_NUMBER, ROW, Source
 from karec.data.own.kinds import Column
 from karec.data.own.reasons import WHY, Mistake, nothing_kept, reasons, why_of
-from karec.data.own.report import ColumnReport, Reason, TableReport, moment
+from karec.data.own.report import SHOWN_LINES, ColumnReport, Reason, TableReport, moment
 from karec.errors import DataError
+from karec.platform.schema import CREATOR, SONG
 from karec.types import Array
 
 VECTORS = ".npy"
@@ -49,6 +50,7 @@ def read_table(
     cells = {f"c{at}": each.cell for at, each in enumerate(wanted)}
     cells |= {f"n{at}": column.as_number for at, column in enumerate(logged.values())}
     found, bad, rows, same = _rows(database, source, table, kind, cells, mistakes)
+    odd = _odd_cells(database, source, wanted)
     made: dict[str, Array] = {}
     names: dict[str, list[str]] = {}
     reports = []
@@ -60,7 +62,7 @@ def read_table(
             raise DataError(f"{source.files[0]}: {error}") from error
         made |= became.columns
         names |= became.names
-        reports.append(_report(each, values, became))
+        reports.append(replace(_report(each, values, became), odd=odd.get(each.column.name)))
     if isinstance(table, Items) and table.roles.vector is not None and table.roles.vector.endswith(VECTORS):
         path = contract.folder / table.roles.vector
         became = _beside(path, found["row"].to_numpy(), rows)
@@ -101,7 +103,7 @@ def _wanted(database: Database, source: Source, table: Rows, what: str) -> list[
     vector = table.roles.vector if isinstance(table, Items) else None
     return [
         Wanted(
-            said_column(database, source, name, table.checks),
+            (id_column if roles.get(name) in (CREATOR, SONG) else said_column)(database, source, name, table.checks),
             roles.get(name),
             table.lists.get(name),
             name in table.categories,
@@ -153,6 +155,26 @@ def _rows(
     if not found.num_rows:
         raise DataError(nothing_kept(f"{kind.what}s", source, bad))
     return found, bad, good + sum(reason.count for reason in bad.values()), good - found.num_rows
+
+
+def _odd_cells(database: Database, source: Source, wanted: list[Wanted]) -> dict[str, Reason]:
+    """{column: rows whose cell is there, and is not what most of the column's cells are}."""
+    conditions = {each.column.name: each.is_odd for each in wanted if each.is_odd is not None}
+    if not conditions:
+        return {}
+    counts = ", ".join(f"count(*) FILTER ({condition})" for condition in conditions.values())
+    with told(source.files[0]):
+        found = zip(conditions, database.rows(f"SELECT {counts} FROM {source.name}")[0], strict=True)
+    reasons_of = {}
+    for name, count in found:
+        if count:
+            rows = database.rows(
+                f"SELECT {FILE_NUMBER}, {ROW} FROM {source.name} WHERE {conditions[name]} "
+                f"ORDER BY {FILE_NUMBER}, {ROW} LIMIT {SHOWN_LINES}"
+            )
+            places = source.places(rows, source.broken(database))
+            reasons_of[name] = Reason(count, tuple(places[row] for row in rows))
+    return reasons_of
 
 
 def _differ(cells: dict[str, str]) -> str:

@@ -110,7 +110,7 @@ def train_from_log(
         rounds, heads = train_towers(prepared, soft, lists, settings, out, progress, recording_of, start)
         runs = {"towers" if not at else f"towers_{at}": state for at, state in enumerate(rounds)}
         clock.lap("towers")
-        facts = run_facts(dataset, settings, heads, runs, served.notes)
+        facts = run_facts(dataset, settings, prepared.encoder, heads, runs, served.notes)
         write_json(out / "run.json", {**facts, "seconds": clock.seconds})
         quality = evaluate_run(dataset, out, progress) if evaluated else {}
         clock.lap("evaluation")

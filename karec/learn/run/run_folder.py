@@ -12,6 +12,7 @@ from typing import Any
 
 from karec._files import write_text_aside
 from karec.evaluate.quality import RUN_FORMAT
+from karec.features.encoder import Encoder
 from karec.learn.fit.checkpoint import Checkpoint, CheckpointError
 from karec.learn.fit.fitting import Recording
 from karec.learn.fit.state import FitState
@@ -43,6 +44,7 @@ def recordings(out: Path, settings: TrainSettings, facts: str, events: EventFile
 def run_facts(
     dataset: Dataset,
     settings: TrainSettings,
+    encoder: Encoder,
     heads: Mapping[str, Mapping[str, float]],
     runs: Mapping[str, FitState],
     notes: Sequence[str] = (),
@@ -53,7 +55,8 @@ def run_facts(
         "settings": asdict(settings),
         "tasks": dataset.tasks,
         "towers": heads,
-        "data": {"name": dataset.name, "notes": [*dataset.notes, *notes]},
+        "data": {"name": dataset.name, "notes": [*dataset.notes, *notes], "columns": dataset.columns},
+        "inputs": encoder.described,
         "epochs": {name: [asdict(epoch) for epoch in state.history] for name, state in runs.items()},
         "curves": {name: state.curve for name, state in runs.items()},
     }

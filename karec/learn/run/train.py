@@ -90,7 +90,7 @@ def train_all(
         clock.lap("towers")
         runs |= _train_recall(prepared, settings, out, recording_of, progress)
         clock.lap("recall towers")
-        facts = run_facts(dataset, settings, heads, runs, notes)
+        facts = run_facts(dataset, settings, prepared.encoder, heads, runs, notes)
         facts |= {} if choice is None else {"choice": choice.as_dict()}
         write_json(out / "run.json", {**facts, "seconds": clock.seconds})
         quality = evaluate_run(dataset, out, progress)

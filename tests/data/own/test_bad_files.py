@@ -27,6 +27,11 @@ FILES = {
     "no bytes": (b"", r"log\.csv is empty"),
     "header only": (",".join(HEAD).encode() + b"\n", r"nothing of events can be kept.*no row below the header"),
     "named twice": (b"customer,sku,at,at,stars,page\n", r"line 1: the column 'at' is named twice"),
+    "named twice, in two cases": (
+        b"customer,sku,at,AT,stars,page\n",
+        r"line 1: the columns 'at' and 'AT' differ in upper",
+    ),
+    "a name of the reader's own": (b"customer,sku,at,__Row,stars,page\n", r"line 1: a column cannot be called '__Row'"),
     "no name": (b"customer,sku,at,,stars\n", r"line 1: column 4 has no name"),
     "binary": (b"\xff\xfe\x00\x01" * 50, r"line 1: the header cannot be read as utf-8"),
     "another column": (
@@ -87,6 +92,29 @@ def test_a_parquet_file_with_a_column_twice_is_refused(tmp_path, refused):
     columns = [pa.array([row[at] for row in shop_rows(N)]) for at in range(5)]
     pq.write_table(pa.Table.from_arrays([*columns, columns[3]], names=[*HEAD, "stars"]), shop / "log.parquet")
     assert "the column 'stars' is named twice" in refused(shop)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("AT", "the columns 'at' and 'AT' differ in upper and lower case"),
+        ("__file", "cannot be called '__file'"),
+        ("file_row_number", "cannot be called 'file_row_number'"),
+    ],
+)
+def test_a_parquet_file_whose_columns_cannot_be_told_apart_is_refused(tmp_path, refused, name, why):
+    shop = write_shop(tmp_path / "shop", shop_rows(N), "parquet")
+    table = pq.read_table(shop / "log.parquet")
+    pq.write_table(table.append_column(name, table["stars"]), shop / "log.parquet")
+    assert why in refused(shop)
+
+
+def test_a_json_object_with_a_key_twice_is_refused(tmp_path, refused):
+    shop = write_shop(tmp_path / "shop", shop_rows(N), "jsonl")
+    text = (shop / "log.jsonl").read_text()
+    for key, why in (("sku", "the column 'sku' is named twice"), ("SKU", "the columns 'sku' and 'SKU' differ")):
+        (shop / "log.jsonl").write_text(text.replace("}", f', "{key}": "x"}}'))
+        assert why in refused(shop)
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])

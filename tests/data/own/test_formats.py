@@ -42,6 +42,18 @@ def test_any_ids_import_the_same_and_come_back(read, same, tmp_path_factory, nam
     assert set(found[0].ids["items"].names(works.ids)) == {row[1] for row in rows}
 
 
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_ids_that_the_file_says_are_texts_come_back_as_texts(tmp_path, read, ending):
+    rows = [(u[2:].lstrip("0") or "0", i[4:], *more) for u, i, *more in shop_rows()]
+    found = read(write_shop(tmp_path / "shop", rows, ending))
+    snapshot, kind = found.dataset.snapshot, int if ending == "csv" else str
+    for what, table, at in (("users", snapshot.users, 0), ("items", snapshot.works, 1)):
+        assert set(found.ids[what].names(table.ids).tolist()) == {kind(row[at]) for row in rows}
+    numbers = [(int(u), int(i), *more) for u, i, *more in rows]
+    again = read(write_shop(tmp_path / "numbers", numbers, ending))
+    assert {again.ids["users"].kind, again.ids["items"].kind} == {"integer"}
+
+
 def test_the_order_of_rows_and_how_they_lie_in_files_change_nothing(read, same, tmp_path):
     rows = shop_rows()
     whole = read(write_shop(tmp_path / "whole", rows))

@@ -86,6 +86,22 @@ def test_a_log_without_labels_is_of_positives_alone(draft, read):
     assert any("positives alone" in note for note in found.dataset.notes)
 
 
+def test_a_log_without_times_is_of_positives_alone_and_split_by_user(draft, read):
+    def write(folder):
+        listens(folder)
+        for path in folder.glob("*.csv"):
+            lines = [line.split(",") for line in path.read_text().splitlines()]
+            at = lines[0].index("listened_at")
+            path.write_text("\n".join(",".join(cells[:at] + cells[at + 1 :]) for cells in lines) + "\n")
+        return folder
+
+    folder, text, said = draft(write)
+    assert said["events"]["columns"].keys() == {"user", "item"} and said["split"] == {"by": "user"}
+    assert "labels" not in said and {"path", "columns"} <= guesses(text)
+    found = read(folder)
+    assert found.report.shape == "positives" and found.dataset.timeless
+
+
 def test_files_without_a_log_are_refused_with_their_columns(tmp_path):
     (tmp_path / "prices.csv").write_text("sku,price\na,1\n")
     with pytest.raises(DataError, match=r"no table has a user, an item and a time.*prices\.csv: sku, price"):

@@ -1,5 +1,6 @@
 """Tables whose rows are good and together mean little: unknown items, items that stand twice, one user, one class."""
 
+import numpy as np
 from own_files import N_ROWS as N
 from own_files import START_S, shop_rows, write_log
 
@@ -12,7 +13,12 @@ def test_events_of_unknown_items_are_left_out_and_counted(shop, read, refused):
     (shop / "data.toml").write_text((shop / "data.toml").read_text() + GOODS)
     found = read(shop)
     expected = sum(row[1] not in known for row in shop_rows(N))
-    assert found.report.tables[0].left_out["the item is not in items"].count == expected
+    events = found.report.tables[0]
+    (reason,) = events.left_out.values()
+    lines = [2 + at for at, row in enumerate(shop_rows(N)) if row[1] not in known]
+    assert (reason.count, reason.places) == (expected, tuple(f"log.csv:{line}" for line in lines[:3]))
+    assert (events.rows, events.kept) == (N, N - expected)
+    assert found.report.unknown_items == len({row[1] for row in shop_rows(N)}) - 15
     assert found.report.exposures == N - expected and found.report.items == 15
     (shop / "goods.csv").write_text("sku,price\nSKU 1,3\n")
     assert "none of 400 events names an item of items: are ids alike?" in refused(shop)
@@ -35,6 +41,33 @@ def test_an_item_that_stands_twice(shop, read, refused):
     works = found.dataset.snapshot.works
     row = found.ids["items"].names(works.ids).tolist().index(skus[4])
     assert works["price"][row] == 4 or found.dataset.snapshot.labels["price"][works["price"][row]] == "4"
+
+
+def test_a_cell_of_another_kind_than_its_column_is_told_and_counts_as_missing(shop, read):
+    skus = sorted({row[1] for row in shop_rows(N)})
+    cells = [f"{at}.5,{at + 2000},2023-01-{at + 1:02}" for at in range(len(skus))]
+    cells[3], cells[5] = "cheap,many,2023-01-04", "inf,7,soon"
+    (shop / "data.toml").write_text((shop / "data.toml").read_text() + GOODS + 'roles = { published = "since" }\n')
+    rows = [f"{sku},{each}" for sku, each in zip(skus * 2, cells * 2, strict=True)]
+    (shop / "goods.csv").write_text("\n".join(["sku,price,stock,since", *rows]) + "\n")
+    found = read(shop)
+    told = [note for note in found.dataset.notes if "cells that are no" in note]
+    assert told == [
+        "items: column 'price': cells that are no number count as missing: 4 "
+        "(goods.csv:5, goods.csv:7, goods.csv:25, …)",
+        "items: column 'since': cells that are no time count as missing: 2 (goods.csv:7, goods.csv:27)",
+        "items: column 'stock': cells that are no integer count as missing: 2 (goods.csv:5, goods.csv:25)",
+    ]
+    works = found.dataset.snapshot.works
+    at = found.ids["items"].names(works.ids).tolist().index(skus[5])
+    assert np.isnan(works["price"][at]) and works["upload_ms"][at] == 0
+
+
+def test_rows_that_were_skipped_are_told_where_what_is_left_cannot_be_used(shop, refused):
+    lines = (shop / "log.csv").read_text().splitlines()
+    (shop / "log.csv").write_text("\n".join([*lines[:3], '"' + lines[3], *lines[4:]]) + "\n")
+    told = refused(shop, skip_bad=True)
+    assert "cannot be split by time" in told and "left out: unquoted value: 1 (log.csv:4)" in told
 
 
 def test_one_user_alone_is_enough(shop, read):

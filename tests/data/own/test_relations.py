@@ -52,6 +52,18 @@ def test_follows_lead_to_the_makers_of_items(shop, read):
     assert (table.rows, table.kept) == (4, 3)
 
 
+def test_follows_lead_to_makers_whose_ids_are_integers_though_users_are_texts(shop, read):
+    lines = (shop / "items.csv").read_text().splitlines()
+    numbered = [
+        f"{sku},{100 + at % 4},{tune}" for at, (sku, _, tune) in enumerate(line.split(",") for line in lines[1:])
+    ]
+    (shop / "items.csv").write_text("\n".join([lines[0], *numbered]) + "\n")
+    write_log(shop, [("c-01", 102, START_S), ("c-05", 100, "")], head=("who", "whom", "since"), name="follows")
+    found = read(shop)
+    assert set(found.dataset.snapshot.works["creator_id"].tolist()) == {100, 101, 102, 103}
+    assert pairs_of(found, "follows") == {("c-01", 102), ("c-05", 100)}
+
+
 def test_a_pair_without_an_id_is_told(shop, read):
     write_log(
         shop, [("c-01", "maker 2", START_S), ("", "c-03", START_S)], head=("who", "whom", "since"), name="follows"

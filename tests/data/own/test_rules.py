@@ -227,6 +227,6 @@ def test_what_is_left_out_and_what_is_missing_stands_in_the_datasets_notes(with_
     folder = with_goods(shelf=["a", "b", None, "c"] + ["a", "b"] * ((N - 4) // 2))
     write_log(folder, [*shop_rows(), ("c-01", "no such", START_S, 1, "home")])
     notes = read(folder).dataset.notes
-    assert "events: 401 rows read, of which are left out: the item is not in items: 1" in notes
+    assert "events: 401 rows read, of which are left out: the item is not in items: 1 (log.csv:402)" in notes
     assert "items: cells that are missing: shelf 1" in notes
     assert "items: 1 names that stand in one row alone: shelf c" in notes
