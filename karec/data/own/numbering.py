@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from karec.data.own.contract import Contract, PairColumns
+from karec.data.own.checks import check_mistakes, said_column
+from karec.data.own.contract import Contract, Pairs
 from karec.data.own.database import Database, told
 from karec.data.own.files import FILE_NUMBER, OFFSET, ROW, Source
 from karec.data.own.kinds import column_of
-from karec.data.own.reasons import WHY, nothing_kept, reasons, why_of
+from karec.data.own.reasons import WHY, Mistake, nothing_kept, reasons, why_of
 from karec.data.own.report import Reason, TableReport
 from karec.data.own.tables import OwnTable
 from karec.errors import DataError
@@ -21,17 +23,20 @@ from karec.platform.schema import CREATOR, SONG
 from karec.types import Array
 
 UNKNOWN_ITEM = "the item is not in items"
+REPEATED_PAIR = "the same pair as another row"
+FRIENDS = "friends"  # the relation whose other ones are users
 
 
 class Numbering:
     """``maps`` by table, and of each the numbers of its rows, in the order of the table: those of its file, then those
-    that only the log names, ascending.
+    that only the log names, ascending; ``ids`` are what they stand for (Arrow).
     """
 
     def __init__(self, database: Database, folder: Path) -> None:
         self.database, self.folder = database, folder
         self.maps: dict[str, IdMap] = {}
         self.rows: dict[str, Array] = {}
+        self.ids: dict[str, Any] = {}
 
     def of_role(self, role: str, names: Any) -> Array:
         """Numbers of creators, or of songs, that are texts (Arrow); a creator who is a user has that user's number."""
@@ -91,7 +96,7 @@ class Numbering:
 
     def _build(self, what: str, ids: Any) -> None:
         self.maps[what] = IdMap.build(ids, self.folder / f"{what}.karec")
-        self.rows[what] = self.maps[what].numbers(ids)
+        self.rows[what], self.ids[what] = self.maps[what].numbers(ids), ids
 
     def _replace_ids(self, item_ids: Any, user_ids: Any, some_unknown: bool) -> None:
         """Joins only where an id is not its own number, or where an item is unknown."""
@@ -116,16 +121,17 @@ class Numbering:
     ) -> dict[str, tuple[Array, Array, Array]]:
         """{relation: (user numbers, the other's numbers, moments or 0)}, sorted."""
         return {
-            name: self._pairs(name, sources[f"relation_{at}"], pairs.columns, checked)
+            name: self._pairs(name, sources[f"relation_{at}"], pairs, contract, checked)
             for at, (name, pairs) in enumerate(contract.relations.items())
         }
 
     def _pairs(
-        self, name: str, source: Source, columns: PairColumns, checked: Callable[[TableReport], None]
+        self, name: str, source: Source, pairs: Pairs, contract: Contract, checked: Callable[[TableReport], None]
     ) -> tuple[Array, Array, Array]:
-        database = self.database
-        source.column(columns.to, f"relations.{name}.columns.to")
-        of_user, of_other = (column_of(database, source, column) for column in (columns.user, columns.to))
+        database, columns, what = self.database, pairs.columns, f"relations.{name}"
+        source.column(columns.to, f"{what}.columns.to")
+        both = (columns.user, columns.to)
+        of_user, of_other = (said_column(database, source, column, pairs.checks) for column in both)
         integers = self.maps["users"].kind == "integer"
         u = of_user.as_integer if integers else of_user.as_text
         o = of_other.as_integer if of_other.kind == "integer" and integers else of_other.as_text
@@ -138,18 +144,24 @@ class Numbering:
             (f"({cell}) IS NULL", f"column {column!r}: the id is {kind}")
             for cell, column in ((u, columns.user), (o, columns.to))
         ]
-        with told(source.files[0]):
+        mistakes += check_mistakes(database, source, pairs.checks, what, ZoneInfo(contract.zone))
+        if contract.strict:
+            mistakes += _strangers({columns.user: u, columns.to: o} if name == FRIENDS else {columns.user: u})
+        with told(source.files[0]), database.table("known_users", id=self.ids["users"]):
             database.run(
                 f"CREATE TEMP TABLE pairs AS SELECT {u} AS u, {o} AS o, {moment} AS t, {why_of(mistakes)} AS {WHY}, "
                 f"{ROW}, {FILE_NUMBER} FROM {source.name}"
             )
         bad = reasons(database, source, "pairs", mistakes)
-        rows = database.count("pairs", f"{WHY} IS NULL") + sum(reason.count for reason in bad.values())
+        good = database.count("pairs", f"{WHY} IS NULL")
+        rows = good + sum(reason.count for reason in bad.values())
         kept = database.arrow(f"SELECT u, o, min(t) AS t FROM pairs WHERE {WHY} IS NULL GROUP BY u, o ORDER BY u, t, o")
         database.run("DROP TABLE pairs")
         if not kept.num_rows:
             raise DataError(nothing_kept(f"relation {name}", source, bad))
-        checked(TableReport(f"relations.{name}", tuple(map(str, source.files)), rows, kept.num_rows, bad))
+        again = good - kept.num_rows
+        left_out = {REPEATED_PAIR: Reason(again)} if again else {}
+        checked(TableReport(what, tuple(map(str, source.files)), rows, kept.num_rows, bad, left_out))
         others = kept["o"].combine_chunks()
         numbers = others.to_numpy() if str(others.type) == "int64" else self._others(others)
         return self.maps["users"].numbers(kept["u"].combine_chunks()), numbers, kept["t"].to_numpy()
@@ -158,6 +170,17 @@ class Numbering:
         """Of creators, or of users where nobody knows creators; both give one text one number."""
         known = self.maps.get("creators", self.maps["users"])
         return known.numbers(names)
+
+
+def _strangers(cells: Mapping[str, str]) -> list[Mistake]:
+    """Of ``cells``, {column: SQL}, that name no known user, or one user twice."""
+    found = [
+        (f"NOT (({cell})::VARCHAR IN (SELECT id::VARCHAR FROM known_users))", f"column {column!r}: no user of the log")
+        for column, cell in cells.items()
+    ]
+    if len(cells) == 2:
+        found.append((" = ".join(f"({cell})" for cell in cells.values()), f"{' and '.join(cells)} are one user"))
+    return found
 
 
 def _own_numbers(ids: Any, numbers: Array) -> bool:
