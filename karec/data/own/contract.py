@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Literal
@@ -335,8 +335,9 @@ class Contract:
 
     @property
     def said(self) -> Meaning:
-        """The table [meaning]; without it, the main task says enjoyed."""
-        return self.meaning if self.meaning is not None else Meaning(enjoyed=self.tasks[:1])
+        """The table [meaning]; without it, the main task says enjoyed. What is no positive of positives alone is drawn."""
+        said = self.meaning if self.meaning is not None else Meaning(enjoyed=self.tasks[:1])
+        return replace(said, drawn=(POSITIVE,)) if self.shape == "positives" else said
 
 
 POSITIVE = "positive"  # the label of a log of positives alone
