@@ -335,7 +335,7 @@ class Contract:
 
     @property
     def said(self) -> Meaning:
-        """The table [meaning]; without it, the main task says enjoyed. What is no positive of positives alone is drawn."""
+        """The table [meaning]; without it, the main task says enjoyed. Negatives of positives alone are drawn."""
         said = self.meaning if self.meaning is not None else Meaning(enjoyed=self.tasks[:1])
         return replace(said, drawn=(POSITIVE,)) if self.shape == "positives" else said
 
