@@ -63,7 +63,9 @@ def set_up(
     config = out / "karec.toml"
     if not config.exists():  # its owner may have changed it
         scene = main_scene(dataset)
-        write_text_aside(config, starting_config(scene, snapshot, read_run(run)["settings"]["fusion"]))
+        settings = read_run(run)["settings"]
+        by_towers = dataset.drawn is not None and settings["distil"]["recipe"] == "retrieval"
+        write_text_aside(config, starting_config(scene, snapshot, settings["fusion"], by_towers=by_towers))
         export_stage(config, scene, "prerank", out / f"prerank-{scene}.txt")
     return config
 

@@ -11,13 +11,15 @@ from importlib.resources import files
 from karec.platform.schema import CREATOR, PUBLISHED, SONG, TAG, TYPE
 from karec.platform.snapshot import Snapshot
 
+BY_TOWERS = '"inner_product", k = "rank" },           # of positives alone the towers know more than the ranker'
 QUOTAS = {"profile": 0.4, "social": 0.2, "model": 0.4, "popular": 0.4, "fresh": 0.4}  # shares of what leaves recall
 
 
-def starting_config(scene: str, snapshot: Snapshot, objectives: Mapping[str, float]) -> str:
+def starting_config(scene: str, snapshot: Snapshot, objectives: Mapping[str, float], *, by_towers: bool = False) -> str:
     """The text of a karec.toml with one scene: 1e5 → 1e3 → 1e2 → k works, fewer of each in a small catalogue.
 
-    ``objectives`` are the tasks with their weights in the fused score.
+    ``objectives`` are the tasks with their weights in the fused score. ``by_towers``: rank orders by the inner product
+    of the towers, which on positives alone is ahead of the ranker (docs/results.md); logits are logged as ever.
     """
     text = files("karec.config").joinpath("templates/home.toml").read_text(encoding="utf-8")
     counts = _counts(len(snapshot.works))
@@ -28,6 +30,8 @@ def starting_config(scene: str, snapshot: Snapshot, objectives: Mapping[str, flo
         text = _replaced(rf'(use = "{channel}"\nquota = )[\d_]+', f"{quota:_}", text)
     weights = ", ".join(f"{_key(task)} = {weight}" for task, weight in objectives.items())
     text = _replaced(r'(use = "fusion", weights = )\{[^}]*\}', f"{{ {weights} }}", text)
+    if by_towers:
+        text = _replaced(r'(?m)^( +\{ use = )"top_k", k = "rank" \},$', BY_TOWERS, text)
     return _without_missing(text, snapshot).replace("[scenes.home", f"[scenes.{_key(scene)}")
 
 

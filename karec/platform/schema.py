@@ -46,11 +46,14 @@ class Meaning:
               is what popular works are ordered by
     liked     the work enters the user's liked works
     followed  the work's creator enters the creators whom the user follows
+    drawn     exposures that have one of these labels, positive or not, make no skipped works: those without were drawn,
+              and nobody passed them over
     """
 
     enjoyed: tuple[str, ...] = ()
     liked: tuple[str, ...] = ()
     followed: tuple[str, ...] = ()
+    drawn: tuple[str, ...] = ()
 
     def is_enjoyed(self, labels: Mapping[str, Array]) -> Array:
         """(M,) bool. Raises ValueError when the exposures have none of the labels."""
@@ -61,7 +64,8 @@ class Meaning:
 
     def is_skipped(self, labels: Mapping[str, Array]) -> Array:
         """(M,) bool: shown, and not enjoyed. Raises ValueError as ``is_enjoyed``."""
-        return ~self.is_enjoyed(labels)
+        enjoyed = self.is_enjoyed(labels)
+        return np.zeros_like(enjoyed) if any(name in labels for name in self.drawn) else ~enjoyed
 
     def is_liked(self, labels: Mapping[str, Array]) -> Array:
         """(M,) bool; False where there is no such label."""

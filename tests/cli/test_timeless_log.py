@@ -2,6 +2,7 @@
 
 import json
 import random
+import tomllib
 
 import pytest
 
@@ -72,6 +73,14 @@ def test_a_feed_has_the_songs_ids(plays, capsys):
     assert main(["recommend", "--config", str(out / "karec.toml"), "--user", "u7", "--k", "5", "--json"]) == 0
     feed = json.loads(capsys.readouterr().out)
     assert len(feed["items"]) == 5 and all(item["id"].startswith("song ") for item in feed["items"])
+
+
+def test_the_towers_order_the_feed(plays):
+    """On positives alone their order is ahead of the ranker's."""
+    _, out = plays
+    scene = tomllib.loads((out / "karec.toml").read_text())["scenes"]
+    (stages,) = ([stage for stage in each["stages"] if stage["name"] == "rank"] for each in scene.values())
+    assert stages[0]["steps"][-1] == {"use": "inner_product", "k": "rank"}
 
 
 def test_the_run_says_how_it_was_split_and_that_it_retrieves(plays):

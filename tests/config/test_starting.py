@@ -65,6 +65,14 @@ def test_the_fused_score_weighs_the_tasks_of_the_data(tmp_path, platform):
     assert fusion["weights"] == objectives
 
 
+def test_the_towers_may_order_what_the_ranker_scores(tmp_path, platform):
+    path, snapshot = tmp_path / "karec.toml", snapshot_of(platform, 1000)
+    path.write_text(starting_config("home", snapshot, {"click": 1.0}, by_towers=True), encoding="utf-8")
+    rank = next(stage for stage in Config.read(path).scene("home").stages if stage["name"] == "rank")
+    assert [step["use"] for step in rank["steps"]] == ["ranker", "fusion", "inner_product"]
+    assert rank["steps"][-1]["k"] == 40
+
+
 @pytest.mark.parametrize("name", ["home", "new_feed", "scene 1", 'say "hi"', "a.b", "a\\b"])
 def test_any_scene_name_is_written_as_a_key(platform, name):
     assert list(tomllib.loads(starting_config(name, platform, {"click": 1.0}))["scenes"]) == [name]

@@ -1,4 +1,4 @@
-"""The Last.FM loader: what of the official files becomes what, and what a bad file gets."""
+"""The preset of Last.FM: what of the official files becomes what, and what a bad file gets."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lastfm_files import Files, lastfm_files
+from lastfm_files import ARTISTS, TAKEN, Files, lastfm_files, load_lastfm
 
-from karec._clock import DAY_MS
-from karec.data import lastfm
 from karec.errors import DataError
 
 
@@ -19,25 +17,40 @@ def files() -> Files:
     return lastfm_files()
 
 
-def test_artists_are_works_and_listening_is_history(files: Files, write: Callable[..., Path]) -> None:
-    s, notes = lastfm.load(write(files, "\t"))
-    assert notes == (
-        "user_taggedartists.dat: 6 rows read, 1 passed over whose artist is not in artists.dat",
-        "user_taggedartists.dat: 1 dates passed over that lie before 2002",
-        "user_friends.dat: 0 of 2 users have no friend",
-    )
-    assert s.works.ids.tolist() == [20, 10, 30]
-    assert s.works["creator_id"].tolist() == s.works["song_id"].tolist() == [20, 10, 30]
-    assert [s.labels["tag"][code] for code in s.works["tag"]] == ["chanson française", "rock", "missing"]
-    first = [np.datetime64(day).astype("datetime64[D]").astype(int) * DAY_MS for day in ("2011-01-01", "2009-02-01")]
-    assert s.works["upload_ms"].tolist() == [*first, 0]
-    assert s.time_ms == first[0] + DAY_MS
-    assert s.users.ids.tolist() == [2, 4]
-    assert [s.relations["history"].of(row).tolist() for row in range(2)] == [[10, 20], [30]]
-    assert [s.relations["friends"].of(row).tolist() for row in range(2)] == [[4], [2]]
-    np.testing.assert_allclose(s.works["log_plays"], np.log1p([9, 7, 1]), rtol=1e-6)
-    np.testing.assert_allclose(s.works["log_listeners"], np.log1p([1, 1, 1]), rtol=1e-6)
-    np.testing.assert_allclose(s.users["log_plays"], np.log1p([16, 1]), rtol=1e-6)
+@pytest.fixture
+def write_files(write: Callable[..., Path]) -> Callable[[Files], Path]:
+    """Writes them as the official files are: the artists in UTF-8, the rest in Latin-1."""
+
+    def written(files: Files) -> Path:
+        folder = write(files, "\t")
+        if "artists.dat" in files:
+            artists = folder / "artists.dat"
+            artists.write_text(artists.read_text(encoding="latin-1"), encoding="utf-8")
+        return folder
+
+    return written
+
+
+def test_a_listen_is_a_positive_and_artists_have_tags(files: Files, write_files: Callable[[Files], Path]) -> None:
+    dataset = load_lastfm(write_files(files))
+    snapshot = dataset.snapshot
+    assert snapshot.works.ids.tolist() == list(ARTISTS) and snapshot.users.ids.tolist() == [2, 4, 6]
+    assert [snapshot.relations["friends"].of(row).tolist() for row in range(3)] == [[4], [2], []]
+    tags = [[snapshot.labels["tag"][code] for code in snapshot.works[name] if code >= 0] for name in ("tag", "tag2")]
+    assert tags == [["chanson française", "rock"], ["rock", "chanson française"]]
+    history = [snapshot.relations["history"].of(row).tolist() for row in range(3)]
+    positive = dataset.exposures.labels["positive"] == 1
+    for user, before in zip(TAKEN, history, strict=True):
+        later = dataset.exposures.work_id[positive & (dataset.exposures.user_id == user)].tolist()
+        assert sorted(before + later) == sorted(TAKEN[user])
+    assert len(snapshot.relations["skipped"].values) == 0  # negatives are drawn: nobody passed them over
+    assert any("items.values.tags: 6 rows read, of which are left out" in note for note in dataset.notes)
+
+
+def test_friends_that_stand_twice_are_counted(files: Files, write_files: Callable[[Files], Path]) -> None:
+    files["user_friends.dat"].append(["4", "2"])
+    notes = load_lastfm(write_files(files)).notes
+    assert "relations.friends: 3 rows read, of which are left out: the same pair as another row: 1" in notes
 
 
 def set_cell(name: str, row: int, column: int, value: str) -> Callable[[Files], None]:
@@ -48,16 +61,21 @@ def set_cell(name: str, row: int, column: int, value: str) -> Callable[[Files], 
 
 
 BAD: dict[str, tuple[Callable[[Files], object], list[str]]] = {
-    "no artists": (lambda f: f.pop("artists.dat"), ["artists.dat", "missing", "id"]),
-    "empty": (lambda f: f.update({"tags.dat": []}), ["tags.dat", "empty", "tagValue"]),
+    "no artists": (lambda f: f.pop("artists.dat"), ["artists.dat names no file"]),
+    "empty": (lambda f: f.update({"tags.dat": []}), ["tags.dat is empty"]),
     "column gone": (set_cell("user_artists.dat", 0, 2, "plays"), ["user_artists.dat", "'weight'", "plays"]),
-    "text for a number": (set_cell("user_artists.dat", 1, 2, "many"), ["user_artists.dat", "'weight'", "int", "many"]),
-    "no plays": (set_cell("user_artists.dat", 2, 2, "0"), ["user_artists.dat", "'weight'", "line 3", "> 0"]),
-    "unknown artist": (set_cell("user_artists.dat", 1, 1, "77"), ["user_artists.dat", "'artistID'", "77"]),
-    "unknown friend": (set_cell("user_friends.dat", 1, 1, "77"), ["user_friends.dat", "'friendID'", "77"]),
-    "unknown tag": (set_cell("user_taggedartists.dat", 2, 2, "77"), ["user_taggedartists.dat", "'tagID'", "77"]),
-    "month 13": (set_cell("user_taggedartists.dat", 1, 4, "13"), ["user_taggedartists.dat", "'month'", "1 … 12"]),
-    "artist twice": (set_cell("artists.dat", 1, 0, "10"), ["artists.dat", "'id'", "line 3", "10", "once"]),
+    "text for a number": (set_cell("user_artists.dat", 1, 2, "many"), ["user_artists.dat:2", "'weight'", "no integer"]),
+    "no plays": (set_cell("user_artists.dat", 2, 2, "0"), ["user_artists.dat:3", "'weight'", "not within 1 …"]),
+    "unknown artist": (set_cell("user_artists.dat", 1, 1, "77"), ["user_artists.dat:2", "the item is not in items"]),
+    "unknown user": (
+        set_cell("user_friends.dat", 1, 0, "77"),
+        ["user_friends.dat:2", "'userID'", "no user of the log"],
+    ),
+    "unknown friend": (set_cell("user_friends.dat", 1, 1, "77"), ["user_friends.dat:2", "'friendID'", "no user"]),
+    "own friend": (set_cell("user_friends.dat", 1, 1, "2"), ["user_friends.dat:2", "are one user"]),
+    "unknown tag": (set_cell("user_taggedartists.dat", 2, 2, "77"), ["user_taggedartists.dat:3", "'tagID'", "names"]),
+    "tag twice": (set_cell("tags.dat", 1, 0, "5"), ["tags.dat:3", "'tagID'", "stands twice"]),
+    "tag is no text": (set_cell("tags.dat", 1, 1, "a\x1bb"), ["tags.dat:2", "'tagValue'", "control character"]),
     "commas": (
         lambda f: f.update({"user_friends.dat": [["userID,friendID"], ["2,4"]]}),
         ["user_friends.dat", "userID"],
@@ -67,25 +85,25 @@ BAD: dict[str, tuple[Callable[[Files], object], list[str]]] = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_a_bad_file_is_named_with_its_column_and_what_was_expected(
-    case: str, files: Files, write: Callable[..., Path]
+    case: str, files: Files, write_files: Callable[[Files], Path]
 ) -> None:
     change, words = BAD[case]
     change(files)
     with pytest.raises(DataError) as error:
-        lastfm.load(write(files, "\t"))
+        load_lastfm(write_files(files))
     assert all(word in str(error.value) for word in words), str(error.value)
 
 
 def test_the_published_files_are_whole(lastfm_root: Path) -> None:
-    s, notes = lastfm.load(lastfm_root)
-    assert [note.split(": ")[1].split(" passed")[0] for note in notes] == [
-        "186479 rows read, 1538",
-        "5 dates",
-        "0 of 1892 users have no friend",
-    ]
+    dataset = load_lastfm(lastfm_root)
+    s = dataset.snapshot
+    assert dataset.notes[-1] == (
+        "items.values.tags: 186,479 rows read, of which are left out: the item is not in items: 1,538"
+    )
     friends, history = s.relations["friends"], s.relations["history"]
     assert (len(s.users), len(s.works)) == (1892, 17632)
-    assert (len(history.values), len(friends.values)) == (92834, 25434)
+    assert len(history.values) + int(dataset.exposures.labels["positive"].sum()) == 92834
+    assert len(friends.values) == 25434 and (np.diff(friends.indptr) > 0).all()
     user = np.repeat(s.users.ids, np.diff(friends.indptr))
     pairs = set(zip(user.tolist(), friends.values.tolist(), strict=True))
     assert pairs == {(b, a) for a, b in pairs}

@@ -17,6 +17,12 @@ def test_an_exposure_has_a_meaning_when_one_of_its_labels_is_positive():
     assert BOUGHT.is_followed(labels).tolist() == [False, False, False]
 
 
+def test_drawn_exposures_make_no_skipped_works():
+    drawn = Meaning(enjoyed=("buy",), drawn=("buy",))
+    assert drawn.is_enjoyed(LABELS).tolist() == [False, True, False]
+    assert not drawn.is_skipped(LABELS).any()
+
+
 def test_labels_that_exposures_lack_are_passed_over():
     assert BOUGHT.is_enjoyed(LABELS).tolist() == [False, True, False]
     assert BOUGHT.is_liked({"buy": LABELS["buy"]}).tolist() == [False, False, False]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Literal
@@ -141,8 +141,11 @@ class Rows(Files):
 
 @dataclass(frozen=True)
 class ValueColumns:
+    """``user``: who gave the item the value; a user counts once for both."""
+
     item: str
     value: str
+    user: str | None = None
 
 
 @dataclass(frozen=True)
@@ -151,6 +154,7 @@ class ValueNames(Files):
 
     id: str = field(kw_only=True)
     name: str = field(kw_only=True)
+    checks: tuple[Check, ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -161,6 +165,7 @@ class Values(Files):
 
     columns: ValueColumns = field(kw_only=True)
     names: ValueNames | None = field(default=None, kw_only=True)
+    checks: tuple[Check, ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -188,6 +193,7 @@ class Pairs(Files):
     """A relation of users: to creators (``follows``), to users (``friends``), or another."""
 
     columns: PairColumns = field(kw_only=True)
+    checks: tuple[Check, ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -259,7 +265,8 @@ class Past:
 @dataclass(frozen=True)
 class Contract:
     """A data.toml. ``folder`` is where its files lie. ``zone``: of times that name none. ``strict``, for files that
-    never change: they are whole lines, the last one too, and each user and item of the log stands in its table.
+    never change: they are whole lines, the last one too, each user and item of the log stands in its table, and users
+    of relations, and friends, are known.
     """
 
     events: Events
@@ -328,8 +335,9 @@ class Contract:
 
     @property
     def said(self) -> Meaning:
-        """The table [meaning]; without it, the main task says enjoyed."""
-        return self.meaning if self.meaning is not None else Meaning(enjoyed=self.tasks[:1])
+        """The table [meaning]; without it, the main task says enjoyed. Negatives of positives alone are drawn."""
+        said = self.meaning if self.meaning is not None else Meaning(enjoyed=self.tasks[:1])
+        return replace(said, drawn=(POSITIVE,)) if self.shape == "positives" else said
 
 
 POSITIVE = "positive"  # the label of a log of positives alone

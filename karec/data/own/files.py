@@ -160,7 +160,7 @@ def open_source(
         if format_of(path) != "parquet":
             with open_file(path, "a file of rows") as file:
                 of_csv = format_of(path) == "csv"
-                if count_lines(file, path, table.encoding, of_csv) < 1 + of_csv:
+                if count_lines(file, path, table.encoding, of_csv and table.quoted) < 1 + of_csv:
                     raise DataError(f"{path} holds no row: a strict data.toml has rows in each file")
     readers = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}
     with told(files[0]):

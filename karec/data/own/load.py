@@ -164,6 +164,7 @@ class _Import:
         checks: dict[str, tuple[Check, ...]] = {"events": contract.events.checks}
         checks |= {} if contract.users is None else {"users": contract.users.checks}
         checks |= {} if contract.items is None else {"items": contract.items.checks}
+        checks |= {f"relation_{at}": pairs.checks for at, pairs in enumerate(contract.relations.values())}
         wanted: dict[str, list[tuple[str, str, str]]] = {
             "user": [("events", events.user, "events.columns.user")],
             "item": [("events", events.item, "events.columns.item")],
@@ -191,7 +192,7 @@ class _Import:
                 found[name] = read_table(self.database, sources[name], table, self.contract, kind, numbering.of_role)
                 self._checked(found[name].report)
         if self.contract.items is not None:
-            found["items"], reports = with_values(self.database, sources, self.contract.items, found["items"], items)
+            found["items"], reports = with_values(self.database, sources, self.contract, found["items"], items)
             for report in reports:
                 self._checked(report)
         return found

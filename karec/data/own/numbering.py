@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from karec.data.own.checks import id_column
-from karec.data.own.contract import Contract, PairColumns
+from karec.data.own.checks import check_mistakes, id_column
+from karec.data.own.contract import Contract, Pairs
 from karec.data.own.database import Database, told
 from karec.data.own.files import FILE_NUMBER, OFFSET, ROW, Source
 from karec.data.own.kinds import column_of
-from karec.data.own.reasons import WHY, nothing_kept, reasons, why_of
+from karec.data.own.reasons import WHY, Mistake, nothing_kept, reasons, why_of
 from karec.data.own.report import SHOWN_LINES, Reason, TableReport
 from karec.data.own.tables import OwnTable
 from karec.errors import DataError
@@ -22,12 +23,14 @@ from karec.platform.schema import CREATOR, SONG
 from karec.types import Array
 
 UNKNOWN_ITEM = "the item is not in items"
-FRIENDS = "friends"  # the relation that is to users
+REPEATED_PAIR = "the same pair as another row"
+FRIENDS = "friends"  # the relation whose other ones are users
 
 
 class Numbering:
     """``maps`` by table, and of each the numbers of its rows, in the order of the table: those of its file, then those
-    that only the log names, ascending. ``unknown_items``: how many items of the log its table does not have.
+    that only the log names, ascending; ``ids`` are what they stand for (Arrow). ``unknown_items``: how many items of
+    the log its table does not have.
     """
 
     def __init__(self, database: Database, folder: Path) -> None:
@@ -35,6 +38,7 @@ class Numbering:
         self.maps: dict[str, IdMap] = {}
         self.rows: dict[str, Array] = {}
         self.unknown_items = 0
+        self.ids: dict[str, Any] = {}
 
     def of_role(self, role: str, names: Any) -> Array:
         """Numbers of creators, or of songs, that are texts (Arrow); a creator who is a user has that user's number."""
@@ -107,7 +111,7 @@ class Numbering:
 
     def _build(self, what: str, ids: Any) -> None:
         self.maps[what] = IdMap.build(ids, self.folder / f"{what}.karec")
-        self.rows[what] = self.maps[what].numbers(ids)
+        self.rows[what], self.ids[what] = self.maps[what].numbers(ids), ids
 
     def _replace_ids(self, item_ids: Any, user_ids: Any, some_unknown: bool) -> None:
         """Joins only where an id is not its own number, or where an item is unknown."""
@@ -140,7 +144,9 @@ class Numbering:
             and id_column(self.database, sources["items"], creator, items.checks).kind == "integer"
         )
         return {
-            name: self._pairs(name, sources[f"relation_{at}"], pairs.columns, checked, of_integers and name != FRIENDS)
+            name: self._pairs(
+                name, sources[f"relation_{at}"], pairs, contract, checked, of_integers and name != FRIENDS
+            )
             for at, (name, pairs) in enumerate(contract.relations.items())
         }
 
@@ -148,14 +154,16 @@ class Numbering:
         self,
         name: str,
         source: Source,
-        columns: PairColumns,
+        pairs: Pairs,
+        contract: Contract,
         checked: Callable[[TableReport], None],
         of_integers: bool,
     ) -> tuple[Array, Array, Array]:
         """``of_integers``: the relation is to creators, whose ids are integers."""
-        database = self.database
-        source.column(columns.to, f"relations.{name}.columns.to")
-        of_user, of_other = (id_column(database, source, column) for column in (columns.user, columns.to))
+        database, columns, what = self.database, pairs.columns, f"relations.{name}"
+        source.column(columns.to, f"{what}.columns.to")
+        both = (columns.user, columns.to)
+        of_user, of_other = (id_column(database, source, column, pairs.checks) for column in both)
         integers = self.maps["users"].kind == "integer"
         u = of_user.as_integer if integers else of_user.as_text
         o = of_other.as_integer if of_other.kind == "integer" and (integers or of_integers) else of_other.as_text
@@ -168,18 +176,24 @@ class Numbering:
             (f"({cell}) IS NULL", f"column {column!r}: the id is {kind}")
             for cell, column in ((u, columns.user), (o, columns.to))
         ]
-        with told(source.files[0]):
+        mistakes += check_mistakes(database, source, pairs.checks, what, ZoneInfo(contract.zone))
+        if contract.strict:
+            mistakes += _strangers({columns.user: u, columns.to: o} if name == FRIENDS else {columns.user: u})
+        with told(source.files[0]), database.table("known_users", id=self.ids["users"]):
             database.run(
                 f"CREATE TEMP TABLE pairs AS SELECT {u} AS u, {o} AS o, {moment} AS t, {why_of(mistakes)} AS {WHY}, "
                 f"{ROW}, {FILE_NUMBER} FROM {source.name}"
             )
         bad = reasons(database, source, "pairs", mistakes)
-        rows = database.count("pairs", f"{WHY} IS NULL") + sum(reason.count for reason in bad.values())
+        good = database.count("pairs", f"{WHY} IS NULL")
+        rows = good + sum(reason.count for reason in bad.values())
         kept = database.arrow(f"SELECT u, o, min(t) AS t FROM pairs WHERE {WHY} IS NULL GROUP BY u, o ORDER BY u, t, o")
         database.run("DROP TABLE pairs")
         if not kept.num_rows:
             raise DataError(nothing_kept(f"relation {name}", source, bad))
-        checked(TableReport(f"relations.{name}", tuple(map(str, source.files)), rows, kept.num_rows, bad))
+        again = good - kept.num_rows
+        left_out = {REPEATED_PAIR: Reason(again)} if again else {}
+        checked(TableReport(what, tuple(map(str, source.files)), rows, kept.num_rows, bad, left_out))
         others = kept["o"].combine_chunks()
         numbers = others.to_numpy() if str(others.type) == "int64" else self._others(others)
         return self.maps["users"].numbers(kept["u"].combine_chunks()), numbers, kept["t"].to_numpy()
@@ -188,6 +202,17 @@ class Numbering:
         """Of creators, or of users where nobody knows creators; both give one text one number."""
         known = self.maps.get("creators", self.maps["users"])
         return known.numbers(names)
+
+
+def _strangers(cells: Mapping[str, str]) -> list[Mistake]:
+    """Of ``cells``, {column: SQL}, that name no known user, or one user twice."""
+    found = [
+        (f"NOT (({cell})::VARCHAR IN (SELECT id::VARCHAR FROM known_users))", f"column {column!r}: no user of the log")
+        for column, cell in cells.items()
+    ]
+    if len(cells) == 2:
+        found.append((" = ".join(f"({cell})" for cell in cells.values()), f"{' and '.join(cells)} are one user"))
+    return found
 
 
 def _own_numbers(ids: Any, numbers: Array) -> bool:

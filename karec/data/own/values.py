@@ -4,61 +4,75 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from karec.data.own.checks import check_mistakes, said_column
 from karec.data.own.columns import LISTED
-from karec.data.own.contract import Items, Values
+from karec.data.own.contract import Contract, Values
 from karec.data.own.database import Database, told
 from karec.data.own.events import IdKind
 from karec.data.own.files import FILE_NUMBER, ROW, Source
-from karec.data.own.kinds import column_of
 from karec.data.own.reasons import WHY, nothing_kept, reasons, why_of
-from karec.data.own.report import ColumnReport, TableReport
+from karec.data.own.report import ColumnReport, Reason, TableReport
 from karec.data.own.tables import OwnTable
 from karec.errors import DataError
 
 UNKNOWN_ITEM = "the item is not in items"
+GIVEN_AGAIN = "one user, item and value with another row"
 
 
 def with_values(
-    database: Database, sources: Mapping[str, Source], table: Items, items: OwnTable, kind: IdKind
+    database: Database, sources: Mapping[str, Source], contract: Contract, items: OwnTable, kind: IdKind
 ) -> tuple[OwnTable, list[TableReport]]:
-    """``items`` with the columns NAME, NAME2, NAME3 of each entry of ``table.values``, categories: of each item the
-    values of most rows, ties by value; −1 where it has fewer. And what was read. ``sources`` has "values.NAME" and,
-    where values are named elsewhere, "names.NAME".
+    """``items`` with the columns NAME, NAME2, NAME3 of each entry of the contract's ``items.values``, categories: of
+    each item the values of most rows, ties by value; −1 where it has fewer. And what was read. ``sources`` has
+    "values.NAME" and, where values are named elsewhere, "names.NAME".
     """
-    reports = []
+    assert contract.items is not None
+    table, zone, reports = contract.items, ZoneInfo(contract.zone), []
     for name, values in table.values.items():
-        report = _count(database, name, sources, values, kind)
+        report = _count(database, name, sources, values, kind, zone)
         column = table.roles.named.get(name, name)
-        items, told_of = _add(database, items, column)
-        reports.append(replace(report, columns=(*report.columns, told_of)))
+        items, told_of, unknown = _add(database, items, column)
+        left_out = {**report.left_out, **({UNKNOWN_ITEM: Reason(unknown)} if unknown else {})}
+        kept = report.kept - unknown
+        reports.append(replace(report, kept=kept, left_out=left_out, columns=(*report.columns, told_of)))
         for each in ("value_rows", "value_counts"):
             database.run(f"DROP TABLE {each}")
     return items, reports
 
 
-def _count(database: Database, name: str, sources: Mapping[str, Source], values: Values, kind: IdKind) -> TableReport:
-    """Makes the table ``value_counts``: item, value, its name and n, how many rows have both."""
+def _count(
+    database: Database, name: str, sources: Mapping[str, Source], values: Values, kind: IdKind, zone: ZoneInfo
+) -> TableReport:
+    """Makes the table ``value_counts``: item, value, its name and n, how many rows, or users, have both."""
     source, what = sources[f"values.{name}"], f"items.values.{name}"
-    for asked, column in (("item", values.columns.item), ("value", values.columns.value)):
+    columns = {asked: each for asked, each in vars(values.columns).items() if each is not None}
+    of = {}
+    for asked, column in columns.items():
         source.column(column, f"{what}.columns.{asked}")
-    of_item, of_value = (column_of(database, source, each) for each in (values.columns.item, values.columns.value))
-    mistakes = [
-        *kind.mistakes(of_item, "__i"),
-        (f"{of_value.cell} IS NULL", f"column {of_value.name!r}: the value is missing"),
+        of[asked] = said_column(database, source, column, values.checks)
+    mistakes = kind.mistakes(of["item"], "__i")
+    mistakes += [
+        (f"{of[asked].cell} IS NULL", f"column {column!r}: the {asked} is missing")
+        for asked, column in columns.items()
+        if asked != "item"
     ]
-    named, joined = "value", ""
+    mistakes += check_mistakes(database, source, values.checks, what, zone)
+    value = of["value"].as_text
+    called, joined = value, ""
     if values.names is not None:
-        _read_names(database, name, sources[f"names.{name}"], values)
-        mistakes.append(("value_names.id IS NULL", f"column {of_value.name!r}: the value is not in names"))
-        named, joined = "value_names.name", f" LEFT JOIN value_names ON {of_value.as_text} = value_names.id"
-    cells = f"__i AS item, {of_value.as_text} AS value, {named} AS called"
+        _read_names(database, name, sources[f"names.{name}"], values, zone)
+        mistakes.append(("__id IS NULL", f"column {of['value'].name!r}: the value is not in names"))
+        called, joined = "__called", f" LEFT JOIN value_names ON {value} = __id"
+    giver = of["user"].as_text if "user" in of else f"{FILE_NUMBER} || ' ' || {ROW}"
+    cells = f"__i AS item, {value} AS value, {called} AS called, {giver} AS giver"
     with told(source.files[0]):
         database.run(
             f"CREATE TEMP TABLE value_rows AS SELECT {cells}, {why_of(mistakes)} AS {WHY}, {ROW}, {FILE_NUMBER} "
-            f"FROM (SELECT *, {kind.value(of_item)} AS __i FROM {source.name}){joined}"
+            f"FROM (SELECT *, {kind.value(of['item'])} AS __i FROM {source.name}){joined}"
         )
     bad = reasons(database, source, "value_rows", mistakes)
     kept = database.count("value_rows", f"{WHY} IS NULL")
@@ -67,46 +81,52 @@ def _count(database: Database, name: str, sources: Mapping[str, Source], values:
     if joined:
         database.run("DROP TABLE value_names")
     database.run(
-        f"CREATE TEMP TABLE value_counts AS SELECT item, value, any_value(called) AS called, count(*) AS n "
+        f"CREATE TEMP TABLE value_counts AS SELECT item, value, any_value(called) AS called, "
+        f"count(DISTINCT giver) AS n "
         f"FROM value_rows WHERE {WHY} IS NULL GROUP BY item, value"
     )
     rows = kept + sum(reason.count for reason in bad.values())
-    columns = tuple(ColumnReport(each.name, each.kind, role) for each, role in ((of_item, "item"), (of_value, "value")))
-    return TableReport(what, tuple(map(str, source.files)), rows, kept, bad, {}, columns)
+    once = database.rows("SELECT sum(n)::BIGINT FROM value_counts")[0][0]
+    again = {GIVEN_AGAIN: Reason(kept - once)} if once < kept else {}
+    told_of = tuple(ColumnReport(each.name, each.kind, asked) for asked, each in of.items())
+    return TableReport(what, tuple(map(str, source.files)), rows, once, bad, again, told_of)
 
 
-def _read_names(database: Database, name: str, source: Source, values: Values) -> None:
-    """Makes the table ``value_names``: id, name. DataError: a value that has two names, or none."""
-    assert values.names is not None
-    for asked, column in (("id", values.names.id), ("name", values.names.name)):
-        source.column(column, f"items.values.{name}.names.{asked}")
-    of_id, of_name = (column_of(database, source, each) for each in (values.names.id, values.names.name))
+def _read_names(database: Database, name: str, source: Source, values: Values, zone: ZoneInfo) -> None:
+    """Makes the table ``value_names``: __id, __called. DataError: a value that has two names, or none."""
+    names, what = values.names, f"items.values.{name}.names"
+    assert names is not None
+    for asked, column in (("id", names.id), ("name", names.name)):
+        source.column(column, f"{what}.{asked}")
+    of_id, of_name = (said_column(database, source, each, names.checks) for each in (names.id, names.name))
+    mistakes = [
+        (f"{of_id.cell} IS NULL", f"column {of_id.name!r}: the value is missing"),
+        (f"{of_name.cell} IS NULL", f"column {of_name.name!r}: the name is missing"),
+        *check_mistakes(database, source, names.checks, what, zone),
+        ("__nth > 1", f"column {of_id.name!r}: the value stands twice"),
+    ]
+    nth = f"row_number() OVER (PARTITION BY {of_id.as_text} ORDER BY {FILE_NUMBER}, {ROW}) AS __nth"
     with told(source.files[0]):
         database.run(
-            f"CREATE TEMP TABLE name_rows AS SELECT {of_id.as_text} AS id, {of_name.as_text} AS name, {ROW}, "
-            f"{FILE_NUMBER}, row_number() OVER (PARTITION BY {of_id.as_text} ORDER BY {FILE_NUMBER}, {ROW}) AS nth, "
-            f"FROM {source.name}"
+            f"CREATE TEMP TABLE name_rows AS SELECT {of_id.as_text} AS __id, {of_name.as_text} AS __called, {ROW}, "
+            f"{FILE_NUMBER}, {why_of(mistakes)} AS {WHY} FROM (SELECT *, {nth} FROM {source.name})"
         )
-    mistakes = [
-        ("id IS NULL", f"column {of_id.name!r}: the value is missing"),
-        ("name IS NULL", f"column {of_name.name!r}: the name is missing"),
-        ("nth > 1", f"column {of_id.name!r}: the value stands twice"),
-    ]
-    database.run(f"CREATE TEMP TABLE names_why AS SELECT *, {why_of(mistakes)} AS {WHY} FROM name_rows")
-    bad = reasons(database, source, "names_why", mistakes)
+    bad = reasons(database, source, "name_rows", mistakes)
     if bad:
         why, reason = next(iter(bad.items()))
         raise DataError(
             f"{reason.places[0] if reason.places else source.files[0]}: {why}: names of values must be whole"
         )
-    database.run("CREATE TEMP TABLE value_names AS SELECT id, name FROM name_rows")
-    for each in ("name_rows", "names_why"):
-        database.run(f"DROP TABLE {each}")
+    database.run("CREATE TEMP TABLE value_names AS SELECT __id, __called FROM name_rows")
+    database.run("DROP TABLE name_rows")
 
 
-def _add(database: Database, items: OwnTable, column: str) -> tuple[OwnTable, ColumnReport]:
+def _add(database: Database, items: OwnTable, column: str) -> tuple[OwnTable, ColumnReport, int]:
+    """(``items`` with the values of ``value_counts``, what is told of them, rows of items that are not there)."""
     with database.table("item_rows", item=items.ids, row=np.arange(len(items.ids))):
-        unknown = database.rows("SELECT coalesce(sum(n), 0) FROM value_counts ANTI JOIN item_rows USING (item)")[0][0]
+        unknown = database.rows(
+            "SELECT coalesce(sum(n), 0)::BIGINT FROM value_counts ANTI JOIN item_rows USING (item)"
+        )[0][0]
         names = [each for (each,) in database.rows("SELECT DISTINCT called FROM value_counts ORDER BY 1")]
         with database.table("codes", called=names, code=np.arange(len(names), dtype=np.int32)):
             found = database.arrow(
@@ -119,7 +139,5 @@ def _add(database: Database, items: OwnTable, column: str) -> tuple[OwnTable, Co
     for at, codes in enumerate(made.values(), 1):
         codes[row[nth == at]] = code[nth == at]
     said = f"categories {', '.join(made)} of {len(names):,} values, those of most rows"
-    if unknown:
-        said += f"; {unknown:,} rows are of items that are not in items"
     more = replace(items, columns={**items.columns, **made}, names={**items.names, **dict.fromkeys(made, names)})
-    return more, ColumnReport(column, "text", said)
+    return more, ColumnReport(column, "text", said), unknown

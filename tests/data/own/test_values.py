@@ -62,8 +62,34 @@ def test_an_item_has_its_most_frequent_values(read, tagged):
     found = read(folder)
     assert found_of(found.dataset) == [[str(tag) for tag in tags] for tags in expected(rows)]
     unknown = sum(item >= 12 for item, _ in rows)
-    told = next(table for table in found.report.tables if table.name == "items.values.tags").columns[-1]
-    assert f"{unknown} rows are of items that are not in items" in told.becomes
+    told = next(table for table in found.report.tables if table.name == "items.values.tags")
+    assert (told.rows, told.kept) == (80, 80 - unknown)
+    assert {why: reason.count for why, reason in told.left_out.items()} == {"the item is not in items": unknown}
+    assert any("items.values.tags: 80 rows read" in note for note in found.dataset.notes)
+
+
+def test_a_user_counts_once_for_an_item_and_a_value(read, tagged):
+    folder, _ = tagged
+    rows = [(0, 1, "a"), (0, 1, "a"), (0, 1, "a"), (0, 2, "a"), (0, 2, "b"), (1, 3, "a")]
+    write_log(folder, rows, head=("item", "tag", "name"), name="tagged")
+    (folder / "data.toml").write_text(TOML.replace('value = "tag"', 'value = "tag", user = "name"'))
+    found = read(folder)
+    assert found_of(found.dataset)[:2] == [["2", "1"], ["3"]]
+    told = next(table for table in found.report.tables if table.name == "items.values.tags")
+    assert told.kept == 4
+    assert {why: reason.count for why, reason in told.left_out.items()} == {
+        "one user, item and value with another row": 2
+    }
+
+
+def test_values_and_names_are_checked(refused, tagged):
+    folder, _ = tagged
+    checked = TOML + 'checks = [{ columns = ["tag"], holds = "integer", within = [0, 4] }]\n'
+    (folder / "data.toml").write_text(checked)
+    assert "tagged.csv:" in refused(folder) and "not within 0 … 4" in refused(folder)
+    named = NAMES + 'checks = [{ columns = ["called"], holds = "text", matches = "x" }]\n'
+    (folder / "data.toml").write_text(TOML + named)
+    assert "tags.csv:2" in refused(folder) and "not of the form x" in refused(folder)
 
 
 def test_values_may_have_names_with_quotes_in_them(read, tagged):
