@@ -24,7 +24,7 @@ def auxiliary_tasks(exposures: Exposures, tasks: Sequence[str], wanted: Sequence
         and (
             play_ms is not None and play_ms.max(initial=0) > 0
             if name == PLAY_TIME
-            else name in labels and 0 < labels[name].mean() < 1
+            else name in labels and labels[name].any() and not labels[name].all()
         )
     ]
     return tuple(there)

@@ -56,7 +56,7 @@ def test_the_one_graph_gives_the_mean_of_its_parts_logits(run, prepared, dataset
 
 
 def test_it_is_the_last_row_of_quality_after_its_parts_which_are_trained_once(run):
-    assert list(run.quality) == ["popularity", "lightgbm", "mmoe", "towers", "both"]
+    assert list(run.quality["models"]) == ["popularity", "rates", "lightgbm", "mmoe", "towers", "both"]
     assert not list(run.folder.glob("baseline_*"))
     assert list(run.epochs) == ["mmoe", "towers"]
     assert read_declared(run.folder / "ranker.onnx").metadata["kind"] == "ranker"

@@ -200,7 +200,7 @@ def test_other_settings_of_the_ranker_change_nothing(world, served, tmp_path):
     settings = changed(run.settings, ranker={"kind": "lr"}, evaluation={"baselines": ("lr",)}, towers={"epochs": 1})
     settings = replace(settings, model_version=2)
     result = train_from_log(world.dataset, run, log, settings, tmp_path / "run")
-    assert list(result.quality) == ["popularity", "towers", "mmoe"]
+    assert list(result.quality["models"]) == ["popularity", "rates", "towers", "mmoe"]
 
 
 def test_the_run_that_served_is_not_written_over(world, served):

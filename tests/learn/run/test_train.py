@@ -258,7 +258,7 @@ def test_a_rate_that_is_too_high_stops_the_run_and_leaves_the_last_good_state(da
     ) as caught:
         train_all(dataset, settings, tmp_path)
     assert str(path) in str(caught.value)
-    state = Checkpoint(path, 1, f"ranker of {fingerprint(dataset, settings)}").load()
+    state = Checkpoint(path, 1, f"ranker of {fingerprint(dataset, settings.of(dataset))}").load()
     assert all(torch.isfinite(value).all() for value in state["model"].values())
 
 
