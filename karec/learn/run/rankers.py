@@ -26,8 +26,7 @@ from karec.training_data.auxiliary import PLAY_TIME, auxiliary_labels, auxiliary
 from karec.types import Array
 
 USER_SIDE = ("user_id", "user_ids", "user_numbers", "history", "skipped", "context")
-LINEAR_RATE = 1e-2
-LINEAR_DECAY = 0.01
+LINEAR_RATE, LINEAR_DECAY, LINEAR_BATCH, LINEAR_EPOCHS = 1e-2, 0.01, 256, 3  # what suits it, whatever the others take
 NAMES = {"mmoe": "the ranker", "lr": "logistic regression"}
 
 
@@ -75,8 +74,8 @@ def train_ranker(
         len(train),
         loss,
         lambda: mean_auc(predict(model, valid), prepared.valid.labels),
-        epochs=settings.ranker.epochs,
-        batch_size=settings.optimizer.batch_size,
+        epochs=LINEAR_EPOCHS if kind == "lr" else settings.ranker.epochs,
+        batch_size=LINEAR_BATCH if kind == "lr" else settings.optimizer.batch_size,
         rate=LINEAR_RATE if kind == "lr" else settings.optimizer.learning_rate,
         weight_decay=LINEAR_DECAY if kind == "lr" else settings.optimizer.weight_decay,
         patience=settings.optimizer.patience,
