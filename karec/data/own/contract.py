@@ -34,13 +34,14 @@ class Files:
 class EventColumns:
     """The names of the log's columns. ``user`` and ``item`` must be there, and ``time`` but in a log of positives alone
     that is split by user. ``day``: when the row was written, yyyymmdd or ISO 8601; it is the day of the time, or the
-    next, in the contract's zone.
+    next, in the contract's zone. ``value``: a number that comes with an event, such as the stars of a rating.
     """
 
     user: str
     item: str
     time: str | None = None
     event: str | None = None
+    value: str | None = None
     request: str | None = None
     scene: str | None = None
     play_ms: str | None = None
@@ -70,7 +71,8 @@ class Events(Files):
 
 @dataclass(frozen=True)
 class Label:
-    """When an exposure is positive: ``event`` happened to it; or ``column`` is not 0, is ``equals``, is ``at_least`` a
+    """When an exposure is positive: ``event`` happened to it, with a value that is ``at_least`` a number where that is
+    said; or ``column`` is not 0, is ``equals``, is ``at_least`` a
     number, or is at least ``share`` of the column ``at_least_share_of``. ``weight`` in the score of feeds; ``task``:
     models learn it.
     """
@@ -88,8 +90,10 @@ class Label:
         if (self.event is None) == (self.column is None):
             raise ValueError("a label is said by an event or by a column: give one of the two")
         given = [name for name in ("equals", "at_least", "at_least_share_of") if getattr(self, name) is not None]
-        if len(given) > 1 or (given and self.column is None):
-            raise ValueError(f"{' and '.join(given)}: at most one of them, beside a column")
+        if len(given) > 1 or (given not in ([], ["at_least"]) and self.column is None):
+            raise ValueError(
+                f"{' and '.join(given)}: at most one of them, beside a column, or at_least beside an event"
+            )
         if not self.weight >= 0:
             raise ValueError(f"weight = {self.weight}, expected at least 0")
 
@@ -302,6 +306,12 @@ class Contract:
             )
         if self.split.by == "user" and self.events.columns.time is not None:
             raise ValueError('split.by = "user" is for logs without times: leave events.columns.time out, or by')
+        for name, label in self.labels.items():
+            valued = label.event is not None and label.at_least is not None
+            if valued and (self.events.columns.value is None or label.event == self.events.view):
+                raise ValueError(
+                    f"labels.{name}: at_least with an event needs events.columns.value and another event than the view"
+                )
         for name in (*self.said.enjoyed, *self.said.liked, *self.said.followed):
             if self.labels and name not in self.labels:
                 raise ValueError(f"meaning names {name!r}, which is no label; labels are {list(self.labels)}")

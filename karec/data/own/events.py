@@ -119,6 +119,9 @@ def _cells(database: Database, source: Source, contract: Contract, users: IdKind
         late = "__day - to_timestamp(__t / 1000)::DATE"
         not_then = f"column {columns['day'].name!r}: not the day of the time in {contract.zone}, nor the next"
         mistakes.append((f"coalesce({late} NOT IN (0, 1), true)", not_then))
+    if "value" in columns:
+        cells["value"] = columns["value"].as_number
+        mistakes += number_mistakes(columns["value"])
     if "play_ms" in columns:
         cells["play_ms"] = f"TRY_CAST({columns['play_ms'].as_number} AS BIGINT)"
         mistakes += number_mistakes(columns["play_ms"], least=0)

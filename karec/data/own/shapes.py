@@ -15,7 +15,7 @@ from __future__ import annotations
 from zoneinfo import ZoneInfo
 
 from karec.data.own.checks import moment_ms
-from karec.data.own.contract import Contract
+from karec.data.own.contract import Contract, Label
 from karec.data.own.database import Database
 from karec.data.own.files import Source, text
 from karec.data.own.report import Reason
@@ -45,7 +45,8 @@ def make_exposures(database: Database, source: Source, contract: Contract) -> di
 
 
 def _join_actions(database: Database, source: Source, contract: Contract) -> dict[str, Reason]:
-    events = [label.event for label in contract.labels.values()]
+    labels = list(contract.labels.values())
+    events = [label.event for label in labels]
     view, window = text(contract.events.view), round(contract.events.window_minutes * MINUTE_MS)
     others = _other_events(database, source, contract)
     columns = database.columns("cleaned")
@@ -56,13 +57,14 @@ def _join_actions(database: Database, source: Source, contract: Contract) -> dic
         f"CREATE TEMP TABLE views AS SELECT row_number() OVER (ORDER BY t, u, i) AS v, u, i, t{request}{more} FROM "
         f"cleaned WHERE event = {view}"
     )
+    value = ", value" if "value" in columns else ""
     wanted = ", ".join(text(event) for event in dict.fromkeys(events))
     database.run(
-        f"CREATE TEMP TABLE acts AS SELECT u, i, t, event{request}{more} FROM cleaned WHERE event IN ({wanted}) AND "
-        f"event <> {view}"
+        f"CREATE TEMP TABLE acts AS SELECT u, i, t, event{request}{value}{more} FROM cleaned WHERE event IN ({wanted}) "
+        f"AND event <> {view}"
     )
     database.run(f"CREATE TEMP TABLE joined AS {_by_request() if request else _by_window(window)}")
-    flags = ", ".join(f"max(event = {text(event)})::UTINYINT AS l{at}" for at, event in enumerate(events))
+    flags = ", ".join(f"max({_happened(label)})::UTINYINT AS l{at}" for at, label in enumerate(labels))
     of_view = ", ".join(
         f"{1 if text(event) == view else f'coalesce(l{at}, 0)'}::UTINYINT AS l{at}" for at, event in enumerate(events)
     )
@@ -75,6 +77,12 @@ def _join_actions(database: Database, source: Source, contract: Contract) -> dic
     for table in ("views", "acts", "joined"):
         database.run(f"DROP TABLE {table}")
     return {f"event {name!r}, which is no label and not the view": Reason(n) for name, n in others.items()}
+
+
+def _happened(label: Label) -> str:
+    """SQL of an action: it makes the label."""
+    happened = f"event = {text(label.event)}"
+    return happened if label.at_least is None else f"{happened} AND coalesce(value >= {label.at_least!r}, false)"
 
 
 def _other_events(database: Database, source: Source, contract: Contract) -> dict[str, int]:

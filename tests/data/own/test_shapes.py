@@ -237,3 +237,27 @@ def test_events_and_columns_cannot_both_say_labels(read, tmp_path):
     (tmp_path / "data.toml").write_text((ACTIONS % "").replace('view = "view"', 'view = "show"'))
     with pytest.raises(DataError, match=r"never says 'show'; it says 'click'"):
         read(tmp_path)
+
+
+def test_an_event_makes_a_label_by_the_value_that_comes_with_it(read, tmp_path):
+    rows = []
+    for at in range(200):
+        user, item, s = f"c{at % 5}", f"i{at % 7}", START_S + at * 3000
+        rows.append((user, item, s, "view", ""))
+        rows.append((user, item, s + 10, "rate", ("", 2, 4, 5)[at % 4]))
+    write_log(tmp_path, rows, head=("customer", "sku", "at", "event", "stars"))
+    toml = ACTIONS.replace('event = "event"%s', 'event = "event", value = "stars"').split("[labels]")[0]
+    toml += '[labels]\nloved = { event = "rate", at_least = 4 }\n[split]\nhistory = 0.0\n'
+    (tmp_path / "data.toml").write_text(toml)
+    made = exposures_of(read(tmp_path))
+    assert [made[u, i, s * 1000]["loved"] for u, i, s, event, _ in rows if event == "view"] == [0, 0, 1, 1] * 50
+
+
+@pytest.mark.parametrize("label", ['{ event = "view", at_least = 1 }', '{ event = "click", at_least = 1 }'])
+def test_a_value_needs_its_column_and_an_event_that_is_not_the_view(read, tmp_path, label):
+    write_log(tmp_path, action_rows(40, 0), head=HEAD)
+    with_value = "view" in label
+    toml = ACTIONS % (', value = "visit"' if with_value else "")
+    (tmp_path / "data.toml").write_text(toml.replace('click = { event = "click" }', f"click = {label}"))
+    with pytest.raises(ConfigError, match=r"at_least with an event needs events\.columns\.value and another event"):
+        read(tmp_path)
