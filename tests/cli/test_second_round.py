@@ -40,7 +40,7 @@ def test_the_report_shows_the_first_round_against_the_second(report):
     for name in measures:
         gained = rounds["second"][name]["value"] - rounds["first"][name]["value"]
         assert rounds["gain"][name]["value"] == pytest.approx(gained)
-    assert rounds["second"]["click.auc"]["value"] == pytest.approx(report["quality"]["towers"]["click"]["auc"])
+    assert rounds["first"]["click.auc"]["value"] == pytest.approx(report["quality"]["towers"]["click"]["auc"])
 
 
 def test_both_rounds_are_published_and_the_second_serves(job, report):
