@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 
 from karec.diversify.explanation import explanation
-from karec.diversify.vectors import ITEM, own_vectors, vectors_of
+from karec.diversify.vectors import ITEM, HasSnapshot, own_vectors, vectors_of
 from karec.diversity import DppOptions, dpp_select, native_options
 from karec.index import ItemIndex
 from karec.kernels.dpp_options import DIVERSITY, RIDGE, needs_types
 from karec.kernels.option_values import positive_or_none
-from karec.platform.snapshot import Snapshot
 from karec.stage import Selector
 from karec.types import Array, Candidates, Request, Selection
 
@@ -57,7 +56,7 @@ class Dpp(Selector):
         max_per_type: int | None = None,
         min_per_type: int = 0,
         vectors: str = ITEM,
-        snapshot: Snapshot | None = None,
+        bundle: HasSnapshot | None = None,
     ) -> None:
         self.k = positive_or_none("k", k)
         self.options = DppOptions(
@@ -76,7 +75,7 @@ class Dpp(Selector):
         elif types != "type":
             raise ValueError(f"types names {types!r}, but type_weight, max_per_type and min_per_type ask for no types")
         self.index = index
-        self.vectors, self.own = vectors, own_vectors(snapshot, vectors)
+        self.vectors, self.own = vectors, own_vectors(bundle, vectors)
         self.types = types
         self.weights = {column: _factors(index, column, table) for column, table in (weights or {}).items()}
 

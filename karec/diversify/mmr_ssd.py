@@ -7,12 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from karec.diversify.vectors import ITEM, own_vectors, vectors_of
+from karec.diversify.vectors import ITEM, HasSnapshot, own_vectors, vectors_of
 from karec.diversity import MarginalResult, mmr_select, ssd_select
 from karec.index import ItemIndex
 from karec.kernels.dpp_options import DIVERSITY
 from karec.kernels.option_values import between, positive_or_none
-from karec.platform.snapshot import Snapshot
 from karec.stage import Selector
 from karec.types import Candidates, Request, Selection
 
@@ -33,10 +32,10 @@ class Marginal(Selector):
         diversity: float = DIVERSITY,
         window: int | None = None,
         vectors: str = ITEM,
-        snapshot: Snapshot | None = None,
+        bundle: HasSnapshot | None = None,
     ) -> None:
         self.index = index
-        self.own = own_vectors(snapshot, vectors)
+        self.own = own_vectors(bundle, vectors)
         self.k = positive_or_none("k", k)
         self.diversity = between("diversity", diversity, 1.0)
         self.window = positive_or_none("window", window)

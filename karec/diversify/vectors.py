@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -30,13 +31,22 @@ class OwnVectors:
         return found
 
 
-def own_vectors(snapshot: Snapshot | None, name: str) -> OwnVectors | None:
-    """The vectors that the columns ``name_00``, ``name_01``, … of works hold; None for "item", the index's own.
+class HasSnapshot(Protocol):
+    """A bundle: its snapshot is opened when it is asked for."""
+
+    @property
+    def snapshot(self) -> Snapshot: ...
+
+
+def own_vectors(bundle: HasSnapshot | None, name: str) -> OwnVectors | None:
+    """The vectors that the columns ``name_00``, ``name_01``, … of works hold; None for "item", the index's own, for
+    which a bundle needs no snapshot.
 
     Read once a snapshot, for the steps of all scenes. ValueError: there are no such columns.
     """
     if name == ITEM:
         return None
+    snapshot = None if bundle is None else bundle.snapshot
     columns = {} if snapshot is None else snapshot.works.columns
     parts = sorted(each for each in columns if re.fullmatch(re.escape(name) + r"_\d\d", each))
     if snapshot is None or not parts:

@@ -1,5 +1,7 @@
 """An exported stage knows the hash of its source, so that a stale one is told from a fresh one."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -104,7 +106,8 @@ def test_a_step_that_a_host_does_not_run_is_refused_by_name(config, step, messag
 def test_similarity_of_one_s_own_vectors_is_refused():
     columns = {"audio_00": np.ones(3, np.float32)}
     snapshot = Snapshot(1, Table(np.arange(3), columns), Table(np.arange(1), {}), {}, {})
-    step = Dpp(ItemIndex.build(np.arange(3), np.eye(3, dtype=np.float32)), vectors="audio", snapshot=snapshot)
+    index, bundle = ItemIndex.build(np.arange(3), np.eye(3, dtype=np.float32)), SimpleNamespace(snapshot=snapshot)
+    step = Dpp(index, vectors="audio", bundle=bundle)
     object.__setattr__(step, "name", "varied")
     with pytest.raises(
         ConfigError, match=r"^the step 'varied': vectors = 'audio' is Python's alone; a C\+\+ host knows"

@@ -1,5 +1,7 @@
 """Vectors of candidates and of what was shown, in a space where they can be compared."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from thirty_works import candidates, move_to_another_version, selected, thirty_works
@@ -39,8 +41,8 @@ def test_vectors_of_two_versions_are_as_different_as_can_be(step, select):
 
 
 def with_own_vectors(**columns):
-    """A snapshot of the works 0 … 24 with these columns."""
-    return Snapshot(1, Table(np.arange(25), columns), Table(np.arange(2), {}), {}, {})
+    """What stands for a bundle: the snapshot of the works 0 … 24 with these columns."""
+    return SimpleNamespace(snapshot=Snapshot(1, Table(np.arange(25), columns), Table(np.arange(2), {}), {}, {}))
 
 
 def audio():
@@ -59,7 +61,7 @@ def test_similarity_can_be_that_of_vectors_of_one_s_own(step, select):
     expected = np.zeros((30, 3), np.float32)
     expected[:25] = numbers
     wanted = select(expected, standardised(c.scores), 12, diversity=0.7, shown=expected[[2, 25]])
-    chosen = selected(step(index, diversity=0.7, vectors="audio", snapshot=with_own_vectors(**columns)), REQUEST, c)
+    chosen = selected(step(index, diversity=0.7, vectors="audio", bundle=with_own_vectors(**columns)), REQUEST, c)
     np.testing.assert_array_equal(chosen.indices, wanted.indices)
     by_item = selected(step(index, diversity=0.7), REQUEST, c)
     assert by_item.indices.tolist() != chosen.indices.tolist()
@@ -71,6 +73,6 @@ def test_vectors_that_works_do_not_have_are_refused_by_the_names_that_there_are(
     with pytest.raises(
         ValueError, match=r"vectors = 'adio': no columns adio_00, … of works; works have vectors \['audio'\]"
     ):
-        step(thirty_works(), vectors="adio", snapshot=with_own_vectors(**columns))
+        step(thirty_works(), vectors="adio", bundle=with_own_vectors(**columns))
     with pytest.raises(ValueError, match=r"works have none: say roles\.vector in data\.toml, or take 'item'"):
-        step(thirty_works(), vectors="audio", snapshot=with_own_vectors())
+        step(thirty_works(), vectors="audio", bundle=with_own_vectors())

@@ -62,6 +62,7 @@ def train_ranker(
     auxiliary = torch.from_numpy(auxiliary_labels(exposures, extra)).to(train.device)
     labels = torch.cat([train.labels, auxiliary], dim=1)
     weights = task_weights(tasks, settings.task_weights, train.device)
+    batch = settings.optimizer.batch_size
     log_chance = drawn_log_chances(prepared)
 
     def loss(rows: Tensor, _: int) -> Tensor:
@@ -75,7 +76,7 @@ def train_ranker(
         loss,
         lambda: mean_auc(predict(model, valid), prepared.valid.labels),
         epochs=LINEAR_EPOCHS if kind == "lr" else settings.ranker.epochs,
-        batch_size=LINEAR_BATCH if kind == "lr" else settings.optimizer.batch_size,
+        batch_size=min(LINEAR_BATCH, batch) if kind == "lr" else batch,
         rate=LINEAR_RATE if kind == "lr" else settings.optimizer.learning_rate,
         weight_decay=LINEAR_DECAY if kind == "lr" else settings.optimizer.weight_decay,
         patience=settings.optimizer.patience,
