@@ -113,7 +113,7 @@ class Snapshot:
             "format": FORMAT,
             "time_ms": self.time_ms,
             "labels": dict(self.labels),
-            "meaning": asdict(self.meaning),
+            "meaning": {name: labels for name, labels in asdict(self.meaning).items() if labels or name != "drawn"},
         }
         with naming(folder / HEAD):
             (folder / HEAD).write_text(json.dumps(head))
