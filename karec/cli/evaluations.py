@@ -63,7 +63,7 @@ def consistency(arguments: argparse.Namespace) -> None:
     from karec.errors import DataError
     from karec.evaluate.consistency import consistency, drawn_pools, logged_pools
     from karec.evaluate.consistency_report import write_consistency
-    from karec.evaluate.funnel import asked_users, funnel_loss, logged_funnel, recalled_pools
+    from karec.evaluate.funnel import funnel_loss, logged_funnel, recalled_pools, requests_of_known_users
 
     if arguments.config is None and arguments.log is None:
         raise ValueError("give --config FILE for pools that are drawn, --log DIR for those of shadow requests, or both")
@@ -76,7 +76,7 @@ def consistency(arguments: argparse.Namespace) -> None:
             pools = drawn_pools(cascade, bundle, arguments.pools, arguments.size, arguments.seed, progress)
             report["drawn"] = consistency(pools, seed=arguments.seed)
         if arguments.recalled > 0:
-            requests = asked_users(bundle.snapshot, cascade.scene, arguments.recalled, arguments.seed)
+            requests = requests_of_known_users(bundle.snapshot, cascade.scene, arguments.recalled, arguments.seed)
             with progress_bars() as progress:
                 losses["recalled"] = funnel_loss(recalled_pools(cascade, bundle.index, requests, progress=progress))
     if arguments.log is not None:

@@ -22,6 +22,7 @@ from karec.evaluate.measures.accuracy import UserBootstrap, bootstrap_interval
 from karec.evaluate.measures.agreement import ndcg_against, normalised_hit_rate, overlap, ranks
 from karec.logs.rank_log import logged_tasks, read_rank_log
 from karec.observe.pool_scorer import PoolScorer, stage_named
+from karec.platform.snapshot import Snapshot
 from karec.types import Array, Candidates, Request
 
 HITS = ((10, 10), (10, 50), (50, 50), (50, 100), (100, 1000))
@@ -65,9 +66,7 @@ def drawn_pools(
         raise DataError(f"{bundle.path} has {len(snapshot.works)} works: pools of {size} cannot be drawn")
     generator = np.random.default_rng(seed)
     scorer = PoolScorer(stage_named(cascade.stages, "rank"))
-    history = snapshot.relations.get("history")
-    known = np.arange(len(snapshot.users)) if history is None else np.flatnonzero(np.diff(history.indptr) > 0)
-    users = np.asarray(snapshot.users.ids)[generator.permutation(known)[:n_pools]]
+    users = np.asarray(snapshot.users.ids)[generator.permutation(known_users(snapshot))[:n_pools]]
     for done, user in enumerate(users, 1):
         ids = np.asarray(snapshot.works.ids)[generator.choice(len(snapshot.works), size, replace=False)]
         request = Request(int(user), scene=cascade.scene, time_ms=snapshot.time_ms, request_id=f"pool-{user}")
@@ -78,6 +77,12 @@ def drawn_pools(
         if progress is not None:
             progress(done, len(users), "scoring pools twice")
         yield ScoredPool(int(user), prerank[scored], ranked.scores[scored])
+
+
+def known_users(snapshot: Snapshot) -> Array:
+    """Rows of the users with a history; of all of them where the platform keeps none."""
+    history = snapshot.relations.get("history")
+    return np.arange(len(snapshot.users)) if history is None else np.flatnonzero(np.diff(history.indptr) > 0)
 
 
 def consistency(pools: Iterable[ScoredPool], resamples: int = 200, seed: int = 0) -> dict[str, Any]:

@@ -23,6 +23,7 @@ import numpy as np
 from karec._clock import Progress
 from karec.cascade import Cascade
 from karec.errors import DataError
+from karec.evaluate.consistency import known_users
 from karec.evaluate.measures.accuracy import UserBootstrap, bootstrap_interval
 from karec.evaluate.measures.agreement import ranks
 from karec.index import ItemIndex
@@ -38,11 +39,9 @@ WHOLE = "whole"
 PARTS = ("inner_product", "prerank", "on_purpose")
 
 
-def asked_users(snapshot: Snapshot, scene: str, n: int, seed: int = 0) -> list[Request]:
+def requests_of_known_users(snapshot: Snapshot, scene: str, n: int, seed: int = 0) -> list[Request]:
     """Requests of ``n`` users with a history, drawn from ``seed``, at the snapshot's moment."""
-    history = snapshot.relations.get("history")
-    known = np.arange(len(snapshot.users)) if history is None else np.flatnonzero(np.diff(history.indptr) > 0)
-    rows = np.random.default_rng(seed).permutation(known)[:n]
+    rows = np.random.default_rng(seed).permutation(known_users(snapshot))[:n]
     users = np.asarray(snapshot.users.ids)[rows].tolist()
     return [Request(user, scene=scene, time_ms=snapshot.time_ms, request_id=f"pool-{user}") for user in users]
 

@@ -18,6 +18,7 @@ import numpy as np
 from karec._clock import Progress
 from karec.learn._torch import Tensor, nn, torch
 from karec.learn.distil.losses import contrastive_loss
+from karec.learn.distil.round import new_towers
 from karec.learn.export.onnx_export import export_onnx
 from karec.learn.fit.fitting import NOT_RECORDED, Recording, fit
 from karec.learn.fit.prepare import Prepared
@@ -44,23 +45,10 @@ def train_recall_towers(
 
     The best epoch by ``Validation.score`` is kept. Some training rows and some validation rows must have been enjoyed.
     """
-    recall, towers, optimizer = settings.recall, settings.towers, settings.optimizer
+    recall, optimizer = settings.recall, settings.optimizer
     enjoyed = enjoyed_rows(prepared.train)
     validation = Validation(prepared, settings.seed)
-    train = prepared.train_batches
-    torch.manual_seed(settings.seed)
-    model = Towers(
-        prepared.encoder,
-        train.edges(settings.features.bins),
-        towers=towers.kind,
-        dim=settings.features.dim,
-        hidden=towers.hidden,
-        vector=recall.vector,
-        id_dropout=towers.id_dropout,
-        profile_dropout=towers.profile_dropout,
-        matching=towers.matching is True,
-        by_task=False,
-    ).to(train.device)
+    model = new_towers(prepared, settings, vector=recall.vector, by_task=False)
     state = fit(
         model,
         len(enjoyed),

@@ -39,20 +39,9 @@ def train_round(
     Raises DataError when a loss needs lists, or soft labels of training rows, and there are none.
     """
     _check_targets(settings.distil, targets, lists)
-    train, valid = prepared.train_batches, prepared.valid_batches
+    valid = prepared.valid_batches
     towers, optimizer = settings.towers, settings.optimizer
-    torch.manual_seed(settings.seed)
-    model = Towers(
-        prepared.encoder,
-        train.edges(settings.features.bins),
-        towers=towers.kind,
-        dim=settings.features.dim,
-        hidden=towers.hidden,
-        vector=towers.vector,
-        id_dropout=towers.id_dropout,
-        profile_dropout=towers.profile_dropout,
-        matching=towers.matching is True,
-    ).to(train.device)
+    model = new_towers(prepared, settings, vector=towers.vector)
     if start is not None:
         model.load_state_dict(start)
 
@@ -77,6 +66,24 @@ def train_round(
         progress=progress,
     )
     return model, state
+
+
+def new_towers(prepared: Prepared, settings: TrainSettings, *, vector: int, by_task: bool = True) -> Towers:
+    """Towers as they begin, of the sizes of [towers], with ``vector`` dimensions, weights drawn from the seed."""
+    torch.manual_seed(settings.seed)
+    towers, train = settings.towers, prepared.train_batches
+    return Towers(
+        prepared.encoder,
+        train.edges(settings.features.bins),
+        towers=towers.kind,
+        dim=settings.features.dim,
+        hidden=towers.hidden,
+        vector=vector,
+        id_dropout=towers.id_dropout,
+        profile_dropout=towers.profile_dropout,
+        matching=towers.matching is True,
+        by_task=by_task,
+    ).to(train.device)
 
 
 def _check_targets(distil: DistilSettings, targets: Targets, lists: LoggedLists | None) -> None:
