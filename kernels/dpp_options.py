@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from karec.kernels.option_values import between, positive_or_none, real, whole
 
 DIVERSITY = 0.5
 RIDGE = 1e-2
+MOST_WEIGHT = 1.0 + 1e-9  # of all facets: sums of decimal fractions are rounded
 MOST_RIDGE = 10.0  # native/include/karec/dpp.hpp says why
 
 
@@ -19,17 +21,22 @@ def checked_options(
     window: int | None,
     max_per_type: int | None,
     min_per_type: int,
+    facet_weights: Sequence[float] = (),
 ) -> dict[str, Any]:
     """The same options as Python numbers, in range. TypeError and ValueError name the first that is not."""
     least, most = whole("min_per_type", min_per_type), positive_or_none("max_per_type", max_per_type)
-    checked = {
+    checked: dict[str, Any] = {
         "alpha": real("alpha", alpha),
         "ridge": between("ridge", ridge, MOST_RIDGE),
         "type_weight": between("type_weight", type_weight, 1.0),
         "window": positive_or_none("window", window),
         "max_per_type": most,
         "min_per_type": least,
+        "facet_weights": [between(f"facet_weights[{f}]", w, 1.0) for f, w in enumerate(facet_weights)],
     }
+    total = checked["type_weight"] + sum(checked["facet_weights"])
+    if total > MOST_WEIGHT:
+        raise ValueError(f"type_weight and facet_weights sum to {total:g}, expected at most 1")
     if not alpha >= 0:
         raise ValueError(f"alpha must be ≥ 0, got {alpha}")
     if least < 0:

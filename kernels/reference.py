@@ -5,6 +5,7 @@ The definition of the DPP stands in ``native/include/karec/dpp.hpp``. Never serv
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -46,14 +47,13 @@ def log_qualities(relevance: ArrayLike, alpha: float, weights: ArrayLike | None)
     return log_weights + np.where(below == 0, 0.0, alpha * np.minimum(below, -np.finfo(float).tiny))
 
 
-def similarity(embeddings: ArrayLike, types: ArrayLike | None, type_weight: float) -> Float:
-    """S = (1 − type_weight)·F Fᵀ + type_weight·[type_i = type_j]."""
-    f = unit(embeddings)
-    s = (1 - type_weight) * (f @ f.T)
-    if type_weight > 0:
-        codes = np.asarray(types)
-        s = s + type_weight * (codes[:, None] == codes[None, :])
-    return s
+def similarity(embeddings: ArrayLike, facets: ArrayLike, weights: ArrayLike) -> Float:
+    """S = (1 − Σ w_f)·F Fᵀ + Σ_f w_f·[facet_f(i) = facet_f(j)], of facets (F, N) and weights (F,)."""
+    f, w = unit(embeddings), np.asarray(weights, np.float64)
+    s = (1 - w.sum()) * (f @ f.T)
+    for codes, weight in zip(np.asarray(facets, np.int64), w, strict=True):
+        s += weight * (codes[:, None] == codes[None, :])
+    return np.asarray(s)
 
 
 def alpha_of(diversity: float) -> float:
@@ -72,8 +72,11 @@ def dpp_select(
     weights: ArrayLike | None = None,
     types: ArrayLike | None = None,
     type_weight: float = 0.0,
+    facets: ArrayLike | None = None,
+    facet_weights: Sequence[float] = (),
     window: int | None = None,
     shown: ArrayLike | None = None,
+    shown_facets: ArrayLike | None = None,
     max_per_type: int | None = None,
     min_per_type: int = 0,
     fill: str | None = "relevance",
@@ -82,7 +85,10 @@ def dpp_select(
     n = len(np.asarray(relevance))
     log_q = log_qualities(relevance, alpha_of(diversity) if alpha is None else alpha, weights)
     q2 = np.exp(log_q) ** 2
-    s, m = _with_shown(embeddings, types, type_weight, shown)
+    f = [] if facets is None else list(np.asarray(facets, np.int64))
+    typed = [(np.asarray(types, np.int64), type_weight, False)] if types is not None and type_weight > 0 else []
+    each = [*typed, *((codes, w, shown_facets is not None) for codes, w in zip(f, facet_weights, strict=True))]
+    s, m = _with_shown(embeddings, each, shown, shown_facets)
     k_unit = s + ridge * np.eye(len(s))  # rows 0 … m − 1: what was shown; then the items
     first = np.diag(k_unit)[m:]
     seen = _independent(k_unit, m)
@@ -132,14 +138,26 @@ def dpp_select_kernel(kernel: ArrayLike, k: int, *, window: int | None = None) -
     return np.array(picks, np.int64), np.array(gains, np.float64), float(np.log(gains).sum()), len(picks)
 
 
-def _with_shown(embeddings: ArrayLike, types: Any, type_weight: float, shown: ArrayLike | None) -> tuple[Float, int]:
-    """S of what was shown (of no type) and of the items together, and how many were shown."""
-    s = similarity(embeddings, types, type_weight)
-    if shown is None or not len(np.asarray(shown)):
-        return s, 0
-    f, g = unit(embeddings), unit(shown)
-    across = (1 - type_weight) * (g @ f.T)
-    return np.block([[(1 - type_weight) * (g @ g.T), across], [across.T, s]]), len(g)
+def _with_shown(
+    embeddings: ArrayLike,
+    facets: Sequence[tuple[Int, float, bool]],
+    shown: ArrayLike | None,
+    shown_facets: ArrayLike | None,
+) -> tuple[Float, int]:
+    """S of what was shown and of the items together, and how many were shown. ``facets``: of each the items' codes, its
+    weight, and whether what was shown has values of it: without, it has neither likeness nor length by that facet."""
+    seen = np.zeros((0, unit(embeddings).shape[1])) if shown is None else np.asarray(shown, np.float64)
+    m, left = len(seen), 1 - sum(weight for _, weight, _ in facets)
+    f = np.concatenate([unit(seen), unit(embeddings)])
+    s = left * (f @ f.T)
+    of_shown = iter(np.zeros((len(facets), m), np.int64) if shown_facets is None else np.asarray(shown_facets, np.int64))
+    for codes, weight, valued in facets:
+        both = np.concatenate([next(of_shown) if valued else np.zeros(m, np.int64), codes])
+        alike = both[:, None] == both[None, :]
+        if not valued:
+            alike[:m] = alike[:, :m] = False
+        s += weight * alike
+    return s, m
 
 
 def _independent(kernel: Float, m: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, TypedDict
 
 import numpy as np
@@ -23,8 +24,12 @@ class DppOptions(TypedDict, total=False):
     weights       (N,) float32 ≥ 0, scales q: more or less traffic for some items
     types         (N,) integer codes; two items of one type are alike by ``type_weight``
     type_weight   in [0, 1], by default 0
+    facets        (F, N) integer codes, a row for each further facet: two items of one code in facet f are alike by
+                  facet_weights[f], whatever the code
+    facet_weights (F,) numbers ≥ 0; with ``type_weight`` they sum to at most 1. What they leave is that of the vectors
     window        ≥ 1: a gain counts only the last window − 1 picks
     shown         (M, D) items seen already: gains are conditioned on them (Schur complement, q = 1, of no type)
+    shown_facets  (F, M) their codes; None, the default: they have none, and are like others by their vectors alone
     max_per_type  ≥ 1: at most so many items of one type in the result, fill included
     min_per_type  at least so many of each type, as far as there are so many and k has places: once some types lack as
                   many items as there are places left, only their items are picked
@@ -39,8 +44,11 @@ class DppOptions(TypedDict, total=False):
     weights: ArrayLike | None
     types: ArrayLike | None
     type_weight: float
+    facets: ArrayLike | None
+    facet_weights: Sequence[float]
     window: int | None
     shown: ArrayLike | None
+    shown_facets: ArrayLike | None
     max_per_type: int | None
     min_per_type: int
     fill: Literal["relevance"] | None
@@ -54,8 +62,11 @@ _DEFAULTS = DppOptions(
     weights=None,
     types=None,
     type_weight=0.0,
+    facets=None,
+    facet_weights=(),
     window=None,
     shown=None,
+    shown_facets=None,
     max_per_type=None,
     min_per_type=0,
     fill="relevance",
@@ -76,7 +87,7 @@ def native_options(function: str, options: DppOptions) -> dict[str, Any]:
     del given["standardise"]
     if given["fill"] not in ("relevance", None):
         raise ValueError(f"fill must be 'relevance' or None, got {given['fill']!r}")
-    arrays = {name: given.pop(name) for name in ("weights", "types", "shown")}
+    arrays = {name: given.pop(name) for name in ("weights", "types", "facets", "shown", "shown_facets")}
     fill = given.pop("fill") is not None
     alpha = _alpha(given.pop("diversity"), given.pop("alpha"))
     return {**checked_options(alpha=alpha, **given), **arrays, "fill": fill}

@@ -63,6 +63,20 @@ struct DppInput {
             shown = matrix_input(told["shown"], "shown", {"M", dim}, because);
             options.shown = shown.view;
         }
+        facet_weights = told["facet_weights"].cast<std::vector<double>>();
+        options.facet_weights = facet_weights;
+        const auto n_facets = static_cast<py::ssize_t>(facet_weights.size());
+        if (!told["facets"].is_none()) {
+            facets = int64_input(told["facets"], "facets", {n_facets, n}, because);
+            options.facets = facets.span();
+        }
+        if (!told["shown_facets"].is_none()) {
+            const auto n_shown = static_cast<py::ssize_t>(options.shown.rows);
+            const std::string of = "there are " + std::to_string(n_facets) + " facet_weights and " +
+                                   std::to_string(n_shown) + " rows of shown";
+            shown_facets = int64_input(told["shown_facets"], "shown_facets", {n_facets, n_shown}, of);
+            options.shown_facets = shown_facets.span();
+        }
     }
 
     DppInput(const py::array& embeddings, py::handle relevance, const py::kwargs& told)
@@ -72,6 +86,9 @@ struct DppInput {
     Input<float> scores;
     Input<float> weights;
     Input<std::int64_t> types;
+    Input<std::int64_t> facets;
+    Input<std::int64_t> shown_facets;
+    std::vector<double> facet_weights;
     MatrixInput shown;
     DppOptions options;
 };

@@ -56,7 +56,7 @@ def by_batch(embeddings, relevance, k, **options):
 
 def kernel_of(embeddings, relevance, alpha=0.5, ridge=1e-2):
     q = np.exp(reference.log_qualities(relevance, alpha, None))
-    return q[:, None] * (reference.similarity(embeddings, None, 0.0) + ridge * np.eye(len(q))) * q
+    return q[:, None] * (reference.similarity(embeddings, [], []) + ridge * np.eye(len(q))) * q
 
 
 def by_kernel(embeddings, relevance, k, **options):

@@ -17,6 +17,17 @@ MatrixView rows_of(const MatrixView& matrix, std::int64_t first, std::int64_t en
             matrix.dtype};
 }
 
+// Columns first … first + n − 1 of codes (F, total).
+std::vector<std::int64_t> part_of(std::span<const std::int64_t> codes, std::size_t total, std::size_t first,
+                                  std::size_t n) {
+    std::vector<std::int64_t> part;
+    for (std::size_t row = 0; row < codes.size(); row += total) {
+        const auto own = codes.subspan(row + first, n);
+        part.insert(part.end(), own.begin(), own.end());
+    }
+    return part;
+}
+
 }  // namespace
 
 Status dpp_select_batch(MatrixView embeddings, std::span<const float> relevance, std::span<const std::int64_t> indptr,
@@ -45,6 +56,15 @@ Status dpp_select_batch(MatrixView embeddings, std::span<const float> relevance,
             DppOptions own = options;
             if (!options.weights.empty()) own.weights = options.weights.subspan(first, n);
             if (!options.types.empty()) own.types = options.types.subspan(first, n);
+            std::vector<std::int64_t> facets = part_of(options.facets, embeddings.rows, first, n);
+            std::vector<std::int64_t> shown_facets;
+            if (!shown_starts.empty()) {
+                const auto shown_first = static_cast<std::size_t>(shown_starts[user]);
+                const std::size_t n_shown = static_cast<std::size_t>(shown_starts[user + 1]) - shown_first;
+                shown_facets = part_of(options.shown_facets, options.shown.rows, shown_first, n_shown);
+            }
+            own.facets = facets;
+            own.shown_facets = shown_facets;
             if (!shown_starts.empty()) own.shown = rows_of(options.shown, shown_starts[user], shown_starts[user + 1]);
             const auto picks = indices.subspan(user * k, k);
             const auto own_gains = gains.subspan(user * k, k);

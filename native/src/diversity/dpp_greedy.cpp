@@ -2,7 +2,7 @@
 //
 // Items are compared by q²·ρ with ρ in float32 (DppLazyBlocks). The ρ of the winner is then computed again in float64:
 // it decides whether the item adds anything, and it scales the direction. So float32 rounding neither picks items past
-// the kernel's rank nor accumulates along the selection. Types enter by TypeEffects. At most O(N·k·D); far fewer blocks
+// the kernel's rank nor accumulates along the selection. What rows explain of each other is in Explained. At most O(N·k·D); far fewer blocks
 // are touched when relevance differs. Source: the definition in karec/dpp.hpp (Chen et al. 2018), rewritten for L =
 // diag(q)(F Fᵀ + ridge·I)diag(q).
 #include <algorithm>
@@ -15,8 +15,7 @@
 #include "base/fixed_math.hpp"
 #include "diversity/dpp_lazy_blocks.hpp"
 #include "diversity/dpp_problem.hpp"
-#include "diversity/residual.hpp"
-#include "diversity/type_effects.hpp"
+#include "diversity/explained.hpp"
 #include "diversity/type_quota.hpp"
 #include "karec/dpp.hpp"
 
@@ -28,20 +27,14 @@ class Greedy {
     Greedy(const DppProblem& problem, const DppOptions& options)
         : problem_(problem),
           options_(options),
-          types_(problem),
-          blocks_(problem, types_),
-          residual_(problem.dim()),
-          passing_(problem.dim()),
-          feature_(problem.dim()),
-          centred_(problem.dim()),
-          direction_(problem.dim()),
-          of_passing_(problem.dim()),
-          float_direction_(problem.dim()),
+          explained_(problem),
+          blocks_(problem),
           taken_(problem.n(), false),
-          quota_(problem.type_of, problem.n_types, options.max_per_type, options.min_per_type),
-          n_left_(problem.types_count() ? problem.n_types : 0, 0) {
-        for (std::size_t i = 0; i < (n_left_.empty() ? 0 : problem.n()); ++i) ++n_left_[type_of(i)];
-        for (std::size_t row = 0; row < options.shown.rows; ++row) condition_on_shown(row);
+          quota_(problem.type_of, problem.n_types, options.max_per_type, options.min_per_type) {
+        for (std::size_t row = 0; row < options.shown.rows; ++row) {
+            const double rho = explained_.rho(problem.n() + row);
+            if (rho > kLeastShare * explained_.first_rho()) add_permanent(rho);
+        }
     }
 
     DppCount run(std::span<std::int64_t> indices, std::span<double> gains) {
@@ -54,8 +47,7 @@ class Greedy {
             const std::size_t item = next(windowed, rho);
             if (item == DppPick::kNone) break;
             if (!windowed) {
-                const std::size_t type = type_of(item);
-                add_permanent(type, rho, type != TypeEffects::kNoType && --n_left_[type] == 0);
+                add_permanent(rho);
                 cap_gains();
             }
             take(item);
@@ -70,84 +62,39 @@ class Greedy {
     }
 
   private:
-    std::size_t type_of(std::size_t item) const noexcept {
-        return problem_.types_count() ? static_cast<std::size_t>(problem_.type_of[item]) : TypeEffects::kNoType;
-    }
-
-    // ρ of the feature in feature_, of an item of that type; leaves Q·h in direction_ (type_effects.hpp).
-    double rho_of_feature(double first_rho, std::size_t type) {
-        std::span<const double> h = feature_;
-        double most = first_rho;
-        if (types_.has_picks(type)) {
-            types_.centre(type, feature_, centred_);
-            h = centred_;
-            most = problem_.ridge + types_.own(type);
-            for (const double x : h) most += x * x;
-        }
-        double explained = residual_.apply(h, direction_);
-        if (passing_.listed() > 0) {
-            explained += passing_.apply(h, of_passing_);
-            for (std::size_t j = 0; j < h.size(); ++j) direction_[j] -= h[j] - of_passing_[j];
-        }
-        return most - explained;
-    }
-
-    // Makes direction_, which holds Q·h, the direction of the feature in feature_, and counts that as a pick of its
-    // type. Returns its offsets.
-    std::span<const float> scale_direction(std::size_t type, double rho, bool last) {
-        const double scale = 1.0 / std::sqrt(rho);
-        for (std::size_t d = 0; d < direction_.size(); ++d) {
-            direction_[d] *= scale;
-            float_direction_[d] = static_cast<float>(direction_[d]);
-        }
-        return types_.pick(type, feature_, rho, float_direction_, last);
-    }
-
-    void add_permanent(std::size_t type, double rho, bool last) {
-        const auto offsets = scale_direction(type, rho, last);
-        residual_.add(direction_);
-        blocks_.add_permanent(float_direction_, offsets);
+    // Of the row that explained_ was last asked for.
+    void add_permanent(double rho) {
+        const DppDirection direction = explained_.count(rho, true);
+        blocks_.join(direction.joined);
+        blocks_.add_permanent(direction.vector, direction.offsets);
         ++n_directions_;
-        if (2 * residual_.listed() > problem_.dim()) residual_.fold();
     }
 
     // Only after twice as much work as the bound costs.
     void cap_gains() {
-        if (n_directions_ > problem_.dim() && blocks_.followed() >= 2 * residual_.price_of_bound()) {
-            blocks_.cap(types_.bound(residual_.bound()));
+        if (n_directions_ > problem_.dim() && blocks_.followed() >= 2 * explained_.price_of_bound()) {
+            blocks_.cap(explained_.bound());
         }
-    }
-
-    void condition_on_shown(std::size_t row) {
-        problem_.shown_feature(options_.shown, row, feature_);
-        double first_rho = problem_.ridge;
-        for (const double x : feature_) first_rho += x * x;
-        const double rho = rho_of_feature(first_rho, TypeEffects::kNoType);
-        if (rho > kLeastShare * first_rho) add_permanent(TypeEffects::kNoType, rho, true);
     }
 
     // Sets the passing directions to those of the last `n` picks, conditioned on what was shown.
     void look_back(std::span<const std::int64_t> picks, std::size_t n) {
-        passing_.clear();
+        explained_.clear_passing();
         blocks_.clear_passing();
-        types_.clear();
         for (const std::int64_t pick : picks.last(std::min(n, picks.size()))) {
-            const auto item = static_cast<std::size_t>(pick);
-            problem_.feature(item, feature_);
-            const double rho = rho_of_feature(problem_.first_rho[item], type_of(item));
-            const auto offsets = scale_direction(type_of(item), rho, false);
-            passing_.add(direction_);
-            blocks_.add_passing(float_direction_, offsets);
+            const double rho = explained_.rho(static_cast<std::size_t>(pick));
+            const DppDirection direction = explained_.count(rho, false);
+            blocks_.join(direction.joined);
+            blocks_.add_passing(direction.vector, direction.offsets);
         }
     }
 
-    // The item with the largest gain that its exact ρ confirms; leaves M·feature in direction_.
+    // The item with the largest gain that its exact ρ confirms; explained_ was asked for it last.
     std::size_t next(bool windowed, double& rho) {
         std::vector<std::size_t> passed_over;
         DppPick pick = blocks_.best();
         for (; pick.item != DppPick::kNone; pick = blocks_.best()) {
-            problem_.feature(pick.item, feature_);
-            rho = rho_of_feature(problem_.first_rho[pick.item], type_of(pick.item));
+            rho = explained_.rho(pick.item);
             if (rho > kLeastShare * problem_.first_rho[pick.item] && problem_.q2[pick.item] * rho > 0.0) break;
             blocks_.remove(pick.item);
             passed_over.push_back(pick.item);
@@ -200,20 +147,12 @@ class Greedy {
 
     const DppProblem& problem_;
     const DppOptions& options_;
-    TypeEffects types_;  // of the picks that gains count
+    Explained explained_;
     DppLazyBlocks blocks_;
-    Residual residual_;  // of the permanent directions
-    Residual passing_;   // of the window's directions
-    std::vector<double> feature_;
-    std::vector<double> centred_;
-    std::vector<double> direction_;
-    std::vector<double> of_passing_;
-    std::vector<float> float_direction_;
     std::vector<bool> taken_;
     TypeQuota quota_;
-    bool only_owed_ = false;           // every place left is owed to some type
-    std::vector<std::size_t> n_left_;  // items not taken, by type, where types count
-    std::size_t n_directions_ = 0;     // permanent ones
+    bool only_owed_ = false;        // every place left is owed to some type
+    std::size_t n_directions_ = 0;  // permanent ones
 };
 
 }  // namespace

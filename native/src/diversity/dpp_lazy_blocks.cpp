@@ -37,10 +37,12 @@ std::vector<std::uint32_t> by_first_gain(const DppProblem& problem) {
 
 }  // namespace
 
-DppLazyBlocks::DppLazyBlocks(const DppProblem& problem, const TypeEffects& types)
+DppLazyBlocks::DppLazyBlocks(const DppProblem& problem)
     : problem_(problem),
-      types_(types),
-      features_(problem.embeddings, problem.squared_norms, problem.feature_scale, by_first_gain(problem)) {
+      features_(problem.embeddings, problem.squared_norms, problem.feature_scale, by_first_gain(problem)),
+      most_slots_(problem.facets.size() * kBlockItems),
+      slots_at_(features_.count() * most_slots_),
+      n_slots_(features_.count(), 0) {
     const std::size_t n = problem.n();
     const std::size_t n_blocks = features_.count();
     place_.resize(n);
@@ -57,12 +59,6 @@ DppLazyBlocks::DppLazyBlocks(const DppProblem& problem, const TypeEffects& types
         rho_[at] = static_cast<float>(problem.first_rho[item]);
         least_rho_[at] = static_cast<float>(kLeastShare * problem.first_rho[item]);
     }
-    if (problem.types_count()) {
-        type_at_.assign(n_blocks * kBlockItems, 0);
-        for (std::size_t at = 0; at < n; ++at) {
-            type_at_[at] = static_cast<std::uint32_t>(problem.type_of[features_.item(at)]);
-        }
-    }
     double gains[kBlockItems];
     for (std::size_t b = 0; b < n_blocks; ++b) {
         bounds_[b] = largest(b, &rho_[b * kBlockItems], gains);
@@ -73,12 +69,13 @@ DppLazyBlocks::DppLazyBlocks(const DppProblem& problem, const TypeEffects& types
 }
 
 // The bound on ρ in float32 includes its rounding error: a dot product of vectors no longer than 1 is off by at most
-// (dim + 4)·2⁻²⁴, an offset by as much again, its square and the subtraction by 2⁻²⁴·(1 + ridge) a direction. Σ|dot| ≤
+// (dim + 4)·2⁻²⁴, each offset by as much again, its square and the subtraction by 2⁻²⁴·(1 + ridge) a direction. Σ|dot| ≤
 // √count, as Σ dot² ≤ 1.
 void DppLazyBlocks::cap(double most) {
     followed_ = 0;
     const auto count = static_cast<double>(permanent_.count);
-    const double of_dot = (problem_.types_count() ? 2.0 : 1.0) * static_cast<double>(problem_.dim() + 4) * 0x1p-24;
+    const auto n_terms = static_cast<double>(1 + problem_.facets.size());
+    const double of_dot = n_terms * static_cast<double>(problem_.dim() + 4) * 0x1p-24;
     const double off = 2.0 * std::sqrt(count) * of_dot + count * (of_dot * of_dot + (2.0 + problem_.ridge) * 0x1p-23);
     most_rho_ = problem_.ridge + most + 2.0 * off;
     for (std::size_t b = 0; b < bounds_.size(); ++b) bounds_[b] = std::min(bounds_[b], most_q2_[b] * most_rho_);
@@ -87,7 +84,6 @@ void DppLazyBlocks::cap(double most) {
 void DppLazyBlocks::Directions::add(std::span<const float> direction, std::span<const float> offsets_by_slot) {
     values.insert(values.end(), direction.begin(), direction.end());
     offsets.insert(offsets.end(), offsets_by_slot.begin(), offsets_by_slot.end());
-    offsets.push_back(0.0f);
     offsets_to.push_back(offsets.size());
     ++count;
 }
@@ -108,31 +104,31 @@ void DppLazyBlocks::clear_passing() noexcept {
     passing_.clear();
 }
 
-DppLazyBlocks::Slots DppLazyBlocks::slots_of(std::size_t b) const noexcept {
-    Slots slots;
-    if (type_at_.empty()) return slots;
-    std::uint32_t least = TypeEffects::kNoSlot;
-    for (std::size_t i = 0; i < kBlockItems; ++i) {
-        slots.of[i] = types_.slot_of(type_at_[b * kBlockItems + i]);
-        least = std::min(least, slots.of[i]);
+void DppLazyBlocks::join(std::span<const SlotOfRow> rows) {
+    for (const auto [row, slot] : rows) {
+        if (row >= place_.size()) continue;
+        const std::size_t b = place_[row] / kBlockItems;
+        slots_at_[b * most_slots_ + n_slots_[b]++] = {slot, static_cast<std::uint32_t>(place_[row] % kBlockItems)};
     }
-    slots.any = least != TypeEffects::kNoSlot;
-    return slots;
 }
 
 // Subtracts from ρ the parts along directions first … last − 1, at most kDirectionsAtOnce of them.
-void DppLazyBlocks::apply(std::size_t b, const Slots& slots, const Directions& directions, std::size_t first,
-                          std::size_t last, float* rho) {
+void DppLazyBlocks::apply(std::size_t b, const Directions& directions, std::size_t first, std::size_t last,
+                          float* rho) {
     const std::size_t dim = problem_.dim();
+    const std::span<const SlotAt> slots = std::span(slots_at_).subspan(b * most_slots_, n_slots_[b]);
     float start[kDirectionsAtOnce * kBlockItems];
-    for (std::size_t s = first; s < last && slots.any; ++s) {
+    if (!slots.empty()) std::fill_n(start, (last - first) * kBlockItems, 0.0f);
+    for (std::size_t s = first; s < last; ++s) {
         const std::span<const float> offsets = directions.offsets_of(s);
-        const auto zero = static_cast<std::uint32_t>(offsets.size() - 1);
         float* to = start + (s - first) * kBlockItems;
-        for (std::size_t i = 0; i < kBlockItems; ++i) to[i] = offsets[std::min(slots.of[i], zero)];
+        for (const auto [slot, at] : slots) {
+            if (slot >= offsets.size()) break;
+            to[at] += offsets[slot];
+        }
     }
     diversity_kernels().downdate_rho(features_.block(b), dim, directions.values.data() + first * dim, last - first,
-                                     slots.any ? start : nullptr, rho);
+                                     slots.empty() ? nullptr : start, rho);
 }
 
 double DppLazyBlocks::largest(std::size_t b, const float* rho, double* gains) const noexcept {
@@ -144,11 +140,10 @@ void DppLazyBlocks::catch_up(std::size_t b, double best_gain) {
     Block& block = blocks_[b];
     float* rho = &rho_[b * kBlockItems];
     double gains[kBlockItems];
-    const Slots slots = block.seen < permanent_.count ? slots_of(b) : Slots{};
     while (block.stale || block.seen < permanent_.count) {
         if (block.seen < permanent_.count) {
             const std::size_t next = std::min(permanent_.count, block.seen + kDirectionsAtOnce);
-            apply(b, slots, permanent_, block.seen, next, rho);
+            apply(b, permanent_, block.seen, next, rho);
             followed_ += next - block.seen;
             block.seen = next;
         }
@@ -162,9 +157,8 @@ double DppLazyBlocks::with_passing(std::size_t b, double best_gain, double* gain
     float rho[kBlockItems];
     std::copy_n(&rho_[b * kBlockItems], kBlockItems, rho);
     double most = bounds_[b];
-    const Slots slots = slots_of(b);
     for (std::size_t first = 0; first < passing_.count && most >= best_gain; first += kDirectionsAtOnce) {
-        apply(b, slots, passing_, first, std::min(passing_.count, first + kDirectionsAtOnce), rho);
+        apply(b, passing_, first, std::min(passing_.count, first + kDirectionsAtOnce), rho);
         most = largest(b, rho, gains);
     }
     return most;

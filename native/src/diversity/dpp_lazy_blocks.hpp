@@ -12,7 +12,7 @@
 //   - ρ of block b includes the permanent directions 0 … blocks_[b].seen − 1, applied in order, and no others.
 //   - stale: bounds_[b] was not computed from the block's present ρ and q², but is a bound.
 //   - q2_ of a removed item is 0, so that its gain is 0.
-//   - type_at_ has the type of each place where types count, padded with type 0; else it is empty.
+//   - slots_at_ of a block are in the order of their slots: a direction's offsets reach a first part of them.
 //   - Passing directions change copies of ρ alone.
 #pragma once
 
@@ -25,7 +25,7 @@
 #include "base/scratch.hpp"
 #include "diversity/dpp_problem.hpp"
 #include "diversity/feature_blocks.hpp"
-#include "diversity/type_effects.hpp"
+#include "diversity/facet_values.hpp"
 
 namespace karec {
 
@@ -37,10 +37,12 @@ struct DppPick {
 
 class DppLazyBlocks {
   public:
-    // Reads slots of types from `types` whenever it applies a direction.
-    DppLazyBlocks(const DppProblem& problem, const TypeEffects& types);
+    explicit DppLazyBlocks(const DppProblem& problem);
 
-    // A direction u (D), with the offsets of the slots of types: ρ_i falls by (⟨feature_i, u⟩ + offset of i's type)².
+    // Items that have the value of a new slot; slots come in ascending order. Other rows than items are left out.
+    void join(std::span<const SlotOfRow> rows);
+
+    // A direction u (D), with offsets by slot: ρ_i falls by (⟨feature_i, u⟩ + Σ the offsets of i's slots)².
     // Permanent directions stay; passing ones (those of a window) are applied to a copy of ρ and can be cleared.
     void add_permanent(std::span<const float> direction, std::span<const float> offsets);
     void add_passing(std::span<const float> direction, std::span<const float> offsets);
@@ -63,7 +65,7 @@ class DppLazyBlocks {
     // Directions as the kernel reads them.
     struct Directions {
         ScratchVector<float> values;             // (count, dim)
-        ScratchVector<float> offsets;            // of one direction after the other, each with a 0 behind it
+        ScratchVector<float> offsets;            // of one direction after the other
         std::vector<std::size_t> offsets_to{0};  // direction s has offsets[offsets_to[s] … offsets_to[s + 1] − 1]
         std::size_t count = 0;
 
@@ -74,10 +76,9 @@ class DppLazyBlocks {
         }
     };
 
-    // The slots of the types of a block's items; of[] is void without any.
-    struct Slots {
-        bool any = false;
-        std::uint32_t of[kBlockItems];
+    struct SlotAt {
+        std::uint32_t slot;
+        std::uint32_t at;  // in the block
     };
 
     struct Block {
@@ -85,19 +86,18 @@ class DppLazyBlocks {
         bool stale = true;     // its bound is not computed from its present ρ and q²
     };
 
-    Slots slots_of(std::size_t b) const noexcept;
-    void apply(std::size_t b, const Slots& slots, const Directions& directions, std::size_t first, std::size_t last,
-               float* rho);
+    void apply(std::size_t b, const Directions& directions, std::size_t first, std::size_t last, float* rho);
     double largest(std::size_t b, const float* rho, double* gains) const noexcept;
     void catch_up(std::size_t b, double best_gain);
     double with_passing(std::size_t b, double best_gain, double* gains);
     void look_into(std::size_t b, DppPick& best);
 
     const DppProblem& problem_;
-    const TypeEffects& types_;
     FeatureBlocks features_;              // place → item: by first gain, largest first
     std::vector<std::uint32_t> place_;    // item → place
-    std::vector<std::uint32_t> type_at_;  // by place
+    std::size_t most_slots_;              // of a block: its items' facets
+    ScratchVector<SlotAt> slots_at_;      // (blocks, most_slots_)
+    std::vector<std::size_t> n_slots_;    // of each block
     std::vector<double> q2_;              // by place, padded; 0 = removed
     std::vector<float> rho_;
     std::vector<float> least_rho_;

@@ -15,6 +15,8 @@
 namespace karec {
 namespace {
 
+constexpr double kMostWeight = 1.0 + 1e-9;  // sums of decimal fractions are rounded
+
 std::string count(std::size_t n) {
     return std::to_string(n);
 }
@@ -28,6 +30,12 @@ Status check_length(const char* name, std::size_t length, const VectorRows& embe
                            count(embeddings.rows) + ",) as embeddings has shape " + shape(embeddings));
 }
 
+Status check_codes(const char* name, std::size_t given, std::size_t n_facets, std::size_t n) {
+    if (n == 0 ? given == 0 : given % n == 0 && given / n == n_facets) return {};
+    return Status::invalid(std::string(name) + " has " + count(given) + " entries, expected " + count(n_facets) + " × " +
+                           count(n) + ", one for each of facet_weights and row");
+}
+
 Status check_options(const VectorRows& embeddings, const DppOptions& options) {
     const auto number = [](double value) { return std::to_string(value); };
     if (!(options.alpha >= 0.0)) return Status::invalid("alpha must be ≥ 0, got " + number(options.alpha));
@@ -37,6 +45,18 @@ Status check_options(const VectorRows& embeddings, const DppOptions& options) {
     const double type_weight = options.type_weight;
     if (std::isnan(type_weight) || type_weight < 0.0 || type_weight > 1.0) {
         return Status::invalid("type_weight must lie in [0, 1], got " + number(options.type_weight));
+    }
+    double sum = type_weight;
+    for (std::size_t f = 0; f < options.facet_weights.size(); ++f) {
+        const double weight = options.facet_weights[f];
+        if (!(weight >= 0.0 && weight <= 1.0)) {
+            return Status::invalid("facet_weights holds " + number(weight) + " at position " + count(f) +
+                                   ", expected it in [0, 1]");
+        }
+        sum += weight;
+    }
+    if (sum > kMostWeight) {
+        return Status::invalid("type_weight and facet_weights sum to " + number(sum) + ", expected at most 1");
     }
     if (options.window && *options.window == 0) return Status::invalid("window must be ≥ 1, got 0");
     if (options.max_per_type && *options.max_per_type == 0) return Status::invalid("max_per_type must be ≥ 1, got 0");
@@ -86,6 +106,29 @@ void set_qualities(double alpha, std::span<const float> weights, DppProblem& pro
     for (double& q : problem.q2) q *= q;
 }
 
+void set_facets(const DppOptions& options, DppProblem& problem) {
+    DppFacets& facets = problem.facets;
+    const std::size_t n = problem.n();
+    const std::size_t n_shown = options.shown.rows;
+    facets.n_rows = n + n_shown;
+    const auto add = [&](double weight, std::span<const std::int64_t> codes, std::span<const std::int64_t> of_shown) {
+        if (weight == 0.0) return;
+        facets.weights.push_back(weight);
+        facets.codes.insert(facets.codes.end(), codes.begin(), codes.end());
+        facets.codes.insert(facets.codes.end(), of_shown.begin(), of_shown.end());
+        facets.codes.resize(facets.weights.size() * facets.n_rows);
+        facets.of_shown.push_back(!of_shown.empty());
+    };
+    add(options.type_weight, options.types, {});
+    for (std::size_t f = 0; f < options.facet_weights.size(); ++f) {
+        const auto shown = options.shown_facets;
+        add(options.facet_weights[f], options.facets.subspan(f * n, n),
+            shown.empty() ? shown : shown.subspan(f * n_shown, n_shown));
+    }
+    const double sum = std::accumulate(facets.weights.begin(), facets.weights.end(), 0.0);
+    problem.feature_scale = std::sqrt(std::max(0.0, 1.0 - sum));
+}
+
 // Codes equal types by one number each, from 0 on: a stable radix sort (Knuth, TAOCP 3, 5.2.5) over the bytes in which
 // types differ, O(N) a byte.
 void set_types(std::span<const std::int64_t> types, DppProblem& problem) {
@@ -122,19 +165,33 @@ Status check_dpp_lengths(const VectorRows& embeddings, std::span<const float> re
     if (!options.weights.empty()) {
         if (Status status = check_length("weights", options.weights.size(), embeddings); !status.ok()) return status;
     }
-    return options.types.empty() ? Status() : check_length("types", options.types.size(), embeddings);
+    if (!options.types.empty()) {
+        if (Status status = check_length("types", options.types.size(), embeddings); !status.ok()) return status;
+    }
+    const std::size_t n_facets = options.facet_weights.size();
+    if (Status status = check_codes("facets", options.facets.size(), n_facets, embeddings.rows); !status.ok()) {
+        return status;
+    }
+    if (options.shown_facets.empty()) return {};
+    return check_codes("shown_facets", options.shown_facets.size(), n_facets, options.shown.rows);
 }
 
-void DppProblem::feature(std::size_t item, std::span<double> out) const {
-    scaled_row(embeddings, item, length_factor(squared_norms[item], feature_scale), out);
-}
-
-void DppProblem::shown_feature(const MatrixView& shown, std::size_t row, std::span<double> out) const {
-    scaled_row(shown, row, 1.0, out);
+double DppProblem::feature(std::size_t row, std::span<double> out) const {
+    if (row < n()) {
+        scaled_row(embeddings, row, length_factor(squared_norms[row], feature_scale), out);
+        return first_rho[row];
+    }
+    scaled_row(shown, row - n(), 1.0, out);
     double squared_norm = 0.0;
     for (const double x : out) squared_norm += x * x;
     const double factor = length_factor(squared_norm, feature_scale);
-    for (double& x : out) x *= factor;
+    double rho = ridge;
+    for (double& x : out) {
+        x *= factor;
+        rho += x * x;
+    }
+    for (std::size_t f = 0; f < facets.size(); ++f) rho += facets.of_shown[f] ? facets.weights[f] : 0.0;
+    return rho;
 }
 
 Result<DppProblem> pose_dpp(const VectorRows& embeddings, std::span<const float> relevance, const DppOptions& options) {
@@ -150,14 +207,17 @@ Result<DppProblem> pose_dpp(const VectorRows& embeddings, std::span<const float>
     problem.squared_norms = std::move(norms.value());
     problem.embeddings = embeddings;
     problem.ridge = options.ridge;
-    problem.feature_scale = std::sqrt(1.0 - options.type_weight);
-    problem.type_weight = options.type_weight;
+    problem.shown = options.shown;
+    set_facets(options, problem);
     set_qualities(options.alpha, weights, problem);
-    set_types(options.types, problem);
+    if (options.max_per_type || options.min_per_type > 0) set_types(options.types, problem);
+    const double of_vectors = problem.feature_scale * problem.feature_scale;
+    const double of_facets =
+        std::accumulate(problem.facets.weights.begin(), problem.facets.weights.end(), 0.0);
     problem.first_rho.resize(embeddings.rows);
     for (std::size_t i = 0; i < embeddings.rows; ++i) {
-        const double unit = problem.squared_norms[i] > 0.0 ? 1.0 - options.type_weight : 0.0;
-        problem.first_rho[i] = unit + options.type_weight + options.ridge;
+        const double unit = problem.squared_norms[i] > 0.0 ? of_vectors : 0.0;
+        problem.first_rho[i] = unit + of_facets + options.ridge;
     }
     return problem;
 }

@@ -13,31 +13,40 @@ namespace karec {
 
 inline constexpr double kLeastShare = 1e-6;  // an item whose ρ is at or below this share of its first ρ adds nothing
 
+// The facets that count, `types` first where they do.
+struct DppFacets {
+    std::vector<double> weights;      // (F,) > 0
+    std::vector<std::int64_t> codes;  // (F, rows): of the items, then of what was shown, whatever where it has none
+    std::vector<bool> of_shown;       // whether what was shown has values of the facet
+    std::size_t n_rows = 0;
+
+    std::size_t size() const noexcept { return weights.size(); }
+    std::int64_t code(std::size_t facet, std::size_t row) const noexcept { return codes[facet * n_rows + row]; }
+};
+
 struct DppProblem {
     VectorRows embeddings;
     std::vector<float> relevance;  // a copy: it does not change while the fill sorts by it
     double ridge = 0.0;
-    double feature_scale = 1.0;  // √(1 − type_weight)
-    double type_weight = 0.0;
+    double feature_scale = 1.0;  // √(1 − Σ weights of facets)
+    DppFacets facets;
+    MatrixView shown{};
     std::vector<double> log_q;
     std::vector<double> q2;
     std::vector<double> first_rho;      // S_ii + ridge
     std::vector<double> squared_norms;  // ‖embedding‖²
-    std::vector<std::int32_t> type_of;  // codes 0 … n_types − 1; empty without types
+    std::vector<std::int32_t> type_of;  // codes 0 … n_types − 1; empty where no quota reads types
     std::size_t n_types = 0;
 
     std::size_t n() const noexcept { return embeddings.rows; }
     std::size_t dim() const noexcept { return embeddings.cols; }
 
-    bool types_count() const noexcept { return type_weight > 0.0; }
-
-    // out (D) = an item's feature, its embedding at length feature_scale; the same for a row of `shown`. S = ⟨feature,
-    // feature⟩ + type_weight·[same type].
-    void feature(std::size_t item, std::span<double> out) const;
-    void shown_feature(const MatrixView& shown, std::size_t row, std::span<double> out) const;
+    // out (D) = the vector of a row at length feature_scale: of an item or, from N on, of what was shown. Returns the
+    // row's ρ, given nothing.
+    double feature(std::size_t row, std::span<double> out) const;
 };
 
-// Refuses relevance, weights and types that are not of embeddings' length.
+// Refuses relevance, weights, types and facets that are not of embeddings' length.
 Status check_dpp_lengths(const VectorRows& embeddings, std::span<const float> relevance, const DppOptions& options);
 
 Result<DppProblem> pose_dpp(const VectorRows& embeddings, std::span<const float> relevance, const DppOptions& options);

@@ -31,6 +31,41 @@ void Residual::add(std::span<const double> direction) {
     }
 }
 
+void Residual::widen(std::size_t width) {
+    apply_pending();
+    const std::size_t n = matrix_ ? width_ : listed();
+    const double* rows = matrix_ ? matrix_.get() : directions_.data();
+    const std::size_t n_after = matrix_ ? width : n;
+    Aligned<double> wider = aligned<double>(n_after * width);
+    std::fill_n(wider.get(), n_after * width, 0.0);
+    for (std::size_t row = 0; row < n; ++row) std::copy_n(rows + row * width_, width_, &wider[row * width]);
+    if (matrix_) {
+        for (std::size_t j = width_; j < width; ++j) wider[j * width + j] = 1.0;
+        matrix_ = std::move(wider);
+    } else {
+        directions_.assign(wider.get(), wider.get() + n * width);
+    }
+    width_ = width;
+}
+
+void Residual::extend(const NewCoordinate& coordinate, std::optional<std::size_t> position, double inverse_root) {
+    const auto [at, owner, root_weight, share] = coordinate;
+    if (!matrix_) {
+        for (std::size_t s = position.value_or(0); s < listed(); ++s) {
+            double* u = &directions_[s * width_];
+            u[at] = position == s ? root_weight * inverse_root
+                                  : -share * std::inner_product(u, u + width_, owner.begin(), 0.0);
+        }
+        return;
+    }
+    std::vector<double> left(width_);
+    const double explained = apply(owner, left);
+    double square = 0.0;
+    for (const double x : owner) square += x * x;
+    for (std::size_t j = 0; j < width_; ++j) matrix_[at * width_ + j] = matrix_[j * width_ + at] = -share * left[j];
+    matrix_[at * width_ + at] = 1.0 - root_weight * share + share * share * (square - explained);
+}
+
 void Residual::apply_pending() {
     if (!pending_.empty()) diversity_kernels().syr_downdate(pending_.data(), width_, matrix_.get());
     pending_.clear();

@@ -1,7 +1,8 @@
 // The residual operator of a set of features F: M = I − Fᵀ(F Fᵀ + ridge·I)⁻¹F, from which a DPP's gains follow.
 //
 // ρ of an item with feature f is ridge + fᵀMf. Adding feature f to the set subtracts u uᵀ from M, with u = M f / √ρ
-// (Sherman–Morrison): every item's ρ falls by ⟨f_i, u⟩². All in float64.
+// (Sherman–Morrison): every item's ρ falls by ⟨f_i, u⟩². All in float64. Features may get more coordinates while
+// directions are there (explained.hpp says when).
 //
 // Invariants:
 //   - Before fold(), M = I − Σ u uᵀ over directions_. After it, directions_ is empty and M = matrix_ − pending_
@@ -10,12 +11,21 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "base/aligned.hpp"
 
 namespace karec {
+
+// A coordinate in which M was the identity and becomes what the noise of one feature's owner explains of it.
+struct NewCoordinate {
+    std::size_t at;                 // in [0, width)
+    std::span<const double> owner;  // (width,) its feature, 0 at `at`
+    double root_weight;             // √w
+    double share;                   // √w / the owner's noise
+};
 
 class Residual {
   public:
@@ -26,6 +36,13 @@ class Residual {
 
     // M ← M − u uᵀ.
     void add(std::span<const double> direction);
+
+    // More coordinates, in which M is the identity.
+    void widen(std::size_t width);
+
+    // M's row of the new coordinate is −share·M owner, its diagonal 1 − √w·share + share²·⟨owner, M owner⟩. `position`:
+    // the owner's among the listed directions, nullopt where it stands before them all; `inverse_root` its 1/√ρ.
+    void extend(const NewCoordinate& coordinate, std::optional<std::size_t> position, double inverse_root);
 
     // M ← I; not after fold().
     void clear() noexcept { directions_.clear(); }
