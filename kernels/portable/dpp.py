@@ -1,6 +1,6 @@
 """Greedy DPP over embeddings in Numba: the definition in ``native/include/karec/dpp.hpp``, eagerly and in float64.
 
-O(N·k·D), with a window O(N·k·window·D). The C++ library compares gains in float32: where two of them are closer than
+O(N·k·D + k³), with a window O(N·k·window·D). The C++ library compares gains in float32: where two of them are closer than
 that can tell (1e-6·q²), the two may take another item first. Sums run in a fixed order, without fast-math or BLAS.
 """
 
@@ -65,29 +65,22 @@ def dpp_select_batch(
 def selected(problem: DppProblem, k: int) -> tuple[Int64, Float64, float, int]:
     """Checks the problem, and selects from it."""
     problem.check()
-    type_weight, ridge = problem.type_weight, problem.ridge
-    f = unit(problem.embeddings)
+    f, seen = unit(problem.embeddings), unit(problem.shown)
+    facets, facet_weights = problem.counted_facets()
+    of_vectors = max(0.0, 1 - facet_weights.sum())
     r = problem.relevance.astype(np.float64)
     w = np.ones(len(r)) if problem.weights is None else problem.weights.astype(np.float64)
     codes = NO_TYPES if problem.types is None else np.unique(problem.types, return_inverse=True)[1].astype(np.int64)
     log_q = log_qualities(r, problem.alpha, w)
-    first = np.where(f.any(axis=1), 1 - type_weight, 0.0) + type_weight + ridge
+    both = np.concatenate([seen, f])
+    first = np.where(both.any(axis=1), of_vectors, 0.0) + facet_weights @ (facets >= 0) + problem.ridge
     k = min(k, len(r))
     quota = k if problem.max_per_type is None else problem.max_per_type
     owed = np.minimum(np.bincount(codes, minlength=1), problem.min_per_type)
-    picks, rho = _greedy(
-        f * np.sqrt(1 - type_weight),
-        np.exp(log_q) ** 2,
-        first,
-        codes,
-        float(type_weight),
-        unit(problem.shown) * np.sqrt(1 - type_weight),
-        ridge,
-        k,
-        k if problem.window is None else min(problem.window, k),
-        quota,
-        owed,
-    )
+    window = k if problem.window is None else min(problem.window, k)
+    q2 = np.exp(log_q) ** 2
+    scaled = both * np.sqrt(of_vectors)
+    picks, rho = _greedy(scaled, len(seen), q2, first, codes, facets, facet_weights, k, window, quota, owed)
     log_det = float((2 * log_q[picks] + np.log(rho)).sum())
     gains = np.exp(2 * log_q[picks]) * rho
     filled = _fill(picks, log_q, r, codes, k, quota, owed) if problem.fill else picks
@@ -121,98 +114,87 @@ def _inner(a: Any, b: Any) -> float:
 
 
 @njit(cache=True, nogil=True)
-def _direction(h: Any, earlier: Any, most: float) -> Any:
-    """u = (h − Σ u_s⟨u_s, h⟩)/√ρ and ρ = most − Σ⟨u_s, h⟩², given the directions u_s of earlier picks."""
-    u = h.copy()
-    rho = most
-    for s in range(len(earlier)):
-        part = _inner(earlier[s], h)
-        u -= part * earlier[s]
+def _direction(
+    rows: Any, facets: Any, weights: Any, first_rho: float, counted: Any, vectors: Any, parts_of: Any, known: int
+) -> float:
+    """Writes the direction of row counted[known], given those of rows counted[: known], and returns its ρ.
+
+    u = (φ − Σ_s u_s⟨u_s, φ⟩)/√ρ, φ the row's vector and √w_f at its value of each facet. Beside the vectors' part of u,
+    (known + 1, D), stand the shares (known + 1, known + 1) of the counted rows' φ in it: u's coordinate of a value is √w_f
+    times the sum of the shares of the rows that have it.
+    """
+    row = counted[known]
+    alike = np.zeros(known)
+    for s in range(known):
+        for f in range(len(weights)):
+            if facets[f, row] >= 0 and facets[f, row] == facets[f, counted[s]]:
+                alike[s] += weights[f]
+    u, share = vectors[known], parts_of[known]
+    u[:] = rows[row]
+    share[:] = 0.0
+    share[known] = 1.0
+    rho = first_rho
+    for s in range(known):
+        part = _inner(vectors[s], rows[row]) + _inner(parts_of[s, : s + 1], alike[: s + 1])
+        u -= part * vectors[s]
+        share[: s + 1] -= part * parts_of[s, : s + 1]
         rho -= part * part
-    return u / np.sqrt(rho), rho
+    root = np.sqrt(rho)
+    u /= root
+    share /= root
+    return rho
 
 
 @njit(cache=True, nogil=True)
-def _explain(f: Any, codes: Any, offsets: Any, direction: Any, rho: Any) -> None:
-    """ρ_i falls by (⟨feature_i, direction⟩ + offset of i's type)²."""
-    n, dim = f.shape
-    for i in range(n):
-        dot = offsets[codes[i]] if len(offsets) else 0.0
+def _explain(
+    rows: Any, n_shown: int, facets: Any, weights: Any, counted: Any, u: Any, share: Any, n_values: int, rho: Any
+) -> None:
+    """ρ_i of each item falls by ⟨φ_i, u⟩²."""
+    dim = rows.shape[1]
+    offsets = np.zeros((len(weights), n_values))
+    for f in range(len(weights)):
+        for s in range(len(share)):
+            value = facets[f, counted[s]]
+            if value >= 0:
+                offsets[f, value] += weights[f] * share[s]
+    for i in range(len(rho)):
+        dot = 0.0
+        for f in range(len(weights)):
+            dot += offsets[f, facets[f, n_shown + i]]
         for d in range(dim):
-            dot += f[i, d] * direction[d]
+            dot += rows[n_shown + i, d] * u[d]
         rho[i] -= dot * dot
 
 
 @njit(cache=True, nogil=True)
-def _pick(
-    feature: Any,
-    first_rho: float,
-    own_type: int,
-    type_weight: float,
-    ridge: float,
-    n_picks: Any,
-    sums: Any,
-    picked_types: Any,
-    n_types: int,
-    earlier: Any,
-    offsets: Any,
-) -> Any:
-    """The direction of a pick, given earlier ones, and the number of picked types with its own, whose offsets it fills.
-
-    What picks explain by their types: native/src/diversity/type_effects.hpp. own_type −1: types do not count.
-    """
-    h, most, own = feature, first_rho, type_weight
-    if own_type >= 0 and n_picks[own_type] > 0:
-        factor = type_weight / (type_weight * n_picks[own_type] + ridge)
-        h = feature - factor * sums[own_type]
-        own = factor * ridge
-        most = ridge + own + _inner(h, h)
-    u, rho = _direction(h, earlier, most)
-    if own_type < 0:
-        return u, n_types
-    for t in range(n_types):
-        of = picked_types[t]
-        offsets[of] = -type_weight / (type_weight * n_picks[of] + ridge) * _inner(sums[of], u)
-    if n_picks[own_type] == 0:
-        picked_types[n_types] = own_type
-        n_types += 1
-        offsets[own_type] = 0.0
-    offsets[own_type] += own / np.sqrt(rho)
-    n_picks[own_type] += 1
-    sums[own_type] += feature
-    return u, n_types
-
-
-@njit(cache=True, nogil=True)
 def _greedy(
-    f: Any,
+    rows: Any,
+    n_shown: int,
     q2: Any,
     first: Any,
     codes: Any,
-    type_weight: float,
-    shown: Any,
-    ridge: float,
+    facets: Any,
+    weights: Any,
     k: int,
     window: int,
     quota: int,
     owed: Any,
 ) -> Any:
-    n, dim = f.shape
+    n, dim = len(q2), rows.shape[1]
     n_codes = codes.max() + 1 if len(codes) else 0
-    counted = n_codes if type_weight > 0.0 else 0  # types of which picks explain something
-    directions = np.zeros((len(shown) + k, dim))
-    offsets, n_picks, sums = np.zeros(counted), np.zeros(counted, np.int64), np.zeros((counted, dim))
-    picked_types, n_types = np.zeros(k, np.int64), 0
+    n_values = facets.max() + 1 if facets.size else 0
+    counted = np.zeros(n_shown + k, np.int64)  # rows that explain something, what was shown first
+    vectors, parts_of = np.zeros((n_shown + k, dim)), np.zeros((n_shown + k, n_shown + k))
     known = 0
-    base = first.copy()
-    for row in range(len(shown)):
-        own = _inner(shown[row], shown[row]) + ridge
-        u, rho = _direction(shown[row], directions[:known], own)
-        if rho > LEAST_SHARE * own:
-            directions[known] = u
-            _explain(f, codes, offsets, u, base)
+    base = first[n_shown:].copy()
+    for row in range(n_shown):
+        counted[known] = row
+        rho = _direction(rows, facets, weights, first[row], counted, vectors, parts_of, known)
+        if rho > LEAST_SHARE * first[row]:
             known += 1
-    n_shown = known
+            share = parts_of[known - 1, :known]
+            _explain(rows, n_shown, facets, weights, counted, vectors[known - 1], share, n_values, base)
+    n_seen = known
     rho_of = base.copy()
     picks = np.empty(k, np.int64)
     rhos = np.empty(k)
@@ -221,35 +203,20 @@ def _greedy(
     for t in range(k):
         newest = max(t - 1, 0)
         if window < k:
-            known, rho_of, newest = n_shown, base.copy(), max(t - window + 1, 0)
-            for at in range(n_types):
-                of = picked_types[at]
-                offsets[of], n_picks[of], sums[of] = 0.0, 0, 0.0
-            n_types = 0
+            known, rho_of, newest = n_seen, base.copy(), max(t - window + 1, 0)
         for pick in picks[newest:t]:
-            own_type = codes[pick] if counted else -1
-            directions[known], n_types = _pick(
-                f[pick],
-                first[pick],
-                own_type,
-                type_weight,
-                ridge,
-                n_picks,
-                sums,
-                picked_types,
-                n_types,
-                directions[:known],
-                offsets,
-            )
-            _explain(f, codes, offsets, directions[known], rho_of)
+            counted[known] = n_shown + pick
+            _direction(rows, facets, weights, first[n_shown + pick], counted, vectors, parts_of, known)
             known += 1
+            share = parts_of[known - 1, :known]
+            _explain(rows, n_shown, facets, weights, counted, vectors[known - 1], share, n_values, rho_of)
         missing = np.maximum(owed[: len(count)] - count, 0)
         if missing.sum() > 0 and missing.sum() >= k - t:
             remaining[missing[codes] == 0] = 0.0
         best, best_gain = -1, 0.0
         for i in range(n):
             gain = remaining[i] * rho_of[i]
-            if gain > best_gain and rho_of[i] > LEAST_SHARE * first[i]:
+            if gain > best_gain and rho_of[i] > LEAST_SHARE * first[n_shown + i]:
                 best, best_gain = i, gain
         if best < 0:
             return picks[:t], rhos[:t]

@@ -22,13 +22,16 @@ class DppProblem:
     relevance: NDArray[np.float32]
     weights: NDArray[np.float32] | None
     types: Int64 | None
+    facets: Int64  # (F, N)
     shown: NDArray[Any]
+    shown_facets: Int64 | None  # (F, M)
     alpha: float
     ridge: float
     type_weight: float
     window: int | None
     max_per_type: int | None
     min_per_type: int
+    facet_weights: list[float]
     fill: bool
 
     @classmethod
@@ -40,7 +43,9 @@ class DppProblem:
         *,
         weights: ArrayLike | None,
         types: ArrayLike | None,
+        facets: ArrayLike | None,
         shown: ArrayLike | None,
+        shown_facets: ArrayLike | None,
         fill: bool,
         **options: Any,
     ) -> DppProblem:
@@ -51,7 +56,18 @@ class DppProblem:
         w = None if weights is None else float32_input(weights, "weights", (n,), because)
         codes = None if types is None else int64_input(types, "types", (n,), because)
         seen = items[:0] if shown is None else matrix_input(shown, "shown", ("M", dim), because)
-        return cls(items, r, w, codes, seen, fill=fill, **checked_options(**options))
+        checked = checked_options(**options)
+        n_facets = len(checked["facet_weights"])
+        if facets is None and n_facets and n:
+            raise ValueError(f"facets has 0 entries, expected {n_facets} × {n}, one for each of facet_weights and row")
+        each = np.zeros((n_facets, n), np.int64)
+        if facets is not None:
+            each = int64_input(facets, "facets", (n_facets, n), because)
+        of_shown = None
+        if shown_facets is not None:
+            there = f"there are {n_facets} facet_weights and {len(seen)} rows of shown"
+            of_shown = int64_input(shown_facets, "shown_facets", (n_facets, len(seen)), there)
+        return cls(items, r, w, codes, each, seen, of_shown, fill=fill, **checked)
 
     def part(self, items: slice, seen: slice) -> DppProblem:
         return replace(
@@ -60,8 +76,29 @@ class DppProblem:
             relevance=self.relevance[items],
             weights=None if self.weights is None else self.weights[items],
             types=None if self.types is None else self.types[items],
+            facets=self.facets[:, items],
             shown=self.shown[seen],
+            shown_facets=None if self.shown_facets is None else self.shown_facets[:, seen],
         )
+
+    def counted_facets(self) -> tuple[Int64, Float64]:
+        """Codes (F, M + N) from 0 on, of what was shown and of the items, −1 where a row has no value; weights (F,).
+
+        ``types`` come first where they count; what was shown has no types.
+        """
+        none = np.full(len(self.shown), -1, np.int64)
+        codes, weights = [], []
+        if self.types is not None and self.type_weight > 0:
+            codes.append(np.concatenate([none, _numbered(self.types)]))
+            weights.append(self.type_weight)
+        for f, weight in enumerate(self.facet_weights):
+            if weight > 0 and self.shown_facets is None:
+                codes.append(np.concatenate([none, _numbered(self.facets[f])]))
+            elif weight > 0 and self.shown_facets is not None:
+                codes.append(_numbered(np.concatenate([self.shown_facets[f], self.facets[f]])))
+            weights += [weight] if weight > 0 else []
+        n_rows = len(self.shown) + len(self.embeddings)
+        return np.array(codes, np.int64).reshape(len(weights), n_rows), np.array(weights, np.float64)
 
     def check(self) -> None:
         typed = needs_types(self.type_weight, self.max_per_type, self.min_per_type)
@@ -75,6 +112,10 @@ class DppProblem:
                 raise ValueError(f"weights holds {self.weights[at]} at position {at}, expected ≥ 0")
         finite("shown", self.shown)
         finite("embeddings", self.embeddings)
+
+
+def _numbered(codes: Int64) -> Int64:
+    return np.unique(codes, return_inverse=True)[1].astype(np.int64)
 
 
 def dpp_alpha(diversity: float) -> float:

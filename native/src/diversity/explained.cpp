@@ -8,7 +8,7 @@
 namespace karec {
 namespace {
 
-constexpr std::size_t kRoom = 16;  // coordinates that M grows by at once
+constexpr std::size_t kRoom = 8;  // coordinates that M grows by at once
 
 }  // namespace
 
@@ -61,7 +61,7 @@ DppDirection Explained::count(double rho, bool permanent) {
     const bool owns = own_values(row_);
     set_offsets(n_owners, inverse_root);
     Residual& residual = permanent ? permanent_ : passing_;
-    if (owns) add_owner(rho, permanent, residual.listed());
+    if (owns) add_owner(inverse_root, permanent, residual.listed());
     residual.add(direction_);
     if (permanent && 2 * permanent_.listed() > width_) permanent_.fold();
     return {vector_, offsets_, joined_};
@@ -85,10 +85,10 @@ bool Explained::own_values(std::size_t row) {
     return owns;
 }
 
-void Explained::add_owner(double rho, bool permanent, std::size_t position) {
+void Explained::add_owner(double inverse_root, bool permanent, std::size_t place) {
     const std::size_t owner = owners_.size();
     const std::size_t n_facets = root_weights_.size();
-    owners_.push_back({permanent, position, noise_, 1.0 / std::sqrt(rho), 0});
+    owners_.push_back({permanent, place, noise_, inverse_root, 0});
     owner_vectors_.resize(owners_.size() * dim_);
     std::copy_n(features_.begin(), dim_, &owner_vectors_[owner * dim_]);
     packed_.resize(std::max(packed_.size(), (owner / kBlockItems + 1) * kBlockItems * dim_), 0.0f);
@@ -152,10 +152,10 @@ void Explained::share(Slot& slot) {
     own_features(o, of_owner_);
     const NewCoordinate coordinate{dim_ + slot.coordinate, of_owner_, root_weight, root_weight / owner.noise};
     if (owner.permanent) {
-        permanent_.extend(coordinate, owner.position, owner.inverse_root);
+        permanent_.extend(coordinate, owner.place, owner.inverse_root);
         passing_.extend(coordinate, std::nullopt, 0.0);
     } else {
-        passing_.extend(coordinate, owner.position, owner.inverse_root);
+        passing_.extend(coordinate, owner.place, owner.inverse_root);
     }
     owner.noise -= problem_.facets.weights[slot.facet];
     owner_slots_[o * root_weights_.size() + owner.n_shared++] = static_cast<std::uint32_t>(&slot - slots_.data());
@@ -176,33 +176,40 @@ void Explained::clear_passing() {
     owners_.resize(n_permanent_);
 }
 
-// An item whose values are of the kinds U (not counted), P (of one owner), S (shared) has ρ − r ≤ Σ_U w + Σ_P (w −
-// w²/n) + hᵀM h, n ≤ r + Σ w, h = its features − Σ_P w/n·φ'. So |h| ≤ √(1 − Σ w + Σ_S w) + Σ_P w/(r + w), and hᵀM h ≤
-// λ·|h|², λ the largest eigenvalue of M. With U alone |h|² is 1 − Σ w.
+// An item whose values are of the kinds U (not counted), P (of one owner), S (shared) has ρ − r = Σ_U w + its noise of P,
+// at most Σ_P (w − w²/n) with n ≤ r + Σ w, + hᵀM h, h = φ' − Σ_P w/n·φ'_owner over the coordinates that are held. √(hᵀM h)
+// ≤ √(φ'ᵀM φ') + Σ_P w/(r + w)·√(φ'_ownerᵀM φ'_owner), and each of these roots is at most √(λ·(1 − Σ w)) + Σ_S √(w·M_vv), λ
+// the largest eigenvalue of M in the coordinates of vectors. With U alone the last term is λ·(1 − Σ w).
 double Explained::bound() {
-    const double most_eigenvalue = permanent_.bound();
     const std::vector<double>& weights = problem_.facets.weights;
-    const double of_vector = problem_.feature_scale * problem_.feature_scale;
-    const double most_noise = problem_.ridge + (1.0 - of_vector);
-    double own = 0.0;      // Σ of the most that a facet's value may have for itself
-    double falls = 1.0;    // the least that own falls by where some value is counted
-    double square = of_vector;
+    const double scale = problem_.feature_scale;
+    const double of_vector = permanent_.bound(dim_) * scale * scale;
+    std::vector<double> most_shared(weights.size(), 0.0);  // the largest M_vv of each facet
+    std::vector<bool> has_owned(weights.size(), false);
+    for (const Slot& slot : slots_) {
+        has_owned[slot.facet] = has_owned[slot.facet] || slot.owner != kNone;
+        if (slot.coordinate == kNone) continue;
+        most_shared[slot.facet] = std::max(most_shared[slot.facet], permanent_.diagonal(dim_ + slot.coordinate));
+    }
+    double own = 0.0;    // Σ of the most that a facet's value may have for itself
+    double falls = 1.0;  // the least that `own` falls by where some value is counted
+    double root = std::sqrt(of_vector);
     double of_owners = 0.0;
     bool none_counted = true;  // whether an item may have no counted value
     for (std::size_t f = 0; f < weights.size(); ++f) {
         const double w = weights[f];
         const bool has_new = values_.n_counted(f) < problem_.n();
-        const bool has_owned = std::ranges::any_of(slots_, [&](const Slot& s) { return s.facet == f && s.owner != kNone; });
-        const double owned = has_owned ? w - w * w / most_noise : 0.0;
+        const double owned = has_owned[f] ? w - w * w / (problem_.ridge + 1.0 - scale * scale) : 0.0;
         own += has_new ? w : owned;
         falls = std::min(falls, has_new ? w - owned : 0.0);
-        square += n_shared_[f] > 0 ? w : 0.0;
-        of_owners += has_owned ? w / (problem_.ridge + w) : 0.0;
+        root += std::sqrt(w * most_shared[f]);
+        of_owners += has_owned[f] ? w / (problem_.ridge + w) : 0.0;
         none_counted = none_counted && has_new;
     }
-    const double length = std::sqrt(square) + of_owners;
-    const double counted = weights.empty() ? 0.0 : own - falls + most_eigenvalue * length * length;
-    return none_counted ? std::max(own + most_eigenvalue * of_vector, counted) : counted;
+    const double length = root * (1.0 + of_owners);
+    if (weights.empty()) return of_vector;
+    const double counted = own - falls + length * length;
+    return none_counted ? std::max(own + of_vector, counted) : counted;
 }
 
 }  // namespace karec

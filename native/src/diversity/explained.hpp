@@ -55,10 +55,10 @@ class Explained {
     // Counts only permanent rows from now on.
     void clear_passing();
 
-    // An upper bound of ρ − r of every item, while no passing rows count. O((D + s)³): price_of_bound() updates of a
-    // block by one direction.
+    // An upper bound of ρ − r of every item, while no passing rows count; O(D³), with more rows counted than D:
+    // price_of_bound() updates of a block by one direction.
     double bound();
-    std::size_t price_of_bound() const noexcept { return permanent_.price_of_bound(); }
+    std::size_t price_of_bound() const noexcept { return Residual::price_of_bound(dim_); }
 
   private:
     static constexpr std::uint32_t kNone = std::numeric_limits<std::uint32_t>::max();
@@ -70,7 +70,7 @@ class Explained {
     };
     struct Owner {
         bool permanent;
-        std::size_t position;  // of its direction among the permanent, or the passing ones
+        std::size_t place;  // of its direction among the permanent, or the passing ones
         double noise;
         double inverse_root;  // 1/√ρ
         std::size_t n_shared;
@@ -80,7 +80,7 @@ class Explained {
     void widen();
     void own_features(std::size_t owner, std::span<double> out) const;
     bool own_values(std::size_t row);
-    void add_owner(double rho, bool permanent, std::size_t position);
+    void add_owner(double inverse_root, bool permanent, std::size_t place);
     void set_offsets(std::size_t n_owners, double inverse_root);
 
     const DppProblem& problem_;

@@ -2,7 +2,7 @@
 //
 // ρ of an item with feature f is ridge + fᵀMf. Adding feature f to the set subtracts u uᵀ from M, with u = M f / √ρ
 // (Sherman–Morrison): every item's ρ falls by ⟨f_i, u⟩². All in float64. Features may get more coordinates while
-// directions are there (explained.hpp says when).
+// directions are there (explained.hpp says when); behind the first ones of all they are mostly 0.
 //
 // Invariants:
 //   - Before fold(), M = I − Σ u uᵀ over directions_. After it, directions_ is empty and M = matrix_ − pending_
@@ -29,7 +29,7 @@ struct NewCoordinate {
 
 class Residual {
   public:
-    explicit Residual(std::size_t width) : width_(width) {}
+    explicit Residual(std::size_t width) : width_(width), dense_(width) {}
 
     // out (width) = M f. Returns fᵀf − fᵀMf, the part of ⟨f, f⟩ that the set explains.
     double apply(std::span<const double> feature, std::span<double> out);
@@ -53,16 +53,21 @@ class Residual {
     // Builds M as a matrix: apply() then costs O(width²), however many directions there are.
     void fold();
 
-    // An upper bound of M's largest eigenvalue, so of fᵀMf for every unit vector f; only after fold(). (Σλ⁴)^¼ =
-    // √‖M²‖_F in float32, plus its rounding error. O(width³): as much as price_of_bound() updates of a block by one
-    // direction.
-    double bound();
-    std::size_t price_of_bound() const noexcept;
+    // An upper bound of the largest eigenvalue of M's first `size` rows and columns, so of fᵀMf for every unit vector f
+    // in these coordinates. (Σλ⁴)^¼ = √‖M²‖_F in float32, plus its rounding error. O(size³), as much as
+    // price_of_bound(size) updates of a block by one direction; folds.
+    double bound(std::size_t size);
+    static std::size_t price_of_bound(std::size_t size) noexcept;
+
+    // M's diagonal entry; after fold().
+    double diagonal(std::size_t at);
 
   private:
     void apply_pending();
+    void multiply(std::span<const double> feature, std::span<double> out) const;
 
     std::size_t width_;
+    std::size_t dense_;
     std::vector<double> directions_;
     std::vector<double> parts_;
     std::vector<double> pending_;  // the last direction, subtracted when M is read next

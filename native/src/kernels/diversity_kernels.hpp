@@ -37,11 +37,14 @@ struct DiversityKernels {
     double (*gram_schmidt)(const double* directions, std::size_t n, std::size_t dim, const double* feature,
                            double* parts, double* out);
 
-    // out = matrix·feature for a symmetric matrix (dim, dim), rows in order; returns ⟨feature, feature − out⟩.
-    double (*symv)(const double* matrix, std::size_t dim, const double* feature, double* out);
+    // out = from (nullptr = zeros) − Σ_s parts[s]·direction s, in order; `out` may be `from`.
+    void (*gemv_minus)(const double* directions, std::size_t n, std::size_t dim, const double* from,
+                       const double* parts, double* out);
+
     // Rank-1 downdate: matrix −= direction·directionᵀ.
     void (*syr_downdate)(const double* direction, std::size_t dim, double* matrix);
-    // syr_downdate, then symv, in one pass over the matrix.
+    // syr_downdate, then out = matrix·feature, rows in order, in one pass over the symmetric matrix; returns ⟨feature,
+    // feature − out⟩.
     double (*syr_downdate_symv)(const double* direction, std::size_t dim, double* matrix, const double* feature,
                                 double* out);
 

@@ -36,7 +36,7 @@ TEST(a_residual_bounds_its_largest_eigenvalue) {
                 largest = std::sqrt(length);
                 for (std::size_t d = 0; d < dim; ++d) f[d] = u[d] / largest;
             }
-            const double bound = residual.bound();
+            const double bound = residual.bound(dim);
             CHECK(bound >= largest && bound <= 1.01 * std::pow(dim, 0.25) * largest / 0.99);
         }
     }
