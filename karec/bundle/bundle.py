@@ -22,6 +22,7 @@ from karec.errors import BundleError, IndexFormatError
 
 if TYPE_CHECKING:
     from karec.bundle.naming import IdNaming
+    from karec.bundle.vector_statistics import VectorStatistics
     from karec.features.encoder import Encoder
     from karec.index import ItemIndex
     from karec.models.onnx_model import OnnxModel
@@ -116,6 +117,11 @@ class Bundle:
         return self._parts.get("encoder", lambda: Encoder.load(self.path / "encoder.npz"))
 
     @property
+    def vector_statistics(self) -> VectorStatistics | None:
+        """Of the vectors of ``index``; None where the bundle has none, as one of an earlier karec."""
+        return self._parts.get("vector_statistics", self._open_statistics)
+
+    @property
     def naming(self) -> IdNaming | None:
         """Between the platform's ids and the numbers of snapshot and index; None where they are the same."""
         return self._parts.get("naming", self._open_naming)
@@ -157,6 +163,16 @@ class Bundle:
         index = ItemIndex.open(self.path / space.index)
         check_version(self.path / space.index, index.model_version, self.model_version)
         return index
+
+    def _open_statistics(self) -> VectorStatistics | None:
+        from karec.bundle.vector_statistics import FILE, VectorStatistics
+
+        path = self.path / FILE
+        if not path.exists():
+            return None
+        statistics = VectorStatistics.open(path)
+        statistics.check(path, self.model_version, self.index.dim)
+        return statistics
 
     def _open_naming(self) -> IdNaming | None:
         from karec.bundle.naming import IdNaming

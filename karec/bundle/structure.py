@@ -18,6 +18,8 @@ import numpy as np
 from karec.bundle.model_structure import check_model, tower_width
 from karec.bundle.snapshot_structure import check_columns_read, check_snapshot
 from karec.bundle.spaces import PRERANK, RECALL, SPACES, Space
+from karec.bundle.vector_statistics import FILE as STATISTICS
+from karec.bundle.vector_statistics import VectorStatistics
 from karec.errors import BundleError, one_line
 
 if TYPE_CHECKING:
@@ -47,6 +49,8 @@ class Parts(Protocol):
     def encoder(self) -> Encoder: ...
     def index_of(self, space: Space) -> ItemIndex: ...
     @property
+    def vector_statistics(self) -> VectorStatistics | None: ...
+    @property
     def naming(self) -> IdNaming | None: ...
 
 
@@ -72,6 +76,10 @@ def check_structure(bundle: Parts, names: Collection[str]) -> None:
             with _named(folder / space.index):
                 indices[space] = bundle.index_of(space)
                 _check_index(folder / space.index, indices[space], snapshot)
+    if STATISTICS in names and PRERANK in indices:
+        statistics = bundle.vector_statistics
+        if statistics is not None:
+            statistics.check_source(folder / STATISTICS, folder / PRERANK.index)
     if RECALL in indices:
         _check_recall(folder, names, indices)
     if any(name.startswith(f"{IDS}/") for name in names):

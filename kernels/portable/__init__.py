@@ -12,11 +12,13 @@ from karec.kernels.portable.index import IndexView, ItemIndex
 from karec.kernels.portable.marginal import mmr_select, ssd_select
 from karec.kernels.portable.scatter import scatter
 from karec.kernels.portable.string_ids import StringIds
+from karec.kernels.portable.vector_map import VectorMap
 
 __all__ = [
     "IndexView",
     "ItemIndex",
     "StringIds",
+    "VectorMap",
     "dpp_alpha",
     "dpp_select",
     "dpp_select_batch",

@@ -7,6 +7,7 @@
 
 #include "arrays.hpp"
 #include "bindings.hpp"
+#include "diversity/vector_map.hpp"
 #include "karec/dpp.hpp"
 #include "karec/item_index.hpp"
 #include "karec/mmr_ssd.hpp"
@@ -257,6 +258,26 @@ py::tuple rearrange(py::ssize_t n, const std::vector<PyRule>& rules, py::ssize_t
     return py::make_tuple(indices.array, found);
 }
 
+VectorMap map_of(const py::object& mean, py::handle axes, py::handle variances, double exponent) {
+    const auto v = float64_input(variances, "variances", {"D"});
+    const auto a = float64_input(axes, "axes", {v.shape(0), v.shape(0)});
+    Input<double> m;
+    if (!mean.is_none()) m = float64_input(mean, "mean", {v.shape(0)});
+    auto map = VectorMap::make(mean.is_none() ? std::span<const double>{} : m.span(), a.span(), v.span(), exponent);
+    raise_unless_ok(map.status());
+    return std::move(map.value());
+}
+
+py::array_t<float> mapped(const VectorMap& map, py::handle vectors) {
+    const auto given = float32_input(vectors, "vectors", {"N", static_cast<py::ssize_t>(map.dim())});
+    Output<float> out({given.shape(0), given.shape(1)});
+    const auto to = out.span();
+    const py::gil_scoped_release release;
+    std::ranges::copy(given.span(), to.begin());
+    map.apply(to);
+    return out.array;
+}
+
 }  // namespace
 
 template <class Face>
@@ -270,6 +291,7 @@ template void bind_selections(py::class_<ItemIndex>& face);
 template void bind_selections(py::class_<HeldView>& face);
 
 void bind_diversity(py::module_& module) {
+    py::class_<VectorMap>(module, "VectorMap").def(py::init(&map_of)).def("apply", &mapped);
     module.def("dpp_alpha", &dpp_alpha);
     module.def("dpp_select", &select);
     module.def("dpp_select_batch", &select_batch);
