@@ -190,7 +190,10 @@ def explanation_tables(feed: Recommendation) -> Iterator[Table]:
                 continue
             place = places[item.id]
             work = works[place]
-            near = ("–", "–") if work["closest"] is None else (str(work["closest"]), f"{work['cosine']:.3f}")
+            near = ("–", "–", "–", "")
+            if work["closest"] is not None:
+                alike = (f"{work[name]:.3f}" for name in ("similarity", "cosine"))
+                near = (str(work["closest"]), *alike, ", ".join(work["same"]))
             known = "yes" if item.id in top_k else "no"
             numbers = (f"{work['relevance']:.4f}", f"{work['gain']:.3g}")
             rows.append(
@@ -207,7 +210,9 @@ def explanation_tables(feed: Recommendation) -> Iterator[Table]:
             "relevance",
             "gain",
             "closest before",
+            "similarity",
             "cosine",
+            "same",
             "in top-k",
             "top-k has here",
         )

@@ -83,15 +83,19 @@ def step_line(step: Step) -> str:
 
 
 def _dpp(step: Any) -> Mapping[str, object]:
-    if step.own is not None:
+    wanted = step.alike.wanted
+    if step.alike.own is not None:
         raise ConfigError(
-            f"the step {step.name!r}: vectors = {step.vectors!r} is Python's alone; a C++ host knows 'item'"
+            f"the step {step.name!r}: similarity.vectors = {wanted.vectors!r} is Python's alone; a C++ host knows 'item'"
         )
     options = step.options
     settings = {"k": step.k, "diversity": float(options["diversity"]), "ridge": float(options["ridge"])}
     settings |= {"type_weight": float(options["type_weight"]), "window": options["window"], "types": step.types}
     settings |= {"max_per_type": options["max_per_type"], "min_per_type": options["min_per_type"] or None}
     factors = ((column, value, factor) for column, each in step.weights.items() for value, factor in each.items())
+    settings |= {"centre": 1} if wanted.centre else {}
+    settings |= {"whiten": float(wanted.whiten)} if wanted.whiten > 0 else {}
+    settings |= {f"facets.{column}": float(weight) for column, weight in wanted.facets.items()}
     return settings | {f"weights.{column}.{value}": factor for column, value, factor in factors}
 
 

@@ -1,4 +1,4 @@
-"""DPP as a step: relevance is the score so far, similarity that of vectors. It runs after prerank, where the
+"""DPP as a step: relevance is the score so far, similarity what its scene says. It runs after prerank, where the
 score is user · item, and after rank, where it is the fused prediction, each with settings of its own.
 """
 
@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from karec.diversify.explanation import explanation
-from karec.diversify.vectors import ITEM, HasSnapshot, own_vectors, vectors_of
+from karec.diversify.similarity import PLAIN, Alike, Similarity, need_integers
+from karec.diversify.vectors import Parts
 from karec.diversity import DppOptions, dpp_select, native_options
 from karec.index import ItemIndex
 from karec.kernels.dpp_options import DIVERSITY, RIDGE, needs_types
@@ -34,8 +35,7 @@ class Dpp(Selector):
     types         the integer column that says what a work's type is; type −1 for works that the index does not know
     type_weight   how alike two works of one type are beyond their vectors, in [0, 1]
     max_per_type  at most so many works of one type
-    vectors       what similarity is of: "item", the vectors of the item index, or the name of vectors of one's own
-                  (``vectors = "vector"``: the columns vector_00, vector_01, … of works)
+    similarity    which vectors, mapped or not, and by which columns works are alike (``Similarity``)
     min_per_type  at least so many of each type among the candidates, as far as there are so many and k has places
 
     A request that asks (``Request.explain``) finds ``explanation`` in the step's notes.
@@ -55,8 +55,8 @@ class Dpp(Selector):
         types: str = "type",
         max_per_type: int | None = None,
         min_per_type: int = 0,
-        vectors: str = ITEM,
-        bundle: HasSnapshot | None = None,
+        similarity: Similarity | None = None,
+        bundle: Parts | None = None,
     ) -> None:
         self.k = positive_or_none("k", k)
         self.options = DppOptions(
@@ -71,29 +71,32 @@ class Dpp(Selector):
         native_options("dpp", self.options)  # refuses a value out of range now, not in a request
         self.typed = needs_types(type_weight, max_per_type, min_per_type)
         if self.typed:
-            _need_integers(index, "types", types)
+            need_integers(index, "types", types)
         elif types != "type":
             raise ValueError(f"types names {types!r}, but type_weight, max_per_type and min_per_type ask for no types")
         self.index = index
-        self.vectors, self.own = vectors, own_vectors(bundle, vectors)
+        self.alike = Alike(index, bundle, similarity or PLAIN, float(self.options["type_weight"]))
         self.types = types
         self.weights = {column: _factors(index, column, table) for column, table in (weights or {}).items()}
 
     def select(self, request: Request, candidates: Candidates) -> Selection:
         if not len(candidates):
             return Selection(np.empty(0, np.int64))
-        vectors, shown, shown_ids = vectors_of(request, candidates, self.own)
+        compared = self.alike.compared(request, candidates)
         options: DppOptions = {
             **self.options,
             "types": self._types(request, candidates) if self.typed else None,
             "weights": self._traffic(request, candidates),
-            "shown": shown if len(shown) else None,
+            "facets": compared.facets,
+            "facet_weights": self.alike.weights,
         }
+        if len(compared.shown):
+            options |= {"shown": compared.shown, "shown_facets": compared.shown_facets}
         k = request.k if self.k is None else self.k
-        result = dpp_select(vectors, candidates.scores, k, **options)
+        result = dpp_select(compared.vectors, candidates.scores, k, **options)
         notes: dict[str, Any] = {"n_dpp": result.n_dpp, "log_det": result.log_det}
         if request.explain:
-            notes["explanation"] = explanation(candidates, result, vectors, shown_ids, shown)
+            notes["explanation"] = explanation(candidates, result, compared, self.alike.wanted.facets)
         return Selection(result.indices, None, notes)
 
     def _types(self, request: Request, candidates: Candidates) -> Array:
@@ -111,16 +114,8 @@ class Dpp(Selector):
         return weights
 
 
-def _need_integers(index: ItemIndex, key: str, column: str) -> None:
-    if column not in index.columns:
-        raise ValueError(f"{key}: the item index has no column {column!r}; it has {sorted(index.columns)}")
-    dtype = index.columns[column].dtype
-    if dtype.kind not in "iub":
-        raise ValueError(f"{key}: column {column!r} has dtype {dtype}, expected integers")
-
-
 def _factors(index: ItemIndex, column: str, table: Mapping[str, float]) -> dict[int, float]:
-    _need_integers(index, "weights", column)
+    need_integers(index, "weights", column)
     for value, factor in table.items():
         if not value.removeprefix("-").isdecimal():
             raise ValueError(f"weights.{column}: {value!r} is no whole number; the keys are values of the column")

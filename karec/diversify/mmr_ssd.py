@@ -7,7 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from karec.diversify.vectors import ITEM, HasSnapshot, own_vectors, vectors_of
+from karec.diversify.similarity import PLAIN, Alike, Similarity
+from karec.diversify.vectors import Parts
 from karec.diversity import MarginalResult, mmr_select, ssd_select
 from karec.index import ItemIndex
 from karec.kernels.dpp_options import DIVERSITY
@@ -19,7 +20,7 @@ from karec.types import Candidates, Request, Selection
 class Marginal(Selector):
     """Selects by standardised score and distance from what was picked and shown.
 
-    ``k`` None = ``request.k``; ``vectors`` as in ``dpp``.
+    ``k`` None = ``request.k``; ``similarity`` as in ``dpp``, without facets.
     """
 
     needs = ("rows", "scores")
@@ -31,11 +32,11 @@ class Marginal(Selector):
         k: int | None = None,
         diversity: float = DIVERSITY,
         window: int | None = None,
-        vectors: str = ITEM,
-        bundle: HasSnapshot | None = None,
+        similarity: Similarity | None = None,
+        bundle: Parts | None = None,
     ) -> None:
         self.index = index
-        self.own = own_vectors(bundle, vectors)
+        self.alike = Alike(index, bundle, similarity or PLAIN, None)
         self.k = positive_or_none("k", k)
         self.diversity = between("diversity", diversity, 1.0)
         self.window = positive_or_none("window", window)
@@ -43,15 +44,15 @@ class Marginal(Selector):
     def select(self, request: Request, candidates: Candidates) -> Selection:
         if not len(candidates):
             return Selection(np.empty(0, np.int64))
-        vectors, shown, _ = vectors_of(request, candidates, self.own)
+        compared = self.alike.compared(request, candidates)
         result = self.choose(
-            vectors,
+            compared.vectors,
             candidates.scores,
             request.k if self.k is None else self.k,
             diversity=self.diversity,
             window=self.window,
             standardise=True,
-            shown=shown,
+            shown=compared.shown,
         )
         return Selection(result.indices)
 

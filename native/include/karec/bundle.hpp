@@ -29,6 +29,9 @@ class KAREC_API Bundle {
     // and XXH64 compared with the manifest's, O(bytes); else its size alone.
     Result<std::string> file(std::string_view name, bool verify) const noexcept;
 
+    // The XXH64 that the manifest says of a file, whether or not its bytes have it.
+    Result<std::uint64_t> sum(std::string_view name) const noexcept;
+
   private:
     struct File {
         std::string name;

@@ -47,7 +47,7 @@
 extern "C" {
 #endif
 
-#define KAREC_ABI_VERSION 3u
+#define KAREC_ABI_VERSION 4u
 
 typedef int32_t karec_status;
 #define KAREC_OK 0
@@ -341,8 +341,14 @@ typedef struct karec_dpp_options {
     size_t max_per_type;       /* 0 = none; needs types */
     size_t min_per_type;       /* at most max_per_type; needs types */
     int32_t fill;              /* not 0: go on by relevance when no item adds anything */
+    /* Since version 4: items of one code in a facet are alike by its weight. */
+    size_t n_facets;
+    const int64_t* facets;       /* (n_facets, n) codes, any numbers; NULL where n_facets is 0 */
+    const double* facet_weights; /* n_facets, >= 0; with type_weight at most 1 in sum */
+    const int64_t* shown_facets; /* (n_facets, shown->rows); NULL = what was shown has no values */
 } karec_dpp_options;
-#define KAREC_DPP_OPTIONS_INIT {sizeof(karec_dpp_options), 0.5, 1e-2, 0.0, NULL, NULL, NULL, 0, 0, 0, 1}
+#define KAREC_DPP_OPTIONS_INIT \
+    {sizeof(karec_dpp_options), 0.5, 1e-2, 0.0, NULL, NULL, NULL, 0, 0, 0, 1, 0, NULL, NULL, NULL}
 
 typedef struct karec_dpp_count {
     size_t struct_size;

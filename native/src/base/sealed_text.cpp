@@ -10,7 +10,7 @@
 namespace karec {
 namespace {
 
-constexpr std::size_t kMostBytes = std::size_t{1} << 20;
+constexpr std::size_t kMostBytes = std::size_t{16} << 20;
 
 int digit(char c) noexcept {
     if (c >= '0' && c <= '9') return c - '0';
@@ -82,7 +82,7 @@ Status SealedLine::refused(const std::string& why) const {
 }
 
 Result<std::vector<SealedLine>> read_sealed_text(std::string_view text, std::string_view kind) {
-    if (text.size() > kMostBytes) return Status::bad_format("it is longer than 1 MiB");
+    if (text.size() > kMostBytes) return Status::bad_format("it is longer than 16 MiB");
     const std::size_t last =
         text.size() < 2 || text.back() != '\n' ? std::string_view::npos : text.rfind('\n', text.size() - 2);
     if (last == std::string_view::npos) return Status::bad_format("it is not whole: the line 'seal' is missing");

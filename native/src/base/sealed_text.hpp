@@ -6,7 +6,7 @@
 //   seal 0123456789abcdef                      XXH64 of every byte before this line
 //
 // One space between parts, one newline a line. In values every byte but A–Z a–z 0–9 . _ + - / is %XX. A file is at most
-// 1 MiB. Anything else is refused with the number of the line.
+// 16 MiB. Anything else is refused with the number of the line.
 #pragma once
 
 #include <cstddef>

@@ -29,6 +29,13 @@ MatrixView shown_of(const std::optional<Matrix>& seen, const Matrix& items) noex
     return seen->view;
 }
 
+// n_facets · n, where memory can have so many.
+std::size_t codes(std::size_t n_facets, std::size_t n, const char* name) {
+    std::size_t total = 0;
+    if (__builtin_mul_overflow(n_facets, n, &total)) refuse(std::string(name) + " has more entries than memory has");
+    return total;
+}
+
 using Marginal = Result<std::size_t> (*)(MatrixView, std::span<const float>, const MmrSsdOptions&,
                                          std::span<std::int64_t>, std::span<double>) noexcept;
 
@@ -83,6 +90,13 @@ karec_status karec_dpp_select(const karec_matrix* embeddings, const float* relev
         dpp.window = unless_0(given.window);
         dpp.max_per_type = unless_0(given.max_per_type);
         dpp.min_per_type = given.min_per_type;
+        const std::size_t n_facets = given.n_facets;
+        dpp.facet_weights = array(given.facet_weights, n_facets, "options->facet_weights");
+        dpp.facets = array(given.facets, codes(n_facets, n, "options->facets"), "options->facets");
+        if (given.shown_facets != nullptr) {
+            const std::size_t n_codes = codes(n_facets, dpp.shown.rows, "options->shown_facets");
+            dpp.shown_facets = array(given.shown_facets, n_codes, "options->shown_facets");
+        }
         dpp.fill = given.fill != 0 ? DppFill::relevance : DppFill::none;
         const auto places = array(indices, k, "indices");
         check_size(count, "count");

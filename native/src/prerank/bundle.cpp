@@ -86,6 +86,15 @@ std::vector<std::string> Bundle::names() const {
     return names;
 }
 
+Result<std::uint64_t> Bundle::sum(std::string_view name) const noexcept {
+    return at_boundary([&]() -> Result<std::uint64_t> {
+        for (const File& file : files_) {
+            if (file.name == name) return file.xxh64;
+        }
+        return Status::bad_format(path_ + " holds no file '" + std::string(name) + "'");
+    });
+}
+
 Result<std::string> Bundle::file(std::string_view name, bool verify) const noexcept {
     return at_boundary([&]() -> Result<std::string> {
         for (const File& wanted : files_) {

@@ -8,6 +8,7 @@
 
 #include "base/checks.hpp"
 #include "prerank/prerank_steps.hpp"
+#include "prerank/vector_statistics.hpp"
 
 namespace karec {
 namespace {
@@ -52,6 +53,27 @@ Status add_tower(LoadedBundle& to, const std::string& name, const PreRankerOptio
     return {};
 }
 
+// A map for each step: of a dpp that centres or whitens, by the bundle's statistics.
+Status add_maps(LoadedBundle& to, const PrerankSettings& settings, bool verify) {
+    std::optional<VectorStatistics> statistics;
+    for (const PrerankStep& step : settings.steps) {
+        std::optional<VectorMap>& map = to.maps.emplace_back();
+        const auto* dpp = std::get_if<DppStep>(&step.what);
+        if (dpp == nullptr || !(dpp->centre || dpp->whiten > 0.0)) continue;
+        if (!statistics) {
+            auto read = VectorStatistics::of(to.bundle, to.index.dim(), verify);
+            if (!read.ok()) return Status{read.status().code(), "step " + step.name + ": " + read.status().message()};
+            statistics = std::move(read.value());
+        }
+        const std::span<const double> mean = dpp->centre ? std::span<const double>(statistics->mean)
+                                                         : std::span<const double>{};
+        auto made = VectorMap::make(mean, statistics->axes, statistics->variances, dpp->whiten);
+        if (!made.ok()) return made.status();
+        map = std::move(made.value());
+    }
+    return {};
+}
+
 Status check_vector(std::span<const float> values, const std::string& name, std::size_t dim) {
     if (values.size() != dim) {
         return Status::invalid(name + " has " + std::to_string(values.size()) + " values, expected " +
@@ -78,7 +100,8 @@ Result<std::shared_ptr<const LoadedBundle>> load_bundle(const std::string& root,
     for (const PrerankStep& step : settings.steps) {
         if (status = check_step(step, view); !status.ok()) return status;
     }
-    auto loaded = std::make_shared<LoadedBundle>(LoadedBundle{std::move(bundle.value()), std::move(index.value()), {}});
+    auto loaded = std::make_shared<LoadedBundle>(LoadedBundle{std::move(bundle.value()), std::move(index.value()), {}, {}});
+    if (status = add_maps(*loaded, settings, options.verify); !status.ok()) return status;
     if (options.onnxruntime.empty()) return std::shared_ptr<const LoadedBundle>(std::move(loaded));
     if (status = add_tower(*loaded, std::string(kTower), options); !status.ok()) return status;
     for (const std::string& name : loaded->bundle.names()) {

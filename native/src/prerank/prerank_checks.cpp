@@ -4,6 +4,7 @@
 #include <limits>
 #include <string>
 #include <type_traits>
+#include <vector>
 
 #include "karec/dpp.hpp"
 #include "karec/ecosystem.hpp"
@@ -58,9 +59,18 @@ Status check_step(const PrerankStep& step, const IndexView& view) {
                 if (what.max_per_type && what.min_per_type > *what.max_per_type) {
                     return Status::invalid("min_per_type must be at most max_per_type");
                 }
+                if (!(what.whiten >= 0.0 && what.whiten <= 1.0)) {
+                    return Status::invalid("whiten must lie in [0, 1], got " + std::to_string(what.whiten));
+                }
+                std::vector<double> weights;
+                for (const FacetWeight& facet : what.facets) {
+                    if (Status refused = need_column(view, facet.column, true).status(); !refused.ok()) return refused;
+                    weights.push_back(facet.weight);
+                }
                 DppOptions options;
                 options.ridge = what.ridge;
                 options.type_weight = what.type_weight;
+                options.facet_weights = weights;
                 options.window = what.window;
                 return dpp_select({nullptr, 0, view.dim(), DType::float32}, {}, options, {}, {}).status();
             }

@@ -21,12 +21,13 @@ void widen_integers(std::span<const std::byte> bytes, std::span<std::int64_t> to
     }
 }
 
-// An integer column of the pool's works; 0 for works without a row.
-Status gather_integers(const PrerankRun& run, std::string_view name, std::span<std::int64_t> to) {
-    const auto dtype = need_column(run.view, name, true);
+// An integer column at rows; 0 for works without a row.
+Status gather_integers(const IndexView& view, std::string_view name, std::span<const std::int32_t> rows,
+                       std::span<std::int64_t> to) {
+    const auto dtype = need_column(view, name, true);
     if (!dtype.ok()) return dtype.status();
     ScratchVector<std::byte> bytes(to.size() * size_of(dtype.value()));
-    if (Status status = run.view.gather_column(name, run.pool.rows, bytes); !status.ok()) return status;
+    if (Status status = view.gather_column(name, rows, bytes); !status.ok()) return status;
     switch (dtype.value()) {
         case DType::int8:
             widen_integers<std::int8_t>(bytes, to);
@@ -60,7 +61,7 @@ Status gather_weights(const PrerankRun& run, const DppStep& step, std::span<floa
     const std::string* column = nullptr;
     for (const TrafficWeight& weight : step.weights) {
         if (column == nullptr || *column != weight.column) {
-            if (Status status = gather_integers(run, weight.column, values); !status.ok()) return status;
+            if (Status status = gather_integers(run.view, weight.column, run.pool.rows, values); !status.ok()) return status;
             column = &weight.column;
         }
         for (std::size_t i = 0; i < weights.size(); ++i) {
@@ -70,13 +71,14 @@ Status gather_weights(const PrerankRun& run, const DppStep& step, std::span<floa
     return {};
 }
 
-// The vectors of the pool's works, zeros for works without a row, and of the shown works that the index knows.
+// The vectors of the pool's works, zeros for works without a row, and of the shown works that the index knows; mapped where
+// the step has a map, and a row is of the bundle's own model version.
 //
 // Vectors of different model versions have nothing in common. Where the index holds V versions, each gets dimensions of
 // its own, V·D in all, so that the cosine of two versions is 0.
 struct DppVectors {
     explicit DppVectors(const PrerankRun& run) : dim(run.view.dim()) {
-        ScratchVector<std::int32_t> shown_rows(run.request.shown.size());
+        shown_rows.resize(run.request.shown.size());
         if (status = run.view.lookup(run.request.shown, shown_rows); !status.ok()) return;
         std::erase(shown_rows, kUnknownRow);
         n_shown = shown_rows.size();
@@ -85,11 +87,23 @@ struct DppVectors {
         if (status = run.view.gather(run.pool.rows, pool); !status.ok()) return;
         if (status = run.view.gather(shown_rows, shown); !status.ok()) return;
         const auto versions = run.view.model_versions();
-        if (status = versions.status(); !status.ok() || versions->size() < 2) return;
+        const std::optional<VectorMap>& map = run.maps[run.step];
+        if (status = versions.status(); !status.ok()) return;
+        if (versions->size() < 2) {
+            if (map && !versions->empty() && versions->front() == run.model_version) {
+                map->apply(pool);
+                map->apply(shown);
+            }
+            return;
+        }
         ScratchVector<std::int64_t> of_pool(run.pool.size());
         ScratchVector<std::int64_t> of_shown(n_shown);
         if (status = run.view.gather_model_versions(run.pool.rows, of_pool); !status.ok()) return;
         if (status = run.view.gather_model_versions(shown_rows, of_shown); !status.ok()) return;
+        if (map) {
+            map_own(*map, of_pool, run.model_version, pool);
+            map_own(*map, of_shown, run.model_version, shown);
+        }
         ScratchVector<std::int64_t> standing(of_pool.begin(), of_pool.end());
         standing.insert(standing.end(), of_shown.begin(), of_shown.end());
         std::ranges::sort(standing);
@@ -97,6 +111,13 @@ struct DppVectors {
         pool = apart(pool, of_pool, standing);
         shown = apart(shown, of_shown, standing);
         dim *= standing.size();
+    }
+
+    void map_own(const VectorMap& map, std::span<const std::int64_t> versions, std::int64_t own,
+                 std::span<float> rows) const {
+        for (std::size_t i = 0; i < versions.size(); ++i) {
+            if (versions[i] == own) map.apply(rows.subspan(i * dim, dim));
+        }
     }
 
     // (N, D) of these versions → (N, V·D): each row in the block of its version.
@@ -113,9 +134,40 @@ struct DppVectors {
 
     std::size_t dim;
     std::size_t n_shown = 0;
+    ScratchVector<std::int32_t> shown_rows;
     ScratchVector<float> pool;
     ScratchVector<float> shown;
     Status status;
+};
+
+// The facets' codes of the pool's works, (F, N), and of what was shown, (F, M). A work without a row, or with a value below
+// 0, has a value that no other work has.
+struct Facets {
+    explicit Facets(const DppStep& step) {
+        for (const FacetWeight& facet : step.facets) weights.push_back(facet.weight);
+    }
+
+    Status gather(const DppStep& step, const IndexView& view, std::span<const std::int32_t> rows,
+                  std::span<const std::int32_t> shown_rows) {
+        codes.resize(weights.size() * rows.size());
+        of_shown.resize(weights.size() * shown_rows.size());
+        for (std::size_t f = 0; f < weights.size(); ++f) {
+            const std::string& column = step.facets[f].column;
+            const std::span<std::int64_t> own = std::span(codes).subspan(f * rows.size(), rows.size());
+            const std::span<std::int64_t> shown =
+                std::span(of_shown).subspan(f * shown_rows.size(), shown_rows.size());
+            if (Status status = gather_integers(view, column, rows, own); !status.ok()) return status;
+            if (Status status = gather_integers(view, column, shown_rows, shown); !status.ok()) return status;
+            std::int64_t none = 0;
+            for (std::size_t i = 0; i < own.size(); ++i, --none) own[i] = own[i] < 0 || rows[i] < 0 ? none - 1 : own[i];
+            for (std::size_t i = 0; i < shown.size(); ++i, --none) shown[i] = shown[i] < 0 ? none - 1 : shown[i];
+        }
+        return {};
+    }
+
+    ScratchVector<double> weights;
+    ScratchVector<std::int64_t> codes;
+    ScratchVector<std::int64_t> of_shown;
 };
 
 }  // namespace
@@ -138,12 +190,17 @@ Status run_step(const DppStep& step, PrerankRun& run) {
     ScratchVector<float> weights;
     if (is_typed(step)) {
         types.resize(n);
-        if (Status status = gather_integers(run, step.types, types); !status.ok()) return status;
+        if (Status status = gather_integers(run.view, step.types, pool.rows, types); !status.ok()) return status;
         for (std::size_t i = 0; i < n; ++i) types[i] = pool.rows[i] < 0 ? kUnknownType : types[i];
         options.types = types;
         options.max_per_type = step.max_per_type;
         options.min_per_type = step.min_per_type;
     }
+    Facets facets(step);
+    if (Status status = facets.gather(step, run.view, pool.rows, vectors.shown_rows); !status.ok()) return status;
+    options.facets = facets.codes;
+    options.facet_weights = facets.weights;
+    options.shown_facets = facets.of_shown;
     if (!step.weights.empty()) {
         weights.resize(n);
         if (Status status = gather_weights(run, step, weights); !status.ok()) return status;

@@ -56,6 +56,24 @@ class Fields {
         }
         return found;
     }
+    // Every field "facets.COLUMN".
+    std::vector<FacetWeight> facets() {
+        constexpr std::string_view kPrefix = "facets.";
+        std::vector<FacetWeight> found;
+        for (const auto& [key, text] : line_.fields) {
+            if (!key.starts_with(kPrefix)) continue;
+            ++taken_;
+            if (key.size() == kPrefix.size()) fail("the key '" + key + "' names no column");
+            const double weight = ranged(key, text, 0.0, 1.0);
+            if (!status_.ok()) break;
+            found.push_back({key.substr(kPrefix.size()), weight});
+        }
+        return found;
+    }
+    double optional_number(std::string_view name, double least, double most) {
+        const std::string* found = take(name);
+        return found == nullptr || !status_.ok() ? 0.0 : ranged(name, *found, least, most);
+    }
     std::string name(std::string_view otherwise) {
         const std::string* found = take("name");
         return found == nullptr ? std::string(otherwise) : *found;
@@ -127,6 +145,9 @@ Result<PrerankStep> step_of(const SealedLine& line) {
         dpp.max_per_type = fields.optional_count("max_per_type");
         dpp.min_per_type = fields.optional_count("min_per_type").value_or(0);
         dpp.weights = fields.traffic();
+        dpp.centre = fields.optional_count("centre").has_value();
+        dpp.whiten = fields.optional_number("whiten", 0.0, 1.0);
+        dpp.facets = fields.facets();
         step.what = std::move(dpp);
     } else {
         return line.refused("this library knows no step '" + line.value + "'");

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "base/scratch.hpp"
+#include "diversity/vector_map.hpp"
 #include "karec/prerank.hpp"
 
 namespace karec {
@@ -29,7 +30,10 @@ struct PrerankRun {
     const IndexView& view;
     const PrerankRequest& request;
     const std::optional<Query>& user;  // nullopt: there is no user vector
+    std::int64_t model_version;        // the bundle's
+    std::span<const std::optional<VectorMap>> maps;  // of each step; nullopt: it compares vectors as they are
     PrerankPool pool;
+    std::size_t step = 0;  // the one that runs
 };
 
 inline constexpr std::string_view kUploadMs = "upload_ms";  // the column that freshness reads

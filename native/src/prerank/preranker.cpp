@@ -110,7 +110,7 @@ struct PreRanker::State {
         if (!status.ok()) return status;
         UserQuery user;
         if (status = user.prepare(request, on, view); !status.ok()) return status;
-        PrerankRun run{view, request, user.query, {}};
+        PrerankRun run{view, request, user.query, on.bundle.model_version(), on.maps, {}};
         // Step by step where rows meet the vector of their version: only then metrics tell a row without a vector from
         // a work without a row.
         std::size_t next = user.query && !user.query->by_version.empty() ? 0 : fused(0);
@@ -124,6 +124,7 @@ struct PreRanker::State {
             std::ranges::copy(request.recall_scores, run.pool.scores.begin());
         }
         for (; next < settings.steps.size(); ++next) {
+            run.step = next;
             status = run_one(settings.steps[next], run, on);
             if (!status.ok()) {
                 return Status{status.code(), "step " + settings.steps[next].name + ": " + status.message()};
