@@ -150,7 +150,9 @@ def _with_shown(
     m, left = len(seen), 1 - sum(weight for _, weight, _ in facets)
     f = np.concatenate([unit(seen), unit(embeddings)])
     s = left * (f @ f.T)
-    of_shown = iter(np.zeros((len(facets), m), np.int64) if shown_facets is None else np.asarray(shown_facets, np.int64))
+    of_shown = iter(
+        np.zeros((len(facets), m), np.int64) if shown_facets is None else np.asarray(shown_facets, np.int64)
+    )
     for codes, weight, valued in facets:
         both = np.concatenate([next(of_shown) if valued else np.zeros(m, np.int64), codes])
         alike = both[:, None] == both[None, :]

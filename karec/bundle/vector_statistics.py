@@ -20,7 +20,9 @@ from karec.types import Array
 FILE, KIND = "vector_statistics.txt", "karec-statistics"
 LEAST_SHARE = 1e-3  # of the mean variance, that each axis has at least: what never varies would be all that is left
 _ROWS = 1 << 16  # that are read at once
-_HEAD = re.compile(r"vectors index\.karec model_version=(-?\d{1,19}) works=(\d{1,19}) dim=(\d{1,6}) xxh64=([0-9a-f]{16})")
+_HEAD = re.compile(
+    r"vectors index\.karec model_version=(-?\d{1,19}) works=(\d{1,19}) dim=(\d{1,6}) xxh64=([0-9a-f]{16})"
+)
 
 
 @dataclass(frozen=True, eq=False)

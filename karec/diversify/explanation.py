@@ -9,7 +9,7 @@ import numpy as np
 
 from karec.diversify.similarity import Compared
 from karec.diversity import DppResult
-from karec.types import Array, Candidates
+from karec.types import Candidates
 
 
 def explanation(

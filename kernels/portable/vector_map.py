@@ -18,7 +18,9 @@ class VectorMap:
         m = None if mean is None else float64_input(mean, "mean", (len(v),))
         if not 0.0 <= exponent <= 1.0:
             raise ValueError(f"whiten must lie in [0, 1], got {exponent:f}")
-        if not (np.isfinite(a).all() and np.isfinite(v).all() and (v > 0).all() and (m is None or np.isfinite(m).all())):
+        if not (
+            np.isfinite(a).all() and np.isfinite(v).all() and (v > 0).all() and (m is None or np.isfinite(m).all())
+        ):
             raise ValueError(f"mean (D,), axes (D, D) and variances (D,) > 0 of vectors must be finite, D = {len(v)}")
         self.mean = m
         self.weights = None

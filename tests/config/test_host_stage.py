@@ -9,6 +9,7 @@ from karec import ItemIndex, cli
 from karec.config import load_cascade
 from karec.config.host_stage import check_export, export_stage, step_line
 from karec.diversify.dpp import Dpp
+from karec.diversify.similarity import Similarity
 from karec.errors import ConfigError
 from karec.platform.snapshot import Snapshot
 from karec.platform.table import Table
@@ -107,10 +108,10 @@ def test_similarity_of_one_s_own_vectors_is_refused():
     columns = {"audio_00": np.ones(3, np.float32)}
     snapshot = Snapshot(1, Table(np.arange(3), columns), Table(np.arange(1), {}), {}, {})
     index, bundle = ItemIndex.build(np.arange(3), np.eye(3, dtype=np.float32)), SimpleNamespace(snapshot=snapshot)
-    step = Dpp(index, vectors="audio", bundle=bundle)
+    step = Dpp(index, similarity=Similarity("audio"), bundle=bundle)
     object.__setattr__(step, "name", "varied")
     with pytest.raises(
-        ConfigError, match=r"^the step 'varied': vectors = 'audio' is Python's alone; a C\+\+ host knows"
+        ConfigError, match=r"^the step 'varied': similarity.vectors = 'audio' is Python's alone; a C\+\+ host knows"
     ):
         step_line(step)
 

@@ -3,18 +3,23 @@
 import numpy as np
 
 from karec.diversify.explanation import explanation
+from karec.diversify.similarity import Compared
 from karec.diversity import DppResult
 from karec.types import Candidates
 
 
-def explained(vectors, order, scores=None, shown=()):
+def explained(vectors, order, scores=None, shown=(), facets=None, codes=(), shown_codes=()):
     vectors = np.asarray(vectors, np.float32)
     n = len(vectors)
     scores = np.arange(n, 0, -1, dtype=np.float32) if scores is None else np.asarray(scores, np.float32)
     result = DppResult(np.array(order), np.linspace(1, 0.5, len(order)), 0.0, len(order))
     shown_ids = np.arange(900, 900 + len(shown))
     shown_vectors = np.asarray(shown, np.float32).reshape(len(shown), vectors.shape[1])
-    return explanation(Candidates.of(np.arange(10, 10 + n), scores), result, vectors, shown_ids, shown_vectors)
+    facets = facets or {}
+    codes = np.asarray(codes, np.int64).reshape(len(facets), n)
+    shown_codes = np.asarray(shown_codes, np.int64).reshape(len(facets), len(shown))
+    compared = Compared(vectors, shown_vectors, shown_ids, codes, shown_codes)
+    return explanation(Candidates.of(np.arange(10, 10 + n), scores), result, compared, facets)
 
 
 def test_each_work_names_the_one_before_it_that_it_is_most_alike_whatever_their_lengths():
@@ -30,6 +35,21 @@ def test_a_work_without_a_vector_is_like_nothing_and_the_first_has_nothing_befor
     found = explained([[0.0, 0.0], [1.0, 0.0], [2.0, 0.0]], [0, 1, 2])
     assert [work["closest"] for work in found["works"]] == [None, 10, 11]
     assert [work["cosine"] for work in found["works"]] == [None, 0.0, 1.0]
+
+
+def test_works_of_one_value_are_alike_by_the_weight_of_its_column_and_the_columns_are_named():
+    found = explained(
+        [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]],
+        [0, 1, 2],
+        shown=[[1.0, 0.0]],
+        facets={"creator_id": 0.6, "tag": 0.2},
+        codes=[[7, 5, 5], [1, 1, 2]],
+        shown_codes=[[7], [3]],
+    )
+    assert [work["closest"] for work in found["works"]] == [900, 10, 11]
+    np.testing.assert_allclose([work["similarity"] for work in found["works"]], [0.8, 0.2, 0.6])
+    assert [work["cosine"] for work in found["works"]] == [1.0, 0.0, 0.0]
+    assert [work["same"] for work in found["works"]] == [["creator_id"], ["tag"], ["creator_id"]]
 
 
 def test_relevance_alone_takes_works_of_one_score_in_their_order():

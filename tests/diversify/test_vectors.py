@@ -8,12 +8,13 @@ from thirty_works import candidates, move_to_another_version, selected, thirty_w
 
 from karec.diversify.dpp import Dpp
 from karec.diversify.mmr_ssd import Mmr, Ssd
-from karec.diversify.vectors import vectors_of
+from karec.diversify.similarity import PLAIN, Alike, Similarity
 from karec.diversity import dpp_select, mmr_select, ssd_select, standardised
 from karec.platform.snapshot import Snapshot
 from karec.platform.table import Table
 from karec.types import Request
 
+AUDIO = Similarity(vectors="audio")
 REQUEST = Request(user_id=1, k=12, shown=(2, 777, 25))
 
 pytestmark = pytest.mark.usefixtures("backend")
@@ -22,10 +23,10 @@ pytestmark = pytest.mark.usefixtures("backend")
 def test_vectors_of_one_version_are_as_the_index_gives_them():
     index = thirty_works()
     c = candidates([4, 9, 1]).with_rows(np.array([4, -1, 1]))
-    vectors, shown, shown_ids = vectors_of(REQUEST.with_view(index.pinned()), c)
-    np.testing.assert_array_equal(vectors, index.embeddings(c.rows))
-    np.testing.assert_array_equal(shown, index.embeddings(np.array([2, 25])))
-    assert not vectors[1].any() and shown_ids.tolist() == [2, 25]
+    found = Alike(index, None, PLAIN).compared(REQUEST.with_view(index.pinned()), c)
+    np.testing.assert_array_equal(found.vectors, index.embeddings(c.rows))
+    np.testing.assert_array_equal(found.shown, index.embeddings(np.array([2, 25])))
+    assert not found.vectors[1].any() and found.shown_ids.tolist() == [2, 25]
 
 
 @pytest.mark.parametrize(("step", "select"), [(Dpp, dpp_select), (Mmr, mmr_select), (Ssd, ssd_select)])
@@ -61,7 +62,7 @@ def test_similarity_can_be_that_of_vectors_of_one_s_own(step, select):
     expected = np.zeros((30, 3), np.float32)
     expected[:25] = numbers
     wanted = select(expected, standardised(c.scores), 12, diversity=0.7, shown=expected[[2, 25]])
-    chosen = selected(step(index, diversity=0.7, vectors="audio", bundle=with_own_vectors(**columns)), REQUEST, c)
+    chosen = selected(step(index, diversity=0.7, similarity=AUDIO, bundle=with_own_vectors(**columns)), REQUEST, c)
     np.testing.assert_array_equal(chosen.indices, wanted.indices)
     by_item = selected(step(index, diversity=0.7), REQUEST, c)
     assert by_item.indices.tolist() != chosen.indices.tolist()
@@ -73,6 +74,8 @@ def test_vectors_that_works_do_not_have_are_refused_by_the_names_that_there_are(
     with pytest.raises(
         ValueError, match=r"vectors = 'adio': no columns adio_00, … of works; works have vectors \['audio'\]"
     ):
-        step(thirty_works(), vectors="adio", bundle=with_own_vectors(**columns))
-    with pytest.raises(ValueError, match=r"works have none: say roles\.vector in data\.toml, or take 'item'"):
-        step(thirty_works(), vectors="audio", bundle=with_own_vectors())
+        step(thirty_works(), similarity=Similarity("adio"), bundle=with_own_vectors(**columns))
+    with pytest.raises(
+        ValueError, match=r"works have none: say roles\.vector in data\.toml, or take 'item' or 'cowatch'"
+    ):
+        step(thirty_works(), similarity=AUDIO, bundle=with_own_vectors())
