@@ -4,7 +4,7 @@
 
 α = 0.5 on standardised relevance; random and clustered embeddings, of which the worse ratio counts, and flat
 relevance, the worst case for laziness, by itself. Peers that are not installed are left out, and named. Then time by
-the number of types.
+the number of types, and time with three facets as a ratio to vectors alone.
 """
 
 from __future__ import annotations
@@ -163,6 +163,28 @@ def types() -> None:
         print(f"| {name} | {median * 1e3:.3g} | {median / two:.2f} | {target} |", flush=True)
 
 
+def facets() -> None:
+    """Time with facets, as a ratio to vectors alone: calls in turn, medians of the thread's processor time."""
+    print("\n| facets at D=64 | vectors alone, ms | three facets, ms | ratio | target |\n|---|---|---|---|---|")
+    for n, k, repeats in ((1000, 10, 300), (1000, 30, 300), (1000, 100, 300), (5000, 1000, 15)):
+        for kind in ("random", "clustered"):
+            embeddings, relevance = workloads.items(n, 64, kind)
+            codes, weights = workloads.item_facets(n)
+            cases = ({}, {"facets": codes, "facet_weights": weights})
+            taken: tuple[list[float], list[float]] = ([], [])
+            for _ in range(repeats):
+                for options, times in zip(cases, taken, strict=True):
+                    start = time.thread_time()
+                    dpp_select(embeddings, relevance, k, alpha=0.5, **options)
+                    times.append(time.thread_time() - start)
+            plain, faceted = (float(np.median(times)) for times in taken)
+            target = "1.5" if n == 1000 else ""
+            name = f"N={n},k={k}, {kind}"
+            print(
+                f"| {name} | {plain * 1e3:.3g} | {faceted * 1e3:.3g} | {faceted / plain:.2f} | {target} |", flush=True
+            )
+
+
 def main() -> None:
     has_pyversity = importlib.util.find_spec("pyversity") is not None
     if not has_pyversity:
@@ -175,6 +197,7 @@ def main() -> None:
         compare("pyversity dpp", pyversity_dpp, workloads.Dpp(10_000, 100, 64), 8, ("flat",))
     fits()
     types()
+    facets()
 
 
 if __name__ == "__main__":

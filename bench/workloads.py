@@ -65,3 +65,9 @@ def item_types(n: int) -> dict[str, NDArray[np.int64]]:
         f"{n}, drawn": rng.integers(0, n, n),
         f"{n}, one an item": rng.permutation(n),
     }
+
+
+def item_facets(n: int) -> tuple[NDArray[np.int64], list[float]]:
+    """Codes (3, n) and weights of n items: about two works a creator, 50 tags, four works a song."""
+    rng = np.random.default_rng(2)
+    return np.stack([rng.integers(0, many, n) for many in (n // 2, 50, n // 4)]), [0.3, 0.2, 0.2]

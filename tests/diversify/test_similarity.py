@@ -167,9 +167,7 @@ def test_what_the_bundle_lacks_is_refused_with_what_to_do(index):
     with pytest.raises(ValueError, match=r"similarity\.vectors = 'cowatch': the bundle's encoder has none; train with"):
         Dpp(index, similarity=Similarity("cowatch"), bundle=SimpleNamespace(encoder=SimpleNamespace(cowatch=None)))
     encoder = SimpleNamespace(cowatch=CowatchVectors(Vocabulary(np.array([3])), np.zeros((2, 2), np.float32)))
-    with pytest.raises(
-        ValueError, match=r"similarity\.whiten: similarity\.vectors = 'cowatch', but the bundle has stat"
-    ):
+    with pytest.raises(ValueError, match=r"similarity\.whiten: similarity\.vectors = 'cowatch', but the bun"):
         Dpp(index, similarity=Similarity("cowatch", whiten=0.5), bundle=SimpleNamespace(encoder=encoder))
 
 

@@ -18,6 +18,7 @@ from small_tower import write_user_tower
 
 from karec._clock import HOUR_MS
 from karec.bundle import Bundle, publish
+from karec.bundle.vector_statistics import VectorStatistics
 from karec.config import load_stage
 from karec.config.host_stage import export_stage
 from karec.errors import BundleError, ConfigError
@@ -39,6 +40,9 @@ STAGES = {
     "a dpp with everything": HEAD + '{ use = "inner_product", k = 300 }, '
     '{ use = "dpp", name = "last one", diversity = 0.9, ridge = 0.1, window = 7, type_weight = 0.2, '
     'max_per_type = 90, min_per_type = 2, weights = { type = { "1" = 1.3, "2" = 0.0 } } }',
+    "mapped vectors and facets": HEAD + '{ use = "inner_product", k = 300 }, { use = "dpp", k = 120, diversity = 0.8, '
+    "similarity = { centre = true, whiten = 0.5, facets = { creator_id = 0.3, tag = 0.2 } } }, "
+    '{ use = "dpp", diversity = 0.7, type_weight = 0.1, similarity = { whiten = 1.0, facets = { tag = 0.3 } } }',
 }
 
 
@@ -76,6 +80,7 @@ def platform(request, tmp_path_factory):
     columns = {
         "creator_id": rng.integers(0, 90, N),
         "type": rng.integers(0, 3, N).astype(np.int8),
+        "tag": rng.integers(-1, 40, N).astype(np.int16),
         "upload_ms": NOW - rng.integers(-50, 500, N) * HOUR_MS // 7,
         "tone": rng.integers(0, 11, N).astype(np.float32) / 10,
     }
@@ -90,6 +95,7 @@ def platform(request, tmp_path_factory):
 
     def write(into: Path) -> None:
         index.save(into / "index.karec")
+        VectorStatistics.of(index, into / "index.karec").save(into / "vector_statistics.txt")
         user_tower(into / "user_tower.onnx", rng)
         if rolling:
             user_tower(into / "user_tower.v0000000002.onnx", rng, 2)

@@ -41,6 +41,7 @@ double Residual::apply(std::span<const double> feature, std::span<double> out) {
 void Residual::add(std::span<const double> direction) {
     if (!matrix_) {
         directions_.insert(directions_.end(), direction.begin(), direction.end());
+        ++n_listed_;
     } else {
         apply_pending();
         pending_.assign(direction.begin(), direction.end());
@@ -100,7 +101,7 @@ void Residual::fold() {
                                        &matrix_[j * width_]);
         unit[j] = 0.0;
     }
-    directions_.clear();
+    clear();
 }
 
 double Residual::diagonal(std::size_t at) {

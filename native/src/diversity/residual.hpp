@@ -45,10 +45,13 @@ class Residual {
     void extend(const NewCoordinate& coordinate, std::optional<std::size_t> position, double inverse_root);
 
     // M ← I; not after fold().
-    void clear() noexcept { directions_.clear(); }
+    void clear() noexcept {
+        directions_.clear();
+        n_listed_ = 0;
+    }
 
     // The number of listed directions, with which apply() costs O(listed·width); 0 after fold().
-    std::size_t listed() const noexcept { return width_ == 0 ? 0 : directions_.size() / width_; }
+    std::size_t listed() const noexcept { return n_listed_; }
 
     // Builds M as a matrix: apply() then costs O(width²), however many directions there are.
     void fold();
@@ -68,6 +71,7 @@ class Residual {
 
     std::size_t width_;
     std::size_t dense_;
+    std::size_t n_listed_ = 0;
     std::vector<double> directions_;
     std::vector<double> parts_;
     std::vector<double> pending_;  // the last direction, subtracted when M is read next

@@ -155,6 +155,19 @@ static void selections(void) {
     karec_dpp_count count = KAREC_DPP_COUNT_INIT;
     CHECK(karec_dpp_select(&m, relevance, N, &options, picks, gains, 3, &count) == KAREC_OK);
     CHECK(count.selected == 3 && picks[0] == 0 && picks[1] == 1 && picks[2] == 2);
+    const int64_t facets[N] = {1, 1, 2, 2, 3, 3};
+    const double facet_weight = 1.0;
+    options.n_facets = 1;
+    options.facets = facets;
+    options.facet_weights = &facet_weight;
+    CHECK(karec_dpp_select(&m, relevance, N, &options, picks, gains, 3, &count) == KAREC_OK);
+    CHECK(picks[0] == 0 && picks[1] == 2 && picks[2] == 4);
+    options.n_facets = SIZE_MAX / 2;
+    CHECK(karec_dpp_select(&m, relevance, N, &options, picks, gains, 3, &count) == KAREC_INVALID_ARGUMENT);
+    options.n_facets = 1;
+    options.struct_size = offsetof(karec_dpp_options, n_facets); /* a host of version 3 */
+    CHECK(karec_dpp_select(&m, relevance, N, &options, picks, gains, 3, &count) == KAREC_OK && picks[1] == 1);
+    options = (karec_dpp_options)KAREC_DPP_OPTIONS_INIT;
     size_t selected = 0;
     CHECK(karec_mmr_select(&m, relevance, N, 0.5, NULL, 0, picks, gains, 3, &selected) == KAREC_OK && selected == 3);
     CHECK(karec_ssd_select(&m, relevance, N, 0.5, NULL, 0, picks, gains, 3, &selected) == KAREC_OK && selected == 3);

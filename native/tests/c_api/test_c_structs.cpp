@@ -87,6 +87,7 @@ TEST(initialisers_set_the_size_and_the_defaults_of_the_cpp_api) {
     CHECK(dpp.type_weight == defaults.type_weight && dpp.min_per_type == defaults.min_per_type);
     CHECK(dpp.fill == (defaults.fill == karec::DppFill::relevance ? 1 : 0) && dpp.window == 0 && dpp.max_per_type == 0);
     CHECK(dpp.weights == nullptr && dpp.types == nullptr && dpp.shown == nullptr);
+    CHECK(dpp.n_facets == 0 && dpp.facets == nullptr && dpp.facet_weights == nullptr && dpp.shown_facets == nullptr);
     const karec_scatter_rule rule = KAREC_SCATTER_RULE_INIT;
     CHECK(rule.window == karec::ScatterRule{}.window && rule.max_count == karec::ScatterRule{}.max_count);
     const karec_build_options build = KAREC_BUILD_OPTIONS_INIT;

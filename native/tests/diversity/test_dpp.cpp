@@ -102,6 +102,83 @@ TEST(embeddings_and_their_explicit_kernel_give_one_selection) {
     }
 }
 
+// What was shown has values too: the selection is that of the kernel's Schur complement, which the explicit greedy gets by
+// being forced to take what was shown first, at a q that nothing beats.
+TEST(facets_give_the_selection_of_their_explicit_kernel) {
+    for (unsigned seed = 0; seed < 30; ++seed) {
+        const std::size_t n_shown = seed % 3 == 0 ? 0 : 7;
+        const Problem p = random_problem(seed, 150, 5);
+        const Problem seen = random_problem(1000 + seed, n_shown, 5);
+        std::mt19937 random(seed);
+        const std::vector<double> weights = {0.4, 0.25, 0.15};
+        const std::size_t n_all = n_shown + p.n;
+        std::vector<std::int64_t> facets(3 * p.n);
+        std::vector<std::int64_t> of_shown(3 * n_shown);
+        for (std::size_t f = 0; f < 3; ++f) {
+            const unsigned n_values = f == 0 ? 3 : f == 1 ? 12 : 90;
+            for (std::size_t i = 0; i < p.n; ++i) facets[f * p.n + i] = std::int64_t{random() % n_values} - 1;
+            for (std::size_t i = 0; i < n_shown; ++i) of_shown[f * n_shown + i] = std::int64_t{random() % n_values} - 1;
+        }
+        Problem both{n_all, 5, seen.embeddings, std::vector<float>(n_all)};
+        both.embeddings.insert(both.embeddings.end(), p.embeddings.begin(), p.embeddings.end());
+        std::vector<double> kernel = kernel_of(both, 0.0, 0.0);
+        const double best = *std::max_element(p.relevance.begin(), p.relevance.end());
+        const auto code = [&](std::size_t f, std::size_t i) {
+            return i < n_shown ? of_shown[f * n_shown + i] : facets[f * p.n + i - n_shown];
+        };
+        const auto quality = [&](std::size_t i) {
+            return i < n_shown ? 1e3 : std::exp(0.5 * (p.relevance[i - n_shown] - best));
+        };
+        for (std::size_t i = 0; i < n_all; ++i) {
+            for (std::size_t j = 0; j < n_all; ++j) {
+                double alike = 0.2 * kernel[i * n_all + j] + (i == j ? 1e-2 : 0.0);
+                for (std::size_t f = 0; f < 3; ++f) alike += code(f, i) == code(f, j) ? weights[f] : 0.0;
+                kernel[i * n_all + j] = quality(i) * quality(j) * alike;
+            }
+        }
+        DppOptions options;
+        options.facets = facets;
+        options.facet_weights = weights;
+        options.shown = seen.view();
+        options.shown_facets = of_shown;
+        constexpr std::size_t kPicks = 100;
+        const Selection direct = select(p, options, kPicks);
+        const Selection by_kernel = select_kernel(kernel, n_all, std::nullopt, n_shown + kPicks);
+        CHECK(direct.count.n_dpp == kPicks && by_kernel.count.n_dpp == n_shown + kPicks);
+        for (std::size_t t = 0; t < kPicks; ++t) {
+            const auto item = static_cast<std::size_t>(by_kernel.indices[n_shown + t]);
+            CHECK(item >= n_shown && direct.indices[t] == static_cast<std::int64_t>(item - n_shown));
+            const double gain = by_kernel.gains[n_shown + t];
+            CHECK(std::abs(direct.gains[t] - gain) <= 1e-7 * gain + 1e-10);
+        }
+        if (n_shown > 0) continue;
+        options.window = 6;
+        const Selection windowed = select(p, options, kPicks);
+        const Selection expected = select_kernel(kernel, n_all, 6, kPicks);
+        CHECK(windowed.indices == expected.indices);
+    }
+}
+
+TEST(facets_that_make_no_sense_are_refused) {
+    const Problem p = random_problem(3, 10, 4);
+    const std::vector<std::int64_t> codes(20);
+    std::vector<double> weights = {0.5, 0.6};
+    DppOptions options;
+    options.facets = codes;
+    options.facet_weights = weights;
+    CHECK(refused(select(p, options, 3), "sum to 1.1"));
+    weights = {0.5, -0.1};
+    CHECK(refused(select(p, options, 3), "facet_weights holds -0.1"));
+    weights = {0.5, std::numeric_limits<double>::quiet_NaN()};
+    CHECK(refused(select(p, options, 3), "facet_weights holds"));
+    weights = {0.5, 0.4};
+    options.facets = std::span(codes).first(19);
+    CHECK(refused(select(p, options, 3), "facets has 19 entries, expected 2 × 10"));
+    options.facets = codes;
+    options.shown_facets = codes;
+    CHECK(refused(select(p, options, 3), "shown_facets has 20 entries, expected 2 × 0"));
+}
+
 TEST(a_selection_is_a_prefix_of_a_longer_one_bit_by_bit) {
     const Problem p = random_problem(9, 2000, 16);
     const Selection longest = select(p, {}, 300);

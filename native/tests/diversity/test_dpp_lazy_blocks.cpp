@@ -14,14 +14,14 @@ namespace {
 
 struct Direction {
     std::vector<float> values;
-    std::vector<float> offsets;  // by slot of types
+    std::vector<float> offsets;  // by slot
 };
 
 // The definition: every direction is applied to every item at once, in float32, dimension by dimension.
 class Eager {
   public:
-    Eager(const DppProblem& problem, const TypeEffects& types)
-        : problem_(problem), types_(types), q2_(problem.q2), features_(problem.n()) {
+    explicit Eager(const DppProblem& problem)
+        : problem_(problem), q2_(problem.q2), features_(problem.n()), slots_(problem.n()) {
         for (std::size_t i = 0; i < problem.n(); ++i) {
             const auto factor = static_cast<float>(length_factor(problem.squared_norms[i], problem.feature_scale));
             const float* row = problem.embeddings.floats(i, nullptr);
@@ -34,9 +34,8 @@ class Eager {
     void apply(const Direction& direction, std::vector<float>& rho) const {
         for (std::size_t i = 0; i < rho.size(); ++i) {
             float dot = 0.0f;
-            if (problem_.types_count()) {
-                const std::size_t slot = types_.slot_of(static_cast<std::size_t>(problem_.type_of[i]));
-                if (slot < direction.offsets.size()) dot = direction.offsets[slot];
+            for (const std::uint32_t slot : slots_[i]) {
+                if (slot < direction.offsets.size()) dot += direction.offsets[slot];
             }
             for (std::size_t d = 0; d < problem_.dim(); ++d) {
                 dot = std::fmaf(features_[i][d], direction.values[d], dot);
@@ -46,6 +45,12 @@ class Eager {
     }
 
     void add_permanent(const Direction& direction) { apply(direction, rho_); }
+
+    void join(const std::vector<SlotOfRow>& rows) {
+        for (const auto [row, slot] : rows) {
+            if (row < slots_.size()) slots_[row].push_back(slot);
+        }
+    }
 
     DppPick best(const std::vector<Direction>& passing) const {
         std::vector<float> rho = rho_;
@@ -63,9 +68,9 @@ class Eager {
 
   private:
     const DppProblem& problem_;
-    const TypeEffects& types_;
     std::vector<double> q2_;
     std::vector<std::vector<float>> features_;
+    std::vector<std::vector<std::uint32_t>> slots_;
     std::vector<float> rho_;
     std::vector<float> least_;
 };
@@ -81,19 +86,21 @@ TEST(lazy_blocks_give_the_bits_of_eager_updates) {
         // Few distinct vectors and few levels of relevance, so that gains are tied within blocks and across them.
         std::vector<float> embeddings(n * dim);
         std::vector<float> relevance(n);
-        std::vector<std::int64_t> types(n);
+        std::vector<std::int64_t> facets(2 * n);
         for (float& x : embeddings) x = static_cast<float>(random() % 3) - 1.0f;
         for (float& r : relevance) r = static_cast<float>(random() % 4);
-        for (std::int64_t& t : types) t = static_cast<std::int64_t>(random() % 3);
+        const std::vector<double> weights = {0.3, 0.2};
         DppOptions options;
-        options.types = types;
-        options.type_weight = seed % 2 == 0 ? 0.0 : 0.3;
+        const bool faceted = seed % 2 == 1;
+        if (faceted) options.facets = facets;
+        if (faceted) options.facet_weights = weights;
         const auto posed = pose_dpp(MatrixView{embeddings.data(), n, dim, DType::float32}, relevance, options);
         CHECK(posed.ok());
         const DppProblem& problem = posed.value();
-        TypeEffects effects(problem);
-        DppLazyBlocks blocks(problem, effects);
-        Eager eager(problem, effects);
+        DppLazyBlocks blocks(problem);
+        Eager eager(problem);
+        std::uint32_t n_slots = 0;
+        std::vector<std::size_t> n_joined(n, 0);
         std::vector<Direction> passing;
         const auto some_numbers = [&](std::size_t count) {
             std::vector<float> numbers(count);
@@ -101,10 +108,18 @@ TEST(lazy_blocks_give_the_bits_of_eager_updates) {
             return numbers;
         };
         for (int step = 0; step < 60; ++step) {
-            // A type gets its slot at some step; directions added before that have no offset for it.
-            const std::size_t type = problem.types_count() ? random() % problem.n_types : TypeEffects::kNoType;
-            const std::vector<double> feature(dim, 0.1);
-            const std::size_t n_slots = effects.pick(type, feature, 1.0, some_numbers(dim), step % 8 != 0).size();
+            // A value gets its slot at some step; directions that were added before have no offset for it.
+            if (faceted && step % 3 == 0) {
+                std::vector<SlotOfRow> joined = {{static_cast<std::uint32_t>(n), n_slots}};  // no item
+                for (std::uint32_t row = 0; row < n; ++row) {
+                    if (n_joined[row] == 2 || random() % 4 != 0) continue;
+                    joined.push_back({row, n_slots});
+                    ++n_joined[row];
+                }
+                ++n_slots;
+                blocks.join(joined);
+                eager.join(joined);
+            }
             const Direction direction{some_numbers(dim), some_numbers(n_slots)};
             switch (random() % 4) {
                 case 0:
@@ -155,9 +170,8 @@ TEST(a_tie_with_a_block_that_was_behind_goes_to_the_lowest_index) {
     options.ridge = 0.0;
     const auto problem = pose_dpp(MatrixView{embeddings.data(), 2 * kHalf, 2, DType::float32}, relevance, options);
     const std::vector<float> direction = {0.5f, 0.0f};
-    const TypeEffects no_types(problem.value());
-    DppLazyBlocks permanent(problem.value(), no_types);
-    DppLazyBlocks passing(problem.value(), no_types);
+    DppLazyBlocks permanent(problem.value());
+    DppLazyBlocks passing(problem.value());
     CHECK(permanent.best().item == kHalf);
     for (int i = 0; i < 3; ++i) {
         permanent.add_permanent(direction, {});
@@ -180,10 +194,9 @@ TEST(a_cap_by_the_largest_eigenvalue_saves_work_and_changes_no_bit) {
         DppOptions options;
         options.ridge = ridge;
         const auto problem = pose_dpp(MatrixView{embeddings.data(), kItems, kDim, DType::float32}, relevance, options);
-        const TypeEffects no_types(problem.value());
-        DppLazyBlocks capped(problem.value(), no_types);
-        DppLazyBlocks plain(problem.value(), no_types);
-        Eager eager(problem.value(), no_types);
+        DppLazyBlocks capped(problem.value());
+        DppLazyBlocks plain(problem.value());
+        Eager eager(problem.value());
         Residual residual(kDim);
         residual.fold();
         std::size_t followed = 0;
@@ -207,7 +220,7 @@ TEST(a_cap_by_the_largest_eigenvalue_saves_work_and_changes_no_bit) {
             eager.add_permanent(rounded);
             eager.remove(expected.item);
             followed += capped.followed();
-            capped.cap(residual.bound());
+            capped.cap(residual.bound(kDim));
             CHECK(capped.followed() == 0);
         }
         CHECK(followed <= plain.followed() && (ridge != 1e-2 || 2 * followed < plain.followed()));
