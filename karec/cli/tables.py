@@ -190,7 +190,7 @@ def explanation_tables(feed: Recommendation) -> Iterator[Table]:
                 continue
             place = places[item.id]
             work = works[place]
-            near = ("–", "–", "–", "")
+            near: tuple[str, ...] = ("–", "–", "–", "")
             if work["closest"] is not None:
                 alike = (f"{work[name]:.3f}" for name in ("similarity", "cosine"))
                 near = (str(work["closest"]), *alike, ", ".join(work["same"]))

@@ -86,7 +86,8 @@ def _dpp(step: Any) -> Mapping[str, object]:
     wanted = step.alike.wanted
     if step.alike.own is not None:
         raise ConfigError(
-            f"the step {step.name!r}: similarity.vectors = {wanted.vectors!r} is Python's alone; a C++ host knows 'item'"
+            f"the step {step.name!r}: similarity.vectors = {wanted.vectors!r} is Python's alone; a C++ host knows "
+            "'item'"
         )
     options = step.options
     settings = {"k": step.k, "diversity": float(options["diversity"]), "ridge": float(options["ridge"])}

@@ -2,8 +2,8 @@
 
     similarity = { vectors = "item", centre = true, whiten = 0.5, facets = { creator_id = 0.3, song_id = 0.2 } }
 
-S = (1 − Σ w_f)·⟨f_i, f_j⟩ + Σ_f w_f·[column_f(i) = column_f(j)], f the vectors at unit length; karec.dpp_select says what a
-selection does with it.
+S = (1 − Σ w_f)·⟨f_i, f_j⟩ + Σ_f w_f·[column_f(i) = column_f(j)], f the vectors at unit length; karec.dpp_select says
+what a selection does with it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Similarity:
     vectors  "item": those of the item index; "cowatch": of works by who watched them together, from the bundle's
              encoder; else the name of vectors of one's own (``"vector"``: the columns vector_00, vector_01, … of works)
     centre   the item vectors less their mean over the catalogue, which the bundle holds
-    whiten   p in [0, 1]: differences of variance between the directions of the item vectors are taken away to that power
+    whiten   p in [0, 1]: differences of variance between directions of the item vectors are taken away to that power
     facets   {integer column of the item index: weight ≥ 0}, at most 1 in sum, ``type_weight`` included. A value below 0
              says that a work has none: it is like no other by that column
     """

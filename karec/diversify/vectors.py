@@ -59,8 +59,8 @@ class Parts(Protocol):
 
 
 def own_vectors(bundle: Parts | None, name: str) -> OwnVectors | Cowatch | None:
-    """The vectors that the columns ``name_00``, ``name_01``, … of works hold, or those of "cowatch"; None for "item", the
-    index's own, for which a bundle needs no snapshot.
+    """The vectors that the columns ``name_00``, ``name_01``, … of works hold, or those of "cowatch"; None for "item",
+    the index's own, for which a bundle needs no snapshot.
 
     Read once a snapshot, for the steps of all scenes. ValueError: there are no such columns, or no such vectors.
     """

@@ -34,8 +34,8 @@ def publish_bundle(
     """Publish the models and the encoder of the run folder ``run``, serving ``snapshot``, as ``root/current``. ``ids``
     is a folder with the maps of the platform's ids, where they are not the snapshot's numbers.
 
-    Where the run has recall towers, the bundle has recall's own vectors too. The statistics of the item vectors are always
-    written, so that a scene may begin to centre or whiten without another publication: .1 s for 1e5 vectors of 64.
+    Where the run has recall towers, the bundle has recall's own vectors too. The statistics of the item vectors are
+    always written, so that a scene may begin to centre or whiten without another publication: .1 s for 1e5 of 64.
     Returns the bundle's folder. The model version is the one that training wrote into the models. ``keep`` versions
     stay published, as ``karec.bundle.publish`` says. Raises DataError when the encoder reads counters by user and scene
     and the snapshot has none, and BundleError as ``publish``.

@@ -1,7 +1,7 @@
 """Greedy DPP over embeddings in Numba: the definition in ``native/include/karec/dpp.hpp``, eagerly and in float64.
 
-O(N·k·D + k³), with a window O(N·k·window·D). The C++ library compares gains in float32: where two of them are closer than
-that can tell (1e-6·q²), the two may take another item first. Sums run in a fixed order, without fast-math or BLAS.
+O(N·k·D + k³), with a window O(N·k·window·D). The C++ library compares gains in float32: where two of them are closer
+than that can tell (1e-6·q²), the two may take another item first. Sums run in a fixed order, without fast-math or BLAS.
 """
 
 from __future__ import annotations
@@ -120,8 +120,8 @@ def _direction(
     """Writes the direction of row counted[known], given those of rows counted[: known], and returns its ρ.
 
     u = (φ − Σ_s u_s⟨u_s, φ⟩)/√ρ, φ the row's vector and √w_f at its value of each facet. Beside the vectors' part of u,
-    (known + 1, D), stand the shares (known + 1, known + 1) of the counted rows' φ in it: u's coordinate of a value is √w_f
-    times the sum of the shares of the rows that have it.
+    (known + 1, D), stand the shares (known + 1, known + 1) of the counted rows' φ in it: u's coordinate of a value is
+    √w_f times the sum of the shares of the rows that have it.
     """
     row = counted[known]
     alike = np.zeros(known)

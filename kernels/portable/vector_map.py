@@ -1,5 +1,5 @@
-"""Vectors centred and whitened, as ``native/src/diversity/vector_map.hpp`` defines it, in NumPy: the product is BLAS's, so
-that the last bits may differ from C++'s."""
+"""Vectors centred and whitened, as ``native/src/diversity/vector_map.hpp`` defines it, in NumPy: the product is BLAS's,
+so that the last bits may differ from C++'s."""
 
 from __future__ import annotations
 
