@@ -27,7 +27,7 @@ _HEAD = re.compile(
 
 @dataclass(frozen=True, eq=False)
 class VectorStatistics:
-    """Of ``works`` vectors of ``model_version``: ``mean (D,)``, ``axes (D, D)`` by rows, orthonormal, in float32's numbers,
+    """Of ``works`` vectors of ``model_version``: ``mean (D,)``, ``axes (D, D)`` orthonormal rows in float32,
     and ``variances (D,)`` > 0 along them; float64. ``xxh64``: of the index's file that they were made from."""
 
     model_version: int
