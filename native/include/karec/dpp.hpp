@@ -37,19 +37,19 @@ enum class DppFill {
 };
 
 struct DppOptions {
-    double alpha = 0.5;                       // ≥ 0; +inf = by relevance alone. See dpp_alpha
-    double ridge = 1e-2;                      // in [0, kMostRidge]
-    double type_weight = 0.0;                 // in [0, 1]; above 0 it needs types
-    std::span<const float> weights;           // (N,) ≥ 0, finite; empty = all 1
-    std::span<const std::int64_t> types;      // (N,) any codes; empty = none
+    double alpha = 0.5;                   // ≥ 0; +inf = by relevance alone. See dpp_alpha
+    double ridge = 1e-2;                  // in [0, kMostRidge]
+    double type_weight = 0.0;             // in [0, 1]; above 0 it needs types
+    std::span<const float> weights;       // (N,) ≥ 0, finite; empty = all 1
+    std::span<const std::int64_t> types;  // (N,) any codes; empty = none
     // Further facets: facets[f·N + i] is the code of item i in facet f, any number; items of one code are alike by
     // facet_weights[f] ≥ 0. They and type_weight sum to at most 1.
     std::span<const std::int64_t> facets;        // (F, N); empty = none
     std::span<const double> facet_weights;       // (F,)
     std::span<const std::int64_t> shown_facets;  // (F, M) of what was shown; empty = that has no values, like none
-    MatrixView shown{};                       // (M, D) items already seen, q = 1, of no type; M = 0 = none
-    std::optional<std::size_t> window;        // ≥ 1: a gain counts only the last window − 1 picks (and all shown)
-    std::optional<std::size_t> max_per_type;  // ≥ 1: at most so many picks of one type, fill included; needs types
+    MatrixView shown{};                          // (M, D) items already seen, q = 1, of no type; M = 0 = none
+    std::optional<std::size_t> window;           // ≥ 1: a gain counts only the last window − 1 picks (and all shown)
+    std::optional<std::size_t> max_per_type;     // ≥ 1: at most so many picks of one type, fill included; needs types
     // At least so many of each type, as far as there are so many and k has places: once the places left are no more
     // than what is owed to some types, only those are picked from. At most max_per_type; needs types.
     std::size_t min_per_type = 0;
@@ -70,7 +70,8 @@ KAREC_API double dpp_alpha(double diversity) noexcept;
 // options out of range.
 // O(N·k·D) at worst, without an N × N matrix; memory 4·N·D + 8·k·D bytes + O(N).
 // With F facets, types among them: O(F·(N + M)) to find equal values, and per pick O(t·D + v + (D + s)²) more, for t
-// earlier picks, v values of picks that other items have too, and s values of several picks. Memory 28·F·(N + M) + 12·t·D
+// earlier picks, v values of picks that other items have too, and s values of several picks. Memory 28·F·(N + M) +
+// 12·t·D
 // + 4·k·v + 8·(D + s)² bytes.
 // With a window w: O(N·k·w·D) at worst, over the items that can still win.
 // M rows of `shown` count as M more picks, for every item that can still win, and O(M·D·min(M, D)) to condition on
@@ -80,9 +81,9 @@ KAREC_API Result<DppCount> dpp_select(MatrixView embeddings, std::span<const flo
                                       std::span<double> gains) noexcept;
 
 // The same for many users at once, one after the other: user u has items indptr[u] … indptr[u + 1] − 1 of embeddings,
-// relevance, weights, types and of each facet, and, unless shown_indptr is empty, rows shown_indptr[u] … of shown; without
-// it nothing may be shown. k = indices.size() / counts.size(); user u's places are indices[u·k …], positions in the whole input,
-// −1 with gain 0 where there are fewer.
+// relevance, weights, types and of each facet, and, unless shown_indptr is empty, rows shown_indptr[u] … of shown;
+// without it nothing may be shown. k = indices.size() / counts.size(); user u's places are indices[u·k …], positions in
+// the whole input, −1 with gain 0 where there are fewer.
 KAREC_API Status dpp_select_batch(MatrixView embeddings, std::span<const float> relevance,
                                   std::span<const std::int64_t> indptr, std::span<const std::int64_t> shown_indptr,
                                   const DppOptions& options, std::span<std::int64_t> indices, std::span<double> gains,

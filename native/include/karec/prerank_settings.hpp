@@ -42,7 +42,8 @@ struct TrafficWeight {
     std::int64_t value = 0;
     double factor = 1.0;
 };
-// Works that have one value of an integer `column` are alike by `weight` ≥ 0; a value below 0 says that a work has none.
+// Works that have one value of an integer `column` are alike by `weight` ≥ 0; a value below 0 says that a work has
+// none.
 struct FacetWeight {
     std::string column;
     double weight = 0.0;
@@ -57,8 +58,8 @@ struct DppStep {
     std::optional<std::size_t> max_per_type;
     std::size_t min_per_type = 0;
     std::vector<TrafficWeight> weights;  // multiplied in this order
-    // Vectors less their mean over the catalogue, and with their differences of variance taken away to the power `whiten`
-    // in [0, 1]: by vector_statistics.txt of the bundle, for rows of its own model version.
+    // Vectors less their mean over the catalogue, and with their differences of variance taken away to the power
+    // `whiten` in [0, 1]: by vector_statistics.txt of the bundle, for rows of its own model version.
     bool centre = false;
     double whiten = 0.0;
     std::vector<FacetWeight> facets;  // with type_weight at most 1 in sum

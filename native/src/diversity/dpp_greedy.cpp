@@ -2,9 +2,9 @@
 //
 // Items are compared by q²·ρ with ρ in float32 (DppLazyBlocks). The ρ of the winner is then computed again in float64:
 // it decides whether the item adds anything, and it scales the direction. So float32 rounding neither picks items past
-// the kernel's rank nor accumulates along the selection. What rows explain of each other is in Explained. At most O(N·k·D); far fewer blocks
-// are touched when relevance differs. Source: the definition in karec/dpp.hpp (Chen et al. 2018), rewritten for L =
-// diag(q)(F Fᵀ + ridge·I)diag(q).
+// the kernel's rank nor accumulates along the selection. What rows explain of each other is in Explained. At most
+// O(N·k·D); far fewer blocks are touched when relevance differs. Source: the definition in karec/dpp.hpp (Chen et al.
+// 2018), rewritten for L = diag(q)(F Fᵀ + ridge·I)diag(q).
 #include <algorithm>
 #include <cmath>
 #include <limits>

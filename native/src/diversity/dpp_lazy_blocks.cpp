@@ -69,8 +69,8 @@ DppLazyBlocks::DppLazyBlocks(const DppProblem& problem)
 }
 
 // The bound on ρ in float32 includes its rounding error: a dot product of vectors no longer than 1 is off by at most
-// (dim + 4)·2⁻²⁴, each offset by as much again, its square and the subtraction by 2⁻²⁴·(1 + ridge) a direction. Σ|dot| ≤
-// √count, as Σ dot² ≤ 1.
+// (dim + 4)·2⁻²⁴, each offset by as much again, its square and the subtraction by 2⁻²⁴·(1 + ridge) a direction. Σ|dot|
+// ≤ √count, as Σ dot² ≤ 1.
 void DppLazyBlocks::cap(double most) {
     followed_ = 0;
     const auto count = static_cast<double>(permanent_.count);

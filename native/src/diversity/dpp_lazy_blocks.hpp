@@ -24,8 +24,8 @@
 
 #include "base/scratch.hpp"
 #include "diversity/dpp_problem.hpp"
-#include "diversity/feature_blocks.hpp"
 #include "diversity/facet_values.hpp"
+#include "diversity/feature_blocks.hpp"
 
 namespace karec {
 
@@ -93,12 +93,12 @@ class DppLazyBlocks {
     void look_into(std::size_t b, DppPick& best);
 
     const DppProblem& problem_;
-    FeatureBlocks features_;              // place → item: by first gain, largest first
-    std::vector<std::uint32_t> place_;    // item → place
-    std::size_t most_slots_;              // of a block: its items' facets
-    ScratchVector<SlotAt> slots_at_;      // (blocks, most_slots_)
-    std::vector<std::size_t> n_slots_;    // of each block
-    std::vector<double> q2_;              // by place, padded; 0 = removed
+    FeatureBlocks features_;            // place → item: by first gain, largest first
+    std::vector<std::uint32_t> place_;  // item → place
+    std::size_t most_slots_;            // of a block: its items' facets
+    ScratchVector<SlotAt> slots_at_;    // (blocks, most_slots_)
+    std::vector<std::size_t> n_slots_;  // of each block
+    std::vector<double> q2_;            // by place, padded; 0 = removed
     std::vector<float> rho_;
     std::vector<float> least_rho_;
     std::vector<Block> blocks_;

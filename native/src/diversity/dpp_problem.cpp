@@ -32,8 +32,8 @@ Status check_length(const char* name, std::size_t length, const VectorRows& embe
 
 Status check_codes(const char* name, std::size_t given, std::size_t n_facets, std::size_t n) {
     if (n == 0 ? given == 0 : given % n == 0 && given / n == n_facets) return {};
-    return Status::invalid(std::string(name) + " has " + count(given) + " entries, expected " + count(n_facets) + " × " +
-                           count(n) + ", one for each of facet_weights and row");
+    return Status::invalid(std::string(name) + " has " + count(given) + " entries, expected " + count(n_facets) +
+                           " × " + count(n) + ", one for each of facet_weights and row");
 }
 
 Status check_options(const VectorRows& embeddings, const DppOptions& options) {
@@ -212,8 +212,7 @@ Result<DppProblem> pose_dpp(const VectorRows& embeddings, std::span<const float>
     set_qualities(options.alpha, weights, problem);
     if (options.max_per_type || options.min_per_type > 0) set_types(options.types, problem);
     const double of_vectors = problem.feature_scale * problem.feature_scale;
-    const double of_facets =
-        std::accumulate(problem.facets.weights.begin(), problem.facets.weights.end(), 0.0);
+    const double of_facets = std::accumulate(problem.facets.weights.begin(), problem.facets.weights.end(), 0.0);
     problem.first_rho.resize(embeddings.rows);
     for (std::size_t i = 0; i < embeddings.rows; ++i) {
         const double unit = problem.squared_norms[i] > 0.0 ? of_vectors : 0.0;

@@ -176,10 +176,10 @@ void Explained::clear_passing() {
     owners_.resize(n_permanent_);
 }
 
-// An item whose values are of the kinds U (not counted), P (of one owner), S (shared) has ρ − r = Σ_U w + its noise of P,
-// at most Σ_P (w − w²/n) with n ≤ r + Σ w, + hᵀM h, h = φ' − Σ_P w/n·φ'_owner over the coordinates that are held. √(hᵀM h)
-// ≤ √(φ'ᵀM φ') + Σ_P w/(r + w)·√(φ'_ownerᵀM φ'_owner), and each of these roots is at most √(λ·(1 − Σ w)) + Σ_S √(w·M_vv), λ
-// the largest eigenvalue of M in the coordinates of vectors. With U alone the last term is λ·(1 − Σ w).
+// An item whose values are of the kinds U (not counted), P (of one owner), S (shared) has ρ − r = Σ_U w + its noise of
+// P, at most Σ_P (w − w²/n) with n ≤ r + Σ w, + hᵀM h, h = φ' − Σ_P w/n·φ'_owner over the coordinates that are held.
+// √(hᵀM h) ≤ √(φ'ᵀM φ') + Σ_P w/(r + w)·√(φ'_ownerᵀM φ'_owner), and each of these roots is at most √(λ·(1 − Σ w)) + Σ_S
+// √(w·M_vv), λ the largest eigenvalue of M in the coordinates of vectors. With U alone the last term is λ·(1 − Σ w).
 double Explained::bound() {
     const std::vector<double>& weights = problem_.facets.weights;
     const double scale = problem_.feature_scale;

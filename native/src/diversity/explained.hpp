@@ -36,8 +36,8 @@ namespace karec {
 // u of a counted row: ρ_i falls by (⟨g_i, vector⟩ + Σ offsets[slot] over i's values)². Values without a slot, and with
 // a later one, have offset 0.
 struct DppDirection {
-    std::span<const float> vector;       // (D,)
-    std::span<const float> offsets;      // by slot
+    std::span<const float> vector;      // (D,)
+    std::span<const float> offsets;     // by slot
     std::span<const SlotOfRow> joined;  // the rows of values that got a slot now
 };
 

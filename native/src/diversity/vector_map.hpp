@@ -16,8 +16,8 @@ namespace karec {
 
 class VectorMap {
   public:
-    // axes (D, D) by rows and variances (D,) > 0. `mean` (D,) or empty: not centred. Refuses: an exponent outside [0, 1],
-    // lengths that differ, numbers that are not finite.
+    // axes (D, D) by rows and variances (D,) > 0. `mean` (D,) or empty: not centred. Refuses: an exponent outside [0,
+    // 1], lengths that differ, numbers that are not finite.
     static Result<VectorMap> make(std::span<const double> mean, std::span<const double> axes,
                                   std::span<const double> variances, double exponent);
 

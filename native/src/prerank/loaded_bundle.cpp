@@ -65,8 +65,8 @@ Status add_maps(LoadedBundle& to, const PrerankSettings& settings, bool verify) 
             if (!read.ok()) return Status{read.status().code(), "step " + step.name + ": " + read.status().message()};
             statistics = std::move(read.value());
         }
-        const std::span<const double> mean = dpp->centre ? std::span<const double>(statistics->mean)
-                                                         : std::span<const double>{};
+        const std::span<const double> mean =
+            dpp->centre ? std::span<const double>(statistics->mean) : std::span<const double>{};
         auto made = VectorMap::make(mean, statistics->axes, statistics->variances, dpp->whiten);
         if (!made.ok()) return made.status();
         map = std::move(made.value());
@@ -100,7 +100,8 @@ Result<std::shared_ptr<const LoadedBundle>> load_bundle(const std::string& root,
     for (const PrerankStep& step : settings.steps) {
         if (status = check_step(step, view); !status.ok()) return status;
     }
-    auto loaded = std::make_shared<LoadedBundle>(LoadedBundle{std::move(bundle.value()), std::move(index.value()), {}, {}});
+    auto loaded =
+        std::make_shared<LoadedBundle>(LoadedBundle{std::move(bundle.value()), std::move(index.value()), {}, {}});
     if (status = add_maps(*loaded, settings, options.verify); !status.ok()) return status;
     if (options.onnxruntime.empty()) return std::shared_ptr<const LoadedBundle>(std::move(loaded));
     if (status = add_tower(*loaded, std::string(kTower), options); !status.ok()) return status;

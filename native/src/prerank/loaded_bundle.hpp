@@ -16,7 +16,7 @@ struct LoadedBundle {
     Bundle bundle;
     ItemIndex index;
     std::vector<std::shared_ptr<const UserTower>> towers;  // the bundle's own first; none without ONNX Runtime
-    std::vector<std::optional<VectorMap>> maps;  // of each step's vectors; nullopt: as they are
+    std::vector<std::optional<VectorMap>> maps;            // of each step's vectors; nullopt: as they are
 };
 
 Result<std::shared_ptr<const LoadedBundle>> load_bundle(const std::string& root, const PrerankSettings& settings,

@@ -61,7 +61,8 @@ Status gather_weights(const PrerankRun& run, const DppStep& step, std::span<floa
     const std::string* column = nullptr;
     for (const TrafficWeight& weight : step.weights) {
         if (column == nullptr || *column != weight.column) {
-            if (Status status = gather_integers(run.view, weight.column, run.pool.rows, values); !status.ok()) return status;
+            if (Status status = gather_integers(run.view, weight.column, run.pool.rows, values); !status.ok())
+                return status;
             column = &weight.column;
         }
         for (std::size_t i = 0; i < weights.size(); ++i) {
@@ -71,8 +72,8 @@ Status gather_weights(const PrerankRun& run, const DppStep& step, std::span<floa
     return {};
 }
 
-// The vectors of the pool's works, zeros for works without a row, and of the shown works that the index knows; mapped where
-// the step has a map, and a row is of the bundle's own model version.
+// The vectors of the pool's works, zeros for works without a row, and of the shown works that the index knows; mapped
+// where the step has a map, and a row is of the bundle's own model version.
 //
 // Vectors of different model versions have nothing in common. Where the index holds V versions, each gets dimensions of
 // its own, V·D in all, so that the cosine of two versions is 0.
@@ -140,8 +141,8 @@ struct DppVectors {
     Status status;
 };
 
-// The facets' codes of the pool's works, (F, N), and of what was shown, (F, M). A work without a row, or with a value below
-// 0, has a value that no other work has.
+// The facets' codes of the pool's works, (F, N), and of what was shown, (F, M). A work without a row, or with a value
+// below 0, has a value that no other work has.
 struct Facets {
     explicit Facets(const DppStep& step) {
         for (const FacetWeight& facet : step.facets) weights.push_back(facet.weight);
@@ -154,8 +155,7 @@ struct Facets {
         for (std::size_t f = 0; f < weights.size(); ++f) {
             const std::string& column = step.facets[f].column;
             const std::span<std::int64_t> own = std::span(codes).subspan(f * rows.size(), rows.size());
-            const std::span<std::int64_t> shown =
-                std::span(of_shown).subspan(f * shown_rows.size(), shown_rows.size());
+            const std::span<std::int64_t> shown = std::span(of_shown).subspan(f * shown_rows.size(), shown_rows.size());
             if (Status status = gather_integers(view, column, rows, own); !status.ok()) return status;
             if (Status status = gather_integers(view, column, shown_rows, shown); !status.ok()) return status;
             std::int64_t none = 0;

@@ -29,8 +29,8 @@ struct PrerankPool {
 struct PrerankRun {
     const IndexView& view;
     const PrerankRequest& request;
-    const std::optional<Query>& user;  // nullopt: there is no user vector
-    std::int64_t model_version;        // the bundle's
+    const std::optional<Query>& user;                // nullopt: there is no user vector
+    std::int64_t model_version;                      // the bundle's
     std::span<const std::optional<VectorMap>> maps;  // of each step; nullopt: it compares vectors as they are
     PrerankPool pool;
     std::size_t step = 0;  // the one that runs

@@ -53,7 +53,8 @@ Status check_head(const SealedLine& line, const Bundle& bundle, std::size_t dim)
 Result<VectorStatistics> statistics_of(const std::vector<SealedLine>& lines, const Bundle& bundle, std::size_t dim) {
     if (lines.empty()) return Status::bad_format("it does not say which vectors it is of");
     if (Status status = check_head(lines[0], bundle, dim); !status.ok()) return status;
-    if (lines.size() != 3 + dim) return Status::bad_format("it has another number of lines than its dimensions ask for");
+    if (lines.size() != 3 + dim)
+        return Status::bad_format("it has another number of lines than its dimensions ask for");
     VectorStatistics statistics;
     for (std::size_t i = 1; i < lines.size(); ++i) {
         const std::string_view word = i == 1 ? "mean" : i == 2 ? "variances" : "axis";

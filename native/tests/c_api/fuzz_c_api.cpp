@@ -159,9 +159,9 @@ karec_status call(World& w, std::size_t which) {
                 if (o.n_facets == 0) return;
                 o.facets = buffer<std::int64_t>(o.n_facets * n);
                 auto* weights = buffer<double>(o.n_facets);
-                for (std::size_t f = 0; f < o.n_facets && !one_in(20); ++f) weights[f] = 0.4;
+                for (std::size_t f = 0; weights != nullptr && f < o.n_facets && !one_in(20); ++f) weights[f] = 0.4;
                 o.facet_weights = weights;
-                if (o.shown != nullptr && one_in(2)) o.shown_facets = buffer<std::int64_t>(o.n_facets * o.shown->rows);
+                if (o.shown != nullptr && one_in(2)) o.shown_facets = buffer<std::int64_t>(o.n_facets * 4);
             });
             return karec_dpp_select(matrix(n, dim), buffer<float>(n), said(n), options, buffer<std::int64_t>(k),
                                     buffer<double>(k), k, written<karec_dpp_count>(1));

@@ -102,8 +102,8 @@ TEST(embeddings_and_their_explicit_kernel_give_one_selection) {
     }
 }
 
-// What was shown has values too: the selection is that of the kernel's Schur complement, which the explicit greedy gets by
-// being forced to take what was shown first, at a q that nothing beats.
+// What was shown has values too: the selection is that of the kernel's Schur complement, which the explicit greedy gets
+// by being forced to take what was shown first, at a q that nothing beats.
 TEST(facets_give_the_selection_of_their_explicit_kernel) {
     for (unsigned seed = 0; seed < 30; ++seed) {
         const std::size_t n_shown = seed % 3 == 0 ? 0 : 7;
