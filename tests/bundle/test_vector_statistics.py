@@ -1,0 +1,95 @@
+"""vector_statistics.txt of a bundle: how the vectors of its index lie, and what is refused."""
+
+import re
+
+import numpy as np
+import pytest
+
+from karec.bundle import Bundle, publish
+from karec.bundle.vector_statistics import FILE, VectorStatistics
+from karec.errors import BundleError
+from karec.index import ItemIndex
+
+
+def an_index(seed=0, dim=6, version=7):
+    vectors = np.random.default_rng(seed).normal(1.0, 0.3, (200, dim)).astype(np.float32)
+    vectors[:3] = 0.0
+    return ItemIndex.build(np.arange(200), vectors, dtype="float32", model_version=version)
+
+
+@pytest.fixture
+def written(tmp_path):
+    """(index, its file, statistics of it, their file)."""
+    index = an_index()
+    index.save(tmp_path / "index.karec")
+    statistics = VectorStatistics.of(index, tmp_path / "index.karec")
+    statistics.save(tmp_path / FILE)
+    return index, tmp_path / "index.karec", statistics, tmp_path / FILE
+
+
+def test_they_are_the_mean_and_the_covariance_of_all_vectors_but_zero_ones(written):
+    index, _, statistics, _ = written
+    vectors = index.embeddings(np.arange(3, 200, dtype=np.int32)).astype(np.float64)
+    covariance = np.cov(vectors.T, bias=True)
+    added = 1e-3 * np.trace(covariance) / 6 * np.eye(6)
+    assert statistics.works == 197 and statistics.model_version == 7
+    np.testing.assert_allclose(statistics.mean, vectors.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(
+        (statistics.axes.T * statistics.variances) @ statistics.axes, covariance + added, atol=1e-7
+    )
+
+
+def test_what_is_saved_is_what_is_opened(written):
+    _, _, statistics, path = written
+    opened = VectorStatistics.open(path)
+    for name in ("mean", "axes", "variances"):
+        np.testing.assert_array_equal(getattr(opened, name), getattr(statistics, name))
+    assert (opened.model_version, opened.works, opened.xxh64) == (7, 197, statistics.xxh64)
+
+
+def test_vectors_that_are_all_the_same_have_statistics(tmp_path):
+    index = ItemIndex.build(np.arange(4), np.ones((4, 3), np.float32), dtype="float32")
+    index.save(tmp_path / "index.karec")
+    assert (VectorStatistics.of(index, tmp_path / "index.karec").variances == 1.0).all()
+
+
+def test_a_file_that_was_altered_is_refused(written):
+    path = written[3]
+    path.write_bytes(path.read_bytes().replace(b"works=197", b"works=198"))
+    with pytest.raises(BundleError, match="is not what was written"):
+        VectorStatistics.open(path)
+
+
+def published(tmp_path, index, statistics_of, version=7):
+    def write(folder):
+        index.save(folder / "index.karec")
+        statistics_of.save(folder.parent / "other.karec")
+        made = VectorStatistics.of(statistics_of, folder.parent / "other.karec")
+        (folder.parent / "other.karec").unlink()
+        made.save(folder / FILE)
+
+    return publish(tmp_path / "bundles", version, write)
+
+
+def test_a_bundle_opens_with_statistics_of_its_own_index(tmp_path):
+    statistics = Bundle.open(published(tmp_path, an_index(), an_index())).vector_statistics
+    assert statistics is not None and statistics.works == 197
+
+
+def test_a_bundle_without_them_has_none(tmp_path):
+    folder = publish(tmp_path / "bundles", 7, lambda folder: an_index().save(folder / "index.karec"))
+    assert Bundle.open(folder).vector_statistics is None
+
+
+@pytest.mark.parametrize(
+    ("of", "message"),
+    [
+        (an_index(seed=1), "was made from another index than"),
+        (an_index(version=6), "is of model version 6, its bundle of 7"),
+        (an_index(dim=5), "is of 5 dimensions, its index has 6"),
+    ],
+)
+def test_statistics_of_something_else_are_refused(tmp_path, of, message):
+    folder = published(tmp_path, an_index(), of)
+    with pytest.raises(BundleError, match=rf"{FILE} {re.escape(message)}"):
+        Bundle.open(folder)
