@@ -27,7 +27,7 @@ RUN_FORMAT = 2  # of run.json; in format 1, which had no number, settings were o
 QUALITY_FORMAT = 3  # of quality.json; 1 and 2 are told in docs/formats.md
 TOWERS = "towers"
 Measures = dict[str, float | tuple[float, float] | None]
-BATCH = 2048  # a larger one costs ONNX Runtime hundreds of MiB and gains no time
+BATCH = 256  # of 2048 rows with long histories ONNX Runtime holds gigabytes, and takes up to ten times as long
 
 
 def evaluate_run(dataset: Dataset, folder: Path, progress: Progress | None = None) -> dict[str, Any]:
