@@ -23,6 +23,7 @@ from karec.learn.distil.recall_towers import NAMES, train_recall_towers
 from karec.learn.fit.fitting import Recording
 from karec.learn.fit.prepare import Prepared, prepare
 from karec.learn.fit.state import Epoch, FitState
+from karec.learn.run.beside import HardTowersBeside, threads_beside
 from karec.learn.run.both import PARTS
 from karec.learn.run.choose import Choice
 from karec.learn.run.first_log import write_first_log
@@ -72,7 +73,8 @@ def train_all(
     check_run(dataset, settings)
     events = EventFiles(out / "tensorboard") if settings.run.tensorboard else None
     make_folder(out, resume)
-    recording_of = recordings(out, settings, fingerprint(dataset, settings), events)
+    trained_of = fingerprint(dataset, settings)
+    recording_of = recordings(out, settings, trained_of, events)
     clock = Clock()
     with ExitStack() as stack:
         stack.callback(torch.set_num_threads, torch.get_num_threads())
@@ -82,7 +84,11 @@ def train_all(
         prepared = prepare(dataset, settings, out, progress)
         notes = prepared.notes(settings.features.min_count)
         clock.lap("examples")
-        runs = _train_rankers(prepared, settings, out, recording_of, clock, progress)
+        beside, threads = None, threads_beside(settings, len(prepared.train))
+        if threads:
+            torch.set_num_threads(threads)
+            beside = stack.enter_context(HardTowersBeside(dataset, settings, out, trained_of, threads, progress))
+        runs = _train_rankers(prepared, settings, out, recording_of, clock, progress, beside is not None)
         soft, lists = _logged(prepared, settings, out, progress)
         clock.lap("rank log")
         rounds, heads = train_towers(prepared, soft, lists, settings, out, progress, recording_of)
@@ -90,6 +96,9 @@ def train_all(
         clock.lap("towers")
         runs |= _train_recall(prepared, settings, out, recording_of, progress)
         clock.lap("recall towers")
+        if beside is not None:
+            runs["hard"] = beside.result()
+            clock.lap("waiting for hard towers")
         facts = run_facts(dataset, settings, prepared.encoder, heads, runs, notes)
         facts |= {} if choice is None else {"choice": choice.as_dict()}
         write_json(out / "run.json", {**facts, "seconds": clock.seconds})
@@ -106,16 +115,17 @@ def _train_rankers(
     recording_of: Callable[[str], Recording],
     clock: Clock,
     progress: Progress | None,
+    hard_beside: bool,
 ) -> dict[str, FitState]:
     """The ranker, then the baselines, each exported to ``out``; how each training went, by kind. A baseline that is a
-    part of the ranker is trained once, as that."""
+    part of the ranker is trained once, as that; ``hard_beside``: hard towers are trained elsewhere."""
     kind: str = settings.ranker.kind
     state = train_ranker(kind, prepared, settings, out / "ranker.onnx", progress, recording_of("ranker"))
     runs = {"mmoe" if kind == "both" else kind: state}
     clock.lap("ranker")
     there = PARTS if kind == "both" else (kind,)
     for name in settings.evaluation.baselines:
-        if name not in there:
+        if name not in there and not (name == "hard" and hard_beside):
             path, recording = out / f"baseline_{name}.onnx", recording_of(f"baseline_{name}")
             if name == "hard":
                 runs[name] = train_hard_towers(prepared, settings, path, progress, recording)
