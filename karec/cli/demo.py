@@ -21,6 +21,7 @@ from karec.evaluate.diversity import Pool, diversity_curve
 from karec.evaluate.funnel import funnel_loss, recalled_pools
 from karec.evaluate.measures.diversity import gini, intra_list_distance
 from karec.evaluate.quality import read_run
+from karec.evaluate.top_tens import distinct_in_top_tens
 from karec.observer_queue import ObserverCounts
 from karec.platform.dataset import Dataset
 from karec.platform.folds.advance import advance
@@ -30,6 +31,7 @@ from karec.types import Array, Candidates, Recommendation, Request
 
 WARM_UP = 5
 WHOLE_POOLS = 20  # requests whose whole pool is ranked, half a second each of 1e5 works
+TOP_TENS = 400  # users whose best ten works are compared
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,17 @@ def loss_of(served: Served, progress: Progress | None = None) -> dict[str, Any]:
     return funnel_loss(recalled_pools(cascade, served.bundle.index, requests, progress=progress))
 
 
-def report_on(dataset: Dataset, served: Served, quality: dict[str, Any], loss: dict[str, Any]) -> dict[str, Any]:
+def top_tens_of(dataset: Dataset, served: Served) -> dict[str, int]:
+    """How different the best tens of TOP_TENS users of the test days are, at the moment test begins."""
+    scene, now = served.cascade.scene, dataset.valid_until_ms
+    users = asked_users(dataset, TOP_TENS).tolist()
+    requests = [Request(user, scene=scene, time_ms=now, request_id=f"ten-{user}") for user in users]
+    return distinct_in_top_tens(served.cascade, served.bundle.index, requests)
+
+
+def report_on(
+    dataset: Dataset, served: Served, quality: dict[str, Any], loss: dict[str, Any], top_tens: dict[str, int]
+) -> dict[str, Any]:
     """The report of a run; every key is documented in docs/formats.md."""
     traces = [feed.trace for feed in served.feeds]
     stages = list(traces[0].stage_sizes())
@@ -132,6 +144,7 @@ def report_on(dataset: Dataset, served: Served, quality: dict[str, Any], loss: d
         },
         "timings_ms": ms,
         "funnel_loss": loss,
+        "top_tens": top_tens,
         "quality": quality["models"],
         "quality_by_history": quality["by_history"],
         "reach": {
