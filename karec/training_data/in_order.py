@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-A, R = TypeVar("A"), TypeVar("R")
+A = TypeVar("A")
+R = TypeVar("R")
 
 MOST_THREADS = 4  # Python runs on one of them at a time; NumPy's and ONNX Runtime's parts run beside each other
 AHEAD = 2  # calls a thread that are begun before the first result is taken: results in memory stay few

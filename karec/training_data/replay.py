@@ -24,9 +24,7 @@ from karec.types import Array
 BATCH = 256  # of 2048 rows with long histories ONNX Runtime holds gigabytes, and takes twice the time
 
 
-def ranker_logits(
-    examples: Examples, ranker: OnnxModel, progress: Progress | None = None, threads: int = 0
-) -> Array:
+def ranker_logits(examples: Examples, ranker: OnnxModel, progress: Progress | None = None, threads: int = 0) -> Array:
     """(M, T) float32: the ranker's logits of every example, in ONNX Runtime, batch by batch; ``threads`` as
     ``in_order``.
     """

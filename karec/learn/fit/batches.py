@@ -80,7 +80,7 @@ class Batches:
             lists["history"] = history
         if lists:
             works, at = _told_apart(torch.cat([slots.flatten() for slots in lists.values()]), len(self._works))
-            parts = at.split([slots.numel() for slots in lists.values()])
+            parts = torch.split(at, [slots.numel() for slots in lists.values()])
             found |= {f"{name}_at": part.view_as(lists[name]) for name, part in zip(lists, parts, strict=True)}
             found["works"] = self._works.index_select(0, works)
         return {name: value.to(self.device) for name, value in found.items()}

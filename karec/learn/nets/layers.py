@@ -125,7 +125,9 @@ class Columns(nn.Module):
         return numbers.index_select(1, self.kept)
 
 
-def embed_works(codes: CodeEmbedding, inputs: Mapping[str, Tensor], names: Sequence[str]) -> list[tuple[Tensor, Tensor]]:
+def embed_works(
+    codes: CodeEmbedding, inputs: Mapping[str, Tensor], names: Sequence[str]
+) -> list[tuple[Tensor, Tensor]]:
     """The works of the lists ``names``, for each: vectors (U, H, dim), sums over columns, and present (U, H) bool.
 
     Serving gives their codes, ``inputs[name] (U, H, I)``. Training gives each work of the batch once, ``works (K, I)``,

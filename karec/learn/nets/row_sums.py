@@ -35,7 +35,7 @@ class _SumOfRows(torch.autograd.Function):
         return _ones(ends, rows.flatten().to(torch.int32), len(table)) @ table
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (rows,) = ctx.saved_tensors
         flat, n = rows.flatten(), ctx.n_rows
         short = np.uint16 if n <= 2**16 else np.int64  # 16 bits are sorted by counting

@@ -82,9 +82,10 @@ class HardTowersBeside:
         threads: int,
         progress: Progress | None = None,
     ) -> None:
-        self._progress, self._found = progress, KarecError("it has not ended")
+        self._progress = progress
         self._state: FitState | None = None
-        self._errors = tempfile.TemporaryFile()
+        self._error: BaseException = KarecError("it has not ended")
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # closed by __exit__
         reader, writer = os.pipe()
         try:
             self._child = subprocess.Popen(
@@ -110,7 +111,7 @@ class HardTowersBeside:
         """How the training went, once it has ended; raises what it raised, and KarecError when the process died."""
         self._thread.join()
         if self._state is None:
-            raise self._found
+            raise self._error
         return self._state
 
     def __enter__(self) -> Self:
@@ -143,9 +144,9 @@ class HardTowersBeside:
             self._errors.seek(max(self._errors.seek(0, os.SEEK_END) - SAID, 0))
             said = " ".join(self._errors.read().decode(errors="replace").split())
             status = self._child.wait()
-            self._found = KarecError(f"the process that trains hard towers ended with status {status}: {said}")
+            self._error = KarecError(f"the process that trains hard towers ended with status {status}: {said}")
         except BaseException as error:  # ``result`` raises it
-            self._found = error
+            self._error = error
             self._child.kill()
 
 

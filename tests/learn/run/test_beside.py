@@ -50,9 +50,11 @@ def test_what_ends_the_training_there_is_raised_here(dataset, settings, tmp_path
     left = tmp_path / "checkpoints" / "baseline_hard.pt"
     left.parent.mkdir()
     left.write_bytes(b"cut short")
-    with HardTowersBeside(dataset, settings, tmp_path, "these", 1) as training:
-        with pytest.raises(CheckpointError, match="baseline_hard.pt is not a checkpoint"):
-            training.result()
+    with (
+        HardTowersBeside(dataset, settings, tmp_path, "these", 1) as training,
+        pytest.raises(CheckpointError, match=r"baseline_hard\.pt is not a checkpoint"),
+    ):
+        training.result()
 
 
 def test_a_process_that_dies_is_told_of(dataset, settings, tmp_path):
@@ -61,9 +63,11 @@ def test_a_process_that_dies_is_told_of(dataset, settings, tmp_path):
     def kill(*_):
         training._child.kill()
 
-    with HardTowersBeside(dataset, settings, tmp_path, "these", 1, kill) as training:
-        with pytest.raises(KarecError, match="ended with status -9"):
-            training.result()
+    with (
+        HardTowersBeside(dataset, settings, tmp_path, "these", 1, kill) as training,
+        pytest.raises(KarecError, match="ended with status -9"),
+    ):
+        training.result()
 
 
 def test_who_leaves_early_ends_the_process(dataset, settings, tmp_path):
