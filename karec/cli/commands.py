@@ -149,7 +149,7 @@ def demo(arguments: argparse.Namespace) -> None:
     if served.bundle.naming is not None:
         user = served.bundle.naming.users.names([user])[0]
     console.print(f"one more feed: karec recommend --config {config} --user {user} --trace")
-    peak = sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 2**20
+    peak = max(first.peak_gib, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
     console.print(f"{time.perf_counter() - start:.0f} s in all, at most {peak:.1f} GiB")
 
 

@@ -27,6 +27,7 @@ from karec.learn._torch import torch
 from karec.learn.fit.prepare import chosen_device, prepared_with
 from karec.learn.fit.state import FitState
 from karec.learn.run.hard_towers import train_hard_towers
+from karec.learn.run.memory import peak_gib
 from karec.learn.run.run_folder import recordings
 from karec.learn.run.tensorboard import EventFiles
 from karec.learn.settings.train import TrainSettings
@@ -38,8 +39,8 @@ SAID = 2000  # bytes of its standard error that an error repeats
 
 
 def threads_beside(settings: TrainSettings, n_rows: int) -> int:
-    """The threads of each training where hard towers are trained beside the ranker; 0 where all are trained in turn:
-    on a GPU or one thread, of few rows, without hard towers, or in a frozen program, which names no interpreter.
+    """The threads of each of both where hard towers are trained beside the ranker; 0 where all are trained in turn: on
+    a GPU or one thread, of few rows, without hard towers, or in a frozen program, which names no interpreter.
     """
     threads = settings.run.threads or torch.get_num_threads()
     wanted = "hard" in settings.evaluation.baselines and n_rows >= FEWEST_ROWS
@@ -84,6 +85,7 @@ class HardTowersBeside:
     ) -> None:
         self._progress = progress
         self._state: FitState | None = None
+        self.peak_gib = 0.0  # of this process and that one together, at most, when the training has ended
         self._error: BaseException = KarecError("it has not ended")
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # closed by __exit__
         reader, writer = os.pipe()
@@ -136,7 +138,8 @@ class HardTowersBeside:
                     if what == "progress" and self._progress is not None:
                         self._progress(*said)
                     elif what == "done":
-                        self._state = said
+                        self._state, peak = said
+                        self.peak_gib = peak + peak_gib()
                         return
                     elif what == "failed":
                         raise said
@@ -167,7 +170,7 @@ def _train(reports: int) -> None:
             error.add_note(traceback.format_exc())
             tell("failed", error)
             return
-        tell("done", state)
+        tell("done", (state, peak_gib()))
 
 
 if __name__ == "__main__":

@@ -42,7 +42,8 @@ from karec.training_data.soft_labels import SoftLabels, read_soft_labels
 @dataclass(frozen=True, eq=False)
 class TrainResult:
     """What a training leaves: the run ``folder``, ``quality`` on the test days, the epochs and seconds of each step,
-    and ``notes`` on what it learned from, beside the data's own.
+    ``notes`` on what it learned from, beside the data's own, and ``peak_gib``: memory of two processes together, at
+    most, where hard towers were trained beside; else 0.
     """
 
     folder: Path
@@ -50,6 +51,7 @@ class TrainResult:
     epochs: dict[str, list[Epoch]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    peak_gib: float = 0.0
 
 
 def train_all(
@@ -78,18 +80,20 @@ def train_all(
     clock = Clock()
     with ExitStack() as stack:
         stack.callback(torch.set_num_threads, torch.get_num_threads())
-        torch.set_num_threads(settings.run.threads or torch.get_num_threads())
+        threads = settings.run.threads or torch.get_num_threads()
+        torch.set_num_threads(threads)
         if events is not None:
             stack.enter_context(events)
         prepared = prepare(dataset, settings, out, progress)
         notes = prepared.notes(settings.features.min_count)
         clock.lap("examples")
-        beside, threads = None, threads_beside(settings, len(prepared.train))
-        if threads:
-            torch.set_num_threads(threads)
-            beside = stack.enter_context(HardTowersBeside(dataset, settings, out, trained_of, threads, progress))
+        beside, each = None, threads_beside(settings, len(prepared.train))
+        if each:
+            torch.set_num_threads(each)
+            beside = stack.enter_context(HardTowersBeside(dataset, settings, out, trained_of, each, progress))
         runs = _train_rankers(prepared, settings, out, recording_of, clock, progress, beside is not None)
         soft, lists = _logged(prepared, settings, out, progress)
+        torch.set_num_threads(threads)
         clock.lap("rank log")
         rounds, heads = train_towers(prepared, soft, lists, settings, out, progress, recording_of)
         runs |= {"towers" if not at else f"towers_{at}": state for at, state in enumerate(rounds)}
@@ -105,7 +109,9 @@ def train_all(
         quality = evaluate_run(dataset, out, progress)
         clock.lap("evaluation")
     write_json(out / "run.json", {**facts, "seconds": clock.seconds})
-    return TrainResult(out, quality, {name: state.history for name, state in runs.items()}, clock.seconds, notes)
+    epochs = {name: state.history for name, state in runs.items()}
+    peak = 0.0 if beside is None else beside.peak_gib
+    return TrainResult(out, quality, epochs, clock.seconds, notes, peak)
 
 
 def _train_rankers(
