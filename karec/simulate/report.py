@@ -30,7 +30,7 @@ from karec.simulate.report_tables import (
 FORMAT = 1  # of report.json
 FEED_KEYS, WORK_KEYS = ("arm", "user", "day", "works"), ("song", "creator", "type", "age_h", "why")
 HOW_SURE = (
-    "In brackets: 95 % intervals. They come from drawing users (for what users got, and for shares of what was shown) or "
+    "In brackets: 95 % intervals. They come from drawing users (for what users got, and shares of what was shown) or "
     "creators with all their works (for the rest) again and again, the same draws in every arm. All arms live in one "
     "world with one seed: the intervals do not cover another world."
 )
