@@ -22,7 +22,7 @@ from karec.simulate.arm_sums import ArmSums
 
 RESAMPLES = 400
 GAIN, REACH = "play_s", ("creators_1_a_day", "works_1_a_day")  # the frontier's axes, and what a price is asked for
-KNOB = re.compile(r"(?P<family>.+)-(?P<value>\d+(\.\d+)?(e\d+)?)")
+KNOB = re.compile(r"(?P<family>.+)[- ](?P<value>\d+(\.\d+)?(e\d+)?)")
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,9 @@ class Knob:
 
 
 def knob_of(arm: ArmSums) -> Knob | None:
-    """``facts["knob"]``, ``{"family", "value"}``, or else the name's end: ``dpp-0.5`` is dpp at .5. None: neither."""
+    """``facts["knob"]``, ``{"family", "value"}``, or else the name's end: ``dpp-0.5`` or ``dpp 0.5`` is dpp at .5. None
+    where there is neither.
+    """
     told = arm.facts.get("knob")
     if told is not None:
         whole = isinstance(told, Mapping) and told.keys() == {"family", "value"}
