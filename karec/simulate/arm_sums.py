@@ -1,7 +1,7 @@
 """What an arm gave, summed by user, by creator and by day: what is left of a log of millions of exposures.
 
-A creator is *new* who had no work when the days began. What users did is told as expected (``play_s`` and such, from
-the true chances) and, beside, as drawn (``drawn_play_s`` and such).
+A creator is *new* for NEW_DAYS days from the first upload on. What users did is told as expected (``play_s`` and such,
+from the true chances) and, beside, as drawn (``drawn_play_s`` and such).
 
 Cost  O(M + days·(C + W)) for M exposures, C creators and W works.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from karec._clock import HOUR_MS
+from karec._clock import DAY_MS, HOUR_MS
 from karec.errors import DataError
 from karec.evaluate.measures.diversity import gini
 from karec.evaluate.measures.exposure import THRESHOLDS, Spread, Sums, daily_counts
@@ -30,6 +30,7 @@ DRAWN = {
     "drawn_follows": "follow",
 }
 YOUNG_HOURS = (24, 72)
+NEW_DAYS = 7
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,9 +66,9 @@ def sums_of(log: ArmLog) -> ArmSums:
     }
     there = np.flatnonzero(log.work_upload_day < log.days)
     owner = creator_of[log.work_creator[there]]
-    old = np.zeros(n, bool)
-    old[owner[log.work_upload_day[there] == BEFORE]] = True
-    shares = _shares(log, ~old[creator_of[log.exposures["creator"]]])
+    first_ms = np.full(n, np.iinfo(np.int64).max)
+    np.minimum.at(first_ms, owner, log.upload_ms[there])
+    shares = _shares(log, first_ms[creator_of[log.exposures["creator"]]])
     return ArmSums(
         log.name,
         log.days,
@@ -107,10 +108,11 @@ def _refuse(log: ArmLog, bad: Array, why: str) -> None:
         raise DataError(f"arm {log.name!r}: work {log.exposures['work'][row]}, exposure {row}, {why}")
 
 
-def _shares(log: ArmLog, new: Array) -> dict[str, Array]:
-    """{measure: (M,) whether an exposure counts}."""
+def _shares(log: ArmLog, first_ms: Array) -> dict[str, Array]:
+    """{measure: (M,) whether an exposure counts}; ``first_ms (M,)``, when its creator began to upload."""
     young = {f"younger_{hours}h": log.exposures["age_ms"] < hours * HOUR_MS for hours in YOUNG_HOURS}
-    return {**young, "new_creators_share": new}
+    moment = log.upload_ms[log.exposures["work"]] + log.exposures["age_ms"]
+    return {**young, "new_creators_share": moment - first_ms < NEW_DAYS * DAY_MS}
 
 
 def _by_user(log: ArmLog, shares: Mapping[str, Array]) -> dict[str, Sums]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from small_arms import arm
+from small_arms import HOUR_MS, arm
 
 from karec.errors import DataError
 from karec.evaluate.measures.accuracy import resampling_weights
@@ -57,7 +57,15 @@ def test_ten_and_a_hundred_exposures_are_counted_from_the_tenth_and_the_hundredt
 def test_age_and_new_creators_are_shares_of_what_was_shown(sums):
     found = values(sums)
     assert (found["younger_24h"], found["younger_72h"]) == (0.0, pytest.approx(2 / 5))
-    assert found["new_creators_share"] == pytest.approx(1 / 5)  # user 5 had no work before; user 1 had one
+    assert found["new_creators_share"] == pytest.approx(1 / 5)  # user 5 began 30 h ago, user 1 1000 h ago
+
+
+@pytest.mark.parametrize(("hours", "share"), [(7 * 24 - 1, 1.0), (7 * 24, 0.0)])
+def test_a_creator_is_new_for_a_week_from_the_first_upload_on(hours, share):
+    """The work shown is 30 h old; another of the same creator was the first."""
+    uploaded = [-(hours - 30), 0, 0, 0, 0, 0]
+    found = values(sums_of(arm(shown=[(0, 0, 1)], upload_ms=np.array(uploaded) * HOUR_MS)))
+    assert found["new_creators_share"] == share
 
 
 def test_uploads_count_what_came_within_the_days(sums):
