@@ -7,6 +7,7 @@ from small_arms import HOUR_MS, arm
 from karec.errors import DataError
 from karec.evaluate.measures.accuracy import resampling_weights
 from karec.evaluate.measures.exposure import resampled
+from karec.simulate.arm_log import BEFORE
 from karec.simulate.arm_sums import sums_of
 
 # day, user, work: creator 1 is shown on both days, creator 5 once, creator 3 never
@@ -71,6 +72,18 @@ def test_a_creator_is_new_for_a_week_from_the_first_upload_on(hours, share):
 def test_uploads_count_what_came_within_the_days(sums):
     found = values(sums)
     assert (found["works_available"], found["uploads"], found["quits"]) == (5, 3, 1)
+
+
+def test_a_work_of_the_day_after_the_last_was_never_there():
+    found = values(sums_of(arm(work_upload_day=[BEFORE, 0, BEFORE, 1, 1, 2])))
+    assert (found["works_available"], found["uploads"]) == (5, 3)
+
+
+@pytest.mark.parametrize(("age_ms", "young"), [(24 * HOUR_MS - 1, 1.0), (24 * HOUR_MS, 0.0)])
+def test_a_work_of_exactly_a_day_is_no_longer_younger_than_a_day(age_ms, young):
+    log = arm(shown=[(0, 0, 0)])
+    log.exposures["age_ms"][:] = age_ms
+    assert values(sums_of(log))["younger_24h"] == young
 
 
 def test_each_day_stands_by_itself(sums):

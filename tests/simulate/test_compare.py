@@ -7,6 +7,7 @@ import pytest
 from small_arms import arm
 
 from karec.errors import DataError
+from karec.evaluate.measures.exposure import Sums
 from karec.simulate.arm_log import BEFORE, ArmLog
 from karec.simulate.arm_sums import sums_of
 from karec.simulate.compare import Knob, compare_arms, knob_of
@@ -121,6 +122,21 @@ def test_a_knob_is_what_the_facts_say_or_else_the_name(name, facts, knob):
 def test_a_knob_that_is_half_told_is_refused_by_arm(knob):
     with pytest.raises(DataError, match=r"arm 'odd': facts\.knob must hold family and value"):
         knob_of(sums_of(arm("odd", facts={"knob": knob})))
+
+
+def test_users_and_creators_are_drawn_apart_though_there_are_as_many_of_each():
+    """Else a price would divide what the same draws moved."""
+    values = Sums(np.arange(30, dtype=float))
+    sums = dataclasses.replace(
+        sums_of(arm()),
+        n_users=30,
+        creators=np.arange(30),
+        by_user={"play_s": values},
+        by_creator={"creators_1_a_day": values},
+    )
+    measures = compare_arms([sums], "plain", resamples=50)["arms"]["plain"]["measures"]
+    assert measures["play_s"]["value"] == measures["creators_1_a_day"]["value"]
+    assert measures["play_s"]["ci"] != measures["creators_1_a_day"]["ci"]
 
 
 def test_an_arm_that_another_beats_in_play_and_reach_is_not_on_the_frontier():
