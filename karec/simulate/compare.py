@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -52,15 +53,18 @@ def compare_arms(
     baseline: str,
     *,
     pair: tuple[str, str] | None = None,
+    knobs: Mapping[str, Knob] = MappingProxyType({}),
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Any]:
     """The part of a loop's ``report.json`` that is about arms (docs/formats.md). Deterministic.
 
-    ``pair`` names an arm without and one with diversity, which pictures mark. Raises DataError for a name that no arm
-    or several arms have, and for arms of other users, creators, works or days than the first.
+    ``pair`` names an arm without and one with diversity, which pictures mark. ``knobs`` says what an arm turns in place
+    of ``knob_of``. Raises DataError for a name that no arm or several arms have, and for arms of other users, creators,
+    works or days than the first.
     """
-    by_name = _checked(list(arms), baseline, pair or ())
+    by_name = _checked(list(arms), baseline, {"the pair": pair or (), "the knobs": knobs})
+    turned = {name: knobs[name] if name in knobs else knob_of(arm) for name, arm in by_name.items()}
     first = by_name[baseline]
     of_users = resampling_weights(first.n_users, resamples, seed)
     of_creators = resampling_weights(len(first.creators), resamples, seed + 1)
@@ -79,7 +83,7 @@ def compare_arms(
         "seed": seed,
         "arms": {
             name: {
-                "knob": _plain(knob_of(arm)),
+                "knob": _plain(turned[name]),
                 "on_frontier": _on_frontier(name, found),
                 "measures": {
                     measure: measured(own, None if name == baseline else found[baseline][measure])
@@ -90,19 +94,19 @@ def compare_arms(
             }
             for name, arm in by_name.items()
         },
-        "prices": _prices(by_name, baseline, found),
+        "prices": _prices(turned, baseline, found, first.n_users),
     }
 
 
-def _checked(arms: Sequence[ArmSums], baseline: str, pair: Sequence[str]) -> dict[str, ArmSums]:
+def _checked(arms: Sequence[ArmSums], baseline: str, named: Mapping[str, Iterable[str]]) -> dict[str, ArmSums]:
     by_name = {arm.name: arm for arm in arms}
     names = [arm.name for arm in arms]
     for name in names:
         if names.count(name) > 1:
             raise DataError(f"{names.count(name)} arms are named {name!r}: give each a name of its own")
-    for what, name in [("the baseline", baseline), *(("the pair", name) for name in pair)]:
+    for what, name in [("the baseline", baseline), *((what, name) for what, each in named.items() for name in each)]:
         if name not in by_name:
-            raise DataError(f"{what} {name!r} is none of the arms {', '.join(names) or '(there are none)'}")
+            raise DataError(f"{what}: {name!r} is none of the arms {', '.join(names) or '(there are none)'}")
     first = arms[0]
     for arm in arms[1:]:
         for what, own, other in (
@@ -128,12 +132,11 @@ def _on_frontier(name: str, found: Mapping[str, Mapping[str, Resampled]]) -> boo
 
 
 def _prices(
-    arms: Mapping[str, ArmSums], baseline: str, found: Mapping[str, Mapping[str, Resampled]]
+    knobs: Mapping[str, Knob | None], baseline: str, found: Mapping[str, Mapping[str, Resampled]], users: int
 ) -> list[dict[str, Any]]:
     """For each family its arms by value, each against the baseline and against the arm before it."""
     families: dict[str, list[tuple[float, str]]] = {}
-    for name, arm in arms.items():
-        knob = knob_of(arm)
+    for name, knob in knobs.items():
         if knob is not None:
             families.setdefault(knob.family, []).append((knob.value, name))
     told = []
@@ -143,7 +146,6 @@ def _prices(
         if baseline not in ordered:
             steps.insert(0, (baseline, ordered[0]))
         if steps:
-            users = arms[baseline].n_users
             told.append(
                 {
                     "family": family,
@@ -172,4 +174,4 @@ def _with_ci(part: Resampled) -> dict[str, Any]:
 
 
 def _plain(knob: Knob | None) -> dict[str, Any] | None:
-    return None if knob is None else {"family": knob.family, "value": knob.value}
+    return None if knob is None else asdict(knob)

@@ -6,6 +6,7 @@ import html
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from karec._files import write_text_aside
@@ -13,7 +14,7 @@ from karec.errors import DataError
 from karec.evaluate.page import page, picture, table
 from karec.simulate.arm_log import ArmLog
 from karec.simulate.arm_sums import sums_of
-from karec.simulate.compare import RESAMPLES, compare_arms
+from karec.simulate.compare import RESAMPLES, Knob, compare_arms
 from karec.simulate.pictures import draw_activity, draw_days, draw_frontier, draw_funnel, pools_of
 from karec.simulate.report_tables import (
     CREATORS_SIDE,
@@ -41,6 +42,7 @@ def report_on(
     baseline: str,
     *,
     pair: tuple[str, str] | None = None,
+    knobs: Mapping[str, Knob] = MappingProxyType({}),
     feeds: Sequence[Mapping[str, Any]] = (),
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -48,12 +50,14 @@ def report_on(
     """The report of a simulation; every key is documented in docs/formats.md.
 
     ``logs`` are read one at a time, so that a generator holds one arm's exposures at once. ``pair`` names an arm
-    without and one with diversity, which the pictures mark. ``feeds`` are shown as they are: each a dict of ``arm``,
-    ``user``, ``day`` and ``works``, dicts of ``song``, ``creator``, ``type``, ``age_h``, ``why``. Raises DataError as
-    ``sums_of`` and ``compare_arms`` do.
+    without and one with diversity, which the pictures mark; ``knobs`` says what an arm turns where its log does not.
+    ``feeds`` are shown as they are: each a dict of ``arm``, ``user``, ``day`` and ``works``, dicts of ``song``,
+    ``creator``, ``type``, ``age_h``, ``why``. Raises DataError as ``sums_of`` and ``compare_arms`` do.
     """
     _check_feeds(feeds)
-    compared = compare_arms((sums_of(log) for log in logs), baseline, pair=pair, resamples=resamples, seed=seed)
+    compared = compare_arms(
+        (sums_of(log) for log in logs), baseline, pair=pair, knobs=knobs, resamples=resamples, seed=seed
+    )
     return {**compared, "feeds": [dict(feed) for feed in feeds]}
 
 
@@ -101,10 +105,10 @@ def _page(report: Mapping[str, Any]) -> str:
         ),
         *_prices(report),
     ]
-    if len(pools_of(report)) > 1:
+    if any(len(sizes) > 1 for sizes in pools_of(report).values()):
         parts += _drawn(
             "What a larger pool gives",
-            f"The more works the ranker may choose from, the more people can gain: true play against “{baseline}”.",
+            f"True play against “{baseline}” by how many works there are to choose from, a line for each way to fill it.",
             picture(lambda axes: draw_funnel(axes, report), 7, 3.6),
         )
     parts += [

@@ -118,6 +118,12 @@ def test_a_knob_is_what_the_facts_say_or_else_the_name(name, facts, knob):
     assert knob_of(sums_of(arm(name, facts=facts))) == knob
 
 
+def test_a_knob_that_is_given_goes_before_the_name():
+    report = compared(played("plain"), played("1e3-2", reach=30), knobs={"1e3-2": Knob("pool", 1e3)})
+    assert report["arms"]["1e3-2"]["knob"] == {"family": "pool", "value": 1e3}
+    assert [family["family"] for family in report["prices"]] == ["pool"]
+
+
 @pytest.mark.parametrize("knob", ["dpp", {"family": "dpp"}, {"family": "dpp", "value": "much"}])
 def test_a_knob_that_is_half_told_is_refused_by_arm(knob):
     with pytest.raises(DataError, match=r"arm 'odd': facts\.knob must hold family and value"):
@@ -154,15 +160,20 @@ def test_another_seed_moves_intervals_and_no_value():
 
 
 def test_a_baseline_that_is_no_arm_is_refused_with_the_arms_there_are():
-    with pytest.raises(DataError, match="the baseline 'none' is none of the arms plain, twin"):
+    with pytest.raises(DataError, match="the baseline: 'none' is none of the arms plain, twin"):
         compared(played("plain"), played("twin"), baseline="none")
-    with pytest.raises(DataError, match=r"the baseline 'plain' is none of the arms \(there are none\)"):
+    with pytest.raises(DataError, match=r"the baseline: 'plain' is none of the arms \(there are none\)"):
         compared()
 
 
 def test_a_pair_that_is_no_arm_is_refused():
-    with pytest.raises(DataError, match="the pair 'dpp' is none of the arms plain"):
+    with pytest.raises(DataError, match="the pair: 'dpp' is none of the arms plain"):
         compared(played("plain"), pair=("plain", "dpp"))
+
+
+def test_a_knob_of_no_arm_is_refused():
+    with pytest.raises(DataError, match="the knobs: 'dpp' is none of the arms plain"):
+        compared(played("plain"), knobs={"dpp": Knob("dpp", 0.5)})
 
 
 def test_two_arms_of_one_name_are_refused():
