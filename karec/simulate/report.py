@@ -108,7 +108,7 @@ def _page(report: Mapping[str, Any]) -> str:
     if any(len(sizes) > 1 for sizes in pools_of(report).values()):
         parts += _drawn(
             "What a larger pool gives",
-            f"True play against “{baseline}” by how many works there are to choose from, a line for each way to fill it.",
+            f"True play against “{baseline}” by how many works the pool holds; a line for each way to fill it.",
             picture(lambda axes: draw_funnel(axes, report), 7, 3.6),
         )
     parts += [
