@@ -11,11 +11,12 @@ from karec._clock import DAY_MS, HOUR_MS
 from karec.errors import DataError
 from karec.platform.dataset import Dataset
 from karec.platform.schema import CREATOR, SONG, TAG
+from karec.platform.snapshot import Snapshot
 from karec.types import Array
 
 CAUSES = {"creator": CREATOR, "tag": TAG, "song": SONG}
 SESSION_MS = HOUR_MS // 2  # a longer pause begins a session
-AGO = {"10 minutes": HOUR_MS // 6, "1 hour": HOUR_MS, "1 day": DAY_MS, "longer ago": np.iinfo(np.int64).max}
+AGO = {"1 minute": HOUR_MS // 60, "10 minutes": HOUR_MS // 6, "1 hour": HOUR_MS, "1 day": DAY_MS, "longer ago": np.iinfo(np.int64).max}
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +25,7 @@ class Feeds:
 
     user, work  (N,) int64 from 0; scene (N,) int32; time_ms (N,) int64; labels {name: (N,) uint8}
     values      {cause: (N,) int64}: the work's creator, tag or song, negative where it has none
+    known       {cause: (N,) int64}: works of the same value in the user's history as the log begins
     first       (N,) bool: this user was not shown the work before
     place       (N,) int64: exposures of the user before this one; in_session, those of the session
     """
@@ -34,6 +36,7 @@ class Feeds:
     time_ms: Array
     labels: Mapping[str, Array]
     values: Mapping[str, Array]
+    known: Mapping[str, Array]
     first: Array
     place: Array
     in_session: Array
@@ -62,9 +65,10 @@ class Feeds:
         first[np.unique(user * len(works) + work, return_index=True)[1]] = True
         values = {cause: np.asarray(works[role], np.int64)[work] for cause, role in _roles(dataset).items()}
         labels = {name: label[order] for name, label in shown.labels.items()}
-        return Feeds(
-            user, work, shown.scene[order], time, labels, values, first, _since(other), _since(begins)
-        )  # fmt: skip
+        of_user = dataset.snapshot.users.lookup(shown.user_id[order])
+        known = {cause: _in_history(dataset.snapshot, role, of_user, values[cause]) for cause, role in _roles(dataset).items()}
+        scene = shown.scene[order]
+        return Feeds(user, work, scene, time, labels, values, known, first, _since(other), _since(begins))
 
     def repeats(self, cause: str, windows: Sequence[int], *, after: bool = False) -> dict[int, Array]:
         """{n: (N,) int32}: how many of the n exposures just before (``after``: just after) are of other works with the
@@ -79,17 +83,29 @@ class Feeds:
                 found[apart] = count.copy()
         return found
 
-    def ago(self, cause: str) -> Array:
-        """(N,) int64: 0 where the user was shown the value for the first time, else 1 + the place in AGO of how long ago
-        the last time is. O(N log N).
+    def ago(self, cause: str | None = None) -> Array:
+        """(N,) int64: 0 where the user was not shown the value before, else 1 + the place in AGO of how long ago the last
+        time is; without a ``cause``, of the exposure before, whatever its value. O(N log N).
         """
-        value = self.values[cause]
+        value = np.zeros(len(self), np.int64) if cause is None else self.values[cause]
         order = np.lexsort((value, self.user))  # stable: in order of time within a user's value
         same = (np.diff(self.user[order]) == 0) & (np.diff(value[order]) == 0) & (value[order[1:]] >= 0)
         passed = np.diff(self.time_ms[order])
         code = np.zeros(len(self), np.int64)
         code[order[1:]] = np.where(same, 1 + np.searchsorted(list(AGO.values()), passed), 0)
         return code
+
+    def earlier(self, cause: str, label: str) -> tuple[Array, Array]:
+        """((N,), (N,)) int64: the user's earlier exposures of the value, and those of them with the label. O(N log N)."""
+        value = self.values[cause]
+        order = np.lexsort((value, self.user))
+        begins = np.r_[True, (np.diff(self.user[order]) != 0) | (np.diff(value[order]) != 0)]
+        shows = _since(begins)
+        taken = np.cumsum(self.labels[label][order], dtype=np.int64) - self.labels[label][order]
+        taken -= taken[np.arange(len(taken)) - shows]
+        found = np.empty((2, len(self)), np.int64)
+        found[:, order] = np.where(value[order] >= 0, [shows, taken], 0)
+        return found[0], found[1]
 
 
 def _check(dataset: Dataset) -> None:
@@ -121,3 +137,18 @@ def _since(begins: Array) -> Array:
     """(N,) int64: rows since the last one at which something begins; the first row begins."""
     at = np.flatnonzero(begins)
     return np.arange(len(begins)) - np.repeat(at, np.diff(np.r_[at, len(begins)]))
+
+
+def _in_history(snapshot: Snapshot, role: str, user: Array, value: Array) -> Array:
+    """(N,) int64: how many works of ``value (N,)`` are in the history of the user of row ``user (N,)``."""
+    history = snapshot.relations.get("history")
+    if history is None:
+        return np.zeros(len(user), np.int64)
+    work = snapshot.works.lookup(history.values)
+    of = np.repeat(np.arange(len(history)), np.diff(history.indptr))[work >= 0]
+    codes, code = np.unique(np.asarray(snapshot.works[role], np.int64), return_inverse=True)
+    keys, count = np.unique(of * len(codes) + code[work[work >= 0]], return_counts=True)
+    wanted = user * len(codes) + np.searchsorted(codes, value)
+    at = np.minimum(np.searchsorted(keys, wanted), max(len(keys) - 1, 0))
+    there = (value >= 0) & (keys[at] == wanted) if len(keys) else np.zeros(len(user), bool)
+    return np.where(there, count[at] if len(keys) else 0, 0)

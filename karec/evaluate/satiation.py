@@ -101,7 +101,9 @@ class _Task:
             _work_logit(feeds, self._y, usable),
             np.log2(1.0 + feeds.in_session),
             np.log2(1.0 + feeds.place),
+            *(feeds.ago() == at for at in range(1, len(AGO))),
         ]
+        self._liking = {cause: _liking(feeds, cause, task) for cause in feeds.values}
 
     def by_window(
         self, near: Mapping[str, Mapping[str, Mapping[int, Array]]], windows: Sequence[int], matched: str
@@ -118,18 +120,19 @@ class _Task:
                     "matched": matched,
                     **self._counted(pairs, before[cause] > 0),
                     "plain": self._plain(before[cause] > 0),
-                    **self._each(pairs, cause, before, after),
-                    "levels": self._levels(pairs, cause, before),
+                    **self._each(pairs, cause, matched, before, after),
+                    "levels": self._levels(pairs, cause, matched, before),
                 }
 
     def by_time(self) -> Iterator[dict[str, Any]]:
-        """A row for each cause and time since the value was last shown, against never."""
+        """A row for each cause and time since the value was last shown, against the longest."""
         for cause in self._feeds.values:
             code = self._feeds.ago(cause)
-            columns = [code == at for at in range(1, len(AGO) + 1)]
+            columns = [code == at for at in range(1, len(AGO))]
             for matched in ("user", "user and value"):
                 pairs = self._pairs(cause, matched)
-                found = self._fit(pairs, [*columns, *self._controls], range(len(columns)), columns)
+                held = [code > 0, *self._held(cause, matched)]
+                found = self._fit(pairs, [*columns, *held], range(len(columns)), columns)
                 for name, column, (value, draws) in zip(AGO, columns, found, strict=True):
                     yield {
                         **self._named,
@@ -147,6 +150,10 @@ class _Task:
         code = np.unique(value, return_inverse=True)[1]
         return pairs_of(self._y, self._scene * (int(code.max()) + 1) + code, self._rows[value[self._rows] >= 0])
 
+    def _held(self, cause: str, matched: str) -> list[Array]:
+        """The columns held equal; the user's liking of the value besides, where sets do not hold it."""
+        return [*self._controls, *(self._liking[cause] if matched == "user" else [])]
+
     def _counted(self, pairs: Pairs, repeated: Array) -> dict[str, int]:
         """Rows in a pair, those of them with a repeat, and of these the positives."""
         rows = pairs.rows
@@ -154,24 +161,26 @@ class _Task:
         return {"rows": len(rows), "repeated": len(there), "positive": int(self._y[there].sum())}
 
     def _each(
-        self, pairs: Pairs, cause: str, before: Mapping[str, Array], after: Mapping[str, Array]
+        self, pairs: Pairs, cause: str, matched: str, before: Mapping[str, Array], after: Mapping[str, Array]
     ) -> dict[str, dict[str, Any] | None]:
         """What a repeat before does, one after seems to do, and the first less the second."""
         found = []
         for side in (before, after):
             others = [side[name] for name in side if name != cause]
-            found += self._fit(pairs, [side[cause], *others, *self._controls], [0], [side[cause] > 0])
+            found += self._fit(pairs, [side[cause], *others, *self._held(cause, matched)], [0], [side[cause] > 0])
         (value, draws), (later, later_draws) = found
         both = value is not None and later is not None
         less = _with_interval(value - later, draws - later_draws) if both else None
         return {"before": _with_interval(value, draws), "after": _with_interval(later, later_draws), "less_after": less}
 
-    def _levels(self, pairs: Pairs, cause: str, before: Mapping[str, Array]) -> dict[str, dict[str, Any] | None]:
+    def _levels(
+        self, pairs: Pairs, cause: str, matched: str, before: Mapping[str, Array]
+    ) -> dict[str, dict[str, Any] | None]:
         """What 1, 2 and 3 or more repeats do, against none."""
         n = before[cause]
         columns = [n == 1, n == 2, n >= 3]
         others = [before[name] for name in before if name != cause]
-        found = self._fit(pairs, [*columns, *others, *self._controls], range(3), columns)
+        found = self._fit(pairs, [*columns, *others, *self._held(cause, matched)], range(3), columns)
         return {name: _with_interval(*each) for name, each in zip(LEVELS, found, strict=True)}
 
     def _fit(
@@ -207,6 +216,15 @@ def _work_logit(feeds: Feeds, y: Array, usable: Array) -> Array:
     others = [(part.sum(axis=0) - part).ravel()[cell] for part in (positives, shows)]
     rate = smoothed_rate(*others, max(mean_rate(positives, shows), 1e-6))
     return np.asarray(np.log(rate / (1.0 - rate)))
+
+
+def _liking(feeds: Feeds, cause: str, task: str) -> list[Array]:
+    """What is known of the user's liking of the value before the row: how often it was shown, what came of it, and how
+    many works of it are in the history.
+    """
+    shows, taken = feeds.earlier(cause, task)
+    expected = mean_rate(feeds.labels[task], np.ones(len(feeds)))
+    return [shows > 0, np.log2(1.0 + shows), (taken - expected * shows) / (2.0 + shows), np.log2(1.0 + feeds.known[cause])]
 
 
 def _with_interval(value: float | None, draws: Array | None) -> dict[str, Any] | None:

@@ -30,16 +30,14 @@ RIDGE = 1e-6  # of the information's diagonal: where a column does not vary, its
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """M pairs of rows of one set: ``positive`` and ``negative (M,)`` rows, ``weight (M,)`` 1 / rows of their piece."""
+    """M pairs of rows of one set: ``positive`` and ``negative (M,)`` rows, ``weight (M,)`` 1 / rows of their piece;
+    ``rows``, those that stand in a pair, each once.
+    """
 
     positive: Array
     negative: Array
     weight: Array
-
-    @property
-    def rows(self) -> Array:
-        """The rows that stand in a pair, each once."""
-        return np.union1d(self.positive, self.negative)
+    rows: Array
 
 
 def pairs_of(y: Array, of: Array, rows: Array) -> Pairs:
@@ -59,7 +57,9 @@ def pairs_of(y: Array, of: Array, rows: Array) -> Pairs:
         a.append(np.where(taken[at], at, at + apart))
         b.append(np.where(taken[at], at + apart, at))
     positive, negative = (np.concatenate(side) if side else np.empty(0, np.int64) for side in (a, b))
-    return Pairs(rows[positive], rows[negative], 1.0 / n[piece[positive]])
+    in_a_pair = np.zeros(len(rows), bool)
+    in_a_pair[positive] = in_a_pair[negative] = True
+    return Pairs(rows[positive], rows[negative], 1.0 / n[piece[positive]], np.sort(rows[in_a_pair]))
 
 
 def fit_matched(pairs: Pairs, columns: Sequence[Array], bootstrap: UserBootstrap) -> tuple[Array, Array]:
