@@ -16,7 +16,13 @@ from karec.types import Array
 
 CAUSES = {"creator": CREATOR, "tag": TAG, "song": SONG}
 SESSION_MS = HOUR_MS // 2  # a longer pause begins a session
-AGO = {"1 minute": HOUR_MS // 60, "10 minutes": HOUR_MS // 6, "1 hour": HOUR_MS, "1 day": DAY_MS, "longer ago": np.iinfo(np.int64).max}
+AGO = {
+    "1 minute": HOUR_MS // 60,
+    "10 minutes": HOUR_MS // 6,
+    "1 hour": HOUR_MS,
+    "1 day": DAY_MS,
+    "longer ago": np.iinfo(np.int64).max,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +72,10 @@ class Feeds:
         values = {cause: np.asarray(works[role], np.int64)[work] for cause, role in _roles(dataset).items()}
         labels = {name: label[order] for name, label in shown.labels.items()}
         of_user = dataset.snapshot.users.lookup(shown.user_id[order])
-        known = {cause: _in_history(dataset.snapshot, role, of_user, values[cause]) for cause, role in _roles(dataset).items()}
+        known = {
+            cause: _in_history(dataset.snapshot, role, of_user, values[cause])
+            for cause, role in _roles(dataset).items()
+        }
         scene = shown.scene[order]
         return Feeds(user, work, scene, time, labels, values, known, first, _since(other), _since(begins))
 
@@ -84,8 +93,8 @@ class Feeds:
         return found
 
     def ago(self, cause: str | None = None) -> Array:
-        """(N,) int64: 0 where the user was not shown the value before, else 1 + the place in AGO of how long ago the last
-        time is; without a ``cause``, of the exposure before, whatever its value. O(N log N).
+        """(N,) int64: 0 where the user was not shown the value before, else 1 + the place in AGO of how long ago that
+        was; without a ``cause``, of the exposure before, whatever its value. O(N log N).
         """
         value = np.zeros(len(self), np.int64) if cause is None else self.values[cause]
         order = np.lexsort((value, self.user))  # stable: in order of time within a user's value
@@ -95,16 +104,18 @@ class Feeds:
         code[order[1:]] = np.where(same, 1 + np.searchsorted(list(AGO.values()), passed), 0)
         return code
 
-    def earlier(self, cause: str, label: str) -> tuple[Array, Array]:
-        """((N,), (N,)) int64: the user's earlier exposures of the value, and those of them with the label. O(N log N)."""
-        value = self.values[cause]
+    def earlier(self, cause: str | None, label: str, given: str | None = None) -> tuple[Array, Array]:
+        """((N,), (N,)) int64: the user's earlier exposures of the value, and how many of them have the label; without a
+        ``cause``, of any value. With ``given``, of exposures with that label alone. O(N log N).
+        """
+        value = np.zeros(len(self), np.int64) if cause is None else self.values[cause]
         order = np.lexsort((value, self.user))
-        begins = np.r_[True, (np.diff(self.user[order]) != 0) | (np.diff(value[order]) != 0)]
-        shows = _since(begins)
-        taken = np.cumsum(self.labels[label][order], dtype=np.int64) - self.labels[label][order]
-        taken -= taken[np.arange(len(taken)) - shows]
-        found = np.empty((2, len(self)), np.int64)
-        found[:, order] = np.where(value[order] >= 0, [shows, taken], 0)
+        since = _since(np.r_[True, (np.diff(self.user[order]) != 0) | (np.diff(value[order]) != 0)])
+        counts = np.ones(len(self), np.int64) if given is None else (self.labels[given] > 0).astype(np.int64)
+        found = np.zeros((2, len(self)), np.int64)
+        for at, part in enumerate((counts, counts * self.labels[label])):
+            before = np.cumsum(part[order]) - part[order]
+            found[at, order] = np.where(value[order] >= 0, before - before[np.arange(len(before)) - since], 0)
         return found[0], found[1]
 
 

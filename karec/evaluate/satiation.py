@@ -1,41 +1,49 @@
 """The study of satiation: how far does a work of the same creator or tag just before change what a user does?
 
-Whoever likes a tag is shown more of it, so a plain comparison says that repeats help. Compared are therefore rows of
-one *matched set* alone, a positive with a negative each (``measures/matched.py``), and what differs between them
-besides is in the regression: the work's own rate among users of other folds, the place in the session, the place in the
-user's log, and repeats of the other causes.
+An effect is a difference of a label's logit for each repeat among the last n exposures. Whoever likes a tag is shown more
+of it, so a plain comparison says that repeats help. Three ways hold liking equal, and no way is above the others:
 
-user             sets of one user in one scene: the user's own rate is out, his liking of the value is not
-user and value   sets of one user, one scene and one creator (tag, song): his liking is out as well. Where the platform
-                 shows a value again because it was liked, the row before a repeat is a positive more often than one
-                 before none; within a set that makes repeats look worse than they are
-after            the same regression on repeats that come *after* the row, which cannot tire: what they seem to do is
-                 liking, and the platform's answer to it
-less after       before − after, draws paired: liking that is the same before and after is out
+past             logistic regression over all rows on what was known by then: the user's rate so far, what came of the
+                 user's earlier exposures of the value, works of it in the history. Liking that nothing has shown yet
+                 stays, and makes repeats look better than they are
+user             pairs of a positive and a negative row of one user in one scene (``measures/matched.py``), the value's
+                 record held equal as before: what is of the user alone is out
+user and value   pairs of one user, scene and creator (tag, song): liking is out. Where the platform shows a value again
+                 because it was liked, the row before a repeat is a positive more often than other rows are; within a
+                 set this makes repeats look worse than they are
 
-An effect is a difference of the label's logit for each repeat among the last n exposures. Exposures of works that the
-user had been shown before are left out as rows, and count as what was shown.
+All hold equal besides: the work's rate among users of other folds, the place in the session and in the user's log, the
+time since the exposure before, and repeats of the other causes. ``after`` is the same regression on repeats that come
+*after* the row. These cannot tire: what they seem to do is liking, and the platform's answer to the row.
+
+Exposures of works that the user had been shown before are left out as rows, and count as what was shown.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from karec._clock import Progress
 from karec.evaluate.measures.accuracy import UserBootstrap, bootstrap_interval
-from karec.evaluate.measures.matched import Pairs, fit_matched, pairs_of
+from karec.evaluate.measures.logistic import fit_logistic
+from karec.evaluate.measures.matched import fit_matched, pairs_of
 from karec.evaluate.repeats import AGO, Feeds
 from karec.platform.dataset import Dataset
 from karec.platform.rates import mean_rate, smoothed_rate
 from karec.types import Array
 
 WINDOWS = (1, 2, 4, 8, 16, 32)
+WAYS = ("past", "user", "user and value")
 LEVELS = ("1", "2", "3+")
 FOLDS = 5  # of users: a work's rate for a row is that of the other folds
 LEAST = 20  # positives, and negatives, with a repeat: fewer give no effect
+PRIOR = 2.0  # imagined exposures at the mean rate, in a record of few
+
+Fit = Callable[[Sequence[Array]], tuple[Array, Array]]
 
 
 def satiation(
@@ -66,9 +74,9 @@ def satiation(
         if progress is not None:
             progress(done, len(within), f"repeats and {task}")
         one = _Task(feeds, task, given, bootstrap)
-        for matched in ("user", "user and value"):
-            rows += one.by_window(near, windows, matched)
-        passed += one.by_time()
+        for way in WAYS:
+            rows += one.by_window(near, windows, way)
+            passed += one.by_time(way)
     if progress is not None:
         progress(len(within), len(within), "done")
     gaps = np.diff(feeds.time_ms)[np.diff(feeds.user) == 0] / 1000
@@ -97,103 +105,84 @@ class _Task:
         usable = feeds.first if given is None else feeds.first & (feeds.labels[given] > 0)
         self._rows = np.flatnonzero(usable)
         self._scene = feeds.user * (int(feeds.scene.max(initial=0)) + 1) + feeds.scene
-        self._controls = [
-            _work_logit(feeds, self._y, usable),
-            np.log2(1.0 + feeds.in_session),
-            np.log2(1.0 + feeds.place),
-            *(feeds.ago() == at for at in range(1, len(AGO))),
-        ]
-        self._liking = {cause: _liking(feeds, cause, task) for cause in feeds.values}
+        mean = mean_rate(self._y[usable], np.ones(len(self._rows)))
+        every = [_work_logit(feeds, self._y, usable), np.log2(1.0 + feeds.in_session), np.log2(1.0 + feeds.place)]
+        every += [feeds.ago() == at for at in range(1, len(AGO))]
+        self._every = every
+        self._record = {cause: _record(feeds, cause, task, given, mean) for cause in feeds.values}
+        shows, taken = feeds.earlier(None, task, given)
+        own = _logit(smoothed_rate(taken, shows, mean, PRIOR))
+        scenes = [np.bincount(feeds.scene, weights=part) for part in (usable * self._y, usable)]
+        self._user = [own, own * np.log2(1.0 + shows), _logit(smoothed_rate(*scenes, mean))[feeds.scene]]
 
     def by_window(
-        self, near: Mapping[str, Mapping[str, Mapping[int, Array]]], windows: Sequence[int], matched: str
+        self, near: Mapping[str, Mapping[str, Mapping[int, Array]]], windows: Sequence[int], way: str
     ) -> Iterator[dict[str, Any]]:
         """A row of the report for each cause and window."""
         for cause in near["before"]:
-            pairs = self._pairs(cause, matched)
+            rows, fit = self._compared(cause, way)
             for n in windows:
                 before, after = ({name: counts[n] for name, counts in near[side].items()} for side in near)
+                n_before = before[cause]
+                levels = [n_before == 1, n_before == 2, n_before >= 3]
+                (repeat,) = self._fitted(rows, fit, cause, [n_before], before)
+                (later,) = self._fitted(rows, fit, cause, [after[cause]], after)
                 yield {
                     **self._named,
                     "cause": cause,
                     "window": n,
-                    "matched": matched,
-                    **self._counted(pairs, before[cause] > 0),
-                    "plain": self._plain(before[cause] > 0),
-                    **self._each(pairs, cause, matched, before, after),
-                    "levels": self._levels(pairs, cause, matched, before),
+                    "way": way,
+                    **self._counted(rows, n_before > 0),
+                    "plain": self._plain(n_before > 0),
+                    "before": repeat,
+                    "after": later,
+                    "levels": dict(zip(LEVELS, self._fitted(rows, fit, cause, levels, before), strict=True)),
                 }
 
-    def by_time(self) -> Iterator[dict[str, Any]]:
+    def by_time(self, way: str) -> Iterator[dict[str, Any]]:
         """A row for each cause and time since the value was last shown, against the longest."""
         for cause in self._feeds.values:
+            rows, fit = self._compared(cause, way)
             code = self._feeds.ago(cause)
             columns = [code == at for at in range(1, len(AGO))]
-            for matched in ("user", "user and value"):
-                pairs = self._pairs(cause, matched)
-                held = [code > 0, *self._held(cause, matched)]
-                found = self._fit(pairs, [*columns, *held], range(len(columns)), columns)
-                for name, column, (value, draws) in zip(AGO, columns, found, strict=True):
-                    yield {
-                        **self._named,
-                        "cause": cause,
-                        "ago": name,
-                        "matched": matched,
-                        **self._counted(pairs, column),
-                        "effect": _with_interval(value, draws),
-                    }
+            effects = self._fitted(rows, fit, cause, columns, {cause: code > 0})
+            for name, column, effect in zip(AGO, columns, effects, strict=False):  # the longest has none
+                counts = self._counted(rows, column)
+                yield {**self._named, "cause": cause, "ago": name, "way": way, **counts, "effect": effect}
 
-    def _pairs(self, cause: str, matched: str) -> Pairs:
-        if matched == "user":
-            return pairs_of(self._y, self._scene, self._rows)
+    def _compared(self, cause: str, way: str) -> tuple[Array, Fit]:
+        """The rows that are compared, and what fits columns to them, those held equal included."""
         value = self._feeds.values[cause]
-        code = np.unique(value, return_inverse=True)[1]
-        return pairs_of(self._y, self._scene * (int(code.max()) + 1) + code, self._rows[value[self._rows] >= 0])
+        if way == "past":
+            held = [*self._every, *self._user, *self._record[cause]]
+            return self._rows, self._holding(partial(fit_logistic, self._y, self._rows), held)
+        of, rows, held = self._scene, self._rows, [*self._every, *self._record[cause]]
+        if way == "user and value":
+            code = np.unique(value, return_inverse=True)[1]
+            of, rows, held = of * (int(code.max()) + 1) + code, rows[value[rows] >= 0], self._every
+        pairs = pairs_of(self._y, of, rows)
+        return pairs.rows, self._holding(partial(fit_matched, pairs), held)
 
-    def _held(self, cause: str, matched: str) -> list[Array]:
-        """The columns held equal; the user's liking of the value besides, where sets do not hold it."""
-        return [*self._controls, *(self._liking[cause] if matched == "user" else [])]
+    def _holding(self, fit: Callable[..., tuple[Array, Array]], held: Sequence[Array]) -> Fit:
+        return lambda columns: fit([np.asarray(each, np.float64) for each in (*columns, *held)], self._bootstrap)
 
-    def _counted(self, pairs: Pairs, repeated: Array) -> dict[str, int]:
-        """Rows in a pair, those of them with a repeat, and of these the positives."""
-        rows = pairs.rows
-        there = rows[repeated[rows]]
-        return {"rows": len(rows), "repeated": len(there), "positive": int(self._y[there].sum())}
-
-    def _each(
-        self, pairs: Pairs, cause: str, matched: str, before: Mapping[str, Array], after: Mapping[str, Array]
-    ) -> dict[str, dict[str, Any] | None]:
-        """What a repeat before does, one after seems to do, and the first less the second."""
-        found = []
-        for side in (before, after):
-            others = [side[name] for name in side if name != cause]
-            found += self._fit(pairs, [side[cause], *others, *self._held(cause, matched)], [0], [side[cause] > 0])
-        (value, draws), (later, later_draws) = found
-        both = value is not None and later is not None
-        less = _with_interval(value - later, draws - later_draws) if both else None
-        return {"before": _with_interval(value, draws), "after": _with_interval(later, later_draws), "less_after": less}
-
-    def _levels(
-        self, pairs: Pairs, cause: str, matched: str, before: Mapping[str, Array]
-    ) -> dict[str, dict[str, Any] | None]:
-        """What 1, 2 and 3 or more repeats do, against none."""
-        n = before[cause]
-        columns = [n == 1, n == 2, n >= 3]
-        others = [before[name] for name in before if name != cause]
-        found = self._fit(pairs, [*columns, *others, *self._held(cause, matched)], range(3), columns)
-        return {name: _with_interval(*each) for name, each in zip(LEVELS, found, strict=True)}
-
-    def _fit(
-        self, pairs: Pairs, columns: Sequence[Array], wanted: Sequence[int], there: Sequence[Array]
-    ) -> list[tuple[float, Array] | tuple[None, None]]:
-        """(coefficient, draws) of each of the ``wanted`` columns; (None, None) where ``there`` is too rare."""
-        counts = [self._counted(pairs, column) for column in there]
+    def _fitted(
+        self, rows: Array, fit: Fit, cause: str, columns: Sequence[Array], near: Mapping[str, Array]
+    ) -> list[dict[str, Any] | None]:
+        """The effect of each of the ``columns``, beside those of ``near`` that are of other causes; None where one is too
+        rare among the ``rows``.
+        """
+        counts = [self._counted(rows, column > 0) for column in columns]
         known = [LEAST <= each["positive"] <= each["repeated"] - LEAST for each in counts]
         if not any(known):
-            return [(None, None)] * len(known)
-        left_out = {at for at, enough in zip(wanted, known, strict=True) if not enough}
-        beta, draws = fit_matched(pairs, [np.asarray(each, np.float64) for each in columns], self._bootstrap)
-        return [(None, None) if at in left_out else (float(beta[at]), draws[:, at]) for at in wanted]
+            return [None] * len(columns)
+        beta, draws = fit([*columns, *(near[name] for name in near if name != cause)])
+        return [_effect(float(beta[at]), draws[:, at]) if enough else None for at, enough in enumerate(known)]
+
+    def _counted(self, rows: Array, repeated: Array) -> dict[str, int]:
+        """The rows compared, those of them with a repeat, and of these the positives."""
+        there = rows[repeated[rows]]
+        return {"rows": len(rows), "repeated": len(there), "positive": int(self._y[there].sum())}
 
     def _plain(self, repeated: Array) -> dict[str, Any] | None:
         """log odds with a repeat less log odds without one, nothing held equal."""
@@ -203,7 +192,23 @@ class _Task:
             return None
         sums = np.maximum(self._bootstrap.sums((cell.astype(np.float64) for cell in cells), self._rows), 0.5)
         signs = np.array([1.0, -1.0, -1.0, 1.0])
-        return _with_interval(float(np.log([cell.sum() for cell in cells]) @ signs), np.log(sums) @ signs)
+        return _effect(float(np.log([cell.sum() for cell in cells]) @ signs), np.log(sums) @ signs)
+
+
+def _record(feeds: Feeds, cause: str, task: str, given: str | None, mean: float) -> list[Array]:
+    """What is known by then of the user's liking of the value: whether and how often it was shown, what came of it, what
+    came of the rest, and how many works of it are in the history.
+    """
+    shows, taken = feeds.earlier(cause, task, given)
+    all_shows, all_taken = feeds.earlier(None, task, given)
+    others, others_taken = all_shows - shows, all_taken - taken
+    return [
+        np.log2(1.0 + shows),
+        (taken - mean * shows) / (PRIOR + shows),
+        (others_taken - mean * others) / (PRIOR + others),
+        np.log2(1.0 + feeds.known[cause]),
+        feeds.ago(cause) > 0,
+    ]
 
 
 def _work_logit(feeds: Feeds, y: Array, usable: Array) -> Array:
@@ -214,18 +219,12 @@ def _work_logit(feeds: Feeds, y: Array, usable: Array) -> Array:
         np.bincount(cell, weights=part, minlength=FOLDS * n).reshape(FOLDS, n) for part in (usable, usable * y)
     )
     others = [(part.sum(axis=0) - part).ravel()[cell] for part in (positives, shows)]
-    rate = smoothed_rate(*others, max(mean_rate(positives, shows), 1e-6))
+    return _logit(smoothed_rate(*others, mean_rate(positives, shows)))
+
+
+def _logit(rate: Array) -> Array:
     return np.asarray(np.log(rate / (1.0 - rate)))
 
 
-def _liking(feeds: Feeds, cause: str, task: str) -> list[Array]:
-    """What is known of the user's liking of the value before the row: how often it was shown, what came of it, and how
-    many works of it are in the history.
-    """
-    shows, taken = feeds.earlier(cause, task)
-    expected = mean_rate(feeds.labels[task], np.ones(len(feeds)))
-    return [shows > 0, np.log2(1.0 + shows), (taken - expected * shows) / (2.0 + shows), np.log2(1.0 + feeds.known[cause])]
-
-
-def _with_interval(value: float | None, draws: Array | None) -> dict[str, Any] | None:
-    return None if value is None or draws is None else {"value": value, "ci": bootstrap_interval(draws)}
+def _effect(value: float, draws: Array) -> dict[str, Any]:
+    return {"value": value, "ci": bootstrap_interval(draws)}

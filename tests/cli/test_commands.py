@@ -155,6 +155,7 @@ def test_inspect_names_what_a_file_or_folder_of_karec_holds_and_what_reads_it(jo
         "evaluate consistency",
         "evaluate fusion",
         "evaluate retrieval",
+        "evaluate satiation",
         "export",
         "inspect",
     ],
