@@ -59,10 +59,15 @@ class Feeds:
         order = np.lexsort((shown.time_ms, shown.user_id))
         order = order[row[order] >= 0]
         user = np.unique(shown.user_id[order], return_inverse=True)[1]
-        if not len(user) or user[-1] == 0:
+        n_users = len(np.unique(user))
+        if n_users < 2:
             raise DataError(
-                f"{dataset.name}: exposures are of {len(np.unique(user))} users, intervals resample users: two are "
-                "the least, some hundreds are of use"
+                f"{dataset.name}: exposures are of {n_users} users. Intervals resample users: two are the least, "
+                "hundreds are of use"
+            )
+        if n_users == len(user):
+            raise DataError(
+                f"{dataset.name}: no user has two exposures, nothing was shown again: a longer log is needed"
             )
         work, time = row[order], shown.time_ms[order]
         other = np.r_[True, user[1:] != user[:-1]]

@@ -1,7 +1,7 @@
 """The study of satiation: how far does a work of the same creator or tag just before change what a user does?
 
-An effect is a difference of a label's logit for each repeat among the last n exposures. Whoever likes a tag is shown more
-of it, so a plain comparison says that repeats help. Three ways hold liking equal, and no way is above the others:
+An effect is a difference of a label's logit for each repeat among the last n exposures. Whoever likes a tag is shown
+more of it, so a plain comparison says that repeats help. Three ways hold liking equal, and no way is above the others:
 
 past             logistic regression over all rows on what was known by then: the user's rate so far, what came of the
                  user's earlier exposures of the value, works of it in the history. Liking that nothing has shown yet
@@ -67,7 +67,7 @@ def satiation(
     }
     bootstrap = UserBootstrap(feeds.user, resamples, seed)
     within = [(task, given) for task in dataset.tasks for given in (None, dataset.tasks[0])]
-    within = [(task, given) for task, given in within if task != given]
+    within = [(task, given) for task, given in within if task != given and _two_classes(feeds, task, given)]
     rows: list[dict[str, Any]] = []
     passed: list[dict[str, Any]] = []
     for done, (task, given) in enumerate(within):
@@ -86,9 +86,7 @@ def satiation(
         "users": int(feeds.user[-1]) + 1,
         "exposures": len(feeds),
         "shown_again": int((~feeds.first).sum()),
-        "seconds_apart": dict(zip(("10%", "50%", "90%"), np.quantile(gaps, (0.1, 0.5, 0.9)).tolist(), strict=True))
-        if len(gaps)
-        else None,
+        "seconds_apart": dict(zip(("10%", "50%", "90%"), np.quantile(gaps, (0.1, 0.5, 0.9)).tolist(), strict=True)),
         "resamples": resamples,
         "repeats": rows,
         "ago": passed,
@@ -112,8 +110,9 @@ class _Task:
         self._record = {cause: _record(feeds, cause, task, given, mean) for cause in feeds.values}
         shows, taken = feeds.earlier(None, task, given)
         own = _logit(smoothed_rate(taken, shows, mean, PRIOR))
-        scenes = [np.bincount(feeds.scene, weights=part) for part in (usable * self._y, usable)]
-        self._user = [own, own * np.log2(1.0 + shows), _logit(smoothed_rate(*scenes, mean))[feeds.scene]]
+        of_scene, in_scene = (np.bincount(feeds.scene, weights=part) for part in (usable * self._y, usable))
+        scene = _logit(smoothed_rate(of_scene, in_scene, mean))[feeds.scene]
+        self._user = [own, own * np.log2(1.0 + shows), scene]
 
     def by_window(
         self, near: Mapping[str, Mapping[str, Mapping[int, Array]]], windows: Sequence[int], way: str
@@ -169,8 +168,8 @@ class _Task:
     def _fitted(
         self, rows: Array, fit: Fit, cause: str, columns: Sequence[Array], near: Mapping[str, Array]
     ) -> list[dict[str, Any] | None]:
-        """The effect of each of the ``columns``, beside those of ``near`` that are of other causes; None where one is too
-        rare among the ``rows``.
+        """The effect of each of the ``columns``, beside those of ``near`` that are of other causes; None where one is
+        too rare among the ``rows``.
         """
         counts = [self._counted(rows, column > 0) for column in columns]
         known = [LEAST <= each["positive"] <= each["repeated"] - LEAST for each in counts]
@@ -195,9 +194,14 @@ class _Task:
         return _effect(float(np.log([cell.sum() for cell in cells]) @ signs), np.log(sums) @ signs)
 
 
+def _two_classes(feeds: Feeds, task: str, given: str | None) -> bool:
+    y = feeds.labels[task][feeds.first if given is None else feeds.first & (feeds.labels[given] > 0)]
+    return bool(len(y)) and int(y.min()) != int(y.max())
+
+
 def _record(feeds: Feeds, cause: str, task: str, given: str | None, mean: float) -> list[Array]:
-    """What is known by then of the user's liking of the value: whether and how often it was shown, what came of it, what
-    came of the rest, and how many works of it are in the history.
+    """What is known by then of the user's liking of the value: whether and how often it was shown, what came of it,
+    what came of the rest, and how many works of it are in the history.
     """
     shows, taken = feeds.earlier(cause, task, given)
     all_shows, all_taken = feeds.earlier(None, task, given)
@@ -218,8 +222,8 @@ def _work_logit(feeds: Feeds, y: Array, usable: Array) -> Array:
     shows, positives = (
         np.bincount(cell, weights=part, minlength=FOLDS * n).reshape(FOLDS, n) for part in (usable, usable * y)
     )
-    others = [(part.sum(axis=0) - part).ravel()[cell] for part in (positives, shows)]
-    return _logit(smoothed_rate(*others, mean_rate(positives, shows)))
+    taken, others = ((part.sum(axis=0) - part).ravel()[cell] for part in (positives, shows))
+    return _logit(smoothed_rate(taken, others, mean_rate(positives, shows)))
 
 
 def _logit(rate: Array) -> Array:

@@ -31,9 +31,9 @@ def write_satiation(report: Mapping[str, Any], folder: Path) -> tuple[Path, Path
     whole = [row for row in report["repeats"] if row["given"] is None]
     causes, tasks = (list(dict.fromkeys(row[key] for row in whole)) for key in ("cause", "task"))
     parts += [
-        "<p class=note>The label's logit, for each repeat among the last n exposures. Held equal: what was known by then "
-        "(blue), the user too (black), the user's liking of the value (orange). Crosses are repeats that come after the "
-        "exposure, which cannot tire.</p>",
+        "<p class=note>The label's logit, for each repeat among the last n exposures. Held equal: what was known by "
+        "then (blue), the user too (black), the user's liking of the value (orange). Crosses are repeats that come "
+        "after the exposure, which cannot tire.</p>",
         picture(lambda axes: _draw(axes, whole, causes, tasks), 3.4 * len(causes), 2.4 * len(tasks)),
     ]
     for title, head, rows in satiation_tables(report):
@@ -48,8 +48,8 @@ def satiation_sentence(report: Mapping[str, Any]) -> str:
     apart = report["seconds_apart"]
     return (
         f"{report['data']}: {report['exposures']:,} exposures of {report['users']:,} users, a user's "
-        f"{apart['50%']:,.0f} s apart (median; a tenth under {apart['10%']:,.0f} s), {report['shown_again']:,} of a work "
-        "that the user had been shown; effects are on the logit, with 95 % intervals over users"
+        f"{apart['50%']:,.0f} s apart (median; a tenth under {apart['10%']:,.0f} s), {report['shown_again']:,} "
+        "of a work that the user had been shown; effects are on the logit, with 95 % intervals over users"
     )
 
 
