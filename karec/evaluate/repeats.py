@@ -126,22 +126,23 @@ class Feeds:
 
 def _check(dataset: Dataset) -> None:
     if dataset.timeless:
-        raise DataError(f"{dataset.name} has no times, and what was shown before what is not known: name [events] time")
+        raise DataError(
+            f"{dataset.name} has no times, so nothing says what was shown before what: name the column of times in "
+            "columns of [events]"
+        )
     if dataset.drawn is not None:
         raise DataError(
             f"{dataset.name} is a log of positives alone, its other exposures were drawn and nobody was shown them: "
             "a log of what was shown is needed"
         )
     if not _roles(dataset):
-        raise DataError(
-            f"{dataset.name} names no creator, tag or song of its works: name one in [items] roles of data.toml"
-        )
+        raise DataError(f"{dataset.name} names no creator, tag or song of its works: name one in roles of [items]")
     for task in dataset.tasks:
         label = dataset.exposures.labels[task]
         if not len(label) or label.min() == label.max():
             which = "no exposures" if not len(label) else "no positive" if label.max() == 0 else "no negative"
             raise DataError(
-                f"{dataset.name}: label {task!r} has {which}, nothing can change it: say task = false in [labels]"
+                f"{dataset.name}: label {task!r} has {which}, nothing can change it: say task = false of it in [labels]"
             )
 
 
