@@ -17,7 +17,6 @@ from karec.types import Array
 CAUSES = {"creator": CREATOR, "tag": TAG, "song": SONG}
 SESSION_MS = HOUR_MS // 2  # a longer pause begins a session
 AGO = {
-    "1 minute": HOUR_MS // 60,
     "10 minutes": HOUR_MS // 6,
     "1 hour": HOUR_MS,
     "1 day": DAY_MS,
@@ -34,6 +33,7 @@ class Feeds:
     known       {cause: (N,) int64}: works of the same value in the user's history as the log begins
     first       (N,) bool: this user was not shown the work before
     place       (N,) int64: exposures of the user before this one; in_session, those of the session
+    pause_ms    (N,) int64: since the user's exposure before; 0 for the first
     """
 
     user: Array
@@ -46,6 +46,7 @@ class Feeds:
     first: Array
     place: Array
     in_session: Array
+    pause_ms: Array
 
     def __len__(self) -> int:
         return len(self.user)
@@ -82,7 +83,8 @@ class Feeds:
             for cause, role in _roles(dataset).items()
         }
         scene = shown.scene[order]
-        return Feeds(user, work, scene, time, labels, values, known, first, _since(other), _since(begins))
+        pause = np.where(other, 0, np.r_[0, np.diff(time)])
+        return Feeds(user, work, scene, time, labels, values, known, first, _since(other), _since(begins), pause)
 
     def repeats(self, cause: str, windows: Sequence[int], *, after: bool = False) -> dict[int, Array]:
         """{n: (N,) int32}: how many of the n exposures just before (``after``: just after) are of other works with the

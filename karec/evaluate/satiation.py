@@ -105,7 +105,7 @@ class _Task:
         self._scene = feeds.user * (int(feeds.scene.max(initial=0)) + 1) + feeds.scene
         mean = mean_rate(self._y[usable], np.ones(len(self._rows)))
         every = [_work_logit(feeds, self._y, usable), np.log2(1.0 + feeds.in_session), np.log2(1.0 + feeds.place)]
-        every += [feeds.ago() == at for at in range(1, len(AGO))]
+        every += [np.log2(1.0 + feeds.pause_ms / 1000), *(feeds.ago() == at for at in range(1, len(AGO)))]
         self._every = every
         self._record = {cause: _record(feeds, cause, task, given, mean) for cause in feeds.values}
         shows, taken = feeds.earlier(None, task, given)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FORMAT = 1  # of satiation.json
+WIDEST = 1.0  # what a panel shows of an effect
 COLOURS = {"past": BLUE, "user": INK, "user and value": ORANGE}
 
 REPEATS = (*("cause", "n", "held by", "repeated", "positive", "plain", "before", "after", "1 : 2 : 3+ repeats"),)
@@ -54,18 +55,18 @@ def satiation_sentence(report: Mapping[str, Any]) -> str:
 
 
 def satiation_tables(report: Mapping[str, Any]) -> Iterator[Table]:
-    """(title, head, rows): two for each task, over all exposures and over those with the first task's label."""
+    """(title, head, rows): two for each task, over all exposures and over those with the first task's label. Effects
+    that are too rare have no row.
+    """
     for task, given in dict.fromkeys((row["task"], row["given"]) for row in report["repeats"]):
         what = task if given is None else f"{task} of exposures with {given}"
         near, past = (
-            [row for row in report[key] if (row["task"], row["given"]) == (task, given)] for key in ("repeats", "ago")
+            [row for row in report[key] if (row["task"], row["given"]) == (task, given) and row[effect] is not None]
+            for key, effect in (("repeats", "before"), ("ago", "effect"))
         )
         yield f"{what}: for each repeat among the last n exposures", REPEATS, [_repeats(row) for row in near]
-        yield (
-            f"{what}: by the time since the value was last shown, against over a day",
-            PASSED,
-            [_ago(row) for row in past],
-        )
+        since = f"{what}: by the time since the value was last shown, against over a day"
+        yield since, PASSED, [_ago(row) for row in past]
 
 
 def _repeats(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -116,5 +117,7 @@ def _draw(axes: Axes, rows: Sequence[Mapping[str, Any]], causes: Sequence[str], 
                 panel.plot([x], [row["before"]["value"]], "o", color=colour, markersize=4)
                 if row["after"] is not None:
                     panel.plot([x], [row["after"]["value"]], "x", color=colour, markersize=4)
+        low, high = panel.get_ylim()
+        panel.set_ylim(max(low, -WIDEST), min(high, WIDEST))
         panel.set_xticks(range(len(windows)), [str(n) for n in windows])
         panel.set_title(f"{task}, {cause}", loc="left", fontsize=10)

@@ -30,6 +30,7 @@ def test_rows_are_each_users_exposures_in_order_of_time(dataset, feeds):
     for at in range(0, len(feeds), 7):
         before, _ = own_rows(feeds, at)
         assert feeds.place[at] == len(before)
+        assert feeds.pause_ms[at] == (feeds.time_ms[at] - feeds.time_ms[before[-1]] if len(before) else 0)
         assert feeds.first[at] == (feeds.work[at] not in feeds.work[before])
         pauses = np.flatnonzero(np.diff(feeds.time_ms[[*before, at]]) > SESSION_MS)
         assert feeds.in_session[at] == len(before) - (pauses[-1] + 1 if len(pauses) else 0)

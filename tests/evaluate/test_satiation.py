@@ -111,7 +111,7 @@ def test_the_report_has_a_row_for_each_label_cause_window_and_way_and_none_of_wh
     assert [tuple(row[key] for key in ("task", "given", "way", "cause", "window")) for row in report["repeats"]] == [
         (*label, way, cause, n) for label in measured for way in WAYS for cause in causes for n in WINDOWS
     ]
-    assert len(report["ago"]) == len(measured) * len(WAYS) * len(causes) * 4
+    assert len(report["ago"]) == len(measured) * len(WAYS) * len(causes) * 3
     for row in report["repeats"]:
         rare = min(row["positive"], row["repeated"] - row["positive"]) < 20
         assert (row["before"] is None) == rare and list(row["levels"]) == list(LEVELS)
