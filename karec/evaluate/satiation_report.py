@@ -119,5 +119,6 @@ def _draw(axes: Axes, rows: Sequence[Mapping[str, Any]], causes: Sequence[str], 
                     panel.plot([x], [row["after"]["value"]], "x", color=colour, markersize=4)
         low, high = panel.get_ylim()
         panel.set_ylim(max(low, -WIDEST), min(high, WIDEST))
+        panel.set_xlim(-0.5, len(windows) - 0.5)
         panel.set_xticks(range(len(windows)), [str(n) for n in windows])
         panel.set_title(f"{task}, {cause}", loc="left", fontsize=10)
