@@ -58,7 +58,7 @@ def satiation(
     over the exposures where the first is positive. 95 % intervals resample users.
 
     DataError for data without times, without a creator, tag or song, of one user, or with a task of one class.
-    O(causes · windows · resamples · users) and ``fit_matched`` for each.
+    Three fits for each label, way, cause and window; each as ``fit_logistic``, O(N) pairs or rows.
     """
     feeds = Feeds.of(dataset)
     near = {
@@ -70,15 +70,16 @@ def satiation(
     within = [(task, given) for task, given in within if task != given and _two_classes(feeds, task, given)]
     rows: list[dict[str, Any]] = []
     passed: list[dict[str, Any]] = []
-    for done, (task, given) in enumerate(within):
-        if progress is not None:
-            progress(done, len(within), f"repeats and {task}")
+    steps = len(within) * len(WAYS)
+    for task, given in within:
         one = _Task(feeds, task, given, bootstrap)
         for way in WAYS:
+            if progress is not None:
+                progress(len(rows) // (len(feeds.values) * len(windows)), steps, f"repeats and {task}")
             rows += one.by_window(near, windows, way)
             passed += one.by_time(way)
     if progress is not None:
-        progress(len(within), len(within), "done")
+        progress(steps, steps, "done")
     gaps = np.diff(feeds.time_ms)[np.diff(feeds.user) == 0] / 1000
     return {
         "data": dataset.name,
@@ -144,7 +145,8 @@ class _Task:
             rows, fit = self._compared(cause, way)
             code = self._feeds.ago(cause)
             columns = [code == at for at in range(1, len(AGO))]
-            effects = self._fitted(rows, fit, cause, columns, {cause: code > 0})
+            held = {"shown before": code > 0} if way == "user and value" else {}  # the others' records have it
+            effects = self._fitted(rows, fit, cause, columns, held)
             for name, column, effect in zip(AGO, columns, effects, strict=False):  # the longest has none
                 counts = self._counted(rows, column)
                 yield {**self._named, "cause": cause, "ago": name, "way": way, **counts, "effect": effect}
