@@ -11,6 +11,8 @@ Sources  T. Fawcett, An introduction to ROC analysis, Pattern Recognition Letter
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from karec._clock import DAY_MS
@@ -84,6 +86,15 @@ class UserBootstrap:
         users = self._weights.shape[1]
         sums, rows = (np.bincount(self._user, weights=part, minlength=users) for part in (values, np.ones(len(values))))
         return np.asarray((self._weights @ sums) / (self._weights @ rows))
+
+    def sums(self, columns: Iterable[Array], rows: Array) -> Array:
+        """(resamples, k) sums of k ``columns (M,)``; ``rows (M,)`` says which row, and so which user, each value is of.
+
+        O(k·(M + resamples·users)).
+        """
+        user, users = self._user[rows], self._weights.shape[1]
+        of_users = np.stack([np.bincount(user, weights=column, minlength=users) for column in columns], axis=1)
+        return np.asarray(self._weights @ of_users)
 
 
 def resampling_weights(n: int, resamples: int, seed: int) -> Array:
