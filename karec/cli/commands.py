@@ -130,7 +130,8 @@ def demo(arguments: argparse.Namespace) -> None:
         served = serve(dataset, config, arguments.requests, progress=progress)
         loss, top_tens = loss_of(served, progress), top_tens_of(dataset, served)
     quality = first.quality
-    report = report_on(dataset, served, quality, loss, top_tens) | {"rounds": rounds}
+    truth = None if data.world is None else data.world.outcomes
+    report = report_on(dataset, served, quality, loss, top_tens, truth) | {"rounds": rounds}
     console.print(funnel_table(report["funnel"], report["timings_ms"]))
     console.print(funnel_loss_table(loss))
     console.print(top_tens_sentence(top_tens))
