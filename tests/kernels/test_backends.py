@@ -140,6 +140,7 @@ def test_an_index_says_so_also_when_the_environment_names_another_backend(
 RUN = """
 import json
 import numpy as np
+from karec._backend import library
 from karec.diversity import dpp_select, mmr_select, ssd_select
 from karec.index import ItemIndex
 
@@ -155,11 +156,17 @@ for dtype in ("float16", "float32", "int8"):
 n_scores = len(out)
 for items in (vectors, vectors.astype(np.float16)):
     for window in (None, 7):
-        result = dpp_select(items, relevance, 300, window=window, types=np.arange(700) % 5, type_weight=0.2)
-        out += [result.indices.tolist(), result.gains.tobytes().hex(), result.log_det.hex(), result.n_dpp]
+        facets = np.stack([np.arange(700) % many for many in (300, 20, 77)])
+        shown = {"shown": vectors[:9], "shown_facets": facets[:, :9]}
+        for options in ({}, {"facets": facets, "facet_weights": [0.3, 0.1, 0.2], **shown}):
+            options |= {"types": np.arange(700) % 5, "type_weight": 0.2}
+            result = dpp_select(items, relevance, 300, window=window, **options)
+            out += [result.indices.tolist(), result.gains.tobytes().hex(), result.log_det.hex(), result.n_dpp]
         for select in (mmr_select, ssd_select):
             result = select(items, relevance, 100, window=window, shown=vectors[:3])
             out += [result.indices.tolist(), result.scores.tobytes().hex()]
+mapping = library.VectorMap(vectors.mean(axis=0), np.eye(37), np.arange(1, 38), 0.5)
+out.append(mapping.apply(vectors).tobytes().hex())
 print(json.dumps([index.isa, out[:n_scores], out[n_scores:]]))
 """
 

@@ -1,0 +1,112 @@
+"""Facets of a DPP: the selection of their explicit kernel, whatever was shown; the same by batches and of an index."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from dpp_problems import SELECT, SELECT_KERNEL, every_backend
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from karec.diversity import dpp_select, dpp_select_batch
+from karec.index import ItemIndex
+from karec.kernels import reference
+
+RIDGE = 1e-2
+
+
+def some(seed: int, n: int, n_shown: int, weights: list[float]) -> tuple[np.ndarray, ...]:
+    """vectors (n, 5), relevance, facets, shown (M, 5), shown_facets."""
+    rng = np.random.default_rng(seed)
+    codes = np.stack([rng.integers(-1, rng.integers(1, n), n + n_shown) for _ in weights])
+    vectors = rng.standard_normal((n + n_shown, 5)).astype(np.float32)
+    relevance = rng.standard_normal(n).astype(np.float32)
+    return vectors[:n], relevance, codes[:, :n], vectors[n:], codes[:, n:]
+
+
+@every_backend
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n=st.integers(2, 40),
+    n_shown=st.integers(0, 6),
+    weights=st.sampled_from([[0.3], [0.3, 0.2, 0.2], [0.5, 0.5], [1.0], [0.05, 0.9]]),
+)
+def test_facets_give_the_selection_of_their_explicit_kernel(
+    backend: str, seed: int, n: int, n_shown: int, weights: list[float]
+) -> None:
+    vectors, relevance, facets, shown, of_shown = some(seed, n, n_shown, weights)
+    both = np.concatenate([shown, vectors])
+    unit = reference.similarity(both, np.concatenate([of_shown, facets], axis=1), weights) + RIDGE * np.eye(len(both))
+    across = unit[n_shown:, :n_shown]
+    left = unit[n_shown:, n_shown:] - across @ np.linalg.solve(unit[:n_shown, :n_shown], across.T)
+    q = np.exp(reference.log_qualities(relevance, 0.5, None))
+    expected = SELECT_KERNEL[backend](q[:, None] * left * q, n)
+    options = {"shown": shown, "shown_facets": of_shown} if n_shown else {}
+    found = SELECT[backend](vectors, relevance, n, facets=facets, facet_weights=weights, fill=None, **options)
+    # Gains are compared in float32: what is as good to 1e-5·q² may come first.
+    same = np.flatnonzero(found.indices[: len(expected.indices)] != expected.indices[: len(found.indices)])
+    first = same[0] if len(same) else min(len(found.indices), len(expected.indices))
+    np.testing.assert_allclose(found.gains[:first], expected.gains[:first], rtol=1e-5, atol=1e-9)
+    if first < min(len(found.indices), len(expected.indices)):
+        assert found.gains[first] == pytest.approx(expected.gains[first], abs=1e-5 * q[found.indices[first]] ** 2)
+
+
+@pytest.mark.usefixtures("backend")
+def test_a_batch_selects_for_each_user_as_for_it_alone() -> None:
+    weights = [0.3, 0.2]
+    vectors, relevance, facets, shown, of_shown = some(3, 60, 7, weights)
+    indptr, shown_indptr = np.array([0, 25, 25, 60]), np.array([0, 4, 4, 7])
+    found = dpp_select_batch(
+        vectors,
+        relevance,
+        indptr,
+        12,
+        shown_indptr=shown_indptr,
+        shown=shown,
+        shown_facets=of_shown,
+        facets=facets,
+        facet_weights=weights,
+    )
+    for user in (0, 2):
+        own, seen = slice(*indptr[user : user + 2]), slice(*shown_indptr[user : user + 2])
+        alone = dpp_select(
+            vectors[own],
+            relevance[own],
+            12,
+            facets=facets[:, own],
+            facet_weights=weights,
+            shown=shown[seen],
+            shown_facets=of_shown[:, seen],
+        )
+        np.testing.assert_array_equal(found.indices[user], alone.indices + indptr[user])
+        np.testing.assert_array_equal(found.gains[user], alone.gains)
+
+
+@pytest.mark.usefixtures("backend")
+def test_rows_of_an_index_are_selected_from_as_their_vectors_are() -> None:
+    weights = [0.3, 0.2]
+    vectors, relevance, facets, _, _ = some(4, 50, 0, weights)
+    index = ItemIndex.build(np.arange(50), vectors, dtype="float32")
+    options = {"facets": facets, "facet_weights": weights}
+    found = index.dpp_select(index.lookup(np.arange(50)), relevance, 20, **options)
+    np.testing.assert_array_equal(found.indices, dpp_select(vectors, relevance, 20, **options).indices)
+
+
+@pytest.mark.usefixtures("backend")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"facet_weights": [0.7, 0.4]}, r"type_weight and facet_weights sum to 1\.1, expected at most 1"),
+        ({"facet_weights": [0.7, -0.1]}, r"facet_weights\[1\] must lie in \[0, 1\], got -0\.1"),
+        ({"facet_weights": [0.7]}, r"facets has shape \(2, 6\), expected \(1, 6\) as embeddings has shape \(6, 5\)"),
+        ({"facets": np.zeros((2, 6))}, r"facets has dtype float64 and shape \(2, 6\), expected int64"),
+        ({"facets": None}, r"facets has 0 entries, expected 2 × 6, one for each of facet_weights and row"),
+        ({"shown_facets": np.zeros((2, 3), np.int64)}, r"shown_facets has shape \(2, 3\), expected \(2, 0\) as there"),
+    ],
+)
+def test_facets_that_do_not_fit_are_refused(options: dict, message: str) -> None:
+    vectors, relevance, facets, _, _ = some(5, 6, 0, [0.1, 0.1])
+    given = {"facets": facets, "facet_weights": [0.1, 0.1], **options}
+    with pytest.raises(ValueError, match=message):
+        dpp_select(vectors, relevance, 3, **given)
