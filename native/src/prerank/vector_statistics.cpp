@@ -19,7 +19,7 @@ Result<std::vector<double>> numbers_of(const SealedLine& line, std::size_t dim) 
     std::string_view rest = line.value;
     while (true) {
         const std::size_t end = std::min(rest.find('/'), rest.size());
-        auto number = finite_number(std::string(rest.substr(0, end)));
+        auto number = finite_number(rest.substr(0, end));
         if (!number.ok()) return line.refused(number.status().message());
         numbers.push_back(number.value());
         if (end == rest.size()) break;

@@ -116,8 +116,10 @@ TEST(facets_give_the_selection_of_their_explicit_kernel) {
         std::vector<std::int64_t> of_shown(3 * n_shown);
         for (std::size_t f = 0; f < 3; ++f) {
             const unsigned n_values = f == 0 ? 3 : f == 1 ? 12 : 90;
-            for (std::size_t i = 0; i < p.n; ++i) facets[f * p.n + i] = std::int64_t{random() % n_values} - 1;
-            for (std::size_t i = 0; i < n_shown; ++i) of_shown[f * n_shown + i] = std::int64_t{random() % n_values} - 1;
+            for (std::size_t i = 0; i < p.n; ++i)
+                facets[f * p.n + i] = static_cast<std::int64_t>(random() % n_values) - 1;
+            for (std::size_t i = 0; i < n_shown; ++i)
+                of_shown[f * n_shown + i] = static_cast<std::int64_t>(random() % n_values) - 1;
         }
         Problem both{n_all, 5, seen.embeddings, std::vector<float>(n_all)};
         both.embeddings.insert(both.embeddings.end(), p.embeddings.begin(), p.embeddings.end());
