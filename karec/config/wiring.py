@@ -24,6 +24,17 @@ def check_wiring(
     _check_needs(request, recall, stages, observers, place)
 
 
+def check_steered(exposure: object, stages: Sequence[Stage], observers: Sequence[Observer], place: Place) -> None:
+    """Raises ConfigError for a table ``exposure`` on which no step acts, or whose feeds nobody counts."""
+    if exposure is None:
+        return
+    steps = [step for stage in stages for step in stage.steps]
+    if not any(getattr(step, "exposure", None) is exposure for step in steps):
+        raise place["exposure"].refusal('no step acts on it: put { use = "exposure" } into a stage, after its scores')
+    if not any(getattr(observer, "exposure", None) is exposure for observer in observers):
+        raise place["exposure"].refusal('nobody counts what feeds show: put { use = "exposures" } into observers')
+
+
 def _check_names(recall: Recall, stages: Sequence[Stage], place: Place) -> None:
     for key, names in (("recall", [s.name for s in recall.sources]), ("stages", [s.name for s in stages])):
         twice = [name for name in names if names.count(name) > 1]

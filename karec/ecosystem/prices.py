@@ -1,0 +1,109 @@
+"""The prices of one moment, and what they do to the candidates of a request. Nothing here is ever written again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from karec._clock import HOUR_MS
+from karec.ecosystem.columns import column_of
+from karec.ecosystem.constraints import Target
+from karec.ecosystem.keyed import Keyed
+from karec.platform.schema import CREATOR, PUBLISHED
+from karec.types import Array, Candidates, Request
+
+
+@dataclass(frozen=True)
+class Group:
+    """Works that one target speaks of: ``column`` equals ``value``, or younger than ``age_hours`` at the request."""
+
+    name: str
+    share: float
+    tolerance: float
+    column: str
+    value: int = 0
+    age_hours: float | None = None
+
+    def members(self, values: Array, now_ms: int) -> Array:
+        """(N,) bool, by ``values (N,)`` of the column."""
+        if self.age_hours is None:
+            return np.asarray(values == self.value)
+        return np.asarray(values > now_ms - self.age_hours * HOUR_MS)
+
+
+@dataclass(frozen=True, eq=False)
+class Behind:
+    """Works that lag behind a floor, most first: ``ids (B,)``, and their Beta rates ``alpha (B,)``, ``beta (B,)``."""
+
+    ids: Array
+    alpha: Array
+    beta: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Prices:
+    """What works cost, in standard deviations of a request's scores; negative lifts.
+
+    groups   (G,) λ of each target's group
+    caps     for each cap λ ≥ 0 by value of ``cap_columns``
+    works    −boost by id of works behind a floor of works, creators: by creator behind a floor of creators
+    notes    for the trace
+    """
+
+    version: int
+    of_groups: tuple[Group, ...]
+    groups: Array
+    cap_columns: tuple[str, ...]
+    caps: tuple[Keyed, ...]
+    works: Keyed
+    creators: Keyed
+    behind: Behind
+    notes: Mapping[str, object]
+
+    def of(self, request: Request, candidates: Candidates) -> Array | None:
+        """(N,) float64: each candidate's price; None where no price stands. O(N · priced groups)."""
+        now = 0 if request.time_ms is None else request.time_ms
+        total = np.zeros(len(candidates))
+        read: dict[str, Array] = {}
+
+        def values(column: str) -> Array:
+            if column not in read:
+                read[column] = column_of(request, column, candidates)
+            return read[column]
+
+        priced = [(group, price) for group, price in zip(self.of_groups, self.groups.tolist(), strict=True) if price]
+        for group, price in priced:
+            total += price * group.members(values(group.column), now)
+        keyed = [(column, cap) for column, cap in zip(self.cap_columns, self.caps, strict=True) if len(cap)]
+        if len(self.creators):
+            keyed.append((CREATOR, self.creators))
+        for column, prices in keyed:
+            prices.add_to(total, values(column))
+        if len(self.works):
+            self.works.add_to(total, candidates.ids)
+        return total if priced or keyed or len(self.works) else None
+
+
+def steered(scores: Array, prices: Array) -> Array:
+    """(N,) float32 score − price · deviation of the scores, in float64; a work without a price keeps its bits.
+
+    Where all scores are the same, the deviation counts as 1: prices alone give the order.
+    """
+    wide = scores.astype(np.float64)
+    deviation = float(wide.std()) if len(wide) else 0.0
+    return np.asarray(wide - prices * (deviation or 1.0), np.float32)
+
+
+def groups_of(targets: Sequence[Target]) -> tuple[Group, ...]:
+    """One group for each share that ``targets`` name."""
+    groups = []
+    for target in targets:
+        column, hours, tolerance = target.column, target.age_hours, target.tolerance
+        for value, share in target.shares().items():
+            if column is None:
+                groups.append(Group(f"younger than {hours:g} h", share, tolerance, PUBLISHED, age_hours=hours))
+            else:
+                groups.append(Group(f"{column} {value}", share, tolerance, column, int(value)))
+    return tuple(groups)

@@ -1,0 +1,280 @@
+"""Steering of exposure in one scene: constraints, their prices, and what feeds showed. ``[scenes.NAME.exposure]``.
+
+Threads    Requests read: each takes one version of the prices, an immutable struct, for all its steps (``at``). The
+           observer ``exposures`` writes: it counts feeds on its own thread, after the answer, and puts a new version
+           in place by one assignment. A lock admits one writer; no reader waits for it.
+Processes  With ``state``, the processes that serve a scene share one ledger: a file. Each keeps the feeds that it has
+           not counted yet, and then, under a lock on a file beside it, reads the ledger, counts them, and puts the new
+           one in place. Without, every process has prices of its own.
+Order      The ledger depends on the feeds and their order alone. Prices are published every ``PUBLISH_FEEDS`` feeds, or
+           when the observer flushes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from threading import Lock
+from typing import Any, Literal
+
+import numpy as np
+
+from karec._clock import HOUR_MS
+from karec._files import write_text_aside
+from karec._stored import MOST_JSON_BYTES, json_of, read_bytes
+from karec.ecosystem.constraints import Cap, Floor, Target, check_columns, check_together
+from karec.ecosystem.control import PRICE, Law
+from karec.ecosystem.floors import FULL_LAG, FloorCounts, Library
+from karec.ecosystem.keyed import Keyed, merged
+from karec.ecosystem.ledger import Feed, Ledger
+from karec.ecosystem.locked import locked
+from karec.ecosystem.prices import Behind, Prices, groups_of
+from karec.ecosystem.rates import Rates
+from karec.index import ItemIndex
+from karec.platform.schema import CREATOR
+from karec.platform.snapshot import Snapshot
+from karec.types import Array, Candidates, Request
+
+PUBLISH_FEEDS = 10
+REFRESH_MS = HOUR_MS // 6  # who is new is read off the index so often, by the moments of requests
+KEPT_VERSIONS = 64  # a request that outlives so many takes the newest prices
+MOST_HELD = 10_000  # feeds that are held back while the state file cannot be written
+
+
+class Steering:
+    """What a scene wants of exposure, and the prices that it has come to.
+
+    targets, caps, floors   see ``karec.ecosystem.constraints``
+    places_a_day            how many works the scene shows a day; floors need it
+    explore                 at most so many places of a feed go to works that are behind a floor
+    controller              "dual" or "pid", of the targets' prices; caps are always dual (``karec.ecosystem.control``)
+    rate                    how far a feed of ten moves a price; a price has found its place after about 1/rate feeds
+    bound                   prices stay in −bound … bound standard deviations, a cap's in 0 … bound
+    window_hours            shares are told of so many hours
+    state                   a file that keeps the prices, and shares them with other processes; relative to karec.toml
+
+    ValueError: constraints that contradict each other, a column that the index lacks or that holds no integers, a state
+    file that is damaged.
+    """
+
+    def __init__(
+        self,
+        index: ItemIndex,
+        snapshot: Snapshot | None = None,
+        config_folder: Path | None = None,
+        targets: tuple[Target, ...] = (),
+        caps: tuple[Cap, ...] = (),
+        floors: tuple[Floor, ...] = (),
+        places_a_day: int | None = None,
+        explore: int = 0,
+        controller: Literal["dual", "pid"] = "dual",
+        rate: float = 0.01,
+        bound: float = 3.0,
+        window_hours: float = 24.0,
+        state: str | None = None,
+    ) -> None:
+        if not targets and not caps and not floors:
+            raise ValueError("name a target, a cap or a floor")
+        check_together(targets, caps, floors, places_a_day)
+        check_columns(index, targets, caps, floors)
+        if explore < 0 or (explore and not floors):
+            raise ValueError(f"explore = {explore}, expected 0 or, with floors, how many places of a feed")
+        if not window_hours > 0:
+            raise ValueError(f"window_hours must be positive, got {window_hours}")
+        self.index, self.explore = index, explore
+        self._groups = groups_of(targets)
+        self._with_creators = any(not floor.of_works for floor in floors)
+        self._ledger = Ledger(self._groups, caps, floors, Law(controller, rate, bound), window_hours)
+        self._rates = Rates(snapshot)
+        self._library_ms: int | None = None
+        self._works: list[tuple[Array, Array]] = [(np.empty(0, np.int64),) * 2 for _ in floors]  # ids, their unit's key
+        self._file = None if state is None else (config_folder or Path()) / state
+        self._writer = Lock()
+        self._held: list[Feed] = []
+        if self._file is not None and self._file.exists():
+            self._ledger.restore(_read(self._file))
+        self._versions: dict[int, Prices] = {}
+        self._newest = self._priced()
+        self._keep()
+
+    @property
+    def shares_state(self) -> bool:
+        return self._file is not None
+
+    @property
+    def newest(self) -> Prices:
+        """The prices that were published last."""
+        return self._newest
+
+    def at(self, version: int) -> Prices:
+        """The prices of ``version``; the newest where that one is not kept any more."""
+        return self._versions.get(version, self._newest)
+
+    def show(self, request: Request, shown: Candidates) -> None:
+        """Count a feed; ``shown`` have rows in the request's view. Every ``PUBLISH_FEEDS`` feeds, prices move."""
+        feed = self._feed(request, shown)
+        with self._writer:
+            self._held.append(feed)
+            if len(self._held) >= PUBLISH_FEEDS:
+                self._settle()
+
+    def settle(self) -> None:
+        """Count what is held back, and publish prices. OSError: the state file cannot be read or written."""
+        with self._writer:
+            if self._held:
+                self._settle()
+
+    @property
+    def held(self) -> int:
+        """How many feeds are held back."""
+        return len(self._held)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Plain values for metrics: shares and prices of targets, caps, floors, what is unmet."""
+        with self._writer:
+            ledger = self._ledger
+            prices, measured = ledger.state[:, PRICE].tolist(), ledger.measured().tolist()
+            return {
+                "version": self._newest.version,
+                "feeds": ledger.feeds,
+                "targets": [
+                    {"name": group.name, "wanted": group.share, "share": share, "price": price}
+                    for group, share, price in zip(self._groups, measured, prices, strict=True)
+                ],
+                "caps": [
+                    {
+                        "column": cap.column,
+                        "share": cap.share,
+                        "priced": len(priced),
+                        "highest": float(priced.values.max(initial=0.0)),
+                    }
+                    for cap, priced in zip(ledger.caps, self._newest.caps, strict=True)
+                ],
+                "floors": [self._told(counts) for counts in ledger.floors],
+                "unmet": ledger.unmet(),
+            }
+
+    def _told(self, counts: FloorCounts) -> dict[str, Any]:
+        return {
+            "name": counts.floor.name,
+            "new": len(counts.keys),
+            "behind": int((counts.lags(self._ledger.time_ms) > 0).sum()),
+            "spent": counts.spent,
+            "budget": counts.floor.budget,
+            "reached": counts.reached,
+            "missed": counts.missed,
+        }
+
+    def _feed(self, request: Request, shown: Candidates) -> Feed:
+        now = 0 if request.time_ms is None else request.time_ms
+        known = shown.take(shown.rows >= 0) if shown.n_unknown else shown
+
+        def values(column: str) -> Array:
+            return request.index.gather(column, known.rows)
+
+        members = [int(group.members(values(group.column), now).sum()) for group in self._groups]
+        caps = tuple(values(cap.column).astype(np.int64) for cap in self._ledger.caps)
+        creators = values(CREATOR).astype(np.int64) if self._with_creators else np.empty(0, np.int64)
+        return Feed(now, len(shown), np.array(members, np.float64), caps, known.ids, creators)
+
+    def _settle(self) -> None:
+        """Under the lock of writers."""
+        if self._file is None:
+            self._count()
+            return
+        del self._held[:-MOST_HELD]
+        with locked(self._file):
+            if self._file.exists():
+                self._ledger.restore(_read(self._file))
+            held = list(self._held)
+            self._count()
+            try:
+                write_text_aside(self._file, json.dumps(self._ledger.as_dict()))
+            except OSError:
+                self._held = held  # they are in no file yet
+                raise
+
+    def _count(self) -> None:
+        for feed in self._held:
+            self._ledger.show(feed)
+            self._refresh(feed.time_ms)
+        self._held = []
+        self._publish()
+
+    def _refresh(self, now_ms: int) -> None:
+        """Read off the index who is new, where that is due by the feeds' clock."""
+        if not self._ledger.floors or (self._library_ms is not None and now_ms < self._library_ms + REFRESH_MS):
+            return
+        self._library_ms = now_ms
+        library = Library.of(self.index, self._with_creators)
+        for i, counts in enumerate(self._ledger.floors):
+            if counts.floor.of_works:
+                keys, births = library.new_works(counts.floor.hours, now_ms)
+                works = keys, keys
+                before = self._rates.shown(keys)
+            else:
+                keys, births, ids, creators = library.new_creators(counts.floor.hours, now_ms)
+                works = ids, creators
+                before = np.bincount(np.searchsorted(keys, creators), self._rates.shown(ids), len(keys))
+            self._works[i] = works
+            counts.watch(keys, births, before, now_ms)
+
+    def _publish(self) -> None:
+        self._newest = self._priced(self._newest.version + 1)
+        self._keep()
+
+    def _keep(self) -> None:
+        self._versions[self._newest.version] = self._newest
+        while len(self._versions) > KEPT_VERSIONS:
+            del self._versions[next(iter(self._versions))]
+
+    def _priced(self, version: int = 0) -> Prices:
+        """What the ledger says by now, for requests."""
+        ledger = self._ledger
+        works, creators, behind = self._boosts()
+        caps = tuple(Keyed.of(*ledger.cap_prices(i)) for i in range(len(ledger.caps)))
+        groups = ledger.state[:, PRICE].copy()
+        groups.setflags(write=False)
+        notes: dict[str, object] = {"version": version, "feeds": ledger.feeds}
+        if self._groups:
+            named = zip(self._groups, groups.tolist(), strict=True)
+            notes["prices"] = {group.name: round(price, 4) for group, price in named}
+        for cap, keyed in zip(ledger.caps, caps, strict=True):
+            notes[f"priced {cap.column}"] = len(keyed)
+        if ledger.floors:
+            notes["behind"] = len(works) + len(creators)
+        spent = [counts.floor.name for counts in ledger.floors if not counts.has_budget]
+        notes |= {"budget_spent": spent} if spent else {}
+        unmet = ledger.unmet()
+        notes |= {"unmet": unmet} if unmet else {}
+        columns = tuple(cap.column for cap in ledger.caps)
+        return Prices(version, self._groups, groups, columns, caps, works, creators, behind, notes)
+
+    def _boosts(self) -> tuple[Keyed, Keyed, Behind]:
+        """Prices by work and by creator of those behind a floor whose budget is not spent, and works to explore."""
+        bound, now = self._ledger.law.bound, self._ledger.time_ms
+        priced: dict[bool, list[tuple[Array, Array]]] = {True: [], False: []}
+        lagging = []
+        for counts, (works, units) in zip(self._ledger.floors, self._works, strict=True):
+            lags = counts.lags(now) if counts.has_budget else np.zeros(len(counts.keys))
+            late = lags > 0
+            priced[counts.floor.of_works].append((counts.keys[late], -bound * np.minimum(lags[late] / FULL_LAG, 1.0)))
+            if late.any() and len(works):
+                at = np.minimum(np.searchsorted(counts.keys, units), len(counts.keys) - 1)
+                of_work = np.where(counts.keys[at] == units, lags[at], 0.0)
+                lagging.append((works[of_work > 0], of_work[of_work > 0]))
+        of_works, of_creators = (Keyed.of(*merged(priced[kind], least=True)) for kind in (True, False))
+        ids, lags = merged(lagging, least=False)
+        ids = ids[np.argsort(-lags, kind="stable")]
+        return of_works, of_creators, Behind(ids, *self._rates.beta(ids))
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        saved = json_of(read_bytes(path, MOST_JSON_BYTES))
+        if not isinstance(saved, dict):
+            raise ValueError("it holds no object")
+        return saved
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; remove it to begin with prices of 0") from error
