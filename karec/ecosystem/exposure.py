@@ -15,7 +15,7 @@ from karec.stage import Observer, RequestHydrator, Scorer, Source
 from karec.types import Array, Candidates, Noted, Recommendation, Request
 
 VERSION = "exposure_prices"
-DRAWN = 64  # works behind a floor of which Thompson sampling takes the best
+DRAWN = 32  # works behind a floor of which Thompson sampling takes the best
 SPARE = 2  # works drawn for each place: a filter may drop one
 FLUSH_SECONDS = 1.0
 
@@ -24,8 +24,8 @@ class ExposurePrices(RequestHydrator):
     """``exposure_prices (1, 1) int64``: the version of the prices that all steps of the request read; ``explored
     (1, 2·explore) int64``: works behind a floor that this request may show.
 
-    Thompson sampling: of 64 works, the farther behind the likelier, each draws from its Beta rate, and the largest
-    draws win. Seeded by the request's id: the same id, prices and session draw the same works. O(64).
+    Thompson sampling: of 32 works, the farther behind the likelier, each draws from its Beta rate, and the largest
+    draws win. Seeded by the request's id: the same id, prices and session draw the same works. O(32).
     """
 
     gives = (f"request.{VERSION}", f"request.{EXPLORED}")
@@ -103,7 +103,7 @@ class Exposures(Observer):
 
     def counts(self) -> Mapping[str, int]:
         prices = self.exposure.newest
-        return {"price_version": prices.version, "behind_floors": len(prices.works) + len(prices.creators)}
+        return {"price_version": prices.version, "behind_floors": len(prices.behind.ids)}
 
 
 def needed(exposure: Steering | None) -> Steering:
@@ -124,12 +124,12 @@ def thompson(behind: Behind, request: Request, n: int) -> Array:
 
 def _lifted(scores: Array, lifted: Array, request: Request) -> Array:
     """``scores`` with those at ``lifted`` raised to the score of places in the first half of the feed."""
-    rng = np.random.default_rng(_seed(request) + 1)
     k = min(request.k, len(scores))
-    best = -np.sort(-np.partition(scores, len(scores) - k)[len(scores) - k :])
-    places = rng.integers(0, max(k // 2, 1), len(lifted))
-    out = scores.copy()
-    out[lifted] = np.maximum(out[lifted], np.nextafter(best[places], np.float32(np.inf)))
+    best = np.sort(np.partition(scores, len(scores) - k)[len(scores) - k :])[::-1]
+    half, drawn, out = max(k // 2, 1), _seed(request), scores.copy()
+    for place in lifted.tolist():
+        drawn, at = divmod(drawn, half)
+        out[place] = max(out[place], np.nextafter(best[at], np.float32(np.inf)))
     return out
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from karec.types import Array
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-LEAST_BITS, SPARE_BITS = 10, 4  # 16 bytes a key: one candidate in sixteen passes by chance
+LEAST_BITS, SPARE_BITS = 10, 5  # about 32 bytes a key: one candidate in 32 passes by chance
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,10 +29,10 @@ class Keyed:
     shift: np.uint64
 
     @classmethod
-    def of(cls, keys: Array, values: Array) -> Self:
-        """Keys are distinct, in any order."""
-        order = np.argsort(keys, kind="stable")
-        keys, values = np.asarray(keys, np.int64)[order], np.asarray(values, np.float64)[order]
+    def sum_of(cls, parts: Sequence[tuple[Array, Array]]) -> Self:
+        """Of (keys, values) in any order; the values of a key that stands in several parts are added."""
+        keys, at = np.unique(np.concatenate([keys for keys, _ in parts]).astype(np.int64), return_inverse=True)
+        values = np.bincount(at, np.concatenate([values for _, values in parts]), len(keys))
         bits = max(LEAST_BITS, len(keys).bit_length() + SPARE_BITS)
         perhaps, shift = np.zeros(1 << bits, bool), np.uint64(64 - bits)
         perhaps[_hash(keys, shift)] = True
@@ -46,7 +46,7 @@ class Keyed:
     def add_to(self, total: Array, wanted: Array) -> None:
         """``total (N,)`` += the value of each of ``wanted (N,)`` integers that is a key."""
         wanted = wanted.astype(np.int64, copy=False)
-        hits = np.flatnonzero(self.perhaps[_hash(wanted, self.shift)])
+        hits = np.flatnonzero(self.perhaps.take(_hash(wanted, self.shift)))
         if len(hits):
             at = np.minimum(np.searchsorted(self.keys, wanted[hits]), len(self.keys) - 1)
             total[hits] += np.where(self.keys[at] == wanted[hits], self.values[at], 0.0)
@@ -63,6 +63,5 @@ def merged(parts: Sequence[tuple[Array, Array]], *, least: bool) -> tuple[Array,
 
 
 def _hash(keys: Array, shift: np.uint64) -> Array:
-    with np.errstate(over="ignore"):
-        hashed: Array = (keys.view(np.uint64) * GOLDEN) >> shift
-    return hashed
+    hashed: Array = (keys.view(np.uint64) * GOLDEN) >> shift  # modulo 2^64
+    return hashed.view(np.int64)

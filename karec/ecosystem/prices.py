@@ -11,7 +11,7 @@ from karec._clock import HOUR_MS
 from karec.ecosystem.columns import column_of
 from karec.ecosystem.constraints import Target
 from karec.ecosystem.keyed import Keyed
-from karec.platform.schema import CREATOR, PUBLISHED
+from karec.platform.schema import PUBLISHED
 from karec.types import Array, Candidates, Request
 
 
@@ -47,23 +47,25 @@ class Prices:
     """What works cost, in standard deviations of a request's scores; negative lifts.
 
     groups   (G,) λ of each target's group
-    caps     for each cap λ ≥ 0 by value of ``cap_columns``
-    works    −boost by id of works behind a floor of works, creators: by creator behind a floor of creators
+    columns  {column: λ by its values}: caps, and creators behind a floor, in one
+    works    −boost by id of works behind a floor of works
+    behind   what exploration draws from
     notes    for the trace
     """
 
     version: int
     of_groups: tuple[Group, ...]
     groups: Array
-    cap_columns: tuple[str, ...]
-    caps: tuple[Keyed, ...]
+    columns: Mapping[str, Keyed]
     works: Keyed
-    creators: Keyed
     behind: Behind
     notes: Mapping[str, object]
 
     def of(self, request: Request, candidates: Candidates) -> Array | None:
         """(N,) float64: each candidate's price; None where no price stands. O(N · priced groups)."""
+        priced = [(group, price) for group, price in zip(self.of_groups, self.groups.tolist(), strict=True) if price]
+        if not priced and not self.columns and not len(self.works):
+            return None
         now = 0 if request.time_ms is None else request.time_ms
         total = np.zeros(len(candidates))
         read: dict[str, Array] = {}
@@ -73,17 +75,13 @@ class Prices:
                 read[column] = column_of(request, column, candidates)
             return read[column]
 
-        priced = [(group, price) for group, price in zip(self.of_groups, self.groups.tolist(), strict=True) if price]
         for group, price in priced:
             total += price * group.members(values(group.column), now)
-        keyed = [(column, cap) for column, cap in zip(self.cap_columns, self.caps, strict=True) if len(cap)]
-        if len(self.creators):
-            keyed.append((CREATOR, self.creators))
-        for column, prices in keyed:
-            prices.add_to(total, values(column))
+        for column, by_value in self.columns.items():
+            by_value.add_to(total, values(column))
         if len(self.works):
             self.works.add_to(total, candidates.ids)
-        return total if priced or keyed or len(self.works) else None
+        return total
 
 
 def steered(scores: Array, prices: Array) -> Array:

@@ -146,10 +146,12 @@ class Steering:
                     {
                         "column": cap.column,
                         "share": cap.share,
-                        "priced": len(priced),
-                        "highest": float(priced.values.max(initial=0.0)),
+                        "priced": len(prices),
+                        "highest": float(prices.max(initial=0.0)),
                     }
-                    for cap, priced in zip(ledger.caps, self._newest.caps, strict=True)
+                    for cap, (_, prices) in zip(
+                        ledger.caps, map(ledger.cap_prices, range(len(ledger.caps))), strict=True
+                    )
                 ],
                 "floors": [self._told(counts) for counts in ledger.floors],
                 "unmet": ledger.unmet(),
@@ -233,25 +235,26 @@ class Steering:
         """What the ledger says by now, for requests."""
         ledger = self._ledger
         works, creators, behind = self._boosts()
-        caps = tuple(Keyed.of(*ledger.cap_prices(i)) for i in range(len(ledger.caps)))
+        capped = {cap.column: ledger.cap_prices(i) for i, cap in enumerate(ledger.caps)}
         groups = ledger.state[:, PRICE].copy()
         groups.setflags(write=False)
         notes: dict[str, object] = {"version": version, "feeds": ledger.feeds}
         if self._groups:
             named = zip(self._groups, groups.tolist(), strict=True)
             notes["prices"] = {group.name: round(price, 4) for group, price in named}
-        for cap, keyed in zip(ledger.caps, caps, strict=True):
-            notes[f"priced {cap.column}"] = len(keyed)
+        notes |= {f"priced {column}": len(values) for column, (values, _) in capped.items()}
         if ledger.floors:
-            notes["behind"] = len(works) + len(creators)
+            notes["behind"] = len(behind.ids)
         spent = [counts.floor.name for counts in ledger.floors if not counts.has_budget]
         notes |= {"budget_spent": spent} if spent else {}
         unmet = ledger.unmet()
         notes |= {"unmet": unmet} if unmet else {}
-        columns = tuple(cap.column for cap in ledger.caps)
-        return Prices(version, self._groups, groups, columns, caps, works, creators, behind, notes)
+        by_column: dict[str, list[tuple[Array, Array]]] = {column: [each] for column, each in capped.items()}
+        by_column.setdefault(CREATOR, []).append(creators)
+        columns = {column: Keyed.sum_of(parts) for column, parts in by_column.items() if any(len(k) for k, _ in parts)}
+        return Prices(version, self._groups, groups, columns, Keyed.sum_of([works]), behind, notes)
 
-    def _boosts(self) -> tuple[Keyed, Keyed, Behind]:
+    def _boosts(self) -> tuple[tuple[Array, Array], tuple[Array, Array], Behind]:
         """Prices by work and by creator of those behind a floor whose budget is not spent, and works to explore."""
         bound, now = self._ledger.law.bound, self._ledger.time_ms
         priced: dict[bool, list[tuple[Array, Array]]] = {True: [], False: []}
@@ -264,7 +267,7 @@ class Steering:
                 at = np.minimum(np.searchsorted(counts.keys, units), len(counts.keys) - 1)
                 of_work = np.where(counts.keys[at] == units, lags[at], 0.0)
                 lagging.append((works[of_work > 0], of_work[of_work > 0]))
-        of_works, of_creators = (Keyed.of(*merged(priced[kind], least=True)) for kind in (True, False))
+        of_works, of_creators = (merged(priced[kind], least=True) for kind in (True, False))
         ids, lags = merged(lagging, least=False)
         ids = ids[np.argsort(-lags, kind="stable")]
         return of_works, of_creators, Behind(ids, *self._rates.beta(ids))
