@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import karec.cascade
 from karec._toml import Place, known_keys, required, tables
@@ -14,19 +14,12 @@ from karec.cascade import Recall
 from karec.config.registry import build_steering, build_step
 from karec.config.resources import Resources
 from karec.config.scenes import Config, Scene
-from karec.config.wiring import check_steered, check_wiring
+from karec.config.wiring import Steered, check_steered, check_wiring
 from karec.observer_queue import ObserverQueue
 from karec.stage import Filter, Hydrator, Merger, Observer, RequestHydrator, Scorer, Selector, Source, Stage, Step
 
 S = TypeVar("S", bound=Step)
 STAGE_ROLES: tuple[type[Step], ...] = (Hydrator, Filter, Scorer, Selector)
-
-
-class Steered(Protocol):
-    """What a scene wants of exposure, and how things stand."""
-
-    def snapshot(self) -> Mapping[str, Any]:
-        """Plain values for metrics: shares and prices of targets, caps, floors, what is unmet."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +48,8 @@ class Cascade(karec.cascade.Cascade):
         request = _steps(scene.request, (RequestHydrator,), resources, place["request"])
         observers = _steps(scene.observers, (Observer,), replace(resources, stages=stages), place["observers"])
         check_wiring(request, recall, stages, observers, place)
-        check_steered(resources.exposure, stages, observers, place)
+        steps = [*request, *recall.sources, *(step for stage in stages for step in stage.steps)]
+        check_steered(resources.exposure, steps, observers, place)
         versions = {"model": bundle.model_version, "bundle": bundle.path.name}
         queues = tuple(ObserverQueue(observer) for observer in observers)
         read = bundle.index, config.threads, bundle.naming, bundle, resources.exposure

@@ -138,9 +138,8 @@ class Ledger:
             state, shown = self.state.copy(), self.shown.copy()
             for i, group in enumerate(self.groups):
                 if group.name in saved["groups"]:
-                    *own, seen = map(_finite, saved["groups"][group.name])
-                    state[i, :2] = np.clip(own[:2], -self.law.bound, self.law.bound)
-                    state[i, 2], shown[i] = own[2], seen
+                    price, integral, recent, shown[i] = map(_finite, saved["groups"][group.name])
+                    state[i] = *np.clip([price, integral], -self.law.bound, self.law.bound), recent
             priced = [
                 {
                     int(value): (min(max(_finite(price), 0.0), self.law.bound), int(at))
@@ -149,8 +148,8 @@ class Ledger:
                 for cap in self.caps
             ]
             floors = [_floor(counts.floor, saved["floors"].get(counts.floor.name)) for counts in self.floors]
-        except (KeyError, TypeError, AttributeError, OverflowError) as error:
-            raise ValueError(f"it is not what the ledger of a scene's exposure holds: {error!r}") from error
+        except (KeyError, TypeError, AttributeError, OverflowError, ValueError) as error:
+            raise ValueError(f"it is no ledger of a scene's exposure: {error!r}") from error
         self.feeds, self.time_ms, self.total = numbers
         self.places, self.state, self.shown, self.priced, self.floors = places, state, shown, priced, floors
 

@@ -13,7 +13,6 @@ Order      The ledger depends on the feeds and their order alone. Prices are pub
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
@@ -82,7 +81,7 @@ class Steering:
             raise ValueError(f"explore = {explore}, expected 0 or, with floors, how many places of a feed")
         if not window_hours > 0:
             raise ValueError(f"window_hours must be positive, got {window_hours}")
-        self.index, self.explore = index, explore
+        self.index, self.explore, self.shared = index, explore, state is not None
         self._groups = groups_of(targets)
         self._with_creators = any(not floor.of_works for floor in floors)
         self._ledger = Ledger(self._groups, caps, floors, Law(controller, rate, bound), window_hours)
@@ -93,14 +92,10 @@ class Steering:
         self._writer = Lock()
         self._held: list[Feed] = []
         if self._file is not None and self._file.exists():
-            self._ledger.restore(_read(self._file))
+            self._restore(self._file)
         self._versions: dict[int, Prices] = {}
         self._newest = self._priced()
         self._keep()
-
-    @property
-    def shares_state(self) -> bool:
-        return self._file is not None
 
     @property
     def newest(self) -> Prices:
@@ -188,7 +183,7 @@ class Steering:
         del self._held[:-MOST_HELD]
         with locked(self._file):
             if self._file.exists():
-                self._ledger.restore(_read(self._file))
+                self._restore(self._file)
             held = list(self._held)
             self._count()
             try:
@@ -196,6 +191,12 @@ class Steering:
             except OSError:
                 self._held = held  # they are in no file yet
                 raise
+
+    def _restore(self, path: Path) -> None:
+        try:
+            self._ledger.restore(json_of(read_bytes(path, MOST_JSON_BYTES)))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}; remove it to begin with prices of 0") from error
 
     def _count(self) -> None:
         for feed in self._held:
@@ -271,13 +272,3 @@ class Steering:
         ids, lags = merged(lagging, least=False)
         ids = ids[np.argsort(-lags, kind="stable")]
         return of_works, of_creators, Behind(ids, *self._rates.beta(ids))
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    try:
-        saved = json_of(read_bytes(path, MOST_JSON_BYTES))
-        if not isinstance(saved, dict):
-            raise ValueError("it holds no object")
-        return saved
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}; remove it to begin with prices of 0") from error
