@@ -47,10 +47,10 @@ def median_ms(call: Callable[[int], object], times: int) -> float:
 
 
 def library(works: int) -> ItemIndex:
-    """Creators of twenty works, who began within the last 100 days and upload evenly since."""
+    """Creators of twenty works, who began within the last 1,000 days and upload evenly since."""
     rng = np.random.default_rng(0)
     creators = rng.integers(0, max(works // 20, 1), works)
-    began = rng.uniform(0, 100 * 24, creators.max() + 1)
+    began = rng.uniform(0, 1000 * 24, creators.max() + 1)
     columns = {
         "creator_id": creators,
         "type": (rng.random(works) < 0.2).astype(np.int8),
@@ -92,9 +92,9 @@ def lived(requests: Requests, index: ItemIndex) -> Steering:
         start = time.perf_counter()
         steering.settle()
         publishing.append((time.perf_counter() - start) * 1e3)
-    newest = steering.newest
-    print(f"prices of targets {newest.groups.round(2).tolist()}, of {len(newest.columns['creator_id']):,} creators, "
-          f"of {len(newest.works):,} new works; {len(newest.behind.ids):,} works to explore")  # fmt: skip
+    newest, boosts = steering.newest, steering.newest.boosts
+    print(f"prices of targets {newest.groups.round(2).tolist()}, of {len(newest.caps[0][1]):,} creators by "
+          f"the cap, of {len(boosts.creators):,} new creators, of {len(boosts.works):,} new works")  # fmt: skip
     print(
         f"counting a feed {counting:.3f} ms, publishing prices {np.median(publishing):.3f} ms, off the request's path"
     )

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from karec.ecosystem.prices import Behind, steered
+from karec.ecosystem.boosts import Behind
+from karec.ecosystem.prices import steered
 from karec.ecosystem.steering import Steering
 from karec.features.explored import EXPLORED, NOBODY, explored_ids, explored_places
 from karec.stage import Observer, RequestHydrator, Scorer, Source
@@ -36,8 +37,8 @@ class ExposurePrices(RequestHydrator):
     def hydrate_request(self, request: Request) -> Mapping[str, Array]:
         prices = self.exposure.newest
         explored = np.full((1, SPARE * self.exposure.explore), NOBODY)
-        if self.exposure.explore and len(prices.behind.ids):
-            drawn = thompson(prices.behind, request, explored.shape[1])
+        if self.exposure.explore and len(prices.boosts.behind.ids):
+            drawn = thompson(prices.boosts.behind, request, explored.shape[1])
             explored[0, : len(drawn)] = drawn
         return {VERSION: np.array([[prices.version]]), EXPLORED: explored}
 
@@ -103,7 +104,7 @@ class Exposures(Observer):
 
     def counts(self) -> Mapping[str, int]:
         prices = self.exposure.newest
-        return {"price_version": prices.version, "behind_floors": len(prices.behind.ids)}
+        return {"price_version": prices.version, "behind_floors": len(prices.boosts.behind.ids)}
 
 
 def needed(exposure: Steering | None) -> Steering:

@@ -18,6 +18,8 @@ from karec.platform.schema import CREATOR, PUBLISHED
 from karec.types import Array
 
 DUE_WITHIN = 0.5  # of the time that a unit is new
+BACK = 0.98  # of a budget: spent, it is open again below that, so that it does not open and close at every feed
+WORKS_OF_A_CREATOR = 4  # that exploration may draw for a creator's floor
 FULL_LAG = 0.25  # of the floor: from there on the boost is the whole bound
 
 _NONE = np.empty(0, np.int64)
@@ -28,6 +30,7 @@ class FloorCounts:
     """The units (works or creators) that are new: ``keys (U,)`` ascending, ``births (U,)`` ms, ``counts (U,)``.
 
     spent            places of the decayed window that went to units behind the floor
+    has_budget       False from when the budget is spent until a fiftieth of it has come back
     reached, missed  units that are not new any more, by whether they had their floor
     """
 
@@ -36,6 +39,7 @@ class FloorCounts:
     births: Array = field(default_factory=lambda: _NONE)
     counts: Array = field(default_factory=lambda: _NONE)
     spent: float = 0.0
+    has_budget: bool = True
     reached: int = 0
     missed: int = 0
 
@@ -59,24 +63,33 @@ class FloorCounts:
         """Count a feed's ``keys``; those that are not watched count nowhere. ``decay``: the window's since the feed
         before."""
         self.spent *= decay
-        if not len(self.keys) or not len(keys):
-            return
-        at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        at = at[self.keys[at] == keys]
-        self.spent += float((self.counts[at] < self._due(self.births[at], now_ms)).sum())
-        np.add.at(self.counts, at, 1)
+        if len(self.keys) and len(keys):
+            at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+            at = at[self.keys[at] == keys]
+            self.spent += float((self.counts[at] < self._due(self.births[at], now_ms)).sum())
+            np.add.at(self.counts, at, 1)
+        back = BACK * self.floor.budget if not self.has_budget else self.floor.budget
+        self.has_budget = self.spent < back
 
     def lags(self, now_ms: int) -> Array:
         """(U,) how far each lags behind what is due, in parts of the floor; 0 for one that does not."""
         return np.asarray(np.maximum(self._due(self.births, now_ms) - self.counts, 0.0) / self.floor.exposures)
 
+    def lags_of(self, keys: Array, now_ms: int) -> Array:
+        """(M,) the same of ``keys``: 0 too for one that is not watched, and for all when the budget is spent."""
+        if not len(self.keys) or not self.has_budget:
+            return np.zeros(len(keys))
+        at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        lags = np.maximum(self._due(self.births[at], now_ms) - self.counts[at], 0.0) / self.floor.exposures
+        return np.where(self.keys[at] == keys, lags, 0.0)
+
+    def prices_of(self, keys: Array, now_ms: int, bound: float) -> Array:
+        """(M,) −λ of ``keys``, in −bound … 0."""
+        return np.asarray(-bound * np.minimum(self.lags_of(keys, now_ms) / FULL_LAG, 1.0))
+
     def _due(self, births: Array, now_ms: int) -> Array:
         age = np.maximum(now_ms - births, 0) / (self.floor.hours * HOUR_MS * DUE_WITHIN)
         return np.asarray(np.ceil(self.floor.exposures * np.minimum(age, 1.0)))
-
-    @property
-    def has_budget(self) -> bool:
-        return self.spent < self.floor.budget
 
 
 @dataclass(frozen=True)
@@ -99,9 +112,9 @@ class Library:
         new = (self.published > now_ms - hours * HOUR_MS) & (self.published <= now_ms)
         return self.ids[new], self.published[new]
 
-    def new_creators(self, hours: float, now_ms: int) -> tuple[Array, Array, Array, Array]:
-        """(creators, first publication of each, works of them, the creator of each work), none of them with a work
-        older than ``hours`` or without a moment. O(N log new).
+    def new_creators(self, hours: float, now_ms: int) -> tuple[Array, Array, Array, Array, Array]:
+        """(creators, first publication of each; works of them, the creator and the moment of each work), none of them
+        with a work older than ``hours`` or without a moment. O(N log new).
         """
         new = (self.published > now_ms - hours * HOUR_MS) & (self.published <= now_ms) & (self.creators >= 0)
         works, creators, moments = self.ids[new], self.creators[new], self.published[new]
@@ -114,4 +127,14 @@ class Library:
         if len(keys):
             known_before[at[keys[at] == older]] = True
         keep = ~known_before[first]
-        return keys[~known_before], births[~known_before], works[keep], creators[keep]
+        return keys[~known_before], births[~known_before], works[keep], creators[keep], moments[keep]
+
+
+def newest_of_each(works: Array, creators: Array, moments: Array) -> tuple[Array, Array]:
+    """(works, creators): the ``WORKS_OF_A_CREATOR`` works of each creator that were published last. O(N log N)."""
+    order = np.lexsort((-moments, creators))
+    works, creators = works[order], creators[order]
+    first = np.append(True, creators[1:] != creators[:-1])[: len(creators)]
+    begins = np.maximum.accumulate(np.where(first, np.arange(len(creators)), 0))
+    newest = np.arange(len(creators)) - begins < WORKS_OF_A_CREATOR
+    return works[newest], creators[newest]

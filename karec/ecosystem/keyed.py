@@ -40,6 +40,17 @@ class Keyed:
             array.setflags(write=False)
         return cls(keys, values, perhaps, shift)
 
+    def with_values(self, keys: Array, values: Array) -> Keyed:
+        """A copy in which those of ``keys (M,)`` that it has, have ``values (M,)``. O(P + M log P)."""
+        if not len(self.keys):
+            return self
+        at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        here = self.keys[at] == keys
+        changed = self.values.copy()
+        changed[at[here]] = values[here]
+        changed.setflags(write=False)
+        return Keyed(self.keys, changed, self.perhaps, self.shift)
+
     def __len__(self) -> int:
         return len(self.keys)
 

@@ -119,6 +119,7 @@ class Ledger:
                     "births": counts.births.tolist(),
                     "counts": counts.counts.tolist(),
                     "spent": counts.spent,
+                    "has_budget": counts.has_budget,
                     "reached": counts.reached,
                     "missed": counts.missed,
                 }
@@ -163,7 +164,7 @@ def _floor(floor: Floor, saved: Mapping[str, Any] | None) -> FloorCounts:
     if np.any(keys[1:] <= keys[:-1]):
         raise ValueError(f"the keys of the floor {floor.name} do not ascend")
     spent, reached, missed = _finite(saved["spent"]), int(saved["reached"]), int(saved["missed"])
-    return FloorCounts(floor, keys, births, counts, spent, reached, missed)
+    return FloorCounts(floor, keys, births, counts, spent, bool(saved["has_budget"]), reached, missed)
 
 
 def _finite(value: Any) -> float:

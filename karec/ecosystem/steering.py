@@ -5,7 +5,8 @@ Threads    Requests read: each takes one version of the prices, an immutable str
            in place by one assignment. A lock admits one writer; no reader waits for it.
 Processes  With ``state``, the processes that serve a scene share one ledger: a file. Each keeps the feeds that it has
            not counted yet, and then, under a lock on a file beside it, reads the ledger, counts them, and puts the new
-           one in place. Without, every process has prices of its own.
+           one in place. Without, every process has prices of its own. What others showed reaches a process's boosts
+           within a minute, and its other prices with its own next feeds.
 Order      The ledger depends on the feeds and their order alone. Prices are published every ``PUBLISH_FEEDS`` feeds, or
            when the observer flushes.
 """
@@ -13,6 +14,7 @@ Order      The ledger depends on the feeds and their order alone. Prices are pub
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
@@ -22,13 +24,14 @@ import numpy as np
 from karec._clock import HOUR_MS
 from karec._files import write_text_aside
 from karec._stored import MOST_JSON_BYTES, json_of, read_bytes
+from karec.ecosystem.boosts import Boosts, Units
 from karec.ecosystem.constraints import Cap, Floor, Target, check_columns, check_together
 from karec.ecosystem.control import PRICE, Law
-from karec.ecosystem.floors import FULL_LAG, FloorCounts, Library
-from karec.ecosystem.keyed import Keyed, merged
+from karec.ecosystem.floors import FloorCounts, Library, newest_of_each
+from karec.ecosystem.keyed import Keyed
 from karec.ecosystem.ledger import Feed, Ledger
 from karec.ecosystem.locked import locked
-from karec.ecosystem.prices import Behind, Prices, groups_of
+from karec.ecosystem.prices import Prices, groups_of
 from karec.ecosystem.rates import Rates
 from karec.index import ItemIndex
 from karec.platform.schema import CREATOR
@@ -36,6 +39,7 @@ from karec.platform.snapshot import Snapshot
 from karec.types import Array, Candidates, Request
 
 PUBLISH_FEEDS = 10
+BOOST_MS = HOUR_MS // 60  # all boosts are made anew so often, by the same clock; others when they are shown
 REFRESH_MS = HOUR_MS // 6  # who is new is read off the index so often, by the moments of requests
 KEPT_VERSIONS = 64  # a request that outlives so many takes the newest prices
 MOST_HELD = 10_000  # feeds that are held back while the state file cannot be written
@@ -87,12 +91,13 @@ class Steering:
         self._ledger = Ledger(self._groups, caps, floors, Law(controller, rate, bound), window_hours)
         self._rates = Rates(snapshot)
         self._library_ms: int | None = None
-        self._works: list[tuple[Array, Array]] = [(np.empty(0, np.int64),) * 2 for _ in floors]  # ids, their unit's key
+        self._units: list[Units] = [(np.empty(0, np.int64),) * 2 for _ in floors]
         self._file = None if state is None else (config_folder or Path()) / state
         self._writer = Lock()
         self._held: list[Feed] = []
         if self._file is not None and self._file.exists():
             self._restore(self._file)
+        self._boosts, self._boosted = self._all_boosts()
         self._versions: dict[int, Prices] = {}
         self._newest = self._priced()
         self._keep()
@@ -202,8 +207,30 @@ class Steering:
         for feed in self._held:
             self._ledger.show(feed)
             self._refresh(feed.time_ms)
+        self._boost(self._held)
         self._held = []
         self._publish()
+
+    def _boost(self, shown: Sequence[Feed]) -> None:
+        """Bring the boosts up to the ledger: those of what was ``shown``, or all once they are a minute old."""
+        ledger = self._ledger
+        if not ledger.floors:
+            return
+        if self._boosted != self._boosts_of():
+            self._boosts, self._boosted = self._all_boosts()
+            return
+        works, creators = (np.concatenate([getattr(feed, name) for feed in shown]) for name in ("ids", "creators"))
+        self._boosts = self._boosts.after(ledger.floors, works, creators, ledger.time_ms, ledger.law.bound)
+
+    def _boosts_of(self) -> tuple[object, ...]:
+        """What changes all boosts at once: the minute, who is new, and whether a budget is spent."""
+        spent = (counts.has_budget for counts in self._ledger.floors)
+        return self._ledger.time_ms // BOOST_MS, self._library_ms, *spent
+
+    def _all_boosts(self) -> tuple[Boosts, tuple[object, ...]]:
+        ledger = self._ledger
+        boosts = Boosts.of(ledger.floors, self._units, ledger.time_ms, ledger.law.bound, self._rates)
+        return boosts, self._boosts_of()
 
     def _refresh(self, now_ms: int) -> None:
         """Read off the index who is new, where that is due by the feeds' clock."""
@@ -214,13 +241,12 @@ class Steering:
         for i, counts in enumerate(self._ledger.floors):
             if counts.floor.of_works:
                 keys, births = library.new_works(counts.floor.hours, now_ms)
-                works = keys, keys
+                self._units[i] = keys, keys
                 before = self._rates.shown(keys)
             else:
-                keys, births, ids, creators = library.new_creators(counts.floor.hours, now_ms)
-                works = ids, creators
+                keys, births, ids, creators, moments = library.new_creators(counts.floor.hours, now_ms)
+                self._units[i] = newest_of_each(ids, creators, moments)
                 before = np.bincount(np.searchsorted(keys, creators), self._rates.shown(ids), len(keys))
-            self._works[i] = works
             counts.watch(keys, births, before, now_ms)
 
     def _publish(self) -> None:
@@ -235,7 +261,6 @@ class Steering:
     def _priced(self, version: int = 0) -> Prices:
         """What the ledger says by now, for requests."""
         ledger = self._ledger
-        works, creators, behind = self._boosts()
         capped = {cap.column: ledger.cap_prices(i) for i, cap in enumerate(ledger.caps)}
         groups = ledger.state[:, PRICE].copy()
         groups.setflags(write=False)
@@ -245,30 +270,10 @@ class Steering:
             notes["prices"] = {group.name: round(price, 4) for group, price in named}
         notes |= {f"priced {column}": len(values) for column, (values, _) in capped.items()}
         if ledger.floors:
-            notes["behind"] = len(behind.ids)
+            notes["behind"] = len(self._boosts.behind.ids)
         spent = [counts.floor.name for counts in ledger.floors if not counts.has_budget]
         notes |= {"budget_spent": spent} if spent else {}
         unmet = ledger.unmet()
         notes |= {"unmet": unmet} if unmet else {}
-        by_column: dict[str, list[tuple[Array, Array]]] = {column: [each] for column, each in capped.items()}
-        by_column.setdefault(CREATOR, []).append(creators)
-        columns = {column: Keyed.sum_of(parts) for column, parts in by_column.items() if any(len(k) for k, _ in parts)}
-        return Prices(version, self._groups, groups, columns, Keyed.sum_of([works]), behind, notes)
-
-    def _boosts(self) -> tuple[tuple[Array, Array], tuple[Array, Array], Behind]:
-        """Prices by work and by creator of those behind a floor whose budget is not spent, and works to explore."""
-        bound, now = self._ledger.law.bound, self._ledger.time_ms
-        priced: dict[bool, list[tuple[Array, Array]]] = {True: [], False: []}
-        lagging = []
-        for counts, (works, units) in zip(self._ledger.floors, self._works, strict=True):
-            lags = counts.lags(now) if counts.has_budget else np.zeros(len(counts.keys))
-            late = lags > 0
-            priced[counts.floor.of_works].append((counts.keys[late], -bound * np.minimum(lags[late] / FULL_LAG, 1.0)))
-            if late.any() and len(works):
-                at = np.minimum(np.searchsorted(counts.keys, units), len(counts.keys) - 1)
-                of_work = np.where(counts.keys[at] == units, lags[at], 0.0)
-                lagging.append((works[of_work > 0], of_work[of_work > 0]))
-        of_works, of_creators = (merged(priced[kind], least=True) for kind in (True, False))
-        ids, lags = merged(lagging, least=False)
-        ids = ids[np.argsort(-lags, kind="stable")]
-        return of_works, of_creators, Behind(ids, *self._rates.beta(ids))
+        caps = tuple((column, Keyed.sum_of([each])) for column, each in capped.items())
+        return Prices(version, self._groups, groups, caps, self._boosts, notes)

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from karec._clock import HOUR_MS
 from karec.cascade import Cascade, Recall
+from karec.ecosystem.boosts import Behind
 from karec.ecosystem.constraints import Cap, Floor, Target
 from karec.ecosystem.exposure import Exposure, ExposurePrices, Exposures, Underexposed, thompson
-from karec.ecosystem.prices import Behind, steered
+from karec.ecosystem.prices import steered
 from karec.ecosystem.steering import KEPT_VERSIONS, PUBLISH_FEEDS, Steering
 from karec.errors import ContractError
 from karec.features.explored import EXPLORED, NOBODY, explored_ids, explored_places, with_room
@@ -103,8 +104,9 @@ def test_a_works_price_is_the_sum_of_its_groups_prices(index):
     of = steering(index, caps=(Cap("creator_id", 0.1),), floors=FLOORS, places_a_day=1000)
     show(of, index, [0, 1, 5, 7, 30], at=NOW + 12 * HOUR_MS)  # creators -1, 0, -1, 1, -1; the floor is due
     prices, at = of.newest, np.arange(50)
-    (type_1, young), creators, works = prices.groups.tolist(), prices.columns["creator_id"], prices.works
-    assert type_1 > 0 and young < 0 and creators.keys.tolist() == [0, 1] and len(works)
+    (type_1, young), works = prices.groups.tolist(), prices.boosts.works
+    ((column, creators),) = prices.caps
+    assert column == "creator_id" and type_1 > 0 and young < 0 and creators.keys.tolist() == [0, 1] and len(works)
     expected = type_1 * (at % 2) + young * (at < 24) * (at < 0)
     for column, keyed in ((at % 5 - 1, creators), (at + 1000, works)):
         for key, value in zip(keyed.keys.tolist(), keyed.values.tolist(), strict=True):
@@ -157,7 +159,7 @@ def behind(index, **settings):
 
 def test_what_is_explored_is_behind_its_floor_and_the_same_for_the_same_request(index):
     of = behind(index)
-    late = set(of.newest.behind.ids.tolist())
+    late = set(of.newest.boosts.behind.ids.tolist())
     assert late and late <= set(range(1001, 1024))
     drawn = {name: tuple(explored_ids(asked(index, of, request_id=name))) for name in map(str, range(40))}
     assert all(len(works) == 4 and set(works) <= late for works in drawn.values())
@@ -195,10 +197,10 @@ def test_explored_works_come_into_the_first_half_of_the_feed(index):
 
 def test_thompson_sampling_prefers_works_that_are_enjoyed():
     ids = np.arange(10)
-    rates = Behind(ids, np.where(ids == 4, 90.0, 1.0), np.where(ids == 4, 10.0, 99.0))
+    rates = Behind(ids, ids, 0 * ids, np.where(ids == 4, 90.0, 1.0), np.where(ids == 4, 10.0, 99.0))
     first = [int(thompson(rates, Request(1, request_id=str(i)), 1)[0]) for i in range(200)]
     assert np.mean(np.array(first) == 4) > 0.8
-    even = Behind(ids, np.ones(10), np.ones(10))
+    even = Behind(ids, ids, 0 * ids, np.ones(10), np.ones(10))
     first = np.bincount([int(thompson(even, Request(1, request_id=str(i)), 1)[0]) for i in range(2_000)], minlength=10)
     assert first.min() > 50 and first[0] > first[9], "those that are farther behind come first in the order"
 
@@ -210,10 +212,10 @@ def test_rates_and_earlier_shows_are_those_of_the_snapshot(index):
     snapshot = Snapshot(NOW, works, Table(np.array([1]), {}), {}, {}, meaning=Meaning(enjoyed=("like",)))
     of = Steering(index, snapshot, floors=FLOORS, places_a_day=1000, explore=1)
     show(of, index, [0], at=NOW + 12 * HOUR_MS)
-    late = of.newest.behind.ids.tolist()
+    late = of.newest.boosts.behind.ids.tolist()
     assert late == list(range(1001, 1012)), "the works younger than a day by then, each shown 3 of 4 times"
-    np.testing.assert_allclose(of.newest.behind.alpha, 20 / 3 + 1)
-    np.testing.assert_allclose(of.newest.behind.beta, 40 / 3 + 2)
+    np.testing.assert_allclose(of.newest.boosts.behind.alpha, 20 / 3 + 1)
+    np.testing.assert_allclose(of.newest.boosts.behind.beta, 40 / 3 + 2)
 
 
 @given(
@@ -304,8 +306,8 @@ def test_threads_serve_while_prices_move_and_every_feed_is_counted(index):
 def test_published_prices_are_never_written_again(index):
     of = behind(index, targets=TARGETS, caps=(Cap("creator_id", 0.2),))
     prices = of.newest
-    arrays = [prices.groups, prices.works.keys, prices.works.values]
-    arrays += [array for keyed in prices.columns.values() for array in (keyed.keys, keyed.values, keyed.perhaps)]
+    tables = [prices.boosts.works, prices.boosts.creators, *(keyed for _, keyed in prices.caps)]
+    arrays = [prices.groups, *(array for keyed in tables for array in (keyed.keys, keyed.values, keyed.perhaps))]
     assert not any(array.flags.writeable for array in arrays)
     copies = [array.copy() for array in arrays]
     show(of, index, [1, 3, 5], times=50)
