@@ -8,6 +8,7 @@ ascent on each unit's own constraint, in closed form, as the ascent has added up
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -86,6 +87,18 @@ class FloorCounts:
     def prices_of(self, keys: Array, now_ms: int, bound: float) -> Array:
         """(M,) −λ of ``keys``, in −bound … 0."""
         return np.asarray(-bound * np.minimum(self.lags_of(keys, now_ms) / FULL_LAG, 1.0))
+
+    def told(self, now_ms: int) -> dict[str, Any]:
+        """Plain values for metrics."""
+        return {
+            "name": self.floor.name,
+            "new": len(self.keys),
+            "behind": int((self.lags(now_ms) > 0).sum()),
+            "spent": self.spent,
+            "budget": self.floor.budget,
+            "reached": self.reached,
+            "missed": self.missed,
+        }
 
     def _due(self, births: Array, now_ms: int) -> Array:
         age = np.maximum(now_ms - births, 0) / (self.floor.hours * HOUR_MS * DUE_WITHIN)

@@ -7,6 +7,8 @@ Processes  With ``state``, the processes that serve a scene share one ledger: a 
            not counted yet, and then, under a lock on a file beside it, reads the ledger, counts them, and puts the new
            one in place. Without, every process has prices of its own. What others showed reaches a process's boosts
            within a minute, and its other prices with its own next feeds.
+Fork       ``os.fork()`` waits for a writer that has begun. The child goes on from the same ledger, without the feeds
+           that were held back: the parent counts those.
 Order      The ledger depends on the feeds and their order alone. Prices are published every ``PUBLISH_FEEDS`` feeds, or
            when the observer flushes.
 """
@@ -14,10 +16,12 @@ Order      The ledger depends on the feeds and their order alone. Prices are pub
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
+from weakref import WeakSet
 
 import numpy as np
 
@@ -27,7 +31,7 @@ from karec._stored import MOST_JSON_BYTES, json_of, read_bytes
 from karec.ecosystem.boosts import Boosts, Units
 from karec.ecosystem.constraints import Cap, Floor, Target, check_columns, check_together
 from karec.ecosystem.control import PRICE, Law
-from karec.ecosystem.floors import FloorCounts, Library, newest_of_each
+from karec.ecosystem.floors import Library, newest_of_each
 from karec.ecosystem.keyed import Keyed
 from karec.ecosystem.ledger import Feed, Ledger
 from karec.ecosystem.locked import locked
@@ -94,6 +98,7 @@ class Steering:
         self._units: list[Units] = [(np.empty(0, np.int64),) * 2 for _ in floors]
         self._file = None if state is None else (config_folder or Path()) / state
         self._writer = Lock()
+        _all.add(self)
         self._held: list[Feed] = []
         if self._file is not None and self._file.exists():
             self._restore(self._file)
@@ -153,20 +158,9 @@ class Steering:
                         ledger.caps, map(ledger.cap_prices, range(len(ledger.caps))), strict=True
                     )
                 ],
-                "floors": [self._told(counts) for counts in ledger.floors],
+                "floors": [counts.told(ledger.time_ms) for counts in ledger.floors],
                 "unmet": ledger.unmet(),
             }
-
-    def _told(self, counts: FloorCounts) -> dict[str, Any]:
-        return {
-            "name": counts.floor.name,
-            "new": len(counts.keys),
-            "behind": int((counts.lags(self._ledger.time_ms) > 0).sum()),
-            "spent": counts.spent,
-            "budget": counts.floor.budget,
-            "reached": counts.reached,
-            "missed": counts.missed,
-        }
 
     def _feed(self, request: Request, shown: Candidates) -> Feed:
         now = 0 if request.time_ms is None else request.time_ms
@@ -277,3 +271,26 @@ class Steering:
         notes |= {"unmet": unmet} if unmet else {}
         caps = tuple((column, Keyed.sum_of([each])) for column, each in capped.items())
         return Prices(version, self._groups, groups, caps, self._boosts, notes)
+
+
+_all: WeakSet[Steering] = WeakSet()
+_held_by_fork: list[Steering] = []
+
+
+def _before_fork() -> None:
+    _held_by_fork[:] = list(_all)
+    for steering in _held_by_fork:
+        steering._writer.acquire()
+
+
+def _after_fork(in_child: bool) -> None:
+    for steering in _held_by_fork:
+        if in_child:
+            steering._held = []
+        steering._writer.release()
+    _held_by_fork.clear()
+
+
+os.register_at_fork(
+    before=_before_fork, after_in_parent=lambda: _after_fork(False), after_in_child=lambda: _after_fork(True)
+)

@@ -3,6 +3,7 @@ share the prices.
 """
 
 import json
+import os
 import re
 import threading
 
@@ -334,6 +335,30 @@ def test_writers_at_once_lose_no_feed(index, tmp_path):
     for thread in threads:
         thread.join()
     assert json.loads((tmp_path / "exposure.json").read_text())["feeds"] == 4 * 5 * PUBLISH_FEEDS
+
+
+def test_a_child_of_fork_counts_on_without_what_its_parent_holds_back(index):
+    of = steering(index)
+    stop = threading.Event()
+
+    def write():
+        while not stop.is_set():
+            show(of, index, [1, 3], times=PUBLISH_FEEDS + 1)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(20):
+            child = os.fork()
+            if child == 0:
+                before = of.snapshot()["feeds"]
+                show(of, index, [1, 3], times=3)
+                of.settle()
+                os._exit(0 if of.snapshot()["feeds"] == before + 3 and of.held == 0 else 1)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    finally:
+        stop.set()
+        writer.join()
 
 
 def test_a_state_file_that_cannot_be_written_holds_feeds_back_and_loses_none(index, tmp_path):
