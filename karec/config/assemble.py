@@ -26,11 +26,12 @@ STAGE_ROLES: tuple[type[Step], ...] = (Hydrator, Filter, Scorer, Selector)
 class Cascade(karec.cascade.Cascade):
     """The request path of one scene of a ``karec.toml``. Any number of threads may ``run`` it at once.
 
-    The cascades of a process that stand on one bundle share it, and what their steps build from it.
+    The cascades of a process that stand on one bundle share it, and what their steps build from it. ``exposure``: what the
+    scene wants of exposure and how that stands, by its ``snapshot``; None where it wants nothing.
     """
 
     bundle: Bundle | None = field(default=None, repr=False)
-    exposure: Steered | None = field(default=None, repr=False)
+    exposure: Steered | None = field(default=None, repr=False, kw_only=True)
 
     @classmethod
     def from_config(cls, path: str | Path, scene: str = "home") -> Self:
@@ -52,8 +53,9 @@ class Cascade(karec.cascade.Cascade):
         check_steered(resources.exposure, steps, observers, place)
         versions = {"model": bundle.model_version, "bundle": bundle.path.name}
         queues = tuple(ObserverQueue(observer) for observer in observers)
-        read = bundle.index, config.threads, bundle.naming, bundle, resources.exposure
-        return cls(name, request, recall, stages, queues, versions, *read, recall_index=bundle.recall_index)
+        read = bundle.index, config.threads, bundle.naming, bundle
+        steered = {"recall_index": bundle.recall_index, "exposure": resources.exposure}
+        return cls(name, request, recall, stages, queues, versions, *read, **steered)
 
 
 def load_cascade(path: Path, scene: str, bundle: Bundle | None = None) -> Cascade:
