@@ -42,7 +42,7 @@ from karec.types import Candidates, Request
 
 K = 10
 BEGIN = 1_000 * DAY_MS
-ACCURACIES = (0.99, 0.98, 0.95, 0.90)
+ACCURACIES = (0.99, 0.98, 0.95, 0.93)
 Array = NDArray[np.float64]
 Feeds = NDArray[np.int64]
 
@@ -165,9 +165,9 @@ def with_caps(world: World, times: float) -> Feeds:
 METHODS: dict[str, tuple[Callable[[World, float], Feeds], tuple[float, ...]]] = {
     "floors": (with_floors, (0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.97)),
     "caps": (with_caps, (6.0, 4.0, 3.0, 2.0, 1.5, 1.2, 1.05)),
-    "P-MMF 2": (lambda world, strength: p_mmf(world, strength, 2), (0.3, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 10.0)),
-    "P-MMF 8": (lambda world, strength: p_mmf(world, strength, 8), (0.3, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 10.0)),
-    "min-reg": (min_regulariser, (0.003, 0.01, 0.03, 0.06, 0.1, 0.2, 0.5)),
+    "P-MMF 2": (lambda world, strength: p_mmf(world, strength, 2), (0.3, 1.0, 2.0, 3.0, 4.0, 6.0, 10.0, 20.0)),
+    "P-MMF 8": (lambda world, strength: p_mmf(world, strength, 8), (0.3, 1.0, 2.0, 3.0, 4.0, 6.0, 10.0, 20.0, 50.0)),
+    "min-reg": (min_regulariser, (0.003, 0.01, 0.03, 0.06, 0.1, 0.2, 0.5, 1.0)),
     "CP-fair": (cp_fair, (0.003, 0.01, 0.03, 0.06, 0.1, 0.2, 0.5, 2.0)),
 }
 

@@ -26,8 +26,8 @@ STAGE_ROLES: tuple[type[Step], ...] = (Hydrator, Filter, Scorer, Selector)
 class Cascade(karec.cascade.Cascade):
     """The request path of one scene of a ``karec.toml``. Any number of threads may ``run`` it at once.
 
-    The cascades of a process that stand on one bundle share it, and what their steps build from it. ``exposure``: what the
-    scene wants of exposure and how that stands, by its ``snapshot``; None where it wants nothing.
+    The cascades of a process that stand on one bundle share it, and what their steps build from it. ``exposure``: how
+    what the scene wants of exposure stands; None where it wants nothing.
     """
 
     bundle: Bundle | None = field(default=None, repr=False)
