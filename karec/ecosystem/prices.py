@@ -12,7 +12,7 @@ from karec.ecosystem.boosts import Boosts
 from karec.ecosystem.columns import column_of
 from karec.ecosystem.constraints import Target
 from karec.ecosystem.keyed import Keyed
-from karec.platform.schema import CREATOR, PUBLISHED
+from karec.platform.schema import PUBLISHED
 from karec.types import Array, Candidates, Request
 
 
@@ -39,7 +39,7 @@ class Prices:
     """What works cost, in standard deviations of a request's scores; negative lifts.
 
     groups   (G,) λ of each target's group
-    caps     (column, λ ≥ 0 by its values) of each cap
+    columns  (column, λ by its values): caps, and creators behind a floor
     boosts   of works and creators behind a floor, and what exploration draws from
     notes    for the trace
     """
@@ -47,15 +47,14 @@ class Prices:
     version: int
     of_groups: tuple[Group, ...]
     groups: Array
-    caps: tuple[tuple[str, Keyed], ...]
+    columns: tuple[tuple[str, Keyed], ...]
     boosts: Boosts
     notes: Mapping[str, object]
 
     def of(self, request: Request, candidates: Candidates) -> Array | None:
         """(N,) float64: each candidate's price; None where no price stands. O(N · priced groups)."""
         priced = [(group, price) for group, price in zip(self.of_groups, self.groups.tolist(), strict=True) if price]
-        keyed = [(column, by_value) for column, by_value in self._by_value() if len(by_value)]
-        if not priced and not keyed and not len(self.boosts.works):
+        if not priced and not self.columns and not len(self.boosts.works):
             return None
         now = 0 if request.time_ms is None else request.time_ms
         total = np.zeros(len(candidates))
@@ -68,14 +67,11 @@ class Prices:
 
         for group, price in priced:
             total += price * group.members(values(group.column), now)
-        for column, by_value in keyed:
+        for column, by_value in self.columns:
             by_value.add_to(total, values(column))
         if len(self.boosts.works):
             self.boosts.works.add_to(total, candidates.ids)
         return total
-
-    def _by_value(self) -> tuple[tuple[str, Keyed], ...]:
-        return *self.caps, (CREATOR, self.boosts.creators)
 
 
 def steered(scores: Array, prices: Array) -> Array:

@@ -269,8 +269,11 @@ class Steering:
         notes |= {"budget_spent": spent} if spent else {}
         unmet = ledger.unmet()
         notes |= {"unmet": unmet} if unmet else {}
-        caps = tuple((column, Keyed.sum_of([each])) for column, each in capped.items())
-        return Prices(version, self._groups, groups, caps, self._boosts, notes)
+        parts = {column: [values] for column, values in capped.items() if len(values[0])}
+        if len(self._boosts.creators):
+            parts.setdefault(CREATOR, []).append((self._boosts.creators.keys, self._boosts.creators.values))
+        columns = tuple((column, Keyed.sum_of(each)) for column, each in parts.items())
+        return Prices(version, self._groups, groups, columns, self._boosts, notes)
 
 
 _all: WeakSet[Steering] = WeakSet()

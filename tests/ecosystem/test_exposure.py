@@ -106,7 +106,7 @@ def test_a_works_price_is_the_sum_of_its_groups_prices(index):
     show(of, index, [0, 1, 5, 7, 30], at=NOW + 12 * HOUR_MS)  # creators -1, 0, -1, 1, -1; the floor is due
     prices, at = of.newest, np.arange(50)
     (type_1, young), works = prices.groups.tolist(), prices.boosts.works
-    ((column, creators),) = prices.caps
+    ((column, creators),) = prices.columns
     assert column == "creator_id" and type_1 > 0 and young < 0 and creators.keys.tolist() == [0, 1] and len(works)
     expected = type_1 * (at % 2) + young * (at < 24) * (at < 0)
     for column, keyed in ((at % 5 - 1, creators), (at + 1000, works)):
@@ -307,7 +307,7 @@ def test_threads_serve_while_prices_move_and_every_feed_is_counted(index):
 def test_published_prices_are_never_written_again(index):
     of = behind(index, targets=TARGETS, caps=(Cap("creator_id", 0.2),))
     prices = of.newest
-    tables = [prices.boosts.works, prices.boosts.creators, *(keyed for _, keyed in prices.caps)]
+    tables = [prices.boosts.works, prices.boosts.creators, *(keyed for _, keyed in prices.columns)]
     arrays = [prices.groups, *(array for keyed in tables for array in (keyed.keys, keyed.values, keyed.perhaps))]
     assert not any(array.flags.writeable for array in arrays)
     copies = [array.copy() for array in arrays]
