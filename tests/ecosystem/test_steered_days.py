@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from steered_days import BEGIN, FEEDS, K, Library, live
+from steered_days import BEGIN, FEEDS, K, Library, live, now_of
 
+from karec._clock import HOUR_MS
 from karec.ecosystem.constraints import Cap, Floor, Target
 from karec.ecosystem.steering import Steering
 
@@ -29,7 +30,7 @@ def index(library):
 
 def test_without_a_price_the_library_is_far_from_what_is_wanted(library, index):
     """Else the tests below would hold by themselves."""
-    day = live(library, index, Steering(index, targets=(TYPE,), rate=1e-12))
+    day = live(library, index, Steering(index, targets=(TYPE,), rate=1e-12), feeds=2_500)
     creators = np.bincount(library.columns["creator_id"][np.concatenate(day.feeds)])
     assert day.share(library.columns["type"] == 1) < 0.1
     assert day.share_younger(72) < 0.1
@@ -65,10 +66,13 @@ def test_dual_ascent_misses_a_share_by_no_more_places_than_its_bound_allows(libr
 def test_every_new_work_gets_its_floor_inside_the_budget(library, index):
     floors = (Floor(20, 6_000, new_work_hours=24),)
     steering = Steering(index, targets=(TYPE,), floors=floors, places_a_day=FEEDS * K, explore=1)
-    live(library, index, steering, feeds=2 * FEEDS)
+    day = live(library, index, steering, feeds=FEEDS * 3 // 2)
+    age = (now_of(len(day.feeds) - 1) - library.columns["upload_ms"][:200]) / HOUR_MS
+    owed = day.exposures()[:200][age > 14]  # the whole floor was due two hours ago
+    assert len(owed) > 150
+    assert (owed >= 20).mean() >= 0.98
     (told,) = steering.snapshot()["floors"]
-    assert told["reached"] + told["missed"] == 200 and told["new"] == 0, "all of them are a day old by now"
-    assert told["reached"] >= 0.98 * 200
+    assert told["reached"] >= 0.98 * (told["reached"] + told["missed"]) > 50, "of those that are not new any more"
     assert told["spent"] <= 6_000
 
 
