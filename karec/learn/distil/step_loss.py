@@ -76,9 +76,9 @@ class StepLoss:
         distil, model = self.distil, self.model
         distils = step >= self.hard_until
         inputs = self.batches.inputs(rows, model.inputs)
-        fused, by_task = model.user(inputs)
+        fused, by_task, levels = model.user(inputs)
         works = model.item(inputs)
-        logits = model.logits(fused, by_task, works)
+        logits = model.logits(fused, by_task, levels, works)
         loss = self.distil.label_weight * distillation_loss(
             logits if self.log_chance is None else logits - self.log_chance[rows],
             self.labels[rows],
@@ -105,8 +105,8 @@ class StepLoss:
     def _of_lists(self, at: Tensor, works: Tensor) -> Tensor:
         """The list, pool and pairwise losses of the lists ``at (L,)``, whose works have the vectors (L, N, D)."""
         distil, model = self.distil, self.model
-        users, _ = model.user(self.batches.inputs(self.list_rows[at], model.user.inputs))
-        s = model.scale[0] * torch.einsum("ld,lnd->ln", users, works) + model.bias[0]
+        users, _, levels = model.user(self.batches.inputs(self.list_rows[at], model.user.inputs))
+        s = model.pool_logits(users, levels, works)
         t = self.list_targets[at]
         loss = s.new_zeros(())
         if distil.list_weight:

@@ -21,15 +21,20 @@ def training_logits(model: Towers, prepared: Prepared, lists: LoggedLists | None
     if lists is None:
         return rows, np.empty((0, 2), np.float32)
     with torch.no_grad():
-        users = torch.cat([model.user(i)[0] for i in prepared.train_batches.in_order(model.user.inputs)])
-    of_lists = list_logits(
-        model, users[torch.from_numpy(lists.rows)], prepared.train_batches, lists.works, lists.numbers
-    )
+        users, _, levels = (
+            torch.cat(part)
+            for part in zip(*map(model.user, prepared.train_batches.in_order(model.user.inputs)), strict=True)
+        )
+    of = torch.from_numpy(lists.rows)
+    of_lists = list_logits(model, users[of], levels[of], prepared.train_batches, lists.works, lists.numbers)
     return rows, of_lists
 
 
-def list_logits(model: Towers, users: Tensor, batches: Batches, works: Array, numbers: Array) -> Array:
-    """(L, N) fused logits: ``users (L, D)`` fused user vectors, ``works (L, N)``, ``numbers (L, N, J)``."""
+def list_logits(
+    model: Towers, users: Tensor, levels: Tensor, batches: Batches, works: Array, numbers: Array
+) -> Array:
+    """(L, N) fused logits: ``users (L, D)`` fused user vectors, ``levels (L, 1 + T)`` of the same users, ``works (L,
+    N)``, ``numbers (L, N, J)``."""
     model.eval()
     out = np.empty(works.shape, np.float32)
     step = max(ITEM_ROWS // works.shape[1], 1)
@@ -37,8 +42,7 @@ def list_logits(model: Towers, users: Tensor, batches: Batches, works: Array, nu
         for begin in range(0, len(works), step):
             part = slice(begin, begin + step)
             vectors = item_vectors(model, batches, torch.from_numpy(works[part]), torch.from_numpy(numbers[part]))
-            cosines = torch.einsum("ld,lnd->ln", users[part], vectors)
-            out[part] = (model.scale[0] * cosines + model.bias[0]).cpu().numpy()
+            out[part] = model.pool_logits(users[part], levels[part], vectors).cpu().numpy()
     return out
 
 

@@ -1,8 +1,13 @@
 """Two towers: a user tower and an item tower that meet in an inner product, and nowhere else.
 
-The item tower gives one vector v, the user tower one for each task, u_t, and a fused one, u_F, all of length 1:
+The item tower gives one vector v, the user tower one for each task, u_t, and a fused one, u_F, all of length 1, and for
+each of these a level c, one number:
 
-    s_t = a_t·⟨u_t, v⟩ + b_t        a, b learned: a cosine alone would keep the sigmoid in a narrow band
+    s_t = a_t·(⟨u_t, v⟩ + c_t) + b_t        a, b learned: a cosine alone would keep the sigmoid in a narrow band
+
+c_t says how often the user gives this feedback at all. Without it a user's level would have to be the cosine with what
+all works have in common, so that all item vectors would point one way. It changes no order of one user's works, and
+prerank does not read it.
 
 u_F learns the fused score, and prerank searches with it; no cross feature enters. *Full* towers see counters and rates
 on both sides, *static* ones do not: their vectors stay valid until a work's profile changes.
@@ -27,8 +32,9 @@ STARTING_SCALE = 5.0
 
 
 class UserTower(nn.Module):
-    """``inputs`` (B rows; those of ``matching`` too) → (user_vector (B, D), task_vectors (B, T, D)).
+    """``inputs`` (B rows; those of ``matching`` too) → (user_vector (B, D), task_vectors (B, T, D), levels (B, 1 + T)).
 
+    Vectors have length 1; ``levels`` are the heads' c, the fused one first.
     In training the profile and numbers of a share ``hidden_profiles`` of the rows are set to 0, as those of a user
     never seen are, so that history and context learn to do without them.
     """
@@ -63,11 +69,12 @@ class UserTower(nn.Module):
         width = n_codes * (dim // 2) + self.numbers.width + 2 * dim
         self.layers = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
         self.out = nn.Linear(hidden, self.heads * vector)
+        self.level = nn.Linear(hidden, self.heads)
         self.matching = matching
         if matching is not None:
             self.inputs = tuple(dict.fromkeys((*UserTower.inputs, *matching.inputs)))
 
-    def forward(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def forward(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         works, n_works = self.item_codes.sum_of_list(inputs, "history")
         person, ids, numbers = inputs["user_id"], inputs["user_ids"], inputs["user_numbers"]
         if self.training and self.hidden_profiles:
@@ -80,11 +87,12 @@ class UserTower(nn.Module):
             self.numbers(self.columns(numbers)),
             works / n_works.clamp(min=1.0),
         ]
-        vectors = self.out(self.layers(torch.cat(features, dim=1))).reshape(-1, self.heads, self.vector)
+        hidden = self.layers(torch.cat(features, dim=1))
+        vectors = self.out(hidden).reshape(-1, self.heads, self.vector)
         if self.matching is not None:
             vectors = vectors + self.matching(inputs)
         vectors = functional.normalize(vectors, dim=2)
-        return vectors[:, 0], vectors[:, 1:]
+        return vectors[:, 0], vectors[:, 1:], self.level(hidden)
 
 
 class ItemTower(nn.Module):
@@ -164,12 +172,17 @@ class Towers(nn.Module):
         self.bias = nn.Parameter(torch.zeros(self.user.heads))
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        fused, by_task = self.user(inputs)
-        return self.logits(fused, by_task, self.item(inputs))
+        return self.logits(*self.user(inputs), self.item(inputs))
 
-    def logits(self, fused: Tensor, by_task: Tensor, works: Tensor) -> Tensor:
-        """(B, 1 + T) from user vectors (B, D) and (B, T, D) and item vectors (B, D)."""
+    def logits(self, fused: Tensor, by_task: Tensor, levels: Tensor, works: Tensor) -> Tensor:
+        """(B, 1 + T) from what the user tower gives and item vectors (B, D)."""
         users = torch.cat([fused.unsqueeze(1), by_task], dim=1)
         cosines = torch.matmul(users, works.unsqueeze(2)).squeeze(2)
-        logits: Tensor = self.scale * cosines + self.bias
+        logits: Tensor = self.scale * (cosines + levels) + self.bias
+        return logits
+
+    def pool_logits(self, fused: Tensor, levels: Tensor, works: Tensor) -> Tensor:
+        """(L, N) fused logits of pools: user vectors (L, D), ``levels`` of the same users, item vectors (L, N, D)."""
+        cosines = torch.einsum("ld,lnd->ln", fused, works)
+        logits: Tensor = self.scale[0] * (cosines + levels[:, :1]) + self.bias[0]
         return logits

@@ -136,8 +136,9 @@ class AblationModels:
         scale, bias = fit_calibration(predict(model, prepared.valid_batches)[:, 1:], prepared.valid.labels)
         logits = predict(model, inputs.batches)[:, 1:] * scale + bias
         with torch.no_grad():
-            users, _ = model.user(inputs.batches.inputs(torch.from_numpy(inputs.pool_rows), model.user.inputs))
-        pools = list_logits(model, users, prepared.train_batches, inputs.pool_works, inputs.pool_numbers)
+            asked = inputs.batches.inputs(torch.from_numpy(inputs.pool_rows), model.user.inputs)
+            users, _, levels = model.user(asked)
+        pools = list_logits(model, users, levels, prepared.train_batches, inputs.pool_works, inputs.pool_numbers)
         return {"logits": logits, "pools": pools}
 
     def _logged(self, teacher: str, seed: int) -> tuple[SoftLabels, LoggedLists]:
