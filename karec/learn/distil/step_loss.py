@@ -76,9 +76,8 @@ class StepLoss:
         distil, model = self.distil, self.model
         distils = step >= self.hard_until
         inputs = self.batches.inputs(rows, model.inputs)
-        fused, by_task, levels = model.user(inputs)
-        works = model.item(inputs)
-        logits = model.logits(fused, by_task, levels, works)
+        users, works = model.user(inputs), model.item(inputs)
+        logits = model.logits(users, works)
         loss = self.distil.label_weight * distillation_loss(
             logits if self.log_chance is None else logits - self.log_chance[rows],
             self.labels[rows],
@@ -99,14 +98,14 @@ class StepLoss:
         if from_lists:
             loss = loss + self._of_lists(at, recalled)
         if distil.unexposed_weight:
-            loss = loss + distil.unexposed_weight * self._contrast(rows, fused, works, at, recalled)
+            loss = loss + distil.unexposed_weight * self._contrast(rows, users.user_vector, works, at, recalled)
         return loss
 
     def _of_lists(self, at: Tensor, works: Tensor) -> Tensor:
         """The list, pool and pairwise losses of the lists ``at (L,)``, whose works have the vectors (L, N, D)."""
         distil, model = self.distil, self.model
-        users, _, levels = model.user(self.batches.inputs(self.list_rows[at], model.user.inputs))
-        s = model.pool_logits(users, levels, works)
+        users = model.user(self.batches.inputs(self.list_rows[at], model.user.inputs))
+        s = model.fused_logits(users, works)
         t = self.list_targets[at]
         loss = s.new_zeros(())
         if distil.list_weight:

@@ -8,7 +8,7 @@ from karec.learn._torch import Tensor, torch
 from karec.learn.fit.batches import Batches
 from karec.learn.fit.predictions import predict
 from karec.learn.fit.prepare import Prepared
-from karec.learn.nets.towers import Towers
+from karec.learn.nets.towers import OfUsers, Towers
 from karec.training_data.lists import LoggedLists
 from karec.types import Array
 
@@ -21,20 +21,14 @@ def training_logits(model: Towers, prepared: Prepared, lists: LoggedLists | None
     if lists is None:
         return rows, np.empty((0, 2), np.float32)
     with torch.no_grad():
-        users, _, levels = (
-            torch.cat(part)
-            for part in zip(*map(model.user, prepared.train_batches.in_order(model.user.inputs)), strict=True)
-        )
+        parts = [model.user(inputs) for inputs in prepared.train_batches.in_order(model.user.inputs)]
     of = torch.from_numpy(lists.rows)
-    of_lists = list_logits(model, users[of], levels[of], prepared.train_batches, lists.works, lists.numbers)
-    return rows, of_lists
+    users = OfUsers(*(torch.cat(part)[of] for part in zip(*parts, strict=True)))
+    return rows, list_logits(model, users, prepared.train_batches, lists.works, lists.numbers)
 
 
-def list_logits(
-    model: Towers, users: Tensor, levels: Tensor, batches: Batches, works: Array, numbers: Array
-) -> Array:
-    """(L, N) fused logits: ``users (L, D)`` fused user vectors, ``levels (L, 1 + T)`` of the same users, ``works (L,
-    N)``, ``numbers (L, N, J)``."""
+def list_logits(model: Towers, users: OfUsers, batches: Batches, works: Array, numbers: Array) -> Array:
+    """(L, N) fused logits of L users with N works each: ``works (L, N)`` rows of works, ``numbers (L, N, J)``."""
     model.eval()
     out = np.empty(works.shape, np.float32)
     step = max(ITEM_ROWS // works.shape[1], 1)
@@ -42,7 +36,7 @@ def list_logits(
         for begin in range(0, len(works), step):
             part = slice(begin, begin + step)
             vectors = item_vectors(model, batches, torch.from_numpy(works[part]), torch.from_numpy(numbers[part]))
-            out[part] = model.pool_logits(users[part], levels[part], vectors).cpu().numpy()
+            out[part] = model.fused_logits(OfUsers(*(each[part] for each in users)), vectors).cpu().numpy()
     return out
 
 

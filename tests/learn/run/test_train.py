@@ -40,7 +40,7 @@ def test_a_run_leaves_all_that_serving_needs(dataset, run):
     assert Encoder.load(folder / "encoder.npz").tasks == dataset.tasks
     for kind, outputs in (
         ("ranker", ("logits",)),
-        ("user_tower", ("user_vector", "task_vectors", "levels")),
+        ("user_tower", ("user_vector", "task_vectors", "slopes", "levels")),
         ("item_tower", ("item_vector",)),
     ):
         model = OnnxModel(folder / f"{kind}.onnx")

@@ -137,8 +137,8 @@ class AblationModels:
         logits = predict(model, inputs.batches)[:, 1:] * scale + bias
         with torch.no_grad():
             asked = inputs.batches.inputs(torch.from_numpy(inputs.pool_rows), model.user.inputs)
-            users, _, levels = model.user(asked)
-        pools = list_logits(model, users, levels, prepared.train_batches, inputs.pool_works, inputs.pool_numbers)
+            users = model.user(asked)
+        pools = list_logits(model, users, prepared.train_batches, inputs.pool_works, inputs.pool_numbers)
         return {"logits": logits, "pools": pools}
 
     def _logged(self, teacher: str, seed: int) -> tuple[SoftLabels, LoggedLists]:
