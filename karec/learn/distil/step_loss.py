@@ -1,7 +1,7 @@
 """The loss of one step of the towers' training: the sum of the losses that the settings switch on.
 
 exposed rows      hard and soft labels, a head for each task and the fused one
-logged lists      soft labels of their works and their order, by the fused head
+logged lists      soft labels of their works, a head for each task and the fused one, and their order by the fused one
 retrieval         what a user took against works of the whole library
 contrast          a user's clicked work against the batch's others and recalled works that were not shown
 """
@@ -77,7 +77,7 @@ class StepLoss:
         distils = step >= self.hard_until
         inputs = self.batches.inputs(rows, model.inputs)
         users, works = model.user(inputs), model.item(inputs)
-        logits = model.logits(users, works)
+        logits = model.logits(users, works.unsqueeze(1)).squeeze(1)
         loss = self.distil.label_weight * distillation_loss(
             logits if self.log_chance is None else logits - self.log_chance[rows],
             self.labels[rows],
@@ -105,13 +105,14 @@ class StepLoss:
         """The list, pool and pairwise losses of the lists ``at (L,)``, whose works have the vectors (L, N, D)."""
         distil, model = self.distil, self.model
         users = model.user(self.batches.inputs(self.list_rows[at], model.user.inputs))
-        s = model.fused_logits(users, works)
-        t = self.list_targets[at]
+        by_head, wanted = model.logits(users, works), self.list_targets[at]
+        s, t = by_head[..., 0], wanted[..., 0]
         loss = s.new_zeros(())
         if distil.list_weight:
             loss = loss + distil.list_weight * list_loss(s, t, distil.list_temperature)
         if distil.pool_weight:
-            loss = loss + distil.pool_weight * soft_label_loss(s, t, distil.temperature).mean()
+            soft = (soft_label_loss(by_head, wanted, distil.temperature) * self.weights).sum(dim=2)
+            loss = loss + distil.pool_weight * soft.mean()
         if distil.pairwise_weight:
             by_pairs = pairwise_loss(s, t) if distil.pairwise == "plain" else chunk_loss(s, t, distil.chunks)
             loss = loss + distil.pairwise_weight * by_pairs

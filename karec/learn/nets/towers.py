@@ -187,17 +187,12 @@ class Towers(nn.Module):
         self.bias = nn.Parameter(torch.zeros(self.user.heads))
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        return self.logits(self.user(inputs), self.item(inputs))
+        return self.logits(self.user(inputs), self.item(inputs).unsqueeze(1)).squeeze(1)
 
     def logits(self, users: OfUsers, works: Tensor) -> Tensor:
-        """(B, 1 + T): of B users with one work each, ``works (B, D)``."""
+        """(B, N, 1 + T): of B users with N works each, ``works (B, N, D)``."""
         vectors = torch.cat([users.user_vector.unsqueeze(1), users.task_vectors], dim=1)
-        cosines = torch.matmul(vectors, works.unsqueeze(2)).squeeze(2)
-        logits: Tensor = self.scale * (users.slopes * cosines + users.levels) + self.bias
-        return logits
-
-    def fused_logits(self, users: OfUsers, works: Tensor) -> Tensor:
-        """(L, N): the fused head's of L users with N works each, ``works (L, N, D)``."""
-        cosines = torch.einsum("ld,lnd->ln", users.user_vector, works)
-        logits: Tensor = self.scale[0] * (users.slopes[:, :1] * cosines + users.levels[:, :1]) + self.bias[0]
+        cosines = torch.matmul(works, vectors.transpose(1, 2))
+        lines = users.slopes.unsqueeze(1) * cosines + users.levels.unsqueeze(1)
+        logits: Tensor = self.scale * lines + self.bias
         return logits

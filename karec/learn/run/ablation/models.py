@@ -139,7 +139,7 @@ class AblationModels:
             asked = inputs.batches.inputs(torch.from_numpy(inputs.pool_rows), model.user.inputs)
             users = model.user(asked)
         pools = list_logits(model, users, prepared.train_batches, inputs.pool_works, inputs.pool_numbers)
-        return {"logits": logits, "pools": pools}
+        return {"logits": logits, "pools": pools[..., 0]}
 
     def _logged(self, teacher: str, seed: int) -> tuple[SoftLabels, LoggedLists]:
         """What the ranker ``teacher`` of ``seed`` logged of the training days."""
