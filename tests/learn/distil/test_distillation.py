@@ -90,8 +90,8 @@ def test_the_fused_label_is_the_fusion_of_the_labels():
 
 
 def test_lists_teach_their_order(prepared, targets, lists):
-    """Made-up lists put works of even rows first: towers learn that from them, and not without them. In one epoch, which
-    is then the one that is kept: validation knows nothing of even rows."""
+    """Made-up lists put works of even rows first: towers learn that from them, and not without them. In one epoch,
+    which is then the one that is kept: validation knows nothing of even rows."""
     even = (lists.works % 2 == 0).ravel()
     found = {}
     for recipe in ("hard", "list"):
