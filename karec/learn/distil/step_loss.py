@@ -2,6 +2,7 @@
 
 exposed rows      hard and soft labels, a head for each task and the fused one
 logged lists      soft labels of their works, a head for each task and the fused one, and their order by the fused one
+                  and their works' vectors, whose mean is to be short (CENTRED)
 retrieval         what a user took against works of the whole library
 contrast          a user's clicked work against the batch's others and recalled works that were not shown
 """
@@ -31,6 +32,9 @@ from karec.training_data.auxiliary import auxiliary_chances
 from karec.training_data.lists import LoggedLists
 
 EPSILON = 1e-6
+CENTRED = 0.5
+"""Weight of the squared length of the mean item vector of the step's lists. A part that all item vectors share says
+nothing of one user's works, and levels say what it could of users: without it works lie apart, as DPP needs them."""
 
 
 class StepLoss:
@@ -107,7 +111,7 @@ class StepLoss:
         users = model.user(self.batches.inputs(self.list_rows[at], model.user.inputs))
         by_head, wanted = model.logits(users, works), self.list_targets[at]
         s, t = by_head[..., 0], wanted[..., 0]
-        loss = s.new_zeros(())
+        loss = CENTRED * works.flatten(0, 1).mean(dim=0).square().sum()
         if distil.list_weight:
             loss = loss + distil.list_weight * list_loss(s, t, distil.list_temperature)
         if distil.pool_weight:

@@ -13,7 +13,7 @@ from karec.evaluate.measures.accuracy import auc
 from karec.learn.distil.round import train_round
 from karec.learn.distil.step_loss import StepLoss
 from karec.learn.distil.targets import Targets, fused_labels
-from karec.learn.distil.tower_logits import training_logits
+from karec.learn.distil.tower_logits import item_vectors, training_logits
 from karec.learn.fit.prepare import prepare
 from karec.learn.nets.ranker import MmoeRanker
 from karec.learn.nets.towers import Towers, UserTower
@@ -77,7 +77,8 @@ def test_each_recipe_is_another_loss(prepared, targets, lists):
 
 
 @pytest.mark.parametrize("weight", ["list_weight", "pool_weight", "pairwise_weight", "unexposed_weight"])
-def test_a_weight_of_zero_is_no_loss(prepared, targets, lists, weight):
+def test_a_weight_of_zero_is_no_loss(prepared, targets, lists, weight, monkeypatch):
+    monkeypatch.setattr("karec.learn.distil.step_loss.CENTRED", 0.0)
     base = SETTINGS.with_recipe("hard")
     losses = [loss_at(prepared, targets, lists, changed(base, distil={weight: w}), 10**6) for w in (0.0, 1.0, 2.0)]
     assert losses[2] - losses[0] == pytest.approx(2 * (losses[1] - losses[0]), rel=1e-4)
@@ -101,8 +102,24 @@ def test_lists_teach_their_order(prepared, targets, lists):
     assert found["hard"] < 0.6 and found["list"] > 0.7, found
 
 
-def test_the_pool_loss_is_the_divergence_from_the_ranker_over_every_work_of_the_lists(prepared, targets, lists):
+def test_the_mean_vector_of_the_lists_works_is_kept_short(prepared, targets, lists, monkeypatch):
+    """By its squared length, of all lists at once, so that which are drawn does not matter."""
+    settings = changed(SETTINGS.with_recipe("list"), distil={"lists_per_step": len(lists)})
+    taught = step_loss(prepared, targets, lists, settings)
+    with_it = taught(torch.arange(40), 10**6).item()
+    vectors = item_vectors(
+        taught.model, prepared.train_batches, torch.from_numpy(lists.works), torch.from_numpy(lists.numbers)
+    )
+    mean = vectors.detach().double().numpy().reshape(-1, vectors.shape[-1]).mean(axis=0)
+    monkeypatch.setattr("karec.learn.distil.step_loss.CENTRED", 0.0)
+    assert with_it - taught(torch.arange(40), 10**6).item() == pytest.approx(0.5 * mean @ mean, rel=1e-3)
+
+
+def test_the_pool_loss_is_the_divergence_from_the_ranker_over_every_work_of_the_lists(
+    prepared, targets, lists, monkeypatch
+):
     """The sum over the heads, each with its weight; of all lists at once, so that which are drawn does not matter."""
+    monkeypatch.setattr("karec.learn.distil.step_loss.CENTRED", 0.0)
     base = changed(SETTINGS.with_recipe("hard"), distil={"lists_per_step": len(lists)})
     base = replace(base, task_weights={"fused": 0.5, "like": 2.0})
     taught = step_loss(prepared, targets, lists, changed(base, distil={"pool_weight": 3.0}))
