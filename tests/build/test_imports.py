@@ -27,7 +27,6 @@ A_MODULE_OF = {
     "observe": "observe.shadow",
     "refresh": "refresh.publish",
     "data": "data.own.load",
-    "simulate": "simulate.world.tastes",
 }
 SIBLINGS = [
     (f"karec.{A_MODULE_OF[one]}", f"karec.{A_MODULE_OF[other]}", "layers")
@@ -46,6 +45,10 @@ UPWARDS = [
     ("karec.recall.model", "karec.config.scenes", "layers"),
     ("karec.training_data.examples", "karec.evaluate.page", "layers"),
     ("karec.evaluate.quality", "karec.learn.settings", "layers"),
+    ("karec.evaluate.curves", "karec.simulate.arm_log", "layers"),
+    ("karec.data.own.load", "karec.simulate.world.tastes", "layers"),
+    ("karec.learn.settings.train", "karec.simulate.arm_log", "layers"),
+    ("karec.simulate.arm_log", "karec.cli", "layers"),
     ("karec.learn.settings.recipes", "karec.cli", "layers"),
     ("karec.kernels.reference", "karec.types", "layers"),
     ("karec.errors", "karec.types", "layers"),
