@@ -225,7 +225,7 @@ def test_works_without_counters_are_named_before_training_and_what_adds_them(dat
 
 def test_a_run_of_flat_settings_is_refused_by_its_format(dataset, run, tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({"settings": {"ranker": "mmoe"}}))
-    with pytest.raises(DataError, match=r"run\.json has format None, this version reads 2: train the run again"):
+    with pytest.raises(DataError, match=r"run\.json has format None, this version reads 3: train the run again"):
         evaluate_run(dataset, tmp_path)
 
 
