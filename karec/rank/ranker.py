@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -18,14 +19,22 @@ from karec.types import Array, Candidates, Request, Selection
 class Ranker(Hydrator):
     """``logits (N, T) float32``: one pass over user, item, context and cross features.
 
-    A work that the snapshot does not know is ranked by its out-of-vocabulary slots.
+    A work that the snapshot does not know is ranked by its out-of-vocabulary slots. ``model``: another ONNX file of the
+    same encoder, relative to ``config_folder``, in place of the bundle's ranker; None: the bundle's.
     """
 
     needs = tuple(f"request.{name}" for name in USER_SIDE)
     gives = ("column.logits",)
 
-    def __init__(self, ranker: OnnxModel, snapshot: Snapshot, encoder: Encoder) -> None:
-        self.ranker = ranker
+    def __init__(
+        self,
+        ranker: OnnxModel,
+        snapshot: Snapshot,
+        encoder: Encoder,
+        model: str | None = None,
+        config_folder: Path | None = None,
+    ) -> None:
+        self.ranker = ranker if model is None else _other(model, config_folder)
         self.snapshot = snapshot
         self.encoder = encoder
 
@@ -47,12 +56,19 @@ class Ranker(Hydrator):
 
 
 class FusedScore(Scorer):
-    """The fusion of ``logits`` into one score in [0, 1]; see ``karec.rank.fusion``."""
+    """The fusion of ``logits`` into one score in [0, 1]; see ``karec.rank.fusion``. ``model``: whose logits they are."""
 
     needs = ("column.logits",)
 
-    def __init__(self, ranker: OnnxModel, weights: Mapping[str, float], kind: str = "sum") -> None:
-        self.tasks = ranker.tasks
+    def __init__(
+        self,
+        ranker: OnnxModel,
+        weights: Mapping[str, float],
+        kind: str = "sum",
+        model: str | None = None,
+        config_folder: Path | None = None,
+    ) -> None:
+        self.tasks = (ranker if model is None else _other(model, config_folder)).tasks
         self.fusion = Fusion(weights, kind)  # type: ignore[arg-type]  # Fusion checks the name
         self.fusion(np.zeros((1, len(self.tasks)), np.float32), self.tasks)
 
@@ -75,3 +91,7 @@ class TopK(Selector):
     def select(self, request: Request, candidates: Candidates) -> Selection:
         best = np.argsort(-candidates.scores, kind="stable")
         return Selection(best[: request.k if self.k is None else self.k])
+
+
+def _other(model: str, config_folder: Path | None) -> OnnxModel:
+    return OnnxModel((config_folder or Path()) / model)
