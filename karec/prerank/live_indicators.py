@@ -26,7 +26,7 @@ class LiveIndicators(Scorer):
 
     def __init__(self, snapshot: Snapshot, weights: Mapping[str, float] | None = None) -> None:
         columns = snapshot.works.columns
-        counted = [label for label in (*snapshot.meaning.enjoyed[-1:], *snapshot.meaning.liked)]
+        counted = (*snapshot.meaning.enjoyed[-1:], *snapshot.meaning.liked)
         self.weights = dict.fromkeys(counted, 1.0) if weights is None else dict(weights)
         missing = [label for label in self.weights if counter(label) not in columns]
         if not self.weights or missing or EXPOSED not in columns:

@@ -56,7 +56,7 @@ class Ranker(Hydrator):
 
 
 class FusedScore(Scorer):
-    """The fusion of ``logits`` into one score in [0, 1]; see ``karec.rank.fusion``. ``model``: whose logits they are."""
+    """The fusion of ``logits`` into one score in [0, 1]; see ``karec.rank.fusion``. ``model`` as there."""
 
     needs = ("column.logits",)
 

@@ -28,10 +28,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from karec._toml import Place, checked, fill, read_toml
+from karec._toml import Place, fill, read_toml
 from karec.config.scenes import Config
 from karec.config.starting import QUOTAS, starting_config
-from karec.errors import ConfigError
 from karec.platform.snapshot import Snapshot
 from karec.simulate.sessions import SCENE
 

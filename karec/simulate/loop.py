@@ -16,6 +16,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from karec._files import file_aside, write_text_aside
 from karec.bundle import Bundle
 from karec.config.assemble import Cascade, build_cascade
 from karec.config.scenes import Config
-from karec.errors import ConfigError, DataError
+from karec.errors import DataError
 from karec.platform.events import Exposures
 from karec.platform.folds.advance import advance
 from karec.platform.snapshot import Snapshot
@@ -38,6 +39,7 @@ from karec.simulate.population import Population, Sizes, make_population
 from karec.simulate.sessions import SCENE, Played, Today
 from karec.simulate.uploads import Creators
 from karec.simulate.workers import play_day, usable_cores
+from karec.simulate.world import World
 from karec.simulate.world.satiation import FORMER
 from karec.simulate.world.tastes import SCENES, TASKS
 from karec.types import Array
@@ -72,7 +74,7 @@ def simulate(
         config = arms.config_of(arm, place / "karec.toml", folder, population.snapshot, weights)
         config.scene(SCENE)  # refuses a mistake in the text; steps are built once there are models
         parts.append((arm, place, config))
-    runs = _trained(arms, sizes, out, progress)
+    runs = _trained(arms, population.world, sizes.seed, out, progress)
     plays = [
         _ArmRun(arm, place, config, runs[at], population, arms, sizes, cores or usable_cores(), progress)
         for at, (arm, place, config) in enumerate(parts)
@@ -102,7 +104,7 @@ def _claim(out: Path, arms: Arms, sizes: Sizes, resume: bool) -> None:
         raise DataError(f"{out} holds this simulation, begun or done: go on with --resume, or name another folder")
 
 
-def _trained(arms: Arms, sizes: Sizes, out: Path, progress: Progress | None) -> list[Path]:
+def _trained(arms: Arms, world: World, seed: int, out: Path, progress: Progress | None) -> list[Path]:
     """The run folder of each arm's first models; arms with the same settings share one."""
     settings = [arms.settings_of(arm) for arm in arms.arms]
     different = list(dict.fromkeys(json.dumps(each, sort_keys=True) for each in settings))
@@ -110,7 +112,7 @@ def _trained(arms: Arms, sizes: Sizes, out: Path, progress: Progress | None) -> 
     for at, text in enumerate(different):
         if progress is not None:
             progress(at, len(different), "first trainings")
-        runs[text] = first_training(sizes, json.loads(text), out / "models" / f"{at}", arms.satiation)
+        runs[text] = first_training(world, json.loads(text), seed, out / "models" / f"{at}")
     if progress is not None:
         progress(len(different), len(different), "first trainings")
     return [runs[json.dumps(each, sort_keys=True)] for each in settings]
@@ -177,8 +179,8 @@ class _ArmRun:
         cascade = self._cascade(served)
         learns = self._learns(cascade)
         today = Today(population, day, served.snapshot, replace(cascade, observers=()), cascade if learns else None)
-        what = f"{self.arm.name}: day {day + 1} of {self.sizes.days}"
-        played = play_day(today, state.levels, state.lately, self.cores, lambda done, total: self._say(done, total, what))
+        say = partial(self._say, what=f"{self.arm.name}: day {day + 1} of {self.sizes.days}")
+        played = play_day(today, state.levels, state.lately, self.cores, say)
         del today, cascade, served
         exposures = self._logged(day, played)
         state.levels[played.users] = played.levels
@@ -196,7 +198,8 @@ class _ArmRun:
             served_so_far = joined([read_events(self.place, at, population) for at in range(state.day)])
             there = state.creators.upload_day < state.day
             folder = self.place / "learn" / f"night-{state.day:04d}"
-            state.run = str(learn_on(population, there, served_so_far, Path(state.run), folder, self.place / "rank_log"))
+            log = self.place / "rank_log"
+            state.run = str(learn_on(population, there, served_so_far, Path(state.run), folder, log))
             self._say(1, 1, f"{self.arm.name}: night {state.day}")
         return snapshot
 

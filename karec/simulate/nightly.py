@@ -1,11 +1,12 @@
 """Training, called as a process: the first models of the history, and at night what was served.
 
-    MODELS/settings-NN.toml, MODELS/NN/run     a training for each of the arms' different settings
-    ARM/learn/data, ARM/learn/run-V            an arm's own data, and the towers that learned on from its log
+MODELS/settings-NN.toml, MODELS/NN/run     a training for each of the arms' different settings
+ARM/learn/data, ARM/learn/run-V            an arm's own data, and the towers that learned on from its log
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -22,7 +23,8 @@ from karec.data.own.writing import write_dataset
 from karec.errors import KarecError
 from karec.platform.events import Exposures
 from karec.platform.snapshot import Snapshot
-from karec.simulate.population import Population, Sizes, with_works
+from karec.simulate.population import Population, with_works
+from karec.simulate.world import World
 from karec.types import Array
 
 VALIDATION, TEST = 0.04, 0.02  # shares of an arm's exposures, the last ones
@@ -32,21 +34,22 @@ class TrainingFailed(KarecError):
     """A training that an arm needs ended with an error."""
 
 
-def first_training(sizes: Sizes, settings: Mapping[str, Any], folder: Path, satiation: float) -> Path:
+def first_training(world: World, settings: Mapping[str, Any], seed: int, folder: Path) -> Path:
     """The run folder of models that learned from the weeks before the days; trained where it is not there yet."""
     run = folder / "run"
     if (run / "quality.json").exists():  # the last file of a training
         return run
     folder.mkdir(parents=True, exist_ok=True)
     write_text_aside(folder / "settings.toml", toml(settings))
-    data = [f"--works={sizes.works}", f"--users={sizes.users}", f"--exposures={sizes.exposures}"]
-    _train("--data=world", *data, f"--seed={sizes.seed}", f"--out={folder}", f"--settings={folder / 'settings.toml'}")
+    data = folder / "data"
+    shutil.rmtree(data, ignore_errors=True)
+    write_dataset(data, world.start, world.past, world.dataset)
+    _train(f"--data={data}", f"--seed={seed}", f"--out={folder}", f"--settings={folder / 'settings.toml'}")
+    shutil.rmtree(data)
     return run
 
 
-def learn_on(
-    population: Population, uploaded: Array, served: Exposures, run: Path, folder: Path, log: Path
-) -> Path:
+def learn_on(population: Population, uploaded: Array, served: Exposures, run: Path, folder: Path, log: Path) -> Path:
     """Towers that go on from those of ``run``, taught by the rank ``log``, in ``folder``: the new run folder.
 
     ``uploaded (W,)`` bool: the works that are on the platform; ``served``: what was shown in the days so far.
@@ -105,4 +108,4 @@ def _value(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_value, value)) + "]"
-    return repr(value) if isinstance(value, int | float) else '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return repr(value) if isinstance(value, int | float) else json.dumps(str(value))

@@ -56,9 +56,7 @@ class Population:
     shares: Array
 
 
-def make_population(
-    sizes: Sizes, satiation: Satiation = FORMER, progress: Progress | None = None
-) -> Population:
+def make_population(sizes: Sizes, satiation: Satiation = FORMER, progress: Progress | None = None) -> Population:
     """The same sizes and satiation give the same population."""
     world = make_world(
         sizes.works, sizes.users, sizes.exposures, days=WORLD_DAYS, seed=sizes.seed, satiation=satiation,
@@ -111,7 +109,7 @@ def _enjoyment(truth: Truth, user: Array, work: Array, shown: Exposures) -> Arra
 
 
 def _latest(user: Array, work: Array, n_users: int, width: int) -> Array:
-    """(U, width) int32: the last works of each user, oldest first, from M rows in order of time; −1 before the first."""
+    """(U, width) int32: the last works of each user, oldest first, of M rows in order of time; −1 before the first."""
     order = np.argsort(user, kind="stable")
     ends = np.searchsorted(user[order], np.arange(n_users), side="right")
     starts = np.searchsorted(user[order], np.arange(n_users))

@@ -25,9 +25,7 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def play_day(
-    today: Today, levels: Array, lately: Array, cores: int, said: Callable[[int, int], None]
-) -> Played:
+def play_day(today: Today, levels: Array, lately: Array, cores: int, said: Callable[[int, int], None]) -> Played:
     """Every potential session of the day; ``said(done, total)`` is called as chunks end."""
     of = today.population.visits
     rows = np.arange(len(of.day))[of.of_day(today.day)]

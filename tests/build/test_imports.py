@@ -27,7 +27,6 @@ A_MODULE_OF = {
     "observe": "observe.shadow",
     "refresh": "refresh.publish",
     "data": "data.own.load",
-    "simulate": "simulate.world.tastes",
 }
 SIBLINGS = [
     (f"karec.{A_MODULE_OF[one]}", f"karec.{A_MODULE_OF[other]}", "layers")
@@ -44,6 +43,8 @@ UPWARDS = [
     ("karec.platform.snapshot", "karec.ids.id_map", "layers"),
     ("karec.bundle.bundle", "karec.recall.model", "layers"),
     ("karec.recall.model", "karec.config.scenes", "layers"),
+    ("karec.simulate.loop", "karec.evaluate.page", "layers"),
+    ("karec.config.scenes", "karec.simulate.arms", "layers"),
     ("karec.training_data.examples", "karec.evaluate.page", "layers"),
     ("karec.evaluate.quality", "karec.learn.settings", "layers"),
     ("karec.learn.settings.recipes", "karec.cli", "layers"),
