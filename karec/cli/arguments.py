@@ -187,6 +187,12 @@ def _add_simulation(names: Any) -> None:
     loop.add_argument("--users", type=int, default=2_000, help="users (default 2000)")
     loop.add_argument("--works", type=int, default=50_000, help="works when the days begin (default 50000)")
     loop.add_argument("--seed", type=int, default=0, help="seed of the world, its coins and training (default 0)")
+    loop.add_argument(
+        "--models",
+        type=Path,
+        metavar="DIR",
+        help="first trainings, to share them (default: OUT/models)",
+    )
     loop.add_argument("--resume", action="store_true", help="go on with DIR, whose simulation was killed")
 
 

@@ -20,6 +20,8 @@ def run(arguments: argparse.Namespace) -> None:
     path = Path(arguments.arms)
     arms = read_arms(path)
     with progress_bars() as progress:
-        simulate(arms, path.parent, sizes, arguments.out, resume=arguments.resume, progress=progress)
+        simulate(
+            arms, path.parent, sizes, arguments.out, resume=arguments.resume, models=arguments.models, progress=progress
+        )
     for arm in arms.arms:
         print(f"{arm.name}: {arguments.out / arm.name}")

@@ -112,8 +112,9 @@ class ArmLog:
 
     def write_end(self, folder: Path) -> None:
         """All but the days, which lie in ``folder`` already."""
+        arrays: dict[str, Any] = {name: getattr(self, name) for name in ARRAYS}
         with file_aside(folder / "arm.npz") as file:
-            np.savez(file, **{name: getattr(self, name) for name in ARRAYS})
+            np.savez(file, **arrays)
         head = {"format": FORMAT, "name": self.name, "days": self.days, "n_users": self.n_users}
         write_text_aside(folder / "arm.json", json.dumps({**head, "facts": dict(self.facts)}, indent=1))
 
@@ -146,8 +147,9 @@ def columns_of(exposures: Mapping[str, Array]) -> dict[str, Array]:
 
 def write_day(folder: Path, day: int, exposures: Mapping[str, Array]) -> None:
     """Writes the exposures of one day into ``folder``."""
+    columns: dict[str, Any] = columns_of(exposures)
     with file_aside(_day(folder, day)) as file:
-        np.savez(file, **columns_of(exposures))
+        np.savez(file, **columns)
 
 
 def read_day(folder: Path, day: int) -> dict[str, Array]:

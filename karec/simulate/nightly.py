@@ -71,12 +71,13 @@ def learn_on(population: Population, uploaded: Array, served: Exposures, run: Pa
 
 
 def joined(parts: Sequence[Exposures]) -> Exposures:
-    """One after the other."""
+    """One after the other; each says how long works were played."""
     labels = {name: np.concatenate([part.labels[name] for part in parts]) for name in parts[0].labels}
-    names = ("user_id", "work_id", "time_ms", "scene")
-    arrays = (np.concatenate([getattr(part, name) for part in parts]) for name in names)
-    play = [np.zeros(len(part), np.int64) if part.play_ms is None else part.play_ms for part in parts]
-    return Exposures(*arrays, labels, np.concatenate(play))
+
+    def each(name: str) -> Array:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    return Exposures(each("user_id"), each("work_id"), each("time_ms"), each("scene"), labels, each("play_ms"))
 
 
 def _only(snapshot: Snapshot, works: Array) -> Snapshot:

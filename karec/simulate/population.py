@@ -33,6 +33,10 @@ class Sizes:
     days: int
     seed: int
 
+    def __post_init__(self) -> None:
+        if self.days < 1:
+            raise ValueError(f"days is {self.days}, expected at least 1")
+
 
 @dataclass(frozen=True, eq=False)
 class Population:

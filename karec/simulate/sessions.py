@@ -64,8 +64,8 @@ class Played:
             return np.concatenate([getattr(part, name) for part in parts])
 
         shown = {name: np.concatenate([part.shown[name] for part in parts]) for name in COLUMNS}
-        arrays = (each(name) for name in ("users", "levels", "lately", "sessions"))
-        return cls(*arrays, shown, sum(part.requests for part in parts), sum(part.ms for part in parts))
+        requests, ms = sum(part.requests for part in parts), sum(part.ms for part in parts)
+        return cls(each("users"), each("levels"), each("lately"), each("sessions"), shown, requests, ms)
 
 
 def play(today: Today, visits: Array, levels: Array, lately: Array) -> Played:
@@ -81,7 +81,10 @@ def play(today: Today, visits: Array, levels: Array, lately: Array) -> Played:
     if today.logged is not None:
         for queue in today.logged.observers:
             queue.flush()
-    shown = {name: np.concatenate([np.empty(0), *diary.pages[name]]).astype(_dtype(name)) for name in COLUMNS}
+    shown = {}
+    for name in COLUMNS:
+        nothing = np.empty(0, _dtype(name))
+        shown[name] = np.concatenate([nothing, *diary.pages[name]], dtype=nothing.dtype, casting="same_kind")
     width = lately.shape[1]
     return Played(
         users=users,

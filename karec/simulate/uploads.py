@@ -3,7 +3,7 @@
 Potential uploads are drawn once, common to all arms: POTENTIAL times as many as were uploaded a day before, each with a
 coin. One is realised when
 
-    coin < chance = s / (s + 1)            s = what the creator was seen lately / what a mean creator would be seen
+    coin < chance = LEAST + (1 − LEAST) · s / (s + 1)          s = what the creator was seen / what a mean one would be
 
 ``seen`` is a running mean of works shown a day, of REMEMBERS days. So a creator who is seen as much as the mean uploads
 as often as before, and twice as much attention gives a third more: a concave answer, which by itself rewards spreading.
@@ -26,6 +26,7 @@ from karec.simulate.world.tastes import Truth
 from karec.types import Array
 
 POTENTIAL = 2.0
+LEAST = 0.05
 REMEMBERS = 3.0
 LEAST_PATIENCE, MORE_PATIENCE = 3, 4.0  # days: the least, and the mean of those on top
 
@@ -89,7 +90,7 @@ class Creators:
         works = np.flatnonzero(potential.day == day)
         creator = potential.rows_of(potential.creator[works])
         s = self.seen[creator] / potential.mean_seen
-        realised = (potential.coin[works] < s / (s + 1.0)) & (self.quit_day[creator] < 0)
+        realised = (potential.coin[works] < LEAST + (1.0 - LEAST) * s / (s + 1.0)) & (self.quit_day[creator] < 0)
         upload_day = self.upload_day.copy()
         upload_day[works[realised]] = day
         return replace(self, upload_day=upload_day)

@@ -1,0 +1,180 @@
+"""The closed loop: the same seed gives the same log, arms share their coins, and what acts acts."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from small_loop import FILE, RANDOM, SIZES, TOWERS, arms_of, play
+
+from karec.errors import ConfigError, DataError
+from karec.simulate.arm_log import ARRAYS, BEFORE, EXPOSURES, NEVER, ArmLog
+from karec.simulate.checkpoint import CHECKPOINT
+from karec.simulate.loop import simulate
+
+TWICE = 'name = "again"\n'.join(["[[arms]]\n", ""])
+FREE = "satiation = 0.0\n"
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory, models):
+    """Towers, the same arm under another name, and random order."""
+    return play(tmp_path_factory.mktemp("played"), models, TOWERS + TWICE + RANDOM, cores=1)
+
+
+def assert_same(one, other):
+    for name in EXPOSURES:
+        np.testing.assert_array_equal(one.exposures[name], other.exposures[name], err_msg=name)
+    for name in ARRAYS:
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+
+
+def test_two_arms_that_are_alike_have_the_same_log(played):
+    assert_same(ArmLog.read(played / "towers"), ArmLog.read(played / "again"))
+
+
+def test_arms_that_differ_show_other_works(played):
+    towers, random = ArmLog.read(played / "towers"), ArmLog.read(played / "random")
+    assert not np.array_equal(towers.exposures["work"][:200], random.exposures["work"][:200])
+
+
+def test_the_same_seed_gives_the_same_log_on_any_number_of_cores(played, models, tmp_path):
+    again = play(tmp_path, models, TOWERS, cores=2)
+    assert_same(ArmLog.read(played / "towers"), ArmLog.read(again / "towers"))
+
+
+def test_a_simulation_that_was_killed_ends_as_one_that_was_not(played, models, tmp_path):
+    """Killed while the second day was played: the first one's checkpoint is all there is."""
+    whole = ArmLog.read(played / "towers")
+    first = play(tmp_path, models, TOWERS, sizes=SIZES, cores=1)
+    arm = first / "towers"
+    kept = one_day_of(arm, tmp_path / "one", models)
+    for file in ("arm.json", "arm.npz", "day-0001.npz", "day-0002.npz", "events-0001.npz", "events-0002.npz"):
+        (arm / file).unlink()
+    (arm / CHECKPOINT).write_bytes(kept)
+    play(tmp_path, models, TOWERS, resume=True, cores=1)
+    assert_same(whole, ArmLog.read(arm))
+
+
+def one_day_of(arm, folder, models):
+    """The checkpoint after the first day, with room for the sessions of all."""
+    stopped = StopAfter("towers: day 2")
+    with pytest.raises(KeyboardInterrupt):
+        play(folder, models, TOWERS, cores=1, progress=stopped)
+    return (folder / "out" / "towers" / CHECKPOINT).read_bytes()
+
+
+class StopAfter:
+    """Interrupts a simulation when it says ``what``."""
+
+    def __init__(self, what):
+        self.what = what
+
+    def __call__(self, done, total, what):
+        if what.startswith(self.what):
+            raise KeyboardInterrupt
+
+
+def test_the_same_work_gets_the_same_answer_in_two_arms(played):
+    """Where a user and a work meet with the same chances: who was shown what before decides nothing else."""
+    arms = [ArmLog.read(played / name).exposures for name in ("towers", "random")]
+    met = [dict(zip(zip(a["user"], a["work"], strict=True), range(len(a["user"])), strict=True)) for a in arms]
+    both = [(met[0][pair], met[1][pair]) for pair in met[0].keys() & met[1].keys()]
+    same = [(i, j) for i, j in both if arms[0]["p_long_view"][i] == arms[1]["p_long_view"][j]]
+    assert len(same) > 20
+    for label in ("click", "long_view"):
+        assert all(arms[0][label][i] == arms[1][label][j] for i, j in same)
+
+
+def test_what_is_shown_is_there_and_was_not_seen_before(played):
+    for name in ("towers", "random"):
+        arm = ArmLog.read(played / name)
+        e = arm.exposures
+        assert (arm.work_upload_day[e["work"]] < e["day"]).all(), "a work is there from the morning after its upload"
+        assert (e["age_ms"] > 0).all()
+        seen = np.stack([e["user"], e["work"]])
+        assert np.unique(seen, axis=1).shape == seen.shape
+        np.testing.assert_array_equal(e["creator"], arm.work_creator[e["work"]])
+
+
+def test_outcomes_follow_their_expected_chances(played):
+    e = ArmLog.read(played / "towers").exposures
+    for label in ("long_view", "like"):
+        chance = e[f"p_{label}"].astype(float)
+        deviation = np.sqrt((chance * (1 - chance)).sum())
+        assert abs(e[label].sum() - chance.sum()) < 4 * deviation
+    assert not (e["long_view"] > e["click"]).any() and not (e["follow"] > e["long_view"]).any()
+
+
+def test_sessions_and_positions_are_counted(played):
+    arm = ArmLog.read(played / "towers")
+    e = arm.exposures
+    for day in range(arm.days):
+        rows = e["day"] == day
+        users, last = np.unique(e["user"][rows], return_index=True)[0], np.zeros(arm.n_users, int)
+        np.maximum.at(last, e["user"][rows], e["session"][rows] + 1)
+        np.testing.assert_array_equal(last, arm.sessions[day])
+        assert len(users)
+    first = e["position"] == 0
+    assert first.sum() == arm.sessions.sum()
+    assert (np.diff(e["day"]) >= 0).all()
+
+
+def test_some_potential_uploads_are_realised_and_some_are_not(played):
+    arm = ArmLog.read(played / "towers")
+    days = arm.work_upload_day
+    assert (days == BEFORE).sum() == SIZES.works
+    assert all((days == day).any() for day in range(arm.days)) and (days == NEVER).any()
+
+
+def test_satiation_acts(models, tmp_path):
+    """The same works for the same users: twice the satiation, fewer expected long views where works are alike."""
+    free, twice = (
+        play(tmp_path / name, None, "", sizes=replace(SIZES, days=1), arms=scaled) for name, scaled in ((), ())
+    )
+    assert free != twice
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('[[arms]]\nnmae = "a"\n', "unknown key 'nmae'"),
+        ('[[arms]]\nname = "a"\n[[arms]]\nname = "a"\n', "the arm 'a' stands twice"),
+        ("arms = []\n", "there is no arm"),
+        ('[[arms]]\nname = "../a"\n', "names a folder"),
+        ('[[arms]]\nname = "a"\nscene.stages.prerank.steps.dqp = false\n', "no entry 'dqp' is inherited"),
+        ('[[arms]]\nname = "a"\nscene.colour = 1\n', "unknown key 'colour'"),
+    ],
+)
+def test_a_wrong_arms_file_is_refused_before_anything_is_trained(text, words, tmp_path):
+    with pytest.raises(ConfigError, match=words):
+        play(tmp_path, tmp_path / "none", text)
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_cascade_that_does_not_build_is_refused_before_the_first_day(models, tmp_path):
+    wrong = (
+        TOWERS
+        + '[[arms]]\nname = "wrong"\nscene.stages.rank.steps = [{ use = "top_k", k = "rank" }, { use = "fusion", weights = { click = 1.0 } }]\n'
+    )
+    with pytest.raises(ConfigError, match="the step fusion needs column.logits"):
+        play(tmp_path, models, wrong)
+    assert not list((tmp_path / "out").glob("*/day-*.npz"))
+
+
+def test_a_folder_of_another_simulation_is_refused_by_name(played, models):
+    arms = arms_of(played.parent, TOWERS + TWICE + RANDOM)
+    with pytest.raises(DataError, match=r"other seed \(0, and not 1\)"):
+        simulate(arms, played, replace(SIZES, seed=1), played, models=models)
+    with pytest.raises(DataError, match="other arms"):
+        simulate(replace(arms, train_every=3), played, SIZES, played, models=models)
+    with pytest.raises(DataError, match="go on with --resume"):
+        simulate(arms, played, SIZES, played, models=models)
+
+
+def test_no_days_are_refused():
+    with pytest.raises(ValueError, match="days is 0"):
+        replace(SIZES, days=0)
+
+
+def test_the_arms_file_of_the_tests_is_one_that_people_could_write():
+    assert FILE.count("[learn]") == 1
