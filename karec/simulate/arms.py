@@ -19,7 +19,6 @@ Where ``counts.recall`` is given, the channels' quotas are the template's shares
 
 from __future__ import annotations
 
-import json
 import re
 import tomllib
 from collections.abc import Mapping
@@ -41,7 +40,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.+-]{0,60}")
 @dataclass(frozen=True)
 class Arm:
     """``scene``: changes of the scene; ``learn``: of the settings of training; ``config``: a karec.toml in place of the
-    starting one, relative to the arms file.
+    starting one and of all changes, relative to the arms file.
     """
 
     name: str
@@ -52,6 +51,8 @@ class Arm:
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
             raise ValueError(f"name = {self.name!r} names a folder: letters, digits, spaces and _ . + - only")
+        if self.config is not None and self.scene:
+            raise ValueError(f"the arm {self.name!r} has a config and a scene: change the scene in {self.config}")
 
 
 @dataclass(frozen=True)
@@ -99,15 +100,11 @@ class Arms:
         return Config(path, scenes, {"bundle": "bundles", "scenes": scenes})
 
 
-def read_arms(path: Path) -> Arms:
+def read_arms(path: str | Path) -> Arms:
     """The arms of a file, or of one of SETS. ConfigError: an unknown key, a wrong value, an arm named twice."""
-    if str(path) in SETS and not path.exists():
+    if str(path) in SETS and not Path(path).exists():
         path = Path(str(files("karec.simulate").joinpath(f"sets/{path}.toml")))
-    return fill(Arms, read_toml(path), Place(path))
-
-
-def same(one: Any, other: Any) -> bool:
-    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+    return fill(Arms, read_toml(Path(path)), Place(Path(path)))
 
 
 def _over(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def test_an_arm_that_has_not_ended_is_refused(tmp_path):
 def test_a_damaged_day_is_refused_by_name(tmp_path):
     log().write(tmp_path / "arm")
     (tmp_path / "arm" / "day-0001.npz").write_bytes(b"no day")
-    with pytest.raises(DataError, match="day-0001.npz"):
+    with pytest.raises(DataError, match=r"day-0001\.npz"):
         ArmLog.read(tmp_path / "arm")
 
 

@@ -4,21 +4,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from small_loop import FILE, RANDOM, SIZES, TOWERS, arms_of, play
+from small_loop import RANDOM, SIZES, TOWERS, arms_of, play
 
 from karec.errors import ConfigError, DataError
+from karec.platform.folds.lists import KEPT
 from karec.simulate.arm_log import ARRAYS, BEFORE, EXPOSURES, NEVER, ArmLog
-from karec.simulate.checkpoint import CHECKPOINT
 from karec.simulate.loop import simulate
 
-TWICE = 'name = "again"\n'.join(["[[arms]]\n", ""])
-FREE = "satiation = 0.0\n"
+TWO_DAYS = replace(SIZES, days=2)
+AGAIN = TOWERS.replace("towers", "again")
 
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory, models):
     """Towers, the same arm under another name, and random order."""
-    return play(tmp_path_factory.mktemp("played"), models, TOWERS + TWICE + RANDOM, cores=1)
+    return play(tmp_path_factory.mktemp("played"), models, TOWERS + AGAIN + RANDOM, cores=1)
 
 
 def assert_same(one, other):
@@ -43,24 +43,12 @@ def test_the_same_seed_gives_the_same_log_on_any_number_of_cores(played, models,
 
 
 def test_a_simulation_that_was_killed_ends_as_one_that_was_not(played, models, tmp_path):
-    """Killed while the second day was played: the first one's checkpoint is all there is."""
-    whole = ArmLog.read(played / "towers")
-    first = play(tmp_path, models, TOWERS, sizes=SIZES, cores=1)
-    arm = first / "towers"
-    kept = one_day_of(arm, tmp_path / "one", models)
-    for file in ("arm.json", "arm.npz", "day-0001.npz", "day-0002.npz", "events-0001.npz", "events-0002.npz"):
-        (arm / file).unlink()
-    (arm / CHECKPOINT).write_bytes(kept)
-    play(tmp_path, models, TOWERS, resume=True, cores=1)
-    assert_same(whole, ArmLog.read(arm))
-
-
-def one_day_of(arm, folder, models):
-    """The checkpoint after the first day, with room for the sessions of all."""
-    stopped = StopAfter("towers: day 2")
+    """Killed on the second day, when some of it was played."""
     with pytest.raises(KeyboardInterrupt):
-        play(folder, models, TOWERS, cores=1, progress=stopped)
-    return (folder / "out" / "towers" / CHECKPOINT).read_bytes()
+        play(tmp_path, models, TOWERS, cores=1, progress=StopAfter("towers: day 2"))
+    assert not (tmp_path / "out" / "towers" / "arm.json").exists()
+    resumed = play(tmp_path, models, TOWERS, resume=True, cores=1)
+    assert_same(ArmLog.read(played / "towers"), ArmLog.read(resumed / "towers"))
 
 
 class StopAfter:
@@ -91,8 +79,11 @@ def test_what_is_shown_is_there_and_was_not_seen_before(played):
         e = arm.exposures
         assert (arm.work_upload_day[e["work"]] < e["day"]).all(), "a work is there from the morning after its upload"
         assert (e["age_ms"] > 0).all()
-        seen = np.stack([e["user"], e["work"]])
-        assert np.unique(seen, axis=1).shape == seen.shape
+        of_day = np.stack([e["user"], e["work"], e["day"]])
+        assert np.unique(of_day, axis=1).shape == of_day.shape
+        few = np.bincount(e["user"], minlength=arm.n_users)[e["user"]] <= KEPT  # all that a user saw is listed
+        seen = np.stack([e["user"], e["work"]])[:, few]
+        assert few.mean() > 0.3 and np.unique(seen, axis=1).shape == seen.shape
         np.testing.assert_array_equal(e["creator"], arm.work_creator[e["work"]])
 
 
@@ -126,20 +117,11 @@ def test_some_potential_uploads_are_realised_and_some_are_not(played):
     assert all((days == day).any() for day in range(arm.days)) and (days == NEVER).any()
 
 
-def test_satiation_acts(models, tmp_path):
-    """The same works for the same users: twice the satiation, fewer expected long views where works are alike."""
-    free, twice = (
-        play(tmp_path / name, None, "", sizes=replace(SIZES, days=1), arms=scaled) for name, scaled in ((), ())
-    )
-    assert free != twice
-
-
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ('[[arms]]\nnmae = "a"\n', "unknown key 'nmae'"),
         ('[[arms]]\nname = "a"\n[[arms]]\nname = "a"\n', "the arm 'a' stands twice"),
-        ("arms = []\n", "there is no arm"),
         ('[[arms]]\nname = "../a"\n', "names a folder"),
         ('[[arms]]\nname = "a"\nscene.stages.prerank.steps.dqp = false\n', "no entry 'dqp' is inherited"),
         ('[[arms]]\nname = "a"\nscene.colour = 1\n', "unknown key 'colour'"),
@@ -152,17 +134,15 @@ def test_a_wrong_arms_file_is_refused_before_anything_is_trained(text, words, tm
 
 
 def test_a_cascade_that_does_not_build_is_refused_before_the_first_day(models, tmp_path):
-    wrong = (
-        TOWERS
-        + '[[arms]]\nname = "wrong"\nscene.stages.rank.steps = [{ use = "top_k", k = "rank" }, { use = "fusion", weights = { click = 1.0 } }]\n'
-    )
-    with pytest.raises(ConfigError, match="the step fusion needs column.logits"):
+    steps = '[{ use = "fusion", weights = { click = 1.0 } }, { use = "top_k", k = "rank" }]'
+    wrong = f'{TOWERS}[[arms]]\nname = "wrong"\nscene.stages.rank.steps = {steps}\n'
+    with pytest.raises(ConfigError, match=r"the step fusion needs column\.logits"):
         play(tmp_path, models, wrong)
     assert not list((tmp_path / "out").glob("*/day-*.npz"))
 
 
 def test_a_folder_of_another_simulation_is_refused_by_name(played, models):
-    arms = arms_of(played.parent, TOWERS + TWICE + RANDOM)
+    arms = arms_of(played.parent, TOWERS + AGAIN + RANDOM)
     with pytest.raises(DataError, match=r"other seed \(0, and not 1\)"):
         simulate(arms, played, replace(SIZES, seed=1), played, models=models)
     with pytest.raises(DataError, match="other arms"):
@@ -176,5 +156,20 @@ def test_no_days_are_refused():
         replace(SIZES, days=0)
 
 
-def test_the_arms_file_of_the_tests_is_one_that_people_could_write():
-    assert FILE.count("[learn]") == 1
+def test_towers_learn_at_night_from_what_was_served(played, models, tmp_path):
+    """The first day is the one of towers that never learn; afterwards other towers serve, also after a kill."""
+    learning = TOWERS + "learn.run.threads = 1\n"
+    with pytest.raises(KeyboardInterrupt):
+        play(tmp_path, models, learning, nights=1, sizes=TWO_DAYS, cores=1, progress=StopAfter("towers: day 2"))
+    out = play(tmp_path, models, learning, nights=1, sizes=TWO_DAYS, resume=True, cores=1)
+    still, moved = ArmLog.read(played / "towers"), ArmLog.read(out / "towers")
+    assert moved.facts["run"].startswith("learn/night-0001/")
+    first = [arm.exposures["work"][arm.exposures["day"] == 0] for arm in (still, moved)]
+    second = [arm.exposures["work"][arm.exposures["day"] == 1] for arm in (still, moved)]
+    np.testing.assert_array_equal(*first)
+    assert not np.array_equal(*second)
+
+
+def test_arms_that_read_no_user_vector_do_not_learn(models, tmp_path):
+    out = play(tmp_path, models, RANDOM, nights=1, sizes=TWO_DAYS, cores=1)
+    assert not (out / "random" / "learn").exists() and not (out / "random" / "rank_log").exists()
