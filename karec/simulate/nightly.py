@@ -37,7 +37,7 @@ class TrainingFailed(KarecError):
 def first_training(world: World, settings: Mapping[str, Any], seed: int, folder: Path) -> Path:
     """The run folder of models that learned from the weeks before the days; trained where it is not there yet."""
     run = folder / "run"
-    if (run / "quality.json").exists():  # the last file of a training
+    if (folder / "karec.toml").exists():  # the last file that karec train writes
         return run
     folder.mkdir(parents=True, exist_ok=True)
     write_text_aside(folder / "settings.toml", toml(settings))

@@ -6,10 +6,15 @@ import numpy as np
 import pytest
 from small_loop import RANDOM, SIZES, TOWERS, arms_of, play
 
+from karec.bundle import Bundle
+from karec.config.assemble import build_cascade
 from karec.errors import ConfigError, DataError
 from karec.platform.folds.lists import KEPT
 from karec.simulate.arm_log import ARRAYS, BEFORE, EXPOSURES, NEVER, ArmLog
+from karec.simulate.arms import SETS, read_arms
 from karec.simulate.loop import simulate
+from karec.simulate.sessions import SCENE
+from karec.types import Request
 
 TWO_DAYS = replace(SIZES, days=2)
 AGAIN = TOWERS.replace("towers", "again")
@@ -115,6 +120,17 @@ def test_some_potential_uploads_are_realised_and_some_are_not(played):
     days = arm.work_upload_day
     assert (days == BEFORE).sum() == SIZES.works
     assert all((days == day).any() for day in range(arm.days)) and (days == NEVER).any()
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_every_arm_that_comes_with_karec_builds(name, played, models):
+    bundle = Bundle.open(next(models.iterdir()) / "bundles", verify=False)
+    arms, path = read_arms(name), played / "towers" / "karec.toml"  # where the LR lies
+    for arm in arms.arms:
+        cascade = build_cascade(arms.config_of(arm, path, path.parent, bundle.snapshot, {"click": 1.0}), SCENE, bundle)
+        user, moment = int(bundle.snapshot.users.ids[0]), bundle.snapshot.time_ms
+        feed = replace(cascade, observers=()).run(Request(user, time_ms=moment))
+        assert len(feed) == 10
 
 
 @pytest.mark.parametrize(
