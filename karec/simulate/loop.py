@@ -55,7 +55,8 @@ def simulate(
     Before the first day: ConfigError for an arm whose config does not build, DataError for an ``out`` of another
     simulation, or of one that was begun and is not resumed, TrainingFailed.
     """
-    _claim(out, arms, sizes, resume)
+    head = json.dumps({"format": FORMAT, **asdict(sizes), "arms": asdict(arms)}, indent=1, sort_keys=True)
+    _check(out, head, resume)
     population = make_population(sizes, replace(FORMER, scale=arms.satiation), progress)
     weights = population.world.dataset.objectives
     configs = []
@@ -63,6 +64,8 @@ def simulate(
         config = arms.config_of(arm, out / arm.name / "karec.toml", folder, population.snapshot, weights)
         config.scene(SCENE)  # a mistake in its text is refused before anything is trained
         configs.append(config)
+    out.mkdir(parents=True, exist_ok=True)
+    write_text_aside(out / HEAD, head)
     first = _trained(arms, population, sizes, models or out / MODELS, progress)
     runs = [
         ArmRun(
@@ -86,17 +89,13 @@ def simulate(
             run.run()
 
 
-def _claim(out: Path, arms: Arms, sizes: Sizes, resume: bool) -> None:
-    """``out`` is there, and of this simulation."""
-    text = json.dumps({"format": FORMAT, **asdict(sizes), "arms": asdict(arms)}, indent=1, sort_keys=True)
-    head = out / HEAD
-    out.mkdir(parents=True, exist_ok=True)
-    if not head.exists():
-        if any(out.iterdir()):
+def _check(out: Path, head: str, resume: bool) -> None:
+    """Refuses an ``out`` that holds anything but the simulation that ``head`` tells, or that where it may not go on."""
+    if not (out / HEAD).exists():
+        if out.is_dir() and any(out.iterdir()):
             raise DataError(f"{out} holds something else than a simulation: name another folder with --out")
-        write_text_aside(head, text)
         return
-    theirs, ours = json.loads(head.read_text(encoding="utf-8")), json.loads(text)
+    theirs, ours = json.loads((out / HEAD).read_text(encoding="utf-8")), json.loads(head)
     for key in ours:
         if theirs.get(key) != ours[key]:
             told = "" if key == "arms" else f" ({theirs.get(key)}, and not {ours[key]})"
