@@ -11,7 +11,7 @@ from karec.platform.events import Exposures
 from karec.platform.folds.advance import advance
 from karec.platform.snapshot import Snapshot
 from karec.platform.table import Table
-from karec.simulate.returns import MORE, MOST_PAGES, NEUTRAL, Visits, draw_visits, starting_levels
+from karec.simulate.returns import MORE, MOST_PAGES, NEUTRAL, Visits, draw_visits, rates, starting_levels
 from karec.simulate.uploads import Potential, draw_potential, draw_works
 from karec.simulate.world import Truth, World, make_world
 from karec.simulate.world.platform import work_table
@@ -61,19 +61,18 @@ class Population:
 
 
 def make_population(sizes: Sizes, satiation: Satiation = FORMER, progress: Progress | None = None) -> Population:
-    """The same sizes and satiation give the same population."""
+    """The same sizes and satiation give the same population; of more days, the same first days."""
     world = make_world(
         sizes.works, sizes.users, sizes.exposures, days=WORLD_DAYS, seed=sizes.seed, satiation=satiation,
         progress=progress,
     )  # fmt: skip
-    rngs = map(np.random.default_rng, np.random.SeedSequence([sizes.seed, 1]).spawn(3))
-    of_works, of_visits, of_creators = rngs
+    seeds = [int(each) for each in np.random.SeedSequence([sizes.seed, 1]).generate_state(3)]
     old, people, first_ms = world.truth, world.truth.people, world.truth.time_ms
-    works = draw_works(old, WORLD_DAYS, sizes.days, of_works)
+    works = draw_works(old, WORLD_DAYS, sizes.days, seeds[0])
     truth = replace(old, works=works, time_ms=first_ms + sizes.days * DAY_MS)
-    visits = draw_visits(people, sizes.days, first_ms, of_visits)
-    shown = len(visits.day) / sizes.days * NEUTRAL * PAGE * sum(MORE**page for page in range(MOST_PAGES))
-    potential = draw_potential(works, people.creators, first_ms, shown, of_creators)
+    visits = draw_visits(people, sizes.days, first_ms, seeds[1])
+    shown = float(rates(people).sum()) * NEUTRAL * PAGE * sum(MORE**page for page in range(MOST_PAGES))
+    potential = draw_potential(works, people.creators, first_ms, shown, np.random.default_rng(seeds[2]))
     before = world.dataset.exposures
     snapshot = with_works(advance(world.dataset.snapshot, before, first_ms), truth)
     user, work = snapshot.users.lookup(before.user_id), snapshot.works.lookup(before.work_id)

@@ -51,23 +51,32 @@ class Visits:
         return slice(int(begin), int(end))
 
 
-def draw_visits(people: People, days: int, first_ms: int, rng: np.random.Generator) -> Visits:
+def rates(people: People) -> Array:
+    """(U,) float64 potential sessions a day of each user."""
+    return np.minimum(POTENTIAL * people.activity / people.activity.mean(), MOST_A_DAY)
+
+
+def draw_visits(people: People, days: int, first_ms: int, seed: int) -> Visits:
     """Poisson counts by activity, hours as in the weeks before; sessions of a user do not overlap, nor pass midnight.
 
-    Who has two potential sessions nearer than MOST_PAGES pages keeps the first of them.
+    Who has two potential sessions nearer than MOST_PAGES pages keeps the first of them. Each day is drawn by itself, so
+    that the first days of more days are the same.
     """
-    rate = np.minimum(POTENTIAL * people.activity / people.activity.mean(), MOST_A_DAY)
-    counts = rng.poisson(rate, (days, len(people)))
-    day, user = (np.repeat(index.ravel(), counts.ravel()) for index in np.indices(counts.shape))
-    hour = weighted_rows(np.array(HOURS, float), len(day), rng)
-    within = np.minimum(hour * HOUR_MS + rng.integers(0, HOUR_MS, len(day)), DAY_MS - MOST_PAGES * PAGE_MS)
-    coin, more = rng.random(len(day)), rng.random((len(day), MOST_PAGES - 1))
+    parts = [_of_day(rates(people), day, first_ms, np.random.default_rng([seed, day])) for day in range(days)]
+    return Visits(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _of_day(rate: Array, day: int, first_ms: int, rng: np.random.Generator) -> tuple[Array, ...]:
+    user = np.repeat(np.arange(len(rate)), rng.poisson(rate))
+    hour = weighted_rows(np.array(HOURS, float), len(user), rng)
+    within = np.minimum(hour * HOUR_MS + rng.integers(0, HOUR_MS, len(user)), DAY_MS - MOST_PAGES * PAGE_MS)
+    coin, more = rng.random(len(user)), rng.random((len(user), MOST_PAGES - 1))
     start = first_ms + day * DAY_MS + within
-    order = np.lexsort((start, user, day))
-    near = np.zeros(len(day), bool)
-    near[1:] = (np.diff(user[order]) == 0) & (np.diff(start[order]) < MOST_PAGES * PAGE_MS) & (np.diff(day[order]) == 0)
+    order = np.lexsort((start, user))
+    near = np.zeros(len(user), bool)
+    near[1:] = (np.diff(user[order]) == 0) & (np.diff(start[order]) < MOST_PAGES * PAGE_MS)
     order = order[~near]
-    return Visits(day[order], user[order], start[order], coin[order], more[order])
+    return np.full(len(order), day), user[order], start[order], coin[order], more[order]
 
 
 def starting_levels(user: Array, enjoyment: Array, n_users: int) -> Array:

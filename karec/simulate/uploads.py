@@ -51,12 +51,14 @@ class Potential:
         return np.searchsorted(self.creators, user)
 
 
-def draw_works(truth: Truth, world_days: int, days: int, rng: np.random.Generator) -> Works:
-    """The truth's works, then the potential ones of ``days`` days, by upload."""
-    n = round(POTENTIAL * len(truth.works) / (BEFORE_DAYS + world_days) * days)
-    first, last = truth.time_ms, truth.time_ms + days * DAY_MS
-    more = make_works(n, truth.people, truth.songs, first, last, rng)
-    return Works(**{name: np.concatenate([getattr(truth.works, name), getattr(more, name)]) for name in vars(more)})
+def draw_works(truth: Truth, world_days: int, days: int, seed: int) -> Works:
+    """The truth's works, then the potential ones of ``days`` days, by upload; each day is drawn by itself."""
+    n = round(POTENTIAL * len(truth.works) / (BEFORE_DAYS + world_days))
+    parts = [truth.works]
+    for day in range(days):
+        begin, rng = truth.time_ms + day * DAY_MS, np.random.default_rng([seed, day])
+        parts.append(make_works(n, truth.people, truth.songs, begin, begin + DAY_MS, rng))
+    return Works(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(truth.works)})
 
 
 def draw_potential(works: Works, creators: Array, first_ms: int, seen: float, rng: np.random.Generator) -> Potential:

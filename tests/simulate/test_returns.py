@@ -23,7 +23,7 @@ from karec.simulate.world.people import make_people
 @pytest.fixture(scope="module")
 def visits():
     people = make_people(400, 2_000, 7, 7, 14, np.random.default_rng(0))
-    return draw_visits(people, 5, 1_000 * DAY_MS, np.random.default_rng(1))
+    return draw_visits(people, 5, 1_000 * DAY_MS, seed=1)
 
 
 def test_sessions_lie_in_their_day_and_do_not_overlap(visits):
