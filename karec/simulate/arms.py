@@ -34,6 +34,7 @@ from karec.platform.snapshot import Snapshot
 from karec.simulate.sessions import SCENE
 
 SETS = ("prerank", "diversity", "pools")  # arms files that come with karec
+MODELS = "models"  # the folder of first trainings, beside those of arms
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.+-]{0,60}")
 
 
@@ -49,8 +50,10 @@ class Arm:
     config: str | None = None
 
     def __post_init__(self) -> None:
-        if not NAME.fullmatch(self.name):
-            raise ValueError(f"name = {self.name!r} names a folder: letters, digits, spaces and _ . + - only")
+        if not NAME.fullmatch(self.name) or self.name == MODELS:
+            raise ValueError(
+                f"name = {self.name!r} names a folder: letters, digits, space, _ . + -, not {MODELS!r}"
+            )
         if self.config is not None and self.scene:
             raise ValueError(f"the arm {self.name!r} has a config and a scene: change the scene in {self.config}")
 

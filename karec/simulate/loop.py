@@ -24,7 +24,7 @@ from karec._clock import Progress
 from karec._files import write_text_aside
 from karec.errors import DataError
 from karec.simulate.arm_run import ArmRun
-from karec.simulate.arms import Arms
+from karec.simulate.arms import MODELS, Arms
 from karec.simulate.nightly import first_training
 from karec.simulate.population import Population, Sizes, make_population
 from karec.simulate.sessions import SCENE
@@ -33,7 +33,6 @@ from karec.simulate.world.satiation import FORMER
 
 FORMAT = 1
 HEAD = "simulation.json"
-MODELS = "models"
 
 
 def simulate(
