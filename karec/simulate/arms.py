@@ -51,9 +51,7 @@ class Arm:
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name) or self.name == MODELS:
-            raise ValueError(
-                f"name = {self.name!r} names a folder: letters, digits, space, _ . + -, not {MODELS!r}"
-            )
+            raise ValueError(f"name = {self.name!r} names a folder: letters, digits, space, _ . + -, not {MODELS!r}")
         if self.config is not None and self.scene:
             raise ValueError(f"the arm {self.name!r} has a config and a scene: change the scene in {self.config}")
 

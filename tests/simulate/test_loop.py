@@ -12,7 +12,10 @@ from karec.errors import ConfigError, DataError
 from karec.platform.folds.lists import KEPT
 from karec.simulate.arm_log import ARRAYS, BEFORE, EXPOSURES, NEVER, ArmLog
 from karec.simulate.arms import SETS, read_arms
+from karec.simulate.checkpoint import read_events
 from karec.simulate.loop import simulate
+from karec.simulate.nightly import joined
+from karec.simulate.population import make_population
 from karec.simulate.sessions import SCENE
 from karec.types import Request
 
@@ -24,6 +27,11 @@ AGAIN = TOWERS.replace("towers", "again")
 def played(tmp_path_factory, models):
     """Towers, the same arm under another name, and random order."""
     return play(tmp_path_factory.mktemp("played"), models, TOWERS + AGAIN + RANDOM, cores=1)
+
+
+@pytest.fixture(scope="module")
+def population():
+    return make_population(SIZES)
 
 
 def assert_same(one, other):
@@ -99,6 +107,35 @@ def test_outcomes_follow_their_expected_chances(played):
         deviation = np.sqrt((chance * (1 - chance)).sum())
         assert abs(e[label].sum() - chance.sum()) < 4 * deviation
     assert not (e["long_view"] > e["click"]).any() and not (e["follow"] > e["long_view"]).any()
+
+
+def test_chances_know_all_that_was_shown_before(played, population):
+    """Over pages, sessions and days: against the truth asked for everything at once."""
+    truth, lately = population.truth, population.lately
+    for name in ("towers", "random"):
+        shown = joined([read_events(played / name, day, population) for day in range(SIZES.days)])
+        user = population.snapshot.users.lookup(shown.user_id)
+        work = population.snapshot.works.lookup(shown.work_id)
+        before = np.nonzero(lately >= 0)
+        n = len(before[0])
+        repeats = truth.repeats(np.concatenate([before[0], user]), np.concatenate([lately[before], work]))
+        later = {cause: count[n:] for cause, count in repeats.items()}
+        assert later["tag"].any()
+        expected = truth.probabilities(user, work, time_ms=shown.time_ms, scene=shown.scene, repeats=later)
+        e = ArmLog.read(played / name).exposures
+        for task in ("long_view", "like"):
+            np.testing.assert_array_equal(e[f"p_{task}"], expected[task])
+
+
+def test_a_creator_is_followed_once(played):
+    e = ArmLog.read(played / "towers").exposures
+    did = e["follow"] > 0
+    pairs = e["user"].astype(np.int64) * SIZES.users + e["creator"]
+    assert did.sum() > 3 and len(np.unique(pairs[did])) == did.sum()
+    for at in np.flatnonzero(did):
+        later = np.flatnonzero(pairs[at + 1 :] == pairs[at]) + at + 1
+        other_page = later[(e["session"][later] != e["session"][at]) | (e["day"][later] != e["day"][at])]
+        assert not e["p_follow"][other_page].any()
 
 
 def test_sessions_and_positions_are_counted(played):
