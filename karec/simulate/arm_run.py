@@ -124,7 +124,8 @@ class ArmRun:
         served = joined([read_events(self.place, day, self.population) for day in range(state.day)])
         there = state.creators.upload_day < state.day
         folder, log = self.place / "learn" / f"night-{state.day:04d}", self.place / "rank_log"
-        run = learn_on(self.population, there, served, self._models(state), folder, log)
+        models, seed = self._models(state), self.sizes.seed
+        run = learn_on(self.population, there, served, models, folder, log, self.settings, seed)
         state.run = str(run.relative_to(self.place))
         say(1)
 

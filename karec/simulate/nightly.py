@@ -49,10 +49,20 @@ def first_training(world: World, settings: Mapping[str, Any], seed: int, folder:
     return run
 
 
-def learn_on(population: Population, uploaded: Array, served: Exposures, run: Path, folder: Path, log: Path) -> Path:
-    """Towers that go on from those of ``run``, taught by the rank ``log``, in ``folder``: the new run folder.
+def learn_on(
+    population: Population,
+    uploaded: Array,
+    served: Exposures,
+    run: Path,
+    folder: Path,
+    log: Path,
+    settings: Mapping[str, Any],
+    seed: int,
+) -> Path:
+    """One pass of towers that go on from those of ``run``, taught by the rank ``log``, in ``folder``: the run folder.
 
-    ``uploaded (W,)`` bool: the works that are on the platform; ``served``: what was shown in the days so far.
+    ``uploaded (W,)`` bool: the works that are on the platform; ``served``: what was shown in the days so far;
+    ``settings``, ``seed``: of the run's training.
     """
     data, out = folder / "data", folder / "out"
     for left in (data, out):
@@ -64,7 +74,10 @@ def learn_on(population: Population, uploaded: Array, served: Exposures, run: Pa
     snapshot = _only(with_works(start, population.truth), uploaded)
     more = replace(dataset, exposures=shown, train_until_ms=cuts[0], valid_until_ms=cuts[1])
     write_dataset(data, snapshot, population.world.past, more)
-    _train(f"--data={data}", f"--out={out}", f"--run={run}", f"--log={log}")
+    short = {**settings, "towers": {**settings.get("towers", {}), "epochs": 1}}
+    write_text_aside(folder / "settings.toml", toml(short))
+    options = [f"--seed={seed}", f"--out={out}", f"--settings={folder / 'settings.toml'}"]
+    _train(f"--data={data}", *options, f"--run={run}", f"--log={log}")
     shutil.rmtree(data)
     (done,) = out.glob("run-*")
     return done

@@ -53,7 +53,7 @@ class Visits:
 
 def rates(people: People) -> Array:
     """(U,) float64 potential sessions a day of each user."""
-    return np.minimum(POTENTIAL * people.activity / people.activity.mean(), MOST_A_DAY)
+    return np.asarray(np.minimum(POTENTIAL * people.activity / people.activity.mean(), MOST_A_DAY))
 
 
 def draw_visits(people: People, days: int, first_ms: int, seed: int) -> Visits:
