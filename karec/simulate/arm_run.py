@@ -169,6 +169,7 @@ class ArmRun:
             "satiation": asdict(population.truth.satiation),
             "scene": {"recall": list(scene.recall), "stages": list(scene.stages), "candidates": scene.limit},
             "run": state.run,
+            "model_version": Bundle.open(self.place / "bundles", verify=False).model_version,
             "requests": state.requests,
             "ms_a_request": state.ms / max(state.requests, 1),
             "seconds": state.seconds,

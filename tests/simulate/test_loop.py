@@ -176,6 +176,7 @@ def test_every_arm_that_comes_with_karec_builds(name, played, models):
         ('[[arms]]\nnmae = "a"\n', "unknown key 'nmae'"),
         ('[[arms]]\nname = "a"\n[[arms]]\nname = "a"\n', "the arm 'a' stands twice"),
         ('[[arms]]\nname = "../a"\n', "names a folder"),
+        ('[[arms]]\nname = "models"\n', "names a folder"),
         ('[[arms]]\nname = "a"\nscene.stages.prerank.steps.dqp = false\n', "no entry 'dqp' is inherited"),
         ('[[arms]]\nname = "a"\nscene.colour = 1\n', "unknown key 'colour'"),
     ],
