@@ -7,6 +7,7 @@ PYTHON ?= python3
 VENV ?= .venv
 PIP_ARGS ?=
 TESTS ?= tests
+WORKERS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
 CASES ?= 500
 SEED ?=
 MUTANTS ?= 0
@@ -29,6 +30,7 @@ help:  ## this list
 	@echo
 	@echo '  PYTHON=python3.13  the interpreter, 3.11 or newer       VENV=.venv  where packages go'
 	@echo '  PIP_ARGS=…         for pip, for example an index        TESTS=…     what make test-python runs'
+	@echo '  WORKERS=1          processes that run Python tests, four at most unless said'
 
 demo: $(VENV)/.run  ## set up, run the whole cascade on a synthetic platform, report in build/demo/report.html
 	$(BIN)/karec demo --out build/demo --report build/demo
@@ -36,7 +38,7 @@ demo: $(VENV)/.run  ## set up, run the whole cascade on a synthetic platform, re
 test: test-native test-python  ## set up, run every test of C++ and Python (slow ones: make test-packages)
 
 test-python: $(VENV)/.dev
-	$(BIN)/pytest $(TESTS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(TESTS)
 
 test-native: $(NATIVE_BUILD)/.configured
 	$(BIN)/cmake --build $(NATIVE_BUILD)

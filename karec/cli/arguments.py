@@ -172,6 +172,9 @@ def _add_top_studies(others: Any) -> None:
     _data_options(found)
     found.add_argument("--run", type=Path, dest="folder", help="the run folder of karec train; without it peers alone")
     found.add_argument("--report", type=Path, metavar="DIR", help="write retrieval.json and retrieval.html there")
+    tired = _command(others, "satiation", "what showing a creator or tag again changes", evaluations.satiation)
+    _data_options(tired)
+    tired.add_argument("--report", type=Path, metavar="DIR", help="write satiation.json and satiation.html there")
 
 
 def _add_simulation(names: Any) -> None:

@@ -129,7 +129,8 @@ def demo(arguments: argparse.Namespace) -> None:
         served = serve(dataset, config, arguments.requests, progress=progress)
         loss = loss_of(served, progress)
     quality = first.quality
-    report = report_on(dataset, served, quality, loss) | {"rounds": rounds}
+    truth = None if data.world is None else data.world.outcomes
+    report = report_on(dataset, served, quality, loss, truth) | {"rounds": rounds}
     console.print(funnel_table(report["funnel"], report["timings_ms"]))
     console.print(funnel_loss_table(loss))
     for table in run_tables(quality, dataset.tasks):

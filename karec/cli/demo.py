@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from karec._clock import HOUR_MS, Progress
+from karec._clock import Progress
 from karec._files import write_text_aside
 from karec.bundle import Bundle
 from karec.cascade import Cascade
@@ -19,16 +18,22 @@ from karec.config.host_stage import export_stage
 from karec.config.starting import starting_config
 from karec.evaluate.diversity import Pool, diversity_curve
 from karec.evaluate.funnel import funnel_loss, recalled_pools
-from karec.evaluate.measures.diversity import gini, intra_list_distance
+from karec.evaluate.fusion import TruthOf
+from karec.evaluate.measures.diversity import intra_list_distance
 from karec.evaluate.quality import read_run
+from karec.evaluate.reach import Lists, compare_reach
 from karec.observer_queue import ObserverCounts
 from karec.platform.dataset import Dataset
 from karec.platform.folds.advance import advance
-from karec.platform.schema import CREATOR, PUBLISHED
 from karec.refresh.publish import KEEP, publish_bundle
 from karec.types import Array, Candidates, Recommendation, Request
 
 WARM_UP = 5
+TRUE = {  # what the report tells of a synthetic world's outcomes
+    "play_time": "true play of a work, s",
+    "long_view": "true long views of a work",
+    "like": "true likes of a work",
+}
 WHOLE_POOLS = 20  # requests whose whole pool is ranked, half a second each of 1e5 works
 
 
@@ -110,8 +115,14 @@ def loss_of(served: Served, progress: Progress | None = None) -> dict[str, Any]:
     return funnel_loss(recalled_pools(cascade, served.bundle.index, requests, progress=progress))
 
 
-def report_on(dataset: Dataset, served: Served, quality: dict[str, Any], loss: dict[str, Any]) -> dict[str, Any]:
-    """The report of a run; every key is documented in docs/formats.md."""
+def report_on(
+    dataset: Dataset,
+    served: Served,
+    quality: dict[str, Any],
+    loss: dict[str, Any],
+    truth_of: TruthOf | None = None,
+) -> dict[str, Any]:
+    """The report of a run; every key is documented in docs/formats.md. ``truth_of``: a synthetic world's outcomes."""
     traces = [feed.trace for feed in served.feeds]
     stages = list(traces[0].stage_sizes())
     ms = {stage: float(np.median([t.stage_ms()[stage] for t in traces])) for stage in traces[0].stage_ms()}
@@ -134,10 +145,7 @@ def report_on(dataset: Dataset, served: Served, quality: dict[str, Any], loss: d
         "funnel_loss": loss,
         "quality": quality["models"],
         "quality_by_history": quality["by_history"],
-        "reach": {
-            "cascade": reach(served, [feed.candidates for feed in served.feeds]),
-            "top_k": reach(served, [_top_k(feed) for feed in served.feeds]),
-        },
+        "reach": reach(dataset, served, truth_of),
         "diversity_curve": _curve(served),
         "observers": [counts.as_dict() for counts in served.observed],
         "versions": dict(served.feeds[0].versions),
@@ -160,24 +168,30 @@ def _top_k(feed: Recommendation) -> Candidates:
     return ranked.take(np.argsort(-ranked.scores, kind="stable")[: feed.request.k])
 
 
-def reach(served: Served, lists: Sequence[Candidates]) -> dict[str, float]:
-    """What these lists do for creators, works, freshness and variety, next to how relevant they are."""
-    works = served.bundle.snapshot.works
-    shown = works.lookup(np.concatenate([c.ids for c in lists]))
-    measures = {
-        "relevance (mean fused score)": float(np.mean(np.concatenate([c.scores for c in lists]))),
-        "intra-list distance": float(np.mean([intra_list_distance(_vectors(served, c)) for c in lists])),
-        "works reached": float(len(np.unique(shown))),
-    }
-    if CREATOR in works.columns:
-        per_creator = Counter(np.asarray(works[CREATOR])[shown].tolist())
-        measures["creators reached"] = float(len(per_creator))
-        measures["Gini over creators"] = gini(np.array(list(per_creator.values())))
-    if PUBLISHED in works.columns:
-        age_ms = (served.feeds[0].request.time_ms or 0) - np.asarray(works[PUBLISHED])[shown]
-        measures["share younger than 24 h"] = float(np.mean(age_ms < 24 * HOUR_MS))
-        measures["share younger than 72 h"] = float(np.mean(age_ms < 72 * HOUR_MS))
-    return measures
+def reach(dataset: Dataset, served: Served, truth_of: TruthOf | None) -> dict[str, Any]:
+    """The report's ``reach``: the feeds, against plain top-k by the ranker's fused score in their place."""
+    works, moment = served.bundle.snapshot.works, served.feeds[0].request.time_ms or 0
+    feeds = _lists(dataset, served, [feed.candidates for feed in served.feeds], truth_of)
+    plain = _lists(dataset, served, [_top_k(feed) for feed in served.feeds], truth_of)
+    return compare_reach(feeds, plain, works, moment)
+
+
+def _lists(dataset: Dataset, served: Served, lists: Sequence[Candidates], truth_of: TruthOf | None) -> Lists:
+    """``truth_of(names, user rows, work rows, time_ms, scene)`` where the data's true outcomes are known."""
+    user = np.repeat(np.arange(len(lists)), [len(one) for one in lists])
+    ids = np.concatenate([one.ids for one in lists])
+    outcomes: dict[str, Array] = {}
+    if truth_of is not None:
+        asked = [feed.request for feed in served.feeds]
+        users = dataset.snapshot.users.lookup(np.array([request.user_number for request in asked]))
+        moments = np.array([request.time_ms or 0 for request in asked])
+        codes = {name: code for code, name in enumerate(dataset.snapshot.labels["scene"])}
+        scenes = np.array([codes[request.scene] for request in asked])
+        true = truth_of([*TRUE], users[user], dataset.snapshot.works.lookup(ids), moments[user], scenes[user])
+        outcomes = dict(zip(TRUE.values(), true.T, strict=True))
+    scores = np.concatenate([one.scores for one in lists])
+    distance = np.array([intra_list_distance(_vectors(served, one)) for one in lists])
+    return Lists(user, served.bundle.snapshot.works.lookup(ids), scores, distance, outcomes)
 
 
 def _curve(served: Served) -> list[dict[str, float]]:

@@ -198,3 +198,20 @@ def retrieval(arguments: argparse.Namespace) -> None:
     if arguments.report is not None:
         _, page = write_retrieval(report, arguments.report)
         console.print(f"report: {page}")
+
+
+def satiation(arguments: argparse.Namespace) -> None:
+    console = table_console()
+    from karec.cli.tables import text_table
+    from karec.evaluate.satiation import satiation
+    from karec.evaluate.satiation_report import satiation_sentence, satiation_tables, write_satiation
+
+    with progress_bars() as progress:
+        dataset = load_dataset(arguments, progress)
+        report = satiation(dataset, seed=arguments.seed or 0, progress=progress)
+    console.print(satiation_sentence(report))
+    for title, head, rows in satiation_tables(report):
+        console.print(text_table(title, head, rows))
+    if arguments.report is not None:
+        _, page = write_satiation(report, arguments.report)
+        console.print(f"report: {page}")

@@ -120,6 +120,13 @@ examples:
 
 recall@20, recall@100 and NDCG of what the test days hold out, over all works, for towers, ranker, popularity and the
 peers item-kNN, ALS and BPR at their best settings on the validation days. Needs the extra peers (implicit).""",
+    "satiation": """\
+examples:
+  karec evaluate satiation --data kuairand --root KuaiRand-Pure/data --report out
+  karec evaluate satiation --data world --works 5000 --users 300 --exposures 40000     where the answer is known
+
+How far a repeat of a creator, tag or song among the last 1 to 32 exposures changes each label's logit, for each repeat,
+compared within users, and within a user's exposures of one value; and by the time since. Any log of what was shown.""",
     "export": """\
 examples:
   karec export models --data kuairand --root KuaiRand-Pure/data --run run7/run

@@ -23,6 +23,7 @@ from karec.evaluate.funnel_report import FUNNEL_HEAD, FUNNEL_TITLE, funnel_rows
 from karec.evaluate.fusion_report import fusion_head, fusion_rows, fusion_sentence
 from karec.evaluate.page import with_interval
 from karec.evaluate.quality_rows import COLUMNS, history_rows, quality_rows
+from karec.evaluate.reach_report import REACH_HEAD, reach_rows, reach_sentence
 from karec.evaluate.recall import recall_rows
 from karec.evaluate.rounds_report import ROUNDS_HEAD, rounds_rows, rounds_sentence
 from karec.index import ItemIndex
@@ -132,9 +133,10 @@ def diversity_table(report: Mapping[str, Any]) -> Table:
     return text_table(diversity_sentence(report), DIVERSITY_HEAD, diversity_rows(report))
 
 
-def reach_table(reach: Mapping[str, Mapping[str, float]]) -> Table:
-    rows = [(m, f"{value:,.4g}", f"{reach['top_k'][m]:,.4g}") for m, value in reach["cascade"].items()]
-    return text_table("What the feeds reached", ("measure", "cascade", "top-k by relevance"), rows)
+def reach_table(reach: Mapping[str, Any]) -> Table:
+    table = text_table("What the feeds reached", REACH_HEAD, reach_rows(reach))
+    table.caption = reach_sentence(reach)
+    return table
 
 
 def feed_table(feed: Recommendation, snapshot: Snapshot) -> Table:

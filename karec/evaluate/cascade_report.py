@@ -12,12 +12,13 @@ from karec._files import write_text_aside
 from karec.evaluate.funnel_report import FUNNEL_HEAD, FUNNEL_NOTE, FUNNEL_TITLE, funnel_rows
 from karec.evaluate.page import BLUE, INK, ORANGE, page, picture, table
 from karec.evaluate.quality_rows import COLUMNS, GAUC_COLUMNS, history_rows, quality_rows
+from karec.evaluate.reach_report import REACH_HEAD, reach_rows, reach_sentence
 from karec.evaluate.rounds_report import ROUNDS_HEAD, rounds_rows, rounds_sentence
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FORMAT = 1  # of report.json
+FORMAT = 2  # of report.json
 
 
 def write_report(report: Mapping[str, Any], folder: Path) -> tuple[Path, Path]:
@@ -46,8 +47,8 @@ def _page(report: Mapping[str, Any]) -> str:
         "Differences are paired: positive where the ranker, or the towers, are better.</p>",
         *[_quality_tables(report, task) for task in report["tasks"]],
         *([] if report["rounds"] is None else _rounds(report["rounds"])),
-        "<h2>What the feeds reached</h2>",
-        table(("measure", "cascade", "top-k by relevance"), _reach_rows(report["reach"])),
+        f"<h2>What the feeds reached</h2><p class=note>{html.escape(reach_sentence(report['reach']))}</p>",
+        table(REACH_HEAD, reach_rows(report["reach"])),
         "<h2>One feed</h2>",
         table(("place", "work", "score", "found by"), _feed_rows(report["feed"])),
     ]
@@ -108,11 +109,6 @@ def _quality_tables(report: Mapping[str, Any], task: str) -> str:
         + "<p class=note>By exposures of the user that were known before: AUC [95 %]; GAUC.</p>"
         + table(*history_rows(report["quality_by_history"], task))
     )
-
-
-def _reach_rows(reach: Mapping[str, Mapping[str, float]]) -> list[tuple[str, ...]]:
-    measures = list(reach["cascade"])
-    return [(m, f"{reach['cascade'][m]:,.4g}", f"{reach['top_k'][m]:,.4g}") for m in measures]
 
 
 def _feed_rows(feed: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:

@@ -155,6 +155,7 @@ def test_inspect_names_what_a_file_or_folder_of_karec_holds_and_what_reads_it(jo
         "evaluate consistency",
         "evaluate fusion",
         "evaluate retrieval",
+        "evaluate satiation",
         "export",
         "inspect",
     ],
@@ -164,6 +165,16 @@ def test_help_teaches_by_example(command, capsys):
         cli.main([*command.split(), "--help"])
     assert stopped.value.code == 0
     assert f"  karec {command} " in capsys.readouterr().out
+
+
+def test_evaluate_satiation_prints_what_repeats_change_and_leaves_a_report(tmp_path, capsys):
+    sizes = ["--works", "300", "--users", "40", "--exposures", "2000"]
+    assert cli.main(["evaluate", "satiation", *sizes, "--report", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    for words in ("2,000 exposures of", "click: for each repeat among the last", "user and value", "report: "):
+        assert words in out
+    report = json.loads((tmp_path / "satiation.json").read_text())
+    assert report["format"] == 1 and {row["cause"] for row in report["repeats"]} == {"creator", "tag", "song"}
 
 
 def test_the_ablation_prints_its_tables_and_leaves_them(tmp_path, capsys):

@@ -1,6 +1,7 @@
 """The main job, `karec demo`, on a world small enough for a test: what it leaves behind."""
 
 import numpy as np
+import pytest
 from small_job import TASKS
 
 from karec.cli.arguments import parser
@@ -65,6 +66,17 @@ def test_the_report_says_what_prerank_loses(report):
         for top in ("top10", "top100"):
             low, high = loss[part][f"{top}_ci"]
             assert 0 <= low <= loss[part][top] <= high <= 1
+
+
+def test_the_report_says_what_feeds_gave_by_the_world_s_own_chances_and_whom_they_reached(report):
+    reach = report["reach"]
+    assert reach.keys() == {"library", "cascade", "top_k", "change"}
+    true = [name for name in reach["cascade"] if name.startswith("true ")]
+    assert true == ["true play of a work, s", "true long views of a work", "true likes of a work"]
+    for name, change in reach["change"].items():
+        assert change["value"] == pytest.approx(reach["cascade"][name]["value"] - reach["top_k"][name]["value"])
+        assert change["ci"][0] <= change["ci"][1]
+    assert 0 < reach["cascade"]["creators reached"]["value"] < reach["library"]["creators"]
 
 
 def test_the_run_folder_holds_training_curves(job):

@@ -108,6 +108,12 @@ def test_retrieval_is_measured_against_peers(plays, capsys, tmp_path):
     assert (tmp_path / "retrieval.html").read_text().count("<table>") == 5
 
 
+def test_what_a_repeat_changes_is_refused_where_nothing_follows_anything(plays, capsys):
+    folder, _ = plays
+    assert main(["evaluate", "satiation", "--data", str(folder)]) == 2
+    assert "has no times" in capsys.readouterr().err
+
+
 def test_a_preset_needs_the_folder_of_its_download(capsys):
     assert main(["train", "--data", "lastfm", "--out", "nowhere"]) == 2
     assert "--root DIR" in capsys.readouterr().err

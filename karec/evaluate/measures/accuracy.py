@@ -11,6 +11,8 @@ Sources  T. Fawcett, An introduction to ROC analysis, Pattern Recognition Letter
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from karec._clock import DAY_MS
@@ -49,14 +51,8 @@ class UserBootstrap:
     """``resamples`` draws of users, the same for every measure and model. ``users (N,)``: the user of each row."""
 
     def __init__(self, users: Array, resamples: int = 200, seed: int = 0) -> None:
-        if resamples <= 0:
-            raise ValueError(f"resamples must be positive, got {resamples}")
         unique, self._user = np.unique(users, return_inverse=True)
-        n = len(unique)
-        generator = np.random.default_rng(seed)
-        self._weights = np.empty((resamples, n), np.float32)
-        for draw in self._weights:
-            draw[:] = np.bincount(generator.integers(n, size=n), minlength=n)
+        self._weights = resampling_weights(len(unique), resamples, seed)
 
     def auc(self, y: Array, s: Array) -> Array:
         """(resamples,) AUCs. O(N log N + resamples·N)."""
@@ -90,6 +86,26 @@ class UserBootstrap:
         users = self._weights.shape[1]
         sums, rows = (np.bincount(self._user, weights=part, minlength=users) for part in (values, np.ones(len(values))))
         return np.asarray((self._weights @ sums) / (self._weights @ rows))
+
+    def sums(self, columns: Iterable[Array], rows: Array) -> Array:
+        """(resamples, k) sums of k ``columns (M,)``; ``rows (M,)`` says which row, and so which user, each value is of.
+
+        O(k·(M + resamples·users)).
+        """
+        user, users = self._user[rows], self._weights.shape[1]
+        of_users = np.stack([np.bincount(user, weights=column, minlength=users) for column in columns], axis=1)
+        return np.asarray(self._weights @ of_users)
+
+
+def resampling_weights(n: int, resamples: int, seed: int) -> Array:
+    """(resamples, n) float32: how often each of ``n`` units was drawn, n draws a resample. O(resamples·n)."""
+    if resamples <= 0:
+        raise ValueError(f"resamples must be positive, got {resamples}")
+    generator = np.random.default_rng(seed)
+    weights = np.empty((resamples, n), np.float32)
+    for draw in weights:
+        draw[:] = np.bincount(generator.integers(n, size=n), minlength=n)
+    return weights
 
 
 def bootstrap_interval(samples: Array, level: float = 0.95) -> tuple[float, float]:

@@ -38,5 +38,5 @@ def test_a_platform_without_roles_is_trained_and_served(bare, tmp_path):
     assert all(len(feed) == 10 and not feed.degraded for feed in served.feeds)
     assert {name for feed in served.feeds for item in feed for name in item.recalled_by} <= {"model", "popular"}
     assert "creators reached" not in report["reach"]["cascade"]
-    assert 0 < report["reach"]["cascade"]["works reached"] <= 40
+    assert 0 < report["reach"]["cascade"]["works reached"]["value"] <= 40
     assert served.bundle.ranker.tasks == ("buy", "stars")

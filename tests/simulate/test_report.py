@@ -1,0 +1,98 @@
+"""The report of a simulation: its documented keys, and a page that stands alone."""
+
+import json
+import sys
+
+import pytest
+from small_arms import arm
+
+from karec.errors import DataError
+from karec.simulate.report import report_on, write_report
+
+FEED = {
+    "arm": "plain",
+    "user": 7,
+    "day": 1,
+    "works": [
+        {"song": "<Moon>", "creator": "Li", "type": "video", "age_h": 5.2, "why": "follows the creator"},
+        {"song": "Sea", "creator": "An", "type": "audio", "age_h": 960.0, "why": "popular"},
+    ],
+}
+NARROW = [(0, 0, 0), (0, 2, 0), (1, 0, 0), (1, 4, 1)]
+WIDE = [(0, 0, 0), (0, 2, 2), (1, 0, 3), (1, 4, 4)]
+
+
+def logs():
+    yield arm("plain", NARROW, facts={"ms a request": 12.5, "settings": {"k": 10}})
+    yield arm("dpp-0.5", WIDE)
+    for size in (1000, 10000):
+        yield arm(f"pool-{size}", NARROW)
+
+
+@pytest.fixture
+def written(tmp_path):
+    report = report_on(logs(), "plain", pair=("plain", "dpp-0.5"), feeds=[FEED], resamples=20)
+    data, page = write_report(report, tmp_path / "report")
+    return json.loads(data.read_text()), page.read_text()
+
+
+def test_the_report_has_its_documented_keys(written):
+    report, _ = written
+    documented = {"format", "baseline", "pair", "days", "users", "creators", "works", "resamples", "seed", "arms"}
+    assert report.keys() == documented | {"prices", "feeds"}
+    assert report["format"] == 1
+    of_arm = {"knob", "on_frontier", "measures", "by_day", "facts"}
+    of_measure = {"value", "ci", "change", "change_ci", "relative", "relative_ci"}
+    for told in report["arms"].values():
+        assert told.keys() == of_arm
+        assert all(measure.keys() == of_measure for measure in told["measures"].values())
+        assert all(len(days) == 2 for days in told["by_day"].values())
+    assert [family.keys() for family in report["prices"]] == 2 * [{"family", "steps", "from_baseline"}]
+    assert report["feeds"] == [FEED]
+
+
+def test_the_page_is_one_file_with_its_pictures_inside(written):
+    _, page = written
+    assert page.count("<svg") == 4
+    for reference in ("src=", 'href="http', "@import", "url(http"):
+        assert reference not in page
+
+
+def test_the_page_shows_arms_feeds_and_costs_as_text(written):
+    _, page = written
+    for text in ("2 days, 6 users, 3 creators", "dpp-0.5", "&lt;Moon&gt;", "5 h", "40 days", "ms a request", "12.5"):
+        assert text in page
+    assert "<Moon>" not in page and "nan" not in page
+
+
+def test_one_arm_alone_is_a_report_without_prices_and_without_a_funnel(tmp_path):
+    _, page = write_report(report_on([arm("plain", NARROW)], "plain", resamples=20), tmp_path)
+    shown = page.read_text()
+    assert shown.count("<svg") == 3 and "Feeds as people" not in shown and "What it cost" not in shown
+
+
+def test_arms_without_exposures_are_shown_as_empty(tmp_path):
+    data, page = write_report(report_on([arm("plain"), arm("dpp-0.5")], "plain", resamples=20), tmp_path)
+    measures = json.loads(data.read_text())["arms"]["dpp-0.5"]["measures"]
+    assert measures["play_s"]["value"] == 0 and measures["play_s"]["relative"] is None
+    assert measures["gini_creators"] == dict.fromkeys(measures["gini_creators"])
+    assert "–" in page.read_text()
+
+
+def test_without_matplotlib_the_page_has_its_tables_and_says_why_it_has_no_pictures(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    _, page = write_report(report_on(logs(), "plain", resamples=20), tmp_path)
+    shown = page.read_text()
+    assert "<svg" not in shown and "matplotlib is not installed" in shown and "What users got" in shown
+
+
+@pytest.mark.parametrize(
+    ("feed", "said"),
+    [
+        ({"arm": "plain", "user": 1, "works": []}, r"feeds\[0\] lacks day"),
+        ({**FEED, "works": [{"song": "Sea"}]}, r"feeds\[0\].works\[0\] lacks creator, type, age_h, why"),
+    ],
+)
+def test_a_feed_that_lacks_what_is_shown_is_refused_by_place(feed, said):
+    with pytest.raises(DataError, match=said):
+        report_on(logs(), "plain", feeds=[feed])
