@@ -196,6 +196,7 @@ def _add_simulation(names: Any) -> None:
         metavar="DIR",
         help="first trainings, to share them (default: OUT/models)",
     )
+    loop.add_argument("--report", type=Path, metavar="DIR", help="write report.json and report.html there")
     loop.add_argument("--resume", action="store_true", help="go on with DIR, whose simulation was killed")
 
 

@@ -39,7 +39,7 @@ With --log, the towers of OUT/run (or --run) learn on from the log of the ranker
     "simulate": """\
 examples:
   karec simulate --arms prerank --out loop                        a set that comes with karec: six ways to prerank
-  karec simulate --arms diversity --out loop-2 --days 5 --users 5000 --works 100000
+  karec simulate --arms diversity --out loop-2 --days 5 --users 5000 --works 100000 --report loop-2/report
   karec simulate --arms arms.toml --out loop-3
   karec simulate --arms arms.toml --out loop-3 --resume           after a kill
 

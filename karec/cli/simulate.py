@@ -23,5 +23,13 @@ def run(arguments: argparse.Namespace) -> None:
         simulate(
             arms, path.parent, sizes, arguments.out, resume=arguments.resume, models=arguments.models, progress=progress
         )
-    for arm in arms.arms:
-        print(f"{arm.name}: {arguments.out / arm.name}")
+    names = [arm.name for arm in arms.arms]
+    for name in names:
+        print(f"{name}: {arguments.out / name}")
+    if arguments.report is not None:
+        from karec.simulate.arm_log import ArmLog
+        from karec.simulate.report import report_on, write_report
+
+        logs = (ArmLog.read(arguments.out / name) for name in names)
+        _, page = write_report(report_on(logs, arms.baseline or names[0], pair=arms.pair), arguments.report)
+        print(f"report: {page}")

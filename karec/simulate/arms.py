@@ -2,6 +2,8 @@
 
     train_every = 4                      # nights between two trainings; 0: the models of the first day stay
     satiation = 1.0                      # scale of satiation: 0 is none, 2 twice as much
+    baseline = "rules only"              # of the report; absent: the first arm
+    pair = ["no diversity", "DPP"]       # an arm without and one with diversity, which the report's pictures mark
 
     [scene]                              # of all arms: changes of the starting karec.toml's scene, as a scene that
     counts.recall = 10_000               #   inherits it would say them
@@ -27,7 +29,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from karec._toml import Place, fill, read_toml
+from karec._toml import Place, fill, nearest, read_toml
 from karec.config.scenes import Config
 from karec.config.starting import QUOTAS, starting_config
 from karec.platform.snapshot import Snapshot
@@ -58,13 +60,17 @@ class Arm:
 
 @dataclass(frozen=True)
 class Arms:
-    """A whole file; ``folder`` is where it lies."""
+    """A whole file. ``baseline``: the arm that the report compares others with, None for the first; ``pair``: an arm
+    without and one with diversity, which its pictures mark.
+    """
 
     arms: tuple[Arm, ...]
     scene: Mapping[str, Any] = field(default_factory=dict)
     learn: Mapping[str, Any] = field(default_factory=dict)
     train_every: int = 4
     satiation: float = 1.0
+    baseline: str | None = None
+    pair: tuple[str, str] | None = None
 
     def __post_init__(self) -> None:
         names = [arm.name for arm in self.arms]
@@ -73,6 +79,9 @@ class Arms:
         twice = [name for name in names if names.count(name) > 1]
         if twice:
             raise ValueError(f"the arm {twice[0]!r} stands twice; an arm's name is its folder")
+        for named in (*filter(None, [self.baseline]), *(self.pair or ())):
+            if named not in names:
+                raise ValueError(f"baseline and pair name arms, and {named!r} is none{nearest(named, names)}")
         if self.train_every < 0:
             raise ValueError(f"train_every = {self.train_every}, expected a number of nights, or 0 for never")
 

@@ -29,7 +29,7 @@ from karec.simulate.nightly import first_training
 from karec.simulate.population import Population, Sizes, make_population
 from karec.simulate.sessions import SCENE
 from karec.simulate.workers import usable_cores
-from karec.simulate.world.satiation import FORMER
+from karec.simulate.world.satiation import KUAIRAND
 
 FORMAT = 1
 HEAD = "simulation.json"
@@ -56,7 +56,7 @@ def simulate(
     """
     head = json.dumps({"format": FORMAT, **asdict(sizes), "arms": asdict(arms)}, indent=1, sort_keys=True)
     _check(out, head, resume)
-    population = make_population(sizes, replace(FORMER, scale=arms.satiation), progress)
+    population = make_population(sizes, replace(KUAIRAND, scale=arms.satiation), progress)
     weights = population.world.dataset.objectives
     configs = []
     for arm in arms.arms:

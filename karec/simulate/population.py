@@ -15,7 +15,7 @@ from karec.simulate.returns import MORE, MOST_PAGES, NEUTRAL, Visits, draw_visit
 from karec.simulate.uploads import Potential, draw_potential, draw_works
 from karec.simulate.world import Truth, World, make_world
 from karec.simulate.world.platform import work_table
-from karec.simulate.world.satiation import FORMER, Satiation
+from karec.simulate.world.satiation import KUAIRAND, Satiation
 from karec.types import Array
 
 WORLD_DAYS = 14
@@ -60,7 +60,7 @@ class Population:
     shares: Array
 
 
-def make_population(sizes: Sizes, satiation: Satiation = FORMER, progress: Progress | None = None) -> Population:
+def make_population(sizes: Sizes, satiation: Satiation = KUAIRAND, progress: Progress | None = None) -> Population:
     """The same sizes and satiation give the same population; of more days, the same first days."""
     world = make_world(
         sizes.works, sizes.users, sizes.exposures, days=WORLD_DAYS, seed=sizes.seed, satiation=satiation,

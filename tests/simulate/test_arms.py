@@ -71,6 +71,13 @@ def test_a_whole_karec_toml_stands_in_for_the_starting_one(scene_of, tmp_path):
         scene_of('[[arms]]\nname = "mine"\nconfig = "mine.toml"\nscene.counts.recall = 3\n')
 
 
+def test_a_baseline_that_is_no_arm_is_refused(tmp_path):
+    for line in ('baseline = "tower"\n', 'pair = ["tower", "towers"]\n'):
+        (tmp_path / "arms.toml").write_text(line + TOWERS)
+        with pytest.raises(ConfigError, match=r"'tower' is none.*did you mean 'towers'"):
+            read_arms(tmp_path / "arms.toml")
+
+
 def test_a_file_without_arms_is_refused(tmp_path):
     (tmp_path / "arms.toml").write_text("arms = []\n")
     with pytest.raises(ConfigError, match="there is no arm"):
