@@ -1,11 +1,13 @@
 """The closed loop: the same seed gives the same log, arms share their coins, and what acts acts."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from small_loop import RANDOM, SIZES, TOWERS, arms_of, play
 
+from karec import cli
 from karec.bundle import Bundle
 from karec.config.assemble import build_cascade
 from karec.errors import ConfigError, DataError
@@ -21,6 +23,12 @@ from karec.types import Request
 
 TWO_DAYS = replace(SIZES, days=2)
 AGAIN = TOWERS.replace("towers", "again")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """First trainings, which all simulations of this file share: they are of one world."""
+    return tmp_path_factory.mktemp("models")
 
 
 @pytest.fixture(scope="module")
@@ -227,3 +235,30 @@ def test_towers_learn_at_night_from_what_was_served(played, models, tmp_path):
 def test_arms_that_read_no_user_vector_do_not_learn(models, tmp_path):
     out = play(tmp_path, models, RANDOM, nights=1, sizes=TWO_DAYS, cores=1)
     assert not (out / "random" / "learn").exists() and not list((out / "random" / "rank_log").glob("*"))
+
+
+def test_arms_are_played_and_reported(models, tmp_path, capsys):
+    arms_of(tmp_path, TOWERS + RANDOM)
+    out, report = tmp_path / "out", tmp_path / "report"
+    arguments = ["--arms", str(tmp_path / "arms.toml"), "--out", str(out), "--models", str(models), "--days", "1"]
+    sizes = ["--users", str(SIZES.users), "--works", str(SIZES.works)]
+    assert cli.main(["simulate", *arguments, *sizes, "--report", str(report)]) == 0
+    said = capsys.readouterr().out
+    assert f"towers: {out / 'towers'}" in said and str(report / "report.html") in said
+    told = json.loads((report / "report.json").read_text())
+    assert told["baseline"] == "towers" and list(told["arms"]) == ["towers", "random"]
+    shown = len(ArmLog.read(out / "random"))
+    value = told["arms"]["random"]["measures"]["exposures"]["value"]
+    assert round(value * SIZES.users) == shown
+
+
+def test_the_same_command_again_is_refused_unless_it_goes_on(models, tmp_path, capsys):
+    arms_of(tmp_path, RANDOM)
+    arguments = ["simulate", "--arms", str(tmp_path / "arms.toml"), "--out", str(tmp_path / "out"), "--days", "1"]
+    arguments += ["--models", str(models), "--users", str(SIZES.users), "--works", str(SIZES.works)]
+    assert cli.main(arguments) == 0
+    assert cli.main(arguments) == 2
+    assert "go on with --resume" in capsys.readouterr().err
+    assert cli.main([*arguments, "--resume"]) == 0
+    assert cli.main([*arguments, "--resume", "--seed", "1"]) == 2
+    assert "other seed (0, and not 1)" in capsys.readouterr().err
