@@ -135,15 +135,21 @@ def test_chances_know_all_that_was_shown_before(played, population):
             np.testing.assert_array_equal(e[f"p_{task}"], expected[task])
 
 
-def test_a_creator_is_followed_once(played):
-    e = ArmLog.read(played / "towers").exposures
-    did = e["follow"] > 0
-    pairs = e["user"].astype(np.int64) * SIZES.users + e["creator"]
-    assert did.sum() > 3 and len(np.unique(pairs[did])) == did.sum()
-    for at in np.flatnonzero(did):
-        later = np.flatnonzero(pairs[at + 1 :] == pairs[at]) + at + 1
-        other_page = later[(e["session"][later] != e["session"][at]) | (e["day"][later] != e["day"][at])]
-        assert not e["p_follow"][other_page].any()
+def test_a_creator_is_followed_once(played, population):
+    """Whom a user follows, from before or since another page, cannot be followed again."""
+    n, followed = SIZES.users, 0
+    for name in ("towers", "random"):
+        e = ArmLog.read(played / name).exposures
+        did, pairs = e["follow"] > 0, e["user"].astype(np.int64) * n + e["creator"]
+        followed += did.sum()
+        assert len(np.unique(pairs[did])) == did.sum()
+        before = np.isin(pairs, population.truth.follow_keys)
+        assert before.any() and not e["p_follow"][before].any()
+        for at in np.flatnonzero(did):
+            later = np.flatnonzero(pairs[at + 1 :] == pairs[at]) + at + 1
+            other_page = later[(e["session"][later] != e["session"][at]) | (e["day"][later] != e["day"][at])]
+            assert not e["p_follow"][other_page].any()
+    assert followed > 3
 
 
 def test_sessions_and_positions_are_counted(played):
