@@ -109,10 +109,11 @@ def train(arguments: argparse.Namespace) -> None:
 
 def demo(arguments: argparse.Namespace) -> None:
     console = table_console()
-    from karec.cli.demo import loss_of, report_on, serve
+    from karec.cli.demo import loss_of, report_on, serve, top_tens_of
     from karec.cli.second_round import learn_from_served, rounds_of, serve_to_teach
     from karec.cli.tables import funnel_loss_table, funnel_table, reach_table, rounds_table, run_tables
     from karec.evaluate.cascade_report import write_report
+    from karec.evaluate.top_tens import top_tens_sentence
 
     start = time.perf_counter()
     if arguments.out is None:
@@ -127,12 +128,13 @@ def demo(arguments: argparse.Namespace) -> None:
             _publish(arguments, data, last.folder, progress)
             rounds = rounds_of(dataset, (first.folder, last.folder), taught, config)
         served = serve(dataset, config, arguments.requests, progress=progress)
-        loss = loss_of(served, progress)
+        loss, top_tens = loss_of(served, progress), top_tens_of(dataset, served)
     quality = first.quality
     truth = None if data.world is None else data.world.outcomes
-    report = report_on(dataset, served, quality, loss, truth) | {"rounds": rounds}
+    report = report_on(dataset, served, quality, loss, top_tens, truth) | {"rounds": rounds}
     console.print(funnel_table(report["funnel"], report["timings_ms"]))
     console.print(funnel_loss_table(loss))
+    console.print(top_tens_sentence(top_tens))
     for table in run_tables(quality, dataset.tasks):
         console.print(table)
     for note in (*dataset.notes, *last.notes):
@@ -148,7 +150,7 @@ def demo(arguments: argparse.Namespace) -> None:
     if served.bundle.naming is not None:
         user = served.bundle.naming.users.names([user])[0]
     console.print(f"one more feed: karec recommend --config {config} --user {user} --trace")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    peak = max(first.peak_gib, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
     console.print(f"{time.perf_counter() - start:.0f} s in all, at most {peak:.1f} GiB")
 
 

@@ -22,6 +22,7 @@ from karec.evaluate.fusion import TruthOf
 from karec.evaluate.measures.diversity import intra_list_distance
 from karec.evaluate.quality import read_run
 from karec.evaluate.reach import Lists, compare_reach
+from karec.evaluate.top_tens import distinct_in_top_tens
 from karec.observer_queue import ObserverCounts
 from karec.platform.dataset import Dataset
 from karec.platform.folds.advance import advance
@@ -35,6 +36,7 @@ TRUE = {  # what the report tells of a synthetic world's outcomes
     "like": "true likes of a work",
 }
 WHOLE_POOLS = 20  # requests whose whole pool is ranked, half a second each of 1e5 works
+TOP_TENS = 400  # users whose best ten works are compared
 
 
 @dataclass(frozen=True)
@@ -115,11 +117,20 @@ def loss_of(served: Served, progress: Progress | None = None) -> dict[str, Any]:
     return funnel_loss(recalled_pools(cascade, served.bundle.index, requests, progress=progress))
 
 
+def top_tens_of(dataset: Dataset, served: Served) -> dict[str, int]:
+    """How different the best tens of TOP_TENS users of the test days are, at the moment test begins."""
+    scene, now = served.cascade.scene, dataset.valid_until_ms
+    users = asked_users(dataset, TOP_TENS).tolist()
+    requests = [Request(user, scene=scene, time_ms=now, request_id=f"ten-{user}") for user in users]
+    return distinct_in_top_tens(served.cascade, served.bundle.index, requests)
+
+
 def report_on(
     dataset: Dataset,
     served: Served,
     quality: dict[str, Any],
     loss: dict[str, Any],
+    top_tens: dict[str, int],
     truth_of: TruthOf | None = None,
 ) -> dict[str, Any]:
     """The report of a run; every key is documented in docs/formats.md. ``truth_of``: a synthetic world's outcomes."""
@@ -143,6 +154,7 @@ def report_on(
         },
         "timings_ms": ms,
         "funnel_loss": loss,
+        "top_tens": top_tens,
         "quality": quality["models"],
         "quality_by_history": quality["by_history"],
         "reach": reach(dataset, served, truth_of),

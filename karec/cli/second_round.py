@@ -163,7 +163,7 @@ def _tower_quality(dataset: Dataset, runs: tuple[Path, Path]) -> dict[str, Any]:
     predictions = {}
     for name, run in zip(("first", "second"), runs, strict=True):
         heads = ServedRun.read(run).facts["towers"]
-        user, item = (OnnxModel(run / f"{side}_tower.onnx", threads=0) for side in ("user", "item"))
+        user, item = (OnnxModel(run / f"{side}_tower.onnx") for side in ("user", "item"))
         predictions[name] = 1.0 / (1.0 + np.exp(-tower_logits(test, user, item, heads)))
     settings = facts["settings"]
     return quality_table(

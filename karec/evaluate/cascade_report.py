@@ -14,6 +14,7 @@ from karec.evaluate.page import BLUE, INK, ORANGE, page, picture, table
 from karec.evaluate.quality_rows import COLUMNS, GAUC_COLUMNS, history_rows, quality_rows
 from karec.evaluate.reach_report import REACH_HEAD, reach_rows, reach_sentence
 from karec.evaluate.rounds_report import ROUNDS_HEAD, rounds_rows, rounds_sentence
+from karec.evaluate.top_tens import top_tens_sentence
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,6 +39,7 @@ def _page(report: Mapping[str, Any]) -> str:
         picture(lambda axes: _draw_funnel(axes, report["funnel"]), 8.5, 2.6),
         f"<h2>{FUNNEL_TITLE}</h2><p class=note>{FUNNEL_NOTE}</p>",
         table(FUNNEL_HEAD, list(funnel_rows(report["funnel_loss"]))),
+        f"<p class=note>{html.escape(top_tens_sentence(report['top_tens']))}</p>",
         "<h2>Time of one request</h2><p class=note>Milliseconds a stage, median over requests, one thread.</p>",
         picture(lambda axes: _draw_timings(axes, report["timings_ms"]), 8.5, 2.6),
         "<h2>Relevance against diversity</h2><p class=note>DPP over what the ranker scored, at several settings of "

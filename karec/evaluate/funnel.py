@@ -31,6 +31,7 @@ from karec.logs.rank_log import logged_tasks, read_rank_log
 from karec.observe.pool_scorer import PoolScorer, stage_named
 from karec.platform.snapshot import Snapshot
 from karec.stage import Stage
+from karec.training_data.in_order import in_order
 from karec.types import Array, Candidates, Request
 
 TOPS = (10, 100)
@@ -77,13 +78,17 @@ def recalled_pools(
 ) -> Iterator[FunnelPool]:
     """What each request recalls, whole and as smaller pools of ``sizes`` works drawn from it by the user's id.
 
-    ``cascade`` runs each request up to its stage ``prerank``; its stage ``rank`` scores the whole pool. Sizes that are
-    not below a pool's are left out. Requests name users by numbers and have a moment. ValueError where the cascade
-    lacks one of the two stages.
+    ``cascade`` runs each request up to its stage ``prerank``; its stage ``rank`` scores the whole pool; a few requests
+    run at once. Sizes that are not below a pool's are left out. Requests name users by numbers and have a moment.
+    ValueError where the cascade lacks one of the two stages.
     """
     scorer = PoolScorer(stage_named(cascade.stages, "rank"))
-    for done, request in enumerate(requests, 1):
-        yield from _pools_of_request(cascade, index, scorer, request, sizes)
+
+    def pools_of(request: Request) -> list[FunnelPool]:
+        return _pools_of_request(cascade, index, scorer, request, sizes)
+
+    for done, found in enumerate(in_order(pools_of, requests), 1):
+        yield from found
         if progress is not None:
             progress(done, len(requests), "ranking whole pools")
 
@@ -154,7 +159,7 @@ def funnel_loss(pools: Iterable[FunnelPool], resamples: int = 200, seed: int = 0
 
     ``requests``, ``pool`` (median works), ``passed`` (median works that prerank let through), and for each of PARTS
     {"top10", "top10_ci", "top100", "top100_ci"}; under ``by_pool_size`` the same for each smaller size. A pool of fewer
-    than m works says nothing of the best m. One pool is held in memory at a time. DataError when there is none.
+    than m works says nothing of the best m. Pools are taken one by one, and none is kept. DataError when there is none.
     """
     rows: dict[str, list[dict[str, float]]] = {}
     for pool in pools:

@@ -19,6 +19,7 @@ from karec.models.onnx_model import OnnxModel
 from karec.platform.dataset import Dataset
 from karec.platform.events import Exposures
 from karec.training_data.examples import Examples, as_known, build_examples
+from karec.training_data.in_order import in_order
 from karec.training_data.rates import popularity_logits, rate_logits
 from karec.training_data.replay import ranker_logits
 from karec.types import Array
@@ -27,7 +28,7 @@ RUN_FORMAT = 2  # of run.json; in format 1, which had no number, settings were o
 QUALITY_FORMAT = 3  # of quality.json; 1 and 2 are told in docs/formats.md
 TOWERS = "towers"
 Measures = dict[str, float | tuple[float, float] | None]
-BATCH = 2048  # a larger one costs ONNX Runtime hundreds of MiB and gains no time
+BATCH = 256  # of 2048 rows with long histories ONNX Runtime holds gigabytes, and takes up to ten times as long
 
 
 def evaluate_run(dataset: Dataset, folder: Path, progress: Progress | None = None) -> dict[str, Any]:
@@ -77,10 +78,10 @@ def _logits(run: Mapping[str, Any], test: Examples, folder: Path, progress: Prog
     if kind == "both":
         files |= {part: f"ranker_{part}.onnx" for part in ("lightgbm", "mmoe")}
     for name, file in files.items():
-        logits[name] = ranker_logits(test, OnnxModel(folder / file, threads=0), progress)[:, : len(tasks)]
-    user_tower, item_tower = (OnnxModel(folder / f"{side}_tower.onnx", threads=0) for side in ("user", "item"))
+        logits[name] = ranker_logits(test, OnnxModel(folder / file), progress)[:, : len(tasks)]
+    user_tower, item_tower = (OnnxModel(folder / f"{side}_tower.onnx") for side in ("user", "item"))
     logits[TOWERS] = tower_logits(test, user_tower, item_tower, run["towers"])
-    ranked = ranker_logits(test, OnnxModel(folder / "ranker.onnx", threads=0), progress)
+    ranked = ranker_logits(test, OnnxModel(folder / "ranker.onnx"), progress)
     logits[kind] = ranked[:, : len(tasks)]  # the ranker's auxiliary tasks come after the encoder's
     return logits
 
@@ -189,14 +190,15 @@ def tower_logits(
     """
     scale, bias = (np.array([heads[part][task] for task in examples.encoder.tasks]) for part in ("scale", "bias"))
     first, request = examples.requests()
-    asked = [
-        user_tower.run(examples.users(first[begin : begin + BATCH]), "task_vectors")[0]
-        for begin in range(0, len(first), BATCH)
-    ]
-    users = np.concatenate(asked)
-    parts = []
-    for begin in range(0, len(examples), BATCH):
+
+    def of_users(begin: int) -> Array:
+        return user_tower.run(examples.users(first[begin : begin + BATCH]), "task_vectors")[0]
+
+    users = np.concatenate(list(in_order(of_users, range(0, len(first), BATCH))))
+
+    def of_rows(begin: int) -> Array:
         rows = np.arange(begin, min(begin + BATCH, len(examples)))
         (items,) = item_tower.run(examples.own_items(rows), "item_vector")
-        parts.append(scale * np.einsum("ntd,nd->nt", users[request[rows]], items) + bias)
-    return np.concatenate(parts)
+        return np.asarray(scale * np.einsum("ntd,nd->nt", users[request[rows]], items) + bias)
+
+    return np.concatenate(list(in_order(of_rows, range(0, len(examples), BATCH))))

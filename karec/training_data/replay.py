@@ -18,31 +18,43 @@ from karec.models.onnx_model import OnnxModel
 from karec.platform.events import Exposures
 from karec.rank.fusion import Fusion
 from karec.training_data.examples import Examples
+from karec.training_data.in_order import in_order
 from karec.types import Array
 
-BATCH = 2048  # a larger one costs ONNX Runtime hundreds of MiB and gains no time
+BATCH = 256  # of 2048 rows with long histories ONNX Runtime holds gigabytes, and takes twice the time
 
 
-def ranker_logits(examples: Examples, ranker: OnnxModel, progress: Progress | None = None) -> Array:
-    """(M, T) float32: the ranker's logits of every example, in ONNX Runtime, batch by batch."""
-    rows = np.arange(len(examples))
-    logits = []
-    for begin in range(0, len(rows), BATCH):
-        inputs = examples.inputs(rows[begin : begin + BATCH])
+def ranker_logits(examples: Examples, ranker: OnnxModel, progress: Progress | None = None, threads: int = 0) -> Array:
+    """(M, T) float32: the ranker's logits of every example, in ONNX Runtime, batch by batch; ``threads`` as
+    ``in_order``.
+    """
+    n = len(examples)
+
+    def of_batch(begin: int) -> Array:
+        inputs = examples.inputs(np.arange(begin, min(begin + BATCH, n)))
         if "dense" in ranker.inputs:
             inputs["dense"] = examples.encoder.dense(inputs)
-        logits.append(ranker.run(inputs, "logits")[0])
+        return ranker.run(inputs, "logits")[0]
+
+    logits = []
+    for done, found in enumerate(in_order(of_batch, range(0, n, BATCH), threads), 1):
+        logits.append(found)
         if progress is not None:
-            progress(min(begin + BATCH, len(rows)), len(rows), "ranker over past exposures")
+            progress(min(done * BATCH, n), n, "ranker over past exposures")
     return np.concatenate(logits) if logits else np.empty((0, len(ranker.tasks)), np.float32)
 
 
 def write_rank_log(
-    examples: Examples, ranker: OnnxModel, fusion: Fusion, folder: Path, progress: Progress | None = None
+    examples: Examples,
+    ranker: OnnxModel,
+    fusion: Fusion,
+    folder: Path,
+    progress: Progress | None = None,
+    threads: int = 0,
 ) -> None:
     """Rank every example and log it, in order of time. Exposures of one user at one moment are one request."""
     exposures = examples.exposures
-    logits = ranker_logits(examples, ranker, progress)
+    logits = ranker_logits(examples, ranker, progress, threads)
     fused = fusion(logits, ranker.tasks)
     scenes = examples.snapshot.labels.get("scene", [])
     order = np.lexsort((exposures.user_id, exposures.time_ms))
@@ -82,6 +94,7 @@ def write_shadow_log(
     works: int,
     seed: int,
     progress: Progress | None = None,
+    threads: int = 0,
 ) -> None:
     """Log the ranker's logits of ``works`` works for a ``share`` of the examples' requests, ``most`` of them at most.
 
@@ -94,10 +107,17 @@ def write_shadow_log(
     by_upload = np.argsort(upload_ms, kind="stable")
     n_there = np.searchsorted(upload_ms[by_upload], exposures.time_ms[chosen], side="right")
     scenes = snapshot.labels.get("scene", [])
+    drawn = (
+        (row, by_upload[generator.choice(there, min(works, there), replace=False)])
+        for row, there in zip(chosen.tolist(), n_there.tolist(), strict=True)
+    )
+
+    def ranked(request: tuple[int, Array]) -> tuple[int, Array, Array]:
+        row, pool = request
+        return row, pool, pool_logits(examples, row, pool, ranker)
+
     with RankLogWriter(folder, ranker.tasks, ranker=ranker.fingerprint) as writer:
-        for done, (row, there) in enumerate(zip(chosen.tolist(), n_there.tolist(), strict=True), 1):
-            pool = by_upload[generator.choice(there, min(works, there), replace=False)]
-            logits = pool_logits(examples, row, pool, ranker)
+        for done, (row, pool, logits) in enumerate(in_order(ranked, drawn, threads), 1):
             user, moment, scene = (
                 int(column[row]) for column in (exposures.user_id, exposures.time_ms, exposures.scene)
             )

@@ -15,6 +15,7 @@ from karec.training_data.examples import Examples
 from karec.types import Array
 
 CHUNK = 2048
+IN_ORDER = 1024  # rows that a model predicts at once; of more, counts of codes leave the processor's caches
 LISTS = ("history", "skipped")
 NUMBERS = ("user_numbers", "item_numbers")
 QUANTILE_ROWS = 50_000
@@ -78,12 +79,10 @@ class Batches:
         if history is not None and "history" in lists:
             lists["history"] = history
         if lists:
-            in_batch = torch.zeros(len(self._works), dtype=torch.bool)
-            for slots in lists.values():
-                in_batch[slots] = True  # slot −1, padding, is the table's last row: all codes 0
-            place = in_batch.cumsum(0) - 1
-            found |= {f"{name}_at": place[slots] for name, slots in lists.items()}
-            found["works"] = self._works[in_batch]
+            works, at = _told_apart(torch.cat([slots.flatten() for slots in lists.values()]), len(self._works))
+            parts = torch.split(at, [slots.numel() for slots in lists.values()])
+            found |= {f"{name}_at": part.view_as(lists[name]) for name, part in zip(lists, parts, strict=True)}
+            found["works"] = self._works.index_select(0, works)
         return {name: value.to(self.device) for name, value in found.items()}
 
     def work_ids(self, works: Tensor) -> Tensor:
@@ -96,10 +95,23 @@ class Batches:
         levels = torch.linspace(0.0, 1.0, bins + 1)
         return {name: torch.quantile(self._plain[name][::every], levels, dim=0).T.contiguous() for name in NUMBERS}
 
-    def in_order(self, names: Sequence[str], size: int = 8192) -> Iterator[dict[str, Tensor]]:
+    def in_order(self, names: Sequence[str], size: int = IN_ORDER) -> Iterator[dict[str, Tensor]]:
         """Batches of all examples, first to last."""
         for begin in range(0, len(self), size):
             yield self.inputs(slice(begin, begin + size), names)
+
+
+def _told_apart(rows: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """(K,) different ones of ``rows (S,)``, rows of works, and (S,) the place of each among them. −1, an empty slot, is
+    the table's last row, n − 1, whose codes are all 0. O(S + K), where a mask over all works costs O(n) a batch.
+    """
+    slots = rows.numpy() % n
+    order = np.arange(len(slots), dtype=np.int32)
+    last = np.empty(n, np.int32)  # read where it was written alone
+    last[slots] = order
+    works = slots[last[slots] == order]
+    last[works] = order[: len(works)]
+    return torch.from_numpy(works), torch.from_numpy(last[slots].astype(np.int64))
 
 
 def _known_creators(encoder: Encoder, codes: Array) -> Array:

@@ -92,6 +92,14 @@ def prepare(dataset: Dataset, settings: TrainSettings, folder: Path, progress: P
     encoder.save(folder / "encoder.npz")
     as_of = as_known(dataset, features.refresh_hours)
     check_no_leak(lambda some: build_examples(encoder, dataset.snapshot, some, as_of[: len(some)]), dataset.exposures)
+    return prepared_with(encoder, dataset, settings, progress)
+
+
+def prepared_with(
+    encoder: Encoder, dataset: Dataset, settings: TrainSettings, progress: Progress | None = None
+) -> Prepared:
+    """The training and validation days of ``dataset``, encoded by an ``encoder`` that was fitted on it."""
+    as_of = as_known(dataset, settings.features.refresh_hours)
     every = build_examples(encoder, dataset.snapshot, dataset.exposures, as_of)
     train = every.between(dataset.snapshot.time_ms, dataset.train_until_ms)
     valid = every.between(dataset.train_until_ms, dataset.valid_until_ms)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from karec.learn._torch import Tensor, functional, nn, torch
+from karec.learn.nets.row_sums import sum_of_rows
 
 COUNTED = 4096  # rows of a table; beyond, counts of codes are larger than the works' vectors
 
@@ -124,17 +125,21 @@ class Columns(nn.Module):
         return numbers.index_select(1, self.kept)
 
 
-def embed_works(codes: CodeEmbedding, inputs: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
-    """The works of a list (``history``, ``skipped``): vectors (U, H, dim), sums over columns, and present (U, H) bool.
+def embed_works(
+    codes: CodeEmbedding, inputs: Mapping[str, Tensor], names: Sequence[str]
+) -> list[tuple[Tensor, Tensor]]:
+    """The works of the lists ``names``, for each: vectors (U, H, dim), sums over columns, and present (U, H) bool.
 
     Serving gives their codes, ``inputs[name] (U, H, I)``. Training gives each work of the batch once, ``works (K, I)``,
-    and its row there, ``<name>_at (U, H)``, which takes a fraction of the gathers and of the gradients to scatter.
+    and its row there, ``<name>_at (U, H)``, which takes a fraction of the gathers and of the gradients to scatter: a
+    work that stands in several lists is embedded once, and is hidden in all of them or in none.
     """
-    if name in inputs:
-        return codes(inputs[name]).sum(dim=2), inputs[name].amax(dim=2) > 0
-    works, at = inputs["works"], inputs[f"{name}_at"]
-    vectors = nn.functional.embedding(at, codes(works).sum(dim=1))
-    return vectors, (works.amax(dim=1) > 0)[at]
+    if names[0] in inputs:
+        return [(codes(inputs[name]).sum(dim=2), inputs[name].amax(dim=2) > 0) for name in names]
+    works = inputs["works"]
+    vectors, there = sum_of_rows(codes.table.weight, codes.rows(works)), works.amax(dim=1) > 0
+    slots = [inputs[f"{name}_at"] for name in names]
+    return [(vectors.index_select(0, at.flatten()).reshape(*at.shape, -1), there[at]) for at in slots]
 
 
 def attend(query: Tensor, keys: Tensor, present: Tensor) -> Tensor:

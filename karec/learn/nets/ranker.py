@@ -94,7 +94,8 @@ class MmoeRanker(nn.Module):
 
     def by_member(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """(N, M, T + E): each member's logits."""
-        history, in_history = embed_works(self.item_codes, inputs, "history")
+        lists = embed_works(self.item_codes, inputs, ("history", "skipped") if self.crossed else ("history",))
+        history, in_history = lists[0]
         item = self.item_codes(inputs["item_ids"])
         user_numbers = self.user_numbers(self.user_columns(inputs["user_numbers"]))
         numbers = self.item_numbers(self.item_columns(inputs["item_numbers"]))
@@ -106,7 +107,7 @@ class MmoeRanker(nn.Module):
         ]
         of_item = [item.flatten(1)]
         if self.crossed:
-            skipped, in_skipped = embed_works(self.item_codes, inputs, "skipped")
+            skipped, in_skipped = lists[1]
             query = item.sum(dim=1)
             liked, disliked = attend(query, history, in_history), attend(query, skipped, in_skipped)
             numbers = torch.cat([numbers, inputs["crosses"]], dim=1)

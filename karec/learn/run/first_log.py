@@ -22,8 +22,8 @@ def write_first_log(
     pools: bool,
 ) -> None:
     """Log the model ``ranker`` over the examples ``train``; with ``pools``, whole pools of a share of the requests."""
-    model, fusion = OnnxModel(ranker, threads=settings.run.threads), Fusion(settings.fusion)
-    write_rank_log(train, model, fusion, folder, progress)
+    model, fusion, threads = OnnxModel(ranker), Fusion(settings.fusion), settings.run.threads
+    write_rank_log(train, model, fusion, folder, progress, threads)
     if pools:
         shadow = settings.shadow
         write_shadow_log(
@@ -36,4 +36,5 @@ def write_first_log(
             works=shadow.works,
             seed=settings.seed,
             progress=progress,
+            threads=threads,
         )

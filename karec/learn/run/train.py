@@ -23,6 +23,7 @@ from karec.learn.distil.recall_towers import NAMES, train_recall_towers
 from karec.learn.fit.fitting import Recording
 from karec.learn.fit.prepare import Prepared, prepare
 from karec.learn.fit.state import Epoch, FitState
+from karec.learn.run.beside import HardTowersBeside, threads_beside
 from karec.learn.run.both import PARTS
 from karec.learn.run.choose import Choice
 from karec.learn.run.first_log import write_first_log
@@ -41,7 +42,8 @@ from karec.training_data.soft_labels import SoftLabels, read_soft_labels
 @dataclass(frozen=True, eq=False)
 class TrainResult:
     """What a training leaves: the run ``folder``, ``quality`` on the test days, the epochs and seconds of each step,
-    and ``notes`` on what it learned from, beside the data's own.
+    ``notes`` on what it learned from, beside the data's own, and ``peak_gib``: memory of two processes together, at
+    most, where hard towers were trained beside; else 0.
     """
 
     folder: Path
@@ -49,6 +51,7 @@ class TrainResult:
     epochs: dict[str, list[Epoch]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    peak_gib: float = 0.0
 
 
 def train_all(
@@ -72,31 +75,43 @@ def train_all(
     check_run(dataset, settings)
     events = EventFiles(out / "tensorboard") if settings.run.tensorboard else None
     make_folder(out, resume)
-    recording_of = recordings(out, settings, fingerprint(dataset, settings), events)
+    trained_of = fingerprint(dataset, settings)
+    recording_of = recordings(out, settings, trained_of, events)
     clock = Clock()
     with ExitStack() as stack:
         stack.callback(torch.set_num_threads, torch.get_num_threads())
-        torch.set_num_threads(settings.run.threads or torch.get_num_threads())
+        threads = settings.run.threads or torch.get_num_threads()
+        torch.set_num_threads(threads)
         if events is not None:
             stack.enter_context(events)
         prepared = prepare(dataset, settings, out, progress)
         notes = prepared.notes(settings.features.min_count)
         clock.lap("examples")
-        runs = _train_rankers(prepared, settings, out, recording_of, clock, progress)
+        beside, each = None, threads_beside(settings, len(prepared.train))
+        if each:
+            torch.set_num_threads(each)
+            beside = stack.enter_context(HardTowersBeside(dataset, settings, out, trained_of, each, progress))
+        runs = _train_rankers(prepared, settings, out, recording_of, clock, progress, beside is not None)
         soft, lists = _logged(prepared, settings, out, progress)
+        torch.set_num_threads(threads)
         clock.lap("rank log")
         rounds, heads = train_towers(prepared, soft, lists, settings, out, progress, recording_of)
         runs |= {"towers" if not at else f"towers_{at}": state for at, state in enumerate(rounds)}
         clock.lap("towers")
         runs |= _train_recall(prepared, settings, out, recording_of, progress)
         clock.lap("recall towers")
+        if beside is not None:
+            runs["hard"] = beside.result()
+            clock.lap("waiting for hard towers")
         facts = run_facts(dataset, settings, prepared.encoder, heads, runs, notes)
         facts |= {} if choice is None else {"choice": choice.as_dict()}
         write_json(out / "run.json", {**facts, "seconds": clock.seconds})
         quality = evaluate_run(dataset, out, progress)
         clock.lap("evaluation")
     write_json(out / "run.json", {**facts, "seconds": clock.seconds})
-    return TrainResult(out, quality, {name: state.history for name, state in runs.items()}, clock.seconds, notes)
+    epochs = {name: state.history for name, state in runs.items()}
+    peak = 0.0 if beside is None else beside.peak_gib
+    return TrainResult(out, quality, epochs, clock.seconds, notes, peak)
 
 
 def _train_rankers(
@@ -106,16 +121,17 @@ def _train_rankers(
     recording_of: Callable[[str], Recording],
     clock: Clock,
     progress: Progress | None,
+    hard_beside: bool,
 ) -> dict[str, FitState]:
     """The ranker, then the baselines, each exported to ``out``; how each training went, by kind. A baseline that is a
-    part of the ranker is trained once, as that."""
+    part of the ranker is trained once, as that; ``hard_beside``: hard towers are trained elsewhere."""
     kind: str = settings.ranker.kind
     state = train_ranker(kind, prepared, settings, out / "ranker.onnx", progress, recording_of("ranker"))
     runs = {"mmoe" if kind == "both" else kind: state}
     clock.lap("ranker")
     there = PARTS if kind == "both" else (kind,)
     for name in settings.evaluation.baselines:
-        if name not in there:
+        if name not in there and not (name == "hard" and hard_beside):
             path, recording = out / f"baseline_{name}.onnx", recording_of(f"baseline_{name}")
             if name == "hard":
                 runs[name] = train_hard_towers(prepared, settings, path, progress, recording)
