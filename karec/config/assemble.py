@@ -11,10 +11,10 @@ import karec.cascade
 from karec._toml import Place, known_keys, required, tables
 from karec.bundle import Bundle
 from karec.cascade import Recall
-from karec.config.registry import build_step
+from karec.config.registry import build_steering, build_step
 from karec.config.resources import Resources
 from karec.config.scenes import Config, Scene
-from karec.config.wiring import check_wiring
+from karec.config.wiring import Steered, check_steered, check_wiring
 from karec.observer_queue import ObserverQueue
 from karec.stage import Filter, Hydrator, Merger, Observer, RequestHydrator, Scorer, Selector, Source, Stage, Step
 
@@ -26,10 +26,12 @@ STAGE_ROLES: tuple[type[Step], ...] = (Hydrator, Filter, Scorer, Selector)
 class Cascade(karec.cascade.Cascade):
     """The request path of one scene of a ``karec.toml``. Any number of threads may ``run`` it at once.
 
-    The cascades of a process that stand on one bundle share it, and what their steps build from it.
+    The cascades of a process that stand on one bundle share it, and what their steps build from it. ``exposure``: how
+    what the scene wants of exposure stands; None where it wants nothing.
     """
 
     bundle: Bundle | None = field(default=None, repr=False)
+    exposure: Steered | None = field(default=None, repr=False, kw_only=True)
 
     @classmethod
     def from_config(cls, path: str | Path, scene: str = "home") -> Self:
@@ -40,17 +42,20 @@ class Cascade(karec.cascade.Cascade):
     def _build(cls, config: Config, name: str, bundle: Bundle | None) -> Self:
         scene = config.scene(name)
         bundle = Bundle.shared(config.bundle, config.bundle_key) if bundle is None else bundle
-        resources = Resources(bundle, config.path.parent)
+        resources = _resources(scene, bundle, config)
         place = scene.place
         recall = _recall(scene, resources)
         stages = tuple(_stage(table, resources, place["stages"][i]) for i, table in enumerate(scene.stages))
         request = _steps(scene.request, (RequestHydrator,), resources, place["request"])
         observers = _steps(scene.observers, (Observer,), replace(resources, stages=stages), place["observers"])
         check_wiring(request, recall, stages, observers, place)
+        steps = [*request, *recall.sources, *(step for stage in stages for step in stage.steps)]
+        check_steered(resources.exposure, steps, observers, place)
         versions = {"model": bundle.model_version, "bundle": bundle.path.name}
         queues = tuple(ObserverQueue(observer) for observer in observers)
         read = bundle.index, config.threads, bundle.naming, bundle
-        return cls(name, request, recall, stages, queues, versions, *read, recall_index=bundle.recall_index)
+        steered = {"recall_index": bundle.recall_index, "exposure": resources.exposure}
+        return cls(name, request, recall, stages, queues, versions, *read, **steered)
 
 
 def load_cascade(path: Path, scene: str, bundle: Bundle | None = None) -> Cascade:
@@ -79,7 +84,7 @@ def build_stage(config: Config, scene: str, name: str, bundle: Bundle | None = N
     """As ``load_stage``, of a config that has been read."""
     table, place = config.scene(scene).stage(name)
     bundle = Bundle.shared(config.bundle, config.bundle_key) if bundle is None else bundle
-    return _stage(table, Resources(bundle, config.path.parent), place)
+    return _stage(table, _resources(config.scene(scene), bundle, config), place)
 
 
 def open_bundle(path: Path) -> Bundle:
@@ -91,6 +96,13 @@ def open_bundle(path: Path) -> Bundle:
 def scene_names(path: Path) -> list[str]:
     """The scenes of the config at ``path``, in its order."""
     return list(Config.read(path).scenes)
+
+
+def _resources(scene: Scene, bundle: Bundle, config: Config) -> Resources:
+    resources = Resources(bundle, config.path.parent)
+    if scene.exposure is None:
+        return resources
+    return replace(resources, exposure=build_steering(scene.exposure, resources, scene.place["exposure"]))
 
 
 def _recall(scene: Scene, resources: Resources) -> Recall:

@@ -30,6 +30,10 @@ STEPS: Mapping[str, str] = {
     "freshness": "karec.ecosystem.freshness:Freshness",
     "tone": "karec.ecosystem.tone:Tone",
     "quota": "karec.ecosystem.quota:Quota",
+    "exposure_prices": "karec.ecosystem.exposure:ExposurePrices",
+    "underexposed": "karec.ecosystem.exposure:Underexposed",
+    "exposure": "karec.ecosystem.exposure:Exposure",
+    "exposures": "karec.ecosystem.exposure:Exposures",
     "ranker": "karec.rank.ranker:Ranker",
     "fusion": "karec.rank.ranker:FusedScore",
     "top_k": "karec.rank.ranker:TopK",
@@ -40,9 +44,11 @@ STEPS: Mapping[str, str] = {
     "ssd": "karec.diversify.mmr_ssd:Ssd",
     "scatter": "karec.rerank.rules:Scatter",
 }
+STEERING = "karec.ecosystem.steering:Steering"  # what the table `exposure` of a scene describes
 EVERY_STEP = ("use", "name", "on_failure")  # keys that every step takes; the others are parameters of its class
 
 S = TypeVar("S", bound=Step)
+T = TypeVar("T")
 
 
 def build_step(table: Mapping[str, Any], roles: tuple[type[S], ...], resources: Resources, place: Place) -> S:
@@ -56,6 +62,11 @@ def build_step(table: Mapping[str, Any], roles: tuple[type[S], ...], resources: 
     object.__setattr__(step, "name", step_name(table, place))  # a step may be a frozen dataclass
     object.__setattr__(step, "on_failure", on_failure)
     return step
+
+
+def build_steering(table: Mapping[str, Any], resources: Resources, place: Place) -> Any:
+    """What the table ``exposure`` of a scene describes. Raises ConfigError for a wrong key or value."""
+    return _constructed(_imported(STEERING), table, resources, place)
 
 
 def step_name(table: Mapping[str, Any], place: Place) -> str:
@@ -93,6 +104,10 @@ def _imported(path: str) -> Any:
 def _filled(cls: type[S], use: str, table: Mapping[str, Any], resources: Resources, place: Place) -> S:
     inside = Place(place.file, f"{place.keys} ({use})")
     options = {key: value for key, value in table.items() if key not in EVERY_STEP}
+    return _constructed(cls, options, resources, inside)
+
+
+def _constructed(cls: type[T], options: Mapping[str, Any], resources: Resources, place: Place) -> T:
     given = [name for name in parameters(cls) if name in GIVEN]
-    arguments = keywords(cls, options, inside, given)
-    return construct(cls, {name: resources.get(name) for name in given} | arguments, inside)
+    arguments = keywords(cls, options, place, given)
+    return construct(cls, {name: resources.get(name) for name in given} | arguments, place)

@@ -6,6 +6,7 @@ recall_index, recall_user_towers    the same of recall's own space; None and {} 
 bundle                              the open bundle itself
 config_folder                       the folder of karec.toml
 stages                              for observers: the stages of their scene
+exposure                            what the scene's table `exposure` describes; None where it has none
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from karec.bundle import Bundle
 from karec.stage import Stage
 
 PARTS = ("index", "snapshot", "encoder", "user_tower", "user_towers", "ranker", "recall_index", "recall_user_towers")
-GIVEN = (*PARTS, "bundle", "config_folder", "stages")
+GIVEN = (*PARTS, "bundle", "config_folder", "stages", "exposure")
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Resources:
     bundle: Bundle
     config_folder: Path
     stages: tuple[Stage, ...] = ()
+    exposure: Any = None
 
     def get(self, name: str) -> Any:
         """What a parameter called ``name`` is given; ``name`` is one of ``GIVEN``."""

@@ -43,7 +43,7 @@ from karec._sealed_text import kind_of
 from karec._toml import Place, checked, known_keys, nearest, read_toml, required, tables
 from karec.errors import ConfigError
 
-SCENE_KEYS = ("inherits", "counts", "candidates", "request", "recall", "stages", "observers")
+SCENE_KEYS = ("inherits", "counts", "candidates", "request", "recall", "stages", "observers", "exposure")
 LISTS = ("request", "recall", "stages", "observers")
 COUNTED = ("k", "quota")  # the keys of a step that may name a count
 RECALL = "recall"  # the count that limits the merged candidates
@@ -53,7 +53,8 @@ RECALL = "recall"  # the count that limits the merged candidates
 class Scene:
     """One scene with what it inherits; every count is a number. ``stages`` hold tables ``{name, steps}``.
 
-    ``limit``: how many works leave recall at most; None where the scene does not say it.
+    ``limit``: how many works leave recall at most; None where the scene does not say it. ``exposure``: what it wants of
+    exposure; None where it wants nothing.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Scene:
     recall: Sequence[Mapping[str, Any]]
     stages: Sequence[Mapping[str, Any]]
     observers: Sequence[Mapping[str, Any]]
+    exposure: Mapping[str, Any] | None = None
 
     def stage(self, name: str) -> tuple[Mapping[str, Any], Place]:
         """The table of the stage ``name`` and its place."""
@@ -134,7 +136,8 @@ class Config:
         unused = [count for count in own if count in counts and count not in used | {RECALL}]
         if unused:
             raise place["counts"].refusal(f'no step names {unused[0]!r}: write k = "{unused[0]}" in the step it is for')
-        return Scene(name, place, limit, **lists)
+        exposure = checked(table["exposure"], Mapping[str, Any], "exposure", place) if "exposure" in table else None
+        return Scene(name, place, limit, **lists, exposure=exposure)
 
     def _inherited(self, name: str, children: tuple[str, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
         """The table of ``name`` over its parents' tables, and the parents, nearest first."""

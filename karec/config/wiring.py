@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from karec._toml import Place
 from karec.cascade import Recall
@@ -22,6 +23,28 @@ def check_wiring(
     _check_end(stages, place)
     _check_observed(stages, observers, place)
     _check_needs(request, recall, stages, observers, place)
+
+
+class Steered(Protocol):
+    """What a scene wants of exposure, and how things stand."""
+
+    shared: bool
+
+    def snapshot(self) -> Mapping[str, Any]:
+        """Plain values for metrics: shares and prices of targets, caps, floors, what is unmet."""
+
+
+def check_steered(exposure: Steered | None, steps: Sequence[Step], observers: Sequence[Step], place: Place) -> None:
+    """Raises ConfigError for a table ``exposure`` that no step reads, or whose feeds nobody counts."""
+    if exposure is None:
+        return
+    if not any(getattr(step, "exposure", None) is exposure for step in (*steps, *observers)):
+        raise place["exposure"].refusal('no step reads it: put { use = "exposure" } into a stage, after its scores')
+    if not exposure.shared and not any(getattr(observer, "exposure", None) is exposure for observer in observers):
+        raise place["exposure"].refusal(
+            'nobody counts what feeds show: put { use = "exposures" } into observers, or name the state of a process '
+            "that does"
+        )
 
 
 def _check_names(recall: Recall, stages: Sequence[Stage], place: Place) -> None:

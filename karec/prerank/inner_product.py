@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from karec.features.explored import explored_places, with_room
 from karec.features.user_vector import user_queries
 from karec.index import ItemIndex
 from karec.stage import Selector
@@ -12,7 +15,8 @@ class InnerProduct(Selector):
     """The ``k`` candidates with the largest ⟨user vector, item vector⟩, rows → dot → top-k in one native call.
 
     Each row meets the user vector of its own model version. Skipped, and counted in the notes: ``unknown`` candidates
-    without a row, and those ``without_user_vector`` for their version.
+    without a row, and those ``without_user_vector`` for their version. Works that the request explores
+    (``karec.features.explored``) take the last places, whatever their score, where a search would find them.
     """
 
     needs = ("request.user_vector", "rows")
@@ -31,4 +35,13 @@ class InnerProduct(Selector):
         notes = {"unknown": found.unknown}
         if by_version is not None:
             notes = {"unknown": candidates.n_unknown, "without_user_vector": found.unknown - candidates.n_unknown}
-        return Selection(found.positions, found.scores, notes)
+        places, scores = found.positions, found.scores
+        explored = explored_places(request, candidates)
+        if len(explored):
+            kept = request.index.search(one, rows=candidates.rows[explored], k=self.k, query_by_version=by_version)
+            explored = explored[kept.positions]  # without those that a search skips: blocked, of another version
+            staying, coming = with_room(places, explored, self.k)
+            score_of = dict(zip(explored.tolist(), kept.scores.tolist(), strict=True))
+            scores = np.append(scores[staying], [score_of[place] for place in coming.tolist()])
+            places = np.append(places[staying], coming)
+        return Selection(places, scores, notes)

@@ -9,6 +9,7 @@ import numpy as np
 
 from karec.errors import ContractError
 from karec.features.encoder import USER_SIDE, Encoder
+from karec.features.explored import explored_places, with_room
 from karec.models.onnx_model import OnnxModel
 from karec.platform.snapshot import Snapshot
 from karec.rank.fusion import Fusion
@@ -79,7 +80,10 @@ class FusedScore(Scorer):
 
 
 class TopK(Selector):
-    """The ``k`` best by score (``request.k`` when none is given), ties by position. O(N log N)."""
+    """The ``k`` best by score (``request.k`` when none is given), ties by position. O(N log N).
+
+    With a ``k`` of its own, works that the request explores (``karec.features.explored``) take the last of its places.
+    """
 
     needs = ("scores",)
 
@@ -90,7 +94,10 @@ class TopK(Selector):
 
     def select(self, request: Request, candidates: Candidates) -> Selection:
         best = np.argsort(-candidates.scores, kind="stable")
-        return Selection(best[: request.k if self.k is None else self.k])
+        if self.k is None:
+            return Selection(best[: request.k])
+        staying, coming = with_room(best[: self.k], explored_places(request, candidates), self.k)
+        return Selection(np.append(best[staying], coming))
 
 
 def _other(model: str, config_folder: Path | None) -> OnnxModel:

@@ -26,6 +26,16 @@ class Case:
 
 
 KNOWN_ROWS = ("has_embedding",)  # these steps read a column of the index for each work, and refuse works without a row
+STEERED = ("exposure_prices", "underexposed", "exposure", "exposures")  # they read the scene's table `exposure`
+EXPOSURE = """
+[scenes.home.exposure]
+targets = [{ column = "tag", share = { "1" = 0.5 } }, { age_hours = 72, share = 0.5 }]
+caps = [{ column = "creator_id", share = 0.2 }]
+floors = [{ new_work_hours = 100000, exposures = 5, budget = 1000 }]
+places_a_day = 1000
+explore = 1
+state = "exposure.json"
+"""
 CASES = {
     "user_features": Case(),
     "user_tower": Case(),
@@ -45,6 +55,10 @@ CASES = {
     "freshness": Case("weight = 0.5", after=KNOWN_ROWS),
     "tone": Case('column = "log_duration", at_least = 4.0', after=KNOWN_ROWS),
     "quota": Case('column = "creator_id", at_most = 2', after=KNOWN_ROWS),
+    "exposure_prices": Case(),
+    "underexposed": Case("quota = {quota}"),
+    "exposure": Case(after=KNOWN_ROWS),
+    "exposures": Case(),
     "ranker": Case(),
     "fusion": Case("weights = { click = 1.0, like = 2.0 }"),
     "top_k": Case(),
@@ -55,7 +69,13 @@ CASES = {
     "ssd": Case(),
     "scatter": Case('rules = [{ column = "creator_id", window = 3, max_count = 1 }]'),
 }
-GIVERS = ("user_features", "user_tower", "index_rows", "ranker")  # in the order of a chain; the merger gives scores
+GIVERS = (
+    "user_features",
+    "user_tower",
+    "exposure_prices",
+    "index_rows",
+    "ranker",
+)  # in the order of a chain; the merger gives scores
 
 
 def step_class(use: str) -> type[Step]:
@@ -94,15 +114,19 @@ def scene_of(use: str, *, chain: Sequence[str] = GIVERS, quota: int = 100, watch
 
     Stages: ``before``, which ends by keeping what the step is handed, ``tested``, the step alone, which ends by keeping
     what the step hands on, and ``rank``. ``chain`` are steps of GIVERS, those that stand before it. An observer is left
-    out where it is not ``watched``.
+    out where it is not ``watched``. The step ``exposures`` moves prices that later requests read: in its scene nobody
+    reads them.
     """
+    whole = chain == GIVERS
+    if use == "exposures":
+        chain = [name for name in chain if name not in STEERED]
     role, case = step_class(use).role, CASES[use]
     own = table(use, ", ".join([*filter(None, [case.keys.replace("{quota}", str(quota))]), 'name = "tested"']))
     request = [own if name == use else table(name) for name in chain if step_class(name).role == "request_hydrator"]
     sources, limit = [probe("Brings", 'quota = 100, name = "brings"')], 100
     before = [table(name) for name in (*chain, *case.after) if _in_a_stage(name) and name != use]
     scored = [table("ranker"), table("fusion", CASES["fusion"].keys)]
-    if chain == GIVERS and use not in ("ranker", "fusion"):
+    if whole and use not in ("ranker", "fusion"):
         before.append(scored[1])
     tested, rank, observers = [], [table("top_k")], []
     if role == "request_hydrator":
@@ -113,10 +137,12 @@ def scene_of(use: str, *, chain: Sequence[str] = GIVERS, quota: int = 100, watch
         sources = [probe("Brings", f'quota = 4, start = {start}, name = "from {start}"') for start in (0, 2)]
         limit = LIMIT
     elif role == "observer":
-        rank, observers = [*scored, *rank], [own] if watched else []
+        rank, observers = [*(scored if "ranker" in chain else []), *rank], [own] if watched else []
     else:
         tested = [own]
+    steered = any(name in STEERED for name in (*chain, *([use] if watched else [])))
     return TEXT.format(
+        exposure=EXPOSURE if steered else "",
         limit=limit,
         request=", ".join(request),
         recall=", ".join(sources),
@@ -151,4 +177,5 @@ steps = [{tested}]
 [[scenes.home.stages]]
 name = "rank"
 steps = [{rank}]
+{exposure}
 """

@@ -1,0 +1,174 @@
+"""What feeds showed, folded into the state of prices: one feed at a time, in their order.
+
+The same feeds in the same order give the same state, bit for bit, however they are grouped. Shares and budgets are
+read off a window that forgets: a feed that is t hours old counts e^(−t/window), so that a window of 24 hours holds as
+many places as a day has. O(k · caps + G + window's priced values, now and then) a feed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from karec._clock import HOUR_MS
+from karec.ecosystem.constraints import Cap, Floor
+from karec.ecosystem.control import PRICE, Law
+from karec.ecosystem.floors import FloorCounts
+from karec.ecosystem.prices import Group
+from karec.types import Array
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Feed:
+    """One feed of n works as it was shown: how many are in each group (G,), values of each cap's column (n,) each,
+    works ``ids (n,)`` and their ``creators (n,)``, empty where no floor needs them.
+    """
+
+    time_ms: int
+    n: int
+    groups: Array
+    caps: tuple[Array, ...]
+    ids: Array
+    creators: Array
+
+
+class Ledger:
+    """The state of prices. One thread writes it; what requests read is made from it (``karec.ecosystem.steering``)."""
+
+    def __init__(
+        self, groups: Sequence[Group], caps: Sequence[Cap], floors: Sequence[Floor], law: Law, window_hours: float
+    ) -> None:
+        self.groups, self.caps, self.law, self.window_hours = tuple(groups), tuple(caps), law, window_hours
+        self.shares = np.array([group.share for group in groups])
+        self.state = law.start(self.shares)
+        self.shown = np.zeros(len(self.groups))  # decayed, as ``places``
+        self.places = 0.0
+        self.total = 0  # places ever
+        self.feeds = 0
+        self.time_ms = 0
+        self.priced: list[dict[int, tuple[float, int]]] = [{} for _ in caps]  # value → (price, total at that moment)
+        self.floors = [FloorCounts(floor) for floor in floors]
+
+    def show(self, feed: Feed) -> None:
+        """Count ``feed``, and move the prices. A feed that is older than the newest decays nothing."""
+        decay = math.exp(-max(feed.time_ms - self.time_ms, 0) / (self.window_hours * HOUR_MS)) if self.time_ms else 1.0
+        self.time_ms = max(self.time_ms, feed.time_ms)
+        for counts in self.floors:
+            counts.show(feed.ids if counts.floor.of_works else feed.creators, feed.time_ms, decay)
+        if not feed.n:
+            return
+        self.feeds += 1
+        self.shown, self.places = self.shown * decay + feed.groups, self.places * decay + feed.n
+        self.state = self.law.moved(self.state, self.shares, feed.groups, feed.n)
+        before, self.total = self.total, self.total + feed.n
+        for cap, priced, values in zip(self.caps, self.priced, feed.caps, strict=True):
+            each, times = np.unique(values[values >= 0], return_counts=True)
+            for value, n in zip(each.tolist(), times.tolist(), strict=True):
+                price, at = priced.get(value, (0.0, before))
+                rested = self.law.capped(price, cap.share, 0, before - at)
+                priced[value] = self.law.capped(rested, cap.share, n, feed.n), self.total
+
+    def cap_prices(self, cap: int) -> tuple[Array, Array]:
+        """(values, prices > 0) of a cap by now; values whose price has come down to 0 are forgotten."""
+        share, now = self.caps[cap].share, {}
+        for value, (price, at) in self.priced[cap].items():
+            rested = self.law.capped(price, share, 0, self.total - at)
+            if rested > 0:
+                now[value] = rested
+        self.priced[cap] = {value: self.priced[cap][value] for value in now}
+        return np.fromiter(now, np.int64, len(now)), np.fromiter(now.values(), np.float64, len(now))
+
+    def measured(self) -> Array:
+        """(G,) the share of the window's places that each group has; 0 before the first feed."""
+        return np.asarray(self.shown / self.places) if self.places else np.zeros(len(self.groups))
+
+    def unmet(self) -> list[str]:
+        """A line for each target that is farther off than its tolerance while its price stands at the bound."""
+        lines = []
+        prices, measured = self.state[:, PRICE].tolist(), self.measured().tolist()
+        for group, price, share in zip(self.groups, prices, measured, strict=True):
+            if abs(price) >= self.law.bound and abs(share - group.share) > group.tolerance:
+                lines.append(f"{group.name}: {share:.3f} of the places, wanted {group.share:g}, price {price:+g}")
+        return lines
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; ``restore`` reads them."""
+        return {
+            "format": FORMAT,
+            "feeds": self.feeds,
+            "time_ms": self.time_ms,
+            "total": self.total,
+            "places": self.places,
+            "groups": {
+                group.name: [*state, shown]
+                for group, state, shown in zip(self.groups, self.state.tolist(), self.shown.tolist(), strict=True)
+            },
+            "caps": {
+                cap.column: {str(value): [*at] for value, at in priced.items()}
+                for cap, priced in zip(self.caps, self.priced, strict=True)
+            },
+            "floors": {
+                counts.floor.name: {
+                    "keys": counts.keys.tolist(),
+                    "births": counts.births.tolist(),
+                    "counts": counts.counts.tolist(),
+                    "spent": counts.spent,
+                    "has_budget": counts.has_budget,
+                    "reached": counts.reached,
+                    "missed": counts.missed,
+                }
+                for counts in self.floors
+            },
+        }
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """What ``as_dict`` gave, of this ledger or of one with other constraints: those of the same name go on from it,
+        with prices clipped to the bound of now. ValueError, and nothing changed, where it is something else.
+        """
+        try:
+            if saved["format"] != FORMAT:
+                raise ValueError(f"format {saved['format']}, this version reads {FORMAT}")
+            numbers = [int(saved[name]) for name in ("feeds", "time_ms", "total")]
+            places = _finite(saved["places"])
+            state, shown = self.state.copy(), self.shown.copy()
+            for i, group in enumerate(self.groups):
+                if group.name in saved["groups"]:
+                    price, integral, recent, shown[i] = map(_finite, saved["groups"][group.name])
+                    state[i] = *np.clip([price, integral], -self.law.bound, self.law.bound), recent
+            priced = [
+                {
+                    int(value): (min(max(_finite(price), 0.0), self.law.bound), int(at))
+                    for value, (price, at) in saved["caps"].get(cap.column, {}).items()
+                }
+                for cap in self.caps
+            ]
+            floors = [_floor(counts.floor, saved["floors"].get(counts.floor.name)) for counts in self.floors]
+        except (KeyError, TypeError, AttributeError, OverflowError, ValueError) as error:
+            raise ValueError(f"it is no ledger of a scene's exposure: {error!r}") from error
+        self.feeds, self.time_ms, self.total = numbers
+        self.places, self.state, self.shown, self.priced, self.floors = places, state, shown, priced, floors
+
+
+def _floor(floor: Floor, saved: Mapping[str, Any] | None) -> FloorCounts:
+    if saved is None:
+        return FloorCounts(floor)
+    keys, births, counts = (np.array(saved[name], np.int64) for name in ("keys", "births", "counts"))
+    if not keys.ndim == births.ndim == counts.ndim == 1 or not len(keys) == len(births) == len(counts):
+        raise ValueError(f"the floor {floor.name} has {len(keys)} keys, {len(births)} births and {len(counts)} counts")
+    if np.any(keys[1:] <= keys[:-1]):
+        raise ValueError(f"the keys of the floor {floor.name} do not ascend")
+    spent, reached, missed = _finite(saved["spent"]), int(saved["reached"]), int(saved["missed"])
+    return FloorCounts(floor, keys, births, counts, spent, bool(saved["has_budget"]), reached, missed)
+
+
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{number} is no finite number")
+    return number

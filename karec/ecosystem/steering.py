@@ -1,0 +1,299 @@
+"""Steering of exposure in one scene: constraints, their prices, and what feeds showed. ``[scenes.NAME.exposure]``.
+
+Threads    Requests read: each takes one version of the prices, an immutable struct, for all its steps (``at``). The
+           observer ``exposures`` writes: it counts feeds on its own thread, after the answer, and puts a new version
+           in place by one assignment. A lock admits one writer; no reader waits for it.
+Processes  With ``state``, the processes that serve a scene share one ledger: a file. Each keeps the feeds that it has
+           not counted yet, and then, under a lock on a file beside it, reads the ledger, counts them, and puts the new
+           one in place. Without, every process has prices of its own. What others showed reaches a process's boosts
+           within a minute, and its other prices with its own next feeds.
+Fork       ``os.fork()`` waits for a writer that has begun. The child goes on from the same ledger, without the feeds
+           that were held back: the parent counts those.
+Order      The ledger depends on the feeds and their order alone. Prices are published every ``PUBLISH_FEEDS`` feeds, or
+           when the observer flushes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Lock
+from typing import Any, Literal
+from weakref import WeakSet
+
+import numpy as np
+
+from karec._clock import HOUR_MS
+from karec._files import write_text_aside
+from karec._stored import MOST_JSON_BYTES, json_of, read_bytes
+from karec.ecosystem.boosts import Boosts, Units
+from karec.ecosystem.constraints import Cap, Floor, Target, check_columns, check_together
+from karec.ecosystem.control import PRICE, Law
+from karec.ecosystem.floors import Library, newest_of_each
+from karec.ecosystem.keyed import Keyed
+from karec.ecosystem.ledger import Feed, Ledger
+from karec.ecosystem.locked import locked
+from karec.ecosystem.prices import Prices, groups_of
+from karec.ecosystem.rates import Rates
+from karec.index import ItemIndex
+from karec.platform.schema import CREATOR
+from karec.platform.snapshot import Snapshot
+from karec.types import Array, Candidates, Request
+
+PUBLISH_FEEDS = 10
+BOOST_MS = HOUR_MS // 60  # all boosts are made anew so often, by the same clock; others when they are shown
+REFRESH_MS = HOUR_MS // 6  # who is new is read off the index so often, by the moments of requests
+KEPT_VERSIONS = 64  # a request that outlives so many takes the newest prices
+MOST_HELD = 10_000  # feeds that are held back while the state file cannot be written
+
+
+class Steering:
+    """What a scene wants of exposure, and the prices that it has come to.
+
+    targets, caps, floors   see ``karec.ecosystem.constraints``
+    places_a_day            how many works the scene shows a day; floors need it
+    explore                 at most so many places of a feed go to works that are behind a floor
+    controller              "dual" or "pid", of the targets' prices; caps are always dual (``karec.ecosystem.control``)
+    rate                    how far a feed of ten moves a price; a price has found its place after about 1/rate feeds
+    bound                   prices stay in −bound … bound standard deviations, a cap's in 0 … bound
+    window_hours            shares are told of so many hours
+    state                   a file that keeps the prices, and shares them with other processes; relative to karec.toml
+
+    ValueError: constraints that contradict each other, a column that the index lacks or that holds no integers, a state
+    file that is damaged.
+    """
+
+    def __init__(
+        self,
+        index: ItemIndex,
+        snapshot: Snapshot | None = None,
+        config_folder: Path | None = None,
+        targets: tuple[Target, ...] = (),
+        caps: tuple[Cap, ...] = (),
+        floors: tuple[Floor, ...] = (),
+        places_a_day: int | None = None,
+        explore: int = 0,
+        controller: Literal["dual", "pid"] = "dual",
+        rate: float = 0.01,
+        bound: float = 3.0,
+        window_hours: float = 24.0,
+        state: str | None = None,
+    ) -> None:
+        if not targets and not caps and not floors:
+            raise ValueError("name a target, a cap or a floor")
+        check_together(targets, caps, floors, places_a_day)
+        check_columns(index, targets, caps, floors)
+        if explore < 0 or (explore and not floors):
+            raise ValueError(f"explore = {explore}, expected 0 or, with floors, how many places of a feed")
+        if not window_hours > 0:
+            raise ValueError(f"window_hours must be positive, got {window_hours}")
+        self.index, self.explore, self.shared = index, explore, state is not None
+        self._groups = groups_of(targets)
+        self._with_creators = any(not floor.of_works for floor in floors)
+        self._ledger = Ledger(self._groups, caps, floors, Law(controller, rate, bound), window_hours)
+        self._rates = Rates(snapshot)
+        self._library_ms: int | None = None
+        self._units: list[Units] = [(np.empty(0, np.int64),) * 2 for _ in floors]
+        self._file = None if state is None else (config_folder or Path()) / state
+        self._writer = Lock()
+        _all.add(self)
+        self._held: list[Feed] = []
+        if self._file is not None and self._file.exists():
+            self._restore(self._file)
+        self._boosts, self._boosted = self._all_boosts()
+        self._versions: dict[int, Prices] = {}
+        self._newest = self._priced()
+        self._keep()
+
+    @property
+    def newest(self) -> Prices:
+        """The prices that were published last."""
+        return self._newest
+
+    def at(self, version: int) -> Prices:
+        """The prices of ``version``; the newest where that one is not kept any more."""
+        return self._versions.get(version, self._newest)
+
+    def show(self, request: Request, shown: Candidates) -> None:
+        """Count a feed; ``shown`` have rows in the request's view. Every ``PUBLISH_FEEDS`` feeds, prices move."""
+        feed = self._feed(request, shown)
+        with self._writer:
+            self._held.append(feed)
+            if len(self._held) >= PUBLISH_FEEDS:
+                self._settle()
+
+    def settle(self) -> None:
+        """Count what is held back, and publish prices. OSError: the state file cannot be read or written."""
+        with self._writer:
+            if self._held:
+                self._settle()
+
+    @property
+    def held(self) -> int:
+        """How many feeds are held back."""
+        return len(self._held)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Plain values for metrics: shares and prices of targets, caps, floors, what is unmet."""
+        with self._writer:
+            ledger = self._ledger
+            prices, measured = ledger.state[:, PRICE].tolist(), ledger.measured().tolist()
+            return {
+                "version": self._newest.version,
+                "feeds": ledger.feeds,
+                "targets": [
+                    {"name": group.name, "wanted": group.share, "share": share, "price": price}
+                    for group, share, price in zip(self._groups, measured, prices, strict=True)
+                ],
+                "caps": [
+                    {
+                        "column": cap.column,
+                        "share": cap.share,
+                        "priced": len(prices),
+                        "highest": float(prices.max(initial=0.0)),
+                    }
+                    for cap, (_, prices) in zip(
+                        ledger.caps, map(ledger.cap_prices, range(len(ledger.caps))), strict=True
+                    )
+                ],
+                "floors": [counts.told(ledger.time_ms) for counts in ledger.floors],
+                "unmet": ledger.unmet(),
+            }
+
+    def _feed(self, request: Request, shown: Candidates) -> Feed:
+        now = 0 if request.time_ms is None else request.time_ms
+        known = shown.take(shown.rows >= 0) if shown.n_unknown else shown
+
+        def values(column: str) -> Array:
+            return request.index.gather(column, known.rows)
+
+        members = [int(group.members(values(group.column), now).sum()) for group in self._groups]
+        caps = tuple(values(cap.column).astype(np.int64) for cap in self._ledger.caps)
+        creators = values(CREATOR).astype(np.int64) if self._with_creators else np.empty(0, np.int64)
+        return Feed(now, len(shown), np.array(members, np.float64), caps, known.ids, creators)
+
+    def _settle(self) -> None:
+        """Under the lock of writers."""
+        if self._file is None:
+            self._count()
+            return
+        del self._held[:-MOST_HELD]
+        with locked(self._file):
+            if self._file.exists():
+                self._restore(self._file)
+            held = list(self._held)
+            self._count()
+            try:
+                write_text_aside(self._file, json.dumps(self._ledger.as_dict()))
+            except OSError:
+                self._held = held  # they are in no file yet
+                raise
+
+    def _restore(self, path: Path) -> None:
+        try:
+            self._ledger.restore(json_of(read_bytes(path, MOST_JSON_BYTES)))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}; remove it to begin with prices of 0") from error
+
+    def _count(self) -> None:
+        for feed in self._held:
+            self._ledger.show(feed)
+            self._refresh(feed.time_ms)
+        self._boost(self._held)
+        self._held = []
+        self._publish()
+
+    def _boost(self, shown: Sequence[Feed]) -> None:
+        """Bring the boosts up to the ledger: those of what was ``shown``, or all once they are a minute old."""
+        ledger = self._ledger
+        if not ledger.floors:
+            return
+        if self._boosted != self._boosts_of():
+            self._boosts, self._boosted = self._all_boosts()
+            return
+        works, creators = (np.concatenate([getattr(feed, name) for feed in shown]) for name in ("ids", "creators"))
+        self._boosts = self._boosts.after(ledger.floors, works, creators, ledger.time_ms, ledger.law.bound)
+
+    def _boosts_of(self) -> tuple[object, ...]:
+        """What changes all boosts at once: the minute, who is new, and whether a budget is spent."""
+        spent = (counts.has_budget for counts in self._ledger.floors)
+        return self._ledger.time_ms // BOOST_MS, self._library_ms, *spent
+
+    def _all_boosts(self) -> tuple[Boosts, tuple[object, ...]]:
+        ledger = self._ledger
+        boosts = Boosts.of(ledger.floors, self._units, ledger.time_ms, ledger.law.bound, self._rates)
+        return boosts, self._boosts_of()
+
+    def _refresh(self, now_ms: int) -> None:
+        """Read off the index who is new, where that is due by the feeds' clock."""
+        if not self._ledger.floors or (self._library_ms is not None and now_ms < self._library_ms + REFRESH_MS):
+            return
+        self._library_ms = now_ms
+        library = Library.of(self.index, self._with_creators)
+        for i, counts in enumerate(self._ledger.floors):
+            if counts.floor.of_works:
+                keys, births = library.new_works(counts.floor.hours, now_ms)
+                self._units[i] = keys, keys
+                before = self._rates.shown(keys)
+            else:
+                keys, births, ids, creators, moments = library.new_creators(counts.floor.hours, now_ms)
+                self._units[i] = newest_of_each(ids, creators, moments)
+                before = np.bincount(np.searchsorted(keys, creators), self._rates.shown(ids), len(keys))
+            counts.watch(keys, births, before, now_ms)
+
+    def _publish(self) -> None:
+        self._newest = self._priced(self._newest.version + 1)
+        self._keep()
+
+    def _keep(self) -> None:
+        self._versions[self._newest.version] = self._newest
+        while len(self._versions) > KEPT_VERSIONS:
+            del self._versions[next(iter(self._versions))]
+
+    def _priced(self, version: int = 0) -> Prices:
+        """What the ledger says by now, for requests."""
+        ledger = self._ledger
+        capped = {cap.column: ledger.cap_prices(i) for i, cap in enumerate(ledger.caps)}
+        groups = ledger.state[:, PRICE].copy()
+        groups.setflags(write=False)
+        notes: dict[str, object] = {"version": version, "feeds": ledger.feeds}
+        if self._groups:
+            named = zip(self._groups, groups.tolist(), strict=True)
+            notes["prices"] = {group.name: round(price, 4) for group, price in named}
+        notes |= {f"priced {column}": len(values) for column, (values, _) in capped.items()}
+        if ledger.floors:
+            notes["behind"] = len(self._boosts.behind.ids)
+        spent = [counts.floor.name for counts in ledger.floors if not counts.has_budget]
+        notes |= {"budget_spent": spent} if spent else {}
+        unmet = ledger.unmet()
+        notes |= {"unmet": unmet} if unmet else {}
+        parts = {column: [values] for column, values in capped.items() if len(values[0])}
+        if len(self._boosts.creators):
+            parts.setdefault(CREATOR, []).append((self._boosts.creators.keys, self._boosts.creators.values))
+        columns = tuple((column, Keyed.sum_of(each)) for column, each in parts.items())
+        return Prices(version, self._groups, groups, columns, self._boosts, notes)
+
+
+_all: WeakSet[Steering] = WeakSet()
+_held_by_fork: list[Steering] = []
+
+
+def _before_fork() -> None:
+    _held_by_fork[:] = list(_all)
+    for steering in _held_by_fork:
+        steering._writer.acquire()
+
+
+def _after_fork(in_child: bool) -> None:
+    for steering in _held_by_fork:
+        if in_child:
+            steering._held = []
+        steering._writer.release()
+    _held_by_fork.clear()
+
+
+os.register_at_fork(
+    before=_before_fork, after_in_parent=lambda: _after_fork(False), after_in_child=lambda: _after_fork(True)
+)
