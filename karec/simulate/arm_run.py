@@ -15,6 +15,7 @@ from karec._clock import Progress
 from karec.bundle import Bundle
 from karec.config.assemble import Cascade, build_cascade
 from karec.config.scenes import Config
+from karec.errors import ConfigError
 from karec.platform.snapshot import Snapshot
 from karec.refresh.publish import publish_bundle
 from karec.simulate.arm_log import EXPOSURES, ArmLog, read_day, write_day
@@ -64,7 +65,12 @@ class ArmRun:
         self.place.mkdir(exist_ok=True)
         for model in self.first.glob("baseline_*.onnx"):
             shutil.copyfile(model, self.place / model.name)  # an arm's steps may name one
-        self._cascade(Bundle.open(self.first.parent / "bundles", verify=False))
+        cascade = self._cascade(Bundle.open(self.first.parent / "bundles", verify=False))
+        if cascade.exposure is not None:
+            raise ConfigError(
+                f"the arm {self.arm.name!r} steers exposure: its prices follow the feeds of one process, and a day is "
+                "played by several; leave out [exposure]"
+            )
 
     def run(self) -> None:
         """All days that are left, then the end of the log."""

@@ -209,6 +209,19 @@ def test_a_cascade_that_does_not_build_is_refused_before_the_first_day(models, t
     assert not list((tmp_path / "out").glob("*/day-*.npz"))
 
 
+def test_an_arm_that_steers_exposure_is_refused_by_name(models, tmp_path):
+    steering = """[[arms]]
+name = "steered"
+[arms.scene]
+request = [{ use = "user_features" }, { use = "user_tower" }, { use = "exposure_prices" }]
+observers = [{ use = "exposures" }]
+exposure.targets = [{ column = "type", share = { "1" = 0.3 } }]
+stages.rerank.steps = [{ use = "exposure" }, { use = "top_k" }]
+"""
+    with pytest.raises(ConfigError, match="the arm 'steered' steers exposure"):
+        play(tmp_path, models, steering)
+
+
 def test_a_folder_of_another_simulation_is_refused_by_name(played, models):
     arms = arms_of(played.parent, TOWERS + AGAIN + RANDOM)
     with pytest.raises(DataError, match=r"other seed \(0, and not 1\)"):
