@@ -24,7 +24,7 @@ from karec.training_data.rates import popularity_logits, rate_logits
 from karec.training_data.replay import ranker_logits
 from karec.types import Array
 
-RUN_FORMAT = 2  # of run.json; in format 1, which had no number, settings were one flat table
+RUN_FORMAT = 3  # of run.json; format 1, without a number: settings in one flat table; 2: no slopes, levels
 QUALITY_FORMAT = 3  # of quality.json; 1 and 2 are told in docs/formats.md
 TOWERS = "towers"
 Measures = dict[str, float | tuple[float, float] | None]
@@ -185,20 +185,23 @@ def days_begin(dataset: Dataset, on: Literal["validation", "test"]) -> int:
 def tower_logits(
     examples: Examples, user_tower: OnnxModel, item_tower: OnnxModel, heads: Mapping[str, Mapping[str, float]]
 ) -> Array:
-    """(M, T): scale · ⟨task vector, item vector⟩ + bias from the exported towers; ``heads`` as in run.json. The user
-    tower runs once a request.
+    """(M, T): scale · (slope · ⟨task vector, item vector⟩ + level) + bias from the exported towers; ``heads`` as in
+    run.json. The user tower runs once a request.
     """
     scale, bias = (np.array([heads[part][task] for task in examples.encoder.tasks]) for part in ("scale", "bias"))
     first, request = examples.requests()
 
-    def of_users(begin: int) -> Array:
-        return user_tower.run(examples.users(first[begin : begin + BATCH]), "task_vectors")[0]
+    def of_users(begin: int) -> tuple[Array, ...]:
+        return user_tower.run(examples.users(first[begin : begin + BATCH]), "task_vectors", "slopes", "levels")
 
-    users = np.concatenate(list(in_order(of_users, range(0, len(first), BATCH))))
+    asked = list(in_order(of_users, range(0, len(first), BATCH)))
+    users, slopes, levels = (np.concatenate(part) for part in zip(*asked, strict=True))
 
     def of_rows(begin: int) -> Array:
         rows = np.arange(begin, min(begin + BATCH, len(examples)))
         (items,) = item_tower.run(examples.own_items(rows), "item_vector")
-        return np.asarray(scale * np.einsum("ntd,nd->nt", users[request[rows]], items) + bias)
+        of = request[rows]
+        cosines = np.einsum("ntd,nd->nt", users[of], items)
+        return np.asarray(scale * (slopes[of, 1:] * cosines + levels[of, 1:]) + bias)
 
     return np.concatenate(list(in_order(of_rows, range(0, len(examples), BATCH))))

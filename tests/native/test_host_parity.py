@@ -43,13 +43,14 @@ STAGES = {
 
 
 def user_tower(path: Path, rng: np.random.Generator, version: int = 3) -> None:
-    """user_vector = (numbers·W + ids·V) at unit length."""
+    """user_vector = (numbers·W + ids·V) at unit length; an output that no host asks for stands before it."""
     weights = {"W": rng.normal(size=(4, DIM)), "V": rng.normal(size=(3, DIM)) / 50}
     nodes = [
         helper.make_node("Cast", ["user_ids"], ["codes"], to=TensorProto.FLOAT),
         helper.make_node("MatMul", ["codes", "V"], ["of_codes"]),
         helper.make_node("MatMul", ["user_numbers", "W"], ["of_numbers"]),
         helper.make_node("Add", ["of_codes", "of_numbers"], ["sum"]),
+        helper.make_node("Neg", ["sum"], ["levels"]),
         helper.make_node("LpNormalization", ["sum"], ["user_vector"], axis=1, p=2),
     ]
     graph = helper.make_graph(
@@ -59,7 +60,7 @@ def user_tower(path: Path, rng: np.random.Generator, version: int = 3) -> None:
             helper.make_tensor_value_info("user_ids", TensorProto.INT64, ["B", 3]),
             helper.make_tensor_value_info("user_numbers", TensorProto.FLOAT, ["B", 4]),
         ],
-        [helper.make_tensor_value_info("user_vector", TensorProto.FLOAT, ["B", DIM])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["B", DIM]) for name in ("levels", "user_vector")],
         [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)

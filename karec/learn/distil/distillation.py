@@ -17,7 +17,7 @@ from karec.learn.fit.predictions import predict
 from karec.learn.fit.prepare import Prepared
 from karec.learn.fit.state import FitState
 from karec.learn.nets.calibration import fit_calibration
-from karec.learn.nets.towers import Towers
+from karec.learn.nets.towers import OfUsers, Towers
 from karec.learn.settings.train import TrainSettings
 from karec.training_data.lists import LoggedLists
 from karec.training_data.soft_labels import SoftLabels
@@ -37,7 +37,7 @@ def train_towers(
 ) -> tuple[list[FitState], dict[str, dict[str, float]]]:
     """Train the towers as the settings' recipe says, and write user_tower.onnx and item_tower.onnx to ``folder``.
 
-    Returns the trainings, one a born-again round, and what makes logits of the towers' cosines, calibrated on
+    Returns the trainings, one a born-again round, and what makes logits of the towers' outputs, calibrated on
     validation days: {"scale": {task: …}, "bias": {task: …}}. ``recording_of`` says where a training of a name is
     recorded; ``start``: the weights that the first round begins from. Raises DataError as ``train_round`` does.
     """
@@ -69,7 +69,7 @@ def _calibrated_heads(model: Towers, prepared: Prepared) -> dict[str, dict[str, 
 
 def _export(model: Towers, prepared: Prepared, model_version: int, folder: Path) -> None:
     for tower, outputs, kind in (
-        (model.user, ["user_vector", "task_vectors"], "user_tower"),
+        (model.user, OfUsers._fields, "user_tower"),
         (model.item, ["item_vector"], "item_tower"),
     ):
         inputs, path = prepared.example_batch(tower.inputs), folder / f"{kind}.onnx"

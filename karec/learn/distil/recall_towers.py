@@ -102,7 +102,7 @@ class SampledSoftmax:
         model, batches, examples = self.model, self.prepared.train_batches, self.prepared.train
         at = self.enjoyed[rows]
         inputs = batches.inputs(at, model.inputs)
-        users, _ = model.user(inputs)
+        users = model.user(inputs).user_vector
         own, moments, drawn = at.numpy(), *self._drawn(at.numpy(), step)
         works = torch.cat([model.item(inputs), model.item(tensors(examples.items(moments, drawn), batches.device))])
         ids = np.concatenate([examples.work_rows[own], drawn])
@@ -140,7 +140,7 @@ class Validation:
         """The share of the rows whose own work scores above all but ``FOUND_WITHIN`` of the drawn works."""
         with torch.no_grad():
             inputs = self.batches.inputs(self.rows, model.inputs)
-            users, _ = model.user(inputs)
+            users = model.user(inputs).user_vector
             own = (users * model.item(inputs)).sum(dim=1, keepdim=True)
             above = (users @ model.item(self.works).T > own).float().mean(dim=1)
             return float((above < FOUND_WITHIN).float().mean())
@@ -154,7 +154,7 @@ class _FusedVector(nn.Module):
         self.tower = tower
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        vector: Tensor = self.tower(inputs)[0]
+        vector: Tensor = self.tower(inputs).user_vector
         return vector
 
 

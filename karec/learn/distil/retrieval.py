@@ -77,7 +77,7 @@ class Retrieval:
         drawn = generator.integers(0, n_works, self.distil.library_works)
         of_rows = np.concatenate([rows, generator.choice(rows, len(drawn))])
         works = np.concatenate([own, drawn])
-        users, _ = self.model.user(self._users(rows, own, generator))
+        users = self.model.user(self._users(rows, own, generator)).user_vector
         items = self.train.items(of_rows, works)
         device = self.batches.device
         vectors = self.model.item({name: torch.from_numpy(items[name]).to(device) for name in self.model.item.inputs})
@@ -119,7 +119,7 @@ def validation_score(model: Towers, prepared: Prepared, seed: int) -> float:
         works = np.unique(np.concatenate([drawn, valid.work_rows[taken]]))
     model.eval()
     with torch.no_grad():
-        vectors, _ = model.user(prepared.valid_batches.inputs(torch.from_numpy(rows), model.user.inputs))
+        vectors = model.user(prepared.valid_batches.inputs(torch.from_numpy(rows), model.user.inputs)).user_vector
         items = np.concatenate(
             [_vectors(model, prepared, works[at : at + PIECE]) for at in range(0, len(works), PIECE)]
         )

@@ -1,7 +1,8 @@
 """The loss of one step of the towers' training: the sum of the losses that the settings switch on.
 
 exposed rows      hard and soft labels, a head for each task and the fused one
-logged lists      soft labels of their works and their order, by the fused head
+logged lists      soft labels of their works, a head for each task and the fused one, and their order by the fused one
+                  and their works' vectors, whose mean is to be short (CENTRED)
 retrieval         what a user took against works of the whole library
 contrast          a user's clicked work against the batch's others and recalled works that were not shown
 """
@@ -31,6 +32,9 @@ from karec.training_data.auxiliary import auxiliary_chances
 from karec.training_data.lists import LoggedLists
 
 EPSILON = 1e-6
+CENTRED = 0.5
+"""Weight of the squared length of the mean item vector of the step's lists. A part that all item vectors share says
+nothing of one user's works, and levels say what it could of users: without it works lie apart, as DPP needs them."""
 
 
 class StepLoss:
@@ -76,9 +80,8 @@ class StepLoss:
         distil, model = self.distil, self.model
         distils = step >= self.hard_until
         inputs = self.batches.inputs(rows, model.inputs)
-        fused, by_task = model.user(inputs)
-        works = model.item(inputs)
-        logits = model.logits(fused, by_task, works)
+        users, works = model.user(inputs), model.item(inputs)
+        logits = model.logits(users, works.unsqueeze(1)).squeeze(1)
         loss = self.distil.label_weight * distillation_loss(
             logits if self.log_chance is None else logits - self.log_chance[rows],
             self.labels[rows],
@@ -99,20 +102,21 @@ class StepLoss:
         if from_lists:
             loss = loss + self._of_lists(at, recalled)
         if distil.unexposed_weight:
-            loss = loss + distil.unexposed_weight * self._contrast(rows, fused, works, at, recalled)
+            loss = loss + distil.unexposed_weight * self._contrast(rows, users.user_vector, works, at, recalled)
         return loss
 
     def _of_lists(self, at: Tensor, works: Tensor) -> Tensor:
         """The list, pool and pairwise losses of the lists ``at (L,)``, whose works have the vectors (L, N, D)."""
         distil, model = self.distil, self.model
-        users, _ = model.user(self.batches.inputs(self.list_rows[at], model.user.inputs))
-        s = model.scale[0] * torch.einsum("ld,lnd->ln", users, works) + model.bias[0]
-        t = self.list_targets[at]
-        loss = s.new_zeros(())
+        users = model.user(self.batches.inputs(self.list_rows[at], model.user.inputs))
+        by_head, wanted = model.logits(users, works), self.list_targets[at]
+        s, t = by_head[..., 0], wanted[..., 0]
+        loss = CENTRED * works.flatten(0, 1).mean(dim=0).square().sum()
         if distil.list_weight:
             loss = loss + distil.list_weight * list_loss(s, t, distil.list_temperature)
         if distil.pool_weight:
-            loss = loss + distil.pool_weight * soft_label_loss(s, t, distil.temperature).mean()
+            soft = (soft_label_loss(by_head, wanted, distil.temperature) * self.weights).sum(dim=2)
+            loss = loss + distil.pool_weight * soft.mean()
         if distil.pairwise_weight:
             by_pairs = pairwise_loss(s, t) if distil.pairwise == "plain" else chunk_loss(s, t, distil.chunks)
             loss = loss + distil.pairwise_weight * by_pairs

@@ -18,7 +18,7 @@ EPSILON = 1e-6
 @dataclass(frozen=True, eq=False)
 class Targets:
     """The ranker's logits, the fused one first: ``rows (M, 1 + T)`` of the training rows, ``known (M,) bool`` where the
-    log has them, and ``lists (L, N)``, fused alone, of the logged lists. Without lists L is 0.
+    log has them, and ``lists (L, N, 1 + T)`` of the logged lists. Without lists L is 0.
     """
 
     rows: Array
@@ -27,8 +27,10 @@ class Targets:
 
     @classmethod
     def of(cls, soft: SoftLabels, lists: LoggedLists | None) -> Targets:
-        fused = np.empty((0, 2), np.float32) if lists is None else lists.fused
-        return cls(np.concatenate([_logit(soft.fused)[:, None], soft.logits], axis=1), soft.known, _logit(fused))
+        rows = np.concatenate([_logit(soft.fused)[:, None], soft.logits], axis=1)
+        if lists is None:
+            return cls(rows, soft.known, np.empty((0, 2, rows.shape[1]), np.float32))
+        return cls(rows, soft.known, np.concatenate([_logit(lists.fused)[..., None], lists.logits], axis=2))
 
     def averaged_with(self, rows: Array, lists: Array) -> Targets:
         """The mean of these and another model's logits; a row that the log lacks has the other model's alone."""

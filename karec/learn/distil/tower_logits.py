@@ -8,7 +8,7 @@ from karec.learn._torch import Tensor, torch
 from karec.learn.fit.batches import Batches
 from karec.learn.fit.predictions import predict
 from karec.learn.fit.prepare import Prepared
-from karec.learn.nets.towers import Towers
+from karec.learn.nets.towers import OfUsers, Towers
 from karec.training_data.lists import LoggedLists
 from karec.types import Array
 
@@ -16,29 +16,27 @@ ITEM_ROWS = 50_000  # item vectors in memory at once
 
 
 def training_logits(model: Towers, prepared: Prepared, lists: LoggedLists | None) -> tuple[Array, Array]:
-    """(logits (M, 1 + T) of the training rows, fused logits (L, N) of the lists' works); without lists L is 0."""
+    """(logits (M, 1 + T) of the training rows, (L, N, 1 + T) of the lists' works); without lists L is 0."""
     rows = predict(model, prepared.train_batches)
     if lists is None:
-        return rows, np.empty((0, 2), np.float32)
+        return rows, np.empty((0, 2, rows.shape[1]), np.float32)
     with torch.no_grad():
-        users = torch.cat([model.user(i)[0] for i in prepared.train_batches.in_order(model.user.inputs)])
-    of_lists = list_logits(
-        model, users[torch.from_numpy(lists.rows)], prepared.train_batches, lists.works, lists.numbers
-    )
-    return rows, of_lists
+        parts = [model.user(inputs) for inputs in prepared.train_batches.in_order(model.user.inputs)]
+    of = torch.from_numpy(lists.rows)
+    users = OfUsers(*(torch.cat(part)[of] for part in zip(*parts, strict=True)))
+    return rows, list_logits(model, users, prepared.train_batches, lists.works, lists.numbers)
 
 
-def list_logits(model: Towers, users: Tensor, batches: Batches, works: Array, numbers: Array) -> Array:
-    """(L, N) fused logits: ``users (L, D)`` fused user vectors, ``works (L, N)``, ``numbers (L, N, J)``."""
+def list_logits(model: Towers, users: OfUsers, batches: Batches, works: Array, numbers: Array) -> Array:
+    """(L, N, 1 + T): of L users with N works each, ``works (L, N)`` rows of works, ``numbers (L, N, J)``."""
     model.eval()
-    out = np.empty(works.shape, np.float32)
+    out = np.empty((*works.shape, model.user.heads), np.float32)
     step = max(ITEM_ROWS // works.shape[1], 1)
     with torch.no_grad():
         for begin in range(0, len(works), step):
             part = slice(begin, begin + step)
             vectors = item_vectors(model, batches, torch.from_numpy(works[part]), torch.from_numpy(numbers[part]))
-            cosines = torch.einsum("ld,lnd->ln", users[part], vectors)
-            out[part] = (model.scale[0] * cosines + model.bias[0]).cpu().numpy()
+            out[part] = model.logits(OfUsers(*(each[part] for each in users)), vectors).cpu().numpy()
     return out
 
 

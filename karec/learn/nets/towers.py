@@ -1,8 +1,13 @@
 """Two towers: a user tower and an item tower that meet in an inner product, and nowhere else.
 
-The item tower gives one vector v, the user tower one for each task, u_t, and a fused one, u_F, all of length 1:
+The item tower gives one vector v, the user tower one for each task, u_t, and a fused one, u_F, all of length 1, and for
+each of these a level c and a slope m > 0, one number each:
 
-    s_t = a_t·⟨u_t, v⟩ + b_t        a, b learned: a cosine alone would keep the sigmoid in a narrow band
+    s_t = a_t·(m_t·⟨u_t, v⟩ + c_t) + b_t    a, b learned: a cosine alone would keep the sigmoid in a narrow band
+
+c_t says how often the user gives this feedback at all, m_t how much that depends on the work: little for a user of whom
+little is known. Without them a user's level would have to be the cosine with what all works have in common, so that all
+item vectors would point one way. Neither changes the order of one user's works, and prerank reads neither.
 
 u_F learns the fused score, and prerank searches with it; no cross feature enters. *Full* towers see counters and rates
 on both sides, *static* ones do not: their vectors stay valid until a work's profile changes.
@@ -14,8 +19,9 @@ Sources  P. Covington et al., RecSys 2016 and X. Yi et al., RecSys 2019 (two tow
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from karec.features.encoder import Encoder
 from karec.learn._torch import Tensor, functional, nn, torch
@@ -24,10 +30,22 @@ from karec.learn.nets.layers import CodeEmbedding, Columns, PiecewiseLinear
 from karec.learn.nets.matching import Matching
 
 STARTING_SCALE = 5.0
+ONE = math.log(math.e - 1.0)  # softplus of it is 1
+
+
+class OfUsers(NamedTuple):
+    """What the user tower gives of B users: vectors of length 1, and a slope and a level for each head, the fused one
+    first. The names are those of the outputs in ONNX.
+    """
+
+    user_vector: Tensor  # (B, D)
+    task_vectors: Tensor  # (B, T, D)
+    slopes: Tensor  # (B, 1 + T)
+    levels: Tensor  # (B, 1 + T)
 
 
 class UserTower(nn.Module):
-    """``inputs`` (B rows; those of ``matching`` too) → (user_vector (B, D), task_vectors (B, T, D)).
+    """``inputs`` (B rows; those of ``matching`` too) → OfUsers.
 
     In training the profile and numbers of a share ``hidden_profiles`` of the rows are set to 0, as those of a user
     never seen are, so that history and context learn to do without them.
@@ -63,11 +81,14 @@ class UserTower(nn.Module):
         width = n_codes * (dim // 2) + self.numbers.width + 2 * dim
         self.layers = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
         self.out = nn.Linear(hidden, self.heads * vector)
+        self.line = nn.Linear(hidden, 2 * self.heads)  # slopes and levels
+        nn.init.zeros_(self.line.weight)
+        nn.init.zeros_(self.line.bias)
         self.matching = matching
         if matching is not None:
             self.inputs = tuple(dict.fromkeys((*UserTower.inputs, *matching.inputs)))
 
-    def forward(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def forward(self, inputs: Mapping[str, Tensor]) -> OfUsers:
         works, n_works = self.item_codes.sum_of_list(inputs, "history")
         person, ids, numbers = inputs["user_id"], inputs["user_ids"], inputs["user_numbers"]
         if self.training and self.hidden_profiles:
@@ -80,11 +101,13 @@ class UserTower(nn.Module):
             self.numbers(self.columns(numbers)),
             works / n_works.clamp(min=1.0),
         ]
-        vectors = self.out(self.layers(torch.cat(features, dim=1))).reshape(-1, self.heads, self.vector)
+        hidden = self.layers(torch.cat(features, dim=1))
+        vectors = self.out(hidden).reshape(-1, self.heads, self.vector)
         if self.matching is not None:
             vectors = vectors + self.matching(inputs)
         vectors = functional.normalize(vectors, dim=2)
-        return vectors[:, 0], vectors[:, 1:]
+        slopes, levels = self.line(hidden).chunk(2, dim=1)
+        return OfUsers(vectors[:, 0], vectors[:, 1:], functional.softplus(slopes + ONE), levels)
 
 
 class ItemTower(nn.Module):
@@ -164,12 +187,12 @@ class Towers(nn.Module):
         self.bias = nn.Parameter(torch.zeros(self.user.heads))
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        fused, by_task = self.user(inputs)
-        return self.logits(fused, by_task, self.item(inputs))
+        return self.logits(self.user(inputs), self.item(inputs).unsqueeze(1)).squeeze(1)
 
-    def logits(self, fused: Tensor, by_task: Tensor, works: Tensor) -> Tensor:
-        """(B, 1 + T) from user vectors (B, D) and (B, T, D) and item vectors (B, D)."""
-        users = torch.cat([fused.unsqueeze(1), by_task], dim=1)
-        cosines = torch.matmul(users, works.unsqueeze(2)).squeeze(2)
-        logits: Tensor = self.scale * cosines + self.bias
+    def logits(self, users: OfUsers, works: Tensor) -> Tensor:
+        """(B, N, 1 + T): of B users with N works each, ``works (B, N, D)``."""
+        vectors = torch.cat([users.user_vector.unsqueeze(1), users.task_vectors], dim=1)
+        cosines = torch.matmul(works, vectors.transpose(1, 2))
+        lines = users.slopes.unsqueeze(1) * cosines + users.levels.unsqueeze(1)
+        logits: Tensor = self.scale * lines + self.bias
         return logits

@@ -45,7 +45,8 @@ def train_hard_towers(
     The model has a ranker's outputs, so that it is measured like one.
     """
     n, tasks = len(prepared.train), prepared.encoder.tasks
-    nothing = Targets(np.zeros((n, 1 + len(tasks)), np.float32), np.zeros(n, bool), np.empty((0, 2), np.float32))
+    heads = 1 + len(tasks)
+    nothing = Targets(np.zeros((n, heads), np.float32), np.zeros(n, bool), np.empty((0, 2, heads), np.float32))
     hard = settings.with_recipe("hard")
     model, state = train_round(prepared, nothing, None, hard, progress, recording, what="training hard towers")
     scale, bias = fit_calibration(predict(model, prepared.valid_batches)[:, 1:], prepared.valid.labels)

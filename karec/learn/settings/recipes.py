@@ -4,7 +4,7 @@
     model-distillation     + soft labels of a ranker that has the towers' own features
     feature-distillation   + soft labels of a ranker that has cross features besides
     pools                  feature-distillation + soft labels of every work in its logged lists, shown or not
-    list                   feature-distillation + the order of the works in its logged lists
+    list                   pools + the order of the works in its logged lists
     pairwise               list + all pairs of a list
     chunks                 list + pairs from different chunks of its order, weighed by |ΔNDCG|
     unexposed              list + works that were recalled and not shown, as negatives
@@ -38,12 +38,13 @@ NOTHING: Mapping[str, Any] = {
     "born_again": 0,
 }
 SOFT = {**NOTHING, "soft_weight": 0.8}
-LIST = {**SOFT, "list_weight": 1.0}
+POOLS = {**SOFT, "pool_weight": 1.0}
+LIST = {**POOLS, "list_weight": 1.0}
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     "hard": NOTHING,
     "model-distillation": {**SOFT, "ranker_features": "towers"},
     "feature-distillation": SOFT,
-    "pools": {**SOFT, "pool_weight": 4.0},
+    "pools": POOLS,
     "list": LIST,
     "pairwise": {**LIST, "pairwise": "plain", "pairwise_weight": 1.0},
     "chunks": {**LIST, "pairwise_weight": 1.0},

@@ -106,7 +106,9 @@ class DistilSettings(Checked):
         0.8, "λ, share of soft labels in the loss; hard labels have the rest", at_least=0, at_most=1
     )
     list_weight: float = setting(1.0, "β, weight of the list loss", at_least=0)
-    pool_weight: float = setting(0.0, "weight of soft labels for works in logged lists, shown or not", at_least=0)
+    pool_weight: float = setting(
+        1.0, "weight of soft labels of every head for works in logged lists, shown or not", at_least=0
+    )
     pairwise: Literal["plain", "chunks"] = setting(
         "chunks", "plain: all pairs of a list; chunks: pairs from different chunks"
     )

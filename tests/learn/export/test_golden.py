@@ -18,7 +18,7 @@ from karec.models.onnx_model import OnnxModel
 GOLDEN = Path(__file__).parents[2] / "native" / "golden"
 ROWS = 6
 OUTPUTS = {
-    "user_tower": {"user_vector": (ROWS, 8), "task_vectors": (ROWS, 3, 8)},
+    "user_tower": {"user_vector": (ROWS, 8), "task_vectors": (ROWS, 3, 8), "slopes": (ROWS, 4), "levels": (ROWS, 4)},
     "item_tower": {"item_vector": (ROWS, 8)},
     "ranker": {"logits": (ROWS, 3)},
 }

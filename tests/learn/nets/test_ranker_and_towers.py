@@ -11,7 +11,7 @@ from karec.learn.export.onnx_export import export_onnx
 from karec.learn.fit.batches import Batches
 from karec.learn.nets.matching import MATCHED, Matching
 from karec.learn.nets.ranker import MmoeRanker
-from karec.learn.nets.towers import Towers
+from karec.learn.nets.towers import OfUsers, Towers
 from karec.models.onnx_model import OnnxModel
 from karec.training_data.examples import build_examples
 
@@ -84,12 +84,14 @@ def test_the_ranker_in_onnx_is_the_ranker_in_torch(examples, mmoe, tmp_path):
 def test_the_towers_in_onnx_are_the_towers_in_torch(examples, towers, tmp_path):
     rows = examples.inputs(np.arange(100, 400, 3))
     vectors = {}
-    for tower, outputs in ((towers.user, ["user_vector", "task_vectors"]), (towers.item, ["item_vector"])):
+    for tower, outputs in ((towers.user, OfUsers._fields), (towers.item, ["item_vector"])):
         path = tmp_path / f"{outputs[0]}.onnx"
         inputs = {name: examples.inputs(np.arange(20))[name] for name in tower.inputs}
         export_onnx(tower, inputs, outputs, path, kind="tower", tasks=examples.encoder.tasks, model_version=1)
         vectors |= dict(zip(outputs, OnnxModel(path).run(rows, *outputs), strict=True))
     assert vectors["user_vector"].shape == (100, 64) and vectors["task_vectors"].shape == (100, 3, 64)
+    slopes, levels = vectors.pop("slopes"), vectors.pop("levels")
+    assert slopes.shape == levels.shape == (100, 4) and slopes.min() > 0
     for name, value in vectors.items():
         np.testing.assert_allclose(np.linalg.norm(value, axis=-1), 1.0, atol=1e-5, err_msg=name)
     users = np.concatenate([vectors["user_vector"][:, None], vectors["task_vectors"]], axis=1)
@@ -97,7 +99,7 @@ def test_the_towers_in_onnx_are_the_towers_in_torch(examples, towers, tmp_path):
     with torch.no_grad():
         expected = towers(as_tensors(rows, towers.inputs)).numpy()
         scale, bias = towers.scale.numpy(), towers.bias.numpy()
-    np.testing.assert_allclose(scale * cosines + bias, expected, atol=1e-4)
+    np.testing.assert_allclose(scale * (slopes * cosines + levels) + bias, expected, atol=1e-4)
 
 
 def test_the_towers_see_no_cross_features(examples, towers):
@@ -109,12 +111,27 @@ def test_the_towers_see_no_cross_features(examples, towers):
     torch.testing.assert_close(users[0], users[1])
 
 
+def test_slopes_and_levels_change_no_order_of_one_users_works(examples, towers):
+    """One user with thirty works: the logits of a head are an increasing function of its cosines."""
+    inputs = as_tensors(examples.inputs(np.arange(30)), towers.inputs)
+    one = {name: value[:1].expand_as(value) if name in towers.user.inputs else value for name, value in inputs.items()}
+    with torch.no_grad():
+        users, works = towers.user(one), towers.item(one)
+        vectors = torch.cat([users.user_vector.unsqueeze(1), users.task_vectors], dim=1)
+        cosines = torch.einsum("nhd,nd->nh", vectors, works)
+        ascending = towers(one).gather(0, cosines.argsort(dim=0))
+        assert (ascending.diff(dim=0) > -1e-5).all() and (ascending[-1] > ascending[0]).all()
+        of_all = towers.user(inputs)
+    for each in (of_all.slopes, of_all.levels):
+        assert each.std(dim=0).min() > 0.01, "users differ in it"
+
+
 @pytest.fixture
 def matching_alone(examples, batches):
     """Matching towers whose networks say nothing, whose means have no prior, and in which no list counts yet."""
     towers = build(partial(Towers, matching=True), examples, batches)
     with torch.no_grad():
-        for part in (towers.user.out, towers.item.layers[2]):
+        for part in (towers.user.out, towers.user.line, towers.item.layers[2]):
             part.weight.zero_()
             part.bias.zero_()
         matching = towers.user.matching

@@ -90,9 +90,7 @@ def on_pools(world, folder, log):
     found = []
     for pool in rows.take(rows.shadow).requests():
         moment = int(pool.time_ms[0])
-        (vector, _) = user.run(
-            encoder.encode_user(then, int(pool.user_id[0]), moment, 0), "user_vector", "task_vectors"
-        )
+        (vector,) = user.run(encoder.encode_user(then, int(pool.user_id[0]), moment, 0), "user_vector")
         (works,) = item.run(encoder.encode_items(then, then.works.lookup(pool.item_id), moment), "item_vector")
         found.append(np.corrcoef(works @ vector[0], pool.fused)[0, 1])
     return float(np.mean(found))

@@ -40,7 +40,7 @@ def test_a_run_leaves_all_that_serving_needs(dataset, run):
     assert Encoder.load(folder / "encoder.npz").tasks == dataset.tasks
     for kind, outputs in (
         ("ranker", ("logits",)),
-        ("user_tower", ("user_vector", "task_vectors")),
+        ("user_tower", ("user_vector", "task_vectors", "slopes", "levels")),
         ("item_tower", ("item_vector",)),
     ):
         model = OnnxModel(folder / f"{kind}.onnx")
@@ -72,7 +72,7 @@ def test_quality_of_every_model_is_the_same_when_computed_from_the_folder(datase
 
 
 def test_run_json_has_the_keys_of_its_golden_file(run):
-    golden = json.loads((Path(__file__).parents[2] / "evaluate" / "golden" / "run-2.json").read_text())
+    golden = json.loads((Path(__file__).parents[2] / "evaluate" / "golden" / "run-3.json").read_text())
     written = json.loads((run[0].folder / "run.json").read_text())
     assert list(written) == list(golden) and written["format"] == golden["format"]
     for section, value in golden["settings"].items():
@@ -225,7 +225,7 @@ def test_works_without_counters_are_named_before_training_and_what_adds_them(dat
 
 def test_a_run_of_flat_settings_is_refused_by_its_format(dataset, run, tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({"settings": {"ranker": "mmoe"}}))
-    with pytest.raises(DataError, match=r"run\.json has format None, this version reads 2: train the run again"):
+    with pytest.raises(DataError, match=r"run\.json has format None, this version reads 3: train the run again"):
         evaluate_run(dataset, tmp_path)
 
 

@@ -136,9 +136,10 @@ class AblationModels:
         scale, bias = fit_calibration(predict(model, prepared.valid_batches)[:, 1:], prepared.valid.labels)
         logits = predict(model, inputs.batches)[:, 1:] * scale + bias
         with torch.no_grad():
-            users, _ = model.user(inputs.batches.inputs(torch.from_numpy(inputs.pool_rows), model.user.inputs))
+            asked = inputs.batches.inputs(torch.from_numpy(inputs.pool_rows), model.user.inputs)
+            users = model.user(asked)
         pools = list_logits(model, users, prepared.train_batches, inputs.pool_works, inputs.pool_numbers)
-        return {"logits": logits, "pools": pools}
+        return {"logits": logits, "pools": pools[..., 0]}
 
     def _logged(self, teacher: str, seed: int) -> tuple[SoftLabels, LoggedLists]:
         """What the ranker ``teacher`` of ``seed`` logged of the training days."""

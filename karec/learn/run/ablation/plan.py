@@ -1,7 +1,7 @@
 """The ablation's rows: which models stand in the table, in which order, and which one each is compared with.
 
-Pieces are added one at a time: hard labels, + model distillation, + feature distillation, and to that either soft
-labels of whole pools or lists. Every further piece is added to *list* alone, so that its row shows this piece's gain.
+Pieces are added one at a time: hard labels, + model distillation, + feature distillation, + soft labels of whole pools,
++ their order (*list*). Every further piece is added to *list* alone, so that its row shows this piece's gain.
 
 Names of rows:  <recipe>-<towers>   towers, "full" or "static", of a recipe; born-again-<n> is its n-th round;
                                     student and students learn from towers taught by the recipe list, the ranker aside
@@ -20,7 +20,8 @@ VARIANTS: tuple[Literal["full", "static"], ...] = ("full", "static")
 PARENTS = {
     "model-distillation": "hard",
     "feature-distillation": "model-distillation",
-    **dict.fromkeys(("pools", "list"), "feature-distillation"),
+    "pools": "feature-distillation",
+    "list": "pools",
     **dict.fromkeys(("pairwise", "chunks", "unexposed", "born-again-1"), "list"),
     "born-again-2": "born-again-1",
     "born-again-3": "born-again-2",
@@ -31,7 +32,7 @@ TITLES = {
     "model-distillation": "+ model distillation",
     "feature-distillation": "+ feature distillation",
     "pools": "+ feature distillation of whole pools",
-    "list": "+ list",
+    "list": "+ the pools' order (list)",
     "pairwise": "list + pairwise, plain",
     "chunks": "list + pairwise, by chunks",
     "unexposed": "list + unexposed negatives",
