@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from karec.cli import commands, evaluations, own_data
+from karec.cli import commands, evaluations, own_data, simulate
 from karec.cli.examples import EXAMPLES
 
 
@@ -16,6 +16,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     _add_cascade(names)
     _add_data(names)
     _add_evaluations(names)
+    _add_simulation(names)
     _add_exports(names)
     inspect = _command(
         names,
@@ -174,6 +175,29 @@ def _add_top_studies(others: Any) -> None:
     tired = _command(others, "satiation", "what showing a creator or tag again changes", evaluations.satiation)
     _data_options(tired)
     tired.add_argument("--report", type=Path, metavar="DIR", help="write satiation.json and satiation.html there")
+
+
+def _add_simulation(names: Any) -> None:
+    loop = _command(names, "simulate", "days of the world, played against several cascades", simulate.run)
+    loop.add_argument(
+        "--arms",
+        required=True,
+        metavar="FILE",
+        help="what is compared: a TOML file, or a set that comes with karec: prerank, diversity, pools",
+    )
+    loop.add_argument("--out", type=Path, required=True, metavar="DIR", help="where models and the arms' logs go")
+    loop.add_argument("--days", type=int, default=10, help="how many days are played (default 10)")
+    loop.add_argument("--users", type=int, default=2_000, help="users (default 2000)")
+    loop.add_argument("--works", type=int, default=50_000, help="works when the days begin (default 50000)")
+    loop.add_argument("--seed", type=int, default=0, help="seed of the world, its coins and training (default 0)")
+    loop.add_argument(
+        "--models",
+        type=Path,
+        metavar="DIR",
+        help="first trainings, to share them (default: OUT/models)",
+    )
+    loop.add_argument("--report", type=Path, metavar="DIR", help="write report.json and report.html there")
+    loop.add_argument("--resume", action="store_true", help="go on with DIR, whose simulation was killed")
 
 
 def _add_exports(names: Any) -> None:

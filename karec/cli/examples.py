@@ -36,6 +36,22 @@ Trains the ranker, writes the rank log, distils the towers from it, refreshes th
   OUT/karec.toml  the cascade that serves it; edit it as you like: it is written once and kept
 
 With --log, the towers of OUT/run (or --run) learn on from the log of the ranker that served, into OUT/run-VERSION.""",
+    "simulate": """\
+examples:
+  karec simulate --arms prerank --out loop                        a set that comes with karec: six ways to prerank
+  karec simulate --arms diversity --out loop-2 --days 5 --users 5000 --works 100000 --report loop-2/report
+  karec simulate --arms arms.toml --out loop-3
+  karec simulate --arms arms.toml --out loop-3 --resume           after a kill
+
+arms.toml (docs/howto-simulate.md says more):
+  train_every = 4                              # nights between two trainings; 0: never
+  [scene]                                      # changes of the starting scene, for all arms
+  counts.recall = 10_000
+  [[arms]]
+  name = "plain"
+  [[arms]]
+  name = "DPP"
+  scene.stages.rerank.steps = [{ use = "dpp", diversity = 0.5 }]""",
     "data": """\
 examples:
   karec data init shop                  writes shop/data.toml by looking at the files in shop

@@ -63,6 +63,11 @@ def load_cascade(path: Path, scene: str, bundle: Bundle | None = None) -> Cascad
     return Cascade._build(Config.read(path), scene, bundle)
 
 
+def build_cascade(config: Config, scene: str, bundle: Bundle | None = None) -> Cascade:
+    """As ``load_cascade``, of a config that has been read, or made."""
+    return Cascade._build(config, scene, bundle)
+
+
 def load_cascades(path: Path, bundle: Bundle | None = None) -> dict[str, Cascade]:
     """The cascades of all scenes, by name, in the file's order. They share one bundle."""
     config = Config.read(path)

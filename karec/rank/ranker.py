@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -19,14 +20,22 @@ from karec.types import Array, Candidates, Request, Selection
 class Ranker(Hydrator):
     """``logits (N, T) float32``: one pass over user, item, context and cross features.
 
-    A work that the snapshot does not know is ranked by its out-of-vocabulary slots.
+    A work that the snapshot does not know is ranked by its out-of-vocabulary slots. ``model``: another ONNX file of the
+    same encoder, relative to ``config_folder``, in place of the bundle's ranker; None: the bundle's.
     """
 
     needs = tuple(f"request.{name}" for name in USER_SIDE)
     gives = ("column.logits",)
 
-    def __init__(self, ranker: OnnxModel, snapshot: Snapshot, encoder: Encoder) -> None:
-        self.ranker = ranker
+    def __init__(
+        self,
+        ranker: OnnxModel,
+        snapshot: Snapshot,
+        encoder: Encoder,
+        model: str | None = None,
+        config_folder: Path | None = None,
+    ) -> None:
+        self.ranker = ranker if model is None else _other(model, config_folder)
         self.snapshot = snapshot
         self.encoder = encoder
 
@@ -48,12 +57,19 @@ class Ranker(Hydrator):
 
 
 class FusedScore(Scorer):
-    """The fusion of ``logits`` into one score in [0, 1]; see ``karec.rank.fusion``."""
+    """The fusion of ``logits`` into one score in [0, 1]; see ``karec.rank.fusion``. ``model`` as there."""
 
     needs = ("column.logits",)
 
-    def __init__(self, ranker: OnnxModel, weights: Mapping[str, float], kind: str = "sum") -> None:
-        self.tasks = ranker.tasks
+    def __init__(
+        self,
+        ranker: OnnxModel,
+        weights: Mapping[str, float],
+        kind: str = "sum",
+        model: str | None = None,
+        config_folder: Path | None = None,
+    ) -> None:
+        self.tasks = (ranker if model is None else _other(model, config_folder)).tasks
         self.fusion = Fusion(weights, kind)  # type: ignore[arg-type]  # Fusion checks the name
         self.fusion(np.zeros((1, len(self.tasks)), np.float32), self.tasks)
 
@@ -82,3 +98,7 @@ class TopK(Selector):
             return Selection(best[: request.k])
         staying, coming = with_room(best[: self.k], explored_places(request, candidates), self.k)
         return Selection(np.append(best[staying], coming))
+
+
+def _other(model: str, config_folder: Path | None) -> OnnxModel:
+    return OnnxModel((config_folder or Path()) / model)

@@ -43,6 +43,7 @@ UPWARDS = [
     ("karec.platform.snapshot", "karec.ids.id_map", "layers"),
     ("karec.bundle.bundle", "karec.recall.model", "layers"),
     ("karec.recall.model", "karec.config.scenes", "layers"),
+    ("karec.config.scenes", "karec.simulate.arms", "layers"),
     ("karec.training_data.examples", "karec.evaluate.page", "layers"),
     ("karec.evaluate.quality", "karec.learn.settings", "layers"),
     ("karec.evaluate.curves", "karec.simulate.arm_log", "layers"),

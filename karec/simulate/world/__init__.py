@@ -3,6 +3,7 @@
 people.py      users, cities, families; who follows whom, who is whose friend
 catalogue.py   songs, and the works that creators upload
 tastes.py      the truth: what a user thinks of a work, as probabilities
+satiation.py   what was shown just before, and how much less is wanted of the like
 policy.py      sessions, and what the platform showed in them
 platform.py    make_world: all of it, as a Dataset with its truth
 sampling.py    rows drawn by weight

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 
@@ -16,19 +16,30 @@ from karec.platform.folds.advance import advance
 from karec.platform.schema import Meaning
 from karec.platform.snapshot import Snapshot
 from karec.platform.table import Table
-from karec.simulate.world.answers import outcomes
-from karec.simulate.world.catalogue import ERAS, TAGS, TYPES, make_songs, make_tag_vectors, make_works
+from karec.simulate.world.answers import expected_play_ms, outcomes, play_ms_of
+from karec.simulate.world.catalogue import (
+    ERAS,
+    TAGS,
+    TYPES,
+    Songs,
+    Works,
+    make_songs,
+    make_tag_vectors,
+    make_works,
+)
 from karec.simulate.world.people import (
     AGE_BANDS,
     GENDERS,
     LEVELS,
     N_CITIES,
+    People,
     as_relation,
     follow_graph,
     friend_graph,
     make_people,
 )
 from karec.simulate.world.policy import Policy, Shown
+from karec.simulate.world.satiation import FORMER, Satiation
 from karec.simulate.world.tastes import AFTER, RATES, SCENES, TASKS, Truth, sigmoid
 from karec.types import Array
 
@@ -62,16 +73,20 @@ class World:
         chances = self.truth.probabilities(user_rows, work_rows, time_ms=time_ms, scene=scene)
         duration_ms = self.truth.works.duration_ms[work_rows]
         return np.stack(
-            [
-                _expected_play_ms(duration_ms, chances) / 1000 if name == "play_time" else chances[name]
-                for name in names
-            ],
+            [expected_play_ms(duration_ms, chances) / 1000 if name == "play_time" else chances[name] for name in names],
             axis=1,
         )
 
 
 def make_world(
-    n_works: int, n_users: int, n_exposures: int, *, days: int = 14, seed: int = 0, progress: Progress | None = None
+    n_works: int,
+    n_users: int,
+    n_exposures: int,
+    *,
+    days: int = 14,
+    seed: int = 0,
+    satiation: Satiation = FORMER,
+    progress: Progress | None = None,
 ) -> World:
     """A platform with ``n_works`` works and ``n_exposures`` exposures over ``days`` days from 2021-03-01 (China time).
 
@@ -105,12 +120,13 @@ def make_world(
     songs = make_songs(n_works, tag_vectors, rngs["songs"])
     works = make_works(n_works, people, songs, START_MS - BEFORE_DAYS * DAY_MS, end_ms, rngs["works"])
     say("what was shown in the week before")
-    policy = Policy(people, songs, works, START_MS, tag_vectors=tag_vectors, **edges)
+    policy = Policy(people, songs, works, START_MS, tag_vectors=tag_vectors, **edges, satiation=satiation)
     warm = policy.show(n_warm, warm_ms, START_MS, rngs["warm"])
     say("what was shown")
     shown = policy.show(n_exposures, START_MS, end_ms, rngs["shown"])
     salt = int(rngs["salt"].integers(1 << 62))
-    truth = Truth(people, songs, works, **edges, salt=salt, time_ms=end_ms, intercepts=dict.fromkeys(TASKS, 0.0))
+    flat = dict.fromkeys(TASKS, 0.0)
+    truth = Truth(people, songs, works, **edges, salt=salt, time_ms=end_ms, intercepts=flat, satiation=satiation)
     truth = replace(truth, intercepts=_calibrated(truth, shown))
     start = _snapshot(truth, warm_ms)
     past = _feedback(truth, start, warm, rngs["warm feedback"], say)
@@ -134,7 +150,8 @@ def _calibrated(truth: Truth, shown: Shown) -> dict[str, float]:
     """Intercepts that give each task its rate of RATES on (a sample of) what was shown, by bisection."""
     rows = np.arange(0, len(shown), max(len(shown) // 100_000, 1))
     user = shown.user[rows]
-    causes = truth.causes(user, shown.work[rows], shown.time_ms[rows], shown.scene[rows], shown.repeats[rows])
+    causes = truth.causes(user, shown.work[rows], shown.time_ms[rows], shown.scene[rows])
+    repeats = {cause: count[rows] for cause, count in shown.repeats.items()}
     intercepts: dict[str, float] = {}
     reached: dict[str, Array] = {}
     for task in TASKS:
@@ -142,7 +159,7 @@ def _calibrated(truth: Truth, shown: Shown) -> dict[str, float]:
         possible = np.ones(len(rows)) if before is None else reached[before]
         if task == "follow":
             possible = possible * (causes["follow"] == 0)
-        logits = truth.logits(task, user, causes)
+        logits = truth.logits(task, user, causes, repeats)
         low, high = -30.0, 30.0
         for _ in range(50):
             middle = 0.5 * (low + high)
@@ -168,29 +185,19 @@ def _feedback(
         rows = slice(start, start + CHUNK)
         work = shown.work[rows]
         chances = truth.probabilities(
-            shown.user[rows], work, time_ms=shown.time_ms[rows], scene=shown.scene[rows], repeats=shown.repeats[rows]
+            shown.user[rows],
+            work,
+            time_ms=shown.time_ms[rows],
+            scene=shown.scene[rows],
+            repeats={cause: count[rows] for cause, count in shown.repeats.items()},
         )
         did = outcomes(chances, {task: rng.random(len(work)) for task in TASKS})
         for task in TASKS:
             labels[task][rows] = did[task]
-        play_ms[rows] = _play_ms(truth.works.duration_ms[work], {t: did[t] > 0 for t in TASKS}, rng)
+        play_ms[rows] = play_ms_of(truth.works.duration_ms[work], did, rng.random(len(work)))
     return Exposures(
         snapshot.users.ids[shown.user], snapshot.works.ids[shown.work], shown.time_ms, shown.scene, labels, play_ms
     )
-
-
-def _play_ms(duration_ms: Array, did: dict[str, Array], rng: np.random.Generator) -> Array:
-    u = rng.random(len(duration_ms))
-    partly = np.select([did["long_view"], did["click"]], [0.70 + 0.29 * u, 0.05 + 0.60 * u], 0.0)
-    glance = np.where(did["click"], 0.0, 3000.0 * u**2)
-    return np.where(did["finish"], duration_ms, (duration_ms * partly + glance).astype(np.int64))
-
-
-def _expected_play_ms(duration_ms: Array, chance: Mapping[str, Array]) -> Array:
-    """The mean of ``_play_ms`` where each label has its ``chance``."""
-    finish, long_view, click = (chance[name] for name in ("finish", "long_view", "click"))
-    shares = finish + (long_view - finish) * (0.70 + 0.29 / 2) + (click - long_view) * (0.05 + 0.60 / 2)
-    return np.asarray(duration_ms * shares + (1.0 - click) * 3000.0 / 3)
 
 
 def _snapshot(truth: Truth, time_ms: int) -> Snapshot:
@@ -209,21 +216,9 @@ def _snapshot(truth: Truth, time_ms: int) -> Snapshot:
         "log_follows": np.log1p(np.diff(follows.indptr)).astype(np.float32),
         "log_friends": np.log1p(np.diff(friends.indptr)).astype(np.float32),
     }
-    columns = {
-        "creator_id": user_ids[works.creator],
-        "song_id": FIRST_SONG_ID + works.song,
-        "type": works.type,
-        "tag": songs.tag[works.song],
-        "upload_ms": works.upload_ms,
-        "era": songs.era[works.song],
-        "city": people.city[works.creator],
-        "family": people.family[works.creator],
-        "log_duration": np.log1p(works.duration_ms / 1000.0).astype(np.float32),
-        "voice_score": works.voice_score,
-    }
     return Snapshot(
         time_ms=time_ms,
-        works=Table(FIRST_WORK_ID + np.arange(len(works), dtype=np.int64), columns),
+        works=work_table(people, songs, works),
         users=Table(user_ids, users),
         relations={"follows": follows, "friends": friends},
         labels={
@@ -238,3 +233,20 @@ def _snapshot(truth: Truth, time_ms: int) -> Snapshot:
         },
         meaning=Meaning(enjoyed=("click", "long_view"), liked=("like",), followed=("follow",)),
     )
+
+
+def work_table(people: People, songs: Songs, works: Works, first: int = 0) -> Table:
+    """What a platform knows of ``works``, whose ids are those of the rows from ``first`` on."""
+    columns = {
+        "creator_id": FIRST_USER_ID + works.creator,
+        "song_id": FIRST_SONG_ID + works.song,
+        "type": works.type,
+        "tag": songs.tag[works.song],
+        "upload_ms": works.upload_ms,
+        "era": songs.era[works.song],
+        "city": people.city[works.creator],
+        "family": people.family[works.creator],
+        "log_duration": np.log1p(works.duration_ms / 1000.0).astype(np.float32),
+        "voice_score": works.voice_score,
+    }
+    return Table(FIRST_WORK_ID + first + np.arange(len(works), dtype=np.int64), columns)

@@ -16,6 +16,7 @@ from karec._clock import DAY_MS, HOUR_MS
 from karec.simulate.world.catalogue import TAGS, Songs, Works
 from karec.simulate.world.people import DIMENSION, N_CITIES, People
 from karec.simulate.world.sampling import PrefixSampler, weighted_rows
+from karec.simulate.world.satiation import Repeats, Satiation
 from karec.types import Array
 
 CHANNELS = ("popular", "fresh", "taste", "followed", "friends", "city", "song", "random")
@@ -32,21 +33,20 @@ HOURS = [5, 3, 2, 1, 1, 1, 2, 4, 5, 5, 5, 6, 8, 7, 5, 5, 5, 6, 8, 10, 12, 13, 12
 MEAN_SESSION = 9
 FRESH_WORKS = 0.02
 N_LOOKS = 3
-N_RECENT = 4
 
 
 @dataclass(frozen=True, eq=False)
 class Shown:
     """M works shown, in order of time: ``user``, ``work`` rows int64, ``time_ms`` int64, ``scene`` int32.
 
-    ``repeats`` int32: how many of the N_RECENT works shown to the user just before have the same tag.
+    ``repeats``: what was shown to the user just before, as ``Satiation.repeats`` counts it.
     """
 
     user: Array
     work: Array
     time_ms: Array
     scene: Array
-    repeats: Array
+    repeats: Repeats
 
     def __len__(self) -> int:
         return len(self.user)
@@ -80,8 +80,10 @@ class Policy:
         tag_vectors: Array,
         follow_keys: Array,
         friend_keys: Array,
+        satiation: Satiation,
     ) -> None:
         self._people, self._songs, self._works = people, songs, works
+        self._satiation = satiation
         self._joined_ms = (snapshot_ms - DAY_MS * people.register_days).astype(np.int64)
         self._tag = songs.tag[works.song]
         everyone = np.zeros(len(works), np.int64)
@@ -107,7 +109,8 @@ class Policy:
             if not len(again):
                 break
             work[again] = self._random(user[again], limit[again], rng)
-        return Shown(user, work, time_ms, scene, repeats_of(user, self._tag[work]))
+        repeats = self._satiation.repeats(user, self._works.creator[work], self._tag[work])
+        return Shown(user, work, time_ms, scene, repeats)
 
     def _draw(self, user: Array, scene: Array, limit: Array, rng: np.random.Generator) -> Array:
         draws: dict[str, Callable[[Array, Array, np.random.Generator], Array]] = {
@@ -212,15 +215,3 @@ def _visits(
         start[wanted] = first_ms + (24 * day + hour) * HOUR_MS + rng.integers(0, HOUR_MS, len(wanted))
         wanted = wanted[start[wanted] < joined_ms[user[wanted]]]
     return user, start
-
-
-def repeats_of(user: Array, tag: Array) -> Array:
-    """(M,) int32 for works in the order they are shown: how many of the user's last N_RECENT have the same tag."""
-    order = np.argsort(user, kind="stable")
-    u, t = user[order], tag[order]
-    count = np.zeros(len(user), np.int32)
-    for back in range(1, N_RECENT + 1):
-        count[back:] += (u[back:] == u[:-back]) & (t[back:] == t[:-back])
-    repeats = np.empty(len(user), np.int32)
-    repeats[order] = count
-    return repeats

@@ -6,19 +6,21 @@ about unit variance each, weighed by the table WEIGHTS; a task's probability is 
 
 What inner products of two towers catch: song, voice, quality, appeal, era, medium. What they cannot, exactly: pair
 effects (a fixed fancy of this user for this creator, this song: full rank, seen only in the user's own history), city,
-follow, friend (identity of ids), hour and fatigue (of the moment, and of what was shown just before).
+follow, friend (identity of ids), hour and satiation (of the moment, and of what was shown before: ``satiation.py``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
 from karec._clock import DAY_MS, HOUR_MS
 from karec.simulate.world.catalogue import Songs, Works
 from karec.simulate.world.people import DIMENSION, People
+from karec.simulate.world.satiation import FORMER, Repeats, Satiation
 from karec.types import Array
 
 TASKS = ("click", "long_view", "finish", "like", "follow", "comment", "gift")
@@ -53,11 +55,11 @@ WEIGHTS: Mapping[str, tuple[float, ...]] = {
     "fresh": (0.30, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00),
     "hour": (0.25, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00),
     "scene": (1.00, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00),
-    "fatigue": (0.25, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00),
 }
 SCENE_MOOD = np.array([0.0, 0.1, -0.2, 0.2], np.float32)
 UTC_OFFSET_MS = 8 * HOUR_MS
 EVENING = 21.0
+NOTHING: Repeats = MappingProxyType({})
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +78,7 @@ class Truth:
     salt: int
     time_ms: int
     intercepts: Mapping[str, float]
+    satiation: Satiation = FORMER
 
     def probabilities(
         self,
@@ -84,31 +87,34 @@ class Truth:
         *,
         time_ms: Array | int | None = None,
         scene: Array | int = 0,
-        repeats: Array | int = 0,
+        repeats: Repeats = NOTHING,
     ) -> dict[str, Array]:
         """{task: (N,) float32} for user row i and work row i; the probabilities are not conditional on a click.
 
-        ``time_ms`` defaults to the world's last moment, ``scene`` (code) to home; ``repeats`` is how many of the four
-        works shown just before to this user have the same tag. A user never follows who is already followed. Raises
-        ValueError when shapes differ or a row is out of range. O(N).
+        ``time_ms`` defaults to the world's last moment, ``scene`` (code) to home; ``repeats``: what was
+        shown just before to this user, as ``Satiation.repeats`` counts it. A user never follows who is already
+        followed. Raises ValueError when shapes differ or a row is out of range. O(N).
         """
         user, work = _rows("user_rows", user_rows, len(self.people)), _rows("work_rows", work_rows, len(self.works))
         if user.shape != work.shape:
             raise ValueError(f"user_rows has shape {user.shape}, work_rows {work.shape}; they must be the same")
         moment = np.broadcast_to(self.time_ms if time_ms is None else time_ms, user.shape)
-        causes = self.causes(
-            user, work, moment, np.broadcast_to(scene, user.shape), np.broadcast_to(repeats, user.shape)
-        )
+        causes = self.causes(user, work, moment, np.broadcast_to(scene, user.shape))
         out: dict[str, Array] = {}
         for task in TASKS:
-            chance = sigmoid(self.logits(task, user, causes) + self.intercepts[task])
+            chance = sigmoid(self.logits(task, user, causes, repeats) + self.intercepts[task])
             if task == "follow":
                 chance = np.where(causes["follow"] > 0, 0.0, chance)
             before = AFTER[task]
             out[task] = np.asarray(chance if before is None else chance * out[before], np.float32)
         return out
 
-    def causes(self, user: Array, work: Array, time_ms: Array, scene: Array, repeats: Array) -> dict[str, Array]:
+    def repeats(self, user: Array, work: Array) -> dict[str, Array]:
+        """What is shown to ``user (M,)`` just before each of ``work (M,)``, rows in the order that they are shown."""
+        works = self.works
+        return self.satiation.repeats(user, works.creator[work], self.songs.tag[works.song[work]])
+
+    def causes(self, user: Array, work: Array, time_ms: Array, scene: Array) -> dict[str, Array]:
         """{cause: (N,) float32}, see WEIGHTS; the cause "user" is one for each task and is added by ``logits``."""
         people, works = self.people, self.works
         creator, song = works.creator[work], works.song[work]
@@ -133,20 +139,19 @@ class Truth:
             "fresh": -0.5 * np.log1p(age_days) * people.novelty[user],
             "hour": sign * np.cos(2.0 * np.pi * (hour - EVENING) / 24.0),
             "scene": SCENE_MOOD[scene],
-            "fatigue": -1.0 * repeats,
             "short": -np.log(works.duration_ms[work] / 180_000.0),
         }
         return {name: np.asarray(cause, np.float32) for name, cause in causes.items()}
 
-    def logits(self, task: str, user: Array, causes: Mapping[str, Array]) -> Array:
-        """(N,) float32 Σ weight · cause, without the intercept."""
+    def logits(self, task: str, user: Array, causes: Mapping[str, Array], repeats: Repeats) -> Array:
+        """(N,) float32 Σ weight · cause, less what ``repeats`` take, without the intercept."""
         at = TASKS.index(task)
         total = np.zeros(len(user), np.float32)
         for cause, weights in WEIGHTS.items():
             if weights[at]:
                 value = self.people.biases[user, at] if cause == "user" else causes[cause]
                 total += np.float32(weights[at]) * value
-        return total
+        return self.satiation.lowered(task, total, repeats)
 
 
 def sigmoid(logits: Array) -> Array:

@@ -240,7 +240,7 @@ def test_probabilities_are_a_function_of_the_pair(world: World) -> None:
         assert chance[0] == chance[1]
         before = AFTER[task]
         assert before is None or (chance <= said[before]).all()
-    tired = world.truth.probabilities(users, works, repeats=4)
+    tired = world.truth.probabilities(users, works, repeats={"tag": np.full(3, 4)})
     assert (tired["click"] < said["click"]).all()
 
 

@@ -1,0 +1,31 @@
+"""What the user has seen on other days: the lists that the platform keeps of it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from karec.platform.snapshot import Snapshot
+from karec.stage import Filter
+from karec.types import Array, Candidates, Request
+
+LISTS = ("history", "skipped")
+
+
+class NotSeen(Filter):
+    """Drops works of the user's history and of those passed over, as the snapshot lists them: the last 100 of each.
+
+    What the session was shown is ``not_shown``'s. A user whom the snapshot does not know has seen nothing.
+    O(N log seen).
+    """
+
+    why = "seen on another day"
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+
+    def keep(self, request: Request, candidates: Candidates) -> Array:
+        user = int(self.snapshot.users.lookup(np.array([request.user_number]))[0])
+        relations = [self.snapshot.relations[name] for name in LISTS if name in self.snapshot.relations]
+        if user < 0 or not relations:
+            return np.ones(len(candidates), bool)
+        return np.isin(candidates.ids, np.concatenate([lists.of(user) for lists in relations]), invert=True)

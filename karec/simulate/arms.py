@@ -1,0 +1,125 @@
+"""The arms of a simulation, from a TOML file.
+
+    train_every = 4                      # nights between two trainings; 0: the models of the first day stay
+    satiation = 1.0                      # scale of satiation: 0 is none, 2 twice as much
+    baseline = "rules only"              # of the report; absent: the first arm
+    pair = ["no diversity", "DPP"]       # an arm without and one with diversity, which the report's pictures mark
+
+    [scene]                              # of all arms: changes of the starting karec.toml's scene, as a scene that
+    counts.recall = 10_000               #   inherits it would say them
+
+    [learn]                              # of all arms: settings of karec train
+    towers.epochs = 3
+
+    [[arms]]
+    name = "no diversity"
+    scene.stages.prerank.steps.dpp = false     # what differs in this arm; or config = "other/karec.toml", a whole file
+    learn.distil.recipe = "hard"               # settings of training that differ
+
+Where ``counts.recall`` is given, the channels' quotas are the template's shares of it, unless a scene says otherwise.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from karec._toml import Place, fill, nearest, read_toml
+from karec.config.scenes import Config
+from karec.config.starting import QUOTAS, starting_config
+from karec.platform.snapshot import Snapshot
+from karec.simulate.sessions import SCENE
+
+SETS = ("prerank", "diversity", "pools")  # arms files that come with karec
+MODELS = "models"  # the folder of first trainings, beside those of arms
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.+-]{0,60}")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """``scene``: changes of the scene; ``learn``: of the settings of training; ``config``: a karec.toml in place of the
+    starting one and of all changes, relative to the arms file.
+    """
+
+    name: str
+    scene: Mapping[str, Any] = field(default_factory=dict)
+    learn: Mapping[str, Any] = field(default_factory=dict)
+    config: str | None = None
+
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.name) or self.name == MODELS:
+            raise ValueError(f"name = {self.name!r} names a folder: letters, digits, space, _ . + -, not {MODELS!r}")
+        if self.config is not None and self.scene:
+            raise ValueError(f"the arm {self.name!r} has a config and a scene: change the scene in {self.config}")
+
+
+@dataclass(frozen=True)
+class Arms:
+    """A whole file. ``baseline``: the arm that the report compares others with, None for the first; ``pair``: an arm
+    without and one with diversity, which its pictures mark.
+    """
+
+    arms: tuple[Arm, ...]
+    scene: Mapping[str, Any] = field(default_factory=dict)
+    learn: Mapping[str, Any] = field(default_factory=dict)
+    train_every: int = 4
+    satiation: float = 1.0
+    baseline: str | None = None
+    pair: tuple[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        names = [arm.name for arm in self.arms]
+        if not names:
+            raise ValueError("there is no arm; an arm is a table [[arms]] with a name")
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise ValueError(f"the arm {twice[0]!r} stands twice; an arm's name is its folder")
+        for named in (*filter(None, [self.baseline]), *(self.pair or ())):
+            if named not in names:
+                raise ValueError(f"baseline and pair name arms, and {named!r} is none{nearest(named, names)}")
+        if self.train_every < 0:
+            raise ValueError(f"train_every = {self.train_every}, expected a number of nights, or 0 for never")
+
+    def settings_of(self, arm: Arm) -> dict[str, Any]:
+        """The settings of training, as nested tables; an arm's own over those of all."""
+        return _over(self.learn, arm.learn)
+
+    def config_of(self, arm: Arm, path: Path, folder: Path, snapshot: Snapshot, weights: Mapping[str, float]) -> Config:
+        """The config of ``arm``, as if it lay at ``path``; its bundle is ``bundles`` beside it.
+
+        ``folder``: that of the arms file. ``weights``: of the tasks, for a starting config.
+        """
+        if arm.config is not None:
+            read = Config.read(folder / arm.config)
+            return Config(path, read.scenes, {**read.table, "bundle": "bundles"})
+        start = tomllib.loads(starting_config(SCENE, snapshot, weights))["scenes"][SCENE]
+        base = tomllib.loads(files("karec.simulate").joinpath("sets/scene.toml").read_text(encoding="utf-8"))
+        layers = {"start": start, "base": base, "all": dict(self.scene), SCENE: dict(arm.scene)}
+        recall = [layer["counts"]["recall"] for layer in layers.values() if "recall" in layer.get("counts", {})][-1]
+        channels = [entry["use"] for entry in start["recall"]]
+        quotas = {name: {"quota": max(int(QUOTAS[name] * recall), 1)} for name in channels}
+        scenes, above = {"start": start}, "start"
+        for name, changes in (("pool", {"recall": quotas}), *list(layers.items())[1:]):
+            scenes[name] = {"inherits": above, **changes}
+            above = name
+        return Config(path, scenes, {"bundle": "bundles", "scenes": scenes})
+
+
+def read_arms(path: str | Path) -> Arms:
+    """The arms of a file, or of one of SETS. ConfigError: an unknown key, a wrong value, an arm named twice."""
+    if str(path) in SETS and not Path(path).exists():
+        path = Path(str(files("karec.simulate").joinpath(f"sets/{path}.toml")))
+    return fill(Arms, read_toml(Path(path)), Place(Path(path)))
+
+
+def _over(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in changes.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _over(merged[key], value) if both else value
+    return merged

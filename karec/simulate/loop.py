@@ -1,0 +1,119 @@
+"""The closed loop: for each arm, days are played on one population. Each day
+
+    publish   the platform as the day begins, item vectors by the arm's item tower, as a bundle of the arm's
+    play      potential sessions: who comes asks the arm's cascade page after page, and answers by hidden tastes
+    fold      what was shown moves counters, histories, creators and users
+    train     every so many nights, where the arm's cascade reads a user vector
+
+A work that is uploaded during a day is there from the next morning. A checkpoint a day: a run that was killed goes on
+with ``resume`` and ends as one that was not.
+
+    OUT/simulation.json   what is played, to refuse another simulation here
+    OUT/models/…          the first training of each of the arms' different settings; other simulations may share it
+    OUT/ARM/              the arm's log (``arm_log``), its checkpoint and events, its bundle, rank log and nights
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from karec._clock import Progress
+from karec._files import write_text_aside
+from karec.errors import DataError
+from karec.simulate.arm_run import ArmRun
+from karec.simulate.arms import MODELS, Arms
+from karec.simulate.nightly import first_training
+from karec.simulate.population import Population, Sizes, make_population
+from karec.simulate.sessions import SCENE
+from karec.simulate.workers import usable_cores
+from karec.simulate.world.satiation import KUAIRAND
+
+FORMAT = 1
+HEAD = "simulation.json"
+
+
+def simulate(
+    arms: Arms,
+    folder: Path,
+    sizes: Sizes,
+    out: Path,
+    *,
+    resume: bool = False,
+    models: Path | None = None,
+    cores: int | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Plays every arm of ``arms``, whose file lies in ``folder``, into ``out``/NAME; see ``arm_log.ArmLog``.
+
+    ``models``: a folder of first trainings, OUT/models unless it is given; what another simulation trained there of the
+    same world with the same settings is used. ``cores`` changes no result; None: all that this process may use.
+
+    Before the first day: ConfigError for an arm whose config does not build, DataError for an ``out`` of another
+    simulation, or of one that was begun and is not resumed, TrainingFailed.
+    """
+    head = json.dumps({"format": FORMAT, **asdict(sizes), "arms": asdict(arms)}, indent=1, sort_keys=True)
+    _check(out, head, resume)
+    population = make_population(sizes, replace(KUAIRAND, scale=arms.satiation), progress)
+    weights = population.world.dataset.objectives
+    configs = []
+    for arm in arms.arms:
+        config = arms.config_of(arm, out / arm.name / "karec.toml", folder, population.snapshot, weights)
+        config.scene(SCENE)  # a mistake in its text is refused before anything is trained
+        configs.append(config)
+    out.mkdir(parents=True, exist_ok=True)
+    write_text_aside(out / HEAD, head)
+    first = _trained(arms, population, sizes, models or out / MODELS, progress)
+    runs = [
+        ArmRun(
+            arm=arm,
+            config=config,
+            out=out,
+            first=models,
+            settings=arms.settings_of(arm),
+            nights=arms.train_every,
+            population=population,
+            sizes=sizes,
+            cores=cores or usable_cores(),
+            progress=progress,
+        )
+        for arm, config, models in zip(arms.arms, configs, first, strict=True)
+    ]
+    for run in runs:
+        run.check()
+    for run in runs:
+        if not run.ended:
+            run.run()
+
+
+def _check(out: Path, head: str, resume: bool) -> None:
+    """Refuses an ``out`` that holds anything but the simulation that ``head`` tells, or that where it may not go on."""
+    if not (out / HEAD).exists():
+        if out.is_dir() and any(out.iterdir()):
+            raise DataError(f"{out} holds something else than a simulation: name another folder with --out")
+        return
+    theirs, ours = json.loads((out / HEAD).read_text(encoding="utf-8")), json.loads(head)
+    for key in ours:
+        if theirs.get(key) != ours[key]:
+            told = "" if key == "arms" else f" ({theirs.get(key)}, and not {ours[key]})"
+            raise DataError(f"{out} is of a simulation with other {key}{told}: name another folder with --out")
+    if not resume:
+        raise DataError(f"{out} holds this simulation, begun or done: go on with --resume, or name another folder")
+
+
+def _trained(arms: Arms, population: Population, sizes: Sizes, models: Path, progress: Progress | None) -> list[Path]:
+    """The run folder of each arm's first models; arms with the same settings share one."""
+    settings = [json.dumps(arms.settings_of(arm), sort_keys=True) for arm in arms.arms]
+    different = list(dict.fromkeys(settings))
+    runs = {}
+    for at, text in enumerate(different):
+        if progress is not None:
+            progress(at, len(different), "first trainings")
+        world = [sizes.works, sizes.users, sizes.exposures, sizes.seed, asdict(population.truth.satiation)]
+        name = hashlib.sha256(json.dumps([world, text]).encode()).hexdigest()[:12]
+        runs[text] = first_training(population.world, json.loads(text), sizes.seed, models / name)
+    if progress is not None:
+        progress(len(different), len(different), "first trainings")
+    return [runs[text] for text in settings]

@@ -1,0 +1,125 @@
+"""Training, called as a process: the first models of the history, and at night what was served.
+
+MODELS/settings-NN.toml, MODELS/NN/run     a training for each of the arms' different settings
+ARM/learn/data, ARM/learn/run-V            an arm's own data, and the towers that learned on from its log
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from karec._files import write_text_aside
+from karec.data.own.writing import write_dataset
+from karec.errors import KarecError
+from karec.platform.events import Exposures
+from karec.platform.snapshot import Snapshot
+from karec.simulate.population import Population, with_works
+from karec.simulate.world import World
+from karec.types import Array
+
+VALIDATION, TEST = 0.04, 0.02  # shares of an arm's exposures, the last ones
+
+
+class TrainingFailed(KarecError):
+    """A training that an arm needs ended with an error."""
+
+
+def first_training(world: World, settings: Mapping[str, Any], seed: int, folder: Path) -> Path:
+    """The run folder of models that learned from the weeks before the days; trained where it is not there yet."""
+    run = folder / "run"
+    if (folder / "karec.toml").exists():  # the last file that karec train writes
+        return run
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text_aside(folder / "settings.toml", toml(settings))
+    data = folder / "data"
+    shutil.rmtree(data, ignore_errors=True)
+    write_dataset(data, world.start, world.past, world.dataset)
+    _train(f"--data={data}", f"--seed={seed}", f"--out={folder}", f"--settings={folder / 'settings.toml'}")
+    shutil.rmtree(data)
+    return run
+
+
+def learn_on(
+    population: Population,
+    uploaded: Array,
+    served: Exposures,
+    run: Path,
+    folder: Path,
+    log: Path,
+    settings: Mapping[str, Any],
+    seed: int,
+) -> Path:
+    """One pass of towers that go on from those of ``run``, taught by the rank ``log``, in ``folder``: the run folder.
+
+    ``uploaded (W,)`` bool: the works that are on the platform; ``served``: what was shown in the days so far;
+    ``settings``, ``seed``: of the run's training.
+    """
+    data, out = folder / "data", folder / "out"
+    for left in (data, out):
+        shutil.rmtree(left, ignore_errors=True)
+    start, dataset = population.world.start, population.world.dataset
+    shown = joined([dataset.exposures, served])
+    n = len(shown)
+    cuts = [int(shown.time_ms[int(n * (1 - share))]) for share in (VALIDATION + TEST, TEST)]
+    snapshot = _only(with_works(start, population.truth), uploaded)
+    more = replace(dataset, exposures=shown, train_until_ms=cuts[0], valid_until_ms=cuts[1])
+    write_dataset(data, snapshot, population.world.past, more)
+    short = {**settings, "towers": {**settings.get("towers", {}), "epochs": 1}}
+    write_text_aside(folder / "settings.toml", toml(short))
+    options = [f"--seed={seed}", f"--out={out}", f"--settings={folder / 'settings.toml'}"]
+    _train(f"--data={data}", *options, f"--run={run}", f"--log={log}")
+    shutil.rmtree(data)
+    (done,) = out.glob("run-*")
+    return done
+
+
+def joined(parts: Sequence[Exposures]) -> Exposures:
+    """One after the other; each says how long works were played."""
+    labels = {name: np.concatenate([part.labels[name] for part in parts]) for name in parts[0].labels}
+
+    def each(name: str) -> Array:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    return Exposures(each("user_id"), each("work_id"), each("time_ms"), each("scene"), labels, each("play_ms"))
+
+
+def _only(snapshot: Snapshot, works: Array) -> Snapshot:
+    return replace(snapshot, works=snapshot.works.take(works))
+
+
+def _train(*options: str) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    command = [sys.executable, "-m", "karec.cli", "train", *options]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
+        raise TrainingFailed(f"karec train {' '.join(options)} ended with {done.returncode}: {' '.join(last)}")
+
+
+def toml(table: Mapping[str, Any], prefix: str = "") -> str:
+    """``table`` of numbers, texts, booleans, lists and tables as dotted keys, a line each."""
+    lines = []
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            lines.append(toml(value, f"{prefix}{key}."))
+        else:
+            lines.append(f"{prefix}{key} = {_value(value)}\n")
+    return "".join(lines)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    return repr(value) if isinstance(value, int | float) else json.dumps(str(value))

@@ -1,0 +1,120 @@
+"""What is common to all arms: the world until the days begin, and every coin of the days themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from karec._clock import DAY_MS, Progress
+from karec.platform.events import Exposures
+from karec.platform.folds.advance import advance
+from karec.platform.snapshot import Snapshot
+from karec.platform.table import Table
+from karec.simulate.returns import MORE, MOST_PAGES, NEUTRAL, Visits, draw_visits, rates, starting_levels
+from karec.simulate.uploads import Potential, draw_potential, draw_works
+from karec.simulate.world import Truth, World, make_world
+from karec.simulate.world.platform import work_table
+from karec.simulate.world.satiation import KUAIRAND, Satiation
+from karec.types import Array
+
+WORLD_DAYS = 14
+PAGE = 10  # works of a page
+CHUNK = 200_000
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of the world and of the days. ``exposures``: what was shown in the two weeks before."""
+
+    works: int
+    users: int
+    exposures: int
+    days: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.days < 1:
+            raise ValueError(f"days is {self.days}, expected at least 1")
+
+
+@dataclass(frozen=True, eq=False)
+class Population:
+    """Users, works and coins; rows of ``truth`` and of ``snapshot`` are the same.
+
+    snapshot     the platform as the days begin, with all works that may be uploaded; counters of those are 0
+    first_ms     when the first day begins
+    levels       (U,) each user's starting level of enjoyment (``returns``)
+    lately       (U, window) int32 works that each user was shown last, oldest first, −1 where there were fewer
+    shares       (C,) each creator's share of the works shown before the days
+    """
+
+    world: World
+    truth: Truth
+    snapshot: Snapshot
+    first_ms: int
+    visits: Visits
+    potential: Potential
+    levels: Array
+    lately: Array
+    shares: Array
+
+
+def make_population(sizes: Sizes, satiation: Satiation = KUAIRAND, progress: Progress | None = None) -> Population:
+    """The same sizes and satiation give the same population; of more days, the same first days."""
+    world = make_world(
+        sizes.works, sizes.users, sizes.exposures, days=WORLD_DAYS, seed=sizes.seed, satiation=satiation,
+        progress=progress,
+    )  # fmt: skip
+    seeds = [int(each) for each in np.random.SeedSequence([sizes.seed, 1]).generate_state(3)]
+    old, people, first_ms = world.truth, world.truth.people, world.truth.time_ms
+    works = draw_works(old, WORLD_DAYS, sizes.days, seeds[0])
+    truth = replace(old, works=works, time_ms=first_ms + sizes.days * DAY_MS)
+    visits = draw_visits(people, sizes.days, first_ms, seeds[1])
+    shown = float(rates(people).sum()) * NEUTRAL * PAGE * sum(MORE**page for page in range(MOST_PAGES))
+    potential = draw_potential(works, people.creators, first_ms, shown, np.random.default_rng(seeds[2]))
+    before = world.dataset.exposures
+    snapshot = with_works(advance(world.dataset.snapshot, before, first_ms), truth)
+    user, work = snapshot.users.lookup(before.user_id), snapshot.works.lookup(before.work_id)
+    counts = np.bincount(potential.rows_of(works.creator[work]), minlength=len(potential.creators))
+    levels = starting_levels(user, _enjoyment(truth, user, work, before), sizes.users)
+    lately = _latest(user, work, sizes.users, max(satiation.window, 1))
+    shares = counts / counts.sum()
+    return Population(world, truth, snapshot, first_ms, visits, potential, levels, lately, shares)
+
+
+def with_works(snapshot: Snapshot, truth: Truth) -> Snapshot:
+    """``snapshot`` with the works of ``truth`` that it lacks, the last ones; their counters are 0."""
+    n, works = len(snapshot.works), truth.works
+    last = type(works)(**{name: column[n:] for name, column in vars(works).items()})
+    more = work_table(truth.people, truth.songs, last, first=n)
+
+    def joined(name: str, column: Array) -> Array:
+        new = more.columns.get(name, np.zeros(len(more), column.dtype))
+        return np.concatenate([column, new.astype(column.dtype)])
+
+    columns = {name: joined(name, np.asarray(column)) for name, column in snapshot.works.columns.items()}
+    return replace(snapshot, works=Table(np.concatenate([snapshot.works.ids, more.ids]), columns))
+
+
+def _enjoyment(truth: Truth, user: Array, work: Array, shown: Exposures) -> Array:
+    """(M,) float32: the expected long view of what was shown."""
+    repeats = truth.repeats(user, work)
+    parts = []
+    for begin in range(0, len(user), CHUNK):
+        rows = slice(begin, begin + CHUNK)
+        chances = truth.probabilities(
+            user[rows], work[rows], time_ms=shown.time_ms[rows], scene=shown.scene[rows],
+            repeats={cause: count[rows] for cause, count in repeats.items()},
+        )  # fmt: skip
+        parts.append(chances["long_view"])
+    return np.concatenate(parts)
+
+
+def _latest(user: Array, work: Array, n_users: int, width: int) -> Array:
+    """(U, width) int32: the last works of each user, oldest first, of M rows in order of time; −1 before the first."""
+    order = np.argsort(user, kind="stable")
+    ends = np.searchsorted(user[order], np.arange(n_users), side="right")
+    starts = np.searchsorted(user[order], np.arange(n_users))
+    at = ends[:, None] - np.arange(width, 0, -1)
+    return np.where(at >= starts[:, None], work[order][np.maximum(at, 0)], -1).astype(np.int32)
