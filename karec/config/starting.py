@@ -5,7 +5,7 @@ without the steps that need what the platform does not have.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from importlib.resources import files
 
 from karec.platform.schema import CREATOR, PUBLISHED, SONG, TAG, TYPE
@@ -52,6 +52,8 @@ def _without_missing(text: str, snapshot: Snapshot) -> str:
         text = _replaced(r'(?m)()^ *\{ use = "freshness".*\n', "", text)
     if TYPE not in columns:
         text = re.sub(r", type_weight = [\d.]+", "", text)
+    text = re.sub(r"(?<=facets = \{ )[^}]*(?= \})", lambda found: _facets(found.group(), columns), text)
+    text = text.replace(", similarity = { facets = {  } }", "")
     for column in set(re.findall(r'column = "(\w+)"', text)) - set(columns):
         text = re.sub(rf'(?m)^ *\{{[^\n{{]*column = "{column}".*\n', "", text)
     text, without_rules = re.subn(r'(?m)^ *\{ use = "scatter", rules = \[\n *\] \},\n', "", text)
@@ -60,13 +62,18 @@ def _without_missing(text: str, snapshot: Snapshot) -> str:
     return text
 
 
+def _facets(text: str, columns: Container[str]) -> str:
+    """The facets of ``text``, ``a = 0.3, b = 0.2``, that read one of ``columns``."""
+    return ", ".join(facet for facet in text.split(", ") if facet.split(" = ")[0] in columns)
+
+
 def _counts(n_works: int) -> dict[str, int]:
     recall = min(100_000, n_works)
     prerank = min(1000, max(recall // 5, min(recall, 100)))
     rank = min(100, max(prerank // 5, min(prerank, 30)))
     return {
         "recall": recall,
-        "scored": min(2 * prerank, recall),
+        "scored": min(5 * prerank, recall),
         "prerank": prerank,
         "rank": rank,
         "rerank": min(30, rank),

@@ -35,7 +35,7 @@ from karec.config.starting import QUOTAS, starting_config
 from karec.platform.snapshot import Snapshot
 from karec.simulate.sessions import SCENE
 
-SETS = ("prerank", "diversity", "pools")  # arms files that come with karec
+SETS = ("prerank", "diversity", "kernels", "pools")  # arms files that come with karec
 MODELS = "models"  # the folder of first trainings, beside those of arms
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.+-]{0,60}")
 

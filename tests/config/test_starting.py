@@ -31,8 +31,8 @@ def steps_of(scene):
 @pytest.mark.parametrize(
     ("n_works", "counts"),
     [
-        (10**7, {"recall": 100_000, "scored": 2000, "prerank": 1000, "rank": 100, "rerank": 30}),
-        (1000, {"recall": 1000, "scored": 400, "prerank": 200, "rank": 40, "rerank": 30}),
+        (10**7, {"recall": 100_000, "scored": 5000, "prerank": 1000, "rank": 100, "rerank": 30}),
+        (1000, {"recall": 1000, "scored": 1000, "prerank": 200, "rank": 40, "rerank": 30}),
         (101, {"recall": 101, "scored": 101, "prerank": 100, "rank": 30, "rerank": 30}),
         (40, {"recall": 40, "scored": 40, "prerank": 40, "rank": 30, "rerank": 30}),
         (1, {"recall": 1, "scored": 1, "prerank": 1, "rank": 1, "rerank": 1}),
