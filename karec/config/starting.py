@@ -5,10 +5,10 @@ without the steps that need what the platform does not have.
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from importlib.resources import files
 
-from karec.platform.schema import CREATOR, PUBLISHED, SONG, TAG, TYPE
+from karec.platform.schema import CREATOR, PUBLISHED, SONG, TAG
 from karec.platform.snapshot import Snapshot
 
 BY_TOWERS = '"inner_product", k = "rank" },           # of positives alone the towers know more than the ranker'
@@ -49,22 +49,13 @@ def _without_missing(text: str, snapshot: Snapshot) -> str:
         if not possible:
             text = _replaced(rf'(?s)()\[\[scenes\.home\.recall\]\][^\n]*\nuse = "{channel}"\n.*?\n\n', "", text)
     if PUBLISHED not in columns:
-        text = _replaced(r'(?m)()^ *\{ use = "freshness".*\n', "", text)
-    if TYPE not in columns:
-        text = re.sub(r", type_weight = [\d.]+", "", text)
-    text = re.sub(r"(?<=facets = \{ )[^}]*(?= \})", lambda found: _facets(found.group(), columns), text)
-    text = text.replace(", similarity = { facets = {  } }", "")
+        text = re.sub(r'(?m)^ *\{ use = "freshness".*\n', "", text)
     for column in set(re.findall(r'column = "(\w+)"', text)) - set(columns):
         text = re.sub(rf'(?m)^ *\{{[^\n{{]*column = "{column}".*\n', "", text)
     text, without_rules = re.subn(r'(?m)^ *\{ use = "scatter", rules = \[\n *\] \},\n', "", text)
     if without_rules:  # DPP, now the last step, takes as many works as the request wants
         text = _replaced(r'()k = "rerank", ', "", _replaced(r"(?m)()^rerank = .*\n", "", text))
     return text
-
-
-def _facets(text: str, columns: Container[str]) -> str:
-    """The facets of ``text``, ``a = 0.3, b = 0.2``, that read one of ``columns``."""
-    return ", ".join(facet for facet in text.split(", ") if facet.split(" = ")[0] in columns)
 
 
 def _counts(n_works: int) -> dict[str, int]:

@@ -112,7 +112,7 @@ class Arms:
 
 def read_arms(path: str | Path) -> Arms:
     """The arms of a file, or of one of SETS. ConfigError: an unknown key, a wrong value, an arm named twice."""
-    if str(path) in SETS and not Path(path).exists():
+    if str(path) in SETS and not Path(path).is_file():
         path = Path(str(files("karec.simulate").joinpath(f"sets/{path}.toml")))
     return fill(Arms, read_toml(Path(path)), Place(Path(path)))
 

@@ -82,7 +82,7 @@ def test_any_scene_name_is_written_as_a_key(platform, name):
     ("without", "channels", "steps"),
     [
         (["upload_ms"], {"fresh"}, {"freshness"}),
-        (["song_id"], set(), set()),
+        (["song_id"], set(), {"scatter"}),
         (["creator_id"], set(), {"quota"}),
         (["creator_id", "song_id"], set(), {"quota", "scatter"}),
         (["creator_id", "song_id", "tag"], {"profile"}, {"quota", "scatter"}),
@@ -100,7 +100,6 @@ def test_steps_that_need_a_role_that_works_lack_are_left_out(tmp_path, platform,
     assert {s["use"] for s in steps_of(whole)} - {s["use"] for s in steps_of(scene)} == steps
     text = (tmp_path / "karec.toml").read_text(encoding="utf-8")
     assert not [role for role in without if f'"{role}"' in text]
-    assert ("type_weight" in text) == ("type" not in without)
 
 
 def test_social_recall_is_left_out_where_nobody_knows_anybody(tmp_path, platform):
