@@ -78,6 +78,12 @@ def test_a_baseline_that_is_no_arm_is_refused(tmp_path):
             read_arms(tmp_path / "arms.toml")
 
 
+def test_a_folder_of_the_same_name_hides_no_set(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "kernels").mkdir()
+    assert read_arms("kernels").baseline == "no diversity"
+
+
 def test_a_file_without_arms_is_refused(tmp_path):
     (tmp_path / "arms.toml").write_text("arms = []\n")
     with pytest.raises(ConfigError, match="there is no arm"):
