@@ -65,7 +65,7 @@ RANKERS = (
     Change("mmoe", {"ranker": {"kind": "mmoe"}}),
     Change("lightgbm", {"ranker": {"kind": "lightgbm"}}),
     Change("both", {"ranker": {"kind": "both"}}),
-    Change("mmoe, twice the epochs", {"ranker": {"kind": "mmoe", "epochs": 6}}),
+    Change("mmoe, 6 epochs", {"ranker": {"kind": "mmoe", "epochs": 6}}),
 )
 TOWERS = (
     Change("matching", {"towers": {"matching": True}}),
@@ -83,7 +83,7 @@ TOWERS = (
 @dataclass(frozen=True)
 class Tried:
     """One row of the table. ``score``: of CRITERION; ``gain`` over the best before it, with its 95 % interval, paired
-    over users; all None where there was no time, or no extra to train it.
+    over users; all None where it was not tried, and ``why_not``.
     """
 
     part: Literal["ranker", "towers"]
@@ -211,8 +211,10 @@ class _Search:
             if settings in seen:
                 continue
             seen.append(settings)
-            if not self._time_for("towers"):
-                self.tried.append(Tried("towers", change.name, why_not="no time"))
+            without = settings.distil.needs_lists and not len(lists)
+            needs = f"the rank log holds no list of {settings.distil.list_works} works" if without else ""
+            if needs or not self._time_for("towers"):
+                self.tried.append(Tried("towers", change.name, why_not=needs or "no time"))
                 continue
             start = time.monotonic()
             logits = self._tower_logits(settings, soft, lists)
