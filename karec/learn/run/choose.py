@@ -192,7 +192,8 @@ class _Search:
             start, path = time.monotonic(), self.folder / "try.onnx"
             train_ranker(settings.ranker.kind, self.prepared, settings, path, self.progress)
             n_tasks = len(self.prepared.encoder.tasks)
-            logits = ranker_logits(self.prepared.valid, OnnxModel(path, threads=settings.run.threads))[:, :n_tasks]
+            valid, threads = self.prepared.valid, settings.run.threads
+            logits = ranker_logits(valid, OnnxModel(path), threads=threads)[:, :n_tasks]
             if self._better("ranker", change.name, logits, best_logits, start):
                 best, best_logits = settings, logits
                 path.replace(self.folder / "ranker.onnx")
@@ -225,9 +226,8 @@ class _Search:
     def _tower_logits(self, settings: TrainSettings, soft: SoftLabels, lists: LoggedLists) -> Array:
         wanted = lists if settings.distil.needs_lists else None
         _, heads = train_towers(self.prepared, soft, wanted, settings, self.folder, self.progress)
-        threads = settings.run.threads
-        user, item = (OnnxModel(self.folder / f"{side}_tower.onnx", threads=threads) for side in ("user", "item"))
-        return tower_logits(self.prepared.valid, user, item, heads)
+        user, item = (OnnxModel(self.folder / f"{side}_tower.onnx") for side in ("user", "item"))
+        return tower_logits(self.prepared.valid, user, item, heads, settings.run.threads)
 
     def _time_for(self, part: str) -> bool:
         return not self._slowest[part] or time.monotonic() + self._slowest[part] <= self._until
