@@ -6,6 +6,18 @@ import pytest
 from small_job import WORLD
 
 from karec import cli
+from karec.cli.inputs import table_console
+from karec.cli.tables import text_table
+
+
+def test_names_with_brackets_and_colons_are_printed_as_they_are(capsys):
+    names = "karec[cli]", "a song [/live]", ":smile:"
+    console = table_console()
+    console.print(f"note: {', '.join(names)}")
+    console.print(text_table("[of] works", ["work"], [[name] for name in names]))
+    note, title, *rows = capsys.readouterr().out.splitlines()
+    assert note == f"note: {', '.join(names)}" and title.strip() == "[of] works"
+    assert all(any(name in row for row in rows) for name in names)
 
 
 def test_recommend_writes_nothing_to_the_rank_log(job, capsys):
