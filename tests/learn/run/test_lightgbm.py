@@ -69,4 +69,4 @@ def test_as_many_trees_as_are_grown_at_most_can_be_opened_in_a_bundle():
     booster = lightgbm.train(full, lightgbm.Dataset(dense, generator.integers(2, size=4000)), 3)
     node = trees_to_onnx([booster], 6).graph.node[0]
     fields = sum(len(a.ints) + len(a.floats) + len(a.strings) for a in node.attribute)
-    assert fields == 3 * 673 and MOST_TREES * fields / 3 < MOST_FIELDS
+    assert fields == 3 * 321 and MOST_TREES * fields / 3 < MOST_FIELDS
