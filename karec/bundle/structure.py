@@ -76,10 +76,6 @@ def check_structure(bundle: Parts, names: Collection[str]) -> None:
             with _named(folder / space.index):
                 indices[space] = bundle.index_of(space)
                 _check_index(folder / space.index, indices[space], snapshot)
-    if STATISTICS in names and PRERANK in indices:
-        statistics = bundle.vector_statistics
-        if statistics is not None:
-            statistics.check_source(folder / STATISTICS, folder / PRERANK.index)
     if RECALL in indices:
         _check_recall(folder, names, indices)
     if any(name.startswith(f"{IDS}/") for name in names):
@@ -89,6 +85,10 @@ def check_structure(bundle: Parts, names: Collection[str]) -> None:
     if RANKER in names:
         with _named(folder / RANKER):
             check_model(folder / RANKER, folder, bundle.model_version, encoder)
+    if STATISTICS in names and PRERANK in indices:
+        statistics = bundle.vector_statistics
+        if statistics is not None:
+            statistics.check_source(folder / STATISTICS, folder / PRERANK.index)
 
 
 def _check_towers(

@@ -30,7 +30,8 @@ def table_console() -> Console:
         from rich.console import Console
     except ImportError as error:
         raise MissingExtra("rich", "cli", "the command line") from error
-    return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
+    width = None if sys.stdout.isatty() else PIPED_WIDTH
+    return Console(width=width, markup=False, emoji=False)  # names of works may hold brackets and colons
 
 
 def progress_bars() -> ProgressBars:

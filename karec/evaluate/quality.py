@@ -72,16 +72,16 @@ def evaluate_run(dataset: Dataset, folder: Path, progress: Progress | None = Non
 
 def _logits(run: Mapping[str, Any], test: Examples, folder: Path, progress: Progress | None) -> dict[str, Array]:
     """{model: (M, T) logits of the test rows}, in the order of the tables; the ranker is last."""
-    kind, tasks = run["settings"]["ranker"]["kind"], test.encoder.tasks
+    kind, tasks, threads = run["settings"]["ranker"]["kind"], test.encoder.tasks, run["settings"]["run"]["threads"]
     logits = {"popularity": popularity_logits(test), "rates": rate_logits(test)}
     files = {name: f"baseline_{name}.onnx" for name in run["settings"]["evaluation"]["baselines"] if name != kind}
     if kind == "both":
         files |= {part: f"ranker_{part}.onnx" for part in ("lightgbm", "mmoe")}
     models = [OnnxModel(folder / file) for file in (*files.values(), "ranker.onnx")]
-    *others, ranked = logits_of_rankers(test, models, progress)
+    *others, ranked = logits_of_rankers(test, models, progress, threads)
     logits |= {name: found[:, : len(tasks)] for name, found in zip(files, others, strict=True)}
     user_tower, item_tower = (OnnxModel(folder / f"{side}_tower.onnx") for side in ("user", "item"))
-    logits[TOWERS] = tower_logits(test, user_tower, item_tower, run["towers"])
+    logits[TOWERS] = tower_logits(test, user_tower, item_tower, run["towers"], threads)
     logits[kind] = ranked[:, : len(tasks)]  # the ranker's auxiliary tasks come after the encoder's
     return logits
 
@@ -183,10 +183,14 @@ def days_begin(dataset: Dataset, on: Literal["validation", "test"]) -> int:
 
 
 def tower_logits(
-    examples: Examples, user_tower: OnnxModel, item_tower: OnnxModel, heads: Mapping[str, Mapping[str, float]]
+    examples: Examples,
+    user_tower: OnnxModel,
+    item_tower: OnnxModel,
+    heads: Mapping[str, Mapping[str, float]],
+    threads: int = 0,
 ) -> Array:
     """(M, T): scale · (slope · ⟨task vector, item vector⟩ + level) + bias from the exported towers; ``heads`` as in
-    run.json. The user tower runs once a request.
+    run.json, ``threads`` as ``in_order``. The user tower runs once a request.
     """
     scale, bias = (np.array([heads[part][task] for task in examples.encoder.tasks]) for part in ("scale", "bias"))
     first, request = examples.requests()
@@ -194,7 +198,7 @@ def tower_logits(
     def of_users(begin: int) -> tuple[Array, ...]:
         return user_tower.run(examples.users(first[begin : begin + BATCH]), "task_vectors", "slopes", "levels")
 
-    asked = list(in_order(of_users, range(0, len(first), BATCH)))
+    asked = list(in_order(of_users, range(0, len(first), BATCH), threads))
     users, slopes, levels = (np.concatenate(part) for part in zip(*asked, strict=True))
 
     def of_rows(begin: int) -> Array:
@@ -204,4 +208,4 @@ def tower_logits(
         cosines = np.einsum("ntd,nd->nt", users[of], items)
         return np.asarray(scale * (slopes[of, 1:] * cosines + levels[of, 1:]) + bias)
 
-    return np.concatenate(list(in_order(of_rows, range(0, len(examples), BATCH))))
+    return np.concatenate(list(in_order(of_rows, range(0, len(examples), BATCH), threads)))

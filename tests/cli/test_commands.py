@@ -6,6 +6,18 @@ import pytest
 from small_job import WORLD
 
 from karec import cli
+from karec.cli.inputs import table_console
+from karec.cli.tables import text_table
+
+
+def test_names_with_brackets_and_colons_are_printed_as_they_are(capsys):
+    names = "karec[cli]", "a song [/live]", ":smile:"
+    console = table_console()
+    console.print(f"note: {', '.join(names)}")
+    console.print(text_table("[of] works", ["work"], [[name] for name in names]))
+    note, title, *rows = capsys.readouterr().out.splitlines()
+    assert note == f"note: {', '.join(names)}" and title.strip() == "[of] works"
+    assert all(any(name in row for row in rows) for name in names)
 
 
 def test_recommend_writes_nothing_to_the_rank_log(job, capsys):
@@ -185,7 +197,7 @@ def test_the_ablation_prints_its_tables_and_leaves_them(tmp_path, capsys):
     arguments = ["evaluate", "ablation", *sizes, *rows, "--settings", str(settings), "--out", str(tmp_path / "out")]
     assert cli.main(arguments) == 0
     shown = capsys.readouterr().out
-    assert "static: + list" in shown and "NDCG of truth" in shown
+    assert "static: + the pools' order" in shown and "NDCG of truth" in shown
     report = json.loads((tmp_path / "out" / "ablation.json").read_text())
     assert [row["name"] for row in report["rows"]] == ["popularity", "list-static", "teacher"]
     assert report["seeds"] == [4] and report["measured_on"] == "test"

@@ -8,7 +8,7 @@ import pytest
 from karec.errors import DataError
 from karec.evaluate.repeats import AGO, SESSION_MS, Feeds
 from karec.simulate.world import make_world
-from karec.simulate.world.policy import repeats_of
+from karec.simulate.world.satiation import repeats_of
 
 WINDOWS = (1, 3, 8)
 
@@ -76,7 +76,7 @@ def test_repeats_are_those_that_tire_the_worlds_users():
     world = make_world(500, 40, 3000, seed=2)
     feeds, shown = Feeds.of(world.dataset), world.dataset.exposures
     tag = world.truth.songs.tag[world.truth.works.song[world.dataset.snapshot.works.lookup(shown.work_id)]]
-    tired = repeats_of(shown.user_id, tag)[np.lexsort((shown.time_ms, shown.user_id))]
+    tired = repeats_of(shown.user_id, tag, 4)[np.lexsort((shown.time_ms, shown.user_id))]
     np.testing.assert_array_equal(feeds.repeats("tag", [4])[4][feeds.first], tired[feeds.first])
 
 

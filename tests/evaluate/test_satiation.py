@@ -14,7 +14,6 @@ from karec.platform.events import Exposures
 from karec.platform.snapshot import FORMER_MEANING, Snapshot
 from karec.platform.table import Table
 from karec.simulate.world import make_world
-from karec.simulate.world.tastes import WEIGHTS
 
 TAGS, WORKS, LENGTH, START = 12, 480, 12, 1_700_000_000_000
 
@@ -49,15 +48,15 @@ def of_world(world):
 def of_tireless_world(world):
     shown, snapshot = world.dataset.exposures, world.dataset.snapshot
     users, works = snapshot.users.lookup(shown.user_id), snapshot.works.lookup(shown.work_id)
-    chance = world.truth.probabilities(users, works, time_ms=shown.time_ms, scene=shown.scene, repeats=0)["click"]
+    chance = world.truth.probabilities(users, works, time_ms=shown.time_ms, scene=shown.scene, repeats={})["click"]
     click = (np.random.default_rng(0).random(len(chance)) < chance).astype(np.uint8)
     return satiation(clicks_alone(world.dataset, click), windows=(4,), resamples=200)
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_the_worlds_fatigue_is_within_the_interval(of_world, way):
+def test_the_worlds_satiation_is_within_the_interval(world, of_world, way):
     effect = of_tag(of_world, way)["before"]
-    assert covers(effect, -WEIGHTS["fatigue"][0]) and not covers(effect, 0.0)
+    assert covers(effect, -world.truth.satiation.tag.click) and not covers(effect, 0.0)
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -34,6 +34,7 @@ from karec.learn.settings.train import TrainSettings
 from karec.platform.dataset import Dataset
 
 NAME = "baseline_hard"
+PROGRAM = f"import sys; from {__name__} import _train; _train(int(sys.argv[1]))"
 FEWEST_ROWS = 50_000  # training rows; of fewer, a process takes longer to start than it saves
 SAID = 2000  # bytes of its standard error that an error repeats
 
@@ -91,7 +92,7 @@ class HardTowersBeside:
         reader, writer = os.pipe()
         try:
             self._child = subprocess.Popen(
-                [sys.executable, "-P", "-m", "karec.learn.run.beside", str(writer)],
+                [sys.executable, "-P", "-c", PROGRAM, str(writer)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=self._errors,
@@ -142,8 +143,9 @@ class HardTowersBeside:
                         self.peak_gib = peak + peak_gib()
                         return
                     elif what == "failed":
-                        raise said
-        except EOFError:
+                        self._error = said
+                        return
+        except (EOFError, pickle.UnpicklingError):  # nothing more, or a part of what it was about to say
             self._errors.seek(max(self._errors.seek(0, os.SEEK_END) - SAID, 0))
             said = " ".join(self._errors.read().decode(errors="replace").split())
             status = self._child.wait()
@@ -171,9 +173,3 @@ def _train(reports: int) -> None:
             tell("failed", error)
             return
         tell("done", (state, peak_gib()))
-
-
-if __name__ == "__main__":
-    from karec.learn.run.beside import _train as train_here  # not __main__'s: the job names that module's class
-
-    train_here(int(sys.argv[1]))

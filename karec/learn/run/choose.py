@@ -65,7 +65,7 @@ RANKERS = (
     Change("mmoe", {"ranker": {"kind": "mmoe"}}),
     Change("lightgbm", {"ranker": {"kind": "lightgbm"}}),
     Change("both", {"ranker": {"kind": "both"}}),
-    Change("mmoe, twice the epochs", {"ranker": {"kind": "mmoe", "epochs": 6}}),
+    Change("mmoe, 6 epochs", {"ranker": {"kind": "mmoe", "epochs": 6}}),
 )
 TOWERS = (
     Change("matching", {"towers": {"matching": True}}),
@@ -83,7 +83,7 @@ TOWERS = (
 @dataclass(frozen=True)
 class Tried:
     """One row of the table. ``score``: of CRITERION; ``gain`` over the best before it, with its 95 % interval, paired
-    over users; all None where there was no time, or no extra to train it.
+    over users; all None where it was not tried, and ``why_not``.
     """
 
     part: Literal["ranker", "towers"]
@@ -192,7 +192,8 @@ class _Search:
             start, path = time.monotonic(), self.folder / "try.onnx"
             train_ranker(settings.ranker.kind, self.prepared, settings, path, self.progress)
             n_tasks = len(self.prepared.encoder.tasks)
-            logits = ranker_logits(self.prepared.valid, OnnxModel(path, threads=settings.run.threads))[:, :n_tasks]
+            valid, threads = self.prepared.valid, settings.run.threads
+            logits = ranker_logits(valid, OnnxModel(path), threads=threads)[:, :n_tasks]
             if self._better("ranker", change.name, logits, best_logits, start):
                 best, best_logits = settings, logits
                 path.replace(self.folder / "ranker.onnx")
@@ -211,8 +212,10 @@ class _Search:
             if settings in seen:
                 continue
             seen.append(settings)
-            if not self._time_for("towers"):
-                self.tried.append(Tried("towers", change.name, why_not="no time"))
+            without = settings.distil.needs_lists and not len(lists)
+            needs = f"the rank log holds no list of {settings.distil.list_works} works" if without else ""
+            if needs or not self._time_for("towers"):
+                self.tried.append(Tried("towers", change.name, why_not=needs or "no time"))
                 continue
             start = time.monotonic()
             logits = self._tower_logits(settings, soft, lists)
@@ -223,9 +226,8 @@ class _Search:
     def _tower_logits(self, settings: TrainSettings, soft: SoftLabels, lists: LoggedLists) -> Array:
         wanted = lists if settings.distil.needs_lists else None
         _, heads = train_towers(self.prepared, soft, wanted, settings, self.folder, self.progress)
-        threads = settings.run.threads
-        user, item = (OnnxModel(self.folder / f"{side}_tower.onnx", threads=threads) for side in ("user", "item"))
-        return tower_logits(self.prepared.valid, user, item, heads)
+        user, item = (OnnxModel(self.folder / f"{side}_tower.onnx") for side in ("user", "item"))
+        return tower_logits(self.prepared.valid, user, item, heads, settings.run.threads)
 
     def _time_for(self, part: str) -> bool:
         return not self._slowest[part] or time.monotonic() + self._slowest[part] <= self._until

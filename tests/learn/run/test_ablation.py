@@ -126,7 +126,8 @@ def test_the_report_is_json_tables_and_a_picture(run, tmp_path):
     written = json.loads(data.read_text())
     assert written["seeds"] == [0, 1] and written["format"] == 1
     told = text.read_text()
-    for title in ("### click", "### like", "### agreement with the ranker", "full: + list", "ranker, re-seeded"):
+    of_lists = "full: + the pools' order (list)"
+    for title in ("### click", "### like", "### agreement with the ranker", of_lists, "ranker, re-seeded"):
         assert title in told
     assert all(line.count("|") == told.splitlines()[i - 1].count("|")
                for i, line in enumerate(told.splitlines()) if line.startswith("|---"))  # fmt: skip

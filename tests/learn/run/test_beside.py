@@ -70,6 +70,22 @@ def test_a_process_that_dies_is_told_of(dataset, settings, tmp_path):
         training.result()
 
 
+HALF_A_MESSAGE = """
+import os, pickle, sys
+os.write(int(sys.argv[1]), pickle.dumps(("done", [0] * 1000))[:500])
+sys.exit("no room")
+"""
+
+
+def test_a_process_that_dies_in_the_middle_of_a_message_is_told_of(dataset, settings, tmp_path, monkeypatch):
+    monkeypatch.setattr(beside, "PROGRAM", HALF_A_MESSAGE)
+    with (
+        HardTowersBeside(dataset, settings, tmp_path, "these", 1) as training,
+        pytest.raises(KarecError, match="ended with status 1: no room"),
+    ):
+        training.result()
+
+
 def test_who_leaves_early_ends_the_process(dataset, settings, tmp_path):
     prepare(dataset, settings, tmp_path)
     with pytest.raises(LookupError), HardTowersBeside(dataset, settings, tmp_path, "these", 1) as training:

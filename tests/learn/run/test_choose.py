@@ -10,6 +10,7 @@ from small_settings import LISTS, SMALL, changed
 from karec.learn.run import choose
 from karec.learn.run.choose import Change, choose_settings
 from karec.learn.run.train import train_all
+from karec.learn.settings.recipes import RECIPES
 from karec.learn.settings.toml import settings_toml
 from karec.learn.settings.train import TrainSettings
 
@@ -96,3 +97,17 @@ def test_a_settings_file_holds_every_setting(tmp_path):
 def test_no_minutes_are_refused(dataset, tmp_path, minutes):
     with pytest.raises(ValueError, match="minutes above 0"):
         choose_settings(dataset, TINY, tmp_path, minutes)
+
+
+def test_where_the_log_has_no_lists_no_recipe_that_learns_from_them_is_tried(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(choose, "RANKERS", ())
+    recipes = (Change(f"recipe {name}", {"distil": {"recipe": name, **RECIPES[name]}}) for name in ("list", "hard"))
+    monkeypatch.setattr(choose, "TOWERS", tuple(recipes))
+    taught = changed(TINY, shadow={"works": 41}).with_recipe("feature-distillation")  # of 40 works
+    settings = changed(taught, distil={"list_works": 41})
+    tried = choose_settings(dataset, settings, tmp_path / "choice", minutes=60).tried
+    assert [(each.name, each.why_not) for each in tried if each.part == "towers"] == [
+        ("as given", ""),
+        ("recipe list", "the rank log holds no list of 41 works"),
+        ("recipe hard", ""),
+    ]
