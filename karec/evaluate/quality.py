@@ -21,7 +21,7 @@ from karec.platform.events import Exposures
 from karec.training_data.examples import Examples, as_known, build_examples
 from karec.training_data.in_order import in_order
 from karec.training_data.rates import popularity_logits, rate_logits
-from karec.training_data.replay import ranker_logits
+from karec.training_data.replay import logits_of_rankers
 from karec.types import Array
 
 RUN_FORMAT = 3  # of run.json; format 1, without a number: settings in one flat table; 2: no slopes, levels
@@ -77,11 +77,11 @@ def _logits(run: Mapping[str, Any], test: Examples, folder: Path, progress: Prog
     files = {name: f"baseline_{name}.onnx" for name in run["settings"]["evaluation"]["baselines"] if name != kind}
     if kind == "both":
         files |= {part: f"ranker_{part}.onnx" for part in ("lightgbm", "mmoe")}
-    for name, file in files.items():
-        logits[name] = ranker_logits(test, OnnxModel(folder / file), progress, threads)[:, : len(tasks)]
+    models = [OnnxModel(folder / file) for file in (*files.values(), "ranker.onnx")]
+    *others, ranked = logits_of_rankers(test, models, progress, threads)
+    logits |= {name: found[:, : len(tasks)] for name, found in zip(files, others, strict=True)}
     user_tower, item_tower = (OnnxModel(folder / f"{side}_tower.onnx") for side in ("user", "item"))
     logits[TOWERS] = tower_logits(test, user_tower, item_tower, run["towers"], threads)
-    ranked = ranker_logits(test, OnnxModel(folder / "ranker.onnx"), progress, threads)
     logits[kind] = ranked[:, : len(tasks)]  # the ranker's auxiliary tasks come after the encoder's
     return logits
 

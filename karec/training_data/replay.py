@@ -7,6 +7,7 @@ do: works drawn uniformly from those uploaded by then.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -28,20 +29,28 @@ def ranker_logits(examples: Examples, ranker: OnnxModel, progress: Progress | No
     """(M, T) float32: the ranker's logits of every example, in ONNX Runtime, batch by batch; ``threads`` as
     ``in_order``.
     """
-    n = len(examples)
+    return logits_of_rankers(examples, [ranker], progress, threads)[0]
 
-    def of_batch(begin: int) -> Array:
+
+def logits_of_rankers(
+    examples: Examples, rankers: Sequence[OnnxModel], progress: Progress | None = None, threads: int = 0
+) -> list[Array]:
+    """``ranker_logits`` of each: examples are encoded once for all, which takes longer than most rankers do."""
+    n, dense = len(examples), any("dense" in ranker.inputs for ranker in rankers)
+
+    def of_batch(begin: int) -> list[Array]:
         inputs = examples.inputs(np.arange(begin, min(begin + BATCH, n)))
-        if "dense" in ranker.inputs:
+        if dense:
             inputs["dense"] = examples.encoder.dense(inputs)
-        return ranker.run(inputs, "logits")[0]
+        return [ranker.run(inputs, "logits")[0] for ranker in rankers]
 
-    logits = []
+    batches: list[list[Array]] = []
     for done, found in enumerate(in_order(of_batch, range(0, n, BATCH), threads), 1):
-        logits.append(found)
+        batches.append(found)
         if progress is not None:
             progress(min(done * BATCH, n), n, "ranker over past exposures")
-    return np.concatenate(logits) if logits else np.empty((0, len(ranker.tasks)), np.float32)
+    empty = [np.empty((0, len(ranker.tasks)), np.float32) for ranker in rankers]
+    return [np.concatenate(parts) for parts in zip(*(batches or [empty]), strict=True)]
 
 
 def write_rank_log(

@@ -1,4 +1,4 @@
-"""Hard towers, trained by a second process beside the ranker: neither needs the other, and one core trains each.
+"""Hard towers, trained by a second process beside the distilled ones: neither needs the other, a core trains each.
 
 The process is started by ``subprocess``, with a fresh interpreter: torch's generators and threads are its own, so that
 its towers are those that a process alone would train with as many threads. It gets the dataset through a pipe, encodes
@@ -40,8 +40,8 @@ SAID = 2000  # bytes of its standard error that an error repeats
 
 
 def threads_beside(settings: TrainSettings, n_rows: int) -> int:
-    """The threads of each of both where hard towers are trained beside the ranker; 0 where all are trained in turn: on
-    a GPU or one thread, of few rows, without hard towers, or in a frozen program, which names no interpreter.
+    """The threads of each of both where hard towers are trained beside the distilled ones; 0 where all are trained in
+    turn: on a GPU or one thread, of few rows, without hard towers, or in a frozen program, which names no interpreter.
     """
     threads = settings.run.threads or torch.get_num_threads()
     wanted = "hard" in settings.evaluation.baselines and n_rows >= FEWEST_ROWS

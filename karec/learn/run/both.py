@@ -23,6 +23,7 @@ from karec.learn.export.mixture import Mixture, mixed_onnx
 from karec.learn.export.onnx_export import ExportError, write_onnx
 from karec.learn.fit.prepare import Prepared
 from karec.learn.nets.calibration import fit_calibration
+from karec.learn.run.lightgbm import dense_matrix
 from karec.models.onnx_model import OnnxModel
 from karec.training_data.replay import ranker_logits
 from karec.types import Array
@@ -45,7 +46,9 @@ def write_both(prepared: Prepared, path: Path, model_version: int, progress: Pro
     of the one graph differ from the mean of its parts' by more than 1e-4.
     """
     first, second = (part_path(path, kind) for kind in PARTS)
-    ours, theirs = (ranker_logits(prepared.valid, OnnxModel(part), progress) for part in (first, second))
+    ours = ranker_logits(prepared.valid, OnnxModel(first), progress)
+    dense = dense_matrix(prepared.encoder, prepared.valid_batches)  # the trees' input; no row is encoded again
+    theirs = OnnxModel(second).run({"dense": dense}, "logits")[0]
     mixture = fit_mixture(ours, theirs, prepared.valid.labels)
     tasks = OnnxModel(first).tasks
     proto = mixed_onnx(onnx.load(first), onnx.load(second), mixture)

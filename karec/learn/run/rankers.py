@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 
@@ -19,7 +22,7 @@ from karec.learn.fit.state import FitState
 from karec.learn.nets.calibration import Calibrated, fit_calibration
 from karec.learn.nets.logistic_regression import LogisticRegression
 from karec.learn.nets.ranker import MmoeRanker
-from karec.learn.run.both import part_path, write_both
+from karec.learn.run.both import PARTS, part_path, write_both
 from karec.learn.run.lightgbm import fit_lightgbm
 from karec.learn.settings.train import TrainSettings
 from karec.training_data.auxiliary import PLAY_TIME, auxiliary_labels, auxiliary_tasks
@@ -44,14 +47,12 @@ def train_ranker(
     MMoE and LightGBM, leaves them beside ``path`` (``both.part_path``) and mixes them; the state is the MMoE's.
     """
     if kind == "both":
-        network, trees = (part_path(path, part) for part in ("mmoe", "lightgbm"))
-        state = train_ranker("mmoe", prepared, settings, network, progress, recording)
-        train_ranker("lightgbm", prepared, settings, trees, progress)
+        state = _train_parts(prepared, settings, path, progress, recording)
         write_both(prepared, path, settings.model_version, progress)
         return state
     if kind == "lightgbm":
         version, seed = settings.model_version, settings.seed
-        fit_lightgbm(prepared.train, prepared.valid, path, model_version=version, seed=seed, progress=progress)
+        fit_lightgbm(prepared, path, model_version=version, seed=seed, progress=progress)
         return FitState(done=True)
     train, valid = prepared.train_batches, prepared.valid_batches
     exposures, wanted = prepared.train.exposures, settings.ranker.auxiliary if kind == "mmoe" else ()
@@ -86,6 +87,34 @@ def train_ranker(
         progress=progress,
     )
     _calibrate_and_export(model, prepared, tasks, extra, settings.model_version, path)
+    return state
+
+
+def _train_parts(
+    prepared: Prepared, settings: TrainSettings, path: Path, progress: Progress | None, recording: Recording
+) -> FitState:
+    """The MMoE, and LightGBM in a thread beside it, with half of torch's threads each; of one thread, in turn."""
+    network, trees = (part_path(path, part) for part in PARTS)
+    threads = torch.get_num_threads()
+    if threads == 1:
+        state = train_ranker("mmoe", prepared, settings, network, progress, recording)
+        train_ranker("lightgbm", prepared, settings, trees, progress)
+        return state
+    stopped, version, seed = Event(), settings.model_version, settings.seed
+
+    def boost() -> None:
+        half = threads // 2
+        fit_lightgbm(
+            prepared, trees, model_version=version, seed=seed, threads=half, stopped=stopped, progress=progress
+        )
+
+    with ThreadPoolExecutor(1, "karec-lightgbm") as beside, ExitStack() as stack:
+        stack.callback(torch.set_num_threads, threads)
+        stack.callback(stopped.set)  # what ends the MMoE ends LightGBM, and the other way round only at the end
+        torch.set_num_threads(threads - threads // 2)
+        boosted = beside.submit(boost)
+        state = train_ranker("mmoe", prepared, settings, network, progress, recording)
+        boosted.result()
     return state
 
 

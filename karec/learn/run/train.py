@@ -88,13 +88,12 @@ def train_all(
         notes = prepared.notes(settings.features.min_count)
         clock.lap("examples")
         beside, each = None, threads_beside(settings, len(prepared.train))
+        runs = _train_rankers(prepared, settings, out, recording_of, clock, progress, each > 0)
+        soft, lists = _logged(prepared, settings, out, progress)
+        clock.lap("rank log")
         if each:
             torch.set_num_threads(each)
             beside = stack.enter_context(HardTowersBeside(dataset, settings, out, trained_of, each, progress))
-        runs = _train_rankers(prepared, settings, out, recording_of, clock, progress, beside is not None)
-        soft, lists = _logged(prepared, settings, out, progress)
-        torch.set_num_threads(threads)
-        clock.lap("rank log")
         rounds, heads = train_towers(prepared, soft, lists, settings, out, progress, recording_of)
         runs |= {"towers" if not at else f"towers_{at}": state for at, state in enumerate(rounds)}
         clock.lap("towers")
@@ -103,6 +102,7 @@ def train_all(
         if beside is not None:
             runs["hard"] = beside.result()
             clock.lap("waiting for hard towers")
+        torch.set_num_threads(threads)
         facts = run_facts(dataset, settings, prepared.encoder, heads, runs, notes)
         facts |= {} if choice is None else {"choice": choice.as_dict()}
         write_json(out / "run.json", {**facts, "seconds": clock.seconds})

@@ -189,7 +189,7 @@ class RunSettings(Checked):
     device: Literal["auto", "cpu", "cuda"] = setting("auto", "auto (CUDA where there is a device), cpu or cuda")
     threads: int = setting(
         0,
-        "CPU threads; 0: as many as torch finds. A ranker and hard towers that train beside each other have half each",
+        "CPU threads; 0: as many as torch finds. Models that train beside each other have half each",
         at_least=0,
     )
     checkpoint_steps: int = setting(200, "steps between checkpoints; a kill loses at most so many", above=0)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import threading
 
 import numpy as np
 import onnx
@@ -10,11 +11,13 @@ from small_settings import SMALL, changed
 
 from karec.errors import ConfigError, MissingExtra
 from karec.evaluate.measures.accuracy import auc
+from karec.learn._torch import torch
 from karec.learn.export.mixture import Mixture, mixed_onnx
 from karec.learn.export.quantised import export_run
 from karec.learn.fit.prepare import prepare
 from karec.learn.nets.calibration import fit_calibration
 from karec.learn.run.both import SHARES, fit_mixture
+from karec.learn.run.rankers import train_ranker
 from karec.learn.run.train import train_all
 from karec.models.onnx_file import read_declared
 from karec.models.onnx_model import OnnxModel
@@ -53,6 +56,34 @@ def test_the_one_graph_gives_the_mean_of_its_parts_logits(run, prepared, dataset
     works = np.arange(20)
     one, parts = pool_logits(prepared.test, 0, works, both), pool_logits(prepared.test, 0, works, mmoe)
     np.testing.assert_allclose(one[:, 3:], parts[:, 3:], atol=1e-5)  # one row for the user, many works
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_lightgbm_beside_the_mmoe_grows_the_trees_it_grows_alone(prepared, tmp_path, threads):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        train_ranker("both", prepared, BOTH, tmp_path / "both.onnx")
+        assert torch.get_num_threads() == threads
+        train_ranker("lightgbm", prepared, BOTH, tmp_path / "alone.onnx")
+    finally:
+        torch.set_num_threads(before)
+    assert (tmp_path / "both_lightgbm.onnx").read_bytes() == (tmp_path / "alone.onnx").read_bytes()
+
+
+def test_what_ends_the_mmoe_ends_lightgbm_too(prepared, tmp_path):
+    def stop(done, total, what):
+        if what == "training the ranker":
+            raise Stopped
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(Stopped):
+            train_ranker("both", prepared, BOTH, tmp_path / "both.onnx", stop)
+    finally:
+        torch.set_num_threads(before)
+    assert not any(thread.name.startswith("karec-lightgbm") for thread in threading.enumerate())
 
 
 def test_it_is_the_last_row_of_quality_after_its_parts_which_are_trained_once(run):

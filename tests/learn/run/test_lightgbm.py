@@ -1,27 +1,35 @@
 """LightGBM is written as a ranker whose ONNX scores are its raw scores."""
 
+from concurrent.futures import CancelledError
+from threading import Event
+
 import lightgbm
 import numpy as np
 import pytest
+from small_settings import SMALL
 
-from karec.features.encoder import Encoder
 from karec.learn.export.onnx_export import write_onnx
+from karec.learn.fit.prepare import prepare
 from karec.learn.run.lightgbm import LEAVES, MOST_TREES, dense_matrix, fit_lightgbm, trees_to_onnx
 from karec.models.onnx_file import MOST_FIELDS
 from karec.models.onnx_model import OnnxModel
-from karec.training_data.examples import build_examples
 
 
 @pytest.fixture(scope="module")
-def examples(dataset):
-    encoder = Encoder.fit(dataset.snapshot, dataset.split()[0], dataset.tasks)
-    return build_examples(encoder, dataset.snapshot, dataset.exposures)
+def prepared(dataset, tmp_path_factory):
+    return prepare(dataset, SMALL.of(dataset), tmp_path_factory.mktemp("prepared"))
 
 
-def test_lightgbm_in_onnx_gives_its_raw_scores(examples, tmp_path):
-    dense = dense_matrix(examples)
+def test_trees_read_what_the_encoder_gives_them_when_serving(prepared):
+    valid, encoder = prepared.valid, prepared.encoder
+    served = encoder.dense(valid.inputs(np.arange(len(valid))))
+    np.testing.assert_array_equal(dense_matrix(encoder, prepared.valid_batches), served)
+
+
+def test_lightgbm_in_onnx_gives_its_raw_scores(prepared, tmp_path):
+    dense, labels = dense_matrix(prepared.encoder, prepared.train_batches), prepared.train.labels
     quiet = {"verbose": -1, "num_threads": 1, "min_data_in_leaf": 5, "objective": "binary"}
-    boosters = [lightgbm.train(quiet, lightgbm.Dataset(dense, examples.labels[:, t]), 10 + t) for t in range(2)]
+    boosters = [lightgbm.train(quiet, lightgbm.Dataset(dense, labels[:, t]), 10 + t) for t in range(2)]
     write_onnx(
         trees_to_onnx(boosters, dense.shape[1]), tmp_path / "r.onnx", kind="ranker", tasks=["a", "b"], model_version=1
     )
@@ -30,16 +38,28 @@ def test_lightgbm_in_onnx_gives_its_raw_scores(examples, tmp_path):
     np.testing.assert_allclose(logits, expected, atol=1e-4)
 
 
-def test_lightgbm_is_fitted_and_written_as_a_ranker(examples, tmp_path):
-    half = len(examples) // 2
-    rows = np.arange(len(examples))
-    train, valid = examples.take(rows[:half]), examples.take(rows[half:])
+def test_lightgbm_is_fitted_and_written_as_a_ranker(prepared, tmp_path):
     seen = []
-    fit_lightgbm(train, valid, tmp_path / "r.onnx", model_version=5, rounds=20, progress=lambda *a: seen.append(a))
+    fit_lightgbm(prepared, tmp_path / "r.onnx", model_version=5, rounds=20, progress=lambda *a: seen.append(a))
     ranker = OnnxModel(tmp_path / "r.onnx")
     assert ranker.inputs == ("dense",)
-    assert ranker.run({"dense": dense_matrix(valid)}, "logits")[0].shape == (len(valid), 3)
+    dense = dense_matrix(prepared.encoder, prepared.valid_batches)
+    assert ranker.run({"dense": dense}, "logits")[0].shape == (len(prepared.valid), 3)
     assert [done for done, _, _ in seen] == [1, 2, 3]
+
+
+def test_its_trees_do_not_depend_on_the_number_of_threads(prepared, tmp_path):
+    for threads in (1, 2):
+        fit_lightgbm(prepared, tmp_path / f"{threads}.onnx", model_version=1, rounds=20, threads=threads)
+    assert (tmp_path / "1.onnx").read_bytes() == (tmp_path / "2.onnx").read_bytes()
+
+
+def test_it_stops_when_it_is_told_to_and_writes_nothing(prepared, tmp_path):
+    stopped = Event()
+    stopped.set()
+    with pytest.raises(CancelledError):
+        fit_lightgbm(prepared, tmp_path / "r.onnx", model_version=1, stopped=stopped)
+    assert not list(tmp_path.iterdir())
 
 
 def test_as_many_trees_as_are_grown_at_most_can_be_opened_in_a_bundle():
@@ -49,4 +69,4 @@ def test_as_many_trees_as_are_grown_at_most_can_be_opened_in_a_bundle():
     booster = lightgbm.train(full, lightgbm.Dataset(dense, generator.integers(2, size=4000)), 3)
     node = trees_to_onnx([booster], 6).graph.node[0]
     fields = sum(len(a.ints) + len(a.floats) + len(a.strings) for a in node.attribute)
-    assert fields == 3 * 673 and MOST_TREES * fields / 3 < MOST_FIELDS
+    assert fields == 3 * 321 and MOST_TREES * fields / 3 < MOST_FIELDS
