@@ -58,7 +58,7 @@ def test_the_report_says_what_the_observers_wrote(report, job):
     assert (ranked["name"], shadow["name"]) == ("rank_log", "shadow")
     assert ranked["seen"] == ranked["done"] == 12 + 5  # and the first five once more, before they are timed
     assert ranked["rows_lost"] == shadow["rows_lost"] == 0
-    own = np.char.startswith(log.request_id, "demo-")  # other tests ask the same cascade
+    own = np.array([name.startswith("demo-") for name in log.request_id])  # other tests ask the same cascade
     assert ranked["rows_written"] >= np.count_nonzero(own & ~log.shadow) > 0  # what was served twice is read once
     assert shadow["rows_written"] >= np.count_nonzero(own & log.shadow)
 
