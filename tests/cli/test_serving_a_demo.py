@@ -14,14 +14,15 @@ from karec.logs.rank_log import read_rank_log
 from karec.types import Request
 
 
-def test_a_feed_keeps_songs_apart(cascade, bundle):
+def test_a_feed_keeps_the_rules(cascade, bundle):
     for user in bundle.snapshot.users.ids[:20]:
         feed = cascade.run(Request(int(user), time_ms=bundle.snapshot.time_ms))
         assert len(feed) == 10
         assert not feed.cold_start
         assert feed.degraded == ()
-        songs = bundle.snapshot.works["song_id"][bundle.snapshot.works.lookup(feed.candidates.ids)]
-        assert (songs[1:] != songs[:-1]).all()
+        for column in ("song_id", "creator_id"):
+            values = bundle.snapshot.works[column][bundle.snapshot.works.lookup(feed.candidates.ids)]
+            assert (values[1:] != values[:-1]).all()
 
 
 def test_the_same_request_gives_the_same_feed(cascade, bundle):

@@ -82,7 +82,7 @@ def test_any_scene_name_is_written_as_a_key(platform, name):
     ("without", "channels", "steps"),
     [
         (["upload_ms"], {"fresh"}, {"freshness"}),
-        (["song_id"], set(), {"scatter"}),
+        (["song_id"], set(), set()),
         (["creator_id"], set(), {"quota"}),
         (["creator_id", "song_id"], set(), {"quota", "scatter"}),
         (["creator_id", "song_id", "tag"], {"profile"}, {"quota", "scatter"}),
