@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from karec.cli.inputs import build_world, load_dataset, progress_bars, table_console, train_settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
@@ -26,7 +31,6 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
 def ablation(arguments: argparse.Namespace) -> None:
     console = table_console()
-    from karec.cli.tables import text_table
     from karec.evaluate.ablation_report import ablation_tables, write_ablation
     from karec.evaluate.page import NOT_DRAWN
     from karec.learn.run.ablation.study import run_ablation
@@ -50,8 +54,7 @@ def ablation(arguments: argparse.Namespace) -> None:
             truth_of=truth_of,
             progress=progress,
         )
-    for title, head, rows in ablation_tables(report):
-        console.print(text_table(title, head, rows))
+    _print_tables(console, ablation_tables(report))
     _, text, shown = write_ablation(report, arguments.out)
     console.print(f"tables: {text}\npicture: {NOT_DRAWN if shown is None else shown}")
 
@@ -185,7 +188,6 @@ def diversity(arguments: argparse.Namespace) -> None:
 
 def retrieval(arguments: argparse.Namespace) -> None:
     console = table_console()
-    from karec.cli.tables import text_table
     from karec.evaluate.retrieval import study
     from karec.evaluate.retrieval_report import retrieval_sentence, retrieval_tables, write_retrieval
 
@@ -193,8 +195,7 @@ def retrieval(arguments: argparse.Namespace) -> None:
         dataset = load_dataset(arguments, progress)
         report = study(dataset, arguments.folder, progress, seed=arguments.seed or 0)
     console.print(retrieval_sentence(report))
-    for title, head, rows in retrieval_tables(report):
-        console.print(text_table(title, head, rows))
+    _print_tables(console, retrieval_tables(report))
     if arguments.report is not None:
         _, page = write_retrieval(report, arguments.report)
         console.print(f"report: {page}")
@@ -202,7 +203,6 @@ def retrieval(arguments: argparse.Namespace) -> None:
 
 def satiation(arguments: argparse.Namespace) -> None:
     console = table_console()
-    from karec.cli.tables import text_table
     from karec.evaluate.satiation import satiation
     from karec.evaluate.satiation_report import satiation_sentence, satiation_tables, write_satiation
 
@@ -210,8 +210,15 @@ def satiation(arguments: argparse.Namespace) -> None:
         dataset = load_dataset(arguments, progress)
         report = satiation(dataset, seed=arguments.seed or 0, progress=progress)
     console.print(satiation_sentence(report))
-    for title, head, rows in satiation_tables(report):
-        console.print(text_table(title, head, rows))
+    _print_tables(console, satiation_tables(report))
     if arguments.report is not None:
         _, page = write_satiation(report, arguments.report)
         console.print(f"report: {page}")
+
+
+def _print_tables(console: Console, tables: Iterable[tuple[str, Sequence[str], Sequence[Sequence[str]]]]) -> None:
+    """Each with its title and head."""
+    from karec.cli.tables import text_table
+
+    for title, head, rows in tables:
+        console.print(text_table(title, head, rows))

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from karec.cli.inputs import progress_bars
+from karec.cli.inputs import progress_bars, table_console
+
+if TYPE_CHECKING:
+    from karec.simulate.arms import Arms
 
 SHOWN_BEFORE, MOST_BEFORE = 100, 400_000  # works shown to a user in the weeks before, and to all at most
+TOLD = ("creators_1_a_day", "works_1_a_day", "gini_creators", "younger_72h")  # as wide as a terminal is
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -27,9 +32,22 @@ def run(arguments: argparse.Namespace) -> None:
     for name in names:
         print(f"{name}: {arguments.out / name}")
     if arguments.report is not None:
-        from karec.simulate.arm_log import ArmLog
-        from karec.simulate.report import report_on, write_report
+        _report(arguments, names, arms)
 
-        logs = (ArmLog.read(arguments.out / name) for name in names)
-        _, page = write_report(report_on(logs, arms.baseline or names[0], pair=arms.pair), arguments.report)
-        print(f"report: {page}")
+
+def _report(arguments: argparse.Namespace, names: list[str], arms: Arms) -> None:
+    """The arms against the baseline: two tables here, all of it in ``--report``."""
+    console = table_console()
+    from karec.cli.tables import text_table
+    from karec.simulate.arm_log import ArmLog
+    from karec.simulate.report import report_on, write_report
+    from karec.simulate.report_tables import CREATORS_SIDE, USERS_SIDE, arm_rows
+
+    logs = (ArmLog.read(arguments.out / name) for name in names)
+    report = report_on(logs, arms.baseline or names[0], pair=arms.pair)
+    reach = {name: CREATORS_SIDE[name] for name in TOLD}
+    for title, columns in (("What a user did on a day", USERS_SIDE), ("What creators and works got", reach)):
+        told = f"{title}; but for the first, changes against {report['baseline']}"
+        console.print(text_table(told, *arm_rows(report, columns)))
+    _, page = write_report(report, arguments.report)
+    console.print(f"report: {page}")

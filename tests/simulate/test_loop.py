@@ -264,6 +264,7 @@ def test_arms_are_played_and_reported(models, tmp_path, capsys):
     assert cli.main(["simulate", *arguments, *sizes, "--report", str(report)]) == 0
     said = capsys.readouterr().out
     assert f"towers: {out / 'towers'}" in said and str(report / "report.html") in said
+    assert "changes against towers" in said and "creators a day" in said
     told = json.loads((report / "report.json").read_text())
     assert told["baseline"] == "towers" and list(told["arms"]) == ["towers", "random"]
     shown = len(ArmLog.read(out / "random"))
