@@ -24,6 +24,8 @@ def run(arguments: argparse.Namespace) -> None:
     sizes = Sizes(arguments.works, arguments.users, before, arguments.days, arguments.seed)
     path = Path(arguments.arms)
     arms = read_arms(path)
+    if arguments.report is not None:
+        arguments.report.mkdir(parents=True, exist_ok=True)  # one that cannot be written is told now
     with progress_bars() as progress:
         simulate(
             arms, path.parent, sizes, arguments.out, resume=arguments.resume, models=arguments.models, progress=progress

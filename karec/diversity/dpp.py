@@ -39,14 +39,15 @@ def dpp_select(embeddings: ArrayLike, relevance: ArrayLike, k: int, **options: U
     """Selects ``min(k, N)`` of N items that are relevant and differ: exact greedy MAP of a DPP (Chen et al. 2018).
 
     With f the embeddings at unit length, q_i = weights_i · exp(α·(r_i − max r)) and
-    S = (1 − type_weight)·F Fᵀ + type_weight·[type_i = type_j], the kernel is L = diag(q)·(S + ridge·I)·diag(q).
+    S = (1 − Σ w_f)·F Fᵀ + Σ w_f·[facet_f(i) = facet_f(j)], of which types with type_weight are one facet, the kernel is
+    L = diag(q)·(S + ridge·I)·diag(q).
     Each step takes the largest d²_i = det L_{Y∪i} / det L_Y, ties by lowest index. An item whose d²_i / q_i² is at most
     1e-6 of what it was at first, or whose q_i² underflows, adds nothing and is passed over.
 
     embeddings  (N, D) float32 or float16; a zero vector stays zero
     relevance   (N,) float32, larger is better; its scale matters, see ``alpha`` and ``standardise``
-    options     diversity, alpha, ridge, weights, types, type_weight, window, shown, max_per_type, min_per_type, fill,
-                standardise: see ``DppOptions``
+    options     diversity, alpha, ridge, weights, types, type_weight, facets, facet_weights, window, shown,
+                shown_facets, max_per_type, min_per_type, fill, standardise: see ``DppOptions``
 
     ValueError: shapes that do not fit, k ≤ 0, options out of range, NaN or infinity (naming the first position).
     TypeError: an option that is no number, or no whole one.

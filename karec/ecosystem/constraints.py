@@ -18,6 +18,7 @@ from karec.index import ItemIndex
 from karec.platform.schema import CREATOR, PUBLISHED
 
 HOURS_A_DAY = 24.0
+MOST_HOURS = 1e6  # over a hundred years
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,13 @@ class Target:
             raise ValueError("a target names either a column or age_hours")
         if self.column is not None and not isinstance(self.share, Mapping):
             raise ValueError(f'share = {self.share}, expected a share for each value: share = {{ "1" = 0.3 }}')
-        if self.age_hours is not None and (isinstance(self.share, Mapping) or not self.age_hours > 0):
+        if self.age_hours is not None and (isinstance(self.share, Mapping) or not 0 < self.age_hours < MOST_HOURS):
             raise ValueError("a target by age needs age_hours above 0 and one number as its share")
         if not 0 < self.tolerance < 1:
             raise ValueError(f"tolerance must be above 0 and below 1, got {self.tolerance}")
         for value, share in self.shares().items():
             _check_share(f"the share of {value}" if value else "share", share)
-            if value and not value.removeprefix("-").isdecimal():
+            if isinstance(self.share, Mapping) and not _is_number(value):
                 raise ValueError(f"share: {value!r} is no whole number; the keys are values of the column")
         if sum(self.shares().values()) > 1 + 1e-9:
             raise ValueError(f"the shares of {self.column} sum to {sum(self.shares().values()):g}, expected at most 1")
@@ -86,7 +87,7 @@ class Floor:
     def __post_init__(self) -> None:
         if (self.new_work_hours is None) == (self.new_creator_days is None):
             raise ValueError("a floor names either new_work_hours or new_creator_days")
-        if not self.hours > 0:
+        if not 0 < self.hours < MOST_HOURS:
             raise ValueError(f"new must last longer than 0, got {self.hours:g} hours")
         if self.exposures <= 0:
             raise ValueError(f"exposures must be positive, got {self.exposures}")
@@ -122,13 +123,15 @@ def check_together(
     budgets = sum(floor.budget for floor in floors)
     if budgets > places_a_day:
         raise ValueError(f"floors: the budgets sum to {budgets:,} places a day, the scene has {places_a_day:,}")
+    _check_floors_once(floors)
     for i, floor in enumerate(floors):
         for j, cap in enumerate(caps):
             most = cap.share * places_a_day * floor.hours / HOURS_A_DAY
-            if not floor.of_works and cap.column == CREATOR and floor.exposures > most:
+            capped = floor.of_works or cap.column == CREATOR  # a creator's works may differ in every other column
+            if capped and floor.exposures > most:
                 raise ValueError(
-                    f"floors[{i}] is above caps[{j}]: a new creator is to be shown {floor.exposures} times, and the "
-                    f"cap lets {most:g} through in {floor.hours:g} hours"
+                    f"floors[{i}] is above caps[{j}]: a new {'work' if floor.of_works else 'creator'} is to be shown "
+                    f"{floor.exposures} times, and the cap lets {most:g} through in {floor.hours:g} hours"
                 )
 
 
@@ -161,6 +164,13 @@ def _check_once(targets: Sequence[Target], caps: Sequence[Cap]) -> None:
                     )
 
 
+def _check_floors_once(floors: Sequence[Floor]) -> None:
+    names = [floor.name for floor in floors]
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            raise ValueError(f"floors[{i}] and floors[{names.index(name)}] are both of new {name}: make one of them")
+
+
 def _check_ages(targets: Sequence[Target]) -> None:
     """Works younger than 24 h are among those younger than 72 h, and so their share is at most as large."""
     ages = sorted((t.age_hours, t.shares()[""], f"targets[{i}]") for i, t in enumerate(targets) if t.age_hours)
@@ -172,6 +182,14 @@ def _check_ages(targets: Sequence[Target]) -> None:
                 f"{name} wants {share:g} of the places for works younger than {age:g} h, and {other} {of_older:g} for "
                 f"those younger than {older:g} h, which hold them"
             )
+
+
+def _is_number(value: str) -> bool:
+    """Whether ``value`` is a 64-bit integer in its one plain spelling: "01" would be "1" once more."""
+    try:
+        return str(int(value)) == value and -(2**63) <= int(value) < 2**63
+    except ValueError:
+        return False
 
 
 def _check_share(what: str, share: float) -> None:

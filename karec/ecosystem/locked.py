@@ -20,3 +20,10 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def shared_file(path: Path) -> Path:
+    """``path``, whose folder may come later. ValueError: it is a folder itself."""
+    if path.is_dir():
+        raise ValueError(f"state: {path} is a folder: name a file in it")
+    return path

@@ -29,12 +29,12 @@ from karec._clock import HOUR_MS
 from karec._files import write_text_aside
 from karec._stored import MOST_JSON_BYTES, json_of, read_bytes
 from karec.ecosystem.boosts import Boosts, Units
-from karec.ecosystem.constraints import Cap, Floor, Target, check_columns, check_together
+from karec.ecosystem.constraints import MOST_HOURS, Cap, Floor, Target, check_columns, check_together
 from karec.ecosystem.control import PRICE, Law
 from karec.ecosystem.floors import Library, newest_of_each
 from karec.ecosystem.keyed import Keyed
 from karec.ecosystem.ledger import Feed, Ledger
-from karec.ecosystem.locked import locked
+from karec.ecosystem.locked import locked, shared_file
 from karec.ecosystem.prices import Prices, groups_of
 from karec.ecosystem.rates import Rates
 from karec.index import ItemIndex
@@ -87,7 +87,7 @@ class Steering:
         check_columns(index, targets, caps, floors)
         if explore < 0 or (explore and not floors):
             raise ValueError(f"explore = {explore}, expected 0 or, with floors, how many places of a feed")
-        if not window_hours > 0:
+        if not 0 < window_hours < MOST_HOURS:
             raise ValueError(f"window_hours must be positive, got {window_hours}")
         self.index, self.explore, self.shared = index, explore, state is not None
         self._groups = groups_of(targets)
@@ -96,7 +96,7 @@ class Steering:
         self._rates = Rates(snapshot)
         self._library_ms: int | None = None
         self._units: list[Units] = [(np.empty(0, np.int64),) * 2 for _ in floors]
-        self._file = None if state is None else (config_folder or Path()) / state
+        self._file = None if state is None else shared_file((config_folder or Path()) / state)
         self._writer = Lock()
         _all.add(self)
         self._held: list[Feed] = []

@@ -32,6 +32,7 @@ from typing import Any
 from karec._toml import Place, fill, nearest, read_toml
 from karec.config.scenes import Config
 from karec.config.starting import QUOTAS, starting_config
+from karec.errors import ConfigError
 from karec.platform.snapshot import Snapshot
 from karec.simulate.sessions import SCENE
 
@@ -100,7 +101,7 @@ class Arms:
         start = tomllib.loads(starting_config(SCENE, snapshot, weights))["scenes"][SCENE]
         base = tomllib.loads(files("karec.simulate").joinpath("sets/scene.toml").read_text(encoding="utf-8"))
         layers = {"start": start, "base": base, "all": dict(self.scene), SCENE: dict(arm.scene)}
-        recall = [layer["counts"]["recall"] for layer in layers.values() if "recall" in layer.get("counts", {})][-1]
+        recall = [_recall_of(arm, layer) for layer in layers.values() if "recall" in _counts_of(arm, layer)][-1]
         channels = [entry["use"] for entry in start["recall"]]
         quotas = {name: {"quota": max(int(QUOTAS[name] * recall), 1)} for name in channels}
         scenes, above = {"start": start}, "start"
@@ -114,7 +115,23 @@ def read_arms(path: str | Path) -> Arms:
     """The arms of a file, or of one of SETS. ConfigError: an unknown key, a wrong value, an arm named twice."""
     if str(path) in SETS and not Path(path).is_file():
         path = Path(str(files("karec.simulate").joinpath(f"sets/{path}.toml")))
+    elif not Path(path).suffix and not Path(path).exists():
+        raise ConfigError(f"{path} is no file and no set of arms{nearest(str(path), SETS)}; sets are {', '.join(SETS)}")
     return fill(Arms, read_toml(Path(path)), Place(Path(path)))
+
+
+def _counts_of(arm: Arm, layer: Mapping[str, Any]) -> Mapping[str, Any]:
+    counts = layer.get("counts", {})
+    if not isinstance(counts, Mapping):
+        raise ConfigError(f"the arm {arm.name!r}: scene.counts = {counts!r}, expected a table of counts")
+    return counts
+
+
+def _recall_of(arm: Arm, layer: Mapping[str, Any]) -> int:
+    recall = layer["counts"]["recall"]
+    if type(recall) is not int or recall <= 0:
+        raise ConfigError(f"the arm {arm.name!r}: scene.counts.recall = {recall!r}, expected a number of works")
+    return recall
 
 
 def _over(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

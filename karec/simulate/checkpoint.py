@@ -10,11 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
+from zipfile import BadZipFile
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 
 from karec._clock import DAY_MS
 from karec._files import file_aside
+from karec.errors import DataError
 from karec.platform.events import Exposures
 from karec.platform.folds.advance import advance
 from karec.platform.snapshot import Snapshot
@@ -65,7 +68,7 @@ class State:
         """None where no day was finished."""
         if not (place / CHECKPOINT).exists():
             return None
-        with np.load(place / CHECKPOINT, allow_pickle=False) as file:
+        with _opened(place / CHECKPOINT) as file:
             creators = Creators(**{name: file[name] for name in _CREATORS})
             return cls(
                 day=int(file["day"]),
@@ -80,6 +83,16 @@ class State:
             )
 
 
+def _opened(path: Path) -> NpzFile:
+    """DataError: it is cut short or altered."""
+    try:
+        file = np.load(path, allow_pickle=False)
+    except (ValueError, BadZipFile) as error:
+        raise DataError(f"{path} is damaged ({error}): play the arm again, in another folder") from error
+    assert isinstance(file, NpzFile)
+    return file
+
+
 def write_events(place: Path, day: int, rows: Mapping[str, Array]) -> None:
     """``rows``: the columns of EVENTS, in order of time."""
     events: dict[str, Any] = {name: rows[name] for name in EVENTS}
@@ -89,7 +102,7 @@ def write_events(place: Path, day: int, rows: Mapping[str, Array]) -> None:
 
 def read_events(place: Path, day: int, population: Population) -> Exposures:
     """What was shown on one day of an arm, with all that users did."""
-    with np.load(_path(place, day), allow_pickle=False) as file:
+    with _opened(_path(place, day)) as file:
         rows = {name: file[name] for name in EVENTS}
     snapshot = population.snapshot
     return Exposures(

@@ -15,8 +15,12 @@ with ``resume`` and ends as one that was not.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -52,9 +56,46 @@ def simulate(
     same world with the same settings is used. ``cores`` changes no result; None: all that this process may use.
 
     Before the first day: ConfigError for an arm whose config does not build, DataError for an ``out`` of another
-    simulation, or of one that was begun and is not resumed, TrainingFailed.
+    simulation, of one that was begun and is not resumed, or that another process plays into, TrainingFailed.
     """
-    head = json.dumps({"format": FORMAT, **asdict(sizes), "arms": asdict(arms)}, indent=1, sort_keys=True)
+    with _held(out):
+        _simulate(arms, folder, sizes, out, resume, models or out / MODELS, cores or usable_cores(), progress)
+
+
+@contextmanager
+def _held(out: Path) -> Iterator[None]:
+    """``out`` is made and is this process's alone. DataError: it is another's.
+
+    The trainings and players that it starts hold it too: none of a process that was killed writes beside the next one.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(out, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.set_inheritable(descriptor, True)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DataError(
+                f"{out} is played into by another process, or by what one that was killed had started: wait for its end"
+            ) from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _simulate(
+    arms: Arms,
+    folder: Path,
+    sizes: Sizes,
+    out: Path,
+    resume: bool,
+    models: Path,
+    cores: int,
+    progress: Progress | None,
+) -> None:
+    written = {arm.name: (folder / arm.config).read_text(encoding="utf-8") for arm in arms.arms if arm.config}
+    told = {"format": FORMAT, **asdict(sizes), "arms": asdict(arms), "configs": written}
+    head = json.dumps(told, indent=1, sort_keys=True, default=str)
     _check(out, head, resume)
     population = make_population(sizes, replace(KUAIRAND, scale=arms.satiation), progress)
     weights = population.world.dataset.objectives
@@ -63,23 +104,22 @@ def simulate(
         config = arms.config_of(arm, out / arm.name / "karec.toml", folder, population.snapshot, weights)
         config.scene(SCENE)  # a mistake in its text is refused before anything is trained
         configs.append(config)
-    out.mkdir(parents=True, exist_ok=True)
     write_text_aside(out / HEAD, head)
-    first = _trained(arms, population, sizes, models or out / MODELS, progress)
+    first = _trained(arms, population, sizes, models, progress)
     runs = [
         ArmRun(
             arm=arm,
             config=config,
             out=out,
-            first=models,
+            first=trained,
             settings=arms.settings_of(arm),
             nights=arms.train_every,
             population=population,
             sizes=sizes,
-            cores=cores or usable_cores(),
+            cores=cores,
             progress=progress,
         )
-        for arm, config, models in zip(arms.arms, configs, first, strict=True)
+        for arm, config, trained in zip(arms.arms, configs, first, strict=True)
     ]
     for run in runs:
         run.check()
@@ -89,15 +129,23 @@ def simulate(
 
 
 def _check(out: Path, head: str, resume: bool) -> None:
-    """Refuses an ``out`` that holds anything but the simulation that ``head`` tells, or that where it may not go on."""
+    """Refuses an ``out`` that holds anything but the simulation that ``head`` tells, or that where it may not go on.
+
+    One of which no day was played holds models at most, and may be begun anew with other arms.
+    """
     if not (out / HEAD).exists():
-        if out.is_dir() and any(out.iterdir()):
+        if any(out.iterdir()):
             raise DataError(f"{out} holds something else than a simulation: name another folder with --out")
         return
-    theirs, ours = json.loads((out / HEAD).read_text(encoding="utf-8")), json.loads(head)
+    if not any(out.glob("*/day-*.npz")):
+        return
+    try:
+        theirs, ours = json.loads((out / HEAD).read_text(encoding="utf-8")), json.loads(head)
+    except ValueError as error:
+        raise DataError(f"{out / HEAD} cannot be read: {error}") from error
     for key in ours:
         if theirs.get(key) != ours[key]:
-            told = "" if key == "arms" else f" ({theirs.get(key)}, and not {ours[key]})"
+            told = "" if key in ("arms", "configs") else f" ({theirs.get(key)}, and not {ours[key]})"
             raise DataError(f"{out} is of a simulation with other {key}{told}: name another folder with --out")
     if not resume:
         raise DataError(f"{out} holds this simulation, begun or done: go on with --resume, or name another folder")

@@ -100,7 +100,9 @@ def _only(snapshot: Snapshot, works: Array) -> Snapshot:
 def _train(*options: str) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
     command = [sys.executable, "-m", "karec.cli", "train", *options]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(  # it holds the simulation's folder too, see ``loop``: hence the open descriptors
+        command, env=environment, capture_output=True, text=True, check=False, close_fds=False
+    )
     if done.returncode:
         last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
         raise TrainingFailed(f"karec train {' '.join(options)} ended with {done.returncode}: {' '.join(last)}")

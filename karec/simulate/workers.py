@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.connection import wait
 
 import numpy as np
 
@@ -40,7 +42,8 @@ def play_day(today: Today, levels: Array, lately: Array, cores: int, said: Calla
                 parts.append(part)
                 said(done := done + len(chunk), len(rows))
         else:
-            with ProcessPoolExecutor(cores, mp_context=multiprocessing.get_context("fork")) as pool:
+            context = multiprocessing.get_context("fork")
+            with ProcessPoolExecutor(cores, mp_context=context, initializer=_end_with_parent) as pool:
                 for part, chunk in zip(pool.map(_play, chunks), chunks, strict=True):
                     parts.append(part)
                     said(done := done + len(chunk), len(rows))
@@ -49,6 +52,18 @@ def play_day(today: Today, levels: Array, lately: Array, cores: int, said: Calla
     if not parts:
         parts = [play(today, rows, levels, lately)]
     return Played.joined(parts)
+
+
+def _end_with_parent() -> None:
+    """A player whose parent was killed ends too: else it would wait for work, and hold the simulation's folder."""
+    threading.Thread(target=_wait_for_end, name="karec-parent", daemon=True).start()
+
+
+def _wait_for_end() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 def _play(chunk: Array) -> Played:

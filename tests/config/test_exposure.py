@@ -104,6 +104,17 @@ def test_a_scene_inherits_the_table_and_may_write_its_own(write_config):
         ),
         ("new_work_hours = 3", "new_work_hours = 0", "exposure.floors[0]: new must last longer than 0, got 0 hours"),
         ("new_work_hours = 3, ", "", "exposure.floors[0]: a floor names either new_work_hours or new_creator_days"),
+        (
+            '"50" = 0.5',
+            '"050" = 0.5',
+            "exposure.targets[0]: share: '050' is no whole number; the keys are values of the column",
+        ),
+        ('"50" = 0.5', '"" = 0.5', "exposure.targets[0]: share: '' is no whole number"),
+        (
+            "new_work_hours = 3",
+            "new_work_hours = inf",
+            "exposure.floors[0]: new must last longer than 0, got inf hours",
+        ),
         # against the index
         ('"song_id", share', '"mood", share', "exposure: targets[0]: the item index has no column 'mood'; it has ["),
         ('"creator_id", share', '"mood", share', "exposure: caps[0]: the item index has no column 'mood'; it has ["),
@@ -142,6 +153,16 @@ def test_a_scene_inherits_the_table_and_may_write_its_own(write_config):
             "places_a_day = 1000",
             "",
             "exposure: floors need places_a_day, how many works the scene shows a day, got None",
+        ),
+        (
+            "floors = [",
+            "floors = [{ new_work_hours = 3, exposures = 6, budget = 6 }, ",
+            "floors[1] and floors[0] are both of new works of 3 h: make one of them",
+        ),
+        (
+            "floors = [",
+            "floors = [{ new_work_hours = 24, exposures = 450, budget = 450 }, ",
+            "floors[0] is above caps[0]: a new work is to be shown 450 times, and the cap lets 400 through",
         ),
         (
             "floors = [",

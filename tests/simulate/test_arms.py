@@ -1,5 +1,7 @@
 """Arms files: what comes with karec builds, and what an arm changes stands in its scene."""
 
+import re
+
 import pytest
 from small_loop import RANDOM, TOWERS, arms_of
 
@@ -88,3 +90,20 @@ def test_a_file_without_arms_is_refused(tmp_path):
     (tmp_path / "arms.toml").write_text("arms = []\n")
     with pytest.raises(ConfigError, match="there is no arm"):
         read_arms(tmp_path / "arms.toml")
+
+
+def test_a_set_that_is_spelt_wrong_is_told_with_the_nearest():
+    with pytest.raises(ConfigError, match=r"kernls is no file and no set of arms .*kernels.*sets are prerank"):
+        read_arms("kernls")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("scene.counts = 3", "the arm 'one': scene.counts = 3, expected a table"),
+        ('scene.counts.recall = "x"', "the arm 'one': scene.counts.recall = 'x', expected a number of works"),
+    ],
+)
+def test_counts_of_another_kind_are_refused_by_arm_and_key(change, words, scene_of):
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        scene_of(f'[[arms]]\nname = "one"\n{change}\n')

@@ -1,6 +1,8 @@
 """The closed loop: the same seed gives the same log, arms share their coins, and what acts acts."""
 
+import fcntl
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +12,7 @@ from small_loop import RANDOM, SIZES, TOWERS, arms_of, play
 from karec import cli
 from karec.bundle import Bundle
 from karec.config.assemble import build_cascade
+from karec.config.starting import starting_config
 from karec.errors import ConfigError, DataError
 from karec.platform.folds.lists import KEPT
 from karec.simulate.arm_log import ARRAYS, BEFORE, EXPOSURES, NEVER, ArmLog
@@ -230,6 +233,46 @@ def test_a_folder_of_another_simulation_is_refused_by_name(played, models):
         simulate(replace(arms, train_every=3), played, SIZES, played, models=models)
     with pytest.raises(DataError, match="go on with --resume"):
         simulate(arms, played, SIZES, played, models=models)
+
+
+def test_a_folder_that_another_process_plays_into_is_refused(models, tmp_path):
+    """It is held as a killed simulation's training would hold it: by a process that got its descriptor."""
+    out = tmp_path / "out"
+    out.mkdir()
+    descriptor = os.open(out, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        with pytest.raises(DataError, match="is played into by another process"):
+            play(tmp_path, models, TOWERS)
+    finally:
+        os.close(descriptor)
+
+
+def test_a_simulation_of_which_no_day_was_played_is_begun_anew_with_other_arms(models, tmp_path):
+    with pytest.raises(ConfigError, match="did you mean 'dpp'"):
+        play(tmp_path, models, TOWERS + 'scene.stages.rerank.steps = [{ use = "dppp" }]\n')
+    assert ArmLog.read(play(tmp_path, models, RANDOM) / "random").days == SIZES.days
+
+
+def test_another_text_of_an_arms_own_config_is_another_simulation(population, models, tmp_path):
+    own = tmp_path / "own.toml"
+    weights = {"click": 1.0, "long_view": 1.0, "like": 2.0}
+    own.write_text(starting_config(SCENE, population.snapshot, weights), encoding="utf-8")
+    arm = '[[arms]]\nname = "own"\nconfig = "own.toml"\n'
+    with pytest.raises(KeyboardInterrupt):
+        play(tmp_path, models, arm, cores=1, progress=StopAfter("own: day 2"))
+    own.write_text(own.read_text(encoding="utf-8") + "# another\n", encoding="utf-8")
+    with pytest.raises(DataError, match="with other configs"):
+        play(tmp_path, models, arm, resume=True)
+
+
+def test_a_checkpoint_cut_short_is_refused_by_name(models, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        play(tmp_path, models, RANDOM, cores=1, progress=StopAfter("random: day 2"))
+    kept = tmp_path / "out" / "random" / "checkpoint.npz"
+    kept.write_bytes(kept.read_bytes()[:200])
+    with pytest.raises(DataError, match=r"checkpoint\.npz is damaged"):
+        play(tmp_path, models, RANDOM, resume=True)
 
 
 def test_no_days_are_refused():
