@@ -45,7 +45,7 @@ void Generation::put_in_lists(std::span<const std::int32_t> written, std::int64_
     for (std::size_t i = 0; i < written.size(); ++i) {
         const auto row = static_cast<std::size_t>(written[i]);
         *list_of.write_unshared(row) = of[i];
-        if (row < lists->n_listed_rows()) moved.put(row, true);
+        if (row < lists->n_ranged_rows()) moved.put(row, true);
     }
 }
 

@@ -14,7 +14,7 @@
 //   - rows, scales, exact, ids, codes, columns and list_of change by write_unshared alone, at rows that no reader sees;
 //     id_map, adjustments and the row sets change by copy_on_write.
 //   - With lists, a row that holds a work is in exactly one of them: list_of says which for the rows that were written
-//     since the lists were made (moved, and all from n_listed_rows() on), its range for the others.
+//     since the lists were made (moved, and all from n_ranged_rows() on), its range for the others.
 #pragma once
 
 #include <cstddef>
@@ -77,10 +77,10 @@ struct Generation {
     float scale_of(std::size_t row) const noexcept { return scales.empty() ? 1.0f : *scales.at(row); }
     // The list of a row that holds a work, where there are lists.
     std::size_t list_of_row(std::size_t row) const noexcept {
-        return row >= lists->n_listed_rows() || moved.has(row) ? *list_of.at(row) : lists->list_with(row);
+        return row >= lists->n_ranged_rows() || moved.has(row) ? *list_of.at(row) : lists->list_with(row);
     }
     // Whether every row is in the list whose range it lies in.
-    bool in_list_order() const noexcept { return moved.empty() && n_rows() == lists->n_listed_rows(); }
+    bool in_list_order() const noexcept { return moved.empty() && n_rows() == lists->n_ranged_rows(); }
     // nullptr where there is none of that name.
     const PagedColumn* find_column(std::string_view name) const noexcept;
 

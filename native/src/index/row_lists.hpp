@@ -27,11 +27,12 @@ struct RowLists {
     RowLists(RowFormat row_format, std::int64_t version, std::vector<float> padded_centroids);
 
     std::size_t n() const noexcept { return half_norms.size(); }
-    std::size_t n_listed_rows() const noexcept { return static_cast<std::size_t>(ends.back()); }
+    // Rows that lie in ranges, that of list n() among them.
+    std::size_t n_ranged_rows() const noexcept { return static_cast<std::size_t>(ends.back()); }
     std::size_t begin(std::size_t list) const noexcept { return list == 0 ? 0 : end(list - 1); }
     std::size_t end(std::size_t list) const noexcept { return static_cast<std::size_t>(ends[list]); }
     const float* centroid(std::size_t list) const noexcept { return &centroids[list * format.padded_dim()]; }
-    // The list whose range has `row`, n_listed_rows() not being one of them.
+    // The list whose range has `row` < n_ranged_rows().
     std::size_t list_with(std::size_t row) const noexcept;
 
     // dots[l] = ⟨x, centroid l⟩ as dot_float32; x has padded_dim() values, zeros behind the last.

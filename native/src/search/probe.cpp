@@ -60,7 +60,7 @@ ScratchVector<std::int32_t> probed_rows(const Generation& g, const Query& query,
     const RowLists& lists = *g.lists;
     const ScratchVector<std::uint8_t> probed = probed_lists(lists, query, n_probe);
     Rows64 found(g.n_rows());
-    std::size_t at_most = g.n_rows() - lists.n_listed_rows();
+    std::size_t at_most = g.n_rows() - lists.n_ranged_rows();
     for (std::size_t list = 0; list < probed.size(); ++list) {
         if (probed[list] == 0) continue;
         found.put_range(lists.begin(list), lists.end(list));
@@ -75,7 +75,7 @@ ScratchVector<std::int32_t> probed_rows(const Generation& g, const Query& query,
             found.put(row, probed[*g.list_of.at(row)] != 0);
         }
     }
-    for (std::size_t row = lists.n_listed_rows(); row < g.n_rows(); ++row) {
+    for (std::size_t row = lists.n_ranged_rows(); row < g.n_rows(); ++row) {
         if (!g.closed.has(row)) found.put(row, probed[*g.list_of.at(row)] != 0);
     }
     ScratchVector<std::int32_t> rows;
