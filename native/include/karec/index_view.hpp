@@ -178,8 +178,8 @@ class KAREC_API IndexView {
     //
     // With n_probe, only rows of the n_probe lists whose centroids have the largest inner products with the query are
     // scored, and rows that are in no list: a work elsewhere is missed, however large its adjusted score; those found
-    // have the same scores as in an exact search, and as many lists as there are give the same result. Refused where the
-    // index has no lists. O(queries·(n_lists·D + N/64 + rows scored·D)).
+    // have the same scores as in an exact search, and as many lists as there are give the same result. Refused where
+    // the index has no lists. O(queries·(n_lists·D + N/64 + rows scored·D)).
     Status search_all(std::span<const Query> queries, std::span<const std::uint8_t> mask, const Ranked& out,
                       std::span<SearchCount> counts, std::size_t n_probe = kEveryRow) const noexcept;
 

@@ -93,11 +93,12 @@ class KAREC_API ItemIndex {
     Status upsert(std::span<const std::int64_t> ids, MatrixView embeddings, std::span<const Column> columns,
                   std::int64_t model_version) noexcept;
 
-    // Puts all works into lists around centroids, for searches that score a part of the rows (search_all, n_probe). Every
-    // work gets another row, in the order of the lists, so that a list is read like a scan. Later upserts put works into
-    // the nearest list; lists serve vectors of the present model_version(), others are scored by every search. May be
-    // called again, when much was written since. O(n_lists²·D + N·n_lists·D), and memory of a second copy meanwhile; other
-    // writes wait for the copying, not for the rest. Refuses more lists than works of that version, or than 65535.
+    // Puts all works into lists around centroids, for searches that score a part of the rows (search_all, n_probe).
+    // Every work gets another row, in the order of the lists, so that a list is read like a scan. Later upserts put
+    // works into the nearest list; lists serve vectors of the present model_version(), others are scored by every
+    // search. May be called again, when much was written since. O(n_lists²·D + N·n_lists·D), and memory of a second
+    // copy meanwhile; other writes wait for the copying, not for the rest. Refuses more lists than works of that
+    // version, or than 65535.
     Status build_lists(const ListOptions& options) noexcept;
 
     // Each returns how many ids the index does not know; those are skipped.

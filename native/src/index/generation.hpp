@@ -131,9 +131,9 @@ struct Generation {
     PagedArray<Adjustment> adjustments{1, kSmallPage};  // empty while every row has {1, 0}
     RowSet blocked;
     RowSet removed;
-    RowSet closed;  // blocked or removed: the one set that a search tests
+    RowSet closed;                          // blocked or removed: the one set that a search tests
     std::shared_ptr<const RowLists> lists;  // nullptr: none
-    RowSet moved;   // of the rows in the lists' ranges those that were written since
+    RowSet moved;                           // of the rows in the lists' ranges those that were written since
 };
 
 }  // namespace karec

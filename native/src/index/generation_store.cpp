@@ -7,8 +7,7 @@
 
 namespace karec {
 
-GenerationStore::GenerationStore(std::unique_ptr<Generation> first)
-    : newest_(first.get()) {
+GenerationStore::GenerationStore(std::unique_ptr<Generation> first) : newest_(first.get()) {
     first->n_first_rows = first->n_rows();
     first->publish();
     oldest_ = first->number;

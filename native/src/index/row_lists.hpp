@@ -5,7 +5,8 @@
 // vectors lie there once. Rows that are written later say for themselves which list they are in (Generation::list_of).
 //
 // Invariants:
-//   - 1 ≤ n() ≤ kMaxLists. ends has n() + 1 elements, which never fall: list l has the rows from begin(l) to ends[l] − 1.
+//   - 1 ≤ n() ≤ kMaxLists. ends has n() + 1 elements, which never fall: list l has the rows from begin(l) to ends[l]
+//   − 1.
 //   - List n() has the rows that are in no list: vectors of other model versions, which centroids say nothing of.
 //   - Centroids are finite.
 #pragma once

@@ -1,8 +1,8 @@
 // k-means in float32 dot products and double sums, each in a fixed order, so that every machine gets the same bits.
 //
 // A sample of kSample works a list, and of it the first centroids, by selection sampling (Knuth, TAOCP 2, 3.4.2,
-// algorithm S) from a splitmix64 stream. kRounds times: each of the sample to its nearest centroid, each centroid to the
-// mean of its own; one without any moves to a work of the sample, drawn from the same stream.
+// algorithm S) from a splitmix64 stream. kRounds times: each of the sample to its nearest centroid, each centroid to
+// the mean of its own; one without any moves to a work of the sample, drawn from the same stream.
 #include <algorithm>
 #include <numeric>
 

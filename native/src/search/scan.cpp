@@ -1,7 +1,8 @@
 // IndexView::search_all: a scan of all rows, or of the rows of some lists.
 //
-// All rows are read in tiles of 64. One or two queries read the rows in place, and the next tile is prefetched meanwhile. For three or more, a tile is
-// first packed (one lane a row) and every query reads the packed copy. Cost: one pass over the rows, O(queries·N·D).
+// All rows are read in tiles of 64. One or two queries read the rows in place, and the next tile is prefetched
+// meanwhile. For three or more, a tile is first packed (one lane a row) and every query reads the packed copy. Cost:
+// one pass over the rows, O(queries·N·D).
 #include <algorithm>
 #include <bit>
 #include <optional>
