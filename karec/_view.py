@@ -36,6 +36,9 @@ class IndexView(Protocol):
     @property
     def n_rows(self) -> int: ...
     @property
+    def n_lists(self) -> int: ...
+    def __len__(self) -> int: ...
+    @property
     def model_versions(self) -> tuple[int, ...]: ...
     def lookup(self, ids: ArrayLike) -> NDArray[np.int32]: ...
     def search(
@@ -47,7 +50,12 @@ class IndexView(Protocol):
         query_by_version: Queries | None = None,
     ) -> Found: ...
     def search_all(
-        self, queries: ArrayLike | None = None, k: int = 1000, *, query_by_version: Queries | None = None
+        self,
+        queries: ArrayLike | None = None,
+        k: int = 1000,
+        *,
+        n_probe: int | None = None,
+        query_by_version: Queries | None = None,
     ) -> Found: ...
     def scores(
         self,
