@@ -282,7 +282,7 @@ def _inspect_index(index: ItemIndex, name: str) -> Table:
 def _inspect_lists(told: Mapping[str, Any]) -> Table:
     facts = {
         "read where exact = false": f"{told['n_probe']:,} of {told['n_lists']:,} lists",
-        f"recall@{told['k']:,} then": f"{told['recall']:.3f}, mean of {told['users']:,} users; lowest {told['lowest']:.3f}",
+        f"recall@{told['k']:,} then": f"{told['recall']:.3f}, {told['users']:,} users; lowest {told['lowest']:.3f}",
     }
     return _facts(f"Lists of {told['file']}", facts)
 
