@@ -39,7 +39,7 @@ def publish_bundle(
     Where the run has recall towers, the bundle has recall's own vectors too. The statistics of the item vectors are
     always written, so that a scene may begin to centre or whiten without another publication: .1 s for 1e5 of 64.
     From ``karec.refresh.lists.FROM`` works on, the index that the channel ``model`` searches gets lists, for scenes
-    that say ``exact = false``, and the manifest says what recall@1000 users get of them; ``lists`` False leaves them out.
+    that say ``exact = false``, and the manifest says what recall@1000 users get; ``lists`` False leaves them out.
     Returns the bundle's folder. The model version is the one that training wrote into the models. ``keep`` versions
     stay published, as ``karec.bundle.publish`` says. Raises DataError when the encoder reads counters by user and scene
     and the snapshot has none, and BundleError as ``publish``, or where that recall is below .95.
