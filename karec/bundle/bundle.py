@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 
 from karec._once import Once
 from karec.bundle.holding import Held
+from karec.bundle.kinds import Kind, kind_names, open_items
 from karec.bundle.manifest import MANIFEST, check_files, manifest_of, manifest_text
 from karec.bundle.publishing import CURRENT
 from karec.bundle.replay_process import replay_once
@@ -147,6 +148,20 @@ class Bundle:
     @property
     def ranker(self) -> OnnxModel:
         return self._model("ranker.onnx")
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of items beside works."""
+        return kind_names(self.path)
+
+    def kind(self, name: str) -> Kind:
+        """The bundle as scenes of the kind ``name`` see it; its index and items are opened on first use and shared.
+
+        LookupError: the bundle has no such kind.
+        """
+        if name not in self.kinds:
+            raise LookupError(f"the bundle {self.path} has no items of the kind {name!r}; it has {self.kinds}")
+        return Kind(self, name, *self._parts.get(("kind", name), lambda: open_items(self, name)))
 
     def index_of(self, space: Space) -> ItemIndex:
         return self._parts.get(space.index, lambda: self._open_index(space))

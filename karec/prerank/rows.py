@@ -40,3 +40,21 @@ class NotShown(Filter):
 
     def keep(self, request: Request, candidates: Candidates) -> Array:
         return np.isin(candidates.ids, np.array(request.shown, np.int64), invert=True)
+
+
+class IsOn(Filter):
+    """Drops items that the index blocks at this moment: rooms that are off, works that are taken down. O(N)."""
+
+    why = "off, or blocked"
+    needs = ("rows",)
+
+    def __init__(self, index: ItemIndex) -> None:
+        self.index = index
+
+    def keep(self, request: Request, candidates: Candidates) -> Array:
+        view = request.index
+        if not view.model_versions:
+            return np.zeros(len(candidates), bool)
+        nothing = np.zeros(view.dim, np.float32)
+        scores = view.scores(rows=candidates.rows, query_by_version=dict.fromkeys(view.model_versions, nothing))
+        return np.isfinite(scores)

@@ -1,0 +1,46 @@
+"""Live rooms and song rooms: which of them are on changes by the minute, and is read off the index's blocks."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from karec.index import ItemIndex
+from karec.platform.snapshot import Snapshot
+from karec.recall.postings import popularity
+from karec.stage import Source
+from karec.types import Array, Candidates, Request
+
+
+class OnNow(Source):
+    """The ``quota`` most popular of the items that are on: in the index, and not blocked there.
+
+    Computed once for each generation of the index, by the first request that sees it: O(N·D). Presence changes by
+    ``block`` and ``unblock`` of the index (``karec.bundle.kinds.Kind.show_only``), and nothing is published.
+    """
+
+    def __init__(self, index: ItemIndex, snapshot: Snapshot, quota: int) -> None:
+        if quota <= 0:
+            raise ValueError(f"quota must be positive, got {quota}")
+        self.index = index
+        self.quota = quota
+        self.snapshot = snapshot
+        self._found: tuple[int, Array] = (-1, np.empty(0, np.int64))
+
+    def recall(self, request: Request) -> Candidates:
+        generation, ids = self._found
+        if generation != request.index.generation:
+            ids = self._on(request)
+            self._found = request.index.generation, ids
+        return Candidates.of(ids)
+
+    def _on(self, request: Request) -> Array:
+        view = request.index
+        if not view.model_versions:
+            return np.empty(0, np.int64)
+        nothing = np.zeros(view.dim, np.float32)
+        queries = dict.fromkeys(view.model_versions, nothing)
+        scores = view.scores(rows=np.arange(view.n_rows, dtype=np.int32), query_by_version=queries)
+        ids = view.ids[np.isfinite(scores)]
+        row = self.snapshot.works.lookup(ids)
+        liked = np.append(popularity(self.snapshot), 0.0)  # the last is of an item that came since
+        return np.asarray(ids[np.argsort(-liked[row], kind="stable")[: self.quota]])
