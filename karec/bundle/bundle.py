@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -126,6 +126,17 @@ class Bundle:
     def naming(self) -> IdNaming | None:
         """Between the platform's ids and the numbers of snapshot and index; None where they are the same."""
         return self._parts.get("naming", self._open_naming)
+
+    def naming_of(self, maps: Sequence[str]) -> IdNaming | None:
+        """As ``naming``, with items that the first map of ``maps`` names which is there, else with plain numbers."""
+        from karec.bundle.naming import IdNaming, PlainIds
+        from karec.ids import IdMap
+
+        if self.naming is None:
+            return None
+        found = [path for path in (self.path / IDS / f"{name}.karec" for name in maps) if path.exists()]
+        items = IdMap.open(found[0], verify=False) if found else PlainIds()
+        return IdNaming(self.naming.users, items)
 
     @property
     def user_tower(self) -> OnnxModel:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from karec.bundle.naming import IdNaming, PlainIds
 from karec.bundle.spaces import PRERANK
 from karec.bundle.versions import check_version
 from karec.errors import BundleError, IndexFormatError
@@ -23,13 +22,17 @@ from karec.types import Array
 
 if TYPE_CHECKING:
     from karec.bundle.bundle import Bundle
+    from karec.bundle.naming import IdNaming
     from karec.features.encoder import Encoder
     from karec.index import ItemIndex
     from karec.models.onnx_model import OnnxModel
     from karec.platform.snapshot import Snapshot
 
 KINDS = "kinds"
-MAPS = {"creator": ("creators", "users"), "song": ("songs",)}  # maps of ids that may name a kind's items, the first wins
+MAPS = {
+    "creator": ("creators", "users"),
+    "song": ("songs",),
+}  # maps of ids that name a kind's items, the first wins
 
 
 def kind_names(folder: Path) -> list[str]:
@@ -38,7 +41,7 @@ def kind_names(folder: Path) -> list[str]:
 
 
 def open_items(bundle: Bundle, name: str) -> tuple[ItemIndex, Snapshot]:
-    """The index of a kind, mapped, and the platform with its items for works. BundleError: there is none, or damaged."""
+    """The index of a kind, mapped, and the platform with its items for works. BundleError: damaged."""
     from karec.index import ItemIndex
     from karec.platform.item_kinds import ItemKind
 
@@ -98,15 +101,7 @@ class Kind:
     @property
     def naming(self) -> IdNaming | None:
         """As ``Bundle.naming``; items that have no map of ids are named by their numbers."""
-        of_works = self.bundle.naming
-        if of_works is None:
-            return None
-        from karec.bundle.bundle import IDS
-        from karec.ids import IdMap
-
-        paths = [self.path / IDS / f"{name}.karec" for name in MAPS.get(self.name, ())]
-        found = next((path for path in paths if path.exists()), None)
-        return IdNaming(of_works.users, PlainIds() if found is None else IdMap.open(found, verify=False))
+        return self.bundle.naming_of(MAPS.get(self.name, ()))
 
     def show_only(self, ids: Array) -> None:
         """From the next request on scenes find ``ids`` alone, as rooms that are on, until the next call. O(items).

@@ -17,7 +17,7 @@ import numpy as np
 
 from karec.bundle.kinds import KINDS, Kind
 from karec.bundle.model_structure import check_model, tower_width
-from karec.bundle.snapshot_structure import check_columns_read, check_snapshot, check_items
+from karec.bundle.snapshot_structure import check_columns_read, check_items, check_snapshot
 from karec.bundle.spaces import PRERANK, RECALL, SPACES, Space
 from karec.bundle.vector_statistics import FILE as STATISTICS
 from karec.bundle.vector_statistics import VectorStatistics
@@ -84,7 +84,7 @@ def check_structure(bundle: Parts, names: Collection[str]) -> None:
     if any(name.startswith(f"{IDS}/") for name in names):
         _check_ids(bundle, snapshot)
     if PRERANK in indices:
-        for kind in sorted({name.split("/")[1] for name in names if name.startswith(f"{KINDS}/") and name.count("/") > 1}):
+        for kind in sorted({name.split("/")[1] for name in names if name.startswith(f"{KINDS}/")}):
             _check_kind(bundle, kind, indices[PRERANK])
     for space in SPACES:
         _check_towers(bundle, space, names, encoder, indices.get(space))

@@ -40,6 +40,11 @@ def _add_cascade(names: Any) -> None:
     demo.add_argument("--out", type=Path, help="where models, bundle and config go (default: karec-demo-DATA)")
     demo.add_argument("--report", type=Path, metavar="DIR", help="write report.json and report.html there")
     demo.add_argument("--requests", type=int, default=200, help="how many requests to serve (default 200)")
+    demo.add_argument(
+        "--scene",
+        metavar="NAME",
+        help="world: also this scene: following, city, live, song_request, room, comment, creators; or all of them",
+    )
     demo.add_argument("--settings", type=Path, metavar="TOML", help="training settings (default: the built-in ones)")
 
     train = _command(names, "train", "train ranker and towers, refresh the index, publish a bundle", commands.train)

@@ -113,8 +113,8 @@ def _of_kind(scene: Scene, bundle: Bundle) -> Bundle | Kind:
         return bundle
     if scene.items not in bundle.kinds:
         raise scene.place.refusal(
-            f"items = {scene.items!r}: the bundle has no such kind{nearest(scene.items, bundle.kinds)}; it has works and "
-            f"{bundle.kinds}. Songs and creators are published where works have these roles, others by "
+            f"items = {scene.items!r}: the bundle has no such kind{nearest(scene.items, bundle.kinds)}; it has works "
+            f"and {bundle.kinds}. Songs and creators are published where works have these roles, others by "
             "publish_bundle(…, kinds=…)"
         )
     return bundle.kind(scene.items)

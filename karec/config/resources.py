@@ -34,5 +34,5 @@ class Resources:
     exposure: Any = None
 
     def get(self, name: str) -> Any:
-        """What a parameter called ``name`` is given; ``name`` is one of ``GIVEN``. LookupError: the kind has no such part."""
+        """What a parameter called ``name`` is given; ``name`` is one of ``GIVEN``. LookupError: the kind has none."""
         return getattr(self.bundle if name in PARTS else self, name)

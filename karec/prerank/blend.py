@@ -1,8 +1,8 @@
 """What the towers say of an item for this user, blended with how the item does with everybody.
 
-Items other than works have no ranker: ⟨user, item⟩ says whose, rates say of what, and what a scene wants (songs that are
-sung, minutes in a room, follows) is in the rates' labels and weights alone. Minutes are weights of labels that say how
-long: an expected time is Σ (length of the step) · P(at least so long).
+Items other than works have no ranker: ⟨user, item⟩ says whose taste they meet, and what a scene is for (songs that
+are sung, minutes in a room, follows) is in the labels of the rates. Minutes are weights of labels that say how long: an
+expected time is Σ (length of the step) · P(at least so long).
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from karec.features.found import is_found
 from karec.index import ItemIndex
 from karec.stage import Filter, Hydrator
 from karec.types import Array, Candidates, Request
@@ -46,15 +47,9 @@ class IsOn(Filter):
     """Drops items that the index blocks at this moment: rooms that are off, works that are taken down. O(N)."""
 
     why = "off, or blocked"
-    needs = ("rows",)
 
     def __init__(self, index: ItemIndex) -> None:
         self.index = index
 
     def keep(self, request: Request, candidates: Candidates) -> Array:
-        view = request.index
-        if not view.model_versions:
-            return np.zeros(len(candidates), bool)
-        nothing = np.zeros(view.dim, np.float32)
-        scores = view.scores(rows=candidates.rows, query_by_version=dict.fromkeys(view.model_versions, nothing))
-        return np.isfinite(scores)
+        return is_found(request.index, self.index.dim, candidates.ids)

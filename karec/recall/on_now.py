@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from karec.features.found import is_found
 from karec.index import ItemIndex
 from karec.platform.snapshot import Snapshot
 from karec.recall.postings import popularity
@@ -34,13 +35,8 @@ class OnNow(Source):
         return Candidates.of(ids)
 
     def _on(self, request: Request) -> Array:
-        view = request.index
-        if not view.model_versions:
-            return np.empty(0, np.int64)
-        nothing = np.zeros(view.dim, np.float32)
-        queries = dict.fromkeys(view.model_versions, nothing)
-        scores = view.scores(rows=np.arange(view.n_rows, dtype=np.int32), query_by_version=queries)
-        ids = view.ids[np.isfinite(scores)]
+        ids = request.index.ids[request.index.present]
+        ids = ids[is_found(request.index, self.index.dim, ids)]
         row = self.snapshot.works.lookup(ids)
         liked = np.append(popularity(self.snapshot), 0.0)  # the last is of an item that came since
         return np.asarray(ids[np.argsort(-liked[row], kind="stable")[: self.quota]])

@@ -118,4 +118,3 @@ def _of_values(snapshot: Snapshot, name: str, value: Array) -> Relation:
     kept = values >= 0
     indptr = np.concatenate([[0], np.cumsum(kept)])[relation.indptr]
     return Relation(indptr, values[kept].astype(np.int64), None if relation.times is None else relation.times[kept])
-

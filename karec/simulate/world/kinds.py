@@ -13,7 +13,6 @@ its counters and lists are folds of that log.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -48,7 +47,7 @@ LISTS = ("history", "skipped", "liked")
 
 @dataclass(frozen=True, eq=False)
 class WorldKind:
-    """``made`` is what is published; ``tastes`` and ``hours`` (None: always there) are the truth, by row of its items."""
+    """``made`` is published; ``tastes`` and ``hours`` (None: always there) are the truth, by row of its items."""
 
     made: KindOfWorks
     tastes: KindTastes
@@ -82,9 +81,7 @@ def make_kinds(world: World, snapshot: Snapshot, *, seed: int = 0) -> dict[str, 
         after = advance(before, shown, snapshot.time_ms)
         of_kind = [*LISTS, *(["follows"] if MEANING[name].followed else [])]
         lists = {each: after.relations[each] for each in of_kind}
-        kinds[name] = WorldKind(
-            KindOfWorks(ItemKind(after.works, lists, MEANING[name]), works_of), tastes, hours
-        )
+        kinds[name] = WorldKind(KindOfWorks(ItemKind(after.works, lists, MEANING[name]), works_of), tastes, hours)
     return kinds
 
 
@@ -188,7 +185,3 @@ def _together(hours: OpeningHours | None, time_ms: Array, n: int) -> list[tuple[
     middle = [int(half[rows[0]]) * hours.HALF_HOUR_MS + hours.HALF_HOUR_MS // 2 for rows in parts]
     everything = np.arange(n)
     return [(rows, np.flatnonzero(hours.open_at(everything, ms))) for rows, ms in zip(parts, middle, strict=True)]
-
-
-def kinds_to_publish(kinds: Mapping[str, WorldKind]) -> dict[str, KindOfWorks]:
-    return {name: kind.made for name, kind in kinds.items()}
