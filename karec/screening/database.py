@@ -85,5 +85,8 @@ def text(value: str) -> str:
 
 
 def scan(paths: Sequence[str]) -> str:
-    """A table in SQL: the rows of Parquet files, without columns made of the folders' names."""
-    return f"read_parquet([{', '.join(map(text, paths))}], hive_partitioning = false)"
+    """A table in SQL: the rows of Parquet files, without columns made of the folders' names.
+
+    Parquet's least and most of a column leave NaN out; ``can_have_nan`` keeps DuckDB from believing that there is none.
+    """
+    return f"read_parquet([{', '.join(map(text, paths))}], hive_partitioning = false, can_have_nan = true)"

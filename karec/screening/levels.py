@@ -70,7 +70,7 @@ class Levels:
         of which none is wanted ends above its highest level.
         """
         cells, starts = np.unique(self.cell, return_index=True)
-        ends = np.append(starts[1:], len(self.cell))
+        ends = np.append(starts, len(self.cell))[1:]
         at, need, part = (np.empty(len(cells), kind) for kind in (np.int64, np.int64, bool))
         for c, (start, end) in enumerate(zip(starts, ends, strict=True)):
             counts = self.count[start:end][::-1]
