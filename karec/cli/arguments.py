@@ -149,6 +149,9 @@ def _add_evaluations(names: Any) -> None:
     ablation.add_argument("--rows", nargs="+", default=[], metavar="ROW", help="some rows only (default: all)")
     ablation.add_argument("--pools", type=int, default=500, help="how many pools, one a user (default 500)")
     ablation.add_argument("--size", type=int, default=500, help="works in a pool (default 500)")
+    ablation.add_argument(
+        "--whole", type=int, default=40, help="users whose order of 100,000 works is compared (default 40)"
+    )
     agree = _command(others, "consistency", "how far prerank and rank agree on whole pools", evaluations.consistency)
     agree.add_argument("--config", type=Path, help="a karec.toml: draw pools from its bundle")
     agree.add_argument("--scene", help="a scene of the config (default: its first)")
