@@ -21,6 +21,7 @@ from karec.refresh.publish import publish_bundle
 from karec.simulate.arm_log import EXPOSURES, ArmLog, read_day, write_day
 from karec.simulate.arms import Arm
 from karec.simulate.checkpoint import State, advanced, platform_at, read_events, write_events
+from karec.simulate.feeds import feeds_of, write_feeds
 from karec.simulate.nightly import joined, learn_on
 from karec.simulate.population import Population, Sizes
 from karec.simulate.sessions import SCENE, Played, Today
@@ -92,7 +93,7 @@ class ArmRun:
             levels=population.levels.copy(),
             lately=population.lately.copy(),
             creators=Creators.at_start(population.potential, population.shares),
-            sessions=np.zeros((self.sizes.days, self.sizes.users), np.int32),
+            sessions=np.tile(np.where(population.comers, 0, -1).astype(np.int32), (self.sizes.days, 1)),
             run="",
         )
 
@@ -166,6 +167,7 @@ class ArmRun:
         write_events(self.place, day, rows)
 
     def _end(self, state: State) -> None:
+        self._write_feeds()
         population, scene = self.population, self.config.scene(SCENE)
         facts = {
             "sizes": asdict(self.sizes),
@@ -193,6 +195,11 @@ class ArmRun:
             quit_day=state.creators.quit_day,
             facts=facts,
         ).write_end(self.place)
+
+    def _write_feeds(self) -> None:
+        bundle = Bundle.open(self.place / "bundles", verify=False)
+        cascade, day = replace(self._cascade(bundle), observers=()), self.sizes.days - 1
+        write_feeds(self.place, feeds_of(self.arm.name, cascade, bundle.snapshot, self.population, day))
 
     def _all_days(self) -> dict[str, Array]:
         parts = [read_day(self.place, day) for day in range(self.sizes.days)]

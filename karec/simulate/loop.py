@@ -19,13 +19,15 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from karec._clock import Progress
 from karec._files import write_text_aside
+from karec.config.scenes import Config
 from karec.errors import DataError
 from karec.simulate.arm_run import ArmRun
 from karec.simulate.arms import MODELS, Arms
@@ -98,15 +100,46 @@ def _simulate(
     head = json.dumps(told, indent=1, sort_keys=True, default=str)
     _check(out, head, resume)
     population = make_population(sizes, replace(KUAIRAND, scale=arms.satiation), progress)
+    configs = _configs(arms, folder, out, population)
+    write_text_aside(out / HEAD, head)
+    first = _trained(arms, population, sizes, models, progress)
+    _play(_runs(arms, configs, first, out, population, sizes, cores, progress))
+
+
+def play_on(
+    run: Path, arms: Arms, population: Population, sizes: Sizes, out: Path, progress: Progress | None = None
+) -> None:
+    """Plays ``arms``, none of which has a config of its own, with the models of the run folder ``run`` and no training
+    but at nights, into ``out``, which is emptied. Beside ``run`` lies ``bundles``, as ``karec train`` leaves it.
+    """
+    shutil.rmtree(out, ignore_errors=True)
+    with _held(out):
+        configs = _configs(arms, out, out, population)
+        first = [run] * len(configs)
+        _play(_runs(arms, configs, first, out, population, sizes, usable_cores(), progress))
+
+
+def _configs(arms: Arms, folder: Path, out: Path, population: Population) -> list[Config]:
     weights = population.world.dataset.objectives
     configs = []
     for arm in arms.arms:
         config = arms.config_of(arm, out / arm.name / "karec.toml", folder, population.snapshot, weights)
         config.scene(SCENE)  # a mistake in its text is refused before anything is trained
         configs.append(config)
-    write_text_aside(out / HEAD, head)
-    first = _trained(arms, population, sizes, models, progress)
-    runs = [
+    return configs
+
+
+def _runs(
+    arms: Arms,
+    configs: Sequence[Config],
+    first: Sequence[Path],
+    out: Path,
+    population: Population,
+    sizes: Sizes,
+    cores: int,
+    progress: Progress | None,
+) -> list[ArmRun]:
+    return [
         ArmRun(
             arm=arm,
             config=config,
@@ -121,6 +154,9 @@ def _simulate(
         )
         for arm, config, trained in zip(arms.arms, configs, first, strict=True)
     ]
+
+
+def _play(runs: Sequence[ArmRun]) -> None:
     for run in runs:
         run.check()
     for run in runs:
