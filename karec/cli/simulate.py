@@ -27,6 +27,8 @@ def run(arguments: argparse.Namespace) -> None:
     sizes = Sizes(arguments.works, arguments.users, before, arguments.days, arguments.seed)
     path = Path(arguments.arms)
     arms = read_arms(path)
+    if arguments.only:
+        arms = arms.only(arguments.only)
     if arguments.report is not None:
         arguments.report.mkdir(parents=True, exist_ok=True)  # one that cannot be written is told now
     with progress_bars() as progress:

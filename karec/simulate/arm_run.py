@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from dataclasses import asdict, dataclass, replace
@@ -11,11 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from karec._clock import Progress
+from karec._clock import DAY_MS, Progress
 from karec.bundle import Bundle
 from karec.config.assemble import Cascade, build_cascade
 from karec.config.scenes import Config
+from karec.ecosystem.exposure import Exposures
+from karec.ecosystem.steering import Steering
 from karec.errors import ConfigError
+from karec.observer_queue import ObserverQueue
 from karec.platform.snapshot import Snapshot
 from karec.refresh.publish import publish_bundle
 from karec.simulate.arm_log import EXPOSURES, ArmLog, read_day, write_day
@@ -25,6 +29,7 @@ from karec.simulate.feeds import feeds_of, write_feeds
 from karec.simulate.nightly import joined, learn_on
 from karec.simulate.population import Population, Sizes
 from karec.simulate.sessions import SCENE, Played, Today
+from karec.simulate.steered import play_steered
 from karec.simulate.uploads import Creators
 from karec.simulate.workers import play_day
 from karec.types import Array
@@ -67,10 +72,10 @@ class ArmRun:
         for model in self.first.glob("baseline_*.onnx"):
             shutil.copyfile(model, self.place / model.name)  # an arm's steps may name one
         cascade = self._cascade(Bundle.open(self.first.parent / "bundles", verify=False))
-        if cascade.exposure is not None:
+        if cascade.exposure is not None and cascade.exposure.shared:
             raise ConfigError(
-                f"the arm {self.arm.name!r} steers exposure: its prices follow the feeds of one process, and a day is "
-                "played by several; leave out [exposure]"
+                f"the arm {self.arm.name!r}: exposure.state names a file, and a simulation keeps the prices in its "
+                "checkpoint: leave it out"
             )
 
     def run(self) -> None:
@@ -105,8 +110,14 @@ class ArmRun:
         bundle = self._published(state, snapshot)
         cascade = self._cascade(bundle)
         learns = self._learns(cascade)
-        today = Today(population, day, bundle.snapshot, replace(cascade, observers=()), cascade if learns else None)
-        played = play_day(today, state.levels, state.lately, self.cores, say)
+        logged = replace(cascade, observers=_logging(cascade)) if learns else None
+        steering = self._steering(cascade, state)
+        today = Today(population, day, bundle.snapshot, replace(cascade, observers=()), logged, steering)
+        if steering is None:
+            played = play_day(today, state.levels, state.lately, self.cores, say)
+        else:
+            played = play_steered(today, steering, state.levels, state.lately, self.cores, say)
+            state.exposure = json.dumps(steering.kept())
         self._write(day, played)
         state.levels[played.users] = played.levels
         state.lately[played.users] = played.lately
@@ -119,6 +130,15 @@ class ArmRun:
         if learns and state.day % self.nights == 0 and state.day < self.sizes.days:
             self._learn(state)
         return advanced(snapshot, self.place, day, population)
+
+    def _steering(self, cascade: Cascade, state: State) -> Steering | None:
+        """The prices that ``cascade`` reads, as they stood when the days so far were over; None: it steers nothing."""
+        steering = cascade.exposure
+        if not isinstance(steering, Steering):
+            return None
+        saved = json.loads(state.exposure) if state.exposure else None
+        steering.begin(saved, self.population.first_ms + state.day * DAY_MS)
+        return steering
 
     def _learns(self, cascade: Cascade) -> bool:
         """Whether nights can change anything: some step reads the towers' user vector."""
@@ -167,7 +187,10 @@ class ArmRun:
         write_events(self.place, day, rows)
 
     def _end(self, state: State) -> None:
-        self._write_feeds()
+        bundle = Bundle.open(self.place / "bundles", verify=False)
+        cascade, last = replace(self._cascade(bundle), observers=()), self.sizes.days - 1
+        steering = self._steering(cascade, state)
+        write_feeds(self.place, feeds_of(self.arm.name, cascade, bundle.snapshot, self.population, last))
         population, scene = self.population, self.config.scene(SCENE)
         facts = {
             "sizes": asdict(self.sizes),
@@ -177,7 +200,8 @@ class ArmRun:
             "satiation": asdict(population.truth.satiation),
             "scene": {"recall": list(scene.recall), "stages": list(scene.stages), "candidates": scene.limit},
             "run": state.run,
-            "model_version": Bundle.open(self.place / "bundles", verify=False).model_version,
+            "model_version": bundle.model_version,
+            "exposure": None if steering is None else steering.snapshot(),
             "requests": state.requests,
             "ms_a_request": state.ms / max(state.requests, 1),
             "seconds": state.seconds,
@@ -196,11 +220,6 @@ class ArmRun:
             facts=facts,
         ).write_end(self.place)
 
-    def _write_feeds(self) -> None:
-        bundle = Bundle.open(self.place / "bundles", verify=False)
-        cascade, day = replace(self._cascade(bundle), observers=()), self.sizes.days - 1
-        write_feeds(self.place, feeds_of(self.arm.name, cascade, bundle.snapshot, self.population, day))
-
     def _all_days(self) -> dict[str, Array]:
         parts = [read_day(self.place, day) for day in range(self.sizes.days)]
         return {name: np.concatenate([part[name] for part in parts]) for name in EXPOSURES}
@@ -208,3 +227,8 @@ class ArmRun:
     def _say(self, done: int, total: int, what: str) -> None:
         if self.progress is not None:
             self.progress(done, total, what)
+
+
+def _logging(cascade: Cascade) -> tuple[ObserverQueue, ...]:
+    """Its observers without the one that counts exposure by itself: a simulation counts in order of time."""
+    return tuple(queue for queue in cascade.observers if not isinstance(queue.observer, Exposures))

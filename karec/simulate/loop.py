@@ -37,7 +37,7 @@ from karec.simulate.sessions import SCENE
 from karec.simulate.workers import usable_cores
 from karec.simulate.world.satiation import KUAIRAND
 
-FORMAT = 1
+FORMAT = 2
 HEAD = "simulation.json"
 
 

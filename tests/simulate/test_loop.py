@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from small_loop import RANDOM, SIZES, TOWERS, arms_of, play
+from small_loop import RANDOM, SIZES, TOWERS, arms_of, assert_same, play
 
 from karec import cli
 from karec.bundle import Bundle
@@ -15,7 +15,7 @@ from karec.config.assemble import build_cascade
 from karec.config.starting import starting_config
 from karec.errors import ConfigError, DataError
 from karec.platform.folds.lists import KEPT
-from karec.simulate.arm_log import ARRAYS, BEFORE, EXPOSURES, NEVER, ArmLog
+from karec.simulate.arm_log import BEFORE, NEVER, ArmLog
 from karec.simulate.arms import SETS, read_arms
 from karec.simulate.checkpoint import read_events
 from karec.simulate.loop import simulate
@@ -43,13 +43,6 @@ def played(tmp_path_factory, models):
 @pytest.fixture(scope="module")
 def population():
     return make_population(SIZES)
-
-
-def assert_same(one, other):
-    for name in EXPOSURES:
-        np.testing.assert_array_equal(one.exposures[name], other.exposures[name], err_msg=name)
-    for name in ARRAYS:
-        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
 
 
 def test_two_arms_that_are_alike_have_the_same_log(played):
@@ -210,19 +203,6 @@ def test_a_cascade_that_does_not_build_is_refused_before_the_first_day(models, t
     with pytest.raises(ConfigError, match=r"the step fusion needs column\.logits"):
         play(tmp_path, models, wrong)
     assert not list((tmp_path / "out").glob("*/day-*.npz"))
-
-
-def test_an_arm_that_steers_exposure_is_refused_by_name(models, tmp_path):
-    steering = """[[arms]]
-name = "steered"
-[arms.scene]
-request = [{ use = "user_features" }, { use = "user_tower" }, { use = "exposure_prices" }]
-observers = [{ use = "exposures" }]
-exposure.targets = [{ column = "type", share = { "1" = 0.3 } }]
-stages.rerank.steps = [{ use = "exposure" }, { use = "top_k" }]
-"""
-    with pytest.raises(ConfigError, match="the arm 'steered' steers exposure"):
-        play(tmp_path, models, steering)
 
 
 def test_a_folder_of_another_simulation_is_refused_by_name(played, models):
