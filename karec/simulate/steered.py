@@ -14,7 +14,7 @@ import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -125,7 +125,8 @@ class _There:
         self._process.terminate()
         self._process.join()
 
-    def _answer(self):  # type: ignore[no-untyped-def]  # whatever was asked for
+    def _answer(self) -> Any:
+        """What the process sends; an error there is raised here."""
         answer = self._line.recv()
         if isinstance(answer, Exception):
             raise answer
