@@ -28,7 +28,15 @@ from karec._clock import HOUR_MS
 from karec._files import write_text_aside
 from karec._stored import MOST_JSON_BYTES, json_of, read_bytes
 from karec.ecosystem.boosts import Boosts, Units
-from karec.ecosystem.constraints import MOST_HOURS, Cap, Floor, Target, check_columns, check_together
+from karec.ecosystem.constraints import (
+    MOST_HOURS,
+    Cap,
+    Floor,
+    Target,
+    absent_values,
+    check_columns,
+    check_together,
+)
 from karec.ecosystem.control import PRICE, Law
 from karec.ecosystem.floors import Library, newest_of_each
 from karec.ecosystem.forked import safe_in_forks
@@ -90,7 +98,7 @@ class Steering:
         if not 0 < window_hours < MOST_HOURS:
             raise ValueError(f"window_hours must be positive, got {window_hours}")
         self.index, self.explore, self.shared = index, explore, state is not None
-        self._groups = groups_of(targets)
+        self._groups, self._absent = groups_of(targets), absent_values(index, targets)
         self._with_creators = any(not floor.of_works for floor in floors)
         self._ledger = Ledger(self._groups, caps, floors, Law(controller, rate, bound), window_hours)
         self._rates = Rates(snapshot)
@@ -179,7 +187,7 @@ class Steering:
                     for cap, (_, of) in zip(ledger.caps, capped, strict=True)
                 ],
                 "floors": [counts.told(ledger.time_ms) for counts in ledger.floors],
-                "unmet": ledger.unmet(),
+                "unmet": [*self._absent, *ledger.unmet()],
             }
 
     def feed(self, request: Request, shown: Candidates) -> Feed:
@@ -288,7 +296,7 @@ class Steering:
             notes["behind"] = len(self._boosts.behind.ids)
         spent = [counts.floor.name for counts in ledger.floors if not counts.has_budget]
         notes |= {"budget_spent": spent} if spent else {}
-        unmet = ledger.unmet()
+        unmet = [*self._absent, *ledger.unmet()]
         notes |= {"unmet": unmet} if unmet else {}
         parts = {column: [values] for column, values in capped.items() if len(values[0])}
         if len(self._boosts.creators):

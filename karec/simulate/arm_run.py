@@ -81,13 +81,25 @@ class ArmRun:
     def run(self) -> None:
         """All days that are left, then the end of the log."""
         state = State.kept(self.place) or self._start()
+        self._forget_half_a_day(state)
         snapshot = platform_at(self.place, state.day, self.population)
         while state.day < self.sizes.days:
             begin = time.perf_counter()
             snapshot = self._day(state, snapshot)
             state.seconds += time.perf_counter() - begin
+            state.logged = tuple(sorted(part.name for part in self._log.glob("*")))
             state.keep(self.place)
         self._end(state)
+
+    @property
+    def _log(self) -> Path:
+        return self.place / "rank_log"
+
+    def _forget_half_a_day(self, state: State) -> None:
+        """Removes what a day that did not end left in the rank log: it is played again, and would stand there twice."""
+        for part in self._log.glob("*"):
+            if part.name not in state.logged:
+                part.unlink()
 
     def _start(self) -> State:
         for left in ("rank_log", "learn"):
@@ -150,7 +162,7 @@ class ArmRun:
         say(0)
         served = joined([read_events(self.place, day, self.population) for day in range(state.day)])
         there = state.creators.upload_day < state.day
-        folder, log = self.place / "learn" / f"night-{state.day:04d}", self.place / "rank_log"
+        folder, log = self.place / "learn" / f"night-{state.day:04d}", self._log
         models, seed = self._models(state), self.sizes.seed
         run = learn_on(self.population, there, served, models, folder, log, self.settings, seed)
         state.run = str(run.relative_to(self.place))

@@ -27,11 +27,12 @@ from pathlib import Path
 
 from karec._clock import Progress
 from karec._files import write_text_aside
+from karec.config.assemble import check_steps
 from karec.config.scenes import Config
 from karec.errors import DataError
 from karec.simulate.arm_run import ArmRun
 from karec.simulate.arms import MODELS, Arms
-from karec.simulate.nightly import first_training
+from karec.simulate.nightly import check_settings, first_training
 from karec.simulate.population import Population, Sizes, make_population
 from karec.simulate.sessions import SCENE
 from karec.simulate.workers import usable_cores
@@ -124,7 +125,7 @@ def _configs(arms: Arms, folder: Path, out: Path, population: Population) -> lis
     configs = []
     for arm in arms.arms:
         config = arms.config_of(arm, out / arm.name / "karec.toml", folder, population.snapshot, weights)
-        config.scene(SCENE)  # a mistake in its text is refused before anything is trained
+        check_steps(config.scene(SCENE))  # a mistake in its text is refused before anything is trained
         configs.append(config)
     return configs
 
@@ -191,13 +192,14 @@ def _trained(arms: Arms, population: Population, sizes: Sizes, models: Path, pro
     """The run folder of each arm's first models; arms with the same settings share one."""
     settings = [json.dumps(arms.settings_of(arm), sort_keys=True) for arm in arms.arms]
     different = list(dict.fromkeys(settings))
+    world = [sizes.works, sizes.users, sizes.exposures, sizes.seed, asdict(population.truth.satiation)]
+    folders = {text: models / hashlib.sha256(json.dumps([world, text]).encode()).hexdigest()[:12] for text in different}
+    check_settings([json.loads(text) for text, folder in folders.items() if not folder.exists()])
     runs = {}
     for at, text in enumerate(different):
         if progress is not None:
             progress(at, len(different), "first trainings")
-        world = [sizes.works, sizes.users, sizes.exposures, sizes.seed, asdict(population.truth.satiation)]
-        name = hashlib.sha256(json.dumps([world, text]).encode()).hexdigest()[:12]
-        runs[text] = first_training(population.world, json.loads(text), sizes.seed, models / name)
+        runs[text] = first_training(population.world, json.loads(text), sizes.seed, folders[text])
     if progress is not None:
         progress(len(different), len(different), "first trainings")
     return [runs[text] for text in settings]
