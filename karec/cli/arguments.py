@@ -213,6 +213,9 @@ def _add_simulation(names: Any) -> None:
         metavar="FILE",
         help="what is compared: a TOML file, or a set that comes with karec: prerank, routes, diversity, kernels, pools",
     )
+    loop.add_argument(
+        "--only", nargs="+", default=[], metavar="ARM", help="some of its arms (default: all); each gives the same log"
+    )
     loop.add_argument("--out", type=Path, required=True, metavar="DIR", help="where models and the arms' logs go")
     loop.add_argument("--days", type=int, default=10, help="how many days are played (default 10)")
     loop.add_argument("--users", type=int, default=2_000, help="users (default 2000)")
