@@ -1,14 +1,15 @@
-"""Exposures with the rows of a snapshot that they name: what every fold reads."""
+"""Events with the rows that they name: what every fold reads."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from karec.platform.event_log.events import EXPOSURE, FOLLOW, UNFOLLOW
 from karec.platform.events import Exposures
-from karec.platform.folds.moments import MomentKeys
 from karec.platform.schema import CREATOR
 from karec.platform.snapshot import Snapshot
 from karec.platform.table import Table
@@ -16,33 +17,37 @@ from karec.types import Array
 
 
 @dataclass(frozen=True, eq=False)
-class LocatedExposures:
-    """M exposures in order of time.
+class LocatedEvents:
+    """M events in order of time.
 
-    ``user, work (M,) int64`` rows of the snapshot's tables; ``user_scene (M,) int64`` rows of its counters by user and
-    scene, −1 for a scene that the snapshot does not name; ``work_id, creator_id (M,) int64``; None
-    stands for the creators of works that have none.
+    ``user, work (M,) int64`` rows of users and works, −1 for the work of a follow; ``user_scene (M,) int64`` rows of the
+    counters by user and scene, −1 for a scene without a name; ``time_ms (M,)``; ``labels`` {name: (M,) 0 or 1};
+    ``work_id, creator_id (M,) int64``, None for the creators of works that have none; ``kind (M,)`` codes of
+    ``karec.platform.event_log.events``: exposure, label, follow or unfollow; None: all are exposures.
     """
 
-    exposures: Exposures
     user: Array
     work: Array
     user_scene: Array
+    time_ms: Array
+    labels: Mapping[str, Array]
     work_id: Array
     creator_id: Array | None
+    kind: Array | None = None
 
     @classmethod
-    def of(cls, snapshot: Snapshot, exposures: Exposures, first: int = 0) -> LocatedExposures:
+    def of(cls, snapshot: Snapshot, exposures: Exposures, first: int = 0) -> LocatedEvents:
         """Raises ValueError for a user or work that ``snapshot`` does not hold, naming it and the exposure, counted
         from ``first``. O(M log rows).
         """
         user = _rows(snapshot.users, exposures.user_id, "user", first)
         work = _rows(snapshot.works, exposures.work_id, "work", first)
         return cls(
-            exposures=exposures,
             user=user,
             work=work,
             user_scene=snapshot.user_scene_rows(user, exposures.scene),
+            time_ms=exposures.time_ms,
+            labels=exposures.labels,
             work_id=exposures.work_id,
             creator_id=np.asarray(snapshot.works[CREATOR])[work] if CREATOR in snapshot.works.columns else None,
         )
@@ -51,8 +56,21 @@ class LocatedExposures:
         return len(self.user)
 
     @cached_property
-    def moments(self) -> MomentKeys:
-        return MomentKeys.of(self.exposures.time_ms)
+    def shown(self) -> Array:
+        """(M,) bool: the exposures."""
+        return np.ones(len(self), bool) if self.kind is None else self.kind == EXPOSURE
+
+    def _are(self, kind: int) -> Array:
+        """(M,) bool: the events of a kind other than exposures."""
+        return np.zeros(len(self), bool) if self.kind is None else self.kind == kind
+
+    @property
+    def follow(self) -> Array:
+        return self._are(FOLLOW)
+
+    @property
+    def unfollow(self) -> Array:
+        return self._are(UNFOLLOW)
 
 
 def _rows(table: Table, ids: Array, what: str, first: int) -> Array:
