@@ -246,3 +246,12 @@ def windows(first: Array, values: Array) -> tuple[Array, Array, Array]:
                 start, n = n, again
             starts[e], ends[e] = start, n
     return places[:n], starts, ends
+
+
+@njit(cache=True, nogil=True)
+def add_counts(state: Array, rows: Array, added: Array) -> None:
+    """Adds ``added (M, C)`` to the rows ``rows (M,)`` of ``state (R, C) float64``; what is of a row < 0 is added nowhere."""
+    for e in range(len(rows)):
+        if rows[e] >= 0:
+            for c in range(added.shape[1]):
+                state[rows[e], c] += added[e, c]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import numpy as np
 
 from karec._clock import DAY_MS
 from karec._files import write_text_aside
 from karec._stored import read_json
 from karec.errors import LogSchemaError
+from karec.types import Array
 
 FORMAT = 1
 NAME = "log.json"
@@ -35,6 +39,11 @@ class Head:
                 raise ValueError(f"{what} are {names!r}, expected distinct names")
         if self.late_ms <= 0:
             raise ValueError(f"late_ms must be positive, got {self.late_ms}")
+
+    def codes_of(self, scenes: Sequence[str]) -> Array:
+        """(scenes of the log + 1,) int64: the place of each in ``scenes``, −1 where it is none; the last is of no scene."""
+        names = list(scenes)
+        return np.array([names.index(scene) if scene in names else -1 for scene in self.scenes] + [-1], np.int64)
 
 
 def is_event_log(folder: Path) -> bool:

@@ -56,9 +56,7 @@ class CounterFold:
 
     def step_all(self, state: Array, events: LocatedEvents, counters: Sequence[str]) -> None:
         """Adds ``events``, whose rows are those of ``state``. O(M·C)."""
-        rows = getattr(events, self.by)
-        named = rows >= 0
-        np.add.at(state, rows[named], added(events, counters)[named])
+        folds.add_counts(state, getattr(events, self.by), added(events, counters))
 
     @staticmethod
     def read(state: Array) -> Array:
