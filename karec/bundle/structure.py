@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from karec.bundle.kinds import KINDS, Kind
 from karec.bundle.manifest import MANIFEST
 from karec.bundle.model_structure import check_model, tower_width
-from karec.bundle.snapshot_structure import check_columns_read, check_snapshot
+from karec.bundle.snapshot_structure import check_columns_read, check_items, check_snapshot
 from karec.bundle.spaces import PRERANK, RECALL, SPACES, Space
 from karec.bundle.vector_statistics import FILE as STATISTICS
 from karec.bundle.vector_statistics import VectorStatistics
 from karec.errors import BundleError, one_line
+from karec.platform.item_kinds import ITEMS
 
 if TYPE_CHECKING:
     from karec.bundle.naming import IdNaming
@@ -55,6 +57,7 @@ class Parts(Protocol):
     def vector_statistics(self) -> VectorStatistics | None: ...
     @property
     def naming(self) -> IdNaming | None: ...
+    def kind(self, name: str) -> Kind: ...
 
 
 def check_structure(bundle: Parts, names: Collection[str]) -> None:
@@ -84,6 +87,9 @@ def check_structure(bundle: Parts, names: Collection[str]) -> None:
     _check_lists(folder, bundle.facts, {space.index: index for space, index in indices.items()})
     if any(name.startswith(f"{IDS}/") for name in names):
         _check_ids(bundle, snapshot)
+    if PRERANK in indices:
+        for kind in sorted({name.split("/")[1] for name in names if name.startswith(f"{KINDS}/")}):
+            _check_kind(bundle, kind, indices[PRERANK])
     for space in SPACES:
         _check_towers(bundle, space, names, encoder, indices.get(space))
     if RANKER in names:
@@ -146,6 +152,21 @@ def _check_lists(folder: Path, facts: Mapping[str, Any], indices: Mapping[str, I
     n_probe = told.get("n_probe") if isinstance(told, dict) else None
     if type(n_probe) is not int or not 1 <= n_probe <= n_lists:
         raise BundleError(f"{folder / MANIFEST}: the fact 'lists' is {repr(told)[:200]}, which no index of it has")
+
+
+def _check_kind(bundle: Parts, name: str, works: ItemIndex) -> None:
+    """Its items can be read, and their vectors lie in the space of ``works``. O(items)."""
+    folder = bundle.path / KINDS / name
+    with _named(folder):
+        kind = bundle.kind(name)
+        check_items(folder / ITEMS, kind.snapshot.works, kind.snapshot.labels)
+        _check_index(folder / PRERANK.index, kind.index, kind.snapshot)
+        if kind.index.dim != works.dim or not set(kind.index.model_versions) <= set(works.model_versions):
+            raise BundleError(
+                f"{folder / PRERANK.index} holds vectors of {kind.index.dim} numbers and versions "
+                f"{list(kind.index.model_versions)[:8]}, {PRERANK.index} has {works.dim} and "
+                f"{list(works.model_versions)[:8]}"
+            )
 
 
 def _check_index(path: Path, index: ItemIndex, snapshot: Snapshot | None) -> None:

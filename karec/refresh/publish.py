@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from karec._clock import Progress
 from karec.bundle import publish
 from karec.bundle.bundle import IDS
+from karec.bundle.kinds import KINDS
 from karec.bundle.spaces import PRERANK, RECALL
 from karec.bundle.vector_statistics import FILE, VectorStatistics
 from karec.errors import DataError
@@ -16,9 +19,11 @@ from karec.index import ItemIndex
 from karec.models.onnx_model import OnnxModel
 from karec.platform.snapshot import Snapshot
 from karec.refresh.item_vectors import build_index
+from karec.refresh.kinds import KindOfWorks, kind_index, songs_and_creators
 from karec.refresh.lists import FROM, build_measured_lists, user_vectors
 
 KEEP = 10  # versions that stay published
+NO_KINDS: Mapping[str, KindOfWorks] = MappingProxyType({})
 MODELS = (PRERANK.own, PRERANK.item, "ranker.onnx")
 
 
@@ -32,6 +37,7 @@ def publish_bundle(
     keep: int = KEEP,
     signing_key: Path | None = None,
     lists: bool = True,
+    kinds: Mapping[str, KindOfWorks] = NO_KINDS,
 ) -> Path:
     """Publish the models and the encoder of the run folder ``run``, serving ``snapshot``, as ``root/current``. ``ids``
     is a folder with the maps of the platform's ids, where they are not the snapshot's numbers.
@@ -40,6 +46,8 @@ def publish_bundle(
     always written, so that a scene may begin to centre or whiten without another publication: .1 s for 1e5 of 64.
     From ``karec.refresh.lists.FROM`` works on, the index that the channel ``model`` searches gets lists, for scenes
     that say ``exact = false``, and the manifest says what recall@1000 users get; ``lists`` False leaves them out.
+    Songs and creators are published as kinds of items where works have these roles, and ``kinds``, which take the
+    place of those of the same name: scenes recommend them (``items = "song"``).
     Returns the bundle's folder. The model version is the one that training wrote into the models. ``keep`` versions
     stay published, as ``karec.bundle.publish`` says. Raises DataError when the encoder reads counters by user and scene
     and the snapshot has none, and BundleError as ``publish``, or where that recall is below .95.
@@ -54,6 +62,7 @@ def publish_bundle(
         space, searched = (PRERANK, index) if recall is None else (RECALL, recall)
         asked = user_vectors(snapshot, encoder, OnnxModel(run / space.own))
         facts |= build_measured_lists(searched, asked, space.index).facts()
+    made = {**songs_and_creators(snapshot), **kinds}
 
     def write(folder: Path) -> None:
         for name in (*MODELS, "encoder.npz"):
@@ -64,6 +73,11 @@ def publish_bundle(
             for name in (RECALL.own, RECALL.item):
                 shutil.copyfile(run / name, folder / name)
             recall.save(folder / RECALL.index)
+        for name, kind in made.items():
+            place = folder / KINDS / name
+            place.mkdir(parents=True)
+            kind.kind.save(place)
+            kind_index(kind, snapshot, index).save(place / PRERANK.index)
         snapshot.save(folder / "snapshot")
         if ids is not None:
             shutil.copytree(ids, folder / IDS)
