@@ -120,7 +120,7 @@ A, S = np.arange(3), np.zeros(3, np.float32)
         (([A], [S + 1j], [1], 1), r"dtype complex64, expected \(n,\) float32"),
         (([A.astype(np.uint64)], [S], [1], 1), r"dtype uint64, expected \(n,\) int64"),
         (([A, A], [S, S[:2]], [1, 1], 1), r"channel 1: ids has shape \(3,\), scores has shape \(2,\)"),
-        (([A], [S], [1, 1], 1), "1 lists of ids, 1 of scores and 2 quotas"),
+        (([A], [S], [1, 1], 1), "1 lists of ids, 1 of scores, 2 quotas and 1 floors"),
         (([A], [S], [-1], 1), "quota of channel 0 must not be negative, got -1"),
         (([A], [S], [1], 0), "limit must be in"),
         (([A], [S], [1], 2**31), "limit must be in"),
