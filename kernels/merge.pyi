@@ -22,9 +22,9 @@ def merge_channels(
     nothing is added, and a channel only marks what it finds within its first ``quotas[c]`` entries. Output order:
     channel by channel, as found. The order of the channels is therefore their priority.
 
-    floors    of each later channel min(floor, n_c) places are kept free; what is left of them is filled afterwards, by
-              the channels in their order, each from the first work that it had to leave. So at least min(floors[c],
-              n_c) works of channel c are there, those counted that others brought, and that are not in ``left_out``.
+    floors    min(floors[c], n_c) places are kept for each channel; what it leaves of them is filled afterwards, by the
+              channels in their order, each from the first work that had no room. So at least min(floors[c], n_c)
+              works of channel c are there, those counted that others brought, and that are not in ``left_out``.
     left_out  ids that are passed over wherever they stand; they count nowhere
 
     At most 32 channels; a quota of 0 switches a channel off; 1 ≤ limit < 2³¹. Contiguous int64 / float32 input is not

@@ -2,8 +2,8 @@
 """Merge recall channels: drop repeated works, keep a quota for each channel and which channels found each work.
 
 Algorithm  One pass over the channels with a hash table of positions in the output (id_slots.pxi), whose first places hold
-           the works that are left out. A channel stops adding where only the floors of later channels have room; where it
-           did, a second pass goes on from there. Ids that were chosen to meet in one slot are walked again, by a multiplier
+           the works that are left out. A channel stops adding where only floors of other channels have room; where it did,
+           a second pass goes on from there. Ids that were chosen to meet in one slot are walked again, by a multiplier
            drawn at random; the result does not depend on it.
 Cost       O(sum of n_c) expected time, 20–24 bytes for each possible output work. The GIL is released.
 """
@@ -132,7 +132,7 @@ def merge_channels(ids, scores, quotas, limit, floors=None, left_out=None):
     for tried in range(MULTIPLIERS):
         slots, n = np.full(1 << bits, EMPTY, np.int32), 0
         steps = most_steps(len(left_out) + 2 * sum(map(len, ids)), tried)
-        begins, left, added = [0] * n_channels, list(takes), sum(kept)
+        begins, left, free = [0] * n_channels, list(takes), limit - sum(kept)  # places that no floor keeps
         from_ids, from_scores, quota = left_out, np.zeros(len(left_out), np.float32), len(left_out)
         with nogil:
             none = _walk(
@@ -148,10 +148,8 @@ def merge_channels(ids, scores, quotas, limit, floors=None, left_out=None):
             for c in range(n_channels):
                 if again and begins[c] == len(ids[c]):
                     continue
-                if not again:
-                    added -= kept[c]  # what is left of the floors are those of later channels
-                room, begin, adds, bit = most - added, begins[c], left[c], <uint32_t>1 << <uint32_t>c
-                from_ids, from_scores, quota, none_before = ids[c], scores[c], takes[c], n
+                room, begin, adds, bit = most if again else n + free + kept[c], begins[c], left[c], <uint32_t>1 << <uint32_t>c
+                from_ids, from_scores, quota, before = ids[c], scores[c], takes[c], n
                 with nogil:
                     n = _walk(
                         from_ids, from_scores, begin, adds, quota, bit, room, most, bits,
@@ -159,7 +157,7 @@ def merge_channels(ids, scores, quotas, limit, floors=None, left_out=None):
                     )
                 if n < 0:
                     break
-                begins[c], left[c] = refused, left[c] - (n - none_before)
+                begins[c], left[c], free = refused, left[c] - (n - before), free - max(n - before - kept[c], 0)
             if n < 0 or not any(floors):
                 break
         if n >= 0:

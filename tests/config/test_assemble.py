@@ -19,7 +19,7 @@ bundle = "bundles"
 
 [scenes.home]
 candidates = 8
-recall = [{ use = "popular", quota = 5 }, { use = "fresh", quota = 5, on_failure = "skip", name = "new" }]
+recall = [{ use = "popular", quota = 5 }, { use = "fresh", quota = 5, draws = 0, on_failure = "skip", name = "new" }]
 
 [[scenes.home.stages]]
 name = "prerank"
@@ -31,7 +31,7 @@ steps = [{ use = "top_k" }]
 
 [scenes.city]
 candidates = 8
-recall = [{ use = "fresh", quota = 5 }]
+recall = [{ use = "fresh", quota = 5, draws = 0 }]
 stages = [{ name = "rank", steps = [{ use = "top_k" }] }]
 """
 
