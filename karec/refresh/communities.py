@@ -48,7 +48,9 @@ def with_former_ids(found: Array, was: Array, most: int) -> Array:
     both = (found >= 0) & (was >= 0)
     pairs, overlap = np.unique(np.stack([found[both], was[both]]), axis=1, return_counts=True)
     order = np.lexsort((pairs[1], pairs[0], -overlap))
-    new_ids = np.full(int(found.max(initial=NONE)) + 1, NONE, np.int64)
+    if not (found >= 0).any():
+        return found.astype(np.int32)
+    new_ids = np.full(int(found.max()) + 1, NONE, np.int64)
     taken: set[int] = set()
     for now, before in pairs[:, order].T.tolist():
         if new_ids[now] == NONE and before not in taken:
@@ -85,9 +87,9 @@ def _watched_together(snapshot: Snapshot) -> list[tuple[Array, Array, Array]]:
     """(user, user, weight) of each watcher of a work and the next one, the second next, …, in the order of the rows."""
     of = snapshot.relations["history"]
     user = np.repeat(np.arange(len(of)), np.diff(of.indptr))
-    work, user = np.unique(np.stack([np.asarray(of.values), user]), axis=1)
-    _, of_work, watchers = np.unique(work, return_inverse=True, return_counts=True)
-    weight = COWATCH / np.maximum(watchers[of_work] - 1, 1)
+    work = np.unique(np.asarray(of.values), return_inverse=True)[1]
+    work, user = np.divmod(np.unique(work * max(len(of), 1) + user), max(len(of), 1))
+    weight = COWATCH / np.maximum(np.bincount(work)[work] - 1, 1)
     found = []
     for step in range(1, NEIGHBOURS + 1):
         same = work[step:] == work[:-step]
