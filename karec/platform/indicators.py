@@ -30,17 +30,12 @@ def indicator_weights(snapshot: Snapshot, weights: Mapping[str, float] | None) -
     return weights
 
 
-def indicator_of_works(snapshot: Snapshot, weights: Mapping[str, float]) -> Array:
-    """(works + 1,) float32, computed once; the last is the mean, of a work that nobody knows, found at row −1."""
-    key = ("live indicators", *sorted(weights.items()))
-    return snapshot.built.get(key, lambda: _indicator(snapshot, weights))
-
-
-def _indicator(snapshot: Snapshot, weights: Mapping[str, float]) -> Array:
+def indicators(snapshot: Snapshot, weights: Mapping[str, float]) -> tuple[Array, float]:
+    """((works,) float64, the mean of all works)."""
     columns = snapshot.works.columns
     shows = np.asarray(columns[EXPOSED], np.float64)
     creator = np.unique(columns[CREATOR], return_inverse=True)[1] if CREATOR in columns else None
-    total = np.zeros(len(shows) + 1)
+    total, means = np.zeros(len(shows)), 0.0
     for label, weight in weights.items():
         positives = np.asarray(columns[counter(label)], np.float64)
         mean = mean_rate(positives, shows)
@@ -48,5 +43,6 @@ def _indicator(snapshot: Snapshot, weights: Mapping[str, float]) -> Array:
         if creator is not None:
             sums = [np.bincount(creator, weights=values) for values in (positives, shows)]
             near = smoothed_rate(sums[0], sums[1], mean)[creator]
-        total += weight * np.append(smoothed_rate(positives, shows, near), mean)
-    return total.astype(np.float32)
+        total += weight * smoothed_rate(positives, shows, near)
+        means += weight * mean
+    return total, means

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from karec.platform.indicators import indicator_of_works, indicator_weights
+from karec.platform.indicators import indicator_weights, indicators
 from karec.platform.snapshot import Snapshot
 from karec.recall.postings import popularity, user_row
 from karec.recall.segments import seen_by
@@ -66,8 +66,9 @@ class Indicators(Source):
         self.quota = quota
         self.weights = indicator_weights(snapshot, weights)
         key = ("best indicators", quota, *sorted(self.weights.items()))
-        rates = indicator_of_works(snapshot, self.weights)[:-1]
-        self.best = snapshot.built.get(key, lambda: top_works(snapshot, rates, quota))
+        self.best = snapshot.built.get(
+            key, lambda: top_works(snapshot, indicators(snapshot, self.weights)[0].astype(np.float32), quota)
+        )
 
     def recall(self, request: Request) -> Candidates:
         return self.best
