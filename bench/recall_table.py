@@ -2,9 +2,10 @@
 
     OMP_NUM_THREADS=1 python bench/recall_table.py [WORKS, 1_000_000] [USERS, 20_000]
 
-A platform of the synthetic world, whose communities are found as at publish, and co-watch vectors and item vectors drawn
-at random: what they find is no matter here. Quotas add up to more than the 100,000 works that leave recall. The median
-of REQUESTS users, drawn with a fixed seed, after WARM; each channel is asked through the checks that the cascade makes.
+A platform of the synthetic world, whose communities are found as at publish, and co-watch vectors and item vectors
+drawn at random: what they find is no matter here. Quotas add up to more than the 100,000 works that leave recall. The
+median of REQUESTS users, drawn with a fixed seed, after WARM; each channel is asked through the checks that the cascade
+makes.
 The model channel scans all works exactly; bench/approximate_table.py has what lists make of it.
 """
 
@@ -108,9 +109,7 @@ def main(n_works: int, n_users: int) -> None:
             spent.append(np.diff(moments) * 1e3)
             sizes.append([*map(len, parts), len(merged)])
     ms, works = np.array(spent[WARM:]), np.median(sizes[WARM:], axis=0)
-    print(
-        f"{len(snapshot.works):,} works, {len(snapshot.users):,} users; channels built in {built_s:.1f} s of processor time"
-    )
+    print(f"{len(snapshot.works):,} works, {len(snapshot.users):,} users; channels built in {built_s:.1f} s")
     for name, each, n in zip([*(source.name for source in sources), "merge"], ms.T, works, strict=True):
         print(f"{name:24} {np.median(each):7.3f} ms   {n:9,.0f} works")
     without = [at for at, source in enumerate([*sources, merger]) if source.name != "model"]

@@ -20,6 +20,7 @@ from karec.config.scenes import Config
 from karec.evaluate.channels import channel_rows
 from karec.evaluate.consistency_report import consistency_rows, consistency_sentence
 from karec.evaluate.diversity_report import DIVERSITY_HEAD, diversity_rows, diversity_sentence
+from karec.evaluate.feed_channels import feed_channel_rows
 from karec.evaluate.funnel_report import FUNNEL_HEAD, FUNNEL_TITLE, funnel_rows
 from karec.evaluate.fusion_report import fusion_head, fusion_rows, fusion_sentence
 from karec.evaluate.page import with_interval
@@ -133,6 +134,10 @@ def recall_table(report: Mapping[str, Any]) -> Table:
 
 def channel_table(report: Mapping[str, Any]) -> Table:
     return text_table(f"What each channel finds, {report['users']:,} users", *channel_rows(report))
+
+
+def feed_channel_table(channels: Mapping[str, Any]) -> Table:
+    return text_table("What each channel gives to feeds (95 % over users)", *feed_channel_rows(channels))
 
 
 def diversity_table(report: Mapping[str, Any]) -> Table:
