@@ -115,11 +115,14 @@ def train(arguments: argparse.Namespace) -> None:
 def demo(arguments: argparse.Namespace) -> None:
     console = table_console()
     from karec.cli.demo import loss_of, report_on, serve, top_tens_of
+    from karec.cli.demo_loop import play_demo
     from karec.cli.scenes import asked_scenes, scenes_of
     from karec.cli.second_round import learn_from_served, rounds_of, serve_to_teach
+    from karec.cli.simulate import loop_tables
     from karec.cli.tables import funnel_loss_table, funnel_table, reach_table, rounds_table, run_tables, scenes_table
     from karec.evaluate.cascade_report import write_report
     from karec.evaluate.top_tens import top_tens_sentence
+    from karec.simulate.report import parts_of
 
     start = time.perf_counter()
     scenes = asked_scenes(arguments.scene, arguments.data)
@@ -136,12 +139,18 @@ def demo(arguments: argparse.Namespace) -> None:
             rounds = rounds_of(dataset, (first.folder, last.folder), taught, config)
         served = serve(dataset, config, arguments.requests, progress=progress)
         loss, top_tens = loss_of(served, progress), top_tens_of(dataset, served)
-        found = None
+        found = loop = None
         if scenes and data.world is not None:
             found = scenes_of(data.world, config, scenes, arguments.requests, progress)
+        if data.world is not None:
+            loop = play_demo(data.world, last.folder, arguments.out / "loop", arguments.seed or 0, progress)
     quality = first.quality
     truth = None if data.world is None else data.world.outcomes
-    report = report_on(dataset, served, quality, loss, top_tens, truth) | {"rounds": rounds, "scenes": found}
+    report = report_on(dataset, served, quality, loss, top_tens, truth) | {
+        "rounds": rounds,
+        "scenes": found,
+        "loop": loop,
+    }
     console.print(funnel_table(report["funnel"], report["timings_ms"]))
     console.print(funnel_loss_table(loss))
     console.print(top_tens_sentence(top_tens))
@@ -153,10 +162,12 @@ def demo(arguments: argparse.Namespace) -> None:
     console.print(reach_table(report["reach"]))
     if found is not None:
         console.print(scenes_table(found))
+    for table in () if loop is None else loop_tables(loop):
+        console.print(table)
     for counts in served.observed:
         console.print(str(counts))
     if arguments.report is not None:
-        _, page = write_report(report, arguments.report)
+        _, page = write_report(report, arguments.report, [] if loop is None else parts_of(loop))
         console.print(f"report: {page}")
     user = served.feeds[0].request.user_number
     if served.bundle.naming is not None:

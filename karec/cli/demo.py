@@ -150,7 +150,11 @@ def report_on(
     top_tens: dict[str, int],
     truth_of: TruthOf | None = None,
 ) -> dict[str, Any]:
-    """The report of a run; every key is documented in docs/formats.md. ``truth_of``: a synthetic world's outcomes."""
+    """The report of a run; every key is documented in docs/formats.md.
+
+    ``truth_of``: a synthetic world's outcomes; there the closed loop says what diversity gives, and no curve of
+    predicted relevance.
+    """
     traces = [feed.trace for feed in served.feeds]
     stages = list(traces[0].stage_sizes())
     ms = {stage: float(np.median([t.stage_ms()[stage] for t in traces])) for stage in traces[0].stage_ms()}
@@ -175,7 +179,7 @@ def report_on(
         "quality": quality["models"],
         "quality_by_history": quality["by_history"],
         "reach": reach(dataset, served, truth_of),
-        "diversity_curve": _curve(served),
+        "diversity_curve": _curve(served) if truth_of is None else None,
         "observers": [counts.as_dict() for counts in served.observed],
         "versions": dict(served.feeds[0].versions),
         "feed": [

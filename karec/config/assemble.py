@@ -12,7 +12,7 @@ from karec._toml import Place, known_keys, nearest, required, tables
 from karec.bundle import Bundle
 from karec.bundle.kinds import Kind
 from karec.cascade import Recall
-from karec.config.registry import build_steering, build_step
+from karec.config.registry import build_steering, build_step, step_class
 from karec.config.resources import Resources
 from karec.config.scenes import Config, Scene
 from karec.config.wiring import Steered, check_steered, check_wiring
@@ -100,10 +100,27 @@ def scene_names(path: Path) -> list[str]:
     return list(Config.read(path).scenes)
 
 
+def check_steps(scene: Scene) -> None:
+    """Raises ConfigError for a step of ``scene`` that nobody knows. No bundle is needed."""
+    lists = {"request": scene.request, "recall": scene.recall, "observers": scene.observers}
+    named = [(table, scene.place[key][i]) for key, tables in lists.items() for i, table in enumerate(tables)]
+    for i, stage in enumerate(scene.stages):
+        place = scene.place["stages"][i]["steps"]
+        named += [(table, place[j]) for j, table in enumerate(tables(stage.get("steps"), place))]
+    for table, place in named:
+        step_class(required(table, "use", str, place), place)
+
+
 def _resources(scene: Scene, bundle: Bundle, config: Config) -> Resources:
     resources = Resources(_of_kind(scene, bundle), config.path.parent)
     if scene.exposure is None:
         return resources
+    state = scene.exposure.get("state")
+    for other in config.scenes if state is not None else ():
+        if other != scene.name and (config.scene(other).exposure or {}).get("state") == state:
+            raise scene.place["exposure"].refusal(
+                f"state = {state!r} is where the scene {other!r} keeps its prices too: name another file for one"
+            )
     return replace(resources, exposure=build_steering(scene.exposure, resources, scene.place["exposure"]))
 
 
