@@ -202,7 +202,7 @@ def recommend(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps(feed.as_dict(), indent=1))
         return
-    console.print(feed_table(feed, bundle.snapshot))
+    console.print(feed_table(feed, (cascade.bundle or bundle).snapshot))
     for table in explanation_tables(feed):
         console.print(table)
     if arguments.trace:
