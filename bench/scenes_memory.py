@@ -4,9 +4,9 @@ served requests of every scene.
     karec demo --works 400000 --users 20000 --exposures 60000 --requests 5 --scene all --out HERE
     python bench/scenes_memory.py HERE/karec.toml
 
-Memory is the process's RSS and PSS (/proc/self/smaps_rollup) after ``N_REQUESTS`` requests a scene, and what it had after
-its imports is told apart. Starting is opening the bundle and building the cascades, up to the first answer of each scene:
-seconds of the clock, and of the processor with those of the child process that replays requests.
+Memory is the process's RSS and PSS (/proc/self/smaps_rollup) after ``N_REQUESTS`` requests a scene, and what it had
+after its imports is told apart. Starting is opening the bundle, building the cascades and the first answer of each
+scene: seconds of the clock, and of the processor with those of the child process that replays requests.
 """
 
 from __future__ import annotations
