@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from karec.platform.snapshot import Snapshot
 
 KINDS = "kinds"
-MAPS = {
+MAPS = {"creator": ("creators",), "song": ("songs",)}  # maps of ids that name items, where their ids are texts
     "creator": ("creators", "users"),
     "song": ("songs",),
 }  # maps of ids that name a kind's items, the first wins
