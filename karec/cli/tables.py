@@ -17,6 +17,7 @@ from karec.bundle.publishing import CURRENT
 from karec.bundle.spaces import PRERANK, RECALL
 from karec.config.host_stage import KIND as STAGE_KIND
 from karec.config.scenes import Config
+from karec.evaluate.channels import channel_rows
 from karec.evaluate.consistency_report import consistency_rows, consistency_sentence
 from karec.evaluate.diversity_report import DIVERSITY_HEAD, diversity_rows, diversity_sentence
 from karec.evaluate.funnel_report import FUNNEL_HEAD, FUNNEL_TITLE, funnel_rows
@@ -128,6 +129,10 @@ def funnel_loss_table(loss: Mapping[str, Any], source: str = "") -> Table:
 
 def recall_table(report: Mapping[str, Any]) -> Table:
     return text_table(f"What the model channel finds, {report['users']:,} users", *recall_rows(report))
+
+
+def channel_table(report: Mapping[str, Any]) -> Table:
+    return text_table(f"What each channel finds, {report['users']:,} users", *channel_rows(report))
 
 
 def diversity_table(report: Mapping[str, Any]) -> Table:

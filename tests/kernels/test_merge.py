@@ -35,6 +35,24 @@ def test_a_merge_equals_a_plain_walk_with_a_dictionary(case, limit):
     )
 
 
+@given(cases, st.lists(st.integers(0, 30), min_size=6, max_size=6), st.lists(works, max_size=6), st.integers(0, 30))
+def test_with_floors_and_works_left_out_it_equals_the_walk_too(case, floors, left_out, room):
+    channels, quotas = [channel for channel, _ in case], [quota for _, quota in case]
+    floors = [min(floor, quota) for floor, quota in zip(floors, quotas, strict=False)]
+    limit = max(sum(floors), 1) + room
+    ids = [np.array([work for work, _ in channel], np.int64) for channel in channels]
+    scores = [np.array([score for _, score in channel], np.float32) for channel in channels]
+    merged = merge_channels(ids, scores, quotas, limit, floors, np.array(left_out, np.int64))
+    told = list(zip(*(part.tolist() for part in merged), strict=True))
+    assert told == plain_merge(channels, quotas, limit, floors, left_out)
+    assert not {work for work, *_ in told} & set(left_out)
+    for c, floor in enumerate(floors):
+        fit = {work for work, _ in channels[c]} - set(left_out)
+        first = {work for work, _ in channels[c][: quotas[c]]}
+        if len(first) == min(quotas[c], len(channels[c])) and not first & set(left_out):
+            assert sum(bits >> c & 1 for *_, bits in told) >= min(floor, len(channels[c]), len(fit))
+
+
 @given(cases, st.integers(1, 60))
 def test_no_work_repeats_each_names_a_channel_and_quotas_and_limit_hold(case, limit):
     channels, quotas = [channel for channel, _ in case], [quota for _, quota in case]
@@ -120,11 +138,15 @@ A, S = np.arange(3), np.zeros(3, np.float32)
         (([A], [S + 1j], [1], 1), r"dtype complex64, expected \(n,\) float32"),
         (([A.astype(np.uint64)], [S], [1], 1), r"dtype uint64, expected \(n,\) int64"),
         (([A, A], [S, S[:2]], [1, 1], 1), r"channel 1: ids has shape \(3,\), scores has shape \(2,\)"),
-        (([A], [S], [1, 1], 1), "1 lists of ids, 1 of scores and 2 quotas"),
+        (([A], [S], [1, 1], 1), "1 lists of ids, 1 of scores, 2 quotas and 1 floors"),
         (([A], [S], [-1], 1), "quota of channel 0 must not be negative, got -1"),
         (([A], [S], [1], 0), "limit must be in"),
         (([A], [S], [1], 2**31), "limit must be in"),
         (([A] * 33, [S] * 33, [1] * 33, 1), "33 channels, at most 32"),
+        (([A], [S], [2], 3, [3]), r"the floor of channel 0 must be in 0…2, its quota, got 3"),
+        (([A], [S], [2], 3, [-1]), r"the floor of channel 0 must be in 0…2, its quota, got -1"),
+        (([A, A], [S, S], [2, 2], 3, [2, 2]), "the floors sum to 4, the limit is 3"),
+        (([A], [S], [2], 3, None, A * 0.5), r"ids of channel left out has .*float64, expected \(n,\) int64"),
     ],
 )
 def test_shapes_dtypes_quotas_and_limits_that_do_not_fit_are_refused(arguments, message):
