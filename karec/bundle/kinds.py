@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
 KINDS = "kinds"
 MAPS = {"creator": ("creators",), "song": ("songs",)}  # maps of ids that name items, where their ids are texts
-    "creator": ("creators", "users"),
-    "song": ("songs",),
-}  # maps of ids that name a kind's items, the first wins
 
 
 def kind_names(folder: Path) -> list[str]:
