@@ -52,8 +52,8 @@ class Scene:
     """One scene with what it inherits; every count is a number. ``stages`` hold tables ``{name, steps}``.
 
     ``limit``: how many works leave recall at most; None where the scene does not say it. ``exposure``: what it wants of
-    exposure; None where it wants nothing. ``consumed``: relations whose works never leave recall. ``items``: the kind of
-    what it recommends; None: works.
+    exposure; None where it wants nothing. ``consumed``: relations whose works never leave recall. ``items``: the kind
+    of what it recommends; None: works.
     """
 
     name: str
