@@ -27,6 +27,7 @@ def test_the_report_has_its_documented_keys(report):
         "feed",
         "rounds",
         "loop",
+        "scenes",
     }
     assert report.keys() == documented
     sizes = [report["funnel"][stage] for stage in ("catalogue", "recall", "prerank", "rank", "rerank")]
