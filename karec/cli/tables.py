@@ -274,6 +274,8 @@ def _inspect_bundle(path: Path) -> Iterator[Table]:
     yield _inspect_index(bundle.index, PRERANK.index)
     if bundle.recall_index is not None:
         yield _inspect_index(bundle.recall_index, RECALL.index)
+    if "lists" in bundle.facts:
+        yield _inspect_lists(bundle.facts["lists"])
 
 
 def _model_row(name: str, model: OnnxModel) -> tuple[str, ...]:
@@ -288,9 +290,18 @@ def _inspect_index(index: ItemIndex, name: str) -> Table:
         "model version": str(index.model_version),
         "generation": str(index.generation),
         "instruction set": index.isa,
+        "lists": f"{index.n_lists:,}",
         "columns": ", ".join(f"{column} ({values.dtype})" for column, values in index.columns.items()),
     }
     return _facts(f"Item index {name}", facts)
+
+
+def _inspect_lists(told: Mapping[str, Any]) -> Table:
+    facts = {
+        "read where exact = false": f"{told['n_probe']:,} of {told['n_lists']:,} lists",
+        f"recall@{told['k']:,} then": f"{told['recall']:.3f}, {told['users']:,} users; lowest {told['lowest']:.3f}",
+    }
+    return _facts(f"Lists of {told['file']}", facts)
 
 
 def _inspect_config(path: Path) -> Table:
