@@ -42,6 +42,11 @@ def _add_cascade(names: Any) -> None:
     demo.add_argument("--out", type=Path, help="where models, bundle and config go (default: karec-demo-DATA)")
     demo.add_argument("--report", type=Path, metavar="DIR", help="write report.json and report.html there")
     demo.add_argument("--requests", type=int, default=200, help="how many requests to serve (default 200)")
+    demo.add_argument(
+        "--scene",
+        metavar="NAME",
+        help="world: also this scene: following, city, live, song_request, room, comment, creators; or all of them",
+    )
     demo.add_argument("--settings", type=Path, metavar="TOML", help="training settings (default: the built-in ones)")
 
     train = _command(names, "train", "train ranker and towers, refresh the index, publish a bundle", commands.train)
@@ -144,6 +149,9 @@ def _add_evaluations(names: Any) -> None:
     ablation.add_argument("--rows", nargs="+", default=[], metavar="ROW", help="some rows only (default: all)")
     ablation.add_argument("--pools", type=int, default=500, help="how many pools, one a user (default 500)")
     ablation.add_argument("--size", type=int, default=500, help="works in a pool (default 500)")
+    ablation.add_argument(
+        "--whole", type=int, default=40, help="users whose order of 100,000 works is compared (default 40)"
+    )
     agree = _command(others, "consistency", "how far prerank and rank agree on whole pools", evaluations.consistency)
     agree.add_argument("--config", type=Path, help="a karec.toml: draw pools from its bundle")
     agree.add_argument("--scene", help="a scene of the config (default: its first)")
@@ -203,7 +211,10 @@ def _add_simulation(names: Any) -> None:
         "--arms",
         required=True,
         metavar="FILE",
-        help="what is compared: a TOML file, or a set that comes with karec: prerank, diversity, kernels, pools",
+        help="what is compared: a TOML file, or a set that comes with karec: prerank, routes, diversity, kernels, pools",
+    )
+    loop.add_argument(
+        "--only", nargs="+", default=[], metavar="ARM", help="some of its arms (default: all); each gives the same log"
     )
     loop.add_argument("--out", type=Path, required=True, metavar="DIR", help="where models and the arms' logs go")
     loop.add_argument("--days", type=int, default=10, help="how many days are played (default 10)")

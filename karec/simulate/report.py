@@ -28,8 +28,9 @@ from karec.simulate.report_tables import (
     price_rows,
 )
 
-FORMAT = 1  # of report.json
-FEED_KEYS, WORK_KEYS = ("arm", "user", "day", "works"), ("song", "creator", "type", "age_h", "why")
+FORMAT = 2  # of report.json
+FEED_KEYS = ("arm", "user", "day", "shown_before", "works")
+WORK_KEYS = ("song", "creator", "type", "age_h", "found_by", "ranked", "why")
 HOW_SURE = (
     "In brackets: 95 % intervals. They come from drawing users (for what users got, and shares of what was shown) or "
     "creators with all their works (for the rest) again and again, the same draws in every arm. All arms live in one "
@@ -51,8 +52,8 @@ def report_on(
 
     ``logs`` are read one at a time, so that a generator holds one arm's exposures at once. ``pair`` names an arm
     without and one with diversity, which the pictures mark; ``knobs`` says what an arm turns where its log does not.
-    ``feeds`` are shown as they are: each a dict of ``arm``, ``user``, ``day`` and ``works``, dicts of ``song``,
-    ``creator``, ``type``, ``age_h``, ``why``. Raises DataError as ``sums_of`` and ``compare_arms`` do.
+    ``feeds`` are shown as they are, each a dict of FEED_KEYS with dicts of WORK_KEYS (``karec.simulate.feeds``). Raises
+    DataError as ``sums_of`` and ``compare_arms`` do.
     """
     _check_feeds(feeds)
     compared = compare_arms(
@@ -82,10 +83,14 @@ def write_report(report: Mapping[str, Any], folder: Path) -> tuple[Path, Path]:
 
 
 def _page(report: Mapping[str, Any]) -> str:
+    return page("karec simulation", ["<h1>karec: a platform simulated</h1>", *parts_of(report)])
+
+
+def parts_of(report: Mapping[str, Any]) -> list[str]:
+    """All that a page tells of a simulation, for one of its own or a part of another."""
     pair, baseline = report["pair"], report["baseline"]
     marked = f" Marked: “{pair['without']}” and “{pair['with']}”; the other arms are grey." if pair else ""
     parts = [
-        "<h1>karec: a platform simulated</h1>",
         _note(
             f"{report['days']} days, {report['users']:,} users, {report['creators']:,} creators, "
             f"{report['works']:,} works that are there or may come. {len(report['arms'])} arms met the same people, "
@@ -138,7 +143,7 @@ def _page(report: Mapping[str, Any]) -> str:
         *feed_parts(report["feeds"]),
         *_costs(report),
     ]
-    return page("karec simulation", parts)
+    return parts
 
 
 def _costs(report: Mapping[str, Any]) -> list[str]:
