@@ -23,7 +23,7 @@ from karec.screening.levels import LOW, Levels, order_of
 from karec.types import Array
 
 KEPT_DAY, KEPT_ID, KEPT_QUALITY = "day", "id", "quality"
-MADE_OF = b"karec.made_of"  # in the footer
+MADE_OF = b"screening.made_of"  # in the footer
 
 
 @dataclass(frozen=True, eq=False)
