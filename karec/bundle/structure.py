@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from karec.bundle.kinds import KINDS, Kind
 from karec.bundle.model_structure import check_model, tower_width
-from karec.bundle.snapshot_structure import check_columns_read, check_snapshot
+from karec.bundle.snapshot_structure import check_columns_read, check_items, check_snapshot
 from karec.bundle.spaces import PRERANK, RECALL, SPACES, Space
 from karec.bundle.vector_statistics import FILE as STATISTICS
 from karec.bundle.vector_statistics import VectorStatistics
 from karec.errors import BundleError, one_line
+from karec.platform.item_kinds import ITEMS
 
 if TYPE_CHECKING:
     from karec.bundle.naming import IdNaming
@@ -52,6 +54,7 @@ class Parts(Protocol):
     def vector_statistics(self) -> VectorStatistics | None: ...
     @property
     def naming(self) -> IdNaming | None: ...
+    def kind(self, name: str) -> Kind: ...
 
 
 def check_structure(bundle: Parts, names: Collection[str]) -> None:
@@ -80,6 +83,9 @@ def check_structure(bundle: Parts, names: Collection[str]) -> None:
         _check_recall(folder, names, indices)
     if any(name.startswith(f"{IDS}/") for name in names):
         _check_ids(bundle, snapshot)
+    if PRERANK in indices:
+        for kind in sorted({name.split("/")[1] for name in names if name.startswith(f"{KINDS}/")}):
+            _check_kind(bundle, kind, indices[PRERANK])
     for space in SPACES:
         _check_towers(bundle, space, names, encoder, indices.get(space))
     if RANKER in names:
@@ -130,6 +136,21 @@ def _check_recall(folder: Path, names: Collection[str], indices: Mapping[Space, 
             rows = view.lookup(piece)
             if (rows < 0).any():
                 raise BundleError(f"{path}: {PRERANK.index} has no work {piece[np.argmin(rows)]}")
+
+
+def _check_kind(bundle: Parts, name: str, works: ItemIndex) -> None:
+    """Its items can be read, and their vectors lie in the space of ``works``. O(items)."""
+    folder = bundle.path / KINDS / name
+    with _named(folder):
+        kind = bundle.kind(name)
+        check_items(folder / ITEMS, kind.snapshot.works, kind.snapshot.labels)
+        _check_index(folder / PRERANK.index, kind.index, kind.snapshot)
+        if kind.index.dim != works.dim or not set(kind.index.model_versions) <= set(works.model_versions):
+            raise BundleError(
+                f"{folder / PRERANK.index} holds vectors of {kind.index.dim} numbers and versions "
+                f"{list(kind.index.model_versions)[:8]}, {PRERANK.index} has {works.dim} and "
+                f"{list(works.model_versions)[:8]}"
+            )
 
 
 def _check_index(path: Path, index: ItemIndex, snapshot: Snapshot | None) -> None:

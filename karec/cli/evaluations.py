@@ -51,6 +51,7 @@ def ablation(arguments: argparse.Namespace) -> None:
             only=arguments.rows,
             n_pools=arguments.pools,
             pool_size=arguments.size,
+            whole=arguments.whole,
             truth_of=truth_of,
             progress=progress,
         )

@@ -26,6 +26,7 @@ from karec.evaluate.quality_rows import COLUMNS, history_rows, quality_rows
 from karec.evaluate.reach_report import REACH_HEAD, reach_rows, reach_sentence
 from karec.evaluate.recall import recall_rows
 from karec.evaluate.rounds_report import ROUNDS_HEAD, rounds_rows, rounds_sentence
+from karec.evaluate.scenes_report import SCENES_HEAD, SCENES_NOTE, scenes_rows
 from karec.index import ItemIndex
 from karec.models.onnx_model import OnnxModel
 from karec.platform.schema import CREATOR, PUBLISHED, SONG, TYPE
@@ -136,6 +137,12 @@ def diversity_table(report: Mapping[str, Any]) -> Table:
 def reach_table(reach: Mapping[str, Any]) -> Table:
     table = text_table("What the feeds reached", REACH_HEAD, reach_rows(reach))
     table.caption = reach_sentence(reach)
+    return table
+
+
+def scenes_table(scenes: Mapping[str, Any]) -> Table:
+    table = text_table("What scenes are worth", SCENES_HEAD, scenes_rows(scenes))
+    table.caption = SCENES_NOTE
     return table
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import karec.cascade
-from karec._toml import Place, known_keys, required, tables
+from karec._toml import Place, known_keys, nearest, required, tables
 from karec.bundle import Bundle
+from karec.bundle.kinds import Kind
 from karec.cascade import Recall
 from karec.config.registry import build_steering, build_step, step_class
 from karec.config.resources import Resources
@@ -26,11 +27,12 @@ STAGE_ROLES: tuple[type[Step], ...] = (Hydrator, Filter, Scorer, Selector)
 class Cascade(karec.cascade.Cascade):
     """The request path of one scene of a ``karec.toml``. Any number of threads may ``run`` it at once.
 
-    The cascades of a process that stand on one bundle share it, and what their steps build from it. ``exposure``: how
-    what the scene wants of exposure stands; None where it wants nothing.
+    The cascades of a process that stand on one bundle share it, and what their steps build from it. ``bundle``: the
+    bundle, or what it has of the kind of items that the scene recommends. ``exposure``: how what the scene wants of
+    exposure stands; None where it wants nothing.
     """
 
-    bundle: Bundle | None = field(default=None, repr=False)
+    bundle: Bundle | Kind | None = field(default=None, repr=False)
     exposure: Steered | None = field(default=None, repr=False, kw_only=True)
 
     @classmethod
@@ -43,18 +45,18 @@ class Cascade(karec.cascade.Cascade):
         scene = config.scene(name)
         bundle = Bundle.shared(config.bundle, config.bundle_key) if bundle is None else bundle
         resources = _resources(scene, bundle, config)
-        place = scene.place
+        items, place = resources.bundle, scene.place
         recall = _recall(scene, resources)
         stages = tuple(_stage(table, resources, place["stages"][i]) for i, table in enumerate(scene.stages))
-        request = _steps(scene.request, (RequestHydrator,), resources, place["request"])
+        request = _steps(scene.request, (RequestHydrator,), replace(resources, bundle=bundle), place["request"])
         observers = _steps(scene.observers, (Observer,), replace(resources, stages=stages), place["observers"])
         check_wiring(request, recall, stages, observers, place)
         steps = [*request, *recall.sources, *(step for stage in stages for step in stage.steps)]
         check_steered(resources.exposure, steps, observers, place)
         versions = {"model": bundle.model_version, "bundle": bundle.path.name}
         queues = tuple(ObserverQueue(observer) for observer in observers)
-        read = bundle.index, config.threads, bundle.naming, bundle
-        steered = {"recall_index": bundle.recall_index, "exposure": resources.exposure}
+        read = items.index, config.threads, items.naming, items
+        steered = {"recall_index": items.recall_index, "exposure": resources.exposure}
         return cls(name, request, recall, stages, queues, versions, *read, **steered)
 
 
@@ -110,7 +112,7 @@ def check_steps(scene: Scene) -> None:
 
 
 def _resources(scene: Scene, bundle: Bundle, config: Config) -> Resources:
-    resources = Resources(bundle, config.path.parent)
+    resources = Resources(_of_kind(scene, bundle), config.path.parent)
     if scene.exposure is None:
         return resources
     state = scene.exposure.get("state")
@@ -120,6 +122,19 @@ def _resources(scene: Scene, bundle: Bundle, config: Config) -> Resources:
                 f"state = {state!r} is where the scene {other!r} keeps its prices too: name another file for one"
             )
     return replace(resources, exposure=build_steering(scene.exposure, resources, scene.place["exposure"]))
+
+
+def _of_kind(scene: Scene, bundle: Bundle) -> Bundle | Kind:
+    """What scenes of the kind that ``scene`` recommends read."""
+    if scene.items is None:
+        return bundle
+    if scene.items not in bundle.kinds:
+        raise scene.place.refusal(
+            f"items = {scene.items!r}: the bundle has no such kind{nearest(scene.items, bundle.kinds)}; it has works "
+            f"and {bundle.kinds}. Songs and creators are published where works have these roles, others by "
+            "publish_bundle(…, kinds=…)"
+        )
+    return bundle.kind(scene.items)
 
 
 def _recall(scene: Scene, resources: Resources) -> Recall:

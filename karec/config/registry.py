@@ -19,11 +19,18 @@ STEPS: Mapping[str, str] = {
     "model": "karec.recall.model:Model",
     "popular": "karec.recall.popular:Popular",
     "fresh": "karec.recall.popular:Fresh",
+    "on_now": "karec.recall.on_now:OnNow",
     "merge": "karec.recall.merger:QuotaMerger",
     "index_rows": "karec.prerank.rows:IndexRows",
     "has_embedding": "karec.prerank.rows:HasEmbedding",
     "not_shown": "karec.prerank.rows:NotShown",
     "not_seen": "karec.prerank.seen:NotSeen",
+    "is_on": "karec.prerank.rows:IsOn",
+    "followed": "karec.prerank.people:Followed",
+    "not_followed": "karec.prerank.people:NotFollowed",
+    "not_own": "karec.prerank.people:NotOwn",
+    "as_user": "karec.prerank.people:AsUser",
+    "blend": "karec.prerank.blend:Blend",
     "random": "karec.prerank.random_order:RandomOrder",
     "live_indicators": "karec.prerank.live_indicators:LiveIndicators",
     "inner_product": "karec.prerank.inner_product:InnerProduct",
@@ -110,4 +117,8 @@ def _filled(cls: type[S], use: str, table: Mapping[str, Any], resources: Resourc
 def _constructed(cls: type[T], options: Mapping[str, Any], resources: Resources, place: Place) -> T:
     given = [name for name in parameters(cls) if name in GIVEN]
     arguments = keywords(cls, options, place, given)
-    return construct(cls, {name: resources.get(name) for name in given} | arguments, place)
+    try:
+        parts = {name: resources.get(name) for name in given}
+    except LookupError as error:
+        raise place.refusal(error.args[0]) from error
+    return construct(cls, parts | arguments, place)

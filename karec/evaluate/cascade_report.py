@@ -14,6 +14,7 @@ from karec.evaluate.page import BLUE, INK, ORANGE, page, picture, table
 from karec.evaluate.quality_rows import COLUMNS, GAUC_COLUMNS, history_rows, quality_rows
 from karec.evaluate.reach_report import REACH_HEAD, reach_rows, reach_sentence
 from karec.evaluate.rounds_report import ROUNDS_HEAD, rounds_rows, rounds_sentence
+from karec.evaluate.scenes_report import SCENES_HEAD, SCENES_NOTE, scenes_rows
 from karec.evaluate.top_tens import top_tens_sentence
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def _page(report: Mapping[str, Any], loop: Sequence[str]) -> str:
         *([] if report["rounds"] is None else _rounds(report["rounds"])),
         f"<h2>What the feeds reached</h2><p class=note>{html.escape(reach_sentence(report['reach']))}</p>",
         table(REACH_HEAD, reach_rows(report["reach"])),
+        *([] if report.get("scenes") is None else _scenes(report["scenes"])),
         "<h2>One feed</h2>",
         table(("place", "work", "score", "found by"), _feed_rows(report["feed"])),
     ]
@@ -79,6 +81,11 @@ def _rounds(rounds: Mapping[str, Any]) -> list[str]:
     note = f"{rounds_sentence(rounds)}. In brackets: 95 % intervals over users."
     head = f"<h2>What the second round learned</h2><p class=note>{html.escape(note)}</p>"
     return [head, table(ROUNDS_HEAD, rounds_rows(rounds))]
+
+
+def _scenes(scenes: Mapping[str, Any]) -> list[str]:
+    head = f"<h2>What scenes are worth</h2><p class=note>{html.escape(SCENES_NOTE)}</p>"
+    return [head, table(SCENES_HEAD, scenes_rows(scenes))]
 
 
 def _draw_funnel(axes: Axes, funnel: Mapping[str, int]) -> None:

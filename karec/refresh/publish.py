@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from karec._clock import Progress
 from karec.bundle import publish
 from karec.bundle.bundle import IDS
+from karec.bundle.kinds import KINDS
 from karec.bundle.spaces import PRERANK, RECALL
 from karec.bundle.vector_statistics import FILE, VectorStatistics
 from karec.errors import DataError
@@ -16,8 +19,10 @@ from karec.index import ItemIndex
 from karec.models.onnx_model import OnnxModel
 from karec.platform.snapshot import Snapshot
 from karec.refresh.item_vectors import build_index
+from karec.refresh.kinds import KindOfWorks, kind_index, songs_and_creators
 
 KEEP = 10  # versions that stay published
+NO_KINDS: Mapping[str, KindOfWorks] = MappingProxyType({})
 MODELS = (PRERANK.own, PRERANK.item, "ranker.onnx")
 
 
@@ -30,12 +35,15 @@ def publish_bundle(
     ids: Path | None = None,
     keep: int = KEEP,
     signing_key: Path | None = None,
+    kinds: Mapping[str, KindOfWorks] = NO_KINDS,
 ) -> Path:
     """Publish the models and the encoder of the run folder ``run``, serving ``snapshot``, as ``root/current``. ``ids``
     is a folder with the maps of the platform's ids, where they are not the snapshot's numbers.
 
     Where the run has recall towers, the bundle has recall's own vectors too. The statistics of the item vectors are
     always written, so that a scene may begin to centre or whiten without another publication: .1 s for 1e5 of 64.
+    Songs and creators are published as kinds of items where works have these roles, and ``kinds``, which take the
+    place of those of the same name: scenes recommend them (``items = "song"``).
     Returns the bundle's folder. The model version is the one that training wrote into the models. ``keep`` versions
     stay published, as ``karec.bundle.publish`` says. Raises DataError when the encoder reads counters by user and scene
     and the snapshot has none, and BundleError as ``publish``.
@@ -45,6 +53,7 @@ def publish_bundle(
     item_tower = OnnxModel(run / "item_tower.onnx", threads=0)
     index = build_index(snapshot, encoder, item_tower, progress=progress)
     recall = _recall_index(run, snapshot, encoder, progress)
+    made = {**songs_and_creators(snapshot), **kinds}
 
     def write(folder: Path) -> None:
         for name in (*MODELS, "encoder.npz"):
@@ -55,6 +64,11 @@ def publish_bundle(
             for name in (RECALL.own, RECALL.item):
                 shutil.copyfile(run / name, folder / name)
             recall.save(folder / RECALL.index)
+        for name, kind in made.items():
+            place = folder / KINDS / name
+            place.mkdir(parents=True)
+            kind.kind.save(place)
+            kind_index(kind, snapshot, index).save(place / PRERANK.index)
         snapshot.save(folder / "snapshot")
         if ids is not None:
             shutil.copytree(ids, folder / IDS)
