@@ -3,13 +3,13 @@
     OMP_NUM_THREADS=1 python bench/first_pages.py --run loop/models/HASH/run --arms kernels [--only ARM …] [--pages 500]
                                                   [--users 2000] [--works 50000] [--seed 0]
 
---run is what `karec simulate` trained (OUT/models/HASH/run) for --users, --works and --seed; arms with other settings of
-training are refused. What arms have in common
-is computed once a user: recall, prerank and rank, where only rerank differs. So a page of forty arms costs little more
-than one, and arms differ by their lists alone: nobody comes back, nobody uploads. The loop says what days make of it.
+--run is what `karec simulate` trained (OUT/models/HASH/run) for --users, --works and --seed; arms with other settings
+of training are refused. What arms have in common is computed once a user: recall, prerank and rank, where only rerank
+differs. So a page of forty arms costs little more than one, and arms differ by their lists alone: nobody comes back,
+nobody uploads. The loop says what days make of it.
 
-Rows: changes against the file's baseline of what is expected of a work, in percent, ± 1.96 standard errors over users; then
-how many creators and works the pages show together, in percent of its, and the share younger than 72 h.
+Rows: changes against the file's baseline of what is expected of a work, in percent, ± 1.96 standard errors over users;
+then how many creators and works the pages show together, in percent of its, and the share younger than 72 h.
 """
 
 from __future__ import annotations
