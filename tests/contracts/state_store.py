@@ -1,4 +1,6 @@
-"""What every state store must do: a class for each store inherits these tests and says how one is made (``test_state_store.py``)."""
+"""What every state store must do: a class for each store inherits these tests and says how one is made
+(``test_state_store.py``).
+"""
 
 from __future__ import annotations
 

@@ -87,7 +87,11 @@ class TestRedis(StateStoreContract):
             server = RedisServer(Path(folder))
             store = open_store(server.url)
             server.stop()
-            for use in (lambda: store.read([b"a"]), lambda: store.commit({b"a": b"1"}, None), lambda: [*store.scan(b"", b"z")]):
+            for use in (
+                lambda: store.read([b"a"]),
+                lambda: store.commit({b"a": b"1"}, None),
+                lambda: [*store.scan(b"", b"z")],
+            ):
                 with pytest.raises(Unavailable, match="cannot be reached"):
                     use()
             with pytest.raises(Unavailable):

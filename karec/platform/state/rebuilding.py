@@ -11,7 +11,9 @@ from karec.platform.state.writer import StateWriter
 
 
 def catch_up(store: StateStore, folded: Folded, log: Path) -> StateWriter:
-    """Takes everything that the log has behind the store's cursor; an empty store is so rebuilt. The writer that did it."""
+    """Takes everything that the log has behind the store's cursor; an empty store is so rebuilt. The writer that did
+    it.
+    """
     writer = StateWriter(store, folded)
     tail = EventTail(log, writer.cursor)
     while writer.follow(tail):

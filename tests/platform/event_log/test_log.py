@@ -1,4 +1,6 @@
-"""The event log: what is appended is read, in order, once; what is refused is counted; what a killed writer left is cut whole."""
+"""The event log: what is appended is read, in order, once; what is refused is counted; what a killed writer left is cut
+whole.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,9 @@ def test_what_was_appended_is_read_in_every_column(tmp_path_factory, sealed, row
     folder = tmp_path_factory.mktemp("log")
     texts = np.array([*texts, *[""] * len(rows)][: len(rows)], object)
     happened = replace(events(rows), text=texts, request_id=texts[::-1].copy())
-    happened = replace(happened, scene=np.where(happened.scene >= len(HEAD.scenes), -1, happened.scene).astype(np.int32))
+    happened = replace(
+        happened, scene=np.where(happened.scene >= len(HEAD.scenes), -1, happened.scene).astype(np.int32)
+    )
     writer = EventLogWriter(folder, HEAD)
     assert writer.append(happened, NOW).events == len(rows)
     if sealed:
@@ -212,7 +216,9 @@ def test_when_the_clock_goes_back_the_log_does_not(tmp_path):
 
 
 def test_whatever_is_cut_off_an_open_part_its_whole_appends_stay(tmp_path):
-    """The bytes of three appends, cut at every place: a reader finds those that are whole, and the next writer seals them."""
+    """The bytes of three appends, cut at every place: a reader finds those that are whole, and the next writer seals
+    them.
+    """
     frames = [frame(shown(2, at)) for at in (0, 2, 4)]
     ends = np.cumsum([len(one) for one in frames])
     whole = b"".join(frames)
@@ -325,7 +331,12 @@ def test_a_log_keeps_its_labels_and_scenes(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [(None, "it has no log.json"), ("{", "is damaged"), (json.dumps({"format": 9}), "format 9"), ('{"format": 1}', "damaged")],
+    [
+        (None, "it has no log.json"),
+        ("{", "is damaged"),
+        (json.dumps({"format": 9}), "format 9"),
+        ('{"format": 1}', "damaged"),
+    ],
 )
 def test_a_folder_that_is_no_log_is_refused_by_name(tmp_path, text, told):
     if text is not None:

@@ -1,9 +1,10 @@
-"""What the store holds is the folds of the log, whatever the batches, the order and the repeats in which events come."""
+"""What the store holds is the folds of the log, whatever batches, order and repeats they come in."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -46,7 +47,9 @@ def holds(store, happened: Events) -> None:
     """Asserts that the store says of every user and work what the folds say after ``happened``."""
     located, reader = LocatedEvents.of_log(BASE, HEAD, happened), StateReader(store, FOLDED)
     lists = {fold.name: fold.after(BASE, located) for fold in (*LIST_FOLDS, SHOWN)}
-    by_user, by_scene = ([fold.after(BASE, located)[name] for name in FOLDED.counters] for fold in (BY_USER, BY_USER_SCENE))
+    by_user, by_scene = (
+        [fold.after(BASE, located)[name] for name in FOLDED.counters] for fold in (BY_USER, BY_USER_SCENE)
+    )
     for row, user in enumerate(USERS.tolist()):
         state = reader.user(user)
         for name, relation in lists.items():
@@ -83,7 +86,7 @@ def logical(store) -> dict:
 def test_events_in_batches_of_any_size_give_the_folds_of_all(rows, cuts):
     happened = events(rows)
     bounds = [0, *sorted(min(cut, len(rows)) for cut in cuts), len(rows)]
-    store, counts = written(*(happened.take(slice(a, b)) for a, b in zip(bounds, bounds[1:], strict=False)))
+    store, counts = written(*(happened.take(slice(a, b)) for a, b in pairwise(bounds)))
     holds(store, happened)
     assert counts["folded"] == len(rows) and not counts["repeated"]
 
@@ -100,7 +103,14 @@ def test_events_in_any_order_and_more_than_once_give_the_same(rows, order, repea
 
 
 def exposures(n: int, **columns) -> Events:
-    base = {"source": 1, "number": np.arange(n), "time_ms": START + np.arange(n), "user_id": 5, "item_id": 70, "scene": 0}
+    base = {
+        "source": 1,
+        "number": np.arange(n),
+        "time_ms": START + np.arange(n),
+        "user_id": 5,
+        "item_id": 70,
+        "scene": 0,
+    }
     return Events.of("exposure", **{**base, "logged_ms": START + np.arange(n), **columns})
 
 
@@ -114,7 +124,9 @@ def test_the_last_thousand_shown_works_are_kept_across_both_lists():
 
 
 def test_strangers_and_unknown_works_count_as_any_other_and_are_told():
-    happened = exposures(3, user_id=np.array([5, STRANGER, STRANGER]), item_id=np.array([UNKNOWN_WORK, 70, UNKNOWN_WORK]))
+    happened = exposures(
+        3, user_id=np.array([5, STRANGER, STRANGER]), item_id=np.array([UNKNOWN_WORK, 70, UNKNOWN_WORK])
+    )
     store, counts = written(happened)
     state = StateReader(store, FOLDED).user(STRANGER)
     assert state.lists["shown"].values.tolist() == [70, UNKNOWN_WORK]
@@ -139,7 +151,9 @@ def test_one_id_of_two_users_or_of_two_moments_is_two_events():
 def test_ids_out_of_the_window_are_forgotten_and_those_within_are_not():
     first = exposures(2, time_ms=START + np.array([0, HEAD.late_ms]), logged_ms=START + HEAD.late_ms)
     store, _ = written(first)
-    later = exposures(1, number=9, time_ms=START + 2 * HEAD.late_ms + HOUR_MS, logged_ms=START + 2 * HEAD.late_ms + HOUR_MS)
+    later = exposures(
+        1, number=9, time_ms=START + 2 * HEAD.late_ms + HOUR_MS, logged_ms=START + 2 * HEAD.late_ms + HOUR_MS
+    )
     written(later, store=store)
     hours = sorted(int.from_bytes(key[1:5]) for key, _ in store.scan(records.SEEN, b"e"))
     assert hours == [(START + HEAD.late_ms) // HOUR_MS, (START + 2 * HEAD.late_ms) // HOUR_MS + 1]
