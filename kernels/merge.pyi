@@ -32,3 +32,6 @@ def merge_channels(
     limit.
     O(Σ n_c), the GIL is released.
     """
+
+def sole_counts(sources: NDArray[np.uint32], n_channels: int) -> NDArray[np.int64]:
+    """(C,): how many works of ``sources (N,)`` have the bit of channel c and no other. O(N), the GIL is released."""

@@ -164,3 +164,23 @@ def merge_channels(ids, scores, quotas, limit, floors=None, left_out=None):
             break
         multiplier = another_multiplier()
     return out_ids[none:n], out_scores[none:n], out_sources[none:n]
+
+
+def sole_counts(sources, n_channels):
+    """See merge.pyi."""
+    counts = np.zeros(n_channels, np.int64)
+    cdef const uint32_t[::1] bits = np.ascontiguousarray(sources, np.uint32)
+    cdef int64_t[::1] to = counts
+    cdef Py_ssize_t i, c, n = to.shape[0]
+    cdef uint32_t each
+    with nogil:
+        for i in range(bits.shape[0]):
+            each = bits[i]
+            if each and not each & (each - 1):
+                c = 0
+                while each > 1:
+                    each >>= 1
+                    c += 1
+                if c < n:
+                    to[c] += 1
+    return counts

@@ -165,14 +165,18 @@ def _ranked(cascade: Cascade, bundle: Bundle, request: Request) -> tuple[Array, 
 
 
 def best_by_truth(truth: Truth, dataset: Dataset, bundle: Bundle, user_row: int, cascade: Cascade) -> Array:
-    """(TOP,) ids of the bundle's works with the largest true value: Σ weight · chance over the tasks, weighed as feeds
-    are."""
-    snapshot = bundle.snapshot
-    n = len(snapshot.works)
+    """(TOP,) ids of the bundle's works with the largest true value."""
+    ids = np.asarray(bundle.snapshot.works.ids)
+    return _top(ids, values_of(truth, dataset, bundle, user_row, cascade, ids))
+
+
+def values_of(truth: Truth, dataset: Dataset, bundle: Bundle, user_row: int, cascade: Cascade, ids: Array) -> Array:
+    """(N,) the true value of each work of ``ids``: Σ weight · chance over the tasks, weighed as feeds are."""
+    snapshot, n = bundle.snapshot, len(ids)
     scene = snapshot.labels["scene"].index(cascade.scene)
-    works = dataset.snapshot.works.lookup(np.asarray(snapshot.works.ids))
+    works = dataset.snapshot.works.lookup(ids)
     chances = truth(np.full(n, user_row), works, np.full(n, snapshot.time_ms), np.full(n, scene))
-    return _top(np.asarray(snapshot.works.ids), chances @ np.array(list(dataset.objectives.values())))
+    return np.asarray(chances @ np.array(list(dataset.objectives.values())))
 
 
 def _top(ids: Array, scores: Array) -> Array:

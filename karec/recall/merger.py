@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from karec._toml import nearest
-from karec.kernels.merge import merge_channels
+from karec.kernels.merge import merge_channels, sole_counts
 from karec.platform.snapshot import Snapshot
 from karec.recall.postings import related, user_row
 from karec.stage import Merger
@@ -65,7 +65,7 @@ class QuotaMerger(Merger):
             self.floors,
             self._consumed_by(request),
         )
-        sole = [int(np.count_nonzero(sources == 1 << channel)) for channel in range(len(parts))]
+        sole = sole_counts(sources, len(parts)).tolist()
         return Noted(replace(Candidates.of(ids, scores), sources=sources), {"sole": sole})
 
     def _consumed_by(self, request: Request) -> np.ndarray[tuple[int], np.dtype[np.int64]] | None:

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from plain_merge import plain_merge
 
-from karec.kernels.merge import MAX_CHANNELS, merge_channels
+from karec.kernels.merge import MAX_CHANNELS, merge_channels, sole_counts
 
 
 def merge(channels, quotas, limit):
@@ -161,3 +161,9 @@ def test_works_that_were_chosen_to_meet_in_one_slot_are_merged_as_any_others():
     merged, _, sources = merge_channels([ids, ids[::-1]], [scores, scores], [len(ids), len(ids)], len(ids))
     assert np.array_equal(merged, ids)
     assert (sources == 3).all()
+
+
+@given(st.lists(st.integers(0, 2**32 - 1) | st.integers(0, 31).map(lambda bit: 1 << bit)), st.integers(0, 32))
+def test_sole_are_the_works_that_only_one_channel_found(sources, n_channels):
+    counts = sole_counts(np.array(sources, np.uint32), n_channels)
+    assert counts.tolist() == [sources.count(1 << channel) for channel in range(n_channels)]
