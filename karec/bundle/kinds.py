@@ -29,10 +29,7 @@ if TYPE_CHECKING:
     from karec.platform.snapshot import Snapshot
 
 KINDS = "kinds"
-MAPS = {
-    "creator": ("creators", "users"),
-    "song": ("songs",),
-}  # maps of ids that name a kind's items, the first wins
+MAPS = {"creator": ("creators",), "song": ("songs",)}  # maps of ids that name items, where their ids are texts
 
 
 def kind_names(folder: Path) -> list[str]:

@@ -87,9 +87,6 @@ def check_structure(bundle: Parts, names: Collection[str]) -> None:
     _check_lists(folder, bundle.facts, {space.index: index for space, index in indices.items()})
     if any(name.startswith(f"{IDS}/") for name in names):
         _check_ids(bundle, snapshot)
-    if PRERANK in indices:
-        for kind in sorted({name.split("/")[1] for name in names if name.startswith(f"{KINDS}/")}):
-            _check_kind(bundle, kind, indices[PRERANK])
     for space in SPACES:
         _check_towers(bundle, space, names, encoder, indices.get(space))
     if RANKER in names:
@@ -99,6 +96,9 @@ def check_structure(bundle: Parts, names: Collection[str]) -> None:
         statistics = bundle.vector_statistics
         if statistics is not None:
             statistics.check_source(folder / STATISTICS, folder / PRERANK.index)
+    if PRERANK in indices:
+        for kind in sorted({name.split("/")[1] for name in names if name.startswith(f"{KINDS}/")}):
+            _check_kind(bundle, kind, indices[PRERANK])
 
 
 def _check_towers(

@@ -17,8 +17,10 @@ from karec.bundle.publishing import CURRENT
 from karec.bundle.spaces import PRERANK, RECALL
 from karec.config.host_stage import KIND as STAGE_KIND
 from karec.config.scenes import Config
+from karec.evaluate.channels import channel_rows
 from karec.evaluate.consistency_report import consistency_rows, consistency_sentence
 from karec.evaluate.diversity_report import DIVERSITY_HEAD, diversity_rows, diversity_sentence
+from karec.evaluate.feed_channels import feed_channel_rows
 from karec.evaluate.funnel_report import FUNNEL_HEAD, FUNNEL_TITLE, funnel_rows
 from karec.evaluate.fusion_report import fusion_head, fusion_rows, fusion_sentence
 from karec.evaluate.page import with_interval
@@ -29,6 +31,8 @@ from karec.evaluate.rounds_report import ROUNDS_HEAD, rounds_rows, rounds_senten
 from karec.evaluate.scenes_report import SCENES_HEAD, SCENES_NOTE, scenes_rows
 from karec.index import ItemIndex
 from karec.models.onnx_model import OnnxModel
+from karec.platform.event_log.describe import describe_event_log
+from karec.platform.event_log.head import is_event_log
 from karec.platform.schema import CREATOR, PUBLISHED, SONG, TYPE
 from karec.platform.snapshot import Snapshot
 from karec.trace import Trace
@@ -128,6 +132,14 @@ def funnel_loss_table(loss: Mapping[str, Any], source: str = "") -> Table:
 
 def recall_table(report: Mapping[str, Any]) -> Table:
     return text_table(f"What the model channel finds, {report['users']:,} users", *recall_rows(report))
+
+
+def channel_table(report: Mapping[str, Any]) -> Table:
+    return text_table(f"What each channel finds, {report['users']:,} users", *channel_rows(report))
+
+
+def feed_channel_table(channels: Mapping[str, Any]) -> Table:
+    return text_table("What each channel gives to feeds (95 % over users)", *feed_channel_rows(channels))
 
 
 def diversity_table(report: Mapping[str, Any]) -> Table:
@@ -238,6 +250,8 @@ def inspection(path: Path) -> Iterator[Table]:
     """
     if path.is_dir() and ((path / CURRENT).exists() or (path / MANIFEST).exists()):
         yield from _inspect_bundle(path)
+    elif path.is_dir() and is_event_log(path):
+        yield _facts(f"Event log {path}, every checksum is right", describe_event_log(path))
     elif path.is_dir() and any(path.glob("*.parquet")):
         yield _inspect_log(path)
     elif path.is_file() and path.suffix == ".toml":
@@ -248,8 +262,8 @@ def inspection(path: Path) -> Iterator[Table]:
         yield _inspect_index(ItemIndex.open(path), str(path))
     else:
         raise FileNotFoundError(
-            f"{path} is neither a bundle, nor an index file, nor a rank log with *.parquet parts, nor a karec.toml, "
-            "nor an exported stage"
+            f"{path} is neither a bundle, nor an index file, nor an event log, nor a rank log with *.parquet parts, "
+            "nor a karec.toml, nor an exported stage"
         )
 
 
