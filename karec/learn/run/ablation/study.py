@@ -51,6 +51,8 @@ def run_ablation(
     rows = _chosen_rows(only)
     if len(set(seeds)) != len(seeds) or not seeds:
         raise ValueError(f"seeds must be different, and at least one: {list(seeds)}")
+    if whole < 0:
+        raise ValueError(f"whole = {whole}: users whose whole order is compared, 0 or more")
     settings = settings.of(dataset)
     check_training(dataset, settings)
     if any(row.name == "lightgbm" for row in rows):
