@@ -56,7 +56,7 @@ def test_some_arms_of_a_file_are_a_file_of_their_own(tmp_path):
     assert [arm.name for arm in arms.only(["random"]).arms] == ["random"]
     demo = read_arms("demo").only(["starting"])
     assert demo.baseline is None and demo.pair is None and demo.shown == ("starting",)
-    with pytest.raises(ConfigError, match=r"--only 'randm' names no arm of the file; did you mean 'random'"):
+    with pytest.raises(ConfigError, match=r"--only 'randm' names no arm of the file \(did you mean 'random'\?\)"):
         arms.only(["randm"])
 
 
@@ -69,12 +69,12 @@ def test_an_arm_changes_what_it_names_and_nothing_else(scene_of):
 
 def test_channels_share_the_pool_as_the_template_says(scene_of):
     quota = {source["use"]: source["quota"] for source in scene_of(TOWERS).recall}
-    assert quota == {"profile": 240, "social": 120, "popular": 240, "fresh": 240}
+    assert quota == {"follow": 30, "profile": 240, "social": 120, "popular": 240, "fresh": 240}
     wider = TOWERS + "scene.counts.recall = 1_000\nscene.recall.popular.quota = 7\n"
     scene = scene_of(wider)
     assert scene.limit == 1_000
     quota = {source["use"]: source["quota"] for source in scene.recall}
-    assert quota == {"profile": 400, "social": 200, "popular": 7, "fresh": 400}
+    assert quota == {"follow": 50, "profile": 400, "social": 200, "popular": 7, "fresh": 400}
 
 
 def test_settings_of_an_arm_go_over_those_of_all(tmp_path):
