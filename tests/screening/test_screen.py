@@ -254,9 +254,14 @@ def test_works_without_a_song_are_compared_with_none_in_a_day_of_any_number_of_p
         assert "near duplicate" not in screen(read_settings(path), tmp_path / f"out-{parts}").total()
 
 
-def test_works_without_a_vector_are_told_and_not_compared(tmp_path):
-    columns = draw(50, np.random.default_rng(1)) | {"vector": np.zeros((50, 8), np.float32)}
-    screened = screen(read_settings(write_uploads(tmp_path, {0: columns})), tmp_path / "out")
+@pytest.mark.parametrize("vectors", [[0.0] * 8, [float("nan")] * 8, [], None])
+def test_works_without_a_vector_are_told_and_not_compared(tmp_path, vectors):
+    path = write_uploads(tmp_path, {0: draw(50, np.random.default_rng(1))})
+    shard = next((tmp_path / "uploads").rglob("*.parquet"))
+    table = pq.read_table(shard)
+    nothing = pa.array([vectors] * 50, table["vector"].type)
+    pq.write_table(table.set_column(table.schema.get_field_index("vector"), "vector", nothing), shard)
+    screened = screen(read_settings(path), tmp_path / "out")
     assert "near duplicate" not in screened.total()
     assert any("without a content vector" in note for note in screened.notes)
 
