@@ -1,6 +1,6 @@
 """One day's uploads → its candidates, and why the others were rejected.
 
-Memory: DuckDB's, one part's vectors (VECTORS bytes at most) and some 60 bytes a candidate of the day.
+Memory: DuckDB's, one part's vectors (VECTORS bytes at most) and some 100 bytes a candidate of the day.
 """
 
 from __future__ import annotations
