@@ -77,7 +77,7 @@ def screen(
 ) -> Screened:
     """Screen the window that ends with the day ``last``, by default the last there is, into ``out``.
 
-    DataError, ConfigError, MissingExtra. Cost: the days that are new, and three passes over the numbers of the window's candidates.
+    DataError, ConfigError, MissingExtra. Cost: the days that are new, and three passes over the window's candidates.
     """
     folders = day_folders(settings.folder / settings.uploads)
     inside, before = window_days(folders, last, settings.most_days, settings.missing_days)
