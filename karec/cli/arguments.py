@@ -216,7 +216,8 @@ def _add_simulation(names: Any) -> None:
         "--arms",
         required=True,
         metavar="FILE",
-        help="what is compared: a TOML file, or a set that comes with karec: prerank, routes, diversity, kernels, pools",
+        help="what is compared: a TOML file, or a set that comes with karec: prerank, routes, diversity, kernels, "
+        "pools, steered, demo",
     )
     loop.add_argument(
         "--only", nargs="+", default=[], metavar="ARM", help="some of its arms (default: all); each gives the same log"

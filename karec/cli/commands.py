@@ -14,6 +14,7 @@ from karec.cli.inputs import load_dataset, loaded, progress_bars, table_console,
 
 if TYPE_CHECKING:
     from karec.bundle import Bundle
+    from karec.cli.demo import Served
     from karec.cli.inputs import Loaded
     from karec.cli.progress import ProgressBars
     from karec.config.assemble import Cascade
@@ -116,12 +117,10 @@ def demo(arguments: argparse.Namespace) -> None:
     console = table_console()
     from karec.cli.demo import loss_of, report_on, serve, top_tens_of
     from karec.cli.demo_loop import play_demo
+    from karec.cli.demo_tables import demo_told
     from karec.cli.scenes import asked_scenes, scenes_of
     from karec.cli.second_round import learn_from_served, rounds_of, serve_to_teach
-    from karec.cli.simulate import loop_tables
-    from karec.cli.tables import funnel_loss_table, funnel_table, reach_table, rounds_table, run_tables, scenes_table
     from karec.evaluate.cascade_report import write_report
-    from karec.evaluate.top_tens import top_tens_sentence
     from karec.simulate.report import parts_of
 
     start = time.perf_counter()
@@ -144,37 +143,29 @@ def demo(arguments: argparse.Namespace) -> None:
             found = scenes_of(data.world, config, scenes, arguments.requests, progress)
         if data.world is not None:
             loop = play_demo(data.world, last.folder, arguments.out / "loop", arguments.seed or 0, progress)
-    quality = first.quality
     truth = None if data.world is None else data.world.outcomes
-    report = report_on(dataset, served, quality, loss, top_tens, truth) | {
+    report = report_on(dataset, served, first.quality, loss, top_tens, truth) | {
         "rounds": rounds,
         "scenes": found,
         "loop": loop,
     }
-    console.print(funnel_table(report["funnel"], report["timings_ms"]))
-    console.print(funnel_loss_table(loss))
-    console.print(top_tens_sentence(top_tens))
-    for table in run_tables(quality, dataset.tasks):
-        console.print(table)
-    for note in (*dataset.notes, *last.notes):
-        console.print(f"note: {note}")
-    console.print("too few users for a second round" if rounds is None else rounds_table(rounds))
-    console.print(reach_table(report["reach"]))
-    if found is not None:
-        console.print(scenes_table(found))
-    for table in () if loop is None else loop_tables(loop):
-        console.print(table)
+    for told in demo_told(report, (*dataset.notes, *last.notes)):
+        console.print(told)
     for counts in served.observed:
         console.print(str(counts))
     if arguments.report is not None:
         _, page = write_report(report, arguments.report, [] if loop is None else parts_of(loop))
         console.print(f"report: {page}")
-    user = served.feeds[0].request.user_number
-    if served.bundle.naming is not None:
-        user = served.bundle.naming.users.names([user])[0]
-    console.print(f"one more feed: karec recommend --config {config} --user {user} --trace")
+    console.print(f"one more feed: karec recommend --config {config} --user {_first_user(served)} --trace")
     peak = max(first.peak_gib, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
     console.print(f"{time.perf_counter() - start:.0f} s in all, at most {peak:.1f} GiB")
+
+
+def _first_user(served: Served) -> int | str:
+    """Who was served first, by the platform's id."""
+    user, naming = served.feeds[0].request.user_number, served.bundle.naming
+    name: int | str = user if naming is None else naming.users.names([user])[0]
+    return name
 
 
 def recommend(arguments: argparse.Namespace) -> None:
@@ -202,7 +193,7 @@ def recommend(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps(feed.as_dict(), indent=1))
         return
-    console.print(feed_table(feed, bundle.snapshot))
+    console.print(feed_table(feed, (cascade.bundle or bundle).snapshot))
     for table in explanation_tables(feed):
         console.print(table)
     if arguments.trace:

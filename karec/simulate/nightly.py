@@ -29,9 +29,10 @@ from karec.simulate.world import World
 from karec.types import Array
 
 READS = """import sys
+from pathlib import Path
 from karec.learn.settings.train import TrainSettings
 for path in sys.argv[1:]:
-    TrainSettings.from_toml(path)"""
+    TrainSettings.from_toml(Path(path))"""
 VALIDATION, TEST = 0.04, 0.02  # shares of an arm's exposures, the last ones
 
 

@@ -21,11 +21,13 @@ from karec.simulate.report_tables import (
     DRAWN_SIDE,
     PRICES_HEAD,
     REACH,
+    STEERED_HEAD,
     USERS_SIDE,
     arm_rows,
     cost_rows,
     feed_parts,
     price_rows,
+    steered_rows,
 )
 
 FORMAT = 2  # of report.json
@@ -140,6 +142,7 @@ def parts_of(report: Mapping[str, Any]) -> list[str]:
             f"Sessions a user had on each day, works that creators uploaded, and creators who gave up.{marked}",
             picture(lambda axes: draw_activity(axes, report), 10, 3.4),
         ),
+        *_steered(report),
         *feed_parts(report["feeds"]),
         *_costs(report),
     ]
@@ -150,6 +153,16 @@ def _costs(report: Mapping[str, Any]) -> list[str]:
     head, rows = cost_rows(report["arms"])
     note = "What was counted and timed while each arm was played."
     return ["<h2>What it cost</h2>", _note(note), table(head, rows)] if len(head) > 1 else []
+
+
+def _steered(report: Mapping[str, Any]) -> list[str]:
+    rows = [*steered_rows(report["arms"])]
+    note = (
+        "What was wanted of exposure and how it stood after the last day: shares of the places of the last 24 hours, "
+        "works and creators that are not new any more, by whether they had their floor. Prices are in standard "
+        "deviations of a request's scores."
+    )
+    return ["<h2>What was steered</h2>", _note(note), table(STEERED_HEAD, rows)] if rows else []
 
 
 def _prices(report: Mapping[str, Any]) -> list[str]:

@@ -41,6 +41,7 @@ DRAWN_SIDE: Columns = {
     "drawn_follows": ("follows", 4),
 }
 FEED_HEAD = ("", "work", "found by", "ranked", "why here")
+STEERED_HEAD = ("arm", "what", "wanted", "reached", "price")
 PRICES_HEAD = ("from", "to", "more creators a day", "s for each", "more works a day", "s for each")
 
 
@@ -68,6 +69,28 @@ def cost_rows(arms: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     columns = list(dict.fromkeys(fact for told in facts.values() for fact in told))
     rows = [[name, *(f"{told[c]:,.4g}" if c in told else "–" for c in columns)] for name, told in facts.items()]
     return ["arm", *columns], rows
+
+
+def steered_rows(arms: Mapping[str, Any]) -> Iterator[list[str]]:
+    """A row for each target, cap and floor of each arm that steers exposure, as it stood after the last day."""
+    for name, arm in arms.items():
+        told = arm["facts"].get("exposure")
+        if not isinstance(told, Mapping):
+            continue
+        for target in told["targets"]:
+            yield [name, target["name"], f"{target['wanted']:.1%}", f"{target['share']:.1%}", f"{target['price']:+.2f}"]
+        for cap in told["caps"]:
+            yield [
+                name,
+                f"each {cap['column']}",
+                f"≤ {cap['share']:.1%}",
+                f"{cap['priced']} priced",
+                f"{cap['highest']:+.2f}",
+            ]
+        for floor in told["floors"]:
+            over = floor["reached"] + floor["missed"]
+            kept = f"{floor['reached']:,} of {over:,}; {floor['behind']:,} of {floor['new']:,} new ones are late"
+            yield [name, f"new {floor['name']}", "each", kept, "–"]
 
 
 def price_rows(prices: Sequence[Mapping[str, Any]]) -> Iterator[list[str]]:

@@ -98,6 +98,7 @@ def test_what_is_shown_is_there_and_was_not_seen_before(played):
         e = arm.exposures
         assert (arm.work_upload_day[e["work"]] < e["day"]).all(), "a work is there from the morning after its upload"
         assert (e["age_ms"] > 0).all()
+        assert (e["creator"] != e["user"]).all(), "nobody is shown a work of his own"
         of_day = np.stack([e["user"], e["work"], e["day"]])
         assert np.unique(of_day, axis=1).shape == of_day.shape
         few = np.bincount(e["user"], minlength=arm.n_users)[e["user"]] <= KEPT  # all that a user saw is listed

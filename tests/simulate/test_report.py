@@ -77,6 +77,20 @@ def test_a_user_s_feeds_of_two_arms_stand_side_by_side(written):
     assert "follows the creator; enjoyed 3 of folk" in side
 
 
+def test_what_was_steered_is_told_with_what_was_reached(tmp_path):
+    exposure = {
+        "targets": [{"name": "type 1", "wanted": 0.3, "share": 0.295, "price": -0.4}],
+        "caps": [{"column": "creator_id", "share": 0.02, "priced": 7, "highest": 1.25}],
+        "floors": [{"name": "works of 48 h", "reached": 98, "missed": 2, "behind": 3, "new": 40}],
+    }
+    _, page = write_report(
+        report_on([arm("plain", NARROW, facts={"exposure": exposure})], "plain", resamples=20), tmp_path
+    )
+    shown = page.read_text()
+    for text in ("29.5%", "-0.40", "≤ 2.0%", "7 priced", "+1.25", "98 of 100; 3 of 40 new ones are late"):
+        assert text in shown
+
+
 def test_one_arm_alone_is_a_report_without_prices_and_without_a_funnel(tmp_path):
     _, page = write_report(report_on([arm("plain", NARROW)], "plain", resamples=20), tmp_path)
     shown = page.read_text()
