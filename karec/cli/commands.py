@@ -187,6 +187,7 @@ def recommend(arguments: argparse.Namespace) -> None:
         scene=scene,
         time_ms=moment,
         shown=tuple(_work_id(bundle, work) for work in arguments.shown),
+        request_id=f"recommend-{arguments.user}",
         explain=arguments.explain,
     )
     feed = dataclasses.replace(cascade, observers=()).run(request)  # a look must not enter the log that teaches
