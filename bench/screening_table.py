@@ -83,8 +83,15 @@ def main(works: int, days: int, folder: Path) -> None:
     last.unlink()
     row("a day", works // n_days, screened(folder, "screen.toml", "screened"))
     row("again", works, screened(folder, "screen.toml", "screened", "--report", str(folder / "report")))
-    report = json.loads((folder / "report" / "screening.json").read_text(encoding="utf-8"))
-    print(f"later popular works let through, {report['kept']:,} of {report['uploads']:,} works kept:")
+    told(folder / "report", "learned quality")
+    screened(folder, "rules.toml", "screened-rules", "--report", str(folder / "report-rules"))
+    told(folder / "report-rules", "quality by one column")
+
+
+def told(folder: Path, what: str) -> None:
+    report = json.loads((folder / "screening.json").read_text(encoding="utf-8"))
+    size = f"{report['kept']:,} of {report['uploads']:,} works kept, {len(report['days'])} days"
+    print(f"later popular works let through, {what}, {size}:")
     for way, recall in report["recall"].items():
         low, high = recall["ci"] or (np.nan, np.nan)
         print(f"  {way:<18} {recall['value']:7.3f} [{low:.3f}, {high:.3f}]")

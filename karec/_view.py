@@ -36,6 +36,9 @@ class IndexView(Protocol):
     @property
     def n_rows(self) -> int: ...
     @property
+    def n_lists(self) -> int: ...
+    def __len__(self) -> int: ...
+    @property
     def ids(self) -> NDArray[np.int64]: ...
     @property
     def present(self) -> NDArray[np.bool_]: ...
@@ -51,7 +54,12 @@ class IndexView(Protocol):
         query_by_version: Queries | None = None,
     ) -> Found: ...
     def search_all(
-        self, queries: ArrayLike | None = None, k: int = 1000, *, query_by_version: Queries | None = None
+        self,
+        queries: ArrayLike | None = None,
+        k: int = 1000,
+        *,
+        n_probe: int | None = None,
+        query_by_version: Queries | None = None,
     ) -> Found: ...
     def scores(
         self,

@@ -106,6 +106,15 @@ class Bundle:
         return self.index_of(RECALL) if (self.path / RECALL.index).exists() else None
 
     @property
+    def n_probe(self) -> int | None:
+        """How many lists ``model`` reads of the index that it searches, where a scene says ``exact = false``.
+
+        Measured when the bundle was published; None where that index has no lists.
+        """
+        lists = self.facts.get("lists")
+        return None if lists is None else int(lists["n_probe"])
+
+    @property
     def snapshot(self) -> Snapshot:
         from karec.platform.snapshot import Snapshot
 

@@ -29,10 +29,7 @@ if TYPE_CHECKING:
     from karec.platform.snapshot import Snapshot
 
 KINDS = "kinds"
-MAPS = {
-    "creator": ("creators", "users"),
-    "song": ("songs",),
-}  # maps of ids that name a kind's items, the first wins
+MAPS = {"creator": ("creators",), "song": ("songs",)}  # maps of ids that name items, where their ids are texts
 
 
 def kind_names(folder: Path) -> list[str]:
@@ -68,6 +65,7 @@ class Kind:
     snapshot: Snapshot = field(repr=False)
     recall_index: None = field(default=None, init=False)
     vector_statistics: None = field(default=None, init=False)
+    n_probe: None = field(default=None, init=False)
     recall_user_towers: Mapping[int, OnnxModel] = field(default_factory=lambda: MappingProxyType({}), init=False)
 
     @property

@@ -179,13 +179,18 @@ def _add_top_studies(others: Any) -> None:
     fused.add_argument("--pools", type=_at_least_one, default=200, help="world: pools drawn, one a user (default 200)")
     fused.add_argument("--size", type=_at_least_one, default=500, help="world: works in a pool (default 500)")
     fused.add_argument("--report", type=Path, metavar="DIR", help="write fusion.json and fusion.html there")
-    found = _command(others, "recall", "what the model channel finds of a user's favourites", evaluations.recall)
+    found = _command(others, "recall", "what recall finds of a user's favourites", evaluations.recall)
     _data_options(found)
     found.add_argument("--config", type=Path, required=True, help="a karec.toml whose bundle was made of these data")
     found.add_argument("--scene", help="a scene of the config (default: its first)")
     found.add_argument("--asked", type=int, default=200, help="how many users to ask for (default 200)")
     found.add_argument(
         "--ranked", type=int, default=40, help="for so many of them the ranker scores the whole library (default 40)"
+    )
+    found.add_argument(
+        "--channels",
+        action="store_true",
+        help="each channel of the scene, alone and together, in place of the vectors",
     )
     found.add_argument("--json", type=Path, metavar="FILE", help="also write the table as JSON")
     varied = _command(others, "diversity", "what each way to scatter a list gains and loses", evaluations.diversity)

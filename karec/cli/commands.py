@@ -14,6 +14,7 @@ from karec.cli.inputs import load_dataset, loaded, progress_bars, table_console,
 
 if TYPE_CHECKING:
     from karec.bundle import Bundle
+    from karec.cli.demo import Served
     from karec.cli.inputs import Loaded
     from karec.cli.progress import ProgressBars
     from karec.config.assemble import Cascade
@@ -154,12 +155,16 @@ def demo(arguments: argparse.Namespace) -> None:
     if arguments.report is not None:
         _, page = write_report(report, arguments.report, page_parts(loop))
         console.print(f"report: {page}")
-    user = served.feeds[0].request.user_number
-    if served.bundle.naming is not None:
-        user = served.bundle.naming.users.names([user])[0]
-    console.print(f"one more feed: karec recommend --config {config} --user {user} --trace")
+    console.print(f"one more feed: karec recommend --config {config} --user {_first_user(served)} --trace")
     peak = max(first.peak_gib, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
     console.print(f"{time.perf_counter() - start:.0f} s in all, at most {peak:.1f} GiB")
+
+
+def _first_user(served: Served) -> int | str:
+    """Who was served first, by the platform's id."""
+    user, naming = served.feeds[0].request.user_number, served.bundle.naming
+    name: int | str = user if naming is None else naming.users.names([user])[0]
+    return name
 
 
 def recommend(arguments: argparse.Namespace) -> None:
@@ -187,7 +192,7 @@ def recommend(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps(feed.as_dict(), indent=1))
         return
-    console.print(feed_table(feed, bundle.snapshot))
+    console.print(feed_table(feed, (cascade.bundle or bundle).snapshot))
     for table in explanation_tables(feed):
         console.print(table)
     if arguments.trace:

@@ -18,6 +18,7 @@ from karec.config.host_stage import export_stage
 from karec.config.scene_templates import scene_text
 from karec.config.starting import starting_config
 from karec.evaluate.diversity import Pool, diversity_curve
+from karec.evaluate.feed_channels import channels_of_feeds
 from karec.evaluate.funnel import funnel_loss, recalled_pools
 from karec.evaluate.fusion import TruthOf
 from karec.evaluate.measures.diversity import intra_list_distance
@@ -179,6 +180,7 @@ def report_on(
         "quality": quality["models"],
         "quality_by_history": quality["by_history"],
         "reach": reach(dataset, served, truth_of),
+        "feed_channels": channels_of_feeds(served.feeds),
         "diversity_curve": _curve(served) if truth_of is None else None,
         "observers": [counts.as_dict() for counts in served.observed],
         "versions": dict(served.feeds[0].versions),

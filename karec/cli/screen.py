@@ -54,8 +54,8 @@ def _print(console: Console, screened: Screened) -> None:
     fates = [("uploads", f"{uploads:,}", "")]
     fates += [(fate, f"{n:,}", f"{n / max(uploads, 1):.1%}") for fate, n in screened.total().items()]
     days, redone = len(screened.days), len(screened.redone)
-    title = f"What became of the uploads until {screened.last}: {days} days, {redone} screened now"
-    console.print(text_table(title, ("fate", "works", "share"), fates))
+    console.print(f"{days} days until {screened.last}, {redone} of them screened now")
+    console.print(text_table("What became of the uploads", ("fate", "works", "share"), fates))
     if screened.quotas:
         rows = [
             (q["name"], f"{q['supply']:,}", f"{q['floor']:,}", f"{q['cap']:,}", f"{q['kept']:,}")

@@ -17,8 +17,10 @@ from karec.bundle.publishing import CURRENT
 from karec.bundle.spaces import PRERANK, RECALL
 from karec.config.host_stage import KIND as STAGE_KIND
 from karec.config.scenes import Config
+from karec.evaluate.channels import channel_rows
 from karec.evaluate.consistency_report import consistency_rows, consistency_sentence
 from karec.evaluate.diversity_report import DIVERSITY_HEAD, diversity_rows, diversity_sentence
+from karec.evaluate.feed_channels import feed_channel_rows
 from karec.evaluate.funnel_report import FUNNEL_HEAD, FUNNEL_TITLE, funnel_rows
 from karec.evaluate.fusion_report import fusion_head, fusion_rows, fusion_sentence
 from karec.evaluate.page import with_interval
@@ -128,6 +130,14 @@ def funnel_loss_table(loss: Mapping[str, Any], source: str = "") -> Table:
 
 def recall_table(report: Mapping[str, Any]) -> Table:
     return text_table(f"What the model channel finds, {report['users']:,} users", *recall_rows(report))
+
+
+def channel_table(report: Mapping[str, Any]) -> Table:
+    return text_table(f"What each channel finds, {report['users']:,} users", *channel_rows(report))
+
+
+def feed_channel_table(channels: Mapping[str, Any]) -> Table:
+    return text_table("What each channel gives to feeds (95 % over users)", *feed_channel_rows(channels))
 
 
 def diversity_table(report: Mapping[str, Any]) -> Table:
@@ -264,6 +274,8 @@ def _inspect_bundle(path: Path) -> Iterator[Table]:
     yield _inspect_index(bundle.index, PRERANK.index)
     if bundle.recall_index is not None:
         yield _inspect_index(bundle.recall_index, RECALL.index)
+    if "lists" in bundle.facts:
+        yield _inspect_lists(bundle.facts["lists"])
 
 
 def _model_row(name: str, model: OnnxModel) -> tuple[str, ...]:
@@ -278,9 +290,18 @@ def _inspect_index(index: ItemIndex, name: str) -> Table:
         "model version": str(index.model_version),
         "generation": str(index.generation),
         "instruction set": index.isa,
+        "lists": f"{index.n_lists:,}",
         "columns": ", ".join(f"{column} ({values.dtype})" for column, values in index.columns.items()),
     }
     return _facts(f"Item index {name}", facts)
+
+
+def _inspect_lists(told: Mapping[str, Any]) -> Table:
+    facts = {
+        "read where exact = false": f"{told['n_probe']:,} of {told['n_lists']:,} lists",
+        f"recall@{told['k']:,} then": f"{told['recall']:.3f}, {told['users']:,} users; lowest {told['lowest']:.3f}",
+    }
+    return _facts(f"Lists of {told['file']}", facts)
 
 
 def _inspect_config(path: Path) -> Table:

@@ -89,6 +89,23 @@ def build_stage(config: Config, scene: str, name: str, bundle: Bundle | None = N
     return _stage(table, _resources(config.scene(scene), bundle, config), place)
 
 
+def scaled_recall(config: Config, scene: str, limit: int, bundle: Bundle, quota: int | None = None) -> Recall:
+    """The recall of ``scene`` for ``limit`` works in place of its own: quotas and floors in proportion, or of all
+    channels ``quota`` and no floor. Channels have no deadlines, and all are asked whatever fails.
+    """
+    as_written = config.scene(scene)
+    share = limit / (as_written.limit or limit)
+
+    def scaled(entry: Mapping[str, Any]) -> dict[str, Any]:
+        own = {key: value for key, value in entry.items() if key != "timeout_ms"}
+        if quota is not None:
+            return {**own, "quota": quota, "floor": 0}
+        return {**own, "quota": max(int(entry["quota"] * share), 1), "floor": int(entry.get("floor", 0) * share)}
+
+    small = replace(as_written, limit=limit, recall=[scaled(entry) for entry in as_written.recall])
+    return _recall(small, _resources(as_written, bundle, config))
+
+
 def open_bundle(path: Path) -> Bundle:
     """The bundle that the config at ``path`` names, verified; one object a process, as ``Bundle.shared`` says."""
     config = Config.read(path)
@@ -140,11 +157,18 @@ def _of_kind(scene: Scene, bundle: Bundle) -> Bundle | Kind:
 def _recall(scene: Scene, resources: Resources) -> Recall:
     place = scene.place["recall"]
     sources = _steps(scene.recall, (Source,), resources, place)
+    sources = tuple(sorted(sources, key=lambda source: -source.priority))
     if not sources:
         raise place.refusal("a scene needs at least one recall channel")
     if scene.limit is None:
         raise scene.place.refusal("the key 'counts.recall' is missing: how many works leave recall at most")
-    merge = {"use": "merge", "quotas": [source.quota for source in sources], "limit": scene.limit}
+    merge = {
+        "use": "merge",
+        "quotas": [source.quota for source in sources],
+        "floors": [source.floor for source in sources],
+        "limit": scene.limit,
+        "consumed": scene.consumed,
+    }
     return Recall(sources, build_step(merge, (Merger,), resources, place))
 
 

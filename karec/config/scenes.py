@@ -39,7 +39,9 @@ from karec._toml import Place, checked, known_keys, nearest, read_toml, required
 from karec.config.inheriting import LISTS, merged
 from karec.errors import ConfigError
 
-SCENE_KEYS = ("inherits", "items", "counts", "candidates", "request", "recall", "stages", "observers", "exposure")
+SCENE_KEYS = (
+    *("inherits", "items", "counts", "candidates", "request", "recall", "consumed", "stages", "observers", "exposure"),
+)
 COUNTED = ("k", "quota")  # the keys of a step that may name a count
 WORKS = "work"  # the kind of items that a scene recommends which does not say it
 RECALL = "recall"  # the count that limits the merged candidates
@@ -50,7 +52,8 @@ class Scene:
     """One scene with what it inherits; every count is a number. ``stages`` hold tables ``{name, steps}``.
 
     ``limit``: how many works leave recall at most; None where the scene does not say it. ``exposure``: what it wants of
-    exposure; None where it wants nothing. ``items``: the kind of what it recommends; None: works.
+    exposure; None where it wants nothing. ``consumed``: relations whose works never leave recall. ``items``: the kind
+    of what it recommends; None: works.
     """
 
     name: str
@@ -62,6 +65,7 @@ class Scene:
     observers: Sequence[Mapping[str, Any]]
     exposure: Mapping[str, Any] | None = None
     items: str | None = None
+    consumed: Sequence[str] = ()
 
     def stage(self, name: str) -> tuple[Mapping[str, Any], Place]:
         """The table of the stage ``name`` and its place."""
@@ -134,8 +138,10 @@ class Config:
         if unused:
             raise place["counts"].refusal(f'no step names {unused[0]!r}: write k = "{unused[0]}" in the step it is for')
         exposure = checked(table["exposure"], Mapping[str, Any], "exposure", place) if "exposure" in table else None
+        consumed = checked(table.get("consumed", []), Sequence[str], "consumed", place)
         items = str(required(table, "items", str, place)) if "items" in table else WORKS
-        return Scene(name, place, limit, **lists, exposure=exposure, items=None if items == WORKS else items)
+        kind = None if items == WORKS else items
+        return Scene(name, place, limit, **lists, exposure=exposure, items=kind, consumed=consumed)
 
     def _inherited(self, name: str, children: tuple[str, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
         """The table of ``name`` over its parents' tables, and the parents, nearest first."""

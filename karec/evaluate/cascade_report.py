@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from karec._files import write_text_aside
+from karec.evaluate.feed_channels import feed_channel_rows
 from karec.evaluate.funnel_report import FUNNEL_HEAD, FUNNEL_NOTE, FUNNEL_TITLE, funnel_rows
 from karec.evaluate.page import BLUE, INK, ORANGE, page, picture, table
 from karec.evaluate.quality_rows import COLUMNS, GAUC_COLUMNS, history_rows, quality_rows
@@ -55,6 +56,9 @@ def _page(report: Mapping[str, Any], loop: Sequence[str]) -> str:
         f"<h2>What the feeds reached</h2><p class=note>{html.escape(reach_sentence(report['reach']))}</p>",
         table(REACH_HEAD, reach_rows(report["reach"])),
         *([] if report.get("scenes") is None else _scenes(report["scenes"])),
+        "<h2>Which channels the feeds come from</h2><p class=note>Shares of the feeds' places; karec evaluate recall "
+        "--channels tells what feeds lose without each.</p>",
+        table(*feed_channel_rows(report["feed_channels"])),
         "<h2>One feed</h2>",
         table(("place", "work", "score", "found by"), _feed_rows(report["feed"])),
     ]

@@ -52,7 +52,9 @@ def judge_screening(settings: Settings, file: Path, out: Path, progress: Progres
     files = {each.day: read_day_file(out / DAYS / f"{each.day}.parquet") for each in known}
     known = [each for each in known if files[each.day] is not None]
     if not known:
-        after = f" after {screened.trained_until}, until when the model learned" if screened.trained_until else ""
+        after = (
+            f" after {screened.trained_until}, the last that the model learned from," if screened.trained_until else ""
+        )
         raise DataError(f"no day of the window{after} has outcomes in {settings.folder / learn.outcomes}")
     days, levels = [], []
     with TemporaryDirectory(prefix="karec-screening-") as folder, database(Path(folder)) as duckdb:

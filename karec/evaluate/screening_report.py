@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 WAYS = {
-    "kept": "rules, quality, near-duplicates, quotas: what is kept",
-    "by quality": "the same without quotas",
+    "kept": "what is kept: rules, quality, near-duplicates, quotas",
+    "by quality": "the best by quality, without quotas",
     "rules only": "drawn from what breaks no rule",
     "at random": "drawn from all uploads",
 }

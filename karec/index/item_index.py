@@ -131,6 +131,8 @@ class ItemIndex(IndexReads):
         meanwhile. Searches go on, and writes wait for the copying alone. ValueError: no work of that version, or fewer
         than ``n_lists``.
         """
+        if whole("seed", seed) < 0:
+            raise ValueError(f"seed must be 0 or more, got {seed}")
         self._native.build_lists(0 if n_lists is None else positive("n_lists", n_lists), whole("seed", seed))
 
     def remove(self, ids: ArrayLike) -> int:

@@ -185,7 +185,7 @@ class IndexReads:
         n_probe: int | None = None,
         query_by_version: Mapping[int, ArrayLike] | None = None,
     ) -> SearchResult:
-        """The ``k`` best of all rows, for one query (D,) or for several (B, D). Exact: O(B·N·D), one pass over the rows.
+        """The ``k`` best of all rows, for one query (D,) or for several (B, D). Exact: O(B·N·D), one pass over rows.
 
         mask              (n_rows,) bool, False leaves a row out. Make it on the same view: where others write, an
                           index may hold other works in these rows by then, and rows that came since are left out
@@ -196,8 +196,8 @@ class IndexReads:
         query_by_version  {model version: (D,) or (B, D)} instead of ``queries``
 
         Blocked works are left out. ``.unknown`` counts works of a model version without a query. For queries (B, D)
-        results are (B, min(k, N)), padded as ``SearchResult`` says. ValueError as in ``search``; n_probe ≤ 0, or an index
-        without lists.
+        results are (B, min(k, N)), padded as ``SearchResult`` says. ValueError as in ``search``; n_probe ≤ 0, or an
+        index without lists.
         """
         versioned = _versioned(queries, query_by_version)
         one = all(array.ndim == 1 for _, array in versioned)

@@ -19,7 +19,7 @@ from karec.screening.database import Database, name, scan, told
 from karec.screening.day_file import DayFacts, write_day
 from karec.screening.library import IDS, LISTS, Day, Kind
 from karec.screening.near_duplicates import near_duplicates
-from karec.screening.quality import Judge
+from karec.screening.quality import Judge, scored
 from karec.screening.quality import needed as needed_by_quality
 from karec.screening.rules import Blocked, cell_sql, reasons
 from karec.screening.rules import needed as needed_by_rules
@@ -51,18 +51,19 @@ class _Part:
 
 
 class DayScreening:
-    """Screens one day. ``made_of``: the digest of all that its result depends on. MissingExtra, DataError."""
+    """Screens one day: rules in DuckDB, quality on ``threads``, near-duplicates within songs."""
 
     def __init__(
-        self, database: Database, settings: Settings, day: Day, quality: Judge, blocked: Mapping[str, Blocked]
+        self,
+        database: Database,
+        settings: Settings,
+        day: Day,
+        quality: Judge,
+        blocked: Mapping[str, Blocked],
+        threads: int = 1,
     ) -> None:
-        self._database, self._settings, self._day, self._quality, self._blocked = (
-            database,
-            settings,
-            day,
-            quality,
-            blocked,
-        )
+        self._database, self._settings, self._day = database, settings, day
+        self._quality, self._blocked, self._threads = quality, blocked, threads
         self._table = scan(day.paths)
         self._folder = day.shards[0].path.parent
         self._why = reasons(settings, day.kinds, blocked)
@@ -133,8 +134,8 @@ class DayScreening:
         mine = f" AND hash({song}) % {of} = {number}" if of > 1 else ""
         gathered = Gathered(twice, self._seen, dim)
         query = f"SELECT {', '.join(wanted)} FROM {self._table} WHERE {self._why.sql} = 0{mine}"
-        for batch in self._database.batches(query):
-            gathered.add(batch, self._quality.score(batch))
+        for batch, scores in scored(self._quality, self._database.batches(query), self._threads):
+            gathered.add(batch, scores)
         cell, quality = gathered.column("cell", np.int64), gathered.column("quality", np.float32)
         ids = gathered.ids(pa.int64() if is_integer else pa.string())
         dropped = np.zeros(len(cell), bool)

@@ -24,7 +24,7 @@ from karec.screening.settings import Settings
 from karec.types import Array
 
 FORMAT = 1
-FACTS, CELLS, LEVELS = b"karec.screening", b"karec.cells", b"karec.levels"
+FACTS, CELLS, LEVELS = b"screening.facts", b"screening.cells", b"screening.levels"
 BATCH = 2**18  # rows
 
 

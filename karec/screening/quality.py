@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,8 +24,8 @@ NUMBERS: tuple[Kind, ...] = ("integer", "number", "boolean")
 
 
 class Judge(Protocol):
-    """``columns``: what it reads; ``digest``: equal digests judge alike; ``trained_until``: the last day it learned
-    from, None where it did not learn.
+    """Any number of threads may call it. ``columns``: what it reads; ``digest``: equal digests judge alike;
+    ``trained_until``: the last day it learned from, None where it did not learn.
     """
 
     columns: tuple[str, ...]
@@ -51,10 +53,10 @@ class Model:
     (N, 1)``. DataError: the file is no such model.
     """
 
-    def __init__(self, path: Path, threads: int) -> None:
+    def __init__(self, path: Path) -> None:
         if not path.is_file():
             raise DataError(f"{path} is missing: karec screen --train writes it")
-        self._model = OnnxModel(path, threads)
+        self._model = OnnxModel(path)
         if self._model.kind != KIND or OUTPUT not in self._model.outputs:
             raise DataError(f"{path} is a model of kind {self._model.kind!r}: one of kind {KIND!r} is wanted")
         self.columns = self._model.inputs
@@ -68,12 +70,28 @@ class Model:
         return np.asarray(found[:, 0])
 
 
-def judge(settings: Settings, threads: int) -> Judge:
+def judge(settings: Settings) -> Judge:
     """What ``[quality]`` says."""
     if settings.quality.column is not None:
         return Column(settings.quality.column)
     assert settings.quality.model is not None
-    return Model(settings.folder / settings.quality.model, threads)
+    return Model(settings.folder / settings.quality.model)
+
+
+def scored(judge: Judge, batches: Iterable[Any], threads: int) -> Iterator[tuple[Any, Array]]:
+    """Each of ``batches`` and its scores, in order; ``threads`` batches are scored at once.
+
+    One thread a batch: threads of ONNX Runtime's own within a batch wait for each other by spinning.
+    """
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[tuple[Any, Future[Array]]] = deque()
+        for batch in batches:
+            waiting.append((batch, pool.submit(judge.score, batch)))
+            if len(waiting) > threads:
+                first, scores = waiting.popleft()
+                yield first, scores.result()
+        for first, scores in waiting:
+            yield first, scores.result()
 
 
 def needed(columns: Sequence[str]) -> Iterator[tuple[str, Collection[Kind]]]:

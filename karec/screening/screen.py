@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,9 @@ from karec.screening.allocation import Allocation, allocate
 from karec.screening.database import Database, database, name, scan
 from karec.screening.day import DayScreening, needed
 from karec.screening.day_file import DayFacts, DayFile, digest_of, read_day_file
-from karec.screening.library import Day, check_days, day_folders, needs, read_day, window_days
+from karec.screening.library import check_days, day_folders, needs, read_day, window_days
 from karec.screening.rules import Blocked, load_blocked, read_blocked
-from karec.screening.selection import KEPT_DAY, KEPT_ID, Window, thresholds, write_kept
+from karec.screening.selection import KEPT_DAY, KEPT_ID, MADE_OF, Window, thresholds, write_kept
 from karec.screening.settings import Settings
 
 FORMAT = 1
@@ -81,7 +82,7 @@ def screen(
     folders = day_folders(settings.folder / settings.uploads)
     inside, before = window_days(folders, last, settings.most_days, settings.missing_days)
     days = [read_day(day, folders[day]) for day in inside]
-    judge = qualities.judge(settings, threads)
+    judge = qualities.judge(settings)
     check_days(days, needs(needed(settings, judge)))
     blocked = read_blocked(settings, days[0].kinds)
     (out / DAYS).mkdir(parents=True, exist_ok=True)
@@ -89,7 +90,17 @@ def screen(
     remove_leftovers(out / DAYS, r"[0-9-]+\.parquet")
     with database(out) as duckdb:
         load_blocked(duckdb, blocked)
-        files, redone = _screen_days(duckdb, settings, days, judge, blocked, out / DAYS, progress)
+        files, redone = {}, []
+        for n, day in enumerate(days, 1):
+            path, digest = out / DAYS / f"{day.day}.parquet", digest_of(settings, day, judge, blocked)
+            file = read_day_file(path)
+            if file is None or file.facts.made_of != digest:
+                DayScreening(duckdb, settings, day, judge, blocked, threads).run(path, digest)
+                redone.append(str(day.day))
+                file = DayFile(path)
+            files[day.day] = file
+            if progress is not None:
+                progress(n, len(days), "screening, days")
         _forget_days(out / DAYS, before)
         old = {day: read_day(day, folders[day]).rows for day in before}
         window = Window(files, {day: _ages(settings, inside[-1], day) for day in files})
@@ -97,9 +108,8 @@ def screen(
         allocation = allocate(levels, settings.quotas, settings.keep)
         made_of = _digest(settings, files, old, inside[-1])
         ids = {day.kinds[settings.columns.work] for day in days}
-        path = out / KEPT
-        kept = write_kept(window, thresholds(window, levels, allocation.wanted), path, made_of, _id_type(*ids))
-        _refuse_kept_twice(duckdb, path)
+        at = thresholds(window, levels, allocation.wanted)
+        kept = write_kept(window, at, out / KEPT, made_of, _id_type(*ids), partial(_refuse_kept_twice, duckdb))
     screened = Screened(
         made_of,
         str(inside[-1]),
@@ -117,38 +127,22 @@ def screen(
 
 
 def read_screened(out: Path) -> Screened:
-    """``OUT/screen.json``. DataError: it is not there, or of another format."""
+    """``OUT/screen.json``. DataError: it is not there, of another format, or of another screening than the kept works,
+    as when karec screen was killed.
+    """
+    import pyarrow.parquet as pq
+
     try:
         said = json.loads((out / SUMMARY).read_text(encoding="utf-8"))
         if said.pop("format") != FORMAT:
             raise ValueError("another format")
-        return Screened(**said, redone=())
+        screened = Screened(**said, redone=())
+        made_of = pq.read_schema(out / KEPT).metadata[MADE_OF].decode()
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{out / SUMMARY} is no result of karec screen: {error}") from error
-
-
-def _screen_days(
-    duckdb: Database,
-    settings: Settings,
-    days: Sequence[Day],
-    judge: qualities.Judge,
-    blocked: Mapping[str, Blocked],
-    folder: Path,
-    progress: Progress | None,
-) -> tuple[dict[date, DayFile], list[str]]:
-    """(the days' files, the days that were screened now)."""
-    files, redone = {}, []
-    for n, day in enumerate(days, 1):
-        path, digest = folder / f"{day.day}.parquet", digest_of(settings, day, judge, blocked)
-        file = read_day_file(path)
-        if file is None or file.facts.made_of != digest:
-            DayScreening(duckdb, settings, day, judge, blocked).run(path, digest)
-            redone.append(str(day.day))
-            file = DayFile(path)
-        files[day.day] = file
-        if progress is not None:
-            progress(n, len(days), "screening, days")
-    return files, redone
+    if made_of != screened.made_of:
+        raise DataError(f"{out / KEPT} is not of the same screening as {SUMMARY} beside it: run karec screen again")
+    return screened
 
 
 def _forget_days(folder: Path, before: Sequence[date]) -> None:
@@ -183,11 +177,10 @@ def _id_type(kind: str) -> Any:
 
 
 def _refuse_kept_twice(duckdb: Database, path: Path) -> None:
-    """DataError: a work is kept on two days. The file goes."""
+    """DataError: a work is kept on two days."""
     day, work = name(KEPT_DAY), name(KEPT_ID)
     query = f"SELECT {work}, min({day}), max({day}) FROM {scan([str(path)])} GROUP BY 1 HAVING count(*) > 1 LIMIT 1"
     for value, first, other in duckdb.rows(query):
-        path.unlink()
         raise DataError(f"work {value} was uploaded on {first} and on {other}: leave its row out of one of these days")
 
 

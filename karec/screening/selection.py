@@ -9,7 +9,7 @@ Cost: some 40 ns a candidate.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -23,6 +23,7 @@ from karec.screening.levels import LOW, Levels, order_of
 from karec.types import Array
 
 KEPT_DAY, KEPT_ID, KEPT_QUALITY = "day", "id", "quality"
+MADE_OF = b"screening.made_of"  # in the footer
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,25 +88,28 @@ def _lower_bits(window: Window, cells: Array, at: Array, part: Array) -> Levels:
     return found
 
 
-def write_kept(window: Window, at: Thresholds, path: Path, made_of: str, id_type: Any) -> dict[date, int]:
-    """Parquet of ``day``, ``id`` and ``quality``; {day: works}."""
+def write_kept(
+    window: Window, at: Thresholds, path: Path, made_of: str, id_type: Any, check: Callable[[Path], None]
+) -> dict[date, int]:
+    """Parquet of ``day``, ``id`` and ``quality``; {day: works}. ``check`` reads it before it is put in place."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = pa.schema(
-        [(KEPT_DAY, pa.date32()), (KEPT_ID, id_type), (KEPT_QUALITY, pa.float32())], {"karec.made_of": made_of}
-    )
+    schema = pa.schema([(KEPT_DAY, pa.date32()), (KEPT_ID, id_type), (KEPT_QUALITY, pa.float32())], {MADE_OF: made_of})
     left, kept = at.ties.copy(), {}
-    with file_aside(path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
-        for day, candidates, of_day in window.newest_first():
-            place = np.searchsorted(at.cells, of_day)
-            parts = list(_kept_of(candidates, place, at.order[place], left))
-            n = sum(len(ids) for ids, _ in parts)
-            kept[day] = n
-            if n:
-                ids, quality = pa.chunked_array([ids for ids, _ in parts]), np.concatenate([q for _, q in parts])
-                days = pa.array(np.full(n, np.datetime64(day)), pa.date32())
-                writer.write_table(pa.table([days, ids, pa.array(quality)], schema))
+    with file_aside(path) as file:
+        with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+            for day, candidates, of_day in window.newest_first():
+                place = np.searchsorted(at.cells, of_day)
+                parts = list(_kept_of(candidates, place, at.order[place], left))
+                n = sum(len(ids) for ids, _ in parts)
+                kept[day] = n
+                if n:
+                    ids, quality = pa.chunked_array([ids for ids, _ in parts]), np.concatenate([q for _, q in parts])
+                    days = pa.array(np.full(n, np.datetime64(day)), pa.date32())
+                    writer.write_table(pa.table([days, ids, pa.array(quality)], schema))
+        file.flush()
+        check(Path(file.name))
     return dict(sorted(kept.items()))
 
 

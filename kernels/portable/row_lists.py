@@ -1,7 +1,7 @@
 """Lists of rows around centroids, for searches that score a part of the rows: the twin of ``row_lists.hpp``.
 
-Centroids, lists and probes are those of C++ to the bit: dot products in its order of summation, sums in float64 in order
-of rows, draws from the same stream. O(N·lists·D).
+Centroids, lists and probes are those of C++ to the bit: dot products in its order of summation, sums in float64 in
+order of rows, draws from the same stream. O(N·lists·D).
 """
 
 from __future__ import annotations

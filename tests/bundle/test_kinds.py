@@ -8,9 +8,9 @@ import pytest
 from small_bundle import publish_small_bundle
 
 from karec.bundle import Bundle
-from karec.bundle.bundle import Bundle as Opened
 from karec.bundle.structure import check_structure
 from karec.errors import BundleError
+from karec.ids import IdMap
 from karec.index import ItemIndex
 
 
@@ -115,7 +115,7 @@ def test_a_damaged_kind_is_a_refusal_of_one_line_that_names_its_file(bundle, tmp
     damage(folder / "kinds" / "song")
     names = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
     with pytest.raises(BundleError, match=told) as refused:
-        check_structure(Opened.open(folder, verify=False), names)
+        check_structure(Bundle.open(folder, verify=False), names)
     assert "\n" not in str(refused.value)
 
 
@@ -124,3 +124,20 @@ def test_a_bundle_without_kinds_as_one_of_before_is_opened(bundle, tmp_path):
     shutil.copytree(bundle.path, folder)
     shutil.rmtree(folder / "kinds")
     assert Bundle.open(folder, verify=False).kinds == []
+
+
+def test_items_are_named_by_their_own_map_where_there_is_one_and_else_by_their_numbers(bundle, tmp_path):
+    folder = tmp_path / "bundle"
+    shutil.copytree(bundle.path, folder)
+    assert bundle.kind("song").naming is None  # ids of this bundle are numbers
+    (folder / "ids").mkdir()
+    for name, ids in (("users", ["ann"]), ("items", ["w"]), ("songs", ["one", "two"])):
+        IdMap.build(ids, folder / "ids" / f"{name}.karec")
+    opened = Bundle.open(folder, verify=False)
+    songs, creators = opened.kind("song").naming, opened.kind("creator").naming
+    assert songs.items.names(songs.items.numbers(["two"])).tolist() == ["two"]
+    assert songs.users.kind == creators.users.kind == "string"
+    assert creators.items.names(np.array([5003, -1])).tolist() == [5003, None]
+    assert creators.items.numbers([5003]).tolist() == [5003]
+    with pytest.raises(ValueError, match="'ann' is no integer"):
+        creators.items.numbers(["ann"])

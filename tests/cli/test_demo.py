@@ -17,8 +17,8 @@ RELATIONS = ("history", "skipped", *SOCIAL_EDGES)
 
 def test_the_report_has_its_documented_keys(report):
     documented = {"format", "data", "tasks", "requests", "funnel", "timings_ms", "funnel_loss", "quality", "top_tens"}
-    documented |= {"quality_by_history", "reach", "diversity_curve", "observers", "versions", "feed", "rounds"}
-    documented |= {"scenes", "loop"}
+    documented |= {"quality_by_history", "reach", "feed_channels", "diversity_curve", "observers", "versions", "feed"}
+    documented |= {"rounds", "loop", "scenes"}
     assert report.keys() == documented
     sizes = [report["funnel"][stage] for stage in ("catalogue", "recall", "prerank", "rank", "rerank")]
     assert sizes == sorted(sizes, reverse=True)

@@ -110,7 +110,7 @@ def test_only_rooms_that_are_on_are_shown_and_that_changes_without_publishing(as
 def test_rooms_are_ordered_by_expected_time_where_the_towers_say_nothing(asked, config, bundle):
     text = config.read_text()
     blind = config.parent / "blind.toml"
-    blind.write_text(text.replace("share = 0.5, weights = { watch_1m", "share = 1.0, weights = { watch_1m"))
+    blind.write_text(text.replace("share = 0.25, weights = { watch_1m", "share = 1.0, weights = { watch_1m"))
     cascade = load_cascade(blind, "live", bundle)
     feed = cascade.run(Request(3, k=3, scene="live", time_ms=bundle.snapshot.time_ms))
     last = FIRST["live"] + len(bundle.kind("live").snapshot.works) - 1  # the more watched, the higher the id
@@ -128,9 +128,9 @@ def test_comments_are_of_different_people(asked, bundle):
     [
         (('items = "song"', 'items = "sogn"'), r"scenes\.song_request: items = 'sogn': .*did you mean 'song'\?"),
         (('items = "live"', 'items = "podcast"'), r"items = 'podcast': the bundle has no such kind; it has works and"),
-        (('{ use = "blend", share = 0.5 },', '{ use = "ranker" },'), r"the bundle's ranker knows works and no items"),
+        (('{ use = "blend", share = 0.25 },', '{ use = "ranker" },'), r"the bundle's ranker knows works and no items"),
         (("watch_30m = 1500.0", "watch_2h = 1.0"), r"works count \['exposed', 'watch_1m', 'watch_30m', 'watch_5m'\]"),
-        (("share = 0.3", "share = 1.3"), r"share must be in \[0, 1\], got 1\.3"),
+        (("share = 0.5 }", "share = 1.3 }"), r"share must be in \[0, 1\], got 1\.3"),
         (('column = "city"', 'column = "town"'), r"the item index has no column 'town'; it has"),
     ],
 )

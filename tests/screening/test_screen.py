@@ -252,7 +252,7 @@ def test_fewer_candidates_than_wanted_are_all_kept_and_told(days, tmp_path):
 
 def test_the_summary_says_what_the_kept_works_are_made_of(out):
     said = json.loads((out / "screen.json").read_text())
-    assert pq.read_schema(out / "kept.parquet").metadata[b"karec.made_of"].decode() == said["made_of"]
+    assert pq.read_schema(out / "kept.parquet").metadata[b"screening.made_of"].decode() == said["made_of"]
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 200), st.integers(1, 3))

@@ -69,12 +69,12 @@ def test_an_arm_changes_what_it_names_and_nothing_else(scene_of):
 
 def test_channels_share_the_pool_as_the_template_says(scene_of):
     quota = {source["use"]: source["quota"] for source in scene_of(TOWERS).recall}
-    assert quota == {"profile": 240, "social": 120, "popular": 240, "fresh": 240}
+    assert quota == {"follow": 30, "profile": 240, "social": 120, "popular": 240, "fresh": 240}
     wider = TOWERS + "scene.counts.recall = 1_000\nscene.recall.popular.quota = 7\n"
     scene = scene_of(wider)
     assert scene.limit == 1_000
     quota = {source["use"]: source["quota"] for source in scene.recall}
-    assert quota == {"profile": 400, "social": 200, "popular": 7, "fresh": 400}
+    assert quota == {"follow": 50, "profile": 400, "social": 200, "popular": 7, "fresh": 400}
 
 
 def test_settings_of_an_arm_go_over_those_of_all(tmp_path):

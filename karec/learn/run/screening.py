@@ -2,7 +2,8 @@
 long views that it will have.
 
 Learned from works that had a fair exposure: a row is a work, weighed by its exposures, MOST_WEIGHT at most, so that the
-works that were shown most do not decide alone. The last days are held out and say when to stop.
+works that were shown most do not decide alone. HIDDEN of the cells are hidden from training, so that the trees learn
+what to make of one that is missing. The last days are held out and say when to stop.
 """
 
 from __future__ import annotations
@@ -28,9 +29,10 @@ from karec.screening.rules import load_blocked, read_blocked
 from karec.screening.settings import Learn, Settings
 from karec.types import Array
 
-MOST_ROWS = 1_000_000
+MOST_ROWS = 500_000
 MOST_WEIGHT = 200.0  # exposures
 HELD_OUT = 0.25  # of the days
+HIDDEN = 0.02  # of the cells
 ROUNDS, PATIENCE = 150, 15
 TASK = "long_view"
 
@@ -90,11 +92,12 @@ def _two_rows(rows: LearningRows) -> tuple[Array, Array, Array]:
 
 def _fit(train: LearningRows, valid: LearningRows, threads: int, seed: int, progress: Progress | None) -> Any:
     lightgbm, _ = lightgbm_packages()
+    hidden = np.random.default_rng(seed).random(train.features.shape, np.float32) < HIDDEN
     sets: list[Any] = []
-    for rows in (train, valid):
+    for rows, features in ((train, np.where(hidden, np.float32(np.nan), train.features)), (valid, valid.features)):
         y, weights, row = _two_rows(rows)
         reference = sets[0] if sets else None
-        sets.append(lightgbm.Dataset(rows.features[row], y, weight=weights, reference=reference))
+        sets.append(lightgbm.Dataset(features[row], y, weight=weights, reference=reference))
     settings = {
         "objective": "binary",
         "learning_rate": 0.15,
@@ -121,6 +124,7 @@ def _fit(train: LearningRows, valid: LearningRows, threads: int, seed: int, prog
 
 def _write(booster: Any, learn: Learn, path: Path, rows: Array, facts: dict[str, str]) -> None:
     """The trees behind one input a column; ExportError: ONNX Runtime computes something else."""
+    booster = _in_float32(booster)
     proto = _by_columns(trees_to_onnx([booster], len(learn.features)), learn.features)
     with TemporaryDirectory(prefix="karec-screening-") as folder:
         aside = Path(folder) / "quality.onnx"
@@ -135,6 +139,26 @@ def _write(booster: Any, learn: Learn, path: Path, rows: Array, facts: dict[str,
             if not gap <= TOLERANCE:
                 raise ExportError(f"{path}: ONNX Runtime's quality differs from LightGBM's by {gap:.2e} > {TOLERANCE}")
     write_onnx(proto, path, kind=KIND, tasks=[TASK], model_version=1, more=facts)
+
+
+def _in_float32(booster: Any) -> Any:
+    """The same trees, each threshold rounded down to a float32: a float32 is below the one if it is below the other.
+    ONNX keeps thresholds as the nearest float32, and a work that equals that one would go the other way.
+    """
+    lightgbm, _ = lightgbm_packages()
+
+    def rounded(threshold: str) -> str:
+        near = np.float32(threshold)
+        return repr(float(near if float(near) <= float(threshold) else np.nextafter(near, np.float32(-np.inf))))
+
+    lines = []
+    for line in booster.model_to_string().split("\n"):
+        name, _, values = line.partition("=")
+        if name == "threshold":
+            lines.append("threshold=" + " ".join(map(rounded, values.split())))
+        elif name != "tree_sizes":  # in letters of this text: without it trees are read one after the other
+            lines.append(line)
+    return lightgbm.Booster(model_str="\n".join(lines))
 
 
 def _by_columns(proto: onnx.ModelProto, columns: tuple[str, ...]) -> onnx.ModelProto:
