@@ -25,7 +25,7 @@ def page_parts(loop: Mapping[str, Any] | None) -> list[str]:
     if loop is None:
         return []
     note = (
-        f"A part of the platform: {PART.users:,} of its users might come, and the library held what they had been shown "
+        f"A part of the platform: {PART.users:,} of its users might come, and the library held what they were shown "
         f"before and {PART.works:g} in a hundred of the other works."
     )
     return [f"<p class=note>{note}</p>", *parts_of(loop)]
