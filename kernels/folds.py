@@ -1,15 +1,16 @@
 """Folds of events over rows (users, works): grouping, "strictly before", counters, and lists that events change.
 
-Algorithm  grouped: a stable counting sort by row. strictly_before: in each row a bisection that starts where the last query
-           of the row ended, so that queries in order of time walk. places_passed, counts_passed: events and queries, both in
-           order of time, are swept at once; only what each row holds now is touched. running_counts: one pass in order of rows.
-           step_lists: a list is kept in order of (time, number, value); an entry is inserted from the newest end.
-Cost       grouped O(M + R); strictly_before O(log of the distance walked) a query; the sweeps O(M + N), times C for counts;
-           step_lists O(1) an entry that is the newest, O(entries after it) else, O(entries) where a value enters once;
-           present and windows O(length of the list) an entry.
+Algorithm  grouped: a stable counting sort by row. strictly_before: in each row a bisection that starts where the last
+           query of the row ended, so that queries in order of time walk. places_passed, counts_passed: events and
+           queries, both in order of time, are swept at once; only what each row holds now is touched. running_counts:
+           one pass in order of rows. step_lists: a list is kept in order of (time, number, value); an entry is inserted
+           from the end.
+Cost       grouped O(M + R); strictly_before O(log of the distance walked) a query; the sweeps O(M + N), times C for
+           counts; step_lists O(1) for the newest entry, O(entries after it) for another, O(entries) where a value
+           enters once; present and windows O(length of the list) an entry.
            The GIL is released; memory is the output.
-Source     D. E. Knuth, The Art of Computer Programming 3, 5.2 (distribution counting), 5.2.1 (straight insertion); J. L. Bentley,
-           A. C.-C. Yao, An almost optimal algorithm for unbounded searching, IPL 1976 (the doubling steps).
+Source     D. E. Knuth, The Art of Computer Programming 3, 5.2 (distribution counting), 5.2.1 (straight insertion).
+           J. L. Bentley, A. C.-C. Yao, An almost optimal algorithm for unbounded searching, IPL 1976 (doubling steps).
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ TIME, NUMBER, VALUE = range(3)  # the columns of an entry
 
 @njit(cache=True, nogil=True)
 def grouped(rows: Array, n_rows: int) -> tuple[Array, Array]:
-    """(first (n_rows + 1,), order): ``order[first[r]:first[r + 1]]`` are the places of row r, in order; rows < 0 are left out."""
+    """(first (n_rows + 1,), order): ``order[first[r]:first[r + 1]]`` are the places of row r, in order; rows < 0 are
+    left out.
+    """
     first = np.zeros(n_rows + 1, np.int64)
     for n in range(len(rows)):
         if rows[n] >= 0:
@@ -46,8 +49,8 @@ def grouped(rows: Array, n_rows: int) -> tuple[Array, Array]:
 
 @njit(cache=True, nogil=True)
 def strictly_before(first: Array, times: Array, rows: Array, as_of: Array) -> Array:
-    """(N,) int64: of row ``rows[n]``, whose ascending ``times`` lie at first[r] … first[r + 1], the place behind the last one
-    that is < ``as_of[n]``; 0 for a row < 0.
+    """(N,) int64: of row ``rows[n]``, whose ascending ``times`` lie at first[r] … first[r + 1], the place behind the
+    last one that is < ``as_of[n]``; 0 for a row < 0.
     """
     hints = first[:-1].copy()
     ends = np.zeros(len(rows), np.int64)
@@ -76,7 +79,9 @@ def strictly_before(first: Array, times: Array, rows: Array, as_of: Array) -> Ar
 
 @njit(cache=True, nogil=True)
 def places_passed(begin: Array, event_rows: Array, event_times: Array, rows: Array, as_of: Array) -> Array:
-    """(N,) int64: ``begin[rows[n]]`` and one for each event of the row before ``as_of[n]``; both sides in order of time."""
+    """(N,) int64: ``begin[rows[n]]`` and one for each event of the row before ``as_of[n]``; both sides in order of
+    time.
+    """
     now = begin.copy()
     ends = np.empty(len(rows), np.int64)
     e = 0
@@ -92,8 +97,8 @@ def places_passed(begin: Array, event_rows: Array, event_times: Array, rows: Arr
 def counts_passed(
     start: Array, event_rows: Array, event_times: Array, added: Array, rows: Array, as_of: Array
 ) -> Array:
-    """(N, C) float32: ``start (R, C)`` of each row and what ``added (M, C)`` adds before ``as_of``; both sides in order of time. A
-    query of a row < 0 gets 0; an event of one adds nothing.
+    """(N, C) float32: ``start (R, C)`` of each row and what ``added (M, C)`` adds before ``as_of``; both sides in order
+    of time. A query of a row < 0 gets 0; an event of one adds nothing.
     """
     n_counters = start.shape[1]
     now = np.zeros(start.shape, np.int32)
@@ -123,7 +128,7 @@ def running_counts(order: Array, added: Array) -> Array:
 
 @njit(cache=True, nogil=True)
 def counts_at(start: Array, running: Array, first: Array, ends: Array, rows: Array) -> Array:
-    """(N, C) float32: ``start (R, C)`` of each row and what ``running`` adds up to its place ``ends``; 0 for a row < 0."""
+    """(N, C) float32: ``start (R, C)`` of each row and what ``running`` adds up to its ``ends``; 0 for a row < 0."""
     counts = np.zeros((len(rows), start.shape[1]), np.float32)
     for n in range(len(rows)):
         r = rows[n]
@@ -168,7 +173,8 @@ def _step(entries: Array, length: int, new: Array, once: bool) -> int:
 def step_lists(
     first: Array, entries: Array, new_first: Array, new: Array, keep: int, once: bool
 ) -> tuple[Array, Array]:
-    """(first, entries) of R lists after ``new`` entries, (E, 3) int64 of time, number, value; of each the last ``keep`` stay.
+    """(first, entries) of R lists after ``new`` entries, (E, 3) int64 of time, number, value; of each the last ``keep``
+    stay.
 
     ``once``: each value stands once, at its earliest place, and ``keep`` must be as large as any list.
     """
@@ -191,7 +197,9 @@ def step_lists(
 
 @njit(cache=True, nogil=True)
 def present(values: Array) -> Array:
-    """The places in ``values`` of what is present after all of them: v ≥ 0 enters where it is not present, and ~v takes it out."""
+    """The places in ``values`` of what is present after all of them: v ≥ 0 enters where it is not present, and ~v takes
+    it out.
+    """
     kept = np.empty(len(values), np.int64)
     n = 0
     for at in range(len(values)):
@@ -215,8 +223,8 @@ def present(values: Array) -> Array:
 def windows(first: Array, values: Array) -> tuple[Array, Array, Array]:
     """(places, starts, ends): ``places[starts[e]:ends[e]]`` is what is present once entry e of its row has happened.
 
-    What enters is written behind what is present; after a value was taken out, the rest is written anew. Memory: O(E) and, for each
-    value that is taken out, the length of its list.
+    What enters is written behind what is present; after a value was taken out, the rest is written anew. Memory: O(E)
+    and, for each value that is taken out, the length of its list.
     """
     places = np.empty(len(values) + 1, np.int64)
     starts, ends = np.empty(len(values), np.int64), np.empty(len(values), np.int64)
@@ -250,7 +258,9 @@ def windows(first: Array, values: Array) -> tuple[Array, Array, Array]:
 
 @njit(cache=True, nogil=True)
 def add_counts(state: Array, rows: Array, added: Array) -> None:
-    """Adds ``added (M, C)`` to the rows ``rows (M,)`` of ``state (R, C) float64``; what is of a row < 0 is added nowhere."""
+    """Adds ``added (M, C)`` to the rows ``rows (M,)`` of ``state (R, C) float64``; what is of a row < 0 is added
+    nowhere.
+    """
     for e in range(len(rows)):
         if rows[e] >= 0:
             for c in range(added.shape[1]):

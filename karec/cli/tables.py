@@ -31,6 +31,8 @@ from karec.evaluate.rounds_report import ROUNDS_HEAD, rounds_rows, rounds_senten
 from karec.evaluate.scenes_report import SCENES_HEAD, SCENES_NOTE, scenes_rows
 from karec.index import ItemIndex
 from karec.models.onnx_model import OnnxModel
+from karec.platform.event_log.describe import describe_event_log
+from karec.platform.event_log.head import is_event_log
 from karec.platform.schema import CREATOR, PUBLISHED, SONG, TYPE
 from karec.platform.snapshot import Snapshot
 from karec.trace import Trace
@@ -248,6 +250,8 @@ def inspection(path: Path) -> Iterator[Table]:
     """
     if path.is_dir() and ((path / CURRENT).exists() or (path / MANIFEST).exists()):
         yield from _inspect_bundle(path)
+    elif path.is_dir() and is_event_log(path):
+        yield _facts(f"Event log {path}, every checksum is right", describe_event_log(path))
     elif path.is_dir() and any(path.glob("*.parquet")):
         yield _inspect_log(path)
     elif path.is_file() and path.suffix == ".toml":
@@ -258,8 +262,8 @@ def inspection(path: Path) -> Iterator[Table]:
         yield _inspect_index(ItemIndex.open(path), str(path))
     else:
         raise FileNotFoundError(
-            f"{path} is neither a bundle, nor an index file, nor a rank log with *.parquet parts, nor a karec.toml, "
-            "nor an exported stage"
+            f"{path} is neither a bundle, nor an index file, nor an event log, nor a rank log with *.parquet parts, "
+            "nor a karec.toml, nor an exported stage"
         )
 
 

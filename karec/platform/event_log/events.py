@@ -1,16 +1,16 @@
 """Events as columns, their kinds, and which of them a log refuses.
 
-    kind       what it says                              must have
-    exposure   a work was shown; labels that were known  user, work
-    label      a later label of a work                   user, work, labels
-    play       play_ms of a work                         user, work, play_ms
-    follow     the user follows a creator                user, creator
-    unfollow   … no longer                               user, creator
-    upload     a creator published a work                work, creator
-    delete     a work is gone                            work
-    edit       a work's columns changed (``text``)       work
-    block      a work, or all works of a creator         work or creator
-    search     the user searched for ``text``            user
+kind       what it says                              must have
+exposure   a work was shown; labels that were known  user, work
+label      a later label of a work                   user, work, labels
+play       play_ms of a work                         user, work, play_ms
+follow     the user follows a creator                user, creator
+unfollow   … no longer                               user, creator
+upload     a creator published a work                work, creator
+delete     a work is gone                            work
+edit       a work's columns changed (``text``)       work
+block      a work, or all works of a creator         work or creator
+search     the user searched for ``text``            user
 """
 
 from __future__ import annotations
@@ -72,20 +72,24 @@ class Events:
 
     @classmethod
     def of(cls, kind: str | Array, **columns: Any) -> Self:
-        """Events from what is known of them: arrays, or one value for all. ``time_ms``, ``source`` and ``number`` must be
-        there; ``kind`` is one kind's name or codes ``(M,)``. Raises ValueError for a name or a column that is none, values that
-        do not fit their column's type, and arrays of several lengths.
+        """Events from what is known of them: arrays, or one value for all. ``time_ms``, ``source`` and ``number`` must
+        be there; ``kind`` is one kind's name or codes ``(M,)``. Raises ValueError for a name or a column that is none,
+        values that do not fit their column's type, and arrays of several lengths.
         """
         unknown = sorted(columns.keys() - COLUMNS.keys())
         if unknown or not {"time_ms", "source", "number"} <= columns.keys():
-            raise ValueError(f"events need time_ms, source and number and have {sorted(COLUMNS)}; given {sorted(columns)}")
+            raise ValueError(
+                f"events need time_ms, source and number and have {sorted(COLUMNS)}; given {sorted(columns)}"
+            )
         if isinstance(kind, str):
             if kind not in KINDS:
                 raise ValueError(f"kind is {kind!r}, expected one of {KINDS}")
             kind = np.array(KINDS.index(kind))
         given = {"kind": kind, **columns}
         n = max((np.shape(value)[0] for value in given.values() if np.ndim(value)), default=1)
-        return cls(**{name: _column(name, given.get(name, empty), dtype, n) for name, (dtype, empty) in COLUMNS.items()})
+        return cls(
+            **{name: _column(name, given.get(name, empty), dtype, n) for name, (dtype, empty) in COLUMNS.items()}
+        )
 
     @classmethod
     def none(cls) -> Self:
@@ -134,7 +138,9 @@ def refused(events: Events, n_labels: int, late_ms: int) -> dict[str, Array]:
     known = events.kind < len(KINDS)
     kind = np.where(known, events.kind, 0)
     lacks = {column: np.isin(kind, kinds) & (getattr(events, column) < 0) for column, kinds in _NEEDS.items()}
-    lengths = {name: np.array([_bytes(text) for text in getattr(events, name)], np.int64) for name in ("request_id", "text")}
+    lengths = {
+        name: np.array([_bytes(text) for text in getattr(events, name)], np.int64) for name in ("request_id", "text")
+    }
     numbers = ("user_id", "item_id", "creator_id", "scene", "position", "play_ms")
     reasons = {
         "unknown kind": ~known,

@@ -1,10 +1,11 @@
 """An append as bytes of an open part: one frame, whole or not there.
 
-    frame     "KEV1", number of records u32, bytes of texts u32, CRC-32 of what follows u32; records; texts   (little-endian)
-    record    92 bytes, see RECORD
+    frame     "KEV1", number of records u32, bytes of texts u32, CRC-32 of what follows u32; records; texts
+    record    87 bytes, little-endian: RECORD
     texts     of each record its request id, then its text, in UTF-8
 
-Cost O(bytes). A frame that is cut short or has another checksum is the end of the part: what a killed writer or a power cut left.
+Cost O(bytes). A frame that is cut short or has another checksum is the end of the part: what a killed writer or a power
+cut left.
 """
 
 from __future__ import annotations

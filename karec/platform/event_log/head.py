@@ -23,8 +23,8 @@ LATE_MS = 2 * DAY_MS
 
 @dataclass(frozen=True)
 class Head:
-    """What all parts of a log share. ``labels``: bit b of an event is label b. ``scenes``: an event's scene is a place in it.
-    ``late_ms``: an event that is appended later than this after it happened is refused.
+    """What all parts of a log share. ``labels``: bit b of an event is label b. ``scenes``: an event's scene is a place
+    in it. ``late_ms``: an event that is appended later than this after it happened is refused.
     """
 
     labels: tuple[str, ...]
@@ -35,13 +35,15 @@ class Head:
         if len(self.labels) > MOST_LABELS:
             raise ValueError(f"a log has at most {MOST_LABELS} labels, got {len(self.labels)}")
         for what, names in (("labels", self.labels), ("scenes", self.scenes)):
-            if len(set(names)) < len(names) or not all(isinstance(name, str) and name for name in names):
+            if len(set(names)) < len(names) or not all(names):
                 raise ValueError(f"{what} are {names!r}, expected distinct names")
         if self.late_ms <= 0:
             raise ValueError(f"late_ms must be positive, got {self.late_ms}")
 
     def codes_of(self, scenes: Sequence[str]) -> Array:
-        """(scenes of the log + 1,) int64: the place of each in ``scenes``, −1 where it is none; the last is of no scene."""
+        """(scenes of the log + 1,) int64: the place of each in ``scenes``, −1 where it is none; the last is of no
+        scene.
+        """
         names = list(scenes)
         return np.array([names.index(scene) if scene in names else -1 for scene in self.scenes] + [-1], np.int64)
 
@@ -64,7 +66,7 @@ def read_head(folder: Path) -> Head:
         version = found.get("format") if isinstance(found, dict) else None
         raise LogSchemaError(f"{path}: event log format {version}, this version reads {FORMAT}")
     try:
-        return Head(tuple(found["labels"]), tuple(found["scenes"]), int(found["late_ms"]))
+        return Head(tuple(map(str, found["labels"])), tuple(map(str, found["scenes"])), int(found["late_ms"]))
     except (KeyError, TypeError, ValueError) as error:
         raise LogSchemaError(f"{path} is damaged: {error!r}") from error
 

@@ -1,7 +1,7 @@
 """Part files: their names, and the sealed form, a Parquet file whose name holds the CRC-32 of its bytes.
 
-Columns are those of ``Events``, with kind and scene by name (null: no scene) and, in place of ``labels``, one column of 0 and 1
-for each label of the log, so that DuckDB, Arrow and ``karec data`` read it as it is.
+Columns are those of ``Events``, with kind and scene by name (null: no scene) and, in place of ``labels``, one column of
+0 and 1 for each label of the log, so that DuckDB, Arrow and ``karec data`` read it as it is.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ class Part:
 
 
 def parts_of(folder: Path, hour: str) -> list[Part]:
-    """The parts of one hour by writer and number. One that is there in both forms, by a kill between sealing and removing
-    the open form, is named once, sealed.
+    """The parts of one hour by writer and number. One that is there in both forms, by a kill between sealing and
+    removing the open form, is named once, sealed.
     """
     found: dict[tuple[str, int], Part] = {}
     try:
@@ -159,7 +159,8 @@ def _coded(column: Any, names: tuple[str, ...]) -> Array:
     """(M,) int32 places in ``names``, −1 for a null. ValueError for another name."""
     encoded = column.combine_chunks().dictionary_encode()
     places = np.array([names.index(name) for name in encoded.dictionary.to_pylist()] + [NONE], np.int32)
-    return places[encoded.indices.fill_null(len(places) - 1).to_numpy(zero_copy_only=False)]
+    coded: Array = places[encoded.indices.fill_null(len(places) - 1).to_numpy(zero_copy_only=False)]
+    return coded
 
 
 def _arrow_type(name: str) -> Any:

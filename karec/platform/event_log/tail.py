@@ -1,7 +1,8 @@
 """Reading a log as it grows: from a cursor on, in the order in which each writer appended.
 
-A cursor says, of each writer, the part that is being read and how many of its events were taken; lower parts were read whole.
-It is small JSON, to be kept with whatever was made of the events, and stays right when parts are sealed or retired.
+A cursor says, of each writer, the part that is being read and how many of its events were taken; lower parts were read
+whole. It is small JSON, to be kept with whatever was made of the events, and stays right when parts are sealed or
+retired.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Cursor:
 
 
 class EventTail:
-    """Gives what was appended after ``cursor``. One thread uses it. LogSchemaError for a log that is none, or damaged."""
+    """Gives what was appended after ``cursor``, to one thread. LogSchemaError for a log that is none, or damaged."""
 
     def __init__(self, folder: Path, cursor: Cursor | None = None) -> None:
         self.folder = folder
@@ -51,8 +52,8 @@ class EventTail:
     def poll(self, most: int = 50_000) -> Events:
         """The next events, about ``most`` of them, and none where nothing is new; ``cursor`` is then behind them.
 
-        Of one writer they come in the order of its appends, of one hour by writer; an append is never cut in two but for a
-        sealed part, which is cut after ``most`` events.
+        Of one writer they come in the order of its appends, of one hour by writer; an append is never cut in two but
+        for a sealed part, which is cut after ``most`` events.
         """
         places, found, n = dict(self.cursor.places), list[Events](), 0
         names = hours(self.folder)

@@ -3,11 +3,12 @@
     fsync      append returns once the bytes are      lost by SIGKILL   lost by a power cut
     "always"   on the disk (one fsync an append)      nothing           nothing
     "seal"     with the kernel                        nothing           events of parts that are not sealed yet
-    "never"    with the kernel                        nothing           also sealed parts that the kernel had not written
+    "never"    with the kernel                        nothing           also sealed parts that the kernel still held
 
-A writer has one open part. It is sealed when its hour is over, when it has ``part_events``, and at ``close``. Sealing writes the
-Parquet form aside and renames it, then removes the open form. The parts of writers that were killed are cut behind their last
-whole frame and sealed when the next writer of the folder begins: a living writer holds a lock (flock) on its open part.
+A writer has one open part. It is sealed when its hour is over, when it has ``part_events``, and at ``close``. Sealing
+writes the Parquet form aside and renames it, then removes the open form. The parts of writers that were killed are cut
+behind their last whole frame and sealed when the next writer of the folder begins: a living writer holds a lock (flock)
+on its open part.
 """
 
 from __future__ import annotations
@@ -45,13 +46,11 @@ class Appended:
 class EventLogWriter:
     """Appends to the log in ``folder``, which is made where it is missing; any number of writers share a folder.
 
-    Not thread-safe: one thread calls it at a time. After a fork the child's copy is a new writer with a part of its own. Raises
-    LogSchemaError when the folder has a log with another ``head``, OSError as from open and write.
+    Not thread-safe: one thread calls it at a time. After a fork the child's copy is a new writer with a part of its
+    own. Raises LogSchemaError when the folder has a log with another ``head``, OSError as from open and write.
     """
 
-    def __init__(
-        self, folder: Path, head: Head, *, fsync: Fsync = "always", part_events: int = PART_EVENTS
-    ) -> None:
+    def __init__(self, folder: Path, head: Head, *, fsync: Fsync = "always", part_events: int = PART_EVENTS) -> None:
         if fsync not in get_args(Fsync):
             raise ValueError(f"fsync is {fsync!r}, expected one of {get_args(Fsync)}")
         self.folder, self.head, self.fsync, self.part_events = folder, head, fsync, part_events
@@ -74,8 +73,8 @@ class EventLogWriter:
         self.close()
 
     def append(self, events: Events, now_ms: int | None = None) -> Appended:
-        """Adds the events that the log accepts, in their order; ``logged_ms`` is set to ``now_ms``, by default the clock, and never
-        goes back.
+        """Adds the events that the log accepts, in their order; ``logged_ms`` is set to ``now_ms``, by default the
+        clock, and never goes back.
 
         An OSError means that none of them is acknowledged and none is in the log; the next append may go through.
         """

@@ -1,5 +1,5 @@
-"""Counters of users, of works, and of users in each scene: each exposure adds 1 to ``count_exposed``, and an exposure or a later
-label adds its labels to ``count_<label>``.
+"""Counters of users, of works, and of users in each scene: each exposure adds 1 to ``count_exposed``, and an exposure
+or a later label adds its labels to ``count_<label>``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ def added(events: LocatedEvents, counters: Sequence[str]) -> Array:
     """(M, C) uint8: what each event adds to ``counters``."""
     columns = np.empty((len(events), len(counters)), np.uint8)
     for at, name in enumerate(counters):
-        columns[:, at] = events.shown if name == schema.EXPOSED else events.labels[name.removeprefix(schema.counter(""))]
+        columns[:, at] = (
+            events.shown if name == schema.EXPOSED else events.labels[name.removeprefix(schema.counter(""))]
+        )
     return columns
 
 
@@ -104,11 +106,13 @@ class CountersOverTime:
     added: Array
 
     def at(self, rows: Array, as_of: Array) -> Array:
-        """(N, C) float32 of ``rows (N,)`` as of ``as_of (N,)`` ms; 0 for a row −1. O(N log M), or one sweep of O(N + M) where N is
-        large and in order of time.
+        """(N, C) float32 of ``rows (N,)`` as of ``as_of (N,)`` ms; 0 for a row −1. O(N log M), or one sweep of O(N + M)
+        where N is large and in order of time.
         """
         if len(rows) * MANY > len(self.event_times) and not (np.diff(as_of) < 0).any():
-            return folds.counts_passed(self.start, self.event_rows, self.event_times, self.added, rows, np.asarray(as_of))
+            return folds.counts_passed(
+                self.start, self.event_rows, self.event_times, self.added, rows, np.asarray(as_of)
+            )
         first, times, running = self._by_row
         ends = folds.strictly_before(first, times, rows, np.asarray(as_of))
         return folds.counts_at(self.start, running, first, ends, rows)

@@ -1,4 +1,4 @@
-"""Lists of each user that events change: the relations ``history``, ``skipped``, ``liked``, ``follows``, and ``shown``."""
+"""Lists of each user that events change: ``history``, ``skipped``, ``liked``, ``follows`` and ``shown``."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class ListFold:
     keep   so many latest entries stay, repeats included; None: each value enters once, at its first moment, and stays
     takes  (M,) bool of M events: those that take the value out; None: nothing does
 
-    Its state for one user is ``(E, 3) int64``: time, number and value of what entered, in order of these, ~value of what was
-    taken out. Two events of one moment are in order of their numbers: their places in a log, or their ids'. The state
-    depends on which events were stepped and not on their order.
+    Its state for one user is ``(E, 3) int64``: time, number and value of what entered, in order of these, ~value of
+    what was taken out. Two events of one moment are in order of their numbers: their places in a log, or their ids'.
+    The state depends on which events were stepped and not on their order.
     """
 
     name: str
@@ -68,7 +68,9 @@ class ListFold:
         if start is None or row < 0:
             return self.empty()
         values = np.asarray(start.of(row), np.int64)
-        times = np.zeros(len(values), np.int64) if start.times is None else start.times[start.indptr[row] :][: len(values)]
+        times = (
+            np.zeros(len(values), np.int64) if start.times is None else start.times[start.indptr[row] :][: len(values)]
+        )
         state = np.stack([times, np.full(len(values), ALWAYS), values], axis=1).astype(np.int64)
         return state[np.sort(np.unique(values, return_index=True)[1])] if self.keep is None else state[-self.keep :]
 
@@ -78,9 +80,13 @@ class ListFold:
         return self.step_all(np.array([0, len(state)]), state, np.array([0, 1]), new)[1]
 
     def step_all(self, first: Array, states: Array, new_first: Array, new: Array) -> tuple[Array, Array]:
-        """``step`` of many users with any number of changes: states and changes in CSR form, by user. O(changes) and the copy."""
+        """``step`` of many users with any number of changes: states and changes in CSR form, by user. O(changes) and
+        the copy.
+        """
         once = self.keep is None and self.takes is None
-        return folds.step_lists(first, states, new_first, new, np.iinfo(np.int64).max if self.keep is None else self.keep, once)
+        return folds.step_lists(
+            first, states, new_first, new, np.iinfo(np.int64).max if self.keep is None else self.keep, once
+        )
 
     def read(self, state: Array) -> Relation:
         """The list of a state, as a relation of one row."""
@@ -127,9 +133,10 @@ class ListFold:
 
 @dataclass(frozen=True, eq=False)
 class ListOverTime:
-    """One list of each user at any moment: what entered, (E,) ``values`` with the ``times`` to tell, in order of user and then of
-    moment; those of a user lie at ``first (users + 1,)`` and are known since ``known``. ``event_rows, event_known``: the same entries
-    in order of ``known``. ``windows``: where values are taken out too, what is present after each entry (``kernels.folds.windows``).
+    """One list of each user at any moment: what entered, (E,) ``values`` with the ``times`` to tell, in order of user
+    and then of moment; those of a user lie at ``first (users + 1,)`` and are known since ``known``. ``event_rows,
+    event_known``: the same entries in order of ``known``. ``windows``: where values are taken out too, what is present
+    after each entry (``kernels.folds.windows``).
     """
 
     values: Array
@@ -142,7 +149,9 @@ class ListOverTime:
     windows: tuple[Array, Array, Array] | None = None
 
     def at(self, rows: Array, as_of: Array) -> Lists:
-        """The lists of the users ``rows (N,)`` as of ``as_of (N,)`` ms. O(N log E), or O(N + E) where N is large and in order."""
+        """The lists of the users ``rows (N,)`` as of ``as_of (N,)`` ms. O(N log E), or O(N + E) where N is large and in
+        order.
+        """
         if len(rows) * MANY > len(self.values) and not (np.diff(as_of) < 0).any():
             ends = folds.places_passed(self.first[:-1], self.event_rows, self.event_known, rows, as_of)
         else:
@@ -155,7 +164,9 @@ class ListOverTime:
         if self.windows is not None:
             places, window_starts, window_ends = self.windows
             last, some = np.maximum(ends - 1, 0), ends > starts
-            return Lists(self.values[places], np.where(some, window_starts[last], 0), np.where(some, window_ends[last], 0))
+            return Lists(
+                self.values[places], np.where(some, window_starts[last], 0), np.where(some, window_ends[last], 0)
+            )
         if self.keep is not None:
             starts = np.maximum(starts, ends - self.keep)
         return Lists(self.values, starts, ends)

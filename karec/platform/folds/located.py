@@ -23,8 +23,8 @@ FOLDED = (EXPOSURE, LABEL, FOLLOW, UNFOLLOW)  # the kinds that a fold reads
 class LocatedEvents:
     """M events in order of time.
 
-    ``user, work (M,) int64`` rows of users and works, −1 for the work of a follow; ``user_scene (M,) int64`` rows of the
-    counters by user and scene, −1 for a scene without a name; ``time_ms (M,)``; ``labels`` {name: (M,) 0 or 1};
+    ``user, work (M,) int64`` rows of users and works, −1 for the work of a follow; ``user_scene (M,) int64`` rows of
+    the counters by user and scene, −1 for a scene without a name; ``time_ms (M,)``; ``labels`` {name: (M,) 0 or 1};
     ``work_id, creator_id (M,) int64``, None for the creators of works that have none; ``kind (M,)`` codes of
     ``karec.platform.event_log.events``: exposure, label, follow or unfollow; None: all are exposures.
     """
@@ -57,7 +57,8 @@ class LocatedEvents:
 
     @classmethod
     def of_log(cls, snapshot: Snapshot, head: Head, events: Events) -> LocatedEvents:
-        """Those of ``events``, in order of time, that a fold reads and whose user, and work where they have one, the snapshot holds.
+        """Those of ``events``, in order of time, that a fold reads and whose user, and work where they have one, the
+        snapshot holds.
 
         An event's creator is its own word, else the snapshot's. O(M log rows).
         """
@@ -69,9 +70,13 @@ class LocatedEvents:
     def of_rows(
         cls, snapshot: Snapshot, head: Head, events: Events, user: Array, work: Array, known: Array
     ) -> LocatedEvents:
-        """Events of the log over rows of any tables, ``user, work (M,)``; ``known (M,)`` are the works' rows in the snapshot."""
+        """Events of the log over rows of any tables, ``user, work (M,)``; ``known (M,)`` are the works' rows in the
+        snapshot.
+        """
         scenes = head.codes_of(snapshot.labels.get("scene", ()))
-        scene = scenes[np.where((events.scene >= 0) & (events.scene < len(head.scenes)), events.scene, len(head.scenes))]
+        scene = scenes[
+            np.where((events.scene >= 0) & (events.scene < len(head.scenes)), events.scene, len(head.scenes))
+        ]
         creators = None
         if CREATOR in snapshot.works.columns:
             of_works = np.append(np.asarray(snapshot.works[CREATOR], np.int64), NONE)[known]

@@ -1,8 +1,8 @@
 """A store in a folder, by LMDB: a B+ tree of copied-on-write pages that all processes of a machine map.
 
-A commit is one LMDB transaction: its pages are written and synced (fdatasync) before the new root is. So a killed process leaves the
-last commit whole. After a power cut the last commits may be gone, their cursor with them, and are made again from the log.
-Readers never wait and never block the writer.
+A commit is one LMDB transaction: its pages are written and synced (fdatasync) before the new root is. So a killed
+process leaves the last commit whole. After a power cut the last commits may be gone, their cursor with them, and are
+made again from the log. Readers never wait and never block the writer.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class LmdbStore:
 
     def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
         while True:
-            found = []
+            found: list[tuple[bytes, bytes]] = []
             with self._told(), self._environment.begin() as transaction, transaction.cursor() as cursor:
                 more = cursor.set_range(start)
                 while more and cursor.key() < stop and len(found) < SCANNED_AT_ONCE:

@@ -20,8 +20,9 @@ FORMAT = 1
 class Folded:
     """The base that states begin from, and the head of the log that they follow.
 
-    A user or work that no event named yet is what ``base`` says; from its first event on it is in the store. Events before the base's
-    moment are in the base already and are passed over. Raises ValueError when the log has no label that says enjoyed.
+    A user or work that no event named yet is what ``base`` says; from its first event on it is in the store. Events
+    before the base's moment are in the base already and are passed over. Raises ValueError when the log has no label
+    that says enjoyed.
     """
 
     base: Snapshot
@@ -30,7 +31,8 @@ class Folded:
     def __post_init__(self) -> None:
         if not set(self.base.meaning.enjoyed) & set(self.head.labels):
             raise ValueError(
-                f"the log has the labels {list(self.head.labels)}, and none that says enjoyed; the base's are {list(self.base.meaning.enjoyed)}"
+                f"the log has the labels {list(self.head.labels)}, and none that says enjoyed; "
+                f"the base's are {list(self.base.meaning.enjoyed)}"
             )
 
     @cached_property

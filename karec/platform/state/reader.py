@@ -19,8 +19,8 @@ from karec.types import Array
 
 @dataclass(frozen=True, eq=False)
 class UserState:
-    """``lists`` {"history", "skipped", "liked", "follows", "shown": a Relation of one row, oldest first}; ``counters (C,)`` and
-    ``scene_counters (S, C)`` float32, in the order of ``Folded.counters``.
+    """``lists`` {"history", "skipped", "liked", "follows", "shown": a Relation of one row, oldest first}; ``counters
+    (C,)`` and ``scene_counters (S, C)`` float32, in the order of ``Folded.counters``.
     """
 
     lists: Mapping[str, Relation]
@@ -30,10 +30,11 @@ class UserState:
 
 @dataclass(eq=False)
 class StateReader:
-    """Reads ``store``; ``counts["corrupt entries"]`` were taken as missing. Threads may share it where they may share the store.
+    """Reads ``store``; ``counts["corrupt entries"]`` were taken as missing. Threads may share it where they may share
+    the store.
 
-    An event that was committed is in the next read, whatever its moment: one of the very millisecond of a request counts for it, where a
-    training row of that millisecond knows only what was strictly before.
+    An event that was committed is in the next read, whatever its moment: one of the very millisecond of a request
+    counts for it, where a training row of that millisecond knows only what was strictly before.
     """
 
     store: StateStore

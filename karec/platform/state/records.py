@@ -6,10 +6,11 @@
     c + user                          counters: of the user, then of the user in each scene
     w + work                          counters of the work
     d + hour u32 + user               time, number, source of the events of that hour that were counted
-    meta cursor horizon               the folds' settings; the log's cursor; the newest logged_ms and the first hour of d
+    meta cursor horizon               the folds' settings; the log's cursor; the newest logged_ms, first hour of d
 
-Ids are 8 bytes, big-endian, with the sign turned, so that keys sort as ids do. Before each value but those of the last line stand 8 bytes:
-VERSION u32 and the CRC-32 of key and value u32. A value of another version, length or checksum is taken as missing, and counted.
+Ids are 8 bytes, big-endian, with the sign turned, so that keys sort as ids do. Before each value but those of the last
+line stand 8 bytes: VERSION u32 and the CRC-32 of key and value u32. A value of another version, length or checksum is
+taken as missing, and counted.
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ def pack(key: bytes, payload: bytes) -> bytes:
 
 @dataclass(frozen=True, eq=False)
 class Unpacked:
-    """N values: ``first (N + 1,)`` bounds in ``rows (E, width)``; ``missing (N,)`` places without one; ``corrupt`` of these had one."""
+    """N values: ``first (N + 1,)`` bounds in ``rows (E, width)``; ``missing (N,)`` places without one; ``corrupt`` of
+    these had one.
+    """
 
     first: Array
     rows: Array
@@ -74,7 +77,7 @@ def unpack(keys: Sequence[bytes], values: Sequence[bytes | None], width: int, dt
             missing.append(at)
             corrupt += value is not None
             lengths.append(0)
-    rows = np.frombuffer(bytearray().join(payloads), np.dtype(dtype).newbyteorder("<")).astype(dtype, copy=False)
+    rows: Array = np.frombuffer(bytearray().join(payloads), np.dtype(dtype).newbyteorder("<")).astype(dtype, copy=False)
     return Unpacked(np.cumsum(lengths, dtype=np.int64), rows.reshape(-1, width), np.array(missing, np.int64), corrupt)
 
 
@@ -83,7 +86,7 @@ def is_whole(key: bytes, value: bytes, multiple: int) -> bool:
     if len(value) < _HEAD.size or (len(value) - _HEAD.size) % multiple:
         return False
     version, crc = _HEAD.unpack_from(value)
-    return version == VERSION and crc == zlib.crc32(memoryview(value)[_HEAD.size :], zlib.crc32(key))
+    return bool(version == VERSION and crc == zlib.crc32(memoryview(value)[_HEAD.size :], zlib.crc32(key)))
 
 
 def packed(keys: Sequence[bytes], first: Array, rows: Array) -> dict[bytes, bytes]:

@@ -1,13 +1,15 @@
 """A store on a Redis or Valkey server, by URL. Keys of karec begin with PREFIX, so that a database may be shared.
 
-A commit is one MULTI … EXEC that watches the cursor, sent in one piece; a read is one MGET. What survives a power cut of the server is
-the server's own policy (``appendfsync``). When the server comes back with older contents, the cursor is older too.
+A commit is one MULTI … EXEC that watches the cursor, sent in one piece; a read is one MGET. What survives a power cut
+of the server is the server's own policy (``appendfsync``). When the server comes back with older contents, the cursor
+is older too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from karec.errors import MissingExtra, Unavailable
 from karec.platform.state.store import CURSOR, Conflict
@@ -26,7 +28,7 @@ class RedisStore:
         except ImportError as error:
             raise MissingExtra("redis", "redis", "a state store at redis://") from error
         self._error, self._moved = redis.RedisError, redis.WatchError
-        self._client = redis.Redis.from_url(url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S)
+        self._client: Any = redis.Redis.from_url(url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S)
         with self._told():
             self._client.ping()
 

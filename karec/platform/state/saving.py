@@ -1,7 +1,7 @@
 """A whole store in one file, and back: what a rebuild begins from when the log was retired up to some hour.
 
-    file      "KRSTATE1", then entries, then an entry of two empty texts and the number of entries u64
-    entry     bytes of the key u32, of the value u32, CRC-32 of both u32, key, value          (little-endian)
+file      "KRSTATE1", then entries, then an entry of two empty texts and the number of entries u64
+entry     bytes of the key u32, of the value u32, CRC-32 of both u32, key, value          (little-endian)
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from karec._files import file_aside
 from karec._stored import open_regular
@@ -24,8 +24,9 @@ COMMITTED_AT_ONCE = 64 << 20  # bytes
 
 
 def save_store(store: StateStore, path: Path) -> int:
-    """Writes all entries to ``path``, whole or not at all, and returns how many. No writer may commit meanwhile: Conflict in
-    what was saved cannot be told from the entries, so the cursor is compared before and after, and ValueError is raised.
+    """Writes all entries to ``path``, whole or not at all, and returns how many. No writer may commit meanwhile:
+    Conflict in what was saved cannot be told from the entries, so the cursor is compared before and after, and
+    ValueError is raised.
     """
     was, n = store.read([CURSOR])[0], 0
     with file_aside(path) as file:
@@ -42,7 +43,8 @@ def save_store(store: StateStore, path: Path) -> int:
 def load_store(path: Path, store: StateStore) -> int:
     """Puts all entries of a file into an empty store, the cursor last, and returns how many.
 
-    Raises DataError for a file that is damaged or cut short, before the cursor is there; ValueError where the store is not empty.
+    Raises DataError for a file that is damaged or cut short, before the cursor is there; ValueError where the store is
+    not empty.
     """
     if next(store.scan(LOWEST, HIGHEST), None) is not None:
         raise ValueError("the store is not empty: load into a new one")
@@ -62,7 +64,7 @@ def load_store(path: Path, store: StateStore) -> int:
     return n
 
 
-def _entries(path: Path, file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
+def _entries(path: Path, file: IO[bytes]) -> Iterator[tuple[bytes, bytes]]:
     if file.read(len(MAGIC)) != MAGIC:
         raise DataError(f"{path} is no saved state store")
     n = 0

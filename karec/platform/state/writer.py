@@ -4,11 +4,12 @@
     step      the folds' own ``step_all``
     commit    the states, the events' ids and the cursor, all or none
 
-So at any moment the store holds what the log says up to the store's cursor, whenever the process was killed. What an event adds depends on the
-event and the base alone, so the order in which several writers' events arrive changes nothing.
+So at any moment the store holds what the log says up to the store's cursor, whenever the process was killed. What an
+event adds depends on the event and the base alone, so the order in which several writers' events arrive changes
+nothing.
 
-What was shown is kept in two lists, since the whole is too long to be written for each exposure: the newest ones, and the older ones,
-into which these go when they are SPILL. The last 1,000 of both together are the state.
+What was shown is kept in two lists, since the whole is too long to be written for each exposure: the newest ones, and
+the older ones, into which these go when they are SPILL. The last 1,000 of both together are the state.
 """
 
 from __future__ import annotations
@@ -38,9 +39,10 @@ AT_ONCE = 20_000
 class StateWriter:
     """Writes to ``store`` what events change. One writer at a time: a second one makes the first raise Conflict.
 
-    ``counts``: events by what became of them, since this writer began: "folded", "repeated", "before the base", "of a kind that no fold reads";
-    of the folded ones "unknown user" and "unknown work", which the base does not hold and which count as any other; "corrupt entries", begun
-    anew from the base. Raises DataError when the store is of other labels, scenes or meanings.
+    ``counts``: events by what became of them, since this writer began: "folded", "repeated", "before the base", "of a
+    kind that no fold reads"; of the folded ones "unknown user" and "unknown work", which the base does not hold and
+    which count as any other; "corrupt entries", begun anew from the base. Raises DataError when the store is of other
+    labels, scenes or meanings.
     """
 
     store: StateStore
@@ -174,7 +176,9 @@ _LISTS = ((SHOWN, records.NEWEST_SHOWN), *((fold, records.USER_LISTS[fold.name])
 
 @dataclass(frozen=True, eq=False)
 class _ListStep:
-    """One fold of one batch: the ``rows`` of the batch's users that it changes, their ``keys``, and the changes of each."""
+    """One fold of one batch: the ``rows`` of the batch's users that it changes, their ``keys``, and the changes of
+    each.
+    """
 
     fold: ListFold
     rows: Array
@@ -222,4 +226,3 @@ def _overwrite(state: Array, keys: list[bytes], values: list[bytes | None], coun
     there = np.ones(len(keys), bool)
     there[found.missing] = False
     state[there] = found.rows
-

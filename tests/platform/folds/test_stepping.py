@@ -44,7 +44,9 @@ def test_a_list_stepped_one_event_at_a_time_is_the_list_after_all_and_before_eac
     states = [fold.of_snapshot(BASE, user) for user in range(3)]
     at = over_time.at(np.repeat(np.arange(3), len(rows)), np.tile(happened.time_ms, 3))
     for moment in range(len(rows)):
-        if moment == 0 or happened.time_ms[moment] > happened.time_ms[moment - 1]:  # strictly before: ties are read first
+        if (
+            moment == 0 or happened.time_ms[moment] > happened.time_ms[moment - 1]
+        ):  # strictly before: ties are read first
             read = [fold.read(state).values.tolist() for state in states]
         for user in range(3):
             where = user * len(rows) + moment
@@ -72,7 +74,8 @@ def test_the_state_of_a_list_does_not_depend_on_the_order_in_which_events_arrive
             for some in (changes, shuffled)
         )
         states = []
-        for state, *some in (straight, mixed):
+        for begun, *some in (straight, mixed):
+            state = begun
             for t, n, v in some:
                 state = fold.step(state, t, n, v)
             states.append(state.tolist())
@@ -129,7 +132,13 @@ def test_a_later_label_counts_and_is_no_exposure():
     exposure, label = 0, 1
     rows = [(exposure, 0, 0, 1, 0, 0), (label, 0, 0, 2, 0b101, 0)]  # shown, later clicked and liked
     happened = located(events(rows))
-    counts = dict(zip(COUNTERS, BY_WORK.over_time(BASE, happened, COUNTERS).at(np.array([0]), np.array([START + 3]))[0], strict=True))
+    counts = dict(
+        zip(
+            COUNTERS,
+            BY_WORK.over_time(BASE, happened, COUNTERS).at(np.array([0]), np.array([START + 3]))[0],
+            strict=True,
+        )
+    )
     assert counts == {"count_exposed": 1, "count_click": 1, "count_long_view": 0, "count_like": 1, "count_follow": 0}
     assert HISTORY.after(BASE, happened).of(0).tolist() == [70, 10, 70, 70]
     assert SKIPPED.after(BASE, happened).of(0).tolist() == [70]
