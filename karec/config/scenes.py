@@ -5,6 +5,7 @@
     threads = 4                                     # requests that run at once, of all scenes; absent: as many as cores
 
     [scenes.home]
+    items = "work"                                  # what it recommends: works, unless told; or a kind of the bundle
     request = [{ use = "user_features" }, { use = "user_tower" }]
 
     [scenes.home.counts]                            # how many works are left, by a name of your choice
@@ -21,13 +22,7 @@
     steps = [{ use = "index_rows" }, { use = "inner_product", k = "scored" }, { use = "dpp", k = "prerank" }]
 
     [scenes.live]
-    inherits = "home"                               # all keys of home, but
-    recall.popular.quota = 5_000                    #   keys of an entry that it names,
-    recall.social = false                           #   entries that it leaves out,
-    recall.city = { use = "city", quota = 100 }     #   entries that it adds at the end,
-    counts.prerank = 500                            #   counts one by one,
-    counts.scored = false                           #   counts that it leaves out,
-    observers = []                                  #   and any other key as a whole
+    inherits = "home"                               # all keys of home, but those that it changes: inheriting.py
 
 ``k`` and ``quota`` of a step are a number or the name of a count.
 """
@@ -41,11 +36,14 @@ from typing import Any
 
 from karec._sealed_text import kind_of
 from karec._toml import Place, checked, known_keys, nearest, read_toml, required, tables
+from karec.config.inheriting import LISTS, merged
 from karec.errors import ConfigError
 
-SCENE_KEYS = ("inherits", "counts", "candidates", "request", "recall", "stages", "observers", "exposure")
-LISTS = ("request", "recall", "stages", "observers")
+SCENE_KEYS = (
+    *("inherits", "items", "counts", "candidates", "request", "recall", "consumed", "stages", "observers", "exposure"),
+)
 COUNTED = ("k", "quota")  # the keys of a step that may name a count
+WORKS = "work"  # the kind of items that a scene recommends which does not say it
 RECALL = "recall"  # the count that limits the merged candidates
 
 
@@ -54,7 +52,8 @@ class Scene:
     """One scene with what it inherits; every count is a number. ``stages`` hold tables ``{name, steps}``.
 
     ``limit``: how many works leave recall at most; None where the scene does not say it. ``exposure``: what it wants of
-    exposure; None where it wants nothing.
+    exposure; None where it wants nothing. ``consumed``: relations whose works never leave recall. ``items``: the kind
+    of what it recommends; None: works.
     """
 
     name: str
@@ -65,6 +64,8 @@ class Scene:
     stages: Sequence[Mapping[str, Any]]
     observers: Sequence[Mapping[str, Any]]
     exposure: Mapping[str, Any] | None = None
+    items: str | None = None
+    consumed: Sequence[str] = ()
 
     def stage(self, name: str) -> tuple[Mapping[str, Any], Place]:
         """The table of the stage ``name`` and its place."""
@@ -137,7 +138,10 @@ class Config:
         if unused:
             raise place["counts"].refusal(f'no step names {unused[0]!r}: write k = "{unused[0]}" in the step it is for')
         exposure = checked(table["exposure"], Mapping[str, Any], "exposure", place) if "exposure" in table else None
-        return Scene(name, place, limit, **lists, exposure=exposure)
+        consumed = checked(table.get("consumed", []), Sequence[str], "consumed", place)
+        items = str(required(table, "items", str, place)) if "items" in table else WORKS
+        kind = None if items == WORKS else items
+        return Scene(name, place, limit, **lists, exposure=exposure, items=kind, consumed=consumed)
 
     def _inherited(self, name: str, children: tuple[str, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
         """The table of ``name`` over its parents' tables, and the parents, nearest first."""
@@ -155,54 +159,7 @@ class Config:
             return table, ()
         parent = required(table, "inherits", str, place)
         above, parents = self._inherited(parent, (*children, name))
-        return _merged(above, table, place), (parent, *parents)
-
-
-def _merged(parent: Mapping[str, Any], child: Mapping[str, Any], place: Place) -> dict[str, Any]:
-    """The parent's table with the child's keys; the rule stands at the top of this file."""
-    merged = {**parent, **child}
-    if isinstance(child.get("counts"), dict) and isinstance(parent.get("counts"), dict):
-        merged["counts"] = _counts_over(parent["counts"], child["counts"], place["counts"])
-    for key in LISTS:
-        if isinstance(child.get(key), dict):
-            merged[key] = _overridden(parent.get(key, []), child[key], place[key])
-    return merged
-
-
-def _counts_over(parent: Mapping[str, Any], changes: Mapping[str, Any], place: Place) -> dict[str, Any]:
-    """The counts of ``parent`` changed by name: a number replaces or adds one, false leaves one out."""
-    dropped = [name for name, change in changes.items() if change is False]
-    for name in dropped:
-        if name not in parent:
-            raise place.refusal(f"no count {name!r} is inherited{nearest(name, parent)}; there are {list(parent)}")
-    return {name: count for name, count in {**parent, **changes}.items() if name not in dropped}
-
-
-def _overridden(parent: object, changes: Mapping[str, Any], place: Place) -> list[Mapping[str, Any]]:
-    """The entries of ``parent`` changed by name: a table overrides keys or adds an entry, false leaves an entry out."""
-    entries = {_entry_name(entry, i): entry for i, entry in enumerate(tables(parent, place))}
-    if len(entries) < len(tables(parent, place)):
-        raise place.refusal("two entries of the inherited list have one name: give one of them another `name`")
-    for name, change in changes.items():
-        adds = isinstance(change, dict) and ("use" in change or isinstance(change.get("steps"), list))
-        if name not in entries and not adds:
-            raise place.refusal(f"no entry {name!r} is inherited{nearest(name, entries)}; there are {list(entries)}")
-        if change is False:
-            del entries[name]
-        elif not isinstance(change, dict):
-            raise place.refusal(f"{name} = {change!r}, expected a table of keys to override, or false")
-        else:
-            entry = entries.get(name, {"name": name})
-            entries[name] = {**entry, **change}
-            if isinstance(change.get("steps"), dict):
-                steps = _overridden(entry.get("steps", []), change["steps"], place[name]["steps"])
-                entries[name] = {**entries[name], "steps": steps}
-    return list(entries.values())
-
-
-def _entry_name(entry: Mapping[str, Any], at: int) -> str:
-    """``name``, else ``use`` without its module, else the position: a wrong entry is refused when it is built."""
-    return str(entry.get("name", str(entry.get("use", at)).rsplit(":", 1)[-1]))
+        return merged(above, table, place), (parent, *parents)
 
 
 def _counts(table: Mapping[str, Any], place: Place) -> Mapping[str, int]:

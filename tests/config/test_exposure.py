@@ -51,7 +51,7 @@ def test_a_scene_without_the_table_has_none(write_config):
         assert cascade.exposure is None
 
 
-def test_a_scene_inherits_the_table_and_may_write_its_own(write_config):
+def test_a_scene_inherits_the_table_and_may_change_its_keys(write_config):
     live = '\n[scenes.live]\ninherits = "home"\n'
     own = live + '[scenes.live.exposure]\ncaps = [{ column = "song_id", share = 0.5 }]\n'
     path = write_config(HOME + TABLE + live)
@@ -59,8 +59,17 @@ def test_a_scene_inherits_the_table_and_may_write_its_own(write_config):
         assert len(cascade.exposure.snapshot()["targets"]) == 2
     path.write_text(HOME + TABLE + own)
     with load_cascade(path, "live") as cascade:
-        assert cascade.exposure.snapshot()["targets"] == []
+        assert len(cascade.exposure.snapshot()["targets"]) == 2
         assert cascade.exposure.snapshot()["caps"][0]["column"] == "song_id"
+
+
+def test_two_scenes_that_keep_their_prices_in_one_file_are_refused(write_config):
+    live = '\n[scenes.live]\ninherits = "home"\n'
+    path = write_config(HOME + TABLE + 'state = "prices.json"\n' + live)
+    with pytest.raises(ConfigError, match=r"'prices.json' is where the scene 'home' keeps its prices too"):
+        load_cascade(path, "live")
+    with pytest.raises(ConfigError, match=r"the scene 'live' keeps its prices too"):
+        load_cascade(path, "home")
 
 
 @pytest.mark.parametrize(

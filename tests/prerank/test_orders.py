@@ -56,6 +56,75 @@ def test_indicators_that_works_do_not_count_are_refused(snapshot):
         LiveIndicators(snapshot, {"gift": 1.0})
 
 
+def in_segments(snapshot):
+    """The snapshot with users of two cities, and users without one."""
+    city = np.arange(len(snapshot.users), dtype=np.int32) % 3 - 1
+    return replace(snapshot, users=replace(snapshot.users, columns={**snapshot.users.columns, "city": city}))
+
+
+def lift(snapshot, work, city):
+    """The share of a work's entries that users of the city enjoyed, over all users' share; in plain Python."""
+    rows = {name: (snapshot.relations[name], snapshot.users["city"]) for name in ("history", "skipped")}
+    entries = [
+        (name == "history", int(cities[user]), int(entry))
+        for name, (relation, cities) in rows.items()
+        for user in range(len(snapshot.users))
+        for entry in relation.of(user)
+    ]
+    entries = [entry for entry in entries if entry[1] >= 0]  # users without a city are in no segment
+    mean = np.mean([enjoyed for enjoyed, _, _ in entries])
+    of_work = [(enjoyed, where) for enjoyed, where, entry in entries if entry == work]
+    of_city = [enjoyed for enjoyed, where in of_work if where == city]
+    rate = (sum(enjoyed for enjoyed, _ in of_work) + PRIOR * mean) / (len(of_work) + PRIOR)
+    return (sum(of_city) + PRIOR * rate) / (len(of_city) + PRIOR) / rate
+
+
+def test_a_segments_indicators_are_lifted_by_what_its_users_enjoyed_lately(snapshot):
+    snapshot = in_segments(snapshot)
+    works = Candidates.of(np.asarray(snapshot.works.ids))
+    plain = LiveIndicators(snapshot, {"click": 1.0}).score(Request(1), works)
+    step = LiveIndicators(snapshot, {"click": 1.0}, segment="city")
+    for row in (1, 2):
+        expected = [lift(snapshot, work, row - 1) for work in works.ids.tolist()]
+        found = step.score(Request(int(snapshot.users.ids[row])), works)
+        assert len(set(expected)) > 10
+        np.testing.assert_allclose(found, plain * expected, rtol=1e-5)
+
+
+def test_a_user_without_a_segment_gets_everybodys_indicators(snapshot):
+    snapshot = in_segments(snapshot)
+    works = Candidates.of(np.append(np.asarray(snapshot.works.ids), 3))
+    plain = LiveIndicators(snapshot).score(Request(1), works)
+    step = LiveIndicators(snapshot, segment="city")
+    for user in (int(snapshot.users.ids[0]), 987_654):  # without a city, and one that nobody knows
+        np.testing.assert_array_equal(step.score(Request(user), works), plain)
+
+
+def test_segments_without_entries_lift_nothing(snapshot):
+    snapshot = in_segments(snapshot)
+    nothing = Relation.from_pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), len(snapshot.users))
+    snapshot = replace(snapshot, relations={**snapshot.relations, "history": nothing, "skipped": nothing})
+    works = Candidates.of(np.asarray(snapshot.works.ids))
+    asked = Request(int(snapshot.users.ids[1]))
+    plain, lifted = LiveIndicators(snapshot), LiveIndicators(snapshot, segment="city")
+    np.testing.assert_array_equal(lifted.score(asked, works), plain.score(asked, works))
+
+
+@pytest.mark.parametrize(
+    ("column", "relations", "message"),
+    [
+        ("town", True, r"segment = 'town' is no integer column of users; there are \['city'"),
+        ("city", False, "needs the lists history and skipped, the platform keeps none"),
+    ],
+)
+def test_a_segment_that_the_platform_cannot_tell_is_refused(snapshot, column, relations, message):
+    snapshot = in_segments(snapshot)
+    if not relations:
+        snapshot = replace(snapshot, relations={})
+    with pytest.raises(ValueError, match=message):
+        LiveIndicators(snapshot, segment=column)
+
+
 def test_random_order_is_fixed_by_user_and_moment():
     works = Candidates.of(np.arange(1000))
     asked = Request(7, time_ms=5)

@@ -1,0 +1,96 @@
+"""What a scene changes in the one that it inherits: tables by key, lists by name, false for what it leaves out."""
+
+import pytest
+
+from karec._toml import Place
+from karec.config.inheriting import merged
+from karec.config.scenes import Config
+from karec.errors import ConfigError
+
+HOME = """
+[scenes.home]
+recall = [{ use = "popular", quota = 5 }, { use = "fresh", quota = 4, name = "new" }]
+stages = [
+    { name = "prerank", steps = [{ use = "index_rows" }, { use = "inner_product", k = "prerank" }] },
+    { name = "rank", steps = [{ use = "top_k" }] },
+]
+
+[scenes.home.counts]
+recall = 8
+prerank = 6
+
+[scenes.home.exposure]
+targets = [{ column = "type", share = { "1" = 0.3 } }]
+explore = 1
+
+[scenes.live]
+inherits = "home"
+"""
+
+
+@pytest.fixture
+def live(write_config):
+    return lambda changes: Config.read(write_config(HOME + changes)).scene("live")
+
+
+def test_another_step_takes_an_entrys_place_without_its_keys(live):
+    scene = live('stages.prerank.steps.inner_product = { use = "live_indicators" }\ncounts.prerank = false\n')
+    assert scene.stages[0]["steps"] == [{"use": "index_rows"}, {"name": "inner_product", "use": "live_indicators"}]
+
+
+def test_the_same_step_keeps_the_keys_that_are_not_told(live):
+    scene = live('recall.popular = { use = "popular", on_failure = "skip" }\n')
+    assert scene.recall[0] == {"use": "popular", "quota": 5, "on_failure": "skip"}
+
+
+def test_an_entry_is_added_before_another(live):
+    scene = live(
+        'stages.prerank.steps.not_shown = { use = "not_shown", before = "inner_product" }\n'
+        'stages.extra = { steps = [{ use = "index_rows" }], before = "rank" }\n'
+    )
+    assert [step["use"] for step in scene.stages[0]["steps"]] == ["index_rows", "not_shown", "inner_product"]
+    assert [stage["name"] for stage in scene.stages] == ["prerank", "extra", "rank"]
+    assert "before" not in scene.stages[0]["steps"][1]
+
+
+def test_an_inherited_entry_is_moved_before_another(live):
+    scene = live('recall.new.before = "popular"\n')
+    assert [channel["use"] for channel in scene.recall] == ["fresh", "popular"]
+    assert scene.recall[0] == {"use": "fresh", "quota": 4, "name": "new"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ('recall.new.before = "populr"', r"live\.recall\.new: before = 'populr', .* \(did you mean 'popular'\?\); .*$"),
+        ('recall.new.before = "new"', r"live\.recall\.new: before = 'new', expected another entry; there are"),
+        ("recall.new.before = 1", r"live\.recall\.new: before = 1, expected str"),
+        ("exposure.exploer = false", r"live\.exposure: no key 'exploer' is inherited \(did you mean 'explore'\?\)"),
+    ],
+)
+def test_a_change_that_fits_nothing_is_refused_with_its_place(live, change, message):
+    with pytest.raises(ConfigError, match=message):
+        live(change + "\n")
+
+
+def test_exposure_is_changed_key_by_key(live):
+    scene = live('exposure.explore = 2\nexposure.state = "exposure.json"\n')
+    assert scene.exposure == {
+        "targets": [{"column": "type", "share": {"1": 0.3}}],
+        "explore": 2,
+        "state": "exposure.json",
+    }
+    assert live("exposure.targets = false\n").exposure == {"explore": 1}
+
+
+def test_a_scene_may_want_nothing_of_the_inherited_exposure(live):
+    assert live("exposure = false\n").exposure is None
+
+
+def test_merging_changes_neither_table():
+    parent = {"counts": {"recall": 3}, "recall": [{"use": "popular", "quota": 5}], "stages": []}
+    child = {"counts": {"recall": 2}, "recall": {"popular": {"quota": 1}, "new": {"use": "fresh", "before": "popular"}}}
+    before = repr((parent, child))
+    table = merged(parent, child, Place(None))
+    assert [entry["use"] for entry in table["recall"]] == ["fresh", "popular"]
+    assert repr((parent, child)) == before
