@@ -65,23 +65,6 @@ def holds(store, happened: Events) -> None:
     assert not reader.counts["corrupt entries"]
 
 
-def logical(store) -> dict:
-    """What a reader finds of everybody, strangers included."""
-    reader = StateReader(store, FOLDED)
-    users = {user: reader.user(user) for user in (*USERS.tolist(), STRANGER)}
-    return {
-        "users": {
-            user: (
-                {name: (each.values.tolist(), each.times.tolist()) for name, each in state.lists.items()},
-                state.counters.tolist(),
-                state.scene_counters.tolist(),
-            )
-            for user, state in users.items()
-        },
-        "works": reader.works(np.append(WORKS, UNKNOWN_WORK)).tolist(),
-    }
-
-
 @given(rows=Happenings, cuts=st.lists(st.integers(0, 40), max_size=5))
 def test_events_in_batches_of_any_size_give_the_folds_of_all(rows, cuts):
     happened = events(rows)
