@@ -1,4 +1,4 @@
-"""Replays KuaiRand through an event log and a state store, and compares what it reads with training rows of the test days.
+"""Replays KuaiRand through an event log and a state store, and compares its reads with training rows of the test days.
 
     python tests/platform/state/replay_kuairand.py ROOT [rows, 2000; 0 is all] [store, memory:]
 
