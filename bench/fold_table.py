@@ -30,6 +30,7 @@ from karec.platform.event_log.writer import EventLogWriter
 from karec.platform.folds.counters import BY_USER, BY_USER_SCENE, BY_WORK
 from karec.platform.folds.lists import FOLLOWS, HISTORY, LIKED, SHOWN, SKIPPED
 from karec.platform.folds.located import LocatedEvents
+from karec.platform.folds.recent import RECENT_BY_WORK
 from karec.platform.snapshot import FORMER_MEANING, Snapshot
 from karec.platform.state.folded import Folded
 from karec.platform.state.opening import open_store
@@ -90,6 +91,9 @@ def offline(table: Table, n: int) -> None:
         spent = seconds(lambda by=by, rows=rows: by.over_time(base, located, counters).at(rows, located.time_ms))
         name = f"{len(counters)} counters by {by.by}, before each exposure"
         table.row(name, n / spent / 1e6, "≥ 10", n / spent >= 1e7, "1e6 events/s")
+    spent = seconds(lambda: RECENT_BY_WORK.over_time(located, counters, WORKS).at(located.work, located.time_ms))
+    name = f"{len(counters)} fading counters by work, before each exposure"
+    table.row(name, n / spent / 1e6, "≥ 10", n / spent >= 1e7, "1e6 events/s")
 
 
 def online(table: Table, folder: Path, name: str, store: StateStore, target: float | None) -> None:
