@@ -183,7 +183,7 @@ def _add_simulation(names: Any) -> None:
         "--arms",
         required=True,
         metavar="FILE",
-        help="what is compared: a TOML file, or a set that comes with karec: prerank, routes, diversity, kernels, pools",
+        help="what is compared: a TOML file, or a set of karec's: prerank, routes, diversity, kernels, pools",
     )
     loop.add_argument("--out", type=Path, required=True, metavar="DIR", help="where models and the arms' logs go")
     loop.add_argument("--days", type=int, default=10, help="how many days are played (default 10)")
