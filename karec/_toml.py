@@ -216,6 +216,8 @@ def _is(kind: Any, abstract: type) -> bool:
 
 def _spelled(hint: Any) -> str:
     kind = typing.get_origin(hint) or hint
+    if kind is typing.Literal:
+        return " or ".join(map(repr, typing.get_args(hint)))
     if isinstance(kind, type) and kind is not str:
         for abstract, name in _KINDS.items():
             if issubclass(kind, abstract):

@@ -42,7 +42,7 @@ STEPS: Mapping[str, str] = {
     "dpp": "karec.diversify.dpp:Dpp",
     "mmr": "karec.diversify.mmr_ssd:Mmr",
     "ssd": "karec.diversify.mmr_ssd:Ssd",
-    "scatter": "karec.rerank.rules:Scatter",
+    "scatter": "karec.rerank.scatter:Scatter",
 }
 STEERING = "karec.ecosystem.steering:Steering"  # what the table `exposure` of a scene describes
 EVERY_STEP = ("use", "name", "on_failure")  # keys that every step takes; the others are parameters of its class

@@ -41,7 +41,7 @@ def _check(
         raise ValueError(f"k must be at least 0, got {k}")
     for number, (puts, looks, shown, window, allowed) in enumerate(rules):
         for name, values, expected in (("puts", puts, (n,)), ("looks", looks, (n,)), ("shown", shown, ("M",))):
-            int64_input(values, name, expected)  # type: ignore[arg-type]
+            int64_input(values, name, expected)
         if allowed < 0:
             raise ValueError(f"allowed must be at least 0, got {allowed}")
         if window < 1:
@@ -137,19 +137,19 @@ class _Arrangement:
             self.members[kind].append(item)
         self.n_taken = [0] * len(self.members)
         self.n_looks = 0
-        self.next_bound: int | None = None
+        self.cut: list[int] = []  # the least excess that the bound cut off, or nothing
 
     def run(self) -> bool:
         """Fills ``chosen``; whether the search was whole."""
         bound = 0
         while True:
-            self.next_bound = None
+            self.cut = []
             found = self._search(bound)
             if found:
                 return True
-            if found is None or self.next_bound is None:
+            if found is None or not self.cut:
                 break
-            bound = self.next_bound
+            bound = self.cut[0]
         self._greedy()
         return False
 
@@ -202,7 +202,7 @@ class _Arrangement:
                 continue
             excess = node.excess + self._excess_at(place, item)
             if excess > bound:
-                self.next_bound = excess if self.next_bound is None else min(self.next_bound, excess)
+                self.cut = [min(excess, *self.cut)] if self.cut else [excess]
                 continue
             self._take(place, item)
             return _Node(node.unmet + node.others, excess)
