@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from karec.cli import commands, evaluations, own_data, simulate
+from karec.cli import commands, configuration, evaluations, own_data, simulate
 from karec.cli.examples import EXAMPLES
 
 
@@ -15,6 +15,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     names = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_cascade(names)
     _add_data(names)
+    _add_configuration(names)
     _add_evaluations(names)
     _add_simulation(names)
     _add_exports(names)
@@ -105,6 +106,20 @@ def _add_data(names: Any) -> None:
     check.add_argument("--preset", metavar="NAME", help="a known download, without a data.toml: kuairand, lastfm")
     check.add_argument("--skip-bad", action="store_true", help="succeed though some rows cannot be used")
     check.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_configuration(names: Any) -> None:
+    config = _command(names, "config", "a karec.toml: its mistakes, what is in force, its schema", None)
+    what = config.add_subparsers(metavar="WHAT", required=True)
+    check = _command(what, "config check", "every mistake, in a line each with its place", configuration.check)
+    show = _command(
+        what, "config show", "what is in force in a scene, and where each value is from", configuration.show
+    )
+    for each in (check, show):
+        each.add_argument("config", type=Path, metavar="FILE", help="a karec.toml")
+    check.add_argument("--scene", help="a scene of the config (default: all)")
+    show.add_argument("--scene", help="a scene of the config (default: its first)")
+    _command(what, "config schema", "the JSON Schema of karec.toml, which editors read", configuration.schema)
 
 
 def _add_evaluations(names: Any) -> None:
@@ -219,7 +234,7 @@ def _add_exports(names: Any) -> None:
 
 def _command(names: Any, name: str, what: str, run: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = names.add_parser(
-        name,
+        name.rpartition(" ")[2],
         help=what,
         description=what[0].upper() + what[1:] + ".",
         epilog=EXAMPLES[name],

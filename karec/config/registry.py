@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, TypeVar
 
-from karec._toml import Place, checked, construct, keywords, nearest, parameters, required
+from karec._toml import Place, checked, construct, keywords, mistakes, nearest, parameters, required
 from karec.config.resources import GIVEN, Resources
+from karec.errors import ConfigError
 from karec.stage import Step
 
 STEPS: Mapping[str, str] = {
@@ -55,8 +56,7 @@ def build_step(table: Mapping[str, Any], roles: tuple[type[S], ...], resources: 
     """The step that ``table`` describes. Raises ConfigError for a wrong key or value and for a step of another role."""
     use = required(table, "use", str, place)
     cls = step_class(use, place)
-    if not issubclass(cls, roles):
-        raise place.refusal(f"{use!r} is a {cls.role}, a {' or '.join(r.__name__ for r in roles)} belongs here")
+    _check_role(cls, use, roles, place)
     step: S = _filled(cls, use, table, resources, place)
     on_failure = checked(table.get("on_failure", cls.on_failure), Literal["fail", "skip"], "on_failure", place)
     object.__setattr__(step, "name", step_name(table, place))  # a step may be a frozen dataclass
@@ -64,9 +64,41 @@ def build_step(table: Mapping[str, Any], roles: tuple[type[S], ...], resources: 
     return step
 
 
+def step_mistakes(table: Mapping[str, Any], roles: tuple[type[S], ...], place: Place) -> Iterator[ConfigError]:
+    """Every mistake of ``table`` that shows without a bundle."""
+    try:
+        use = required(table, "use", str, place)
+        cls = step_class(use, place)
+        _check_role(cls, use, roles, place)
+    except ConfigError as error:
+        error.path = (*place.path, "use")
+        yield error
+        return
+    inside = place.called(f"{place.keys} ({use})")
+    options = {key: value for key, value in table.items() if key not in EVERY_STEP}
+    yield from mistakes(cls, options, inside, [name for name in parameters(cls) if name in GIVEN])
+    for key, hint in (("name", str), ("on_failure", Literal["fail", "skip"])):
+        try:
+            checked(table.get(key, getattr(cls, key)), hint, key, inside)
+        except ConfigError as error:
+            error.path = (*place.path, key)
+            yield error
+
+
+def hollow_step(table: Mapping[str, Any], place: Place) -> Step:
+    """A step with the name and keys that it would have, which never was built: for checks of a whole scene."""
+    cls = step_class(str(table["use"]), place)
+    step: Step = object.__new__(cls)
+    defaults = {name: each.default for name, each in parameters(cls).items() if name not in GIVEN}
+    for key, value in {**defaults, **table, "name": step_name(table, place)}.items():
+        if key != "use":
+            object.__setattr__(step, key, value)
+    return step
+
+
 def build_steering(table: Mapping[str, Any], resources: Resources, place: Place) -> Any:
     """What the table ``exposure`` of a scene describes. Raises ConfigError for a wrong key or value."""
-    return _constructed(_imported(STEERING), table, resources, place)
+    return _constructed(imported(STEERING), table, resources, place)
 
 
 def step_name(table: Mapping[str, Any], place: Place) -> str:
@@ -83,7 +115,7 @@ def step_class(use: str, place: Place) -> type[Any]:
             f"no step {use!r}{nearest(use, STEPS)}; known are {sorted(STEPS)}, or write 'package.module:Class'"
         )
     try:
-        cls = _imported(STEPS.get(use, use))
+        cls = imported(STEPS.get(use, use))
     except (ImportError, AttributeError) as error:
         raise place.refusal(f"{use!r} cannot be imported: {error}") from error
     if not (inspect.isclass(cls) and issubclass(cls, Step)):
@@ -91,18 +123,23 @@ def step_class(use: str, place: Place) -> type[Any]:
     return cls
 
 
+def _check_role(cls: type[Any], use: str, roles: tuple[type[Any], ...], place: Place) -> None:
+    if not issubclass(cls, roles):
+        raise place.refusal(f"{use!r} is a {cls.role}, a {' or '.join(r.__name__ for r in roles)} belongs here")
+
+
 def steps_that_give(what: str) -> list[str]:
     """The names of ``STEPS`` whose classes declare that they give ``what``."""
-    return [use for use, path in STEPS.items() if what in _imported(path).gives]
+    return [use for use, path in STEPS.items() if what in imported(path).gives]
 
 
-def _imported(path: str) -> Any:
+def imported(path: str) -> Any:
     module, _, name = path.partition(":")
     return getattr(importlib.import_module(module), name)
 
 
 def _filled(cls: type[S], use: str, table: Mapping[str, Any], resources: Resources, place: Place) -> S:
-    inside = Place(place.file, f"{place.keys} ({use})")
+    inside = place.called(f"{place.keys} ({use})")
     options = {key: value for key, value in table.items() if key not in EVERY_STEP}
     return _constructed(cls, options, resources, inside)
 
