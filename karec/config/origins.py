@@ -9,6 +9,7 @@ from typing import Any
 from karec.config.inheriting import entry_name
 from karec.config.scenes import Config
 from karec.config.toml_lines import toml_lines
+from karec.errors import ConfigError
 
 Path = tuple[str | int, ...]
 
@@ -43,6 +44,10 @@ class Origins:
         scene says it; 1 at worst.
         """
         if len(path) < 2 or path[0] != "scenes" or path[1] not in self.config.scenes:
+            return self.line(path)
+        try:
+            self.config.inherited(str(path[1]))
+        except ConfigError:  # the mistake is one of inheriting
             return self.line(path)
         for n in range(len(path), 2, -1):
             found = self.of(str(path[1]), path[2:n])

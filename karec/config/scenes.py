@@ -139,7 +139,9 @@ class Config:
 
     def inherited(self, name: str, children: tuple[str, ...] = ()) -> tuple[dict[str, Any], tuple[str, ...]]:
         """The table of ``name`` over its parents' tables, and the parents, nearest first."""
-        place = Place(self.path)["scenes"][children[-1]] if children else Place(self.path)
+        place = Place(self.path)
+        if children:
+            place = place["scenes"][children[-1]]["inherits"].called(f"scenes.{children[-1]}")
         if name not in self.scenes:
             raise place.refusal(f"no scene {name!r}{nearest(name, self.scenes)}; it has {sorted(self.scenes)}")
         if name in children:

@@ -34,7 +34,7 @@ def _lines(config: Config, scene: str) -> Iterator[str]:
     name = f"scenes.{_key(scene)}"
 
     def told(key: str, value: object, at: tuple[str | int, ...]) -> str:
-        origin = origins.of(scene, at)
+        origin = origins.of(scene, at) or origins.of(scene, at[:-1])  # a name may be the key of its entry
         assert origin is not None, at
         where = f"line {origin.line}" + ("" if origin.scene == scene else f", scenes.{origin.scene}")
         return f"{f'{_key(key)} = {_value(value)}':<{WIDTH}} # {where}"
