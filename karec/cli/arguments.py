@@ -148,6 +148,18 @@ def _add_evaluations(names: Any) -> None:
     agree.add_argument("--seed", type=int, default=0, help="seed of what is drawn (default 0)")
     agree.add_argument("--log", type=Path, metavar="DIR", help="a rank log: measure its shadow requests")
     agree.add_argument("--report", type=Path, metavar="DIR", help="write consistency.json and consistency.html there")
+    roads = _command(others, "routes", "live indicators or the inner product: costs and hit rates", evaluations.routes)
+    roads.add_argument("--config", type=Path, required=True, help="a karec.toml")
+    roads.add_argument("--scene", help="a scene of the config (default: its first)")
+    roads.add_argument("--requests", type=_at_least_one, default=30, help="how many users to ask for (default 30)")
+    roads.add_argument(
+        "--pools", type=_at_least_one, nargs="+", metavar="N", help="works in a pool (default 1e3 1e4 1e5)"
+    )
+    roads.add_argument("--keep", type=_at_least_one, default=300, help="works that pass (default 300)")
+    roads.add_argument(
+        "--segment", metavar="COLUMN", help="also live indicators by this column of users: age_band, city"
+    )
+    roads.add_argument("--seed", type=int, default=0, help="seed of what is drawn (default 0)")
     _add_top_studies(others)
 
 

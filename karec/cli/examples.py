@@ -129,6 +129,13 @@ examples:
   karec evaluate consistency --log run7/rank_log --report out                    live: the log's shadow requests
 
 What the ranker puts on top of a pool, does prerank find it? Hit rates are normalised: 0 is chance, 1 is all.""",
+    "routes": """\
+examples:
+  karec evaluate routes --config karec-demo-world/karec.toml --segment city
+  karec evaluate routes --config karec-demo-world/karec.toml --pools 1000 5000 --keep 100
+
+Of the works that the ranker puts on top of a pool, how many each way to prerank lets through, and in how many
+milliseconds: at random, by live indicators, by the inner product.""",
     "recall": """\
 examples:
   karec evaluate recall --config karec-demo-world/karec.toml
