@@ -90,7 +90,7 @@ class _Scan:
             self.at = found.end() if found else self.at + 1
 
     def _key(self) -> list[str]:
-        keys = []
+        keys: list[str] = []
         while True:
             self._skip()
             found = _BARE.match(self.text, self.at) or _TEXT.match(self.text, self.at)
