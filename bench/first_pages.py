@@ -1,20 +1,22 @@
 """What each arm's first page is worth: one page a user on the morning of a simulation's first day.
 
-    OMP_NUM_THREADS=1 python bench/first_pages.py --run loop/models/HASH/run --arms kernels [--pages 500]
+    OMP_NUM_THREADS=1 python bench/first_pages.py --run loop/models/HASH/run --arms kernels [--only ARM …] [--pages 500]
                                                   [--users 2000] [--works 50000] [--seed 0]
 
---run is what `karec simulate` trained (OUT/models/HASH/run) for --users, --works and --seed. What arms have in common
-is computed once a user: recall, prerank and rank, where only rerank differs. So a page of forty arms costs little more
-than one, and arms differ by their lists alone: nobody comes back, nobody uploads. The loop says what days make of it.
+--run is what `karec simulate` trained (OUT/models/HASH/run) for --users, --works and --seed; arms with other settings
+of training are refused. What arms have in common is computed once a user: recall, prerank and rank, where only rerank
+differs. So a page of forty arms costs little more than one, and arms differ by their lists alone: nobody comes back,
+nobody uploads. The loop says what days make of it.
 
-Rows: changes against the first arm of what is expected of a work, in percent, ± 1.96 standard errors over users; then
-how many creators and works the pages show together, in percent of the first arm's, and the share younger than 72 h.
+Rows: changes against the file's baseline of what is expected of a work, in percent, ± 1.96 standard errors over users;
+then how many creators and works the pages show together, in percent of its, and the share younger than 72 h.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -92,10 +94,14 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--arms", default="kernels")
+    parser.add_argument("--only", nargs="+", default=[])
     for name, default in (("pages", 500), ("users", 2_000), ("works", 50_000), ("seed", 0)):
         parser.add_argument(f"--{name}", type=int, default=default)
     asked = parser.parse_args()
     arms = read_arms(asked.arms)
+    arms = arms.only(asked.only) if asked.only else arms
+    if len({json.dumps(arms.settings_of(arm), sort_keys=True) for arm in arms.arms}) > 1:
+        parser.error("the arms differ by their training, and --run is one: leave some out with --only")
     sizes = Sizes(asked.works, asked.users, min(100 * asked.users, 400_000), 1, asked.seed)
     population = make_population(sizes, replace(KUAIRAND, scale=arms.satiation))
     works, weights = population.truth.works, population.world.dataset.objectives
@@ -103,6 +109,8 @@ def main() -> None:
         there = population.snapshot.works.take(np.arange(asked.works))
         publish_bundle(asked.run, replace(population.snapshot, works=there), Path(folder) / "bundles")
         bundle = Bundle.open(Path(folder) / "bundles", verify=False)
+        for model in asked.run.glob("baseline_*.onnx"):
+            shutil.copyfile(model, Path(folder) / model.name)
         cascades, keys = {}, {}
         for arm in arms.arms:
             config = arms.config_of(
@@ -126,7 +134,7 @@ def main() -> None:
                 told[name].append(expected(population, user, work, moment))
                 shown[name].append(work)
                 young[name].append(moment - works.upload_ms[work] < YOUNG_MS)
-    names = [*cascades]
+    names = sorted(cascades, key=lambda name: name != arms.baseline)  # the baseline, then the file's order
     base = np.array(told[names[0]])
     reached = {name: [len(np.unique(of)) for of in spread(works.creator, shown[name])] for name in names}
     values = ", ".join(f"{value:.4g}" for value in base.mean(0))

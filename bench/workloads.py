@@ -40,6 +40,27 @@ def works() -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]
 
 
 @cache
+def tower_like(n: int, n_queries: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """(unit vectors of n works, unit query vectors) that lie as those of the demo's towers do: 2,000 centres of uneven
+    size, a spectrum that falls slowly (half of the variance in 16 of 64 directions), a mean of length .2; a query lies
+    between three centres. Lists find a little less of them than of the demo's own (docs/benchmarks.md)."""
+    rng = np.random.default_rng(0)
+    spread = (np.arange(DIM) + 3.0) ** -0.5
+    spread /= np.linalg.norm(spread)
+    centres = rng.standard_normal((2000, DIM)) * spread
+    own = np.minimum((rng.pareto(1.2, n) * 100).astype(int), len(centres) - 1)
+
+    def unit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+
+    works = unit(0.8 * centres[own] + 0.6 * rng.standard_normal((n, DIM)) * spread)
+    works[:, 0] += 0.2
+    between = centres[rng.integers(0, len(centres), (n_queries, 3))].mean(axis=1)
+    queries = unit(between + 0.3 * rng.standard_normal((n_queries, DIM)) * spread)
+    return unit(works).astype(np.float32), queries.astype(np.float32)
+
+
+@cache
 def candidates(n: int) -> NDArray[np.int32]:
     """Rows of n random works, in no order."""
     return np.random.default_rng(n).choice(N_WORKS, n, replace=False).astype(np.int32)

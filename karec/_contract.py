@@ -39,12 +39,13 @@ def check_features(step: Named, features: Any) -> None:
     check_gives(step, {f"request.{name}" for name in features})
 
 
-def check_found(step: Named, found: Any, quota: int) -> None:
-    """Candidates with unique ids and finite scores, at most ``quota``."""
+def check_found(step: Named, found: Any, quota: int, unique: bool = False) -> None:
+    """Candidates with finite scores, at most ``quota``, and with unique ids unless they are known to be ``unique``."""
     _check_candidates(step, found)
     if len(found) > quota:
         raise wrong(step, f"found {len(found)} works, its quota is {quota}")
-    _check_unique(step, found)
+    if not unique:
+        _check_unique(step, found)
 
 
 def check_merged(step: Named, merged: Any, parts: Sequence[Candidates], limit: int | None) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Self
 from uuid import uuid4
 
+from karec._deadline import Call, Deadline, DeadlineCounts
 from karec._slots import shared_slots
 from karec._view import Pinnable
 from karec.errors import ContractError
@@ -22,29 +23,46 @@ MAX_CHANNELS = 32
 
 @dataclass(frozen=True)
 class Recall:
-    """Sources asked one by one, then merged. Source c owns bit c of ``Candidates.sources``."""
+    """Sources asked, then merged. Source c owns bit c of ``Candidates.sources``.
+
+    Sources without ``timeout_ms`` are asked one by one on the request's thread; those with one run beside them, and one
+    that is late or busy fails as if it had raised ``Unavailable``.
+    """
 
     sources: tuple[Source, ...]
     merger: Merger
+    deadlines: tuple[Deadline | None, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if len(self.sources) > MAX_CHANNELS:
             raise ContractError(f"{len(self.sources)} recall channels; sources has {MAX_CHANNELS} bits")
+        each = (None if s.timeout_ms is None else Deadline(s.name, s.timeout_ms) for s in self.sources)
+        object.__setattr__(self, "deadlines", tuple(each))
 
     def run(self, request: Request) -> tuple[Candidates, tuple[StepTrace, ...]]:
+        asked = [_asked(*each, request) for each in zip(self.sources, self.deadlines, strict=True)]
         parts, traces = [], []
-        for source in self.sources:
-            found, trace = timed(source, "recall", 0, lambda source=source: recall(source, request))  # type: ignore[misc]
-            part = Candidates.empty() if found is None else found
-            parts.append(part)
-            traces.append(replace(trace, n_out=len(part)))
+        try:
+            for source, answer in zip(self.sources, asked, strict=True):
+                found, trace = timed(source, "recall", 0, answer)
+                part = Candidates.empty() if found is None else found
+                parts.append(part)
+                traces.append(replace(trace, n_out=len(part), why=source.why))
+        finally:
+            for answer in asked:
+                if isinstance(answer, Call):
+                    answer.let_go()
         n_found = sum(map(len, parts))
         merged, trace = timed(self.merger, "recall", n_found, lambda: merge(self.merger, request, parts))
         if merged is None:
             raise ContractError("the merger of recall channels cannot be skipped")
-        why = "found twice, or over quota"
+        why = "found twice, consumed, or over quota"
         trace = replace(trace, n_out=len(merged), n_unknown=merged.n_unknown, why=why, limit=self.merger.limit)
         return merged, (*traces, trace)
+
+    def counts(self) -> dict[str, DeadlineCounts]:
+        """Of each source with a deadline: how often it was asked, late, busy."""
+        return {deadline.name: deadline.counts() for deadline in self.deadlines if deadline is not None}
 
 
 @dataclass(frozen=True)
@@ -183,3 +201,13 @@ class Cascade:
             recall = request.recall_view
             read |= {"recall_generation": recall.generation, "recall_model_versions": recall.model_versions}
         return MappingProxyType({**self.versions, **read}) if read else self.versions or EMPTY
+
+
+Found = tuple[Candidates, Mapping[str, Any]]
+
+
+def _asked(source: Source, deadline: Deadline | None, request: Request) -> Callable[[], Found]:
+    """What gives the answer of ``source``: it is asked then, or, with a deadline, on a worker from now on."""
+    if deadline is None:
+        return lambda: recall(source, request)
+    return deadline.begin(lambda: recall(source, request))

@@ -67,10 +67,25 @@ class RequestHydrator(Step):
 
 
 class Source(Step):
-    """A recall channel. ``quota``: how many works it may bring."""
+    """A recall channel.
+
+    quota       how many works it may bring
+    why         what its works have in common, for people
+    floor       so many of its works at least leave recall, as far as it finds them
+    priority    channels of a higher one come first in the merged list; of equal ones, in their order
+    timeout_ms  after so long the request goes on without it (``karec._deadline``); None: the request waits, and the
+                channel runs on the request's own thread
+
+    A class that sets ``proven = True`` says that a test holds its ids to be unique, and the wrapper does not look. It
+    is not inherited.
+    """
 
     role = "source"
     quota: int
+    why: str = ""
+    floor: int = 0
+    priority: int = 0
+    timeout_ms: float | None = None
 
     @abstractmethod
     def recall(self, request: Request) -> Candidates | Noted[Candidates]: ...
@@ -178,7 +193,7 @@ def hydrate_request(step: RequestHydrator, request: Request) -> tuple[Mapping[st
 def recall(step: Source, request: Request) -> tuple[Candidates, Notes]:
     """What ``step`` finds, checked, and its notes."""
     found, notes = _plain(step.recall(request))
-    _contract.check_found(step, found, step.quota)
+    _contract.check_found(step, found, step.quota, unique="proven" in vars(type(step)))
     return found, notes
 
 

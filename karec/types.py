@@ -6,6 +6,7 @@ the framework (``karec.stage``) calls it.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -75,6 +76,11 @@ class Request:
         if isinstance(self.user_id, str):
             raise ContractError(f"user {self.user_id!r} is no number: give the cascade the platform's naming")
         return self.user_id
+
+    @property
+    def seed(self) -> int:
+        """64 bits of the request's id, the same in every process and version: what a step draws by."""
+        return int.from_bytes(hashlib.blake2b(self.request_id.encode(), digest_size=8).digest(), "little")
 
     @property
     def index(self) -> IndexView:

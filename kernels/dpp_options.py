@@ -32,7 +32,7 @@ def checked_options(
         "window": positive_or_none("window", window),
         "max_per_type": most,
         "min_per_type": least,
-        "facet_weights": [between(f"facet_weights[{f}]", w, 1.0) for f, w in enumerate(facet_weights)],
+        "facet_weights": [between(f"facet_weights[{f}]", w, 1.0) for f, w in enumerate(_listed(facet_weights))],
     }
     total = checked["type_weight"] + sum(checked["facet_weights"])
     if total > MOST_WEIGHT:
@@ -44,6 +44,13 @@ def checked_options(
     if most is not None and least > most:
         raise ValueError(f"min_per_type must be at most max_per_type, got {least} and {most}")
     return checked
+
+
+def _listed(facet_weights: Sequence[float]) -> list[float]:
+    try:
+        return list(facet_weights)
+    except TypeError:
+        raise TypeError(f"facet_weights must be a list of numbers, got {facet_weights!r}") from None
 
 
 def needs_types(type_weight: float, max_per_type: int | None, min_per_type: int) -> bool:

@@ -1,8 +1,10 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True
 """Merge recall channels: drop repeated works, keep a quota for each channel and which channels found each work.
 
-Algorithm  One pass over the channels with a hash table of positions in the output (id_slots.pxi). Ids that were chosen to
-           meet in one slot are walked again, by a multiplier drawn at random; the result does not depend on it.
+Algorithm  One pass over the channels with a hash table of positions in the output (id_slots.pxi), whose first places hold
+           the works that are left out. A channel stops adding where only floors of other channels have room; where it did,
+           a second pass goes on from there. Ids that were chosen to meet in one slot are walked again, by a multiplier
+           drawn at random; the result does not depend on it.
 Cost       O(sum of n_c) expected time, 20–24 bytes for each possible output work. The GIL is released.
 """
 
@@ -19,8 +21,11 @@ MAX_LIMIT = 2**31 - 1  # the hash table holds positions as int32
 cdef Py_ssize_t _walk(
     const int64_t[::1] ids,
     const float[::1] scores,
+    Py_ssize_t begin,
+    Py_ssize_t most,
     Py_ssize_t quota,
     uint32_t bit,
+    Py_ssize_t room,
     Py_ssize_t limit,
     int bits,
     int32_t[::1] table,
@@ -30,19 +35,23 @@ cdef Py_ssize_t _walk(
     Py_ssize_t n,
     uint64_t multiplier,
     int64_t* steps,
+    Py_ssize_t* refused,
 ) noexcept nogil:
-    """Walk one channel; `n` works are in the output before it, the returned number after it.
+    """Walk one channel from `begin`; `n` works are in the output before it, the returned number after it.
 
-    −1 where ids take more than `steps` from their homes to their slots; those that are left are written back.
+    It adds `most` works at most, and none from `room` on; where that refused one first is written to `refused`, else the
+    channel's length. −1 where ids take more than `steps` from their homes to their slots; those that are left are
+    written back.
     """
-    cdef Py_ssize_t j, end = n + quota
+    cdef Py_ssize_t j, end = n + most
     cdef int64_t id
     cdef uint64_t slot, mask = (<uint64_t>1 << bits) - 1
     cdef int64_t left = steps[0]
     cdef int32_t position
     cdef int32_t* slots = &table[0]
     cdef const int64_t* known = &out_ids[0]
-    for j in range(ids.shape[0]):
+    refused[0] = ids.shape[0]
+    for j in range(begin, ids.shape[0]):
         if n == end or (n == limit and j >= quota):
             break
         id = ids[j]
@@ -53,12 +62,14 @@ cdef Py_ssize_t _walk(
         position = slots[slot]
         if position != EMPTY:
             out_sources[position] |= bit
-        elif n < limit:
+        elif n < room:
             slots[slot] = <int32_t>n
             out_ids[n] = id
             out_scores[n] = scores[j]
             out_sources[n] = bit
             n += 1
+        elif refused[0] == ids.shape[0]:
+            refused[0] = j
     steps[0] = left
     return n
 
@@ -72,14 +83,18 @@ def _checked(what, channel, values, dtype, casting):
     return np.ascontiguousarray(array, dtype=dtype)
 
 
-def merge_channels(ids, scores, quotas, limit):
+def merge_channels(ids, scores, quotas, limit, floors=None, left_out=None):
     """See merge.pyi."""
     ids, scores, quotas, limit = list(ids), list(scores), [int(quota) for quota in quotas], int(limit)
     n_channels = len(ids)
+    floors = [0] * n_channels if floors is None else [int(floor) for floor in floors]
     if n_channels > MAX_CHANNELS:
         raise ValueError(f"{n_channels} channels, at most {MAX_CHANNELS} can be told apart in sources")
-    if len(scores) != n_channels or len(quotas) != n_channels:
-        raise ValueError(f"{n_channels} lists of ids, {len(scores)} of scores and {len(quotas)} quotas: one each per channel")
+    if not len(scores) == len(quotas) == len(floors) == n_channels:
+        raise ValueError(
+            f"{n_channels} lists of ids, {len(scores)} of scores, {len(quotas)} quotas and {len(floors)} floors: "
+            "one each per channel"
+        )
     if not 0 < limit <= MAX_LIMIT:
         raise ValueError(f"limit must be in 1…{MAX_LIMIT}, got {limit}")
     ids = [_checked("ids", c, values, np.int64, "safe") for c, values in enumerate(ids)]
@@ -89,8 +104,16 @@ def merge_channels(ids, scores, quotas, limit):
             raise ValueError(f"channel {c}: ids has shape {ids[c].shape}, scores has shape {scores[c].shape}")
         if quotas[c] < 0:
             raise ValueError(f"the quota of channel {c} must not be negative, got {quotas[c]}")
+        if not 0 <= floors[c] <= quotas[c]:
+            raise ValueError(f"the floor of channel {c} must be in 0…{quotas[c]}, its quota, got {floors[c]}")
+    if sum(floors) > limit:
+        raise ValueError(f"the floors sum to {sum(floors)}, the limit is {limit}")
+    left_out = _checked("ids", "left out", [] if left_out is None else left_out, np.int64, "safe")
     takes = [min(quotas[c], len(ids[c])) for c in range(n_channels)]
-    capacity = min(limit, sum(takes))
+    kept = [min(floors[c], len(ids[c])) for c in range(n_channels)]
+    capacity = len(left_out) + min(limit, sum(takes))
+    if capacity > MAX_LIMIT:
+        raise ValueError(f"{len(left_out)} works left out and a limit of {limit}: together at most {MAX_LIMIT}")
     out_ids, out_scores = np.empty(capacity, np.int64), np.empty(capacity, np.float32)
     out_sources = np.empty(capacity, np.uint32)
 
@@ -101,23 +124,63 @@ def merge_channels(ids, scores, quotas, limit):
     cdef uint32_t[::1] to_sources = out_sources
     cdef const int64_t[::1] from_ids
     cdef const float[::1] from_scores
-    cdef int c_bit, tried
-    cdef Py_ssize_t quota, most = limit, n = 0
+    cdef int tried
+    cdef uint32_t bit
+    cdef Py_ssize_t begin, quota, adds, room, most, n = 0, none, refused = 0
     cdef uint64_t multiplier = GOLDEN
     cdef int64_t steps
     for tried in range(MULTIPLIERS):
         slots, n = np.full(1 << bits, EMPTY, np.int32), 0
-        steps = most_steps(sum(map(len, ids)), tried)
-        for c_bit in range(n_channels):
-            from_ids, from_scores, quota = ids[c_bit], scores[c_bit], takes[c_bit]
-            with nogil:
-                n = _walk(
-                    from_ids, from_scores, quota, <uint32_t>1 << c_bit, most, bits,
-                    slots, to_ids, to_scores, to_sources, n, multiplier, &steps,
-                )
-            if n < 0:
+        steps = most_steps(len(left_out) + 2 * sum(map(len, ids)), tried)
+        begins, left, free = [0] * n_channels, list(takes), limit - sum(kept)  # places that no floor keeps
+        from_ids, from_scores, quota = left_out, np.zeros(len(left_out), np.float32), len(left_out)
+        with nogil:
+            none = _walk(
+                from_ids, from_scores, 0, quota, quota, 0, quota, quota, bits,
+                slots, to_ids, to_scores, to_sources, 0, multiplier, &steps, &refused,
+            )
+        if none < 0:
+            multiplier = another_multiplier()
+            continue
+        to_sources[:none] = 0
+        n, most = none, none + limit
+        for again in (False, True):
+            for c in range(n_channels):
+                if again and begins[c] == len(ids[c]):
+                    continue
+                room, begin, adds, bit = most if again else n + free + kept[c], begins[c], left[c], <uint32_t>1 << <uint32_t>c
+                from_ids, from_scores, quota, before = ids[c], scores[c], takes[c], n
+                with nogil:
+                    n = _walk(
+                        from_ids, from_scores, begin, adds, quota, bit, room, most, bits,
+                        slots, to_ids, to_scores, to_sources, n, multiplier, &steps, &refused,
+                    )
+                if n < 0:
+                    break
+                begins[c], left[c], free = refused, left[c] - (n - before), free - max(n - before - kept[c], 0)
+            if n < 0 or not any(floors):
                 break
         if n >= 0:
             break
         multiplier = another_multiplier()
-    return out_ids[:n], out_scores[:n], out_sources[:n]
+    return out_ids[none:n], out_scores[none:n], out_sources[none:n]
+
+
+def sole_counts(sources, n_channels):
+    """See merge.pyi."""
+    counts = np.zeros(n_channels, np.int64)
+    cdef const uint32_t[::1] bits = np.ascontiguousarray(sources, np.uint32)
+    cdef int64_t[::1] to = counts
+    cdef Py_ssize_t i, c, n = to.shape[0]
+    cdef uint32_t each
+    with nogil:
+        for i in range(bits.shape[0]):
+            each = bits[i]
+            if each and not each & (each - 1):
+                c = 0
+                while each > 1:
+                    each >>= 1
+                    c += 1
+                if c < n:
+                    to[c] += 1
+    return counts

@@ -188,4 +188,4 @@ def test_more_channels_than_bits_are_refused():
 def test_the_trace_of_the_merge_tells_its_limit_and_the_works_that_have_no_row():
     merged = cascade().run(Request(user_id=5, k=2)).trace.steps[3]
     assert (merged.step, merged.limit, merged.n_unknown, merged.n_removed) == ("merge", 100, 4, 1)
-    assert merged.why == "found twice, or over quota"
+    assert merged.why == "found twice, consumed, or over quota"

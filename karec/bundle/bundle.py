@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 
 from karec._once import Once
 from karec.bundle.holding import Held
+from karec.bundle.kinds import Kind, kind_names, open_items
 from karec.bundle.manifest import MANIFEST, check_files, manifest_of, manifest_text
 from karec.bundle.publishing import CURRENT
 from karec.bundle.replay_process import replay_once
@@ -105,6 +106,15 @@ class Bundle:
         return self.index_of(RECALL) if (self.path / RECALL.index).exists() else None
 
     @property
+    def n_probe(self) -> int | None:
+        """How many lists ``model`` reads of the index that it searches, where a scene says ``exact = false``.
+
+        Measured when the bundle was published; None where that index has no lists.
+        """
+        lists = self.facts.get("lists")
+        return None if lists is None else int(lists["n_probe"])
+
+    @property
     def snapshot(self) -> Snapshot:
         from karec.platform.snapshot import Snapshot
 
@@ -125,6 +135,17 @@ class Bundle:
     def naming(self) -> IdNaming | None:
         """Between the platform's ids and the numbers of snapshot and index; None where they are the same."""
         return self._parts.get("naming", self._open_naming)
+
+    def naming_of(self, maps: Sequence[str]) -> IdNaming | None:
+        """As ``naming``, with items that the first map of ``maps`` names which is there, else with plain numbers."""
+        from karec.bundle.naming import IdNaming, PlainIds
+        from karec.ids import IdMap
+
+        if self.naming is None:
+            return None
+        found = [path for path in (self.path / IDS / f"{name}.karec" for name in maps) if path.exists()]
+        items = IdMap.open(found[0], verify=False) if found else PlainIds()
+        return IdNaming(self.naming.users, items)
 
     @property
     def user_tower(self) -> OnnxModel:
@@ -147,6 +168,20 @@ class Bundle:
     @property
     def ranker(self) -> OnnxModel:
         return self._model("ranker.onnx")
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of items beside works."""
+        return kind_names(self.path)
+
+    def kind(self, name: str) -> Kind:
+        """The bundle as scenes of the kind ``name`` see it; its index and items are opened on first use and shared.
+
+        LookupError: the bundle has no such kind.
+        """
+        if name not in self.kinds:
+            raise LookupError(f"the bundle {self.path} has no items of the kind {name!r}; it has {self.kinds}")
+        return Kind(self, name, *self._parts.get(("kind", name), lambda: open_items(self, name)))
 
     def index_of(self, space: Space) -> ItemIndex:
         return self._parts.get(space.index, lambda: self._open_index(space))

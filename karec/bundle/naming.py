@@ -4,14 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 
 from karec.ids import IdMap
 from karec.trace import StepTrace, Trace
-from karec.types import Recommendation, Request
+from karec.types import Array, Recommendation, Request
 
 NO_NUMBER = -1  # numbers of ids are not negative
+
+
+class PlainIds:
+    """Items whose ids are their numbers, in the place of a map. ``numbers``: ValueError for an id of another kind."""
+
+    kind: Literal["integer"] = "integer"
+
+    def numbers(self, ids: Sequence[int | str]) -> Array:
+        if any(isinstance(each, str) for each in ids):
+            raise ValueError(f"{next(each for each in ids if isinstance(each, str))!r} is no integer")
+        return np.asarray(ids, np.int64)
+
+    def names(self, numbers: Any, *, missing: Literal["raise", "none"] = "raise") -> Array:
+        return np.array([None if each == NO_NUMBER else each for each in np.asarray(numbers).tolist()], object)
 
 
 @dataclass(frozen=True)
@@ -19,7 +34,7 @@ class IdNaming:
     """Any number of threads may use it."""
 
     users: IdMap
-    items: IdMap
+    items: IdMap | PlainIds
 
     def numbered(self, request: Request) -> Request:
         """ValueError: an id of another kind than the platform's, or none, naming it."""

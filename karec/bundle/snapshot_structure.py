@@ -5,7 +5,7 @@ Every check is one pass over an array that is mapped, in pieces. Refusals are Bu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from karec.errors import BundleError
 from karec.platform import schema
 from karec.platform.relations import Relation
 from karec.platform.snapshot import COUNTERS, Snapshot
+from karec.platform.table import Table
 from karec.types import Array
 
 if TYPE_CHECKING:  # they need the compiled kernels, which a host of an index alone may lack
@@ -26,14 +27,8 @@ _PIECE = 1 << 20
 
 def check_snapshot(folder: Path, snapshot: Snapshot) -> None:
     """BundleError naming the file of ``folder`` and the row whose value breaks the rules of its column. O(values)."""
-    for name, table in (("works", snapshot.works), ("users", snapshot.users)):
-        for column, values in table.columns.items():
-            _check_column(folder / name / f"{column}.npy", column, values)
-            if column in snapshot.labels and values.dtype.kind in "iu":
-                _check_codes(folder / name / f"{column}.npy", values, len(snapshot.labels[column]))
-    for name in schema.ROLES:
-        if name in snapshot.works.columns:
-            _expect_kind(folder / "works" / f"{name}.npy", snapshot.works[name], "iu", "integers")
+    check_items(folder / "works", snapshot.works, snapshot.labels)
+    _check_table(folder / "users", snapshot.users, snapshot.labels)
     counters = folder / (COUNTERS if (folder / COUNTERS).is_dir() else "visits")
     for name, values in (snapshot.user_scene_counters or {}).items():
         if not schema.is_counter(name):
@@ -41,6 +36,22 @@ def check_snapshot(folder: Path, snapshot: Snapshot) -> None:
         _check_column(counters / f"{name}.npy", name, values)
     for name, relation in snapshot.relations.items():
         _check_times(folder / "relations" / f"{name}.times.npy", relation)
+
+
+def check_items(folder: Path, items: Table, labels: Mapping[str, list[str]]) -> None:
+    """As ``check_snapshot``, of works or of items of another kind, whose columns are files of ``folder``."""
+    _check_table(folder, items, labels)
+    for name in schema.ROLES:
+        if name in items.columns:
+            _expect_kind(folder / f"{name}.npy", items[name], "iu", "integers")
+
+
+def _check_table(folder: Path, table: Table, labels: Mapping[str, list[str]]) -> None:
+    for column, values in table.columns.items():
+        path = folder / f"{column}.npy"
+        _check_column(path, column, values)
+        if column in labels and values.dtype.kind in "iu":
+            _check_codes(path, values, len(labels[column]))
 
 
 def check_columns_read(folder: Path, encoder: Encoder, snapshot: Snapshot) -> None:

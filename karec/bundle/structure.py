@@ -11,16 +11,19 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from karec.bundle.kinds import KINDS, Kind
+from karec.bundle.manifest import MANIFEST
 from karec.bundle.model_structure import check_model, tower_width
-from karec.bundle.snapshot_structure import check_columns_read, check_snapshot
+from karec.bundle.snapshot_structure import check_columns_read, check_items, check_snapshot
 from karec.bundle.spaces import PRERANK, RECALL, SPACES, Space
 from karec.bundle.vector_statistics import FILE as STATISTICS
 from karec.bundle.vector_statistics import VectorStatistics
 from karec.errors import BundleError, one_line
+from karec.platform.item_kinds import ITEMS
 
 if TYPE_CHECKING:
     from karec.bundle.naming import IdNaming
@@ -44,6 +47,8 @@ class Parts(Protocol):
     @property
     def model_version(self) -> int: ...
     @property
+    def facts(self) -> Mapping[str, Any]: ...
+    @property
     def snapshot(self) -> Snapshot: ...
     @property
     def encoder(self) -> Encoder: ...
@@ -52,6 +57,7 @@ class Parts(Protocol):
     def vector_statistics(self) -> VectorStatistics | None: ...
     @property
     def naming(self) -> IdNaming | None: ...
+    def kind(self, name: str) -> Kind: ...
 
 
 def check_structure(bundle: Parts, names: Collection[str]) -> None:
@@ -78,6 +84,7 @@ def check_structure(bundle: Parts, names: Collection[str]) -> None:
                 _check_index(folder / space.index, indices[space], snapshot)
     if RECALL in indices:
         _check_recall(folder, names, indices)
+    _check_lists(folder, bundle.facts, {space.index: index for space, index in indices.items()})
     if any(name.startswith(f"{IDS}/") for name in names):
         _check_ids(bundle, snapshot)
     for space in SPACES:
@@ -89,6 +96,9 @@ def check_structure(bundle: Parts, names: Collection[str]) -> None:
         statistics = bundle.vector_statistics
         if statistics is not None:
             statistics.check_source(folder / STATISTICS, folder / PRERANK.index)
+    if PRERANK in indices:
+        for kind in sorted({name.split("/")[1] for name in names if name.startswith(f"{KINDS}/")}):
+            _check_kind(bundle, kind, indices[PRERANK])
 
 
 def _check_towers(
@@ -130,6 +140,33 @@ def _check_recall(folder: Path, names: Collection[str], indices: Mapping[Space, 
             rows = view.lookup(piece)
             if (rows < 0).any():
                 raise BundleError(f"{path}: {PRERANK.index} has no work {piece[np.argmin(rows)]}")
+
+
+def _check_lists(folder: Path, facts: Mapping[str, Any], indices: Mapping[str, ItemIndex]) -> None:
+    """What the manifest says of lists can be read of the index that it names."""
+    if "lists" not in facts:
+        return
+    told = facts["lists"]
+    index = indices.get(str(told.get("file"))) if isinstance(told, dict) else None
+    n_lists = 0 if index is None else index.n_lists
+    n_probe = told.get("n_probe") if isinstance(told, dict) else None
+    if type(n_probe) is not int or not 1 <= n_probe <= n_lists:
+        raise BundleError(f"{folder / MANIFEST}: the fact 'lists' is {repr(told)[:200]}, which no index of it has")
+
+
+def _check_kind(bundle: Parts, name: str, works: ItemIndex) -> None:
+    """Its items can be read, and their vectors lie in the space of ``works``. O(items)."""
+    folder = bundle.path / KINDS / name
+    with _named(folder):
+        kind = bundle.kind(name)
+        check_items(folder / ITEMS, kind.snapshot.works, kind.snapshot.labels)
+        _check_index(folder / PRERANK.index, kind.index, kind.snapshot)
+        if kind.index.dim != works.dim or not set(kind.index.model_versions) <= set(works.model_versions):
+            raise BundleError(
+                f"{folder / PRERANK.index} holds vectors of {kind.index.dim} numbers and versions "
+                f"{list(kind.index.model_versions)[:8]}, {PRERANK.index} has {works.dim} and "
+                f"{list(works.model_versions)[:8]}"
+            )
 
 
 def _check_index(path: Path, index: ItemIndex, snapshot: Snapshot | None) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from datetime import date
 from pathlib import Path
 from typing import Any
 
-from karec.cli import commands, configuration, evaluations, own_data, simulate
+from karec.cli import commands, configuration, evaluations, own_data, screen, simulate
 from karec.cli.examples import EXAMPLES
 
 
@@ -16,6 +17,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     _add_cascade(names)
     _add_data(names)
     _add_configuration(names)
+    _add_screening(names)
     _add_evaluations(names)
     _add_simulation(names)
     _add_exports(names)
@@ -41,6 +43,11 @@ def _add_cascade(names: Any) -> None:
     demo.add_argument("--out", type=Path, help="where models, bundle and config go (default: karec-demo-DATA)")
     demo.add_argument("--report", type=Path, metavar="DIR", help="write report.json and report.html there")
     demo.add_argument("--requests", type=int, default=200, help="how many requests to serve (default 200)")
+    demo.add_argument(
+        "--scene",
+        metavar="NAME",
+        help="world: also this scene: following, city, live, song_request, room, comment, creators; or all of them",
+    )
     demo.add_argument("--settings", type=Path, metavar="TOML", help="training settings (default: the built-in ones)")
 
     train = _command(names, "train", "train ranker and towers, refresh the index, publish a bundle", commands.train)
@@ -101,6 +108,13 @@ def _add_data(names: Any) -> None:
     world = _command(what, "export-world", "the synthetic platform as files of one's own", own_data.export_world)
     world.add_argument("out", type=Path, metavar="DIR", help="where its tables and data.toml go")
     _world_options(world)
+    library = _command(
+        what, "export-library", "made-up uploads to screen, and what became of them", screen.export_library
+    )
+    library.add_argument("out", type=Path, metavar="DIR", help="where uploads, outcomes and screen.toml go")
+    library.add_argument("--works", type=int, default=1_000_000, help="works (default 1000000)")
+    library.add_argument("--days", type=int, default=20, help="days over which they are uploaded (default 20)")
+    library.add_argument("--seed", type=int, default=0, help="seed of the library (default 0)")
     check = _command(what, "check", "what of a data.toml's files is read, kept and left out, and why", own_data.check)
     check.add_argument("folder", type=Path, metavar="DIR", help="the folder with data.toml")
     check.add_argument("--preset", metavar="NAME", help="a known download, without a data.toml: kuairand, lastfm")
@@ -122,6 +136,17 @@ def _add_configuration(names: Any) -> None:
     _command(what, "config schema", "the JSON Schema of karec.toml, which editors read", configuration.schema)
 
 
+def _add_screening(names: Any) -> None:
+    screening = _command(names, "screen", "which of a library's uploads may be recommended", screen.run)
+    screening.add_argument("settings", type=Path, metavar="TOML", help="a screen.toml")
+    screening.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the kept works and reasons go")
+    screening.add_argument("--train", action="store_true", help="train the quality model first, from outcomes")
+    screening.add_argument(
+        "--last", type=date.fromisoformat, metavar="DAY", help="the window's last day (default: the last there is)"
+    )
+    screening.add_argument("--report", type=Path, metavar="DIR", help="write screening.json and screening.html there")
+
+
 def _add_evaluations(names: Any) -> None:
     evaluate = _command(names, "evaluate", "AUC, GAUC and ECE on the test days, with intervals", evaluations.evaluate)
     _data_options(evaluate)
@@ -139,6 +164,9 @@ def _add_evaluations(names: Any) -> None:
     ablation.add_argument("--rows", nargs="+", default=[], metavar="ROW", help="some rows only (default: all)")
     ablation.add_argument("--pools", type=int, default=500, help="how many pools, one a user (default 500)")
     ablation.add_argument("--size", type=int, default=500, help="works in a pool (default 500)")
+    ablation.add_argument(
+        "--whole", type=int, default=40, help="users whose order of 100,000 works is compared (default 40)"
+    )
     agree = _command(others, "consistency", "how far prerank and rank agree on whole pools", evaluations.consistency)
     agree.add_argument("--config", type=Path, help="a karec.toml: draw pools from its bundle")
     agree.add_argument("--scene", help="a scene of the config (default: its first)")
@@ -178,13 +206,18 @@ def _add_top_studies(others: Any) -> None:
     fused.add_argument("--pools", type=_at_least_one, default=200, help="world: pools drawn, one a user (default 200)")
     fused.add_argument("--size", type=_at_least_one, default=500, help="world: works in a pool (default 500)")
     fused.add_argument("--report", type=Path, metavar="DIR", help="write fusion.json and fusion.html there")
-    found = _command(others, "recall", "what the model channel finds of a user's favourites", evaluations.recall)
+    found = _command(others, "recall", "what recall finds of a user's favourites", evaluations.recall)
     _data_options(found)
     found.add_argument("--config", type=Path, required=True, help="a karec.toml whose bundle was made of these data")
     found.add_argument("--scene", help="a scene of the config (default: its first)")
     found.add_argument("--asked", type=int, default=200, help="how many users to ask for (default 200)")
     found.add_argument(
         "--ranked", type=int, default=40, help="for so many of them the ranker scores the whole library (default 40)"
+    )
+    found.add_argument(
+        "--channels",
+        action="store_true",
+        help="each channel of the scene, alone and together, in place of the vectors",
     )
     found.add_argument("--json", type=Path, metavar="FILE", help="also write the table as JSON")
     varied = _command(others, "diversity", "what each way to scatter a list gains and loses", evaluations.diversity)
@@ -210,7 +243,11 @@ def _add_simulation(names: Any) -> None:
         "--arms",
         required=True,
         metavar="FILE",
-        help="what is compared: a TOML file, or a set of karec's: prerank, routes, diversity, kernels, pools",
+        help="what is compared: a TOML file, or a set that comes with karec: prerank, routes, diversity, kernels, "
+        "pools, steered, demo",
+    )
+    loop.add_argument(
+        "--only", nargs="+", default=[], metavar="ARM", help="some of its arms (default: all); each gives the same log"
     )
     loop.add_argument("--out", type=Path, required=True, metavar="DIR", help="where models and the arms' logs go")
     loop.add_argument("--days", type=int, default=10, help="how many days are played (default 10)")

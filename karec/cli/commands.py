@@ -8,12 +8,13 @@ import json
 import resource
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from karec.cli.inputs import load_dataset, loaded, progress_bars, table_console, train_settings
 
 if TYPE_CHECKING:
     from karec.bundle import Bundle
+    from karec.cli.demo import Served
     from karec.cli.inputs import Loaded
     from karec.cli.progress import ProgressBars
     from karec.config.assemble import Cascade
@@ -71,6 +72,7 @@ def _learn_from_log(arguments: argparse.Namespace, data: Loaded, progress: Progr
 def _publish(arguments: argparse.Namespace, data: Loaded, run: Path, progress: ProgressBars) -> Path:
     """The curves of ``run``, and its models over the platform as ``--out``'s current bundle; the config's path."""
     from karec.cli.demo import set_up
+    from karec.cli.scenes import asked_scenes, kinds_of
     from karec.evaluate.curves import write_curves
     from karec.evaluate.page import NOT_DRAWN
     from karec.evaluate.quality import read_run
@@ -78,8 +80,12 @@ def _publish(arguments: argparse.Namespace, data: Loaded, run: Path, progress: P
 
     if not write_curves(read_run(run), run / "curves.svg"):
         progress.note(f"curves.svg: {NOT_DRAWN}")
-    keep, key = getattr(arguments, "keep", KEEP), getattr(arguments, "signing_key", None)
-    return set_up(data.dataset, run, arguments.out, progress, ids=data.ids, keep=keep, signing_key=key)
+    published: dict[str, Any] = {"keep": getattr(arguments, "keep", KEEP)}
+    published["signing_key"] = getattr(arguments, "signing_key", None)
+    scenes = asked_scenes(getattr(arguments, "scene", None), arguments.data)
+    if scenes and data.world is not None:
+        published |= {"scenes": scenes, "kinds_of": kinds_of(data.world)}
+    return set_up(data.dataset, run, arguments.out, progress, ids=data.ids, **published)
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -110,12 +116,15 @@ def train(arguments: argparse.Namespace) -> None:
 def demo(arguments: argparse.Namespace) -> None:
     console = table_console()
     from karec.cli.demo import loss_of, report_on, serve, top_tens_of
+    from karec.cli.demo_loop import play_demo
+    from karec.cli.demo_tables import demo_told
+    from karec.cli.scenes import asked_scenes, scenes_of
     from karec.cli.second_round import learn_from_served, rounds_of, serve_to_teach
-    from karec.cli.tables import funnel_loss_table, funnel_table, reach_table, rounds_table, run_tables
     from karec.evaluate.cascade_report import write_report
-    from karec.evaluate.top_tens import top_tens_sentence
+    from karec.simulate.report import parts_of
 
     start = time.perf_counter()
+    scenes = asked_scenes(arguments.scene, arguments.data)
     if arguments.out is None:
         arguments.out = Path(f"karec-demo-{Path(arguments.data).name}")
     with progress_bars() as progress, loaded(arguments, progress) as data:
@@ -129,29 +138,34 @@ def demo(arguments: argparse.Namespace) -> None:
             rounds = rounds_of(dataset, (first.folder, last.folder), taught, config)
         served = serve(dataset, config, arguments.requests, progress=progress)
         loss, top_tens = loss_of(served, progress), top_tens_of(dataset, served)
-    quality = first.quality
+        found = loop = None
+        if scenes and data.world is not None:
+            found = scenes_of(data.world, config, scenes, arguments.requests, progress)
+        if data.world is not None:
+            loop = play_demo(data.world, last.folder, arguments.out / "loop", arguments.seed or 0, progress)
     truth = None if data.world is None else data.world.outcomes
-    report = report_on(dataset, served, quality, loss, top_tens, truth) | {"rounds": rounds}
-    console.print(funnel_table(report["funnel"], report["timings_ms"]))
-    console.print(funnel_loss_table(loss))
-    console.print(top_tens_sentence(top_tens))
-    for table in run_tables(quality, dataset.tasks):
-        console.print(table)
-    for note in (*dataset.notes, *last.notes):
-        console.print(f"note: {note}")
-    console.print("too few users for a second round" if rounds is None else rounds_table(rounds))
-    console.print(reach_table(report["reach"]))
+    report = report_on(dataset, served, first.quality, loss, top_tens, truth) | {
+        "rounds": rounds,
+        "scenes": found,
+        "loop": loop,
+    }
+    for told in demo_told(report, (*dataset.notes, *last.notes)):
+        console.print(told)
     for counts in served.observed:
         console.print(str(counts))
     if arguments.report is not None:
-        _, page = write_report(report, arguments.report)
+        _, page = write_report(report, arguments.report, [] if loop is None else parts_of(loop))
         console.print(f"report: {page}")
-    user = served.feeds[0].request.user_number
-    if served.bundle.naming is not None:
-        user = served.bundle.naming.users.names([user])[0]
-    console.print(f"one more feed: karec recommend --config {config} --user {user} --trace")
+    console.print(f"one more feed: karec recommend --config {config} --user {_first_user(served)} --trace")
     peak = max(first.peak_gib, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
     console.print(f"{time.perf_counter() - start:.0f} s in all, at most {peak:.1f} GiB")
+
+
+def _first_user(served: Served) -> int | str:
+    """Who was served first, by the platform's id."""
+    user, naming = served.feeds[0].request.user_number, served.bundle.naming
+    name: int | str = user if naming is None else naming.users.names([user])[0]
+    return name
 
 
 def recommend(arguments: argparse.Namespace) -> None:
@@ -179,7 +193,7 @@ def recommend(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps(feed.as_dict(), indent=1))
         return
-    console.print(feed_table(feed, bundle.snapshot))
+    console.print(feed_table(feed, (cascade.bundle or bundle).snapshot))
     for table in explanation_tables(feed):
         console.print(table)
     if arguments.trace:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ from karec.bundle import Bundle
 from karec.cascade import Cascade
 from karec.config import load_cascade, open_bundle
 from karec.config.host_stage import export_stage
+from karec.config.scene_templates import scene_text
 from karec.config.starting import starting_config
 from karec.evaluate.diversity import Pool, diversity_curve
+from karec.evaluate.feed_channels import channels_of_feeds
 from karec.evaluate.funnel import funnel_loss, recalled_pools
 from karec.evaluate.fusion import TruthOf
 from karec.evaluate.measures.diversity import intra_list_distance
@@ -26,8 +28,12 @@ from karec.evaluate.top_tens import distinct_in_top_tens
 from karec.observer_queue import ObserverCounts
 from karec.platform.dataset import Dataset
 from karec.platform.folds.advance import advance
+from karec.platform.snapshot import Snapshot
+from karec.refresh.kinds import KindOfWorks
 from karec.refresh.publish import KEEP, publish_bundle
 from karec.types import Array, Candidates, Recommendation, Request
+
+KindsOf = Callable[[Snapshot], Mapping[str, KindOfWorks]]
 
 WARM_UP = 5
 TRUE = {  # what the report tells of a synthetic world's outcomes
@@ -58,23 +64,35 @@ def set_up(
     ids: Path | None = None,
     keep: int = KEEP,
     signing_key: Path | None = None,
+    scenes: Sequence[str] = (),
+    kinds_of: KindsOf | None = None,
 ) -> Path:
     """Publish the models of ``run`` over the platform as test begins; write ``out/karec.toml`` where there is none.
 
     ``keep`` versions stay published. Beside a new ``karec.toml`` lies its prerank for C++ hosts; whoever edits it calls
     ``karec export stage`` again. ``ids`` is a folder with the maps of the platform's ids, where they are not the
-    dataset's numbers.
+    dataset's numbers. ``scenes``: templates that a new config has beside its main scene; ``kinds_of``: what they
+    recommend beside works, songs and creators, as of the snapshot that is published.
     """
     snapshot = advance(dataset.snapshot, dataset.exposures, dataset.valid_until_ms).released()
-    publish_bundle(run, snapshot, out / "bundles", progress, ids=ids, keep=keep, signing_key=signing_key)
+    kinds = {} if kinds_of is None else kinds_of(snapshot)
+    published: dict[str, Any] = {"ids": ids, "keep": keep, "signing_key": signing_key, "kinds": kinds}
+    folder = publish_bundle(run, snapshot, out / "bundles", progress, **published)
     config = out / "karec.toml"
     if not config.exists():  # its owner may have changed it
         scene = main_scene(dataset)
         settings = read_run(run)["settings"]
         by_towers = dataset.drawn is not None and settings["distil"]["recipe"] == "retrieval"
-        write_text_aside(config, starting_config(scene, snapshot, settings["fusion"], by_towers=by_towers))
+        text = starting_config(scene, snapshot, settings["fusion"], by_towers=by_towers)
+        write_text_aside(config, "\n".join([text, *_texts(scenes, scene, Bundle.open(folder, verify=False))]))
         export_stage(config, scene, "prerank", out / f"prerank-{scene}.txt")
     return config
+
+
+def _texts(scenes: Sequence[str], main: str, bundle: Bundle) -> list[str]:
+    """The templates of ``scenes``, for the items that ``bundle`` holds."""
+    kinds = {name: bundle.kind(name).index.columns.keys() for name in bundle.kinds}
+    return [scene_text(name, main, kinds) for name in scenes if name != main]
 
 
 def main_scene(dataset: Dataset) -> str:
@@ -133,7 +151,11 @@ def report_on(
     top_tens: dict[str, int],
     truth_of: TruthOf | None = None,
 ) -> dict[str, Any]:
-    """The report of a run; every key is documented in docs/formats.md. ``truth_of``: a synthetic world's outcomes."""
+    """The report of a run; every key is documented in docs/formats.md.
+
+    ``truth_of``: a synthetic world's outcomes; there the closed loop says what diversity gives, and no curve of
+    predicted relevance.
+    """
     traces = [feed.trace for feed in served.feeds]
     stages = list(traces[0].stage_sizes())
     ms = {stage: float(np.median([t.stage_ms()[stage] for t in traces])) for stage in traces[0].stage_ms()}
@@ -158,7 +180,8 @@ def report_on(
         "quality": quality["models"],
         "quality_by_history": quality["by_history"],
         "reach": reach(dataset, served, truth_of),
-        "diversity_curve": _curve(served),
+        "feed_channels": channels_of_feeds(served.feeds),
+        "diversity_curve": _curve(served) if truth_of is None else None,
         "observers": [counts.as_dict() for counts in served.observed],
         "versions": dict(served.feeds[0].versions),
         "feed": [

@@ -51,6 +51,7 @@ def ablation(arguments: argparse.Namespace) -> None:
             only=arguments.rows,
             n_pools=arguments.pools,
             pool_size=arguments.size,
+            whole=arguments.whole,
             truth_of=truth_of,
             progress=progress,
         )
@@ -150,8 +151,11 @@ def fusion(arguments: argparse.Namespace) -> None:
 
 def recall(arguments: argparse.Namespace) -> None:
     console = table_console()
-    from karec.cli.tables import recall_table
+    from karec.cli.tables import channel_table, feed_channel_table, recall_table
     from karec.config import load_cascade, open_bundle, scene_names
+    from karec.config.scenes import Config
+    from karec.evaluate.channels import channel_study, found_by_channels
+    from karec.evaluate.feed_channels import channels_left_out
     from karec.evaluate.recall import asked_users, recall_json, recall_study
 
     bundle = open_bundle(arguments.config)
@@ -163,18 +167,17 @@ def recall(arguments: argparse.Namespace) -> None:
             dataset, truth = world.dataset, world.chances
         else:
             dataset = load_dataset(arguments, progress)
-        asked = asked_users(
-            cascade,
-            bundle,
-            dataset,
-            n_users=arguments.asked,
-            n_ranked=arguments.ranked,
-            truth=truth,
-            seed=arguments.seed or 0,
-            progress=progress,
-        )
-        report = recall_study(asked)
-    console.print(recall_table(report))
+        seed = arguments.seed or 0
+        told = {"n_users": arguments.asked, "truth": truth, "seed": seed, "progress": progress}
+        if arguments.channels:
+            config = Config.read(arguments.config)
+            report = channel_study(found_by_channels(config, cascade, bundle, dataset, **told))
+            report["feeds"] = channels_left_out(cascade, bundle, dataset, **told)
+        else:
+            report = recall_study(asked_users(cascade, bundle, dataset, n_ranked=arguments.ranked, **told))
+    console.print((channel_table if arguments.channels else recall_table)(report))
+    if arguments.channels:
+        console.print(feed_channel_table(report["feeds"]["channels"]))
     if arguments.json is not None:
         arguments.json.write_text(recall_json(report), encoding="utf-8")
 

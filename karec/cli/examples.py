@@ -7,6 +7,7 @@ EXAMPLES = {
 examples:
   karec demo                                        a synthetic karaoke platform: 300,000 works, 1,500 users
   karec demo --report out                           … and out/report.html to look at, out/report.json to compute with
+  karec demo --scene all                            … and seven scenes beside home: live rooms, songs, creators, …
   karec demo --data kuairand --root KuaiRand-Pure/data
   karec demo --works 20000 --users 2000 --exposures 50000 --requests 20      a minute's smoke""",
     "train": """\
@@ -52,6 +53,28 @@ arms.toml (docs/howto-simulate.md says more):
   [[arms]]
   name = "DPP"
   scene.stages.rerank.steps = [{ use = "dpp", diversity = 0.5 }]""",
+    "screen": """\
+examples:
+  karec data export-library library --works 1000000          made-up uploads, and a screen.toml that shows every key
+  karec screen library/screen.toml --train --out screened --report screened/report
+  karec screen library/screen.toml --out screened            again: days that were screened before are not read
+
+screen.toml (docs/howto-screening.md says more):
+  keep = 100_000
+  uploads = "uploads"                          # day=YYYY-MM-DD/*.parquet
+  rules = [ { reason = "too short", column = "duration_s", least = 60 } ]
+  quotas = [ { column = "type", value = "video", floor = 0.3, cap = 0.6 } ]
+  [quality]
+  model = "quality.onnx"                       # or: column = "voice_score"
+
+Writes into OUT:
+  days/          a file a day: its candidates, and why the others were rejected
+  kept.parquet   day, id and quality of the works that are kept
+  screen.json    works rejected by reason and day, quotas, what is to be noted""",
+    "export-library": """\
+examples:
+  karec data export-library library --works 1000000 --days 20
+  karec screen library/screen.toml --train --out screened""",
     "data": """\
 examples:
   karec data init shop                  writes shop/data.toml by looking at the files in shop
@@ -140,10 +163,12 @@ milliseconds: at random, by live indicators, by the inner product.""",
 examples:
   karec evaluate recall --config karec-demo-world/karec.toml
   karec evaluate recall --data kuairand --root KuaiRand-Pure/data --config run7/karec.toml --json recall.json
+  karec evaluate recall --config karec-demo-world/karec.toml --channels
 
 Recall@1,000 and @10,000 of the whole library, by recall's own vectors, by prerank's and by popularity: of the 100
 works with the largest true value (world), of the ranker's 100 best of the whole library, and of the works enjoyed on
-test days.""",
+test days. With --channels: what each channel of the scene finds alone, within 1,000, 10,000 and 100,000 works, what all
+find together, and what only one of them finds.""",
     "retrieval": """\
 examples:
   karec evaluate retrieval --data lastfm --root hetrec2011-lastfm-2k --run run/run

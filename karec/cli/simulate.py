@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from karec.cli.inputs import progress_bars, table_console
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from karec.simulate.arms import Arms
 
 SHOWN_BEFORE, MOST_BEFORE = 100, 400_000  # works shown to a user in the weeks before, and to all at most
@@ -24,6 +27,8 @@ def run(arguments: argparse.Namespace) -> None:
     sizes = Sizes(arguments.works, arguments.users, before, arguments.days, arguments.seed)
     path = Path(arguments.arms)
     arms = read_arms(path)
+    if arguments.only:
+        arms = arms.only(arguments.only)
     if arguments.report is not None:
         arguments.report.mkdir(parents=True, exist_ok=True)  # one that cannot be written is told now
     with progress_bars() as progress:
@@ -34,22 +39,38 @@ def run(arguments: argparse.Namespace) -> None:
     for name in names:
         print(f"{name}: {arguments.out / name}")
     if arguments.report is not None:
-        _report(arguments, names, arms)
+        _report(arguments, arms)
 
 
-def _report(arguments: argparse.Namespace, names: list[str], arms: Arms) -> None:
+def _report(arguments: argparse.Namespace, arms: Arms) -> None:
     """The arms against the baseline: two tables here, all of it in ``--report``."""
     console = table_console()
-    from karec.cli.tables import text_table
+    from karec.simulate.report import write_report
+
+    report = loop_report(arguments.out, arms)
+    for table in loop_tables(report):
+        console.print(table)
+    _, page = write_report(report, arguments.report)
+    console.print(f"report: {page}")
+
+
+def loop_report(out: Path, arms: Arms) -> dict[str, Any]:
+    """The report of the simulation ``out``, all of whose ``arms`` have ended."""
     from karec.simulate.arm_log import ArmLog
-    from karec.simulate.report import report_on, write_report
+    from karec.simulate.feeds import read_feeds
+    from karec.simulate.report import report_on
+
+    names = [arm.name for arm in arms.arms]
+    logs = (ArmLog.read(out / name) for name in names)
+    return report_on(logs, arms.baseline or names[0], pair=arms.pair, feeds=read_feeds(out, arms.shown))
+
+
+def loop_tables(report: Mapping[str, Any]) -> Iterator[Table]:
+    """What users did, and what creators and works got."""
+    from karec.cli.tables import text_table
     from karec.simulate.report_tables import CREATORS_SIDE, USERS_SIDE, arm_rows
 
-    logs = (ArmLog.read(arguments.out / name) for name in names)
-    report = report_on(logs, arms.baseline or names[0], pair=arms.pair)
     reach = {name: CREATORS_SIDE[name] for name in TOLD}
     for title, columns in (("What a user did on a day", USERS_SIDE), ("What creators and works got", reach)):
         told = f"{title}; but for the first, changes against {report['baseline']}"
-        console.print(text_table(told, *arm_rows(report, columns)))
-    _, page = write_report(report, arguments.report)
-    console.print(f"report: {page}")
+        yield text_table(told, *arm_rows(report, columns))

@@ -17,8 +17,10 @@ from karec.bundle.publishing import CURRENT
 from karec.bundle.spaces import PRERANK, RECALL
 from karec.config.host_stage import KIND as STAGE_KIND
 from karec.config.scenes import Config
+from karec.evaluate.channels import channel_rows
 from karec.evaluate.consistency_report import consistency_rows, consistency_sentence
 from karec.evaluate.diversity_report import DIVERSITY_HEAD, diversity_rows, diversity_sentence
+from karec.evaluate.feed_channels import feed_channel_rows
 from karec.evaluate.funnel_report import FUNNEL_HEAD, FUNNEL_TITLE, funnel_rows
 from karec.evaluate.fusion_report import fusion_head, fusion_rows, fusion_sentence
 from karec.evaluate.page import with_interval
@@ -26,8 +28,11 @@ from karec.evaluate.quality_rows import COLUMNS, history_rows, quality_rows
 from karec.evaluate.reach_report import REACH_HEAD, reach_rows, reach_sentence
 from karec.evaluate.recall import recall_rows
 from karec.evaluate.rounds_report import ROUNDS_HEAD, rounds_rows, rounds_sentence
+from karec.evaluate.scenes_report import SCENES_HEAD, SCENES_NOTE, scenes_rows
 from karec.index import ItemIndex
 from karec.models.onnx_model import OnnxModel
+from karec.platform.event_log.describe import describe_event_log
+from karec.platform.event_log.head import is_event_log
 from karec.platform.schema import CREATOR, PUBLISHED, SONG, TYPE
 from karec.platform.snapshot import Snapshot
 from karec.trace import Trace
@@ -129,6 +134,14 @@ def recall_table(report: Mapping[str, Any]) -> Table:
     return text_table(f"What the model channel finds, {report['users']:,} users", *recall_rows(report))
 
 
+def channel_table(report: Mapping[str, Any]) -> Table:
+    return text_table(f"What each channel finds, {report['users']:,} users", *channel_rows(report))
+
+
+def feed_channel_table(channels: Mapping[str, Any]) -> Table:
+    return text_table("What each channel gives to feeds (95 % over users)", *feed_channel_rows(channels))
+
+
 def diversity_table(report: Mapping[str, Any]) -> Table:
     return text_table(diversity_sentence(report), DIVERSITY_HEAD, diversity_rows(report))
 
@@ -136,6 +149,12 @@ def diversity_table(report: Mapping[str, Any]) -> Table:
 def reach_table(reach: Mapping[str, Any]) -> Table:
     table = text_table("What the feeds reached", REACH_HEAD, reach_rows(reach))
     table.caption = reach_sentence(reach)
+    return table
+
+
+def scenes_table(scenes: Mapping[str, Any]) -> Table:
+    table = text_table("What scenes are worth", SCENES_HEAD, scenes_rows(scenes))
+    table.caption = SCENES_NOTE
     return table
 
 
@@ -258,6 +277,8 @@ def inspection(path: Path) -> Iterator[Table]:
     """
     if path.is_dir() and ((path / CURRENT).exists() or (path / MANIFEST).exists()):
         yield from _inspect_bundle(path)
+    elif path.is_dir() and is_event_log(path):
+        yield _facts(f"Event log {path}, every checksum is right", describe_event_log(path))
     elif path.is_dir() and any(path.glob("*.parquet")):
         yield _inspect_log(path)
     elif path.is_file() and path.suffix == ".toml":
@@ -268,8 +289,8 @@ def inspection(path: Path) -> Iterator[Table]:
         yield _inspect_index(ItemIndex.open(path), str(path))
     else:
         raise FileNotFoundError(
-            f"{path} is neither a bundle, nor an index file, nor a rank log with *.parquet parts, nor a karec.toml, "
-            "nor an exported stage"
+            f"{path} is neither a bundle, nor an index file, nor an event log, nor a rank log with *.parquet parts, "
+            "nor a karec.toml, nor an exported stage"
         )
 
 
@@ -284,6 +305,8 @@ def _inspect_bundle(path: Path) -> Iterator[Table]:
     yield _inspect_index(bundle.index, PRERANK.index)
     if bundle.recall_index is not None:
         yield _inspect_index(bundle.recall_index, RECALL.index)
+    if "lists" in bundle.facts:
+        yield _inspect_lists(bundle.facts["lists"])
 
 
 def _model_row(name: str, model: OnnxModel) -> tuple[str, ...]:
@@ -298,9 +321,18 @@ def _inspect_index(index: ItemIndex, name: str) -> Table:
         "model version": str(index.model_version),
         "generation": str(index.generation),
         "instruction set": index.isa,
+        "lists": f"{index.n_lists:,}",
         "columns": ", ".join(f"{column} ({values.dtype})" for column, values in index.columns.items()),
     }
     return _facts(f"Item index {name}", facts)
+
+
+def _inspect_lists(told: Mapping[str, Any]) -> Table:
+    facts = {
+        "read where exact = false": f"{told['n_probe']:,} of {told['n_lists']:,} lists",
+        f"recall@{told['k']:,} then": f"{told['recall']:.3f}, {told['users']:,} users; lowest {told['lowest']:.3f}",
+    }
+    return _facts(f"Lists of {told['file']}", facts)
 
 
 def _inspect_config(path: Path) -> Table:

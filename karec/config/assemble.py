@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import karec.cascade
-from karec._toml import Place, known_keys, required, tables
+from karec._toml import Place, known_keys, nearest, required, tables
 from karec.bundle import Bundle
+from karec.bundle.kinds import Kind
 from karec.cascade import Recall
-from karec.config.registry import build_steering, build_step
+from karec.config.registry import build_steering, build_step, step_class
 from karec.config.resources import Resources
 from karec.config.scenes import Config, Scene
 from karec.config.wiring import Steered, check_steered, check_wiring
@@ -26,11 +27,12 @@ STAGE_ROLES: tuple[type[Step], ...] = (Hydrator, Filter, Scorer, Selector)
 class Cascade(karec.cascade.Cascade):
     """The request path of one scene of a ``karec.toml``. Any number of threads may ``run`` it at once.
 
-    The cascades of a process that stand on one bundle share it, and what their steps build from it. ``exposure``: how
-    what the scene wants of exposure stands; None where it wants nothing.
+    The cascades of a process that stand on one bundle share it, and what their steps build from it. ``bundle``: the
+    bundle, or what it has of the kind of items that the scene recommends. ``exposure``: how what the scene wants of
+    exposure stands; None where it wants nothing.
     """
 
-    bundle: Bundle | None = field(default=None, repr=False)
+    bundle: Bundle | Kind | None = field(default=None, repr=False)
     exposure: Steered | None = field(default=None, repr=False, kw_only=True)
 
     @classmethod
@@ -43,18 +45,18 @@ class Cascade(karec.cascade.Cascade):
         scene = config.scene(name)
         bundle = Bundle.shared(config.bundle, config.bundle_key) if bundle is None else bundle
         resources = _resources(scene, bundle, config)
-        place = scene.place
+        items, place = resources.bundle, scene.place
         recall = _recall(scene, resources)
         stages = tuple(_stage(table, resources, place["stages"][i]) for i, table in enumerate(scene.stages))
-        request = _steps(scene.request, (RequestHydrator,), resources, place["request"])
+        request = _steps(scene.request, (RequestHydrator,), replace(resources, bundle=bundle), place["request"])
         observers = _steps(scene.observers, (Observer,), replace(resources, stages=stages), place["observers"])
         check_wiring(request, recall, stages, observers, place)
         steps = [*request, *recall.sources, *(step for stage in stages for step in stage.steps)]
         check_steered(resources.exposure, steps, observers, place)
         versions = {"model": bundle.model_version, "bundle": bundle.path.name}
         queues = tuple(ObserverQueue(observer) for observer in observers)
-        read = bundle.index, config.threads, bundle.naming, bundle
-        steered = {"recall_index": bundle.recall_index, "exposure": resources.exposure}
+        read = items.index, config.threads, items.naming, items
+        steered = {"recall_index": items.recall_index, "exposure": resources.exposure}
         return cls(name, request, recall, stages, queues, versions, *read, **steered)
 
 
@@ -87,6 +89,23 @@ def build_stage(config: Config, scene: str, name: str, bundle: Bundle | None = N
     return _stage(table, _resources(config.scene(scene), bundle, config), place)
 
 
+def scaled_recall(config: Config, scene: str, limit: int, bundle: Bundle, quota: int | None = None) -> Recall:
+    """The recall of ``scene`` for ``limit`` works in place of its own: quotas and floors in proportion, or of all
+    channels ``quota`` and no floor. Channels have no deadlines, and all are asked whatever fails.
+    """
+    as_written = config.scene(scene)
+    share = limit / (as_written.limit or limit)
+
+    def scaled(entry: Mapping[str, Any]) -> dict[str, Any]:
+        own = {key: value for key, value in entry.items() if key != "timeout_ms"}
+        if quota is not None:
+            return {**own, "quota": quota, "floor": 0}
+        return {**own, "quota": max(int(entry["quota"] * share), 1), "floor": int(entry.get("floor", 0) * share)}
+
+    small = replace(as_written, limit=limit, recall=[scaled(entry) for entry in as_written.recall])
+    return _recall(small, _resources(as_written, bundle, config))
+
+
 def open_bundle(path: Path) -> Bundle:
     """The bundle that the config at ``path`` names, verified; one object a process, as ``Bundle.shared`` says."""
     config = Config.read(path)
@@ -98,21 +117,58 @@ def scene_names(path: Path) -> list[str]:
     return list(Config.read(path).scenes)
 
 
+def check_steps(scene: Scene) -> None:
+    """Raises ConfigError for a step of ``scene`` that nobody knows. No bundle is needed."""
+    lists = {"request": scene.request, "recall": scene.recall, "observers": scene.observers}
+    named = [(table, scene.place[key][i]) for key, tables in lists.items() for i, table in enumerate(tables)]
+    for i, stage in enumerate(scene.stages):
+        place = scene.place["stages"][i]["steps"]
+        named += [(table, place[j]) for j, table in enumerate(tables(stage.get("steps"), place))]
+    for table, place in named:
+        step_class(required(table, "use", str, place), place)
+
+
 def _resources(scene: Scene, bundle: Bundle, config: Config) -> Resources:
-    resources = Resources(bundle, config.path.parent)
+    resources = Resources(_of_kind(scene, bundle), config.path.parent)
     if scene.exposure is None:
         return resources
+    state = scene.exposure.get("state")
+    for other in config.scenes if state is not None else ():
+        if other != scene.name and (config.scene(other).exposure or {}).get("state") == state:
+            raise scene.place["exposure"].refusal(
+                f"state = {state!r} is where the scene {other!r} keeps its prices too: name another file for one"
+            )
     return replace(resources, exposure=build_steering(scene.exposure, resources, scene.place["exposure"]))
+
+
+def _of_kind(scene: Scene, bundle: Bundle) -> Bundle | Kind:
+    """What scenes of the kind that ``scene`` recommends read."""
+    if scene.items is None:
+        return bundle
+    if scene.items not in bundle.kinds:
+        raise scene.place.refusal(
+            f"items = {scene.items!r}: the bundle has no such kind{nearest(scene.items, bundle.kinds)}; it has works "
+            f"and {bundle.kinds}. Songs and creators are published where works have these roles, others by "
+            "publish_bundle(…, kinds=…)"
+        )
+    return bundle.kind(scene.items)
 
 
 def _recall(scene: Scene, resources: Resources) -> Recall:
     place = scene.place["recall"]
     sources = _steps(scene.recall, (Source,), resources, place)
+    sources = tuple(sorted(sources, key=lambda source: -source.priority))
     if not sources:
         raise place.refusal("a scene needs at least one recall channel")
     if scene.limit is None:
         raise scene.place.refusal("the key 'counts.recall' is missing: how many works leave recall at most")
-    merge = {"use": "merge", "quotas": [source.quota for source in sources], "limit": scene.limit}
+    merge = {
+        "use": "merge",
+        "quotas": [source.quota for source in sources],
+        "floors": [source.floor for source in sources],
+        "limit": scene.limit,
+        "consumed": scene.consumed,
+    }
     return Recall(sources, build_step(merge, (Merger,), resources, place))
 
 

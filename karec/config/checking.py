@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from karec._toml import Place, known_keys, mistakes, tables
+from karec._toml import Place, checked, known_keys, mistakes, tables
 from karec.bundle import Bundle
 from karec.config.assemble import STAGE_ROLES, build_cascade
 from karec.config.inheriting import LISTS
@@ -93,6 +93,12 @@ def _scene_mistakes(config: Config, name: str) -> Iterator[ConfigError]:
     for count in config.scenes[name].get("counts", {}):
         if count in counts and count not in used | {RECALL}:
             found.append(place["counts"][count].refusal("no step names it: write it as the k or quota of a step"))
+    for key, hint in (("items", str), ("consumed", Sequence[str]), ("exposure", Mapping[str, Any])):
+        try:
+            checked(table.get(key, "" if key == "items" else {} if key == "exposure" else []), hint, key, place)
+        except ConfigError as error:
+            error.path = (*place.path, key)
+            found.append(error)
     if isinstance(table.get("exposure"), dict):
         found += mistakes(imported(STEERING), table["exposure"], place["exposure"], GIVEN)
     if not lists["recall"] and not found:

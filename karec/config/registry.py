@@ -10,21 +10,33 @@ from typing import Any, Literal, TypeVar
 from karec._toml import Place, checked, construct, keywords, mistakes, nearest, parameters, required
 from karec.config.resources import GIVEN, Resources
 from karec.errors import ConfigError
-from karec.stage import Step
+from karec.stage import Source, Step
 
 STEPS: Mapping[str, str] = {
     "user_features": "karec.request.user_features:UserFeatures",
     "user_tower": "karec.request.user_tower:UserTower",
     "profile": "karec.recall.profile:Profile",
+    "follow": "karec.recall.follow:Follow",
     "social": "karec.recall.social:Social",
+    "community": "karec.recall.community:Community",
+    "city": "karec.recall.city:City",
     "model": "karec.recall.model:Model",
+    "i2i": "karec.recall.i2i:ItemToItem",
     "popular": "karec.recall.popular:Popular",
-    "fresh": "karec.recall.popular:Fresh",
+    "indicators": "karec.recall.popular:Indicators",
+    "fresh": "karec.recall.fresh:Fresh",
+    "on_now": "karec.recall.on_now:OnNow",
     "merge": "karec.recall.merger:QuotaMerger",
     "index_rows": "karec.prerank.rows:IndexRows",
     "has_embedding": "karec.prerank.rows:HasEmbedding",
     "not_shown": "karec.prerank.rows:NotShown",
     "not_seen": "karec.prerank.seen:NotSeen",
+    "is_on": "karec.prerank.rows:IsOn",
+    "followed": "karec.prerank.people:Followed",
+    "not_followed": "karec.prerank.people:NotFollowed",
+    "not_own": "karec.prerank.people:NotOwn",
+    "as_user": "karec.prerank.people:AsUser",
+    "blend": "karec.prerank.blend:Blend",
     "random": "karec.prerank.random_order:RandomOrder",
     "live_indicators": "karec.prerank.live_indicators:LiveIndicators",
     "inner_product": "karec.prerank.inner_product:InnerProduct",
@@ -46,7 +58,8 @@ STEPS: Mapping[str, str] = {
     "scatter": "karec.rerank.scatter:Scatter",
 }
 STEERING = "karec.ecosystem.steering:Steering"  # what the table `exposure` of a scene describes
-EVERY_STEP = ("use", "name", "on_failure")  # keys that every step takes; the others are parameters of its class
+EVERY_STEP: Mapping[str, Any] = {"use": str, "name": str, "on_failure": Literal["fail", "skip"]}  # keys of every step
+EVERY_SOURCE = {"floor": int, "priority": int, "timeout_ms": float}  # keys that every recall channel takes besides
 
 S = TypeVar("S", bound=Step)
 T = TypeVar("T")
@@ -61,6 +74,11 @@ def build_step(table: Mapping[str, Any], roles: tuple[type[S], ...], resources: 
     on_failure = checked(table.get("on_failure", cls.on_failure), Literal["fail", "skip"], "on_failure", place)
     object.__setattr__(step, "name", step_name(table, place))  # a step may be a frozen dataclass
     object.__setattr__(step, "on_failure", on_failure)
+    if isinstance(step, Source):
+        for key, kind in EVERY_SOURCE.items():
+            if key in table:
+                object.__setattr__(step, key, checked(table[key], kind, key, place))
+        _check_source(step, place)
     return step
 
 
@@ -75,14 +93,27 @@ def step_mistakes(table: Mapping[str, Any], roles: tuple[type[S], ...], place: P
         yield error
         return
     inside = place.called(f"{place.keys} ({use})")
-    options = {key: value for key, value in table.items() if key not in EVERY_STEP}
-    yield from mistakes(cls, options, inside, [name for name in parameters(cls) if name in GIVEN])
-    for key, hint in (("name", str), ("on_failure", Literal["fail", "skip"])):
+    options = {key: value for key, value in table.items() if key not in _common(cls)}
+    found = list(mistakes(cls, options, inside, [name for name in parameters(cls) if name in GIVEN]))
+    for key in _common(cls) & table.keys():
         try:
-            checked(table.get(key, getattr(cls, key)), hint, key, inside)
+            checked(table[key], {**EVERY_STEP, **EVERY_SOURCE}[key], key, inside)
         except ConfigError as error:
             error.path = (*place.path, key)
+            found.append(error)
+    yield from found
+    if not found and issubclass(cls, Source):
+        source = hollow_step(table, place)
+        assert isinstance(source, Source)
+        try:
+            _check_source(source, inside)
+        except ConfigError as error:
             yield error
+
+
+def _common(cls: type[Any]) -> set[str]:
+    """The keys that are no parameters of the class."""
+    return {*EVERY_STEP, *(EVERY_SOURCE if issubclass(cls, Source) else ())}
 
 
 def hollow_step(table: Mapping[str, Any], place: Place) -> Step:
@@ -94,6 +125,17 @@ def hollow_step(table: Mapping[str, Any], place: Place) -> Step:
         if key != "use":
             object.__setattr__(step, key, value)
     return step
+
+
+def _check_source(source: Source, place: Place) -> None:
+    if not 0 <= source.floor <= source.quota:
+        raise place.refusal(f"floor = {source.floor}, expected 0 … {source.quota}, the quota")
+    if source.timeout_ms is None:
+        return
+    if not 0 < source.timeout_ms < float("inf"):
+        raise place.refusal(f"timeout_ms = {source.timeout_ms}, expected a time above 0")
+    if source.on_failure == "fail":
+        raise place.refusal('timeout_ms leaves a late channel out: give it on_failure = "skip" too')
 
 
 def build_steering(table: Mapping[str, Any], resources: Resources, place: Place) -> Any:
@@ -140,11 +182,15 @@ def imported(path: str) -> Any:
 
 def _filled(cls: type[S], use: str, table: Mapping[str, Any], resources: Resources, place: Place) -> S:
     inside = place.called(f"{place.keys} ({use})")
-    options = {key: value for key, value in table.items() if key not in EVERY_STEP}
+    options = {key: value for key, value in table.items() if key not in _common(cls)}
     return _constructed(cls, options, resources, inside)
 
 
 def _constructed(cls: type[T], options: Mapping[str, Any], resources: Resources, place: Place) -> T:
     given = [name for name in parameters(cls) if name in GIVEN]
     arguments = keywords(cls, options, place, given)
-    return construct(cls, {name: resources.get(name) for name in given} | arguments, place)
+    try:
+        parts = {name: resources.get(name) for name in given}
+    except LookupError as error:
+        raise place.refusal(error.args[0]) from error
+    return construct(cls, parts | arguments, place)

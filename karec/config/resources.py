@@ -3,7 +3,9 @@
 index, snapshot, encoder, ranker    parts of the bundle, loaded on first use
 user_tower, user_towers             the bundle's own, and {model version: tower} of all that it holds
 recall_index, recall_user_towers    the same of recall's own space; None and {} where the bundle has none
+n_probe                             how many lists of works the channel model reads; None where there are none
 bundle                              the open bundle itself
+                                    of a scene of another kind of items than works: what the bundle has of the kind
 config_folder                       the folder of karec.toml
 stages                              for observers: the stages of their scene
 exposure                            what the scene's table `exposure` describes; None where it has none
@@ -16,9 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from karec.bundle import Bundle
+from karec.bundle.kinds import Kind
 from karec.stage import Stage
 
-PARTS = ("index", "snapshot", "encoder", "user_tower", "user_towers", "ranker", "recall_index", "recall_user_towers")
+PARTS = (
+    *("index", "snapshot", "encoder", "user_tower", "user_towers", "ranker"),
+    *("recall_index", "recall_user_towers", "n_probe"),
+)
 GIVEN = (*PARTS, "bundle", "config_folder", "stages", "exposure")
 
 
@@ -26,11 +32,11 @@ GIVEN = (*PARTS, "bundle", "config_folder", "stages", "exposure")
 class Resources:
     """One for each scene; the bundle is shared by all scenes of a process, and with it what is built from its parts."""
 
-    bundle: Bundle
+    bundle: Bundle | Kind
     config_folder: Path
     stages: tuple[Stage, ...] = ()
     exposure: Any = None
 
     def get(self, name: str) -> Any:
-        """What a parameter called ``name`` is given; ``name`` is one of ``GIVEN``."""
+        """What a parameter called ``name`` is given; ``name`` is one of ``GIVEN``. LookupError: the kind has none."""
         return getattr(self.bundle if name in PARTS else self, name)

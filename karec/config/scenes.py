@@ -5,6 +5,7 @@
     threads = 4                                     # requests that run at once, of all scenes; absent: as many as cores
 
     [scenes.home]
+    items = "work"                                  # what it recommends: works, unless told; or a kind of the bundle
     request = [{ use = "user_features" }, { use = "user_tower" }]
 
     [scenes.home.counts]                            # how many works are left, by a name of your choice
@@ -38,8 +39,11 @@ from karec._toml import Place, checked, known_keys, nearest, read_toml, required
 from karec.config.inheriting import LISTS, merged
 from karec.errors import ConfigError
 
-SCENE_KEYS = ("inherits", "counts", "candidates", "request", "recall", "stages", "observers", "exposure")
+SCENE_KEYS = (
+    *("inherits", "items", "counts", "candidates", "request", "recall", "consumed", "stages", "observers", "exposure"),
+)
 COUNTED = ("k", "quota")  # the keys of a step that may name a count
+WORKS = "work"  # the kind of items that a scene recommends which does not say it
 RECALL = "recall"  # the count that limits the merged candidates
 
 
@@ -48,7 +52,8 @@ class Scene:
     """One scene with what it inherits; every count is a number. ``stages`` hold tables ``{name, steps}``.
 
     ``limit``: how many works leave recall at most; None where the scene does not say it. ``exposure``: what it wants of
-    exposure; None where it wants nothing.
+    exposure; None where it wants nothing. ``consumed``: relations whose works never leave recall. ``items``: the kind
+    of what it recommends; None: works.
     """
 
     name: str
@@ -59,6 +64,8 @@ class Scene:
     stages: Sequence[Mapping[str, Any]]
     observers: Sequence[Mapping[str, Any]]
     exposure: Mapping[str, Any] | None = None
+    items: str | None = None
+    consumed: Sequence[str] = ()
 
     def stage(self, name: str) -> tuple[Mapping[str, Any], Place]:
         """The table of the stage ``name`` and its place."""
@@ -130,7 +137,10 @@ class Config:
         if unused:
             raise place["counts"].refusal(f'no step names {unused[0]!r}: write k = "{unused[0]}" in the step it is for')
         exposure = checked(table["exposure"], Mapping[str, Any], "exposure", place) if "exposure" in table else None
-        return Scene(name, place, limit, **lists, exposure=exposure)
+        consumed = checked(table.get("consumed", []), Sequence[str], "consumed", place)
+        items = str(required(table, "items", str, place)) if "items" in table else WORKS
+        kind = None if items == WORKS else items
+        return Scene(name, place, limit, **lists, exposure=exposure, items=kind, consumed=consumed)
 
     def place_of(self, name: str, parents: Sequence[str]) -> Place:
         """The scene's place, which names those that it inherits."""

@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from karec._toml import parameters
-from karec.config.registry import STEERING, STEPS, imported
+from karec.config.registry import EVERY_SOURCE, STEERING, STEPS, imported
 from karec.config.resources import GIVEN
 from karec.config.scenes import COUNTED
 from karec.stage import Filter, Hydrator, Observer, RequestHydrator, Scorer, Selector, Source, Step
@@ -45,6 +45,8 @@ def config_schema() -> Schema:
         "additionalProperties": False,
         "properties": {
             "inherits": {"type": "string", "description": "The scene whose keys this one takes, but those it changes."},
+            "items": {"type": "string", "description": "What it recommends: work, or a kind of the bundle."},
+            "consumed": {"type": "array", "items": {"type": "string"}},
             "counts": {
                 "type": "object",
                 "description": "How many works are left, by names of your choice; recall is always needed.",
@@ -81,6 +83,8 @@ def _step(use: str, cls: type[Any]) -> Schema:
         "on_failure": {"enum": ["fail", "skip"]},
         "before": {"type": "string", "description": "Of an entry that a scene adds: which one it stands before."},
     }
+    if issubclass(cls, Source):
+        properties |= {key: _of_hint(kind) for key, kind in EVERY_SOURCE.items()}
     table = _of_class(cls, GIVEN)
     for key in COUNTED:
         if key in table["properties"]:

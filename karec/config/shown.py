@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from karec._toml import Place, parameters
+from karec.config.inheriting import LISTS
 from karec.config.origins import Origins
 from karec.config.registry import EVERY_STEP, step_class
 from karec.config.resources import GIVEN
@@ -43,8 +44,8 @@ def _lines(config: Config, scene: str) -> Iterator[str]:
         if key in config.table:
             yield f"{f'{key} = {_value(config.table[key])}':<{WIDTH}} # line {origins.line((key,))}"
     yield f"\n[{name}]"
-    for key in ("candidates", "request", "recall", "stages", "observers"):
-        if key in table and (key == "candidates" or not table[key]):
+    for key in ("items", "candidates", "consumed", *LISTS):
+        if key in table and (key not in LISTS or not table[key]):
             yield told(key, table[key], (key,))
     for key in ("counts", "exposure"):
         if key in table:
@@ -57,7 +58,7 @@ def _lines(config: Config, scene: str) -> Iterator[str]:
             if key not in step:
                 yield f"{f'{_key(key)} = {_value(value)}':<{WIDTH}} # default"
 
-    for key in ("request", "recall", "stages", "observers"):
+    for key in LISTS:
         for i, entry in enumerate(table.get(key, ())):
             yield f"\n[[{name}.{key}]]"
             if key != "stages":

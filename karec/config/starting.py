@@ -8,11 +8,11 @@ import re
 from collections.abc import Mapping
 from importlib.resources import files
 
-from karec.platform.schema import CREATOR, PUBLISHED, SONG, TAG
+from karec.platform.schema import CREATOR, ERA, PUBLISHED, SONG, TAG
 from karec.platform.snapshot import Snapshot
 
 BY_TOWERS = '"inner_product", k = "rank" },           # of positives alone the towers know more than the ranker'
-QUOTAS = {"profile": 0.4, "social": 0.2, "model": 0.4, "popular": 0.4, "fresh": 0.4}  # shares of what leaves recall
+QUOTAS = {"follow": 0.05, "profile": 0.4, "social": 0.2, "model": 0.4, "popular": 0.4, "fresh": 0.4}  # of its limit
 
 
 def starting_config(scene: str, snapshot: Snapshot, objectives: Mapping[str, float], *, by_towers: bool = False) -> str:
@@ -39,10 +39,9 @@ def _without_missing(text: str, snapshot: Snapshot) -> str:
     """``text`` without the channels and steps that read a column, a role or a relation that ``snapshot`` lacks."""
     columns, relations = snapshot.works.columns, snapshot.relations
     channels = {
-        "profile": any(role in columns for role in (SONG, CREATOR, TAG)),
-        "social": "friends" in relations
-        or "family" in snapshot.users.columns
-        or (CREATOR in columns and "follows" in relations),
+        "profile": any(role in columns for role in (SONG, CREATOR, TAG, ERA)),
+        "follow": CREATOR in columns and "follows" in relations,
+        "social": "friends" in relations or "family" in snapshot.users.columns,
         "fresh": PUBLISHED in columns,
     }
     for channel, possible in channels.items():

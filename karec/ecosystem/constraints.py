@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
+
 from karec.index import ItemIndex
 from karec.platform.schema import CREATOR, PUBLISHED
 
@@ -146,6 +148,17 @@ def check_columns(index: ItemIndex, targets: Sequence[Target], caps: Sequence[Ca
         dtype = index.columns[column].dtype
         if dtype.kind not in "iub":
             raise ValueError(f"{place}: the column {column!r} has dtype {dtype}, expected integers")
+
+
+def absent_values(index: ItemIndex, targets: Sequence[Target]) -> list[str]:
+    """A line for each value that is to have a share and that no work of the index has."""
+    lines = []
+    for target in targets:
+        if target.column is not None:
+            there = np.unique(index.columns[target.column][index.present])
+            wanted = [value for value, share in target.shares().items() if share > 0 and int(value) not in there]
+            lines += [f"{target.column} {value}: no work has it" for value in wanted]
+    return lines
 
 
 def _check_once(targets: Sequence[Target], caps: Sequence[Cap]) -> None:

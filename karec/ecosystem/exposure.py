@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Mapping
 
@@ -115,7 +114,7 @@ def needed(exposure: Steering | None) -> Steering:
 
 def thompson(behind: Behind, request: Request, n: int) -> Array:
     """(≤ n,) ids of ``behind`` that this session was not shown, the largest draw first."""
-    rng = np.random.default_rng(_seed(request))
+    rng = np.random.default_rng(request.seed)
     at = np.unique((len(behind.ids) * rng.random(DRAWN) ** 2).astype(np.int64))
     draws = rng.beta(behind.alpha[at], behind.beta[at])
     ids = behind.ids[at[np.argsort(-draws, kind="stable")]]
@@ -127,13 +126,8 @@ def _lifted(scores: Array, lifted: Array, request: Request) -> Array:
     """``scores`` with those at ``lifted`` raised to the score of places in the first half of the feed."""
     k = min(request.k, len(scores))
     best = np.sort(np.partition(scores, len(scores) - k)[len(scores) - k :])[::-1]
-    half, drawn, out = max(k // 2, 1), _seed(request), scores.copy()
+    half, drawn, out = max(k // 2, 1), request.seed, scores.copy()
     for place in lifted.tolist():
         drawn, at = divmod(drawn, half)
         out[place] = max(out[place], np.nextafter(best[at], np.float32(np.inf)))
     return out
-
-
-def _seed(request: Request) -> int:
-    """64 bits of the request's id, the same in every process and version."""
-    return int.from_bytes(hashlib.blake2b(request.request_id.encode(), digest_size=8).digest(), "little")

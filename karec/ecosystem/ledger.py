@@ -22,6 +22,7 @@ from karec.ecosystem.prices import Group
 from karec.types import Array
 
 FORMAT = 1
+NAMED = 5  # values of a cap that a line of ``unmet`` names
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,12 +90,20 @@ class Ledger:
         return np.asarray(self.shown / self.places) if self.places else np.zeros(len(self.groups))
 
     def unmet(self) -> list[str]:
-        """A line for each target that is farther off than its tolerance while its price stands at the bound."""
+        """A line for each target that is farther off than its tolerance while its price stands at the bound, and for
+        each cap of which values stand there.
+        """
         lines = []
         prices, measured = self.state[:, PRICE].tolist(), self.measured().tolist()
         for group, price, share in zip(self.groups, prices, measured, strict=True):
             if abs(price) >= self.law.bound and abs(share - group.share) > group.tolerance:
                 lines.append(f"{group.name}: {share:.3f} of the places, wanted {group.share:g}, price {price:+g}")
+        for at, cap in enumerate(self.caps):
+            values, of_values = self.cap_prices(at)
+            bound = values[of_values >= self.law.bound]
+            if len(bound):
+                named = ", ".join(map(str, sorted(bound.tolist())[:NAMED]))
+                lines.append(f"{cap.column} {named}: above the cap of {cap.share:g}, price {self.law.bound:+g}")
         return lines
 
     def as_dict(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ Processes  With ``state``, the processes that serve a scene share one ledger: a 
            within a minute, and its other prices with its own next feeds.
 Fork       ``os.fork()`` waits for a writer that has begun. The child goes on from the same ledger, without the feeds
            that were held back: the parent counts those.
+Loop       A simulation asks in several processes and counts in one: ``feed`` there, ``count`` here, ``follow`` there.
 Order      The ledger depends on the feeds and their order alone. Prices are published every ``PUBLISH_FEEDS`` feeds, or
            when the observer flushes.
 """
@@ -16,12 +17,10 @@ Order      The ledger depends on the feeds and their order alone. Prices are pub
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
-from weakref import WeakSet
 
 import numpy as np
 
@@ -29,9 +28,18 @@ from karec._clock import HOUR_MS
 from karec._files import write_text_aside
 from karec._stored import MOST_JSON_BYTES, json_of, read_bytes
 from karec.ecosystem.boosts import Boosts, Units
-from karec.ecosystem.constraints import MOST_HOURS, Cap, Floor, Target, check_columns, check_together
+from karec.ecosystem.constraints import (
+    MOST_HOURS,
+    Cap,
+    Floor,
+    Target,
+    absent_values,
+    check_columns,
+    check_together,
+)
 from karec.ecosystem.control import PRICE, Law
 from karec.ecosystem.floors import Library, newest_of_each
+from karec.ecosystem.forked import safe_in_forks
 from karec.ecosystem.keyed import Keyed
 from karec.ecosystem.ledger import Feed, Ledger
 from karec.ecosystem.locked import locked, shared_file
@@ -90,7 +98,7 @@ class Steering:
         if not 0 < window_hours < MOST_HOURS:
             raise ValueError(f"window_hours must be positive, got {window_hours}")
         self.index, self.explore, self.shared = index, explore, state is not None
-        self._groups = groups_of(targets)
+        self._groups, self._absent = groups_of(targets), absent_values(index, targets)
         self._with_creators = any(not floor.of_works for floor in floors)
         self._ledger = Ledger(self._groups, caps, floors, Law(controller, rate, bound), window_hours)
         self._rates = Rates(snapshot)
@@ -98,8 +106,8 @@ class Steering:
         self._units: list[Units] = [(np.empty(0, np.int64),) * 2 for _ in floors]
         self._file = None if state is None else shared_file((config_folder or Path()) / state)
         self._writer = Lock()
-        _all.add(self)
         self._held: list[Feed] = []
+        safe_in_forks(self)
         if self._file is not None and self._file.exists():
             self._restore(self._file)
         self._boosts, self._boosted = self._all_boosts()
@@ -118,7 +126,7 @@ class Steering:
 
     def show(self, request: Request, shown: Candidates) -> None:
         """Count a feed; ``shown`` have rows in the request's view. Every ``PUBLISH_FEEDS`` feeds, prices move."""
-        feed = self._feed(request, shown)
+        feed = self.feed(request, shown)
         with self._writer:
             self._held.append(feed)
             if len(self._held) >= PUBLISH_FEEDS:
@@ -130,6 +138,32 @@ class Steering:
             if self._held:
                 self._settle()
 
+    def begin(self, saved: Mapping[str, Any] | None, now_ms: int) -> None:
+        """Go on from what ``kept`` gave, or from prices of 0, and look who is new. ValueError: it is something else."""
+        with self._writer:
+            if saved is not None:
+                self._ledger.restore(saved)
+            self._refresh(now_ms)
+            self._boosts, self._boosted = self._all_boosts()
+            self._publish()
+
+    def count(self, feeds: Sequence[Feed]) -> None:
+        """Count feeds, in their order, and publish prices once."""
+        with self._writer:
+            self._held += feeds
+            self._settle()
+
+    def follow(self, prices: Prices) -> None:
+        """Take ``prices`` of another process's steering as the newest."""
+        with self._writer:
+            self._newest = prices
+            self._keep()
+
+    def kept(self) -> dict[str, Any]:
+        """The ledger as plain values for JSON, without what is held back."""
+        with self._writer:
+            return self._ledger.as_dict()
+
     @property
     def held(self) -> int:
         """How many feeds are held back."""
@@ -140,6 +174,7 @@ class Steering:
         with self._writer:
             ledger = self._ledger
             prices, measured = ledger.state[:, PRICE].tolist(), ledger.measured().tolist()
+            capped = map(ledger.cap_prices, range(len(ledger.caps)))
             return {
                 "version": self._newest.version,
                 "feeds": ledger.feeds,
@@ -148,21 +183,15 @@ class Steering:
                     for group, share, price in zip(self._groups, measured, prices, strict=True)
                 ],
                 "caps": [
-                    {
-                        "column": cap.column,
-                        "share": cap.share,
-                        "priced": len(prices),
-                        "highest": float(prices.max(initial=0.0)),
-                    }
-                    for cap, (_, prices) in zip(
-                        ledger.caps, map(ledger.cap_prices, range(len(ledger.caps))), strict=True
-                    )
+                    {"column": cap.column, "share": cap.share, "priced": len(of), "highest": float(of.max(initial=0.0))}
+                    for cap, (_, of) in zip(ledger.caps, capped, strict=True)
                 ],
                 "floors": [counts.told(ledger.time_ms) for counts in ledger.floors],
-                "unmet": ledger.unmet(),
+                "unmet": [*self._absent, *ledger.unmet()],
             }
 
-    def _feed(self, request: Request, shown: Candidates) -> Feed:
+    def feed(self, request: Request, shown: Candidates) -> Feed:
+        """What the ledger counts of a feed; ``shown`` have rows in the request's view."""
         now = 0 if request.time_ms is None else request.time_ms
         known = shown.take(shown.rows >= 0) if shown.n_unknown else shown
 
@@ -267,33 +296,10 @@ class Steering:
             notes["behind"] = len(self._boosts.behind.ids)
         spent = [counts.floor.name for counts in ledger.floors if not counts.has_budget]
         notes |= {"budget_spent": spent} if spent else {}
-        unmet = ledger.unmet()
+        unmet = [*self._absent, *ledger.unmet()]
         notes |= {"unmet": unmet} if unmet else {}
         parts = {column: [values] for column, values in capped.items() if len(values[0])}
         if len(self._boosts.creators):
             parts.setdefault(CREATOR, []).append((self._boosts.creators.keys, self._boosts.creators.values))
         columns = tuple((column, Keyed.sum_of(each)) for column, each in parts.items())
         return Prices(version, self._groups, groups, columns, self._boosts, notes)
-
-
-_all: WeakSet[Steering] = WeakSet()
-_held_by_fork: list[Steering] = []
-
-
-def _before_fork() -> None:
-    _held_by_fork[:] = list(_all)
-    for steering in _held_by_fork:
-        steering._writer.acquire()
-
-
-def _after_fork(in_child: bool) -> None:
-    for steering in _held_by_fork:
-        if in_child:
-            steering._held = []
-        steering._writer.release()
-    _held_by_fork.clear()
-
-
-os.register_at_fork(
-    before=_before_fork, after_in_parent=lambda: _after_fork(False), after_in_child=lambda: _after_fork(True)
-)

@@ -13,12 +13,15 @@ from typing import Any
 import numpy as np
 
 from karec.evaluate.measures.accuracy import UserBootstrap, auc, bootstrap_interval, ece, gauc, user_days
-from karec.evaluate.measures.agreement import ndcg_against, normalised_hit_rate
+from karec.evaluate.measures.agreement import hit_rate, ndcg_against, normalised_hit_rate
 from karec.platform.events import Exposures
 from karec.types import Array
 
 HITS = ((10, 10), (10, 50), (50, 50), (50, 100))
 NDCG_AT = 50
+KEPT, PASSED = (10, 100), 0.01  # of the ranker's best so many works of a library, those among the best 1 %
+TOPS = "works in top tens"
+COMPARED_WITH = ("lr", "lightgbm", "hard-full", "teacher")
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,16 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class ModelScores:
-    """One model of one seed: ``logits (M, T)`` of the measured rows, scores ``pools (P, N)``, and what it cost."""
+    """One model of one seed: ``logits (M, T)`` of the measured rows, scores ``pools (P, N)``, and what it cost. Of
+    ranker and towers also ``whole (W, L)``, scores of a library, and of towers ``tops``, each user's best works.
+    """
 
     logits: Array
     pools: Array
     seconds: float
     peak_gib: float
+    whole: Array | None = None
+    tops: Array | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,10 +100,24 @@ def measure(model: ModelScores, teacher: ModelScores, on: EvaluationSet) -> dict
     by_pool[f"NDCG@{NDCG_AT}"] = ndcg_against(model.pools, teacher.pools, NDCG_AT)
     if on.truth is not None:
         by_pool["NDCG of truth"] = ndcg_against(model.pools, on.truth, NDCG_AT)
+    found |= _by_pool(by_pool, on)
+    if model.whole is not None and teacher.whole is not None:
+        n = teacher.whole.shape[1]
+        cut = max(round(PASSED * n), 1)
+        kept = {f"ranker's top {top} kept": hit_rate(model.whole, teacher.whole, top, cut) for top in KEPT if top <= n}
+        found |= _by_pool(kept, on)
+    if model.tops is not None:
+        distinct = float(len(np.unique(model.tops)))
+        found[TOPS] = Measured(distinct, np.full(on.resamples, distinct))
+    return found
+
+
+def _by_pool(values: Mapping[str, Array], on: EvaluationSet) -> dict[str, Measured]:
+    """Means over pools, one a user, whose draws are of users."""
     generator = np.random.default_rng(on.seed)
-    n = len(on.pool_users)
+    n = max((len(each) for each in values.values()), default=0)
     drawn = np.stack([np.bincount(generator.integers(n, size=n), minlength=n) for _ in range(on.resamples)]) / n
-    return found | {name: Measured(float(values.mean()), drawn @ values) for name, values in by_pool.items()}
+    return {name: Measured(float(each.mean()), drawn @ each) for name, each in values.items()}
 
 
 def over_seeds(of_seeds: Sequence[Mapping[str, Measured]]) -> dict[str, Measured]:
@@ -128,10 +149,21 @@ def ablation_table(
         entry["measures"] = {name: value.as_dict() for name, value in mine.items()}
         parent = measured.get(row.parent or "")
         if parent is not None:
-            entry["gains"] = {name: value.minus(parent[name]).as_dict() for name, value in mine.items()}
+            entry["gains"] = {
+                name: value.minus(parent[name]).as_dict() for name, value in mine.items() if name in parent
+            }
+        entry["over"] = {
+            name: _ahead(mine, measured[name]) for name in COMPARED_WITH if name in measured and name != row.name
+        }
         entry["gap_closed"] = _gap_closed(row, measured, tasks)
         table.append({**entry, **costs[row.name]})
     return table
+
+
+def _ahead(mine: Mapping[str, Measured], other: Mapping[str, Measured]) -> dict[str, dict[str, Any]]:
+    """The gain over another row in each AUC and in agreement with the truth."""
+    names = [name for name in mine if name in other and (name.endswith(".auc") or name == "NDCG of truth")]
+    return {name: mine[name].minus(other[name]).as_dict() for name in names}
 
 
 def _gap_closed(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from karec._files import write_text_aside
+from karec.evaluate.ablation import COMPARED_WITH, TOPS
 from karec.evaluate.page import BLUE, GREY, INK, ORANGE, svg, with_interval
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def ablation_tables(report: Mapping[str, Any]) -> Iterator[tuple[str, list[str],
             for row in rows
         ]
         yield task, head, body
-    measures = [name for name in rows[0]["measures"] if "." not in name] if rows else []
+    measures = [name for name in rows[0]["measures"] if name.startswith(("hit", "NDCG"))] if rows else []
     agreement = [
         [
             row["title"],
@@ -77,6 +78,19 @@ def ablation_tables(report: Mapping[str, Any]) -> Iterator[tuple[str, list[str],
         for row in rows
     ]
     yield "agreement with the ranker in whole pools", ["row", *measures, f"gain in {measures[-1]}"], agreement
+    kept = [name for row in rows for name in row["measures"] if name.endswith("kept")]
+    whole = [
+        [
+            row["title"],
+            *(_with_interval(row["measures"].get(name), 3) for name in dict.fromkeys(kept)),
+            f"{row['measures'][TOPS]['value']:.0f}",
+        ]
+        for row in rows
+        if TOPS in row["measures"]
+    ]
+    if whole:
+        yield f"order of {report['whole']['works']:,} works", ["row", *dict.fromkeys(kept), TOPS], whole
+    yield from _over_tables(report, titles)
     costs = [
         [
             row["title"],
@@ -90,14 +104,28 @@ def ablation_tables(report: Mapping[str, Any]) -> Iterator[tuple[str, list[str],
     yield "share of the gap in AUC from hard labels to the ranker, and cost", ["row", *gaps, "s", "GiB at most"], costs
 
 
+def _over_tables(
+    report: Mapping[str, Any], titles: Mapping[str, str]
+) -> Iterator[tuple[str, list[str], list[list[str]]]]:
+    """What each row gains over some rows that all are compared with."""
+    for other in COMPARED_WITH:
+        rows = [row for row in report["rows"] if other in row["over"]]
+        names = list(rows[0]["over"][other]) if rows else []
+        if names:
+            body = [[row["title"], *(_signed(row["over"][other][name]) for name in names)] for row in rows]
+            yield f"gain over {titles[other]}", ["row", *(name.replace(".auc", "") for name in names)], body
+
+
 def _with_interval(measure: Mapping[str, Any] | None, digits: int = 4) -> str:
     return "" if measure is None else with_interval(measure["value"], measure["ci"], digits)
 
 
 def _gain(row: Mapping[str, Any], name: str, digits: int = 4) -> str:
     gain = row.get("gains", {}).get(name)
-    if gain is None:
-        return ""
+    return "" if gain is None else _signed(gain, digits)
+
+
+def _signed(gain: Mapping[str, Any], digits: int = 4) -> str:
     low, high = gain["ci"]
     text = f"{gain['value']:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
     return f"**{text}**" if low > 0 or high < 0 else text

@@ -6,7 +6,7 @@ import numpy as np
 
 from karec.platform.dataset import Dataset
 from karec.platform.folds.counters import BY_USER
-from karec.platform.folds.located import LocatedExposures
+from karec.platform.folds.located import LocatedEvents
 from karec.platform.schema import EXPOSED
 from karec.types import Array
 
@@ -16,7 +16,7 @@ GROUPS = {"0": (0, 0), "1-10": (1, 10), "11-50": (11, 50), "51+": (51, np.inf)} 
 def exposures_before(dataset: Dataset, as_of: Array) -> Array:
     """(M,) float32: how often anything was shown to each exposure's user before ``as_of (M,)`` ms, those that the
     snapshot counted included. O(M log M)."""
-    events = LocatedExposures.of(dataset.snapshot, dataset.exposures)
+    events = LocatedEvents.of(dataset.snapshot, dataset.exposures)
     counters = BY_USER.over_time(dataset.snapshot, events, (EXPOSED,))
     return np.asarray(counters.at(events.user, as_of)[:, 0])
 

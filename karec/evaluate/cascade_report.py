@@ -9,32 +9,38 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from karec._files import write_text_aside
+from karec.evaluate.feed_channels import feed_channel_rows
 from karec.evaluate.funnel_report import FUNNEL_HEAD, FUNNEL_NOTE, FUNNEL_TITLE, funnel_rows
 from karec.evaluate.page import BLUE, INK, ORANGE, page, picture, table
 from karec.evaluate.quality_rows import COLUMNS, GAUC_COLUMNS, history_rows, quality_rows
 from karec.evaluate.reach_report import REACH_HEAD, reach_rows, reach_sentence
 from karec.evaluate.rounds_report import ROUNDS_HEAD, rounds_rows, rounds_sentence
+from karec.evaluate.scenes_report import SCENES_HEAD, SCENES_NOTE, scenes_rows
 from karec.evaluate.top_tens import top_tens_sentence
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FORMAT = 2  # of report.json
+FORMAT = 3  # of report.json
 
 
-def write_report(report: Mapping[str, Any], folder: Path) -> tuple[Path, Path]:
-    """Write ``report.json`` and ``report.html`` into ``folder``; their keys are documented in docs/formats.md."""
+def write_report(report: Mapping[str, Any], folder: Path, loop: Sequence[str] = ()) -> tuple[Path, Path]:
+    """Write ``report.json`` and ``report.html`` into ``folder``; their keys are documented in docs/formats.md.
+
+    ``loop``: pieces of HTML that tell of the report's ``loop``, where there is one.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     data, shown = folder / "report.json", folder / "report.html"
-    write_text_aside(shown, _page(report))
+    write_text_aside(shown, _page(report, loop))
     write_text_aside(data, json.dumps({"format": FORMAT, **report}, indent=1, ensure_ascii=False))
     return data, shown
 
 
-def _page(report: Mapping[str, Any]) -> str:
+def _page(report: Mapping[str, Any], loop: Sequence[str]) -> str:
     parts = [
         f"<h1>karec on {html.escape(report['data']['name'])}</h1>",
         f"<p class=note>{html.escape(_sentence(report))}</p>",
+        *(["<h1>Three days on this platform</h1>", *loop, "<h1>The cascade</h1>"] if loop else []),
         "<h2>The funnel</h2><p class=note>Works left after each stage (medians, logarithmic scale).</p>",
         picture(lambda axes: _draw_funnel(axes, report["funnel"]), 8.5, 2.6),
         f"<h2>{FUNNEL_TITLE}</h2><p class=note>{FUNNEL_NOTE}</p>",
@@ -42,15 +48,17 @@ def _page(report: Mapping[str, Any]) -> str:
         f"<p class=note>{html.escape(top_tens_sentence(report['top_tens']))}</p>",
         "<h2>Time of one request</h2><p class=note>Milliseconds a stage, median over requests, one thread.</p>",
         picture(lambda axes: _draw_timings(axes, report["timings_ms"]), 8.5, 2.6),
-        "<h2>Relevance against diversity</h2><p class=note>DPP over what the ranker scored, at several settings of "
-        "<code>diversity</code>; 0 is plain top-k.</p>",
-        picture(lambda axes: _draw_curve(axes, report["diversity_curve"]), 7, 4),
+        *([] if report["diversity_curve"] is None else _curve(report["diversity_curve"])),
         "<h2>Quality on the test days</h2><p class=note>In brackets: 95 % intervals from resampling users. "
         "Differences are paired: positive where the ranker, or the towers, are better.</p>",
         *[_quality_tables(report, task) for task in report["tasks"]],
         *([] if report["rounds"] is None else _rounds(report["rounds"])),
         f"<h2>What the feeds reached</h2><p class=note>{html.escape(reach_sentence(report['reach']))}</p>",
         table(REACH_HEAD, reach_rows(report["reach"])),
+        *([] if report.get("scenes") is None else _scenes(report["scenes"])),
+        "<h2>Which channels the feeds come from</h2><p class=note>Shares of the feeds' places; karec evaluate recall "
+        "--channels tells what feeds lose without each.</p>",
+        table(*feed_channel_rows(report["feed_channels"])),
         "<h2>One feed</h2>",
         table(("place", "work", "score", "found by"), _feed_rows(report["feed"])),
     ]
@@ -65,10 +73,23 @@ def _sentence(report: Mapping[str, Any]) -> str:
     )
 
 
+def _curve(curve: Sequence[Mapping[str, float]]) -> list[str]:
+    head = (
+        "<h2>Relevance against diversity</h2><p class=note>DPP over what the ranker scored, at several settings of "
+        "<code>diversity</code>; 0 is plain top-k.</p>"
+    )
+    return [head, picture(lambda axes: _draw_curve(axes, curve), 7, 4)]
+
+
 def _rounds(rounds: Mapping[str, Any]) -> list[str]:
     note = f"{rounds_sentence(rounds)}. In brackets: 95 % intervals over users."
     head = f"<h2>What the second round learned</h2><p class=note>{html.escape(note)}</p>"
     return [head, table(ROUNDS_HEAD, rounds_rows(rounds))]
+
+
+def _scenes(scenes: Mapping[str, Any]) -> list[str]:
+    head = f"<h2>What scenes are worth</h2><p class=note>{html.escape(SCENES_NOTE)}</p>"
+    return [head, table(SCENES_HEAD, scenes_rows(scenes))]
 
 
 def _draw_funnel(axes: Axes, funnel: Mapping[str, int]) -> None:

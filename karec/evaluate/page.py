@@ -20,6 +20,9 @@ p.note { color: #5a6876; margin: .2rem 0 .8rem } svg { max-width: 100%; height: 
 table { border-collapse: collapse; margin: .5rem 0 1rem } th, td { padding: .25rem .8rem; text-align: right }
 th { border-bottom: 1px solid #c5ced6; font-weight: 600 } td:first-child, th:first-child { text-align: left }
 tr:nth-child(even) td { background: #f4f7f9 } small { color: #5a6876 }
+div.side { display: flex; gap: 1.2rem; flex-wrap: wrap; width: max-content; max-width: 96vw }
+div.side > div { flex: 1 1 30rem } div.side table { font-size: 12px }
+div.side td, div.side th { text-align: left; padding: .15rem .4rem }
 """
 
 

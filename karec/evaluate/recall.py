@@ -71,7 +71,7 @@ def asked_users(
     if not np.array_equal(snapshot.users.ids, dataset.snapshot.users.ids):
         raise DataError(f"{bundle.path} was not made of {dataset.name}: its users are others")
     channels = _channels(bundle)
-    enjoyed = _enjoyed_later(dataset)
+    enjoyed = enjoyed_later(dataset)
     rows = np.random.default_rng(seed).permutation(len(snapshot.users))[:n_users]
     for at, row in enumerate(rows.tolist()):
         user = int(snapshot.users.ids[row])
@@ -82,7 +82,7 @@ def asked_users(
         if at < n_ranked:
             references[RANKED] = _top(*_ranked(cascade, bundle, request))
         if truth is not None:
-            references[FAVOURITES] = _top(np.asarray(snapshot.works.ids), _values(truth, dataset, bundle, row, cascade))
+            references[FAVOURITES] = best_by_truth(truth, dataset, bundle, row, cascade)
         found = {name: recall(channel, request)[0].ids for name, channel in channels.items()}
         history = 0 if known is None else int(known.indptr[row + 1] - known.indptr[row])
         yield Asked(user, history, references, found)
@@ -164,12 +164,17 @@ def _ranked(cascade: Cascade, bundle: Bundle, request: Request) -> tuple[Array, 
     return ranked.ids, ranked.scores
 
 
-def _values(truth: Truth, dataset: Dataset, bundle: Bundle, user_row: int, cascade: Cascade) -> Array:
-    """The true value of every work of the bundle: Σ weight · chance over the tasks, weighed as feeds are."""
-    snapshot = bundle.snapshot
-    n = len(snapshot.works)
+def best_by_truth(truth: Truth, dataset: Dataset, bundle: Bundle, user_row: int, cascade: Cascade) -> Array:
+    """(TOP,) ids of the bundle's works with the largest true value."""
+    ids = np.asarray(bundle.snapshot.works.ids)
+    return _top(ids, values_of(truth, dataset, bundle, user_row, cascade, ids))
+
+
+def values_of(truth: Truth, dataset: Dataset, bundle: Bundle, user_row: int, cascade: Cascade, ids: Array) -> Array:
+    """(N,) the true value of each work of ``ids``: Σ weight · chance over the tasks, weighed as feeds are."""
+    snapshot, n = bundle.snapshot, len(ids)
     scene = snapshot.labels["scene"].index(cascade.scene)
-    works = dataset.snapshot.works.lookup(np.asarray(snapshot.works.ids))
+    works = dataset.snapshot.works.lookup(ids)
     chances = truth(np.full(n, user_row), works, np.full(n, snapshot.time_ms), np.full(n, scene))
     return np.asarray(chances @ np.array(list(dataset.objectives.values())))
 
@@ -178,7 +183,7 @@ def _top(ids: Array, scores: Array) -> Array:
     return np.asarray(ids[np.argsort(-scores, kind="stable")[:TOP]])
 
 
-def _enjoyed_later(dataset: Dataset) -> dict[int, Array]:
+def enjoyed_later(dataset: Dataset) -> dict[int, Array]:
     """{user: the works enjoyed on the test days}."""
     test = dataset.split()[2]
     test = test.take(dataset.snapshot.meaning.is_enjoyed(test.labels))

@@ -30,6 +30,7 @@ from karec._backend import library
 from karec.index.index_view import IndexView
 from karec.index.reads import IndexReads, version_number
 from karec.index.table import NewestTable
+from karec.kernels.option_values import positive, whole
 
 
 class ItemIndex(IndexReads):
@@ -114,6 +115,25 @@ class ItemIndex(IndexReads):
         types = dict(self._native.column_types)
         named = [(name, _as_column(name, column, types.get(name))) for name, column in _named(columns)]
         self._native.upsert(ids, embeddings, named, version)
+
+    def build_lists(self, n_lists: int | None = None, seed: int = 0) -> None:
+        """Puts all works into lists around centroids, for ``search_all(…, n_probe=…)``. One new generation.
+
+        n_lists  1 to 65,535, at most one a work; None: 4·√works
+        seed     of the sample that the centroids are trained on (k-means): same works and seed, same lists
+
+        Every work gets another row: rows lie in the order of the lists, so that a list is read as fast as a scan, and
+        vectors are kept once. ``upsert`` puts a work into the nearest list at once. Centroids are made of the vectors
+        of ``model_version``; vectors of another one are in no list, and every search scores them. Call it again when
+        much was written since, or when a model version has rolled in.
+
+        O(N·n_lists·D), 15 s of one core for 1e6 works of 64 dimensions; memory of a second copy of the index
+        meanwhile. Searches go on, and writes wait for the copying alone. ValueError: no work of that version, or fewer
+        than ``n_lists``.
+        """
+        if whole("seed", seed) < 0:
+            raise ValueError(f"seed must be 0 or more, got {seed}")
+        self._native.build_lists(0 if n_lists is None else positive("n_lists", n_lists), whole("seed", seed))
 
     def remove(self, ids: ArrayLike) -> int:
         """Takes works out; their rows are used again once no search sees them. The number of unknown ids."""

@@ -79,6 +79,11 @@ class IndexReads:
         return self._native.n_rows
 
     @property
+    def n_lists(self) -> int:
+        """How many lists works are in; 0 = there are none (``ItemIndex.build_lists``)."""
+        return self._native.n_lists
+
+    @property
     def nbytes(self) -> int:
         """Bytes of memory of everything that grows with the works, mapped or allocated."""
         return self._native.bytes
@@ -177,21 +182,29 @@ class IndexReads:
         k: int = 1000,
         mask: ArrayLike | None = None,
         *,
+        n_probe: int | None = None,
         query_by_version: Mapping[int, ArrayLike] | None = None,
     ) -> SearchResult:
-        """The ``k`` best of all rows, exactly, for one query (D,) or for several (B, D). O(B·N·D), one pass over rows.
+        """The ``k`` best of all rows, for one query (D,) or for several (B, D). Exact: O(B·N·D), one pass over rows.
 
         mask              (n_rows,) bool, False leaves a row out. Make it on the same view: where others write, an
                           index may hold other works in these rows by then, and rows that came since are left out
+        n_probe           None scores every row. With a number, only the works of so many lists are scored, those whose
+                          centroids have the largest inner products with the query, and the works that are in no list
+                          (``build_lists``). What is found has its exact score; a work of another list is missed,
+                          whatever its adjustment. ``n_lists`` of them, or more, give the exact result
         query_by_version  {model version: (D,) or (B, D)} instead of ``queries``
 
         Blocked works are left out. ``.unknown`` counts works of a model version without a query. For queries (B, D)
-        results are (B, min(k, N)), padded as ``SearchResult`` says. ValueError as in ``search``.
+        results are (B, min(k, N)), padded as ``SearchResult`` says. ValueError as in ``search``; n_probe ≤ 0, or an
+        index without lists.
         """
         versioned = _versioned(queries, query_by_version)
         one = all(array.ndim == 1 for _, array in versioned)
         stacked = [(version, np.atleast_2d(array)) for version, array in versioned]
-        scores, found, rows, positions, counts = self._native.search_all(stacked, whole("k", k), mask)
+        scores, found, rows, positions, counts = self._native.search_all(
+            stacked, whole("k", k), mask, None if n_probe is None else whole("n_probe", n_probe)
+        )
         if not one:
             return result_lists(scores, found, rows, positions, counts, self.generation, self._index)
         unknown, _, generation, n = counts[0]

@@ -3,7 +3,10 @@
 Roles of works, each a column of this name, and each may be missing:
     creator_id, song_id            who made it, what is sung in it
     type, tag                      audio or video; what it is about
+    era                            when its song came out
     upload_ms                      when it was published
+
+The column ``community`` of users is made at publish: which group of the social graph a user belongs to.
 
 Columns of works and users, by name and dtype:
     count_exposed, count_<label>   counters of exposures, float32
@@ -22,6 +25,7 @@ import numpy as np
 from karec.types import Array
 
 CREATOR, SONG, TYPE, TAG, PUBLISHED = "creator_id", "song_id", "type", "tag", "upload_ms"
+ERA, COMMUNITY = "era", "community"
 ROLES = CREATOR, SONG, TYPE, TAG, PUBLISHED
 EXPOSED = "count_exposed"
 LATEST_MS = 253_402_300_799_999  # the last moment of the year 9999; a later one is no moment

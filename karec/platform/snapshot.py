@@ -100,20 +100,15 @@ class Snapshot:
     def save(self, folder: Path) -> None:
         """Writes the files into ``folder``, which is made when it is missing and holds no snapshot yet."""
         for name, table in (("works", self.works), ("users", self.users)):
-            _save_columns(folder / name, {"ids": table.ids, **table.columns})
+            save_columns(folder / name, {"ids": table.ids, **table.columns})
         if self.user_scene_counters is not None:
-            _save_columns(folder / COUNTERS, self.user_scene_counters)
-        (folder / "relations").mkdir()
-        for name, relation in self.relations.items():
-            _save(folder / "relations" / f"{name}.indptr.npy", relation.indptr)
-            _save(folder / "relations" / f"{name}.values.npy", relation.values)
-            if relation.times is not None:
-                _save(folder / "relations" / f"{name}.times.npy", relation.times)
+            save_columns(folder / COUNTERS, self.user_scene_counters)
+        save_relations(folder / "relations", self.relations)
         head = {
             "format": FORMAT,
             "time_ms": self.time_ms,
             "labels": dict(self.labels),
-            "meaning": {name: labels for name, labels in asdict(self.meaning).items() if labels or name != "drawn"},
+            "meaning": meaning_table(self.meaning),
         }
         with naming(folder / HEAD):
             (folder / HEAD).write_text(json.dumps(head))
@@ -127,13 +122,11 @@ class Snapshot:
         try:
             head = _read_head(folder)
             counters = folder / (COUNTERS if head["format"] > 1 else "visits")
-            parts = (_RELATION.fullmatch(path.name) for path in folder.glob("relations/*.npy"))
-            names = sorted({part[1] for part in parts if part})  # a part alone is refused where it lacks the others
             return cls(
                 time_ms=head["time_ms"],
-                works=_open_table(folder / "works"),
-                users=_open_table(folder / "users"),
-                relations={name: _open_relation(folder / "relations", name) for name in names},
+                works=open_table(folder / "works"),
+                users=open_table(folder / "users"),
+                relations=open_relations(folder / "relations"),
                 labels=head["labels"],
                 user_scene_counters=_open_columns(counters) if counters.is_dir() else None,
                 meaning=head["meaning"],
@@ -157,30 +150,44 @@ def _read_head(folder: Path) -> dict[str, Any]:
     if not isinstance(labels, dict):
         raise DataError(f"{path}: labels is {type(labels).__name__}, expected lists of names by column")
     for column, names in labels.items():
-        if not _is_texts(names):
+        if not is_texts(names):
             raise DataError(f"{path}: the labels of {column[:40]!r} are no list of names")
     version = head["format"] if path.name == HEAD else 1
-    return {"format": version, "time_ms": time_ms, "labels": labels, "meaning": _meaning(path, version, head)}
+    meaning = FORMER_MEANING if version < 3 else meaning_of(path, head.get("meaning"))
+    return {"format": version, "time_ms": time_ms, "labels": labels, "meaning": meaning}
 
 
-def _meaning(path: Path, version: int, head: Mapping[str, Any]) -> Meaning:
-    if version < 3:
-        return FORMER_MEANING
-    meaning = head.get("meaning")
+def meaning_table(meaning: Meaning) -> dict[str, tuple[str, ...]]:
+    """What a head says of ``meaning``; ``meaning_of`` reads it."""
+    return {name: labels for name, labels in asdict(meaning).items() if labels or name != "drawn"}
+
+
+def meaning_of(path: Path, meaning: object) -> Meaning:
+    """DataError naming ``path``, the head that holds it, for what is no table of labels."""
     known = {field.name for field in fields(Meaning)}
-    if not isinstance(meaning, dict) or not meaning.keys() <= known or not all(map(_is_texts, meaning.values())):
+    if not isinstance(meaning, dict) or not meaning.keys() <= known or not all(map(is_texts, meaning.values())):
         raise DataError(f"{path}: meaning is {repr(meaning)[:60]}, expected lists of labels by {sorted(known)}")
     return Meaning(**{name: tuple(labels) for name, labels in meaning.items()})
 
 
-def _is_texts(value: Any) -> bool:
+def is_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
-def _save_columns(folder: Path, columns: Mapping[str, Array]) -> None:
+def save_columns(folder: Path, columns: Mapping[str, Array]) -> None:
     folder.mkdir(parents=True)
     for name, values in columns.items():
         _save(folder / f"{name}.npy", values)
+
+
+def save_relations(folder: Path, relations: Mapping[str, Relation]) -> None:
+    """Into ``folder``, which is made."""
+    folder.mkdir()
+    for name, relation in relations.items():
+        _save(folder / f"{name}.indptr.npy", relation.indptr)
+        _save(folder / f"{name}.values.npy", relation.values)
+        if relation.times is not None:
+            _save(folder / f"{name}.times.npy", relation.times)
 
 
 def _save(path: Path, values: Array) -> None:
@@ -217,9 +224,15 @@ def _open_columns(folder: Path) -> dict[str, Array]:
     return {path.stem: _load(path) for path in sorted(folder.glob("*.npy")) if path.stem != "ids"}
 
 
-def _open_table(folder: Path) -> Table:
+def open_table(folder: Path) -> Table:
     ids, columns = _load_ids(folder / "ids.npy"), _open_columns(folder)
     return _read(folder, lambda _: Table(ids, columns))
+
+
+def open_relations(folder: Path) -> dict[str, Relation]:
+    """By name; a part of one alone is refused where it lacks the others."""
+    parts = (_RELATION.fullmatch(path.name) for path in folder.glob("*.npy"))
+    return {name: _open_relation(folder, name) for name in sorted({part[1] for part in parts if part})}
 
 
 def _open_relation(folder: Path, name: str) -> Relation:

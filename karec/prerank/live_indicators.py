@@ -18,8 +18,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from karec.index import ItemIndex
+from karec.platform.indicators import indicator_weights, indicators
 from karec.platform.rates import mean_rate, smoothed_rate
-from karec.platform.schema import CREATOR, EXPOSED, counter
 from karec.platform.snapshot import Snapshot
 from karec.stage import Scorer
 from karec.types import Array, Candidates, Request
@@ -39,13 +39,7 @@ class LiveIndicators(Scorer):
     def __init__(
         self, snapshot: Snapshot, weights: Mapping[str, float] | None = None, segment: str | None = None
     ) -> None:
-        columns = snapshot.works.columns
-        counted = (*snapshot.meaning.enjoyed[-1:], *snapshot.meaning.liked)
-        self.weights = dict.fromkeys(counted, 1.0) if weights is None else dict(weights)
-        missing = [label for label in self.weights if counter(label) not in columns]
-        if not self.weights or missing or EXPOSED not in columns:
-            there = sorted(name.removeprefix("count_") for name in columns if name.startswith("count_"))
-            raise ValueError(f"live indicators of {list(self.weights)}: works count {there}")
+        self.weights = indicator_weights(snapshot, weights)
         self.snapshot = snapshot
         self.segments = np.full(len(snapshot.users), -1) if segment is None else _segments(snapshot, segment)
         key = ("live indicators", segment, *sorted(self.weights.items()))
@@ -62,27 +56,9 @@ class LiveIndicators(Scorer):
 
 def _rates(snapshot: Snapshot, weights: Mapping[str, float], segments: Array) -> tuple[ItemIndex, float]:
     """(an index of the works with their rates in each segment and with everybody, the mean of all works)."""
-    rates, mean = _indicator(snapshot, weights)
+    rates, mean = indicators(snapshot, weights)
     lifts = _lifts(snapshot, segments)
     return ItemIndex.build(snapshot.works.ids, (rates[:, None] * lifts).astype(np.float32), dtype="float32"), mean
-
-
-def _indicator(snapshot: Snapshot, weights: Mapping[str, float]) -> tuple[Array, float]:
-    """((works,) float64, the mean)."""
-    columns = snapshot.works.columns
-    shows = np.asarray(columns[EXPOSED], np.float64)
-    creator = np.unique(columns[CREATOR], return_inverse=True)[1] if CREATOR in columns else None
-    total, means = np.zeros(len(shows)), 0.0
-    for label, weight in weights.items():
-        positives = np.asarray(columns[counter(label)], np.float64)
-        mean = mean_rate(positives, shows)
-        near: float | Array = mean
-        if creator is not None:
-            sums = [np.bincount(creator, weights=values) for values in (positives, shows)]
-            near = smoothed_rate(sums[0], sums[1], mean)[creator]
-        total += weight * smoothed_rate(positives, shows, near)
-        means += weight * mean
-    return total, means
 
 
 def _segments(snapshot: Snapshot, column: str) -> Array:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from karec.features.found import is_found
 from karec.index import ItemIndex
 from karec.stage import Filter, Hydrator
 from karec.types import Array, Candidates, Request
@@ -40,3 +41,15 @@ class NotShown(Filter):
 
     def keep(self, request: Request, candidates: Candidates) -> Array:
         return np.isin(candidates.ids, np.array(request.shown, np.int64), invert=True)
+
+
+class IsOn(Filter):
+    """Drops items that the index blocks at this moment: rooms that are off, works that are taken down. O(N)."""
+
+    why = "off, or blocked"
+
+    def __init__(self, index: ItemIndex) -> None:
+        self.index = index
+
+    def keep(self, request: Request, candidates: Candidates) -> Array:
+        return is_found(request.index, self.index.dim, candidates.ids)

@@ -5,27 +5,70 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from karec.kernels.merge import merge_channels
+import numpy as np
+
+from karec._toml import nearest
+from karec.kernels.merge import merge_channels, sole_counts
+from karec.platform.snapshot import Snapshot
+from karec.recall.postings import related, user_row
 from karec.stage import Merger
-from karec.types import Candidates, Request
+from karec.types import Candidates, Noted, Request
 
 
 class QuotaMerger(Merger):
     """At most ``quotas[c]`` works that channel c brings first, and ``limit`` in all; the order of the channels is their
     priority. O(works found).
+
+    floors    at least so many works that channel c found are there, as far as it found so many; together at most limit
+    consumed  relations of the snapshot, such as history and skipped: works that they list for the user are left out
+
+    Notes: ``sole (C,)``, how many works each channel alone found.
     """
 
     proven = True  # tests/kernels/test_merge.py
     limit: int
 
-    def __init__(self, quotas: Sequence[int], limit: int) -> None:
+    def __init__(
+        self,
+        quotas: Sequence[int],
+        limit: int,
+        floors: Sequence[int] | None = None,
+        consumed: Sequence[str] = (),
+        snapshot: Snapshot | None = None,
+    ) -> None:
         if limit <= 0 or any(quota <= 0 for quota in quotas):
             raise ValueError(f"quotas and the limit must be positive, got {quotas} and {limit}")
+        floors = [0] * len(quotas) if floors is None else list(floors)
+        above = [(floor, quota) for floor, quota in zip(floors, quotas, strict=True) if not 0 <= floor <= quota]
+        if above:
+            raise ValueError(f"a channel's floor lies in 0 … its quota, got {above[0][0]} with the quota {above[0][1]}")
+        if sum(floors) > limit:
+            raise ValueError(f"the floors sum to {sum(floors)}, {limit} works leave recall: make them smaller")
+        relations = () if snapshot is None else tuple(snapshot.relations)
+        for relation in consumed:
+            if relation not in relations:
+                raise ValueError(
+                    f"consumed names {relation!r}{nearest(relation, relations)}; relations are {relations}"
+                )
         self.quotas = tuple(quotas)
         self.limit = limit
+        self.floors = tuple(floors)
+        self.consumed = tuple(consumed)
+        self.snapshot = snapshot
 
-    def merge(self, request: Request, parts: Sequence[Candidates]) -> Candidates:
+    def merge(self, request: Request, parts: Sequence[Candidates]) -> Noted[Candidates]:
         ids, scores, sources = merge_channels(
-            [part.ids for part in parts], [part.scores for part in parts], self.quotas, self.limit
+            [part.ids for part in parts],
+            [part.scores for part in parts],
+            self.quotas,
+            self.limit,
+            self.floors,
+            self._consumed_by(request),
         )
-        return replace(Candidates.of(ids, scores), sources=sources)
+        sole = sole_counts(sources, len(parts)).tolist()
+        return Noted(replace(Candidates.of(ids, scores), sources=sources), {"sole": sole})
+
+    def _consumed_by(self, request: Request) -> np.ndarray[tuple[int], np.dtype[np.int64]] | None:
+        if not self.consumed or self.snapshot is None or (user := user_row(self.snapshot, request.user_number)) < 0:
+            return None
+        return np.concatenate([related(self.snapshot, relation, user) for relation in self.consumed])

@@ -1,23 +1,35 @@
-"""Profile recall: works of the songs, creators and tags that the user's history favours."""
+"""Profile recall: works of the songs, creators, tags and eras that a user's history, likes, songs and searches
+favour."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from karec.platform.schema import CREATOR, SONG, TAG
+from karec._toml import nearest
+from karec.platform.schema import CREATOR, ERA, SONG, TAG
 from karec.platform.snapshot import Snapshot
-from karec.recall.postings import interleave, works_by
+from karec.recall.postings import Spans, interleave, latest_of_users, newest_by_creator, related, user_row, works_by
 from karec.stage import Source
 from karec.types import Array, Candidates, Request
+
+EVIDENCE: Mapping[str, float] = {"history": 1.0, "liked": 1.0, "sung": 1.0, "searched": 1.0}
+MOST_ENTRIES = 200  # of each kind of evidence, the latest
 
 
 class Profile(Source):
     """Each facet (a column of works) has an equal part of ``quota``. Within a facet the ``keys_per_facet`` values that
-    weigh most in the user's history share it in proportion to their weights: the newest entry of the history weighs 1,
-    each older one ``decay`` times the next. ``facets``: song, creator and tag, those of them that works have.
+    weigh most in the user's evidence share it in proportion to their weights.
+
+    facets    song, creator, tag and era, those of them that works have
+    evidence  {kind: weight}: ``history`` and ``liked`` are works; ``sung``: the works that the user made; ``searched``:
+              songs, which weigh in the facet song alone. The latest entry of a kind weighs its weight, each older one
+              ``decay`` times the next. What the platform does not record weighs nothing.
     """
+
+    proven = True  # tests/recall/test_profile.py
+    why = "of songs, creators, tags or eras of what the user watched, liked, sang or searched"
 
     def __init__(
         self,
@@ -26,10 +38,11 @@ class Profile(Source):
         facets: Sequence[str] | None = None,
         keys_per_facet: int = 20,
         decay: float = 0.95,
+        evidence: Mapping[str, float] | None = None,
     ) -> None:
         columns = snapshot.works.columns
         if facets is None:
-            facets = [role for role in (SONG, CREATOR, TAG) if role in columns]
+            facets = [role for role in (SONG, CREATOR, TAG, ERA) if role in columns]
         unknown = [facet for facet in facets if facet not in columns]
         if unknown:
             raise ValueError(f"facets {unknown} are no columns of the works; columns are {list(columns)}")
@@ -42,29 +55,53 @@ class Profile(Source):
                 "profile needs quota > 0, keys_per_facet > 0 and 0 < decay ≤ 1, got "
                 f"{quota}, {keys_per_facet} and {decay}"
             )
+        self.evidence = dict(EVIDENCE if evidence is None else evidence)
+        for kind, weight in self.evidence.items():
+            if kind not in EVIDENCE or not 0 <= weight < np.inf:
+                raise ValueError(
+                    f"evidence {kind} = {weight}{nearest(kind, EVIDENCE)}: kinds are {list(EVIDENCE)}, weights are ≥ 0"
+                )
         self.snapshot = snapshot
         self.quota = quota
         self.facets = tuple(facets)
         self.keys_per_facet = keys_per_facet
         self.decay = decay
         self.postings = {facet: works_by(snapshot, facet) for facet in facets}
+        self.lists = {kind: latest_of_users(snapshot, kind) for kind in ("history", "liked")}
+        self.made = newest_by_creator(snapshot)
 
     def recall(self, request: Request) -> Candidates:
-        user = int(self.snapshot.users.lookup(np.array([request.user_number]))[0])
-        if user < 0 or "history" not in self.snapshot.relations:
+        user = user_row(self.snapshot, request.user_number)
+        if user < 0:
             return Candidates.empty()
-        watched = self.snapshot.works.lookup(self.snapshot.relations["history"].of(user))
-        watched = watched[watched >= 0]
-        if not len(watched):
-            return Candidates.empty()
-        weight = self.decay ** np.arange(len(watched) - 1, -1, -1.0)
-        lists = [part for facet in self.facets for part in self._facet(facet, watched, weight)]
-        rows = interleave(lists, self.quota)
-        return Candidates.of(self.snapshot.works.ids[rows])
+        works, weights = self._works(user, request.user_number)
+        songs = related(self.snapshot, "searched", user)[::-1][:MOST_ENTRIES]
+        of_songs = self._weights("searched", len(songs))
+        lists = []
+        for facet in self.facets:
+            keys, weight = self.snapshot.works[facet][works], weights
+            if facet == SONG and len(songs):
+                keys, weight = np.concatenate([keys, songs]), np.concatenate([weight, of_songs])
+            if len(keys) and weight.any():
+                lists.append(self._facet(facet, keys, weight))
+        return Candidates.of(self.snapshot.works.ids[interleave(self.snapshot, lists, self.quota)])
 
-    def _facet(self, facet: str, watched: Array, weight: Array) -> list[Array]:
-        keys, which = np.unique(self.snapshot.works[facet][watched], return_inverse=True)
-        interest = np.bincount(which, weights=weight)
+    def _works(self, user: int, user_id: int) -> tuple[Array, Array]:
+        """Rows of the works that say what the user favours, and how much each weighs."""
+        found = {kind: lists.spans(np.array([user]), MOST_ENTRIES) for kind, lists in self.lists.items() if lists}
+        if self.made is not None:
+            found["sung"] = self.made.spans(np.array([user_id]), MOST_ENTRIES)
+        rows = {kind: of[begins[0] : ends[0]] for kind, (of, begins, ends) in found.items()}
+        parts = [self._weights(kind, len(part)) for kind, part in rows.items()]
+        return np.concatenate([*rows.values(), np.empty(0, np.int32)]), np.concatenate([*parts, np.empty(0)])
+
+    def _weights(self, kind: str, n: int) -> Array:
+        return np.asarray(self.evidence.get(kind, 0.0) * self.decay ** np.arange(n))
+
+    def _facet(self, facet: str, values: Array, weights: Array) -> Spans:
+        keys, which = np.unique(values, return_inverse=True)
+        interest = np.bincount(which, weights=weights)
         top = np.argsort(-interest, kind="stable")[: self.keys_per_facet]
+        top = top[interest[top] > 0]
         share = interest[top] / interest[top].sum() * self.quota / len(self.facets)
-        return [self.postings[facet].of(int(keys[i]), int(np.ceil(s))) for i, s in zip(top, share, strict=True)]
+        return self.postings[facet].spans(keys[top], np.ceil(share).astype(np.int64))

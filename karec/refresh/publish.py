@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from karec._clock import Progress
-from karec.bundle import publish
+from karec.bundle import Bundle, publish
 from karec.bundle.bundle import IDS
+from karec.bundle.kinds import KINDS
 from karec.bundle.spaces import PRERANK, RECALL
 from karec.bundle.vector_statistics import FILE, VectorStatistics
-from karec.errors import DataError
+from karec.errors import BundleError, DataError
 from karec.features.encoder import Encoder
 from karec.index import ItemIndex
 from karec.models.onnx_model import OnnxModel
+from karec.platform.schema import COMMUNITY
 from karec.platform.snapshot import Snapshot
+from karec.platform.table import Table
+from karec.refresh.communities import communities
 from karec.refresh.item_vectors import build_index
+from karec.refresh.kinds import KindOfWorks, kind_index, songs_and_creators
+from karec.refresh.lists import FROM, build_measured_lists, user_vectors
 
 KEEP = 10  # versions that stay published
+NO_KINDS: Mapping[str, KindOfWorks] = MappingProxyType({})
 MODELS = (PRERANK.own, PRERANK.item, "ranker.onnx")
 
 
@@ -30,21 +40,35 @@ def publish_bundle(
     ids: Path | None = None,
     keep: int = KEEP,
     signing_key: Path | None = None,
+    lists: bool = True,
+    kinds: Mapping[str, KindOfWorks] = NO_KINDS,
 ) -> Path:
     """Publish the models and the encoder of the run folder ``run``, serving ``snapshot``, as ``root/current``. ``ids``
     is a folder with the maps of the platform's ids, where they are not the snapshot's numbers.
 
-    Where the run has recall towers, the bundle has recall's own vectors too. The statistics of the item vectors are
-    always written, so that a scene may begin to centre or whiten without another publication: .1 s for 1e5 of 64.
+    The snapshot gets the users' column ``community`` (``refresh.communities``), whose ids are those of the bundle
+    before as far as its communities are. Where the run has recall towers, the bundle has recall's own vectors too. The
+    statistics of the item vectors are always written, so that a scene may begin to centre or whiten without another
+    publication: .1 s for 1e5 of 64. From ``karec.refresh.lists.FROM`` works on, the index that the channel ``model``
+    searches gets lists, for scenes that say ``exact = false``, and the manifest says what recall@1000 users get;
+    ``lists`` False leaves them out. Songs and creators are published as kinds of items where works have these roles,
+    and ``kinds``, which take the place of those of the same name: scenes recommend them (``items = "song"``).
     Returns the bundle's folder. The model version is the one that training wrote into the models. ``keep`` versions
     stay published, as ``karec.bundle.publish`` says. Raises DataError when the encoder reads counters by user and scene
-    and the snapshot has none, and BundleError as ``publish``.
+    and the snapshot has none, and BundleError as ``publish``, or where that recall is below .95.
     """
     encoder = Encoder.load(run / "encoder.npz")
     _check_counted_by_scene(encoder, snapshot)
+    snapshot = _with_communities(snapshot, root)
     item_tower = OnnxModel(run / "item_tower.onnx", threads=0)
     index = build_index(snapshot, encoder, item_tower, progress=progress)
     recall = _recall_index(run, snapshot, encoder, progress)
+    facts = {"tasks": list(item_tower.tasks), "works": len(snapshot.works), "users": len(snapshot.users)}
+    if lists and len(index) >= FROM and len(snapshot.users) > 1:  # one chooses, one judges
+        space, searched = (PRERANK, index) if recall is None else (RECALL, recall)
+        asked = user_vectors(snapshot, encoder, OnnxModel(run / space.own))
+        facts |= build_measured_lists(searched, asked, space.index).facts()
+    made = {**songs_and_creators(snapshot), **kinds}
 
     def write(folder: Path) -> None:
         for name in (*MODELS, "encoder.npz"):
@@ -55,11 +79,15 @@ def publish_bundle(
             for name in (RECALL.own, RECALL.item):
                 shutil.copyfile(run / name, folder / name)
             recall.save(folder / RECALL.index)
+        for name, kind in made.items():
+            place = folder / KINDS / name
+            place.mkdir(parents=True)
+            kind.kind.save(place)
+            kind_index(kind, snapshot, index).save(place / PRERANK.index)
         snapshot.save(folder / "snapshot")
         if ids is not None:
             shutil.copytree(ids, folder / IDS)
 
-    facts = {"tasks": list(item_tower.tasks), "works": len(snapshot.works), "users": len(snapshot.users)}
     return publish(root, item_tower.model_version, write, facts, keep=keep, signing_key=signing_key)
 
 
@@ -69,6 +97,17 @@ def _recall_index(run: Path, snapshot: Snapshot, encoder: Encoder, progress: Pro
         return None
     tower = OnnxModel(run / RECALL.item, threads=0)
     return build_index(snapshot, encoder, tower, columns={}, progress=progress)
+
+
+def _with_communities(snapshot: Snapshot, root: Path) -> Snapshot:
+    try:
+        former = Bundle.open(root, verify=False).snapshot
+    except (BundleError, DataError):  # the first one, or one that cannot be read: ids begin at 0
+        former = None
+    found = communities(snapshot, former)
+    if found is None:
+        return snapshot
+    return replace(snapshot, users=Table(snapshot.users.ids, {**snapshot.users.columns, COMMUNITY: found}))
 
 
 def _check_counted_by_scene(encoder: Encoder, snapshot: Snapshot) -> None:

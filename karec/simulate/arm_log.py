@@ -57,7 +57,7 @@ ARRAYS: Mapping[str, type[np.generic]] = {
 class ArmLog:
     """One arm: who was shown what on each of ``days`` days, and what users did. Rows are rows of the world.
 
-    n_users          U, of whom many may never come
+    n_users          U, of whom many may never come; ``comers (U,)`` bool are those who might
     creators         (C,) int64, user rows of those who may upload, ascending
     exposures        {column: (M,)} of EXPOSURES, in order of day, then of time:
                      ``day`` from 0; ``user``, ``work``, ``creator`` (a user row) rows; ``session`` counts a user's
@@ -67,7 +67,7 @@ class ArmLog:
     work_upload_day  (W,) int32: BEFORE, the day of the upload, or NEVER
     work_creator     (W,) int32 user rows
     upload_ms        (W,) int64 Unix ms; of a work that was never uploaded, when it would have been
-    sessions         (days, U) int32: how often each user came
+    sessions         (days, U) int32: how often each user came, −1 for one who could not: a part of a world was played
     quit_day         (C,) int32: the day after which creator c uploads no more, −1 for never
     facts            settings, versions, requests, ms a request, seconds: JSON
     """
@@ -101,6 +101,10 @@ class ArmLog:
 
     def __len__(self) -> int:
         return len(self.exposures["user"])
+
+    @property
+    def comers(self) -> Array:
+        return np.asarray((self.sessions >= 0).all(axis=0))
 
     def write(self, folder: Path) -> None:
         """Writes the files into ``folder``, which is made; what lies there of an arm is replaced."""

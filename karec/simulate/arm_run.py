@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from dataclasses import asdict, dataclass, replace
@@ -11,19 +12,24 @@ from typing import Any
 
 import numpy as np
 
-from karec._clock import Progress
+from karec._clock import DAY_MS, Progress
 from karec.bundle import Bundle
 from karec.config.assemble import Cascade, build_cascade
 from karec.config.scenes import Config
+from karec.ecosystem.exposure import Exposures
+from karec.ecosystem.steering import Steering
 from karec.errors import ConfigError
+from karec.observer_queue import ObserverQueue
 from karec.platform.snapshot import Snapshot
 from karec.refresh.publish import publish_bundle
 from karec.simulate.arm_log import EXPOSURES, ArmLog, read_day, write_day
 from karec.simulate.arms import Arm
 from karec.simulate.checkpoint import State, advanced, platform_at, read_events, write_events
+from karec.simulate.feeds import feeds_of, write_feeds
 from karec.simulate.nightly import joined, learn_on
 from karec.simulate.population import Population, Sizes
 from karec.simulate.sessions import SCENE, Played, Today
+from karec.simulate.steered import play_steered
 from karec.simulate.uploads import Creators
 from karec.simulate.workers import play_day
 from karec.types import Array
@@ -66,22 +72,34 @@ class ArmRun:
         for model in self.first.glob("baseline_*.onnx"):
             shutil.copyfile(model, self.place / model.name)  # an arm's steps may name one
         cascade = self._cascade(Bundle.open(self.first.parent / "bundles", verify=False))
-        if cascade.exposure is not None:
+        if cascade.exposure is not None and cascade.exposure.shared:
             raise ConfigError(
-                f"the arm {self.arm.name!r} steers exposure: its prices follow the feeds of one process, and a day is "
-                "played by several; leave out [exposure]"
+                f"the arm {self.arm.name!r}: exposure.state names a file, and a simulation keeps the prices in its "
+                "checkpoint: leave it out"
             )
 
     def run(self) -> None:
         """All days that are left, then the end of the log."""
         state = State.kept(self.place) or self._start()
+        self._forget_half_a_day(state)
         snapshot = platform_at(self.place, state.day, self.population)
         while state.day < self.sizes.days:
             begin = time.perf_counter()
             snapshot = self._day(state, snapshot)
             state.seconds += time.perf_counter() - begin
+            state.logged = tuple(sorted(part.name for part in self._log.glob("*")))
             state.keep(self.place)
         self._end(state)
+
+    @property
+    def _log(self) -> Path:
+        return self.place / "rank_log"
+
+    def _forget_half_a_day(self, state: State) -> None:
+        """Removes what a day that did not end left in the rank log: it is played again, and would stand there twice."""
+        for part in self._log.glob("*"):
+            if part.name not in state.logged:
+                part.unlink()
 
     def _start(self) -> State:
         for left in ("rank_log", "learn"):
@@ -92,7 +110,7 @@ class ArmRun:
             levels=population.levels.copy(),
             lately=population.lately.copy(),
             creators=Creators.at_start(population.potential, population.shares),
-            sessions=np.zeros((self.sizes.days, self.sizes.users), np.int32),
+            sessions=np.tile(np.where(population.comers, 0, -1).astype(np.int32), (self.sizes.days, 1)),
             run="",
         )
 
@@ -104,8 +122,14 @@ class ArmRun:
         bundle = self._published(state, snapshot)
         cascade = self._cascade(bundle)
         learns = self._learns(cascade)
-        today = Today(population, day, bundle.snapshot, replace(cascade, observers=()), cascade if learns else None)
-        played = play_day(today, state.levels, state.lately, self.cores, say)
+        logged = replace(cascade, observers=_logging(cascade)) if learns else None
+        steering = self._steering(cascade, state)
+        today = Today(population, day, bundle.snapshot, replace(cascade, observers=()), logged, steering)
+        if steering is None:
+            played = play_day(today, state.levels, state.lately, self.cores, say)
+        else:
+            played = play_steered(today, steering, state.levels, state.lately, self.cores, say)
+            state.exposure = json.dumps(steering.kept())
         self._write(day, played)
         state.levels[played.users] = played.levels
         state.lately[played.users] = played.lately
@@ -119,6 +143,15 @@ class ArmRun:
             self._learn(state)
         return advanced(snapshot, self.place, day, population)
 
+    def _steering(self, cascade: Cascade, state: State) -> Steering | None:
+        """The prices that ``cascade`` reads, as they stood when the days so far were over; None: it steers nothing."""
+        steering = cascade.exposure
+        if not isinstance(steering, Steering):
+            return None
+        saved = json.loads(state.exposure) if state.exposure else None
+        steering.begin(saved, self.population.first_ms + state.day * DAY_MS)
+        return steering
+
     def _learns(self, cascade: Cascade) -> bool:
         """Whether nights can change anything: some step reads the towers' user vector."""
         steps = (*cascade.recall.sources, *(step for stage in cascade.stages for step in stage.steps))
@@ -129,7 +162,7 @@ class ArmRun:
         say(0)
         served = joined([read_events(self.place, day, self.population) for day in range(state.day)])
         there = state.creators.upload_day < state.day
-        folder, log = self.place / "learn" / f"night-{state.day:04d}", self.place / "rank_log"
+        folder, log = self.place / "learn" / f"night-{state.day:04d}", self._log
         models, seed = self._models(state), self.sizes.seed
         run = learn_on(self.population, there, served, models, folder, log, self.settings, seed)
         state.run = str(run.relative_to(self.place))
@@ -166,6 +199,10 @@ class ArmRun:
         write_events(self.place, day, rows)
 
     def _end(self, state: State) -> None:
+        bundle = Bundle.open(self.place / "bundles", verify=False)
+        cascade, last = replace(self._cascade(bundle), observers=()), self.sizes.days - 1
+        steering = self._steering(cascade, state)
+        write_feeds(self.place, feeds_of(self.arm.name, cascade, bundle.snapshot, self.population, last))
         population, scene = self.population, self.config.scene(SCENE)
         facts = {
             "sizes": asdict(self.sizes),
@@ -175,7 +212,8 @@ class ArmRun:
             "satiation": asdict(population.truth.satiation),
             "scene": {"recall": list(scene.recall), "stages": list(scene.stages), "candidates": scene.limit},
             "run": state.run,
-            "model_version": Bundle.open(self.place / "bundles", verify=False).model_version,
+            "model_version": bundle.model_version,
+            "exposure": None if steering is None else steering.snapshot(),
             "requests": state.requests,
             "ms_a_request": state.ms / max(state.requests, 1),
             "seconds": state.seconds,
@@ -201,3 +239,8 @@ class ArmRun:
     def _say(self, done: int, total: int, what: str) -> None:
         if self.progress is not None:
             self.progress(done, total, what)
+
+
+def _logging(cascade: Cascade) -> tuple[ObserverQueue, ...]:
+    """Its observers without the one that counts exposure by itself: a simulation counts in order of time."""
+    return tuple(queue for queue in cascade.observers if not isinstance(queue.observer, Exposures))

@@ -37,6 +37,7 @@ NEW_DAYS = 7
 class ArmSums:
     """One arm, in the rows of its world.
 
+    n_users     U, those who might come
     creators    (C,) int64, as in the log; works: how many the world has, uploaded or not
     by_user     {measure: over users}: what a user got, a day; ``sessions`` and ``exposures`` a day; shares of exposures
     by_creator  {measure: over creators}: ``creators_10`` and ``works_10`` with at least 10 exposures over all days,
@@ -72,7 +73,7 @@ def sums_of(log: ArmLog) -> ArmSums:
     return ArmSums(
         log.name,
         log.days,
-        log.n_users,
+        int(log.comers.sum()),
         log.creators,
         works,
         _by_user(log, shares),
@@ -84,7 +85,7 @@ def sums_of(log: ArmLog) -> ArmSums:
 
 def _checked(log: ArmLog) -> Array:
     """(n_users,) the creator that a user row is, −1 for users who are none."""
-    sizes = {"days": log.days, "users": log.n_users, "creators": len(log.creators)}
+    sizes = {"days": log.days, "users": int(log.comers.sum()), "creators": len(log.creators)}
     for what, size in sizes.items():
         if size < 1:
             raise DataError(f"arm {log.name!r} has {size} {what}: nothing can be measured")
@@ -97,6 +98,7 @@ def _checked(log: ArmLog) -> Array:
     creator_of = np.full(log.n_users, -1)
     creator_of[log.creators] = np.arange(len(log.creators))
     _refuse(log, log.exposures["creator"] != log.work_creator[log.exposures["work"]], "is not by the creator it names")
+    _refuse(log, ~log.comers[log.exposures["user"]], "was shown to a user who could not come")
     _refuse(log, log.work_upload_day[log.exposures["work"]] > log.exposures["day"], "was shown before its upload")
     for work in np.flatnonzero((log.work_upload_day < log.days) & (creator_of[log.work_creator] < 0))[:1]:
         raise DataError(f"arm {log.name!r}: work {work} is by user {log.work_creator[work]}, who is no creator")
@@ -116,15 +118,18 @@ def _shares(log: ArmLog, first_ms: Array) -> dict[str, Array]:
 
 
 def _by_user(log: ArmLog, shares: Mapping[str, Array]) -> dict[str, Sums]:
-    def of_users(values: Array | None = None) -> Array:
-        return np.bincount(log.exposures["user"], weights=values, minlength=log.n_users).astype(np.float64)
+    comers = log.comers
 
-    days = np.full(log.n_users, float(log.days))
+    def of_users(values: Array | None = None) -> Array:
+        counts = np.bincount(log.exposures["user"], weights=values, minlength=log.n_users)
+        return counts[comers].astype(np.float64)
+
+    days = np.full(int(comers.sum()), float(log.days))
     exposures = of_users()
     got = {name: of_users(log.exposures[column]) for name, column in {**EXPECTED, **DRAWN}.items()}
     return {
         **{name: Sums(value, days) for name, value in got.items()},
-        "sessions": Sums(log.sessions.sum(axis=0).astype(np.float64), days),
+        "sessions": Sums(log.sessions[:, comers].sum(axis=0).astype(np.float64), days),
         "exposures": Sums(exposures, days),
         "play_s_an_exposure": Sums(got["play_s"], exposures),
         **{name: Sums(of_users(counts), exposures) for name, counts in shares.items()},
@@ -158,7 +163,7 @@ def _by_day(log: ArmLog, shares: Mapping[str, Array], counts: Mapping[str, Array
     def of_days(values: Array | None = None) -> Array:
         return np.bincount(log.exposures["day"], weights=values, minlength=log.days).astype(np.float64)
 
-    exposures = of_days()
+    exposures, comers = of_days(), log.comers
 
     def share(values: Array) -> Array:
         return np.asarray(np.divide(of_days(values), exposures, out=np.full(log.days, np.nan), where=exposures > 0))
@@ -166,9 +171,9 @@ def _by_day(log: ArmLog, shares: Mapping[str, Array], counts: Mapping[str, Array
     uploaded = log.work_upload_day[(log.work_upload_day >= 0) & (log.work_upload_day < log.days)]
     quits = log.quit_day[(log.quit_day >= 0) & (log.quit_day < log.days)]
     return {
-        **{name: of_days(log.exposures[column]) / log.n_users for name, column in EXPECTED.items()},
-        "sessions": log.sessions.mean(axis=1),
-        "exposures": exposures / log.n_users,
+        **{name: of_days(log.exposures[column]) / comers.sum() for name, column in EXPECTED.items()},
+        "sessions": log.sessions[:, comers].mean(axis=1),
+        "exposures": exposures / comers.sum(),
         **{name: share(counted) for name, counted in shares.items()},
         **{
             f"{what}_{least}": (daily >= least).sum(axis=1).astype(np.float64)

@@ -23,8 +23,8 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from karec.errors import ConfigError
 from karec.platform.snapshot import Snapshot
 from karec.simulate.sessions import SCENE
 
-SETS = ("prerank", "routes", "diversity", "kernels", "pools")  # arms files that come with karec
+SETS = ("prerank", "routes", "diversity", "kernels", "pools", "steered", "demo")  # arms files that come with karec
 MODELS = "models"  # the folder of first trainings, beside those of arms
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.+-]{0,60}")
 
@@ -85,6 +85,26 @@ class Arms:
                 raise ValueError(f"baseline and pair name arms, and {named!r} is none{nearest(named, names)}")
         if self.train_every < 0:
             raise ValueError(f"train_every = {self.train_every}, expected a number of nights, or 0 for never")
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The two arms whose feeds a report shows: the pair, or the baseline and the first other; one where there is no
+        other."""
+        if self.pair is not None:
+            return self.pair
+        names = [arm.name for arm in self.arms]
+        baseline = self.baseline or names[0]
+        return (baseline, *[name for name in names if name != baseline][:1])
+
+    def only(self, names: Sequence[str]) -> Arms:
+        """Those arms alone. ConfigError: one is not there."""
+        known = [arm.name for arm in self.arms]
+        for name in names:
+            if name not in known:
+                raise ConfigError(f"--only {name!r} names no arm of the file{nearest(name, known)}; it has {known}")
+        pair = self.pair if self.pair is not None and {*self.pair} <= {*names} else None
+        arms = tuple(arm for arm in self.arms if arm.name in names)
+        return replace(self, arms=arms, baseline=self.baseline if self.baseline in names else None, pair=pair)
 
     def settings_of(self, arm: Arm) -> dict[str, Any]:
         """The settings of training, as nested tables; an arm's own over those of all."""

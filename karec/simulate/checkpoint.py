@@ -31,6 +31,7 @@ EVENTS = ("user", "work", "time_ms", "play_ms", *TASKS)
 CHECKPOINT = "checkpoint.npz"
 _ARRAYS = ("levels", "lately", "sessions")
 _NUMBERS = ("day", "requests", "ms", "seconds")
+_TEXTS = ("run", "exposure", "logged")
 _CREATORS = tuple(each.name for each in fields(Creators))
 
 
@@ -44,6 +45,8 @@ class State:
     creators  how they stand
     sessions  (days, U) int32, as far as days were played
     run       the run folder of the models that serve, relative to the arm's; "" for the first ones
+    logged    the parts of the arm's rank log, names
+    exposure  the ledger of what the arm steers, JSON; "" where it steers nothing, and before the first day
     requests, ms, seconds   so far: how many, what they took, and the days with their nights
     """
 
@@ -53,6 +56,8 @@ class State:
     creators: Creators
     sessions: Array
     run: str
+    exposure: str = ""
+    logged: tuple[str, ...] = ()
     requests: int = 0
     ms: float = 0.0
     seconds: float = 0.0
@@ -61,7 +66,13 @@ class State:
         kept: dict[str, Any] = {name: getattr(self, name) for name in (*_ARRAYS, *_NUMBERS)}
         kept |= {name: getattr(self.creators, name) for name in _CREATORS}
         with file_aside(place / CHECKPOINT) as file:
-            np.savez(file, run=np.array(self.run), **kept)
+            np.savez(
+                file,
+                run=np.array(self.run),
+                exposure=np.array(self.exposure),
+                logged=np.array(self.logged, str),
+                **kept,
+            )
 
     @classmethod
     def kept(cls, place: Path) -> Self | None:
@@ -77,6 +88,8 @@ class State:
                 creators=creators,
                 sessions=file["sessions"],
                 run=str(file["run"]),
+                exposure=str(file["exposure"]),
+                logged=tuple(file["logged"].tolist()),
                 requests=int(file["requests"]),
                 ms=float(file["ms"]),
                 seconds=float(file["seconds"]),

@@ -19,23 +19,26 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from karec._clock import Progress
 from karec._files import write_text_aside
+from karec.config.assemble import check_steps
+from karec.config.scenes import Config
 from karec.errors import DataError
 from karec.simulate.arm_run import ArmRun
 from karec.simulate.arms import MODELS, Arms
-from karec.simulate.nightly import first_training
+from karec.simulate.nightly import check_settings, first_training
 from karec.simulate.population import Population, Sizes, make_population
 from karec.simulate.sessions import SCENE
 from karec.simulate.workers import usable_cores
 from karec.simulate.world.satiation import KUAIRAND
 
-FORMAT = 1
+FORMAT = 2
 HEAD = "simulation.json"
 
 
@@ -98,15 +101,46 @@ def _simulate(
     head = json.dumps(told, indent=1, sort_keys=True, default=str)
     _check(out, head, resume)
     population = make_population(sizes, replace(KUAIRAND, scale=arms.satiation), progress)
+    configs = _configs(arms, folder, out, population)
+    write_text_aside(out / HEAD, head)
+    first = _trained(arms, population, sizes, models, progress)
+    _play(_runs(arms, configs, first, out, population, sizes, cores, progress))
+
+
+def play_on(
+    run: Path, arms: Arms, population: Population, sizes: Sizes, out: Path, progress: Progress | None = None
+) -> None:
+    """Plays ``arms``, none of which has a config of its own, with the models of the run folder ``run`` and no training
+    but at nights, into ``out``, which is emptied. Beside ``run`` lies ``bundles``, as ``karec train`` leaves it.
+    """
+    shutil.rmtree(out, ignore_errors=True)
+    with _held(out):
+        configs = _configs(arms, out, out, population)
+        first = [run] * len(configs)
+        _play(_runs(arms, configs, first, out, population, sizes, usable_cores(), progress))
+
+
+def _configs(arms: Arms, folder: Path, out: Path, population: Population) -> list[Config]:
     weights = population.world.dataset.objectives
     configs = []
     for arm in arms.arms:
         config = arms.config_of(arm, out / arm.name / "karec.toml", folder, population.snapshot, weights)
-        config.scene(SCENE)  # a mistake in its text is refused before anything is trained
+        check_steps(config.scene(SCENE))  # a mistake in its text is refused before anything is trained
         configs.append(config)
-    write_text_aside(out / HEAD, head)
-    first = _trained(arms, population, sizes, models, progress)
-    runs = [
+    return configs
+
+
+def _runs(
+    arms: Arms,
+    configs: Sequence[Config],
+    first: Sequence[Path],
+    out: Path,
+    population: Population,
+    sizes: Sizes,
+    cores: int,
+    progress: Progress | None,
+) -> list[ArmRun]:
+    return [
         ArmRun(
             arm=arm,
             config=config,
@@ -121,6 +155,9 @@ def _simulate(
         )
         for arm, config, trained in zip(arms.arms, configs, first, strict=True)
     ]
+
+
+def _play(runs: Sequence[ArmRun]) -> None:
     for run in runs:
         run.check()
     for run in runs:
@@ -155,13 +192,14 @@ def _trained(arms: Arms, population: Population, sizes: Sizes, models: Path, pro
     """The run folder of each arm's first models; arms with the same settings share one."""
     settings = [json.dumps(arms.settings_of(arm), sort_keys=True) for arm in arms.arms]
     different = list(dict.fromkeys(settings))
+    world = [sizes.works, sizes.users, sizes.exposures, sizes.seed, asdict(population.truth.satiation)]
+    folders = {text: models / hashlib.sha256(json.dumps([world, text]).encode()).hexdigest()[:12] for text in different}
+    check_settings([json.loads(text) for text, folder in folders.items() if not folder.exists()])
     runs = {}
     for at, text in enumerate(different):
         if progress is not None:
             progress(at, len(different), "first trainings")
-        world = [sizes.works, sizes.users, sizes.exposures, sizes.seed, asdict(population.truth.satiation)]
-        name = hashlib.sha256(json.dumps([world, text]).encode()).hexdigest()[:12]
-        runs[text] = first_training(population.world, json.loads(text), sizes.seed, models / name)
+        runs[text] = first_training(population.world, json.loads(text), sizes.seed, folders[text])
     if progress is not None:
         progress(len(different), len(different), "first trainings")
     return [runs[text] for text in settings]

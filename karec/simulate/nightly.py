@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,18 +21,39 @@ import numpy as np
 
 from karec._files import write_text_aside
 from karec.data.own.writing import write_dataset
-from karec.errors import KarecError
+from karec.errors import ConfigError, KarecError
 from karec.platform.events import Exposures
 from karec.platform.snapshot import Snapshot
 from karec.simulate.population import Population, with_works
 from karec.simulate.world import World
 from karec.types import Array
 
+READS = """import sys
+from pathlib import Path
+from karec.learn.settings.train import TrainSettings
+for path in sys.argv[1:]:
+    TrainSettings.from_toml(Path(path))"""
 VALIDATION, TEST = 0.04, 0.02  # shares of an arm's exposures, the last ones
 
 
 class TrainingFailed(KarecError):
     """A training that an arm needs ended with an error."""
+
+
+def check_settings(settings: Sequence[Mapping[str, Any]]) -> None:
+    """ConfigError: one of ``settings`` is none that ``karec train`` takes. One process, two seconds."""
+    if not settings:
+        return
+    with tempfile.TemporaryDirectory(prefix="karec-settings-") as folder:
+        paths = [Path(folder) / f"{at}.toml" for at in range(len(settings))]
+        for path, table in zip(paths, settings, strict=True):
+            path.write_text(toml(table), encoding="utf-8")
+        done = subprocess.run(
+            [sys.executable, "-c", READS, *map(str, paths)], capture_output=True, text=True, check=False
+        )
+    if done.returncode:
+        last = (done.stderr.strip() or "no reason given").splitlines()[-1].replace(f"{folder}/", "")
+        raise ConfigError(f"the settings [learn] of an arm are none of karec train: {last.split(': ', 1)[-1]}")
 
 
 def first_training(world: World, settings: Mapping[str, Any], seed: int, folder: Path) -> Path:

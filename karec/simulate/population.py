@@ -11,6 +11,7 @@ from karec.platform.events import Exposures
 from karec.platform.folds.advance import advance
 from karec.platform.snapshot import Snapshot
 from karec.platform.table import Table
+from karec.simulate.arm_log import NEVER
 from karec.simulate.returns import MORE, MOST_PAGES, NEUTRAL, Visits, draw_visits, rates, starting_levels
 from karec.simulate.uploads import Potential, draw_potential, draw_works
 from karec.simulate.world import Truth, World, make_world
@@ -38,6 +39,16 @@ class Sizes:
             raise ValueError(f"days is {self.days}, expected at least 1")
 
 
+@dataclass(frozen=True)
+class Part:
+    """What is played of a world that is too large: ``users`` of its users may come, and the library is what they were
+    shown before, and ``works`` in a hundred of the others, uploads included.
+    """
+
+    users: int
+    works: float
+
+
 @dataclass(frozen=True, eq=False)
 class Population:
     """Users, works and coins; rows of ``truth`` and of ``snapshot`` are the same.
@@ -47,6 +58,7 @@ class Population:
     levels       (U,) each user's starting level of enjoyment (``returns``)
     lately       (U, window) int32 works that each user was shown last, oldest first, −1 where there were fewer
     shares       (C,) each creator's share of the works shown before the days
+    comers       (U,) bool: who may come, all but where a part is played
     """
 
     world: World
@@ -58,6 +70,7 @@ class Population:
     levels: Array
     lately: Array
     shares: Array
+    comers: Array
 
 
 def make_population(sizes: Sizes, satiation: Satiation = KUAIRAND, progress: Progress | None = None) -> Population:
@@ -66,21 +79,41 @@ def make_population(sizes: Sizes, satiation: Satiation = KUAIRAND, progress: Pro
         sizes.works, sizes.users, sizes.exposures, days=WORLD_DAYS, seed=sizes.seed, satiation=satiation,
         progress=progress,
     )  # fmt: skip
-    seeds = [int(each) for each in np.random.SeedSequence([sizes.seed, 1]).generate_state(3)]
+    return population_of(world, sizes.days, sizes.seed)
+
+
+def population_of(world: World, days: int, seed: int, part: Part | None = None) -> Population:
+    """The days that follow the weeks of ``world``, of all of it or of a ``part``."""
+    seeds = [int(each) for each in np.random.SeedSequence([seed, 1]).generate_state(4)]
     old, people, first_ms = world.truth, world.truth.people, world.truth.time_ms
-    works = draw_works(old, WORLD_DAYS, sizes.days, seeds[0])
-    truth = replace(old, works=works, time_ms=first_ms + sizes.days * DAY_MS)
-    visits = draw_visits(people, sizes.days, first_ms, seeds[1])
-    shown = float(rates(people).sum()) * NEUTRAL * PAGE * sum(MORE**page for page in range(MOST_PAGES))
-    potential = draw_potential(works, people.creators, first_ms, shown, np.random.default_rng(seeds[2]))
+    works = draw_works(old, WORLD_DAYS, days, seeds[0])
+    truth = replace(old, works=works, time_ms=first_ms + days * DAY_MS)
     before = world.dataset.exposures
     snapshot = with_works(advance(world.dataset.snapshot, before, first_ms), truth)
     user, work = snapshot.users.lookup(before.user_id), snapshot.works.lookup(before.work_id)
+    comers, played = _played(part, user, work, len(people), len(works), np.random.default_rng(seeds[3]))
+    visits = draw_visits(people, days, first_ms, seeds[1]).of_users(comers)
+    shown = float(rates(people)[comers].sum()) * NEUTRAL * PAGE * sum(MORE**page for page in range(MOST_PAGES))
+    potential = draw_potential(works, people.creators, first_ms, shown, np.random.default_rng(seeds[2]))
+    potential = replace(potential, day=np.where(played, potential.day, NEVER).astype(np.int32))
     counts = np.bincount(potential.rows_of(works.creator[work]), minlength=len(potential.creators))
-    levels = starting_levels(user, _enjoyment(truth, user, work, before), sizes.users)
-    lately = _latest(user, work, sizes.users, max(satiation.window, 1))
+    levels = starting_levels(user, _enjoyment(truth, user, work, before), len(people))
+    lately = _latest(user, work, len(people), max(truth.satiation.window, 1))
     shares = counts / counts.sum()
-    return Population(world, truth, snapshot, first_ms, visits, potential, levels, lately, shares)
+    return Population(world, truth, snapshot, first_ms, visits, potential, levels, lately, shares, comers)
+
+
+def _played(
+    part: Part | None, user: Array, work: Array, users: int, works: int, rng: np.random.Generator
+) -> tuple[Array, Array]:
+    """(users,) who may come, (works,) which works are in the library or may be uploaded: both bool."""
+    if part is None:
+        return np.ones(users, bool), np.ones(works, bool)
+    comers = np.zeros(users, bool)
+    comers[rng.permutation(users)[: part.users]] = True
+    played = rng.random(works) < part.works / 100.0
+    played[work[comers[user]]] = True
+    return comers, played
 
 
 def with_works(snapshot: Snapshot, truth: Truth) -> Snapshot:

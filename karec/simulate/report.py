@@ -21,15 +21,18 @@ from karec.simulate.report_tables import (
     DRAWN_SIDE,
     PRICES_HEAD,
     REACH,
+    STEERED_HEAD,
     USERS_SIDE,
     arm_rows,
     cost_rows,
     feed_parts,
     price_rows,
+    steered_rows,
 )
 
-FORMAT = 1  # of report.json
-FEED_KEYS, WORK_KEYS = ("arm", "user", "day", "works"), ("song", "creator", "type", "age_h", "why")
+FORMAT = 2  # of report.json
+FEED_KEYS = ("arm", "user", "day", "shown_before", "works")
+WORK_KEYS = ("song", "creator", "type", "age_h", "found_by", "ranked", "why")
 HOW_SURE = (
     "In brackets: 95 % intervals. They come from drawing users (for what users got, and shares of what was shown) or "
     "creators with all their works (for the rest) again and again, the same draws in every arm. All arms live in one "
@@ -51,8 +54,8 @@ def report_on(
 
     ``logs`` are read one at a time, so that a generator holds one arm's exposures at once. ``pair`` names an arm
     without and one with diversity, which the pictures mark; ``knobs`` says what an arm turns where its log does not.
-    ``feeds`` are shown as they are: each a dict of ``arm``, ``user``, ``day`` and ``works``, dicts of ``song``,
-    ``creator``, ``type``, ``age_h``, ``why``. Raises DataError as ``sums_of`` and ``compare_arms`` do.
+    ``feeds`` are shown as they are, each a dict of FEED_KEYS with dicts of WORK_KEYS (``karec.simulate.feeds``). Raises
+    DataError as ``sums_of`` and ``compare_arms`` do.
     """
     _check_feeds(feeds)
     compared = compare_arms(
@@ -82,10 +85,14 @@ def write_report(report: Mapping[str, Any], folder: Path) -> tuple[Path, Path]:
 
 
 def _page(report: Mapping[str, Any]) -> str:
+    return page("karec simulation", ["<h1>karec: a platform simulated</h1>", *parts_of(report)])
+
+
+def parts_of(report: Mapping[str, Any]) -> list[str]:
+    """All that a page tells of a simulation, for one of its own or a part of another."""
     pair, baseline = report["pair"], report["baseline"]
     marked = f" Marked: “{pair['without']}” and “{pair['with']}”; the other arms are grey." if pair else ""
     parts = [
-        "<h1>karec: a platform simulated</h1>",
         _note(
             f"{report['days']} days, {report['users']:,} users, {report['creators']:,} creators, "
             f"{report['works']:,} works that are there or may come. {len(report['arms'])} arms met the same people, "
@@ -135,16 +142,27 @@ def _page(report: Mapping[str, Any]) -> str:
             f"Sessions a user had on each day, works that creators uploaded, and creators who gave up.{marked}",
             picture(lambda axes: draw_activity(axes, report), 10, 3.4),
         ),
+        *_steered(report),
         *feed_parts(report["feeds"]),
         *_costs(report),
     ]
-    return page("karec simulation", parts)
+    return parts
 
 
 def _costs(report: Mapping[str, Any]) -> list[str]:
     head, rows = cost_rows(report["arms"])
     note = "What was counted and timed while each arm was played."
     return ["<h2>What it cost</h2>", _note(note), table(head, rows)] if len(head) > 1 else []
+
+
+def _steered(report: Mapping[str, Any]) -> list[str]:
+    rows = [*steered_rows(report["arms"])]
+    note = (
+        "What was wanted of exposure and how it stood after the last day: shares of the places of the last 24 hours, "
+        "works and creators that are not new any more, by whether they had their floor. Prices are in standard "
+        "deviations of a request's scores."
+    )
+    return ["<h2>What was steered</h2>", _note(note), table(STEERED_HEAD, rows)] if rows else []
 
 
 def _prices(report: Mapping[str, Any]) -> list[str]:

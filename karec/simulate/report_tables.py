@@ -40,6 +40,8 @@ DRAWN_SIDE: Columns = {
     "drawn_likes": ("likes", 3),
     "drawn_follows": ("follows", 4),
 }
+FEED_HEAD = ("", "work", "found by", "ranked", "why here")
+STEERED_HEAD = ("arm", "what", "wanted", "reached", "price")
 PRICES_HEAD = ("from", "to", "more creators a day", "s for each", "more works a day", "s for each")
 
 
@@ -69,6 +71,28 @@ def cost_rows(arms: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     return ["arm", *columns], rows
 
 
+def steered_rows(arms: Mapping[str, Any]) -> Iterator[list[str]]:
+    """A row for each target, cap and floor of each arm that steers exposure, as it stood after the last day."""
+    for name, arm in arms.items():
+        told = arm["facts"].get("exposure")
+        if not isinstance(told, Mapping):
+            continue
+        for target in told["targets"]:
+            yield [name, target["name"], f"{target['wanted']:.1%}", f"{target['share']:.1%}", f"{target['price']:+.2f}"]
+        for cap in told["caps"]:
+            yield [
+                name,
+                f"each {cap['column']}",
+                f"≤ {cap['share']:.1%}",
+                f"{cap['priced']} priced",
+                f"{cap['highest']:+.2f}",
+            ]
+        for floor in told["floors"]:
+            over = floor["reached"] + floor["missed"]
+            kept = f"{floor['reached']:,} of {over:,}; {floor['behind']:,} of {floor['new']:,} new ones are late"
+            yield [name, f"new {floor['name']}", "each", kept, "–"]
+
+
 def price_rows(prices: Sequence[Mapping[str, Any]]) -> Iterator[list[str]]:
     """A row for each step of each family's knob."""
     for family in prices:
@@ -85,23 +109,27 @@ def price_rows(prices: Sequence[Mapping[str, Any]]) -> Iterator[list[str]]:
 
 
 def feed_parts(feeds: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Each feed as its user would see it."""
+    """Each user's feeds as the user would see them, those of different arms side by side."""
     if not feeds:
         return
-    yield "<h2>Feeds as people see them</h2><p class=note>What was on the screen, and why each work is there.</p>"
-    for feed in feeds:
-        title = f"{feed['arm']}, user {feed['user']}, day {feed['day']}"
-        yield f"<h3>{html.escape(title)}</h3>"
-        rows = [
-            [
-                str(place),
-                *(str(work[name]) for name in ("song", "creator", "type")),
-                _age(work["age_h"]),
-                str(work["why"]),
-            ]
-            for place, work in enumerate(feed["works"], 1)
-        ]
-        yield table(("place", "song", "creator", "type", "age", "why"), rows)
+    yield (
+        "<h2>Feeds as people see them</h2><p class=note>What would be on the screen first on that day, the channels "
+        "that found each work, its place by the ranker alone, and what the platform knows that speaks for it.</p>"
+    )
+    users = dict.fromkeys((feed["user"], feed["day"], feed["shown_before"]) for feed in feeds)
+    for user, day, before in users:
+        yield f"<h3>User {user}, day {day}; was shown {html.escape(before)} in the weeks before</h3><div class=side>"
+        for feed in feeds:
+            if (feed["user"], feed["day"]) == (user, day):
+                rows = [_feed_row(place, work) for place, work in enumerate(feed["works"], 1)]
+                yield f"<div><p class=note>{html.escape(feed['arm'])}</p>{table(FEED_HEAD, rows)}</div>"
+        yield "</div>"
+
+
+def _feed_row(place: int, work: Mapping[str, Any]) -> list[str]:
+    what = f"song {work['song']} by {work['creator']}, {work['type']}, {_age(work['age_h'])}"
+    ranked = "–" if work["ranked"] is None else str(work["ranked"])
+    return [str(place), what, ", ".join(work["found_by"]), ranked, "; ".join(work["why"])]
 
 
 def _age(hours: float) -> str:

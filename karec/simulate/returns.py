@@ -13,7 +13,7 @@ same rule, with MORE in place of NEUTRAL, up to MOST_PAGES. These numbers are se
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -49,6 +49,11 @@ class Visits:
     def of_day(self, day: int) -> slice:
         begin, end = np.searchsorted(self.day, [day, day + 1])
         return slice(int(begin), int(end))
+
+    def of_users(self, comers: Array) -> Visits:
+        """Those of the users of ``comers (U,)`` bool."""
+        kept = comers[self.user]
+        return Visits(**{each.name: getattr(self, each.name)[kept] for each in fields(self)})
 
 
 def rates(people: People) -> Array:

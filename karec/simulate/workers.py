@@ -14,7 +14,7 @@ from multiprocessing.connection import wait
 
 import numpy as np
 
-from karec.simulate.sessions import Played, Today, play
+from karec.simulate.sessions import Played, Players, Today
 from karec.types import Array
 
 CHUNK = 200  # potential sessions
@@ -43,18 +43,18 @@ def play_day(today: Today, levels: Array, lately: Array, cores: int, said: Calla
                 said(done := done + len(chunk), len(rows))
         else:
             context = multiprocessing.get_context("fork")
-            with ProcessPoolExecutor(cores, mp_context=context, initializer=_end_with_parent) as pool:
+            with ProcessPoolExecutor(cores, mp_context=context, initializer=end_with_parent) as pool:
                 for part, chunk in zip(pool.map(_play, chunks), chunks, strict=True):
                     parts.append(part)
                     said(done := done + len(chunk), len(rows))
     finally:
         _work.pop()
     if not parts:
-        parts = [play(today, rows, levels, lately)]
+        parts = [_played(today, rows, levels, lately)]
     return Played.joined(parts)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """A player whose parent was killed ends too: else it would wait for work, and hold the simulation's folder."""
     threading.Thread(target=_wait_for_end, name="karec-parent", daemon=True).start()
 
@@ -67,4 +67,10 @@ def _wait_for_end() -> None:
 
 
 def _play(chunk: Array) -> Played:
-    return play(_work[-1][0], chunk, *_work[-1][1:])
+    return _played(_work[-1][0], chunk, *_work[-1][1:])
+
+
+def _played(today: Today, visits: Array, levels: Array, lately: Array) -> Played:
+    players = Players(today, visits, levels, lately)
+    players.play()
+    return players.played()

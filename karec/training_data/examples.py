@@ -18,7 +18,7 @@ from karec.platform.dataset import Dataset
 from karec.platform.events import Exposures
 from karec.platform.folds.counters import BY_USER, BY_USER_SCENE, BY_WORK, CountersOverTime
 from karec.platform.folds.lists import FOLLOWS, HISTORY, SKIPPED, Lists
-from karec.platform.folds.located import LocatedExposures
+from karec.platform.folds.located import LocatedEvents
 from karec.platform.snapshot import Snapshot
 from karec.types import Array
 
@@ -141,8 +141,8 @@ def build_examples(
     as_of = time if as_of_ms is None else np.asarray(as_of_ms)
     past = exposures if happened is None else happened
     _check_moments(snapshot, past.time_ms, time, as_of)
-    events = LocatedExposures.of(snapshot, past)
-    rows = events if happened is None else LocatedExposures.of(snapshot, exposures)
+    events = LocatedEvents.of(snapshot, past)
+    rows = events if happened is None else LocatedEvents.of(snapshot, exposures)
     works_past = BY_WORK.over_time(snapshot, events, encoder.works.counters)
     users_past = BY_USER.over_time(snapshot, events, encoder.users.counters)
     scenes_past = BY_USER_SCENE.over_time(snapshot, events, encoder.scene_counters.counters)
@@ -204,7 +204,7 @@ def _check_labels(encoder: Encoder, exposures: Exposures) -> None:
             raise ValueError(f"label {name!r}, exposure {int(bad[0])}: {label[bad[0]]}, expected 0 or 1")
 
 
-def _relations(events: LocatedExposures, snapshot: Snapshot, users: Array, as_of: Array) -> dict[str, Lists]:
+def _relations(events: LocatedEvents, snapshot: Snapshot, users: Array, as_of: Array) -> dict[str, Lists]:
     """The users' lists that the encoder reads, as of each row's moment: histories as work rows, social edges as ids."""
     found = {fold.name: fold.over_time(snapshot, events).at(users, as_of) for fold in (HISTORY, SKIPPED, FOLLOWS)}
     for fold in (HISTORY, SKIPPED):

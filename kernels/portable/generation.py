@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from karec.kernels.portable.arrays import MOST_ROWS, Float32, Int64
 from karec.kernels.portable.id_map import IdMap
+from karec.kernels.portable.row_lists import RowLists, UInt16, number_of_lists, trained_centroids
 from karec.kernels.portable.rows import RowFormat
 
 MOST_VERSIONS = 256
@@ -32,6 +33,7 @@ class Generation:
     format: RowFormat
     id_map: IdMap
     n_works: int
+    n_first_rows: int  # when rows got their present numbers: no later generation has fewer
     ids: Int64
     rows: NDArray[Any]
     scales: Float32 | None = None  # of int8 rows
@@ -42,6 +44,8 @@ class Generation:
     blocked: Bools | None = None
     removed: Bools | None = None
     free: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))  # rows to be used again, oldest first
+    lists: RowLists | None = None
+    list_of: UInt16 | None = None  # with lists, each row's; their number is no list
     map_verified: bool = True  # False: of a file taken on trust, good for reading alone
 
     @classmethod
@@ -64,6 +68,7 @@ class Generation:
             format=row_format,
             id_map=IdMap.of(ids, np.arange(len(ids))),
             n_works=len(ids),
+            n_first_rows=len(ids),
             ids=ids.copy(),
             rows=rows,
             scales=scales,
@@ -110,7 +115,7 @@ class Generation:
 
     def arrays(self) -> list[NDArray[Any]]:
         """Everything that grows with the works."""
-        each = (self.scales, self.exact, self.codes, self.adjustments, self.blocked, self.removed)
+        each = (self.scales, self.exact, self.codes, self.adjustments, self.blocked, self.removed, self.list_of)
         given = [array for array in each if array is not None]
         return [self.ids, self.rows, self.id_map.buckets, *self.columns.values(), *given]
 
@@ -176,7 +181,7 @@ class Generation:
             kept = np.where((old >= 0)[:, None], adjustments[old], np.array([1, 0], np.float32))
             adjustments = _written(adjustments, n_rows, new, kept)
         present = np.arange(n_rows) if removed is None else np.flatnonzero(~removed)
-        return self._next(
+        made = self._next(
             model_version=model_version,
             versions=versions,
             n_works=len(present),
@@ -196,27 +201,53 @@ class Generation:
             free=np.append(self.free[n:], left),
             map_verified=True,
         )
+        if self.lists is None or self.list_of is None:
+            return made
+        # Vectors of another model version lie in another space than the centroids.
+        listed = model_version == self.lists.model_version
+        of = self.lists.nearest(made.listed_vectors(new)) if listed else np.uint16(self.lists.n)
+        return replace(made, list_of=_written(self.list_of, n_rows, new, of))
+
+    def with_lists(self, n_lists: int, seed: int) -> Generation:
+        """Works in lists around centroids of the vectors of ``model_version``, in the order of the lists."""
+        present = np.arange(self.n_rows) if self.removed is None else np.flatnonzero(~self.removed)
+        numbers = np.array([number for number, _ in self.versions], np.int64)[self.codes_of(present)]
+        own = present[numbers == self.model_version]
+        n = number_of_lists(n_lists, len(own), self.model_version)
+        vectors = self.listed_vectors(own)
+        lists = RowLists(self.model_version, trained_centroids(vectors, n, seed))
+        list_of = np.full(self.n_rows, n, np.uint16)
+        list_of[own] = lists.nearest(vectors)
+        return replace(self._next(), lists=lists, list_of=list_of, map_verified=True).compacted()
+
+    def listed_vectors(self, rows: NDArray[Any]) -> Float32:
+        """(N, width) the vectors of ``rows`` as centroids are made of them."""
+        vectors = np.zeros((len(rows), self.exact_format.width), np.float32)
+        vectors[:, : self.format.dim] = self.vectors(rows, np.ones(len(rows), np.bool_))
+        return vectors
 
     def compacted(self) -> Generation:
-        """The same works in as few rows, in the same order."""
-        present = self.present()
-        if present is None:
-            return self
+        """The same works in as few rows, in the same order; with lists, in the order of their lists."""
+        kept_rows = np.flatnonzero(np.ones(self.n_rows, np.bool_) if self.removed is None else ~self.removed)
+        if self.list_of is not None:
+            kept_rows = kept_rows[np.argsort(self.list_of[kept_rows], kind="stable")]
 
         def kept(array: NDArray[Any] | None) -> Any:
-            return None if array is None else array[present]
+            return None if array is None else array[kept_rows]
 
         blocked = kept(self.blocked)
-        ids = self.ids[present]
+        ids = self.ids[kept_rows]
         return replace(
             self,
             id_map=IdMap.of(ids, np.arange(len(ids))),
+            n_first_rows=len(ids),
             ids=ids,
-            rows=self.rows[present],
+            rows=self.rows[kept_rows],
             scales=kept(self.scales),
             exact=kept(self.exact),
             codes=kept(self.codes),
-            columns={name: column[present] for name, column in self.columns.items()},
+            columns={name: column[kept_rows] for name, column in self.columns.items()},
+            list_of=kept(self.list_of),
             adjustments=kept(self.adjustments),
             blocked=blocked if blocked is not None and blocked.any() else None,
             removed=None,

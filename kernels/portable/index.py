@@ -28,8 +28,7 @@ from karec.kernels.portable.search import Candidates
 
 
 class IndexView(IndexReads):
-    def __init__(self, generation: Generation, n_first_rows: int) -> None:
-        super().__init__(n_first_rows)
+    def __init__(self, generation: Generation) -> None:
         self._held: Generation | None = generation
 
     def _generation(self) -> Generation:
@@ -43,7 +42,6 @@ class IndexView(IndexReads):
 
 class ItemIndex(IndexReads):
     def __init__(self, first: Generation) -> None:
-        super().__init__(first.n_rows)
         self._newest = first
         self._writing = threading.Lock()
         _every_index.add(self)
@@ -79,7 +77,7 @@ class ItemIndex(IndexReads):
             raise IndexFormatError(f"{path.decode(errors='surrogateescape')}: {error}") from None
 
     def pinned(self) -> IndexView:
-        return IndexView(self._newest, self._n_first_rows)
+        return IndexView(self._newest)
 
     def upsert(self, ids: ArrayLike, embeddings: ArrayLike, columns: Columns, model_version: int) -> None:
         keys = int64_input(ids, "ids", ("N",))
@@ -119,6 +117,12 @@ class ItemIndex(IndexReads):
             return g.with_adjustments(rows, *(None if x is None else x[known] for x in (scales, offsets)))
 
         return self._write(keys, change)
+
+    def build_lists(self, n_lists: int, seed: int) -> None:
+        with self._writing:
+            g = self._newest
+            check_map(g)
+            self._newest = g.with_lists(n_lists, seed)
 
     def _write(
         self,

@@ -27,6 +27,7 @@ from karec.kernels.portable.index_layout import (
     ADJUSTMENTS,
     BLOCKED,
     BYTE_ORDER,
+    CENTROIDS,
     CODE_OF_TYPE,
     CODES,
     COLUMN,
@@ -35,6 +36,7 @@ from karec.kernels.portable.index_layout import (
     HEADER,
     ID_MAP,
     IDS,
+    LISTS,
     MAGIC,
     MOST_NAME_BYTES,
     ROWS,
@@ -48,6 +50,7 @@ from karec.kernels.portable.index_layout import (
     name_bytes,
     xxh64,
 )
+from karec.kernels.portable.row_lists import MOST_LISTS, RowLists, UInt16
 from karec.kernels.portable.rows import MOST_DIMENSIONS, RowFormat
 
 
@@ -94,6 +97,7 @@ def read_index(file: NDArray[np.uint8], verify: bool) -> Generation:
         if bits[n:].any():
             raise damaged("it blocks rows that it does not have")
         blocked = bits[:n]
+    lists, list_of = _lists(found, n, row_format) if found.keys() & {CENTROIDS, LISTS} else (None, None)
     ids: Int64 = found[IDS].view(np.int64)
     id_map = IdMap(found[ID_MAP].reshape(-1, BUCKET_BYTES))
     if verify and not id_map.matches(ids):
@@ -111,6 +115,7 @@ def read_index(file: NDArray[np.uint8], verify: bool) -> Generation:
         format=row_format,
         id_map=id_map,
         n_works=n,
+        n_first_rows=n,
         ids=ids,
         rows=found[ROWS].view(row_format.dtype).reshape(n, row_format.width),
         scales=scales,
@@ -119,8 +124,26 @@ def read_index(file: NDArray[np.uint8], verify: bool) -> Generation:
         columns=columns,
         adjustments=None if adjustments is None or not n else adjustments.view(np.float32).reshape(n, 2),
         blocked=blocked,
+        lists=lists,
+        list_of=list_of,
         map_verified=verify,
     )
+
+
+def _lists(found: dict[int, NDArray[np.uint8]], n_rows: int, row_format: RowFormat) -> tuple[RowLists, UInt16]:
+    """The lists, and the list of each row."""
+    nothing = np.zeros(0, np.uint8)
+    centroids = found.get(CENTROIDS, nothing).view(np.float32).reshape(-1, RowFormat(row_format.dim, "float32").width)
+    lists: Int64 = found.get(LISTS, nothing).view(np.int64)
+    if not 1 <= len(centroids) <= MOST_LISTS or len(lists) != len(centroids) + 2:
+        raise damaged("its lists and their centroids do not fit")
+    ends = lists[1:]
+    if ends[0] < 0 or ends[-1] != n_rows or (ends[1:] < ends[:-1]).any():
+        raise damaged("its lists do not end where its rows do")
+    if not np.isfinite(centroids).all():
+        raise damaged("a centroid of its lists is not finite")
+    list_of = np.repeat(np.arange(len(ends), dtype=np.uint16), np.diff(ends, prepend=0))
+    return RowLists(int(lists[0]), centroids), list_of
 
 
 def index_bytes(g: Generation) -> list[bytes | memoryview]:
@@ -136,9 +159,14 @@ def index_bytes(g: Generation) -> list[bytes | memoryview]:
         blocked = np.zeros((g.n_rows + 63) // 64 * 8, np.uint8)
         bits = np.packbits(g.blocked, bitorder="little")
         blocked[: len(bits)] = bits
-    several = (g.scales, g.exact, versions, g.codes, g.adjustments, blocked)
+    centroids = lists = None
+    if g.lists is not None and g.list_of is not None:
+        centroids = g.lists.centroids
+        ends = np.searchsorted(g.list_of, np.arange(g.lists.n + 1), side="right")
+        lists = np.append(np.int64(g.lists.model_version), ends)
+    several = (g.scales, g.exact, versions, g.codes, g.adjustments, blocked, centroids, lists)
     sections += [
-        (kind, 0, b"", part) for kind, part in zip(range(SCALES, BLOCKED + 1), several, strict=True) if part is not None
+        (kind, 0, b"", part) for kind, part in zip(range(SCALES, LISTS + 1), several, strict=True) if part is not None
     ]
     sections += [
         (COLUMN, CODE_OF_TYPE[column.dtype.name], name_bytes(name), column) for name, column in g.columns.items()
@@ -214,7 +242,7 @@ class _Sections:
             kind = int(entry["kind"])
             if len(found) >= 3 and kind == COLUMN:
                 break
-            expected = kind == len(found) + 1 if len(found) < 3 else COLUMN < kind <= BLOCKED and kind > last
+            expected = kind == len(found) + 1 if len(found) < 3 else COLUMN < kind <= LISTS and kind > last
             if not expected or entry["dtype"] or entry["name"][0]:
                 raise damaged("its sections are out of order")
             found[kind] = self._take(entry, self._bytes_of(kind, entry))
@@ -237,9 +265,11 @@ class _Sections:
         return columns
 
     def _bytes_of(self, kind: int, entry: Any) -> int:
-        if kind == VERSIONS:
+        if kind in (VERSIONS, LISTS):
             return int(entry["bytes"]) // 8 * 8
+        centroid = RowFormat(self.format.dim, "float32").stride
         return {
+            CENTROIDS: int(entry["bytes"]) // centroid * centroid,
             IDS: self.n * 8,
             ROWS: self.n * self.format.stride,
             ID_MAP: bucket_count(self.n) * BUCKET_BYTES,

@@ -99,12 +99,12 @@ def rows_in(g: Generation, rows: ArrayLike) -> Int32:
     return candidates.rows_in(g)
 
 
-def mask_input(mask: ArrayLike, g: Generation, n_first_rows: int) -> NDArray[np.bool_]:
+def mask_input(mask: ArrayLike, g: Generation) -> NDArray[np.bool_]:
     """(n_rows,) a mask of g, or of an earlier generation, whose missing rows are left out."""
     kept = bool_input(mask, "mask", ("n_rows",))
     if len(kept) == 0 < g.n_rows:
         raise ValueError(f"mask has 0 entries, the index has {g.n_rows} rows")
-    if not n_first_rows <= len(kept) <= g.n_rows:
+    if not g.n_first_rows <= len(kept) <= g.n_rows:
         raise ValueError(
             f"mask has {len(kept)} entries, generation {g.number} of the index has {g.n_rows} rows: "
             "make the mask and search on one view (pinned())"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from karec._files import file_aside
-from karec.kernels.option_values import positive
+from karec.kernels.option_values import positive, positive_or_none
 from karec.kernels.portable.arrays import (
     UNKNOWN_ROW,
     Float32,
@@ -52,9 +52,6 @@ Lists = tuple[Float32, Int64, Int32, Int64, list[Counts]]
 
 
 class IndexReads:
-    def __init__(self, n_first_rows: int) -> None:
-        self._n_first_rows = n_first_rows  # of the first generation: no later one has fewer
-
     def _generation(self) -> Generation:
         """What this call reads, from its start to its end."""
         raise NotImplementedError
@@ -96,6 +93,11 @@ class IndexReads:
     @property
     def generation(self) -> int:
         return self._generation().number
+
+    @property
+    def n_lists(self) -> int:
+        lists = self._generation().lists
+        return 0 if lists is None else lists.n
 
     @property
     def bytes(self) -> int:
@@ -142,15 +144,18 @@ class IndexReads:
         width = min(k, max(map(len, parts), default=0))
         return _lists(g, width, [search(g, query, part, k) for query, part in zip(users, parts, strict=True)])
 
-    def search_all(self, queries: Queries, k: int, mask: ArrayLike | None) -> Lists:
+    def search_all(self, queries: Queries, k: int, mask: ArrayLike | None, n_probe: int | None) -> Lists:
         g = self._generation()
         positive("k", k)
+        positive_or_none("n_probe", n_probe)
         each = queries_input(queries, g)
-        kept = None if mask is None else mask_input(mask, g, self._n_first_rows)
+        kept = None if mask is None else mask_input(mask, g)
         for at, query in enumerate(each):
             check_query(g, query, "query" if len(each) == 1 else f"query {at}")
+        if n_probe is not None and g.lists is None:
+            raise ValueError("the index has no lists to probe: build_lists() makes them")
         width = min(k, g.n_works)
-        return _lists(g, width, search_all(g, each, width, kept))
+        return _lists(g, width, search_all(g, each, width, kept, n_probe))
 
     def scores(
         self, query: Queries, ids: ArrayLike | None, rows: ArrayLike | None, out: Float32 | None

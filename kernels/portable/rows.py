@@ -84,7 +84,7 @@ class RowFormat:
     def dot(self, rows: NDArray[Any], query: ReadyQuery) -> Float32:
         """(N,) products; for int8 the row's scale is left out."""
         if not self.scaled:
-            return np.asarray(_dot(rows, query.values))
+            return np.asarray(dot_rows(rows, query.values))
         return np.asarray(_dot_integers(rows, query.values).astype(np.float32) * query.scale)
 
 
@@ -110,7 +110,8 @@ def _rounded(values: Float32, scale: Any, limit: int) -> Float32:
 
 
 @njit(cache=True, nogil=True)
-def _dot(rows: Any, query: Any) -> Any:
+def dot_rows(rows: Any, query: Any) -> Any:
+    """(N,) the products of (N, width) with (width,), width a multiple of 16, in the order of summation of C++."""
     n, dim = len(rows), len(query)
     out = np.empty(n, np.float32)
     sums = np.empty(16, np.float32)

@@ -119,8 +119,23 @@ def search(g: Generation, query: Query, candidates: Candidates, k: int) -> Found
     return Found(top.scores, ids, rows, top.positions, unknown, blocked)
 
 
-def search_all(g: Generation, queries: Sequence[Query], k: int, mask: NDArray[np.bool_] | None) -> list[Found]:
-    """For each query the k best of all rows, by row; a row is read once for all queries."""
+def search_all(
+    g: Generation, queries: Sequence[Query], k: int, mask: NDArray[np.bool_] | None, n_probe: int | None
+) -> list[Found]:
+    """For each query the k best of all rows, or of those in ``n_probe`` lists, by row."""
+    if n_probe is None or g.lists is None or g.list_of is None:
+        return _search_all(g, queries, k, mask)
+    found = []
+    for query in queries:
+        own = dict(query)
+        probed = g.lists.probed(own.get(None, own.get(g.lists.model_version)), n_probe)
+        read = probed[g.list_of]
+        found += _search_all(g, [query], k, read if mask is None else read & mask)
+    return found
+
+
+def _search_all(g: Generation, queries: Sequence[Query], k: int, mask: NDArray[np.bool_] | None) -> list[Found]:
+    """A row is read once for all queries."""
     tops = [TopK(_to_rescore(g, k)) for _ in queries]
     ready = [_Ready(g, query, g.format) for query in queries]
     shown = np.ones(g.n_rows, np.bool_) if mask is None else mask

@@ -107,6 +107,15 @@ std::size_t adjust(ItemIndex& index, py::handle ids, const py::object& scale, co
     return unknown.value();
 }
 
+void build_lists(ItemIndex& index, std::size_t n_lists, std::uint64_t seed) {
+    Status status;
+    {
+        const py::gil_scoped_release release;
+        status = index.build_lists({n_lists, seed});
+    }
+    raise_unless_ok(status);
+}
+
 ItemIndex open(const std::string& path, bool verify, bool copy) {
     auto index = [&] {
         const py::gil_scoped_release release;
@@ -131,7 +140,8 @@ void bind_index(py::module_& module) {
         .def("remove", &write<&ItemIndex::remove>)
         .def("block", &write<&ItemIndex::block>)
         .def("unblock", &write<&ItemIndex::unblock>)
-        .def("adjust", &adjust);
+        .def("adjust", &adjust)
+        .def("build_lists", &build_lists);
     bind_reads(index);
     py::class_<HeldView> view(module, "IndexView");
     view.def("close", &HeldView::close);

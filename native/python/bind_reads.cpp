@@ -134,6 +134,7 @@ void bind_reads(py::class_<Face>& face) {
         .def_property_readonly("model_version", method<Face>(&value_of<&IndexView::model_version>))
         .def_property_readonly("model_versions", method<Face>(&model_versions))
         .def_property_readonly("generation", method<Face>(&value_of<&IndexView::generation>))
+        .def_property_readonly("n_lists", method<Face>(&value_of<&IndexView::n_lists>))
         .def_property_readonly("bytes", method<Face>(&value_of<&IndexView::bytes>))
         .def_property_readonly("column_types", method<Face>(&column_types))
         .def("table", method<Face>(&table))

@@ -128,8 +128,10 @@ py::tuple search_batch(const IndexView& view, const Versioned& queries, const py
                           counts_of(counts));
 }
 
-py::tuple search_all(const IndexView& view, const Versioned& queries, py::ssize_t k, const py::object& mask) {
+py::tuple search_all(const IndexView& view, const Versioned& queries, py::ssize_t k, const py::object& mask,
+                     const std::optional<py::ssize_t>& n_probe) {
     const std::size_t wanted = positive(k, "k");
+    const std::size_t probed = n_probe ? positive(*n_probe, "n_probe") : kEveryRow;
     const Queries each(queries, view, true);
     std::optional<Input<bool>> kept;
     std::span<const std::uint8_t> mask_bytes;
@@ -146,7 +148,7 @@ py::tuple search_all(const IndexView& view, const Versioned& queries, py::ssize_
     Status status;
     {
         const py::gil_scoped_release release;
-        status = view.search_all(each.all(), mask_bytes, out, counts);
+        status = view.search_all(each.all(), mask_bytes, out, counts, probed);
     }
     raise_unless_ok(status);
     return py::make_tuple(ranked.scores.array, ranked.ids.array, ranked.rows.array, ranked.positions.array,

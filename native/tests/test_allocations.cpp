@@ -104,7 +104,8 @@ TEST(searches_allocate_nothing) {
     std::vector<std::int32_t> rows(600);
     std::iota(rows.begin(), rows.end(), 0);
     for (const DType dtype : {DType::float16, DType::float32, DType::int8}) {
-        const ItemIndex index = index_of_version(1, dtype);
+        ItemIndex index = index_of_version(1, dtype);
+        CHECK(index.build_lists({}).ok());
         Out out;
         std::vector<float> scores(rows.size());
         CHECK(steady([&] { CHECK(index.search(kUser, Candidates::of_ids(ids), out.first(kBest)).ok()); }) == 0);
@@ -113,6 +114,7 @@ TEST(searches_allocate_nothing) {
         const Query query(kUser);
         SearchCount counts[2];
         CHECK(steady([&] { CHECK(index.search_all({&query, 1}, {}, out.first(kBest), {counts, 1}).ok()); }) == 0);
+        CHECK(steady([&] { CHECK(index.search_all({&query, 1}, {}, out.first(kBest), {counts, 1}, 5).ok()); }) == 0);
         const Query queries[] = {Query(kUser), Query(kUser)};
         const std::vector<std::int64_t> indptr = {0, 100, 600};
         CHECK(
@@ -187,6 +189,7 @@ TEST(a_write_that_finds_no_memory_leaves_the_index_as_it_was) {
         // The works' own vectors again: scores are the same whether a write was refused or not.
         with_refusal([&] { return index.upsert(all.first(100), rows_of(0, 100), {}, 0); });
         with_refusal([&] { return index.adjust(all.first(100), ones, {}); });
+        with_refusal([&] { return index.build_lists({7, 0}); });
         with_refusal([&] { return index.upsert(all.subspan(50, 150), rows_of(50, 150), {}, 0); });
         for (int round = 0; round < 3; ++round) {
             CHECK(index.upsert(all.subspan(kWorks, 100), rows_of(kWorks, 100), {}, 0).ok());

@@ -27,6 +27,7 @@ A_MODULE_OF = {
     "observe": "observe.shadow",
     "refresh": "refresh.publish",
     "data": "data.own.load",
+    "screening": "screening.day",
 }
 SIBLINGS = [
     (f"karec.{A_MODULE_OF[one]}", f"karec.{A_MODULE_OF[other]}", "layers")
@@ -64,6 +65,9 @@ OUTSIDE = [
     *(("karec.platform.snapshot", package, "packages") for package in ("duckdb", "lmdb", "redis", "ray")),
     *(("karec.bundle.publishing", package, "packages") for package in ("cryptography", "onnxruntime")),
     ("karec.data.own.tables", "duckdb", "packages"),
+    ("karec.screening.day", "duckdb", "packages"),
+    ("karec.screening.levels", "scipy", "packages"),
+    ("karec.screening.quality", "onnxruntime", "packages"),
     *(("karec.config.scenes", package, "packages") for package in ("starlette", "uvicorn", "msgspec")),
     ("karec.types", "numba", "vocabulary"),
     ("karec.evaluate.measures.diversity", "karec.platform.table", "measures"),

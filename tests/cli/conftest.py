@@ -18,7 +18,7 @@ def job(tmp_path_factory):
     settings = out / "train.toml"
     settings.write_text("ranker.epochs = 1\n")
     arguments = [*WORLD, "--requests", "12", "--out", str(out), "--report", str(out / "report")]
-    code = cli.main(["demo", *arguments, "--settings", str(settings)])
+    code = cli.main(["demo", *arguments, "--scene", "all", "--settings", str(settings)])
     assert code == 0
     return out
 

@@ -19,7 +19,7 @@ bundle = "bundles"
 
 [scenes.home]
 candidates = 8
-recall = [{ use = "popular", quota = 5 }, { use = "fresh", quota = 5, on_failure = "skip", name = "new" }]
+recall = [{ use = "popular", quota = 5 }, { use = "fresh", quota = 5, draws = 0, on_failure = "skip", name = "new" }]
 
 [[scenes.home.stages]]
 name = "prerank"
@@ -31,7 +31,7 @@ steps = [{ use = "top_k" }]
 
 [scenes.city]
 candidates = 8
-recall = [{ use = "fresh", quota = 5 }]
+recall = [{ use = "fresh", quota = 5, draws = 0 }]
 stages = [{ name = "rank", steps = [{ use = "top_k" }] }]
 """
 
@@ -76,6 +76,25 @@ def test_a_scene_runs_as_written(config):
     assert feed.versions == {"model": 7, "bundle": "v0000000007", "index_generation": 1, "model_versions": (7,)}
     assert len(feed) == 4
     assert feed.trace.stage_sizes()["recall"] == 8
+
+
+def test_channels_stand_by_priority_with_their_floors_and_what_users_consumed_is_left_out(config):
+    keys = 'candidates = 8\nconsumed = ["history"]'
+    text = GOOD.replace("candidates = 8", keys, 1).replace("draws = 0, on", "draws = 0, floor = 2, priority = 1, on", 1)
+    config.write_text(text)
+    cascade = Cascade.from_config(config)
+    assert [source.name for source in cascade.recall.sources] == ["new", "popular"]
+    merger = cascade.recall.merger
+    assert (merger.floors, merger.consumed) == ((2, 0), ("history",))
+    found, _ = cascade.recall.run(Request(user_id=1))
+    assert found.ids.tolist() == [101, 102, 103, 109, 108, 107, 106, 105], "user 1 watched 100 and 104"
+
+
+def test_a_channel_with_a_deadline_says_so(config):
+    config.write_text(GOOD.replace("draws = 0, on", "draws = 0, timeout_ms = 60_000, on", 1))
+    cascade = Cascade.from_config(config)
+    feed = cascade.run(Request(user_id=1, k=4))
+    assert not feed.degraded and cascade.recall.counts()["new"].asked == 1
 
 
 def test_the_bundle_of_a_config_is_the_one_that_its_scenes_share(config):
@@ -171,11 +190,25 @@ def test_every_known_step_can_be_imported():
             r"unknown key 'max_per_typ' \(did you mean 'max_per_type'",
         ),
         ('{ use = "top_k" }', '{ use = "top_k", k = 5 }', "last step must be a selector without k"),
+        ("quota = 5 }, {", "quota = 5, floor = 6 }, {", r"recall\[0\]: floor = 6, expected 0 … 5, the quota"),
+        ("quota = 5 }, {", "quota = 5, floor = -1 }, {", "floor = -1, expected 0 … 5"),
+        ("quota = 5 }, {", "quota = 5, floor = 4.5 }, {", "floor = 4.5, expected int"),
+        ("candidates = 8", "candidates = 3", r"the floors sum to 4, 3 works leave recall: make them smaller"),
+        ("quota = 5 }, {", "quota = 5, priority = 'x' }, {", "priority = 'x', expected int"),
+        ("draws = 0, on", "timeout_ms = 0, on", r"recall\[1\]: timeout_ms = 0.0, expected a time above 0"),
+        ("draws = 0, on", "timeout_ms = inf, on", "timeout_ms = inf, expected a time above 0"),
+        ("quota = 5 }, {", "quota = 5, timeout_ms = 5 }, {", 'late channel out: give it on_failure = "skip" too'),
+        ('{ use = "top_k" }', '{ use = "top_k", floor = 1 }', r"\(top_k\): unknown key 'floor'"),
+        ("candidates = 8", "candidates = 8\nconsumed = ['watched']", "consumed names 'watched'; relations are"),
+        ("candidates = 8", "candidates = 8\nconsumed = 'history'", "consumed = 'history', expected"),
+        ('use = "popular"', 'use = "city"', "city recall needs the column 'city' of users and of works"),
+        ('use = "popular"', 'use = "community"', "community recall needs the users' column 'community'"),
     ],
 )
 def test_wrong_keys_types_and_steps_are_refused_with_their_place(config, old, new, message):
-    assert old in GOOD
-    config.write_text(GOOD.replace(old, new, 1))
+    floored = GOOD.replace("draws = 0, on", "draws = 0, floor = 4, on") if "floors" in message else GOOD
+    assert old in floored
+    config.write_text(floored.replace(old, new, 1))
     with pytest.raises(ConfigError, match=message):
         Cascade.from_config(config)
 

@@ -63,6 +63,15 @@ def test_a_scene_inherits_the_table_and_may_change_its_keys(write_config):
         assert cascade.exposure.snapshot()["caps"][0]["column"] == "song_id"
 
 
+def test_two_scenes_that_keep_their_prices_in_one_file_are_refused(write_config):
+    live = '\n[scenes.live]\ninherits = "home"\n'
+    path = write_config(HOME + TABLE + 'state = "prices.json"\n' + live)
+    with pytest.raises(ConfigError, match=r"'prices.json' is where the scene 'home' keeps its prices too"):
+        load_cascade(path, "live")
+    with pytest.raises(ConfigError, match=r"the scene 'live' keeps its prices too"):
+        load_cascade(path, "home")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

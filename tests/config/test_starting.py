@@ -50,6 +50,7 @@ def test_the_counts_fit_the_catalogue(tmp_path, platform, n_works, counts):
 def test_quotas_are_shares_of_what_leaves_recall(tmp_path, platform):
     scene = config_of(tmp_path, "home", snapshot_of(platform, 1000), {"click": 1.0}).scene("home")
     assert {channel["use"]: channel["quota"] for channel in scene.recall} == {
+        "follow": 50,
         "profile": 400,
         "social": 200,
         "model": 400,
@@ -83,12 +84,12 @@ def test_any_scene_name_is_written_as_a_key(platform, name):
     [
         (["upload_ms"], {"fresh"}, {"freshness"}),
         (["song_id"], set(), set()),
-        (["creator_id"], set(), {"quota"}),
-        (["creator_id", "song_id"], set(), {"quota", "scatter"}),
-        (["creator_id", "song_id", "tag"], {"profile"}, {"quota", "scatter"}),
+        (["creator_id"], {"follow"}, {"quota"}),
+        (["creator_id", "song_id"], {"follow"}, {"quota", "scatter"}),
+        (["creator_id", "song_id", "tag"], {"profile", "follow"}, {"quota", "scatter"}),
         (
             ["creator_id", "song_id", "tag", "type", "upload_ms"],
-            {"profile", "fresh"},
+            {"profile", "fresh", "follow"},
             {"quota", "scatter", "freshness"},
         ),
     ],
@@ -102,22 +103,25 @@ def test_steps_that_need_a_role_that_works_lack_are_left_out(tmp_path, platform,
     assert not [role for role in without if f'"{role}"' in text]
 
 
-def test_social_recall_is_left_out_where_nobody_knows_anybody(tmp_path, platform):
+def test_social_and_follow_recall_are_left_out_where_nobody_knows_anybody(tmp_path, platform):
     alone = replace(snapshot_of(platform, 100), users=Table(np.arange(3), {}), relations={})
-    assert "social" not in {c["use"] for c in config_of(tmp_path, "home", alone, {"click": 1.0}).scene("home").recall}
+    assert not {"social", "follow"} & channels_of(tmp_path, alone)
 
 
-def test_social_recall_is_there_where_users_have_friends_or_families_or_follow_creators(tmp_path, platform):
+def channels_of(folder, snapshot):
+    return {channel["use"] for channel in config_of(folder, "home", snapshot, {"click": 1.0}).scene("home").recall}
+
+
+def test_social_recall_is_there_where_users_have_friends_or_families_and_follow_where_they_follow_creators(
+    tmp_path, platform
+):
     works = snapshot_of(platform, 100, without=["creator_id"])
     nobody, families = Table(np.arange(3), {}), Table(np.arange(3), {"family": np.zeros(3, np.int32)})
     some = Relation(np.array([0, 1, 1, 1]), np.array([2]))
-    for snapshot in (
-        replace(works, users=families, relations={}),
-        replace(works, users=nobody, relations={"friends": some}),
-        replace(snapshot_of(platform, 100), users=nobody, relations={"follows": some}),
+    for snapshot, there in (
+        (replace(works, users=families, relations={}), {"social"}),
+        (replace(works, users=nobody, relations={"friends": some}), {"social"}),
+        (replace(snapshot_of(platform, 100), users=nobody, relations={"follows": some}), {"follow"}),
+        (replace(works, users=nobody, relations={"follows": some}), set()),  # creators whose works nobody knows
     ):
-        scene = config_of(tmp_path, "home", snapshot, {"click": 1.0}).scene("home")
-        assert "social" in {channel["use"] for channel in scene.recall}
-    followed = replace(works, users=nobody, relations={"follows": some})  # creators whose works nobody knows
-    scene = config_of(tmp_path, "home", followed, {"click": 1.0}).scene("home")
-    assert "social" not in {channel["use"] for channel in scene.recall}
+        assert {"social", "follow"} & channels_of(tmp_path, snapshot) == there

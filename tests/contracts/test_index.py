@@ -40,7 +40,18 @@ def test_the_same_writes_give_the_same_index(
 ) -> None:
     twins = Twins(np.random.default_rng(seed), dim, *stored, whole)
     twins.build(sorted(first))
-    writes = ["upsert", "upsert", "refresh", "remove", "block", "block everything", "unblock", "adjust", "exchange"]
+    writes = [
+        "upsert",
+        "upsert",
+        "refresh",
+        "remove",
+        "block",
+        "block everything",
+        "unblock",
+        "adjust",
+        "exchange",
+        "lists",
+    ]
     for write in data.draw(st.lists(st.sampled_from(writes), max_size=8)):
         ids = data.draw(IDS)
         if write == "upsert":
@@ -52,6 +63,8 @@ def test_the_same_writes_give_the_same_index(
         elif write == "adjust":
             halves = st.tuples(st.sampled_from([None, 2.0, -1.0, 0.5]), st.sampled_from([None, 7.0, -0.0]))
             twins.adjust(ids, *data.draw(halves.filter(lambda each: each != (None, None))))
+        elif write == "lists":
+            twins.build_lists(data.draw(st.sampled_from([None, 1, 2, 3, 5])), data.draw(st.integers(0, 2**63 - 1)))
         elif write == "exchange":
             twins.exchange(tmp_path_factory.mktemp("saved"), data.draw(st.booleans()))
         else:

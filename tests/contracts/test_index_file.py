@@ -35,6 +35,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
             index.upsert([1000], np.ones((1, 5)), [(name, column[:1]) for name, column in columns], 4)
             index.adjust([1000], [2], None)
             index.block([1000])
+        if dtype != "int8":
+            index.build_lists(9 if dtype == "float32" else 1, 0)
         index.save(bytes(folder / dtype))
     return folder
 
@@ -60,10 +62,15 @@ def said(library: Any, path: Path, verify: bool) -> Any:
     generation, ids, columns, _ = index.table()
     asked = [(version, np.ones(index.dim, np.float32)) for version in index.model_versions] or [(None, np.ones(5))]
     found = index.search(asked, ids, None, 20)
+    probed = (
+        index.search_all([(version, np.stack([query])) for version, query in asked], 20, None, 1)
+        if index.n_lists
+        else ()
+    )
     return [
-        *(generation, index.model_versions, index.dim, index.dtype, index.rescores, found[4]),
+        *(generation, index.model_versions, index.dim, index.dtype, index.rescores, found[4], index.n_lists),
         *((name, column.dtype, xxh64(column)) for name, column in columns.items()),
-        *(xxh64(array) for array in (ids, *found[:4])),
+        *(xxh64(array) for array in (ids, *found[:4], *probed[:4])),
     ]
 
 

@@ -43,6 +43,16 @@ def watched(one):
     return one
 
 
+def test_a_cap_that_cannot_hold_is_told_with_its_values():
+    """A column of one value: every place is of it, whatever its price."""
+    one = ledger(rate=1.0)
+    assert one.unmet() == []
+    for at in range(20):
+        tags = np.full(10, 2)
+        one.show(Feed(NOW + at, 10, np.array([3.0, 4.0]), (np.arange(10), tags), np.arange(10), np.arange(10)))
+    assert [line for line in one.unmet() if "cap" in line] == ["tag 2: above the cap of 0.5, price +3"]
+
+
 @settings(max_examples=30)
 @given(st.integers(0, 10**6), st.lists(st.booleans(), min_size=60, max_size=60))
 def test_saving_and_restoring_between_any_feeds_changes_nothing(seed, saved):

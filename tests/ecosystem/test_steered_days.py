@@ -101,7 +101,9 @@ def test_a_target_that_cannot_be_met_is_held_at_its_bound_and_named(library, ind
     day = live(library, index, steering, feeds=2_000)
     told = steering.snapshot()
     assert told["targets"][0]["price"] == -2.0
-    assert told["unmet"] == ["type 9: 0.000 of the places, wanted 0.3, price -2"] == day.notes[-1]["unmet"]
+    held = "type 9: 0.000 of the places, wanted 0.3, price -2"
+    assert told["unmet"] == ["type 9: no work has it", held] == day.notes[-1]["unmet"]
+    assert day.notes[0]["unmet"] == ["type 9: no work has it"], "from the first request on"
     assert abs(told["targets"][1]["share"] - 0.2) <= POINTS, "the other targets are met as ever"
 
 

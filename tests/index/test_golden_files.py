@@ -64,6 +64,27 @@ def test_this_karec_still_writes_the_same_bytes(tmp_path: Path) -> None:
         assert (tmp_path / "now.karec").read_bytes() == (GOLDEN / f"v1-{dtype}.karec").read_bytes()
 
 
+def make_listed() -> ItemIndex:
+    """The float32 index in lists: two of version 4, and what is of version 3 in none."""
+    index = make("float32")
+    index.build_lists(2, seed=1)
+    return index
+
+
+def test_a_golden_file_with_lists_opens_and_is_written_with_the_same_bytes(tmp_path: Path) -> None:
+    path = GOLDEN / "v1-lists.karec"
+    index = ItemIndex.open(path)
+    assert (len(index), index.n_lists, index.model_versions) == (7, 2, (3, 4))
+    queries = {3: [0, 1, 0], 4: vectors(2, 5)[0]}
+    exact = index.search_all(query_by_version=queries, k=10)
+    some = index.search_all(query_by_version=queries, k=10, n_probe=1)
+    assert set(exact.ids.tolist()) - set(some.ids.tolist()) == {99} and len(exact.ids) == 6
+    for each in (index, make_listed()):
+        each.save(tmp_path / "again.karec")
+        assert (tmp_path / "again.karec").read_bytes() == path.read_bytes()
+
+
 if __name__ == "__main__":
     for each in DTYPES:
         make(each).save(GOLDEN / f"v1-{each}.karec")
+    make_listed().save(GOLDEN / "v1-lists.karec")

@@ -110,3 +110,10 @@ def test_facets_that_do_not_fit_are_refused(options: dict, message: str) -> None
     given = {"facets": facets, "facet_weights": [0.1, 0.1], **options}
     with pytest.raises(ValueError, match=message):
         dpp_select(vectors, relevance, 3, **given)
+
+
+@pytest.mark.usefixtures("backend")
+def test_weights_that_are_no_list_are_refused_by_name() -> None:
+    vectors, relevance, facets, _, _ = some(5, 6, 0, [0.1])
+    with pytest.raises(TypeError, match=r"facet_weights must be a list of numbers, got 0\.3"):
+        dpp_select(vectors, relevance, 3, facets=facets, facet_weights=0.3)

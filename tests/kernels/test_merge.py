@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from plain_merge import plain_merge
 
-from karec.kernels.merge import MAX_CHANNELS, merge_channels
+from karec.kernels.merge import MAX_CHANNELS, merge_channels, sole_counts
 
 
 def merge(channels, quotas, limit):
@@ -33,6 +33,24 @@ def test_a_merge_equals_a_plain_walk_with_a_dictionary(case, limit):
     assert list(zip(ids.tolist(), scores.tolist(), sources.tolist(), strict=True)) == plain_merge(
         channels, quotas, limit
     )
+
+
+@given(cases, st.lists(st.integers(0, 30), min_size=6, max_size=6), st.lists(works, max_size=6), st.integers(0, 30))
+def test_with_floors_and_works_left_out_it_equals_the_walk_too(case, floors, left_out, room):
+    channels, quotas = [channel for channel, _ in case], [quota for _, quota in case]
+    floors = [min(floor, quota) for floor, quota in zip(floors, quotas, strict=False)]
+    limit = max(sum(floors), 1) + room
+    ids = [np.array([work for work, _ in channel], np.int64) for channel in channels]
+    scores = [np.array([score for _, score in channel], np.float32) for channel in channels]
+    merged = merge_channels(ids, scores, quotas, limit, floors, np.array(left_out, np.int64))
+    told = list(zip(*(part.tolist() for part in merged), strict=True))
+    assert told == plain_merge(channels, quotas, limit, floors, left_out)
+    assert not {work for work, *_ in told} & set(left_out)
+    for c, floor in enumerate(floors):
+        fit = {work for work, _ in channels[c]} - set(left_out)
+        first = {work for work, _ in channels[c][: quotas[c]]}
+        if len(first) == min(quotas[c], len(channels[c])) and not first & set(left_out):
+            assert sum(bits >> c & 1 for *_, bits in told) >= min(floor, len(channels[c]), len(fit))
 
 
 @given(cases, st.integers(1, 60))
@@ -120,11 +138,15 @@ A, S = np.arange(3), np.zeros(3, np.float32)
         (([A], [S + 1j], [1], 1), r"dtype complex64, expected \(n,\) float32"),
         (([A.astype(np.uint64)], [S], [1], 1), r"dtype uint64, expected \(n,\) int64"),
         (([A, A], [S, S[:2]], [1, 1], 1), r"channel 1: ids has shape \(3,\), scores has shape \(2,\)"),
-        (([A], [S], [1, 1], 1), "1 lists of ids, 1 of scores and 2 quotas"),
+        (([A], [S], [1, 1], 1), "1 lists of ids, 1 of scores, 2 quotas and 1 floors"),
         (([A], [S], [-1], 1), "quota of channel 0 must not be negative, got -1"),
         (([A], [S], [1], 0), "limit must be in"),
         (([A], [S], [1], 2**31), "limit must be in"),
         (([A] * 33, [S] * 33, [1] * 33, 1), "33 channels, at most 32"),
+        (([A], [S], [2], 3, [3]), r"the floor of channel 0 must be in 0…2, its quota, got 3"),
+        (([A], [S], [2], 3, [-1]), r"the floor of channel 0 must be in 0…2, its quota, got -1"),
+        (([A, A], [S, S], [2, 2], 3, [2, 2]), "the floors sum to 4, the limit is 3"),
+        (([A], [S], [2], 3, None, A * 0.5), r"ids of channel left out has .*float64, expected \(n,\) int64"),
     ],
 )
 def test_shapes_dtypes_quotas_and_limits_that_do_not_fit_are_refused(arguments, message):
@@ -139,3 +161,9 @@ def test_works_that_were_chosen_to_meet_in_one_slot_are_merged_as_any_others():
     merged, _, sources = merge_channels([ids, ids[::-1]], [scores, scores], [len(ids), len(ids)], len(ids))
     assert np.array_equal(merged, ids)
     assert (sources == 3).all()
+
+
+@given(st.lists(st.integers(0, 2**32 - 1) | st.integers(0, 31).map(lambda bit: 1 << bit)), st.integers(0, 32))
+def test_sole_are_the_works_that_only_one_channel_found(sources, n_channels):
+    counts = sole_counts(np.array(sources, np.uint32), n_channels)
+    assert counts.tolist() == [sources.count(1 << channel) for channel in range(n_channels)]

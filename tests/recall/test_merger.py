@@ -20,14 +20,21 @@ channels = st.lists(
 )
 
 
+def unpacked(merged):
+    return merged.value, merged.notes
+
+
 @given(channels, st.integers(1, 30))
 def test_each_channel_brings_its_quota_of_works_that_are_new_and_all_together_the_limit(channels, limit):
     found, quotas = [channel for channel, _ in channels], [quota for _, quota in channels]
     parts = [Candidates.of([work for work, _ in part], np.array([score for _, score in part])) for part in found]
-    merged = QuotaMerger(quotas, limit).merge(Request(1), parts)
+    merged, notes = unpacked(QuotaMerger(quotas, limit).merge(Request(1), parts))
     told = zip(merged.ids.tolist(), merged.scores.tolist(), merged.sources.tolist(), strict=True)
     assert list(told) == plain_merge(found, quotas, limit)
     assert merged.rows.tolist() == [-1] * len(merged), "rows are for a hydrator to find"
+    assert notes["sole"] == [
+        sum(bits == 1 << c for *_, bits in plain_merge(found, quotas, limit)) for c in range(len(found))
+    ]
 
 
 @pytest.mark.parametrize(("quotas", "limit"), [([1, 0], 1), ([-1], 1), ([1], 0), ([1], -1)])
@@ -42,4 +49,34 @@ def test_the_merger_keeps_quotas_of_its_own():
     quotas = [2]
     merger = QuotaMerger(quotas, 9)
     quotas[0] = 5
-    assert merger.limit == 9 and len(merger.merge(Request(1), [Candidates.of(np.arange(9))])) == 2
+    assert merger.limit == 9 and len(merger.merge(Request(1), [Candidates.of(np.arange(9))]).value) == 2
+
+
+def test_floors_are_kept_and_what_they_leave_free_is_filled():
+    parts = [Candidates.of(np.arange(8)), Candidates.of(np.array([1, 100])), Candidates.of(np.arange(200, 209))]
+    merged, _ = unpacked(QuotaMerger([8, 8, 9], 6, floors=[0, 2, 2]).merge(Request(1), parts))
+    assert merged.ids.tolist() == [0, 1, 100, 200, 201, 2], "work 1 is of the second channel too, so one more has room"
+    assert merged.sources.tolist() == [1, 3, 2, 4, 4, 1]
+
+
+def test_what_a_user_consumed_never_leaves_recall_and_takes_nobodys_place(platform):
+    """User 1 watched 100 and 104."""
+    merger = QuotaMerger([3], 3, consumed=["history"], snapshot=platform)
+    of = {
+        user: merger.merge(Request(user), [Candidates.of(np.arange(100, 110))]).value.ids.tolist() for user in (1, 999)
+    }
+    assert of == {1: [101, 102, 103], 999: [100, 101, 102]}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"floors": [4, 0]}, "a channel's floor lies in 0 … its quota, got 4 with the quota 3"),
+        ({"floors": [-1, 0]}, "a channel's floor lies in 0 … its quota, got -1 with the quota 3"),
+        ({"floors": [3, 2]}, "the floors sum to 5, 4 works leave recall: make them smaller"),
+        ({"consumed": ["histroy"]}, "consumed names 'histroy' (did you mean 'history'?); relations are"),
+    ],
+)
+def test_floors_and_relations_that_make_no_sense_are_refused(platform, settings, message):
+    with pytest.raises(ValueError, match="^" + re.escape(message)):
+        QuotaMerger([3, 3], 4, snapshot=platform, **settings)

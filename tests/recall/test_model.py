@@ -74,6 +74,47 @@ def test_model_of_another_index_than_the_cascade_reads_is_refused(platform):
         Cascade("home", (), recall, (), index=other)
 
 
+def listed_works(n=600, n_lists=30):
+    """(index, a request whose user vector is that of work 100)."""
+    rng = np.random.default_rng(5)
+    vectors = rng.standard_normal((12, 8))[rng.integers(0, 12, n)] + 0.3 * rng.standard_normal((n, 8))
+    index = ItemIndex.build(np.arange(100, 100 + n), vectors)
+    if n_lists:
+        index.build_lists(n_lists)
+    request = A_STRANGER.with_features({"user_vector": vectors[:1].astype(np.float32)}).with_view(index.pinned())
+    return index, request
+
+
+def test_model_reads_the_bundles_number_of_lists_where_it_need_not_be_exact(backend):
+    index, request = listed_works()
+    exact = Model(index, quota=20, n_probe=3).recall(request)
+    some = Model(index, quota=20, exact=False, n_probe=3).recall(request)
+    expected = request.index.search_all(request.features["user_vector"][0], 20, n_probe=3)
+    assert some.ids.tolist() == expected.ids.tolist() and some.scores.tolist() == expected.scores.tolist()
+    assert exact.ids.tolist() == request.index.search_all(request.features["user_vector"][0], 20).ids.tolist()
+
+
+def test_model_reads_as_many_lists_as_hold_twice_its_quota():
+    index, request = listed_works()
+    some = Model(index, quota=150, exact=False, n_probe=1).recall(request)
+    expected = request.index.search_all(request.features["user_vector"][0], 150, n_probe=15)
+    assert some.ids.tolist() == expected.ids.tolist()
+
+
+@pytest.mark.parametrize("n_probe", [None, 3])
+def test_model_scans_an_index_without_lists(n_probe):
+    index, request = listed_works(n_lists=0)
+    some = Model(index, quota=20, exact=False, n_probe=n_probe).recall(request)
+    assert some.ids.tolist() == Model(index, quota=20).recall(request).ids.tolist()
+
+
+def test_model_finds_an_upserted_work_at_once_by_its_lists():
+    index, request = listed_works()
+    index.upsert([5000], 50 * request.features["user_vector"])
+    found = Model(index, quota=1, exact=False, n_probe=1).recall(request.with_view(index.pinned()))
+    assert found.ids.tolist() == [5000]
+
+
 TWO = np.array([[0.25, -1.5]], np.float32)
 
 

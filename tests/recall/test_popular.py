@@ -1,4 +1,4 @@
-"""Popular and fresh works: the same for everybody."""
+"""Works that do well: with everybody, in one's segment, by live indicators."""
 
 from dataclasses import replace
 
@@ -9,10 +9,13 @@ from hypothesis import strategies as st
 from plain_recall import by_popularity
 from random_platform import make_platform, platforms
 
+from karec.platform.relations import Relation
 from karec.platform.table import Table
-from karec.recall.popular import Fresh, Popular
+from karec.prerank.live_indicators import LiveIndicators
+from karec.recall.popular import Indicators, Popular
 from karec.recall.postings import popularity
-from karec.types import Request
+from karec.recall.segments import PRIOR_SEEN
+from karec.types import Candidates, Request
 
 A_STRANGER = Request(user_id=999)
 
@@ -21,18 +24,52 @@ def found(source, user_id=1):
     return source.recall(Request(user_id=user_id)).ids.tolist()
 
 
-def test_popular_is_by_satisfied_plays_and_fresh_by_upload(platform):
+def test_popular_is_by_satisfied_plays(platform):
     assert found(Popular(platform, quota=3)) == [109, 108, 107]
-    assert found(Fresh(platform, quota=3)) == [100, 101, 102]
     assert Popular(platform, quota=3).recall(A_STRANGER).ids.tolist() == [109, 108, 107]
 
 
 @given(platforms, st.integers(1, 50))
-def test_popular_is_by_smoothed_rate_and_fresh_by_moment_and_ties_are_by_row(platform, quota):
-    works = platform.works
-    newest = sorted(range(len(works)), key=lambda row: (-works["upload_ms"][row], row))
-    assert found(Popular(platform, quota)) == works.ids[by_popularity(platform)[:quota]].tolist()
-    assert found(Fresh(platform, quota)) == works.ids[newest[:quota]].tolist()
+def test_popular_is_by_smoothed_rate_and_ties_are_by_row(platform, quota):
+    assert found(Popular(platform, quota)) == platform.works.ids[by_popularity(platform)[:quota]].tolist()
+
+
+def segmented(platform):
+    """Users 1 and 2 are young, 3 is not, nobody knows of 4. The young passed over 109, which all others like."""
+    users = Table(platform.users.ids, {"age_band": np.array([0, 0, 1, -1]), "height": np.ones(4)})
+    passed = Relation.from_pairs(np.repeat([0, 1], 10), np.full(20, 109), 4)
+    liked = Relation.from_pairs(np.repeat([0, 1], 10), np.full(20, 103), 4)
+    return replace(platform, users=users, relations={"skipped": passed, "history": liked})
+
+
+def test_in_a_segment_works_are_by_their_rate_among_its_users(platform):
+    """Smoothed towards the rate with everybody, of 20 shows at .55 imagined: 103 has .885, 108 .842, 107 .758."""
+    here = Popular(segmented(platform), quota=3, segment="age_band")
+    assert pytest.approx(0.885) == (20 + PRIOR_SEEN * (40 + 11) / 120) / (20 + PRIOR_SEEN)
+    assert [found(here, user) for user in (1, 2)] == [[103, 108, 107]] * 2
+    assert [found(here, user) for user in (3, 4, 999)] == [[109, 108, 107]] * 3, "as everybody, where nothing was seen"
+
+
+def test_a_segment_is_an_integer_column_of_users(platform):
+    for segment in ("height", "mood"):
+        with pytest.raises(ValueError, match=f"segment = '{segment}' is no integer column of users; these are"):
+            Popular(segmented(platform), quota=3, segment=segment)
+
+
+def test_indicators_are_those_of_the_prerank_step(platform):
+    step = LiveIndicators(platform, {"long_view": 1.0})
+    every = Candidates.of(platform.works.ids)
+    order = np.argsort(-step.score(A_STRANGER, every), kind="stable")
+    assert found(Indicators(platform, 4, {"long_view": 1.0})) == platform.works.ids[order[:4]].tolist()
+    assert Indicators(platform, 4, {"long_view": 1.0}).best is Indicators(platform, 4, {"long_view": 1.0}).best
+    with pytest.raises(ValueError, match=r"live indicators of \['smile'\]: works count \['exposed', 'long_view'\]"):
+        Indicators(platform, 4, {"smile": 1.0})
+
+
+@pytest.mark.parametrize("kind", [Popular, Indicators])
+def test_quotas_are_positive(platform, kind):
+    with pytest.raises(ValueError, match="quota must be positive, got 0"):
+        kind(platform, 0)
 
 
 def test_one_lucky_show_does_not_make_a_work_popular(platform):
@@ -51,28 +88,24 @@ def test_without_counters_popularity_falls_with_age_from_1_to_0():
     upload = platform.works["upload_ms"].astype(float)
     expected = (upload - upload.min()) / (upload.max() - upload.min())
     np.testing.assert_array_equal(popularity(platform), expected)
-    platform.works["upload_ms"][:] = 5
-    assert popularity(platform).tolist() == [0.0] * 9, "no work is newer than another"
-    platform.works["upload_ms"][3] = 6
-    assert popularity(platform).tolist() == [0.0] * 3 + [1.0] + [0.0] * 5
+    for newer in (5, 6):
+        platform = make_platform(seed=1, n_works=9, counters=(), family=False)
+        platform.works["upload_ms"][:] = 5
+        platform.works["upload_ms"][3] = newer
+        expected = [0.0] * 3 + [float(newer > 5)] + [0.0] * 5
+        assert popularity(platform).tolist() == expected, "where no work is newer than another all are alike"
 
 
-def test_without_moments_no_work_is_fresh_and_popular_works_are_in_order_of_rows(platform):
+def test_without_moments_popular_works_are_in_order_of_rows(platform):
     timeless = replace(platform, works=Table(platform.works.ids, {}))
     assert popularity(timeless).tolist() == [0.0] * 10 and found(Popular(timeless, quota=3)) == [100, 101, 102]
-    message = "fresh recall needs the moment when works were published; these works have none"
-    with pytest.raises(ValueError, match=f"^{message}$"):
-        Fresh(timeless, quota=3)
 
 
 @pytest.mark.parametrize("counters", [(), ("count_click",)])
 def test_a_platform_without_works_has_no_popular_ones(counters):
-    platform = make_platform(seed=0, n_works=0, counters=counters, family=False)
-    assert found(Popular(platform, 5)) == found(Fresh(platform, 5)) == []
+    assert found(Popular(make_platform(seed=0, n_works=0, counters=counters, family=False), 5)) == []
 
 
 def test_channels_of_one_quota_share_what_they_found_and_of_two_do_not(platform):
-    for kind, own in ((Popular, "best"), (Fresh, "newest")):
-        assert getattr(kind(platform, 3), own) is getattr(kind(platform, 3), own)
-        assert [len(kind(platform, quota).recall(A_STRANGER)) for quota in (3, 4)] == [3, 4]
-        assert kind(platform, 3).quota == 3
+    assert Popular(platform, 3).best is Popular(platform, 3).best
+    assert [len(Popular(platform, quota).recall(A_STRANGER)) for quota in (3, 4)] == [3, 4]

@@ -3,10 +3,9 @@
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from plain_recall import in_turns
 from random_platform import make_platform
 
-from karec.recall.postings import Postings, interleave, newest_by_creator, users_by_family, works_by
+from karec.recall.postings import Postings, interleave, latest_of_users, newest_by_creator, users_by, works_by
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 9))), st.integers(-1, 6), st.integers(0, 9))
@@ -17,22 +16,40 @@ def test_postings_are_sorted_lists_by_key(pairs, key, limit):
     assert Postings.build(keys, priority).of(key, limit).tolist() == expected[:limit]
 
 
-@given(st.lists(st.lists(st.integers(0, 20), max_size=8), max_size=6), st.integers(0, 30))
-def test_interleaving_takes_turns_and_leaves_repeats_out(lists, limit):
-    rows = interleave([np.array(part, np.int64) for part in lists], limit)
-    assert rows.dtype == np.int64 and rows.tolist() == in_turns(lists, limit)
+def test_interleaving_takes_turns_and_leaves_repeats_out(platform):
+    """The kernel's contract is tested beside it: here, that spans of two arrays are read as their lists."""
+    some = np.array([9, 4, 4, 0], np.int32), np.array([0, 3]), np.array([2, 4])
+    other = np.array([4, 7], np.int32), np.array([0]), np.array([2])
+    rows = interleave(platform, [some, other], 9)
+    assert rows.dtype == np.int32 and rows.tolist() == [9, 0, 4, 7]
+    assert interleave(platform, [some, other], 2).tolist() == [9, 0] and not len(interleave(platform, [], 5))
 
 
-def test_many_lists_take_turns_in_their_own_order():
-    """Above 16 entries a sort that is not stable shows."""
-    lists = [np.arange(100 * at, 100 * at + 40) for at in range(9, -1, -1)]
-    assert interleave(lists, 400).tolist() == np.stack(lists).T.ravel().tolist()
+@given(st.integers(0, 2**32), st.integers(0, 12))
+def test_lists_of_users_are_their_known_works_latest_first(seed, limit):
+    platform = make_platform(seed, n_works=9, counters=(), family=False)
+    lists = latest_of_users(platform, "history")
+    rows = {int(work): row for row, work in enumerate(platform.works.ids)}
+    for user in range(len(platform.users)):
+        of = platform.relations["history"].of(user)[::-1].tolist()
+        array, begins, ends = lists.spans(np.array([user]), limit)
+        assert array[begins[0] : ends[0]].tolist() == [rows[work] for work in of if work in rows][:limit]
+    assert latest_of_users(platform, "history") is lists and latest_of_users(platform, "nothing") is None
+
+
+@given(st.lists(st.integers(0, 5), max_size=9), st.lists(st.integers(-1, 6), max_size=5), st.integers(0, 4))
+def test_spans_are_the_lists_of_their_keys(key_of_work, keys, limit):
+    lists = Postings.build(np.array(key_of_work, np.int64), np.arange(len(key_of_work))[::-1])
+    rows, begins, ends = lists.spans(np.array(keys, np.int64), limit)
+    assert [rows[b:e].tolist() for b, e in zip(begins, ends, strict=True)] == [
+        [row for row, of in enumerate(key_of_work) if of == key][:limit] for key in keys
+    ]
 
 
 def test_lists_are_built_once_for_a_snapshot():
     platform = make_platform(seed=3, n_works=20, counters=("count_click",), family=True)
     for build in (lambda: works_by(platform, "tag"), lambda: newest_by_creator(platform)):
         assert build() is build()
-    assert users_by_family(platform) is users_by_family(platform)
+    assert users_by(platform, "family") is users_by(platform, "family")
     assert works_by(platform, "tag") is not works_by(platform, "song_id")
-    assert users_by_family(make_platform(seed=3, n_works=20, counters=(), family=False)) is None
+    assert users_by(make_platform(seed=3, n_works=20, counters=(), family=False), "family") is None

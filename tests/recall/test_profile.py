@@ -21,11 +21,29 @@ def found(source, user_id=1):
 
 
 def test_profile_brings_works_of_songs_creators_and_tags_in_the_history(platform):
-    by_song = found(Profile(platform, quota=10, facets=["song_id"]))  # songs 50 and 51, best plays first
+    history = {"history": 1.0}  # alone: the user also made works, which is evidence too
+    by_song = found(Profile(platform, quota=10, facets=["song_id"], evidence=history))  # songs 50 and 51, best first
     assert set(by_song) == {100, 103, 106, 109, 101, 104, 107}
     assert by_song[:2] == [107, 109]  # the song of the later work weighs more, so it comes first
-    by_creator = found(Profile(platform, quota=10, facets=["creator_id"]))
+    by_creator = found(Profile(platform, quota=10, facets=["creator_id"], evidence=history))
     assert set(by_creator) == {100, 101, 106, 109, 104, 105, 108}
+
+
+def test_each_kind_of_evidence_counts_and_one_without_weight_does_not(platform):
+    """User 4 alone: liked a work of song 52, searched for song 51, and made one of song 50."""
+    lists = {"liked": [102], "searched": [51]}
+    relations = {name: Relation.from_pairs(np.full(len(of), 3), np.array(of), 4) for name, of in lists.items()}
+    works = Table(platform.works.ids, {**platform.works.columns, "creator_id": np.array([4] + [9] * 9)})
+    alone = replace(platform, works=works, relations=relations)
+    songs = {"liked": {102, 105, 108}, "searched": {101, 104, 107}, "sung": {100, 103, 106, 109}}
+    for kind, expected in songs.items():
+        assert set(found(Profile(alone, 10, ["song_id"], evidence={kind: 0.5}), user_id=4)) == expected
+    assert found(Profile(alone, 10, ["song_id"], evidence={"liked": 0.0, "history": 1.0}), user_id=4) == []
+    heavier = found(Profile(alone, 10, ["song_id"], evidence={"liked": 1.0, "searched": 3.0}), user_id=4)
+    assert heavier[0] == 107, "the song that weighs more comes first"
+    assert len(found(Profile(alone, 10, ["song_id"]), user_id=4)) == 10, "all kinds, where nothing is said"
+    by_tag = found(Profile(alone, 10, ["tag"], evidence={"searched": 1.0}), user_id=4)
+    assert by_tag == [], "a song that was searched says nothing of tags"
 
 
 @given(
@@ -45,10 +63,15 @@ def test_facets_share_the_quota_and_values_in_proportion_to_their_weight(
     assert candidates.ids.dtype == np.int64 and not candidates.scores.any()
 
 
-def test_by_default_songs_creators_and_tags_count_twenty_values_of_each_and_5_percent_less_for_each_step_back(platform):
+def test_by_default_songs_creators_tags_and_eras_count_twenty_values_of_each_and_5_percent_less_for_each_step_back(
+    platform,
+):
     plain = Profile(platform, quota=7)
     assert (plain.facets, plain.keys_per_facet, plain.decay) == (("song_id", "creator_id", "tag"), 20, 0.95)
+    assert plain.evidence == dict.fromkeys(["history", "liked", "sung", "searched"], 1.0)
     assert found(plain) == plain_profile(platform, 1, 7, ["song_id", "creator_id", "tag"], 20, 0.95)
+    works = Table(platform.works.ids, {**platform.works.columns, "era": np.arange(10) % 2})
+    assert Profile(replace(platform, works=works), quota=7).facets == ("song_id", "creator_id", "tag", "era")
 
 
 def test_values_of_equal_weight_are_taken_from_the_lowest_on(platform):
@@ -57,13 +80,15 @@ def test_values_of_equal_weight_are_taken_from_the_lowest_on(platform):
     works = Table(np.arange(40), {**columns, "song_id": np.arange(40)[::-1]})
     history = Relation.from_pairs(np.zeros(40, int), np.random.default_rng(0).permutation(40), 4)
     everything = replace(platform, works=works, relations={"history": history})
-    assert found(Profile(everything, 3, ["song_id"], keys_per_facet=3, decay=1.0)) == [39, 38, 37]
+    plain = Profile(everything, 3, ["song_id"], keys_per_facet=3, decay=1.0, evidence={"history": 1.0})
+    assert found(plain) == [39, 38, 37]
 
 
 @pytest.mark.parametrize("user_id", [4, 999])
-def test_profile_of_a_user_without_history_is_empty(platform, user_id):
+def test_profile_of_a_user_of_whom_nothing_is_known_is_empty(platform, user_id):
     assert found(Profile(platform, quota=10), user_id) == []
-    assert found(Profile(replace(platform, relations={}), quota=10)) == [], "a platform without histories"
+    nobody = replace(platform, relations={})
+    assert found(Profile(nobody, quota=10, evidence={"history": 1.0})) == [], "a platform without histories"
 
 
 SETTINGS = "profile needs quota > 0, keys_per_facet > 0 and 0 < decay ≤ 1, got "
@@ -81,6 +106,9 @@ SETTINGS = "profile needs quota > 0, keys_per_facet > 0 and 0 < decay ≤ 1, got
         ),
         ({"decay": 0.0}, SETTINGS + "9, 20 and 0.0"),
         ({"decay": 1.5}, SETTINGS + "9, 20 and 1.5"),
+        ({"evidence": {"watched": 1.0}}, "evidence watched = 1.0 (did you mean 'searched'?): kinds are ['history', "),
+        ({"evidence": {"like": 1.0}}, "evidence like = 1.0 (did you mean 'liked'?): kinds are"),
+        ({"evidence": {"liked": -1.0}}, "evidence liked = -1.0"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused_by_name(platform, settings, message):

@@ -124,3 +124,14 @@ def test_an_arm_without_exposures_is_measured_as_empty():
 def test_rows_that_contradict_each_other_are_refused_by_arm_and_row(wrong, said):
     with pytest.raises(DataError, match=said):
         sums_of(wrong())
+
+
+def test_users_who_could_not_come_count_nowhere():
+    """A part of a world was played: four of six users."""
+    came = np.array([[1, 1, 0, 0, -1, -1], [0, 1, 0, 0, -1, -1]])
+    sums = sums_of(arm("plain", [(0, 0, 0), (0, 1, 2), (1, 1, 0)], sessions=came))
+    assert sums.n_users == 4 and len(sums.by_user["play_s"].over) == 4
+    assert sums.by_day["sessions"].tolist() == [0.5, 0.25]
+    assert sums.by_day["exposures"].tolist() == [0.5, 0.25]
+    with pytest.raises(DataError, match="exposure 0, was shown to a user who could not come"):
+        sums_of(arm("plain", [(0, 4, 0)], sessions=came))

@@ -5,6 +5,8 @@ import re
 import pytest
 from small_loop import RANDOM, TOWERS, arms_of
 
+from karec.config.scenes import Config
+from karec.config.starting import starting_config
 from karec.errors import ConfigError
 from karec.simulate.arms import SETS, read_arms
 from karec.simulate.population import Sizes, make_population
@@ -32,11 +34,30 @@ def scene_of(population, tmp_path):
 @pytest.mark.parametrize("name", SETS)
 def test_sets_that_come_with_karec_are_scenes(name, population, tmp_path):
     arms = read_arms(name)
-    assert len(arms.arms) > 3
+    assert len(arms.arms) > 1
     for arm in arms.arms:
         scene = arms.config_of(arm, tmp_path / "karec.toml", tmp_path, population.snapshot, WEIGHTS).scene(SCENE)
         assert [stage["name"] for stage in scene.stages] == ["prerank", "rank", "rerank"]
         assert "not_seen" in [step["use"] for step in scene.stages[0]["steps"]]
+
+
+@pytest.mark.parametrize("name", ["demo", "kernels", "steered"])
+def test_the_arm_starting_reranks_as_a_new_karec_toml_does(name, population, tmp_path):
+    arms = read_arms(name)
+    (arm,) = [arm for arm in arms.arms if arm.name == "starting"]
+    scene = arms.config_of(arm, tmp_path / "karec.toml", tmp_path, population.snapshot, WEIGHTS).scene(SCENE)
+    path = tmp_path / "starting.toml"
+    path.write_text(starting_config(SCENE, population.snapshot, WEIGHTS))
+    assert scene.stages[-1]["steps"] == Config.read(path).scene(SCENE).stages[-1]["steps"]
+
+
+def test_some_arms_of_a_file_are_a_file_of_their_own(tmp_path):
+    arms = arms_of(tmp_path, TOWERS + RANDOM)
+    assert [arm.name for arm in arms.only(["random"]).arms] == ["random"]
+    demo = read_arms("demo").only(["starting"])
+    assert demo.baseline is None and demo.pair is None and demo.shown == ("starting",)
+    with pytest.raises(ConfigError, match=r"--only 'randm' names no arm of the file \(did you mean 'random'\?\)"):
+        arms.only(["randm"])
 
 
 def test_an_arm_changes_what_it_names_and_nothing_else(scene_of):
@@ -48,12 +69,12 @@ def test_an_arm_changes_what_it_names_and_nothing_else(scene_of):
 
 def test_channels_share_the_pool_as_the_template_says(scene_of):
     quota = {source["use"]: source["quota"] for source in scene_of(TOWERS).recall}
-    assert quota == {"profile": 240, "social": 120, "popular": 240, "fresh": 240}
+    assert quota == {"follow": 30, "profile": 240, "social": 120, "popular": 240, "fresh": 240}
     wider = TOWERS + "scene.counts.recall = 1_000\nscene.recall.popular.quota = 7\n"
     scene = scene_of(wider)
     assert scene.limit == 1_000
     quota = {source["use"]: source["quota"] for source in scene.recall}
-    assert quota == {"profile": 400, "social": 200, "popular": 7, "fresh": 400}
+    assert quota == {"follow": 50, "profile": 400, "social": 200, "popular": 7, "fresh": 400}
 
 
 def test_settings_of_an_arm_go_over_those_of_all(tmp_path):

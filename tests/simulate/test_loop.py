@@ -7,17 +7,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from small_loop import RANDOM, SIZES, TOWERS, arms_of, play
+from small_loop import RANDOM, SIZES, TOWERS, arms_of, assert_same, play
 
 from karec import cli
 from karec.bundle import Bundle
 from karec.config.assemble import build_cascade
 from karec.config.starting import starting_config
 from karec.errors import ConfigError, DataError
+from karec.logs.rank_log import read_rank_log
 from karec.platform.folds.lists import KEPT
-from karec.simulate.arm_log import ARRAYS, BEFORE, EXPOSURES, NEVER, ArmLog
+from karec.simulate.arm_log import BEFORE, NEVER, ArmLog
 from karec.simulate.arms import SETS, read_arms
 from karec.simulate.checkpoint import read_events
+from karec.simulate.feeds import read_feeds
 from karec.simulate.loop import simulate
 from karec.simulate.nightly import joined
 from karec.simulate.population import make_population
@@ -43,13 +45,6 @@ def played(tmp_path_factory, models):
 @pytest.fixture(scope="module")
 def population():
     return make_population(SIZES)
-
-
-def assert_same(one, other):
-    for name in EXPOSURES:
-        np.testing.assert_array_equal(one.exposures[name], other.exposures[name], err_msg=name)
-    for name in ARRAYS:
-        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
 
 
 def test_two_arms_that_are_alike_have_the_same_log(played):
@@ -103,6 +98,7 @@ def test_what_is_shown_is_there_and_was_not_seen_before(played):
         e = arm.exposures
         assert (arm.work_upload_day[e["work"]] < e["day"]).all(), "a work is there from the morning after its upload"
         assert (e["age_ms"] > 0).all()
+        assert (e["creator"] != e["user"]).all(), "nobody is shown a work of his own"
         of_day = np.stack([e["user"], e["work"], e["day"]])
         assert np.unique(of_day, axis=1).shape == of_day.shape
         few = np.bincount(e["user"], minlength=arm.n_users)[e["user"]] <= KEPT  # all that a user saw is listed
@@ -196,6 +192,9 @@ def test_every_arm_that_comes_with_karec_builds(name, played, models):
         ('[[arms]]\nname = "models"\n', "names a folder"),
         ('[[arms]]\nname = "a"\nscene.stages.prerank.steps.dqp = false\n', "no entry 'dqp' is inherited"),
         ('[[arms]]\nname = "a"\nscene.colour = 1\n', "unknown key 'colour'"),
+        ('[[arms]]\nname = "a"\nscene.stages.rerank.steps = [{ use = "dppp" }]\n', "did you mean 'dpp'"),
+        ('[[arms]]\nname = "a"\nscene.observers = [{ use = "rank_lgo" }]\n', "did you mean 'rank_log'"),
+        ('[[arms]]\nname = "a"\nlearn.towers.epoch = 3\n', "unknown key 'epoch'"),
     ],
 )
 def test_a_wrong_arms_file_is_refused_before_anything_is_trained(text, words, tmp_path):
@@ -210,19 +209,6 @@ def test_a_cascade_that_does_not_build_is_refused_before_the_first_day(models, t
     with pytest.raises(ConfigError, match=r"the step fusion needs column\.logits"):
         play(tmp_path, models, wrong)
     assert not list((tmp_path / "out").glob("*/day-*.npz"))
-
-
-def test_an_arm_that_steers_exposure_is_refused_by_name(models, tmp_path):
-    steering = """[[arms]]
-name = "steered"
-[arms.scene]
-request = [{ use = "user_features" }, { use = "user_tower" }, { use = "exposure_prices" }]
-observers = [{ use = "exposures" }]
-exposure.targets = [{ column = "type", share = { "1" = 0.3 } }]
-stages.rerank.steps = [{ use = "exposure" }, { use = "top_k" }]
-"""
-    with pytest.raises(ConfigError, match="the arm 'steered' steers exposure"):
-        play(tmp_path, models, steering)
 
 
 def test_a_folder_of_another_simulation_is_refused_by_name(played, models):
@@ -249,8 +235,8 @@ def test_a_folder_that_another_process_plays_into_is_refused(models, tmp_path):
 
 
 def test_a_simulation_of_which_no_day_was_played_is_begun_anew_with_other_arms(models, tmp_path):
-    with pytest.raises(ConfigError, match="did you mean 'dpp'"):
-        play(tmp_path, models, TOWERS + 'scene.stages.rerank.steps = [{ use = "dppp" }]\n')
+    with pytest.raises(ConfigError, match=r"diversity must lie in \[0, 1\]"):
+        play(tmp_path, models, TOWERS + 'scene.stages.rerank.steps = [{ use = "dpp", diversity = 2.0 }]\n')
     assert ArmLog.read(play(tmp_path, models, RANDOM) / "random").days == SIZES.days
 
 
@@ -292,6 +278,38 @@ def test_towers_learn_at_night_from_what_was_served(played, models, tmp_path):
     second = [arm.exposures["work"][arm.exposures["day"] == 1] for arm in (still, moved)]
     np.testing.assert_array_equal(*first)
     assert not np.array_equal(*second)
+
+
+def test_a_day_that_is_played_again_stands_in_the_rank_log_once(models, tmp_path):
+    arms = {"whole": {}, "killed": {"progress": StopAfter("towers: day 2")}}
+    logs = {}
+    for name, options in arms.items():
+        folder = tmp_path / name
+        if options:
+            with pytest.raises(KeyboardInterrupt):
+                play(folder, models, TOWERS, nights=5, sizes=TWO_DAYS, cores=1, **options)
+        out = play(folder, models, TOWERS, nights=5, sizes=TWO_DAYS, cores=1, resume=bool(options))
+        logs[name] = read_rank_log(out / "towers" / "rank_log", ("click", "long_view", "like"))
+    assert len(logs["whole"]) == len(logs["killed"]) > 0
+    np.testing.assert_array_equal(logs["whole"].item_id, logs["killed"].item_id)
+
+
+def test_a_report_shows_feeds_of_the_last_day_with_their_reasons(played, population):
+    bundle = Bundle.open(played / "towers" / "bundles", verify=False)
+    feeds = read_feeds(played, ["towers", "random"])
+    assert [feed["arm"] for feed in feeds] == 3 * ["towers"] + 3 * ["random"]
+    assert [feed["user"] for feed in feeds[:3]] == [feed["user"] for feed in feeds[3:]], "the same users in every arm"
+    snapshot = bundle.snapshot
+    for feed in feeds[:3]:
+        user = int(snapshot.users.lookup(np.array([feed["user"]]))[0])
+        follows = set(snapshot.relations["follows"].of(user).tolist())
+        enjoyed = snapshot.works.lookup(snapshot.relations["history"].of(user))
+        assert feed["day"] == SIZES.days and len(feed["works"]) == 10
+        for work in feed["works"]:
+            assert ("follows the creator" in work["why"]) == (work["creator"] in follows)
+            n = int((snapshot.works["creator_id"][enjoyed] == work["creator"]).sum())
+            assert (f"enjoyed {n} of this creator" in work["why"]) == (n > 0)
+            assert work["age_h"] > 0 and work["found_by"] and 1 <= work["ranked"] <= 60
 
 
 def test_arms_that_read_no_user_vector_do_not_learn(models, tmp_path):

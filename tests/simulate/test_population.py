@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from karec._clock import DAY_MS
-from karec.simulate.arm_log import BEFORE
-from karec.simulate.population import Sizes, make_population
+from karec.simulate.arm_log import BEFORE, NEVER
+from karec.simulate.population import Part, Sizes, make_population, population_of
 
 SIZES = Sizes(works=800, users=80, exposures=4_000, days=2, seed=1)
 
@@ -29,6 +29,19 @@ def test_the_first_days_of_more_days_are_the_same(population):
         np.testing.assert_array_equal(getattr(longer.potential, name)[:n], getattr(population.potential, name))
     np.testing.assert_array_equal(longer.potential.patience, population.potential.patience)
     assert longer.potential.mean_seen == population.potential.mean_seen
+
+
+def test_a_part_of_a_world_has_fewer_users_and_the_works_that_they_were_shown(population):
+    part = population_of(population.world, SIZES.days, SIZES.seed, Part(users=20, works=5.0))
+    assert part.comers.sum() == 20 and population.comers.all()
+    assert part.comers[part.visits.user].all() and 0 < len(part.visits.user) < len(population.visits.user)
+    before, snapshot = part.world.dataset.exposures, part.snapshot
+    theirs = part.comers[snapshot.users.lookup(before.user_id)]
+    there = part.potential.day == BEFORE
+    assert there[snapshot.works.lookup(before.work_id[theirs])].all()
+    assert 0 < (part.potential.day == NEVER).sum() < len(part.potential.day)
+    assert 0 < there.sum() < (population.potential.day == BEFORE).sum()
+    assert part.potential.mean_seen < population.potential.mean_seen
 
 
 def test_rows_of_truth_and_platform_are_the_same(population):

@@ -13,9 +13,12 @@ FEED = {
     "arm": "plain",
     "user": 7,
     "day": 1,
+    "shown_before": "much",
     "works": [
-        {"song": "<Moon>", "creator": "Li", "type": "video", "age_h": 5.2, "why": "follows the creator"},
-        {"song": "Sea", "creator": "An", "type": "audio", "age_h": 960.0, "why": "popular"},
+        {"song": 3, "creator": 4, "type": "<video>", "age_h": 5.2, "found_by": ["profile", "fresh"], "ranked": 2}
+        | {"why": ["follows the creator", "enjoyed 3 of folk"]},
+        {"song": 5, "creator": 6, "type": "audio", "age_h": 960.0, "found_by": ["popular"], "ranked": None}
+        | {"why": ["nothing known speaks for it"]},
     ],
 }
 NARROW = [(0, 0, 0), (0, 2, 0), (1, 0, 0), (1, 4, 1)]
@@ -31,7 +34,8 @@ def logs():
 
 @pytest.fixture
 def written(tmp_path):
-    report = report_on(logs(), "plain", pair=("plain", "dpp-0.5"), feeds=[FEED], resamples=20)
+    feeds = [FEED, {**FEED, "arm": "dpp-0.5"}]
+    report = report_on(logs(), "plain", pair=("plain", "dpp-0.5"), feeds=feeds, resamples=20)
     data, page = write_report(report, tmp_path / "report")
     return json.loads(data.read_text()), page.read_text()
 
@@ -40,7 +44,7 @@ def test_the_report_has_its_documented_keys(written):
     report, _ = written
     documented = {"format", "baseline", "pair", "days", "users", "creators", "works", "resamples", "seed", "arms"}
     assert report.keys() == documented | {"prices", "feeds"}
-    assert report["format"] == 1
+    assert report["format"] == 2
     of_arm = {"knob", "on_frontier", "measures", "by_day", "facts"}
     of_measure = {"value", "ci", "change", "change_ci", "relative", "relative_ci"}
     for told in report["arms"].values():
@@ -48,7 +52,7 @@ def test_the_report_has_its_documented_keys(written):
         assert all(measure.keys() == of_measure for measure in told["measures"].values())
         assert all(len(days) == 2 for days in told["by_day"].values())
     assert [family.keys() for family in report["prices"]] == 2 * [{"family", "steps", "from_baseline"}]
-    assert report["feeds"] == [FEED]
+    assert [feed["arm"] for feed in report["feeds"]] == ["plain", "dpp-0.5"]
 
 
 def test_the_page_is_one_file_with_its_pictures_inside(written):
@@ -60,9 +64,31 @@ def test_the_page_is_one_file_with_its_pictures_inside(written):
 
 def test_the_page_shows_arms_feeds_and_costs_as_text(written):
     _, page = written
-    for text in ("2 days, 6 users, 3 creators", "dpp-0.5", "&lt;Moon&gt;", "5 h", "40 days", "ms a request", "12.5"):
+    for text in ("2 days, 6 users, 3 creators", "dpp-0.5", "song 3 by 4, &lt;video&gt;, 5 h", "40 days", "12.5"):
         assert text in page
-    assert "<Moon>" not in page and "nan" not in page
+    assert "<video>" not in page and "nan" not in page
+
+
+def test_a_user_s_feeds_of_two_arms_stand_side_by_side(written):
+    _, page = written
+    assert page.count("User 7, day 1; was shown much in the weeks before") == 1
+    (side,) = page.split("<div class=side>")[1:]
+    assert side.index("plain") < side.index("profile, fresh") < side.index("dpp-0.5") < side.rindex("profile, fresh")
+    assert "follows the creator; enjoyed 3 of folk" in side
+
+
+def test_what_was_steered_is_told_with_what_was_reached(tmp_path):
+    exposure = {
+        "targets": [{"name": "type 1", "wanted": 0.3, "share": 0.295, "price": -0.4}],
+        "caps": [{"column": "creator_id", "share": 0.02, "priced": 7, "highest": 1.25}],
+        "floors": [{"name": "works of 48 h", "reached": 98, "missed": 2, "behind": 3, "new": 40}],
+    }
+    _, page = write_report(
+        report_on([arm("plain", NARROW, facts={"exposure": exposure})], "plain", resamples=20), tmp_path
+    )
+    shown = page.read_text()
+    for text in ("29.5%", "-0.40", "≤ 2.0%", "7 priced", "+1.25", "98 of 100; 3 of 40 new ones are late"):
+        assert text in shown
 
 
 def test_one_arm_alone_is_a_report_without_prices_and_without_a_funnel(tmp_path):
@@ -89,8 +115,8 @@ def test_without_matplotlib_the_page_has_its_tables_and_says_why_it_has_no_pictu
 @pytest.mark.parametrize(
     ("feed", "said"),
     [
-        ({"arm": "plain", "user": 1, "works": []}, r"feeds\[0\] lacks day"),
-        ({**FEED, "works": [{"song": "Sea"}]}, r"feeds\[0\].works\[0\] lacks creator, type, age_h, why"),
+        ({"arm": "plain", "user": 1, "works": []}, r"feeds\[0\] lacks day, shown_before"),
+        ({**FEED, "works": [{"song": 5}]}, r"feeds\[0\].works\[0\] lacks creator, type, age_h, found_by, ranked, why"),
     ],
 )
 def test_a_feed_that_lacks_what_is_shown_is_refused_by_place(feed, said):

@@ -92,15 +92,24 @@ def _let_broadcast(proto: onnx.ModelProto, shared: Sequence[str]) -> None:
             value.type.tensor_type.shape.dim[0].dim_param = "shared"
 
 
-def write_onnx(proto: onnx.ModelProto, path: Path, *, kind: str, tasks: Sequence[str], model_version: int) -> None:
-    """Save ``proto`` as one file, with the metadata that serving reads and without the nodes' source lines.
+def write_onnx(
+    proto: onnx.ModelProto,
+    path: Path,
+    *,
+    kind: str,
+    tasks: Sequence[str],
+    model_version: int,
+    more: Mapping[str, str] | None = None,
+) -> None:
+    """Save ``proto`` as one file, with the metadata that serving reads, ``more`` of it, and without the nodes' source
+    lines.
 
     ``fingerprint`` in the metadata is of graph and weights alone: a model keeps it under another version.
     """
     for part in (*proto.graph.node, *proto.graph.value_info, *proto.graph.input, *proto.graph.output, proto.graph):
         del part.metadata_props[:]
     fingerprint = hashlib.sha256(proto.graph.SerializeToString(deterministic=True)).hexdigest()[:16]
-    facts = {"kind": kind, "tasks": json.dumps(list(tasks)), "model_version": str(model_version)}
+    facts = {"kind": kind, "tasks": json.dumps(list(tasks)), "model_version": str(model_version), **(more or {})}
     onnx.helper.set_model_props(proto, {**facts, "fingerprint": fingerprint})
     with file_aside(path) as file:
         onnx.save_model(proto, file)

@@ -52,26 +52,27 @@ class CodeEmbedding(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """The works of a list, in the forms that ``embed_works`` reads, added up: (U, dim), and their number (U, 1).
 
-        A work is the sum over its columns, times ``weights (C,)``. In training no vector by slot or by work is held:
-        counts of codes multiply the table where it has at most COUNTED rows, else works are gathered.
+        A work is the sum over its columns, times ``weights (C,)``. Where the table has at most COUNTED rows, counts of
+        codes multiply it, and no vector by slot or by work is held; else works are gathered.
         """
-        if name in inputs:
-            there = (inputs[name].amax(dim=2) > 0).to(torch.float32)
-            vectors = self(inputs[name])
-            vectors = vectors if weights is None else vectors * weights.unsqueeze(1)
-            return (vectors.sum(dim=2) * there.unsqueeze(2)).sum(dim=1), there.sum(dim=1, keepdim=True)
-        works, at = inputs["works"], inputs[f"{name}_at"]
-        there = (works.amax(dim=1) > 0).to(torch.float32)[at]
-        rows, table = self.rows(works), self.table.weight
+        by_slot = name in inputs
+        works = inputs[name] if by_slot else inputs["works"]
+        rows, there = self.rows(works), (works.amax(dim=-1) > 0).to(torch.float32)
+        table = self.table.weight
         table = table if weights is None else table * weights[self.column].unsqueeze(1)
+        at = None if by_slot else inputs[f"{name}_at"]
+        present = there if at is None else there[at]
         if len(table) <= COUNTED:
-            counts = there.new_zeros((len(at), len(table)))
-            counts.scatter_add_(1, rows[at].flatten(1), there.repeat_interleave(rows.shape[1], dim=1))
-            total = counts @ table
+            in_slots = rows if at is None else rows[at]
+            weight = present.unsqueeze(2).expand(in_slots.shape)
+            counts = present.new_zeros((present.shape[0], len(table)))
+            total = counts.scatter_add_(1, in_slots.flatten(1), weight.flatten(1)) @ table
+        elif at is None:
+            total = (table[rows].sum(dim=2) * present.unsqueeze(2)).sum(dim=1)
         else:
             vectors = functional.embedding_bag(rows, table, mode="sum")
-            total = functional.embedding_bag(at, vectors, per_sample_weights=there, mode="sum")
-        return total, there.sum(dim=1, keepdim=True)
+            total = functional.embedding_bag(at, vectors, per_sample_weights=present, mode="sum")
+        return total, present.sum(dim=1, keepdim=True)
 
     def sum_of_column(self, codes: Tensor, column: int) -> tuple[Tensor, Tensor]:
         """``codes (U, L)`` of one column → their vectors, added up (U, dim), and how many count (U, 1).

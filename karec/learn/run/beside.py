@@ -1,4 +1,4 @@
-"""Hard towers, trained by a second process beside the distilled ones: neither needs the other, a core trains each.
+"""Hard towers, trained by a second process beside everything else: they need the encoded examples alone.
 
 The process is started by ``subprocess``, with a fresh interpreter: torch's generators and threads are its own, so that
 its towers are those that a process alone would train with as many threads. It gets the dataset through a pipe, encodes

@@ -83,7 +83,7 @@ def train_from_log(
     run's, DataError data of other tasks, LogSchemaError a log that cannot teach (``read_served_log``), CheckpointError
     towers that are missing.
     """
-    settings = _with_models_of(run, settings.of(dataset))
+    settings = _with_models_of(run, _encoded_as(run, settings).of(dataset))
     _check_run(dataset, run, settings, out)
     check_training(dataset, settings)
     ranker = OnnxModel(run.folder / "ranker.onnx")
@@ -136,6 +136,13 @@ def _shape(settings: TrainSettings) -> dict[str, Any]:
     """What towers must have in common with those whose weights they begin from, by key."""
     features = {f"features.{key}": value for key, value in asdict(settings.features).items()}
     return features | {f"towers.{key}": getattr(settings.towers, key) for key in SIZES}
+
+
+def _encoded_as(run: ServedRun, settings: TrainSettings) -> TrainSettings:
+    """``settings`` that need as many rows of a value as the encoder of ``run`` did, where they leave that to the data,
+    which have grown since."""
+    wanted = settings.features.min_count or run.settings.features.min_count
+    return replace(settings, features=replace(settings.features, min_count=wanted))
 
 
 def _with_models_of(run: ServedRun, settings: TrainSettings) -> TrainSettings:

@@ -88,12 +88,13 @@ def train_all(
         notes = prepared.notes(settings.features.min_count)
         clock.lap("examples")
         beside, each = None, threads_beside(settings, len(prepared.train))
+        if each:  # from the start: a core that waits for a longer training than its own trains them meanwhile
+            beside = stack.enter_context(HardTowersBeside(dataset, settings, out, trained_of, each, progress))
         runs = _train_rankers(prepared, settings, out, recording_of, clock, progress, each > 0)
         soft, lists = _logged(prepared, settings, out, progress)
         clock.lap("rank log")
         if each:
             torch.set_num_threads(each)
-            beside = stack.enter_context(HardTowersBeside(dataset, settings, out, trained_of, each, progress))
         rounds, heads = train_towers(prepared, soft, lists, settings, out, progress, recording_of)
         runs |= {"towers" if not at else f"towers_{at}": state for at, state in enumerate(rounds)}
         clock.lap("towers")

@@ -21,6 +21,7 @@ longer histories make a step dearer, and twice the rows in half of the steps lea
 LONG_HISTORY = 10  # works
 HISTORY, MATCHED_HISTORY = 30, 100  # last works that models see
 WORKS_A_CREATOR = 2.0
+MIN_COUNT, MIN_COUNT_ROWS = 20, 1_000_000
 
 
 def matching_helps(dataset: Dataset) -> bool:
@@ -35,6 +36,16 @@ def matching_helps(dataset: Dataset) -> bool:
 def history_length(matching: bool) -> int:
     """How many last works of a user models see: matching towers gain by more of them, at hardly any cost."""
     return MATCHED_HISTORY if matching else HISTORY
+
+
+def min_count(rows: int) -> int:
+    """Training rows that a value needs for an embedding of its own, of ``rows`` in all: MIN_COUNT of up to
+    MIN_COUNT_ROWS, then as the root of ``rows``.
+
+    A column has rows/min_count embeddings at most: 50,000 of 10⁶ rows and 500,000 of 10⁸, where each has 200 rows to
+    learn from. With the same count for every size models would be as large as the log.
+    """
+    return round(MIN_COUNT * max(1.0, rows / MIN_COUNT_ROWS) ** 0.5)
 
 
 def median_history(dataset: Dataset) -> float:

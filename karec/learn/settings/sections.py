@@ -17,7 +17,12 @@ class FeatureSettings(Checked):
     history_length: int = setting(
         0, "last works of a user that models see; 0: 100 where towers match, else 30", at_least=0
     )
-    min_count: int = setting(20, "training rows that must hold a value before it has an embedding of its own", above=0)
+    min_count: int = setting(
+        0,
+        "training rows that must hold a value before it has an embedding of its own; 0: 20, and of N > 10⁶ training "
+        "rows 20·√(N/10⁶)",
+        at_least=0,
+    )
     user_min_count: int = setting(3, "the same for users, in the user tower", above=0)
     refresh_hours: float = setting(
         24.0,

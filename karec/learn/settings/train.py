@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 from karec._toml import Place, fill, read_toml
 from karec.errors import ConfigError
 from karec.learn.settings.fields import Checked, setting
-from karec.learn.settings.from_data import HISTORY, OF_MATCHING, history_length, matching_helps
+from karec.learn.settings.from_data import HISTORY, OF_MATCHING, history_length, matching_helps, min_count
 from karec.learn.settings.recipes import AUTO, OF_RETRIEVAL, RECIPES
 from karec.learn.settings.sections import (
     DistilSettings,
@@ -121,6 +121,9 @@ class TrainSettings(Checked):
         if found.features.history_length == 0:
             length = history_length(found.towers.matching is True)
             found = replace(found, features=replace(found.features, history_length=length))
+        if found.features.min_count == 0:
+            rows = len(dataset.split()[0])
+            found = replace(found, features=replace(found.features, min_count=min_count(rows)))
         return found
 
     def _of_log(self, positives_alone: bool) -> Self:

@@ -9,7 +9,7 @@ import numpy as np
 from karec.platform.events import Exposures
 from karec.platform.folds.counters import BY_USER, BY_USER_SCENE, BY_WORK
 from karec.platform.folds.lists import LIST_FOLDS
-from karec.platform.folds.located import LocatedExposures
+from karec.platform.folds.located import LocatedEvents
 from karec.platform.snapshot import Snapshot
 from karec.types import Array
 
@@ -31,7 +31,7 @@ def advance(snapshot: Snapshot, exposures: Exposures, until_ms: int) -> Snapshot
     if len(early):
         raise ValueError(f"exposures must be in order of time; row {int(early[0]) + 1} is earlier than the one before")
     start, stop = np.searchsorted(exposures.time_ms, [snapshot.time_ms, until_ms])
-    events = LocatedExposures.of(snapshot, exposures.take(np.arange(start, stop)), int(start))
+    events = LocatedEvents.of(snapshot, exposures.take(np.arange(start, stop)), int(start))
     lists = {fold.name: fold.after(snapshot, events) for fold in LIST_FOLDS}
     by_scene: dict[str, Array] | None = BY_USER_SCENE.after(snapshot, events) if snapshot.n_scenes else None
     return replace(

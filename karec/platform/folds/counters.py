@@ -1,63 +1,89 @@
-"""Counters of users, of works, and of users in each scene: each exposure adds 1 to ``count_exposed`` and its labels to
-``count_<label>``.
+"""Counters of users, of works, and of users in each scene: each exposure adds 1 to ``count_exposed``, and an exposure
+or a later label adds its labels to ``count_<label>``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
+from karec.kernels import folds
 from karec.platform import schema
-from karec.platform.events import Exposures
-from karec.platform.folds.located import LocatedExposures
-from karec.platform.folds.moments import MomentKeys
+from karec.platform.folds.located import LocatedEvents
 from karec.platform.snapshot import Snapshot
 from karec.types import Array
 
+MANY = 4  # so many queries for each event are a sweep's worth
 
-def added(exposures: Exposures, counter: str) -> Array:
-    """(M,) int32: what each exposure adds to ``counter``."""
-    if counter == schema.EXPOSED:
-        return np.ones(len(exposures), np.int32)
-    return exposures.labels[counter.removeprefix(schema.counter(""))].astype(np.int32)
+
+def added(events: LocatedEvents, counters: Sequence[str]) -> Array:
+    """(M, C) uint8: what each event adds to ``counters``."""
+    columns = np.empty((len(events), len(counters)), np.uint8)
+    for at, name in enumerate(counters):
+        columns[:, at] = (
+            events.shown if name == schema.EXPOSED else events.labels[name.removeprefix(schema.counter(""))]
+        )
+    return columns
 
 
 @dataclass(frozen=True)
 class CounterFold:
     """Counters ``by`` row of the users, of the works, or of (user, scene); a counter starts at 0 where the snapshot has
-    none of its name. An exposure in a scene that the snapshot does not name counts in no scene.
+    none of its name. An event in a scene that the snapshot does not name counts in no scene.
+
+    Its state for C counters of R rows is ``(R, C) float64``, exact up to 2^53; it is read as float32.
     """
 
     by: Literal["user", "work", "user_scene"]
 
-    def after(self, snapshot: Snapshot, events: LocatedExposures) -> dict[str, Array]:
+    # Event by event.
+
+    @staticmethod
+    def empty(n_rows: int, counters: Sequence[str]) -> Array:
+        return np.zeros((n_rows, len(counters)))
+
+    def of_snapshot(self, snapshot: Snapshot, rows: Array, counters: Sequence[str]) -> Array:
+        """The state of ``rows (R,)`` that begins with what a snapshot holds; 0 for a row −1."""
+        columns, _ = self._start(snapshot)
+        state = self.empty(len(rows), counters)
+        known = np.flatnonzero(rows >= 0)
+        for at, name in enumerate(counters):
+            if name in columns:
+                state[known, at] = columns[name][rows[known]]
+        return state
+
+    def step_all(self, state: Array, events: LocatedEvents, counters: Sequence[str]) -> None:
+        """Adds ``events``, whose rows are those of ``state``. O(M·C)."""
+        folds.add_counts(state, getattr(events, self.by), added(events, counters))
+
+    @staticmethod
+    def read(state: Array) -> Array:
+        return state.astype(np.float32)
+
+    # All rows, over arrays.
+
+    def after(self, snapshot: Snapshot, events: LocatedEvents) -> dict[str, Array]:
         """The snapshot's columns with every counter grown, as (rows,) float32, by all of ``events``. O(M · labels)."""
         columns, n_rows = self._start(snapshot)
         rows = getattr(events, self.by)
         named = rows >= 0
         grown = dict(columns)
-        for name in (schema.EXPOSED, *map(schema.counter, events.exposures.labels)):
-            more = np.bincount(rows[named], weights=added(events.exposures, name)[named], minlength=n_rows)
-            grown[name] = (columns.get(name, 0.0) + more).astype(np.float32)
+        names = (schema.EXPOSED, *map(schema.counter, events.labels))
+        more = added(events, names)
+        for at, name in enumerate(names):
+            counted = np.bincount(rows[named], weights=more[named, at], minlength=n_rows)
+            grown[name] = (columns.get(name, 0.0) + counted).astype(np.float32)
         return grown
 
-    def over_time(self, snapshot: Snapshot, events: LocatedExposures, counters: Sequence[str]) -> CountersOverTime:
-        """The named ``counters`` at any moment. O(M log M), 4 bytes a counter and 8 for each exposure."""
-        columns, n_rows = self._start(snapshot)
-        moments = events.moments
-        key = moments.of_exposures(getattr(events, self.by), np.arange(len(events)))
-        order = np.argsort(key, kind="stable")
-        running = np.zeros((len(order) + 1, len(counters)), np.int32)
-        start = np.zeros((n_rows, len(counters)), np.float32)
-        for at, name in enumerate(counters):
-            np.cumsum(added(events.exposures, name)[order], out=running[1:, at])
-            start[:, at] = columns.get(name, 0.0)
-        key = key[order]
-        first = np.searchsorted(key, moments.at_start(np.arange(n_rows)))
-        return CountersOverTime(start, running, key, first, moments)
+    def over_time(self, snapshot: Snapshot, events: LocatedEvents, counters: Sequence[str]) -> CountersOverTime:
+        """The named ``counters`` at any moment. O(M·C)."""
+        n_rows = self._start(snapshot)[1]
+        start = self.of_snapshot(snapshot, np.arange(n_rows), counters).astype(np.float32)
+        return CountersOverTime(start, getattr(events, self.by), events.time_ms, added(events, counters))
 
     def _start(self, snapshot: Snapshot) -> tuple[Mapping[str, Array], int]:
         """(columns, rows) that the snapshot holds."""
@@ -70,24 +96,32 @@ class CounterFold:
 
 @dataclass(frozen=True, eq=False)
 class CountersOverTime:
-    """C counters of R rows at any moment: ``start (R, C)`` of the snapshot, and ``running (M + 1, C)`` sums over the
-    exposures in order of their ``key (M,)`` of (row, moment); those of a row begin at ``first (R,)``.
+    """C counters of R rows at any moment: ``start (R, C)`` of the snapshot, and what M events ``added (M, C)`` to their
+    ``event_rows`` at their ``event_times``, in order of time.
     """
 
     start: Array
-    running: Array
-    key: Array
-    first: Array
-    moments: MomentKeys
+    event_rows: Array
+    event_times: Array
+    added: Array
 
     def at(self, rows: Array, as_of: Array) -> Array:
-        """(N, C) float32 of ``rows (N,)`` as of ``as_of (N,)`` ms; 0 for a row −1. O(N log M)."""
-        counts = np.zeros((len(rows), self.start.shape[1]), np.float32)
-        named = np.flatnonzero(rows >= 0)
-        rows = rows[named]
-        now = np.searchsorted(self.key, self.moments.before(rows, as_of[named]))
-        counts[named] = self.start[rows] + (self.running[now] - self.running[self.first[rows]])
-        return counts
+        """(N, C) float32 of ``rows (N,)`` as of ``as_of (N,)`` ms; 0 for a row −1. O(N log M), or one sweep of O(N + M)
+        where N is large and in order of time.
+        """
+        if len(rows) * MANY > len(self.event_times) and not (np.diff(as_of) < 0).any():
+            return folds.counts_passed(
+                self.start, self.event_rows, self.event_times, self.added, rows, np.asarray(as_of)
+            )
+        first, times, running = self._by_row
+        ends = folds.strictly_before(first, times, rows, np.asarray(as_of))
+        return folds.counts_at(self.start, running, first, ends, rows)
+
+    @cached_property
+    def _by_row(self) -> tuple[Array, Array, Array]:
+        """(first (R + 1,), times, running sums (M + 1, C)) by row: 4 bytes a counter and 8 for each event."""
+        first, order = folds.grouped(self.event_rows, len(self.start))
+        return first, self.event_times[order], folds.running_counts(order, self.added)
 
 
 BY_USER = CounterFold("user")

@@ -1,22 +1,25 @@
-"""Lists of each user that exposures make longer: the relations ``history``, ``skipped``, ``liked`` and ``follows``."""
+"""Lists of each user that events change: ``history``, ``skipped``, ``liked``, ``follows`` and ``shown``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
+from karec.kernels import folds
 from karec.kernels.encode import padded_histories
-from karec.platform.folds.located import LocatedExposures
-from karec.platform.folds.moments import MomentKeys
+from karec.platform.folds.located import LocatedEvents
 from karec.platform.relations import Relation
 from karec.platform.schema import Meaning
 from karec.platform.snapshot import Snapshot
 from karec.types import Array
 
 KEPT = 100  # latest works of a history
+SHOWN_EXACTLY = 1000  # latest works that a user was shown
+ALWAYS = np.iinfo(np.int64).min  # the moment of what a snapshot holds, before all events
+MANY = 4  # so many queries for each entry are a sweep's worth
 
 
 @dataclass(frozen=True)
@@ -24,89 +27,153 @@ class ListFold:
     """One list of each user, oldest first.
 
     name   the relation of a snapshot that holds it
-    adds   (M,) bool from what labels mean and the labels of M exposures: those that add an entry
+    adds   (M,) bool from what labels mean and M events: those that add an entry
     value  what they add: the id of the work, or of its creator
     keep   so many latest entries stay, repeats included; None: each value enters once, at its first moment, and stays
+    takes  (M,) bool of M events: those that take the value out; None: nothing does
+
+    Its state for one user is ``(E, 3) int64``: time, number and value of what entered, in order of these, ~value of
+    what was taken out. Two events of one moment are in order of their numbers: their places in a log, or their ids'.
+    The state depends on which events were stepped and not on their order.
     """
 
     name: str
-    adds: Callable[[Meaning, Mapping[str, Array]], Array]
+    adds: Callable[[Meaning, LocatedEvents], Array]
     value: Literal["work_id", "creator_id"]
     keep: int | None
+    takes: Callable[[LocatedEvents], Array] | None = None
 
-    def after(self, snapshot: Snapshot, events: LocatedExposures) -> Relation:
-        """The list once all of ``events`` have happened. O((M + R) log(M + R)) for the R entries of the snapshot."""
-        entries = self._entries(snapshot, events)
-        rows = entries.rows
-        kept = np.ones(len(rows), bool)
-        if self.keep is not None:
-            kept = np.searchsorted(rows, rows, side="right") - np.arange(len(rows)) <= self.keep
-        indptr = np.zeros(len(snapshot.users) + 1, np.int64)
-        np.cumsum(np.bincount(rows[kept], minlength=len(snapshot.users)), out=indptr[1:])
-        return Relation(indptr, entries.values[kept], entries.times[kept])
-
-    def over_time(self, snapshot: Snapshot, events: LocatedExposures) -> ListOverTime:
-        """The list at any moment. O((M + R) log(M + R))."""
-        entries, moments = self._entries(snapshot, events), events.moments
-        key = moments.at_start(entries.rows)
-        new = entries.places >= 0
-        key[new] = moments.of_exposures(entries.rows[new], entries.places[new])
-        first = np.searchsorted(key, moments.at_start(np.arange(len(snapshot.users))))
-        return ListOverTime(entries.values, key, first, moments, self.keep)
-
-    def _entries(self, snapshot: Snapshot, events: LocatedExposures) -> _Entries:
+    def changes(self, meaning: Meaning, events: LocatedEvents) -> tuple[Array, Array]:
+        """(the places of the events that change the list, the values that enter, or ~value of those that leave)."""
         of_events = getattr(events, self.value)
         if of_events is None:  # works have no creators
-            places = np.empty(0, np.int64)
-            values = places
-        else:
-            places = np.flatnonzero(self.adds(snapshot.meaning, events.exposures.labels))
-            values = np.asarray(of_events[places], np.int64)
-        rows, times = events.user[places], events.exposures.time_ms[places]
+            return np.empty(0, np.int64), np.empty(0, np.int64)
+        taken = np.zeros(len(events), bool) if self.takes is None else self.takes(events)
+        changes = self.adds(meaning, events) | taken
+        if self.takes is not None:
+            changes &= of_events >= 0  # a work without a creator: there is nobody to follow
+        places = np.flatnonzero(changes)
+        values = np.asarray(of_events[places], np.int64)
+        return places, values if self.takes is None else np.where(taken[places], ~values, values)
+
+    # One user's state, event by event.
+
+    @staticmethod
+    def empty() -> Array:
+        return np.empty((0, 3), np.int64)
+
+    def of_snapshot(self, snapshot: Snapshot, row: int) -> Array:
+        """The state that begins with what a snapshot holds of the user in ``row``; empty for row −1."""
+        start = snapshot.relations.get(self.name)
+        if start is None or row < 0:
+            return self.empty()
+        values = np.asarray(start.of(row), np.int64)
+        times = (
+            np.zeros(len(values), np.int64) if start.times is None else start.times[start.indptr[row] :][: len(values)]
+        )
+        state = np.stack([times, np.full(len(values), ALWAYS), values], axis=1).astype(np.int64)
+        return state[np.sort(np.unique(values, return_index=True)[1])] if self.keep is None else state[-self.keep :]
+
+    def step(self, state: Array, time_ms: int, number: int, value: int) -> Array:
+        """The state after one more change."""
+        new = np.array([[time_ms, number, value]], np.int64)
+        return self.step_all(np.array([0, len(state)]), state, np.array([0, 1]), new)[1]
+
+    def step_all(self, first: Array, states: Array, new_first: Array, new: Array) -> tuple[Array, Array]:
+        """``step`` of many users with any number of changes: states and changes in CSR form, by user. O(changes) and
+        the copy.
+        """
+        once = self.keep is None and self.takes is None
+        return folds.step_lists(
+            first, states, new_first, new, np.iinfo(np.int64).max if self.keep is None else self.keep, once
+        )
+
+    def read(self, state: Array) -> Relation:
+        """The list of a state, as a relation of one row."""
+        kept = state[folds.present(np.ascontiguousarray(state[:, folds.VALUE]))] if self.takes else state
+        return Relation(np.array([0, len(kept)]), kept[:, folds.VALUE], kept[:, folds.TIME])
+
+    # All users, over arrays.
+
+    def after(self, snapshot: Snapshot, events: LocatedEvents) -> Relation:
+        """The list once all of ``events`` have happened. O((M + R) log(M + R)) for the R entries of the snapshot."""
+        entries = self._entries(snapshot, events)
+        rows = np.arange(len(snapshot.users))
+        lists = entries.until(rows, entries.first[1:])
+        lengths = lists.ends - lists.starts
+        indptr = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum(lengths, out=indptr[1:])
+        places = np.repeat(lists.starts - indptr[:-1], lengths) + np.arange(indptr[-1])
+        return Relation(indptr, lists.values[places], entries.shown_times(places))
+
+    def over_time(self, snapshot: Snapshot, events: LocatedEvents) -> ListOverTime:
+        """The list at any moment. O((M + R) log(M + R)) where values enter once, else O(M + R)."""
+        return self._entries(snapshot, events)
+
+    def _entries(self, snapshot: Snapshot, events: LocatedEvents) -> ListOverTime:
+        places, values = self.changes(snapshot.meaning, events)
+        n_users = len(snapshot.users)
+        rows, times, known = events.user[places], events.time_ms[places], events.time_ms[places]
         start = snapshot.relations.get(self.name)
         if start is not None:
             n = len(start.values)
-            rows = np.concatenate([np.repeat(np.arange(len(start)), np.diff(start.indptr)), rows])
+            rows = np.concatenate([np.repeat(np.arange(n_users), np.diff(start.indptr)), rows])
             values = np.concatenate([start.values, values])
+            known = np.concatenate([np.full(n, ALWAYS), known])
             times = np.concatenate([np.zeros(n, np.int64) if start.times is None else start.times, times])
-            places = np.concatenate([np.full(n, -1), places])
-        order = np.argsort(rows, kind="stable")
-        if self.keep is None:
-            order = order[_first(rows[order], values[order])]
-        return _Entries(rows[order], values[order], times[order], places[order])
-
-
-@dataclass(frozen=True, eq=False)
-class _Entries:
-    """The entries of all users in order of user row, then oldest first; ``places``: the exposure that added each, −1
-    for those of the snapshot. Nothing is cut off yet.
-    """
-
-    rows: Array
-    values: Array
-    times: Array
-    places: Array
+        leave = self.takes is not None and bool((values < 0).any())
+        if self.keep is None and not leave:
+            kept = _first(rows, values)
+            rows, values, times, known = rows[kept], values[kept], times[kept], known[kept]
+        first, order = folds.grouped(rows, n_users)
+        values = values[order]
+        windows = folds.windows(first, values) if leave else None
+        return ListOverTime(values, times[order], first, known[order], rows, known, self.keep, windows)
 
 
 @dataclass(frozen=True, eq=False)
 class ListOverTime:
-    """One list of each user at any moment: the entries of all users with their ascending ``key`` of (user row, moment);
-    those of a user begin at ``first (users,)``.
+    """One list of each user at any moment: what entered, (E,) ``values`` with the ``times`` to tell, in order of user
+    and then of moment; those of a user lie at ``first (users + 1,)`` and are known since ``known``. ``event_rows,
+    event_known``: the same entries in order of ``known``. ``windows``: where values are taken out too, what is present
+    after each entry (``kernels.folds.windows``).
     """
 
     values: Array
-    key: Array
+    times: Array
     first: Array
-    moments: MomentKeys
+    known: Array
+    event_rows: Array
+    event_known: Array
     keep: int | None
+    windows: tuple[Array, Array, Array] | None = None
 
     def at(self, rows: Array, as_of: Array) -> Lists:
-        """The lists of the users ``rows (N,)`` as of ``as_of (N,)`` ms. O(N log(M + R))."""
+        """The lists of the users ``rows (N,)`` as of ``as_of (N,)`` ms. O(N log E), or O(N + E) where N is large and in
+        order.
+        """
+        if len(rows) * MANY > len(self.values) and not (np.diff(as_of) < 0).any():
+            ends = folds.places_passed(self.first[:-1], self.event_rows, self.event_known, rows, as_of)
+        else:
+            ends = folds.strictly_before(self.first, self.known, rows, np.asarray(as_of))
+        return self.until(rows, ends)
+
+    def until(self, rows: Array, ends: Array) -> Lists:
+        """The lists of ``rows`` that end before their entries ``ends``."""
         starts = self.first[rows]
-        ends = np.searchsorted(self.key, self.moments.before(rows, as_of))
+        if self.windows is not None:
+            places, window_starts, window_ends = self.windows
+            last, some = np.maximum(ends - 1, 0), ends > starts
+            return Lists(
+                self.values[places], np.where(some, window_starts[last], 0), np.where(some, window_ends[last], 0)
+            )
         if self.keep is not None:
             starts = np.maximum(starts, ends - self.keep)
         return Lists(self.values, starts, ends)
+
+    def shown_times(self, places: Array) -> Array:
+        """The times of the entries at ``places`` of the values of ``until``."""
+        return self.times[places] if self.windows is None else self.times[self.windows[0][places]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,8 +211,16 @@ def _first(rows: Array, values: Array) -> Array:
     return first
 
 
-HISTORY = ListFold("history", Meaning.is_enjoyed, "work_id", KEPT)
-SKIPPED = ListFold("skipped", Meaning.is_skipped, "work_id", KEPT)
-LIKED = ListFold("liked", Meaning.is_liked, "work_id", None)
-FOLLOWS = ListFold("follows", Meaning.is_followed, "creator_id", None)
+HISTORY = ListFold("history", lambda meaning, events: meaning.is_enjoyed(events.labels), "work_id", KEPT)
+SKIPPED = ListFold("skipped", lambda meaning, events: meaning.is_skipped(events.labels) & events.shown, "work_id", KEPT)
+LIKED = ListFold("liked", lambda meaning, events: meaning.is_liked(events.labels), "work_id", None)
+FOLLOWS = ListFold(
+    "follows",
+    lambda meaning, events: meaning.is_followed(events.labels) | events.follow,
+    "creator_id",
+    None,
+    takes=lambda events: events.unfollow,
+)
+SHOWN = ListFold("shown", lambda _, events: events.shown, "work_id", SHOWN_EXACTLY)
 LIST_FOLDS = (HISTORY, SKIPPED, LIKED, FOLLOWS)
+"""What a published snapshot keeps; ``SHOWN`` is kept by the state store alone."""

@@ -50,6 +50,7 @@ struct HazardSlot;
 class GenerationStore;
 
 inline constexpr std::int32_t kUnknownRow = -1;
+inline constexpr std::size_t kEveryRow = 0;  // n_probe of an exact search
 
 // One value per row, for example the creator of each work; `bytes` holds size() elements of `dtype`, little-endian.
 struct Column {
@@ -136,6 +137,7 @@ class KAREC_API IndexView {
     std::int64_t model_version() const noexcept;                        // of the newest vectors
     Result<std::vector<std::int64_t>> model_versions() const noexcept;  // of all vectors, ascending
     std::uint64_t generation() const noexcept;  // names the contents that a search saw; 1 after build, + 1 a write
+    std::size_t n_lists() const noexcept;       // 0: there are none (ItemIndex::build_lists)
     std::size_t bytes() const noexcept;         // memory of everything that grows with the works, mapped or owned
 
     Result<std::vector<ColumnType>> column_types() const noexcept;  // in the index's order
@@ -173,8 +175,13 @@ class KAREC_API IndexView {
     // the row out. One of fewer bytes, as n_rows() was in an earlier generation, leaves out the rows that came since.
     // What the mask leaves out is not counted. `unknown` counts the works of model versions without a query, whatever
     // the mask says. O(queries·N·D).
+    //
+    // With n_probe, only rows of the n_probe lists whose centroids have the largest inner products with the query are
+    // scored, and rows that are in no list: a work elsewhere is missed, however large its adjusted score; those found
+    // have the same scores as in an exact search, and as many lists as there are give the same result. Refused where
+    // the index has no lists. O(queries·(n_lists·D + N/64 + rows scored·D)).
     Status search_all(std::span<const Query> queries, std::span<const std::uint8_t> mask, const Ranked& out,
-                      std::span<SearchCount> counts) const noexcept;
+                      std::span<SearchCount> counts, std::size_t n_probe = kEveryRow) const noexcept;
 
     // dpp_select (karec/dpp.hpp) among the works of `rows` (N,), with relevance (N,): the result indexes `rows`.
     // Vectors are read in place, with the values that gather() gives. Refuses also a row that holds no work

@@ -51,6 +51,11 @@ class KAREC_API ItemIndex {
         bool rescore = false;
     };
 
+    struct ListOptions {
+        std::size_t n_lists = 0;  // 0: 4·√works, and not more than 65535
+        std::uint64_t seed = 0;
+    };
+
     struct OpenOptions {
         // false: contents are not read, so that opening takes no time; header, table, sizes and bounds are still
         // checked, and no call reads outside the file whatever it holds. The first upsert, remove or save verifies the
@@ -88,6 +93,14 @@ class KAREC_API ItemIndex {
     Status upsert(std::span<const std::int64_t> ids, MatrixView embeddings, std::span<const Column> columns,
                   std::int64_t model_version) noexcept;
 
+    // Puts all works into lists around centroids, for searches that score a part of the rows (search_all, n_probe).
+    // Every work gets another row, in the order of the lists, so that a list is read like a scan. Later upserts put
+    // works into the nearest list; lists serve vectors of the present model_version(), others are scored by every
+    // search. May be called again, when much was written since. O(n_lists²·D + N·n_lists·D), and memory of a second
+    // copy meanwhile; other writes wait for the copying, not for the rest. Refuses more lists than works of that
+    // version, or than 65535.
+    Status build_lists(const ListOptions& options) noexcept;
+
     // Each returns how many ids the index does not know; those are skipped.
     Result<std::size_t> remove(std::span<const std::int64_t> ids) noexcept;
     Result<std::size_t> block(std::span<const std::int64_t> ids) noexcept;  // searches skip them until unblock
@@ -105,6 +118,7 @@ class KAREC_API ItemIndex {
     std::int64_t model_version() const noexcept { return pinned().model_version(); }
     Result<std::vector<std::int64_t>> model_versions() const noexcept { return pinned().model_versions(); }
     std::uint64_t generation() const noexcept { return pinned().generation(); }
+    std::size_t n_lists() const noexcept { return pinned().n_lists(); }
     std::size_t bytes() const noexcept { return pinned().bytes(); }
     Result<std::vector<ColumnType>> column_types() const noexcept { return pinned().column_types(); }
     Result<DType> column_dtype(std::string_view name) const noexcept { return pinned().column_dtype(name); }
@@ -126,8 +140,8 @@ class KAREC_API ItemIndex {
     }
     // A mask made before another write may find other works in rows that were used again: make it on a view.
     Status search_all(std::span<const Query> queries, std::span<const std::uint8_t> mask, const Ranked& out,
-                      std::span<SearchCount> counts) const noexcept {
-        return pinned().search_all(queries, mask, out, counts);
+                      std::span<SearchCount> counts, std::size_t n_probe = kEveryRow) const noexcept {
+        return pinned().search_all(queries, mask, out, counts, n_probe);
     }
     Result<DppCount> dpp_select(const Rows& rows, std::span<const float> relevance, const DppOptions& options,
                                 std::span<std::int64_t> indices, std::span<double> gains) const noexcept {

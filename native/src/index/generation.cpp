@@ -19,6 +19,7 @@ void Generation::grow(std::size_t n) {
     if (versions.size() > 1) codes.grow(n);
     if (!adjustments.empty()) adjustments.grow(n);
     for (PagedColumn& column : columns) column.values.grow(n);
+    if (!list_of.empty()) list_of.grow(n);
 }
 
 void Generation::write_row(std::size_t row, std::int64_t id, const MatrixView& vectors, std::size_t i, std::size_t code,
@@ -36,6 +37,18 @@ void Generation::write_row(std::size_t row, std::int64_t id, const MatrixView& v
     }
 }
 
+void Generation::put_in_lists(std::span<const std::int32_t> written, std::int64_t version) {
+    std::vector<std::uint16_t> of(written.size(), static_cast<std::uint16_t>(lists->n()));
+    // Vectors of another model version lie in another space than the centroids.
+    if (version == lists->model_version) lists->nearest(*this, written, of);
+    list_of.grow(n_rows());
+    for (std::size_t i = 0; i < written.size(); ++i) {
+        const auto row = static_cast<std::size_t>(written[i]);
+        *list_of.write_unshared(row) = of[i];
+        if (row < lists->n_ranged_rows()) moved.put(row, true);
+    }
+}
+
 std::size_t Generation::code_for(std::int64_t version) {
     constexpr std::size_t kCodes = 256;
     auto found = std::ranges::find(versions, version, &ModelVersion::number);
@@ -50,23 +63,59 @@ std::size_t Generation::code_for(std::int64_t version) {
     return static_cast<std::size_t>(found - versions.begin());
 }
 
+std::vector<std::int32_t> Generation::rows_with_works() const {
+    std::vector<std::int32_t> rows;
+    rows.reserve(n_works);
+    for (std::size_t row = 0; row < n_rows(); ++row) {
+        if (!removed.has(row)) rows.push_back(static_cast<std::int32_t>(row));
+    }
+    return rows;
+}
+
 Generation Generation::compacted() const {
+    const std::vector<std::int32_t> kept = rows_with_works();
+    if (lists == nullptr) return copy_of(kept);
+    std::vector<std::uint16_t> of(kept.size());
+    for (std::size_t i = 0; i < kept.size(); ++i) {
+        of[i] = static_cast<std::uint16_t>(list_of_row(static_cast<std::size_t>(kept[i])));
+    }
+    return in_lists(*lists, kept, of);
+}
+
+Generation Generation::in_lists(RowLists made, std::span<const std::int32_t> kept,
+                                std::span<const std::uint16_t> of) const {
+    std::ranges::fill(made.ends, 0);
+    for (const std::uint16_t list : of) ++made.ends[list];
+    std::vector<std::size_t> at(made.ends.size());
+    for (std::size_t list = 0, sum = 0; list < at.size(); ++list) {
+        at[list] = sum;
+        sum += made.end(list);
+        made.ends[list] = static_cast<std::int64_t>(sum);
+    }
+    std::vector<std::int32_t> ordered(kept.size());
+    for (std::size_t i = 0; i < kept.size(); ++i) ordered[at[of[i]]++] = kept[i];
+    Generation to = copy_of(ordered);
+    to.lists = std::make_shared<const RowLists>(std::move(made));
+    return to;
+}
+
+Generation Generation::copy_of(std::span<const std::int32_t> kept) const {
     Generation to(format);
     if (keeps_exact) to.keep_exact();
     to.number = number;
     to.model_version = model_version;
     to.versions = versions;
-    to.n_works = n_works;
-    to.id_map = IdMap(n_works);
+    to.n_works = kept.size();
+    to.n_first_rows = kept.size();
+    to.id_map = IdMap(kept.size());
     for (const PagedColumn& column : columns) {
         to.columns.push_back({column.name, column.dtype, PagedArray<std::byte>(size_of(column.dtype), kLargePage)});
     }
-    to.grow(n_works);
-    if (versions.size() > 1) to.codes.grow(n_works);
-    if (!adjustments.empty()) to.adjustments.grow(n_works);
-    std::size_t at = 0;
-    for (std::size_t row = 0; row < n_rows(); ++row) {
-        if (removed.has(row)) continue;
+    to.grow(kept.size());
+    if (versions.size() > 1) to.codes.grow(kept.size());
+    if (!adjustments.empty()) to.adjustments.grow(kept.size());
+    for (std::size_t at = 0; at < kept.size(); ++at) {
+        const auto row = static_cast<std::size_t>(kept[at]);
         std::memcpy(to.rows.write_unshared(at), rows.at(row), format.stride());
         if (keeps_exact) std::memcpy(to.exact.write_unshared(at), exact.at(row), exact_format().stride());
         if (!scales.empty()) *to.scales.write_unshared(at) = *scales.at(row);
@@ -78,7 +127,6 @@ Generation Generation::compacted() const {
         }
         to.id_map.put(*ids.at(row), static_cast<std::int32_t>(at));
         if (blocked.has(row)) to.blocked.put(at, true), to.closed.put(at, true);
-        ++at;
     }
     return to;
 }
@@ -86,14 +134,15 @@ Generation Generation::compacted() const {
 void Generation::publish() noexcept {
     id_map.buckets().publish();
     adjustments.publish();
-    for (RowSet* set : {&blocked, &removed, &closed}) set->words().publish();
+    for (RowSet* set : {&blocked, &removed, &closed, &moved}) set->words().publish();
 }
 
 std::size_t Generation::bytes() const noexcept {
     std::size_t sum = rows.bytes() + scales.bytes() + exact.bytes() + ids.bytes() + codes.bytes() +
-                      id_map.buckets().bytes() + adjustments.bytes();
-    for (const RowSet* set : {&blocked, &removed, &closed}) sum += set->words().bytes();
+                      id_map.buckets().bytes() + adjustments.bytes() + list_of.bytes();
+    for (const RowSet* set : {&blocked, &removed, &closed, &moved}) sum += set->words().bytes();
     for (const PagedColumn& column : columns) sum += column.values.bytes();
+    if (lists != nullptr) sum += lists->bytes();
     return sum;
 }
 

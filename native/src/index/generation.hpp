@@ -11,12 +11,15 @@
 //   - n_works = the rows that are not removed = the ids in id_map. For such a row, id_map holds ids[row] → row (after
 //     map_verified).
 //   - versions[c].n_rows counts the rows of code c that are not removed. There are at most 256 codes.
-//   - rows, scales, exact, ids, codes and columns change by write_unshared alone, at rows that no reader sees; id_map,
-//     adjustments and the row sets change by copy_on_write.
+//   - rows, scales, exact, ids, codes, columns and list_of change by write_unshared alone, at rows that no reader sees;
+//     id_map, adjustments and the row sets change by copy_on_write.
+//   - With lists, a row that holds a work is in exactly one of them: list_of says which for the rows that were written
+//     since the lists were made (moved, and all from n_ranged_rows() on), its range for the others.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,6 +27,7 @@
 #include "index/id_map.hpp"
 #include "index/paged_array.hpp"
 #include "index/row_format.hpp"
+#include "index/row_lists.hpp"
 #include "karec/item_index.hpp"
 
 namespace karec {
@@ -71,6 +75,12 @@ struct Generation {
     std::size_t n_rows() const noexcept { return rows.size(); }
     std::size_t code_of(std::size_t row) const noexcept { return codes.empty() ? 0 : *codes.at(row); }
     float scale_of(std::size_t row) const noexcept { return scales.empty() ? 1.0f : *scales.at(row); }
+    // The list of a row that holds a work, where there are lists.
+    std::size_t list_of_row(std::size_t row) const noexcept {
+        return row >= lists->n_ranged_rows() || moved.has(row) ? *list_of.at(row) : lists->list_with(row);
+    }
+    // Whether every row is in the list whose range it lies in.
+    bool in_list_order() const noexcept { return moved.empty() && n_rows() == lists->n_ranged_rows(); }
     // nullptr where there is none of that name.
     const PagedColumn* find_column(std::string_view name) const noexcept;
 
@@ -80,18 +90,29 @@ struct Generation {
     // takes the value of row `old`, where the work stood before.
     void write_row(std::size_t row, std::int64_t id, const MatrixView& vectors, std::size_t i, std::size_t code,
                    std::span<const Column* const> columns_in, std::size_t old = 0);
+    // Puts rows that write_row wrote, with vectors of `version`, into their lists. O(rows·n_lists·D).
+    void put_in_lists(std::span<const std::int32_t> rows, std::int64_t version);
     // The code of a model version; a new one, or one without rows, if it has none; 256 if all are in use.
     std::size_t code_for(std::int64_t version);
-    // A copy with the same works in the same order, without removed rows. O(N·D).
+    // A copy with the same works in the same order (with lists, in the order of their lists), without removed rows.
+    // O(N·D).
     Generation compacted() const;
+    // A copy with the works of `rows` alone, each in the list of[i] of `made`, whose ends it sets: in the order of the
+    // lists, within one in the order of `rows`. O(N·D).
+    Generation in_lists(RowLists made, std::span<const std::int32_t> rows, std::span<const std::uint16_t> of) const;
+    // The rows that hold works, ascending.
+    std::vector<std::int32_t> rows_with_works() const;
     // Published: pages are immutable from here (PagedArray::publish).
     void publish() noexcept;
     std::size_t bytes() const noexcept;
+    // A copy with the works of `rows` alone, in this order, without lists. O(N·D).
+    Generation copy_of(std::span<const std::int32_t> rows) const;
 
     std::uint64_t number = 1;
     std::int64_t model_version = 0;      // of the newest vectors
     std::vector<ModelVersion> versions;  // by code
     std::size_t n_works = 0;
+    std::size_t n_first_rows = 0;  // when rows got their present numbers: no later generation has fewer
 
     RowFormat format;
     bool keeps_exact = false;
@@ -102,6 +123,7 @@ struct Generation {
     PagedArray<std::int64_t> ids{1, kLargePage};
     PagedArray<std::uint8_t> codes{1, kLargePage};  // of model versions; empty while code 0 is the only one
     std::vector<PagedColumn> columns;
+    PagedArray<std::uint16_t> list_of{1, kLargePage};  // empty, or void, while no row was written since the lists
 
     // By bucket or row; a page is copied before it changes (copy_on_write).
     IdMap id_map;
@@ -109,7 +131,9 @@ struct Generation {
     PagedArray<Adjustment> adjustments{1, kSmallPage};  // empty while every row has {1, 0}
     RowSet blocked;
     RowSet removed;
-    RowSet closed;  // blocked or removed: the one set that a search tests
+    RowSet closed;                          // blocked or removed: the one set that a search tests
+    std::shared_ptr<const RowLists> lists;  // nullptr: none
+    RowSet moved;                           // of the rows in the lists' ranges those that were written since
 };
 
 }  // namespace karec

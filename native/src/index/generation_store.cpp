@@ -7,8 +7,8 @@
 
 namespace karec {
 
-GenerationStore::GenerationStore(std::unique_ptr<Generation> first)
-    : n_first_rows_(first->n_rows()), newest_(first.get()) {
+GenerationStore::GenerationStore(std::unique_ptr<Generation> first) : newest_(first.get()) {
+    first->n_first_rows = first->n_rows();
     first->publish();
     oldest_ = first->number;
     generations_.push_back(std::move(first));
@@ -101,12 +101,18 @@ void GenerationStore::WriteTransaction::retire(std::size_t row) {
     next_->blocked.put(row, false);
 }
 
+void GenerationStore::WriteTransaction::replace(Generation other) {
+    *next_ = std::move(other);
+    replaced_ = true;
+}
+
 void GenerationStore::WriteTransaction::commit() {
     // Everything that allocates comes before the first change.
     store_.free_rows_.reserve(store_.free_rows_.size() + retired_.size());
     store_.generations_.reserve(store_.generations_.size() + 1);
     next_->publish();
     const Generation* next = next_.get();
+    if (replaced_) store_.free_rows_.clear();
     for (const std::size_t row : retired_) store_.free_rows_.push_back({next->number, row});
     store_.generations_.push_back(std::move(next_));
     store_.free_rows_.erase(store_.free_rows_.begin(),

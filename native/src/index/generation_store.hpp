@@ -62,9 +62,6 @@ class GenerationStore {
     void lock_for_fork() noexcept { writing_.lock(); }
     void unlock_after_fork(bool in_child) noexcept;
 
-    // Rows of the first generation: no later one has fewer.
-    std::size_t n_first_rows() const noexcept { return n_first_rows_; }
-
     // Makes the next generation from a copy of the newest. Holds the writers' lock; without commit() nothing changes.
     class WriteTransaction {
       public:
@@ -76,6 +73,9 @@ class GenerationStore {
         std::size_t new_row();
         // Takes the work of `row` out of the next generation; the row is free again once no reader can see it.
         void retire(std::size_t row);
+        // The next generation is `other`, made of *this, in which works have other rows: those are pages of its own, so
+        // that nothing of what was free or retired before concerns it. Without new_row() or retire() before.
+        void replace(Generation other);
         // Publishes the next generation. Throws std::bad_alloc, and then nothing has changed.
         void commit();
 
@@ -85,6 +85,7 @@ class GenerationStore {
         std::unique_ptr<Generation> next_;
         std::size_t n_reused_ = 0;  // of free_rows_, from the front
         std::vector<std::size_t> retired_;
+        bool replaced_ = false;
     };
 
   private:
@@ -97,7 +98,6 @@ class GenerationStore {
     void reclaim() noexcept;
     bool is_orphaned(const Generation* generation) const noexcept;
 
-    const std::size_t n_first_rows_;
     std::atomic<const Generation*> newest_;
     mutable std::atomic<HazardSlot*> slots_{nullptr};
     std::mutex writing_;

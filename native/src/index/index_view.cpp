@@ -71,6 +71,9 @@ std::int64_t IndexView::model_version() const noexcept {
 std::uint64_t IndexView::generation() const noexcept {
     return generation_->number;
 }
+std::size_t IndexView::n_lists() const noexcept {
+    return generation_->lists == nullptr ? 0 : generation_->lists->n();
+}
 std::size_t IndexView::bytes() const noexcept {
     return generation_->bytes();
 }
@@ -109,7 +112,8 @@ Status IndexView::save(const std::string& path) const noexcept {
         const Generation& g = *generation_;
         if (Status status = check_map(g); !status.ok()) return status;
         // A file's id map has the size that follows from the number of works; one of another size is rebuilt.
-        const bool as_built = g.n_rows() == g.n_works && g.id_map.buckets().size() == id_bucket_count(g.n_works);
+        const bool as_built = g.n_rows() == g.n_works && g.id_map.buckets().size() == id_bucket_count(g.n_works) &&
+                              (g.lists == nullptr || g.in_list_order());
         return write_index(path, as_built ? g : g.compacted());
     });
 }

@@ -124,9 +124,11 @@ Status ItemIndex::upsert(std::span<const std::int64_t> ids, MatrixView embedding
         }
         transaction->model_version = model_version;
         transaction->id_map.make_room(transaction->n_works + own.size());
+        std::vector<std::int32_t> written(own.size());
         for (std::size_t i = 0; i < own.size(); ++i) {
             const std::size_t row = transaction.new_row();
-            const std::int32_t old = transaction->id_map.put(own[i], static_cast<std::int32_t>(row));
+            written[i] = static_cast<std::int32_t>(row);
+            const std::int32_t old = transaction->id_map.put(own[i], written[i]);
             transaction->write_row(row, own[i], embeddings, i, code, ordered.value(),
                                    static_cast<std::size_t>(std::max(old, 0)));
             carry_over(*transaction, old, row);
@@ -138,6 +140,7 @@ Status ItemIndex::upsert(std::span<const std::int64_t> ids, MatrixView embedding
                 transaction.retire(static_cast<std::size_t>(old));
             }
         }
+        if (transaction->lists != nullptr) transaction->put_in_lists(written, model_version);
         transaction.commit();
         return {};
     });

@@ -1,7 +1,8 @@
-// IndexView::search_all: an exact scan of all rows, in tiles of 64.
+// IndexView::search_all: a scan of all rows, or of the rows of some lists.
 //
-// One or two queries read the rows in place, and the next tile is prefetched meanwhile. For three or more, a tile is
-// first packed (one lane a row) and every query reads the packed copy. Cost: one pass over the rows, O(queries·N·D).
+// All rows are read in tiles of 64. One or two queries read the rows in place, and the next tile is prefetched
+// meanwhile. For three or more, a tile is first packed (one lane a row) and every query reads the packed copy. Cost:
+// one pass over the rows, O(queries·N·D).
 #include <algorithm>
 #include <bit>
 #include <optional>
@@ -12,6 +13,7 @@
 #include "index/generation_store.hpp"
 #include "karec/index_view.hpp"
 #include "kernels/isa_table.hpp"
+#include "search/probe.hpp"
 #include "search/rescore.hpp"
 #include "search/scoring.hpp"
 #include "search/search_checks.hpp"
@@ -134,6 +136,30 @@ void scan(const Generation& g, std::span<const Query> queries, std::span<const s
     }
 }
 
+// Offers the scores of `rows`, which all hold works, at positions in that list.
+void scan_rows(const Generation& g, const ReadyQuery& ready, std::span<const std::int32_t> rows, TopK& top) {
+    const bool int8 = g.format.dtype == DType::int8;
+    std::int32_t own[kScoreBlock];
+    const std::byte* at[2][kScoreBlock];
+    float scores[kScoreBlock];
+    const auto show = [&](std::size_t first, const std::byte** to) {
+        const std::size_t n = std::min(kScoreBlock, rows.size() - first);
+        for (std::size_t i = 0; i < n; ++i) to[i] = g.rows.at(static_cast<std::size_t>(rows[first + i]));
+        return n;
+    };
+    std::size_t n_next = show(0, at[0]);
+    std::size_t half = 0;
+    for (std::size_t first = 0; n_next > 0; half ^= 1) {
+        const std::size_t n = n_next;
+        n_next = show(first + n, at[half ^ 1]);
+        std::copy_n(&rows[first], n, own);
+        ready.dot(g, own, at[half], n_next == n ? at[half ^ 1] : nullptr, n, scores);
+        adjust_scores(g, own, n, int8, scores);
+        top.offer(scores, ready.one_for_all() ? nullptr : own, n, static_cast<std::uint32_t>(first));
+        first += n;
+    }
+}
+
 // Works of the model versions that `query` has no values for.
 std::size_t works_without_query(const Query& query, const Generation& g) noexcept {
     if (query.by_version.empty()) return 0;
@@ -148,7 +174,7 @@ std::size_t works_without_query(const Query& query, const Generation& g) noexcep
 }  // namespace
 
 Status IndexView::search_all(std::span<const Query> queries, std::span<const std::uint8_t> mask, const Ranked& out,
-                             std::span<SearchCount> counts) const noexcept {
+                             std::span<SearchCount> counts, std::size_t n_probe) const noexcept {
     return at_boundary([&]() -> Status {
         if (Status status = check_held(); !status.ok()) return status;
         const Generation& g = *generation_;
@@ -160,10 +186,33 @@ Status IndexView::search_all(std::span<const Query> queries, std::span<const std
         }
         if (status = check_lists(out, queries.size()); !status.ok()) return status;
         if (!mask.empty()) {
-            if (status = check_mask(mask.size(), g, *store_); !status.ok()) return status;
+            if (status = check_mask(mask.size(), g); !status.ok()) return status;
+        }
+        if (n_probe != kEveryRow && g.lists == nullptr) {
+            return Status::invalid("the index has no lists to probe: build_lists() makes them");
         }
         if (queries.empty()) return {};
         const std::size_t k = out.scores.size() / queries.size();
+        const auto answer = [&](std::size_t q, TopK& top, auto&& row_of) {
+            const Ranked list = list_of(out, q, k);
+            rescore(g, queries[q], std::min(k, g.n_rows()), row_of, top);
+            counts[q].unknown = works_without_query(queries[q], g);
+            counts[q].generation = g.number;
+            counts[q].found = top.finish([&](std::size_t rank, float score, std::uint32_t position) {
+                list.scores[rank] = score;
+                list.rows[rank] = row_of(position);
+                list.positions[rank] = list.rows[rank];
+                list.ids[rank] = *g.ids.at(static_cast<std::size_t>(list.rows[rank]));
+            });
+            pad_list(list, counts[q].found);
+        };
+        for (std::size_t q = 0; q < queries.size() && n_probe != kEveryRow; ++q) {
+            const ScratchVector<std::int32_t> rows = probed_rows(g, queries[q], mask, n_probe);
+            TopK top(std::min(n_to_rescore(g, k), rows.size()), rows.size());
+            scan_rows(g, ReadyQuery(queries[q], g, g.format), rows, top);
+            answer(q, top, [&](std::uint32_t position) { return rows[position]; });
+        }
+        if (n_probe != kEveryRow) return {};
         ScratchVector<TopK> tops;
         tops.reserve(queries.size());
         for (std::size_t q = 0; q < queries.size(); ++q) {
@@ -171,18 +220,7 @@ Status IndexView::search_all(std::span<const Query> queries, std::span<const std
         }
         scan(g, queries, mask, tops);
         for (std::size_t q = 0; q < queries.size(); ++q) {
-            const Ranked list = list_of(out, q, k);
-            const auto row_of = [](std::uint32_t position) { return static_cast<std::int32_t>(position); };
-            rescore(g, queries[q], std::min(k, g.n_rows()), row_of, tops[q]);
-            counts[q].unknown = works_without_query(queries[q], g);
-            counts[q].generation = g.number;
-            counts[q].found = tops[q].finish([&](std::size_t rank, float score, std::uint32_t position) {
-                list.scores[rank] = score;
-                list.ids[rank] = *g.ids.at(position);
-                list.rows[rank] = static_cast<std::int32_t>(position);
-                list.positions[rank] = position;
-            });
-            pad_list(list, counts[q].found);
+            answer(q, tops[q], [](std::uint32_t position) { return static_cast<std::int32_t>(position); });
         }
         return {};
     });

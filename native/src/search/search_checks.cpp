@@ -76,8 +76,8 @@ void pad_list(const Ranked& list, std::size_t found) {
     std::ranges::fill(list.positions.subspan(found), -1);
 }
 
-Status check_mask(std::size_t length, const Generation& g, const GenerationStore& store) {
-    if (length <= g.n_rows() && length >= store.n_first_rows()) return {};
+Status check_mask(std::size_t length, const Generation& g) {
+    if (length <= g.n_rows() && length >= g.n_first_rows) return {};
     return Status::invalid("mask has " + count(length) + " entries, generation " + std::to_string(g.number) +
                            " of the index has " + count(g.n_rows()) +
                            " rows: make the mask and search on one view (pinned())");

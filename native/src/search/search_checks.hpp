@@ -28,8 +28,9 @@ Ranked list_of(const Ranked& out, std::size_t list, std::size_t length);
 // Fills the entries of a list behind the first `found` with score −inf, id −1, row −1, position −1.
 void pad_list(const Ranked& list, std::size_t found);
 
-// Refuses the length of a mask that is longer than the rows of g, or shorter than those of the first generation.
-Status check_mask(std::size_t length, const Generation& g, const GenerationStore& store);
+// Refuses the length of a mask that is longer than the rows of g, or shorter than those of the first generation
+// in which rows had their present numbers.
+Status check_mask(std::size_t length, const Generation& g);
 
 // Refuses queries that are not D finite values each; and one query alone where the index has rows of several model
 // versions. `name` stands for the query in the message.

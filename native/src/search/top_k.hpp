@@ -1,9 +1,11 @@
 // The k best of a stream of scores, ties by lowest position.
 //
 // A score and its position make one 64-bit key, ordered(score) << 32 | position. Keys above the threshold, the k-th
-// best score so far, are appended to a buffer without a branch. A full buffer is sorted by score and cut at k, which
-// gives the next threshold. The sort is a stable radix sort (Knuth, TAOCP 3, 5.2.5) from the lowest byte on, without
-// the bytes that are the same in all keys. Cost: O(n + k), whatever the scores and their order.
+// best score so far, are appended to a buffer without a branch. A full buffer is cut at k, which gives the next
+// threshold: a small one is sorted by score; of a large one the k best are kept in the order in which they came, as two
+// histograms of 16 bits of the score find the k-th, and they are sorted at the end. The sort is a stable radix sort
+// (Knuth, TAOCP 3, 5.2.5) from the lowest byte on, without the bytes that are the same in all keys. Cost: O(n + k),
+// whatever the scores and their order.
 //
 // Invariants:
 //   - Positions are offered in rising order, so that the buffer is in order of position between sorts, and ties keep
@@ -31,6 +33,7 @@ class TopK {
     TopK(std::size_t k, std::size_t n) : k_(k), capacity_(std::min(std::max<std::size_t>(4 * k, 256), n)) {
         keys_ = ScratchArray<std::uint64_t>(capacity_ + kFew);
         sorted_ = ScratchArray<std::uint64_t>(capacity_ + kFew);
+        if (capacity_ >= kSelectFrom) counts_ = ScratchArray<std::uint32_t>(kHalfValues);
     }
 
     // Offers scores[i] at position first + i, but where rows[i] < 0 (`rows` may be null). Positions only rise. NaN
@@ -47,19 +50,20 @@ class TopK {
             for (std::size_t j = i; j < i + some; ++j) {
                 add(scores[j], first + static_cast<std::uint32_t>(j), rows == nullptr || rows[j] >= 0);
             }
-            if (size_ > capacity_) cut();
+            if (size_ > capacity_) shrink();
         }
     }
 
     void offer(float score, std::uint32_t position) {
         if (k_ == 0) return;
         add(score, position, true);
-        if (size_ > capacity_) cut();
+        if (size_ > capacity_) shrink();
     }
 
     // Writes the best min(k, offered), best first, and returns how many: emit(rank, score, position).
     template <class Emit>
     std::size_t finish(Emit&& emit) {
+        if (capacity_ >= kSelectFrom && size_ > k_) select();
         cut();
         for (std::size_t rank = 0; rank < size_; ++rank) {
             emit(rank, score_of(keys_[rank]), static_cast<std::uint32_t>(keys_[rank]));
@@ -71,6 +75,8 @@ class TopK {
     static constexpr std::size_t kFew = 16;
     static constexpr std::size_t kDigits = 4;  // bytes of a score
     static constexpr std::size_t kValues = 256;
+    static constexpr std::size_t kHalfValues = 65536;  // of half a score
+    static constexpr std::size_t kSelectFrom = 16384;  // keys: of fewer, the histograms cost more than a sort
 
     // Larger for larger scores, never 0.
     static std::uint64_t key_of(float score, std::uint32_t position) noexcept {
@@ -94,6 +100,43 @@ class TopK {
         const std::uint64_t key = key_of(score, position);
         keys_[size_] = key;
         size_ += (key >> 32 > threshold_) & in;
+    }
+
+    void shrink() {
+        if (capacity_ >= kSelectFrom) {
+            select();
+        } else {
+            cut();
+        }
+    }
+
+    // The largest value v of a digit such that at least `wanted` of the counted keys have v or more; `wanted` becomes
+    // how many of those that have v are among the best.
+    std::uint32_t value_of_last(std::size_t& wanted) noexcept {
+        std::uint32_t value = kHalfValues - 1;
+        for (; counts_[value] < wanted; --value) wanted -= counts_[value];
+        return value;
+    }
+
+    // Cuts the buffer, of more than k, at k, in the order in which keys came, and raises the threshold.
+    void select() {
+        std::size_t left = k_;
+        std::fill_n(&counts_[0], kHalfValues, 0u);
+        for (std::size_t i = 0; i < size_; ++i) ++counts_[keys_[i] >> 48];
+        const std::uint64_t high = value_of_last(left);
+        std::fill_n(&counts_[0], kHalfValues, 0u);
+        for (std::size_t i = 0; i < size_; ++i) counts_[keys_[i] >> 32 & (kHalfValues - 1)] += keys_[i] >> 48 == high;
+        threshold_ = high << 16 | value_of_last(left);
+        std::size_t kept = 0;
+        for (std::size_t i = 0; i < size_; ++i) {
+            const std::uint64_t key = keys_[i];
+            const bool last = key >> 32 == threshold_;
+            keys_[kept] = key;
+            kept += (key >> 32 > threshold_) | (last & (left > 0));
+            left -= last & (left > 0);
+        }
+        size_ = kept;
+        least_ = score_of(threshold_ << 32);
     }
 
     // Sorts the buffer, cuts it at k, and raises the threshold once k are there: what comes later must be larger.
@@ -123,6 +166,7 @@ class TopK {
     float least_ = -std::numeric_limits<float>::infinity();  // the score of the threshold
     ScratchArray<std::uint64_t> keys_;
     ScratchArray<std::uint64_t> sorted_;
+    ScratchArray<std::uint32_t> counts_;  // of a large buffer
 };
 
 }  // namespace karec

@@ -48,6 +48,10 @@ Bytes saved(DType dtype, const std::string& path) {
                           index->adjust(some, {}, offsets).ok() && index->block(some.first(2)).ok();
         if (!good) std::abort();
     }
+    if (dtype != DType::int8 &&
+        !index->build_lists({dtype == DType::float16 ? std::size_t{1} : std::size_t{9}, 0}).ok()) {
+        std::abort();
+    }
     if (!index->save(path).ok()) std::abort();
     std::ifstream file(path, std::ios::binary);
     return {std::istreambuf_iterator<char>(file), {}};
@@ -69,7 +73,9 @@ void use(ItemIndex& index, const std::string& path) {
     const Ranked out{scores, found, rows, positions};
     const bool searched = index.search(by_version, Candidates::of_ids(ids), out).ok() &&
                           index.search_all({&by_version, 1}, {}, out, {&count, 1}).ok();
-    if (!searched) std::abort();
+    const bool probed =
+        index.n_lists() == 0 || index.search_all({&by_version, 1}, {}, out, {&count, 1}, 1 + index.n_lists() / 2).ok();
+    if (!searched || !probed) std::abort();
     std::vector<float> vectors(rows.size() * dim);
     (void)index.gather(rows, vectors);
     (void)index.table();
@@ -85,6 +91,7 @@ void use(ItemIndex& index, const std::string& path) {
     const std::vector<float> two(2 * dim, 0.25f);
     (void)index.upsert(std::span(ids).first(2), {two.data(), 2, dim, DType::float32}, columns, 2);
     (void)index.search(by_version, Candidates::of_ids(ids), out);
+    (void)index.build_lists({});
     (void)index.save(path);
 }
 

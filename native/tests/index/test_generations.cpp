@@ -38,6 +38,7 @@ const std::vector<float> kOnes(kDim, 1.0f);
 // Every kind of read while every kind of write runs; vectors of two model versions.
 void readers_see_whole_generations(DType dtype) {
     ItemIndex index = make(dtype);
+    CHECK(index.build_lists({4, 0}).ok());
     const VersionQuery versions[] = {{0, kOnes}, {1, kOnes}};
     const Query query{std::span<const VersionQuery>(versions)};
     std::vector<std::int64_t> group(100);  // always written together, in one call
@@ -64,6 +65,7 @@ void readers_see_whole_generations(DType dtype) {
             good = good && index.search_batch({&query, 1}, Candidates::of_ids(group), indptr, out, {&count, 1}).ok();
             for (std::size_t i = 1; i < count.found; ++i) good = good && best[i] == best[0];
             good = good && index.search_all({&query, 1}, {}, out, {&count, 1}).ok();
+            good = good && index.search_all({&query, 1}, {}, out, {&count, 1}, 1 + random() % 4).ok();
             good = good && index.table().ok();
             good = good && index.gather(rows, std::span(scores).first(8 * kDim)).ok();
             torn += !good;
@@ -84,6 +86,7 @@ void readers_see_whole_generations(DType dtype) {
             good =
                 good && index.upsert(one, {vector.data(), 1, kDim, DType::float32}, {}, random() % 2 == 0 ? 0 : 1).ok();
             good = good && index.block(one).ok() && index.unblock(one).ok();
+            if (random() % 16 == 0) good = good && index.build_lists({1 + random() % 9, random()}).ok();
             torn += !good;
         }
     });

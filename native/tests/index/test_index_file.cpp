@@ -4,6 +4,7 @@
 #include <fstream>
 #include <functional>
 #include <iterator>
+#include <limits>
 #include <random>
 #include <string>
 #include <vector>
@@ -29,7 +30,7 @@ Bytes saved(const ItemIndex& index) {
     return bytes;
 }
 
-Bytes saved_index() {
+Bytes saved_index(std::size_t n_lists = 0) {
     std::mt19937 random(1);
     std::normal_distribution<float> normal;
     std::vector<std::int64_t> ids(17);
@@ -42,6 +43,7 @@ Bytes saved_index() {
     options.columns = {&column, 1};
     auto index = ItemIndex::build(ids, {vectors.data(), ids.size(), 5, DType::float32}, options);
     CHECK(index.ok());
+    if (n_lists > 0) CHECK(index->build_lists({n_lists, 0}).ok());
     return saved(index.value());
 }
 
@@ -61,7 +63,7 @@ bool refused(const Bytes& bytes) {
 }  // namespace
 
 TEST(a_file_cut_anywhere_is_refused) {
-    const Bytes whole = saved_index();
+    const Bytes whole = saved_index(3);
     Buffer memory;
     CHECK(read(whole, memory).ok());
     for (std::size_t length = 0; length < whole.size(); ++length) {
@@ -70,7 +72,7 @@ TEST(a_file_cut_anywhere_is_refused) {
 }
 
 TEST(a_file_with_any_bit_changed_is_refused) {
-    Bytes bytes = saved_index();
+    Bytes bytes = saved_index(3);
     for (char& byte : bytes) {
         for (int bit = 0; bit < 8; ++bit) {
             byte = static_cast<char>(byte ^ (1 << bit));
@@ -117,6 +119,30 @@ TEST(a_file_with_right_sums_and_wrong_contents_is_refused) {
     CHECK(untouched == saved_index());
 }
 
+TEST(lists_that_do_not_fit_their_rows_are_refused) {
+    // Sections: ids, rows, id map, centroids of three lists, the lists' version and four ends, a column.
+    const std::vector<std::function<void(Bytes&)>> changes = {
+        [](Bytes& b) { at<std::int64_t>(b, at<std::uint64_t>(b, entry(4) + 8) + 8) = -1; },
+        [](Bytes& b) { at<std::int64_t>(b, at<std::uint64_t>(b, entry(4) + 8) + 8) = 18; },
+        [](Bytes& b) { at<std::int64_t>(b, at<std::uint64_t>(b, entry(4) + 8) + 32) = 16; },
+        [](Bytes& b) { at<float>(b, at<std::uint64_t>(b, entry(3) + 8) + 4) = std::numeric_limits<float>::infinity(); },
+        [](Bytes& b) { at<std::uint64_t>(b, entry(3) + 16) -= 64; },
+        [](Bytes& b) { at<std::uint64_t>(b, entry(4) + 16) -= 8; },
+        [](Bytes& b) { at<std::uint32_t>(b, entry(3)) = 9; },
+        [](Bytes& b) { at<std::uint32_t>(b, entry(4)) = 13; },
+    };
+    for (const auto& change : changes) {
+        Bytes bytes = saved_index(3);
+        change(bytes);
+        seal(bytes);
+        CHECK(refused(bytes));
+    }
+    Bytes untouched = saved_index(3);
+    at<std::int64_t>(untouched, at<std::uint64_t>(untouched, entry(4) + 8)) = 6;  // a version that no row is of
+    seal(untouched);
+    CHECK(!refused(untouched));
+}
+
 TEST(a_row_of_a_model_version_that_the_file_does_not_name_is_refused) {
     const std::vector<std::int64_t> ids = {1, 2};
     const std::vector<float> vectors = {1, 2};
@@ -133,13 +159,13 @@ TEST(a_row_of_a_model_version_that_the_file_does_not_name_is_refused) {
 }
 
 TEST(a_file_damaged_at_random_is_refused_or_whole) {
-    const Bytes whole = saved_index();
+    const Bytes whole = saved_index(3);
     std::mt19937 random(7);
     for (int round = 0; round < 20'000; ++round) {
         Bytes bytes = whole;
         for (std::uint32_t n = random() % 8 + 1; n > 0; --n) {
             // Mostly header and table, whose numbers the reader follows.
-            const std::size_t limit = random() % 4 == 0 ? bytes.size() : entry(4);
+            const std::size_t limit = random() % 4 == 0 ? bytes.size() : entry(6);
             bytes[random() % limit] = static_cast<char>(random());
         }
         if (round % 2 == 0) seal(bytes);

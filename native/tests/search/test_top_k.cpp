@@ -36,6 +36,36 @@ TEST(top_k_is_a_stable_sort_cut_at_k) {
     }
 }
 
+TEST(a_large_top_k_is_a_stable_sort_cut_at_k) {
+    std::mt19937_64 random(5);
+    constexpr std::size_t kN = 300'000;
+    for (const int kind : {0, 1, 2, 3}) {  // few values, many, rising, falling
+        for (const std::size_t k : {4096u, 20'000u, 70'000u, 299'999u}) {
+            std::vector<float> scores(kN);
+            for (std::size_t i = 0; i < kN; ++i) {
+                const auto step = static_cast<float>(i) / 1024.0f;
+                scores[i] = kind == 0 ? static_cast<float>(static_cast<int>(random() % 9) - 4)
+                            : kind == 1
+                                ? static_cast<float>(static_cast<int>(random() % 2'000'000) - 1'000'000) / 1024.0f
+                            : kind == 2 ? step
+                                        : -step;
+            }
+            std::vector<std::uint32_t> expected(kN);
+            std::iota(expected.begin(), expected.end(), 0u);
+            std::stable_sort(expected.begin(), expected.end(),
+                             [&](std::uint32_t a, std::uint32_t b) { return scores[a] > scores[b]; });
+            expected.resize(k);
+            TopK top(k, kN);
+            for (std::size_t i = 0; i < kN; i += 64) {
+                top.offer(&scores[i], nullptr, std::min<std::size_t>(64, kN - i), static_cast<std::uint32_t>(i));
+            }
+            std::vector<std::uint32_t> found;
+            top.finish([&](std::size_t, float, std::uint32_t position) { found.push_back(position); });
+            CHECK(found == expected);
+        }
+    }
+}
+
 TEST(top_k_takes_nan_for_minus_infinity_and_zeros_for_one_value) {
     TopK top(4, 4);
     top.offer(std::numeric_limits<float>::quiet_NaN(), 0);

@@ -131,6 +131,14 @@ def test_what_happened_to_served_feeds_counts(world, served, taught, tmp_path):
     assert furthest(towers_of(without.folder), towers_of(taught.folder)) > 1e-4
 
 
+def test_a_value_needs_as_many_rows_as_when_the_run_was_trained(world, served, tmp_path):
+    """Left to the data, it would follow how many rows there are now, and towers would not fit the run's encoder."""
+    run, log, _ = served
+    left = changed(run.settings, features={"min_count": 0})
+    found = train_from_log(world.dataset, run, log, replace(left, model_version=2), tmp_path / "run", evaluated=False)
+    assert json.loads((found.folder / "run.json").read_text())["settings"]["features"]["min_count"] == 3
+
+
 def test_the_same_log_teaches_the_same_towers(world, served, taught, tmp_path):
     feeds = answers(world.truth, world.dataset.snapshot, served[2])
     again = learn(world, served, tmp_path / "run", answers=feeds)

@@ -9,7 +9,7 @@ from small_settings import changed
 
 from karec.errors import ConfigError
 from karec.learn.settings.fields import Bounds
-from karec.learn.settings.from_data import median_history
+from karec.learn.settings.from_data import median_history, min_count
 from karec.learn.settings.recipes import RECIPES
 from karec.learn.settings.sections import OptimizerSettings, RankerSettings
 from karec.learn.settings.train import OLD_PLACES, TrainSettings
@@ -94,6 +94,11 @@ def test_a_log_of_positives_alone_is_retrieved_from_unless_the_settings_say_othe
     assert read(tmp_path, '[distil]\nrecipe = "list"').of(positives).distil.list_weight == 1.0
     assert read(tmp_path, "[distil]\nlist_weight = 2").of(positives).distil.recipe == "list"
     assert read(tmp_path, "[features]\nmin_count = 7").of(positives).features.min_count == 7
+
+
+def test_ids_need_more_rows_where_there_are_more_than_a_million(dataset):
+    assert [min_count(rows) for rows in (1, 10**6, 4 * 10**6, 10**8)] == [20, 20, 40, 200]
+    assert TrainSettings().of(dataset).features.min_count == 20
 
 
 def test_a_key_overrules_the_recipe(tmp_path):

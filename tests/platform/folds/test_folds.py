@@ -14,7 +14,7 @@ from karec.platform.events import Exposures
 from karec.platform.folds.advance import advance
 from karec.platform.folds.counters import BY_USER, BY_USER_SCENE, BY_WORK
 from karec.platform.folds.lists import FOLLOWS, HISTORY, LIKED, LIST_FOLDS, SKIPPED, Lists
-from karec.platform.folds.located import LocatedExposures
+from karec.platform.folds.located import LocatedEvents
 from karec.platform.relations import Relation
 from karec.platform.snapshot import FORMER_MEANING, Snapshot
 from karec.platform.table import Table
@@ -102,9 +102,9 @@ FOLDS = [*LIST_FOLDS, *(replace(fold, keep=2) for fold in (HISTORY, SKIPPED)), r
 def test_both_readings_of_a_list_give_what_a_loop_gives(fold, rows, as_of):
     before = [row for row in rows if row[2] < as_of]
     expected = [plain_list(fold.name, rows, user, as_of, fold.keep) for user in range(3)]
-    state = fold.after(snapshot(), LocatedExposures.of(snapshot(), exposures(before)))
+    state = fold.after(snapshot(), LocatedEvents.of(snapshot(), exposures(before)))
     assert [state.of(user).tolist() for user in range(3)] == expected
-    over_time = fold.over_time(snapshot(), LocatedExposures.of(snapshot(), exposures(rows)))
+    over_time = fold.over_time(snapshot(), LocatedEvents.of(snapshot(), exposures(rows)))
     lists = over_time.at(np.arange(3), np.full(3, as_of))
     assert [row[row >= 0][::-1].tolist() for row in lists.latest(60)] == expected
 
@@ -115,9 +115,9 @@ def test_a_list_folded_in_two_steps_is_the_list_folded_in_one(fold, rows, as_of)
     parts = [row for row in rows if row[2] < as_of], [row for row in rows if row[2] >= as_of]
     state = snapshot()
     for part in parts:
-        grown = fold.after(state, LocatedExposures.of(state, exposures(part)))
+        grown = fold.after(state, LocatedEvents.of(state, exposures(part)))
         state = replace(state, relations={**state.relations, fold.name: grown})
-    once = fold.after(snapshot(), LocatedExposures.of(snapshot(), exposures(rows)))
+    once = fold.after(snapshot(), LocatedEvents.of(snapshot(), exposures(rows)))
     for ours, theirs in zip(
         (grown.indptr, grown.values, grown.times), (once.indptr, once.values, once.times), strict=True
     ):
@@ -141,8 +141,8 @@ def test_a_list_folded_in_two_steps_is_the_list_folded_in_one(fold, rows, as_of)
 def test_both_readings_of_counters_give_what_a_loop_gives(fold, start, row_of, rows, as_of):
     expected = plain_counts(start, rows, as_of, row_of)
     before = exposures([row for row in rows if row[2] < as_of])
-    state = fold.after(snapshot(), LocatedExposures.of(snapshot(), before))
-    over_time = fold.over_time(snapshot(), LocatedExposures.of(snapshot(), exposures(rows)), COUNTERS)
+    state = fold.after(snapshot(), LocatedEvents.of(snapshot(), before))
+    over_time = fold.over_time(snapshot(), LocatedEvents.of(snapshot(), exposures(rows)), COUNTERS)
     n = len(expected["count_exposed"])
     counts = over_time.at(np.arange(n), np.full(n, as_of))
     assert counts.dtype == np.float32
@@ -158,7 +158,7 @@ def test_a_history_ends_with_the_last_hundred_in_both_readings():
     shown = exposures(rows)
     served = advance(snapshot(), shown, START + 140).relations["history"].of(0)
     assert served.tolist() == shown.work_id[-100:].tolist()
-    over_time = HISTORY.over_time(snapshot(), LocatedExposures.of(snapshot(), shown))
+    over_time = HISTORY.over_time(snapshot(), LocatedEvents.of(snapshot(), shown))
     trained = over_time.at(np.array([0]), np.array([START + 140])).latest(120)[0]
     assert trained[trained >= 0][::-1].tolist() == served.tolist()
 
@@ -172,16 +172,16 @@ def test_a_relation_that_no_exposure_changes_is_read_as_it_is():
 def test_an_exposure_of_something_unknown_is_named_by_its_place():
     shown = exposures([(0, 0, START, (0, 0, 0, 0), 0)])
     with pytest.raises(ValueError, match="exposure 7 names work 11, which the snapshot does not hold"):
-        LocatedExposures.of(snapshot(), replace(shown, work_id=np.array([11])), first=7)
+        LocatedEvents.of(snapshot(), replace(shown, work_id=np.array([11])), first=7)
 
 
 def test_without_a_label_that_says_what_was_enjoyed_there_is_no_history():
     shown = exposures([(0, 0, START, (0, 0, 1, 1), 0)])
     only = replace(shown, labels={name: shown.labels[name] for name in ("like", "follow")})
     with pytest.raises(ValueError, match=r"labels \['like', 'follow'\], and none that says enjoyed"):
-        HISTORY.over_time(snapshot(), LocatedExposures.of(snapshot(), only))
+        HISTORY.over_time(snapshot(), LocatedEvents.of(snapshot(), only))
     bare = replace(shown, labels={"click": shown.labels["click"]})
-    state = FOLLOWS.after(snapshot(), LocatedExposures.of(snapshot(), bare))
+    state = FOLLOWS.after(snapshot(), LocatedEvents.of(snapshot(), bare))
     assert state.values.tolist() == [9, 3, 5]
 
 
@@ -189,7 +189,7 @@ def test_where_works_have_no_creators_nobody_new_is_followed():
     bare = snapshot()
     columns = {name: column for name, column in bare.works.columns.items() if name != "creator_id"}
     bare = replace(bare, works=Table(bare.works.ids, columns))
-    events = LocatedExposures.of(bare, exposures([(0, 0, START, (1, 1, 1, 1), 0)]))
+    events = LocatedEvents.of(bare, exposures([(0, 0, START, (1, 1, 1, 1), 0)]))
     assert FOLLOWS.after(bare, events).values.tolist() == [9, 3, 5]
     lists = FOLLOWS.over_time(bare, events).at(np.arange(3), np.full(3, START + 1))
     assert lists.latest(2).tolist() == [[9, -1], [-1, -1], [5, 3]]

@@ -22,18 +22,22 @@ from karec.training_data.lists import item_numbers
 from karec.types import Array
 
 TruthOf = Callable[[Array, Array, Array, Array], Array]
+LIBRARY = 100_000  # works of the library that whole orders are of, at most
 
 
 @dataclass(frozen=True, eq=False)
 class AblationInputs:
     """``measured`` are the examples of the measured days. P pools of N works: ``pool_rows (P,)`` the examples whose
-    user and moment ask, ``pool_works (P, N)`` rows of works."""
+    user and moment ask, ``pool_works (P, N)`` rows of works. ``library (L,)`` rows of works, which the users of
+    ``pool_rows`` order as a whole, the ranker for the users of ``whole_rows (W,)`` alone."""
 
     dataset: Dataset
     prepared: Prepared
     measured: Examples
     pool_rows: Array
     pool_works: Array
+    library: Array
+    whole_rows: Array
     progress: Progress | None
 
     @cached_property
@@ -47,6 +51,11 @@ class AblationInputs:
     def pool_numbers(self) -> Array:
         """(P, N, J) float32: item_numbers of the pools' works as of the pools' moments."""
         return item_numbers(self.measured, self.pool_rows, self.pool_works)
+
+    @cached_property
+    def library_items(self) -> dict[str, Array]:
+        """The items' side of the library, as the measured days begin."""
+        return self.measured.items(np.zeros(len(self.library), np.int64), self.library)
 
     def evaluation_set(self, settings: TrainSettings, start_ms: int, truth_of: TruthOf | None) -> EvaluationSet:
         """What the models are measured on; ``truth_of`` as ``run_ablation`` takes it."""
@@ -74,9 +83,12 @@ def prepare_ablation(
     on: Literal["validation", "test"],
     n_pools: int,
     pool_size: int,
+    whole: int,
     progress: Progress | None,
 ) -> AblationInputs:
     """Encode the data, and draw from the settings' seed the users and the works of the pools.
+
+    The library of ``whole`` users' whole orders is drawn after them.
 
     Raises DataError where fewer than ``pool_size`` works are there when the measured days begin.
     """
@@ -89,4 +101,6 @@ def prepare_ablation(
     if len(there) < pool_size:
         raise DataError(f"{dataset.name}: {len(there)} works are there when {on} begins, pools need {pool_size}")
     pool_works = np.stack([generator.choice(there, pool_size, replace=False) for _ in pool_rows])
-    return AblationInputs(dataset, prepared, measured, pool_rows, pool_works, progress)
+    library = generator.permutation(there)[:LIBRARY]
+    whole_rows = generator.permutation(pool_rows)[:whole]
+    return AblationInputs(dataset, prepared, measured, pool_rows, pool_works, library, whole_rows, progress)

@@ -18,27 +18,31 @@ import numpy as np
 
 from karec._files import file_aside
 from karec.evaluate.ablation import ModelScores
-from karec.learn._torch import torch
+from karec.learn._torch import Tensor, torch
 from karec.learn.distil.distillation import ROUND_SEED
 from karec.learn.distil.round import train_round
 from karec.learn.distil.targets import Targets
-from karec.learn.distil.tower_logits import list_logits, training_logits
+from karec.learn.distil.tower_logits import ITEM_ROWS, list_logits, training_logits
 from karec.learn.fit.predictions import predict
 from karec.learn.nets.calibration import fit_calibration
 from karec.learn.nets.towers import Towers
 from karec.learn.run.ablation.inputs import AblationInputs
+from karec.learn.run.both import PARTS, part_path
 from karec.learn.run.first_log import write_first_log
 from karec.learn.run.memory import peak_gib, reset_peak
 from karec.learn.run.rankers import train_ranker
 from karec.learn.settings.train import TrainSettings
 from karec.models.onnx_model import OnnxModel
 from karec.rank.fusion import Fusion
+from karec.training_data.in_order import in_order
 from karec.training_data.lists import LoggedLists, read_lists
 from karec.training_data.rates import popularity_logits, rate_logits
 from karec.training_data.replay import pool_logits, ranker_logits
 from karec.training_data.soft_labels import SoftLabels, read_soft_labels
 from karec.types import Array
 
+WORKS_AT_ONCE = 2000  # of the library, that the ranker scores
+TOP, TOP_OF = 10, 50_000  # works of a user's top, of so many works of the library
 RATES = {"popularity": popularity_logits, "rates": rate_logits}
 STUDENTS = ("list-again-1", "list-again-2")  # the recipe list from other weights: they teach and are in no table
 TAUGHT_BY = {"student": ("list",), "students": ("list", *STUDENTS)}
@@ -58,7 +62,9 @@ class AblationModels:
     def scores(self, row: str, seed: int) -> ModelScores:
         """The row's scores, trained if the folder does not hold them yet."""
         with np.load(self._file(row, seed)) as kept:
-            return ModelScores(kept["logits"], kept["pools"], float(kept["seconds"]), float(kept["peak_gib"]))
+            whole, tops = (kept[name] if name in kept else None for name in ("whole", "tops"))
+            cost = float(kept["seconds"]), float(kept["peak_gib"])
+            return ModelScores(kept["logits"], kept["pools"], *cost, whole, tops)
 
     def _file(self, row: str, seed: int) -> Path:
         row = "teacher" if row == self._settings.ranker.kind else row  # it is the ranker: trained once
@@ -93,14 +99,36 @@ class AblationModels:
         inputs, path = self._inputs, self._onnx(row, settings.seed)
         path.parent.mkdir(exist_ok=True)
         kind = "mmoe" if row.startswith("peer-") else settings.ranker.kind if row == "teacher" else row
-        train_ranker(kind, inputs.prepared, settings, path, inputs.progress)
+        if row in PARTS and settings.ranker.kind == "both":  # a part of the ranker, which is trained once
+            self._file("teacher", settings.seed)
+            path = part_path(self._onnx("teacher", settings.seed), row)
+        else:
+            train_ranker(kind, inputs.prepared, settings, path, inputs.progress)
         ranker = OnnxModel(path, threads=settings.run.threads)
         pools = [
             self._fusion(pool_logits(inputs.measured, example, works, ranker), ranker.tasks)
             for example, works in zip(inputs.pool_rows.tolist(), inputs.pool_works, strict=True)
         ]
         logits = ranker_logits(inputs.measured, ranker, inputs.progress)[:, : len(inputs.dataset.tasks)]
-        return {"logits": logits, "pools": np.stack(pools)}
+        arrays = {"logits": logits, "pools": np.stack(pools)}
+        if row == "teacher" and len(inputs.whole_rows):
+            arrays["whole"] = np.stack([self._whole(ranker, example) for example in inputs.whole_rows.tolist()])
+        return arrays
+
+    def _whole(self, ranker: OnnxModel, example: int) -> Array:
+        """(L,) the ranker's fused scores of the library for the user of an example."""
+        inputs, encoder = self._inputs, self._inputs.prepared.encoder
+        user, items = inputs.measured.users(np.array([example])), inputs.library_items
+
+        def scored(begin: int) -> Array:
+            some = {name: values[begin : begin + WORKS_AT_ONCE] for name, values in items.items()}
+            asked = {**user, **some, **encoder.encode_crosses(user, some)}
+            if "dense" in ranker.inputs:
+                asked["dense"] = encoder.dense(asked)
+            return self._fusion(ranker.run(asked, "logits")[0], ranker.tasks)
+
+        parts = in_order(scored, range(0, len(inputs.library), WORKS_AT_ONCE), self._settings.run.threads)
+        return np.concatenate(list(parts)).astype(np.float32)
 
     def _towers(self, row: str, settings: TrainSettings) -> dict[str, Array]:
         recipe, towers, seed = row.rsplit("-", 1)[0], _towers_of(row), settings.seed
@@ -139,7 +167,24 @@ class AblationModels:
             asked = inputs.batches.inputs(torch.from_numpy(inputs.pool_rows), model.user.inputs)
             users = model.user(asked)
         pools = list_logits(model, users, prepared.train_batches, inputs.pool_works, inputs.pool_numbers)
-        return {"logits": logits, "pools": pools[..., 0]}
+        return {"logits": logits, "pools": pools[..., 0], **self._whole_orders(users.user_vector, model)}
+
+    def _whole_orders(self, vectors: Tensor, model: Towers) -> dict[str, Array]:
+        """``whole (W, L)``: inner products with the library; ``tops (P, TOP)``: places in it of each pool's user's best.
+
+        ``vectors (P, D)`` of the pools' users.
+        """
+        inputs, device = self._inputs, self._inputs.prepared.train_batches.device
+        parts = []
+        with torch.no_grad():
+            for begin in range(0, len(inputs.library), ITEM_ROWS):
+                some = {name: inputs.library_items[name][begin : begin + ITEM_ROWS] for name in model.item.inputs}
+                parts.append(model.item({name: torch.from_numpy(values).to(device) for name, values in some.items()}))
+        works, users = torch.cat(parts).cpu().numpy(), vectors.cpu().numpy()
+        few = works[:TOP_OF]
+        tops = np.stack([np.argsort(-(few @ user), kind="stable")[:TOP] for user in users])
+        asked = np.searchsorted(inputs.pool_rows, inputs.whole_rows)
+        return {"tops": tops, "whole": users[asked] @ works.T}
 
     def _logged(self, teacher: str, seed: int) -> tuple[SoftLabels, LoggedLists]:
         """What the ranker ``teacher`` of ``seed`` logged of the training days."""

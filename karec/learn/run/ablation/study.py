@@ -36,12 +36,13 @@ def run_ablation(
     only: Sequence[str] = (),
     n_pools: int = 500,
     pool_size: int = 500,
+    whole: int = 40,
     truth_of: TruthOf | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Train what ``folder`` lacks, measure everything, and return the table, as docs/formats.md describes it.
 
-    ``only`` names rows (all by default; rankers that others learn from are trained regardless). ``truth_of(user rows,
+    ``whole``: users for whom ranker and towers order LIBRARY works besides. ``only`` names rows (all by default; rankers that others learn from are trained regardless). ``truth_of(user rows,
     work rows, time_ms, scene)`` gives the chance of each task where it is known, (N, T). Raises DataError when the
     folder holds an ablation of other data or settings, ConfigError where fusion weighs what no tower or baseline
     predicts, and as ``check_training`` does.
@@ -59,11 +60,13 @@ def run_ablation(
             f"fusion weighs {beside}: an ablation compares models that predict {list(dataset.tasks)} alone"
         )
     (folder / "cells").mkdir(parents=True, exist_ok=True)
-    _refuse_another(folder, f"{fingerprint(dataset, settings)}, measured on {on}, {n_pools} pools of {pool_size}")
+    _refuse_another(
+        folder, f"{fingerprint(dataset, settings)}, measured on {on}, {n_pools} pools of {pool_size}, {whole} whole"
+    )
     threads = torch.get_num_threads()
     torch.set_num_threads(settings.run.threads or threads)
     try:
-        inputs = prepare_ablation(dataset, settings, folder, on, n_pools, pool_size, progress)
+        inputs = prepare_ablation(dataset, settings, folder, on, n_pools, pool_size, whole, progress)
         start_ms = dataset.valid_until_ms if on == "test" else dataset.train_until_ms
         evaluation = inputs.evaluation_set(settings, start_ms, truth_of)
         models = AblationModels(inputs, settings, folder)
@@ -75,6 +78,7 @@ def run_ablation(
         "measured_on": on,
         "exposures": len(inputs.measured),
         "pools": {"pools": len(inputs.pool_rows), "works": int(inputs.pool_works.shape[1])},
+        "whole": {"pools": len(inputs.whole_rows), "works": len(inputs.library)},
         "seeds": list(seeds),
         "tasks": list(dataset.tasks),
         "settings": dataclasses.asdict(settings),

@@ -2,7 +2,7 @@
 //
 //   FileHeader (128 bytes) · SectionEntry × n_sections (128 bytes each) · sections, in the table's order
 //
-// Sections: ids, rows, id map; then those of kinds 5 to 10 that the index needs, by number; then one for each column.
+// Sections: ids, rows, id map; then those of kinds 5 to 12 that the index needs, by number; then one for each column.
 // Each begins at a multiple of 64, the gap before it holds zeros, and the file ends with the last one. Checksums are
 // XXH64 with seed 0: of header and table together (with the checksum itself taken as zero), and of each section.
 #pragma once
@@ -32,12 +32,14 @@ struct IndexContents {
     std::span<const std::uint8_t> codes;      // kind 8: each row's code
     std::span<const Adjustment> adjustments;  // kind 9: where any row is adjusted
     std::span<const std::uint64_t> blocked;   // kind 10: where any row is blocked, one bit a row
+    std::span<const float> centroids;         // kind 11: where rows lie in lists, one padded float32 row a list
+    std::span<const std::int64_t> lists;      // kind 12: with them, the lists' model version, then their ends
     std::vector<Column> columns;
 };
 
 inline constexpr std::size_t kMaxColumnName = 95;  // bytes of UTF-8
 
-// Writes the file (AtomicFile) and syncs its folder. The generation has no removed rows.
+// Writes the file (AtomicFile) and syncs its folder. The generation has no removed rows; with lists, rows lie in them.
 Status write_index(const std::string& path, const Generation& generation);
 
 // Spans into `file`, which starts at a multiple of 64. Refuses with bad_format what write_index could not have written.

@@ -42,6 +42,8 @@ enum SectionKind : std::uint32_t {
     kCodes = 8,
     kAdjustments = 9,
     kBlocked = 10,
+    kCentroids = 11,
+    kLists = 12,
 };
 
 struct SectionEntry {

@@ -1,5 +1,7 @@
 // Index file → generation. Checks the header, the section table and the bounds, then each section's checksum, then
 // that the sections fit each other.
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <limits>
 
@@ -88,7 +90,11 @@ std::span<const T> elements(std::span<const std::byte> bytes) noexcept {
     return {reinterpret_cast<const T*>(bytes.data()), bytes.size() / sizeof(T)};
 }
 
-// The size of a section of that kind, computed from the header; the section of versions has any number of entries.
+std::uint64_t centroid_bytes(std::size_t dim) noexcept {
+    return RowFormat{dim, DType::float32}.stride();
+}
+
+// The size of a section of that kind, computed from the header; those of versions and lists have any number of entries.
 std::uint64_t bytes_of(std::uint32_t kind, const FileHeader& header, const SectionEntry& entry) noexcept {
     const std::uint64_t n = header.n_rows;
     const RowFormat format{header.dim, static_cast<DType>(header.dtype)};
@@ -104,11 +110,14 @@ std::uint64_t bytes_of(std::uint32_t kind, const FileHeader& header, const Secti
         case kExact:
             return n * RowFormat{header.dim, DType::float32}.stride();
         case kVersions:
+        case kLists:
             return entry.bytes / sizeof(std::int64_t) * sizeof(std::int64_t);
         case kCodes:
             return n;
         case kAdjustments:
             return n * sizeof(Adjustment);
+        case kCentroids:
+            return entry.bytes / centroid_bytes(header.dim) * centroid_bytes(header.dim);
         default:
             return (n + 63) / 64 * sizeof(std::uint64_t);
     }
@@ -140,6 +149,12 @@ void keep(std::uint32_t kind, std::span<const std::byte> bytes, IndexContents& c
         case kAdjustments:
             contents.adjustments = elements<Adjustment>(bytes);
             break;
+        case kCentroids:
+            contents.centroids = elements<float>(bytes);
+            break;
+        case kLists:
+            contents.lists = elements<std::int64_t>(bytes);
+            break;
         default:
             contents.blocked = elements<std::uint64_t>(bytes);
     }
@@ -162,6 +177,23 @@ Status check_together(const IndexContents& contents, bool has_scales, bool has_c
     return {};
 }
 
+// Checks that lists have centroids, and ranges that end where the rows do.
+Status check_lists(const IndexContents& contents) {
+    const std::size_t n = contents.centroids.size_bytes() / centroid_bytes(contents.format.dim);
+    if (n == 0 || n > kMaxLists || contents.lists.size() != n + 2) {
+        return damaged("its lists and their centroids do not fit");
+    }
+    const auto ends = contents.lists.subspan(1);
+    const auto rows = static_cast<std::int64_t>(contents.ids.size());
+    if (ends.front() < 0 || ends.back() != rows || !std::ranges::is_sorted(ends)) {
+        return damaged("its lists do not end where its rows do");
+    }
+    if (!std::ranges::all_of(contents.centroids, [](float x) { return std::isfinite(x); })) {
+        return damaged("a centroid of its lists is not finite");
+    }
+    return {};
+}
+
 }  // namespace
 
 Result<IndexContents> read_index(std::span<const std::byte> file, bool verify) {
@@ -173,13 +205,13 @@ Result<IndexContents> read_index(std::span<const std::byte> file, bool verify) {
     contents.generation = header.generation;
     contents.format = {header.dim, static_cast<DType>(header.dtype)};
     std::uint64_t end = sizeof header + table.size_bytes();
-    bool has[kBlocked + 1] = {};
+    bool has[kLists + 1] = {};
     std::size_t s = 0;
     for (std::uint32_t last = 0; s < table.size(); ++s) {
         const SectionEntry& entry = table[s];
         if (s >= 3 && entry.kind == kColumn) break;
         const bool expected = s < 3 ? entry.kind == s + 1 : entry.kind > kColumn && entry.kind > last;
-        if (!expected || entry.kind > kBlocked || entry.dtype != 0 || entry.name[0] != 0) {
+        if (!expected || entry.kind > kLists || entry.dtype != 0 || entry.name[0] != 0) {
             return damaged("its sections are out of order");
         }
         auto bytes = section_bytes(file, entry, bytes_of(entry.kind, header, entry), verify, end);
@@ -192,6 +224,8 @@ Result<IndexContents> read_index(std::span<const std::byte> file, bool verify) {
     if (!status.ok()) return status;
     if (end != file.size()) return damaged("something follows its last section");
     status = check_together(contents, has[kScales], has[kCodes], has[kExact]);
+    if (!status.ok()) return status;
+    if (has[kCentroids] || has[kLists]) status = check_lists(contents);
     if (!status.ok()) return status;
     if (verify && !id_map_matches(contents.buckets, contents.ids))
         return damaged("its id map does not fit its ids, or too many of them meet in one bucket");
@@ -221,6 +255,12 @@ std::unique_ptr<Generation> map_index(const IndexContents& contents, const std::
     g->adjustments.map(owner, contents.adjustments);
     g->blocked.words().map(owner, contents.blocked);
     g->closed.words().map(owner, contents.blocked);
+    if (!contents.lists.empty()) {
+        const std::vector<float> centroids(contents.centroids.begin(), contents.centroids.end());
+        RowLists lists(g->exact_format(), contents.lists.front(), centroids);
+        std::ranges::copy(contents.lists.subspan(1), lists.ends.begin());
+        g->lists = std::make_shared<const RowLists>(std::move(lists));
+    }
     for (const Column& column : contents.columns) {
         PagedColumn& pages = g->columns.emplace_back(PagedColumn{
             std::string(column.name), column.dtype, PagedArray<std::byte>(size_of(column.dtype), kLargePage)});

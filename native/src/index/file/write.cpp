@@ -23,7 +23,7 @@ struct Section {
 };
 
 std::vector<Section> sections_of(const Generation& g, const std::vector<std::int64_t>& versions,
-                                 const std::vector<std::uint64_t>& blocked) {
+                                 const std::vector<std::uint64_t>& blocked, const std::vector<std::int64_t>& lists) {
     std::vector<Section> sections;
     const auto add = [&](std::uint32_t kind, std::vector<std::span<const std::byte>> pieces) -> SectionEntry& {
         Section& section = sections.emplace_back();
@@ -42,6 +42,10 @@ std::vector<Section> sections_of(const Generation& g, const std::vector<std::int
     }
     if (!g.adjustments.empty()) add(kAdjustments, bytes_of_pieces(g.adjustments));
     if (!blocked.empty()) add(kBlocked, {std::as_bytes(std::span(blocked))});
+    if (!lists.empty()) {
+        add(kCentroids, {std::as_bytes(std::span(g.lists->centroids))});
+        add(kLists, {std::as_bytes(std::span(lists))});
+    }
     for (const PagedColumn& column : g.columns) {
         SectionEntry& entry = add(kColumn, bytes_of_pieces(column.values));
         entry.dtype = static_cast<std::uint32_t>(column.dtype);
@@ -71,7 +75,12 @@ Status write_index(const std::string& path, const Generation& g) {
     for (std::size_t word = 0; word < std::min(blocked.size(), g.blocked.words().size()); ++word) {
         blocked[word] = *g.blocked.words().at(word);
     }
-    const std::vector<Section> sections = sections_of(g, versions, blocked);
+    std::vector<std::int64_t> lists;
+    if (g.lists != nullptr) {
+        lists.push_back(g.lists->model_version);
+        lists.insert(lists.end(), g.lists->ends.begin(), g.lists->ends.end());
+    }
+    const std::vector<Section> sections = sections_of(g, versions, blocked, lists);
     std::vector<SectionEntry> table;
     table.reserve(sections.size());
     for (const Section& section : sections) table.push_back(section.entry);

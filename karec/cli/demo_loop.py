@@ -1,0 +1,32 @@
+"""The demo's closed loop: three days on the demo's own models, of a part of its world."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from karec._clock import Progress
+from karec.cli.simulate import loop_report
+from karec.simulate.arms import read_arms
+from karec.simulate.loop import play_on
+from karec.simulate.population import Part, Sizes, population_of
+from karec.simulate.world import World
+from karec.simulate.world.satiation import KUAIRAND
+
+DAYS = 3
+PART = Part(users=300, works=5.0)  # some 30 s of one core
+
+
+def play_demo(world: World, run: Path, out: Path, seed: int, progress: Progress | None = None) -> dict[str, Any]:
+    """Plays the set ``demo`` in ``out`` on the days after those of ``world``, with the models of ``run``: its report.
+
+    Satiation is the fitted one, whatever the world's past was made with.
+    """
+    people, works = len(world.truth.people), len(world.truth.works)
+    fitted = replace(world, truth=replace(world.truth, satiation=KUAIRAND))
+    population = population_of(fitted, DAYS, seed, PART)
+    arms = read_arms("demo")
+    sizes = Sizes(works, people, len(world.dataset.exposures), DAYS, seed)
+    play_on(run, arms, population, sizes, out, progress)
+    return loop_report(out, arms)

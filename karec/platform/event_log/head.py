@@ -1,0 +1,81 @@
+"""``log.json``: the format, the names of labels and scenes, and how late an event may be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from karec._clock import DAY_MS
+from karec._files import write_text_aside
+from karec._stored import read_json
+from karec.errors import LogSchemaError
+from karec.types import Array
+
+FORMAT = 1
+NAME = "log.json"
+MOST_LABELS = 63
+LATE_MS = 2 * DAY_MS
+
+
+@dataclass(frozen=True)
+class Head:
+    """What all parts of a log share. ``labels``: bit b of an event is label b. ``scenes``: an event's scene is a place
+    in it. ``late_ms``: an event that is appended later than this after it happened is refused.
+    """
+
+    labels: tuple[str, ...]
+    scenes: tuple[str, ...] = ()
+    late_ms: int = LATE_MS
+
+    def __post_init__(self) -> None:
+        if len(self.labels) > MOST_LABELS:
+            raise ValueError(f"a log has at most {MOST_LABELS} labels, got {len(self.labels)}")
+        for what, names in (("labels", self.labels), ("scenes", self.scenes)):
+            if len(set(names)) < len(names) or not all(names):
+                raise ValueError(f"{what} are {names!r}, expected distinct names")
+        if self.late_ms <= 0:
+            raise ValueError(f"late_ms must be positive, got {self.late_ms}")
+
+    def codes_of(self, scenes: Sequence[str]) -> Array:
+        """(scenes of the log + 1,) int64: the place of each in ``scenes``, −1 where it is none; the last is of no
+        scene.
+        """
+        names = list(scenes)
+        return np.array([names.index(scene) if scene in names else -1 for scene in self.scenes] + [-1], np.int64)
+
+
+def is_event_log(folder: Path) -> bool:
+    """Whether ``folder`` has the head of an event log."""
+    return (folder / NAME).is_file()
+
+
+def read_head(folder: Path) -> Head:
+    """Raises LogSchemaError where there is none, or one that this version does not read."""
+    path = folder / NAME
+    try:
+        found = read_json(path)
+    except FileNotFoundError as error:
+        raise LogSchemaError(f"{folder} holds no event log: it has no {NAME}") from error
+    except (OSError, ValueError) as error:
+        raise LogSchemaError(f"{path} is damaged: {error}") from error
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        version = found.get("format") if isinstance(found, dict) else None
+        raise LogSchemaError(f"{path}: event log format {version}, this version reads {FORMAT}")
+    try:
+        return Head(tuple(map(str, found["labels"])), tuple(map(str, found["scenes"])), int(found["late_ms"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise LogSchemaError(f"{path} is damaged: {error!r}") from error
+
+
+def begin_log(folder: Path, head: Head) -> None:
+    """The log in ``folder`` has this head; it is made where there is none. LogSchemaError where it has another."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not is_event_log(folder):
+        write_text_aside(folder / NAME, json.dumps({"format": FORMAT, **asdict(head)}) + "\n")
+    found = read_head(folder)
+    if found != head:
+        raise LogSchemaError(f"{folder} is a log with {found}, not with {head}: write to a new folder")

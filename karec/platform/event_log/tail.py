@@ -1,0 +1,105 @@
+"""Reading a log as it grows: from a cursor on, in the order in which each writer appended.
+
+A cursor says, of each writer, the part that is being read and how many of its events were taken; lower parts were read
+whole. It is small JSON, to be kept with whatever was made of the events, and stays right when parts are sealed or
+retired.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from karec._stored import open_regular
+from karec.platform.event_log.events import Events
+from karec.platform.event_log.frames import whole_frames
+from karec.platform.event_log.head import read_head
+from karec.platform.event_log.parts import Part, hours, parts_of, read_part
+
+AT_ONCE = 16 << 20  # bytes of an open part that are read at once
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """``places`` {writer: (number of a part, events of it that were taken)}."""
+
+    places: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+    def to_bytes(self) -> bytes:
+        return json.dumps({writer: list(place) for writer, place in sorted(self.places.items())}).encode()
+
+    @classmethod
+    def of_bytes(cls, data: bytes) -> Cursor:
+        """Raises ValueError for anything else than what ``to_bytes`` gives."""
+        try:
+            return cls({writer: (int(number), int(taken)) for writer, (number, taken) in json.loads(data).items()})
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ValueError(f"{data[:60]!r} is no cursor of an event log") from error
+
+
+class EventTail:
+    """Gives what was appended after ``cursor``, to one thread. LogSchemaError for a log that is none, or damaged."""
+
+    def __init__(self, folder: Path, cursor: Cursor | None = None) -> None:
+        self.folder = folder
+        self.head = read_head(folder)
+        self.cursor = Cursor() if cursor is None else cursor
+        self._offsets: dict[tuple[str, int], int] = {}  # bytes of open parts that were taken
+        self._read: set[str] = set()  # hours that were read whole
+
+    def poll(self, most: int = 50_000) -> Events:
+        """The next events, about ``most`` of them, and none where nothing is new; ``cursor`` is then behind them.
+
+        Of one writer they come in the order of its appends, of one hour by writer; an append is never cut in two but
+        for a sealed part, which is cut after ``most`` events.
+        """
+        places, found, n = dict(self.cursor.places), list[Events](), 0
+        names = hours(self.folder)
+        for hour in names:
+            if hour in self._read:
+                continue
+            whole = hour < names[-1]
+            for part in parts_of(self.folder, hour):
+                number, taken = places.get(part.writer, (part.number, 0))
+                if part.number < number:
+                    continue
+                taken = taken if part.number == number else 0
+                events, ended = self._after(part, taken, most - n)
+                whole &= ended
+                if len(events) or ended:
+                    places[part.writer] = part.number, taken + len(events)
+                if len(events):
+                    found.append(events)
+                    n += len(events)
+                if n >= most:
+                    break
+            if n >= most:
+                break
+            if whole:
+                self._read.add(hour)
+        self.cursor = Cursor(places)
+        return Events.joined(found) if found else Events.none()
+
+    def _after(self, part: Part, taken: int, most: int) -> tuple[Events, bool]:
+        """(the events of a part behind ``taken``, whether nothing can follow them)."""
+        key = part.writer, part.number
+        if part.crc is not None:
+            self._offsets.pop(key, None)
+            events = read_part(part, self.head)
+            return events.take(slice(taken, taken + most)), taken + most >= len(events)
+        if taken and key not in self._offsets:  # of a cursor that was kept: the bytes are not known
+            return read_part(part, self.head).take(slice(taken, taken + most)), False
+        offset = self._offsets.get(key, 0)
+        try:
+            with open_regular(part.path) as file:
+                file.seek(offset)
+                data = file.read(AT_ONCE)
+                frames, n_bytes = whole_frames(data)
+                if not frames and len(data) == AT_ONCE:  # one append that is longer
+                    frames, n_bytes = whole_frames(data + file.read())
+        except FileNotFoundError:  # sealed meanwhile: the next poll reads it
+            return Events.none(), False
+        self._offsets[key] = offset + n_bytes
+        return Events.joined([Events.none(), *frames]), False

@@ -1,0 +1,42 @@
+"""City recall: works of the user's own city."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from karec.platform.snapshot import Snapshot
+from karec.recall.postings import interleave, newest_by, user_row, works_by
+from karec.stage import Source
+from karec.types import Candidates, Request
+
+
+class City(Source):
+    """In turns: the works of the user's city that are popular, and those that are new. Nothing for a user of none.
+
+    ``column``, of users and of works: integers that mean the same in both, negative where nobody knows.
+    """
+
+    proven = True  # tests/recall/test_city.py
+    why = "works of the user's city"
+
+    def __init__(self, snapshot: Snapshot, quota: int, column: str = "city") -> None:
+        if quota <= 0:
+            raise ValueError(f"quota must be positive, got {quota}")
+        for name, table in (("users", snapshot.users), ("works", snapshot.works)):
+            if column not in table.columns:
+                raise ValueError(
+                    f"city recall needs the column {column!r} of users and of works; columns of {name} are "
+                    f"{list(table.columns)}"
+                )
+        self.snapshot = snapshot
+        self.quota = quota
+        self.column = column
+        self.lists = (works_by(snapshot, column), newest_by(snapshot, column))
+
+    def recall(self, request: Request) -> Candidates:
+        user = user_row(self.snapshot, request.user_number)
+        if user < 0 or (city := int(self.snapshot.users[self.column][user])) < 0:
+            return Candidates.empty()
+        here = np.array([city])
+        rows = interleave(self.snapshot, [of.spans(here, self.quota) for of in self.lists], self.quota)
+        return Candidates.of(self.snapshot.works.ids[rows])

@@ -1,0 +1,46 @@
+"""Uploads and outcomes, written: a shard is a Parquet file in the folder of its day."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from karec._files import file_aside
+from karec.errors import MissingExtra
+from karec.types import Array
+
+SHARD = 1_250_000  # rows
+GROUP = 2**17  # rows of a row group
+
+
+def write_day_shards(folder: Path, day: date, columns: Mapping[str, Array | tuple[Array, list[str]]]) -> None:
+    """``folder/day=…/part-N.parquet``. A column is an array ``(N,)``; codes and their texts; or ``(N, D)``, written as
+    a list of D numbers a row.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise MissingExtra("pyarrow", "screening", "writing uploads") from error
+    into = folder / f"day={day}"
+    into.mkdir(parents=True, exist_ok=True)
+    table = pa.table({name: _arrow(values) for name, values in columns.items()})
+    for number, at in enumerate(range(0, max(len(table), 1), SHARD)):
+        with file_aside(into / f"part-{number}.parquet") as file:
+            part = table.slice(at, SHARD)
+            pq.write_table(part, file, compression="zstd", compression_level=1, row_group_size=GROUP)
+
+
+def _arrow(values: Array | tuple[Array, list[str]]) -> Any:
+    import pyarrow as pa
+
+    if isinstance(values, tuple):
+        return pa.DictionaryArray.from_arrays(values[0], values[1]).cast(pa.string())
+    if values.ndim == 1:
+        return pa.array(values)
+    starts = np.arange(0, values.size + 1, values.shape[1], dtype=np.int32)
+    return pa.ListArray.from_arrays(pa.array(starts), pa.array(values.ravel()))

@@ -1,0 +1,160 @@
+"""The scenes that come with karec: each loads over one bundle, serves, and keeps what it promises."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from small_bundle import publish_small_bundle
+from small_kinds import FIRST, rooms_of
+
+from karec.config import load_cascade, load_cascades
+from karec.config.scene_templates import HOME, OTHERS, scene_text
+from karec.config.starting import starting_config
+from karec.errors import ConfigError
+from karec.types import Request
+
+OBJECTIVES = {"click": 1.0, "long_view": 1.0, "like": 2.0}
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    """With songs, creators, live rooms and song rooms; users 1 … 12, of whom nobody is a creator."""
+    return publish_small_bundle(tmp_path_factory.mktemp("scenes"), kinds=rooms_of)
+
+
+@pytest.fixture(scope="module")
+def config(bundle):
+    kinds = {name: bundle.kind(name).index.columns for name in bundle.kinds}
+    texts = [starting_config(HOME, bundle.snapshot, OBJECTIVES), *(scene_text(name, HOME, kinds) for name in OTHERS)]
+    path = bundle.path.parent.parent / "karec.toml"
+    text = "\n".join(texts)
+    path.write_text(text.replace("weights = { comment = 1.0 }", "weights = { like = 1.0 }"))  # nobody comments here
+    return path
+
+
+@pytest.fixture
+def asked(config, bundle):
+    """(scene, user) → the feed at the snapshot's moment."""
+
+    def ask(scene, user=3, **changed):
+        cascade = replace(load_cascade(config, scene, bundle), observers=())
+        return cascade.run(Request(user, scene=scene, time_ms=bundle.snapshot.time_ms, **changed))
+
+    return ask
+
+
+def test_all_scenes_of_one_config_stand_on_one_bundle_and_serve(config, bundle):
+    cascades = load_cascades(config, bundle)
+    assert list(cascades) == [HOME, *OTHERS]
+    for name, cascade in cascades.items():
+        with replace(cascade, observers=()) as one:
+            feed = one.run(Request(3, k=4, scene=name, time_ms=bundle.snapshot.time_ms))
+        assert not feed.degraded, name
+        assert 0 < len(feed) <= 4 or name == "following", name
+        assert cascade.bundle.path == bundle.path
+
+
+@pytest.mark.parametrize(
+    ("scene", "kind"), [("song_request", "song"), ("creators", "creator"), ("live", "live"), ("room", "room")]
+)
+def test_a_scene_of_a_kind_recommends_items_of_the_kind_alone(asked, bundle, scene, kind):
+    items = set(bundle.kind(kind).snapshot.works.ids.tolist())
+    ids = asked(scene).candidates.ids.tolist()
+    assert ids
+    assert set(ids) <= items
+    assert not items & set(bundle.snapshot.works.ids.tolist())
+
+
+def test_following_shows_works_of_followed_creators_alone(asked, bundle):
+    works, follows = bundle.snapshot.works, bundle.snapshot.relations["follows"]
+    for row, user in enumerate(bundle.snapshot.users.ids.tolist()):
+        rows = works.lookup(asked("following", user).candidates.ids)
+        assert set(works["creator_id"][rows].tolist()) <= set(follows.of(row).tolist())
+    assert any(len(asked("following", user)) for user in range(1, 5))
+
+
+def test_the_city_shows_works_of_the_users_city_alone(asked, bundle):
+    works, users = bundle.snapshot.works, bundle.snapshot.users
+    for row, user in enumerate(users.ids.tolist()):
+        rows = works.lookup(asked("city", user).candidates.ids)
+        assert set(works["city"][rows].tolist()) <= {int(users["city"][row])}
+
+
+def test_a_user_whom_nobody_knows_is_of_no_city_and_follows_nobody(asked):
+    assert len(asked("city", 999)) == 0
+    assert len(asked("following", 999)) == 0
+    assert len(asked("creators", 999)) > 0
+
+
+def test_creators_are_neither_oneself_nor_followed_already(asked, bundle):
+    follows = bundle.snapshot.relations["follows"]
+    for row, user in enumerate(bundle.snapshot.users.ids.tolist()):
+        shown = set(asked("creators", user).candidates.ids.tolist())
+        assert not shown & set(follows.of(row).tolist())
+    creator = int(bundle.kind("creator").snapshot.works.ids[0])
+    shown = asked("creators", creator).candidates.ids.tolist()
+    assert creator not in shown
+    assert len(shown) == len(bundle.kind("creator").index) - 1
+
+
+@pytest.mark.parametrize(("scene", "kind"), [("live", "live"), ("room", "room")])
+def test_only_rooms_that_are_on_are_shown_and_that_changes_without_publishing(asked, bundle, scene, kind):
+    read = bundle.kind(kind)
+    on = FIRST[kind] + np.array([1, 4, 5])
+    for ids in (on, on[:1], np.empty(0, np.int64), on):
+        read.show_only(ids)
+        assert sorted(asked(scene).candidates.ids.tolist()) == ids.tolist()
+    read.show_only(read.snapshot.works.ids)
+
+
+def test_rooms_are_ordered_by_expected_time_where_the_towers_say_nothing(asked, config, bundle):
+    text = config.read_text()
+    blind = config.parent / "blind.toml"
+    blind.write_text(text.replace("share = 0.25, weights = { watch_1m", "share = 1.0, weights = { watch_1m"))
+    cascade = load_cascade(blind, "live", bundle)
+    feed = cascade.run(Request(3, k=3, scene="live", time_ms=bundle.snapshot.time_ms))
+    last = FIRST["live"] + len(bundle.kind("live").snapshot.works) - 1  # the more watched, the higher the id
+    assert feed.items[0].id == last
+
+
+def test_comments_are_of_different_people(asked, bundle):
+    works = bundle.snapshot.works
+    creators = works["creator_id"][works.lookup(asked("comment", k=5).candidates.ids)].tolist()
+    assert len(creators) == len(set(creators)) == 5
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        (('items = "song"', 'items = "sogn"'), r"scenes\.song_request: items = 'sogn': .*did you mean 'song'\?"),
+        (('items = "live"', 'items = "podcast"'), r"items = 'podcast': the bundle has no such kind; it has works and"),
+        (('{ use = "blend", share = 0.25 },', '{ use = "ranker" },'), r"the bundle's ranker knows works and no items"),
+        (("watch_30m = 1500.0", "watch_2h = 1.0"), r"works count \['exposed', 'watch_1m', 'watch_30m', 'watch_5m'\]"),
+        (("share = 0.5 }", "share = 1.3 }"), r"share must be in \[0, 1\], got 1\.3"),
+        (('column = "city"', 'column = "town"'), r"the item index has no column 'town'; it has"),
+    ],
+)
+def test_a_scene_that_cannot_be_is_refused_by_name_when_it_is_built(config, bundle, changed, told):
+    text = config.read_text()
+    assert changed[0] in text
+    wrong = config.parent / "wrong.toml"
+    wrong.write_text(text.replace(*changed))
+    with pytest.raises(ConfigError, match=told):
+        load_cascades(wrong, bundle)
+
+
+def test_templates_that_are_not_there_or_have_no_items_are_refused_by_name():
+    with pytest.raises(ConfigError, match=r"no template of a scene 'lives' \(did you mean 'live'\?\)"):
+        scene_text("lives", HOME, {})
+    with pytest.raises(ConfigError, match="live recommends items of the kind 'live', and the bundle has only"):
+        scene_text("live", HOME, {"song": ()})
+
+
+def test_a_step_that_reads_a_column_which_the_kind_lacks_is_left_out():
+    step = 'column = "accompaniment"'
+    assert step in scene_text("song_request", HOME, {"song": ("accompaniment",)})
+    assert step not in scene_text("song_request", HOME, {"song": ("tag",)})
+
+
+def test_a_template_inherits_the_main_scene_of_its_config():
+    assert 'inherits = "feed"' in scene_text("city", "feed", {})

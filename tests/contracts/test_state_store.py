@@ -1,0 +1,107 @@
+"""The stores, each held to the contract. Redis's runs against a server that the fixture starts."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pytest
+from redis_server import PROGRAM, WHY_NOT, RedisServer
+from state_store import StateStoreContract
+
+from karec.errors import Unavailable
+from karec.platform.state.embedded import LmdbStore
+from karec.platform.state.memory import MemoryStore
+from karec.platform.state.opening import open_store
+from karec.platform.state.remote import PREFIX, RedisStore
+
+
+class TestMemory(StateStoreContract):
+    @pytest.fixture
+    def store(self):
+        return MemoryStore()
+
+    @pytest.fixture
+    def again(self, store):
+        return lambda: store
+
+
+class TestLmdb(StateStoreContract):
+    @pytest.fixture
+    def store(self, tmp_path):
+        pytest.importorskip("lmdb")
+        store = open_store(str(tmp_path / "state"))
+        assert isinstance(store, LmdbStore)
+        yield store
+        store.close()
+
+    @pytest.fixture
+    def again(self, store, tmp_path):
+        def reopened():
+            store.close()  # LMDB allows one opening a process
+            return open_store(str(tmp_path / "state"))
+
+        return reopened
+
+    def test_a_folder_that_holds_something_else_is_refused(self, tmp_path):
+        pytest.importorskip("lmdb")
+        (tmp_path / "data.mdb").write_bytes(b"no database" * 1000)
+        with pytest.raises(Unavailable, match="cannot be used"):
+            open_store(str(tmp_path))
+
+
+@pytest.fixture(scope="module")
+def server():
+    pytest.importorskip("redis")
+    with tempfile.TemporaryDirectory() as folder:  # a socket's path is short
+        server = RedisServer(Path(folder))
+        yield server
+        server.stop()
+
+
+@pytest.mark.skipif(PROGRAM is None, reason=WHY_NOT)
+class TestRedis(StateStoreContract):
+    @pytest.fixture
+    def store(self, server):
+        server.empty()
+        store = open_store(server.url)
+        assert isinstance(store, RedisStore)
+        yield store
+        store.close()
+
+    @pytest.fixture
+    def again(self, server):
+        return lambda: open_store(server.url)
+
+    def test_entries_of_others_in_the_database_are_left_alone(self, server, store):
+        import redis
+
+        with redis.Redis.from_url(server.url) as client:
+            client.set("theirs", "x")
+            store.commit({b"ours": b"y"}, None)
+            assert [*store.scan(b"", b"\xff" * 16)] == [(b"ours", b"y")]
+            assert sorted(client.keys()) == [PREFIX + b"ours", b"theirs"]
+
+    def test_a_server_that_is_gone_is_unavailable_and_is_there_again_when_it_comes_back(self, tmp_path_factory):
+        with tempfile.TemporaryDirectory() as folder:
+            server = RedisServer(Path(folder))
+            store = open_store(server.url)
+            server.stop()
+            for use in (
+                lambda: store.read([b"a"]),
+                lambda: store.commit({b"a": b"1"}, None),
+                lambda: [*store.scan(b"", b"z")],
+            ):
+                with pytest.raises(Unavailable, match="cannot be reached"):
+                    use()
+            with pytest.raises(Unavailable):
+                open_store(server.url)
+            server = RedisServer(Path(folder))
+            store.commit({b"a": b"1"}, None)
+            assert store.read([b"a"]) == [b"1"]
+            server.stop()
+
+
+def test_an_address_of_no_store_is_refused():
+    with pytest.raises(ValueError, match=r"no state store at 'http://x'"):
+        open_store("http://x")

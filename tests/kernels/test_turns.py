@@ -1,0 +1,89 @@
+"""in_turns: the contract of turns.pyi, against a plain walk."""
+
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from plain_recall import in_turns as plain_turns
+
+from karec.kernels.turns import in_turns
+
+
+def of(lists, limit, n_rows=200):
+    """Half of the lists in each of two arrays, with gaps between them."""
+    parts, which, begins, ends = ([99], [98]), [], [], []
+    for i, rows in enumerate(lists):
+        which.append(i % 2)
+        begins.append(len(parts[i % 2]))
+        parts[i % 2].extend([*rows, 97])
+        ends.append(len(parts[i % 2]) - 1)
+    arrays = [np.array(part, np.int32) for part in parts]
+    return in_turns(arrays, np.array(which, int), np.array(begins, int), np.array(ends, int), n_rows, limit)
+
+
+@given(st.lists(st.lists(st.integers(0, 199), max_size=9), max_size=7), st.integers(0, 40))
+def test_turns_are_those_of_a_plain_walk(lists, limit):
+    rows = of(lists, limit)
+    assert rows.dtype == np.int32 and rows.tolist() == plain_turns(lists, limit)
+
+
+def test_many_lists_take_turns_in_their_own_order():
+    lists = [range(100 * at, 100 * at + 40) for at in range(9, -1, -1)]
+    assert of(lists, 400, 1000).tolist() == np.stack([np.array(rows) for rows in lists]).T.ravel().tolist()
+
+
+@pytest.mark.parametrize("n_rows", [64, 65, 128])
+def test_the_last_row_has_a_bit(n_rows):
+    assert of([[n_rows - 1, 0, n_rows - 1]], 5, n_rows).tolist() == [n_rows - 1, 0]
+
+
+@pytest.mark.parametrize("row", [-1, 200])
+def test_a_row_out_of_range_is_refused(row):
+    with pytest.raises(ValueError, match=r"a row is not in 0 … 199"):
+        of([[3, row]], 5)
+
+
+A = np.arange(4, dtype=np.int32)
+ONE, Z = np.ones(1, int), np.zeros(1, int)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([A.reshape(2, 2)], Z, Z, ONE, 9, 9), r"arrays have shapes \[\(2, 2\)\]"),
+        (([A], Z, Z, np.ones(2, int), 9, 9), r"which, begins and ends have shapes \(1,\), \(1,\) and \(2,\)"),
+        (([A], ONE, Z, ONE, 9, 9), r"which holds 1 … 1, there are 1 arrays"),
+        (([A], -ONE, Z, ONE, 9, 9), r"which holds -1 … -1"),
+        (([A], Z, Z, 5 * ONE, 9, 9), "a list does not lie in its array"),
+        (([A], Z, 2 * ONE, ONE, 9, 9), "a list does not lie in its array"),
+        (([A], Z, -ONE, ONE, 9, 9), "a list does not lie in its array"),
+        (([A], Z, Z, ONE, 9, -1), "must not be negative, got -1 and 9"),
+        (([A], Z, Z, ONE, -1, 1), "must not be negative, got 1 and -1"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        in_turns(*arguments)
+
+
+def test_nothing_to_read_gives_nothing():
+    none = np.empty(0, int)
+    for arrays in ([], [A]):
+        assert not len(in_turns(arrays, none, none, none, 9, 9))
+    assert not len(in_turns([A], Z, ONE, ONE, 9, 9)) and not len(in_turns([A], Z, Z, ONE, 9, 0))
+
+
+def test_threads_do_not_disturb_each_other():
+    rng = np.random.default_rng(0)
+    rows = rng.integers(0, 50_000, 200_000).astype(np.int32)
+    ends = np.arange(1, 101) * 2000
+    arguments = [rows], np.zeros(100, int), ends - 2000, ends, 50_000, 40_000
+    expected, answers = in_turns(*arguments), []
+    threads = [threading.Thread(target=lambda: answers.append(in_turns(*arguments))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(answers) == 4 and all(np.array_equal(answer, expected) for answer in answers)

@@ -1,0 +1,127 @@
+"""The quality model: learned from fair exposures of rows that passed the rules, and the same outside of LightGBM."""
+
+import shutil
+from dataclasses import replace
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import screened_library
+
+from karec.errors import ConfigError, DataError
+from karec.learn.run.screening import train_quality
+from karec.models.onnx_model import OnnxModel
+from karec.screening.quality import Model
+from karec.screening.settings import read_settings
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    path, _, model = screened_library.make(tmp_path_factory.mktemp("library"))
+    return path, model
+
+
+@pytest.fixture
+def copy(trained, tmp_path):
+    """The path of a screen.toml that a test may change."""
+    shutil.copytree(trained[0].parent, tmp_path / "library")
+    return tmp_path / "library" / "screen.toml"
+
+
+def batch_of(path, day):
+    return pq.read_table(path.parent / "uploads" / f"day={day}").combine_chunks().to_batches()[0]
+
+
+def test_it_tells_works_that_are_viewed_long_from_others(trained):
+    path, model = trained
+    assert model.auc > 0.6 and model.rows > 1000 and model.first == "2026-10-01"
+    batch = batch_of(path, "2026-10-06")
+    outcomes = pq.read_table(path.parent / "outcomes" / "day=2026-10-06")
+    quality = Model(path.parent / "quality.onnx").score(batch)
+    shown, viewed = (outcomes[name].to_numpy() for name in ("exposures", "long_views"))
+    best, worst = quality >= np.quantile(quality, 0.8), quality <= np.quantile(quality, 0.2)
+    assert viewed[best].sum() / shown[best].sum() > 1.4 * viewed[worst].sum() / shown[worst].sum()
+
+
+def test_quality_is_the_share_of_long_views_that_is_expected(trained):
+    path, _ = trained
+    batch = batch_of(path, "2026-10-06")
+    outcomes = pq.read_table(path.parent / "outcomes" / "day=2026-10-06")
+    quality = Model(path.parent / "quality.onnx").score(batch)
+    shown, viewed = (outcomes[name].to_numpy() for name in ("exposures", "long_views"))
+    assert (quality * shown).sum() == pytest.approx(viewed.sum(), rel=0.15)
+
+
+def test_its_inputs_are_the_columns_and_a_missing_cell_is_no_mistake(trained):
+    path, model = trained
+    settings = read_settings(path)
+    assert OnnxModel(model.path).inputs == settings.learn.features
+    batch = batch_of(path, "2026-10-06")
+    at = batch.schema.get_field_index("pitch_score")
+    holes = batch.set_column(at, "pitch_score", pa.nulls(len(batch), pa.float32()))
+    assert np.isfinite(Model(model.path).score(holes)).all()
+
+
+def test_it_says_until_when_it_learned(trained):
+    assert Model(trained[1].path).trained_until == date(2026, 10, 2) == date.fromisoformat(trained[1].last)
+
+
+def test_training_again_gives_the_same_file(trained, copy):
+    before = (copy.parent / "quality.onnx").read_bytes()
+    train_quality(read_settings(copy), copy)
+    assert (copy.parent / "quality.onnx").read_bytes() == before
+
+
+def test_days_after_until_are_not_read(trained, copy):
+    for day in (3, 4, 5, 6):
+        shutil.rmtree(copy.parent / "uploads" / f"day=2026-10-0{day}")
+    before = (copy.parent / "quality.onnx").read_bytes()
+    train_quality(read_settings(copy), copy)
+    assert (copy.parent / "quality.onnx").read_bytes() == before
+
+
+def rewritten(copy, change):
+    """Outcomes of the first day, changed."""
+    path = copy.parent / "outcomes" / "day=2026-10-01" / "part-0.parquet"
+    pq.write_table(pa.table(change(pq.read_table(path).to_pydict())), path)
+
+
+def test_more_long_views_than_exposures_are_refused(copy):
+    rewritten(copy, lambda rows: rows | {"long_views": [n + 1 for n in rows["exposures"]]})
+    with pytest.raises(DataError, match="has more long_views than exposures"):
+        train_quality(read_settings(copy), copy)
+
+
+def test_an_outcome_column_that_is_missing_is_refused(copy):
+    rewritten(copy, lambda rows: {name: values for name, values in rows.items() if name != "long_views"})
+    with pytest.raises(DataError, match="no column 'long_views'"):
+        train_quality(read_settings(copy), copy)
+
+
+def test_no_fair_exposure_is_refused(copy):
+    copy.write_text(copy.read_text().replace("fair = 20 ", "fair = 1_000_000 "))
+    with pytest.raises(DataError, match="passed the rules and had 1000000 exposures"):
+        train_quality(read_settings(copy), copy)
+
+
+def test_one_day_is_refused(copy):
+    copy.write_text(copy.read_text().replace("until = 2026-10-02", "until = 2026-10-01"))
+    with pytest.raises(DataError, match="two or more are wanted to learn from"):
+        train_quality(read_settings(copy), copy)
+
+
+def test_a_feature_that_is_a_text_is_refused(copy):
+    copy.write_text(copy.read_text().replace('"is_duet"', '"is_duet", "tag"'))
+    with pytest.raises(DataError, match="column 'tag' holds text, wanted: integer or number or boolean"):
+        train_quality(read_settings(copy), copy)
+
+
+def test_settings_without_learn_or_model_are_refused(trained):
+    path, _ = trained
+    settings = read_settings(path)
+    with pytest.raises(ConfigError, match="the table 'learn' is missing"):
+        train_quality(replace(settings, learn=None), path)
+    with pytest.raises(ConfigError, match=r"quality\.model says where the model goes"):
+        train_quality(replace(settings, quality=replace(settings.quality, model=None, column="pitch_score")), path)

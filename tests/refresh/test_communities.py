@@ -1,0 +1,98 @@
+"""Communities of users: who is bound to whom, and ids that stay."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from karec.platform.relations import Relation
+from karec.platform.snapshot import Snapshot
+from karec.platform.table import Table
+from karec.refresh.communities import _edges, communities, with_former_ids
+
+IDS = np.arange(100, 112)  # twelve users: two rings of five, and two who know nobody
+
+
+def snapshot(**relations):
+    works = Table(np.arange(9), {"creator_id": IDS[:9]})
+    built = {
+        name: Relation.from_pairs(np.array([a for a, _ in pairs], int), np.array([b for _, b in pairs], int), len(IDS))
+        for name, pairs in relations.items()
+    }
+    return Snapshot(1, works, Table(IDS, {}), built, {})
+
+
+def rings(users=IDS):
+    return [
+        (5 * ring + i, int(users[5 * ring + (i + step) % 5])) for ring in (0, 1) for i in range(5) for step in (1, 2)
+    ]
+
+
+@pytest.mark.parametrize("relation", ["friends", "follows"])
+def test_who_are_bound_are_of_one_community_and_who_knows_nobody_is_of_none(relation):
+    found = communities(snapshot(**{relation: rings()}))
+    assert found.dtype == np.int32
+    assert len(set(found[:5].tolist())) == len(set(found[5:10].tolist())) == 1 and found[0] != found[5]
+    assert found[10:].tolist() == [-1, -1]
+
+
+def test_who_watch_the_same_are_bound():
+    watched = [(user, 1 + user // 5) for user in range(10)]
+    found = communities(snapshot(history=watched))
+    assert len(set(found[:5].tolist())) == len(set(found[5:10].tolist())) == 1 and found[0] != found[5]
+
+
+def test_loops_and_strangers_bind_nobody():
+    assert communities(snapshot(friends=[(0, 100), (1, 777), (2, -3)])) is None
+    assert communities(snapshot()) is None
+    alone = replace(snapshot(follows=rings()), works=Table(np.arange(9), {}))
+    assert communities(alone) is None, "whom users follow are works' creators, who are not known here"
+
+
+def test_an_edge_weighs_each_bond_and_a_work_that_many_watched_less():
+    pairs, weights = _edges(snapshot(friends=[(0, 101), (1, 100)], follows=[(0, 101)]))
+    assert pairs.tolist() == [[0, 1]] and weights.tolist() == [3.0]
+    pairs, weights = _edges(snapshot(history=[(user, 1) for user in (0, 1, 2)] + [(0, 2), (1, 2)]))
+    assert dict(zip(map(tuple, pairs.tolist()), weights.tolist(), strict=True)) == {
+        (0, 1): 1.5,
+        (0, 2): 0.5,
+        (1, 2): 0.5,
+    }
+
+
+def test_the_same_snapshot_has_the_same_communities():
+    rng = np.random.default_rng(0)
+    friends = [(int(a), int(IDS[b])) for a, b in rng.integers(0, 12, (40, 2))]
+    first = communities(snapshot(friends=friends))
+    for _ in range(3):
+        np.testing.assert_array_equal(communities(snapshot(friends=friends)), first)
+
+
+def test_ids_are_those_of_the_former_snapshot_whoever_stands_where():
+    """The former has ids 7 and 3, and other rows; a user came, and one left."""
+    before = snapshot(friends=rings())
+    former_users = np.append(IDS[:11][::-1], 500)
+    of = np.array([-1, 3, 3, 3, 3, 3, 7, 7, 7, 7, 7, 3])
+    former = replace(before, users=Table(former_users, {"community": of.astype(np.int32)}))
+    assert communities(before, former).tolist() == [7] * 5 + [3] * 5 + [-1, -1]
+    assert communities(before, before).max() == 1, "a former snapshot without communities says nothing"
+
+
+def test_the_largest_overlap_takes_the_id_and_what_is_new_gets_an_id_that_was_never_given():
+    found = np.array([0, 0, 0, 1, 1, 2, -1])
+    was = np.array([4, 4, 9, 9, 4, -1, 9])
+    assert with_former_ids(found, was, most=20).tolist() == [4, 4, 4, 9, 9, 21, -1]
+    split = with_former_ids(np.array([0, 0, 1, 1, 1]), np.full(5, 6), most=6)
+    assert split.tolist() == [7, 7, 6, 6, 6], "of two parts of a former community the larger one keeps its id"
+
+
+@given(st.lists(st.tuples(st.integers(-1, 4), st.integers(-1, 6)), min_size=1, max_size=30))
+def test_renaming_keeps_the_groups_and_gives_no_id_twice(pairs):
+    dense = {group: at for at, group in enumerate(sorted({g for g, _ in pairs} - {-1}))}
+    found = np.array([dense.get(group, -1) for group, _ in pairs])
+    was = np.array([before for _, before in pairs])
+    named = with_former_ids(found, was, most=6)
+    assert len({(a, b) for a, b in zip(found.tolist(), named.tolist(), strict=True)}) == len(set(found.tolist()))
+    assert ((named == -1) == (found == -1)).all() and len(set(named.tolist())) == len(set(found.tolist()))

@@ -1,0 +1,271 @@
+"""What a screening promises: one fate a work, the same bytes again, a day's work for a day, the best of each kind."""
+
+import json
+import shutil
+from collections import Counter
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_uploads import SETTINGS, day, draw, plain, write_uploads
+
+from karec.screening.near_duplicates import near_duplicates
+from karec.screening.screen import read_screened, screen
+from karec.screening.settings import read_settings
+
+
+def files(folder):
+    """{name: bytes} of a screening's files."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def kept_of(folder):
+    """{id: (day, quality)}."""
+    rows = pq.read_table(folder / "kept.parquet").to_pydict()
+    assert len(set(rows["id"])) == len(rows["id"])
+    return dict(zip(rows["id"], zip(rows["day"], rows["quality"], strict=True), strict=True))
+
+
+def fates(columns):
+    """The fate of each row of a day, row by row: a reason, or None for a candidate."""
+    c = plain(columns)
+    found = []
+    for n in range(len(c["id"])):
+        if np.isnan(c["seconds"][n]):
+            found.append("too short: seconds is missing")
+        elif c["seconds"][n] < 30:
+            found.append("too short")
+        elif c["creator"][n] in (3, 7):
+            found.append("blocked")
+        elif c["type"][n] == "video" and c["height"][n] < 480:
+            found.append("small picture")
+        elif np.isnan(c["score"][n]):
+            found.append("no quality")
+        else:
+            found.append(None)
+    passed = np.flatnonzero([fate is None for fate in found])
+    vectors = c["vector"][passed]
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    dropped = near_duplicates(c["song"][passed], unit.astype(np.float16), c["score"][passed], 0.95)
+    for n in passed[dropped]:
+        found[n] = "near duplicate"
+    return found
+
+
+def test_each_work_is_counted_under_the_first_reason_that_it_meets(days, out):
+    said = read_screened(out).days
+    assert said[str(day(0))] == {
+        "uploads": len(days[0]["id"]),
+        "rejected": {"too old": len(days[0]["id"])},
+        "kept": 0,
+    }
+    for number in range(1, 5):
+        wanted = Counter(fate for fate in fates(days[number]) if fate is not None)
+        told = dict(said[str(day(number))]["rejected"])
+        told.pop("quota", None)
+        assert told == dict(wanted)
+
+
+def test_rejected_and_kept_works_add_up_to_the_uploads(days, out):
+    screened, kept = read_screened(out), kept_of(out)
+    for number, columns in days.items():
+        said = screened.days[str(day(number))]
+        assert said["uploads"] == len(columns["id"]) == sum(said["rejected"].values()) + said["kept"]
+        assert said["kept"] == sum(on == day(number) for on, _ in kept.values())
+    assert sum(screened.total().values()) == screened.uploads
+
+
+def test_a_kept_work_is_a_candidate_with_its_own_quality_and_day(days, out):
+    candidates = {}
+    for number in range(1, 5):
+        for row, fate in enumerate(fates(days[number])):
+            if fate is None:
+                candidates[int(days[number]["id"][row])] = (day(number), days[number]["score"][row])
+    kept = kept_of(out)
+    assert len(kept) == 60
+    assert {work: candidates[work] for work in kept} == kept
+
+
+def cells_of(days):
+    """{kind: [(quality, id)]} of all candidates of the window; a kind is what quotas tell apart."""
+    found = {}
+    for number in range(1, 5):
+        c = plain(days[number])
+        for row, fate in enumerate(fates(days[number])):
+            if fate is None:
+                kind = (c["type"][row] == "video", c["fans"][row] < 100, number == 4)
+                found.setdefault(kind, []).append((float(c["score"][row]), int(c["id"][row])))
+    return found
+
+
+def test_of_works_of_one_kind_the_best_are_kept(days, out):
+    kept = kept_of(out)
+    for works in cells_of(days).values():
+        inside = [score for score, work in works if work in kept]
+        outside = [score for score, work in works if work not in kept]
+        assert not inside or not outside or min(inside) >= max(outside)
+
+
+def test_of_equal_works_the_newest_day_is_kept(tmp_path):
+    """All qualities are equal, so what is kept of the 40 is the last day's and the first rows of the day before."""
+    text = 'keep = 25\nuploads = "uploads"\n[columns]\nwork = "id"\n[quality]\ncolumn = "score"\n'
+    columns = {n: {"id": np.arange(20) + 100 * n, "score": np.full(20, 0.5, np.float32)} for n in range(2)}
+    screen(read_settings(write_uploads(tmp_path, columns, text)), tmp_path / "out")
+    assert sorted(kept_of(tmp_path / "out")) == [*range(5), *range(100, 120)]
+
+
+def test_quotas_are_met_where_they_can_be(days, out):
+    kept = kept_of(out)
+    of = {kind: sum(work in kept for _, work in works) for kind, works in cells_of(days).items()}
+    video = sum(n for (is_video, _, _), n in of.items() if is_video)
+    small = sum(n for (_, is_small, _), n in of.items() if is_small)
+    new = sum(n for (_, _, is_new), n in of.items() if is_new)
+    assert 18 <= video <= 30 and small >= 12 and new >= 12
+    told = {quota["name"]: (quota["kept"], quota["violation"]) for quota in read_screened(out).quotas}
+    assert told == {"type is video": (video, 0), "small": (small, 0), "younger than 1 days": (new, 0)}
+    assert not read_screened(out).violations
+
+
+def test_screening_again_changes_no_byte_and_reads_no_day(library, out):
+    before = files(out)
+    screened = screen(read_settings(library), out)
+    assert screened.redone == [] and files(out) == before
+
+
+def test_day_by_day_gives_the_bytes_of_all_at_once(library, out, tmp_path):
+    for number in range(5):
+        screen(read_settings(library), tmp_path, last=day(number))
+    assert files(tmp_path) == files(out)
+
+
+def test_only_a_day_that_changed_is_screened_again(days, library, out, tmp_path):
+    folder, screened = tmp_path / "library", tmp_path / "screened"
+    shutil.copytree(library.parent, folder)
+    shutil.copytree(out, screened)
+    write_uploads(folder, {3: draw(100, np.random.default_rng(9), 3000)})
+    assert screen(read_settings(folder / "screen.toml"), screened).redone == [str(day(3))]
+    fresh = screen(read_settings(folder / "screen.toml"), tmp_path / "fresh")
+    assert len(fresh.redone) == 4 and files(tmp_path / "fresh") == files(screened)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "n_redone"),
+    [
+        ("keep = 60", "keep = 40", 0),
+        ("floor = 0.3, cap = 0.5", "floor = 0.1, cap = 0.4", 0),
+        ("age_days = 1, floor = 0.2", "age_days = 2, cap = 0.4", 0),
+        ("least = 30", "least = 31", 4),
+        ("cosine = 0.95", "cosine = 0.9", 4),
+        ("below = 100", "below = 50", 4),
+    ],
+)
+def test_what_a_change_of_the_settings_screens_again(days, library, out, tmp_path, old, new, n_redone):
+    folder, screened = tmp_path / "library", tmp_path / "screened"
+    shutil.copytree(library.parent, folder)
+    shutil.copytree(out, screened)
+    assert old in SETTINGS
+    (folder / "screen.toml").write_text(SETTINGS.replace(old, new))
+    assert len(screen(read_settings(folder / "screen.toml"), screened).redone) == n_redone
+    screen(read_settings(folder / "screen.toml"), tmp_path / "fresh")
+    assert files(tmp_path / "fresh") == files(screened)
+
+
+def test_a_changed_list_of_blocked_creators_screens_again(library, out, tmp_path):
+    folder, screened = tmp_path / "library", tmp_path / "screened"
+    shutil.copytree(library.parent, folder)
+    shutil.copytree(out, screened)
+    (folder / "blocked.txt").write_text("3\n")
+    assert len(screen(read_settings(folder / "screen.toml"), screened).redone) == 4
+
+
+def test_a_file_of_a_day_that_was_damaged_is_made_anew(library, out, tmp_path):
+    screened = tmp_path / "screened"
+    shutil.copytree(out, screened)
+    path = screened / "days" / f"{day(2)}.parquet"
+    path.write_bytes(path.read_bytes()[:-100])
+    assert screen(read_settings(library), screened).redone == [str(day(2))]
+    assert files(screened) == files(out)
+
+
+def test_a_day_in_parts_has_the_candidates_of_a_day_at_once(library, out, tmp_path, monkeypatch):
+    monkeypatch.setattr("karec.screening.day.VECTORS", 1000)
+    screened = screen(read_settings(library), tmp_path)
+    before = read_screened(out)
+    assert screened.days == before.days and screened.quotas == before.quotas
+    assert {value for _, value in kept_of(tmp_path).values()} == {value for _, value in kept_of(out).values()}
+
+
+def test_ids_that_are_texts_come_back_as_they_went_in(days, library, tmp_path):
+    as_texts = {
+        number: c | {"id": (np.arange(len(c["id"]), dtype=np.int32), [f"w{work}" for work in c["id"]])}
+        for number, c in days.items()
+    }
+    screen(read_settings(write_uploads(tmp_path, as_texts)), tmp_path / "texts")
+    screen(read_settings(library), tmp_path / "numbers")
+    assert kept_of(tmp_path / "texts") == {f"w{work}": value for work, value in kept_of(tmp_path / "numbers").items()}
+
+
+def test_a_work_that_stands_in_several_rows_of_a_day_counts_once(tmp_path):
+    columns = draw(120, np.random.default_rng(1))
+    columns |= {"seconds": np.full(120, 60.0), "height": np.full(120, 720, np.int32), "creator": np.full(120, 1)}
+    columns["score"] = np.arange(120, dtype=np.float32)
+    columns["vector"] = np.random.default_rng(2).standard_normal((120, 8)).astype(np.float32)
+    columns["id"][60:] = columns["id"][:60]
+    screened = screen(read_settings(write_uploads(tmp_path, {0: columns})), tmp_path / "out")
+    assert screened.total()["same id"] == 60
+    assert all(
+        quality < 60 for _, quality in kept_of(tmp_path / "out").values()
+    )  # the first row is the one that counts
+
+
+def test_an_empty_day_is_told(days, tmp_path):
+    nothing = {name: (v[0][:0], v[1]) if isinstance(v, tuple) else v[:0] for name, v in days[1].items()}
+    screened = screen(read_settings(write_uploads(tmp_path, {0: days[0], 1: nothing})), tmp_path / "out")
+    assert screened.days[str(day(1))] == {"uploads": 0, "rejected": {}, "kept": 0}
+    assert f"{day(1)}: no uploads" in screened.notes
+
+
+def test_blocked_creators_that_nobody_knows_are_told(days, tmp_path):
+    path = write_uploads(tmp_path, days)
+    (tmp_path / "blocked.txt").write_text("3\n999\n7\n")
+    notes = screen(read_settings(path), tmp_path / "out").notes
+    assert "blocked.txt: 1 of 3 ids uploaded nothing in these days, 999 among them" in notes
+
+
+def test_works_without_a_vector_are_told_and_not_compared(tmp_path):
+    columns = draw(50, np.random.default_rng(1)) | {"vector": np.zeros((50, 8), np.float32)}
+    screened = screen(read_settings(write_uploads(tmp_path, {0: columns})), tmp_path / "out")
+    assert "near duplicate" not in screened.total()
+    assert any("without a content vector" in note for note in screened.notes)
+
+
+def test_fewer_candidates_than_wanted_are_all_kept_and_told(days, tmp_path):
+    text = SETTINGS.replace("keep = 60", "keep = 100_000").replace(
+        "floor = 0.3, cap = 0.5", "cap = 1.0, floor = 0.0001"
+    )
+    screened = screen(read_settings(write_uploads(tmp_path, days, text)), tmp_path / "out")
+    assert screened.total().get("quota", 0) == 0
+    assert screened.violations[-1].startswith("keep: 100,000 works were wanted")
+
+
+def test_the_summary_says_what_the_kept_works_are_made_of(out):
+    said = json.loads((out / "screen.json").read_text())
+    assert pq.read_schema(out / "kept.parquet").metadata[b"screening.made_of"].decode() == said["made_of"]
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 200), st.integers(1, 3))
+@settings(max_examples=15)
+def test_every_work_of_any_library_has_one_fate(tmp_path_factory, seed, keep, n_days):
+    folder, rng = tmp_path_factory.mktemp("any"), np.random.default_rng(seed)
+    days = {number: draw(int(rng.integers(1, 120)), rng, number * 1000) for number in range(n_days)}
+    path = write_uploads(folder, days, SETTINGS.replace("keep = 60", f"keep = {keep}"))
+    screened, kept = screen(read_settings(path), folder / "out"), kept_of(folder / "out")
+    assert len(kept) <= keep
+    for number, columns in days.items():
+        said = screened.days[str(day(number))]
+        candidates = sum(fate is None for fate in fates(columns))
+        assert said["kept"] + said["rejected"].get("quota", 0) == candidates
+        assert said["kept"] + sum(said["rejected"].values()) == len(columns["id"])
+        assert said["kept"] == sum(on == day(number) for on, _ in kept.values())
