@@ -8,6 +8,8 @@ import pytest
 from karec.cli import main
 from karec.config import load_cascade
 from karec.config.checking import config_mistakes
+from karec.config.scene_templates import HOME as HOME_SCENE
+from karec.config.scene_templates import OTHERS
 from karec.config.scenes import Config
 from karec.config.shown import shown_scene
 from karec.errors import ConfigError
@@ -188,12 +190,17 @@ def test_each_value_is_shown_with_where_it_comes_from(write_config):
         assert re.search(rf"^{re.escape(value)} +# {re.escape(where)}$", text, re.MULTILINE), (value, text)
 
 
-def test_the_templates_have_no_mistake_and_are_shown(tmp_path):
-    for template in files("karec.config").joinpath("templates").iterdir():
-        path = tmp_path / template.name
-        path.write_text(template.read_text())
-        assert config_mistakes(path) == []
-        for scene in Config.read(path).scenes:
-            shown = tmp_path / f"shown-{scene}.toml"
-            shown.write_text(shown_scene(path, scene))
-            assert config_mistakes(shown) == []
+@pytest.mark.parametrize("name", [HOME_SCENE, *OTHERS])
+def test_the_templates_have_no_mistake_and_are_shown(tmp_path, name):
+    texts = [files("karec.config").joinpath(f"templates/{each}.toml").read_text() for each in {HOME_SCENE, name}]
+    path = tmp_path / "karec.toml"
+    path.write_text("\n".join(sorted(texts, key=lambda text: "bundle =" not in text)))
+    assert config_mistakes(path) == []
+    shown = tmp_path / "shown.toml"
+    shown.write_text(shown_scene(path, name))
+    assert config_mistakes(shown) == []
+    ours, its = (Config.read(file).scene(name) for file in (path, shown))
+    assert (ours.limit, ours.items, ours.consumed) == (its.limit, its.items, its.consumed)
+    for mine, other in zip(ours.stages, its.stages, strict=True):
+        for step, same in zip(mine["steps"], other["steps"], strict=True):
+            assert step.items() <= same.items()
