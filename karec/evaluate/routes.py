@@ -1,7 +1,7 @@
 """The roads of prerank side by side: what each costs, and how much of what the ranker would put on top it keeps.
 
 Every request recalls once; pools of several sizes are drawn from what it found; the ranker scores the whole pool, and
-each road lets the same number of works through. Roads take turns on each pool, so that a busy machine slows all alike.
+each road lets the same number of works through. Costs are milliseconds of a core, which a busy machine hardly changes.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from karec.stage import Stage
 from karec.types import Candidates, Request
 
 PRERANK = "prerank"
-TURNS = 3  # how often each road is timed on a pool; the least counts
-ROUTES_HEAD = ("pool", "road", "passed", "ms a request", *(f"of the ranker's {top}" for top in TOPS))
+TURNS = 3  # how often each road runs on a pool; the least time counts
+ROUTES_HEAD = ("pool", "road", "passed", "ms of a core", *(f"of the ranker's {top}" for top in TOPS))
 
 
 def roads(config: Config, scene: str, bundle: Bundle, keep: int, segment: str | None) -> dict[str, Stage]:
@@ -109,13 +109,13 @@ def _of_request(
 
 
 def _timed(each: Mapping[str, Stage], request: Request, pool: Candidates) -> dict[str, tuple[Candidates, float]]:
-    """{road: (what passes, the least milliseconds of its turns)}."""
+    """{road: (what passes, the least milliseconds of a core of its turns)}."""
     found: dict[str, tuple[Candidates, float]] = {}
     for _ in range(TURNS):
         for road, stage in each.items():
-            begin = time.perf_counter()
+            begin = time.thread_time()
             passed = stage.run(request, pool).candidates
-            ms = (time.perf_counter() - begin) * 1e3
+            ms = (time.thread_time() - begin) * 1e3
             found[road] = passed, min(ms, found[road][1] if road in found else np.inf)
     return found
 

@@ -31,7 +31,11 @@ def indicator_weights(snapshot: Snapshot, weights: Mapping[str, float] | None) -
 
 
 def indicators(snapshot: Snapshot, weights: Mapping[str, float]) -> tuple[Array, float]:
-    """((works,) float64, the mean of all works)."""
+    """((works,) float32, the mean of all works), computed once a snapshot and shared. O(works · labels)."""
+    return snapshot.built.get(("indicators", *sorted(weights.items())), lambda: _indicators(snapshot, weights))
+
+
+def _indicators(snapshot: Snapshot, weights: Mapping[str, float]) -> tuple[Array, float]:
     columns = snapshot.works.columns
     shows = np.asarray(columns[EXPOSED], np.float64)
     creator = np.unique(columns[CREATOR], return_inverse=True)[1] if CREATOR in columns else None
@@ -45,4 +49,4 @@ def indicators(snapshot: Snapshot, weights: Mapping[str, float]) -> tuple[Array,
             near = smoothed_rate(sums[0], sums[1], mean)[creator]
         total += weight * smoothed_rate(positives, shows, near)
         means += weight * mean
-    return total, means
+    return total.astype(np.float32), means

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from karec.platform.indicators import indicator_weights, indicators
 from karec.platform.snapshot import Snapshot
-from karec.prerank.live_indicators import LiveIndicators
 from karec.stage import Scorer
 from karec.types import Array, Candidates, Request
 
@@ -29,10 +29,12 @@ class Blend(Scorer):
         if not 0.0 <= share <= 1.0:
             raise ValueError(f"share must be in [0, 1], got {share}")
         self.share = share
-        self.indicators = LiveIndicators(snapshot, weights)
+        self.snapshot = snapshot
+        self.rates, self.mean = indicators(snapshot, indicator_weights(snapshot, weights))
 
     def score(self, request: Request, candidates: Candidates) -> Array:
-        with_everybody = self.indicators.score(request, candidates)
+        row = self.snapshot.works.lookup(candidates.ids)
+        with_everybody = np.where(row < 0, self.mean, self.rates[row])
         score = (1.0 - self.share) * standardised(candidates.scores) + self.share * standardised(with_everybody)
         return np.asarray(score, np.float32)
 
