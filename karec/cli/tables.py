@@ -191,7 +191,8 @@ def trace_table(trace: Trace) -> Table:
             f"{step.n_removed:,} {step.why}".strip() if step.n_removed else "",
             f"{step.ms:.2f}",
             step.failure
-            or ", ".join(f"{name}={_short(value)}" for name, value in step.notes.items() if name != "explanation"),
+            or ", ".join(f"{name}={_short(value)}" for name, value in step.notes.items() if name != "explanation")
+            or (step.why if step.role == "source" else ""),
         )
         for step in trace.steps
     ]
@@ -202,6 +203,9 @@ def explanation_tables(feed: Recommendation) -> Iterator[Table]:
     """Of each step that explained its choice: the works of the feed as that step saw them. ``place`` is in its list."""
     for step in feed.trace.steps:
         if "explanation" not in step.notes:
+            continue
+        if "arranged" in step.notes["explanation"]:
+            yield _arranged_table(f"{step.stage}.{step.step}", step.notes["explanation"])
             continue
         works, top_k = step.notes["explanation"]["works"], step.notes["explanation"]["top_k"]
         places = {work["id"]: place for place, work in enumerate(works)}
@@ -238,6 +242,30 @@ def explanation_tables(feed: Recommendation) -> Iterator[Table]:
             "top-k has here",
         )
         yield text_table(title, head, rows, 0)
+
+
+def _arranged_table(step: str, told: Mapping[str, Any]) -> Table:
+    """A list before and after rules: a row for each of its places."""
+    rows = [
+        (
+            str(work["place"]),
+            str(work["id"]),
+            str(work["was"]),
+            str(work["lifted"] or ""),
+            work["owner"] or "",
+            str(before),
+        )
+        for work, before in zip(told["arranged"], told["before"], strict=True)
+    ]
+    moved = sum(work["place"] != work["was"] for work in told["arranged"])
+    table = text_table(
+        f"{step}: {moved} of its {len(rows)} works moved",
+        ("place", "work", "was", "boosted by", "the place's owner", "without rules here"),
+        rows,
+        0,
+    )
+    table.caption = "\n".join(told["broken"]) or None
+    return table
 
 
 def _short(value: Any) -> str:
