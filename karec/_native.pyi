@@ -129,6 +129,13 @@ def ssd_select(
 def scatter(
     n: int, rules: Sequence[tuple[NDArray[np.int64], int, int, NDArray[np.int64]]], k: int
 ) -> tuple[_I64, list[tuple[int, int, int]]]: ...
+def arrange(
+    n: int,
+    rules: Sequence[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], int, int]],
+    slots: Sequence[tuple[int, NDArray[np.bool_] | None]],
+    only: NDArray[np.bool_] | None,
+    k: int,
+) -> tuple[_I64, list[tuple[int, int, int]], bool]: ...
 
 class StringIds:
     @staticmethod

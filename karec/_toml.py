@@ -26,7 +26,7 @@ import inspect
 import tomllib
 import types
 import typing
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -44,18 +44,26 @@ class Place:
 
     file: Path
     keys: str = ""
+    path: tuple[str | int, ...] = ()
 
     def __getitem__(self, key: str | int) -> Place:
+        path = (*self.path, key)
         if isinstance(key, int):
-            return Place(self.file, f"{self.keys}[{key}]")
-        return Place(self.file, f"{self.keys}.{key}" if self.keys else key)
+            return Place(self.file, f"{self.keys}[{key}]", path)
+        return Place(self.file, f"{self.keys}.{key}" if self.keys else key, path)
+
+    def called(self, keys: str) -> Place:
+        """The same place, written ``keys``."""
+        return Place(self.file, keys, self.path)
 
     def __str__(self) -> str:
         return f"{self.file}: {self.keys}" if self.keys else str(self.file)
 
     def refusal(self, message: object) -> ConfigError:
         """The error to raise for a mistake here, in one line."""
-        return ConfigError(" ".join(f"{self}: {message}".split()))
+        error = ConfigError(" ".join(f"{self}: {message}".split()))
+        error.path = self.path
+        return error
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -97,6 +105,48 @@ def keywords(
             if name not in table and parameter.default is inspect.Parameter.empty:
                 raise place.refusal(f"the key {name!r} is missing")
     return values
+
+
+def mistakes(cls: type[Any], table: object, place: Place, given: Collection[str] = ()) -> Iterator[ConfigError]:
+    """What ``keywords`` refuses, and what dataclasses in it do: every mistake, and not the first alone."""
+    if not isinstance(table, dict):
+        yield place.refusal(f"expected a table, got {table!r}")
+        return
+    settable = {name: each for name, each in parameters(cls).items() if name not in given}
+    hints = _hints(cls, place)
+    for name, value in table.items():
+        try:
+            known_keys({name: value}, settable, place)
+            yield from _mistakes_of_value(value, hints.get(name, Any), name, place)
+        except ConfigError as error:
+            error.path = (*place.path, name)
+            yield error
+    for name, parameter in settable.items():
+        if name not in table and parameter.default is inspect.Parameter.empty:
+            yield place.refusal(f"the key {name!r} is missing")
+
+
+def _mistakes_of_value(value: Any, hint: Any, name: str, place: Place) -> list[ConfigError]:
+    """Of dataclasses each; else what ``checked`` raises."""
+    options = [option for option in typing.get_args(hint) if option is not types.NoneType]
+    if typing.get_origin(hint) in (typing.Union, types.UnionType) and len(options) == 1:
+        return _mistakes_of_value(value, options[0], name, place)
+    of = next(iter(typing.get_args(hint)), None)
+    if isinstance(value, list) and dataclasses.is_dataclass(of):
+        each_of = [(each, of, place[name][at]) for at, each in enumerate(value)]
+    elif dataclasses.is_dataclass(hint):
+        each_of = [(value, hint, place[name])]
+    else:
+        checked(value, hint, name, place)
+        return []
+    found = [error for each, kind, at in each_of for error in mistakes(typing.cast(type, kind), each, at)]
+    if not found:
+        for each, kind, at in each_of:
+            try:
+                fill(typing.cast(type, kind), each, at)
+            except ConfigError as error:
+                found.append(error)
+    return found
 
 
 def construct(cls: type[T], arguments: Mapping[str, Any], place: Place, base: T | None = None) -> T:
@@ -216,6 +266,8 @@ def _is(kind: Any, abstract: type) -> bool:
 
 def _spelled(hint: Any) -> str:
     kind = typing.get_origin(hint) or hint
+    if kind is typing.Literal:
+        return " or ".join(map(repr, typing.get_args(hint)))
     if isinstance(kind, type) and kind is not str:
         for abstract, name in _KINDS.items():
             if issubclass(kind, abstract):

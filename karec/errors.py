@@ -18,7 +18,12 @@ class KarecError(Exception):
 
 
 class ConfigError(KarecError):
-    """``karec.toml`` holds a wrong key or value; the message names the key and what was expected."""
+    """``karec.toml`` holds a wrong key or value; the message names the key and what was expected.
+
+    ``path``: the keys and positions that lead to it, where the file is TOML.
+    """
+
+    path: tuple[str | int, ...] = ()
 
 
 class DataError(KarecError):

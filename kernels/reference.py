@@ -1,11 +1,11 @@
-"""The oracle: scoring, DPP, MMR and SSD in NumPy float64, written like the equations. Tests measure against it.
+"""The oracle: scoring, DPP, MMR, SSD and arranged lists, written like their definitions. Tests measure against it.
 
 The definition of the DPP stands in ``native/include/karec/dpp.hpp``. Never served: O(N·k³), memory O(N²).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -254,3 +254,62 @@ def _near(picks: list[int], window: int | None) -> list[int]:
 def _left_of(f: Float, basis: list[Float]) -> Float:
     p = f - sum((np.dot(u, f) * u for u in basis), np.zeros_like(f))
     return p / np.linalg.norm(p) if p @ p > LEAST_RESIDUAL else np.zeros_like(f)
+
+
+def arrange(
+    n: int,
+    rules: Sequence[tuple[Sequence[int], Sequence[int], Sequence[int], int, int]],
+    slots: Sequence[tuple[int, Sequence[bool] | None]],
+    only: Sequence[bool],
+    k: int,
+) -> tuple[list[int], int, int]:
+    """(places, unmet slots, excess) of the best of all lists; ``native/include/karec/arrange.hpp`` says which that is.
+
+    rules are (puts, looks, shown, window, allowed). Every list of the items is looked at: O(n!).
+    """
+    at = dict(slots)
+    for length in range(min(k, n + len(slots)), -1, -1):
+        best = None
+        for places in _filled(length, n, at, only, []):
+            unmet = sum(fits is not None and place < length and not fits[places[place]] for place, fits in slots)
+            preferred = [(not _fits(at.get(place), item), item) for place, item in enumerate(places)]
+            found = (unmet, _excess(places, rules), preferred, places)
+            best = found if best is None else min(best, found)
+        if best is not None:
+            behind = sum(fits is not None and length <= place for place, fits in slots)
+            return best[3] + [-1] * (k - length), best[0] + behind, best[1]
+    raise AssertionError("the empty list is always there")
+
+
+def _fits(fits: Sequence[bool] | None, item: int) -> bool:
+    return fits is None or bool(fits[item])
+
+
+def _filled(
+    length: int, n: int, at: Mapping[int, Sequence[bool] | None], only: Sequence[bool], begun: list[int]
+) -> Iterator[list[int]]:
+    """All lists whose places are filled, free ones by −1; items of ``only`` stand where they fit alone."""
+    place = len(begun)
+    if place == length:
+        yield begun
+    elif place in at and at[place] is None:
+        yield from _filled(length, n, at, only, [*begun, -1])
+    else:
+        fits = at.get(place)
+        for item in range(n):
+            if item not in begun and (not only[item] or (fits is not None and fits[item])):
+                yield from _filled(length, n, at, only, [*begun, item])
+
+
+def _excess(
+    places: Sequence[int], rules: Sequence[tuple[Sequence[int], Sequence[int], Sequence[int], int, int]]
+) -> int:
+    total = 0
+    for puts, looks, shown, window, allowed in rules:
+        marks = [*shown, *(-1 if item < 0 else puts[item] for item in places)]
+        for place, item in enumerate(places):
+            if item >= 0 and looks[item] >= 0:
+                here = len(shown) + place
+                found = marks[max(0, here - window + 1) : here].count(looks[item])
+                total += max(0, found - allowed)
+    return total

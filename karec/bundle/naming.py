@@ -29,6 +29,10 @@ class PlainIds:
         return np.array([None if each == NO_NUMBER else each for each in np.asarray(numbers).tolist()], object)
 
 
+IDS_OF_WORKS = {"works": ("id", "closest"), "arranged": ("id",)}  # where explanations of steps have ids
+LISTS_OF_IDS = ("top_k", "before")
+
+
 @dataclass(frozen=True)
 class IdNaming:
     """Any number of threads may use it."""
@@ -59,11 +63,13 @@ class IdNaming:
         told = step.notes.get("explanation")
         if told is None:
             return step
-        ids, closest = (self._of([work[key] for work in told["works"]]) for key in ("id", "closest"))
-        works = [
-            {**work, "id": id_, "closest": near} for work, id_, near in zip(told["works"], ids, closest, strict=True)
-        ]
-        return replace(step, notes={**step.notes, "explanation": {"works": works, "top_k": self._of(told["top_k"])}})
+        named = dict(told)
+        for key, of_work in IDS_OF_WORKS.items():
+            if key in told:
+                columns = {name: self._of([work[name] for work in told[key]]) for name in of_work}
+                named[key] = [{**work, **{n: columns[n][i] for n in of_work}} for i, work in enumerate(told[key])]
+        named |= {key: self._of(told[key]) for key in LISTS_OF_IDS if key in told}
+        return replace(step, notes={**step.notes, "explanation": named})
 
     def _of(self, numbers: Sequence[int | None]) -> list[int | str | None]:
         """The id of each; None where there is no number, or where it is that of no work."""

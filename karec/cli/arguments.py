@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from karec.cli import commands, evaluations, own_data, screen, simulate
+from karec.cli import commands, configuration, evaluations, own_data, screen, simulate
 from karec.cli.examples import EXAMPLES
 
 
@@ -16,6 +16,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     names = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_cascade(names)
     _add_data(names)
+    _add_configuration(names)
     _add_screening(names)
     _add_evaluations(names)
     _add_simulation(names)
@@ -121,6 +122,20 @@ def _add_data(names: Any) -> None:
     check.add_argument("--json", action="store_true", help="print JSON")
 
 
+def _add_configuration(names: Any) -> None:
+    config = _command(names, "config", "a karec.toml: its mistakes, what is in force, its schema", None)
+    what = config.add_subparsers(metavar="WHAT", required=True)
+    check = _command(what, "config check", "every mistake, in a line each with its place", configuration.check)
+    show = _command(
+        what, "config show", "what is in force in a scene, and where each value is from", configuration.show
+    )
+    for each in (check, show):
+        each.add_argument("config", type=Path, metavar="FILE", help="a karec.toml")
+    check.add_argument("--scene", help="a scene of the config (default: all)")
+    show.add_argument("--scene", help="a scene of the config (default: its first)")
+    _command(what, "config schema", "the JSON Schema of karec.toml, which editors read", configuration.schema)
+
+
 def _add_screening(names: Any) -> None:
     screening = _command(names, "screen", "which of a library's uploads may be recommended", screen.run)
     screening.add_argument("settings", type=Path, metavar="TOML", help="a screen.toml")
@@ -161,6 +176,18 @@ def _add_evaluations(names: Any) -> None:
     agree.add_argument("--seed", type=int, default=0, help="seed of what is drawn (default 0)")
     agree.add_argument("--log", type=Path, metavar="DIR", help="a rank log: measure its shadow requests")
     agree.add_argument("--report", type=Path, metavar="DIR", help="write consistency.json and consistency.html there")
+    roads = _command(others, "routes", "live indicators or the inner product: costs and hit rates", evaluations.routes)
+    roads.add_argument("--config", type=Path, required=True, help="a karec.toml")
+    roads.add_argument("--scene", help="a scene of the config (default: its first)")
+    roads.add_argument("--requests", type=_at_least_one, default=30, help="how many users to ask for (default 30)")
+    roads.add_argument(
+        "--pools", type=_at_least_one, nargs="+", metavar="N", help="works in a pool (default 1e3 1e4 1e5)"
+    )
+    roads.add_argument("--keep", type=_at_least_one, default=300, help="works that pass (default 300)")
+    roads.add_argument(
+        "--segment", metavar="COLUMN", help="also live indicators by this column of users: age_band, city"
+    )
+    roads.add_argument("--seed", type=int, default=0, help="seed of what is drawn (default 0)")
     _add_top_studies(others)
 
 
@@ -256,7 +283,7 @@ def _add_exports(names: Any) -> None:
 
 def _command(names: Any, name: str, what: str, run: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = names.add_parser(
-        name,
+        name.rpartition(" ")[2],
         help=what,
         description=what[0].upper() + what[1:] + ".",
         epilog=EXAMPLES[name],

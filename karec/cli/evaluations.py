@@ -98,6 +98,25 @@ def consistency(arguments: argparse.Namespace) -> None:
         console.print(f"report: {page}")
 
 
+def routes(arguments: argparse.Namespace) -> None:
+    console = table_console()
+    from karec.cli.tables import text_table
+    from karec.config import load_cascade, open_bundle, scene_names
+    from karec.config.scenes import Config
+    from karec.evaluate.funnel import SIZES, requests_of_known_users
+    from karec.evaluate.routes import ROUTES_HEAD, roads, routes_rows, routes_study
+
+    bundle = open_bundle(arguments.config)
+    scene = arguments.scene or scene_names(arguments.config)[0]
+    cascade = dataclasses.replace(load_cascade(arguments.config, scene, bundle), observers=(), naming=None)
+    each = roads(Config.read(arguments.config), scene, bundle, arguments.keep, arguments.segment)
+    requests = requests_of_known_users(bundle.snapshot, scene, arguments.requests, arguments.seed)
+    with progress_bars() as progress:
+        report = routes_study(cascade, bundle.index, each, requests, arguments.pools or SIZES, progress)
+    title = f"Roads of prerank, {len(requests)} requests: what they cost, and what they keep of the ranker's best"
+    console.print(text_table(title, ROUTES_HEAD, list(routes_rows(report)), 2))
+
+
 def fusion(arguments: argparse.Namespace) -> None:
     console = table_console()
     from karec.cli.tables import fusion_table

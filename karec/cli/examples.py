@@ -99,6 +99,30 @@ examples:
   karec data check shop --skip-bad      rows that cannot be used are left out
   karec data check shop --json | jq .tables
   karec data check --preset kuairand KuaiRand-Pure/data""",
+    "config": """\
+examples:
+  karec config check karec.toml
+  karec config show karec.toml --scene live
+  karec config schema > karec.schema.json""",
+    "config check": """\
+examples:
+  karec config check karec.toml
+  karec config check karec.toml --scene live
+
+Prints FILE:LINE: KEYS: what is wrong, for every mistake, and ends with 1 where there is one. Where the config's bundle
+is there, scenes without a mistake are built too, which finds columns, models and sizes that do not fit.""",
+    "config show": """\
+examples:
+  karec config show karec.toml --scene live
+  karec config show karec.toml --scene live > live.toml     loads to the same cascade, beside karec.toml
+
+Each value has a comment: the line of FILE, the scene that says it where it is inherited, or default.""",
+    "config schema": """\
+examples:
+  karec config schema > karec.schema.json
+
+With  #:schema karec.schema.json  as the first line of karec.toml, editors that know taplo (Even Better TOML) complete
+keys and steps and mark what is wrong.""",
     "recommend": """\
 examples:
   karec recommend --config karec-demo-world/karec.toml --user 10000001
@@ -128,6 +152,13 @@ examples:
   karec evaluate consistency --log run7/rank_log --report out                    live: the log's shadow requests
 
 What the ranker puts on top of a pool, does prerank find it? Hit rates are normalised: 0 is chance, 1 is all.""",
+    "routes": """\
+examples:
+  karec evaluate routes --config karec-demo-world/karec.toml --segment city
+  karec evaluate routes --config karec-demo-world/karec.toml --pools 1000 5000 --keep 100
+
+Of the works that the ranker puts on top of a pool, how many each way to prerank lets through, and in how many
+milliseconds: at random, by live indicators, by the inner product.""",
     "recall": """\
 examples:
   karec evaluate recall --config karec-demo-world/karec.toml

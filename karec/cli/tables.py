@@ -204,6 +204,9 @@ def explanation_tables(feed: Recommendation) -> Iterator[Table]:
     for step in feed.trace.steps:
         if "explanation" not in step.notes:
             continue
+        if "arranged" in step.notes["explanation"]:
+            yield _arranged_table(f"{step.stage}.{step.step}", step.notes["explanation"])
+            continue
         works, top_k = step.notes["explanation"]["works"], step.notes["explanation"]["top_k"]
         places = {work["id"]: place for place, work in enumerate(works)}
         rows = []
@@ -239,6 +242,30 @@ def explanation_tables(feed: Recommendation) -> Iterator[Table]:
             "top-k has here",
         )
         yield text_table(title, head, rows, 0)
+
+
+def _arranged_table(step: str, told: Mapping[str, Any]) -> Table:
+    """A list before and after rules: a row for each of its places."""
+    rows = [
+        (
+            str(work["place"]),
+            str(work["id"]),
+            str(work["was"]),
+            str(work["lifted"] or ""),
+            work["owner"] or "",
+            str(before),
+        )
+        for work, before in zip(told["arranged"], told["before"], strict=True)
+    ]
+    moved = sum(work["place"] != work["was"] for work in told["arranged"])
+    table = text_table(
+        f"{step}: {moved} of its {len(rows)} works moved",
+        ("place", "work", "was", "boosted by", "the place's owner", "without rules here"),
+        rows,
+        0,
+    )
+    table.caption = "\n".join(told["broken"]) or None
+    return table
 
 
 def _short(value: Any) -> str:

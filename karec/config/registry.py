@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, TypeVar
 
-from karec._toml import Place, checked, construct, keywords, nearest, parameters, required
+from karec._toml import Place, checked, construct, keywords, mistakes, nearest, parameters, required
 from karec.config.resources import GIVEN, Resources
+from karec.errors import ConfigError
 from karec.stage import Source, Step
 
 STEPS: Mapping[str, str] = {
@@ -54,10 +55,10 @@ STEPS: Mapping[str, str] = {
     "dpp": "karec.diversify.dpp:Dpp",
     "mmr": "karec.diversify.mmr_ssd:Mmr",
     "ssd": "karec.diversify.mmr_ssd:Ssd",
-    "scatter": "karec.rerank.rules:Scatter",
+    "scatter": "karec.rerank.scatter:Scatter",
 }
 STEERING = "karec.ecosystem.steering:Steering"  # what the table `exposure` of a scene describes
-EVERY_STEP = ("use", "name", "on_failure")  # keys that every step takes; the others are parameters of its class
+EVERY_STEP: Mapping[str, Any] = {"use": str, "name": str, "on_failure": Literal["fail", "skip"]}  # keys of every step
 EVERY_SOURCE = {"floor": int, "priority": int, "timeout_ms": float}  # keys that every recall channel takes besides
 
 S = TypeVar("S", bound=Step)
@@ -68,8 +69,7 @@ def build_step(table: Mapping[str, Any], roles: tuple[type[S], ...], resources: 
     """The step that ``table`` describes. Raises ConfigError for a wrong key or value and for a step of another role."""
     use = required(table, "use", str, place)
     cls = step_class(use, place)
-    if not issubclass(cls, roles):
-        raise place.refusal(f"{use!r} is a {cls.role}, a {' or '.join(r.__name__ for r in roles)} belongs here")
+    _check_role(cls, use, roles, place)
     step: S = _filled(cls, use, table, resources, place)
     on_failure = checked(table.get("on_failure", cls.on_failure), Literal["fail", "skip"], "on_failure", place)
     object.__setattr__(step, "name", step_name(table, place))  # a step may be a frozen dataclass
@@ -79,6 +79,51 @@ def build_step(table: Mapping[str, Any], roles: tuple[type[S], ...], resources: 
             if key in table:
                 object.__setattr__(step, key, checked(table[key], kind, key, place))
         _check_source(step, place)
+    return step
+
+
+def step_mistakes(table: Mapping[str, Any], roles: tuple[type[S], ...], place: Place) -> Iterator[ConfigError]:
+    """Every mistake of ``table`` that shows without a bundle."""
+    try:
+        use = required(table, "use", str, place)
+        cls = step_class(use, place)
+        _check_role(cls, use, roles, place)
+    except ConfigError as error:
+        error.path = (*place.path, "use")
+        yield error
+        return
+    inside = place.called(f"{place.keys} ({use})")
+    options = {key: value for key, value in table.items() if key not in _common(cls)}
+    found = list(mistakes(cls, options, inside, [name for name in parameters(cls) if name in GIVEN]))
+    for key in _common(cls) & table.keys():
+        try:
+            checked(table[key], {**EVERY_STEP, **EVERY_SOURCE}[key], key, inside)
+        except ConfigError as error:
+            error.path = (*place.path, key)
+            found.append(error)
+    yield from found
+    if not found and issubclass(cls, Source):
+        source = hollow_step(table, place)
+        assert isinstance(source, Source)
+        try:
+            _check_source(source, inside)
+        except ConfigError as error:
+            yield error
+
+
+def _common(cls: type[Any]) -> set[str]:
+    """The keys that are no parameters of the class."""
+    return {*EVERY_STEP, *(EVERY_SOURCE if issubclass(cls, Source) else ())}
+
+
+def hollow_step(table: Mapping[str, Any], place: Place) -> Step:
+    """A step with the name and keys that it would have, which never was built: for checks of a whole scene."""
+    cls = step_class(str(table["use"]), place)
+    step: Step = object.__new__(cls)
+    defaults = {name: each.default for name, each in parameters(cls).items() if name not in GIVEN}
+    for key, value in {**defaults, **table, "name": step_name(table, place)}.items():
+        if key != "use":
+            object.__setattr__(step, key, value)
     return step
 
 
@@ -95,7 +140,7 @@ def _check_source(source: Source, place: Place) -> None:
 
 def build_steering(table: Mapping[str, Any], resources: Resources, place: Place) -> Any:
     """What the table ``exposure`` of a scene describes. Raises ConfigError for a wrong key or value."""
-    return _constructed(_imported(STEERING), table, resources, place)
+    return _constructed(imported(STEERING), table, resources, place)
 
 
 def step_name(table: Mapping[str, Any], place: Place) -> str:
@@ -112,7 +157,7 @@ def step_class(use: str, place: Place) -> type[Any]:
             f"no step {use!r}{nearest(use, STEPS)}; known are {sorted(STEPS)}, or write 'package.module:Class'"
         )
     try:
-        cls = _imported(STEPS.get(use, use))
+        cls = imported(STEPS.get(use, use))
     except (ImportError, AttributeError) as error:
         raise place.refusal(f"{use!r} cannot be imported: {error}") from error
     if not (inspect.isclass(cls) and issubclass(cls, Step)):
@@ -120,20 +165,24 @@ def step_class(use: str, place: Place) -> type[Any]:
     return cls
 
 
+def _check_role(cls: type[Any], use: str, roles: tuple[type[Any], ...], place: Place) -> None:
+    if not issubclass(cls, roles):
+        raise place.refusal(f"{use!r} is a {cls.role}, a {' or '.join(r.__name__ for r in roles)} belongs here")
+
+
 def steps_that_give(what: str) -> list[str]:
     """The names of ``STEPS`` whose classes declare that they give ``what``."""
-    return [use for use, path in STEPS.items() if what in _imported(path).gives]
+    return [use for use, path in STEPS.items() if what in imported(path).gives]
 
 
-def _imported(path: str) -> Any:
+def imported(path: str) -> Any:
     module, _, name = path.partition(":")
     return getattr(importlib.import_module(module), name)
 
 
 def _filled(cls: type[S], use: str, table: Mapping[str, Any], resources: Resources, place: Place) -> S:
-    inside = Place(place.file, f"{place.keys} ({use})")
-    every = (*EVERY_STEP, *(EVERY_SOURCE if issubclass(cls, Source) else ()))
-    options = {key: value for key, value in table.items() if key not in every}
+    inside = place.called(f"{place.keys} ({use})")
+    options = {key: value for key, value in table.items() if key not in _common(cls)}
     return _constructed(cls, options, resources, inside)
 
 

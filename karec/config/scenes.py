@@ -126,11 +126,10 @@ class Config:
 
     def scene(self, name: str) -> Scene:
         """The scene ``name``. Raises ConfigError naming the place of a mistake."""
-        table, parents = self._inherited(name, ())
-        keys = f"scenes.{name}" + (f" (inherits {', '.join(parents)})" if parents else "")
-        place = Place(self.path, keys)
-        counts = _counts(table, place)
-        limit = _limit(table, counts, place)
+        table, parents = self.inherited(name)
+        place = self.place_of(name, parents)
+        counts = counts_of(table, place)
+        limit = limit_of(table, counts, place)
         used: set[str] = set()
         lists = {key: _counted(table.get(key, []), counts, used, place[key]) for key in LISTS}
         own = self.scenes[name].get("counts", {})
@@ -143,9 +142,16 @@ class Config:
         kind = None if items == WORKS else items
         return Scene(name, place, limit, **lists, exposure=exposure, items=kind, consumed=consumed)
 
-    def _inherited(self, name: str, children: tuple[str, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    def place_of(self, name: str, parents: Sequence[str]) -> Place:
+        """The scene's place, which names those that it inherits."""
+        told = f" (inherits {', '.join(parents)})" if parents else ""
+        return Place(self.path)["scenes"][name].called(f"scenes.{name}{told}")
+
+    def inherited(self, name: str, children: tuple[str, ...] = ()) -> tuple[dict[str, Any], tuple[str, ...]]:
         """The table of ``name`` over its parents' tables, and the parents, nearest first."""
-        place = Place(self.path)["scenes"][children[-1]] if children else Place(self.path)
+        place = Place(self.path)
+        if children:
+            place = place["scenes"][children[-1]]["inherits"].called(f"scenes.{children[-1]}")
         if name not in self.scenes:
             raise place.refusal(f"no scene {name!r}{nearest(name, self.scenes)}; it has {sorted(self.scenes)}")
         if name in children:
@@ -158,11 +164,11 @@ class Config:
         if "inherits" not in table:
             return table, ()
         parent = required(table, "inherits", str, place)
-        above, parents = self._inherited(parent, (*children, name))
+        above, parents = self.inherited(parent, (*children, name))
         return merged(above, table, place), (parent, *parents)
 
 
-def _counts(table: Mapping[str, Any], place: Place) -> Mapping[str, int]:
+def counts_of(table: Mapping[str, Any], place: Place) -> Mapping[str, int]:
     counts: Mapping[str, int] = checked(table.get("counts", {}), Mapping[str, int], "counts", place)
     for name, count in counts.items():
         if count <= 0:
@@ -170,7 +176,7 @@ def _counts(table: Mapping[str, Any], place: Place) -> Mapping[str, int]:
     return counts
 
 
-def _limit(table: Mapping[str, Any], counts: Mapping[str, int], place: Place) -> int | None:
+def limit_of(table: Mapping[str, Any], counts: Mapping[str, int], place: Place) -> int | None:
     """How many works leave recall at most: ``counts.recall``, or the key ``candidates``."""
     if "candidates" in table and RECALL in counts:
         raise place.refusal("candidates and counts.recall both say how many works leave recall; keep counts.recall")
@@ -183,17 +189,19 @@ def _counted(value: object, counts: Mapping[str, int], used: set[str], place: Pl
     """The entries with the names of counts replaced by numbers, in their steps too; adds the names to ``used``."""
     if isinstance(value, dict):
         raise place.refusal("must be a list of tables; a table overrides entries of an inherited list")
-    entries = []
-    for i, table in enumerate(tables(value, place)):
-        entry = dict(table)
-        for key in COUNTED:
-            if isinstance(entry.get(key), str):
-                entry[key] = _count(entry[key], key, counts, place[i])
-                used.add(table[key])
-        if isinstance(entry.get("steps"), list):
-            entry["steps"] = _counted(entry["steps"], counts, used, place[i]["steps"])
-        entries.append(entry)
-    return entries
+    return [counted_entry(table, counts, used, place[i]) for i, table in enumerate(tables(value, place))]
+
+
+def counted_entry(table: Mapping[str, Any], counts: Mapping[str, int], used: set[str], place: Place) -> dict[str, Any]:
+    """One entry of ``_counted``."""
+    entry = dict(table)
+    for key in COUNTED:
+        if isinstance(entry.get(key), str):
+            used.add(table[key])
+            entry[key] = _count(entry[key], key, counts, place)
+    if isinstance(entry.get("steps"), list):
+        entry["steps"] = _counted(entry["steps"], counts, used, place["steps"])
+    return entry
 
 
 def _count(name: str, key: str, counts: Mapping[str, int], place: Place) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from karec._toml import Place
 from karec.cascade import Recall
 from karec.config.registry import steps_that_give
+from karec.errors import ConfigError
 from karec.stage import Observer, RequestHydrator, Selector, Stage, Step
 
 
@@ -19,10 +20,23 @@ def check_wiring(
     place: Place,
 ) -> None:
     """Raises ConfigError when names clash, a step lacks what it needs, or nothing cuts the feed to the request's k."""
-    _check_names(recall, stages, place)
-    _check_end(stages, place)
-    _check_observed(stages, observers, place)
-    _check_needs(request, recall, stages, observers, place)
+    for mistake in wiring_mistakes(request, recall.sources, recall.merger, stages, observers, place):
+        raise mistake
+
+
+def wiring_mistakes(
+    request: Sequence[Step],
+    sources: Sequence[Step],
+    merger: Step,
+    stages: Sequence[Stage],
+    observers: Sequence[Step],
+    place: Place,
+) -> Iterator[ConfigError]:
+    """Every mistake of ``check_wiring``."""
+    yield from _names(sources, stages, place)
+    yield from _end(stages, place)
+    yield from _observed(stages, observers, place)
+    yield from _needs(request, sources, merger, stages, observers, place)
 
 
 class Steered(Protocol):
@@ -47,57 +61,58 @@ def check_steered(exposure: Steered | None, steps: Sequence[Step], observers: Se
         )
 
 
-def _check_names(recall: Recall, stages: Sequence[Stage], place: Place) -> None:
-    for key, names in (("recall", [s.name for s in recall.sources]), ("stages", [s.name for s in stages])):
+def _names(sources: Sequence[Step], stages: Sequence[Stage], place: Place) -> Iterator[ConfigError]:
+    for key, names in (("recall", [s.name for s in sources]), ("stages", [s.name for s in stages])):
         twice = [name for name in names if names.count(name) > 1]
         if twice:
-            raise place[key].refusal(f"the name {twice[0]!r} stands twice; give one of them another `name`")
+            yield place[key].refusal(f"the name {twice[0]!r} stands twice; give one of them another `name`")
 
 
-def _check_end(stages: Sequence[Stage], place: Place) -> None:
+def _end(stages: Sequence[Stage], place: Place) -> Iterator[ConfigError]:
     last = stages[-1].steps[-1] if stages and stages[-1].steps else None
     if not isinstance(last, Selector) or getattr(last, "k", None) is not None:
-        raise place["stages"].refusal("the last step must be a selector without k, which takes the request's")
+        yield place["stages"].refusal("the last step must be a selector without k, which takes the request's")
 
 
-def _check_observed(stages: Sequence[Stage], observers: Sequence[Observer], place: Place) -> None:
+def _observed(stages: Sequence[Stage], observers: Sequence[Step], place: Place) -> Iterator[ConfigError]:
     names = [stage.name for stage in stages]
     for i, observer in enumerate(observers):
         if observer.on_failure == "fail":
-            raise place["observers"][i].refusal(
+            yield place["observers"][i].refusal(
                 f"{observer.name} runs after the answer and cannot fail it: leave out on_failure"
             )
-        for stage in observer.watches or ():
+        for stage in getattr(observer, "watches", None) or ():
             if stage not in names:
-                raise place["observers"][i].refusal(f"{observer.name} watches the stage {stage!r}; there are {names}")
+                yield place["observers"][i].refusal(f"{observer.name} watches the stage {stage!r}; there are {names}")
 
 
-def _check_needs(
-    request: Sequence[RequestHydrator],
-    recall: Recall,
+def _needs(
+    request: Sequence[Step],
+    sources: Sequence[Step],
+    merger: Step,
     stages: Sequence[Stage],
-    observers: Sequence[Observer],
+    observers: Sequence[Step],
     place: Place,
-) -> None:
+) -> Iterator[ConfigError]:
     """Each need of a step must be among the gives of the steps before it; karec.stage says which steps count.
 
     What only steps with on_failure = "skip" give may be missing, so that no step that fails the request may need it.
     """
     chain: list[tuple[Step, Place]] = [(step, place["request"][i]) for i, step in enumerate(request)]
-    sources = [(source, place["recall"][i]) for i, source in enumerate(recall.sources)]
-    after: list[tuple[Step, Place]] = [(recall.merger, place["recall"])]
+    channels = [(source, place["recall"][i]) for i, source in enumerate(sources)]
+    after: list[tuple[Step, Place]] = [(merger, place["recall"])]
     for i, stage in enumerate(stages):
         after += [(step, place["stages"][i]["steps"][j]) for j, step in enumerate(stage.steps)]
     after += [(observer, place["observers"][i]) for i, observer in enumerate(observers)]
     every = {given: step.name for step, _ in (*chain, *after) for given in step.gives}
     given: dict[str, Step] = {}
     for step, at in chain:
-        _check_step(step, given, every, at, place)
+        yield from _lacking(step, given, every, at, place)
         _add_gives(step, given)
-    for source, at in sources:
-        _check_step(source, given, every, at, place)
+    for source, at in channels:
+        yield from _lacking(source, given, every, at, place)
     for step, at in after:
-        _check_step(step, given, every, at, place)
+        yield from _lacking(step, given, every, at, place)
         _add_gives(step, given)
 
 
@@ -108,10 +123,12 @@ def _add_gives(step: Step, given: dict[str, Step]) -> None:
             given[name] = step
 
 
-def _check_step(step: Step, given: dict[str, Step], every: dict[str, str], at: Place, scene: Place) -> None:
+def _lacking(
+    step: Step, given: dict[str, Step], every: dict[str, str], at: Place, scene: Place
+) -> Iterator[ConfigError]:
     missing = [need for need in step.needs if need not in given]
     if not missing:
-        _check_survivors(step, given, at)
+        yield from _outlived(step, given, at)
         return
     need = missing[0]
     if step.role == "observer":
@@ -126,14 +143,14 @@ def _check_step(step: Step, given: dict[str, Step], every: dict[str, str], at: P
         remedy = f"put {' or '.join(known)} {where}"
     else:
         remedy = f"no step of karec gives it: a step of your own must declare gives = ({need!r},)"
-    raise at.refusal(f"the step {step.name} needs {need}: {remedy}")
+    yield at.refusal(f"the step {step.name} needs {need}: {remedy}")
 
 
-def _check_survivors(step: Step, given: dict[str, Step], at: Place) -> None:
+def _outlived(step: Step, given: dict[str, Step], at: Place) -> Iterator[ConfigError]:
     for need in step.needs:
         giver = given[need]
         if step.on_failure == "fail" and giver.on_failure == "skip":
-            raise at.refusal(
+            yield at.refusal(
                 f"the step {step.name} needs {need}, which is missing when {giver.name} fails and is skipped: give "
                 f'{step.name} on_failure = "skip" too, or {giver.name} on_failure = "fail"'
             )

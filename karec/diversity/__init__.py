@@ -1,5 +1,6 @@
 """Diversity on arrays: greedy DPP, MMR, SSD, and rules on the order of a list."""
 
+from karec.diversity.arrange import WHOLE_SESSION, Arranged, MarkRule, Slot, arrange
 from karec.diversity.dpp import (
     DppBatchResult,
     DppResult,
@@ -13,13 +14,18 @@ from karec.diversity.relevance import scaled, standardised
 from karec.diversity.rules import ScatterResult, ScatterRule, ScatterViolation, scatter
 
 __all__ = [
+    "WHOLE_SESSION",
+    "Arranged",
     "DppBatchResult",
     "DppOptions",
     "DppResult",
     "MarginalResult",
+    "MarkRule",
     "ScatterResult",
     "ScatterRule",
     "ScatterViolation",
+    "Slot",
+    "arrange",
     "dpp_select",
     "dpp_select_batch",
     "dpp_select_kernel",

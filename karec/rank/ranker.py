@@ -80,7 +80,7 @@ class FusedScore(Scorer):
 
 
 class TopK(Selector):
-    """The ``k`` best by score (``request.k`` when none is given), ties by position. O(N log N).
+    """The ``k`` best by score (``request.k`` when none is given), ties by position. O(N + k log k).
 
     With a ``k`` of its own, works that the request explores (``karec.features.explored``) take the last of its places.
     """
@@ -93,11 +93,20 @@ class TopK(Selector):
         self.k = k
 
     def select(self, request: Request, candidates: Candidates) -> Selection:
-        best = np.argsort(-candidates.scores, kind="stable")
+        best = _best(candidates.scores, request.k if self.k is None else self.k)
         if self.k is None:
-            return Selection(best[: request.k])
-        staying, coming = with_room(best[: self.k], explored_places(request, candidates), self.k)
+            return Selection(best)
+        staying, coming = with_room(best, explored_places(request, candidates), self.k)
         return Selection(np.append(best[staying], coming))
+
+
+def _best(scores: Array, k: int) -> Array:
+    """The positions of the ``k`` largest of ``scores (N,)``, largest first, ties by position."""
+    falling = -scores
+    near = (
+        np.arange(len(scores)) if k >= len(scores) else np.flatnonzero(falling <= np.partition(falling, k - 1)[k - 1])
+    )
+    return np.asarray(near[np.argsort(falling[near], kind="stable")][:k])
 
 
 def _other(model: str, config_folder: Path | None) -> OnnxModel:

@@ -1,63 +1,165 @@
-"""Rules on the order of a feed: no two works in a row of one song, or of one creator; any column, any window."""
+"""What a feed must keep to, as karec.toml says it: rules on neighbours, places of works, boosts with caps."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-import numpy as np
-
-from karec.diversity import ScatterRule, scatter
-from karec.index import ItemIndex
-from karec.stage import Selector
-from karec.types import Array, Candidates, Request, Selection
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 
-class Scatter(Selector):
-    """The candidates' order, changed as little as the rules need; the first ``k`` (None = ``request.k``) of it.
+@dataclass(frozen=True)
+class Rule:
+    """Among any ``window`` neighbours at most ``max_count`` of one value of ``column``; what the session has seen
+    (``request.shown``) counts, as if it stood before the list.
 
-    ``rules`` are tables ``{ column = "song_id", window = 2, max_count = 1 }``: among any ``window`` neighbours at most
-    ``max_count`` of one value, what the session has seen (``request.shown``) included, as if it stood before the list.
-    Where the rules cannot all hold, the least violation is taken, and the trace counts it.
+    ``window = "session"``: so many in the whole session. ``values``: of these values alone. ``apart``: pairs of values
+    that do not stand among ``window`` neighbours together, in place of ``max_count``.
     """
 
-    needs = ("rows",)
+    column: str
+    window: int | Literal["session"] = 2
+    max_count: int | None = None
+    values: tuple[int, ...] = ()
+    apart: tuple[tuple[int, int], ...] = ()
 
-    def __init__(self, index: ItemIndex, rules: Sequence[Mapping[str, str | int]], k: int | None = None) -> None:
-        if k is not None and k <= 0:
-            raise ValueError(f"k must be positive, got {k}")
-        self.index = index
-        self.k = k
-        self.rules = [_rule(rule) for rule in rules]
-        for rule in self.rules:
-            if rule.column not in index.columns:
-                raise ValueError(f"the item index has no column {rule.column!r}; it has {sorted(index.columns)}")
+    def __post_init__(self) -> None:
+        if self.apart and (self.max_count is not None or self.values):
+            raise ValueError(f"{self}: apart goes without max_count and values")
+        if isinstance(self.window, int) and self.window < 2:
+            raise ValueError(f'{self}: window = {self.window}, expected at least 2, or "session"')
+        if self.count < 1 or (isinstance(self.window, int) and self.count >= self.window):
+            raise ValueError(f"{self}: a rule needs 1 ≤ max_count < window")
 
-    def select(self, request: Request, candidates: Candidates) -> Selection:
-        seen = request.index.lookup(np.array(request.shown, np.int64))
-        groups = {
-            rule.column: _groups(request, rule.column, np.concatenate([seen, candidates.rows])) for rule in self.rules
-        }
-        result = scatter(
-            np.arange(len(candidates)),
-            {column: values[len(seen) :] for column, values in groups.items()},
-            self.rules,
-            k=request.k if self.k is None else self.k,
-            shown={column: values[: len(seen)] for column, values in groups.items()},
-        )
-        return Selection(result.indices, None, {"violations": len(result.violations)})
+    @property
+    def count(self) -> int:
+        """``max_count``, 1 unless told."""
+        return 1 if self.max_count is None else self.max_count
 
-
-def _groups(request: Request, column: str, rows: Array) -> Array:
-    """A number for each row's value; works that the index does not know are each a group of their own."""
-    known = np.unique(request.index.gather(column, rows), return_inverse=True)[1]
-    return np.where(rows < 0, -1 - np.arange(len(rows)), known)
+    def __str__(self) -> str:
+        within = "in a session" if self.window == "session" else f"in {self.window}"
+        if self.apart:
+            return f"{self.column} {', '.join(f'{a} and {b}' for a, b in self.apart)} apart {within}"
+        of = f" = {' or '.join(map(str, self.values))}" if self.values else ""
+        return f"at most {self.count} of one {self.column}{of} {within}"
 
 
-def _rule(table: Mapping[str, str | int]) -> ScatterRule:
-    expected = {"column", "window", "max_count"}
-    if set(table) - expected or "column" not in table:
-        raise ValueError(f"a rule is {{ column = …, window = 2, max_count = 1 }}, got {dict(table)}")
-    window, max_count = int(table.get("window", 2)), int(table.get("max_count", 1))
-    if not 1 <= max_count < window:
-        raise ValueError(f"a rule needs 1 ≤ max_count < window, got {dict(table)}")
-    return ScatterRule(str(table["column"]), window, max_count)
+@dataclass(frozen=True)
+class Place:
+    """Places of the page, counted from 1, and whose they are: of ``work``; of the best works whose ``column`` has one
+    of ``values``; of nobody: it stays free, and the trace says so.
+
+    ``only``: works with these values stand in such places, and nowhere else.
+    """
+
+    at: int | tuple[int, ...]
+    work: int | None = None
+    column: str | None = None
+    values: tuple[int, ...] = ()
+    only: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.places or min(self.places) < 1 or len(set(self.places)) < len(self.places):
+            raise ValueError(f"at = {self.at!r}, expected places counted from 1, each once")
+        if self.work is not None and (self.column is not None or len(self.places) > 1):
+            raise ValueError(f"{self}: a work has one place, and no column")
+        if (self.column is None) != (not self.values):
+            raise ValueError(f"{self}: column and values go together")
+        if self.only and self.column is None:
+            raise ValueError(f"{self}: only goes with column and values")
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        return (self.at,) if isinstance(self.at, int) else self.at
+
+    @property
+    def free(self) -> bool:
+        return self.work is None and self.column is None
+
+    def __str__(self) -> str:
+        at = f"place {', '.join(map(str, self.places))}"
+        if self.work is not None:
+            return f"{at}: work {self.work}"
+        return f"{at}: free" if self.free else f"{at}: {self.column} = {' or '.join(map(str, self.values))}"
+
+
+@dataclass(frozen=True)
+class Boost:
+    """Works whose ``column`` has one of ``values`` move up by at most ``places``."""
+
+    column: str
+    values: tuple[int, ...]
+    places: int
+
+    def __post_init__(self) -> None:
+        if self.places < 1 or not self.values:
+            raise ValueError(f"a boost of {self.column} needs values and places ≥ 1")
+
+
+@dataclass(frozen=True)
+class Boosts:
+    """``works``: who is moved up; what several give adds up to ``most_places``. ``at_most`` works of a page are moved,
+    those that would stand first.
+    """
+
+    works: tuple[Boost, ...]
+    at_most: int
+    most_places: int
+
+    def __post_init__(self) -> None:
+        if self.at_most < 1 or self.most_places < 1:
+            raise ValueError(f"at_most = {self.at_most} and most_places = {self.most_places}, expected at least 1")
+        above = [boost for boost in self.works if boost.places > self.most_places]
+        if above:
+            raise ValueError(
+                f"the boost of {above[0].column} is {above[0].places} places, above most_places = {self.most_places}"
+            )
+
+
+def check_together(rules: Sequence[Rule], places: Sequence[Place]) -> None:
+    """ValueError, with the names of both, for rules and places that no feed could keep to together."""
+    owners: dict[int, Place] = {}
+    works: dict[int, Place] = {}
+    for place in places:
+        for at in place.places:
+            if at in owners:
+                raise ValueError(f"{owners[at]!s} and {place!s} contradict each other: both want place {at}")
+            owners[at] = place
+        if place.work is not None:
+            if place.work in works:
+                raise ValueError(f"{works[place.work]!s} and {place!s} contradict each other: one work, two places")
+            works[place.work] = place
+    _check_only(places)
+    for rule in rules:
+        _check_rule(rule, owners)
+
+
+def _check_only(places: Sequence[Place]) -> None:
+    for place in places:
+        for other in places if place.only else ():
+            shared = set(place.values) & set(other.values) if place.column == other.column else set()
+            if shared and not other.only:
+                raise ValueError(
+                    f"{place!s} and {other!s} contradict each other: works of {place.column} = {min(shared)} stand in "
+                    "places with only, and nowhere else"
+                )
+
+
+def _check_rule(rule: Rule, owners: dict[int, Place]) -> None:
+    """Works of places with one value of the rule's column are known: they alone must not break it."""
+    known = {
+        at: place.values[0] for at, place in owners.items() if place.column == rule.column and len(place.values) == 1
+    }
+    for at in sorted(known):
+        near = [other for other in known if other < at and (rule.window == "session" or at - other < rule.window)]
+        if rule.apart:
+            against = [
+                other for other in near if {(known[other], known[at]), (known[at], known[other])} & {*rule.apart}
+            ]
+            broken = bool(against)
+        else:
+            against = [other for other in near if known[other] == known[at]]
+            broken = (not rule.values or known[at] in rule.values) and len(against) >= rule.count
+        if broken:
+            first, second = owners[against[0]], owners[at]
+            both = str(first) if first is second else f"{first!s}, {second!s}"
+            raise ValueError(f"{both} and the rule {rule!s} contradict each other")

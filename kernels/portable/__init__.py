@@ -4,6 +4,7 @@ Results are those of the C++ library, scores to the bit; ``_backend`` says when 
 first call (seconds) and are cached on disk.
 """
 
+from karec.kernels.portable.arrange import arrange
 from karec.kernels.portable.dpp import dpp_select, dpp_select_batch
 from karec.kernels.portable.dpp_problem import dpp_alpha
 from karec.kernels.portable.ecosystem import freshness, quota, standardise, tone, xxh64, xxh64_of_file
@@ -19,6 +20,7 @@ __all__ = [
     "ItemIndex",
     "StringIds",
     "VectorMap",
+    "arrange",
     "dpp_alpha",
     "dpp_select",
     "dpp_select_batch",

@@ -1,4 +1,4 @@
-// DPP, MMR, SSD and scatter for Python: check, release the GIL, call.
+// DPP, MMR, SSD, scatter and arrange for Python: check, release the GIL, call.
 #include <pybind11/stl.h>
 
 #include <algorithm>
@@ -8,6 +8,7 @@
 #include "arrays.hpp"
 #include "bindings.hpp"
 #include "diversity/vector_map.hpp"
+#include "karec/arrange.hpp"
 #include "karec/dpp.hpp"
 #include "karec/item_index.hpp"
 #include "karec/mmr_ssd.hpp"
@@ -258,6 +259,53 @@ py::tuple rearrange(py::ssize_t n, const std::vector<PyRule>& rules, py::ssize_t
     return py::make_tuple(indices.array, found);
 }
 
+using PyMarks = std::tuple<py::object, py::object, py::object, py::ssize_t, py::ssize_t>;
+using PySlot = std::tuple<py::ssize_t, py::object>;
+
+std::span<const std::uint8_t> bytes_of(const Input<bool>& input) {
+    return {static_cast<const std::uint8_t*>(input.array.data()), static_cast<std::size_t>(input.array.size())};
+}
+
+py::tuple arranged(py::ssize_t n, const std::vector<PyMarks>& rules, const std::vector<PySlot>& slots,
+                   const py::object& only, py::ssize_t k) {
+    if (k < 0) throw py::value_error("k must be at least 0, got " + std::to_string(k));
+    std::vector<Input<std::int64_t>> marks;
+    std::vector<Input<bool>> members;
+    std::vector<ArrangeRule> native;
+    std::vector<ArrangeSlot> places;
+    for (const auto& [puts, looks, shown, window, allowed] : rules) {
+        marks.push_back(int64_input(puts, "puts", {n}));
+        marks.push_back(int64_input(looks, "looks", {n}));
+        marks.push_back(int64_input(shown, "shown", {"M"}));
+        if (allowed < 0) throw py::value_error("allowed must be at least 0, got " + std::to_string(allowed));
+        const auto at = marks.end();
+        native.push_back({at[-3].span(), at[-2].span(), at[-1].span(), positive(window, "window"),
+                          static_cast<std::size_t>(allowed)});
+    }
+    for (const auto& [place, fits] : slots) {
+        if (place < 0) throw py::value_error("a slot is at place " + std::to_string(place));
+        places.push_back({static_cast<std::size_t>(place), {}, fits.is_none()});
+        if (fits.is_none()) continue;
+        members.push_back(bool_input(fits, "fits", {n}));
+        places.back().fits = bytes_of(members.back());
+    }
+    Input<bool> in_slots;
+    if (!only.is_none()) in_slots = bool_input(only, "only", {n});
+    const auto kept = only.is_none() ? std::span<const std::uint8_t>{} : bytes_of(in_slots);
+    Output<std::int64_t> indices({k});
+    const auto out = indices.span();
+    std::vector<ArrangeViolation> violations;
+    const auto whole = [&] {
+        const py::gil_scoped_release release;
+        return arrange(static_cast<std::size_t>(n), native, places, kept, out, violations);
+    }();
+    raise_unless_ok(whole.status());
+    std::vector<std::tuple<std::size_t, std::size_t, std::size_t>> found;
+    found.reserve(violations.size());
+    for (const ArrangeViolation& v : violations) found.emplace_back(v.place, v.rule, v.excess);
+    return py::make_tuple(indices.array, found, whole.value());
+}
+
 VectorMap map_of(const py::object& mean, py::handle axes, py::handle variances, double exponent) {
     const auto v = float64_input(variances, "variances", {"D"});
     const auto a = float64_input(axes, "axes", {v.shape(0), v.shape(0)});
@@ -300,6 +348,7 @@ void bind_diversity(py::module_& module) {
     module.def("mmr_select", &scatter_by_embeddings<&mmr_select>);
     module.def("ssd_select", &scatter_by_embeddings<&ssd_select>);
     module.def("scatter", &rearrange);
+    module.def("arrange", &arranged);
 }
 
 }  // namespace karec::python

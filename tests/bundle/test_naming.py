@@ -156,3 +156,21 @@ def test_maps_that_do_not_name_the_snapshot_are_refused(small, tmp_path):
     works = [str(work) for work in small.snapshot.works.ids]
     with pytest.raises(BundleError, match=r"ids/items\.karec: snapshot/works has \d+, which no id has"):
         Bundle.open(republished(small, tmp_path, np.asarray(small.snapshot.users.ids), works))
+
+
+class Arranges(NotShown):
+    """The same, and what stood where before."""
+
+    def select(self, request, candidates):
+        chosen = super().select(request, candidates)
+        numbers = candidates.ids[chosen.indices].tolist()
+        arranged = [{"id": number, "place": place} for place, number in enumerate(numbers)]
+        return replace(chosen, notes={"explanation": {"before": numbers[::-1], "arranged": arranged, "broken": ["a"]}})
+
+
+def test_a_list_before_and_after_rules_names_works_as_the_platform_does(naming):
+    served = replace(cascade(naming), stages=(Stage("rank", (Arranges(),)),))
+    told = served.run(Request("ann", k=3, explain=True)).as_dict()["trace"][-1]["notes"]["explanation"]
+    ids = naming.items.names(served.recall.sources[0].numbers[:3]).tolist()
+    arranged = [{"id": id_, "place": place} for place, id_ in enumerate(ids)]
+    assert told == {"before": ids[::-1], "arranged": arranged, "broken": ["a"]}

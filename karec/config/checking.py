@@ -1,0 +1,180 @@
+"""Every mistake of a ``karec.toml``, each in a line with its place: without a bundle what shows without one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from karec._toml import Place, checked, known_keys, mistakes, tables
+from karec.bundle import Bundle
+from karec.config.assemble import STAGE_ROLES, build_cascade
+from karec.config.inheriting import LISTS
+from karec.config.origins import Origins
+from karec.config.registry import STEERING, hollow_step, imported, step_mistakes
+from karec.config.resources import GIVEN
+from karec.config.scenes import RECALL, Config, counted_entry, counts_of, limit_of
+from karec.config.wiring import wiring_mistakes
+from karec.errors import ConfigError, KarecError
+from karec.stage import Merger, Observer, RequestHydrator, Source, Stage, Step
+
+ROLES: Mapping[str, tuple[type[Step], ...]] = {
+    "request": (RequestHydrator,),
+    "recall": (Source,),
+    "observers": (Observer,),
+}
+
+
+def config_mistakes(path: Path, scene: str | None = None, bundle: Bundle | None = None) -> list[str]:
+    """The mistakes of the file at ``path``, in order of lines, ``file:line: keys: what is wrong``; of ``scene``: its.
+
+    With a ``bundle`` scenes without a mistake are built, which finds columns, models and sizes that do not fit. A
+    mistake that several scenes inherit is told once. ConfigError where the file cannot be read or lacks the scene.
+    """
+    config = Config.read(path)
+    if scene is not None:
+        config.inherited(scene)
+    origins = Origins(config)
+    told: dict[tuple[int, str], None] = {}
+    for name in config.scenes if scene is None else [scene]:
+        found = list(_scene_mistakes(config, name))
+        if not found and bundle is not None:
+            found = list(_built(config, name, bundle))
+        for error in found:
+            line = origins.nearest(error.path)
+            said = str(error).removeprefix(f"{path}: ")
+            known = any(at == line and _what(said) == _what(other) for at, other in told)
+            if not known:
+                told[line, said] = None
+    for error in _top_mistakes(config):
+        told[origins.line(error.path), str(error).removeprefix(f"{path}: ")] = None
+    return [f"{path}:{line}: {said}" for line, said in sorted(told, key=lambda each: each[0])]
+
+
+def _what(said: str) -> str:
+    """A message without its place."""
+    return said.partition(": ")[2]
+
+
+def _top_mistakes(config: Config) -> Iterator[ConfigError]:
+    for read in ("bundle", "bundle_key", "threads"):
+        try:
+            getattr(config, read)
+        except ConfigError as error:
+            error.path = (read,)
+            yield error
+
+
+def _built(config: Config, name: str, bundle: Bundle) -> Iterator[ConfigError]:
+    try:
+        build_cascade(config, name, bundle).close()
+    except ConfigError as error:
+        yield error
+    except KarecError as error:
+        yield Place(config.path)["scenes"][name].refusal(error)
+
+
+def _scene_mistakes(config: Config, name: str) -> Iterator[ConfigError]:
+    try:
+        table, parents = config.inherited(name)
+    except ConfigError as error:
+        error.path = error.path or ("scenes", name)
+        yield error
+        return
+    place = config.place_of(name, parents)
+    found: list[ConfigError] = []
+    counts = _counts(table, place, found)
+    used: set[str] = set()
+    lists = {key: _entries(table.get(key, []), counts, used, place[key], found) for key in LISTS}
+    for key, roles in ROLES.items():
+        for entry, at in lists[key]:
+            found += step_mistakes(entry, roles, at)
+    stages = [(stage, at, _steps(stage, counts, used, at, found)) for stage, at in lists["stages"]]
+    for count in config.scenes[name].get("counts", {}):
+        if count in counts and count not in used | {RECALL}:
+            found.append(place["counts"][count].refusal("no step names it: write it as the k or quota of a step"))
+    for key, hint in (("items", str), ("consumed", Sequence[str]), ("exposure", Mapping[str, Any])):
+        try:
+            checked(table.get(key, "" if key == "items" else {} if key == "exposure" else []), hint, key, place)
+        except ConfigError as error:
+            error.path = (*place.path, key)
+            found.append(error)
+    if isinstance(table.get("exposure"), dict):
+        found += mistakes(imported(STEERING), table["exposure"], place["exposure"], GIVEN)
+    if not lists["recall"] and not found:
+        found.append(place["recall"].refusal("a scene needs at least one recall channel"))
+    try:
+        if limit_of(table, counts, place) is None:
+            found.append(place.refusal("the key 'counts.recall' is missing: how many works leave recall at most"))
+    except ConfigError as error:
+        found.append(error)
+    yield from found
+    if not found:
+        yield from _wiring(lists, stages, place)
+
+
+def _counts(table: Mapping[str, Any], place: Place, found: list[ConfigError]) -> dict[str, int]:
+    """The counts that are numbers."""
+    counts: dict[str, int] = {}
+    given = table.get("counts", {})
+    for name, count in given.items() if isinstance(given, dict) else [("", given)]:
+        try:
+            counts.update(counts_of({"counts": {name: count} if name else count}, place))
+        except ConfigError as error:
+            error.path = (*place.path, "counts", *([name] if name else []))
+            found.append(error)
+    return counts
+
+
+def _entries(
+    value: object, counts: Mapping[str, int], used: set[str], place: Place, found: list[ConfigError]
+) -> list[tuple[dict[str, Any], Place]]:
+    """The tables of a list, names of counts replaced; what is wrong with them goes to ``found``. Steps are left."""
+    try:
+        if isinstance(value, dict):
+            raise place.refusal("must be a list of tables; a table overrides entries of an inherited list")
+        each = tables(value, place)
+    except ConfigError as error:
+        found.append(error)
+        return []
+    entries = []
+    for i, table in enumerate(each):
+        plain = {key: entry for key, entry in table.items() if key != "steps"}
+        try:
+            plain = counted_entry(plain, counts, used, place[i])
+        except ConfigError as error:
+            found.append(error)
+            plain = {key: entry for key, entry in plain.items() if not isinstance(entry, str) or key not in counts}
+            plain |= {key: 1 for key in ("k", "quota") if isinstance(plain.get(key), str)}  # told already
+        entries.append(({**plain, **({"steps": table["steps"]} if "steps" in table else {})}, place[i]))
+    return entries
+
+
+def _steps(
+    stage: Mapping[str, Any], counts: Mapping[str, int], used: set[str], at: Place, found: list[ConfigError]
+) -> list[dict[str, Any]]:
+    try:
+        known_keys(stage, ("name", "steps"), at)
+    except ConfigError as error:
+        found.append(error)
+    if not isinstance(stage.get("name"), str):
+        found.append(at.refusal("the key 'name' is missing" if "name" not in stage else "name must be a text"))
+    steps = _entries(stage.get("steps", []), counts, used, at["steps"], found)
+    for step, place in steps:
+        found += step_mistakes(step, STAGE_ROLES, place)
+    return [step for step, _ in steps]
+
+
+def _wiring(
+    lists: Mapping[str, Sequence[tuple[dict[str, Any], Place]]],
+    stages: Sequence[tuple[Mapping[str, Any], Place, Sequence[dict[str, Any]]]],
+    place: Place,
+) -> Iterator[ConfigError]:
+    """Of steps that were never built: needs that a step finds out when it is built are not among them."""
+    request, sources, observers = (
+        [hollow_step(entry, at) for entry, at in lists[key]] for key in ("request", "recall", "observers")
+    )
+    merger = hollow_step({"use": "merge"}, place)
+    assert isinstance(merger, Merger)
+    chain = [Stage(stage["name"], tuple(hollow_step(step, at) for step in steps)) for stage, at, steps in stages]
+    yield from wiring_mistakes(request, sources, merger, chain, observers, place)

@@ -1,0 +1,59 @@
+#include "rules/arrange_slots.hpp"
+
+#include <algorithm>
+
+namespace karec {
+
+ArrangeSlots::ArrangeSlots(std::size_t n, std::span<const ArrangeSlot> slots, std::span<const std::uint8_t> only,
+                           std::size_t k)
+    : n_(n), only_(only.begin(), only.end()), at_(k, NONE) {
+    for (std::size_t slot = 0; slot < slots.size(); ++slot) {
+        places_.push_back(slots[slot].place);
+        free_.push_back(slots[slot].free);
+        fits_.emplace_back(slots[slot].fits.begin(), slots[slot].fits.end());
+        at_[places_[slot]] = slot;
+    }
+    const auto n_only = static_cast<std::size_t>(std::count(only_.begin(), only_.end(), std::uint8_t{1}));
+    // The longest list all of whose places can be filled: by all other items, items of `only` in slots, and nobody in
+    // free ones.
+    for (n_places_ = std::min(k, n - n_only + slots.size());; --n_places_) {
+        match(n_places_);
+        std::size_t n_filled = n - n_only;
+        for (std::size_t slot = 0; slot < places_.size(); ++slot) {
+            if (places_[slot] >= n_places_) continue;
+            n_filled += free(slot) || (item_of_[slot] != NONE && this->only(item_of_[slot]));
+        }
+        if (n_filled >= n_places_) break;
+    }
+    for (std::size_t slot = 0; slot < places_.size(); ++slot) {
+        n_unmet_ += places_[slot] < n_places_ && !free(slot) && item_of_[slot] == NONE;
+    }
+}
+
+void ArrangeSlots::match(std::size_t n_places) {
+    item_of_.assign(places_.size(), NONE);
+    std::vector<std::uint8_t> asked(places_.size());
+    for (const bool of_only : {true, false}) {
+        for (std::size_t item = 0; item < n_; ++item) {
+            if (only(item) != of_only) continue;
+            for (std::size_t slot = 0; slot < places_.size(); ++slot) {
+                asked[slot] = places_[slot] >= n_places || free(slot);  // not to be seated in
+            }
+            seat(item, asked);
+        }
+    }
+}
+
+bool ArrangeSlots::seat(std::size_t item, std::vector<std::uint8_t>& asked) {
+    for (std::size_t slot = 0; slot < places_.size(); ++slot) {
+        if (asked[slot] != 0 || !fits(slot, item)) continue;
+        asked[slot] = 1;
+        if (item_of_[slot] == NONE || seat(item_of_[slot], asked)) {
+            item_of_[slot] = item;
+            return true;
+        }
+    }
+    return false;
+}
+
+}  // namespace karec

@@ -1,0 +1,94 @@
+// Arranged lists as a C++ host makes them.
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "check.hpp"
+#include "karec/arrange.hpp"
+
+using namespace karec;
+
+namespace {
+
+using Marks = std::vector<std::int64_t>;
+using Members = std::vector<std::uint8_t>;
+
+struct Arranged {
+    Arranged(std::size_t n, std::size_t k, const std::vector<ArrangeRule>& rules,
+             const std::vector<ArrangeSlot>& slots = {}, const Members& only = {})
+        : indices(k), whole(arrange(n, rules, slots, only, indices, violations)) {}
+
+    bool is(const Marks& expected) const { return whole.ok() && whole.value() && indices == expected; }
+    bool refused() const { return whole.status().code() == Code::invalid_argument; }
+
+    Marks indices;
+    std::vector<ArrangeViolation> violations;
+    Result<bool> whole;
+};
+
+}  // namespace
+
+TEST(values_are_kept_apart_and_the_first_list_is_taken) {
+    const Marks songs = {1, 1, 2, 2, 3};
+    CHECK(Arranged(5, 5, {{songs, songs, {}, 2, 0}}).is({0, 2, 1, 3, 4}));
+    CHECK(Arranged(5, 3, {{songs, songs, songs, 2, 0}}).is({0, 2, 1}));
+}
+
+TEST(windows_reach_back_into_what_was_shown) {
+    const Marks songs = {1, 2, 3};
+    const Marks shown = {9, 1, 2};
+    const Arranged found(3, 3, {{songs, songs, shown, 3, 0}});
+    CHECK(found.is({2, 0, 1}) && found.violations.empty());
+}
+
+TEST(the_least_violation_is_found_and_told) {
+    const Marks songs = {1, 1, 1, 2};
+    const Arranged found(4, 4, {{songs, songs, {}, 2, 0}});
+    CHECK(found.is({0, 1, 3, 2}));
+    CHECK(found.violations.size() == 1);
+    CHECK(found.violations[0].place == 1 && found.violations[0].rule == 0 && found.violations[0].excess == 1);
+}
+
+TEST(slots_belong_to_their_items_and_free_ones_to_nobody) {
+    const Members pinned = {1, 0, 0, 0};
+    CHECK(Arranged(4, 3, {}, {{2, pinned, false}}).is({1, 2, 0}));
+    CHECK(Arranged(4, 4, {}, {{1, {}, true}}).is({0, -1, 1, 2}));
+    const Members nobody = {0, 0, 0, 0};
+    const Arranged unmet(4, 2, {}, {{1, nobody, false}});
+    CHECK(unmet.is({0, 1}) && unmet.violations.size() == 1 && unmet.violations[0].rule == 0);
+}
+
+TEST(items_of_slots_alone_stand_nowhere_else) {
+    const Members ads = {1, 0, 0, 1};
+    CHECK(Arranged(4, 3, {}, {{1, ads, false}}, ads).is({1, 0, 2}));
+    CHECK(Arranged(4, 4, {}, {{1, ads, false}}, ads).is({1, 0, 2, -1}));
+}
+
+TEST(a_window_beyond_the_session_is_the_whole_session) {
+    const Marks songs = {1, 1, 2};
+    const Marks shown = {1};
+    const Arranged found(3, 3, {{songs, songs, shown, std::numeric_limits<std::size_t>::max(), 0}});
+    CHECK(found.is({0, 1, 2}));
+    CHECK(found.violations.size() == 2 && found.violations[1].excess == 2);
+}
+
+TEST(a_long_search_is_given_up) {
+    Marks values(200);
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<std::int64_t>(i * i % 7);
+    Marks others(200);
+    for (std::size_t i = 0; i < others.size(); ++i) others[i] = static_cast<std::int64_t>(i * 5 % 11 % 4);
+    const Arranged found(200, 150, {{values, values, {}, 9, 0}, {others, others, {}, 8, 1}});
+    CHECK(found.whole.ok() && !found.whole.value());
+    Members seen(200, 0);
+    for (const std::int64_t item : found.indices) CHECK(seen[static_cast<std::size_t>(item)]++ == 0);
+}
+
+TEST(wrong_arguments_are_refused) {
+    const Marks two = {1, 2};
+    const Members three = {1, 0, 0};
+    CHECK(Arranged(3, 3, {{two, two, {}, 2, 0}}).refused());
+    CHECK(Arranged(2, 2, {{two, two, {}, 1, 0}}).refused());
+    CHECK(Arranged(2, 2, {}, {{2, {}, true}}).refused() &&
+          Arranged(2, 2, {}, {{0, {}, true}, {0, {}, true}}).refused());
+    CHECK(Arranged(2, 2, {}, {{0, three, false}}).refused() && Arranged(2, 2, {}, {}, three).refused());
+}

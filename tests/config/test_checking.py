@@ -1,0 +1,206 @@
+"""karec config check and show: all mistakes at once, each with its line; what is in force, and where it is from."""
+
+import re
+from importlib.resources import files
+
+import pytest
+
+from karec.cli import main
+from karec.config import load_cascade
+from karec.config.checking import config_mistakes
+from karec.config.scene_templates import HOME as HOME_SCENE
+from karec.config.scene_templates import OTHERS
+from karec.config.scenes import Config
+from karec.config.shown import shown_scene
+from karec.errors import ConfigError
+
+GOOD = """bundle = "bundles"
+
+[scenes.home]
+recall = [{ use = "popular", quota = 5 }, { use = "fresh", quota = 4, name = "new" }]
+stages = [
+    { name = "prerank", steps = [
+        { use = "index_rows" },
+        { use = "top_k", k = "prerank" },
+    ] },
+    { name = "rerank", steps = [
+        { use = "scatter", rules = [{ column = "song_id" }] },
+    ] },
+]
+
+[scenes.home.counts]
+recall = 8
+prerank = 6
+
+[scenes.live]
+inherits = "home"
+recall.popular.quota = 3
+stages.prerank.steps.not_shown = { use = "not_shown", before = "top_k" }
+"""
+BAD = """bundle = 5
+threads = 0
+
+[scenes.home]
+recall = [{ use = "populr", quota = 5 }, { use = "fresh", qouta = 4 }, { use = "top_k" }]
+stages = [
+    { name = "prerank", steps = [
+        { use = "inner_product", k = "prernk" },
+        { use = "dpp", diversity = "much", similarity = { whitn = 1, centre = 2 } },
+    ] },
+    { nme = "rerank", steps = [
+        { use = "scatter", rules = [{ column = "song_id", widow = 2 }, { window = 1 }] },
+        { use = "top_k", on_failure = "retry" },
+    ] },
+]
+
+[scenes.home.counts]
+recall = 8
+prerank = 6
+rank = 0
+
+[scenes.live]
+inherits = "home"
+recall.populr = 7
+
+[scenes.late]
+inherits = "hom"
+"""
+EVERY = [
+    (1, "bundle = 5, expected str"),
+    (2, "threads = 0, expected at least 1"),
+    (5, r"scenes\.home\.recall\[0\]: no step 'populr' \(did you mean 'popular'\?\)"),
+    (5, r"scenes\.home\.recall\[1\] \(fresh\): unknown key 'qouta' \(did you mean 'quota'\?\)"),
+    (5, r"scenes\.home\.recall\[1\] \(fresh\): the key 'quota' is missing"),
+    (5, r"scenes\.home\.recall\[2\]: 'top_k' is a selector, a Source belongs here"),
+    (8, r"scenes\.home\.stages\[0\]\.steps\[0\]: k = 'prernk', expected .* \(did you mean 'prerank'\?\)"),
+    (9, r"scenes\.home\.stages\[0\]\.steps\[1\] \(dpp\): diversity = 'much', expected float"),
+    (9, r"scenes\.home\.stages\[0\]\.steps\[1\] \(dpp\)\.similarity: unknown key 'whitn' \(did you mean 'whiten'\?\)"),
+    (9, r"scenes\.home\.stages\[0\]\.steps\[1\] \(dpp\)\.similarity: centre = 2, expected bool"),
+    (11, r"scenes\.home\.stages\[1\]: unknown key 'nme' \(did you mean 'name'\?\)"),
+    (11, r"scenes\.home\.stages\[1\]: the key 'name' is missing"),
+    (12, r"scenes\.home\.stages\[1\]\.steps\[0\] \(scatter\)\.rules\[0\]: unknown key 'widow' \(did you mean 'window'"),
+    (12, r"scenes\.home\.stages\[1\]\.steps\[0\] \(scatter\)\.rules\[1\]: the key 'column' is missing"),
+    (13, r"scenes\.home\.stages\[1\]\.steps\[1\] \(top_k\): on_failure = 'retry', expected one of 'fail', 'skip'"),
+    (19, r"scenes\.home\.counts\.prerank: no step names it"),
+    (20, r"scenes\.home: counts\.rank = 0, expected at least 1"),
+    (24, r"scenes\.live\.recall: populr = 7, expected a table of keys to override, or false"),
+    (27, r"scenes\.late: no scene 'hom' \(did you mean 'home'\?\)"),
+]
+
+
+def test_every_mistake_is_told_with_its_line(tmp_path):
+    path = tmp_path / "karec.toml"
+    path.write_text(BAD)
+    found = config_mistakes(path)
+    assert len(found) == len(EVERY), "\n".join(found)
+    for line, (number, message) in zip(found, EVERY, strict=True):
+        assert re.match(rf"{re.escape(str(path))}:{number}: .*{message}", line), (line, number, message)
+
+
+def test_a_good_file_has_none_with_a_bundle_and_without(write_config):
+    path = write_config(GOOD)
+    assert config_mistakes(path) == []
+    assert main(["config", "check", str(path)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "message"),
+    [
+        (
+            '{ use = "index_rows" }',
+            '{ use = "has_embedding" }',
+            7,
+            "has_embedding needs rows: put index_rows before",
+        ),
+        ('name = "rerank"', 'name = "prerank"', 5, "the name 'prerank' stands twice"),
+        ('"scatter", rules', '"scatter", k = 3, rules', 5, "the last step must be a selector without k"),
+        ('{ column = "song_id" }', '{ column = "song_id", window = 1 }', 11, "window = 1, expected at least 2"),
+        ("recall.popular.quota = 3", "recall.popular.qouta = 3", 21, "unknown key 'qouta'"),
+        ("recall.popular.quota = 3", "recall = []", 21, "a scene needs at least one recall channel"),
+        ("recall = 8\n", "", 3, "the key 'counts.recall' is missing"),
+    ],
+)
+def test_without_a_bundle_the_chain_and_sizes_are_looked_at(tmp_path, old, new, line, message):
+    assert old in GOOD
+    path = tmp_path / "karec.toml"
+    path.write_text(GOOD.replace(old, new, 1))
+    found = config_mistakes(path)
+    assert found and re.search(rf":{line}: .*{message}", found[0]), found
+
+
+def test_a_mistake_that_scenes_inherit_is_told_once(tmp_path):
+    path = tmp_path / "karec.toml"
+    path.write_text(GOOD.replace('use = "fresh", quota = 4', 'use = "fresh", quota = 4, decay = 1'))
+    assert len(config_mistakes(path)) == 1
+
+
+def test_with_a_bundle_columns_are_looked_at_too(write_config, capsys):
+    path = write_config(GOOD.replace("song_id", "sung_id"))
+    assert config_mistakes(path) == []
+    with pytest.raises(SystemExit) as ended:
+        main(["config", "check", str(path)])
+    assert ended.value.code == 1
+    out = capsys.readouterr().out
+    assert re.match(rf"{re.escape(str(path))}:11: scenes\.home.*no column 'sung_id'", out) and out.count("\n") == 1
+
+
+def test_without_a_bundle_a_note_says_what_was_not_looked_at(tmp_path, capsys):
+    path = tmp_path / "karec.toml"
+    path.write_text(GOOD)
+    assert main(["config", "check", str(path)]) == 0
+    told = capsys.readouterr()
+    assert told.out == f"{path}: no mistake\n" and "columns and models were not looked at" in told.err
+
+
+def test_an_unknown_scene_is_refused(write_config):
+    with pytest.raises(ConfigError, match=r"no scene 'hoem' \(did you mean 'home'\?\)"):
+        config_mistakes(write_config(GOOD), "hoem")
+
+
+def facts_of(cascade):
+    """What a cascade's steps are, with their plain settings."""
+    steps = [*cascade.request_hydrators, *cascade.recall.sources, *(s for stage in cascade.stages for s in stage.steps)]
+    plain = (int, float, str, bool, tuple, type(None))
+    return [(type(s), {key: value for key, value in vars(s).items() if isinstance(value, plain)}) for s in steps]
+
+
+@pytest.mark.parametrize("scene", ["home", "live"])
+def test_what_is_shown_loads_to_the_same_cascade(write_config, scene):
+    path = write_config(GOOD)
+    shown = path.with_name("shown.toml")
+    shown.write_text(shown_scene(path, scene))
+    assert facts_of(load_cascade(shown, scene)) == facts_of(load_cascade(path, scene))
+    ours, its = (Config.read(file).scene(scene) for file in (path, shown))
+    assert ours.limit == its.limit
+    for mine, other in zip(ours.recall, its.recall, strict=True):
+        assert mine.items() <= other.items()
+
+
+def test_each_value_is_shown_with_where_it_comes_from(write_config):
+    text = shown_scene(write_config(GOOD), "live")
+    for value, where in (
+        ('use = "popular"', "line 4, scenes.home"),
+        ("quota = 3", "line 21"),
+        ("recall = 8", "line 16, scenes.home"),
+        ('use = "not_shown"', "line 22"),
+        ('k = "prerank"', "line 8, scenes.home"),
+        ('rules = [{ column = "song_id" }]', "line 11, scenes.home"),
+        ("places = []", "default"),
+    ):
+        assert re.search(rf"^{re.escape(value)} +# {re.escape(where)}$", text, re.MULTILINE), (value, text)
+
+
+@pytest.mark.parametrize("name", [HOME_SCENE, *OTHERS])
+def test_the_templates_have_no_mistake_and_are_shown(tmp_path, name):
+    texts = [files("karec.config").joinpath(f"templates/{each}.toml").read_text() for each in {HOME_SCENE, name}]
+    path = tmp_path / "karec.toml"
+    path.write_text("\n".join(sorted(texts, key=lambda text: "bundle =" not in text)))
+    assert config_mistakes(path) == []
+    shown = tmp_path / "shown.toml"
+    shown.write_text(shown_scene(path, name))
+    assert config_mistakes(shown) == []
+    ours, its = (Config.read(file).scene(name) for file in (path, shown))
+    assert (ours.limit, ours.items, ours.consumed) == (its.limit, its.items, its.consumed)
+    for mine, other in zip(ours.stages, its.stages, strict=True):
+        for step, same in zip(mine["steps"], other["steps"], strict=True):
+            assert step.items() <= same.items()

@@ -1,0 +1,109 @@
+"""The schema of karec.toml: what is published is what the code says; templates pass, mistakes do not."""
+
+import json
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from karec.config.registry import STEPS
+from karec.config.schema import config_schema
+
+ROOT = Path(__file__).parents[2]
+VALIDATOR = Draft202012Validator(config_schema())
+HOME = """
+[scenes.home]
+recall = [{ use = "popular", quota = 5 }]
+counts = { recall = 5, few = 3 }
+
+[[scenes.home.stages]]
+name = "rank"
+steps = [{ use = "dpp", k = "few" }, { use = "mine.steps:Own", any = 1 }]
+
+[[scenes.home.stages]]
+name = "rerank"
+
+[[scenes.home.stages.steps]]
+use = "scatter"
+rules = [{ column = "song_id", window = "session" }, { column = "type", apart = [[0, 1]] }]
+places = [{ at = [1, 3] }]
+
+[scenes.home.exposure]
+caps = [{ column = "creator_id", share = 0.01 }]
+
+[scenes.live]
+inherits = "home"
+counts.few = false
+recall.popular = false
+recall.fresh = { use = "fresh", quota = 4, before = "popular" }
+stages.rank.steps.dpp.diversity = 0.3
+"""
+
+
+def errors(text):
+    return [error.message for error in VALIDATOR.iter_errors(tomllib.loads(text))]
+
+
+def test_the_published_schema_is_what_the_code_says():
+    published = json.loads((ROOT / "docs" / "karec.schema.json").read_text(encoding="utf-8"))
+    assert published == config_schema(), "karec config schema > docs/karec.schema.json"
+
+
+def test_the_schema_is_one():
+    Draft202012Validator.check_schema(config_schema())
+
+
+def test_every_step_is_described():
+    defs = config_schema()["$defs"]
+    assert set(defs) == set(STEPS) - {"merge"}
+    assert all(each["description"] for each in defs.values())
+
+
+def test_templates_pass():
+    for template in files("karec.config").joinpath("templates").iterdir():
+        assert errors(template.read_text(encoding="utf-8")) == [], template.name
+
+
+def test_inherited_changes_steps_of_ones_own_and_rules_pass():
+    assert errors(HOME) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('use = "popular", quota = 5', 'use = "populr", quota = 5'),
+        ('use = "popular", quota = 5', 'use = "popular"'),
+        ('use = "popular", quota = 5', 'use = "popular", qouta = 5, quota = 5'),
+        ('use = "popular", quota = 5', 'use = "popular", quota = 0'),
+        ('use = "popular", quota = 5', 'use = "popular", quota = 2.5'),
+        ('use = "popular", quota = 5', 'use = "top_k"'),
+        ('k = "few"', "k = true"),
+        ('k = "few"', 'k = "few", similarity = { whitn = 1 }'),
+        ('k = "few"', 'k = "few", on_failure = "retry"'),
+        ('window = "session"', 'window = "day"'),
+        ("apart = [[0, 1]]", "apart = [[0]]"),
+        ("apart = [[0, 1]]", "apart = [[0, 1, 2]]"),
+        ("at = [1, 3]", "at = [1, 3], onyl = true"),
+        ('name = "rank"', 'nme = "rank"'),
+        ("few = 3", "few = 0"),
+        ("few = 3", "few = 2.5"),
+        ("[scenes.live]", "[scenes.live]\nstaes = []"),
+        ("[scenes.live]", "[scenes.live]\ninherit = 'home'"),
+        ('inherits = "home"', "inherits = 5"),
+        ("recall.popular = false", "recall.popular = 5"),
+        ("share = 0.01", "share = 'all'"),
+        ("caps =", "cpas ="),
+        ("[scenes.home]", "threads = 0\n[scenes.home]"),
+        ("[scenes.home]", "thread = 4\n[scenes.home]"),
+        ("[scenes.home]", "bundle = 5\n[scenes.home]"),
+    ],
+)
+def test_what_is_refused_is_refused_by_the_schema_too(old, new):
+    assert old in HOME
+    assert errors(HOME.replace(old, new, 1))
+
+
+def test_a_file_without_scenes_is_refused():
+    assert errors("bundle = 'b'\n") and errors("bundle = 'b'\nscenes = {}\n")
