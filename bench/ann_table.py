@@ -1,11 +1,12 @@
 """Searches of a part of the works beside the exact scan and beside peers, each at the least effort that finds enough.
 
-    OMP_NUM_THREADS=1 python bench/ann_table.py [works, 1_000_000] [--k 1000] [--bundle DIR] [--graphs]
+    OMP_NUM_THREADS=1 python bench/ann_table.py [works, 1_000_000] [--k 1000] [--bundle DIR] [--graphs] [--n-probe N]
 
-Recall@k is the mean share of the exact k best that is found, over 100 queries. Of every contender the least setting whose
-recall is .95 or more is looked for (n_probe, efSearch, expansion_search), then all are timed at theirs: interleaved,
-milliseconds of processor time of one query, median and least. ``--graphs``: HNSW of FAISS and of usearch too, minutes to
-build. ``--bundle``: item and user vectors of a published bundle, in place of vectors that lie as a tower's do.
+Recall@k is the mean share of the exact k best that is found, over 100 queries. Of every contender the least setting
+whose recall is .95 or more is looked for (n_probe, efSearch, expansion_search), then all are timed at theirs:
+interleaved, milliseconds of processor time of one query, median and least. ``--graphs``: HNSW of FAISS and of usearch
+too, minutes to build. ``--bundle``: item and user vectors of a published bundle, in place of vectors that lie as a
+tower's do. ``--n-probe``: karec alone, at this number of lists, for example the one that a bundle was published with.
 """
 
 from __future__ import annotations
@@ -50,7 +51,10 @@ class Contender:
         while high - low > max(1, high // 50):
             middle = (low + high) // 2
             low, high = (low, middle) if self._recall(queries, exact, middle) >= LEAST else (middle, high)
-        self.setting, self.recall = high, self._recall(queries, exact, high)
+        self.set(queries, exact, high)
+
+    def set(self, queries: NDArray[np.float32], exact: list[Found], setting: int) -> None:
+        self.setting, self.recall = setting, self._recall(queries, exact, setting)
 
     def _recall(self, queries: NDArray[np.float32], exact: list[Found], setting: int) -> float:
         shares = [np.isin(e, self.search(q, setting)).mean() for q, e in zip(queries, exact, strict=True)]
@@ -159,6 +163,7 @@ def main() -> None:
     parser.add_argument("--k", type=int, default=workloads.K)
     parser.add_argument("--bundle")
     parser.add_argument("--graphs", action="store_true")
+    parser.add_argument("--n-probe", type=int)
     asked = parser.parse_args()
     faiss.omp_set_num_threads(1)
     vectors, queries = workloads.tower_like(int(asked.works), N_QUERIES)
@@ -167,10 +172,13 @@ def main() -> None:
     plain, contenders = of_karec(vectors, asked.k)
     works = {int(i): row for row, i in enumerate(plain.ids.tolist())}
     best = [plain.search_all(q, asked.k).ids for q in queries]
-    contenders[1].tune(queries, best, 1)
+    if asked.n_probe:
+        contenders[1].set(queries, best, asked.n_probe)
+    else:
+        contenders[1].tune(queries, best, 1)
     contenders[2].settle(queries)  # type: ignore[attr-defined]
     at = [np.array([works[i] for i in ids.tolist()]) for ids in best]  # peers call a work by its place
-    peers = of_faiss(vectors, asked.k, contenders[1].most or 1, asked.graphs)
+    peers = [] if asked.n_probe else of_faiss(vectors, asked.k, contenders[1].most or 1, asked.graphs)
     peers += [of_usearch(vectors, asked.k)] if asked.graphs else []
     for each in peers:
         each.tune(queries, at, asked.k if "M 32" in each.name else 1)

@@ -6,7 +6,7 @@ A platform of the synthetic world, whose communities are found as at publish, an
 drawn at random: what they find is no matter here. Quotas add up to more than the 100,000 works that leave recall. The
 median of REQUESTS users, drawn with a fixed seed, after WARM; each channel is asked through the checks that the cascade
 makes.
-The model channel scans all works exactly; bench/approximate_table.py has what lists make of it.
+The model channel scans all works exactly; bench/ann_table.py has what lists make of it.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ Draws the library into DIR (else a temporary folder), unless it is there, and ke
 process of its own, `karec screen`, on the cores that this process may use (taskset -c 0,1 for two):
 
     rules       rules, quotas and the kept works; quality is a column, works are not compared
-    learning    the quality model, from the first two fifths of the days, and `all`
+    learning    the quality model, from the first two fifths of the days, and `all`; left out where DIR has a model
     all         rules, the model's quality, near-duplicates, quotas, from nothing
     a day       the same, when one day was not screened yet
     again       the same, when every day was
@@ -28,12 +28,18 @@ from pathlib import Path
 import numpy as np
 
 from karec.screening.settings import read_settings
-from karec.simulate.library_files import write_library
 
 
 def screened(folder: Path, settings: str, out: str, *more: str) -> tuple[float, float, float]:
-    """(seconds, processor seconds, GiB at most) of `karec screen` in a process of its own."""
-    command = [sys.executable, "-m", "karec.cli", "screen", str(folder / settings), "--out", str(folder / out), *more]
+    return karec("screen", str(folder / settings), "--out", str(folder / out), *more)
+
+
+def karec(*arguments: str) -> tuple[float, float, float]:
+    """(seconds, processor seconds, GiB at most) of a command in a process of its own.
+
+    Linux counts what this process held at most as the child's too, so that nothing large is done here.
+    """
+    command = [sys.executable, "-m", "karec.cli", *arguments]
     with open(os.devnull, "w") as nothing:
         start = time.perf_counter()
         process = os.posix_spawn(
@@ -65,9 +71,7 @@ def write_rules_only(folder: Path) -> None:
 
 def main(works: int, days: int, folder: Path) -> None:
     if not (folder / "screen.toml").is_file():
-        start = time.perf_counter()
-        write_library(folder, works, days)
-        print(f"drawn: {works:,} works, {time.perf_counter() - start:.0f} s")
+        row("drawing", works, karec("data", "export-library", str(folder), "--works", str(works), "--days", str(days)))
     n_days = len(list((folder / "uploads").iterdir()))
     size = sum(path.stat().st_size for path in (folder / "uploads").rglob("*.parquet"))
     print(f"{n_days} days, {size / 2**30:.1f} GiB of uploads, {len(os.sched_getaffinity(0))} cores")
@@ -76,12 +80,13 @@ def main(works: int, days: int, folder: Path) -> None:
     write_rules_only(folder)
     print("what       |       works |       wall |      works/s | CPU a work | memory")
     row("rules", works, screened(folder, "rules.toml", "screened-rules"))
-    row("learning", works, screened(folder, "screen.toml", "screened", "--train"))
-    shutil.rmtree(folder / "screened")
+    if not (folder / "quality.onnx").is_file():
+        row("learning", works, screened(folder, "screen.toml", "screened", "--train"))
+        shutil.rmtree(folder / "screened")
     row("all", works, screened(folder, "screen.toml", "screened"))
-    last = max((folder / "screened" / "days").iterdir())
-    last.unlink()
-    row("a day", works // n_days, screened(folder, "screen.toml", "screened"))
+    if n_days > 1:
+        max((folder / "screened" / "days").iterdir()).unlink()
+        row("a day", works // n_days, screened(folder, "screen.toml", "screened"))
     row("again", works, screened(folder, "screen.toml", "screened", "--report", str(folder / "report")))
     told(folder / "report", "learned quality")
     screened(folder, "rules.toml", "screened-rules", "--report", str(folder / "report-rules"))

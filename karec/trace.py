@@ -14,6 +14,7 @@ NO_NOTES: Mapping[str, Any] = MappingProxyType({})
 class StepTrace:
     """What one step did: sizes, time, why it removed what it removed, and its failure if it failed.
 
+    Of a source ``why`` says what its works have in common.
     ``limit`` is what a selector or a merger keeps at most by its own settings; None: the request's k, or no limit.
     """
 

@@ -7,11 +7,11 @@ models are there once for all scenes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -21,7 +21,6 @@ from karec.errors import BundleError, IndexFormatError
 from karec.types import Array
 
 if TYPE_CHECKING:
-    from karec.bundle.bundle import Bundle
     from karec.bundle.naming import IdNaming
     from karec.features.encoder import Encoder
     from karec.index import ItemIndex
@@ -32,12 +31,30 @@ KINDS = "kinds"
 MAPS = {"creator": ("creators",), "song": ("songs",)}  # maps of ids that name items, where their ids are texts
 
 
+class Whole(Protocol):
+    """What a bundle has for items of every kind."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def model_version(self) -> int: ...
+    @property
+    def snapshot(self) -> Snapshot: ...
+    @property
+    def encoder(self) -> Encoder: ...
+    @property
+    def user_tower(self) -> OnnxModel: ...
+    @property
+    def user_towers(self) -> Mapping[int, OnnxModel]: ...
+    def naming_of(self, maps: Sequence[str]) -> IdNaming | None: ...
+
+
 def kind_names(folder: Path) -> list[str]:
     """The kinds that the bundle in ``folder`` holds beside works."""
     return sorted(path.name for path in (folder / KINDS).glob("*") if path.is_dir())
 
 
-def open_items(bundle: Bundle, name: str) -> tuple[ItemIndex, Snapshot]:
+def open_items(bundle: Whole, name: str) -> tuple[ItemIndex, Snapshot]:
     """The index of a kind, mapped, and the platform with its items for works. BundleError: damaged."""
     from karec.index import ItemIndex
     from karec.platform.item_kinds import ItemKind
@@ -59,7 +76,7 @@ class Kind:
     What is of works alone is not there: no ranker, no recall space, no statistics of vectors.
     """
 
-    bundle: Bundle
+    bundle: Whole
     name: str
     index: ItemIndex = field(repr=False)
     snapshot: Snapshot = field(repr=False)

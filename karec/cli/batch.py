@@ -65,7 +65,7 @@ class BatchJob:
         return len(users)
 
     def _feed(self, cascade: Cascade, user: int | str) -> list[tuple[int, int | str, float, tuple[str, ...]]]:
-        feed = cascade.run(Request(user, k=self.k, scene=cascade.scene, time_ms=self.time_ms))
+        feed = cascade.run(Request(user, self.k, cascade.scene, self.time_ms, request_id=f"recommend-{user}"))
         return [(item.position, item.id, item.score, item.recalled_by) for item in feed]
 
     def _users(self) -> Any:

@@ -116,12 +116,11 @@ def train(arguments: argparse.Namespace) -> None:
 def demo(arguments: argparse.Namespace) -> None:
     console = table_console()
     from karec.cli.demo import loss_of, report_on, serve, top_tens_of
-    from karec.cli.demo_loop import play_demo
+    from karec.cli.demo_loop import page_parts, play_demo
     from karec.cli.demo_tables import demo_told
     from karec.cli.scenes import asked_scenes, scenes_of
     from karec.cli.second_round import learn_from_served, rounds_of, serve_to_teach
     from karec.evaluate.cascade_report import write_report
-    from karec.simulate.report import parts_of
 
     start = time.perf_counter()
     scenes = asked_scenes(arguments.scene, arguments.data)
@@ -154,7 +153,7 @@ def demo(arguments: argparse.Namespace) -> None:
     for counts in served.observed:
         console.print(str(counts))
     if arguments.report is not None:
-        _, page = write_report(report, arguments.report, [] if loop is None else parts_of(loop))
+        _, page = write_report(report, arguments.report, page_parts(loop))
         console.print(f"report: {page}")
     console.print(f"one more feed: karec recommend --config {config} --user {_first_user(served)} --trace")
     peak = max(first.peak_gib, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
@@ -187,6 +186,7 @@ def recommend(arguments: argparse.Namespace) -> None:
         scene=scene,
         time_ms=moment,
         shown=tuple(_work_id(bundle, work) for work in arguments.shown),
+        request_id=f"recommend-{arguments.user}",
         explain=arguments.explain,
     )
     feed = dataclasses.replace(cascade, observers=()).run(request)  # a look must not enter the log that teaches

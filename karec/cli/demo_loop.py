@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,23 @@ from karec.cli.simulate import loop_report
 from karec.simulate.arms import read_arms
 from karec.simulate.loop import play_on
 from karec.simulate.population import Part, Sizes, population_of
+from karec.simulate.report import parts_of
 from karec.simulate.world import World
 from karec.simulate.world.satiation import KUAIRAND
 
 DAYS = 3
 PART = Part(users=300, works=5.0)  # some 30 s of one core
+
+
+def page_parts(loop: Mapping[str, Any] | None) -> list[str]:
+    """Pieces of HTML that tell of the report's ``loop``; none where there is none."""
+    if loop is None:
+        return []
+    note = (
+        f"A part of the platform: {PART.users:,} of its users might come, and the library held what they were shown "
+        f"before and {PART.works:g} in a hundred of the other works."
+    )
+    return [f"<p class=note>{note}</p>", *parts_of(loop)]
 
 
 def play_demo(world: World, run: Path, out: Path, seed: int, progress: Progress | None = None) -> dict[str, Any]:

@@ -198,7 +198,8 @@ def diversity(arguments: argparse.Namespace) -> None:
     scene = arguments.scene or scene_names(arguments.config)[0]
     cascade = dataclasses.replace(load_cascade(arguments.config, scene, bundle), observers=(), naming=None)
     users = np.random.default_rng(arguments.seed).permutation(bundle.snapshot.users.ids)[: arguments.requests]
-    requests = [Request(int(user), scene=scene, time_ms=bundle.snapshot.time_ms) for user in users]
+    moment = bundle.snapshot.time_ms
+    requests = [Request(int(user), scene=scene, time_ms=moment, request_id=f"diversity-{user}") for user in users]
     with progress_bars() as progress:
         pools = ranked_pools(cascade, bundle.index, requests, arguments.stage, progress)
         report = diversity_sweep(pools, arguments.k, progress=progress)

@@ -79,7 +79,8 @@ def _row(world: World, kinds: Mapping[str, WorldKind], config: Path, name: str, 
     read = cascade.bundle
     assert read is not None  # a cascade of a config has one
     moment = world.dataset.valid_until_ms
-    requests = [Request(int(user), scene=name, time_ms=moment) for user in asked_users(world.dataset, n_requests)]
+    users = asked_users(world.dataset, n_requests).tolist()
+    requests = [Request(user, scene=name, time_ms=moment, request_id=f"{name}-{user}") for user in users]
     ids = np.asarray(read.snapshot.works.ids)
     if not isinstance(read, Kind):
         what, outcome, label = OF_WORKS[name]

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
 def run(arguments: argparse.Namespace) -> None:
     console = table_console()
+    from karec.screening.outcomes import learn_of
     from karec.screening.screen import screen
     from karec.screening.settings import read_settings
 
     settings, threads = read_settings(arguments.settings), len(os.sched_getaffinity(0))
     if arguments.report is not None:
+        learn_of(settings, arguments.settings)  # what the report needs
         arguments.report.mkdir(parents=True, exist_ok=True)  # one that cannot be written is told now
     with progress_bars() as progress:
         if arguments.train:

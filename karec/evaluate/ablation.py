@@ -113,9 +113,10 @@ def measure(model: ModelScores, teacher: ModelScores, on: EvaluationSet) -> dict
 
 
 def _by_pool(values: Mapping[str, Array], on: EvaluationSet) -> dict[str, Measured]:
-    """Means over pools, one a user, whose draws are of users."""
-    generator = np.random.default_rng(on.seed)
-    n = max((len(each) for each in values.values()), default=0)
+    """Means over pools, one a user, whose draws are of users; ``values`` (n,) each, of the same n pools."""
+    if not values:
+        return {}
+    generator, n = np.random.default_rng(on.seed), len(next(iter(values.values())))
     drawn = np.stack([np.bincount(generator.integers(n, size=n), minlength=n) for _ in range(on.resamples)]) / n
     return {name: Measured(float(each.mean()), drawn @ each) for name, each in values.items()}
 

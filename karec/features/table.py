@@ -23,6 +23,7 @@ from karec.types import Array
 
 PRIOR_WEIGHT = 10.0
 LOG_COUNT_SCALE = 0.25  # log1p of a counter runs from 0 to about 12
+PIECE = 1 << 14  # rows at once, so that what lies between counters and numbers stays in the cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,9 +242,13 @@ def counter_numbers(counts: Array, priors: Array) -> Array:
     """
     if not counts.shape[1]:
         return np.zeros((len(counts), 0), np.float32)
-    exposed, positives = counts[:, :1], counts[:, 1:]
-    rates = log_odds(positives, exposed, priors)
-    return np.concatenate([np.log1p(exposed) * LOG_COUNT_SCALE, rates], axis=1, dtype=np.float32)
+    numbers = np.empty(counts.shape, np.float32)
+    for begin in range(0, len(counts), PIECE):
+        rows = slice(begin, begin + PIECE)
+        exposed, positives = counts[rows, :1], counts[rows, 1:]
+        numbers[rows, :1] = np.log1p(exposed) * LOG_COUNT_SCALE
+        numbers[rows, 1:] = log_odds(positives, exposed, priors if np.ndim(priors) == 1 else priors[rows])
+    return numbers
 
 
 def log_odds(positives: Array, exposed: Array, prior: Array | float) -> Array:

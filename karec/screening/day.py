@@ -1,6 +1,6 @@
 """One day's uploads → its candidates, and why the others were rejected.
 
-Memory: DuckDB's, one part's vectors (VECTORS bytes at most) and some 60 bytes a candidate of the day.
+Memory: DuckDB's, one part's vectors (VECTORS bytes at most) and some 100 bytes a candidate of the day.
 """
 
 from __future__ import annotations
@@ -71,6 +71,8 @@ class DayScreening:
 
     def run(self, path: Path, made_of: str) -> DayFacts:
         """Writes the candidates to ``path``, in the order of the uploads; of a day in parts, part by part."""
+        import pyarrow as pa
+
         with told(self._folder):
             query = f"SELECT {self._why.sql} AS reason, count(*) FROM {self._table} GROUP BY 1"
             counts = dict(self._database.rows(query))
@@ -81,8 +83,6 @@ class DayScreening:
         rejected = Counter({self._why.names[code]: n for code, n in counts.items() if code})
         for part in parts:
             rejected.update(part.rejected)
-        import pyarrow as pa
-
         ids = pa.chunked_array([chunk for part in parts for chunk in part.ids.chunks], parts[0].ids.type)
         cell, quality = (np.concatenate([getattr(part, what) for part in parts]) for what in ("cell", "quality"))
         if len(ids) + rejected.total() != self._day.rows:
@@ -142,5 +142,6 @@ class DayScreening:
         if near is not None and dim:
             songs, vectors = gathered.column("songs", np.int64), gathered.column("vectors", np.int8)
             dropped = near_duplicates(songs, vectors.reshape(-1, dim), quality, near.cosine)
+        without = len(cell) if near is not None and not dim else gathered.without_vector
         counts = {"no quality": gathered.no_quality, "same id": gathered.same_id, "near duplicate": int(dropped.sum())}
-        return _Part(ids.filter(pa.array(~dropped)), cell[~dropped], quality[~dropped], counts, gathered.without_vector)
+        return _Part(ids.filter(pa.array(~dropped)), cell[~dropped], quality[~dropped], counts, without)

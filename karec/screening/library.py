@@ -173,8 +173,11 @@ def _kind(kind: pa.DataType) -> Kind:
 
 
 def needs(names: Iterable[tuple[str, Collection[Kind]]]) -> dict[str, Collection[Kind]]:
-    """{column: the kinds that all who need it can read}."""
+    """{column: the kinds that all who need it can read}. DataError: there is none."""
     found: dict[str, Collection[Kind]] = {}
     for name, kinds in names:
-        found[name] = [kind for kind in kinds if kind in found.get(name, kinds)]
+        before = found.get(name, kinds)
+        found[name] = [kind for kind in kinds if kind in before]
+        if not found[name]:
+            raise DataError(f"screen.toml reads column {name!r} as {' or '.join(before)} and as {' or '.join(kinds)}")
     return found

@@ -9,7 +9,7 @@ Algorithm  Random-hyperplane signatures: BANDS of up to BITS signs of a vector's
 Holds      A dropped work has a better one of its song, which stays, with at least the cosine that is asked for.
 Finds      Not all: two works with cosine c meet in a band of b signs with chance (1 − arccos(c)/π)^b. At c = 0.98 that
            is 0.45 for 12 signs, so of eight bands 0.99.
-Cost       O(N · BANDS · (D + log N)), and rounds over those that met; 16 bytes of signature a work.
+Cost       O(N · BANDS · (D + log N)), and rounds over those that met; 64 bytes a work beside its vector.
 Source     M. Charikar, Similarity estimation techniques from rounding algorithms, STOC 2002.
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from karec.screening.database import Database, name, text
 from karec.screening.library import Kind
 from karec.screening.settings import Condition, Rule, Settings
 
+INTEGER = re.compile(r"-?[0-9]{1,18}")
 NUMBERS: tuple[Kind, ...] = ("integer", "number")
 
 
@@ -53,10 +55,9 @@ def _lines(path: Path, integers: bool) -> list[int] | list[str]:
         return [line for _, line in said]
     ids = []
     for at, line in said:
-        try:
-            ids.append(int(line))
-        except ValueError:
-            raise DataError(f"{path}, line {at}: {line[:40]!r} is no integer, as the column's ids are") from None
+        if INTEGER.fullmatch(line) is None:
+            raise DataError(f"{path}, line {at}: {line[:40]!r} is no integer, as the column's ids are")
+        ids.append(int(line))
     return ids
 
 

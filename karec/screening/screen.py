@@ -77,7 +77,7 @@ def screen(
 ) -> Screened:
     """Screen the window that ends with the day ``last``, by default the last there is, into ``out``.
 
-    DataError, ConfigError, MissingExtra. Cost: the days that are new, and some 60 ns a candidate of the window.
+    DataError, ConfigError, MissingExtra. Cost: the days that are new, and three passes over the window's candidates.
     """
     folders = day_folders(settings.folder / settings.uploads)
     inside, before = window_days(folders, last, settings.most_days, settings.missing_days)
@@ -118,7 +118,7 @@ def screen(
         _by_day(settings, files, kept, old),
         [asdict(quota) | {"violation": quota.violation} for quota in allocation.quotas],
         _violations(allocation, sum(kept.values()), settings.keep),
-        _notes(settings, files, blocked, inside, judge),
+        _notes(settings, files, blocked, inside, judge, allocation),
         redone,
     )
     said = {key: value for key, value in asdict(screened).items() if key != "redone"}
@@ -212,6 +212,7 @@ def _notes(
     blocked: Mapping[str, Blocked],
     inside: Sequence[date],
     judge: qualities.Judge,
+    allocation: Allocation,
 ) -> list[str]:
     notes = [f"{day}: no uploads" for day, file in files.items() if not file.facts.uploads]
     absent = [day for day in settings.missing_days if inside[0] < day < inside[-1] and day not in files]
@@ -225,6 +226,7 @@ def _notes(
                 f"{each.rule.not_in}: {len(each.values) - met:,} of {len(each.values):,} ids uploaded nothing in these "
                 f"days, {unmet} among them"
             )
+    notes += [f"quota {quota.name!r}: no candidate is of this kind" for quota in allocation.quotas if not quota.supply]
     without = sum(fact.without_vector for fact in facts)
     if without:
         notes.append(f"{without:,} works without a content vector were not compared with others")

@@ -4,7 +4,7 @@ Two passes over the days' files, newest day first. The first looks at the levels
 and counts their works by the lower bits of quality; so each cell has a threshold. The second writes the works above it,
 and of those that equal it as many as are still wanted: of the newest day, and within a day in the order of its file.
 
-Cost: some 40 ns a candidate.
+Cost: O(candidates of the window); memory does not depend on their number.
 """
 
 from __future__ import annotations

@@ -65,6 +65,8 @@ OUTSIDE = [
     *(("karec.platform.snapshot", package, "packages") for package in ("duckdb", "lmdb", "redis", "ray")),
     *(("karec.bundle.publishing", package, "packages") for package in ("cryptography", "onnxruntime")),
     ("karec.data.own.tables", "duckdb", "packages"),
+    ("karec.platform.state.reader", "pyarrow", "packages"),
+    *(("karec.platform.event_log.tail", package, "packages") for package in ("lmdb", "redis")),
     ("karec.screening.day", "duckdb", "packages"),
     ("karec.screening.levels", "scipy", "packages"),
     ("karec.screening.quality", "onnxruntime", "packages"),

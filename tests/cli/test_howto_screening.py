@@ -60,6 +60,13 @@ def test_the_screen_toml_of_the_document_is_one(tmp_path):
     assert len(settings.rules) == len(settings.quotas) == 5
 
 
+def test_a_report_without_outcomes_is_refused_before_anything_is_screened(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "screen.toml").write_text('keep = 1\nuploads = "uploads"\n[quality]\ncolumn = "score"\n')
+    assert main(["screen", "screen.toml", "--out", "out", "--report", "report"]) == 2
+    assert "the table 'learn' is missing" in capsys.readouterr().err and not (tmp_path / "report").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

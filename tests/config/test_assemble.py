@@ -11,6 +11,8 @@ from karec.config import Cascade, load_cascade, open_bundle, scene_names
 from karec.config.registry import STEPS, step_class
 from karec.errors import ConfigError
 from karec.index import ItemIndex
+from karec.recall.fresh import Fresh
+from karec.recall.popular import Popular
 from karec.stage import Filter
 from karec.types import Request
 
@@ -88,6 +90,11 @@ def test_channels_stand_by_priority_with_their_floors_and_what_users_consumed_is
     assert (merger.floors, merger.consumed) == ((2, 0), ("history",))
     found, _ = cascade.recall.run(Request(user_id=1))
     assert found.ids.tolist() == [101, 102, 103, 109, 108, 107, 106, 105], "user 1 watched 100 and 104"
+
+
+def test_the_trace_tells_what_a_channel_s_works_have_in_common(config):
+    traces = Cascade.from_config(config).run(Request(user_id=1, k=4)).trace.steps
+    assert [trace.why for trace in traces[:2]] == [Popular.why, Fresh.why] and all(trace.why for trace in traces[:2])
 
 
 def test_a_channel_with_a_deadline_says_so(config):

@@ -167,9 +167,15 @@ def test_a_list_of_blocked_creators_that_is_missing(copy, tmp_path):
     refused(copy, tmp_path / "out", "blocked.txt cannot be read as a list of ids")
 
 
-def test_a_line_of_that_list_that_is_no_id(copy, tmp_path):
-    (copy.parent / "blocked.txt").write_text("3\n\nseven\n")
-    refused(copy, tmp_path / "out", "blocked.txt, line 3: 'seven' is no integer")
+@pytest.mark.parametrize("line", ["seven", "3.0", "1" * 19])
+def test_a_line_of_that_list_that_is_no_id(copy, tmp_path, line):
+    (copy.parent / "blocked.txt").write_text(f"3\n\n{line}\n")
+    refused(copy, tmp_path / "out", f"blocked.txt, line 3: {line!r} is no integer")
+
+
+def test_a_column_that_is_read_in_two_ways(copy, tmp_path):
+    copy.write_text(SETTINGS.replace('column = "fans", below = 100', 'column = "type", below = 100'))
+    refused(copy, tmp_path / "out", "screen.toml reads column 'type' as text and as integer or number")
 
 
 def test_a_model_that_is_missing(copy, tmp_path):

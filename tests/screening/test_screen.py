@@ -5,6 +5,7 @@ import shutil
 from collections import Counter
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -234,9 +235,33 @@ def test_blocked_creators_that_nobody_knows_are_told(days, tmp_path):
     assert "blocked.txt: 1 of 3 ids uploaded nothing in these days, 999 among them" in notes
 
 
-def test_works_without_a_vector_are_told_and_not_compared(tmp_path):
-    columns = draw(50, np.random.default_rng(1)) | {"vector": np.zeros((50, 8), np.float32)}
-    screened = screen(read_settings(write_uploads(tmp_path, {0: columns})), tmp_path / "out")
+def test_a_quota_of_a_kind_that_no_work_is_of_is_told(days, tmp_path):
+    text = SETTINGS.replace('column = "fans", below = 100', 'column = "type", value = "vidio"').replace(
+        'floor = 0.2, name = "small"', "cap = 0.2"
+    )
+    notes = screen(read_settings(write_uploads(tmp_path, days, text)), tmp_path / "out").notes
+    assert "quota 'type is vidio': no candidate is of this kind" in notes
+
+
+def test_works_without_a_song_are_compared_with_none_in_a_day_of_any_number_of_parts(days, tmp_path, monkeypatch):
+    path = write_uploads(tmp_path, {0: days[0]})
+    shard = next((tmp_path / "uploads").rglob("*.parquet"))
+    table = pq.read_table(shard)
+    nothing = pa.nulls(len(table), table["song"].type)
+    pq.write_table(table.set_column(table.schema.get_field_index("song"), "song", nothing), shard)
+    for parts in (2**30, 1000):
+        monkeypatch.setattr("karec.screening.day.VECTORS", parts)
+        assert "near duplicate" not in screen(read_settings(path), tmp_path / f"out-{parts}").total()
+
+
+@pytest.mark.parametrize("vectors", [[0.0] * 8, [float("nan")] * 8, [], None])
+def test_works_without_a_vector_are_told_and_not_compared(tmp_path, vectors):
+    path = write_uploads(tmp_path, {0: draw(50, np.random.default_rng(1))})
+    shard = next((tmp_path / "uploads").rglob("*.parquet"))
+    table = pq.read_table(shard)
+    nothing = pa.array([vectors] * 50, table["vector"].type)
+    pq.write_table(table.set_column(table.schema.get_field_index("vector"), "vector", nothing), shard)
+    screened = screen(read_settings(path), tmp_path / "out")
     assert "near duplicate" not in screened.total()
     assert any("without a content vector" in note for note in screened.notes)
 

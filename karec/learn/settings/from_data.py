@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -45,7 +46,7 @@ def min_count(rows: int) -> int:
     A column has rows/min_count embeddings at most: 50,000 of 10⁶ rows and 500,000 of 10⁸, where each has 200 rows to
     learn from. With the same count for every size models would be as large as the log.
     """
-    return round(MIN_COUNT * max(1.0, rows / MIN_COUNT_ROWS) ** 0.5)
+    return round(MIN_COUNT * math.sqrt(max(1.0, rows / MIN_COUNT_ROWS)))
 
 
 def median_history(dataset: Dataset) -> float:

@@ -53,6 +53,17 @@ def whole_frames(data: bytes) -> tuple[list[Events], int]:
     return found, at
 
 
+def bytes_of_first(data: bytes, n_events: int) -> int:
+    """The bytes of the frames at the start of ``data`` that hold the first events, at most so many."""
+    at = n = 0
+    while len(data) - at >= _HEAD.size:
+        _, more, n_heap, _ = _HEAD.unpack_from(data, at)
+        if (n := n + more) > n_events:
+            break
+        at += _HEAD.size + more * RECORD.itemsize + n_heap
+    return at
+
+
 def _events(records: np.ndarray, heap: bytes) -> Events:
     columns = {name: records[name].astype(COLUMNS[name][0]) for name in _NUMBERS}
     requests, texts = np.full(len(records), "", object), np.full(len(records), "", object)

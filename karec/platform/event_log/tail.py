@@ -14,7 +14,7 @@ from pathlib import Path
 
 from karec._stored import open_regular
 from karec.platform.event_log.events import Events
-from karec.platform.event_log.frames import whole_frames
+from karec.platform.event_log.frames import bytes_of_first, whole_frames
 from karec.platform.event_log.head import read_head
 from karec.platform.event_log.parts import Part, hours, parts_of, read_part
 
@@ -23,7 +23,7 @@ AT_ONCE = 16 << 20  # bytes of an open part that are read at once
 
 @dataclass(frozen=True)
 class Cursor:
-    """``places`` {writer: (number of a part, events of it that were taken)}."""
+    """``places`` {writer: (number of a part, events of it that were taken)}; lower parts were taken whole."""
 
     places: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
@@ -48,6 +48,7 @@ class EventTail:
         self.cursor = Cursor() if cursor is None else cursor
         self._offsets: dict[tuple[str, int], int] = {}  # bytes of open parts that were taken
         self._read: set[str] = set()  # hours that were read whole
+        self._held: tuple[Path, Events] | None = None  # the sealed part that is being read
 
     def poll(self, most: int = 50_000) -> Events:
         """The next events, about ``most`` of them, and none where nothing is new; ``cursor`` is then behind them.
@@ -68,7 +69,9 @@ class EventTail:
                 taken = taken if part.number == number else 0
                 events, ended = self._after(part, taken, most - n)
                 whole &= ended
-                if len(events) or ended:
+                if ended:
+                    places[part.writer] = part.number + 1, 0
+                elif len(events):
                     places[part.writer] = part.number, taken + len(events)
                 if len(events):
                     found.append(events)
@@ -87,13 +90,18 @@ class EventTail:
         key = part.writer, part.number
         if part.crc is not None:
             self._offsets.pop(key, None)
-            events = read_part(part, self.head)
-            return events.take(slice(taken, taken + most)), taken + most >= len(events)
-        if taken and key not in self._offsets:  # of a cursor that was kept: the bytes are not known
-            return read_part(part, self.head).take(slice(taken, taken + most)), False
-        offset = self._offsets.get(key, 0)
+            if self._held is None or self._held[0] != part.path:
+                self._held = part.path, read_part(part, self.head)
+            events = self._held[1]
+            ended = taken + most >= len(events)
+            if ended:
+                self._held = None
+            return events.take(slice(taken, taken + most)), ended
         try:
             with open_regular(part.path) as file:
+                if taken and key not in self._offsets:  # of a cursor that was kept
+                    self._offsets[key] = bytes_of_first(file.read(), taken)
+                offset = self._offsets.get(key, 0)
                 file.seek(offset)
                 data = file.read(AT_ONCE)
                 frames, n_bytes = whole_frames(data)

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from karec.kernels import folds
+from karec.kernels import fold_lists, folds
 from karec.kernels.encode import padded_histories
 from karec.platform.folds.located import LocatedEvents
 from karec.platform.relations import Relation
@@ -84,14 +84,14 @@ class ListFold:
         the copy.
         """
         once = self.keep is None and self.takes is None
-        return folds.step_lists(
+        return fold_lists.step_lists(
             first, states, new_first, new, np.iinfo(np.int64).max if self.keep is None else self.keep, once
         )
 
     def read(self, state: Array) -> Relation:
         """The list of a state, as a relation of one row."""
-        kept = state[folds.present(np.ascontiguousarray(state[:, folds.VALUE]))] if self.takes else state
-        return Relation(np.array([0, len(kept)]), kept[:, folds.VALUE], kept[:, folds.TIME])
+        kept = state[fold_lists.present(np.ascontiguousarray(state[:, fold_lists.VALUE]))] if self.takes else state
+        return Relation(np.array([0, len(kept)]), kept[:, fold_lists.VALUE], kept[:, fold_lists.TIME])
 
     # All users, over arrays.
 
@@ -127,7 +127,7 @@ class ListFold:
             rows, values, times, known = rows[kept], values[kept], times[kept], known[kept]
         first, order = folds.grouped(rows, n_users)
         values = values[order]
-        windows = folds.windows(first, values) if leave else None
+        windows = fold_lists.windows(first, values) if leave else None
         return ListOverTime(values, times[order], first, known[order], rows, known, self.keep, windows)
 
 
@@ -136,7 +136,7 @@ class ListOverTime:
     """One list of each user at any moment: what entered, (E,) ``values`` with the ``times`` to tell, in order of user
     and then of moment; those of a user lie at ``first (users + 1,)`` and are known since ``known``. ``event_rows,
     event_known``: the same entries in order of ``known``. ``windows``: where values are taken out too, what is present
-    after each entry (``kernels.folds.windows``).
+    after each entry (``kernels.fold_lists.windows``).
     """
 
     values: Array

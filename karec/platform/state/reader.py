@@ -10,6 +10,7 @@ import numpy as np
 
 from karec.platform.folds.counters import BY_USER, BY_USER_SCENE, BY_WORK
 from karec.platform.folds.lists import LIST_FOLDS, SHOWN
+from karec.platform.folds.recent import RECENT_BY_WORK
 from karec.platform.relations import Relation
 from karec.platform.state import records
 from karec.platform.state.folded import Folded
@@ -78,6 +79,13 @@ class StateReader:
         there[found.missing] = False
         state[there] = found.rows
         return BY_WORK.read(state)
+
+    def recent(self, work_ids: Array, as_of_ms: int) -> Array:
+        """(N, C) float32 counters of ``work_ids (N,)`` that fade, in one read; 0 for one that no event named."""
+        keys = records.keys_of(records.WORK_RECENT, work_ids)
+        found = records.unpack(keys, self.store.read(keys), 1 + len(self.folded.counters))
+        self.counts["corrupt entries"] += found.corrupt
+        return RECENT_BY_WORK.read(found.first, found.rows, as_of_ms)
 
 
 _LETTERS = (

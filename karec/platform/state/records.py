@@ -5,6 +5,7 @@
     n o + user                        of what was shown: the newest, and the older ones (writer.py)
     c + user                          counters: of the user, then of the user in each scene
     w + work                          counters of the work
+    r + work                          counters of the work that fade, by day (folds/recent.py)
     d + hour u32 + user               time, number, source of the events of that hour that were counted
     meta cursor horizon               the folds' settings; the log's cursor; the newest logged_ms, first hour of d
 
@@ -27,7 +28,7 @@ from karec.types import Array
 VERSION = 0x4B520001
 META, HORIZON = b"meta", b"horizon"
 HISTORY, SKIPPED, LIKED, FOLLOWS, NEWEST_SHOWN, OLDER_SHOWN = b"h", b"s", b"l", b"f", b"n", b"o"
-USER_COUNTERS, WORK_COUNTERS, SEEN = b"c", b"w", b"d"
+USER_COUNTERS, WORK_COUNTERS, WORK_RECENT, SEEN = b"c", b"w", b"r", b"d"
 USER_LISTS = {"history": HISTORY, "skipped": SKIPPED, "liked": LIKED, "follows": FOLLOWS}
 _HEAD = struct.Struct("<II")
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from karec.platform.event_log.tail import Cursor, EventTail
 from karec.platform.folds.counters import BY_USER, BY_USER_SCENE, BY_WORK
 from karec.platform.folds.lists import LIST_FOLDS, SHOWN, ListFold
 from karec.platform.folds.located import FOLDED, LocatedEvents
+from karec.platform.folds.recent import RECENT_BY_WORK
 from karec.platform.state import records
 from karec.platform.state.folded import Folded
 from karec.platform.state.seen import forgotten, once
@@ -107,7 +109,7 @@ class StateWriter:
         steps = [_ListStep.of(fold, letter, self.folded, located, events, users) for fold, letter in _LISTS]
         steps = [step for step in steps if len(step.keys)]
         counter_keys = records.keys_of(records.USER_COUNTERS, users), records.keys_of(records.WORK_COUNTERS, works)
-        groups = [*(step.keys for step in steps), *counter_keys]
+        groups = [*(step.keys for step in steps), *counter_keys, records.keys_of(records.WORK_RECENT, works)]
         values = self.store.read([key for keys in groups for key in keys])
         cut = np.cumsum([0, *map(len, groups)]).tolist()
         entries: dict[bytes, bytes] = {}
@@ -117,9 +119,16 @@ class StateWriter:
             entries |= records.packed(step.keys, first, states)
             if step.fold is SHOWN:
                 entries |= self._spilled(step, first, states, user_rows, counted)
-        of_users, of_works = values[cut[-3] : cut[-2]], values[cut[-2] :]
+        of_users, of_works, of_recent = (values[begin:end] for begin, end in pairwise(cut[-4:]))
         entries |= self._user_counters(counter_keys[0], of_users, located, user_rows, counted)
-        return entries | self._work_counters(counter_keys[1], of_works, located, works, work_rows, counted)
+        entries |= self._work_counters(counter_keys[1], of_works, located, work_rows, counted)
+        recent = records.unpack(groups[-1], of_recent, 1 + len(self.folded.counters))
+        counted["corrupt entries"] += recent.corrupt
+        days = RECENT_BY_WORK.step_all(recent.first, recent.rows, located, self.folded.counters)
+        entries |= records.packed(groups[-1], *days)
+        if works[0] == NONE:  # of follows
+            del entries[counter_keys[1][0]], entries[groups[-1][0]]
+        return entries
 
     def _spilled(
         self, step: _ListStep, first: Array, states: Array, user_rows: Array, counted: Counter[str]
@@ -158,17 +167,13 @@ class StateWriter:
         keys: list[bytes],
         values: list[bytes | None],
         located: LocatedEvents,
-        works: Array,
         rows: Array,
         counted: Counter[str],
     ) -> dict[bytes, bytes]:
         state = BY_WORK.of_snapshot(self.folded.base, rows, self.folded.counters)
         _overwrite(state, keys, values, counted)
         BY_WORK.step_all(state, located, self.folded.counters)
-        entries = records.packed(keys, np.arange(len(keys) + 1), state)
-        if len(works) and works[0] == NONE:  # of follows
-            del entries[keys[0]]
-        return entries
+        return records.packed(keys, np.arange(len(keys) + 1), state)
 
 
 _LISTS = ((SHOWN, records.NEWEST_SHOWN), *((fold, records.USER_LISTS[fold.name]) for fold in LIST_FOLDS))

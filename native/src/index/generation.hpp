@@ -90,23 +90,23 @@ struct Generation {
     // takes the value of row `old`, where the work stood before.
     void write_row(std::size_t row, std::int64_t id, const MatrixView& vectors, std::size_t i, std::size_t code,
                    std::span<const Column* const> columns_in, std::size_t old = 0);
-    // Puts rows that write_row wrote, with vectors of `version`, into their lists. O(rows·n_lists·D).
-    void put_in_lists(std::span<const std::int32_t> rows, std::int64_t version);
+    // Puts rows that write_row has written, with vectors of `version`, into their lists. O(rows·n_lists·D).
+    void put_in_lists(std::span<const std::int32_t> written, std::int64_t version);
     // The code of a model version; a new one, or one without rows, if it has none; 256 if all are in use.
     std::size_t code_for(std::int64_t version);
     // A copy with the same works in the same order (with lists, in the order of their lists), without removed rows.
     // O(N·D).
     Generation compacted() const;
-    // A copy with the works of `rows` alone, each in the list of[i] of `made`, whose ends it sets: in the order of the
-    // lists, within one in the order of `rows`. O(N·D).
-    Generation in_lists(RowLists made, std::span<const std::int32_t> rows, std::span<const std::uint16_t> of) const;
+    // A copy with the works of the rows `kept` alone, each in the list of[i] of `made`, whose ends it sets: in the
+    // order of the lists, within one in the order of `kept`. O(N·D).
+    Generation in_lists(RowLists made, std::span<const std::int32_t> kept, std::span<const std::uint16_t> of) const;
     // The rows that hold works, ascending.
     std::vector<std::int32_t> rows_with_works() const;
     // Published: pages are immutable from here (PagedArray::publish).
     void publish() noexcept;
     std::size_t bytes() const noexcept;
-    // A copy with the works of `rows` alone, in this order, without lists. O(N·D).
-    Generation copy_of(std::span<const std::int32_t> rows) const;
+    // A copy with the works of the rows `kept` alone, in this order, without lists. O(N·D).
+    Generation copy_of(std::span<const std::int32_t> kept) const;
 
     std::uint64_t number = 1;
     std::int64_t model_version = 0;      // of the newest vectors

@@ -124,7 +124,7 @@ TEST(lists_that_do_not_fit_their_rows_are_refused) {
     const std::vector<std::function<void(Bytes&)>> changes = {
         [](Bytes& b) { at<std::int64_t>(b, at<std::uint64_t>(b, entry(4) + 8) + 8) = -1; },
         [](Bytes& b) { at<std::int64_t>(b, at<std::uint64_t>(b, entry(4) + 8) + 8) = 18; },
-        [](Bytes& b) { at<std::int64_t>(b, at<std::uint64_t>(b, entry(4) + 8) + 32) = 16; },
+        [](Bytes& b) { at<std::int64_t>(b, at<std::uint64_t>(b, entry(4) + 8) + 32) = 18; },
         [](Bytes& b) { at<float>(b, at<std::uint64_t>(b, entry(3) + 8) + 4) = std::numeric_limits<float>::infinity(); },
         [](Bytes& b) { at<std::uint64_t>(b, entry(3) + 16) -= 64; },
         [](Bytes& b) { at<std::uint64_t>(b, entry(4) + 16) -= 8; },

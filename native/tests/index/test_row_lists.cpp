@@ -207,6 +207,12 @@ TEST(works_keep_everything_when_lists_are_built) {
     CHECK(index.build_lists({}).ok());
     CHECK(index.scores(query, Candidates::of_ids(ids), after).ok());
     CHECK(before == after && index.generation() == generation + 1 && index.n_rows() == index.size());
+    // Rows that were free before hold works by now, and are not used again.
+    std::vector<std::int64_t> more(60);
+    std::iota(more.begin(), more.end(), 5000);
+    const std::vector<float> vectors = vectors_of(more.size(), 12);
+    CHECK(index.upsert(more, matrix(vectors), {}, 0).ok() && index.n_rows() == index.size());
+    CHECK(index.scores(query, Candidates::of_ids(ids), after).ok() && before == after);
 }
 
 TEST(the_same_works_and_seed_give_the_same_lists_on_every_instruction_set) {

@@ -29,7 +29,7 @@ ROWS = [
     "teacher",
     "teacher-again",
 ]
-SIZES = {"n_pools": 8, "pool_size": 30}
+SIZES = {"n_pools": 8, "pool_size": 30, "whole": 8}
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +57,44 @@ def test_a_row_holds_its_measures_gains_and_costs(run):
     assert gain["ci"][0] <= gain["ci"][1]
     assert set(by_name["list-full"]["gap_closed"]) == {"click.auc", "long_view.auc", "like.auc"}
     assert all(row["seconds"] >= 0 and row["peak_gib"] > 0 for row in report["rows"])
+
+
+def test_towers_and_ranker_order_the_library_too(run):
+    """The tiny library's best 1 % is one work, which is one of the ranker's ten or not."""
+    folder, report = run
+    by_name = {row["name"]: row["measures"] for row in report["rows"]}
+    assert by_name["teacher"]["ranker's top 10 kept"]["value"] == pytest.approx(0.1)
+    assert "ranker's top 10 kept" not in by_name["popularity"] and report["whole"]["pools"] == 8
+    kept, tens = [], []
+    for seed in (0, 1):
+        with (
+            np.load(folder / f"cells/list-full-{seed}.npz") as cell,
+            np.load(folder / f"cells/teacher-{seed}.npz") as of,
+        ):
+            best = cell["whole"].argmax(axis=1)
+            ranks = (-of["whole"]).argsort(axis=1).argsort(axis=1)
+            kept.append(np.mean(ranks[np.arange(len(best)), best] < 10) / 10)
+            tens.append(len(np.unique(cell["tops"])))
+    assert by_name["list-full"]["ranker's top 10 kept"]["value"] == pytest.approx(np.mean(kept))
+    assert by_name["list-full"]["works in top tens"]["value"] == np.mean(tens) >= 10
+
+
+def test_a_row_says_how_far_it_is_ahead_of_the_ranker(run):
+    by_name = {row["name"]: row for row in run[1]["rows"]}
+    ahead = by_name["list-full"]["over"]["teacher"]["like.auc"]["value"]
+    mine, theirs = (by_name[name]["measures"]["like.auc"]["value"] for name in ("list-full", "teacher"))
+    assert ahead == pytest.approx(mine - theirs)
+    assert set(by_name["list-full"]["over"]) == {"hard-full", "teacher"} and "teacher" not in by_name["teacher"]["over"]
+
+
+def test_the_parts_of_a_mixed_ranker_are_trained_once(dataset, tmp_path):
+    mixed = changed(SETTINGS, ranker={"kind": "both"})
+    rows = ["lightgbm", "mmoe", "both", "teacher"]
+    report = run_ablation(dataset, mixed, tmp_path, seeds=(0,), only=rows, **SIZES)
+    kept = {path.name for path in (tmp_path / "models").glob("*.onnx")}
+    assert kept == {"teacher-0.onnx", "teacher-0_lightgbm.onnx", "teacher-0_mmoe.onnx"}
+    by_name = {row["name"]: row["measures"]["click.auc"]["value"] for row in report["rows"]}
+    assert by_name["both"] == by_name["teacher"] != by_name["mmoe"] != by_name["lightgbm"]
 
 
 def test_measures_are_means_over_seeds_of_the_test_days(dataset, run):
@@ -127,7 +165,14 @@ def test_the_report_is_json_tables_and_a_picture(run, tmp_path):
     assert written["seeds"] == [0, 1] and written["format"] == 1
     told = text.read_text()
     of_lists = "full: + the pools' order (list)"
-    for title in ("### click", "### like", "### agreement with the ranker", of_lists, "ranker, re-seeded"):
+    for title in (
+        "### click",
+        "### like",
+        "### agreement with the ranker",
+        "### order of 40 works",
+        of_lists,
+        "ranker, re-seeded",
+    ):
         assert title in told
     assert all(line.count("|") == told.splitlines()[i - 1].count("|")
                for i, line in enumerate(told.splitlines()) if line.startswith("|---"))  # fmt: skip

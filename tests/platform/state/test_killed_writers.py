@@ -10,7 +10,7 @@ import signal
 
 import numpy as np
 import pytest
-from event_platform import HEAD, START, USERS, WORKS, platform
+from event_platform import HEAD, START, USERS, WORKS, everything, platform
 
 from karec.platform.event_log.events import Events
 from karec.platform.event_log.parts import all_parts, read_part
@@ -20,7 +20,6 @@ from karec.platform.event_log.writer import EventLogWriter
 from karec.platform.state.embedded import LmdbStore
 from karec.platform.state.folded import Folded
 from karec.platform.state.memory import MemoryStore
-from karec.platform.state.reader import StateReader
 from karec.platform.state.rebuilding import catch_up
 from karec.platform.state.writer import StateWriter
 
@@ -99,17 +98,6 @@ def up_to(log, cursor) -> Events:
             events = read_part(part, HEAD)
             found.append(events if part.number < number else events.take(slice(taken)))
     return Events.joined(found)
-
-
-def everything(store) -> dict:
-    reader = StateReader(store, FOLDED)
-    found = {}
-    for user in USERS.tolist():
-        state = reader.user(user)
-        found[user] = {name: (each.values.tolist(), each.times.tolist()) for name, each in state.lists.items()}
-        found[user] |= {"counters": state.counters.tolist(), "scenes": state.scene_counters.tolist()}
-    assert not reader.counts["corrupt entries"]
-    return found | {"works": reader.works(WORKS).tolist()}
 
 
 def test_killed_at_any_moment_the_log_has_what_was_acknowledged_and_the_store_what_the_log_says(tmp_path):

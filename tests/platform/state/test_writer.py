@@ -20,6 +20,7 @@ from karec.platform.event_log.tail import Cursor
 from karec.platform.folds.counters import BY_USER, BY_USER_SCENE, BY_WORK
 from karec.platform.folds.lists import LIST_FOLDS, SHOWN
 from karec.platform.folds.located import LocatedEvents
+from karec.platform.folds.recent import RECENT_BY_WORK
 from karec.platform.state import records
 from karec.platform.state.folded import Folded
 from karec.platform.state.memory import MemoryStore
@@ -62,24 +63,9 @@ def holds(store, happened: Events) -> None:
     by_work = BY_WORK.after(BASE, located)
     expected = np.stack([by_work[name] for name in FOLDED.counters], axis=1)
     assert reader.works(WORKS).tobytes() == expected.tobytes()
+    recent = RECENT_BY_WORK.over_time(located, FOLDED.counters, 4).at(np.arange(4), np.full(4, START + 10_000))
+    assert reader.recent(WORKS, START + 10_000).tobytes() == recent.tobytes()
     assert not reader.counts["corrupt entries"]
-
-
-def logical(store) -> dict:
-    """What a reader finds of everybody, strangers included."""
-    reader = StateReader(store, FOLDED)
-    users = {user: reader.user(user) for user in (*USERS.tolist(), STRANGER)}
-    return {
-        "users": {
-            user: (
-                {name: (each.values.tolist(), each.times.tolist()) for name, each in state.lists.items()},
-                state.counters.tolist(),
-                state.scene_counters.tolist(),
-            )
-            for user, state in users.items()
-        },
-        "works": reader.works(np.append(WORKS, UNKNOWN_WORK)).tolist(),
-    }
 
 
 @given(rows=Happenings, cuts=st.lists(st.integers(0, 40), max_size=5))

@@ -86,9 +86,7 @@ def prepare_ablation(
     whole: int,
     progress: Progress | None,
 ) -> AblationInputs:
-    """Encode the data, and draw from the settings' seed the users and the works of the pools.
-
-    The library of ``whole`` users' whole orders is drawn after them.
+    """Encode the data, and draw from the settings' seed users and works of the pools, then those of whole orders.
 
     Raises DataError where fewer than ``pool_size`` works are there when the measured days begin.
     """

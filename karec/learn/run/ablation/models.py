@@ -62,7 +62,7 @@ class AblationModels:
     def scores(self, row: str, seed: int) -> ModelScores:
         """The row's scores, trained if the folder does not hold them yet."""
         with np.load(self._file(row, seed)) as kept:
-            whole, tops = (kept[name] if name in kept else None for name in ("whole", "tops"))
+            whole, tops = (kept.get(name) for name in ("whole", "tops"))
             cost = float(kept["seconds"]), float(kept["peak_gib"])
             return ModelScores(kept["logits"], kept["pools"], *cost, whole, tops)
 
@@ -170,7 +170,7 @@ class AblationModels:
         return {"logits": logits, "pools": pools[..., 0], **self._whole_orders(users.user_vector, model)}
 
     def _whole_orders(self, vectors: Tensor, model: Towers) -> dict[str, Array]:
-        """``whole (W, L)``: inner products with the library; ``tops (P, TOP)``: places in it of each pool's user's best.
+        """``whole (W, L)``: inner products with the library; ``tops (P, TOP)``: places in it of the best for each user.
 
         ``vectors (P, D)`` of the pools' users.
         """

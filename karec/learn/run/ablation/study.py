@@ -42,14 +42,17 @@ def run_ablation(
 ) -> dict[str, Any]:
     """Train what ``folder`` lacks, measure everything, and return the table, as docs/formats.md describes it.
 
-    ``whole``: users for whom ranker and towers order LIBRARY works besides. ``only`` names rows (all by default; rankers that others learn from are trained regardless). ``truth_of(user rows,
-    work rows, time_ms, scene)`` gives the chance of each task where it is known, (N, T). Raises DataError when the
-    folder holds an ablation of other data or settings, ConfigError where fusion weighs what no tower or baseline
-    predicts, and as ``check_training`` does.
+    ``only`` names rows (all by default; rankers that others learn from are trained regardless). For ``whole`` users
+    ranker and towers order the library too, or LIBRARY works of it. ``truth_of(user rows, work rows, time_ms, scene)``
+    gives the chance of each task where it is known, (N, T). Raises DataError when the folder holds an ablation of other
+    data or settings, ConfigError where fusion weighs what no tower or baseline predicts, and as ``check_training``
+    does.
     """
     rows = _chosen_rows(only)
     if len(set(seeds)) != len(seeds) or not seeds:
         raise ValueError(f"seeds must be different, and at least one: {list(seeds)}")
+    if whole < 0:
+        raise ValueError(f"whole = {whole}: users whose whole order is compared, 0 or more")
     settings = settings.of(dataset)
     check_training(dataset, settings)
     if any(row.name == "lightgbm" for row in rows):
@@ -60,9 +63,8 @@ def run_ablation(
             f"fusion weighs {beside}: an ablation compares models that predict {list(dataset.tasks)} alone"
         )
     (folder / "cells").mkdir(parents=True, exist_ok=True)
-    _refuse_another(
-        folder, f"{fingerprint(dataset, settings)}, measured on {on}, {n_pools} pools of {pool_size}, {whole} whole"
-    )
+    sizes = f"{n_pools} pools of {pool_size}, {whole} whole"
+    _refuse_another(folder, f"{fingerprint(dataset, settings)}, measured on {on}, {sizes}")
     threads = torch.get_num_threads()
     torch.set_num_threads(settings.run.threads or threads)
     try:

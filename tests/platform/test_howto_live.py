@@ -1,0 +1,27 @@
+"""The Python of docs/howto-live.md runs as it stands there."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_bundle import publish_small_bundle
+
+PAGE = Path(__file__).parents[2] / "docs" / "howto-live.md"
+
+
+def test_the_pages_code_runs_and_says_what_the_page_says(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("lmdb")
+    publish_small_bundle(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL):
+        exec(compile(block, str(PAGE), "exec"), names)
+    told = capsys.readouterr().out
+    assert told.startswith("Appended(events=3, refused={})\n")
+    assert names["writer"].counts["folded"] == 4
+    assert 9 in names["user"].lists["follows"].values
+    assert names["user"].lists["shown"].values.tolist() == [70, 10, 40]
+    users, folded = names["snapshot"].users, names["folded"]
+    before = [users[name][users.lookup(np.array([5]))[0]] if name in users.columns else 0 for name in folded.counters]
+    np.testing.assert_array_equal(names["user"].counters - before, [3, 2, 1, 0])
