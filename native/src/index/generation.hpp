@@ -97,8 +97,8 @@ struct Generation {
     // A copy with the same works in the same order (with lists, in the order of their lists), without removed rows.
     // O(N·D).
     Generation compacted() const;
-    // A copy with the works of the rows `kept` alone, each in the list of[i] of `made`, whose ends it sets: in the order
-    // of the lists, within one in the order of `kept`. O(N·D).
+    // A copy with the works of the rows `kept` alone, each in the list of[i] of `made`, whose ends it sets: in the
+    // order of the lists, within one in the order of `kept`. O(N·D).
     Generation in_lists(RowLists made, std::span<const std::int32_t> kept, std::span<const std::uint16_t> of) const;
     // The rows that hold works, ascending.
     std::vector<std::int32_t> rows_with_works() const;
