@@ -115,9 +115,8 @@ def trees_to_onnx(boosters: Sequence[Any], n_features: int) -> onnx.ModelProto:
     nodes: list[onnx.NodeProto] = []
     opsets: dict[str, int] = {}
     for t, booster in enumerate(boosters):
-        proto = convert_lightgbm(
-            booster, initial_types=[("dense", FloatTensorType([None, n_features]))], zipmap=False, target_opset=15
-        )
+        takes = [("dense", FloatTensorType([None, n_features]))]
+        proto = convert_lightgbm(_in_float32(booster), initial_types=takes, zipmap=False, target_opset=15)
         trees = next(node for node in proto.graph.node if node.op_type == "TreeEnsembleClassifier")
         nodes += _raw_scores(trees, t)
         opsets |= {entry.domain: entry.version for entry in proto.opset_import}
@@ -130,6 +129,26 @@ def trees_to_onnx(boosters: Sequence[Any], n_features: int) -> onnx.ModelProto:
     )
     imports = [onnx.helper.make_opsetid(domain, OPSET if not domain else version) for domain, version in opsets.items()]
     return onnx.helper.make_model(graph, opset_imports=imports, ir_version=8)
+
+
+def _in_float32(booster: Any) -> Any:
+    """The same trees, each threshold rounded down to a float32: a float32 is below the one if it is below the other.
+    ONNX keeps thresholds as the nearest float32, and a value that equals that one would go the other way.
+    """
+    lightgbm, _ = lightgbm_packages()
+
+    def rounded(threshold: str) -> str:
+        near = np.float32(threshold)
+        return repr(float(near if float(near) <= float(threshold) else np.nextafter(near, np.float32(-np.inf))))
+
+    lines = []
+    for line in booster.model_to_string().split("\n"):
+        name, _, values = line.partition("=")
+        if name == "threshold":
+            lines.append("threshold=" + " ".join(map(rounded, values.split())))
+        elif name != "tree_sizes":  # in letters of this text: without it trees are read one after the other
+            lines.append(line)
+    return lightgbm.Booster(model_str="\n".join(lines))
 
 
 def _raw_scores(trees: onnx.NodeProto, t: int) -> list[onnx.NodeProto]:

@@ -124,7 +124,6 @@ def _fit(train: LearningRows, valid: LearningRows, threads: int, seed: int, prog
 
 def _write(booster: Any, learn: Learn, path: Path, rows: Array, facts: dict[str, str]) -> None:
     """The trees behind one input a column; ExportError: ONNX Runtime computes something else."""
-    booster = _in_float32(booster)
     proto = _by_columns(trees_to_onnx([booster], len(learn.features)), learn.features)
     with TemporaryDirectory(prefix="karec-screening-") as folder:
         aside = Path(folder) / "quality.onnx"
@@ -139,26 +138,6 @@ def _write(booster: Any, learn: Learn, path: Path, rows: Array, facts: dict[str,
             if not gap <= TOLERANCE:
                 raise ExportError(f"{path}: ONNX Runtime's quality differs from LightGBM's by {gap:.2e} > {TOLERANCE}")
     write_onnx(proto, path, kind=KIND, tasks=[TASK], model_version=1, more=facts)
-
-
-def _in_float32(booster: Any) -> Any:
-    """The same trees, each threshold rounded down to a float32: a float32 is below the one if it is below the other.
-    ONNX keeps thresholds as the nearest float32, and a work that equals that one would go the other way.
-    """
-    lightgbm, _ = lightgbm_packages()
-
-    def rounded(threshold: str) -> str:
-        near = np.float32(threshold)
-        return repr(float(near if float(near) <= float(threshold) else np.nextafter(near, np.float32(-np.inf))))
-
-    lines = []
-    for line in booster.model_to_string().split("\n"):
-        name, _, values = line.partition("=")
-        if name == "threshold":
-            lines.append("threshold=" + " ".join(map(rounded, values.split())))
-        elif name != "tree_sizes":  # in letters of this text: without it trees are read one after the other
-            lines.append(line)
-    return lightgbm.Booster(model_str="\n".join(lines))
 
 
 def _by_columns(proto: onnx.ModelProto, columns: tuple[str, ...]) -> onnx.ModelProto:

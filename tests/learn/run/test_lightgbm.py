@@ -38,6 +38,18 @@ def test_lightgbm_in_onnx_gives_its_raw_scores(prepared, tmp_path):
     np.testing.assert_allclose(logits, expected, atol=1e-4)
 
 
+def test_a_value_next_to_a_threshold_goes_the_way_it_went_in_training(tmp_path):
+    low = np.float32(1.0)
+    values = np.array([low, np.nextafter(low, np.float32(2.0))], np.float32)  # between them only doubles
+    dense = np.tile(values, 200)[:, None]
+    labels = np.tile([0, 1], 200)
+    quiet = {"verbose": -1, "num_threads": 1, "min_data_in_leaf": 5, "objective": "binary"}
+    booster = lightgbm.train(quiet, lightgbm.Dataset(dense, labels), 3)
+    write_onnx(trees_to_onnx([booster], 1), tmp_path / "r.onnx", kind="ranker", tasks=["a"], model_version=1)
+    (logits,) = OnnxModel(tmp_path / "r.onnx").run({"dense": dense}, "logits")
+    np.testing.assert_allclose(logits[:, 0], booster.predict(dense, raw_score=True), atol=1e-5)
+
+
 def test_lightgbm_is_fitted_and_written_as_a_ranker(prepared, tmp_path):
     seen = []
     fit_lightgbm(prepared, tmp_path / "r.onnx", model_version=5, rounds=20, progress=lambda *a: seen.append(a))
