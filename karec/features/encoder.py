@@ -32,7 +32,7 @@ from karec.features.stored_head import entry, part, texts, whole
 from karec.features.table import TableCoder, known_codes, stored_vocabulary, vocabulary
 from karec.kernels.encode import Vocabulary
 from karec.platform.events import Exposures
-from karec.platform.folds.lists import Lists
+from karec.platform.folds.id_lists import Lists
 from karec.platform.schema import CREATOR
 from karec.platform.snapshot import Snapshot
 from karec.types import Array

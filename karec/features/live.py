@@ -8,7 +8,7 @@ import numpy as np
 
 from karec.features.crosses import MOST_EDGES, SOCIAL_EDGES
 from karec.features.encoder import Encoder
-from karec.platform.folds.lists import Lists
+from karec.platform.folds.id_lists import Lists
 from karec.platform.snapshot import Snapshot
 from karec.platform.state.reader import UserState
 from karec.types import Array

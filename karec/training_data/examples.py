@@ -17,7 +17,8 @@ from karec.features.encoder import Encoder
 from karec.platform.dataset import Dataset
 from karec.platform.events import Exposures
 from karec.platform.folds.counters import BY_USER, BY_USER_SCENE, BY_WORK, CountersOverTime
-from karec.platform.folds.lists import FOLLOWS, HISTORY, SKIPPED, Lists
+from karec.platform.folds.id_lists import Lists
+from karec.platform.folds.lists import FOLLOWS, HISTORY, SKIPPED
 from karec.platform.folds.located import LocatedEvents
 from karec.platform.snapshot import Snapshot
 from karec.types import Array

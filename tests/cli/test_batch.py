@@ -30,7 +30,8 @@ def test_each_user_has_the_feed_that_one_request_gives(job, cascade, bundle, use
     rows = pq.read_table(tmp_path / "feeds.parquet").to_pylist()
     expected, unwatched = [], replace(cascade, observers=())  # the job's own log is read by other tests
     for user in users:
-        feed = unwatched.run(Request(user, k=7, scene=cascade.scene, time_ms=bundle.snapshot.time_ms))
+        asked = Request(user, k=7, scene=cascade.scene, time_ms=bundle.snapshot.time_ms)
+        feed = unwatched.run(replace(asked, request_id=f"recommend-{user}"))
         expected += [
             {
                 "user": user,

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from karec.platform.events import Exposures
 from karec.platform.folds.advance import advance
 from karec.platform.folds.counters import BY_USER, BY_USER_SCENE, BY_WORK
-from karec.platform.folds.lists import FOLLOWS, HISTORY, LIKED, LIST_FOLDS, SKIPPED, Lists
+from karec.platform.folds.id_lists import Lists
+from karec.platform.folds.lists import FOLLOWS, HISTORY, LIKED, LIST_FOLDS, SKIPPED
 from karec.platform.folds.located import LocatedEvents
 from karec.platform.relations import Relation
 from karec.platform.snapshot import FORMER_MEANING, Snapshot

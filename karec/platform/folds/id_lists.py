@@ -1,0 +1,36 @@
+"""What a fold of lists gives: a list of ids for each row. Serving reads it too, and loads no compiler for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from karec.kernels.encode import padded_histories
+from karec.platform.relations import Relation
+from karec.types import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Lists:
+    """N lists of ids: ``values[starts[n]:ends[n]]``, oldest first."""
+
+    values: Array
+    starts: Array
+    ends: Array
+
+    @classmethod
+    def unchanged(cls, relation: Relation | None, rows: Array) -> Lists:
+        """Of ``rows (N,)`` what a relation holds that no exposure changes; empty where there is no such relation."""
+        if relation is None:
+            nothing = np.zeros(len(rows), np.int64)
+            return cls(np.empty(0, np.int64), nothing, nothing)
+        indptr = np.asarray(relation.indptr, np.int64)
+        return cls(np.asarray(relation.values, np.int64), indptr[rows], indptr[rows + 1])
+
+    def take(self, rows: Array) -> Lists:
+        return Lists(self.values, self.starts[rows], self.ends[rows])
+
+    def latest(self, width: int) -> Array:
+        """(N, width) int64: the last entries, newest first, padded with −1."""
+        return padded_histories(self.values, self.starts, self.ends, width)
