@@ -9,7 +9,7 @@ import numpy as np
 from karec.errors import DataError
 from karec.types import Array
 
-ID, CELL, SONG, VECTOR = "karec.id", "karec.cell", "karec.song", "karec.vector"  # columns of a batch
+ID, CELL, SONG, VECTOR, LISTED = "karec.id", "karec.cell", "karec.song", "karec.vector", "karec.listed"  # of a batch
 
 
 class Gathered:

@@ -16,7 +16,7 @@ MEMORY = "1200MB"  # what does not fit lies in the folder
 
 
 class Database:
-    """One thread uses it. Rows come in the order of files and of rows in them."""
+    """One thread uses it. Rows come in the order of files and of rows in them, but from a query with a join."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection

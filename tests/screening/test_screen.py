@@ -198,6 +198,27 @@ def test_a_day_in_parts_has_the_candidates_of_a_day_at_once(library, out, tmp_pa
     assert {value for _, value in kept_of(tmp_path).values()} == {value for _, value in kept_of(out).values()}
 
 
+def test_candidates_stand_in_the_order_of_the_uploads_whatever_the_threads_do(tmp_path):
+    columns = draw(60_000, np.random.default_rng(3))
+    path = write_uploads(tmp_path, {0: columns}, SETTINGS.replace("[near_duplicates]\ncosine = 0.95", ""))
+    shard = next((tmp_path / "uploads").rglob("*.parquet"))
+    table = pq.read_table(shard)
+    for part in range(3):
+        pq.write_table(table.slice(part * 20_000, 20_000), shard.with_name(f"p-{part}.parquet"), row_group_size=2048)
+    shard.unlink()
+    screened = screen(read_settings(path), tmp_path / "out")
+    ids = pq.read_table(tmp_path / "out" / "days" / f"{day(0)}.parquet")["id"].to_numpy()
+    assert screened.total()["blocked"] > 0 and len(ids) > 10_000
+    assert np.array_equal(ids, columns["id"][np.isin(columns["id"], ids)])
+
+
+def test_a_list_that_blocks_nobody_yet_is_one(days, tmp_path):
+    path = write_uploads(tmp_path, days)
+    (tmp_path / "blocked.txt").write_text("# nobody\n")
+    screened = screen(read_settings(path), tmp_path / "out")
+    assert "blocked" not in screened.total() and sum(screened.total().values()) == screened.uploads
+
+
 def test_ids_that_are_texts_come_back_as_they_went_in(days, library, tmp_path):
     as_texts = {
         number: c | {"id": (np.arange(len(c["id"]), dtype=np.int32), [f"w{work}" for work in c["id"]])}
