@@ -71,7 +71,8 @@ def told(what: Path) -> Iterator[None]:
     except (duckdb.BinderException, duckdb.ParserException, duckdb.CatalogException, duckdb.InternalException):
         raise
     except duckdb.Error as error:
-        raise DataError(f"{what} cannot be read: {one_line(str(error))}") from error
+        said = str(error).partition("\nLINE ")[0]  # then comes the query
+        raise DataError(f"{what} cannot be read: {one_line(said)}") from error
 
 
 def name(column: str) -> str:

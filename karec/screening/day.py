@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from karec.errors import DataError
-from karec.screening.candidates import CELL, ID, LISTED, SONG, VECTOR, Gathered
+from karec.screening.candidates import CELL, ID, LISTED, SONG, VECTOR, Gathered, VectorLength
 from karec.screening.database import Database, name, scan, told
 from karec.screening.day_file import DayFacts, write_day
 from karec.screening.library import IDS, LISTS, Day, Kind
@@ -79,7 +79,10 @@ class DayScreening:
             listed = {reason: self._listed(each) for reason, each in self._blocked.items()}
             dim, twice = self._dimension(), self._ids_of_several_rows()
             n_parts = max(-(-counts.get(0, 0) * 2 * dim // VECTORS), 1)
-            parts = [self._part(number, n_parts, dim, twice) for number in range(n_parts)]
+            try:
+                parts = [self._part(number, n_parts, dim, twice) for number in range(n_parts)]
+            except VectorLength as error:
+                raise DataError(f"{self._folder}: column {self._settings.columns.vector!r}: {error}") from error
         rejected = Counter({self._why.names[code]: n for code, n in counts.items() if code})
         for part in parts:
             rejected.update(part.rejected)
