@@ -140,9 +140,11 @@ def _mistakes_of_value(value: Any, hint: Any, name: str, place: Place) -> list[C
     else:
         checked(value, hint, name, place)
         return []
-    found = [error for each, kind, at in each_of for error in mistakes(typing.cast(type, kind), each, at)]
-    if not found:
-        for each, kind, at in each_of:
+    found: list[ConfigError] = []
+    for each, kind, at in each_of:
+        of_keys = list(mistakes(typing.cast(type, kind), each, at))
+        found += of_keys
+        if not of_keys:
             try:
                 fill(typing.cast(type, kind), each, at)
             except ConfigError as error:

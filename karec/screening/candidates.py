@@ -29,8 +29,8 @@ class Gathered:
         self.no_quality = self.same_id = self.without_vector = 0
 
     def add(self, batch: Any, quality: Array) -> None:
-        """``batch`` has the columns ID and CELL, and where works are compared SONG and VECTOR. VectorLength: a vector is
-        of another one.
+        """``batch`` has the columns ID and CELL, and where works are compared SONG and VECTOR. VectorLength: there are
+        vectors of several lengths.
         """
         import pyarrow as pa
 
