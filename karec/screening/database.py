@@ -12,6 +12,7 @@ from typing import Any
 from karec.errors import DataError, MissingExtra, one_line
 
 BATCH = 2**17  # rows
+SPILL = ".spill-"  # how the name of that folder begins
 MEMORY = "1200MB"  # what does not fit lies in the folder
 
 
@@ -49,7 +50,7 @@ def database(folder: Path) -> Iterator[Database]:
         import duckdb
     except ImportError as error:
         raise MissingExtra("duckdb", "screening", "screening") from error
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".spill-") as spill, duckdb.connect(":memory:") as connection:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=SPILL) as spill, duckdb.connect(":memory:") as connection:
         for name, value in (
             ("memory_limit", MEMORY),
             ("temp_directory", spill),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -25,7 +26,7 @@ from karec._files import remove_leftovers, write_text_aside
 from karec.errors import DataError
 from karec.screening import quality as qualities
 from karec.screening.allocation import Allocation, allocate
-from karec.screening.database import Database, database, name, scan
+from karec.screening.database import SPILL, Database, database, name, scan
 from karec.screening.day import DayScreening, needed
 from karec.screening.day_file import DayFacts, DayFile, digest_of, read_day_file
 from karec.screening.library import Day, check_days, day_folders, needs, read_day, window_days
@@ -88,6 +89,8 @@ def screen(
     (out / DAYS).mkdir(parents=True, exist_ok=True)
     remove_leftovers(out, r"(kept\.parquet|screen\.json)")
     remove_leftovers(out / DAYS, r"[0-9-]+\.parquet")
+    for spilled in out.glob(f"{SPILL}*"):  # of a run that was killed
+        shutil.rmtree(spilled)
     with database(out) as duckdb:
         load_blocked(duckdb, blocked)
         files, redone = {}, []

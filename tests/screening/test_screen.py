@@ -198,6 +198,15 @@ def test_a_shard_that_is_written_again_with_the_same_footer_is_screened_again(da
     assert footers[0] == footers[1]
 
 
+def test_what_a_killed_run_spilled_is_removed(library, out, tmp_path):
+    screened = tmp_path / "screened"
+    shutil.copytree(out, screened)
+    (screened / ".spill-killed").mkdir()
+    (screened / ".spill-killed" / "block.tmp").write_bytes(bytes(100))
+    assert screen(read_settings(library), screened).redone == []
+    assert files(screened) == files(out)
+
+
 def test_a_file_of_a_day_that_was_damaged_is_made_anew(library, out, tmp_path):
     screened = tmp_path / "screened"
     shutil.copytree(out, screened)
