@@ -28,6 +28,7 @@ import types
 import typing
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -139,9 +140,11 @@ def _mistakes_of_value(value: Any, hint: Any, name: str, place: Place) -> list[C
     else:
         checked(value, hint, name, place)
         return []
-    found = [error for each, kind, at in each_of for error in mistakes(typing.cast(type, kind), each, at)]
-    if not found:
-        for each, kind, at in each_of:
+    found: list[ConfigError] = []
+    for each, kind, at in each_of:
+        of_keys = list(mistakes(typing.cast(type, kind), each, at))
+        found += of_keys
+        if not of_keys:
             try:
                 fill(typing.cast(type, kind), each, at)
             except ConfigError as error:
@@ -208,7 +211,7 @@ def checked(value: Any, hint: Any, key: str, place: Place) -> Any:
     if isinstance(value, dict) and _is(kind, Mapping):
         of = inner[1] if inner else Any
         return {name: checked(each, of, f"{key}.{name}", place) for name, each in value.items()}
-    if isinstance(value, list) and _is(kind, Sequence):
+    if isinstance(value, list) and kind is not str and _is(kind, Sequence):  # a text is a sequence only to Python
         each_of = _kinds_of_places(kind, inner, len(value))
         if each_of is not None:
             found = [
@@ -220,7 +223,7 @@ def checked(value: Any, hint: Any, key: str, place: Place) -> Any:
     elif type(value) in (bool, str):  # a bool is an int and a str is a sequence only to Python
         if kind in (type(value), object):
             return value
-    elif isinstance(kind, type) and isinstance(value, kind):
+    elif isinstance(kind, type) and isinstance(value, kind) and not (kind is date and isinstance(value, datetime)):
         return value
     raise place.refusal(f"{key} = {value!r}, expected {_spelled(hint)}")
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +34,8 @@ class Settings:
     pair: tuple[int, str] = (0, "")
     sized: int | Literal["all"] = "all"
     log: bool = False
+    name: str = ""
+    day: date = date(2026, 11, 1)
     anything: Any = None
     towers: Towers = field(default_factory=Towers)
 
@@ -106,6 +109,8 @@ def test_a_plain_class_is_filled_by_its_parameters_and_what_is_given_cannot_be_s
         ({"weights": [1]}, r": weights = \[1\], expected a table"),
         ({"weights": {"click": "x"}}, r": weights\.click = 'x', expected float"),
         ({"facets": "tag"}, ": facets = 'tag', expected a list"),
+        ({"name": ["a"]}, r": name = \['a'\], expected str"),
+        ({"day": datetime(2026, 11, 3)}, r": day = datetime.*, expected date"),
         ({"limit": "x"}, ": limit = 'x', expected int"),
         ({"either": 2.5}, ": either = 2.5, expected int or str"),
         ({"pair": [1]}, r": pair = \[1\], expected a list"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -16,6 +16,7 @@ from karec.config.registry import build_steering, build_step, step_class
 from karec.config.resources import Resources
 from karec.config.scenes import Config, Scene
 from karec.config.wiring import Steered, check_steered, check_wiring
+from karec.errors import ConfigError
 from karec.observer_queue import ObserverQueue
 from karec.stage import Filter, Hydrator, Merger, Observer, RequestHydrator, Scorer, Selector, Source, Stage, Step
 
@@ -68,6 +69,27 @@ def load_cascade(path: Path, scene: str, bundle: Bundle | None = None) -> Cascad
 def build_cascade(config: Config, scene: str, bundle: Bundle | None = None) -> Cascade:
     """As ``load_cascade``, of a config that has been read, or made."""
     return Cascade._build(config, scene, bundle)
+
+
+def refused_steps(config: Config, name: str, bundle: Bundle) -> Iterator[ConfigError]:
+    """What each step of the scene ``name`` refuses when it is built by itself; observers need the others, and are left
+    out.
+    """
+    scene = config.scene(name)
+    resources = _resources(scene, bundle, config)
+    place = scene.place
+    lists: list[tuple[Sequence[Mapping[str, Any]], tuple[type[Step], ...], Resources, Place]] = [
+        (scene.request, (RequestHydrator,), replace(resources, bundle=bundle), place["request"]),
+        (scene.recall, (Source,), resources, place["recall"]),
+    ]
+    for i, stage in enumerate(scene.stages):
+        lists.append((stage.get("steps", []), STAGE_ROLES, resources, place["stages"][i]["steps"]))
+    for entries, roles, given, at in lists:
+        for i, entry in enumerate(entries):
+            try:
+                build_step(entry, roles, given, at[i])
+            except ConfigError as error:
+                yield error
 
 
 def load_cascades(path: Path, bundle: Bundle | None = None) -> dict[str, Cascade]:

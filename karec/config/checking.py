@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from karec._toml import Place, checked, known_keys, mistakes, tables
+from karec._toml import Place, checked, known_keys, mistakes, read_toml, tables
 from karec.bundle import Bundle
-from karec.config.assemble import STAGE_ROLES, build_cascade
+from karec.config.assemble import STAGE_ROLES, build_cascade, refused_steps
 from karec.config.inheriting import LISTS
 from karec.config.origins import Origins
 from karec.config.registry import STEERING, hollow_step, imported, step_mistakes
 from karec.config.resources import GIVEN
-from karec.config.scenes import RECALL, Config, counted_entry, counts_of, limit_of
+from karec.config.scenes import RECALL, SCENE_KEYS, TOP_KEYS, Config, counted_entry, counts_of, limit_of
 from karec.config.wiring import wiring_mistakes
 from karec.errors import ConfigError, KarecError
 from karec.stage import Merger, Observer, RequestHydrator, Source, Stage, Step
@@ -31,17 +31,18 @@ def config_mistakes(path: Path, scene: str | None = None, bundle: Bundle | None 
     With a ``bundle`` scenes without a mistake are built, which finds columns, models and sizes that do not fit. A
     mistake that several scenes inherit is told once. ConfigError where the file cannot be read or lacks the scene.
     """
-    config = Config.read(path)
-    if scene is not None:
+    config = Config.of_table(path, read_toml(path))
+    if scene is not None and scene not in config.scenes:
         config.inherited(scene)
+    unknown = _without_unknown(config)
     origins = Origins(config)
     told: dict[tuple[int, str], None] = {}
     for name in config.scenes if scene is None else [scene]:
-        found = list(_scene_mistakes(config, name))
+        found = list(_scene_mistakes(config, name, unknown))
         if not found and bundle is not None:
             found = list(_built(config, name, bundle))
         for error in found:
-            line = origins.nearest(error.path)
+            line = origins.lines.get(error.path) or origins.nearest(error.path)
             said = str(error).removeprefix(f"{path}: ")
             known = any(at == line and _what(said) == _what(other) for at, other in told)
             if not known:
@@ -56,7 +57,44 @@ def _what(said: str) -> str:
     return said.partition(": ")[2]
 
 
+def _without_unknown(config: Config) -> dict[str, list[ConfigError]]:
+    """Takes unknown keys out of the scenes' tables; {scene: what is wrong with them}."""
+    found: dict[str, list[ConfigError]] = {}
+    for name, table in config.scenes.items():
+        for key in [key for key in table if key not in SCENE_KEYS] if isinstance(table, dict) else ():
+            try:
+                known_keys({key: table.pop(key)}, SCENE_KEYS, Place(config.path)["scenes"][name])
+            except ConfigError as error:
+                error.path = (*error.path, key)
+                found.setdefault(name, []).append(error)
+    return found
+
+
+def _inherited(config: Config, name: str, found: list[ConfigError]) -> tuple[dict[str, Any], Sequence[str]] | None:
+    """As ``config.inherited``; a change of what is not inherited goes to ``found`` and out of its table. None: the
+    scene has no table of keys, or its parents none.
+    """
+    while True:
+        try:
+            return config.inherited(name)
+        except ConfigError as error:
+            error.path = error.path or ("scenes", name)
+            found.append(error)
+            table: Any = config.scenes
+            for key in error.path[1:-1]:
+                table = table[key] if isinstance(table, dict) and key in table else None
+            if len(error.path) < 4 or not isinstance(table, dict) or error.path[-1] not in table:
+                return None
+            del table[error.path[-1]]
+
+
 def _top_mistakes(config: Config) -> Iterator[ConfigError]:
+    for key in config.table:
+        try:
+            known_keys({key: None}, TOP_KEYS, Place(config.path))
+        except ConfigError as error:
+            error.path = (key,)
+            yield error
     for read in ("bundle", "bundle_key", "threads"):
         try:
             getattr(config, read)
@@ -67,24 +105,27 @@ def _top_mistakes(config: Config) -> Iterator[ConfigError]:
 
 def _built(config: Config, name: str, bundle: Bundle) -> Iterator[ConfigError]:
     try:
-        build_cascade(config, name, bundle).close()
+        refused = list(refused_steps(config, name, bundle))
+        yield from refused
+        if not refused:
+            build_cascade(config, name, bundle).close()
     except ConfigError as error:
         yield error
     except KarecError as error:
         yield Place(config.path)["scenes"][name].refusal(error)
 
 
-def _scene_mistakes(config: Config, name: str) -> Iterator[ConfigError]:
-    try:
-        table, parents = config.inherited(name)
-    except ConfigError as error:
-        error.path = error.path or ("scenes", name)
-        yield error
-        return
-    place = config.place_of(name, parents)
+def _scene_mistakes(config: Config, name: str, unknown: Mapping[str, Sequence[ConfigError]]) -> Iterator[ConfigError]:
     found: list[ConfigError] = []
-    counts = _counts(table, place, found)
+    inherited = _inherited(config, name, found)
+    if inherited is None:
+        yield from found
+        return
+    table, parents = inherited
+    found += [error for scene in (name, *parents) for error in unknown.get(scene, ())]
+    place = config.place_of(name, parents)
     used: set[str] = set()
+    counts = _counts(table, used, place, found)
     lists = {key: _entries(table.get(key, []), counts, used, place[key], found) for key in LISTS}
     for key, roles in ROLES.items():
         for entry, at in lists[key]:
@@ -113,8 +154,8 @@ def _scene_mistakes(config: Config, name: str) -> Iterator[ConfigError]:
         yield from _wiring(lists, stages, place)
 
 
-def _counts(table: Mapping[str, Any], place: Place, found: list[ConfigError]) -> dict[str, int]:
-    """The counts that are numbers."""
+def _counts(table: Mapping[str, Any], used: set[str], place: Place, found: list[ConfigError]) -> dict[str, int]:
+    """The counts. What is wrong with one goes to ``found`` and its name to ``used``: nothing else is told of it."""
     counts: dict[str, int] = {}
     given = table.get("counts", {})
     for name, count in given.items() if isinstance(given, dict) else [("", given)]:
@@ -123,6 +164,9 @@ def _counts(table: Mapping[str, Any], place: Place, found: list[ConfigError]) ->
         except ConfigError as error:
             error.path = (*place.path, "counts", *([name] if name else []))
             found.append(error)
+            if name:
+                counts[name] = 1
+                used.add(name)
     return counts
 
 

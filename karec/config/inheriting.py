@@ -56,7 +56,8 @@ def _by_key(parent: Mapping[str, Any], changes: Mapping[str, Any], what: str, pl
     dropped = [name for name, change in changes.items() if change is False]
     for name in dropped:
         if name not in parent:
-            raise place.refusal(f"no {what} {name!r} is inherited{nearest(name, parent)}; there are {list(parent)}")
+            at = place[name].called(place.keys)
+            raise at.refusal(f"no {what} {name!r} is inherited{nearest(name, parent)}; there are {list(parent)}")
     return {name: value for name, value in {**parent, **changes}.items() if name not in dropped}
 
 
@@ -70,11 +71,13 @@ def _by_name(parent: object, changes: Mapping[str, Any], place: Place) -> list[M
     for name, change in changes.items():
         adds = isinstance(change, dict) and ("use" in change or isinstance(change.get("steps"), list))
         if name not in entries and not adds:
-            raise place.refusal(f"no entry {name!r} is inherited{nearest(name, entries)}; there are {list(entries)}")
+            at = place[name].called(place.keys)
+            raise at.refusal(f"no entry {name!r} is inherited{nearest(name, entries)}; there are {list(entries)}")
         if change is False:
             del entries[name]
         elif not isinstance(change, dict):
-            raise place.refusal(f"{name} = {change!r}, expected a table of keys to override, or false")
+            at = place[name].called(place.keys)
+            raise at.refusal(f"{name} = {change!r}, expected a table of keys to override, or false")
         else:
             entries[name] = _changed(entries.get(name, {"name": name}), name, change, place[name])
             if "before" in change:

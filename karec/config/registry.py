@@ -128,6 +128,8 @@ def hollow_step(table: Mapping[str, Any], place: Place) -> Step:
 
 
 def _check_source(source: Source, place: Place) -> None:
+    if source.quota < 0:
+        raise place.refusal(f"quota = {source.quota}, expected a number of works")
     if not 0 <= source.floor <= source.quota:
         raise place.refusal(f"floor = {source.floor}, expected 0 … {source.quota}, the quota")
     if source.timeout_ms is None:

@@ -39,6 +39,7 @@ from karec._toml import Place, checked, known_keys, nearest, read_toml, required
 from karec.config.inheriting import LISTS, merged
 from karec.errors import ConfigError
 
+TOP_KEYS = ("bundle", "bundle_key", "threads", "scenes")
 SCENE_KEYS = (
     *("inherits", "items", "counts", "candidates", "request", "recall", "consumed", "stages", "observers", "exposure"),
 )
@@ -94,8 +95,13 @@ class Config:
         if kind is not None:
             raise ConfigError(f"{path} is a file of kind {kind} for C++ hosts; a karec.toml belongs here")
         table = read_toml(path)
+        known_keys(table, TOP_KEYS, Place(path))
+        return cls.of_table(path, table)
+
+    @classmethod
+    def of_table(cls, path: Path, table: dict[str, Any]) -> Config:
+        """The file's ``table``, whose other keys are not looked at."""
         place = Place(path)
-        known_keys(table, ("bundle", "bundle_key", "threads", "scenes"), place)
         scenes = required(table, "scenes", dict, place)
         if not scenes:
             raise place.refusal("scenes is empty; a scene is a table [scenes.NAME]")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from karec._toml import nearest
 from karec.diversity import WHOLE_SESSION, Arranged, MarkRule, Slot, arrange
 from karec.index import ItemIndex
 from karec.rerank.rules import Boosts, Place, Rule, check_together
@@ -41,7 +42,8 @@ class Scatter(Selector):
         check_together(self.rules, self.places)
         for column in self._columns():
             if column not in index.columns:
-                raise ValueError(f"the item index has no column {column!r}; it has {sorted(index.columns)}")
+                near = nearest(column, index.columns)
+                raise ValueError(f"the item index has no column {column!r}{near}; it has {sorted(index.columns)}")
             if index.columns[column].dtype.kind not in "iu":
                 raise ValueError(f"rules, places and boosts are on integers, the column {column!r} holds none")
 

@@ -6,10 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from karec.errors import DataError
 from karec.types import Array
 
-ID, CELL, SONG, VECTOR = "karec.id", "karec.cell", "karec.song", "karec.vector"  # columns of a batch
+ID, CELL, SONG, VECTOR, LISTED = "karec.id", "karec.cell", "karec.song", "karec.vector", "karec.listed"  # of a batch
+
+
+class VectorLength(ValueError):
+    """Vectors of a day have several lengths."""
 
 
 class Gathered:
@@ -26,8 +29,8 @@ class Gathered:
         self.no_quality = self.same_id = self.without_vector = 0
 
     def add(self, batch: Any, quality: Array) -> None:
-        """``batch`` has the columns ID and CELL, and where works are compared SONG and VECTOR. DataError: a vector of
-        another length.
+        """``batch`` has the columns ID and CELL, and where works are compared SONG and VECTOR. VectorLength: there are
+        vectors of several lengths.
         """
         import pyarrow as pa
 
@@ -72,15 +75,17 @@ class Gathered:
 
 def vectors_of(cells: Any, dim: int) -> tuple[Array, Array]:
     """(vectors (N, dim), int8 as they are, others as unit vectors in float16; (N,) bool: it is a vector). One that is
-    missing, all zeros or not finite is a row of zeros.
+    missing, empty, all zeros or not finite is a row of zeros.
     """
     import pyarrow as pa
+    import pyarrow.compute as pc
 
-    there = ~np.asarray(cells.is_null().to_numpy(zero_copy_only=False))
-    lengths = np.asarray(cells.value_lengths().to_numpy(zero_copy_only=False))[there]
-    odd = lengths != dim
+    lengths = np.asarray(pc.fill_null(cells.value_lengths(), 0).to_numpy(zero_copy_only=False))
+    there = lengths > 0
+    odd = lengths[there] != dim
     if odd.any():
-        raise DataError(f"content vectors of {dim} and of {int(lengths[odd][0])} numbers: one length is wanted")
+        other = int(lengths[there][odd][0])
+        raise VectorLength(f"content vectors of {dim} and of {other} numbers: one length is wanted")
     values = cells.flatten()
     if values.null_count:
         values = values.cast(pa.float32()).fill_null(float("nan"))

@@ -12,11 +12,12 @@ from typing import Any
 from karec.errors import DataError, MissingExtra, one_line
 
 BATCH = 2**17  # rows
+SPILL = ".spill-"  # how the name of that folder begins
 MEMORY = "1200MB"  # what does not fit lies in the folder
 
 
 class Database:
-    """One thread uses it. Rows come in the order of files and of rows in them."""
+    """One thread uses it. Rows come in the order of files and of rows in them, but from a query with a join."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
@@ -49,7 +50,7 @@ def database(folder: Path) -> Iterator[Database]:
         import duckdb
     except ImportError as error:
         raise MissingExtra("duckdb", "screening", "screening") from error
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".spill-") as spill, duckdb.connect(":memory:") as connection:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=SPILL) as spill, duckdb.connect(":memory:") as connection:
         for name, value in (
             ("memory_limit", MEMORY),
             ("temp_directory", spill),
@@ -71,7 +72,8 @@ def told(what: Path) -> Iterator[None]:
     except (duckdb.BinderException, duckdb.ParserException, duckdb.CatalogException, duckdb.InternalException):
         raise
     except duckdb.Error as error:
-        raise DataError(f"{what} cannot be read: {one_line(str(error))}") from error
+        said = str(error).partition("\nLINE ")[0]  # then comes the query
+        raise DataError(f"{what} cannot be read: {one_line(said)}") from error
 
 
 def name(column: str) -> str:

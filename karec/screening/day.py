@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 
 from karec.errors import DataError
-from karec.screening.candidates import CELL, ID, SONG, VECTOR, Gathered
+from karec.screening.candidates import CELL, ID, LISTED, SONG, VECTOR, Gathered, VectorLength
 from karec.screening.database import Database, name, scan, told
 from karec.screening.day_file import DayFacts, write_day
 from karec.screening.library import IDS, LISTS, Day, Kind
 from karec.screening.near_duplicates import near_duplicates
 from karec.screening.quality import Judge, scored
 from karec.screening.quality import needed as needed_by_quality
-from karec.screening.rules import Blocked, cell_sql, reasons
+from karec.screening.rules import Blocked, cell_sql, listed_sql, reasons, without_listed
 from karec.screening.rules import needed as needed_by_rules
 from karec.screening.settings import Settings
 from karec.types import Array
@@ -79,7 +79,10 @@ class DayScreening:
             listed = {reason: self._listed(each) for reason, each in self._blocked.items()}
             dim, twice = self._dimension(), self._ids_of_several_rows()
             n_parts = max(-(-counts.get(0, 0) * 2 * dim // VECTORS), 1)
-            parts = [self._part(number, n_parts, dim, twice) for number in range(n_parts)]
+            try:
+                parts = [self._part(number, n_parts, dim, twice) for number in range(n_parts)]
+            except VectorLength as error:
+                raise DataError(f"{self._folder}: column {self._settings.columns.vector!r}: {error}") from error
         rejected = Counter({self._why.names[code]: n for code, n in counts.items() if code})
         for part in parts:
             rejected.update(part.rejected)
@@ -128,13 +131,18 @@ class DayScreening:
             f"{cell_sql([quota.condition for quota in self._settings.quotas])} AS {name(CELL)}",
             *map(name, self._quality.columns),
         ]
+        lists = {f"{LISTED}{at}": each for at, each in enumerate(self._blocked.values())}
+        wanted += [f"{listed_sql(each)} AS {name(column)}" for column, each in lists.items()]
         if dim:
             wanted.append(f"CASE WHEN {song} IS NULL THEN -1 ELSE (hash({song}) >> 1)::BIGINT END AS {name(SONG)}")
             wanted.append(f"{vector} AS {name(VECTOR)}")
         mine = f" AND hash({song}) % {of} = {number}" if of > 1 else ""
         gathered = Gathered(twice, self._seen, dim)
-        query = f"SELECT {', '.join(wanted)} FROM {self._table} WHERE {self._why.sql} = 0{mine}"
-        for batch, scores in scored(self._quality, self._database.batches(query), self._threads):
+        # lists are looked up here: a join in the query would change the order of rows from run to run
+        passes = reasons(self._settings, self._day.kinds, {}).sql
+        query = f"SELECT {', '.join(wanted)} FROM {self._table} WHERE {passes} = 0{mine}"
+        batches = (without_listed(batch, lists) for batch in self._database.batches(query))
+        for batch, scores in scored(self._quality, batches, self._threads):
             gathered.add(batch, scores)
         cell, quality = gathered.column("cell", np.int64), gathered.column("quality", np.float32)
         ids = gathered.ids(pa.int64() if is_integer else pa.string())

@@ -34,6 +34,7 @@ class Shard:
     rows: int
     digest: str
     kinds: Mapping[str, Kind]
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,14 @@ class Day:
 
 
 def day_folders(folder: Path) -> dict[date, Path]:
-    """{day: its folder}, by day. DataError: ``folder`` has none, one that is no day, or a day twice."""
+    """{day: its folder}, by day. What begins with . or _ is passed over, and so are files that are not Parquet.
+
+    DataError: ``folder`` has no day, or a folder or Parquet file that is none.
+    """
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder: days are wanted there, day=YYYY-MM-DD/*.parquet")
     found: dict[date, Path] = {}
-    for path in sorted(folder.glob("day=*")):
+    for path in _told(folder):
         match = FOLDER.fullmatch(path.name)
         try:
             day = date.fromisoformat(match[1] if match else "")
@@ -95,9 +99,12 @@ def window_days(
 
 def read_day(day: date, folder: Path) -> Day:
     """Its shards, by name. DataError names one that is no Parquet file or is cut short, or whose columns are not those
-    of the first.
+    of the first; or what lies beside them and would not be read.
     """
-    paths = sorted(folder.glob("*.parquet"))
+    paths = _told(folder)
+    for path in paths:
+        if path.suffix != ".parquet" or path.is_dir():
+            raise DataError(f"{path} is no file *.parquet: move what it holds to {folder}, or name it so")
     if not paths:
         raise DataError(f"{folder} holds no *.parquet: remove it and say missing_days = [{day}], or put one there")
     shards = tuple(map(_read_shard, paths))
@@ -117,6 +124,11 @@ def check_days(days: Sequence[Day], needed: Mapping[str, Collection[Kind]]) -> N
             held = day.kinds.get(name)
             if held is None:
                 raise DataError(f"{day.shards[0].path}: no column {name!r}{nearest(name, day.kinds)}")
+            for shard in day.shards:
+                alike = [other for other in shard.names if other.casefold() == name.casefold()]
+                if len(alike) > 1:
+                    both = " and ".join(map(repr, alike))
+                    raise DataError(f"{shard.path}: columns {both} differ in capitals at most: rename one of them")
             if held not in kinds:
                 raise DataError(f"{day.shards[0].path}: column {name!r} holds {held}, wanted: {' or '.join(kinds)}")
             if held != days[0].kinds[name]:
@@ -141,7 +153,14 @@ def _read_shard(path: Path) -> Shard:
         digest = hashlib.sha256(_footer(path)).hexdigest()[:32]
     except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors or OSErrors
         raise DataError(f"{path} is no whole Parquet file: {one_line(str(error))}") from error
-    return Shard(path, metadata.num_rows, digest, {field.name: _kind(field.type) for field in schema})
+    kinds = {field.name: _kind(field.type) for field in schema}
+    return Shard(path, metadata.num_rows, digest, kinds, tuple(schema.names))
+
+
+def _told(folder: Path) -> list[Path]:
+    """Folders and Parquet files in ``folder``, by name, that are not hidden."""
+    found = (path for path in folder.iterdir() if not path.name.startswith((".", "_")))
+    return sorted(path for path in found if path.is_dir() or path.suffix.lower() in (".parquet", ".parq", ".pq"))
 
 
 def _footer(path: Path) -> bytes:

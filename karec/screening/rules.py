@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from karec.errors import DataError
 from karec.screening.database import Database, name, text
@@ -23,6 +24,7 @@ class Blocked:
     rule: Rule
     table: str
     values: tuple[str, ...] | tuple[int, ...]
+    integers: bool
 
     @property
     def column(self) -> str:
@@ -40,14 +42,15 @@ def read_blocked(settings: Settings, kinds: Mapping[str, Kind]) -> dict[str, Blo
         if rule.not_in is None or rule.column is None:
             continue
         path = settings.folder / rule.not_in
-        values: list[int] | list[str] = _lines(path, kinds.get(rule.column) == "integer")
-        found[rule.reason] = Blocked(rule, f"blocked_{at}", tuple(dict.fromkeys(values)))  # type: ignore[arg-type]
+        integers = kinds.get(rule.column) == "integer"
+        values: list[int] | list[str] = _lines(path, integers)
+        found[rule.reason] = Blocked(rule, f"blocked_{at}", tuple(dict.fromkeys(values)), integers)  # type: ignore[arg-type]
     return found
 
 
 def _lines(path: Path, integers: bool) -> list[int] | list[str]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as a list of ids: {error}") from error
     said = [(at, line.strip()) for at, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")]
@@ -66,9 +69,30 @@ def load_blocked(database: Database, blocked: Mapping[str, Blocked]) -> None:
     import pyarrow as pa
 
     for each in blocked.values():
-        kind = pa.int64() if each.values and isinstance(each.values[0], int) else pa.string()
-        with database.table("listed", pa.table({"id": pa.array(each.values, kind)})):
+        with database.table("listed", pa.table({"id": _values(each)})):
             database.run(f"CREATE OR REPLACE TABLE {each.table} AS SELECT * FROM listed")
+
+
+def listed_sql(blocked: Blocked) -> str:
+    """What of a row is looked for in the list: NULL where the rule is not for it."""
+    only = "true" if blocked.rule.where is None else condition_sql(blocked.rule.where)
+    cell = f"TRY_CAST({name(blocked.column)} AS {'BIGINT' if blocked.integers else 'VARCHAR'})"
+    return f"CASE WHEN {only} THEN {cell} END"
+
+
+def without_listed(batch: Any, lists: Mapping[str, Blocked]) -> Any:
+    """Rows of the pyarrow.RecordBatch that no list has; ``lists``: {column made by listed_sql: its list}."""
+    import pyarrow.compute as pc
+
+    for column, each in lists.items():
+        batch = batch.filter(pc.invert(pc.is_in(batch.column(column), value_set=_values(each))))
+    return batch
+
+
+def _values(blocked: Blocked) -> Any:
+    import pyarrow as pa
+
+    return pa.array(blocked.values, pa.int64() if blocked.integers else pa.string())
 
 
 def needed(settings: Settings) -> Iterator[tuple[str, Collection[Kind]]]:
@@ -99,7 +123,7 @@ class Reasons:
 
 
 def reasons(settings: Settings, kinds: Mapping[str, Kind], blocked: Mapping[str, Blocked]) -> Reasons:
-    """In the order of the rules; before them, works without an id."""
+    """In the order of the rules; before them, works without an id. A list that ``blocked`` lacks rejects none."""
     names, cases = ["", "no id"], [f"{name(settings.columns.work)} IS NULL"]
     for rule in settings.rules:
         if rule.column is None:
@@ -116,10 +140,10 @@ def reasons(settings: Settings, kinds: Mapping[str, Kind], blocked: Mapping[str,
             broken.append(f"{column} < {rule.least!r}")
         if rule.most is not None:
             broken.append(f"{column} > {rule.most!r}")
-        if rule.not_in is not None:
+        if rule.reason in blocked:
             broken.append(f"{column} IN (SELECT id FROM {blocked[rule.reason].table})")
         names.append(rule.reason)
-        cases.append(f"{only} AND ({' OR '.join(broken)})")
+        cases.append(f"{only} AND ({' OR '.join(broken) or 'false'})")
     whens = " ".join(f"WHEN {case} THEN {code}" for code, case in enumerate(cases, 1))
     return Reasons(tuple(names), f"CASE {whens} ELSE 0 END")
 

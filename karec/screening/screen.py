@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -25,10 +26,10 @@ from karec._files import remove_leftovers, write_text_aside
 from karec.errors import DataError
 from karec.screening import quality as qualities
 from karec.screening.allocation import Allocation, allocate
-from karec.screening.database import Database, database, name, scan
+from karec.screening.database import SPILL, Database, database, name, scan
 from karec.screening.day import DayScreening, needed
 from karec.screening.day_file import DayFacts, DayFile, digest_of, read_day_file
-from karec.screening.library import check_days, day_folders, needs, read_day, window_days
+from karec.screening.library import Day, check_days, day_folders, needs, read_day, window_days
 from karec.screening.rules import Blocked, load_blocked, read_blocked
 from karec.screening.selection import KEPT_DAY, KEPT_ID, MADE_OF, Window, thresholds, write_kept
 from karec.screening.settings import Settings
@@ -88,13 +89,15 @@ def screen(
     (out / DAYS).mkdir(parents=True, exist_ok=True)
     remove_leftovers(out, r"(kept\.parquet|screen\.json)")
     remove_leftovers(out / DAYS, r"[0-9-]+\.parquet")
+    for spilled in out.glob(f"{SPILL}*"):  # of a run that was killed
+        shutil.rmtree(spilled)
     with database(out) as duckdb:
         load_blocked(duckdb, blocked)
         files, redone = {}, []
         for n, day in enumerate(days, 1):
             path, digest = out / DAYS / f"{day.day}.parquet", digest_of(settings, day, judge, blocked)
             file = read_day_file(path)
-            if file is None or file.facts.made_of != digest:
+            if file is None or file.facts.made_of != digest or _written_since(day, path):
                 DayScreening(duckdb, settings, day, judge, blocked, threads).run(path, digest)
                 redone.append(str(day.day))
                 file = DayFile(path)
@@ -143,6 +146,11 @@ def read_screened(out: Path) -> Screened:
     if made_of != screened.made_of:
         raise DataError(f"{out / KEPT} is not of the same screening as {SUMMARY} beside it: run karec screen again")
     return screened
+
+
+def _written_since(day: Day, path: Path) -> bool:
+    """A shard was written after the day's file: its footer, which the digest is of, may be the same."""
+    return max(shard.path.stat().st_mtime_ns for shard in day.shards) >= path.stat().st_mtime_ns
 
 
 def _forget_days(folder: Path, before: Sequence[date]) -> None:

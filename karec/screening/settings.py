@@ -23,12 +23,11 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from karec._toml import Place, construct, fill, keywords, read_toml
-from karec.errors import ConfigError
+from karec._toml import Place, construct, keywords, read_toml
 
 Value = str | int | bool
 MOST_QUOTAS = 62  # bits of an integer
-OWN_REASONS = ("no id", "no quality", "same id", "near duplicate", "quota")
+OWN_REASONS = ("no id", "no quality", "same id", "near duplicate", "quota", "kept", "uploads")
 
 
 @dataclass(frozen=True)
@@ -92,6 +91,13 @@ class Rule:
         if self.age_days is not None and (self.age_days < 1 or self.where is not None):
             raise ValueError(f"rule {self.reason!r}: age_days is at least 1, and is for all works")
 
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """``reason``, and before it those of works whose cell in ``where``, or in ``column``, is missing."""
+        where = None if self.where is None else self.where.column
+        missing = tuple(f"{self.reason}: {column} is missing" for column in (where, self.column) if column is not None)
+        return (*dict.fromkeys(missing), self.reason)
+
 
 @dataclass(frozen=True)
 class Quota:
@@ -111,8 +117,8 @@ class Quota:
     def __post_init__(self) -> None:
         if (self.column is None) == (self.age_days is None):
             raise ValueError("a quota needs a column or age_days, and not both")
-        if self.age_days is not None and self.age_days < 1:
-            raise ValueError(f"quota {self.named!r}: age_days is at least 1")
+        if self.age_days is not None and (self.age_days < 1 or (self.value, self.least, self.below) != (None,) * 3):
+            raise ValueError(f"quota {self.named!r}: age_days is at least 1, and goes without value, least and below")
         _ = self.condition
         if not 0.0 <= self.floor <= 1.0 or not 0.0 <= self.cap <= 1.0:
             raise ValueError(f"quota {self.named!r}: floor and cap are shares from 0 to 1")
@@ -196,7 +202,8 @@ class Settings:
             raise ValueError(f"keep = {self.keep}: at least one work")
         if len(self.quotas) > MOST_QUOTAS:
             raise ValueError(f"{len(self.quotas)} quotas, at most {MOST_QUOTAS}")
-        for what, names in (("rules", [r.reason for r in self.rules]), ("quotas", [q.named for q in self.quotas])):
+        reasons = [reason for rule in self.rules for reason in rule.reasons]
+        for what, names in (("rules", reasons), ("quotas", [quota.named for quota in self.quotas])):
             twice = next((name for name in names if names.count(name) > 1), None)
             if twice is not None:
                 raise ValueError(f"{what}: {twice!r} stands there twice")
@@ -234,13 +241,4 @@ def read_settings(path: Path) -> Settings:
     """ConfigError of one line, with the place of the mistake."""
     said: dict[str, Any] = read_toml(path)
     place = Place(path)
-    values = keywords(Settings, {k: v for k, v in said.items() if k not in _LISTS}, place, given=("folder", *_LISTS))
-    for key, kind in _LISTS.items():
-        lines = said.get(key, [])
-        if not isinstance(lines, list):
-            raise ConfigError(f"{place[key]}: a list of tables is wanted, got {lines!r}")
-        values[key] = tuple(fill(kind, line, place[key][at]) for at, line in enumerate(lines))
-    return construct(Settings, {**values, "folder": path.parent}, place)
-
-
-_LISTS: dict[str, type[Any]] = {"rules": Rule, "quotas": Quota}
+    return construct(Settings, {**keywords(Settings, said, place, given=("folder",)), "folder": path.parent}, place)

@@ -171,7 +171,7 @@ def _check(out: Path, head: str, resume: bool) -> None:
     One of which no day was played holds models at most, and may be begun anew with other arms.
     """
     if not (out / HEAD).exists():
-        if any(out.iterdir()):
+        if any(not path.is_dir() for path in out.rglob("*")):  # an empty folder may wait for the report
             raise DataError(f"{out} holds something else than a simulation: name another folder with --out")
         return
     if not any(out.glob("*/day-*.npz")):

@@ -97,6 +97,56 @@ def test_every_mistake_is_told_with_its_line(tmp_path):
         assert re.match(rf"{re.escape(str(path))}:{number}: .*{message}", line), (line, number, message)
 
 
+MORE_BAD = """threds = 4
+bundle = "bundles"
+
+[scenes.home]
+requst = []
+recall = [{ use = "popular", quota = 5 }, { use = "follow", quota = -1 }]
+stages = [
+    { name = "rerank", steps = [
+        { use = "index_rows" },
+        { use = "scatter", k = "page", rules = [
+            { column = "song_id", window = 1 },
+            { colum = "creator_id" },
+        ] },
+    ] },
+]
+
+[scenes.home.counts]
+recall = 8
+page = 0
+
+[scenes.live]
+inherits = "home"
+recall.populr.quota = 3
+stages.rerank.steps.scater = false
+counts.pages = false
+"""
+MORE = [
+    (1, r"unknown key 'threds' \(did you mean 'threads'\?\)"),
+    (5, r"scenes\.home: unknown key 'requst' \(did you mean 'request'\?\)"),
+    (6, r"scenes\.home\.recall\[1\] \(follow\): quota = -1, expected a number of works"),
+    (11, r"scenes\.home\.stages\[0\]\.steps\[1\] \(scatter\)\.rules\[0\]: .*window = 1, expected at least 2"),
+    (12, r"scenes\.home\.stages\[0\]\.steps\[1\] \(scatter\)\.rules\[1\]: unknown key 'colum'"),
+    (12, r"scenes\.home\.stages\[0\]\.steps\[1\] \(scatter\)\.rules\[1\]: the key 'column' is missing"),
+    (19, r"scenes\.home: counts\.page = 0, expected at least 1"),
+    (23, r"scenes\.live\.recall: no entry 'populr' is inherited \(did you mean 'popular'\?\)"),
+    (24, r"scenes\.live\.stages\.rerank\.steps: no entry 'scater' is inherited \(did you mean 'scatter'\?\)"),
+    (25, r"scenes\.live\.counts: no count 'pages' is inherited \(did you mean 'page'\?\)"),
+]
+
+
+def test_no_mistake_hides_another(tmp_path):
+    path = tmp_path / "karec.toml"
+    path.write_text(MORE_BAD)
+    found = config_mistakes(path)
+    assert len(found) == len(MORE), "\n".join(found)
+    for line, (number, _) in zip(found, MORE, strict=True):
+        told = [message for at, message in MORE if at == number]
+        assert any(re.match(rf"{re.escape(str(path))}:{number}: .*{message}", line) for message in told), line
+
+
 def test_a_good_file_has_none_with_a_bundle_and_without(write_config):
     path = write_config(GOOD)
     assert config_mistakes(path) == []
@@ -142,6 +192,14 @@ def test_with_a_bundle_columns_are_looked_at_too(write_config, capsys):
     assert ended.value.code == 1
     out = capsys.readouterr().out
     assert re.match(rf"{re.escape(str(path))}:11: scenes\.home.*no column 'sung_id'", out) and out.count("\n") == 1
+
+
+def test_with_a_bundle_every_step_that_does_not_fit_is_told(write_config, capsys):
+    text = GOOD.replace("song_id", "sung_id").replace('"fresh", quota = 4', '"popular", segment = "cty", quota = 4')
+    with pytest.raises(SystemExit):
+        main(["config", "check", str(write_config(text))])
+    first, second = capsys.readouterr().out.splitlines()
+    assert "segment = 'cty'" in first and "no column 'sung_id' (did you mean 'song_id'?)" in second
 
 
 def test_without_a_bundle_a_note_says_what_was_not_looked_at(tmp_path, capsys):

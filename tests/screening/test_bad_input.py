@@ -191,3 +191,35 @@ def test_a_refused_screening_leaves_what_was_there(copy, out, tmp_path):
     with pytest.raises(DataError, match=re.escape(str(day(2)))):
         screen(read_settings(copy), screened)
     assert (screened / "kept.parquet").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["2026-11-09", "days=2026-11-09", "part-0.parquet"])
+def test_uploads_that_lie_in_no_day(copy, tmp_path, name):
+    shard = next(folder_of(copy, 0).iterdir())
+    (copy.parent / "uploads" / name).write_bytes(shard.read_bytes())
+    if not name.endswith(".parquet"):
+        (copy.parent / "uploads" / name).unlink()
+        (copy.parent / "uploads" / name).mkdir()
+    refused(copy, tmp_path / "out", f"{name!r} is no day: day=YYYY-MM-DD is wanted")
+
+
+@pytest.mark.parametrize("name", ["hour=3", "part-1.PARQUET", "part-1.parq"])
+def test_uploads_of_a_day_that_would_not_be_read(copy, tmp_path, name):
+    if "=" in name:
+        (folder_of(copy, 1) / name).mkdir()
+    else:
+        shutil.copy(next(folder_of(copy, 0).iterdir()), folder_of(copy, 1) / name)
+    refused(copy, tmp_path / "out", f"{folder_of(copy, 1) / name} is no file *.parquet")
+
+
+def test_what_writers_leave_beside_shards_is_passed_over(copy, out, tmp_path):
+    for name in ("_SUCCESS", ".part-0.parquet.crc", "_metadata.parquet"):
+        (folder_of(copy, 1) / name).write_bytes(b"x")
+    (copy.parent / "uploads" / "README.md").write_text("days of uploads\n")
+    screen(read_settings(copy), tmp_path / "out")
+    assert (tmp_path / "out" / "kept.parquet").read_bytes() == (out / "kept.parquet").read_bytes()
+
+
+def test_columns_that_differ_in_capitals_alone(copy, tmp_path):
+    rewritten(copy, 1, lambda columns: columns.update({"Height": columns["height"]}))
+    refused(copy, tmp_path / "out", "columns 'height' and 'Height' differ in capitals at most: rename one of them")

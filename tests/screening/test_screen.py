@@ -181,6 +181,32 @@ def test_a_changed_list_of_blocked_creators_screens_again(library, out, tmp_path
     assert len(screen(read_settings(folder / "screen.toml"), screened).redone) == 4
 
 
+def test_a_shard_that_is_written_again_with_the_same_footer_is_screened_again(days, tmp_path):
+    path = write_uploads(tmp_path, {0: days[0]})
+    shard = next((tmp_path / "uploads").rglob("*.parquet"))
+    plain_pages = {"compression": "none", "use_dictionary": False}
+    table = pq.read_table(shard)
+    at = table.schema.get_field_index("creator")
+    creators = np.resize([1, 2, 3, 5], len(table))
+    footers = []
+    for creator in (creators, np.resize([1, 2, 2, 5], len(table))):
+        screen(read_settings(path), tmp_path / "out")
+        pq.write_table(table.set_column(at, "creator", pa.array(creator)), shard, **plain_pages)
+        footers.append(shard.read_bytes()[-2000:])
+        blocked = screen(read_settings(path), tmp_path / "out").total().get("blocked", 0)
+        assert (blocked > 0) == (creator is creators)
+    assert footers[0] == footers[1]
+
+
+def test_what_a_killed_run_spilled_is_removed(library, out, tmp_path):
+    screened = tmp_path / "screened"
+    shutil.copytree(out, screened)
+    (screened / ".spill-killed").mkdir()
+    (screened / ".spill-killed" / "block.tmp").write_bytes(bytes(100))
+    assert screen(read_settings(library), screened).redone == []
+    assert files(screened) == files(out)
+
+
 def test_a_file_of_a_day_that_was_damaged_is_made_anew(library, out, tmp_path):
     screened = tmp_path / "screened"
     shutil.copytree(out, screened)
@@ -196,6 +222,27 @@ def test_a_day_in_parts_has_the_candidates_of_a_day_at_once(library, out, tmp_pa
     before = read_screened(out)
     assert screened.days == before.days and screened.quotas == before.quotas
     assert {value for _, value in kept_of(tmp_path).values()} == {value for _, value in kept_of(out).values()}
+
+
+def test_candidates_stand_in_the_order_of_the_uploads_whatever_the_threads_do(tmp_path):
+    columns = draw(60_000, np.random.default_rng(3))
+    path = write_uploads(tmp_path, {0: columns}, SETTINGS.replace("[near_duplicates]\ncosine = 0.95", ""))
+    shard = next((tmp_path / "uploads").rglob("*.parquet"))
+    table = pq.read_table(shard)
+    for part in range(3):
+        pq.write_table(table.slice(part * 20_000, 20_000), shard.with_name(f"p-{part}.parquet"), row_group_size=2048)
+    shard.unlink()
+    screened = screen(read_settings(path), tmp_path / "out")
+    ids = pq.read_table(tmp_path / "out" / "days" / f"{day(0)}.parquet")["id"].to_numpy()
+    assert screened.total()["blocked"] > 0 and len(ids) > 10_000
+    assert np.array_equal(ids, columns["id"][np.isin(columns["id"], ids)])
+
+
+def test_a_list_that_blocks_nobody_yet_is_one(days, tmp_path):
+    path = write_uploads(tmp_path, days)
+    (tmp_path / "blocked.txt").write_text("# nobody\n")
+    screened = screen(read_settings(path), tmp_path / "out")
+    assert "blocked" not in screened.total() and sum(screened.total().values()) == screened.uploads
 
 
 def test_ids_that_are_texts_come_back_as_they_went_in(days, library, tmp_path):
@@ -252,6 +299,20 @@ def test_works_without_a_song_are_compared_with_none_in_a_day_of_any_number_of_p
     for parts in (2**30, 1000):
         monkeypatch.setattr("karec.screening.day.VECTORS", parts)
         assert "near duplicate" not in screen(read_settings(path), tmp_path / f"out-{parts}").total()
+
+
+def test_an_empty_vector_among_others_is_a_missing_one(tmp_path):
+    path = write_uploads(tmp_path, {0: draw(50, np.random.default_rng(1))})
+    shard = next((tmp_path / "uploads").rglob("*.parquet"))
+    table = pq.read_table(shard)
+    vectors = table["vector"].to_pylist()
+    for missing in ([], None):
+        cells = pa.array([missing if row < 40 else vector for row, vector in enumerate(vectors)], table["vector"].type)
+        pq.write_table(table.set_column(table.schema.get_field_index("vector"), "vector", cells), shard)
+        notes = screen(read_settings(path), tmp_path / str(missing)).notes
+        assert any("without a content vector" in note for note in notes)
+    kept = [(tmp_path / str(missing) / "kept.parquet") for missing in ([], None)]
+    assert pq.read_table(kept[0]).equals(pq.read_table(kept[1]))
 
 
 @pytest.mark.parametrize("vectors", [[0.0] * 8, [float("nan")] * 8, [], None])

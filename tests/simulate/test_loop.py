@@ -221,6 +221,15 @@ def test_a_folder_of_another_simulation_is_refused_by_name(played, models):
         simulate(arms, played, SIZES, played, models=models)
 
 
+def test_a_folder_that_waits_for_a_report_is_empty_and_one_with_a_file_is_not(models, tmp_path):
+    (tmp_path / "out" / "report").mkdir(parents=True)
+    assert (play(tmp_path, models, RANDOM, sizes=replace(SIZES, days=1)) / "random").is_dir()
+    (tmp_path / "other" / "out" / "report").mkdir(parents=True)
+    (tmp_path / "other" / "out" / "report" / "page.html").write_text("a page")
+    with pytest.raises(DataError, match="holds something else than a simulation"):
+        play(tmp_path / "other", models, RANDOM)
+
+
 def test_a_folder_that_another_process_plays_into_is_refused(models, tmp_path):
     """It is held as a killed simulation's training would hold it: by a process that got its descriptor."""
     out = tmp_path / "out"
