@@ -27,6 +27,7 @@ from karec.refresh.kinds import KindOfWorks, kind_index, songs_and_creators
 from karec.refresh.lists import FROM, build_measured_lists, user_vectors
 
 KEEP = 10  # versions that stay published
+WORKS = "work"  # what ``items`` of a scene says of works
 NO_KINDS: Mapping[str, KindOfWorks] = MappingProxyType({})
 COMMUNITIES = "communities"  # fact of the manifest: the highest id of a community that was ever given
 MODELS = (PRERANK.own, PRERANK.item, "ranker.onnx")
@@ -58,6 +59,9 @@ def publish_bundle(
     stay published, as ``karec.bundle.publish`` says. Raises DataError when the encoder reads counters by user and scene
     and the snapshot has none, and BundleError as ``publish``, or where that recall is below .95.
     """
+    for name in kinds:
+        if not name.isidentifier() or name == WORKS:
+            raise ValueError(f"a kind of items is named {name!r}: expected letters, digits and _, and not {WORKS!r}")
     encoder = Encoder.load(run / "encoder.npz")
     _check_counted_by_scene(encoder, snapshot)
     snapshot, given = _with_communities(snapshot, root)
