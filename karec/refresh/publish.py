@@ -49,7 +49,8 @@ def publish_bundle(
     is a folder with the maps of the platform's ids, where they are not the snapshot's numbers.
 
     The snapshot gets the users' column ``community`` (``refresh.communities``), whose ids are those of the bundle
-    before as far as its communities are; the manifest's fact ``communities`` is the highest id that was ever given. Where the run has recall towers, the bundle has recall's own vectors too. The
+    before as far as its communities are; the manifest's fact ``communities`` is the highest id that was ever given.
+    Where the run has recall towers, the bundle has recall's own vectors too. The
     statistics of the item vectors are always written, so that a scene may begin to centre or whiten without another
     publication: .1 s for 1e5 of 64. From ``karec.refresh.lists.FROM`` works on, the index that the channel ``model``
     searches gets lists, for scenes that say ``exact = false``, and the manifest says what recall@1000 users get;
