@@ -13,7 +13,7 @@ from karec.config.inheriting import LISTS
 from karec.config.origins import Origins
 from karec.config.registry import STEERING, hollow_step, imported, step_mistakes
 from karec.config.resources import GIVEN
-from karec.config.scenes import RECALL, SCENE_KEYS, TOP_KEYS, Config, counted_entry, counts_of, limit_of
+from karec.config.scenes import COUNTED, RECALL, SCENE_KEYS, TOP_KEYS, Config, counted_entry, counts_of, limit_of
 from karec.config.wiring import wiring_mistakes
 from karec.errors import ConfigError, KarecError
 from karec.stage import Merger, Observer, RequestHydrator, Source, Stage, Step
@@ -144,14 +144,21 @@ def _scene_mistakes(config: Config, name: str, unknown: Mapping[str, Sequence[Co
         found += mistakes(imported(STEERING), table["exposure"], place["exposure"], GIVEN)
     if not lists["recall"] and not found:
         found.append(place["recall"].refusal("a scene needs at least one recall channel"))
+    limit = None
     try:
-        if limit_of(table, counts, place) is None:
+        limit = limit_of(table, counts, place)
+        if limit is None and not _names(table.get("counts"), RECALL):
             found.append(place.refusal("the key 'counts.recall' is missing: how many works leave recall at most"))
     except ConfigError as error:
         found.append(error)
     yield from found
     if not found:
-        yield from _wiring(lists, stages, place)
+        yield from _wiring(lists, stages, limit, place)
+
+
+def _names(counts: object, name: str) -> bool:
+    """Whether the table names the count, with a number that may be wrong, which is told then."""
+    return isinstance(counts, dict) and name in counts
 
 
 def _counts(table: Mapping[str, Any], used: set[str], place: Place, found: list[ConfigError]) -> dict[str, int]:
@@ -189,7 +196,7 @@ def _entries(
         except ConfigError as error:
             found.append(error)
             plain = {key: entry for key, entry in plain.items() if not isinstance(entry, str) or key not in counts}
-            plain |= {key: 1 for key in ("k", "quota") if isinstance(plain.get(key), str)}  # told already
+            plain |= {key: 1 for key in COUNTED if isinstance(plain.get(key), str | int)}  # told already
         entries.append(({**plain, **({"steps": table["steps"]} if "steps" in table else {})}, place[i]))
     return entries
 
@@ -212,13 +219,15 @@ def _steps(
 def _wiring(
     lists: Mapping[str, Sequence[tuple[dict[str, Any], Place]]],
     stages: Sequence[tuple[Mapping[str, Any], Place, Sequence[dict[str, Any]]]],
+    limit: int | None,
     place: Place,
 ) -> Iterator[ConfigError]:
     """Of steps that were never built: needs that a step finds out when it is built are not among them."""
-    request, sources, observers = (
+    request, recall, observers = (
         [hollow_step(entry, at) for entry, at in lists[key]] for key in ("request", "recall", "observers")
     )
-    merger = hollow_step({"use": "merge"}, place)
+    sources = [source for source in recall if isinstance(source, Source)]
+    merger = hollow_step({"use": "merge", "limit": limit}, place)
     assert isinstance(merger, Merger)
     chain = [Stage(stage["name"], tuple(hollow_step(step, at) for step in steps)) for stage, at, steps in stages]
     yield from wiring_mistakes(request, sources, merger, chain, observers, place)

@@ -59,6 +59,7 @@ STEPS: Mapping[str, str] = {
 }
 STEERING = "karec.ecosystem.steering:Steering"  # what the table `exposure` of a scene describes
 EVERY_STEP: Mapping[str, Any] = {"use": str, "name": str, "on_failure": Literal["fail", "skip"]}  # keys of every step
+MOST_MS = 86_400_000  # of a deadline: what a thread can wait for has an end
 EVERY_SOURCE = {"floor": int, "priority": int, "timeout_ms": float}  # keys that every recall channel takes besides
 
 S = TypeVar("S", bound=Step)
@@ -134,8 +135,8 @@ def _check_source(source: Source, place: Place) -> None:
         raise place.refusal(f"floor = {source.floor}, expected 0 … {source.quota}, the quota")
     if source.timeout_ms is None:
         return
-    if not 0 < source.timeout_ms < float("inf"):
-        raise place.refusal(f"timeout_ms = {source.timeout_ms}, expected a time above 0")
+    if not 0 < source.timeout_ms <= MOST_MS:
+        raise place.refusal(f"timeout_ms = {source.timeout_ms}, expected a time above 0, at most {MOST_MS:,}, a day")
     if source.on_failure == "fail":
         raise place.refusal('timeout_ms leaves a late channel out: give it on_failure = "skip" too')
 

@@ -44,6 +44,7 @@ SCENE_KEYS = (
     *("inherits", "items", "counts", "candidates", "request", "recall", "consumed", "stages", "observers", "exposure"),
 )
 COUNTED = ("k", "quota")  # the keys of a step that may name a count
+MOST_WORKS = 2**31 - 1  # places in a list of works are int32
 WORKS = "work"  # the kind of items that a scene recommends which does not say it
 RECALL = "recall"  # the count that limits the merged candidates
 
@@ -177,9 +178,15 @@ class Config:
 def counts_of(table: Mapping[str, Any], place: Place) -> Mapping[str, int]:
     counts: Mapping[str, int] = checked(table.get("counts", {}), Mapping[str, int], "counts", place)
     for name, count in counts.items():
-        if count <= 0:
-            raise place.refusal(f"counts.{name} = {count}, expected at least 1")
+        _check_count(f"counts.{name}", count, place)
     return counts
+
+
+def _check_count(name: str, count: int, place: Place) -> None:
+    if count <= 0:
+        raise place.refusal(f"{name} = {count}, expected at least 1")
+    if count > MOST_WORKS:
+        raise place.refusal(f"{name} = {count}, expected at most {MOST_WORKS}")
 
 
 def limit_of(table: Mapping[str, Any], counts: Mapping[str, int], place: Place) -> int | None:
@@ -187,7 +194,9 @@ def limit_of(table: Mapping[str, Any], counts: Mapping[str, int], place: Place) 
     if "candidates" in table and RECALL in counts:
         raise place.refusal("candidates and counts.recall both say how many works leave recall; keep counts.recall")
     if "candidates" in table:
-        return int(required(table, "candidates", int, place))
+        limit = int(required(table, "candidates", int, place))
+        _check_count("candidates", limit, place)
+        return limit
     return counts.get(RECALL)
 
 
@@ -205,6 +214,8 @@ def counted_entry(table: Mapping[str, Any], counts: Mapping[str, int], used: set
         if isinstance(entry.get(key), str):
             used.add(table[key])
             entry[key] = _count(entry[key], key, counts, place)
+        elif isinstance(entry.get(key), int) and not isinstance(entry[key], bool):
+            _check_count(key, entry[key], place)
     if isinstance(entry.get("steps"), list):
         entry["steps"] = _counted(entry["steps"], counts, used, place["steps"])
     return entry

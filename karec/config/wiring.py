@@ -9,7 +9,7 @@ from karec._toml import Place
 from karec.cascade import Recall
 from karec.config.registry import steps_that_give
 from karec.errors import ConfigError
-from karec.stage import Observer, RequestHydrator, Selector, Stage, Step
+from karec.stage import Merger, Observer, RequestHydrator, Selector, Source, Stage, Step
 
 
 def check_wiring(
@@ -26,14 +26,15 @@ def check_wiring(
 
 def wiring_mistakes(
     request: Sequence[Step],
-    sources: Sequence[Step],
-    merger: Step,
+    sources: Sequence[Source],
+    merger: Merger,
     stages: Sequence[Stage],
     observers: Sequence[Step],
     place: Place,
 ) -> Iterator[ConfigError]:
     """Every mistake of ``check_wiring``."""
     yield from _names(sources, stages, place)
+    yield from _floors(sources, merger, place)
     yield from _end(stages, place)
     yield from _observed(stages, observers, place)
     yield from _needs(request, sources, merger, stages, observers, place)
@@ -66,6 +67,14 @@ def _names(sources: Sequence[Step], stages: Sequence[Stage], place: Place) -> It
         twice = [name for name in names if names.count(name) > 1]
         if twice:
             yield place[key].refusal(f"the name {twice[0]!r} stands twice; give one of them another `name`")
+
+
+def _floors(sources: Sequence[Source], merger: Merger, place: Place) -> Iterator[ConfigError]:
+    floors = sum(source.floor for source in sources)
+    if merger.limit is not None and floors > merger.limit:
+        yield place["recall"].refusal(
+            f"the floors sum to {floors}, {merger.limit} works leave recall: make them smaller"
+        )
 
 
 def _end(stages: Sequence[Stage], place: Place) -> Iterator[ConfigError]:

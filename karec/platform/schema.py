@@ -29,12 +29,18 @@ ERA, COMMUNITY = "era", "community"
 ROLES = CREATOR, SONG, TYPE, TAG, PUBLISHED
 EXPOSED = "count_exposed"
 LATEST_MS = 253_402_300_799_999  # the last moment of the year 9999; a later one is no moment
+FAMILY = "family"
 NO_FAMILY = 0  # the ``family`` of a user or work that has none: this code, or a negative one
 
 
 def counter(label: str) -> str:
     """The name of the counter of exposures with ``label``."""
     return f"count_{label}"
+
+
+def is_named(column: str, codes: Array) -> Array:
+    """(N,) bool: which ``codes`` of the category ``column`` are a value: not one that is missing, nor no family."""
+    return np.asarray(np.asarray(codes) > (NO_FAMILY if column == FAMILY else -1))
 
 
 def is_counter(column: str) -> bool:

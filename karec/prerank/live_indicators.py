@@ -20,6 +20,7 @@ import numpy as np
 from karec.index import ItemIndex
 from karec.platform.indicators import indicator_weights, indicators
 from karec.platform.rates import mean_rate, smoothed_rate
+from karec.platform.schema import is_named
 from karec.platform.snapshot import Snapshot
 from karec.stage import Scorer
 from karec.types import Array, Candidates, Request
@@ -69,7 +70,7 @@ def _segments(snapshot: Snapshot, column: str) -> Array:
         raise ValueError(f"segment = {column!r} is no integer column of users; there are {there}")
     if ENJOYED not in snapshot.relations or PASSED not in snapshot.relations:
         raise ValueError(f"segment = {column!r} needs the lists {ENJOYED} and {PASSED}, the platform keeps none")
-    named = values >= 0
+    named = is_named(column, values)
     segments = np.full(len(values), -1, np.int64)
     segments[named] = np.unique(values[named], return_inverse=True)[1]
     return segments

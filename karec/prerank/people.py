@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from karec.index import ItemIndex
-from karec.platform.schema import CREATOR
+from karec.platform.schema import CREATOR, is_named
 from karec.platform.snapshot import Snapshot
 from karec.stage import Filter
 from karec.types import Array, Candidates, Request
@@ -29,7 +29,8 @@ class NotOwn(Filter):
 
     def keep(self, request: Request, candidates: Candidates) -> Array:
         made_by = request.index.gather(CREATOR, candidates.rows)
-        return np.asarray((candidates.rows >= 0) & (made_by != request.user_number))
+        own = (made_by == request.user_number) & (made_by >= 0)  # a stranger's number is as negative as nobody's
+        return np.asarray((candidates.rows >= 0) & ~own)
 
 
 class Followed(Filter):
@@ -66,7 +67,7 @@ class NotFollowed(Followed):
 class AsUser(Filter):
     """Keeps items whose ``column`` has the value that the user's column of that name has, as one's own city.
 
-    A user who is unknown, or whose value is (below 0), keeps nothing. O(N).
+    A user who is unknown, or whose value is (below 0, or no family), keeps nothing. O(N).
     """
 
     needs = ("rows",)
@@ -82,9 +83,9 @@ class AsUser(Filter):
 
     def keep(self, request: Request, candidates: Candidates) -> Array:
         user = int(self.snapshot.users.lookup(np.array([request.user_number]))[0])
-        own = -1 if user < 0 else int(self.snapshot.users[self.column][user])
-        values = request.index.gather(self.column, candidates.rows)
-        return np.asarray((candidates.rows >= 0) & (values == own) & (own >= 0))
+        if user < 0 or not is_named(self.column, own := self.snapshot.users[self.column][user]):
+            return np.zeros(len(candidates), bool)
+        return np.asarray((candidates.rows >= 0) & (request.index.gather(self.column, candidates.rows) == own))
 
 
 def _need_column(index: ItemIndex, name: str) -> None:

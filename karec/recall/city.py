@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from karec.platform.schema import is_named
 from karec.platform.snapshot import Snapshot
-from karec.recall.postings import interleave, newest_by, user_row, works_by
+from karec.recall.postings import category, interleave, newest_by, user_row, works_by
 from karec.stage import Source
 from karec.types import Candidates, Request
 
@@ -32,10 +33,11 @@ class City(Source):
         self.quota = quota
         self.column = column
         self.lists = (works_by(snapshot, column), newest_by(snapshot, column))
+        self.city_of = category(snapshot.users, column)
 
     def recall(self, request: Request) -> Candidates:
         user = user_row(self.snapshot, request.user_number)
-        if user < 0 or (city := int(self.snapshot.users[self.column][user])) < 0:
+        if user < 0 or not is_named(self.column, city := self.city_of[user]):
             return Candidates.empty()
         here = np.array([city])
         rows = interleave(self.snapshot, [of.spans(here, self.quota) for of in self.lists], self.quota)

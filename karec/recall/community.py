@@ -53,7 +53,7 @@ def _made_in(snapshot: Snapshot) -> Postings | None:
 
     def build() -> Postings:
         maker = snapshot.users.lookup(snapshot.works[CREATOR])
-        community = np.where(maker >= 0, np.asarray(snapshot.users[COMMUNITY])[maker], -1)
+        community = np.append(snapshot.users[COMMUNITY], -1)[maker]  # the last is of who is no user
         return Postings.build(community, newness(snapshot))
 
     return snapshot.built.get("works made in communities", build)

@@ -61,7 +61,9 @@ def _orders(snapshot: Snapshot, quota: int, pool: int, draws: int) -> tuple[Cand
         return (Candidates.of(ids[newest[:quota]]),)
     positives, shows = (np.asarray(works[name], np.float64) for name in (counted[-1], schema.EXPOSED))
     mean = min(max(mean_rate(positives, shows), LEAST_MEAN), 1.0 - LEAST_MEAN)
-    maker = np.asarray(works[CREATOR]) if CREATOR in works.columns else np.arange(len(works))
+    maker = np.array(works[CREATOR], np.int64) if CREATOR in works.columns else np.full(len(works), -1)
+    alone = maker < 0  # nobody knows who made it: it says nothing of another such work
+    maker[alone] = maker.max(initial=-1) + 1 + np.arange(np.count_nonzero(alone))
     creators, maker = np.unique(maker, return_inverse=True)
     p_c, n_c = (np.bincount(maker, weights=values, minlength=len(creators)) for values in (positives, shows))
     drawn, of_newest = np.unique(maker[newest], return_inverse=True)

@@ -14,6 +14,8 @@ from karec.recall.postings import related, user_row
 from karec.stage import Merger
 from karec.types import Candidates, Noted, Request
 
+NOT_OF_ITEMS = ("follows", "friends", "searched")  # relations that hold ids of people and songs
+
 
 class QuotaMerger(Merger):
     """At most ``quotas[c]`` works that channel c brings first, and ``limit`` in all; the order of the channels is their
@@ -44,11 +46,11 @@ class QuotaMerger(Merger):
             raise ValueError(f"a channel's floor lies in 0 … its quota, got {above[0][0]} with the quota {above[0][1]}")
         if sum(floors) > limit:
             raise ValueError(f"the floors sum to {sum(floors)}, {limit} works leave recall: make them smaller")
-        relations = () if snapshot is None else tuple(snapshot.relations)
+        relations = () if snapshot is None else tuple(name for name in snapshot.relations if name not in NOT_OF_ITEMS)
         for relation in consumed:
             if relation not in relations:
                 raise ValueError(
-                    f"consumed names {relation!r}{nearest(relation, relations)}; relations are {relations}"
+                    f"consumed names {relation!r}{nearest(relation, relations)}; lists of items are {relations}"
                 )
         self.quotas = tuple(quotas)
         self.limit = limit

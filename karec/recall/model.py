@@ -25,7 +25,8 @@ class Model(Source):
 
     ``exact`` False: of an index with lists, only the works of the lists nearest to the user are scored: of ``n_probe``
     lists, the bundle's number, at which recall@1000 was measured to be .95 or more, or of as many as hold MORE times
-    the quota, if these are more. An index without lists, as of a small catalogue, is scanned.
+    the quota on average, if these are more; where lists near the user are small, fewer works than the quota are found.
+    An index without lists, as of a small catalogue, is scanned.
 
     Blocked works are left out, so that fewer than ``quota`` may be found, and works of a version that has no user
     vector, which the notes count (``without_user_vector``).

@@ -87,8 +87,9 @@ def _top_in_each(snapshot: Snapshot, column: str, quota: int) -> Mapping[int, Ar
     """{segment: (quota,) int32 work rows}. O(segments · works · log)."""
     seen, everywhere = seen_by(snapshot, column), popularity(snapshot)
     values, first = np.unique(seen.segment, return_index=True)
+    ends = np.append(first, len(seen.segment))[1:]
     best = {}
-    for value, begin, end in zip(values.tolist(), first, np.append(first[1:], len(seen.segment)), strict=True):
+    for value, begin, end in zip(values.tolist(), first, ends, strict=True):
         rates = everywhere.copy()
         rates[seen.row[begin:end]] = seen.rate[begin:end]
         best[value] = _top(rates, quota).astype(np.int32)

@@ -16,6 +16,7 @@ from karec.platform import schema
 from karec.platform.rates import mean_rate, smoothed_rate
 from karec.platform.schema import CREATOR, PUBLISHED
 from karec.platform.snapshot import Snapshot
+from karec.platform.table import Table
 from karec.types import Array
 
 Spans = tuple[Array, Array, Array]
@@ -69,14 +70,14 @@ class ListsOfUsers:
 def works_by(snapshot: Snapshot, column: str) -> Postings:
     """Work rows by their value of ``column``, most popular first (``popularity``)."""
     return snapshot.built.get(
-        ("works by popularity", column), lambda: Postings.build(snapshot.works[column], popularity(snapshot))
+        ("works by popularity", column), lambda: Postings.build(category(snapshot.works, column), popularity(snapshot))
     )
 
 
 def newest_by(snapshot: Snapshot, column: str) -> Postings:
     """Work rows by their value of ``column``, published last first, most popular first where nobody knows when."""
     return snapshot.built.get(
-        ("newest works", column), lambda: Postings.build(snapshot.works[column], newness(snapshot))
+        ("newest works", column), lambda: Postings.build(category(snapshot.works, column), newness(snapshot))
     )
 
 
@@ -108,7 +109,17 @@ def users_by(snapshot: Snapshot, column: str) -> Postings | None:
     users = snapshot.users
     if column not in users.columns:
         return None
-    return snapshot.built.get(("users by", column), lambda: Postings.build(users[column], np.zeros(len(users))))
+    return snapshot.built.get(
+        ("users by", column), lambda: Postings.build(category(users, column), np.zeros(len(users)))
+    )
+
+
+def category(table: Table, column: str) -> Array:
+    """The column, whose values are lists' keys; ValueError for one that does not hold whole numbers."""
+    values = np.asarray(table[column])
+    if values.dtype.kind not in "iu":
+        raise ValueError(f"the column {column!r} holds {values.dtype}, recall by its values needs whole numbers")
+    return values
 
 
 def interleave(snapshot: Snapshot, lists: Sequence[Spans], limit: int) -> Array:

@@ -25,7 +25,8 @@ class Profile(Source):
     facets    song, creator, tag and era, those of them that works have
     evidence  {kind: weight}: ``history`` and ``liked`` are works; ``sung``: the works that the user made; ``searched``:
               songs, which weigh in the facet song alone. The latest entry of a kind weighs its weight, each older one
-              ``decay`` times the next. What the platform does not record weighs nothing.
+              ``decay`` times the next. What the platform does not record weighs nothing, nor does a value below 0,
+              which is one that nobody knows.
     """
 
     proven = True  # tests/recall/test_profile.py
@@ -57,10 +58,10 @@ class Profile(Source):
             )
         self.evidence = dict(EVIDENCE if evidence is None else evidence)
         for kind, weight in self.evidence.items():
-            if kind not in EVIDENCE or not 0 <= weight < np.inf:
-                raise ValueError(
-                    f"evidence {kind} = {weight}{nearest(kind, EVIDENCE)}: kinds are {list(EVIDENCE)}, weights are ≥ 0"
-                )
+            if kind not in EVIDENCE:
+                raise ValueError(f"no evidence {kind!r}{nearest(kind, EVIDENCE)}; kinds are {list(EVIDENCE)}")
+            if not 0 <= weight < np.inf:
+                raise ValueError(f"evidence {kind} = {weight}, weights are ≥ 0")
         self.snapshot = snapshot
         self.quota = quota
         self.facets = tuple(facets)
@@ -82,6 +83,8 @@ class Profile(Source):
             keys, weight = self.snapshot.works[facet][works], weights
             if facet == SONG and len(songs):
                 keys, weight = np.concatenate([keys, songs]), np.concatenate([weight, of_songs])
+            named = keys >= 0  # works whose song or tag nobody knows are of no song and no tag
+            keys, weight = keys[named], weight[named]
             if len(keys) and weight.any():
                 lists.append(self._facet(facet, keys, weight))
         return Candidates.of(self.snapshot.works.ids[interleave(self.snapshot, lists, self.quota)])

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from karec.platform.rates import smoothed_rate
+from karec.platform.schema import is_named
 from karec.platform.snapshot import Snapshot
 from karec.recall.postings import Postings, lists_of_users, popularity
 from karec.types import Array
@@ -46,8 +47,9 @@ def enjoyed_in(snapshot: Snapshot, column: str) -> Postings:
 
 
 def seen_by(snapshot: Snapshot, column: str) -> SeenBySegment:
-    """Of each value of the users' ``column``; a negative one is no segment. O(entries of the lists · log)."""
+    """Of each value of the users' ``column``; one that is missing is no segment. O(entries of the lists · log)."""
     n, segment_of = len(snapshot.works), np.asarray(snapshot.users[column], np.int64)
+    segment_of = np.where(is_named(column, segment_of), segment_of, -1)
     keys, enjoyed = [np.empty(0, np.int64)], [np.empty(0)]
     for relation, is_enjoyed in (("history", 1.0), ("skipped", 0.0)):
         if relation in snapshot.relations:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from karec.platform.schema import NO_FAMILY
+from karec.platform.schema import FAMILY, is_named
 from karec.platform.snapshot import Snapshot
 from karec.recall.postings import interleave, latest_of_users, newest_by_creator, related, user_row, users_by
 from karec.stage import Source
@@ -31,7 +31,7 @@ class Social(Source):
         self.people = people
         self.per_person = per_person
         self.made = newest_by_creator(snapshot)
-        self.families = users_by(snapshot, "family")
+        self.families = users_by(snapshot, FAMILY)
         self.lists = [latest_of_users(snapshot, relation) for relation in ("liked", "history")]
         if self.families is None and "friends" not in snapshot.relations:
             raise ValueError(
@@ -52,6 +52,6 @@ class Social(Source):
         return Candidates.of(self.snapshot.works.ids[interleave(self.snapshot, lists, self.quota)])
 
     def _family(self, user: int) -> Array:
-        if self.families is None or (family := int(self.snapshot.users["family"][user])) <= NO_FAMILY:
+        if self.families is None or not is_named(FAMILY, family := self.snapshot.users[FAMILY][user]):
             return np.empty(0, np.int64)
-        return self.families.of(family, self.people)
+        return self.families.of(int(family), self.people)

@@ -27,20 +27,22 @@ NEIGHBOURS = 4
 NONE = -1
 
 
-def communities(snapshot: Snapshot, former: Snapshot | None = None) -> Array | None:
+def communities(snapshot: Snapshot, former: Snapshot | None = None, given: int = NONE) -> Array | None:
     """(users,) int32: the community of each user row, −1 for none; None where no two users are bound by anything.
 
-    ``former``: the snapshot that was published before, whose ids are kept. MissingExtra without igraph.
+    ``former``: the snapshot that was published before, whose ids are kept. ``given``: the highest id that any
+    publication gave, also to a community that is no more; −1 for none. MissingExtra without igraph.
     """
     pairs, weights = _edges(snapshot)
     if not len(pairs):
         return None
     found = _leiden(pairs, weights, len(snapshot.users))
-    if former is None or COMMUNITY not in former.users.columns:
-        return found
-    was = np.asarray(former.users[COMMUNITY], np.int64)
-    rows = former.users.lookup(np.asarray(snapshot.users.ids))
-    return with_former_ids(found, np.where(rows >= 0, was[rows], NONE), int(was.max(initial=NONE)))
+    was = np.empty(0, np.int64)
+    rows = np.full(len(found), NONE)
+    if former is not None and COMMUNITY in former.users.columns:
+        was = np.asarray(former.users[COMMUNITY], np.int64)
+        rows = former.users.lookup(np.asarray(snapshot.users.ids))
+    return with_former_ids(found, np.append(was, NONE)[rows], int(was.max(initial=given)))
 
 
 def with_former_ids(found: Array, was: Array, most: int) -> Array:

@@ -32,10 +32,14 @@ AT_ONCE = 1 << 16  # works whose vectors are read at once
 
 @dataclass(frozen=True, eq=False)
 class KindOfWorks:
-    """``works_of``: for each row of ``kind.items`` the ids of the works that it is made of."""
+    """``works_of``: for each row of ``kind.items`` the ids of the works that it is made of. ValueError: for others."""
 
     kind: ItemKind
     works_of: Relation
+
+    def __post_init__(self) -> None:
+        if len(self.works_of) != len(self.kind.items):
+            raise ValueError(f"works_of has {len(self.works_of)} lists, the kind has {len(self.kind.items)} items")
 
 
 def songs_and_creators(snapshot: Snapshot) -> dict[str, KindOfWorks]:

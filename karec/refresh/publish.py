@@ -21,13 +21,15 @@ from karec.models.onnx_model import OnnxModel
 from karec.platform.schema import COMMUNITY
 from karec.platform.snapshot import Snapshot
 from karec.platform.table import Table
-from karec.refresh.communities import communities
+from karec.refresh.communities import NONE, communities
 from karec.refresh.item_vectors import build_index
 from karec.refresh.kinds import KindOfWorks, kind_index, songs_and_creators
 from karec.refresh.lists import FROM, build_measured_lists, user_vectors
 
 KEEP = 10  # versions that stay published
+WORKS = "work"  # what ``items`` of a scene says of works
 NO_KINDS: Mapping[str, KindOfWorks] = MappingProxyType({})
+COMMUNITIES = "communities"  # fact of the manifest: the highest id of a community that was ever given
 MODELS = (PRERANK.own, PRERANK.item, "ranker.onnx")
 
 
@@ -47,7 +49,8 @@ def publish_bundle(
     is a folder with the maps of the platform's ids, where they are not the snapshot's numbers.
 
     The snapshot gets the users' column ``community`` (``refresh.communities``), whose ids are those of the bundle
-    before as far as its communities are. Where the run has recall towers, the bundle has recall's own vectors too. The
+    before as far as its communities are; the manifest's fact ``communities`` is the highest id that was ever given.
+    Where the run has recall towers, the bundle has recall's own vectors too. The
     statistics of the item vectors are always written, so that a scene may begin to centre or whiten without another
     publication: .1 s for 1e5 of 64. From ``karec.refresh.lists.FROM`` works on, the index that the channel ``model``
     searches gets lists, for scenes that say ``exact = false``, and the manifest says what recall@1000 users get;
@@ -57,13 +60,21 @@ def publish_bundle(
     stay published, as ``karec.bundle.publish`` says. Raises DataError when the encoder reads counters by user and scene
     and the snapshot has none, and BundleError as ``publish``, or where that recall is below .95.
     """
+    for name in kinds:
+        if not name.isidentifier() or name == WORKS:
+            raise ValueError(f"a kind of items is named {name!r}: expected letters, digits and _, and not {WORKS!r}")
     encoder = Encoder.load(run / "encoder.npz")
     _check_counted_by_scene(encoder, snapshot)
-    snapshot = _with_communities(snapshot, root)
+    snapshot, given = _with_communities(snapshot, root)
     item_tower = OnnxModel(run / "item_tower.onnx", threads=0)
     index = build_index(snapshot, encoder, item_tower, progress=progress)
     recall = _recall_index(run, snapshot, encoder, progress)
-    facts = {"tasks": list(item_tower.tasks), "works": len(snapshot.works), "users": len(snapshot.users)}
+    facts = {
+        "tasks": list(item_tower.tasks),
+        "works": len(snapshot.works),
+        "users": len(snapshot.users),
+        COMMUNITIES: given,
+    }
     if lists and len(index) >= FROM and len(snapshot.users) > 1:  # one chooses, one judges
         space, searched = (PRERANK, index) if recall is None else (RECALL, recall)
         asked = user_vectors(snapshot, encoder, OnnxModel(run / space.own))
@@ -99,15 +110,18 @@ def _recall_index(run: Path, snapshot: Snapshot, encoder: Encoder, progress: Pro
     return build_index(snapshot, encoder, tower, columns={}, progress=progress)
 
 
-def _with_communities(snapshot: Snapshot, root: Path) -> Snapshot:
+def _with_communities(snapshot: Snapshot, root: Path) -> tuple[Snapshot, int]:
+    """The snapshot with the column ``community``, and the highest id that a publication gave, −1 for none."""
     try:
-        former = Bundle.open(root, verify=False).snapshot
+        bundle = Bundle.open(root, verify=False)
+        former, given = bundle.snapshot, int(bundle.facts.get(COMMUNITIES, NONE))
     except (BundleError, DataError):  # the first one, or one that cannot be read: ids begin at 0
-        former = None
-    found = communities(snapshot, former)
+        former, given = None, NONE
+    found = communities(snapshot, former, given)
     if found is None:
-        return snapshot
-    return replace(snapshot, users=Table(snapshot.users.ids, {**snapshot.users.columns, COMMUNITY: found}))
+        return snapshot, given
+    users = Table(snapshot.users.ids, {**snapshot.users.columns, COMMUNITY: found})
+    return replace(snapshot, users=users), int(found.max(initial=given))
 
 
 def _check_counted_by_scene(encoder: Encoder, snapshot: Snapshot) -> None:

@@ -168,6 +168,11 @@ def test_a_good_file_has_none_with_a_bundle_and_without(write_config):
         ("recall.popular.quota = 3", "recall.popular.qouta = 3", 21, "unknown key 'qouta'"),
         ("recall.popular.quota = 3", "recall = []", 21, "a scene needs at least one recall channel"),
         ("recall = 8\n", "", 3, "the key 'counts.recall' is missing"),
+        ("quota = 5 }", "quota = 0 }", 4, r"recall\[0\]: quota = 0, expected at least 1"),
+        ("quota = 5 }", "quota = -3 }", 4, r"recall\[0\]: quota = -3, expected at least 1"),
+        ("quota = 5 }", "quota = 9, floor = 9 }", 4, "the floors sum to 9, 8 works leave recall: make them smaller"),
+        ("quota = 5 }", "quota = 5_000_000_000 }", 4, r"quota = 5000000000, expected at most 2147483647"),
+        ("recall = 8\n", "recall = 5_000_000_000\n", 16, r"counts\.recall = 5000000000, expected at most 2147483647"),
     ],
 )
 def test_without_a_bundle_the_chain_and_sizes_are_looked_at(tmp_path, old, new, line, message):

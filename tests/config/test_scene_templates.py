@@ -121,6 +121,9 @@ def test_comments_are_of_different_people(asked, bundle):
     works = bundle.snapshot.works
     creators = works["creator_id"][works.lookup(asked("comment", k=5).candidates.ids)].tolist()
     assert len(creators) == len(set(creators)) == 5
+    first = tuple(asked("comment", k=5).candidates.ids.tolist())
+    second = asked("comment", k=3, shown=first).candidates.ids
+    assert not set(works["creator_id"][works.lookup(second)].tolist()) & set(creators), "nor on the next page"
 
 
 @pytest.mark.parametrize(

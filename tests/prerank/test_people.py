@@ -52,6 +52,21 @@ def test_as_user_keeps_items_with_the_users_value_and_none_where_it_is_not_known
     assert kept(step, index, 77, EVERYTHING) == []
 
 
+def test_no_family_is_nobodys_family(platform):
+    columns = {"family": np.array([0, 7] * 5, np.int32)}
+    index = ItemIndex.build(platform.works.ids, np.eye(10, dtype=np.float32), columns=columns)
+    users = Table(platform.users.ids, {"family": np.array([0, 7, -1, 0], np.int32)})
+    step = AsUser(index, replace(platform, users=users), "family")
+    assert [kept(step, index, user, EVERYTHING) for user in (1, 3)] == [[], []]
+    assert kept(step, index, 2, EVERYTHING) == [101, 103, 105, 107, 109]
+
+
+def test_what_nobody_is_known_to_have_made_is_no_strangers_own(platform):
+    columns = {"creator_id": np.array([-1, 3] * 5)}
+    index = ItemIndex.build(platform.works.ids, np.eye(10, dtype=np.float32), columns=columns)
+    assert kept(NotOwn(index), index, -1, EVERYTHING) == EVERYTHING[:-1], "−1 is the number of a name that is unknown"
+
+
 def test_an_item_is_on_until_it_is_blocked_and_again_when_it_is_not(index):
     index.block([101, 105])
     assert kept(IsOn(index), index, 1, EVERYTHING) == [100, 102, 103, 104, 106, 107, 108, 109]

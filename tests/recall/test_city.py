@@ -45,5 +45,11 @@ def test_the_column_stands_in_both_tables(cities, platform):
         City(cities, quota=0)
 
 
+def test_a_column_of_other_than_whole_numbers_is_refused_when_the_channel_is_built(cities):
+    towns = replace(cities, users=Table(cities.users.ids, {"city": np.array([0.0, np.nan, 5.0, 1.5])}))
+    with pytest.raises(ValueError, match="the column 'city' holds float64, recall by its values needs whole numbers"):
+        City(towns, quota=3)
+
+
 def test_every_work_is_there_once(cities):
     assert len(set(found(City(cities, quota=9)))) == 5

@@ -48,6 +48,12 @@ def test_what_was_passed_over_alone_is_not_enjoyed(grouped):
     assert lists.of(0, 9).tolist() == [9, 0] and lists.of(4, 9).tolist() == [5] and not len(lists.of(-1, 9))
 
 
+def test_a_platform_without_users_brings_nothing(grouped):
+    nobody = Table(np.empty(0, np.int64), {"community": np.empty(0, np.int32)})
+    none = Relation(np.zeros(1, np.int64), np.empty(0, np.int64))
+    assert found(Community(replace(grouped, users=nobody, relations={"history": none}), quota=20)) == []
+
+
 def test_without_communities_it_says_where_they_come_from(platform):
     with pytest.raises(ValueError, match="needs the users' column 'community', which publishing finds"):
         Community(platform, quota=3)

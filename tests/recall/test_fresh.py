@@ -56,6 +56,8 @@ def test_what_was_shown_in_vain_comes_up_in_no_draw_and_what_was_hardly_shown_in
     tried = replace(platform, works=Table(ids, {**columns, "creator_id": np.repeat([1, 2, 1], [10, 10, 20])}))
     known = {work for i in range(60) for work in found(Fresh(tried, 10, pool=40), f"r{i}") if work >= 20}
     assert len(known) < len(unknown), "their creator is known by works that were shown in vain"
+    nobodys = replace(platform, works=Table(ids, {**columns, "creator_id": np.full(40, -1)}))
+    assert [found(Fresh(nobodys, 10, pool=40), f"r{i}") for i in range(60)] == draws, "nobody is not one creator"
 
 
 def test_works_without_counters_are_by_moment_and_without_moments_refused(platform):

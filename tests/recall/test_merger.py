@@ -74,7 +74,8 @@ def test_what_a_user_consumed_never_leaves_recall_and_takes_nobodys_place(platfo
         ({"floors": [4, 0]}, "a channel's floor lies in 0 … its quota, got 4 with the quota 3"),
         ({"floors": [-1, 0]}, "a channel's floor lies in 0 … its quota, got -1 with the quota 3"),
         ({"floors": [3, 2]}, "the floors sum to 5, 4 works leave recall: make them smaller"),
-        ({"consumed": ["histroy"]}, "consumed names 'histroy' (did you mean 'history'?); relations are"),
+        ({"consumed": ["histroy"]}, "consumed names 'histroy' (did you mean 'history'?); lists of items are"),
+        ({"consumed": ["follows"]}, "consumed names 'follows'; lists of items are"),
     ],
 )
 def test_floors_and_relations_that_make_no_sense_are_refused(platform, settings, message):

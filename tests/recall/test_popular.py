@@ -50,6 +50,18 @@ def test_in_a_segment_works_are_by_their_rate_among_its_users(platform):
     assert [found(here, user) for user in (3, 4, 999)] == [[109, 108, 107]] * 3, "as everybody, where nothing was seen"
 
 
+def test_in_a_segment_of_which_nobody_has_seen_anything_works_are_as_with_everybody(platform):
+    for relations in ({}, {"history": Relation.from_pairs(np.empty(0, int), np.empty(0, int), 4)}):
+        unseen = replace(segmented(platform), relations=relations)
+        assert found(Popular(unseen, quota=3, segment="age_band")) == [109, 108, 107]
+
+
+def test_who_are_of_no_family_are_no_segment(platform):
+    users = Table(platform.users.ids, {"family": np.array([0, 0, 7, -1], np.int32)})
+    here = Popular(replace(segmented(platform), users=users), quota=3, segment="family")
+    assert [found(here, user) for user in (1, 2, 3, 4)] == [[109, 108, 107]] * 4
+
+
 def test_a_segment_is_an_integer_column_of_users(platform):
     for segment in ("height", "mood"):
         with pytest.raises(ValueError, match=f"segment = '{segment}' is no integer column of users; these are"):

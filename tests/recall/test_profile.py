@@ -46,6 +46,14 @@ def test_each_kind_of_evidence_counts_and_one_without_weight_does_not(platform):
     assert by_tag == [], "a song that was searched says nothing of tags"
 
 
+def test_a_tag_that_nobody_knows_is_no_tag(platform):
+    works = Table(platform.works.ids, {**platform.works.columns, "tag": np.array([-1, 0] * 5, np.int32)})
+    source = Profile(replace(platform, works=works), quota=10, facets=["tag"], evidence={"history": 1.0})
+    assert found(source) == [], "user 1 watched 100 and 104, which have none"
+    made = Profile(replace(platform, works=works), quota=10, facets=["tag"])
+    assert set(found(made)) == {101, 103, 105, 107, 109}, "user 1 made 101 and 109"
+
+
 @given(
     platforms,
     st.sampled_from([*USERS.tolist(), 999]),
@@ -106,8 +114,8 @@ SETTINGS = "profile needs quota > 0, keys_per_facet > 0 and 0 < decay ≤ 1, got
         ),
         ({"decay": 0.0}, SETTINGS + "9, 20 and 0.0"),
         ({"decay": 1.5}, SETTINGS + "9, 20 and 1.5"),
-        ({"evidence": {"watched": 1.0}}, "evidence watched = 1.0 (did you mean 'searched'?): kinds are ['history', "),
-        ({"evidence": {"like": 1.0}}, "evidence like = 1.0 (did you mean 'liked'?): kinds are"),
+        ({"evidence": {"watched": 1.0}}, "no evidence 'watched' (did you mean 'searched'?); kinds are ['history', "),
+        ({"evidence": {"like": 1.0}}, "no evidence 'like' (did you mean 'liked'?); kinds are"),
         ({"evidence": {"liked": -1.0}}, "evidence liked = -1.0"),
     ],
 )

@@ -80,6 +80,14 @@ def test_ids_are_those_of_the_former_snapshot_whoever_stands_where():
     assert communities(before, before).max() == 1, "a former snapshot without communities says nothing"
 
 
+def test_an_id_that_a_publication_gave_is_given_to_no_other_community_later():
+    """The highest one, 9, stood in an earlier publication than the former one."""
+    before = snapshot(friends=rings())
+    strangers = replace(before, users=Table(np.arange(12), {"community": np.full(12, 4, np.int32)}))
+    for former in (None, before, strangers):
+        assert set(communities(before, former, given=9)[:10].tolist()) == {10, 11}
+
+
 def test_the_largest_overlap_takes_the_id_and_what_is_new_gets_an_id_that_was_never_given():
     found = np.array([0, 0, 0, 1, 1, 2, -1])
     was = np.array([4, 4, 9, 9, 4, -1, 9])

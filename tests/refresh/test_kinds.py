@@ -13,6 +13,7 @@ from karec.platform.relations import Relation
 from karec.platform.schema import Meaning
 from karec.platform.table import Table
 from karec.refresh.kinds import KindOfWorks, kind_index, songs_and_creators
+from karec.refresh.publish import publish_bundle
 
 
 def test_a_songs_counters_are_the_sums_of_its_works_and_its_tag_the_most_frequent(platform):
@@ -103,3 +104,17 @@ def test_lists_of_another_number_of_users_are_refused(platform):
     kind = ItemKind(Table(np.arange(2), {}), {"history": Relation.from_pairs(*np.zeros((2, 1), int), 9)}, Meaning())
     with pytest.raises(Exception, match="relation 'history' has 9 rows, expected one for each of 4 users"):
         kind.over(platform)
+
+
+@pytest.mark.parametrize("more", [-1, 1])
+def test_every_item_has_its_list_of_works(platform, more):
+    song = songs_and_creators(platform)["song"]
+    of = Relation.from_pairs(np.zeros(1, int), platform.works.ids[:1], len(song.kind.items) + more)
+    with pytest.raises(ValueError, match=rf"works_of has {3 + more} lists, the kind has 3 items"):
+        KindOfWorks(song.kind, of)
+
+
+@pytest.mark.parametrize("name", ["work", "a/b", "..", ""])
+def test_a_kind_has_a_name_of_its_own_that_a_folder_can_have(platform, tmp_path, name):
+    with pytest.raises(ValueError, match=f"a kind of items is named '{name}': expected letters, digits and _"):
+        publish_bundle(tmp_path, platform, tmp_path, kinds={name: songs_and_creators(platform)["song"]})

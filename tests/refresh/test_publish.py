@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from karec.bundle import Bundle
+from karec.bundle import Bundle, publish
 from karec.errors import DataError
 from karec.features.encoder import Encoder
 from karec.platform.folds.advance import advance
-from karec.refresh.publish import MODELS, publish_bundle
+from karec.platform.relations import Relation
+from karec.refresh.publish import MODELS, _with_communities, publish_bundle
 
 GOLDEN = Path(__file__).parent.parent / "native" / "golden"
 
@@ -66,3 +67,20 @@ def test_training_may_begin_without_counters_by_scene(dataset, run, tmp_path):
     fit(dataset, start, run / "encoder.npz")
     publish_bundle(run, advance(start, dataset.exposures, dataset.valid_until_ms), tmp_path / "bundles")
     assert Bundle.open(tmp_path / "bundles", verify=False).snapshot.user_scene_counters["count_click"].any()
+
+
+def test_the_manifest_says_which_ids_of_communities_were_ever_given(dataset, later, run, tmp_path):
+    """Everybody's bonds end and begin anew: who are bound again are other communities than before."""
+    fit(dataset, dataset.snapshot, run / "encoder.npz")
+    root = tmp_path / "bundles"
+    publish_bundle(run, later, root)
+    first = Bundle.open(root, verify=False)
+    given = first.facts["communities"]
+    assert given == first.snapshot.users["community"].max() >= 0
+    none = {name: Relation(of.indptr * 0, of.values[:0]) for name, of in later.relations.items()}
+    alone, still = _with_communities(replace(later, relations=none), root)
+    assert still == given and "community" not in alone.users.columns
+    publish(root, first.model_version + 1, lambda folder: alone.save(folder / "snapshot"), {"communities": still})
+    again, most = _with_communities(later, root)
+    column = again.users["community"]
+    assert column[column >= 0].min() == given + 1 and most == column.max()
