@@ -34,21 +34,21 @@ from karec.simulate.population import PAGE, Population, Sizes, make_population
 from karec.simulate.world.satiation import KUAIRAND
 from karec.types import Array
 
-RIDGE, BATCH, EPOCHS, PATIENCE, PACE = 1e-2, 512, 25, 3, 1e-2
-GRID = [(32, 0.0), (32, 1e-3), (64, 1e-3)]  # of W: rank, weight of what it moved
+RIDGE, BATCH, EPOCHS, PATIENCE, PACE = 1e-2, 128, 30, 3, 2e-2
+GRID = [(32, 1e-3), (64, 1e-3), (64, 0.0)]  # of W: rank, weight of what it moved
 ENJOYED = {"long view or like": ("long_view", "like"), "like": ("like",)}
 Data = tuple[Tensor, ...]  # of pages: vectors, tags, x, y, the arguments of Kernel.loss
 TOLD = ("play", "long views", "likes", "follows")
 
 
 class Kernel(torch.nn.Module):
-    """``start (R, D)``: W_0, None for no similarity; ``tag``: w is fitted; ``learned``: W is."""
+    """``start (R, D)``: W_0, None for no similarity; ``tag``: w is fitted; ``learned``: W is; ``at``: first b and s."""
 
-    def __init__(self, start: Array | None, *, tag: bool = False, learned: bool = False) -> None:
+    def __init__(self, start: Array | None, at: Kernel | None = None, tag: bool = False, learned: bool = False) -> None:
         super().__init__()
-        self.tag, self.alike = tag, start is not None
-        self.b = torch.nn.Parameter(torch.tensor([0.0, 0.5, 0.5, 0.5], dtype=torch.float64))
-        self.s, self.w = (torch.nn.Parameter(torch.tensor(at, dtype=torch.float64)) for at in (0.0, -1.0))
+        self.tag, self.alike, began = tag, start is not None, -2.0 if at is None else float(at.s.detach())
+        self.b = torch.nn.Parameter(torch.full((4,), 0.3, dtype=torch.float64) if at is None else at.b.detach().clone())
+        self.s, self.w = (torch.nn.Parameter(torch.tensor(of, dtype=torch.float64)) for of in (began, -1.0))
         self.start = torch.tensor(np.zeros((1, 1)) if start is None else start, dtype=torch.float64)
         self.map = torch.nn.Parameter(self.start.clone(), requires_grad=learned)
 
@@ -105,9 +105,11 @@ def learn(name: str, parts: list[Pages], vectors: Array, axes: Array, tags: Arra
     maps = {}
     for enjoyed in ENJOYED:
         train, choose, test = (tensors(part, vectors, tags, enjoyed) for part in parts)
-        given = {"independent": Kernel(None), "vectors": Kernel(axes), "vectors, tag": Kernel(axes, tag=True)}
-        kernels = {which: fitted(kernel, train, choose, 0.0)[0] for which, kernel in given.items()}
-        tried = {at: fitted(Kernel(axes[: at[0]], learned=True), train, choose, at[1]) for at in GRID}
+        alone, _ = fitted(Kernel(None), train, choose, 0.0)
+        vectors_alone, _ = fitted(Kernel(axes, alone), train, choose, 0.0)
+        with_tag, _ = fitted(Kernel(axes, vectors_alone, tag=True), train, choose, 0.0)
+        kernels = {"independent": alone, "vectors": vectors_alone, "vectors + tag": with_tag}
+        tried = {at: fitted(Kernel(axes[: at[0]], vectors_alone, learned=True), train, choose, at[1]) for at in GRID}
         best = min(tried, key=lambda at: tried[at][1])
         kernels[f"learned: rank {best[0]}, weight {best[1]:g}"] = tried[best][0]
         maps[f"learned of {name}, {enjoyed}"] = tried[best][0].map.detach().numpy()
