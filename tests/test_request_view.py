@@ -33,7 +33,8 @@ from karec.rank.ranker import TopK
 from karec.recall.merger import QuotaMerger
 from karec.recall.model import Model
 from karec.request.user_tower import UserTower
-from karec.rerank.rules import Scatter
+from karec.rerank.rules import Rule
+from karec.rerank.scatter import Scatter
 from karec.stage import Hydrator, Observer, RequestHydrator, Source, Stage
 from karec.types import Candidates, Request
 
@@ -128,7 +129,7 @@ def scene(index: ItemIndex, towers, write=None) -> Scene:
         *(Freshness(index, weight=0.3, half_life_hours=50.0), Quota(index, "creator_id", 6)),
         Dpp(index, k=30, types="type", max_per_type=20, weights={"song_id": {"3": 1.5}}),
     )
-    rerank = (TopK(20), Mmr(index, k=14), Dpp(index, k=10, diversity=0.6), Scatter(index, [{"column": "song_id"}]))
+    rerank = (TopK(20), Mmr(index, k=14), Dpp(index, k=10, diversity=0.6), Scatter(index, [Rule("song_id")]))
     sources = (Model(index, 50), Listed())
     hydrators = (UserNumbers(), UserTower(towers))
     if write is not None:
