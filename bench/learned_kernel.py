@@ -1,24 +1,25 @@
 """A similarity of works learned from which works of a page were enjoyed together, against those that are given.
 
     OMP_NUM_THREADS=1 python bench/learned_kernel.py --run loop/models/HASH/run [--log loop/ARM …] [--pages 10]
-                                   [--people 300] [--test 300] [--users 2000] [--works 50000] [--seed 0]
+                                   [--people 300] [--test 300] [--users 2000] [--works 50000] [--seed 0] [--satiation 1]
 
 S = (1 − s)·I + s·((1 − w)·cos(W f_i, W f_j) + w·[tag_i = tag_j]), L = diag(q)·(S + .01·I)·diag(q), log q = x·b: a DPP
 over a page's ten works, of which what was enjoyed is a sample Y. Minimised: log det(L + I) − log det L_Y, by Adam over
-b, s, w and W together. W begins as the axes along which item vectors vary most, and ‖W − W_0‖² has a weight. x: 1, the
-prediction, the logits of the user's and the work's rate in the weeks before. Wilhelm et al. 2018 learn a network in the
-place of W, and a Gaussian of distances.
+b, s, w and W together; W begins as the axes along which item vectors vary most. x: 1, the prediction, the logits of the
+user's and the work's rate in the weeks before. Wilhelm et al. 2018 learn a network in the place of W, and a Gaussian of
+distances.
 
 Pages are drawn (--pages of each of --people: ten ranked works at random, answers by the world's chances; prediction:
 the fused score) or, with --log, those of arms played with the models of --run (prediction: user · item). --test users
 see the first pages of bench/first_pages.py, by each kernel, and serve for nothing else. A fifth of the others chooses
-rank and weight of W, and when to stop.
+the rank of W and the pass to stop at. "random": W is drawn, the control.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +35,8 @@ from karec.simulate.population import PAGE, Population, Sizes, make_population
 from karec.simulate.world.satiation import KUAIRAND
 from karec.types import Array
 
-RIDGE, BATCH, EPOCHS, PATIENCE, PACE = 1e-2, 128, 30, 3, 2e-2
-GRID = [(32, 1e-3), (64, 1e-3), (64, 0.0)]  # of W: rank, weight of what it moved
+RIDGE, BATCH, EPOCHS, PACE = 1e-2, 128, 10, 2e-2
+RANKS = (32, 64)
 ENJOYED = {"long view or like": ("long_view", "like"), "like": ("like",)}
 Data = tuple[Tensor, ...]  # of pages: vectors, tags, x, y, the arguments of Kernel.loss
 TOLD = ("play", "long views", "likes", "follows")
@@ -49,8 +50,8 @@ class Kernel(torch.nn.Module):
         self.tag, self.alike, began = tag, start is not None, -2.0 if at is None else float(at.s.detach())
         self.b = torch.nn.Parameter(torch.full((4,), 0.3, dtype=torch.float64) if at is None else at.b.detach().clone())
         self.s, self.w = (torch.nn.Parameter(torch.tensor(of, dtype=torch.float64)) for of in (began, -1.0))
-        self.start = torch.tensor(np.zeros((1, 1)) if start is None else start, dtype=torch.float64)
-        self.map = torch.nn.Parameter(self.start.clone(), requires_grad=learned)
+        began_as = torch.tensor(np.zeros((1, 1)) if start is None else start, dtype=torch.float64)
+        self.map = torch.nn.Parameter(began_as, requires_grad=learned)
 
     def loss(self, f: Tensor, tag: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """(P,) −log P(Y); ``f (P, PAGE, D)``, ``tag (P, PAGE)``, ``y (P, PAGE)`` 0 or 1."""
@@ -76,28 +77,26 @@ def tensors(pages: Pages, vectors: Array, tags: Array, enjoyed: str) -> Data:
     return tuple(torch.tensor(each, dtype=torch.float64) for each in held)
 
 
-def fitted(kernel: Kernel, train: Data, choose: Data, weight: float) -> tuple[Kernel, float]:
+def fitted(kernel: Kernel, train: Data, choose: Data) -> tuple[Kernel, float]:
     """The kernel at its best epoch on ``choose``, and its mean loss there."""
     optimiser = torch.optim.Adam([each for each in kernel.parameters() if each.requires_grad], lr=PACE)
-    best, least, since = copy.deepcopy(kernel), np.inf, 0
-    draw = torch.Generator().manual_seed(0)
+    slower = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.02, EPOCHS)
+    best, least, draw = kernel, np.inf, torch.Generator().manual_seed(0)
     for _ in range(EPOCHS):
         for rows in torch.randperm(len(train[0]), generator=draw).split(BATCH):
-            loss = kernel.loss(*(each[rows] for each in train)).mean()
-            loss = loss + weight * (kernel.map - kernel.start).square().sum()
             optimiser.zero_grad()
-            loss.backward()
+            kernel.loss(*(each[rows] for each in train)).mean().backward()
             optimiser.step()
+        slower.step()
         with torch.no_grad():
             now = float(kernel.loss(*choose).mean())
-        best, least, since = (copy.deepcopy(kernel), now, 0) if now < least - 1e-5 else (best, least, since + 1)
-        if since == PATIENCE:
-            break
+        if now < least:
+            best, least = copy.deepcopy(kernel), now
     return best, least
 
 
 def half(of: Array) -> float:
-    return float(1.96 * of.std(ddof=1) / len(of) ** 0.5)
+    return float(1.96 * of.std() / len(of) ** 0.5)
 
 
 def learn(name: str, parts: list[Pages], vectors: Array, axes: Array, tags: Array) -> dict[str, Array]:
@@ -105,13 +104,13 @@ def learn(name: str, parts: list[Pages], vectors: Array, axes: Array, tags: Arra
     maps = {}
     for enjoyed in ENJOYED:
         train, choose, test = (tensors(part, vectors, tags, enjoyed) for part in parts)
-        alone, _ = fitted(Kernel(None), train, choose, 0.0)
-        vectors_alone, _ = fitted(Kernel(axes, alone), train, choose, 0.0)
-        with_tag, _ = fitted(Kernel(axes, vectors_alone, tag=True), train, choose, 0.0)
+        alone, _ = fitted(Kernel(None), train, choose)
+        vectors_alone, _ = fitted(Kernel(axes, alone), train, choose)
+        with_tag, _ = fitted(Kernel(axes, vectors_alone, tag=True), train, choose)
         kernels = {"independent": alone, "vectors": vectors_alone, "vectors + tag": with_tag}
-        tried = {at: fitted(Kernel(axes[: at[0]], vectors_alone, learned=True), train, choose, at[1]) for at in GRID}
+        tried = {at: fitted(Kernel(axes[:at], vectors_alone, learned=True), train, choose) for at in RANKS}
         best = min(tried, key=lambda at: tried[at][1])
-        kernels[f"learned: rank {best[0]}, weight {best[1]:g}"] = tried[best][0]
+        kernels[f"learned, rank {best}"] = tried[best][0]
         maps[f"learned of {name}, {enjoyed}"] = tried[best][0].map.detach().numpy()
         _, user = np.unique(parts[2].user, return_inverse=True)
         with torch.no_grad():
@@ -128,12 +127,12 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--log", type=Path, nargs="*", default=[])
-    numbers = {"pages": 10, "people": 300, "test": 300, "users": 2_000, "works": 50_000, "seed": 0}
+    numbers = {"satiation": 1.0, "pages": 10, "people": 300, "test": 300, "users": 2_000, "works": 50_000, "seed": 0}
     for name, default in numbers.items():
-        parser.add_argument(f"--{name}", type=int, default=default)
+        parser.add_argument(f"--{name}", type=type(default), default=default)
     asked = parser.parse_args()
     sizes = Sizes(asked.works, asked.users, min(100 * asked.users, 400_000), 1, asked.seed)
-    population = make_population(sizes, KUAIRAND)
+    population = make_population(sizes, replace(KUAIRAND, scale=asked.satiation))
     today = population.visits.of_day(0)
     visitors, first = np.unique(population.visits.user[today], return_index=True)
     moments = np.full(asked.users, population.first_ms + 12 * HOUR_MS)
@@ -165,8 +164,9 @@ def compare(
     maps: dict[str, Array],
 ) -> None:  # fmt: skip
     """Prints what first pages are worth where DPP compares by each kernel, with the window 5."""
-    plain = {"vectors": None, **maps}
-    kernels = {name + of: (by, tag) for of, tag in (("", 0.0), (" + tag .2", 0.2)) for name, by in plain.items()}
+    random = np.random.default_rng(2).normal(size=(vectors.shape[1],) * 2)  # W of no learning
+    kernels = {"vectors": (None, 0.0), "vectors + tag .2": (None, 0.2), "random": (random, 0.0)}
+    kernels |= {name: (by, 0.0) for name, by in maps.items()}
     told: dict[tuple[str, float], list[list[float]]] = {}
     shown: dict[tuple[str, float], list[Array]] = {}
     for user in test.tolist():
@@ -181,8 +181,8 @@ def compare(
         for arm, page in pages.items():
             told.setdefault(arm, []).append(expected(population, user, page, int(moments[user])))
             shown.setdefault(arm, []).append(page)
-    creator = population.truth.works.creator
-    reached = {arm: (len(np.unique(creator[np.array(of)])), len(np.unique(of))) for arm, of in shown.items()}
+    creators = {arm: population.truth.works.creator[np.array(of)] for arm, of in shown.items()}
+    reached = {arm: (len(np.unique(creators[arm])), len(np.unique(of))) for arm, of in shown.items()}
     none = np.mean(told["none", 0.0], axis=0)
     for against in ("none", "vectors + tag .2"):
         print(f"\n| % over {against}, {len(test)} pages | {' | '.join(TOLD)} | creators | works |\n" + "|---" * 7 + "|")
