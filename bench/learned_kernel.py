@@ -1,7 +1,7 @@
 """A similarity of works learned from which works of a page were enjoyed together, against those that are given.
 
     OMP_NUM_THREADS=1 python bench/learned_kernel.py --run loop/models/HASH/run [--log loop/ARM …] [--pages 10]
-                                   [--people 300] [--test 300] [--users 2000] [--works 50000] [--seed 0] [--satiation 1]
+                                   [--people 300] [--test 500] [--users 2000] [--works 50000] [--seed 0] [--satiation 1]
 
 S = (1 − s)·I + s·((1 − w)·cos(W f_i, W f_j) + w·[tag_i = tag_j]), L = diag(q)·(S + .01·I)·diag(q), log q = x·b: a DPP
 over a page's ten works, of which what was enjoyed is a sample Y. Minimised: log det(L + I) − log det L_Y, by Adam over
@@ -95,16 +95,14 @@ def fitted(kernel: Kernel, train: Data, choose: Data) -> tuple[Kernel, float]:
     return best, least
 
 
-def half(of: Array) -> float:
-    return float(1.96 * of.std() / len(of) ** 0.5)
-
-
 def learn(name: str, parts: list[Pages], vectors: Array, axes: Array, tags: Array) -> dict[str, Array]:
     """Prints how likely each kernel finds what the last part enjoyed; {name: W} of what was learned."""
     maps = {}
     for enjoyed in ENJOYED:
         train, choose, test = (tensors(part, vectors, tags, enjoyed) for part in parts)
-        alone, _ = fitted(Kernel(None), train, choose)
+        alone = Kernel(None)
+        alone.b.data[0] = 0.5 * torch.logit(train[3].mean())
+        alone, _ = fitted(alone, train, choose)
         vectors_alone, _ = fitted(Kernel(axes, alone), train, choose)
         with_tag, _ = fitted(Kernel(axes, vectors_alone, tag=True), train, choose)
         kernels = {"independent": alone, "vectors": vectors_alone, "vectors + tag": with_tag}
@@ -117,9 +115,10 @@ def learn(name: str, parts: list[Pages], vectors: Array, axes: Array, tags: Arra
             losses = {which: kernel.loss(*test).numpy() for which, kernel in kernels.items()}
         for which, kernel in kernels.items():
             less = np.bincount(user, losses[which] - losses["independent"]) / np.bincount(user)
-            s, w = (f"{float(torch.sigmoid(of)):.3f}" for of in (kernel.s, kernel.w))
-            cells = [f"{less.mean():+.4f} ± {half(less):.4f}", s if kernel.alike else "", w if kernel.tag else ""]
-            print(f"| {name}, {enjoyed} | {len(train[0])} | {which} | {' | '.join(cells)} |")
+            s, w = (f"{float(torch.sigmoid(of.detach())):.3f}" for of in (kernel.s, kernel.w))
+            value = f"{less.mean():+.4f} ± {1.96 * less.std() / len(less) ** 0.5:.4f}"
+            row = [f"{name}, {enjoyed}", str(len(train[0])), which, value, s * kernel.alike, w * kernel.tag]
+            print(f"| {' | '.join(row)} |")
     return maps
 
 
@@ -127,7 +126,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--log", type=Path, nargs="*", default=[])
-    numbers = {"satiation": 1.0, "pages": 10, "people": 300, "test": 300, "users": 2_000, "works": 50_000, "seed": 0}
+    numbers = {"satiation": 1.0, "pages": 10, "people": 300, "test": 500, "users": 2_000, "works": 50_000, "seed": 0}
     for name, default in numbers.items():
         parser.add_argument(f"--{name}", type=type(default), default=default)
     asked = parser.parse_args()
@@ -189,7 +188,7 @@ def compare(
         for (name, diversity), of in told.items():
             base = ("none", 0.0) if "none" in (against, name) else (against, diversity)
             change = 100 * (np.array(of) - np.array(told[base])) / none
-            cells = [f"{column.mean():+.2f} ± {half(column):.2f}" for column in change.T]
+            cells = [f"{of.mean():+.2f} ± {1.96 * of.std() / len(test) ** 0.5:.2f}" for of in change.T]
             more = zip(reached[name, diversity], reached[base], strict=True)
             cells += [f"{100 * (own / its - 1):+.1f}" for own, its in more]
             print(f"| {name}, {diversity} | {' | '.join(cells)} |")
