@@ -155,16 +155,14 @@ class Steering:
 
     def hand_over(self, heir: Steering) -> None:
         """``heir``, of the same scene and made later, goes on from this ledger; what this one is shown from now on is
-        counted there. An heir with a ``state`` file takes nothing: it reads the file, and this one writes its own.
+        counted there. An heir with a ``state`` file goes on from the file; what this one still holds is written there.
         """
-        if heir.shared:
-            return
         with self._writer:
-            if self._held:
+            if self._held and not heir.shared:
                 self._count()
             if self._ledger.time_ms:
-                heir.begin(self._ledger.as_dict(), self._ledger.time_ms)
-            self._heir = heir
+                heir.begin(None if heir.shared else self._ledger.as_dict(), self._ledger.time_ms)
+            self._heir = None if heir.shared else heir
 
     def count(self, feeds: Sequence[Feed]) -> None:
         """Count feeds, in their order, and publish prices once."""
