@@ -49,6 +49,12 @@ def ask(live, user=1, **options):
     return version_of(live.run(Request(user, 5, **options)))
 
 
+def until_it_serves(live, version, reloaded, **options):
+    """Ask until ``version`` answers; fails where the reload does."""
+    while ask(live, **options) != version:
+        assert not reloaded.done() or reloaded.result()
+
+
 def test_each_answer_is_of_one_bundle_while_twenty_take_each_others_place(live, publish_next, path, pool):
     publish_next(8)
     ended, answered = threading.Event(), threading.Semaphore(0)
@@ -78,8 +84,7 @@ def test_a_running_request_ends_on_the_bundle_that_it_began_with(live, publish_n
     assert Gate.arrived.wait(LONG)
     publish_next(8)
     reloaded = pool.submit(live.reload)
-    while ask(live) != 8:
-        pass
+    until_it_serves(live, 8, reloaded)
     assert not held.done() and not reloaded.done()
     Gate.open.set()
     assert held.result(LONG) == 7 and reloaded.result(LONG) is True
@@ -90,8 +95,7 @@ def test_observers_of_the_old_bundle_see_its_last_answer_and_are_closed_before_r
     assert Gate.arrived.wait(LONG)
     publish_next(8)
     reloaded = pool.submit(live.reload)
-    while ask(live, request_id="next") != 8:
-        pass
+    until_it_serves(live, 8, reloaded, request_id="next")
     assert (7, "closed") not in Told.heard
     Gate.open.set()
     assert reloaded.result(LONG)
@@ -213,8 +217,7 @@ def test_a_third_version_waits_until_the_first_is_gone(live, publish_next, pool)
     assert Gate.arrived.wait(LONG)
     publish_next(8)
     reloads = [pool.submit(live.reload)]
-    while ask(live) != 8:
-        pass
+    until_it_serves(live, 8, reloads[0])
     publish_next(9)
     reloads += [pool.submit(live.reload) for _ in range(3)]
     for _ in range(50):

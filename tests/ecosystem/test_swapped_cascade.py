@@ -55,7 +55,7 @@ def test_prices_go_on_and_no_feed_or_logged_row_is_lost_over_swaps(path, state):
             assert set(after.boosts.behind.ids.tolist()) == set(before.boosts.behind.ids.tolist())
     log = pyarrow.parquet.read_table(path.parent / "rank_log")
     assert sorted(set(log["request_id"].to_pylist()), key=int) == [str(i) for i in range(asked)]
-    assert len(log) == 10 * asked
+    assert len(log) == 16 * asked, "what prerank leaves is ranked and logged"
 
 
 def test_what_the_old_cascade_shows_after_the_hand_over_is_counted_in_the_new_one(path):
