@@ -27,7 +27,7 @@ if find_spec("karec.kernels") is None:  # kernels/ lies beside karec/ in a check
     )
 
 if TYPE_CHECKING:
-    from karec.config import Cascade
+    from karec.config import Cascade, LiveCascade
     from karec.diversity import (
         DppBatchResult,
         DppOptions,
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     __version__: str
 else:
     _MODULES = {
-        "karec.config": ("Cascade",),
+        "karec.config": ("Cascade", "LiveCascade"),
         "karec.diversity": (
             "DppBatchResult",
             "DppOptions",
@@ -97,6 +97,7 @@ __all__ = [
     "IndexView",
     "ItemIndex",
     "KarecError",
+    "LiveCascade",
     "LogSchemaError",
     "MarginalResult",
     "MissingExtra",

@@ -270,8 +270,15 @@ def _while_current_moves(root: str | Path, opened: Callable[[Path], Bundle]) -> 
                 raise
 
 
+def identity_of(root: str | Path) -> tuple[object, ...]:
+    """Tells the bundle that ``root`` leads to now from any other, in another folder or written to the same one later.
+
+    No file is read. BundleError: links in ``root`` lead to each other.
+    """
+    return _identity(_folder_of(root))
+
+
 def _identity(folder: Path) -> tuple[object, ...]:
-    """Tells a bundle from another that was written to the same folder later."""
     try:
         status = (folder / MANIFEST).stat()
     except OSError:  # there is none: refused when it is opened

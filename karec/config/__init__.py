@@ -9,5 +9,15 @@ from karec.config.assemble import (
     scaled_recall,
     scene_names,
 )
+from karec.config.live import LiveCascade
 
-__all__ = ["Cascade", "load_cascade", "load_cascades", "load_stage", "open_bundle", "scaled_recall", "scene_names"]
+__all__ = [
+    "Cascade",
+    "LiveCascade",
+    "load_cascade",
+    "load_cascades",
+    "load_stage",
+    "open_bundle",
+    "scaled_recall",
+    "scene_names",
+]

@@ -48,6 +48,9 @@ class Steered(Protocol):
     def snapshot(self) -> Mapping[str, Any]:
         """Plain values for metrics: shares and prices of targets, caps, floors, what is unmet."""
 
+    def hand_over(self, heir: Any) -> None:
+        """``heir``, of the same scene in a newer cascade, goes on from how things stand here."""
+
 
 def check_steered(exposure: Steered | None, steps: Sequence[Step], observers: Sequence[Step], place: Place) -> None:
     """Raises ConfigError for a table ``exposure`` that no step reads, or whose feeds nobody counts."""

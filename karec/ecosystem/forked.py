@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from itertools import count
 from threading import Lock
 from typing import Any, Protocol
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 
 class Writer(Protocol):
@@ -13,17 +14,18 @@ class Writer(Protocol):
     _held: list[Any]
 
 
-_all: WeakSet[Writer] = WeakSet()
+_all: WeakKeyDictionary[Writer, int] = WeakKeyDictionary()  # who hands over locks itself, then its heir, made later
+_number = count()
 _stopped: list[Writer] = []
 
 
 def safe_in_forks(writer: Writer) -> None:
     """``os.fork()`` waits until ``writer`` is not writing; in the child it holds nothing back, the parent counts it."""
-    _all.add(writer)
+    _all[writer] = next(_number)
 
 
 def _before_fork() -> None:
-    _stopped[:] = list(_all)
+    _stopped[:] = [writer for writer, _ in sorted(_all.items(), key=lambda each: each[1])]
     for writer in _stopped:
         writer._writer.acquire()
 

@@ -9,6 +9,7 @@ Processes  With ``state``, the processes that serve a scene share one ledger: a 
            within a minute, and its other prices with its own next feeds.
 Fork       ``os.fork()`` waits for a writer that has begun. The child goes on from the same ledger, without the feeds
            that were held back: the parent counts those.
+Swap       A cascade that takes the place of another one hands the ledger on: ``hand_over``.
 Loop       A simulation asks in several processes and counts in one: ``feed`` there, ``count`` here, ``follow`` there.
 Order      The ledger depends on the feeds and their order alone. Prices are published every ``PUBLISH_FEEDS`` feeds, or
            when the observer flushes.
@@ -107,6 +108,7 @@ class Steering:
         self._file = None if state is None else shared_file((config_folder or Path()) / state)
         self._writer = Lock()
         self._held: list[Feed] = []
+        self._heir: Steering | None = None
         safe_in_forks(self)
         if self._file is not None and self._file.exists():
             self._restore(self._file)
@@ -128,9 +130,13 @@ class Steering:
         """Count a feed; ``shown`` have rows in the request's view. Every ``PUBLISH_FEEDS`` feeds, prices move."""
         feed = self.feed(request, shown)
         with self._writer:
-            self._held.append(feed)
-            if len(self._held) >= PUBLISH_FEEDS:
-                self._settle()
+            heir = self._heir
+            if heir is None:
+                self._held.append(feed)
+                if len(self._held) >= PUBLISH_FEEDS:
+                    self._settle()
+        if heir is not None:
+            heir.show(request, shown)
 
     def settle(self) -> None:
         """Count what is held back, and publish prices. OSError: the state file cannot be read or written."""
@@ -146,6 +152,17 @@ class Steering:
             self._refresh(now_ms)
             self._boosts, self._boosted = self._all_boosts()
             self._publish()
+
+    def hand_over(self, heir: Steering) -> None:
+        """``heir``, of the same scene and made later, goes on from this ledger; what this one is shown from now on is
+        counted there. An heir with a ``state`` file goes on from the file; what this one still holds is written there.
+        """
+        with self._writer:
+            if self._held and not heir.shared:
+                self._count()
+            if self._ledger.time_ms:
+                heir.begin(None if heir.shared else self._ledger.as_dict(), self._ledger.time_ms)
+            self._heir = None if heir.shared else heir
 
     def count(self, feeds: Sequence[Feed]) -> None:
         """Count feeds, in their order, and publish prices once."""

@@ -2,47 +2,10 @@
 
 import pytest
 from small_bundle import publish_small_bundle
+from steered_scene import SCENE
 
 from karec.config import load_cascade
 from karec.types import Request
-
-SCENE = """
-bundle = "bundles"
-
-[scenes.home]
-request = [{ use = "user_features" }, { use = "user_tower" }, { use = "exposure_prices" }]
-recall = [{ use = "underexposed", quota = 4 }, { use = "popular", quota = 40 }]
-observers = [{ use = "exposures" }, { use = "rank_log", folder = "rank_log" }]
-
-[scenes.home.counts]
-recall = 40
-
-[scenes.home.exposure]
-targets = [{ column = "tag", share = { "2" = 0.6 } }]
-caps = [{ column = "creator_id", share = 0.5 }]
-floors = [{ new_work_hours = 100_000, exposures = 2_000, budget = 1_000_000 }]    # every work is behind, always
-places_a_day = 1_000_000
-explore = 1
-rate = 0.05
-
-[[scenes.home.stages]]
-name = "prerank"
-steps = [
-    { use = "index_rows" },
-    { use = "has_embedding" },
-    { use = "inner_product", k = 24 },
-    { use = "exposure" },
-    { use = "dpp", k = 16, diversity = 0.2 },
-]
-
-[[scenes.home.stages]]
-name = "rank"
-steps = [{ use = "ranker" }, { use = "fusion", weights = { click = 1.0 } }, { use = "top_k", k = 10 }]
-
-[[scenes.home.stages]]
-name = "rerank"
-steps = [{ use = "exposure" }, { use = "dpp", diversity = 0.2 }]
-"""
 
 
 @pytest.fixture

@@ -1,0 +1,190 @@
+"""A cascade that takes another bundle, or another ``karec.toml``, while it serves."""
+
+from __future__ import annotations
+
+import traceback
+import weakref
+from collections import defaultdict, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Event, Lock
+from typing import Self
+
+from karec.config.assemble import Cascade
+from karec.config.live_version import Version, named_by, open_version, replay_answered
+from karec.config.watching import Watcher
+from karec.errors import one_line
+from karec.observer_queue import ObserverCounts
+from karec.types import Recommendation, Request
+
+KEPT_REQUESTS = 4  # of each scene, the last that were answered with works: a new version replays them
+
+
+@dataclass(frozen=True)
+class Reloads:
+    """How often another version came into service, how often one was refused, and why the last time."""
+
+    done: int = 0
+    refused: int = 0
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class _Leaving:
+    """The cascades of a version that is out of service; ``ended`` is set when its last request has its answer."""
+
+    cascades: tuple[Cascade, ...]
+    ended: Event
+
+    @classmethod
+    def of(cls, version: Version) -> Self:
+        ended = Event()
+        weakref.finalize(version, ended.set).atexit = False
+        return cls(tuple(version.cascades.values()), ended)
+
+
+class LiveCascade:
+    """The request path of one scene, or of all, of a ``karec.toml``: as ``Cascade``, with ``reload()`` and a watcher.
+
+    Threads    ``run`` from any thread; it takes no lock for the swap, and a reload never waits in its way. A request
+               ends on the version that it began with: bundle, steps, settings. ``reload`` and ``close`` from any thread
+               that does not run a request, a step or an observer: they wait for those. One at a time, others wait.
+    Memory     At most two versions: the one in service, and one that is being opened or whose last requests run.
+               Another reload waits until it is gone. Who keeps ``cascades`` or a bundle keeps its memory.
+    Observers  Of a version that is out of service: they see its last answers, write what they hold back, and are
+               closed, before ``reload`` returns.
+    Exposure   With a ``state`` file a new version reads it. Without, the ledger is handed over in memory, and what the
+               old version still shows is counted in the new one.
+    Index      What was upserted, adjusted or blocked in a bundle's index, or said by ``Kind.show_only``, stays where
+               ``karec.toml`` alone has changed. Another bundle has an index of its own: apply it there again.
+    Fork       A child of ``os.fork`` makes a LiveCascade of its own.
+    """
+
+    def __init__(self, path: Path, scene: str | None, version: Version) -> None:
+        self._path, self._scene = path, scene
+        self._serving: Version | None = version
+        self._leaving: _Leaving | None = None
+        self._reloading = Lock()
+        self._reloads = Reloads()
+        self._answered: defaultdict[str, deque[Request]] = defaultdict(lambda: deque(maxlen=KEPT_REQUESTS))
+        self._watcher: Watcher | None = None
+
+    @classmethod
+    def from_config(
+        cls, path: str | Path, scene: str | None = "home", *, watch_seconds: float | None = None
+    ) -> LiveCascade:
+        """The cascade of ``scene``; None: of every scene of the file, on one bundle, and each request names its own.
+
+        ``watch_seconds``: a thread looks so often whether ``path`` or ``current`` names something else, and reloads;
+        None: none does. What it was refused is tried again after 2, 4, 8 … 64 looks. Raises what
+        ``Cascade.from_config`` raises.
+        """
+        if watch_seconds is not None and not 0 < watch_seconds < float("inf"):
+            raise ValueError(f"watch_seconds = {watch_seconds}, expected a time above 0, or None for no watcher")
+        path = Path(path).absolute()
+        live = cls(path, scene, open_version(path, scene))
+        if watch_seconds is not None:
+            live._watcher = Watcher(live, path, watch_seconds)
+        return live
+
+    @property
+    def cascades(self) -> Mapping[str, Cascade]:
+        """{scene: cascade} of the version in service, for a look: its observers are closed once it is replaced."""
+        return self._in_service(self._serving).cascades
+
+    @property
+    def reloads(self) -> Reloads:
+        """What became of the reloads so far."""
+        return self._reloads
+
+    def run(self, request: Request) -> Recommendation:
+        """As ``Cascade.run``, of the request's scene. ValueError: no such scene is served, or this is closed."""
+        version = self._serving
+        try:
+            cascades = self._in_service(version).cascades
+            if request.scene not in cascades:
+                raise ValueError(f"the request asks for the scene {request.scene!r}; served are {sorted(cascades)}")
+            answer = cascades[request.scene].run(request)
+        finally:
+            del version  # whoever keeps the traceback would keep the version in service
+        if len(answer.candidates):
+            self._answered[request.scene].append(request)
+        return answer
+
+    def reload(self) -> bool:
+        """Serve what ``karec.toml`` and ``current`` name now, and whether that is another than before.
+
+        The file is read anew, all of it. The bundle is opened and verified as ``Bundle.open`` says, the cascades are
+        built beside those in service, and the last four requests of each scene that were answered with works run on
+        them. Then one assignment puts them into service. This returns when the old version is gone.
+
+        Raises why the new one is refused: ConfigError, BundleError, or what a step's ``__init__`` raises. Then the old
+        one serves on. ValueError: this is closed.
+        """
+        with self._reloading:
+            self._see_off()  # where a reload was interrupted
+            if named_by(self._path) == self._in_service(self._serving).named:
+                return False
+            try:
+                self._put_into_service()
+            except Exception as error:
+                _forget_frames(error)
+                self._reloads = replace(self._reloads, refused=self._reloads.refused + 1, why=one_line(str(error)))
+                raise
+            self._reloads = replace(self._reloads, done=self._reloads.done + 1)
+            self._see_off()
+            return True
+
+    def close(self) -> tuple[ObserverCounts, ...]:
+        """End the watcher, wait for the last requests and their observers, and free all; what each observer did.
+
+        Requests are refused from here on. Again it does nothing, and returns ().
+        """
+        if self._watcher is not None:
+            self._watcher.stop()
+        with self._reloading:
+            self._see_off()
+            if self._serving is not None:
+                self._leaving, self._serving = _Leaving.of(self._serving), None
+            self._answered.clear()
+            return self._see_off()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @staticmethod
+    def _in_service(version: Version | None) -> Version:
+        if version is None:
+            raise ValueError("this LiveCascade is closed")
+        return version
+
+    def _put_into_service(self) -> None:
+        new, old = open_version(self._path, self._scene), self._in_service(self._serving)
+        replay_answered(new, {scene: list(requests) for scene, requests in list(self._answered.items())})
+        for scene, cascade in new.cascades.items():
+            before = old.cascades.get(scene)
+            if before is not None and before.exposure is not None and cascade.exposure is not None:
+                before.exposure.hand_over(cascade.exposure)
+        leaving = _Leaving.of(old)
+        self._serving = new
+        self._leaving = leaving
+
+    def _see_off(self) -> tuple[ObserverCounts, ...]:
+        """Wait until nobody serves with what is out of service, and its observers are closed; then it is freed."""
+        if self._leaving is None:
+            return ()
+        self._leaving.ended.wait()
+        counts = tuple(each for cascade in self._leaving.cascades for each in cascade.close())
+        self._leaving = None
+        return counts
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """What was refused is freed though somebody keeps the error."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__

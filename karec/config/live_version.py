@@ -1,0 +1,73 @@
+"""What a live cascade serves with: the cascades of one reading of ``karec.toml`` on one bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+
+from karec.bundle import Bundle, identity_of
+from karec.config.assemble import Cascade, build_cascade
+from karec.config.scenes import Config
+from karec.errors import BundleError, KarecError, one_line
+from karec.types import Request
+
+
+@dataclass(frozen=True, eq=False)
+class Version:
+    """``named``: what ``named_by`` said of it. Whoever runs a request holds this object until the answer is there: it
+    is gone when nobody serves with it any more.
+    """
+
+    named: Hashable
+    cascades: Mapping[str, Cascade]
+
+
+def named_by(path: Path) -> Hashable:
+    """Equal to what it was before as long as the text at ``path`` and the bundle that it leads to are the same.
+
+    It reads ``karec.toml`` and one link, and raises nothing.
+    """
+    text = _text(path)
+    with suppress(KarecError, OSError):
+        return text, identity_of(Config.read(path).bundle)
+    return text, None
+
+
+def open_version(path: Path, scene: str | None) -> Version:
+    """The cascade of ``scene``, or of all scenes where None, on the bundle that ``current`` names now.
+
+    Raises what ``Cascade.from_config`` raises.
+    """
+    text = _text(path)  # before it is parsed: where it changes meanwhile, it is not what ``named_by`` says next
+    config = Config.read(path)
+    bundle = Bundle.shared(config.bundle, config.bundle_key)
+    scenes = config.scenes if scene is None else (scene,)
+    cascades = {name: build_cascade(config, name, bundle) for name in scenes}
+    return Version((text, identity_of(bundle.path)), MappingProxyType(cascades))
+
+
+def replay_answered(version: Version, answered: Mapping[str, Iterable[Request]]) -> None:
+    """Run requests, by their scene, that were answered with works before; no observer sees them.
+
+    Raises BundleError for one that fails or gets no work. Scenes that ``version`` lacks are left out.
+    """
+    for scene in answered.keys() & version.cascades.keys():
+        cascade = replace(version.cascades[scene], observers=())
+        where = f"{cascade.versions['bundle']}: a request of the scene {scene!r} that was answered with works before"
+        for request in answered[scene]:
+            try:
+                n_works = len(cascade.run(request).candidates)
+            except Exception as error:  # a step of the host's own may raise anything
+                raise BundleError(one_line(f"{where} fails: {type(error).__name__}: {error}")) from error
+            if not n_works:
+                raise BundleError(f"{where} gets none")
+
+
+def _text(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # ``Config.read`` says why
+        return b""

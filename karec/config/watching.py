@@ -1,0 +1,68 @@
+"""A thread that looks from time to time whether ``karec.toml`` or ``current`` names something else, and reloads."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from threading import Event, Thread
+from typing import Protocol
+
+from karec.config.live_version import named_by
+from karec.errors import one_line
+
+MOST_LOOKS = 64  # what was refused is tried again that late at most
+
+_log = logging.getLogger("karec.live")
+
+
+class Reloadable(Protocol):
+    def reload(self) -> bool: ...
+
+
+class Watcher:
+    """Looks every ``seconds``. What was refused is tried again after 2, 4, 8 … 64 looks, anything else at once.
+
+    It does not keep ``live``, and ends when ``live`` is gone. ``wait(seconds)`` gives True when the watcher is to end;
+    None: by the clock, until ``stop``. A refusal is a warning of the logger ``karec.live``.
+    """
+
+    def __init__(
+        self, live: Reloadable, path: Path, seconds: float, wait: Callable[[float], bool | None] | None = None
+    ) -> None:
+        self._live, self._path, self._seconds = weakref.ref(live), path, seconds
+        self._ended = Event()
+        self._wait = self._ended.wait if wait is None else wait
+        self._refused: Hashable = None
+        self._pause = self._left = 0  # in looks: between two tries of what was refused, and until the next one
+        self._thread = Thread(target=self._run, name="karec-watch", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Wait until the thread has ended; a reload that has begun ends first."""
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._wait(self._seconds):
+            live = self._live()
+            if live is None:
+                return
+            self._look(live)
+            del live  # it is not kept while the thread waits
+
+    def _look(self, live: Reloadable) -> None:
+        named = named_by(self._path)
+        again = named == self._refused
+        if again and self._left > 1:
+            self._left -= 1
+            return
+        try:
+            live.reload()
+        except Exception as error:  # the thread outlives whatever a bundle or a step does
+            self._pause = min(2 * self._pause, MOST_LOOKS) if again else 2
+            self._refused, self._left = named, self._pause
+            _log.warning("%s", one_line(f"{self._path} is not reloaded, what served serves on: {error}"))
+        else:
+            self._refused = None

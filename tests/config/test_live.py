@@ -1,0 +1,265 @@
+"""A live cascade takes another bundle or karec.toml while requests run."""
+
+import threading
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+
+import living_scenes
+import numpy as np
+import pytest
+from harmful_models import CRASHING, constant, crashing, write_damaged
+from living_scenes import HELD, LONG, TEXT, Gate, Told, publish_works, version_of
+
+import karec
+from karec.bundle import make_current
+from karec.errors import BundleError, ConfigError
+from karec.types import Request
+
+
+@pytest.fixture
+def path(tmp_path, platform):
+    """A karec.toml beside a bundle of version 7."""
+    living_scenes.begin()
+    publish_works(tmp_path / "bundles", platform, 7)
+    (tmp_path / "karec.toml").write_text(TEXT)
+    return tmp_path / "karec.toml"
+
+
+@pytest.fixture
+def live(path):
+    with karec.LiveCascade.from_config(path) as live:
+        yield live
+        Gate.open.set()
+
+
+@pytest.fixture
+def publish_next(path, platform):
+    """Publishes a version with what ``damage`` does to its folder."""
+    return lambda version, **damage: publish_works(path.parent / "bundles", platform, version, **damage)
+
+
+@pytest.fixture
+def pool():
+    with ThreadPoolExecutor(8) as pool:
+        yield pool
+        Gate.open.set()
+
+
+def ask(live, user=1, **options):
+    return version_of(live.run(Request(user, 5, **options)))
+
+
+def until_it_serves(live, version, reloaded, **options):
+    """Ask until ``version`` answers; fails where the reload does."""
+    while ask(live, **options) != version:
+        assert not reloaded.done() or reloaded.result()
+
+
+def test_each_answer_is_of_one_bundle_while_twenty_take_each_others_place(live, publish_next, path, pool):
+    publish_next(8)
+    ended, answered = threading.Event(), threading.Semaphore(0)
+
+    def serve():
+        versions = []
+        while not ended.is_set():
+            versions.append(ask(live))
+            answered.release()
+        return versions
+
+    served = [pool.submit(serve) for _ in range(4)]
+    for swap in range(20):
+        make_current(path.parent / "bundles", 8 - swap % 2)
+        assert live.reload()
+        for _ in range(8):
+            assert answered.acquire(timeout=LONG)
+    ended.set()
+    versions = [version for each in served for version in each.result(LONG)]
+    assert set(versions) == {7, 8}
+    assert live.reloads == type(live.reloads)(done=20)
+    assert max(Gate.built) == 2
+
+
+def test_a_running_request_ends_on_the_bundle_that_it_began_with(live, publish_next, pool):
+    held = pool.submit(ask, live, HELD)
+    assert Gate.arrived.wait(LONG)
+    publish_next(8)
+    reloaded = pool.submit(live.reload)
+    until_it_serves(live, 8, reloaded)
+    assert not held.done() and not reloaded.done()
+    Gate.open.set()
+    assert held.result(LONG) == 7 and reloaded.result(LONG) is True
+
+
+def test_observers_of_the_old_bundle_see_its_last_answer_and_are_closed_before_reload_returns(live, publish_next, pool):
+    held = pool.submit(ask, live, HELD, request_id="last")
+    assert Gate.arrived.wait(LONG)
+    publish_next(8)
+    reloaded = pool.submit(live.reload)
+    until_it_serves(live, 8, reloaded, request_id="next")
+    assert (7, "closed") not in Told.heard
+    Gate.open.set()
+    assert reloaded.result(LONG)
+    assert held.result(LONG) == 7
+    of_old = [word for version, word in Told.heard if version == 7]
+    assert of_old[-2:] == ["last", "closed"]
+    (counts,) = live.close()
+    assert (8, "closed") in Told.heard and counts.dropped == counts.failed == 0
+
+
+def test_a_reload_that_finds_nothing_new_changes_nothing(live):
+    before = live.cascades
+    assert live.reload() is False
+    assert live.cascades is before
+
+
+def flipped(name):
+    def damage(folder):
+        path = folder / name
+        path.chmod(0o644)
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+
+    return damage
+
+
+def test_a_damaged_bundle_is_refused_and_the_old_one_serves_until_a_good_one_comes(live, publish_next):
+    flipped("index.karec")(publish_next(8))
+    for refused in (1, 2):
+        with pytest.raises(BundleError, match=r"v0000000008.index\.karec") as error:
+            live.reload()
+        assert live.reloads == type(live.reloads)(0, refused, str(error.value))
+        assert ask(live) == 7
+    publish_next(9)
+    assert live.reload() and ask(live) == 9
+    assert (live.reloads.done, live.reloads.refused) == (1, 2)
+
+
+def test_a_model_that_ends_the_process_is_refused_and_this_process_serves_on(live, publish_next):
+    def crash(folder):
+        constants = constant(1, 10) | CRASHING
+        write_damaged(
+            folder / "user_tower.onnx", crashing("user_vector"), "user_vector", version=8, constants=constants, n=10
+        )
+
+    publish_next(8, damage=crash)
+    with pytest.raises(BundleError, match=r"user_tower\.onnx ends the process in a replayed request by SIGFPE"):
+        live.reload()
+    assert ask(live) == 7
+
+
+@pytest.mark.parametrize(
+    ("setting", "why"),
+    [
+        ("fails_on", "v0000000008: a request of the scene 'home' .* fails: Unavailable: this version does not serve"),
+        ("drops_on", "v0000000008: a request of the scene 'home' that was answered with works before gets none"),
+    ],
+)
+def test_a_bundle_that_does_not_answer_what_was_answered_before_is_refused(live, publish_next, path, setting, why):
+    path.write_text(TEXT.replace('{ use = "living_scenes:Gate" }', f'{{ use = "living_scenes:Gate", {setting} = 8 }}'))
+    assert live.reload()
+    publish_next(8)
+    ask(live, request_id="sampled")
+    with pytest.raises(BundleError, match=why):
+        live.reload()
+    assert ask(live) == 7
+    live.close()
+    assert (8, "sampled") not in Told.heard
+
+
+def test_karec_toml_is_read_anew_and_what_was_blocked_in_the_same_bundle_stays_blocked(live, path):
+    live.cascades["home"].bundle.index.block([700])
+    bundle = live.cascades["home"].bundle
+    path.write_text(TEXT.replace("recall = 8", "recall = 3"))
+    assert live.reload()
+    assert live.cascades["home"].bundle is bundle
+    assert len(live.run(Request(1, 5)).candidates) == 3
+    assert live.cascades["home"].bundle.index.search(np.ones(10, np.float32), ids=[700, 701], k=2).blocked == 1
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "why"),
+    [
+        ("quota = 8", "quotas = 8", "quota"),
+        ("[scenes.home]", "[scenes.other]", "no scene 'home'"),
+        ("counts", "= counts", "karec.toml"),
+    ],
+)
+def test_a_wrong_karec_toml_is_refused_and_the_old_one_serves(live, path, before, after, why):
+    path.write_text(TEXT.replace(before, after))
+    with pytest.raises(ConfigError, match=why):
+        live.reload()
+    assert ask(live) == 7 and live.reloads.refused == 1
+    path.write_text(TEXT)
+    assert live.reload() is False
+
+
+def test_a_bundle_out_of_service_is_freed_before_reload_returns(live, publish_next):
+    publish_next(8)
+    ask(live)
+    old = weakref.ref(live.cascades["home"].bundle)
+    assert live.reload()
+    assert old() is None
+
+
+def test_a_refused_bundle_is_freed_though_the_error_is_kept(live, publish_next, path):
+    path.write_text(TEXT.replace('{ use = "living_scenes:Gate" }', '{ use = "living_scenes:Gate", fails_on = 8 }'))
+    assert live.reload()
+    ask(live)
+    publish_next(8)
+    with pytest.raises(BundleError) as kept:
+        live.reload()
+    assert kept.value and len(Gate.alive) == 1
+
+
+def test_a_third_version_waits_until_the_first_is_gone(live, publish_next, pool):
+    held = pool.submit(ask, live, HELD)
+    assert Gate.arrived.wait(LONG)
+    publish_next(8)
+    reloads = [pool.submit(live.reload)]
+    until_it_serves(live, 8, reloads[0])
+    publish_next(9)
+    reloads += [pool.submit(live.reload) for _ in range(3)]
+    for _ in range(50):
+        assert ask(live) == 8
+    Gate.open.set()
+    assert held.result(LONG) == 7
+    assert sorted(each.result(LONG) for each in reloads) == [False, False, True, True]
+    assert ask(live) == 9 and max(Gate.built) == 2
+
+
+def test_a_request_that_failed_does_not_hold_its_version_though_the_error_is_kept(live, publish_next):
+    with pytest.raises(ValueError, match="'other'; served are \\['home'\\]") as kept:
+        live.run(Request(1, 5, scene="other"))
+    publish_next(8)
+    assert live.reload() and kept.value
+
+
+def test_all_scenes_of_a_file_change_together_and_share_one_bundle(path, publish_next):
+    with karec.LiveCascade.from_config(path, scene=None) as live:
+        assert [ask(live, scene=scene) for scene in ("home", "live")] == [7, 7]
+        publish_next(8)
+        assert live.reload()
+        assert [ask(live, scene=scene) for scene in ("home", "live")] == [8, 8]
+        home, other = live.cascades.values()
+        assert home.bundle is other.bundle
+        path.write_text(TEXT + '[scenes.city]\ninherits = "home"\n')
+        assert live.reload() and ask(live, scene="city") == 8
+
+
+def test_close_frees_and_refuses_what_comes_after(path):
+    live = karec.LiveCascade.from_config(path)
+    ask(live)
+    bundle = weakref.ref(live.cascades["home"].bundle)
+    (counts,) = live.close()
+    assert (counts.name, counts.done) == (["living_scenes", "Told"][-1], 1)
+    assert bundle() is None and live.close() == ()
+    for call in (lambda: ask(live), live.reload, lambda: live.cascades):
+        with pytest.raises(ValueError, match="this LiveCascade is closed"):
+            call()
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("inf"), float("nan")])
+def test_a_watcher_needs_a_time_above_0(path, seconds):
+    with pytest.raises(ValueError, match=r"watch_seconds = .*, expected a time above 0, or None"):
+        karec.LiveCascade.from_config(path, watch_seconds=seconds)
