@@ -126,7 +126,7 @@ counts.pages = false
 MORE = [
     (1, r"unknown key 'threds' \(did you mean 'threads'\?\)"),
     (5, r"scenes\.home: unknown key 'requst' \(did you mean 'request'\?\)"),
-    (6, r"scenes\.home\.recall\[1\] \(follow\): quota = -1, expected a number of works"),
+    (6, r"scenes\.home\.recall\[1\]: quota = -1, expected at least 1"),
     (11, r"scenes\.home\.stages\[0\]\.steps\[1\] \(scatter\)\.rules\[0\]: .*window = 1, expected at least 2"),
     (12, r"scenes\.home\.stages\[0\]\.steps\[1\] \(scatter\)\.rules\[1\]: unknown key 'colum'"),
     (12, r"scenes\.home\.stages\[0\]\.steps\[1\] \(scatter\)\.rules\[1\]: the key 'column' is missing"),
