@@ -90,13 +90,14 @@ class Call(Generic[T]):
         self._call = None  # what it holds goes now
         with self.deadline.lock:
             self._ended.set()
-            self.deadline.running -= self._late
             failed = self._late and self._error is not None
             self.deadline.failed += failed
             first = failed and self.deadline.failed == 1
         if first:
             name = self.deadline.name
             _log.warning("channel %s failed after its deadline; more is only counted", name, exc_info=self._error)
+        with self.deadline.lock:  # last of all: until then it runs
+            self.deadline.running -= self._late
 
     def __call__(self) -> T:
         name, ms = self.deadline.name, self.deadline.timeout_ms

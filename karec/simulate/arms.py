@@ -36,7 +36,8 @@ from karec.errors import ConfigError
 from karec.platform.snapshot import Snapshot
 from karec.simulate.sessions import SCENE
 
-SETS = ("prerank", "routes", "diversity", "kernels", "pools", "steered", "nights", "demo")  # arms files that come with karec
+# Arms files that come with karec.
+SETS = ("prerank", "routes", "diversity", "kernels", "pools", "steered", "nights", "demo")
 MODELS = "models"  # the folder of first trainings, beside those of arms
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.+-]{0,60}")
 

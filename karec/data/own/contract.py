@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -218,9 +218,9 @@ class Negatives:
 class Begin:
     """Days or moments at which parts of the log begin; without a zone in the contract's."""
 
-    training: date
-    validation: date
-    test: date
+    training: date | datetime
+    validation: date | datetime
+    test: date | datetime
 
 
 @dataclass(frozen=True)
