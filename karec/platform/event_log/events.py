@@ -107,11 +107,12 @@ class Events:
 
     def in_order(self) -> Events:
         """In order of (time_ms, number, item_id, source, user_id), each once. O(M log M)."""
-        order = np.lexsort((self.user_id, self.source, self.item_id, self.number, self.time_ms))
+        order = np.lexsort((self.item_id, self.user_id, self.source, self.number, self.time_ms))
         names = [getattr(self, name)[order] for name in ("user_id", "source", "number", "time_ms")]
         first = np.ones(len(order), bool)
         first[1:] = np.any([column[1:] != column[:-1] for column in names], axis=0)
-        return self.take(order[first])
+        once = self.take(order[first])
+        return once.take(np.lexsort((once.user_id, once.source, once.item_id, once.number, once.time_ms)))
 
 
 COLUMNS: Mapping[str, tuple[Any, Any]] = {
@@ -171,8 +172,22 @@ def _bytes(text: object) -> int:
         return LONGEST_TEXT + 1
 
 
+def _whole_numbers(value: Any) -> Array:
+    """``value`` as an array: no number, or numbers below and above 2^63 together, are float64 to ``np.asarray``."""
+    given = np.asarray(value)
+    if given.dtype.kind != "f" or isinstance(value, np.ndarray):
+        return given
+    exact = np.asarray(value, object)
+    if not all(isinstance(each, int | np.integer) for each in exact.flat):
+        return given
+    try:
+        return exact.astype(np.int64)
+    except OverflowError:
+        return exact.astype(np.uint64) if min(exact.flat) >= 0 else given
+
+
 def _column(name: str, value: Any, dtype: Any, n: int) -> Array:
-    given = np.asarray(value, object) if dtype is object else np.asarray(value)
+    given = np.asarray(value, object) if dtype is object else _whole_numbers(value)
     if dtype is not object and given.dtype.kind not in "iub":
         raise ValueError(f"column {name!r} is of {given.dtype}, expected whole numbers")
     if dtype is not object and given.size:

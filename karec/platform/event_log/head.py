@@ -67,7 +67,7 @@ def read_head(folder: Path) -> Head:
         raise LogSchemaError(f"{path}: event log format {version}, this version reads {FORMAT}")
     try:
         return Head(tuple(map(str, found["labels"])), tuple(map(str, found["scenes"])), int(found["late_ms"]))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, OverflowError, TypeError, ValueError) as error:
         raise LogSchemaError(f"{path} is damaged: {error!r}") from error
 
 

@@ -43,7 +43,14 @@ def hour_start(name: str) -> int:
 
 def hours(folder: Path) -> list[str]:
     """The names of the hours that the log has, oldest first."""
-    return sorted(path.name for path in folder.iterdir() if _HOUR.fullmatch(path.name))
+    return sorted(path.name for path in folder.iterdir() if _is_hour(path.name) and path.is_dir())
+
+
+def _is_hour(name: str) -> bool:
+    try:
+        return _HOUR.fullmatch(name) is not None and hour_name(hour_start(name)) == name
+    except ValueError:  # no such day
+        return False
 
 
 @dataclass(frozen=True, order=True)

@@ -8,6 +8,7 @@ retired.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from karec.platform.event_log.head import read_head
 from karec.platform.event_log.parts import Part, hours, parts_of, read_part
 
 AT_ONCE = 16 << 20  # bytes of an open part that are read at once
+SETTLED_NS = 2_000_000_000  # a folder may change again within the grain of its time of change
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class EventTail:
         self.head = read_head(folder)
         self.cursor = Cursor() if cursor is None else cursor
         self._offsets: dict[tuple[str, int], int] = {}  # bytes of open parts that were taken
-        self._read: set[str] = set()  # hours that were read whole
+        self._read: dict[str, int] = {}  # hours that were read whole, and when their folders had changed then
         self._held: tuple[Path, Events] | None = None  # the sealed part that is being read
 
     def poll(self, most: int = 50_000) -> Events:
@@ -58,17 +60,21 @@ class EventTail:
         """
         places, found, n = dict(self.cursor.places), list[Events](), 0
         names = hours(self.folder)
-        for hour in names:
-            if hour in self._read:
-                continue
-            whole = hour < names[-1]
-            for part in parts_of(self.folder, hour):
+        behind: set[str] = set()  # writers with more in a part: their later parts wait
+        for hour, changed_ns, parts in self._unread(names):
+            whole = hour < names[-1] and time.time_ns() - changed_ns > SETTLED_NS
+            for part in parts:
                 number, taken = places.get(part.writer, (part.number, 0))
                 if part.number < number:
                     continue
+                if part.writer in behind:
+                    whole = False
+                    continue
                 taken = taken if part.number == number else 0
-                events, ended = self._after(part, taken, most - n)
+                events, ended, more = self._after(part, taken, most - n)
                 whole &= ended
+                if more:
+                    behind.add(part.writer)
                 if ended:
                     places[part.writer] = part.number + 1, 0
                 elif len(events):
@@ -81,12 +87,28 @@ class EventTail:
             if n >= most:
                 break
             if whole:
-                self._read.add(hour)
+                self._read[hour] = changed_ns
         self.cursor = Cursor(places)
         return Events.joined(found) if found else Events.none()
 
-    def _after(self, part: Part, taken: int, most: int) -> tuple[Events, bool]:
-        """(the events of a part behind ``taken``, whether nothing can follow them)."""
+    def _unread(self, names: list[str]) -> list[tuple[str, int, list[Part]]]:
+        """(hour, when its folder changed, its parts) of the hours that have something new, oldest first.
+
+        All are listed before any part is read, the newest hour first: when a part is listed, the parts that its writer
+        had before are listed too, and grow no more.
+        """
+        found = []
+        for hour in reversed(names):
+            try:
+                changed_ns = (self.folder / hour).stat().st_mtime_ns
+            except FileNotFoundError:  # retired meanwhile
+                continue
+            if self._read.get(hour) != changed_ns:
+                found.append((hour, changed_ns, parts_of(self.folder, hour)))
+        return found[::-1]
+
+    def _after(self, part: Part, taken: int, most: int) -> tuple[Events, bool, bool]:
+        """(the events of a part behind ``taken``, whether nothing can follow them, whether more of it is there now)."""
         key = part.writer, part.number
         if part.crc is not None:
             self._offsets.pop(key, None)
@@ -96,7 +118,7 @@ class EventTail:
             ended = taken + most >= len(events)
             if ended:
                 self._held = None
-            return events.take(slice(taken, taken + most)), ended
+            return events.take(slice(taken, taken + most)), ended, not ended
         try:
             with open_regular(part.path) as file:
                 if taken and key not in self._offsets:  # of a cursor that was kept
@@ -105,9 +127,11 @@ class EventTail:
                 file.seek(offset)
                 data = file.read(AT_ONCE)
                 frames, n_bytes = whole_frames(data)
-                if not frames and len(data) == AT_ONCE:  # one append that is longer
+                more = len(data) == AT_ONCE
+                if more and not frames:  # one append that is longer
                     frames, n_bytes = whole_frames(data + file.read())
+                    more = False
         except FileNotFoundError:  # sealed meanwhile: the next poll reads it
-            return Events.none(), False
+            return Events.none(), False, True
         self._offsets[key] = offset + n_bytes
-        return Events.joined([Events.none(), *frames]), False
+        return Events.joined([Events.none(), *frames]), False, more

@@ -30,6 +30,7 @@ from karec.platform.event_log.events import Events, refused
 from karec.platform.event_log.frames import frame
 from karec.platform.event_log.head import Head, begin_log
 from karec.platform.event_log.parts import Part, all_parts, hour_name, read_part, sealed_bytes, sealed_name
+from karec.platform.schema import LATEST_MS
 
 Fsync = Literal["always", "seal", "never"]
 PART_EVENTS = 500_000
@@ -74,7 +75,7 @@ class EventLogWriter:
 
     def append(self, events: Events, now_ms: int | None = None) -> Appended:
         """Adds the events that the log accepts, in their order; ``logged_ms`` is set to ``now_ms``, by default the
-        clock, and never goes back.
+        clock, and never goes back. ValueError for a ``now_ms`` that is no moment.
 
         An OSError means that none of them is acknowledged and none is in the log; the next append may go through.
         """
@@ -82,7 +83,10 @@ class EventLogWriter:
             if self._file is not None:
                 self._file.close()  # the parent writes to it and seals it
             self._begin()
-        self._now = now = max(self._now, time.time_ns() // 1_000_000 if now_ms is None else now_ms)
+        told = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+        if not 0 < told <= LATEST_MS:  # it would stay the present of every later append
+            raise ValueError(f"now_ms is {told}, expected Unix milliseconds up to {LATEST_MS}")
+        self._now = now = max(self._now, told)
         events = replace(events, logged_ms=np.full(len(events), now, np.int64))
         reasons = refused(events, len(self.head.labels), self.head.late_ms)
         good = ~np.any([*reasons.values()], axis=0)

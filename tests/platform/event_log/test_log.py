@@ -206,6 +206,97 @@ def test_a_tail_takes_what_several_writers_append_each_in_its_order(tmp_path):
     assert all([n for n in found if n % 3 == w] == [*range(w, 60, 3)] for w in range(3))
 
 
+class _Turning(EventTail):
+    """A tail during whose first look at an open part ``meanwhile`` happens."""
+
+    def _after(self, part, taken, most):
+        found = super()._after(part, taken, most)
+        if part.crc is None and self.meanwhile is not None:
+            self.meanwhile, happens = None, self.meanwhile
+            happens()
+        return found
+
+
+@pytest.mark.parametrize("before_reading", [True, False])
+def test_a_tail_loses_nothing_when_a_writer_turns_the_hour_while_it_reads(tmp_path, before_reading):
+    """Another writer has begun the next hour, so both hours are looked at in one poll."""
+    one, other = EventLogWriter(tmp_path, HEAD), EventLogWriter(tmp_path, HEAD)
+    one.append(shown(1, 0), NOW)
+    tail = _Turning(tmp_path)
+    tail.meanwhile = None
+    found = [] if before_reading else tail.poll().number.tolist()
+    other.append(shown(1, 10), NOW + HOUR_MS)
+
+    def turn():
+        one.append(shown(1, 1), NOW + 1)
+        one.append(shown(1, 2), NOW + HOUR_MS)
+
+    tail.meanwhile = turn
+    found += [*tail.poll().number.tolist(), *drained(tail).number.tolist()]
+    one.close()
+    other.close()
+    assert sorted([*found, *drained(tail).number.tolist()]) == [0, 1, 2, 10]
+
+
+def test_a_tail_reads_a_part_that_begins_late_in_an_hour_that_was_read_whole(tmp_path):
+    """The clocks of two machines differ, or a writer was stopped between taking the time and opening its part."""
+    one, other = EventLogWriter(tmp_path, HEAD), EventLogWriter(tmp_path, HEAD)
+    one.append(shown(1, 0), NOW)
+    one.append(shown(1, 1), NOW + HOUR_MS)
+    os.utime(tmp_path / "2026-09-21T14", (1, 1))  # long ago
+    tail = EventTail(tmp_path)
+    found = [*tail.poll().number.tolist(), *drained(tail).number.tolist()]
+    other.append(shown(1, 2), NOW + 1)
+    assert [*found, *drained(tail).number.tolist()] == [0, 1, 2]
+
+
+def test_a_part_that_could_not_be_sealed_is_read_to_its_end_before_the_next_one(tmp_path):
+    writer = EventLogWriter(tmp_path, HEAD, fsync="never")
+    for at in range(0, 300, 50):
+        writer.append(shown(50, at, text="x" * 65_000), NOW)  # 19 MB in all
+
+    def full(part):
+        raise OSError(28, "No space left on device")
+
+    writer._seal, seal = full, writer._seal
+    with pytest.raises(OSError, match="No space"):
+        writer.close()
+    writer._seal = seal
+    writer.append(shown(50, 300), NOW)
+    assert drained(EventTail(tmp_path)).number.tolist() == [*range(350)]
+
+
+def test_of_events_of_one_id_that_differ_one_is_read_whatever_others_lie_between(tmp_path):
+    with EventLogWriter(tmp_path, HEAD) as writer:
+        writer.append(shown(3, number=3, time_ms=START, user_id=[1, 2, 1], item_id=[10, 20, 30]), NOW)
+    found = read_events(tmp_path, *ALWAYS)
+    assert (found.user_id.tolist(), found.item_id.tolist()) == ([1, 2], [10, 20])
+
+
+def test_ids_are_lists_of_any_whole_numbers_and_lists_may_be_empty():
+    assert shown(2, source=[1, 2**64 - 1]).source.tolist() == [1, 2**64 - 1]
+    assert not len(Events.of("exposure", source=7, number=[], time_ms=START, user_id=5, item_id=[]))
+    with pytest.raises(ValueError, match="'source' is of float64"):
+        shown(2, source=[-1, 2**64 - 1])
+
+
+@pytest.mark.parametrize("now_ms", [0, -1, 1 << 62, 1 << 63, float("nan")])
+def test_a_present_that_is_no_moment_is_refused_and_the_next_append_goes_through(tmp_path, now_ms):
+    with EventLogWriter(tmp_path, HEAD) as writer:
+        with pytest.raises(ValueError, match="now_ms is"):
+            writer.append(shown(1), now_ms)
+        assert writer.append(shown(1), NOW).events == 1
+
+
+def test_what_is_no_hour_in_a_log_s_folder_is_passed_over(tmp_path):
+    with EventLogWriter(tmp_path, HEAD) as writer:
+        writer.append(shown(1), NOW)
+    (tmp_path / "2026-13-99T99").mkdir()
+    (tmp_path / "2026-09-21T15").write_text("a file")
+    assert hours(tmp_path) == ["2026-09-21T14"]
+    assert len(drained(EventTail(tmp_path))) == len(read_events(tmp_path, *ALWAYS)) == 1
+
+
 def test_when_the_clock_goes_back_the_log_does_not(tmp_path):
     writer = EventLogWriter(tmp_path, HEAD)
     writer.append(shown(1, 0), NOW + HOUR_MS)
@@ -336,6 +427,7 @@ def test_a_log_keeps_its_labels_and_scenes(tmp_path):
         ("{", "is damaged"),
         (json.dumps({"format": 9}), "format 9"),
         ('{"format": 1}', "damaged"),
+        ('{"format": 1, "labels": ["click"], "scenes": [], "late_ms": 1e999}', "damaged"),
     ],
 )
 def test_a_folder_that_is_no_log_is_refused_by_name(tmp_path, text, told):
