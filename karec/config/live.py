@@ -8,7 +8,7 @@ from collections import defaultdict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Event, Lock
+from threading import TIMEOUT_MAX, Event, Lock
 from typing import Self
 
 from karec.config.assemble import Cascade
@@ -80,7 +80,7 @@ class LiveCascade:
         None: none does. What it was refused is tried again after 2, 4, 8 … 64 looks. Raises what
         ``Cascade.from_config`` raises.
         """
-        if watch_seconds is not None and not 0 < watch_seconds < float("inf"):
+        if watch_seconds is not None and not 0 < watch_seconds <= TIMEOUT_MAX:
             raise ValueError(f"watch_seconds = {watch_seconds}, expected a time above 0, or None for no watcher")
         path = Path(path).absolute()
         live = cls(path, scene, open_version(path, scene))

@@ -11,6 +11,7 @@ from karec.platform import schema
 from karec.platform.event_log.head import Head
 from karec.platform.snapshot import Snapshot
 from karec.platform.state.records import META
+from karec.platform.state.saving import HIGHEST, LOWEST
 from karec.platform.state.store import StateStore
 
 FORMAT = 1
@@ -51,8 +52,13 @@ class Folded:
         ).encode()
 
     def check(self, store: StateStore) -> None:
-        """Raises DataError when the store's entries are of other labels, scenes or meanings."""
+        """Raises DataError when the store's entries are of other labels, scenes or meanings, or do not say of which."""
         found = store.read([META])[0]
+        if found is None and next(store.scan(LOWEST, HIGHEST), None) is not None:
+            raise DataError(
+                "the state store has entries and does not say of which labels: it was loaded in part, or is of "
+                "something else: begin an empty store and load it, or rebuild it from the event log"
+            )
         if found is not None and found != self.described:
             raise DataError(
                 f"the state store is of {found[:400].decode(errors='replace')}, expected {self.described.decode()}: "

@@ -15,6 +15,7 @@ from typing import IO
 from karec._files import file_aside
 from karec._stored import open_regular
 from karec.errors import DataError
+from karec.platform.state.records import META
 from karec.platform.state.store import CURSOR, StateStore
 
 MAGIC = b"KRSTATE1"
@@ -41,26 +42,27 @@ def save_store(store: StateStore, path: Path) -> int:
 
 
 def load_store(path: Path, store: StateStore) -> int:
-    """Puts all entries of a file into an empty store, the cursor last, and returns how many.
+    """Puts all entries of a file into an empty store, ``META`` and the cursor last, and returns how many.
 
-    Raises DataError for a file that is damaged or cut short, before the cursor is there; ValueError where the store is
-    not empty.
+    Raises DataError for a file that is damaged or cut short; a store that was loaded in part is then refused by
+    ``Folded.check``. ValueError where the store is not empty.
     """
     if next(store.scan(LOWEST, HIGHEST), None) is not None:
         raise ValueError("the store is not empty: load into a new one")
     batch: dict[bytes, bytes | None] = {}
-    cursor, n, n_bytes = None, 0, 0
+    last: dict[bytes, bytes | None] = {}
+    n = n_bytes = 0
     with open_regular(path) as file:
         for key, value in _entries(path, file):
             n += 1
-            if key == CURSOR:
-                cursor = value
+            if key in (CURSOR, META):
+                last[key] = value
                 continue
             batch[key], n_bytes = value, n_bytes + len(value)
             if n_bytes > COMMITTED_AT_ONCE:
                 store.commit(batch, None)
                 batch, n_bytes = {}, 0
-    store.commit(batch if cursor is None else {**batch, CURSOR: cursor}, None)
+    store.commit({**batch, **last}, None)
     return n
 
 

@@ -99,3 +99,19 @@ def test_a_store_that_is_written_to_while_it_is_saved_is_not_saved(tmp_path):
     with pytest.raises(ValueError, match="stop its writer first"):
         save_store(Written(), tmp_path / "saved")
     assert not any(tmp_path.iterdir())
+
+
+def test_a_store_that_was_loaded_in_part_is_refused_until_it_is_empty(tmp_path, log, monkeypatch):
+    """Its counters and the ids that were counted would not fit each other."""
+    monkeypatch.setattr("karec.platform.state.saving.COMMITTED_AT_ONCE", 10_000)
+    store, part, whole = MemoryStore(), MemoryStore(), MemoryStore()
+    catch_up(store, FOLDED, log)
+    save_store(store, tmp_path / "saved")
+    (tmp_path / "cut").write_bytes((tmp_path / "saved").read_bytes()[:-50])
+    with pytest.raises(DataError, match="is (cut short|damaged) after"):
+        load_store(tmp_path / "cut", part)
+    assert entries(part)
+    with pytest.raises(DataError, match="begin an empty store"):
+        catch_up(part, FOLDED, log)
+    load_store(tmp_path / "saved", whole)
+    assert entries(whole) == entries(store)
