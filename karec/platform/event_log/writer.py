@@ -112,16 +112,28 @@ class EventLogWriter:
             self.close()
         if self._part is None:
             (self.folder / hour).mkdir(exist_ok=True)
-            part = Part(hour, self._writer, self._n_parts, self.folder / hour, None)
-            part = replace(part, path=self.folder / hour / f"part-{part.writer}-{part.number:06d}.open")
-            self._n_parts += 1
-            file = open(part.path, "xb", buffering=0)  # noqa: SIM115 (closed when it is sealed)
-            with suppress(OSError):  # no locks here: what was left is then sealed by nobody, and read as it is
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            while (file := self._opened(part := self._next_part(hour))) is None:
+                pass
             self._part, self._file, self._bytes, self._events = part, file, 0, 0
             if self.fsync == "always":
                 sync_folder(part.path.parent)
                 sync_folder(self.folder)
+
+    def _next_part(self, hour: str) -> Part:
+        part = Part(hour, self._writer, self._n_parts, self.folder / hour, None)
+        self._n_parts += 1
+        return replace(part, path=part.path / part.open_path.name)
+
+    @staticmethod
+    def _opened(part: Part) -> BinaryIO | None:
+        """The part's file, new and locked; None where another writer has taken it, before it was locked, for one that
+        was left.
+        """
+        file = open(part.path, "xb", buffering=0)  # noqa: SIM115 (closed when it is sealed)
+        if _lock(file) and os.fstat(file.fileno()).st_nlink:
+            return file
+        file.close()
+        return None
 
     def _write(self, data: bytes) -> None:
         assert self._file is not None and self._part is not None
@@ -164,9 +176,23 @@ class EventLogWriter:
             remove_leftovers(part.path.parent, r"part-[0-9a-f]+-[0-9]+-[0-9a-f]+\.parquet")
             if not part.open_path.exists():
                 continue
-            with suppress(BlockingIOError, FileNotFoundError), open(part.open_path, "rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of a living writer: BlockingIOError
+            with suppress(FileNotFoundError), open(part.open_path, "rb") as file:
+                if not _lock(file, without=False):  # of a living writer
+                    continue
                 if part.crc is None and part.open_path.exists():
                     self._seal(part)
                 elif part.crc is not None:
                     part.open_path.unlink(missing_ok=True)
+
+
+def _lock(file: BinaryIO, *, without: bool = True) -> bool:
+    """Whether the file is locked now and nobody else holds it; ``without`` where the file system has no locks: what was
+    left is then sealed by nobody, and read as it is.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return without
+    return True

@@ -4,6 +4,8 @@ whole.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 from dataclasses import replace
@@ -346,6 +348,44 @@ def test_a_part_of_a_living_writer_is_not_sealed_by_another(tmp_path):
     writer.append(shown(2, 2), NOW)
     writer.close()
     same(read_events(tmp_path, *ALWAYS), shown(4))
+
+
+@pytest.mark.parametrize("when", ["it seals it", "it has sealed it"])
+def test_a_part_that_another_writer_takes_before_it_is_locked_gets_no_event(tmp_path, monkeypatch, when):
+    """Another writer begins between the opening of a part and its lock, and takes it for one that was left."""
+    writer, lock, others = EventLogWriter(tmp_path, HEAD), fcntl.flock, []
+
+    def late(file, how):
+        if not others:
+            others.append(None)
+            if when == "it has sealed it":
+                EventLogWriter(tmp_path, HEAD)
+            else:
+                others.append(open(file.name, "rb"))  # noqa: SIM115 (closed below)
+                lock(others[1], how)
+        lock(file, how)
+
+    monkeypatch.setattr("fcntl.flock", late)
+    assert writer.append(shown(3), NOW).events == 3
+    monkeypatch.undo()
+    for other in others[1:]:
+        other.close()
+    EventLogWriter(tmp_path, HEAD)
+    writer.append(shown(3, 3), NOW)
+    writer.close()
+    assert read_events(tmp_path, *ALWAYS).number.tolist() == drained(EventTail(tmp_path)).number.tolist() == [*range(6)]
+
+
+def test_without_locks_a_log_is_written_and_read_and_no_part_is_sealed_by_another(tmp_path, monkeypatch):
+    def none(file, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", none)
+    writer = EventLogWriter(tmp_path, HEAD)
+    writer.append(shown(3), NOW)
+    EventLogWriter(tmp_path, HEAD)
+    assert [part.crc for part in all_parts(tmp_path)] == [None]
+    assert read_events(tmp_path, *ALWAYS).number.tolist() == [0, 1, 2]
 
 
 def test_a_part_that_is_there_open_and_sealed_is_read_once(tmp_path):
