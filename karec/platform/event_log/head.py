@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -75,7 +78,21 @@ def begin_log(folder: Path, head: Head) -> None:
     """The log in ``folder`` has this head; it is made where there is none. LogSchemaError where it has another."""
     folder.mkdir(parents=True, exist_ok=True)
     if not is_event_log(folder):
-        write_text_aside(folder / NAME, json.dumps({"format": FORMAT, **asdict(head)}) + "\n")
+        with _alone(folder):
+            if not is_event_log(folder):
+                write_text_aside(folder / NAME, json.dumps({"format": FORMAT, **asdict(head)}) + "\n")
     found = read_head(folder)
     if found != head:
         raise LogSchemaError(f"{folder} is a log with {found}, not with {head}: write to a new folder")
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Of writers that make a log at once, one after the other: the first one's head is the log's."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):  # no locks here
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -21,7 +21,7 @@ from karec.errors import LogSchemaError
 from karec.platform.event_log.describe import describe_event_log
 from karec.platform.event_log.events import AHEAD_MS, COLUMNS, KINDS, Events
 from karec.platform.event_log.frames import frame, whole_frames
-from karec.platform.event_log.head import Head, read_head
+from karec.platform.event_log.head import Head, begin_log, is_event_log, read_head
 from karec.platform.event_log.parts import all_parts, hours, read_part
 from karec.platform.event_log.reader import by_hour, read_events
 from karec.platform.event_log.retention import retire
@@ -458,6 +458,23 @@ def test_a_log_keeps_its_labels_and_scenes(tmp_path):
             EventLogWriter(tmp_path, other)
     with pytest.raises(ValueError, match="fsync is 'often'"):
         EventLogWriter(tmp_path, HEAD, fsync="often")  # type: ignore[arg-type]
+
+
+def test_of_two_writers_that_make_a_log_at_once_the_first_one_s_head_stays(tmp_path, monkeypatch):
+    """Another writer makes the log just after this one saw none."""
+    other, looked = Head(HEAD.labels[::-1]), []
+
+    def late(folder):
+        found = is_event_log(folder)
+        if not looked:
+            looked.append(folder)
+            begin_log(folder, other)
+        return found
+
+    monkeypatch.setattr("karec.platform.event_log.head.is_event_log", late)
+    with pytest.raises(LogSchemaError, match="write to a new folder"):
+        EventLogWriter(tmp_path, HEAD)
+    assert read_head(tmp_path) == other
 
 
 @pytest.mark.parametrize(
