@@ -21,6 +21,7 @@ import numpy as np
 from karec._clock import DAY_MS, HOUR_MS
 from karec.ecosystem.prices import Prices
 from karec.ecosystem.steering import Steering
+from karec.errors import Unavailable
 from karec.simulate.sessions import NEVER, Counted, Played, Players, Today
 from karec.simulate.workers import end_with_parent
 from karec.types import Array
@@ -109,14 +110,14 @@ class _There:
         theirs.close()
 
     def begin(self, until_ms: int, prices: Prices) -> None:
-        self._line.send((until_ms, prices))
+        self._ask((until_ms, prices))
 
     def counted(self) -> list[Counted]:
         counted: list[Counted] = self._answer()
         return counted
 
     def played(self) -> Played:
-        self._line.send(None)
+        self._ask(None)
         played: Played = self._answer()
         return played
 
@@ -125,9 +126,25 @@ class _There:
         self._process.terminate()
         self._process.join()
 
+    def _ask(self, what: tuple[int, Prices] | None) -> None:
+        with self._told():
+            self._line.send(what)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except (EOFError, OSError) as error:
+            self._process.join()
+            raise Unavailable(
+                f"a process that plays users ended with {self._process.exitcode} (-9: killed, often for memory); "
+                "`karec simulate --resume` goes on from the last day"
+            ) from error
+
     def _answer(self) -> Any:
-        """What the process sends; an error there is raised here."""
-        answer = self._line.recv()
+        """What the process sends; an error there is raised here, and Unavailable where the process is gone."""
+        with self._told():
+            answer = self._line.recv()
         if isinstance(answer, Exception):
             raise answer
         return answer

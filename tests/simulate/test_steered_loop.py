@@ -1,12 +1,16 @@
 """An arm that steers exposure: the same log on any number of cores, and prices that live from day to day."""
 
+import os
+import signal
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from small_loop import SIZES, TOWERS, assert_same, play
 
-from karec.errors import ConfigError
+from karec.ecosystem.steering import Steering
+from karec.errors import ConfigError, Unavailable
+from karec.simulate import steered
 from karec.simulate.arm_log import ArmLog
 
 TWO_DAYS = replace(SIZES, days=2)
@@ -71,3 +75,22 @@ def test_prices_move_what_is_shown_towards_what_is_wanted(played):
 def test_a_state_file_is_refused_since_the_checkpoint_keeps_the_prices(models, tmp_path):
     with pytest.raises(ConfigError, match=r"'steered': exposure.state names a file"):
         play(tmp_path, models, STEERED + 'state = "prices.json"\n', sizes=TWO_DAYS)
+
+
+def test_a_player_that_was_killed_is_told_with_what_to_do(monkeypatch):
+    class Killed:
+        def __init__(self, *_):
+            pass
+
+        def play(self, until_ms):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(steered, "Players", Killed)
+    monkeypatch.setattr(Steering, "follow", lambda self, prices: None)
+    team = steered._There(None, Steering.__new__(Steering), None, None, None)
+    try:
+        team.begin(1, None)
+        with pytest.raises(Unavailable, match=r"ended with -9 .*--resume"):
+            team.counted()
+    finally:
+        team.end()
