@@ -152,13 +152,13 @@ def main() -> None:
         program = shutil.which("redis-server") or shutil.which("valkey-server")
         if program is not None:
             quiet = ["--port", "0", "--unixsocket", f"{folder}/s", "--save", "", "--dir", str(folder)]
-            server = subprocess.Popen([program, *quiet], stdout=subprocess.DEVNULL)
+            server = subprocess.Popen([program, *quiet], stdout=subprocess.PIPE, text=True)
             stack.callback(server.kill)
+            assert server.stdout is not None
+            if not any("Ready to accept connections" in line for line in server.stdout):
+                raise SystemExit(f"{program} did not start")
             stores["Redis"] = f"unix://{folder}/s"
         for name, address in stores.items():
-            until = time.monotonic() + 10
-            while name == "Redis" and not (folder / "s").exists() and time.monotonic() < until:
-                time.sleep(0.05)
             online(table, folder, name, open_store(address), 5e4 if name == "LMDB" else None)
 
 

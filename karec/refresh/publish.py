@@ -50,12 +50,13 @@ def publish_bundle(
 
     The snapshot gets the users' column ``community`` (``refresh.communities``), whose ids are those of the bundle
     before as far as its communities are; the manifest's fact ``communities`` is the highest id that was ever given.
-    Where the run has recall towers, the bundle has recall's own vectors too. The
-    statistics of the item vectors are always written, so that a scene may begin to centre or whiten without another
-    publication: .1 s for 1e5 of 64. From ``karec.refresh.lists.FROM`` works on, the index that the channel ``model``
-    searches gets lists, for scenes that say ``exact = false``, and the manifest says what recall@1000 users get;
-    ``lists`` False leaves them out. Songs and creators are published as kinds of items where works have these roles,
-    and ``kinds``, which take the place of those of the same name: scenes recommend them (``items = "song"``).
+    Where the run has recall towers, the bundle has recall's own vectors too. The statistics of the item vectors are
+    always written, so that a scene may begin to centre or whiten without another publication: .1 s for 1e5 of 64. From
+    ``karec.refresh.lists.FROM`` works on, the index that the channel ``model`` searches gets lists, for scenes that say
+    ``exact = false``, and the manifest says what recall@1000 users get; ``lists`` False leaves them out. Songs and
+    creators are published as kinds of items where works have these roles, and ``kinds``, which take the place of those
+    of the same name: scenes recommend them (``items = "song"``).
+
     Returns the bundle's folder. The model version is the one that training wrote into the models. ``keep`` versions
     stay published, as ``karec.bundle.publish`` says. Raises DataError when the encoder reads counters by user and scene
     and the snapshot has none, and BundleError as ``publish``, or where that recall is below .95.
@@ -90,16 +91,20 @@ def publish_bundle(
             for name in (RECALL.own, RECALL.item):
                 shutil.copyfile(run / name, folder / name)
             recall.save(folder / RECALL.index)
-        for name, kind in made.items():
-            place = folder / KINDS / name
-            place.mkdir(parents=True)
-            kind.kind.save(place)
-            kind_index(kind, snapshot, index).save(place / PRERANK.index)
+        _save_kinds(made, folder / KINDS, snapshot, index)
         snapshot.save(folder / "snapshot")
         if ids is not None:
             shutil.copytree(ids, folder / IDS)
 
     return publish(root, item_tower.model_version, write, facts, keep=keep, signing_key=signing_key)
+
+
+def _save_kinds(made: Mapping[str, KindOfWorks], folder: Path, snapshot: Snapshot, index: ItemIndex) -> None:
+    for name, kind in made.items():
+        place = folder / name
+        place.mkdir(parents=True)
+        kind.kind.save(place)
+        kind_index(kind, snapshot, index).save(place / PRERANK.index)
 
 
 def _recall_index(run: Path, snapshot: Snapshot, encoder: Encoder, progress: Progress | None) -> ItemIndex | None:

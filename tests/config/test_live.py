@@ -4,11 +4,10 @@ import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
-import living_scenes
 import numpy as np
 import pytest
 from harmful_models import CRASHING, constant, crashing, write_damaged
-from living_scenes import HELD, LONG, TEXT, Gate, Told, publish_works, version_of
+from living_scenes import HELD, LONG, TEXT, Gate, Told, begun_in, publish_works, version_of
 
 import karec
 from karec.bundle import make_current
@@ -18,11 +17,7 @@ from karec.types import Request
 
 @pytest.fixture
 def path(tmp_path, platform):
-    """A karec.toml beside a bundle of version 7."""
-    living_scenes.begin()
-    publish_works(tmp_path / "bundles", platform, 7)
-    (tmp_path / "karec.toml").write_text(TEXT)
-    return tmp_path / "karec.toml"
+    return begun_in(tmp_path, platform)
 
 
 @pytest.fixture

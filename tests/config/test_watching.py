@@ -4,9 +4,8 @@ import gc
 import threading
 import weakref
 
-import living_scenes
 import pytest
-from living_scenes import LONG, TEXT, Gate, publish_works, version_of
+from living_scenes import LONG, TEXT, Gate, begun_in, publish_works, version_of
 
 import karec
 from karec.config.watching import Watcher
@@ -39,10 +38,7 @@ class Looks:
 
 @pytest.fixture
 def path(tmp_path, platform):
-    living_scenes.begin()
-    publish_works(tmp_path / "bundles", platform, 7)
-    (tmp_path / "karec.toml").write_text(TEXT)
-    return tmp_path / "karec.toml"
+    return begun_in(tmp_path, platform)
 
 
 @pytest.fixture
