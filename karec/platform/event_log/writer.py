@@ -138,24 +138,28 @@ class EventLogWriter:
     def _write(self, data: bytes) -> None:
         assert self._file is not None and self._part is not None
         with naming(self._part.path):
+            at = memoryview(data)
             try:
-                at = memoryview(data)
                 while at:
                     at = at[self._file.write(at) :]
                 if self.fsync == "always":
                     os.fsync(self._file.fileno())
             except BaseException:
-                self._take_back()
+                self._take_back(seen=not at)
                 raise
         self._bytes += len(data)
 
-    def _take_back(self) -> None:
-        """What was written of a frame goes; where it cannot, the next append begins another part."""
+    def _take_back(self, seen: bool) -> None:
+        """What was written of a frame goes. Where it cannot, or where the frame was whole, so that a tail may have
+        ``seen`` and counted it, the next append begins another part.
+        """
         assert self._file is not None
         try:
             os.ftruncate(self._file.fileno(), self._bytes)
             self._file.seek(self._bytes)
         except OSError:
+            seen = True
+        if seen:
             self._file.close()
             self._part = self._file = None
 

@@ -435,6 +435,27 @@ def test_a_full_disk_loses_no_acknowledged_event_and_the_log_goes_on(tmp_path):
     same(read_events(tmp_path, *ALWAYS), shown(10))
 
 
+def test_a_tail_that_read_an_append_before_its_fsync_failed_loses_none_that_is_acknowledged(tmp_path, monkeypatch):
+    writer, found = EventLogWriter(tmp_path, HEAD), []
+    writer.append(shown(1, 0), NOW)
+    tail = EventTail(tmp_path)
+
+    def failing(descriptor):
+        found.extend(tail.poll().number.tolist())
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("os.fsync", failing)
+    with pytest.raises(OSError, match="Input/output error"):
+        writer.append(shown(1, 1), NOW)
+    monkeypatch.undo()
+    for at in (2, 3):
+        writer.append(shown(1, at), NOW)
+        found += tail.poll().number.tolist()
+    writer.close()
+    assert read_events(tmp_path, *ALWAYS).number.tolist() == [0, 2, 3]
+    assert {0, 2, 3} <= {*found, *drained(tail).number.tolist()}
+
+
 def test_after_a_fork_parent_and_child_write_parts_of_their_own(tmp_path):
     writer = EventLogWriter(tmp_path, HEAD)
     writer.append(shown(1, 0), NOW)
