@@ -266,6 +266,7 @@ def test_a_part_that_could_not_be_sealed_is_read_to_its_end_before_the_next_one(
     writer._seal = seal
     writer.append(shown(50, 300), NOW)
     assert drained(EventTail(tmp_path)).number.tolist() == [*range(350)]
+    writer.close()
 
 
 def test_of_events_of_one_id_that_differ_one_is_read_whatever_others_lie_between(tmp_path):
