@@ -56,10 +56,13 @@ class Postings:
 
 @dataclass(frozen=True, eq=False)
 class ListsOfUsers:
-    """``rows[indptr[u]:indptr[u+1]]``, int32, are the work rows of user row u."""
+    """``rows[indptr[u]:indptr[u+1]]``, int32, are the work rows of user row u; ``scenes`` those of the entries, where
+    the relation knows them.
+    """
 
     indptr: Array
     rows: Array
+    scenes: Array | None = None
 
     def spans(self, users: Array, limit: int) -> Spans:
         """The first ``limit`` rows of each user row."""
@@ -98,10 +101,12 @@ def lists_of_users(snapshot: Snapshot, relation: str) -> ListsOfUsers:
     of = snapshot.relations[relation]
     user = np.repeat(np.arange(len(of)), np.diff(of.indptr))[::-1]
     rows = snapshot.works.lookup(np.asarray(of.values)[::-1])
-    user, rows = user[rows >= 0], rows[rows >= 0]
+    known = rows >= 0
+    user = user[known]
     order = np.argsort(user, kind="stable")
-    counts = np.bincount(user, minlength=len(of))
-    return ListsOfUsers(np.append(0, np.cumsum(counts)), rows[order].astype(np.int32))
+    indptr = np.append(0, np.cumsum(np.bincount(user, minlength=len(of))))
+    scenes = None if of.scenes is None else np.asarray(of.scenes)[::-1][known][order]
+    return ListsOfUsers(indptr, rows[known][order].astype(np.int32), scenes)
 
 
 def users_by(snapshot: Snapshot, column: str) -> Postings | None:
@@ -146,6 +151,13 @@ def popularity(snapshot: Snapshot) -> Array:
     Works without counters are ordered by when they were published, newest 1, oldest 0; all are 0 where nobody knows.
     """
     return snapshot.built.get("popularity", lambda: _popularity(snapshot))
+
+
+def most_popular(snapshot: Snapshot) -> Array:
+    """(N,) int32 work rows, most popular first, ties by row."""
+    return snapshot.built.get(
+        "works by popularity", lambda: np.argsort(-popularity(snapshot), kind="stable").astype(np.int32)
+    )
 
 
 def _popularity(snapshot: Snapshot) -> Array:

@@ -55,6 +55,18 @@ def test_a_saved_snapshot_opens_as_it_was(platform, tmp_path):
         np.testing.assert_array_equal(opened.relations[name].values, relation.values)
 
 
+def test_the_scenes_of_lists_are_saved_and_a_list_without_opens_without(platform, tmp_path):
+    history = platform.relations["history"]
+    scenes = np.arange(len(history.values)).astype(np.int16) % 2
+    replace(platform, relations={**platform.relations, "history": replace(history, scenes=scenes)}).save(tmp_path / "s")
+    opened = Snapshot.open(tmp_path / "s").relations
+    assert opened["history"].scenes.tolist() == scenes.tolist() and opened["liked"].scenes is None
+    np.save(tmp_path / "s" / "relations" / "history.scenes.npy", scenes[1:])
+    n = len(scenes)
+    with pytest.raises(DataError, match=rf"history.indptr.npy is damaged: scenes has {n - 1} entries, values has {n}"):
+        Snapshot.open(tmp_path / "s")
+
+
 def test_counters_by_user_and_scene_are_saved_and_a_folder_without_opens_without(platform, tmp_path):
     assert platform.user_scene_counters is None
     platform.save(tmp_path / "without")
