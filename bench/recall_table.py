@@ -130,7 +130,7 @@ def main(n_works: int, n_users: int) -> None:
                 ask(f"merge, {way}", lambda m=mergers[way], r=request, p=parts: merge(m, r, p)[0])  # type: ignore[misc]
     ms = {name: np.array(each[WARM:]) for name, each in spent.items()}
     print(
-        f"{len(snapshot.works):,} works, {len(snapshot.users):,} users, {index.isa}; channels built in {built_s:.1f} s; "
+        f"{len(snapshot.works):,} works, {len(snapshot.users):,} users, {index.isa}; channels in {built_s:.1f} s; "
         f"{measured.n_probe} of {measured.n_lists:,} lists at least, recall@{measured.k:,} {measured.recall:.3f}"
     )
     for name in [*(source.name for source in sources), *(f"merge, {way}" for way in of_way)]:
