@@ -68,7 +68,7 @@ def lists_study(
     if not np.array_equal(snapshot.users.ids, dataset.snapshot.users.ids):
         raise DataError(f"{bundle.path} was not made of {dataset.name}: its users are others")
     cascade = replace(cascade, observers=(), naming=None)
-    exact, lists = (_way(cascade, bundle, exact) for exact in (True, False))
+    exact, lists = (_way(cascade, exact) for exact in (True, False))
     rows = np.random.default_rng(seed).permutation(len(snapshot.users))[:n_users]
     later, measured = enjoyed_later(dataset), dict[str, list[tuple[float, float]]]()
     for at, row in enumerate(rows.tolist()):
@@ -110,15 +110,15 @@ def lists_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
     ]
 
 
-def _way(cascade: Cascade, bundle: Bundle, exact: bool) -> _Way:
-    searched = bundle.index if bundle.recall_index is None else bundle.recall_index
-    if bundle.n_probe is None or not searched.n_lists:
-        raise DataError(f"{bundle.path} has no lists: bundles of 100,000 works or more are published with them")
+def _way(cascade: Cascade, exact: bool) -> _Way:
     sources = tuple(copy(source) if isinstance(source, Model) else source for source in cascade.recall.sources)
     models = [source for source in sources if isinstance(source, Model)]
     if not models:
         raise DataError(f"the scene {cascade.scene} has no channel model, which alone reads lists")
     for model in models:
+        searched = model.index if model.recall_index is None else model.recall_index
+        if model.n_probe is None or not searched.n_lists:
+            raise DataError("the bundle has no lists: those of 100,000 works or more are published with them")
         model.exact, model.timeout_ms = exact, None
     return _Way(replace(cascade, recall=Recall(sources, cascade.recall.merger)), models[0])
 
