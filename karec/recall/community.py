@@ -10,7 +10,7 @@ import numpy as np
 
 from karec.platform.schema import COMMUNITY, CREATOR
 from karec.platform.snapshot import Snapshot
-from karec.recall.postings import Postings, interleave, newness, user_row
+from karec.recall.postings import Postings, interleave, newness, user_row, works_at
 from karec.recall.segments import enjoyed_in
 from karec.stage import Source
 from karec.types import Candidates, Request
@@ -43,7 +43,7 @@ class Community(Source):
             return Candidates.empty()
         here = np.array([community])
         lists = [of.spans(here, self.quota) for of in (self.enjoyed, self.made) if of is not None]
-        return Candidates.of(self.snapshot.works.ids[interleave(self.snapshot, lists, self.quota)])
+        return works_at(self.snapshot, interleave(self.snapshot, lists, self.quota))
 
 
 def _made_in(snapshot: Snapshot) -> Postings | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from karec.platform.snapshot import Snapshot
-from karec.recall.postings import interleave, newest_by_creator, related, user_row
+from karec.recall.postings import interleave, newest_by_creator, related, user_row, works_at
 from karec.stage import Source
 from karec.types import Candidates, Request
 
@@ -36,4 +36,4 @@ class Follow(Source):
             return Candidates.empty()
         followed = related(self.snapshot, "follows", user)[::-1]
         rows = interleave(self.snapshot, [self.made.spans(followed, self.per_creator)], self.quota)
-        return Candidates.of(self.snapshot.works.ids[rows])
+        return works_at(self.snapshot, rows)

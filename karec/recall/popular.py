@@ -8,7 +8,7 @@ import numpy as np
 
 from karec.platform.indicators import indicator_weights, indicators
 from karec.platform.snapshot import Snapshot
-from karec.recall.postings import most_popular, popularity, user_row
+from karec.recall.postings import most_popular, popularity, user_row, works_at
 from karec.recall.segments import EVERYBODY, SeenBySegment, seen_by, seen_in_scenes
 from karec.stage import Source
 from karec.types import Array, Candidates, Noted, Request
@@ -64,7 +64,7 @@ class Popular(Source):
         if self.segment is not None and (user := user_row(self.snapshot, request.user_number)) >= 0:
             segment = int(self.snapshot.users[self.segment][user])
         rows = of_segment.get(segment, of_segment.get(EVERYBODY))
-        return self.best if rows is None else Candidates.of(self.snapshot.works.ids[rows])
+        return self.best if rows is None else works_at(self.snapshot, rows)
 
 
 class Indicators(Source):

@@ -17,7 +17,7 @@ from karec.platform.rates import mean_rate, smoothed_rate
 from karec.platform.schema import CREATOR, PUBLISHED
 from karec.platform.snapshot import Snapshot
 from karec.platform.table import Table
-from karec.types import Array
+from karec.types import Array, Candidates
 
 Spans = tuple[Array, Array, Array]
 """Lists of rows: ``rows`` int32, and of each list where it begins and ends there."""
@@ -137,6 +137,11 @@ def interleave(snapshot: Snapshot, lists: Sequence[Spans], limit: int) -> Array:
     which = np.repeat(np.arange(len(lists)), [len(begins) for _, begins, _ in lists])
     begins, ends = (np.concatenate([spans[at] for spans in lists]) for at in (1, 2))
     return in_turns([rows for rows, _, _ in lists], which, begins, ends, len(snapshot.works), limit)
+
+
+def works_at(snapshot: Snapshot, rows: Array) -> Candidates:
+    """The works of ``rows (N,)`` int32, in their order. ``take`` costs a third of an index of int32."""
+    return Candidates.of(np.asarray(snapshot.works.ids).take(rows))
 
 
 def newness(snapshot: Snapshot) -> Array:

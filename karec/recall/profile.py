@@ -10,7 +10,16 @@ import numpy as np
 from karec._toml import nearest
 from karec.platform.schema import CREATOR, ERA, SONG, TAG
 from karec.platform.snapshot import Snapshot
-from karec.recall.postings import Spans, interleave, latest_of_users, newest_by_creator, related, user_row, works_by
+from karec.recall.postings import (
+    Spans,
+    interleave,
+    latest_of_users,
+    newest_by_creator,
+    related,
+    user_row,
+    works_at,
+    works_by,
+)
 from karec.stage import Source
 from karec.types import Array, Candidates, Request
 
@@ -87,7 +96,7 @@ class Profile(Source):
             keys, weight = keys[named], weight[named]
             if len(keys) and weight.any():
                 lists.append(self._facet(facet, keys, weight))
-        return Candidates.of(self.snapshot.works.ids[interleave(self.snapshot, lists, self.quota)])
+        return works_at(self.snapshot, interleave(self.snapshot, lists, self.quota))
 
     def _works(self, user: int, user_id: int) -> tuple[Array, Array]:
         """Rows of the works that say what the user favours, and how much each weighs."""
