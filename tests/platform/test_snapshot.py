@@ -94,6 +94,19 @@ def test_counters_of_a_user_in_a_scene_are_found_by_row(platform):
         replace(platform, user_scene_counters={"a": np.zeros(8), "b": np.zeros(7)})
 
 
+@given(
+    st.sets(st.integers(-9, 30) | st.integers(-(2**62), 2**62), max_size=9),
+    st.lists(st.integers(-12, 33) | st.integers(-(2**63), 2**63 - 1), max_size=9),
+)
+def test_rows_are_found_by_id_however_many_are_asked_for_and_however_far_ids_lie_apart(ids, wanted):
+    ids = list(ids)
+    wanted = [*wanted, *ids[:3]]
+    expected = [ids.index(one) if one in ids else -1 for one in wanted]
+    table = Table(np.array(ids, np.int64), {})
+    assert table.lookup(np.array(wanted, np.int64)).tolist() == expected
+    assert [int(table.lookup(np.array([one]))[0]) for one in wanted] == expected
+
+
 def test_works_of_the_future_are_not_released(platform):
     later = Snapshot(platform.time_ms - 1, platform.works, platform.users, platform.relations, platform.labels)
     assert 100 in platform.released().works.ids
