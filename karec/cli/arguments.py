@@ -46,7 +46,8 @@ def _add_cascade(names: Any) -> None:
     demo.add_argument(
         "--scene",
         metavar="NAME",
-        help="world: also this scene: following, city, live, song_request, room, comment, creators; or all of them",
+        help="world: also this scene: following, city, live, song_request, room, comment (with comment_users), "
+        "creators; or all of them",
     )
     demo.add_argument("--settings", type=Path, metavar="TOML", help="training settings (default: the built-in ones)")
 
