@@ -23,10 +23,15 @@ if TYPE_CHECKING:
 
 
 def _learn(
-    arguments: argparse.Namespace, data: Loaded, progress: ProgressBars, *, serves: bool = False
+    arguments: argparse.Namespace,
+    data: Loaded,
+    progress: ProgressBars,
+    *,
+    serves: bool = False,
+    lists: bool = True,
 ) -> tuple[TrainResult, Path]:
     """Data → trained run → published bundle and config in ``--out``: what was trained, and the config's path. Whoever
-    ``serves`` it at once evaluates the run meanwhile."""
+    ``serves`` it at once evaluates the run meanwhile; ``lists`` as ``publish_bundle``."""
     from karec.bundle import next_version
     from karec.cli.preflight import check_outputs
     from karec.learn.run.choose import choose_settings
@@ -45,7 +50,7 @@ def _learn(
         settings = choice.settings
         resume = resume and run.is_dir()
     trained = train_all(data.dataset, settings, run, progress, resume=resume, choice=choice, evaluated=not serves)
-    return trained, _publish(arguments, data, trained.folder, progress)
+    return trained, _publish(arguments, data, trained.folder, progress, lists=lists)
 
 
 def _learn_from_log(arguments: argparse.Namespace, data: Loaded, progress: ProgressBars) -> tuple[TrainResult, Path]:
@@ -71,7 +76,9 @@ def _learn_from_log(arguments: argparse.Namespace, data: Loaded, progress: Progr
     return trained, _publish(arguments, data, trained.folder, progress)
 
 
-def _publish(arguments: argparse.Namespace, data: Loaded, run: Path, progress: ProgressBars) -> Path:
+def _publish(
+    arguments: argparse.Namespace, data: Loaded, run: Path, progress: ProgressBars, *, lists: bool = True
+) -> Path:
     """The curves of ``run``, and its models over the platform as ``--out``'s current bundle; the config's path."""
     from karec.cli.demo import set_up
     from karec.cli.scenes import asked_scenes, kinds_of
@@ -82,7 +89,7 @@ def _publish(arguments: argparse.Namespace, data: Loaded, run: Path, progress: P
 
     if not write_curves(read_run(run), run / "curves.svg"):
         progress.note(f"curves.svg: {NOT_DRAWN}")
-    published: dict[str, Any] = {"keep": getattr(arguments, "keep", KEEP)}
+    published: dict[str, Any] = {"keep": getattr(arguments, "keep", KEEP), "lists": lists}
     published["signing_key"] = getattr(arguments, "signing_key", None)
     scenes = asked_scenes(getattr(arguments, "scene", None), arguments.data)
     if scenes and data.world is not None:
@@ -123,7 +130,7 @@ def demo(arguments: argparse.Namespace) -> None:
     from karec.cli.demo_loop import page_parts
     from karec.cli.demo_tables import demo_told
     from karec.cli.scenes import asked_scenes, scenes_of
-    from karec.cli.second_round import learn_from_served, rounds_of, serve_to_teach
+    from karec.cli.second_round import can_teach, learn_from_served, rounds_of, serve_to_teach
     from karec.evaluate.cascade_report import write_report
 
     start = time.perf_counter()
@@ -132,11 +139,12 @@ def demo(arguments: argparse.Namespace) -> None:
         arguments.out = Path(f"karec-demo-{Path(arguments.data).name}")
     with progress_bars() as progress, loaded(arguments, progress) as data, contextlib.ExitStack() as stack:
         dataset = data.dataset
-        first, config = _learn(arguments, data, progress, serves=True)
+        twice = can_teach(dataset, arguments.requests)  # the second bundle replaces the first one, which needs no lists
+        first, config = _learn(arguments, data, progress, serves=True, lists=not twice)
         evaluation = stack.enter_context(begun(Quality(dataset, first.folder), progress))
-        last, rounds = first, None
-        taught = serve_to_teach(data, config, arguments.requests, progress)
-        if taught is not None:
+        last, rounds, taught = first, None, None
+        if twice:
+            taught = serve_to_teach(data, config, arguments.requests, progress)
             last = learn_from_served(dataset, first.folder, taught, arguments.out, progress)
             _publish(arguments, data, last.folder, progress)
         quality, playing = evaluation.result(), None
