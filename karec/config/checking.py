@@ -25,6 +25,14 @@ ROLES: Mapping[str, tuple[type[Step], ...]] = {
 }
 
 
+_KEYS_OF_SCENES: Sequence[tuple[str, Any, object]] = (  # beside the lists: kind, and what stands for one that is absent
+    ("items", str, ""),
+    ("consumed", Sequence[str], []),
+    ("show_again", bool, False),
+    ("exposure", Mapping[str, Any], {}),
+)
+
+
 def config_mistakes(path: Path, scene: str | None = None, bundle: Bundle | None = None) -> list[str]:
     """The mistakes of the file at ``path``, in order of lines, ``file:line: keys: what is wrong``; of ``scene``: its.
 
@@ -95,11 +103,11 @@ def _top_mistakes(config: Config) -> Iterator[ConfigError]:
         except ConfigError as error:
             error.path = (key,)
             yield error
-    for read in ("bundle", "bundle_key", "threads"):
+    for read in ("bundle", "bundle_key", "threads", "live"):
         try:
             getattr(config, read)
         except ConfigError as error:
-            error.path = (read,)
+            error.path = error.path or (read,)
             yield error
 
 
@@ -134,9 +142,9 @@ def _scene_mistakes(config: Config, name: str, unknown: Mapping[str, Sequence[Co
     for count in config.scenes[name].get("counts", {}):
         if count in counts and count not in used | {RECALL}:
             found.append(place["counts"][count].refusal("no step names it: write it as the k or quota of a step"))
-    for key, hint in (("items", str), ("consumed", Sequence[str]), ("exposure", Mapping[str, Any])):
+    for key, hint, absent in _KEYS_OF_SCENES:
         try:
-            checked(table.get(key, "" if key == "items" else {} if key == "exposure" else []), hint, key, place)
+            checked(table.get(key, absent), hint, key, place)
         except ConfigError as error:
             error.path = (*place.path, key)
             found.append(error)
