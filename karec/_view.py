@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -84,6 +84,8 @@ class LiveView(Protocol):
     def user(self) -> Any: ...
     @property
     def works(self) -> Any: ...
+    @property
+    def names(self) -> Sequence[str]: ...
     def list_of(self, name: str) -> NDArray[np.int64] | None: ...
 
 

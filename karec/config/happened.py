@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 import numpy as np
 
 from karec.bundle import Bundle
+from karec.bundle.naming import PlainIds
 from karec.ids import IdMap
 from karec.platform.event_log.events import COLUMNS, KINDS, Events
 from karec.platform.event_log.head import Head
@@ -65,7 +66,8 @@ class Happenings:
         return Events.of(_array(codes), **{name: _array(each) for name, each in columns.items()}), refused
 
     def _cells(self, row: Mapping[str, Any], now_ms: int) -> dict[str, Any]:
-        unknown = [key for key in row if key not in KEYS] if isinstance(row, Mapping) else ["…"]
+        given: object = row
+        unknown = [key for key in row if key not in KEYS] if isinstance(given, Mapping) else ["…"]
         if unknown:
             raise _NoEventError(f"unknown key {str(unknown[0])[:40]!r}")
         kind = row.get("kind")
@@ -109,7 +111,7 @@ class Happenings:
             raise _NoEventError("columns are no table")
         said = {str(name): getattr(value, "item", lambda value=value: value)() for name, value in columns.items()}
         if self._naming is not None and kind == UPLOAD and row.get("work") is not None:
-            if not self._naming.items.known([row["work"]])[0] and self._is_another(work, row["work"]):
+            if self._is_another(work, row["work"]):
                 raise _NoEventError("the id has the number of another work: choose another id")
             said |= {ID: row["work"]} | ({"creator": row["creator"]} if row.get("creator") is not None else {})
         try:
@@ -120,8 +122,11 @@ class Happenings:
     def _is_another(self, work: int, name: Any) -> bool:
         """Whether the number is that of a work with another id."""
         assert self._naming is not None
-        own = self._naming.since.get(work, name)
-        return bool(own != name or self._bundle.snapshot.works.lookup([work])[0] >= 0)
+        items = self._naming.items
+        if isinstance(items, PlainIds) or items.known([name])[0]:
+            return False
+        taken = self._bundle.snapshot.works.lookup(np.array([work]))[0] >= 0
+        return bool(taken or self._naming.since.get(work, name) != name)
 
 
 class _NoEventError(ValueError):

@@ -63,8 +63,8 @@ class Nearline:
         self._thread = Thread(target=self._look, name="karec-follow", daemon=True)
 
     def of(self, bundle: Bundle) -> Since:
-        """What happened since ``bundle`` was made. DataError: the store is of other labels or scenes. One that cannot be
-        read is waited for.
+        """What happened since ``bundle`` was made. DataError: the store is of other labels or scenes. One that cannot
+        be read is waited for.
         """
         since = WorksSince(bundle.snapshot, _numbers(bundle), self._refuse)
         folded = Folded(bundle.snapshot, self._head)

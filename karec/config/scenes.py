@@ -158,7 +158,7 @@ class Config:
         counts = counts_of(table, place)
         limit = limit_of(table, counts, place)
         used: set[str] = set()
-        lists = {key: _counted(table.get(key, []), counts, used, place[key]) for key in LISTS}
+        lists: dict[str, Any] = {key: _counted(table.get(key, []), counts, used, place[key]) for key in LISTS}
         own = self.scenes[name].get("counts", {})
         unused = [count for count in own if count in counts and count not in used | {RECALL}]
         if unused:
@@ -168,8 +168,8 @@ class Config:
         items = str(required(table, "items", str, place)) if "items" in table else WORKS
         kind = None if items == WORKS else items
         again = bool(required(table, "show_again", bool, place)) if "show_again" in table else False
-        told = {"exposure": exposure, "items": kind, "consumed": consumed, "show_again": again}
-        return Scene(name, place, limit, **lists, **told)
+        lists |= {"exposure": exposure, "items": kind, "consumed": consumed, "show_again": again}
+        return Scene(name, place, limit, **lists)
 
     def place_of(self, name: str, parents: Sequence[str]) -> Place:
         """The scene's place, which names those that it inherits."""

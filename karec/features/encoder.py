@@ -220,7 +220,8 @@ class Encoder:
         where these end.
         """
         tables, others = self.tables(snapshot), None if more is None else self.tables(more)
-        kept, passed = (at_rows(tables.works.ids, others and others.works.ids, rows) for rows in (history, skipped))
+        others_ids, others_cowatch = (None, None) if others is None else (others.works.ids, others.cowatch)
+        kept, passed = (at_rows(tables.works.ids, others_ids, rows) for rows in (history, skipped))
         lengths = np.log1p(np.stack([(history >= 0).sum(axis=1), (skipped >= 0).sum(axis=1)], axis=1))
         hours = np.asarray(time_ms) // HOUR_MS
         codes = known_codes(self.scenes, scenes)
@@ -237,8 +238,8 @@ class Encoder:
             "skipped": passed,
             "context": context,
             "alike": tables.alike[rows],
-            "history_cowatch": at_rows(tables.cowatch, others and others.cowatch, history),
-            "skipped_cowatch": at_rows(tables.cowatch, others and others.cowatch, skipped),
+            "history_cowatch": at_rows(tables.cowatch, others_cowatch, history),
+            "skipped_cowatch": at_rows(tables.cowatch, others_cowatch, skipped),
             **{name: self._creator_codes(ids) for name, ids in edges.items()},
         }
 
@@ -267,7 +268,7 @@ class Encoder:
         return {
             "item_ids": works.ids[rows],
             "item_numbers": self.works.numbers_at(works, rows, time_ms, counts),
-            "cowatch": at_rows(tables.cowatch, others and others.cowatch, work_rows),
+            "cowatch": at_rows(tables.cowatch, None if others is None else others.cowatch, work_rows),
         }
 
     def encode_crosses(self, user: Mapping[str, Array], items: Mapping[str, Array]) -> dict[str, Array]:

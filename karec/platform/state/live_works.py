@@ -66,9 +66,9 @@ class LiveWorks:
             if name in base.works.columns:
                 counts[known, at] = base.works[name][rows[known]]
         if len(self.ids):
-            at = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
-            moved = np.flatnonzero(self.ids[at] == ids)
-            counts[moved] = self.counters[at[moved]][:, places]
+            here = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
+            moved = np.flatnonzero(self.ids[here] == ids)
+            counts[moved] = self.counters[here[moved]][:, places]
         return counts
 
     def with_counters(self, ids: Array, counters: Array) -> LiveWorks:
