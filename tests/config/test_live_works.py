@@ -1,10 +1,11 @@
 """Works that come, change and go are so in the next request of a live cascade."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from live_bundle import ask, live_config
+from live_bundle import ask, live_config, named
 
 import karec
 from karec.bundle import Bundle
@@ -25,8 +26,6 @@ def made(tmp_path_factory):
 @pytest.fixture
 def open_live(made, tmp_path):
     """Opens a cascade on a copy of the bundle, whose index nobody else writes to, with this test's log and store."""
-    import shutil
-
     shutil.copytree(made / "bundles", tmp_path / "bundles", symlinks=True)
     path = tmp_path / "karec.toml"
 
@@ -168,3 +167,43 @@ quality = { column = "duration_s" }
             "screened: blocked creator": 1,
             "screened: too short: duration_s is missing": 1,
         }
+
+
+def test_ids_that_are_texts_come_back_as_they_went_in(tmp_path, now):
+    path = live_config(tmp_path, state="state", ids=named(tmp_path))
+    with karec.LiveCascade.from_config(path, None) as live:
+        before = ask(live, "u1", time_ms=now)
+        assert all(item.id.startswith("w") for item in before)
+        rows = [
+            {"kind": "exposure", "user": "u1", "work": before.items[0].id, "labels": ["like"]},
+            {"kind": "follow", "user": "a new user", "creator": "a new creator"},
+            upload("a new work", "a new creator", song_id=3),
+            {"kind": "exposure", "user": 7, "work": "w100"},
+            {"kind": "exposure", "user": "", "work": "w100"},
+            upload(8),
+        ]
+        told = live.record(rows, now_ms=now)
+        assert told.events == 3
+        assert told.refused == {"user is no id of this platform": 2, "work is no id of this platform": 1}
+        feed = ask(live, "u1", time_ms=now)
+        assert "a new work" in [item.id for item in feed] and before.items[0].id not in [item.id for item in feed]
+        assert "follow" in found_by(ask(live, "a new user", time_ms=now), "a new work")
+        live.record([{"kind": "exposure", "user": "a new user", "work": "a new work"}], now_ms=now)
+        assert not found_by(ask(live, "a new user", time_ms=now), "a new work")
+    with karec.LiveCascade.from_config(path, None) as again:
+        assert "a new work" in [item.id for item in ask(again, "u1", time_ms=now)]
+        again.record([{"kind": "delete", "work": "a new work"}], now_ms=now + 1)
+        assert "a new work" not in [item.id for item in ask(again, "u1", time_ms=now)]
+
+
+def test_creators_whose_ids_are_texts_are_blocked_by_the_list_of_the_rules(tmp_path, now):
+    (tmp_path / "blocked.txt").write_text("bad\n")
+    (tmp_path / "screen.toml").write_text(
+        'keep = 10\nuploads = "u"\nquality = { column = "v" }\n'
+        'rules = [{ reason = "blocked", column = "creator_id", not_in = "blocked.txt" }]\n'
+    )
+    path = live_config(tmp_path, state="state", more='screen = "screen.toml"', ids=named(tmp_path))
+    with karec.LiveCascade.from_config(path, None) as live:
+        live.record([upload("one", "bad"), upload("two", "good")], now_ms=now)
+        feed = [item.id for item in ask(live, "u1", time_ms=now)]
+        assert "two" in feed and "one" not in feed
