@@ -4,7 +4,7 @@
 state = "state"                 # a folder (LMDB), "redis://HOST:PORT/DB", or "memory:"
 events = "events"               # the folder of the event log; made where it is missing
 screen = "screen.toml"          # optional: uploads that break a rule of it are not taken
-deadline_ms = 20                # a request waits for the state store so long at most
+deadline_ms = 20                # a request waits so long at most for a store on a server
 """
 
 from __future__ import annotations
@@ -30,11 +30,15 @@ class LiveSettings:
     def __post_init__(self) -> None:
         if not self.state or not self.events:
             raise ValueError("state and events name a store and a folder, and not nothing")
-        if "://" in self.state and not self.state.startswith(SERVERS):
+        if self.on_a_server and not self.state.startswith(SERVERS):
             raise ValueError(f"no state store at {self.state!r}: expected memory:, one of {SERVERS} or a folder")
         if not 0 < self.deadline_ms <= MOST_MS:
             raise ValueError(f"deadline_ms = {self.deadline_ms:g}, expected a time above 0, at most {MOST_MS:g}")
 
+    @property
+    def on_a_server(self) -> bool:
+        return "://" in self.state
+
     def address(self, folder: Path) -> str:
         """Of the store; a folder's is relative to the karec.toml's ``folder``."""
-        return self.state if self.state == MEMORY or "://" in self.state else str(folder / self.state)
+        return self.state if self.state == MEMORY or self.on_a_server else str(folder / self.state)

@@ -68,7 +68,8 @@ class Nearline:
         """
         since = WorksSince(bundle.snapshot, _numbers(bundle), self._refuse)
         folded = Folded(bundle.snapshot, self._head)
-        live = Live(self._store, folded, self._events, since, Uploads(bundle).take, self.settings.deadline_ms)
+        deadline_ms = self.settings.deadline_ms if self.settings.on_a_server else None
+        live = Live(self._store, folded, self._events, since, Uploads(bundle).take, deadline_ms)
         with self._following:
             self._try_to_follow(live)
         return Since(live, Happenings(bundle, self._head))

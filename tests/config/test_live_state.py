@@ -1,5 +1,8 @@
 """What happens to users and works is in the next request of a live cascade."""
 
+import resource
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 from live_bundle import ask, live_config
@@ -205,6 +208,33 @@ def test_a_service_begins_without_its_store(path, now, tmp_path):
         assert feed.degraded == ("request.state",) and len(feed)
         told = live.record([exposure(USER, feed.items[0].id)], now_ms=now)
         assert (told.events, bool(told.waiting)) == (1, True)
+
+
+@contextmanager
+def files_of_at_most(n_bytes):
+    """What grows beyond is refused by the system, as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_disk_that_is_full_is_told_and_serves_on(live, now):
+    live.record([exposure(OTHER, 100)], now_ms=now)
+    shown = ids_of(ask(live, USER, 5, time_ms=now))
+    rows = [exposure(USER, work) for work in shown]
+    with files_of_at_most(1):
+        told = live.record(rows, now_ms=now)
+        assert (told.events, told.refused) == (0, {"the log cannot be written": 5}) and told.waiting
+        assert {*shown} <= {*ids_of(ask(live, USER, time_ms=now))}
+    with files_of_at_most(20_000):  # room for the log, and none for the store
+        told = live.record(rows, now_ms=now)
+        assert told.events == 5 and told.waiting
+        assert len(ask(live, USER, time_ms=now))
+    assert live.record([], now_ms=now).waiting is None
+    assert not {*shown} & {*ids_of(ask(live, USER, time_ms=now))}
 
 
 BAD = [

@@ -35,15 +35,16 @@ class Live:
 
     ``follow`` reads the log, lets uploads, edits, deletions and blocks act, and folds the rest into ``store``, where
     other processes may do the same: each event counts once, whoever folds it. ``view`` costs one read of the store, at
-    most ``deadline_ms``; the user's side is as of that read, the works' side as of the last batch that was followed.
+    most ``deadline_ms`` and on another thread, or on the caller's where None: a store in this machine's memory or files
+    needs no other. The user's side is as of that read, the works' side as of the last batch that was followed.
     """
 
     def __init__(
-        self, store: StateStore, folded: Folded, log: Path, since: WorksSince, take: Take, deadline_ms: float
+        self, store: StateStore, folded: Folded, log: Path, since: WorksSince, take: Take, deadline_ms: float | None
     ) -> None:
         self._store, self._folded, self._log = store, folded, log
         self._since, self._take = since, take
-        self._deadline = Deadline("the state store", deadline_ms)
+        self._deadline = None if deadline_ms is None else Deadline("the state store", deadline_ms)
         self._works = LiveWorks.none(folded.base, len(folded.counters))
         self._reader: StateReader | None = None
         self._waiting: deque[tuple[Events, Cursor]] = deque()
@@ -67,7 +68,7 @@ class Live:
         if reader is None:
             return nobody, NOT_BEGUN
         try:
-            state = self._deadline.begin(lambda: reader.user(user))()
+            state = self._deadline.begin(lambda: reader.user(user))() if self._deadline else reader.user(user)
         except Unavailable as error:
             self._counted["reads that failed"] += 1
             return nobody, str(error)
