@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -43,6 +45,8 @@ class Happenings:
     def __init__(self, bundle: Bundle, head: Head) -> None:
         self._bundle, self._head = bundle, head
         self._naming = bundle.naming
+        self._source = uuid4().int >> 64
+        self._numbers = count(time.time_ns())  # rising: of one millisecond, events are in the order of their telling
         path = bundle.path / "ids" / "creators.karec"
         self._creators = None if self._naming is None else self._naming.users
         if path.exists():
@@ -74,7 +78,8 @@ class Happenings:
         if kind not in KINDS:
             raise _NoEventError("unknown kind")
         cells = {name: empty for name, (_, empty) in COLUMNS.items()}
-        source, number = _id_of(row.get("id"))
+        own = self._source, next(self._numbers)
+        source, number = own if row.get("id") is None else _id_of(row["id"])
         cells |= {"kind": KINDS.index(kind), "source": source, "number": number, "time_ms": now_ms}
         cells |= {key: _whole(row[key], key) for key in WHOLE if row.get(key) is not None}
         naming = self._naming
@@ -158,9 +163,7 @@ def _number(value: Any, what: str, ids: Any) -> int:
 
 
 def _id_of(given: Any) -> tuple[int, int]:
-    """(source, number) of an event's id: a UUID or its text, two numbers, or none."""
-    if given is None:
-        given = uuid4()
+    """(source, number) of an event's id: a UUID or its text, or two numbers."""
     if isinstance(given, str):
         try:
             given = UUID(given)

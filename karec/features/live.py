@@ -69,10 +69,14 @@ def encode_live_items(
     they came, changed or moved since, else of the snapshot.
     """
     more = works.added if len(works.added.works) else None
-    counts, wanted = None, encoder.works.counters
-    if wanted and (more is not None or len(works.ids)):
-        counts = works.counts(snapshot, ids, wanted, places(names, wanted))
-    return encoder.encode_items(snapshot, works.rows(snapshot, ids), time_ms, counts, more)
+    items, wanted = (
+        encoder.encode_items(snapshot, works.rows(snapshot, ids), time_ms, more=more),
+        encoder.works.counters,
+    )
+    at, counts = works.moved(ids)
+    if len(at) and wanted:  # they are the last of a work's numbers
+        items["item_numbers"][at, -len(wanted) :] = encoder.works.counter_numbers(counts[:, places(names, wanted)])
+    return items
 
 
 def places(counters: Sequence[str], wanted: Sequence[str]) -> list[int]:

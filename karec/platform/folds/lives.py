@@ -3,9 +3,9 @@
     there     the newest of its uploads, deletions and blocks says whether the work is there
     columns   of each column the newest value, of an upload or an edit
 
-"Newest" is by (time, number) of the event, so that the state depends on which events were stepped and not on their
-order, and stepping one twice changes nothing. A block of a creator is kept for the creator: it hides every work of
-theirs that was uploaded before it.
+"Newest" is by time; of one millisecond a deletion or block is newer than an upload, and else the higher number. So the
+state depends on which events were stepped and not on their order, and stepping one twice changes nothing. A block of a
+creator is kept for the creator: it hides every work of theirs that was uploaded before it, or in its millisecond.
 
 The ``text`` of an upload or an edit is a JSON object: columns by name, and ``id``, the work's id where the platform's
 ids are texts. The creator of an upload is the column ``creator_id``.
@@ -40,10 +40,10 @@ class Life:
     columns: Mapping[str, tuple[Moment, Value]] = field(default_factory=dict)
 
     def step(self, kind: int, moment: Moment, columns: Mapping[str, Value]) -> Life:
-        """After one more event. Of two events of one moment the higher kind, or value, counts."""
+        """After one more event."""
         there, newest = self.there, dict(self.columns)
         if kind != EDIT:
-            there = max(there or (NEVER, 0), (moment, kind))
+            there = max(there or (NEVER, 0), (moment, kind), key=lambda word: (word[0][0], word[1], word[0][1]))
         for name, value in columns.items():
             if name not in newest or (newest[name][0], repr(newest[name][1])) < (moment, repr(value)):
                 newest[name] = moment, value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -55,21 +55,13 @@ class LiveWorks:
             rows = np.where(here >= 0, len(base.works) + here, rows)
         return rows
 
-    def counts(self, base: Snapshot, ids: Array, names: Sequence[str], places: Sequence[int]) -> Array:
-        """(N, len(names)) float32: the counters ``names`` of ``ids (N,)``, which stand at ``places`` of ``counters``;
-        the base's where no event counted since; 0 for a work that is nowhere.
-        """
-        rows = base.works.lookup(ids)
-        counts = np.zeros((len(ids), len(names)), np.float32)
-        known = rows >= 0
-        for at, name in enumerate(names):
-            if name in base.works.columns:
-                counts[known, at] = base.works[name][rows[known]]
-        if len(self.ids):
-            here = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
-            moved = np.flatnonzero(self.ids[here] == ids)
-            counts[moved] = self.counters[here[moved]][:, places]
-        return counts
+    def moved(self, ids: Array) -> tuple[Array, Array]:
+        """(places in ``ids (N,)`` of works that events counted for, their counters (M, C)). O(N log K)."""
+        if not len(self.ids):
+            return np.empty(0, np.int64), self.counters
+        here = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
+        found = np.flatnonzero(self.ids[here] == ids)
+        return found, self.counters[here[found]]
 
     def with_counters(self, ids: Array, counters: Array) -> LiveWorks:
         """The same with the ``counters (M, C)`` of ``ids (M,)``, ascending and unique. O(K + M)."""
@@ -185,7 +177,7 @@ class WorksSince:
         if maker is None and row >= 0 and CREATOR in self.base.works.columns:
             maker = self.base.works[CREATOR][row]
         moment = self.lives.blocked.get(int(maker)) if isinstance(maker, int | np.integer) else None
-        return moment is not None and (life.there is None or moment >= life.there[0])
+        return moment is not None and (life.there is None or moment[0] >= life.there[0][0])
 
 
 def _snapshot_of(base: Snapshot, works: Table) -> Snapshot:

@@ -96,14 +96,14 @@ def test_the_newest_word_says_whether_a_work_is_there(words):
     for work in (*WORKS.tolist(), *NEW):
         words_of = [row for row in rows if happened.item_id[row] == work and (_readable(happened, row))]
         newest = max(
-            words_of, key=lambda row: (happened.time_ms[row], happened.number[row], happened.kind[row]), default=-1
+            words_of, key=lambda row: (happened.time_ms[row], happened.kind[row], happened.number[row]), default=-1
         )
         taken = newest >= 0 and happened.kind[newest] != UPLOAD
         maker = _maker(BASE, lives, work)
         blocked = lives.blocked.get(maker)
         there = lives.works.get(work, Life()).there
         known = work in WORKS or newest >= 0
-        if blocked is not None and (there is None or blocked >= there[0]):
+        if blocked is not None and (there is None or blocked[0] >= there[0][0]):
             taken = True
         if known:
             assert (work in works.gone) == taken, work
