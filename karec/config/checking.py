@@ -16,6 +16,7 @@ from karec.config.resources import GIVEN
 from karec.config.scenes import COUNTED, RECALL, SCENE_KEYS, TOP_KEYS, Config, counted_entry, counts_of, limit_of
 from karec.config.wiring import wiring_mistakes
 from karec.errors import ConfigError, KarecError
+from karec.screening.settings import read_settings
 from karec.stage import Merger, Observer, RequestHydrator, Source, Stage, Step
 
 ROLES: Mapping[str, tuple[type[Step], ...]] = {
@@ -109,6 +110,12 @@ def _top_mistakes(config: Config) -> Iterator[ConfigError]:
         except ConfigError as error:
             error.path = error.path or (read,)
             yield error
+            continue
+        if read == "live" and config.live is not None and config.live.screen is not None:
+            try:
+                read_settings(config.path.parent / config.live.screen)
+            except KarecError as error:
+                yield Place(config.path)["live"]["screen"].refusal(error)
 
 
 def _built(config: Config, name: str, bundle: Bundle) -> Iterator[ConfigError]:

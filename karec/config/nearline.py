@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
+import weakref
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +62,7 @@ class Nearline:
         self._following = Lock()
         self._why = ""
         self._ended = Event()
-        self._thread = Thread(target=self._look, name="karec-follow", daemon=True)
+        self._thread = Thread(target=_look, args=(weakref.ref(self), self._ended), name="karec-follow", daemon=True)
 
     def of(self, bundle: Bundle) -> Since:
         """What happened since ``bundle`` was made. DataError: the store is of other labels or scenes. One that cannot
@@ -83,15 +85,14 @@ class Nearline:
             self._thread.start()
 
     def record(self, happened: Events | Iterable[Mapping[str, Any]], now_ms: int | None) -> Recorded:
-        since = self._since
-        assert since is not None
+        since = self._in_service()
         moment = time.time_ns() // 1_000_000 if now_ms is None else now_ms
         if isinstance(happened, Events):
-            events, refused = happened, dict[str, int]()
+            events, refused = happened, Counter[str]()
         else:
-            events, counted = since.happenings.events(happened, moment)
-            refused = dict(counted)
+            events, refused = since.happenings.events(happened, moment)
         with self._following:
+            self._in_service()
             try:
                 if self._writer is None:
                     self._writer = EventLogWriter(self._events, self._head)
@@ -99,8 +100,8 @@ class Nearline:
             except OSError as error:
                 _log.warning("%s", one_line(f"{self._events}: events are not in the log: {error}"))
                 return Recorded(0, {**refused, "the log cannot be written": len(events)}, str(error))
-            self._try_to_follow(self._since.live if self._since is not None else since.live)
-            return Recorded(told.events, {**refused, **told.refused}, self._why or None)
+            self._try_to_follow(self._in_service().live)
+            return Recorded(told.events, dict(refused + Counter(told.refused)), self._why or None)
 
     def close(self) -> None:
         """Seals what was written, and lets the store go. Twice does nothing."""
@@ -113,6 +114,11 @@ class Nearline:
             self._writer = self._since = None
             self._store.close()
 
+    def _in_service(self) -> Since:
+        if self._since is None:
+            raise ValueError("this LiveCascade is closed")
+        return self._since
+
     def _try_to_follow(self, live: Live) -> None:
         try:
             live.follow()
@@ -123,18 +129,27 @@ class Nearline:
         else:
             self._why = ""
 
-    def _look(self) -> None:
-        while not self._ended.wait(LOOK_S):
-            with self._following:
-                since = self._since
-                if since is None:
-                    return
-                try:
-                    self._try_to_follow(since.live)
-                except KarecError as error:  # a damaged log: what is in the store serves on
-                    if str(error) != self._why:
-                        _log.error("%s", one_line(f"the event log is not followed any more: {error}"))
-                    self._why = str(error)
+    def look(self) -> None:
+        """What other processes appended to the log is taken."""
+        with self._following:
+            if self._since is None:
+                return
+            try:
+                self._try_to_follow(self._since.live)
+            except KarecError as error:  # a damaged log: what is in the store serves on
+                if str(error) != self._why:
+                    _log.error("%s", one_line(f"the event log is not followed any more: {error}"))
+                self._why = str(error)
+
+
+def _look(nearline: weakref.ref[Nearline], ended: Event) -> None:
+    """Looks at the log until ``nearline`` is closed, or gone without."""
+    while not ended.wait(LOOK_S):
+        found = nearline()
+        if found is None:
+            return
+        found.look()
+        del found  # it is not kept while the thread waits
 
 
 def head_of(snapshot: Snapshot) -> Head:

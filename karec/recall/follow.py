@@ -41,5 +41,5 @@ class Follow(Source):
             made = newest_by_creator(came)
             assert made is not None  # its columns are the snapshot's
             new = came.works.ids[interleave(came, [made.spans(followed, self.per_creator)], self.quota)]
-            ids = np.concatenate([new, ids[~np.isin(ids, new)]])[: self.quota]
+            ids = np.concatenate([new, ids])[: self.quota]  # the snapshot has none of them
         return Candidates.of(ids)

@@ -56,7 +56,7 @@ class Fresh(Source):
         if came is None or not len(came.works):
             return drawn
         new = came.built.get("newest", lambda: _newest(came))[: self.quota]
-        return Candidates.of(np.concatenate([new, drawn.ids[~np.isin(drawn.ids, new)]])[: self.quota])
+        return Candidates.of(np.concatenate([new, drawn.ids])[: self.quota])  # the snapshot has none of them
 
 
 def _newest(snapshot: Snapshot) -> Array:

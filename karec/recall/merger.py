@@ -76,7 +76,7 @@ class QuotaMerger(Merger):
         merged = replace(Candidates.of(ids, scores), sources=sources)
         user = None if request.live is None or self.show_again else request.live.user
         if user is not None and len(user.earlier):
-            merged = merged.take(~user.was_shown(ids))
+            merged = merged.take(~user.was_shown_earlier(ids))
         return Noted(merged, {"sole": sole})
 
     def _consumed_by(self, request: Request) -> np.ndarray[tuple[int], np.dtype[np.int64]] | None:

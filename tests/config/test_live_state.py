@@ -298,6 +298,7 @@ def test_another_bundle_goes_on_from_the_same_log(tmp_path, now):
         ('state = "s"\ndeadline_ms = 0', "deadline_ms = 0, expected a time above 0"),
         ('state = "s"\nevent = "e"', "unknown key 'event' (did you mean 'events'?)"),
         ("state = 3", "state"),
+        ('state = "s"\nscreen = "nothing.toml"', "live.screen: "),
     ],
 )
 def test_config_check_tells_what_is_wrong_with_the_table(path, line, what):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, deque
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from karec._deadline import Deadline
-from karec.errors import Unavailable
+from karec.errors import KarecError, Unavailable, one_line
 from karec.platform.event_log.events import Events
 from karec.platform.event_log.tail import Cursor, EventTail
 from karec.platform.folds.located import FOLDED
@@ -25,6 +26,8 @@ from karec.platform.state.writer import AT_ONCE, StateWriter
 MOST_WAITING = 50  # batches that the store has not taken yet; the log keeps what follows
 COUNTERS_AT_ONCE = 10_000  # works
 NOT_BEGUN = "the state store could not be read yet"
+
+_log = logging.getLogger("karec.live")
 
 Take = Callable[[LiveWorks, Changed, int], None]
 """Puts works into what requests search, and hides others: (works, what changed, the moment in ms)."""
@@ -137,4 +140,8 @@ class Live:
     def _change(self, newer: Lives, time_ms: int) -> None:
         changed = self._since.step(newer)
         self._works = self._since.over(self._works)  # a request pins the index first: it finds no work that is not here
-        self._take(self._works, changed, time_ms)
+        try:
+            self._take(self._works, changed, time_ms)
+        except (KarecError, ValueError) as error:  # of a tower or an index: what was there serves on
+            self._counted["works that could not be put in"] += len(changed.rows)
+            _log.warning("%s", one_line(f"{len(changed.rows)} works could not be put in: {error}"))

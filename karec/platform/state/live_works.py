@@ -126,6 +126,8 @@ class WorksSince:
         said = {work: self.lives.works[work].columns.get(ID, (NEVER, None))[1] for work in ids if work in newer.works}
         names = {work: name for work, name in said.items() if isinstance(name, int | str)}
         others = ~np.isin(self.table.ids, works)
+        if not ids and others.all():
+            return Changed(np.empty(0, np.int64), np.array(hidden, np.int64), back, names)
         columns = {
             name: np.append(self.table[name][others], _cells([row.get(name) for row in rows], name, column.dtype))
             for name, column in self.base.works.columns.items()
@@ -137,6 +139,8 @@ class WorksSince:
     def over(self, works: LiveWorks) -> LiveWorks:
         """``works`` with what is here now."""
         gone = np.array(sorted(self.gone), np.int64)
+        if works.added.works is self.table:
+            return replace(works, gone=gone, batches=works.batches + 1)
         added = _snapshot_of(self.base, self.table)
         new = self.base.works.lookup(self.table.ids) < 0
         came = added if new.all() else _snapshot_of(self.base, self.table.take(new))

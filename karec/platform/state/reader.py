@@ -36,8 +36,11 @@ class UserState:
 
     def was_shown(self, ids: Array) -> Array:
         """(N,) bool of works: which were shown to the user, of those of earlier periods nearly always right."""
-        shown = np.isin(ids, self.shown)
-        return shown | shown_filter.held(self.earlier, np.asarray(ids, np.int64)) if len(self.earlier) else shown
+        return np.isin(ids, self.shown) | self.was_shown_earlier(ids)
+
+    def was_shown_earlier(self, ids: Array) -> Array:
+        """``was_shown`` by the filters alone: of works that are not among ``shown``."""
+        return shown_filter.held(self.earlier, np.asarray(ids, np.int64))
 
 
 @dataclass(eq=False)
