@@ -56,13 +56,8 @@ class Fresh(Source):
         came = None if request.live is None else request.live.works.came
         if came is None or not len(came.works):
             return drawn
-        new = came.built.get("newest", lambda: _newest(came))[: self.quota]
+        new = np.asarray(came.works.ids)[newest(came)[: self.quota]]
         return Candidates.of(np.concatenate([new, drawn.ids])[: self.quota])  # the snapshot has none of them
-
-
-def _newest(snapshot: Snapshot) -> Array:
-    """(works,) ids, published last first."""
-    return np.asarray(snapshot.works.ids)[np.argsort(-np.asarray(snapshot.works[PUBLISHED], np.float64), kind="stable")]
 
 
 def _orders(snapshot: Snapshot, quota: int, pool: int, draws: int) -> tuple[Candidates, ...]:
