@@ -7,7 +7,7 @@ EXAMPLES = {
 examples:
   karec demo                                        a synthetic karaoke platform: 300,000 works, 1,500 users
   karec demo --report out                           … and out/report.html to look at, out/report.json to compute with
-  karec demo --scene all                            … and seven scenes beside home: live rooms, songs, creators, …
+  karec demo --scene all                            … and eight scenes beside home: live rooms, songs, creators, …
   karec demo --data kuairand --root KuaiRand-Pure/data
   karec demo --works 20000 --users 2000 --exposures 50000 --requests 20      a minute's smoke""",
     "train": """\
