@@ -1,6 +1,8 @@
 """What happens to users and works is in the next request of a live cascade."""
 
+import gc
 import resource
+import threading
 from contextlib import contextmanager
 
 import numpy as np
@@ -13,6 +15,7 @@ from karec.bundle import Bundle
 from karec.config.checking import config_mistakes
 from karec.errors import ConfigError
 from karec.features.encoder import USER_SIDE
+from karec.platform.event_log.events import Events
 from karec.platform.events import Exposures
 from karec.platform.folds.advance import advance
 from karec.rank.ranker import Ranker
@@ -269,6 +272,26 @@ def test_an_event_that_is_told_twice_counts_once(live, now):
     live.record([row], now_ms=now + 5)
     assert live.counts["repeated"] == 2
     assert live.cascades["home"].live.view(STRANGER)[0].user.counters[0] == 1
+
+
+def test_events_of_the_log_are_taken_as_they_are(live, snapshot, now):
+    works = snapshot.works.ids[:3]
+    before = ask(live, USER, time_ms=now)
+    shown = Events.of("exposure", source=9, number=np.arange(3), time_ms=now, user_id=USER, item_id=works, scene=0)
+    assert live.record(shown, now_ms=now).events == 3
+    after = ask(live, USER, time_ms=now)
+    assert not {*works.tolist()} & {*ids_of(after)}
+    assert after.versions["live_batch"] == before.versions["live_batch"] + 1
+
+
+def test_a_service_that_is_dropped_without_being_closed_keeps_no_thread(path, now):
+    live = karec.LiveCascade.from_config(path, None)
+    live.record([exposure(USER, 100)], now_ms=now)
+    (thread,) = [each for each in threading.enumerate() if each.name == "karec-follow"]
+    del live
+    gc.collect()
+    thread.join(30)
+    assert not thread.is_alive()
 
 
 def test_another_bundle_goes_on_from_the_same_log(tmp_path, now):
