@@ -114,7 +114,7 @@ class Happenings:
         columns = row.get("columns", {})
         if not isinstance(columns, Mapping):
             raise _NoEventError("columns are no table")
-        said = {str(name): getattr(value, "item", lambda value=value: value)() for name, value in columns.items()}
+        said = {str(name): _plain(value) for name, value in columns.items()}
         if self._naming is not None and kind == UPLOAD and row.get("work") is not None:
             if self._is_another(work, row["work"]):
                 raise _NoEventError("the id has the number of another work: choose another id")
@@ -140,6 +140,11 @@ class _NoEventError(ValueError):
 
 def _array(cells: list[Any]) -> Any:
     return np.array(cells, object) if isinstance(cells[0], str) else cells
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy number as Python's."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _whole(value: Any, what: str) -> int:
