@@ -178,6 +178,19 @@ def test_two_services_on_one_store_count_each_event_once(path, redis, now):
         assert view.user.counters[0] == 12
 
 
+def test_a_store_that_comes_back_empty_while_a_service_runs_is_filled_from_the_log(path, redis, now):
+    redis.empty()
+    path.write_text(path.read_text().replace('"state"', f'"{redis.url}"\n{PATIENT}'))
+    with karec.LiveCascade.from_config(path, None) as live:
+        shown = ids_of(ask(live, USER, 5, time_ms=now))
+        live.record([exposure(USER, work) for work in shown], now_ms=now)
+        redis.empty()
+        assert {*shown} <= {*ids_of(ask(live, USER, time_ms=now))}  # nothing is known of them
+        live.record([exposure(OTHER, shown[0])], now_ms=now + 1)
+        assert not {*shown} & {*ids_of(ask(live, USER, time_ms=now))}
+        assert shown[0] not in ids_of(ask(live, OTHER, time_ms=now))
+
+
 def test_a_store_that_is_gone_or_slow_degrades_answers_and_loses_nothing(path, now, tmp_path):
     redis = pytest.importorskip("redis")
     if PROGRAM is None:
