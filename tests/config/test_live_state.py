@@ -263,6 +263,7 @@ BAD = [
     ({"kind": "exposure", "usr": 1, "work": 100}, "unknown key 'usr'"),
     ({"kind": "exposure", "user": "anna", "work": 100}, "user is no whole number"),
     ({"kind": "exposure", "user": 2**70, "work": 100}, "user is beyond 64 bits"),
+    ({"kind": "exposure", "user": 1, "work": 100, "position": 2**40}, "position is beyond 32 bits"),
     ({"kind": "exposure", "user": 1}, "no work"),
     ({"kind": "exposure", "user": 1, "work": 100, "labels": ["loved"]}, "unknown label"),
     ({"kind": "exposure", "user": 1, "work": 100, "labels": "like"}, "labels are no list of names"),

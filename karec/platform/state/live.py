@@ -54,11 +54,6 @@ class Live:
         self._counted: Counter[str] = Counter()
 
     @property
-    def behind(self) -> bool:
-        """Whether events wait for the store."""
-        return self._reader is None or bool(self._waiting)
-
-    @property
     def counts(self) -> Counter[str]:
         """What became of events so far: of ``StateWriter.counts`` and ``WorksSince.counts``."""
         writers = Counter() if self._reader is None else self._writer.counts + self._reader.counts

@@ -65,11 +65,15 @@ class LiveWorks:
 
     def with_counters(self, ids: Array, counters: Array) -> LiveWorks:
         """The same with the ``counters (M, C)`` of ``ids (M,)``, ascending and unique. O(K + M)."""
-        others = ~np.isin(self.ids, ids)
-        merged = np.concatenate([self.ids[others], ids])
-        order = np.argsort(merged, kind="stable")
-        table = np.concatenate([self.counters[others], counters])
-        return replace(self, ids=merged[order], counters=table[order], batches=self.batches + 1)
+        at, table, known = np.searchsorted(self.ids, ids), self.counters.copy(), np.zeros(len(ids), bool)
+        within = np.flatnonzero(at < len(self.ids))
+        known[within] = self.ids[at[within]] == ids[within]
+        table[at[known]] = counters[known]
+        new = np.flatnonzero(~known)
+        if not len(new):
+            return replace(self, counters=table, batches=self.batches + 1)
+        both = np.insert(self.ids, at[new], ids[new]), np.insert(table, at[new], counters[new], axis=0)
+        return replace(self, ids=both[0], counters=both[1], batches=self.batches + 1)
 
 
 @dataclass(frozen=True, eq=False)
