@@ -145,7 +145,8 @@ def demo(arguments: argparse.Namespace) -> None:
         last, rounds, taught = first, None, None
         if twice:
             taught = serve_to_teach(data, config, arguments.requests, progress)
-            last = learn_from_served(dataset, first.folder, taught, arguments.out, progress)
+            last = learn_from_served(dataset, first, taught, arguments.out, progress)
+            first = dataclasses.replace(first, material=None)  # a quarter of a gigabyte
             _publish(arguments, data, last.folder, progress)
         quality, playing = evaluation.result(), None
         if data.world is not None:
