@@ -62,8 +62,8 @@ ItemIndex build(py::handle ids, py::handle embeddings, const std::string& dtype,
     return std::move(index.value());
 }
 
-void upsert(ItemIndex& index, py::handle ids, py::handle embeddings, const Columns& columns,
-            std::int64_t model_version, std::uint64_t space_id) {
+void upsert(ItemIndex& index, py::handle ids, py::handle embeddings, const Columns& columns, std::int64_t model_version,
+            std::uint64_t space_id) {
     const auto keys = int64_input(ids, "ids", {"N"});
     const auto vectors = matrix_input(embeddings, "embeddings", {keys.shape(0), static_cast<py::ssize_t>(index.dim())},
                                       "ids has shape " + shape_of(keys.array));

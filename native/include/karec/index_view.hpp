@@ -25,7 +25,8 @@
 // Scores are float32 and the same bits on every machine: the products of dimensions d ≡ j (mod 16) are added up in
 // order for each j, and the 16 sums are added in a fixed tree (see src/kernels/scoring_loops.inc). int8 rows meet a
 // query rounded to integers, whose sums are exact (see src/index/row_format.hpp). Then come the scale and offset of the
-// row's model version, where it has any (ItemIndex::calibrate), and last the work's adjustment: score·scale + offset. A score that overflows to NaN counts as −inf.
+// row's model version, where it has any (ItemIndex::calibrate), and last the work's adjustment: score·scale + offset. A
+// score that overflows to NaN counts as −inf.
 #pragma once
 
 #include <concepts>
