@@ -126,6 +126,9 @@ def mmr_select(
     diversity: float,
     window: int | None,
     shown: ArrayLike | None,
+    facets: ArrayLike | None,
+    facet_weights: Sequence[float],
+    shown_facets: ArrayLike | None,
 ) -> tuple[_I64, NDArray[np.float64]]: ...
 def ssd_select(
     embeddings: ArrayLike,
@@ -134,6 +137,9 @@ def ssd_select(
     diversity: float,
     window: int | None,
     shown: ArrayLike | None,
+    facets: ArrayLike | None,
+    facet_weights: Sequence[float],
+    shown_facets: ArrayLike | None,
 ) -> tuple[_I64, NDArray[np.float64]]: ...
 def scatter(
     n: int, rules: Sequence[tuple[NDArray[np.int64], int, int, NDArray[np.int64]]], k: int

@@ -1,8 +1,8 @@
-"""What steps read of the item index: one generation of it, as types alone. ``karec.index`` has the class."""
+"""What steps read of the item index, one generation of it, and of the live state, one moment: as types alone."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -72,6 +72,28 @@ class IndexView(Protocol):
     def model_versions_of(self, rows: ArrayLike) -> NDArray[np.int64]: ...
     def gather(self, column: str, rows: ArrayLike) -> NDArray[Any]: ...
     def close(self) -> None: ...
+
+
+class LiveView(Protocol):
+    """What a request knows beyond its bundle, as of one moment. ``karec.platform.state.live_view`` has the class.
+
+    ``list_of``: the user's list of ids by its name, oldest first; None where nothing newer than the bundle is known.
+    """
+
+    @property
+    def user(self) -> Any: ...
+    @property
+    def works(self) -> Any: ...
+    @property
+    def names(self) -> Sequence[str]: ...
+    def list_of(self, name: str) -> NDArray[np.int64] | None: ...
+
+
+class Living(Protocol):
+    """What happened since the bundle was made."""
+
+    def view(self, user: int) -> tuple[LiveView, str | None]:
+        """What is known now, and why less is known than should be; None: all is."""
 
 
 class Pinnable(Protocol):

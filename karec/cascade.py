@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from karec._deadline import Call, Deadline, DeadlineCounts
 from karec._slots import shared_slots
-from karec._view import Pinnable
+from karec._view import Living, Pinnable
 from karec.errors import ContractError
 from karec.observer_queue import ObserverCounts, ObserverQueue
 from karec.stage import Merger, RequestHydrator, Source, Stage, hydrate_request, merge, recall, timed
@@ -72,6 +72,8 @@ class Cascade:
     ``index`` is what steps read: each request pins one generation of it for all of them. None: no step reads an index.
     ``recall_index`` is the same for recall's own vector space; None: there is none.
     ``versions`` goes into every answer, beside the generation and the model versions that the request read.
+    ``live`` knows what happened since the bundle was made: each request reads it once, for all of its steps. One that
+    cannot be read leaves the request with the bundle's, and ``degraded`` names it. None: nobody keeps it.
     ``naming`` knows the platform's ids; None: ids are integers that steps use as they are.
     ``threads``: how many requests run at once, of all cascades of the process that say the same; the others wait, first
     come, first served. None: as many as the cores that the process may use. ``karec._slots`` states the rules.
@@ -87,6 +89,7 @@ class Cascade:
     threads: int | None = None
     naming: Naming | None = None
     recall_index: Pinnable | None = field(default=None, kw_only=True)
+    live: Living | None = field(default=None, repr=False, kw_only=True)
 
     def __post_init__(self) -> None:
         shared_slots(self.threads)  # refuses a number below 1
@@ -167,7 +170,9 @@ class Cascade:
             request_id=request.request_id or uuid4().hex,
             time_ms=int(time.time() * 1e3) if request.time_ms is None else request.time_ms,
         )
+        request, state_traces = self._with_state(request)
         request, request_traces = self.hydrated(request)
+        request_traces = [*state_traces, *request_traces]
         candidates, traces = self.recall.run(request)
         scored: dict[str, Candidates] = {}
         for stage in self.stages:
@@ -181,7 +186,7 @@ class Cascade:
             )
         cold = request.features.get("cold_start")
         return request, Recommendation(
-            request=request.with_view(None),
+            request=replace(request.with_view(None), live=None),
             candidates=candidates,
             scored=scored,
             trace=Trace((*request_traces, *traces)),
@@ -191,6 +196,15 @@ class Cascade:
             versions=self._read(request),
             short=why_short(request.k, traces),
         )
+
+    def _with_state(self, request: Request) -> tuple[Request, list[StepTrace]]:
+        """The request with what happened since the bundle was made, and how that was read."""
+        if self.live is None:
+            return request, []
+        start = time.perf_counter()
+        live, failure = self.live.view(request.user_number)
+        ms = (time.perf_counter() - start) * 1e3
+        return replace(request, live=live), [StepTrace("request", "state", "state", 0, -1, ms, failure=failure)]
 
     def _read(self, request: Request) -> Mapping[str, Any]:
         """What the request reads, by its views."""

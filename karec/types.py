@@ -17,7 +17,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from karec._view import IndexView
+from karec._view import IndexView, LiveView
 from karec.errors import ContractError
 from karec.trace import Short, Trace
 
@@ -48,6 +48,7 @@ class Request:
     ``view`` is the item index as this request sees it, one generation from the first step to the last. The cascade sets
     it; steps read it as ``request.index``. The request of an answer has none, so that no answer holds on to old rows.
     ``recall_view`` is the same of recall's own space, where there is one: its rows are other rows, ids are the same.
+    ``live`` is what happened since the bundle was made, as of one moment; None: nobody keeps it.
     """
 
     user_id: int | str
@@ -60,6 +61,7 @@ class Request:
     features: Mapping[str, Array] = field(default_factory=lambda: EMPTY)
     view: IndexView | None = field(default=None, repr=False, kw_only=True)
     recall_view: IndexView | None = field(default=None, repr=False, kw_only=True)
+    live: LiveView | None = field(default=None, repr=False, kw_only=True)
 
     def __post_init__(self) -> None:
         for name, value in (("user_id", self.user_id), *(("shown", work) for work in self.shown)):
@@ -102,6 +104,10 @@ class Request:
     def with_view(self, view: IndexView | None, recall_view: IndexView | None = None) -> Request:
         """A copy that sees ``view`` and ``recall_view``; None: that sees no index."""
         return replace(self, view=view, recall_view=recall_view)
+
+    def now(self, name: str) -> Array | None:
+        """The user's list ``name`` of ids as of this request, oldest first; None: the bundle's is the newest."""
+        return None if self.live is None else self.live.list_of(name)
 
     def with_features(self, features: Mapping[str, Array]) -> Request:
         """A copy whose ``features`` also hold ``features``."""

@@ -32,7 +32,7 @@ def checked_options(
         "window": positive_or_none("window", window),
         "max_per_type": most,
         "min_per_type": least,
-        "facet_weights": [between(f"facet_weights[{f}]", w, 1.0) for f, w in enumerate(_listed(facet_weights))],
+        "facet_weights": _in_range(facet_weights),
     }
     total = checked["type_weight"] + sum(checked["facet_weights"])
     if total > MOST_WEIGHT:
@@ -46,11 +46,20 @@ def checked_options(
     return checked
 
 
-def _listed(facet_weights: Sequence[float]) -> list[float]:
+def checked_facet_weights(facet_weights: Sequence[float]) -> list[float]:
+    """As Python numbers, where they are the only weights: each in [0, 1], at most 1 in sum. Errors as above."""
+    weights = _in_range(facet_weights)
+    if sum(weights) > MOST_WEIGHT:
+        raise ValueError(f"facet_weights sum to {sum(weights):g}, expected at most 1")
+    return weights
+
+
+def _in_range(facet_weights: Sequence[float]) -> list[float]:
     try:
-        return list(facet_weights)
+        listed = list(facet_weights)
     except TypeError:
         raise TypeError(f"facet_weights must be a list of numbers, got {facet_weights!r}") from None
+    return [between(f"facet_weights[{f}]", weight, 1.0) for f, weight in enumerate(listed)]
 
 
 def needs_types(type_weight: float, max_per_type: int | None, min_per_type: int) -> bool:

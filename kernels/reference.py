@@ -197,9 +197,13 @@ def mmr_select(
     diversity: float = 0.5,
     window: int | None = None,
     shown: ArrayLike | None = None,
+    facets: ArrayLike | None = None,
+    facet_weights: Sequence[float] = (),
+    shown_facets: ArrayLike | None = None,
 ) -> tuple[Int, Float]:
     """``karec.mmr_select``: (indices, scores)."""
-    f, r, seen = _for_marginal(embeddings, relevance, shown)
+    f, seen = _features(embeddings, shown, facets, facet_weights, shown_facets)
+    r = np.asarray(relevance, np.float64)
     picks: list[int] = []
     scores: list[float] = []
     while len(picks) < min(k, len(f)):
@@ -220,9 +224,13 @@ def ssd_select(
     diversity: float = 0.5,
     window: int | None = None,
     shown: ArrayLike | None = None,
+    facets: ArrayLike | None = None,
+    facet_weights: Sequence[float] = (),
+    shown_facets: ArrayLike | None = None,
 ) -> tuple[Int, Float]:
     """``karec.ssd_select``: (indices, scores). Each direction is what the window at its time left of its item."""
-    f, r, seen = _for_marginal(embeddings, relevance, shown)
+    f, seen = _features(embeddings, shown, facets, facet_weights, shown_facets)
+    r = np.asarray(relevance, np.float64)
     basis: list[Float] = []
     for g in seen:
         basis.append(_left_of(g, basis))
@@ -242,9 +250,25 @@ def ssd_select(
     return np.array(picks, np.int64), np.array(scores)
 
 
-def _for_marginal(embeddings: ArrayLike, relevance: ArrayLike, shown: ArrayLike | None) -> tuple[Float, Float, Float]:
+def _features(
+    embeddings: ArrayLike,
+    shown: ArrayLike | None,
+    facets: ArrayLike | None,
+    facet_weights: Sequence[float],
+    shown_facets: ArrayLike | None,
+) -> tuple[Float, Float]:
+    """Of the items and of what was shown: vectors at length √(1 − Σ w_f), and a column for each value of each facet."""
     f = unit(embeddings)
-    return f, np.asarray(relevance, np.float64), np.zeros((0, f.shape[1])) if shown is None else unit(shown)
+    n, seen = len(f), np.zeros((0, f.shape[1])) if shown is None else unit(shown)
+    columns = [np.sqrt(max(0.0, 1 - sum(facet_weights))) * np.concatenate([f, seen])]
+    for at, weight in enumerate(facet_weights):
+        of_shown = [] if shown_facets is None else np.asarray(shown_facets, np.int64)[at]
+        codes = np.concatenate([np.asarray(facets, np.int64)[at], np.asarray(of_shown, np.int64)])
+        one_hot = np.zeros((n + len(seen), len(np.unique(codes))))
+        one_hot[np.arange(len(codes)), np.unique(codes, return_inverse=True)[1]] = np.sqrt(weight)
+        columns.append(one_hot)
+    both = np.hstack(columns)
+    return both[:n], both[n:]
 
 
 def _near(picks: list[int], window: int | None) -> list[int]:

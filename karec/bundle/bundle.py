@@ -216,9 +216,10 @@ class Bundle:
         if not (self.path / IDS).is_dir():
             return None
         try:
-            return IdNaming(
-                *(IdMap.open(self.path / IDS / f"{table}.karec", verify=False) for table in ("users", "items"))
+            users, items = (
+                IdMap.open(self.path / IDS / f"{table}.karec", verify=False) for table in ("users", "items")
             )
+            return IdNaming(users, items)
         except (OSError, IndexFormatError) as error:
             raise BundleError(f"{self.path / IDS}: {error}") from error
 

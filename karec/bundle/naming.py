@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -35,10 +35,11 @@ LISTS_OF_IDS = ("top_k", "before")
 
 @dataclass(frozen=True)
 class IdNaming:
-    """Any number of threads may use it."""
+    """Any number of threads may use it. ``since`` {number: id}: of items that came since the maps were made."""
 
     users: IdMap
     items: IdMap | PlainIds
+    since: dict[int, int | str] = field(default_factory=dict, compare=False, repr=False)
 
     def numbered(self, request: Request) -> Request:
         """ValueError: an id of another kind than the platform's, or none, naming it."""
@@ -54,7 +55,7 @@ class IdNaming:
 
     def named(self, answer: Recommendation, request: Request) -> Recommendation:
         asked = replace(answer.request, user_id=request.user_id, shown=request.shown)
-        names = tuple(self.items.names(answer.candidates.ids).tolist())
+        names = tuple(self._names(answer.candidates.ids))
         trace = Trace(tuple(map(self._explained, answer.trace.steps))) if request.explain else answer.trace
         return replace(answer, request=asked, names=names, trace=trace)
 
@@ -75,4 +76,12 @@ class IdNaming:
         """The id of each; None where there is no number, or where it is that of no work."""
         known = np.array([NO_NUMBER if number is None else number for number in numbers], np.int64)
         ids: list[int | str | None] = self.items.names(known, missing="none").tolist()
-        return ids
+        return [self.since.get(number) if name is None else name for number, name in zip(known, ids, strict=True)]
+
+    def _names(self, numbers: Array) -> list[int | str]:
+        """The id of each; KeyError for a number that no item has."""
+        if not self.since:
+            names: list[int | str] = self.items.names(numbers).tolist()
+            return names
+        found = self._of(numbers.tolist())
+        return [self.since[number] if name is None else name for number, name in zip(numbers, found, strict=True)]

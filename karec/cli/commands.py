@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import resource
@@ -22,9 +23,15 @@ if TYPE_CHECKING:
 
 
 def _learn(
-    arguments: argparse.Namespace, data: Loaded, progress: ProgressBars, *, serves: bool = False
+    arguments: argparse.Namespace,
+    data: Loaded,
+    progress: ProgressBars,
+    *,
+    serves: bool = False,
+    lists: bool = True,
 ) -> tuple[TrainResult, Path]:
-    """Data → trained run → published bundle and config in ``--out``: what was trained, and the config's path."""
+    """Data → trained run → published bundle and config in ``--out``: what was trained, and the config's path. Whoever
+    ``serves`` it at once evaluates the run meanwhile; ``lists`` as ``publish_bundle``."""
     from karec.bundle import next_version
     from karec.cli.preflight import check_outputs
     from karec.learn.run.choose import choose_settings
@@ -42,8 +49,8 @@ def _learn(
         choice = choose_settings(data.dataset, settings, arguments.out / "choice", minutes, progress, resume=resume)
         settings = choice.settings
         resume = resume and run.is_dir()
-    trained = train_all(data.dataset, settings, run, progress, resume=resume, choice=choice)
-    return trained, _publish(arguments, data, trained.folder, progress)
+    trained = train_all(data.dataset, settings, run, progress, resume=resume, choice=choice, evaluated=not serves)
+    return trained, _publish(arguments, data, trained.folder, progress, lists=lists)
 
 
 def _learn_from_log(arguments: argparse.Namespace, data: Loaded, progress: ProgressBars) -> tuple[TrainResult, Path]:
@@ -69,7 +76,9 @@ def _learn_from_log(arguments: argparse.Namespace, data: Loaded, progress: Progr
     return trained, _publish(arguments, data, trained.folder, progress)
 
 
-def _publish(arguments: argparse.Namespace, data: Loaded, run: Path, progress: ProgressBars) -> Path:
+def _publish(
+    arguments: argparse.Namespace, data: Loaded, run: Path, progress: ProgressBars, *, lists: bool = True
+) -> Path:
     """The curves of ``run``, and its models over the platform as ``--out``'s current bundle; the config's path."""
     from karec.cli.demo import set_up
     from karec.cli.scenes import asked_scenes, kinds_of
@@ -80,7 +89,7 @@ def _publish(arguments: argparse.Namespace, data: Loaded, run: Path, progress: P
 
     if not write_curves(read_run(run), run / "curves.svg"):
         progress.note(f"curves.svg: {NOT_DRAWN}")
-    published: dict[str, Any] = {"keep": getattr(arguments, "keep", KEEP)}
+    published: dict[str, Any] = {"keep": getattr(arguments, "keep", KEEP), "lists": lists}
     published["signing_key"] = getattr(arguments, "signing_key", None)
     published["rolling"] = getattr(arguments, "rolling", False)
     scenes = asked_scenes(getattr(arguments, "scene", None), arguments.data)
@@ -118,35 +127,43 @@ def train(arguments: argparse.Namespace) -> None:
 
 def demo(arguments: argparse.Namespace) -> None:
     console = table_console()
+    from karec._beside import begun
     from karec.cli.demo import loss_of, report_on, serve, top_tens_of
-    from karec.cli.demo_loop import page_parts, play_demo
+    from karec.cli.demo_beside import Loop, Quality
+    from karec.cli.demo_loop import page_parts
     from karec.cli.demo_tables import demo_told
     from karec.cli.scenes import asked_scenes, scenes_of
-    from karec.cli.second_round import learn_from_served, rounds_of, serve_to_teach
+    from karec.cli.second_round import can_teach, learn_from_served, rounds_of, serve_to_teach
     from karec.evaluate.cascade_report import write_report
 
     start = time.perf_counter()
     scenes = asked_scenes(arguments.scene, arguments.data)
     if arguments.out is None:
         arguments.out = Path(f"karec-demo-{Path(arguments.data).name}")
-    with progress_bars() as progress, loaded(arguments, progress) as data:
+    with progress_bars() as progress, loaded(arguments, progress) as data, contextlib.ExitStack() as stack:
         dataset = data.dataset
-        first, config = _learn(arguments, data, progress, serves=True)
-        last, rounds = first, None
-        taught = serve_to_teach(data, config, arguments.requests, progress)
-        if taught is not None:
+        twice = can_teach(dataset, arguments.requests)  # the second bundle replaces the first one, which needs no lists
+        first, config = _learn(arguments, data, progress, serves=True, lists=not twice)
+        evaluation = stack.enter_context(begun(Quality(dataset, first.folder), progress))
+        last, rounds, taught = first, None, None
+        if twice:
+            taught = serve_to_teach(data, config, arguments.requests, progress)
             last = learn_from_served(dataset, first.folder, taught, arguments.out, progress)
             _publish(arguments, data, last.folder, progress)
+        quality, playing = evaluation.result(), None
+        if data.world is not None:
+            played = Loop(data.world, last.folder, arguments.out / "loop", arguments.seed or 0)
+            playing = stack.enter_context(begun(played, progress))
+        if taught is not None:
             rounds = rounds_of(dataset, (first.folder, last.folder), taught, config)
         served = serve(dataset, config, arguments.requests, progress=progress)
         loss, top_tens = loss_of(served, progress), top_tens_of(dataset, served)
-        found = loop = None
+        found = None
         if scenes and data.world is not None:
             found = scenes_of(data.world, config, scenes, arguments.requests, progress)
-        if data.world is not None:
-            loop = play_demo(data.world, last.folder, arguments.out / "loop", arguments.seed or 0, progress)
+        loop = None if playing is None else playing.result()
     truth = None if data.world is None else data.world.outcomes
-    report = report_on(dataset, served, first.quality, loss, top_tens, truth) | {
+    report = report_on(dataset, served, quality, loss, top_tens, truth) | {
         "rounds": rounds,
         "scenes": found,
         "loop": loop,
@@ -159,7 +176,8 @@ def demo(arguments: argparse.Namespace) -> None:
         _, page = write_report(report, arguments.report, page_parts(loop))
         console.print(f"report: {page}")
     console.print(f"one more feed: karec recommend --config {config} --user {_first_user(served)} --trace")
-    peak = max(first.peak_gib, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+    beside = max(evaluation.peak_gib, 0.0 if playing is None else playing.peak_gib)
+    peak = max(first.peak_gib, beside, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
     console.print(f"{time.perf_counter() - start:.0f} s in all, at most {peak:.1f} GiB")
 
 

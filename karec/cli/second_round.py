@@ -55,14 +55,17 @@ class Taught:
     first: RoundOnPools
 
 
-def serve_to_teach(data: Loaded, config: Path, n_requests: int, progress: Progress | None = None) -> Taught | None:
+def can_teach(dataset: Dataset, n_requests: int) -> bool:
+    """Whether there are users to teach by, and others to measure on."""
+    return all(len(users) for users in _users(dataset, n_requests))
+
+
+def serve_to_teach(data: Loaded, config: Path, n_requests: int, progress: Progress | None = None) -> Taught:
     """Serve what teaches and what is measured, each user once, at the moment test begins, into ``served_log`` and
-    ``measured_log`` beside ``config``. None where no user is left to teach, or none to measure on.
+    ``measured_log`` beside ``config``.
     """
     dataset, out = data.dataset, config.parent
     measured, teaching = _users(dataset, n_requests)
-    if not len(measured) or not len(teaching):
-        return None
     feeds = _served(dataset, config, teaching, out / "served_log", POOL, progress, "serving to teach")
     shown = _served(dataset, config, measured, out / "measured_log", MEASURED_POOL, progress, "serving to measure on")
     log = read_rank_log(out / "measured_log", dataset.tasks)

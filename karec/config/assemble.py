@@ -9,6 +9,7 @@ from typing import Any, Self, TypeVar
 
 import karec.cascade
 from karec._toml import Place, known_keys, nearest, required, tables
+from karec._view import Living
 from karec.bundle import Bundle
 from karec.bundle.kinds import Kind
 from karec.cascade import Recall
@@ -42,7 +43,7 @@ class Cascade(karec.cascade.Cascade):
         return cls._build(Config.read(Path(path)), scene, None)
 
     @classmethod
-    def _build(cls, config: Config, name: str, bundle: Bundle | None) -> Self:
+    def _build(cls, config: Config, name: str, bundle: Bundle | None, live: Living | None = None) -> Self:
         scene = config.scene(name)
         bundle = Bundle.shared(config.bundle, config.bundle_key) if bundle is None else bundle
         resources = _resources(scene, bundle, config)
@@ -58,6 +59,7 @@ class Cascade(karec.cascade.Cascade):
         queues = tuple(ObserverQueue(observer) for observer in observers)
         read = items.index, config.threads, items.naming, items
         steered = {"recall_index": items.recall_index, "exposure": resources.exposure}
+        steered["live"] = live if scene.items is None else None  # what users do to works says nothing of other items
         return cls(name, request, recall, stages, queues, versions, *read, **steered)
 
 
@@ -66,9 +68,9 @@ def load_cascade(path: Path, scene: str, bundle: Bundle | None = None) -> Cascad
     return Cascade._build(Config.read(path), scene, bundle)
 
 
-def build_cascade(config: Config, scene: str, bundle: Bundle | None = None) -> Cascade:
-    """As ``load_cascade``, of a config that has been read, or made."""
-    return Cascade._build(config, scene, bundle)
+def build_cascade(config: Config, scene: str, bundle: Bundle | None = None, live: Living | None = None) -> Cascade:
+    """As ``load_cascade``, of a config that has been read, or made, with what happened since the bundle was made."""
+    return Cascade._build(config, scene, bundle, live)
 
 
 def refused_steps(config: Config, name: str, bundle: Bundle) -> Iterator[ConfigError]:
@@ -190,6 +192,7 @@ def _recall(scene: Scene, resources: Resources) -> Recall:
         "floors": [source.floor for source in sources],
         "limit": scene.limit,
         "consumed": scene.consumed,
+        "show_again": scene.show_again,
     }
     return Recall(sources, build_step(merge, (Merger,), resources, place))
 

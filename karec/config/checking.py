@@ -16,6 +16,7 @@ from karec.config.resources import GIVEN
 from karec.config.scenes import COUNTED, RECALL, SCENE_KEYS, TOP_KEYS, Config, counted_entry, counts_of, limit_of
 from karec.config.wiring import wiring_mistakes
 from karec.errors import ConfigError, KarecError
+from karec.screening.settings import read_settings
 from karec.stage import Merger, Observer, RequestHydrator, Source, Stage, Step
 
 ROLES: Mapping[str, tuple[type[Step], ...]] = {
@@ -23,6 +24,14 @@ ROLES: Mapping[str, tuple[type[Step], ...]] = {
     "recall": (Source,),
     "observers": (Observer,),
 }
+
+
+_KEYS_OF_SCENES: Sequence[tuple[str, Any, object]] = (  # beside the lists: kind, and what stands for one that is absent
+    ("items", str, ""),
+    ("consumed", Sequence[str], []),
+    ("show_again", bool, False),
+    ("exposure", Mapping[str, Any], {}),
+)
 
 
 def config_mistakes(path: Path, scene: str | None = None, bundle: Bundle | None = None) -> list[str]:
@@ -95,12 +104,18 @@ def _top_mistakes(config: Config) -> Iterator[ConfigError]:
         except ConfigError as error:
             error.path = (key,)
             yield error
-    for read in ("bundle", "bundle_key", "threads"):
+    for read in ("bundle", "bundle_key", "threads", "live"):
         try:
             getattr(config, read)
         except ConfigError as error:
-            error.path = (read,)
+            error.path = error.path or (read,)
             yield error
+            continue
+        if read == "live" and config.live is not None and config.live.screen is not None:
+            try:
+                read_settings(config.path.parent / config.live.screen)
+            except KarecError as error:
+                yield Place(config.path)["live"]["screen"].refusal(error)
 
 
 def _built(config: Config, name: str, bundle: Bundle) -> Iterator[ConfigError]:
@@ -134,9 +149,9 @@ def _scene_mistakes(config: Config, name: str, unknown: Mapping[str, Sequence[Co
     for count in config.scenes[name].get("counts", {}):
         if count in counts and count not in used | {RECALL}:
             found.append(place["counts"][count].refusal("no step names it: write it as the k or quota of a step"))
-    for key, hint in (("items", str), ("consumed", Sequence[str]), ("exposure", Mapping[str, Any])):
+    for key, hint, absent in _KEYS_OF_SCENES:
         try:
-            checked(table.get(key, "" if key == "items" else {} if key == "exposure" else []), hint, key, place)
+            checked(table.get(key, absent), hint, key, place)
         except ConfigError as error:
             error.path = (*place.path, key)
             found.append(error)

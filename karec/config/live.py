@@ -5,11 +5,11 @@ from __future__ import annotations
 import traceback
 import weakref
 from collections import defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import TIMEOUT_MAX, Event, Lock
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
 from karec.config.assemble import Cascade
 from karec.config.live_version import Version, named_by, open_version, replay_answered
@@ -17,6 +17,11 @@ from karec.config.watching import Watcher
 from karec.errors import one_line
 from karec.observer_queue import ObserverCounts
 from karec.types import Recommendation, Request
+
+if TYPE_CHECKING:  # a cascade without a table ``live`` loads no compiler of folds
+    from karec.config.happened import Recorded
+    from karec.config.nearline import Nearline
+    from karec.platform.event_log.events import Events
 
 KEPT_REQUESTS = 4  # of each scene, the last that were answered with works: a new version replays them
 
@@ -58,11 +63,14 @@ class LiveCascade:
                old version still shows is counted in the new one.
     Index      What was upserted, adjusted or blocked in a bundle's index, or said by ``Kind.show_only``, stays where
                ``karec.toml`` alone has changed. Another bundle has an index of its own: apply it there again.
+    State      Where the file has a table ``live``, what ``record`` is told is in the log, and in the next request.
+               Another bundle begins from the same log and store. ``degraded`` says ``request.state`` where the store
+               did not answer.
     Fork       A child of ``os.fork`` makes a LiveCascade of its own.
     """
 
-    def __init__(self, path: Path, scene: str | None, version: Version) -> None:
-        self._path, self._scene = path, scene
+    def __init__(self, path: Path, scene: str | None, version: Version, nearline: Nearline | None = None) -> None:
+        self._path, self._scene, self._nearline = path, scene, nearline
         self._serving: Version | None = version
         self._leaving: _Leaving | None = None
         self._reloading = Lock()
@@ -83,7 +91,9 @@ class LiveCascade:
         if watch_seconds is not None and not 0 < watch_seconds <= TIMEOUT_MAX:
             raise ValueError(f"watch_seconds = {watch_seconds}, expected a time above 0, or None for no watcher")
         path = Path(path).absolute()
-        live = cls(path, scene, open_version(path, scene))
+        version, nearline = open_version(path, scene)
+        live = cls(path, scene, version, nearline)
+        live._keep_up(version)
         if watch_seconds is not None:
             live._watcher = Watcher(live, path, watch_seconds)
         return live
@@ -111,6 +121,29 @@ class LiveCascade:
         if len(answer.candidates):
             self._answered[request.scene].append(request)
         return answer
+
+    def record(self, happened: Events | Iterable[Mapping[str, Any]], now_ms: int | None = None) -> Recorded:
+        """Put what happened into the event log, and into what the next request knows, before this returns.
+
+        Rows have a ``kind`` (``karec.platform.event_log.events``) and what the kind needs: ``user``, ``work`` and
+        ``creator`` as the platform has them, ``labels`` by name, ``scene`` by name, ``play_ms``, ``position``,
+        ``request_id``, ``time_ms`` (now, unless told), of an upload or an edit the work's ``columns`` by name, ``text``
+        of a search, and an ``id``, a UUID, with which it may be told again and counts once. ``now_ms``: the present, in
+        place of the clock.
+
+        What is no event is counted by reason, in the answer. ValueError: this is closed, or karec.toml has no table
+        ``live``.
+        """
+        self._in_service(self._serving)
+        if self._nearline is None:
+            raise ValueError(f'{self._path} names no log: add [live] state = "state", events = "events"')
+        return self._nearline.record(happened, now_ms)
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """What became of the events that this version has followed, by reason; empty without a table ``live``."""
+        since = self._in_service(self._serving).since
+        return {} if since is None else +since.live.counts
 
     def reload(self) -> bool:
         """Serve what ``karec.toml`` and ``current`` name now, and whether that is another than before.
@@ -148,7 +181,10 @@ class LiveCascade:
             if self._serving is not None:
                 self._leaving, self._serving = _Leaving.of(self._serving), None
             self._answered.clear()
-            return self._see_off()
+            counts = self._see_off()
+            if self._nearline is not None:
+                self._nearline.close()
+            return counts
 
     def __enter__(self) -> Self:
         return self
@@ -163,7 +199,8 @@ class LiveCascade:
         return version
 
     def _put_into_service(self) -> None:
-        new, old = open_version(self._path, self._scene), self._in_service(self._serving)
+        old = self._in_service(self._serving)
+        new, self._nearline = open_version(self._path, self._scene, self._nearline)
         replay_answered(new, {scene: list(requests) for scene, requests in list(self._answered.items())})
         for scene, cascade in new.cascades.items():
             before = old.cascades.get(scene)
@@ -172,6 +209,11 @@ class LiveCascade:
         leaving = _Leaving.of(old)
         self._serving = new
         self._leaving = leaving
+        self._keep_up(new)
+
+    def _keep_up(self, version: Version) -> None:
+        if self._nearline is not None and version.since is not None:
+            self._nearline.serve(version.since)
 
     def _see_off(self) -> tuple[ObserverCounts, ...]:
         """Wait until nobody serves with what is out of service, and its observers are closed; then it is freed."""

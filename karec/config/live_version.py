@@ -7,22 +7,28 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
+from karec._toml import Place
 from karec.bundle import Bundle, identity_of
 from karec.config.assemble import Cascade, build_cascade
 from karec.config.scenes import Config
 from karec.errors import BundleError, KarecError, one_line
 from karec.types import Request
 
+if TYPE_CHECKING:
+    from karec.config.nearline import Nearline, Since
+
 
 @dataclass(frozen=True, eq=False)
 class Version:
-    """``named``: what ``named_by`` said of it. Whoever runs a request holds this object until the answer is there: it
-    is gone when nobody serves with it any more.
+    """``named``: what ``named_by`` said of it; ``since``: what happened since its bundle was made. Whoever runs a
+    request holds this object until the answer is there: it is gone when nobody serves with it any more.
     """
 
     named: Hashable
     cascades: Mapping[str, Cascade]
+    since: Since | None = None
 
 
 def named_by(path: Path) -> Hashable:
@@ -36,17 +42,28 @@ def named_by(path: Path) -> Hashable:
     return text, None
 
 
-def open_version(path: Path, scene: str | None) -> Version:
-    """The cascade of ``scene``, or of all scenes where None, on the bundle that ``current`` names now.
+def open_version(path: Path, scene: str | None, nearline: Nearline | None = None) -> tuple[Version, Nearline | None]:
+    """The cascade of ``scene``, or of all scenes where None, on the bundle that ``current`` names now, and what keeps
+    up with the log that the file names: ``nearline`` where there is one already.
 
-    Raises what ``Cascade.from_config`` raises.
+    Raises what ``Cascade.from_config`` raises. ConfigError: the file names another log or store than before.
     """
     text = _text(path)  # before it is parsed: where it changes meanwhile, it is not what ``named_by`` says next
     config = Config.read(path)
+    if nearline is not None and config.live != nearline.settings:
+        raise Place(path)["live"].refusal("the log and store of a service that runs cannot change: begin it anew")
     bundle = Bundle.shared(config.bundle, config.bundle_key)
     scenes = config.scenes if scene is None else (scene,)
-    cascades = {name: build_cascade(config, name, bundle) for name in scenes}
-    return Version((text, identity_of(bundle.path)), MappingProxyType(cascades))
+    if config.live is None:
+        cascades = {name: build_cascade(config, name, bundle) for name in scenes}
+        return Version((text, identity_of(bundle.path)), MappingProxyType(cascades)), None
+    if nearline is None:
+        from karec.config.nearline import Nearline
+
+        nearline = Nearline(config.live, path.parent, bundle.snapshot)
+    since = nearline.of(bundle)
+    cascades = {name: build_cascade(config, name, bundle, since.live) for name in scenes}
+    return Version((text, identity_of(bundle.path)), MappingProxyType(cascades), since), nearline
 
 
 def replay_answered(version: Version, answered: Mapping[str, Iterable[Request]]) -> None:

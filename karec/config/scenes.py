@@ -3,6 +3,7 @@
     bundle = "bundles"                              # the folder that holds `current`; relative to this file
     bundle_key = "publisher.pub.pem"                # optional: refuse bundles that the owner of this key did not sign
     threads = 4                                     # requests that run at once, of all scenes; absent: as many as cores
+    live = { state = "state", events = "events" }   # optional: where what happens is kept; live_settings.py
 
     [scenes.home]
     items = "work"                                  # what it recommends: works, unless told; or a kind of the bundle
@@ -35,13 +36,26 @@ from pathlib import Path
 from typing import Any
 
 from karec._sealed_text import kind_of
-from karec._toml import Place, checked, known_keys, nearest, read_toml, required, tables
+from karec._toml import Place, checked, fill, known_keys, nearest, read_toml, required, tables
 from karec.config.inheriting import LISTS, merged
+from karec.config.live_settings import LiveSettings
 from karec.errors import ConfigError
 
-TOP_KEYS = ("bundle", "bundle_key", "threads", "scenes")
+TOP_KEYS = ("bundle", "bundle_key", "threads", "live", "scenes")
 SCENE_KEYS = (
-    *("inherits", "items", "counts", "candidates", "request", "recall", "consumed", "stages", "observers", "exposure"),
+    *(
+        "inherits",
+        "items",
+        "counts",
+        "candidates",
+        "request",
+        "recall",
+        "consumed",
+        "show_again",
+        "stages",
+        "observers",
+    ),
+    "exposure",
 )
 COUNTED = ("k", "quota")  # the keys of a step that may name a count
 MOST_WORKS = 2**31 - 1  # places in a list of works are int32
@@ -55,7 +69,7 @@ class Scene:
 
     ``limit``: how many works leave recall at most; None where the scene does not say it. ``exposure``: what it wants of
     exposure; None where it wants nothing. ``consumed``: relations whose works never leave recall. ``items``: the kind
-    of what it recommends; None: works.
+    of what it recommends; None: works. ``show_again``: works that a user was shown come again.
     """
 
     name: str
@@ -68,6 +82,7 @@ class Scene:
     exposure: Mapping[str, Any] | None = None
     items: str | None = None
     consumed: Sequence[str] = ()
+    show_again: bool = False
 
     def stage(self, name: str) -> tuple[Mapping[str, Any], Place]:
         """The table of the stage ``name`` and its place."""
@@ -121,6 +136,11 @@ class Config:
         return self.path.parent / str(required(self.table, "bundle_key", str, Place(self.path)))
 
     @property
+    def live(self) -> LiveSettings | None:
+        """Where what happens is kept; None where the file does not say it."""
+        return fill(LiveSettings, self.table["live"], Place(self.path)["live"]) if "live" in self.table else None
+
+    @property
     def threads(self) -> int | None:
         """How many requests run at once, of all scenes; None where the file does not say it."""
         if "threads" not in self.table:
@@ -138,7 +158,7 @@ class Config:
         counts = counts_of(table, place)
         limit = limit_of(table, counts, place)
         used: set[str] = set()
-        lists = {key: _counted(table.get(key, []), counts, used, place[key]) for key in LISTS}
+        lists: dict[str, Any] = {key: _counted(table.get(key, []), counts, used, place[key]) for key in LISTS}
         own = self.scenes[name].get("counts", {})
         unused = [count for count in own if count in counts and count not in used | {RECALL}]
         if unused:
@@ -147,7 +167,9 @@ class Config:
         consumed = checked(table.get("consumed", []), Sequence[str], "consumed", place)
         items = str(required(table, "items", str, place)) if "items" in table else WORKS
         kind = None if items == WORKS else items
-        return Scene(name, place, limit, **lists, exposure=exposure, items=kind, consumed=consumed)
+        again = bool(required(table, "show_again", bool, place)) if "show_again" in table else False
+        lists |= {"exposure": exposure, "items": kind, "consumed": consumed, "show_again": again}
+        return Scene(name, place, limit, **lists)
 
     def place_of(self, name: str, parents: Sequence[str]) -> Place:
         """The scene's place, which names those that it inherits."""

@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from karec._toml import parameters
+from karec.config.live_settings import LiveSettings
 from karec.config.registry import EVERY_SOURCE, STEERING, STEPS, imported
 from karec.config.resources import GIVEN
 from karec.config.scenes import COUNTED
@@ -47,6 +48,7 @@ def config_schema() -> Schema:
             "inherits": {"type": "string", "description": "The scene whose keys this one takes, but those it changes."},
             "items": {"type": "string", "description": "What it recommends: work, or a kind of the bundle."},
             "consumed": {"type": "array", "items": {"type": "string"}},
+            "show_again": {"type": "boolean", "description": "Works that a user was shown come again."},
             "counts": {
                 "type": "object",
                 "description": "How many works are left, by names of your choice; recall is always needed.",
@@ -70,6 +72,7 @@ def config_schema() -> Schema:
             "bundle": {"type": "string", "description": "The folder that holds `current`; relative to this file."},
             "bundle_key": {"type": "string", "description": "PEM file of the key that bundles must be signed for."},
             "threads": {"type": "integer", "minimum": 1, "description": "Requests that run at once, of all scenes."},
+            "live": {**_of_class(LiveSettings), "description": _said(LiveSettings)},
             "scenes": {"type": "object", "minProperties": 1, "additionalProperties": scene},
         },
         "$defs": defs,

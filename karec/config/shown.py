@@ -43,8 +43,10 @@ def _lines(config: Config, scene: str) -> Iterator[str]:
     for key in ("bundle", "bundle_key", "threads"):
         if key in config.table:
             yield f"{f'{key} = {_value(config.table[key])}':<{WIDTH}} # line {origins.line((key,))}"
+    for key, value in config.table.get("live", {}).items():
+        yield f"{f'live.{_key(key)} = {_value(value)}':<{WIDTH}} # line {origins.line(('live', key))}"
     yield f"\n[{name}]"
-    for key in ("items", "candidates", "consumed", *LISTS):
+    for key in ("items", "candidates", "consumed", "show_again", *LISTS):
         if key in table and (key not in LISTS or not table[key]):
             yield told(key, table[key], (key,))
     for key in ("counts", "exposure"):

@@ -1,4 +1,4 @@
-"""MMR and SSD as steps: relevance is the score so far, similarity that of vectors, as in ``dpp``."""
+"""MMR and SSD as steps: relevance is the score so far, similarity what the scene says, as in ``dpp``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from karec.types import Candidates, Request, Selection
 class Marginal(Selector):
     """Selects by standardised score and distance from what was picked and shown.
 
-    ``k`` None = ``request.k``; ``similarity`` as in ``dpp``, without facets.
+    ``k`` None = ``request.k``; ``similarity`` as in ``dpp``.
     """
 
     needs = ("rows", "scores")
@@ -36,7 +36,7 @@ class Marginal(Selector):
         bundle: Parts | None = None,
     ) -> None:
         self.index = index
-        self.alike = Alike(index, bundle, similarity or PLAIN, None)
+        self.alike = Alike(index, bundle, similarity or PLAIN)
         self.k = positive_or_none("k", k)
         self.diversity = between("diversity", diversity, 1.0)
         self.window = positive_or_none("window", window)
@@ -53,6 +53,9 @@ class Marginal(Selector):
             window=self.window,
             standardise=True,
             shown=compared.shown,
+            facets=compared.facets,
+            facet_weights=self.alike.weights,
+            shown_facets=compared.shown_facets,
         )
         return Selection(result.indices)
 

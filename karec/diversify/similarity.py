@@ -56,18 +56,15 @@ class Compared:
 class Alike:
     """A step's similarity, its parts found and checked. ValueError: a part that is not there or out of range."""
 
-    def __init__(
-        self, index: ItemIndex, bundle: Parts | None, wanted: Similarity, type_weight: float | None = 0.0
-    ) -> None:
-        """``type_weight``: what types take of the whole; None where a selection compares vectors alone."""
-        if wanted.facets and type_weight is None:
-            raise ValueError("similarity.facets: mmr and ssd compare vectors alone; dpp takes facets")
+    def __init__(self, index: ItemIndex, bundle: Parts | None, wanted: Similarity, type_weight: float = 0.0) -> None:
+        """``type_weight``: what types take of the whole."""
         for column, weight in wanted.facets.items():
             need_integers(index, f"similarity.facets.{column}", column)
             between(f"similarity.facets.{column}", weight, 1.0)
-        total = sum(wanted.facets.values()) + (type_weight or 0.0)
+        total = sum(wanted.facets.values()) + type_weight
         if total > MOST_WEIGHT:
-            raise ValueError(f"similarity.facets: the weights, with type_weight, sum to {total:g}, expected at most 1")
+            types = ", with type_weight," if type_weight else ""
+            raise ValueError(f"similarity.facets: the weights{types} sum to {total:g}, expected at most 1")
         self.wanted = wanted
         self.weights = list(wanted.facets.values())
         self.own = own_vectors(bundle, wanted.vectors)

@@ -55,6 +55,28 @@ class EncodedSnapshot:
         return cls(encoded_users, encoded_works, alike, own, watched)
 
 
+def at_rows(values: Array, others: Array | None, rows: Array) -> Array:
+    """``values`` at ``rows``; a row behind its own is one of ``others``. Both end with the zeros of row −1."""
+    if others is None:
+        return values[rows]
+    n = len(values) - 1
+    found = values[np.where(rows < n, rows, -1)]
+    behind = rows >= n
+    found[behind] = others[rows[behind] - n]
+    return found
+
+
+def beside(table: EncodedTable, others: EncodedTable, rows: Array) -> EncodedTable:
+    """The rows ``rows (N,)`` alone, those behind the table's own from ``others``, and a last one of zeros."""
+    last = np.append(rows, -1)
+    return EncodedTable(
+        *(
+            at_rows(getattr(table, name), getattr(others, name), last)
+            for name in ("ids", "numbers", "moments", "counters")
+        )
+    )
+
+
 class EncodedOnce:
     """Snapshots, each encoded by whichever thread asks first; an encoding is kept while its snapshot lives."""
 

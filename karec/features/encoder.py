@@ -26,7 +26,7 @@ from karec._stored import json_of, read_npz
 from karec.errors import BundleError
 from karec.features.cowatch import CowatchVectors
 from karec.features.crosses import MOST_EDGES, SOCIAL_EDGES, CrossFeatures
-from karec.features.encoded_snapshot import EncodedOnce, EncodedSnapshot
+from karec.features.encoded_snapshot import EncodedOnce, EncodedSnapshot, at_rows, beside
 from karec.features.scene_counters import SceneCounterCoder
 from karec.features.stored_head import entry, part, texts, whole
 from karec.features.table import TableCoder, known_codes, stored_vocabulary, vocabulary
@@ -210,15 +210,18 @@ class Encoder:
         edges: Mapping[str, Array],
         counts: Array | None = None,
         scene_counts: Array | None = None,
+        more: Snapshot | None = None,
     ) -> dict[str, Array]:
         """The user's side of many moments: ``rows, time_ms, scenes (U,)``.
 
         ``history, skipped (U, H)`` are work rows, ``edges`` {follows, friends: (U, L)} ids of creators; −1 padded.
         ``counts (U, 1 + labels) float32`` are the users' counters at those moments, ``scene_counts (U, 1 + tasks)``
-        those in the scenes; without them the snapshot's count.
+        those in the scenes; without them the snapshot's count. ``more``: works beside the snapshot's, whose rows go on
+        where these end.
         """
-        tables = self.tables(snapshot)
-        kept, passed = tables.works.ids[history], tables.works.ids[skipped]
+        tables, others = self.tables(snapshot), None if more is None else self.tables(more)
+        others_ids, others_cowatch = (None, None) if others is None else (others.works.ids, others.cowatch)
+        kept, passed = (at_rows(tables.works.ids, others_ids, rows) for rows in (history, skipped))
         lengths = np.log1p(np.stack([(history >= 0).sum(axis=1), (skipped >= 0).sum(axis=1)], axis=1))
         hours = np.asarray(time_ms) // HOUR_MS
         codes = known_codes(self.scenes, scenes)
@@ -235,8 +238,8 @@ class Encoder:
             "skipped": passed,
             "context": context,
             "alike": tables.alike[rows],
-            "history_cowatch": tables.cowatch[history],
-            "skipped_cowatch": tables.cowatch[skipped],
+            "history_cowatch": at_rows(tables.cowatch, others_cowatch, history),
+            "skipped_cowatch": at_rows(tables.cowatch, others_cowatch, skipped),
             **{name: self._creator_codes(ids) for name, ids in edges.items()},
         }
 
@@ -247,17 +250,25 @@ class Encoder:
         return self.works.code(CREATOR, ids.ravel()).reshape(ids.shape)
 
     def encode_items(
-        self, snapshot: Snapshot, work_rows: Array, time_ms: int | Array, counts: Array | None = None
+        self,
+        snapshot: Snapshot,
+        work_rows: Array,
+        time_ms: int | Array,
+        counts: Array | None = None,
+        more: Snapshot | None = None,
     ) -> dict[str, Array]:
         """The items' side: ``work_rows (N,)`` of the snapshot (−1: unknown, all 0) at one moment or ``(N,)`` moments.
 
         ``counts (N, 1 + labels) float32`` are the works' counters at those moments; without them the snapshot's count.
+        ``more``: as for ``encode_users``.
         """
-        tables = self.tables(snapshot)
+        tables, others = self.tables(snapshot), None if more is None else self.tables(more)
+        works = tables.works if others is None else beside(tables.works, others.works, work_rows)
+        rows = work_rows if others is None else np.where(work_rows < 0, -1, np.arange(len(work_rows)))
         return {
-            "item_ids": tables.works.ids[work_rows],
-            "item_numbers": self.works.numbers_at(tables.works, work_rows, time_ms, counts),
-            "cowatch": tables.cowatch[work_rows],
+            "item_ids": works.ids[rows],
+            "item_numbers": self.works.numbers_at(works, rows, time_ms, counts),
+            "cowatch": at_rows(tables.cowatch, None if others is None else others.cowatch, work_rows),
         }
 
     def encode_crosses(self, user: Mapping[str, Array], items: Mapping[str, Array]) -> dict[str, Array]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,8 +11,11 @@ from karec.features.crosses import MOST_EDGES, SOCIAL_EDGES
 from karec.features.encoder import Encoder
 from karec.platform.folds.id_lists import Lists
 from karec.platform.snapshot import Snapshot
-from karec.platform.state.reader import UserState
 from karec.types import Array
+
+if TYPE_CHECKING:  # a process without a state store loads no compiler of folds
+    from karec.platform.state.live_works import LiveWorks
+    from karec.platform.state.reader import UserState
 
 
 def encode_live_user(
@@ -22,10 +26,12 @@ def encode_live_user(
     user_id: int,
     time_ms: int,
     scene_code: int,
+    works: LiveWorks | None = None,
 ) -> dict[str, Array]:
     """The user's side of one request, U = 1: the snapshot's columns, and the lists and counters of ``state``, whose
-    counters are ``counters``. Relations that no fold changes are the snapshot's.
+    counters are ``counters``. Relations that no fold changes are the snapshot's. ``works``: those that came since.
     """
+    more = None if works is None or not len(works.added.works) else works.added
     row = snapshot.users.lookup(np.array([user_id]))
 
     def latest(name: str, width: int) -> Array:
@@ -35,9 +41,10 @@ def encode_live_user(
             relation = None
         return Lists.unchanged(relation, at).latest(width)
 
-    history, skipped = (
-        snapshot.works.lookup(latest(name, encoder.history_length)[0])[None] for name in ("history", "skipped")
-    )
+    def rows_of(ids: Array) -> Array:
+        return snapshot.works.lookup(ids) if works is None else works.rows(snapshot, ids)
+
+    history, skipped = (rows_of(latest(name, encoder.history_length)[0])[None] for name in ("history", "skipped"))
     in_scene = np.zeros((1, len(encoder.scene_counters.counters)), np.float32)
     if 0 <= scene_code < len(state.scene_counters):
         in_scene[0] = state.scene_counters[scene_code, places(counters, encoder.scene_counters.counters)]
@@ -51,7 +58,25 @@ def encode_live_user(
         edges={name: latest(name, MOST_EDGES) for name in SOCIAL_EDGES},
         counts=state.counters[None, places(counters, encoder.users.counters)],
         scene_counts=in_scene,
+        more=more,
     )
+
+
+def encode_live_items(
+    encoder: Encoder, snapshot: Snapshot, works: LiveWorks, names: Sequence[str], ids: Array, time_ms: int
+) -> dict[str, Array]:
+    """The items' side of one request, of ``ids (N,)``: columns and counters, called ``names`` there, of ``works`` where
+    they came, changed or moved since, else of the snapshot.
+    """
+    more = works.added if len(works.added.works) else None
+    items, wanted = (
+        encoder.encode_items(snapshot, works.rows(snapshot, ids), time_ms, more=more),
+        encoder.works.counters,
+    )
+    at, counts = works.moved(ids)
+    if len(at) and wanted:  # they are the last of a work's numbers
+        items["item_numbers"][at, -len(wanted) :] = encoder.works.counter_numbers(counts[:, places(names, wanted)])
+    return items
 
 
 def places(counters: Sequence[str], wanted: Sequence[str]) -> list[int]:

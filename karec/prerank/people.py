@@ -51,8 +51,10 @@ class Followed(Filter):
         self.snapshot = snapshot
 
     def keep(self, request: Request, candidates: Candidates) -> Array:
-        user = int(self.snapshot.users.lookup(np.array([request.user_number]))[0])
-        follows = np.empty(0, np.int64) if user < 0 else self.snapshot.relations[FOLLOWS].of(user)
+        follows = request.now(FOLLOWS)
+        if follows is None:
+            user = int(self.snapshot.users.lookup(np.array([request.user_number]))[0])
+            follows = np.empty(0, np.int64) if user < 0 else self.snapshot.relations[FOLLOWS].of(user)
         made_by = request.index.gather(CREATOR, candidates.rows)
         return np.asarray((candidates.rows >= 0) & (np.isin(made_by, follows) == self.wanted))
 

@@ -12,7 +12,7 @@ LISTS = ("history", "skipped")
 
 
 class NotSeen(Filter):
-    """Drops works of the user's history and of those passed over, as the snapshot lists them: the last 100 of each.
+    """Drops works of the user's history and of those passed over, as they are known now: the last 100 of each.
 
     What the session was shown is ``not_shown``'s. A user whom the snapshot does not know has seen nothing.
     O(N log seen).
@@ -25,7 +25,11 @@ class NotSeen(Filter):
 
     def keep(self, request: Request, candidates: Candidates) -> Array:
         user = int(self.snapshot.users.lookup(np.array([request.user_number]))[0])
-        relations = [self.snapshot.relations[name] for name in LISTS if name in self.snapshot.relations]
-        if user < 0 or not relations:
-            return np.ones(len(candidates), bool)
-        return np.isin(candidates.ids, np.concatenate([lists.of(user) for lists in relations]), invert=True)
+        seen = [np.empty(0, np.int64)]
+        for name in LISTS:
+            now = request.now(name)
+            if now is not None:
+                seen.append(now)
+            elif user >= 0 and name in self.snapshot.relations:
+                seen.append(np.asarray(self.snapshot.relations[name].of(user)))
+        return np.isin(candidates.ids, np.concatenate(seen), invert=True)

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from karec._view import LiveView
 from karec.errors import ContractError
 from karec.features.encoder import USER_SIDE, Encoder
 from karec.features.explored import explored_places, with_room
+from karec.features.live import encode_live_items
 from karec.models.onnx_model import OnnxModel
 from karec.platform.snapshot import Snapshot
 from karec.rank.fusion import Fusion
@@ -20,7 +22,8 @@ from karec.types import Array, Candidates, Request, Selection
 class Ranker(Hydrator):
     """``logits (N, T) float32``: one pass over user, item, context and cross features.
 
-    A work that the snapshot does not know is ranked by its out-of-vocabulary slots. ``model``: another ONNX file of the
+    Counters, and works that came since the snapshot, are those of the request's moment where it knows them. A work that
+    nobody knows is ranked by its out-of-vocabulary slots. ``model``: another ONNX file of the
     same encoder, relative to ``config_folder``, in place of the bundle's ranker; None: the bundle's.
     """
 
@@ -48,12 +51,17 @@ class Ranker(Hydrator):
         user = request.features
         if "history" not in user:
             raise ContractError("the ranker needs the user's features: put the step user_features into the request")
-        items = self.encoder.encode_items(self.snapshot, self.snapshot.works.lookup(candidates.ids), request.time_ms)
+        items = self._items(request.live, candidates.ids, request.time_ms)
         inputs = {**items, **self.encoder.encode_crosses(user, items)}
         if "dense" in self.ranker.inputs:
             inputs["dense"] = self.encoder.dense({**user, **inputs})
         (logits,) = self.ranker.run({**user, **inputs}, "logits")
         return {"logits": logits}
+
+    def _items(self, live: LiveView | None, ids: Array, time_ms: int) -> Mapping[str, Array]:
+        if live is None:
+            return self.encoder.encode_items(self.snapshot, self.snapshot.works.lookup(ids), time_ms)
+        return encode_live_items(self.encoder, self.snapshot, live.works, live.names, ids, time_ms)
 
 
 class FusedScore(Scorer):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from karec.platform.snapshot import Snapshot
-from karec.recall.postings import interleave, newest_by_creator, related, user_row
+from karec.recall.postings import interleave, newest_by_creator, related_now
 from karec.stage import Source
 from karec.types import Candidates, Request
 
 
 class Follow(Source):
     """Of each followed creator the works, newest first, at most ``per_creator``; the creators take turns, those who
-    were followed last first.
+    were followed last first. Works that came since the bundle was made take their turns first.
     """
 
     proven = True  # tests/recall/test_follow.py
@@ -31,9 +33,13 @@ class Follow(Source):
         self.made = made
 
     def recall(self, request: Request) -> Candidates:
-        user = user_row(self.snapshot, request.user_number)
-        if user < 0:
-            return Candidates.empty()
-        followed = related(self.snapshot, "follows", user)[::-1]
+        followed = related_now(request, self.snapshot, "follows")[::-1]
         rows = interleave(self.snapshot, [self.made.spans(followed, self.per_creator)], self.quota)
-        return Candidates.of(self.snapshot.works.ids[rows])
+        ids = self.snapshot.works.ids[rows]
+        came = None if request.live is None else request.live.works.came
+        if came is not None and len(came.works):
+            made = newest_by_creator(came)
+            assert made is not None  # its columns are the snapshot's
+            new = came.works.ids[interleave(came, [made.spans(followed, self.per_creator)], self.quota)]
+            ids = np.concatenate([new, ids])[: self.quota]  # the snapshot has none of them
+        return Candidates.of(ids)

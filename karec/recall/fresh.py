@@ -29,7 +29,8 @@ LEAST_MEAN = 0.01  # of a platform where nothing was enjoyed yet
 
 
 class Fresh(Source):
-    """The ``quota`` best draws of the ``pool`` works that were published last (twice the quota, unless told).
+    """The ``quota`` best draws of the ``pool`` works that were published last (twice the quota, unless told). Before
+    them those that came since the bundle was made, newest first.
 
     Where works have no counters, or ``draws = 0``, the ``quota`` works that were published last. O(1) a request;
     building takes O(draws · pool · log pool).
@@ -50,7 +51,17 @@ class Fresh(Source):
         self.orders = snapshot.built.get(("fresh", quota, pool, draws), lambda: _orders(snapshot, quota, pool, draws))
 
     def recall(self, request: Request) -> Candidates:
-        return self.orders[request.seed % len(self.orders)]
+        drawn = self.orders[request.seed % len(self.orders)]
+        came = None if request.live is None else request.live.works.came
+        if came is None or not len(came.works):
+            return drawn
+        new = came.built.get("newest", lambda: _newest(came))[: self.quota]
+        return Candidates.of(np.concatenate([new, drawn.ids])[: self.quota])  # the snapshot has none of them
+
+
+def _newest(snapshot: Snapshot) -> Array:
+    """(works,) ids, published last first."""
+    return np.asarray(snapshot.works.ids)[np.argsort(-np.asarray(snapshot.works[PUBLISHED], np.float64), kind="stable")]
 
 
 def _orders(snapshot: Snapshot, quota: int, pool: int, draws: int) -> tuple[Candidates, ...]:

@@ -12,7 +12,7 @@ from karec.features.cowatch import CowatchVectors
 from karec.features.encoder import Encoder
 from karec.index import ItemIndex
 from karec.platform.snapshot import Snapshot
-from karec.recall.postings import interleave, latest_of_users, user_row
+from karec.recall.postings import interleave, latest_of_users, latest_rows, user_row
 from karec.stage import Source
 from karec.types import Array, Candidates, Request
 
@@ -40,13 +40,13 @@ class ItemToItem(Source):
         self.quota = quota
         self.seeds = seeds
         self.per_seed = per_seed
-        self.lists = [of for name in ("liked", "history") if (of := latest_of_users(snapshot, name)) is not None]
+        lists = {name: latest_of_users(snapshot, name) for name in ("liked", "history")}
+        self.lists = {name: of for name, of in lists.items() if of is not None}
         cowatch = encoder.cowatch
         self.vectors, self.neighbours = snapshot.built.get("co-watch neighbours", lambda: _index(snapshot, cowatch))
 
     def recall(self, request: Request) -> Candidates:
-        user = user_row(self.snapshot, request.user_number)
-        seeds = self._seeds(user) if user >= 0 else np.empty(0, np.int64)
+        seeds = self._seeds(request)
         if not len(seeds):
             return Candidates.empty()
         k = min(self.per_seed + len(seeds), len(self.neighbours))
@@ -57,10 +57,17 @@ class ItemToItem(Source):
             lists.append((rows, np.array([0]), np.array([min(len(rows), self.per_seed)])))
         return Candidates.of(self.snapshot.works.ids[interleave(self.snapshot, lists, self.quota)])
 
-    def _seeds(self, user: int) -> Array:
+    def _seeds(self, request: Request) -> Array:
         """(≤ seeds,) work rows with a vector, each once, liked ones first, latest first."""
-        spans = [of.spans(np.array([user]), LOOKED_AT) for of in self.lists]
-        rows = np.concatenate([np.empty(0, np.int64), *(of[begins[0] : ends[0]] for of, begins, ends in spans)])
+        user = user_row(self.snapshot, request.user_number)
+        lists = [np.empty(0, np.int64)]
+        for name, of in self.lists.items():
+            if request.now(name) is not None:
+                lists.append(latest_rows(request, self.snapshot, name, LOOKED_AT))
+            elif user >= 0:
+                all_rows, begins, ends = of.spans(np.array([user]), LOOKED_AT)
+                lists.append(all_rows[begins[0] : ends[0]])
+        rows = np.concatenate(lists)
         known = rows[self.neighbours.lookup(rows) >= 0]
         return known[np.sort(np.unique(known, return_index=True)[1])][: self.seeds]
 

@@ -10,7 +10,7 @@ import numpy as np
 from karec._toml import nearest
 from karec.kernels.merge import merge_channels, sole_counts
 from karec.platform.snapshot import Snapshot
-from karec.recall.postings import related, user_row
+from karec.recall.postings import related_now
 from karec.stage import Merger
 from karec.types import Candidates, Noted, Request
 
@@ -23,6 +23,9 @@ class QuotaMerger(Merger):
 
     floors    at least so many works that channel c found are there, as far as it found so many; together at most limit
     consumed  relations of the snapshot, such as history and skipped: works that they list for the user are left out
+
+    Where the request knows what happened since the bundle was made, works that were deleted or blocked are left out,
+    and those that the user was shown, unless ``show_again``.
 
     Notes: ``sole (C,)``, how many works each channel alone found.
     """
@@ -37,6 +40,7 @@ class QuotaMerger(Merger):
         floors: Sequence[int] | None = None,
         consumed: Sequence[str] = (),
         snapshot: Snapshot | None = None,
+        show_again: bool = False,
     ) -> None:
         if limit <= 0 or any(quota <= 0 for quota in quotas):
             raise ValueError(f"quotas and the limit must be positive, got {quotas} and {limit}")
@@ -57,6 +61,7 @@ class QuotaMerger(Merger):
         self.floors = tuple(floors)
         self.consumed = tuple(consumed)
         self.snapshot = snapshot
+        self.show_again = show_again
 
     def merge(self, request: Request, parts: Sequence[Candidates]) -> Noted[Candidates]:
         ids, scores, sources = merge_channels(
@@ -68,9 +73,18 @@ class QuotaMerger(Merger):
             self._consumed_by(request),
         )
         sole = sole_counts(sources, len(parts)).tolist()
-        return Noted(replace(Candidates.of(ids, scores), sources=sources), {"sole": sole})
+        merged = replace(Candidates.of(ids, scores), sources=sources)
+        user = None if request.live is None or self.show_again else request.live.user
+        if user is not None and len(user.earlier):
+            merged = merged.take(~user.was_shown_earlier(ids))
+        return Noted(merged, {"sole": sole})
 
     def _consumed_by(self, request: Request) -> np.ndarray[tuple[int], np.dtype[np.int64]] | None:
-        if not self.consumed or self.snapshot is None or (user := user_row(self.snapshot, request.user_number)) < 0:
-            return None
-        return np.concatenate([related(self.snapshot, relation, user) for relation in self.consumed])
+        snapshot, lists = self.snapshot, []
+        if snapshot is not None:
+            lists = [related_now(request, snapshot, relation) for relation in self.consumed]
+        if request.live is not None:
+            lists.append(request.live.works.gone)
+            if request.live.user is not None and not self.show_again:
+                lists.append(request.live.user.shown)
+        return np.concatenate(lists) if lists else None

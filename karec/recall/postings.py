@@ -17,7 +17,7 @@ from karec.platform.rates import mean_rate, smoothed_rate
 from karec.platform.schema import CREATOR, PUBLISHED
 from karec.platform.snapshot import Snapshot
 from karec.platform.table import Table
-from karec.types import Array
+from karec.types import Array, Request
 
 Spans = tuple[Array, Array, Array]
 """Lists of rows: ``rows`` int32, and of each list where it begins and ends there."""
@@ -165,6 +165,25 @@ def _popularity(snapshot: Snapshot) -> Array:
 def user_row(snapshot: Snapshot, user: int) -> int:
     """The row of the user, −1 for one that the snapshot does not know."""
     return int(snapshot.users.lookup(np.array([user]))[0])
+
+
+def related_now(request: Request, snapshot: Snapshot, relation: str) -> Array:
+    """The ids that a relation has for the user as of the request, oldest first; the snapshot's where nothing newer is
+    known.
+    """
+    now = request.now(relation)
+    if now is not None:
+        return now
+    user = user_row(snapshot, request.user_number)
+    return np.empty(0, np.int64) if user < 0 else related(snapshot, relation, user)
+
+
+def latest_rows(request: Request, snapshot: Snapshot, relation: str, limit: int) -> Array:
+    """(≤ limit,) int32 rows of the latest works that a relation has for the user as of the request, latest first, those
+    that the snapshot knows. O(entries).
+    """
+    rows = snapshot.works.lookup(related_now(request, snapshot, relation)[::-1])
+    return rows[rows >= 0][:limit].astype(np.int32)
 
 
 def related(snapshot: Snapshot, relation: str, user: int) -> Array:

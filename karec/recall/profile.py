@@ -10,7 +10,16 @@ import numpy as np
 from karec._toml import nearest
 from karec.platform.schema import CREATOR, ERA, SONG, TAG
 from karec.platform.snapshot import Snapshot
-from karec.recall.postings import Spans, interleave, latest_of_users, newest_by_creator, related, user_row, works_by
+from karec.recall.postings import (
+    Spans,
+    interleave,
+    latest_of_users,
+    latest_rows,
+    newest_by_creator,
+    related_now,
+    user_row,
+    works_by,
+)
 from karec.stage import Source
 from karec.types import Array, Candidates, Request
 
@@ -73,10 +82,10 @@ class Profile(Source):
 
     def recall(self, request: Request) -> Candidates:
         user = user_row(self.snapshot, request.user_number)
-        if user < 0:
+        if user < 0 and request.live is None:
             return Candidates.empty()
-        works, weights = self._works(user, request.user_number)
-        songs = related(self.snapshot, "searched", user)[::-1][:MOST_ENTRIES]
+        works, weights = self._works(user, request)
+        songs = related_now(request, self.snapshot, "searched")[::-1][:MOST_ENTRIES]
         of_songs = self._weights("searched", len(songs))
         lists = []
         for facet in self.facets:
@@ -89,12 +98,15 @@ class Profile(Source):
                 lists.append(self._facet(facet, keys, weight))
         return Candidates.of(self.snapshot.works.ids[interleave(self.snapshot, lists, self.quota)])
 
-    def _works(self, user: int, user_id: int) -> tuple[Array, Array]:
+    def _works(self, user: int, request: Request) -> tuple[Array, Array]:
         """Rows of the works that say what the user favours, and how much each weighs."""
-        found = {kind: lists.spans(np.array([user]), MOST_ENTRIES) for kind, lists in self.lists.items() if lists}
+        lists = {kind: of for kind, of in self.lists.items() if of is not None and request.now(kind) is None}
+        found = {kind: of.spans(np.array([user]), MOST_ENTRIES) for kind, of in lists.items() if user >= 0}
         if self.made is not None:
-            found["sung"] = self.made.spans(np.array([user_id]), MOST_ENTRIES)
+            found["sung"] = self.made.spans(np.array([request.user_number]), MOST_ENTRIES)
         rows = {kind: of[begins[0] : ends[0]] for kind, (of, begins, ends) in found.items()}
+        newer = [kind for kind in self.lists if request.now(kind) is not None]
+        rows |= {kind: latest_rows(request, self.snapshot, kind, MOST_ENTRIES) for kind in newer}
         parts = [self._weights(kind, len(part)) for kind, part in rows.items()]
         return np.concatenate([*rows.values(), np.empty(0, np.int32)]), np.concatenate([*parts, np.empty(0)])
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from karec.features.encoder import USER_SIDE, Encoder
+from karec.features.live import encode_live_user
 from karec.platform.snapshot import Snapshot
 from karec.stage import RequestHydrator
 from karec.types import Array, Request
@@ -15,7 +16,8 @@ from karec.types import Array, Request
 class UserFeatures(RequestHydrator):
     """The encoder's user inputs, each (1, …), as of the request's moment and scene, and ``cold_start`` (1,) bool.
 
-    A user never seen gets the out-of-vocabulary slots and an empty history, and ``cold_start`` is true.
+    A user never seen gets the out-of-vocabulary slots and an empty history, and ``cold_start`` is true. Where the
+    request knows what happened since the snapshot, it is in the inputs.
     """
 
     gives = tuple(f"request.{name}" for name in (*USER_SIDE, "cold_start"))
@@ -30,6 +32,12 @@ class UserFeatures(RequestHydrator):
         if request.time_ms is None:
             raise ValueError("a request needs time_ms before its features can be computed")
         scene = self._scenes.get(request.scene, -1)
-        features = self.encoder.encode_user(self.snapshot, request.user_number, request.time_ms, scene)
         known = self.snapshot.users.lookup(np.array([request.user_number]))[0] >= 0
-        return {**features, "cold_start": np.array([not known])}
+        user, live = request.user_number, request.live
+        if live is None or live.user is None:
+            features = self.encoder.encode_user(self.snapshot, user, request.time_ms, scene)
+            return {**features, "cold_start": np.array([not known])}
+        features = encode_live_user(
+            self.encoder, self.snapshot, live.user, live.names, user, request.time_ms, scene, live.works
+        )
+        return {**features, "cold_start": np.array([not known and not live.user.counters.any()])}

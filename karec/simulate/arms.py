@@ -37,7 +37,7 @@ from karec.platform.snapshot import Snapshot
 from karec.simulate.sessions import SCENE
 
 # Arms files that come with karec.
-SETS = ("prerank", "routes", "diversity", "kernels", "pools", "steered", "nights", "demo")
+SETS = ("prerank", "routes", "diversity", "kernels", "pools", "steered", "reach", "nights", "demo")
 MODELS = "models"  # the folder of first trainings, beside those of arms
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.+-]{0,60}")
 

@@ -58,15 +58,7 @@ class DppProblem:
         seen = items[:0] if shown is None else matrix_input(shown, "shown", ("M", dim), because)
         checked = checked_options(**options)
         n_facets = len(checked["facet_weights"])
-        if facets is None and n_facets and n:
-            raise ValueError(f"facets has 0 entries, expected {n_facets} × {n}, one for each of facet_weights and row")
-        each = np.zeros((n_facets, n), np.int64)
-        if facets is not None:
-            each = int64_input(facets, "facets", (n_facets, n), because)
-        of_shown = None
-        if shown_facets is not None:
-            there = f"there are {n_facets} facet_weights and {len(seen)} rows of shown"
-            of_shown = int64_input(shown_facets, "shown_facets", (n_facets, len(seen)), there)
+        each, of_shown = facet_inputs(facets, n_facets, shown_facets, n, len(seen), because)
         return cls(items, r, w, codes, each, seen, of_shown, fill=fill, **checked)
 
     def part(self, items: slice, seen: slice) -> DppProblem:
@@ -87,18 +79,11 @@ class DppProblem:
         ``types`` come first where they count; what was shown has no types.
         """
         none = np.full(len(self.shown), -1, np.int64)
-        codes, weights = [], []
-        if self.types is not None and self.type_weight > 0:
-            codes.append(np.concatenate([none, _numbered(self.types)]))
-            weights.append(self.type_weight)
-        for f, weight in enumerate(self.facet_weights):
-            if weight > 0 and self.shown_facets is None:
-                codes.append(np.concatenate([none, _numbered(self.facets[f])]))
-            elif weight > 0 and self.shown_facets is not None:
-                codes.append(_numbered(np.concatenate([self.shown_facets[f], self.facets[f]])))
-            weights += [weight] if weight > 0 else []
-        n_rows = len(self.shown) + len(self.embeddings)
-        return np.array(codes, np.int64).reshape(len(weights), n_rows), np.array(weights, np.float64)
+        codes, weights = counted_facets(self.facets, self.facet_weights, self.shown_facets, len(self.shown))
+        if self.types is None or self.type_weight == 0:
+            return codes, weights
+        types = np.concatenate([none, _numbered(self.types)])
+        return np.concatenate([types[None], codes]), np.concatenate([[self.type_weight], weights])
 
     def check(self) -> None:
         typed = needs_types(self.type_weight, self.max_per_type, self.min_per_type)
@@ -112,6 +97,37 @@ class DppProblem:
                 raise ValueError(f"weights holds {self.weights[at]} at position {at}, expected ≥ 0")
         finite("shown", self.shown)
         finite("embeddings", self.embeddings)
+
+
+def facet_inputs(
+    facets: ArrayLike | None, n_facets: int, shown_facets: ArrayLike | None, n: int, n_shown: int, because: str
+) -> tuple[Int64, Int64 | None]:
+    """Codes (F, N), and (F, M) of what was shown, None where it has none; of checked shapes."""
+    if facets is None and n_facets and n:
+        raise ValueError(f"facets has 0 entries, expected {n_facets} × {n}, one for each of facet_weights and row")
+    each = np.zeros((n_facets, n), np.int64)
+    if facets is not None:
+        each = int64_input(facets, "facets", (n_facets, n), because)
+    if shown_facets is None:
+        return each, None
+    there = f"there are {n_facets} facet_weights and {n_shown} rows of shown"
+    return each, int64_input(shown_facets, "shown_facets", (n_facets, n_shown), there)
+
+
+def counted_facets(
+    facets: Int64, facet_weights: list[float], shown_facets: Int64 | None, n_shown: int
+) -> tuple[Int64, Float64]:
+    """Those with a weight above 0: codes (F, M + N) from 0 on, of what was shown and of the items, −1 where a row has
+    no value; weights (F,)."""
+    none = np.full(n_shown, -1, np.int64)
+    codes = []
+    for f, weight in enumerate(facet_weights):
+        if weight > 0 and shown_facets is None:
+            codes.append(np.concatenate([none, _numbered(facets[f])]))
+        elif weight > 0 and shown_facets is not None:
+            codes.append(_numbered(np.concatenate([shown_facets[f], facets[f]])))
+    weights = np.array([weight for weight in facet_weights if weight > 0], np.float64)
+    return np.array(codes, np.int64).reshape(len(weights), n_shown + facets.shape[1]), weights
 
 
 def _numbered(codes: Int64) -> Int64:

@@ -39,6 +39,33 @@ py::ssize_t smaller(std::size_t k, py::ssize_t n) {
     return std::min(static_cast<py::ssize_t>(k), n);
 }
 
+// Facets of N items and of M rows that were shown; the arrays that they point to stay alive while the library reads
+// them.
+struct FacetInput {
+    FacetInput() = default;
+    FacetInput(py::handle codes, py::handle weights_of, py::handle codes_of_shown, py::ssize_t n, std::size_t n_shown,
+               const std::string& because)
+        : weights(weights_of.cast<std::vector<double>>()) {
+        const auto n_facets = static_cast<py::ssize_t>(weights.size());
+        if (!codes.is_none()) facets = int64_input(codes, "facets", {n_facets, n}, because);
+        if (codes_of_shown.is_none()) return;
+        const std::string of = "there are " + std::to_string(n_facets) + " facet_weights and " +
+                               std::to_string(n_shown) + " rows of shown";
+        shown_facets = int64_input(codes_of_shown, "shown_facets", {n_facets, static_cast<py::ssize_t>(n_shown)}, of);
+    }
+
+    template <class Options>
+    void into(Options& options) const {
+        options.facet_weights = weights;
+        options.facets = facets.span();
+        options.shown_facets = shown_facets.span();
+    }
+
+    std::vector<double> weights;
+    Input<std::int64_t> facets;
+    Input<std::int64_t> shown_facets;
+};
+
 // Scores and options of a DPP over N items; the arrays that they point to stay alive while the library reads them.
 struct DppInput {
     DppInput(py::ssize_t n, py::ssize_t dim, const std::string& because, py::handle relevance, const py::kwargs& told)
@@ -65,20 +92,9 @@ struct DppInput {
             shown = matrix_input(told["shown"], "shown", {"M", dim}, because);
             options.shown = shown.view;
         }
-        facet_weights = told["facet_weights"].cast<std::vector<double>>();
-        options.facet_weights = facet_weights;
-        const auto n_facets = static_cast<py::ssize_t>(facet_weights.size());
-        if (!told["facets"].is_none()) {
-            facets = int64_input(told["facets"], "facets", {n_facets, n}, because);
-            options.facets = facets.span();
-        }
-        if (!told["shown_facets"].is_none()) {
-            const auto n_shown = static_cast<py::ssize_t>(options.shown.rows);
-            const std::string of = "there are " + std::to_string(n_facets) + " facet_weights and " +
-                                   std::to_string(n_shown) + " rows of shown";
-            shown_facets = int64_input(told["shown_facets"], "shown_facets", {n_facets, n_shown}, of);
-            options.shown_facets = shown_facets.span();
-        }
+        facets =
+            FacetInput(told["facets"], told["facet_weights"], told["shown_facets"], n, options.shown.rows, because);
+        facets.into(options);
     }
 
     DppInput(const py::array& embeddings, py::handle relevance, const py::kwargs& told)
@@ -88,9 +104,7 @@ struct DppInput {
     Input<float> scores;
     Input<float> weights;
     Input<std::int64_t> types;
-    Input<std::int64_t> facets;
-    Input<std::int64_t> shown_facets;
-    std::vector<double> facet_weights;
+    FacetInput facets;
     MatrixInput shown;
     DppOptions options;
 };
@@ -207,7 +221,8 @@ py::tuple select_columns(const py::function& column, py::handle diagonal, py::ss
 
 template <auto Select>
 py::tuple scatter_by_embeddings(py::handle embeddings, py::handle relevance, py::ssize_t k, double diversity,
-                                std::optional<py::ssize_t> window, const py::object& shown) {
+                                std::optional<py::ssize_t> window, const py::object& shown, const py::object& facets,
+                                const py::object& facet_weights, const py::object& shown_facets) {
     const std::size_t wanted = positive(k, "k");
     const auto items = matrix_input(embeddings, "embeddings", {"N", "D"});
     const py::ssize_t n = items.array.shape(0);
@@ -221,6 +236,8 @@ py::tuple scatter_by_embeddings(py::handle embeddings, py::handle relevance, py:
         seen = matrix_input(shown, "shown", {"M", items.array.shape(1)}, because);
         options.shown = seen.view;
     }
+    const FacetInput alike(facets, facet_weights, shown_facets, n, options.shown.rows, because);
+    alike.into(options);
     Output<std::int64_t> indices({smaller(wanted, n)});
     Output<double> scores({smaller(wanted, n)});
     const auto out = indices.span();

@@ -10,7 +10,7 @@ from karec.bundle.vector_statistics import VectorStatistics
 from karec.diversify.dpp import Dpp
 from karec.diversify.mmr_ssd import Mmr, Ssd
 from karec.diversify.similarity import Alike, Similarity
-from karec.diversity import dpp_select, standardised
+from karec.diversity import dpp_select, mmr_select, ssd_select, standardised
 from karec.features.cowatch import CowatchVectors
 from karec.index import ItemIndex
 from karec.kernels.encode import Vocabulary
@@ -86,17 +86,18 @@ def test_works_without_a_value_are_like_no_other(index, bundle):
     )
 
 
-def test_a_step_selects_by_its_facets_and_by_those_of_what_was_shown(index, bundle):
+@pytest.mark.parametrize(("step", "select"), [(Dpp, dpp_select), (Mmr, mmr_select), (Ssd, ssd_select)])
+def test_a_step_selects_by_its_facets_and_by_those_of_what_was_shown(index, step, select):
     facets = {"creator_id": 0.5, "tag": 0.2}
     c = all_works(index)
-    chosen = selected(Dpp(index, diversity=0.7, similarity=Similarity(facets=facets)), REQUEST, c)
+    chosen = selected(step(index, diversity=0.7, similarity=Similarity(facets=facets)), REQUEST, c)
     codes = np.stack(
         [index.columns["creator_id"], np.where(index.columns["tag"] < 0, -1 - np.arange(30), index.columns["tag"])]
     )
     of_shown = codes[:, [2, 25]].copy()
     of_shown[of_shown < 0] = -100 - np.arange((of_shown < 0).sum())
     vectors = index.embeddings(c.rows)
-    expected = dpp_select(
+    expected = select(
         vectors,
         standardised(c.scores),
         12,
@@ -158,6 +159,16 @@ def test_a_similarity_that_makes_no_sense_is_refused_by_its_key(index, similarit
         Dpp(index, similarity=similarity, **options)
 
 
+@pytest.mark.parametrize("step", [Mmr, Ssd])
+def test_mmr_and_ssd_refuse_facets_that_are_not_there_or_weigh_too_much(index, step):
+    for facets, message in (
+        ({"creator": 0.1}, r"similarity\.facets\.creator: the item index has no column 'creator'"),
+        ({"tag": 0.6, "creator_id": 0.5}, r"similarity\.facets: the weights sum to 1\.1, expected at most 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            step(index, similarity=Similarity(facets=facets))
+
+
 def test_what_the_bundle_lacks_is_refused_with_what_to_do(index):
     for bundle in (None, SimpleNamespace(vector_statistics=None)):
         with pytest.raises(
@@ -169,9 +180,3 @@ def test_what_the_bundle_lacks_is_refused_with_what_to_do(index):
     encoder = SimpleNamespace(cowatch=CowatchVectors(Vocabulary(np.array([3])), np.zeros((2, 2), np.float32)))
     with pytest.raises(ValueError, match=r"similarity\.whiten: similarity\.vectors = 'cowatch', but the bun"):
         Dpp(index, similarity=Similarity("cowatch", whiten=0.5), bundle=SimpleNamespace(encoder=encoder))
-
-
-@pytest.mark.parametrize("step", [Mmr, Ssd])
-def test_mmr_and_ssd_compare_vectors_alone(step, index):
-    with pytest.raises(ValueError, match=r"similarity\.facets: mmr and ssd compare vectors alone; dpp takes facets"):
-        step(index, similarity=Similarity(facets={"tag": 0.1}))

@@ -65,6 +65,50 @@ def test_copies_and_zero_vectors_give_neither_nan_nor_a_duplicate(
 
 
 @both
+@pytest.mark.parametrize("window", [None, 1, 4])
+@pytest.mark.parametrize("values", [1, 5, 1000])
+@pytest.mark.parametrize("of_vectors", [0.0, 0.4])
+def test_facets_count_as_a_column_for_each_value_would(
+    name: str, window: int | None, values: int, of_vectors: float
+) -> None:
+    native, oracle = SELECT[name]
+    for n_facets, n_shown in ((1, 3), (2, 0), (3, 4)):
+        embeddings, relevance = items(8, 90, 6)
+        codes = np.random.default_rng(9).integers(-values, values, (n_facets, 90 + n_shown))
+        options: dict[str, Any] = {
+            "diversity": 0.7,
+            "window": window,
+            "shown": items(10, n_shown, 6)[0],
+            "facets": codes[:, :90],
+            "facet_weights": [(1 - of_vectors) / n_facets] * n_facets,
+            "shown_facets": codes[:, 90:] if n_facets > 1 else None,
+        }
+        result = native(embeddings, relevance, 40, **options)
+        indices, scores = oracle(embeddings, relevance, 40, **options)
+        np.testing.assert_array_equal(result.indices, indices)
+        np.testing.assert_allclose(result.scores, scores, atol=3e-3)
+
+
+@both
+def test_without_facets_that_weigh_something_they_change_no_bit(name: str) -> None:
+    embeddings, relevance = items(6)
+    plain = SELECT[name][0](embeddings, relevance, 30)
+    codes = np.arange(300)[None] % 7
+    weightless = SELECT[name][0](embeddings, relevance, 30, facets=codes, facet_weights=[0.0])
+    np.testing.assert_array_equal(weightless.indices, plain.indices)
+    np.testing.assert_array_equal(weightless.scores, plain.scores)
+
+
+@both
+def test_facets_alone_show_each_value_before_any_comes_again(name: str) -> None:
+    codes = np.repeat(np.arange(5), 4)[None]
+    result = SELECT[name][0](
+        np.zeros((20, 3), np.float32), -np.arange(20) / 100, 10, diversity=0.9, facets=codes, facet_weights=[1.0]
+    )
+    assert sorted(codes[0, result.indices[:5]]) == [0, 1, 2, 3, 4]
+
+
+@both
 def test_without_diversity_the_selection_is_top_k(name: str) -> None:
     embeddings, relevance = items(3)
     result = SELECT[name][0](embeddings, relevance, 50, diversity=0.0)
@@ -103,6 +147,14 @@ BAD = [
     ({"diversity": np.nan}, r"diversity must lie in \[0, 1\]"),
     ({"window": 0}, "window must be positive, got 0"),
     ({"shown": np.ones((2, 4))}, r"shown has shape \(2, 4\), expected \(M, 3\)"),
+    ({"facet_weights": [0.5]}, "facets has 0 entries, expected 1 × 3"),
+    ({"facet_weights": [-0.5], "facets": np.ones((1, 3), int)}, r"facet_weights\[0\] must lie in \[0, 1\], got -0.5"),
+    ({"facet_weights": [0.7, 0.6], "facets": np.ones((2, 3), int)}, "facet_weights sum to 1.3, expected at most 1"),
+    ({"facet_weights": [0.5], "facets": np.ones((2, 3), int)}, r"facets has shape \(2, 3\), expected \(1, 3\)"),
+    (
+        {"facet_weights": [0.5], "facets": np.ones((1, 3), int), "shown_facets": np.ones((1, 2), int)},
+        r"shown_facets has shape \(1, 2\), expected \(1, 0\) as there are 1 facet_weights and 0 rows of shown",
+    ),
 ]
 
 

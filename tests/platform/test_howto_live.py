@@ -1,24 +1,33 @@
 """The Python of docs/howto-live.md runs as it stands there."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
-from small_bundle import publish_small_bundle
+from live_bundle import live_config
+
+from karec.config.checking import config_mistakes
 
 PAGE = Path(__file__).parents[2] / "docs" / "howto-live.md"
 
 
 def test_the_pages_code_runs_and_says_what_the_page_says(tmp_path, monkeypatch, capsys):
     pytest.importorskip("lmdb")
-    publish_small_bundle(tmp_path)
+    path, page = live_config(tmp_path / "demo"), PAGE.read_text(encoding="utf-8")
+    text = path.read_text()
+    path.write_text(text[: text.index("[live]")] + text[text.index("[scenes.home]") :])
     monkeypatch.chdir(tmp_path)
+    (table,) = re.findall(r"printf .*", page)
+    subprocess.run(["sh", "-c", table], check=True)
+    assert config_mistakes(Path("demo/karec.toml")) == []
+    (tmp_path / "bundles").symlink_to("demo/bundles")
     names: dict = {}
-    for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL):
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
         exec(compile(block, str(PAGE), "exec"), names)
     told = capsys.readouterr().out
-    assert told.startswith("Appended(events=3, refused={})\n")
+    assert told.startswith("1 False\nFalse\nTrue\nFalse {'folded': 2, 'of works': 2}\nAppended(events=3, refused={})\n")
     assert names["writer"].counts["folded"] == 4
     assert 9 in names["user"].lists["follows"].values
     assert names["user"].lists["shown"].values.tolist() == [70, 10, 40]

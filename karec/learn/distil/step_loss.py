@@ -79,7 +79,7 @@ class StepLoss:
     def __call__(self, rows: Tensor, step: int) -> Tensor:
         distil, model = self.distil, self.model
         distils = step >= self.hard_until
-        inputs = self.batches.inputs(rows, model.inputs)
+        inputs = self.batches.inputs(rows, model.inputs, counted=True)
         users, works = model.user(inputs), model.item(inputs)
         logits = model.logits(users, works.unsqueeze(1)).squeeze(1)
         loss = self.distil.label_weight * distillation_loss(
@@ -108,7 +108,7 @@ class StepLoss:
     def _of_lists(self, at: Tensor, works: Tensor) -> Tensor:
         """The list, pool and pairwise losses of the lists ``at (L,)``, whose works have the vectors (L, N, D)."""
         distil, model = self.distil, self.model
-        users = model.user(self.batches.inputs(self.list_rows[at], model.user.inputs))
+        users = model.user(self.batches.inputs(self.list_rows[at], model.user.inputs, counted=True))
         by_head, wanted = model.logits(users, works), self.list_targets[at]
         s, t = by_head[..., 0], wanted[..., 0]
         loss = CENTRED * works.flatten(0, 1).mean(dim=0).square().sum()

@@ -10,6 +10,7 @@ from karec._clock import Progress
 from karec.features.crosses import SOCIAL_EDGES
 from karec.features.encoder import Encoder
 from karec.learn._torch import Tensor, torch
+from karec.learn.fit.list_counts import ListCounts
 from karec.platform.schema import CREATOR
 from karec.training_data.examples import Examples
 from karec.types import Array
@@ -39,11 +40,9 @@ class Batches:
         self.device = torch.device(device)
         self.labels = torch.from_numpy(examples.labels).to(self.device)
         self._works = torch.from_numpy(examples.encoder.tables(examples.snapshot).works.ids)
-        self._lists = {
-            name: torch.from_numpy(examples.relations[name].latest(width).astype(np.int32))
-            for name in LISTS
-            if name in names
-        }
+        lists = {name: examples.relations[name].latest(width).astype(np.int32) for name in LISTS if name in names}
+        self._lists = {name: torch.from_numpy(slots) for name, slots in lists.items()}
+        self._counts = ListCounts.made(examples, lists)
         plain = [name for name in names if name not in LISTS]
         chunks: dict[str, list[Tensor]] = {name: [] for name in plain}
         for begin in range(0, n, CHUNK):
@@ -67,10 +66,15 @@ class Batches:
         return len(self.labels)
 
     def inputs(
-        self, rows: Tensor | slice, names: Sequence[str] | None = None, history: Tensor | None = None
+        self,
+        rows: Tensor | slice,
+        names: Sequence[str] | None = None,
+        history: Tensor | None = None,
+        counted: bool = False,
     ) -> dict[str, Tensor]:
         """The inputs ``names`` (all by default) of the examples at ``rows``. ``history (B, H)``, rows of works, −1
-        where a slot is empty, stands in place of the examples' own.
+        where a slot is empty, stands in place of the examples' own. ``counted``: with the counts of the lists' codes,
+        ``<list>_counts``, where there are some (``ListCounts``).
         """
         wanted = (*self._plain, *self._lists) if names is None else names
         found = {name: self._plain[name][rows] for name in wanted if name not in self._lists}
@@ -83,6 +87,8 @@ class Batches:
             parts = torch.split(at, [slots.numel() for slots in lists.values()])
             found |= {f"{name}_at": part.view_as(lists[name]) for name, part in zip(lists, parts, strict=True)}
             found["works"] = self._works.index_select(0, works)
+        if counted and self._counts is not None and history is None:
+            found |= {f"{name}_counts": self._counts.of(name, rows) for name in lists}
         return {name: value.to(self.device) for name, value in found.items()}
 
     def work_ids(self, works: Tensor) -> Tensor:

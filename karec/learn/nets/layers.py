@@ -53,8 +53,13 @@ class CodeEmbedding(nn.Module):
         """The works of a list, in the forms that ``embed_works`` reads, added up: (U, dim), and their number (U, 1).
 
         A work is the sum over its columns, times ``weights (C,)``. Where the table has at most COUNTED rows, counts of
-        codes multiply it, and no vector by slot or by work is held; else works are gathered.
+        codes multiply it, and no vector by slot or by work is held; else works are gathered. Counts that the batch has
+        already, ``<name>_counts (U, rows of the table)``, are taken where no code is dropped.
         """
+        counted = inputs.get(f"{name}_counts")
+        if counted is not None and not (self.training and self.id_dropout):
+            table = self.table.weight if weights is None else self.table.weight * weights[self.column].unsqueeze(1)
+            return counted @ table, counted[:, : int(self.sizes[0])].sum(dim=1, keepdim=True)
         by_slot = name in inputs
         works = inputs[name] if by_slot else inputs["works"]
         rows, there = self.rows(works), (works.amax(dim=-1) > 0).to(torch.float32)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from karec._beside import Beside
 from karec._clock import Progress
 from karec.evaluate.quality import evaluate_run
 from karec.learn._torch import torch
@@ -23,11 +24,9 @@ from karec.learn.distil.recall_towers import NAMES, train_recall_towers
 from karec.learn.fit.fitting import Recording
 from karec.learn.fit.prepare import Prepared, prepare
 from karec.learn.fit.state import Epoch, FitState
-from karec.learn.run.beside import HardTowersBeside, threads_beside
-from karec.learn.run.both import PARTS
+from karec.learn.run.beside import Baselines, threads_beside, train_baselines
 from karec.learn.run.choose import Choice
 from karec.learn.run.first_log import write_first_log
-from karec.learn.run.hard_towers import train_hard_towers
 from karec.learn.run.preflight import check_run
 from karec.learn.run.rankers import train_ranker
 from karec.learn.run.run_folder import Clock, make_folder, recordings, run_facts, write_json
@@ -43,7 +42,7 @@ from karec.training_data.soft_labels import SoftLabels, read_soft_labels
 class TrainResult:
     """What a training leaves: the run ``folder``, ``quality`` on the test days, the epochs and seconds of each step,
     ``notes`` on what it learned from, beside the data's own, and ``peak_gib``: memory of two processes together, at
-    most, where hard towers were trained beside; else 0.
+    most, where baselines were trained beside; else 0.
     """
 
     folder: Path
@@ -61,8 +60,10 @@ def train_all(
     progress: Progress | None = None,
     resume: bool = False,
     choice: Choice | None = None,
+    *,
+    evaluated: bool = True,
 ) -> TrainResult:
-    """Every step into the run folder ``out``, then quality on the test days.
+    """Every step into the run folder ``out``, then quality on the test days, if ``evaluated``.
 
     What an earlier run left there is replaced; with ``resume`` its checkpoints are gone on from, and refused by
     CheckpointError where they are of other settings or other data, or where there never was a run. ``choice``: how the
@@ -89,8 +90,15 @@ def train_all(
         clock.lap("examples")
         beside, each = None, threads_beside(settings, len(prepared.train))
         if each:  # from the start: a core that waits for a longer training than its own trains them meanwhile
-            beside = stack.enter_context(HardTowersBeside(dataset, settings, out, trained_of, each, progress))
-        runs = _train_rankers(prepared, settings, out, recording_of, clock, progress, each > 0)
+            work = Baselines(dataset, settings, out, trained_of, each)
+            beside = stack.enter_context(Beside(work, progress))
+        kind: str = settings.ranker.kind
+        state = train_ranker(kind, prepared, settings, out / "ranker.onnx", progress, recording_of("ranker"))
+        runs = {"mmoe" if kind == "both" else kind: state}
+        clock.lap("ranker")
+        if beside is None:
+            runs |= train_baselines(prepared, settings, out, recording_of, progress)
+            clock.lap("baselines")
         soft, lists = _logged(prepared, settings, out, progress)
         clock.lap("rank log")
         if each:
@@ -101,45 +109,18 @@ def train_all(
         runs |= _train_recall(prepared, settings, out, recording_of, progress)
         clock.lap("recall towers")
         if beside is not None:
-            runs["hard"] = beside.result()
-            clock.lap("waiting for hard towers")
+            runs |= beside.result()
+            clock.lap("waiting for baselines")
         torch.set_num_threads(threads)
         facts = run_facts(dataset, settings, prepared.encoder, heads, runs, notes)
         facts |= {} if choice is None else {"choice": choice.as_dict()}
         write_json(out / "run.json", {**facts, "seconds": clock.seconds})
-        quality = evaluate_run(dataset, out, progress)
+        quality = evaluate_run(dataset, out, progress) if evaluated else {}
         clock.lap("evaluation")
     write_json(out / "run.json", {**facts, "seconds": clock.seconds})
     epochs = {name: state.history for name, state in runs.items()}
     peak = 0.0 if beside is None else beside.peak_gib
     return TrainResult(out, quality, epochs, clock.seconds, notes, peak)
-
-
-def _train_rankers(
-    prepared: Prepared,
-    settings: TrainSettings,
-    out: Path,
-    recording_of: Callable[[str], Recording],
-    clock: Clock,
-    progress: Progress | None,
-    hard_beside: bool,
-) -> dict[str, FitState]:
-    """The ranker, then the baselines, each exported to ``out``; how each training went, by kind. A baseline that is a
-    part of the ranker is trained once, as that; ``hard_beside``: hard towers are trained elsewhere."""
-    kind: str = settings.ranker.kind
-    state = train_ranker(kind, prepared, settings, out / "ranker.onnx", progress, recording_of("ranker"))
-    runs = {"mmoe" if kind == "both" else kind: state}
-    clock.lap("ranker")
-    there = PARTS if kind == "both" else (kind,)
-    for name in settings.evaluation.baselines:
-        if name not in there and not (name == "hard" and hard_beside):
-            path, recording = out / f"baseline_{name}.onnx", recording_of(f"baseline_{name}")
-            if name == "hard":
-                runs[name] = train_hard_towers(prepared, settings, path, progress, recording)
-            else:
-                runs[name] = train_ranker(name, prepared, settings, path, progress, recording)
-    clock.lap("baselines")
-    return runs
 
 
 def _train_recall(

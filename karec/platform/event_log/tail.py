@@ -29,6 +29,17 @@ class Cursor:
 
     places: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
+    def covers(self, other: Cursor) -> bool:
+        """Whether everything before ``other`` is before this one too."""
+        return all(self.places.get(writer, (-1, 0)) >= place for writer, place in other.places.items())
+
+    def joined(self, other: Cursor) -> Cursor:
+        """Of each writer the later place."""
+        places = dict(self.places)
+        for writer, place in other.places.items():
+            places[writer] = max(place, places.get(writer, place))
+        return Cursor(places)
+
     def to_bytes(self) -> bytes:
         return json.dumps({writer: list(place) for writer, place in sorted(self.places.items())}).encode()
 

@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from karec.kernels import shown_filter
+from karec.kernels.fold_lists import VALUE
 from karec.platform.folds.counters import BY_USER, BY_USER_SCENE, BY_WORK
 from karec.platform.folds.lists import LIST_FOLDS, SHOWN
 from karec.platform.folds.recent import RECENT_BY_WORK
 from karec.platform.relations import Relation
 from karec.platform.state import records
 from karec.platform.state.folded import Folded
+from karec.platform.state.older_shown import WIDTH
 from karec.platform.state.store import StateStore
 from karec.types import Array
 
@@ -21,12 +24,23 @@ from karec.types import Array
 @dataclass(frozen=True, eq=False)
 class UserState:
     """``lists`` {"history", "skipped", "liked", "follows", "shown": a Relation of one row, oldest first}; ``counters
-    (C,)`` and ``scene_counters (S, C)`` float32, in the order of ``Folded.counters``.
+    (C,)`` and ``scene_counters (S, C)`` float32, in the order of ``Folded.counters``. ``shown``: the works that the
+    user was shown of late, the last 1,000 or a few more; ``earlier (F, ·)``: filters of those before them.
     """
 
     lists: Mapping[str, Relation]
     counters: Array
     scene_counters: Array
+    shown: Array
+    earlier: Array
+
+    def was_shown(self, ids: Array) -> Array:
+        """(N,) bool of works: which were shown to the user, of those of earlier periods nearly always right."""
+        return np.isin(ids, self.shown) | self.was_shown_earlier(ids)
+
+    def was_shown_earlier(self, ids: Array) -> Array:
+        """``was_shown`` by the filters alone: of works that are not among ``shown``."""
+        return shown_filter.held(self.earlier, np.asarray(ids, np.int64))
 
 
 @dataclass(eq=False)
@@ -56,18 +70,21 @@ class StateReader:
             found = records.unpack(keys[at : at + 1], values[at : at + 1], 3)
             self.counts["corrupt entries"] += found.corrupt
             lists[fold.name] = found.rows if not len(found.missing) else fold.of_snapshot(base, row)
-        newest = records.unpack(keys[-2:-1], values[-2:-1], 3)
+        newest = records.unpack(keys[-3:-2], values[-3:-2], 3)
         older = lists["shown"]
+        shown = np.concatenate([older[:, VALUE], newest.rows[:, VALUE]])
         lists["shown"] = SHOWN.step_all(np.array([0, len(older)]), older, newest.first, newest.rows)[1]
-        counters = records.unpack(keys[-1:], values[-1:], len(names), np.float64)
-        self.counts["corrupt entries"] += newest.corrupt + counters.corrupt
+        counters = records.unpack(keys[-2:-1], values[-2:-1], len(names), np.float64)
+        earlier = records.unpack(keys[-1:], values[-1:], WIDTH)
+        self.counts["corrupt entries"] += newest.corrupt + counters.corrupt + earlier.corrupt
         state = counters.rows
         if len(state) != 1 + base.n_scenes:
             in_scenes = row * base.n_scenes + np.arange(base.n_scenes) if row >= 0 else np.full(base.n_scenes, -1)
             of_scenes = BY_USER_SCENE.of_snapshot(base, in_scenes, names)
             state = np.concatenate([BY_USER.of_snapshot(base, np.array([row]), names), of_scenes])
         read = {fold.name: fold.read(lists[fold.name]) for fold in (*LIST_FOLDS, SHOWN)}
-        return UserState(read, BY_USER.read(state[0]), BY_USER_SCENE.read(state[1:]))
+        words = np.ascontiguousarray(earlier.rows[:, 1:])
+        return UserState(read, BY_USER.read(state[0]), BY_USER_SCENE.read(state[1:]), shown, words)
 
     def works(self, work_ids: Array) -> Array:
         """(N, C) float32 counters of ``work_ids (N,)``, in one read; 0 for one that is nowhere."""
@@ -90,5 +107,5 @@ class StateReader:
 
 _LETTERS = (
     *(records.USER_LISTS[fold.name] for fold in LIST_FOLDS),
-    *(records.OLDER_SHOWN, records.NEWEST_SHOWN, records.USER_COUNTERS),
+    *(records.OLDER_SHOWN, records.NEWEST_SHOWN, records.USER_COUNTERS, records.EARLIER_SHOWN),
 )

@@ -2,10 +2,13 @@
 
     key                               value, (E, 3) or (R, C) of eight bytes each, little-endian
     h s l f + user                    the state of the lists history, skipped, liked, follows
-    n o + user                        of what was shown: the newest, and the older ones (writer.py)
+    n o + user                        of what was shown: the newest, and the older ones (older_shown.py)
+    e + user                          filters of what was shown before: of each, its period and its words
     c + user                          counters: of the user, then of the user in each scene
     w + work                          counters of the work
     r + work                          counters of the work that fade, by day (folds/recent.py)
+    u + work                          what became of the work: JSON (folds/lives.py)
+    k + creator                       moment of the newest block of all works of the creator: time, number
     d + hour u32 + user               time, number, source of the events of that hour that were counted
     meta cursor horizon               the folds' settings; the log's cursor; the newest logged_ms, first hour of d
 
@@ -29,6 +32,7 @@ VERSION = 0x4B520001
 META, HORIZON = b"meta", b"horizon"
 HISTORY, SKIPPED, LIKED, FOLLOWS, NEWEST_SHOWN, OLDER_SHOWN = b"h", b"s", b"l", b"f", b"n", b"o"
 USER_COUNTERS, WORK_COUNTERS, WORK_RECENT, SEEN = b"c", b"w", b"r", b"d"
+EARLIER_SHOWN, WORK_LIFE, CREATOR_BLOCK = b"e", b"u", b"k"
 USER_LISTS = {"history": HISTORY, "skipped": SKIPPED, "liked": LIKED, "follows": FOLLOWS}
 _HEAD = struct.Struct("<II")
 
@@ -37,6 +41,11 @@ def keys_of(letter: bytes, ids: Array) -> list[bytes]:
     """The keys of ``ids (N,) int64``."""
     turned = (np.asarray(ids, np.int64).view(np.uint64) ^ np.uint64(1 << 63)).astype(">u8").tobytes()
     return [letter + turned[at : at + 8] for at in range(0, len(turned), 8)]
+
+
+def id_of(key: bytes) -> int:
+    """The id at the end of a key."""
+    return int.from_bytes(key[-8:], "big") - (1 << 63)
 
 
 def seen_keys(hours: Array, users: Array) -> list[bytes]:
@@ -53,6 +62,11 @@ def seen_from(hour: int) -> bytes:
 
 def pack(key: bytes, payload: bytes) -> bytes:
     return _HEAD.pack(VERSION, zlib.crc32(payload, zlib.crc32(key))) + payload
+
+
+def payload(value: bytes) -> bytes:
+    """What ``pack`` was given."""
+    return value[_HEAD.size :]
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,8 +8,7 @@ So at any moment the store holds what the log says up to the store's cursor, whe
 event adds depends on the event and the base alone, so the order in which several writers' events arrive changes
 nothing.
 
-What was shown is kept in two lists, since the whole is too long to be written for each exposure: the newest ones, and
-the older ones, into which these go when they are SPILL. The last 1,000 of both together are the state.
+What was shown is kept in pieces: older_shown.py.
 """
 
 from __future__ import annotations
@@ -29,11 +28,12 @@ from karec.platform.folds.located import FOLDED, LocatedEvents
 from karec.platform.folds.recent import RECENT_BY_WORK
 from karec.platform.state import records
 from karec.platform.state.folded import Folded
+from karec.platform.state.lives import Lives, of_lives
+from karec.platform.state.older_shown import ALL_SHOWN, spilled
 from karec.platform.state.seen import forgotten, once
 from karec.platform.state.store import CURSOR, StateStore
 from karec.types import Array
 
-SPILL = 128
 AT_ONCE = 20_000
 
 
@@ -42,9 +42,10 @@ class StateWriter:
     """Writes to ``store`` what events change. One writer at a time: a second one makes the first raise Conflict.
 
     ``counts``: events by what became of them, since this writer began: "folded", "repeated", "before the base", "of a
-    kind that no fold reads"; of the folded ones "unknown user" and "unknown work", which the base does not hold and
-    which count as any other; "corrupt entries", begun anew from the base. Raises DataError when the store is of other
-    labels, scenes or meanings.
+    kind that no fold reads"; "of works": uploads, deletions, edits and blocks, which may come again and change nothing,
+    and of these "unreadable text"; of the folded ones "unknown user" and "unknown work", which the base does not hold
+    and which count as any other; "corrupt entries", begun anew from the base. Raises DataError when the store is of
+    other labels, scenes or meanings.
     """
 
     store: StateStore
@@ -73,8 +74,12 @@ class StateWriter:
         entries: dict[bytes, bytes | None] = {records.META: self.folded.described}
         if len(events):
             entries |= forgotten(self.store, int(events.logged_ms.max()), self.folded.head.late_ms)
+        lives = of_lives(events)
+        if len(lives):
+            entries |= Lives.named_by(self.store, lives, counted).step(lives, counted).entries()
+            counted["of works"] = len(lives)
         read, early = np.isin(events.kind, FOLDED), events.time_ms < self.folded.base.time_ms
-        counted["of a kind that no fold reads"] = int((~read).sum())
+        counted["of a kind that no fold reads"] = int((~read).sum()) - len(lives)
         counted["before the base"] = int((read & early).sum())
         events = events.take(read & ~early)
         if len(events):
@@ -118,7 +123,7 @@ class StateWriter:
             counted["corrupt entries"] += corrupt
             entries |= records.packed(step.keys, first, states)
             if step.fold is SHOWN:
-                entries |= self._spilled(step, first, states, user_rows, counted)
+                entries |= spilled(self.store, users[step.rows], first, states, counted)
         of_users, of_works, of_recent = (values[begin:end] for begin, end in pairwise(cut[-4:]))
         entries |= self._user_counters(counter_keys[0], of_users, located, user_rows, counted)
         entries |= self._work_counters(counter_keys[1], of_works, located, work_rows, counted)
@@ -129,22 +134,6 @@ class StateWriter:
         if works[0] == NONE:  # of follows
             del entries[counter_keys[1][0]], entries[groups[-1][0]]
         return entries
-
-    def _spilled(
-        self, step: _ListStep, first: Array, states: Array, user_rows: Array, counted: Counter[str]
-    ) -> dict[bytes, bytes]:
-        """The entries of users whose newest shown works are too many: these go into the older ones."""
-        many = np.flatnonzero(np.diff(first) >= SPILL)
-        if not len(many):
-            return {}
-        older = [records.OLDER_SHOWN + step.keys[at][1:] for at in many]
-        new = np.concatenate([states[first[at] : first[at + 1]] for at in many])
-        bounds = np.concatenate([[0], np.cumsum(np.diff(first)[many])])
-        found = records.unpack(older, self.store.read(older), 3)
-        counted["corrupt entries"] += found.corrupt
-        start, old = _begun(SHOWN, found, self.folded, user_rows[step.rows[many]])
-        merged = records.packed(older, *SHOWN.step_all(start, old, bounds, new))
-        return merged | {step.keys[at]: records.pack(step.keys[at], b"") for at in many}
 
     def _user_counters(
         self, keys: list[bytes], values: list[bytes | None], located: LocatedEvents, rows: Array, counted: Counter[str]
@@ -206,12 +195,9 @@ class _ListStep:
         """(first, states, corrupt entries) of the users after the changes; of the newest shown works, all."""
         found = records.unpack(self.keys, values, 3)
         if self.fold is SHOWN:
-            return (*_NEWEST.step_all(found.first, found.rows, self.first, self.new), found.corrupt)
+            return (*ALL_SHOWN.step_all(found.first, found.rows, self.first, self.new), found.corrupt)
         first, states = _begun(self.fold, found, folded, user_rows[self.rows])
         return (*self.fold.step_all(first, states, self.first, self.new), found.corrupt)
-
-
-_NEWEST = ListFold("newest shown", SHOWN.adds, SHOWN.value, 1 << 60)
 
 
 def _begun(fold: ListFold, found: records.Unpacked, folded: Folded, user_rows: Array) -> tuple[Array, Array]:

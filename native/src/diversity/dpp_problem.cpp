@@ -15,8 +15,6 @@
 namespace karec {
 namespace {
 
-constexpr double kMostWeight = 1.0 + 1e-9;  // sums of decimal fractions are rounded
-
 std::string count(std::size_t n) {
     return std::to_string(n);
 }
@@ -30,12 +28,6 @@ Status check_length(const char* name, std::size_t length, const VectorRows& embe
                            count(embeddings.rows) + ",) as embeddings has shape " + shape(embeddings));
 }
 
-Status check_codes(const char* name, std::size_t given, std::size_t n_facets, std::size_t n) {
-    if (n == 0 ? given == 0 : given % n == 0 && given / n == n_facets) return {};
-    return Status::invalid(std::string(name) + " has " + count(given) + " entries, expected " + count(n_facets) +
-                           " × " + count(n) + ", one for each of facet_weights and row");
-}
-
 Status check_options(const VectorRows& embeddings, const DppOptions& options) {
     const auto number = [](double value) { return std::to_string(value); };
     if (!(options.alpha >= 0.0)) return Status::invalid("alpha must be ≥ 0, got " + number(options.alpha));
@@ -46,18 +38,8 @@ Status check_options(const VectorRows& embeddings, const DppOptions& options) {
     if (std::isnan(type_weight) || type_weight < 0.0 || type_weight > 1.0) {
         return Status::invalid("type_weight must lie in [0, 1], got " + number(options.type_weight));
     }
-    double sum = type_weight;
-    for (std::size_t f = 0; f < options.facet_weights.size(); ++f) {
-        const double weight = options.facet_weights[f];
-        if (!(weight >= 0.0 && weight <= 1.0)) {
-            return Status::invalid("facet_weights holds " + number(weight) + " at position " + count(f) +
-                                   ", expected it in [0, 1]");
-        }
-        sum += weight;
-    }
-    if (sum > kMostWeight) {
-        return Status::invalid("type_weight and facet_weights sum to " + number(sum) + ", expected at most 1");
-    }
+    const char* all = "type_weight and facet_weights";
+    if (Status status = check_facet_weights(options.facet_weights, type_weight, all); !status.ok()) return status;
     if (options.window && *options.window == 0) return Status::invalid("window must be ≥ 1, got 0");
     if (options.max_per_type && *options.max_per_type == 0) return Status::invalid("max_per_type must be ≥ 1, got 0");
     if (options.max_per_type && options.min_per_type > *options.max_per_type) {
@@ -107,26 +89,10 @@ void set_qualities(double alpha, std::span<const float> weights, DppProblem& pro
 }
 
 void set_facets(const DppOptions& options, DppProblem& problem) {
-    DppFacets& facets = problem.facets;
-    const std::size_t n = problem.n();
-    const std::size_t n_shown = options.shown.rows;
-    facets.n_rows = n + n_shown;
-    const auto add = [&](double weight, std::span<const std::int64_t> codes, std::span<const std::int64_t> of_shown) {
-        if (weight == 0.0) return;
-        facets.weights.push_back(weight);
-        facets.codes.insert(facets.codes.end(), codes.begin(), codes.end());
-        facets.codes.insert(facets.codes.end(), of_shown.begin(), of_shown.end());
-        facets.codes.resize(facets.weights.size() * facets.n_rows);
-        facets.of_shown.push_back(!of_shown.empty());
-    };
-    add(options.type_weight, options.types, {});
-    for (std::size_t f = 0; f < options.facet_weights.size(); ++f) {
-        const auto shown = options.shown_facets;
-        add(options.facet_weights[f], options.facets.subspan(f * n, n),
-            shown.empty() ? shown : shown.subspan(f * n_shown, n_shown));
-    }
-    const double sum = std::accumulate(facets.weights.begin(), facets.weights.end(), 0.0);
-    problem.feature_scale = std::sqrt(std::max(0.0, 1.0 - sum));
+    problem.facets = Facets(problem.n(), options.shown.rows);
+    problem.facets.add(options.type_weight, options.types, {});
+    problem.facets.add_all(options.facet_weights, options.facets, options.shown_facets);
+    problem.feature_scale = problem.facets.feature_scale();
 }
 
 // Codes equal types by one number each, from 0 on: a stable radix sort (Knuth, TAOCP 3, 5.2.5) over the bytes in which
@@ -168,12 +134,8 @@ Status check_dpp_lengths(const VectorRows& embeddings, std::span<const float> re
     if (!options.types.empty()) {
         if (Status status = check_length("types", options.types.size(), embeddings); !status.ok()) return status;
     }
-    const std::size_t n_facets = options.facet_weights.size();
-    if (Status status = check_codes("facets", options.facets.size(), n_facets, embeddings.rows); !status.ok()) {
-        return status;
-    }
-    if (options.shown_facets.empty()) return {};
-    return check_codes("shown_facets", options.shown_facets.size(), n_facets, options.shown.rows);
+    return check_facet_codes(options.facet_weights, options.facets, options.shown_facets, embeddings.rows,
+                             options.shown.rows);
 }
 
 double DppProblem::feature(std::size_t row, std::span<double> out) const {
@@ -212,7 +174,7 @@ Result<DppProblem> pose_dpp(const VectorRows& embeddings, std::span<const float>
     set_qualities(options.alpha, weights, problem);
     if (options.max_per_type || options.min_per_type > 0) set_types(options.types, problem);
     const double of_vectors = problem.feature_scale * problem.feature_scale;
-    const double of_facets = std::accumulate(problem.facets.weights.begin(), problem.facets.weights.end(), 0.0);
+    const double of_facets = problem.facets.total();
     problem.first_rho.resize(embeddings.rows);
     for (std::size_t i = 0; i < embeddings.rows; ++i) {
         const double unit = problem.squared_norms[i] > 0.0 ? of_vectors : 0.0;

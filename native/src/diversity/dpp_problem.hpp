@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "diversity/facets.hpp"
 #include "diversity/vector_rows.hpp"
 #include "karec/dpp.hpp"
 
@@ -13,23 +14,12 @@ namespace karec {
 
 inline constexpr double kLeastShare = 1e-6;  // an item whose ρ is at or below this share of its first ρ adds nothing
 
-// The facets that count, `types` first where they do.
-struct DppFacets {
-    std::vector<double> weights;      // (F,) > 0
-    std::vector<std::int64_t> codes;  // (F, rows): of the items, then of what was shown, whatever where it has none
-    std::vector<bool> of_shown;       // whether what was shown has values of the facet
-    std::size_t n_rows = 0;
-
-    std::size_t size() const noexcept { return weights.size(); }
-    std::int64_t code(std::size_t facet, std::size_t row) const noexcept { return codes[facet * n_rows + row]; }
-};
-
 struct DppProblem {
     VectorRows embeddings;
     std::vector<float> relevance;  // a copy: it does not change while the fill sorts by it
     double ridge = 0.0;
     double feature_scale = 1.0;  // √(1 − Σ weights of facets)
-    DppFacets facets;
+    Facets facets;               // `types` first where they count
     MatrixView shown{};
     std::vector<double> log_q;
     std::vector<double> q2;

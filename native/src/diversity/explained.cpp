@@ -16,7 +16,7 @@ Explained::Explained(const DppProblem& problem)
     : problem_(problem),
       dim_(problem.dim()),
       width_(dim_),
-      values_(problem),
+      values_(problem.facets),
       n_shared_(problem.facets.size(), 0),
       permanent_(width_),
       passing_(width_),

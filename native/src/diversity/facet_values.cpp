@@ -4,8 +4,7 @@
 
 namespace karec {
 
-FacetValues::FacetValues(const DppProblem& problem)
-    : facets_(problem.facets), n_items_(problem.n()), n_rows_(problem.facets.n_rows) {
+FacetValues::FacetValues(const Facets& facets) : facets_(facets), n_items_(facets.n_items), n_rows_(facets.n_rows) {
     const std::size_t n_facets = facets_.size();
     if (n_facets == 0) return;
     const std::size_t n_buckets = std::bit_ceil(n_rows_ + 2);

@@ -1,4 +1,4 @@
-// Which rows of a DPP have one value of a facet. Rows are the items, then what was shown.
+// Which rows of a selection have one value of a facet. Rows are the items, then what was shown.
 //
 // A value gets a slot when the first row that has it is counted, if another row has it too. Rows are chained by a hash
 // of their code: O(F·rows) to build, and one chain for each value that gets a slot.
@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "base/scratch.hpp"
-#include "diversity/dpp_problem.hpp"
+#include "diversity/facets.hpp"
 
 namespace karec {
 
@@ -30,7 +30,7 @@ class FacetValues {
     static constexpr std::uint32_t kNotCounted = kNoValue - 2;
     static constexpr bool is_slot(std::uint32_t found) noexcept { return found < kNotCounted; }
 
-    explicit FacetValues(const DppProblem& problem);
+    explicit FacetValues(const Facets& facets);  // which must outlive it
 
     std::uint32_t slot(std::size_t facet, std::size_t row) const noexcept { return slots_[facet * n_rows_ + row]; }
 
@@ -43,7 +43,7 @@ class FacetValues {
   private:
     std::size_t bucket(std::size_t facet, std::int64_t code) const noexcept;
 
-    const DppFacets& facets_;
+    const Facets& facets_;
     std::size_t n_items_;
     std::size_t n_rows_;
     unsigned shift_ = 63;

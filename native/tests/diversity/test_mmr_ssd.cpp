@@ -130,6 +130,41 @@ TEST(each_place_takes_the_best_score) {
     }
 }
 
+TEST(a_facet_of_all_the_weight_brings_each_value_before_any_comes_again) {
+    Problem p = random_problem(6);
+    for (std::size_t i = 0; i < kN; ++i) p.relevance[i] = -static_cast<float>(i) / kN;
+    std::vector<std::int64_t> codes(kN);
+    for (std::size_t i = 0; i < kN; ++i) codes[i] = static_cast<std::int64_t>(i / 60) - 2;  // −2 … 2
+    const std::vector<double> weights = {1.0};
+    MmrSsdOptions options;
+    options.diversity = 0.9;
+    options.facets = codes;
+    options.facet_weights = weights;
+    for (const auto select : {mmr_select, ssd_select}) {
+        std::vector<std::int64_t> picks(6);
+        std::vector<double> scores(6);
+        CHECK(select(p.view(), p.relevance, options, picks, scores).ok());
+        CHECK((picks == std::vector<std::int64_t>{0, 60, 120, 180, 240, 1}));
+    }
+}
+
+TEST(facets_that_do_not_fit_are_refused) {
+    const Problem p = random_problem(6);
+    std::vector<std::int64_t> picks(3);
+    std::vector<double> scores(3);
+    const std::vector<std::int64_t> codes(2 * kN, 0);
+    const auto refused = [&](const std::vector<double>& weights, std::size_t n_codes, const char* why) {
+        MmrSsdOptions options;
+        options.facets = std::span(codes).first(n_codes);
+        options.facet_weights = weights;
+        const auto found = mmr_select(p.view(), p.relevance, options, picks, scores);
+        return !found.ok() && found.status().message().find(why) != std::string::npos;
+    };
+    CHECK(refused({0.5}, kN - 1, "facets has 299 entries, expected 1 × 300"));
+    CHECK(refused({0.5, 0.6}, 2 * kN, "facet_weights sum to 1.1"));
+    CHECK(refused({-0.1}, kN, "facet_weights holds -0.1"));
+}
+
 TEST(shown_items_lower_the_scores_of_items_like_them) {
     Problem p = random_problem(7);
     std::fill(p.relevance.begin(), p.relevance.end(), 0.0f);

@@ -1,28 +1,29 @@
-"""Hard towers in a process beside the ranker: the same as alone, and what goes wrong there is told here."""
+"""Baselines in a process beside the ranker: the same as alone, and what goes wrong there is told here."""
 
 from dataclasses import replace
 
 import pytest
 
-from karec.errors import KarecError
+from karec._beside import Beside
 from karec.learn._torch import torch
 from karec.learn.fit.checkpoint import CheckpointError, best_weights
 from karec.learn.fit.prepare import prepare
 from karec.learn.run import beside
-from karec.learn.run.beside import HardTowersBeside, threads_beside
-from karec.learn.run.hard_towers import train_hard_towers
+from karec.learn.run.beside import Baselines, baselines_of, threads_beside, train_baselines
 from karec.learn.run.run_folder import recordings
-from karec.learn.settings.sections import EvaluationSettings, RunSettings
+from karec.learn.settings.sections import EvaluationSettings, RankerSettings, RunSettings
 from karec.learn.settings.train import TrainSettings
+
+NAMES = ("lr", "hard")
 
 
 @pytest.fixture
 def settings(dataset):
-    built_in = TrainSettings(run=RunSettings(threads=2), evaluation=EvaluationSettings(baselines=("hard",)))
+    built_in = TrainSettings(run=RunSettings(threads=2), evaluation=EvaluationSettings(baselines=NAMES))
     return replace(built_in, towers=replace(built_in.towers, epochs=1)).of(dataset)
 
 
-def test_the_towers_are_those_that_are_trained_in_turn_with_as_many_threads(dataset, settings, tmp_path):
+def test_the_baselines_are_those_that_are_trained_in_turn_with_as_many_threads(dataset, settings, tmp_path):
     alone, together = tmp_path / "alone", tmp_path / "together"
     for folder in (alone, together):
         folder.mkdir()
@@ -31,18 +32,19 @@ def test_the_towers_are_those_that_are_trained_in_turn_with_as_many_threads(data
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        recording = recordings(alone, settings, "these", None)("baseline_hard")
-        state = train_hard_towers(prepared, settings, alone / "baseline_hard.onnx", recording=recording)
+        states = train_baselines(prepared, settings, alone, recordings(alone, settings, "these", None))
     finally:
         torch.set_num_threads(threads)
     said = []
-    with HardTowersBeside(dataset, settings, together, "these", 1, lambda *what: said.append(what)) as training:
+    with Beside(Baselines(dataset, settings, together, "these", 1), lambda *what: said.append(what)) as training:
         found = training.result()
-    assert found.history == state.history and found.done
+    assert tuple(found) == tuple(states) == NAMES
     assert said[-1] == (said[-1][1], said[-1][1], "training hard towers")
-    weights, theirs = (best_weights(f / "checkpoints" / "baseline_hard.pt") for f in (alone, together))
-    assert weights.keys() == theirs.keys() and all(torch.equal(weights[name], theirs[name]) for name in weights)
-    assert (alone / "baseline_hard.onnx").read_bytes() == (together / "baseline_hard.onnx").read_bytes()
+    for name in NAMES:
+        assert found[name].history == states[name].history and found[name].done
+        weights, theirs = (best_weights(f / "checkpoints" / f"baseline_{name}.pt") for f in (alone, together))
+        assert weights.keys() == theirs.keys() and all(torch.equal(weights[key], theirs[key]) for key in weights)
+        assert (alone / f"baseline_{name}.onnx").read_bytes() == (together / f"baseline_{name}.onnx").read_bytes()
 
 
 def test_what_ends_the_training_there_is_raised_here(dataset, settings, tmp_path):
@@ -51,49 +53,20 @@ def test_what_ends_the_training_there_is_raised_here(dataset, settings, tmp_path
     left.parent.mkdir()
     left.write_bytes(b"cut short")
     with (
-        HardTowersBeside(dataset, settings, tmp_path, "these", 1) as training,
+        Beside(Baselines(dataset, settings, tmp_path, "these", 1)) as training,
         pytest.raises(CheckpointError, match=r"baseline_hard\.pt is not a checkpoint"),
     ):
         training.result()
 
 
-def test_a_process_that_dies_is_told_of(dataset, settings, tmp_path):
-    prepare(dataset, settings, tmp_path)
-
-    def kill(*_):
-        training._child.kill()
-
-    with (
-        HardTowersBeside(dataset, settings, tmp_path, "these", 1, kill) as training,
-        pytest.raises(KarecError, match="ended with status -9"),
-    ):
-        training.result()
+def test_a_baseline_that_is_a_part_of_the_ranker_is_trained_once(settings):
+    wanted = replace(settings, evaluation=EvaluationSettings(baselines=("lr", "lightgbm", "hard")))
+    kinds = {"mmoe": ("lr", "lightgbm", "hard"), "lr": ("lightgbm", "hard"), "both": NAMES, "lightgbm": NAMES}
+    assert kinds == {kind: baselines_of(replace(wanted, ranker=RankerSettings(kind=kind))) for kind in kinds}
 
 
-HALF_A_MESSAGE = """
-import os, pickle, sys
-os.write(int(sys.argv[1]), pickle.dumps(("done", [0] * 1000))[:500])
-sys.exit("no room")
-"""
-
-
-def test_a_process_that_dies_in_the_middle_of_a_message_is_told_of(dataset, settings, tmp_path, monkeypatch):
-    monkeypatch.setattr(beside, "PROGRAM", HALF_A_MESSAGE)
-    with (
-        HardTowersBeside(dataset, settings, tmp_path, "these", 1) as training,
-        pytest.raises(KarecError, match="ended with status 1: no room"),
-    ):
-        training.result()
-
-
-def test_who_leaves_early_ends_the_process(dataset, settings, tmp_path):
-    prepare(dataset, settings, tmp_path)
-    with pytest.raises(LookupError), HardTowersBeside(dataset, settings, tmp_path, "these", 1) as training:
-        raise LookupError
-    assert training._child.poll() is not None
-
-
-def test_each_training_has_half_of_the_threads_where_there_are_many_rows(settings):
+def test_each_training_has_half_of_the_threads_where_there_are_many_rows(settings, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1}, raising=False)
     many = beside.FEWEST_ROWS
     assert threads_beside(settings, many) == 1
     assert threads_beside(settings, many - 1) == 0

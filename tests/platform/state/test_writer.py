@@ -24,6 +24,7 @@ from karec.platform.folds.recent import RECENT_BY_WORK
 from karec.platform.state import records
 from karec.platform.state.folded import Folded
 from karec.platform.state.memory import MemoryStore
+from karec.platform.state.older_shown import PERIOD_MS, SPILL
 from karec.platform.state.reader import StateReader
 from karec.platform.state.store import Conflict
 from karec.platform.state.writer import StateWriter
@@ -107,6 +108,27 @@ def test_the_last_thousand_shown_works_are_kept_across_both_lists():
     holds(store, Events.joined([shown, late]).in_order())
     kept = StateReader(store, FOLDED).user(5).lists["shown"]
     assert len(kept.values) == 1000 and kept.values[496:501].tolist() == [20] * 5  # behind that of 2500 itself
+
+
+def test_what_was_shown_before_the_last_thousand_is_held_by_filters_of_four_periods():
+    day = 86_400_000
+    works = 10**6 + np.arange(6000)
+    shown = exposures(6000, item_id=works, time_ms=START + np.arange(6000) * day // 40)  # 150 days
+    batches = [shown.take(slice(a, a + 300)) for a in range(0, 6000, 300)]
+    store, _ = written(*batches)
+    user = StateReader(store, FOLDED).user(5)
+    first = np.searchsorted(shown.time_ms // PERIOD_MS, (shown.time_ms[4999] // PERIOD_MS) - 3)
+    assert first > 0 and user.was_shown(works[first:]).all()
+    assert user.was_shown(works[:first]).mean() < 0.01  # long ago, and forgotten
+    assert user.was_shown(np.arange(10_000)).mean() < 0.01
+    assert len(user.earlier) == 4 and len(user.lists["shown"].values) == 1000 <= len(user.shown) <= 1000 + SPILL
+    again, _ = written(*(batches[at] for at in (3, 0, 1, 2, *range(19, 3, -1))))
+    assert StateReader(again, FOLDED).user(5).was_shown(works[first:]).all()
+    (key,) = records.keys_of(records.EARLIER_SHOWN, np.array([5]))
+    whole = store.read([key])[0]
+    store.commit({key: whole[:-1] + b"~"}, at(20).to_bytes())
+    reader = StateReader(store, FOLDED)
+    assert not len(reader.user(5).earlier) and reader.counts["corrupt entries"] == 1
 
 
 def test_strangers_and_unknown_works_count_as_any_other_and_are_told():

@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 
 from karec._files import file_aside
+from karec._memory import peak_gib, reset_peak
 from karec.evaluate.ablation import ModelScores
 from karec.learn._torch import Tensor, torch
 from karec.learn.distil.distillation import ROUND_SEED
@@ -29,7 +30,6 @@ from karec.learn.nets.towers import Towers
 from karec.learn.run.ablation.inputs import AblationInputs
 from karec.learn.run.both import PARTS, part_path
 from karec.learn.run.first_log import write_first_log
-from karec.learn.run.memory import peak_gib, reset_peak
 from karec.learn.run.rankers import train_ranker
 from karec.learn.settings.train import TrainSettings
 from karec.models.onnx_model import OnnxModel

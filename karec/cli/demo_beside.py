@@ -1,0 +1,41 @@
+"""What the demo has a second process do while it goes on: nothing waits for it but the report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from karec._clock import Progress
+
+if TYPE_CHECKING:
+    from karec.platform.dataset import Dataset
+    from karec.simulate.world import World
+
+
+@dataclass(frozen=True, eq=False)
+class Quality:
+    """``evaluate_run`` of the run ``folder``."""
+
+    dataset: Dataset
+    folder: Path
+
+    def run(self, progress: Progress) -> dict[str, Any]:
+        from karec.evaluate.quality import evaluate_run
+
+        return evaluate_run(self.dataset, self.folder, progress)
+
+
+@dataclass(frozen=True, eq=False)
+class Loop:
+    """``play_demo`` with the models of the run ``folder``, into ``out``."""
+
+    world: World
+    folder: Path
+    out: Path
+    seed: int
+
+    def run(self, progress: Progress) -> dict[str, Any]:
+        from karec.cli.demo_loop import play_demo
+
+        return play_demo(self.world, self.folder, self.out, self.seed, progress)

@@ -1,0 +1,193 @@
+"""Between requests: what a host reports goes into the event log, and from there to the next request."""
+
+from __future__ import annotations
+
+import logging
+import time
+import weakref
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event, Lock, Thread
+from typing import Any
+
+from karec.bundle import Bundle
+from karec.config.happened import Happenings, Recorded
+from karec.config.live_settings import LiveSettings
+from karec.errors import KarecError, Unavailable, one_line
+from karec.ids import IdMap
+from karec.platform import schema
+from karec.platform.event_log.events import Events
+from karec.platform.event_log.head import Head, begin_log, is_event_log, read_head
+from karec.platform.event_log.writer import EventLogWriter
+from karec.platform.folds.lives import ID
+from karec.platform.schema import CREATOR, SONG
+from karec.platform.snapshot import Snapshot
+from karec.platform.state.folded import Folded
+from karec.platform.state.live import Live
+from karec.platform.state.live_works import NumberOf, Refuse, WorksSince
+from karec.platform.state.reopening import ReopeningStore
+from karec.refresh.uploads import Uploads
+
+LOOK_S = 0.1  # so often the log is looked at for what other processes appended
+MAPS = {CREATOR: "creators", SONG: "songs"}  # columns whose texts have maps of ids
+
+_log = logging.getLogger("karec.live")
+
+
+@dataclass(frozen=True, eq=False)
+class Since:
+    """What happened since one bundle was made, and how reports become events for it."""
+
+    live: Live
+    happenings: Happenings
+
+
+class Nearline:
+    """One log and one store for all bundles that a process serves in turn.
+
+    ``record`` and the thread that looks at the log take turns by a lock; requests never wait for either.
+    """
+
+    def __init__(self, settings: LiveSettings, folder: Path, snapshot: Snapshot) -> None:
+        self.settings, self._events = settings, folder / settings.events
+        self._refuse = _hard_rules(None if settings.screen is None else folder / settings.screen)
+        if not is_event_log(self._events):
+            begin_log(self._events, head_of(snapshot))
+        self._head = read_head(self._events)
+        self._store = ReopeningStore(settings.address(folder))
+        self._writer: EventLogWriter | None = None
+        self._since: Since | None = None
+        self._following = Lock()
+        self._why = ""
+        self._ended = Event()
+        self._thread = Thread(target=_look, args=(weakref.ref(self), self._ended), name="karec-follow", daemon=True)
+
+    def of(self, bundle: Bundle) -> Since:
+        """What happened since ``bundle`` was made. DataError: the store is of other labels or scenes. One that cannot
+        be read is waited for.
+        """
+        since = WorksSince(bundle.snapshot, _numbers(bundle), self._refuse)
+        folded = Folded(bundle.snapshot, self._head)
+        deadline_ms = self.settings.deadline_ms if self.settings.on_a_server else None
+        live = Live(self._store, folded, self._events, since, Uploads(bundle).take, deadline_ms)
+        with self._following:
+            self._try_to_follow(live)
+        return Since(live, Happenings(bundle, self._head))
+
+    def serve(self, since: Since) -> None:
+        """From now on ``record`` and the thread keep up with the log for ``since``."""
+        with self._following:
+            self._since = since
+            self._try_to_follow(since.live)
+        if not self._thread.is_alive():
+            self._thread.start()
+
+    def record(self, happened: Events | Iterable[Mapping[str, Any]], now_ms: int | None) -> Recorded:
+        since = self._in_service()
+        moment = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+        if isinstance(happened, Events):
+            events, refused = happened, Counter[str]()
+        else:
+            events, refused = since.happenings.events(happened, moment)
+        with self._following:
+            self._in_service()
+            try:
+                if self._writer is None:
+                    self._writer = EventLogWriter(self._events, self._head)
+                told = self._writer.append(events, now_ms)
+            except OSError as error:
+                _log.warning("%s", one_line(f"{self._events}: events are not in the log: {error}"))
+                return Recorded(0, {**refused, "the log cannot be written": len(events)}, str(error))
+            self._try_to_follow(self._in_service().live)
+            return Recorded(told.events, dict(refused + Counter(told.refused)), self._why or None)
+
+    def close(self) -> None:
+        """Seals what was written, and lets the store go. Twice does nothing."""
+        self._ended.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        with self._following:
+            if self._writer is not None:
+                self._writer.close()
+            self._writer = self._since = None
+            self._store.close()
+
+    def _in_service(self) -> Since:
+        if self._since is None:
+            raise ValueError("this LiveCascade is closed")
+        return self._since
+
+    def _try_to_follow(self, live: Live) -> None:
+        try:
+            live.follow()
+        except (Unavailable, OSError) as error:  # the log keeps it
+            if str(error) != self._why:
+                _log.warning("%s", one_line(f"what happens waits for the state store: {error}"))
+            self._why = str(error)
+        else:
+            self._why = ""
+
+    def look(self) -> None:
+        """What other processes appended to the log is taken."""
+        with self._following:
+            if self._since is None:
+                return
+            try:
+                self._try_to_follow(self._since.live)
+            except KarecError as error:  # a damaged log: what is in the store serves on
+                if str(error) != self._why:
+                    _log.error("%s", one_line(f"the event log is not followed any more: {error}"))
+                self._why = str(error)
+
+
+def _look(nearline: weakref.ref[Nearline], ended: Event) -> None:
+    """Looks at the log until ``nearline`` is closed, or gone without."""
+    while not ended.wait(LOOK_S):
+        found = nearline()
+        if found is None:
+            return
+        found.look()
+        del found  # it is not kept while the thread waits
+
+
+def head_of(snapshot: Snapshot) -> Head:
+    """Of a new log: the labels that the platform counts or reads a meaning from, and its scenes."""
+    meaning = snapshot.meaning
+    columns = [*snapshot.users.columns, *snapshot.works.columns, *(snapshot.user_scene_counters or ())]
+    counted = [name.removeprefix(schema.counter("")) for name in columns if schema.is_counter(name)]
+    labels = dict.fromkeys((*meaning.enjoyed, *meaning.liked, *meaning.followed, *counted))
+    labels.pop(schema.EXPOSED.removeprefix(schema.counter("")), None)
+    return Head(tuple(labels), tuple(snapshot.labels.get("scene", ())))
+
+
+def _numbers(bundle: Bundle) -> NumberOf:
+    """Texts of creators and songs have the numbers of the bundle's maps."""
+    paths = {column: bundle.path / "ids" / f"{name}.karec" for column, name in MAPS.items()}
+    maps = {column: IdMap.open(path, verify=False) for column, path in paths.items() if path.exists()}
+
+    def number_of(column: str, text: str) -> int:
+        try:
+            return int(maps[column].numbers([text])[0]) if column in maps else -1
+        except ValueError:
+            return -1
+
+    return number_of
+
+
+def _hard_rules(path: Path | None) -> Refuse:
+    """Why an upload is not taken, by the rules of a screen.toml."""
+    if path is None:
+        return lambda columns, time_ms: ""
+    from karec.screening.one_work import HardRules
+
+    rules = HardRules(path)
+    work = rules.settings.columns.work
+
+    def refuse(columns: Mapping[str, Any], time_ms: int) -> str:
+        creator = columns.get("creator", columns.get(CREATOR))
+        why = rules.broken_by({**columns, CREATOR: creator, work: columns.get(ID)})
+        return f"screened: {why}" if why else ""
+
+    return refuse

@@ -1,0 +1,147 @@
+"""What happened since a base, kept up with and read by requests: the log is followed into the store and into works."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, deque
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from karec._deadline import Deadline
+from karec.errors import KarecError, Unavailable, one_line
+from karec.platform.event_log.events import Events
+from karec.platform.event_log.tail import Cursor, EventTail
+from karec.platform.folds.located import FOLDED
+from karec.platform.state import records
+from karec.platform.state.folded import Folded
+from karec.platform.state.live_view import LiveView
+from karec.platform.state.live_works import Changed, LiveWorks, WorksSince
+from karec.platform.state.lives import Lives, of_lives
+from karec.platform.state.reader import StateReader
+from karec.platform.state.store import Conflict, StateStore
+from karec.platform.state.writer import AT_ONCE, StateWriter
+
+MOST_WAITING = 50  # batches that the store has not taken yet; the log keeps what follows
+COUNTERS_AT_ONCE = 10_000  # works
+NOT_BEGUN = "the state store could not be read yet"
+
+_log = logging.getLogger("karec.live")
+
+Take = Callable[[LiveWorks, Changed, int], None]
+"""Puts works into what requests search, and hides others: (works, what changed, the moment in ms)."""
+
+
+class Live:
+    """What happened since the base of ``folded``. One thread follows at a time; any number take views.
+
+    ``follow`` reads the log, lets uploads, edits, deletions and blocks act, and folds the rest into ``store``, where
+    other processes may do the same: each event counts once, whoever folds it. ``view`` costs one read of the store, at
+    most ``deadline_ms`` and on another thread, or on the caller's where None: a store in this machine's memory or files
+    needs no other. The user's side is as of that read, the works' side as of the last batch that was followed.
+    """
+
+    def __init__(
+        self, store: StateStore, folded: Folded, log: Path, since: WorksSince, take: Take, deadline_ms: float | None
+    ) -> None:
+        self._store, self._folded, self._log = store, folded, log
+        self._since, self._take = since, take
+        self._deadline = None if deadline_ms is None else Deadline("the state store", deadline_ms)
+        self._works = LiveWorks.none(folded.base, len(folded.counters))
+        self._reader: StateReader | None = None
+        self._waiting: deque[tuple[Events, Cursor]] = deque()
+        self._counted: Counter[str] = Counter()
+
+    @property
+    def behind(self) -> bool:
+        """Whether events wait for the store."""
+        return self._reader is None or bool(self._waiting)
+
+    @property
+    def counts(self) -> Counter[str]:
+        """What became of events so far: of ``StateWriter.counts`` and ``WorksSince.counts``."""
+        writers = Counter() if self._reader is None else self._writer.counts + self._reader.counts
+        return writers + self._counted + self._since.counts
+
+    def view(self, user: int) -> tuple[LiveView, str | None]:
+        """What is known of ``user`` and of works, and why it is less than it should be."""
+        reader, works = self._reader, self._works
+        nobody = LiveView(None, works, self._folded.counters)
+        if reader is None:
+            return nobody, NOT_BEGUN
+        try:
+            state = self._deadline.begin(lambda: reader.user(user))() if self._deadline else reader.user(user)
+        except Unavailable as error:
+            self._counted["reads that failed"] += 1
+            return nobody, str(error)
+        return LiveView(state, works, self._folded.counters), None
+
+    def follow(self) -> int:
+        """Takes what the log has, and returns how many events the store took. Unavailable: the rest waits for it."""
+        if self._reader is None:
+            self._begin()
+        while len(self._waiting) < MOST_WAITING and len(events := self._tail.poll(AT_ONCE)):
+            self._let_live(events)
+            self._waiting.append((events, self._tail.cursor))
+        n = 0
+        while self._waiting:
+            events, cursor = self._waiting[0]
+            self._fold(events, cursor)
+            self._waiting.popleft()
+            n += len(events)
+        return n
+
+    def _begin(self) -> None:
+        """Reads what the store knows of works, once it is up with the log."""
+        self._writer = StateWriter(self._store, self._folded)
+        self._tail = self._catch_up()
+        reader = StateReader(self._store, self._folded)
+        lives = Lives.all_of(self._store, self._counted)
+        self._change(lives, self._folded.base.time_ms)
+        letter = records.WORK_COUNTERS
+        keys = [key for key, _ in self._store.scan(letter, bytes([letter[0] + 1]))]
+        ids = np.array(sorted(map(records.id_of, keys)), np.int64)
+        for begin in range(0, len(ids), COUNTERS_AT_ONCE):
+            some = ids[begin : begin + COUNTERS_AT_ONCE]
+            self._works = self._works.with_counters(some, reader.works(some))
+        reader.user(-1).was_shown(ids[:1])  # compiled here, so that no request waits for it
+        self._reader = reader
+
+    def _catch_up(self) -> EventTail:
+        while True:
+            tail = EventTail(self._log, self._writer.cursor)
+            try:
+                while self._writer.follow(tail):
+                    pass
+            except Conflict:  # another process was quicker, and went on from there
+                counts = self._writer.counts
+                self._writer = StateWriter(self._store, self._folded, counts)
+                continue
+            return tail
+
+    def _fold(self, events: Events, cursor: Cursor) -> None:
+        if not self._writer.cursor.covers(cursor):
+            try:
+                self._writer.apply(events, cursor.joined(self._writer.cursor))
+            except Conflict:  # of another process, or the store came back with older contents
+                self._writer = StateWriter(self._store, self._folded, self._writer.counts)
+                self._catch_up()
+        moved = np.unique(events.item_id[np.isin(events.kind, FOLDED) & (events.item_id >= 0)])
+        if len(moved) and self._reader is not None:
+            self._works = self._works.with_counters(moved, self._reader.works(moved))
+
+    def _let_live(self, events: Events) -> None:
+        """Uploads, edits, deletions and blocks act before the store has them; they may come again."""
+        lives = of_lives(events)
+        if len(lives):
+            self._change(self._since.lives.step(lives, Counter()), int(lives.time_ms.max()))
+
+    def _change(self, newer: Lives, time_ms: int) -> None:
+        changed = self._since.step(newer)
+        self._works = self._since.over(self._works)  # a request pins the index first: it finds no work that is not here
+        try:
+            self._take(self._works, changed, time_ms)
+        except (KarecError, ValueError) as error:  # of a tower or an index: what was there serves on
+            self._counted["works that could not be put in"] += len(changed.rows)
+            _log.warning("%s", one_line(f"{len(changed.rows)} works could not be put in: {error}"))

@@ -1,0 +1,209 @@
+"""Works as they are now, beside the base: those that came, changed and went, and counters that events moved."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from karec.platform.event_log.events import NONE
+from karec.platform.folds.lives import ID, NEVER, Life, Value
+from karec.platform.schema import CREATOR, LATEST_MS, PUBLISHED, is_counter
+from karec.platform.snapshot import Snapshot
+from karec.platform.state.lives import Lives
+from karec.platform.table import Table
+from karec.types import Array
+
+NumberOf = Callable[[str, str], int]
+"""(column, text) → the number of a category's value; −1 for one that nobody knows."""
+Refuse = Callable[[Mapping[str, Value], int], str]
+"""(an upload's columns, its moment) → why it is not taken; "" where it is."""
+
+
+@dataclass(frozen=True, eq=False)
+class LiveWorks:
+    """One moment of works, which never changes: a request reads one from its first step to its last.
+
+    added    works that came or changed since the base, as a snapshot of works alone; its columns are the base's
+    came     those of them that the base lacks
+    gone     (G,) int64 ascending: works that were deleted or blocked
+    ids      (K,) int64 ascending: works that events counted for, with their ``counters (K, C) float32``
+    batches  how many batches of events made it
+    """
+
+    added: Snapshot
+    came: Snapshot
+    gone: Array
+    ids: Array
+    counters: Array
+    batches: int = 0
+
+    @classmethod
+    def none(cls, base: Snapshot, n_counters: int) -> LiveWorks:
+        nothing = np.empty(0, np.int64)
+        nobody = _snapshot_of(base, base.works.take(nothing))
+        return cls(nobody, nobody, nothing, nothing, np.empty((0, n_counters), np.float32))
+
+    def rows(self, base: Snapshot, ids: Array) -> Array:
+        """(N,) int64 of works: rows of ``base``, len(base.works) + row of ``added``, −1 for one that is in neither."""
+        rows = base.works.lookup(ids)
+        if len(self.added.works):
+            here = self.added.works.lookup(ids)
+            rows = np.where(here >= 0, len(base.works) + here, rows)
+        return rows
+
+    def moved(self, ids: Array) -> tuple[Array, Array]:
+        """(places in ``ids (N,)`` of works that events counted for, their counters (M, C)). O(N log K)."""
+        if not len(self.ids):
+            return np.empty(0, np.int64), self.counters
+        here = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
+        found = np.flatnonzero(self.ids[here] == ids)
+        return found, self.counters[here[found]]
+
+    def with_counters(self, ids: Array, counters: Array) -> LiveWorks:
+        """The same with the ``counters (M, C)`` of ``ids (M,)``, ascending and unique. O(K + M)."""
+        others = ~np.isin(self.ids, ids)
+        merged = np.concatenate([self.ids[others], ids])
+        order = np.argsort(merged, kind="stable")
+        table = np.concatenate([self.counters[others], counters])
+        return replace(self, ids=merged[order], counters=table[order], batches=self.batches + 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Changed:
+    """What an index must take over: works to put in, by their rows in ``added``; works to hide, and those that were
+    hidden and are not any more. ``names`` {work: its id on the platform}, where it says one.
+    """
+
+    rows: Array
+    hidden: Array
+    back: Array
+    names: Mapping[int, int | str]
+
+
+class WorksSince:
+    """Keeps ``added`` and ``gone`` as lives change. One thread calls it. ``counts``: uploads that were not taken, by
+    reason.
+
+    A work is added when its newest word is an upload that ``refuse`` takes and the base lacks it; a work of the base
+    that was edited since is added too, and stands for itself. What lives say of columns that the base lacks is passed
+    over; what they lack is missing.
+    """
+
+    def __init__(self, base: Snapshot, number_of: NumberOf, refuse: Refuse) -> None:
+        self.base, self._number_of, self._refuse = base, number_of, refuse
+        self.lives = Lives()
+        self.table = base.works.take(np.empty(0, np.int64))
+        self.gone: set[int] = set()
+        self.counts: Counter[str] = Counter()
+
+    def step(self, newer: Lives) -> Changed:
+        """After the lives of some works and creators changed. O(these + works added)."""
+        blocked = newer.blocked.keys() - {c for c, m in newer.blocked.items() if self.lives.blocked.get(c) == m}
+        self.lives = self.lives.with_newer(newer)
+        touched = {*newer.works}
+        if blocked and CREATOR in self.base.works.columns:
+            makers = np.asarray(self.base.works[CREATOR])
+            touched.update(self.base.works.ids[np.isin(makers, np.array([*blocked], np.int64))].tolist())
+            made = np.isin(self.table[CREATOR], np.array([*blocked], np.int64))
+            touched.update(self.table.ids[made].tolist())
+        works = np.array(sorted(touched), np.int64)
+        in_base = dict(zip(works.tolist(), self.base.works.lookup(works).tolist(), strict=True))
+        ids, rows, hidden = list[int](), list[dict[str, Any]](), list[int]()
+        for work in works.tolist():
+            life = self.lives.works.get(work, Life())
+            values = self._values(life, in_base[work])
+            if life.gone or self._is_blocked(life, values, in_base[work]):
+                hidden.append(work)
+            elif values is not None:
+                ids.append(work)
+                rows.append(values)
+        back = np.array(sorted((self.gone & {*works.tolist()}) - {*hidden}), np.int64)
+        self.gone = (self.gone - {*works.tolist()}) | {*hidden}
+        said = {work: self.lives.works[work].columns.get(ID, (NEVER, None))[1] for work in ids if work in newer.works}
+        names = {work: name for work, name in said.items() if isinstance(name, int | str)}
+        others = ~np.isin(self.table.ids, works)
+        if not ids and others.all():
+            return Changed(np.empty(0, np.int64), np.array(hidden, np.int64), back, names)
+        columns = {
+            name: np.append(self.table[name][others], _cells([row.get(name) for row in rows], name, column.dtype))
+            for name, column in self.base.works.columns.items()
+        }
+        self.table = Table(np.concatenate([self.table.ids[others], np.array(ids, np.int64)]), columns)
+        rows_put = np.arange(len(self.table) - len(ids), len(self.table))
+        return Changed(rows_put, np.array(hidden, np.int64), back, names)
+
+    def over(self, works: LiveWorks) -> LiveWorks:
+        """``works`` with what is here now."""
+        gone = np.array(sorted(self.gone), np.int64)
+        if works.added.works is self.table:
+            return replace(works, gone=gone, batches=works.batches + 1)
+        added = _snapshot_of(self.base, self.table)
+        new = self.base.works.lookup(self.table.ids) < 0
+        came = added if new.all() else _snapshot_of(self.base, self.table.take(new))
+        return replace(works, added=added, came=came, gone=gone, batches=works.batches + 1)
+
+    def _values(self, life: Life, row: int) -> dict[str, Any] | None:
+        """The cells of a work; None where it is not added: of the base and not edited, unknown, not taken."""
+        if row >= 0:
+            edited = life.values(self.base.time_ms)
+            if not edited:
+                return None
+            own = {name: column[row].item() for name, column in self.base.works.columns.items()}
+            return {**own, **self._numbered(edited)}
+        if life.uploaded_ms is None:
+            self.counts["edit of an unknown work"] += not life.gone
+            return None
+        values = life.values()
+        why = self._refuse(values, life.uploaded_ms)
+        if why:
+            self.counts[why] += 1
+            return None
+        return {PUBLISHED: life.uploaded_ms, **self._numbered(values)}
+
+    def _numbered(self, values: Mapping[str, Value]) -> dict[str, Any]:
+        """Texts as numbers, where the base's column holds numbers. Counters are counted, and not said."""
+        found = {}
+        for name, value in values.items():
+            if name in self.base.works.columns and not is_counter(name):
+                names = self.base.labels.get(name, ())
+                found[name] = value
+                if isinstance(value, str):
+                    found[name] = names.index(value) if value in names else self._number_of(name, value)
+        return found
+
+    def _is_blocked(self, life: Life, values: Mapping[str, Any] | None, row: int) -> bool:
+        """Whether all works of its creator were blocked, after it was uploaded."""
+        maker: Any = (values or {}).get(CREATOR)
+        if maker is None and row >= 0 and CREATOR in self.base.works.columns:
+            maker = self.base.works[CREATOR][row]
+        moment = self.lives.blocked.get(int(maker)) if isinstance(maker, int | np.integer) else None
+        return moment is not None and (life.there is None or moment[0] >= life.there[0][0])
+
+
+def _snapshot_of(base: Snapshot, works: Table) -> Snapshot:
+    """Works alone: no users, no lists."""
+    nobody = base.users.take(np.empty(0, np.int64))
+    return Snapshot(base.time_ms, works, nobody, {}, base.labels, None, base.meaning)
+
+
+def _cells(values: list[Any], name: str, dtype: np.dtype[Any]) -> Array:
+    """(N,) of a column; what is missing, or does not fit the dtype, is missing there too."""
+    if is_counter(name):
+        return np.array([0 if value is None else value for value in values], dtype)
+    return np.array([_cell(value, name, dtype) for value in values], dtype)
+
+
+def _cell(value: Any, name: str, dtype: np.dtype[Any]) -> Any:
+    if dtype.kind == "f":
+        fits = isinstance(value, int | float) and abs(value) <= np.finfo(dtype).max
+        return value if fits else np.nan
+    if dtype.kind == "b":
+        return bool(value)
+    info = np.iinfo(dtype)
+    most = min(int(info.max), LATEST_MS) if name.endswith("_ms") else int(info.max)
+    fits = isinstance(value, int | float) and int(info.min) <= value <= most and value == int(value)
+    return int(value) if fits else max(NONE, int(info.min))

@@ -1,0 +1,43 @@
+"""Works that came since the bundle was made: through the item towers into the bundle's indices, and out again."""
+
+from __future__ import annotations
+
+from karec.bundle import Bundle
+from karec.bundle.spaces import PRERANK, RECALL
+from karec.errors import BundleError
+from karec.platform.state.live_works import Changed, LiveWorks
+from karec.refresh.item_vectors import BATCH, served_columns
+
+
+class Uploads:
+    """Writes to the indices of ``bundle`` in this process. Vectors are made of a work's columns, as of the moment it is
+    put in; its counters enter them when the library is refreshed. Raises BundleError where the index has columns that
+    works do not have.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle, self._encoder = bundle, bundle.encoder
+        self._spaces = [(PRERANK, bundle.index, bundle.item_tower)]
+        if bundle.recall_index is not None:
+            self._spaces.append((RECALL, bundle.recall_index, bundle.item_tower_of(RECALL)))
+        missing = sorted(bundle.index.columns.keys() - served_columns(bundle.snapshot).keys())
+        if missing:
+            raise BundleError(
+                f"{bundle.path}: the index has the columns {missing}, works lack them: no upload can fill"
+            )
+
+    def take(self, works: LiveWorks, changed: Changed, time_ms: int) -> None:
+        """From the next request on searches find the changed works, and no hidden one."""
+        for _, index, _ in self._spaces:
+            index.block(changed.hidden)
+            index.unblock(changed.back)
+        if self._bundle.naming is not None:
+            self._bundle.naming.since.update(changed.names)
+        ids, served = works.added.works.ids, served_columns(works.added)
+        for begin in range(0, len(changed.rows), BATCH):
+            rows = changed.rows[begin : begin + BATCH]
+            items = self._encoder.encode_items(works.added, rows, time_ms)
+            for space, index, tower in self._spaces:
+                (vectors,) = tower.run(items, "item_vector")
+                columns = {name: served[name][rows] for name in index.columns} if space is PRERANK else {}
+                index.upsert(ids[rows], vectors, columns, tower.model_version)

@@ -1,0 +1,316 @@
+"""What happens to users and works is in the next request of a live cascade."""
+
+import resource
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from live_bundle import ask, live_config
+from redis_server import PROGRAM, WHY_NOT, RedisServer
+
+import karec
+from karec.bundle import Bundle
+from karec.config.checking import config_mistakes
+from karec.errors import ConfigError
+from karec.features.encoder import USER_SIDE
+from karec.platform.events import Exposures
+from karec.platform.folds.advance import advance
+from karec.rank.ranker import Ranker
+from karec.request.user_features import UserFeatures
+from karec.types import Candidates, Request
+
+HOUR = 3_600_000
+USER, OTHER, STRANGER = 1, 2, 987_654
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A bundle that the tests of this module share; each has a log of its own."""
+    pytest.importorskip("lmdb")
+    folder = tmp_path_factory.mktemp("live")
+    live_config(folder)
+    return folder
+
+
+@pytest.fixture
+def path(folder, tmp_path):
+    """A karec.toml of this test beside nothing: its bundle lies elsewhere, its log and store in ``tmp_path``."""
+    text = (folder / "karec.toml").read_text().replace('"bundles"', f'"{folder / "bundles"}"')
+    (tmp_path / "karec.toml").write_text(text.replace('"memory:"', '"state"'))
+    return tmp_path / "karec.toml"
+
+
+@pytest.fixture
+def live(path):
+    with karec.LiveCascade.from_config(path, None) as live:
+        yield live
+
+
+@pytest.fixture(scope="module")
+def snapshot(folder):
+    return Bundle.open(folder / "bundles").snapshot
+
+
+@pytest.fixture
+def now(snapshot):
+    return snapshot.time_ms + HOUR
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory):
+    pytest.importorskip("redis")
+    if PROGRAM is None:
+        pytest.skip(WHY_NOT)
+    server = RedisServer(tmp_path_factory.mktemp("r"))
+    yield server
+    server.stop()
+
+
+def ids_of(feed):
+    return [item.id for item in feed]
+
+
+def exposure(user, work, *labels, **more):
+    return {"kind": "exposure", "user": user, "work": work, "labels": labels, "scene": "home", **more}
+
+
+def test_what_a_request_reads_is_what_a_bundle_made_now_would_say(live, folder, snapshot, now):
+    """Vectors, histories, counters of the user, in the scene, and of works: every bit."""
+    bundle, rng = Bundle.open(folder / "bundles"), np.random.default_rng(5)
+    n = 60
+    users, works = rng.choice(snapshot.users.ids[:4], n), rng.choice(snapshot.works.ids, n)
+    bits, scenes = rng.random((n, 3)) < 0.4, rng.integers(0, 2, n)
+    names = ("click", "like", "follow")
+    rows = [
+        exposure(int(u), int(w), *(label for label, bit in zip(names, of, strict=True) if bit), time_ms=now + at)
+        | {"scene": ("home", "city")[scene]}
+        for at, (u, w, of, scene) in enumerate(zip(users, works, bits, scenes, strict=True))
+    ]
+    assert live.record(rows, now_ms=now + n).events == n
+    labels = {name: np.zeros(n, np.uint8) for name in ("click", "long_view", "like", "follow")}
+    labels |= {name: bits[:, at].astype(np.uint8) for at, name in enumerate(names)}
+    happened = Exposures(users, works, now + np.arange(n), scenes.astype(np.int64), labels)
+    later = advance(snapshot, happened, now + n)
+    hydrator = UserFeatures(later, bundle.encoder)
+    ranker = Ranker(bundle.ranker, later, bundle.encoder)
+    for user in (*snapshot.users.ids[:6].tolist(), STRANGER):
+        feed = ask(live, user, scene="city", time_ms=now + n)
+        features = hydrator.hydrate_request(Request(user, scene="city", time_ms=now + n))
+        for name in USER_SIDE:
+            np.testing.assert_array_equal(feed.request.features[name], features[name], name)
+        (vector,) = bundle.user_tower.run(features, "user_vector")
+        assert feed.request.features["user_vector"].tobytes() == vector.tobytes()
+        pool = feed.scored["rank"]
+        asked = Request(user, scene="city", time_ms=now + n, features=features)
+        logits = ranker.hydrate(asked, Candidates.of(pool.ids))["logits"]
+        assert len(pool) and pool.columns["logits"].tobytes() == logits.tobytes()
+
+
+def test_a_like_changes_the_next_request(live, now):
+    before = ask(live, USER, scene="city", time_ms=now)
+    liked = before.items[-1].id
+    assert live.record([exposure(USER, liked, "click", "like")], now_ms=now) == type(live.record([]))(1)
+    after = ask(live, USER, scene="city", time_ms=now)
+    assert not np.array_equal(before.request.features["user_vector"], after.request.features["user_vector"])
+    others = ask(live, OTHER, scene="city", time_ms=now).request.features["user_vector"]
+    live.record([exposure(USER, liked, "click")], now_ms=now)
+    np.testing.assert_array_equal(ask(live, OTHER, scene="city", time_ms=now).request.features["user_vector"], others)
+
+
+def test_what_was_shown_does_not_come_again_unless_the_scene_says_so(live, now):
+    shown = ids_of(ask(live, USER, 5, time_ms=now))
+    live.record([exposure(USER, work) for work in shown], now_ms=now)
+    assert not {*shown} & {*ids_of(ask(live, USER, time_ms=now))}
+    assert {*shown} <= {*ids_of(ask(live, USER, scene="city", time_ms=now))}
+    assert {*shown} <= {*ids_of(ask(live, OTHER, time_ms=now))}
+
+
+def test_whom_a_user_follows_now_is_recalled_by(live, snapshot, now):
+    creator = int(snapshot.works["creator_id"][0])
+    live.record([{"kind": "follow", "user": STRANGER, "creator": creator}], now_ms=now)
+    feed = ask(live, STRANGER, time_ms=now)
+    followed = [item.id for item in feed if "follow" in item.recalled_by]
+    made = snapshot.works.ids[snapshot.works["creator_id"] == creator]
+    assert followed and {*followed} <= {*made.tolist()}
+    live.record([{"kind": "unfollow", "user": STRANGER, "creator": creator}], now_ms=now + 1)
+    assert not any("follow" in item.recalled_by for item in ask(live, STRANGER, time_ms=now))
+
+
+def test_another_service_on_the_same_log_begins_with_all_of_it(path, live, now):
+    shown = ids_of(ask(live, USER, 5, time_ms=now))
+    live.record([exposure(USER, work, "like") for work in shown], now_ms=now)
+    first = ask(live, USER, time_ms=now)
+    live.close()
+    with karec.LiveCascade.from_config(path, None) as again:
+        second = ask(again, USER, time_ms=now)
+        assert ids_of(second) == ids_of(first)
+        np.testing.assert_array_equal(second.candidates.scores, first.candidates.scores)
+
+
+def test_a_store_that_is_lost_is_made_again_from_the_log(path, live, now):
+    shown = ids_of(ask(live, USER, 5, time_ms=now))
+    live.record([exposure(USER, work, "like") for work in shown], now_ms=now)
+    first = ask(live, USER, time_ms=now)
+    live.close()
+    path.write_text(path.read_text().replace('"state"', '"memory:"'))
+    with karec.LiveCascade.from_config(path, None) as again:
+        assert ids_of(ask(again, USER, time_ms=now)) == ids_of(first)
+
+
+def test_two_services_on_one_store_count_each_event_once(path, redis, now):
+    redis.empty()
+    path.write_text(path.read_text().replace('"state"', f'"{redis.url}"'))
+    with karec.LiveCascade.from_config(path, None) as one, karec.LiveCascade.from_config(path, None) as two:
+        for at in range(12):
+            (one, two)[at % 2].record([exposure(STRANGER, 100, "click", time_ms=now + at)], now_ms=now + at)
+        for live in (one, two):
+            live.record([], now_ms=now + 20)
+            exposed = np.expm1(ask(live, STRANGER, scene="city", time_ms=now).request.features["user_numbers"] / 0.25)
+            assert np.isclose(exposed, 12, rtol=1e-4).any()
+    with karec.LiveCascade.from_config(path, None) as three:
+        view, why = three.cascades["home"].live.view(STRANGER)
+        assert why is None
+        assert view.user.counters[0] == 12
+
+
+def test_a_store_that_is_gone_or_slow_degrades_answers_and_loses_nothing(path, now, tmp_path):
+    redis = pytest.importorskip("redis")
+    if PROGRAM is None:
+        pytest.skip(WHY_NOT)
+    server = RedisServer(tmp_path)
+    path.write_text(path.read_text().replace('"state"', f'"{server.url}"'))
+    with karec.LiveCascade.from_config(path, None) as live:
+        ask(live, USER, time_ms=now)
+        with redis.Redis.from_url(server.url) as client:
+            client.client_pause(60_000)
+        slow = ask(live, USER, time_ms=now)
+        assert slow.degraded == ("request.state",) and len(slow)
+        server.stop()
+        shown = ids_of(slow)[:3]
+        told = live.record([exposure(USER, work, "like") for work in shown], now_ms=now)
+        assert told.events == 3 and told.waiting
+        live.record([{"kind": "delete", "work": ids_of(slow)[3]}], now_ms=now)
+        gone = ask(live, USER, time_ms=now)
+        assert gone.degraded == ("request.state",) and len(gone) == len(slow) - 1
+        assert ids_of(slow)[3] not in ids_of(gone)  # what became of works needs no store
+    server = RedisServer(tmp_path)  # with nothing in it
+    with karec.LiveCascade.from_config(path, None) as live:
+        feed = ask(live, USER, time_ms=now)
+        assert not feed.degraded and not {*shown} & {*ids_of(feed)}
+    server.stop()
+
+
+def test_a_service_begins_without_its_store(path, now, tmp_path):
+    pytest.importorskip("redis")
+    path.write_text(path.read_text().replace('"state"', f'"unix://{tmp_path}/nobody"'))
+    with karec.LiveCascade.from_config(path, None) as live:
+        feed = ask(live, USER, time_ms=now)
+        assert feed.degraded == ("request.state",) and len(feed)
+        told = live.record([exposure(USER, feed.items[0].id)], now_ms=now)
+        assert (told.events, bool(told.waiting)) == (1, True)
+
+
+@contextmanager
+def files_of_at_most(n_bytes):
+    """What grows beyond is refused by the system, as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_disk_that_is_full_is_told_and_serves_on(live, now):
+    live.record([exposure(OTHER, 100)], now_ms=now)
+    shown = ids_of(ask(live, USER, 5, time_ms=now))
+    rows = [exposure(USER, work) for work in shown]
+    with files_of_at_most(1):
+        told = live.record(rows, now_ms=now)
+        assert (told.events, told.refused) == (0, {"the log cannot be written": 5}) and told.waiting
+        assert {*shown} <= {*ids_of(ask(live, USER, time_ms=now))}
+    with files_of_at_most(20_000):  # room for the log, and none for the store
+        told = live.record(rows, now_ms=now)
+        assert told.events == 5 and told.waiting
+        assert len(ask(live, USER, time_ms=now))
+    assert live.record([], now_ms=now).waiting is None
+    assert not {*shown} & {*ids_of(ask(live, USER, time_ms=now))}
+
+
+BAD = [
+    ({"kind": "likes", "user": 1}, "unknown kind"),
+    ({"kind": "exposure", "usr": 1, "work": 100}, "unknown key 'usr'"),
+    ({"kind": "exposure", "user": "anna", "work": 100}, "user is no whole number"),
+    ({"kind": "exposure", "user": 2**70, "work": 100}, "user is beyond 64 bits"),
+    ({"kind": "exposure", "user": 1}, "no work"),
+    ({"kind": "exposure", "user": 1, "work": 100, "labels": ["loved"]}, "unknown label"),
+    ({"kind": "exposure", "user": 1, "work": 100, "labels": "like"}, "labels are no list of names"),
+    ({"kind": "exposure", "user": 1, "work": 100, "time_ms": 5}, "too late"),
+    ({"kind": "exposure", "user": 1, "work": 100, "time_ms": 2**60}, "impossible time"),
+    ({"kind": "exposure", "user": 1, "work": 100, "time_ms": "noon"}, "time_ms is no whole number"),
+    ({"kind": "exposure", "user": 1, "work": 100, "id": "7"}, "id is no UUID"),
+    ({"kind": "upload", "work": 900, "creator": 3, "columns": [3]}, "columns are no table"),
+    ({"kind": "upload", "work": 900, "columns": {}}, "no creator"),
+    ({"kind": "play", "user": 1, "work": 100}, "impossible play_ms"),
+    ("exposure", "unknown key '…'"),
+]
+
+
+def test_what_is_no_event_is_counted_by_its_reason_and_hides_no_other(live, now):
+    told = live.record([*(row for row, _ in BAD), exposure(USER, 100)], now_ms=now)
+    assert told.events == 1
+    assert told.refused == {reason: 1 for _, reason in BAD}
+    assert not ask(live, USER, time_ms=now).degraded
+
+
+def test_an_event_that_is_told_twice_counts_once(live, now):
+    row = exposure(STRANGER, 100, "like", id="6f1c7f52-8f4e-4a4b-9d0f-2f5f0a3e5b11", time_ms=now)
+    live.record([row, row], now_ms=now)
+    live.record([row], now_ms=now + 5)
+    assert live.counts["repeated"] == 2
+    assert live.cascades["home"].live.view(STRANGER)[0].user.counters[0] == 1
+
+
+def test_another_bundle_goes_on_from_the_same_log(tmp_path, now):
+    pytest.importorskip("lmdb")
+    path = live_config(tmp_path, state="state")
+    with karec.LiveCascade.from_config(path, None) as live:
+        shown = ids_of(ask(live, USER, 5, time_ms=now))
+        live.record([exposure(USER, work) for work in shown], now_ms=now)
+        live.record([{"kind": "upload", "work": 9001, "creator": 3}], now_ms=now)
+        (tmp_path / "run").rename(tmp_path / "former")
+        (tmp_path / "bundles").rename(tmp_path / "older")
+        path.write_text(path.read_text().replace('"bundles"', '"older"'))
+        assert live.reload()
+        feed = ask(live, USER, time_ms=now)
+        assert 9001 in ids_of(feed) and not {*shown} & {*ids_of(feed)}
+        live.record([exposure(USER, 9001)], now_ms=now)
+        assert 9001 not in ids_of(ask(live, USER, time_ms=now))
+        path.write_text(path.read_text().replace('"events"', '"elsewhere"'))
+        with pytest.raises(ConfigError, match="cannot change"):
+            live.reload()
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ('state = "http://localhost"', "no state store at 'http://localhost'"),
+        ('state = "s"\ndeadline_ms = 0', "deadline_ms = 0, expected a time above 0"),
+        ('state = "s"\nevent = "e"', "unknown key 'event' (did you mean 'events'?)"),
+        ("state = 3", "state"),
+        ('state = "s"\nscreen = "nothing.toml"', "live.screen: "),
+    ],
+)
+def test_config_check_tells_what_is_wrong_with_the_table(path, line, what):
+    path.write_text(path.read_text().replace('state = "state"', line))
+    told = config_mistakes(path)
+    assert len(told) == 1 and what in told[0]
+
+
+def test_without_the_table_nothing_is_kept(path):
+    text = path.read_text()
+    path.write_text(text[: text.index("[live]")] + text[text.index("[scenes.home]") :])
+    with karec.LiveCascade.from_config(path, None) as live:
+        assert live.counts == {} and ask(live, USER).trace.steps[0].step == "user_features"
+        with pytest.raises(ValueError, match="names no log"):
+            live.record([])

@@ -1,0 +1,209 @@
+"""Works that come, change and go are so in the next request of a live cascade."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from live_bundle import ask, live_config, named
+
+import karec
+from karec.bundle import Bundle
+from karec.platform.table import Table
+
+HOUR = 3_600_000
+USER, NEW, CREATOR = 1, 9001, 4
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    pytest.importorskip("lmdb")
+    folder = tmp_path_factory.mktemp("made")
+    live_config(folder, recall=True)
+    return folder
+
+
+@pytest.fixture
+def open_live(made, tmp_path):
+    """Opens a cascade on a copy of the bundle, whose index nobody else writes to, with this test's log and store."""
+    shutil.copytree(made / "bundles", tmp_path / "bundles", symlinks=True)
+    path = tmp_path / "karec.toml"
+
+    def opened(more=""):
+        text = (made / "karec.toml").read_text().replace('"memory:"', '"state"')
+        path.write_text(text.replace('events = "events"', f'events = "events"\n{more}'))
+        return karec.LiveCascade.from_config(path, None)
+
+    return opened
+
+
+@pytest.fixture(scope="module")
+def snapshot(made):
+    return Bundle.open(made / "bundles").snapshot
+
+
+@pytest.fixture
+def now(snapshot):
+    return snapshot.time_ms + HOUR
+
+
+def upload(work=NEW, creator=CREATOR, **columns):
+    return {"kind": "upload", "work": work, "creator": creator, "columns": columns}
+
+
+def found_by(feed, work=NEW):
+    return {name for item in feed if item.id == work for name in item.recalled_by}
+
+
+def test_a_new_work_is_recalled_at_once_by_model_fresh_and_its_creators_followers(open_live, now):
+    with open_live() as live:
+        live.record([{"kind": "follow", "user": USER, "creator": CREATOR}], now_ms=now)
+        assert NEW not in [item.id for item in ask(live, USER, time_ms=now)]
+        assert live.record([upload(song_id=3, type="video")], now_ms=now).events == 1
+        feed = ask(live, USER, time_ms=now)
+        assert found_by(feed) == {"follow", "model", "fresh"} and not feed.degraded
+        assert next(item.recalled_by[0] for item in feed if item.id == NEW) == "follow"
+    with open_live() as again:  # from the store
+        assert found_by(ask(again, USER, time_ms=now)) == {"follow", "model", "fresh"}
+
+
+def test_it_has_the_vector_and_the_rank_that_a_bundle_with_it_would_give(open_live, made, snapshot, now):
+    said = {"song_id": 3, "type": 1, "tag": 2, "city": 1, "log_duration": 4.5}
+    column = {name: np.append(values, np.array([0], values.dtype)) for name, values in snapshot.works.columns.items()}
+    for name, value in {**said, "creator_id": CREATOR, "upload_ms": now}.items():
+        column[name][-1] = value
+    with_it = replace(snapshot, works=Table(np.append(snapshot.works.ids, NEW), column))
+    bundle = Bundle.open(made / "bundles")
+    row = np.array([len(snapshot.works)])
+    (vector,) = bundle.item_tower.run(bundle.encoder.encode_items(with_it, row, now), "item_vector")
+    with open_live() as live:
+        live.record([upload(**said)], now_ms=now)
+        served = live.cascades["home"].bundle
+        np.testing.assert_allclose(served.index.embeddings(served.index.lookup([NEW])), vector, atol=1e-3)
+        assert served.index.gather("creator_id", served.index.lookup([NEW])).tolist() == [CREATOR]
+        live.record([{"kind": "exposure", "user": USER, "work": NEW, "labels": ["click"]}], now_ms=now)
+        feed = ask(live, USER, scene="city", time_ms=now + 1)
+        features, pool = feed.request.features, feed.scored["rank"]
+        counts = np.zeros((1, len(bundle.encoder.works.counters)), np.float32)
+        counts[0, [bundle.encoder.works.counters.index(f"count_{name}") for name in ("exposed", "click")]] = 1
+        items = bundle.encoder.encode_items(with_it, row, now + 1, counts)
+        (logits,) = bundle.ranker.run({**features, **items, **bundle.encoder.encode_crosses(features, items)}, "logits")
+        np.testing.assert_array_equal(pool.columns["logits"][pool.ids == NEW], logits)
+        history = bundle.encoder.tables(with_it).works.ids[row[0]]
+        np.testing.assert_array_equal(features["history"][0, 0], history)  # the user's history knows it too
+
+
+def test_what_is_deleted_or_blocked_is_in_no_feed_from_the_next_request_on(open_live, snapshot, now):
+    creator_of = dict(zip(snapshot.works.ids.tolist(), snapshot.works["creator_id"].tolist(), strict=True))
+    with open_live() as live:
+        live.record([upload(), upload(NEW + 1)], now_ms=now)
+        before = [item.id for item in ask(live, USER, time_ms=now)]
+        old = next(work for work in before if work < NEW)
+        live.record([{"kind": "delete", "work": old}, {"kind": "delete", "work": NEW}], now_ms=now + 1)
+        after = [item.id for item in ask(live, USER, time_ms=now)]
+        assert {*before} - {*after} == {old, NEW}
+        live.record([{"kind": "block", "creator": CREATOR}], now_ms=now + 2)
+        left = [item.id for item in ask(live, USER, time_ms=now)]
+        assert {*after} - {*left} == {w for w in after if creator_of.get(w, CREATOR) == CREATOR}
+        live.record([upload(NEW + 2) | {"time_ms": now + 1}], now_ms=now + 3)  # before the block
+        assert NEW + 2 not in [item.id for item in ask(live, USER, time_ms=now)]
+        live.record([upload()], now_ms=now + 4)  # again, after it
+        assert NEW in [item.id for item in ask(live, USER, time_ms=now)]
+        index = live.cascades["home"].bundle.index
+        assert not np.isin([old, NEW + 1], index.search_all(np.ones((1, index.dim), np.float32), k=99).ids).any()
+
+
+def test_an_edit_is_in_the_next_request(open_live, snapshot, now):
+    work = int(snapshot.works.ids[0])
+    with open_live() as live:
+        index = live.cascades["home"].bundle.index
+        was = index.embeddings(index.lookup([work]))
+        live.record([{"kind": "edit", "work": work, "columns": {"song_id": 77}}, upload(song_id=1)], now_ms=now)
+        live.record([{"kind": "edit", "work": NEW, "columns": {"song_id": 78}}], now_ms=now + 1)
+        assert index.gather("song_id", index.lookup([work, NEW])).tolist() == [77, 78]
+        assert not np.array_equal(index.embeddings(index.lookup([work])), was)
+        assert index.gather("creator_id", index.lookup([work])).tolist() == [int(snapshot.works["creator_id"][0])]
+
+
+def test_values_that_do_not_fit_are_missing_and_edits_of_nobody_are_counted(open_live, now):
+    odd = {"song_id": 2**70, "type": "hologram", "tag": 1.5, "city": float("nan"), "log_duration": "long", "other": 3}
+    with open_live() as live:
+        told = live.record([upload(**odd), {"kind": "edit", "work": 12345, "columns": {"tag": 1}}], now_ms=now)
+        assert told.events == 2
+        index = live.cascades["home"].bundle.index
+        row = index.lookup([NEW])
+        for name in ("song_id", "type", "tag", "city"):
+            assert index.gather(name, row).tolist() == [-1], name
+        assert live.counts["edit of an unknown work"] == 1
+        assert NEW in [item.id for item in ask(live, USER, time_ms=now)]
+
+
+def test_an_upload_that_breaks_a_hard_rule_is_not_taken(open_live, tmp_path, now):
+    (tmp_path / "blocked.txt").write_text("8\n")
+    (tmp_path / "screen.toml").write_text(
+        """
+keep = 10
+uploads = "uploads"
+rules = [
+  { reason = "too short", column = "duration_s", least = 30 },
+  { reason = "blocked creator", column = "creator_id", not_in = "blocked.txt" },
+]
+quality = { column = "duration_s" }
+"""
+    )
+    with open_live('screen = "screen.toml"') as live:
+        rows = [
+            upload(NEW, duration_s=29),
+            upload(NEW + 1, 8, duration_s=90),
+            upload(NEW + 2),
+            upload(NEW + 3, duration_s=30),
+        ]
+        assert live.record(rows, now_ms=now).events == 4
+        feed = [item.id for item in ask(live, USER, time_ms=now)]
+        assert [work for work in range(NEW, NEW + 4) if work in feed] == [NEW + 3]
+        screened = {why: n for why, n in live.counts.items() if why.startswith("screened")}
+        assert screened == {
+            "screened: too short": 1,
+            "screened: blocked creator": 1,
+            "screened: too short: duration_s is missing": 1,
+        }
+
+
+def test_ids_that_are_texts_come_back_as_they_went_in(tmp_path, now):
+    path = live_config(tmp_path, state="state", ids=named(tmp_path))
+    with karec.LiveCascade.from_config(path, None) as live:
+        before = ask(live, "u1", time_ms=now)
+        assert all(item.id.startswith("w") for item in before)
+        rows = [
+            {"kind": "exposure", "user": "u1", "work": before.items[0].id, "labels": ["like"]},
+            {"kind": "follow", "user": "a new user", "creator": "a new creator"},
+            upload("a new work", "a new creator", song_id=3),
+            {"kind": "exposure", "user": 7, "work": "w100"},
+            {"kind": "exposure", "user": "", "work": "w100"},
+            upload(8),
+        ]
+        told = live.record(rows, now_ms=now)
+        assert told.events == 3
+        assert told.refused == {"user is no id of this platform": 2, "work is no id of this platform": 1}
+        feed = ask(live, "u1", time_ms=now)
+        assert "a new work" in [item.id for item in feed] and before.items[0].id not in [item.id for item in feed]
+        assert "follow" in found_by(ask(live, "a new user", time_ms=now), "a new work")
+        live.record([{"kind": "exposure", "user": "a new user", "work": "a new work"}], now_ms=now)
+        assert not found_by(ask(live, "a new user", time_ms=now), "a new work")
+    with karec.LiveCascade.from_config(path, None) as again:
+        assert "a new work" in [item.id for item in ask(again, "u1", time_ms=now)]
+        again.record([{"kind": "delete", "work": "a new work"}], now_ms=now + 1)
+        assert "a new work" not in [item.id for item in ask(again, "u1", time_ms=now)]
+
+
+def test_creators_whose_ids_are_texts_are_blocked_by_the_list_of_the_rules(tmp_path, now):
+    (tmp_path / "blocked.txt").write_text("bad\n")
+    (tmp_path / "screen.toml").write_text(
+        'keep = 10\nuploads = "u"\nquality = { column = "v" }\n'
+        'rules = [{ reason = "blocked", column = "creator_id", not_in = "blocked.txt" }]\n'
+    )
+    path = live_config(tmp_path, state="state", more='screen = "screen.toml"', ids=named(tmp_path))
+    with karec.LiveCascade.from_config(path, None) as live:
+        live.record([upload("one", "bad"), upload("two", "good")], now_ms=now)
+        feed = [item.id for item in ask(live, "u1", time_ms=now)]
+        assert "two" in feed and "one" not in feed

@@ -1,0 +1,131 @@
+"""What became of works depends on which events the log holds, not on their order, batches or repeats."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+from event_platform import HEAD, START, WORKS, platform
+from hypothesis import given
+from hypothesis import strategies as st
+
+from karec.platform.event_log.events import BLOCK, DELETE, EDIT, UPLOAD, Events
+from karec.platform.event_log.tail import Cursor
+from karec.platform.folds.lives import Life
+from karec.platform.snapshot import Snapshot
+from karec.platform.state.folded import Folded
+from karec.platform.state.live_works import LiveWorks, WorksSince
+from karec.platform.state.lives import Lives
+from karec.platform.state.memory import MemoryStore
+from karec.platform.state.writer import StateWriter
+
+BASE = platform()
+NEW = (501, 502)
+TEXTS = ("", '{"count_click": 5, "song": 1}', '{"creator_id": 9}', "[1]", "{", '{"creator_id": null}')
+Word = st.tuples(
+    st.sampled_from([UPLOAD, DELETE, EDIT, BLOCK]),
+    st.sampled_from([-1, int(WORKS[0]), int(WORKS[3]), *NEW]),
+    st.sampled_from([3, 5, 9]),
+    st.integers(-2, 3),
+    st.integers(0, 5),
+    st.sampled_from(TEXTS),
+)
+Words = st.lists(Word, max_size=14)
+
+
+def events(words: list[tuple[int, int, int, int, int, str]]) -> Events:
+    words = [word for word in words if word[1] >= 0 or word[0] == BLOCK]
+    columns = [np.array([word[at] for word in words], np.int64) for at in range(5)]
+    kind, work, creator, after, number = columns
+    return Events.of(
+        kind.astype(np.uint8),
+        source=np.ones(len(words), np.int64),
+        number=number,
+        time_ms=START + after,
+        logged_ms=np.full(len(words), START + 10),
+        item_id=work,
+        creator_id=creator,
+        text=np.array([word[5] for word in words], object),
+    )
+
+
+def stored(happened: Events, batches: list[int]) -> Lives:
+    store = MemoryStore()
+    writer = StateWriter(store, Folded(BASE, HEAD))
+    for n, at in enumerate(np.split(np.arange(len(happened)), sorted(cut % (len(happened) + 1) for cut in batches))):
+        writer.apply(happened.take(at), Cursor({"w": (0, n + 1)}))
+    return Lives.all_of(store, Counter())
+
+
+def works_of(*steps: Lives) -> LiveWorks:
+    since = WorksSince(BASE, lambda column, text: -1, lambda columns, time_ms: "")
+    for lives in steps:
+        since.step(lives)
+    return since.over(LiveWorks.none(BASE, len(HEAD.labels) + 1))
+
+
+def told(works: LiveWorks) -> tuple[object, ...]:
+    order = np.argsort(works.added.works.ids)
+    table = works.added.works
+    columns = {name: column[order].tolist() for name, column in table.columns.items()}
+    return works.gone.tolist(), table.ids[order].tolist(), columns
+
+
+@given(words=Words, order=st.randoms(use_true_random=False), batches=st.lists(st.integers(0, 14), max_size=3))
+def test_any_order_batches_and_repeats_give_the_same(words, order, batches):
+    happened = events(words)
+    places = [*range(len(happened)), *(order.randrange(len(happened)) for _ in range(3 if len(happened) else 0))]
+    order.shuffle(places)
+    once = stored(happened, [])
+    again = stored(happened.take(np.array(places, int)), batches)
+    assert again == once
+    halves = np.array(places[: len(places) // 2], int), np.array(places[len(places) // 2 :], int)
+    lives, steps = Lives(), []
+    for half in halves:
+        steps.append(lives.step(happened.take(half), Counter()))
+        lives = lives.with_newer(steps[-1])
+    assert lives == once
+    assert told(works_of(*steps)) == told(works_of(once))
+
+
+@given(words=Words)
+def test_the_newest_word_says_whether_a_work_is_there(words):
+    happened = events(words)
+    works, lives = works_of(stored(happened, [])), stored(happened, [])
+    rows = [row for row in range(len(happened)) if happened.kind[row] != EDIT]
+    for work in (*WORKS.tolist(), *NEW):
+        words_of = [row for row in rows if happened.item_id[row] == work and (_readable(happened, row))]
+        newest = max(
+            words_of, key=lambda row: (happened.time_ms[row], happened.kind[row], happened.number[row]), default=-1
+        )
+        taken = newest >= 0 and happened.kind[newest] != UPLOAD
+        maker = _maker(BASE, lives, work)
+        blocked = lives.blocked.get(maker)
+        there = lives.works.get(work, Life()).there
+        known = work in WORKS or newest >= 0
+        if blocked is not None and (there is None or blocked[0] >= there[0][0]):
+            taken = True
+        if known:
+            assert (work in works.gone) == taken, work
+    assert not {*works.gone.tolist()} & {*works.added.works.ids.tolist()}
+
+
+def _readable(happened: Events, row: int) -> bool:
+    return happened.kind[row] != UPLOAD or happened.text[row] not in ("[1]", "{")
+
+
+def _maker(base: Snapshot, lives: Lives, work: int) -> int:
+    row = int(base.works.lookup(np.array([work]))[0])
+    values = lives.works.get(work, Life()).values(base.time_ms if row >= 0 else -(1 << 63))
+    if "creator_id" in values:
+        return values["creator_id"] if values["creator_id"] is not None else -1
+    return -1 if row < 0 else int(base.works["creator_id"][row])
+
+
+def test_unreadable_texts_are_counted_and_pass_over_their_event():
+    happened = events([(UPLOAD, 501, 3, 0, 0, "{"), (EDIT, 501, 3, 0, 1, '{"a": [1]}'), (UPLOAD, 502, 3, 0, 2, "")])
+    store = MemoryStore()
+    writer = StateWriter(store, Folded(BASE, HEAD))
+    writer.apply(happened, Cursor({"w": (0, 1)}))
+    assert (writer.counts["of works"], writer.counts["unreadable text"]) == (3, 2)
+    assert works_of(Lives.all_of(store, Counter())).added.works.ids.tolist() == [502]
