@@ -134,6 +134,12 @@ def _add_refresh(names: Any) -> None:
     again.add_argument(
         "--share", type=float, default=0.25, help="of one core that it may use, above 0 and at most 1 (default 0.25)"
     )
+    again.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="a karec.toml with [live]: works' counters as its state store has them",
+    )
     again.add_argument("--once", action="store_true", help="end when the round is whole")
 
 

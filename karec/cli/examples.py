@@ -220,6 +220,7 @@ alone is refused by name.""",
 examples:
   karec refresh run7/bundles                       for ever, a quarter of a core; stop it when you like
   karec refresh run7/bundles --once --share 1      one round, as fast as it goes
+  karec refresh run7/bundles --config run7/karec.toml      with the works' counters of the state store of [live]
   karec train --data kuairand --root KuaiRand-Pure/data --out run7 --log run7/rank_log --rolling
   karec inspect run7/bundles                       how far the round is, ages, works by model version
 

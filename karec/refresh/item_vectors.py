@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
 import numpy as np
@@ -57,9 +57,19 @@ def build_index(
 
 
 def item_vectors(
-    snapshot: Snapshot, encoder: Encoder, item_tower: OnnxModel, rows: Array, time_ms: int
+    snapshot: Snapshot,
+    encoder: Encoder,
+    item_tower: OnnxModel,
+    rows: Array,
+    time_ms: int,
+    counts: Callable[[Array], Array] | None = None,
 ) -> Iterator[Array]:
-    """The vectors (≤ BATCH, D) of the works in ``rows`` of the snapshot, piece by piece, as of ``time_ms``."""
+    """The vectors (≤ BATCH, D) of the works in ``rows`` of the snapshot, piece by piece, as of ``time_ms``.
+
+    ``counts(ids)`` (N, ·) float32: counters of works, in the order of ``encoder.works.counters``; None: the snapshot's.
+    """
     for begin in range(0, len(rows), BATCH):
-        items = encoder.encode_items(snapshot, rows[begin : begin + BATCH], time_ms)
+        piece = rows[begin : begin + BATCH]
+        counted = None if counts is None else counts(np.asarray(snapshot.works.ids)[piece])
+        items = encoder.encode_items(snapshot, piece, time_ms, counted)
         yield item_tower.run(items, "item_vector")[0]

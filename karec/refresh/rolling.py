@@ -1,6 +1,7 @@
 """Rolling refresh: the item tower over the library of a bundle, shard after shard, round after round.
 
     features of the works as of the round's beginning → item tower → a shard beside the bundles (``refresh.shards``)
+    counters as the state store has them when a shard is made, where there is one
 
 A service adds shards to its index while it serves (``refresh.following``). Where an earlier model version has rows in
 the bundle's index (``refresh.roll_in``), each shard moves its works to the bundle's own version, and the first round
@@ -48,19 +49,23 @@ from karec.refresh.shards import (
 )
 from karec.types import Array
 
+Counts = Callable[[Array], Array]
 SIZE = 16_384  # works of a shard: a second of one core
 
 
 @contextmanager
-def refreshing(bundle: Bundle) -> Iterator[Refresh]:
-    """The one refresh of ``bundle``'s library, until the block ends. DataError: another one is at work."""
+def refreshing(bundle: Bundle, counts: Counts | None = None) -> Iterator[Refresh]:
+    """The one refresh of ``bundle``'s library, until the block ends. DataError: another one is at work.
+
+    ``counts(ids)`` gives the counters of works as they are now, as ``refresh.item_vectors`` says; None: the snapshot's.
+    """
     library = library_of(bundle.path)
     library.mkdir(parents=True, exist_ok=True)
     with alone_in(library, wait=False) as alone:
         if not alone:
             raise DataError(f"another refresh works in {library}: one at a time")
         remove_unfinished(library)
-        yield Refresh(bundle, library)
+        yield Refresh(bundle, library, counts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +74,7 @@ class Refresh:
 
     bundle: Bundle
     library: Path
+    counts: Counts | None = None
 
     def begin(self, now_ms: int, size: int = SIZE) -> Round:
         """The round that is not whole yet, or else the next one, as of ``now_ms``.
@@ -134,7 +140,7 @@ class Refresh:
         bundle, vectors = self.bundle, []
         tower: OnnxModel = bundle.item_tower_of(space)
         rows = bundle.snapshot.works.lookup(ids)
-        for piece in item_vectors(bundle.snapshot, bundle.encoder, tower, rows, time_ms):
+        for piece in item_vectors(bundle.snapshot, bundle.encoder, tower, rows, time_ms, self.counts):
             vectors.append(piece)
             pace.rest()
         dtype = bundle.index_of(space).dtype
