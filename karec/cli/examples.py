@@ -218,6 +218,20 @@ examples:
 Writes a stage of karec.toml, defaults included, to the file that a C++ host's PreRanker reads. Write it again whenever
 karec.toml changes, since the host reads this file alone; --check fails when FILE is stale. A step that runs in Python
 alone is refused by name.""",
+    "refresh": """\
+examples:
+  karec refresh run7/bundles                       for ever, a quarter of a core; stop it when you like
+  karec refresh run7/bundles --once --share 1      one round, as fast as it goes
+  karec refresh run7/bundles --config run7/karec.toml      with the works' counters of the state store of [live]
+  karec train --data kuairand --root KuaiRand-Pure/data --out run7 --log run7/rank_log --rolling
+  karec inspect run7/bundles                       how far the round is, ages, works by model version
+
+Runs the item tower over the library of the bundle that `current` names, in shards of 16,384 works, oldest and most
+shown works first, with the works' features as of the round's beginning. Shards lie in BUNDLES/library/; a service adds
+them to its index while it serves (docs/howto-live.md). A refresh that was killed goes on where it stopped.
+
+With karec train --rolling a new model serves at once beside the one before: the refresh moves work after work to it,
+each row meets the user vector of its own model, and when none is left the former model is not asked any more.""",
     "inspect": """\
 examples:
   karec inspect karec-demo-world/bundles                  the current bundle: versions, files, models, index
