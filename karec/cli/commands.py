@@ -91,6 +91,7 @@ def _publish(
         progress.note(f"curves.svg: {NOT_DRAWN}")
     published: dict[str, Any] = {"keep": getattr(arguments, "keep", KEEP), "lists": lists}
     published["signing_key"] = getattr(arguments, "signing_key", None)
+    published["rolling"] = getattr(arguments, "rolling", False)
     scenes = asked_scenes(getattr(arguments, "scene", None), arguments.data)
     if scenes and data.world is not None:
         published |= {"scenes": scenes, "kinds_of": kinds_of(data.world)}
@@ -105,6 +106,8 @@ def train(arguments: argparse.Namespace) -> None:
         raise ValueError("--run and --log-version say whose log teaches: they need --log DIR")
     if arguments.log is not None and (arguments.quick or arguments.choose is not None):
         raise ValueError("--quick and --choose are for a first training: leave them out with --log")
+    if arguments.rolling and arguments.log is None:
+        raise ValueError("--rolling puts a model beside the one that served, and so needs --log DIR")
     if arguments.signing_key is not None:
         read_signing_key(arguments.signing_key)  # a wrong key is refused before hours of training, not after
     learn = _learn if arguments.log is None else _learn_from_log
