@@ -57,7 +57,7 @@ def test_numpy(benchmark, n):
 @pytest.fixture(scope="module")
 def twin():
     ids, vectors, _ = workloads.works()
-    return portable.ItemIndex.build(ids, vectors, "float16", [], 0, False)
+    return portable.ItemIndex.build(ids, vectors, "float16", [], 0, False, 0)
 
 
 @pytest.mark.parametrize("n", workloads.N_CANDIDATES)

@@ -254,6 +254,9 @@ class Naming(Protocol):
     def named(self, answer: Recommendation, request: Request) -> Recommendation:
         """``answer`` to ``request``, with the ids of its works."""
 
+    def number_of(self, item: str) -> int:
+        """The number of the item with this id. ValueError where ids of items are no texts."""
+
 
 @dataclass(frozen=True, eq=False)
 class Recommendation:

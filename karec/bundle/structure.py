@@ -19,7 +19,7 @@ from karec.bundle.kinds import KINDS, Kind
 from karec.bundle.manifest import MANIFEST
 from karec.bundle.model_structure import check_model, tower_width
 from karec.bundle.snapshot_structure import check_columns_read, check_items, check_snapshot
-from karec.bundle.spaces import PRERANK, RECALL, SPACES, Space
+from karec.bundle.spaces import PRERANK, RECALL, SPACES, Space, space_id_of
 from karec.bundle.vector_statistics import FILE as STATISTICS
 from karec.bundle.vector_statistics import VectorStatistics
 from karec.errors import BundleError, one_line
@@ -89,6 +89,8 @@ def check_structure(bundle: Parts, names: Collection[str]) -> None:
         _check_ids(bundle, snapshot)
     for space in SPACES:
         _check_towers(bundle, space, names, encoder, indices.get(space))
+        if space in indices:
+            _check_space(bundle, space, names, indices[space])
     if RANKER in names:
         with _named(folder / RANKER):
             check_model(folder / RANKER, folder, bundle.model_version, encoder)
@@ -125,6 +127,25 @@ def _check_towers(
             f"{bundle.path / space.index} holds vectors of model versions {list(index.model_versions)[:8]}, the user "
             f"towers are of {sorted(versions)[:8]}"
         )
+
+
+def _check_space(bundle: Parts, space: Space, names: Collection[str], index: ItemIndex) -> None:
+    """Vectors of each model version in ``index`` meet a user vector, and those of the bundle's own are its tower's."""
+    path = bundle.path / space.index
+    for each in index.versions if space.own in names else ():
+        tower = space.user_tower_of(each.number, bundle.model_version)
+        if tower not in names:
+            raise BundleError(
+                f"{path} holds {each.works:,} works of model version {each.number}, in the space {each.space_id:016x}, "
+                f"which no user vector meets: {tower} is missing"
+            )
+    for each in index.versions if space.item in names else ():
+        made_by = space_id_of(bundle.path / space.item)
+        if each.number == bundle.model_version and each.space_id not in (0, made_by):
+            raise BundleError(
+                f"{path} holds vectors of the space {each.space_id:016x} as model version {each.number}, and "
+                f"{space.item} makes {made_by:016x}: they are of another item tower"
+            )
 
 
 def _check_recall(folder: Path, names: Collection[str], indices: Mapping[Space, ItemIndex]) -> None:

@@ -39,9 +39,10 @@ class VectorStatistics:
 
     @classmethod
     def of(cls, index: ItemIndex, path: Path) -> VectorStatistics:
-        """Of the vectors of ``index``, saved at ``path``, without zero vectors. O(N·D² + D³)."""
+        """Of the vectors of ``index``, saved at ``path``, that are of its model version and not zero. O(N·D² + D³)."""
         n, total, products = 0, np.zeros(index.dim), np.zeros((index.dim, index.dim))
         rows = np.asarray(index.lookup(index.ids), np.int32)
+        rows = rows[index.model_versions_of(rows) == index.model_version]
         for begin in range(0, len(rows), _ROWS):
             vectors = index.embeddings(rows[begin : begin + _ROWS]).astype(np.float64)
             vectors = vectors[vectors.any(axis=1)]

@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from karec.cli import commands, configuration, evaluations, own_data, screen, simulate
+from karec.cli import commands, configuration, evaluations, own_data, refresh, screen, simulate
 from karec.cli.examples import EXAMPLES
 
 
@@ -15,6 +15,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     whole = argparse.ArgumentParser(prog="karec", description=description)
     names = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_cascade(names)
+    _add_refresh(names)
     _add_data(names)
     _add_configuration(names)
     _add_screening(names)
@@ -46,7 +47,8 @@ def _add_cascade(names: Any) -> None:
     demo.add_argument(
         "--scene",
         metavar="NAME",
-        help="world: also this scene: following, city, live, song_request, room, comment, creators; or all of them",
+        help="world: also this scene: following, city, live, song_request, room, comment (with comment_users), "
+        "creators; or all of them",
     )
     demo.add_argument("--settings", type=Path, metavar="TOML", help="training settings (default: the built-in ones)")
 
@@ -67,6 +69,11 @@ def _add_cascade(names: Any) -> None:
         type=float,
         metavar="MINUTES",
         help="before training, try a list of settings on the validation days for so long, and train with the best",
+    )
+    train.add_argument(
+        "--rolling",
+        action="store_true",
+        help="with --log: publish beside the version in service, which karec refresh then replaces work by work",
     )
     train.add_argument("--resume", action="store_true", help="go on from OUT/run/checkpoints, which a kill left")
     train.add_argument("--signing-key", type=Path, metavar="PEM", help="a private ed25519 key: sign the bundle")
@@ -120,6 +127,21 @@ def _add_data(names: Any) -> None:
     check.add_argument("--preset", metavar="NAME", help="a known download, without a data.toml: kuairand, lastfm")
     check.add_argument("--skip-bad", action="store_true", help="succeed though some rows cannot be used")
     check.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_refresh(names: Any) -> None:
+    again = _command(names, "refresh", "make the works' vectors anew, round and round, while they serve", refresh.run)
+    again.add_argument("root", type=Path, metavar="BUNDLES", help="the folder that holds `current`")
+    again.add_argument(
+        "--share", type=float, default=0.25, help="of one core that it may use, above 0 and at most 1 (default 0.25)"
+    )
+    again.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="a karec.toml with [live]: works' counters as its state store has them",
+    )
+    again.add_argument("--once", action="store_true", help="end when the round is whole")
 
 
 def _add_configuration(names: Any) -> None:
@@ -219,6 +241,7 @@ def _add_top_studies(others: Any) -> None:
         action="store_true",
         help="each channel of the scene, alone and together, in place of the vectors",
     )
+    found.add_argument("--lists", action="store_true", help="feeds of the channel model by lists, beside an exact scan")
     found.add_argument("--json", type=Path, metavar="FILE", help="also write the table as JSON")
     varied = _command(others, "diversity", "what each way to scatter a list gains and loses", evaluations.diversity)
     varied.add_argument("--config", type=Path, required=True, help="a karec.toml")

@@ -31,6 +31,7 @@ from karec.platform.folds.advance import advance
 from karec.platform.snapshot import Snapshot
 from karec.refresh.kinds import KindOfWorks
 from karec.refresh.publish import KEEP, publish_bundle
+from karec.refresh.roll_in import roll_in
 from karec.types import Array, Candidates, Recommendation, Request
 
 KindsOf = Callable[[Snapshot], Mapping[str, KindOfWorks]]
@@ -67,18 +68,21 @@ def set_up(
     lists: bool = True,
     scenes: Sequence[str] = (),
     kinds_of: KindsOf | None = None,
+    rolling: bool = False,
 ) -> Path:
     """Publish the models of ``run`` over the platform as test begins; write ``out/karec.toml`` where there is none.
 
     ``keep`` and ``lists`` as ``publish_bundle``. Beside a new ``karec.toml`` lies its prerank for C++ hosts; whoever
     edits it calls ``karec export stage`` again. ``ids`` is a folder with the maps of the platform's ids, where they are
     not the dataset's numbers. ``scenes``: templates that a new config has beside its main scene; ``kinds_of``: what
-    they recommend beside works, songs and creators, as of the snapshot that is published.
+    they recommend beside works, songs and creators, as of the snapshot that is published. ``rolling``: beside the
+    version in service (``karec.refresh.roll_in``), in place of a bundle of its own vectors alone.
     """
     snapshot = advance(dataset.snapshot, dataset.exposures, dataset.valid_until_ms).released()
     kinds = {} if kinds_of is None else kinds_of(snapshot)
     published: dict[str, Any] = {"ids": ids, "keep": keep, "signing_key": signing_key, "kinds": kinds, "lists": lists}
-    folder = publish_bundle(run, snapshot, out / "bundles", progress, **published)
+    publisher = roll_in if rolling else publish_bundle
+    folder = publisher(run, snapshot, out / "bundles", progress, **published)
     config = out / "karec.toml"
     if not config.exists():  # its owner may have changed it
         scene = main_scene(dataset)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from karec.bundle import Bundle
 from karec.bundle.manifest import MANIFEST
 from karec.bundle.publishing import CURRENT
 from karec.bundle.spaces import PRERANK, RECALL
+from karec.bundle.structure import SNAPSHOT
 from karec.config.host_stage import KIND as STAGE_KIND
 from karec.config.scenes import Config
 from karec.evaluate.channels import channel_rows
@@ -23,13 +25,14 @@ from karec.evaluate.diversity_report import DIVERSITY_HEAD, diversity_rows, dive
 from karec.evaluate.feed_channels import feed_channel_rows
 from karec.evaluate.funnel_report import FUNNEL_HEAD, FUNNEL_TITLE, funnel_rows
 from karec.evaluate.fusion_report import fusion_head, fusion_rows, fusion_sentence
+from karec.evaluate.lists import LISTS_HEAD, lists_rows
 from karec.evaluate.page import with_interval
 from karec.evaluate.quality_rows import COLUMNS, history_rows, quality_rows
 from karec.evaluate.reach_report import REACH_HEAD, reach_rows, reach_sentence
 from karec.evaluate.recall import recall_rows
 from karec.evaluate.rounds_report import ROUNDS_HEAD, rounds_rows, rounds_sentence
 from karec.evaluate.scenes_report import SCENES_HEAD, SCENES_NOTE, scenes_rows
-from karec.index import ItemIndex
+from karec.index import ItemIndex, ModelVersion
 from karec.models.onnx_model import OnnxModel
 from karec.platform.event_log.describe import describe_event_log
 from karec.platform.event_log.head import is_event_log
@@ -51,7 +54,7 @@ def text_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], t
     return table
 
 
-def _facts(title: str, facts: Mapping[str, str]) -> Table:
+def facts_table(title: str, facts: Mapping[str, str]) -> Table:
     table = Table(title=title, title_justify="left", show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
@@ -136,6 +139,10 @@ def recall_table(report: Mapping[str, Any]) -> Table:
 
 def channel_table(report: Mapping[str, Any]) -> Table:
     return text_table(f"What each channel finds, {report['users']:,} users", *channel_rows(report))
+
+
+def lists_table(report: Mapping[str, Any]) -> Table:
+    return text_table("What the channel model finds by lists (95 % over users)", LISTS_HEAD, lists_rows(report))
 
 
 def feed_channel_table(channels: Mapping[str, Any]) -> Table:
@@ -279,7 +286,7 @@ def inspection(path: Path) -> Iterator[Table]:
     if path.is_dir() and ((path / CURRENT).exists() or (path / MANIFEST).exists()):
         yield from _inspect_bundle(path)
     elif path.is_dir() and is_event_log(path):
-        yield _facts(f"Event log {path}, every checksum is right", describe_event_log(path))
+        yield facts_table(f"Event log {path}, every checksum is right", describe_event_log(path))
     elif path.is_dir() and any(path.glob("*.parquet")):
         yield _inspect_log(path)
     elif path.is_file() and path.suffix == ".toml":
@@ -308,6 +315,11 @@ def _inspect_bundle(path: Path) -> Iterator[Table]:
         yield _inspect_index(bundle.recall_index, RECALL.index)
     if "lists" in bundle.facts:
         yield _inspect_lists(bundle.facts["lists"])
+    if (bundle.path / SNAPSHOT).is_dir():
+        from karec.refresh.library_state import library_state
+
+        state = library_state(bundle, time.time_ns() // 1_000_000)
+        yield facts_table("Library: the index above, and the shards of karec refresh", state.facts())
 
 
 def _model_row(name: str, model: OnnxModel) -> tuple[str, ...]:
@@ -322,10 +334,17 @@ def _inspect_index(index: ItemIndex, name: str) -> Table:
         "model version": str(index.model_version),
         "generation": str(index.generation),
         "instruction set": index.isa,
+        **{f"of model version {each.number}": _told_of(each) for each in index.versions},
         "lists": f"{index.n_lists:,}",
         "columns": ", ".join(f"{column} ({values.dtype})" for column, values in index.columns.items()),
     }
-    return _facts(f"Item index {name}", facts)
+    return facts_table(f"Item index {name}", facts)
+
+
+def _told_of(version: ModelVersion) -> str:
+    space = f"space {version.space_id:016x}" if version.space_id else "of an unknown item tower"
+    line = f", scores · {version.scale:.4f} {version.offset:+.4f}" if (version.scale, version.offset) != (1, 0) else ""
+    return f"{version.works:,} works, {space}{line}"
 
 
 def _inspect_lists(told: Mapping[str, Any]) -> Table:
@@ -333,7 +352,7 @@ def _inspect_lists(told: Mapping[str, Any]) -> Table:
         "read where exact = false": f"{told['n_probe']:,} of {told['n_lists']:,} lists",
         f"recall@{told['k']:,} then": f"{told['recall']:.3f}, {told['users']:,} users; lowest {told['lowest']:.3f}",
     }
-    return _facts(f"Lists of {told['file']}", facts)
+    return facts_table(f"Lists of {told['file']}", facts)
 
 
 def _inspect_config(path: Path) -> Table:
@@ -343,12 +362,12 @@ def _inspect_config(path: Path) -> Table:
         "scenes": ", ".join(config.scenes),
         "read by": f"karec recommend --config {path} --user ID; karec export stage --config {path} --out FILE",
     }
-    return _facts(f"Configuration of a cascade {path}", facts)
+    return facts_table(f"Configuration of a cascade {path}", facts)
 
 
 def _inspect_stage(path: Path) -> Table:
     facts = [each.partition(" ") for each in lines_of(path, STAGE_KIND)]
-    table = _facts(f"Exported stage {path}, its seal is right", {})
+    table = facts_table(f"Exported stage {path}, its seal is right", {})
     for word, _, rest in facts:
         table.add_row(word, rest)
     table.add_row("read by", f"C++ and C hosts; karec export stage --config FILE --out {path} --check: is it stale?")
@@ -358,4 +377,4 @@ def _inspect_stage(path: Path) -> Table:
 def _inspect_log(path: Path) -> Table:
     from karec.logs.describe import describe_rank_log
 
-    return _facts(f"Rank log {path}", describe_rank_log(path))
+    return facts_table(f"Rank log {path}", describe_rank_log(path))

@@ -2,7 +2,8 @@
 
 from karec.index.index_view import IndexView
 from karec.index.item_index import ItemIndex
+from karec.index.model_version import ModelVersion
 from karec.index.rows import Rows
 from karec.index.search_result import SearchResult
 
-__all__ = ["IndexView", "ItemIndex", "Rows", "SearchResult"]
+__all__ = ["IndexView", "ItemIndex", "ModelVersion", "Rows", "SearchResult"]

@@ -28,7 +28,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from karec._backend import library
 from karec.index.index_view import IndexView
-from karec.index.reads import IndexReads, version_number
+from karec.index.model_version import space_number, version_number
+from karec.index.reads import IndexReads
 from karec.index.table import NewestTable
 from karec.kernels.option_values import positive, whole
 
@@ -50,6 +51,7 @@ class ItemIndex(IndexReads):
         columns: Mapping[str, ArrayLike] | None = None,
         model_version: int = 0,
         rescore: bool = False,
+        space_id: int = 0,
     ) -> ItemIndex:
         """An index in memory. O(N·D); everything is copied.
 
@@ -60,12 +62,14 @@ class ItemIndex(IndexReads):
         columns        {name: (N,) of any integer, floating or boolean dtype}
         model_version  of the tower that made the vectors
         rescore        for int8: keep float32 rows too, and rank the best 1.2·k of a search by those
+        space_id       which item tower made the vectors: its file's XXH64; 0 = not known
 
         ValueError: a shape or dtype that does not fit, a repeated id, NaN or infinity, a value too large for float16,
         KAREC_FORCE_ISA naming an instruction set that the machine lacks.
         """
         named = _named(columns)
-        return cls(library.ItemIndex.build(ids, embeddings, dtype, named, version_number(model_version), rescore))
+        version, space = version_number(model_version), space_number(space_id)
+        return cls(library.ItemIndex.build(ids, embeddings, dtype, named, version, rescore, space))
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], verify: bool = True, copy: bool = False) -> ItemIndex:
@@ -97,6 +101,7 @@ class ItemIndex(IndexReads):
         embeddings: ArrayLike,
         columns: Mapping[str, ArrayLike] | None = None,
         model_version: int | None = None,
+        space_id: int = 0,
     ) -> None:
         """Puts works in: new ones, and new vectors and columns of works that are there. One new generation.
 
@@ -106,15 +111,25 @@ class ItemIndex(IndexReads):
         embeddings     (N, D) float32 or float16, finite
         columns        {name: (N,)}; a work that is there keeps the columns that are not given, a new one needs all
         model_version  of these vectors; None: that of the newest ones
+        space_id       which item tower made them, as in ``build``; 0 = not said
 
         A column of another dtype is converted, if no value changes by it. ValueError: as ``build``; a column that the
         index has not; a value that the index's dtype does not hold, naming both dtypes and the first such value; a new
-        work without a column, naming both.
+        work without a column, naming both; a ``space_id`` other than that of the version's vectors: vectors of another
+        item tower need another model version.
         """
         version = self.model_version if model_version is None else version_number(model_version)
         types = dict(self._native.column_types)
         named = [(name, _as_column(name, column, types.get(name))) for name, column in _named(columns)]
-        self._native.upsert(ids, embeddings, named, version)
+        self._native.upsert(ids, embeddings, named, version, space_number(space_id))
+
+    def calibrate(self, model_version: int, *, scale: float = 1.0, offset: float = 0.0) -> None:
+        """Brings scores of one model version to the scale of the others: product·scale + offset, before a work's own
+        adjustment. One new generation; kept in the file, until no vector is of that version.
+
+        ValueError: no vector is of that version; scale ≤ 0; not finite.
+        """
+        self._native.calibrate(version_number(model_version), scale, offset)
 
     def build_lists(self, n_lists: int | None = None, seed: int = 0) -> None:
         """Puts all works into lists around centroids, for ``search_all(…, n_probe=…)``. One new generation.

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import operator
 import os
 from collections.abc import Mapping
 from typing import Any, Unpack
@@ -15,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from karec._backend import isa_of, library
 from karec.diversity import DppOptions, DppResult, native_options, scaled
+from karec.index.model_version import ModelVersion, version_number
 from karec.index.rows import Rows, check_index
 from karec.index.search_result import SearchResult, result_lists
 from karec.index.table import NewestTable, Table
@@ -97,6 +97,11 @@ class IndexReads:
     def model_versions(self) -> tuple[int, ...]:
         """Of all vectors, ascending: several during a rolling refresh."""
         return tuple(self._native.model_versions)
+
+    @property
+    def versions(self) -> tuple[ModelVersion, ...]:
+        """What is known of the vectors of each model version, ascending."""
+        return tuple(ModelVersion(*each) for each in self._native.versions)
 
     @property
     def generation(self) -> int:
@@ -279,14 +284,6 @@ class IndexReads:
         if (ids is None) == (rows is None):
             raise ValueError("give the candidates either as ids= or as rows=")
         check_index(rows, self._index)
-
-
-def version_number(number: int) -> int:
-    """An int64. TypeError for what is no whole number, ValueError for one that does not fit."""
-    version = operator.index(number)
-    if not -(2**63) <= version < 2**63:
-        raise ValueError(f"a model version is an int64, got {version}")
-    return version
 
 
 def _versioned(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
 import numpy as np
 
 from karec._clock import Progress
+from karec.bundle.spaces import space_id_of
 from karec.features.encoder import Encoder
 from karec.index import ItemIndex
 from karec.models.onnx_model import OnnxModel
@@ -40,19 +41,35 @@ def build_index(
 
     ``columns`` None: those of the works that steps may read.
     """
-    n = len(snapshot.works)
-    vectors = []
-    for begin in range(0, n, BATCH):
-        rows = np.arange(begin, min(begin + BATCH, n))
-        items = encoder.encode_items(snapshot, rows, snapshot.time_ms)
-        (vector,) = item_tower.run(items, "item_vector")
-        vectors.append(vector)
+    rows, vectors = np.arange(len(snapshot.works)), []
+    for piece in item_vectors(snapshot, encoder, item_tower, rows, snapshot.time_ms):
+        vectors.append(piece)
         if progress is not None:
-            progress(int(rows[-1]) + 1, n, "item tower over the catalogue")
+            progress(sum(map(len, vectors)), len(rows), "item tower over the catalogue")
     return ItemIndex.build(
         np.asarray(snapshot.works.ids),
         np.concatenate(vectors),
         dtype=dtype,
         columns=served_columns(snapshot) if columns is None else columns,
         model_version=item_tower.model_version,
+        space_id=space_id_of(item_tower.path),
     )
+
+
+def item_vectors(
+    snapshot: Snapshot,
+    encoder: Encoder,
+    item_tower: OnnxModel,
+    rows: Array,
+    time_ms: int,
+    counts: Callable[[Array], Array] | None = None,
+) -> Iterator[Array]:
+    """The vectors (≤ BATCH, D) of the works in ``rows`` of the snapshot, piece by piece, as of ``time_ms``.
+
+    ``counts(ids)`` (N, ·) float32: counters of works, in the order of ``encoder.works.counters``; None: the snapshot's.
+    """
+    for begin in range(0, len(rows), BATCH):
+        piece = rows[begin : begin + BATCH]
+        counted = None if counts is None else counts(np.asarray(snapshot.works.ids)[piece])
+        items = encoder.encode_items(snapshot, piece, time_ms, counted)
+        yield item_tower.run(items, "item_vector")[0]

@@ -56,7 +56,12 @@ def songs_and_creators(snapshot: Snapshot) -> dict[str, KindOfWorks]:
 
 
 def kind_index(made: KindOfWorks, snapshot: Snapshot, works: ItemIndex) -> ItemIndex:
-    """The index of a kind: in the space and of the model version of ``works``, with the columns that steps read."""
+    """The index of a kind: in the space and of the model version of ``works``, with the columns that steps read.
+
+    ValueError: ``works`` holds vectors of several model versions, whose mean means nothing.
+    """
+    if len(works.model_versions) > 1:
+        raise ValueError(f"the works' vectors are of model versions {list(works.model_versions)}: a mean needs one")
     item = np.repeat(np.arange(len(made.works_of)), np.diff(made.works_of.indptr))
     sums = np.zeros((len(made.kind.items), works.dim))
     count = np.zeros(len(made.kind.items), np.int64)
@@ -78,6 +83,7 @@ def kind_index(made: KindOfWorks, snapshot: Snapshot, works: ItemIndex) -> ItemI
         (sums[have] / count[have, None]).astype(np.float32),
         columns={name: column[have] for name, column in columns.items()},
         model_version=works.model_version,
+        space_id=next((each.space_id for each in works.versions if each.number == works.model_version), 0),
     )
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from karec._clock import Progress
 from karec.bundle import Bundle, publish
 from karec.bundle.bundle import IDS
 from karec.bundle.kinds import KINDS
-from karec.bundle.spaces import PRERANK, RECALL
+from karec.bundle.spaces import PRERANK, RECALL, Space
 from karec.bundle.vector_statistics import FILE, VectorStatistics
 from karec.errors import BundleError, DataError
 from karec.features.encoder import Encoder
@@ -61,42 +62,86 @@ def publish_bundle(
     stay published, as ``karec.bundle.publish`` says. Raises DataError when the encoder reads counters by user and scene
     and the snapshot has none, and BundleError as ``publish``, or where that recall is below .95.
     """
-    for name in kinds:
-        if not name.isidentifier() or name == WORKS:
-            raise ValueError(f"a kind of items is named {name!r}: expected letters, digits and _, and not {WORKS!r}")
     encoder = Encoder.load(run / "encoder.npz")
-    _check_counted_by_scene(encoder, snapshot)
-    snapshot, given = _with_communities(snapshot, root)
-    item_tower = OnnxModel(run / "item_tower.onnx", threads=0)
-    index = build_index(snapshot, encoder, item_tower, progress=progress)
+    check_publishable(encoder, snapshot, kinds)
+    snapshot, given = with_communities(snapshot, root)
+    index = build_index(snapshot, encoder, OnnxModel(run / PRERANK.item, threads=0), progress=progress)
     recall = _recall_index(run, snapshot, encoder, progress)
-    facts = {
-        "tasks": list(item_tower.tasks),
-        "works": len(snapshot.works),
-        "users": len(snapshot.users),
-        COMMUNITIES: given,
-    }
-    if lists and len(index) >= FROM and len(snapshot.users) > 1:  # one chooses, one judges
+    facts: dict[str, Any] = {COMMUNITIES: given}
+    if lists:
         space, searched = (PRERANK, index) if recall is None else (RECALL, recall)
-        asked = user_vectors(snapshot, encoder, OnnxModel(run / space.own))
-        facts |= build_measured_lists(searched, asked, space.index).facts()
+        facts |= measured_lists(searched, snapshot, encoder, run, space)
+    library = Library(index, recall, index, facts)
+    return publish_library(run, snapshot, root, library, ids=ids, keep=keep, signing_key=signing_key, kinds=kinds)
+
+
+@dataclass(frozen=True, eq=False)
+class Library:
+    """What is published of works' vectors: in prerank's space, in recall's own or None, and those that kinds of items
+    are made of; ``facts`` for the manifest; ``towers`` {file of the bundle: the user tower of an earlier version}."""
+
+    index: ItemIndex
+    recall: ItemIndex | None
+    of_kinds: ItemIndex
+    facts: Mapping[str, Any]
+    towers: Mapping[str, Path] = field(default_factory=dict)
+
+
+def publish_library(
+    run: Path,
+    snapshot: Snapshot,
+    root: Path,
+    library: Library,
+    *,
+    ids: Path | None,
+    keep: int,
+    signing_key: Path | None,
+    kinds: Mapping[str, KindOfWorks],
+) -> Path:
+    """The models and the encoder of ``run``, ``snapshot`` and ``library`` as one bundle; its folder."""
+    item_tower = OnnxModel(run / PRERANK.item)
+    facts = {"tasks": list(item_tower.tasks), "works": len(snapshot.works), "users": len(snapshot.users)}
     made = {**songs_and_creators(snapshot), **kinds}
 
     def write(folder: Path) -> None:
         for name in (*MODELS, "encoder.npz"):
             shutil.copyfile(run / name, folder / name)
-        index.save(folder / PRERANK.index)
-        VectorStatistics.of(index, folder / PRERANK.index).save(folder / FILE)
-        if recall is not None:
+        library.index.save(folder / PRERANK.index)
+        VectorStatistics.of(library.index, folder / PRERANK.index).save(folder / FILE)
+        if library.recall is not None:
             for name in (RECALL.own, RECALL.item):
                 shutil.copyfile(run / name, folder / name)
-            recall.save(folder / RECALL.index)
-        _save_kinds(made, folder / KINDS, snapshot, index)
+            library.recall.save(folder / RECALL.index)
+        for name, tower in library.towers.items():
+            shutil.copyfile(tower, folder / name)
+        _save_kinds(made, folder / KINDS, snapshot, library.of_kinds)
         snapshot.save(folder / "snapshot")
         if ids is not None:
             shutil.copytree(ids, folder / IDS)
 
-    return publish(root, item_tower.model_version, write, facts, keep=keep, signing_key=signing_key)
+    version, all_facts = item_tower.model_version, {**facts, **library.facts}
+    return publish(root, version, write, all_facts, keep=keep, signing_key=signing_key)
+
+
+def check_publishable(encoder: Encoder, snapshot: Snapshot, kinds: Mapping[str, KindOfWorks]) -> None:
+    """ValueError: a kind's name is none. DataError: the encoder reads what the snapshot has not."""
+    for name in kinds:
+        if not name.isidentifier() or name == WORKS:
+            raise ValueError(f"a kind of items is named {name!r}: expected letters, digits and _, and not {WORKS!r}")
+    _check_counted_by_scene(encoder, snapshot)
+
+
+def measured_lists(
+    index: ItemIndex, snapshot: Snapshot, encoder: Encoder, models: Path, space: Space
+) -> Mapping[str, Any]:
+    """Puts the works of ``index`` into lists, where they are so many, and gives the facts that say so.
+
+    ``models``: the folder of the user tower whose vectors ``index`` meets.
+    """
+    if len(index) < FROM or len(snapshot.users) < 2:  # of users one chooses, one judges
+        return {}
+    asked = user_vectors(snapshot, encoder, OnnxModel(models / space.own))
+    return build_measured_lists(index, asked, space.index).facts()
 
 
 def _save_kinds(made: Mapping[str, KindOfWorks], folder: Path, snapshot: Snapshot, index: ItemIndex) -> None:
@@ -115,7 +160,7 @@ def _recall_index(run: Path, snapshot: Snapshot, encoder: Encoder, progress: Pro
     return build_index(snapshot, encoder, tower, columns={}, progress=progress)
 
 
-def _with_communities(snapshot: Snapshot, root: Path) -> tuple[Snapshot, int]:
+def with_communities(snapshot: Snapshot, root: Path) -> tuple[Snapshot, int]:
     """The snapshot with the column ``community``, and the highest id that a publication gave, −1 for none."""
     try:
         bundle = Bundle.open(root, verify=False)

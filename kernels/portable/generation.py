@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 
 from karec.kernels.portable.arrays import MOST_ROWS, Float32, Int64
 from karec.kernels.portable.id_map import IdMap
+from karec.kernels.portable.model_versions import ModelVersion, Versions, calibrated, code_for, counted, in_space
 from karec.kernels.portable.row_lists import RowLists, UInt16, number_of_lists, trained_centroids
 from karec.kernels.portable.rows import RowFormat
 
-MOST_VERSIONS = 256
 Bools = NDArray[np.bool_]
-Versions = tuple[tuple[int, int], ...]  # (model version, how many works' vectors are of it) by code
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +56,7 @@ class Generation:
         columns: Mapping[str, NDArray[Any]],
         model_version: int,
         rescore: bool,
+        space_id: int,
     ) -> Generation:
         """Copies of everything; checked."""
         row_format = RowFormat(embeddings.shape[1], dtype)
@@ -64,7 +64,7 @@ class Generation:
         return cls(
             number=1,
             model_version=model_version,
-            versions=((model_version, len(ids)),),
+            versions=(ModelVersion(model_version, len(ids), space_id),),
             format=row_format,
             id_map=IdMap.of(ids, np.arange(len(ids))),
             n_works=len(ids),
@@ -87,7 +87,7 @@ class Generation:
     @property
     def standing(self) -> list[int]:
         """Model versions of which there are vectors."""
-        return [number for number, n in self.versions if n]
+        return [version.number for version in self.versions if version.works]
 
     def present(self) -> Bools | None:
         """(n_rows,) whether a row holds a work; None: every row does."""
@@ -112,6 +112,11 @@ class Generation:
 
     def codes_of(self, rows: NDArray[Any]) -> NDArray[Any]:
         return np.zeros(len(rows), np.uint8) if self.codes is None else self.codes[rows]
+
+    def numbers_of(self, rows: NDArray[Any]) -> Int64:
+        """The model version of each of ``rows``."""
+        numbers: Int64 = np.array([version.number for version in self.versions], np.int64)
+        return np.asarray(numbers[self.codes_of(rows)])
 
     def arrays(self) -> list[NDArray[Any]]:
         """Everything that grows with the works."""
@@ -138,7 +143,7 @@ class Generation:
         removed = _set(self.removed, self.n_rows, rows, True)
         kept = np.flatnonzero(~removed)
         return self._next(
-            versions=self._counted(self.versions, rows, -1),
+            versions=counted(self.versions, self.codes_of(rows), -1),
             n_works=self.n_works - len(rows),
             id_map=IdMap.of(self.ids[kept], kept),
             blocked=None if self.blocked is None else _set(self.blocked, self.n_rows, rows, False),
@@ -148,7 +153,12 @@ class Generation:
         )
 
     def with_works(
-        self, ids: Int64, embeddings: NDArray[Any], columns: Mapping[str, NDArray[Any]], model_version: int
+        self,
+        ids: Int64,
+        embeddings: NDArray[Any],
+        columns: Mapping[str, NDArray[Any]],
+        model_version: int,
+        space_id: int,
     ) -> Generation:
         """Unique ``ids`` with new vectors and columns, checked; works that are there keep columns not given."""
         n = len(ids)
@@ -159,12 +169,13 @@ class Generation:
         n_rows = self.n_rows + n - len(reused)
         if n_rows > MOST_ROWS:
             raise ValueError("an index holds at most 2^31 − 1 rows")
-        code, versions = self._code_for(model_version)
+        code, versions = code_for(self.versions, model_version)
+        versions = in_space(versions, code, space_id)
         codes = self.codes
         if codes is None and len(versions) > 1:
             codes = np.zeros(self.n_rows, np.uint8)
-        versions = self._counted(versions, left, -1)
-        versions = _added(versions, code, n)
+        versions = counted(versions, self.codes_of(left), -1)
+        versions = counted(versions, np.full(n, code), 1)
 
         rows, scales = self.format.encode(embeddings)
         exact = self.exact
@@ -208,11 +219,13 @@ class Generation:
         of = self.lists.nearest(made.listed_vectors(new)) if listed else np.uint16(self.lists.n)
         return replace(made, list_of=_written(self.list_of, n_rows, new, of))
 
+    def with_calibration(self, number: int, scale: float, offset: float) -> Generation:
+        return self._next(versions=calibrated(self.versions, number, scale, offset))
+
     def with_lists(self, n_lists: int, seed: int) -> Generation:
         """Works in lists around centroids of the vectors of ``model_version``, in the order of the lists."""
         present = np.arange(self.n_rows) if self.removed is None else np.flatnonzero(~self.removed)
-        numbers = np.array([number for number, _ in self.versions], np.int64)[self.codes_of(present)]
-        own = present[numbers == self.model_version]
+        own = present[self.numbers_of(present) == self.model_version]
         n = number_of_lists(n_lists, len(own), self.model_version)
         vectors = self.listed_vectors(own)
         lists = RowLists(self.model_version, trained_centroids(vectors, n, seed))
@@ -256,26 +269,6 @@ class Generation:
 
     def _next(self, **changes: Any) -> Generation:
         return replace(self, number=self.number + 1, **changes)
-
-    def _counted(self, versions: Versions, rows: Int64, by: int) -> Versions:
-        counts = np.bincount(self.codes_of(rows), minlength=len(versions)) * by
-        return tuple((number, n + int(count)) for (number, n), count in zip(versions, counts, strict=True))
-
-    def _code_for(self, version: int) -> tuple[int, Versions]:
-        """The code of a model version, and the versions with it: its own, one that is out of use, or a new one."""
-        numbers = [number for number, _ in self.versions]
-        if version in numbers:
-            return numbers.index(version), self.versions
-        for code, (_, n) in enumerate(self.versions):
-            if n == 0:
-                return code, (*self.versions[:code], (version, 0), *self.versions[code + 1 :])
-        if len(numbers) == MOST_VERSIONS:
-            raise ValueError("the index holds vectors of 256 model versions: refresh some of them first")
-        return len(numbers), (*self.versions, (version, 0))
-
-
-def _added(versions: Versions, code: int, n: int) -> Versions:
-    return tuple((number, count + n * (code == at)) for at, (number, count) in enumerate(versions))
 
 
 def _identities(n: int) -> Float32:

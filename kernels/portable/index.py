@@ -23,6 +23,7 @@ from karec.kernels.portable.index_file import file_bytes, read_index
 from karec.kernels.portable.index_inputs import Columns, check_known_columns, check_map, check_unique, column_inputs
 from karec.kernels.portable.index_layout import STORED, name_fits
 from karec.kernels.portable.index_reads import IndexReads
+from karec.kernels.portable.model_versions import check_space
 from karec.kernels.portable.rows import check_vectors
 from karec.kernels.portable.search import Candidates
 
@@ -51,7 +52,13 @@ class ItemIndex(IndexReads):
 
     @staticmethod
     def build(
-        ids: ArrayLike, embeddings: ArrayLike, dtype: str, columns: Columns, model_version: int, rescore: bool
+        ids: ArrayLike,
+        embeddings: ArrayLike,
+        dtype: str,
+        columns: Columns,
+        model_version: int,
+        rescore: bool,
+        space_id: int,
     ) -> ItemIndex:
         if dtype not in STORED:
             raise ValueError(f"dtype must be 'float16', 'float32' or 'int8', got '{dtype}'")
@@ -67,7 +74,7 @@ class ItemIndex(IndexReads):
             if not name_fits(name):
                 raise ValueError(f"a column's name has 1 to 95 bytes of UTF-8, got '{name}'")
         check_unique(keys)
-        return ItemIndex(Generation.first(keys, vectors, dtype, values, model_version, rescore))
+        return ItemIndex(Generation.first(keys, vectors, dtype, values, model_version, rescore, space_id))
 
     @staticmethod
     def open(path: bytes, verify: bool, copy: bool) -> ItemIndex:
@@ -79,7 +86,9 @@ class ItemIndex(IndexReads):
     def pinned(self) -> IndexView:
         return IndexView(self._newest)
 
-    def upsert(self, ids: ArrayLike, embeddings: ArrayLike, columns: Columns, model_version: int) -> None:
+    def upsert(
+        self, ids: ArrayLike, embeddings: ArrayLike, columns: Columns, model_version: int, space_id: int
+    ) -> None:
         keys = int64_input(ids, "ids", ("N",))
         vectors = matrix_input(embeddings, "embeddings", (len(keys), self.dim), f"ids has shape {keys.shape}")
         values = column_inputs(columns, keys)
@@ -89,10 +98,15 @@ class ItemIndex(IndexReads):
             g = self._newest
             check_map(g)
             check_known_columns(g, keys, values)
+            check_space(g.versions, model_version, space_id)
             if len(keys):
-                self._newest = g.with_works(keys, vectors, values, model_version)
+                self._newest = g.with_works(keys, vectors, values, model_version, space_id)
             else:
                 self._newest = replace(g, map_verified=True)
+
+    def calibrate(self, model_version: int, scale: float, offset: float) -> None:
+        with self._writing:
+            self._newest = self._newest.with_calibration(model_version, scale, offset)
 
     def remove(self, ids: ArrayLike) -> int:
         return self._write(ids, lambda g, rows, _: g.without(_first_of_each(rows)), verified=True)

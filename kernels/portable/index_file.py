@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from karec.errors import IndexFormatError
 from karec.kernels.portable.arrays import MOST_ROWS, Float32, Int64
-from karec.kernels.portable.generation import MOST_VERSIONS, Generation, Versions
+from karec.kernels.portable.generation import Generation
 from karec.kernels.portable.id_map import BUCKET_BYTES, IdMap, bucket_count
 from karec.kernels.portable.index_layout import (
     ADJUSTMENTS,
@@ -41,6 +41,7 @@ from karec.kernels.portable.index_layout import (
     MOST_NAME_BYTES,
     ROWS,
     SCALES,
+    SPACES,
     STORED,
     TYPES,
     VERSION,
@@ -50,6 +51,7 @@ from karec.kernels.portable.index_layout import (
     name_bytes,
     xxh64,
 )
+from karec.kernels.portable.model_versions import MOST_VERSIONS, ModelVersion, entries_of, with_entries
 from karec.kernels.portable.row_lists import MOST_LISTS, RowLists, UInt16
 from karec.kernels.portable.rows import MOST_DIMENSIONS, RowFormat
 
@@ -102,10 +104,12 @@ def read_index(file: NDArray[np.uint8], verify: bool) -> Generation:
     id_map = IdMap(found[ID_MAP].reshape(-1, BUCKET_BYTES))
     if verify and not id_map.matches(ids):
         raise damaged("its id map does not fit its ids, or too many of them meet in one bucket")
-    counted: Versions = ((int(header["model_version"]), n),)
+    counted: tuple[ModelVersion, ...] = (ModelVersion(int(header["model_version"]), n),)
     if len(versions) > 1:
-        counts = np.bincount(found[CODES], minlength=len(versions))
-        counted = tuple((int(number), int(count)) for number, count in zip(versions, counts, strict=True))
+        counts = np.bincount(found[CODES], minlength=len(versions)).tolist()
+        counted = tuple(map(ModelVersion, versions.tolist(), counts))
+    if SPACES in found:
+        counted = with_entries(counted, found[SPACES])
     exact = found.get(EXACT)
     scales: Float32 | None = found[SCALES].view(np.float32) if SCALES in found else None
     return Generation(
@@ -153,7 +157,7 @@ def index_bytes(g: Generation) -> list[bytes | memoryview]:
         (ROWS, 0, b"", g.rows),
         (ID_MAP, 0, b"", IdMap.of(g.ids, np.arange(g.n_rows)).buckets),
     ]
-    versions = np.array([number for number, _ in g.versions], np.int64) if len(g.versions) > 1 else None
+    versions = np.array([version.number for version in g.versions], np.int64) if len(g.versions) > 1 else None
     blocked = None
     if g.blocked is not None:
         blocked = np.zeros((g.n_rows + 63) // 64 * 8, np.uint8)
@@ -164,9 +168,9 @@ def index_bytes(g: Generation) -> list[bytes | memoryview]:
         centroids = g.lists.centroids
         ends = np.searchsorted(g.list_of, np.arange(g.lists.n + 1), side="right")
         lists = np.append(np.int64(g.lists.model_version), ends)
-    several = (g.scales, g.exact, versions, g.codes, g.adjustments, blocked, centroids, lists)
+    several = (g.scales, g.exact, versions, g.codes, g.adjustments, blocked, centroids, lists, entries_of(g.versions))
     sections += [
-        (kind, 0, b"", part) for kind, part in zip(range(SCALES, LISTS + 1), several, strict=True) if part is not None
+        (kind, 0, b"", part) for kind, part in zip(range(SCALES, SPACES + 1), several, strict=True) if part is not None
     ]
     sections += [
         (COLUMN, CODE_OF_TYPE[column.dtype.name], name_bytes(name), column) for name, column in g.columns.items()
@@ -242,7 +246,7 @@ class _Sections:
             kind = int(entry["kind"])
             if len(found) >= 3 and kind == COLUMN:
                 break
-            expected = kind == len(found) + 1 if len(found) < 3 else COLUMN < kind <= LISTS and kind > last
+            expected = kind == len(found) + 1 if len(found) < 3 else COLUMN < kind <= SPACES and kind > last
             if not expected or entry["dtype"] or entry["name"][0]:
                 raise damaged("its sections are out of order")
             found[kind] = self._take(entry, self._bytes_of(kind, entry))
@@ -265,8 +269,9 @@ class _Sections:
         return columns
 
     def _bytes_of(self, kind: int, entry: Any) -> int:
-        if kind in (VERSIONS, LISTS):
-            return int(entry["bytes"]) // 8 * 8
+        for unit, kinds in ((8, (VERSIONS, LISTS)), (16, (SPACES,))):
+            if kind in kinds:
+                return int(entry["bytes"]) // unit * unit
         centroid = RowFormat(self.format.dim, "float32").stride
         return {
             CENTROIDS: int(entry["bytes"]) // centroid * centroid,

@@ -32,7 +32,7 @@ TYPES = (
 CODE_OF_TYPE = {name: code for code, name in enumerate(TYPES, start=1)}
 STORED = ("float16", "float32", "int8")
 
-IDS, ROWS, ID_MAP, COLUMN, SCALES, EXACT, VERSIONS, CODES, ADJUSTMENTS, BLOCKED, CENTROIDS, LISTS = range(1, 13)
+IDS, ROWS, ID_MAP, COLUMN, SCALES, EXACT, VERSIONS, CODES, ADJUSTMENTS, BLOCKED, CENTROIDS, LISTS, SPACES = range(1, 14)
 
 HEADER = np.dtype(
     [

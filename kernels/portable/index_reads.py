@@ -91,6 +91,10 @@ class IndexReads:
         return sorted(self._generation().standing)
 
     @property
+    def versions(self) -> list[tuple[int, int, int, float, float]]:
+        return sorted(version for version in self._generation().versions if version.works)
+
+    @property
     def generation(self) -> int:
         return self._generation().number
 
@@ -199,7 +203,7 @@ class IndexReads:
         at = rows_in(g, rows)
         shown = g.holds_works(at)
         values = np.zeros(len(at), np.int64)
-        values[shown] = np.array([number for number, _ in g.versions], np.int64)[g.codes_of(at[shown])]
+        values[shown] = g.numbers_of(at[shown])
         return values
 
     def dpp_select(

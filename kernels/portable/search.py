@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from karec.kernels.portable.arrays import UNKNOWN_ROW, Float32, Int32, Int64, finite
 from karec.kernels.portable.generation import Generation
+from karec.kernels.portable.model_versions import on_one_scale
 from karec.kernels.portable.rows import ReadyQuery, RowFormat
 
 BLOCK = 1 << 14
@@ -161,7 +162,7 @@ def _search_all(g: Generation, queries: Sequence[Query], k: int, mask: NDArray[n
 def _works_without_query(g: Generation, query: Query) -> int:
     """Works of the model versions that ``query`` has no values for."""
     asked = {version for version, _ in query}
-    return 0 if None in asked else sum(n for number, n in g.versions if number not in asked)
+    return 0 if None in asked else sum(each.works for each in g.versions if each.number not in asked)
 
 
 def scored(g: Generation, query: Query, candidates: Candidates) -> Iterator[tuple[int, Int32, Float32]]:
@@ -186,12 +187,13 @@ class _Ready:
         self.g, self.format = g, row_format
         self.queries: list[ReadyQuery] = [row_format.ready(values) for _, values in query]
         by_version = {version: at for at, (version, _) in enumerate(query)}
-        self.of_code = np.array([by_version.get(None, by_version.get(number, -1)) for number, _ in g.versions])
+        self.of_code = np.array([by_version.get(None, by_version.get(each.number, -1)) for each in g.versions])
 
     def score(self, rows: Int32, vectors: NDArray[Any]) -> tuple[Int32, Float32]:
         """Adjusted scores of ``rows``, all there; a row of a version without a query becomes −1."""
         scores = np.zeros(len(rows), np.float32)
-        of = self.of_code[self.g.codes_of(rows)]
+        codes = self.g.codes_of(rows)
+        of = self.of_code[codes]
         for at, query in enumerate(self.queries):
             own = of == at
             if own.all():
@@ -201,6 +203,7 @@ class _Ready:
         with np.errstate(all="ignore"):
             if self.format.scaled and self.g.scales is not None:
                 scores = scores * self.g.scales[rows]
+            scores = on_one_scale(self.g.versions, codes, scores)
             if self.g.adjustments is not None:
                 scale, offset = self.g.adjustments[rows].T
                 scores = scores * scale + offset

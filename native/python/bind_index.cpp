@@ -42,7 +42,7 @@ DType stored_as(const std::string& dtype) {
 }
 
 ItemIndex build(py::handle ids, py::handle embeddings, const std::string& dtype, const Columns& columns,
-                std::int64_t model_version, bool rescore) {
+                std::int64_t model_version, bool rescore, std::uint64_t space_id) {
     ItemIndex::BuildOptions options;
     options.dtype = stored_as(dtype);
     const auto keys = int64_input(ids, "ids", {"N"});
@@ -53,6 +53,7 @@ ItemIndex build(py::handle ids, py::handle embeddings, const std::string& dtype,
     options.columns = views;
     options.model_version = model_version;
     options.rescore = rescore;
+    options.space_id = space_id;
     auto index = [&] {
         const py::gil_scoped_release release;
         return ItemIndex::build(keys.span(), vectors.view, options);
@@ -61,8 +62,8 @@ ItemIndex build(py::handle ids, py::handle embeddings, const std::string& dtype,
     return std::move(index.value());
 }
 
-void upsert(ItemIndex& index, py::handle ids, py::handle embeddings, const Columns& columns,
-            std::int64_t model_version) {
+void upsert(ItemIndex& index, py::handle ids, py::handle embeddings, const Columns& columns, std::int64_t model_version,
+            std::uint64_t space_id) {
     const auto keys = int64_input(ids, "ids", {"N"});
     const auto vectors = matrix_input(embeddings, "embeddings", {keys.shape(0), static_cast<py::ssize_t>(index.dim())},
                                       "ids has shape " + shape_of(keys.array));
@@ -71,7 +72,16 @@ void upsert(ItemIndex& index, py::handle ids, py::handle embeddings, const Colum
     Status status;
     {
         const py::gil_scoped_release release;
-        status = index.upsert(keys.span(), vectors.view, views, model_version);
+        status = index.upsert(keys.span(), vectors.view, views, model_version, space_id);
+    }
+    raise_unless_ok(status);
+}
+
+void calibrate(ItemIndex& index, std::int64_t model_version, float scale, float offset) {
+    Status status;
+    {
+        const py::gil_scoped_release release;
+        status = index.calibrate(model_version, scale, offset);
     }
     raise_unless_ok(status);
 }
@@ -137,6 +147,7 @@ void bind_index(py::module_& module) {
         .def_static("open", &open)
         .def("pinned", [](const ItemIndex& of) { return HeldView(of.pinned()); })
         .def("upsert", &upsert)
+        .def("calibrate", &calibrate)
         .def("remove", &write<&ItemIndex::remove>)
         .def("block", &write<&ItemIndex::block>)
         .def("unblock", &write<&ItemIndex::unblock>)

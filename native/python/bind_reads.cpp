@@ -3,6 +3,8 @@
 
 #include <memory>
 #include <string>
+#include <tuple>
+#include <vector>
 
 #include "arrays.hpp"
 #include "reading.hpp"
@@ -116,6 +118,19 @@ std::vector<std::int64_t> model_versions(const IndexView& view) {
     return versions.value();
 }
 
+// (number, works, space_id, scale, offset) of each.
+using VersionTuple = std::tuple<std::int64_t, std::size_t, std::uint64_t, float, float>;
+
+std::vector<VersionTuple> versions(const IndexView& view) {
+    const auto found = view.versions();
+    raise_unless_ok(found.status());
+    std::vector<VersionTuple> each;
+    for (const ModelVersion& of : found.value()) {
+        each.emplace_back(of.number, of.n_rows, of.space_id, of.scale, of.offset);
+    }
+    return each;
+}
+
 template <auto Property>
 auto value_of(const IndexView& view) {
     return (view.*Property)();
@@ -133,6 +148,7 @@ void bind_reads(py::class_<Face>& face) {
         .def_property_readonly("rescores", method<Face>(&value_of<&IndexView::rescores>))
         .def_property_readonly("model_version", method<Face>(&value_of<&IndexView::model_version>))
         .def_property_readonly("model_versions", method<Face>(&model_versions))
+        .def_property_readonly("versions", method<Face>(&versions))
         .def_property_readonly("generation", method<Face>(&value_of<&IndexView::generation>))
         .def_property_readonly("n_lists", method<Face>(&value_of<&IndexView::n_lists>))
         .def_property_readonly("bytes", method<Face>(&value_of<&IndexView::bytes>))

@@ -7,7 +7,7 @@ import pytest
 from damage import Damage, make, rewritten
 from damaged_indices import vectors
 from harmful_models import a_row_of, constant, write_damaged
-from small_bundle import DIM, RECALL_DIM, publish_small_bundle
+from small_bundle import DIM, RECALL_DIM, publish_small_bundle, without_spaces
 from small_tower import write_user_tower
 
 from karec.bundle import Bundle, publish
@@ -19,7 +19,7 @@ RECALL, USER, ITEM = "recall.karec", "recall_user_tower.onnx", "recall_item_towe
 
 @pytest.fixture(scope="module")
 def spaced(tmp_path_factory):
-    return publish_small_bundle(tmp_path_factory.mktemp("spaced"), recall=True).path
+    return without_spaces(publish_small_bundle(tmp_path_factory.mktemp("spaced"), recall=True))
 
 
 def index_of(dim=RECALL_DIM, version=1, shift=0):

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from karec.index import ItemIndex
 
+CALIBRATIONS = ((2.0, -3.0), (0.5, 8.0), (1.0, 0.0), (0.0, 1.0))
 IDS = st.lists(st.integers(-4, 12), max_size=12)
 
 
@@ -49,6 +50,7 @@ def test_the_same_writes_give_the_same_index(
         "block everything",
         "unblock",
         "adjust",
+        "calibrate",
         "exchange",
         "lists",
     ]
@@ -63,6 +65,8 @@ def test_the_same_writes_give_the_same_index(
         elif write == "adjust":
             halves = st.tuples(st.sampled_from([None, 2.0, -1.0, 0.5]), st.sampled_from([None, 7.0, -0.0]))
             twins.adjust(ids, *data.draw(halves.filter(lambda each: each != (None, None))))
+        elif write == "calibrate":
+            twins.calibrate(data.draw(st.sampled_from([3, 4, 5])), *data.draw(st.sampled_from(CALIBRATIONS)))
         elif write == "lists":
             twins.build_lists(data.draw(st.sampled_from([None, 1, 2, 3, 5])), data.draw(st.integers(0, 2**63 - 1)))
         elif write == "exchange":

@@ -18,7 +18,7 @@ from karec.kernels import portable
 from karec.kernels.portable.index_layout import ENTRY, HEADER, xxh64
 
 CHECKSUM = 64  # of header and table, in the header
-WORDS = st.sampled_from([0, 1, 2, 3, 4, 5, 7, 8, 10, 11, 12, 13, 63, 64, 255, 256, 2**31, 2**32 - 1])
+WORDS = st.sampled_from([0, 1, 2, 3, 4, 5, 7, 8, 10, 11, 12, 13, 14, 63, 64, 255, 256, 2**31, 2**32 - 1])
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +29,17 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for dtype in ("float16", "float32", "int8"):
         columns = [("creator_id", np.arange(70)), ("größe", rng.random(70).astype(np.float32))]
         index = _native.ItemIndex.build(
-            rng.permutation(999)[:70], rng.standard_normal((70, 5)), dtype, columns, 3, dtype == "int8"
+            rng.permutation(999)[:70],
+            rng.standard_normal((70, 5)),
+            dtype,
+            columns,
+            3,
+            dtype == "int8",
+            33 if dtype != "float16" else 0,
         )
         if dtype != "float32":
-            index.upsert([1000], np.ones((1, 5)), [(name, column[:1]) for name, column in columns], 4)
+            index.upsert([1000], np.ones((1, 5)), [(name, column[:1]) for name, column in columns], 4, 44)
+            index.calibrate(4, 0.5, 0.25)
             index.adjust([1000], [2], None)
             index.block([1000])
         if dtype != "int8":
@@ -68,7 +75,7 @@ def said(library: Any, path: Path, verify: bool) -> Any:
         else ()
     )
     return [
-        *(generation, index.model_versions, index.dim, index.dtype, index.rescores, found[4], index.n_lists),
+        *(generation, index.versions, index.dim, index.dtype, index.rescores, found[4], index.n_lists),
         *((name, column.dtype, xxh64(column)) for name, column in columns.items()),
         *(xxh64(array) for array in (ids, *found[:4], *probed[:4])),
     ]
@@ -111,8 +118,8 @@ def test_a_file_whose_ids_were_chosen_to_meet_in_one_bucket_is_refused(library: 
     """To look up n of them takes n² / 10 steps."""
     path = bytes(tmp_path / "index.karec")
     few, many = ids_of_one_bucket(1000), ids_of_one_bucket(2000)
-    _native.ItemIndex.build(few, np.ones((1000, 2)), "float16", [], 1, False).save(path)
+    _native.ItemIndex.build(few, np.ones((1000, 2)), "float16", [], 1, False, 0).save(path)
     assert len(library.ItemIndex.open(path, True, False)) == 1000
-    _native.ItemIndex.build(many, np.ones((2000, 2)), "float16", [], 1, False).save(path)
+    _native.ItemIndex.build(many, np.ones((2000, 2)), "float16", [], 1, False, 0).save(path)
     with pytest.raises(IndexFormatError, match="too many of them meet in one bucket"):
         library.ItemIndex.open(path, True, False)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +85,28 @@ def test_a_golden_file_with_lists_opens_and_is_written_with_the_same_bytes(tmp_p
         assert (tmp_path / "again.karec").read_bytes() == path.read_bytes()
 
 
+def make_spaced() -> ItemIndex:
+    """The float16 index whose versions are of known item towers; version 3 is brought to the scale of version 4."""
+    columns = {"creator_id": np.arange(7)}
+    index = ItemIndex.build(IDS, vectors(7, 0), "float16", columns, model_version=3, space_id=2**64 - 1)
+    index.upsert([11, 99], vectors(2, 5), {"creator_id": [70, 71]}, model_version=4, space_id=0xABC)
+    index.calibrate(3, scale=0.5, offset=8)
+    return index
+
+
+def test_a_golden_file_with_spaces_opens_and_is_written_with_the_same_bytes(tmp_path: Path) -> None:
+    path = GOLDEN / "v1-spaces.karec"
+    index = ItemIndex.open(path)
+    assert [astuple(each) for each in index.versions] == [(3, 6, 2**64 - 1, 0.5, 8.0), (4, 2, 0xABC, 1.0, 0.0)]
+    queries = {3: [0, 1, 0], 4: [0, 1, 0]}
+    assert index.scores(query_by_version=queries, ids=[5, 99]).tolist() == [71.5, 127.0]
+    for each in (index, make_spaced()):
+        each.save(tmp_path / "again.karec")
+        assert (tmp_path / "again.karec").read_bytes() == path.read_bytes()
+
+
 if __name__ == "__main__":
     for each in DTYPES:
         make(each).save(GOLDEN / f"v1-{each}.karec")
     make_listed().save(GOLDEN / "v1-lists.karec")
+    make_spaced().save(GOLDEN / "v1-spaces.karec")

@@ -109,7 +109,7 @@ def test_the_portable_backend_offers_what_the_stub_of_the_native_one_says() -> N
 
 def test_portable_rows_are_selected_from_as_their_vectors_are() -> None:
     rng = np.random.default_rng(0)
-    index = portable.ItemIndex.build(np.arange(50), rng.standard_normal((50, 8)), "int8", [], 0, False)
+    index = portable.ItemIndex.build(np.arange(50), rng.standard_normal((50, 8)), "int8", [], 0, False, 0)
     index.remove([30])
     rows, relevance, types = np.arange(29, -1, -1), rng.standard_normal(30), np.arange(30) % 3
     told, plain = (native_options("dpp_select", options) for options in ({"types": types, "type_weight": 0.2}, {}))

@@ -12,7 +12,7 @@ from karec.errors import DataError
 from karec.features.encoder import Encoder
 from karec.platform.folds.advance import advance
 from karec.platform.relations import Relation
-from karec.refresh.publish import MODELS, _with_communities, publish_bundle
+from karec.refresh.publish import MODELS, publish_bundle, with_communities
 
 GOLDEN = Path(__file__).parent.parent / "native" / "golden"
 
@@ -78,9 +78,9 @@ def test_the_manifest_says_which_ids_of_communities_were_ever_given(dataset, lat
     given = first.facts["communities"]
     assert given == first.snapshot.users["community"].max() >= 0
     none = {name: Relation(of.indptr * 0, of.values[:0]) for name, of in later.relations.items()}
-    alone, still = _with_communities(replace(later, relations=none), root)
+    alone, still = with_communities(replace(later, relations=none), root)
     assert still == given and "community" not in alone.users.columns
     publish(root, first.model_version + 1, lambda folder: alone.save(folder / "snapshot"), {"communities": still})
-    again, most = _with_communities(later, root)
+    again, most = with_communities(later, root)
     column = again.users["community"]
     assert column[column >= 0].min() == given + 1 and most == column.max()

@@ -24,8 +24,9 @@
 //
 // Scores are float32 and the same bits on every machine: the products of dimensions d ≡ j (mod 16) are added up in
 // order for each j, and the 16 sums are added in a fixed tree (see src/kernels/scoring_loops.inc). int8 rows meet a
-// query rounded to integers, whose sums are exact (see src/index/row_format.hpp). The work's adjustment comes last:
-// score·scale + offset. A score that overflows to NaN counts as −inf.
+// query rounded to integers, whose sums are exact (see src/index/row_format.hpp). Then come the scale and offset of the
+// row's model version, where it has any (ItemIndex::calibrate), and last the work's adjustment: score·scale + offset. A
+// score that overflows to NaN counts as −inf.
 #pragma once
 
 #include <concepts>
@@ -78,6 +79,18 @@ struct SearchCount {
     std::size_t unknown = 0;       // inputs skipped: not in the index, or of a model version without a query
     std::size_t blocked = 0;       // inputs skipped: blocked
     std::uint64_t generation = 0;  // what the search saw
+};
+
+// What an index knows of the vectors of one model version.
+struct ModelVersion {
+    std::int64_t number;
+    std::size_t n_rows = 0;      // works whose vectors are of it
+    std::uint64_t space_id = 0;  // of the item tower that made them: its file's XXH64; 0 = not known
+    // A row's inner product becomes product·scale + offset before the work's own adjustment, so that scores of several
+    // versions are on one scale. scale > 0, both finite.
+    float scale = 1.0f;
+    float offset = 0.0f;
+    bool is_calibrated() const noexcept { return scale != 1.0f || offset != 0.0f; }
 };
 
 struct VersionQuery {
@@ -136,6 +149,7 @@ class KAREC_API IndexView {
     bool rescores() const noexcept;
     std::int64_t model_version() const noexcept;                        // of the newest vectors
     Result<std::vector<std::int64_t>> model_versions() const noexcept;  // of all vectors, ascending
+    Result<std::vector<ModelVersion>> versions() const noexcept;        // the same, with what is known of each
     std::uint64_t generation() const noexcept;  // names the contents that a search saw; 1 after build, + 1 a write
     std::size_t n_lists() const noexcept;       // 0: there are none (ItemIndex::build_lists)
     std::size_t bytes() const noexcept;         // memory of everything that grows with the works, mapped or owned

@@ -46,6 +46,7 @@ class KAREC_API ItemIndex {
         DType dtype = DType::float16;
         std::span<const Column> columns;
         std::int64_t model_version = 0;
+        std::uint64_t space_id = 0;  // of the item tower (ModelVersion); 0 = not known
         // Keeps float32 rows beside int8 ones: the best 1.2·k of a search are scored again from them, and ranked by
         // that.
         bool rescore = false;
@@ -89,9 +90,16 @@ class KAREC_API ItemIndex {
 
     // Inserts works, or replaces their vectors and columns; adjustment and block stay, and so do the columns that are
     // not given. Refuses what build refuses, a column that the index has not or has in another dtype, and a new work
-    // without every column. O(ids·D), and a copy of each 64-KiB page of the id map that changes.
+    // without every column; and a `space_id` (0 = not said) other than the one that the version's vectors have: vectors
+    // of another item tower need another model version. O(ids·D), and a copy of each 64-KiB page of the id map that
+    // changes.
     Status upsert(std::span<const std::int64_t> ids, MatrixView embeddings, std::span<const Column> columns,
-                  std::int64_t model_version) noexcept;
+                  std::int64_t model_version, std::uint64_t space_id = 0) noexcept;
+
+    // From the next generation on, inner products with vectors of `model_version` become product·scale + offset. Kept
+    // until another version takes its place. Refuses a version that no vector is of, a scale that is not above 0, and
+    // what is not finite.
+    Status calibrate(std::int64_t model_version, float scale, float offset) noexcept;
 
     // Puts all works into lists around centroids, for searches that score a part of the rows (search_all, n_probe).
     // Every work gets another row, in the order of the lists, so that a list is read like a scan. Later upserts put
@@ -117,6 +125,7 @@ class KAREC_API ItemIndex {
     bool rescores() const noexcept { return pinned().rescores(); }
     std::int64_t model_version() const noexcept { return pinned().model_version(); }
     Result<std::vector<std::int64_t>> model_versions() const noexcept { return pinned().model_versions(); }
+    Result<std::vector<ModelVersion>> versions() const noexcept { return pinned().versions(); }
     std::uint64_t generation() const noexcept { return pinned().generation(); }
     std::size_t n_lists() const noexcept { return pinned().n_lists(); }
     std::size_t bytes() const noexcept { return pinned().bytes(); }

@@ -55,9 +55,9 @@ std::size_t Generation::code_for(std::int64_t version) {
     if (found == versions.end()) found = std::ranges::find(versions, std::size_t{0}, &ModelVersion::n_rows);
     if (found == versions.end()) {
         if (versions.size() == kCodes) return kCodes;
-        found = versions.insert(found, {version, 0});
+        found = versions.insert(found, ModelVersion{.number = version});
     }
-    found->number = version;
+    if (found->n_rows == 0) *found = ModelVersion{.number = version};
     // Rows from before have code 0: there was one version.
     if (versions.size() > 1) codes.grow(n_rows());
     return static_cast<std::size_t>(found - versions.begin());

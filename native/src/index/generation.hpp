@@ -17,6 +17,7 @@
 //     since the lists were made (moved, and all from n_ranged_rows() on), its range for the others.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -62,11 +63,6 @@ struct PagedColumn {
     PagedArray<std::byte> values;
 };
 
-struct ModelVersion {
-    std::int64_t number;
-    std::size_t n_rows;  // works whose vectors are of it
-};
-
 struct Generation {
     explicit Generation(RowFormat row_format) : format(row_format), rows(row_format.stride(), kLargePage) {}
 
@@ -74,6 +70,12 @@ struct Generation {
     RowFormat exact_format() const noexcept { return {format.dim, DType::float32}; }
     std::size_t n_rows() const noexcept { return rows.size(); }
     std::size_t code_of(std::size_t row) const noexcept { return codes.empty() ? 0 : *codes.at(row); }
+    // product·scale + offset of the row's model version; of a removed row, any number.
+    float on_one_scale(std::size_t row, float product) const noexcept {
+        const ModelVersion& version = versions[code_of(row)];
+        return product * version.scale + version.offset;
+    }
+    bool is_calibrated() const noexcept { return std::ranges::any_of(versions, &ModelVersion::is_calibrated); }
     float scale_of(std::size_t row) const noexcept { return scales.empty() ? 1.0f : *scales.at(row); }
     // The list of a row that holds a work, where there are lists.
     std::size_t list_of_row(std::size_t row) const noexcept {
@@ -92,7 +94,8 @@ struct Generation {
                    std::span<const Column* const> columns_in, std::size_t old = 0);
     // Puts rows that write_row has written, with vectors of `version`, into their lists. O(rows·n_lists·D).
     void put_in_lists(std::span<const std::int32_t> written, std::int64_t version);
-    // The code of a model version; a new one, or one without rows, if it has none; 256 if all are in use.
+    // The code of a model version; a new one, or one without rows, if it has none; 256 if all are in use. Of a version
+    // without rows nothing is known but its number.
     std::size_t code_for(std::int64_t version);
     // A copy with the same works in the same order (with lists, in the order of their lists), without removed rows.
     // O(N·D).

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <utility>
 
 #include "base/boundary.hpp"
@@ -76,6 +77,16 @@ std::size_t IndexView::n_lists() const noexcept {
 }
 std::size_t IndexView::bytes() const noexcept {
     return generation_->bytes();
+}
+
+Result<std::vector<ModelVersion>> IndexView::versions() const noexcept {
+    return at_boundary([&]() -> Result<std::vector<ModelVersion>> {
+        std::vector<ModelVersion> found;
+        std::ranges::copy_if(generation_->versions, std::back_inserter(found),
+                             [](const ModelVersion& version) { return version.n_rows > 0; });
+        std::ranges::sort(found, {}, &ModelVersion::number);
+        return found;
+    });
 }
 
 Result<std::vector<std::int64_t>> IndexView::model_versions() const noexcept {

@@ -55,7 +55,7 @@ Result<ItemIndex> ItemIndex::build(std::span<const std::int64_t> ids, MatrixView
         auto g = std::make_unique<Generation>(RowFormat{embeddings.cols, options.dtype});
         if (options.rescore) g->keep_exact();
         g->model_version = options.model_version;
-        g->versions.push_back({options.model_version, ids.size()});
+        g->versions.push_back({.number = options.model_version, .n_rows = ids.size(), .space_id = options.space_id});
         g->n_works = ids.size();
         g->id_map = IdMap(ids.size());
         std::vector<const Column*> columns;

@@ -1,6 +1,9 @@
 // The writes of ItemIndex: each is one transaction, which publishes the next generation whole or not at all.
 #include <algorithm>
+#include <cmath>
+#include <cstdio>
 #include <limits>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -60,6 +63,22 @@ Status check_new_works(const Generation& g, std::span<const std::int64_t> ids, s
                            " (at " + std::to_string(at) + ") is new: a new work needs every column");
 }
 
+std::string hexadecimal(std::uint64_t number) {
+    char text[17];
+    std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(number));
+    return text;
+}
+
+// Refuses vectors of another item tower than those that the index has of this model version.
+Status check_space(const Generation& g, std::int64_t model_version, std::uint64_t space_id) {
+    const auto version = std::ranges::find(g.versions, model_version, &ModelVersion::number);
+    if (version == g.versions.end() || version->n_rows == 0) return {};
+    if (space_id == 0 || version->space_id == 0 || space_id == version->space_id) return {};
+    return Status::invalid("the index holds vectors of model version " + std::to_string(model_version) +
+                           " in the space " + hexadecimal(version->space_id) + ", these are in " +
+                           hexadecimal(space_id) + ": vectors of another item tower need another model version");
+}
+
 // Copies what belongs to the work (block, adjustment) from its old row, or resets it where there is none (from < 0).
 void carry_over(Generation& g, std::int32_t from, std::size_t to) {
     const bool blocked = from >= 0 && g.blocked.has(static_cast<std::size_t>(from));
@@ -98,7 +117,7 @@ Result<std::size_t> set_blocked(GenerationStore& store, std::span<const std::int
 }  // namespace
 
 Status ItemIndex::upsert(std::span<const std::int64_t> ids, MatrixView embeddings, std::span<const Column> columns,
-                         std::int64_t model_version) noexcept {
+                         std::int64_t model_version, std::uint64_t space_id) noexcept {
     return at_boundary([&]() -> Status {
         // Copied, so that the ids that are checked are the ids that are written, whoever writes to the caller's array.
         const std::vector<std::int64_t> own(ids.begin(), ids.end());
@@ -114,6 +133,7 @@ Status ItemIndex::upsert(std::span<const std::int64_t> ids, MatrixView embedding
         auto ordered = in_order(*transaction, columns, own.size());
         if (!ordered.ok()) return ordered.status();
         if (Status status = check_new_works(*transaction, own, ordered.value()); !status.ok()) return status;
+        if (Status status = check_space(*transaction, model_version, space_id); !status.ok()) return status;
         if (own.empty()) return {};
         if (transaction->n_rows() + own.size() > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max())) {
             return Status::invalid("an index holds at most 2^31 − 1 rows");
@@ -123,6 +143,8 @@ Status ItemIndex::upsert(std::span<const std::int64_t> ids, MatrixView embedding
             return Status::invalid("the index holds vectors of 256 model versions: refresh some of them first");
         }
         transaction->model_version = model_version;
+        ModelVersion& version = transaction->versions[code];
+        if (version.n_rows == 0) version.space_id = space_id;
         transaction->id_map.make_room(transaction->n_works + own.size());
         std::vector<std::int32_t> written(own.size());
         for (std::size_t i = 0; i < own.size(); ++i) {
@@ -132,7 +154,7 @@ Status ItemIndex::upsert(std::span<const std::int64_t> ids, MatrixView embedding
             transaction->write_row(row, own[i], embeddings, i, code, ordered.value(),
                                    static_cast<std::size_t>(std::max(old, 0)));
             carry_over(*transaction, old, row);
-            ++transaction->versions[code].n_rows;
+            ++version.n_rows;
             if (old < 0) {
                 ++transaction->n_works;
             } else {
@@ -141,6 +163,24 @@ Status ItemIndex::upsert(std::span<const std::int64_t> ids, MatrixView embedding
             }
         }
         if (transaction->lists != nullptr) transaction->put_in_lists(written, model_version);
+        transaction.commit();
+        return {};
+    });
+}
+
+Status ItemIndex::calibrate(std::int64_t model_version, float scale, float offset) noexcept {
+    return at_boundary([&]() -> Status {
+        if (!std::isfinite(scale) || !std::isfinite(offset) || !(scale > 0.0f)) {
+            return Status::invalid("scale and offset of a model version must be finite, and scale above 0, got " +
+                                   std::to_string(scale) + " and " + std::to_string(offset));
+        }
+        WriteTransaction transaction(*store_);
+        const auto version = std::ranges::find(transaction->versions, model_version, &ModelVersion::number);
+        if (version == transaction->versions.end() || version->n_rows == 0) {
+            return Status::invalid("the index has no vector of model version " + std::to_string(model_version));
+        }
+        version->scale = scale;
+        version->offset = offset;
         transaction.commit();
         return {};
     });

@@ -94,6 +94,9 @@ void adjust_tile(const Generation& g, const Tile& tile, bool int8, float* scores
         const float* scales = g.scales.at(tile.first);
         for (std::size_t i = 0; i < tile.n; ++i) scores[i] *= scales[i];
     }
+    if (g.is_calibrated()) {
+        for (std::size_t i = 0; i < tile.n; ++i) scores[i] = g.on_one_scale(tile.first + i, scores[i]);
+    }
     if (g.adjustments.empty()) return;
     const Adjustment* adjustments = g.adjustments.at(tile.first);
     for (std::size_t i = 0; i < tile.n; ++i) {

@@ -60,6 +60,11 @@ void adjust_scores(const Generation& g, const std::int32_t* rows, std::size_t n,
             if (rows[i] >= 0) scores[i] *= *g.scales.at(static_cast<std::size_t>(rows[i]));
         }
     }
+    if (g.is_calibrated()) {
+        for (std::size_t i = 0; i < n; ++i) {
+            if (rows[i] >= 0) scores[i] = g.on_one_scale(static_cast<std::size_t>(rows[i]), scores[i]);
+        }
+    }
     if (g.adjustments.empty()) return;
     for (std::size_t i = 0; i < n; ++i) {
         if (rows[i] < 0) continue;

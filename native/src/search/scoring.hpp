@@ -1,5 +1,5 @@
 // Candidates to adjusted scores, in one pass over blocks of 128: look up ids, skip blocked works, prefetch, inner
-// product, scale and offset.
+// product, scale and offset of its version and of the work.
 //
 // While a block is scored, the rows of the next block and the id-map buckets of the block after it are prefetched. The
 // row of a blocked work is not read. Cost: one pass over the candidates' rows.
@@ -45,7 +45,8 @@ class ReadyQuery {
     ScratchVector<std::size_t> of_code_;  // empty: one query for all
 };
 
-// scores[i] → scores[i]·scale + offset for the rows ≥ 0, after the scale of an int8 row.
+// scores[i] → scores[i]·scale + offset for the rows ≥ 0, of the row's model version and then of its work, after the
+// scale of an int8 row.
 void adjust_scores(const Generation& g, const std::int32_t* rows, std::size_t n, bool int8, float* scores) noexcept;
 
 class Resolver {

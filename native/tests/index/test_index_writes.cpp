@@ -1,4 +1,5 @@
 // What a write to an ItemIndex does to the readings after it, and what it keeps.
+#include <cstdio>
 #include <limits>
 #include <string>
 #include <vector>
@@ -94,4 +95,52 @@ TEST(ids_of_one_upsert_may_not_repeat) {
     CHECK(status.code() == Code::invalid_argument);
     CHECK(status.message().find("14") != std::string::npos);
     CHECK(index.generation() == 1 && index.size() == 4);
+}
+
+TEST(scores_of_a_model_version_are_brought_to_one_scale_before_a_work_s_own_adjustment) {
+    ItemIndex index = make();
+    const std::vector<float> moved = {7};
+    CHECK(index.upsert(Ids{12}, {moved.data(), 1, 1, DType::float32}, {}, 1, 99).ok());
+    CHECK(index.calibrate(0, 0.5f, 4).ok());
+    const std::vector<float> scales = {10};
+    CHECK(index.adjust(Ids{10}, scales, {}).ok());
+    const VersionQuery each[] = {{0, kQuery}, {1, kQuery}};
+    const Query query{std::span<const VersionQuery>(each)};
+    std::vector<float> scores(4);
+    CHECK(index.scores(query, Candidates::of_ids(kIds), scores).ok());
+    CHECK((scores == std::vector<float>{45, 5, 7, 6}));
+    const auto versions = index.versions().value();
+    CHECK(versions.size() == 2 && versions[0].n_rows == 3 && versions[0].scale == 0.5f && versions[0].offset == 4);
+    CHECK(versions[1].space_id == 99 && !versions[1].is_calibrated());
+
+    const char* path = "test_index_writes.karec";
+    CHECK(index.save(path).ok());
+    std::vector<float> again(4);
+    CHECK(ItemIndex::open(path).value().scores(query, Candidates::of_ids(kIds), again).ok());
+    CHECK(again == scores);
+    std::remove(path);
+}
+
+TEST(vectors_of_another_item_tower_need_another_model_version) {
+    ItemIndex index = make();
+    const std::vector<float> moved = {7};
+    const MatrixView view{moved.data(), 1, 1, DType::float32};
+    CHECK(index.upsert(Ids{12}, view, {}, 1, 0xabc).ok());
+    const Status refused = index.upsert(Ids{13}, view, {}, 1, 0xdef);
+    CHECK(refused.message() ==
+          "the index holds vectors of model version 1 in the space 0000000000000abc, these are in 0000000000000def: "
+          "vectors of another item tower need another model version");
+    CHECK(index.upsert(Ids{13}, view, {}, 1).ok() && index.upsert(Ids{13}, view, {}, 1, 0xabc).ok());
+    CHECK(index.remove(Ids{12, 13}).ok());
+    CHECK(index.upsert(Ids{13}, view, {}, 1, 0xdef).ok());  // no vector of the version was left
+}
+
+TEST(a_scale_that_turns_scores_round_or_is_not_finite_is_refused_and_so_is_a_version_without_vectors) {
+    ItemIndex index = make();
+    for (const float scale : {0.0f, -1.0f, std::numeric_limits<float>::infinity()}) {
+        CHECK(!index.calibrate(0, scale, 0).ok());
+    }
+    CHECK(!index.calibrate(0, 1, std::numeric_limits<float>::quiet_NaN()).ok());
+    CHECK(index.calibrate(5, 1, 0).message() == "the index has no vector of model version 5");
+    CHECK(index.generation() == 1);
 }

@@ -2,7 +2,7 @@
 //
 //   FileHeader (128 bytes) · SectionEntry × n_sections (128 bytes each) · sections, in the table's order
 //
-// Sections: ids, rows, id map; then those of kinds 5 to 12 that the index needs, by number; then one for each column.
+// Sections: ids, rows, id map; then those of kinds 5 to 13 that the index needs, by number; then one for each column.
 // Each begins at a multiple of 64, the gap before it holds zeros, and the file ends with the last one. Checksums are
 // XXH64 with seed 0: of header and table together (with the checksum itself taken as zero), and of each section.
 #pragma once
@@ -17,6 +17,8 @@
 #include "index/generation.hpp"
 
 namespace karec {
+
+struct SpaceEntry;
 
 // The contents of a file, as spans into it.
 struct IndexContents {
@@ -34,6 +36,7 @@ struct IndexContents {
     std::span<const std::uint64_t> blocked;   // kind 10: where any row is blocked, one bit a row
     std::span<const float> centroids;         // kind 11: where rows lie in lists, one padded float32 row a list
     std::span<const std::int64_t> lists;      // kind 12: with them, the lists' model version, then their ends
+    std::span<const SpaceEntry> spaces;       // kind 13: where one is not {0, 1, 0}, for each model version by code
     std::vector<Column> columns;
 };
 

@@ -44,7 +44,16 @@ enum SectionKind : std::uint32_t {
     kBlocked = 10,
     kCentroids = 11,
     kLists = 12,
+    kSpaces = 13,
 };
+
+// What the file says of the vectors of one model version.
+struct SpaceEntry {
+    std::uint64_t space_id;
+    float scale;
+    float offset;
+};
+static_assert(sizeof(SpaceEntry) == 16);
 
 struct SectionEntry {
     std::uint32_t kind;

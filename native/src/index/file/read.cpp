@@ -94,7 +94,7 @@ std::uint64_t centroid_bytes(std::size_t dim) noexcept {
     return RowFormat{dim, DType::float32}.stride();
 }
 
-// The size of a section of that kind, computed from the header; those of versions and lists have any number of entries.
+// The size of a section of that kind, computed from the header; those of versions, lists and spaces have any number.
 std::uint64_t bytes_of(std::uint32_t kind, const FileHeader& header, const SectionEntry& entry) noexcept {
     const std::uint64_t n = header.n_rows;
     const RowFormat format{header.dim, static_cast<DType>(header.dtype)};
@@ -116,6 +116,8 @@ std::uint64_t bytes_of(std::uint32_t kind, const FileHeader& header, const Secti
             return n;
         case kAdjustments:
             return n * sizeof(Adjustment);
+        case kSpaces:
+            return entry.bytes / sizeof(SpaceEntry) * sizeof(SpaceEntry);
         case kCentroids:
             return entry.bytes / centroid_bytes(header.dim) * centroid_bytes(header.dim);
         default:
@@ -155,6 +157,9 @@ void keep(std::uint32_t kind, std::span<const std::byte> bytes, IndexContents& c
         case kLists:
             contents.lists = elements<std::int64_t>(bytes);
             break;
+        case kSpaces:
+            contents.spaces = elements<SpaceEntry>(bytes);
+            break;
         default:
             contents.blocked = elements<std::uint64_t>(bytes);
     }
@@ -174,6 +179,18 @@ Status check_together(const IndexContents& contents, bool has_scales, bool has_c
     if (!contents.blocked.empty() && rest != 0 && contents.blocked.back() >> rest != 0) {
         return damaged("it blocks rows that it does not have");
     }
+    return {};
+}
+
+// Checks that there is one entry a model version, and that scores stay finite and in their order.
+Status check_spaces(const IndexContents& contents) {
+    if (contents.spaces.size() != std::max<std::size_t>(contents.versions.size(), 1)) {
+        return damaged("its spaces and its model versions do not fit");
+    }
+    const auto fits = [](const SpaceEntry& each) {
+        return std::isfinite(each.scale) && each.scale > 0.0f && std::isfinite(each.offset);
+    };
+    if (!std::ranges::all_of(contents.spaces, fits)) return damaged("the scale of a model version is not above 0");
     return {};
 }
 
@@ -205,13 +222,13 @@ Result<IndexContents> read_index(std::span<const std::byte> file, bool verify) {
     contents.generation = header.generation;
     contents.format = {header.dim, static_cast<DType>(header.dtype)};
     std::uint64_t end = sizeof header + table.size_bytes();
-    bool has[kLists + 1] = {};
+    bool has[kSpaces + 1] = {};
     std::size_t s = 0;
     for (std::uint32_t last = 0; s < table.size(); ++s) {
         const SectionEntry& entry = table[s];
         if (s >= 3 && entry.kind == kColumn) break;
         const bool expected = s < 3 ? entry.kind == s + 1 : entry.kind > kColumn && entry.kind > last;
-        if (!expected || entry.kind > kLists || entry.dtype != 0 || entry.name[0] != 0) {
+        if (!expected || entry.kind > kSpaces || entry.dtype != 0 || entry.name[0] != 0) {
             return damaged("its sections are out of order");
         }
         auto bytes = section_bytes(file, entry, bytes_of(entry.kind, header, entry), verify, end);
@@ -226,6 +243,8 @@ Result<IndexContents> read_index(std::span<const std::byte> file, bool verify) {
     status = check_together(contents, has[kScales], has[kCodes], has[kExact]);
     if (!status.ok()) return status;
     if (has[kCentroids] || has[kLists]) status = check_lists(contents);
+    if (!status.ok()) return status;
+    if (has[kSpaces]) status = check_spaces(contents);
     if (!status.ok()) return status;
     if (verify && !id_map_matches(contents.buckets, contents.ids))
         return damaged("its id map does not fit its ids, or too many of them meet in one bucket");
@@ -246,11 +265,17 @@ std::unique_ptr<Generation> map_index(const IndexContents& contents, const std::
         g->exact.map(owner, contents.exact);
     }
     if (contents.versions.size() > 1) {
-        for (const std::int64_t version : contents.versions) g->versions.push_back({version, 0});
+        for (const std::int64_t version : contents.versions) g->versions.push_back({.number = version});
         for (const std::uint8_t code : contents.codes) ++g->versions[code].n_rows;
         g->codes.map(owner, contents.codes);
     } else {
-        g->versions.push_back({contents.model_version, contents.ids.size()});
+        g->versions.push_back({.number = contents.model_version, .n_rows = contents.ids.size()});
+    }
+    for (std::size_t code = 0; code < contents.spaces.size(); ++code) {
+        const SpaceEntry& said = contents.spaces[code];
+        g->versions[code].space_id = said.space_id;
+        g->versions[code].scale = said.scale;
+        g->versions[code].offset = said.offset;
     }
     g->adjustments.map(owner, contents.adjustments);
     g->blocked.words().map(owner, contents.blocked);

@@ -1,4 +1,5 @@
 // Generation → index file, in two passes: checksums, then writing.
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <system_error>
@@ -23,7 +24,8 @@ struct Section {
 };
 
 std::vector<Section> sections_of(const Generation& g, const std::vector<std::int64_t>& versions,
-                                 const std::vector<std::uint64_t>& blocked, const std::vector<std::int64_t>& lists) {
+                                 const std::vector<std::uint64_t>& blocked, const std::vector<std::int64_t>& lists,
+                                 const std::vector<SpaceEntry>& spaces) {
     std::vector<Section> sections;
     const auto add = [&](std::uint32_t kind, std::vector<std::span<const std::byte>> pieces) -> SectionEntry& {
         Section& section = sections.emplace_back();
@@ -46,6 +48,7 @@ std::vector<Section> sections_of(const Generation& g, const std::vector<std::int
         add(kCentroids, {std::as_bytes(std::span(g.lists->centroids))});
         add(kLists, {std::as_bytes(std::span(lists))});
     }
+    if (!spaces.empty()) add(kSpaces, {std::as_bytes(std::span(spaces))});
     for (const PagedColumn& column : g.columns) {
         SectionEntry& entry = add(kColumn, bytes_of_pieces(column.values));
         entry.dtype = static_cast<std::uint32_t>(column.dtype);
@@ -80,7 +83,12 @@ Status write_index(const std::string& path, const Generation& g) {
         lists.push_back(g.lists->model_version);
         lists.insert(lists.end(), g.lists->ends.begin(), g.lists->ends.end());
     }
-    const std::vector<Section> sections = sections_of(g, versions, blocked, lists);
+    std::vector<SpaceEntry> spaces;
+    const auto is_said = [](const ModelVersion& version) { return version.space_id != 0 || version.is_calibrated(); };
+    if (std::ranges::any_of(g.versions, is_said)) {
+        for (const ModelVersion& each : g.versions) spaces.push_back({each.space_id, each.scale, each.offset});
+    }
+    const std::vector<Section> sections = sections_of(g, versions, blocked, lists, spaces);
     std::vector<SectionEntry> table;
     table.reserve(sections.size());
     for (const Section& section : sections) table.push_back(section.entry);

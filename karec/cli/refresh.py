@@ -1,0 +1,76 @@
+"""``karec refresh``: the vectors of a library, made again and again while it serves."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Hashable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from karec.cli.inputs import progress_bars, table_console
+
+if TYPE_CHECKING:
+    from karec.bundle import Bundle
+    from karec.types import Array
+
+
+def run(arguments: argparse.Namespace) -> None:
+    console = table_console()
+    from karec.bundle import Bundle, identity_of
+    from karec.cli.tables import facts_table
+    from karec.refresh.library_state import library_state
+    from karec.refresh.pace import Pace
+    from karec.refresh.rolling import refreshing, remove_retired
+
+    pace, root = Pace(arguments.share), arguments.root
+    bundle = Bundle.open(root)
+    while True:
+        if identity_of(root) != identity_of(bundle.path):
+            bundle = Bundle.open(root)
+        named = identity_of(bundle.path)
+        counts = None if arguments.config is None else counters_since(arguments.config, bundle)
+        with refreshing(bundle, counts) as refresh, progress_bars() as progress:
+            refresh.run(refresh.begin(_now_ms()), pace, progress, partial(_is_served, root, named))
+        remove_retired(bundle.path.parent)
+        console.print(facts_table(f"Library of {bundle.path}", library_state(bundle, _now_ms()).facts()))
+        if arguments.once:
+            return
+        pace.rest()
+
+
+def counters_since(path: Path, bundle: Bundle) -> Callable[[Array], Array]:
+    """What the state store of the ``karec.toml`` at ``path`` counts for works, in the order of the bundle's encoder.
+
+    ValueError: it has no table ``live``, or one whose state no other process sees. DataError: the store is of another
+    log or of other labels.
+    """
+    from karec.config.live_settings import MEMORY
+    from karec.config.scenes import Config
+    from karec.features.live import places
+    from karec.platform.event_log.head import read_head
+    from karec.platform.state.folded import Folded
+    from karec.platform.state.opening import open_store
+    from karec.platform.state.reader import StateReader
+
+    settings, folder = Config.read(path).live, path.absolute().parent
+    if settings is None:
+        raise ValueError(f"{path} has no table [live], which says where the counters of works are kept")
+    if settings.state == MEMORY:
+        raise ValueError(f"{path}: [live] keeps its state in the memory of the service alone (state = {MEMORY!r})")
+    folded = Folded(bundle.snapshot, read_head(folder / settings.events))
+    reader = StateReader(open_store(settings.address(folder)), folded)
+    wanted = places(folded.counters, bundle.encoder.works.counters)
+    return lambda ids: reader.works(ids)[:, wanted]
+
+
+def _is_served(root: Path, named: Hashable) -> bool:
+    """Whether ``current`` still names the bundle that is refreshed."""
+    from karec.bundle import identity_of
+
+    return identity_of(root) == named
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

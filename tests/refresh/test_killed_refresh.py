@@ -1,0 +1,91 @@
+"""SIGKILL at random moments of a refresh: every shard that is there is whole, and the rounds that others end have the
+vectors of rounds that nobody interrupted.
+"""
+
+import os
+import random
+import shutil
+import signal
+import time
+
+import numpy as np
+import pytest
+from killed_publishers import ended, forked
+
+from karec._clock import HOUR_MS
+from karec.bundle import Bundle
+from karec.index import ItemIndex
+from karec.refresh.pace import Pace
+from karec.refresh.rolling import refreshing
+from karec.refresh.rounds import Round
+from karec.refresh.shards import library_of, shards_in
+
+KILLS = 24
+SIZE = 3  # works of a shard: 14 in a round
+
+
+def next_round(bundle, told=lambda: True):
+    """Goes on with the round that was begun, or begins the next one, of a moment that its number gives."""
+    with refreshing(bundle) as work:
+        former = Round.open(work.library)
+        number = 1 if former is None else former.number + 1
+        work.run(work.begin(number * HOUR_MS, SIZE), Pace(1.0), goes_on=told)
+
+
+def refresh_for_ever(folder, told):
+    bundle = Bundle.open(folder, verify=False)
+
+    def tell():
+        os.write(told, b".")
+        return True
+
+    while True:
+        next_round(bundle, tell)
+
+
+def vectors_by_file(library):
+    return {
+        (shard.round, shard.number, file.relative_to(shard.path).as_posix()): (
+            index.ids,
+            index.embeddings(index.lookup(index.ids)),
+        )
+        for shard in shards_in(library)
+        for file in sorted(shard.path.rglob("*.karec"))
+        for index in [ItemIndex.open(file)]
+    }
+
+
+@pytest.fixture
+def copies(published, tmp_path):
+    """Two copies of one bundle."""
+    for name in ("killed", "unbroken"):
+        shutil.copytree(published[0].path.parent, tmp_path / name, symlinks=True)
+    return [Bundle.open(tmp_path / name, verify=False).path for name in ("killed", "unbroken")]
+
+
+def test_what_was_written_is_whole_and_ends_as_if_nobody_had_been_killed(copies):
+    killed, unbroken = copies
+    rng = random.Random(0)
+    for _ in range(KILLS):
+        reading, writing = os.pipe()
+        child = forked(refresh_for_ever, killed, writing)
+        os.close(writing)
+        for _ in range(rng.randrange(1, 20)):
+            assert os.read(reading, 1)
+        until = time.perf_counter() + rng.uniform(0, 0.01)
+        while time.perf_counter() < until:
+            pass
+        os.kill(child, signal.SIGKILL)
+        assert ended(child) == -signal.SIGKILL
+        os.close(reading)
+        vectors_by_file(library_of(killed))  # opens and checks every file
+    next_round(Bundle.open(killed, verify=False))  # ends the round that was begun, if one is open
+    last = Round.open(library_of(killed))
+    reference = Bundle.open(unbroken, verify=False)
+    while (former := Round.open(library_of(unbroken))) is None or former.number < last.number:
+        next_round(reference)
+    found, expected = vectors_by_file(library_of(killed)), vectors_by_file(library_of(unbroken))
+    assert last.number > 3 and found.keys() == expected.keys()
+    for file, (ids, vectors) in expected.items():
+        np.testing.assert_array_equal(found[file][0], ids)
+        np.testing.assert_array_equal(found[file][1], vectors)

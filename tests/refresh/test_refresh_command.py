@@ -1,0 +1,88 @@
+"""``karec refresh`` and what ``karec inspect`` says of it, as somebody types them."""
+
+import shutil
+
+import numpy as np
+import pytest
+from live_bundle import live_config
+
+from karec.bundle import Bundle
+from karec.cli import main
+from karec.cli.refresh import counters_since
+from karec.config.live import LiveCascade
+from karec.refresh.library_state import library_state
+from karec.refresh.pace import Pace
+from karec.refresh.roll_in import roll_in
+from karec.refresh.rolling import refreshing
+from karec.refresh.shards import shards_in
+
+
+@pytest.fixture
+def root(published, tmp_path):
+    shutil.copytree(published[0].path.parent, tmp_path / "bundles", symlinks=True)
+    return tmp_path / "bundles"
+
+
+def test_one_round_moves_the_library_to_the_model_that_rolls_in(root, published, capsys):
+    roll_in(published[1], published[0].snapshot, root, sample=10)
+    assert main(["inspect", str(root)]) == 0
+    assert "1: 30, 2: 10" in capsys.readouterr().out
+    assert main(["refresh", str(root), "--once", "--share", "1"]) == 0
+    told = capsys.readouterr().out
+    assert "1, 40 of 40 works (100%)" in told and "2: 40" in told
+    assert library_state(Bundle.open(root, verify=False), 0).rows == {2: 40}
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--share", "0"], "share = 0: expected a share of a core, above 0 and at most 1"),
+        (["--share", "nan"], "share = nan: expected a share of a core"),
+        (["--config", "absent.toml"], "absent.toml"),
+    ],
+)
+def test_what_it_cannot_do_is_told_in_a_line(root, capsys, options, told):
+    assert main(["refresh", str(root), "--once", *options]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("karec refresh: ") and told in error and error.count("\n") == 1
+
+
+def test_what_is_no_bundle_is_refused(tmp_path, capsys):
+    assert main(["refresh", str(tmp_path), "--once"]) == 2
+    assert str(tmp_path) in capsys.readouterr().err
+
+
+def test_vectors_are_of_the_counters_that_the_state_store_has(tmp_path):
+    pytest.importorskip("lmdb")
+    config = live_config(tmp_path / "demo", state="state")
+    live = LiveCascade.from_config(config)
+    bundle = live.cascades["home"].bundle
+    user, work, now = int(bundle.snapshot.users.ids[0]), int(bundle.snapshot.works.ids[3]), bundle.snapshot.time_ms + 1
+    row = {"kind": "exposure", "user": user, "work": work, "scene": "home", "position": 0, "labels": ["click"]}
+    assert live.record([row] * 3, now_ms=now).events == 3
+    live.close()
+    counts = counters_since(config, bundle)
+    names, at = bundle.encoder.works.counters, bundle.snapshot.works.lookup(np.array([work]))
+    before = np.array([bundle.snapshot.works[name][at[0]] for name in names])
+    assert dict(zip(names, counts(np.array([work]))[0] - before, strict=True))["count_exposed"] == 3
+    with refreshing(bundle, counts) as refresh:
+        begun = refresh.begin(now, 40)
+        refresh.run(begun, Pace(1.0))
+        shard, _ = shards_in(refresh.library)
+    index = shard.index("index.karec")
+    items = bundle.encoder.encode_items(bundle.snapshot, at, now, counts(np.array([work])))
+    expected = bundle.item_tower.run(items, "item_vector")[0].astype(np.float16).astype(np.float32)
+    np.testing.assert_array_equal(index.embeddings(index.lookup([work])), expected)
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [("memory:", r"keeps its state in the memory of the service alone"), (None, r"has no table \[live\]")],
+)
+def test_a_config_that_leads_to_no_store_is_refused(tmp_path, written, told):
+    config = live_config(tmp_path / "demo")
+    if written is None:
+        text = config.read_text()
+        config.write_text(text[: text.index("[live]")] + text[text.index("[scenes.home]") :])
+    with pytest.raises(ValueError, match=told):
+        counters_since(config, Bundle.open(tmp_path / "demo" / "bundles", verify=False))

@@ -1,0 +1,218 @@
+"""A round has every work once, whoever is stopped when, and a service that follows has what the round made."""
+
+import shutil
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from karec._clock import HOUR_MS
+from karec.bundle import Bundle
+from karec.bundle.spaces import PRERANK, RECALL
+from karec.errors import DataError, IndexFormatError
+from karec.refresh.following import LibraryFollower
+from karec.refresh.kinds import kind_index, songs_and_creators
+from karec.refresh.library_state import library_state
+from karec.refresh.pace import Pace
+from karec.refresh.rolling import refreshing, remove_retired
+from karec.refresh.rounds import FILE, Round, order_of
+from karec.refresh.shards import library_of, shards_in
+
+FULL = Pace(1.0)
+
+
+@pytest.fixture
+def bundle(published, tmp_path):
+    """A copy of version 1, in which nothing was refreshed."""
+    shutil.copytree(published[0].path.parent, tmp_path / "bundles", symlinks=True)
+    return Bundle.open(tmp_path / "bundles", verify=False)
+
+
+def again(bundle):
+    """The same bundle as another process opens it."""
+    return Bundle.open(bundle.path, verify=False)
+
+
+def refresh(bundle, now_ms, shards=10**6):
+    """The round, begun or gone on with, of seven works a shard, until so many shards were made."""
+    left = iter([True] * shards)
+    with refreshing(again(bundle)) as work:
+        begun = work.begin(now_ms, 7)
+        work.run(begun, FULL, goes_on=lambda: next(left, False))
+    return begun
+
+
+def now_of(bundle):
+    return bundle.snapshot.time_ms + 5 * HOUR_MS
+
+
+def towers_say(bundle, ids, time_ms, space=PRERANK):
+    """The vectors of works by the item tower, as float16."""
+    items = bundle.encoder.encode_items(bundle.snapshot, bundle.snapshot.works.lookup(ids), time_ms)
+    return bundle.item_tower_of(space).run(items, "item_vector")[0].astype(np.float16).astype(np.float32)
+
+
+def test_a_round_has_every_work_once_with_the_vectors_of_its_beginning(bundle):
+    now = now_of(bundle)
+    refresh(bundle, now)
+    shards = [shard for shard in shards_in(library_of(bundle.path)) if not shard.ends_round]
+    indices = [shard.index(PRERANK.index) for shard in shards]
+    assert [len(index) for index in indices] == [7] * 5 + [5]
+    ids = np.concatenate([index.ids for index in indices])
+    assert sorted(ids) == sorted(bundle.snapshot.works.ids)
+    for index in indices:
+        assert set(index.columns["refreshed_ms"]) == {now} and index.model_versions == (1,)
+        np.testing.assert_array_equal(index.embeddings(index.lookup(index.ids)), towers_say(bundle, index.ids, now))
+
+
+def test_who_follows_has_the_refreshed_vectors_and_the_means_of_kinds(bundle):
+    now, ids = now_of(bundle), bundle.snapshot.works.ids
+    bundle.index.block(ids[:2])
+    bundle.index.adjust(ids[3:4], offset=2.0)
+    follower = LibraryFollower()
+    assert follower.catch_up(bundle) == 0
+    refresh(bundle, now, 2)
+    assert follower.catch_up(bundle) == 14
+    refresh(bundle, now)
+    assert follower.catch_up(bundle) == 26 and follower.catch_up(bundle) == 0
+    spaces = [PRERANK] if bundle.recall_index is None else [PRERANK, RECALL]
+    for space in spaces:
+        index = bundle.index_of(space)
+        np.testing.assert_array_equal(index.embeddings(index.lookup(ids)), towers_say(bundle, ids, now, space))
+    assert bundle.index.search(np.zeros(8), ids=ids[:5], k=5).blocked == 2
+    assert bundle.index.scores(np.zeros(8), ids=ids[3:4]).tolist() == [2.0]
+    made = kind_index(songs_and_creators(bundle.snapshot)["creator"], bundle.snapshot, bundle.index)
+    kind = bundle.kind("creator").index
+    np.testing.assert_array_equal(kind.embeddings(kind.lookup(made.ids)), made.embeddings(made.lookup(made.ids)))
+
+
+def test_works_that_were_removed_stay_out(bundle):
+    refresh(bundle, now_of(bundle))
+    gone = bundle.snapshot.works.ids[:3]
+    bundle.index.remove(gone)
+    assert LibraryFollower().catch_up(bundle) == 37
+    assert bundle.index.lookup(gone).tolist() == [-1, -1, -1]
+
+
+@pytest.mark.parametrize("shards", [0, 1, 5])
+def test_a_round_that_was_stopped_ends_in_the_same_vectors(bundle, shards):
+    now = now_of(bundle)
+    begun = refresh(bundle, now, shards)
+    assert refresh(bundle, now + 9 * HOUR_MS).number == begun.number == 1
+    LibraryFollower().catch_up(bundle)
+    ids = bundle.snapshot.works.ids
+    np.testing.assert_array_equal(bundle.index.embeddings(bundle.index.lookup(ids)), towers_say(bundle, ids, now))
+
+
+def test_a_round_leaves_its_shards_alone_and_the_next_begins_with_the_oldest_vectors(bundle):
+    now = now_of(bundle)
+    refresh(bundle, now)
+    second = refresh(bundle, now + HOUR_MS, 2)
+    library = library_of(bundle.path)
+    assert second.number == 2 and {shard.round for shard in shards_in(library)} == {1, 2}
+    state = library_state(again(bundle), now + 3 * HOUR_MS)
+    assert (state.round, state.refreshed, state.works, dict(state.rows)) == (2, 14, 40, {1: 40})
+    assert (state.youngest_ms, state.oldest_ms) == (2 * HOUR_MS, 3 * HOUR_MS)
+    refresh(bundle, now)
+    assert {shard.round for shard in shards_in(library)} == {2}
+    assert library_state(again(bundle), now + HOUR_MS).oldest_ms == 0
+
+
+def test_before_a_round_ages_are_of_the_snapshot_s_moment(bundle):
+    state = library_state(bundle, bundle.snapshot.time_ms + 7)
+    assert (state.round, state.refreshed, state.youngest_ms, state.oldest_ms) == (0, 0, 7, 7)
+    assert state.facts()["round"] == "none" and not state.is_mixed
+
+
+def test_two_refreshes_of_one_library_are_refused(bundle):
+    with refreshing(bundle), pytest.raises(DataError, match=r"another refresh works in .*library/v0000000001"):
+        refresh(bundle, 0)
+
+
+def test_a_damaged_shard_is_refused_by_name(bundle):
+    refresh(bundle, now_of(bundle))
+    path = shards_in(library_of(bundle.path))[0].path / PRERANK.index
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(IndexFormatError, match=str(path)):
+        LibraryFollower().catch_up(bundle)
+
+
+def test_shards_of_another_item_tower_are_refused(bundle, published):
+    begun = refresh(bundle, now_of(bundle), 1)
+    library = library_of(bundle.path)
+    shutil.copyfile(published[1] / "item_tower.onnx", bundle.path / "item_tower.onnx")
+    with pytest.raises(
+        DataError, match=rf"index\.karec holds vectors of model version 1 in the space .*remove {library}"
+    ):
+        LibraryFollower().catch_up(again(bundle))
+    with pytest.raises(DataError, match=f"{library} is of other item towers than"):
+        refresh(bundle, 0)
+    assert begun.spaces[PRERANK.index] != 0
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"\0" * 400])
+def test_a_damaged_round_is_refused_by_name(bundle, content):
+    refresh(bundle, now_of(bundle), 1)
+    path = library_of(bundle.path) / FILE
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=rf"{path} is not a round of a refresh .*: remove it, and a new round begins"):
+        Round.open(path.parent)
+
+
+def test_a_bundle_without_an_item_tower_is_refused(bundle):
+    (bundle.path / "item_tower.onnx").unlink()
+    with pytest.raises(DataError, match=r"has no item_tower\.onnx: nothing can refresh its vectors"):
+        refresh(bundle, 0)
+
+
+def test_libraries_of_retired_bundles_go(bundle):
+    refresh(bundle, 0, 1)
+    root, library = bundle.path.parent, library_of(bundle.path)
+    remove_retired(root)
+    assert library.exists()
+    shutil.rmtree(bundle.path)
+    remove_retired(root)
+    assert not library.exists()
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.integers(-5, 100), st.integers(0, 9)), unique_by=lambda each: each[0]))
+def test_older_and_more_shown_works_come_first(works):
+    ids, ages, exposed = (
+        (np.array(column, np.int64) for column in zip(*works, strict=True)) if works else [np.zeros(0, int)] * 3
+    )
+    order = order_of(ids, ages, exposed).tolist()
+    assert sorted(order) == sorted(ids.tolist())
+    of = {each[0]: (max(each[1], 0), each[2]) for each in works}
+    for before, after in pairwise(order):
+        (age, shown), (other_age, other_shown) = of[before], of[after]
+        assert not (other_age > age and other_shown >= shown) and not (other_age >= age > 0 and other_shown > shown)
+
+
+def test_at_a_share_of_a_core_it_rests_until_it_has_used_no_more():
+    clock = {"worked": 0.0, "now": 0.0}
+    rests = []
+
+    def wait(seconds):
+        rests.append(seconds)
+        clock["now"] += seconds
+
+    pace = Pace(0.25, wait, lambda: clock["worked"], lambda: clock["now"])
+    for worked, passed in ((1.0, 1.0), (1.0, 2.0), (1.0, 9.0)):
+        clock = {"worked": clock["worked"] + worked, "now": clock["now"] + passed}
+        pace.rest()
+    assert rests == [3.0, 2.0]
+    with pytest.raises(ValueError, match="share = 0: expected a share of a core"):
+        Pace(0)
+
+
+def test_works_without_a_vector_are_left_out(bundle):
+    gone = bundle.snapshot.works.ids[:4]
+    bundle.index.remove(gone)
+    bundle.index.save(bundle.path / PRERANK.index)
+    begun = refresh(bundle, now_of(bundle))
+    assert len(begun.order) == 36 and not np.isin(gone, begun.order).any()
+    assert replace(library_state(again(bundle), 0), rows={}).works == 36
