@@ -97,6 +97,8 @@ class Beside(Begun[R_co]):
             raise
         finally:
             os.close(writer)
+        with suppress(OSError):  # one that has died already
+            os.setpriority(os.PRIO_PROCESS, self._child.pid, os.nice(0) + NICE)
         self._thread = threading.Thread(target=self._follow, args=(work, reader), name="karec-beside", daemon=True)
         self._thread.start()
 
@@ -146,7 +148,6 @@ class Beside(Begun[R_co]):
 
 def _run(reports: int) -> None:
     """What the process does: the work from its standard input, its progress and its end into the pipe ``reports``."""
-    os.nice(NICE)
     with open(reports, "wb") as told:
 
         def tell(what: str, said: Any) -> None:

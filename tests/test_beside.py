@@ -12,6 +12,7 @@ from karec.errors import DataError, KarecError
 
 WORKS = """
 import os
+import threading
 from dataclasses import dataclass
 from karec.errors import DataError
 
@@ -26,9 +27,10 @@ class Sum:
 
 
 @dataclass(frozen=True)
-class Niceness:
+class Endless:
     def run(self, progress):
-        return os.nice(0)
+        progress(1, 2, "waiting")
+        threading.Event().wait()
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,9 @@ def test_the_second_process_gives_its_result_and_its_progress(works):
 
 
 def test_it_gives_way_to_what_is_waited_for(works):
-    with Beside(works.Niceness()) as work:
-        assert work.result() == min(os.nice(0) + _beside.NICE, 19)
+    with Beside(works.Endless()) as work:
+        niceness = os.getpriority(os.PRIO_PROCESS, work._child.pid)
+    assert niceness == min(os.nice(0) + _beside.NICE, 19)
 
 
 def test_what_is_raised_there_is_raised_here(works):
@@ -70,7 +73,7 @@ def test_a_process_that_dies_is_told_of(works):
     def kill(*_):
         work._child.kill()
 
-    with Beside(works.Sum((1,) * 1000), kill) as work, pytest.raises(KarecError, match="for Sum ended with status -9"):
+    with Beside(works.Endless(), kill) as work, pytest.raises(KarecError, match="for Endless ended with status -9"):
         work.result()
 
 
