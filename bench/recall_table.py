@@ -2,20 +2,23 @@
 
     OMP_NUM_THREADS=1 python bench/recall_table.py [WORKS, 1_000_000] [USERS, 20_000]
 
-A platform of the synthetic world, whose communities are found as at publish, and co-watch vectors and item vectors
-drawn at random: what they find is no matter here. Quotas add up to more than the 100,000 works that leave recall. The
-median of REQUESTS users, drawn with a fixed seed, after WARM; each channel is asked through the checks that the cascade
-makes.
-The model channel scans all works exactly; bench/ann_table.py has what lists make of it.
+A platform of the synthetic world, whose communities are found as at publish; item and user vectors that lie as a
+tower's do, in lists of which as many are read as publishing would choose; co-watch vectors drawn at random, since what
+they find is no matter here. Quotas add up to more than the 100,000 works that leave recall. The median of REQUESTS
+users, drawn with a fixed seed, after WARM; each channel is asked through the checks that the cascade makes. The model
+channel is asked both ways in every request, by lists and by an exact scan, in turns first, and merged with each; the
+sums are of one way.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+import workloads
 
 from karec.features.cowatch import CowatchVectors
 from karec.index import ItemIndex
@@ -34,11 +37,13 @@ from karec.recall.popular import Indicators, Popular
 from karec.recall.profile import Profile
 from karec.recall.social import Social
 from karec.refresh.communities import communities
+from karec.refresh.lists import ASKED, build_measured_lists
 from karec.simulate.world import make_world
 from karec.stage import Source, merge, recall
 from karec.types import Array, Candidates, Request
 
-DIM, WATCHED, LIMIT, REQUESTS, WARM = 64, 20_000, 100_000, 200, 30
+WATCHED, LIMIT, REQUESTS, WARM = 20_000, 100_000, 200, 30
+LISTS, EXACT = "model, by lists", "model, exact scan"
 
 
 @dataclass(frozen=True)
@@ -58,15 +63,15 @@ def platform(n_works: int, n_users: int) -> Snapshot:
 
 
 def unit_vectors(n: int, rng: np.random.Generator) -> Array:
-    vectors = rng.standard_normal((n, DIM), dtype=np.float32)
+    vectors = rng.standard_normal((n, workloads.DIM), dtype=np.float32)
     return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
 
-def channels(snapshot: Snapshot, index: ItemIndex, rng: np.random.Generator) -> list[Source]:
-    """In the order in which they are merged."""
+def channels(snapshot: Snapshot, index: ItemIndex, n_probe: int, rng: np.random.Generator) -> list[Source]:
+    """In the order in which they are merged, the model both ways."""
     works, watchers = np.unique(snapshot.relations["history"].values, return_counts=True)
     watched = np.sort(works[np.argsort(-watchers, kind="stable")[:WATCHED]])
-    vectors = np.concatenate([np.zeros((1, DIM), np.float32), unit_vectors(len(watched), rng)])
+    vectors = np.concatenate([np.zeros((1, workloads.DIM), np.float32), unit_vectors(len(watched), rng)])
     encoder = Encoder(CowatchVectors(Vocabulary(watched), vectors))
     built: dict[str, Source] = {
         "follow": Follow(snapshot, 5_000),
@@ -75,9 +80,10 @@ def channels(snapshot: Snapshot, index: ItemIndex, rng: np.random.Generator) -> 
         "city": City(snapshot, 5_000),
         "i2i": ItemToItem(snapshot, encoder, 5_000),  # type: ignore[arg-type]
         "profile": Profile(snapshot, 30_000),
-        "model": Model(index, 40_000),
+        LISTS: Model(index, 40_000, exact=False, n_probe=n_probe),
+        EXACT: Model(index, 40_000),
         "popular": Popular(snapshot, 20_000),
-        "popular in the age band": Popular(snapshot, 10_000, segment="age_band"),
+        "popular in the age band": Popular(snapshot, 10_000, segment="age_band", by_scene=True),
         "indicators": Indicators(snapshot, 20_000),
         "fresh": Fresh(snapshot, 30_000),
     }
@@ -89,32 +95,50 @@ def channels(snapshot: Snapshot, index: ItemIndex, rng: np.random.Generator) -> 
 def main(n_works: int, n_users: int) -> None:
     rng = np.random.default_rng(0)
     snapshot = platform(n_works, n_users)
-    index = ItemIndex.build(snapshot.works.ids, unit_vectors(len(snapshot.works), rng))
+    vectors, queries = workloads.tower_like(len(snapshot.works), ASKED + WARM + REQUESTS)
+    index = ItemIndex.build(snapshot.works.ids, vectors)
+    measured = build_measured_lists(index, queries[:ASKED], "the index")
     begin = time.process_time()
-    sources = channels(snapshot, index, rng)
+    sources = channels(snapshot, index, measured.n_probe, rng)
     built_s = time.process_time() - begin
-    merger = QuotaMerger([source.quota for source in sources], LIMIT, [500] * len(sources))
-    spent, sizes = [], []
+    of_way = {
+        way: [source for source in sources if source.name not in {LISTS, EXACT} - {way}] for way in (LISTS, EXACT)
+    }
+    mergers = {
+        way: QuotaMerger([source.quota for source in each], LIMIT, [500] * len(each)) for way, each in of_way.items()
+    }
+    spent: dict[str, list[float]] = {}
+    sizes: dict[str, list[int]] = {}
     with index.pinned() as view:
-        for user in rng.choice(snapshot.users.ids, WARM + REQUESTS):
-            query = {"user_vector": unit_vectors(1, rng)}
+        for turn, (user, query) in enumerate(
+            zip(rng.choice(snapshot.users.ids, WARM + REQUESTS), queries[ASKED:], strict=True)
+        ):
             request = Request(int(user), time_ms=snapshot.time_ms, request_id=str(user)).with_view(view)
-            request = request.with_features(query)
-            moments, parts = [time.process_time()], []
-            for source in sources:
-                parts.append(recall(source, request)[0])
-                moments.append(time.process_time())
-            merged: Candidates = merge(merger, request, parts)[0]
-            moments.append(time.process_time())
-            spent.append(np.diff(moments) * 1e3)
-            sizes.append([*map(len, parts), len(merged)])
-    ms, works = np.array(spent[WARM:]), np.median(sizes[WARM:], axis=0)
-    print(f"{len(snapshot.works):,} works, {len(snapshot.users):,} users; channels built in {built_s:.1f} s")
-    for name, each, n in zip([*(source.name for source in sources), "merge"], ms.T, works, strict=True):
-        print(f"{name:24} {np.median(each):7.3f} ms   {n:9,.0f} works")
-    without = [at for at, source in enumerate([*sources, merger]) if source.name != "model"]
-    print(f"{'all':24} {np.median(ms.sum(axis=1)):7.3f} ms")
-    print(f"{'all but model':24} {np.median(ms[:, without].sum(axis=1)):7.3f} ms")
+            request = request.with_features({"user_vector": query[None]})
+            found: dict[str, Candidates] = {}
+
+            def ask(name: str, how: Callable[[], Candidates], found: dict[str, Candidates] = found) -> None:
+                moment = time.process_time()
+                found[name] = how()
+                spent.setdefault(name, []).append((time.process_time() - moment) * 1e3)
+                sizes.setdefault(name, []).append(len(found[name]))
+
+            for source in sources[:: 1 if turn % 2 else -1]:
+                ask(source.name, lambda s=source, r=request: recall(s, r)[0])  # type: ignore[misc]
+            for way, each in list(of_way.items())[:: 1 if turn % 2 else -1]:
+                parts = [found[source.name] for source in each]
+                ask(f"merge, {way}", lambda m=mergers[way], r=request, p=parts: merge(m, r, p)[0])  # type: ignore[misc]
+    ms = {name: np.array(each[WARM:]) for name, each in spent.items()}
+    print(
+        f"{len(snapshot.works):,} works, {len(snapshot.users):,} users, {index.isa}; channels in {built_s:.1f} s; "
+        f"{measured.n_probe} of {measured.n_lists:,} lists at least, recall@{measured.k:,} {measured.recall:.3f}"
+    )
+    for name in [*(source.name for source in sources), *(f"merge, {way}" for way in of_way)]:
+        n = np.median(sizes[name][WARM:])
+        print(f"{name:26} {np.median(ms[name]):7.3f} ms   least {ms[name].min():7.3f}   {n:9,.0f} works")
+    for way, each in of_way.items():
+        whole = ms[f"merge, {way}"] + sum(ms[source.name] for source in each)
+        print(f"{f'all, {way}':26} {np.median(whole):7.3f} ms   least {whole.min():7.3f}")
 
 
 if __name__ == "__main__":

@@ -57,6 +57,8 @@ class Recall:
         if merged is None:
             raise ContractError("the merger of recall channels cannot be skipped")
         why = "found twice, consumed, or over quota"
+        if request.live is not None:
+            why = "found twice, consumed, shown before, taken down, or over quota"
         trace = replace(trace, n_out=len(merged), n_unknown=merged.n_unknown, why=why, limit=self.merger.limit)
         return merged, (*traces, trace)
 
@@ -214,6 +216,8 @@ class Cascade:
         if request.recall_view is not None:
             recall = request.recall_view
             read |= {"recall_generation": recall.generation, "recall_model_versions": recall.model_versions}
+        if request.live is not None:
+            read["live_batch"] = request.live.works.batches
         return MappingProxyType({**self.versions, **read}) if read else self.versions or EMPTY
 
 

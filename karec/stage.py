@@ -10,7 +10,9 @@
     Observer.observe(request, recommendation)       after the answer, on the observer's own thread
 
 Vectors, rows and columns of works are read from ``request.index`` alone: one generation of the item index for all steps
-of a request. A step that takes ``index`` when it is built checks its settings against it, and no more.
+of a request. A step that takes ``index`` when it is built checks its settings against it, and no more. In the same way
+``request.live`` is what happened since the bundle was made, one moment of it, and ``request.now(name)`` a list of the
+user as of then; both are None where nobody keeps it.
 
 A step may return ``Noted(value, notes)`` in place of its value, and the notes go into the trace (a Selection has notes
 of its own). The wrapper checks shapes, dtypes and order, not the author; only it calls ``Candidates.take``, so only a

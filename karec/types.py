@@ -254,6 +254,9 @@ class Naming(Protocol):
     def named(self, answer: Recommendation, request: Request) -> Recommendation:
         """``answer`` to ``request``, with the ids of its works."""
 
+    def number_of(self, item: str) -> int:
+        """The number of the item with this id. ValueError where ids of items are no texts."""
+
 
 @dataclass(frozen=True, eq=False)
 class Recommendation:
@@ -262,8 +265,9 @@ class Recommendation:
     ``scored`` holds, for each stage, its candidates before its first selector cut them: what the rank log and
     explanations need. ``degraded`` names the steps that failed and were passed over. ``cold_start`` is true when the
     user is unknown. ``versions`` names what this request read: model version, bundle, ``index_generation`` and the
-    index's ``model_versions``, and of recall's own space ``recall_generation`` and ``recall_model_versions``. ``short``
-    says why there are fewer works than the request wanted, None where there are as many.
+    index's ``model_versions``, of recall's own space ``recall_generation`` and ``recall_model_versions``, of a live
+    state ``live_batch``, how many batches of events had been followed. ``short`` says why there are fewer works than
+    the request wanted, None where there are as many.
     ``names`` are the works' ids as the platform has them; None where they are the numbers of ``candidates``.
     """
 

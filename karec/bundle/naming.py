@@ -59,6 +59,12 @@ class IdNaming:
         trace = Trace(tuple(map(self._explained, answer.trace.steps))) if request.explain else answer.trace
         return replace(answer, request=asked, names=names, trace=trace)
 
+    def number_of(self, item: str) -> int:
+        """ValueError where ids of items are no texts."""
+        if self.items.kind == "integer":
+            raise ValueError(f"{item!r} is no id of this platform's: works have integer ids")
+        return int(self.items.numbers([item])[0])
+
     def _explained(self, step: StepTrace) -> StepTrace:
         """``step`` with ids in its explanation, where it has one."""
         told = step.notes.get("explanation")

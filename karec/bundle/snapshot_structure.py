@@ -36,6 +36,10 @@ def check_snapshot(folder: Path, snapshot: Snapshot) -> None:
         _check_column(counters / f"{name}.npy", name, values)
     for name, relation in snapshot.relations.items():
         _check_times(folder / "relations" / f"{name}.times.npy", relation)
+        if relation.scenes is not None:
+            path = folder / "relations" / f"{name}.scenes.npy"
+            _expect_kind(path, relation.scenes, "iu", "integers, codes of scenes")
+            _check_codes(path, relation.scenes, snapshot.n_scenes)
 
 
 def check_items(folder: Path, items: Table, labels: Mapping[str, list[str]]) -> None:

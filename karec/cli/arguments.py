@@ -47,7 +47,8 @@ def _add_cascade(names: Any) -> None:
     demo.add_argument(
         "--scene",
         metavar="NAME",
-        help="world: also this scene: following, city, live, song_request, room, comment, creators; or all of them",
+        help="world: also this scene: following, city, live, song_request, room, comment (with comment_users), "
+        "creators; or all of them",
     )
     demo.add_argument("--settings", type=Path, metavar="TOML", help="training settings (default: the built-in ones)")
 
@@ -240,6 +241,7 @@ def _add_top_studies(others: Any) -> None:
         action="store_true",
         help="each channel of the scene, alone and together, in place of the vectors",
     )
+    found.add_argument("--lists", action="store_true", help="feeds of the channel model by lists, beside an exact scan")
     found.add_argument("--json", type=Path, metavar="FILE", help="also write the table as JSON")
     varied = _command(others, "diversity", "what each way to scatter a list gains and loses", evaluations.diversity)
     varied.add_argument("--config", type=Path, required=True, help="a karec.toml")

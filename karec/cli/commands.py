@@ -127,9 +127,8 @@ def train(arguments: argparse.Namespace) -> None:
 
 def demo(arguments: argparse.Namespace) -> None:
     console = table_console()
-    from karec._beside import begun
     from karec.cli.demo import loss_of, report_on, serve, top_tens_of
-    from karec.cli.demo_beside import Loop, Quality
+    from karec.cli.demo_beside import Loop, Quality, meanwhile
     from karec.cli.demo_loop import page_parts
     from karec.cli.demo_tables import demo_told
     from karec.cli.scenes import asked_scenes, scenes_of
@@ -144,16 +143,17 @@ def demo(arguments: argparse.Namespace) -> None:
         dataset = data.dataset
         twice = can_teach(dataset, arguments.requests)  # the second bundle replaces the first one, which needs no lists
         first, config = _learn(arguments, data, progress, serves=True, lists=not twice)
-        evaluation = stack.enter_context(begun(Quality(dataset, first.folder), progress))
+        evaluation = stack.enter_context(meanwhile(Quality(dataset, first.folder), dataset, progress))
         last, rounds, taught = first, None, None
         if twice:
             taught = serve_to_teach(data, config, arguments.requests, progress)
-            last = learn_from_served(dataset, first.folder, taught, arguments.out, progress)
+            last = learn_from_served(dataset, first, taught, arguments.out, progress)
+            first = dataclasses.replace(first, material=None)  # a quarter of a gigabyte
             _publish(arguments, data, last.folder, progress)
         quality, playing = evaluation.result(), None
         if data.world is not None:
             played = Loop(data.world, last.folder, arguments.out / "loop", arguments.seed or 0)
-            playing = stack.enter_context(begun(played, progress))
+            playing = stack.enter_context(meanwhile(played, dataset, progress))
         if taught is not None:
             rounds = rounds_of(dataset, (first.folder, last.folder), taught, config)
         served = serve(dataset, config, arguments.requests, progress=progress)

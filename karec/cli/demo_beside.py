@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from karec._beside import Begun, InTurn, Work, begun
 from karec._clock import Progress
 
 if TYPE_CHECKING:
     from karec.platform.dataset import Dataset
     from karec.simulate.world import World
+
+FEWEST_ROWS = 50_000  # exposures; of fewer, a process takes longer to start than it saves
+
+R = TypeVar("R")
+
+
+def meanwhile(work: Work[R], dataset: Dataset, progress: Progress) -> Begun[R]:
+    """``work``, of ``dataset``: beside this process, or when it is asked for."""
+    return begun(work, progress) if len(dataset.exposures) >= FEWEST_ROWS else InTurn(work, progress)
 
 
 @dataclass(frozen=True, eq=False)

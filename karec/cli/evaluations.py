@@ -151,13 +151,16 @@ def fusion(arguments: argparse.Namespace) -> None:
 
 def recall(arguments: argparse.Namespace) -> None:
     console = table_console()
-    from karec.cli.tables import channel_table, feed_channel_table, recall_table
+    from karec.cli.tables import channel_table, feed_channel_table, lists_table, recall_table
     from karec.config import load_cascade, open_bundle, scene_names
     from karec.config.scenes import Config
     from karec.evaluate.channels import channel_study, found_by_channels
     from karec.evaluate.feed_channels import channels_left_out
+    from karec.evaluate.lists import lists_study
     from karec.evaluate.recall import asked_users, recall_json, recall_study
 
+    if arguments.channels and arguments.lists:
+        raise ValueError("--channels and --lists are two studies: ask for one")
     bundle = open_bundle(arguments.config)
     cascade = load_cascade(arguments.config, arguments.scene or scene_names(arguments.config)[0], bundle)
     with progress_bars() as progress:
@@ -173,9 +176,12 @@ def recall(arguments: argparse.Namespace) -> None:
             config = Config.read(arguments.config)
             report = channel_study(found_by_channels(config, cascade, bundle, dataset, **told))
             report["feeds"] = channels_left_out(cascade, bundle, dataset, **told)
+        elif arguments.lists:
+            report = lists_study(cascade, bundle, dataset, **told)
         else:
             report = recall_study(asked_users(cascade, bundle, dataset, n_ranked=arguments.ranked, **told))
-    console.print((channel_table if arguments.channels else recall_table)(report))
+    table = channel_table if arguments.channels else lists_table if arguments.lists else recall_table
+    console.print(table(report))
     if arguments.channels:
         console.print(feed_channel_table(report["feeds"]["channels"]))
     if arguments.json is not None:

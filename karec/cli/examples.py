@@ -7,7 +7,7 @@ EXAMPLES = {
 examples:
   karec demo                                        a synthetic karaoke platform: 300,000 works, 1,500 users
   karec demo --report out                           … and out/report.html to look at, out/report.json to compute with
-  karec demo --scene all                            … and seven scenes beside home: live rooms, songs, creators, …
+  karec demo --scene all                            … and eight scenes beside home: live rooms, songs, creators, …
   karec demo --data kuairand --root KuaiRand-Pure/data
   karec demo --works 20000 --users 2000 --exposures 50000 --requests 20      a minute's smoke""",
     "train": """\
@@ -164,11 +164,13 @@ examples:
   karec evaluate recall --config karec-demo-world/karec.toml
   karec evaluate recall --data kuairand --root KuaiRand-Pure/data --config run7/karec.toml --json recall.json
   karec evaluate recall --config karec-demo-world/karec.toml --channels
+  karec evaluate recall --config karec-demo-world/karec.toml --lists
 
 Recall@1,000 and @10,000 of the whole library, by recall's own vectors, by prerank's and by popularity: of the 100
 works with the largest true value (world), of the ranker's 100 best of the whole library, and of the works enjoyed on
 test days. With --channels: what each channel of the scene finds alone, within 1,000, 10,000 and 100,000 works, what all
-find together, and what only one of them finds.""",
+find together, and what only one of them finds. With --lists: what recall and the feeds lose when the channel model
+reads lists of works (exact = false) in place of all works.""",
     "retrieval": """\
 examples:
   karec evaluate retrieval --data lastfm --root hetrec2011-lastfm-2k --run run/run

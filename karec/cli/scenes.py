@@ -37,7 +37,9 @@ OF_KINDS = {
     "song_request": "chance that a song is sung",
     "room": "chance to join a room",
     "creators": "chance of a follow",
+    "comment_users": "chance of a comment on a work of theirs",
 }
+TOGETHER = {"comment": ("comment", "comment_users")}  # works and people: two lists of one place
 WATCHED = {"watch_1m": 60.0, "watch_5m": 240.0, "watch_30m": 1500.0}
 
 
@@ -53,7 +55,7 @@ def asked_scenes(name: str | None, data: str) -> list[str]:
             f"--scene measures scenes by the truth of the synthetic world, which --data {data} has not: leave it out, "
             "and put templates into your karec.toml as docs/howto-scenes.md says"
         )
-    return known if name == ALL else [name]
+    return known if name == ALL else list(TOGETHER.get(name, (name,)))
 
 
 def kinds_of(world: World) -> KindsOf:
@@ -89,7 +91,8 @@ def _row(world: World, kinds: Mapping[str, WorldKind], config: Path, name: str, 
     kind = kinds[read.name]
     popular = LiveIndicators(read.snapshot, WATCHED if name == "live" else None).score
     asked = requests if kind.hours is None else _in_the_evening(read, kind, requests)
-    return scene_row(fill(cascade, popular, asked, _of_kind(world, kind), ids), OF_KINDS[name])
+    value = _of_comments(world, kind) if name == "comment_users" else _of_kind(world, kind)
+    return scene_row(fill(cascade, popular, asked, value, ids), OF_KINDS[name])
 
 
 def _in_the_evening(read: Kind, kind: WorldKind, requests: Sequence[Request]) -> Iterator[Request]:
@@ -108,6 +111,21 @@ def _of_works(world: World, outcome: str) -> ValueOf:
         scene = SCENES.index(request.scene) if request.scene in SCENES else 0
         times, scenes = np.full(len(ids), request.time_ms), np.full(len(ids), scene)
         return world.outcomes([outcome], user, snapshot.works.lookup(ids), times, scenes)[:, 0]
+
+    return value_of
+
+
+def _of_comments(world: World, kind: WorldKind) -> ValueOf:
+    """The mean chance of a comment over the works that a person's vector is made of."""
+    works_of, comment = kind.made.works_of, _of_works(world, "comment")
+
+    def value_of(request: Request, ids: Array) -> Array:
+        rows = kind.made.kind.items.lookup(ids)
+        works = [works_of.of(row) for row in rows.tolist()]
+        chances = comment(request, np.concatenate([np.empty(0, np.int64), *works]))
+        owner = np.repeat(np.arange(len(ids)), [len(each) for each in works])
+        sums, counts = np.bincount(owner, chances, len(ids)), np.bincount(owner, minlength=len(ids))
+        return np.asarray(sums / np.maximum(counts, 1))
 
     return value_of
 

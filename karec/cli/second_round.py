@@ -124,10 +124,10 @@ def _unobserved(dataset: Dataset, config: Path) -> tuple[Cascade, ItemIndex]:
 
 
 def learn_from_served(
-    dataset: Dataset, run: Path, taught: Taught, out: Path, progress: Progress | None = None
+    dataset: Dataset, trained: TrainResult, taught: Taught, out: Path, progress: Progress | None = None
 ) -> TrainResult:
-    """The second round's towers: one pass, from the first round's, over the first log and what was served."""
-    first = ServedRun.read(run)
+    """The second round's towers: one pass, from those that were ``trained``, over the first log and what was served."""
+    first = ServedRun.read(trained.folder)
     version = next_version(out / "bundles")
     settings = replace(first.settings, model_version=version, towers=replace(first.settings.towers, epochs=1))
     return train_from_log(
@@ -139,6 +139,7 @@ def learn_from_served(
         progress,
         answers=taught.answers,
         evaluated=False,  # ``rounds_of`` measures the towers, which alone have changed
+        first=trained.material,
     )
 
 

@@ -25,6 +25,7 @@ from karec.evaluate.diversity_report import DIVERSITY_HEAD, diversity_rows, dive
 from karec.evaluate.feed_channels import feed_channel_rows
 from karec.evaluate.funnel_report import FUNNEL_HEAD, FUNNEL_TITLE, funnel_rows
 from karec.evaluate.fusion_report import fusion_head, fusion_rows, fusion_sentence
+from karec.evaluate.lists import LISTS_HEAD, lists_rows
 from karec.evaluate.page import with_interval
 from karec.evaluate.quality_rows import COLUMNS, history_rows, quality_rows
 from karec.evaluate.reach_report import REACH_HEAD, reach_rows, reach_sentence
@@ -138,6 +139,10 @@ def recall_table(report: Mapping[str, Any]) -> Table:
 
 def channel_table(report: Mapping[str, Any]) -> Table:
     return text_table(f"What each channel finds, {report['users']:,} users", *channel_rows(report))
+
+
+def lists_table(report: Mapping[str, Any]) -> Table:
+    return text_table("What the channel model finds by lists (95 % over users)", LISTS_HEAD, lists_rows(report))
 
 
 def feed_channel_table(channels: Mapping[str, Any]) -> Table:

@@ -24,7 +24,7 @@ KEYS = (
     *("kind", "id", "time_ms", "user", "work", "creator", "scene", "position", "labels", "play_ms", "request_id"),
     *("columns", "text"),
 )
-WHOLE = ("time_ms", "position", "play_ms")
+WHOLE = {"time_ms": 64, "position": 32, "play_ms": 64}  # and their bits
 UPLOAD, EDIT = "upload", "edit"
 
 
@@ -81,7 +81,7 @@ class Happenings:
         own = self._source, next(self._numbers)
         source, number = own if row.get("id") is None else _id_of(row["id"])
         cells |= {"kind": KINDS.index(kind), "source": source, "number": number, "time_ms": now_ms}
-        cells |= {key: _whole(row[key], key) for key in WHOLE if row.get(key) is not None}
+        cells |= {key: _whole(row[key], key, bits) for key, bits in WHOLE.items() if row.get(key) is not None}
         naming = self._naming
         of_ids = (
             ("user", "user_id", None if naming is None else naming.users),
@@ -114,7 +114,7 @@ class Happenings:
         columns = row.get("columns", {})
         if not isinstance(columns, Mapping):
             raise _NoEventError("columns are no table")
-        said = {str(name): getattr(value, "item", lambda value=value: value)() for name, value in columns.items()}
+        said = {str(name): _plain(value) for name, value in columns.items()}
         if self._naming is not None and kind == UPLOAD and row.get("work") is not None:
             if self._is_another(work, row["work"]):
                 raise _NoEventError("the id has the number of another work: choose another id")
@@ -142,13 +142,18 @@ def _array(cells: list[Any]) -> Any:
     return np.array(cells, object) if isinstance(cells[0], str) else cells
 
 
-def _whole(value: Any, what: str) -> int:
+def _plain(value: Any) -> Any:
+    """A NumPy number as Python's."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _whole(value: Any, what: str, bits: int = 64) -> int:
     try:
         whole = value.__index__()
     except (AttributeError, TypeError):
         raise _NoEventError(f"{what} is no whole number") from None
-    if not -(1 << 63) <= whole < 1 << 63:
-        raise _NoEventError(f"{what} is beyond 64 bits")
+    if not -(1 << bits - 1) <= whole < 1 << bits - 1:
+        raise _NoEventError(f"{what} is beyond {bits} bits")
     return int(whole)
 
 

@@ -73,14 +73,17 @@ class Nearline:
         deadline_ms = self.settings.deadline_ms if self.settings.on_a_server else None
         live = Live(self._store, folded, self._events, since, Uploads(bundle).take, deadline_ms)
         with self._following:
-            self._try_to_follow(live)
+            try:
+                live.follow()
+            except (Unavailable, OSError) as error:
+                self._failed(error)
         return Since(live, Happenings(bundle, self._head))
 
     def serve(self, since: Since) -> None:
         """From now on ``record`` and the thread keep up with the log for ``since``."""
         with self._following:
             self._since = since
-            self._try_to_follow(since.live)
+            self._follow(since.live)
         if not self._thread.is_alive():
             self._thread.start()
 
@@ -100,7 +103,7 @@ class Nearline:
             except OSError as error:
                 _log.warning("%s", one_line(f"{self._events}: events are not in the log: {error}"))
                 return Recorded(0, {**refused, "the log cannot be written": len(events)}, str(error))
-            self._try_to_follow(self._in_service().live)
+            self._follow(self._in_service().live, again=False)
             return Recorded(told.events, dict(refused + Counter(told.refused)), self._why or None)
 
     def close(self) -> None:
@@ -119,27 +122,28 @@ class Nearline:
             raise ValueError("this LiveCascade is closed")
         return self._since
 
-    def _try_to_follow(self, live: Live) -> None:
+    def _follow(self, live: Live, again: bool = True) -> None:
+        """``again``: a store that failed the last time is asked again, which may take as long as its timeouts."""
         try:
+            if self._why and not again:
+                live.look()
+                return
             live.follow()
-        except (Unavailable, OSError) as error:  # the log keeps it
-            if str(error) != self._why:
-                _log.warning("%s", one_line(f"what happens waits for the state store: {error}"))
-            self._why = str(error)
+        except (KarecError, OSError) as error:  # the log keeps it
+            self._failed(error)
         else:
             self._why = ""
+
+    def _failed(self, error: Exception) -> None:
+        if str(error) != self._why:
+            _log.warning("%s", one_line(f"what happens is in the log and waits for the state store: {error}"))
+        self._why = str(error)
 
     def look(self) -> None:
         """What other processes appended to the log is taken."""
         with self._following:
-            if self._since is None:
-                return
-            try:
-                self._try_to_follow(self._since.live)
-            except KarecError as error:  # a damaged log: what is in the store serves on
-                if str(error) != self._why:
-                    _log.error("%s", one_line(f"the event log is not followed any more: {error}"))
-                self._why = str(error)
+            if self._since is not None:
+                self._follow(self._since.live)
 
 
 def _look(nearline: weakref.ref[Nearline], ended: Event) -> None:

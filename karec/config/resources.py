@@ -4,6 +4,7 @@ index, snapshot, encoder, ranker    parts of the bundle, loaded on first use
 user_tower, user_towers             the bundle's own, and {model version: tower} of all that it holds
 recall_index, recall_user_towers    the same of recall's own space; None and {} where the bundle has none
 n_probe                             how many lists of works the channel model reads; None where there are none
+naming                              the platform's ids of users and items; None where ids are numbers
 bundle                              the open bundle itself
                                     of a scene of another kind of items than works: what the bundle has of the kind
 config_folder                       the folder of karec.toml
@@ -23,7 +24,7 @@ from karec.stage import Stage
 
 PARTS = (
     *("index", "snapshot", "encoder", "user_tower", "user_towers", "ranker"),
-    *("recall_index", "recall_user_towers", "n_probe"),
+    *("recall_index", "recall_user_towers", "n_probe", "naming"),
 )
 GIVEN = (*PARTS, "bundle", "config_folder", "stages", "exposure")
 

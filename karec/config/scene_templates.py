@@ -11,7 +11,7 @@ from karec._toml import nearest
 from karec.errors import ConfigError
 
 HOME = "home"
-OTHERS = ("following", "city", "live", "song_request", "room", "comment", "creators")
+OTHERS = ("following", "city", "live", "song_request", "room", "comment", "comment_users", "creators")
 
 
 def scene_text(name: str, main: str, kinds: Mapping[str, Collection[str]]) -> str:

@@ -14,12 +14,14 @@ class Relation:
     """R lists of int64 ids in CSR form: row r has ``values[indptr[r]:indptr[r + 1]]``, oldest first.
 
     ``times`` (as long as ``values``): Unix ms of each entry, 0 for one from before records began; None where no moment
-    is known. Raises ValueError when the lengths do not fit together or ``indptr`` falls. O(R).
+    is known. ``scenes``, integers, likewise: the code of the scene of each entry, −1 where it is not known; None where
+    none is. Raises ValueError when the lengths do not fit together or ``indptr`` falls. O(R).
     """
 
     indptr: Array
     values: Array
     times: Array | None = None
+    scenes: Array | None = None
 
     def __post_init__(self) -> None:
         if not len(self.indptr) or self.indptr[0] != 0 or self.indptr[-1] != len(self.values):
@@ -29,8 +31,9 @@ class Relation:
         if len(falls):
             at = int(falls[0])
             raise ValueError(f"indptr falls from {self.indptr[at]} to {self.indptr[at + 1]} after row {at}")
-        if self.times is not None and len(self.times) != len(self.values):
-            raise ValueError(f"times has {len(self.times)} entries, values has {len(self.values)}")
+        for name, of_entries in (("times", self.times), ("scenes", self.scenes)):
+            if of_entries is not None and len(of_entries) != len(self.values):
+                raise ValueError(f"{name} has {len(of_entries)} entries, values has {len(self.values)}")
 
     def __len__(self) -> int:
         return len(self.indptr) - 1

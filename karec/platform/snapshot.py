@@ -5,7 +5,7 @@ On disk a snapshot is a folder of ``.npy`` files, memory-mapped when it is opene
     snapshot.json                                  {"format": 3, "time_ms": …, "labels": {…}, "meaning": {…}}
     works/ids.npy  works/<column>.npy              users/ likewise
     user_scene_counters/<counter>.npy              where the snapshot has them
-    relations/<name>.{indptr,values,times}.npy
+    relations/<name>.{indptr,values,times,scenes}.npy      times and scenes where the relation has them
 
 Formats 2 and 1 are read too, which say nothing of labels' meaning: it was FORMER_MEANING. The head of format 1 is
 labels.json, without a format; its counters by user and scene are in visits/.
@@ -37,7 +37,7 @@ T = TypeVar("T")
 FORMAT = 3
 FORMER_MEANING = Meaning(enjoyed=("click", "long_view"), liked=("like",), followed=("follow",))
 HEAD = "snapshot.json"
-_RELATION = re.compile(r"(.+)\.(indptr|values|times)\.npy")
+_RELATION = re.compile(r"(.+)\.(indptr|values|times|scenes)\.npy")
 COUNTERS = "user_scene_counters"
 
 
@@ -186,8 +186,9 @@ def save_relations(folder: Path, relations: Mapping[str, Relation]) -> None:
     for name, relation in relations.items():
         _save(folder / f"{name}.indptr.npy", relation.indptr)
         _save(folder / f"{name}.values.npy", relation.values)
-        if relation.times is not None:
-            _save(folder / f"{name}.times.npy", relation.times)
+        for part, of_entries in (("times", relation.times), ("scenes", relation.scenes)):
+            if of_entries is not None:
+                _save(folder / f"{name}.{part}.npy", of_entries)
 
 
 def _save(path: Path, values: Array) -> None:
@@ -237,6 +238,6 @@ def open_relations(folder: Path) -> dict[str, Relation]:
 
 def _open_relation(folder: Path, name: str) -> Relation:
     indptr, values = (_load_ids(folder / f"{name}.{part}.npy") for part in ("indptr", "values"))
-    path = folder / f"{name}.times.npy"
-    times = _load(path) if path.exists() else None
-    return _read(folder / f"{name}.indptr.npy", lambda _: Relation(indptr, values, times))
+    paths = (folder / f"{name}.{part}.npy" for part in ("times", "scenes"))
+    times, scenes = (_load(path) if path.exists() else None for path in paths)
+    return _read(folder / f"{name}.indptr.npy", lambda _: Relation(indptr, values, times, scenes))

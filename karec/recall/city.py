@@ -6,7 +6,7 @@ import numpy as np
 
 from karec.platform.schema import is_named
 from karec.platform.snapshot import Snapshot
-from karec.recall.postings import category, interleave, newest_by, user_row, works_by
+from karec.recall.postings import category, interleave, newest_by, user_row, works_at, works_by
 from karec.stage import Source
 from karec.types import Candidates, Request
 
@@ -41,4 +41,4 @@ class City(Source):
             return Candidates.empty()
         here = np.array([city])
         rows = interleave(self.snapshot, [of.spans(here, self.quota) for of in self.lists], self.quota)
-        return Candidates.of(self.snapshot.works.ids[rows])
+        return works_at(self.snapshot, rows)

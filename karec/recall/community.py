@@ -10,7 +10,7 @@ import numpy as np
 
 from karec.platform.schema import COMMUNITY, CREATOR
 from karec.platform.snapshot import Snapshot
-from karec.recall.postings import Postings, interleave, newness, user_row
+from karec.recall.postings import Postings, interleave, newest, user_row, works_at
 from karec.recall.segments import enjoyed_in
 from karec.stage import Source
 from karec.types import Candidates, Request
@@ -43,7 +43,7 @@ class Community(Source):
             return Candidates.empty()
         here = np.array([community])
         lists = [of.spans(here, self.quota) for of in (self.enjoyed, self.made) if of is not None]
-        return Candidates.of(self.snapshot.works.ids[interleave(self.snapshot, lists, self.quota)])
+        return works_at(self.snapshot, interleave(self.snapshot, lists, self.quota))
 
 
 def _made_in(snapshot: Snapshot) -> Postings | None:
@@ -54,6 +54,6 @@ def _made_in(snapshot: Snapshot) -> Postings | None:
     def build() -> Postings:
         maker = snapshot.users.lookup(snapshot.works[CREATOR])
         community = np.append(snapshot.users[COMMUNITY], -1)[maker]  # the last is of who is no user
-        return Postings.build(community, newness(snapshot))
+        return Postings.of_order(community, newest(snapshot))
 
     return snapshot.built.get("works made in communities", build)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from karec.platform.snapshot import Snapshot
-from karec.recall.postings import interleave, newest_by_creator, related_now
+from karec.recall.postings import interleave, newest_by_creator, related_now, works_at
 from karec.stage import Source
 from karec.types import Candidates, Request
 
@@ -35,11 +35,11 @@ class Follow(Source):
     def recall(self, request: Request) -> Candidates:
         followed = related_now(request, self.snapshot, "follows")[::-1]
         rows = interleave(self.snapshot, [self.made.spans(followed, self.per_creator)], self.quota)
-        ids = self.snapshot.works.ids[rows]
+        found = works_at(self.snapshot, rows)
         came = None if request.live is None else request.live.works.came
-        if came is not None and len(came.works):
-            made = newest_by_creator(came)
-            assert made is not None  # its columns are the snapshot's
-            new = came.works.ids[interleave(came, [made.spans(followed, self.per_creator)], self.quota)]
-            ids = np.concatenate([new, ids])[: self.quota]  # the snapshot has none of them
-        return Candidates.of(ids)
+        if came is None or not len(came.works):
+            return found
+        made = newest_by_creator(came)
+        assert made is not None  # its columns are the snapshot's
+        new = came.works.ids[interleave(came, [made.spans(followed, self.per_creator)], self.quota)]
+        return Candidates.of(np.concatenate([new, found.ids])[: self.quota])  # the snapshot has none of them

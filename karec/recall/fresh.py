@@ -22,6 +22,7 @@ from karec.platform import schema
 from karec.platform.rates import PRIOR_SHOWS, mean_rate
 from karec.platform.schema import CREATOR, PUBLISHED
 from karec.platform.snapshot import Snapshot
+from karec.recall.postings import newest
 from karec.stage import Source
 from karec.types import Array, Candidates, Request
 
@@ -55,21 +56,16 @@ class Fresh(Source):
         came = None if request.live is None else request.live.works.came
         if came is None or not len(came.works):
             return drawn
-        new = came.built.get("newest", lambda: _newest(came))[: self.quota]
+        new = np.asarray(came.works.ids)[newest(came)[: self.quota]]
         return Candidates.of(np.concatenate([new, drawn.ids])[: self.quota])  # the snapshot has none of them
-
-
-def _newest(snapshot: Snapshot) -> Array:
-    """(works,) ids, published last first."""
-    return np.asarray(snapshot.works.ids)[np.argsort(-np.asarray(snapshot.works[PUBLISHED], np.float64), kind="stable")]
 
 
 def _orders(snapshot: Snapshot, quota: int, pool: int, draws: int) -> tuple[Candidates, ...]:
     works, ids = snapshot.works, np.asarray(snapshot.works.ids)
-    newest = np.argsort(-np.asarray(works[PUBLISHED], np.float64), kind="stable")[:pool]
+    latest = newest(snapshot)[:pool]
     counted = [name for label in snapshot.meaning.enjoyed if (name := schema.counter(label)) in works.columns]
-    if not draws or not counted or schema.EXPOSED not in works.columns or not len(newest):
-        return (Candidates.of(ids[newest[:quota]]),)
+    if not draws or not counted or schema.EXPOSED not in works.columns or not len(latest):
+        return (Candidates.of(ids[latest[:quota]]),)
     positives, shows = (np.asarray(works[name], np.float64) for name in (counted[-1], schema.EXPOSED))
     mean = min(max(mean_rate(positives, shows), LEAST_MEAN), 1.0 - LEAST_MEAN)
     maker = np.array(works[CREATOR], np.int64) if CREATOR in works.columns else np.full(len(works), -1)
@@ -77,13 +73,13 @@ def _orders(snapshot: Snapshot, quota: int, pool: int, draws: int) -> tuple[Cand
     maker[alone] = maker.max(initial=-1) + 1 + np.arange(np.count_nonzero(alone))
     creators, maker = np.unique(maker, return_inverse=True)
     p_c, n_c = (np.bincount(maker, weights=values, minlength=len(creators)) for values in (positives, shows))
-    drawn, of_newest = np.unique(maker[newest], return_inverse=True)
+    drawn, of_latest = np.unique(maker[latest], return_inverse=True)
     orders = []
     for seed in range(draws):
         rng = np.random.default_rng(seed)
-        rate = _beta(rng, p_c[drawn], n_c[drawn], np.full(len(drawn), mean))[of_newest]
-        best = np.argsort(-_beta(rng, positives[newest], shows[newest], rate), kind="stable")[:quota]
-        orders.append(Candidates.of(ids[newest[best]]))
+        rate = _beta(rng, p_c[drawn], n_c[drawn], np.full(len(drawn), mean))[of_latest]
+        best = np.argsort(-_beta(rng, positives[latest], shows[latest], rate), kind="stable")[:quota]
+        orders.append(Candidates.of(ids[latest[best]]))
     return tuple(orders)
 
 

@@ -12,7 +12,7 @@ from karec.features.cowatch import CowatchVectors
 from karec.features.encoder import Encoder
 from karec.index import ItemIndex
 from karec.platform.snapshot import Snapshot
-from karec.recall.postings import interleave, latest_of_users, latest_rows, user_row
+from karec.recall.postings import interleave, latest_of_users, latest_rows, user_row, works_at
 from karec.stage import Source
 from karec.types import Array, Candidates, Request
 
@@ -55,7 +55,7 @@ class ItemToItem(Source):
         for nearest in found:
             rows = nearest[(nearest >= 0) & ~np.isin(nearest, seeds)].astype(np.int32)
             lists.append((rows, np.array([0]), np.array([min(len(rows), self.per_seed)])))
-        return Candidates.of(self.snapshot.works.ids[interleave(self.snapshot, lists, self.quota)])
+        return works_at(self.snapshot, interleave(self.snapshot, lists, self.quota))
 
     def _seeds(self, request: Request) -> Array:
         """(≤ seeds,) work rows with a vector, each once, liked ones first, latest first."""

@@ -8,23 +8,25 @@ import numpy as np
 
 from karec.platform.indicators import indicator_weights, indicators
 from karec.platform.snapshot import Snapshot
-from karec.recall.postings import popularity, user_row
-from karec.recall.segments import seen_by
+from karec.recall.postings import most_popular, popularity, user_row, works_at
+from karec.recall.segments import EVERYBODY, SeenBySegment, seen_by, seen_in_scenes
 from karec.stage import Source
-from karec.types import Array, Candidates, Request
+from karec.types import Array, Candidates, Noted, Request
 
 
 class Popular(Source):
     """The ``quota`` works that are enjoyed most often when they are shown (``postings.popularity``).
 
     ``segment``: an integer column of users (an age band, a gender); then a work's rate is that among the users of one's
-    own segment (``segments``), and for a user of none that among all.
+    own segment (``segments``), and for a user of none that among all. ``by_scene``: the rate is that in the scene of
+    the request, with ``segment`` among one's own there. A scene of which users' lists have no entry, and any scene of
+    a snapshot whose lists know no scenes, has the works of all scenes, and the notes say so (``scene``).
     """
 
     proven = True  # tests/recall/test_popular.py
     why = "works that most enjoy"
 
-    def __init__(self, snapshot: Snapshot, quota: int, segment: str | None = None) -> None:
+    def __init__(self, snapshot: Snapshot, quota: int, segment: str | None = None, by_scene: bool = False) -> None:
         if quota <= 0:
             raise ValueError(f"quota must be positive, got {quota}")
         users = snapshot.users.columns
@@ -34,21 +36,35 @@ class Popular(Source):
         self.snapshot = snapshot
         self.quota = quota
         self.segment = segment
+        self.by_scene = by_scene
+        ids = snapshot.works.ids
         self.best = snapshot.built.get(
-            ("most popular", quota), lambda: top_works(snapshot, popularity(snapshot), quota)
+            ("most popular", quota), lambda: Candidates.of(ids[most_popular(snapshot)[:quota]])
         )
         self.of_segment: Mapping[int, Array] = {}
+        self.of_scene: Mapping[str, Mapping[int, Array]] = {}
         if segment is not None:
             key = ("most popular in", segment, quota)
             self.of_segment = snapshot.built.get(key, lambda: _top_in_each(snapshot, segment, quota))
+        if by_scene:
+            of_scenes = ("most popular in scenes", segment, quota)
+            self.of_scene = snapshot.built.get(of_scenes, lambda: _top_in_scenes(snapshot, segment, quota))
 
-    def recall(self, request: Request) -> Candidates:
-        if self.segment is None:
-            return self.best
-        user = user_row(self.snapshot, request.user_number)
-        segment = -1 if user < 0 else int(self.snapshot.users[self.segment][user])
-        rows = self.of_segment.get(segment)
-        return self.best if rows is None else Candidates.of(self.snapshot.works.ids[rows])
+    def recall(self, request: Request) -> Candidates | Noted[Candidates]:
+        if not self.by_scene:
+            return self._best(self.of_segment, request)
+        here = self.of_scene.get(request.scene)
+        if here is not None:
+            return self._best(here, request)
+        told = f"nobody's list knows the scene {request.scene!r}: works popular in all scenes"
+        return Noted(self._best(self.of_segment, request), {"scene": told})
+
+    def _best(self, of_segment: Mapping[int, Array], request: Request) -> Candidates:
+        segment = EVERYBODY
+        if self.segment is not None and (user := user_row(self.snapshot, request.user_number)) >= 0:
+            segment = int(self.snapshot.users[self.segment][user])
+        rows = of_segment.get(segment, of_segment.get(EVERYBODY))
+        return self.best if rows is None else works_at(self.snapshot, rows)
 
 
 class Indicators(Source):
@@ -67,30 +83,51 @@ class Indicators(Source):
         self.weights = indicator_weights(snapshot, weights)
         key = ("best indicators", quota, *sorted(self.weights.items()))
         self.best = snapshot.built.get(
-            key, lambda: top_works(snapshot, indicators(snapshot, self.weights)[0].astype(np.float32), quota)
+            key, lambda: _top_works(snapshot, indicators(snapshot, self.weights)[0].astype(np.float32), quota)
         )
 
     def recall(self, request: Request) -> Candidates:
         return self.best
 
 
-def top_works(snapshot: Snapshot, priority: Array, quota: int) -> Candidates:
+def _top_works(snapshot: Snapshot, priority: Array, quota: int) -> Candidates:
     """The ``quota`` works of the highest priority, ties by row."""
-    return Candidates.of(np.asarray(snapshot.works.ids)[_top(priority, quota)])
-
-
-def _top(priority: Array, quota: int) -> Array:
-    return np.argsort(-priority, kind="stable")[:quota]
+    return Candidates.of(np.asarray(snapshot.works.ids)[np.argsort(-priority, kind="stable")[:quota]])
 
 
 def _top_in_each(snapshot: Snapshot, column: str, quota: int) -> Mapping[int, Array]:
-    """{segment: (quota,) int32 work rows}. O(segments · works · log)."""
-    seen, everywhere = seen_by(snapshot, column), popularity(snapshot)
-    values, first = np.unique(seen.segment, return_index=True)
-    ends = np.append(first, len(seen.segment))[1:]
+    """{segment: (quota,) int32 work rows}. O(works log works + segments · (works + quota · log) + entries · log)."""
+    return _top_of(seen_by(snapshot, column), most_popular(snapshot), popularity(snapshot), quota)
+
+
+def _top_in_scenes(snapshot: Snapshot, column: str | None, quota: int) -> Mapping[str, Mapping[int, Array]]:
+    """{scene: {segment, or EVERYBODY: (quota,) int32 work rows}}, of the scenes in which something was seen."""
+    names, rate, order = snapshot.labels.get("scene", ()), popularity(snapshot), most_popular(snapshot)
     best = {}
-    for value, begin, end in zip(values.tolist(), first, ends, strict=True):
-        rates = everywhere.copy()
-        rates[seen.row[begin:end]] = seen.rate[begin:end]
-        best[value] = _top(rates, quota).astype(np.int32)
+    for scene, (all_of_it, by_segment) in seen_in_scenes(snapshot, column).items():
+        deep = quota if by_segment is None else quota + len(by_segment.row)
+        of_all = _moved(order, rate, all_of_it.row, all_of_it.rate, deep)
+        best[names[scene]] = {EVERYBODY: of_all[:quota]}
+        if by_segment is not None:
+            there = rate.copy()
+            there[all_of_it.row] = all_of_it.rate
+            best[names[scene]] |= _top_of(by_segment, of_all, there, quota)
     return best
+
+
+def _top_of(seen: SeenBySegment, order: Array, rate: Array, quota: int) -> dict[int, Array]:
+    """{segment: its (quota,) best}; ``order``: rows by ``rate``, which is that of what a segment has not seen."""
+    segments, first = np.unique(seen.segment, return_index=True)
+    parts = zip(segments.tolist(), first, np.append(first, len(seen.segment))[1:], strict=True)
+    return {of: _moved(order, rate, seen.row[begin:end], seen.rate[begin:end], quota) for of, begin, end in parts}
+
+
+def _moved(order: Array, rate: Array, rows: Array, rates: Array, n: int) -> Array:
+    """(n,) int32: the first n of ``order``, rows by ``rate``, once ``rows`` have the rates ``rates``. Ties by row."""
+    changed = np.zeros(len(rate), bool)
+    changed[rows] = True
+    begin = order[: n + len(rows)]
+    begin = begin[~changed[begin]]
+    together = np.concatenate([rows, begin])
+    best = np.lexsort((together, -np.concatenate([rates, rate[begin]])))[:n]
+    return together[best].astype(np.int32)

@@ -17,7 +17,7 @@ from karec.platform.rates import mean_rate, smoothed_rate
 from karec.platform.schema import CREATOR, PUBLISHED
 from karec.platform.snapshot import Snapshot
 from karec.platform.table import Table
-from karec.types import Array, Request
+from karec.types import Array, Candidates, Request
 
 Spans = tuple[Array, Array, Array]
 """Lists of rows: ``rows`` int32, and of each list where it begins and ends there."""
@@ -34,9 +34,24 @@ class Postings:
     @classmethod
     def build(cls, key_of_work: Array, priority: Array) -> Self:
         """``key_of_work (N,) int``, ``priority (N,)`` → the lists. O(N log N)."""
-        order = np.lexsort((-priority, key_of_work))
-        keys, first = np.unique(np.asarray(key_of_work)[order], return_index=True)
-        return cls(keys, np.append(first, len(order)), order.astype(np.int32))
+        return cls.of_order(key_of_work, np.argsort(-priority, kind="stable"))
+
+    @classmethod
+    def of_order(cls, key_of_work: Array, order: Array) -> Self:
+        """As ``build``, of rows ``order (N,)`` that are by priority already: a radix sort by 16 bits of the keys, the
+        lowest first (Knuth, TAOCP 3, 5.2.5), which is NumPy's stable sort of uint16. O(N), and 4 passes at most.
+        """
+        rows = np.asarray(order, np.int32)
+        if not len(rows):
+            return cls(np.empty(0, np.int64), np.zeros(1, np.int64), rows)
+        keys = np.asarray(key_of_work)
+        above = keys.astype(np.uint64) - np.asarray(keys.min()).astype(np.uint64)  # without a sign, modulo 2^64
+        for shift in range(0, int(above.max()).bit_length(), 16):
+            digit = (above >> np.uint64(shift)).astype(np.uint16)
+            rows = rows[np.argsort(digit[rows], kind="stable")]
+        ordered = keys[rows]
+        first = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
+        return cls(ordered[first], np.append(first, len(rows)), rows)
 
     def of(self, key: int, limit: int) -> Array:
         """The first ``limit`` work rows of ``key``; empty for a key that no work has. O(log keys)."""
@@ -56,10 +71,13 @@ class Postings:
 
 @dataclass(frozen=True, eq=False)
 class ListsOfUsers:
-    """``rows[indptr[u]:indptr[u+1]]``, int32, are the work rows of user row u."""
+    """``rows[indptr[u]:indptr[u+1]]``, int32, are the work rows of user row u; ``scenes`` those of the entries, where
+    the relation knows them.
+    """
 
     indptr: Array
     rows: Array
+    scenes: Array | None = None
 
     def spans(self, users: Array, limit: int) -> Spans:
         """The first ``limit`` rows of each user row."""
@@ -70,14 +88,15 @@ class ListsOfUsers:
 def works_by(snapshot: Snapshot, column: str) -> Postings:
     """Work rows by their value of ``column``, most popular first (``popularity``)."""
     return snapshot.built.get(
-        ("works by popularity", column), lambda: Postings.build(category(snapshot.works, column), popularity(snapshot))
+        ("works by popularity", column),
+        lambda: Postings.of_order(category(snapshot.works, column), most_popular(snapshot)),
     )
 
 
 def newest_by(snapshot: Snapshot, column: str) -> Postings:
     """Work rows by their value of ``column``, published last first, most popular first where nobody knows when."""
     return snapshot.built.get(
-        ("newest works", column), lambda: Postings.build(category(snapshot.works, column), newness(snapshot))
+        ("newest works", column), lambda: Postings.of_order(category(snapshot.works, column), newest(snapshot))
     )
 
 
@@ -98,10 +117,12 @@ def lists_of_users(snapshot: Snapshot, relation: str) -> ListsOfUsers:
     of = snapshot.relations[relation]
     user = np.repeat(np.arange(len(of)), np.diff(of.indptr))[::-1]
     rows = snapshot.works.lookup(np.asarray(of.values)[::-1])
-    user, rows = user[rows >= 0], rows[rows >= 0]
+    known = rows >= 0
+    user = user[known]
     order = np.argsort(user, kind="stable")
-    counts = np.bincount(user, minlength=len(of))
-    return ListsOfUsers(np.append(0, np.cumsum(counts)), rows[order].astype(np.int32))
+    indptr = np.append(0, np.cumsum(np.bincount(user, minlength=len(of))))
+    scenes = None if of.scenes is None else np.asarray(of.scenes)[::-1][known][order]
+    return ListsOfUsers(indptr, rows[known][order].astype(np.int32), scenes)
 
 
 def users_by(snapshot: Snapshot, column: str) -> Postings | None:
@@ -134,10 +155,16 @@ def interleave(snapshot: Snapshot, lists: Sequence[Spans], limit: int) -> Array:
     return in_turns([rows for rows, _, _ in lists], which, begins, ends, len(snapshot.works), limit)
 
 
-def newness(snapshot: Snapshot) -> Array:
-    """(N,) float64: the moment of publication, or popularity where nobody knows it."""
-    columns = snapshot.works.columns
-    return np.asarray(columns[PUBLISHED], np.float64) if PUBLISHED in columns else popularity(snapshot)
+def works_at(snapshot: Snapshot, rows: Array) -> Candidates:
+    """The works of ``rows (N,)`` int32, in their order. ``take`` costs a third of an index of int32."""
+    return Candidates.of(np.asarray(snapshot.works.ids).take(rows))
+
+
+def newest(snapshot: Snapshot) -> Array:
+    """(N,) int32 work rows, published last first, or most popular first where nobody knows when; ties by row."""
+    if PUBLISHED not in snapshot.works.columns:
+        return most_popular(snapshot)
+    return snapshot.built.get("newest works", lambda: _descending(np.asarray(snapshot.works[PUBLISHED], np.float64)))
 
 
 def popularity(snapshot: Snapshot) -> Array:
@@ -146,6 +173,15 @@ def popularity(snapshot: Snapshot) -> Array:
     Works without counters are ordered by when they were published, newest 1, oldest 0; all are 0 where nobody knows.
     """
     return snapshot.built.get("popularity", lambda: _popularity(snapshot))
+
+
+def most_popular(snapshot: Snapshot) -> Array:
+    """(N,) int32 work rows, most popular first, ties by row."""
+    return snapshot.built.get("works by popularity", lambda: _descending(popularity(snapshot)))
+
+
+def _descending(values: Array) -> Array:
+    return np.argsort(-values, kind="stable").astype(np.int32)
 
 
 def _popularity(snapshot: Snapshot) -> Array:

@@ -18,6 +18,7 @@ from karec.recall.postings import (
     newest_by_creator,
     related_now,
     user_row,
+    works_at,
     works_by,
 )
 from karec.stage import Source
@@ -96,7 +97,7 @@ class Profile(Source):
             keys, weight = keys[named], weight[named]
             if len(keys) and weight.any():
                 lists.append(self._facet(facet, keys, weight))
-        return Candidates.of(self.snapshot.works.ids[interleave(self.snapshot, lists, self.quota)])
+        return works_at(self.snapshot, interleave(self.snapshot, lists, self.quota))
 
     def _works(self, user: int, request: Request) -> tuple[Array, Array]:
         """Rows of the works that say what the user favours, and how much each weighs."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from karec.platform.schema import FAMILY, is_named
 from karec.platform.snapshot import Snapshot
-from karec.recall.postings import interleave, latest_of_users, newest_by_creator, related, user_row, users_by
+from karec.recall.postings import interleave, latest_of_users, newest_by_creator, related, user_row, users_by, works_at
 from karec.stage import Source
 from karec.types import Array, Candidates, Request
 
@@ -49,7 +49,7 @@ class Social(Source):
         circle = np.unique(circle[(circle >= 0) & (circle != user)])
         lists = [] if self.made is None else [self.made.spans(friends[friends != request.user_number], self.per_person)]
         lists += [of.spans(circle, self.per_person) for of in self.lists if of is not None]
-        return Candidates.of(self.snapshot.works.ids[interleave(self.snapshot, lists, self.quota)])
+        return works_at(self.snapshot, interleave(self.snapshot, lists, self.quota))
 
     def _family(self, user: int) -> Array:
         if self.families is None or not is_named(FAMILY, family := self.snapshot.users[FAMILY][user]):

@@ -48,11 +48,12 @@ class Place:
     """Places of the page, counted from 1, and whose they are: of ``work``; of the best works whose ``column`` has one
     of ``values``; of nobody: it stays free, and the trace says so.
 
-    ``only``: works with these values stand in such places, and nowhere else.
+    ``work``: an id, a text where the platform's ids are texts. ``only``: works with these values stand in such places,
+    and nowhere else.
     """
 
     at: int | tuple[int, ...]
-    work: int | None = None
+    work: int | str | None = None
     column: str | None = None
     values: tuple[int, ...] = ()
     only: bool = False
@@ -118,7 +119,7 @@ class Boosts:
 def check_together(rules: Sequence[Rule], places: Sequence[Place]) -> None:
     """ValueError, with the names of both, for rules and places that no feed could keep to together."""
     owners: dict[int, Place] = {}
-    works: dict[int, Place] = {}
+    works: dict[int | str, Place] = {}
     for place in places:
         for at in place.places:
             if at in owners:

@@ -12,7 +12,7 @@ from karec.diversity import WHOLE_SESSION, Arranged, MarkRule, Slot, arrange
 from karec.index import ItemIndex
 from karec.rerank.rules import Boosts, Place, Rule, check_together
 from karec.stage import Selector
-from karec.types import Array, Candidates, Request, Selection
+from karec.types import Array, Candidates, Naming, Request, Selection
 
 NONE = -1
 
@@ -34,12 +34,14 @@ class Scatter(Selector):
         places: Sequence[Place] = (),
         boosts: Boosts | None = None,
         k: int | None = None,
+        naming: Naming | None = None,
     ) -> None:
         if k is not None and k <= 0:
             raise ValueError(f"k must be positive, got {k}")
         self.index, self.k = index, k
         self.rules, self.places, self.boosts = tuple(rules), tuple(places), boosts
         check_together(self.rules, self.places)
+        self.pinned = {place.work: _number(place.work, naming) for place in places if place.work is not None}
         for column in self._columns():
             if column not in index.columns:
                 near = nearest(column, index.columns)
@@ -105,7 +107,7 @@ class Scatter(Selector):
 
     def _fits(self, place: Place, candidates: Candidates, values: dict[str, Array]) -> Array:
         if place.work is not None:
-            return np.asarray(candidates.ids == place.work)
+            return np.asarray(candidates.ids == self.pinned[place.work])
         return np.asarray(np.isin(values[str(place.column)], place.values) & (candidates.rows >= 0))
 
     def _notes(self, found: Arranged, whose: list[Rule], slots: list[tuple[int, Place]]) -> dict[str, Any]:
@@ -144,6 +146,14 @@ class Scatter(Selector):
         ]
         before = candidates.ids[: len(chosen)].tolist()
         return {"before": before, "arranged": arranged, "broken": notes.get("broken", [])}
+
+
+def _number(work: int | str, naming: Naming | None) -> int:
+    if isinstance(work, int):
+        return work
+    if naming is None:
+        raise ValueError(f"work = {work!r}: works of this bundle have no texts for ids, name it by its number")
+    return naming.number_of(work)
 
 
 def _values(request: Request, column: str, rows: Array) -> Array:

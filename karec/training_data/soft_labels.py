@@ -31,6 +31,12 @@ class SoftLabels:
         fused = np.where(self.known, self.fused, other.fused)
         return replace(self, logits=logits, fused=fused, known=self.known | other.known)
 
+    def followed_by_unknown(self, n: int) -> SoftLabels:
+        """These, and ``n`` more exposures of which nothing is known."""
+        arrays = self.logits, self.fused, self.known
+        logits, fused, known = (np.concatenate([own, np.zeros((n, *own.shape[1:]), own.dtype)]) for own in arrays)
+        return SoftLabels(logits, fused, known)
+
 
 def read_soft_labels(
     exposures: Exposures, folder: Path, tasks: Sequence[str], model_versions: Collection[int] | None = None

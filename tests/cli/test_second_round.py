@@ -9,6 +9,7 @@ from small_job import TASKS, WORLD
 
 from karec import cli
 from karec.bundle import Bundle
+from karec.cli import demo_beside
 from karec.logs.rank_log import read_rank_log
 
 TINY = ["--works", "600", "--users", "150", "--exposures", "4000", "--requests", "6"]
@@ -62,14 +63,17 @@ def test_the_page_shows_what_the_second_round_learned(job):
     assert "What the second round learned" in page and "ranker&#x27;s top 100 kept" in page
 
 
-def test_the_same_seed_gives_the_same_two_rounds(tmp_path):
+def test_the_same_seed_gives_the_same_report_whether_a_second_process_works_beside_or_not(tmp_path, monkeypatch):
     (tmp_path / "train.toml").write_text(QUICK)
     told = []
-    for name in ("one", "two"):
+    for name, fewest in (("one", 10**9), ("two", 0)):
+        monkeypatch.setattr(demo_beside, "FEWEST_ROWS", fewest)
         out = str(tmp_path / name)
         arguments = ["demo", *TINY, "--out", out, "--report", out, "--settings", str(tmp_path / "train.toml")]
         assert cli.main(arguments) == 0
-        told.append(json.loads((tmp_path / name / "report.json").read_text())["rounds"])
+        report = json.loads((tmp_path / name / "report.json").read_text())
+        told.append({part: report[part] for part in ("rounds", "quality", "quality_by_history")})
+        told[-1] |= {arm: found["measures"] for arm, found in report["loop"]["arms"].items()}
     assert told[0] == told[1]
 
 

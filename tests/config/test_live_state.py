@@ -1,6 +1,9 @@
 """What happens to users and works is in the next request of a live cascade."""
 
+import gc
 import resource
+import threading
+import time
 from contextlib import contextmanager
 
 import numpy as np
@@ -13,6 +16,7 @@ from karec.bundle import Bundle
 from karec.config.checking import config_mistakes
 from karec.errors import ConfigError
 from karec.features.encoder import USER_SIDE
+from karec.platform.event_log.events import Events
 from karec.platform.events import Exposures
 from karec.platform.folds.advance import advance
 from karec.rank.ranker import Ranker
@@ -21,6 +25,7 @@ from karec.types import Candidates, Request
 
 HOUR = 3_600_000
 USER, OTHER, STRANGER = 1, 2, 987_654
+PATIENT = "deadline_ms = 10000"
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +164,7 @@ def test_a_store_that_is_lost_is_made_again_from_the_log(path, live, now):
 
 def test_two_services_on_one_store_count_each_event_once(path, redis, now):
     redis.empty()
-    path.write_text(path.read_text().replace('"state"', f'"{redis.url}"'))
+    path.write_text(path.read_text().replace('"state"', f'"{redis.url}"\n{PATIENT}'))
     with karec.LiveCascade.from_config(path, None) as one, karec.LiveCascade.from_config(path, None) as two:
         for at in range(12):
             (one, two)[at % 2].record([exposure(STRANGER, 100, "click", time_ms=now + at)], now_ms=now + at)
@@ -171,6 +176,19 @@ def test_two_services_on_one_store_count_each_event_once(path, redis, now):
         view, why = three.cascades["home"].live.view(STRANGER)
         assert why is None
         assert view.user.counters[0] == 12
+
+
+def test_a_store_that_comes_back_empty_while_a_service_runs_is_filled_from_the_log(path, redis, now):
+    redis.empty()
+    path.write_text(path.read_text().replace('"state"', f'"{redis.url}"\n{PATIENT}'))
+    with karec.LiveCascade.from_config(path, None) as live:
+        shown = ids_of(ask(live, USER, 5, time_ms=now))
+        live.record([exposure(USER, work) for work in shown], now_ms=now)
+        redis.empty()
+        assert {*shown} <= {*ids_of(ask(live, USER, time_ms=now))}  # nothing is known of them
+        live.record([exposure(OTHER, shown[0])], now_ms=now + 1)
+        assert not {*shown} & {*ids_of(ask(live, USER, time_ms=now))}
+        assert shown[0] not in ids_of(ask(live, OTHER, time_ms=now))
 
 
 def test_a_store_that_is_gone_or_slow_degrades_answers_and_loses_nothing(path, now, tmp_path):
@@ -194,6 +212,7 @@ def test_a_store_that_is_gone_or_slow_degrades_answers_and_loses_nothing(path, n
         assert gone.degraded == ("request.state",) and len(gone) == len(slow) - 1
         assert ids_of(slow)[3] not in ids_of(gone)  # what became of works needs no store
     server = RedisServer(tmp_path)  # with nothing in it
+    path.write_text(path.read_text().replace("events =", f"{PATIENT}\nevents ="))
     with karec.LiveCascade.from_config(path, None) as live:
         feed = ask(live, USER, time_ms=now)
         assert not feed.degraded and not {*shown} & {*ids_of(feed)}
@@ -233,7 +252,9 @@ def test_a_disk_that_is_full_is_told_and_serves_on(live, now):
         told = live.record(rows, now_ms=now)
         assert told.events == 5 and told.waiting
         assert len(ask(live, USER, time_ms=now))
-    assert live.record([], now_ms=now).waiting is None
+    until = time.monotonic() + 30
+    while live.record([], now_ms=now).waiting is not None:  # the store is asked again by the thread that looks
+        assert time.monotonic() < until
     assert not {*shown} & {*ids_of(ask(live, USER, time_ms=now))}
 
 
@@ -242,6 +263,7 @@ BAD = [
     ({"kind": "exposure", "usr": 1, "work": 100}, "unknown key 'usr'"),
     ({"kind": "exposure", "user": "anna", "work": 100}, "user is no whole number"),
     ({"kind": "exposure", "user": 2**70, "work": 100}, "user is beyond 64 bits"),
+    ({"kind": "exposure", "user": 1, "work": 100, "position": 2**40}, "position is beyond 32 bits"),
     ({"kind": "exposure", "user": 1}, "no work"),
     ({"kind": "exposure", "user": 1, "work": 100, "labels": ["loved"]}, "unknown label"),
     ({"kind": "exposure", "user": 1, "work": 100, "labels": "like"}, "labels are no list of names"),
@@ -251,6 +273,10 @@ BAD = [
     ({"kind": "exposure", "user": 1, "work": 100, "id": "7"}, "id is no UUID"),
     ({"kind": "upload", "work": 900, "creator": 3, "columns": [3]}, "columns are no table"),
     ({"kind": "upload", "work": 900, "columns": {}}, "no creator"),
+    (
+        {"kind": "upload", "work": 900, "creator": 3, "columns": {"tag": np.arange(2)}},
+        "columns hold what is no number, text or truth value",
+    ),
     ({"kind": "play", "user": 1, "work": 100}, "impossible play_ms"),
     ("exposure", "unknown key '…'"),
 ]
@@ -269,6 +295,26 @@ def test_an_event_that_is_told_twice_counts_once(live, now):
     live.record([row], now_ms=now + 5)
     assert live.counts["repeated"] == 2
     assert live.cascades["home"].live.view(STRANGER)[0].user.counters[0] == 1
+
+
+def test_events_of_the_log_are_taken_as_they_are(live, snapshot, now):
+    works = snapshot.works.ids[:3]
+    before = ask(live, USER, time_ms=now)
+    shown = Events.of("exposure", source=9, number=np.arange(3), time_ms=now, user_id=USER, item_id=works, scene=0)
+    assert live.record(shown, now_ms=now).events == 3
+    after = ask(live, USER, time_ms=now)
+    assert not {*works.tolist()} & {*ids_of(after)}
+    assert after.versions["live_batch"] == before.versions["live_batch"] + 1
+
+
+def test_a_service_that_is_dropped_without_being_closed_keeps_no_thread(path, now):
+    live = karec.LiveCascade.from_config(path, None)
+    live.record([exposure(USER, 100)], now_ms=now)
+    (thread,) = [each for each in threading.enumerate() if each.name == "karec-follow"]
+    del live
+    gc.collect()
+    thread.join(30)
+    assert not thread.is_alive()
 
 
 def test_another_bundle_goes_on_from_the_same_log(tmp_path, now):

@@ -1,6 +1,8 @@
 """Works that come, change and go are so in the next request of a live cascade."""
 
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -105,12 +107,16 @@ def test_what_is_deleted_or_blocked_is_in_no_feed_from_the_next_request_on(open_
         live.record([{"kind": "block", "creator": CREATOR}], now_ms=now + 2)
         left = [item.id for item in ask(live, USER, time_ms=now)]
         assert {*after} - {*left} == {w for w in after if creator_of.get(w, CREATOR) == CREATOR}
-        live.record([upload(NEW + 2) | {"time_ms": now + 1}], now_ms=now + 3)  # before the block
-        assert NEW + 2 not in [item.id for item in ask(live, USER, time_ms=now)]
-        live.record([upload()], now_ms=now + 4)  # again, after it
-        assert NEW in [item.id for item in ask(live, USER, time_ms=now)]
+        live.record([upload(NEW + 2), {"kind": "block", "work": left[0]}], now_ms=now + 3)  # uploaded after the block
+        assert {*left} - {item.id for item in ask(live, USER, time_ms=now)} == {left[0]}
         index = live.cascades["home"].bundle.index
-        assert not np.isin([old, NEW + 1], index.search_all(np.ones((1, index.dim), np.float32), k=99).ids).any()
+        hidden = [old, NEW + 1, NEW + 2, left[0]]
+        assert not np.isin(hidden, index.search_all(np.ones((1, index.dim), np.float32), k=99).ids).any()
+        live.record([{"kind": "unblock", "creator": CREATOR}, {"kind": "unblock", "work": left[0]}], now_ms=now + 4)
+        back = [item.id for item in ask(live, USER, time_ms=now)]
+        assert {*back} == {*after} | {NEW + 2}
+        live.record([upload()], now_ms=now + 5)
+        assert NEW in [item.id for item in ask(live, USER, time_ms=now)]
 
 
 def test_an_edit_is_in_the_next_request(open_live, snapshot, now):
@@ -207,3 +213,39 @@ def test_creators_whose_ids_are_texts_are_blocked_by_the_list_of_the_rules(tmp_p
         live.record([upload("one", "bad"), upload("two", "good")], now_ms=now)
         feed = [item.id for item in ask(live, "u1", time_ms=now)]
         assert "two" in feed and "one" not in feed
+
+
+def test_requests_that_run_while_works_come_and_go_see_what_was_told_before_them(open_live, snapshot, now):
+    """And while the bundle is swapped: no error, no work that was deleted, no work that was shown to the user."""
+    ended, deleted, shown = threading.Event(), list[int](), list[int]()
+
+    def ask_on(live, user):
+        n = 0
+        while not ended.is_set():
+            gone, seen = {*deleted}, {*shown} if user == USER else set()
+            feed = ask(live, user, time_ms=now)
+            assert not feed.degraded and len(feed)
+            assert not (gone | seen) & {item.id for item in feed}
+            n += 1
+        return n
+
+    with open_live() as live, ThreadPoolExecutor(4) as pool:
+        asking = [pool.submit(ask_on, live, user) for user in (USER, USER, 2, 987_654)]
+        for at in range(30):
+            live.record([upload(NEW + at, song_id=at % 5)], now_ms=now)
+            if at % 3 == 0:
+                live.record([{"kind": "delete", "work": NEW + at}], now_ms=now)
+                deleted.append(NEW + at)
+            if at % 3 == 1:
+                live.record([{"kind": "exposure", "user": USER, "work": NEW + at}], now_ms=now)
+                shown.append(NEW + at)
+            if at % 10 == 9:
+                path = live._path
+                path.write_text(path.read_text() + f"# {at}\n")
+                assert live.reload()
+            assert not any(each.done() for each in asking)
+        ended.set()
+        assert all(each.result() for each in asking)
+        assert live.reloads.done == 3
+        kept = [NEW + at for at in range(30) if at % 3]
+        assert {*kept} <= {item.id for item in ask(live, 2, k=90, time_ms=now)}

@@ -27,7 +27,8 @@ def test_the_pages_code_runs_and_says_what_the_page_says(tmp_path, monkeypatch, 
     for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
         exec(compile(block, str(PAGE), "exec"), names)
     told = capsys.readouterr().out
-    assert told.startswith("1 False\nFalse\nTrue\nFalse {'folded': 2, 'of works': 2}\nAppended(events=3, refused={})\n")
+    living = r"1 False\nFalse\n1\n\[\d+\] \[\('model', .*\)\]\nFalse \{'folded': 1, 'of works': 2\}\n"
+    assert re.match(living + r"Appended\(events=3, refused=\{\}\)\n", told), told
     assert names["writer"].counts["folded"] == 4
     assert 9 in names["user"].lists["follows"].values
     assert names["user"].lists["shown"].values.tolist() == [70, 10, 40]

@@ -55,6 +55,18 @@ def test_a_saved_snapshot_opens_as_it_was(platform, tmp_path):
         np.testing.assert_array_equal(opened.relations[name].values, relation.values)
 
 
+def test_the_scenes_of_lists_are_saved_and_a_list_without_opens_without(platform, tmp_path):
+    history = platform.relations["history"]
+    scenes = np.arange(len(history.values)).astype(np.int16) % 2
+    replace(platform, relations={**platform.relations, "history": replace(history, scenes=scenes)}).save(tmp_path / "s")
+    opened = Snapshot.open(tmp_path / "s").relations
+    assert opened["history"].scenes.tolist() == scenes.tolist() and opened["liked"].scenes is None
+    np.save(tmp_path / "s" / "relations" / "history.scenes.npy", scenes[1:])
+    n = len(scenes)
+    with pytest.raises(DataError, match=rf"history.indptr.npy is damaged: scenes has {n - 1} entries, values has {n}"):
+        Snapshot.open(tmp_path / "s")
+
+
 def test_counters_by_user_and_scene_are_saved_and_a_folder_without_opens_without(platform, tmp_path):
     assert platform.user_scene_counters is None
     platform.save(tmp_path / "without")
@@ -80,6 +92,19 @@ def test_counters_of_a_user_in_a_scene_are_found_by_row(platform):
     assert rows.tolist() == [0, 1, 7, -1, -1, -1]
     with pytest.raises(DataError, match="user_scene_counters column 'b' has 7 rows, expected 4 users × 2 scenes"):
         replace(platform, user_scene_counters={"a": np.zeros(8), "b": np.zeros(7)})
+
+
+@given(
+    st.sets(st.integers(-9, 30) | st.integers(-(2**62), 2**62), max_size=9),
+    st.lists(st.integers(-12, 33) | st.integers(-(2**63), 2**63 - 1), max_size=9),
+)
+def test_rows_are_found_by_id_however_many_are_asked_for_and_however_far_ids_lie_apart(ids, wanted):
+    ids = list(ids)
+    wanted = [*wanted, *ids[:3]]
+    expected = [ids.index(one) if one in ids else -1 for one in wanted]
+    table = Table(np.array(ids, np.int64), {})
+    assert table.lookup(np.array(wanted, np.int64)).tolist() == expected
+    assert [int(table.lookup(np.array([one]))[0]) for one in wanted] == expected
 
 
 def test_works_of_the_future_are_not_released(platform):

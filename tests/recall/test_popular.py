@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain_recall import by_popularity
 from random_platform import make_platform, platforms
@@ -60,6 +60,87 @@ def test_who_are_of_no_family_are_no_segment(platform):
     users = Table(platform.users.ids, {"family": np.array([0, 0, 7, -1], np.int32)})
     here = Popular(replace(segmented(platform), users=users), quota=3, segment="family")
     assert [found(here, user) for user in (1, 2, 3, 4)] == [[109, 108, 107]] * 4
+
+
+def in_scenes(platform, seed=0, n=60):
+    """Users' lists of works seen at random in the scenes home and city, or nobody knows where; nothing in live."""
+    rng = np.random.default_rng(seed)
+    columns = {"age_band": rng.integers(-1, 2, len(platform.users)).astype(np.int32)}
+    relations = {}
+    for name in ("history", "skipped"):
+        users = np.sort(rng.integers(0, len(platform.users), n))
+        seen = Relation.from_pairs(users, rng.choice(np.append(platform.works.ids, 7), n), len(platform.users))
+        relations[name] = replace(seen, scenes=rng.integers(-1, 2, n).astype(np.int16))
+    users = Table(platform.users.ids, columns)
+    return replace(platform, users=users, relations=relations, labels={"scene": ["home", "city", "live"]})
+
+
+def rates_in(platform, scene, segment):
+    """{work: its rate} by the formula, counted entry by entry."""
+    entries = []  # (in the scene, user's age band, work, enjoyed)
+    for name, enjoyed in (("history", 1.0), ("skipped", 0.0)):
+        of = platform.relations[name]
+        user = np.repeat(np.arange(len(of)), np.diff(of.indptr))
+        for at, work in enumerate(of.values.tolist()):
+            if work in platform.works.ids:
+                entries.append((of.scenes[at] == scene, platform.users["age_band"][user[at]], work, enjoyed))
+    overall = np.mean([enjoyed for *_, enjoyed in entries])
+    there = [enjoyed for here, _, _, enjoyed in entries if here]
+    oftener = (sum(there) + PRIOR_SEEN * overall) / (len(there) + PRIOR_SEEN) / overall
+    rates = dict(zip(platform.works.ids.tolist(), popularity(platform).tolist(), strict=True))
+    for asked in (None, segment) if segment is not None else (None,):
+        before = dict(rates)
+        for work in rates:
+            seen = [e for here, band, w, e in entries if here and w == work and asked in (None, band)]
+            if seen:
+                rates[work] = (sum(seen) / oftener + PRIOR_SEEN * before[work]) / (len(seen) + PRIOR_SEEN)
+    return rates
+
+
+@settings(max_examples=30)
+@given(platforms, st.integers(0, 99), st.integers(1, 12))
+def test_in_a_scene_works_are_by_their_rate_there_and_with_a_segment_by_that_of_ones_own_there(platform, seed, quota):
+    platform = in_scenes(platform, seed)
+    here, own = Popular(platform, quota, by_scene=True), Popular(platform, quota, segment="age_band", by_scene=True)
+    for name, code in (("home", 0), ("city", 1)):
+        for user, band in zip(platform.users.ids.tolist(), platform.users["age_band"].tolist(), strict=True):
+            for source, segment in ((here, None), (own, band if band >= 0 else None)):
+                rates = rates_in(platform, code, segment)
+                got = source.recall(Request(user, scene=name)).ids.tolist()
+                assert len(got) == len(set(got)) == min(quota, len(rates))
+                best = sorted(rates.values(), reverse=True)[: len(got)]
+                np.testing.assert_allclose([rates[work] for work in got], best, rtol=1e-9)
+
+
+def test_a_scene_of_which_no_list_has_an_entry_gets_what_is_popular_in_all_and_says_so(platform):
+    known = in_scenes(platform)
+    bare = {name: replace(of, scenes=None) for name, of in known.relations.items()}
+    before = replace(known, relations=bare)  # as bundles of before were written
+    for snapshot, scene in ((known, "live"), (known, "hoem"), (before, "home")):
+        for segment in (None, "age_band"):
+            told = Popular(snapshot, 3, segment=segment, by_scene=True).recall(Request(1, scene=scene))
+            assert told.value.ids.tolist() == found(Popular(snapshot, 3, segment=segment))
+            assert told.notes == {"scene": f"nobody's list knows the scene '{scene}': works popular in all scenes"}
+
+
+def test_lists_by_scene_are_made_once_a_snapshot(platform):
+    platform = in_scenes(platform)
+    one, other = (Popular(platform, 3, segment="age_band", by_scene=True) for _ in range(2))
+    assert one.of_scene is other.of_scene and one.of_scene.keys() == {"home", "city"}
+
+
+def test_works_seen_where_little_is_enjoyed_are_not_behind_those_never_seen_there(platform):
+    """City's viewers pass over nine of ten works; 109, which most enjoy, is enjoyed there twice as often as others."""
+    works = np.repeat([109, 108, 107], [10, 10, 20])
+    skipped, history = works.copy(), np.array([109, 109, 108, 107, 107] + [101] * 200)
+    relations = {
+        "skipped": replace(Relation.from_pairs(np.zeros(40, int), skipped, 4), scenes=np.ones(40, np.int16)),
+        "history": replace(
+            Relation.from_pairs(np.zeros(205, int), history, 4), scenes=np.array([1] * 5 + [0] * 200, np.int16)
+        ),
+    }
+    there = replace(platform, relations=relations, labels={"scene": ["home", "city"]})
+    assert Popular(there, 1, by_scene=True).recall(Request(1, scene="city")).ids.tolist() == [109]
 
 
 def test_a_segment_is_an_integer_column_of_users(platform):

@@ -16,6 +16,14 @@ def test_postings_are_sorted_lists_by_key(pairs, key, limit):
     assert Postings.build(keys, priority).of(key, limit).tolist() == expected[:limit]
 
 
+@given(st.lists(st.sampled_from([-(2**63), -1, 0, 1, 2**16, 2**33, 2**48 + 1, 2**63 - 1]), max_size=9))
+def test_keys_may_be_any_whole_numbers(keys):
+    lists = Postings.build(np.array(keys, np.int64), np.arange(len(keys))[::-1])
+    assert lists.keys.tolist() == sorted(set(keys)) and lists.rows.dtype == np.int32
+    for key in set(keys):
+        assert lists.of(key, 9).tolist() == [row for row, of in enumerate(keys) if of == key]
+
+
 def test_interleaving_takes_turns_and_leaves_repeats_out(platform):
     """The kernel's contract is tested beside it: here, that spans of two arrays are read as their lists."""
     some = np.array([9, 4, 4, 0], np.int32), np.array([0, 3]), np.array([2, 4])

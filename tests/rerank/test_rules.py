@@ -10,11 +10,13 @@ from thirty_works import candidates, selected, thirty_works
 
 from karec._toml import Place as File
 from karec._toml import keywords
+from karec.bundle.naming import IdNaming
 from karec.errors import ConfigError
+from karec.ids import IdMap
 from karec.index import ItemIndex
 from karec.rerank.rules import Boost, Boosts, Place, Rule
 from karec.rerank.scatter import Scatter
-from karec.types import Request
+from karec.types import Candidates, Request
 
 REQUEST = Request(user_id=1, k=4)
 APART = Rule("song_id"), Rule("creator_id")
@@ -225,3 +227,24 @@ def test_a_column_that_the_index_cannot_group_by_is_refused(index, rule, message
 
 def test_rules_over_no_candidates_select_nothing(index):
     assert len(selected(Scatter(index, [Rule("song_id")]), REQUEST, candidates([])).indices) == 0
+
+
+def test_a_pinned_work_may_be_named_by_its_text(tmp_path):
+    names = [f"song-{at}" for at in range(30)]
+    works = IdMap.build(names, tmp_path / "items.karec")
+    naming = IdNaming(IdMap.build(["ann"], tmp_path / "users.karec"), works)
+    index = ItemIndex.build(works.numbers(names), np.eye(30, dtype=np.float32), columns={"song_id": np.arange(30)})
+    step = Scatter(index, places=[Place(2, work="song-17")], naming=naming)
+    pool = Candidates.of(works.numbers(names), np.linspace(1, 0, 30)).with_rows(np.arange(30))
+    found = selected(step, REQUEST, pool)
+    assert works.names(pool.ids[found.indices]).tolist() == ["song-0", "song-17", "song-1", "song-2"]
+    absent = Scatter(index, places=[Place(2, work="song-99")], naming=naming)
+    assert notes(absent, REQUEST, pool)["broken"] == ["place 2: work song-99 is missing"]
+
+
+def test_a_text_where_ids_are_numbers_is_refused(index, tmp_path):
+    with pytest.raises(ValueError, match="work = 'song-17': works of this bundle have no texts for ids"):
+        Scatter(index, places=[Place(2, work="song-17")])
+    numbers = IdNaming(*(IdMap.build([5, 7], tmp_path / f"{name}.karec") for name in ("users", "items")))
+    with pytest.raises(ValueError, match="'song-17' is no id of this platform's: works have integer ids"):
+        Scatter(index, places=[Place(2, work="song-17")], naming=numbers)

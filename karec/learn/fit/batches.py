@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -65,6 +66,16 @@ class Batches:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def followed_by(self, examples: Examples, progress: Progress | None = None) -> Batches:
+        """These examples, then ``examples`` of the same encoder and snapshot, which alone are encoded."""
+        more, joined = Batches(examples, self.names, progress, str(self.device)), copy.copy(self)
+        joined.labels = torch.cat([self.labels, more.labels])
+        joined._lists = {name: torch.cat([own, more._lists[name]]) for name, own in self._lists.items()}
+        joined._plain = {name: _one_below_the_other(own, more._plain[name]) for name, own in self._plain.items()}
+        both = self._counts is not None and more._counts is not None
+        joined._counts = self._counts.followed_by(more._counts) if both else None  # type: ignore[union-attr, arg-type]
+        return joined
+
     def inputs(
         self,
         rows: Tensor | slice,
@@ -125,6 +136,12 @@ def _known_creators(encoder: Encoder, codes: Array) -> Array:
     names, sizes = encoder.names["item_ids"], encoder.sizes["item_ids"]
     known = codes < (sizes[names.index(CREATOR)] if CREATOR in names else 0)
     return -np.sort(-np.where(known, codes, 0).astype(np.int32), axis=1)
+
+
+def _one_below_the_other(above: Tensor, below: Tensor) -> Tensor:
+    """Both ``(·, L)``, the narrower one with zeros behind its columns."""
+    width = max(above.shape[1], below.shape[1])
+    return torch.cat([torch.nn.functional.pad(each, (0, width - each.shape[1])) for each in (above, below)])
 
 
 def _as_long_as_needed(edges: Tensor) -> Tensor:

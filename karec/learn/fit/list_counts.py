@@ -29,6 +29,11 @@ class ListCounts:
     def of(self, name: str, rows: Tensor | slice) -> Tensor:
         return self._counts[name].index_select(0, self._moment[rows]).to(torch.float32)
 
+    def followed_by(self, other: ListCounts) -> ListCounts:
+        """Those of these examples, then those of the ``other`` ones."""
+        moment = torch.cat([self._moment, other._moment + len(next(iter(self._counts.values())))])
+        return ListCounts(moment, {name: torch.cat([own, other._counts[name]]) for name, own in self._counts.items()})
+
     @classmethod
     def made(cls, examples: Examples, lists: dict[str, Array]) -> ListCounts | None:
         """``lists`` {name: (M, H) rows of works, −1 where a slot is empty}. None where V is above ``COUNTED``, or lists

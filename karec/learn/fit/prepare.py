@@ -115,12 +115,13 @@ def prepare_served(
     served: ServedLog,
     answers: Exposures | None = None,
     progress: Progress | None = None,
+    first: Prepared | None = None,
 ) -> Prepared:
     """What ``prepare`` gives, with the ``encoder`` of the run that served, and more training rows: ``answers``, the
     exposures of served feeds that the dataset lacks, and the requests of ``served`` that have lists.
 
-    Answers and requests know what the dataset's exposures say of the time before them. Raises ValueError as
-    ``build_examples``.
+    Answers and requests know what the dataset's exposures say of the time before them. ``first``: what ``prepare`` gave
+    for the run that served, whose rows are not encoded again. Raises ValueError as ``build_examples``.
     """
     snapshot, past, train = dataset.snapshot, dataset.exposures, dataset.split()[0]
     as_of = as_known(dataset, settings.features.refresh_hours)
@@ -128,6 +129,10 @@ def prepare_served(
     parts = [train, *([] if answers is None else [answers]), requests]
     rows = joined(parts, dataset.tasks)
     known = as_known(replace(dataset, exposures=rows), settings.features.refresh_hours)
+    if first is not None:
+        taught = build_examples(first.encoder, snapshot, rows, known, happened=past)
+        batches = first.train_batches.followed_by(taught.take(np.arange(len(train), len(taught))), progress)
+        return replace(first, train=taught, train_batches=batches, requests=len(requests))
     every = build_examples(encoder, snapshot, past, as_of)
     valid = every.between(dataset.train_until_ms, dataset.valid_until_ms)
     test = every.take(past.time_ms >= dataset.valid_until_ms)

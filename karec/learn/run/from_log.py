@@ -27,7 +27,7 @@ from karec.learn.fit.checkpoint import best_weights
 from karec.learn.fit.prepare import Prepared, prepare_served
 from karec.learn.run.run_folder import Clock, make_folder, recordings, run_facts, write_json
 from karec.learn.run.tensorboard import EventFiles
-from karec.learn.run.train import TrainResult
+from karec.learn.run.train import Material, TrainResult
 from karec.learn.settings.check import check_training, fingerprint
 from karec.learn.settings.train import TrainSettings, run_settings
 from karec.models.onnx_model import OnnxModel
@@ -75,13 +75,14 @@ def train_from_log(
     answers: Exposures | None = None,
     resume: bool = False,
     evaluated: bool = True,
+    first: Material | None = None,
 ) -> TrainResult:
     """Towers taught by the served ``log`` into the run folder ``out``, then quality on the test days, if ``evaluated``.
 
     ``version``: rows of that model version alone teach. ``answers``: what happened to served feeds, where the dataset
-    does not hold it. Before anything is trained, ConfigError names a setting in which the towers would differ from the
-    run's, DataError data of other tasks, LogSchemaError a log that cannot teach (``read_served_log``), CheckpointError
-    towers that are missing.
+    does not hold it. ``first``: what the training of ``run`` on this dataset left, where it has just ended. Before
+    anything is trained, ConfigError names a setting in which the towers would differ from the run's, DataError data of
+    other tasks, LogSchemaError a log that cannot teach (``read_served_log``), CheckpointError towers that are missing.
     """
     settings = _with_models_of(run, _encoded_as(run, settings).of(dataset))
     _check_run(dataset, run, settings, out)
@@ -103,9 +104,10 @@ def train_from_log(
         if events is not None:
             stack.enter_context(events)
         _copy_models(run.folder, out, settings.model_version)
-        prepared = prepare_served(dataset, Encoder.load(out / "encoder.npz"), settings, served, answers, progress)
+        encoder, earlier = Encoder.load(out / "encoder.npz"), None if first is None else first.prepared
+        prepared = prepare_served(dataset, encoder, settings, served, answers, progress, earlier)
         clock.lap("examples")
-        soft, lists = _taught(prepared, served, run.folder / "rank_log", settings)
+        soft, lists = _taught(prepared, served, run.folder / "rank_log", settings, first)
         clock.lap("rank log")
         rounds, heads = train_towers(prepared, soft, lists, settings, out, progress, recording_of, start)
         runs = {"towers" if not at else f"towers_{at}": state for at, state in enumerate(rounds)}
@@ -164,15 +166,19 @@ def _copy_models(run: Path, out: Path, model_version: int) -> None:
 
 
 def _taught(
-    prepared: Prepared, served: ServedLog, first: Path, settings: TrainSettings
+    prepared: Prepared, served: ServedLog, folder: Path, settings: TrainSettings, first: Material | None
 ) -> tuple[SoftLabels, LoggedLists | None]:
     """Soft labels and lists of both logs. What the served one says of an exposure comes first; its pools are what
-    prerank chooses from, the first log's are of many more users and moments.
+    prerank chooses from, those of the first log in ``folder`` are of many more users and moments.
     """
-    train, distil, first_log = prepared.train, settings.distil, read_teacher_log(first, prepared.encoder.tasks)
-    soft = soft_labels_of(train.exposures, served.log).or_else(soft_labels_of(train.exposures, first_log))
-    if not distil.needs_lists:
-        return soft, None
-    size, seed = distil.list_works, settings.seed
-    parts = [lists_of(train, served.log, size, seed, DRAWS), lists_of(train, first_log, size, seed)]
-    return soft, LoggedLists.joined(parts)
+    train, distil = prepared.train, settings.distil
+    size, seed, own = distil.list_works, settings.seed, soft_labels_of(train.exposures, served.log)
+    if first is not None:
+        soft, lists = first.soft.followed_by_unknown(len(train) - len(first.prepared.train)), first.lists
+    else:
+        log = read_teacher_log(folder, prepared.encoder.tasks)
+        soft = soft_labels_of(train.exposures, log)
+        lists = lists_of(train, log, size, seed) if distil.needs_lists else None
+    if lists is None:
+        return own.or_else(soft), None
+    return own.or_else(soft), LoggedLists.joined([lists_of(train, served.log, size, seed, DRAWS), lists])

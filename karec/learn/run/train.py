@@ -39,10 +39,19 @@ from karec.training_data.soft_labels import SoftLabels, read_soft_labels
 
 
 @dataclass(frozen=True, eq=False)
+class Material:
+    """What the towers of a first training learned from: examples, and the first log's soft labels and lists."""
+
+    prepared: Prepared
+    soft: SoftLabels
+    lists: LoggedLists | None
+
+
+@dataclass(frozen=True, eq=False)
 class TrainResult:
     """What a training leaves: the run ``folder``, ``quality`` on the test days, the epochs and seconds of each step,
     ``notes`` on what it learned from, beside the data's own, and ``peak_gib``: memory of two processes together, at
-    most, where baselines were trained beside; else 0.
+    most, where baselines were trained beside; else 0. ``material``: what a second training need not make again.
     """
 
     folder: Path
@@ -51,6 +60,7 @@ class TrainResult:
     seconds: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     peak_gib: float = 0.0
+    material: Material | None = None
 
 
 def train_all(
@@ -120,7 +130,7 @@ def train_all(
     write_json(out / "run.json", {**facts, "seconds": clock.seconds})
     epochs = {name: state.history for name, state in runs.items()}
     peak = 0.0 if beside is None else beside.peak_gib
-    return TrainResult(out, quality, epochs, clock.seconds, notes, peak)
+    return TrainResult(out, quality, epochs, clock.seconds, notes, peak, Material(prepared, soft, lists))
 
 
 def _train_recall(

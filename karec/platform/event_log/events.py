@@ -11,6 +11,7 @@ delete     a work is gone                            work
 edit       a work's columns changed (``text``)       work
 block      a work, or all works of a creator         work or creator
 search     the user searched for ``text``            user
+unblock    … no longer                               work or creator
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from karec._clock import DAY_MS
 from karec.platform.schema import LATEST_MS
 from karec.types import Array
 
-KINDS = ("exposure", "label", "play", "follow", "unfollow", "upload", "delete", "edit", "block", "search")
-EXPOSURE, LABEL, PLAY, FOLLOW, UNFOLLOW, UPLOAD, DELETE, EDIT, BLOCK, SEARCH = range(len(KINDS))
+KINDS = ("exposure", "label", "play", "follow", "unfollow", "upload", "delete", "edit", "block", "search", "unblock")
+EXPOSURE, LABEL, PLAY, FOLLOW, UNFOLLOW, UPLOAD, DELETE, EDIT, BLOCK, SEARCH, UNBLOCK = range(len(KINDS))
 NONE = -1  # no user, work, creator, scene, position or play_ms
 AHEAD_MS = 300_000  # so far may the clock of a device be ahead of the writer's
 LONGEST_PLAY_MS = DAY_MS
@@ -138,6 +139,7 @@ def refused(events: Events, n_labels: int, late_ms: int) -> dict[str, Array]:
     """{reason: (M,) bool}, each event under the first of its reasons alone. ``logged_ms`` is the present."""
     known = events.kind < len(KINDS)
     kind = np.where(known, events.kind, 0)
+    of_both = np.isin(kind, (BLOCK, UNBLOCK))
     lacks = {column: np.isin(kind, kinds) & (getattr(events, column) < 0) for column, kinds in _NEEDS.items()}
     lengths = {
         name: np.array([_bytes(text) for text in getattr(events, name)], np.int64) for name in ("request_id", "text")
@@ -149,7 +151,7 @@ def refused(events: Events, n_labels: int, late_ms: int) -> dict[str, Array]:
         "from the future": events.time_ms > events.logged_ms + AHEAD_MS,
         "too late": events.time_ms < events.logged_ms - late_ms,
         "no user": lacks["user_id"],
-        "no work": lacks["item_id"] | ((kind == BLOCK) & (events.item_id < 0) & (events.creator_id < 0)),
+        "no work": lacks["item_id"] | (of_both & (events.item_id < 0) & (events.creator_id < 0)),
         "no creator": lacks["creator_id"],
         "no label": (kind == LABEL) & (events.labels == 0),
         "unknown label": events.labels >> np.uint64(n_labels) != 0,

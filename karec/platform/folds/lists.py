@@ -96,7 +96,10 @@ class ListFold:
     # All users, over arrays.
 
     def after(self, snapshot: Snapshot, events: LocatedEvents) -> Relation:
-        """The list once all of ``events`` have happened. O((M + R) log(M + R)) for the R entries of the snapshot."""
+        """The list once all of ``events`` have happened. O((M + R) log(M + R)) for the R entries of the snapshot.
+
+        Of a list of latest entries, and where the snapshot names scenes, it knows each entry's scene.
+        """
         entries = self._entries(snapshot, events)
         rows = np.arange(len(snapshot.users))
         lists = entries.until(rows, entries.first[1:])
@@ -104,7 +107,8 @@ class ListFold:
         indptr = np.zeros(len(rows) + 1, np.int64)
         np.cumsum(lengths, out=indptr[1:])
         places = np.repeat(lists.starts - indptr[:-1], lengths) + np.arange(indptr[-1])
-        return Relation(indptr, lists.values[places], entries.shown_times(places))
+        scenes = None if entries.scenes is None else entries.scenes[places]
+        return Relation(indptr, lists.values[places], entries.shown_times(places), scenes)
 
     def over_time(self, snapshot: Snapshot, events: LocatedEvents) -> ListOverTime:
         """The list at any moment. O((M + R) log(M + R)) where values enter once, else O(M + R)."""
@@ -114,9 +118,15 @@ class ListFold:
         places, values = self.changes(snapshot.meaning, events)
         n_users = len(snapshot.users)
         rows, times, known = events.user[places], events.time_ms[places], events.time_ms[places]
+        scenes = None
+        if self.keep is not None and snapshot.n_scenes:
+            of_scene = events.user_scene[places]
+            scenes = np.where(of_scene >= 0, of_scene % snapshot.n_scenes, -1).astype(np.int16)
         start = snapshot.relations.get(self.name)
         if start is not None:
             n = len(start.values)
+            if scenes is not None:
+                scenes = np.concatenate([np.full(n, -1, np.int16) if start.scenes is None else start.scenes, scenes])
             rows = np.concatenate([np.repeat(np.arange(n_users), np.diff(start.indptr)), rows])
             values = np.concatenate([start.values, values])
             known = np.concatenate([np.full(n, ALWAYS), known])
@@ -128,7 +138,8 @@ class ListFold:
         first, order = folds.grouped(rows, n_users)
         values = values[order]
         windows = fold_lists.windows(first, values) if leave else None
-        return ListOverTime(values, times[order], first, known[order], rows, known, self.keep, windows)
+        scenes = None if scenes is None else scenes[order]
+        return ListOverTime(values, times[order], first, known[order], rows, known, self.keep, windows, scenes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +147,8 @@ class ListOverTime:
     """One list of each user at any moment: what entered, (E,) ``values`` with the ``times`` to tell, in order of user
     and then of moment; those of a user lie at ``first (users + 1,)`` and are known since ``known``. ``event_rows,
     event_known``: the same entries in order of ``known``. ``windows``: where values are taken out too, what is present
-    after each entry (``kernels.fold_lists.windows``).
+    after each entry (``kernels.fold_lists.windows``). ``scenes``: codes of the scenes in which the ``values`` entered,
+    −1 where it is not known; None of lists that do not know them.
     """
 
     values: Array
@@ -147,6 +159,7 @@ class ListOverTime:
     event_known: Array
     keep: int | None
     windows: tuple[Array, Array, Array] | None = None
+    scenes: Array | None = None
 
     def at(self, rows: Array, as_of: Array) -> Lists:
         """The lists of the users ``rows (N,)`` as of ``as_of (N,)`` ms. O(N log E), or O(N + E) where N is large and in

@@ -54,11 +54,6 @@ class Live:
         self._counted: Counter[str] = Counter()
 
     @property
-    def behind(self) -> bool:
-        """Whether events wait for the store."""
-        return self._reader is None or bool(self._waiting)
-
-    @property
     def counts(self) -> Counter[str]:
         """What became of events so far: of ``StateWriter.counts`` and ``WorksSince.counts``."""
         writers = Counter() if self._reader is None else self._writer.counts + self._reader.counts
@@ -81,9 +76,7 @@ class Live:
         """Takes what the log has, and returns how many events the store took. Unavailable: the rest waits for it."""
         if self._reader is None:
             self._begin()
-        while len(self._waiting) < MOST_WAITING and len(events := self._tail.poll(AT_ONCE)):
-            self._let_live(events)
-            self._waiting.append((events, self._tail.cursor))
+        self.look()
         n = 0
         while self._waiting:
             events, cursor = self._waiting[0]
@@ -91,6 +84,12 @@ class Live:
             self._waiting.popleft()
             n += len(events)
         return n
+
+    def look(self) -> None:
+        """Takes what the log has, and lets uploads, edits, deletions and blocks act; the store is not asked."""
+        while self._reader and len(self._waiting) < MOST_WAITING and len(events := self._tail.poll(AT_ONCE)):
+            self._let_live(events)
+            self._waiting.append((events, self._tail.cursor))
 
     def _begin(self) -> None:
         """Reads what the store knows of works, once it is up with the log."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from karec.platform.event_log.events import NONE
+from karec.platform.event_log.events import BLOCK, NONE
 from karec.platform.folds.lives import ID, NEVER, Life, Value
 from karec.platform.schema import CREATOR, LATEST_MS, PUBLISHED, is_counter
 from karec.platform.snapshot import Snapshot
@@ -65,11 +65,15 @@ class LiveWorks:
 
     def with_counters(self, ids: Array, counters: Array) -> LiveWorks:
         """The same with the ``counters (M, C)`` of ``ids (M,)``, ascending and unique. O(K + M)."""
-        others = ~np.isin(self.ids, ids)
-        merged = np.concatenate([self.ids[others], ids])
-        order = np.argsort(merged, kind="stable")
-        table = np.concatenate([self.counters[others], counters])
-        return replace(self, ids=merged[order], counters=table[order], batches=self.batches + 1)
+        at, table, known = np.searchsorted(self.ids, ids), self.counters.copy(), np.zeros(len(ids), bool)
+        within = np.flatnonzero(at < len(self.ids))
+        known[within] = self.ids[at[within]] == ids[within]
+        table[at[known]] = counters[known]
+        new = np.flatnonzero(~known)
+        if not len(new):
+            return replace(self, counters=table, batches=self.batches + 1)
+        both = np.insert(self.ids, at[new], ids[new]), np.insert(table, at[new], counters[new], axis=0)
+        return replace(self, ids=both[0], counters=both[1], batches=self.batches + 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,21 +106,20 @@ class WorksSince:
 
     def step(self, newer: Lives) -> Changed:
         """After the lives of some works and creators changed. O(these + works added)."""
-        blocked = newer.blocked.keys() - {c for c, m in newer.blocked.items() if self.lives.blocked.get(c) == m}
+        creators = [c for c, word in newer.creators.items() if self.lives.creators.get(c) != word]
         self.lives = self.lives.with_newer(newer)
         touched = {*newer.works}
-        if blocked and CREATOR in self.base.works.columns:
-            makers = np.asarray(self.base.works[CREATOR])
-            touched.update(self.base.works.ids[np.isin(makers, np.array([*blocked], np.int64))].tolist())
-            made = np.isin(self.table[CREATOR], np.array([*blocked], np.int64))
-            touched.update(self.table.ids[made].tolist())
+        if creators and CREATOR in self.base.works.columns:
+            for table in (self.base.works, self.table):
+                touched.update(table.ids[np.isin(table[CREATOR], np.array(creators, np.int64))].tolist())
+            touched.update(work for work in self.gone if self._said_maker(work) in creators)
         works = np.array(sorted(touched), np.int64)
         in_base = dict(zip(works.tolist(), self.base.works.lookup(works).tolist(), strict=True))
         ids, rows, hidden = list[int](), list[dict[str, Any]](), list[int]()
         for work in works.tolist():
             life = self.lives.works.get(work, Life())
             values = self._values(life, in_base[work])
-            if life.gone or self._is_blocked(life, values, in_base[work]):
+            if life.gone or self._is_blocked(values, in_base[work]):
                 hidden.append(work)
             elif values is not None:
                 ids.append(work)
@@ -155,7 +158,7 @@ class WorksSince:
             own = {name: column[row].item() for name, column in self.base.works.columns.items()}
             return {**own, **self._numbered(edited)}
         if life.uploaded_ms is None:
-            self.counts["edit of an unknown work"] += not life.gone
+            self.counts["edit of an unknown work"] += life.there is None and bool(life.columns)
             return None
         values = life.values()
         why = self._refuse(values, life.uploaded_ms)
@@ -175,13 +178,17 @@ class WorksSince:
                     found[name] = names.index(value) if value in names else self._number_of(name, value)
         return found
 
-    def _is_blocked(self, life: Life, values: Mapping[str, Any] | None, row: int) -> bool:
-        """Whether all works of its creator were blocked, after it was uploaded."""
+    def _is_blocked(self, values: Mapping[str, Any] | None, row: int) -> bool:
+        """Whether all works of its creator are blocked."""
         maker: Any = (values or {}).get(CREATOR)
         if maker is None and row >= 0 and CREATOR in self.base.works.columns:
             maker = self.base.works[CREATOR][row]
-        moment = self.lives.blocked.get(int(maker)) if isinstance(maker, int | np.integer) else None
-        return moment is not None and (life.there is None or moment[0] >= life.there[0][0])
+        word = self.lives.creators.get(int(maker)) if isinstance(maker, int | np.integer) else None
+        return word is not None and word[1] == BLOCK
+
+    def _said_maker(self, work: int) -> Value:
+        """Who made a work, as its life says."""
+        return self.lives.works.get(work, Life()).columns.get(CREATOR, (NEVER, None))[1]
 
 
 def _snapshot_of(base: Snapshot, works: Table) -> Snapshot:

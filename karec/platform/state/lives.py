@@ -8,37 +8,39 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from karec.platform.event_log.events import BLOCK, EDIT, UPLOAD, Events
-from karec.platform.folds.lives import LIVES, NEVER, Life, Moment, columns_of
+from karec.platform.event_log.events import BLOCK, EDIT, UNBLOCK, UPLOAD, Events
+from karec.platform.folds.lives import LIVES, Life, Word, columns_of, newest
 from karec.platform.state import records
 from karec.platform.state.store import StateStore
 
 
 @dataclass(frozen=True)
 class Lives:
-    """``works`` {work: its life}, ``blocked`` {creator: the moment of the newest block of all their works}."""
+    """``works`` {work: its life}, ``creators`` {creator: the newest block or unblock of all their works}."""
 
     works: Mapping[int, Life] = field(default_factory=dict)
-    blocked: Mapping[int, Moment] = field(default_factory=dict)
+    creators: Mapping[int, Word] = field(default_factory=dict)
 
     def step(self, events: Events, counted: Counter[str]) -> Lives:
         """Of the works and creators that ``events`` name: after these, which are of the kinds LIVES, in any order."""
-        works, blocked = dict[int, Life](), dict[int, Moment]()
+        works, creators = dict[int, Life](), dict[int, Word]()
         for at in range(len(events)):
             kind, work, creator = int(events.kind[at]), int(events.item_id[at]), int(events.creator_id[at])
             moment = int(events.time_ms[at]), int(events.number[at])
-            if kind == BLOCK and work < 0:
-                blocked[creator] = max(blocked.get(creator, self.blocked.get(creator, NEVER)), moment)
+            if kind in (BLOCK, UNBLOCK) and work < 0:
+                word = newest(creators.get(creator, self.creators.get(creator)), (moment, kind))
+                assert word is not None
+                creators[creator] = word
                 continue
             columns = columns_of(events.text[at], creator) if kind in (UPLOAD, EDIT) else {}
             if columns is None:
                 counted["unreadable text"] += 1
                 continue
             works[work] = works.get(work, self.works.get(work, Life())).step(kind, moment, columns)
-        return Lives(works, blocked)
+        return Lives(works, creators)
 
     def with_newer(self, newer: Lives) -> Lives:
-        return replace(self, works={**self.works, **newer.works}, blocked={**self.blocked, **newer.blocked})
+        return replace(self, works={**self.works, **newer.works}, creators={**self.creators, **newer.creators})
 
     def entries(self) -> dict[bytes, bytes]:
         """As the store keeps them."""
@@ -46,27 +48,27 @@ class Lives:
         for work, life in self.works.items():
             key = records.keys_of(records.WORK_LIFE, np.array([work]))[0]
             found[key] = records.pack(key, life.to_bytes())
-        for creator, moment in self.blocked.items():
+        for creator, (moment, kind) in self.creators.items():
             key = records.keys_of(records.CREATOR_BLOCK, np.array([creator]))[0]
-            found[key] = records.pack(key, np.array(moment, np.uint64).tobytes())
+            found[key] = records.pack(key, np.array([*moment, kind], np.uint64).tobytes())
         return found
 
     @classmethod
     def read(cls, values: Mapping[bytes, bytes | None], counted: Counter[str]) -> Lives:
         """Of the store's entries by key; corrupt ones are counted and taken as missing."""
-        works, blocked = dict[int, Life](), dict[int, Moment]()
+        works, creators = dict[int, Life](), dict[int, Word]()
         for key, value in values.items():
             if value is None:
                 continue
-            if not records.is_whole(key, value, 16 if key[:1] == records.CREATOR_BLOCK else 1):
+            if not records.is_whole(key, value, 24 if key[:1] == records.CREATOR_BLOCK else 1):
                 counted["corrupt entries"] += 1
                 continue
             if key[:1] == records.WORK_LIFE:
                 works[records.id_of(key)] = Life.of_bytes(records.payload(value))
             else:
-                time, number = np.frombuffer(records.payload(value), np.uint64).tolist()
-                blocked[records.id_of(key)] = (time, number)
-        return cls(works, blocked)
+                time, number, kind = np.frombuffer(records.payload(value), np.uint64).tolist()
+                creators[records.id_of(key)] = (time, number), kind
+        return cls(works, creators)
 
     @classmethod
     def all_of(cls, store: StateStore, counted: Counter[str]) -> Lives:
@@ -77,7 +79,7 @@ class Lives:
     @classmethod
     def named_by(cls, store: StateStore, events: Events, counted: Counter[str]) -> Lives:
         """Those that ``events`` name, in one read."""
-        creators = np.unique(events.creator_id[(events.kind == BLOCK) & (events.item_id < 0)])
+        creators = np.unique(events.creator_id[np.isin(events.kind, (BLOCK, UNBLOCK)) & (events.item_id < 0)])
         works = np.unique(events.item_id[events.item_id >= 0])
         keys = [*records.keys_of(records.WORK_LIFE, works), *records.keys_of(records.CREATOR_BLOCK, creators)]
         return cls.read(dict(zip(keys, store.read(keys), strict=True)), counted)

@@ -8,7 +8,7 @@
     w + work                          counters of the work
     r + work                          counters of the work that fade, by day (folds/recent.py)
     u + work                          what became of the work: JSON (folds/lives.py)
-    k + creator                       moment of the newest block of all works of the creator: time, number
+    k + creator                       newest block or unblock of all works of the creator: time, number, kind
     d + hour u32 + user               time, number, source of the events of that hour that were counted
     meta cursor horizon               the folds' settings; the log's cursor; the newest logged_ms, first hour of d
 

@@ -405,7 +405,7 @@ KAREC_C_API karec_status karec_dpp_select(const karec_matrix* embeddings, const 
  *   count       *count: how many were selected */
 KAREC_C_API karec_status karec_dpp_select_kernel(const double* kernel, size_t n, size_t row_stride, size_t window,
                                                  int64_t* indices, double* gains, size_t k, karec_dpp_count* count);
-/* Maximal marginal relevance (mmr_ssd.hpp).
+/* Maximal marginal relevance (mmr_ssd.hpp), without facets.
  *   embeddings  n rows, finite
  *   relevance   n, finite
  *   n           items
@@ -419,7 +419,7 @@ KAREC_C_API karec_status karec_dpp_select_kernel(const double* kernel, size_t n,
 KAREC_C_API karec_status karec_mmr_select(const karec_matrix* embeddings, const float* relevance, size_t n,
                                           double diversity, const karec_matrix* shown, size_t window, int64_t* indices,
                                           double* scores, size_t k, size_t* selected);
-/* Sliding spectrum decomposition (mmr_ssd.hpp).
+/* Sliding spectrum decomposition (mmr_ssd.hpp), without facets.
  *   embeddings  n rows, finite
  *   relevance   n, finite
  *   n           items

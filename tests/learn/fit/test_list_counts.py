@@ -9,7 +9,7 @@ from small_settings import SMALL
 from karec.learn._torch import torch
 from karec.learn.distil.round import new_towers
 from karec.learn.fit import list_counts
-from karec.learn.fit.batches import LISTS
+from karec.learn.fit.batches import LISTS, Batches
 from karec.learn.fit.prepare import prepare
 from karec.simulate.world import make_world
 
@@ -47,6 +47,20 @@ def test_towers_and_their_gradients_are_to_the_bit_those_without(prepared):
         logits.square().sum().backward()
         found.append([logits, *(parameter.grad for parameter in towers.parameters())])
     assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
+def test_batches_that_follow_others_are_those_of_all_examples(prepared):
+    """Some of the later examples have longer lists of followed creators than any of the first ones."""
+    names, examples = prepared.train_batches.names, prepared.train
+    follows = (prepared.train_batches.inputs(slice(None), ["follows"])["follows"] > 0).sum(dim=1).numpy()
+    order = np.argsort(follows, kind="stable")
+    cut, whole = int(np.searchsorted(follows[order], follows.max())), Batches(examples.take(order), names)
+    joined = Batches(examples.take(order[:cut]), names).followed_by(examples.take(order[cut:]))
+    rows = torch.arange(0, len(order), 3)
+    expected, found = (each.inputs(rows, counted=True) for each in (whole, joined))
+    assert 0 < cut < len(order) and expected.keys() == found.keys() and "skipped_counts" in found
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert torch.equal(whole.labels, joined.labels)
 
 
 @pytest.mark.parametrize(("limit", "value"), [("MOST", 1000), ("COUNTED", 10), ("LONGEST", 3)])

@@ -34,11 +34,15 @@ def world():
 
 
 @pytest.fixture(scope="module")
-def served(world, tmp_path_factory):
+def first(world, tmp_path_factory):
+    return train_all(world.dataset, SETTINGS, tmp_path_factory.mktemp("served") / "run")
+
+
+@pytest.fixture(scope="module")
+def served(world, first):
     """(the run that served, its rank log with a shadow pool of every request, the feeds)."""
-    out = tmp_path_factory.mktemp("served")
+    run, out = first.folder, first.folder.parent
     dataset = world.dataset
-    run = train_all(dataset, SETTINGS, out / "run").folder
     config = set_up(dataset, run, out)
     cascade = load_cascade(config, "home")
     ranker, index = cascade.bundle.ranker, cascade.bundle.index
@@ -139,9 +143,10 @@ def test_a_value_needs_as_many_rows_as_when_the_run_was_trained(world, served, t
     assert json.loads((found.folder / "run.json").read_text())["settings"]["features"]["min_count"] == 3
 
 
-def test_the_same_log_teaches_the_same_towers(world, served, taught, tmp_path):
+def test_the_same_log_teaches_the_same_towers(world, first, served, taught, tmp_path):
+    """Whether what the first training made of its examples and log is taken from it, or made again."""
     feeds = answers(world.truth, world.dataset.snapshot, served[2])
-    again = learn(world, served, tmp_path / "run", answers=feeds)
+    again = learn(world, served, tmp_path / "run", answers=feeds, first=first.material)
     assert furthest(towers_of(again.folder), towers_of(taught.folder)) == 0.0
     assert again.quality == taught.quality
 

@@ -58,11 +58,15 @@ class Plain:
 
     history: list[tuple[int, int]] = field(default_factory=list)
     skipped: list[tuple[int, int]] = field(default_factory=list)
+    history_scenes: list[int] = field(default_factory=list)
+    skipped_scenes: list[int] = field(default_factory=list)
     liked: list[tuple[int, int]] = field(default_factory=list)
     follows: list[tuple[int, int]] = field(default_factory=list)
 
-    def see(self, work: int, creator: int, time: int, said: dict[str, int]) -> None:
-        (self.history if said["click"] or said["long_view"] else self.skipped).append((work, time))
+    def see(self, work: int, creator: int, time: int, scene: int, said: dict[str, int]) -> None:
+        name = "history" if said["click"] or said["long_view"] else "skipped"
+        getattr(self, name).append((work, time))
+        getattr(self, f"{name}_scenes").append(scene if 0 <= scene < len(SCENES) else -1)
         if said["like"] and work not in [w for w, _ in self.liked]:
             self.liked.append((work, time))
         if said["follow"] and creator not in [c for c, _ in self.follows]:
@@ -76,7 +80,8 @@ def test_histories_and_counters_equal_those_of_a_plain_replay(
     shown = exposures(rows)
     old = Relation(np.array([0, 1, 1, 3]), np.array([40, 10, 10]), None)
     s = advance(snapshot(start, history=old, liked=old, friends=old), shown, start + passed)
-    plain = [Plain(history=[(40, 0)], liked=[(40, 0)]), Plain(), Plain(history=[(10, 0), (10, 0)], liked=[(10, 0)])]
+    plain = [Plain([(40, 0)], liked=[(40, 0)]), Plain(), Plain([(10, 0), (10, 0)], liked=[(10, 0)])]
+    plain[0].history_scenes, plain[2].history_scenes = [-1], [-1, -1]
     counts = {name: np.zeros(4) for name in ("count_exposed", *(f"count_{task}" for task in LABELS))}
     in_scene = {name: np.zeros((3, len(SCENES))) for name in counts}
     for i in range(len(shown)):
@@ -84,7 +89,7 @@ def test_histories_and_counters_equal_those_of_a_plain_replay(
             said = {task: int(shown.labels[task][i]) for task in LABELS}
             row = WORKS.tolist().index(shown.work_id[i])
             user = USERS.tolist().index(shown.user_id[i])
-            plain[user].see(int(WORKS[row]), int(CREATORS[row]), int(shown.time_ms[i]), said)
+            plain[user].see(int(WORKS[row]), int(CREATORS[row]), int(shown.time_ms[i]), int(shown.scene[i]), said)
             for name, more in (("count_exposed", 1), *((f"count_{task}", said[task]) for task in LABELS)):
                 counts[name][row] += more
                 if 0 <= shown.scene[i] < len(SCENES):
@@ -97,6 +102,9 @@ def test_histories_and_counters_equal_those_of_a_plain_replay(
             expected = getattr(plain[user], name)
             at = slice(relation.indptr[user], relation.indptr[user + 1])
             assert list(zip(relation.values[at].tolist(), relation.times[at].tolist(), strict=True)) == expected
+            if name in ("history", "skipped"):
+                assert relation.scenes is not None and relation.scenes.dtype == np.int16
+                assert relation.scenes[at].tolist() == getattr(plain[user], f"{name}_scenes")
     for name, expected_counts in counts.items():
         assert s.works[name].dtype == np.float32
         assert s.works[name].tolist() == expected_counts.tolist()
@@ -118,6 +126,7 @@ def test_advancing_twice_equals_advancing_once(
     for name, relation in once.relations.items():
         assert relation.indptr.tolist() == twice.relations[name].indptr.tolist()
         assert relation.values.tolist() == twice.relations[name].values.tolist()
+        assert np.array_equal(relation.scenes, twice.relations[name].scenes)
     assert all(np.array_equal(once.works[name], twice.works[name]) for name in once.works.columns)
     assert all(np.array_equal(once.users[name], twice.users[name]) for name in once.users.columns)
     assert once.user_scene_counters is not None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 from event_platform import HEAD, START, WORKS, platform
 from hypothesis import given
 from hypothesis import strategies as st
 
-from karec.platform.event_log.events import BLOCK, DELETE, EDIT, UPLOAD, Events
+from karec.platform.event_log.events import BLOCK, DELETE, EDIT, UNBLOCK, UPLOAD, Events
 from karec.platform.event_log.tail import Cursor
 from karec.platform.folds.lives import Life
 from karec.platform.snapshot import Snapshot
@@ -23,7 +24,7 @@ BASE = platform()
 NEW = (501, 502)
 TEXTS = ("", '{"count_click": 5, "song": 1}', '{"creator_id": 9}', "[1]", "{", '{"creator_id": null}')
 Word = st.tuples(
-    st.sampled_from([UPLOAD, DELETE, EDIT, BLOCK]),
+    st.sampled_from([UPLOAD, DELETE, EDIT, BLOCK, UNBLOCK]),
     st.sampled_from([-1, int(WORKS[0]), int(WORKS[3]), *NEW]),
     st.sampled_from([3, 5, 9]),
     st.integers(-2, 3),
@@ -34,7 +35,7 @@ Words = st.lists(Word, max_size=14)
 
 
 def events(words: list[tuple[int, int, int, int, int, str]]) -> Events:
-    words = [word for word in words if word[1] >= 0 or word[0] == BLOCK]
+    words = [word for word in words if word[1] >= 0 or word[0] in (BLOCK, UNBLOCK)]
     columns = [np.array([word[at] for word in words], np.int64) for at in range(5)]
     kind, work, creator, after, number = columns
     return Events.of(
@@ -89,25 +90,35 @@ def test_any_order_batches_and_repeats_give_the_same(words, order, batches):
 
 
 @given(words=Words)
-def test_the_newest_word_says_whether_a_work_is_there(words):
+def test_the_newest_words_say_whether_a_work_is_there(words):
+    """Deleted or not, blocked or not, and its creator blocked or not: by the newest event of each."""
     happened = events(words)
-    works, lives = works_of(stored(happened, [])), stored(happened, [])
-    rows = [row for row in range(len(happened)) if happened.kind[row] != EDIT]
+    lives = stored(happened, [])
+    works = works_of(lives)
+
+    def newest(kinds: tuple[int, int], of: Callable[[int], bool]) -> int:
+        rows = [
+            row for row in range(len(happened)) if happened.kind[row] in kinds and of(row) and _readable(happened, row)
+        ]
+        order = [(happened.time_ms[row], happened.kind[row] in (DELETE, BLOCK), happened.number[row]) for row in rows]
+        return int(happened.kind[rows[order.index(max(order))]]) if rows else -1
+
     for work in (*WORKS.tolist(), *NEW):
-        words_of = [row for row in rows if happened.item_id[row] == work and (_readable(happened, row))]
-        newest = max(
-            words_of, key=lambda row: (happened.time_ms[row], happened.kind[row], happened.number[row]), default=-1
-        )
-        taken = newest >= 0 and happened.kind[newest] != UPLOAD
         maker = _maker(BASE, lives, work)
-        blocked = lives.blocked.get(maker)
-        there = lives.works.get(work, Life()).there
-        known = work in WORKS or newest >= 0
-        if blocked is not None and (there is None or blocked[0] >= there[0][0]):
-            taken = True
-        if known:
-            assert (work in works.gone) == taken, work
-    assert not {*works.gone.tolist()} & {*works.added.works.ids.tolist()}
+        there = newest((UPLOAD, DELETE), lambda row, work=work: happened.item_id[row] == work)
+        blocked = newest((BLOCK, UNBLOCK), lambda row, work=work: happened.item_id[row] == work)
+        of_maker = newest(
+            (BLOCK, UNBLOCK), lambda row, maker=maker: happened.item_id[row] < 0 and happened.creator_id[row] == maker
+        )
+        gone = there == DELETE or blocked == BLOCK or (of_maker == BLOCK and (work in WORKS or there == UPLOAD))
+        assert (work in works.gone) == gone, work
+        assert (work in works.added.works.ids) == (
+            not gone and (_edited(lives, work) if work in WORKS else there == UPLOAD)
+        ), work
+
+
+def _edited(lives: Lives, work: int) -> bool:
+    return bool(lives.works.get(work, Life()).values(BASE.time_ms))
 
 
 def _readable(happened: Events, row: int) -> bool:
