@@ -170,6 +170,7 @@ def test_inspect_names_what_a_file_or_folder_of_karec_holds_and_what_reads_it(jo
         "evaluate satiation",
         "export",
         "inspect",
+        "refresh",
     ],
 )
 def test_help_teaches_by_example(command, capsys):

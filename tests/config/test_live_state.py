@@ -353,6 +353,12 @@ def test_config_check_tells_what_is_wrong_with_the_table(path, line, what):
     assert len(told) == 1 and what in told[0]
 
 
+def test_config_check_tells_every_mistake_of_the_table(path):
+    path.write_text(path.read_text().replace('state = "state"', 'state = 3\nevent = "e"\ndeadline_ms = "soon"'))
+    told = config_mistakes(path)
+    assert len(told) == 3 and all(": live" in each for each in told)
+
+
 def test_without_the_table_nothing_is_kept(path):
     text = path.read_text()
     path.write_text(text[: text.index("[live]")] + text[text.index("[scenes.home]") :])
