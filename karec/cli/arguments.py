@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from karec.cli import commands, configuration, evaluations, own_data, refresh, screen, simulate
+from karec.cli import live as living
+from karec.cli import train as training
 from karec.cli.examples import EXAMPLES
 
 
@@ -52,7 +54,7 @@ def _add_cascade(names: Any) -> None:
     )
     demo.add_argument("--settings", type=Path, metavar="TOML", help="training settings (default: the built-in ones)")
 
-    train = _command(names, "train", "train ranker and towers, refresh the index, publish a bundle", commands.train)
+    train = _command(names, "train", "train ranker and towers, refresh the index, publish a bundle", training.train)
     _data_options(train)
     train.add_argument("--out", type=Path, required=True, help="where run, bundles and karec.toml go")
     train.add_argument("--settings", type=Path, metavar="TOML", help="training settings (default: the built-in ones)")
@@ -61,7 +63,26 @@ def _add_cascade(names: Any) -> None:
     )
     train.add_argument("--log", type=Path, metavar="DIR", help="a served rank log: the towers learn on from it")
     train.add_argument(
-        "--run", type=Path, dest="run_folder", help="with --log: the run folder whose ranker served (default: OUT/run)"
+        "--run",
+        type=Path,
+        dest="run_folder",
+        help="with --log: the run folder whose ranker served (default: OUT/run; with --publish-if-no-worse "
+        "that of the version in service)",
+    )
+    train.add_argument(
+        "--events",
+        type=Path,
+        metavar="DIR",
+        help="an event log, or a karec.toml whose [live] names one: its exposures are learned from too, and the newest "
+        "day is measured on",
+    )
+    train.add_argument(
+        "--publish-if-no-worse",
+        type=float,
+        dest="margin",
+        metavar="MARGIN",
+        help="publish only if the mean AUC on the test days has not fallen by more than MARGIN below that of the "
+        "version in service, by the lower end of a 95 %% interval; else end with status 3",
     )
     train.add_argument("--log-version", type=int, metavar="N", help="with --log: rows of this model version alone")
     train.add_argument(
@@ -142,6 +163,9 @@ def _add_refresh(names: Any) -> None:
         help="a karec.toml with [live]: works' counters as its state store has them",
     )
     again.add_argument("--once", action="store_true", help="end when the round is whole")
+    live = _command(names, "live", "refresh, train and publish beside a service, on a schedule", living.run)
+    live.add_argument("--config", type=Path, required=True, metavar="FILE", help="a karec.toml with [live]")
+    live.add_argument("--status", action="store_true", help="print what the one that runs does, or did last, and end")
 
 
 def _add_configuration(names: Any) -> None:

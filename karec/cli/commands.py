@@ -1,4 +1,4 @@
-"""Train, serve, look inside, export."""
+"""The demo, serve, look inside, export."""
 
 from __future__ import annotations
 
@@ -9,120 +9,14 @@ import json
 import resource
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from karec.cli.inputs import load_dataset, loaded, progress_bars, table_console, train_settings
+from karec.cli.inputs import load_dataset, loaded, progress_bars, table_console
 
 if TYPE_CHECKING:
     from karec.bundle import Bundle
     from karec.cli.demo import Served
-    from karec.cli.inputs import Loaded
-    from karec.cli.progress import ProgressBars
     from karec.config.assemble import Cascade
-    from karec.learn.run.train import TrainResult
-
-
-def _learn(
-    arguments: argparse.Namespace,
-    data: Loaded,
-    progress: ProgressBars,
-    *,
-    serves: bool = False,
-    lists: bool = True,
-) -> tuple[TrainResult, Path]:
-    """Data → trained run → published bundle and config in ``--out``: what was trained, and the config's path. Whoever
-    ``serves`` it at once evaluates the run meanwhile; ``lists`` as ``publish_bundle``."""
-    from karec.bundle import next_version
-    from karec.cli.preflight import check_outputs
-    from karec.learn.run.choose import choose_settings
-    from karec.learn.run.preflight import check_run
-    from karec.learn.run.train import train_all
-
-    settings = dataclasses.replace(train_settings(arguments), model_version=next_version(arguments.out / "bundles"))
-    if getattr(arguments, "quick", False):
-        settings = settings.quick(len(data.dataset.split()[0]))
-    check_outputs(data.dataset, settings, arguments.out, getattr(arguments, "report", None), serves=serves)
-    run, resume = arguments.out / "run", getattr(arguments, "resume", False)
-    minutes, choice = getattr(arguments, "choose", None), None
-    if minutes is not None:
-        check_run(data.dataset, settings.of(data.dataset))
-        choice = choose_settings(data.dataset, settings, arguments.out / "choice", minutes, progress, resume=resume)
-        settings = choice.settings
-        resume = resume and run.is_dir()
-    trained = train_all(data.dataset, settings, run, progress, resume=resume, choice=choice, evaluated=not serves)
-    return trained, _publish(arguments, data, trained.folder, progress, lists=lists)
-
-
-def _learn_from_log(arguments: argparse.Namespace, data: Loaded, progress: ProgressBars) -> tuple[TrainResult, Path]:
-    """Served log → towers that learn on → published bundle: what was trained, and the config's path."""
-    from karec.bundle import next_version
-    from karec.cli.preflight import check_outputs
-    from karec.learn.run.from_log import ServedRun, train_from_log
-
-    run = ServedRun.read(arguments.run_folder or arguments.out / "run")
-    version = next_version(arguments.out / "bundles")
-    settings = run.settings if arguments.settings is None else train_settings(arguments)
-    check_outputs(data.dataset, settings, arguments.out)
-    trained = train_from_log(
-        data.dataset,
-        run,
-        arguments.log,
-        dataclasses.replace(settings, model_version=version),
-        arguments.out / f"run-{version}",
-        progress,
-        version=arguments.log_version,
-        resume=arguments.resume,
-    )
-    return trained, _publish(arguments, data, trained.folder, progress)
-
-
-def _publish(
-    arguments: argparse.Namespace, data: Loaded, run: Path, progress: ProgressBars, *, lists: bool = True
-) -> Path:
-    """The curves of ``run``, and its models over the platform as ``--out``'s current bundle; the config's path."""
-    from karec.cli.demo import set_up
-    from karec.cli.scenes import asked_scenes, kinds_of
-    from karec.evaluate.curves import write_curves
-    from karec.evaluate.page import NOT_DRAWN
-    from karec.evaluate.quality import read_run
-    from karec.refresh.publish import KEEP
-
-    if not write_curves(read_run(run), run / "curves.svg"):
-        progress.note(f"curves.svg: {NOT_DRAWN}")
-    published: dict[str, Any] = {"keep": getattr(arguments, "keep", KEEP), "lists": lists}
-    published["signing_key"] = getattr(arguments, "signing_key", None)
-    published["rolling"] = getattr(arguments, "rolling", False)
-    scenes = asked_scenes(getattr(arguments, "scene", None), arguments.data)
-    if scenes and data.world is not None:
-        published |= {"scenes": scenes, "kinds_of": kinds_of(data.world)}
-    return set_up(data.dataset, run, arguments.out, progress, ids=data.ids, **published)
-
-
-def train(arguments: argparse.Namespace) -> None:
-    console = table_console()
-    from karec.bundle.signing import read_signing_key
-
-    if arguments.log is None and (arguments.run_folder is not None or arguments.log_version is not None):
-        raise ValueError("--run and --log-version say whose log teaches: they need --log DIR")
-    if arguments.log is not None and (arguments.quick or arguments.choose is not None):
-        raise ValueError("--quick and --choose are for a first training: leave them out with --log")
-    if arguments.rolling and arguments.log is None:
-        raise ValueError("--rolling puts a model beside the one that served, and so needs --log DIR")
-    if arguments.signing_key is not None:
-        read_signing_key(arguments.signing_key)  # a wrong key is refused before hours of training, not after
-    learn = _learn if arguments.log is None else _learn_from_log
-    with progress_bars() as progress, loaded(arguments, progress) as data:
-        trained, config = learn(arguments, data, progress)
-    from karec.cli.tables import choice_table, run_tables
-    from karec.evaluate.quality import read_run
-
-    if arguments.choose is not None:
-        console.print(choice_table(read_run(trained.folder)["choice"]))
-    for table in run_tables(trained.quality, data.dataset.tasks):
-        console.print(table)
-    for note in (*data.dataset.notes, *trained.notes):
-        console.print(f"note: {note}")
-    console.print(f"published: {config.parent / 'bundles'}\nserve it:  karec recommend --config {config} --user ID")
 
 
 def demo(arguments: argparse.Namespace) -> None:
@@ -133,6 +27,7 @@ def demo(arguments: argparse.Namespace) -> None:
     from karec.cli.demo_tables import demo_told
     from karec.cli.scenes import asked_scenes, scenes_of
     from karec.cli.second_round import can_teach, learn_from_served, rounds_of, serve_to_teach
+    from karec.cli.train import learn, publish_run
     from karec.evaluate.cascade_report import write_report
 
     start = time.perf_counter()
@@ -142,14 +37,15 @@ def demo(arguments: argparse.Namespace) -> None:
     with progress_bars() as progress, loaded(arguments, progress) as data, contextlib.ExitStack() as stack:
         dataset = data.dataset
         twice = can_teach(dataset, arguments.requests)  # the second bundle replaces the first one, which needs no lists
-        first, config = _learn(arguments, data, progress, serves=True, lists=not twice)
+        first = learn(arguments, data, progress, serves=True)
+        config = publish_run(arguments, data, first.folder, progress, lists=not twice)
         evaluation = stack.enter_context(meanwhile(Quality(dataset, first.folder), dataset, progress))
         last, rounds, taught = first, None, None
         if twice:
             taught = serve_to_teach(data, config, arguments.requests, progress)
             last = learn_from_served(dataset, first, taught, arguments.out, progress)
             first = dataclasses.replace(first, material=None)  # a quarter of a gigabyte
-            _publish(arguments, data, last.folder, progress)
+            publish_run(arguments, data, last.folder, progress)
         quality, playing = evaluation.result(), None
         if data.world is not None:
             played = Loop(data.world, last.folder, arguments.out / "loop", arguments.seed or 0)

@@ -16,6 +16,8 @@ examples:
   karec train --data kuairand --root KuaiRand-Pure/data --out run7 --settings train.toml
   karec train --data kuairand --root KuaiRand-Pure/data --out run7 --settings train.toml --resume    after a kill
   karec train --data kuairand --root KuaiRand-Pure/data --out run7 --log run7/rank_log    learn from what was served
+  karec train --data kuairand --root KuaiRand-Pure/data --out run7 --log run7/rank_log --events run7/karec.toml \\
+      --publish-if-no-worse 0.005        … and from the event log; published if it is no worse, else exit status 3
   karec train --data kuairand --root KuaiRand-Pure/data --out run7 --choose 30       try settings first, 30 minutes
   karec train --data kuairand --root KuaiRand-Pure/data --out run7 --signing-key publisher.pem   sign the bundle
   karec recommend --config run7/karec.toml --user 712
@@ -218,6 +220,22 @@ examples:
 Writes a stage of karec.toml, defaults included, to the file that a C++ host's PreRanker reads. Write it again whenever
 karec.toml changes, since the host reads this file alone; --check fails when FILE is stale. A step that runs in Python
 alone is refused by name.""",
+    "live": """\
+examples:
+  karec live --config run7/karec.toml                  until SIGTERM or Ctrl-C, which stop its children; then status 0
+  karec live --config run7/karec.toml --status         what it does now, or did last
+
+karec.toml (docs/howto-live.md):
+  [live]
+  state = "state"
+  events = "events"
+  refresh_share = 0.25                                 # of one core, for karec refresh; 0: it does not run
+  train_every_hours = 24                               # 0: no training
+  margin = 0.005                                       # of karec train --publish-if-no-worse
+  train = ["--data", "shop", "--log", "rank_log"]      # what else karec train is told; paths from here
+
+A child that dies is named with its last line, and begins again after 1, 2, 4 … 64 seconds. Logs and the last state are
+in live/ beside the karec.toml.""",
     "refresh": """\
 examples:
   karec refresh run7/bundles                       for ever, a quarter of a core; stop it when you like

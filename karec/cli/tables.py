@@ -92,6 +92,18 @@ def run_tables(quality: Mapping[str, Any], tasks: Sequence[str]) -> Iterator[Tab
         yield text_table(f"{task} by exposures of the user that were known before: AUC [95 %]; GAUC", head, rows)
 
 
+def compared_table(compared: Mapping[str, Any]) -> Table:
+    """What ``compare_versions`` returns."""
+    new, old = compared["versions"]
+    day = f"{compared['exposures']:,} exposures, {compared['users']:,} users"
+    rows = [
+        (name, f"{each['new']:.4f}", f"{each['in_service']:.4f}", with_interval(each["gain"], each["gain_ci"]))
+        for name, each in compared["models"].items()
+    ]
+    title = f"Mean AUC of {', '.join(compared['tasks'])} on the newest day ({day})"
+    return text_table(title, ("", f"version {new}", f"{old}, in service", "gain [95 %]"), rows)
+
+
 def choice_table(choice: Mapping[str, Any]) -> Table:
     """What ``karec train --choose`` tried; * stands at what was kept."""
     tasks = next(list(row["by_task"]) for row in choice["tried"] if row["by_task"])

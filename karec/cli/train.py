@@ -1,0 +1,204 @@
+"""``karec train``: a first training, or one that learns on from what was served; published, if it is no worse."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from karec.cli.inputs import loaded, progress_bars, table_console, train_settings
+from karec.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from karec.cli.inputs import Loaded
+    from karec.cli.progress import ProgressBars
+    from karec.learn.run.train import TrainResult
+
+NOT_PUBLISHED = 3  # exit status: trained, and worse than the version in service, which stays
+
+
+def learn(arguments: argparse.Namespace, data: Loaded, progress: ProgressBars, *, serves: bool = False) -> TrainResult:
+    """Data → trained run in ``--out``. Whoever ``serves`` it at once evaluates the run meanwhile."""
+    from karec.bundle import next_version
+    from karec.cli.preflight import check_outputs
+    from karec.learn.run.choose import choose_settings
+    from karec.learn.run.preflight import check_run
+    from karec.learn.run.train import train_all
+
+    version = next_version(arguments.out / "bundles")
+    settings = dataclasses.replace(train_settings(arguments), model_version=version)
+    if getattr(arguments, "quick", False):
+        settings = settings.quick(len(data.dataset.split()[0]))
+    check_outputs(data.dataset, settings, arguments.out, getattr(arguments, "report", None), serves=serves)
+    run, resume = arguments.out / "run", getattr(arguments, "resume", False)
+    if getattr(arguments, "margin", None) is not None and _in_service(arguments.out) is not None:
+        run = arguments.out / f"run-{version}"  # the run in service stays
+    minutes, choice = getattr(arguments, "choose", None), None
+    if minutes is not None:
+        check_run(data.dataset, settings.of(data.dataset))
+        choice = choose_settings(data.dataset, settings, arguments.out / "choice", minutes, progress, resume=resume)
+        settings = choice.settings
+        resume = resume and run.is_dir()
+    return train_all(data.dataset, settings, run, progress, resume=resume, choice=choice, evaluated=not serves)
+
+
+def _learn_from_log(arguments: argparse.Namespace, data: Loaded, progress: ProgressBars) -> TrainResult:
+    """Served log → towers that learn on."""
+    from karec.bundle import next_version
+    from karec.cli.preflight import check_outputs
+    from karec.learn.run.from_log import ServedRun, train_from_log
+
+    run = ServedRun.read(arguments.run_folder or _run_that_served(arguments))
+    version = next_version(arguments.out / "bundles")
+    settings = run.settings if arguments.settings is None else train_settings(arguments)
+    check_outputs(data.dataset, settings, arguments.out)
+    return train_from_log(
+        data.dataset,
+        run,
+        arguments.log,
+        dataclasses.replace(settings, model_version=version),
+        arguments.out / f"run-{version}",
+        progress,
+        version=arguments.log_version,
+        resume=arguments.resume,
+    )
+
+
+def _run_that_served(arguments: argparse.Namespace) -> Path:
+    """OUT/run; with --publish-if-no-worse, the run folder of the version in service. DataError: it is gone."""
+    from karec.evaluate.quality import read_run
+
+    first = Path(arguments.out / "run")
+    served = None if arguments.margin is None else _in_service(arguments.out)
+    if served is None:
+        return first
+    version = int(served.name[1:])
+    for folder in (arguments.out / f"run-{version}", first):
+        if folder.is_dir() and read_run(folder)["settings"]["model_version"] == version:
+            return folder
+    raise DataError(f"{arguments.out} has no run folder of version {version}, which is in service: name it with --run")
+
+
+def _in_service(out: Path) -> Path | None:
+    """The folder of the bundle that ``out/bundles/current`` names; None where nothing is published."""
+    current = out / "bundles" / "current"
+    return current.resolve() if current.exists() else None
+
+
+def publish_run(
+    arguments: argparse.Namespace, data: Loaded, run: Path, progress: ProgressBars, *, lists: bool = True
+) -> Path:
+    """The curves of ``run``, and its models over the platform as ``--out``'s current bundle; the config's path.
+    ``lists`` as ``publish_bundle``."""
+    from karec.cli.demo import set_up
+    from karec.cli.scenes import asked_scenes, kinds_of
+    from karec.evaluate.curves import write_curves
+    from karec.evaluate.page import NOT_DRAWN
+    from karec.evaluate.quality import read_run
+    from karec.refresh.publish import KEEP
+
+    if not write_curves(read_run(run), run / "curves.svg"):
+        progress.note(f"curves.svg: {NOT_DRAWN}")
+    published: dict[str, Any] = {"keep": getattr(arguments, "keep", KEEP), "lists": lists}
+    published["signing_key"] = getattr(arguments, "signing_key", None)
+    published["rolling"] = getattr(arguments, "rolling", False)
+    scenes = asked_scenes(getattr(arguments, "scene", None), arguments.data)
+    if scenes and data.world is not None:
+        published |= {"scenes": scenes, "kinds_of": kinds_of(data.world)}
+    return set_up(data.dataset, run, arguments.out, progress, ids=data.ids, **published)
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Ends with NOT_PUBLISHED where the version in service stays."""
+    console = table_console()
+    _check_options(arguments)
+    from karec.training_data.from_events import check_event_log, with_events
+
+    events = None if arguments.events is None else _event_log(arguments.events)
+    if events is not None:
+        check_event_log(events)
+    compared, config = None, None
+    with progress_bars() as progress, loaded(arguments, progress) as read:
+        data = read
+        if events is not None:
+            data = read._replace(dataset=with_events(read.dataset, events))
+        trained = (learn if arguments.log is None else _learn_from_log)(arguments, data, progress)
+        if arguments.margin is not None:
+            compared = _compared(arguments, data, trained, progress)
+        if compared is None or compared["no_worse"]:
+            config = publish_run(arguments, data, trained.folder, progress)
+    from karec.cli.tables import choice_table, compared_table, run_tables
+    from karec.evaluate.quality import read_run
+
+    if arguments.choose is not None:
+        console.print(choice_table(read_run(trained.folder)["choice"]))
+    for table in run_tables(trained.quality, data.dataset.tasks):
+        console.print(table)
+    for note in (*data.dataset.notes, *trained.notes):
+        console.print(f"note: {note}")
+    if compared is not None:
+        console.print(compared_table(compared))
+    if config is None:
+        assert compared is not None
+        new, old = compared["versions"]
+        console.print(f"not published: version {new} may be worse than version {old}, which stays in service")
+        raise SystemExit(NOT_PUBLISHED)
+    console.print(f"published: {config.parent / 'bundles'}\nserve it:  karec recommend --config {config} --user ID")
+
+
+def _check_options(arguments: argparse.Namespace) -> None:
+    """What is wrong by the options alone is refused before anything is read or trained."""
+    from karec.bundle.signing import read_signing_key
+
+    if arguments.log is None and (arguments.run_folder is not None or arguments.log_version is not None):
+        raise ValueError("--run and --log-version say whose log teaches: they need --log DIR")
+    if arguments.log is not None and (arguments.quick or arguments.choose is not None):
+        raise ValueError("--quick and --choose are for a first training: leave them out with --log")
+    if arguments.rolling and arguments.log is None:
+        raise ValueError("--rolling puts a model beside the one that served, and so needs --log DIR")
+    if arguments.margin is not None and not 0 <= arguments.margin < math.inf:
+        raise ValueError(f"--publish-if-no-worse {arguments.margin:g}: expected an AUC difference, 0 or more")
+    if arguments.signing_key is not None:
+        read_signing_key(arguments.signing_key)
+
+
+def _event_log(path: Path) -> Path:
+    """The event log's folder: ``path``, or what the table ``live`` of a karec.toml says."""
+    from karec.config.scenes import Config
+
+    if path.suffix != ".toml":
+        return path
+    settings = Config.read(path).live
+    if settings is None:
+        raise ConfigError(f"{path} has no table [live], which says where the event log is")
+    return path.absolute().parent / settings.events
+
+
+def _compared(
+    arguments: argparse.Namespace, data: Loaded, trained: TrainResult, progress: ProgressBars
+) -> dict[str, Any] | None:
+    """``compare_versions`` of the run and the version in service, put into run.json; None where nothing serves."""
+    from karec.evaluate.no_worse import compare_versions
+    from karec.evaluate.quality import read_run
+    from karec.learn.run.run_folder import write_json
+
+    served = _in_service(arguments.out)
+    if served is None:
+        return None
+    facts = read_run(trained.folder)
+    settings = facts["settings"]
+    compared = compare_versions(
+        data.dataset,
+        trained.folder,
+        served,
+        arguments.margin,
+        refresh_hours=settings["features"]["refresh_hours"],
+        resamples=settings["evaluation"]["resamples"],
+        seed=settings["seed"],
+        threads=settings["run"]["threads"],
+        progress=progress,
+    )
+    write_json(trained.folder / "run.json", {**facts, "compared": compared})
+    return compared
