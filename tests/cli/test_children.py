@@ -1,0 +1,121 @@
+"""A child process of `karec live` begins at its time, is named when it dies, and never outlives its parent."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from karec.cli.children import LONG_S, MOST_BYTES, Child, back_off
+
+
+@pytest.fixture
+def child(tmp_path):
+    made = []
+
+    def make(*command, **options):
+        made.append(Child("one", command, tmp_path, tmp_path, **options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.stop()
+
+
+@pytest.fixture
+def waits(tmp_path):
+    """A command that does not end by itself: it opens a pipe that nobody writes into."""
+    os.mkfifo(tmp_path / "pipe")
+    return "screen", str(tmp_path / "pipe"), "--out", str(tmp_path / "out")
+
+
+def ended(child, now):
+    """The child, once its process has ended and it was looked at."""
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert child.look(now)
+    return child
+
+
+def is_there(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_the_waits_after_failures_double_up_to_64_seconds():
+    assert [back_off(n) for n in range(1, 10)] == [1, 2, 4, 8, 16, 32, 64, 64, 64]
+
+
+def test_a_death_is_told_with_the_status_and_the_last_line_and_the_child_waits_longer_each_time(child, tmp_path):
+    one = child("recommend", next_s=100.0)
+    assert not one.look(99.0) and one.pid is None
+    for deaths, (begins, wait) in enumerate(((100.0, 1), (101.0, 2)), 1):
+        assert one.look(begins) and one.pid is not None
+        ended(one, begins)
+        assert (one.pid, one.deaths, one.next_s) == (None, deaths, begins + wait)
+        assert one.last.startswith("ended with 2: karec recommend: error: the following"), one.last
+    assert one.log.read_text().count("karec recommend: error") == 2
+
+
+def test_a_child_that_lived_long_begins_its_waits_anew(child):
+    one = child("recommend")
+    for now in (10.0, 11.0):
+        one.look(now)
+        ended(one, now)
+    one.look(13.0)
+    ended(one, 13.0 + LONG_S)
+    assert one.next_s == 13.0 + LONG_S + 1
+
+
+def test_a_good_end_is_no_death_and_the_next_begin_counts_from_the_last(child):
+    one = child("recommend", good={2: "trained"}, every_s=3600.0)
+    one.look(50.0)
+    ended(one, 60.0)
+    assert (one.last, one.deaths, one.next_s) == ("trained", 0, 3650.0)
+    one.look(3650.0)
+    ended(one, 9000.0)
+    assert one.next_s == 9000.0, "a training that takes longer than the hours between begins at once"
+
+
+def test_a_killed_child_is_named_by_the_signal(child, waits):
+    one = child(*waits)
+    one.look(0.0)
+    os.kill(one.pid, signal.SIGKILL)
+    ended(one, 0.0)
+    assert one.last == "killed by SIGKILL"
+
+
+def test_stop_ends_the_process(child, waits):
+    one = child(*waits)
+    one.look(0.0)
+    pid = one.pid
+    assert not one.look(1.0) and is_there(pid)
+    one.stop()
+    assert one.pid is None and not is_there(pid)
+    one.stop()
+
+
+def test_a_log_that_is_too_long_goes_aside(child, waits):
+    one = child(*waits)
+    one.log.write_bytes(b"x" * (MOST_BYTES + 1))
+    one.look(0.0)
+    one.look(1.0)
+    assert one.log.with_suffix(".log.1").stat().st_size == MOST_BYTES + 1 and one.log.stat().st_size == 0
+
+
+def test_children_of_a_killed_parent_end(waits, tmp_path):
+    program = (
+        "import sys, time; from pathlib import Path; from karec.cli.children import Child\n"
+        "one = Child('one', sys.argv[2:], Path(sys.argv[1]), Path(sys.argv[1]))\n"
+        "one.look(0.0); print(one.pid, flush=True); time.sleep(600)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", program, str(tmp_path), *waits], stdout=subprocess.PIPE)
+    pid = int(parent.stdout.readline())
+    descriptor = os.pidfd_open(pid)
+    parent.kill()
+    parent.communicate()
+    assert select.select([descriptor], [], [], 60)[0], "the child is still there"

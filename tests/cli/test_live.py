@@ -1,0 +1,131 @@
+"""`karec live` runs its children, names what dies, stops on a signal, and is alone in its folder."""
+
+import json
+import os
+import random
+import select
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import pytest
+from live_bundle import live_config
+
+from karec import cli
+from karec.cli.live import children_of
+from karec.config.scenes import Config
+
+pytest.importorskip("lmdb")
+KILLS = 3
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    """A karec.toml whose refresh runs at once; the state is in memory, so that it waits for no service."""
+    return live_config(tmp_path_factory.mktemp("live"), more="refresh_share = 0.05")
+
+
+@contextmanager
+def living(config):
+    """The process of `karec live`, whose standard error is a pipe of lines."""
+    words = [sys.executable, "-m", "karec.cli", "live", "--config", str(config)]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def state(config):
+    return json.loads((config.parent / "live" / "live.json").read_text())
+
+
+def pid_in(line):
+    return int(line.rpartition("process ")[2].split(")")[0])
+
+
+def gone(pid):
+    """Whether the process ends; it is nobody's zombie, since `karec live` waits for its children."""
+    try:
+        return bool(select.select([os.pidfd_open(pid)], [], [], 60)[0])
+    except ProcessLookupError:
+        return True
+
+
+def test_children_that_are_killed_begin_again_and_a_signal_stops_all(config, capsys):
+    wanted = random.Random(0)
+    with living(config) as process:
+        child = pid_in(process.stderr.readline())
+        for deaths in range(1, KILLS + 1):
+            select.select([], [], [], wanted.random())  # a moment of its start, or of its work
+            os.kill(child, signal.SIGKILL)
+            died = process.stderr.readline()
+            assert f"died {deaths} times; last: killed by SIGKILL" in died
+            child = pid_in(process.stderr.readline())
+        assert cli.main(["live", "--config", str(config)]) == 2
+        told = capsys.readouterr().err
+        assert "another karec live runs here" in told and str(process.pid) in told
+        assert cli.main(["live", "--config", str(config), "--status"]) == 0
+        assert f"process {child}), died {KILLS} times" in " ".join(capsys.readouterr().out.split())
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == 0 and gone(child)
+    found = state(config)
+    assert found["pid"] is None and found["children"]["refresh"]["deaths"] == KILLS
+    assert cli.main(["live", "--config", str(config), "--status"]) == 0
+    assert "does not run" in capsys.readouterr().out
+
+
+def test_a_child_that_fails_is_told_with_its_last_line(config, tmp_path):
+    text = config.read_text().replace(
+        "refresh_share = 0.05", 'refresh_share = 0\ntrain_every_hours = 1\ntrain = ["--data=nowhere"]'
+    )
+    (tmp_path / "karec.toml").write_text(text)
+    with living(tmp_path / "karec.toml") as process:
+        begun, died = process.stderr.readline(), process.stderr.readline()
+        assert begun.startswith("train: runs since")
+        assert "died 1 times; last: ended with 2: karec train:" in died and "events" in died
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 0
+    assert "karec train" in (tmp_path / "live" / "train.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ("refresh_share = 0", "refresh_share and train_every_hours are 0"),
+        ("refresh_share = 1.5", "refresh_share = 1.5, expected a share of a core"),
+        ("train_every_hours = -1", "train_every_hours = -1, expected a number of 0 or more"),
+        ("train_every_hours = 1", 'train_every_hours needs train = ["--data"'),
+        ("margin = nan", "margin = nan, expected a number of 0 or more"),
+        ("train_hours = 1", "unknown key 'train_hours'"),
+    ],
+)
+def test_a_table_that_asks_for_nothing_or_the_impossible_is_refused(config, tmp_path, capsys, table, told):
+    path = tmp_path / "karec.toml"
+    path.write_text(config.read_text().replace("refresh_share = 0.05", table))
+    assert cli.main(["live", "--config", str(path)]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_file_without_the_table_and_a_folder_without_a_state_are_refused(config, tmp_path, capsys):
+    path, text = tmp_path / "karec.toml", config.read_text()
+    path.write_text(text[: text.index("[live]")] + text[text.index("[scenes.home]") :])
+    assert cli.main(["live", "--config", str(path)]) == 2
+    assert "has no table [live]" in capsys.readouterr().err
+    assert cli.main(["live", "--config", str(path), "--status"]) == 2
+    assert "karec live has not run here" in capsys.readouterr().err
+
+
+def test_trainings_publish_where_the_bundle_lies_or_are_refused(config, tmp_path, capsys):
+    path = tmp_path / "karec.toml"
+    more = 'train_every_hours = 24\nmargin = 0.01\ntrain = ["--data", "shop", "--log", "rank_log"]'
+    path.write_text(config.read_text().replace("refresh_share = 0.05", more).replace("memory:", "state"))
+    refresh, train = children_of(Config.read(path), tmp_path)
+    assert refresh.command == ["refresh", str(tmp_path / "bundles"), "--share", "0.25", "--config", str(path)]
+    assert train.command[:7] == ["train", "--out", ".", "--events", "events", "--publish-if-no-worse", "0.01"]
+    assert train.command[7:] == ["--data", "shop", "--log", "rank_log"] and train.every_s == 86_400
+    path.write_text(path.read_text().replace('bundle = "bundles"', 'bundle = "../elsewhere"'))
+    assert cli.main(["live", "--config", str(path)]) == 2
+    assert "trainings publish into" in capsys.readouterr().err

@@ -1,0 +1,132 @@
+"""`karec train --events --publish-if-no-worse`: learns from what happened, publishes what is no worse, keeps the rest."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from own_files import START_S, shop_rows, write_shop
+
+from karec import cli
+from karec.bundle import Bundle
+from karec.cli.train import NOT_PUBLISHED
+from karec.config.nearline import head_of
+from karec.evaluate.measures.accuracy import auc
+from karec.evaluate.no_worse import compare_versions
+from karec.platform.event_log.events import Events
+from karec.platform.event_log.writer import EventLogWriter
+
+SETTINGS = """
+features = { dim = 4, min_count = 3, history_length = 5 }
+ranker = { epochs = 1, members = 1, hidden = 8 }
+towers = { epochs = 1, hidden = 16, vector = 8 }
+distil.recipe = "model-distillation"
+evaluation = { baselines = [], resamples = 40 }
+run.threads = 1
+"""
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    """(the folder of a shop's files, that of a training on them with an event log of two days since)."""
+    folder = tmp_path_factory.mktemp("shop")
+    write_shop(folder / "shop", shop_rows(600))
+    (folder / "train.toml").write_text(SETTINGS)
+    assert train(folder, folder / "out") == 0
+    snapshot = Bundle.open(folder / "out" / "bundles").snapshot
+    rng, n = np.random.default_rng(0), 200
+    time_ms = (START_S + 600 * 600) * 1000 + np.sort(rng.integers(0, 2 * 86_400_000, n))
+    users, works = rng.choice(snapshot.users.ids, n), rng.choice(snapshot.works.ids, n)
+    head = head_of(snapshot)
+    liked = rng.integers(0, 2, n).astype(np.uint64) << np.uint64(head.labels.index("liked"))
+    log = EventLogWriter(folder / "out" / "events", head, fsync="never")
+    happened = Events.of(
+        "exposure", source=1, number=np.arange(n), time_ms=time_ms, user_id=users, item_id=works, labels=liked
+    )
+    assert log.append(happened, int(time_ms[-1])).events == n
+    log.close()
+    return folder
+
+
+@pytest.fixture
+def copy(shop, tmp_path):
+    shutil.copytree(shop, tmp_path / "copy", symlinks=True)
+    return tmp_path / "copy"
+
+
+def train(folder, out, *more, settings="train.toml"):
+    words = ["--data", str(folder / "shop"), "--out", str(out), "--settings", str(folder / settings), *more]
+    try:
+        return cli.main(["train", *words])
+    except SystemExit as ended:
+        return ended.code
+
+
+def test_a_version_that_is_no_worse_by_the_margin_is_published(copy, capsys):
+    out = copy / "out"
+    assert train(copy, out, "--events", str(out / "events"), "--publish-if-no-worse", "0.9") == 0
+    assert Bundle.open(out / "bundles").model_version == 2
+    told = " ".join(capsys.readouterr().out.split())
+    assert "200 exposures beside 600 of the data" in told and "1, in service" in told and "published" in told
+    facts = json.loads((out / "run-2" / "run.json").read_text())
+    compared = facts["compared"]
+    assert compared["versions"] == [2, 1] and compared["margin"] == 0.9 and compared["no_worse"]
+    assert json.loads((out / "run" / "run.json").read_text())["settings"]["model_version"] == 1, "the old run stays"
+    assert any("event log" in note for note in facts["data"]["notes"])
+
+
+def test_one_that_may_be_worse_is_not_and_the_status_says_so(copy, capsys):
+    out = copy / "out"
+    (copy / "still.toml").write_text(SETTINGS + "optimizer.learning_rate = 1e-9\n")
+    before = (out / "bundles" / "current").readlink()
+    arguments = ["--events", str(out / "events"), "--publish-if-no-worse", "0"]
+    assert train(copy, out, *arguments, settings="still.toml") == NOT_PUBLISHED == 3
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "not published: version 2 may be worse than version 1, which stays in service"
+    )
+    assert (out / "bundles" / "current").readlink() == before and not (out / "bundles" / "v0000000002").exists()
+    assert not json.loads((out / "run-2" / "run.json").read_text())["compared"]["no_worse"]
+    assert train(copy, out, *arguments[:3], "0.9") == 0, "the next training takes the place of what was not published"
+    assert Bundle.open(out / "bundles").model_version == 2
+
+
+def test_the_first_version_has_nothing_to_be_compared_with(shop, tmp_path):
+    assert train(shop, tmp_path / "new", "--publish-if-no-worse", "0") == 0
+    assert Bundle.open(tmp_path / "new" / "bundles").model_version == 1
+    assert "compared" not in json.loads((tmp_path / "new" / "run" / "run.json").read_text())
+
+
+def test_the_gain_is_that_of_the_mean_auc_of_the_tasks_paired_by_user(shop, tmp_path):
+    from karec.data.own.load import load
+
+    dataset = load(shop / "shop", tmp_path).dataset
+    run, bundle = shop / "out" / "run", Bundle.open(shop / "out" / "bundles").path
+    same = compare_versions(dataset, run, bundle, 0.0, refresh_hours=24.0, resamples=30)
+    assert same["no_worse"] and same["tasks"] == ["liked"]
+    for name, model in (("ranker", "mmoe"), ("towers", "towers")):
+        assert (same["models"][name]["gain"], same["models"][name]["gain_ci"]) == (0.0, (0.0, 0.0))
+        measured = json.loads((run / "quality.json").read_text())["models"][model]["liked"]["auc"]
+        assert same["models"][name]["new"] == pytest.approx(measured, abs=1e-6)
+    assert same["exposures"] == len(dataset.split()[2]) and auc(np.array([0, 1]), np.array([0, 1])) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--events", "nowhere"], "nowhere holds no event log"),
+        (["--events", "KAREC"], "has no table [live]"),
+        (["--publish-if-no-worse", "-1"], "--publish-if-no-worse -1: expected an AUC difference, 0 or more"),
+        (["--publish-if-no-worse", "nan"], "expected an AUC difference, 0 or more"),
+    ],
+)
+def test_what_cannot_be_is_told_in_a_line_before_data_are_read(shop, capsys, more, told):
+    more = [str(shop / "out" / "karec.toml") if each == "KAREC" else each for each in more]
+    assert train(shop, shop / "out", *more) == 2
+    error = capsys.readouterr().err
+    assert told in error and error.count("\n") == 1
+
+
+def test_a_run_in_service_whose_folder_is_gone_is_named(copy, capsys):
+    shutil.rmtree(copy / "out" / "run")
+    assert train(copy, copy / "out", "--log", str(copy), "--publish-if-no-worse", "0") == 2
+    assert "has no run folder of version 1, which is in service" in capsys.readouterr().err
