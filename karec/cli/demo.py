@@ -102,7 +102,8 @@ def _texts(scenes: Sequence[str], main: str, bundle: Bundle) -> list[str]:
 
 def main_scene(dataset: Dataset) -> str:
     """The name of the scene with the most exposures."""
-    return dataset.snapshot.labels["scene"][int(np.bincount(dataset.exposures.scene).argmax())]
+    scene = dataset.exposures.scene  # −1: a scene that the data do not name, of an event log
+    return dataset.snapshot.labels["scene"][int(np.bincount(scene[scene >= 0], minlength=1).argmax())]
 
 
 def asked_users(dataset: Dataset, n: int) -> Array:

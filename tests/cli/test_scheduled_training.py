@@ -1,4 +1,4 @@
-"""`karec train --events --publish-if-no-worse`: learns from what happened, publishes what is no worse, keeps the rest."""
+"""`karec train --events --publish-if-no-worse`: learns from what happened, publishes what is no worse."""
 
 import json
 import shutil
@@ -11,7 +11,6 @@ from karec import cli
 from karec.bundle import Bundle
 from karec.cli.train import NOT_PUBLISHED
 from karec.config.nearline import head_of
-from karec.evaluate.measures.accuracy import auc
 from karec.evaluate.no_worse import compare_versions
 from karec.platform.event_log.events import Events
 from karec.platform.event_log.writer import EventLogWriter
@@ -107,7 +106,7 @@ def test_the_gain_is_that_of_the_mean_auc_of_the_tasks_paired_by_user(shop, tmp_
         assert (same["models"][name]["gain"], same["models"][name]["gain_ci"]) == (0.0, (0.0, 0.0))
         measured = json.loads((run / "quality.json").read_text())["models"][model]["liked"]["auc"]
         assert same["models"][name]["new"] == pytest.approx(measured, abs=1e-6)
-    assert same["exposures"] == len(dataset.split()[2]) and auc(np.array([0, 1]), np.array([0, 1])) == 1.0
+    assert same["exposures"] == len(dataset.split()[2])
 
 
 @pytest.mark.parametrize(
