@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,8 +31,8 @@ def run(arguments: argparse.Namespace) -> None:
         if identity_of(root) != identity_of(bundle.path):
             bundle = Bundle.open(root)
         named = identity_of(bundle.path)
-        counts = None if arguments.config is None else counters_since(arguments.config, bundle)
-        with refreshing(bundle, counts) as refresh, progress_bars() as progress:
+        since = nullcontext() if arguments.config is None else counters_since(arguments.config, bundle)
+        with since as counts, refreshing(bundle, counts) as refresh, progress_bars() as progress:
             refresh.run(refresh.begin(_now_ms()), pace, progress, partial(_is_served, root, named))
         remove_retired(bundle.path.parent)
         console.print(facts_table(f"Library of {bundle.path}", library_state(bundle, _now_ms()).facts()))
@@ -40,8 +41,10 @@ def run(arguments: argparse.Namespace) -> None:
         pace.rest()
 
 
-def counters_since(path: Path, bundle: Bundle) -> Callable[[Array], Array]:
+@contextmanager
+def counters_since(path: Path, bundle: Bundle) -> Iterator[Callable[[Array], Array]]:
     """What the state store of the ``karec.toml`` at ``path`` counts for works, in the order of the bundle's encoder.
+    The store is open in the block: a process opens LMDB's folder once at a time.
 
     ValueError: it has no table ``live``, or one whose state no other process sees. DataError: the store is of another
     log or of other labels.
@@ -60,9 +63,12 @@ def counters_since(path: Path, bundle: Bundle) -> Callable[[Array], Array]:
     if settings.state == MEMORY:
         raise ValueError(f"{path}: [live] keeps its state in the memory of the service alone (state = {MEMORY!r})")
     folded = Folded(bundle.snapshot, read_head(folder / settings.events))
-    reader = StateReader(open_store(settings.address(folder)), folded)
-    wanted = places(folded.counters, bundle.encoder.works.counters)
-    return lambda ids: reader.works(ids)[:, wanted]
+    store = open_store(settings.address(folder))
+    try:
+        reader, wanted = StateReader(store, folded), places(folded.counters, bundle.encoder.works.counters)
+        yield lambda ids: reader.works(ids)[:, wanted]
+    finally:
+        store.close()
 
 
 def _is_served(root: Path, named: Hashable) -> bool:

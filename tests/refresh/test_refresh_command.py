@@ -61,16 +61,16 @@ def test_vectors_are_of_the_counters_that_the_state_store_has(tmp_path):
     row = {"kind": "exposure", "user": user, "work": work, "scene": "home", "position": 0, "labels": ["click"]}
     assert live.record([row] * 3, now_ms=now).events == 3
     live.close()
-    counts = counters_since(config, bundle)
     names, at = bundle.encoder.works.counters, bundle.snapshot.works.lookup(np.array([work]))
     before = np.array([bundle.snapshot.works[name][at[0]] for name in names])
-    assert dict(zip(names, counts(np.array([work]))[0] - before, strict=True))["count_exposed"] == 3
-    with refreshing(bundle, counts) as refresh:
-        begun = refresh.begin(now, 40)
-        refresh.run(begun, Pace(1.0))
-        shard, _ = shards_in(refresh.library)
+    for moment in (now, now + 1):  # round after round, in one process
+        with counters_since(config, bundle) as counts, refreshing(bundle, counts) as refresh:
+            counted = counts(np.array([work]))
+            refresh.run(refresh.begin(moment, 40), Pace(1.0))
+            shard, _ = shards_in(refresh.library)
+    assert dict(zip(names, counted[0] - before, strict=True))["count_exposed"] == 3
     index = shard.index("index.karec")
-    items = bundle.encoder.encode_items(bundle.snapshot, at, now, counts(np.array([work])))
+    items = bundle.encoder.encode_items(bundle.snapshot, at, now + 1, counted)
     expected = bundle.item_tower.run(items, "item_vector")[0].astype(np.float16).astype(np.float32)
     np.testing.assert_array_equal(index.embeddings(index.lookup([work])), expected)
 
@@ -84,5 +84,6 @@ def test_a_config_that_leads_to_no_store_is_refused(tmp_path, written, told):
     if written is None:
         text = config.read_text()
         config.write_text(text[: text.index("[live]")] + text[text.index("[scenes.home]") :])
-    with pytest.raises(ValueError, match=told):
-        counters_since(config, Bundle.open(tmp_path / "demo" / "bundles", verify=False))
+    bundle = Bundle.open(tmp_path / "demo" / "bundles", verify=False)
+    with pytest.raises(ValueError, match=told), counters_since(config, bundle):
+        pass
