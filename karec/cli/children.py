@@ -99,6 +99,13 @@ class Child:
             self._process.wait()
         self._process = None
 
+    def go_on(self, told: Mapping[str, Any]) -> None:
+        """Of a child with ``every_s``: it begins when it was due by what an earlier process ``told``; one that was cut
+        off is due at once.
+        """
+        if self.every_s:
+            self.next_s = min(float(told["next_s"]), float(told["began_s"]) + self.every_s)
+
     def told(self) -> dict[str, Any]:
         """What the state file says of it."""
         return {

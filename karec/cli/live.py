@@ -51,10 +51,10 @@ def run(arguments: argparse.Namespace) -> None:
     with alone_in(place, wait=False) as alone:
         if not alone:
             raise DataError(f"{place}: another karec live runs here (process {_read(place).get('pid')}): stop it first")
+        before = _read(place).get("children", {})
         for child in children:
-            if child.every_s:
-                began = _read(place).get("children", {}).get(child.name, {}).get("began_s", 0.0)
-                child.next_s = began + child.every_s if began else 0.0
+            if child.name in before:
+                child.go_on(before[child.name])
         with _ended_by_signals() as ended:
             try:
                 supervise(children, place / STATE, ended)

@@ -81,6 +81,23 @@ def test_a_good_end_is_no_death_and_the_next_begin_counts_from_the_last(child):
     assert one.next_s == 9000.0, "a training that takes longer than the hours between begins at once"
 
 
+def test_another_process_waits_for_the_same_begin_unless_the_child_was_cut_off(child, waits):
+    one = child("recommend", good={2: "trained"}, every_s=3600.0)
+    one.look(50.0)
+    ended(one, 60.0)
+    other = child("recommend", every_s=3600.0)
+    other.go_on(one.told())
+    assert other.next_s == 3650.0
+    sooner = child("recommend", every_s=100.0)
+    sooner.go_on(one.told())
+    assert sooner.next_s == 150.0, "the hours between are those of now"
+    cut = child(*waits, every_s=3600.0)
+    cut.look(50.0)
+    cut.stop()
+    other.go_on(cut.told())
+    assert other.next_s <= 50.0
+
+
 def test_a_killed_child_is_named_by_the_signal(child, waits):
     one = child(*waits)
     one.look(0.0)
