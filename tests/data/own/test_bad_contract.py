@@ -38,7 +38,7 @@ WRONG_TOML = {
     "meaning of nothing": (TOML.replace('["liked"]', '["loved"]'), r"meaning names 'loved', which is no label"),
     "nothing enjoyed": (
         TOML.replace("enjoyed =", "followed ="),
-        r"meaning\.enjoyed is missing: name labels of \['liked'\], or leave out \[meaning\]",
+        r"meaning\.enjoyed is missing: name labels of \['liked', 'rated'\], or leave out \[meaning\]",
     ),
     "split": (TOML + "[split]\nvalidation = 0.6\ntest = 0.5\n", r"split: shares ≥ 0 that leave something"),
     "negatives": (TOML + "[negatives]\nper_positive = 0\n", r"negatives: per_positive > 0"),
