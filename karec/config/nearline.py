@@ -106,6 +106,11 @@ class Nearline:
             self._follow(self._in_service().live, again=False)
             return Recorded(told.events, dict(refused + Counter(told.refused)), self._why or None)
 
+    def put_edited_again(self, since: Since) -> None:
+        """After a refresh: works that were edited have the vectors of their edit, and not the refreshed ones."""
+        with self._following:
+            since.live.put_edited_again()
+
     def close(self) -> None:
         """Seals what was written, and lets the store go. Twice does nothing."""
         self._ended.set()

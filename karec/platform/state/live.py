@@ -52,6 +52,7 @@ class Live:
         self._reader: StateReader | None = None
         self._waiting: deque[tuple[Events, Cursor]] = deque()
         self._counted: Counter[str] = Counter()
+        self._changed_ms = folded.base.time_ms
 
     @property
     def counts(self) -> Counter[str]:
@@ -139,8 +140,20 @@ class Live:
     def _change(self, newer: Lives, time_ms: int) -> None:
         changed = self._since.step(newer)
         self._works = self._since.over(self._works)  # a request pins the index first: it finds no work that is not here
+        self._changed_ms = max(self._changed_ms, time_ms)
+        self._put(changed)
+
+    def put_edited_again(self) -> None:
+        """Puts the works of the base that were edited into the index anew: others may have written the base's vectors.
+        O(these).
+        """
+        changed = self._since.edited()
+        if len(changed.rows):
+            self._put(changed)
+
+    def _put(self, changed: Changed) -> None:
         try:
-            self._take(self._works, changed, time_ms)
+            self._take(self._works, changed, self._changed_ms)
         except (KarecError, ValueError) as error:  # of a tower or an index: what was there serves on
             self._counted["works that could not be put in"] += len(changed.rows)
             _log.warning("%s", one_line(f"{len(changed.rows)} works could not be put in: {error}"))
