@@ -151,8 +151,8 @@ def test_a_damaged_shard_is_told_once_and_what_served_serves_on(worker, now, cap
     bundle = bundle_of(live)
     ids = np.asarray(bundle.snapshot.works.ids)
     was = vectors(bundle.index, ids)
-    refresh(bundle, now)
     live.close()
+    refresh(bundle, now)
     path = shards_in(library_of(bundle.path))[0].path / PRERANK.index
     path.chmod(0o644)
     path.write_bytes(path.read_bytes()[:-9])
