@@ -236,6 +236,15 @@ karec.toml (docs/howto-live.md):
 
 A child that dies is named with its last line, and begins again after 1, 2, 4 … 64 seconds. Logs and the last state are
 in live/ beside the karec.toml.""",
+    "record": """\
+examples:
+  echo '{"kind": "block", "work": 712}' | karec record run7/karec.toml
+  echo '{"kind": "adjust", "work": 712, "scale": 1.2, "offset": 0.05}' | karec record run7/karec.toml
+  karec record run7/karec.toml uploads.jsonl
+
+Rows are those of karec.LiveCascade.record (docs/howto-live.md): kind and what the kind needs, work and user ids as the
+platform has them. Every process that serves this karec.toml knows them a tenth of a second later or so, and one that
+begins later knows them too. Rows that are none are told by reason, with exit code 2; the others are in the log.""",
     "refresh": """\
 examples:
   karec refresh run7/bundles                       for ever, a quarter of a core; stop it when you like
