@@ -57,10 +57,10 @@ def with_events(dataset: Dataset, folder: Path) -> Dataset:
     }
     kept = np.ones(len(shown), bool)
     left_out = []
-    for why, found in counts.items():
-        if (kept & found).any():
-            left_out.append(f"event log: {int((kept & found).sum()):,} exposures {why}, left out")
-        kept &= ~found
+    for why, bad in counts.items():
+        if (kept & bad).any():
+            left_out.append(f"event log: {int((kept & bad).sum()):,} exposures {why}, left out")
+        kept &= ~bad
     if not kept.any():
         raise DataError(f"{folder}: none of {len(shown):,} exposures can teach. {'; '.join(left_out)}".rstrip(". "))
     shown = shown.take(kept)
@@ -119,8 +119,8 @@ def _in_order(first: Exposures, more: Exposures) -> Exposures:
 
     labels: Mapping[str, Array] = {name: each(first.labels[name], more.labels[name]) for name in first.labels}
     play = None if first.play_ms is None or more.play_ms is None else each(first.play_ms, more.play_ms)
-    names = ("user_id", "work_id", "time_ms", "scene")
-    joined = Exposures(*(each(getattr(first, name), getattr(more, name)) for name in names), labels, play)
+    user, work = each(first.user_id, more.user_id), each(first.work_id, more.work_id)
+    joined = Exposures(user, work, each(first.time_ms, more.time_ms), each(first.scene, more.scene), labels, play)
     return joined.take(np.argsort(joined.time_ms, kind="stable"))
 
 
