@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from live_bundle import live_config
 
+from karec.cli.live import children_of
 from karec.config.checking import config_mistakes
+from karec.config.scenes import Config
 
 PAGE = Path(__file__).parents[2] / "docs" / "howto-live.md"
 
@@ -22,6 +24,10 @@ def test_the_pages_code_runs_and_says_what_the_page_says(tmp_path, monkeypatch, 
     (table,) = re.findall(r"printf .*", page)
     subprocess.run(["sh", "-c", table], check=True)
     assert config_mistakes(Path("demo/karec.toml")) == []
+    (schedule,) = re.findall(r"^cat >> .*?^END$", page, re.DOTALL | re.MULTILINE)
+    subprocess.run(["sh", "-c", schedule], check=True)
+    assert config_mistakes(Path("demo/karec.toml")) == []
+    assert [child.name for child in children_of(Config.read(Path("demo/karec.toml")), tmp_path)] == ["refresh", "train"]
     (tmp_path / "bundles").symlink_to("demo/bundles")
     names: dict = {}
     for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
