@@ -151,6 +151,7 @@ def train(arguments: argparse.Namespace) -> None:
 def _check_options(arguments: argparse.Namespace) -> None:
     """What is wrong by the options alone is refused before anything is read or trained."""
     from karec.bundle.signing import read_signing_key
+    from karec.refresh.roll_in import rolled_in
 
     if arguments.log is None and (arguments.run_folder is not None or arguments.log_version is not None):
         raise ValueError("--run and --log-version say whose log teaches: they need --log DIR")
@@ -160,6 +161,8 @@ def _check_options(arguments: argparse.Namespace) -> None:
         raise ValueError("--rolling puts a model beside the one that served, and so needs --log DIR")
     if arguments.margin is not None and not 0 <= arguments.margin < math.inf:
         raise ValueError(f"--publish-if-no-worse {arguments.margin:g}: expected an AUC difference, 0 or more")
+    if arguments.rolling:
+        rolled_in(arguments.out / "bundles")
     if arguments.signing_key is not None:
         read_signing_key(arguments.signing_key)
 

@@ -68,16 +68,10 @@ def roll_in(
     own space; it has kinds of items beside songs and creators, whose vectors a refresh cannot make.
     """
     check_names(kinds)
-    before = Bundle.open(root)
+    before = rolled_in(root)
     _check_beside(before, run, kinds)
     encoder = Encoder.load(run / "encoder.npz")
     check_counted_by_scene(encoder, snapshot)
-    LibraryFollower().catch_up(before)
-    if len(before.index.model_versions) > 1:
-        raise BundleError(
-            f"{before.path} holds vectors of model versions {list(before.index.model_versions)}: let karec refresh end "
-            "its round before another version rolls in"
-        )
     snapshot, given = with_communities(snapshot, root)
     new = OnnxModel(run / PRERANK.item).model_version
     facts: dict[str, Any] = {COMMUNITIES: given, MADE: {str(before.model_version): _oldest(before)}}
@@ -95,6 +89,20 @@ def roll_in(
     of_kinds = _carried(before, PRERANK, snapshot, {}) if len(works.model_versions) > 1 else works
     library = Library(works, mixed.get(RECALL), of_kinds, facts, towers)
     return publish_library(run, snapshot, root, library, ids=ids, keep=keep, signing_key=signing_key, kinds=kinds)
+
+
+def rolled_in(root: Path) -> Bundle:
+    """The bundle in service, whose works have vectors of one version. BundleError: nothing is published yet; the version
+    before is still being rolled in.
+    """
+    before = Bundle.open(root)
+    LibraryFollower().catch_up(before)
+    if len(before.index.model_versions) > 1:
+        raise BundleError(
+            f"{before.path} holds vectors of model versions {list(before.index.model_versions)}: let karec refresh end "
+            "its round before another version rolls in"
+        )
+    return before
 
 
 def _check_beside(before: Bundle, run: Path, kinds: Mapping[str, KindOfWorks]) -> None:

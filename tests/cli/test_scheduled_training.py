@@ -31,7 +31,7 @@ def shop(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shop")
     write_shop(folder / "shop", shop_rows(600))
     (folder / "train.toml").write_text(SETTINGS)
-    assert train(folder, folder / "out") == 0
+    assert train(folder, folder / "out", "--publish-if-no-worse", "0") == 0
     snapshot = Bundle.open(folder / "out" / "bundles").snapshot
     rng, n = np.random.default_rng(0), 200
     time_ms = (START_S + 600 * 600) * 1000 + np.sort(rng.integers(0, 2 * 86_400_000, n))
@@ -61,38 +61,32 @@ def train(folder, out, *more, settings="train.toml"):
         return ended.code
 
 
-def test_a_version_that_is_no_worse_by_the_margin_is_published(copy, capsys):
+def test_a_version_that_may_be_worse_stays_unpublished_and_the_next_takes_its_place(copy, capsys):
     out = copy / "out"
-    assert train(copy, out, "--events", str(out / "events"), "--publish-if-no-worse", "0.9") == 0
+    (copy / "still.toml").write_text(SETTINGS + "optimizer.learning_rate = 1e-9\n")
+    before = (out / "bundles" / "current").readlink()
+    arguments = ["--events", str(out / "events"), "--publish-if-no-worse"]
+    assert train(copy, out, *arguments, "0", settings="still.toml") == NOT_PUBLISHED == 3
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "not published: version 2 may be worse than version 1, which stays in service"
+    )
+    assert (out / "bundles" / "current").readlink() == before and not (out / "bundles" / "v0000000002").exists()
+    assert not json.loads((out / "run-2" / "run.json").read_text())["compared"]["no_worse"]
+
+    assert train(copy, out, *arguments, "0.9") == 0
     assert Bundle.open(out / "bundles").model_version == 2
     told = " ".join(capsys.readouterr().out.split())
     assert "200 exposures beside" in told and "1, in service" in told and "published" in told
     facts = json.loads((out / "run-2" / "run.json").read_text())
     compared = facts["compared"]
     assert compared["versions"] == [2, 1] and compared["margin"] == 0.9 and compared["no_worse"]
-    assert json.loads((out / "run" / "run.json").read_text())["settings"]["model_version"] == 1, "the old run stays"
     assert any("event log" in note for note in facts["data"]["notes"])
+    assert json.loads((out / "run" / "run.json").read_text())["settings"]["model_version"] == 1, "the old run stays"
 
 
-def test_one_that_may_be_worse_is_not_and_the_status_says_so(copy, capsys):
-    out = copy / "out"
-    (copy / "still.toml").write_text(SETTINGS + "optimizer.learning_rate = 1e-9\n")
-    before = (out / "bundles" / "current").readlink()
-    arguments = ["--events", str(out / "events"), "--publish-if-no-worse", "0"]
-    assert train(copy, out, *arguments, settings="still.toml") == NOT_PUBLISHED == 3
-    assert capsys.readouterr().out.splitlines()[-1] == (
-        "not published: version 2 may be worse than version 1, which stays in service"
-    )
-    assert (out / "bundles" / "current").readlink() == before and not (out / "bundles" / "v0000000002").exists()
-    assert not json.loads((out / "run-2" / "run.json").read_text())["compared"]["no_worse"]
-    assert train(copy, out, *arguments[:3], "0.9") == 0, "the next training takes the place of what was not published"
-    assert Bundle.open(out / "bundles").model_version == 2
-
-
-def test_the_first_version_has_nothing_to_be_compared_with(shop, tmp_path):
-    assert train(shop, tmp_path / "new", "--publish-if-no-worse", "0") == 0
-    assert Bundle.open(tmp_path / "new" / "bundles").model_version == 1
-    assert "compared" not in json.loads((tmp_path / "new" / "run" / "run.json").read_text())
+def test_the_first_version_has_nothing_to_be_compared_with(shop):
+    assert Bundle.open(shop / "out" / "bundles").model_version == 1
+    assert "compared" not in json.loads((shop / "out" / "run" / "run.json").read_text())
 
 
 def test_the_gain_is_that_of_the_mean_auc_of_the_tasks_paired_by_user(shop, tmp_path):

@@ -33,6 +33,12 @@ def test_one_round_moves_the_library_to_the_model_that_rolls_in(root, published,
     assert library_state(Bundle.open(root, verify=False), 0).rows == {2: 40}
 
 
+def test_a_training_that_could_not_roll_in_yet_is_refused_before_it_begins(root, published, capsys):
+    roll_in(published[1], published[0].snapshot, root, sample=10)
+    assert main(["train", "--out", str(root.parent), "--log", "nowhere", "--rolling"]) == 2
+    assert "let karec refresh end its round before another version rolls in" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
