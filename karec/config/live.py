@@ -16,6 +16,7 @@ from karec.config.live_version import Version, named_by, open_version, replay_an
 from karec.config.watching import Watcher
 from karec.errors import one_line
 from karec.observer_queue import ObserverCounts
+from karec.refresh.following import LibraryFollower
 from karec.types import Recommendation, Request
 
 if TYPE_CHECKING:  # a cascade without a table ``live`` loads no compiler of folds
@@ -61,6 +62,7 @@ class LiveCascade:
                closed, before ``reload`` returns.
     Exposure   With a ``state`` file a new version reads it. Without, the ledger is handed over in memory, and what the
                old version still shows is counted in the new one.
+    Library    ``take_refreshed``, or a watcher, takes what ``karec refresh`` made of the works while this serves.
     Index      What was upserted, adjusted or blocked in a bundle's index, or said by ``Kind.show_only``, stays where
                ``karec.toml`` alone has changed. Another bundle has an index of its own: apply it there again.
     State      Where the file has a table ``live``, what ``record`` is told is in the log, and in the next request.
@@ -77,6 +79,7 @@ class LiveCascade:
         self._reloads = Reloads()
         self._answered: defaultdict[str, deque[Request]] = defaultdict(lambda: deque(maxlen=KEPT_REQUESTS))
         self._watcher: Watcher | None = None
+        self._follower = LibraryFollower()
 
     @classmethod
     def from_config(
@@ -84,9 +87,9 @@ class LiveCascade:
     ) -> LiveCascade:
         """The cascade of ``scene``; None: of every scene of the file, on one bundle, and each request names its own.
 
-        ``watch_seconds``: a thread looks so often whether ``path`` or ``current`` names something else, and reloads;
-        None: none does. What it was refused is tried again after 2, 4, 8 … 64 looks. Raises what
-        ``Cascade.from_config`` raises.
+        ``watch_seconds``: a thread looks so often whether ``path`` or ``current`` names something else, and reloads, and
+        takes what ``karec refresh`` made; None: none does. What it was refused is tried again after 2, 4, 8 … 64 looks.
+        Raises what ``Cascade.from_config`` raises.
         """
         if watch_seconds is not None and not 0 < watch_seconds <= TIMEOUT_MAX:
             raise ValueError(f"watch_seconds = {watch_seconds}, expected a time above 0, or None for no watcher")
@@ -168,6 +171,19 @@ class LiveCascade:
             self._reloads = replace(self._reloads, done=self._reloads.done + 1)
             self._see_off()
             return True
+
+    def take_refreshed(self) -> int:
+        """Put the vectors that ``karec refresh`` made since into the index in service; of how many works.
+
+        Works that were edited since the bundle was made keep theirs, which are of what the edit says. DataError: shards
+        are of another item tower; IndexFormatError: a damaged one. ValueError: this is closed.
+        """
+        with self._reloading:
+            cascades = self._in_service(self._serving).cascades
+            bundle = next(iter(cascades.values())).bundle
+            if self._nearline is None:
+                return self._follower.catch_up(bundle)
+            return self._follower.catch_up(bundle, self._nearline.works_changed)
 
     def close(self) -> tuple[ObserverCounts, ...]:
         """End the watcher, wait for the last requests and their observers, and free all; what each observer did.

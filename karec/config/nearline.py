@@ -6,16 +6,19 @@ import logging
 import time
 import weakref
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Any
 
+import numpy as np
+
 from karec.bundle import Bundle
 from karec.config.happened import Happenings, Recorded
 from karec.config.live_settings import LiveSettings
-from karec.errors import KarecError, Unavailable, one_line
+from karec.errors import Unavailable, one_line
 from karec.ids import IdMap
 from karec.platform import schema
 from karec.platform.event_log.events import Events
@@ -29,6 +32,7 @@ from karec.platform.state.live import Live
 from karec.platform.state.live_works import NumberOf, Refuse, WorksSince
 from karec.platform.state.reopening import ReopeningStore
 from karec.refresh.uploads import Uploads
+from karec.types import Array
 
 LOOK_S = 0.1  # so often the log is looked at for what other processes appended
 MAPS = {CREATOR: "creators", SONG: "songs"}  # columns whose texts have maps of ids
@@ -89,6 +93,8 @@ class Nearline:
 
     def record(self, happened: Events | Iterable[Mapping[str, Any]], now_ms: int | None) -> Recorded:
         since = self._in_service()
+        if now_ms is not None and not isinstance(now_ms, int | np.integer):
+            raise ValueError(f"now_ms is {now_ms!r}, expected Unix milliseconds, a whole number")
         moment = time.time_ns() // 1_000_000 if now_ms is None else now_ms
         if isinstance(happened, Events):
             events, refused = happened, Counter[str]()
@@ -105,6 +111,12 @@ class Nearline:
                 return Recorded(0, {**refused, "the log cannot be written": len(events)}, str(error))
             self._follow(self._in_service().live, again=False)
             return Recorded(told.events, dict(refused + Counter(told.refused)), self._why or None)
+
+    @contextmanager
+    def works_changed(self) -> Iterator[Array]:
+        """Ids of works whose columns changed since the bundle in service was made; none changes while the block lasts."""
+        with self._following:
+            yield np.empty(0, np.int64) if self._since is None else self._since.live.changed
 
     def close(self) -> None:
         """Seals what was written, and lets the store go. Twice does nothing."""
@@ -129,7 +141,7 @@ class Nearline:
                 live.look()
                 return
             live.follow()
-        except (KarecError, OSError) as error:  # the log keeps it
+        except Exception as error:  # the log keeps it, and the thread that looks at it outlives whatever is told
             self._failed(error)
         else:
             self._why = ""
@@ -183,15 +195,15 @@ def _numbers(bundle: Bundle) -> NumberOf:
 def _hard_rules(path: Path | None) -> Refuse:
     """Why an upload is not taken, by the rules of a screen.toml."""
     if path is None:
-        return lambda columns, time_ms: ""
+        return lambda columns, number: ""
     from karec.screening.one_work import HardRules
 
     rules = HardRules(path)
     work = rules.settings.columns.work
 
-    def refuse(columns: Mapping[str, Any], time_ms: int) -> str:
+    def refuse(columns: Mapping[str, Any], number: int) -> str:
         creator = columns.get("creator", columns.get(CREATOR))
-        why = rules.broken_by({**columns, CREATOR: creator, work: columns.get(ID)})
+        why = rules.broken_by({**columns, CREATOR: creator, work: columns.get(ID, number)})
         return f"screened: {why}" if why else ""
 
     return refuse

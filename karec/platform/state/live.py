@@ -22,6 +22,7 @@ from karec.platform.state.lives import Lives, of_lives
 from karec.platform.state.reader import StateReader
 from karec.platform.state.store import Conflict, StateStore
 from karec.platform.state.writer import AT_ONCE, StateWriter
+from karec.types import Array
 
 MOST_WAITING = 50  # batches that the store has not taken yet; the log keeps what follows
 COUNTERS_AT_ONCE = 10_000  # works
@@ -29,8 +30,8 @@ NOT_BEGUN = "the state store could not be read yet"
 
 _log = logging.getLogger("karec.live")
 
-Take = Callable[[LiveWorks, Changed, int], None]
-"""Puts works into what requests search, and hides others: (works, what changed, the moment in ms)."""
+Take = Callable[[LiveWorks, Changed], None]
+"""Puts works into what requests search, and hides others."""
 
 
 class Live:
@@ -58,6 +59,11 @@ class Live:
         """What became of events so far: of ``StateWriter.counts`` and ``WorksSince.counts``."""
         writers = Counter() if self._reader is None else self._writer.counts + self._reader.counts
         return writers + self._counted + self._since.counts
+
+    @property
+    def changed(self) -> Array:
+        """Ids of works that came or changed since the base."""
+        return np.asarray(self._works.added.works.ids)
 
     def view(self, user: int) -> tuple[LiveView, str | None]:
         """What is known of ``user`` and of works, and why it is less than it should be."""
@@ -88,16 +94,15 @@ class Live:
     def look(self) -> None:
         """Takes what the log has, and lets uploads, edits, deletions and blocks act; the store is not asked."""
         while self._reader and len(self._waiting) < MOST_WAITING and len(events := self._tail.poll(AT_ONCE)):
-            self._let_live(events)
             self._waiting.append((events, self._tail.cursor))
+            self._let_live(events)
 
     def _begin(self) -> None:
         """Reads what the store knows of works, once it is up with the log."""
-        self._writer = StateWriter(self._store, self._folded)
-        self._tail = self._catch_up()
+        self._writer, self._tail = self._caught_up(Counter())
         reader = StateReader(self._store, self._folded)
         lives = Lives.all_of(self._store, self._counted)
-        self._change(lives, self._folded.base.time_ms)
+        self._change(lives)
         letter = records.WORK_COUNTERS
         keys = [key for key, _ in self._store.scan(letter, bytes([letter[0] + 1]))]
         ids = np.array(sorted(map(records.id_of, keys)), np.int64)
@@ -107,25 +112,26 @@ class Live:
         reader.user(-1).was_shown(ids[:1])  # compiled here, so that no request waits for it
         self._reader = reader
 
-    def _catch_up(self) -> EventTail:
+    def _caught_up(self, counts: Counter[str]) -> tuple[StateWriter, EventTail]:
+        """A writer that took all that the store lacked of the log. Unavailable: the store took a part of it, and no
+        writer goes on from there but one that begins at the store's cursor.
+        """
         while True:
-            tail = EventTail(self._log, self._writer.cursor)
+            writer = StateWriter(self._store, self._folded, counts)
+            tail = EventTail(self._log, writer.cursor)
             try:
-                while self._writer.follow(tail):
+                while writer.follow(tail):
                     pass
             except Conflict:  # another process was quicker, and went on from there
-                counts = self._writer.counts
-                self._writer = StateWriter(self._store, self._folded, counts)
                 continue
-            return tail
+            return writer, tail
 
     def _fold(self, events: Events, cursor: Cursor) -> None:
         if not self._writer.cursor.covers(cursor):
             try:
                 self._writer.apply(events, cursor.joined(self._writer.cursor))
             except Conflict:  # of another process, or the store came back with older contents
-                self._writer = StateWriter(self._store, self._folded, self._writer.counts)
-                self._catch_up()
+                self._writer, _ = self._caught_up(self._writer.counts)
         moved = np.unique(events.item_id[np.isin(events.kind, FOLDED) & (events.item_id >= 0)])
         if len(moved) and self._reader is not None:
             self._works = self._works.with_counters(moved, self._reader.works(moved))
@@ -134,13 +140,13 @@ class Live:
         """Uploads, edits, deletions and blocks act before the store has them; they may come again."""
         lives = of_lives(events)
         if len(lives):
-            self._change(self._since.lives.step(lives, Counter()), int(lives.time_ms.max()))
+            self._change(self._since.lives.step(lives, Counter()))
 
-    def _change(self, newer: Lives, time_ms: int) -> None:
+    def _change(self, newer: Lives) -> None:
         changed = self._since.step(newer)
         self._works = self._since.over(self._works)  # a request pins the index first: it finds no work that is not here
         try:
-            self._take(self._works, changed, time_ms)
+            self._take(self._works, changed)
         except (KarecError, ValueError) as error:  # of a tower or an index: what was there serves on
             self._counted["works that could not be put in"] += len(changed.rows)
             _log.warning("%s", one_line(f"{len(changed.rows)} works could not be put in: {error}"))
