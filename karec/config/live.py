@@ -87,9 +87,9 @@ class LiveCascade:
     ) -> LiveCascade:
         """The cascade of ``scene``; None: of every scene of the file, on one bundle, and each request names its own.
 
-        ``watch_seconds``: a thread looks so often whether ``path`` or ``current`` names something else, and reloads, and
-        takes what ``karec refresh`` made; None: none does. What it was refused is tried again after 2, 4, 8 … 64 looks.
-        Raises what ``Cascade.from_config`` raises.
+        ``watch_seconds``: a thread looks so often whether ``path`` or ``current`` names something else, and reloads,
+        and takes what ``karec refresh`` made; None: none does. What it was refused is tried again after 2, 4, 8 … 64
+        looks. Raises what ``Cascade.from_config`` raises.
         """
         if watch_seconds is not None and not 0 < watch_seconds <= TIMEOUT_MAX:
             raise ValueError(f"watch_seconds = {watch_seconds}, expected a time above 0, or None for no watcher")

@@ -114,7 +114,9 @@ class Nearline:
 
     @contextmanager
     def works_changed(self) -> Iterator[Array]:
-        """Ids of works whose columns changed since the bundle in service was made; none changes while the block lasts."""
+        """Ids of works whose columns changed since the bundle in service was made; none changes while the block
+        lasts.
+        """
         with self._following:
             yield np.empty(0, np.int64) if self._since is None else self._since.live.changed
 

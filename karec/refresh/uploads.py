@@ -10,9 +10,9 @@ from karec.refresh.item_vectors import BATCH, served_columns
 
 
 class Uploads:
-    """Writes to the indices of ``bundle`` in this process. Vectors are made of a work's columns, as of its newest upload
-    or edit, in every process and after each start the same; its counters enter them when the library is published anew.
-    Raises BundleError where the index has columns that works do not have.
+    """Writes to the indices of ``bundle`` in this process. Vectors are made of a work's columns, as of its newest
+    upload or edit, in every process and after each start the same; its counters enter them when the library is
+    published anew. Raises BundleError where the index has columns that works do not have.
     """
 
     def __init__(self, bundle: Bundle) -> None:

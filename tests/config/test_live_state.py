@@ -315,7 +315,7 @@ def test_no_value_of_a_row_raises_and_none_is_as_good_as_not_told(live, now, key
 
 @pytest.mark.parametrize("moment", [1.5, "noon", 0, -5, 2**60])
 def test_a_present_that_is_no_moment_is_refused(live, moment):
-    with pytest.raises(ValueError, match="now_ms is .* expected Unix milliseconds"):
+    with pytest.raises(ValueError, match=r"now_ms is .* expected Unix milliseconds"):
         live.record([exposure(USER, 100)], now_ms=moment)
 
 
@@ -325,7 +325,7 @@ def test_a_store_whose_cursor_is_damaged_is_refused_by_name(path, now):
     store = open_store(str(path.parent / "state"))
     store.commit({CURSOR: b"damaged"}, store.read([CURSOR])[0])
     store.close()
-    with pytest.raises(DataError, match="does not say how far in the log it is.*rebuild it from the event log"):
+    with pytest.raises(DataError, match="does not say how far in the log it is"):
         karec.LiveCascade.from_config(path, None)
 
 

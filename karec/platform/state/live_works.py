@@ -78,9 +78,9 @@ class LiveWorks:
 
 @dataclass(frozen=True, eq=False)
 class Changed:
-    """What an index must take over: works to put in, by their rows in ``added``, each with the moment ``time_ms`` of its
-    newest upload or edit; works to hide, and those that were hidden and are not any more. ``names`` {work: its id on
-    the platform}, where it says one.
+    """What an index must take over: works to put in, by their rows in ``added``, each with the moment ``time_ms`` of
+    its newest upload or edit; works to hide, and those that were hidden and are not any more. ``names`` {work: its id
+    on the platform}, where it says one.
     """
 
     rows: Array
