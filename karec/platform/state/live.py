@@ -53,6 +53,7 @@ class Live:
         self._reader: StateReader | None = None
         self._waiting: deque[tuple[Events, Cursor]] = deque()
         self._counted: Counter[str] = Counter()
+        self._behind: str | None = None  # why the store has not taken what happened
 
     @property
     def counts(self) -> Counter[str]:
@@ -66,7 +67,9 @@ class Live:
         return np.asarray(self._works.added.works.ids)
 
     def view(self, user: int) -> tuple[LiveView, str | None]:
-        """What is known of ``user`` and of works, and why it is less than it should be."""
+        """What is known of ``user`` and of works, and why it is less than it should be: the store did not answer, or
+        did not take the newest events.
+        """
         reader, works = self._reader, self._works
         nobody = LiveView(None, works, self._folded.counters)
         if reader is None:
@@ -76,10 +79,19 @@ class Live:
         except Unavailable as error:
             self._counted["reads that failed"] += 1
             return nobody, str(error)
-        return LiveView(state, works, self._folded.counters), None
+        return LiveView(state, works, self._folded.counters), self._behind
 
     def follow(self) -> int:
         """Takes what the log has, and returns how many events the store took. Unavailable: the rest waits for it."""
+        try:
+            n = self._follow()
+        except Exception as error:
+            self._behind = str(error)
+            raise
+        self._behind = None
+        return n
+
+    def _follow(self) -> int:
         if self._reader is None:
             self._begin()
         self.look()
