@@ -1,6 +1,4 @@
-"""A thread that looks from time to time whether ``karec.toml`` or ``current`` names something else, and reloads; and
-whether a refresh made newer vectors of the library, and takes them.
-"""
+"""A thread that looks from time to time whether ``karec.toml`` or ``current`` names something else, and reloads."""
 
 from __future__ import annotations
 
@@ -21,7 +19,6 @@ _log = logging.getLogger("karec.live")
 
 class Reloadable(Protocol):
     def reload(self) -> bool: ...
-    def take_refreshed(self) -> int: ...
 
 
 class Watcher:
@@ -38,7 +35,6 @@ class Watcher:
         self._ended = Event()
         self._wait = self._ended.wait if wait is None else wait
         self._refused: Hashable = None
-        self._why = ""  # newer vectors could not be taken the last time
         self._pause = self._left = 0  # in looks: between two tries of what was refused, and until the next one
         self._thread = Thread(target=self._run, name="karec-watch", daemon=True)
         self._thread.start()
@@ -54,7 +50,6 @@ class Watcher:
             if live is None:
                 return
             self._look(live)
-            self._take(live)
             del live  # it is not kept while the thread waits
 
     def _look(self, live: Reloadable) -> None:
@@ -71,13 +66,3 @@ class Watcher:
             _log.warning("%s", one_line(f"{self._path} is not reloaded, what served serves on: {error}"))
         else:
             self._refused = None
-
-    def _take(self, live: Reloadable) -> None:
-        try:
-            live.take_refreshed()
-        except Exception as error:  # of a shard: what was there serves on
-            if str(error) != self._why:
-                _log.warning("%s", one_line(f"vectors of a refresh are not taken, what served serves on: {error}"))
-            self._why = str(error)
-        else:
-            self._why = ""

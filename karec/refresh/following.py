@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
-
-import numpy as np
 
 from karec.bundle import Bundle
 from karec.bundle.spaces import PRERANK, RECALL, spaces_of
 from karec.errors import DataError
 from karec.index import ItemIndex
 from karec.refresh.shards import KINDS, Shard, library_of, shards_in
-from karec.types import Array
 
 TRIES = 8  # where works are removed while a shard is written
-
-Others = Callable[[], AbstractContextManager[Array]]
-"""Ids of works that a shard must leave alone, and no other comes while the block lasts."""
-
-
-def no_others() -> AbstractContextManager[Array]:
-    return nullcontext(np.empty(0, np.int64))
 
 
 @dataclass(eq=False)
@@ -39,28 +28,27 @@ class LibraryFollower:
     _bundle: weakref.ref[Bundle] | None = field(default=None, init=False, repr=False)
     _after: tuple[int, int] = field(default=(0, 0), init=False, repr=False)
 
-    def catch_up(self, bundle: Bundle, others: Others = no_others) -> int:
-        """How many works have newer vectors now: those of the shards that came since the last call, but for ``others``,
-        whose columns changed since the bundle was made.
+    def catch_up(self, bundle: Bundle) -> int:
+        """How many works have newer vectors now: those of the shards that came since the last call.
 
         DataError: a shard is of another item tower than the bundle's. IndexFormatError: a shard is damaged.
         """
         if self._bundle is None or self._bundle() is not bundle:
             self._bundle, self._after = weakref.ref(bundle), (0, 0)
         before = self.works
-        came = [each for each in shards_in(library_of(bundle.path)) if (each.round, each.number) > self._after]
-        spaces = spaces_of(bundle.path) if came else {}
-        for shard in came:
+        new = [each for each in shards_in(library_of(bundle.path)) if (each.round, each.number) > self._after]
+        spaces = spaces_of(bundle.path) if new else {}  # which reads towers
+        for shard in new:
             with suppress(FileNotFoundError):  # retired meanwhile: a later round has its works
-                self._add(bundle, shard, spaces[PRERANK], spaces.get(RECALL, 0), others)
+                self._add(bundle, shard, spaces[PRERANK], spaces.get(RECALL, 0))
             self._after = (shard.round, shard.number)
         return self.works - before
 
-    def _add(self, bundle: Bundle, shard: Shard, space: int, recall_space: int, others: Others) -> None:
+    def _add(self, bundle: Bundle, shard: Shard, space: int, recall_space: int) -> None:
         several = len(bundle.index.model_versions) > 1
         if bundle.recall_index is not None:
-            self._upsert(bundle, shard, RECALL.index, bundle.recall_index, recall_space, others)
-        self.works += self._upsert(bundle, shard, PRERANK.index, bundle.index, space, others)
+            self._upsert(bundle, shard, RECALL.index, bundle.recall_index, recall_space)
+        self.works += self._upsert(bundle, shard, PRERANK.index, bundle.index, space)
         for kind in bundle.kinds:
             self._upsert(bundle, shard, f"{KINDS}/{kind}.karec", bundle.kind(kind).index, space)
         if several and len(bundle.index.model_versions) == 1:
@@ -69,9 +57,7 @@ class LibraryFollower:
                     index.build_lists(min(index.n_lists, len(index)))
 
     @staticmethod
-    def _upsert(
-        bundle: Bundle, shard: Shard, file: str, into: ItemIndex, space: int, others: Others = no_others
-    ) -> int:
+    def _upsert(bundle: Bundle, shard: Shard, file: str, into: ItemIndex, space: int) -> int:
         found = shard.index(file)
         if found is None or not len(found):
             return 0
@@ -83,10 +69,9 @@ class LibraryFollower:
             )
 
         def written() -> int:
-            with others() as changed:
-                ids = found.ids[(into.lookup(found.ids) >= 0) & ~np.isin(found.ids, changed)]
-                into.upsert(ids, found.embeddings(found.lookup(ids)), None, made.number, made.space_id)
-                return len(ids)
+            ids = found.ids[into.lookup(found.ids) >= 0]
+            into.upsert(ids, found.embeddings(found.lookup(ids)), None, made.number, made.space_id)
+            return len(ids)
 
         for _ in range(TRIES):
             with suppress(ValueError):  # a work was removed since the look-up, and a new one would need its columns

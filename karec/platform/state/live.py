@@ -6,6 +6,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import Callable
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 
@@ -22,7 +23,6 @@ from karec.platform.state.lives import Lives, of_lives
 from karec.platform.state.reader import StateReader
 from karec.platform.state.store import Conflict, StateStore
 from karec.platform.state.writer import AT_ONCE, StateWriter
-from karec.types import Array
 
 MOST_WAITING = 50  # batches that the store has not taken yet; the log keeps what follows
 COUNTERS_AT_ONCE = 10_000  # works
@@ -35,7 +35,7 @@ Take = Callable[[LiveWorks, Changed], None]
 
 
 class Live:
-    """What happened since the base of ``folded``. One thread follows at a time; any number take views.
+    """What happened since the base of ``folded``. One thread follows at a time; any number look and take views.
 
     ``follow`` reads the log, lets uploads, edits, deletions and blocks act, and folds the rest into ``store``, where
     other processes may do the same: each event counts once, whoever folds it. ``view`` costs one read of the store, at
@@ -54,17 +54,14 @@ class Live:
         self._waiting: deque[tuple[Events, Cursor]] = deque()
         self._counted: Counter[str] = Counter()
         self._behind: str | None = None  # why the store has not taken what happened
+        self._looking = Lock()  # the tail, what is since the base, the index
+        self._moving = Lock()  # ``_works``, which a look and a fold both replace
 
     @property
     def counts(self) -> Counter[str]:
         """What became of events so far: of ``StateWriter.counts`` and ``WorksSince.counts``."""
         writers = Counter() if self._reader is None else self._writer.counts + self._reader.counts
         return writers + self._counted + self._since.counts
-
-    @property
-    def changed(self) -> Array:
-        """Ids of works that came or changed since the base."""
-        return np.asarray(self._works.added.works.ids)
 
     def view(self, user: int) -> tuple[LiveView, str | None]:
         """What is known of ``user`` and of works, and why it is less than it should be: the store did not answer, or
@@ -105,9 +102,10 @@ class Live:
 
     def look(self) -> None:
         """Takes what the log has, and lets uploads, edits, deletions and blocks act; the store is not asked."""
-        while self._reader and len(self._waiting) < MOST_WAITING and len(events := self._tail.poll(AT_ONCE)):
-            self._waiting.append((events, self._tail.cursor))
-            self._let_live(events)
+        with self._looking:
+            while self._reader and len(self._waiting) < MOST_WAITING and len(events := self._tail.poll(AT_ONCE)):
+                self._waiting.append((events, self._tail.cursor))
+                self._let_live(events)
 
     def _begin(self) -> None:
         """Reads what the store knows of works, once it is up with the log."""
@@ -146,7 +144,9 @@ class Live:
                 self._writer, _ = self._caught_up(self._writer.counts)
         moved = np.unique(events.item_id[np.isin(events.kind, FOLDED) & (events.item_id >= 0)])
         if len(moved) and self._reader is not None:
-            self._works = self._works.with_counters(moved, self._reader.works(moved))
+            counters = self._reader.works(moved)
+            with self._moving:
+                self._works = self._works.with_counters(moved, counters)
 
     def _let_live(self, events: Events) -> None:
         """Uploads, edits, deletions and blocks act before the store has them; they may come again."""
@@ -156,7 +156,20 @@ class Live:
 
     def _change(self, newer: Lives) -> None:
         changed = self._since.step(newer)
-        self._works = self._since.over(self._works)  # a request pins the index first: it finds no work that is not here
+        with self._moving:  # a request pins the index first: it finds no work that is not here
+            self._works = self._since.over(self._works)
+        self._put(changed)
+
+    def put_edited_again(self) -> None:
+        """Puts the works of the base that were edited into the index anew: others may have written the base's vectors.
+        O(these).
+        """
+        with self._looking:
+            changed = self._since.edited()
+            if len(changed.rows):
+                self._put(changed)
+
+    def _put(self, changed: Changed) -> None:
         try:
             self._take(self._works, changed)
         except (KarecError, ValueError) as error:  # of a tower or an index: what was there serves on

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from karec.platform.event_log.events import BLOCK, NONE
-from karec.platform.folds.lives import ID, NEVER, Life, Value
+from karec.platform.folds.lives import ADJUSTED, ID, NEVER, Life, Value
 from karec.platform.schema import CREATOR, LATEST_MS, PUBLISHED, is_counter
 from karec.platform.snapshot import Snapshot
 from karec.platform.state.lives import Lives
@@ -80,7 +80,7 @@ class LiveWorks:
 class Changed:
     """What an index must take over: works to put in, by their rows in ``added``, each with the moment ``time_ms`` of
     its newest upload or edit; works to hide, and those that were hidden and are not any more. ``names`` {work: its id
-    on the platform}, where it says one.
+    on the platform}, where it says one. ``adjusted`` {"scale" or "offset": {work: the newest}}.
     """
 
     rows: Array
@@ -88,6 +88,7 @@ class Changed:
     hidden: Array
     back: Array
     names: Mapping[int, int | str]
+    adjusted: Mapping[str, Mapping[int, float]]
 
 
 class WorksSince:
@@ -133,17 +134,30 @@ class WorksSince:
         self.gone = (self.gone - {*works.tolist()}) | {*hidden}
         said = {work: self.lives.works[work].columns.get(ID, (NEVER, None))[1] for work in ids if work in newer.works}
         names = {work: name for work, name in said.items() if isinstance(name, int | str)}
+        adjusted = {
+            name: {work: _factor(life, name) for work, life in newer.works.items() if name in life.adjusted}
+            for name in ADJUSTED
+        }
         others = ~np.isin(self.table.ids, works)
         if not ids and others.all():
-            return Changed(np.empty(0, np.int64), np.empty(0, np.int64), np.array(hidden, np.int64), back, names)
+            nothing = np.empty(0, np.int64)
+            return Changed(nothing, nothing, np.array(hidden, np.int64), back, names, adjusted)
         columns = {
             name: np.append(self.table[name][others], _cells([row.get(name) for row in rows], name, column.dtype))
             for name, column in self.base.works.columns.items()
         }
         self.table = Table(np.concatenate([self.table.ids[others], np.array(ids, np.int64)]), columns)
         rows_put = np.arange(len(self.table) - len(ids), len(self.table))
-        moments = np.array([self.lives.works[work].said_ms for work in ids], np.int64)
-        return Changed(rows_put, moments, np.array(hidden, np.int64), back, names)
+        return Changed(rows_put, self._said_ms(rows_put), np.array(hidden, np.int64), back, names, adjusted)
+
+    def edited(self) -> Changed:
+        """The works of the base that are added, to be put in once more."""
+        nothing, rows = np.empty(0, np.int64), np.flatnonzero(self.base.works.lookup(self.table.ids) >= 0)
+        return Changed(rows, self._said_ms(rows), nothing, nothing, {}, {})
+
+    def _said_ms(self, rows: Array) -> Array:
+        """(M,) the newest upload or edit of the works in these rows."""
+        return np.array([self.lives.works[work].said_ms for work in self.table.ids[rows].tolist()], np.int64)
 
     def over(self, works: LiveWorks) -> LiveWorks:
         """``works`` with what is here now."""
@@ -202,6 +216,12 @@ class WorksSince:
     def _maker(self, value: Any) -> int:
         """A creator's number as the column has it."""
         return int(_cell(value, CREATOR, self.base.works[CREATOR].dtype))
+
+
+def _factor(life: Life, name: str) -> float:
+    value = life.adjusted[name][1]
+    assert isinstance(value, int | float)
+    return float(value)
 
 
 def _snapshot_of(base: Snapshot, works: Table) -> Snapshot:
