@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from karec.cli import commands, configuration, evaluations, own_data, refresh, screen, simulate
+from karec.cli import commands, configuration, evaluations, own_data, record, refresh, screen, simulate
 from karec.cli.examples import EXAMPLES
 
 
@@ -154,6 +154,9 @@ def _add_refresh(names: Any) -> None:
         help="a karec.toml with [live]: works' counters as its state store has them",
     )
     again.add_argument("--once", action="store_true", help="end when the round is whole")
+    told = _command(names, "record", "events into the log of a karec.toml: block a work, adjust its score", record.run)
+    told.add_argument("config", type=Path, metavar="FILE", help="a karec.toml with [live]")
+    told.add_argument("rows", type=Path, nargs="?", metavar="ROWS", help="JSON, a row a line (default: standard input)")
 
 
 def _add_configuration(names: Any) -> None:
