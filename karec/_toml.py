@@ -271,6 +271,9 @@ def _spelled(hint: Any) -> str:
     kind = typing.get_origin(hint) or hint
     if kind is typing.Literal:
         return " or ".join(map(repr, typing.get_args(hint)))
+    inner = typing.get_args(hint)
+    if kind is tuple and inner and inner[-1] is not Ellipsis:
+        return f"a list of {len(inner)}"
     if isinstance(kind, type) and kind is not str:
         for abstract, name in _KINDS.items():
             if issubclass(kind, abstract):

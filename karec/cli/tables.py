@@ -165,15 +165,16 @@ def scenes_table(scenes: Mapping[str, Any]) -> Table:
     return table
 
 
-def feed_table(feed: Recommendation, snapshot: Snapshot) -> Table:
+def feed_table(feed: Recommendation, snapshot: Snapshot, kind: str = "work") -> Table:
+    """``kind``: what its items are."""
     rows = []
-    roles = {role: name for role, name in SHOWN_ROLES.items() if role in snapshot.works.columns}
+    roles = {role: name for role, name in SHOWN_ROLES.items() if role in snapshot.works.columns and name != kind}
     for item in feed:
         at = int(snapshot.works.lookup(feed.candidates.ids[item.position : item.position + 1])[0])
         about = ["–" if at < 0 else _told(snapshot, role, at) for role in roles]
         rows.append((str(item.position + 1), str(item.id), *about, f"{item.score:.4f}", ", ".join(item.recalled_by)))
     title = f"Feed for user {feed.request.user_id}, scene {feed.request.scene}, {feed.trace.total_ms:.1f} ms"
-    table = text_table(title, ("place", "work", *roles.values(), "score", "found by"), rows, 0)
+    table = text_table(title, ("place", kind, *roles.values(), "score", "found by"), rows, 0)
     table.caption = None if feed.short is None else str(feed.short)
     return table
 
@@ -315,6 +316,8 @@ def _inspect_bundle(path: Path) -> Iterator[Table]:
         yield _inspect_index(bundle.recall_index, RECALL.index)
     if "lists" in bundle.facts:
         yield _inspect_lists(bundle.facts["lists"])
+    if "unbound" in bundle.facts:
+        yield _inspect_communities(bundle.facts)
     if (bundle.path / SNAPSHOT).is_dir():
         from karec.refresh.library_state import library_state
 
@@ -353,6 +356,15 @@ def _inspect_lists(told: Mapping[str, Any]) -> Table:
         f"recall@{told['k']:,} then": f"{told['recall']:.3f}, {told['users']:,} users; lowest {told['lowest']:.3f}",
     }
     return facts_table(f"Lists of {told['file']}", facts)
+
+
+def _inspect_communities(told: Mapping[str, Any]) -> Table:
+    facts = {
+        "highest id that was ever given": "none" if told["communities"] < 0 else str(told["communities"]),
+        "follows and friendships of a user with oneself": f"{told['unbound']['loops']:,}",
+        "… with somebody who is no user": f"{told['unbound']['unknown']:,}",
+    }
+    return facts_table("Communities; the pairs of the last two rows bind nobody", facts)
 
 
 def _inspect_config(path: Path) -> Table:

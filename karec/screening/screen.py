@@ -225,6 +225,8 @@ def _notes(
     notes = [f"{day}: no uploads" for day, file in files.items() if not file.facts.uploads]
     absent = [day for day in settings.missing_days if inside[0] < day < inside[-1] and day not in files]
     notes += [f"{day} is missing, as screen.toml says" for day in sorted(absent)]
+    there = sorted(day for day in settings.missing_days if day in files)
+    notes += [f"{day} is among missing_days of screen.toml, and is there: it was screened" for day in there]
     facts: list[DayFacts] = [file.facts for file in files.values()]
     for reason, each in blocked.items():
         met = len({place for fact in facts for place in fact.listed[reason]})

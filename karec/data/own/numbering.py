@@ -215,7 +215,8 @@ def _strangers(cells: Mapping[str, str]) -> list[Mistake]:
         for column, cell in cells.items()
     ]
     if len(cells) == 2:
-        found.append((" = ".join(f"({cell})::VARCHAR" for cell in cells.values()), f"{' and '.join(cells)} are one user"))
+        same = " = ".join(f"({cell})::VARCHAR" for cell in cells.values())
+        found.append((same, f"{' and '.join(cells)} are one user"))
     return found
 
 
