@@ -252,3 +252,13 @@ def test_a_text_where_ids_are_numbers_is_refused(index, tmp_path):
     numbers = IdNaming(*(IdMap.build([5, 7], tmp_path / f"{name}.karec") for name in ("users", "items")))
     with pytest.raises(ValueError, match="'song-17' is no id of this platform's: works have integer ids"):
         Scatter(index, places=[Place(2, work="song-17")], naming=numbers)
+
+
+def test_a_number_where_ids_are_texts_is_refused_and_one_where_ids_are_integers_is_the_work(index, tmp_path):
+    texts, numbers = (
+        IdNaming(*(IdMap.build(ids, tmp_path / f"{name} of {ids[0]}.karec") for name in ("users", "items")))
+        for ids in (["ann", "bob"], [5, 7])
+    )
+    with pytest.raises(ValueError, match="5 is no id of this platform's: works have text ids"):
+        Scatter(index, places=[Place(2, work=5)], naming=texts)
+    assert Scatter(index, places=[Place(2, work=7)], naming=numbers).pinned == {7: 7}
