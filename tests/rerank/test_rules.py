@@ -259,6 +259,6 @@ def test_a_number_where_ids_are_texts_is_refused_and_one_where_ids_are_integers_
         IdNaming(*(IdMap.build(ids, tmp_path / f"{name} of {ids[0]}.karec") for name in ("users", "items")))
         for ids in (["ann", "bob"], [5, 7])
     )
-    with pytest.raises(ValueError, match="5 is no id of this platform's: works have text ids"):
+    with pytest.raises(ValueError, match="5 is no id of this platform's: works have string ids"):
         Scatter(index, places=[Place(2, work=5)], naming=texts)
     assert Scatter(index, places=[Place(2, work=7)], naming=numbers).pinned == {7: 7}
