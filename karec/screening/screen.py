@@ -237,9 +237,9 @@ def _notes(
                 f"days, {unmet} among them"
             )
     notes += [f"quota {quota.name!r}: no candidate is of this kind" for quota in allocation.quotas if not quota.supply]
-    without = sum(fact.without_vector for fact in facts)
+    without = sum(fact.not_compared for fact in facts)
     if without:
-        notes.append(f"{without:,} works without a content vector were not compared with others")
+        notes.append(f"{without:,} works without a song or a content vector were not compared with others")
     if judge.trained_until is not None and judge.trained_until >= inside[0]:
         notes.append(f"the model learned from days until {judge.trained_until}, which lie in this window")
     return notes
