@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from karec.bundle import Bundle
 from karec.bundle.spaces import PRERANK, RECALL, space_id_of
 from karec.errors import BundleError
@@ -27,7 +29,7 @@ class Uploads:
             )
 
     def take(self, works: LiveWorks, changed: Changed, time_ms: int) -> None:
-        """From the next request on searches find the changed works, and no hidden one."""
+        """From the next request on searches find the changed works, and no hidden one, with scores as adjusted."""
         for _, index, _, _ in self._spaces:
             index.block(changed.hidden)
             index.unblock(changed.back)
@@ -41,3 +43,8 @@ class Uploads:
                 (vectors,) = tower.run(items, "item_vector")
                 columns = {name: served[name][rows] for name in index.columns} if space is PRERANK else {}
                 index.upsert(ids[rows], vectors, columns, tower.model_version, space_id)
+        for name, factors in changed.adjusted.items():
+            if factors:
+                values = np.array([*factors.values()], np.float32)
+                for _, index, _, _ in self._spaces:
+                    index.adjust([*factors], **{name: values})
