@@ -40,6 +40,7 @@ def service(config: Path, folder: Path, state: str) -> karec.LiveCascade:
     folder.mkdir()
     lines = [line for line in config.read_text(encoding="utf-8").splitlines() if not line.startswith("bundle =")]
     live = [f'bundle = "{(config.parent / "bundles").absolute()}"', "[live]", f'state = "{state}"', 'events = "events"']
+    live.append("deadline_ms = 10000")  # what is late is measured, not left out
     (folder / "karec.toml").write_text("\n".join([*live, *lines]), encoding="utf-8")
     return karec.LiveCascade.from_config(folder / "karec.toml", scene_names(config)[0])
 

@@ -1,4 +1,4 @@
-"""A recall channel's calls that the request does not wait for longer than the channel's deadline.
+"""Calls of a recall channel, or of a state store, that nobody waits for longer than their deadline.
 
 Worker     A call runs on a thread of its own, one that an earlier call is done with where there is one. A thread is
            never killed: what has not answered when the deadline is over goes on, its answer is thrown away and counted.

@@ -17,6 +17,10 @@ import numpy as np
 MAX_CHANNELS = 32  # bits of `sources`
 MAX_LIMIT = 2**31 - 1  # the hash table holds positions as int32
 
+# Times a single bit, its highest five bits are another number for each (C. Leiserson, H. Prokop, K. Randall, Using de
+# Bruijn sequences to index a 1 in a computer word, 1998).
+cdef uint32_t DE_BRUIJN = 0x077CB531
+
 
 cdef Py_ssize_t _walk(
     const int64_t[::1] ids,
@@ -171,16 +175,15 @@ def sole_counts(sources, n_channels):
     counts = np.zeros(n_channels, np.int64)
     cdef const uint32_t[::1] bits = np.ascontiguousarray(sources, np.uint32)
     cdef int64_t[::1] to = counts
-    cdef Py_ssize_t i, c, n = to.shape[0]
+    cdef int64_t[32] at  # of each bit, where DE_BRUIJN puts it
+    cdef Py_ssize_t i, c
     cdef uint32_t each
     with nogil:
-        for i in range(bits.shape[0]):
+        for i in range(32):
+            at[i] = 0
+        for i in range(bits.shape[0]):  # without a branch: one bit or more is as good as random
             each = bits[i]
-            if each and not each & (each - 1):
-                c = 0
-                while each > 1:
-                    each >>= 1
-                    c += 1
-                if c < n:
-                    to[c] += 1
+            at[(each * DE_BRUIJN) >> 27] += (each != 0) & ((each & (each - 1)) == 0)
+        for c in range(min(to.shape[0], 32)):
+            to[c] = at[((<uint32_t>1 << <uint32_t>c) * DE_BRUIJN) >> 27]
     return counts

@@ -218,6 +218,15 @@ examples:
 Writes a stage of karec.toml, defaults included, to the file that a C++ host's PreRanker reads. Write it again whenever
 karec.toml changes, since the host reads this file alone; --check fails when FILE is stale. A step that runs in Python
 alone is refused by name.""",
+    "record": """\
+examples:
+  echo '{"kind": "block", "work": 712}' | karec record run7/karec.toml
+  echo '{"kind": "adjust", "work": 712, "scale": 1.2, "offset": 0.05}' | karec record run7/karec.toml
+  karec record run7/karec.toml uploads.jsonl
+
+Rows are those of karec.LiveCascade.record (docs/howto-live.md): kind and what the kind needs, work and user ids as the
+platform has them. Every process that serves this karec.toml knows them a tenth of a second later or so, and one that
+begins later knows them too. Rows that are none are told by reason, with exit code 2; the others are in the log.""",
     "refresh": """\
 examples:
   karec refresh run7/bundles                       for ever, a quarter of a core; stop it when you like

@@ -10,6 +10,7 @@ from karec._toml import Place, checked, known_keys, mistakes, read_toml, tables
 from karec.bundle import Bundle
 from karec.config.assemble import STAGE_ROLES, build_cascade, refused_steps
 from karec.config.inheriting import LISTS
+from karec.config.live_settings import LiveSettings
 from karec.config.origins import Origins
 from karec.config.registry import STEERING, hollow_step, imported, step_mistakes
 from karec.config.resources import GIVEN
@@ -26,6 +27,7 @@ ROLES: Mapping[str, tuple[type[Step], ...]] = {
 }
 
 
+LEAST = {"state": "memory:", "events": "events"}  # a table ``live`` without a mistake
 _KEYS_OF_SCENES: Sequence[tuple[str, Any, object]] = (  # beside the lists: kind, and what stands for one that is absent
     ("items", str, ""),
     ("consumed", Sequence[str], []),
@@ -104,7 +106,9 @@ def _top_mistakes(config: Config) -> Iterator[ConfigError]:
         except ConfigError as error:
             error.path = (key,)
             yield error
-    for read in ("bundle", "bundle_key", "threads", "live"):
+    of_live = list(mistakes(LiveSettings, config.table.get("live", LEAST), Place(config.path)["live"]))
+    yield from of_live
+    for read in ("bundle", "bundle_key", "threads", *(() if of_live else ("live",))):
         try:
             getattr(config, read)
         except ConfigError as error:

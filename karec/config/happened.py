@@ -18,14 +18,14 @@ from karec.bundle.naming import PlainIds
 from karec.ids import IdMap
 from karec.platform.event_log.events import COLUMNS, KINDS, Events
 from karec.platform.event_log.head import Head
-from karec.platform.folds.lives import ID
+from karec.platform.folds.lives import ADJUSTED, ID, is_factor
 
 KEYS = (
     *("kind", "id", "time_ms", "user", "work", "creator", "scene", "position", "labels", "play_ms", "request_id"),
-    *("columns", "text"),
+    *("columns", "text", "scale", "offset"),
 )
 WHOLE = {"time_ms": 64, "position": 32, "play_ms": 64}  # and their bits
-UPLOAD, EDIT = "upload", "edit"
+UPLOAD, EDIT, ADJUST = "upload", "edit", "adjust"
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,8 @@ class Happenings:
         return bits
 
     def _text(self, kind: str, row: Mapping[str, Any], work: int) -> str:
+        if kind == ADJUST:
+            return _adjustment(row)
         if kind not in (UPLOAD, EDIT):
             return str(row.get("text", ""))
         columns = row.get("columns", {})
@@ -136,6 +138,16 @@ class Happenings:
 
 class _NoEventError(ValueError):
     """Why a row is no event."""
+
+
+def _adjustment(row: Mapping[str, Any]) -> str:
+    told = {name: _plain(row[name]) for name in ADJUSTED if row.get(name) is not None}
+    if not told:
+        raise _NoEventError("no scale and no offset")
+    for name, value in told.items():
+        if not is_factor(value):
+            raise _NoEventError(f"{name} is no finite number")
+    return json.dumps(told)
 
 
 def _array(cells: list[Any]) -> Any:

@@ -7,12 +7,14 @@ import weakref
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from threading import TIMEOUT_MAX, Event, Lock
 from typing import TYPE_CHECKING, Any, Self
 
 from karec.config.assemble import Cascade
 from karec.config.live_version import Version, named_by, open_version, replay_answered
+from karec.config.refreshed import Refreshed
 from karec.config.watching import Watcher
 from karec.errors import one_line
 from karec.observer_queue import ObserverCounts
@@ -63,6 +65,8 @@ class LiveCascade:
                old version still shows is counted in the new one.
     Index      What was upserted, adjusted or blocked in a bundle's index, or said by ``Kind.show_only``, stays where
                ``karec.toml`` alone has changed. Another bundle has an index of its own: apply it there again.
+    Library    What ``karec refresh`` writes is in the index within a second: a thread of its own adds it, and a running
+               request keeps the generation that it reads. Another bundle has what was refreshed of it from the start.
     State      Where the file has a table ``live``, what ``record`` is told is in the log, and in the next request.
                Another bundle begins from the same log and store. ``degraded`` says ``request.state`` where the store
                did not answer.
@@ -77,6 +81,7 @@ class LiveCascade:
         self._reloads = Reloads()
         self._answered: defaultdict[str, deque[Request]] = defaultdict(lambda: deque(maxlen=KEPT_REQUESTS))
         self._watcher: Watcher | None = None
+        self._refreshed = Refreshed()
 
     @classmethod
     def from_config(
@@ -93,7 +98,9 @@ class LiveCascade:
         path = Path(path).absolute()
         version, nearline = open_version(path, scene)
         live = cls(path, scene, version, nearline)
+        live._add_refreshed(version)
         live._keep_up(version)
+        live._refreshed.begin(live)
         if watch_seconds is not None:
             live._watcher = Watcher(live, path, watch_seconds)
         return live
@@ -145,6 +152,12 @@ class LiveCascade:
         since = self._in_service(self._serving).since
         return {} if since is None else +since.live.counts
 
+    def follow_refresh(self) -> None:
+        """Add what a refresh of the library wrote since the last look. A thread does so twice a second."""
+        version = self._serving
+        if version is not None:
+            self._add_refreshed(version)
+
     def reload(self) -> bool:
         """Serve what ``karec.toml`` and ``current`` name now, and whether that is another than before.
 
@@ -176,6 +189,7 @@ class LiveCascade:
         """
         if self._watcher is not None:
             self._watcher.stop()
+        self._refreshed.stop()
         with self._reloading:
             self._see_off()
             if self._serving is not None:
@@ -201,6 +215,7 @@ class LiveCascade:
     def _put_into_service(self) -> None:
         old = self._in_service(self._serving)
         new, self._nearline = open_version(self._path, self._scene, self._nearline)
+        self._add_refreshed(new)
         replay_answered(new, {scene: list(requests) for scene, requests in list(self._answered.items())})
         for scene, cascade in new.cascades.items():
             before = old.cascades.get(scene)
@@ -210,6 +225,11 @@ class LiveCascade:
         self._serving = new
         self._leaving = leaving
         self._keep_up(new)
+
+    def _add_refreshed(self, version: Version) -> None:
+        since, nearline = version.since, self._nearline
+        again = (lambda: None) if since is None or nearline is None else partial(nearline.put_edited_again, since)
+        self._refreshed.catch_up(version.bundle, again)
 
     def _keep_up(self, version: Version) -> None:
         if self._nearline is not None and version.since is not None:

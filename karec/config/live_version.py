@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Version:
-    """``named``: what ``named_by`` said of it; ``since``: what happened since its bundle was made. Whoever runs a
-    request holds this object until the answer is there: it is gone when nobody serves with it any more.
+    """``named``: what ``named_by`` said of it; ``bundle``: what its cascades serve; ``since``: what happened since that
+    was made. Whoever runs a request holds this object until the answer is there: it is gone when nobody serves with it
+    any more.
     """
 
     named: Hashable
+    bundle: Bundle
     cascades: Mapping[str, Cascade]
     since: Since | None = None
 
@@ -56,14 +58,14 @@ def open_version(path: Path, scene: str | None, nearline: Nearline | None = None
     scenes = config.scenes if scene is None else (scene,)
     if config.live is None:
         cascades = {name: build_cascade(config, name, bundle) for name in scenes}
-        return Version((text, identity_of(bundle.path)), MappingProxyType(cascades)), None
+        return Version((text, identity_of(bundle.path)), bundle, MappingProxyType(cascades)), None
     if nearline is None:
         from karec.config.nearline import Nearline
 
         nearline = Nearline(config.live, path.parent, bundle.snapshot)
     since = nearline.of(bundle)
     cascades = {name: build_cascade(config, name, bundle, since.live) for name in scenes}
-    return Version((text, identity_of(bundle.path)), MappingProxyType(cascades), since), nearline
+    return Version((text, identity_of(bundle.path)), bundle, MappingProxyType(cascades), since), nearline
 
 
 def replay_answered(version: Version, answered: Mapping[str, Iterable[Request]]) -> None:

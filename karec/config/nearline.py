@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Any
 
+from karec._deadline import Deadline
 from karec.bundle import Bundle
 from karec.config.happened import Happenings, Recorded
 from karec.config.live_settings import LiveSettings
@@ -47,19 +48,19 @@ class Since:
 class Nearline:
     """One log and one store for all bundles that a process serves in turn.
 
-    ``record`` and the thread that looks at the log take turns by a lock; requests never wait for either.
+    ``record`` and the thread that looks at the log take turns by a lock; requests never wait for either. Where the
+    store is on a server, ``record`` waits ``deadline_ms`` for it at most; what it holds up waits in the log.
     """
 
     def __init__(self, settings: LiveSettings, folder: Path, snapshot: Snapshot) -> None:
         self.settings, self._events = settings, folder / settings.events
         self._refuse = _hard_rules(None if settings.screen is None else folder / settings.screen)
-        if not is_event_log(self._events):
-            begin_log(self._events, head_of(snapshot))
-        self._head = read_head(self._events)
+        self._head = open_log(self._events, snapshot)
         self._store = ReopeningStore(settings.address(folder))
         self._writer: EventLogWriter | None = None
         self._since: Since | None = None
-        self._following = Lock()
+        self._writing, self._following = Lock(), Lock()
+        self._deadline = Deadline("the state store", settings.deadline_ms) if settings.on_a_server else None
         self._why = ""
         self._ended = Event()
         self._thread = Thread(target=_look, args=(weakref.ref(self), self._ended), name="karec-follow", daemon=True)
@@ -94,7 +95,7 @@ class Nearline:
             events, refused = happened, Counter[str]()
         else:
             events, refused = since.happenings.events(happened, moment)
-        with self._following:
+        with self._writing:
             self._in_service()
             try:
                 if self._writer is None:
@@ -103,15 +104,18 @@ class Nearline:
             except OSError as error:
                 _log.warning("%s", one_line(f"{self._events}: events are not in the log: {error}"))
                 return Recorded(0, {**refused, "the log cannot be written": len(events)}, str(error))
-            self._follow(self._in_service().live, again=False)
-            return Recorded(told.events, dict(refused + Counter(told.refused)), self._why or None)
+        return Recorded(told.events, dict(refused + Counter(told.refused)), self._why_waiting())
+
+    def put_edited_again(self, since: Since) -> None:
+        """After a refresh: works that were edited have the vectors of their edit, and not the refreshed ones."""
+        since.live.put_edited_again()
 
     def close(self) -> None:
         """Seals what was written, and lets the store go. Twice does nothing."""
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join()
-        with self._following:
+        with self._writing, self._following:
             if self._writer is not None:
                 self._writer.close()
             self._writer = self._since = None
@@ -121,6 +125,24 @@ class Nearline:
         if self._since is None:
             raise ValueError("this LiveCascade is closed")
         return self._since
+
+    def _why_waiting(self) -> str | None:
+        """Follows after an append; why the store has not taken all of it, None where it has."""
+        if self._deadline is None:
+            return self._taken()
+        try:
+            self._in_service().live.look()  # needs no store
+        except (KarecError, OSError) as error:
+            self._failed(error)
+        try:
+            return self._deadline.begin(self._taken)()
+        except Unavailable as error:
+            return str(error)
+
+    def _taken(self) -> str | None:
+        with self._following:
+            self._follow(self._in_service().live, again=False)
+            return self._why or None
 
     def _follow(self, live: Live, again: bool = True) -> None:
         """``again``: a store that failed the last time is asked again, which may take as long as its timeouts."""
@@ -154,6 +176,13 @@ def _look(nearline: weakref.ref[Nearline], ended: Event) -> None:
             return
         found.look()
         del found  # it is not kept while the thread waits
+
+
+def open_log(folder: Path, snapshot: Snapshot) -> Head:
+    """The head of the log in ``folder``, which is made where there is none."""
+    if not is_event_log(folder):
+        begin_log(folder, head_of(snapshot))
+    return read_head(folder)
 
 
 def head_of(snapshot: Snapshot) -> Head:

@@ -36,12 +36,12 @@ class LibraryFollower:
         if self._bundle is None or self._bundle() is not bundle:
             self._bundle, self._after = weakref.ref(bundle), (0, 0)
         before = self.works
-        spaces = spaces_of(bundle.path)
-        for shard in shards_in(library_of(bundle.path)):
-            if (shard.round, shard.number) > self._after:
-                with suppress(FileNotFoundError):  # retired meanwhile: a later round has its works
-                    self._add(bundle, shard, spaces[PRERANK], spaces.get(RECALL, 0))
-                self._after = (shard.round, shard.number)
+        new = [each for each in shards_in(library_of(bundle.path)) if (each.round, each.number) > self._after]
+        spaces = spaces_of(bundle.path) if new else {}  # which reads towers
+        for shard in new:
+            with suppress(FileNotFoundError):  # retired meanwhile: a later round has its works
+                self._add(bundle, shard, spaces[PRERANK], spaces.get(RECALL, 0))
+            self._after = (shard.round, shard.number)
         return self.works - before
 
     def _add(self, bundle: Bundle, shard: Shard, space: int, recall_space: int) -> None:

@@ -62,8 +62,9 @@ def publish_bundle(
     stay published, as ``karec.bundle.publish`` says. Raises DataError when the encoder reads counters by user and scene
     and the snapshot has none, and BundleError as ``publish``, or where that recall is below .95.
     """
+    check_names(kinds)
     encoder = Encoder.load(run / "encoder.npz")
-    check_publishable(encoder, snapshot, kinds)
+    check_counted_by_scene(encoder, snapshot)
     snapshot, given = with_communities(snapshot, root)
     index = build_index(snapshot, encoder, OnnxModel(run / PRERANK.item, threads=0), progress=progress)
     recall = _recall_index(run, snapshot, encoder, progress)
@@ -123,12 +124,11 @@ def publish_library(
     return publish(root, version, write, all_facts, keep=keep, signing_key=signing_key)
 
 
-def check_publishable(encoder: Encoder, snapshot: Snapshot, kinds: Mapping[str, KindOfWorks]) -> None:
-    """ValueError: a kind's name is none. DataError: the encoder reads what the snapshot has not."""
+def check_names(kinds: Mapping[str, KindOfWorks]) -> None:
+    """ValueError: a kind's name is none."""
     for name in kinds:
         if not name.isidentifier() or name == WORKS:
             raise ValueError(f"a kind of items is named {name!r}: expected letters, digits and _, and not {WORKS!r}")
-    _check_counted_by_scene(encoder, snapshot)
 
 
 def measured_lists(
@@ -174,8 +174,10 @@ def with_communities(snapshot: Snapshot, root: Path) -> tuple[Snapshot, int]:
     return replace(snapshot, users=users), int(found.max(initial=given))
 
 
-def _check_counted_by_scene(encoder: Encoder, snapshot: Snapshot) -> None:
-    """Without these counters every user would look new to every scene, as no user in training did."""
+def check_counted_by_scene(encoder: Encoder, snapshot: Snapshot) -> None:
+    """DataError: the encoder reads counters by user and scene that the snapshot has not: without them every user would
+    look new to every scene, as no user in training did.
+    """
     if encoder.scene_counters.counted and snapshot.user_scene_counters is None:
         raise DataError(
             f"the snapshot has no user_scene_counters, but the encoder reads {list(encoder.scene_counters.counted)} "

@@ -37,7 +37,8 @@ from karec.refresh.publish import (
     KEEP,
     NO_KINDS,
     Library,
-    check_publishable,
+    check_counted_by_scene,
+    check_names,
     measured_lists,
     publish_library,
     with_communities,
@@ -66,10 +67,11 @@ def roll_in(
     another encoder than it, so that one of the two user towers would read wrong codes; only one of the two has recall's
     own space; it has kinds of items beside songs and creators, whose vectors a refresh cannot make.
     """
+    check_names(kinds)
     before = Bundle.open(root)
     _check_beside(before, run, kinds)
     encoder = Encoder.load(run / "encoder.npz")
-    check_publishable(encoder, snapshot, kinds)
+    check_counted_by_scene(encoder, snapshot)
     LibraryFollower().catch_up(before)
     if len(before.index.model_versions) > 1:
         raise BundleError(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from karec.bundle import Bundle
-from karec.bundle.spaces import PRERANK, RECALL
+from karec.bundle.spaces import PRERANK, RECALL, space_id_of
 from karec.errors import BundleError
 from karec.platform.state.live_works import Changed, LiveWorks
 from karec.refresh.item_vectors import BATCH, served_columns
@@ -17,9 +19,9 @@ class Uploads:
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle, self._encoder = bundle, bundle.encoder
-        self._spaces = [(PRERANK, bundle.index, bundle.item_tower)]
-        if bundle.recall_index is not None:
-            self._spaces.append((RECALL, bundle.recall_index, bundle.item_tower_of(RECALL)))
+        spaces = [(PRERANK, bundle.index), (RECALL, bundle.recall_index)]
+        towers = [(space, index, bundle.item_tower_of(space)) for space, index in spaces if index is not None]
+        self._spaces = [(*each, space_id_of(each[2].path)) for each in towers]
         missing = sorted(bundle.index.columns.keys() - served_columns(bundle.snapshot).keys())
         if missing:
             raise BundleError(
@@ -27,8 +29,8 @@ class Uploads:
             )
 
     def take(self, works: LiveWorks, changed: Changed, time_ms: int) -> None:
-        """From the next request on searches find the changed works, and no hidden one."""
-        for _, index, _ in self._spaces:
+        """From the next request on searches find the changed works, and no hidden one, with scores as adjusted."""
+        for _, index, _, _ in self._spaces:
             index.block(changed.hidden)
             index.unblock(changed.back)
         if self._bundle.naming is not None:
@@ -37,7 +39,12 @@ class Uploads:
         for begin in range(0, len(changed.rows), BATCH):
             rows = changed.rows[begin : begin + BATCH]
             items = self._encoder.encode_items(works.added, rows, time_ms)
-            for space, index, tower in self._spaces:
+            for space, index, tower, space_id in self._spaces:
                 (vectors,) = tower.run(items, "item_vector")
                 columns = {name: served[name][rows] for name in index.columns} if space is PRERANK else {}
-                index.upsert(ids[rows], vectors, columns, tower.model_version)
+                index.upsert(ids[rows], vectors, columns, tower.model_version, space_id)
+        for name, factors in changed.adjusted.items():
+            if factors:
+                values = np.array([*factors.values()], np.float32)
+                for _, index, _, _ in self._spaces:
+                    index.adjust([*factors], **{name: values})

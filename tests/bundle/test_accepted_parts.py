@@ -78,6 +78,8 @@ def first(value):
         ("users/age", np.nan),
         ("relations/history.times", 0),
         ("relations/history.times", LATEST_MS),
+        ("relations/history.scenes", -1),
+        ("relations/history.scenes", 1),
     ],
 )
 def test_values_at_the_ends_of_their_ranges_are_accepted(folder, name, value):
@@ -98,6 +100,7 @@ def test_values_at_the_ends_of_their_ranges_are_accepted(folder, name, value):
             LATEST_MS + 1,
             r"times\.npy, row 0: .*; moments lie in 0 … 253402300799999$",
         ),
+        ("relations/history.scenes", 2, r"history\.scenes\.npy, row 0: 2; labels name 2 codes of it$"),
         ("works/type", 2, r"works/type\.npy, row 0: 2; labels name 2 codes of it$"),
     ],
 )

@@ -203,6 +203,9 @@ def test_a_store_that_is_gone_or_slow_degrades_answers_and_loses_nothing(path, n
             client.client_pause(60_000)
         slow = ask(live, USER, time_ms=now)
         assert slow.degraded == ("request.state",) and len(slow)
+        told = live.record([exposure(OTHER, ids_of(slow)[0])], now_ms=now)
+        assert told.events == 1 and told.waiting  # and not two seconds later, when the server's connection ends
+        assert "the state store" in told.waiting and " 20 ms" in told.waiting
         server.stop()
         shown = ids_of(slow)[:3]
         told = live.record([exposure(USER, work, "like") for work in shown], now_ms=now)
@@ -217,6 +220,21 @@ def test_a_store_that_is_gone_or_slow_degrades_answers_and_loses_nothing(path, n
         feed = ask(live, USER, time_ms=now)
         assert not feed.degraded and not {*shown} & {*ids_of(feed)}
     server.stop()
+
+
+@pytest.mark.parametrize(("deadline_ms", "degraded"), [(20, True), (10_000, False)])
+def test_a_store_that_takes_a_tenth_of_a_second_is_waited_for_as_long_as_the_deadline_says(
+    path, redis, now, deadline_ms, degraded
+):
+    redis.empty()
+    path.write_text(path.read_text().replace('"state"', f'"{redis.url}"\ndeadline_ms = {deadline_ms}'))
+    clients = pytest.importorskip("redis").Redis
+    with karec.LiveCascade.from_config(path, None) as live, clients.from_url(redis.url) as client:
+        client.client_pause(1_000 if degraded else 100)
+        feed = ask(live, USER, time_ms=now)
+        assert len(feed) and feed.degraded == (("request.state",) if degraded else ())
+        failure = feed.trace.steps[0].failure
+        assert (failure is not None and "the state store did not answer within 20 ms" in failure) == degraded
 
 
 def test_a_service_begins_without_its_store(path, now, tmp_path):
@@ -351,6 +369,12 @@ def test_config_check_tells_what_is_wrong_with_the_table(path, line, what):
     path.write_text(path.read_text().replace('state = "state"', line))
     told = config_mistakes(path)
     assert len(told) == 1 and what in told[0]
+
+
+def test_config_check_tells_every_mistake_of_the_table(path):
+    path.write_text(path.read_text().replace('state = "state"', 'state = 3\nevent = "e"\ndeadline_ms = "soon"'))
+    told = config_mistakes(path)
+    assert len(told) == 3 and all(": live" in each for each in told)
 
 
 def test_without_the_table_nothing_is_kept(path):

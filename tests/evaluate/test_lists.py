@@ -12,15 +12,16 @@ from karec.evaluate.lists import LISTS_HEAD, WORTH, lists_rows, lists_study
 from karec.evaluate.recall import FAVOURITES
 
 
-@pytest.fixture
-def served(tmp_path):
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
     """Its channels bring three works each of 40."""
-    bundle = publish_small_bundle(tmp_path)
+    root = tmp_path_factory.mktemp("served")
+    bundle = publish_small_bundle(root)
     text = starting_config("home", bundle.snapshot, make_dataset().objectives)
     for quota in ("40_000", "20_000", "5_000"):
         text = text.replace(f"quota = {quota}", "quota = 3")
-    (tmp_path / "karec.toml").write_text(text)
-    with Cascade.from_config(tmp_path / "karec.toml") as cascade:
+    (root / "karec.toml").write_text(text)
+    with Cascade.from_config(root / "karec.toml") as cascade:
         yield cascade
 
 
@@ -28,12 +29,16 @@ def truth(users, works, time_ms, scene):
     return np.stack([works, works * 0, users * 0], axis=1).astype(float)
 
 
-def asked(cascade, n_probe):
-    """The study, as if publishing had chosen to read ``n_probe`` lists of 40."""
-    cascade.bundle.index.build_lists(40)
+def reading(cascade, n_probe):
     for source in cascade.recall.sources:
         if source.name == "model":
             source.n_probe = n_probe
+
+
+def asked(cascade, n_probe):
+    """The study, as if publishing had chosen to read ``n_probe`` lists of 40."""
+    cascade.bundle.index.build_lists(40)
+    reading(cascade, n_probe)
     return lists_study(cascade, cascade.bundle, make_dataset(), n_users=6, k=5, truth=truth)
 
 
@@ -48,6 +53,7 @@ def test_where_few_lists_are_read_what_recall_misses_is_told(served):
     index = served.bundle.index
     index.adjust(index.ids, offset=np.arange(len(index), dtype=np.float32))  # lists are chosen by vectors alone
     report = asked(served, 1)
+    index.adjust(index.ids, offset=0.0)
     measures = report["measures"]
     assert measures["works of the channel"]["exact"]["value"] == 1.0
     assert measures["works of the channel"]["lists"]["value"] < 1.0, "about six of forty works are scored"
@@ -66,5 +72,6 @@ def test_the_cascade_stays_as_it_was(served):
 
 
 def test_without_lists_there_is_nothing_to_compare(served):
+    reading(served, None)
     with pytest.raises(DataError, match="the bundle has no lists: those of 100,000 works or more are published with"):
         lists_study(served, served.bundle, make_dataset(), n_users=1)

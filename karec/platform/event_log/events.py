@@ -12,6 +12,7 @@ edit       a work's columns changed (``text``)       work
 block      a work, or all works of a creator         work or creator
 search     the user searched for ``text``            user
 unblock    … no longer                               work or creator
+adjust     a work's score is · scale + offset        work (``text``: {"scale": …, "offset": …}, one or both)
 """
 
 from __future__ import annotations
@@ -26,8 +27,11 @@ from karec._clock import DAY_MS
 from karec.platform.schema import LATEST_MS
 from karec.types import Array
 
-KINDS = ("exposure", "label", "play", "follow", "unfollow", "upload", "delete", "edit", "block", "search", "unblock")
-EXPOSURE, LABEL, PLAY, FOLLOW, UNFOLLOW, UPLOAD, DELETE, EDIT, BLOCK, SEARCH, UNBLOCK = range(len(KINDS))
+KINDS = (
+    *("exposure", "label", "play", "follow", "unfollow", "upload", "delete", "edit", "block", "search", "unblock"),
+    "adjust",
+)
+EXPOSURE, LABEL, PLAY, FOLLOW, UNFOLLOW, UPLOAD, DELETE, EDIT, BLOCK, SEARCH, UNBLOCK, ADJUST = range(len(KINDS))
 NONE = -1  # no user, work, creator, scene, position or play_ms
 AHEAD_MS = 300_000  # so far may the clock of a device be ahead of the writer's
 LONGEST_PLAY_MS = DAY_MS
@@ -35,7 +39,7 @@ LONGEST_REQUEST, LONGEST_TEXT = 256, 65_536  # bytes of UTF-8
 
 _NEEDS = {  # column: the kinds that must have it
     "user_id": (EXPOSURE, LABEL, PLAY, FOLLOW, UNFOLLOW, SEARCH),
-    "item_id": (EXPOSURE, LABEL, PLAY, UPLOAD, DELETE, EDIT),
+    "item_id": (EXPOSURE, LABEL, PLAY, UPLOAD, DELETE, EDIT, ADJUST),
     "creator_id": (FOLLOW, UNFOLLOW, UPLOAD),
     "play_ms": (PLAY,),
 }

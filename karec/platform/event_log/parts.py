@@ -6,10 +6,12 @@ Columns are those of ``Events``, with kind and scene by name (null: no scene) an
 
 from __future__ import annotations
 
+import os
 import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -42,10 +44,12 @@ def hour_start(name: str) -> int:
 
 
 def hours(folder: Path) -> list[str]:
-    """The names of the hours that the log has, oldest first."""
-    return sorted(path.name for path in folder.iterdir() if _is_hour(path.name) and path.is_dir())
+    """The names of the hours that the log has, oldest first. A tail asks at each look: no call for each of them."""
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if _is_hour(entry.name) and entry.is_dir())
 
 
+@lru_cache(maxsize=100_000)
 def _is_hour(name: str) -> bool:
     try:
         return _HOUR.fullmatch(name) is not None and hour_name(hour_start(name)) == name

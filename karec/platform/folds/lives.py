@@ -1,30 +1,37 @@
-"""What became of a work since the base: uploaded, edited, deleted, blocked; the latest word counts.
+"""What became of a work since the base: uploaded, edited, deleted, blocked, adjusted; the latest word counts.
 
     there     the newest of its uploads and deletions says whether the work is there
     blocked   the newest of its blocks and unblocks says whether it is blocked, uploaded again or not
     columns   of each column the newest value, of an upload or an edit
+    adjusted  the newest ``scale`` and the newest ``offset`` of its scores
 
 "Newest" is by time; of one millisecond a deletion or a block is the newest, and else the higher number. So the state
 depends on which events were stepped and not on their order, and stepping one twice changes nothing. Blocks and unblocks
 of a creator are kept for the creator: they hold for all works of theirs, whenever uploaded.
 
 The ``text`` of an upload or an edit is a JSON object: columns by name, and ``id``, the work's id where the platform's
-ids are texts. The creator of an upload is the column ``creator_id``.
+ids are texts. The creator of an upload is the column ``creator_id``. That of an adjustment has ``scale``, ``offset`` or
+both, as float32 holds them.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from karec.platform.event_log.events import BLOCK, DELETE, EDIT, UNBLOCK, UPLOAD
+import numpy as np
+
+from karec.platform.event_log.events import ADJUST, BLOCK, DELETE, EDIT, UNBLOCK, UPLOAD
 from karec.platform.schema import CREATOR
 
-LIVES = (UPLOAD, DELETE, EDIT, BLOCK, UNBLOCK)  # the kinds that it reads
+LIVES = (UPLOAD, DELETE, EDIT, BLOCK, UNBLOCK, ADJUST)  # the kinds that it reads
+SAY = (UPLOAD, EDIT, ADJUST)  # those that have a text
+ADJUSTED = ("scale", "offset")
 ID = "id"  # of a text: the work's id on the platform
 MOST_COLUMNS = 1000  # of a work
+MOST_FACTOR = float(np.finfo(np.float32).max)
 
 Moment = tuple[int, int]
 NEVER: Moment = (-(1 << 63), 0)
@@ -42,22 +49,21 @@ def newest(*words: Word | None) -> Word | None:
 @dataclass(frozen=True)
 class Life:
     """``there``: the newest upload or deletion, ``blocked``: the newest block or unblock; None where there is none.
-    ``columns`` {name: (moment, value)}.
+    ``columns``, ``adjusted`` {name: (moment, value)}.
     """
 
     there: Word | None = None
     blocked: Word | None = None
     columns: Mapping[str, tuple[Moment, Value]] = field(default_factory=dict)
+    adjusted: Mapping[str, tuple[Moment, Value]] = field(default_factory=dict)
 
-    def step(self, kind: int, moment: Moment, columns: Mapping[str, Value]) -> Life:
-        """After one more event."""
-        columns_now = dict(self.columns)
-        for name, value in columns.items():
-            if name not in columns_now or (columns_now[name][0], repr(columns_now[name][1])) < (moment, repr(value)):
-                columns_now[name] = moment, value
+    def step(self, kind: int, moment: Moment, said: Mapping[str, Value]) -> Life:
+        """After one more event, whose text ``said`` that."""
+        if kind == ADJUST:
+            return replace(self, adjusted=_with_newer(self.adjusted, moment, said))
         there = newest(self.there, (moment, kind) if kind in (UPLOAD, DELETE) else None)
         blocked = newest(self.blocked, (moment, kind) if kind in (BLOCK, UNBLOCK) else None)
-        return Life(there, blocked, columns_now)
+        return replace(self, there=there, blocked=blocked, columns=_with_newer(self.columns, moment, said))
 
     @property
     def uploaded_ms(self) -> int | None:
@@ -76,19 +82,47 @@ class Life:
 
     def to_bytes(self) -> bytes:
         words = [None if word is None else [*word[0], word[1]] for word in (self.there, self.blocked)]
-        columns = {name: [*moment, value] for name, (moment, value) in self.columns.items()}
-        return json.dumps([*words, columns]).encode()
+        said = [
+            {name: [*moment, value] for name, (moment, value) in each.items()} for each in (self.columns, self.adjusted)
+        ]
+        return json.dumps([*words, *said]).encode()
 
     @classmethod
     def of_bytes(cls, data: bytes) -> Life:
         """ValueError for anything else than what ``to_bytes`` gives."""
         try:
-            *words, columns = json.loads(data)
+            *words, columns, adjusted = [*json.loads(data), {}][:4]  # written before works were adjusted: three
             there, blocked = (None if word is None else ((int(word[0]), int(word[1])), int(word[2])) for word in words)
-            values = {name: ((int(time), int(number)), value) for name, (time, number, value) in columns.items()}
+            said = [
+                {name: ((int(time), int(number)), value) for name, (time, number, value) in each.items()}
+                for each in (columns, adjusted)
+            ]
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{data[:60]!r} is no life of a work") from error
-        return cls(there, blocked, values)
+        return cls(there, blocked, *said)
+
+
+def _with_newer(
+    known: Mapping[str, tuple[Moment, Value]], moment: Moment, said: Mapping[str, Value]
+) -> dict[str, tuple[Moment, Value]]:
+    newer = dict(known)
+    for name, value in said.items():
+        if name not in newer or (newer[name][0], repr(newer[name][1])) < (moment, repr(value)):
+            newer[name] = moment, value
+    return newer
+
+
+def adjustment_of(text: str) -> dict[str, Value] | None:
+    """``scale`` and ``offset`` of an adjustment; None where ``text`` says neither, or something else."""
+    said = columns_of(text, -1)
+    if not said or not said.keys() <= {*ADJUSTED} or not all(map(is_factor, said.values())):
+        return None
+    return said
+
+
+def is_factor(value: object) -> bool:
+    """Whether it is a finite number as float32."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MOST_FACTOR
 
 
 def columns_of(text: str, creator_id: int) -> dict[str, Value] | None:

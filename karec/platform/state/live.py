@@ -6,6 +6,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import Callable
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 
@@ -34,7 +35,7 @@ Take = Callable[[LiveWorks, Changed, int], None]
 
 
 class Live:
-    """What happened since the base of ``folded``. One thread follows at a time; any number take views.
+    """What happened since the base of ``folded``. One thread follows at a time; any number look and take views.
 
     ``follow`` reads the log, lets uploads, edits, deletions and blocks act, and folds the rest into ``store``, where
     other processes may do the same: each event counts once, whoever folds it. ``view`` costs one read of the store, at
@@ -52,6 +53,9 @@ class Live:
         self._reader: StateReader | None = None
         self._waiting: deque[tuple[Events, Cursor]] = deque()
         self._counted: Counter[str] = Counter()
+        self._changed_ms = folded.base.time_ms
+        self._looking = Lock()  # the tail, what is since the base, the index
+        self._moving = Lock()  # ``_works``, which a look and a fold both replace
 
     @property
     def counts(self) -> Counter[str]:
@@ -87,9 +91,10 @@ class Live:
 
     def look(self) -> None:
         """Takes what the log has, and lets uploads, edits, deletions and blocks act; the store is not asked."""
-        while self._reader and len(self._waiting) < MOST_WAITING and len(events := self._tail.poll(AT_ONCE)):
-            self._let_live(events)
-            self._waiting.append((events, self._tail.cursor))
+        with self._looking:
+            while self._reader and len(self._waiting) < MOST_WAITING and len(events := self._tail.poll(AT_ONCE)):
+                self._let_live(events)
+                self._waiting.append((events, self._tail.cursor))
 
     def _begin(self) -> None:
         """Reads what the store knows of works, once it is up with the log."""
@@ -128,7 +133,9 @@ class Live:
                 self._catch_up()
         moved = np.unique(events.item_id[np.isin(events.kind, FOLDED) & (events.item_id >= 0)])
         if len(moved) and self._reader is not None:
-            self._works = self._works.with_counters(moved, self._reader.works(moved))
+            counters = self._reader.works(moved)
+            with self._moving:
+                self._works = self._works.with_counters(moved, counters)
 
     def _let_live(self, events: Events) -> None:
         """Uploads, edits, deletions and blocks act before the store has them; they may come again."""
@@ -138,9 +145,23 @@ class Live:
 
     def _change(self, newer: Lives, time_ms: int) -> None:
         changed = self._since.step(newer)
-        self._works = self._since.over(self._works)  # a request pins the index first: it finds no work that is not here
+        with self._moving:  # a request pins the index first: it finds no work that is not here
+            self._works = self._since.over(self._works)
+        self._changed_ms = max(self._changed_ms, time_ms)
+        self._put(changed)
+
+    def put_edited_again(self) -> None:
+        """Puts the works of the base that were edited into the index anew: others may have written the base's vectors.
+        O(these).
+        """
+        with self._looking:
+            changed = self._since.edited()
+            if len(changed.rows):
+                self._put(changed)
+
+    def _put(self, changed: Changed) -> None:
         try:
-            self._take(self._works, changed, time_ms)
+            self._take(self._works, changed, self._changed_ms)
         except (KarecError, ValueError) as error:  # of a tower or an index: what was there serves on
             self._counted["works that could not be put in"] += len(changed.rows)
             _log.warning("%s", one_line(f"{len(changed.rows)} works could not be put in: {error}"))

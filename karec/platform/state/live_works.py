@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from karec.platform.event_log.events import BLOCK, NONE
-from karec.platform.folds.lives import ID, NEVER, Life, Value
+from karec.platform.folds.lives import ADJUSTED, ID, NEVER, Life, Value
 from karec.platform.schema import CREATOR, LATEST_MS, PUBLISHED, is_counter
 from karec.platform.snapshot import Snapshot
 from karec.platform.state.lives import Lives
@@ -79,13 +79,15 @@ class LiveWorks:
 @dataclass(frozen=True, eq=False)
 class Changed:
     """What an index must take over: works to put in, by their rows in ``added``; works to hide, and those that were
-    hidden and are not any more. ``names`` {work: its id on the platform}, where it says one.
+    hidden and are not any more. ``names`` {work: its id on the platform}, where it says one. ``adjusted`` {"scale" or
+    "offset": {work: the newest}}.
     """
 
     rows: Array
     hidden: Array
     back: Array
     names: Mapping[int, int | str]
+    adjusted: Mapping[str, Mapping[int, float]]
 
 
 class WorksSince:
@@ -128,16 +130,25 @@ class WorksSince:
         self.gone = (self.gone - {*works.tolist()}) | {*hidden}
         said = {work: self.lives.works[work].columns.get(ID, (NEVER, None))[1] for work in ids if work in newer.works}
         names = {work: name for work, name in said.items() if isinstance(name, int | str)}
+        adjusted = {
+            name: {work: _factor(life, name) for work, life in newer.works.items() if name in life.adjusted}
+            for name in ADJUSTED
+        }
         others = ~np.isin(self.table.ids, works)
         if not ids and others.all():
-            return Changed(np.empty(0, np.int64), np.array(hidden, np.int64), back, names)
+            return Changed(np.empty(0, np.int64), np.array(hidden, np.int64), back, names, adjusted)
         columns = {
             name: np.append(self.table[name][others], _cells([row.get(name) for row in rows], name, column.dtype))
             for name, column in self.base.works.columns.items()
         }
         self.table = Table(np.concatenate([self.table.ids[others], np.array(ids, np.int64)]), columns)
         rows_put = np.arange(len(self.table) - len(ids), len(self.table))
-        return Changed(rows_put, np.array(hidden, np.int64), back, names)
+        return Changed(rows_put, np.array(hidden, np.int64), back, names, adjusted)
+
+    def edited(self) -> Changed:
+        """The works of the base that are added, to be put in once more."""
+        nothing = np.empty(0, np.int64)
+        return Changed(np.flatnonzero(self.base.works.lookup(self.table.ids) >= 0), nothing, nothing, {}, {})
 
     def over(self, works: LiveWorks) -> LiveWorks:
         """``works`` with what is here now."""
@@ -189,6 +200,12 @@ class WorksSince:
     def _said_maker(self, work: int) -> Value:
         """Who made a work, as its life says."""
         return self.lives.works.get(work, Life()).columns.get(CREATOR, (NEVER, None))[1]
+
+
+def _factor(life: Life, name: str) -> float:
+    value = life.adjusted[name][1]
+    assert isinstance(value, int | float)
+    return float(value)
 
 
 def _snapshot_of(base: Snapshot, works: Table) -> Snapshot:

@@ -1,4 +1,4 @@
-"""What became of works, in the store: one entry for each work that was uploaded, edited, deleted or blocked."""
+"""What became of works, in the store: one entry for each that was uploaded, edited, deleted, blocked or adjusted."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from karec.platform.event_log.events import BLOCK, EDIT, UNBLOCK, UPLOAD, Events
-from karec.platform.folds.lives import LIVES, Life, Word, columns_of, newest
+from karec.platform.event_log.events import ADJUST, BLOCK, UNBLOCK, Events
+from karec.platform.folds.lives import LIVES, SAY, Life, Word, adjustment_of, columns_of, newest
 from karec.platform.state import records
 from karec.platform.state.store import StateStore
 
@@ -32,11 +32,12 @@ class Lives:
                 assert word is not None
                 creators[creator] = word
                 continue
-            columns = columns_of(events.text[at], creator) if kind in (UPLOAD, EDIT) else {}
-            if columns is None:
+            text = events.text[at] if kind in SAY else ""
+            said = adjustment_of(text) if kind == ADJUST else columns_of(text, creator if kind in SAY else -1)
+            if said is None:
                 counted["unreadable text"] += 1
                 continue
-            works[work] = works.get(work, self.works.get(work, Life())).step(kind, moment, columns)
+            works[work] = works.get(work, self.works.get(work, Life())).step(kind, moment, said)
         return Lives(works, creators)
 
     def with_newer(self, newer: Lives) -> Lives:

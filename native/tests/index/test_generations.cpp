@@ -69,6 +69,8 @@ void readers_see_whole_generations(DType dtype) {
             good = good && view.search_all({&query, 1}, {}, out, {&count, 1}, 1 + random() % 4).ok();
             good = good && index.table().ok();
             good = good && view.gather(rows, std::span(scores).first(8 * kDim)).ok();
+            const auto mixed = index.versions();
+            good = good && mixed.ok() && !mixed->empty() && mixed->size() <= 2;
             torn += !good;
             n_searches.fetch_add(1, std::memory_order_relaxed);
         }
@@ -87,6 +89,7 @@ void readers_see_whole_generations(DType dtype) {
             good =
                 good && index.upsert(one, {vector.data(), 1, kDim, DType::float32}, {}, random() % 2 == 0 ? 0 : 1).ok();
             good = good && index.block(one).ok() && index.unblock(one).ok();
+            (void)index.calibrate(static_cast<std::int64_t>(random() % 2), 1.0f + static_cast<float>(random() % 3), 1);
             if (random() % 16 == 0) good = good && index.build_lists({0, random()}).ok();
             torn += !good;
         }

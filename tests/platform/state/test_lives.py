@@ -10,7 +10,7 @@ from event_platform import HEAD, START, WORKS, platform
 from hypothesis import given
 from hypothesis import strategies as st
 
-from karec.platform.event_log.events import BLOCK, DELETE, EDIT, UNBLOCK, UPLOAD, Events
+from karec.platform.event_log.events import ADJUST, BLOCK, DELETE, EDIT, UNBLOCK, UPLOAD, Events
 from karec.platform.event_log.tail import Cursor
 from karec.platform.folds.lives import Life
 from karec.platform.snapshot import Snapshot
@@ -22,9 +22,19 @@ from karec.platform.state.writer import StateWriter
 
 BASE = platform()
 NEW = (501, 502)
-TEXTS = ("", '{"count_click": 5, "song": 1}', '{"creator_id": 9}', "[1]", "{", '{"creator_id": null}')
+TEXTS = (
+    '{"scale": 2.0}',
+    '{"scale": 0.5, "offset": -1}',
+    '{"offset": NaN}',
+    "",
+    '{"count_click": 5, "song": 1}',
+    '{"creator_id": 9}',
+    "[1]",
+    "{",
+    '{"creator_id": null}',
+)
 Word = st.tuples(
-    st.sampled_from([UPLOAD, DELETE, EDIT, BLOCK, UNBLOCK]),
+    st.sampled_from([UPLOAD, DELETE, EDIT, BLOCK, UNBLOCK, ADJUST]),
     st.sampled_from([-1, int(WORKS[0]), int(WORKS[3]), *NEW]),
     st.sampled_from([3, 5, 9]),
     st.integers(-2, 3),

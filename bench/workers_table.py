@@ -1,0 +1,284 @@
+"""Many processes, one library: memory of each, how soon all know what one is told, and requests while much is written.
+
+    karec demo --works 20000 --users 2000 --exposures 50000 --requests 20 --out HERE   # leaves two published versions
+    OMP_NUM_THREADS=1 python bench/workers_table.py HERE/karec.toml [workers, 1,2,4] [seconds, 10]
+
+For 1, 2 and 4 worker processes on a copy of the bundles: each is a ``LiveCascade`` of the first scene. Its memory is
+Pss: what processes share is divided by their number. Another process appends to the log, or writes a refreshed shard as
+``karec refresh`` does; the time is from then until the last worker shows it, asked every few milliseconds: the median
+and the longest of 10. Then each worker answers four requests a second, in turns without and with a load: ``karec
+refresh`` with a quarter of a core, 1,000 uploads a second, and in each turn one swap to the other version. Turns take
+each other's place, so that other work on the machine meets both alike.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import numpy as np
+
+import karec
+from karec.bundle import Bundle, make_current
+from karec.bundle.spaces import PRERANK
+from karec.config import scene_names
+from karec.config.scenes import Config
+from karec.platform.event_log.events import Events
+from karec.platform.event_log.head import read_head
+from karec.platform.event_log.writer import EventLogWriter
+from karec.refresh.pace import Pace
+from karec.refresh.rolling import refreshing
+from karec.refresh.shards import shards_in
+
+TIMES, TURNS, A_SECOND, UPLOADS = 10, 3, 4.0, 1000
+NEW = 1 << 50
+
+
+def work(config: Path) -> None:
+    """A worker: a command a line on standard input, an answer a line on standard output."""
+    scene = scene_names(config)[0]
+    with karec.LiveCascade.from_config(config, scene, watch_seconds=0.5) as live:
+        print("ready", flush=True)
+        for line in sys.stdin:
+            name, told = json.loads(line)
+            print(json.dumps(COMMANDS[name](live, scene, told)), flush=True)
+
+
+def pss(live: karec.LiveCascade, scene: str, told: Any) -> float:
+    """MiB of this process: its share of what it shares, and what is its own."""
+    lines = Path("/proc/self/smaps_rollup").read_text(encoding="utf-8").splitlines()
+    kib = {line.split()[0].rstrip(":"): int(line.split()[1]) for line in lines[1:]}
+    return kib["Pss"] / 1024
+
+
+def serve(live: karec.LiveCascade, scene: str, told: Any) -> dict[str, Any]:
+    """Requests at a fixed rate for ``seconds``: their milliseconds, from when each was due."""
+    users, now = live.cascades[scene].bundle.snapshot.users.ids, told["now"]
+    rng, begun = np.random.default_rng(told["seed"]), time.monotonic()
+    spent, degraded, versions = list[float](), 0, set[int]()
+    while (due := begun + len(spent) / A_SECOND) < begun + told["seconds"]:
+        time.sleep(max(due - time.monotonic(), 0.0))
+        feed = live.run(karec.Request(int(rng.choice(users)), 10, scene, time_ms=now))
+        spent.append((time.monotonic() - max(due, begun)) * 1e3)
+        degraded += bool(feed.degraded)
+        versions.add(int(feed.versions["model"]))
+    return {"ms": spent, "degraded": degraded, "versions": sorted(versions)}
+
+
+def until(live: karec.LiveCascade, scene: str, told: Any) -> float:
+    """The moment at which this worker shows what it is asked for."""
+    cascade = live.cascades[scene]
+    index, live_state = cascade.bundle.index, cascade.live
+    zero = np.zeros(index.dim, np.float32)
+
+    def shown() -> bool:
+        ids = [told["work"]]
+        if told["what"] == "event":
+            view, _ = live_state.view(told["user"])
+            return view.user is not None and told["work"] in view.user.lists["liked"].values
+        if told["what"] == "upload":
+            return bool(index.lookup(ids)[0] >= 0)
+        if told["what"] == "adjustment":
+            return bool(index.scores(zero, ids=ids)[0] == told["offset"])
+        return bool(np.array_equal(index.embeddings(index.lookup(ids))[0], np.array(told["vector"], np.float32)))
+
+    while not shown():
+        time.sleep(0.003)
+    return time.monotonic()
+
+
+COMMANDS = {"pss": pss, "serve": serve, "until": until}
+
+
+class Worker:
+    def __init__(self, config: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, "--worker", str(config)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def ask(self, name: str, told: Any = None) -> None:
+        assert self.process.stdin is not None
+        print(json.dumps([name, told]), file=self.process.stdin, flush=True)
+
+    def answer(self) -> Any:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        return line if line == "ready\n" else json.loads(line)
+
+    def stop(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def all_of(workers: list[Worker], name: str, told: list[Any]) -> list[Any]:
+    for worker, each in zip(workers, told, strict=True):
+        worker.ask(name, each)
+    return [worker.answer() for worker in workers]
+
+
+class Platform:
+    """Another process's side: the log, the refresh, and which version is current. It stands for hosts and operators."""
+
+    def __init__(self, config: Path, folder: Path) -> None:
+        self.root, self.config = folder / "bundles", folder / "karec.toml"
+        shutil.copytree(Config.read(config).bundle, self.root, symlinks=True)
+        lines = [each for each in config.read_text(encoding="utf-8").splitlines() if not each.startswith("bundle =")]
+        live = ['bundle = "bundles"', "[live]", 'state = "state"', 'events = "events"']
+        self.config.write_text("\n".join([*live, *lines]), encoding="utf-8")
+        self.versions = sorted(int(each.name[1:]) for each in self.root.glob("v*"))
+        make_current(self.root, self.versions[0])
+        self.now = Bundle.open(self.root, verify=False).snapshot.time_ms + 3_600_000
+        self.number = 0
+
+    def tell(self, log: EventLogWriter, kind: str, n: int = 1, **columns: Any) -> None:
+        numbers = np.arange(self.number, self.number + n)
+        self.number, self.now = self.number + n, self.now + 1
+        log.append(Events.of(kind, source=7, number=numbers, time_ms=self.now, **columns), now_ms=self.now)
+
+    def log(self) -> EventLogWriter:
+        return EventLogWriter(self.root.parent / "events", read_head(self.root.parent / "events"), fsync="seal")
+
+
+def soon(platform: Platform, workers: list[Worker], log: EventLogWriter) -> None:
+    """From what is told until the last worker shows it."""
+    bundle = Bundle.open(platform.root, verify=False)
+    works, users = bundle.snapshot.works.ids, bundle.snapshot.users.ids
+    like = log.head.labels.index("like")
+    for what in ("event", "upload", "adjustment", "shard"):
+        spent = []
+        for at in range(TIMES):
+            told: dict[str, Any] = {"what": what, "work": int(works[at]), "user": int(users[at])}
+            if what == "upload":
+                told["work"] = NEW + (1 << 40) + at
+            if what == "adjustment":
+                told["offset"] = 2.0 + at
+            if what == "shard":
+                told |= shard(bundle, platform)
+                began = told.pop("began")
+                moments = all_of(workers, "until", [told] * len(workers))
+            else:
+                for worker in workers:
+                    worker.ask("until", told)
+                began = time.monotonic()
+                if what == "event":
+                    platform.tell(log, "label", user_id=told["user"], item_id=told["work"], labels=1 << like, scene=0)
+                elif what == "upload":
+                    platform.tell(log, "upload", item_id=told["work"], creator_id=3)
+                else:
+                    text = json.dumps({"scale": 0.0, "offset": told["offset"]})
+                    platform.tell(log, "adjust", item_id=told["work"], text=np.array([text], object))
+                moments = [worker.answer() for worker in workers]
+            spent.append(max(moments) - began)
+        row(f"{what}: all know it", f"{np.median(spent):.2f} s, longest {max(spent):.2f}", "≤ 2 s", max(spent) <= 2)
+
+
+def shard(bundle: Bundle, platform: Platform) -> dict[str, Any]:
+    """Writes one more shard of the round, of 1,000 works: when it was there, a work of it and its vector."""
+    left = iter([True])
+    with refreshing(bundle) as refresh:
+        begun = refresh.begin(platform.now + 60_000 * (1 + platform.number), 1000)
+        refresh.run(begun, Pace(1.0), goes_on=lambda: next(left, False))
+        made = [each for each in shards_in(refresh.library) if not each.ends_round][-1]
+        began = made.path.stat().st_mtime
+    index = made.index(PRERANK.index)
+    assert index is not None
+    return {
+        "began": time.monotonic() - (time.time() - began),
+        "work": int(index.ids[0]),
+        "vector": index.embeddings(index.lookup(index.ids[:1]))[0].tolist(),
+    }
+
+
+def under_load(platform: Platform, workers: list[Worker], log: EventLogWriter, seconds: float) -> None:
+    """Turns without and with a load."""
+    ms: dict[bool, list[float]] = {False: [], True: []}
+    degraded, served, told = 0, set[int](), 0
+    for turn in range(2 * TURNS):
+        busy, ended = turn % 2 == 1, Event()
+        with ExitStack() as stack:
+            if busy:
+                command = [sys.executable, "-m", "karec.cli", "refresh", str(platform.root)]
+                refresh = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                stack.callback(refresh.wait)
+                stack.callback(refresh.terminate)
+                writing = Thread(target=_write, args=(platform, log, seconds, ended))
+                writing.start()
+                stack.callback(writing.join)
+                stack.callback(ended.set)
+                before = platform.number
+            asked = [{"seconds": seconds, "now": platform.now, "seed": 100 * turn + at} for at in range(len(workers))]
+            for answer in all_of(workers, "serve", asked):
+                ms[busy] += answer["ms"]
+                degraded += answer["degraded"]
+                served |= {*answer["versions"]}
+        if busy:
+            told += platform.number - before
+    for at, least in ((50, None), (99, 1.5)):
+        quiet, loaded = (float(np.percentile(ms[busy], at)) for busy in (False, True))
+        note = f"{loaded / quiet:.2f}, {loaded:.0f} ms against {quiet:.0f}"
+        row(
+            f"p{at} under load against without",
+            note,
+            "" if least is None else f"≤ {least}",
+            loaded / quiet <= (least or 9e9),
+        )
+    n, rate = sum(map(len, ms.values())), told / (TURNS * seconds)
+    print(f"    {n} requests, {degraded} degraded, versions {sorted(served)}, {rate:,.0f} uploads/s")
+
+
+def _write(platform: Platform, log: EventLogWriter, seconds: float, ended: Event) -> None:
+    begun, n, swapped = time.monotonic(), 0, False
+    while not ended.wait(0.05):
+        passed = time.monotonic() - begun
+        due = int(min(passed, seconds) * UPLOADS) - n
+        if due > 0:
+            platform.tell(log, "upload", due, item_id=NEW + platform.number + np.arange(due), creator_id=3)
+            n += due
+        if not swapped and passed > seconds / 2:
+            current = int((platform.root / "current").resolve().name[1:])
+            make_current(platform.root, next(each for each in platform.versions if each != current))
+            swapped = True
+
+
+def row(what: str, value: str, goal: str, met: bool) -> None:
+    print(f"{what:36} {value:34} {goal:8} {'' if not goal else 'yes' if met else 'NO'}", flush=True)
+
+
+def main() -> None:
+    config = Path(sys.argv[1]).absolute()
+    numbers = [int(each) for each in (sys.argv[2] if len(sys.argv) > 2 else "1,2,4").split(",")]
+    seconds = float(sys.argv[3]) if len(sys.argv) > 3 else 10.0
+    for n in numbers:
+        with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+            platform = Platform(config, Path(name))
+            workers = [Worker(platform.config) for _ in range(n)]
+            for worker in workers:
+                stack.callback(worker.stop)
+            for worker in workers:
+                worker.answer()
+            print(f"\n{n} workers, {config}")
+            log = stack.enter_context(platform.log())
+            all_of(workers, "serve", [{"seconds": 3, "now": platform.now, "seed": at} for at in range(n)])
+            row("Pss a worker", f"{np.mean(all_of(workers, 'pss', [None] * n)):.0f} MiB", "", True)
+            soon(platform, workers, log)
+            under_load(platform, workers, log, seconds)
+            row("Pss a worker afterwards", f"{np.mean(all_of(workers, 'pss', [None] * n)):.0f} MiB", "", True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--worker":
+        work(Path(sys.argv[2]))
+    else:
+        main()

@@ -1,0 +1,201 @@
+"""Several processes serve one bundle: what one is told, and what a refresh writes, is in all of them."""
+
+import shutil
+import time
+
+import numpy as np
+import pytest
+from live_bundle import ask, live_config
+from small_bundle import write_next_run
+
+import karec
+from karec.bundle import Bundle
+from karec.bundle.spaces import PRERANK, RECALL
+from karec.refresh.pace import Pace
+from karec.refresh.roll_in import roll_in
+from karec.refresh.rolling import refreshing
+from karec.refresh.shards import library_of, shards_in
+
+HOUR = 3_600_000
+USER, NEW, CREATOR = 1, 9001, 4
+LONG = 60
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("workers")
+    bundle = Bundle.open(live_config(folder, recall=True).parent / "bundles")
+    write_next_run(bundle, folder / "run-2")
+    return folder
+
+
+@pytest.fixture
+def worker(made, tmp_path):
+    """Opens a cascade on a copy of the bundle of its own, as another process maps it, on one log."""
+    opened = []
+
+    def open_worker(name="one"):
+        folder = tmp_path / name
+        if not folder.exists():
+            shutil.copytree(made / "bundles", folder / "bundles", symlinks=True)
+        text = (made / "karec.toml").read_text().replace('"events"', f'"{tmp_path / "events"}"')
+        (folder / "karec.toml").write_text(text)
+        opened.append(karec.LiveCascade.from_config(folder / "karec.toml", None))
+        return opened[-1]
+
+    yield open_worker
+    for each in opened:
+        each.close()
+
+
+@pytest.fixture
+def now(made):
+    return Bundle.open(made / "bundles", verify=False).snapshot.time_ms + HOUR
+
+
+def bundle_of(live):
+    return live.cascades["home"].bundle
+
+
+def refresh(bundle, now):
+    """A round of the bundle's library, as another process makes it."""
+    with refreshing(Bundle.open(bundle.path, verify=False)) as work:
+        work.run(work.begin(now, 7), Pace(1.0))
+
+
+def vectors(index, ids):
+    return index.embeddings(index.lookup(ids))
+
+
+def towers_say(bundle, ids, now, space):
+    items = bundle.encoder.encode_items(bundle.snapshot, bundle.snapshot.works.lookup(ids), now)
+    return bundle.item_tower_of(space).run(items, "item_vector")[0].astype(np.float16).astype(np.float32)
+
+
+def until(seen):
+    """Asks again and again, as requests do; a thread of the cascade works meanwhile."""
+    end = time.monotonic() + LONG
+    while not seen():
+        assert time.monotonic() < end
+
+
+def test_a_refresh_is_in_the_index_that_serves_and_a_pinned_request_keeps_its_own(worker, now):
+    live = worker()
+    bundle = bundle_of(live)
+    ids = np.asarray(bundle.snapshot.works.ids)
+    with bundle.index.pinned() as held:
+        was = held.embeddings(held.lookup(ids))
+        refresh(bundle, now)
+        until(lambda: np.array_equal(vectors(bundle.index, ids), towers_say(bundle, ids, now, PRERANK)))
+        np.testing.assert_array_equal(held.embeddings(held.lookup(ids)), was)
+    live.follow_refresh()  # waits for the look that is under way
+    np.testing.assert_array_equal(vectors(bundle.recall_index, ids), towers_say(bundle, ids, now, RECALL))
+    assert not ask(live, USER, time_ms=now).degraded
+
+
+def test_a_refresh_leaves_edits_blocks_and_adjustments_as_they_were_told(worker, now):
+    live = worker()
+    bundle = bundle_of(live)
+    edited, blocked, adjusted, other = bundle.snapshot.works.ids[:4].tolist()
+    live.record(
+        [
+            {"kind": "edit", "work": edited, "columns": {"song_id": 77}},
+            {"kind": "block", "work": blocked},
+            {"kind": "adjust", "work": adjusted, "offset": 3.0},
+        ],
+        now_ms=now,
+    )
+    was = vectors(bundle.index, [edited])
+    refresh(bundle, now + HOUR)
+    live.follow_refresh()
+    np.testing.assert_array_equal(vectors(bundle.index, [edited]), was)
+    np.testing.assert_array_equal(
+        vectors(bundle.index, [other]), towers_say(bundle, np.array([other]), now + HOUR, PRERANK)
+    )
+    none = np.zeros(bundle.index.dim, np.float32)
+    assert bundle.index.scores(none, ids=[blocked, adjusted, other]).tolist() == [-np.inf, 3.0, 0.0]
+
+
+def test_a_model_that_rolls_in_goes_on_after_the_reload_and_ends_the_former_one(worker, made, now):
+    live = worker()
+    before = bundle_of(live)
+    refresh(before, now)
+    live.follow_refresh()
+    live.record([{"kind": "adjust", "work": int(before.snapshot.works.ids[0]), "scale": 2.0}], now_ms=now)
+    roll_in(made / "run-2", before.snapshot, before.path.parent, sample=5)
+    assert live.reload()
+    bundle = bundle_of(live)
+    assert bundle.index.model_versions == (1, 2) and not ask(live, USER, time_ms=now).degraded
+    refresh(bundle, now)
+    live.follow_refresh()
+    ids = np.asarray(bundle.snapshot.works.ids)
+    for space in (PRERANK, RECALL):
+        index = bundle.index_of(space)
+        assert index.model_versions == (2,)
+        np.testing.assert_array_equal(vectors(index, ids), towers_say(bundle, ids, now, space))
+    one = vectors(bundle.index, ids[:1])[0]
+    np.testing.assert_allclose(bundle.index.scores(one, ids=ids[:1]), [2 * (one @ one)], rtol=1e-3)
+
+
+def test_who_begins_late_has_what_was_refreshed_before(worker, now):
+    live = worker()
+    refresh(bundle_of(live), now)
+    live.close()
+    bundle = bundle_of(worker())
+    ids = np.asarray(bundle.snapshot.works.ids)
+    np.testing.assert_array_equal(vectors(bundle.index, ids), towers_say(bundle, ids, now, PRERANK))
+
+
+def test_a_damaged_shard_is_told_once_and_what_served_serves_on(worker, now, caplog):
+    live = worker()
+    bundle = bundle_of(live)
+    ids = np.asarray(bundle.snapshot.works.ids)
+    was = vectors(bundle.index, ids)
+    live.close()
+    refresh(bundle, now)
+    path = shards_in(library_of(bundle.path))[0].path / PRERANK.index
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:-9])
+    live = worker()
+    for _ in range(2):
+        live.follow_refresh()
+    told = [each.message for each in caplog.records if "refreshed vectors are not taken" in each.message]
+    assert len(told) == 1 and str(path) in told[0]
+    assert len(ask(live, USER, time_ms=now))
+    np.testing.assert_array_equal(vectors(bundle_of(live).index, ids), was)
+
+
+def test_an_adjustment_reaches_all_workers_and_the_works_that_come_after_it(worker, now):
+    one, two = worker("one"), worker("two")
+    work = int(bundle_of(one).snapshot.works.ids[3])
+    rows = [
+        {"kind": "adjust", "work": work, "scale": 0.0, "offset": 2.5},
+        {"kind": "adjust", "work": NEW, "offset": 7.0},  # it is uploaded later
+        {"kind": "block", "work": work + 1},
+    ]
+    assert one.record(rows, now_ms=now).events == 3
+    one.record([{"kind": "adjust", "work": work, "offset": 4.5, "time_ms": now + 1}], now_ms=now + 1)
+    one.record([{"kind": "adjust", "work": work, "offset": 3.5, "time_ms": now - 1}], now_ms=now + 1)  # told late
+    two.record([{"kind": "upload", "work": NEW, "creator": CREATOR}], now_ms=now + 2)
+    for live in (one, two, worker("late")):
+        for index in (bundle_of(live).index, bundle_of(live).recall_index):
+            zero = np.zeros(index.dim, np.float32)
+            until(lambda i=index, z=zero: i.scores(z, ids=[work, NEW, work + 1]).tolist() == [4.5, 7.0, -np.inf])
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ({"work": 100}, "no scale and no offset"),
+        ({"scale": 2.0}, "no work"),
+        ({"work": 100, "scale": "big"}, "scale is no finite number"),
+        ({"work": 100, "scale": True}, "scale is no finite number"),
+        ({"work": 100, "offset": float("nan")}, "offset is no finite number"),
+        ({"work": 100, "offset": 10**400}, "offset is no finite number"),
+        ({"work": 100, "offset": 1, "factor": 2}, "unknown key 'factor'"),
+    ],
+)
+def test_what_is_no_adjustment_is_refused_by_its_reason(worker, now, row, why):
+    live = worker()
+    told = live.record([{"kind": "adjust", **row}], now_ms=now)
+    assert (told.events, told.refused) == (0, {why: 1})
