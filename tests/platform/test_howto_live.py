@@ -28,7 +28,6 @@ def test_the_pages_code_runs_and_says_what_the_page_says(tmp_path, monkeypatch, 
     subprocess.run(["sh", "-c", schedule], check=True)
     assert config_mistakes(Path("demo/karec.toml")) == []
     assert [child.name for child in children_of(Config.read(Path("demo/karec.toml")), tmp_path)] == ["refresh", "train"]
-    (tmp_path / "bundles").symlink_to("demo/bundles")
     names: dict = {}
     for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
         exec(compile(block, str(PAGE), "exec"), names)
