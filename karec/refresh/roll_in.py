@@ -95,8 +95,8 @@ def roll_in(
 
 
 def rolled_in(root: Path) -> Bundle:
-    """The bundle in service, whose works have vectors of one version. BundleError: nothing is published yet; the version
-    before is still being rolled in.
+    """The bundle in service, whose works have vectors of one version. BundleError: nothing is published yet; the
+    version before is still being rolled in.
     """
     before = Bundle.open(root)
     LibraryFollower().catch_up(before)
