@@ -104,7 +104,8 @@ class Child:
         off is due at once.
         """
         if self.every_s:
-            self.next_s = min(float(told["next_s"]), float(told["began_s"]) + self.every_s)
+            self.began_s, self.last = float(told["began_s"]), str(told["last"])
+            self.next_s = min(float(told["next_s"]), self.began_s + self.every_s)
 
     def told(self) -> dict[str, Any]:
         """What the state file says of it."""

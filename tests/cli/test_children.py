@@ -85,9 +85,10 @@ def test_another_process_waits_for_the_same_begin_unless_the_child_was_cut_off(c
     one = child("recommend", good={2: "trained"}, every_s=3600.0)
     one.look(50.0)
     ended(one, 60.0)
-    other = child("recommend", every_s=3600.0)
+    other, third = (child("recommend", every_s=3600.0) for _ in range(2))
     other.go_on(one.told())
-    assert other.next_s == 3650.0
+    third.go_on(other.told())
+    assert third.next_s == other.next_s == 3650.0 and third.last == "trained"
     sooner = child("recommend", every_s=100.0)
     sooner.go_on(one.told())
     assert sooner.next_s == 150.0, "the hours between are those of now"
