@@ -17,9 +17,9 @@ from karec.platform.event_log.writer import EventLogWriter
 
 SETTINGS = """
 features = { dim = 4, min_count = 3, history_length = 5 }
-ranker = { epochs = 1, members = 1, hidden = 8 }
+ranker = { kind = "lr", epochs = 1 }
 towers = { epochs = 1, hidden = 16, vector = 8 }
-distil.recipe = "model-distillation"
+distil.recipe = "hard"
 evaluation = { baselines = [], resamples = 40 }
 run.threads = 1
 """
@@ -96,7 +96,7 @@ def test_the_gain_is_that_of_the_mean_auc_of_the_tasks_paired_by_user(shop, tmp_
     run, bundle = shop / "out" / "run", Bundle.open(shop / "out" / "bundles").path
     same = compare_versions(dataset, run, bundle, 0.0, refresh_hours=24.0, resamples=30)
     assert same["no_worse"] and same["tasks"] == ["liked"]
-    for name, model in (("ranker", "mmoe"), ("towers", "towers")):
+    for name, model in (("ranker", "lr"), ("towers", "towers")):
         assert (same["models"][name]["gain"], same["models"][name]["gain_ci"]) == (0.0, (0.0, 0.0))
         measured = json.loads((run / "quality.json").read_text())["models"][model]["liked"]["auc"]
         assert same["models"][name]["new"] == pytest.approx(measured, abs=1e-6)
