@@ -7,8 +7,8 @@ For 1, 2 and 4 worker processes on a copy of the bundles: each is a ``LiveCascad
 Pss: what processes share is divided by their number. Another process appends to the log, or writes a refreshed shard as
 ``karec refresh`` does; the time is from then until the last worker shows it, asked every few milliseconds: the median
 and the longest of 10. Then the workers answer four requests a second together, in turns without and with a load:
-``karec refresh`` with a quarter of a core, 1,000 uploads a second, and in each turn one swap to the other version. Turns
-take each other's place, so that other work on the machine meets both alike.
+``karec refresh`` with a quarter of a core, 1,000 uploads a second, and in each turn one swap to the other version.
+Turns take each other's place, so that other work on the machine meets both alike.
 """
 
 from __future__ import annotations
