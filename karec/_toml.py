@@ -10,6 +10,7 @@
     float                   int or float            float
     Literal["a", "b"]       one of the values       as it is
     tuple[X, ...]           list                    tuple of X; any other sequence type gets a list
+    tuple[X, Y]             list of two             tuple
     Mapping[str, X]         table                   dict of X
     a dataclass             table                   an instance, filled by the same rules
     X | None, X | Y         as X, or as Y           the first kind that fits; None is the absent key
@@ -271,6 +272,8 @@ def _spelled(hint: Any) -> str:
     kind = typing.get_origin(hint) or hint
     if kind is typing.Literal:
         return " or ".join(map(repr, typing.get_args(hint)))
+    if kind is tuple and Ellipsis not in typing.get_args(hint) and typing.get_args(hint):
+        return f"a list of {len(typing.get_args(hint))}"
     if isinstance(kind, type) and kind is not str:
         for abstract, name in _KINDS.items():
             if issubclass(kind, abstract):

@@ -113,7 +113,7 @@ def test_a_plain_class_is_filled_by_its_parameters_and_what_is_given_cannot_be_s
         ({"day": datetime(2026, 11, 3)}, r": day = datetime.*, expected date"),
         ({"limit": "x"}, ": limit = 'x', expected int"),
         ({"either": 2.5}, ": either = 2.5, expected int or str"),
-        ({"pair": [1]}, r": pair = \[1\], expected a list"),
+        ({"pair": [1]}, r": pair = \[1\], expected a list of 2"),
         ({"sized": 2.5}, r": sized = 2.5, expected int or 'all'$"),
         ({"towers": 1}, r"home\.towers: expected a table, got 1"),
         ({"towers": {"vectr": 1}}, r"home\.towers: unknown key 'vectr' \(did you mean 'vector'\?\)"),

@@ -33,9 +33,21 @@ def parser(description: str) -> argparse.ArgumentParser:
 
 
 def _at_least_one(text: str) -> int:
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
-    return int(text)
+    return _at_least(1, text)
+
+
+def _at_least_none(text: str) -> int:
+    return _at_least(0, text)
+
+
+def _at_least(least: int, text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from error
+    if number < least:
+        raise argparse.ArgumentTypeError(f"{number} is less than {least}")
+    return number
 
 
 def _add_cascade(names: Any) -> None:
@@ -187,17 +199,21 @@ def _add_evaluations(names: Any) -> None:
     ablation.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="training seeds (default 0 1 2)")
     ablation.add_argument("--on", choices=("validation", "test"), default="test", help="which days (default: test)")
     ablation.add_argument("--rows", nargs="+", default=[], metavar="ROW", help="some rows only (default: all)")
-    ablation.add_argument("--pools", type=int, default=500, help="how many pools, one a user (default 500)")
-    ablation.add_argument("--size", type=int, default=500, help="works in a pool (default 500)")
+    ablation.add_argument("--pools", type=_at_least_one, default=500, help="how many pools, one a user (default 500)")
+    ablation.add_argument("--size", type=_at_least_one, default=500, help="works in a pool (default 500)")
     ablation.add_argument(
-        "--whole", type=int, default=40, help="users whose order of 100,000 works is compared (default 40)"
+        "--whole", type=_at_least_none, default=40, help="users whose order of 100,000 works is compared (default 40)"
     )
     agree = _command(others, "consistency", "how far prerank and rank agree on whole pools", evaluations.consistency)
     agree.add_argument("--config", type=Path, help="a karec.toml: draw pools from its bundle")
     agree.add_argument("--scene", help="a scene of the config (default: its first)")
-    agree.add_argument("--pools", type=int, default=500, help="how many pools to draw, one a user (default 500)")
-    agree.add_argument("--size", type=int, default=500, help="works in a pool (default 500)")
-    agree.add_argument("--recalled", type=int, default=20, help="requests whose whole pools are ranked (default 20)")
+    agree.add_argument(
+        "--pools", type=_at_least_one, default=500, help="how many pools to draw, one a user (default 500)"
+    )
+    agree.add_argument("--size", type=_at_least_one, default=500, help="works in a pool (default 500)")
+    agree.add_argument(
+        "--recalled", type=_at_least_none, default=20, help="requests whose whole pools are ranked (default 20)"
+    )
     agree.add_argument("--seed", type=int, default=0, help="seed of what is drawn (default 0)")
     agree.add_argument("--log", type=Path, metavar="DIR", help="a rank log: measure its shadow requests")
     agree.add_argument("--report", type=Path, metavar="DIR", help="write consistency.json and consistency.html there")
@@ -235,9 +251,12 @@ def _add_top_studies(others: Any) -> None:
     _data_options(found)
     found.add_argument("--config", type=Path, required=True, help="a karec.toml whose bundle was made of these data")
     found.add_argument("--scene", help="a scene of the config (default: its first)")
-    found.add_argument("--asked", type=int, default=200, help="how many users to ask for (default 200)")
+    found.add_argument("--asked", type=_at_least_one, default=200, help="how many users to ask for (default 200)")
     found.add_argument(
-        "--ranked", type=int, default=40, help="for so many of them the ranker scores the whole library (default 40)"
+        "--ranked",
+        type=_at_least_none,
+        default=40,
+        help="for so many of them the ranker scores the whole library (default 40)",
     )
     found.add_argument(
         "--channels",
@@ -250,8 +269,8 @@ def _add_top_studies(others: Any) -> None:
     varied.add_argument("--config", type=Path, required=True, help="a karec.toml")
     varied.add_argument("--scene", help="a scene of the config (default: its first)")
     varied.add_argument("--stage", default="rank", help="the stage whose scored works are the pools (default: rank)")
-    varied.add_argument("--requests", type=int, default=100, help="how many users to ask for (default 100)")
-    varied.add_argument("--k", type=int, default=50, help="works in a list (default 50)")
+    varied.add_argument("--requests", type=_at_least_one, default=100, help="how many users to ask for (default 100)")
+    varied.add_argument("--k", type=_at_least_one, default=50, help="works in a list (default 50)")
     varied.add_argument("--seed", type=int, default=0, help="seed of the users that are drawn (default 0)")
     varied.add_argument("--report", type=Path, metavar="DIR", help="write diversity.json and diversity.html there")
     found = _command(others, "retrieval", "what of all works is found that was held out", evaluations.retrieval)
@@ -270,7 +289,7 @@ def _add_simulation(names: Any) -> None:
         required=True,
         metavar="FILE",
         help="what is compared: a TOML file, or a set that comes with karec: prerank, routes, diversity, kernels, "
-        "pools, steered, nights, demo",
+        "pools, steered, reach, nights, demo",
     )
     loop.add_argument(
         "--only", nargs="+", default=[], metavar="ARM", help="some of its arms (default: all); each gives the same log"

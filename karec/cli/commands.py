@@ -287,7 +287,7 @@ def export_stage(arguments: argparse.Namespace) -> None:
 
 def inspect(arguments: argparse.Namespace) -> None:
     console = table_console()
-    from karec.cli.tables import inspection
+    from karec.cli.inspection import inspection
 
     for part in inspection(arguments.path):
         console.print(part)

@@ -198,8 +198,6 @@ def diversity(arguments: argparse.Namespace) -> None:
     from karec.evaluate.diversity_report import write_diversity
     from karec.types import Request
 
-    if arguments.requests <= 0:
-        raise ValueError(f"--requests must be positive, got {arguments.requests}")
     bundle = open_bundle(arguments.config)
     scene = arguments.scene or scene_names(arguments.config)[0]
     cascade = dataclasses.replace(load_cascade(arguments.config, scene, bundle), observers=(), naming=None)

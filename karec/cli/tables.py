@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
 from karec._clock import HOUR_MS
-from karec._sealed_text import kind_of, lines_of
-from karec.bundle import Bundle
-from karec.bundle.manifest import MANIFEST
-from karec.bundle.publishing import CURRENT
-from karec.bundle.spaces import PRERANK, RECALL
-from karec.bundle.structure import SNAPSHOT
-from karec.config.host_stage import KIND as STAGE_KIND
-from karec.config.scenes import Config
 from karec.evaluate.channels import channel_rows
 from karec.evaluate.consistency_report import consistency_rows, consistency_sentence
 from karec.evaluate.diversity_report import DIVERSITY_HEAD, diversity_rows, diversity_sentence
@@ -32,10 +21,6 @@ from karec.evaluate.reach_report import REACH_HEAD, reach_rows, reach_sentence
 from karec.evaluate.recall import recall_rows
 from karec.evaluate.rounds_report import ROUNDS_HEAD, rounds_rows, rounds_sentence
 from karec.evaluate.scenes_report import SCENES_HEAD, SCENES_NOTE, scenes_rows
-from karec.index import ItemIndex, ModelVersion
-from karec.models.onnx_model import OnnxModel
-from karec.platform.event_log.describe import describe_event_log
-from karec.platform.event_log.head import is_event_log
 from karec.platform.schema import CREATOR, PUBLISHED, SONG, TYPE
 from karec.platform.snapshot import Snapshot
 from karec.trace import Trace
@@ -277,104 +262,3 @@ def _arranged_table(step: str, told: Mapping[str, Any]) -> Table:
 
 def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def inspection(path: Path) -> Iterator[Table]:
-    """What stands at ``path``: a bundle (or the folder that holds ``current``), an index file, a rank log, a
-    ``karec.toml`` or an exported stage; of the last two, which command reads it.
-    """
-    if path.is_dir() and ((path / CURRENT).exists() or (path / MANIFEST).exists()):
-        yield from _inspect_bundle(path)
-    elif path.is_dir() and is_event_log(path):
-        yield facts_table(f"Event log {path}, every checksum is right", describe_event_log(path))
-    elif path.is_dir() and any(path.glob("*.parquet")):
-        yield _inspect_log(path)
-    elif path.is_file() and path.suffix == ".toml":
-        yield _inspect_config(path)
-    elif kind_of(path) == STAGE_KIND:
-        yield _inspect_stage(path)
-    elif path.is_file():
-        yield _inspect_index(ItemIndex.open(path), str(path))
-    else:
-        raise FileNotFoundError(
-            f"{path} is neither a bundle, nor an index file, nor an event log, nor a rank log with *.parquet parts, "
-            "nor a karec.toml, nor an exported stage"
-        )
-
-
-def _inspect_bundle(path: Path) -> Iterator[Table]:
-    bundle = Bundle.open(path)
-    manifest = json.loads((bundle.path / MANIFEST).read_text())
-    sizes = [(name, f"{facts['bytes']:,}", facts["sha256"][:16]) for name, facts in manifest["files"].items()]
-    title = f"{bundle.path}, model version {bundle.model_version}, verified"
-    yield text_table(title, ("file", "bytes", "SHA-256"), sizes)
-    models = [_model_row(name, OnnxModel(bundle.path / name)) for name in manifest["files"] if name.endswith(".onnx")]
-    yield text_table("Models", ("file", "kind", "version", "inputs", "outputs"), models, 5)
-    yield _inspect_index(bundle.index, PRERANK.index)
-    if bundle.recall_index is not None:
-        yield _inspect_index(bundle.recall_index, RECALL.index)
-    if "lists" in bundle.facts:
-        yield _inspect_lists(bundle.facts["lists"])
-    if (bundle.path / SNAPSHOT).is_dir():
-        from karec.refresh.library_state import library_state
-
-        state = library_state(bundle, time.time_ns() // 1_000_000)
-        yield facts_table("Library: the index above, and the shards of karec refresh", state.facts())
-
-
-def _model_row(name: str, model: OnnxModel) -> tuple[str, ...]:
-    return name, model.kind, str(model.model_version), ", ".join(model.inputs), ", ".join(model.outputs)
-
-
-def _inspect_index(index: ItemIndex, name: str) -> Table:
-    facts = {
-        "rows": f"{len(index):,}",
-        "dimensions": str(index.dim),
-        "dtype": str(index.dtype),
-        "model version": str(index.model_version),
-        "generation": str(index.generation),
-        "instruction set": index.isa,
-        **{f"of model version {each.number}": _told_of(each) for each in index.versions},
-        "lists": f"{index.n_lists:,}",
-        "columns": ", ".join(f"{column} ({values.dtype})" for column, values in index.columns.items()),
-    }
-    return facts_table(f"Item index {name}", facts)
-
-
-def _told_of(version: ModelVersion) -> str:
-    space = f"space {version.space_id:016x}" if version.space_id else "of an unknown item tower"
-    line = f", scores · {version.scale:.4f} {version.offset:+.4f}" if (version.scale, version.offset) != (1, 0) else ""
-    return f"{version.works:,} works, {space}{line}"
-
-
-def _inspect_lists(told: Mapping[str, Any]) -> Table:
-    facts = {
-        "read where exact = false": f"{told['n_probe']:,} of {told['n_lists']:,} lists",
-        f"recall@{told['k']:,} then": f"{told['recall']:.3f}, {told['users']:,} users; lowest {told['lowest']:.3f}",
-    }
-    return facts_table(f"Lists of {told['file']}", facts)
-
-
-def _inspect_config(path: Path) -> Table:
-    config = Config.read(path)
-    facts = {
-        "bundle": str(config.bundle),
-        "scenes": ", ".join(config.scenes),
-        "read by": f"karec recommend --config {path} --user ID; karec export stage --config {path} --out FILE",
-    }
-    return facts_table(f"Configuration of a cascade {path}", facts)
-
-
-def _inspect_stage(path: Path) -> Table:
-    facts = [each.partition(" ") for each in lines_of(path, STAGE_KIND)]
-    table = facts_table(f"Exported stage {path}, its seal is right", {})
-    for word, _, rest in facts:
-        table.add_row(word, rest)
-    table.add_row("read by", f"C++ and C hosts; karec export stage --config FILE --out {path} --check: is it stale?")
-    return table
-
-
-def _inspect_log(path: Path) -> Table:
-    from karec.logs.describe import describe_rank_log
-
-    return facts_table(f"Rank log {path}", describe_rank_log(path))

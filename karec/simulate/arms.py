@@ -84,6 +84,8 @@ class Arms:
         for named in (*filter(None, [self.baseline]), *(self.pair or ())):
             if named not in names:
                 raise ValueError(f"baseline and pair name arms, and {named!r} is none{nearest(named, names)}")
+        if self.pair is not None and self.pair[0] == self.pair[1]:
+            raise ValueError(f"pair names {self.pair[0]!r} twice, expected an arm without and one with diversity")
         if self.train_every < 0:
             raise ValueError(f"train_every = {self.train_every}, expected a number of nights, or 0 for never")
 

@@ -24,7 +24,7 @@ from karec.types import Array, Recommendation, Request
 
 FORMAT = 1
 FEEDS = "feeds.json"
-KNOWN = {"little": 0.1, "in the middle": 0.5, "much": 0.9}  # shown before, as a quantile of those who might come
+KNOWN = {"little": 0.1, "as much as most": 0.5, "much": 0.9}  # shown before, as a quantile of those who might come
 
 
 def feeds_of(arm: str, cascade: Cascade, snapshot: Snapshot, population: Population, day: int) -> list[dict[str, Any]]:

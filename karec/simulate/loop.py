@@ -194,7 +194,8 @@ def _trained(arms: Arms, population: Population, sizes: Sizes, models: Path, pro
     different = list(dict.fromkeys(settings))
     world = [sizes.works, sizes.users, sizes.exposures, sizes.seed, asdict(population.truth.satiation)]
     folders = {text: models / hashlib.sha256(json.dumps([world, text]).encode()).hexdigest()[:12] for text in different}
-    check_settings([json.loads(text) for text, folder in folders.items() if not folder.exists()])
+    arm_of = {text: arm.name for arm, text in reversed([*zip(arms.arms, settings, strict=True)])}  # the first with them
+    check_settings({arm_of[text]: json.loads(text) for text, folder in folders.items() if not folder.exists()})
     runs = {}
     for at, text in enumerate(different):
         if progress is not None:

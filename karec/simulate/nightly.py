@@ -40,20 +40,21 @@ class TrainingFailed(KarecError):
     """A training that an arm needs ended with an error."""
 
 
-def check_settings(settings: Sequence[Mapping[str, Any]]) -> None:
-    """ConfigError: one of ``settings`` is none that ``karec train`` takes. One process, two seconds."""
+def check_settings(settings: Mapping[str, Mapping[str, Any]]) -> None:
+    """{arm: settings}. ConfigError: ``karec train`` does not take the settings of an arm. One process, two seconds."""
     if not settings:
         return
     with tempfile.TemporaryDirectory(prefix="karec-settings-") as folder:
-        paths = [Path(folder) / f"{at}.toml" for at in range(len(settings))]
-        for path, table in zip(paths, settings, strict=True):
+        paths = [Path(folder) / f"{arm}.toml" for arm in settings]
+        for path, table in zip(paths, settings.values(), strict=True):
             path.write_text(toml(table), encoding="utf-8")
         done = subprocess.run(
             [sys.executable, "-c", READS, *map(str, paths)], capture_output=True, text=True, check=False
         )
     if done.returncode:
-        last = (done.stderr.strip() or "no reason given").splitlines()[-1].replace(f"{folder}/", "")
-        raise ConfigError(f"the settings [learn] of an arm are none of karec train: {last.split(': ', 1)[-1]}")
+        last = (done.stderr.strip() or "no reason given").splitlines()[-1]
+        arm, _, why = last.rpartition(f"{folder}/")[2].partition(".toml: ")
+        raise ConfigError(f"the arm {arm!r}: [learn] holds what karec train refuses: {why}" if why else last)
 
 
 def first_training(world: World, settings: Mapping[str, Any], seed: int, folder: Path) -> Path:

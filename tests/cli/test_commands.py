@@ -8,6 +8,7 @@ from small_job import WORLD
 from karec import cli
 from karec.cli.inputs import table_console
 from karec.cli.tables import text_table
+from karec.simulate.arms import SETS
 
 
 def test_names_with_brackets_and_colons_are_printed_as_they_are(capsys):
@@ -178,6 +179,31 @@ def test_help_teaches_by_example(command, capsys):
         cli.main([*command.split(), "--help"])
     assert stopped.value.code == 0
     assert f"  karec {command} " in capsys.readouterr().out
+
+
+def test_the_help_of_simulate_names_every_set_of_arms(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["simulate", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"a set that comes with karec: {', '.join(SETS)}" in told
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ("consistency --config karec.toml --pools -3", "--pools: -3 is less than 1"),
+        ("consistency --config karec.toml --size 0", "--size: 0 is less than 1"),
+        ("consistency --config karec.toml --recalled -1", "--recalled: -1 is less than 0"),
+        ("ablation --out out --pools 0", "--pools: 0 is less than 1"),
+        ("recall --config karec.toml --asked 0", "--asked: 0 is less than 1"),
+        ("recall --config karec.toml --ranked -1", "--ranked: -1 is less than 0"),
+        ("diversity --config karec.toml --k 1.5", "--k: '1.5' is no whole number"),
+    ],
+)
+def test_counts_that_mean_nothing_are_refused_by_name(asked, why, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["evaluate", *asked.split()])
+    assert stopped.value.code == 2 and why in capsys.readouterr().err
 
 
 def test_evaluate_satiation_prints_what_repeats_change_and_leaves_a_report(tmp_path, capsys):

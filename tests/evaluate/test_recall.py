@@ -7,7 +7,7 @@ import pytest
 from small_bundle import publish_small_bundle
 from small_dataset import make_dataset
 
-from karec.cli.tables import inspection
+from karec.cli.inspection import inspection
 from karec.config import Cascade
 from karec.config.starting import starting_config
 from karec.errors import DataError

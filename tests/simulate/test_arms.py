@@ -101,6 +101,13 @@ def test_a_baseline_that_is_no_arm_is_refused(tmp_path):
             read_arms(tmp_path / "arms.toml")
 
 
+def test_a_pair_is_two_arms(tmp_path):
+    for line, why in (('pair = ["towers"]', "expected a list of 2"), ('pair = ["towers", "towers"]', "'towers' twice")):
+        (tmp_path / "arms.toml").write_text(f"{line}\n{TOWERS}")
+        with pytest.raises(ConfigError, match=why):
+            read_arms(tmp_path / "arms.toml")
+
+
 def test_a_folder_of_the_same_name_hides_no_set(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "kernels").mkdir()

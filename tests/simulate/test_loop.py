@@ -194,7 +194,7 @@ def test_every_arm_that_comes_with_karec_builds(name, played, models):
         ('[[arms]]\nname = "a"\nscene.colour = 1\n', "unknown key 'colour'"),
         ('[[arms]]\nname = "a"\nscene.stages.rerank.steps = [{ use = "dppp" }]\n', "did you mean 'dpp'"),
         ('[[arms]]\nname = "a"\nscene.observers = [{ use = "rank_lgo" }]\n', "did you mean 'rank_log'"),
-        ('[[arms]]\nname = "a"\nlearn.towers.epoch = 3\n', "unknown key 'epoch'"),
+        ('[[arms]]\nname = "a"\nlearn.towers.epoch = 3\n', "the arm 'a': .*towers: unknown key 'epoch'"),
     ],
 )
 def test_a_wrong_arms_file_is_refused_before_anything_is_trained(text, words, tmp_path):

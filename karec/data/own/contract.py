@@ -312,6 +312,9 @@ class Contract:
                 raise ValueError(
                     f"labels.{name}: at_least with an event needs events.columns.value and another event than the view"
                 )
+        if not self.said.enjoyed:
+            labels = list(self.label_names)
+            raise ValueError(f"meaning.enjoyed is missing: name labels of {labels}, or leave out [meaning]")
         for name in (*self.said.enjoyed, *self.said.liked, *self.said.followed):
             if self.labels and name not in self.labels:
                 raise ValueError(f"meaning names {name!r}, which is no label; labels are {list(self.labels)}")

@@ -36,6 +36,10 @@ WRONG_TOML = {
         r"labels are said by events or by columns",
     ),
     "meaning of nothing": (TOML.replace('["liked"]', '["loved"]'), r"meaning names 'loved', which is no label"),
+    "nothing enjoyed": (
+        TOML.replace("enjoyed =", "followed ="),
+        r"meaning\.enjoyed is missing: name labels of \['liked', 'rated'\], or leave out \[meaning\]",
+    ),
     "split": (TOML + "[split]\nvalidation = 0.6\ntest = 0.5\n", r"split: shares ≥ 0 that leave something"),
     "negatives": (TOML + "[negatives]\nper_positive = 0\n", r"negatives: per_positive > 0"),
     "unit": (
