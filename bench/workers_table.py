@@ -60,7 +60,7 @@ def pss(live: karec.LiveCascade, scene: str, told: Any) -> float:
 
 
 def serve(live: karec.LiveCascade, scene: str, told: Any) -> dict[str, Any]:
-    """Requests at a fixed rate for ``seconds``: their milliseconds from when each was due, and of their thread alone."""
+    """Requests at a fixed rate for ``seconds``: their milliseconds since each was due, and of their thread."""
     users, now = live.cascades[scene].bundle.snapshot.users.ids, told["now"]
     rng, begun = np.random.default_rng(told["seed"]), time.monotonic()
     spent, own, degraded, versions = list[float](), list[float](), 0, set[int]()
