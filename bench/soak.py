@@ -6,10 +6,12 @@
 The demo's world goes on from the moment its bundle was made (``karec.simulate``): works are uploaded when the world
 says so, users ask for feeds on two threads, what they do is told to the service, and one event in twenty twice.
 After a third of the hours the second model rolls in beside the first, after two thirds the first one's towers again as
-version 3, and a refresh moves the library each time, while requests run. It ends with status 1 unless
+version 3, and a refresh moves the library each time, while requests run; both in
+processes of their own. It ends with status 1 unless
 
     no request fails, is degraded, or is short
-    each answer is of one version: its bundle, its model, the user vector that the bundle's tower makes of its features
+    each answer is of one version: its bundle, its model, and for each version of rows in its index that version's user
+    vector of its features
     each event counts once: counters of every user and work in the state store are the base's and what was told
     memory (RSS, after what a first hour and a first refresh need) grows by less than 100 MB
 """
@@ -20,10 +22,12 @@ import argparse
 import gc
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Thread
@@ -36,8 +40,10 @@ import onnx
 import karec
 from karec._clock import HOUR_MS
 from karec.bundle import Bundle
-from karec.bundle.spaces import SPACES
+from karec.bundle.spaces import PRERANK, SPACES
 from karec.config import scene_names
+from karec.features.user_vector import VECTOR, VERSIONS
+from karec.models.onnx_model import OnnxModel
 from karec.refresh.pace import Pace
 from karec.refresh.publish import publish_bundle
 from karec.refresh.roll_in import roll_in
@@ -72,7 +78,9 @@ def with_version(run: Path, folder: Path, version: int) -> Path:
 class Soak:
     """One service in this process, and what happened to it. ``mistakes`` is empty where all is as it should be."""
 
-    def __init__(self, demo: Path, world: World, folder: Path) -> None:
+    def __init__(self, demo: Path, world: World, folder: Path, beside: Callable[[Sequence[str]], None]) -> None:
+        """``beside`` does what ``act`` does, in a process of its own or in this one."""
+        self.beside = beside
         self.world, self.root = world, folder / "bundles"
         self.runs = [
             with_version(demo / name, folder / f"run-{n}", n) for n, name in enumerate(("run", "run-2", "run"), 1)
@@ -92,6 +100,7 @@ class Soak:
         self.mistakes: Counter[str] = Counter()
         self.answered = self.uploaded = self.repeated = 0
         self.served: Counter[int] = Counter()
+        self.towers = [OnnxModel(each / PRERANK.own) for each in self.runs]
 
     def hour(self, at: int, n_requests: int) -> None:
         """Uploads of the hour, requests, and what users did."""
@@ -114,13 +123,12 @@ class Soak:
 
     def change(self, version: int) -> None:
         """Another model beside the one that serves, and the refresh that moves the library to it."""
-        roll_in(self.runs[version - 1], self.base, self.root)
+        self.beside(["roll in", str(self.root), str(self.runs[version - 1])])
         if not self.live.reload():
             self.mistakes["a reload that found nothing"] += 1
 
     def refresh(self, now_ms: int) -> None:
-        with refreshing(Bundle.open(self.root, verify=False)) as work:
-            work.run(work.begin(now_ms), Pace(0.5))
+        self.beside(["refresh", str(self.root), str(now_ms)])
 
     def check_counters(self) -> None:
         """Every user and work: what the store has is the base's and what was told."""
@@ -154,12 +162,12 @@ class Soak:
         self.mistakes["degraded"] += bool(feed.degraded)
         self.mistakes["short"] += feed.short is not None
         model = int(feed.versions["model"])
-        bundle = Bundle.open(self.root / f"v{model:010d}", verify=False)
-        self.mistakes["a bundle of another model"] += str(bundle.path.name) not in str(feed.versions["bundle"])
-        tower = bundle.user_tower.run(feed.request.features, "user_vector")[0]
-        self.mistakes["a user vector of another model"] += not np.array_equal(
-            tower, feed.request.features["user_vector"]
-        )
+        self.mistakes["a bundle of another model"] += f"v{model:010d}" not in str(feed.versions["bundle"])
+        features = feed.request.features
+        for version, vector in zip(features.get(VERSIONS, [model]), features[VECTOR], strict=True):
+            made = self.towers[int(version) - 1].run(features, VECTOR)[0][0]
+            self.mistakes["a user vector of another model"] += not np.array_equal(made, vector)
+            self.mistakes["a version that is not beside the model"] += not model - 1 <= int(version) <= model
         self.served[model] += 1
         return feed
 
@@ -193,6 +201,21 @@ class Soak:
         told = self.live.record(rows, now_ms=now)
         self.mistakes["events that were refused"] += len(rows) - told.events
         self.mistakes["events that wait"] += told.waiting is not None
+
+
+def act(command: Sequence[str]) -> None:
+    """What a publisher and a refresh do: ``roll in ROOT RUN``, ``refresh ROOT NOW_MS``."""
+    what, root, told = command
+    bundle = Bundle.open(root, verify=False)
+    if what == "roll in":
+        roll_in(Path(told), bundle.snapshot, Path(root))
+        return
+    with refreshing(bundle) as work:
+        work.run(work.begin(int(told)), Pace(0.5))
+
+
+def in_a_process(command: Sequence[str]) -> None:
+    subprocess.run([sys.executable, __file__, *command], check=True)
 
 
 def run(soak: Soak, hours: int, n_requests: int) -> float:
@@ -235,7 +258,7 @@ def main() -> int:
     world = make_world(told.works, told.users, told.exposures)
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        soak = Soak(told.demo, world, Path(folder))
+        soak = Soak(told.demo, world, Path(folder), in_a_process)
         with soak.live:
             grown = run(soak, told.hours, told.requests)
         mistakes = +soak.mistakes
@@ -250,4 +273,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    if sys.argv[1:2] in (["roll in"], ["refresh"]):
+        act(sys.argv[1:])
+    else:
+        sys.exit(main())
