@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import workloads
 
 from karec.bundle import Bundle
 from karec.cli.demo import main_scene, set_up
@@ -18,7 +19,6 @@ from karec.observe.shadow import Shadow
 from karec.simulate.world import make_world
 from karec.types import Request
 
-N_WORKS, N_USERS, N_EXPOSURES = 400_000, 20_000, 60_000
 N_REQUESTS = 64
 
 
@@ -26,7 +26,7 @@ N_REQUESTS = 64
 def served(tmp_path_factory):
     """(cascade, requests): a published bundle over 400,000 works, and users of the test days."""
     out: Path = tmp_path_factory.mktemp("cascade")
-    dataset = make_world(N_WORKS, N_USERS, N_EXPOSURES, seed=0).dataset
+    dataset = make_world(*workloads.WORLD, seed=0).dataset
     once = TrainSettings(ranker=RankerSettings(epochs=1), evaluation=EvaluationSettings(baselines=()))
     train_all(dataset, once, out / "run")
     config = set_up(dataset, out / "run", out)
@@ -58,7 +58,8 @@ def test_shadow_of_one_request(benchmark, served):
     cascade, requests = served
     feed = cascade.run(requests[0])
     (shadow,) = (queue.observer for queue in cascade.observers if isinstance(queue.observer, Shadow))
-    pool = feed.scored[shadow.pool].take(np.arange(shadow.at_most))
+    pool = feed.scored[shadow.pool]
+    pool = pool.take(np.arange(min(shadow.at_most, len(pool))))
     benchmark.extra_info.update(works=len(pool))
     with cascade.index.pinned() as view:
         request = feed.request.with_view(view)

@@ -6,6 +6,7 @@ whole history; 100,000 works are encoded in batches of 8,192, as a refresh does.
 
 import numpy as np
 import pytest
+import workloads
 
 from karec.features.encoder import Encoder
 from karec.learn.export.quantised import quantise
@@ -17,7 +18,6 @@ from karec.platform.folds.advance import advance
 from karec.refresh.item_vectors import BATCH
 from karec.simulate.world import make_world
 
-N_WORKS, N_USERS, N_EXPOSURES = 100_000, 5_000, 60_000
 PRECISIONS = ("float32", "int8")
 
 
@@ -25,7 +25,7 @@ PRECISIONS = ("float32", "int8")
 def trained(tmp_path_factory):
     """(run folder, encoder, snapshot): the towers of a world of 100,000 works, in both precisions."""
     folder = tmp_path_factory.mktemp("towers")
-    dataset = make_world(N_WORKS, N_USERS, N_EXPOSURES, seed=0).dataset
+    dataset = make_world(*workloads.TOWERS_WORLD, seed=0).dataset
     once = TrainSettings(
         ranker=RankerSettings(epochs=1),
         towers=TowerSettings(epochs=1),
@@ -54,7 +54,8 @@ def test_user_tower_of_one(benchmark, trained, precision):
 def test_item_tower_over_the_catalogue(benchmark, trained, precision, encoded):
     folder, encoder, snapshot = trained
     tower = OnnxModel(folder / f"item_tower.{precision}.onnx", threads=2)
-    batches = [np.arange(begin, min(begin + BATCH, N_WORKS)) for begin in range(0, N_WORKS, BATCH)]
+    n_works = len(snapshot.works)
+    batches = [np.arange(begin, min(begin + BATCH, n_works)) for begin in range(0, n_works, BATCH)]
     items = [encoder.encode_items(snapshot, rows, snapshot.time_ms) for rows in batches]
 
     def over_all():
@@ -63,4 +64,4 @@ def test_item_tower_over_the_catalogue(benchmark, trained, precision, encoded):
 
     benchmark.pedantic(over_all, rounds=7, warmup_rounds=1)
     if benchmark.stats is not None:  # None where nothing is measured: --benchmark-disable
-        benchmark.extra_info["works a second"] = round(N_WORKS / benchmark.stats.stats.median)
+        benchmark.extra_info["works a second"] = round(n_works / benchmark.stats.stats.median)

@@ -9,10 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 N_WORKS = 1_000_000
+WORLD = (400_000, 20_000, 60_000)  # works, users, exposures of the whole cascade
+TOWERS_WORLD = (100_000, 5_000, 60_000)
 DIM = 64
 K = 1000
 N_CANDIDATES = (10_000, 100_000)
 N_QUERIES = 32
+
+
+def only_run() -> None:
+    """Sizes for `--benchmark-disable`, which measures nothing: every bench runs once, on fewer works."""
+    global N_WORKS, WORLD, TOWERS_WORLD  # noqa: PLW0603
+    N_WORKS = max(N_CANDIDATES)
+    WORLD = TOWERS_WORLD = (10_000, 1_000, 8_000)
 
 
 @dataclass(frozen=True)

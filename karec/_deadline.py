@@ -95,7 +95,7 @@ class Call(Generic[T]):
             first = failed and self.deadline.failed == 1
         if first:
             name = self.deadline.name
-            _log.warning("channel %s failed after its deadline; more is only counted", name, exc_info=self._error)
+            _log.warning("%s failed after its deadline; more is only counted", name, exc_info=self._error)
         with self.deadline.lock:  # last of all: until then it runs
             self.deadline.running -= self._late
 

@@ -254,8 +254,8 @@ class Naming(Protocol):
     def named(self, answer: Recommendation, request: Request) -> Recommendation:
         """``answer`` to ``request``, with the ids of its works."""
 
-    def number_of(self, item: str) -> int:
-        """The number of the item with this id. ValueError where ids of items are no texts."""
+    def number_of(self, item: int | str) -> int:
+        """The number of the item with this id. ValueError for an id of another kind than the items'."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,19 @@ hypothesis.settings.register_profile("karec", deadline=None)  # how long an exam
 hypothesis.settings.load_profile("karec")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """With `--dist loadfile` a file stays on one worker; so does a folder that stands on one finished demo."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            return "tests/cli" if file.startswith("tests/cli/") else file
+
+    return ByFile(config, log) if config.getoption("dist") == "loadfile" else None
+
+
 def pytest_report_header():
     return f"karec backend: {library.isa()}"
 

@@ -99,7 +99,7 @@ def test_a_late_answer_is_thrown_away_and_an_error_of_it_counted(may_go, caplog)
     may_go.set()
     settled(recall.deadlines[0])
     assert recall.counts() == {"slow": DeadlineCounts(asked=1, late=1, failed=1)}
-    assert "channel slow failed after its deadline" in caplog.text
+    assert "slow failed after its deadline" in caplog.text
 
 
 @pytest.mark.parametrize("error", [Unavailable("down"), OSError("gone")])

@@ -59,10 +59,10 @@ class IdNaming:
         trace = Trace(tuple(map(self._explained, answer.trace.steps))) if request.explain else answer.trace
         return replace(answer, request=asked, names=names, trace=trace)
 
-    def number_of(self, item: str) -> int:
-        """ValueError where ids of items are no texts."""
-        if self.items.kind == "integer":
-            raise ValueError(f"{item!r} is no id of this platform's: works have integer ids")
+    def number_of(self, item: int | str) -> int:
+        """ValueError: an id of another kind than the items'."""
+        if isinstance(item, str) == (self.items.kind == "integer"):
+            raise ValueError(f"{item!r} is no id of this platform's: works have {self.items.kind} ids")
         return int(self.items.numbers([item])[0])
 
     def _explained(self, step: StepTrace) -> StepTrace:

@@ -50,6 +50,13 @@ def _at_least(least: int, text: str) -> int:
     return number
 
 
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no day: YYYY-MM-DD is wanted") from None
+
+
 def _add_cascade(names: Any) -> None:
     demo = _command(names, "demo", "run the main job end to end and show what it does", commands.demo)
     _data_options(demo)
@@ -179,7 +186,7 @@ def _add_screening(names: Any) -> None:
     screening.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the kept works and reasons go")
     screening.add_argument("--train", action="store_true", help="train the quality model first, from outcomes")
     screening.add_argument(
-        "--last", type=date.fromisoformat, metavar="DAY", help="the window's last day (default: the last there is)"
+        "--last", type=_day, metavar="DAY", help="the window's last day, YYYY-MM-DD (default: the last there is)"
     )
     screening.add_argument("--report", type=Path, metavar="DIR", help="write screening.json and screening.html there")
 

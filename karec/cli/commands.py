@@ -190,6 +190,7 @@ def _first_user(served: Served) -> int | str:
 
 def recommend(arguments: argparse.Namespace) -> None:
     console = table_console()
+    from karec.bundle.kinds import Kind
     from karec.cli.tables import explanation_tables, feed_table, trace_table
     from karec.config import load_cascade, open_bundle, scene_names
     from karec.types import Request
@@ -214,7 +215,8 @@ def recommend(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps(feed.as_dict(), indent=1))
         return
-    console.print(feed_table(feed, (cascade.bundle or bundle).snapshot))
+    of = cascade.bundle or bundle
+    console.print(feed_table(feed, of.snapshot, of.name if isinstance(of, Kind) else "work"))
     for table in explanation_tables(feed):
         console.print(table)
     if arguments.trace:

@@ -14,13 +14,19 @@ def check(arguments: argparse.Namespace) -> None:
     from karec.bundle import Bundle
     from karec.config import open_bundle
     from karec.config.checking import config_mistakes
+    from karec.errors import ConfigError
 
     bundle: Bundle | None = None
+    note = ""
     try:
         bundle = open_bundle(arguments.config)
+    except ConfigError:  # a mistake of the file itself, which is told below
+        note = "note: columns and models were not looked at"
     except KarecError as error:
-        print(f"note: {error}; columns and models were not looked at", file=sys.stderr)
+        note = f"note: {error}; columns and models were not looked at"
     found = config_mistakes(arguments.config, arguments.scene, bundle)
+    if note:
+        print(note, file=sys.stderr)
     for line in found:
         print(line)
     if found:

@@ -61,6 +61,8 @@ def _inspect_bundle(path: Path) -> Iterator[Table]:
         yield _inspect_index(bundle.recall_index, RECALL.index)
     if "lists" in bundle.facts:
         yield _inspect_lists(bundle.facts["lists"])
+    if "unbound" in bundle.facts:
+        yield _inspect_communities(bundle.facts)
     if (bundle.path / SNAPSHOT).is_dir():
         from karec.refresh.library_state import library_state
 
@@ -99,6 +101,15 @@ def _inspect_lists(told: Mapping[str, Any]) -> Table:
         f"recall@{told['k']:,} then": f"{told['recall']:.3f}, {told['users']:,} users; lowest {told['lowest']:.3f}",
     }
     return facts_table(f"Lists of {told['file']}", facts)
+
+
+def _inspect_communities(told: Mapping[str, Any]) -> Table:
+    facts = {
+        "highest id that was ever given": "none" if told["communities"] < 0 else str(told["communities"]),
+        "follows and friendships of a user with oneself": f"{told['unbound']['loops']:,}",
+        "… with somebody who is no user": f"{told['unbound']['unknown']:,}",
+    }
+    return facts_table("Communities; the pairs of the last two rows bind nobody", facts)
 
 
 def _inspect_config(path: Path) -> Table:

@@ -33,6 +33,8 @@ def run(arguments: argparse.Namespace) -> None:
                 f"{model.path}: {model.trees} trees, from {model.rows:,} works of {model.first} … {model.last}; "
                 f"AUC {model.auc:.3f} on {model.held_out:,} works of the last days"
             )
+            for line in model.notes:
+                console.print(f"note: {line}")
         screened = screen(settings, arguments.out, last=arguments.last, threads=threads, progress=progress)
         report = None
         if arguments.report is not None:
@@ -46,6 +48,8 @@ def run(arguments: argparse.Namespace) -> None:
 
         _, page = write_screening(report, arguments.report)
         console.print(screening_sentence(report))
+        for line in report["judged_notes"]:
+            console.print(f"note: {line}")
         print(f"report: {page}")
 
 

@@ -150,15 +150,16 @@ def scenes_table(scenes: Mapping[str, Any]) -> Table:
     return table
 
 
-def feed_table(feed: Recommendation, snapshot: Snapshot) -> Table:
+def feed_table(feed: Recommendation, snapshot: Snapshot, kind: str = "work") -> Table:
+    """``kind``: what its items are."""
     rows = []
-    roles = {role: name for role, name in SHOWN_ROLES.items() if role in snapshot.works.columns}
+    roles = {role: name for role, name in SHOWN_ROLES.items() if role in snapshot.works.columns and name != kind}
     for item in feed:
         at = int(snapshot.works.lookup(feed.candidates.ids[item.position : item.position + 1])[0])
         about = ["–" if at < 0 else _told(snapshot, role, at) for role in roles]
         rows.append((str(item.position + 1), str(item.id), *about, f"{item.score:.4f}", ", ".join(item.recalled_by)))
     title = f"Feed for user {feed.request.user_id}, scene {feed.request.scene}, {feed.trace.total_ms:.1f} ms"
-    table = text_table(title, ("place", "work", *roles.values(), "score", "found by"), rows, 0)
+    table = text_table(title, ("place", kind, *roles.values(), "score", "found by"), rows, 0)
     table.caption = None if feed.short is None else str(feed.short)
     return table
 

@@ -71,24 +71,27 @@ class Happenings:
 
     def _cells(self, row: Mapping[str, Any], now_ms: int) -> dict[str, Any]:
         given: object = row
-        unknown = [key for key in row if key not in KEYS] if isinstance(given, Mapping) else ["…"]
+        if not isinstance(given, Mapping):
+            raise _NoEventError("a row is no table")
+        unknown = [key for key in row if key not in KEYS]
         if unknown:
             raise _NoEventError(f"unknown key {str(unknown[0])[:40]!r}")
+        row = {key: value for key, value in row.items() if value is not None}
         kind = row.get("kind")
-        if kind not in KINDS:
+        if not isinstance(kind, str) or kind not in KINDS:
             raise _NoEventError("unknown kind")
         cells = {name: empty for name, (_, empty) in COLUMNS.items()}
         own = self._source, next(self._numbers)
-        source, number = own if row.get("id") is None else _id_of(row["id"])
+        source, number = own if "id" not in row else _id_of(row["id"])
         cells |= {"kind": KINDS.index(kind), "source": source, "number": number, "time_ms": now_ms}
-        cells |= {key: _whole(row[key], key, bits) for key, bits in WHOLE.items() if row.get(key) is not None}
+        cells |= {key: _whole(row[key], key, bits) for key, bits in WHOLE.items() if key in row}
         naming = self._naming
         of_ids = (
             ("user", "user_id", None if naming is None else naming.users),
             ("work", "item_id", None if naming is None else naming.items),
             ("creator", "creator_id", self._creators),
         )
-        cells |= {column: _number(row[key], key, ids) for key, column, ids in of_ids if row.get(key) is not None}
+        cells |= {column: _number(row[key], key, ids) for key, column, ids in of_ids if key in row}
         cells["scene"] = self._scene(row.get("scene"))
         cells["labels"] = self._labels(row.get("labels", ()))
         cells["request_id"] = str(row.get("request_id", ""))
@@ -96,14 +99,14 @@ class Happenings:
         return cells
 
     def _scene(self, scene: Any) -> int:
-        return self._head.scenes.index(scene) if scene in self._head.scenes else -1
+        return self._head.scenes.index(scene) if isinstance(scene, str) and scene in self._head.scenes else -1
 
     def _labels(self, labels: Any) -> int:
         if isinstance(labels, str) or not isinstance(labels, Iterable):
             raise _NoEventError("labels are no list of names")
         bits = 0
         for label in labels:
-            if label not in self._head.labels:
+            if not isinstance(label, str) or label not in self._head.labels:
                 raise _NoEventError("unknown label")
             bits |= 1 << self._head.labels.index(label)
         return bits
@@ -116,15 +119,17 @@ class Happenings:
         columns = row.get("columns", {})
         if not isinstance(columns, Mapping):
             raise _NoEventError("columns are no table")
-        said = {str(name): _plain(value) for name, value in columns.items()}
-        if self._naming is not None and kind == UPLOAD and row.get("work") is not None:
+        said = {str(name): _plain(value) for name, value in columns.items() if name != ID}
+        if not all(value is None or isinstance(value, str | int | float) for value in said.values()):
+            raise _NoEventError("columns hold what is no number, text or truth value")
+        if self._naming is not None and kind == UPLOAD and "work" in row:
             if self._is_another(work, row["work"]):
                 raise _NoEventError("the id has the number of another work: choose another id")
-            said |= {ID: row["work"]} | ({"creator": row["creator"]} if row.get("creator") is not None else {})
+            said |= {ID: row["work"]} | ({"creator": row["creator"]} if "creator" in row else {})
         try:
             return json.dumps(said, ensure_ascii=False)
-        except (TypeError, ValueError):
-            raise _NoEventError("columns hold what is no number, text or truth value") from None
+        except ValueError:  # more digits than Python writes
+            raise _NoEventError("columns hold a number of too many digits") from None
 
     def _is_another(self, work: int, name: Any) -> bool:
         """Whether the number is that of a work with another id."""

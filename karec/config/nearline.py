@@ -12,11 +12,13 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Any
 
+import numpy as np
+
 from karec._deadline import Deadline
 from karec.bundle import Bundle
 from karec.config.happened import Happenings, Recorded
 from karec.config.live_settings import LiveSettings
-from karec.errors import KarecError, Unavailable, one_line
+from karec.errors import Unavailable, one_line
 from karec.ids import IdMap
 from karec.platform import schema
 from karec.platform.event_log.events import Events
@@ -90,6 +92,8 @@ class Nearline:
 
     def record(self, happened: Events | Iterable[Mapping[str, Any]], now_ms: int | None) -> Recorded:
         since = self._in_service()
+        if now_ms is not None and not isinstance(now_ms, int | np.integer):
+            raise ValueError(f"now_ms is {now_ms!r}, expected Unix milliseconds, a whole number")
         moment = time.time_ns() // 1_000_000 if now_ms is None else now_ms
         if isinstance(happened, Events):
             events, refused = happened, Counter[str]()
@@ -132,7 +136,7 @@ class Nearline:
             return self._taken()
         try:
             self._in_service().live.look()  # needs no store
-        except (KarecError, OSError) as error:
+        except Exception as error:  # as in _follow
             self._failed(error)
         try:
             return self._deadline.begin(self._taken)()
@@ -151,7 +155,7 @@ class Nearline:
                 live.look()
                 return
             live.follow()
-        except (KarecError, OSError) as error:  # the log keeps it
+        except Exception as error:  # the log keeps it, and the thread that looks at it outlives whatever is told
             self._failed(error)
         else:
             self._why = ""
@@ -212,15 +216,15 @@ def _numbers(bundle: Bundle) -> NumberOf:
 def _hard_rules(path: Path | None) -> Refuse:
     """Why an upload is not taken, by the rules of a screen.toml."""
     if path is None:
-        return lambda columns, time_ms: ""
+        return lambda columns, number: ""
     from karec.screening.one_work import HardRules
 
     rules = HardRules(path)
     work = rules.settings.columns.work
 
-    def refuse(columns: Mapping[str, Any], time_ms: int) -> str:
+    def refuse(columns: Mapping[str, Any], number: int) -> str:
         creator = columns.get("creator", columns.get(CREATOR))
-        why = rules.broken_by({**columns, CREATOR: creator, work: columns.get(ID)})
+        why = rules.broken_by({**columns, CREATOR: creator, work: columns.get(ID, number)})
         return f"screened: {why}" if why else ""
 
     return refuse

@@ -26,7 +26,7 @@ from karec.errors import DataError
 from karec.screening.database import database
 from karec.screening.day_file import read_day_file
 from karec.screening.levels import LOW, order_of
-from karec.screening.outcomes import PopularDay, learn_of, popular_day, popular_from, read_outcomes
+from karec.screening.outcomes import PopularDay, holes, learn_of, popular_day, popular_from, read_outcomes
 from karec.screening.rules import load_blocked, read_blocked
 from karec.screening.screen import DAYS, KEPT, Screened, read_screened
 from karec.screening.settings import Settings
@@ -71,7 +71,7 @@ def judge_screening(settings: Settings, file: Path, out: Path, progress: Progres
     counts = np.zeros(1 << (32 - LOW), np.int64)
     for level in levels:
         np.add.at(counts, level.level, level.count)
-    return _report(screened, days, counts, least)
+    return {**_report(screened, days, counts, least), "judged_notes": holes(known, settings.missing_days)}
 
 
 def _report(screened: Screened, days: Sequence[PopularDay], counts: Array, least: int) -> dict[str, Any]:

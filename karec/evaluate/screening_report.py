@@ -30,6 +30,7 @@ def write_screening(report: Mapping[str, Any], folder: Path) -> tuple[Path, Path
     data, shown = folder / "screening.json", folder / "screening.html"
     parts = [
         f"<h1>Screening</h1><p class=note>{html.escape(screening_sentence(report))}</p>",
+        *(f"<p class=note>{html.escape(line)}</p>" for line in report["judged_notes"]),
         *(f"<p class=note>not met: {html.escape(line)}</p>" for line in report["violations"]),
         *(f"<p class=note>{html.escape(line)}</p>" for line in report["notes"]),
         "<h2>Later-popular works let through, by how many works are kept</h2>",

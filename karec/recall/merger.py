@@ -72,12 +72,11 @@ class QuotaMerger(Merger):
             self.floors,
             self._consumed_by(request),
         )
-        sole = sole_counts(sources, len(parts)).tolist()
         merged = replace(Candidates.of(ids, scores), sources=sources)
         user = None if request.live is None or self.show_again else request.live.user
         if user is not None and len(user.earlier):
             merged = merged.take(~user.was_shown_earlier(ids))
-        return Noted(merged, {"sole": sole})
+        return Noted(merged, {"sole": sole_counts(merged.sources, len(parts)).tolist()})
 
     def _consumed_by(self, request: Request) -> np.ndarray[tuple[int], np.dtype[np.int64]] | None:
         snapshot, lists = self.snapshot, []

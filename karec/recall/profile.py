@@ -56,7 +56,8 @@ class Profile(Source):
             facets = [role for role in (SONG, CREATOR, TAG, ERA) if role in columns]
         unknown = [facet for facet in facets if facet not in columns]
         if unknown:
-            raise ValueError(f"facets {unknown} are no columns of the works; columns are {list(columns)}")
+            near = nearest(unknown[0], columns)
+            raise ValueError(f"facets {unknown} are no columns of the works{near}; columns are {list(columns)}")
         if not facets:
             raise ValueError(
                 f"profile needs facets, columns of works whose values a user may favour; columns are {list(columns)}"

@@ -2,8 +2,8 @@
 
 Graph     Users; an edge weighs FOLLOW for each follow of one by the other, FRIEND for each friendship, and for a work
           that both enjoyed COWATCH / (the watchers' number − 1), each watcher with NEIGHBOURS others of the work's, so
-          that a work that everybody watched binds nobody. Loops, and people whom the snapshot does not know, are passed
-          over.
+          that a work that everybody watched binds nobody. Loops, and people whom the snapshot does not know, bind
+          nobody: ``unbound`` counts them.
 Found     by the Leiden algorithm on modularity, from one seed: the same snapshot gives the same communities.
 Ids       A community keeps the id of the former one with which it shares most users, each id once, largest overlap
           first; others get ids that were never given. A user without an edge has none, −1.
@@ -14,6 +14,7 @@ Source    V. Traag, L. Waltman, N. J. van Eck, From Louvain to Leiden, Scientifi
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -45,6 +46,17 @@ def communities(snapshot: Snapshot, former: Snapshot | None = None, given: int =
     return with_former_ids(found, np.append(was, NONE)[rows], int(was.max(initial=given)))
 
 
+def unbound(snapshot: Snapshot) -> dict[str, int]:
+    """Of who follows and befriends whom, the pairs that are no edge: ``loops``, of a user with oneself, and
+    ``unknown``, with somebody who is no user of the snapshot, as a creator may be.
+    """
+    loops = unknown = 0
+    for user, other, _ in _bonds(snapshot):
+        loops += int(np.count_nonzero(user == other))
+        unknown += int(np.count_nonzero(other < 0))
+    return {"loops": loops, "unknown": unknown}
+
+
 def with_former_ids(found: Array, was: Array, most: int) -> Array:
     """``found (U,)`` under the ids of ``was (U,)``, both −1 for none; new ids begin after ``most``. O(U log U)."""
     both = (found >= 0) & (was >= 0)
@@ -65,7 +77,7 @@ def with_former_ids(found: Array, was: Array, most: int) -> Array:
 
 def _edges(snapshot: Snapshot) -> tuple[Array, Array]:
     """((E, 2) user rows, a < b, each pair once; (E,) weights)."""
-    users, n = snapshot.users, len(snapshot.users)
+    n = len(snapshot.users)
     keys, weights = [np.empty(0, np.int64)], [np.empty(0)]
 
     def add(a: Array, b: Array, weight: Array | float) -> None:
@@ -74,15 +86,22 @@ def _edges(snapshot: Snapshot) -> tuple[Array, Array]:
         keys.append(low * n + high)
         weights.append(np.broadcast_to(weight, known.shape)[known])
 
-    for name, weight in (("follows", FOLLOW), ("friends", FRIEND)):
-        if name in snapshot.relations and (name != "follows" or CREATOR in snapshot.works.columns):
-            of = snapshot.relations[name]
-            add(np.repeat(np.arange(len(of)), np.diff(of.indptr)), users.lookup(np.asarray(of.values)), weight)
+    for user, other, weight in _bonds(snapshot):
+        add(user, other, weight)
     if "history" in snapshot.relations:
         for a, b, together in _watched_together(snapshot):
             add(a, b, together)
     pairs, which = np.unique(np.concatenate(keys), return_inverse=True)
     return np.stack(np.divmod(pairs, max(n, 1)), axis=1), np.bincount(which, weights=np.concatenate(weights))
+
+
+def _bonds(snapshot: Snapshot) -> Iterator[tuple[Array, Array, float]]:
+    """Follows and friendships: (user rows, rows of the others, −1 for who is no user; what each pair weighs)."""
+    for name, weight in (("follows", FOLLOW), ("friends", FRIEND)):
+        if name in snapshot.relations and (name != "follows" or CREATOR in snapshot.works.columns):
+            of = snapshot.relations[name]
+            user = np.repeat(np.arange(len(of)), np.diff(of.indptr))
+            yield user, snapshot.users.lookup(np.asarray(of.values)), weight
 
 
 def _watched_together(snapshot: Snapshot) -> list[tuple[Array, Array, Array]]:

@@ -22,7 +22,7 @@ from karec.models.onnx_model import OnnxModel
 from karec.platform.schema import COMMUNITY
 from karec.platform.snapshot import Snapshot
 from karec.platform.table import Table
-from karec.refresh.communities import NONE, communities
+from karec.refresh.communities import NONE, communities, unbound
 from karec.refresh.item_vectors import build_index
 from karec.refresh.kinds import KindOfWorks, kind_index, songs_and_creators
 from karec.refresh.lists import FROM, build_measured_lists, user_vectors
@@ -31,6 +31,7 @@ KEEP = 10  # versions that stay published
 WORKS = "work"  # what ``items`` of a scene says of works
 NO_KINDS: Mapping[str, KindOfWorks] = MappingProxyType({})
 COMMUNITIES = "communities"  # fact of the manifest: the highest id of a community that was ever given
+UNBOUND = "unbound"  # fact of the manifest: follows and friendships that bind nobody, by reason
 MODELS = (PRERANK.own, PRERANK.item, "ranker.onnx")
 
 
@@ -50,7 +51,8 @@ def publish_bundle(
     is a folder with the maps of the platform's ids, where they are not the snapshot's numbers.
 
     The snapshot gets the users' column ``community`` (``refresh.communities``), whose ids are those of the bundle
-    before as far as its communities are; the manifest's fact ``communities`` is the highest id that was ever given.
+    before as far as its communities are; the manifest's fact ``communities`` is the highest id that was ever given,
+    ``unbound`` how many follows and friendships bind nobody: loops, and people who are no users.
     Where the run has recall towers, the bundle has recall's own vectors too. The statistics of the item vectors are
     always written, so that a scene may begin to centre or whiten without another publication: .1 s for 1e5 of 64. From
     ``karec.refresh.lists.FROM`` works on, the index that the channel ``model`` searches gets lists, for scenes that say
@@ -68,7 +70,7 @@ def publish_bundle(
     snapshot, given = with_communities(snapshot, root)
     index = build_index(snapshot, encoder, OnnxModel(run / PRERANK.item, threads=0), progress=progress)
     recall = _recall_index(run, snapshot, encoder, progress)
-    facts: dict[str, Any] = {COMMUNITIES: given}
+    facts: dict[str, Any] = {COMMUNITIES: given, UNBOUND: unbound(snapshot)}
     if lists:
         space, searched = (PRERANK, index) if recall is None else (RECALL, recall)
         facts |= measured_lists(searched, snapshot, encoder, run, space)

@@ -27,6 +27,7 @@ from karec.index import ItemIndex
 from karec.models.onnx_model import OnnxModel
 from karec.platform.snapshot import Snapshot
 from karec.refresh.calibration import line_between
+from karec.refresh.communities import unbound
 from karec.refresh.following import LibraryFollower
 from karec.refresh.item_vectors import item_vectors, served_columns
 from karec.refresh.kinds import ROLES, KindOfWorks
@@ -36,6 +37,7 @@ from karec.refresh.publish import (
     COMMUNITIES,
     KEEP,
     NO_KINDS,
+    UNBOUND,
     Library,
     check_counted_by_scene,
     check_names,
@@ -80,7 +82,8 @@ def roll_in(
         )
     snapshot, given = with_communities(snapshot, root)
     new = OnnxModel(run / PRERANK.item).model_version
-    facts: dict[str, Any] = {COMMUNITIES: given, MADE: {str(before.model_version): _oldest(before)}}
+    facts: dict[str, Any] = {COMMUNITIES: given, UNBOUND: unbound(snapshot)}
+    facts |= {MADE: {str(before.model_version): _oldest(before)}}
     spaces = [space for space in SPACES if (run / space.item).exists()]
     mixed, towers = {}, {}
     for space in spaces:

@@ -12,9 +12,9 @@ from karec.refresh.item_vectors import BATCH, served_columns
 
 
 class Uploads:
-    """Writes to the indices of ``bundle`` in this process. Vectors are made of a work's columns, as of the moment it is
-    put in; its counters enter them when the library is refreshed. Raises BundleError where the index has columns that
-    works do not have.
+    """Writes to the indices of ``bundle`` in this process. Vectors are made of a work's columns, as of its newest
+    upload or edit, in every process and after each start the same; its counters enter them when the library is
+    published anew. Raises BundleError where the index has columns that works do not have.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -29,7 +29,7 @@ class Uploads:
                 f"{bundle.path}: the index has the columns {missing}, works lack them: no upload can fill"
             )
 
-    def take(self, works: LiveWorks, changed: Changed, time_ms: int) -> None:
+    def take(self, works: LiveWorks, changed: Changed) -> None:
         """From the next request on searches find the changed works, and no hidden one, with scores as adjusted."""
         for _, index, _, _ in self._spaces:
             index.block(changed.hidden)
@@ -39,7 +39,7 @@ class Uploads:
         ids, served = works.added.works.ids, served_columns(works.added)
         for begin in range(0, len(changed.rows), BATCH):
             rows = changed.rows[begin : begin + BATCH]
-            items = self._encoder.encode_items(works.added, rows, time_ms)
+            items = self._encoder.encode_items(works.added, rows, changed.time_ms[begin : begin + BATCH])
             for space, index, tower, space_id in self._spaces:
                 (vectors,) = tower.run(items, "item_vector")
                 columns = {name: served[name][rows] for name in self._columns} if space is PRERANK else {}

@@ -107,6 +107,8 @@ class Boosts:
     most_places: int
 
     def __post_init__(self) -> None:
+        if not self.works:
+            raise ValueError("boosts without works lift nothing: name works, or leave boosts out")
         if self.at_most < 1 or self.most_places < 1:
             raise ValueError(f"at_most = {self.at_most} and most_places = {self.most_places}, expected at least 1")
         above = [boost for boost in self.works if boost.places > self.most_places]

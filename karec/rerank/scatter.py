@@ -149,11 +149,11 @@ class Scatter(Selector):
 
 
 def _number(work: int | str, naming: Naming | None) -> int:
-    if isinstance(work, int):
-        return work
-    if naming is None:
+    if naming is not None:
+        return naming.number_of(work)
+    if isinstance(work, str):
         raise ValueError(f"work = {work!r}: works of this bundle have no texts for ids, name it by its number")
-    return naming.number_of(work)
+    return work
 
 
 def _values(request: Request, column: str, rows: Array) -> Array:

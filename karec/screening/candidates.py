@@ -17,7 +17,7 @@ class VectorLength(ValueError):
 
 class Gathered:
     """Rows in the order in which they were read. ``twice``: ids that stand in several rows, of which the first counts;
-    ``seen``: those of them that were read. Counts: ``no_quality``, ``same_id``, ``without_vector``.
+    ``seen``: those of them that were read. Counts: ``no_quality``, ``same_id``, ``not_compared``.
     """
 
     def __init__(self, twice: list[Any], seen: set[Any], dim: int) -> None:
@@ -26,7 +26,7 @@ class Gathered:
         self._twice, self._seen, self._dim = pa.array(twice) if twice else None, seen, dim
         self._ids: list[Any] = []
         self._columns: dict[str, list[Array]] = {"cell": [], "quality": [], "songs": [], "vectors": []}
-        self.no_quality = self.same_id = self.without_vector = 0
+        self.no_quality = self.same_id = self.not_compared = 0
 
     def add(self, batch: Any, quality: Array) -> None:
         """``batch`` has the columns ID and CELL, and where works are compared SONG and VECTOR. VectorLength: there are
@@ -43,9 +43,10 @@ class Gathered:
         self._columns["cell"].append(batch.column(CELL).to_numpy(zero_copy_only=False))
         self._columns["quality"].append(quality)
         if self._dim:
-            self._columns["songs"].append(batch.column(SONG).to_numpy(zero_copy_only=False))
+            songs = batch.column(SONG).to_numpy(zero_copy_only=False)
+            self._columns["songs"].append(songs)
             vectors, there = vectors_of(batch.column(VECTOR), self._dim)
-            self.without_vector += int((~there).sum())
+            self.not_compared += int((~there | (songs < 0)).sum())
             self._columns["vectors"].append(vectors)
 
     def column(self, what: str, empty: Any) -> Array:

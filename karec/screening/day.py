@@ -47,7 +47,7 @@ class _Part:
     cell: Array
     quality: Array
     rejected: Mapping[str, int]
-    without_vector: int
+    not_compared: int
 
 
 class DayScreening:
@@ -91,7 +91,7 @@ class DayScreening:
         if len(ids) + rejected.total() != self._day.rows:
             raise DataError(f"{self._folder} changed while it was read: screen it again")
         in_order = {reason: rejected[reason] for reason in self.reasons if rejected[reason]}
-        facts = DayFacts(made_of, self._day.rows, in_order, sum(part.without_vector for part in parts), listed)
+        facts = DayFacts(made_of, self._day.rows, in_order, sum(part.not_compared for part in parts), listed)
         write_day(path, ids, cell, quality, facts)
         return facts
 
@@ -150,6 +150,6 @@ class DayScreening:
         if near is not None and dim:
             songs, vectors = gathered.column("songs", np.int64), gathered.column("vectors", np.int8)
             dropped = near_duplicates(songs, vectors.reshape(-1, dim), quality, near.cosine)
-        without = len(cell) if near is not None and not dim else gathered.without_vector
+        without = len(cell) if near is not None and not dim else gathered.not_compared
         counts = {"no quality": gathered.no_quality, "same id": gathered.same_id, "near duplicate": int(dropped.sum())}
         return _Part(ids.filter(pa.array(~dropped)), cell[~dropped], quality[~dropped], counts, without)

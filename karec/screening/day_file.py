@@ -37,7 +37,7 @@ class DayFacts:
     made_of: str
     uploads: int
     rejected: Mapping[str, int]
-    without_vector: int
+    not_compared: int
     listed: Mapping[str, Sequence[int]]
 
     @property

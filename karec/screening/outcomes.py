@@ -4,9 +4,9 @@ of those that screening let through.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from itertools import chain
 from pathlib import Path
 
@@ -57,6 +57,15 @@ def read_outcomes(settings: Settings, learn: Learn) -> list[Outcome]:
     later = {learn.work: IDS, learn.exposures: COUNTS, learn.long_views: COUNTS}
     check_days([each.outcomes for each in found], later)
     return found
+
+
+def holes(days: Sequence[Outcome], missing: Collection[date]) -> list[str]:
+    """A note for each day between the first and the last of ``days`` that is not among them; those ``missing`` are
+    known to be.
+    """
+    there = {each.day for each in days} | set(missing)
+    between = (days[0].day + timedelta(n) for n in range((days[-1].day - days[0].day).days))
+    return [f"{day} is left out: it has no outcomes, or no uploads" for day in between if day not in there]
 
 
 @dataclass(frozen=True, eq=False)

@@ -225,6 +225,8 @@ def _notes(
     notes = [f"{day}: no uploads" for day, file in files.items() if not file.facts.uploads]
     absent = [day for day in settings.missing_days if inside[0] < day < inside[-1] and day not in files]
     notes += [f"{day} is missing, as screen.toml says" for day in sorted(absent)]
+    there = sorted(day for day in settings.missing_days if day in files)
+    notes += [f"{day} is among missing_days of screen.toml, and is there: it was screened" for day in there]
     facts: list[DayFacts] = [file.facts for file in files.values()]
     for reason, each in blocked.items():
         met = len({place for fact in facts for place in fact.listed[reason]})
@@ -235,9 +237,9 @@ def _notes(
                 f"days, {unmet} among them"
             )
     notes += [f"quota {quota.name!r}: no candidate is of this kind" for quota in allocation.quotas if not quota.supply]
-    without = sum(fact.without_vector for fact in facts)
+    without = sum(fact.not_compared for fact in facts)
     if without:
-        notes.append(f"{without:,} works without a content vector were not compared with others")
+        notes.append(f"{without:,} works without a song or a content vector were not compared with others")
     if judge.trained_until is not None and judge.trained_until >= inside[0]:
         notes.append(f"the model learned from days until {judge.trained_until}, which lie in this window")
     return notes

@@ -92,8 +92,7 @@ def learn_on(
         shutil.rmtree(left, ignore_errors=True)
     start, dataset = population.world.start, population.world.dataset
     shown = joined([dataset.exposures, served])
-    n = len(shown)
-    cuts = [int(shown.time_ms[int(n * (1 - share))]) for share in (VALIDATION + TEST, TEST)]
+    cuts = shown.time_ms[list(validation_and_test(shown, dataset.tasks))].tolist()
     snapshot = _only(with_works(start, population.truth), uploaded)
     more = replace(dataset, exposures=shown, train_until_ms=cuts[0], valid_until_ms=cuts[1])
     write_dataset(data, snapshot, population.world.past, more)
@@ -104,6 +103,18 @@ def learn_on(
     shutil.rmtree(data)
     (done,) = out.glob("run-*")
     return done
+
+
+def validation_and_test(shown: Exposures, tasks: Sequence[str]) -> tuple[int, int]:
+    """The rows at which validation and test begin: the last VALIDATION + TEST and TEST of the exposures.
+
+    Both begin earlier where a task would have one class in the test, which ``karec train`` refuses.
+    """
+    n = len(shown)
+    usual = int(n * (1 - TEST))
+    of_class = [np.flatnonzero(shown.labels[task] == value) for task in tasks for value in (0, 1)]
+    test = min([usual, *(int(rows[-1]) for rows in of_class if len(rows))])
+    return max(int(n * (1 - (VALIDATION + TEST))) - (usual - test), 0), test
 
 
 def joined(parts: Sequence[Exposures]) -> Exposures:

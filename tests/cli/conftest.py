@@ -1,24 +1,28 @@
 """One finished `karec demo`, and what it left, for all tests of the command line."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from small_job import WORLD
 
 from karec import cli
 from karec.bundle import Bundle
+from karec.cli import demo_loop
 from karec.config import Cascade
 from karec.types import Request
 
 
 @pytest.fixture(scope="session")
 def job(tmp_path_factory):
-    """The folder of a finished `karec demo` on 2,000 works."""
+    """The folder of a finished `karec demo` on 2,000 works, whose closed loop has 60 users."""
     out = tmp_path_factory.mktemp("job")
     settings = out / "train.toml"
     settings.write_text("ranker.epochs = 1\n")
     arguments = [*WORLD, "--requests", "12", "--out", str(out), "--report", str(out / "report")]
-    code = cli.main(["demo", *arguments, "--scene", "all", "--settings", str(settings)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo_loop, "PART", replace(demo_loop.PART, users=60))
+        code = cli.main(["demo", *arguments, "--scene", "all", "--settings", str(settings)])
     assert code == 0
     return out
 

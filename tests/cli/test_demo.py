@@ -86,7 +86,7 @@ def test_the_report_says_what_feeds_gave_by_the_world_s_own_chances_and_whom_the
 
 def test_the_report_says_what_three_days_of_the_starting_feed_gave(report, job):
     loop = report["loop"]
-    assert [*loop["arms"]] == ["no diversity", "starting"] and loop["days"] == 3 and loop["users"] == 300
+    assert [*loop["arms"]] == ["no diversity", "starting"] and loop["days"] == 3 and loop["users"] == 60
     assert report["diversity_curve"] is None, "predicted relevance is no outcome"
     for arm in loop["arms"].values():
         assert arm["measures"]["play_s"]["value"] > 0

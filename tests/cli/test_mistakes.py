@@ -15,6 +15,12 @@ run.checkpoint_steps = 1
 """
 
 
+def test_screen_tells_how_a_day_is_written(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["screen", "screen.toml", "--out", str(tmp_path), "--last", "yesterday"])
+    assert "argument --last: 'yesterday' is no day: YYYY-MM-DD is wanted" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("settings", "more", "message"),
     [

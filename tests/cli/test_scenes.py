@@ -21,6 +21,14 @@ def test_the_config_has_every_scene_and_each_serves(job, bundle):
         assert any(len(feed) == 10 for feed in feeds), name
 
 
+def test_a_feed_is_headed_by_what_the_scene_recommends(job, capsys):
+    for scene, kind in (("home", "work"), ("song_request", "song")):
+        assert cli.main(["recommend", "--config", str(job / "karec.toml"), "--scene", scene, "--user", "10000001"]) == 0
+        out = capsys.readouterr().out
+        head = next(line for line in out.splitlines() if "place" in line).replace("┃", " ").split()
+        assert head[:2] == ["place", kind] and len(set(head)) == len(head)
+
+
 def test_each_scene_has_a_row_of_three_ways_with_intervals(report):
     assert list(report["scenes"]) == [HOME, *OTHERS]
     for row in report["scenes"].values():

@@ -206,6 +206,14 @@ def test_without_a_bundle_a_note_says_what_was_not_looked_at(tmp_path, capsys):
     assert told.out == f"{path}: no mistake\n" and "columns and models were not looked at" in told.err
 
 
+def test_a_file_that_is_no_toml_is_one_line(tmp_path, capsys):
+    path = tmp_path / "karec.toml"
+    path.write_text(GOOD + "\n[scenes.home]\n")
+    assert main(["config", "check", str(path)]) == 2
+    told = capsys.readouterr()
+    assert told.out == "" and re.fullmatch(r"karec config: .* is not TOML: Cannot declare .* twice .*\n", told.err)
+
+
 def test_an_unknown_scene_is_refused(write_config):
     with pytest.raises(ConfigError, match=r"no scene 'hoem' \(did you mean 'home'\?\)"):
         config_mistakes(write_config(GOOD), "hoem")

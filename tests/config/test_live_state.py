@@ -14,11 +14,14 @@ from redis_server import PROGRAM, WHY_NOT, RedisServer
 import karec
 from karec.bundle import Bundle
 from karec.config.checking import config_mistakes
-from karec.errors import ConfigError
+from karec.errors import ConfigError, DataError
 from karec.features.encoder import USER_SIDE
 from karec.platform.event_log.events import Events
+from karec.platform.event_log.reader import read_events
 from karec.platform.events import Exposures
 from karec.platform.folds.advance import advance
+from karec.platform.state.opening import open_store
+from karec.platform.state.store import CURSOR
 from karec.rank.ranker import Ranker
 from karec.request.user_features import UserFeatures
 from karec.types import Candidates, Request
@@ -269,11 +272,14 @@ def test_a_disk_that_is_full_is_told_and_serves_on(live, now):
     with files_of_at_most(20_000):  # room for the log, and none for the store
         told = live.record(rows, now_ms=now)
         assert told.events == 5 and told.waiting
-        assert len(ask(live, USER, time_ms=now))
+        assert ask(live, USER, time_ms=now).degraded == ("request.state",), (
+            "it does not know what the store did not take"
+        )
     until = time.monotonic() + 30
     while live.record([], now_ms=now).waiting is not None:  # the store is asked again by the thread that looks
         assert time.monotonic() < until
-    assert not {*shown} & {*ids_of(ask(live, USER, time_ms=now))}
+    feed = ask(live, USER, time_ms=now)
+    assert not {*shown} & {*ids_of(feed)} and not feed.degraded
 
 
 BAD = [
@@ -295,8 +301,12 @@ BAD = [
         {"kind": "upload", "work": 900, "creator": 3, "columns": {"tag": np.arange(2)}},
         "columns hold what is no number, text or truth value",
     ),
+    (
+        {"kind": "upload", "work": 900, "creator": 3, "columns": {"tag": 10**5000}},
+        "columns hold a number of too many digits",
+    ),
     ({"kind": "play", "user": 1, "work": 100}, "impossible play_ms"),
-    ("exposure", "unknown key '…'"),
+    ("exposure", "a row is no table"),
 ]
 
 
@@ -305,6 +315,39 @@ def test_what_is_no_event_is_counted_by_its_reason_and_hides_no_other(live, now)
     assert told.events == 1
     assert told.refused == {reason: 1 for _, reason in BAD}
     assert not ask(live, USER, time_ms=now).degraded
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("labels", [np.arange(2)], {"unknown label": 1}),
+        ("kind", np.arange(2), {"unknown kind": 1}),
+        ("scene", np.arange(2), {}),
+        ("labels", None, {}),
+        ("request_id", None, {}),
+        ("scene", None, {}),
+    ],
+)
+def test_no_value_of_a_row_raises_and_none_is_as_good_as_not_told(live, now, key, value, told):
+    assert live.record([{**exposure(USER, 100), key: value}], now_ms=now).refused == told
+    events = read_events(live._path.parent / "events", 0, now + 1)
+    assert events.request_id.tolist() == [""] * (not told)
+
+
+@pytest.mark.parametrize("moment", [1.5, "noon", 0, -5, 2**60])
+def test_a_present_that_is_no_moment_is_refused(live, moment):
+    with pytest.raises(ValueError, match=r"now_ms is .* expected Unix milliseconds"):
+        live.record([exposure(USER, 100)], now_ms=moment)
+
+
+def test_a_store_whose_cursor_is_damaged_is_refused_by_name(path, now):
+    with karec.LiveCascade.from_config(path, None) as live:
+        live.record([exposure(USER, 100)], now_ms=now)
+    store = open_store(str(path.parent / "state"))
+    store.commit({CURSOR: b"damaged"}, store.read([CURSOR])[0])
+    store.close()
+    with pytest.raises(DataError, match="does not say how far in the log it is"):
+        karec.LiveCascade.from_config(path, None)
 
 
 def test_an_event_that_is_told_twice_counts_once(live, now):

@@ -144,6 +144,75 @@ def test_values_that_do_not_fit_are_missing_and_edits_of_nobody_are_counted(open
         assert NEW in [item.id for item in ask(live, USER, time_ms=now)]
 
 
+def test_a_number_beyond_all_bounds_is_missing_and_harms_no_other_event(open_live, now):
+    with open_live() as live:
+        told = live.record(
+            [upload(log_duration=10**400, song_id=10**400), {"kind": "exposure", "user": USER, "work": 100}], now_ms=now
+        )
+        assert (told.events, told.waiting, live.counts["folded"]) == (2, None, 1)
+        assert NEW in [item.id for item in ask(live, USER, time_ms=now)]
+
+
+def test_a_work_has_one_vector_in_every_process_and_after_each_start(open_live, snapshot, now):
+    work = int(snapshot.works.ids[0])
+
+    def vectors(live):
+        bundle = live.cascades["home"].bundle
+        return [each.embeddings(each.lookup([NEW, work])) for each in (bundle.index, bundle.recall_index)]
+
+    with open_live() as live:
+        live.record([upload(song_id=1)], now_ms=now)
+        live.record(
+            [{"kind": "edit", "work": work, "columns": {"song_id": 7}, "time_ms": now + 40 * HOUR}], now + 40 * HOUR
+        )
+        before = vectors(live)
+    with open_live() as again:
+        for one, other in zip(before, vectors(again), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_a_creator_is_blocked_however_an_edit_wrote_the_number(open_live, snapshot, now):
+    with open_live() as live:
+        edit = {"kind": "edit", "work": NEW, "columns": {"creator_id": float(CREATOR)}}
+        live.record([upload(creator=CREATOR + 1), {**edit, "time_ms": now + 1}], now_ms=now + 1)
+        live.record([{"kind": "block", "creator": CREATOR}], now_ms=now + 2)
+        assert NEW not in [item.id for item in ask(live, USER, time_ms=now)]
+        live.record([{"kind": "unblock", "creator": CREATOR}], now_ms=now + 3)
+        assert NEW in [item.id for item in ask(live, USER, time_ms=now)]
+
+
+RULES = """
+keep = 10
+uploads = "uploads"
+rules = [
+  { reason = "too short", column = "duration_s", least = 30 },
+  { reason = "blocked work", column = "work_id", not_in = "blocked.txt" },
+]
+quality = { column = "duration_s" }
+"""
+
+
+def test_an_edit_that_breaks_a_hard_rule_takes_the_work_out_and_one_that_heals_it_brings_it_back(
+    open_live, tmp_path, now
+):
+    (tmp_path / "blocked.txt").write_text(f"{NEW + 1}\n")
+    (tmp_path / "screen.toml").write_text(RULES)
+    with open_live('screen = "screen.toml"') as live:
+        index = live.cascades["home"].bundle.index
+
+        def there(work):
+            found = index.search_all(np.ones((1, index.dim), np.float32), k=99).ids
+            assert (work in found) == (work in [item.id for item in ask(live, USER, time_ms=now)])
+            return work in found
+
+        live.record([upload(duration_s=90), upload(NEW + 1, duration_s=90)], now_ms=now)
+        assert there(NEW) and not there(NEW + 1)
+        for at, seconds in enumerate((5, 60)):
+            live.record([{"kind": "edit", "work": NEW, "columns": {"duration_s": seconds}}], now_ms=now + 1 + at)
+            assert there(NEW) == (seconds == 60)
+        assert live.counts["screened: too short"] == 1
+
+
 def test_an_upload_that_breaks_a_hard_rule_is_not_taken(open_live, tmp_path, now):
     (tmp_path / "blocked.txt").write_text("8\n")
     (tmp_path / "screen.toml").write_text(

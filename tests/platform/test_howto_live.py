@@ -22,7 +22,6 @@ def test_the_pages_code_runs_and_says_what_the_page_says(tmp_path, monkeypatch, 
     (table,) = re.findall(r"printf .*", page)
     subprocess.run(["sh", "-c", table], check=True)
     assert config_mistakes(Path("demo/karec.toml")) == []
-    (tmp_path / "bundles").symlink_to("demo/bundles")
     names: dict = {}
     for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
         exec(compile(block, str(PAGE), "exec"), names)

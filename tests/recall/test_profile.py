@@ -106,6 +106,7 @@ SETTINGS = "profile needs quota > 0, keys_per_facet > 0 and 0 < decay ≤ 1, got
     ("settings", "message"),
     [
         ({"facets": ["mood", "tag"]}, "facets ['mood'] are no columns of the works; columns are ['creator_id', 's"),
+        ({"facets": ["song"]}, "facets ['song'] are no columns of the works (did you mean 'song_id'?); columns are"),
         ({"quota": 0}, SETTINGS + "0, 20 and 0.95"),
         ({"keys_per_facet": 0}, SETTINGS + "9, 0 and 0.95"),
         (

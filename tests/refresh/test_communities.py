@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from karec.platform.relations import Relation
 from karec.platform.snapshot import Snapshot
 from karec.platform.table import Table
-from karec.refresh.communities import _edges, communities, with_former_ids
+from karec.refresh.communities import _edges, communities, unbound, with_former_ids
 
 IDS = np.arange(100, 112)  # twelve users: two rings of five, and two who know nobody
 
@@ -44,8 +44,11 @@ def test_who_watch_the_same_are_bound():
     assert len(set(found[:5].tolist())) == len(set(found[5:10].tolist())) == 1 and found[0] != found[5]
 
 
-def test_loops_and_strangers_bind_nobody():
-    assert communities(snapshot(friends=[(0, 100), (1, 777), (2, -3)])) is None
+def test_loops_and_strangers_bind_nobody_and_are_counted():
+    loops_and_strangers = snapshot(friends=[(0, 100), (1, 777), (2, -3)])
+    assert communities(loops_and_strangers) is None
+    assert unbound(loops_and_strangers) == {"loops": 1, "unknown": 2}
+    assert unbound(snapshot(friends=rings(), follows=[(3, 103), (4, 103)])) == {"loops": 1, "unknown": 0}
     assert communities(snapshot()) is None
     alone = replace(snapshot(follows=rings()), works=Table(np.arange(9), {}))
     assert communities(alone) is None, "whom users follow are works' creators, who are not known here"

@@ -12,6 +12,7 @@ from karec.errors import DataError
 from karec.features.encoder import Encoder
 from karec.platform.folds.advance import advance
 from karec.platform.relations import Relation
+from karec.refresh.communities import unbound
 from karec.refresh.publish import MODELS, publish_bundle, with_communities
 
 GOLDEN = Path(__file__).parent.parent / "native" / "golden"
@@ -77,6 +78,7 @@ def test_the_manifest_says_which_ids_of_communities_were_ever_given(dataset, lat
     first = Bundle.open(root, verify=False)
     given = first.facts["communities"]
     assert given == first.snapshot.users["community"].max() >= 0
+    assert first.facts["unbound"] == unbound(first.snapshot)
     none = {name: Relation(of.indptr * 0, of.values[:0]) for name, of in later.relations.items()}
     alone, still = with_communities(replace(later, relations=none), root)
     assert still == given and "community" not in alone.users.columns

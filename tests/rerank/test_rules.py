@@ -198,13 +198,17 @@ def test_rules_and_places_that_can_hold_together_are_taken(index):
         ({"rules": [{"column": "x", "window": 1}]}, 'window = 1, expected at least 2, or "session"'),
         ({"rules": [{"column": "x", "window": "day"}]}, "window = 'day', expected int or 'session'"),
         ({"rules": [{"column": "x", "apart": [[0, 1]], "values": [1]}]}, "apart goes without max_count and values"),
-        ({"rules": [{"column": "x", "apart": [[0]]}]}, r"apart\[0\] = \[0\], expected a list"),
+        ({"rules": [{"column": "x", "apart": [[0]]}]}, r"apart\[0\] = \[0\], expected a list of 2"),
         ({"places": [{"at": 0}]}, "at = 0, expected places counted from 1, each once"),
         ({"places": [{"at": [2, 2]}]}, r"at = \(2, 2\), expected places counted from 1, each once"),
         ({"places": [{"at": [1, 2], "work": 3}]}, "a work has one place, and no column"),
         ({"places": [{"at": 1, "column": "type"}]}, "column and values go together"),
         ({"places": [{"at": 1, "only": True}]}, "only goes with column and values"),
-        ({"boosts": {"works": [], "at_most": 0, "most_places": 1}}, "at_most = 0 and most_places = 1, expected at l"),
+        ({"boosts": {"works": [], "at_most": 1, "most_places": 1}}, "boosts without works lift nothing"),
+        (
+            {"boosts": {"works": [{"column": "x", "values": [1], "places": 1}], "at_most": 0, "most_places": 1}},
+            "at_most = 0 and most_places = 1, expected at l",
+        ),
         (
             {"boosts": {"works": [{"column": "x", "values": [1], "places": 5}], "at_most": 1, "most_places": 2}},
             "the boost of x is 5 places, above most_places = 2",
@@ -248,3 +252,13 @@ def test_a_text_where_ids_are_numbers_is_refused(index, tmp_path):
     numbers = IdNaming(*(IdMap.build([5, 7], tmp_path / f"{name}.karec") for name in ("users", "items")))
     with pytest.raises(ValueError, match="'song-17' is no id of this platform's: works have integer ids"):
         Scatter(index, places=[Place(2, work="song-17")], naming=numbers)
+
+
+def test_a_number_where_ids_are_texts_is_refused_and_one_where_ids_are_integers_is_the_work(index, tmp_path):
+    texts, numbers = (
+        IdNaming(*(IdMap.build(ids, tmp_path / f"{name} of {ids[0]}.karec") for name in ("users", "items")))
+        for ids in (["ann", "bob"], [5, 7])
+    )
+    with pytest.raises(ValueError, match="5 is no id of this platform's: works have string ids"):
+        Scatter(index, places=[Place(2, work=5)], naming=texts)
+    assert Scatter(index, places=[Place(2, work=7)], naming=numbers).pinned == {7: 7}

@@ -66,6 +66,12 @@ def test_a_day_that_is_missing_and_said_to_be(copy, tmp_path):
     assert f"{day(2)} is missing, as screen.toml says" in screened.notes and str(day(2)) not in screened.days
 
 
+def test_a_day_that_is_said_to_be_missing_and_is_there(copy, tmp_path):
+    copy.write_text(f"missing_days = [{day(2)}]\n" + copy.read_text())
+    screened = screen(read_settings(copy), tmp_path / "out")
+    assert f"{day(2)} is among missing_days of screen.toml, and is there: it was screened" in screened.notes
+
+
 def test_a_day_before_the_window_may_be_missing(copy, tmp_path):
     shutil.rmtree(folder_of(copy, 0))
     assert len(screen(read_settings(copy), tmp_path / "out").days) == 4

@@ -298,7 +298,9 @@ def test_works_without_a_song_are_compared_with_none_in_a_day_of_any_number_of_p
     pq.write_table(table.set_column(table.schema.get_field_index("song"), "song", nothing), shard)
     for parts in (2**30, 1000):
         monkeypatch.setattr("karec.screening.day.VECTORS", parts)
-        assert "near duplicate" not in screen(read_settings(path), tmp_path / f"out-{parts}").total()
+        screened = screen(read_settings(path), tmp_path / f"out-{parts}")
+        assert "near duplicate" not in screened.total()
+        assert any("without a song or a content vector were not compared" in note for note in screened.notes)
 
 
 def test_an_empty_vector_among_others_is_a_missing_one(tmp_path):
@@ -310,7 +312,7 @@ def test_an_empty_vector_among_others_is_a_missing_one(tmp_path):
         cells = pa.array([missing if row < 40 else vector for row, vector in enumerate(vectors)], table["vector"].type)
         pq.write_table(table.set_column(table.schema.get_field_index("vector"), "vector", cells), shard)
         notes = screen(read_settings(path), tmp_path / str(missing)).notes
-        assert any("without a content vector" in note for note in notes)
+        assert any("without a song or a content vector were not compared" in note for note in notes)
     kept = [(tmp_path / str(missing) / "kept.parquet") for missing in ([], None)]
     assert pq.read_table(kept[0]).equals(pq.read_table(kept[1]))
 
@@ -324,7 +326,7 @@ def test_works_without_a_vector_are_told_and_not_compared(tmp_path, vectors):
     pq.write_table(table.set_column(table.schema.get_field_index("vector"), "vector", nothing), shard)
     screened = screen(read_settings(path), tmp_path / "out")
     assert "near duplicate" not in screened.total()
-    assert any("without a content vector" in note for note in screened.notes)
+    assert any("without a song or a content vector were not compared" in note for note in screened.notes)
 
 
 def test_fewer_candidates_than_wanted_are_all_kept_and_told(days, tmp_path):

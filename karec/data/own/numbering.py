@@ -177,22 +177,26 @@ class Numbering:
             for cell, column in ((u, columns.user), (o, columns.to))
         ]
         mistakes += check_mistakes(database, source, pairs.checks, what, ZoneInfo(contract.zone))
+        # an unknown friend may be a creator, whose works are brought; a loop and an unknown user bind nobody
+        odd = _strangers({columns.user: u, columns.to: o} if name == FRIENDS else {columns.user: u})
+        unbound = [odd[0], *odd[2:]]
         if contract.strict:
-            mistakes += _strangers({columns.user: u, columns.to: o} if name == FRIENDS else {columns.user: u})
+            mistakes, unbound = mistakes + odd, []
         with told(source.files[0]), database.table("known_users", id=self.ids["users"]):
             database.run(
-                f"CREATE TEMP TABLE pairs AS SELECT {u} AS u, {o} AS o, {moment} AS t, {why_of(mistakes)} AS {WHY}, "
-                f"{ROW}, {FILE_NUMBER} FROM {source.name}"
+                f"CREATE TEMP TABLE pairs AS SELECT {u} AS u, {o} AS o, {moment} AS t, "
+                f"{why_of(mistakes + unbound)} AS {WHY}, {ROW}, {FILE_NUMBER} FROM {source.name}"
             )
-        bad = reasons(database, source, "pairs", mistakes)
-        good = database.count("pairs", f"{WHY} IS NULL")
-        rows = good + sum(reason.count for reason in bad.values())
+        found = reasons(database, source, "pairs", mistakes + unbound)
+        left_out = {why: found.pop(why) for _, why in unbound if why in found}
+        bad, good = found, database.count("pairs", f"{WHY} IS NULL")
+        rows = good + sum(reason.count for each in (bad, left_out) for reason in each.values())
         kept = database.arrow(f"SELECT u, o, min(t) AS t FROM pairs WHERE {WHY} IS NULL GROUP BY u, o ORDER BY u, t, o")
         database.run("DROP TABLE pairs")
         if not kept.num_rows:
-            raise DataError(nothing_kept(f"relation {name}", source, bad))
+            raise DataError(nothing_kept(f"relation {name}", source, {**bad, **left_out}))
         again = good - kept.num_rows
-        left_out = {REPEATED_PAIR: Reason(again)} if again else {}
+        left_out |= {REPEATED_PAIR: Reason(again)} if again else {}
         checked(TableReport(what, tuple(map(str, source.files)), rows, kept.num_rows, bad, left_out))
         others = kept["o"].combine_chunks()
         numbers = others.to_numpy() if str(others.type) == "int64" else self._others(others)
@@ -211,7 +215,8 @@ def _strangers(cells: Mapping[str, str]) -> list[Mistake]:
         for column, cell in cells.items()
     ]
     if len(cells) == 2:
-        found.append((" = ".join(f"({cell})" for cell in cells.values()), f"{' and '.join(cells)} are one user"))
+        same = " = ".join(f"({cell})::VARCHAR" for cell in cells.values())
+        found.append((same, f"{' and '.join(cells)} are one user"))
     return found
 
 

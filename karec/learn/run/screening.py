@@ -23,7 +23,7 @@ from karec.learn.export.onnx_export import TOLERANCE, ExportError, write_onnx
 from karec.learn.run.lightgbm import lightgbm_packages, trees_to_onnx
 from karec.models.onnx_model import OnnxModel
 from karec.screening.database import database
-from karec.screening.outcomes import LearningRows, Outcome, learn_of, learning_rows, read_outcomes
+from karec.screening.outcomes import LearningRows, Outcome, holes, learn_of, learning_rows, read_outcomes
 from karec.screening.quality import KIND, OUTPUT
 from karec.screening.rules import load_blocked, read_blocked
 from karec.screening.settings import Learn, Settings
@@ -39,7 +39,9 @@ TASK = "long_view"
 
 @dataclass(frozen=True)
 class QualityModel:
-    """Where it is, what it learned from, and ``auc``: of long views of held-out days against views that were not."""
+    """Where it is, what it learned from, and ``auc``: of long views of held-out days against views that were not.
+    ``notes``: days between the first and the last that it did not learn from.
+    """
 
     path: Path
     rows: int
@@ -48,6 +50,7 @@ class QualityModel:
     first: str
     last: str
     auc: float
+    notes: tuple[str, ...] = ()
 
 
 def train_quality(
@@ -79,7 +82,8 @@ def train_quality(
     measured = auc(y, score[row], weights)
     n_trees = booster.current_iteration() if booster.best_iteration <= 0 else booster.best_iteration
     first, last = (str(days[at].day) for at in (0, -1))
-    return QualityModel(path, len(train.features), len(valid.features), n_trees, first, last, measured)
+    notes = tuple(holes(days, settings.missing_days))
+    return QualityModel(path, len(train.features), len(valid.features), n_trees, first, last, measured, notes)
 
 
 def _two_rows(rows: LearningRows) -> tuple[Array, Array, Array]:

@@ -71,6 +71,12 @@ class Life:
         return self.there[0][0] if self.there is not None and self.there[1] == UPLOAD else None
 
     @property
+    def said_ms(self) -> int:
+        """The moment of the newest upload or edit: its columns are of then. Of a work that has one."""
+        moments = [moment[0] for moment, _ in self.columns.values()]
+        return max(moments if self.uploaded_ms is None else [*moments, self.uploaded_ms])
+
+    @property
     def gone(self) -> bool:
         """Whether it was deleted, or is blocked itself."""
         deleted = self.there is not None and self.there[1] == DELETE

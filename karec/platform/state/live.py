@@ -30,8 +30,8 @@ NOT_BEGUN = "the state store could not be read yet"
 
 _log = logging.getLogger("karec.live")
 
-Take = Callable[[LiveWorks, Changed, int], None]
-"""Puts works into what requests search, and hides others: (works, what changed, the moment in ms)."""
+Take = Callable[[LiveWorks, Changed], None]
+"""Puts works into what requests search, and hides others."""
 
 
 class Live:
@@ -53,7 +53,7 @@ class Live:
         self._reader: StateReader | None = None
         self._waiting: deque[tuple[Events, Cursor]] = deque()
         self._counted: Counter[str] = Counter()
-        self._changed_ms = folded.base.time_ms
+        self._behind: str | None = None  # why the store has not taken what happened
         self._looking = Lock()  # the tail, what is since the base, the index
         self._moving = Lock()  # ``_works``, which a look and a fold both replace
 
@@ -64,7 +64,9 @@ class Live:
         return writers + self._counted + self._since.counts
 
     def view(self, user: int) -> tuple[LiveView, str | None]:
-        """What is known of ``user`` and of works, and why it is less than it should be."""
+        """What is known of ``user`` and of works, and why it is less than it should be: the store did not answer, or
+        did not take the newest events.
+        """
         reader, works = self._reader, self._works
         nobody = LiveView(None, works, self._folded.counters)
         if reader is None:
@@ -74,10 +76,19 @@ class Live:
         except Unavailable as error:
             self._counted["reads that failed"] += 1
             return nobody, str(error)
-        return LiveView(state, works, self._folded.counters), None
+        return LiveView(state, works, self._folded.counters), self._behind
 
     def follow(self) -> int:
         """Takes what the log has, and returns how many events the store took. Unavailable: the rest waits for it."""
+        try:
+            n = self._follow()
+        except Exception as error:
+            self._behind = str(error)
+            raise
+        self._behind = None
+        return n
+
+    def _follow(self) -> int:
         if self._reader is None:
             self._begin()
         self.look()
@@ -93,16 +104,15 @@ class Live:
         """Takes what the log has, and lets uploads, edits, deletions and blocks act; the store is not asked."""
         with self._looking:
             while self._reader and len(self._waiting) < MOST_WAITING and len(events := self._tail.poll(AT_ONCE)):
-                self._let_live(events)
                 self._waiting.append((events, self._tail.cursor))
+                self._let_live(events)
 
     def _begin(self) -> None:
         """Reads what the store knows of works, once it is up with the log."""
-        self._writer = StateWriter(self._store, self._folded)
-        self._tail = self._catch_up()
+        self._writer, self._tail = self._caught_up(Counter())
         reader = StateReader(self._store, self._folded)
         lives = Lives.all_of(self._store, self._counted)
-        self._change(lives, self._folded.base.time_ms)
+        self._change(lives)
         letter = records.WORK_COUNTERS
         keys = [key for key, _ in self._store.scan(letter, bytes([letter[0] + 1]))]
         ids = np.array(sorted(map(records.id_of, keys)), np.int64)
@@ -112,25 +122,26 @@ class Live:
         reader.user(-1).was_shown(ids[:1])  # compiled here, so that no request waits for it
         self._reader = reader
 
-    def _catch_up(self) -> EventTail:
+    def _caught_up(self, counts: Counter[str]) -> tuple[StateWriter, EventTail]:
+        """A writer that took all that the store lacked of the log. Unavailable: the store took a part of it, and no
+        writer goes on from there but one that begins at the store's cursor.
+        """
         while True:
-            tail = EventTail(self._log, self._writer.cursor)
+            writer = StateWriter(self._store, self._folded, counts)
+            tail = EventTail(self._log, writer.cursor)
             try:
-                while self._writer.follow(tail):
+                while writer.follow(tail):
                     pass
             except Conflict:  # another process was quicker, and went on from there
-                counts = self._writer.counts
-                self._writer = StateWriter(self._store, self._folded, counts)
                 continue
-            return tail
+            return writer, tail
 
     def _fold(self, events: Events, cursor: Cursor) -> None:
         if not self._writer.cursor.covers(cursor):
             try:
                 self._writer.apply(events, cursor.joined(self._writer.cursor))
             except Conflict:  # of another process, or the store came back with older contents
-                self._writer = StateWriter(self._store, self._folded, self._writer.counts)
-                self._catch_up()
+                self._writer, _ = self._caught_up(self._writer.counts)
         moved = np.unique(events.item_id[np.isin(events.kind, FOLDED) & (events.item_id >= 0)])
         if len(moved) and self._reader is not None:
             counters = self._reader.works(moved)
@@ -141,13 +152,12 @@ class Live:
         """Uploads, edits, deletions and blocks act before the store has them; they may come again."""
         lives = of_lives(events)
         if len(lives):
-            self._change(self._since.lives.step(lives, Counter()), int(lives.time_ms.max()))
+            self._change(self._since.lives.step(lives, Counter()))
 
-    def _change(self, newer: Lives, time_ms: int) -> None:
+    def _change(self, newer: Lives) -> None:
         changed = self._since.step(newer)
         with self._moving:  # a request pins the index first: it finds no work that is not here
             self._works = self._since.over(self._works)
-        self._changed_ms = max(self._changed_ms, time_ms)
         self._put(changed)
 
     def put_edited_again(self) -> None:
@@ -161,7 +171,7 @@ class Live:
 
     def _put(self, changed: Changed) -> None:
         try:
-            self._take(self._works, changed, self._changed_ms)
+            self._take(self._works, changed)
         except (KarecError, ValueError) as error:  # of a tower or an index: what was there serves on
             self._counted["works that could not be put in"] += len(changed.rows)
             _log.warning("%s", one_line(f"{len(changed.rows)} works could not be put in: {error}"))

@@ -20,7 +20,7 @@ from karec.types import Array
 NumberOf = Callable[[str, str], int]
 """(column, text) → the number of a category's value; −1 for one that nobody knows."""
 Refuse = Callable[[Mapping[str, Value], int], str]
-"""(an upload's columns, its moment) → why it is not taken; "" where it is."""
+"""(an upload's columns, the work's number) → why it is not taken; "" where it is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,12 +78,13 @@ class LiveWorks:
 
 @dataclass(frozen=True, eq=False)
 class Changed:
-    """What an index must take over: works to put in, by their rows in ``added``; works to hide, and those that were
-    hidden and are not any more. ``names`` {work: its id on the platform}, where it says one. ``adjusted`` {"scale" or
-    "offset": {work: the newest}}.
+    """What an index must take over: works to put in, by their rows in ``added``, each with the moment ``time_ms`` of
+    its newest upload or edit; works to hide, and those that were hidden and are not any more. ``names`` {work: its id
+    on the platform}, where it says one. ``adjusted`` {"scale" or "offset": {work: the newest}}.
     """
 
     rows: Array
+    time_ms: Array
     hidden: Array
     back: Array
     names: Mapping[int, int | str]
@@ -94,9 +95,9 @@ class WorksSince:
     """Keeps ``added`` and ``gone`` as lives change. One thread calls it. ``counts``: uploads that were not taken, by
     reason.
 
-    A work is added when its newest word is an upload that ``refuse`` takes and the base lacks it; a work of the base
-    that was edited since is added too, and stands for itself. What lives say of columns that the base lacks is passed
-    over; what they lack is missing.
+    A work is added when its newest word is an upload that ``refuse`` takes and the base lacks it; one that ``refuse``
+    does not take any more, after an edit, is hidden. A work of the base that was edited since is added too, and stands
+    for itself. What lives say of columns that the base lacks is passed over; what they lack is missing.
     """
 
     def __init__(self, base: Snapshot, number_of: NumberOf, refuse: Refuse) -> None:
@@ -115,17 +116,20 @@ class WorksSince:
             for table in (self.base.works, self.table):
                 touched.update(table.ids[np.isin(table[CREATOR], np.array(creators, np.int64))].tolist())
             touched.update(work for work in self.gone if self._said_maker(work) in creators)
+        there = {*self.table.ids.tolist()}
         works = np.array(sorted(touched), np.int64)
         in_base = dict(zip(works.tolist(), self.base.works.lookup(works).tolist(), strict=True))
         ids, rows, hidden = list[int](), list[dict[str, Any]](), list[int]()
         for work in works.tolist():
             life = self.lives.works.get(work, Life())
-            values = self._values(life, in_base[work])
+            values = self._values(work, life, in_base[work])
             if life.gone or self._is_blocked(values, in_base[work]):
                 hidden.append(work)
             elif values is not None:
                 ids.append(work)
                 rows.append(values)
+            elif in_base[work] < 0 and work in there:
+                hidden.append(work)
         back = np.array(sorted((self.gone & {*works.tolist()}) - {*hidden}), np.int64)
         self.gone = (self.gone - {*works.tolist()}) | {*hidden}
         said = {work: self.lives.works[work].columns.get(ID, (NEVER, None))[1] for work in ids if work in newer.works}
@@ -136,19 +140,24 @@ class WorksSince:
         }
         others = ~np.isin(self.table.ids, works)
         if not ids and others.all():
-            return Changed(np.empty(0, np.int64), np.array(hidden, np.int64), back, names, adjusted)
+            nothing = np.empty(0, np.int64)
+            return Changed(nothing, nothing, np.array(hidden, np.int64), back, names, adjusted)
         columns = {
             name: np.append(self.table[name][others], _cells([row.get(name) for row in rows], name, column.dtype))
             for name, column in self.base.works.columns.items()
         }
         self.table = Table(np.concatenate([self.table.ids[others], np.array(ids, np.int64)]), columns)
         rows_put = np.arange(len(self.table) - len(ids), len(self.table))
-        return Changed(rows_put, np.array(hidden, np.int64), back, names, adjusted)
+        return Changed(rows_put, self._said_ms(rows_put), np.array(hidden, np.int64), back, names, adjusted)
 
     def edited(self) -> Changed:
         """The works of the base that are added, to be put in once more."""
-        nothing = np.empty(0, np.int64)
-        return Changed(np.flatnonzero(self.base.works.lookup(self.table.ids) >= 0), nothing, nothing, {}, {})
+        nothing, rows = np.empty(0, np.int64), np.flatnonzero(self.base.works.lookup(self.table.ids) >= 0)
+        return Changed(rows, self._said_ms(rows), nothing, nothing, {}, {})
+
+    def _said_ms(self, rows: Array) -> Array:
+        """(M,) the newest upload or edit of the works in these rows."""
+        return np.array([self.lives.works[work].said_ms for work in self.table.ids[rows].tolist()], np.int64)
 
     def over(self, works: LiveWorks) -> LiveWorks:
         """``works`` with what is here now."""
@@ -160,7 +169,7 @@ class WorksSince:
         came = added if new.all() else _snapshot_of(self.base, self.table.take(new))
         return replace(works, added=added, came=came, gone=gone, batches=works.batches + 1)
 
-    def _values(self, life: Life, row: int) -> dict[str, Any] | None:
+    def _values(self, work: int, life: Life, row: int) -> dict[str, Any] | None:
         """The cells of a work; None where it is not added: of the base and not edited, unknown, not taken."""
         if row >= 0:
             edited = life.values(self.base.time_ms)
@@ -172,7 +181,7 @@ class WorksSince:
             self.counts["edit of an unknown work"] += life.there is None and bool(life.columns)
             return None
         values = life.values()
-        why = self._refuse(values, life.uploaded_ms)
+        why = self._refuse(values, work)
         if why:
             self.counts[why] += 1
             return None
@@ -191,15 +200,22 @@ class WorksSince:
 
     def _is_blocked(self, values: Mapping[str, Any] | None, row: int) -> bool:
         """Whether all works of its creator are blocked."""
-        maker: Any = (values or {}).get(CREATOR)
-        if maker is None and row >= 0 and CREATOR in self.base.works.columns:
-            maker = self.base.works[CREATOR][row]
-        word = self.lives.creators.get(int(maker)) if isinstance(maker, int | np.integer) else None
+        if CREATOR not in self.base.works.columns:
+            return False
+        maker = (values or {}).get(CREATOR)
+        if maker is None and row >= 0:
+            maker = self.base.works[CREATOR][row].item()
+        word = self.lives.creators.get(self._maker(maker))
         return word is not None and word[1] == BLOCK
 
-    def _said_maker(self, work: int) -> Value:
+    def _said_maker(self, work: int) -> int:
         """Who made a work, as its life says."""
-        return self.lives.works.get(work, Life()).columns.get(CREATOR, (NEVER, None))[1]
+        said = self.lives.works.get(work, Life()).columns.get(CREATOR, (NEVER, None))[1]
+        return self._maker(self._numbered({CREATOR: said}).get(CREATOR))
+
+    def _maker(self, value: Any) -> int:
+        """A creator's number as the column has it."""
+        return int(_cell(value, CREATOR, self.base.works[CREATOR].dtype))
 
 
 def _factor(life: Life, name: str) -> float:
@@ -223,7 +239,7 @@ def _cells(values: list[Any], name: str, dtype: np.dtype[Any]) -> Array:
 
 def _cell(value: Any, name: str, dtype: np.dtype[Any]) -> Any:
     if dtype.kind == "f":
-        fits = isinstance(value, int | float) and abs(value) <= np.finfo(dtype).max
+        fits = isinstance(value, int | float) and abs(value) <= float(np.finfo(dtype).max)
         return value if fits else np.nan
     if dtype.kind == "b":
         return bool(value)

@@ -19,6 +19,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from karec.errors import DataError
 from karec.kernels.folds import grouped
 from karec.platform.event_log.events import NONE, Events
 from karec.platform.event_log.tail import Cursor, EventTail
@@ -58,8 +59,14 @@ class StateWriter:
 
     @property
     def cursor(self) -> Cursor:
-        """How far in the log the store is."""
-        return Cursor() if self._was is None else Cursor.of_bytes(self._was)
+        """How far in the log the store is. DataError: the store's cursor is damaged."""
+        try:
+            return Cursor() if self._was is None else Cursor.of_bytes(self._was)
+        except ValueError as error:
+            raise DataError(
+                f"the state store does not say how far in the log it is ({error}): begin an empty store and rebuild it "
+                "from the event log"
+            ) from error
 
     def follow(self, tail: EventTail, most: int = AT_ONCE) -> int:
         """Takes what ``tail`` has next, up to about ``most`` events, and returns how many; 0 when nothing is new."""

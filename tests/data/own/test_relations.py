@@ -78,3 +78,20 @@ def test_a_relation_names_its_columns(shop, read):
     write_log(shop, shop_rows(3), head=HEAD, name="follows")
     with pytest.raises(DataError, match=r"follows\.csv: relations\.follows\.columns\.user: no column 'who'"):
         read(shop)
+
+
+FRIENDS = '[relations.friends]\npath = "friends.csv"\ncolumns = { user = "who", to = "whom" }\n'
+
+
+def test_a_friend_of_oneself_and_pairs_of_unknown_users_bind_nobody_and_are_counted(shop, read):
+    (shop / "data.toml").write_text(TOML.format(ending="csv") + ITEMS + FRIENDS)
+    friends = [("c-01", "c-02"), ("c-01", "c-01"), ("c-02", "c-02"), ("ghost", "c-02"), ("c-02", "ghost")]
+    write_log(shop, friends, head=("who", "whom"), name="friends")
+    found = read(shop)
+    (table,) = [table for table in found.report.tables if table.name == "relations.friends"]
+    assert (table.rows, table.kept, dict(table.bad)) == (5, 2, {})
+    assert {why: (each.count, each.places[0]) for why, each in table.left_out.items()} == {
+        "column 'who': no user of the log": (1, "friends.csv:5"),
+        "who and whom are one user": (2, "friends.csv:3"),
+    }
+    assert {who for who, _ in pairs_of(found, "friends")} == {"c-01", "c-02"}  # an unknown friend may be a creator

@@ -82,6 +82,15 @@ def test_days_after_until_are_not_read(trained, copy):
     assert (copy.parent / "quality.onnx").read_bytes() == before
 
 
+def test_a_day_without_outcomes_is_told(trained, copy):
+    assert trained[1].notes == ()
+    copy.write_text(copy.read_text().replace("until = 2026-10-02", "until = 2026-10-04"))
+    shutil.rmtree(copy.parent / "outcomes" / "day=2026-10-03")
+    model = train_quality(read_settings(copy), copy)
+    assert model.last == "2026-10-04"
+    assert model.notes == ("2026-10-03 is left out: it has no outcomes, or no uploads",)
+
+
 def rewritten(copy, change):
     """Outcomes of the first day, changed."""
     path = copy.parent / "outcomes" / "day=2026-10-01" / "part-0.parquet"

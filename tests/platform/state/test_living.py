@@ -1,0 +1,70 @@
+"""What follows a log goes on from where the store is, whatever the store did meanwhile."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from event_platform import HEAD, START, USERS, WORKS, platform
+
+from karec.errors import Unavailable
+from karec.platform.event_log.events import Events
+from karec.platform.event_log.writer import EventLogWriter
+from karec.platform.state.folded import Folded
+from karec.platform.state.live import Live
+from karec.platform.state.live_works import WorksSince
+from karec.platform.state.memory import MemoryStore
+from karec.platform.state.rebuilding import catch_up
+from karec.platform.state.saving import HIGHEST, LOWEST
+from karec.platform.state.store import CURSOR
+from karec.platform.state.writer import StateWriter
+
+FOLDED = Folded(platform(), HEAD)
+
+
+class Failing(MemoryStore):
+    """A store that takes ``left`` more commits, and then is gone until it is told otherwise."""
+
+    left = 1 << 60
+
+    def commit(self, entries, was):
+        if not self.left:
+            raise Unavailable("gone")
+        super().commit(entries, was)
+        self.left -= 1
+
+    def lose_all(self):
+        self.commit(dict.fromkeys(key for key, _ in self.scan(LOWEST, HIGHEST)), self.read([CURSOR])[0])
+
+
+def shown(first: int) -> Events:
+    number = np.arange(first, first + 10)
+    some = {"user_id": USERS[number % len(USERS)], "item_id": WORKS[number % len(WORKS)], "labels": 1}
+    return Events.of("exposure", source=1, number=number, time_ms=START, **some)
+
+
+def entries(store) -> dict[bytes, bytes]:
+    return {key: value for key, value in store.scan(LOWEST, HIGHEST) if key != CURSOR}
+
+
+@pytest.mark.parametrize("commits", [0, 1, 3])
+def test_a_store_that_comes_back_empty_and_is_gone_again_while_it_is_filled_loses_nothing(
+    tmp_path, monkeypatch, commits
+):
+    monkeypatch.setattr(StateWriter.follow, "__defaults__", (10,))  # a part at a time
+    store, log = Failing(), tmp_path / "log"
+    with EventLogWriter(log, HEAD, part_events=10) as writer:
+        since = WorksSince(FOLDED.base, lambda column, text: -1, lambda columns, number: "")
+        live = Live(store, FOLDED, log, since, lambda works, changed: None, None)
+        for first in range(0, 50, 10):
+            writer.append(shown(first), START + 1)
+        live.follow()
+        store.lose_all()
+        writer.append(shown(50), START + 1)
+        store.left = commits
+        with pytest.raises(Unavailable, match="gone"):
+            live.follow()
+        store.left = 1 << 60
+        live.follow()
+    rebuilt = MemoryStore()
+    catch_up(rebuilt, FOLDED, log)
+    assert entries(store) == entries(rebuilt)
