@@ -9,6 +9,7 @@ PIP_ARGS ?=
 TESTS ?= tests
 WORKERS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
 CASES ?= 500
+HOURS ?= 24
 SEED ?=
 MUTANTS ?= 0
 ROOMS ?=
@@ -23,7 +24,7 @@ NATIVE_BUILD := build/native
 BUILT_FROM := $(shell find native kernels -path native/tests -prune -o -type f \( -name '*.?pp' -o -name '*.[ch]' -o -name '*.inc' -o -name '*.pyx' -o -name '*.pxi' -o -name CMakeLists.txt \) -print)
 BUILT_BY := pyproject.toml setup.py CMakeLists.txt
 
-.PHONY: help demo test test-python test-native test-packages sanitize fuzz fuzz-bundle fuzz-cascades kill-writers damage-data mutants mutants-native bench check ruff mypy imports clang-format clang-tidy typed clean
+.PHONY: help demo test test-python test-native test-packages sanitize fuzz fuzz-bundle fuzz-cascades kill-writers soak damage-data mutants mutants-native bench check ruff mypy imports clang-format clang-tidy typed clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -63,6 +64,12 @@ fuzz-bundle: $(VENV)/.dev  ## bundles whose parts are altered at random, with ha
 
 fuzz-cascades: $(VENV)/.dev  ## random cascades: no work is lost, invented or doubled between steps (CASES=500 SEED=…)
 	$(BIN)/python tests/many_cascades.py $(CASES) $(SEED)
+
+soak: $(VENV)/.dev build/demo/karec.toml  ## a simulated day of traffic, uploads, refreshes and two model changes (HOURS=24)
+	OMP_NUM_THREADS=1 $(BIN)/python bench/soak.py build/demo --hours $(HOURS)
+
+build/demo/karec.toml: $(VENV)/.run
+	$(BIN)/karec demo --out build/demo
 
 kill-writers: $(VENV)/.dev  ## a writer of the event log and its state store, killed at 200 moments
 	KAREC_KILLED_LOGS=25 $(BIN)/pytest tests/platform/state/test_killed_writers.py -q

@@ -22,7 +22,8 @@ class Uploads:
         spaces = [(PRERANK, bundle.index), (RECALL, bundle.recall_index)]
         towers = [(space, index, bundle.item_tower_of(space)) for space, index in spaces if index is not None]
         self._spaces = [(*each, space_id_of(each[2].path)) for each in towers]
-        missing = sorted(bundle.index.columns.keys() - served_columns(bundle.snapshot).keys())
+        self._columns = (*bundle.index.columns,)  # asked once: each time after a write all rows are copied
+        missing = sorted({*self._columns} - served_columns(bundle.snapshot).keys())
         if missing:
             raise BundleError(
                 f"{bundle.path}: the index has the columns {missing}, works lack them: no upload can fill"
@@ -41,7 +42,7 @@ class Uploads:
             items = self._encoder.encode_items(works.added, rows, changed.time_ms[begin : begin + BATCH])
             for space, index, tower, space_id in self._spaces:
                 (vectors,) = tower.run(items, "item_vector")
-                columns = {name: served[name][rows] for name in index.columns} if space is PRERANK else {}
+                columns = {name: served[name][rows] for name in self._columns} if space is PRERANK else {}
                 index.upsert(ids[rows], vectors, columns, tower.model_version, space_id)
         for name, factors in changed.adjusted.items():
             if factors:

@@ -64,7 +64,8 @@ def refresh(bundle, now):
 
 
 def vectors(index, ids):
-    return index.embeddings(index.lookup(ids))
+    with index.pinned() as view:  # a thread writes
+        return view.embeddings(view.lookup(ids))
 
 
 def towers_say(bundle, ids, now, space):
