@@ -61,6 +61,6 @@ def told(capsys):
 def test_one_more_feed_of_a_kind_is_a_table_with_its_items_columns(job, scene, column, capsys):
     user = "10000001"
     assert cli.main(["recommend", "--config", str(job / "karec.toml"), "--user", user, "--scene", scene]) == 0
-    shown = capsys.readouterr().out
+    shown = " ".join(capsys.readouterr().out.split())  # a title breaks where its table is narrow
     assert f"scene {scene}" in shown
     assert column in shown
