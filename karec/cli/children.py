@@ -138,18 +138,24 @@ class Child:
         """Of a death: the signal, or the status and the last line that it wrote."""
         if status < 0:
             return f"killed by {signal.Signals(-status).name}"
-        with self.log.open("rb") as log:
-            log.seek(max(log.seek(0, os.SEEK_END) - SAID, self._from))
-            lines = log.read().decode(errors="replace").split("\n")
+        try:
+            with self.log.open("rb") as log:
+                log.seek(max(log.seek(0, os.SEEK_END) - SAID, self._from))
+                lines = log.read().decode(errors="replace").split("\n")
+        except OSError:  # somebody removed it
+            lines = []
         said = next((line.strip() for line in reversed(lines) if line.strip()), "without a word")
         return f"ended with {status}: {said}"
 
     def _cut_log(self) -> None:
-        """The child appends, so that a log which is emptied goes on from its begin."""
-        if self.log.stat().st_size > MOST_BYTES:
-            shutil.copyfile(self.log, self.log.with_suffix(".log.1"))
-            os.truncate(self.log, 0)
-            self._from = 0
+        """The child appends, so that a log which is emptied goes on from its begin. One that somebody moved away, or
+        that a full disk has no room to copy, stays as it is: the child runs on.
+        """
+        with suppress(OSError):
+            if self.log.stat().st_size > MOST_BYTES:
+                shutil.copyfile(self.log, self.log.with_suffix(".log.1"))
+                os.truncate(self.log, 0)
+                self._from = 0
 
 
 def back_off(failures: int) -> float:

@@ -9,7 +9,7 @@ from threading import Event, Lock, Thread
 from typing import Protocol
 
 from karec.bundle import Bundle
-from karec.errors import KarecError, one_line
+from karec.errors import one_line
 from karec.refresh.following import LibraryFollower
 
 LOOK_S = 0.5  # so often the library's folder is looked at
@@ -40,10 +40,14 @@ class Refreshed:
         and tried again at the next call: what served serves on.
         """
         with self._adding:
+            before = self._follower.works
             try:
-                if self._follower.catch_up(bundle):
-                    added()
-            except (KarecError, OSError, ValueError) as error:
+                try:
+                    self._follower.catch_up(bundle)
+                finally:  # shards before one that is damaged are in the index too
+                    if self._follower.works != before:
+                        added()
+            except Exception as error:  # of a shard, a tower, the disk: the thread that looks outlives it
                 if str(error) != self._why:
                     _log.warning("%s", one_line(f"refreshed vectors are not taken: {error}"))
                 self._why = str(error)

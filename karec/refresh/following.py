@@ -19,7 +19,8 @@ TRIES = 8  # where works are removed while a shard is written
 class LibraryFollower:
     """Adds the shards of a bundle's library to the bundle's index, each once, in their order. One thread at a time.
 
-    A new follower, or another bundle than last time, begins with the oldest shard that is there. Works that the index
+    A new follower, another bundle than last time, or a library that was removed and is made anew: it begins with the
+    oldest shard that is there. Works that the index
     does not hold, as those that were removed since, stay out. When the last row of an earlier model version is gone,
     the works are put into lists again, where they were in lists.
     """
@@ -36,7 +37,10 @@ class LibraryFollower:
         if self._bundle is None or self._bundle() is not bundle:
             self._bundle, self._after = weakref.ref(bundle), (0, 0)
         before = self.works
-        new = [each for each in shards_in(library_of(bundle.path)) if (each.round, each.number) > self._after]
+        there = shards_in(library_of(bundle.path))
+        if not there or (there[-1].round, there[-1].number) < self._after:  # somebody removed them: rounds begin at 1
+            self._after = (0, 0)
+        new = [each for each in there if (each.round, each.number) > self._after]
         spaces = spaces_of(bundle.path) if new else {}  # which reads towers
         for shard in new:
             with suppress(FileNotFoundError):  # retired meanwhile: a later round has its works

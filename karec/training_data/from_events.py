@@ -1,7 +1,10 @@
 """A dataset that goes on with what an event log holds: more exposures with labels, and the newest day to measure on.
 
 Exposures  Those that the data lack and whose user and work the data hold. A label or a play that came later belongs to
-           the user's last exposure of the work before it; one without is left out, and counted.
+           the user's last exposure of the work before it; one without, or of one that is left out, is left out, and
+           counted. So is one that came on
+           the newest day and belongs to an exposure before it: no row of that day may know it, and a bundle of the
+           moment at which the day begins leaves it to the state store, which would count it once more.
 Days       The newest day, the 24 hours that end with the last exposure, is measured on; the last day before it that
            has exposures is validation; everything before is training.
 Cost       O(M log M) for M exposures; memory: the log's events since the snapshot.
@@ -50,6 +53,8 @@ def with_events(dataset: Dataset, folder: Path) -> Dataset:
         )
     events = read_events(folder, dataset.snapshot.time_ms, LATEST_MS)
     shown = events.take(events.kind == EXPOSURE)
+    later = events.take((events.kind == LABEL) | (events.kind == PLAY))
+    of = _exposure_of(shown, later)  # of all that were shown: what is said of one that is left out is said of no other
     counts = {
         "of users that the data do not hold": dataset.snapshot.users.lookup(shown.user_id) < 0,
         "of works that the data do not hold": dataset.snapshot.works.lookup(shown.item_id) < 0,
@@ -63,15 +68,18 @@ def with_events(dataset: Dataset, folder: Path) -> Dataset:
         kept &= ~bad
     if not kept.any():
         raise DataError(f"{folder}: none of {len(shown):,} exposures can teach. {'; '.join(left_out)}".rstrip(". "))
+    train_until, valid_until = _cuts(folder, np.sort(np.append(dataset.exposures.time_ms, shown.time_ms[kept])))
+    without = (of < 0) | ~kept[of]
+    too_late = ~without & (shown.time_ms[of] < valid_until) & (later.time_ms >= valid_until)
+    for said, why in ((without, "without an exposure before that teaches"), (too_late, "on the newest day of exposures before it")):
+        if said.any():
+            left_out.append(f"event log: {int(said.sum()):,} labels and plays {why}, left out")
+    teaches = ~(without | too_late)
+    place = np.cumsum(kept) - 1  # of those that are kept, among themselves
+    more = _exposures(dataset, head, shown.take(kept), later.take(teaches), place[of[teaches]])
     shown = shown.take(kept)
-    later = events.take((events.kind == LABEL) | (events.kind == PLAY))
-    of = _exposure_of(shown, later)
-    if (of < 0).any():
-        left_out.append(f"event log: {int((of < 0).sum()):,} labels and plays without an exposure before, left out")
-    more = _exposures(dataset, head, shown, later.take(of >= 0), of[of >= 0])
     exposures = _in_order(dataset.exposures, more)
     told = f"event log {folder}: {len(shown):,} exposures beside {len(dataset.exposures):,} of the data"
-    train_until, valid_until = _cuts(folder, exposures.time_ms)
     found = replace(dataset, exposures=exposures, train_until_ms=train_until, valid_until_ms=valid_until)
     _check_newest_day(folder, found)
     begins = np.datetime64(valid_until, "ms")

@@ -125,6 +125,20 @@ def test_a_log_that_is_too_long_goes_aside(child, waits):
     assert one.log.with_suffix(".log.1").stat().st_size == MOST_BYTES + 1 and one.log.stat().st_size == 0
 
 
+def test_a_log_that_somebody_moved_away_is_no_death_and_hides_none(child, waits):
+    one = child(*waits)
+    one.look(0.0)
+    one.log.unlink()
+    assert not one.look(1.0) and one.pid is not None
+    one.stop()
+    other = child("recommend")
+    other.look(0.0)
+    os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
+    other.log.unlink()
+    assert other.look(0.0)
+    assert (other.last, other.deaths, other.next_s) == ("ended with 2: without a word", 1, 1.0)
+
+
 def test_children_of_a_killed_parent_end(waits, tmp_path):
     program = (
         "import sys, time; from pathlib import Path; from karec.cli.children import Child\n"

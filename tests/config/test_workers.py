@@ -11,6 +11,7 @@ from small_bundle import write_next_run
 import karec
 from karec.bundle import Bundle
 from karec.bundle.spaces import PRERANK, RECALL
+from karec.config.refreshed import Refreshed
 from karec.refresh.pace import Pace
 from karec.refresh.roll_in import roll_in
 from karec.refresh.rolling import refreshing
@@ -164,6 +165,40 @@ def test_a_damaged_shard_is_told_once_and_what_served_serves_on(worker, now, cap
     assert len(told) == 1 and str(path) in told[0]
     assert len(ask(live, USER, time_ms=now))
     np.testing.assert_array_equal(vectors(bundle_of(live).index, ids), was)
+
+
+def test_a_damaged_shard_takes_no_edit_back(worker, now):
+    live = worker()
+    bundle = bundle_of(live)
+    live.close()
+    refresh(bundle, now + HOUR)
+    first, *_, last = shards_in(library_of(bundle.path))
+    edited = int(first.index(PRERANK.index).ids[0])
+    damaged = next(iter(last.path.rglob("*.karec")))
+    damaged.chmod(0o644)
+    damaged.write_bytes(damaged.read_bytes()[:-9])
+    shards = bundle.path.parent / "library"
+    shards.rename(shards.with_name("aside"))
+    live = worker()
+    bundle = bundle_of(live)
+    live.record([{"kind": "edit", "work": edited, "columns": {"song_id": 77}}], now_ms=now)
+    was = vectors(bundle.index, [edited])
+    shards.with_name("aside").rename(shards)
+    live.follow_refresh()
+    other = first.index(PRERANK.index).ids[1:2]
+    np.testing.assert_array_equal(vectors(bundle.index, other), towers_say(bundle, other, now + HOUR, PRERANK))
+    np.testing.assert_array_equal(vectors(bundle.index, [edited]), was)
+
+
+def test_whatever_a_refresh_meets_the_thread_that_follows_it_goes_on(worker, now, caplog):
+    def broken():
+        raise RuntimeError("a tower fails")
+
+    live = worker()
+    bundle, refreshed = bundle_of(live), Refreshed()
+    refresh(bundle, now)
+    refreshed.catch_up(bundle, broken)
+    assert "refreshed vectors are not taken: a tower fails" in caplog.text
 
 
 def test_an_adjustment_reaches_all_workers_and_the_works_that_come_after_it(worker, now):

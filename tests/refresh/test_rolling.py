@@ -89,6 +89,20 @@ def test_who_follows_has_the_refreshed_vectors_and_the_means_of_kinds(bundle):
     np.testing.assert_array_equal(kind.embeddings(kind.lookup(made.ids)), made.embeddings(made.lookup(made.ids)))
 
 
+def test_a_library_that_was_removed_is_followed_from_its_new_beginning(bundle):
+    now, ids = now_of(bundle), bundle.snapshot.works.ids
+    follower = LibraryFollower()
+    refresh(bundle, now)
+    refresh(bundle, now, 2)
+    follower.catch_up(bundle)
+    shutil.rmtree(library_of(bundle.path))
+    assert refresh(bundle, now + HOUR_MS).number == 1
+    assert follower.catch_up(bundle) == 40 and follower.catch_up(bundle) == 0
+    np.testing.assert_array_equal(
+        bundle.index.embeddings(bundle.index.lookup(ids)), towers_say(bundle, ids, now + HOUR_MS)
+    )
+
+
 def test_works_that_were_removed_stay_out(bundle):
     refresh(bundle, now_of(bundle))
     gone = bundle.snapshot.works.ids[:3]

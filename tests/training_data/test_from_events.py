@@ -102,6 +102,47 @@ def test_a_label_and_a_play_that_come_later_belong_to_the_last_exposure_of_the_w
     assert late.labels["click"].tolist() == [0, 0, 0]
 
 
+def test_what_came_on_the_newest_day_is_said_of_no_exposure_before_it(known, since, dataset):
+    moment, works = int(dataset.exposures.time_ms[-1]), dataset.snapshot.works.ids[:3].tolist()
+    like, late = np.uint64(1 << head_of(dataset).labels.index("like")), moment + 2 * DAY_MS
+    write(
+        since,
+        of_user_1("exposure", moment + 1, works, np.arange(3)),
+        of_user_1("label", moment + 2, works[0], 3, labels=like),
+        of_user_1("exposure", late, works[2], 4),
+        of_user_1("label", [late + 1] * 3, works, [5, 6, 7], labels=like),
+        of_user_1("play", late + 1, works[1], 8, play_ms=7_000),
+        of_user_1("exposure", late + 2, works[1], 9),
+        head=head_of(dataset),
+    )
+    found = with_events(known, since)
+    assert moment + 2 < found.valid_until_ms <= late
+    more = found.exposures.take(found.exposures.time_ms > moment)
+    assert dict(zip(zip(more.time_ms - moment, more.work_id, strict=True), more.labels["like"], strict=True)) == {
+        **{(1, works[0]): 1, (1, works[1]): 0, (1, works[2]): 0},
+        **{(2 * DAY_MS, works[2]): 1, (2 * DAY_MS + 2, works[1]): 0},
+    }
+    assert not more.play_ms.any()
+    told = "event log: 3 labels and plays on the newest day of exposures before it, left out"
+    assert told in found.notes
+
+
+def test_what_is_said_of_an_exposure_that_the_data_hold_is_said_of_no_other(dataset, tmp_path):
+    head, last = head_of(dataset), dataset.exposures.take(slice(-1, None))
+    before = replace(last, time_ms=last.time_ms - 1, labels={name: 0 * each for name, each in last.labels.items()})
+    moment, user, work = int(last.time_ms[0]), int(last.user_id[0]), int(last.work_id[0])
+    said = Events.of(
+        "label", source=8, number=1, time_ms=moment + 1, user_id=user, item_id=work,
+        labels=np.uint64(1 << head.labels.index("like")),
+    )  # fmt: skip
+    shown = Events.joined([events_of(before, head), events_of(last, head)])
+    shown = replace(shown, number=np.arange(2, dtype=np.uint64))
+    found = with_events(dataset, write(tmp_path / "events", shown, said, head=head, now_ms=moment + 1))
+    row = np.flatnonzero((found.exposures.time_ms == moment - 1) & (found.exposures.user_id == user))
+    assert found.exposures.work_id[row].tolist() == [work] and found.exposures.labels["like"][row].tolist() == [0]
+    assert "event log: 1 labels and plays without an exposure before that teaches, left out" in found.notes
+
+
 def test_users_and_works_that_the_data_do_not_hold_are_left_out_and_counted(known, since, dataset):
     moment, work = int(dataset.exposures.time_ms[-1]) + 1, int(dataset.snapshot.works.ids[0])
     strange = Events.of("exposure", source=9, number=1, time_ms=moment, user_id=10**9, item_id=work)
