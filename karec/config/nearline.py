@@ -69,7 +69,7 @@ class Nearline:
 
     def of(self, bundle: Bundle) -> Since:
         """What happened since ``bundle`` was made. DataError: the store is of other labels or scenes. One that cannot
-        be read is waited for.
+        be read is waited for; Unavailable where another bundle serves with what it said: blocked works would be back.
         """
         since = WorksSince(bundle.snapshot, _numbers(bundle), self._refuse)
         folded = Folded(bundle.snapshot, self._head)
@@ -80,6 +80,8 @@ class Nearline:
                 live.follow()
             except (Unavailable, OSError) as error:
                 self._failed(error)
+                if not live.begun and self._since is not None and self._since.live.begun:
+                    raise Unavailable(f"the state store cannot say what became of works: {error}") from error
         return Since(live, Happenings(bundle, self._head))
 
     def serve(self, since: Since) -> None:

@@ -4,7 +4,7 @@ import gc
 import resource
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from redis_server import PROGRAM, WHY_NOT, RedisServer
 import karec
 from karec.bundle import Bundle
 from karec.config.checking import config_mistakes
-from karec.errors import ConfigError, DataError
+from karec.errors import ConfigError, DataError, Unavailable
 from karec.features.encoder import USER_SIDE
 from karec.platform.event_log.events import Events
 from karec.platform.event_log.reader import read_events
@@ -238,6 +238,29 @@ def test_a_store_that_takes_a_tenth_of_a_second_is_waited_for_as_long_as_the_dea
         assert len(feed) and feed.degraded == (("request.state",) if degraded else ())
         failure = feed.trace.steps[0].failure
         assert (failure is not None and "the state store did not answer within 20 ms" in failure) == degraded
+
+
+def test_another_bundle_waits_for_the_store_and_brings_no_blocked_work_back(path, now, tmp_path):
+    pytest.importorskip("redis")
+    if PROGRAM is None:
+        pytest.skip(WHY_NOT)
+    redis = RedisServer(tmp_path)
+    path.write_text(path.read_text().replace('"state"', f'"{redis.url}"').replace("events =", f"{PATIENT}\nevents ="))
+    with karec.LiveCascade.from_config(path, None) as live:
+        blocked, later = ids_of(ask(live, USER, time_ms=now))[:2]
+        live.record([{"kind": "block", "work": blocked}], now_ms=now)
+        redis.stop()
+        path.write_text(path.read_text() + "\n")
+        with pytest.raises(Unavailable, match="the state store cannot say what became of works"):
+            live.reload()
+        live.record([{"kind": "block", "work": later}], now_ms=now)
+        assert not {blocked, later} & {*ids_of(ask(live, USER, time_ms=now))}
+        redis = RedisServer(tmp_path)
+        while not live.reloads.done:  # nobody tries a server again for a second after it failed
+            with suppress(Unavailable):
+                live.reload()
+        assert not {blocked, later} & {*ids_of(ask(live, USER, time_ms=now))}
+    redis.stop()
 
 
 def test_a_service_begins_without_its_store(path, now, tmp_path):

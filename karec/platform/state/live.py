@@ -63,6 +63,11 @@ class Live:
         writers = Counter() if self._reader is None else self._writer.counts + self._reader.counts
         return writers + self._counted + self._since.counts
 
+    @property
+    def begun(self) -> bool:
+        """Whether the store was read: before that nothing is known of what became of works."""
+        return self._reader is not None
+
     def view(self, user: int) -> tuple[LiveView, str | None]:
         """What is known of ``user`` and of works, and why it is less than it should be: the store did not answer, or
         did not take the newest events.
