@@ -24,7 +24,7 @@ NATIVE_BUILD := build/native
 BUILT_FROM := $(shell find native kernels -path native/tests -prune -o -type f \( -name '*.?pp' -o -name '*.[ch]' -o -name '*.inc' -o -name '*.pyx' -o -name '*.pxi' -o -name CMakeLists.txt \) -print)
 BUILT_BY := pyproject.toml setup.py CMakeLists.txt
 
-.PHONY: help demo test test-python test-native test-packages sanitize fuzz fuzz-bundle fuzz-cascades kill-writers soak damage-data mutants mutants-native bench check ruff mypy imports clang-format clang-tidy typed clean
+.PHONY: help demo test test-python test-native test-packages sanitize fuzz fuzz-bundle fuzz-cascades soak damage-data mutants mutants-native bench check ruff mypy imports clang-format clang-tidy typed clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -70,9 +70,6 @@ soak: $(VENV)/.dev build/demo/karec.toml  ## a simulated day of traffic, uploads
 
 build/demo/karec.toml: $(VENV)/.run
 	$(BIN)/karec demo --out build/demo
-
-kill-writers: $(VENV)/.dev  ## a writer of the event log and its state store, killed at 200 moments
-	KAREC_KILLED_LOGS=25 $(BIN)/pytest tests/platform/state/test_killed_writers.py -q
 
 damage-data: $(VENV)/.dev  ## every damage to every column of the data files that karec knows, a quarter of an hour
 	KAREC_DAMAGES=all $(BIN)/pytest tests/data/test_damaged_files.py -q

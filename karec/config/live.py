@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from karec.config.assemble import Cascade
 from karec.config.live_version import Version, named_by, open_version, replay_answered
-from karec.config.refreshed import Refreshed
+from karec.config.looking import Looking
+from karec.config.refreshed import LOOK_S, Refreshed
 from karec.config.watching import Watcher
 from karec.errors import one_line
 from karec.observer_queue import ObserverCounts
@@ -82,6 +83,7 @@ class LiveCascade:
         self._answered: defaultdict[str, deque[Request]] = defaultdict(lambda: deque(maxlen=KEPT_REQUESTS))
         self._watcher: Watcher | None = None
         self._refreshed = Refreshed()
+        self._looking = Looking(self, LiveCascade.follow_refresh, LOOK_S, "karec-refreshed")
 
     @classmethod
     def from_config(
@@ -100,7 +102,7 @@ class LiveCascade:
         live = cls(path, scene, version, nearline)
         live._add_refreshed(version)
         live._keep_up(version)
-        live._refreshed.begin(live)
+        live._looking.begin()
         if watch_seconds is not None:
             live._watcher = Watcher(live, path, watch_seconds)
         return live
@@ -189,7 +191,7 @@ class LiveCascade:
         """
         if self._watcher is not None:
             self._watcher.stop()
-        self._refreshed.stop()
+        self._looking.stop()
         with self._reloading:
             self._see_off()
             if self._serving is not None:

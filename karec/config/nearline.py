@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-import weakref
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event, Lock, Thread
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from karec._deadline import Deadline
 from karec.bundle import Bundle
 from karec.config.happened import Happenings, Recorded
 from karec.config.live_settings import LiveSettings
+from karec.config.looking import Looking
 from karec.errors import Unavailable, one_line
 from karec.ids import IdMap
 from karec.platform import schema
@@ -64,8 +64,7 @@ class Nearline:
         self._writing, self._following = Lock(), Lock()
         self._deadline = Deadline("the state store", settings.deadline_ms) if settings.on_a_server else None
         self._why = ""
-        self._ended = Event()
-        self._thread = Thread(target=_look, args=(weakref.ref(self), self._ended), name="karec-follow", daemon=True)
+        self._looking = Looking(self, Nearline.look, LOOK_S, "karec-follow")
 
     def of(self, bundle: Bundle) -> Since:
         """What happened since ``bundle`` was made. DataError: the store is of other labels or scenes. One that cannot
@@ -89,8 +88,7 @@ class Nearline:
         with self._following:
             self._since = since
             self._follow(since.live)
-        if not self._thread.is_alive():
-            self._thread.start()
+        self._looking.begin()
 
     def record(self, happened: Events | Iterable[Mapping[str, Any]], now_ms: int | None) -> Recorded:
         since = self._in_service()
@@ -118,9 +116,7 @@ class Nearline:
 
     def close(self) -> None:
         """Seals what was written, and lets the store go. Twice does nothing."""
-        self._ended.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._looking.stop()
         with self._writing, self._following:
             if self._writer is not None:
                 self._writer.close()
@@ -172,16 +168,6 @@ class Nearline:
         with self._following:
             if self._since is not None:
                 self._follow(self._since.live)
-
-
-def _look(nearline: weakref.ref[Nearline], ended: Event) -> None:
-    """Looks at the log until ``nearline`` is closed, or gone without."""
-    while not ended.wait(LOOK_S):
-        found = nearline()
-        if found is None:
-            return
-        found.look()
-        del found  # it is not kept while the thread waits
 
 
 def open_log(folder: Path, snapshot: Snapshot) -> Head:

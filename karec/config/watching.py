@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import weakref
 from collections.abc import Callable, Hashable
 from pathlib import Path
-from threading import Event, Thread
 from typing import Protocol
 
 from karec.config.live_version import named_by
+from karec.config.looking import Looking
 from karec.errors import one_line
 
 MOST_LOOKS = 64  # what was refused is tried again that late at most
@@ -31,26 +30,15 @@ class Watcher:
     def __init__(
         self, live: Reloadable, path: Path, seconds: float, wait: Callable[[float], bool | None] | None = None
     ) -> None:
-        self._live, self._path, self._seconds = weakref.ref(live), path, seconds
-        self._ended = Event()
-        self._wait = self._ended.wait if wait is None else wait
+        self._path = path
         self._refused: Hashable = None
         self._pause = self._left = 0  # in looks: between two tries of what was refused, and until the next one
-        self._thread = Thread(target=self._run, name="karec-watch", daemon=True)
-        self._thread.start()
+        self._looking = Looking(live, self._look, seconds, "karec-watch", wait)
+        self._looking.begin()
 
     def stop(self) -> None:
         """Wait until the thread has ended; a reload that has begun ends first."""
-        self._ended.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._wait(self._seconds):
-            live = self._live()
-            if live is None:
-                return
-            self._look(live)
-            del live  # it is not kept while the thread waits
+        self._looking.stop()
 
     def _look(self, live: Reloadable) -> None:
         named = named_by(self._path)

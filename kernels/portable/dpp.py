@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from karec.kernels.option_values import positive
 from karec.kernels.portable.arrays import Float64, Int64, check_indptr, indptr_input
 from karec.kernels.portable.dpp_problem import LEAST_SHARE, DppProblem, log_qualities, unit
+from karec.kernels.portable.facet_offsets import facet_offsets
 
 NO_TYPES = np.zeros(0, np.int64)
 
@@ -151,12 +152,7 @@ def _explain(
 ) -> None:
     """ρ_i of each item falls by ⟨φ_i, u⟩²."""
     dim = rows.shape[1]
-    offsets = np.zeros((len(weights), n_values))
-    for f in range(len(weights)):
-        for s in range(len(share)):
-            value = facets[f, counted[s]]
-            if value >= 0:
-                offsets[f, value] += weights[f] * share[s]
+    offsets = facet_offsets(facets, weights, counted, share, n_values)
     for i in range(len(rho)):
         dot = 0.0
         for f in range(len(weights)):

@@ -17,6 +17,7 @@ from karec.kernels.dpp_options import checked_facet_weights
 from karec.kernels.option_values import between, positive, positive_or_none
 from karec.kernels.portable.arrays import Float64, Int64, finite, float32_input, matrix_input
 from karec.kernels.portable.dpp_problem import counted_facets, facet_inputs, unit
+from karec.kernels.portable.facet_offsets import facet_offsets
 
 LEAST_RESIDUAL = 1e-5  # of ‖p‖², below which p counts as 0
 
@@ -85,19 +86,6 @@ def _select(
 
 
 @njit(cache=True, nogil=True)
-def _offsets(facets: Any, weights: Any, counted: Any, share: Any, n_values: int) -> Any:
-    """(F, n_values): what a direction adds to its product with a row of each value: w_f times the shares of the counted
-    rows that have it."""
-    offsets = np.zeros((len(weights), n_values))
-    for f in range(len(weights)):
-        for s in range(len(share)):
-            value = facets[f, counted[s]]
-            if value >= 0:
-                offsets[f, value] += weights[f] * share[s]
-    return offsets
-
-
-@njit(cache=True, nogil=True)
 def _product(row: Any, rows: Any, facets: Any, u: Any, offsets: Any) -> float:
     """Of a row's features and a direction."""
     total = 0.0
@@ -124,15 +112,15 @@ def _direction(
     u[:] = rows[row]
     share[last] = 1.0
     if not orthogonal:
-        return _offsets(facets, weights, counted, share[: last + 1], n_values)
+        return facet_offsets(facets, weights, counted, share[: last + 1], n_values)
     for s in range(last):
         if n_shown <= s < first:
             continue
-        offsets = _offsets(facets, weights, counted, shares[s, : s + 1], n_values)
+        offsets = facet_offsets(facets, weights, counted, shares[s, : s + 1], n_values)
         part = _product(row, rows, facets, vectors[s], offsets)
         u -= part * vectors[s]
         share[: s + 1] -= part * shares[s, : s + 1]
-    offsets = _offsets(facets, weights, counted, share[: last + 1], n_values)
+    offsets = facet_offsets(facets, weights, counted, share[: last + 1], n_values)
     squared = 0.0
     for d in range(len(u)):
         squared += u[d] * u[d]
@@ -187,7 +175,7 @@ def _greedy(
             state = start.copy()
             newest = first
         for s in range(newest, last):
-            offsets = _offsets(facets, weights, counted, shares[s, : s + 1], n_values)
+            offsets = facet_offsets(facets, weights, counted, shares[s, : s + 1], n_values)
             _follow(vectors[s], offsets, rows, facets, n_shown, state, orthogonal)
         nothing = n_shown + last - first == 0
         best, best_score = -1, -np.inf

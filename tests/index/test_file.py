@@ -206,12 +206,11 @@ def refused(path: Path, content: bytes) -> str:
 
 def test_a_file_truncated_at_any_byte_is_refused(saved: Path, tmp_path: Path) -> None:
     content = saved.read_bytes()
-    for length in [*range(HEADER + 70), *range(HEADER + 70, len(content), 13), len(content) - 1]:
+    for length in range(len(content)):
         refused(tmp_path / "cut", content[:length])
 
 
 def test_a_file_with_any_byte_changed_is_refused(saved: Path, tmp_path: Path) -> None:
-    """Every byte of what is read field by field, and some of each array, which is read whole."""
     content = bytearray(saved.read_bytes())
     for at in [*range(HEADER + 70), *range(HEADER + 70, len(content), 13), len(content) - 1]:
         for flip in (0x01, 0xFF) if at < HEADER else (0x40,):

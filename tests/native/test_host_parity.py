@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -284,4 +285,25 @@ def test_a_cpp_host_refuses_a_tower_of_another_width_than_the_index(native_progr
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode != 0 and "gives 5 dimensions, the index has 4" in done.stderr
     with pytest.raises(BundleError, match=r"user_tower\.onnx gives vectors of 5 numbers, index\.karec has 4"):
+        Bundle.open(tmp_path / "bundles")
+
+
+def test_a_cpp_host_refuses_works_of_a_model_version_without_a_user_tower(native_programs, tmp_path):
+    golden = Path(__file__).parent / "golden"
+    shutil.copytree(golden / "bundle-1", tmp_path / "before")
+    index = ItemIndex.open(tmp_path / "before" / "index.karec")
+    index.upsert(index.ids[:1], np.ones((1, 4), np.float32), model_version=9)
+
+    def write(folder):
+        index.save(folder / "index.karec")
+        write_user_tower(folder / "user_tower.onnx", 9, 4)
+
+    publish(tmp_path / "bundles", 9, write)
+    (tmp_path / "asked").write_bytes(spelled([], []))
+    places = tmp_path / "bundles", golden / "stage-1.txt", tmp_path / "asked", tmp_path / "told"
+    command = [str(place) for place in (native_programs / "prerank_host", *places)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    missing = r"of model version 7,.* which no user vector meets: user_tower\.v0000000007\S* is missing"
+    assert done.returncode != 0 and re.search(missing, done.stderr)
+    with pytest.raises(BundleError, match=missing):
         Bundle.open(tmp_path / "bundles")

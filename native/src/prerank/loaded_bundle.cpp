@@ -53,6 +53,22 @@ Status add_tower(LoadedBundle& to, const std::string& name, const PreRankerOptio
     return {};
 }
 
+// Vectors of each model version meet a user vector: a bundle with towers has one for each.
+Status check_versions(const std::string& path, const IndexView& view, const Bundle& bundle) {
+    const auto has = [names = bundle.names()](const std::string& name) {
+        return std::ranges::find(names, name) != names.end();
+    };
+    if (!has(std::string(kTower))) return {};
+    const auto standing = view.model_versions();
+    if (!standing.ok()) return standing.status();
+    for (const std::int64_t version : standing.value()) {
+        if (version == bundle.model_version() || has(tower_name(version))) continue;
+        return Status::bad_format(path + " holds works of model version " + std::to_string(version) +
+                                  ", which no user vector meets: " + tower_name(version) + " is missing");
+    }
+    return {};
+}
+
 // A map for each step: of a dpp that centres or whitens, by the bundle's statistics.
 Status add_maps(LoadedBundle& to, const PrerankSettings& settings, bool verify) {
     std::optional<VectorStatistics> statistics;
@@ -97,6 +113,8 @@ Result<std::shared_ptr<const LoadedBundle>> load_bundle(const std::string& root,
     Status status = same_version(index_path.value(), index->model_version(), bundle.value());
     if (!status.ok()) return status;
     const IndexView view = index->pinned();
+    status = check_versions(index_path.value(), view, bundle.value());
+    if (!status.ok()) return status;
     for (const PrerankStep& step : settings.steps) {
         if (status = check_step(step, view); !status.ok()) return status;
     }

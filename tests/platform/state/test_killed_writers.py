@@ -24,8 +24,7 @@ from karec.platform.state.rebuilding import catch_up
 from karec.platform.state.writer import StateWriter
 
 FOLDED = Folded(platform(), HEAD)
-LOGS = int(os.environ.get("KAREC_KILLED_LOGS", "4"))
-KILLS = 8  # of one log; a log that is read whole after each kill stays short
+LOGS, KILLS = 25, 8  # 200 moments; a log that is read whole after each kill stays short
 NOW = START + 1000
 
 
