@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -55,12 +56,24 @@ def _at_least(least: int, text: str) -> int:
 
 
 def _above_none(text: str) -> float:
+    if (number := _number(text)) <= 0:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return number
+
+
+def _no_less_than_none(text: str) -> float:
+    if (number := _number(text)) < 0:
+        raise argparse.ArgumentTypeError(f"{text} is less than 0")
+    return number
+
+
+def _number(text: str) -> float:
     try:
         number = float(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is no number") from error
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"{text} is no finite number")
     return number
 
 
@@ -374,7 +387,9 @@ def _add_load(names: Any) -> None:
         help="the requests say so, and goodput counts answers within it, from the moment that each was due "
         "(default: none, goodput counts every answer)",
     )
-    load.add_argument("--slack-ms", type=float, default=2.0, metavar="MS", help="… and so much after it (default 2)")
+    load.add_argument(
+        "--slack-ms", type=_no_less_than_none, default=2.0, metavar="MS", help="… and so much after it (default 2)"
+    )
     load.add_argument(
         "--events-share", type=float, default=0.0, metavar="SHARE", help="of the requests that report exposures (0)"
     )

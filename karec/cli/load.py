@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -68,7 +69,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def warnings_of(report: dict[str, Any]) -> list[str]:
     """What makes a report's figures doubtful, loudly."""
-    generator, rate = report["generator"], f"{report['plan']['rate']:,.4g} requests a second"
+    generator, rate = report["generator"], f"{report['plan']['rate']:,g} requests a second"
     lines = []
     if generator["fell_behind"]:
         lines.append(
@@ -91,13 +92,13 @@ def users_of(text: str) -> Sequence[int | str]:
     path = Path(text)
     if path.suffix == ".toml":
         users: Sequence[int | str] = _users_of_bundle(path)
-    elif path.exists():
+    elif path.is_file():
         users = _users_of_file(path)
     else:
-        first, _, last = text.rpartition("-")
-        if not (last.isdecimal() and (first.isdecimal() or not first)):
+        found = re.fullmatch(r"(?:([0-9]{1,18})-)?([0-9]{1,18})", text)
+        if found is None:
             raise ValueError(f"--users {text}: there is no such file, and it is no number N and no range A-B")
-        users = range(int(first or 1), int(last) + 1)
+        users = range(int(found[1] or 1), int(found[2]) + 1)
     if not users:
         raise ValueError(f"--users {text}: there is no user")
     return users

@@ -13,7 +13,7 @@ from karec.cli.tables import text_table
 def load_tables(report: Mapping[str, Any]) -> list[Table]:
     plan, latency, refused = report["plan"], report["latency_ms"], report["refused_latency_ms"]
     title = (
-        f"{plan['url']}: {report['requests']:,} feeds in {plan['seconds']:g} s, {plan['rate']:,.4g} a second "
+        f"{plan['url']}: {report['requests']:,} feeds in {plan['seconds']:g} s, {plan['rate']:,g} a second "
         f"({plan['arrivals']}), {plan['connections']} connections. Milliseconds"
     )
     rows = [

@@ -41,7 +41,7 @@ class Pool:
         tried = await asyncio.gather(*(self._connect() for _ in range(connections)), return_exceptions=True)
         failed = [error for error in tried if error is not None]
         if len(failed) == connections:
-            raise Unavailable(f"{self._target.host}:{self._target.port}: {failed[0] or type(failed[0]).__name__}")
+            raise Unavailable(f"{self._target.host}:{self._target.port}: {str(failed[0]) or 'it does not answer'}")
         for _ in failed:
             self._reopen()
 

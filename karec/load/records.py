@@ -33,5 +33,5 @@ class Records:
     @classmethod
     def of(cls, due: list[float]) -> Records:
         n = len(due)
-        unknown = [array("d", [UNKNOWN]) * n for _ in range(3)]
-        return cls(array("d", due), *unknown, array("h", [TIMED_OUT]) * n, array("b", [0]) * n)
+        begun, sent, done = (array("d", [UNKNOWN]) * n for _ in range(3))
+        return cls(array("d", due), begun, sent, done, array("h", [TIMED_OUT]) * n, array("b", [0]) * n)

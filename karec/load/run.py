@@ -76,7 +76,7 @@ class _Run:
                 await asyncio.sleep(LOOK_S)
                 self._drop_late(self._now() - self._plan.timeout_s)
                 if progress is not None:
-                    progress(self._finished, n, f"{self._plan.rate:,.4g} requests a second")
+                    progress(self._finished, n, f"{self._plan.rate:,g} requests a second")
             records.cpu_s, records.wall_s = time.process_time() - cpu, self._now()
         finally:
             self._alarm.close()
