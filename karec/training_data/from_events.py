@@ -71,7 +71,7 @@ def with_events(dataset: Dataset, folder: Path) -> Dataset:
     train_until, valid_until = _cuts(folder, np.sort(np.append(dataset.exposures.time_ms, shown.time_ms[kept])))
     without = (of < 0) | ~kept[of]
     too_late = ~without & (shown.time_ms[of] < valid_until) & (later.time_ms >= valid_until)
-    reasons = (without, "without an exposure before that teaches"), (too_late, "on the newest day of exposures before it")
+    reasons = (without, "without an exposure that teaches"), (too_late, "on the newest day of exposures before it")
     for said, why in reasons:
         if said.any():
             left_out.append(f"event log: {int(said.sum()):,} labels and plays {why}, left out")
