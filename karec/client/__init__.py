@@ -14,6 +14,6 @@ except ImportError as error:
 from karec.client.async_client import AsyncClient
 from karec.client.client import Client
 from karec.client.failures import Problem, Unreachable
-from karec.client.messages import Feed, Item, Recorded, Request
+from karec.client.messages import Feed, Item, Recorded, Request, User, Work
 
-__all__ = ["AsyncClient", "Client", "Feed", "Item", "Problem", "Recorded", "Request", "Unreachable"]
+__all__ = ["AsyncClient", "Client", "Feed", "Item", "Problem", "Recorded", "Request", "Unreachable", "User", "Work"]
