@@ -167,3 +167,9 @@ def test_importing_the_client_loads_nothing_of_the_engine():
     loaded = set(done.stdout.split())
     assert "karec.client.client" in loaded
     assert not loaded & {"numpy", "numba", "onnxruntime", "pyarrow", "karec.types", "karec.config"}
+
+
+def test_without_its_packages_the_client_says_which_extra_brings_them():
+    code = "import sys; sys.modules['httpx'] = None\nimport karec.client"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1].endswith("karec.client needs the package 'httpx': pip install 'karec[client]'")
