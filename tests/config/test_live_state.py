@@ -439,10 +439,13 @@ def test_what_karec_live_alone_reads_may_change_while_a_service_runs_and_log_and
     ("before", "after"),
     [
         ('{ use = "top_k" }', '{ use = "top_l" }'),
-        ("""    { use = "model", quota = 60 },
+        (
+            """    { use = "model", quota = 60 },
     { use = "popular", quota = 40 },
     { use = "fresh", quota = 40 },
-""", ""),
+""",
+            "",
+        ),
     ],
     ids=["a step that is not there", "a replayed request that gets no work"],
 )
