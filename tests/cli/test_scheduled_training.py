@@ -11,7 +11,7 @@ import pytest
 from own_files import START_S, shop_rows, write_shop
 
 from karec import cli
-from karec.bundle import Bundle, make_current
+from karec.bundle import Bundle
 from karec.bundle.holding import alone_in
 from karec.cli.train import NOT_PUBLISHED
 from karec.config.nearline import head_of
@@ -124,46 +124,10 @@ def test_a_training_that_was_killed_goes_on_though_the_log_has_grown_and_ends_as
     assert not (out / "run-2" / "begun.json").exists()
 
 
-def test_a_training_that_was_killed_begins_anew_where_it_would_learn_from_something_else(copy, capsys):
-    (copy / "steps.toml").write_text(SETTINGS + "run.checkpoint_steps = 1\n")
-    killed_in_the_middle(copy)
-    (copy / "steps.toml").write_text(SETTINGS + "towers.id_dropout = 0.2\n")
-    out = copy / "out"
-    assert train(copy, out, "--events", str(out / "events"), "--publish-if-no-worse", "0.9", settings="steps.toml") == 0
-    assert "the training that was cut off begins anew" in " ".join(capsys.readouterr().err.split())
-
-
-@pytest.mark.parametrize("damage", ["begun.json", "checkpoint", "a day"])
-def test_what_a_kill_left_damaged_or_old_is_passed_over(copy, capsys, damage):
-    (copy / "steps.toml").write_text(SETTINGS + "run.checkpoint_steps = 1\n")
-    out, begun = copy / "out", copy / "out" / "run-2" / "begun.json"
-    checkpoint = killed_in_the_middle(copy)[0]
-    if damage == "checkpoint":
-        checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
-    elif damage == "a day":
-        begun.write_text(json.dumps({**json.loads(begun.read_text()), "begun_ms": 1}))
-    else:
-        begun.write_text("{")
-    assert train(copy, out, "--events", str(out / "events"), "--publish-if-no-worse", "0.9", settings="steps.toml") == 0
-    assert Bundle.open(out / "bundles").model_version == 2
-    assert ("begins anew" in capsys.readouterr().err) == (damage == "checkpoint")
-
-
 def test_two_trainings_into_one_folder_are_not_at_once(copy, capsys):
     with alone_in(copy / "out", wait=False):
         assert train(copy, copy / "out") == 2
     assert "another karec train writes there" in capsys.readouterr().err
-
-
-def test_run_folders_of_versions_that_are_not_published_any_more_go(copy):
-    out = copy / "out"
-    (out / "run-notes").mkdir()
-    for _ in range(3):
-        assert train(copy, out, "--publish-if-no-worse", "0.9", "--keep", "2") == 0
-    assert sorted(path.name for path in out.glob("run*")) == ["run", "run-3", "run-4", "run-notes"]
-    make_current(out / "bundles", 3)
-    assert train(copy, out, "--publish-if-no-worse", "0.9", "--keep", "1") == 0
-    assert sorted(path.name for path in out.glob("run*")) == ["run", "run-5", "run-notes"]
 
 
 def test_the_first_version_has_nothing_to_be_compared_with(shop):

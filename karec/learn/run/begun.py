@@ -1,4 +1,4 @@
-"""A training that was cut off is gone on with, where it would learn from the same: what it says of itself until it ends.
+"""What a training says of itself until it ends: one that was cut off is gone on with, where it would learn the same.
 
 OUT/run-VERSION/begun.json is there from the moment at which the training knows its data until it ends; a training that
 is killed leaves it. It says until when the event log was read, so that the next one reads no further and its
