@@ -130,6 +130,11 @@ def _add_cascade(names: Any) -> None:
         help="publish only if the mean AUC on the test days has not fallen by more than MARGIN below that of the "
         "version in service, by the lower end of a 95 %% interval; else end with status 3",
     )
+    train.add_argument(
+        "--from-scratch",
+        action="store_true",
+        help="with --log: a new ranker, which orders the pools of the served log anew for new towers",
+    )
     train.add_argument("--log-version", type=int, metavar="N", help="with --log: rows of this model version alone")
     train.add_argument(
         "--choose",

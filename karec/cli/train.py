@@ -42,7 +42,15 @@ def learn(
         choice = choose_settings(data.dataset, settings, arguments.out / "choice", minutes, progress, resume=resume)
         settings = choice.settings
         resume = resume and run.is_dir()
-    return train_all(data.dataset, settings, run, progress, resume=resume, choice=choice, evaluated=not serves)
+    return train_all(
+        data.dataset, settings, run, progress, resume=resume, choice=choice, evaluated=not serves, **_log(arguments)
+    )
+
+
+def _log(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The served log whose pools a training from scratch learns too."""
+    log = getattr(arguments, "log", None)
+    return {} if log is None else {"log": log, "log_version": arguments.log_version}
 
 
 def _run_folder(arguments: argparse.Namespace) -> Path:
@@ -50,9 +58,14 @@ def _run_folder(arguments: argparse.Namespace) -> Path:
     from karec.bundle import next_version
 
     beside = getattr(arguments, "margin", None) is not None and _in_service(arguments.out) is not None
-    if beside or getattr(arguments, "log", None) is not None:
+    if beside or _learns_on(arguments):
         return Path(arguments.out / f"run-{next_version(arguments.out / 'bundles')}")
     return Path(arguments.out / "run")
+
+
+def _learns_on(arguments: argparse.Namespace) -> bool:
+    """Whether towers go on from those of an earlier run."""
+    return getattr(arguments, "log", None) is not None and not arguments.from_scratch
 
 
 def _learn_from_log(
@@ -160,8 +173,7 @@ def train(arguments: argparse.Namespace) -> None:
 
 
 class _Done(NamedTuple):
-    """What a training learned from and left; ``config``: of what it published, None where the version in service stays.
-    """
+    """What a training learned from and left; ``config``: of what it published, None where nothing was."""
 
     data: Loaded
     trained: TrainResult
@@ -173,7 +185,7 @@ def _published(arguments: argparse.Namespace, data: Loaded, resume: bool, progre
     from karec.learn.run.run_folder import remove_runs
 
     compared, config = None, None
-    trained = (learn if arguments.log is None else _learn_from_log)(arguments, data, progress, resume=resume)
+    trained = (_learn_from_log if _learns_on(arguments) else learn)(arguments, data, progress, resume=resume)
     if arguments.margin is not None:
         compared = _compared(arguments, data, trained, progress)
     if compared is None or compared["no_worse"]:
@@ -190,10 +202,16 @@ def _check_options(arguments: argparse.Namespace) -> None:
 
     if arguments.log is None and (arguments.run_folder is not None or arguments.log_version is not None):
         raise ValueError("--run and --log-version say whose log teaches: they need --log DIR")
-    if arguments.log is not None and (arguments.quick or arguments.choose is not None):
-        raise ValueError("--quick and --choose are for a first training: leave them out with --log")
-    if arguments.rolling and arguments.log is None:
-        raise ValueError("--rolling puts a model beside the one that served, and so needs --log DIR")
+    if arguments.from_scratch and arguments.log is None:
+        raise ValueError("--from-scratch says that a new ranker orders the pools of a served log: it needs --log DIR")
+    if arguments.from_scratch and arguments.run_folder is not None:
+        raise ValueError("--run names whose towers learn on, and --from-scratch that none do: leave one of them out")
+    if _learns_on(arguments) and (arguments.quick or arguments.choose is not None):
+        raise ValueError("--quick and --choose are for a training from scratch: leave them out, or add --from-scratch")
+    if arguments.rolling and not _learns_on(arguments):
+        raise ValueError(
+            "--rolling puts a model beside the one that served: it needs --log DIR, without --from-scratch"
+        )
     if arguments.margin is not None and not 0 <= arguments.margin < math.inf:
         raise ValueError(f"--publish-if-no-worse {arguments.margin:g}: expected an AUC difference, 0 or more")
     if arguments.rolling:
