@@ -22,12 +22,14 @@ from karec.errors import ConfigError
 from karec.observer_queue import ObserverQueue
 from karec.platform.snapshot import Snapshot
 from karec.refresh.publish import publish_bundle
+from karec.screening.settings import Settings
 from karec.simulate.arm_log import EXPOSURES, ArmLog, read_day, write_day
 from karec.simulate.arms import Arm
 from karec.simulate.checkpoint import State, advanced, platform_at, read_events, write_events
 from karec.simulate.feeds import feeds_of, write_feeds
 from karec.simulate.nightly import joined, learn_on
 from karec.simulate.population import Population, Sizes
+from karec.simulate.screened import screened_day, told_of
 from karec.simulate.sessions import SCENE, Played, Today
 from karec.simulate.steered import play_steered
 from karec.simulate.uploads import Creators
@@ -36,6 +38,7 @@ from karec.types import Array
 
 USER_VECTOR = "request.user_vector"
 END = "arm.json"
+SCREENED = "screened"
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +47,7 @@ class ArmRun:
 
     first     the run folder of its first models
     settings  of their training
+    screening  what a day's uploads must pass, None: nothing
     nights    between two trainings; 0: none
     """
 
@@ -52,6 +56,7 @@ class ArmRun:
     out: Path
     first: Path
     settings: dict[str, Any]
+    screening: Settings | None
     nights: int
     population: Population
     sizes: Sizes
@@ -102,14 +107,14 @@ class ArmRun:
                 part.unlink()
 
     def _start(self) -> State:
-        for left in ("rank_log", "learn"):
+        for left in ("rank_log", "learn", SCREENED):
             shutil.rmtree(self.place / left, ignore_errors=True)
         population = self.population
         return State(
             day=0,
             levels=population.levels.copy(),
             lately=population.lately.copy(),
-            creators=Creators.at_start(population.potential, population.shares),
+            creators=Creators.at_start(population.potential, population.seen),
             sessions=np.tile(np.where(population.comers, 0, -1).astype(np.int32), (self.sizes.days, 1)),
             run="",
         )
@@ -119,6 +124,9 @@ class ArmRun:
         day, population = state.day, self.population
         say = partial(self._say, what=f"{self.arm.name}: day {day + 1} of {self.sizes.days}")
         state.creators = state.creators.upload(population.potential, day)
+        if self.screening is not None:
+            place = self.place / SCREENED
+            state.creators = screened_day(self.screening, place, day, state.creators, snapshot, population)
         bundle = self._published(state, snapshot)
         cascade = self._cascade(bundle)
         learns = self._learns(cascade)
@@ -213,6 +221,7 @@ class ArmRun:
             "scene": {"recall": list(scene.recall), "stages": list(scene.stages), "candidates": scene.limit},
             "run": state.run,
             "model_version": bundle.model_version,
+            "screening": self._told_of_screening(state),
             "exposure": None if steering is None else steering.snapshot(),
             "requests": state.requests,
             "ms_a_request": state.ms / max(state.requests, 1),
@@ -231,6 +240,11 @@ class ArmRun:
             quit_day=state.creators.quit_day,
             facts=facts,
         ).write_end(self.place)
+
+    def _told_of_screening(self, state: State) -> dict[str, Any] | None:
+        if self.screening is None:
+            return None
+        return told_of(self.place / SCREENED, self.sizes.days, state.creators, self.population)
 
     def _all_days(self) -> dict[str, Array]:
         parts = [read_day(self.place, day) for day in range(self.sizes.days)]

@@ -31,12 +31,6 @@ AGAIN = TOWERS.replace("towers", "again")
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    """First trainings, which all simulations of this file share: they are of one world."""
-    return tmp_path_factory.mktemp("models")
-
-
-@pytest.fixture(scope="module")
 def played(tmp_path_factory, models):
     """Towers, the same arm under another name, and random order."""
     return play(tmp_path_factory.mktemp("played"), models, TOWERS + AGAIN + RANDOM, cores=1)
