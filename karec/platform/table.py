@@ -21,14 +21,15 @@ class Table:
 
     ids: Array
     columns: Mapping[str, Array]
-    _order: Array = field(init=False, repr=False)
+    _order: Array | None = field(init=False, repr=False)  # None: ids ascend
 
     def __post_init__(self) -> None:
         for name, column in self.columns.items():
             if len(column) != len(self.ids):
                 raise ValueError(f"column {name!r} has {len(column)} rows, ids has {len(self.ids)}")
-        order = np.argsort(self.ids, kind="stable")
-        ordered = self.ids[order]
+        ascends = bool((self.ids[1:] > self.ids[:-1]).all())
+        order = None if ascends else np.argsort(self.ids, kind="stable")
+        ordered = self.ids if order is None else self.ids[order]
         repeated = np.flatnonzero(ordered[1:] == ordered[:-1])
         if len(repeated):
             raise ValueError(f"ids must be unique, {int(ordered[repeated[0]])} stands twice")
@@ -49,11 +50,12 @@ class Table:
         wanted = np.asarray(ids, dtype=np.int64)
         if not len(self.ids):
             return np.full(len(wanted), -1, np.int64)
-        least, most = (int(self.ids[self._order[at]]) for at in (0, -1))
+        order = self._order
+        least, most = (int(self.ids[at if order is None else order[at]]) for at in (0, -1))
         if len(wanted) * MANY >= len(self.ids) and most - least < DENSE * len(self.ids):
             return self._lookup_dense(wanted, least, most)
-        at = np.searchsorted(self.ids, wanted, sorter=self._order)
-        rows = self._order[np.minimum(at, len(self.ids) - 1)]
+        at = np.minimum(np.searchsorted(self.ids, wanted, sorter=order), len(self.ids) - 1)
+        rows = at if order is None else order[at]
         return np.where(self.ids[rows] == wanted, rows, -1)
 
     def _lookup_dense(self, wanted: Array, least: int, most: int) -> Array:
