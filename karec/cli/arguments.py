@@ -9,6 +9,7 @@ from typing import Any
 
 from karec.cli import commands, configuration, evaluations, own_data, record, refresh, screen, simulate
 from karec.cli import live as living
+from karec.cli import serve as serving
 from karec.cli import train as training
 from karec.cli.examples import EXAMPLES
 
@@ -18,6 +19,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     names = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_cascade(names)
     _add_refresh(names)
+    _add_service(names)
     _add_data(names)
     _add_configuration(names)
     _add_screening(names)
@@ -188,6 +190,19 @@ def _add_refresh(names: Any) -> None:
     told = _command(names, "record", "events into the log of a karec.toml: block a work, adjust its score", record.run)
     told.add_argument("config", type=Path, metavar="FILE", help="a karec.toml with [live]")
     told.add_argument("rows", type=Path, nargs="?", metavar="ROWS", help="JSON, a row a line (default: standard input)")
+
+
+def _add_service(names: Any) -> None:
+    service = _command(names, "serve", "answer requests over HTTP, by worker processes", serving.run)
+    service.add_argument("--config", type=Path, required=True, metavar="FILE", help="a karec.toml")
+    service.add_argument(
+        "--workers", type=_at_least_one, metavar="N", help="processes (default: [serve] workers, else 1)"
+    )
+    service.add_argument("--host", help="where to listen (default: [serve] host, else 127.0.0.1)")
+    service.add_argument("--port", type=_at_least_none, help="0: one that is free (default: [serve] port, else 8080)")
+    service.add_argument(
+        "--insecure", action="store_true", help="other machines may call without a token, and by any Host header"
+    )
 
 
 def _add_configuration(names: Any) -> None:
