@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 
-from karec.cascade import Cascade
+from karec._toml import Place
+from karec.config import Cascade
 from karec.config.wiring import wiring_mistakes
-from karec.errors import ConfigError
 from karec.rank.ranker import TopK
 from karec.stage import Selector, Stage, Step
 from karec.types import Candidates, Request, Selection
@@ -137,9 +138,9 @@ def _without(stages: Sequence[Stage], places: frozenset[str]) -> tuple[Stage, ..
 
 
 def _mistakes(cascade: Cascade, stages: Sequence[Stage]) -> Iterator[str]:
-    """What ``karec config check`` would say of the cascade with these stages, without a file's places."""
+    """What ``karec config check`` would say of the cascade with these stages."""
     recall = cascade.recall
-    at = _Anywhere()
+    at = Place(Path("karec.toml"))["scenes"][cascade.scene]
     for mistake in wiring_mistakes(cascade.request_hydrators, recall.sources, recall.merger, stages, (), at):
         yield str(mistake)
 

@@ -19,13 +19,6 @@ USER_KINDS = ("exposure", "label", "play", "follow", "unfollow", "search")
 WORK_KINDS = ("upload", "edit", "delete", "block", "unblock", "adjust")
 
 
-class Try(Struct, forbid_unknown_fields=True, frozen=True):
-    """The same request with other settings of the scene's steps, to see what they do; no observer sees the answer."""
-
-    diversity: Annotated[float, Meta(ge=0, le=1)] | None = None
-    without: Annotated[list[Annotated[str, Meta(max_length=128)]], Meta(max_length=64)] = []
-
-
 class Asked(Struct, forbid_unknown_fields=True, frozen=True):
     """One request for a feed. ``time_ms``: Unix milliseconds; null: now. ``deadline_ms``: from its arrival on, the wait
     for a thread included. ``context``: a step of one's own reads it, as the feature ``context.NAME``.
@@ -40,13 +33,24 @@ class Asked(Struct, forbid_unknown_fields=True, frozen=True):
     request_id: Annotated[str, Meta(max_length=256)] = ""
     deadline_ms: Annotated[float, Meta(gt=0, le=60_000)] | None = None
     explain: bool = False
-    try_: Try | None = msgspec.field(default=None, name="try")
 
 
 class Batch(Struct, forbid_unknown_fields=True, frozen=True):
     """Requests that are answered side by side, in their order."""
 
     requests: list[Asked]
+
+
+class Trial(Struct, forbid_unknown_fields=True, frozen=True):
+    """One request with other settings of the scene's steps, to see what they do; no observer sees the answer.
+    ``diversity``: of the last stage that has any; ``without``: steps that are left out, as ``rerank.dpp``.
+    """
+
+    user: ID
+    scene: Name | None = None
+    k: Annotated[int, Meta(ge=1)] = 10
+    diversity: Annotated[float, Meta(ge=0, le=1)] | None = None
+    without: Annotated[list[Annotated[str, Meta(max_length=256)]], Meta(max_length=64)] = []
 
 
 class Found(Struct, frozen=True):
@@ -73,6 +77,13 @@ class Answer(Struct, frozen=True):
     short: str | None
     ms: float
     trace: list[dict[str, Any]] | msgspec.UnsetType = msgspec.UNSET
+
+
+class Tried(Struct, frozen=True):
+    """``works``: what is known of each of the feed's items: creator_id, song_id, type, tag, age_hours."""
+
+    feed: Answer
+    works: list[dict[str, Any]]
 
 
 class Answers(Struct, frozen=True):
