@@ -34,8 +34,8 @@ def build(service: Service) -> Starlette:
     async def docs(_: Request) -> Response:
         return HTMLResponse(page, headers=SAFE)
 
-    lanes = {path: service.feeds for path in ("/v1/recommend", "/v1/try")}
-    lanes |= {path: service.aside for path in ("/v1/events", "/v1/works")}
+    lanes = {"/v1/recommend": service.feeds}
+    lanes |= {path: service.aside for path in ("/v1/events", "/v1/works", "/v1/try")}
     app = Starlette(
         routes=[
             Route("/v1/recommend", recommend.recommend, methods=["POST"]),

@@ -42,10 +42,10 @@ async def tried(call: Call) -> Response:
     trial = bodies.decoded(await bodies.read(call, served.settings.body_kb << 10), _TRIAL)
     asked = wire.Asked(trial.user, trial.scene, trial.k, explain=True)
     request = request_of(served, asked, "")
-    service.feeds.check()
-    with service.feeds.entered():
+    service.aside.check()
+    with service.aside.entered():  # so that no feed is refused for a try
         loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(service.request_pool, _tried, served, request, asked, trial)
+        found = await loop.run_in_executor(service.aside_pool, _tried, served, request, asked, trial)
     return Response(wire.encoded(found), media_type="application/json", headers={"cache-control": "no-store"})
 
 

@@ -4,7 +4,7 @@ import { html, svg, table } from "./elements.js";
 import { linear, roundTo } from "./scales.js";
 
 export const LEFT = 76;
-const RIGHT = 64, ROW = 40;
+const RIGHT = 76, ROW = 40, SPACE = 40; // SPACE: between two numbers of the axis
 
 export function drawing(width, height, title, ...children) {
   return svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": title },
@@ -29,13 +29,15 @@ export function put(place, chart, columns, rows, caption) {
 export function rowsChart(place, title, rows, { scale, ticks, tick, draw, unit }) {
   const width = widthOf(place), height = rows.length * ROW + 34;
   const x = scale(width - LEFT - RIGHT);
-  const lines = ticks.map((value) => svg("g", {},
+  const every = ticks.length > 1 ? Math.ceil(SPACE / (x(ticks[1]) - x(ticks[0]))) : 1;
+  const apart = ticks.filter((_, i) => i % every === 0);
+  const lines = apart.map((value) => svg("g", {},
     svg("line", { class: "grid", x1: LEFT + x(value), x2: LEFT + x(value), y1: 0, y2: rows.length * ROW }),
     svg("text", { x: LEFT + x(value), y: rows.length * ROW + 14, "text-anchor": "middle" }, tick(value))));
   const drawn = rows.map((row, i) => svg("g", {},
     svg("text", { class: "label", x: LEFT - 10, y: i * ROW + ROW / 2 + 4, "text-anchor": "end" }, clipped(row.name)),
     ...draw(row, i * ROW + ROW / 2, (value) => LEFT + x(value))));
-  const axis = svg("text", { x: LEFT + x(ticks.at(-1)), y: rows.length * ROW + 30, "text-anchor": "end" }, unit);
+  const axis = svg("text", { x: LEFT + x(apart.at(-1)), y: rows.length * ROW + 30, "text-anchor": "end" }, unit);
   return drawing(width, height, title, ...lines, ...drawn, axis);
 }
 

@@ -6,10 +6,10 @@ import { count, fixed, share } from "./numbers.js";
 
 const MINUTE_MS = 60_000;
 const CHARTS = [
-  { title: "Gini of creators' exposure", most: 1, format: (value) => fixed(value, 2), of: { Gini: "creators_gini" } },
+  { title: "Creators' exposure, Gini", most: 1, format: (value) => fixed(value, 2), of: { Gini: "creators_gini" } },
   { title: "Creators and works shown", format: count, of: { works: "works", creators: "creators" } },
-  { title: "Works shown for the first time", format: count, of: { works: "works_first" } },
-  { title: "Share of young works", most: 1, format: (value) => share(value, 0), of: { "under 72 h": "young_72h", "under 24 h": "young_24h" } },
+  { title: "First shown", format: count, of: { works: "works_first" } },
+  { title: "Young works", most: 1, format: (value) => share(value, 0), of: { "under 72 h": "young_72h", "under 24 h": "young_24h" } },
 ];
 
 export function ecosystem(status, name) {
@@ -23,11 +23,10 @@ export function ecosystem(status, name) {
   const times = points.map((point) => new Date((point.minute + 1) * MINUTE_MS));
   for (const [i, chart] of CHARTS.entries()) {
     const place = at("ecosystem").children[i] ?? at("ecosystem").appendChild(
-      html("section", { "aria-label": chart.title }, html("h3", {}, html("span", {}, chart.title), html("span")), html("p", { class: "legend" }), html("div", { class: "chart" })));
+      html("section", { "aria-label": chart.title }, html("h3", {}, chart.title), html("p", { class: "legend" }), html("div", { class: "chart" })));
     const series = Object.entries(chart.of).map(([label, key]) => ({ name: label, values: points.map((point) => point[key] ?? null) }));
     const last = series.map(({ values }) => chart.format(values.at(-1)));
-    place.firstElementChild.lastElementChild.textContent = last.join(" / ");
-    place.children[1].replaceChildren(...series.map(({ name: label }, which) => html("span", { class: which ? "second" : null }, label)));
+    place.children[1].replaceChildren(...series.map(({ name: label }, which) => html("span", { class: which ? "second" : null }, `${label} `, html("b", {}, last[which]))));
     const said = `${chart.title}, now ${series.map((each, at_) => `${each.name} ${last[at_]}`).join(", ")}`;
     const columns = [{ title: "time", of: (row) => row.time.toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" }) },
       ...series.map(({ name: label }, which) => ({ title: label, of: (row) => chart.format(row.values[which]), n: true }))];

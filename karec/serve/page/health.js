@@ -14,11 +14,12 @@ export function tiles(status, scene, name) {
     html("div", { class: bad ? "bad" : null }, html("dt", {}, title), html("dd", {}, value, unit ? html("small", {}, ` ${unit}`) : null));
   replaced("tiles",
     tile("answers a second", fixed(scene.per_second ?? 0, 1)),
-    tile("answers since the start", count(scene.answers ?? 0)),
     tile("p50", ms(scene.p50), "ms"),
+    tile("p95", ms(scene.p95), "ms"),
     tile("p99", ms(scene.p99), "ms"),
-    tile("degraded of late", share(scene.degraded), "", scene.degraded > 0),
-    tile("refused since the start", count(refused)),
+    tile("degraded", share(scene.degraded), "", scene.degraded > 0),
+    tile("answered in all", count(scene.answers ?? 0)),
+    tile("refused in all", count(refused)),
     tile("unknown users", count(sum(counted(status, "karec_answers_cold", name)))));
 }
 
@@ -26,14 +27,15 @@ export function versions(status, name) {
   const told = status.versions?.[name] ?? {};
   const value = (metric, which) => read(status, metric).find((row) => which === undefined || row.which === which)?.value;
   const rows = read(status, "karec_index_rows").map((row) => [`rows of model ${row.model_version}, ${row.space}`, count(row.value)]);
-  const ages = ["youngest", "median", "oldest"].map((which) => seconds(value("karec_vectors_age_seconds", which)));
+  const ages = ["youngest", "median", "oldest"].map((which) => [which, seconds(value("karec_vectors_age_seconds", which))]);
+  const oneAge = ages.every(([, age]) => age === ages[0][1]);
   replaced("versions", pairs([
     ["bundle", String(told.bundle ?? NONE)],
     ["model", String(told.model ?? NONE)],
     ["karec", String(status.karec ?? NONE)],
     ["age of the bundle", seconds(value("karec_bundle_age_seconds"))],
     ...rows,
-    ["age of vectors", `${ages[0]} youngest, ${ages[1]} median, ${ages[2]} oldest`],
+    ["age of vectors", oneAge ? ages[0][1] : ages.map(([which, age]) => `${which} ${age}`).join(", ")],
     ...read(status, "karec_index_generation").map((row) => [`generation, ${row.space}`, count(row.value)]),
     ["refresh", refreshOf(value("karec_refresh_round"), value("karec_refresh_share"))],
     ["events not followed yet", count(value("karec_state_events_behind"))],

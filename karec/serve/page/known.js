@@ -76,12 +76,17 @@ export function begin() {
     event.preventDefault();
     look(at("look-kind").value, at("look-id").value.trim());
   });
+  at("know").addEventListener("click", () => lookUp("users", at("user").value.trim()));
   at("work-close").addEventListener("click", () => at("work").close());
 }
 
-// Looks up the user who is being tried.
+// Looks up the user who is being tried, unless something was looked up here.
 export function shown() {
-  if (at("look-id").value || !at("user").value) return;
-  at("look-id").value = at("user").value;
-  look("users", at("user").value.trim());
+  if (!at("look-id").value && at("user").value) lookUp("users", at("user").value.trim());
+}
+
+function lookUp(kind, id) {
+  at("look-kind").value = kind;
+  at("look-id").value = id;
+  look(kind, id);
 }

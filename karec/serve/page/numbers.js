@@ -24,7 +24,7 @@ export function seconds(value) {
   if (value < 120) return `${Math.round(value)} s`;
   if (value < 7200) return `${Math.round(value / 60)} min`;
   if (value < 172_800) return `${(value / 3600).toFixed(1)} h`;
-  return `${(value / 86_400).toFixed(1)} days`;
+  return `${count(+(value / 86_400).toFixed(1))} days`;
 }
 
 export const hours = (value) => seconds(value * 3600);
@@ -33,5 +33,3 @@ export function bytes(value) {
   if (value === null || value === undefined) return NONE;
   return value >= 1e9 ? `${(value / 1e9).toFixed(2)} GB` : `${(value / 1e6).toFixed(0)} MB`;
 }
-
-export const clock = (date) => date.toLocaleTimeString("en-GB");

@@ -6,7 +6,6 @@ import { at, options } from "./elements.js";
 import { funnel, steps } from "./funnel.js";
 import { admission, degraded, tiles, versions, workers } from "./health.js";
 import { latency } from "./latency.js";
-import { clock } from "./numbers.js";
 
 const EACH_MS = 2000;
 let last = null, timer = 0;
@@ -28,8 +27,7 @@ function draw() {
 
 function say(text, lost) {
   at("state").classList.toggle("lost", lost);
-  if (at("state").dataset.lost !== String(lost)) at("state").dataset.lost = String(lost);
-  at("state").textContent = text;
+  if (at("state").textContent !== text) at("state").textContent = text; // told once, not each time
 }
 
 async function poll() {
@@ -40,8 +38,6 @@ async function poll() {
       const ready = (last.workers ?? []).filter((worker) => worker.state === "ready").length;
       say(`${ready} of ${last.workers.length} workers ready`, ready < last.workers.length);
       draw();
-      at("service").setAttribute("aria-busy", "false");
-      at("service").dataset.seen = clock(new Date());
     } catch (error) {
       say(error.message, true);
     }

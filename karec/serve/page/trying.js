@@ -65,8 +65,7 @@ function draw(left, right) {
   trace(left.feed);
 }
 
-const distinct = (feed) => `${ms(feed.ms)} ms`;
-const noteOf = (feed) => distinct(feed);
+const noteOf = (feed) => `${ms(feed.ms)} ms`;
 
 function trace(feed) {
   const columns = [
