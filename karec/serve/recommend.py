@@ -55,22 +55,19 @@ async def _answered(
     requests = [request_of(served, each, place.format(i)) for i, each in enumerate(asked)]
     deadline_ms = min((each.deadline_ms for each in asked if each.deadline_ms is not None), default=None)
     service.feeds.check(len(asked), deadline_ms)
-    loop = asyncio.get_running_loop()
     with service.feeds.entered(len(asked)):
         runs = [
-            loop.run_in_executor(service.request_pool, _run, served, request, each, begin, place.format(i))
+            service.feed_threads.call(_run, served, request, each, begin, place.format(i))
             for i, (request, each) in enumerate(zip(requests, asked, strict=True))
         ]
-        done = await asyncio.gather(*runs, return_exceptions=True)
-    answers = []
-    for each in done:
-        if isinstance(each, BaseException):
-            raise each
-        feed, answer = each
+        if len(runs) > 1:
+            await asyncio.wait(runs)  # all of them, though one may fail
+        done = [await run for run in runs]
+    loop = asyncio.get_running_loop()
+    for feed, answer in done:
         service.feeds.took(answer.ms)
         loop.call_soon(served.metrics.answered, feed, answer.ms)  # after the answer is written
-        answers.append(answer)
-    return answers
+    return [answer for _, answer in done]
 
 
 def request_of(served: Served, asked: wire.Asked, place: str) -> Request:
