@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import asdict
 from typing import Any
@@ -32,8 +31,7 @@ HISTORY = "history"
 
 async def choices(call: Call) -> Response:
     service, served = _on(call)
-    loop = asyncio.get_running_loop()
-    found = await loop.run_in_executor(service.aside_pool, _choices, served)
+    found = await service.aside_threads.call(_choices, served)
     return Response(wire.encoded(found), media_type="application/json", headers={"cache-control": "no-store"})
 
 
@@ -44,8 +42,7 @@ async def tried(call: Call) -> Response:
     request = request_of(served, asked, "")
     service.aside.check()
     with service.aside.entered():  # so that no feed is refused for a try
-        loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(service.aside_pool, _tried, served, request, asked, trial)
+        found = await service.aside_threads.call(_tried, served, request, asked, trial)
     return Response(wire.encoded(found), media_type="application/json", headers={"cache-control": "no-store"})
 
 

@@ -13,7 +13,7 @@ let last = null, timer = 0;
 function draw() {
   if (last === null || at("service").hidden) return;
   options(at("service-scene"), Object.keys(last.versions ?? {}), "home");
-  const name = at("service-scene").value, scene = last.scenes?.[name] ?? {};
+  const name = at("service-scene").value, scene = last.funnel?.[name] ?? {};
   tiles(last, scene, name);
   funnel(scene);
   latency(scene);
