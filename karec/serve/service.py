@@ -84,10 +84,7 @@ class Service:
         live = LiveCascade.from_config(self.path, None)
         first_requests(live)
         records = Config.read(self.path).live is not None
-        from karec.serve.metrics.metrics import Metrics
-        metrics = Metrics(Path(f"/tmp/wt/page17/build/metrics-{os.getppid()}"), self.worker)
-        metrics.begin(live)
-        self.served = Served(live, self.settings, self.tokens, metrics, records)  # type: ignore
+        self.served = Served(live, self.settings, self.tokens, Counts(), records)
         self._watcher = Watcher(self, self.path, self.settings.watch_seconds)
         self.board.enter(self.worker, READY, os.getpid())
 

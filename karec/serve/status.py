@@ -61,14 +61,8 @@ def _status(service: Service, served: Served) -> dict[str, Any]:
         "admission": {"recommend": service.feeds.status(), "aside": service.aside.status()},
         "events": {"kept": served.records, "counts": dict(served.live.counts)},
         "page": served.settings.shows_page,
-        **_counted(served),
+        **served.metrics.status(),
     }
-
-
-def _counted(served):
-    told = served.metrics.status()
-    told["processes"] = told.pop("workers", []); told["funnel"] = told.pop("scenes", {})
-    return told
 
 
 def _scene(cascade: karec.Cascade) -> dict[str, Any]:
