@@ -38,7 +38,7 @@ async def choices(call: Call) -> Response:
 async def tried(call: Call) -> Response:
     service, served = _on(call)
     trial = bodies.decoded(await bodies.read(call, served.settings.body_kb << 10), _TRIAL)
-    asked = wire.Asked(trial.user, trial.scene, trial.k, explain=True)
+    asked = wire.Asked(trial.user, trial.scene, trial.k, time_ms=trial.time_ms, explain=True)
     request = request_of(served, asked, "")
     service.aside.check()
     with service.aside.entered():  # so that no feed is refused for a try
@@ -60,9 +60,10 @@ def _choices(served: Served) -> dict[str, Any]:
 
 
 def _of_scene(cascade: Cascade) -> dict[str, Any]:
-    """``works``: whether its items are works, of which GET /v1/works/ID tells more."""
+    """``works``: whether its items are works, of which GET /v1/works/ID tells more. ``moment_ms``: the bundle's."""
     naming = naming_of(cascade)
     return {
+        "moment_ms": None if cascade.bundle is None else cascade.bundle.snapshot.time_ms,
         "works": isinstance(cascade.bundle, Bundle),
         "ids": "integer" if naming is None else naming.users.kind,
         "users": _sampled_users(cascade),
@@ -118,16 +119,16 @@ def _works(cascade: Cascade, feed: Recommendation) -> list[dict[str, Any]]:
     for table in tables:
         rows = table.lookup(ids)
         for at in np.flatnonzero(rows >= 0).tolist():
-            found[at] = _work(table, int(rows[at]), snapshot.labels)
+            found[at] = _work(table, int(rows[at]), snapshot.labels, feed.request.time_ms or 0)
     return found
 
 
-def _work(table: Table, row: int, labels: Any) -> dict[str, Any]:
+def _work(table: Table, row: int, labels: Any, now_ms: int) -> dict[str, Any]:
     told: dict[str, Any] = {}
     for column in (CREATOR, SONG, TYPE, TAG):
         if column in table.columns and (code := int(table[column][row])) >= 0:
             names = labels.get(column, ())
             told[column] = names[code] if code < len(names) else code
     if PUBLISHED in table.columns and (published_ms := int(table[PUBLISHED][row])) > 0:
-        told["age_hours"] = round(time.time() * 1e3 - published_ms) / HOUR_MS
+        told["age_hours"] = (now_ms - published_ms) / HOUR_MS
     return told

@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 
 ID = int | str
 Name = Annotated[str, Meta(max_length=64)]
+Moment = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]
 Scalar = Annotated[str, Meta(max_length=1024)] | int | float | bool | None
 
 USER_KINDS = ("exposure", "label", "play", "follow", "unfollow", "search")
@@ -29,7 +30,7 @@ class Asked(Struct, forbid_unknown_fields=True, frozen=True):
     k: Annotated[int, Meta(ge=1)] = 10
     shown: list[ID] = []
     context: Annotated[dict[Name, Scalar], Meta(max_length=32)] = {}
-    time_ms: Annotated[int, Meta(ge=0, le=253_402_300_799_999)] | None = None
+    time_ms: Moment | None = None
     request_id: Annotated[str, Meta(max_length=256)] = ""
     deadline_ms: Annotated[float, Meta(gt=0, le=60_000)] | None = None
     explain: bool = False
@@ -51,6 +52,7 @@ class Trial(Struct, forbid_unknown_fields=True, frozen=True):
     k: Annotated[int, Meta(ge=1)] = 10
     diversity: Annotated[float, Meta(ge=0, le=1)] | None = None
     without: Annotated[list[Annotated[str, Meta(max_length=256)]], Meta(max_length=64)] = []
+    time_ms: Moment | None = None
 
 
 class Found(Struct, frozen=True):

@@ -8,6 +8,7 @@ import { count, ms } from "./numbers.js";
 import { asked, knobs, slides } from "./variants.js";
 
 const WAIT_MS = 150; // after the last change
+const OLD_MS = 48 * 3_600_000; // of a bundle whose own moment can be asked for
 let told = null, running = null, timer = 0;
 
 const scene = () => told.scenes[at("scene").value];
@@ -16,7 +17,8 @@ const scene = () => told.scenes[at("scene").value];
 export const idOf = (text, ids) => (ids === "integer" && /^-?\d+$/.test(text) ? text : JSON.stringify(text));
 
 function bodyOf({ diversity, without }) {
-  const rest = JSON.stringify({ scene: at("scene").value, k: Number(at("k").value), diversity, without });
+  const time_ms = at("as-of").checked && !at("then").hidden ? scene().moment_ms : null;
+  const rest = JSON.stringify({ scene: at("scene").value, k: Number(at("k").value), diversity, without, time_ms });
   return `{"user":${idOf(at("user").value.trim(), scene().ids)},${rest.slice(1)}`;
 }
 
@@ -92,6 +94,7 @@ function chosen() {
     html("button", { type: "button", onclick: () => { at("user").value = user; run(); } }, String(user), html("small", {}, ` history ${history}`)));
   at("samples").replaceChildren("Some users:", ...users);
   at("samples").hidden = !users.length;
+  at("then").hidden = scene().moment_ms === null || Date.now() - scene().moment_ms < OLD_MS;
   if (!at("user").value && scene().users.length) at("user").value = scene().users[Math.min(1, scene().users.length - 1)].user;
 }
 
@@ -113,6 +116,7 @@ export function begin() {
   at("ask").addEventListener("submit", (event) => { event.preventDefault(); run(); });
   at("scene").addEventListener("change", () => { chosen(); run(); });
   at("beside").addEventListener("change", run);
+  at("as-of").addEventListener("change", run);
   at("k").addEventListener("change", run);
   at("diversity").addEventListener("input", () => { slides(scene()); soon(); });
 }
