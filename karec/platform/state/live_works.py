@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -116,8 +117,8 @@ class WorksSince:
             for table in (self.base.works, self.table):
                 touched.update(table.ids[np.isin(table[CREATOR], np.array(creators, np.int64))].tolist())
             touched.update(work for work in self.gone if self._said_maker(work) in creators)
-        there = {*self.table.ids.tolist()}
         works = np.array(sorted(touched), np.int64)
+        there = {*works[np.isin(works, self.table.ids)].tolist()}
         in_base = dict(zip(works.tolist(), self.base.works.lookup(works).tolist(), strict=True))
         ids, rows, hidden = list[int](), list[dict[str, Any]](), list[int]()
         for work in works.tolist():
@@ -234,16 +235,25 @@ def _cells(values: list[Any], name: str, dtype: np.dtype[Any]) -> Array:
     """(N,) of a column; what is missing, or does not fit the dtype, is missing there too."""
     if is_counter(name):
         return np.array([0 if value is None else value for value in values], dtype)
+    if dtype.kind != "b" and values.count(None) == len(values):
+        return np.full(len(values), _cell(None, name, dtype), dtype)
     return np.array([_cell(value, name, dtype) for value in values], dtype)
 
 
 def _cell(value: Any, name: str, dtype: np.dtype[Any]) -> Any:
-    if dtype.kind == "f":
-        fits = isinstance(value, int | float) and abs(value) <= float(np.finfo(dtype).max)
-        return value if fits else np.nan
     if dtype.kind == "b":
         return bool(value)
+    least, most, missing = _bounds(name, dtype)
+    fits = isinstance(value, int | float) and least <= value <= most
+    return (value if dtype.kind == "f" else int(value)) if fits and (dtype.kind == "f" or value == int(value)) else missing
+
+
+@cache
+def _bounds(name: str, dtype: np.dtype[Any]) -> tuple[float, float, float]:
+    """(least, most, what is missing) of a column's cells."""
+    if dtype.kind == "f":
+        most = float(np.finfo(dtype).max)
+        return -most, most, np.nan
     info = np.iinfo(dtype)
     most = min(int(info.max), LATEST_MS) if name.endswith("_ms") else int(info.max)
-    fits = isinstance(value, int | float) and int(info.min) <= value <= most and value == int(value)
-    return int(value) if fits else max(NONE, int(info.min))
+    return int(info.min), most, max(NONE, int(info.min))
