@@ -68,6 +68,19 @@ class Live:
         """Whether the store was read: before that nothing is known of what became of works."""
         return self._reader is not None
 
+    @property
+    def works(self) -> LiveWorks:
+        """Works as of the last batch that was followed."""
+        return self._works
+
+    def behind(self) -> tuple[int, int]:
+        """(how many events of the log were seen and are not in the store, when the oldest was appended, Unix ms, 0 for
+        none). At least so many: where 50 batches wait, the log may have more.
+        """
+        waiting = [events for events, _ in list(self._waiting)]
+        oldest = min((int(events.logged_ms.min()) for events in waiting if len(events)), default=0)
+        return sum(map(len, waiting)), oldest
+
     def view(self, user: int) -> tuple[LiveView, str | None]:
         """What is known of ``user`` and of works, and why it is less than it should be: the store did not answer, or
         did not take the newest events.
