@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import math
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from karec.cli import commands, configuration, evaluations, own_data, record, refresh, screen, simulate
 from karec.cli import live as living
+from karec.cli import load as loading
+from karec.cli import serve as serving
 from karec.cli import train as training
 from karec.cli.examples import EXAMPLES
 
@@ -18,11 +21,13 @@ def parser(description: str) -> argparse.ArgumentParser:
     names = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_cascade(names)
     _add_refresh(names)
+    _add_service(names)
     _add_data(names)
     _add_configuration(names)
     _add_screening(names)
     _add_evaluations(names)
     _add_simulation(names)
+    _add_load(names)
     _add_exports(names)
     inspect = _command(
         names,
@@ -49,6 +54,28 @@ def _at_least(least: int, text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from error
     if number < least:
         raise argparse.ArgumentTypeError(f"{number} is less than {least}")
+    return number
+
+
+def _above_none(text: str) -> float:
+    if (number := _number(text)) <= 0:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return number
+
+
+def _no_less_than_none(text: str) -> float:
+    if (number := _number(text)) < 0:
+        raise argparse.ArgumentTypeError(f"{text} is less than 0")
+    return number
+
+
+def _number(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from error
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"{text} is no finite number")
     return number
 
 
@@ -188,6 +215,19 @@ def _add_refresh(names: Any) -> None:
     told = _command(names, "record", "events into the log of a karec.toml: block a work, adjust its score", record.run)
     told.add_argument("config", type=Path, metavar="FILE", help="a karec.toml with [live]")
     told.add_argument("rows", type=Path, nargs="?", metavar="ROWS", help="JSON, a row a line (default: standard input)")
+
+
+def _add_service(names: Any) -> None:
+    service = _command(names, "serve", "answer requests over HTTP, by worker processes", serving.run)
+    service.add_argument("--config", type=Path, required=True, metavar="FILE", help="a karec.toml")
+    service.add_argument(
+        "--workers", type=_at_least_one, metavar="N", help="processes (default: [serve] workers, else 1)"
+    )
+    service.add_argument("--host", help="where to listen (default: [serve] host, else 127.0.0.1)")
+    service.add_argument("--port", type=_at_least_none, help="0: one that is free (default: [serve] port, else 8080)")
+    service.add_argument(
+        "--insecure", action="store_true", help="other machines may call without a token, and by any Host header"
+    )
 
 
 def _add_configuration(names: Any) -> None:
@@ -338,6 +378,48 @@ def _add_simulation(names: Any) -> None:
     )
     loop.add_argument("--report", type=Path, metavar="DIR", help="write report.json and report.html there")
     loop.add_argument("--resume", action="store_true", help="go on with DIR, whose simulation was killed")
+
+
+def _add_load(names: Any) -> None:
+    load = _command(names, "load", "put load on a service, at moments that are fixed in advance", loading.run)
+    load.add_argument("url", metavar="URL", help="of the service, http://HOST:PORT")
+    load.add_argument("--rate", type=_above_none, required=True, metavar="R", help="requests a second")
+    load.add_argument(
+        "--users",
+        required=True,
+        metavar="USERS",
+        help="who asks: a karec.toml (its bundle's users), a file of ids, one a line, a range A-B, or N for 1 … N",
+    )
+    long = load.add_mutually_exclusive_group()
+    long.add_argument("--minutes", type=_above_none, metavar="M")
+    long.add_argument("--seconds", type=_above_none, metavar="S", help="how long (default 10 seconds)")
+    load.add_argument("--scene", help="of the requests (default: the service's first)")
+    load.add_argument("--k", type=_at_least_one, help="works a feed (default: the service's)")
+    load.add_argument(
+        "--deadline-ms",
+        type=_above_none,
+        metavar="D",
+        help="the requests say so, and goodput counts answers within it, from the moment that each was due "
+        "(default: none, goodput counts every answer)",
+    )
+    load.add_argument(
+        "--slack-ms", type=_no_less_than_none, default=2.0, metavar="MS", help="… and so much after it (default 2)"
+    )
+    load.add_argument(
+        "--events-share", type=float, default=0.0, metavar="SHARE", help="of the requests that report exposures (0)"
+    )
+    load.add_argument("--even", action="store_true", help="at even distances (default: as a Poisson process)")
+    load.add_argument("--connections", type=_at_least_one, default=64, metavar="N", help="kept open (default 64)")
+    load.add_argument(
+        "--timeout", type=_above_none, default=10.0, metavar="S", help="so long an answer is waited for (default 10)"
+    )
+    load.add_argument("--seed", type=int, default=0, help="of moments and users (default 0)")
+    load.add_argument(
+        "--find-peak",
+        action="store_true",
+        help="from R in steps of 1.4 to the rate at which less than 95 %% of the feeds are good; each rate so long",
+    )
+    load.add_argument("--out", type=Path, metavar="JSON", help="write all figures there")
 
 
 def _add_exports(names: Any) -> None:

@@ -3,6 +3,7 @@
 Death     It ended with a status that is none of a good end, or by a signal. It begins again after 1, 2, 4 … 64 seconds;
           one that lived for LONG_S begins that count anew.
 Output    Standard output and error, appended to LOGS/NAME.log; beyond MOST_BYTES that goes to NAME.log.1.
+Clock     One that is set back delays a begin by a whole wait at most; one that is set forward brings it on.
 With us   The child has a session of its own, so that Ctrl-C ends this process alone, which ends the child. Where this
           process is killed, the kernel sends the child SIGTERM (prctl's PR_SET_PDEATHSIG, Linux).
 """
@@ -67,6 +68,7 @@ class Child:
     def look(self, now: float) -> bool:
         """Whether something changed: it has ended, or is begun as its time has come. OSError: it cannot be begun."""
         if self._process is None:
+            self.next_s = min(self.next_s, now + max(self.every_s, MOST_WAIT_S))  # where the clock was set back
             if now < self.next_s:
                 return False
             self._begin(now)

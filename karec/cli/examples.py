@@ -236,6 +236,36 @@ karec.toml (docs/howto-live.md):
 
 A child that dies is named with its last line, and begins again after 1, 2, 4 … 64 seconds. Logs and the last state are
 in live/ beside the karec.toml.""",
+    "serve": """\
+examples:
+  karec serve --config demo/karec.toml                 http://127.0.0.1:8080, until SIGTERM or Ctrl-C
+  karec serve --config demo/karec.toml --workers 2 --port 9000
+  curl -s localhost:8080/v1/recommend -H 'content-type: application/json' -d '{"user": 42, "k": 5}'
+
+karec.toml (docs/howto-serve.md):
+  [serve]
+  workers = 2
+  wait_ms = 100                  # a request that would wait longer for a thread gets 503 at once, with Retry-After
+  host = "0.0.0.0"               # others than this machine: needs a token
+  token = "file:tokens/serve"    # or "env:NAME"; clients send Authorization: Bearer TOKEN
+
+  [live]                         # for /v1/events and /v1/works
+  state = "state"
+  events = "events"
+
+kill -HUP PID reloads karec.toml, tokens and the current bundle; the service looks for them by itself too. SIGTERM
+answers what has begun, writes logs and ends with 0. What there is to call: http://127.0.0.1:8080/docs""",
+    "load": """\
+examples:
+  karec load http://127.0.0.1:8080 --rate 100 --users run7/karec.toml --minutes 1
+  karec load http://127.0.0.1:8080 --rate 100 --users users.txt --deadline-ms 50 --events-share 0.2 --out load.json
+  karec load http://127.0.0.1:8080 --rate 50 --users 1-1500 --deadline-ms 50 --find-peak
+
+Open loop: the moments of all requests are fixed before the first, and latency is counted from them, also while a
+request waits for a free connection. A slow service gets no fewer requests. Tokens: KAREC_TOKEN, KAREC_EVENTS_TOKEN.
+
+One process on one core: some 12,000 requests a second, where answers of ten works come at once from a second core.
+When the generator is behind its own schedule it says so on standard error; its figures are then partly its own.""",
     "record": """\
 examples:
   echo '{"kind": "block", "work": 712}' | karec record run7/karec.toml

@@ -15,6 +15,7 @@ from karec.config.origins import Origins
 from karec.config.registry import STEERING, SUBSTITUTE, hollow_step, imported, step_mistakes
 from karec.config.resources import GIVEN
 from karec.config.scenes import COUNTED, RECALL, SCENE_KEYS, TOP_KEYS, Config, counted_entry, counts_of, limit_of
+from karec.config.serve_settings import ServeSettings
 from karec.config.wiring import wiring_mistakes
 from karec.errors import ConfigError, KarecError
 from karec.screening.settings import read_settings
@@ -107,8 +108,10 @@ def _top_mistakes(config: Config) -> Iterator[ConfigError]:
             error.path = (key,)
             yield error
     of_live = list(mistakes(LiveSettings, config.table.get("live", LEAST), Place(config.path)["live"]))
-    yield from of_live
-    for read in ("bundle", "bundle_key", "threads", *(() if of_live else ("live",))):
+    of_serve = list(mistakes(ServeSettings, config.table.get("serve", {}), Place(config.path)["serve"]))
+    yield from (*of_live, *of_serve)
+    tables_read = [name for name, found in (("live", of_live), ("serve", of_serve)) if not found]
+    for read in ("bundle", "bundle_key", "threads", *tables_read):
         try:
             getattr(config, read)
         except ConfigError as error:

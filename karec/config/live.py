@@ -100,7 +100,7 @@ class LiveCascade:
         path = Path(path).absolute()
         version, nearline = open_version(path, scene)
         live = cls(path, scene, version, nearline)
-        live._add_refreshed(version)
+        live._add_refreshed(version, nearline)
         live._keep_up(version)
         live._looking.begin()
         if watch_seconds is not None:
@@ -158,7 +158,7 @@ class LiveCascade:
         """Add what a refresh of the library wrote since the last look. A thread does so twice a second."""
         version = self._serving
         if version is not None:
-            self._add_refreshed(version)
+            self._add_refreshed(version, self._nearline)
 
     def reload(self) -> bool:
         """Serve what ``karec.toml`` and ``current`` name now, and whether that is another than before.
@@ -216,20 +216,25 @@ class LiveCascade:
 
     def _put_into_service(self) -> None:
         old = self._in_service(self._serving)
-        new, self._nearline = open_version(self._path, self._scene, self._nearline)
-        self._add_refreshed(new)
-        replay_answered(new, {scene: list(requests) for scene, requests in list(self._answered.items())})
+        new, nearline = open_version(self._path, self._scene, self._nearline)
+        try:
+            self._add_refreshed(new, nearline)
+            replay_answered(new, {scene: list(requests) for scene, requests in list(self._answered.items())})
+        except BaseException:
+            if nearline is not self._nearline and nearline is not None:
+                nearline.close()
+            raise
         for scene, cascade in new.cascades.items():
             before = old.cascades.get(scene)
             if before is not None and before.exposure is not None and cascade.exposure is not None:
                 before.exposure.hand_over(cascade.exposure)
         leaving = _Leaving.of(old)
-        self._serving = new
+        self._nearline, self._serving = nearline, new
         self._leaving = leaving
         self._keep_up(new)
 
-    def _add_refreshed(self, version: Version) -> None:
-        since, nearline = version.since, self._nearline
+    def _add_refreshed(self, version: Version, nearline: Nearline | None) -> None:
+        since = version.since
         again = (lambda: None) if since is None or nearline is None else partial(nearline.put_edited_again, since)
         self._refreshed.catch_up(version.bundle, again)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -17,7 +17,10 @@ from karec.errors import BundleError, KarecError, one_line
 from karec.types import Request
 
 if TYPE_CHECKING:
+    from karec.config.live_settings import LiveSettings
     from karec.config.nearline import Nearline, Since
+
+SERVED = ("state", "events", "screen", "deadline_ms")  # what a service reads of the table ``live``
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,20 +55,34 @@ def open_version(path: Path, scene: str | None, nearline: Nearline | None = None
     """
     text = _text(path)  # before it is parsed: where it changes meanwhile, it is not what ``named_by`` says next
     config = Config.read(path)
-    if nearline is not None and config.live != nearline.settings:
-        raise Place(path)["live"].refusal("the log and store of a service that runs cannot change: begin it anew")
+    if nearline is not None:
+        _check_unchanged(path, nearline.settings, config.live)
     bundle = Bundle.shared(config.bundle, config.bundle_key)
     scenes = config.scenes if scene is None else (scene,)
     if config.live is None:
         cascades = {name: build_cascade(config, name, bundle) for name in scenes}
         return Version((text, identity_of(bundle.path)), bundle, MappingProxyType(cascades)), None
-    if nearline is None:
-        from karec.config.nearline import Nearline
+    with ExitStack() as refused:  # what was opened for a version that is not served is closed
+        if nearline is None:
+            from karec.config.nearline import Nearline
 
-        nearline = Nearline(config.live, path.parent, bundle.snapshot)
-    since = nearline.of(bundle)
-    cascades = {name: build_cascade(config, name, bundle, since.live) for name in scenes}
+            nearline = Nearline(config.live, path.parent, bundle.snapshot)
+            refused.callback(nearline.close)
+        since = nearline.of(bundle)
+        cascades = {name: build_cascade(config, name, bundle, since.live) for name in scenes}
+        refused.pop_all()
     return Version((text, identity_of(bundle.path)), bundle, MappingProxyType(cascades), since), nearline
+
+
+def _check_unchanged(path: Path, before: LiveSettings, now: LiveSettings | None) -> None:
+    """ConfigError: what a service reads of the table has changed. What ``karec live`` alone reads may change."""
+    place = Place(path)["live"]
+    if now is None:
+        raise place.refusal("a service that runs keeps its log and store: leave the table, or begin the service anew")
+    for key in SERVED:
+        was, said = getattr(before, key), getattr(now, key)
+        if was != said:
+            raise place[key].refusal(f"it was {was!r} and is {said!r}: a service takes it when it is begun anew")
 
 
 def replay_answered(version: Version, answered: Mapping[str, Iterable[Request]]) -> None:

@@ -4,6 +4,7 @@
     bundle_key = "publisher.pub.pem"                # optional: refuse bundles that the owner of this key did not sign
     threads = 4                                     # requests that run at once, of all scenes; absent: as many as cores
     live = { state = "state", events = "events" }   # optional: where what happens is kept; live_settings.py
+    serve = { port = 8080, workers = 2 }            # optional: how karec serve answers; serve_settings.py
 
     [scenes.home]
     items = "work"                                  # what it recommends: works, unless told; or a kind of the bundle
@@ -41,9 +42,10 @@ from karec._toml import Place, checked, fill, known_keys, nearest, read_toml, re
 from karec.config.inheriting import LISTS, merged
 from karec.config.live_settings import LiveSettings
 from karec.config.registry import SUBSTITUTE
+from karec.config.serve_settings import ServeSettings
 from karec.errors import ConfigError
 
-TOP_KEYS = ("bundle", "bundle_key", "threads", "live", "scenes")
+TOP_KEYS = ("bundle", "bundle_key", "threads", "live", "serve", "scenes")
 SCENE_KEYS = (
     *(
         "inherits",
@@ -141,6 +143,11 @@ class Config:
     def live(self) -> LiveSettings | None:
         """Where what happens is kept; None where the file does not say it."""
         return fill(LiveSettings, self.table["live"], Place(self.path)["live"]) if "live" in self.table else None
+
+    @property
+    def serve(self) -> ServeSettings:
+        """How ``karec serve`` answers; what the file does not say is as ``ServeSettings`` has it."""
+        return fill(ServeSettings, self.table.get("serve", {}), Place(self.path)["serve"])
 
     @property
     def threads(self) -> int | None:

@@ -19,6 +19,7 @@ from karec.config.live_settings import LiveSettings
 from karec.config.registry import EVERY_SOURCE, STEERING, STEPS, SUBSTITUTE, imported
 from karec.config.resources import GIVEN
 from karec.config.scenes import COUNTED
+from karec.config.serve_settings import ServeSettings
 from karec.stage import Filter, Hydrator, Observer, RequestHydrator, Scorer, Selector, Source, Step
 
 Schema = dict[str, Any]
@@ -75,6 +76,7 @@ def config_schema() -> Schema:
             "bundle_key": {"type": "string", "description": "PEM file of the key that bundles must be signed for."},
             "threads": {"type": "integer", "minimum": 1, "description": "Requests that run at once, of all scenes."},
             "live": {**_of_class(LiveSettings), "description": _said(LiveSettings)},
+            "serve": {**_of_class(ServeSettings), "description": _said(ServeSettings)},
             "scenes": {"type": "object", "minProperties": 1, "additionalProperties": scene},
         },
         "$defs": {**defs, OF_STAGE: _substitute_of_stage()},

@@ -43,8 +43,9 @@ def _lines(config: Config, scene: str) -> Iterator[str]:
     for key in ("bundle", "bundle_key", "threads"):
         if key in config.table:
             yield f"{f'{key} = {_value(config.table[key])}':<{WIDTH}} # line {origins.line((key,))}"
-    for key, value in config.table.get("live", {}).items():
-        yield f"{f'live.{_key(key)} = {_value(value)}':<{WIDTH}} # line {origins.line(('live', key))}"
+    for table_of in ("live", "serve"):
+        for key, value in config.table.get(table_of, {}).items():
+            yield f"{f'{table_of}.{_key(key)} = {_value(value)}':<{WIDTH}} # line {origins.line((table_of, key))}"
     yield f"\n[{name}]"
     for key in ("items", "candidates", "consumed", "show_again", *LISTS):
         if key in table and (key not in LISTS or not table[key]):

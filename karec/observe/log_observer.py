@@ -63,7 +63,7 @@ class LogObserver(Observer):
         )
 
     def leave_out(self) -> None:
-        """Count an answer that is not logged: substitutes ran for lack of time, and gave other scores or other works."""
+        """Count an answer that is not logged: substitutes ran for lack of time, and gave other scores or works."""
         self._short_of_time += 1
 
     def due(self) -> float | None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from karec.types import Array
 
 DENSE = 8  # ids that span at most so many times their number are found by a table of all of them
-MANY = 8  # where a lookup asks for an eighth of the rows or more
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,19 +45,33 @@ class Table:
         return Table(self.ids[selector], {name: column[selector] for name, column in self.columns.items()})
 
     def lookup(self, ids: Array) -> Array:
-        """(N,) int64 row of each id, −1 for an unknown one. O(N log R); of many ids that lie densely O(N + R)."""
+        """(N,) int64 row of each id, −1 for an unknown one. O(N log R), and O(N) where the ids lie densely: the first
+        call then makes a table of all that they span, at most 32 B a row.
+        """
         wanted = np.asarray(ids, dtype=np.int64)
         if not len(self.ids):
             return np.full(len(wanted), -1, np.int64)
-        least, most = (int(self.ids[self._order[at]]) for at in (0, -1))
-        if len(wanted) * MANY >= len(self.ids) and most - least < DENSE * len(self.ids):
-            return self._lookup_dense(wanted, least, most)
+        if self._row_of is not None:
+            least, most = self._ends
+            known = (wanted >= least) & (wanted <= most)
+            return self._row_of[np.where(known, wanted - least, -1)].astype(np.int64)
         at = np.searchsorted(self.ids, wanted, sorter=self._order)
         rows = self._order[np.minimum(at, len(self.ids) - 1)]
         return np.where(self.ids[rows] == wanted, rows, -1)
 
-    def _lookup_dense(self, wanted: Array, least: int, most: int) -> Array:
-        row_of = np.full(most - least + 2, -1, np.int32)  # the last one is of all ids outside
-        row_of[self.ids - least] = np.arange(len(self.ids))
-        inside = (wanted >= least) & (wanted <= most)
-        return row_of[np.where(inside, wanted - least, -1)].astype(np.int64)
+    @property
+    def _ends(self) -> tuple[int, int]:
+        """The least and the largest id."""
+        return int(self.ids[self._order[0]]), int(self.ids[self._order[-1]])
+
+    @cached_property
+    def _row_of(self) -> Array | None:
+        """(span + 1,) int32: the row of each id from the least to the largest, and −1 at the end; None for ids that
+        span more than DENSE times their number.
+        """
+        least, most = self._ends
+        if most - least >= DENSE * len(self.ids):
+            return None
+        row_of = np.full(most - least + 2, -1, np.int32)
+        row_of[self.ids - least] = np.arange(len(self.ids), dtype=np.int32)
+        return row_of

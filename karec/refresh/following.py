@@ -20,9 +20,8 @@ class LibraryFollower:
     """Adds the shards of a bundle's library to the bundle's index, each once, in their order. One thread at a time.
 
     A new follower, another bundle than last time, or a library that was removed and is made anew: it begins with the
-    oldest shard that is there. Works that the index
-    does not hold, as those that were removed since, stay out. When the last row of an earlier model version is gone,
-    the works are put into lists again, where they were in lists.
+    oldest shard that is there. Works that the index does not hold, as those that were removed since, stay out. When
+    the last row of an earlier model version is gone, the works are put into lists again, where they were in lists.
     """
 
     works: int = 0  # rows that were written so far

@@ -2,9 +2,9 @@
 
 Exposures  Those that the data lack and whose user and work the data hold. A label or a play that came later belongs to
            the user's last exposure of the work before it; one without, or of one that is left out, is left out, and
-           counted. So is one that came on
-           the newest day and belongs to an exposure before it: no row of that day may know it, and a bundle of the
-           moment at which the day begins leaves it to the state store, which would count it once more.
+           counted. So is one that came on the newest day and belongs to an exposure before it: no row of that day may
+           know it, and a bundle of the moment at which the day begins leaves it to the state store, which would count
+           it once more.
 Days       The newest day, the 24 hours that end with the last exposure, is measured on; the last day before it that
            has exposures is validation; everything before is training.
 Cost       O(M log M) for M exposures; memory: the log's events since the snapshot.
@@ -71,7 +71,8 @@ def with_events(dataset: Dataset, folder: Path) -> Dataset:
     train_until, valid_until = _cuts(folder, np.sort(np.append(dataset.exposures.time_ms, shown.time_ms[kept])))
     without = (of < 0) | ~kept[of]
     too_late = ~without & (shown.time_ms[of] < valid_until) & (later.time_ms >= valid_until)
-    for said, why in ((without, "without an exposure before that teaches"), (too_late, "on the newest day of exposures before it")):
+    reasons = (without, "without an exposure that teaches"), (too_late, "on the newest day of exposures before it")
+    for said, why in reasons:
         if said.any():
             left_out.append(f"event log: {int(said.sum()):,} labels and plays {why}, left out")
     teaches = ~(without | too_late)

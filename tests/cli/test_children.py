@@ -99,6 +99,20 @@ def test_another_process_waits_for_the_same_begin_unless_the_child_was_cut_off(c
     assert other.next_s <= 50.0
 
 
+@pytest.mark.parametrize(("every_s", "wait"), [(0.0, 64.0), (3600.0, 3600.0)])
+def test_a_clock_that_is_set_back_delays_a_begin_by_one_wait_at_most(child, waits, every_s, wait):
+    one = child(*waits, every_s=every_s, next_s=1_000_000.0)
+    assert not one.look(500.0)
+    assert not one.look(499.0 + wait) and one.look(500.0 + wait)
+
+
+def test_another_process_that_finds_a_begin_in_the_future_waits_one_time_between_begins(child, waits):
+    one = child(*waits, every_s=3600.0)
+    one.go_on({"began_s": 999_000.0, "next_s": 1_000_000.0, "last": "published"})
+    assert not one.look(400.0)
+    assert not one.look(3999.0) and one.look(4000.0)
+
+
 def test_a_killed_child_is_named_by_the_signal(child, waits):
     one = child(*waits)
     one.look(0.0)

@@ -14,7 +14,7 @@ from redis_server import PROGRAM, WHY_NOT, RedisServer
 import karec
 from karec.bundle import Bundle
 from karec.config.checking import config_mistakes
-from karec.errors import ConfigError, DataError, Unavailable
+from karec.errors import ConfigError, DataError, KarecError, Unavailable
 from karec.features.encoder import USER_SIDE
 from karec.platform.event_log.events import Events
 from karec.platform.event_log.reader import read_events
@@ -416,9 +416,55 @@ def test_another_bundle_goes_on_from_the_same_log(tmp_path, now):
         assert 9001 in ids_of(feed) and not {*shown} & {*ids_of(feed)}
         live.record([exposure(USER, 9001)], now_ms=now)
         assert 9001 not in ids_of(ask(live, USER, time_ms=now))
-        path.write_text(path.read_text().replace('"events"', '"elsewhere"'))
-        with pytest.raises(ConfigError, match="cannot change"):
+
+
+def test_what_karec_live_alone_reads_may_change_while_a_service_runs_and_log_and_store_may_not(path, live, now):
+    text = path.read_text()
+    path.write_text(text.replace('"events"', '"events"\nmargin = 0.5\nrefresh_share = 0'))
+    assert live.reload() and live.record([exposure(USER, 100)], now_ms=now).events == 1
+    for before, after, why in (
+        ('events = "events"', 'events = "elsewhere"', "live.events: it was 'events' and is 'elsewhere'"),
+        ('state = "state"', 'state = "other"', "live.state: it was"),
+        ('state = "state"', 'state = "state"\ndeadline_ms = 5', "live.deadline_ms: it was 20.0 and is 5.0"),
+        ('[live]\nstate = "state"\nevents = "events"\n', "", "live: a service that runs keeps its log and store"),
+    ):
+        assert before in text
+        path.write_text(text.replace(before, after))
+        with pytest.raises(ConfigError, match=why):
             live.reload()
+    assert live.record([exposure(USER, 101)], now_ms=now).events == 1
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('{ use = "top_k" }', '{ use = "top_l" }'),
+        (
+            """    { use = "model", quota = 60 },
+    { use = "popular", quota = 40 },
+    { use = "fresh", quota = 40 },
+""",
+            "",
+        ),
+    ],
+    ids=["a step that is not there", "a replayed request that gets no work"],
+)
+def test_a_table_that_comes_with_what_is_refused_leaves_no_log_and_no_store_open(path, now, before, after):
+    text = path.read_text()
+    without = text.replace('[live]\nstate = "state"\nevents = "events"\n', "")
+    path.write_text(without)
+    with karec.LiveCascade.from_config(path, None) as live:
+        assert len(ask(live, STRANGER, time_ms=now)) and before in text
+        path.write_text(text.replace(before, after))
+        for _ in range(2):
+            with pytest.raises(KarecError):
+                live.reload()
+        with pytest.raises(ValueError, match="names no log"):
+            live.record([], now_ms=now)
+        path.write_text(without + "\n")
+        assert live.reload(), "the table has never been in service"
+        path.write_text(text)
+        assert live.reload() and live.record([exposure(USER, 100)], now_ms=now).events == 1
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,7 @@ def test_what_is_said_of_an_exposure_that_the_data_hold_is_said_of_no_other(data
     found = with_events(dataset, write(tmp_path / "events", shown, said, head=head, now_ms=moment + 1))
     row = np.flatnonzero((found.exposures.time_ms == moment - 1) & (found.exposures.user_id == user))
     assert found.exposures.work_id[row].tolist() == [work] and found.exposures.labels["like"][row].tolist() == [0]
-    assert "event log: 1 labels and plays without an exposure before that teaches, left out" in found.notes
+    assert "event log: 1 labels and plays without an exposure that teaches, left out" in found.notes
 
 
 def test_users_and_works_that_the_data_do_not_hold_are_left_out_and_counted(known, since, dataset):

@@ -125,12 +125,21 @@ class MmoeRanker(nn.Module):
         hidden = torch.relu(mixed[:, : n_experts * self.hidden]).reshape(-1, n_experts, self.hidden)
         experts = torch.relu(torch.einsum("neh,ehk->nek", self.dropout(hidden), self.experts) + self.expert_bias)
         gates = mixed[:, n_experts * self.hidden :].reshape(-1, self.members, n_tasks, self.n_experts).softmax(dim=3)
-        by_task = torch.matmul(
-            self.gate_dropout(gates), experts.reshape(-1, self.members, self.n_experts, self.hidden // 2)
-        )
+        by_head = (experts.flatten(1) @ self._heads_of_experts()).reshape(gates.shape)  # each expert, read by each head
         of_tasks = wide[:, : self.members * n_tasks].reshape(-1, self.members, n_tasks)
-        logits: Tensor = (by_task * self.heads).sum(dim=3) + self.head_bias + of_tasks
+        logits: Tensor = (self.gate_dropout(gates) * by_head).sum(dim=3) + self.head_bias + of_tasks
         if self.extra is not None:
             extra = self.extra(experts.flatten(1).detach()) + wide[:, self.members * n_tasks :]
             logits = torch.cat([logits, extra.unsqueeze(1).expand(-1, self.members, -1)], dim=2)
         return logits
+
+    def _heads_of_experts(self) -> Tensor:
+        """(n_all·K, M·T·E): a column is the head of a member's task at the rows of one of its experts, 0 elsewhere.
+
+        One product with it is quicker than the many small ones that mix a member's experts before its heads read them.
+        """
+        n_tasks, size = self.heads.shape[1:]
+        same = torch.eye(len(self.experts), device=self.heads.device)
+        same = same.reshape(self.members, self.n_experts, 1, self.members, 1, self.n_experts)
+        heads = self.heads.transpose(1, 2).reshape(self.members, 1, size, 1, n_tasks, 1)
+        return (same * heads).reshape(len(self.experts) * size, -1)

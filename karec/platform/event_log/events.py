@@ -161,6 +161,7 @@ def refused(events: Events, n_labels: int, late_ms: int) -> dict[str, Array]:
         "unknown label": events.labels >> np.uint64(n_labels) != 0,
         "impossible play_ms": lacks["play_ms"] | (events.play_ms > LONGEST_PLAY_MS),
         "impossible value": np.any([getattr(events, name) < NONE for name in numbers], axis=0),
+        "text is not UTF-8": (lengths["request_id"] < 0) | (lengths["text"] < 0),
         "text too long": (lengths["request_id"] > LONGEST_REQUEST) | (lengths["text"] > LONGEST_TEXT),
     }
     left = np.ones(len(events), bool)
@@ -171,11 +172,11 @@ def refused(events: Events, n_labels: int, late_ms: int) -> dict[str, Array]:
 
 
 def _bytes(text: object) -> int:
-    """The length in UTF-8; too long for what is no text or has no UTF-8."""
+    """The length in UTF-8; −1 for what is no text or has no UTF-8."""
     try:
-        return len(text.encode()) if isinstance(text, str) else LONGEST_TEXT + 1
+        return len(text.encode()) if isinstance(text, str) else -1
     except UnicodeEncodeError:
-        return LONGEST_TEXT + 1
+        return -1
 
 
 def _whole_numbers(value: Any) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -215,7 +216,7 @@ class WorksSince:
 
     def _maker(self, value: Any) -> int:
         """A creator's number as the column has it."""
-        return int(_cell(value, CREATOR, self.base.works[CREATOR].dtype))
+        return int(_cells([value], CREATOR, self.base.works[CREATOR].dtype)[0])
 
 
 def _factor(life: Life, name: str) -> float:
@@ -234,16 +235,21 @@ def _cells(values: list[Any], name: str, dtype: np.dtype[Any]) -> Array:
     """(N,) of a column; what is missing, or does not fit the dtype, is missing there too."""
     if is_counter(name):
         return np.array([0 if value is None else value for value in values], dtype)
-    return np.array([_cell(value, name, dtype) for value in values], dtype)
-
-
-def _cell(value: Any, name: str, dtype: np.dtype[Any]) -> Any:
-    if dtype.kind == "f":
-        fits = isinstance(value, int | float) and abs(value) <= float(np.finfo(dtype).max)
-        return value if fits else np.nan
     if dtype.kind == "b":
-        return bool(value)
+        return np.array([bool(value) for value in values], dtype)
+    least, most = _bounds(name, dtype)
+    if dtype.kind == "f":
+        fits = (isinstance(value, int | float) and abs(value) <= most for value in values)
+        return np.array([value if fit else np.nan for value, fit in zip(values, fits, strict=True)], dtype)
+    missing = max(NONE, least)
+    fits = (isinstance(value, int | float) and least <= value <= most and value == int(value) for value in values)
+    return np.array([int(value) if fit else missing for value, fit in zip(values, fits, strict=True)], dtype)
+
+
+@cache
+def _bounds(name: str, dtype: np.dtype[Any]) -> tuple[Any, Any]:
+    """The least and the most that a cell of the column holds."""
+    if dtype.kind == "f":
+        return float(np.finfo(dtype).min), float(np.finfo(dtype).max)
     info = np.iinfo(dtype)
-    most = min(int(info.max), LATEST_MS) if name.endswith("_ms") else int(info.max)
-    fits = isinstance(value, int | float) and int(info.min) <= value <= most and value == int(value)
-    return int(value) if fits else max(NONE, int(info.min))
+    return int(info.min), min(int(info.max), LATEST_MS) if name.endswith("_ms") else int(info.max)

@@ -162,10 +162,10 @@ def test_the_bounds_of_what_is_refused_are_accepted(tmp_path):
         assert writer.append(shown(2, time_ms=bounds, play_ms=86_400_000, position=-1), NOW).events == 2
 
 
-def test_a_text_that_has_no_utf_8_is_refused_like_one_that_is_too_long(tmp_path):
+def test_what_is_no_text_or_has_no_utf_8_is_refused_by_that_reason(tmp_path):
     with EventLogWriter(tmp_path, HEAD) as writer:
         odd = shown(3, text=np.array(["\ud800", 7, "fine"], object))
-        assert writer.append(odd, NOW).refused == {"text too long": 2}
+        assert writer.append(odd, NOW).refused == {"text is not UTF-8": 2}
 
 
 @pytest.mark.parametrize(

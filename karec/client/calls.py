@@ -1,0 +1,106 @@
+"""The calls of a service: what each sends, and how its answer is read. No input or output here."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote
+from uuid import UUID
+
+from msgspec import json
+
+from karec.client.messages import Feed, Feeds, Id, Recorded, Request
+
+Answer = TypeVar("Answer")
+EVENTS, WORKS = "events", "works"
+
+
+@dataclass(frozen=True)
+class Call(Generic[Answer]):
+    """``body`` is JSON, or empty; ``answer``: the type that the answer has; ``again``: whether a refusal for now is
+    tried again; ``purpose``: which token it carries, where events or works have their own.
+    """
+
+    method: str
+    path: str
+    answer: type[Answer]
+    body: bytes = b""
+    again: bool = True
+    purpose: str = ""
+
+
+def recommend(request: Request) -> Call[Feed]:
+    return Call("POST", "/v1/recommend", Feed, _encoded(request))
+
+
+def recommend_many(requests: Iterable[Request]) -> Call[Feeds]:
+    return Call("POST", "/v1/recommend", Feeds, _encoded({"requests": list(requests)}))
+
+
+def record(rows: Iterable[Mapping[str, Any]]) -> Call[Recorded]:
+    return Call("POST", "/v1/events", Recorded, _encoded({"events": list(rows)}), purpose=EVENTS)
+
+
+def works(rows: Iterable[Mapping[str, Any]]) -> Call[Recorded]:
+    return Call("POST", "/v1/works", Recorded, _encoded({"works": list(rows)}), purpose=WORKS)
+
+
+def user(user: Id, scene: str | None) -> Call[dict[str, Any]]:
+    of = "" if scene is None else f"?scene={quote(scene, safe='')}"
+    return Call("GET", f"/v1/users/{quote(str(user), safe='')}{of}", dict[str, Any])
+
+
+def work(work: Id) -> Call[dict[str, Any]]:
+    return Call("GET", f"/v1/works/{quote(str(work), safe='')}", dict[str, Any])
+
+
+STATUS = Call("GET", "/v1/status", dict[str, Any])
+VERSION = Call("GET", "/version", dict[str, Any])
+READY = Call("GET", "/readyz", object, again=False)
+
+
+class Naming:
+    """Gives each row an id and a moment, so that it counts once however often it is sent. Ids rise: rows of one
+    millisecond keep their order.
+    """
+
+    def __init__(self) -> None:
+        self._source = int.from_bytes(os.urandom(8)) << 64
+        self._numbers = count(time.time_ns())  # threads may share it
+
+    def named(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+        """The rows; those with an ``id`` or a ``time_ms`` of their own keep it."""
+        for row in rows:
+            given = {key: value for key, value in row.items() if value is not None}
+            own = {"id": str(UUID(int=self._source | next(self._numbers))), "time_ms": time.time_ns() // 1_000_000}
+            yield own | given
+
+
+def of_work(kind: str, work: Id, **what: Any) -> dict[str, Any]:
+    return {"kind": kind, "work": work, **what}
+
+
+def of_work_or_creator(kind: str, work: Id | None, creator: Id | None) -> dict[str, Any]:
+    """ValueError: neither or both are told."""
+    if (work is None) == (creator is None):
+        raise ValueError(f"{kind} takes a work or a creator, one of them")
+    return {"kind": kind, **({"creator": creator} if work is None else {"work": work})}
+
+
+def as_requests(requests: Sequence[Request | Id]) -> list[Request]:
+    return [each if isinstance(each, Request) else Request(user=each) for each in requests]
+
+
+def _encoded(message: object) -> bytes:
+    return json.encode(message, enc_hook=_plain)
+
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy or a UUID as JSON has it. TypeError: it is neither."""
+    if callable(getattr(value, "item", None)):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} is no value of JSON")

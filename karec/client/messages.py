@@ -1,0 +1,80 @@
+"""What goes to the service and what comes back, as structs. Keys that a later service adds are passed over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+Id = int | str
+
+
+class Request(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One feed that is wanted. What is not said the service chooses: its first scene, ten items, the present.
+
+    ``shown``: ids that this session has seen; ``time_ms``: since 1970; ``deadline_ms``: for the work of the service;
+    ``explain``: the answer says why, and has its trace.
+    """
+
+    user: Id
+    scene: str | None = None
+    k: int | None = None
+    shown: Sequence[Id] = ()
+    context: Mapping[str, float | str | bool] | None = None
+    time_ms: int | None = None
+    request_id: str = ""
+    deadline_ms: float | None = None
+    explain: bool = False
+
+
+class Item(Struct, frozen=True):
+    """One item of a feed; ``recalled_by``: the channels that found it."""
+
+    position: int
+    id: Id
+    score: float
+    recalled_by: tuple[str, ...] = ()
+    columns: dict[str, Any] = {}
+    why: Any = None
+
+
+class Feed(Struct, frozen=True):
+    """An answer. ``degraded``: what was passed over or replaced; ``short``: why there are fewer items than were wanted;
+    ``ms``: the time that the service took; ``trace``: its steps, where the request said ``explain``.
+    """
+
+    user: Id
+    scene: str
+    items: tuple[Item, ...]
+    request_id: str = ""
+    degraded: tuple[str, ...] = ()
+    cold_start: bool = False
+    versions: dict[str, Any] = {}
+    short: str | None = None
+    ms: float = 0.0
+    trace: tuple[dict[str, Any], ...] | None = None
+
+
+class Feeds(Struct, frozen=True):
+    """The answer to several requests, in their order."""
+
+    answers: tuple[Feed, ...]
+
+
+class Recorded(Struct, frozen=True):
+    """``events`` are in the log; ``refused`` {reason: how many} are not. ``waiting``: why the state store has not taken
+    them yet; None: the next request knows them.
+    """
+
+    events: int
+    refused: dict[str, int] = {}
+    waiting: str | None = None
+
+
+class ProblemDetails(Struct, frozen=True):
+    """The body of an answer that is an error (RFC 9457)."""
+
+    title: str = ""
+    detail: str = ""
+    field: str | None = None

@@ -1,0 +1,92 @@
+"""What is asked: a feed for a user drawn at random, or the exposures of a feed that came before."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from msgspec import DecodeError, Struct, json
+
+from karec.client.calls import Naming
+from karec.client.messages import Id, Request
+from karec.load.target import EVENTS, RECOMMEND, Target
+
+REMEMBERED = 1000  # feeds whose exposures are not reported yet
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What each request says; ``events_share``: of all requests, 0 … 1."""
+
+    users: Sequence[Id]
+    scene: str | None = None
+    k: int | None = None
+    deadline_ms: float | None = None
+    events_share: float = 0.0
+
+
+class Sent(NamedTuple):
+    """``user``: whom the feed is for; None: it reports events."""
+
+    bytes: bytes
+    user: Id | None
+
+
+class Told(Struct):
+    """What the report reads of an answer, of either kind. ``user`` None: it is none of /v1/recommend."""
+
+    user: Id | None = None
+    degraded: list[str] = []
+    items: list[_Shown] = []
+    refused: dict[str, int] = {}
+
+
+class _Shown(Struct):
+    id: Id
+
+
+class Traffic:
+    """Draws requests one after another, and learns from the answers which exposures to report."""
+
+    def __init__(self, target: Target, asked: Asked, rng: np.random.Generator, expected: int) -> None:
+        self._asked = asked
+        self._feed_head, self._events_head = target.head(RECOMMEND), target.head(EVENTS)
+        self._users = rng.integers(len(asked.users), size=max(expected, 1)).tolist()
+        self._reports = (rng.random(max(expected, 1)) < asked.events_share).tolist()
+        self._naming, self._feeds = Naming(), deque[tuple[Id, list[_Shown]]](maxlen=REMEMBERED)
+
+    def request(self, number: int) -> Sent:
+        """Request ``number`` of those expected. Before the first answer there is nothing to report: a feed is asked."""
+        if self._reports[number] and self._feeds:
+            user, shown = self._feeds.popleft()
+            rows = [self._exposure(user, position, item.id) for position, item in enumerate(shown)]
+            return Sent(_whole(self._events_head, {"events": list(self._naming.named(rows))}), None)
+        asked = self._asked
+        user = asked.users[self._users[number]]
+        request = Request(user=user, scene=asked.scene, k=asked.k, deadline_ms=asked.deadline_ms)
+        return Sent(_whole(self._feed_head, request), user)
+
+    def _exposure(self, user: Id, position: int, work: Id) -> dict[str, Any]:
+        return {"kind": "exposure", "user": user, "work": work, "scene": self._asked.scene, "position": position}
+
+    def told(self, sent: Sent, body: bytes) -> Told | None:
+        """An answer with status 200. None: it is no answer to what was sent (not JSON, another user, a work twice)."""
+        try:
+            told = json.decode(body, type=Told)
+        except DecodeError:
+            return None
+        if sent.user is None:
+            return told
+        if told.user != sent.user or len({item.id for item in told.items}) < len(told.items):
+            return None
+        if self._asked.events_share and told.items:
+            self._feeds.append((sent.user, told.items))
+        return told
+
+
+def _whole(head: bytes, body: object) -> bytes:
+    encoded = json.encode(body)
+    return b"%b%d\r\n\r\n%b" % (head, len(encoded), encoded)

@@ -1,0 +1,90 @@
+"""The body of a request: read within bounds of size and time, and decoded into a type of ``karec.serve.wire``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import re
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.requests import ClientDisconnect, Request
+
+from karec.serve.problems import ProblemError
+
+T = TypeVar("T")
+
+SECONDS = 5.0  # so long a body may take
+WHERE = re.compile(r" - at `(?:\$\.?)(.*?)`$")
+KEY = re.compile(r"Object (?:missing required|contains unknown) field `(.*?)`")
+SMALL = 1 << 16  # bytes that are parsed a second time to name a field
+
+
+async def read(request: Request, most: int) -> bytes:
+    """The whole body. ProblemError: longer than ``most`` bytes, no JSON by its header, or not there in time."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":  # a page of another site cannot send it without asking first
+        raise ProblemError(415, f"the body must be application/json, content-type is {kind or 'missing'}", close=True)
+    length = request.headers.get("content-length", "0")
+    if not length.isdecimal() or int(length) > most:
+        raise ProblemError(413, f"the body has {length} bytes, at most {most} are taken", close=True)
+    found = bytearray()
+    try:
+        async with asyncio.timeout(SECONDS):
+            async for chunk in request.stream():
+                found += chunk
+                if len(found) > most:
+                    raise ProblemError(413, f"the body is longer than {most} bytes", close=True)
+    except TimeoutError:
+        raise ProblemError(408, f"the body did not come within {SECONDS:g} seconds", close=True) from None
+    except ClientDisconnect:
+        raise ProblemError(400, "the connection ended within the body", close=True) from None
+    return bytes(found)
+
+
+def decoded(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    """ProblemError 400: no JSON; 422: other JSON than the type, with the field."""
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        field, what = _field_of(str(error))
+        raise ProblemError(422, what, field) from None
+    except RecursionError:
+        raise ProblemError(400, "the body is nested too deeply") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        field = _not_finite(body)
+        if field is not None:
+            raise ProblemError(
+                422, "JSON has no NaN and no Infinity; leave the field out or send null", field
+            ) from None
+        raise ProblemError(400, f"the body is no JSON: {error}") from None
+
+
+def _field_of(message: str) -> tuple[str | None, str]:
+    """(requests[3].k, what is wrong), of what msgspec says."""
+    found, key = WHERE.search(message), KEY.match(message)
+    parts = [found.group(1) if found else "", key.group(1) if key else ""]
+    field = ".".join(part for part in parts if part) or None
+    return field, WHERE.sub("", message)
+
+
+def _not_finite(body: bytes) -> str | None:
+    """Where a small body has NaN or Infinity, which Python's parser takes; None: nowhere, or it is no JSON."""
+    if len(body) > SMALL or not (b"NaN" in body or b"Infinity" in body):
+        return None
+    try:
+        return _search(json.loads(body), "")
+    except (ValueError, RecursionError):
+        return None
+
+
+def _search(value: Any, at: str) -> str | None:
+    if isinstance(value, float) and not math.isfinite(value):
+        return at
+    inner: list[tuple[str, Any]] = []
+    if isinstance(value, dict):
+        inner = [(f"{at}.{key}" if at else key, each) for key, each in value.items()]
+    elif isinstance(value, list):
+        inner = [(f"{at}[{i}]", each) for i, each in enumerate(value)]
+    return next((found for key, each in inner if (found := _search(each, key)) is not None), None)

@@ -1,0 +1,81 @@
+"""HTTP connections: uvicorn's, with a time and a size that a head may take, and an end that answers what has come."""
+
+from __future__ import annotations
+
+import asyncio
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from karec.serve import wire
+
+HEAD_SECONDS = 10.0  # from the connection, or the first byte of a request, to the end of its head
+REST_SECONDS = 5.0  # so long the rest of a body may come after its answer
+MOST_HEAD = 1 << 16  # bytes
+
+
+class Connection(HttpToolsProtocol):
+    """One client's connection."""
+
+    _late: asyncio.TimerHandle | None = None
+    _heading = False
+    _head_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._end_in(HEAD_SECONDS)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._in_time()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._heading:
+            self._head_bytes += len(data)
+            if self._head_bytes > MOST_HEAD:
+                self._refuse(431, f"the head is longer than {MOST_HEAD} bytes")
+                return
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._heading, self._head_bytes = True, 0
+        self._end_in(HEAD_SECONDS)
+
+    def on_headers_complete(self) -> None:
+        self._heading = False
+        self._in_time()
+        super().on_headers_complete()
+        if self.config.loaded_app is None or getattr(self.server_state, "ending", False):
+            self.cycle.keep_alive = False
+
+    def on_message_complete(self) -> None:
+        self._in_time()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.cycle.more_body and not self.transport.is_closing():
+            self._end_in(REST_SECONDS)
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(400, "this is no HTTP/1.1")
+
+    def _refuse(self, status: int, why: str) -> None:
+        title = "Bad Request" if status == 400 else "Request Header Fields Too Large"
+        body = wire.encoded(wire.Problem(title, status, why))
+        head = f"HTTP/1.1 {status} {title}\r\ncontent-type: application/problem+json\r\n"
+        self.transport.write(f"{head}content-length: {len(body)}\r\nconnection: close\r\n\r\n".encode() + body)
+        self.transport.close()
+
+    def _end_in(self, seconds: float) -> None:
+        self._in_time()
+        self._late = self.loop.call_later(seconds, self._end)
+
+    def _in_time(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _end(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.close()

@@ -1,0 +1,60 @@
+"""POST /v1/events and /v1/works: what happened goes into the event log, and from there to the next request."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from karec.serve import bodies, wire
+from karec.serve.problems import ProblemError
+from karec.serve.service import Served, Service
+
+_EVENTS = msgspec.json.Decoder(wire.Events)
+_WORKS = msgspec.json.Decoder(wire.Works)
+
+
+async def events(call: Request) -> Response:
+    return await _recorded(call, _EVENTS, "events", wire.USER_KINDS, "/v1/works")
+
+
+async def works(call: Request) -> Response:
+    return await _recorded(call, _WORKS, "works", wire.WORK_KINDS, "/v1/events")
+
+
+async def _recorded(
+    call: Request, decoder: msgspec.json.Decoder[Any], name: str, kinds: tuple[str, ...], other: str
+) -> Response:
+    service: Service = call.app.state.service
+    served = service.ready()
+    if not served.records:
+        raise ProblemError(
+            409, 'the service keeps no events: add [live] state = "state", events = "events" to its karec.toml'
+        )
+    rows: list[Any] = getattr(bodies.decoded(await bodies.read(call, served.settings.body_kb << 10), decoder), name)
+    if len(rows) > served.settings.events:
+        raise ProblemError(422, f"{len(rows)} rows, at most {served.settings.events} are taken in one call", name)
+    service.aside.check()
+    with service.aside.entered():
+        loop = asyncio.get_running_loop()
+        found = await loop.run_in_executor(service.aside_pool, _record, service, served, rows, kinds, other)
+    return Response(wire.encoded(found), media_type="application/json")
+
+
+def _record(service: Service, served: Served, rows: list[Any], kinds: tuple[str, ...], other: str) -> wire.Recorded:
+    start = time.perf_counter()
+    elsewhere, taken = Counter[str](), []
+    for row in rows:
+        kind = row.get("kind") if isinstance(row, dict) else None
+        if isinstance(kind, str) and kind not in kinds and kind in (*wire.USER_KINDS, *wire.WORK_KINDS):
+            elsewhere[f"{kind} goes to {other}"] += 1
+        else:
+            taken.append(row)
+    told = served.live.record(taken)
+    service.aside.took((time.perf_counter() - start) * 1e3)
+    return wire.Recorded(told.events, {**told.refused, **elsewhere}, told.waiting)

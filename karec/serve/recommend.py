@@ -1,0 +1,142 @@
+"""POST /v1/recommend: a request, or a batch, on the cascade's threads, off the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+import msgspec
+import numpy as np
+from starlette.requests import Request as Call
+from starlette.responses import Response
+
+from karec._toml import nearest
+from karec.errors import Unavailable
+from karec.serve import bodies, wire
+from karec.serve.ids import check_ids
+from karec.serve.problems import ProblemError
+from karec.serve.reasons import reasons
+from karec.serve.service import Served, Service
+from karec.types import EMPTY, Recommendation, Request
+
+DEADLINES = "deadline_ms" in {field.name for field in fields(Request)}
+_ASKED = msgspec.json.Decoder(wire.Asked)
+_BATCH = msgspec.json.Decoder(wire.Batch)
+
+
+class _Which(msgspec.Struct):
+    requests: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+_WHICH = msgspec.json.Decoder(_Which)
+
+
+async def recommend(call: Call) -> Response:
+    begin = time.perf_counter()
+    service: Service = call.app.state.service
+    served = service.ready()
+    body = await bodies.read(call, served.settings.body_kb << 10)
+    if bodies.decoded(body, _WHICH).requests is msgspec.UNSET:
+        (found,) = await _answered(service, served, [bodies.decoded(body, _ASKED)], begin, "")
+        return Response(wire.encoded(found), media_type="application/json")
+    asked = bodies.decoded(body, _BATCH).requests
+    if not 1 <= len(asked) <= served.settings.batch:
+        raise ProblemError(422, f"{len(asked)} requests, expected 1 to {served.settings.batch}", "requests")
+    answers = await _answered(service, served, asked, begin, "requests[{}].")
+    return Response(wire.encoded(wire.Answers(answers)), media_type="application/json")
+
+
+async def _answered(
+    service: Service, served: Served, asked: Sequence[wire.Asked], begin: float, place: str
+) -> list[wire.Answer]:
+    requests = [_request(served, each, place.format(i)) for i, each in enumerate(asked)]
+    deadline_ms = min((each.deadline_ms for each in asked if each.deadline_ms is not None), default=None)
+    service.feeds.check(len(asked), deadline_ms)
+    loop = asyncio.get_running_loop()
+    with service.feeds.entered(len(asked)):
+        runs = [
+            loop.run_in_executor(service.request_pool, _run, served, request, each, begin, place.format(i))
+            for i, (request, each) in enumerate(zip(requests, asked, strict=True))
+        ]
+        done = await asyncio.gather(*runs, return_exceptions=True)
+    answers = []
+    for each in done:
+        if isinstance(each, BaseException):
+            raise each
+        feed, answer = each
+        service.feeds.took(answer.ms)
+        loop.call_soon(served.metrics.answered, feed, answer.ms)  # after the answer is written
+        answers.append(answer)
+    return answers
+
+
+def _request(served: Served, asked: wire.Asked, place: str) -> Request:
+    """ProblemError 422 for what is beyond the service's limits, and for a scene that it does not serve."""
+    settings, cascades = served.settings, served.live.cascades
+    scene = served.scene_of(asked.scene)
+    if scene not in cascades:
+        why = f"no scene {scene!r}{nearest(scene, cascades)}; served are {[*cascades]}"
+        raise ProblemError(422, why, f"{place}scene")
+    if asked.k > settings.k:
+        raise ProblemError(422, f"k = {asked.k}, at most {settings.k} works are answered", f"{place}k")
+    if len(asked.shown) > settings.shown:
+        raise ProblemError(422, f"{len(asked.shown)} works, at most {settings.shown} are taken", f"{place}shown")
+    for i, each in [(None, asked.user), *enumerate(asked.shown)]:
+        if not isinstance(each, str) and not -(2**63) <= each < 2**63:
+            raise ProblemError(422, "an id must fit 64 bits", f"{place}user" if i is None else f"{place}shown[{i}]")
+    features = {f"context.{name}": np.asarray(value) for name, value in asked.context.items() if value is not None}
+    return Request(
+        asked.user,
+        k=asked.k,
+        scene=scene,
+        time_ms=asked.time_ms,
+        shown=tuple(asked.shown),
+        request_id=asked.request_id,
+        explain=asked.explain,
+        features=features or EMPTY,
+    )
+
+
+def _run(
+    served: Served, request: Request, asked: wire.Asked, begin: float, place: str
+) -> tuple[Recommendation, wire.Answer]:
+    """On a thread of the cascade's. The wait for it counts against the deadline."""
+    start = time.perf_counter()
+    if asked.deadline_ms is not None:
+        left_ms = asked.deadline_ms - (start - begin) * 1e3
+        if left_ms <= 0:
+            raise ProblemError(503, "the deadline passed while the request waited for a thread", retry_after=1)
+        if DEADLINES:
+            left: dict[str, Any] = {"deadline_ms": left_ms}
+            request = replace(request, **left)
+    cascade = served.live.cascades.get(request.scene)
+    if cascade is not None:
+        check_ids(cascade, request, place)
+    try:
+        feed = served.live.run(request)
+    except Unavailable as error:
+        raise ProblemError(503, f"a step cannot answer now: {error}", retry_after=1) from error
+    return feed, answer_of(feed, asked, (time.perf_counter() - start) * 1e3)
+
+
+def answer_of(feed: Recommendation, asked: wire.Asked, ms: float) -> wire.Answer:
+    whys: Sequence[str | msgspec.UnsetType] = reasons(feed) if asked.explain else [msgspec.UNSET] * len(feed)
+    items = [
+        wire.Found(item.position, item.id, item.score, item.recalled_by, dict(item.columns), why)
+        for item, why in zip(feed, whys, strict=True)
+    ]
+    return wire.Answer(
+        request_id=feed.request.request_id,
+        user=asked.user,
+        scene=feed.request.scene,
+        items=items,
+        degraded=feed.degraded,
+        cold_start=feed.cold_start,
+        versions=dict(feed.versions),
+        short=None if feed.short is None else str(feed.short),
+        ms=round(ms, 3),
+        trace=[step.as_dict() for step in feed.trace.steps] if asked.explain else msgspec.UNSET,
+    )

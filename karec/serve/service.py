@@ -1,0 +1,138 @@
+"""One worker's cascade and settings: loaded, tried out, reloaded, closed."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from karec.config import LiveCascade
+from karec.config.scenes import Config
+from karec.config.serve_settings import FIXED, ServeSettings
+from karec.config.watching import Watcher
+from karec.errors import ConfigError, one_line
+from karec.serve.admission import Lane
+from karec.serve.auth import Tokens
+from karec.serve.board import READY, Board
+from karec.serve.counting import Counts
+from karec.serve.first_requests import first_requests
+from karec.serve.problems import ProblemError
+
+HOME = "home"
+ASIDE = 2  # threads for events, works and what is known of one user or work
+ASIDE_WAIT_MS, ASIDE_MOST = 2_000.0, 256
+
+_log = logging.getLogger("karec.serve")
+
+
+@dataclass(frozen=True)
+class Served:
+    """What requests read, one object from their first line to their last. ``records``: there is an event log."""
+
+    live: LiveCascade
+    settings: ServeSettings
+    tokens: Tokens
+    metrics: Counts
+    records: bool
+
+    def scene_of(self, asked: str | None) -> str:
+        """The scene asked for; where none is: home, or the file's first."""
+        if asked is not None:
+            return asked
+        cascades = self.live.cascades
+        return HOME if HOME in cascades else next(iter(cascades))
+
+
+def settings_of(config: Config, given: Mapping[str, Any]) -> ServeSettings:
+    """What the file says, and over it what the command line does. ConfigError for what does not fit."""
+    settings = config.serve
+    try:
+        return replace(settings, **given)
+    except ValueError as error:
+        raise ConfigError(f"karec serve: {error}") from None
+
+
+class Service:
+    """``served`` is None until ``load`` is done. ``load``, ``reload`` and ``close`` block: not on the event loop.
+
+    ``given``: settings that the command line sets, whatever the file says.
+    """
+
+    def __init__(self, path: Path, given: Mapping[str, Any], insecure: bool, board: Board, worker: int) -> None:
+        self.path, self._given, self._insecure = path, given, insecure
+        self.board, self.worker = board, worker
+        config = Config.read(path)
+        self.settings = settings_of(config, given)
+        self.tokens = Tokens.read(self.settings, path.parent, insecure)
+        threads = config.threads or threads_of(self.settings.workers)
+        self.feeds = Lane(threads, self.settings.wait_ms, self.settings.requests_at_once)
+        self.aside = Lane(ASIDE, ASIDE_WAIT_MS, ASIDE_MOST)
+        self.request_pool = ThreadPoolExecutor(threads, "karec-request")
+        self.aside_pool = ThreadPoolExecutor(ASIDE, "karec-aside")
+        self.served: Served | None = None
+        self.draining = False
+        self._reloading = Lock()
+        self._watcher: Watcher | None = None
+
+    def load(self) -> None:
+        """Opens and verifies the bundle, builds every scene and runs sampled requests. Raises why it cannot serve."""
+        live = LiveCascade.from_config(self.path, None)
+        first_requests(live)
+        records = Config.read(self.path).live is not None
+        self.served = Served(live, self.settings, self.tokens, Counts(), records)
+        self._watcher = Watcher(self, self.path, self.settings.watch_seconds)
+        self.board.enter(self.worker, READY, os.getpid())
+
+    def ready(self) -> Served:
+        """ProblemError 503 while this worker starts or ends."""
+        if self.served is None or self.draining:
+            raise ProblemError(503, f"the service {'ends' if self.draining else 'starts'}", retry_after=1)
+        return self.served
+
+    def reload(self) -> bool:
+        """Serves what karec.toml and ``current`` name now; whether that is another cascade. Raises why it is refused:
+        then what served serves on.
+        """
+        with self._reloading:
+            served = self.served
+            if served is None or self.draining:
+                return False
+            try:
+                config = Config.read(self.path)
+                settings = settings_of(config, self._given)
+                tokens = Tokens.read(settings, self.path.parent, self._insecure)
+                changed = served.live.reload()
+            except Exception as error:  # a step of the host's own may raise anything
+                row = self.board.rows[self.worker]
+                why = one_line(str(error)).encode()[:240]
+                self.board.put(self.worker, refused=row["refused"] + 1, why=why)
+                raise
+            fixed = [name for name in FIXED if getattr(settings, name) != getattr(self.settings, name)]
+            if fixed:
+                _log.warning("%s of %s need a new start", ", ".join(fixed), self.path)
+            self.settings, self.tokens = settings, tokens
+            self.feeds.wait_ms, self.feeds.most = settings.wait_ms, settings.requests_at_once
+            self.served = replace(served, settings=settings, tokens=tokens, records=config.live is not None)
+            self.board.put(self.worker, reloads=self.board.rows[self.worker]["reloads"] + changed, why=b"")
+            return changed
+
+    def close(self) -> None:
+        """Waits for what runs, and writes what observers and logs hold back."""
+        if self._watcher is not None:
+            self._watcher.stop()
+        self.request_pool.shutdown()
+        self.aside_pool.shutdown()
+        if self.served is not None:
+            for counts in self.served.live.close():
+                _log.info("%s", counts)
+
+
+def threads_of(workers: int) -> int:
+    """Of each worker: its share of the cores that the process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(-(-cores // workers), 1)

@@ -1,0 +1,125 @@
+"""One worker process: a cascade, its threads, and an event loop over the socket that all workers listen on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from karec.errors import one_line
+from karec.serve.app import build
+from karec.serve.board import DRAINING, READY, STARTING, Board
+from karec.serve.connections import Connection
+from karec.serve.service import Service
+
+NOT_LOADED = 2  # exit status
+SWITCH_S = 0.0005  # how long a thread of Python keeps the others waiting: refusals are written between two steps
+LAST_S = 0.2  # after the last accept, requests that are on their way are answered
+KEEP_ALIVE_S = 75
+LOOK_S = 0.02  # while it starts: whether others are ready
+
+_log = logging.getLogger("karec.serve")
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield  # the worker has its own
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        self.server_state.ending = True  # type: ignore[attr-defined]
+        await asyncio.sleep(LAST_S)
+        await super().shutdown(sockets)
+
+
+def run(
+    sock: socket.socket, path: Path, given: Mapping[str, Any], insecure: bool, board: Board, worker: int, parent: int
+) -> int:
+    """Serves until SIGTERM, or until the pipe ``parent`` ends; the exit status. SIGHUP reloads."""
+    board.enter(worker, STARTING, os.getpid())
+    sys.setswitchinterval(SWITCH_S)
+    service = Service(path, given, insecure, board, worker)
+    try:
+        with asyncio.Runner(loop_factory=_loop) as runner:
+            return runner.run(_serve(service, sock, parent))
+    finally:
+        service.close()
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    import uvloop
+
+    return uvloop.new_event_loop()
+
+
+async def _serve(service: Service, sock: socket.socket, parent: int) -> int:
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # broken requests are the clients' affair
+    config = uvicorn.Config(
+        build(service),
+        http=Connection,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=max(int(service.settings.drain_seconds), 1),
+    )
+    loop = asyncio.get_running_loop()
+    server = _Server(config)
+
+    def end() -> None:
+        service.draining = server.should_exit = True
+        service.board.put(service.worker, state=DRAINING)
+        loop.remove_reader(parent)
+
+    loop.add_signal_handler(signal.SIGTERM, end)
+    loop.add_signal_handler(signal.SIGINT, lambda: None)  # of a terminal, which the parent gets too
+    loop.add_signal_handler(signal.SIGHUP, lambda: loop.run_in_executor(None, _reload, service))
+    loop.add_reader(parent, end)  # it never writes: its end is the parent's
+    loading = loop.run_in_executor(None, service.load)
+    if not service.board.any_in(READY):  # else others answer meanwhile
+        serving = asyncio.create_task(server.serve([sock.dup()]))
+        while not loading.done() and not service.board.any_in(READY):
+            await asyncio.wait([loading, serving], timeout=LOOK_S)
+        if not loading.done():  # others are quicker: what is asked goes to them
+            server.should_exit = True
+            await serving
+            server = _Server(config)
+    else:
+        serving = None
+    try:
+        await loading
+    except Exception as error:  # a step of the host's own may raise anything
+        _log.error("%s", one_line(f"worker {os.getpid()} cannot serve: {error}"))
+        end()
+        if serving is not None:
+            await serving
+        return NOT_LOADED
+    if serving is None or serving.done():
+        serving = asyncio.create_task(server.serve([sock]))
+    if service.draining:
+        server.should_exit = True
+    await serving
+    return 0
+
+
+def _reload(service: Service) -> None:
+    try:
+        changed = service.reload()
+    except Exception as error:
+        _log.warning("%s", one_line(f"{service.path} is not reloaded, what served serves on: {error}"))
+    else:
+        _log.info("%s: %s", service.path, "another version is in service" if changed else "nothing else to serve")

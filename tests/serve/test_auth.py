@@ -1,0 +1,51 @@
+"""Tokens: who may call what."""
+
+import pytest
+from live_bundle import live_config
+from running_service import RunningService
+
+TOKEN, EVENTS, OTHER = "a-token-of-the-service", "a-token-of-events-only", "one-that-nobody-knows"
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory):
+    path = live_config(tmp_path_factory.mktemp("auth"), state="state")
+    (path.parent / "token").write_text(f"{TOKEN}\n")
+    table = '[serve]\ntoken = "file:token"\nevents_token = "env:KAREC_TEST_EVENTS"\n[live]'
+    path.write_text(path.read_text().replace("[live]", table))
+    with RunningService(path, KAREC_TEST_EVENTS=EVENTS) as running:
+        yield running
+
+
+def status(service, path, body, token, scheme="Bearer"):
+    headers = {} if token is None else {"authorization": f"{scheme} {token}"}
+    answer = service.client.request("GET" if body is None else "POST", path, json=body, headers=headers)
+    assert answer.status_code != 401 or answer.headers["www-authenticate"].startswith("Bearer")
+    return answer.status_code
+
+
+def test_a_call_needs_its_token(guarded):
+    feed, event, work = {"user": 1}, {"events": []}, {"works": []}
+    nothing = (401, 401, 401)
+    expected = {TOKEN: (200, 401, 200), EVENTS: (401, 200, 401), OTHER: nothing, None: nothing}
+    for token, statuses in expected.items():
+        asked = (("/v1/recommend", feed), ("/v1/events", event), ("/v1/works", work))
+        assert tuple(status(guarded, path, body, token) for path, body in asked) == statuses
+    assert status(guarded, "/v1/recommend", feed, TOKEN, "Basic") == 401
+    assert status(guarded, "/v1/users/1", None, None) == status(guarded, "/metrics", None, None) == 401
+    assert status(guarded, "/v1/status", None, TOKEN) == 200
+
+
+def test_what_says_nothing_of_users_needs_none(guarded):
+    for path in ("/healthz", "/readyz", "/version", "/docs", "/openapi.json"):
+        assert status(guarded, path, None, None) == 200
+
+
+def test_no_token_is_in_the_log(guarded):
+    assert status(guarded, "/v1/recommend", {"user": 1}, OTHER) == 401
+    assert not any(token in guarded.told() for token in (TOKEN, EVENTS, OTHER))
+
+
+def test_without_a_token_a_page_of_another_site_is_refused(service):
+    assert service.client.get("/v1/status", headers={"host": "elsewhere.example"}).status_code == 403
+    assert service.client.get("/v1/status", headers={"host": "localhost:1"}).status_code == 200

@@ -1,0 +1,119 @@
+"""Workers that die, signals, and another version while requests run."""
+
+import os
+import signal
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from live_bundle import live_config
+from running_service import RunningService
+
+from karec.cli import main
+from karec.platform.event_log.reader import read_events
+
+USER = 1
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    path = live_config(tmp_path_factory.mktemp("life"), state="state")
+    patient = "[serve]\nwait_ms = 60_000\n[live]"  # a machine under load refuses nothing here
+    path.write_text(path.read_text().replace("[live]", patient))
+    return path
+
+
+@pytest.fixture
+def running(config):
+    with RunningService(config, "--workers", "2") as service:
+        yield service
+
+
+def test_a_worker_that_is_killed_is_replaced_and_what_it_had_taken_in_is_in_the_log(running, config):
+    told = [uuid.uuid4() for _ in range(20)]
+    for each in told:
+        row = {"kind": "follow", "user": USER, "creator": 2, "id": str(each)}
+        assert running.post("/v1/events", {"events": [row]}).json()["events"] == 1
+    before = {each["pid"] for each in running.workers()}
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+        running.until(lambda pid=pid: {each["pid"] for each in running.workers() if each["state"] == "ready"} - {pid})
+    running.until(lambda: sum(each["state"] == "ready" for each in running.workers()) == 2)
+    assert not before & {each["pid"] for each in running.workers()}
+    found = read_events(config.parent / "events", 0, 2**62)
+    ids = {source << 64 | number for source, number in zip(found.source.tolist(), found.number.tolist(), strict=True)}
+    assert {each.int for each in told} <= ids
+
+
+def test_requests_that_run_when_the_service_is_ended_are_answered(config):
+    with RunningService(config, "--workers", "2") as service, ThreadPoolExecutor(8) as pool:
+        begun = threading.Barrier(9)
+
+        def ask(user):
+            begun.wait()
+            return service.post("/v1/recommend", {"requests": [{"user": user, "k": 50}] * 64}).status_code
+
+        asked = [pool.submit(ask, user) for user in range(8)]
+        begun.wait()
+        service.until(lambda: service.client.get("/v1/status").json()["admission"]["recommend"]["inside"])
+        service.signal(signal.SIGTERM)
+        statuses = [each.result() for each in asked]
+        assert {*statuses} <= {200, 503} and statuses.count(200) >= 1
+        assert service.process.wait(60) == 0, service.told()
+
+
+def test_another_version_comes_into_service_while_requests_run(running, config):
+    ended = threading.Event()
+
+    def ask_on():
+        statuses = set()
+        while not ended.is_set():
+            statuses.add(running.post("/v1/recommend", {"user": USER}).status_code)
+        return statuses
+
+    text = config.read_text()
+    with ThreadPoolExecutor(2) as pool:
+        asking = [pool.submit(ask_on) for _ in range(2)]
+        try:
+            for at in range(2):
+                config.write_text(text + f"# {at}\n")
+                if at:
+                    running.signal(signal.SIGHUP)  # the first one the workers find by themselves
+                running.until(lambda at=at: all(each["reloads"] > at for each in running.workers()))
+        finally:
+            ended.set()
+        assert [each.result() for each in asking] == [{200}, {200}]
+
+
+def test_a_file_that_is_broken_is_told_and_what_served_serves_on(running, config):
+    text = config.read_text()
+    config.write_text(text.replace('use = "popular"', 'use = "populer"'))
+    running.signal(signal.SIGHUP)
+    running.until(lambda: all(each["refused"] for each in running.workers()))
+    assert "popular" in running.workers()[0]["why"] and "populer" in running.told()
+    assert len(running.ask(USER)["items"]) == 10
+    config.write_text(text.replace("[serve]", "[serve]\nk = 4"))
+    running.signal(signal.SIGHUP)
+    running.until(lambda: running.post("/v1/recommend", {"user": USER, "k": 5}).status_code == 422)
+    config.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("more", "options", "told"),
+    [
+        ("", ["--host", "0.0.0.0"], "set [serve] token"),
+        ('[serve]\ntoken = "secret"\n', [], "never the token itself"),
+        ('[serve]\ntoken = "env:KAREC_NO_SUCH"\n', [], "KAREC_NO_SUCH"),
+        ('[serve]\ntoken = "file:none"\n', [], "cannot be read"),
+        ("[serve]\nworkers = 0\n", [], "workers = 0, expected 1 to 256"),
+        ("[serve]\nprot = 1\n", [], "did you mean 'port'"),
+        ("", ["--port", "70000"], "port = 70000"),
+        ("", ["--host", "192.0.2.1", "--insecure"], "can listen on 192.0.2.1"),
+    ],
+)
+def test_a_service_that_cannot_be_had_says_why_before_anything_is_opened(tmp_path, capsys, more, options, told):
+    path = tmp_path / "karec.toml"
+    path.write_text(f'bundle = "bundles"\n{more}[scenes.home]\n')
+    assert main(["serve", "--config", str(path), *options]) == 2
+    assert told in capsys.readouterr().err
