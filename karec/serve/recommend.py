@@ -14,8 +14,10 @@ from starlette.requests import Request as Call
 from starlette.responses import Response
 
 from karec._toml import nearest
+from karec.config import Cascade
 from karec.errors import Unavailable
 from karec.serve import bodies, wire
+from karec.serve.columns import columns_of
 from karec.serve.ids import check_ids
 from karec.serve.problems import ProblemError
 from karec.serve.reasons import reasons
@@ -72,11 +74,8 @@ async def _answered(
 
 def _request(served: Served, asked: wire.Asked, place: str) -> Request:
     """ProblemError 422 for what is beyond the service's limits, and for a scene that it does not serve."""
-    settings, cascades = served.settings, served.live.cascades
-    scene = served.scene_of(asked.scene)
-    if scene not in cascades:
-        why = f"no scene {scene!r}{nearest(scene, cascades)}; served are {[*cascades]}"
-        raise ProblemError(422, why, f"{place}scene")
+    settings, scene = served.settings, served.scene_of(asked.scene)
+    _cascade(served, scene, place)
     if asked.k > settings.k:
         raise ProblemError(422, f"k = {asked.k}, at most {settings.k} works are answered", f"{place}k")
     if len(asked.shown) > settings.shown:
@@ -84,6 +83,8 @@ def _request(served: Served, asked: wire.Asked, place: str) -> Request:
     for i, each in [(None, asked.user), *enumerate(asked.shown)]:
         if not isinstance(each, str) and not -(2**63) <= each < 2**63:
             raise ProblemError(422, "an id must fit 64 bits", f"{place}user" if i is None else f"{place}shown[{i}]")
+    if asked.try_ is not None and not settings.page:
+        raise ProblemError(422, "nothing can be tried here: [serve] page = false", f"{place}try")
     features = {f"context.{name}": np.asarray(value) for name, value in asked.context.items() if value is not None}
     return Request(
         asked.user,
@@ -95,6 +96,14 @@ def _request(served: Served, asked: wire.Asked, place: str) -> Request:
         explain=asked.explain,
         features=features or EMPTY,
     )
+
+
+def _cascade(served: Served, scene: str, place: str) -> Cascade:
+    cascades = served.live.cascades
+    if scene not in cascades:
+        why = f"no scene {scene!r}{nearest(scene, cascades)}; served are {[*cascades]}"
+        raise ProblemError(422, why, f"{place}scene")
+    return cascades[scene]
 
 
 def _run(
@@ -109,21 +118,27 @@ def _run(
         if DEADLINES:
             left: dict[str, Any] = {"deadline_ms": left_ms}
             request = replace(request, **left)
-    cascade = served.live.cascades.get(request.scene)
-    if cascade is not None:
-        check_ids(cascade, request, place)
+    cascade = _cascade(served, request.scene, place)  # a reload may have taken the scene meanwhile
+    check_ids(cascade, request, place)
+    begun = time.perf_counter()
     try:
-        feed = served.live.run(request)
+        if asked.try_ is None:
+            feed = served.live.run(request)
+        else:
+            feed = served.trying.cascade(request.scene, asked.try_, place).run(request)
     except Unavailable as error:
         raise ProblemError(503, f"a step cannot answer now: {error}", retry_after=1) from error
-    return feed, answer_of(feed, asked, (time.perf_counter() - start) * 1e3)
+    ms = (time.perf_counter() - begun) * 1e3
+    known = columns_of(cascade, feed.candidates.ids) if asked.explain else [{} for _ in feed]
+    return feed, answer_of(feed, asked, known, ms)
 
 
-def answer_of(feed: Recommendation, asked: wire.Asked, ms: float) -> wire.Answer:
+def answer_of(feed: Recommendation, asked: wire.Asked, known: Sequence[dict[str, Any]], ms: float) -> wire.Answer:
+    """``known``: the columns of each of its works, beside those that the cascade's own steps gave them."""
     whys: Sequence[str | msgspec.UnsetType] = reasons(feed) if asked.explain else [msgspec.UNSET] * len(feed)
     items = [
-        wire.Found(item.position, item.id, item.score, item.recalled_by, dict(item.columns), why)
-        for item, why in zip(feed, whys, strict=True)
+        wire.Found(item.position, item.id, item.score, item.recalled_by, {**columns, **item.columns}, why)
+        for item, columns, why in zip(feed, known, whys, strict=True)
     ]
     return wire.Answer(
         request_id=feed.request.request_id,

@@ -50,7 +50,9 @@ class Batch(Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class Found(Struct, frozen=True):
-    """One work of a feed. ``why`` is there when the request says ``explain``."""
+    """One work of a feed. A request that says ``explain`` finds ``why``, and all that is known of the work in
+    ``columns``.
+    """
 
     position: int
     id: ID
