@@ -54,7 +54,7 @@ async def recommend(call: Call) -> Response:
 async def _answered(
     service: Service, served: Served, asked: Sequence[wire.Asked], begin: float, place: str
 ) -> list[wire.Answer]:
-    requests = [_request(served, each, place.format(i)) for i, each in enumerate(asked)]
+    requests = [request_of(served, each, place.format(i)) for i, each in enumerate(asked)]
     deadline_ms = min((each.deadline_ms for each in asked if each.deadline_ms is not None), default=None)
     service.feeds.check(len(asked), deadline_ms)
     with service.feeds.entered(len(asked)):
@@ -72,7 +72,7 @@ async def _answered(
     return [answer for _, answer in done]
 
 
-def _request(served: Served, asked: wire.Asked, place: str) -> Request:
+def request_of(served: Served, asked: wire.Asked, place: str) -> Request:
     """ProblemError 422 for what is beyond the service's limits, and for a scene that it does not serve."""
     settings, scene = served.settings, served.scene_of(asked.scene)
     _cascade(served, scene, place)

@@ -60,7 +60,7 @@ def _status(service: Service, served: Served) -> dict[str, Any]:
         "scenes": {name: _scene(served, name, cascade) for name, cascade in served.live.cascades.items()},
         "admission": {"recommend": service.feeds.status(), "aside": service.aside.status()},
         "events": {"kept": served.records, "counts": dict(served.live.counts)},
-        "page": served.settings.page,
+        "page": served.settings.shows_page,
         **served.metrics.status(),
     }
 
