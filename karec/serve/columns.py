@@ -8,30 +8,28 @@ import numpy as np
 
 from karec.bundle import Bundle
 from karec.config import Cascade
-from karec.platform.schema import is_counter
 from karec.platform.snapshot import Snapshot
 from karec.types import Array
 
 
-def columns_of(cascade: Cascade, numbers: Array, counters: bool = False) -> list[dict[str, Any]]:
+def columns_of(cascade: Cascade, numbers: Array) -> list[dict[str, Any]]:
     """{column: value} of each of the works ``numbers (N,)``; empty for one that nobody knows. O(N · columns)."""
     bundle = cascade.bundle
     if bundle is None:
         return [{} for _ in numbers]
-    found = _of(bundle.snapshot, numbers, bundle.snapshot, counters)
+    found = _of(bundle.snapshot, numbers, bundle.snapshot)
     if cascade.live is not None and isinstance(bundle, Bundle):
         since = cascade.live.view(-1)[0].works.added
-        newer = _of(since, numbers, bundle.snapshot, counters)
+        newer = _of(since, numbers, bundle.snapshot)
         found = [new or old for new, old in zip(newer, found, strict=True)]
     return found
 
 
-def _of(snapshot: Snapshot, numbers: Array, labels: Snapshot, counters: bool) -> list[dict[str, Any]]:
+def _of(snapshot: Snapshot, numbers: Array, labels: Snapshot) -> list[dict[str, Any]]:
     rows = snapshot.works.lookup(np.asarray(numbers, np.int64))
-    names = [name for name in snapshot.works.columns if counters or not is_counter(name)]
     found = []
     for row in rows.tolist():
-        values = {} if row < 0 else {name: snapshot.works.columns[name][row].item() for name in names}
+        values = {} if row < 0 else {name: snapshot.works.columns[name][row].item() for name in snapshot.works.columns}
         for name, of_code in labels.labels.items():
             code = values.get(name)
             if isinstance(code, int) and 0 <= code < len(of_code):

@@ -83,7 +83,7 @@ def _work(served: Served, text: str, scene: str | None) -> dict[str, Any]:
     cascade, bundle = _cascade(served, scene)
     name, number = id_in_path(text, naming_of(cascade), "work")
     index = bundle.index
-    (columns,) = columns_of(cascade, np.array([number]), counters=True)
+    (columns,) = columns_of(cascade, np.array([number]))
     gone = cascade.live is not None and bool(np.isin(number, cascade.live.view(-1)[0].works.gone))
     with index.pinned() as view:
         rows = view.lookup([number])

@@ -17,7 +17,6 @@ from karec._toml import nearest
 from karec.config import Cascade
 from karec.errors import Unavailable
 from karec.serve import bodies, wire
-from karec.serve.columns import columns_of
 from karec.serve.ids import check_ids
 from karec.serve.problems import ProblemError
 from karec.serve.reasons import reasons
@@ -83,8 +82,6 @@ def request_of(served: Served, asked: wire.Asked, place: str) -> Request:
     for i, each in [(None, asked.user), *enumerate(asked.shown)]:
         if not isinstance(each, str) and not -(2**63) <= each < 2**63:
             raise ProblemError(422, "an id must fit 64 bits", f"{place}user" if i is None else f"{place}shown[{i}]")
-    if asked.try_ is not None and not settings.page:
-        raise ProblemError(422, "nothing can be tried here: [serve] page = false", f"{place}try")
     features = {f"context.{name}": np.asarray(value) for name, value in asked.context.items() if value is not None}
     return Request(
         asked.user,
@@ -122,23 +119,17 @@ def _run(
     check_ids(cascade, request, place)
     begun = time.perf_counter()
     try:
-        if asked.try_ is None:
-            feed = served.live.run(request)
-        else:
-            feed = served.trying.cascade(request.scene, asked.try_, place).run(request)
+        feed = served.live.run(request)
     except Unavailable as error:
         raise ProblemError(503, f"a step cannot answer now: {error}", retry_after=1) from error
-    ms = (time.perf_counter() - begun) * 1e3
-    known = columns_of(cascade, feed.candidates.ids) if asked.explain else [{} for _ in feed]
-    return feed, answer_of(feed, asked, known, ms)
+    return feed, answer_of(feed, asked, (time.perf_counter() - begun) * 1e3)
 
 
-def answer_of(feed: Recommendation, asked: wire.Asked, known: Sequence[dict[str, Any]], ms: float) -> wire.Answer:
-    """``known``: the columns of each of its works, beside those that the cascade's own steps gave them."""
+def answer_of(feed: Recommendation, asked: wire.Asked, ms: float) -> wire.Answer:
     whys: Sequence[str | msgspec.UnsetType] = reasons(feed) if asked.explain else [msgspec.UNSET] * len(feed)
     items = [
-        wire.Found(item.position, item.id, item.score, item.recalled_by, {**columns, **item.columns}, why)
-        for item, columns, why in zip(feed, known, whys, strict=True)
+        wire.Found(item.position, item.id, item.score, item.recalled_by, dict(item.columns), why)
+        for item, why in zip(feed, whys, strict=True)
     ]
     return wire.Answer(
         request_id=feed.request.request_id,

@@ -22,7 +22,6 @@ from karec.serve.counting import Counts
 from karec.serve.first_requests import first_requests
 from karec.serve.problems import ProblemError
 from karec.serve.threads import Threads
-from karec.serve.trying import Trying
 
 HOME = "home"
 ASIDE = 2  # threads for events, works and what is known of one user or work
@@ -40,7 +39,6 @@ class Served:
     tokens: Tokens
     metrics: Counts
     records: bool
-    trying: Trying
 
     def scene_of(self, asked: str | None) -> str:
         """The scene asked for; where none is: home, or the file's first."""
@@ -85,9 +83,8 @@ class Service:
         """Opens and verifies the bundle, builds every scene and runs sampled requests. Raises why it cannot serve."""
         live = LiveCascade.from_config(self.path, None)
         first_requests(live)
-        config = Config.read(self.path)
-        trying = Trying(config, live.cascades)
-        self.served = Served(live, self.settings, self.tokens, Counts(), config.live is not None, trying)
+        records = Config.read(self.path).live is not None
+        self.served = Served(live, self.settings, self.tokens, Counts(), records)
         self._watcher = Watcher(self, self.path, self.settings.watch_seconds)
         self.board.enter(self.worker, READY, os.getpid())
 
@@ -120,10 +117,7 @@ class Service:
                 _log.warning("%s of %s need a new start", ", ".join(fixed), self.path)
             self.settings, self.tokens = settings, tokens
             self.feeds.wait_ms, self.feeds.most = settings.wait_ms, settings.requests_at_once
-            new: dict[str, Any] = {"settings": settings, "tokens": tokens, "records": config.live is not None}
-            if changed:
-                new["trying"] = Trying(config, served.live.cascades)
-            self.served = replace(served, **new)
+            self.served = replace(served, settings=settings, tokens=tokens, records=config.live is not None)
             self.board.put(self.worker, reloads=self.board.rows[self.worker]["reloads"] + changed, why=b"")
             return changed
 

@@ -57,7 +57,7 @@ def _status(service: Service, served: Served) -> dict[str, Any]:
         "worker": os.getpid(),
         "workers": service.board.told(),
         "versions": _versions(served),
-        "scenes": {name: _scene(served, name, cascade) for name, cascade in served.live.cascades.items()},
+        "scenes": {name: _scene(cascade) for name, cascade in served.live.cascades.items()},
         "admission": {"recommend": service.feeds.status(), "aside": service.aside.status()},
         "events": {"kept": served.records, "counts": dict(served.live.counts)},
         "page": served.settings.shows_page,
@@ -65,15 +65,13 @@ def _status(service: Service, served: Served) -> dict[str, Any]:
     }
 
 
-def _scene(served: Served, scene: str, cascade: karec.Cascade) -> dict[str, Any]:
-    """Steps by stage, in order: what each is called, its role, its class, and its diversity where it has one."""
+def _scene(cascade: karec.Cascade) -> dict[str, Any]:
+    """Steps by stage, in order, each with its role and kind."""
     steps: list[tuple[str, Step]] = [("request", step) for step in cascade.request_hydrators]
     steps += [("recall", step) for step in (*cascade.recall.sources, cascade.recall.merger)]
     steps += [(stage.name, step) for stage in cascade.stages for step in stage.steps]
-    varied = served.trying.diversities(scene)
-    told = []
-    for stage, step in steps:
-        place = f"{stage}.{step.name}"
-        more = {"diversity": varied[place]} if place in varied else {}
-        told.append({"stage": stage, "name": step.name, "role": step.role, "kind": type(step).__name__, **more})
-    return {"steps": told}
+    return {
+        "steps": [
+            {"stage": stage, "name": step.name, "role": step.role, "kind": type(step).__name__} for stage, step in steps
+        ]
+    }

@@ -56,9 +56,7 @@ class Trial(Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class Found(Struct, frozen=True):
-    """One work of a feed. A request that says ``explain`` finds ``why``, and all that is known of the work in
-    ``columns``.
-    """
+    """One work of a feed. ``why`` is there when the request says ``explain``."""
 
     position: int
     id: ID
