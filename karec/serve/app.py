@@ -14,6 +14,7 @@ from karec.serve.admission import Admission
 from karec.serve.auth import Auth
 from karec.serve.docs_page import docs_page
 from karec.serve.openapi import openapi
+from karec.serve.replies import Replies
 from karec.serve.service import Service
 
 SAFE = {
@@ -51,7 +52,11 @@ def build(service: Service) -> Starlette:
             Route("/docs", docs),
             Route("/", docs),
         ],
-        middleware=[Middleware(Auth, lambda: service.tokens), Middleware(Admission, lambda: lanes)],
+        middleware=[
+            Middleware(Replies, service.metrics.replied),
+            Middleware(Auth, lambda: service.tokens),
+            Middleware(Admission, lambda: lanes),
+        ],
         exception_handlers={
             problems.ProblemError: problems.of_problem,
             HTTPException: problems.of_route,
