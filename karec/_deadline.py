@@ -52,13 +52,15 @@ class Deadline:
         self.lock = threading.Lock()
         self.asked = self.late = self.busy = self.running = self.failed = 0
 
-    def begin(self, call: Callable[[], T]) -> Call[T]:
-        """``call()`` on a worker from now on; where an earlier call is late and still runs, one that is refused."""
+    def begin(self, call: Callable[[], T], at_most_ms: float | None = None) -> Call[T]:
+        """``call()`` on a worker from now on; where an earlier call is late and still runs, one that is refused. It has
+        ``at_most_ms`` where that is less than the channel's time."""
         with self.lock:
             self.asked += 1
             self.busy += self.running > 0
             refused = self.running > 0
-        begun = Call(self, call, refused)
+        within_ms = self.timeout_ms if at_most_ms is None else min(self.timeout_ms, at_most_ms)
+        begun = Call(self, call, refused, within_ms)
         if not refused:
             _worker().put(begun)
         return begun
@@ -72,10 +74,10 @@ class Call(Generic[T]):
     """One call of a channel on a worker. Calling it gives what the channel gives, or raises what it raises, or
     ``Unavailable``: late or busy."""
 
-    def __init__(self, deadline: Deadline, call: Callable[[], T], refused: bool) -> None:
-        self.deadline, self.refused = deadline, refused
+    def __init__(self, deadline: Deadline, call: Callable[[], T], refused: bool, within_ms: float) -> None:
+        self.deadline, self.refused, self.within_ms = deadline, refused, within_ms
         self._call: Callable[[], T] | None = call
-        self._until = time.perf_counter() + deadline.timeout_ms / 1e3
+        self._until = time.perf_counter() + within_ms / 1e3
         self._ended, self._late = threading.Event(), False
         self._value: T
         self._error: BaseException | None = None
@@ -104,7 +106,7 @@ class Call(Generic[T]):
         if self.refused:
             raise Unavailable(f"{name} is busy: an earlier call is past its {ms:g} ms and still runs")
         if not self._ended.wait(max(self._until - time.perf_counter(), 0.0)) and self.let_go():
-            raise Unavailable(f"{name} did not answer within {ms:g} ms")
+            raise Unavailable(f"{name} did not answer within {self.within_ms:.4g} ms")
         if self._error is not None:
             raise self._error
         return self._value

@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Self
 from uuid import uuid4
 
+from karec._budget import Budget, Clock, Unit
 from karec._deadline import Call, Deadline, DeadlineCounts
 from karec._slots import shared_slots
+from karec._substitute import check_substitute
+from karec._usual import UsualTimes
 from karec._view import Living, Pinnable
 from karec.errors import ContractError
 from karec.observer_queue import ObserverCounts, ObserverQueue
-from karec.stage import Merger, RequestHydrator, Source, Stage, hydrate_request, merge, recall, timed
-from karec.trace import StepTrace, Trace, why_short
+from karec.stage import (
+    Merger,
+    RequestHydrator,
+    Source,
+    Stage,
+    Step,
+    hydrate_request,
+    left_out,
+    merge,
+    recall,
+    standing_in,
+    timed,
+)
+from karec.trace import NoTime, StepTrace, Trace, why_short
 from karec.types import EMPTY, Candidates, Naming, Recommendation, Request
 
 MAX_CHANNELS = 32
+OUTSIDE = "outside"  # the place of what a request takes beside its steps
 
 
 @dataclass(frozen=True)
@@ -26,7 +43,8 @@ class Recall:
     """Sources asked, then merged. Source c owns bit c of ``Candidates.sources``.
 
     Sources without ``timeout_ms`` are asked one by one on the request's thread; those with one run beside them, and one
-    that is late or busy fails as if it had raised ``Unavailable``.
+    that is late or busy fails as if it had raised ``Unavailable``. Where there is no time for a source its substitute
+    runs on the request's thread, and brings works in its name.
     """
 
     sources: tuple[Source, ...]
@@ -36,24 +54,31 @@ class Recall:
     def __post_init__(self) -> None:
         if len(self.sources) > MAX_CHANNELS:
             raise ContractError(f"{len(self.sources)} recall channels; sources has {MAX_CHANNELS} bits")
+        for step in (*self.sources, self.merger):
+            check_substitute(step)
         each = (None if s.timeout_ms is None else Deadline(s.name, s.timeout_ms) for s in self.sources)
         object.__setattr__(self, "deadlines", tuple(each))
 
-    def run(self, request: Request) -> tuple[Candidates, tuple[StepTrace, ...]]:
-        asked = [_asked(*each, request) for each in zip(self.sources, self.deadlines, strict=True)]
+    def run(self, request: Request, budget: Budget | None = None) -> tuple[Candidates, tuple[StepTrace, ...]]:
+        """``budget``: the time that is left, where the first source is the next unit; None: as long as it takes."""
+        budget = Budget() if budget is None else budget
+        begun = self._begun(request, budget)
         parts, traces = [], []
         try:
-            for source, answer in zip(self.sources, asked, strict=True):
-                found, trace = timed(source, "recall", 0, answer)
-                part = Candidates.empty() if found is None else found
+            for at, source in enumerate(self.sources):
+                call = begun.get(at)
+                no_time = call if isinstance(call, NoTime) else budget.short() if call is None else None
+                part, trace = _found(source, call if isinstance(call, Call) else None, no_time, request, budget.clock)
                 parts.append(part)
-                traces.append(replace(trace, n_out=len(part), why=source.why))
+                traces.append(trace)
+                budget.done()
         finally:
-            for answer in asked:
-                if isinstance(answer, Call):
-                    answer.let_go()
+            for call in begun.values():
+                if isinstance(call, Call):
+                    call.let_go()
         n_found = sum(map(len, parts))
-        merged, trace = timed(self.merger, "recall", n_found, lambda: merge(self.merger, request, parts))
+        merged, trace = timed(self.merger, "recall", n_found, lambda: merge(self.merger, request, parts), budget.clock)
+        budget.done()
         if merged is None:
             raise ContractError("the merger of recall channels cannot be skipped")
         why = "found twice, consumed, or over quota"
@@ -61,6 +86,17 @@ class Recall:
             why = "found twice, consumed, shown before, taken down, or over quota"
         trace = replace(trace, n_out=len(merged), n_unknown=merged.n_unknown, why=why, limit=self.merger.limit)
         return merged, (*traces, trace)
+
+    def _begun(self, request: Request, budget: Budget) -> dict[int, Call[Found] | NoTime]:
+        """{place: the call of each source that has time of its own, or why there is none for it}. A source that may be
+        skipped has no more than what the request can spare."""
+        begun: dict[int, Call[Found] | NoTime] = {}
+        for at, (source, deadline) in enumerate(zip(self.sources, self.deadlines, strict=True)):
+            if deadline is not None:
+                spare_ms = budget.spare_ms(len(self.sources)) if source.on_failure == "skip" else None
+                asking = partial(recall, source, request)
+                begun[at] = budget.short(at) or deadline.begin(asking, spare_ms)
+        return begun
 
     def counts(self) -> dict[str, DeadlineCounts]:
         """Of each source with a deadline: how often it was asked, late, busy."""
@@ -79,6 +115,8 @@ class Cascade:
     ``naming`` knows the platform's ids; None: ids are integers that steps use as they are.
     ``threads``: how many requests run at once, of all cascades of the process that say the same; the others wait, first
     come, first served. None: as many as the cores that the process may use. ``karec._slots`` states the rules.
+    ``clock``: seconds; what steps take, and whether a deadline is near, is read off it. ``usual``: what each step has
+    usually taken, of requests with and without a deadline.
     """
 
     scene: str
@@ -92,14 +130,21 @@ class Cascade:
     naming: Naming | None = None
     recall_index: Pinnable | None = field(default=None, kw_only=True)
     live: Living | None = field(default=None, repr=False, kw_only=True)
+    clock: Clock = field(default=time.perf_counter, repr=False, kw_only=True)
+    usual: UsualTimes = field(init=False, repr=False, compare=False)
+    units: tuple[Unit, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "usual", UsualTimes())
+        object.__setattr__(self, "units", self._units())
         shared_slots(self.threads)  # refuses a number below 1
         for observer in self.observers:
             if not isinstance(observer, ObserverQueue):
                 raise ContractError(f"observers: {observer!r} has no queue, give ObserverQueue(observer)")
         steps = [step for stage in self.stages for step in stage.steps]
         watching = [queue.observer for queue in self.observers]
+        for step in self.request_hydrators:
+            check_substitute(step)
         for step in (*self.request_hydrators, *self.recall.sources, self.recall.merger, *steps, *watching):
             for name in ("index", "recall_index"):
                 built_on = getattr(step, name, None)
@@ -116,24 +161,28 @@ class Cascade:
         reference to the view: when this returns, or when an observer that reads the index is done with the request.
         Steps and observers see ids as numbers, the caller as they came.
         """
+        ends = None if request.deadline_ms is None else self.clock() + request.deadline_ms / 1e3
         if self.naming is not None:
             asked, request = request, self.naming.numbered(request)
-            return self.naming.named(self._run(request), asked)
+            return self.naming.named(self._run(request, ends), asked)
         for given in (request.user_id, *request.shown):
             if isinstance(given, str):
                 raise ValueError(f"this cascade knows users and works by integers, the request names {given!r}")
-        return self._run(request)
+        return self._run(request, ends)
 
-    def _run(self, request: Request) -> Recommendation:
+    def _run(self, request: Request, ends: float | None) -> Recommendation:
         with shared_slots(self.threads).taken():
+            start = self.clock()
+            budget = Budget(self.clock, ends, self.units)
             views = [None if index is None else index.pinned() for index in (self.index, self.recall_index)]
             try:
-                request, answer = self._feed(request.with_view(*views))
+                request, answer = self._feed(request.with_view(*views), budget)
             except BaseException:
                 for view in views:
                     if view is not None:
                         view.close()  # whoever keeps the traceback would keep the generation
                 raise
+            self._know(answer.trace, budget, (self.clock() - start) * 1e3)
         for observer in self.observers:
             observer.offer(request, answer)
         return answer
@@ -151,19 +200,33 @@ class Cascade:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def hydrated(self, request: Request) -> tuple[Request, list[StepTrace]]:
+    @property
+    def usual_ms(self) -> Mapping[str, Mapping[str, float]]:
+        """{place: {"p50": ms, "p90": ms, "p99": ms}}: what each step usually takes, "stage.step"; what stands in for it,
+        "stage.step (substitute)", or for a stage, "stage (step)"; and what is outside of all steps."""
+        return self.usual.quantiles()
+
+    def hydrated(self, request: Request, budget: Budget | None = None) -> tuple[Request, list[StepTrace]]:
         """The request with what its hydrators add, and their traces; it needs a moment, and a view where they read one.
 
         It is the first part of ``run``, for callers that score works of their own as the cascade would.
         """
+        budget = Budget(self.clock) if budget is None else budget
         traces = []
         for step in self.request_hydrators:
-            features, trace = timed(step, "request", 0, lambda step=step, r=request: hydrate_request(step, r))  # type: ignore[misc]
+            no_time = budget.short()
+            runs = step if no_time is None else standing_in(step)
+            assert isinstance(runs, RequestHydrator)
+            budget.done()
+            if no_time is not None and runs is step:
+                traces.append(left_out(step, "request", -1, no_time))
+                continue
+            features, trace = timed(runs, "request", 0, partial(hydrate_request, runs, request), budget.clock)
             request = request if features is None else request.with_features(features)
-            traces.append(replace(trace, n_out=-1))
+            traces.append(replace(trace, n_out=-1, no_time=no_time))
         return request, traces
 
-    def _feed(self, request: Request) -> tuple[Request, Recommendation]:
+    def _feed(self, request: Request, budget: Budget) -> tuple[Request, Recommendation]:
         """The request as its steps saw it, and the answer, which has no view."""
         if request.scene != self.scene:
             raise ValueError(f"this cascade serves the scene {self.scene!r}, the request asks for {request.scene!r}")
@@ -172,13 +235,14 @@ class Cascade:
             request_id=request.request_id or uuid4().hex,
             time_ms=int(time.time() * 1e3) if request.time_ms is None else request.time_ms,
         )
-        request, state_traces = self._with_state(request)
-        request, request_traces = self.hydrated(request)
+        request, state_traces = self._with_state(request, budget)
+        request, request_traces = self.hydrated(request, budget)
         request_traces = [*state_traces, *request_traces]
-        candidates, traces = self.recall.run(request)
+        candidates, traces = self.recall.run(request, budget)
+        channels = tuple(trace.step for trace in traces[:-1])
         scored: dict[str, Candidates] = {}
         for stage in self.stages:
-            outcome = stage.run(request, candidates)
+            outcome = stage.run(request, candidates, budget)
             candidates = outcome.candidates
             scored[stage.name] = outcome.scored
             traces += outcome.steps
@@ -192,20 +256,50 @@ class Cascade:
             candidates=candidates,
             scored=scored,
             trace=Trace((*request_traces, *traces)),
-            channels=tuple(source.name for source in self.recall.sources),
-            degraded=tuple(trace.place for trace in (*request_traces, *traces) if trace.failure),
+            channels=channels,
+            degraded=_degraded((*request_traces, *traces)),
             cold_start=cold is not None and bool(cold),
             versions=self._read(request),
             short=why_short(request.k, traces),
         )
 
-    def _with_state(self, request: Request) -> tuple[Request, list[StepTrace]]:
+    def _units(self) -> tuple[Unit, ...]:
+        """What runs or gives way as a whole, in the order in which requests come by."""
+        units = [] if self.live is None else [self._unit("request.state")]
+        units += [self._unit_of(step, "request") for step in self.request_hydrators]
+        units += [self._unit_of(step, "recall") for step in (*self.recall.sources, self.recall.merger)]
+        for stage in self.stages:
+            if stage.substitute is None:
+                units += [self._unit_of(step, stage.name) for step in stage.steps]
+                continue
+            places = [f"{stage.name}.{step.name}" for step in stage.steps]
+            instead = tuple(self.usual.of(f"{stage.name} ({step.name})") for step in stage.substitute)
+            units.append(Unit(stage.name, tuple((place, self.usual.of(place)) for place in places), instead))
+        return (*units, self._unit(OUTSIDE))
+
+    def _unit_of(self, step: Step, stage: str) -> Unit:
+        place = f"{stage}.{step.name}"
+        if step.substitute is None:
+            return self._unit(place)
+        return replace(self._unit(place), substitute=(self.usual.of(f"{place} ({standing_in(step).name})"),))
+
+    def _unit(self, place: str) -> Unit:
+        return Unit(place, ((place, self.usual.of(place)),))
+
+    def _know(self, trace: Trace, budget: Budget, ms: float) -> None:
+        """What this request took at each place, of ``ms`` in all."""
+        times: list[tuple[str, float | None]] = [(step.timed_as, step.ms) for step in trace.steps]
+        times += [(place, None) for place in budget.passed]
+        self.usual.add([*times, (OUTSIDE, max(ms - trace.total_ms, 0.0))])
+
+    def _with_state(self, request: Request, budget: Budget) -> tuple[Request, list[StepTrace]]:
         """The request with what happened since the bundle was made, and how that was read."""
         if self.live is None:
             return request, []
-        start = time.perf_counter()
+        start = self.clock()
         live, failure = self.live.view(request.user_number)
-        ms = (time.perf_counter() - start) * 1e3
+        ms = (self.clock() - start) * 1e3
+        budget.done()
         return replace(request, live=live), [StepTrace("request", "state", "state", 0, -1, ms, failure=failure)]
 
     def _read(self, request: Request) -> Mapping[str, Any]:
@@ -224,8 +318,25 @@ class Cascade:
 Found = tuple[Candidates, Mapping[str, Any]]
 
 
-def _asked(source: Source, deadline: Deadline | None, request: Request) -> Callable[[], Found]:
-    """What gives the answer of ``source``: it is asked then, or, with a deadline, on a worker from now on."""
-    if deadline is None:
-        return lambda: recall(source, request)
-    return deadline.begin(lambda: recall(source, request))
+def _found(
+    source: Source, call: Call[Found] | None, no_time: NoTime | None, request: Request, clock: Clock
+) -> tuple[Candidates, StepTrace]:
+    """What ``source`` brings, asked now or on a worker by ``call`` before, or its substitute where it has ``no_time``."""
+    if no_time is not None and standing_in(source) is source:
+        return Candidates.empty(), replace(left_out(source, "recall", 0, no_time), why=source.why)
+    runs = source if no_time is None else standing_in(source)
+    assert isinstance(runs, Source)
+    found, trace = timed(runs, "recall", 0, call or (lambda: recall(runs, request)), clock)
+    part = Candidates.empty() if found is None else found
+    return part, replace(trace, n_out=len(part), why=runs.why, no_time=no_time)
+
+
+def _degraded(steps: Sequence[StepTrace]) -> tuple[str, ...]:
+    """The places of steps that failed, and of what gave way, in order."""
+    named = {}
+    for step in steps:
+        if step.no_time is not None:
+            named[f"{step.no_time.place}: no time"] = None
+        if step.failure:
+            named[step.place] = None
+    return tuple(named)

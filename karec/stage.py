@@ -21,6 +21,9 @@ Filter or a Selector can drop and only a Selector can reorder. A step says what 
 world count (``Unavailable``, ``OSError``); a programming error is always raised. An observer cannot fail a request:
 ``karec.observer_queue`` counts and logs what it raises.
 
+Where time is short, a step's ``substitute`` runs in its place, or a stage's in place of all its steps
+(``karec._substitute`` says what may stand in for what).
+
 A step declares what it ``needs`` and what it ``gives``, so that a chain can be checked when it is built. The names:
 
     "request.NAME"   request.features["NAME"]        given by request hydrators
@@ -36,15 +39,17 @@ attributes; ``__init__`` may set the instance's own where they depend on its set
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from time import perf_counter
 from typing import Any, ClassVar, Literal, TypeVar
 
 from karec import _contract
+from karec._budget import Budget, Clock
+from karec._substitute import check_stage_substitute, check_substitute
 from karec.errors import ContractError, Unavailable
-from karec.trace import StepTrace
+from karec.trace import NoTime, StepTrace
 from karec.types import EMPTY, Array, Candidates, Noted, Recommendation, Request, Selection
 
 OnFailure = Literal["fail", "skip"]
@@ -52,13 +57,19 @@ SURVIVABLE = (Unavailable, OSError)
 
 
 class Step(ABC):
-    """What all roles share: a name for the trace, the meaning of a failure, what it reads and what it adds."""
+    """What all roles share: a name for the trace, the meaning of a failure, what it reads and what it adds.
+
+    ``substitute``: what runs in its place when there is no time for it; None: it runs always. ``is_rule``: it keeps a
+    rule of the feed, and runs whatever the time.
+    """
 
     role: ClassVar[str]
+    is_rule: ClassVar[bool] = False
     name: str = ""
     on_failure: OnFailure = "fail"
     needs: tuple[str, ...] = ()
     gives: tuple[str, ...] = ()
+    substitute: Step | Literal["nothing"] | None = None
 
 
 class RequestHydrator(Step):
@@ -117,6 +128,7 @@ class Hydrator(Step):
 
 class Filter(Step):
     role = "filter"
+    is_rule = True
     why: str = "filtered"
 
     @abstractmethod
@@ -249,9 +261,11 @@ _RUN: Mapping[str, Callable[[Any, Request, Candidates], tuple[Candidates, Notes]
 }
 
 
-def timed(step: Step, stage: str, n_in: int, run: Callable[[], tuple[V, Notes]]) -> tuple[V | None, StepTrace]:
+def timed(
+    step: Step, stage: str, n_in: int, run: Callable[[], tuple[V, Notes]], clock: Clock = perf_counter
+) -> tuple[V | None, StepTrace]:
     """Run ``run`` for ``step``; its result (None if it failed and may be skipped) and its trace without sizes."""
-    start = time.perf_counter()
+    start = clock()
     result: V | None = None
     notes: Notes = EMPTY
     failure = None
@@ -261,8 +275,18 @@ def timed(step: Step, stage: str, n_in: int, run: Callable[[], tuple[V, Notes]])
         if step.on_failure == "fail":
             raise
         failure = f"{type(error).__name__}: {error}"
-    ms = (time.perf_counter() - start) * 1e3
+    ms = (clock() - start) * 1e3
     return result, StepTrace(stage, step.name, step.role, n_in, n_in, ms, failure=failure, notes=notes)
+
+
+def standing_in(step: Step) -> Step:
+    """What runs in place of ``step`` when there is no time for it; the step itself where nothing does."""
+    return step.substitute if isinstance(step.substitute, Step) else step
+
+
+def left_out(step: Step, stage: str, n: int, no_time: NoTime) -> StepTrace:
+    """The trace of a step that is left out for lack of time; ``n`` works stay as they are, −1 where there are none."""
+    return StepTrace(stage, step.name, step.role, max(n, 0), n, 0.0, no_time=no_time)
 
 
 @dataclass(frozen=True)
@@ -276,32 +300,60 @@ class StageOutcome:
 
 @dataclass(frozen=True)
 class Stage:
-    """A name and an ordered list of steps, each a Hydrator, Filter, Scorer or Selector."""
+    """A name and an ordered list of steps, each a Hydrator, Filter, Scorer or Selector.
+
+    ``substitute``: the steps that run in place of all of them when there is no time; None: steps may have their own.
+    """
 
     name: str
     steps: tuple[Step, ...]
+    substitute: tuple[Step, ...] | None = None
 
     def __post_init__(self) -> None:
-        for step in self.steps:
+        for step in (*self.steps, *(self.substitute or ())):
             if getattr(step, "role", None) not in _RUN:
                 raise ContractError(
                     f"stage {self.name!r}: {step!r} plays no role of a stage; derive it from one of "
                     "Hydrator, Filter, Scorer, Selector"
                 )
+            check_substitute(step)
+        if self.substitute is not None:
+            check_stage_substitute(self.name, self.steps, self.substitute)
 
-    def run(self, request: Request, candidates: Candidates) -> StageOutcome:
+    def run(self, request: Request, candidates: Candidates, budget: Budget | None = None) -> StageOutcome:
+        """``budget``: the time that is left, where the stage is the next unit; None: as long as it takes."""
+        budget = Budget() if budget is None else budget
         scored: Candidates | None = None
         traces = []
-        for step in self.steps:
+        for step, no_time in self._due(budget):
+            if step.substitute is not None and no_time is not None:
+                traces.append(left_out(step, self.name, len(candidates), no_time))
+                continue
             if step.role == "selector" and scored is None:
                 scored = candidates
-            candidates, trace = self._run_step(step, request, candidates)
-            traces.append(trace)
+            candidates, trace = self._run_step(step, request, candidates, budget.clock)
+            traces.append(trace if no_time is None else replace(trace, no_time=no_time))
         return StageOutcome(candidates, candidates if scored is None else scored, tuple(traces))
 
-    def _run_step(self, step: Step, request: Request, candidates: Candidates) -> tuple[Candidates, StepTrace]:
+    def _due(self, budget: Budget) -> Iterator[tuple[Step, NoTime | None]]:
+        """Each step that runs, as late as it can be said, and why it runs as a substitute; a step that has one and comes
+        with a reason itself is left out."""
+        if self.substitute is None:
+            for step in self.steps:
+                no_time = budget.short()
+                yield (standing_in(step) if no_time is not None else step), no_time
+                budget.done()
+            return
+        no_time = budget.short()
+        for step in self.steps if no_time is None else self.substitute:
+            yield step, no_time
+        budget.done()
+
+    def _run_step(
+        self, step: Step, request: Request, candidates: Candidates, clock: Clock
+    ) -> tuple[Candidates, StepTrace]:
         before = candidates
-        result, trace = timed(step, self.name, len(before), lambda: _RUN[step.role](step, request, before))
+        result, trace = timed(step, self.name, len(before), lambda: _RUN[step.role](step, request, before), clock)
         after = before if result is None else result
         return after, replace(
             trace,

@@ -11,11 +11,26 @@ NO_NOTES: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
+class NoTime:
+    """Why a substitute ran for what stands at ``place`` ("stage.step", or a whole stage): ``left_ms`` were left of the
+    request's deadline, and from there on it usually takes ``usual_ms``."""
+
+    place: str
+    left_ms: float
+    usual_ms: float
+
+    def __str__(self) -> str:
+        return f"no time: {self.left_ms:.1f} ms left, usually {self.usual_ms:.1f}"
+
+
+@dataclass(frozen=True)
 class StepTrace:
     """What one step did: sizes, time, why it removed what it removed, and its failure if it failed.
 
     Of a source ``why`` says what its works have in common.
     ``limit`` is what a selector or a merger keeps at most by its own settings; None: the request's k, or no limit.
+    ``no_time``: this step ran as the substitute of another one, or of a stage; a step that was left out for lack of
+    time, with nothing in its place, has its own place here.
     """
 
     stage: str
@@ -29,11 +44,17 @@ class StepTrace:
     failure: str | None = None
     notes: Mapping[str, Any] = field(default_factory=lambda: NO_NOTES)
     limit: int | None = None
+    no_time: NoTime | None = None
 
     @property
     def place(self) -> str:
         """``stage.step``, as ``degraded`` names it."""
         return f"{self.stage}.{self.step}"
+
+    @property
+    def timed_as(self) -> str:
+        """Whose usual time its time is: the place's, or that of what stands in for it."""
+        return self.place if self.no_time is None else f"{self.no_time.place} ({self.step})"
 
     @property
     def n_removed(self) -> int:
@@ -42,7 +63,8 @@ class StepTrace:
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {**values, "notes": dict(self.notes), "n_removed": self.n_removed}
+        no_time = None if self.no_time is None else asdict(self.no_time)
+        return {**values, "notes": dict(self.notes), "n_removed": self.n_removed, "no_time": no_time}
 
 
 @dataclass(frozen=True)
@@ -54,6 +76,10 @@ class Trace:
     @property
     def total_ms(self) -> float:
         return sum(step.ms for step in self.steps)
+
+    def gave_way(self, *stages: str) -> bool:
+        """Whether a substitute ran for lack of time: in one of ``stages``, or anywhere where none is named."""
+        return any(step.no_time is not None and (not stages or step.stage in stages) for step in self.steps)
 
     def stage_sizes(self) -> dict[str, int]:
         """{stage: candidates after it}, in order: the funnel."""
@@ -121,5 +147,5 @@ def _cut(step: StepTrace) -> str:
 def _exhausted(steps: Sequence[StepTrace]) -> str:
     sources = [step for step in steps if step.role == "source"]
     merged = next(step for step in steps if step.role == "merger")
-    found = ", ".join(f"{s.step} {'failed' if s.failure else s.n_out}" for s in sources)
+    found = ", ".join(f"{s.step} {'failed' if s.failure else s.n_out}{' (no time)' if s.no_time else ''}" for s in sources)
     return f"recall found {merged.n_out} different works ({found})"

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from numbers import Real
 from operator import index
 from types import MappingProxyType
 from typing import Any, Generic, Protocol, TypeVar
@@ -24,6 +25,7 @@ from karec.trace import Short, Trace
 Array = NDArray[Any]
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 UNKNOWN_ROW = -1
+MOST_DEADLINE_MS = 86_400_000
 
 
 def _whole_number(name: str, value: Any) -> None:
@@ -34,6 +36,16 @@ def _whole_number(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be a whole number, got {value!r}") from None
     if not -(2**63) <= whole < 2**63:
         raise ValueError(f"{name} must fit 64 bits, got {value!r}")
+
+
+def _check_deadline(value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise ValueError(f"deadline_ms must be a number of milliseconds, or None for no deadline, got {value!r}")
+    if not 0 < value <= MOST_DEADLINE_MS:
+        raise ValueError(
+            f"deadline_ms must be above 0 and at most {MOST_DEADLINE_MS:,}, a day, got {value!r}: it is the time that is "
+            "left; a request that is late already is for its host to refuse"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +61,10 @@ class Request:
     it; steps read it as ``request.index``. The request of an answer has none, so that no answer holds on to old rows.
     ``recall_view`` is the same of recall's own space, where there is one: its rows are other rows, ids are the same.
     ``live`` is what happened since the bundle was made, as of one moment; None: nobody keeps it.
+
+    ``deadline_ms`` is how long the caller waits from the moment that the request is given to ``Cascade.run``; who kept it
+    in a queue before says what is left. Steps then give way to their substitutes where time is short
+    (``karec._budget``). None: as long as it takes.
     """
 
     user_id: int | str
@@ -62,8 +78,11 @@ class Request:
     view: IndexView | None = field(default=None, repr=False, kw_only=True)
     recall_view: IndexView | None = field(default=None, repr=False, kw_only=True)
     live: LiveView | None = field(default=None, repr=False, kw_only=True)
+    deadline_ms: float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
+        if self.deadline_ms is not None:
+            _check_deadline(self.deadline_ms)
         for name, value in (("user_id", self.user_id), *(("shown", work) for work in self.shown)):
             if not isinstance(value, str):
                 _whole_number(name, value)
@@ -263,8 +282,9 @@ class Recommendation:
     """The answer: the feed, how it came about, and what it was made with.
 
     ``scored`` holds, for each stage, its candidates before its first selector cut them: what the rank log and
-    explanations need. ``degraded`` names the steps that failed and were passed over. ``cold_start`` is true when the
-    user is unknown. ``versions`` names what this request read: model version, bundle, ``index_generation`` and the
+    explanations need. ``degraded`` names the steps that failed and were passed over (``recall.social``), and what gave
+    way to its substitute for lack of time, a step or a stage (``rank: no time``); the trace has the reasons.
+    ``cold_start`` is true when the user is unknown. ``versions`` names what this request read: model version, bundle, ``index_generation`` and the
     index's ``model_versions``, of recall's own space ``recall_generation`` and ``recall_model_versions``, of a live
     state ``live_batch``, how many batches of events had been followed. ``short`` says why there are fewer works than
     the request wanted, None where there are as many.

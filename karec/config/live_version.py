@@ -47,9 +47,12 @@ def named_by(path: Path) -> Hashable:
     return text, None
 
 
-def open_version(path: Path, scene: str | None, nearline: Nearline | None = None) -> tuple[Version, Nearline | None]:
+def open_version(
+    path: Path, scene: str | None, nearline: Nearline | None = None, *, beside: bool = False
+) -> tuple[Version, Nearline | None]:
     """The cascade of ``scene``, or of all scenes where None, on the bundle that ``current`` names now, and what keeps
-    up with the log that the file names: ``nearline`` where there is one already.
+    up with the log that the file names: ``nearline`` where there is one already. ``beside`` another version, which
+    serves meanwhile: the bundle is verified by a process of its own.
 
     Raises what ``Cascade.from_config`` raises. ConfigError: the file names another log or store than before.
     """
@@ -57,7 +60,7 @@ def open_version(path: Path, scene: str | None, nearline: Nearline | None = None
     config = Config.read(path)
     if nearline is not None:
         _check_unchanged(path, nearline.settings, config.live)
-    bundle = Bundle.shared(config.bundle, config.bundle_key)
+    bundle = Bundle.shared(config.bundle, config.bundle_key, apart=beside)
     scenes = config.scenes if scene is None else (scene,)
     if config.live is None:
         cascades = {name: build_cascade(config, name, bundle) for name in scenes}

@@ -21,6 +21,7 @@ class InnerProduct(Selector):
 
     needs = ("request.user_vector", "rows")
     gives = ("scores",)
+    is_rule = True  # a search leaves out what the index blocks
     k: int
 
     def __init__(self, index: ItemIndex, k: int) -> None:

@@ -26,6 +26,7 @@ class Scatter(Selector):
     """
 
     needs = ("rows",)
+    is_rule = True
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from karec.serve import happenings, known, problems, recommend, status, wire
+from karec.serve import happenings, known, page_files, problems, recommend, status, try_calls, wire
 from karec.serve.admission import Admission
 from karec.serve.auth import Auth
 from karec.serve.docs_page import docs_page
@@ -35,14 +35,17 @@ def build(service: Service) -> Starlette:
     async def docs(_: Request) -> Response:
         return HTMLResponse(page, headers=SAFE)
 
-    lanes = {"/v1/recommend": service.feeds, "/v1/events": service.aside, "/v1/works": service.aside}
+    lanes = {"/v1/recommend": service.feeds}
+    lanes |= {path: service.aside for path in ("/v1/events", "/v1/works", "/v1/try")}
     app = Starlette(
         routes=[
             Route("/v1/recommend", recommend.recommend, methods=["POST"]),
             Route("/v1/events", happenings.events, methods=["POST"]),
             Route("/v1/works", happenings.works, methods=["POST"]),
-            Route("/v1/users/{id}", known.user),
-            Route("/v1/works/{id}", known.work),
+            Route("/v1/try", try_calls.choices),
+            Route("/v1/try", try_calls.tried, methods=["POST"]),
+            Route("/v1/users/{id:path}", known.user),
+            Route("/v1/works/{id:path}", known.work),
             Route("/v1/status", status.status),
             Route("/healthz", status.health),
             Route("/readyz", status.ready),
@@ -50,7 +53,8 @@ def build(service: Service) -> Starlette:
             Route("/metrics", status.metrics),
             Route("/openapi.json", specification),
             Route("/docs", docs),
-            Route("/", docs),
+            Route("/", page_files.first(docs)),
+            Route("/page/{name}", page_files.file),
         ],
         middleware=[
             Middleware(Replies, service.metrics.replied),

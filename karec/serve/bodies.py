@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 import re
@@ -15,14 +14,13 @@ from karec.serve.problems import ProblemError
 
 T = TypeVar("T")
 
-SECONDS = 5.0  # so long a body may take
 WHERE = re.compile(r" - at `(?:\$\.?)(.*?)`$")
 KEY = re.compile(r"Object (?:missing required|contains unknown) field `(.*?)`")
 SMALL = 1 << 16  # bytes that are parsed a second time to name a field
 
 
 async def read(request: Request, most: int) -> bytes:
-    """The whole body. ProblemError: longer than ``most`` bytes, no JSON by its header, or not there in time."""
+    """The whole body. ProblemError: longer than ``most`` bytes, or no JSON by its header."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":  # a page of another site cannot send it without asking first
         raise ProblemError(415, f"the body must be application/json, content-type is {kind or 'missing'}", close=True)
@@ -31,14 +29,11 @@ async def read(request: Request, most: int) -> bytes:
         raise ProblemError(413, f"the body has {length} bytes, at most {most} are taken", close=True)
     found = bytearray()
     try:
-        async with asyncio.timeout(SECONDS):
-            async for chunk in request.stream():
-                found += chunk
-                if len(found) > most:
-                    raise ProblemError(413, f"the body is longer than {most} bytes", close=True)
-    except TimeoutError:
-        raise ProblemError(408, f"the body did not come within {SECONDS:g} seconds", close=True) from None
-    except ClientDisconnect:
+        async for chunk in request.stream():
+            found += chunk
+            if len(found) > most:
+                raise ProblemError(413, f"the body is longer than {most} bytes", close=True)
+    except ClientDisconnect:  # or it did not come in time: karec.serve.connections
         raise ProblemError(400, "the connection ended within the body", close=True) from None
     return bytes(found)
 

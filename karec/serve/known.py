@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -34,9 +33,8 @@ async def _told(call: Request, tell: Callable[[Served, str, str | None], dict[st
     served = service.ready()
     service.aside.check()
     with service.aside.entered():
-        loop = asyncio.get_running_loop()
         asked = call.path_params["id"], call.query_params.get("scene")
-        found = await loop.run_in_executor(service.aside_pool, tell, served, *asked)
+        found = await service.aside_threads.call(tell, served, *asked)
     return Response(wire.encoded(found), media_type="application/json")
 
 

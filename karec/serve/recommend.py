@@ -52,28 +52,25 @@ async def recommend(call: Call) -> Response:
 async def _answered(
     service: Service, served: Served, asked: Sequence[wire.Asked], begin: float, place: str
 ) -> list[wire.Answer]:
-    requests = [_request(served, each, place.format(i)) for i, each in enumerate(asked)]
+    requests = [request_of(served, each, place.format(i)) for i, each in enumerate(asked)]
     deadline_ms = min((each.deadline_ms for each in asked if each.deadline_ms is not None), default=None)
     service.feeds.check(len(asked), deadline_ms)
-    loop = asyncio.get_running_loop()
     with service.feeds.entered(len(asked)):
         runs = [
-            loop.run_in_executor(service.request_pool, _run, served, request, each, begin, place.format(i))
+            service.feed_threads.call(_run, served, request, each, begin, place.format(i))
             for i, (request, each) in enumerate(zip(requests, asked, strict=True))
         ]
-        done = await asyncio.gather(*runs, return_exceptions=True)
-    answers = []
-    for each in done:
-        if isinstance(each, BaseException):
-            raise each
-        feed, answer = each
+        if len(runs) > 1:
+            await asyncio.wait(runs)  # all of them, though one may fail
+        done = [await run for run in runs]
+    loop = asyncio.get_running_loop()
+    for feed, answer in done:
         service.feeds.took(answer.ms)
         loop.call_soon(served.metrics.answered, feed, answer.ms)  # after the answer is written
-        answers.append(answer)
-    return answers
+    return [answer for _, answer in done]
 
 
-def _request(served: Served, asked: wire.Asked, place: str) -> Request:
+def request_of(served: Served, asked: wire.Asked, place: str) -> Request:
     """ProblemError 422 for what is beyond the service's limits, and for a scene that it does not serve."""
     settings, cascades = served.settings, served.live.cascades
     scene = served.scene_of(asked.scene)

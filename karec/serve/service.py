@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
@@ -22,6 +21,7 @@ from karec.serve.board import READY, Board
 from karec.serve.first_requests import first_requests
 from karec.serve.metrics import Metrics
 from karec.serve.problems import ProblemError
+from karec.serve.threads import Threads
 
 HOME = "home"
 ASIDE = 2  # threads for events, works and what is known of one user or work
@@ -75,8 +75,8 @@ class Service:
         self.metrics = Metrics(folder, worker)
         self.feeds = Lane(threads, self.settings.wait_ms, self.settings.requests_at_once, self.metrics.refused)
         self.aside = Lane(ASIDE, ASIDE_WAIT_MS, ASIDE_MOST, self.metrics.refused)
-        self.request_pool = ThreadPoolExecutor(threads, "karec-request")
-        self.aside_pool = ThreadPoolExecutor(ASIDE, "karec-aside")
+        self.feed_threads = Threads(threads, "karec-feed")
+        self.aside_threads = Threads(ASIDE, "karec-aside")
         self.served: Served | None = None
         self.draining = False
         self._reloading = Lock()
@@ -129,8 +129,8 @@ class Service:
         """Waits for what runs, and writes what observers and logs hold back."""
         if self._watcher is not None:
             self._watcher.stop()
-        self.request_pool.shutdown()
-        self.aside_pool.shutdown()
+        self.feed_threads.close()
+        self.aside_threads.close()
         self.metrics.close()
         if self.served is not None:
             for counts in self.served.live.close():

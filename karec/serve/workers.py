@@ -31,6 +31,7 @@ from karec.serve import worker
 from karec.serve.auth import Tokens
 from karec.serve.board import ABSENT, READY, Board
 from karec.serve.metrics.folder import metrics_folder
+from karec.serve.preloading import preloaded
 from karec.serve.service import settings_of
 
 MOST_PAUSE_S = 64.0
@@ -59,8 +60,7 @@ class Workers:
         self.settings = settings_of(config, given)
         Tokens.read(self.settings, path.parent, insecure)
         self._socket = _bound(self.settings)
-        self._bundle: Bundle | None = Bundle.shared(config.bundle, config.bundle_key)
-        _touch(self._bundle)
+        self._bundle: Bundle | None = preloaded(config)
         self._board = Board(self.settings.workers)
         self._places = [Place() for _ in range(self.settings.workers)]
         self._ever_ready = False
@@ -104,6 +104,7 @@ class Workers:
     def _start_due(self, mask: set[int | signal.Signals], folder: Path) -> None:
         for at, place in enumerate(self._places):
             if place.pid is None and time.monotonic() >= place.next_s:
+                self._renew()
                 sys.stdout.flush()
                 sys.stderr.flush()
                 place.pid = os.fork()
@@ -155,6 +156,14 @@ class Workers:
                 with suppress(ProcessLookupError):
                     os.kill(place.pid, number)
 
+    def _renew(self) -> None:
+        """Opens the bundle that is current now, where it was let go. A worker says why, where it cannot be."""
+        if self._bundle is None:
+            with suppress(KarecError, OSError):
+                self._bundle = preloaded(Config.read(self._path))
+                gc.collect()
+                gc.freeze()
+
     def _let_go(self) -> None:
         """A bundle that is not ``current`` any more may be removed; the next fork opens the new one."""
         if self._bundle is None:
@@ -200,10 +209,3 @@ def _bound(settings: ServeSettings) -> socket.socket:
             found.close()
         raise ConfigError(f"nothing can listen on {host}:{port}: {error.strerror or error}") from None
     return found
-
-
-def _touch(bundle: Bundle) -> None:
-    """Loads what every scene reads, before workers are forked."""
-    for name in ("snapshot", "encoder", "naming", "index", "recall_index"):
-        with suppress(KarecError):
-            getattr(bundle, name)

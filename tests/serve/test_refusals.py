@@ -35,7 +35,6 @@ LONG_ID = 10**30
         ({"user": 1, "explain": "yes"}, "explain"),
         ({"user": 1, "context": {"hour": [1]}}, "context[...]"),
         ({"user": 1, "usr": 2}, "usr"),
-        ({"user": 1, "try": {"diversity": 2}}, "try.diversity"),
     ],
 )
 def test_a_wrong_field_is_named(service, fields, where):
