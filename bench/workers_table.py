@@ -19,7 +19,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -39,6 +41,9 @@ from karec.refresh.rolling import refreshing
 from karec.refresh.shards import shards_in
 
 TIMES, TURNS, A_SECOND, UPLOADS = 10, 3, 4, 1000
+REFRESH, WRITES, SWAP = "a refresh", "uploads", "a swap"
+NOTHING, ALL = "nothing", "all three"
+LOADS = {NOTHING: set[str](), REFRESH: {REFRESH}, WRITES: {WRITES}, SWAP: {SWAP}, ALL: {REFRESH, WRITES, SWAP}}
 NEW = 1 << 50
 
 
@@ -204,56 +209,58 @@ def shard(bundle: Bundle, platform: Platform) -> dict[str, Any]:
 
 
 def under_load(platform: Platform, workers: list[Worker], log: EventLogWriter, seconds: float) -> None:
-    """Turns without and with a load."""
-    ms: dict[bool, list[float]] = {False: [], True: []}
-    own: dict[bool, list[float]] = {False: [], True: []}
+    """Turns without a load, with each part of it, and with all of it."""
+    ms, own = defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)
     degraded, served, told = 0, set[int](), 0
-    for turn in range(2 * TURNS):
-        busy, ended = turn % 2 == 1, Event()
-        with ExitStack() as stack:
-            if busy:
-                command = [sys.executable, "-m", "karec.cli", "refresh", str(platform.root)]
-                refresh = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-                stack.callback(refresh.wait)
-                stack.callback(refresh.terminate)
-                writing = Thread(target=_write, args=(platform, log, seconds, ended))
-                writing.start()
-                stack.callback(writing.join)
-                stack.callback(ended.set)
-                before = platform.number
-            asked = [
-                {"seconds": seconds, "now": platform.now, "seed": 100 * turn + at, "a_second": A_SECOND / len(workers)}
-                for at in range(len(workers))
-            ]
-            for answer in all_of(workers, "serve", asked):
-                ms[busy] += answer["ms"]
-                own[busy] += answer["own"]
-                degraded += answer["degraded"]
-                served |= {*answer["versions"]}
-        if busy:
-            told += platform.number - before
-    for what, of, at, most in (
-        ("by the clock", ms, 50, 0.0),
-        ("by the clock", ms, 99, 1.5),
-        ("of its thread", own, 50, 0.0),
-        ("of its thread", own, 99, 0.0),
-    ):
-        quiet, loaded = (float(np.percentile(of[busy], at)) for busy in (False, True))
-        value = f"{loaded / quiet:.2f}: {loaded:.0f} ms, {quiet:.0f} without"
-        row(f"p{at} under load {what}", value, f"≤ {most}" if most else "", loaded / quiet <= most)
+    for turn in range(TURNS):
+        for load, parts in LOADS.items():
+            before = platform.number
+            with loaded(platform, log, parts, seconds):
+                asked = [
+                    {"seconds": seconds, "now": platform.now, "seed": 100 * turn + at, "a_second": rate}
+                    for at, rate in enumerate([A_SECOND / len(workers)] * len(workers))
+                ]
+                for answer in all_of(workers, "serve", asked):
+                    ms[load] += answer["ms"]
+                    own[load] += answer["own"]
+                    degraded += answer["degraded"]
+                    served |= {*answer["versions"]}
+            told += platform.number - before if load == ALL else 0
+    for load in LOADS:
+        p50, p99, p99_own = (float(np.percentile(*each)) for each in ((ms[load], 50), (ms[load], 99), (own[load], 99)))
+        ratio = p99 / float(np.percentile(ms[NOTHING], 99))
+        value = f"{p50:4.0f} {p99:5.0f}, {p99_own:3.0f} of its thread; {ratio:.2f}"
+        row(f"p50, p99 beside {load}", value, "≤ 1.5" if load == ALL else "", ratio <= 1.5)
     n, rate = sum(map(len, ms.values())), told / (TURNS * seconds)
     print(f"    {n} requests, {degraded} degraded, versions {sorted(served)}, {rate:,.0f} uploads/s")
 
 
-def _write(platform: Platform, log: EventLogWriter, seconds: float, ended: Event) -> None:
+@contextmanager
+def loaded(platform: Platform, log: EventLogWriter, parts: set[str], seconds: float) -> Iterator[None]:
+    """The block runs beside these parts of a load."""
+    ended = Event()
+    with ExitStack() as stack:
+        if REFRESH in parts:
+            command = [sys.executable, "-m", "karec.cli", "refresh", str(platform.root)]
+            refresh = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            stack.callback(refresh.wait)
+            stack.callback(refresh.terminate)
+        writing = Thread(target=_write, args=(platform, log, parts, seconds, ended))
+        writing.start()
+        stack.callback(writing.join)
+        stack.callback(ended.set)
+        yield
+
+
+def _write(platform: Platform, log: EventLogWriter, parts: set[str], seconds: float, ended: Event) -> None:
     begun, n, swapped = time.monotonic(), 0, False
     while not ended.wait(0.05):
         passed = time.monotonic() - begun
         due = int(min(passed, seconds) * UPLOADS) - n
-        if due > 0:
+        if due > 0 and WRITES in parts:
             platform.tell(log, "upload", due, item_id=NEW + platform.number + np.arange(due), creator_id=3)
             n += due
-        if not swapped and passed > seconds / 2:
+        if not swapped and SWAP in parts and passed > seconds / 2:
             current = int((platform.root / "current").resolve().name[1:])
             make_current(platform.root, next(each for each in platform.versions if each != current))
             swapped = True

@@ -15,7 +15,7 @@ from karec.bundle.holding import Held
 from karec.bundle.kinds import Kind, kind_names, open_items
 from karec.bundle.manifest import MANIFEST, check_files, manifest_of, manifest_text
 from karec.bundle.publishing import CURRENT
-from karec.bundle.replay_process import replay_once
+from karec.bundle.replay_process import replay_once, verify_in_child
 from karec.bundle.signing import check_signature
 from karec.bundle.spaces import PRERANK, RECALL, Space
 from karec.bundle.versions import check_version
@@ -43,12 +43,15 @@ class Bundle:
     _parts: Once = field(default_factory=Once, init=False, repr=False, compare=False)
 
     @classmethod
-    def open(cls, root: str | Path, verify: bool = True, public_key: str | Path | None = None) -> Bundle:
+    def open(
+        cls, root: str | Path, verify: bool = True, public_key: str | Path | None = None, *, apart: bool = False
+    ) -> Bundle:
         """The bundle at ``root``: a bundle's folder, or a folder that holds ``current``.
 
         ``verify`` reads every file and compares its SHA-256 (about 1 GB/s), then checks what the files hold, each by
         itself and against the others (``karec.bundle.structure``), which loads no model. Then it replays a few requests
         in a child process (``karec.bundle.replay``), once a process for one content. False takes all that on trust.
+        ``apart``: the child does all of it, so that threads of this process that serve are not held up.
         ``public_key``: the PEM file of a public ed25519 key that the manifest must be signed for; needs ``verify``.
         Raises BundleError naming file and reason.
 
@@ -56,17 +59,19 @@ class Bundle:
         """
         if public_key is not None and not verify:
             raise ValueError("a signature says nothing of files that are not verified: leave out verify=False")
-        return _while_current_moves(root, lambda folder: cls._open(folder, verify, public_key))
+        return _while_current_moves(root, lambda folder: cls._open(folder, verify, public_key, apart))
 
     @classmethod
-    def _open(cls, folder: Path, verify: bool, public_key: str | Path | None) -> Bundle:
+    def _open(cls, folder: Path, verify: bool, public_key: str | Path | None, apart: bool) -> Bundle:
         held = Held(folder)
         text = manifest_text(folder)  # read once: what is signed is what is parsed and replayed
         if public_key is not None:
             check_signature(folder, text, Path(public_key))
         manifest = manifest_of(folder, text)
         bundle = cls(folder, manifest["model_version"], manifest["facts"], held)
-        if verify:
+        if verify and apart:
+            verify_in_child(folder, text)
+        elif verify:
             from karec.bundle.structure import check_structure
 
             check_files(folder, manifest["files"])
@@ -75,7 +80,7 @@ class Bundle:
         return bundle
 
     @classmethod
-    def shared(cls, root: str | Path, public_key: str | Path | None = None) -> Bundle:
+    def shared(cls, root: str | Path, public_key: str | Path | None = None, *, apart: bool = False) -> Bundle:
         """As ``open``, but one object for the whole process as long as anybody holds it: opened and verified once.
 
         Any thread may call it. What one holder upserts into ``index`` is seen by all. A bundle that was opened with one
@@ -87,7 +92,7 @@ class Bundle:
                 key = (*_identity(folder), None if public_key is None else Path(public_key).resolve())
                 bundle = _open.get(key)
                 if bundle is None:
-                    bundle = _open[key] = cls.open(folder, public_key=public_key)
+                    bundle = _open[key] = cls.open(folder, public_key=public_key, apart=apart)
                 return bundle
 
         return _while_current_moves(root, found)

@@ -65,8 +65,16 @@ def replay_once(folder: Path, manifest: bytes) -> None:
         _replayed.get(digest, lambda: replay_in_child(folder))
 
 
-def replay_in_child(folder: Path, caps: Caps | None = None) -> None:
-    """Replay a few requests from the bundle in ``folder`` in a child process.
+def verify_in_child(folder: Path, manifest: bytes) -> None:
+    """Everything that ``Bundle.open`` verifies, in a child process of lower priority, and so at no cost of this one's:
+    files against ``manifest``, what they hold, replayed requests. Raises BundleError as ``replay_in_child`` does.
+    """
+    replay_in_child(folder, manifest=manifest)
+
+
+def replay_in_child(folder: Path, caps: Caps | None = None, manifest: bytes | None = None) -> None:
+    """Replay a few requests from the bundle in ``folder`` in a child process. With a ``manifest``, that of the folder,
+    the child verifies the files first, and gives way to other processes.
 
     Raises BundleError naming the file that was running when the child found it wrong, crashed or met a cap, and when no
     child can be started.
@@ -74,6 +82,8 @@ def replay_in_child(folder: Path, caps: Caps | None = None) -> None:
     caps = Caps.of(folder) if caps is None else caps
     reader, writer = os.pipe()
     options = [str(folder), str(caps.seconds), str(caps.bytes), str(writer)]
+    if manifest is not None:
+        options.append(hashlib.sha256(manifest).hexdigest())
     command = [_interpreter(), "-P", "-B", "-m", "karec.bundle.replay", *options]
     try:
         child = subprocess.Popen(

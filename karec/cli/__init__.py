@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -11,6 +12,7 @@ from karec.errors import KarecError
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; errors that people can mend are printed without a traceback and give exit code 2."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime sends usage data to its maker unless told
     arguments = parser(__doc__).parse_args(argv)
     try:
         arguments.run(arguments)

@@ -130,6 +130,11 @@ def _add_cascade(names: Any) -> None:
         help="publish only if the mean AUC on the test days has not fallen by more than MARGIN below that of the "
         "version in service, by the lower end of a 95 %% interval; else end with status 3",
     )
+    train.add_argument(
+        "--from-scratch",
+        action="store_true",
+        help="with --log: a new ranker, which orders the pools of the served log anew for new towers",
+    )
     train.add_argument("--log-version", type=int, metavar="N", help="with --log: rows of this model version alone")
     train.add_argument(
         "--choose",
@@ -360,7 +365,7 @@ def _add_simulation(names: Any) -> None:
         required=True,
         metavar="FILE",
         help="what is compared: a TOML file, or a set that comes with karec: prerank, routes, diversity, kernels, "
-        "pools, steered, reach, nights, demo",
+        "pools, steered, reach, screened, nights, demo",
     )
     loop.add_argument(
         "--only", nargs="+", default=[], metavar="ARM", help="some of its arms (default: all); each gives the same log"

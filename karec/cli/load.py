@@ -13,18 +13,22 @@ from pathlib import Path
 from typing import Any
 
 from karec.cli.inputs import progress_bars, table_console
+from karec.errors import MissingExtra
 
 STEP_SECONDS = 10.0
 
 
 def run(arguments: argparse.Namespace) -> None:
     console = table_console()
-    from karec.cli.load_tables import load_tables, peak_table
-    from karec.load.peak import find_peak
-    from karec.load.report import report
-    from karec.load.run import Plan, in_loop
-    from karec.load.target import EVENTS, RECOMMEND, Target
-    from karec.load.traffic import Asked
+    try:
+        from karec.cli.load_tables import load_tables, peak_table
+        from karec.load.peak import find_peak
+        from karec.load.report import report
+        from karec.load.run import Plan, in_loop
+        from karec.load.target import EVENTS, RECOMMEND, Target
+        from karec.load.traffic import Asked
+    except ModuleNotFoundError as error:
+        raise MissingExtra(error.name or "httptools", "load", "karec load") from error
 
     if not 0 <= arguments.events_share < 1:
         raise ValueError(
@@ -74,8 +78,8 @@ def warnings_of(report: dict[str, Any]) -> list[str]:
     if generator["fell_behind"]:
         lines.append(
             f"WARNING: at {rate} the generator itself fell behind: {generator['late_share']:.1%} of the requests began "
-            f"more than 5 ms late, {generator['cpu_share']:.0%} of a core was used. The latencies above are partly its "
-            "own: ask for less, or run it on another machine."
+            f"more than 5 ms late, and it used {generator['cpu_share']:.0%} of a core. The latencies above are partly "
+            "its own: ask for less, or run it where nothing else runs."
         )
     if "wrong answer" in report["statuses"]:
         lines.append(

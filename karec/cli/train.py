@@ -6,8 +6,9 @@ import argparse
 import dataclasses
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from karec.cli.going_on import alone_in_out, gone_on_with
 from karec.cli.inputs import loaded, progress_bars, table_console, train_settings
 from karec.errors import ConfigError, DataError
 
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 NOT_PUBLISHED = 3  # exit status: trained, and worse than the version in service, which stays
 
 
-def learn(arguments: argparse.Namespace, data: Loaded, progress: ProgressBars, *, serves: bool = False) -> TrainResult:
+def learn(
+    arguments: argparse.Namespace, data: Loaded, progress: ProgressBars, *, serves: bool = False, resume: bool = False
+) -> TrainResult:
     """Data → trained run in ``--out``. Whoever ``serves`` it at once evaluates the run meanwhile."""
     from karec.bundle import next_version
     from karec.cli.preflight import check_outputs
@@ -32,19 +35,42 @@ def learn(arguments: argparse.Namespace, data: Loaded, progress: ProgressBars, *
     if getattr(arguments, "quick", False):
         settings = settings.quick(len(data.dataset.split()[0]))
     check_outputs(data.dataset, settings, arguments.out, getattr(arguments, "report", None), serves=serves)
-    run, resume = arguments.out / "run", getattr(arguments, "resume", False)
-    if getattr(arguments, "margin", None) is not None and _in_service(arguments.out) is not None:
-        run = arguments.out / f"run-{version}"  # the run in service stays
+    run = _run_folder(arguments)
     minutes, choice = getattr(arguments, "choose", None), None
     if minutes is not None:
         check_run(data.dataset, settings.of(data.dataset))
         choice = choose_settings(data.dataset, settings, arguments.out / "choice", minutes, progress, resume=resume)
         settings = choice.settings
         resume = resume and run.is_dir()
-    return train_all(data.dataset, settings, run, progress, resume=resume, choice=choice, evaluated=not serves)
+    return train_all(
+        data.dataset, settings, run, progress, resume=resume, choice=choice, evaluated=not serves, **_log(arguments)
+    )
 
 
-def _learn_from_log(arguments: argparse.Namespace, data: Loaded, progress: ProgressBars) -> TrainResult:
+def _log(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The served log whose pools a training from scratch learns too."""
+    log = getattr(arguments, "log", None)
+    return {} if log is None else {"log": log, "log_version": arguments.log_version}
+
+
+def _run_folder(arguments: argparse.Namespace) -> Path:
+    """Into which a training goes: OUT/run, or OUT/run-VERSION where the run in service stays."""
+    from karec.bundle import next_version
+
+    beside = getattr(arguments, "margin", None) is not None and _in_service(arguments.out) is not None
+    if beside or _learns_on(arguments):
+        return Path(arguments.out / f"run-{next_version(arguments.out / 'bundles')}")
+    return Path(arguments.out / "run")
+
+
+def _learns_on(arguments: argparse.Namespace) -> bool:
+    """Whether towers go on from those of an earlier run."""
+    return getattr(arguments, "log", None) is not None and not arguments.from_scratch
+
+
+def _learn_from_log(
+    arguments: argparse.Namespace, data: Loaded, progress: ProgressBars, *, resume: bool = False
+) -> TrainResult:
     """Served log → towers that learn on."""
     from karec.bundle import next_version
     from karec.cli.preflight import check_outputs
@@ -59,10 +85,10 @@ def _learn_from_log(arguments: argparse.Namespace, data: Loaded, progress: Progr
         run,
         arguments.log,
         dataclasses.replace(settings, model_version=version),
-        arguments.out / f"run-{version}",
+        _run_folder(arguments),
         progress,
         version=arguments.log_version,
-        resume=arguments.resume,
+        resume=resume,
     )
 
 
@@ -114,21 +140,19 @@ def train(arguments: argparse.Namespace) -> None:
     """Ends with NOT_PUBLISHED where the version in service stays."""
     console = table_console()
     _check_options(arguments)
-    from karec.training_data.from_events import check_event_log, with_events
+    from karec.training_data.from_events import check_event_log
 
     events = None if arguments.events is None else _event_log(arguments.events)
     if events is not None:
         check_event_log(events)
-    compared, config = None, None
-    with progress_bars() as progress, loaded(arguments, progress) as read:
-        data = read
-        if events is not None:
-            data = read._replace(dataset=with_events(read.dataset, events))
-        trained = (learn if arguments.log is None else _learn_from_log)(arguments, data, progress)
-        if arguments.margin is not None:
-            compared = _compared(arguments, data, trained, progress)
-        if compared is None or compared["no_worse"]:
-            config = publish_run(arguments, data, trained.folder, progress)
+    with progress_bars() as progress, loaded(arguments, progress) as read, alone_in_out(arguments.out):
+
+        def published(data: Loaded, resume: bool) -> _Done:
+            return _published(arguments, data, resume, progress)
+
+        data, trained, compared, config = gone_on_with(
+            arguments, _run_folder(arguments), read, events, published, progress
+        )
     from karec.cli.tables import choice_table, compared_table, run_tables
     from karec.evaluate.quality import read_run
 
@@ -148,6 +172,29 @@ def train(arguments: argparse.Namespace) -> None:
     console.print(f"published: {config.parent / 'bundles'}\nserve it:  karec recommend --config {config} --user ID")
 
 
+class _Done(NamedTuple):
+    """What a training learned from and left; ``config``: of what it published, None where nothing was."""
+
+    data: Loaded
+    trained: TrainResult
+    compared: dict[str, Any] | None
+    config: Path | None
+
+
+def _published(arguments: argparse.Namespace, data: Loaded, resume: bool, progress: ProgressBars) -> _Done:
+    from karec.learn.run.run_folder import remove_runs
+
+    compared, config = None, None
+    trained = (_learn_from_log if _learns_on(arguments) else learn)(arguments, data, progress, resume=resume)
+    if arguments.margin is not None:
+        compared = _compared(arguments, data, trained, progress)
+    if compared is None or compared["no_worse"]:
+        config = publish_run(arguments, data, trained.folder, progress)
+        for left in remove_runs(arguments.out) if arguments.margin is not None else ():
+            progress.note(left)
+    return _Done(data, trained, compared, config)
+
+
 def _check_options(arguments: argparse.Namespace) -> None:
     """What is wrong by the options alone is refused before anything is read or trained."""
     from karec.bundle.signing import read_signing_key
@@ -155,10 +202,16 @@ def _check_options(arguments: argparse.Namespace) -> None:
 
     if arguments.log is None and (arguments.run_folder is not None or arguments.log_version is not None):
         raise ValueError("--run and --log-version say whose log teaches: they need --log DIR")
-    if arguments.log is not None and (arguments.quick or arguments.choose is not None):
-        raise ValueError("--quick and --choose are for a first training: leave them out with --log")
-    if arguments.rolling and arguments.log is None:
-        raise ValueError("--rolling puts a model beside the one that served, and so needs --log DIR")
+    if arguments.from_scratch and arguments.log is None:
+        raise ValueError("--from-scratch says that a new ranker orders the pools of a served log: it needs --log DIR")
+    if arguments.from_scratch and arguments.run_folder is not None:
+        raise ValueError("--run names whose towers learn on, and --from-scratch that none do: leave one of them out")
+    if _learns_on(arguments) and (arguments.quick or arguments.choose is not None):
+        raise ValueError("--quick and --choose are for a training from scratch: leave them out, or add --from-scratch")
+    if arguments.rolling and not _learns_on(arguments):
+        raise ValueError(
+            "--rolling puts a model beside the one that served: it needs --log DIR, without --from-scratch"
+        )
     if arguments.margin is not None and not 0 <= arguments.margin < math.inf:
         raise ValueError(f"--publish-if-no-worse {arguments.margin:g}: expected an AUC difference, 0 or more")
     if arguments.rolling:

@@ -6,14 +6,11 @@ Loads httpx and msgspec (extra ``client``) and nothing of the engine.
 from karec.errors import MissingExtra
 
 try:
-    import httpx as httpx
-    import msgspec as msgspec
-except ImportError as error:
+    from karec.client.async_client import AsyncClient
+    from karec.client.client import Client
+    from karec.client.failures import Problem, Unreachable
+    from karec.client.messages import Feed, Item, Recorded, Request, User, Work
+except ModuleNotFoundError as error:
     raise MissingExtra(error.name or "httpx", "client", "karec.client") from error
 
-from karec.client.async_client import AsyncClient
-from karec.client.client import Client
-from karec.client.failures import Problem, Unreachable
-from karec.client.messages import Feed, Item, Recorded, Request
-
-__all__ = ["AsyncClient", "Client", "Feed", "Item", "Problem", "Recorded", "Request", "Unreachable"]
+__all__ = ["AsyncClient", "Client", "Feed", "Item", "Problem", "Recorded", "Request", "Unreachable", "User", "Work"]

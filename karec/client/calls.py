@@ -13,7 +13,7 @@ from uuid import UUID
 
 from msgspec import json
 
-from karec.client.messages import Feed, Feeds, Id, Recorded, Request
+from karec.client.messages import Feed, Feeds, Id, Recorded, Request, User, Work
 
 Answer = TypeVar("Answer")
 EVENTS, WORKS = "events", "works"
@@ -49,13 +49,16 @@ def works(rows: Iterable[Mapping[str, Any]]) -> Call[Recorded]:
     return Call("POST", "/v1/works", Recorded, _encoded({"works": list(rows)}), purpose=WORKS)
 
 
-def user(user: Id, scene: str | None) -> Call[dict[str, Any]]:
-    of = "" if scene is None else f"?scene={quote(scene, safe='')}"
-    return Call("GET", f"/v1/users/{quote(str(user), safe='')}{of}", dict[str, Any])
+def user(user: Id, scene: str | None) -> Call[User]:
+    return Call("GET", f"/v1/users/{_path_of(user, scene)}", User)
 
 
-def work(work: Id) -> Call[dict[str, Any]]:
-    return Call("GET", f"/v1/works/{quote(str(work), safe='')}", dict[str, Any])
+def work(work: Id, scene: str | None) -> Call[Work]:
+    return Call("GET", f"/v1/works/{_path_of(work, scene)}", Work)
+
+
+def _path_of(name: Id, scene: str | None) -> str:
+    return quote(str(name), safe="") + ("" if scene is None else f"?scene={quote(scene, safe='')}")
 
 
 STATUS = Call("GET", "/v1/status", dict[str, Any])

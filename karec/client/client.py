@@ -14,7 +14,7 @@ from karec.client.attempts import Attempts, answer_of
 from karec.client.calls import Answer, Call, Naming
 from karec.client.connection import Connection, Verify, pool
 from karec.client.failures import Problem
-from karec.client.messages import Feed, Id, Recorded, Request
+from karec.client.messages import Feed, Id, Recorded, Request, User, Work
 
 
 class Client:
@@ -98,13 +98,13 @@ class Client:
     def adjust(self, work: Id, *, scale: float | None = None, offset: float | None = None) -> Recorded:
         return self.works([calls.of_work("adjust", work, scale=scale, offset=offset)])
 
-    def user(self, user: Id, *, scene: str | None = None) -> dict[str, Any]:
+    def user(self, user: Id, *, scene: str | None = None) -> User:
         """What is known of a user."""
         return self._send(calls.user(user, scene))
 
-    def work(self, work: Id) -> dict[str, Any]:
+    def work(self, work: Id, *, scene: str | None = None) -> Work:
         """What is known of a work."""
-        return self._send(calls.work(work))
+        return self._send(calls.work(work, scene))
 
     def status(self) -> dict[str, Any]:
         """Funnel, latencies, versions, ages, as the service's page shows them."""

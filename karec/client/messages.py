@@ -36,7 +36,7 @@ class Item(Struct, frozen=True):
     score: float
     recalled_by: tuple[str, ...] = ()
     columns: dict[str, Any] = {}
-    why: Any = None
+    why: str | None = None
 
 
 class Feed(Struct, frozen=True):
@@ -70,6 +70,34 @@ class Recorded(Struct, frozen=True):
     events: int
     refused: dict[str, int] = {}
     waiting: str | None = None
+
+
+class Listed(Struct, frozen=True):
+    """A list of ids that is ``n`` long; ``newest``: some of it, newest first."""
+
+    n: int
+    newest: tuple[Id, ...] = ()
+
+
+class User(Struct, frozen=True):
+    """What is known of a user. ``behind``: why the state store could not be read; None: it was, or there is none."""
+
+    user: Id
+    known: bool
+    columns: dict[str, Any] = {}
+    lists: dict[str, Listed] = {}
+    behind: str | None = None
+
+
+class Work(Struct, frozen=True):
+    """What is known of a work. ``model_version``: of its row in the index; ``offset``: what is added to its scores."""
+
+    work: Id
+    columns: dict[str, Any] = {}
+    in_index: bool = False
+    model_version: int | None = None
+    blocked: bool = False
+    offset: float | None = None
 
 
 class ProblemDetails(Struct, frozen=True):

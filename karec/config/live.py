@@ -13,6 +13,7 @@ from threading import TIMEOUT_MAX, Event, Lock
 from typing import TYPE_CHECKING, Any, Self
 
 from karec.config.assemble import Cascade
+from karec.config.giving_way import GivingWay
 from karec.config.live_version import Version, named_by, open_version, replay_answered
 from karec.config.looking import Looking
 from karec.config.refreshed import LOOK_S, Refreshed
@@ -176,7 +177,8 @@ class LiveCascade:
             if named_by(self._path) == self._in_service(self._serving).named:
                 return False
             try:
-                self._put_into_service()
+                with GivingWay():
+                    self._put_into_service()
             except Exception as error:
                 _forget_frames(error)
                 self._reloads = replace(self._reloads, refused=self._reloads.refused + 1, why=one_line(str(error)))
@@ -217,10 +219,11 @@ class LiveCascade:
 
     def _put_into_service(self) -> None:
         old = self._in_service(self._serving)
-        new, nearline = open_version(self._path, self._scene, self._nearline)
+        new, nearline = open_version(self._path, self._scene, self._nearline, beside=True)
         try:
             self._add_refreshed(new, nearline)
-            replay_answered(new, {scene: list(requests) for scene, requests in list(self._answered.items())})
+            answered = {each: list(requests) for each, requests in list(self._answered.items())}
+            replay_answered(new, answered, old)
         except BaseException:
             if nearline is not self._nearline and nearline is not None:
                 nearline.close()

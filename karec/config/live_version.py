@@ -47,9 +47,12 @@ def named_by(path: Path) -> Hashable:
     return text, None
 
 
-def open_version(path: Path, scene: str | None, nearline: Nearline | None = None) -> tuple[Version, Nearline | None]:
+def open_version(
+    path: Path, scene: str | None, nearline: Nearline | None = None, *, beside: bool = False
+) -> tuple[Version, Nearline | None]:
     """The cascade of ``scene``, or of all scenes where None, on the bundle that ``current`` names now, and what keeps
-    up with the log that the file names: ``nearline`` where there is one already.
+    up with the log that the file names: ``nearline`` where there is one already. ``beside`` another version, which
+    serves meanwhile: the bundle is verified by a process of its own.
 
     Raises what ``Cascade.from_config`` raises. ConfigError: the file names another log or store than before.
     """
@@ -57,7 +60,7 @@ def open_version(path: Path, scene: str | None, nearline: Nearline | None = None
     config = Config.read(path)
     if nearline is not None:
         _check_unchanged(path, nearline.settings, config.live)
-    bundle = Bundle.shared(config.bundle, config.bundle_key)
+    bundle = Bundle.shared(config.bundle, config.bundle_key, apart=beside)
     scenes = config.scenes if scene is None else (scene,)
     if config.live is None:
         cascades = {name: build_cascade(config, name, bundle) for name in scenes}
@@ -85,20 +88,22 @@ def _check_unchanged(path: Path, before: LiveSettings, now: LiveSettings | None)
             raise place[key].refusal(f"it was {was!r} and is {said!r}: a service takes it when it is begun anew")
 
 
-def replay_answered(version: Version, answered: Mapping[str, Iterable[Request]]) -> None:
+def replay_answered(version: Version, answered: Mapping[str, Iterable[Request]], before: Version) -> None:
     """Run requests, by their scene, that were answered with works before; no observer sees them.
 
-    Raises BundleError for one that fails or gets no work. Scenes that ``version`` lacks are left out.
+    Raises BundleError for one that fails, or gets no work where ``before``, which is in service, finds some now: who
+    was shown all works since then gets none of either. Scenes that ``version`` lacks are left out.
     """
     for scene in answered.keys() & version.cascades.keys():
         cascade = replace(version.cascades[scene], observers=())
+        serving = replace(before.cascades.get(scene, cascade), observers=())
         where = f"{cascade.versions['bundle']}: a request of the scene {scene!r} that was answered with works before"
         for request in answered[scene]:
             try:
                 n_works = len(cascade.run(request).candidates)
             except Exception as error:  # a step of the host's own may raise anything
                 raise BundleError(one_line(f"{where} fails: {type(error).__name__}: {error}")) from error
-            if not n_works:
+            if not n_works and len(serving.run(request).candidates):
                 raise BundleError(f"{where} gets none")
 
 

@@ -73,7 +73,9 @@ class Nearline:
         since = WorksSince(bundle.snapshot, _numbers(bundle), self._refuse)
         folded = Folded(bundle.snapshot, self._head)
         deadline_ms = self.settings.deadline_ms if self.settings.on_a_server else None
-        live = Live(self._store, folded, self._events, since, Uploads(bundle).take, deadline_ms)
+        former = self._since
+        known = None if former is None else former.live.known()
+        live = Live(self._store, folded, self._events, since, Uploads(bundle).take, deadline_ms, known)
         with self._following:
             try:
                 live.follow()

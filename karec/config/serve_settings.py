@@ -13,7 +13,7 @@ batch = 64                      # most requests of one batch
 events = 1_000                  # most events, or works, of one call
 watch_seconds = 2.0             # so often karec.toml and the bundle's current are looked at
 drain_seconds = 30.0            # after SIGTERM requests have so long to end
-page = true                     # the page at / and the field `try`
+page = true                     # the page at /, and POST /v1/try; absent: on loopback, and elsewhere with a token
 token = "file:tokens/serve"     # or "env:NAME"; a token a line; needed where others than this machine reach the port
 events_token = "env:EVENTS"     # of POST /v1/events alone; absent: token
 works_token = "env:WORKS"       # of POST /v1/works alone; absent: token
@@ -59,7 +59,7 @@ class ServeSettings:
     events: int = 1_000
     watch_seconds: float = 2.0
     drain_seconds: float = 30.0
-    page: bool = True
+    page: bool | None = None
     token: str | None = None
     events_token: str | None = None
     works_token: str | None = None
@@ -78,6 +78,10 @@ class ServeSettings:
         for name in TOKENS[1:]:
             if getattr(self, name) is not None and self.token is None:
                 raise ValueError(f"{name} needs token, which all other calls ask for")
+
+    @property
+    def shows_page(self) -> bool:
+        return self.page if self.page is not None else self.on_loopback or self.token is not None
 
     @property
     def on_loopback(self) -> bool:

@@ -5,7 +5,8 @@ score is user · item, and after rank, where it is the fused prediction, each wi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from copy import copy
+from typing import Any, Self
 
 import numpy as np
 
@@ -69,6 +70,7 @@ class Dpp(Selector):
             standardise=True,
         )
         native_options("dpp", self.options)  # refuses a value out of range now, not in a request
+        self.diversity = diversity
         self.typed = needs_types(type_weight, max_per_type, min_per_type)
         if self.typed:
             need_integers(index, "types", types)
@@ -78,6 +80,14 @@ class Dpp(Selector):
         self.alike = Alike(index, bundle, similarity or PLAIN, float(self.options["type_weight"]))
         self.types = types
         self.weights = {column: _factors(index, column, table) for column, table in (weights or {}).items()}
+
+    def with_diversity(self, diversity: float) -> Self:
+        """This step with another ``diversity``; all else is shared."""
+        other = copy(self)
+        other.options = {**self.options, "diversity": diversity}
+        native_options("dpp", other.options)
+        other.diversity = diversity
+        return other
 
     def select(self, request: Request, candidates: Candidates) -> Selection:
         if not len(candidates):

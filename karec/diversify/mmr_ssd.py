@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from copy import copy
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -40,6 +41,12 @@ class Marginal(Selector):
         self.k = positive_or_none("k", k)
         self.diversity = between("diversity", diversity, 1.0)
         self.window = positive_or_none("window", window)
+
+    def with_diversity(self, diversity: float) -> Self:
+        """This step with another ``diversity``; all else is shared."""
+        other = copy(self)
+        other.diversity = between("diversity", diversity, 1.0)
+        return other
 
     def select(self, request: Request, candidates: Candidates) -> Selection:
         if not len(candidates):

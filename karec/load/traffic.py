@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -39,6 +39,7 @@ class Told(Struct):
     """What the report reads of an answer, of either kind. ``user`` None: it is none of /v1/recommend."""
 
     user: Id | None = None
+    scene: str | None = None
     degraded: list[str] = []
     items: list[_Shown] = []
     refused: dict[str, int] = {}
@@ -56,21 +57,17 @@ class Traffic:
         self._feed_head, self._events_head = target.head(RECOMMEND), target.head(EVENTS)
         self._users = rng.integers(len(asked.users), size=max(expected, 1)).tolist()
         self._reports = (rng.random(max(expected, 1)) < asked.events_share).tolist()
-        self._naming, self._feeds = Naming(), deque[tuple[Id, list[_Shown]]](maxlen=REMEMBERED)
+        self._naming, self._feeds = Naming(), deque[tuple[Id, Told]](maxlen=REMEMBERED)
 
     def request(self, number: int) -> Sent:
         """Request ``number`` of those expected. Before the first answer there is nothing to report: a feed is asked."""
         if self._reports[number] and self._feeds:
-            user, shown = self._feeds.popleft()
-            rows = [self._exposure(user, position, item.id) for position, item in enumerate(shown)]
-            return Sent(_whole(self._events_head, {"events": list(self._naming.named(rows))}), None)
+            rows = self._naming.named(_exposures(*self._feeds.popleft()))
+            return Sent(_whole(self._events_head, {"events": list(rows)}), None)
         asked = self._asked
         user = asked.users[self._users[number]]
         request = Request(user=user, scene=asked.scene, k=asked.k, deadline_ms=asked.deadline_ms)
         return Sent(_whole(self._feed_head, request), user)
-
-    def _exposure(self, user: Id, position: int, work: Id) -> dict[str, Any]:
-        return {"kind": "exposure", "user": user, "work": work, "scene": self._asked.scene, "position": position}
 
     def told(self, sent: Sent, body: bytes) -> Told | None:
         """An answer with status 200. None: it is no answer to what was sent (not JSON, another user, a work twice)."""
@@ -83,8 +80,13 @@ class Traffic:
         if told.user != sent.user or len({item.id for item in told.items}) < len(told.items):
             return None
         if self._asked.events_share and told.items:
-            self._feeds.append((sent.user, told.items))
+            self._feeds.append((sent.user, told))
         return told
+
+
+def _exposures(user: Id, feed: Told) -> Iterator[dict[str, Any]]:
+    for position, item in enumerate(feed.items):
+        yield {"kind": "exposure", "user": user, "work": item.id, "scene": feed.scene, "position": position}
 
 
 def _whole(head: bytes, body: object) -> bytes:

@@ -45,6 +45,7 @@ def publish_bundle(
     keep: int = KEEP,
     signing_key: Path | None = None,
     lists: bool = True,
+    grouped: bool = True,
     kinds: Mapping[str, KindOfWorks] = NO_KINDS,
 ) -> Path:
     """Publish the models and the encoder of the run folder ``run``, serving ``snapshot``, as ``root/current``. ``ids``
@@ -52,7 +53,8 @@ def publish_bundle(
 
     The snapshot gets the users' column ``community`` (``refresh.communities``), whose ids are those of the bundle
     before as far as its communities are; the manifest's fact ``communities`` is the highest id that was ever given,
-    ``unbound`` how many follows and friendships bind nobody: loops, and people who are no users.
+    ``unbound`` how many follows and friendships bind nobody: loops, and people who are no users. ``grouped`` False
+    leaves communities out, for a bundle that no scene with the channel ``community`` is served from.
     Where the run has recall towers, the bundle has recall's own vectors too. The statistics of the item vectors are
     always written, so that a scene may begin to centre or whiten without another publication: .1 s for 1e5 of 64. From
     ``karec.refresh.lists.FROM`` works on, the index that the channel ``model`` searches gets lists, for scenes that say
@@ -67,10 +69,11 @@ def publish_bundle(
     check_names(kinds)
     encoder = Encoder.load(run / "encoder.npz")
     check_counted_by_scene(encoder, snapshot)
-    snapshot, given = with_communities(snapshot, root)
+    facts: dict[str, Any] = {UNBOUND: unbound(snapshot)}
+    if grouped:
+        snapshot, facts[COMMUNITIES] = with_communities(snapshot, root)
     index = build_index(snapshot, encoder, OnnxModel(run / PRERANK.item, threads=0), progress=progress)
     recall = _recall_index(run, snapshot, encoder, progress)
-    facts: dict[str, Any] = {COMMUNITIES: given, UNBOUND: unbound(snapshot)}
     if lists:
         space, searched = (PRERANK, index) if recall is None else (RECALL, recall)
         facts |= measured_lists(searched, snapshot, encoder, run, space)

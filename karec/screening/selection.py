@@ -113,6 +113,13 @@ def write_kept(
     return dict(sorted(kept.items()))
 
 
+def kept_ids(path: Path) -> Array:
+    """(N,) the ids of a file of ``write_kept`` whose ids are integers."""
+    import pyarrow.parquet as pq
+
+    return np.asarray(pq.read_table(path, columns=[KEPT_ID]).column(0).to_numpy())
+
+
 def _kept_of(file: DayFile, place: Array, order: Array, left: Array) -> Iterator[tuple[Any, Array]]:
     """(ids, quality) of a day's kept works; ``left``, of all cells, is what is still wanted of ties."""
     import pyarrow as pa

@@ -9,11 +9,12 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from karec.serve import happenings, known, problems, recommend, status, wire
+from karec.serve import happenings, known, page_files, problems, recommend, status, try_calls, wire
 from karec.serve.admission import Admission
 from karec.serve.auth import Auth
 from karec.serve.docs_page import docs_page
 from karec.serve.openapi import openapi
+from karec.serve.replies import Replies
 from karec.serve.service import Service
 
 SAFE = {
@@ -34,14 +35,17 @@ def build(service: Service) -> Starlette:
     async def docs(_: Request) -> Response:
         return HTMLResponse(page, headers=SAFE)
 
-    lanes = {"/v1/recommend": service.feeds, "/v1/events": service.aside, "/v1/works": service.aside}
+    lanes = {"/v1/recommend": service.feeds}
+    lanes |= dict.fromkeys(("/v1/events", "/v1/works", "/v1/try"), service.aside)
     app = Starlette(
         routes=[
             Route("/v1/recommend", recommend.recommend, methods=["POST"]),
             Route("/v1/events", happenings.events, methods=["POST"]),
             Route("/v1/works", happenings.works, methods=["POST"]),
-            Route("/v1/users/{id}", known.user),
-            Route("/v1/works/{id}", known.work),
+            Route("/v1/try", try_calls.choices),
+            Route("/v1/try", try_calls.tried, methods=["POST"]),
+            Route("/v1/users/{id:path}", known.user),
+            Route("/v1/works/{id:path}", known.work),
             Route("/v1/status", status.status),
             Route("/healthz", status.health),
             Route("/readyz", status.ready),
@@ -49,9 +53,14 @@ def build(service: Service) -> Starlette:
             Route("/metrics", status.metrics),
             Route("/openapi.json", specification),
             Route("/docs", docs),
-            Route("/", docs),
+            Route("/", page_files.first(docs)),
+            Route("/page/{name}", page_files.file),
         ],
-        middleware=[Middleware(Auth, lambda: service.tokens), Middleware(Admission, lambda: lanes)],
+        middleware=[
+            Middleware(Replies, service.metrics.replied),
+            Middleware(Auth, lambda: service.tokens),
+            Middleware(Admission, lambda: lanes),
+        ],
         exception_handlers={
             problems.ProblemError: problems.of_problem,
             HTTPException: problems.of_route,

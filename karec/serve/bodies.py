@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 import re
@@ -15,14 +14,14 @@ from karec.serve.problems import ProblemError
 
 T = TypeVar("T")
 
-SECONDS = 5.0  # so long a body may take
 WHERE = re.compile(r" - at `(?:\$\.?)(.*?)`$")
 KEY = re.compile(r"Object (?:missing required|contains unknown) field `(.*?)`")
+WHOLE = "body"
 SMALL = 1 << 16  # bytes that are parsed a second time to name a field
 
 
 async def read(request: Request, most: int) -> bytes:
-    """The whole body. ProblemError: longer than ``most`` bytes, no JSON by its header, or not there in time."""
+    """The whole body. ProblemError: longer than ``most`` bytes, or no JSON by its header."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":  # a page of another site cannot send it without asking first
         raise ProblemError(415, f"the body must be application/json, content-type is {kind or 'missing'}", close=True)
@@ -31,14 +30,11 @@ async def read(request: Request, most: int) -> bytes:
         raise ProblemError(413, f"the body has {length} bytes, at most {most} are taken", close=True)
     found = bytearray()
     try:
-        async with asyncio.timeout(SECONDS):
-            async for chunk in request.stream():
-                found += chunk
-                if len(found) > most:
-                    raise ProblemError(413, f"the body is longer than {most} bytes", close=True)
-    except TimeoutError:
-        raise ProblemError(408, f"the body did not come within {SECONDS:g} seconds", close=True) from None
-    except ClientDisconnect:
+        async for chunk in request.stream():
+            found += chunk
+            if len(found) > most:
+                raise ProblemError(413, f"the body is longer than {most} bytes", close=True)
+    except ClientDisconnect:  # or it did not come in time: karec.serve.connections
         raise ProblemError(400, "the connection ended within the body", close=True) from None
     return bytes(found)
 
@@ -53,20 +49,17 @@ def decoded(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     except RecursionError:
         raise ProblemError(400, "the body is nested too deeply") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        field = _not_finite(body)
-        if field is not None:
-            raise ProblemError(
-                422, "JSON has no NaN and no Infinity; leave the field out or send null", field
-            ) from None
+        where, why = _not_finite(body), "JSON has no NaN and no Infinity; leave the field out or send null"
+        if where is not None:
+            raise ProblemError(422, why, where) from None
         raise ProblemError(400, f"the body is no JSON: {error}") from None
 
 
-def _field_of(message: str) -> tuple[str | None, str]:
-    """(requests[3].k, what is wrong), of what msgspec says."""
+def _field_of(message: str) -> tuple[str, str]:
+    """(requests[3].k, what is wrong), of what msgspec says; ``body`` where it is not a field of it."""
     found, key = WHERE.search(message), KEY.match(message)
     parts = [found.group(1) if found else "", key.group(1) if key else ""]
-    field = ".".join(part for part in parts if part) or None
-    return field, WHERE.sub("", message)
+    return ".".join(part for part in parts if part) or WHOLE, WHERE.sub("", message)
 
 
 def _not_finite(body: bytes) -> str | None:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from karec.serve import wire
 
 HEAD_SECONDS = 10.0  # from the connection, or the first byte of a request, to the end of its head
-REST_SECONDS = 5.0  # so long the rest of a body may come after its answer
+BODY_SECONDS = 5.0  # from there to the end of its body, and from its answer, where the answer is first
 MOST_HEAD = 1 << 16  # bytes
 
 
 class Connection(HttpToolsProtocol):
-    """One client's connection."""
+    """One client's connection. A head that is late ends it; a body that is late is answered with 408."""
 
     _late: asyncio.TimerHandle | None = None
-    _heading = False
+    _heading = _in_body = False
     _head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -32,38 +33,38 @@ class Connection(HttpToolsProtocol):
         if self._heading:
             self._head_bytes += len(data)
             if self._head_bytes > MOST_HEAD:
-                self._refuse(431, f"the head is longer than {MOST_HEAD} bytes")
+                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"the head is longer than {MOST_HEAD} bytes")
                 return
         super().data_received(data)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._heading, self._head_bytes = True, 0
+        self._heading, self._in_body, self._head_bytes = True, False, 0
         self._end_in(HEAD_SECONDS)
 
     def on_headers_complete(self) -> None:
-        self._heading = False
-        self._in_time()
+        self._heading, self._in_body = False, True
+        self._end_in(BODY_SECONDS)
         super().on_headers_complete()
-        if self.config.loaded_app is None or getattr(self.server_state, "ending", False):
+        if getattr(self.server_state, "ending", False):
             self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
+        self._in_body = False
         self._in_time()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self.cycle.more_body and not self.transport.is_closing():
-            self._end_in(REST_SECONDS)
+            self._end_in(BODY_SECONDS)  # no longer for the rest of a body that nobody reads
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(400, "this is no HTTP/1.1")
+        self._refuse(HTTPStatus.BAD_REQUEST, "this is no HTTP/1.1")
 
-    def _refuse(self, status: int, why: str) -> None:
-        title = "Bad Request" if status == 400 else "Request Header Fields Too Large"
-        body = wire.encoded(wire.Problem(title, status, why))
-        head = f"HTTP/1.1 {status} {title}\r\ncontent-type: application/problem+json\r\n"
+    def _refuse(self, status: HTTPStatus, why: str) -> None:
+        body = wire.encoded(wire.Problem(status.phrase, status, why))
+        head = f"HTTP/1.1 {status} {status.phrase}\r\ncontent-type: application/problem+json\r\n"
         self.transport.write(f"{head}content-length: {len(body)}\r\nconnection: close\r\n\r\n".encode() + body)
         self.transport.close()
 
@@ -77,5 +78,9 @@ class Connection(HttpToolsProtocol):
             self._late = None
 
     def _end(self) -> None:
-        if not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        if self._in_body and not self.cycle.response_started:
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"the body did not come within {BODY_SECONDS:g} seconds")
+        else:
             self.transport.close()

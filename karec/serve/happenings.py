@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import Counter
 from typing import Any
@@ -41,8 +40,7 @@ async def _recorded(
         raise ProblemError(422, f"{len(rows)} rows, at most {served.settings.events} are taken in one call", name)
     service.aside.check()
     with service.aside.entered():
-        loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(service.aside_pool, _record, service, served, rows, kinds, other)
+        found = await service.aside_threads.call(_record, service, served, rows, kinds, other)
     return Response(wire.encoded(found), media_type="application/json")
 
 
@@ -56,5 +54,6 @@ def _record(service: Service, served: Served, rows: list[Any], kinds: tuple[str,
         else:
             taken.append(row)
     told = served.live.record(taken)
+    service.metrics.recorded(told.events, told.refused)
     service.aside.took((time.perf_counter() - start) * 1e3)
     return wire.Recorded(told.events, {**told.refused, **elsewhere}, told.waiting)

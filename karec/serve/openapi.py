@@ -11,12 +11,14 @@ from karec.serve import wire
 
 POSTS = {  # path: (what it does, body, answer)
     "/v1/recommend": ("A feed for one user, or for a batch.", (wire.Asked, wire.Batch), (wire.Answer, wire.Answers)),
+    "/v1/try": ("A feed with other settings of the scene's steps; where the page is on.", (wire.Trial,), (wire.Tried,)),
     "/v1/events": ("What users did; the next request knows it.", (wire.Events,), (wire.Recorded,)),
     "/v1/works": ("Uploads, edits, deletions, blocks, adjustments of scores.", (wire.Works,), (wire.Recorded,)),
 }
 GETS = {  # path: (what it tells, the kind of its answer)
     "/v1/users/{id}": ("What is known of a user.", "application/json"),
     "/v1/works/{id}": ("What is known of a work.", "application/json"),
+    "/v1/try": ("Scenes, their steps and what of them can be tried.", "application/json"),
     "/v1/status": ("Workers, versions, admission, scenes and their steps.", "application/json"),
     "/healthz": ("The process lives.", "application/json"),
     "/readyz": ("200 once sampled requests have run; 503 while it starts or ends.", "application/json"),
@@ -53,7 +55,7 @@ def openapi() -> dict[str, Any]:
         }
     for path, (what, kind) in GETS.items():
         schema = {"type": "string"} if kind == "text/plain" else {"type": "object"}
-        paths[path] = {"get": {"summary": what, "responses": {"200": _response(what, schema, kind)}}}
+        paths.setdefault(path, {})["get"] = {"summary": what, "responses": {"200": _response(what, schema, kind)}}
     for path in ("/v1/users/{id}", "/v1/works/{id}"):
         paths[path]["get"]["parameters"] = [
             {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}},

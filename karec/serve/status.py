@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from typing import Any
 
@@ -37,14 +36,14 @@ async def version(call: Request) -> Response:
 
 async def metrics(call: Request) -> Response:
     service: Service = call.app.state.service
-    text = await asyncio.get_running_loop().run_in_executor(service.aside_pool, service.ready().metrics.text)
+    text = await service.aside_threads.call(service.ready().metrics.text)
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 async def status(call: Request) -> Response:
     service: Service = call.app.state.service
     served = service.ready()
-    found = await asyncio.get_running_loop().run_in_executor(service.aside_pool, _status, service, served)
+    found = await service.aside_threads.call(_status, service, served)
     return _json(found)
 
 
@@ -61,7 +60,7 @@ def _status(service: Service, served: Served) -> dict[str, Any]:
         "scenes": {name: _scene(cascade) for name, cascade in served.live.cascades.items()},
         "admission": {"recommend": service.feeds.status(), "aside": service.aside.status()},
         "events": {"kept": served.records, "counts": dict(served.live.counts)},
-        "page": served.settings.page,
+        "page": served.settings.shows_page,
         **served.metrics.status(),
     }
 

@@ -13,17 +13,11 @@ from msgspec import Meta, Struct
 
 ID = int | str
 Name = Annotated[str, Meta(max_length=64)]
+Moment = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]
 Scalar = Annotated[str, Meta(max_length=1024)] | int | float | bool | None
 
 USER_KINDS = ("exposure", "label", "play", "follow", "unfollow", "search")
 WORK_KINDS = ("upload", "edit", "delete", "block", "unblock", "adjust")
-
-
-class Try(Struct, forbid_unknown_fields=True, frozen=True):
-    """The same request with other settings of the scene's steps, to see what they do; no observer sees the answer."""
-
-    diversity: Annotated[float, Meta(ge=0, le=1)] | None = None
-    without: Annotated[list[Annotated[str, Meta(max_length=128)]], Meta(max_length=64)] = []
 
 
 class Asked(Struct, forbid_unknown_fields=True, frozen=True):
@@ -36,17 +30,29 @@ class Asked(Struct, forbid_unknown_fields=True, frozen=True):
     k: Annotated[int, Meta(ge=1)] = 10
     shown: list[ID] = []
     context: Annotated[dict[Name, Scalar], Meta(max_length=32)] = {}
-    time_ms: Annotated[int, Meta(ge=0, le=253_402_300_799_999)] | None = None
+    time_ms: Moment | None = None
     request_id: Annotated[str, Meta(max_length=256)] = ""
     deadline_ms: Annotated[float, Meta(gt=0, le=60_000)] | None = None
     explain: bool = False
-    try_: Try | None = msgspec.field(default=None, name="try")
 
 
 class Batch(Struct, forbid_unknown_fields=True, frozen=True):
     """Requests that are answered side by side, in their order."""
 
     requests: list[Asked]
+
+
+class Trial(Struct, forbid_unknown_fields=True, frozen=True):
+    """One request with other settings of the scene's steps, to see what they do; no observer sees the answer.
+    ``diversity``: of the last stage that has any; ``without``: steps that are left out, as ``rerank.dpp``.
+    """
+
+    user: ID
+    scene: Name | None = None
+    k: Annotated[int, Meta(ge=1)] = 10
+    diversity: Annotated[float, Meta(ge=0, le=1)] | None = None
+    without: Annotated[list[Annotated[str, Meta(max_length=256)]], Meta(max_length=64)] = []
+    time_ms: Moment | None = None
 
 
 class Found(Struct, frozen=True):
@@ -73,6 +79,13 @@ class Answer(Struct, frozen=True):
     short: str | None
     ms: float
     trace: list[dict[str, Any]] | msgspec.UnsetType = msgspec.UNSET
+
+
+class Tried(Struct, frozen=True):
+    """``works``: what is known of each of the feed's items: creator_id, song_id, type, tag, age_hours."""
+
+    feed: Answer
+    works: list[dict[str, Any]]
 
 
 class Answers(Struct, frozen=True):

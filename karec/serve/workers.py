@@ -30,6 +30,8 @@ from karec.errors import ConfigError, KarecError
 from karec.serve import worker
 from karec.serve.auth import Tokens
 from karec.serve.board import ABSENT, READY, Board
+from karec.serve.metrics.folder import metrics_folder
+from karec.serve.preloading import preloaded
 from karec.serve.service import settings_of
 
 MOST_PAUSE_S = 64.0
@@ -58,8 +60,7 @@ class Workers:
         self.settings = settings_of(config, given)
         Tokens.read(self.settings, path.parent, insecure)
         self._socket = _bound(self.settings)
-        self._bundle: Bundle | None = Bundle.shared(config.bundle, config.bundle_key)
-        _touch(self._bundle)
+        self._bundle: Bundle | None = preloaded(config)
         self._board = Board(self.settings.workers)
         self._places = [Place() for _ in range(self.settings.workers)]
         self._ever_ready = False
@@ -72,13 +73,17 @@ class Workers:
 
     def run(self) -> int:
         """Until a signal ends it; the exit status."""
+        with metrics_folder() as folder:
+            return self._run(folder)
+
+    def _run(self, folder: Path) -> int:
         self._socket.listen(BACKLOG)
         gc.collect()
         gc.freeze()  # workers' collections write no page of what is there already
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             while True:
-                self._start_due(before)
+                self._start_due(before, folder)
                 got = signal.sigtimedwait(SIGNALS, self._pause())
                 self._ever_ready = self._ever_ready or self._board.any_in(READY)
                 number = 0 if got is None else got.si_signo
@@ -96,22 +101,23 @@ class Workers:
         due = [place.next_s - time.monotonic() for place in self._places if place.pid is None]
         return max(min([*due, LOOK_S]), 0.0)
 
-    def _start_due(self, mask: set[int | signal.Signals]) -> None:
+    def _start_due(self, mask: set[int | signal.Signals], folder: Path) -> None:
         for at, place in enumerate(self._places):
             if place.pid is None and time.monotonic() >= place.next_s:
+                self._renew()
                 sys.stdout.flush()
                 sys.stderr.flush()
                 place.pid = os.fork()
                 if place.pid == 0:
-                    self._be_worker(at, mask)
+                    self._be_worker(at, mask, folder)
 
-    def _be_worker(self, at: int, mask: set[int | signal.Signals]) -> None:
+    def _be_worker(self, at: int, mask: set[int | signal.Signals], folder: Path) -> None:
         """In the child; it never returns into what its parent was doing."""
         status = 1
         try:
             os.close(self._held)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            call = self._path, self._given, self._insecure, self._board, at, self._alive
+            call = self._path, self._given, self._insecure, self._board, at, self._alive, folder
             status = worker.run(self._socket, *call)
         except (KarecError, ValueError, OSError) as error:
             _log.error("worker %d cannot serve: %s", os.getpid(), error)
@@ -149,6 +155,14 @@ class Workers:
             if place.pid is not None:
                 with suppress(ProcessLookupError):
                     os.kill(place.pid, number)
+
+    def _renew(self) -> None:
+        """Opens the bundle that is current now, where it was let go. A worker says why, where it cannot be."""
+        if self._bundle is None:
+            with suppress(KarecError, OSError):
+                self._bundle = preloaded(Config.read(self._path))
+                gc.collect()
+                gc.freeze()
 
     def _let_go(self) -> None:
         """A bundle that is not ``current`` any more may be removed; the next fork opens the new one."""
@@ -195,10 +209,3 @@ def _bound(settings: ServeSettings) -> socket.socket:
             found.close()
         raise ConfigError(f"nothing can listen on {host}:{port}: {error.strerror or error}") from None
     return found
-
-
-def _touch(bundle: Bundle) -> None:
-    """Loads what every scene reads, before workers are forked."""
-    for name in ("snapshot", "encoder", "naming", "index", "recall_index"):
-        with suppress(KarecError):
-            getattr(bundle, name)

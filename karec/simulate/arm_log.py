@@ -24,7 +24,8 @@ from karec.errors import DataError
 from karec.types import EMPTY, Array
 
 FORMAT = 1
-BEFORE, NEVER = -1, 2**31 - 1  # of ``work_upload_day``: there when the days begin; never uploaded in this arm
+# of ``work_upload_day``: there when the days begin; uploaded, and refused by screening; never uploaded in this arm
+BEFORE, REFUSED, NEVER = -1, 2**31 - 2, 2**31 - 1
 EXPOSURES: Mapping[str, type[np.generic]] = {
     "day": np.int32,
     "user": np.int32,
@@ -64,7 +65,7 @@ class ArmLog:
                      sessions of a day from 0, ``position`` the session's works from 0, over its pages; ``age_ms`` since
                      the upload; ``play_s`` seconds played; ``click``, ``long_view``, ``like``, ``follow`` 0 or 1 as
                      drawn; ``p_…`` what is expected of them, given all that was shown before
-    work_upload_day  (W,) int32: BEFORE, the day of the upload, or NEVER
+    work_upload_day  (W,) int32: BEFORE, the day of the upload, REFUSED or NEVER
     work_creator     (W,) int32 user rows
     upload_ms        (W,) int64 Unix ms; of a work that was never uploaded, when it would have been
     sessions         (days, U) int32: how often each user came, −1 for one who could not: a part of a world was played

@@ -22,20 +22,24 @@ from karec.errors import ConfigError
 from karec.observer_queue import ObserverQueue
 from karec.platform.snapshot import Snapshot
 from karec.refresh.publish import publish_bundle
+from karec.screening.settings import Settings
 from karec.simulate.arm_log import EXPOSURES, ArmLog, read_day, write_day
 from karec.simulate.arms import Arm
 from karec.simulate.checkpoint import State, advanced, platform_at, read_events, write_events
 from karec.simulate.feeds import feeds_of, write_feeds
 from karec.simulate.nightly import joined, learn_on
 from karec.simulate.population import Population, Sizes
+from karec.simulate.screened import screened_day, told_of
 from karec.simulate.sessions import SCENE, Played, Today
 from karec.simulate.steered import play_steered
 from karec.simulate.uploads import Creators
 from karec.simulate.workers import play_day
 from karec.types import Array
 
+COMMUNITY = "community"  # the channel; one of the user's own, module:Class, may read what it does
 USER_VECTOR = "request.user_vector"
 END = "arm.json"
+SCREENED = "screened"
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +48,7 @@ class ArmRun:
 
     first     the run folder of its first models
     settings  of their training
+    screening  what a day's uploads must pass, None: nothing
     nights    between two trainings; 0: none
     """
 
@@ -52,6 +57,7 @@ class ArmRun:
     out: Path
     first: Path
     settings: dict[str, Any]
+    screening: Settings | None
     nights: int
     population: Population
     sizes: Sizes
@@ -102,14 +108,14 @@ class ArmRun:
                 part.unlink()
 
     def _start(self) -> State:
-        for left in ("rank_log", "learn"):
+        for left in ("rank_log", "learn", SCREENED):
             shutil.rmtree(self.place / left, ignore_errors=True)
         population = self.population
         return State(
             day=0,
             levels=population.levels.copy(),
             lately=population.lately.copy(),
-            creators=Creators.at_start(population.potential, population.shares),
+            creators=Creators.at_start(population.potential, population.seen),
             sessions=np.tile(np.where(population.comers, 0, -1).astype(np.int32), (self.sizes.days, 1)),
             run="",
         )
@@ -119,6 +125,9 @@ class ArmRun:
         day, population = state.day, self.population
         say = partial(self._say, what=f"{self.arm.name}: day {day + 1} of {self.sizes.days}")
         state.creators = state.creators.upload(population.potential, day)
+        if self.screening is not None:
+            place = self.place / SCREENED
+            state.creators = screened_day(self.screening, place, day, state.creators, snapshot, population)
         bundle = self._published(state, snapshot)
         cascade = self._cascade(bundle)
         learns = self._learns(cascade)
@@ -172,11 +181,21 @@ class ArmRun:
         return self.place / state.run if state.run else self.first
 
     def _published(self, state: State, snapshot: Snapshot) -> Bundle:
-        """The bundle of the morning: the works that are there, as ``snapshot`` counts them."""
+        """The bundle of the morning: the works that are there, as ``snapshot`` counts them.
+
+        Lists of works and communities of users are made where a channel reads them: at 300,000 works and 20,000 users
+        they are four fifths of a morning.
+        """
         there = state.creators.upload_day < state.day
-        root = self.place / "bundles"
+        root, channels = self.place / "bundles", self.config.scene(SCENE).recall
         shutil.rmtree(root, ignore_errors=True)
-        publish_bundle(self._models(state), replace(snapshot, works=snapshot.works.take(there)), root)
+        publish_bundle(
+            self._models(state),
+            replace(snapshot, works=snapshot.works.take(there)),
+            root,
+            lists=any(channel.get("exact") is False for channel in channels),
+            grouped=any(channel["use"] == COMMUNITY or ":" in channel["use"] for channel in channels),
+        )
         return Bundle.open(root, verify=False)
 
     def _cascade(self, bundle: Bundle) -> Cascade:
@@ -213,6 +232,7 @@ class ArmRun:
             "scene": {"recall": list(scene.recall), "stages": list(scene.stages), "candidates": scene.limit},
             "run": state.run,
             "model_version": bundle.model_version,
+            "screening": self._told_of_screening(state),
             "exposure": None if steering is None else steering.snapshot(),
             "requests": state.requests,
             "ms_a_request": state.ms / max(state.requests, 1),
@@ -231,6 +251,11 @@ class ArmRun:
             quit_day=state.creators.quit_day,
             facts=facts,
         ).write_end(self.place)
+
+    def _told_of_screening(self, state: State) -> dict[str, Any] | None:
+        if self.screening is None:
+            return None
+        return told_of(self.place / SCREENED, self.sizes.days, state.creators, self.population)
 
     def _all_days(self) -> dict[str, Array]:
         parts = [read_day(self.place, day) for day in range(self.sizes.days)]

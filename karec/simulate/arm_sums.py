@@ -41,8 +41,9 @@ class ArmSums:
     creators    (C,) int64, as in the log; works: how many the world has, uploaded or not
     by_user     {measure: over users}: what a user got, a day; ``sessions`` and ``exposures`` a day; shares of exposures
     by_creator  {measure: over creators}: ``creators_10`` and ``works_10`` with at least 10 exposures over all days,
-                ``creators_10_a_day`` on the mean day; ``gini_creators``, ``gini_works``: all creators, all works that
-                were uploaded; ``works_available``, ``uploads``, ``quits``
+                ``creators_10_a_day`` on the mean day; ``debutants``, who had no work before the days and have one now,
+                ``debutants_1``, those of them who were shown; ``gini_creators``, ``gini_works``: all creators, all
+                works that were uploaded; ``works_available``, ``uploads``, ``quits``
     by_day      {measure: (days,) float64}, the same names where they have a meaning for one day; NaN where nobody came
     """
 
@@ -150,7 +151,11 @@ def _by_creator(log: ArmLog, counts: Mapping[str, Array], there: Array, owner: A
             ever, days = (total >= least).astype(np.float64), (daily >= least).mean(axis=0)
             measures[f"{what}_{least}"] = Sums(ever if what == "creators" else of_creators(ever[there]))
             measures[f"{what}_{least}_a_day"] = Sums(days if what == "creators" else of_creators(days[there]))
+    debutants = np.bincount(owner, weights=log.work_upload_day[there] == BEFORE, minlength=n) == 0
+    debutants &= np.bincount(owner, minlength=n) > 0
     return measures | {
+        "debutants": Sums(debutants.astype(np.float64)),
+        "debutants_1": Sums((debutants & counts["creators"].any(axis=0)).astype(np.float64)),
         "gini_creators": Spread(counts["creators"].sum(axis=0), np.arange(n)),
         "gini_works": Spread(counts["works"].sum(axis=0)[there], owner),
         "works_available": Sums(of_creators()),

@@ -2,6 +2,7 @@
 
     train_every = 4                      # nights between two trainings; 0: the models of the first day stay
     satiation = 1.0                      # scale of satiation: 0 is none, 2 twice as much
+    debuts = 0                           # users who upload for the first time on each day
     baseline = "rules only"              # of the report; absent: the first arm
     pair = ["no diversity", "DPP"]       # an arm without and one with diversity, which the report's pictures mark
 
@@ -15,6 +16,7 @@
     name = "no diversity"
     scene.stages.prerank.steps.dpp = false     # what differs in this arm; or config = "other/karec.toml", a whole file
     learn.distil.recipe = "hard"               # settings of training that differ
+    screen = { keep = 200, quality = { column = "voice_score" } }   # what a day's uploads must pass, as screen.toml
 
 Where ``counts.recall`` is given, the channels' quotas are the template's shares of it, unless a scene says otherwise.
 """
@@ -37,7 +39,7 @@ from karec.platform.snapshot import Snapshot
 from karec.simulate.sessions import SCENE
 
 # Arms files that come with karec.
-SETS = ("prerank", "routes", "diversity", "kernels", "pools", "steered", "reach", "nights", "demo")
+SETS = ("prerank", "routes", "diversity", "kernels", "pools", "steered", "reach", "screened", "nights", "demo")
 MODELS = "models"  # the folder of first trainings, beside those of arms
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.+-]{0,60}")
 
@@ -45,13 +47,15 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.+-]{0,60}")
 @dataclass(frozen=True)
 class Arm:
     """``scene``: changes of the scene; ``learn``: of the settings of training; ``config``: a karec.toml in place of the
-    starting one and of all changes, relative to the arms file.
+    starting one and of all changes, relative to the arms file; ``screen``: what uploads must pass (``screened``), None
+    for nothing.
     """
 
     name: str
     scene: Mapping[str, Any] = field(default_factory=dict)
     learn: Mapping[str, Any] = field(default_factory=dict)
     config: str | None = None
+    screen: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name) or self.name == MODELS:
@@ -71,6 +75,7 @@ class Arms:
     learn: Mapping[str, Any] = field(default_factory=dict)
     train_every: int = 4
     satiation: float = 1.0
+    debuts: int = 0
     baseline: str | None = None
     pair: tuple[str, str] | None = None
 
@@ -88,6 +93,8 @@ class Arms:
             raise ValueError(f"pair names {self.pair[0]!r} twice, expected an arm without and one with diversity")
         if self.train_every < 0:
             raise ValueError(f"train_every = {self.train_every}, expected a number of nights, or 0 for never")
+        if self.debuts < 0:
+            raise ValueError(f"debuts = {self.debuts}, expected a number of users a day, or 0 for none")
 
     @property
     def shown(self) -> tuple[str, ...]:

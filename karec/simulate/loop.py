@@ -1,6 +1,7 @@
 """The closed loop: for each arm, days are played on one population. Each day
 
     publish   the platform as the day begins, item vectors by the arm's item tower, as a bundle of the arm's
+    upload    creators upload by what they are seen; what the arm's screening refuses comes onto no platform
     play      potential sessions: who comes asks the arm's cascade page after page, and answers by hidden tastes
     fold      what was shown moves counters, histories, creators and users
     train     every so many nights, where the arm's cascade reads a user vector
@@ -30,15 +31,17 @@ from karec._files import write_text_aside
 from karec.config.assemble import check_steps
 from karec.config.scenes import Config
 from karec.errors import DataError
+from karec.screening.settings import Settings
 from karec.simulate.arm_run import ArmRun
 from karec.simulate.arms import MODELS, Arms
 from karec.simulate.nightly import check_settings, first_training
 from karec.simulate.population import Population, Sizes, make_population
+from karec.simulate.screened import check_screening, files_of, screening_of
 from karec.simulate.sessions import SCENE
 from karec.simulate.workers import usable_cores
 from karec.simulate.world.satiation import KUAIRAND
 
-FORMAT = 2
+FORMAT = 3
 HEAD = "simulation.json"
 
 
@@ -97,14 +100,23 @@ def _simulate(
     progress: Progress | None,
 ) -> None:
     written = {arm.name: (folder / arm.config).read_text(encoding="utf-8") for arm in arms.arms if arm.config}
-    told = {"format": FORMAT, **asdict(sizes), "arms": asdict(arms), "configs": written}
+    screenings = [screening_of(arm, folder) for arm in arms.arms]
+    files = {
+        arm.name: files_of(screening)
+        for arm, screening in zip(arms.arms, screenings, strict=True)
+        if screening is not None
+    }
+    told = {"format": FORMAT, **asdict(sizes), "arms": asdict(arms), "configs": written, "files": files}
     head = json.dumps(told, indent=1, sort_keys=True, default=str)
     _check(out, head, resume)
-    population = make_population(sizes, replace(KUAIRAND, scale=arms.satiation), progress)
+    population = make_population(sizes, replace(KUAIRAND, scale=arms.satiation), progress, arms.debuts)
     configs = _configs(arms, folder, out, population)
+    for arm, screening in zip(arms.arms, screenings, strict=True):
+        if screening is not None:
+            check_screening(arm, screening, population)
     write_text_aside(out / HEAD, head)
     first = _trained(arms, population, sizes, models, progress)
-    _play(_runs(arms, configs, first, out, population, sizes, cores, progress))
+    _play(_runs(arms, configs, first, screenings, out, population, sizes, cores, progress))
 
 
 def play_on(
@@ -116,8 +128,8 @@ def play_on(
     shutil.rmtree(out, ignore_errors=True)
     with _held(out):
         configs = _configs(arms, out, out, population)
-        first = [run] * len(configs)
-        _play(_runs(arms, configs, first, out, population, sizes, usable_cores(), progress))
+        first, screenings = [run] * len(configs), [screening_of(arm, out) for arm in arms.arms]
+        _play(_runs(arms, configs, first, screenings, out, population, sizes, usable_cores(), progress))
 
 
 def _configs(arms: Arms, folder: Path, out: Path, population: Population) -> list[Config]:
@@ -134,6 +146,7 @@ def _runs(
     arms: Arms,
     configs: Sequence[Config],
     first: Sequence[Path],
+    screenings: Sequence[Settings | None],
     out: Path,
     population: Population,
     sizes: Sizes,
@@ -147,13 +160,14 @@ def _runs(
             out=out,
             first=trained,
             settings=arms.settings_of(arm),
+            screening=screening,
             nights=arms.train_every,
             population=population,
             sizes=sizes,
             cores=cores,
             progress=progress,
         )
-        for arm, config, trained in zip(arms.arms, configs, first, strict=True)
+        for arm, config, trained, screening in zip(arms.arms, configs, first, screenings, strict=True)
     ]
 
 
@@ -182,7 +196,7 @@ def _check(out: Path, head: str, resume: bool) -> None:
         raise DataError(f"{out / HEAD} cannot be read: {error}") from error
     for key in ours:
         if theirs.get(key) != ours[key]:
-            told = "" if key in ("arms", "configs") else f" ({theirs.get(key)}, and not {ours[key]})"
+            told = "" if key in ("arms", "configs", "files") else f" ({theirs.get(key)}, and not {ours[key]})"
             raise DataError(f"{out} is of a simulation with other {key}{told}: name another folder with --out")
     if not resume:
         raise DataError(f"{out} holds this simulation, begun or done: go on with --resume, or name another folder")

@@ -13,7 +13,7 @@ from karec.platform.snapshot import Snapshot
 from karec.platform.table import Table
 from karec.simulate.arm_log import NEVER
 from karec.simulate.returns import MORE, MOST_PAGES, NEUTRAL, Visits, draw_visits, rates, starting_levels
-from karec.simulate.uploads import Potential, draw_potential, draw_works
+from karec.simulate.uploads import Potential, draw_debutants, draw_potential, draw_works
 from karec.simulate.world import Truth, World, make_world
 from karec.simulate.world.platform import work_table
 from karec.simulate.world.satiation import KUAIRAND, Satiation
@@ -57,7 +57,7 @@ class Population:
     first_ms     when the first day begins
     levels       (U,) each user's starting level of enjoyment (``returns``)
     lately       (U, window) int32 works that each user was shown last, oldest first, −1 where there were fewer
-    shares       (C,) each creator's share of the works shown before the days
+    seen         (C,) works of each creator that are shown a day, before the days
     comers       (U,) bool: who may come, all but where a part is played
     """
 
@@ -69,24 +69,27 @@ class Population:
     potential: Potential
     levels: Array
     lately: Array
-    shares: Array
+    seen: Array
     comers: Array
 
 
-def make_population(sizes: Sizes, satiation: Satiation = KUAIRAND, progress: Progress | None = None) -> Population:
-    """The same sizes and satiation give the same population; of more days, the same first days."""
+def make_population(
+    sizes: Sizes, satiation: Satiation = KUAIRAND, progress: Progress | None = None, debuts: int = 0
+) -> Population:
+    """The same sizes, satiation and debuts give the same population; of more days, the same first days."""
     world = make_world(
         sizes.works, sizes.users, sizes.exposures, days=WORLD_DAYS, seed=sizes.seed, satiation=satiation,
         progress=progress,
     )  # fmt: skip
-    return population_of(world, sizes.days, sizes.seed)
+    return population_of(world, sizes.days, sizes.seed, debuts=debuts)
 
 
-def population_of(world: World, days: int, seed: int, part: Part | None = None) -> Population:
-    """The days that follow the weeks of ``world``, of all of it or of a ``part``."""
-    seeds = [int(each) for each in np.random.SeedSequence([seed, 1]).generate_state(4)]
+def population_of(world: World, days: int, seed: int, part: Part | None = None, debuts: int = 0) -> Population:
+    """The days that follow the weeks of ``world``, of all of it or of a ``part``; ``debuts`` as in ``uploads``."""
+    seeds = [int(each) for each in np.random.SeedSequence([seed, 1]).generate_state(5)]
     old, people, first_ms = world.truth, world.truth.people, world.truth.time_ms
-    works = draw_works(old, WORLD_DAYS, days, seeds[0])
+    debutants = draw_debutants(people, debuts, days, seeds[4])
+    works = draw_works(old, WORLD_DAYS, debutants, seeds[0])
     truth = replace(old, works=works, time_ms=first_ms + days * DAY_MS)
     before = world.dataset.exposures
     snapshot = with_works(advance(world.dataset.snapshot, before, first_ms), truth)
@@ -94,13 +97,14 @@ def population_of(world: World, days: int, seed: int, part: Part | None = None) 
     comers, played = _played(part, user, work, len(people), len(works), np.random.default_rng(seeds[3]))
     visits = draw_visits(people, days, first_ms, seeds[1]).of_users(comers)
     shown = float(rates(people)[comers].sum()) * NEUTRAL * PAGE * sum(MORE**page for page in range(MOST_PAGES))
-    potential = draw_potential(works, people.creators, first_ms, shown, np.random.default_rng(seeds[2]))
+    coins = np.random.default_rng(seeds[2])
+    potential = draw_potential(works, people.creators, debutants, first_ms, shown, coins)
     potential = replace(potential, day=np.where(played, potential.day, NEVER).astype(np.int32))
     counts = np.bincount(potential.rows_of(works.creator[work]), minlength=len(potential.creators))
     levels = starting_levels(user, _enjoyment(truth, user, work, before), len(people))
     lately = _latest(user, work, len(people), max(truth.satiation.window, 1))
-    shares = counts / counts.sum()
-    return Population(world, truth, snapshot, first_ms, visits, potential, levels, lately, shares, comers)
+    seen = counts / counts.sum() * potential.mean_seen * len(people.creators)
+    return Population(world, truth, snapshot, first_ms, visits, potential, levels, lately, seen, comers)
 
 
 def _played(

@@ -21,12 +21,14 @@ from karec.simulate.report_tables import (
     DRAWN_SIDE,
     PRICES_HEAD,
     REACH,
+    SCREENED_HEAD,
     STEERED_HEAD,
     USERS_SIDE,
     arm_rows,
     cost_rows,
     feed_parts,
     price_rows,
+    screened_rows,
     steered_rows,
 )
 
@@ -132,7 +134,10 @@ def parts_of(report: Mapping[str, Any]) -> list[str]:
         ),
         table(*arm_rows(report, CREATORS_SIDE)),
         "<h2>How far exposure reaches</h2>",
-        _note("How many creators, and how many works, were shown at least 1, 10 and 100 times over all days."),
+        _note(
+            "How many creators, and how many works, were shown at least 1, 10 and 100 times over all days. First-time "
+            "creators: those whose first work came onto the platform in these days."
+        ),
         table(*arm_rows(report, REACH)),
         "<h2>What happened to be drawn</h2>",
         _note("The same days as they were played: what the log says, chance included."),
@@ -142,6 +147,7 @@ def parts_of(report: Mapping[str, Any]) -> list[str]:
             f"Sessions a user had on each day, works that creators uploaded, and creators who gave up.{marked}",
             picture(lambda axes: draw_activity(axes, report), 10, 3.4),
         ),
+        *_screened(report),
         *_steered(report),
         *feed_parts(report["feeds"]),
         *_costs(report),
@@ -153,6 +159,15 @@ def _costs(report: Mapping[str, Any]) -> list[str]:
     head, rows = cost_rows(report["arms"])
     note = "What was counted and timed while each arm was played."
     return ["<h2>What it cost</h2>", _note(note), table(head, rows)] if len(head) > 1 else []
+
+
+def _screened(report: Mapping[str, Any]) -> list[str]:
+    rows = [*screened_rows(report["arms"])]
+    note = (
+        "Uploads of all days, by the first reason that rejected them. Quality is the hidden one of the world, of mean "
+        "0 and spread 1 over all works; screening sees what the platform hears of it."
+    )
+    return ["<h2>What was screened</h2>", _note(note), table(SCREENED_HEAD, rows)] if rows else []
 
 
 def _steered(report: Mapping[str, Any]) -> list[str]:

@@ -31,7 +31,9 @@ CREATORS_SIDE: Columns = {
     "quits": ("creators gone", 0),
 }
 REACH: Columns = {
-    f"{what}_{least}": (f"{what} with {least}+", 0) for what in ("creators", "works") for least in THRESHOLDS
+    **{f"{what}_{least}": (f"{what} with {least}+", 0) for what in ("creators", "works") for least in THRESHOLDS},
+    "debutants": ("first-time creators", 0),
+    "debutants_1": ("of them with 1+", 0),
 }
 DRAWN_SIDE: Columns = {
     "drawn_play_s": ("play, s", 1),
@@ -41,6 +43,7 @@ DRAWN_SIDE: Columns = {
     "drawn_follows": ("follows", 4),
 }
 FEED_HEAD = ("", "work", "found by", "ranked", "why here")
+SCREENED_HEAD = ("arm", "what", "works", "mean quality")
 STEERED_HEAD = ("arm", "what", "wanted", "reached", "price")
 PRICES_HEAD = ("from", "to", "more creators a day", "s for each", "more works a day", "s for each")
 
@@ -91,6 +94,24 @@ def steered_rows(arms: Mapping[str, Any]) -> Iterator[list[str]]:
             over = floor["reached"] + floor["missed"]
             kept = f"{floor['reached']:,} of {over:,}; {floor['behind']:,} of {floor['new']:,} new ones are late"
             yield [name, f"new {floor['name']}", "each", kept, "–"]
+
+
+def screened_rows(arms: Mapping[str, Any]) -> Iterator[list[str]]:
+    """A row for all uploads of each arm that screens them, for those kept, and for each reason that rejected some."""
+    for name, arm in arms.items():
+        told = arm["facts"].get("screening")
+        if not isinstance(told, Mapping):
+            continue
+        quality = {
+            key: "–" if told[key] is None else f"{told[key]:+.2f}" for key in ("quality_kept", "quality_rejected")
+        }
+        yield [name, "uploads", f"{told['uploads']:,}", "–"]
+        yield [name, "kept", f"{told['kept']:,}", quality["quality_kept"]]
+        yield [name, "rejected", f"{told['uploads'] - told['kept']:,}", quality["quality_rejected"]]
+        for reason, works in told["rejected"].items():
+            yield [name, f"… {reason}", f"{works:,}", "–"]
+        for quota, days in told["unmet"].items():
+            yield [name, f"quota {quota}: not met", f"on {days} days", "–"]
 
 
 def price_rows(prices: Sequence[Mapping[str, Any]]) -> Iterator[list[str]]:

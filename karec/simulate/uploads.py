@@ -9,18 +9,23 @@ coin. One is realised when
 as often as before, and twice as much attention gives a third more: a concave answer, which by itself rewards spreading.
 A creator with works on the platform none of which was shown on ``patience`` days in a row quits, and uploads no more;
 patience is drawn once: LEAST_PATIENCE days and a geometric number more. None of these numbers is fitted to any data.
+
+With ``debuts``, so many users who are no creators upload for the first time on each day, in every arm. From then on
+they have as many potential uploads as a mean creator, which are realised by what they are shown, as others' are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
 
 from karec._clock import DAY_MS
-from karec.simulate.arm_log import BEFORE, NEVER
-from karec.simulate.world.catalogue import Works, make_works
+from karec.simulate.arm_log import BEFORE, NEVER, REFUSED
+from karec.simulate.world.catalogue import Works, make_works, works_by
+from karec.simulate.world.people import People
 from karec.simulate.world.platform import BEFORE_DAYS
 from karec.simulate.world.tastes import Truth
 from karec.types import Array
@@ -36,7 +41,7 @@ class Potential:
     """Works that may be uploaded, common to all arms.
 
     ``day (W,)``: BEFORE, or the day of the upload; ``coin (W,)``; ``creator (W,)`` user rows; ``creators (C,)`` user
-    rows, ascending; ``patience (C,)`` days; ``mean_seen``: works shown a day of a mean creator.
+    rows, ascending; ``patience (C,)`` days; ``mean_seen``: works shown a day of a mean creator of the days before.
     """
 
     day: Array
@@ -51,22 +56,59 @@ class Potential:
         return np.searchsorted(self.creators, user)
 
 
-def draw_works(truth: Truth, world_days: int, days: int, seed: int) -> Works:
-    """The truth's works, then the potential ones of ``days`` days, by upload; each day is drawn by itself."""
+def draw_debutants(people: People, debuts: int, days: int, seed: int) -> Array:
+    """(days, debuts) user rows of who uploads for the first time on each day. ValueError: there are too few users."""
+    others = np.setdiff1d(np.flatnonzero(~people.newcomers), people.creators)
+    if debuts * days > len(others):
+        raise ValueError(f"debuts = {debuts} on each of {days} days, of {len(others)} users who are no creators")
+    return np.random.default_rng(seed).permutation(others)[: debuts * days].reshape(days, debuts)
+
+
+def draw_works(truth: Truth, world_days: int, debutants: Array, seed: int) -> Works:
+    """The truth's works, then the potential ones of each day of ``debutants``, by upload; a day is drawn by itself."""
     n = round(POTENTIAL * len(truth.works) / (BEFORE_DAYS + world_days))
     parts = [truth.works]
-    for day in range(days):
+    for day in range(len(debutants)):
         begin, rng = truth.time_ms + day * DAY_MS, np.random.default_rng([seed, day])
-        parts.append(make_works(n, truth.people, truth.songs, begin, begin + DAY_MS, rng))
-    return Works(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(truth.works)})
+        works = make_works(n, truth.people, truth.songs, begin, begin + DAY_MS, rng)
+        theirs = _of_debutants(truth, debutants[: day + 1], n, begin, np.random.default_rng([seed, day, 1]))
+        both = _joined([works, theirs])
+        order = np.argsort(both.upload_ms, kind="stable")
+        parts.append(Works(**{name: column[order] for name, column in vars(both).items()}))
+    return _joined(parts)
 
 
-def draw_potential(works: Works, creators: Array, first_ms: int, seen: float, rng: np.random.Generator) -> Potential:
-    """Coins and patience; works uploaded before ``first_ms`` are there. ``seen``: works shown a day in all."""
+def _of_debutants(truth: Truth, debutants: Array, n: int, begin: int, rng: np.random.Generator) -> Works:
+    """One work of each of the last row of ``debutants``, and of those before as many as of a mean creator, when all
+    others have ``n``.
+    """
+    users, new = debutants.ravel(), debutants.shape[1]
+    more = rng.poisson(n / len(truth.people.creators), len(users) - new)
+    rank = np.concatenate([np.repeat(np.arange(len(users) - new), more), np.arange(len(users) - new, len(users))])
+    people = replace(truth.people, creators=users, fame=np.full(len(users), 1.0 / max(len(users), 1)))
+    return works_by(rng.permutation(rank), people, truth.songs, begin, begin + DAY_MS, rng)
+
+
+def _joined(parts: Sequence[Works]) -> Works:
+    return Works(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])})
+
+
+def draw_potential(
+    works: Works, creators: Array, debutants: Array, first_ms: int, seen: float, rng: np.random.Generator
+) -> Potential:
+    """Coins and patience; works uploaded before ``first_ms`` are there, and the first one of each of ``debutants`` is
+    uploaded. ``seen``: works shown a day in all, before the days.
+    """
     day = np.where(works.upload_ms < first_ms, BEFORE, (works.upload_ms - first_ms) // DAY_MS).astype(np.int32)
-    creators = np.sort(creators)
-    patience = LEAST_PATIENCE + rng.geometric(1.0 / MORE_PATIENCE, len(creators))
-    return Potential(day, rng.random(len(works)), works.creator, creators, patience, seen / len(creators))
+    old, new = np.sort(creators), debutants.ravel()
+    patience = LEAST_PATIENCE + rng.geometric(1.0 / MORE_PATIENCE, len(old))
+    coin = rng.random(len(works))
+    authors, first = np.unique(works.creator, return_index=True)
+    coin[first[np.isin(authors, new)]] = 0.0
+    theirs = LEAST_PATIENCE + rng.spawn(1)[0].geometric(1.0 / MORE_PATIENCE, len(new))
+    order = np.argsort(np.concatenate([old, new]))
+    creators, patience = np.concatenate([old, new])[order], np.concatenate([patience, theirs])[order]
+    return Potential(day, coin, works.creator, creators, patience, seen / len(old))
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,11 +123,11 @@ class Creators:
     upload_day: Array
 
     @classmethod
-    def at_start(cls, potential: Potential, share: Array) -> Self:
-        """``share (C,)``: each creator's share of what was shown before; all of it is mean_seen · C."""
+    def at_start(cls, potential: Potential, seen: Array) -> Self:
+        """``seen (C,)``: works of each that were shown a day, before the days."""
         n = len(potential.creators)
         upload_day = np.where(potential.day == BEFORE, BEFORE, NEVER).astype(np.int32)
-        return cls(share * potential.mean_seen * n, np.zeros(n, np.int32), np.full(n, -1, np.int32), upload_day)
+        return cls(seen, np.zeros(n, np.int32), np.full(n, -1, np.int32), upload_day)
 
     def upload(self, potential: Potential, day: int) -> Creators:
         """The uploads of ``day``, by what was seen until it began."""
@@ -95,6 +137,12 @@ class Creators:
         realised = (potential.coin[works] < LEAST + (1.0 - LEAST) * s / (s + 1.0)) & (self.quit_day[creator] < 0)
         upload_day = self.upload_day.copy()
         upload_day[works[realised]] = day
+        return replace(self, upload_day=upload_day)
+
+    def without(self, works: Array) -> Creators:
+        """After screening refused ``works``, rows of those that were uploaded: they are on no platform."""
+        upload_day = self.upload_day.copy()
+        upload_day[works] = REFUSED
         return replace(self, upload_day=upload_day)
 
     def look(self, potential: Potential, day: int, shown: Array) -> Creators:

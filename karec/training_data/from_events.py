@@ -23,7 +23,7 @@ from karec.errors import DataError, LogSchemaError
 from karec.platform.dataset import Dataset
 from karec.platform.event_log.events import EXPOSURE, LABEL, PLAY, Events
 from karec.platform.event_log.head import Head, read_head
-from karec.platform.event_log.parts import hours
+from karec.platform.event_log.parts import hours, parts_of, read_part
 from karec.platform.event_log.reader import read_events
 from karec.platform.events import Exposures
 from karec.platform.schema import LATEST_MS
@@ -37,8 +37,16 @@ def check_event_log(folder: Path) -> None:
         raise DataError(f"{folder}: the event log is empty, and nothing can be learned from it")
 
 
-def with_events(dataset: Dataset, folder: Path) -> Dataset:
+def newest_append_ms(folder: Path) -> int:
+    """The moment of the last append to the event log in ``folder``; LogSchemaError for a damaged part."""
+    head = read_head(folder)
+    parts = (read_part(part, head) for part in parts_of(folder, hours(folder)[-1]))
+    return max((int(events.logged_ms.max()) for events in parts if len(events)), default=LATEST_MS)
+
+
+def with_events(dataset: Dataset, folder: Path, logged_until_ms: int = LATEST_MS) -> Dataset:
     """``dataset`` with the exposures of the event log in ``folder``, cut anew by days, and notes on what was left out.
+    Events that were appended after ``logged_until_ms`` are not read.
 
     Raises LogSchemaError for a log that lacks labels of the data, or a damaged part; DataError where no exposure can
     teach, where the days before the newest one are too few, and where no task has both values on the newest day, so
@@ -52,6 +60,7 @@ def with_events(dataset: Dataset, folder: Path) -> Dataset:
             "the service on these data"
         )
     events = read_events(folder, dataset.snapshot.time_ms, LATEST_MS)
+    events = events.take(events.logged_ms <= logged_until_ms)
     shown = events.take(events.kind == EXPOSURE)
     later = events.take((events.kind == LABEL) | (events.kind == PLAY))
     of = _exposure_of(shown, later)  # of all that were shown: what is said of one that is left out is said of no other

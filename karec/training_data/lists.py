@@ -14,6 +14,7 @@ from karec.training_data.soft_labels import read_teacher_log
 from karec.types import Array
 
 CHUNK = 1000
+DRAWS = 8  # lists from one served pool: its best works, and other ones of the rest each time
 BEST = 0.25  # share of a list taken from the top of its pool, where the pool is larger
 
 
@@ -58,7 +59,7 @@ def lists_of(examples: Examples, log: RankLog, size: int, seed: int, draws: int 
     """``read_lists`` of a log that has been read; a list that is longer than ``size`` gives ``draws`` of them."""
     log = log.take(examples.snapshot.works.lookup(log.item_id) >= 0)
     starts, ends = list_bounds(log)
-    row = _example_of(examples, log.user_id[starts], log.time_ms[starts])
+    row = example_of(examples, log.user_id[starts], log.time_ms[starts])
     wanted = np.flatnonzero((ends - starts >= size) & (row >= 0))
     wanted = np.repeat(wanted, np.where(ends - starts > size, draws, 1)[wanted])
     generator = np.random.default_rng(seed)
@@ -93,7 +94,7 @@ def item_numbers(examples: Examples, rows: Array, works: Array) -> Array:
     return numbers
 
 
-def _example_of(examples: Examples, user_id: Array, time_ms: Array) -> Array:
+def example_of(examples: Examples, user_id: Array, time_ms: Array) -> Array:
     """(R,) the first example of each (user, moment), −1 where there is none."""
     exposures = examples.exposures
     _, moment = np.unique(np.concatenate([exposures.time_ms, time_ms]), return_inverse=True)

@@ -14,12 +14,14 @@ from pathlib import Path
 import numpy as np
 
 from karec._clock import Progress
+from karec.logs.rank_log import RankLog
 from karec.logs.writer import RankLogWriter
 from karec.models.onnx_model import OnnxModel
 from karec.platform.events import Exposures
 from karec.rank.fusion import Fusion
 from karec.training_data.examples import Examples
 from karec.training_data.in_order import in_order
+from karec.training_data.lists import list_bounds
 from karec.types import Array
 
 BATCH = 256  # of 2048 rows with long histories ONNX Runtime holds gigabytes, and takes twice the time
@@ -151,3 +153,41 @@ def pool_logits(examples: Examples, row: int, works: Array, ranker: OnnxModel) -
     if "dense" in ranker.inputs:
         inputs["dense"] = examples.encoder.dense(inputs)
     return np.asarray(ranker.run(inputs, "logits")[0])
+
+
+def write_served_pools(
+    examples: Examples,
+    served: RankLog,
+    rows: Array,
+    ranker: OnnxModel,
+    fusion: Fusion,
+    folder: Path,
+    progress: Progress | None = None,
+    threads: int = 0,
+) -> None:
+    """Log a new ranker's logits of the works that served requests had, pool by pool, as whole pools.
+
+    The pool of example ``rows[p]`` is the p-th list of ``served``, whose works the snapshot holds.
+    """
+    starts, ends = list_bounds(served)
+    works = examples.snapshot.works.lookup(served.item_id)
+
+    def ranked(at: int) -> tuple[int, Array]:
+        return at, pool_logits(examples, int(rows[at]), works[starts[at] : ends[at]], ranker)
+
+    with RankLogWriter(folder, ranker.tasks, ranker=ranker.fingerprint) as writer:
+        for done, (at, logits) in enumerate(in_order(ranked, range(len(rows)), threads), 1):
+            begin = starts[at]
+            writer.append(
+                request_id=f"{at} {served.request_id[begin]}",
+                user_id=int(served.user_id[begin]),
+                item_ids=served.item_id[begin : ends[at]],
+                scene=str(served.scene[begin]),
+                time_ms=int(served.time_ms[begin]),
+                model_version=ranker.model_version,
+                logits=logits,
+                fused=fusion(logits, ranker.tasks),
+                shadow=True,
+            )
+            if progress is not None and (done % 50 == 0 or done == len(rows)):
+                progress(done, len(rows), "ranker over served pools")

@@ -40,13 +40,14 @@ class ServedLog:
 
 def read_served_log(
     folder: Path,
-    ranker: OnnxModel,
+    ranker: OnnxModel | None,
     tasks: Sequence[str],
     snapshot: Snapshot,
     until_ms: int,
     version: int | None = None,
 ) -> ServedLog:
-    """The log in ``folder``, which ``ranker`` wrote while it served; its logits of ``tasks``.
+    """The log in ``folder``, which ``ranker`` wrote while it served; its logits of ``tasks``. None: which works met
+    which requests is asked alone, and rankers of any versions may have written it.
 
     Left out and counted: repeats of (request, work, shadow), rows of users or works that ``snapshot`` does not hold,
     and requests before it or after ``until_ms``, where the test begins. With ``version``, rows of other model versions
@@ -81,13 +82,15 @@ def read_served_log(
 
 
 def _checked_versions(
-    folder: Path, contents: Sequence[PartContents], ranker: OnnxModel, version: int | None
+    folder: Path, contents: Sequence[PartContents], ranker: OnnxModel | None, version: int | None
 ) -> dict[int, int]:
-    """{model version: rows}, once it is clear that ``ranker`` wrote the rows that are wanted."""
+    """{model version: rows}, once it is clear that ``ranker``, where there is one, wrote the rows that are wanted."""
     rows = rows_by_version(contents)
     told = ", ".join(f"{each} ({count:,} rows)" for each, count in rows.items())
     if version is not None and version not in rows:
         raise LogSchemaError(f"{folder} has no row of model version {version}; it has {told}")
+    if ranker is None:
+        return rows
     wanted = [part for part in contents if version is None or version in part.rows]
     own = all(part.ranker == ranker.fingerprint for part in wanted)
     if own and ranker.fingerprint:

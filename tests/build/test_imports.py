@@ -53,6 +53,10 @@ UPWARDS = [
     ("karec.simulate.arm_log", "karec.cli", "layers"),
     ("karec.learn.settings.recipes", "karec.cli", "layers"),
     ("karec.kernels.reference", "karec.types", "layers"),
+    ("karec.client.messages", "karec.load.records", "layers"),
+    ("karec.client.failures", "karec.types", "layers"),
+    ("karec.load.traffic", "karec.types", "layers"),
+    ("karec.load.report", "karec.cli", "layers"),
     ("karec.errors", "karec.types", "layers"),
 ]
 BY_NAME = [("karec.config.registry", f"karec.{A_MODULE_OF[room]}", "by-name") for room in STEPS]
@@ -71,6 +75,8 @@ OUTSIDE = [
     ("karec.screening.levels", "scipy", "packages"),
     ("karec.screening.quality", "onnxruntime", "packages"),
     *(("karec.config.scenes", package, "packages") for package in ("starlette", "uvicorn", "msgspec")),
+    *(("karec.load.schedule", package, "packages") for package in ("httpx", "starlette")),
+    *(("karec.client.failures", package, "packages") for package in ("httptools", "uvloop")),
     ("karec.types", "numba", "vocabulary"),
     ("karec.evaluate.measures.diversity", "karec.platform.table", "measures"),
     ("karec.learn.fit.checkpoint", "karec.learn.run.train", "learning"),

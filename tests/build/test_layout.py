@@ -6,10 +6,11 @@ ROOT = Path(__file__).parents[2]
 OF_NO_ROOM = {
     "build",
     "contracts",
+    "deploy",
     "fixtures",
     "kernels",
     "native",
-}  # packaging, all rooms, shared modules, kernels/, C++
+}  # packaging, all rooms, deploy/, shared modules, kernels/, C++
 
 
 def test_every_folder_of_tests_is_a_room_of_the_package():

@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import subprocess
+import sys
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ from own_files import START_S, shop_rows, write_shop
 
 from karec import cli
 from karec.bundle import Bundle
+from karec.bundle.holding import alone_in
 from karec.cli.train import NOT_PUBLISHED
 from karec.config.nearline import head_of
 from karec.evaluate.no_worse import compare_versions
@@ -82,6 +86,48 @@ def test_a_version_that_may_be_worse_stays_unpublished_and_the_next_takes_its_pl
     assert compared["versions"] == [2, 1] and compared["margin"] == 0.9 and compared["no_worse"]
     assert any("event log" in note for note in facts["data"]["notes"])
     assert json.loads((out / "run" / "run.json").read_text())["settings"]["model_version"] == 1, "the old run stays"
+
+
+def killed_in_the_middle(folder, *more):
+    """A training that is killed when it has a checkpoint, and before it has all."""
+    words = ["train", "--data", str(folder / "shop"), "--out", str(folder / "out"), "--settings"]
+    words += [str(folder / "steps.toml"), "--events", str(folder / "out" / "events"), "--publish-if-no-worse", "0.9"]
+    process = subprocess.Popen([sys.executable, "-m", "karec.cli", *words, *more], stderr=subprocess.DEVNULL)
+    checkpoints = folder / "out" / "run-2" / "checkpoints"
+    while not any(checkpoints.glob("*.pt")):
+        with suppress(subprocess.TimeoutExpired):
+            raise AssertionError(f"it ended with {process.wait(0.005)} before it was killed")
+    process.kill()
+    process.wait()
+    assert (folder / "out" / "run-2" / "begun.json").exists()
+    return sorted(checkpoints.glob("*.pt"))
+
+
+def test_a_training_that_was_killed_goes_on_though_the_log_has_grown_and_ends_as_if_it_had_not_been(copy, capsys):
+    (copy / "steps.toml").write_text(SETTINGS + "run.checkpoint_steps = 1\n")
+    out, whole = copy / "out", copy / "whole"
+    shutil.copytree(out, whole, symlinks=True)
+    killed_in_the_middle(copy)
+    snapshot = Bundle.open(out / "bundles").snapshot
+    with EventLogWriter(out / "events", head_of(snapshot), fsync="never") as log:
+        later = (START_S + 900 * 600) * 1000
+        more = Events.of("exposure", source=2, number=1, time_ms=later, user_id=snapshot.users.ids[0], item_id=1)
+        assert log.append(more, later).events == 1
+    arguments = ["--publish-if-no-worse", "0.9", "--events"]
+    assert train(copy, out, *arguments, str(out / "events"), settings="steps.toml") == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "200 exposures beside" in told and "begins anew" not in told
+    assert train(copy, whole, *arguments, str(whole / "events"), settings="steps.toml") == 0
+    for name in ("ranker", "user_tower", "item_tower"):
+        both = [(folder / "run-2" / f"{name}.onnx").read_bytes() for folder in (out, whole)]
+        assert both[0] == both[1], name
+    assert not (out / "run-2" / "begun.json").exists()
+
+
+def test_two_trainings_into_one_folder_are_not_at_once(copy, capsys):
+    with alone_in(copy / "out", wait=False):
+        assert train(copy, copy / "out") == 2
+    assert "another karec train writes there" in capsys.readouterr().err
 
 
 def test_the_first_version_has_nothing_to_be_compared_with(shop):

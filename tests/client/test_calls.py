@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scripted_service import good
 
-from karec.client import AsyncClient, Client, Feed, Item, Recorded, Request
+from karec.client import AsyncClient, Client, Feed, Item, Recorded, Request, User, Work
+from karec.client.messages import Listed
 
 FEED = {
     "request_id": "r-1",
@@ -109,19 +110,25 @@ def test_what_is_no_json_is_a_mistake_of_the_caller(service, call):
 
 
 LOOKS = [
-    ("user", ("a/b ü",), {"scene": "ci ty"}, "/v1/users/a%2Fb%20%C3%BC?scene=ci%20ty"),
-    ("user", (7,), {}, "/v1/users/7"),
-    ("work", (9,), {}, "/v1/works/9"),
     ("status", (), {}, "/v1/status"),
     ("version", (), {}, "/version"),
 ]
 
 
 @pytest.mark.parametrize(("method", "arguments", "named", "path"), LOOKS)
-def test_looks_come_back_as_tables(service, call, method, arguments, named, path):
+def test_what_the_service_says_of_itself_comes_back_as_a_table(service, call, method, arguments, named, path):
     service.answer(good({"known": True}))
     assert call(method, *arguments, url=service.url, **named) == {"known": True}
     assert (service.asked[0].method, service.asked[0].path, service.asked[0].body) == ("GET", path, b"")
+
+
+def test_a_user_and_a_work_come_back_as_structs(service, call):
+    known = {"user": "a/b ü", "known": True, "lists": {"history": {"n": 60, "newest": ["w-2", "w-1"]}}, "later": 1}
+    service.answer(good(known), good({"work": 9, "in_index": True, "model_version": 3, "blocked": True}))
+    user = call("user", "a/b ü", url=service.url, scene="ci ty")
+    assert user == User("a/b ü", known=True, lists={"history": Listed(60, ("w-2", "w-1"))})
+    assert call("work", 9, url=service.url) == Work(9, in_index=True, model_version=3, blocked=True)
+    assert [asked.path for asked in service.asked] == ["/v1/users/a%2Fb%20%C3%BC?scene=ci%20ty", "/v1/works/9"]
 
 
 def test_ready_is_a_truth_value(service, call):
@@ -160,3 +167,9 @@ def test_importing_the_client_loads_nothing_of_the_engine():
     loaded = set(done.stdout.split())
     assert "karec.client.client" in loaded
     assert not loaded & {"numpy", "numba", "onnxruntime", "pyarrow", "karec.types", "karec.config"}
+
+
+def test_without_its_packages_the_client_says_which_extra_brings_them():
+    code = "import sys; sys.modules['httpx'] = None\nimport karec.client"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1].endswith("karec.client needs the package 'httpx': pip install 'karec[client]'")

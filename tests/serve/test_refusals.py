@@ -35,7 +35,6 @@ LONG_ID = 10**30
         ({"user": 1, "explain": "yes"}, "explain"),
         ({"user": 1, "context": {"hour": [1]}}, "context[...]"),
         ({"user": 1, "usr": 2}, "usr"),
-        ({"user": 1, "try": {"diversity": 2}}, "try.diversity"),
     ],
 )
 def test_a_wrong_field_is_named(service, fields, where):
@@ -57,11 +56,11 @@ def test_a_wrong_field_is_named(service, fields, where):
         (b'{"user": 1, "deadline_ms": 1e999}', 422, "deadline_ms"),
         (b'{"user": "\xff"}', 400, None),
         (b'{"user": "\\ud800"}', 400, None),
-        (b"[" * 100_000, 422, None),
+        (b"[" * 100_000, 422, "body"),
         (b'{"user": ' + b"[" * 100_000, 400, None),
         (b'{"user": ' + b"9" * 5000 + b"}", 422, "user"),
-        (b'[{"user": 1}]', 422, None),
-        (b"null", 422, None),
+        (b'[{"user": 1}]', 422, "body"),
+        (b"null", 422, "body"),
         (b'{"requests": []}', 422, "requests"),
         (b'{"requests": {}}', 422, "requests"),
         (json.dumps({"requests": [{"user": 1}] * 65}).encode(), 422, "requests"),

@@ -7,7 +7,7 @@ from small_arms import HOUR_MS, arm
 from karec.errors import DataError
 from karec.evaluate.measures.accuracy import resampling_weights
 from karec.evaluate.measures.exposure import resampled
-from karec.simulate.arm_log import BEFORE
+from karec.simulate.arm_log import BEFORE, NEVER, REFUSED
 from karec.simulate.arm_sums import sums_of
 
 # day, user, work: creator 1 is shown on both days, creator 5 once, creator 3 never
@@ -72,6 +72,16 @@ def test_a_creator_is_new_for_a_week_from_the_first_upload_on(hours, share):
 def test_uploads_count_what_came_within_the_days(sums):
     found = values(sums)
     assert (found["works_available"], found["uploads"], found["quits"]) == (5, 3, 1)
+
+
+def test_debutants_had_no_work_before_the_days_and_have_one_by_now(sums):
+    """User 5 uploads on the second day and is shown."""
+    found = values(sums)
+    assert (found["debutants"], found["debutants_1"]) == (1, 1)
+    unseen = values(sums_of(arm(shown=SHOWN[:4])))
+    assert (unseen["debutants"], unseen["debutants_1"]) == (1, 0)
+    refused = arm(shown=SHOWN[:4], work_upload_day=[BEFORE, 0, BEFORE, 1, REFUSED, NEVER])
+    assert values(sums_of(refused))["debutants"] == 0
 
 
 def test_a_work_of_the_day_after_the_last_was_never_there():

@@ -31,12 +31,6 @@ AGAIN = TOWERS.replace("towers", "again")
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    """First trainings, which all simulations of this file share: they are of one world."""
-    return tmp_path_factory.mktemp("models")
-
-
-@pytest.fixture(scope="module")
 def played(tmp_path_factory, models):
     """Towers, the same arm under another name, and random order."""
     return play(tmp_path_factory.mktemp("played"), models, TOWERS + AGAIN + RANDOM, cores=1)
@@ -319,6 +313,16 @@ def test_a_report_shows_feeds_of_the_last_day_with_their_reasons(played, populat
             n = int((snapshot.works["creator_id"][enjoyed] == work["creator"]).sum())
             assert (f"enjoyed {n} of this creator" in work["why"]) == (n > 0)
             assert work["age_h"] > 0 and work["found_by"] and 1 <= work["ranked"] <= 60
+
+
+def test_communities_are_made_for_an_arm_that_recalls_by_them(models, tmp_path):
+    """Without such a channel a morning leaves them out."""
+    grouped = TOWERS.replace("towers", "grouped") + 'scene.recall.community = { use = "community", quota = 50 }\n'
+    out = play(tmp_path, models, TOWERS + grouped, sizes=replace(SIZES, days=1), cores=1)
+    for name, made in (("towers", False), ("grouped", True)):
+        bundle = Bundle.open(out / name / "bundles", verify=False)
+        assert ("community" in bundle.snapshot.users.columns) == made
+    assert len(ArmLog.read(out / "grouped")) > 0
 
 
 def test_arms_that_read_no_user_vector_do_not_learn(models, tmp_path):

@@ -91,6 +91,19 @@ def test_what_was_steered_is_told_with_what_was_reached(tmp_path):
         assert text in shown
 
 
+def test_what_was_screened_is_told_by_reason(tmp_path):
+    told = {
+        "uploads": 1_300, "kept": 1_000, "rejected": {"too short": 100, "quota": 200}, "unmet": {"new creators": 3},
+        "quality_kept": 0.25, "quality_rejected": None,
+    }  # fmt: skip
+    arms = [arm("plain", shown=[(0, 0, 0)]), arm("screened", shown=[(0, 0, 0)], facts={"screening": told})]
+    _, page = write_report(report_on(arms, "plain", resamples=2), tmp_path)
+    text = page.read_text(encoding="utf-8")
+    for words in ("What was screened", "1,300", "1,000", "+0.25", "… too short", "new creators: not met", "on 3 days"):
+        assert words in text
+    assert "What was screened" not in write_report(report_on(arms[:1], "plain", resamples=2), tmp_path)[1].read_text()
+
+
 def test_one_arm_alone_is_a_report_without_prices_and_without_a_funnel(tmp_path):
     _, page = write_report(report_on([arm("plain", NARROW)], "plain", resamples=20), tmp_path)
     shown = page.read_text()

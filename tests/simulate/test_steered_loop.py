@@ -30,11 +30,6 @@ explore = 1
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    return tmp_path_factory.mktemp("models")
-
-
-@pytest.fixture(scope="module")
 def played(tmp_path_factory, models):
     return play(tmp_path_factory.mktemp("played"), models, TOWERS + STEERED, sizes=TWO_DAYS, cores=1)
 

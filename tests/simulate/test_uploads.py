@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from karec.simulate.arm_log import BEFORE, NEVER
+from karec.simulate.arm_log import BEFORE, NEVER, REFUSED
 from karec.simulate.uploads import LEAST, Creators, Potential
 
 SEEN, UNSEEN, EMPTY = 2, 5, 7  # user rows of three creators; the last has no work
@@ -27,7 +27,7 @@ def realised(creators, potential, user, day):
 
 
 def test_a_creator_who_is_never_seen_quits_after_his_patience_and_uploads_no_more(potential):
-    creators = Creators.at_start(potential, np.array([0.5, 0.5, 0.0]))
+    creators = Creators.at_start(potential, np.array([15.0, 15.0, 0.0]))
     for day in range(8):
         creators = creators.upload(potential, day).look(potential, day, np.full(30, SEEN))
     assert creators.quit_day.tolist() == [-1, 2, creators.quit_day[2]]
@@ -37,27 +37,37 @@ def test_a_creator_who_is_never_seen_quits_after_his_patience_and_uploads_no_mor
 
 
 def test_a_creator_without_works_cannot_be_seen_and_does_not_quit(potential):
-    creators = Creators.at_start(potential, np.array([0.5, 0.5, 0.0]))
+    creators = Creators.at_start(potential, np.array([15.0, 15.0, 0.0]))
     for day in range(8):
         creators = creators.look(potential, day, np.full(30, SEEN))
     assert creators.quit_day.tolist() == [-1, 2, -1]
 
 
 def test_chances_follow_the_formula(potential):
-    creators = Creators.at_start(potential, np.array([1.0, 0.0, 0.0]))
+    creators = Creators.at_start(potential, np.array([30.0, 0.0, 0.0]))
     assert creators.seen.tolist() == [30.0, 0.0, 0.0]
     creators = creators.upload(potential, 0)
     assert realised(creators, potential, SEEN, 0) == pytest.approx(LEAST + (1 - LEAST) * 3 / 4, abs=0.04)
     assert realised(creators, potential, UNSEEN, 0) == pytest.approx(LEAST, abs=0.02)
 
 
+def test_a_work_that_screening_refuses_is_not_there_and_its_creator_does_not_quit_for_it(potential):
+    creators = Creators.at_start(potential, np.array([15.0, 0.0, 15.0])).upload(potential, 0)
+    theirs = np.flatnonzero((creators.upload_day == 0) & (potential.creator == EMPTY))
+    screened = creators.without(theirs)
+    assert (screened.upload_day[theirs] == REFUSED).all() and (creators.upload_day[theirs] == 0).all()
+    for day in range(8):
+        screened = screened.look(potential, day, np.full(30, SEEN))
+    assert screened.quit_day.tolist() == [-1, 2, -1]
+
+
 def test_what_was_seen_is_a_running_mean_of_three_days(potential):
-    creators = Creators.at_start(potential, np.array([1.0, 0.0, 0.0])).look(potential, 0, np.full(9, UNSEEN))
+    creators = Creators.at_start(potential, np.array([30.0, 0.0, 0.0])).look(potential, 0, np.full(9, UNSEEN))
     np.testing.assert_allclose(creators.seen, [20.0, 3.0, 0.0])
 
 
 def test_more_attention_never_takes_an_upload_away(potential):
-    less = Creators.at_start(potential, np.array([0.2, 0.2, 0.2])).upload(potential, 0)
+    less = Creators.at_start(potential, np.array([6.0, 6.0, 6.0])).upload(potential, 0)
     more = replace(less, seen=less.seen * 2, upload_day=np.where(potential.day == BEFORE, BEFORE, NEVER))
     more = more.upload(potential, 0)
     assert ((less.upload_day != 0) | (more.upload_day == 0)).all()

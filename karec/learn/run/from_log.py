@@ -33,11 +33,10 @@ from karec.learn.settings.train import TrainSettings, run_settings
 from karec.models.onnx_model import OnnxModel
 from karec.platform.dataset import Dataset
 from karec.platform.events import Exposures
-from karec.training_data.lists import LoggedLists, lists_of
+from karec.training_data.lists import DRAWS, LoggedLists, lists_of
 from karec.training_data.served_log import ServedLog, read_served_log
 from karec.training_data.soft_labels import SoftLabels, read_teacher_log, soft_labels_of
 
-DRAWS = 8  # lists from one pool: its best works, and other ones of the rest each time
 TAUGHT = ("user_tower.onnx", "item_tower.onnx")
 SIZES = ("kind", "matching", "hidden", "vector")  # of towers that begin from others' weights
 

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from karec._files import write_text_aside
+from karec._files import remove_folder, write_text_aside
 from karec.evaluate.quality import RUN_FORMAT
 from karec.features.encoder import Encoder
 from karec.learn.fit.checkpoint import Checkpoint, CheckpointError
@@ -29,6 +29,22 @@ def make_folder(out: Path, resume: bool) -> None:
     if not resume:
         for left in ("checkpoints", "tensorboard"):
             shutil.rmtree(out / left, ignore_errors=True)
+
+
+def remove_runs(out: Path) -> list[str]:
+    """Remove the folders ``out``/run-VERSION of versions before the one in service whose bundles are gone; why some
+    stay, a line each. ``out``/run, the first training, stays.
+    """
+    current, said = (out / "bundles" / "current").resolve().name, []
+    for folder in out.glob("run-*"):
+        version = folder.name.removeprefix("run-")
+        bundle = f"v{int(version):010d}" if version.isdecimal() else current
+        if bundle < current and not (out / "bundles" / bundle).exists():
+            try:
+                remove_folder(folder)
+            except OSError as error:
+                said.append(f"{folder} is of no version that is published, but stays: {error}")
+    return said
 
 
 def recordings(out: Path, settings: TrainSettings, facts: str, events: EventFiles | None) -> Callable[[str], Recording]:

@@ -30,11 +30,13 @@ from karec.learn.run.first_log import write_first_log
 from karec.learn.run.preflight import check_run
 from karec.learn.run.rankers import train_ranker
 from karec.learn.run.run_folder import Clock, make_folder, recordings, run_facts, write_json
+from karec.learn.run.served_pools import named, read_served_pools, with_served_pools
 from karec.learn.run.tensorboard import EventFiles
 from karec.learn.settings.check import check_training, fingerprint
 from karec.learn.settings.train import TrainSettings
 from karec.platform.dataset import Dataset
 from karec.training_data.lists import LoggedLists, read_lists
+from karec.training_data.served_log import ServedLog
 from karec.training_data.soft_labels import SoftLabels, read_soft_labels
 
 
@@ -72,21 +74,26 @@ def train_all(
     choice: Choice | None = None,
     *,
     evaluated: bool = True,
+    log: Path | None = None,
+    log_version: int | None = None,
 ) -> TrainResult:
     """Every step into the run folder ``out``, then quality on the test days, if ``evaluated``.
 
     What an earlier run left there is replaced; with ``resume`` its checkpoints are gone on from, and refused by
     CheckpointError where they are of other settings or other data, or where there never was a run. ``choice``: how the
-    settings were chosen, for run.json. Before anything is trained, ConfigError names a setting that these data or this
-    machine cannot follow, DataError works without counters, ValueError a label that is neither 0 nor 1, and
-    ``check_run`` refuses what could not end.
+    settings were chosen, for run.json. ``log``: a service's rank log, whose pools the new ranker orders anew for the
+    towers (``served_pools``), those of ``log_version`` alone where it is told. Before anything is trained, ConfigError
+    names a setting that these data or this machine cannot follow, DataError works without counters, ValueError a label
+    that is neither 0 nor 1, LogSchemaError or DataError a ``log`` that cannot teach, and ``check_run`` refuses what
+    could not end.
     """
     settings = settings.of(dataset)
     check_training(dataset, settings)
     check_run(dataset, settings)
+    served = None if log is None else read_served_pools(log, dataset, settings, log_version)
     events = EventFiles(out / "tensorboard") if settings.run.tensorboard else None
     make_folder(out, resume)
-    trained_of = fingerprint(dataset, settings)
+    trained_of = fingerprint(dataset, settings) + ("" if served is None else f", {named(served)}")
     recording_of = recordings(out, settings, trained_of, events)
     clock = Clock()
     with ExitStack() as stack:
@@ -96,7 +103,7 @@ def train_all(
         if events is not None:
             stack.enter_context(events)
         prepared = prepare(dataset, settings, out, progress)
-        notes = prepared.notes(settings.features.min_count)
+        notes = (*prepared.notes(settings.features.min_count), *(() if served is None else served.notes))
         clock.lap("examples")
         beside, each = None, threads_beside(settings, len(prepared.train))
         if each:  # from the start: a core that waits for a longer training than its own trains them meanwhile
@@ -109,11 +116,11 @@ def train_all(
         if beside is None:
             runs |= train_baselines(prepared, settings, out, recording_of, progress)
             clock.lap("baselines")
-        soft, lists = _logged(prepared, settings, out, progress)
+        taught, soft, lists = _logged(dataset, prepared, served, settings, out, progress)
         clock.lap("rank log")
         if each:
             torch.set_num_threads(each)
-        rounds, heads = train_towers(prepared, soft, lists, settings, out, progress, recording_of)
+        rounds, heads = train_towers(taught, soft, lists, settings, out, progress, recording_of)
         runs |= {"towers" if not at else f"towers_{at}": state for at, state in enumerate(rounds)}
         clock.lap("towers")
         runs |= _train_recall(prepared, settings, out, recording_of, progress)
@@ -128,9 +135,16 @@ def train_all(
         quality = evaluate_run(dataset, out, progress) if evaluated else {}
         clock.lap("evaluation")
     write_json(out / "run.json", {**facts, "seconds": clock.seconds})
-    epochs = {name: state.history for name, state in runs.items()}
     peak = 0.0 if beside is None else beside.peak_gib
-    return TrainResult(out, quality, epochs, clock.seconds, notes, peak, Material(prepared, soft, lists))
+    return TrainResult(
+        out,
+        quality,
+        {name: each.history for name, each in runs.items()},
+        clock.seconds,
+        notes,
+        peak,
+        Material(prepared, soft, lists),
+    )
 
 
 def _train_recall(
@@ -149,11 +163,21 @@ def _train_recall(
 
 
 def _logged(
-    prepared: Prepared, settings: TrainSettings, out: Path, progress: Progress | None
-) -> tuple[SoftLabels, LoggedLists | None]:
-    """The ranker's log over the training days, written to out/rank_log and read back."""
+    dataset: Dataset,
+    prepared: Prepared,
+    served: ServedLog | None,
+    settings: TrainSettings,
+    out: Path,
+    progress: Progress | None,
+) -> tuple[Prepared, SoftLabels, LoggedLists | None]:
+    """What towers learn from: the ranker's log over the training days, written to out/rank_log and read back, and the
+    pools of ``served``, where there are some.
+    """
     log, train, tasks, distil = out / "rank_log", prepared.train, prepared.encoder.tasks, settings.distil
     shutil.rmtree(log, ignore_errors=True)
     write_first_log(train, out / "ranker.onnx", settings, log, progress, pools=distil.needs_lists)
     soft = read_soft_labels(train.exposures, log, tasks)
-    return soft, read_lists(train, log, tasks, distil.list_works, settings.seed) if distil.needs_lists else None
+    lists = read_lists(train, log, tasks, distil.list_works, settings.seed) if distil.needs_lists else None
+    if served is None or lists is None:
+        return prepared, soft, lists
+    return with_served_pools(dataset, prepared, soft, lists, served, settings, out, progress)

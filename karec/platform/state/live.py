@@ -30,6 +30,8 @@ NOT_BEGUN = "the state store could not be read yet"
 
 _log = logging.getLogger("karec.live")
 
+Known = tuple[Lives, Cursor]
+"""What became of works, and how far of the log it is."""
 Take = Callable[[LiveWorks, Changed], None]
 """Puts works into what requests search, and hides others."""
 
@@ -38,16 +40,23 @@ class Live:
     """What happened since the base of ``folded``. One thread follows at a time; any number look and take views.
 
     ``follow`` reads the log, lets uploads, edits, deletions and blocks act, and folds the rest into ``store``, where
-    other processes may do the same: each event counts once, whoever folds it. ``view`` costs one read of the store, at
+    other processes may do the same: each event counts once, whoever folds it. ``known`` is taken from another base's. ``view`` costs one read of the store, at
     most ``deadline_ms`` and on another thread, or on the caller's where None: a store in this machine's memory or files
     needs no other. The user's side is as of that read, the works' side as of the last batch that was followed.
     """
 
     def __init__(
-        self, store: StateStore, folded: Folded, log: Path, since: WorksSince, take: Take, deadline_ms: float | None
+        self,
+        store: StateStore,
+        folded: Folded,
+        log: Path,
+        since: WorksSince,
+        take: Take,
+        deadline_ms: float | None,
+        known: Known | None = None,
     ) -> None:
         self._store, self._folded, self._log = store, folded, log
-        self._since, self._take = since, take
+        self._since, self._take, self._known = since, take, known
         self._deadline = None if deadline_ms is None else Deadline("the state store", deadline_ms)
         self._works = LiveWorks.none(folded.base, len(folded.counters))
         self._reader: StateReader | None = None
@@ -67,6 +76,24 @@ class Live:
     def begun(self) -> bool:
         """Whether the store was read: before that nothing is known of what became of works."""
         return self._reader is not None
+
+    @property
+    def works(self) -> LiveWorks:
+        """Works as of the last batch that was followed."""
+        return self._works
+
+    def behind(self) -> tuple[int, int]:
+        """(how many events of the log were seen and are not in the store, when the oldest was appended, Unix ms, 0 for
+        none). At least so many: where 50 batches wait, the log may have more.
+        """
+        waiting = [events for events, _ in list(self._waiting)]
+        oldest = min((int(events.logged_ms.min()) for events in waiting if len(events)), default=0)
+        return sum(map(len, waiting)), oldest
+
+    def known(self) -> Known | None:
+        """For the same log and store beside another base, which then reads no entry of a work again; None: not begun."""
+        with self._looking:
+            return (self._since.lives, self._tail.cursor) if self.begun else None
 
     def view(self, user: int) -> tuple[LiveView, str | None]:
         """What is known of ``user`` and of works, and why it is less than it should be: the store did not answer, or
@@ -116,7 +143,11 @@ class Live:
         """Reads what the store knows of works, once it is up with the log."""
         self._writer, self._tail = self._caught_up(Counter())
         reader = StateReader(self._store, self._folded)
-        lives = Lives.all_of(self._store, self._counted)
+        if self._known is None:
+            lives = Lives.all_of(self._store, self._counted)
+        else:  # what the store has since then comes once more, and changes nothing twice
+            lives, cursor = self._known
+            self._tail = EventTail(self._log, cursor)
         self._change(lives)
         letter = records.WORK_COUNTERS
         keys = [key for key, _ in self._store.scan(letter, bytes([letter[0] + 1]))]
@@ -125,7 +156,7 @@ class Live:
             some = ids[begin : begin + COUNTERS_AT_ONCE]
             self._works = self._works.with_counters(some, reader.works(some))
         reader.user(-1).was_shown(ids[:1])  # compiled here, so that no request waits for it
-        self._reader = reader
+        self._reader, self._known = reader, None
 
     def _caught_up(self, counts: Counter[str]) -> tuple[StateWriter, EventTail]:
         """A writer that took all that the store lacked of the log. Unavailable: the store took a part of it, and no

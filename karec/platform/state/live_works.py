@@ -117,8 +117,8 @@ class WorksSince:
             for table in (self.base.works, self.table):
                 touched.update(table.ids[np.isin(table[CREATOR], np.array(creators, np.int64))].tolist())
             touched.update(work for work in self.gone if self._said_maker(work) in creators)
-        there = {*self.table.ids.tolist()}
         works = np.array(sorted(touched), np.int64)
+        there = {*works[np.isin(works, self.table.ids)].tolist()}
         in_base = dict(zip(works.tolist(), self.base.works.lookup(works).tolist(), strict=True))
         ids, rows, hidden = list[int](), list[dict[str, Any]](), list[int]()
         for work in works.tolist():

@@ -80,9 +80,15 @@ def make_songs(n_works: int, tag_vectors: Array, rng: np.random.Generator) -> So
 def make_works(
     n_works: int, people: People, songs: Songs, first_ms: int, last_ms: int, rng: np.random.Generator
 ) -> Works:
-    """Uploaded evenly over [first_ms, last_ms); a creator sings the better liked of two popular songs."""
-    rank = weighted_rows(people.fame, n_works, rng)
-    creator = people.creators[rank]
+    """Uploaded evenly over [first_ms, last_ms), by creators according to their fame."""
+    return works_by(weighted_rows(people.fame, n_works, rng), people, songs, first_ms, last_ms, rng)
+
+
+def works_by(rank: Array, people: People, songs: Songs, first_ms: int, last_ms: int, rng: np.random.Generator) -> Works:
+    """A work by the creator ``people.creators[r]`` for each r of ``rank (N,)``, uploaded evenly over [first_ms,
+    last_ms); a creator sings the better liked of two popular songs.
+    """
+    n_works, creator = len(rank), people.creators[rank]
     first, second = (weighted_rows(songs.weight, n_works, rng) for _ in range(2))
     liking = [np.einsum("nd,nd->n", people.taste[creator], songs.vector[song]) for song in (first, second)]
     song = np.where(liking[0] >= liking[1], first, second)

@@ -15,12 +15,15 @@ from karec.evaluate.quality import evaluate_run
 from karec.learn.fit.checkpoint import CheckpointError, best_weights
 from karec.learn.run.from_log import ServedRun, train_from_log
 from karec.learn.run.train import train_all
+from karec.logs.contents import log_contents
+from karec.logs.rank_log import read_rank_log
 from karec.models.onnx_model import OnnxModel
 from karec.observe.rank_log import RankLogObserver
 from karec.observe.shadow import Shadow
 from karec.observer_queue import ObserverQueue
 from karec.simulate.world import make_world
 from karec.simulate.world.answers import answers
+from karec.training_data.lists import list_bounds
 from karec.types import Request
 
 SETTINGS = changed(
@@ -245,3 +248,47 @@ def test_a_run_without_its_towers_cannot_be_learned_on_from(world, served, taugh
     torch.save({**state, "progress": {**state["progress"], "done": False}}, path)
     with pytest.raises(CheckpointError, match=r"unfinished\.pt is of a training that has not ended"):
         best_weights(path)
+
+
+@pytest.fixture(scope="module")
+def anew(world, served, tmp_path_factory):
+    """A training from scratch whose towers learn the served pools too."""
+    run, log, _ = served
+    settings = replace(run.settings, model_version=2)
+    return train_all(world.dataset, settings, tmp_path_factory.mktemp("anew") / "run", log=log)
+
+
+def test_from_scratch_the_new_ranker_orders_the_served_pools_anew_and_the_towers_learn_them(world, served, anew):
+    run, folder, _ = served
+    ranker = OnnxModel(anew.folder / "ranker.onnx")
+    mine = read_rank_log(anew.folder / "served_log", world.dataset.tasks)
+    theirs = read_rank_log(folder, world.dataset.tasks)
+    assert {part.ranker for part in log_contents(anew.folder / "served_log")} == {ranker.fingerprint}
+    assert mine.shadow.all() and (mine.model_version == 2).all()
+
+    def pools(log):
+        starts, ends = list_bounds(log)
+        each = ((log.user_id[a], log.time_ms[a], *sorted(log.item_id[a:b])) for a, b in zip(starts, ends, strict=True))
+        return sorted(pool for pool in each if len(pool) - 2 >= run.settings.distil.list_works)
+
+    assert pools(mine) == pools(theirs) and len(pools(mine)) > 40
+    material = anew.material
+    assert material.prepared.requests == 0, "no outcome belongs to a request: the ranker learns from none"
+    assert any("lists of at least 10 works teach" in note for note in anew.notes)
+    assert furthest(towers_of(anew.folder), towers_of(run.folder)) > 1e-3
+
+
+def test_from_scratch_the_ranker_is_that_of_a_training_without_the_log(first, anew):
+    one, other = (best_weights(each.folder / "checkpoints" / "ranker.pt") for each in (first, anew))
+    assert furthest(one, other) == 0.0
+
+
+def test_from_scratch_a_log_that_nobody_can_read_is_refused_before_anything_is_trained(world, served, tmp_path):
+    run, log, _ = served
+    for folder, version, why in (
+        (tmp_path / "nowhere", None, "holds no rank log"),
+        (log, 9, "no row of model version"),
+    ):
+        with pytest.raises(LogSchemaError, match=why):
+            train_all(world.dataset, run.settings, tmp_path / "run", log=folder, log_version=version)
+    assert not (tmp_path / "run").exists()

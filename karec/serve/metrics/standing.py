@@ -1,0 +1,163 @@
+"""How a worker stands: versions and ages of what it serves, lags, observers, memory; read every few seconds."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, cast
+
+from karec.bundle import Bundle
+from karec.config.assemble import Cascade
+from karec.config.live import Reloads
+from karec.observer_queue import ObserverCounts, ObserverQueue
+from karec.refresh.library_state import library_state
+from karec.serve.metrics.counted import Counted, Labels
+from karec.serve.metrics.exposed import Catalogue
+
+if TYPE_CHECKING:  # a service without a table ``live`` loads no compiler of folds
+    from karec.platform.state.live import Live
+
+Readings = dict[str, dict[Labels, float]]
+LIBRARY_SHARE = 0.01  # of the time is spent at most on reading how old the library's vectors are
+
+
+class Served(Protocol):
+    """What is watched: a ``karec.LiveCascade``."""
+
+    @property
+    def cascades(self) -> Mapping[str, Cascade]: ...
+    @property
+    def reloads(self) -> Reloads: ...
+
+
+class Standing:
+    """Reads ``live`` for one worker. One thread at a time may call it."""
+
+    def __init__(self, live: Served, worker: str) -> None:
+        self._live, self._worker = live, worker
+        self._reloads = Reloads()
+        self._observed: dict[tuple[str, str], tuple[ObserverCounts, int]] = {}
+        self._library: Readings = {}
+        self._library_due_s = 0.0
+
+    def readings(self, counted: Counted) -> Readings:
+        """Gauges of now; what observers and reloads counted since the last time goes into ``counted``."""
+        found: defaultdict[str, dict[Labels, float]] = defaultdict(dict)
+        cascades = dict(self._live.cascades)
+        bundle = bundle_of(cascades)
+        if bundle is not None:
+            self._read_bundle(bundle, found)
+        self._read_state(cascades, found)
+        self._read_observers(cascades, counted, found)
+        self._count_reloads(counted)
+        for name, value in memory_of_this_process().items():
+            found[f"karec_worker_{name}_bytes"][self._worker,] = value
+        found["karec_worker_cpu_seconds"][self._worker,] = time.process_time()
+        return dict(found)
+
+    def library(self, now_s: float) -> Readings:
+        """How old the vectors are, by the files; read again when 99 times as long as it took has passed."""
+        bundle = bundle_of(self._live.cascades)
+        if bundle is not None and now_s >= self._library_due_s:
+            begin = time.monotonic()
+            state = library_state(bundle, time.time_ns() // 1_000_000)
+            ages = {"youngest": state.youngest_ms, "median": state.median_ms, "oldest": state.oldest_ms}
+            self._library = {
+                "karec_vectors_age_seconds": {(which,): ms / 1e3 for which, ms in ages.items()},
+                "karec_refresh_round": {(): state.round},
+                "karec_refresh_share": {(): state.refreshed / max(state.works, 1)},
+            }
+            self._library_due_s = now_s + max((time.monotonic() - begin) / LIBRARY_SHARE, 30.0)
+        return self._library
+
+    def catalogue(self) -> Catalogue | None:
+        """What is known of works now; None where no scene recommends works."""
+        cascades = dict(self._live.cascades)
+        bundle = bundle_of(cascades)
+        if bundle is None:
+            return None
+        live = live_of(cascades)
+        return Catalogue(bundle.snapshot, None if live is None else live.works)
+
+    def _read_bundle(self, bundle: Bundle, found: Readings) -> None:
+        found["karec_bundle"][bundle.path.name, str(bundle.model_version)] = 1
+        found["karec_bundle_age_seconds"][()] = max(time.time() - bundle.snapshot.time_ms / 1e3, 0.0)
+        for space, index in (("prerank", bundle.index), ("recall", bundle.recall_index)):
+            if index is not None:
+                found["karec_index_generation"][space,] = index.generation
+                for version in index.versions:
+                    found["karec_index_rows"][space, str(version.number)] = version.works
+
+    def _read_state(self, cascades: Mapping[str, Cascade], found: Readings) -> None:
+        live = live_of(cascades)
+        if live is not None:
+            events, oldest_ms = live.behind()
+            found["karec_state_events_behind"][()] = events
+            found["karec_state_seconds_behind"][()] = max(time.time() - oldest_ms / 1e3, 0.0) if events else 0.0
+
+    def _read_observers(self, cascades: Mapping[str, Cascade], counted: Counted, found: Readings) -> None:
+        observed = {}
+        for scene, cascade in cascades.items():
+            for queue in cascade.observers:
+                counts, key = queue.counts(), (scene, queue.name)
+                before, of = self._observed.get(key, (ObserverCounts(queue.name), 0))
+                if of != id(queue):  # of another version: it counts from 0
+                    before = ObserverCounts(queue.name)
+                _count_observer(scene, queue, counts, before, counted)
+                observed[key] = counts, id(queue)
+                found["karec_observer_pending"][key] = found["karec_observer_pending"].get(key, 0) + counts.pending
+        self._observed = observed
+
+    def _count_reloads(self, counted: Counted) -> None:
+        now, before = self._live.reloads, self._reloads
+        for outcome in ("done", "refused"):
+            counted.count("karec_reloads", (outcome,), getattr(now, outcome) - getattr(before, outcome))
+        self._reloads = now
+
+
+def _count_observer(
+    scene: str, queue: ObserverQueue, now: ObserverCounts, before: ObserverCounts, counted: Counted
+) -> None:
+    counted.count("karec_observer_seen", (scene, queue.name), max(now.seen - before.seen, 0))
+    for why in ("dropped", "failed"):
+        lost = max(getattr(now, why) - getattr(before, why), 0)
+        counted.count("karec_observer_lost", (scene, queue.name, why), lost)
+    rows = max(now.own.get("rows_lost", 0) - before.own.get("rows_lost", 0), 0)
+    if rows:
+        counted.count("karec_observer_lost", (scene, queue.name, "rows of its log"), rows)
+
+
+def bundle_of(cascades: Mapping[str, Cascade]) -> Bundle | None:
+    """The bundle of the scenes that recommend works."""
+    for cascade in cascades.values():
+        if isinstance(cascade.bundle, Bundle):
+            return cascade.bundle
+    return None
+
+
+def live_of(cascades: Mapping[str, Cascade]) -> Live | None:
+    """What happened since the bundle was made; None: nobody keeps it."""
+    found = next((each.live for each in cascades.values() if each.live is not None), None)
+    return cast("Live | None", found)
+
+
+def memory_of_this_process() -> dict[str, float]:
+    """{"rss": bytes, "pss": bytes}, where the system tells them."""
+    found = {}
+    try:
+        text = Path("/proc/self/smaps_rollup").read_text(encoding="ascii")
+    except OSError:
+        text = ""
+    for name in ("Rss", "Pss"):
+        if f"\n{name}:" in text:
+            found[name.lower()] = float(text.split(f"\n{name}:")[1].split()[0]) * 1024
+    if "rss" not in found:
+        try:
+            pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        except (OSError, ValueError, IndexError):
+            return found
+        found["rss"] = float(pages * os.sysconf("SC_PAGE_SIZE"))
+    return found

@@ -1,0 +1,117 @@
+"""deploy/: the files agree with each other and with what karec serve does unless told."""
+
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from karec.config.serve_settings import ServeSettings
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+PROMETHEUS = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())
+DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
+UNIT = (DEPLOY / "karec.service").read_text()
+SERVICES = COMPOSE["services"]
+PORT = ServeSettings().port
+
+
+def unit_values(key):
+    return re.findall(rf"^{key}=(.*)$", UNIT, re.MULTILINE)
+
+
+def test_the_image_exposes_checks_and_serves_the_port_of_karec_serve():
+    assert re.findall(r"^EXPOSE (\d+)$", DOCKERFILE, re.MULTILINE) == [str(PORT)]
+    assert f"http://127.0.0.1:{PORT}/readyz" in DOCKERFILE
+    assert f'"--port", "{PORT}"]' in DOCKERFILE
+
+
+def test_the_image_runs_as_a_user_without_rights_and_keeps_no_compiler():
+    build, run = DOCKERFILE.split("FROM debian:trixie-slim\n")
+    assert "g++" in build and "g++" not in run
+    assert "\nUSER 10001:10001\n" in run and "root" not in run.partition("USER")[2].replace("The root is", "")
+
+
+def test_what_the_image_installs_are_extras_of_the_package():
+    (named,) = re.findall(r'pip install .*\[([\w,]+)\]"', DOCKERFILE)
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert "serve" in named and set(named.split(",")) <= set(extras)
+
+
+def test_what_the_build_copies_is_there_and_is_all_that_a_wheel_needs():
+    kept = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    assert [name for name in kept if not (ROOT / name).exists()] == []
+    assert {"karec", "kernels", "native", "pyproject.toml", "setup.py", "CMakeLists.txt", "README.md"} <= set(kept)
+
+
+def test_the_commands_of_image_compose_and_unit_are_ones_that_karec_takes():
+    from karec.cli.arguments import parser
+
+    (image,) = re.findall(r"^CMD (\[.*\])$", DOCKERFILE, re.MULTILINE)
+    (unit,) = unit_values("ExecStart")
+    for words in (yaml.safe_load(image), SERVICES["karec"]["command"], unit.split()[1:]):
+        found = parser("karec").parse_args(words)
+        assert found.command == "serve" and found.config.name == "karec.toml"
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_ports_of_the_machine_are_open_to_itself_alone(name):
+    for port in SERVICES[name].get("ports", []):
+        assert port.startswith("127.0.0.1:")
+
+
+def test_compose_reaches_karec_where_it_listens():
+    assert SERVICES["karec"]["ports"] == [f"127.0.0.1:{PORT}:{PORT}"]
+    (job,) = PROMETHEUS["scrape_configs"]
+    assert job["static_configs"] == [{"targets": [f"karec:{PORT}"]}] and job["metrics_path"] == "/metrics"
+
+
+def test_names_in_compose_lead_somewhere():
+    for service in SERVICES.values():
+        assert set(service.get("depends_on", [])) <= set(SERVICES)
+        assert set(service.get("secrets", [])) <= set(COMPOSE["secrets"])
+        for volume in service.get("volumes", []):
+            source = volume.partition(":")[0]
+            if source.startswith("./"):
+                assert (DEPLOY / source).is_file(), source
+            elif not source.startswith("$"):
+                assert source in COMPOSE["volumes"]
+    secret = PROMETHEUS["scrape_configs"][0]["authorization"]["credentials_file"]
+    assert secret.removeprefix("/run/secrets/") in SERVICES["prometheus"]["secrets"]
+
+
+def test_karec_has_a_read_only_root_and_no_capability():
+    karec = SERVICES["karec"]
+    assert karec["read_only"] is True and karec["cap_drop"] == ["ALL"] and karec["tmpfs"] == ["/tmp:mode=1777"]
+    assert "NUMBA_CACHE_DIR=/tmp/" in DOCKERFILE  # where it compiles to must be one that it may write
+
+
+def test_whoever_stops_it_waits_until_it_has_drained():
+    drain = ServeSettings().drain_seconds
+    assert int(SERVICES["karec"]["stop_grace_period"].removesuffix("s")) > drain
+    assert int(unit_values("TimeoutStopSec")[0]) > drain
+
+
+def test_systemd_reads_the_unit(tmp_path):
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        pytest.skip("systemd-analyze is not there: apt-get install systemd")
+    unit = tmp_path / "karec.service"  # with a program that is there
+    unit.write_text(UNIT.replace("/opt/karec/bin/karec", "/bin/true"))
+    done = subprocess.run([program, "verify", "--man=no", unit], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_systemd_finds_the_unit_little_exposed(tmp_path):
+    """Of 10; 1.2 now. What is left: it is on the network, and Numba writes code."""
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        pytest.skip("systemd-analyze is not there: apt-get install systemd")
+    command = [program, "security", "--offline=true", "--no-pager", "--threshold=15", DEPLOY / "karec.service"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
