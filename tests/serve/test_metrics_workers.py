@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from counting_worker import work
 from living_scenes import begun_in
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -57,20 +58,6 @@ def values(text, name, **labels):
     return found
 
 
-def work(folder, worker, config, n, told, end):
-    live = karec.LiveCascade.from_config(config, None)
-    metrics = Metrics(folder, worker)
-    metrics.begin(live)
-    for user in range(n):
-        metrics.answered(live.run(karec.Request(user, k=3)), 7.0)
-        metrics.replied("/v1/recommend", 200)
-    metrics.refused("too many at once")
-    metrics.text()
-    told.send(os.getpid())
-    end.wait()
-    os._exit(0)  # as if killed: nothing more is told
-
-
 @pytest.fixture
 def config(tmp_path, platform):
     return begun_in(tmp_path, platform)
@@ -101,7 +88,7 @@ def test_every_worker_tells_the_sum_and_a_killed_one_leaves_its_counters_and_tak
             text = metrics.text()
             assert values(text, "karec_answers_total") == {(("scene", "home"),): 9}
             assert values(text, "karec_bundle").popitem()[1] == 2
-            told = {labels for labels in values(text, "karec_worker_rss_bytes")}
+            told = set(values(text, "karec_worker_rss_bytes"))
             assert told == {(("worker", "0"),), (("worker", "2"),)}
         end.set()
         workers[1][0].join()
