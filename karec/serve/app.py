@@ -36,7 +36,7 @@ def build(service: Service) -> Starlette:
         return HTMLResponse(page, headers=SAFE)
 
     lanes = {"/v1/recommend": service.feeds}
-    lanes |= {path: service.aside for path in ("/v1/events", "/v1/works", "/v1/try")}
+    lanes |= dict.fromkeys(("/v1/events", "/v1/works", "/v1/try"), service.aside)
     app = Starlette(
         routes=[
             Route("/v1/recommend", recommend.recommend, methods=["POST"]),

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from counting_worker import work
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from counting_worker import work
 from living_scenes import begun_in
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -65,10 +65,10 @@ def config(tmp_path, platform):
 
 def test_every_worker_tells_the_sum_and_a_killed_one_leaves_its_counters_and_takes_its_gauges(tmp_path, config):
     spawned = multiprocessing.get_context("spawn")
-    end, folder, workers = spawned.Event(), tmp_path / "metrics", []
+    folder, workers = tmp_path / "metrics", []
     for worker, n in ((1, 3), (2, 5)):
         ours, theirs = spawned.Pipe()
-        process = spawned.Process(target=work, args=(folder, worker, config, n, theirs, end), daemon=True)
+        process = spawned.Process(target=work, args=(folder, worker, config, n, theirs), daemon=True)
         process.start()
         workers.append((process, ours))
     pids = [ours.recv() for _, ours in workers]
@@ -90,7 +90,7 @@ def test_every_worker_tells_the_sum_and_a_killed_one_leaves_its_counters_and_tak
             assert values(text, "karec_bundle").popitem()[1] == 2
             told = set(values(text, "karec_worker_rss_bytes"))
             assert told == {(("worker", "0"),), (("worker", "2"),)}
-        end.set()
+        workers[1][1].send(None)
         workers[1][0].join()
         status = metrics.status()
         assert [each["worker"] for each in status["processes"]] == ["0"]
