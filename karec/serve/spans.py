@@ -8,39 +8,18 @@ does not raise it. Of slow and degraded answers at most ten a second are told.
 
 from __future__ import annotations
 
-import math
 import re
 import time
-from dataclasses import dataclass
 from secrets import randbits
 from typing import Any
 
-from karec.errors import ConfigError, MissingExtra
+from karec.config.serve_settings import ServeSettings
+from karec.errors import MissingExtra
 from karec.trace import StepTrace
 from karec.types import Recommendation
 
-MOST_SHARE = 0.01
 NOTABLE_A_SECOND = 10
 _PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
-
-
-@dataclass(frozen=True)
-class SpanSettings:
-    """``endpoint``: where OTLP over HTTP is taken, such as http://localhost:4318/v1/traces. Answers that took
-    ``slow_ms`` or longer are slow.
-    """
-
-    endpoint: str
-    share: float = MOST_SHARE
-    slow_ms: float = 200.0
-
-    def __post_init__(self) -> None:
-        if not re.match(r"https?://[^/\s]+", self.endpoint):
-            raise ConfigError(f"spans: endpoint = {self.endpoint!r}, expected a URL, http://localhost:4318/v1/traces")
-        if not 0 <= self.share <= MOST_SHARE:
-            raise ConfigError(f"spans: share = {self.share}, expected 0 to {MOST_SHARE}")
-        if not (self.slow_ms > 0 and math.isfinite(self.slow_ms)):
-            raise ConfigError(f"spans: slow_ms = {self.slow_ms}, expected a time above 0")
 
 
 class Spans:
@@ -48,7 +27,7 @@ class Spans:
     MissingExtra: OpenTelemetry is not installed.
     """
 
-    def __init__(self, settings: SpanSettings, processor: Any = None) -> None:
+    def __init__(self, settings: ServeSettings, processor: Any = None) -> None:
         try:
             from opentelemetry.sdk.resources import Resource
             from opentelemetry.sdk.trace import TracerProvider
@@ -57,10 +36,10 @@ class Spans:
                 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
                 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-                processor = BatchSpanProcessor(OTLPSpanExporter(endpoint=settings.endpoint))
+                processor = BatchSpanProcessor(OTLPSpanExporter(endpoint=settings.spans))
         except ImportError as error:
             raise MissingExtra("opentelemetry-sdk", "otel", "telling spans") from error
-        self.settings = settings
+        self._share, self._slow_ms = settings.spans_share, settings.spans_slow_ms
         self._ids = _ChosenIds()
         self._provider = TracerProvider(resource=Resource({"service.name": "karec"}), id_generator=self._ids)
         self._provider.add_span_processor(processor)
@@ -73,14 +52,14 @@ class Spans:
         """
         parent = parent_of(traceparent)
         trace_id = randbits(128) | 1 if parent is None else parent[0]
-        drawn = trace_id & (2**64 - 1) < self.settings.share * 2**64
+        drawn = trace_id & (2**64 - 1) < self._share * 2**64
         if not drawn and not self._is_notable(answer, ms):
             return False
         self._tell(answer, ms, trace_id, parent)
         return True
 
     def _is_notable(self, answer: Recommendation, ms: float) -> bool:
-        if ms < self.settings.slow_ms and not answer.degraded:
+        if ms < self._slow_ms and not answer.degraded:
             return False
         second = int(time.monotonic())
         self._second, self._notable = second, self._notable + 1 if second == self._second else 1

@@ -7,8 +7,9 @@ import pytest
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from karec.errors import ConfigError, MissingExtra
-from karec.serve.spans import NOTABLE_A_SECOND, Spans, SpanSettings, parent_of
+from karec.config.serve_settings import ServeSettings
+from karec.errors import MissingExtra
+from karec.serve.spans import NOTABLE_A_SECOND, Spans, parent_of
 from karec.trace import StepTrace, Trace
 from karec.types import Candidates, Recommendation, Request
 
@@ -23,14 +24,14 @@ def told():
     exporter = InMemorySpanExporter()
 
     def spans(**options):
-        return Spans(SpanSettings(URL, **options), SimpleSpanProcessor(exporter))
+        return Spans(ServeSettings(spans=URL, **options), SimpleSpanProcessor(exporter))
 
     return spans, exporter
 
 
 def test_a_slow_answer_has_a_span_with_its_steps_in_order_within(told):
     spans, exporter = told
-    assert spans(share=0.0, slow_ms=10.0).answered(ANSWER, 10.0, PARENT)
+    assert spans(spans_share=0.0, spans_slow_ms=10.0).answered(ANSWER, 10.0, PARENT)
     *steps, root = exporter.get_finished_spans()
     assert [span.name for span in steps] == ["recall.merge", "rank.top_k"] and root.name == "karec.recommend"
     assert (
@@ -49,13 +50,13 @@ def test_of_the_others_at_most_one_in_a_hundred_is_told_whatever_a_caller_wants(
     ids = (f"{n:016x}{n * 2**64 // 10_000:016x}" for n in range(10_000))  # spread evenly
     assert sum(of.answered(ANSWER, 1.0, f"00-{trace}-{1:016x}-01") for trace in ids) == 100
     assert len(exporter.get_finished_spans()) == 300
-    assert not any(spans(share=0.0).answered(ANSWER, 1.0) for _ in range(100))
+    assert not any(spans(spans_share=0.0).answered(ANSWER, 1.0) for _ in range(100))
 
 
 def test_degraded_answers_are_told_but_a_flood_of_them_is_not(told):
     spans, _ = told
     degraded = replace(ANSWER, degraded=("rank.top_k",))
-    of = spans(share=0.0)
+    of = spans(spans_share=0.0)
     assert of.answered(degraded, 1.0)
     n = sum(of.answered(degraded, 1.0) for _ in range(2_000))
     assert n < 500 and NOTABLE_A_SECOND == 10
@@ -66,16 +67,13 @@ def test_a_broken_parent_is_passed_over(given):
     assert parent_of(given) is None and parent_of(PARENT) is not None
 
 
-@pytest.mark.parametrize(
-    ("options", "named"),
-    [({"endpoint": "localhost"}, "endpoint"), ({"share": 0.5}, "share"), ({"slow_ms": float("nan")}, "slow_ms")],
-)
-def test_settings_that_cannot_be_are_refused_by_name(options, named):
-    with pytest.raises(ConfigError, match=named):
-        SpanSettings(**{"endpoint": URL, **options})
+@pytest.mark.parametrize("wrong", [{"spans": "localhost"}, {"spans_share": 0.5}, {"spans_slow_ms": float("nan")}])
+def test_settings_that_cannot_be_are_refused_by_name(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        ServeSettings(**wrong)
 
 
 def test_without_the_package_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     with pytest.raises(MissingExtra, match=r"karec\[otel\]"):
-        Spans(SpanSettings(URL))
+        Spans(ServeSettings(spans=URL))
