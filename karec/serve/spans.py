@@ -41,7 +41,8 @@ class Spans:
             raise MissingExtra("opentelemetry-sdk", "otel", "telling spans") from error
         self._share, self._slow_ms = settings.spans_share, settings.spans_slow_ms
         self._ids = _ChosenIds()
-        self._provider = TracerProvider(resource=Resource({"service.name": "karec"}), id_generator=self._ids)
+        ids: Any = self._ids  # it does what an IdGenerator does
+        self._provider = TracerProvider(resource=Resource({"service.name": "karec"}), id_generator=ids)
         self._provider.add_span_processor(processor)
         self._tracer = self._provider.get_tracer("karec")
         self._second, self._notable = 0, 0
@@ -75,7 +76,7 @@ class Spans:
             remote = SpanContext(*parent, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED))
             context = set_span_in_context(NonRecordingSpan(remote))
         self._ids.trace_id = trace_id
-        told = {"karec.scene": answer.request.scene, "karec.works": len(answer.candidates)}
+        told: dict[str, Any] = {"karec.scene": answer.request.scene, "karec.works": len(answer.candidates)}
         told |= {"karec.request_id": answer.request.request_id, "karec.degraded": list(answer.degraded)}
         root = self._tracer.start_span("karec.recommend", context, attributes=told, start_time=start)
         under = set_span_in_context(root)
