@@ -16,6 +16,7 @@ T = TypeVar("T")
 
 WHERE = re.compile(r" - at `(?:\$\.?)(.*?)`$")
 KEY = re.compile(r"Object (?:missing required|contains unknown) field `(.*?)`")
+WHOLE = "body"
 SMALL = 1 << 16  # bytes that are parsed a second time to name a field
 
 
@@ -48,20 +49,17 @@ def decoded(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     except RecursionError:
         raise ProblemError(400, "the body is nested too deeply") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        field = _not_finite(body)
-        if field is not None:
-            raise ProblemError(
-                422, "JSON has no NaN and no Infinity; leave the field out or send null", field
-            ) from None
+        where, why = _not_finite(body), "JSON has no NaN and no Infinity; leave the field out or send null"
+        if where is not None:
+            raise ProblemError(422, why, where) from None
         raise ProblemError(400, f"the body is no JSON: {error}") from None
 
 
-def _field_of(message: str) -> tuple[str | None, str]:
-    """(requests[3].k, what is wrong), of what msgspec says."""
+def _field_of(message: str) -> tuple[str, str]:
+    """(requests[3].k, what is wrong), of what msgspec says; ``body`` where it is not a field of it."""
     found, key = WHERE.search(message), KEY.match(message)
     parts = [found.group(1) if found else "", key.group(1) if key else ""]
-    field = ".".join(part for part in parts if part) or None
-    return field, WHERE.sub("", message)
+    return ".".join(part for part in parts if part) or WHOLE, WHERE.sub("", message)
 
 
 def _not_finite(body: bytes) -> str | None:

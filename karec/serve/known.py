@@ -13,6 +13,7 @@ from karec.bundle import Bundle
 from karec.bundle.naming import IdNaming
 from karec.config import Cascade
 from karec.serve import wire
+from karec.serve.columns import columns_of
 from karec.serve.ids import id_in_path, names_of, naming_of
 from karec.serve.problems import ProblemError
 from karec.serve.service import Served, Service
@@ -81,16 +82,9 @@ def _newest(numbers: Any, relation: str, naming: IdNaming | None) -> list[Any]:
 def _work(served: Served, text: str, scene: str | None) -> dict[str, Any]:
     cascade, bundle = _cascade(served, scene)
     name, number = id_in_path(text, naming_of(cascade), "work")
-    snapshot, index = bundle.snapshot, bundle.index
-    row = int(snapshot.works.lookup(np.array([number]))[0])
-    columns = {} if row < 0 else {key: column[row] for key, column in snapshot.works.columns.items()}
-    gone = False
-    if cascade.live is not None:
-        works = cascade.live.view(-1)[0].works
-        gone = bool(np.isin(number, works.gone))
-        here = int(works.added.works.lookup(np.array([number]))[0])
-        if here >= 0:
-            columns = {key: column[here] for key, column in works.added.works.columns.items()}
+    index = bundle.index
+    (columns,) = columns_of(cascade, np.array([number]))
+    gone = cascade.live is not None and bool(np.isin(number, cascade.live.view(-1)[0].works.gone))
     with index.pinned() as view:
         rows = view.lookup([number])
         there = int(rows[0]) >= 0

@@ -14,6 +14,7 @@ from starlette.requests import Request as Call
 from starlette.responses import Response
 
 from karec._toml import nearest
+from karec.config import Cascade
 from karec.errors import Unavailable
 from karec.serve import bodies, wire
 from karec.serve.ids import check_ids
@@ -72,11 +73,8 @@ async def _answered(
 
 def request_of(served: Served, asked: wire.Asked, place: str) -> Request:
     """ProblemError 422 for what is beyond the service's limits, and for a scene that it does not serve."""
-    settings, cascades = served.settings, served.live.cascades
-    scene = served.scene_of(asked.scene)
-    if scene not in cascades:
-        why = f"no scene {scene!r}{nearest(scene, cascades)}; served are {[*cascades]}"
-        raise ProblemError(422, why, f"{place}scene")
+    settings, scene = served.settings, served.scene_of(asked.scene)
+    _cascade(served, scene, place)
     if asked.k > settings.k:
         raise ProblemError(422, f"k = {asked.k}, at most {settings.k} works are answered", f"{place}k")
     if len(asked.shown) > settings.shown:
@@ -97,6 +95,14 @@ def request_of(served: Served, asked: wire.Asked, place: str) -> Request:
     )
 
 
+def _cascade(served: Served, scene: str, place: str) -> Cascade:
+    cascades = served.live.cascades
+    if scene not in cascades:
+        why = f"no scene {scene!r}{nearest(scene, cascades)}; served are {[*cascades]}"
+        raise ProblemError(422, why, f"{place}scene")
+    return cascades[scene]
+
+
 def _run(
     served: Served, request: Request, asked: wire.Asked, begin: float, place: str
 ) -> tuple[Recommendation, wire.Answer]:
@@ -109,14 +115,14 @@ def _run(
         if DEADLINES:
             left: dict[str, Any] = {"deadline_ms": left_ms}
             request = replace(request, **left)
-    cascade = served.live.cascades.get(request.scene)
-    if cascade is not None:
-        check_ids(cascade, request, place)
+    cascade = _cascade(served, request.scene, place)  # a reload may have taken the scene meanwhile
+    check_ids(cascade, request, place)
+    begun = time.perf_counter()
     try:
         feed = served.live.run(request)
     except Unavailable as error:
         raise ProblemError(503, f"a step cannot answer now: {error}", retry_after=1) from error
-    return feed, answer_of(feed, asked, (time.perf_counter() - start) * 1e3)
+    return feed, answer_of(feed, asked, (time.perf_counter() - begun) * 1e3)
 
 
 def answer_of(feed: Recommendation, asked: wire.Asked, ms: float) -> wire.Answer:

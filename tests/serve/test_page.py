@@ -72,7 +72,9 @@ class Looked:
 
     def until_changed(self, before, side="left"):
         """The feed, once it is another than ``before``."""
-        script = "([side, ids]) => { const now = [...document.querySelectorAll(`#${side} .card`)].map(c => c.dataset.id);"
+        script = (
+            "([side, ids]) => { const now = [...document.querySelectorAll(`#${side} .card`)].map(c => c.dataset.id);"
+        )
         self.page.wait_for_function(script + " return now.length && now.join() !== ids.join(); }", arg=[side, before])
         return self.feed(side)
 
@@ -104,7 +106,9 @@ def switch(page, place):
 def test_the_service_is_shown_with_its_funnel_latencies_versions_and_workers(look, service):
     page = look().see("service")
     page.locator("#funnel svg").wait_for()
-    assert re.match("Funnel: .*recall .*prerank .*rank .*rerank", page.locator("#funnel svg").get_attribute("aria-label"))
+    assert re.match(
+        "Funnel: .*recall .*prerank .*rank .*rerank", page.locator("#funnel svg").get_attribute("aria-label")
+    )
     assert "prerank" in page.locator("#latency svg").get_attribute("aria-label")
     assert "v0000000001" in page.locator("#versions").inner_text()
     assert page.locator("#state").inner_text() == "1 of 1 workers ready"
@@ -154,7 +158,10 @@ def test_a_switch_leaves_a_step_out_and_puts_it_back(look):
     switch(page, "prerank.quota").uncheck()
     assert looked.until_changed(before) != before
     switch(page, "prerank.quota").check()
-    page.wait_for_function("ids => [...document.querySelectorAll('#left .card')].map(c => c.dataset.id).join() === ids", arg=",".join(before))
+    page.wait_for_function(
+        "ids => [...document.querySelectorAll('#left .card')].map(c => c.dataset.id).join() === ids",
+        arg=",".join(before),
+    )
 
 
 def test_without_the_steps_that_have_one_diversity_cannot_be_moved(look):
@@ -254,13 +261,24 @@ def test_everything_is_reached_and_done_by_keyboard(look):
     for _ in range(60):
         page.keyboard.press("Tab")
         at = page.evaluate("""() => { const now = document.activeElement, style = getComputedStyle(now);
-            return {name: now.id || now.value || now.textContent.trim(), outline: style.outlineStyle, width: style.outlineWidth,
-                    card: !!now.closest('.card h3')}; }""")
+            return {name: now.id || now.value || now.textContent.trim(),
+                    outline: style.outlineStyle, width: style.outlineWidth, card: !!now.closest('.card h3')}; }""")
         passed.append(at)
         if at["card"]:
             break
     names = [each["name"] for each in passed]
-    wanted = ["To the content", "Service", "theme", "user", "scene", "k", "beside", "diversity", "prerank.quota", "know"]
+    wanted = [
+        "To the content",
+        "Service",
+        "theme",
+        "user",
+        "scene",
+        "k",
+        "beside",
+        "diversity",
+        "prerank.quota",
+        "know",
+    ]
     assert [name for name in names if name in wanted] == wanted
     assert passed[-1]["card"] and all(each["outline"] != "none" and each["width"] != "0px" for each in passed)
     page.keyboard.press("Enter")
