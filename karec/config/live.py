@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import TIMEOUT_MAX, Event, Lock
 from typing import TYPE_CHECKING, Any, Self
 
+from karec._memory import give_back_freed
 from karec.config.assemble import Cascade
 from karec.config.giving_way import GivingWay
 from karec.config.live_version import Version, named_by, open_version, replay_answered
@@ -185,6 +186,7 @@ class LiveCascade:
                 raise
             self._reloads = replace(self._reloads, done=self._reloads.done + 1)
             self._see_off()
+            give_back_freed()
             return True
 
     def close(self) -> tuple[ObserverCounts, ...]:
