@@ -33,7 +33,7 @@ from karec.serve.metrics.names import (
     STEP_SECONDS,
     STEPS,
 )
-from karec.trace import StepTrace
+from karec.trace import NoTime, StepTrace
 
 DASHBOARD = Path(__file__).parents[2] / "deploy" / "grafana.json"
 HISTOGRAMS = (ANSWER_SECONDS, STAGE_SECONDS, STEP_SECONDS)
@@ -176,6 +176,23 @@ def test_a_stage_has_what_its_first_step_had_and_leaves_what_its_last_step_left(
     assert rows["home", "recall", "", ""] == [1, 8, 6, 0, 1.5]
     assert rows["home", "rank", "", ""] == rows["home", "rank", "top_k", "selector"] == [1, 6, 3, 1, 5.0]
     assert rows["home", "", "", ""] == [1, 10, 3, 0, 5.0]
+
+
+def test_what_gives_way_is_counted_by_its_place_and_only_what_ran_is_a_call():
+    model, rank = NoTime("recall.model", 3.0, 9.0), NoTime("rank", 2.0, 8.0)
+    steps = (
+        StepTrace("recall", "model", "source", 0, 0, 0.0, no_time=model),
+        StepTrace("recall", "merge", "merger", 8, 6, 0.5),
+        StepTrace("rank", "as_city", "filter", 6, 5, 0.5, no_time=rank),
+        StepTrace("rank", "top_k", "selector", 5, 3, 0.5, no_time=rank),
+    )
+    counted = Counted()
+    counted.fold([Seen("home", steps, 2.0, 3, 3, ("recall.model: no time", "rank: no time"), False, False)] * 2, 0.0)
+    assert counted.named["karec_no_time"] == {("home", "recall.model"): 2, ("home", "rank"): 2}
+    calls = {key[1:3]: row[0] for key, row in zip(counted.keys, counted.total, strict=True) if key[2]}
+    assert calls == {("recall", "merge"): 2, ("rank", "as_city"): 2, ("rank", "top_k"): 2}
+    rows = {key: row.tolist()[:HISTOGRAM] for key, row in zip(counted.keys, counted.total, strict=True)}
+    assert rows["home", "recall", "", ""] == [2, 16, 12, 0, 1.0]
 
 
 def test_what_is_recent_fades_and_what_is_counted_stays():
