@@ -23,7 +23,7 @@ from karec.load.run import Plan, in_loop
 from karec.load.target import Target
 from karec.load.traffic import Asked
 
-USER, AT_ONCE = 1, 64
+USER, CONNECTIONS, AT_ONCE = 1, 64, 8
 RATES = (1_000, 2_000, 4_000, 8_000, 12_000, 16_000, 24_000)
 ITEM = {"score": 1.0, "recalled_by": ["model", "fresh"], "columns": {"creator_id": 1, "song_id": 2, "type": "audio"}}
 FEED = json.encode({"user": USER, "scene": "home", "items": [ITEM | {"position": i, "id": i} for i in range(10)]})
@@ -76,7 +76,7 @@ def main() -> None:
         url = f"http://127.0.0.1:{here.recv()}"
         print(f"{'rate':>8} {'answered':>9} {'p50 ms':>7} {'p99 ms':>7} {'core':>5} {'late':>6}  behind")
         for rate in RATES:
-            plan = Plan(Target.of(url, {}), Asked([USER]), rate, seconds, connections=AT_ONCE)
+            plan = Plan(Target.of(url, {}), Asked([USER]), rate, seconds, connections=CONNECTIONS)
             told = report(plan, in_loop(plan.play()), 0.0)
             latency, generator = told["latency_ms"]["from_moment"], told["generator"]
             print(

@@ -21,7 +21,8 @@ SEEN = {"numbers": ("service", "#tiles dd"), "feeds": ("try", "#right .card:nth-
 TIMES = """() => ({
     loaded: performance.getEntriesByType('navigation')[0].loadEventEnd,
     painted: performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? NaN,
-    KB: performance.getEntriesByType('resource').reduce((sum, each) => sum + each.decodedBodySize, 0) / 1e3,
+    KB: performance.getEntriesByType('resource').filter(each => each.name.includes('/page/'))
+        .reduce((sum, each) => sum + each.decodedBodySize, 0) / 1e3,
 })"""
 
 

@@ -1,10 +1,10 @@
 """The time that a request has left, and what takes its substitute for it.
 
 A request is a list of units in a fixed order: steps, or stages that have one substitute as a whole. Before a unit that
-has a substitute, the time left is compared with what all units from there usually take (``karec._usual``). Where it is
-less, units give way, the earliest first, until the rest fits; then, the latest first, those take their turn again that
-still fit. So as few as possible give way, and of two it is the earlier one: what runs later decides more of the feed. What
-cannot fit at all runs on substitutes alone, and the answer is late.
+has a substitute, the time left is compared with what all units from there usually take (``karec._usual``). Where it
+is less, units give way, the earliest first, until the rest fits; then, the latest first, those run after all that still
+fit. So nothing gives way that need not, and of two it is the earlier one: what runs later decides more of the feed.
+What cannot fit at all runs on substitutes alone, and the answer is late.
 
 Cost       O(units) for a decision, and none where the request has no deadline.
 """

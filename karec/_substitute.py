@@ -1,7 +1,7 @@
 """What may stand in for a step, or for a stage, when a request has no time for it: checked when the cascade is built.
 
-A step's substitute is another step of its role, or ``NOTHING``: the request goes on without it. What is sent stays whole
-and valid, so that rules (filters, and whatever says ``is_rule``) have no substitute, a selector has another selector, and
+A step's substitute is another step of its role, or ``NOTHING``: the request goes on without it. What is sent stays
+whole and valid: rules (filters, and whatever says ``is_rule``) have no substitute, a selector has another selector, and
 a stage's substitute has the rules of the stage.
 """
 
@@ -50,10 +50,12 @@ def check_stage_substitute(name: str, steps: Sequence[Any], substitute: Sequence
         raise ContractError(f"stage {name!r}: its substitute has no steps: name the selector that it ends with")
     for step in (*steps, *substitute):
         if step.substitute is not None:
-            raise ContractError(f"stage {name!r} has a substitute as a whole: {step.name!r} has none of its own beside it")
+            raise ContractError(
+                f"stage {name!r} has a substitute as a whole, and so its step {step.name!r} none of its own"
+            )
     for step in steps:
         if step.is_rule and not any(step is other for other in substitute):
             raise ContractError(
-                f"stage {name!r}: {step.name!r} keeps a rule of the feed, which holds whatever the time: put it into the "
-                "substitute too, as it is"
+                f"stage {name!r}: {step.name!r} keeps a rule of the feed, which holds whatever the time: put it into "
+                "the substitute too, as it is"
             )

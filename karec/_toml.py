@@ -33,7 +33,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from karec.errors import ConfigError
+from karec.errors import ConfigError, ContractError
 
 T = TypeVar("T")
 
@@ -157,7 +157,7 @@ def construct(cls: type[T], arguments: Mapping[str, Any], place: Place, base: T 
     """``cls(**arguments)``, or ``base`` with them replaced; what the class refuses is told with its place."""
     try:
         return cls(**arguments) if base is None else dataclasses.replace(base, **arguments)  # type: ignore[type-var]
-    except (ValueError, TypeError, ConfigError) as error:
+    except (ValueError, TypeError, ConfigError, ContractError) as error:
         raise place.refusal(error) from error
 
 

@@ -143,8 +143,8 @@ class Cascade:
                 raise ContractError(f"observers: {observer!r} has no queue, give ObserverQueue(observer)")
         steps = [step for stage in self.stages for step in stage.steps]
         watching = [queue.observer for queue in self.observers]
-        for step in self.request_hydrators:
-            check_substitute(step)
+        for hydrator in self.request_hydrators:
+            check_substitute(hydrator)
         for step in (*self.request_hydrators, *self.recall.sources, self.recall.merger, *steps, *watching):
             for name in ("index", "recall_index"):
                 built_on = getattr(step, name, None)
@@ -202,8 +202,9 @@ class Cascade:
 
     @property
     def usual_ms(self) -> Mapping[str, Mapping[str, float]]:
-        """{place: {"p50": ms, "p90": ms, "p99": ms}}: what each step usually takes, "stage.step"; what stands in for it,
-        "stage.step (substitute)", or for a stage, "stage (step)"; and what is outside of all steps."""
+        """{place: {"p50": ms, "p90": ms, "p99": ms}}: what each step usually takes, ``stage.step``; what stands in for
+        it, ``stage.step (substitute)``, or for a stage, ``stage (step)``; and ``outside``, what is beside all steps.
+        """
         return self.usual.quantiles()
 
     def hydrated(self, request: Request, budget: Budget | None = None) -> tuple[Request, list[StepTrace]]:
@@ -321,7 +322,7 @@ Found = tuple[Candidates, Mapping[str, Any]]
 def _found(
     source: Source, call: Call[Found] | None, no_time: NoTime | None, request: Request, clock: Clock
 ) -> tuple[Candidates, StepTrace]:
-    """What ``source`` brings, asked now or on a worker by ``call`` before, or its substitute where it has ``no_time``."""
+    """What ``source`` brings, asked now or by ``call`` before, or its substitute where there is ``no_time`` for it."""
     if no_time is not None and standing_in(source) is source:
         return Candidates.empty(), replace(left_out(source, "recall", 0, no_time), why=source.why)
     runs = source if no_time is None else standing_in(source)
@@ -333,7 +334,7 @@ def _found(
 
 def _degraded(steps: Sequence[StepTrace]) -> tuple[str, ...]:
     """The places of steps that failed, and of what gave way, in order."""
-    named = {}
+    named: dict[str, None] = {}
     for step in steps:
         if step.no_time is not None:
             named[f"{step.no_time.place}: no time"] = None

@@ -35,7 +35,8 @@ class ObserverCounts:
     dropped   not observed: the queue was full, or closed
     failed    ``observe`` (or ``chooses``) raised
     pending   in the queue, or being observed
-    own       the observer's own counts; a rank log's are rows_written, rows_held, rows_lost
+    own       the observer's own counts; a rank log's are rows_written, rows_held, rows_lost, and
+              short_of_time, requests that it leaves out because substitutes ran
     reasons   {why: how often}, for what was dropped and for every error, those of flushing and closing too
     """
 

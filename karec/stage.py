@@ -336,8 +336,8 @@ class Stage:
         return StageOutcome(candidates, candidates if scored is None else scored, tuple(traces))
 
     def _due(self, budget: Budget) -> Iterator[tuple[Step, NoTime | None]]:
-        """Each step that runs, as late as it can be said, and why it runs as a substitute; a step that has one and comes
-        with a reason itself is left out."""
+        """Each step that runs, told just before it does, and why it runs as a substitute; one that is left out comes
+        itself, with the reason."""
         if self.substitute is None:
             for step in self.steps:
                 no_time = budget.short()

@@ -147,5 +147,6 @@ def _cut(step: StepTrace) -> str:
 def _exhausted(steps: Sequence[StepTrace]) -> str:
     sources = [step for step in steps if step.role == "source"]
     merged = next(step for step in steps if step.role == "merger")
-    found = ", ".join(f"{s.step} {'failed' if s.failure else s.n_out}{' (no time)' if s.no_time else ''}" for s in sources)
+    in_short = {id(s): " (no time)" for s in sources if s.no_time}
+    found = ", ".join(f"{s.step} {'failed' if s.failure else s.n_out}{in_short.get(id(s), '')}" for s in sources)
     return f"recall found {merged.n_out} different works ({found})"

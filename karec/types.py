@@ -43,8 +43,8 @@ def _check_deadline(value: Any) -> None:
         raise ValueError(f"deadline_ms must be a number of milliseconds, or None for no deadline, got {value!r}")
     if not 0 < value <= MOST_DEADLINE_MS:
         raise ValueError(
-            f"deadline_ms must be above 0 and at most {MOST_DEADLINE_MS:,}, a day, got {value!r}: it is the time that is "
-            "left; a request that is late already is for its host to refuse"
+            f"deadline_ms must be above 0 and at most {MOST_DEADLINE_MS:,}, a day, got {value!r}: it is the time that "
+            "is left; a request that is late already is for its host to refuse"
         )
 
 
@@ -62,8 +62,8 @@ class Request:
     ``recall_view`` is the same of recall's own space, where there is one: its rows are other rows, ids are the same.
     ``live`` is what happened since the bundle was made, as of one moment; None: nobody keeps it.
 
-    ``deadline_ms`` is how long the caller waits from the moment that the request is given to ``Cascade.run``; who kept it
-    in a queue before says what is left. Steps then give way to their substitutes where time is short
+    ``deadline_ms`` is how long the caller waits from the moment that the request is given to ``Cascade.run``; who kept
+    it in a queue before says what is left. Steps then give way to their substitutes where time is short
     (``karec._budget``). None: as long as it takes.
     """
 
@@ -284,10 +284,10 @@ class Recommendation:
     ``scored`` holds, for each stage, its candidates before its first selector cut them: what the rank log and
     explanations need. ``degraded`` names the steps that failed and were passed over (``recall.social``), and what gave
     way to its substitute for lack of time, a step or a stage (``rank: no time``); the trace has the reasons.
-    ``cold_start`` is true when the user is unknown. ``versions`` names what this request read: model version, bundle, ``index_generation`` and the
-    index's ``model_versions``, of recall's own space ``recall_generation`` and ``recall_model_versions``, of a live
-    state ``live_batch``, how many batches of events had been followed. ``short`` says why there are fewer works than
-    the request wanted, None where there are as many.
+    ``cold_start`` is true when the user is unknown. ``versions`` names what this request read: model version, bundle,
+    ``index_generation`` and the index's ``model_versions``, of recall's own space ``recall_generation`` and
+    ``recall_model_versions``, of a live state ``live_batch``, how many batches of events had been followed. ``short``
+    says why there are fewer works than the request wanted, None where there are as many.
     ``names`` are the works' ids as the platform has them; None where they are the numbers of ``candidates``.
     """
 

@@ -120,7 +120,7 @@ def recommend(arguments: argparse.Namespace) -> None:
     if feed.cold_start:
         console.print(f"user {arguments.user} has never been seen: this is a cold start")
     if feed.degraded:
-        console.print(f"degraded, these steps failed and were passed over: {', '.join(feed.degraded)}")
+        console.print(f"degraded, these steps failed or had no time: {', '.join(feed.degraded)}")
 
 
 def _recommend_batch(arguments: argparse.Namespace, cascade: Cascade, moment: int) -> None:

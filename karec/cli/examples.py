@@ -264,8 +264,8 @@ examples:
 Open loop: the moments of all requests are fixed before the first, and latency is counted from them, also while a
 request waits for a free connection. A slow service gets no fewer requests. Tokens: KAREC_TOKEN, KAREC_EVENTS_TOKEN.
 
-One process on one core: some 12,000 requests a second, where answers of ten works come at once from a second core.
-When the generator is behind its own schedule it says so on standard error; its figures are then partly its own.""",
+One process on one core: some 10,000 requests a second (bench/load_table.py measures it). When the generator is behind
+its own schedule it says so on standard error; its figures are then partly its own.""",
     "record": """\
 examples:
   echo '{"kind": "block", "work": 712}' | karec record run7/karec.toml

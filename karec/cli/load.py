@@ -78,8 +78,8 @@ def warnings_of(report: dict[str, Any]) -> list[str]:
     if generator["fell_behind"]:
         lines.append(
             f"WARNING: at {rate} the generator itself fell behind: {generator['late_share']:.1%} of the requests began "
-            f"more than 5 ms late, and it used {generator['cpu_share']:.0%} of a core. The latencies above are partly its "
-            "own: ask for less, or run it where nothing else runs."
+            f"more than 5 ms late, and it used {generator['cpu_share']:.0%} of a core. The latencies above are partly "
+            "its own: ask for less, or run it where nothing else runs."
         )
     if "wrong answer" in report["statuses"]:
         lines.append(

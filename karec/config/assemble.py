@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import karec.cascade
-from karec._toml import Place, known_keys, nearest, required, tables
+from karec._toml import Place, construct, known_keys, nearest, required, tables
 from karec._view import Living
 from karec.bundle import Bundle
 from karec.bundle.kinds import Kind
 from karec.cascade import Recall
-from karec.config.registry import build_steering, build_step, step_class
+from karec.config.registry import SUBSTITUTE, build_steering, build_step, step_class
 from karec.config.resources import Resources
 from karec.config.scenes import Config, Scene
 from karec.config.wiring import Steered, check_steered, check_wiring
@@ -22,6 +22,7 @@ from karec.observer_queue import ObserverQueue
 from karec.stage import Filter, Hydrator, Merger, Observer, RequestHydrator, Scorer, Selector, Source, Stage, Step
 
 S = TypeVar("S", bound=Step)
+STAGE_KEYS = ("name", "steps", SUBSTITUTE)
 STAGE_ROLES: tuple[type[Step], ...] = (Hydrator, Filter, Scorer, Selector)
 
 
@@ -85,7 +86,8 @@ def refused_steps(config: Config, name: str, bundle: Bundle) -> Iterator[ConfigE
         (scene.recall, (Source,), resources, place["recall"]),
     ]
     for i, stage in enumerate(scene.stages):
-        lists.append((stage.get("steps", []), STAGE_ROLES, resources, place["stages"][i]["steps"]))
+        at = place["stages"][i]
+        lists += [(stage.get(key) or [], STAGE_ROLES, resources, at[key]) for key in ("steps", SUBSTITUTE)]
     for entries, roles, given, at in lists:
         for i, entry in enumerate(entries):
             try:
@@ -121,7 +123,7 @@ def scaled_recall(config: Config, scene: str, limit: int, bundle: Bundle, quota:
     share = limit / (as_written.limit or limit)
 
     def scaled(entry: Mapping[str, Any]) -> dict[str, Any]:
-        own = {key: value for key, value in entry.items() if key != "timeout_ms"}
+        own = {key: value for key, value in entry.items() if key not in ("timeout_ms", SUBSTITUTE)}
         if quota is not None:
             return {**own, "quota": quota, "floor": 0}
         return {**own, "quota": max(int(entry["quota"] * share), 1), "floor": int(entry.get("floor", 0) * share)}
@@ -198,10 +200,18 @@ def _recall(scene: Scene, resources: Resources) -> Recall:
 
 
 def _stage(table: Mapping[str, Any], resources: Resources, place: Place) -> Stage:
-    known_keys(table, ("name", "steps"), place)
+    known_keys(table, STAGE_KEYS, place)
     name = required(table, "name", str, place)
-    steps = tables(table.get("steps"), place["steps"])
-    return Stage(name, _steps(steps, STAGE_ROLES, resources, place["steps"]))
+    entries = tables(table.get("steps"), place["steps"])
+    steps = _steps(entries, STAGE_ROLES, resources, place["steps"])
+    instead = None
+    if table.get(SUBSTITUTE, False) is not False:
+        at = place[SUBSTITUTE]
+        instead = tuple(
+            steps[entries.index(entry)] if entry in entries else build_step(entry, STAGE_ROLES, resources, at[i])
+            for i, entry in enumerate(tables(table[SUBSTITUTE], at))
+        )
+    return construct(Stage, {"name": name, "steps": steps, SUBSTITUTE: instead}, place)
 
 
 def _steps(

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from karec._toml import Place, checked, known_keys, mistakes, read_toml, tables
+from karec._toml import Place, checked, construct, known_keys, mistakes, read_toml, tables
 from karec.bundle import Bundle
-from karec.config.assemble import STAGE_ROLES, build_cascade, refused_steps
+from karec.config.assemble import STAGE_KEYS, STAGE_ROLES, build_cascade, refused_steps
 from karec.config.inheriting import LISTS
 from karec.config.live_settings import LiveSettings
 from karec.config.origins import Origins
-from karec.config.registry import STEERING, hollow_step, imported, step_mistakes
+from karec.config.registry import STEERING, SUBSTITUTE, hollow_step, imported, step_mistakes
 from karec.config.resources import GIVEN
 from karec.config.scenes import COUNTED, RECALL, SCENE_KEYS, TOP_KEYS, Config, counted_entry, counts_of, limit_of
 from karec.config.serve_settings import ServeSettings
@@ -152,7 +152,10 @@ def _scene_mistakes(config: Config, name: str, unknown: Mapping[str, Sequence[Co
     for key, roles in ROLES.items():
         for entry, at in lists[key]:
             found += step_mistakes(entry, roles, at)
-    stages = [(stage, at, _steps(stage, counts, used, at, found)) for stage, at in lists["stages"]]
+    stages = [
+        (stage, at, _steps(stage, "steps", counts, used, at, found), _substitute(stage, counts, used, at, found))
+        for stage, at in lists["stages"]
+    ]
     for count in config.scenes[name].get("counts", {}):
         if count in counts and count not in used | {RECALL}:
             found.append(place["counts"][count].refusal("no step names it: write it as the k or quota of a step"))
@@ -212,35 +215,46 @@ def _entries(
         return []
     entries = []
     for i, table in enumerate(each):
-        plain = {key: entry for key, entry in table.items() if key != "steps"}
+        deep = {key: entry for key, entry in table.items() if key == "steps" or isinstance(entry, list)}
+        plain = {key: entry for key, entry in table.items() if key not in deep}
         try:
             plain = counted_entry(plain, counts, used, place[i])
         except ConfigError as error:
             found.append(error)
             plain = {key: entry for key, entry in plain.items() if not isinstance(entry, str) or key not in counts}
             plain |= {key: 1 for key in COUNTED if isinstance(plain.get(key), str | int)}  # told already
-        entries.append(({**plain, **({"steps": table["steps"]} if "steps" in table else {})}, place[i]))
+        entries.append(({**plain, **deep}, place[i]))
     return entries
 
 
 def _steps(
-    stage: Mapping[str, Any], counts: Mapping[str, int], used: set[str], at: Place, found: list[ConfigError]
+    stage: Mapping[str, Any], key: str, counts: Mapping[str, int], used: set[str], at: Place, found: list[ConfigError]
 ) -> list[dict[str, Any]]:
-    try:
-        known_keys(stage, ("name", "steps"), at)
-    except ConfigError as error:
-        found.append(error)
-    if not isinstance(stage.get("name"), str):
-        found.append(at.refusal("the key 'name' is missing" if "name" not in stage else "name must be a text"))
-    steps = _entries(stage.get("steps", []), counts, used, at["steps"], found)
+    """The steps of a stage, or of its substitute, by the ``key`` of their list."""
+    if key == "steps":
+        try:
+            known_keys(stage, STAGE_KEYS, at)
+        except ConfigError as error:
+            found.append(error)
+        if not isinstance(stage.get("name"), str):
+            found.append(at.refusal("the key 'name' is missing" if "name" not in stage else "name must be a text"))
+    steps = _entries(stage.get(key, []), counts, used, at[key], found)
     for step, place in steps:
         found += step_mistakes(step, STAGE_ROLES, place)
     return [step for step, _ in steps]
 
 
+def _substitute(
+    stage: Mapping[str, Any], counts: Mapping[str, int], used: set[str], at: Place, found: list[ConfigError]
+) -> list[dict[str, Any]] | None:
+    if stage.get(SUBSTITUTE, False) is False:
+        return None
+    return _steps(stage, SUBSTITUTE, counts, used, at, found)
+
+
 def _wiring(
     lists: Mapping[str, Sequence[tuple[dict[str, Any], Place]]],
-    stages: Sequence[tuple[Mapping[str, Any], Place, Sequence[dict[str, Any]]]],
+    stages: Sequence[tuple[Mapping[str, Any], Place, list[dict[str, Any]], list[dict[str, Any]] | None]],
     limit: int | None,
     place: Place,
 ) -> Iterator[ConfigError]:
@@ -251,5 +265,21 @@ def _wiring(
     sources = [source for source in recall if isinstance(source, Source)]
     merger = hollow_step({"use": "merge", "limit": limit}, place)
     assert isinstance(merger, Merger)
-    chain = [Stage(stage["name"], tuple(hollow_step(step, at) for step in steps)) for stage, at, steps in stages]
+    try:
+        chain = [_hollow_stage(stage["name"], steps, instead, at) for stage, at, steps, instead in stages]
+    except ConfigError as error:
+        yield error
+        return
     yield from wiring_mistakes(request, sources, merger, chain, observers, place)
+
+
+def _hollow_stage(
+    name: str, entries: list[dict[str, Any]], instead: list[dict[str, Any]] | None, place: Place
+) -> Stage:
+    steps = tuple(hollow_step(entry, place) for entry in entries)
+    substitute = None
+    if instead is not None:
+        substitute = tuple(
+            steps[entries.index(entry)] if entry in entries else hollow_step(entry, place) for entry in instead
+        )
+    return construct(Stage, {"name": name, "steps": steps, SUBSTITUTE: substitute}, place)

@@ -18,6 +18,7 @@ from karec._files import write_text_aside
 from karec._sealed_text import kind_of, line, sealed_text
 from karec.bundle import Bundle
 from karec.config.assemble import build_stage
+from karec.config.registry import SUBSTITUTE
 from karec.config.scenes import Config, Scene
 from karec.diversify.dpp import Dpp
 from karec.ecosystem.freshness import Freshness
@@ -63,9 +64,11 @@ def _text(config: Config, scene: str, name: str, bundle: Bundle | None) -> str:
 
 
 def _source(scene: Scene, name: str) -> str:
-    """16 hexadecimal digits."""
+    """16 hexadecimal digits. Substitutes are Python's alone: a host runs the stage as it stands, without a deadline."""
     table, _ = scene.stage(name)
-    canonical = json.dumps([scene.name, table], sort_keys=True)
+    plain = {key: value for key, value in table.items() if key != SUBSTITUTE}
+    steps = [{key: value for key, value in step.items() if key != SUBSTITUTE} for step in table.get("steps", [])]
+    canonical = json.dumps([scene.name, {**plain, "steps": steps}], sort_keys=True)
     return f"{_native.xxh64(canonical.encode()):016x}"
 
 

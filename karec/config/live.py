@@ -221,7 +221,8 @@ class LiveCascade:
         new, nearline = open_version(self._path, self._scene, self._nearline, beside=True)
         try:
             self._add_refreshed(new, nearline)
-            replay_answered(new, {scene: list(requests) for scene, requests in list(self._answered.items())})
+            answered = {each: list(requests) for each, requests in list(self._answered.items())}
+            replay_answered(new, answered, old)
         except BaseException:
             if nearline is not self._nearline and nearline is not None:
                 nearline.close()

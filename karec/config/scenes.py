@@ -26,7 +26,8 @@
     [scenes.live]
     inherits = "home"                               # all keys of home, but those that it changes: inheriting.py
 
-``k`` and ``quota`` of a step are a number or the name of a count.
+``k`` and ``quota`` of a step are a number or the name of a count. ``substitute`` of a step is a table of another step,
+of a stage a list of steps: what runs in its place when a request has no time for it.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from karec._sealed_text import kind_of
 from karec._toml import Place, checked, fill, known_keys, nearest, read_toml, required, tables
 from karec.config.inheriting import LISTS, merged
 from karec.config.live_settings import LiveSettings
+from karec.config.registry import SUBSTITUTE
 from karec.config.serve_settings import ServeSettings
 from karec.errors import ConfigError
 
@@ -245,8 +247,11 @@ def counted_entry(table: Mapping[str, Any], counts: Mapping[str, int], used: set
             entry[key] = _count(entry[key], key, counts, place)
         elif isinstance(entry.get(key), int) and not isinstance(entry[key], bool):
             _check_count(key, entry[key], place)
-    if isinstance(entry.get("steps"), list):
-        entry["steps"] = _counted(entry["steps"], counts, used, place["steps"])
+    for key in ("steps", SUBSTITUTE):
+        if isinstance(entry.get(key), list):
+            entry[key] = _counted(entry[key], counts, used, place[key])
+    if isinstance(entry.get(SUBSTITUTE), dict):
+        entry[SUBSTITUTE] = counted_entry(entry[SUBSTITUTE], counts, used, place[SUBSTITUTE])
     return entry
 
 

@@ -13,9 +13,10 @@ import typing
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
+from karec._substitute import HAVE_SUBSTITUTES, MAY_BE_LEFT_OUT, NOTHING
 from karec._toml import parameters
 from karec.config.live_settings import LiveSettings
-from karec.config.registry import EVERY_SOURCE, STEERING, STEPS, imported
+from karec.config.registry import EVERY_SOURCE, STEERING, STEPS, SUBSTITUTE, imported
 from karec.config.resources import GIVEN
 from karec.config.scenes import COUNTED
 from karec.config.serve_settings import ServeSettings
@@ -30,6 +31,7 @@ ROLES: Mapping[str, tuple[type[Step], ...]] = {
     "steps": (Hydrator, Filter, Scorer, Selector),
     "observers": (Observer,),
 }
+OF_STAGE = "substitute of a stage"  # beside the steps' names in $defs
 COUNT: Schema = {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string"}]}
 PLAIN: Mapping[Any, Schema] = {
     int: {"type": "integer"},
@@ -77,7 +79,7 @@ def config_schema() -> Schema:
             "serve": {**_of_class(ServeSettings), "description": _said(ServeSettings)},
             "scenes": {"type": "object", "minProperties": 1, "additionalProperties": scene},
         },
-        "$defs": defs,
+        "$defs": {**defs, OF_STAGE: _substitute_of_stage()},
     }
 
 
@@ -90,11 +92,28 @@ def _step(use: str, cls: type[Any]) -> Schema:
     }
     if issubclass(cls, Source):
         properties |= {key: _of_hint(kind) for key, kind in EVERY_SOURCE.items()}
+    if cls.role in HAVE_SUBSTITUTES and not cls.is_rule:
+        properties[SUBSTITUTE] = _substitute(cls)
     table = _of_class(cls, GIVEN)
     for key in COUNTED:
         if key in table["properties"]:
             table["properties"][key] = COUNT
     return {**table, "description": _said(cls), "properties": {**properties, **table["properties"]}}
+
+
+def _substitute(cls: type[Any]) -> Schema:
+    names: list[Any] = [False, *([NOTHING] if cls.role in MAY_BE_LEFT_OUT else [])]
+    return {
+        "description": "What runs in its place when a request has no time for it; k, quota: the step's, unless told.",
+        "anyOf": [{"enum": names}, {"type": "object", "required": ["use"], "properties": {"use": {"type": "string"}}}],
+    }
+
+
+def _substitute_of_stage() -> Schema:
+    return {
+        "description": "The steps that run in place of all of them when a request has no time for the stage.",
+        "anyOf": [{"const": False}, {"type": "array", "minItems": 1, "items": _entry("steps")}],
+    }
 
 
 def _of_class(cls: type[Any], given: Collection[str] = ()) -> Schema:
@@ -176,7 +195,11 @@ def _stages() -> Schema:
         "type": "object",
         "required": ["name"],
         "additionalProperties": False,
-        "properties": {"name": {"type": "string"}, "steps": {"type": "array", "items": _entry("steps")}},
+        "properties": {
+            "name": {"type": "string"},
+            "steps": {"type": "array", "items": _entry("steps")},
+            SUBSTITUTE: {"$ref": f"#/$defs/{OF_STAGE}"},
+        },
     }
     changed = {
         "type": "object",
@@ -185,6 +208,7 @@ def _stages() -> Schema:
             "name": {"type": "string"},
             "before": {"type": "string"},
             "steps": _list_or_changes("steps"),
+            SUBSTITUTE: {"$ref": f"#/$defs/{OF_STAGE}"},
         },
     }
     either = {"anyOf": [{"const": False}, changed]}

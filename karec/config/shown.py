@@ -13,7 +13,7 @@ from typing import Any
 from karec._toml import Place, parameters
 from karec.config.inheriting import LISTS
 from karec.config.origins import Origins
-from karec.config.registry import EVERY_STEP, step_class
+from karec.config.registry import EVERY_STEP, SUBSTITUTE, step_class
 from karec.config.resources import GIVEN
 from karec.config.scenes import Config
 
@@ -67,7 +67,9 @@ def _lines(config: Config, scene: str) -> Iterator[str]:
             if key != "stages":
                 yield from step_lines(entry, (key, i))
                 continue
-            yield told("name", entry["name"], (key, i))
+            for of_stage in ("name", SUBSTITUTE):
+                if of_stage in entry:
+                    yield told(of_stage, entry[of_stage], (key, i, of_stage) if of_stage == SUBSTITUTE else (key, i))
             for j, step in enumerate(entry.get("steps", ())):
                 yield f"\n[[{name}.stages.steps]]"
                 yield from step_lines(step, (key, i, "steps", j))

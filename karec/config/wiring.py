@@ -11,6 +11,8 @@ from karec.config.registry import steps_that_give
 from karec.errors import ConfigError
 from karec.stage import Merger, Observer, RequestHydrator, Selector, Source, Stage, Step
 
+Entry = tuple[Step, Place]
+
 
 def check_wiring(
     request: Sequence[RequestHydrator],
@@ -84,6 +86,23 @@ def _end(stages: Sequence[Stage], place: Place) -> Iterator[ConfigError]:
     last = stages[-1].steps[-1] if stages and stages[-1].steps else None
     if not isinstance(last, Selector) or getattr(last, "k", None) is not None:
         yield place["stages"].refusal("the last step must be a selector without k, which takes the request's")
+        return
+    ends = last.substitute if stages[-1].substitute is None else stages[-1].substitute[-1]
+    if (ends is not None and getattr(ends, "k", None) is not None) or getattr(ends, "role", last.role) != last.role:
+        yield place["stages"].refusal("the substitute at the end must be a selector without k too")
+    yield from _least(stages, place)
+
+
+def _least(stages: Sequence[Stage], place: Place) -> Iterator[ConfigError]:
+    """No substitute keeps fewer works than the stages keep without one."""
+    limits = [step.k for stage in stages for step in stage.steps if isinstance(step, Selector) and step.k is not None]
+    for i, stage in enumerate(stages):
+        of_steps = [(step.substitute, place["stages"][i]["steps"][j]) for j, step in enumerate(stage.steps)]
+        of_stage = [(step, place["stages"][i]["substitute"]) for step in stage.substitute or ()]
+        for step, at in (*of_steps, *of_stage):
+            if isinstance(step, Selector) and step.k is not None and step.k < min(limits, default=step.k + 1):
+                least = f"{min(limits)}" if limits else "as many as a request wants"
+                yield at.refusal(f"the substitute {step.name} keeps {step.k} works; without it the stages keep {least}")
 
 
 def _observed(stages: Sequence[Stage], observers: Sequence[Step], place: Place) -> Iterator[ConfigError]:
@@ -108,23 +127,51 @@ def _needs(
 ) -> Iterator[ConfigError]:
     """Each need of a step must be among the gives of the steps before it; karec.stage says which steps count.
 
-    What only steps with on_failure = "skip" give may be missing, so that no step that fails the request may need it.
+    What only steps with on_failure = "skip" give may be missing, so that no step that fails the request may need it;
+    what only a step gives that has a substitute, or only the steps of a stage that has one, no step may need that runs
+    whichever does. Observers look at what each answer has.
     """
-    chain: list[tuple[Step, Place]] = [(step, place["request"][i]) for i, step in enumerate(request)]
     channels = [(source, place["recall"][i]) for i, source in enumerate(sources)]
-    after: list[tuple[Step, Place]] = [(merger, place["recall"])]
-    for i, stage in enumerate(stages):
-        after += [(step, place["stages"][i]["steps"][j]) for j, step in enumerate(stage.steps)]
-    after += [(observer, place["observers"][i]) for i, observer in enumerate(observers)]
-    every = {given: step.name for step, _ in (*chain, *after) for given in step.gives}
+    before: list[Entry] = [(step, place["request"][i]) for i, step in enumerate(request)]
+    after = [[(step, place["stages"][i]["steps"][j]) for j, step in enumerate(of.steps)] for i, of in enumerate(stages)]
+    watching: list[Entry] = [(observer, place["observers"][i]) for i, observer in enumerate(observers)]
+    everybody = (*before, (merger, place["recall"]), *(entry for entries in after for entry in entries), *watching)
+    every = {given: step.name for step, _ in everybody for given in step.gives}
     given: dict[str, Step] = {}
-    for step, at in chain:
-        yield from _lacking(step, given, every, at, place)
-        _add_gives(step, given)
+    unsure: dict[str, str] = {}
+    yield from _chain(before, given, unsure, every, place)
     for source, at in channels:
-        yield from _lacking(source, given, every, at, place)
-    for step, at in after:
-        yield from _lacking(step, given, every, at, place)
+        yield from _lacking(source, given, unsure, every, at, place)
+        yield from _lacking_instead(source, given, unsure, every, at, place)
+    yield from _chain([(merger, place["recall"])], given, unsure, every, place)
+    for i, (stage, entries) in enumerate(zip(stages, after, strict=True)):
+        given_before, unsure_before = dict(given), dict(unsure)
+        yield from _chain(entries, given, unsure, every, place)
+        if stage.substitute is not None:
+            at = place["stages"][i]["substitute"]
+            instead = [(step, at[j]) for j, step in enumerate(stage.substitute)]
+            yield from _chain(instead, given_before, unsure_before, every, place)
+            unsure |= dict.fromkeys(given.keys() - given_before.keys(), f"the stage {stage.name}")
+            unsure |= unsure_before
+    yield from _chain(watching, given, {}, every, place)
+
+
+def _chain(
+    entries: Sequence[Entry], given: dict[str, Step], unsure: dict[str, str], every: dict[str, str], place: Place
+) -> Iterator[ConfigError]:
+    """Of steps one after another; puts what they give into ``given``, and into ``unsure`` what is missing when a step
+    takes its substitute, by whose."""
+    for step, at in entries:
+        yield from _lacking(step, given, unsure, every, at, place)
+        yield from _lacking_instead(step, given, unsure, every, at, place)
+        kept = step.gives
+        if step.substitute is not None:
+            kept = step.substitute.gives if isinstance(step.substitute, Step) else ()
+        for name in step.gives:
+            if name in kept:
+                unsure.pop(name, None)
+            elif name not in given:
+                unsure[name] = step.name
         _add_gives(step, given)
 
 
@@ -135,12 +182,25 @@ def _add_gives(step: Step, given: dict[str, Step]) -> None:
             given[name] = step
 
 
+def _lacking_instead(
+    step: Step, given: dict[str, Step], unsure: dict[str, str], every: dict[str, str], at: Place, scene: Place
+) -> Iterator[ConfigError]:
+    if isinstance(step.substitute, Step):
+        yield from _lacking(step.substitute, given, unsure, every, at["substitute"], scene)
+
+
 def _lacking(
-    step: Step, given: dict[str, Step], every: dict[str, str], at: Place, scene: Place
+    step: Step, given: dict[str, Step], unsure: dict[str, str], every: dict[str, str], at: Place, scene: Place
 ) -> Iterator[ConfigError]:
     missing = [need for need in step.needs if need not in given]
     if not missing:
         yield from _outlived(step, given, at)
+        for need in step.needs:
+            if need in unsure:
+                yield at.refusal(
+                    f"the step {step.name} needs {need}, which is missing when {unsure[need]} takes its substitute: "
+                    "name one that gives it too, or give the stage a substitute as a whole"
+                )
         return
     need = missing[0]
     if step.role == "observer":

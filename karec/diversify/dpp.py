@@ -70,6 +70,7 @@ class Dpp(Selector):
             standardise=True,
         )
         native_options("dpp", self.options)  # refuses a value out of range now, not in a request
+        self.diversity = diversity
         self.typed = needs_types(type_weight, max_per_type, min_per_type)
         if self.typed:
             need_integers(index, "types", types)
@@ -80,15 +81,12 @@ class Dpp(Selector):
         self.types = types
         self.weights = {column: _factors(index, column, table) for column, table in (weights or {}).items()}
 
-    @property
-    def diversity(self) -> float:
-        return float(self.options["diversity"])
-
     def with_diversity(self, diversity: float) -> Self:
         """This step with another ``diversity``; all else is shared."""
         other = copy(self)
         other.options = {**self.options, "diversity": diversity}
         native_options("dpp", other.options)
+        other.diversity = diversity
         return other
 
     def select(self, request: Request, candidates: Candidates) -> Selection:

@@ -34,6 +34,7 @@ class LogObserver(Observer):
         self._model_version = ranker.model_version
         # ``due`` says when to flush
         self._writer = RankLogWriter(folder, ranker.tasks, part_rows=None, ranker=ranker.fingerprint)
+        self._short_of_time = 0
         self._oldest = 0.0  # time.monotonic() of the oldest row held back
 
     def log(self, request: Request, ranked: Candidates, *, shadow: bool = False, prerank: Array | None = None) -> None:
@@ -61,6 +62,10 @@ class LogObserver(Observer):
             prerank=prerank,
         )
 
+    def leave_out(self) -> None:
+        """Count an answer that is not logged: substitutes ran for lack of time, and gave other scores or works."""
+        self._short_of_time += 1
+
     def due(self) -> float | None:
         held = self._writer.rows_held
         if not held:
@@ -74,4 +79,5 @@ class LogObserver(Observer):
         self._writer.close()
 
     def counts(self) -> Mapping[str, int]:
-        return self._writer.counts()
+        left_out = {"short_of_time": self._short_of_time} if self._short_of_time else {}
+        return {**self._writer.counts(), **left_out}

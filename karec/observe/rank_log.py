@@ -13,6 +13,8 @@ from karec.types import Recommendation, Request
 class RankLogObserver(LogObserver):
     """Logs every work that the stage ``stage`` scored, for every request, into ``folder`` (relative to the config's).
 
+    A request for whose stage there was no time has no scores of the ranker, and is left out and counted.
+
     ``part_rows`` and ``flush_seconds``: see ``LogObserver``.
     """
 
@@ -32,4 +34,7 @@ class RankLogObserver(LogObserver):
         self.watches = (stage,)
 
     def observe(self, request: Request, recommendation: Recommendation) -> None:
+        if recommendation.trace.gave_way(self.stage):
+            self.leave_out()
+            return
         self.log(request, recommendation.scored[self.stage])

@@ -27,7 +27,8 @@ class Shadow(LogObserver):
     The pool is what the stage ``pool`` had before its first selector. Of more than ``at_most`` works, so many are drawn
     at random, seeded by the request's id. The ranker's scores are those of the steps that the stage ``stage`` runs
     before its own first selector; prerank's are ⟨user vector, item vector⟩, adjusted as in the index. A request's id
-    alone decides whether it is chosen. ``flush_seconds``: see ``LogObserver``.
+    alone decides whether it is chosen. ``flush_seconds``: see ``LogObserver``. A request in which substitutes ran for
+    lack of time had another pool, and is left out and counted.
     """
 
     needs = ("column.logits", "scores")
@@ -61,6 +62,9 @@ class Shadow(LogObserver):
         return _hash(request.request_id) < self.share * 2**64
 
     def observe(self, request: Request, recommendation: Recommendation) -> None:
+        if recommendation.trace.gave_way():
+            self.leave_out()
+            return
         pool = recommendation.scored[self.pool]
         if len(pool) > self.at_most:
             generator = np.random.default_rng(_hash(request.request_id))

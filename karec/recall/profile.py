@@ -11,10 +11,10 @@ from karec._toml import nearest
 from karec.platform.schema import CREATOR, ERA, SONG, TAG
 from karec.platform.snapshot import Snapshot
 from karec.recall.postings import (
-    Spans,
     interleave,
     latest_of_users,
     latest_rows,
+    newest_by,
     newest_by_creator,
     related_now,
     user_row,
@@ -26,11 +26,15 @@ from karec.types import Array, Candidates, Request
 
 EVIDENCE: Mapping[str, float] = {"history": 1.0, "liked": 1.0, "sung": 1.0, "searched": 1.0}
 MOST_ENTRIES = 200  # of each kind of evidence, the latest
+NEW_SHARE = (
+    0.25  # of a value's part, at most: works that came since the snapshot, of which nobody knows how good they are
+)
 
 
 class Profile(Source):
     """Each facet (a column of works) has an equal part of ``quota``. Within a facet the ``keys_per_facet`` values that
-    weigh most in the user's evidence share it in proportion to their weights.
+    weigh most in the user's evidence share it in proportion to their weights. Works that came since the snapshot are
+    first, the newest before others, up to a quarter of each value's part.
 
     facets    song, creator, tag and era, those of them that works have
     evidence  {kind: weight}: ``history`` and ``liked`` are works; ``sung``: the works that the user made; ``searched``:
@@ -89,7 +93,8 @@ class Profile(Source):
         works, weights = self._works(user, request)
         songs = related_now(request, self.snapshot, "searched")[::-1][:MOST_ENTRIES]
         of_songs = self._weights("searched", len(songs))
-        lists = []
+        came = None if request.live is None or not len(request.live.works.came.works) else request.live.works.came
+        lists, newer = [], []
         for facet in self.facets:
             keys, weight = self.snapshot.works[facet][works], weights
             if facet == SONG and len(songs):
@@ -97,8 +102,16 @@ class Profile(Source):
             named = keys >= 0  # works whose song or tag nobody knows are of no song and no tag
             keys, weight = keys[named], weight[named]
             if len(keys) and weight.any():
-                lists.append(self._facet(facet, keys, weight))
-        return works_at(self.snapshot, interleave(self.snapshot, lists, self.quota))
+                keys, share = self._shares(keys, weight)
+                lists.append(self.postings[facet].spans(keys, np.ceil(share).astype(np.int64)))
+                if came is not None:
+                    most = np.ceil(NEW_SHARE * share).astype(np.int64)
+                    newer.append(newest_by(came, facet).spans(keys, most))
+        found = works_at(self.snapshot, interleave(self.snapshot, lists, self.quota))
+        if came is None or not newer:
+            return found
+        new = came.works.ids[interleave(came, newer, self.quota)]
+        return Candidates.of(np.concatenate([new, found.ids])[: self.quota])  # the snapshot has none of them
 
     def _works(self, user: int, request: Request) -> tuple[Array, Array]:
         """Rows of the works that say what the user favours, and how much each weighs."""
@@ -115,10 +128,10 @@ class Profile(Source):
     def _weights(self, kind: str, n: int) -> Array:
         return np.asarray(self.evidence.get(kind, 0.0) * self.decay ** np.arange(n))
 
-    def _facet(self, facet: str, values: Array, weights: Array) -> Spans:
+    def _shares(self, values: Array, weights: Array) -> tuple[Array, Array]:
+        """(the values that weigh most, how many works of the quota each has)."""
         keys, which = np.unique(values, return_inverse=True)
         interest = np.bincount(which, weights=weights)
         top = np.argsort(-interest, kind="stable")[: self.keys_per_facet]
         top = top[interest[top] > 0]
-        share = interest[top] / interest[top].sum() * self.quota / len(self.facets)
-        return self.postings[facet].spans(keys[top], np.ceil(share).astype(np.int64))
+        return keys[top], interest[top] / interest[top].sum() * self.quota / len(self.facets)

@@ -20,10 +20,12 @@ OF_NEW = 0.1  # the weight of the newest time in the mean
 
 
 class Lane:
-    """Requests that share ``threads``. At most ``most`` run and wait, none longer than ``wait_ms`` by estimate."""
+    """Requests that share ``threads``. At most ``most`` run and wait, none longer than ``wait_ms`` by estimate.
+    ``refused`` is told why.
+    """
 
-    def __init__(self, threads: int, wait_ms: float, most: int) -> None:
-        self.threads, self.wait_ms, self.most = threads, wait_ms, most
+    def __init__(self, threads: int, wait_ms: float, most: int, refused: Callable[[str], None]) -> None:
+        self.threads, self.wait_ms, self.most, self._refused = threads, wait_ms, most, refused
         self.inside = 0
         self.usual_ms = 0.0
         self.counts: Counter[str] = Counter()
@@ -44,6 +46,7 @@ class Lane:
         else:
             return
         self.counts[why[0]] += 1
+        self._refused(why[0])
         raise ProblemError(503, why[1], retry_after=max(math.ceil(ms / 1e3), 1))
 
     @contextmanager

@@ -14,6 +14,7 @@ from karec.serve.admission import Admission
 from karec.serve.auth import Auth
 from karec.serve.docs_page import docs_page
 from karec.serve.openapi import openapi
+from karec.serve.replies import Replies
 from karec.serve.service import Service
 
 SAFE = {
@@ -55,7 +56,11 @@ def build(service: Service) -> Starlette:
             Route("/", page_files.first(docs)),
             Route("/page/{name}", page_files.file),
         ],
-        middleware=[Middleware(Auth, lambda: service.tokens), Middleware(Admission, lambda: lanes)],
+        middleware=[
+            Middleware(Replies, service.metrics.replied),
+            Middleware(Auth, lambda: service.tokens),
+            Middleware(Admission, lambda: lanes),
+        ],
         exception_handlers={
             problems.ProblemError: problems.of_problem,
             HTTPException: problems.of_route,

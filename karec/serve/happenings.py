@@ -54,5 +54,6 @@ def _record(service: Service, served: Served, rows: list[Any], kinds: tuple[str,
         else:
             taken.append(row)
     told = served.live.record(taken)
+    service.metrics.recorded(told.events, told.refused)
     service.aside.took((time.perf_counter() - start) * 1e3)
     return wire.Recorded(told.events, {**told.refused, **elsewhere}, told.waiting)

@@ -18,8 +18,8 @@ from karec.errors import ConfigError, one_line
 from karec.serve.admission import Lane
 from karec.serve.auth import Tokens
 from karec.serve.board import READY, Board
-from karec.serve.counting import Counts
 from karec.serve.first_requests import first_requests
+from karec.serve.metrics import Metrics
 from karec.serve.problems import ProblemError
 from karec.serve.threads import Threads
 
@@ -37,7 +37,7 @@ class Served:
     live: LiveCascade
     settings: ServeSettings
     tokens: Tokens
-    metrics: Counts
+    metrics: Metrics
     records: bool
 
     def scene_of(self, asked: str | None) -> str:
@@ -60,18 +60,21 @@ def settings_of(config: Config, given: Mapping[str, Any]) -> ServeSettings:
 class Service:
     """``served`` is None until ``load`` is done. ``load``, ``reload`` and ``close`` block: not on the event loop.
 
-    ``given``: settings that the command line sets, whatever the file says.
+    ``given``: settings that the command line sets, whatever the file says. ``folder``: where all workers' metrics are.
     """
 
-    def __init__(self, path: Path, given: Mapping[str, Any], insecure: bool, board: Board, worker: int) -> None:
+    def __init__(
+        self, path: Path, given: Mapping[str, Any], insecure: bool, board: Board, worker: int, folder: Path
+    ) -> None:
         self.path, self._given, self._insecure = path, given, insecure
         self.board, self.worker = board, worker
         config = Config.read(path)
         self.settings = settings_of(config, given)
         self.tokens = Tokens.read(self.settings, path.parent, insecure)
         threads = config.threads or threads_of(self.settings.workers)
-        self.feeds = Lane(threads, self.settings.wait_ms, self.settings.requests_at_once)
-        self.aside = Lane(ASIDE, ASIDE_WAIT_MS, ASIDE_MOST)
+        self.metrics = Metrics(folder, worker)
+        self.feeds = Lane(threads, self.settings.wait_ms, self.settings.requests_at_once, self.metrics.refused)
+        self.aside = Lane(ASIDE, ASIDE_WAIT_MS, ASIDE_MOST, self.metrics.refused)
         self.feed_threads = Threads(threads, "karec-feed")
         self.aside_threads = Threads(ASIDE, "karec-aside")
         self.served: Served | None = None
@@ -84,14 +87,15 @@ class Service:
         live = LiveCascade.from_config(self.path, None)
         first_requests(live)
         records = Config.read(self.path).live is not None
-        self.served = Served(live, self.settings, self.tokens, Counts(), records)
+        self.served = Served(live, self.settings, self.tokens, self.metrics, records)
+        self.metrics.begin(live)
         self._watcher = Watcher(self, self.path, self.settings.watch_seconds)
         self.board.enter(self.worker, READY, os.getpid())
 
     def ready(self) -> Served:
-        """ProblemError 503 while this worker starts or ends."""
-        if self.served is None or self.draining:
-            raise ProblemError(503, f"the service {'ends' if self.draining else 'starts'}", retry_after=1)
+        """ProblemError 503 while this worker starts. One that ends answers what still comes."""
+        if self.served is None:
+            raise ProblemError(503, "the service starts", retry_after=1)
         return self.served
 
     def reload(self) -> bool:
@@ -127,6 +131,7 @@ class Service:
             self._watcher.stop()
         self.feed_threads.close()
         self.aside_threads.close()
+        self.metrics.close()
         if self.served is not None:
             for counts in self.served.live.close():
                 _log.info("%s", counts)

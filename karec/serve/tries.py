@@ -133,7 +133,7 @@ def _without(stages: Sequence[Stage], places: frozenset[str]) -> tuple[Stage, ..
             else:
                 continue
             rescored = step.role == "scorer" or (rescored and step.role != "selector")
-        found.append(replace(stage, steps=tuple(steps)))
+        found.append(Stage(stage.name, tuple(steps)))  # a try has no deadline, and nothing stands in for a stage
     return tuple(found)
 
 
@@ -149,5 +149,5 @@ def _diverse(stages: Sequence[Stage], diversity: float, scene: str) -> tuple[Sta
     for i in reversed(range(len(stages))):
         if any(isinstance(step, Diverse) for step in stages[i].steps):
             steps = (step.with_diversity(diversity) if isinstance(step, Diverse) else step for step in stages[i].steps)
-            return (*stages[:i], replace(stages[i], steps=tuple(steps)), *stages[i + 1 :])  # type: ignore[arg-type]
+            return (*stages[:i], Stage(stages[i].name, tuple(steps)), *stages[i + 1 :])
     raise Uncut("diversity", f"no step of the scene {scene!r} that is left has a diversity")

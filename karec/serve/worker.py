@@ -44,12 +44,21 @@ class _Server(uvicorn.Server):
 
 
 def run(
-    sock: socket.socket, path: Path, given: Mapping[str, Any], insecure: bool, board: Board, worker: int, parent: int
+    sock: socket.socket,
+    path: Path,
+    given: Mapping[str, Any],
+    insecure: bool,
+    board: Board,
+    worker: int,
+    parent: int,
+    folder: Path,
 ) -> int:
-    """Serves until SIGTERM, or until the pipe ``parent`` ends; the exit status. SIGHUP reloads."""
+    """Serves until SIGTERM, or until the pipe ``parent`` ends; the exit status. SIGHUP reloads. ``folder``: where all
+    workers' metrics are.
+    """
     board.enter(worker, STARTING, os.getpid())
     sys.setswitchinterval(SWITCH_S)
-    service = Service(path, given, insecure, board, worker)
+    service = Service(path, given, insecure, board, worker, folder)
     try:
         with asyncio.Runner(loop_factory=_loop) as runner:
             return runner.run(_serve(service, sock, parent))

@@ -33,6 +33,7 @@ from karec.errors import ConfigError, KarecError
 from karec.serve import worker
 from karec.serve.auth import Tokens
 from karec.serve.board import ABSENT, READY, Board
+from karec.serve.metrics.folder import metrics_folder
 from karec.serve.preloading import preloaded
 from karec.serve.service import settings_of
 
@@ -76,6 +77,10 @@ class Workers:
 
     def run(self) -> int:
         """Until a signal ends it; the exit status."""
+        with metrics_folder() as folder:
+            return self._run(folder)
+
+    def _run(self, folder: Path) -> int:
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each connection is a file
         self._socket.listen(BACKLOG)
@@ -84,7 +89,7 @@ class Workers:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             while True:
-                self._start_due(before)
+                self._start_due(before, folder)
                 got = signal.sigtimedwait(SIGNALS, self._pause())
                 self._ever_ready = self._ever_ready or self._board.any_in(READY)
                 number = 0 if got is None else got.si_signo
@@ -102,7 +107,7 @@ class Workers:
         due = [place.next_s - time.monotonic() for place in self._places if place.pid is None]
         return max(min([*due, LOOK_S]), 0.0)
 
-    def _start_due(self, mask: set[int | signal.Signals]) -> None:
+    def _start_due(self, mask: set[int | signal.Signals], folder: Path) -> None:
         for at, place in enumerate(self._places):
             if place.pid is None and time.monotonic() >= place.next_s:
                 self._renew()
@@ -110,15 +115,15 @@ class Workers:
                 sys.stderr.flush()
                 place.pid = os.fork()
                 if place.pid == 0:
-                    self._be_worker(at, mask)
+                    self._be_worker(at, mask, folder)
 
-    def _be_worker(self, at: int, mask: set[int | signal.Signals]) -> None:
+    def _be_worker(self, at: int, mask: set[int | signal.Signals], folder: Path) -> None:
         """In the child; it never returns into what its parent was doing."""
         status = 1
         try:
             os.close(self._held)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            call = self._path, self._given, self._insecure, self._board, at, self._alive
+            call = self._path, self._given, self._insecure, self._board, at, self._alive, folder
             status = worker.run(self._socket, *call)
         except (KarecError, ValueError, OSError) as error:
             _log.error("worker %d cannot serve: %s", os.getpid(), error)

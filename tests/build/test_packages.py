@@ -83,6 +83,7 @@ def test_the_sdist_builds_alone(tree, python, tmp_path):
     inside = run(python, "-m", "zipfile", "-l", wheel, cwd=tmp_path)
     assert "karec/config/templates/home.toml" in inside
     assert "karec/data/presets/kuairand.toml" in inside
+    assert "karec/serve/page/index.html" in inside and "karec/serve/page/main.js" in inside
     assert "karec/py.typed" in inside and "karec/kernels/merge.pyi" in inside and "karec/_native.pyi" in inside
     assert not [name for name in (".pyx", ".pxi", ".cpp", ".hpp", "tests/") if name in inside], (
         "a wheel holds no sources"

@@ -418,6 +418,14 @@ def test_another_bundle_goes_on_from_the_same_log(tmp_path, now):
         assert 9001 not in ids_of(ask(live, USER, time_ms=now))
 
 
+def test_a_user_who_was_shown_every_work_since_the_answer_stands_in_no_reloads_way(path, live, snapshot, now):
+    assert len(ask(live, USER, time_ms=now))
+    live.record([exposure(USER, work) for work in snapshot.works.ids.tolist()], now_ms=now)
+    assert not len(ask(live, USER, time_ms=now))
+    path.write_text(path.read_text() + "\n")
+    assert live.reload()
+
+
 def test_what_karec_live_alone_reads_may_change_while_a_service_runs_and_log_and_store_may_not(path, live, now):
     text = path.read_text()
     path.write_text(text.replace('"events"', '"events"\nmargin = 0.5\nrefresh_share = 0'))

@@ -31,8 +31,9 @@ def open_live(made, tmp_path):
     shutil.copytree(made / "bundles", tmp_path / "bundles", symlinks=True)
     path = tmp_path / "karec.toml"
 
-    def opened(more=""):
+    def opened(more="", channels=""):
         text = (made / "karec.toml").read_text().replace('"memory:"', '"state"')
+        text = text.replace("recall = [", f"recall = [{channels}")
         path.write_text(text.replace('events = "events"', f'events = "events"\n{more}'))
         return karec.LiveCascade.from_config(path, None)
 
@@ -67,6 +68,18 @@ def test_a_new_work_is_recalled_at_once_by_model_fresh_and_its_creators_follower
         assert next(item.recalled_by[0] for item in feed if item.id == NEW) == "follow"
     with open_live() as again:  # from the store
         assert found_by(ask(again, USER, time_ms=now)) == {"follow", "model", "fresh"}
+
+
+def test_a_new_work_is_recalled_by_the_song_that_a_user_favours(open_live, snapshot, now):
+    watched = int(snapshot.works.ids[np.flatnonzero(snapshot.works["song_id"] >= 0)[0]])
+    song = int(snapshot.works["song_id"][snapshot.works.lookup([watched])[0]])
+    with open_live(channels='{ use = "profile", quota = 40 },') as live:
+        live.record([{"kind": "exposure", "user": 987_654, "work": watched, "labels": ["click", "like"]}], now_ms=now)
+        live.record([upload(song_id=song), upload(9002, 8001, song_id=song + 1000)], now_ms=now)
+        feed = ask(live, 987_654, time_ms=now)
+        assert "profile" in found_by(feed) and "profile" not in found_by(feed, 9002)
+        live.record([{"kind": "delete", "work": NEW}], now_ms=now)
+        assert not found_by(ask(live, 987_654, time_ms=now))
 
 
 def test_it_has_the_vector_and_the_rank_that_a_bundle_with_it_would_give(open_live, made, snapshot, now):

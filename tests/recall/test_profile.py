@@ -11,6 +11,8 @@ from plain_recall import plain_profile
 from random_platform import USERS, platforms
 
 from karec.platform.relations import Relation
+from karec.platform.state.live_view import LiveView
+from karec.platform.state.live_works import LiveWorks
 from karec.platform.table import Table
 from karec.recall.profile import Profile
 from karec.types import Request
@@ -44,6 +46,32 @@ def test_each_kind_of_evidence_counts_and_one_without_weight_does_not(platform):
     assert len(found(Profile(alone, 10, ["song_id"]), user_id=4)) == 10, "all kinds, where nothing is said"
     by_tag = found(Profile(alone, 10, ["tag"], evidence={"searched": 1.0}), user_id=4)
     assert by_tag == [], "a song that was searched says nothing of tags"
+
+
+def since(platform, ids, **columns):
+    """What is known since ``platform`` was made, where the works ``ids`` came, one more minute later each."""
+    values = {name: np.zeros(len(ids), column.dtype) for name, column in platform.works.columns.items()}
+    values |= {name: np.array(column) for name, column in columns.items()}
+    values["upload_ms"] = platform.time_ms + 60_000 * np.arange(len(ids))
+    nothing, nobody = np.empty(0, np.int64), platform.users.take(np.empty(0, np.int64))
+    came = replace(platform, works=Table(np.array(ids), values), users=nobody, relations={}, user_scene_counters=None)
+    return LiveView(None, LiveWorks(came, came, nothing, nothing, np.empty((0, 0), np.float32)), ())
+
+
+def test_works_that_came_since_are_first_newest_first_and_a_quarter_of_a_values_part_at_most(platform):
+    source = Profile(platform, 8, ["song_id"], evidence={"history": 1.0})
+    before = found(source)
+    live = since(platform, np.arange(900, 912), song_id=[50, 51, 77] * 4)
+    now = source.recall(Request(user_id=1, live=live)).ids.tolist()
+    new = [work for work in now if work >= 900]
+    assert now[: len(new)] == new and now[len(new) :] == before[: 8 - len(new)]
+    of_song = {song: [work for work in new if (work - 900) % 3 == at] for at, song in enumerate((50, 51, 77))}
+    assert of_song[77] == [], "nobody favours that song"
+    for song, at in ((50, 0), (51, 1)):
+        newest = [work for work in range(911, 899, -1) if (work - 900) % 3 == at]
+        assert of_song[song] == newest[: len(of_song[song])] and 1 <= len(of_song[song]) <= 2
+    assert source.recall(Request(user_id=1, live=since(platform, np.array([900]), song_id=[77]))).ids.tolist() == before
+    assert len(source.recall(Request(user_id=999, live=live))) == 0
 
 
 def test_a_tag_that_nobody_knows_is_no_tag(platform):

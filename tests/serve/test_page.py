@@ -261,8 +261,8 @@ def test_everything_is_reached_and_done_by_keyboard(look):
     for _ in range(60):
         page.keyboard.press("Tab")
         at = page.evaluate("""() => { const now = document.activeElement, style = getComputedStyle(now);
-            return {name: now.id || now.value || now.textContent.trim(), outline: style.outlineStyle, width: style.outlineWidth,
-                    card: !!now.closest('.card h3')}; }""")
+            return {name: now.id || now.value || now.textContent.trim(),
+                    outline: style.outlineStyle, width: style.outlineWidth, card: !!now.closest('.card h3')}; }""")
         passed.append(at)
         if at["card"]:
             break

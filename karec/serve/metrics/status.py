@@ -21,8 +21,8 @@ LEAST = 1e-3  # recent calls; of fewer nothing is told
 def status_of(living: Sequence[Told], ended: Told, ecosystem: Mapping[str, Any]) -> dict[str, Any]:
     """Times in ms, ages in seconds. ``n_in``, ``n_out`` are means of a call; None: none of late.
 
-    workers      [{worker, pid, begun_s, rss, pss, cpu_s}]
-    scenes       {scene: {answers, per_second, degraded, n_in (wanted), n_out, p50, p95, p99,
+    processes    [{worker, pid, begun_s, rss, pss, cpu_s}]
+    funnel       {scene: {answers, per_second, degraded, n_in (wanted), n_out, p50, p95, p99,
                   stages: [{stage, n_in, n_out, failed, p50, …, steps: [{step, role, …}]}]}}, in the cascade's order
     counted      {name: [{labels…, "n"}]} of counters by name since the service began
     read         {name: [{labels…, "value"}]} of gauges
@@ -34,8 +34,8 @@ def status_of(living: Sequence[Told], ended: Told, ecosystem: Mapping[str, Any])
     read = over_workers(living)
     return {
         "at_s": time.time(),
-        "workers": [_worker(told, read) for told in living],
-        "scenes": _scenes(summed, weight),
+        "processes": [_worker(told, read) for told in living],
+        "funnel": _scenes(summed, weight),
         "counted": {
             name: [_labelled(name, labels, "n", n) for labels, n in of.items()] for name, of in summed.named.items()
         },
