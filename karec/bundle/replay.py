@@ -247,7 +247,7 @@ def _hold_time(caps: Caps) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """``FOLDER [SECONDS BYTES DESCRIPTOR [SHA256]]``: replay within the caps; a line of JSON for each thing that happens.
+    """``FOLDER [SECONDS BYTES DESCRIPTOR [SHA256]]``: replay within the caps; a line of JSON for each that happens.
     With the SHA-256 of its manifest, the bundle is verified first, as ``Bundle.open`` does.
 
     {"ready": true}, {"part": NAME} as a part begins, then {"done": true} or {"refused": MESSAGE}. Lines go to the file

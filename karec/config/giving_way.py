@@ -20,11 +20,12 @@ class GivingWay:
     def __enter__(self) -> None:
         with _lock:
             _within.append(sys.getswitchinterval())
-            sys.setswitchinterval(min(TURN_S, _within[0]))
+            if _within[-1] > TURN_S:
+                sys.setswitchinterval(TURN_S)
 
     def __exit__(self, *_: object) -> None:
         with _lock:
             before = _within[0]
             _within.pop()
             if not _within:
-                sys.setswitchinterval(before)
+                sys.setswitchinterval(before + 5e-7)  # Python cuts it to whole microseconds

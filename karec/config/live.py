@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import TIMEOUT_MAX, Event, Lock
 from typing import TYPE_CHECKING, Any, Self
 
+from karec._memory import give_back_freed
 from karec.config.assemble import Cascade
 from karec.config.giving_way import GivingWay
 from karec.config.live_version import Version, named_by, open_version, replay_answered
@@ -72,6 +73,7 @@ class LiveCascade:
     State      Where the file has a table ``live``, what ``record`` is told is in the log, and in the next request.
                Another bundle begins from the same log and store. ``degraded`` says ``request.state`` where the store
                did not answer.
+    Deadlines  A new version begins with what its steps usually took in the one before.
     Fork       A child of ``os.fork`` makes a LiveCascade of its own.
     """
 
@@ -184,6 +186,7 @@ class LiveCascade:
                 raise
             self._reloads = replace(self._reloads, done=self._reloads.done + 1)
             self._see_off()
+            give_back_freed()
             return True
 
     def close(self) -> tuple[ObserverCounts, ...]:
@@ -231,6 +234,8 @@ class LiveCascade:
             before = old.cascades.get(scene)
             if before is not None and before.exposure is not None and cascade.exposure is not None:
                 before.exposure.hand_over(cascade.exposure)
+            if before is not None:
+                cascade.usual.begin_from(before.usual)
         leaving = _Leaving.of(old)
         self._nearline, self._serving = nearline, new
         self._leaving = leaving

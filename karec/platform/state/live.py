@@ -40,9 +40,10 @@ class Live:
     """What happened since the base of ``folded``. One thread follows at a time; any number look and take views.
 
     ``follow`` reads the log, lets uploads, edits, deletions and blocks act, and folds the rest into ``store``, where
-    other processes may do the same: each event counts once, whoever folds it. ``known`` is taken from another base's. ``view`` costs one read of the store, at
-    most ``deadline_ms`` and on another thread, or on the caller's where None: a store in this machine's memory or files
-    needs no other. The user's side is as of that read, the works' side as of the last batch that was followed.
+    other processes may do the same: each event counts once, whoever folds it. ``known``: what another base's knows; it
+    begins there. ``view`` costs one read of the store, at most ``deadline_ms`` and on another thread, or on the
+    caller's where None: a store in this machine's memory or files needs no other. The user's side is as of that read,
+    the works' side as of the last batch that was followed.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class Live:
         return sum(map(len, waiting)), oldest
 
     def known(self) -> Known | None:
-        """For the same log and store beside another base, which then reads no entry of a work again; None: not begun."""
+        """For another base on this log and store, which then reads no entry of a work again; None: not begun."""
         with self._looking:
             return (self._since.lives, self._tail.cursor) if self.begun else None
 

@@ -68,3 +68,39 @@ def test_a_store_that_comes_back_empty_and_is_gone_again_while_it_is_filled_lose
     rebuilt = MemoryStore()
     catch_up(rebuilt, FOLDED, log)
     assert entries(store) == entries(rebuilt)
+
+
+def told(kind: str, number: int, work: int, **columns: object) -> Events:
+    return Events.of(kind, source=1, number=number, time_ms=START + number, item_id=work, **columns)
+
+
+@pytest.mark.parametrize("seen_by_the_store", [False, True])
+def test_a_live_that_begins_where_another_is_knows_what_that_one_knows_and_what_came_since(tmp_path, seen_by_the_store):
+    """Works are uploaded and deleted, before the first one's last look and after; then its heir reads no life anew."""
+    store, log = Failing(), tmp_path / "log"
+
+    def begun(store, known=None):
+        since = WorksSince(FOLDED.base, lambda column, text: -1, lambda columns, number: "")
+        return Live(store, FOLDED, log, since, lambda works, changed: None, None, known)
+
+    def lives(live):
+        works = live.view(-1)[0].works
+        return dict(live.known()[0].works), works.added.works.ids.tolist(), works.gone.tolist(), works.counters.tolist()
+
+    with EventLogWriter(log, HEAD) as writer:
+        first = begun(store)
+        assert first.known() is None
+        first.follow()
+        for event in (told("upload", 100, 901, creator_id=3), told("upload", 101, 902, creator_id=3), shown(0)):
+            writer.append(event, START + 200)
+        first.look() if not seen_by_the_store else first.follow()
+        for event in (told("delete", 102, 901), told("upload", 103, 903, creator_id=4), shown(10)):
+            writer.append(event, START + 200)
+        if seen_by_the_store:
+            catch_up(store, FOLDED, log)
+        heir = begun(store, first.known())
+        heir.follow()
+    afresh = begun(MemoryStore())
+    afresh.follow()
+    assert lives(heir) == lives(afresh)
+    assert lives(heir)[1:3] == ([902, 903], [901])

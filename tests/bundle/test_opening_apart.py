@@ -1,0 +1,43 @@
+"""A bundle that another process verifies is refused for the same reasons, in the same words."""
+
+import pytest
+from small_bundle import publish_small_bundle
+
+from karec.bundle import Bundle
+from karec.bundle.manifest import manifest_text
+from karec.bundle.replay_process import verify_in_child
+from karec.errors import BundleError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return publish_small_bundle(tmp_path / "small").path
+
+
+def flip(folder):
+    data = bytearray((folder / "index.karec").read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / "index.karec").write_bytes(data)
+
+
+def add(folder):
+    (folder / "stranger.txt").write_text("new")
+
+
+def test_what_is_whole_is_opened(folder):
+    assert Bundle.open(folder, apart=True).model_version == Bundle.open(folder, verify=False).model_version
+
+
+@pytest.mark.parametrize("damage", [flip, add])
+def test_what_is_damaged_is_refused_as_in_this_process(folder, damage):
+    damage(folder)
+    with pytest.raises(BundleError) as here:
+        Bundle.open(folder)
+    with pytest.raises(BundleError) as apart:
+        Bundle.open(folder, apart=True)
+    assert str(apart.value) == str(here.value)
+
+
+def test_the_child_verifies_by_the_manifest_that_its_parent_read(folder):
+    with pytest.raises(BundleError, match=r"manifest\.json has changed while the bundle was opened"):
+        verify_in_child(folder, manifest_text(folder) + b" ")
