@@ -14,10 +14,7 @@ USER = 1
 
 @pytest.fixture
 def lane():
-    return Lane(threads=2, wait_ms=100, most=10, **REFUSED)
-
-
-REFUSED = {"refused": lambda reason: None} if "refused" in Lane.__init__.__annotations__ else {}
+    return Lane(threads=2, wait_ms=100, most=10, refused=lambda reason: None)
 
 
 def test_a_request_that_finds_a_free_thread_is_let_in_however_long_others_took(lane):
