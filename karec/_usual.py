@@ -17,7 +17,7 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import log2
 
 QUANTILE = 0.9  # what a step usually takes: of ten times nine are below
@@ -137,11 +137,10 @@ class UsualTimes:
         found = {place: usual.quantiles() for place, usual in list(self._of.items())}
         return {place: of for place, of in found.items() if of}
 
-    def begin_from(self, other: UsualTimes, places: Iterable[str] | None = None) -> None:
-        """Know of each place what ``other`` knows of it; for times of which no request has come yet."""
+    def begin_from(self, other: UsualTimes) -> None:
+        """Know of each place what ``other`` knows of it; before the first ``add``."""
         for place, usual in list(other._of.items()):
-            if places is None or place in places:
-                self.of(place).begin_from(usual)
+            self.of(place).begin_from(usual)
 
 
 _all: weakref.WeakSet[UsualTimes] = weakref.WeakSet()

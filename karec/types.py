@@ -39,7 +39,8 @@ def _whole_number(name: str, value: Any) -> None:
 
 
 def _check_deadline(value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, Real):
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_number:
         raise ValueError(f"deadline_ms must be a number of milliseconds, or None for no deadline, got {value!r}")
     if not 0 < value <= MOST_DEADLINE_MS:
         raise ValueError(

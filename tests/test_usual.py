@@ -34,7 +34,9 @@ def test_the_quantile_is_at_most_a_bin_above_that_of_the_weighted_times(times):
     usual = usual_of(times)
     exact = weighted_quantile(times, QUANTILE)
     assert exact * (1 - 1e-9) <= usual.ms <= exact * WIDTH * (1 + 1e-9)
-    assert usual.quantiles()["p90"] == pytest.approx(usual.ms), "the bin that moves with each time is the one counted anew"
+    assert usual.quantiles()["p90"] == pytest.approx(usual.ms), (
+        "the bin that moves with each time is the one counted anew"
+    )
 
 
 def test_nothing_is_usual_before_the_first_time():

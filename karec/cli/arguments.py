@@ -422,7 +422,7 @@ def _add_load(names: Any) -> None:
     load.add_argument(
         "--find-peak",
         action="store_true",
-        help="from R in steps of 1.4 to the rate at which less than 95 %% of the feeds are good; each rate so long",
+        help="from R up in steps of 1.4 while goodput grows by 5 %%, or down until it falls; each rate so long",
     )
     load.add_argument("--out", type=Path, metavar="JSON", help="write all figures there")
 

@@ -73,6 +73,7 @@ class LiveCascade:
     State      Where the file has a table ``live``, what ``record`` is told is in the log, and in the next request.
                Another bundle begins from the same log and store. ``degraded`` says ``request.state`` where the store
                did not answer.
+    Deadlines  A new version begins with what its steps usually took in the one before.
     Fork       A child of ``os.fork`` makes a LiveCascade of its own.
     """
 
@@ -233,6 +234,8 @@ class LiveCascade:
             before = old.cascades.get(scene)
             if before is not None and before.exposure is not None and cascade.exposure is not None:
                 before.exposure.hand_over(cascade.exposure)
+            if before is not None:
+                cascade.usual.begin_from(before.usual)
         leaving = _Leaving.of(old)
         self._nearline, self._serving = nearline, new
         self._leaving = leaving

@@ -17,12 +17,16 @@ page = true                     # the page at /, and POST /v1/try; absent: on lo
 token = "file:tokens/serve"     # or "env:NAME"; a token a line; needed where others than this machine reach the port
 events_token = "env:EVENTS"     # of POST /v1/events alone; absent: token
 works_token = "env:WORKS"       # of POST /v1/works alone; absent: token
+spans = "http://localhost:4318/v1/traces"    # where spans are told, OTLP over HTTP; absent: none are; needs karec[otel]
+spans_share = 0.01              # of answers, beside the slow and the degraded
+spans_slow_ms = 200.0           # an answer that took so long is slow
 """
 
 from __future__ import annotations
 
 import ipaddress
 import math
+import re
 from dataclasses import dataclass
 
 SOURCES = ("file:", "env:")
@@ -39,8 +43,18 @@ BOUNDS = {  # key: least and most
     "events": (1, 100_000),
     "watch_seconds": (0.1, 86_400),
     "drain_seconds": (0.1, 3_600),
+    "spans_share": (0, 0.01),
+    "spans_slow_ms": (0.1, 3_600_000),
 }
-FIXED = ("host", "port", "workers", "drain_seconds")  # what only a new start changes
+FIXED = (
+    "host",
+    "port",
+    "workers",
+    "drain_seconds",
+    "spans",
+    "spans_share",
+    "spans_slow_ms",
+)  # what only a new start changes
 
 
 @dataclass(frozen=True)
@@ -63,6 +77,9 @@ class ServeSettings:
     token: str | None = None
     events_token: str | None = None
     works_token: str | None = None
+    spans: str | None = None
+    spans_share: float = 0.01
+    spans_slow_ms: float = 200.0
 
     def __post_init__(self) -> None:
         if not self.host or any(letter.isspace() for letter in self.host):
@@ -71,6 +88,8 @@ class ServeSettings:
             value = getattr(self, name)
             if not math.isfinite(value) or not least <= value <= most:
                 raise ValueError(f"{name} = {value:g}, expected {least:g} to {most:g}")
+        if self.spans is not None and not re.match(r"https?://[^/\s]+", self.spans):
+            raise ValueError(f"spans = {self.spans!r}, expected a URL, such as http://localhost:4318/v1/traces")
         for name in TOKENS:
             source = getattr(self, name)
             if source is not None and (not source.startswith(SOURCES) or source in SOURCES):

@@ -36,8 +36,9 @@ class Lane:
 
     def check(self, n: int = 1, deadline_ms: float | None = None) -> None:
         """ProblemError 503, with Retry-After, where ``n`` more would be too many or wait too long."""
-        ms = self.waiting_ms()
-        limit = self.wait_ms if deadline_ms is None else min(self.wait_ms, deadline_ms)
+        ms, limit = self.waiting_ms(), self.wait_ms
+        if deadline_ms is not None:  # it must run within it too
+            limit = min(limit, max(deadline_ms - self.usual_ms, 0.0))
         if self.inside and self.inside + n > self.most:
             why = "too many at once", f"{self.inside} requests run and wait, at most {self.most} do"
         elif ms > limit:

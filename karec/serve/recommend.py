@@ -39,19 +39,20 @@ async def recommend(call: Call) -> Response:
     begin = time.perf_counter()
     service: Service = call.app.state.service
     served = service.ready()
+    parent = call.headers.get("traceparent")
     body = await bodies.read(call, served.settings.body_kb << 10)
     if bodies.decoded(body, _WHICH).requests is msgspec.UNSET:
-        (found,) = await _answered(service, served, [bodies.decoded(body, _ASKED)], begin, "")
+        (found,) = await _answered(service, served, [bodies.decoded(body, _ASKED)], begin, "", parent)
         return Response(wire.encoded(found), media_type="application/json")
     asked = bodies.decoded(body, _BATCH).requests
     if not 1 <= len(asked) <= served.settings.batch:
         raise ProblemError(422, f"{len(asked)} requests, expected 1 to {served.settings.batch}", "requests")
-    answers = await _answered(service, served, asked, begin, "requests[{}].")
+    answers = await _answered(service, served, asked, begin, "requests[{}].", parent)
     return Response(wire.encoded(wire.Answers(answers)), media_type="application/json")
 
 
 async def _answered(
-    service: Service, served: Served, asked: Sequence[wire.Asked], begin: float, place: str
+    service: Service, served: Served, asked: Sequence[wire.Asked], begin: float, place: str, traceparent: str | None
 ) -> list[wire.Answer]:
     requests = [request_of(served, each, place.format(i)) for i, each in enumerate(asked)]
     deadline_ms = min((each.deadline_ms for each in asked if each.deadline_ms is not None), default=None)
@@ -67,7 +68,7 @@ async def _answered(
     loop = asyncio.get_running_loop()
     for feed, answer in done:
         service.feeds.took(answer.ms)
-        loop.call_soon(served.metrics.answered, feed, answer.ms)  # after the answer is written
+        loop.call_soon(service.answered, feed, answer.ms, traceparent)  # after the answer is written
     return [answer for _, answer in done]
 
 

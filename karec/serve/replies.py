@@ -6,7 +6,16 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-ROUTES = ("/v1/recommend", "/v1/events", "/v1/works", "/v1/status", "/healthz", "/readyz", "/version")
+ROUTES: tuple[str, ...] = (
+    "/v1/recommend",
+    "/v1/try",
+    "/v1/events",
+    "/v1/works",
+    "/v1/status",
+    "/healthz",
+    "/readyz",
+    "/version",
+)
 ROUTES += ("/metrics", "/openapi.json", "/docs", "/")
 BELOW = {"/v1/users/": "/v1/users/ID", "/v1/works/": "/v1/works/ID", "/page/": "/page/"}
 OTHER = "other"

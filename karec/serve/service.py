@@ -21,7 +21,9 @@ from karec.serve.board import READY, Board
 from karec.serve.first_requests import first_requests
 from karec.serve.metrics import Metrics
 from karec.serve.problems import ProblemError
+from karec.serve.spans import Spans
 from karec.serve.threads import Threads
+from karec.types import Recommendation
 
 HOME = "home"
 ASIDE = 2  # threads for events, works and what is known of one user or work
@@ -73,6 +75,7 @@ class Service:
         self.tokens = Tokens.read(self.settings, path.parent, insecure)
         threads = config.threads or threads_of(self.settings.workers)
         self.metrics = Metrics(folder, worker)
+        self.spans = None if self.settings.spans is None else Spans(self.settings)
         self.feeds = Lane(threads, self.settings.wait_ms, self.settings.requests_at_once, self.metrics.refused)
         self.aside = Lane(ASIDE, ASIDE_WAIT_MS, ASIDE_MOST, self.metrics.refused)
         self.feed_threads = Threads(threads, "karec-feed")
@@ -91,6 +94,12 @@ class Service:
         self.metrics.begin(live)
         self._watcher = Watcher(self, self.path, self.settings.watch_seconds)
         self.board.enter(self.worker, READY, os.getpid())
+
+    def answered(self, feed: Recommendation, ms: float, traceparent: str | None) -> None:
+        """After the answer: it is counted, and its spans are told where it is one of those. On the event loop."""
+        self.metrics.answered(feed, ms)
+        if self.spans is not None:
+            self.spans.answered(feed, ms, traceparent)
 
     def ready(self) -> Served:
         """ProblemError 503 while this worker starts or ends."""
@@ -132,6 +141,8 @@ class Service:
         self.feed_threads.close()
         self.aside_threads.close()
         self.metrics.close()
+        if self.spans is not None:
+            self.spans.close()
         if self.served is not None:
             for counts in self.served.live.close():
                 _log.info("%s", counts)

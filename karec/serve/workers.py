@@ -2,7 +2,8 @@
 
 Memory    The parent imports what workers need, opens and verifies the bundle, and has no thread: workers share its
           pages. It lets a bundle go when ``current`` names another one.
-Deaths    A worker that was ready is replaced at once; one that died before after 1, 2, 4 … 64 seconds.
+Deaths    A worker that was ready is replaced at once; one that died before after 1, 2, 4 … 64 seconds, or when
+          ``karec.toml`` or ``current`` change.
 Signals   SIGTERM and SIGINT end the workers, each after its last answer; SIGHUP makes each reload.
 The end   Status 0: every worker ended well. A worker that outlives ``drain_seconds`` is killed: status 1.
           A parent that is killed takes its workers along: each ends as by SIGTERM.
@@ -13,6 +14,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -24,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from karec.bundle import Bundle, identity_of
+from karec.config.live_version import named_by
 from karec.config.scenes import Config
 from karec.config.serve_settings import ServeSettings
 from karec.errors import ConfigError, KarecError
@@ -62,6 +65,7 @@ class Workers:
         self._socket = _bound(self.settings)
         self._bundle: Bundle | None = preloaded(config)
         self._board = Board(self.settings.workers)
+        self._named = named_by(path)
         self._places = [Place() for _ in range(self.settings.workers)]
         self._ever_ready = False
         self._alive, self._held = os.pipe()
@@ -77,6 +81,8 @@ class Workers:
             return self._run(folder)
 
     def _run(self, folder: Path) -> int:
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each connection is a file
         self._socket.listen(BACKLOG)
         gc.collect()
         gc.freeze()  # workers' collections write no page of what is there already
@@ -93,7 +99,7 @@ class Workers:
                     return self._end(0)
                 elif self._reaped() == worker.NOT_LOADED and not self._ever_ready:
                     return self._end(worker.NOT_LOADED)
-                self._let_go()
+                self._look()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -157,23 +163,26 @@ class Workers:
                     os.kill(place.pid, number)
 
     def _renew(self) -> None:
-        """Opens the bundle that is current now, where it was let go. A worker says why, where it cannot be."""
+        """Opens the bundle that is current now, where another one was let go."""
         if self._bundle is None:
-            with suppress(KarecError, OSError):
+            with suppress(KarecError, OSError):  # the worker says why
                 self._bundle = preloaded(Config.read(self._path))
                 gc.collect()
                 gc.freeze()
 
-    def _let_go(self) -> None:
-        """A bundle that is not ``current`` any more may be removed; the next fork opens the new one."""
-        if self._bundle is None:
+    def _look(self) -> None:
+        """A bundle that is not ``current`` any more may be removed; the next fork opens the new one. Where file or
+        bundle are others than before, workers that could not begin with those try these.
+        """
+        named = named_by(self._path)
+        if named == self._named:
             return
-        try:
-            config = Config.read(self._path)
-            if identity_of(config.bundle) != identity_of(self._bundle.path):
+        self._named, now = named, time.monotonic()
+        for place in self._places:
+            place.failed, place.next_s = 0, min(place.next_s, now)
+        with suppress(KarecError, OSError):  # what serves serves on
+            if self._bundle and identity_of(Config.read(self._path).bundle) != identity_of(self._bundle.path):
                 self._bundle = None
-        except (KarecError, OSError):
-            pass  # what serves serves on
 
     def _end(self, status: int) -> int:
         """Ends the workers; those that do not end in time are killed."""

@@ -197,3 +197,35 @@ def test_a_scene_without_recall_is_refused(write_config):
     text = text.replace('[{ use = "popular", quota = 8 }]', "[]")
     with pytest.raises(ConfigError, match=r"scenes\.home\.recall: a scene needs at least one recall channel$"):
         load_cascade(write_config(text), "home")
+
+
+TOP = '{ use = "top_k", k = 5 }'
+
+
+@pytest.mark.parametrize(
+    ("prerank", "message"),
+    [
+        ('{ use = "not_shown", substitute = "nothing" }', r"filter 'not_shown' takes no substitute"),
+        (f"{ROWS}, {PRODUCT[:-2]}, substitute = {TOP} }}", r"'inner_product' takes no substitute: it keeps a rule"),
+        ('{ use = "random", substitute = "popular" }', r"substitute = 'popular', expected the table of another scorer"),
+        ('{ use = "random", substitute = { use = "top_k" } }', r"'top_k' is a selector, a Scorer belongs here"),
+        ('{ use = "random", substitute = { use = "rondom" } }', r"no step 'rondom' \(did you mean 'random'\?\)"),
+        ('{ use = "random", substitute = { use = "random", substitute = "nothing" } }', "a substitute of its own"),
+        ('{ use = "top_k", k = 5, substitute = "nothing" }', r"a selector cannot be left out"),
+        ('{ use = "top_k", k = 5, substitute = { use = "top_k", k = 4 } }', r"top_k keeps 4 works; without it"),
+        (
+            '{ use = "index_rows", substitute = "nothing" }, { use = "has_embedding" }',
+            r"the step has_embedding needs rows, which is missing when index_rows takes its substitute",
+        ),
+        ('{ use = "random", substitute = 5 }', r"substitute = 5, expected the table of another scorer"),
+    ],
+)
+def test_a_substitute_that_cannot_stand_where_it_is_is_refused(build, prerank, message):
+    with pytest.raises(ConfigError, match=message):
+        build(prerank, f"[{of(GivesVector)}]")
+
+
+def test_a_substitute_has_the_step_s_k_and_its_own_place_in_the_chain(build):
+    cascade = build(f'{ROWS}, {{ use = "top_k", k = 5, substitute = {{ use = "top_k", name = "plain" }} }}')
+    substitute = cascade.stages[0].steps[-1].substitute
+    assert (substitute.name, substitute.k) == ("plain", 5)

@@ -49,7 +49,7 @@ def test_the_token_of_the_environment_is_sent_and_not_printed(service, tmp_path,
 
 
 def test_find_peak_shows_each_rate_and_the_peak(service, tmp_path, capsys):
-    """The service refuses all it is asked after the first hundred: the rates go up, then down between two."""
+    """The service refuses all that it is asked after the first hundred."""
     answers = [good(answered)] * 100
     service.answer(*answers, (503, {"retry-after": "1"}, {}))
     out = tmp_path / "peak.json"

@@ -95,11 +95,15 @@ def test_the_asynchronous_client_asks_many_at_once(service):
 def test_a_worker_that_is_killed_is_seen_by_no_caller(config):
     """Its connection breaks; the call is made again, on the other worker or the new one."""
     with RunningService(config, "--workers", "2") as running, Client(running.url, timeout=60, retries=20) as client:
+
+        def both_ready():
+            return [each["state"] for each in running.workers()] == ["ready"] * 2
+
         for user in range(1, 3):
-            for _ in range(4):
-                client.recommend(user, k=3)
+            running.until(both_ready)
             os.kill(client.status()["worker"], signal.SIGKILL)
             assert len(client.recommend(user, k=3).items) == 3
+        running.until(both_ready)
 
 
 def test_a_token_opens_what_is_closed(config, tmp_path):

@@ -9,9 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from live_bundle import live_config
 from running_service import RunningService
+from small_bundle import write_next_run
 
+from karec._files import write_text_aside
+from karec.bundle import Bundle
 from karec.cli import main
 from karec.platform.event_log.reader import read_events
+from karec.refresh.publish import publish_bundle
 
 USER = 1
 
@@ -27,6 +31,7 @@ def config(tmp_path_factory):
 @pytest.fixture
 def running(config):
     with RunningService(config, "--workers", "2") as service:
+        service.until(lambda: all(each["state"] == "ready" for each in service.workers()))
         yield service
 
 
@@ -63,7 +68,9 @@ def test_requests_that_run_when_the_service_is_ended_are_answered(config):
         assert service.process.wait(60) == 0, service.told()
 
 
-def test_another_version_comes_into_service_while_requests_run(running, config):
+def test_another_bundle_and_another_file_come_into_service_while_requests_run(running, config):
+    bundle = Bundle.open(config.parent / "bundles", verify=False)
+    run = write_next_run(bundle, config.parent / "run-2")
     ended = threading.Event()
 
     def ask_on():
@@ -77,26 +84,35 @@ def test_another_version_comes_into_service_while_requests_run(running, config):
         asking = [pool.submit(ask_on) for _ in range(2)]
         try:
             for at in range(2):
-                config.write_text(text + f"# {at}\n")
-                if at:
-                    running.signal(signal.SIGHUP)  # the first one the workers find by themselves
+                if at == 0:  # the workers find it by themselves
+                    publish_bundle(run, bundle.snapshot, config.parent / "bundles")
+                else:
+                    write_text_aside(config, text + f"# {at}\n")
+                    running.signal(signal.SIGHUP)
                 running.until(lambda at=at: all(each["reloads"] > at for each in running.workers()))
         finally:
             ended.set()
         assert [each.result() for each in asking] == [{200}, {200}]
+    assert running.ask(USER)["versions"]["model"] == 2
 
 
 def test_a_file_that_is_broken_is_told_and_what_served_serves_on(running, config):
     text = config.read_text()
-    config.write_text(text.replace('use = "popular"', 'use = "populer"'))
+    write_text_aside(config, text.replace('use = "popular"', 'use = "populer"'))
     running.signal(signal.SIGHUP)
     running.until(lambda: all(each["refused"] for each in running.workers()))
     assert "popular" in running.workers()[0]["why"] and "populer" in running.told()
     assert len(running.ask(USER)["items"]) == 10
-    config.write_text(text.replace("[serve]", "[serve]\nk = 4"))
+    (killed, *_) = [each["pid"] for each in running.workers()]
+    os.kill(killed, signal.SIGKILL)  # another one cannot begin with the broken file, and does with the next
+    running.until(lambda: "cannot serve" in running.told())
+    assert len(running.ask(USER)["items"]) == 10
+    write_text_aside(config, text.replace("[serve]", "[serve]\nk = 4"))
     running.signal(signal.SIGHUP)
+    running.until(lambda: all(each["state"] == "ready" for each in running.workers()))
+    assert killed not in [each["pid"] for each in running.workers()]
     running.until(lambda: running.post("/v1/recommend", {"user": USER, "k": 5}).status_code == 422)
-    config.write_text(text)
+    write_text_aside(config, text)
 
 
 @pytest.mark.parametrize(

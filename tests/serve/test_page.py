@@ -125,6 +125,8 @@ def test_the_page_loads_nothing_but_itself_and_allows_no_other_script(look, serv
     looked.page.on("request", lambda request: asked.append(request.url))
     looked.see("try")
     assert all(url.startswith(service.url) for url in asked)
+    told = set(re.findall(r'"(/page/[^"]+)"', service.client.get("/").text))  # none is found out about by another
+    assert {url.removeprefix(service.url) for url in asked if "/page/" in url} <= told
     policy = service.client.get("/").headers["content-security-policy"]
     assert "default-src 'none'" in policy and "unsafe" not in policy
     inline = "const script = document.createElement('script'); script.textContent = 'window.owned = 1';"

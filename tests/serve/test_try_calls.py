@@ -2,6 +2,8 @@
 
 import pytest
 
+from karec.config.serve_settings import ServeSettings
+
 NOBODY = 987_654_321
 
 
@@ -52,3 +54,19 @@ def test_a_wrong_field_is_named(service, fields, where):
     answer = service.post("/v1/try", fields)
     assert answer.status_code == 422 and answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["field"] == where
+
+
+@pytest.mark.parametrize(
+    ("settings", "shows"),
+    [
+        ({}, True),
+        ({"page": False}, False),
+        ({"host": "::1"}, True),
+        ({"host": "0.0.0.0"}, False),  # told --insecure
+        ({"host": "0.0.0.0", "page": True}, True),
+        ({"host": "0.0.0.0", "token": "env:TOKEN"}, True),
+        ({"host": "0.0.0.0", "token": "env:TOKEN", "page": False}, False),
+    ],
+)
+def test_the_page_is_on_where_nobody_else_comes_in_or_it_is_told(settings, shows):
+    assert ServeSettings(**settings).shows_page is shows

@@ -108,9 +108,9 @@ class Counted:
                 stage[1] = n_out
                 stage[2] += failed
                 stage[3] += step.ms
-        for name, (n_in, n_out, failed, ms) in stages.items():
+        for name, (came, left, failures, ms) in stages.items():
             rows.append(self._row((seen.scene, name, "", "")))
-            values.append((n_in, n_out, failed, ms))
+            values.append((came, left, failures, ms))
 
     def _row(self, key: Key) -> int:
         row = self._rows.get(key)

@@ -150,6 +150,7 @@ class Metrics:
         if self._standing is not None and now_s >= self._read_due_s:
             self._read_due_s = now_s + READ_S
             self._readings = self._standing.readings(self._counted) | self._standing.library(now_s)
+            self._readings["karec_worker_start_seconds"] = {(self._worker,): self._begun_s}
 
     def _end_minute(self) -> None:
         """What this worker exposed in its minute is told to all."""

@@ -186,13 +186,13 @@ def measures_of(exposures: Exposures, creators: Array | None, types: list[str]) 
 
 
 def _with_history(told: Mapping[str, Any], minute: int, measured: Mapping[str, Any]) -> dict[str, Any]:
-    """A point of each window's curve a tenth of the window, the newest last."""
+    """A point of each window's curve a tenth of the window; the last is of now."""
     history = {}
     for window, length in MINUTES.items():
         points = [point for point in told.get("history", {}).get(window, []) if point["minute"] < minute]
-        if not points or minute // (length // 10) > points[-1]["minute"] // (length // 10):
-            points.append({"minute": minute, **measured[window]})
-        history[window] = points[-POINTS:]
+        if points and minute // (length // 10) == points[-1]["minute"] // (length // 10):
+            points.pop()
+        history[window] = [*points, {"minute": minute, **measured[window]}][-POINTS:]
     return {"minute": minute, "windows": measured, "history": history}
 
 

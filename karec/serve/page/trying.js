@@ -58,7 +58,7 @@ function draw(left, right) {
   at("right-note").textContent = noteOf(right.feed);
   at("told").className = "told";
   at("told").textContent = [
-    `${left.feed.items.length} works for ${at("user").value.trim()}`,
+    `${left.feed.items.length} ${scene().works ? "works" : "items"} for ${at("user").value.trim()}`,
     left.feed.cold_start ? "nobody knows this user" : null,
     `${n("new")} new, ${n("moved")} moved, ${n("same")} the same`,
     ...(left.feed.short ? [left.feed.short] : []),

@@ -1,0 +1,79 @@
+"""Spans are told of a share of answers, of slow and of degraded ones, as OpenTelemetry has them."""
+
+import sys
+from dataclasses import replace
+
+import pytest
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from karec.config.serve_settings import ServeSettings
+from karec.errors import MissingExtra
+from karec.serve.spans import NOTABLE_A_SECOND, Spans, parent_of
+from karec.trace import StepTrace, Trace
+from karec.types import Candidates, Recommendation, Request
+
+URL = "http://localhost:4318/v1/traces"
+STEPS = (StepTrace("recall", "merge", "merger", 9, 6, 2.0), StepTrace("rank", "top_k", "selector", 6, 3, 4.0))
+ANSWER = Recommendation(Request(1, request_id="r1"), Candidates.empty(), Trace(STEPS))
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.fixture
+def told():
+    exporter = InMemorySpanExporter()
+
+    def spans(**options):
+        return Spans(ServeSettings(spans=URL, **options), SimpleSpanProcessor(exporter))
+
+    return spans, exporter
+
+
+def test_a_slow_answer_has_a_span_with_its_steps_in_order_within(told):
+    spans, exporter = told
+    assert spans(spans_share=0.0, spans_slow_ms=10.0).answered(ANSWER, 10.0, PARENT)
+    *steps, root = exporter.get_finished_spans()
+    assert [span.name for span in steps] == ["recall.merge", "rank.top_k"] and root.name == "karec.recommend"
+    assert (
+        f"{root.context.trace_id:032x}" == PARENT.split("-")[1]
+        and f"{root.parent.span_id:016x}" == PARENT.split("-")[2]
+    )
+    assert all(span.parent.span_id == root.context.span_id for span in steps)
+    assert [span.end_time - span.start_time for span in (*steps, root)] == [2_000_000, 4_000_000, 10_000_000]
+    assert steps[0].end_time == steps[1].start_time and steps[1].end_time == root.end_time
+    assert steps[1].attributes["karec.works_out"] == 3 and root.attributes["karec.request_id"] == "r1"
+
+
+def test_of_the_others_at_most_one_in_a_hundred_is_told_whatever_a_caller_wants(told):
+    spans, exporter = told
+    of = spans()
+    ids = (f"{n:016x}{n * 2**64 // 10_000:016x}" for n in range(10_000))  # spread evenly
+    assert sum(of.answered(ANSWER, 1.0, f"00-{trace}-{1:016x}-01") for trace in ids) == 100
+    assert len(exporter.get_finished_spans()) == 300
+    assert not any(spans(spans_share=0.0).answered(ANSWER, 1.0) for _ in range(100))
+
+
+def test_degraded_answers_are_told_but_a_flood_of_them_is_not(told):
+    spans, _ = told
+    degraded = replace(ANSWER, degraded=("rank.top_k",))
+    of = spans(spans_share=0.0)
+    assert of.answered(degraded, 1.0)
+    n = sum(of.answered(degraded, 1.0) for _ in range(2_000))
+    assert n < 500 and NOTABLE_A_SECOND == 10
+
+
+@pytest.mark.parametrize("given", [None, "", "00-x", PARENT.upper(), "ff" + PARENT[2:], f"00-{'0' * 32}-{'1' * 16}-01"])
+def test_a_broken_parent_is_passed_over(given):
+    assert parent_of(given) is None and parent_of(PARENT) is not None
+
+
+@pytest.mark.parametrize("wrong", [{"spans": "localhost"}, {"spans_share": 0.5}, {"spans_slow_ms": float("nan")}])
+def test_settings_that_cannot_be_are_refused_by_name(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        ServeSettings(**wrong)
+
+
+def test_without_the_package_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
+    with pytest.raises(MissingExtra, match=r"karec\[otel\]"):
+        Spans(ServeSettings(spans=URL))
