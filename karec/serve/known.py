@@ -64,7 +64,7 @@ def _user(served: Served, text: str, scene: str | None) -> dict[str, Any]:
         view, behind = cascade.live.view(number)
         if view.user is not None:
             lists |= {key: each.values for key, each in view.user.lists.items()}
-            columns |= {f"count_{key}": n for key, n in zip(view.names, view.user.counters, strict=True)}
+            columns |= dict(zip(view.names, view.user.counters, strict=True))
     return {
         "user": name,
         "known": row >= 0 or any(len(each) for each in lists.values()),

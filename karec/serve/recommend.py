@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import fields, replace
-from typing import Any
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -23,7 +22,6 @@ from karec.serve.reasons import reasons
 from karec.serve.service import Served, Service
 from karec.types import EMPTY, Recommendation, Request
 
-DEADLINES = "deadline_ms" in {field.name for field in fields(Request)}
 _ASKED = msgspec.json.Decoder(wire.Asked)
 _BATCH = msgspec.json.Decoder(wire.Batch)
 
@@ -113,9 +111,7 @@ def _run(
         left_ms = asked.deadline_ms - (start - begin) * 1e3
         if left_ms <= 0:
             raise ProblemError(503, "the deadline passed while the request waited for a thread", retry_after=1)
-        if DEADLINES:
-            left: dict[str, Any] = {"deadline_ms": left_ms}
-            request = replace(request, **left)
+        request = replace(request, deadline_ms=left_ms)
     cascade = _cascade(served, request.scene, place)  # a reload may have taken the scene meanwhile
     check_ids(cascade, request, place)
     begun = time.perf_counter()

@@ -102,9 +102,9 @@ class Service:
             self.spans.answered(feed, ms, traceparent)
 
     def ready(self) -> Served:
-        """ProblemError 503 while this worker starts or ends."""
-        if self.served is None or self.draining:
-            raise ProblemError(503, f"the service {'ends' if self.draining else 'starts'}", retry_after=1)
+        """ProblemError 503 while this worker starts. One that ends answers what still comes."""
+        if self.served is None:
+            raise ProblemError(503, "the service starts", retry_after=1)
         return self.served
 
     def reload(self) -> bool:

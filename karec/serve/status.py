@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 import karec
 from karec.serve import wire
+from karec.serve.problems import ProblemError
 from karec.serve.service import Served, Service
 from karec.stage import Step
 
@@ -25,6 +26,8 @@ async def health(call: Request) -> Response:
 async def ready(call: Request) -> Response:
     service: Service = call.app.state.service
     service.ready()
+    if service.draining:
+        raise ProblemError(503, "the service ends", retry_after=1)
     return _json({"status": "ready"})
 
 

@@ -69,6 +69,7 @@ class Workers:
         self._places = [Place() for _ in range(self.settings.workers)]
         self._ever_ready = False
         self._alive, self._held = os.pipe()
+        self._socket.listen(BACKLOG)  # now that nothing can be wrong: who comes waits for a worker
 
     @property
     def address(self) -> str:
@@ -83,7 +84,6 @@ class Workers:
     def _run(self, folder: Path) -> int:
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each connection is a file
-        self._socket.listen(BACKLOG)
         gc.collect()
         gc.freeze()  # workers' collections write no page of what is there already
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)

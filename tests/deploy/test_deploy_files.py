@@ -75,6 +75,7 @@ def test_names_in_compose_lead_somewhere():
     for service in SERVICES.values():
         assert set(service.get("depends_on", [])) <= set(SERVICES)
         assert set(service.get("secrets", [])) <= set(COMPOSE["secrets"])
+        assert {each["source"] for each in service.get("configs", [])} <= set(COMPOSE["configs"])
         for volume in service.get("volumes", []):
             source = volume.partition(":")[0]
             if source.startswith("./"):
@@ -83,6 +84,8 @@ def test_names_in_compose_lead_somewhere():
                 assert source in COMPOSE["volumes"]
     secret = PROMETHEUS["scrape_configs"][0]["authorization"]["credentials_file"]
     assert secret.removeprefix("/run/secrets/") in SERVICES["prometheus"]["secrets"]
+    for config in COMPOSE["configs"].values():
+        assert yaml.safe_load(config["content"])["apiVersion"] == 1
 
 
 def test_karec_has_a_read_only_root_and_no_capability():

@@ -53,6 +53,8 @@ def test_what_is_told_is_in_the_next_request_of_every_worker(service, snapshot):
     shown = {"kind": "exposure", "user": USER, "work": NEW, "labels": ["click"], "id": str(uuid.uuid4())}
     assert service.post("/v1/events", {"events": [shown]}).json()["events"] == 1
     service.until(lambda: NEW in service.client.get(f"/v1/users/{USER}").json()["lists"]["history"]["newest"])
+    columns = service.client.get(f"/v1/users/{USER}").json()["columns"]
+    assert columns["count_like"] >= 1 and not [name for name in columns if name.startswith("count_count")]
     told = service.post("/v1/works", {"works": [{"kind": "block", "work": NEW}]}).json()
     assert told["events"] == 1
     service.until(lambda: service.client.get(f"/v1/works/{NEW}").json()["blocked"])

@@ -1,7 +1,9 @@
 """Workers that die, signals, and another version while requests run."""
 
+import json
 import os
 import signal
+import socket
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -51,21 +53,23 @@ def test_a_worker_that_is_killed_is_replaced_and_what_it_had_taken_in_is_in_the_
     assert {each.int for each in told} <= ids
 
 
-def test_requests_that_run_when_the_service_is_ended_are_answered(config):
-    with RunningService(config, "--workers", "2") as service, ThreadPoolExecutor(8) as pool:
-        begun = threading.Barrier(9)
-
-        def ask(user):
-            begun.wait()
-            return service.post("/v1/recommend", {"requests": [{"user": user, "k": 50}] * 64}).status_code
-
-        asked = [pool.submit(ask, user) for user in range(8)]
-        begun.wait()
-        service.until(lambda: service.client.get("/v1/status").json()["admission"]["recommend"]["inside"])
-        service.signal(signal.SIGTERM)
-        statuses = [each.result() for each in asked]
-        assert {*statuses} <= {200, 503} and statuses.count(200) >= 1
-        assert service.process.wait(60) == 0, service.told()
+def test_requests_that_came_before_the_service_is_ended_are_answered(running):
+    host, _, port = running.url.removeprefix("http://").rpartition(":")
+    body = json.dumps({"requests": [{"user": USER, "k": 50}] * 20}).encode()
+    head = b"POST /v1/recommend HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+    opened = [socket.create_connection((host, int(port)), timeout=60) for _ in range(8)]
+    for each in opened:
+        each.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        found = each.recv(1 << 16)
+        while not found.endswith(b"}"):  # a worker has the connection
+            found += each.recv(1 << 16)
+    for each in opened:
+        each.sendall(b"%scontent-length: %d\r\n\r\n%s" % (head, len(body), body))
+    running.signal(signal.SIGTERM)
+    for each in opened:
+        with each, each.makefile("rb") as answer:
+            assert answer.read().startswith(b"HTTP/1.1 200")
+    assert running.process.wait(60) == 0, running.told()
 
 
 def test_another_bundle_and_another_file_come_into_service_while_requests_run(running, config):

@@ -2,7 +2,7 @@
 
 import { at, replaced, svg, table } from "./elements.js";
 import { put, rowsChart } from "./charts.js";
-import { count, ms, share } from "./numbers.js";
+import { count, ms, NONE, share } from "./numbers.js";
 import { logarithmic, powers, short } from "./scales.js";
 
 export const stagesOf = (scene) => (scene.stages ?? []).filter((stage) => stage.p50 !== null && stage.p50 !== undefined);
@@ -30,14 +30,16 @@ export function funnel(scene) {
   put(at("funnel"), chart, columns, stages, "Works into and out of each stage");
 }
 
+const BEFORE = ["state", "request_hydrator"]; // roles that see no works
+
 export function steps(scene) {
   const rows = stagesOf(scene).flatMap((stage) => (stage.steps ?? []).map((step) => ({ stage: stage.stage, ...step })));
   if (!rows.length) return replaced("steps", "Nothing was asked of late.");
   const columns = [
     { title: "step", of: (row) => `${row.stage}.${row.step}` },
     { title: "role", of: (row) => row.role.replace("_", " ") },
-    { title: "in", of: (row) => count(row.n_in), n: true },
-    { title: "out", of: (row) => count(row.n_out), n: true },
+    { title: "in", of: (row) => (BEFORE.includes(row.role) || row.role === "source" ? NONE : count(row.n_in)), n: true },
+    { title: "out", of: (row) => (BEFORE.includes(row.role) ? NONE : count(row.n_out)), n: true },
     { title: "p50 ms", of: (row) => ms(row.p50), n: true },
     { title: "p99 ms", of: (row) => ms(row.p99), n: true },
     { title: "failed", of: (row) => share(row.failed, 2), n: true },

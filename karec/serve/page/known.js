@@ -4,7 +4,7 @@ import { call } from "./call.js";
 import { at, html, pairs } from "./elements.js";
 import { count, NONE } from "./numbers.js";
 
-const readable = (name) => name.replaceAll("_", " ");
+const readable = (name) => name.replace(/_ms$/, "").replaceAll("_", " ");
 
 function valueOf(name, value) {
   if (value === null || value === undefined || value === "") return NONE;

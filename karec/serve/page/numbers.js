@@ -4,7 +4,7 @@ export const NONE = "–";
 
 export function count(value) {
   if (value === null || value === undefined) return NONE;
-  const digits = Math.abs(value) >= 100 || Number.isInteger(value) ? 0 : 1;
+  const digits = Math.abs(value) >= 100 || Math.abs(value - Math.round(value)) < 0.05 ? 0 : 1;
   return value.toLocaleString("en", { maximumFractionDigits: digits, minimumFractionDigits: digits });
 }
 

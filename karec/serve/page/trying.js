@@ -4,7 +4,7 @@ import { call } from "./call.js";
 import { at, html, options, table } from "./elements.js";
 import { cards, marks } from "./feed.js";
 import { show } from "./known.js";
-import { count, ms } from "./numbers.js";
+import { count, ms, NONE } from "./numbers.js";
 import { asked, knobs, slides } from "./variants.js";
 
 const WAIT_MS = 150; // after the last change
@@ -72,8 +72,8 @@ const noteOf = (feed) => `${ms(feed.ms)} ms`;
 function trace(feed) {
   const columns = [
     { title: "step", of: (row) => `${row.stage}.${row.step}` },
-    { title: "in", of: (row) => count(row.n_in), n: true },
-    { title: "out", of: (row) => (row.n_out < 0 ? "–" : count(row.n_out)), n: true },
+    { title: "in", of: (row) => (row.n_out < 0 || row.role === "source" ? NONE : count(row.n_in)), n: true },
+    { title: "out", of: (row) => (row.n_out < 0 ? NONE : count(row.n_out)), n: true },
     { title: "ms", of: (row) => ms(row.ms), n: true },
     { title: "notes", of: (row) => notesOf(row) },
   ];
@@ -83,7 +83,7 @@ function trace(feed) {
 
 const notesOf = ({ notes, failure, why, n_removed }) => [
   failure, n_removed > 0 && why ? why : null,
-  ...Object.entries(notes ?? {}).filter(([key]) => key !== "explanation").map(([key, value]) => `${key} ${value}`),
+  ...Object.entries(notes ?? {}).filter(([key]) => key !== "explanation").map(([key, value]) => `${key} ${Number.isInteger(value) || typeof value !== "number" ? value : value.toPrecision(4)}`),
 ].filter(Boolean).join("; ");
 
 const soon = () => { clearTimeout(timer); timer = setTimeout(run, WAIT_MS); };
