@@ -1,4 +1,4 @@
-"""What stands in when a request has no time, as karec.toml declares it: checked, shown, inherited, left out of exports."""
+"""Substitutes as karec.toml declares them: checked, shown, inherited, left out of exports."""
 
 import re
 
@@ -50,7 +50,7 @@ STAGE = 'substitute = [{ use = "top_k" }]\nsteps = [{ use = "random" }, { use = 
             "'not_shown' keeps a rule of the feed",
         ),
         (
-            'substitute = [{ use = "has_embedding" }, { use = "nt_shown" }, { use = "top_k" }]\nsteps = [{ use = "top_k" }]',
+            'substitute = [{ use = "nt_shown" }, { use = "top_k" }]\nsteps = [{ use = "top_k" }]',
             r"no step 'nt_shown' \(did you mean 'not_shown'\?\)",
         ),
     ],

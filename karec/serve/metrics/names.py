@@ -36,7 +36,7 @@ def _by_name(*metrics: Metric) -> dict[str, Metric]:
 
 STEP_LABELS = ("scene", "stage", "step", "role")
 STEPS = _by_name(
-    Metric("karec_step_calls", STEP_LABELS, "Calls of a step; of one that gave way for lack of time its substitute is called."),
+    Metric("karec_step_calls", STEP_LABELS, "Calls of a step; where it gave way for lack of time, of its substitute."),
     Metric("karec_step_works_in", STEP_LABELS, "Works that came into a step."),
     Metric("karec_step_works_out", STEP_LABELS, "Works that a step left."),
     Metric("karec_step_failures", STEP_LABELS, "Calls of a step that failed, and were passed over or substituted."),
