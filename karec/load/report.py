@@ -62,6 +62,7 @@ def report(plan: Plan, records: Records, slack_ms: float) -> dict[str, Any]:
         "refused_latency_ms": {"from_moment": quantiles(from_moment[refused]), "service": quantiles(service[refused])},
         "statuses": {_named(code): n for code, n in sorted(Counter(status.tolist()).items(), reverse=True)},
         "degraded": dict(records.degraded.most_common()),
+        "events_taken": records.taken,
         "events_refused": dict(records.refused.most_common()),
         "generator": {
             "late_ms": quantiles(late),

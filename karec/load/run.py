@@ -127,6 +127,7 @@ class _Run:
             else:
                 self._records.degraded.update(told.degraded)
                 self._records.refused.update(told.refused)
+                self._records.taken += told.events
         self._finish(number, status)
 
     def _lost(self, number: int) -> None:

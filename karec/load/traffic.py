@@ -43,6 +43,7 @@ class Told(Struct):
     degraded: list[str] = []
     items: list[_Shown] = []
     refused: dict[str, int] = {}
+    events: int = 0
 
 
 class _Shown(Struct):

@@ -124,7 +124,7 @@ def test_reports_are_the_exposures_of_feeds_each_told_once(service):
     feeds = [asked for asked in service.asked if asked.path == RECOMMEND]
     reports = [asked.json["events"] for asked in service.asked if asked.path == EVENTS]
     assert 0.2 < len(reports) / len(service.asked) < 0.5 and sum(records.event) == len(reports)
-    assert records.refused == {"no work": len(reports)}
+    assert records.refused == {"no work": len(reports)} and records.taken == sum(map(len, reports))
     answers = Counter(asked.json["user"] for asked in feeds)
     for rows in reports:
         (user,) = {row["user"] for row in rows}
