@@ -73,6 +73,10 @@ class Standing:
             self._library_due_s = now_s + max((time.monotonic() - begin) / LIBRARY_SHARE, 30.0)
         return self._library
 
+    def scenes_of_works(self) -> frozenset[str]:
+        """Scenes that recommend works: the others' items have ids of their own, which may be those of works."""
+        return frozenset(scene for scene, each in self._live.cascades.items() if isinstance(each.bundle, Bundle))
+
     def catalogue(self) -> Catalogue | None:
         """What is known of works now; None where no scene recommends works."""
         cascades = dict(self._live.cascades)
