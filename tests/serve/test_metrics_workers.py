@@ -13,7 +13,7 @@ import pytest
 from counting_worker import work
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from living_scenes import begun_in
+from living_scenes import TEXT, begun_in
 from prometheus_client.parser import text_string_to_metric_families
 
 import karec
@@ -33,6 +33,7 @@ from karec.serve.metrics.names import (
     STEP_SECONDS,
     STEPS,
 )
+from karec.serve.metrics.standing import Standing
 from karec.trace import NoTime, StepTrace
 
 DASHBOARD = Path(__file__).parents[2] / "deploy" / "grafana.json"
@@ -98,6 +99,22 @@ def test_every_worker_tells_the_sum_and_a_killed_one_leaves_its_counters_and_tak
         json.dumps(status, allow_nan=False)
         metrics.close()
         assert Workers(folder, "9").all()[0] == [] and len(list((folder / "workers").iterdir())) == 1
+
+
+def test_what_observers_saw_adds_up_over_versions_that_are_gone(config):
+    counted = Counted()
+    with karec.LiveCascade.from_config(config, None) as live:
+        standing = Standing(live, "0")
+        for asked, recall in ((3, 8), (2, 7), (4, 6)):
+            for _ in range(asked):
+                live.run(karec.Request(1, k=3))
+            if recall == 7:  # what nobody read before the version went counts too
+                standing.readings(counted)
+            config.write_text(TEXT.replace("recall = 8", f"recall = {recall}"))
+            live.reload()
+        standing.readings(counted)
+        standing.readings(counted)
+    assert counted.named["karec_observer_seen"]["home", "Told"] == 9
 
 
 def test_the_dashboard_asks_for_metrics_that_are_told_and_for_all_of_them(tmp_path, config):
