@@ -9,9 +9,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import uvicorn
 
@@ -19,7 +18,7 @@ from karec.errors import one_line
 from karec.serve.app import build
 from karec.serve.board import DRAINING, READY, STARTING, Board
 from karec.serve.connections import Connection
-from karec.serve.service import Service
+from karec.serve.service import Service, Start
 
 NOT_LOADED = 2  # exit status
 SWITCH_S = 0.0005  # how long a thread of Python keeps the others waiting: refusals are written between two steps
@@ -46,8 +45,7 @@ class _Server(uvicorn.Server):
 def run(
     sock: socket.socket,
     path: Path,
-    given: Mapping[str, Any],
-    insecure: bool,
+    start: Start,
     board: Board,
     worker: int,
     parent: int,
@@ -58,7 +56,7 @@ def run(
     """
     board.enter(worker, STARTING, os.getpid())
     sys.setswitchinterval(SWITCH_S)
-    service = Service(path, given, insecure, board, worker, folder)
+    service = Service(path, start, board, worker, folder)
     try:
         with asyncio.Runner(loop_factory=_loop) as runner:
             return runner.run(_serve(service, sock, parent))
