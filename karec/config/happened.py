@@ -25,6 +25,7 @@ KEYS = (
     *("columns", "text", "scale", "offset"),
 )
 WHOLE = {"time_ms": 64, "position": 32, "play_ms": 64}  # and their bits
+UNWRITTEN = "the log cannot be written"  # the reason that all events of a call have then
 UPLOAD, EDIT, ADJUST = "upload", "edit", "adjust"
 
 

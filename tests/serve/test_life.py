@@ -130,6 +130,20 @@ def test_a_file_that_is_broken_is_told_and_what_served_serves_on(running, config
     write_text_aside(config, text)
 
 
+def test_events_that_the_log_cannot_take_are_refused_for_now(tmp_path):
+    path = live_config(tmp_path, state="state")
+    row = {"kind": "follow", "user": USER, "creator": 2}
+    with RunningService(path) as service:
+        events, away = tmp_path / "events", tmp_path / "away"
+        events.rename(away)
+        events.touch()
+        refused = service.post("/v1/events", {"events": [row]})
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1"), refused.text
+        events.unlink()
+        away.rename(events)
+        assert service.post("/v1/events", {"events": [row]}).json()["events"] == 1
+
+
 def test_a_file_that_loses_its_token_and_host_does_not_open_a_port_that_others_reach(config):
     text = config.read_text()
     (config.parent / "token").write_text("a" * 20)
