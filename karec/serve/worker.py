@@ -30,6 +30,8 @@ _log = logging.getLogger("karec.serve")
 
 
 class _Server(uvicorn.Server):
+    listening: socket.socket | None = None  # beside those that it serves; set where the worker ends
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield  # the worker has its own
@@ -37,6 +39,9 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
             server.close()
+        for each in (*(sockets or ()), self.listening):  # else who connects now waits, and is answered by nobody
+            if each is not None:
+                each.close()
         self.server_state.ending = True  # type: ignore[attr-defined]
         await asyncio.sleep(LAST_S)
         await super().shutdown(sockets)
@@ -89,6 +94,7 @@ async def _serve(service: Service, sock: socket.socket, parent: int) -> int:
 
     def end() -> None:
         service.draining = server.should_exit = True
+        server.listening = sock
         service.board.put(service.worker, state=DRAINING)
         loop.remove_reader(parent)
 

@@ -73,6 +73,27 @@ def test_requests_that_came_before_the_service_is_ended_are_answered(running):
     assert running.process.wait(60) == 0, running.told()
 
 
+def test_who_asks_on_as_the_service_ends_is_answered_until_nobody_listens(running):
+    begun = threading.Barrier(5)
+
+    def ask_on():
+        with httpx.Client(base_url=running.url, timeout=60) as client:
+            assert client.get("/healthz").status_code == 200
+            begun.wait()
+            while True:
+                try:
+                    assert client.get("/healthz").status_code == 200
+                except httpx.TransportError as error:
+                    return type(error)
+
+    with ThreadPoolExecutor(4) as pool:
+        asking = [pool.submit(ask_on) for _ in range(4)]
+        begun.wait()
+        running.signal(signal.SIGTERM)
+        assert httpx.ConnectError in [each.result() for each in asking]  # one may connect in the very last moment
+    assert running.process.wait(60) == 0, running.told()
+
+
 def test_a_service_that_is_told_to_reload_or_to_end_as_it_begins_does_so(config):
     with RunningService(config, "--workers", "2", ready=False) as service:
         service.signal(signal.SIGHUP)
