@@ -35,6 +35,10 @@ class _Which(msgspec.Struct):
 _WHICH = msgspec.json.Decoder(_Which)
 
 
+class _TooLate(ProblemError):
+    """Its deadline passed before a thread was free."""
+
+
 async def recommend(call: Call) -> Response:
     begin = time.perf_counter()
     service: Service = call.app.state.service
@@ -64,7 +68,11 @@ async def _answered(
         ]
         if len(runs) > 1:
             await asyncio.wait(runs)  # all of them, though one may fail
-        done = [await run for run in runs]
+        try:
+            done = [await run for run in runs]
+        except _TooLate:
+            service.metrics.refused("deadline passed")
+            raise
     loop = asyncio.get_running_loop()
     for feed, answer in done:
         service.feeds.took(answer.ms)
@@ -119,7 +127,7 @@ def _run(
     if asked.deadline_ms is not None:
         left_ms = asked.deadline_ms - (start - begin) * 1e3
         if left_ms <= 0:
-            raise ProblemError(503, "the deadline passed while the request waited for a thread", retry_after=1)
+            raise _TooLate(503, "the deadline passed while the request waited for a thread", retry_after=1)
         request = replace(request, deadline_ms=left_ms / feeds.turns())
     cascade = _cascade(served, request.scene, place)  # a reload may have taken the scene meanwhile
     check_ids(cascade, request, place)
