@@ -16,6 +16,7 @@ from karec.cli.inputs import progress_bars, table_console
 from karec.errors import MissingExtra
 
 STEP_SECONDS = 10.0
+MOST = 50_000_000  # requests of one run, whose records are kept in memory
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -35,8 +36,10 @@ def run(arguments: argparse.Namespace) -> None:
             f"--events-share {arguments.events_share} is not within 0 … 1: feeds must be asked, to report on"
         )
     environment = os.environ.get
-    token = environment("KAREC_TOKEN", "")
-    target = Target.of(arguments.url, {RECOMMEND: token, EVENTS: environment("KAREC_EVENTS_TOKEN") or token})
+    token = environment("KAREC_TOKEN", "").strip()
+    target = Target.of(
+        arguments.url, {RECOMMEND: token, EVENTS: environment("KAREC_EVENTS_TOKEN", "").strip() or token}
+    )
     asked = Asked(
         users_of(arguments.users),
         arguments.scene,
@@ -45,6 +48,12 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.events_share,
     )
     seconds = arguments.seconds or (60 * arguments.minutes if arguments.minutes else STEP_SECONDS)
+    if arguments.rate * seconds > MOST:
+        raise ValueError(
+            f"--rate {arguments.rate:g} for {seconds:g} s are {arguments.rate * seconds:.3g} requests, at most {MOST:,}"
+        )
+    if arguments.out is not None and (arguments.out.is_dir() or not arguments.out.absolute().parent.is_dir()):
+        raise ValueError(f"--out {arguments.out}: a file in a folder that is there is wanted")
     plan = Plan(
         target, asked, arguments.rate, seconds, arguments.even, arguments.connections, arguments.timeout, arguments.seed
     )

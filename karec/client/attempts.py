@@ -68,7 +68,7 @@ def seconds_of(retry_after: str | None) -> float | None:
 def answer_of(call: Call[Answer], outcome: httpx.Response | httpx.TransportError) -> Answer:
     """The answer as its type. Problem: the service refused. Unreachable: it did not answer, or no karec service did."""
     if isinstance(outcome, httpx.TransportError):
-        where = f"{outcome.request.method} {outcome.request.url}"
+        where = f"{outcome.request.method} {shown(outcome.request.url)}"
         late = isinstance(outcome, httpx.TimeoutException)
         why = "no answer in time" if late else str(outcome) or type(outcome).__name__
         raise Unreachable(f"{where}: {why}") from outcome
@@ -77,7 +77,12 @@ def answer_of(call: Call[Answer], outcome: httpx.Response | httpx.TransportError
     try:
         return json.decode(outcome.content, type=call.answer)
     except DecodeError as error:
-        raise Unreachable(f"{outcome.request.url} answered what no karec service does: {error}") from error
+        raise Unreachable(f"{shown(outcome.request.url)} answered what no karec service does: {error}") from error
+
+
+def shown(url: httpx.URL) -> str:
+    """Without a user and password."""
+    return str(url.copy_with(userinfo=b""))
 
 
 def _problem(response: httpx.Response) -> Problem:

@@ -10,7 +10,7 @@ from typing import Any, Self
 import httpx
 
 from karec.client import calls
-from karec.client.attempts import Attempts, answer_of
+from karec.client.attempts import Attempts, answer_of, shown
 from karec.client.calls import Answer, Call, Naming
 from karec.client.connection import Connection, Verify, pool
 from karec.client.failures import Problem
@@ -151,4 +151,4 @@ class Client:
         self.close()
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({str(self._connection.base_url)!r})"
+        return f"{type(self).__name__}({shown(self._connection.base_url)!r})"

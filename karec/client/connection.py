@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,7 +17,9 @@ URL, TOKEN, EVENTS_TOKEN, WORKS_TOKEN = "KAREC_URL", "KAREC_TOKEN", "KAREC_EVENT
 
 @dataclass(frozen=True)
 class Connection:
-    """``base_url`` and tokens come from the environment where they are None. ValueError: no URL, or no http URL."""
+    """``base_url`` and tokens come from the environment where they are None. ValueError: no URL, no http URL, or a
+    token that no header can hold.
+    """
 
     base_url: httpx.URL
     tokens: Mapping[str, str] = field(repr=False)
@@ -41,7 +44,7 @@ class Connection:
             EVENTS: events_token or environment(EVENTS_TOKEN) or general,
             WORKS: works_token or environment(WORKS_TOKEN) or general,
         }
-        return cls(url, tokens)
+        return cls(url, {purpose: _whole(each.strip()) for purpose, each in tokens.items()})
 
     def request(self, call: Call[Answer]) -> tuple[httpx.URL, dict[str, str]]:
         """(URL, headers)"""
@@ -52,6 +55,12 @@ class Connection:
         base = self.base_url
         raw_path = base.raw_path.rstrip(b"/") + call.path.encode("ascii")
         return base.copy_with(raw_path=raw_path), headers
+
+
+def _whole(token: str) -> str:
+    if not re.fullmatch("[ -~]*", token):
+        raise ValueError("a token is one line of ASCII letters, digits and signs")  # never told
+    return token
 
 
 def pool(connections: int) -> httpx.Limits:

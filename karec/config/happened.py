@@ -25,6 +25,7 @@ KEYS = (
     *("columns", "text", "scale", "offset"),
 )
 WHOLE = {"time_ms": 64, "position": 32, "play_ms": 64}  # and their bits
+UNWRITTEN = "the log cannot be written"  # the reason that all events of a call have then
 UPLOAD, EDIT, ADJUST = "upload", "edit", "adjust"
 
 
@@ -94,15 +95,17 @@ class Happenings:
         cells |= {column: _number(row[key], key, ids) for key, column, ids in of_ids if key in row}
         cells["scene"] = self._scene(row.get("scene"))
         cells["labels"] = self._labels(row.get("labels", ()))
-        cells["request_id"] = str(row.get("request_id", ""))
+        cells["request_id"] = _said(row, "request_id")
         cells["text"] = self._text(kind, row, cells["item_id"])
         return cells
 
     def _scene(self, scene: Any) -> int:
-        return self._head.scenes.index(scene) if isinstance(scene, str) and scene in self._head.scenes else -1
+        if not isinstance(scene, str | None):
+            raise _NoEventError("scene is no text")
+        return self._head.scenes.index(scene) if scene in self._head.scenes else -1
 
     def _labels(self, labels: Any) -> int:
-        if isinstance(labels, str) or not isinstance(labels, Iterable):
+        if isinstance(labels, str | Mapping) or not isinstance(labels, Iterable):
             raise _NoEventError("labels are no list of names")
         bits = 0
         for label in labels:
@@ -115,7 +118,7 @@ class Happenings:
         if kind == ADJUST:
             return _adjustment(row)
         if kind not in (UPLOAD, EDIT):
-            return str(row.get("text", ""))
+            return _said(row, "text")
         columns = row.get("columns", {})
         if not isinstance(columns, Mapping):
             raise _NoEventError("columns are no table")
@@ -164,11 +167,20 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
+def _said(row: Mapping[str, Any], what: str) -> str:
+    text = row.get(what, "")
+    if not isinstance(text, str):
+        raise _NoEventError(f"{what} is no text")
+    return text
+
+
 def _whole(value: Any, what: str, bits: int = 64) -> int:
     try:
-        whole = value.__index__()
+        whole = None if isinstance(value, bool) else value.__index__()
     except (AttributeError, TypeError):
-        raise _NoEventError(f"{what} is no whole number") from None
+        whole = None
+    if whole is None:
+        raise _NoEventError(f"{what} is no whole number")
     if not -(1 << bits - 1) <= whole < 1 << bits - 1:
         raise _NoEventError(f"{what} is beyond {bits} bits")
     return int(whole)

@@ -15,7 +15,7 @@ import numpy as np
 
 from karec._deadline import Deadline
 from karec.bundle import Bundle
-from karec.config.happened import Happenings, Recorded
+from karec.config.happened import UNWRITTEN, Happenings, Recorded
 from karec.config.live_settings import LiveSettings
 from karec.config.looking import Looking
 from karec.errors import Unavailable, one_line
@@ -109,7 +109,7 @@ class Nearline:
                 told = self._writer.append(events, now_ms)
             except OSError as error:
                 _log.warning("%s", one_line(f"{self._events}: events are not in the log: {error}"))
-                return Recorded(0, {**refused, "the log cannot be written": len(events)}, str(error))
+                return Recorded(0, {**refused, UNWRITTEN: len(events)}, str(error))
         return Recorded(told.events, dict(refused + Counter(told.refused)), self._why_waiting())
 
     def put_edited_again(self, since: Since) -> None:

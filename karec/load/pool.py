@@ -38,10 +38,15 @@ class Pool:
 
     async def open(self, connections: int) -> None:
         """Unavailable: none could be opened; of those that could not be opened some are tried again later."""
+        where = f"{self._target.host}:{self._target.port}"
+        try:
+            await asyncio.get_running_loop().getaddrinfo(self._target.host, self._target.port)
+        except OSError as error:  # asked once: each connection would say so by itself
+            raise Unavailable(f"{where}: {error.strerror or error}") from None
         tried = await asyncio.gather(*(self._connect() for _ in range(connections)), return_exceptions=True)
         failed = [error for error in tried if error is not None]
         if len(failed) == connections:
-            raise Unavailable(f"{self._target.host}:{self._target.port}: {str(failed[0]) or 'it does not answer'}")
+            raise Unavailable(f"{where}: {str(failed[0]) or 'it does not answer'}")
         for _ in failed:
             self._reopen()
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ LEAST = 16  # letters of a token
 OPEN = ("/healthz", "/readyz", "/version", "/docs", "/openapi.json", "/")
 OPEN_BELOW = "/page/"
 OWN = {"/v1/events": "events_token", "/v1/works": "works_token"}
-LOCAL = ("localhost", "127.", "[::1]")
+LOCAL = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d*)?", re.ASCII)  # and nothing before or behind it
 
 
 @dataclass(frozen=True, repr=False)
@@ -55,7 +56,7 @@ class Tokens:
         headers = dict(scope["headers"])
         if not self.of:
             host = headers.get(b"host", b"").decode("latin-1").lower()
-            if self.any_host or host.startswith(LOCAL):
+            if self.any_host or LOCAL.fullmatch(host):
                 return None
             return ProblemError(403, "without a token the service is called by a name of this machine: localhost")
         if path in OPEN or path.startswith(OPEN_BELOW):

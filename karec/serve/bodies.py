@@ -16,6 +16,7 @@ T = TypeVar("T")
 
 WHERE = re.compile(r" - at `(?:\$\.?)(.*?)`$")
 KEY = re.compile(r"Object (?:missing required|contains unknown) field `(.*?)`")
+OF_KEY = re.compile(r" - at `key` in `\$\.(.*?)`$")
 WHOLE = "body"
 SMALL = 1 << 16  # bytes that are parsed a second time to name a field
 
@@ -57,9 +58,9 @@ def decoded(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
 
 def _field_of(message: str) -> tuple[str, str]:
     """(requests[3].k, what is wrong), of what msgspec says; ``body`` where it is not a field of it."""
-    found, key = WHERE.search(message), KEY.match(message)
+    found, key = WHERE.search(message) or OF_KEY.search(message), KEY.match(message)
     parts = [found.group(1) if found else "", key.group(1) if key else ""]
-    return ".".join(part for part in parts if part) or WHOLE, WHERE.sub("", message)
+    return ".".join(part for part in parts if part) or WHOLE, message.partition(" - at `")[0]
 
 
 def _not_finite(body: bytes) -> str | None:

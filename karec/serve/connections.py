@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
+from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from karec.serve import wire
 
@@ -21,12 +22,17 @@ class Connection(HttpToolsProtocol):
     _heading = _in_body = False
     _head_bytes = 0
 
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self._unanswered: list[RequestResponseCycle] = []  # one that runs, and those behind it
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._end_in(HEAD_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._in_time()
+        self._nobody_reads()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -46,6 +52,7 @@ class Connection(HttpToolsProtocol):
         self._heading, self._in_body = False, True
         self._end_in(BODY_SECONDS)
         super().on_headers_complete()
+        self._unanswered = [each for each in self._unanswered if not each.response_complete] + [self.cycle]
         if getattr(self.server_state, "ending", False):
             self.cycle.keep_alive = False
 
@@ -66,7 +73,13 @@ class Connection(HttpToolsProtocol):
         body = wire.encoded(wire.Problem(status.phrase, status, why))
         head = f"HTTP/1.1 {status} {status.phrase}\r\ncontent-type: application/problem+json\r\n"
         self.transport.write(f"{head}content-length: {len(body)}\r\nconnection: close\r\n\r\n".encode() + body)
+        self._nobody_reads()
         self.transport.close()
+
+    def _nobody_reads(self) -> None:
+        """Answers that are not written yet go nowhere: uvicorn says so to the last request alone."""
+        for cycle in self._unanswered:
+            cycle.disconnected = not cycle.response_complete
 
     def _end_in(self, seconds: float) -> None:
         self._in_time()
@@ -83,4 +96,5 @@ class Connection(HttpToolsProtocol):
         if self._in_body and not self.cycle.response_started:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"the body did not come within {BODY_SECONDS:g} seconds")
         else:
+            self._nobody_reads()
             self.transport.close()

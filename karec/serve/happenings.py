@@ -10,6 +10,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from karec.config.happened import UNWRITTEN
 from karec.serve import bodies, wire
 from karec.serve.problems import ProblemError
 from karec.serve.service import Served, Service
@@ -54,6 +55,8 @@ def _record(service: Service, served: Served, rows: list[Any], kinds: tuple[str,
         else:
             taken.append(row)
     told = served.live.record(taken)
+    if UNWRITTEN in told.refused:  # none is in the log, and whoever sends them again may find it mended
+        raise ProblemError(503, f"{UNWRITTEN}; the service's own log says why", retry_after=1)
     service.metrics.recorded(told.events, told.refused)
     service.aside.took((time.perf_counter() - start) * 1e3)
     return wire.Recorded(told.events, {**told.refused, **elsewhere}, told.waiting)

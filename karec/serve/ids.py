@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -43,12 +44,18 @@ def id_in_path(text: str, naming: IdNaming | None, what: str) -> tuple[int | str
     """(the id, its number) of a user or a work. ProblemError 422: the platform has no such ids."""
     ids = None if naming is None else naming.users if what == "user" else naming.items
     try:
-        name: int | str = text if ids is not None and ids.kind == "string" else int(text)
+        name: int | str = text if ids is not None and ids.kind == "string" else _integer(text)
         if isinstance(name, int) and not -(2**63) <= name < 2**63:
             raise ValueError
         return name, int(name) if ids is None else int(ids.numbers([name])[0])
     except (ValueError, OverflowError, TypeError):
         raise ProblemError(422, f"{text[:SHOWN]!r} is no id of a {what} on this platform", what) from None
+
+
+def _integer(text: str) -> int:
+    if not re.fullmatch("-?[0-9]{1,19}", text):  # int() takes " 7", "7_000" and other scripts' digits too
+        raise ValueError
+    return int(text)
 
 
 def names_of(numbers: Any, relation: str, naming: IdNaming | None) -> list[Any]:

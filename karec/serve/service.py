@@ -12,7 +12,7 @@ from typing import Any
 
 from karec.config import LiveCascade
 from karec.config.scenes import Config
-from karec.config.serve_settings import FIXED, ServeSettings
+from karec.config.serve_settings import ServeSettings
 from karec.config.watching import Watcher
 from karec.errors import ConfigError, one_line
 from karec.serve.admission import Lane
@@ -56,23 +56,40 @@ def settings_of(config: Config, given: Mapping[str, Any]) -> ServeSettings:
     try:
         return replace(settings, **given)
     except ValueError as error:
-        raise ConfigError(f"karec serve: {error}") from None
+        raise ConfigError(f"serve: {error}") from None
+
+
+@dataclass(frozen=True)
+class Start:
+    """``given``: settings that the command line sets, whatever the file says; ``fixed``: what the parent began with and
+    only a new start changes. A file that names another host does not open the port that is there to whom it lets in.
+    """
+
+    given: Mapping[str, Any]
+    insecure: bool
+    fixed: Mapping[str, Any]
+
+    def settings(self, config: Config) -> ServeSettings:
+        return replace(settings_of(config, self.given), **self.fixed)
+
+    def waiting(self, config: Config) -> list[str]:
+        """Names of the settings that need a new start."""
+        asked = settings_of(config, self.given)
+        return [name for name, value in self.fixed.items() if getattr(asked, name) != value]
 
 
 class Service:
     """``served`` is None until ``load`` is done. ``load``, ``reload`` and ``close`` block: not on the event loop.
 
-    ``given``: settings that the command line sets, whatever the file says. ``folder``: where all workers' metrics are.
+    ``folder``: where all workers' metrics are.
     """
 
-    def __init__(
-        self, path: Path, given: Mapping[str, Any], insecure: bool, board: Board, worker: int, folder: Path
-    ) -> None:
-        self.path, self._given, self._insecure = path, given, insecure
+    def __init__(self, path: Path, start: Start, board: Board, worker: int, folder: Path) -> None:
+        self.path, self._start = path, start
         self.board, self.worker = board, worker
         config = Config.read(path)
-        self.settings = settings_of(config, given)
-        self.tokens = Tokens.read(self.settings, path.parent, insecure)
+        self.settings = start.settings(config)
+        self.tokens = Tokens.read(self.settings, path.parent, start.insecure)
         threads = config.threads or threads_of(self.settings.workers)
         self.metrics = Metrics(folder, worker)
         self.spans = None if self.settings.spans is None else Spans(self.settings)
@@ -83,6 +100,7 @@ class Service:
         self.served: Served | None = None
         self.draining = False
         self._reloading = Lock()
+        self._waiting: list[str] = []
         self._watcher: Watcher | None = None
 
     def load(self) -> None:
@@ -117,17 +135,17 @@ class Service:
                 return False
             try:
                 config = Config.read(self.path)
-                settings = settings_of(config, self._given)
-                tokens = Tokens.read(settings, self.path.parent, self._insecure)
+                settings, waiting = self._start.settings(config), self._start.waiting(config)
+                tokens = Tokens.read(settings, self.path.parent, self._start.insecure)
                 changed = served.live.reload()
             except Exception as error:  # a step of the host's own may raise anything
                 row = self.board.rows[self.worker]
                 why = one_line(str(error)).encode()[:240]
                 self.board.put(self.worker, refused=row["refused"] + 1, why=why)
                 raise
-            fixed = [name for name in FIXED if getattr(settings, name) != getattr(self.settings, name)]
-            if fixed:
-                _log.warning("%s of %s need a new start", ", ".join(fixed), self.path)
+            if waiting and waiting != self._waiting:
+                _log.warning("%s of %s need a new start", ", ".join(waiting), self.path)
+            self._waiting = waiting
             self.settings, self.tokens = settings, tokens
             self.feeds.wait_ms, self.feeds.most = settings.wait_ms, settings.requests_at_once
             self.served = replace(served, settings=settings, tokens=tokens, records=config.live is not None)

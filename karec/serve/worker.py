@@ -9,9 +9,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import uvicorn
 
@@ -19,7 +18,7 @@ from karec.errors import one_line
 from karec.serve.app import build
 from karec.serve.board import DRAINING, READY, STARTING, Board
 from karec.serve.connections import Connection
-from karec.serve.service import Service
+from karec.serve.service import Service, Start
 
 NOT_LOADED = 2  # exit status
 SWITCH_S = 0.0005  # how long a thread of Python keeps the others waiting: refusals are written between two steps
@@ -31,6 +30,8 @@ _log = logging.getLogger("karec.serve")
 
 
 class _Server(uvicorn.Server):
+    listening: socket.socket | None = None  # beside those that it serves; set where the worker ends
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield  # the worker has its own
@@ -38,6 +39,9 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
             server.close()
+        for each in (*(sockets or ()), self.listening):  # else who connects now waits, and is answered by nobody
+            if each is not None:
+                each.close()
         self.server_state.ending = True  # type: ignore[attr-defined]
         await asyncio.sleep(LAST_S)
         await super().shutdown(sockets)
@@ -46,8 +50,7 @@ class _Server(uvicorn.Server):
 def run(
     sock: socket.socket,
     path: Path,
-    given: Mapping[str, Any],
-    insecure: bool,
+    start: Start,
     board: Board,
     worker: int,
     parent: int,
@@ -58,7 +61,7 @@ def run(
     """
     board.enter(worker, STARTING, os.getpid())
     sys.setswitchinterval(SWITCH_S)
-    service = Service(path, given, insecure, board, worker, folder)
+    service = Service(path, start, board, worker, folder)
     try:
         with asyncio.Runner(loop_factory=_loop) as runner:
             return runner.run(_serve(service, sock, parent))
@@ -91,6 +94,7 @@ async def _serve(service: Service, sock: socket.socket, parent: int) -> int:
 
     def end() -> None:
         service.draining = server.should_exit = True
+        server.listening = sock
         service.board.put(service.worker, state=DRAINING)
         loop.remove_reader(parent)
 

@@ -28,14 +28,14 @@ from typing import Any
 from karec.bundle import Bundle, identity_of
 from karec.config.live_version import named_by
 from karec.config.scenes import Config
-from karec.config.serve_settings import ServeSettings
+from karec.config.serve_settings import FIXED, ServeSettings
 from karec.errors import ConfigError, KarecError
 from karec.serve import worker
 from karec.serve.auth import Tokens
 from karec.serve.board import ABSENT, READY, Board
 from karec.serve.metrics.folder import metrics_folder
 from karec.serve.preloading import preloaded
-from karec.serve.service import settings_of
+from karec.serve.service import Start, settings_of
 
 MOST_PAUSE_S = 64.0
 LOOK_S = 1.0
@@ -58,10 +58,11 @@ class Workers:
     """``given`` are settings that the command line sets. ConfigError, BundleError, OSError: why nothing is served."""
 
     def __init__(self, path: Path, given: Mapping[str, Any], insecure: bool) -> None:
-        self._path, self._given, self._insecure = path, given, insecure
         config = Config.read(path)
         self.settings = settings_of(config, given)
         Tokens.read(self.settings, path.parent, insecure)
+        self._path = path
+        self._start = Start(given, insecure, {name: getattr(self.settings, name) for name in FIXED})
         self._socket = _bound(self.settings)
         self._bundle: Bundle | None = preloaded(config)
         self._board = Board(self.settings.workers)
@@ -77,7 +78,7 @@ class Workers:
         return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
     def run(self) -> int:
-        """Until a signal ends it; the exit status."""
+        """Until a signal ends it; the exit status. The caller has blocked ``SIGNALS``."""
         with metrics_folder() as folder:
             return self._run(folder)
 
@@ -86,28 +87,24 @@ class Workers:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each connection is a file
         gc.collect()
         gc.freeze()  # workers' collections write no page of what is there already
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        try:
-            while True:
-                self._start_due(before, folder)
-                got = signal.sigtimedwait(SIGNALS, self._pause())
-                self._ever_ready = self._ever_ready or self._board.any_in(READY)
-                number = 0 if got is None else got.si_signo
-                if number == signal.SIGHUP:
-                    self._tell(signal.SIGHUP)
-                elif number in (signal.SIGTERM, signal.SIGINT):
-                    return self._end(0)
-                elif self._reaped() == worker.NOT_LOADED and not self._ever_ready:
-                    return self._end(worker.NOT_LOADED)
-                self._look()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        while True:
+            self._start_due(folder)
+            got = signal.sigtimedwait(SIGNALS, self._pause())
+            self._ever_ready = self._ever_ready or self._board.any_in(READY)
+            number = 0 if got is None else got.si_signo
+            if number == signal.SIGHUP:
+                self._tell(signal.SIGHUP)
+            elif number in (signal.SIGTERM, signal.SIGINT):
+                return self._end(0)
+            elif self._reaped() == worker.NOT_LOADED and not self._ever_ready:
+                return self._end(worker.NOT_LOADED)
+            self._look()
 
     def _pause(self) -> float:
         due = [place.next_s - time.monotonic() for place in self._places if place.pid is None]
         return max(min([*due, LOOK_S]), 0.0)
 
-    def _start_due(self, mask: set[int | signal.Signals], folder: Path) -> None:
+    def _start_due(self, folder: Path) -> None:
         for at, place in enumerate(self._places):
             if place.pid is None and time.monotonic() >= place.next_s:
                 self._renew()
@@ -115,15 +112,17 @@ class Workers:
                 sys.stderr.flush()
                 place.pid = os.fork()
                 if place.pid == 0:
-                    self._be_worker(at, mask, folder)
+                    self._be_worker(at, folder)
 
-    def _be_worker(self, at: int, mask: set[int | signal.Signals], folder: Path) -> None:
+    def _be_worker(self, at: int, folder: Path) -> None:
         """In the child; it never returns into what its parent was doing."""
         status = 1
         try:
             os.close(self._held)
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            call = self._path, self._given, self._insecure, self._board, at, self._alive, folder
+            for number in (signal.SIGINT, signal.SIGHUP):  # it reads what is new; its loop listens soon
+                signal.signal(number, signal.SIG_IGN)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+            call = self._path, self._start, self._board, at, self._alive, folder
             status = worker.run(self._socket, *call)
         except (KarecError, ValueError, OSError) as error:
             _log.error("worker %d cannot serve: %s", os.getpid(), error)
@@ -200,7 +199,8 @@ class Workers:
                     pid, ended = os.waitpid(place.pid, os.WNOHANG)
                     if pid:
                         place.pid = None
-                        status = status or min(abs(os.waitstatus_to_exitcode(ended)), 1)
+                        of_signal = -signal.SIGTERM  # it had not begun to listen for it
+                        status = status or int(os.waitstatus_to_exitcode(ended) not in (0, of_signal))
         return status
 
 

@@ -142,6 +142,23 @@ def test_without_a_token_none_is_sent(service, call):
     assert "authorization" not in service.asked[0].headers
 
 
+def test_a_token_is_taken_as_a_file_holds_it_and_told_in_no_message(service, call):
+    service.answer(good(FEED))
+    call("recommend", 7, url=service.url, client={"token": "secret-1\n"})
+    assert service.asked[0].headers["authorization"] == "Bearer secret-1"
+    for token in ("secret\nsecret", "secr\u00e9t"):
+        with pytest.raises(ValueError, match="a token is one line") as caught:
+            Client(service.url, token=token)
+        assert "secr" not in str(caught.value)
+
+
+def test_no_message_holds_the_password_of_an_address():
+    client = Client("http://user:secret-1@localhost:1", retries=0)
+    with client, pytest.raises(Unreachable) as caught:
+        client.recommend(7)
+    assert "secret-1" not in f"{client!r} {caught.value}"
+
+
 def test_no_text_of_a_client_holds_its_token(service, call):
     service.answer((401, {}, {"title": "Unauthorized"}))
     client = Client(service.url, token="secret-1")

@@ -96,6 +96,20 @@ def test_a_share_of_events_leaves_feeds_to_report_on(share, capsys):
     assert "--events-share" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("url", "options", "told"),
+    [
+        ("http://127.0.0.1:1", ["--rate", "1e9"], "--rate 1e+09 for 10 s are 1e+10 requests"),
+        ("http://127.0.0.1:1", ["--rate", "5", "--out", "/nowhere/load.json"], "--out /nowhere/load.json: "),
+        ("http://nowhere.invalid", ["--rate", "5"], "nowhere.invalid:80: "),
+    ],
+)
+def test_a_run_that_cannot_be_is_refused_before_it_begins(url, options, told, capfd):
+    assert load(url, "--users", "5", *options) == 2
+    said = capfd.readouterr().err
+    assert told in said and "never retrieved" not in said
+
+
 def test_users_are_a_number_a_range_or_a_file(tmp_path):
     assert list(users_of("3")) == [1, 2, 3]
     assert list(users_of("7-9")) == [7, 8, 9]

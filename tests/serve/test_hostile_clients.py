@@ -111,6 +111,23 @@ def test_requests_that_are_sent_without_waiting_are_answered_in_their_order(serv
     assert [len(each["items"]) for each in found[:5]] == [1, 2, 3, 4, 5] and found[5]["status"] == "alive"
 
 
+def test_what_follows_requests_that_run_and_is_no_http_ends_them_without_a_fault(service):
+    body = b'{"requests": [%s]}' % b", ".join([b'{"user": 1}'] * 8)
+    one = HEAD + b"content-length: %d\r\n\r\n%s" % (len(body), body)
+    assert status(Raw(service).send(one * 3 + b"garbage\r\n\r\n").all()) in {200, 400}
+    Raw(service).send(one * 3).socket.close()
+    idle = set()
+
+    def all_idle():
+        told = httpx.get(f"{service.url}/v1/status").json()  # of another worker than the last time, or of the same
+        if not told["admission"]["recommend"]["inside"]:
+            idle.add(told["worker"])
+        return len(idle) == 2
+
+    service.until(all_idle)
+    assert "Traceback" not in service.told()
+
+
 def test_clients_that_leave_while_they_wait_leave_nothing_behind(service):
     for user in range(30):
         body = b'{"user": %d}' % user

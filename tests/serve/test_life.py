@@ -8,6 +8,7 @@ import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 from live_bundle import live_config
 from running_service import RunningService
@@ -72,6 +73,37 @@ def test_requests_that_came_before_the_service_is_ended_are_answered(running):
     assert running.process.wait(60) == 0, running.told()
 
 
+def test_who_asks_on_as_the_service_ends_is_answered_until_nobody_listens(running):
+    begun = threading.Barrier(5)
+
+    def ask_on():
+        with httpx.Client(base_url=running.url, timeout=60) as client:
+            assert client.get("/healthz").status_code == 200
+            begun.wait()
+            while True:
+                try:
+                    assert client.get("/healthz").status_code == 200
+                except httpx.TransportError as error:
+                    return type(error)
+
+    with ThreadPoolExecutor(4) as pool:
+        asking = [pool.submit(ask_on) for _ in range(4)]
+        begun.wait()
+        running.signal(signal.SIGTERM)
+        assert httpx.ConnectError in [each.result() for each in asking]  # one may connect in the very last moment
+    assert running.process.wait(60) == 0, running.told()
+
+
+def test_a_service_that_is_told_to_reload_or_to_end_as_it_begins_does_so(config):
+    with RunningService(config, "--workers", "2", ready=False) as service:
+        service.signal(signal.SIGHUP)
+        service.until(lambda: sum(each["state"] == "ready" for each in service.workers()) == 2)
+        assert [each["deaths"] for each in service.workers()] == [0, 0]
+    with RunningService(config, "--workers", "2", ready=False) as service:
+        service.signal(signal.SIGTERM)
+        assert service.process.wait(60) == 0, service.told()
+
+
 def test_another_bundle_and_another_file_come_into_service_while_requests_run(running, config):
     bundle = Bundle.open(config.parent / "bundles", verify=False)
     run = write_next_run(bundle, config.parent / "run-2")
@@ -117,6 +149,40 @@ def test_a_file_that_is_broken_is_told_and_what_served_serves_on(running, config
     assert killed not in [each["pid"] for each in running.workers()]
     running.until(lambda: running.post("/v1/recommend", {"user": USER, "k": 5}).status_code == 422)
     write_text_aside(config, text)
+
+
+def test_events_that_the_log_cannot_take_are_refused_for_now(tmp_path):
+    path = live_config(tmp_path, state="state")
+    row = {"kind": "follow", "user": USER, "creator": 2}
+    with RunningService(path) as service:
+        events, away = tmp_path / "events", tmp_path / "away"
+        events.rename(away)
+        events.touch()
+        refused = service.post("/v1/events", {"events": [row]})
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1"), refused.text
+        events.unlink()
+        away.rename(events)
+        assert service.post("/v1/events", {"events": [row]}).json()["events"] == 1
+
+
+def test_a_file_that_loses_its_token_and_host_does_not_open_a_port_that_others_reach(config):
+    text = config.read_text()
+    (config.parent / "token").write_text("a" * 20)
+    guarded = '[serve]\nhost = "0.0.0.0"\ntoken = "file:token"\nwatch_seconds = 0.2\n'
+    write_text_aside(config, text.replace("[serve]\n", guarded))
+    try:
+        with RunningService(config) as service:
+            url = service.url.replace("0.0.0.0", "localhost")
+            service.client = httpx.Client(base_url=url, headers={"authorization": f"Bearer {'a' * 20}"})
+            write_text_aside(config, text)
+            service.until(lambda: "is reached from other machines" in service.workers()[0]["why"])
+            os.kill(service.workers()[0]["pid"], signal.SIGKILL)  # nor does one that begins with the file
+            service.until(lambda: "cannot serve" in service.told())
+            write_text_aside(config, text.replace("[serve]\n", guarded))
+            service.until(lambda: service.workers()[0]["deaths"] > 0)
+            assert httpx.get(f"{url}/v1/status").status_code == 401
+    finally:
+        write_text_aside(config, text)
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ LONG_ID = 10**30
         ({"user": 1, "request_id": "x" * 257}, "request_id"),
         ({"user": 1, "explain": "yes"}, "explain"),
         ({"user": 1, "context": {"hour": [1]}}, "context[...]"),
+        ({"user": 1, "context": {"x" * 65: 1}}, "context"),
         ({"user": 1, "usr": 2}, "usr"),
     ],
 )
@@ -96,9 +97,11 @@ def test_other_paths_methods_and_kinds_of_bodies_are_refused(service):
     assert answer.status_code == 415 and "application/json" in answer.json()["detail"]
 
 
-@pytest.mark.parametrize("path", ["/v1/users/seven", "/v1/users/1.5", f"/v1/users/{LONG_ID}", "/v1/works/x"])
-def test_an_id_of_a_path_that_is_none_is_refused(service, path):
-    assert service.client.get(path).status_code == 422
+@pytest.mark.parametrize("written", ["seven", "1.5", str(LONG_ID), "1_0", "+1", "%201", "%D9%A3", "%ff"])
+def test_an_id_of_a_path_that_is_none_is_refused(service, written):
+    for what in ("user", "work"):
+        answer = service.client.get(f"/v1/{what}s/{written}")
+        assert (answer.status_code, answer.json()["field"]) == (422, what)
 
 
 def test_a_work_that_nobody_knows_is_not_found(service):
