@@ -30,7 +30,7 @@ _log = logging.getLogger("karec.serve")
 
 
 class _Server(uvicorn.Server):
-    listening: socket.socket | None = None  # beside those that it serves; set where the worker ends
+    listening: socket.socket | None = None  # of which it serves a duplicate; set where the worker ends
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -39,9 +39,8 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
             server.close()
-        for each in (*(sockets or ()), self.listening):  # else who connects now waits, and is answered by nobody
-            if each is not None:
-                each.close()
+        if self.listening is not None:  # else who connects now waits, and is answered by nobody
+            self.listening.close()
         self.server_state.ending = True  # type: ignore[attr-defined]
         await asyncio.sleep(LAST_S)
         await super().shutdown(sockets)
@@ -121,11 +120,10 @@ async def _serve(service: Service, sock: socket.socket, parent: int) -> int:
         if serving is not None:
             await serving
         return NOT_LOADED
-    if serving is None or serving.done():
-        serving = asyncio.create_task(server.serve([sock]))
-    if service.draining:
-        server.should_exit = True
-    await serving
+    if not service.draining and (serving is None or serving.done()):
+        serving = asyncio.create_task(server.serve([sock.dup()]))
+    if serving is not None:
+        await serving
     return 0
 
 
