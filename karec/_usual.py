@@ -138,9 +138,10 @@ class UsualTimes:
         return {place: of for place, of in found.items() if of}
 
     def begin_from(self, other: UsualTimes) -> None:
-        """Know of each place what ``other`` knows of it; before the first ``add``."""
-        for place, usual in list(other._of.items()):
-            self.of(place).begin_from(usual)
+        """Know of each place what ``other`` knows of it, between two requests of it; before the first ``add``."""
+        with other._working:  # what others add meanwhile waits for the next ``add``, nobody else does
+            for place, usual in list(other._of.items()):
+                self.of(place).begin_from(usual)
 
 
 _all: weakref.WeakSet[UsualTimes] = weakref.WeakSet()

@@ -207,6 +207,11 @@ class Cascade:
         """
         return self.usual.quantiles()
 
+    @property
+    def least_ms(self) -> float:
+        """What a request usually takes when all gives way that may: with less than that left it is late."""
+        return sum(unit.least_ms for unit in self.units)
+
     def hydrated(self, request: Request, budget: Budget | None = None) -> tuple[Request, list[StepTrace]]:
         """The request with what its hydrators add, and their traces; it needs a moment, and a view where they read one.
 

@@ -26,6 +26,9 @@ _log = logging.getLogger("karec.observers")
 _running: set[ObserverThread] = set()
 
 
+_NUMBERS = ("seen", "done", "dropped", "failed", "pending")
+
+
 @dataclass(frozen=True)
 class ObserverCounts:
     """What became of the requests that an observer chose, in this process: seen = done + dropped + failed + pending.
@@ -49,9 +52,17 @@ class ObserverCounts:
     own: Mapping[str, int] = field(default_factory=lambda: EMPTY)
     reasons: Mapping[str, int] = field(default_factory=lambda: EMPTY)
 
+    def plus(self, other: ObserverCounts) -> ObserverCounts:
+        """Of both, under this name."""
+        numbers = {key: getattr(self, key) + getattr(other, key) for key in _NUMBERS}
+        own, reasons = Counter(self.own), Counter(self.reasons)
+        own.update(other.own)
+        reasons.update(other.reasons)
+        return ObserverCounts(self.name, **numbers, own=own, reasons=reasons)
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON, ``own`` beside the others."""
-        counted = {key: getattr(self, key) for key in ("seen", "done", "dropped", "failed", "pending")}
+        counted = {key: getattr(self, key) for key in _NUMBERS}
         return {"name": self.name, **counted, **self.own, "reasons": dict(self.reasons)}
 
     def __str__(self) -> str:

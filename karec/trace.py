@@ -52,6 +52,11 @@ class StepTrace:
         return f"{self.stage}.{self.step}"
 
     @property
+    def left_out(self) -> bool:
+        """Whether there was no time for it and nothing ran in its place."""
+        return self.no_time is not None and self.no_time.place == self.place and self.ms == 0.0
+
+    @property
     def timed_as(self) -> str:
         """Whose usual time its time is: the place's, or that of what stands in for it."""
         return self.place if self.no_time is None else f"{self.no_time.place} ({self.step})"

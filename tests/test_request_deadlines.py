@@ -141,6 +141,12 @@ def test_usual_times_are_those_of_the_steps_and_of_their_substitutes():
     assert 12 <= usual["rank.ranker"]["p90"] <= 12 * 1.1 and 0.5 <= usual["rerank.dpp (first)"]["p50"] <= 0.55
 
 
+def test_the_least_that_a_request_takes_is_what_cannot_give_way_and_substitutes():
+    of = known(cascade(Clock()))
+    of.run(Request(1, k=3, deadline_ms=0.5))
+    assert 1.5 <= of.least_ms <= 1.5 * 1.1, "popular and the selector's substitute"
+
+
 def test_a_slow_minute_leaves_no_step_out_for_good():
     clock = Clock()
     of = known(cascade(clock, rank_ms=1000.0), 1)

@@ -113,3 +113,20 @@ def test_other_times_are_taken_over_and_then_go_their_own_way():
     assert place.ms == old.of("a").ms > 0
     new.add([("a", 1000.0)] * 5)
     assert old.of("a").ms < 9
+
+
+def test_other_times_are_taken_over_between_two_requests_never_in_the_middle_of_one():
+    old, new = UsualTimes(), UsualTimes()
+    taking = threading.Thread(target=new.begin_from, args=(old,))
+
+    class Slow(list):
+        def __iter__(self):
+            yield "a", 8.0
+            taking.start()
+            taking.join(0.02)
+            assert taking.is_alive()
+            yield "b", 8.0
+
+    old.add(Slow())
+    taking.join()
+    assert new.quantiles() == old.quantiles() and new.quantiles().keys() == {"a", "b"}

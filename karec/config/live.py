@@ -81,6 +81,7 @@ class LiveCascade:
         self._path, self._scene, self._nearline = path, scene, nearline
         self._serving: Version | None = version
         self._leaving: _Leaving | None = None
+        self._observed_before: Mapping[tuple[str, str], ObserverCounts] = {}
         self._reloading = Lock()
         self._reloads = Reloads()
         self._answered: defaultdict[str, deque[Request]] = defaultdict(lambda: deque(maxlen=KEPT_REQUESTS))
@@ -119,6 +120,11 @@ class LiveCascade:
     def reloads(self) -> Reloads:
         """What became of the reloads so far."""
         return self._reloads
+
+    @property
+    def observed_before(self) -> Mapping[tuple[str, str], ObserverCounts]:
+        """{(scene, observer): what it did in versions that are gone}. Read before ``cascades``, nothing is in both."""
+        return self._observed_before
 
     def run(self, request: Request) -> Recommendation:
         """As ``Cascade.run``, of the request's scene. ValueError: no such scene is served, or this is closed."""
@@ -255,9 +261,13 @@ class LiveCascade:
         if self._leaving is None:
             return ()
         self._leaving.ended.wait()
-        counts = tuple(each for cascade in self._leaving.cascades for each in cascade.close())
-        self._leaving = None
-        return counts
+        ended = [(cascade.scene, counts) for cascade in self._leaving.cascades for counts in cascade.close()]
+        self._leaving, before = None, dict(self._observed_before)
+        for scene, counts in ended:
+            key = scene, counts.name
+            before[key] = before[key].plus(counts) if key in before else counts
+        self._observed_before = before
+        return tuple(counts for _, counts in ended)
 
 
 def _forget_frames(error: BaseException | None) -> None:

@@ -16,7 +16,8 @@ class Records:
     """By request: ``due``, ``begun`` (the generator took it up), ``sent`` (a connection was free) and ``done``, seconds
     from the start of the run, NaN where it never came to that; ``status``; ``event`` 1: it reported events.
 
-    ``degraded`` {name: answers}, ``refused`` {reason: events}; ``taken``: events; ``cpu_s``, ``wall_s``: of the generator, the whole run.
+    ``degraded`` {name: answers}, ``refused`` {reason: events}; ``taken``: events; ``cpu_s``, ``wall_s``: of the
+    generator, the whole run.
     """
 
     due: array[float]

@@ -2,7 +2,7 @@
 
 Little's law in small: with U requests running and waiting on T threads, one that comes now waits about
 (U − T + 1)/T · the time that a request took of late. Nothing is remembered but that time: when fewer than T run, the
-next one is let in, whatever happened before. All calls are made on the event loop's thread.
+next one is let in, whatever happened before. All calls but ``turns`` are made on the event loop's thread.
 """
 
 from __future__ import annotations
@@ -34,11 +34,15 @@ class Lane:
         """How long one that comes now would wait for a thread, by estimate."""
         return max(self.inside - self.threads + 1, 0) / self.threads * self.usual_ms
 
-    def check(self, n: int = 1, deadline_ms: float | None = None) -> None:
-        """ProblemError 503, with Retry-After, where ``n`` more would be too many or wait too long."""
-        ms, limit = self.waiting_ms(), self.wait_ms
-        if deadline_ms is not None:  # it must run within it too
-            limit = min(limit, max(deadline_ms - self.usual_ms, 0.0))
+    def turns(self) -> float:
+        """How many requests a thread has before it, the one that runs included; any thread may ask."""
+        return max(self.inside / self.threads, 1.0)
+
+    def check(self, n: int = 1, spare_ms: float = math.inf) -> None:
+        """ProblemError 503, with Retry-After, where ``n`` more would be too many or wait too long. ``spare_ms``: what
+        their deadlines leave for it.
+        """
+        ms, limit = self.waiting_ms(), min(self.wait_ms, max(spare_ms, 0.0))
         if self.inside and self.inside + n > self.most:
             why = "too many at once", f"{self.inside} requests run and wait, at most {self.most} do"
         elif ms > limit:

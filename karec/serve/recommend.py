@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,6 +17,7 @@ from karec._toml import nearest
 from karec.config import Cascade
 from karec.errors import Unavailable
 from karec.serve import bodies, wire
+from karec.serve.admission import Lane
 from karec.serve.ids import check_ids
 from karec.serve.problems import ProblemError
 from karec.serve.reasons import reasons
@@ -31,6 +33,10 @@ class _Which(msgspec.Struct):
 
 
 _WHICH = msgspec.json.Decoder(_Which)
+
+
+class _TooLate(ProblemError):
+    """Its deadline passed before a thread was free."""
 
 
 async def recommend(call: Call) -> Response:
@@ -53,16 +59,20 @@ async def _answered(
     service: Service, served: Served, asked: Sequence[wire.Asked], begin: float, place: str, traceparent: str | None
 ) -> list[wire.Answer]:
     requests = [request_of(served, each, place.format(i)) for i, each in enumerate(asked)]
-    deadline_ms = min((each.deadline_ms for each in asked if each.deadline_ms is not None), default=None)
-    service.feeds.check(len(asked), deadline_ms)
+    spare = (_spare_ms(served, each, request.scene) for each, request in zip(asked, requests, strict=True))
+    service.feeds.check(len(asked), min(spare))
     with service.feeds.entered(len(asked)):
         runs = [
-            service.feed_threads.call(_run, served, request, each, begin, place.format(i))
+            service.feed_threads.call(_run, service.feeds, served, request, each, begin, place.format(i))
             for i, (request, each) in enumerate(zip(requests, asked, strict=True))
         ]
         if len(runs) > 1:
             await asyncio.wait(runs)  # all of them, though one may fail
-        done = [await run for run in runs]
+        try:
+            done = [await run for run in runs]
+        except _TooLate:
+            service.metrics.refused("deadline passed")
+            raise
     loop = asyncio.get_running_loop()
     for feed, answer in done:
         service.feeds.took(answer.ms)
@@ -102,16 +112,23 @@ def _cascade(served: Served, scene: str, place: str) -> Cascade:
     return cascades[scene]
 
 
+def _spare_ms(served: Served, asked: wire.Asked, scene: str) -> float:
+    """How long it may wait for a thread and be in time by steps' substitutes; for ever where it has no deadline."""
+    return math.inf if asked.deadline_ms is None else asked.deadline_ms - _cascade(served, scene, "").least_ms
+
+
 def _run(
-    served: Served, request: Request, asked: wire.Asked, begin: float, place: str
+    feeds: Lane, served: Served, request: Request, asked: wire.Asked, begin: float, place: str
 ) -> tuple[Recommendation, wire.Answer]:
-    """On a thread of the cascade's. The wait for it counts against the deadline."""
+    """On a thread of the cascade's. The wait for it counts against the deadline, and so do the requests behind it: of
+    what is left it takes its share, so that where many wait, steps give way before requests are refused.
+    """
     start = time.perf_counter()
     if asked.deadline_ms is not None:
         left_ms = asked.deadline_ms - (start - begin) * 1e3
         if left_ms <= 0:
-            raise ProblemError(503, "the deadline passed while the request waited for a thread", retry_after=1)
-        request = replace(request, deadline_ms=left_ms)
+            raise _TooLate(503, "the deadline passed while the request waited for a thread", retry_after=1)
+        request = replace(request, deadline_ms=left_ms / feeds.turns())
     cascade = _cascade(served, request.scene, place)  # a reload may have taken the scene meanwhile
     check_ids(cascade, request, place)
     begun = time.perf_counter()

@@ -103,6 +103,8 @@ def parent_of(traceparent: str | None) -> tuple[int, int] | None:
 
 def _attributes(step: StepTrace) -> dict[str, str | int]:
     found: dict[str, str | int] = {"karec.role": step.role, "karec.works_in": step.n_in, "karec.works_out": step.n_out}
+    if step.no_time is not None:
+        found["karec.no_time"] = str(step.no_time)
     return found if step.failure is None else {**found, "karec.failure": step.failure}
 
 

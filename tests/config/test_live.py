@@ -172,6 +172,18 @@ def test_karec_toml_is_read_anew_and_what_was_blocked_in_the_same_bundle_stays_b
     assert live.cascades["home"].bundle.index.search(np.ones(10, np.float32), ids=[700, 701], k=2).blocked == 1
 
 
+def test_a_new_version_begins_with_what_steps_usually_took_in_the_one_before(live, publish_next):
+    before = live.cascades["home"]
+    before.usual.add([("rank.top_k", 300.0), ("rank.gone", 7.0)] * 9)
+    publish_next(8)
+    assert live.reload()
+    now = live.cascades["home"]
+    assert now is not before and now.usual_ms["rank.top_k"] == before.usual_ms["rank.top_k"]
+    now.usual.add([("rank.top_k", 3.0)] * 300)
+    assert now.usual_ms["rank.top_k"]["p50"] < 4
+    assert before.usual_ms["rank.top_k"]["p50"] >= 300
+
+
 @pytest.mark.parametrize(
     ("before", "after", "why"),
     [

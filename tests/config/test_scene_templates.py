@@ -54,6 +54,18 @@ def test_all_scenes_of_one_config_stand_on_one_bundle_and_serve(config, bundle):
         assert cascade.bundle.path == bundle.path
 
 
+@pytest.mark.parametrize("scene", [HOME, *OTHERS])
+def test_where_no_step_has_time_every_scene_answers_as_many_items_by_its_rules(config, bundle, scene):
+    with replace(load_cascade(config, scene, bundle), observers=()) as cascade:
+        request = Request(3, scene=scene, k=4, time_ms=bundle.snapshot.time_ms)
+        whole = cascade.run(request)
+        cascade.usual.add([(place, 60_000.0) for unit in cascade.units if unit.substitute for place, _ in unit.steps])
+        hurried = cascade.run(replace(request, deadline_ms=50))
+    assert hurried.degraded == tuple(f"{unit.place}: no time" for unit in cascade.units if unit.substitute)
+    assert "rerank.dpp: no time" in hurried.degraded
+    assert len(hurried) == len(whole) and len(set(hurried.candidates.ids.tolist())) == len(hurried)
+
+
 @pytest.mark.parametrize(
     ("scene", "kind"), [("song_request", "song"), ("creators", "creator"), ("live", "live"), ("room", "room")]
 )

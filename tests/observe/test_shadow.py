@@ -1,6 +1,7 @@
 """Shadow requests: the whole pool is scored and logged after the answer, and the answer never notices."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -228,3 +229,18 @@ def test_shares_caps_and_stages_that_cannot_be_watched_are_refused(build, ranker
             build(**options)
     with pytest.raises(ValueError, match="no scorer before its first selector"):
         Shadow(ranker, index, (Stage("rank", (TopK(),)),), tmp_path, "log", 0.5)
+
+
+def test_a_request_in_which_something_gave_way_is_left_out_and_counted(build):
+    cascade, _, folder = build()
+    rank = cascade.stages[1]
+    best = TopK()
+    best.name = "best"
+    hurried = replace(cascade, stages=(cascade.stages[0], Stage("rank", rank.steps, (best,))))
+    hurried.usual.add([("rank.ranks", 1e7)] * 3)
+    assert hurried.run(replace(request(0), deadline_ms=60_000)).degraded == ("rank: no time",)
+    assert hurried.run(request(1)).degraded == ()
+    shadow = hurried.close()[1]
+    assert (shadow.seen, shadow.failed) == (2, 0)
+    assert (shadow.own["rows_written"], shadow.own["short_of_time"]) == (N, 1)
+    assert set(read_rank_log(folder, TASKS).request_id) == {"r1"}

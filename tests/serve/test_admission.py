@@ -36,13 +36,20 @@ def test_the_wait_is_of_those_before_and_of_the_time_that_requests_take(lane):
     lane.check()
 
 
-def test_a_deadline_holds_the_wait_and_the_time_it_takes(lane):
+def test_what_a_deadline_leaves_bounds_the_wait(lane):
     lane.took(80)
     with lane.entered(2):
-        lane.check(deadline_ms=130)
-        with pytest.raises(ProblemError, match="wait about 40 ms"):
-            lane.check(deadline_ms=110)
-    lane.check(deadline_ms=1)  # nobody is before it
+        lane.check(spare_ms=50)
+        with pytest.raises(ProblemError, match="wait about 40 ms for a thread, at most 30"):
+            lane.check(spare_ms=30)
+    lane.check(spare_ms=-5)  # nobody is before it: by substitutes, late or not
+
+
+def test_a_request_shares_its_time_with_those_behind_it(lane):
+    with lane.entered(2):
+        assert lane.turns() == 1
+        with lane.entered(3):
+            assert lane.turns() == 2.5
 
 
 def test_no_more_are_inside_than_may_be_but_one_batch_always_may(lane):

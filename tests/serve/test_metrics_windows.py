@@ -4,9 +4,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_bundle import publish_small_bundle
+from small_kinds import rooms_of
 
+from karec import LiveCascade, Request
+from karec.config.scene_templates import HOME, scene_text
+from karec.config.starting import starting_config
 from karec.platform.snapshot import Snapshot
 from karec.platform.table import Table
+from karec.serve.metrics import Metrics
 from karec.serve.metrics.exposed import Catalogue, Exposures, Tally
 from karec.serve.metrics.windows import Windows, measures_of
 
@@ -145,3 +151,24 @@ def test_a_damaged_file_of_a_minute_is_passed_over(tmp_path):
     windows.tell(1000, "a", of([100]))
     (tmp_path / "new" / "1000-b").write_bytes(b"\xff broken")
     assert told_of(windows, 1001)["10m"]["exposures"] == 1
+
+
+def test_items_of_other_kinds_are_no_exposures_of_works(tmp_path):
+    bundle = publish_small_bundle(tmp_path, kinds=rooms_of)
+    texts = [starting_config(HOME, bundle.snapshot, {"click": 1.0})]
+    texts += [scene_text("song_request", HOME, {name: bundle.kind(name).index.columns for name in bundle.kinds})]
+    path = bundle.path.parent.parent / "karec.toml"
+    path.write_text("\n".join(texts))
+    windows = Windows(tmp_path / "metrics" / "sent")
+    with LiveCascade.from_config(path, None) as live:
+        metrics = Metrics(tmp_path / "metrics")
+        metrics.begin(live)
+        for scene, k in ((HOME, 3), ("song_request", 2)):
+            feed = live.run(Request(3, k=k, scene=scene, time_ms=bundle.snapshot.time_ms))
+            assert len(feed) == k
+            metrics.answered(feed, 5.0)
+        metrics.close()
+    (told,) = windows.folder.joinpath("new").iterdir()
+    minute = int(told.name.partition("-")[0])
+    found = told_of(windows, minute + 1, Catalogue(bundle.snapshot))
+    assert (found["10m"]["exposures"], found["10m"]["works"]) == (3, 3)

@@ -13,7 +13,7 @@ import pytest
 from counting_worker import work
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from living_scenes import begun_in
+from living_scenes import TEXT, begun_in
 from prometheus_client.parser import text_string_to_metric_families
 
 import karec
@@ -33,7 +33,8 @@ from karec.serve.metrics.names import (
     STEP_SECONDS,
     STEPS,
 )
-from karec.trace import StepTrace
+from karec.serve.metrics.standing import Standing
+from karec.trace import NoTime, StepTrace
 
 DASHBOARD = Path(__file__).parents[2] / "deploy" / "grafana.json"
 HISTOGRAMS = (ANSWER_SECONDS, STAGE_SECONDS, STEP_SECONDS)
@@ -98,6 +99,22 @@ def test_every_worker_tells_the_sum_and_a_killed_one_leaves_its_counters_and_tak
         json.dumps(status, allow_nan=False)
         metrics.close()
         assert Workers(folder, "9").all()[0] == [] and len(list((folder / "workers").iterdir())) == 1
+
+
+def test_what_observers_saw_adds_up_over_versions_that_are_gone(config):
+    counted = Counted()
+    with karec.LiveCascade.from_config(config, None) as live:
+        standing = Standing(live, "0")
+        for asked, recall in ((3, 8), (2, 7), (4, 6)):
+            for _ in range(asked):
+                live.run(karec.Request(1, k=3))
+            if recall == 7:  # what nobody read before the version went counts too
+                standing.readings(counted)
+            config.write_text(TEXT.replace("recall = 8", f"recall = {recall}"))
+            live.reload()
+        standing.readings(counted)
+        standing.readings(counted)
+    assert counted.named["karec_observer_seen"]["home", "Told"] == 9
 
 
 def test_the_dashboard_asks_for_metrics_that_are_told_and_for_all_of_them(tmp_path, config):
@@ -176,6 +193,23 @@ def test_a_stage_has_what_its_first_step_had_and_leaves_what_its_last_step_left(
     assert rows["home", "recall", "", ""] == [1, 8, 6, 0, 1.5]
     assert rows["home", "rank", "", ""] == rows["home", "rank", "top_k", "selector"] == [1, 6, 3, 1, 5.0]
     assert rows["home", "", "", ""] == [1, 10, 3, 0, 5.0]
+
+
+def test_what_gives_way_is_counted_by_its_place_and_only_what_ran_is_a_call():
+    model, rank = NoTime("recall.model", 3.0, 9.0), NoTime("rank", 2.0, 8.0)
+    steps = (
+        StepTrace("recall", "model", "source", 0, 0, 0.0, no_time=model),
+        StepTrace("recall", "merge", "merger", 8, 6, 0.5),
+        StepTrace("rank", "as_city", "filter", 6, 5, 0.5, no_time=rank),
+        StepTrace("rank", "top_k", "selector", 5, 3, 0.5, no_time=rank),
+    )
+    counted = Counted()
+    counted.fold([Seen("home", steps, 2.0, 3, 3, ("recall.model: no time", "rank: no time"), False, False)] * 2, 0.0)
+    assert counted.named["karec_no_time"] == {("home", "recall.model"): 2, ("home", "rank"): 2}
+    calls = {key[1:3]: row[0] for key, row in zip(counted.keys, counted.total, strict=True) if key[2]}
+    assert calls == {("recall", "merge"): 2, ("rank", "as_city"): 2, ("rank", "top_k"): 2}
+    rows = {key: row.tolist()[:HISTOGRAM] for key, row in zip(counted.keys, counted.total, strict=True)}
+    assert rows["home", "recall", "", ""] == [2, 16, 12, 0, 1.0]
 
 
 def test_what_is_recent_fades_and_what_is_counted_stays():

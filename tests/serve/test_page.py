@@ -215,6 +215,31 @@ def test_what_is_refused_is_said(look):
     looked.said.clear()
 
 
+def test_a_service_that_is_not_there_is_asked_again_until_it_is(look):
+    looked = look()
+    asked = []
+
+    def once(route):
+        asked.append(route.request.url)
+        return route.abort() if len(asked) == 1 else route.continue_()
+
+    looked.page.route("**/v1/try", once)
+    looked.page.goto("/#try")
+    looked.page.locator("#told.problem", has_text="cannot be reached").wait_for()
+    looked.page.locator("#left .card").first.wait_for()
+    assert len(asked) >= 2 and looked.said == ["error: Failed to load resource: net::ERR_FAILED"]
+    looked.said.clear()
+
+
+def test_zeros_before_an_id_of_digits_are_no_part_of_it(look):
+    page = look().see("known")
+    script = "const { idOf } = await import('/page/trying.js'); return"
+    said = {"007": "7", "-07": "-7", "0": "0", "000": "0", "9007199254740993": "9007199254740993", "7a": '"7a"'}
+    for text, body in said.items():
+        assert page.evaluate(f"async text => {{ {script} idOf(text, 'integer'); }}", text) == body
+        assert page.evaluate(f"async text => {{ {script} idOf(text, 'text'); }}", text) == f'"{text}"'
+
+
 @pytest.mark.parametrize("system", ["light", "dark"])
 def test_a_theme_is_the_systems_until_one_is_chosen_and_that_stays(look, system):
     page = look(color_scheme=system).see("service")

@@ -75,6 +75,14 @@ def test_a_body_that_is_none_is_refused(service, body, status, where):
     assert len(service.ask(1)["items"]) == 10
 
 
+def test_a_request_whose_deadline_passes_before_it_runs_is_refused_and_counted(service):
+    answer = service.post("/v1/recommend", {"user": 1, "deadline_ms": 1e-6})
+    assert answer.status_code == 503 and answer.headers["retry-after"] == "1"
+    assert "deadline passed" in answer.json()["detail"]
+    line = 'karec_refused_total{reason="deadline passed"}'
+    service.until(lambda: line in service.client.get("/metrics").text)
+
+
 def test_a_key_that_stands_twice_counts_as_the_last(service):
     body = b'{"user": "a", "user": 1, "k": 3}'
     answer = service.client.post("/v1/recommend", content=body, headers={"content-type": "application/json"})

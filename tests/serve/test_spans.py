@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from karec.config.serve_settings import ServeSettings
 from karec.errors import MissingExtra
 from karec.serve.spans import NOTABLE_A_SECOND, Spans, parent_of
-from karec.trace import StepTrace, Trace
+from karec.trace import NoTime, StepTrace, Trace
 from karec.types import Candidates, Recommendation, Request
 
 URL = "http://localhost:4318/v1/traces"
@@ -42,6 +42,16 @@ def test_a_slow_answer_has_a_span_with_its_steps_in_order_within(told):
     assert [span.end_time - span.start_time for span in (*steps, root)] == [2_000_000, 4_000_000, 10_000_000]
     assert steps[0].end_time == steps[1].start_time and steps[1].end_time == root.end_time
     assert steps[1].attributes["karec.works_out"] == 3 and root.attributes["karec.request_id"] == "r1"
+
+
+def test_a_span_says_why_its_step_ran_in_place_of_another(told):
+    spans, exporter = told
+    steps = STEPS[0], replace(STEPS[1], no_time=NoTime("rank", 3.14, 9.0))
+    hurried = replace(ANSWER, trace=Trace(steps), degraded=("rank: no time",))
+    assert spans(spans_share=0.0).answered(hurried, 6.0)
+    merge, top_k, root = exporter.get_finished_spans()
+    assert top_k.attributes["karec.no_time"] == "no time: 3.1 ms left, usually 9.0"
+    assert "karec.no_time" not in merge.attributes and root.attributes["karec.degraded"] == ("rank: no time",)
 
 
 def test_of_the_others_at_most_one_in_a_hundred_is_told_whatever_a_caller_wants(told):

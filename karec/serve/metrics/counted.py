@@ -79,6 +79,8 @@ class Counted:
             values.append((seen.wanted, seen.works, bool(seen.degraded), seen.ms))
             for what in seen.degraded:
                 self.count("karec_degraded", (seen.scene, what))
+            for place in {step.no_time.place for step in seen.steps if step.no_time is not None}:
+                self.count("karec_no_time", (seen.scene, place))
             if seen.cold:
                 self.count("karec_answers_cold", (seen.scene,))
             if seen.short:
@@ -93,13 +95,15 @@ class Counted:
             self.recent += added
 
     def _fold_steps(self, seen: Seen, rows: list[int], values: list[tuple[float, float, float, float]]) -> None:
-        """Rows of each step, and of each stage: it has what its first step had, and leaves what its last step left."""
+        """Rows of each step that ran, and of each stage: it has what its first step had, and leaves what its last step
+        left."""
         stages: dict[str, list[float]] = {}
         for step in seen.steps:
             n_in, n_out = max(step.n_in, 0), max(step.n_out, 0)
             failed = float(step.failure is not None)
-            rows.append(self._row((seen.scene, step.stage, step.step, step.role)))
-            values.append((n_in, n_out, failed, step.ms))
+            if not step.left_out:
+                rows.append(self._row((seen.scene, step.stage, step.step, step.role)))
+                values.append((n_in, n_out, failed, step.ms))
             stage = stages.get(step.stage)
             if stage is None:
                 stages[step.stage] = [n_in, n_out, failed, step.ms]

@@ -146,7 +146,8 @@ class Metrics:
         if int(now_s // 60) != self._minute:
             self._end_minute()
             self._minute = int(now_s // 60)
-        self._exposed += [(ids, moment) for _, ids, moment in waiting]
+        of_works = frozenset[str]() if self._standing is None else self._standing.scenes_of_works()
+        self._exposed += [(ids, moment) for seen, ids, moment in waiting if seen.scene in of_works]
         if self._standing is not None and now_s >= self._read_due_s:
             self._read_due_s = now_s + READ_S
             self._readings = self._standing.readings(self._counted) | self._standing.library(now_s)

@@ -36,7 +36,7 @@ def _by_name(*metrics: Metric) -> dict[str, Metric]:
 
 STEP_LABELS = ("scene", "stage", "step", "role")
 STEPS = _by_name(
-    Metric("karec_step_calls", STEP_LABELS, "Calls of a step."),
+    Metric("karec_step_calls", STEP_LABELS, "Calls of a step; where it gave way for lack of time, of its substitute."),
     Metric("karec_step_works_in", STEP_LABELS, "Works that came into a step."),
     Metric("karec_step_works_out", STEP_LABELS, "Works that a step left."),
     Metric("karec_step_failures", STEP_LABELS, "Calls of a step that failed, and were passed over or substituted."),
@@ -59,10 +59,11 @@ ANSWER_SECONDS = Metric("karec_answer_seconds", ("scene",), "How long a feed too
 
 NAMED = _by_name(
     Metric("karec_degraded", ("scene", "what"), "Feeds whose `degraded` named this."),
+    Metric("karec_no_time", ("scene", "place"), "Feeds in which this step or stage gave way for lack of time."),
     Metric("karec_answers_cold", ("scene",), "Feeds of users who are unknown."),
     Metric("karec_answers_short", ("scene",), "Feeds with fewer works than were asked for."),
     Metric("karec_requests", ("route", "status"), "HTTP requests by route and status."),
-    Metric("karec_refused", ("reason",), "Requests that admission refused."),
+    Metric("karec_refused", ("reason",), "Requests refused by admission, or by their deadline before they ran."),
     Metric("karec_events", (), "Events that were put into the log."),
     Metric("karec_events_refused", ("reason",), "Events that were refused."),
     Metric("karec_observer_seen", ("scene", "observer"), "Answers that an observer was offered."),

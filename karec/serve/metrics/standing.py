@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from karec.bundle import Bundle
 from karec.config.assemble import Cascade
 from karec.config.live import Reloads
-from karec.observer_queue import ObserverCounts, ObserverQueue
+from karec.observer_queue import ObserverCounts
 from karec.refresh.library_state import library_state
 from karec.serve.metrics.counted import Counted, Labels
 from karec.serve.metrics.exposed import Catalogue
@@ -31,6 +31,8 @@ class Served(Protocol):
     def cascades(self) -> Mapping[str, Cascade]: ...
     @property
     def reloads(self) -> Reloads: ...
+    @property
+    def observed_before(self) -> Mapping[tuple[str, str], ObserverCounts]: ...
 
 
 class Standing:
@@ -39,19 +41,20 @@ class Standing:
     def __init__(self, live: Served, worker: str) -> None:
         self._live, self._worker = live, worker
         self._reloads = Reloads()
-        self._observed: dict[tuple[str, str], tuple[ObserverCounts, int]] = {}
+        self._observed: dict[Labels, int] = {}
         self._library: Readings = {}
         self._library_due_s = 0.0
 
     def readings(self, counted: Counted) -> Readings:
         """Gauges of now; what observers and reloads counted since the last time goes into ``counted``."""
         found: defaultdict[str, dict[Labels, float]] = defaultdict(dict)
+        before = self._live.observed_before  # first: else a version that goes meanwhile is counted twice
         cascades = dict(self._live.cascades)
         bundle = bundle_of(cascades)
         if bundle is not None:
             self._read_bundle(bundle, found)
         self._read_state(cascades, found)
-        self._read_observers(cascades, counted, found)
+        self._read_observers(cascades, before, counted, found)
         self._count_reloads(counted)
         for name, value in memory_of_this_process().items():
             found[f"karec_worker_{name}_bytes"][self._worker,] = value
@@ -72,6 +75,10 @@ class Standing:
             }
             self._library_due_s = now_s + max((time.monotonic() - begin) / LIBRARY_SHARE, 30.0)
         return self._library
+
+    def scenes_of_works(self) -> frozenset[str]:
+        """Scenes that recommend works: the others' items have ids of their own, which may be those of works."""
+        return frozenset(scene for scene, each in self._live.cascades.items() if isinstance(each.bundle, Bundle))
 
     def catalogue(self) -> Catalogue | None:
         """What is known of works now; None where no scene recommends works."""
@@ -98,36 +105,38 @@ class Standing:
             found["karec_state_events_behind"][()] = events
             found["karec_state_seconds_behind"][()] = max(time.time() - oldest_ms / 1e3, 0.0) if events else 0.0
 
-    def _read_observers(self, cascades: Mapping[str, Cascade], counted: Counted, found: Readings) -> None:
-        observed = {}
+    def _read_observers(
+        self,
+        cascades: Mapping[str, Cascade],
+        before: Mapping[tuple[str, str], ObserverCounts],
+        counted: Counted,
+        found: Readings,
+    ) -> None:
+        """While a version is on its way out its counts are nowhere: what was counted once stays."""
+        now = dict(before)
         for scene, cascade in cascades.items():
             for queue in cascade.observers:
                 counts, key = queue.counts(), (scene, queue.name)
-                before, of = self._observed.get(key, (ObserverCounts(queue.name), 0))
-                if of != id(queue):  # of another version: it counts from 0
-                    before = ObserverCounts(queue.name)
-                _count_observer(scene, queue, counts, before, counted)
-                observed[key] = counts, id(queue)
+                now[key] = now[key].plus(counts) if key in now else counts
                 found["karec_observer_pending"][key] = found["karec_observer_pending"].get(key, 0) + counts.pending
-        self._observed = observed
+        for key, counts in now.items():
+            self._count("karec_observer_seen", key, counts.seen, counted)
+            for why in ("dropped", "failed"):
+                self._count("karec_observer_lost", (*key, why), getattr(counts, why), counted)
+            if rows := counts.own.get("rows_lost", 0):
+                self._count("karec_observer_lost", (*key, "rows of its log"), rows, counted)
+
+    def _count(self, name: str, labels: Labels, total: int, counted: Counted) -> None:
+        """``total`` since the beginning, of which some is counted already."""
+        already = self._observed.get((name, *labels), 0)
+        counted.count(name, labels, max(total - already, 0))
+        self._observed[name, *labels] = max(total, already)
 
     def _count_reloads(self, counted: Counted) -> None:
         now, before = self._live.reloads, self._reloads
         for outcome in ("done", "refused"):
             counted.count("karec_reloads", (outcome,), getattr(now, outcome) - getattr(before, outcome))
         self._reloads = now
-
-
-def _count_observer(
-    scene: str, queue: ObserverQueue, now: ObserverCounts, before: ObserverCounts, counted: Counted
-) -> None:
-    counted.count("karec_observer_seen", (scene, queue.name), max(now.seen - before.seen, 0))
-    for why in ("dropped", "failed"):
-        lost = max(getattr(now, why) - getattr(before, why), 0)
-        counted.count("karec_observer_lost", (scene, queue.name, why), lost)
-    rows = max(now.own.get("rows_lost", 0) - before.own.get("rows_lost", 0), 0)
-    if rows:
-        counted.count("karec_observer_lost", (scene, queue.name, "rows of its log"), rows)
 
 
 def bundle_of(cascades: Mapping[str, Cascade]) -> Bundle | None:

@@ -8,13 +8,14 @@ import { count, ms, NONE } from "./numbers.js";
 import { asked, knobs, slides } from "./variants.js";
 
 const WAIT_MS = 150; // after the last change
+const AGAIN_MS = 2000; // a service that is not there is asked again
 const OLD_MS = 48 * 3_600_000; // of a bundle whose own moment can be asked for
 let told = null, running = null, timer = 0;
 
 const scene = () => told.scenes[at("scene").value];
 
-// The id as JSON: digits of a platform of integers stay exact.
-export const idOf = (text, ids) => (ids === "integer" && /^-?\d+$/.test(text) ? text : JSON.stringify(text));
+// The id as JSON: digits of a platform of integers stay exact, without zeros before them, which JSON has not.
+export const idOf = (text, ids) => (ids === "integer" && /^-?\d+$/.test(text) ? text.replace(/^(-?)0+(?=\d)/, "$1") : JSON.stringify(text));
 
 function bodyOf({ diversity, without }) {
   const time_ms = at("as-of").checked && !at("then").hidden ? scene().moment_ms : null;
@@ -100,10 +101,12 @@ function chosen() {
 
 // Reads what can be tried when the view is first looked at, and runs the first user.
 export async function shown() {
-  if (told !== null) return;
+  if (told !== null || at("try").hidden) return;
+  clearTimeout(timer);
   try {
     told = await call("/v1/try");
   } catch (error) {
+    timer = setTimeout(shown, AGAIN_MS);
     return fail(error);
   }
   at("k").max = String(Math.min(told.k, 100));
