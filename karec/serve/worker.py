@@ -30,8 +30,6 @@ _log = logging.getLogger("karec.serve")
 
 
 class _Server(uvicorn.Server):
-    listening: socket.socket | None = None  # of which it serves a duplicate; set where the worker ends
-
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield  # the worker has its own
@@ -39,8 +37,6 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
             server.close()
-        if self.listening is not None:  # else who connects now waits, and is answered by nobody
-            self.listening.close()
         self.server_state.ending = True  # type: ignore[attr-defined]
         await asyncio.sleep(LAST_S)
         await super().shutdown(sockets)
@@ -93,7 +89,7 @@ async def _serve(service: Service, sock: socket.socket, parent: int) -> int:
 
     def end() -> None:
         service.draining = server.should_exit = True
-        server.listening = sock
+        sock.close()  # servers have duplicates: else who connects when they are closed waits, and is answered by nobody
         service.board.put(service.worker, state=DRAINING)
         loop.remove_reader(parent)
 
