@@ -29,6 +29,10 @@ SAMPLED = {"most": 1.0, "many": 0.9, "some": 0.5, "few": 0.1}  # users by how lo
 HISTORY = "history"
 
 
+async def called(call: Call) -> Response:
+    return await (tried(call) if call.method == "POST" else choices(call))
+
+
 async def choices(call: Call) -> Response:
     service, served = _on(call)
     found = await service.aside_threads.call(_choices, served)

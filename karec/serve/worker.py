@@ -30,8 +30,6 @@ _log = logging.getLogger("karec.serve")
 
 
 class _Server(uvicorn.Server):
-    listening: socket.socket | None = None  # beside those that it serves; set where the worker ends
-
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield  # the worker has its own
@@ -39,9 +37,6 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
             server.close()
-        for each in (*(sockets or ()), self.listening):  # else who connects now waits, and is answered by nobody
-            if each is not None:
-                each.close()
         self.server_state.ending = True  # type: ignore[attr-defined]
         await asyncio.sleep(LAST_S)
         await super().shutdown(sockets)
@@ -94,7 +89,7 @@ async def _serve(service: Service, sock: socket.socket, parent: int) -> int:
 
     def end() -> None:
         service.draining = server.should_exit = True
-        server.listening = sock
+        sock.close()  # servers have duplicates: else who connects when they are closed waits, and is answered by nobody
         service.board.put(service.worker, state=DRAINING)
         loop.remove_reader(parent)
 
@@ -121,11 +116,10 @@ async def _serve(service: Service, sock: socket.socket, parent: int) -> int:
         if serving is not None:
             await serving
         return NOT_LOADED
-    if serving is None or serving.done():
-        serving = asyncio.create_task(server.serve([sock]))
-    if service.draining:
-        server.should_exit = True
-    await serving
+    if not service.draining and (serving is None or serving.done()):
+        serving = asyncio.create_task(server.serve([sock.dup()]))
+    if serving is not None:
+        await serving
     return 0
 
 

@@ -93,6 +93,7 @@ def test_other_paths_methods_and_kinds_of_bodies_are_refused(service):
     assert service.client.get("/v1/nothing").status_code == 404
     answer = service.client.get("/v1/recommend")
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert {*service.client.put("/v1/try").headers["allow"].split(", ")} == {"GET", "HEAD", "POST"}
     answer = service.client.post("/v1/recommend", content=b'{"user": 1}')
     assert answer.status_code == 415 and "application/json" in answer.json()["detail"]
 
