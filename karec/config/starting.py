@@ -32,6 +32,7 @@ def starting_config(scene: str, snapshot: Snapshot, objectives: Mapping[str, flo
     text = _replaced(r'(use = "fusion", weights = )\{[^}]*\}', f"{{ {weights} }}", text)
     if by_towers:
         text = _replaced(r'(?m)^( +\{ use = )"top_k", k = "rank" \},$', BY_TOWERS, text)
+        text = _replaced(r'(?m)^(substitute = \[\{ use = )"top_k"(?=, k = "rank" \}\])', '"inner_product"', text)
     return _without_missing(text, snapshot).replace("[scenes.home", f"[scenes.{_key(scene)}")
 
 

@@ -47,8 +47,7 @@ def test_a_worker_that_is_killed_is_replaced_and_what_it_had_taken_in_is_in_the_
     for pid in before:
         os.kill(pid, signal.SIGKILL)
         running.until(lambda pid=pid: {each["pid"] for each in running.workers() if each["state"] == "ready"} - {pid})
-    running.until(lambda: sum(each["state"] == "ready" for each in running.workers()) == 2)
-    assert not before & {each["pid"] for each in running.workers()}
+    running.until(lambda: len({each["pid"] for each in running.workers() if each["state"] == "ready"} - before) == 2)
     found = read_events(config.parent / "events", 0, 2**62)
     ids = {source << 64 | number for source, number in zip(found.source.tolist(), found.number.tolist(), strict=True)}
     assert {each.int for each in told} <= ids
