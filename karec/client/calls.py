@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,11 +35,20 @@ class Call(Generic[Answer]):
 
 
 def recommend(request: Request) -> Call[Feed]:
+    _check_deadline(request)
     return Call("POST", "/v1/recommend", Feed, _encoded(request))
 
 
-def recommend_many(requests: Iterable[Request]) -> Call[Feeds]:
-    return Call("POST", "/v1/recommend", Feeds, _encoded({"requests": list(requests)}))
+def recommend_many(requests: Sequence[Request]) -> Call[Feeds]:
+    for request in requests:
+        _check_deadline(request)
+    return Call("POST", "/v1/recommend", Feeds, _encoded({"requests": requests}))
+
+
+def _check_deadline(request: Request) -> None:
+    """ValueError for one that is not finite: JSON would have null for it, which is no deadline."""
+    if request.deadline_ms is not None and not math.isfinite(request.deadline_ms):
+        raise ValueError(f"deadline_ms is {request.deadline_ms}, expected milliseconds, or None for no deadline")
 
 
 def record(rows: Iterable[Mapping[str, Any]]) -> Call[Recorded]:
@@ -76,8 +86,10 @@ class Naming:
         self._numbers = count(time.time_ns())  # threads may share it
 
     def named(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-        """The rows; those with an ``id`` or a ``time_ms`` of their own keep it."""
-        for row in rows:
+        """The rows; those with an ``id`` or a ``time_ms`` of their own keep it. ValueError: one is no mapping."""
+        for at, row in enumerate(rows):
+            if not isinstance(row, Mapping):
+                raise ValueError(f"row {at} is {row!r}, expected a mapping with a kind")
             given = {key: value for key, value in row.items() if value is not None}
             own = {"id": str(UUID(int=self._source | next(self._numbers))), "time_ms": time.time_ns() // 1_000_000}
             yield own | given

@@ -173,3 +173,14 @@ def test_without_its_packages_the_client_says_which_extra_brings_them():
     code = "import sys; sys.modules['httpx'] = None\nimport karec.client"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.splitlines()[-1].endswith("karec.client needs the package 'httpx': pip install 'karec[client]'")
+
+
+def test_a_deadline_that_json_has_no_number_for_and_a_row_that_is_none_are_refused_before_they_are_sent(service, call):
+    for given in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="deadline_ms is"):
+            call("recommend", 1, url=service.url, deadline_ms=given)
+        with pytest.raises(ValueError, match="deadline_ms is"):
+            call("recommend_many", [Request(user=1, deadline_ms=given)], url=service.url)
+    with pytest.raises(ValueError, match="row 1 is 7, expected a mapping"):
+        call("record", [{"kind": "follow"}, 7], url=service.url)
+    assert service.asked == []
