@@ -21,6 +21,12 @@ from karec.cli.argument_types import (
 
 
 def add_cascade(names: Any) -> None:
+    _add_demo(names)
+    _add_train(names)
+    _add_recommend(names)
+
+
+def _add_demo(names: Any) -> None:
     demo = command(names, "demo", "run the main job end to end and show what it does", commands.demo)
     data_options(demo)
     demo.add_argument("--out", type=Path, help="where models, bundle and config go (default: karec-demo-DATA)")
@@ -34,6 +40,8 @@ def add_cascade(names: Any) -> None:
     )
     demo.add_argument("--settings", type=Path, metavar="TOML", help="training settings (default: the built-in ones)")
 
+
+def _add_train(names: Any) -> None:
     train = command(names, "train", "train ranker and towers, refresh the index, publish a bundle", training.train)
     data_options(train)
     train.add_argument("--out", type=Path, required=True, help="where run, bundles and karec.toml go")
@@ -91,6 +99,8 @@ def add_cascade(names: Any) -> None:
         help="published versions that stay in OUT/bundles (default 10); current and open ones do besides",
     )
 
+
+def _add_recommend(names: Any) -> None:
     recommend = command(names, "recommend", "one feed for one user, and how it came about", commands.recommend)
     recommend.add_argument("--config", type=Path, required=True, help="a karec.toml")
     asked = recommend.add_mutually_exclusive_group(required=True)
