@@ -11,7 +11,9 @@ from karec.bundle import Bundle
 def config(tmp_path_factory):
     path = live_config(tmp_path_factory.mktemp("serve"), state="state")
     rows = '{ use = "index_rows" }'
-    path.write_text(path.read_text(encoding="utf-8").replace(rows, rows + ', { use = "not_shown" }'), encoding="utf-8")
+    text = path.read_text(encoding="utf-8").replace(rows, rows + ', { use = "not_shown" }')
+    patient = "[serve]\nwait_ms = 60_000\n[live]"  # a machine under load refuses nothing; test_admission has its own
+    path.write_text(text.replace("[live]", patient), encoding="utf-8")
     return path
 
 

@@ -109,7 +109,7 @@ def test_a_worker_that_is_killed_is_seen_by_no_caller(config):
 def test_a_token_opens_what_is_closed(config, tmp_path):
     text = config.read_text(encoding="utf-8")
     secured = config.with_name("secured.toml")
-    secured.write_text('serve = { token = "env:TOKEN_OF_THE_TEST" }\n' + text, encoding="utf-8")
+    secured.write_text(text.replace("[serve]", '[serve]\ntoken = "env:TOKEN_OF_THE_TEST"'), encoding="utf-8")
     with RunningService(secured, TOKEN_OF_THE_TEST="0123456789abcdef") as running:
         with Client(running.url, token="0123456789abcdef") as client:
             assert client.recommend(USER, k=3).user == USER
