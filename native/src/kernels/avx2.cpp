@@ -28,6 +28,18 @@ KAREC_INLINE Vec fused(Vec a, Vec b, Vec c) {
     return _mm256_fmadd_ps(a, b, c);
 }
 
+KAREC_INLINE Vec broadcast(float x) {
+    return _mm256_set1_ps(x);
+}
+
+KAREC_INLINE Vec multiply_add(Vec a, Vec b, Vec c) {
+    return fused(a, b, c);
+}
+
+KAREC_INLINE std::uint32_t not_below(Vec a, Vec b) {
+    return static_cast<std::uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_NLT_UQ)));
+}
+
 KAREC_INLINE __m256d roots(__m256d x) {
     return _mm256_sqrt_pd(x);
 }
@@ -67,9 +79,11 @@ KAREC_INLINE V fold(V a, V b) {
 
 #include "kernels/matrix_loops.inc"
 
+#include "kernels/bound_loops.inc"
+
 }  // namespace
 
-const IsaTable table = {"avx2", kScoringKernels, kDiversityKernels};
+const IsaTable table = {"avx2", kScoringKernels, kDiversityKernels, kBoundKernels};
 
 }  // namespace karec::avx2
 #endif

@@ -28,6 +28,18 @@ KAREC_INLINE Vec fused(Vec a, Vec b, Vec c) {
     return _mm512_fmadd_ps(a, b, c);
 }
 
+KAREC_INLINE Vec broadcast(float x) {
+    return _mm512_set1_ps(x);
+}
+
+KAREC_INLINE Vec multiply_add(Vec a, Vec b, Vec c) {
+    return fused(a, b, c);
+}
+
+KAREC_INLINE std::uint32_t not_below(Vec a, Vec b) {
+    return _mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ);
+}
+
 KAREC_INLINE __m512d roots(__m512d x) {
     return _mm512_sqrt_pd(x);
 }
@@ -69,9 +81,11 @@ KAREC_INLINE V fold(V a, V b) {
 
 #include "kernels/matrix_loops.inc"
 
+#include "kernels/bound_loops.inc"
+
 }  // namespace
 
-const IsaTable table = {"avx512", kScoringKernels, kDiversityKernels};
+const IsaTable table = {"avx512", kScoringKernels, kDiversityKernels, kBoundKernels};
 
 }  // namespace karec::avx512
 #endif

@@ -1,10 +1,11 @@
 // The kernels of one instruction set (ISA), and the choice of the set that this process uses.
 //
 // generic.cpp, avx2.cpp and avx512.cpp each define one table, by compiling the same loops (scoring_loops.inc,
-// diversity_loops.inc, matrix_loops.inc) for other vector widths. Every table gives the same bits: the order of
-// summation does not depend on the width.
+// diversity_loops.inc, matrix_loops.inc, bound_loops.inc) for other vector widths. Every table gives the same bits:
+// the order of summation does not depend on the width; BoundKernels, whose sums differ, only choose what is scored.
 #pragma once
 
+#include "kernels/bound_kernels.hpp"
 #include "kernels/diversity_kernels.hpp"
 #include "kernels/scoring_kernels.hpp"
 
@@ -14,6 +15,7 @@ struct IsaTable {
     const char* name;  // "generic", "avx2", "avx512"
     ScoringKernels scoring;
     DiversityKernels diversity;
+    BoundKernels bound;
 };
 
 // The best table that this machine runs, or the one that KAREC_FORCE_ISA names if the machine runs it. Chosen once, at
@@ -25,6 +27,9 @@ inline const ScoringKernels& scoring_kernels() noexcept {
 }
 inline const DiversityKernels& diversity_kernels() noexcept {
     return isa_table().diversity;
+}
+inline const BoundKernels& bound_kernels() noexcept {
+    return isa_table().bound;
 }
 
 namespace generic {
