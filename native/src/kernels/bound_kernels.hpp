@@ -24,10 +24,11 @@ struct BoundKernels {
     // Writes `query` into column `at` of a panel that was all zeros.
     void (*put_column)(const float* query, std::size_t dim, std::size_t at, void* panel);
 
-    // Bit c of masks[i]: not (⟨query c, row i⟩·scales[i] + offsets[i] < cuts[c]), which NaN is not. Without `scales`
-    // (null) the product alone. Panels may use their first n ≤ kColumns columns. The result's bit i: masks[i] ≠ 0.
+    // values[i·kColumns + c] = ⟨query c, row i⟩·scales[i] + offsets[i] for the first n ≤ kColumns queries; without
+    // `scales` (null) the product alone. Bit c of masks[i]: not (value < cuts[c]); so it is set for NaN. Of columns from
+    // n on anything. Bit i of the result: masks[i] ≠ 0.
     std::uint64_t (*reach)(const void* block, const void* panel, std::size_t n, std::size_t dim, const float* scales,
-                           const float* offsets, const float* cuts, std::uint32_t* masks);
+                           const float* offsets, const float* cuts, float* values, std::uint32_t* masks);
 
     // Called by a thread before its first and after its last reach(); null where there is nothing to do.
     void (*begin)();

@@ -61,6 +61,12 @@ KAREC_INLINE std::uint32_t not_below(Vec a, Vec b) {
     return bits;
 }
 
+KAREC_INLINE std::uint32_t nonzero(const std::uint32_t* at) {
+    std::uint32_t bits = 0;
+    for (std::size_t lane = 0; lane < kLanes; ++lane) bits |= static_cast<std::uint32_t>(at[lane] != 0) << lane;
+    return bits;
+}
+
 using TwoDoubles = double __attribute__((vector_size(16)));
 KAREC_INLINE TwoDoubles widened(const float* at) {
     return TwoDoubles{at[0], at[1]};

@@ -1,23 +1,19 @@
-// Tiles of 64 rows: packed, multiplied with all queries and compared with each query's cut by one kernel; what passes
-// waits until a query has 64 rows, which are then scored in place. Cost: one pass over the rows, O(queries·N·D) by the
-// kernel, and exact scores of the O(k·log(N/k)) rows that stood among a query's best when they came, if rows come in no
-// order. Where most rows pass (no k scores yet, rows in order of their scores, ties everywhere), tiles are scored
-// without asking, and one of 16 asks again.
+// Tiles of 64 rows: packed, multiplied with all queries and compared with each query's cut by one kernel. What passes
+// joins the query's contenders, of which those that the bounds leave at the end are scored in place. Cost: one pass over
+// the rows, O(queries·N·D) by the kernel, O(queries·k·D) exact; where scores are equal everywhere, exact scores of all.
 #include "search/bounded_scan.hpp"
 
 #include <bit>
 #include <limits>
 
 #include "kernels/isa_table.hpp"
+#include "search/contenders.hpp"
 #include "search/score_bound.hpp"
 #include "search/scoring.hpp"
 #include "search/tile.hpp"
 
 namespace karec {
 namespace {
-
-constexpr std::size_t kUnaskedTiles = 15;
-constexpr std::size_t kFlushAt = kScoreBlock - kTile;
 
 // The kernels' state of a thread, for as long as it scans.
 class KernelsInUse {
@@ -48,7 +44,9 @@ class Columns {
         }
         const std::size_t panels = n_panels();
         cuts_.assign(panels * kColumns, std::numeric_limits<float>::infinity());
+        margins_.resize(size());
         masks_.resize(panels * kTile);
+        values_.resize(panels * kTile * kColumns);
         of_code_.assign(g.versions.size() * panels, 0u);
         std::size_t column = 0;
         for (const Query& query : queries) {
@@ -69,23 +67,32 @@ class Columns {
     double largest_norm() const noexcept { return largest_norm_; }
 
     // The rows of a tile that some query cannot rule out, a bit each.
-    std::uint64_t reach(const void* block, const TileBound& bound, std::size_t dim, std::span<const TopK> tops) {
-        for (std::size_t c = 0; c < size(); ++c) cuts_[c] = bound.cut(tops[query_of_[c]].least(), errors_[c]);
+    std::uint64_t reach(const void* block, const TileBound& bound, std::size_t dim,
+                        std::span<const Contenders> contenders) {
+        for (std::size_t c = 0; c < size(); ++c) {
+            margins_[c] = bound.margin(errors_[c]);
+            cuts_[c] = below(contenders[query_of_[c]].least(), margins_[c]);
+        }
         std::uint64_t any = 0;
         for (std::size_t p = 0; p < n_panels(); ++p) {
             const std::size_t n = std::min(kColumns, size() - p * kColumns);
             any |= kernels_.reach(block, &panels_[p * panel_bytes_], n, dim, bound.scales(), bound.offsets(),
-                                  &cuts_[p * kColumns], &masks_[p * kTile]);
+                                  &cuts_[p * kColumns], &values_[p * kTile * kColumns], &masks_[p * kTile]);
         }
         return any;
     }
 
-    // Calls take(query) for each query that did not rule out row i of the last tile, of the model version `code`.
+    // Calls take(query, approximate score, margin) for each query that did not rule out row i of the last tile, of the
+    // model version `code`.
     template <class Take>
     void for_queries(std::size_t i, std::size_t code, Take&& take) const {
         for (std::size_t p = 0; p < n_panels(); ++p) {
             std::uint32_t mask = masks_[p * kTile + i] & of_code_[code * n_panels() + p];
-            for (; mask != 0; mask &= mask - 1) take(query_of_[p * kColumns + std::countr_zero(mask)]);
+            for (; mask != 0; mask &= mask - 1) {
+                const auto at = static_cast<std::size_t>(std::countr_zero(mask));
+                const std::size_t column = p * kColumns + at;
+                take(query_of_[column], values_[(p * kTile + i) * kColumns + at], margins_[column]);
+            }
         }
     }
 
@@ -110,49 +117,34 @@ class Columns {
     ScratchVector<std::byte> panels_;
     ScratchVector<std::size_t> query_of_;  // by column
     ScratchVector<double> errors_;
+    ScratchVector<float> margins_;
     ScratchVector<float> cuts_;
+    ScratchVector<float> values_;           // of each panel, its 64 rows by kColumns
     ScratchVector<std::uint32_t> masks_;    // of each panel, its 64 rows
     ScratchVector<std::uint32_t> of_code_;  // of each model version, the columns of each panel that are meant for it
     double largest_norm_ = 0.0;
     bool one_for_all_ = true;
 };
 
-// Rows that wait for their exact scores, ascending.
-struct Waiting {
-    std::int32_t rows[kScoreBlock];
-    std::size_t n = 0;
-
-    void flush(const Generation& g, const ReadyQuery& ready, TopK& top) {
-        const std::byte* at[kScoreBlock];
-        std::int32_t own[kScoreBlock];
-        float scores[kScoreBlock];
-        for (std::size_t i = 0; i < n; ++i) at[i] = g.rows.at(static_cast<std::size_t>(rows[i]));
-        std::copy_n(rows, n, own);
-        ready.dot(g, own, at, nullptr, n, scores);
-        adjust_scores(g, own, n, false, scores);
-        for (std::size_t i = 0; i < n; ++i) {
-            if (own[i] >= 0) top.offer(scores[i], static_cast<std::uint32_t>(rows[i]));
-        }
-        n = 0;
-    }
-};
-
 }  // namespace
 
 void bounded_scan(const Generation& g, std::span<const Query> queries, std::span<const std::uint8_t> mask,
-                  std::span<TopK> tops) {
+                  std::size_t k, std::span<TopK> tops) {
+    if (k == 0) return;
     const BoundKernels& kernels = bound_kernels();
     const std::size_t dim = g.format.padded_dim();
     const auto pack = g.format.dtype == DType::float16 ? kernels.pack_float16 : kernels.pack_float32;
     Columns columns(g, queries, kernels);
     ScratchVector<ReadyQuery> ready;
-    for (const Query& query : queries) ready.emplace_back(query, g, g.format);
-    ScratchVector<Waiting> waiting(queries.size());
+    ScratchVector<Contenders> contenders;
+    for (const Query& query : queries) {
+        ready.emplace_back(query, g, g.format);
+        contenders.emplace_back(k, g.n_rows());
+    }
     const std::size_t steps = (dim + kernels.step - 1) / kernels.step;
     ScratchVector<std::byte> block(kTile * steps * kernels.step * kernels.element);
     const KernelsInUse in_use(kernels);
     TileBound bound;
-    std::size_t unasked = 0;
     Tile tiles[2];
     tiles[0].show(g, 0, mask);
     for (std::size_t at = 0; tiles[at].n > 0; at ^= 1) {
@@ -160,36 +152,20 @@ void bounded_scan(const Generation& g, std::span<const Query> queries, std::span
         Tile& next = tiles[at ^ 1];
         next.show(g, tile.first + tile.n, mask);
         if (tile.empty()) continue;
-        std::uint64_t rows = ~tile.left_out & (tile.n == kTile ? ~std::uint64_t{0} : (std::uint64_t{1} << tile.n) - 1);
-        const auto wait = [&](std::size_t q, std::size_t i) {
-            waiting[q].rows[waiting[q].n++] = static_cast<std::int32_t>(tile.first + i);
-        };
-        if (unasked > 0) {
-            --unasked;
-            for (; rows != 0; rows &= rows - 1) {
-                const auto i = static_cast<std::size_t>(std::countr_zero(rows));
-                for (std::size_t q = 0; q < queries.size(); ++q) wait(q, i);
-            }
-        } else {
-            std::fill(tile.at + tile.n, tile.at + kTile, tile.at[0]);
-            const float square = pack(tile.at, next.n == kTile ? next.at : nullptr, dim, block.data());
-            bound.show(g, tile, square, columns.largest_norm());
-            std::size_t passed = 0;
-            for (rows &= columns.reach(block.data(), bound, dim, tops); rows != 0; rows &= rows - 1) {
-                const auto i = static_cast<std::size_t>(std::countr_zero(rows));
-                const std::size_t code = columns.one_for_all() ? 0 : g.code_of(tile.first + i);
-                columns.for_queries(i, code, [&](std::size_t q) {
-                    wait(q, i);
-                    ++passed;
-                });
-            }
-            if (2 * passed > tile.n * queries.size()) unasked = kUnaskedTiles;
+        std::fill(tile.at + tile.n, tile.at + kTile, tile.at[0]);
+        const float square = pack(tile.at, next.n == kTile ? next.at : nullptr, dim, block.data());
+        bound.show(g, tile, square, columns.largest_norm());
+        std::uint64_t rows = ~tile.left_out & ~std::uint64_t{0} >> (kTile - tile.n);
+        for (rows &= columns.reach(block.data(), bound, dim, contenders); rows != 0; rows &= rows - 1) {
+            const auto i = static_cast<std::size_t>(std::countr_zero(rows));
+            const auto row = static_cast<std::int32_t>(tile.first + i);
+            const std::size_t code = columns.one_for_all() ? 0 : g.code_of(tile.first + i);
+            columns.for_queries(
+                i, code, [&](std::size_t q, float score, float margin) { contenders[q].add(row, score, margin); });
         }
-        for (std::size_t q = 0; q < queries.size(); ++q) {
-            if (waiting[q].n > kFlushAt) waiting[q].flush(g, ready[q], tops[q]);
-        }
+        for (std::size_t q = 0; q < queries.size(); ++q) contenders[q].thin(g, ready[q], tops[q]);
     }
-    for (std::size_t q = 0; q < queries.size(); ++q) waiting[q].flush(g, ready[q], tops[q]);
+    for (std::size_t q = 0; q < queries.size(); ++q) contenders[q].finish(g, ready[q], tops[q]);
 }
 
 }  // namespace karec

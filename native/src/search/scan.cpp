@@ -141,13 +141,12 @@ Status IndexView::search_all(std::span<const Query> queries, std::span<const std
             answer(q, top, [&](std::uint32_t position) { return rows[position]; });
         }
         if (n_probe != kEveryRow) return {};
+        const std::size_t n_kept = std::min(n_to_rescore(g, k), g.n_rows());
         ScratchVector<TopK> tops;
         tops.reserve(queries.size());
-        for (std::size_t q = 0; q < queries.size(); ++q) {
-            tops.emplace_back(std::min(n_to_rescore(g, k), g.n_rows()), g.n_rows());
-        }
+        for (std::size_t q = 0; q < queries.size(); ++q) tops.emplace_back(n_kept, g.n_rows());
         if (g.format.dtype != DType::int8 && queries.size() >= kBoundedFor) {
-            bounded_scan(g, queries, mask, tops);
+            bounded_scan(g, queries, mask, n_kept, tops);
         } else {
             scan(g, queries, mask, tops);
         }

@@ -3,7 +3,8 @@
 // Algorithm: a search's score E of a row is a chain of rounded operations. A kernel (kernels/bound_kernels.hpp) gives
 // an approximate U for all 64 rows of a tile and many queries at once, by other sums, fused or in bfloat16. With a
 // bound |E − U| ≤ err of the tile, U < least − err proves E < least, where `least` is the k-th best score so far: such
-// a row loses, and all others are scored as a search scores them. So ids, scores and ties do not depend on U.
+// a row loses; of the others, those whose U + err is below the k-th best U − err lose too, and the rest are scored as a
+// search scores them. So ids, scores and ties do not depend on U.
 // Cost: the kernel's, and O(1) a tile and query.
 // Source: the standard model of rounding errors (N. J. Higham, "Accuracy and Stability of Numerical Algorithms", 2nd
 // ed., 2002, chapters 2 and 3): a sum of products of n terms, in any order, is off by at most γ(m)·Σ|x·q|, m the most
@@ -25,8 +26,8 @@
 //   and base = 16·u·(A'·W + B) + 2^-120·(1 + W + M).
 //   4. No overflow. Where M, M·V + A', V·W or H of the tile may pass 2^126, err is infinite: every row is scored. Else
 //      every intermediate result of E and of U is finite: |partial sums| ≤ 1.01·N‖q‖.
-//   5. The cut in float32: least·(1 ∓ 2^-22) − err·(1 + 2^-20), towards −∞, is worked out in float64 and rounded once:
-//      2^-24·(|least| + err) is less than what was taken off. NaN, of a least that is infinite, passes every row.
+//   5. In float32: x − err is taken as x − (|x|·2^-22 + err·(1 + 2^-20)), x + err likewise; each operation rounds by at
+//      most 2^-24·(|x| + err), of which there are fewer than what is added. NaN, of an x or err that is infinite, passes.
 // A row with NaN or infinity, which only a file opened without verify may hold, makes U NaN or N infinite, and passes.
 #pragma once
 
@@ -44,16 +45,23 @@ namespace karec {
 // What a query adds to the bound: `error` above.
 double bound_error(std::span<const float> padded_query, double norm, const BoundKernels& kernels) noexcept;
 
+// At most x − err, and at least x + err, of err·(1 + 2^-20).
+inline float below(float x, float margin) noexcept {
+    return x - (std::abs(x) * 0x1p-22f + margin);
+}
+inline float above(float x, float margin) noexcept {
+    return x + (std::abs(x) * 0x1p-22f + margin);
+}
+
 // What a tile adds to it.
 class TileBound {
   public:
     // `largest_square` is what the kernel returned; `largest_norm` that of the queries.
     void show(const Generation& g, const Tile& tile, float largest_square, double largest_norm) noexcept;
 
-    // U < cut proves that the score is not above `least`.
-    float cut(double least, double error) const noexcept {
-        const double lowered = least - std::abs(least) * 0x1p-22;
-        return static_cast<float>(lowered - (error * slope_ + base_) * (1.0 + 0x1p-20));
+    // err·(1 + 2^-20) of the tile and a query.
+    float margin(double error) const noexcept {
+        return static_cast<float>((error * slope_ + base_) * (1.0 + 0x1p-19));
     }
 
     // s and t of the 64 rows; null where there are none.

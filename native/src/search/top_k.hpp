@@ -60,8 +60,8 @@ class TopK {
         if (size_ > capacity_) shrink();
     }
 
-    // A later score must be above it to be among the best: −inf until there are k, of k = 0 +inf.
-    float least() const noexcept { return k_ == 0 ? std::numeric_limits<float>::infinity() : least_; }
+    // A later score must be above it to be among the best; −inf before there were k.
+    float least() const noexcept { return least_; }
 
     // Writes the best min(k, offered), best first, and returns how many: emit(rank, score, position).
     template <class Emit>
