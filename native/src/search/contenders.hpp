@@ -1,0 +1,146 @@
+// The rows that may be among the k best of one query, by bounds of their scores.
+//
+// Algorithm: rows come with an approximate score and its margin of error (search/score_bound.hpp). When the buffer is
+// full, the k-th largest lower bound is found by bisection, which makes a pass over the buffer a step, and rows whose
+// upper bound is below it are dropped: k others are better. Where that leaves more than half (many equal scores, or
+// margins wider than the scores lie apart), all are scored exactly and offered to the TopK, which then gives the bound.
+// Cost: O(1) a row that comes, expected; rows in no order that pass the bound are O(k·log(N/k)) of N.
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+
+#include "search/score_bound.hpp"
+#include "search/scoring.hpp"
+#include "search/top_k.hpp"
+
+namespace karec {
+
+class Contenders {
+  public:
+    // Of n rows; k > 0.
+    Contenders(std::size_t k, std::size_t n)
+        : k_(k),
+          capacity_(std::min(std::max<std::size_t>(4 * k, 256), n)),
+          rows_(capacity_ + kTile),
+          scores_(capacity_ + kTile),
+          margins_(capacity_ + kTile),
+          bounds_(capacity_ + kTile) {}
+
+    // A later row whose score is not above it is not among the k best.
+    float least() const noexcept { return least_; }
+
+    // Rows come in rising order, at most 64 between two calls of thin().
+    void add(std::int32_t row, float score, float margin) noexcept {
+        rows_[size_] = row;
+        scores_[size_] = score;
+        margins_[size_] = margin;
+        ++size_;
+    }
+
+    // Makes room where there is none for 64 rows more.
+    void thin(const Generation& g, const ReadyQuery& ready, TopK& top) {
+        if (size_ <= capacity_) return;
+        drop();
+        if (2 * size_ > capacity_) settle(g, ready, top);
+    }
+
+    // Offers what is left to `top`.
+    void finish(const Generation& g, const ReadyQuery& ready, TopK& top) {
+        drop();
+        settle(g, ready, top);
+    }
+
+  private:
+    // Larger for larger floats.
+    static std::int32_t ordered(float x) noexcept {
+        const auto bits = std::bit_cast<std::int32_t>(x);
+        return bits ^ (bits >> 31 & 0x7FFFFFFF);
+    }
+    static float unordered(std::int32_t bits) noexcept {
+        return std::bit_cast<float>(bits ^ (bits >> 31 & 0x7FFFFFFF));
+    }
+
+    // A number that at least k of the bounds reach, of which at most k / 16 more do if they are not equal.
+    std::int32_t reached_by_k() noexcept {
+        const std::int32_t* bounds = &bounds_[0];
+        std::int32_t low = bounds[0];  // at least k reach it
+        std::int32_t high = bounds[0];
+        for (std::size_t i = 0; i < size_; ++i) {
+            low = std::min(low, bounds[i]);
+            high = std::max(high, bounds[i]);
+        }
+        for (std::int64_t width; (width = std::int64_t{high} - low) > 0;) {
+            const auto middle = static_cast<std::int32_t>(low + (width + 1) / 2);
+            std::uint32_t reach = 0;
+            for (std::size_t i = 0; i < size_; ++i) reach += bounds[i] >= middle;
+            if (reach < k_) {
+                high = middle - 1;
+            } else {
+                low = middle;
+                if (reach <= k_ + k_ / 16) break;
+            }
+        }
+        return low;
+    }
+
+    void drop() noexcept {
+        if (size_ <= k_) return;
+        for (std::size_t i = 0; i < size_; ++i) {
+            const float bound = below(scores_[i], margins_[i]);
+            bounds_[i] = ordered(bound == bound ? bound : -std::numeric_limits<float>::infinity());
+        }
+        const float reached = unordered(reached_by_k());
+        least_ = std::max(least_, reached);
+        std::size_t kept = 0;
+        for (std::size_t i = 0; i < size_; ++i) {
+            const bool loses = above(scores_[i], margins_[i]) < reached;
+            rows_[kept] = rows_[i];
+            scores_[kept] = scores_[i];
+            margins_[kept] = margins_[i];
+            kept += !loses;
+        }
+        size_ = kept;
+    }
+
+    void settle(const Generation& g, const ReadyQuery& ready, TopK& top) {
+        const std::byte* at[2][kScoreBlock];
+        std::int32_t rows[kScoreBlock];
+        float scores[kScoreBlock];
+        const auto show = [&](std::size_t first, const std::byte** to) {
+            const std::size_t n = std::min(kScoreBlock, size_ - first);
+            for (std::size_t i = 0; i < n; ++i) to[i] = g.rows.at(static_cast<std::size_t>(rows_[first + i]));
+            return n;
+        };
+        std::size_t n_next = show(0, at[0]);
+        std::size_t half = 0;
+        for (std::size_t first = 0; n_next > 0; half ^= 1) {
+            const std::size_t n = n_next;
+            n_next = show(first + n, at[half ^ 1]);
+            std::copy_n(&rows_[first], n, rows);
+            ready.dot(g, rows, at[half], n_next == n ? at[half ^ 1] : nullptr, n, scores);
+            adjust_scores(g, rows, n, g.format.dtype == DType::int8, scores);
+            for (std::size_t i = 0; i < n; ++i) {
+                if (rows[i] >= 0) top.offer(scores[i], static_cast<std::uint32_t>(rows_[first + i]));
+            }
+            first += n;
+        }
+        size_ = 0;
+        least_ = std::max(least_, top.least());
+    }
+
+    std::size_t k_;
+    std::size_t capacity_;
+    std::size_t size_ = 0;
+    float least_ = -std::numeric_limits<float>::infinity();
+    ScratchArray<std::int32_t> rows_;
+    ScratchArray<float> scores_;
+    ScratchArray<float> margins_;
+    ScratchArray<std::int32_t> bounds_;  // of drop()
+};
+
+}  // namespace karec
