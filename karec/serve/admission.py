@@ -1,48 +1,52 @@
 """Who is let in: what would wait too long for a thread is refused at once, before its body is read.
 
-Little's law in small: with U requests running and waiting on T threads, one that comes now waits about
-(U − T + 1)/T · the time that a request took of late. Nothing is remembered but that time: when fewer than T run, the
-next one is let in, whatever happened before. All calls but ``turns`` are made on the event loop's thread.
+``Lane.call``, ``check`` and ``entered`` are for the event loop's thread.
 """
 
 from __future__ import annotations
 
+import asyncio
 import math
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-
-from starlette.types import ASGIApp, Receive, Scope, Send
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, TypeVar
 
 from karec.serve.problems import ProblemError
+from karec.serve.turns import Turn, Turns
 
-OF_NEW = 0.1  # the weight of the newest time in the mean
+T = TypeVar("T")
+Called = tuple[Turn, asyncio.Future[Any], Callable[..., Any], tuple[Any, ...]]
 
 
 class Lane:
-    """Requests that share ``threads``. At most ``most`` run and wait, none longer than ``wait_ms`` by estimate.
-    ``refused`` is told why.
+    """Calls that share ``threads``, first come, first served. At most ``most`` run and wait, none longer than
+    ``wait_ms`` by estimate. ``refused`` is told why.
     """
 
-    def __init__(self, threads: int, wait_ms: float, most: int, refused: Callable[[str], None]) -> None:
-        self.threads, self.wait_ms, self.most, self._refused = threads, wait_ms, most, refused
+    def __init__(self, name: str, threads: int, wait_ms: float, most: int, refused: Callable[[str], None]) -> None:
+        self.wait_ms, self.most, self._refused = wait_ms, most, refused
+        self.turns = Turns(threads)
         self.inside = 0
-        self.usual_ms = 0.0
         self.counts: Counter[str] = Counter()
+        self._calls: SimpleQueue[Called | None] = SimpleQueue()
+        self._threads = [Thread(target=self._run, name=f"{name}-{i}", daemon=True) for i in range(threads)]
+        for thread in self._threads:
+            thread.start()
 
-    def waiting_ms(self) -> float:
-        """How long one that comes now would wait for a thread, by estimate."""
-        return max(self.inside - self.threads + 1, 0) / self.threads * self.usual_ms
-
-    def turns(self) -> float:
-        """How many requests a thread has before it, the one that runs included; any thread may ask."""
-        return max(self.inside / self.threads, 1.0)
+    @property
+    def threads(self) -> int:
+        return self.turns.threads
 
     def check(self, n: int = 1, spare_ms: float = math.inf) -> None:
         """ProblemError 503, with Retry-After, where ``n`` more would be too many or wait too long. ``spare_ms``: what
-        their deadlines leave for it.
+        their deadlines leave for it; inf: they have none.
         """
-        ms, limit = self.waiting_ms(), min(self.wait_ms, max(spare_ms, 0.0))
+        ms = self.turns.waiting_ms(time.perf_counter(), spare_ms < math.inf)
+        limit = min(self.wait_ms, max(spare_ms, 0.0))
         if self.inside and self.inside + n > self.most:
             why = "too many at once", f"{self.inside} requests run and wait, at most {self.most} do"
         elif ms > limit:
@@ -62,33 +66,51 @@ class Lane:
         finally:
             self.inside -= n
 
-    def took(self, ms: float) -> None:
-        """A request ran for ``ms``."""
-        self.counts["answered"] += 1
-        self.usual_ms = ms if not self.usual_ms else self.usual_ms + OF_NEW * (ms - self.usual_ms)
+    def call(self, work: Callable[..., T], *arguments: Any, turn: Turn | None = None) -> asyncio.Future[T]:
+        """What ``work(*arguments)`` gives, or raises, on one of the threads."""
+        turn = Turn() if turn is None else turn
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self.turns.comes(turn)
+        self._calls.put((turn, answer, work, arguments))
+        return answer
+
+    def close(self) -> None:
+        """Waits until all that was handed over is done. Again it does nothing. Not on the event loop's thread."""
+        for _ in self._threads:
+            self._calls.put(None)
+        for thread in self._threads:
+            thread.join()
+        self._threads = []
+
+    def _run(self) -> None:
+        while (item := self._calls.get()) is not None:
+            turn, answer, work, arguments = item
+            value = error = None
+            begun = time.perf_counter()
+            self.turns.begins(turn, begun)
+            try:
+                value = work(*arguments)
+            except BaseException as raised:  # it is the caller's
+                error = raised
+            self.turns.is_over(turn, (time.perf_counter() - begun) * 1e3)
+            self.counts["answered"] += 1
+            # one wake-up of the loop: ``run_in_executor`` has two kinds of futures, and costs three times as much
+            answer.get_loop().call_soon_threadsafe(_settle, answer, value, error)
+            del item, turn, answer, work, arguments, value, error  # a thread that waits keeps nothing
 
     def status(self) -> dict[str, float | dict[str, int]]:
         return {
             "inside": self.inside,
             "threads": self.threads,
-            "usual_ms": round(self.usual_ms, 3),
+            "usual_ms": round(self.turns.usual_ms, 3),
             "counts": dict(self.counts),
         }
 
 
-class Admission:
-    """ASGI: a POST to a path of ``lanes`` is checked before anything of its body is read."""
-
-    def __init__(self, app: ASGIApp, lanes: Callable[[], Mapping[str, Lane]]) -> None:
-        self._app, self._lanes = app, lanes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "POST":
-            lane = self._lanes().get(scope["path"])
-            if lane is not None:
-                try:
-                    lane.check()
-                except ProblemError as problem:
-                    await problem(scope, receive, send)
-                    return
-        await self._app(scope, receive, send)
+def _settle(answer: asyncio.Future[Any], value: Any, error: BaseException | None) -> None:
+    if answer.done():  # nobody waits any more
+        return
+    if error is None:
+        answer.set_result(value)
+    else:
+        answer.set_exception(error)
