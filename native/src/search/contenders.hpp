@@ -1,9 +1,9 @@
 // The rows that may be among the k best of one query, by bounds of their scores.
 //
-// Algorithm: rows come with an approximate score and its margin of error (search/score_bound.hpp). When the buffer is
-// full, the k-th largest lower bound is found by bisection, which makes a pass over the buffer a step, and rows whose
-// upper bound is below it are dropped: k others are better. Where that leaves more than half (many equal scores, or
-// margins wider than the scores lie apart), all are scored exactly and offered to the TopK, which then gives the bound.
+// Algorithm: rows come with an approximate score, whose margin of error is that of their tile (search/score_bound.hpp).
+// When the buffer of 2·k is full, the k-th largest lower bound is found by bisection, a pass over the buffer a step, and
+// rows whose upper bound is below it are dropped: k others are better. Where that leaves it nearly full (many equal
+// scores, or margins wider than the scores lie apart), all are scored exactly and offered to the TopK.
 // Cost: O(1) a row that comes, expected; rows in no order that pass the bound are O(k·log(N/k)) of N.
 #pragma once
 
@@ -22,31 +22,27 @@ namespace karec {
 
 class Contenders {
   public:
-    // Of n rows; k > 0.
-    Contenders(std::size_t k, std::size_t n)
+    // Of n rows, for a query of this bound_error(); k > 0. `bounds` are those of the tiles that were shown.
+    Contenders(std::size_t k, std::size_t n, float error, const ScratchVector<TileMargin>& tiles)
         : k_(k),
-          capacity_(std::min(std::max<std::size_t>(4 * k, 256), n)),
-          rows_(capacity_ + kTile),
-          scores_(capacity_ + kTile),
-          margins_(capacity_ + kTile),
+          capacity_(std::min(std::max<std::size_t>(2 * k, 256), n)),
+          error_(error),
+          tiles_(&tiles),
+          entries_(capacity_ + kTile),
           bounds_(capacity_ + kTile) {}
 
     // A later row whose score is not above it is not among the k best.
     float least() const noexcept { return least_; }
 
     // Rows come in rising order, at most 64 between two calls of thin().
-    void add(std::int32_t row, float score, float margin) noexcept {
-        rows_[size_] = row;
-        scores_[size_] = score;
-        margins_[size_] = margin;
-        ++size_;
-    }
+    void add(std::int32_t row, float score) noexcept { entries_[size_++] = {row, score}; }
 
-    // Makes room where there is none for 64 rows more.
+    bool full() const noexcept { return size_ > capacity_; }
+
+    // Makes room where it is full.
     void thin(const Generation& g, const ReadyQuery& ready, TopK& top) {
-        if (size_ <= capacity_) return;
         drop();
-        if (2 * size_ > capacity_) settle(g, ready, top);
+        if (size_ > capacity_ - capacity_ / 8) settle(g, ready, top);
     }
 
     // Offers what is left to `top`.
@@ -56,6 +52,11 @@ class Contenders {
     }
 
   private:
+    struct Entry {
+        std::int32_t row;
+        float score;
+    };
+
     // Larger for larger floats.
     static std::int32_t ordered(float x) noexcept {
         const auto bits = std::bit_cast<std::int32_t>(x);
@@ -65,7 +66,7 @@ class Contenders {
         return std::bit_cast<float>(bits ^ (bits >> 31 & 0x7FFFFFFF));
     }
 
-    // A number that at least k of the bounds reach, of which at most k / 16 more do if they are not equal.
+    // A number that at least k of the bounds reach, of which at most k / 8 more do if they are not equal.
     std::int32_t reached_by_k() noexcept {
         const std::int32_t* bounds = &bounds_[0];
         std::int32_t low = bounds[0];  // at least k reach it
@@ -82,7 +83,7 @@ class Contenders {
                 high = middle - 1;
             } else {
                 low = middle;
-                if (reach <= k_ + k_ / 16) break;
+                if (reach <= k_ + k_ / 8) break;
             }
         }
         return low;
@@ -91,20 +92,22 @@ class Contenders {
     void drop() noexcept {
         if (size_ <= k_) return;
         for (std::size_t i = 0; i < size_; ++i) {
-            const float bound = below(scores_[i], margins_[i]);
+            const float bound = below(entries_[i].score, margin(entries_[i]));
             bounds_[i] = ordered(bound == bound ? bound : -std::numeric_limits<float>::infinity());
         }
         const float reached = unordered(reached_by_k());
         least_ = std::max(least_, reached);
         std::size_t kept = 0;
         for (std::size_t i = 0; i < size_; ++i) {
-            const bool loses = above(scores_[i], margins_[i]) < reached;
-            rows_[kept] = rows_[i];
-            scores_[kept] = scores_[i];
-            margins_[kept] = margins_[i];
-            kept += !loses;
+            const Entry entry = entries_[i];
+            entries_[kept] = entry;
+            kept += !(above(entry.score, margin(entry)) < reached);
         }
         size_ = kept;
+    }
+
+    float margin(const Entry& entry) const noexcept {
+        return (*tiles_)[static_cast<std::size_t>(entry.row) / kTile].of(error_);
     }
 
     void settle(const Generation& g, const ReadyQuery& ready, TopK& top) {
@@ -113,7 +116,7 @@ class Contenders {
         float scores[kScoreBlock];
         const auto show = [&](std::size_t first, const std::byte** to) {
             const std::size_t n = std::min(kScoreBlock, size_ - first);
-            for (std::size_t i = 0; i < n; ++i) to[i] = g.rows.at(static_cast<std::size_t>(rows_[first + i]));
+            for (std::size_t i = 0; i < n; ++i) to[i] = g.rows.at(static_cast<std::size_t>(entries_[first + i].row));
             return n;
         };
         std::size_t n_next = show(0, at[0]);
@@ -121,11 +124,11 @@ class Contenders {
         for (std::size_t first = 0; n_next > 0; half ^= 1) {
             const std::size_t n = n_next;
             n_next = show(first + n, at[half ^ 1]);
-            std::copy_n(&rows_[first], n, rows);
+            for (std::size_t i = 0; i < n; ++i) rows[i] = entries_[first + i].row;
             ready.dot(g, rows, at[half], n_next == n ? at[half ^ 1] : nullptr, n, scores);
             adjust_scores(g, rows, n, g.format.dtype == DType::int8, scores);
             for (std::size_t i = 0; i < n; ++i) {
-                if (rows[i] >= 0) top.offer(scores[i], static_cast<std::uint32_t>(rows_[first + i]));
+                if (rows[i] >= 0) top.offer(scores[i], static_cast<std::uint32_t>(entries_[first + i].row));
             }
             first += n;
         }
@@ -135,11 +138,11 @@ class Contenders {
 
     std::size_t k_;
     std::size_t capacity_;
+    float error_;
+    const ScratchVector<TileMargin>* tiles_;
     std::size_t size_ = 0;
     float least_ = -std::numeric_limits<float>::infinity();
-    ScratchArray<std::int32_t> rows_;
-    ScratchArray<float> scores_;
-    ScratchArray<float> margins_;
+    ScratchArray<Entry> entries_;
     ScratchArray<std::int32_t> bounds_;  // of drop()
 };
 
