@@ -22,20 +22,26 @@ namespace karec {
 
 class Contenders {
   public:
-    // Of n rows, for a query of this bound_error(); k > 0. `bounds` are those of the tiles that were shown.
+    // Of n rows, for a query of this bound_error(); k > 0. `tiles` has the margin of each tile that rows come from.
     Contenders(std::size_t k, std::size_t n, float error, const ScratchVector<TileMargin>& tiles)
         : k_(k),
           capacity_(std::min(std::max<std::size_t>(2 * k, 256), n)),
           error_(error),
           tiles_(&tiles),
-          entries_(capacity_ + kTile),
+          rows_(capacity_ + kTile),
           bounds_(capacity_ + kTile) {}
 
     // A later row whose score is not above it is not among the k best.
     float least() const noexcept { return least_; }
 
     // Rows come in rising order, at most 64 between two calls of thin().
-    void add(std::int32_t row, float score) noexcept { entries_[size_++] = {row, score}; }
+    void add(std::int32_t row, float score) noexcept {
+        const float bound = below(score, margin(row));
+        rows_[size_] = row;
+        bounds_[size_] = bound == bound ? bound : -std::numeric_limits<float>::infinity();
+        largest_ = std::max(largest_, bounds_[size_]);
+        ++size_;
+    }
 
     bool full() const noexcept { return size_ > capacity_; }
 
@@ -52,11 +58,6 @@ class Contenders {
     }
 
   private:
-    struct Entry {
-        std::int32_t row;
-        float score;
-    };
-
     // Larger for larger floats.
     static std::int32_t ordered(float x) noexcept {
         const auto bits = std::bit_cast<std::int32_t>(x);
@@ -66,48 +67,47 @@ class Contenders {
         return std::bit_cast<float>(bits ^ (bits >> 31 & 0x7FFFFFFF));
     }
 
+    std::size_t reaching(float bound) const noexcept {
+        std::uint32_t n = 0;
+        const float* bounds = &bounds_[0];
+        for (std::size_t i = 0; i < size_; ++i) n += bounds[i] >= bound;
+        return n;
+    }
+
     // A number that at least k of the bounds reach, of which at most k / 8 more do if they are not equal.
-    std::int32_t reached_by_k() noexcept {
-        const std::int32_t* bounds = &bounds_[0];
-        std::int32_t low = bounds[0];  // at least k reach it
-        std::int32_t high = bounds[0];
-        for (std::size_t i = 0; i < size_; ++i) {
-            low = std::min(low, bounds[i]);
-            high = std::max(high, bounds[i]);
-        }
-        for (std::int64_t width; (width = std::int64_t{high} - low) > 0;) {
-            const auto middle = static_cast<std::int32_t>(low + (width + 1) / 2);
-            std::uint32_t reach = 0;
-            for (std::size_t i = 0; i < size_; ++i) reach += bounds[i] >= middle;
-            if (reach < k_) {
+    float reached_by_k() const noexcept {
+        std::int32_t low = ordered(reaching(least_) < k_ ? -std::numeric_limits<float>::infinity() : least_);
+        std::int32_t high = ordered(largest_);
+        while (low < high) {
+            const auto middle = static_cast<std::int32_t>(low + (std::int64_t{high} - low + 1) / 2);
+            const std::size_t n = reaching(unordered(middle));
+            if (n < k_) {
                 high = middle - 1;
             } else {
                 low = middle;
-                if (reach <= k_ + k_ / 8) break;
+                if (n <= k_ + k_ / 8) break;
             }
         }
-        return low;
+        return unordered(low);
     }
 
     void drop() noexcept {
         if (size_ <= k_) return;
-        for (std::size_t i = 0; i < size_; ++i) {
-            const float bound = below(entries_[i].score, margin(entries_[i]));
-            bounds_[i] = ordered(bound == bound ? bound : -std::numeric_limits<float>::infinity());
-        }
-        const float reached = unordered(reached_by_k());
+        const float reached = reached_by_k();
         least_ = std::max(least_, reached);
         std::size_t kept = 0;
         for (std::size_t i = 0; i < size_; ++i) {
-            const Entry entry = entries_[i];
-            entries_[kept] = entry;
-            kept += !(above(entry.score, margin(entry)) < reached);
+            const std::int32_t row = rows_[i];
+            const float bound = bounds_[i];
+            rows_[kept] = row;
+            bounds_[kept] = bound;
+            kept += !(bound + 2.01f * (margin(row) + std::abs(bound) * 0x1p-21f) < reached);
         }
         size_ = kept;
     }
 
-    float margin(const Entry& entry) const noexcept {
-        return (*tiles_)[static_cast<std::size_t>(entry.row) / kTile].of(error_);
+    float margin(std::int32_t row) const noexcept {
+        return (*tiles_)[static_cast<std::size_t>(row) / kTile].of(error_);
     }
 
     void settle(const Generation& g, const ReadyQuery& ready, TopK& top) {
@@ -116,7 +116,7 @@ class Contenders {
         float scores[kScoreBlock];
         const auto show = [&](std::size_t first, const std::byte** to) {
             const std::size_t n = std::min(kScoreBlock, size_ - first);
-            for (std::size_t i = 0; i < n; ++i) to[i] = g.rows.at(static_cast<std::size_t>(entries_[first + i].row));
+            for (std::size_t i = 0; i < n; ++i) to[i] = g.rows.at(static_cast<std::size_t>(rows_[first + i]));
             return n;
         };
         std::size_t n_next = show(0, at[0]);
@@ -124,11 +124,11 @@ class Contenders {
         for (std::size_t first = 0; n_next > 0; half ^= 1) {
             const std::size_t n = n_next;
             n_next = show(first + n, at[half ^ 1]);
-            for (std::size_t i = 0; i < n; ++i) rows[i] = entries_[first + i].row;
+            for (std::size_t i = 0; i < n; ++i) rows[i] = rows_[first + i];
             ready.dot(g, rows, at[half], n_next == n ? at[half ^ 1] : nullptr, n, scores);
             adjust_scores(g, rows, n, g.format.dtype == DType::int8, scores);
             for (std::size_t i = 0; i < n; ++i) {
-                if (rows[i] >= 0) top.offer(scores[i], static_cast<std::uint32_t>(entries_[first + i].row));
+                if (rows[i] >= 0) top.offer(scores[i], static_cast<std::uint32_t>(rows_[first + i]));
             }
             first += n;
         }
@@ -142,8 +142,9 @@ class Contenders {
     const ScratchVector<TileMargin>* tiles_;
     std::size_t size_ = 0;
     float least_ = -std::numeric_limits<float>::infinity();
-    ScratchArray<Entry> entries_;
-    ScratchArray<std::int32_t> bounds_;  // of drop()
+    float largest_ = -std::numeric_limits<float>::infinity();  // no bound is above it
+    ScratchArray<std::int32_t> rows_;
+    ScratchArray<float> bounds_;  // of their scores, from below
 };
 
 }  // namespace karec
