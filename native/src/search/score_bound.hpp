@@ -42,8 +42,8 @@
 
 namespace karec {
 
-// What a query adds to the bound: `error` above.
-double bound_error(std::span<const float> padded_query, double norm, const BoundKernels& kernels) noexcept;
+// What a query adds to the bound: `error` above, rounded.
+float bound_error(std::span<const float> padded_query, double norm, const BoundKernels& kernels) noexcept;
 
 // At most x − err, and at least x + err, of err·(1 + 2^-20).
 inline float below(float x, float margin) noexcept {
@@ -53,24 +53,27 @@ inline float above(float x, float margin) noexcept {
     return x + (std::abs(x) * 0x1p-22f + margin);
 }
 
-// What a tile adds to it.
+// What a tile adds to it: err·(1 + 2^-20) is of(error), in float32 rounded by far less than 2^-20 of it.
+struct TileMargin {
+    float slope = 0.0f;  // N·V·W·(1 + 2^-18), at least 2^-100; infinite where something may overflow
+    float base = 0.0f;   // likewise
+    float of(float error) const noexcept { return error * slope + base; }
+};
+
+// A tile as the kernel and the bound see it.
 class TileBound {
   public:
     // `largest_square` is what the kernel returned; `largest_norm` that of the queries.
     void show(const Generation& g, const Tile& tile, float largest_square, double largest_norm) noexcept;
 
-    // err·(1 + 2^-20) of the tile and a query.
-    float margin(double error) const noexcept {
-        return static_cast<float>((error * slope_ + base_) * (1.0 + 0x1p-19));
-    }
+    TileMargin margin() const noexcept { return margin_; }
 
     // s and t of the 64 rows; null where there are none.
     const float* scales() const noexcept { return adjusted_ ? scales_ : nullptr; }
     const float* offsets() const noexcept { return adjusted_ ? offsets_ : nullptr; }
 
   private:
-    double slope_ = 0.0;  // N·V·W, infinite where something may overflow
-    double base_ = 0.0;
+    TileMargin margin_;
     bool adjusted_ = false;
     float scales_[kTile];
     float offsets_[kTile];
