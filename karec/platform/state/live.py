@@ -21,6 +21,7 @@ from karec.platform.state.live_view import LiveView
 from karec.platform.state.live_works import Changed, LiveWorks
 from karec.platform.state.lives import Lives, of_lives
 from karec.platform.state.reader import StateReader
+from karec.platform.state.rebuilding import can_be_rebuilt, lacks_events, rebuild
 from karec.platform.state.store import Conflict, StateStore
 from karec.platform.state.works_since import KnownWorks, WorksSince
 from karec.platform.state.writer import AT_ONCE, StateWriter
@@ -143,6 +144,7 @@ class Live:
 
     def _begin(self) -> None:
         """Reads what the store knows of works, once it is up with the log."""
+        self._rebuild_where_events_lack()
         self._writer, self._tail = self._caught_up(Counter())
         reader = StateReader(self._store, self._folded)
         if self._known is None:
@@ -159,6 +161,21 @@ class Live:
             self._works = self._works.with_counters(some, reader.works(some))
         reader.user(-1).was_shown(ids[:1])  # compiled here, so that no request waits for it
         self._reader, self._known = reader, None
+
+    def _rebuild_where_events_lack(self) -> None:
+        """An older bundle was restored: the store is made again from the log. Once, and not after each Conflict:
+        processes may serve the later bundle still.
+        """
+        if not lacks_events(self._store, self._folded.base):
+            return
+        if not can_be_rebuilt(self._store, self._folded.base, self._log):
+            _log.warning("the state store lacks events of the time after the bundle's, and their hours were retired")
+            return
+        _log.warning("the state store lacks events of the time after the bundle's, and is made again from the log")
+        try:
+            rebuild(self._store, self._folded, self._log)
+        except Conflict:
+            _log.warning("the state store lacks events still: other processes write to it; begin this one anew later")
 
     def _caught_up(self, counts: Counter[str]) -> tuple[StateWriter, EventTail]:
         """A writer that took all that the store lacked of the log. Unavailable: the store took a part of it, and no
