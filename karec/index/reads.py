@@ -124,6 +124,10 @@ class IndexReads:
         table = self._table()
         return np.ones(len(table.ids), bool) if table.present is None else table.present
 
+    def found_here(self, rows: object) -> bool:
+        """Whether ``rows`` are known to have been found in this index and generation. O(1)."""
+        return isinstance(rows, Rows) and rows.index is self._index and rows.generation == self.generation
+
     def lookup(self, ids: ArrayLike) -> Rows:
         """(N,) the row of each id, −1 = unknown. Expected O(1) an id."""
         return Rows.of(*self._native.lookup(ids), self._index)

@@ -13,7 +13,10 @@ from karec.types import Array, Candidates, Request
 
 
 class IndexRows(Hydrator):
-    """``rows`` of the item index; −1 for a work whose embedding is missing, which the trace counts as unknown."""
+    """``rows`` of the item index; −1 for a work whose embedding is missing, which the trace counts as unknown.
+
+    Works whose rows recall found in the request's view are not looked up again.
+    """
 
     gives = ("rows",)
 
@@ -21,7 +24,13 @@ class IndexRows(Hydrator):
         self.index = index
 
     def hydrate(self, request: Request, candidates: Candidates) -> Mapping[str, Array]:
-        return {"rows": request.index.lookup(candidates.ids)}
+        rows, index = candidates.rows, request.index
+        if not index.found_here(rows):
+            return {"rows": index.lookup(candidates.ids)}
+        missing = np.flatnonzero(np.asarray(rows) < 0)
+        rows = rows.copy()  # a copy knows its generation
+        rows[missing] = index.lookup(candidates.ids[missing])
+        return {"rows": rows}
 
 
 class HasEmbedding(Filter):
