@@ -24,13 +24,9 @@ class IndexRows(Hydrator):
         self.index = index
 
     def hydrate(self, request: Request, candidates: Candidates) -> Mapping[str, Array]:
-        rows, index = candidates.rows, request.index
-        if not index.found_here(rows):
-            return {"rows": index.lookup(candidates.ids)}
-        missing = np.flatnonzero(np.asarray(rows) < 0)
-        rows = rows.copy()  # a copy knows its generation
-        rows[missing] = index.lookup(candidates.ids[missing])
-        return {"rows": rows}
+        index = request.index
+        known = candidates.rows if index.found_here(candidates.rows) else None
+        return {"rows": index.lookup(candidates.ids, known)}
 
 
 class HasEmbedding(Filter):
