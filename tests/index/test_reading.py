@@ -75,7 +75,7 @@ def test_known_rows_of_another_index_generation_or_length_are_refused(index: Ite
     index.block(IDS[:1])
     for elsewhere in (before, other, np.arange(4)):
         assert not index.found_here(elsewhere)
-        with pytest.raises(ValueError, match="^known rows were found in another index or generation"):
+        with pytest.raises(ValueError, match=r"^known rows were found in another index or generation"):
             index.lookup(IDS, elsewhere)
 
 
