@@ -16,9 +16,9 @@ struct ReachInput {
     std::size_t dim;
     const float* scales;  // of the 64 rows; null: products alone
     const float* offsets;
-    const float* cuts;               // of the kColumns columns
-    const std::byte* const* next;    // null, or 64 rows that are prefetched meanwhile
-    std::size_t row_bytes;           // of each
+    const float* cuts;             // of the kColumns columns
+    const std::byte* const* next;  // null, or 64 rows that are prefetched meanwhile
+    std::size_t row_bytes;         // of each
 };
 
 struct BoundKernels {
@@ -36,8 +36,8 @@ struct BoundKernels {
     // Writes `query` into column `at` of a panel that was all zeros.
     void (*put_column)(const float* query, std::size_t dim, std::size_t at, void* panel);
 
-    // values[i·kColumns + c] = ⟨query c, row i⟩·scales[i] + offsets[i]. Bit c of masks[i]: not (value < cuts[c]); so it is
-    // set for NaN. Of columns from n on anything. Bit i of the result: masks[i] ≠ 0.
+    // values[i·kColumns + c] = ⟨query c, row i⟩·scales[i] + offsets[i]. Bit c of masks[i]: not (value < cuts[c]); so it
+    // is set for NaN. Of columns from n on anything. Bit i of the result: masks[i] ≠ 0.
     std::uint64_t (*reach)(const ReachInput& in, float* values, std::uint32_t* masks);
 
     // Called by a thread before its first and after its last reach(); null where there is nothing to do.

@@ -1,6 +1,7 @@
 // Tiles of 64 rows: packed, multiplied with all queries and compared with each query's cut by one kernel. What passes
-// joins the query's contenders, of which those that the bounds leave at the end are scored in place. Cost: one pass over
-// the rows, O(queries·N·D) by the kernel, O(queries·k·D) exact; where scores are equal everywhere, exact scores of all.
+// joins the query's contenders, of which those that the bounds leave at the end are scored in place. Cost: one pass
+// over the rows, O(queries·N·D) by the kernel, O(queries·k·D) exact; where scores are equal everywhere, exact scores of
+// all.
 #include "search/bounded_scan.hpp"
 
 #include <bit>
@@ -51,18 +52,22 @@ class Columns {
         leasts_.assign(size(), -std::numeric_limits<float>::infinity());
         masks_.resize(panels * kTile);
         values_.resize(panels * kTile * kColumns);
-        of_code_.assign(g.versions.size() * panels, 0u);
-        std::size_t column = 0;
+        const std::size_t codes = std::max<std::size_t>(g.versions.size(), 1);
+        of_code_.assign(codes * panels, 0u);
+        std::size_t first = 0;
         for (const Query& query : queries) {
             one_for_all_ = one_for_all_ && query.by_version.empty();
-            const std::size_t n = std::max<std::size_t>(query.by_version.size(), 1);
-            for (std::size_t i = 0; i < n; ++i, ++column) {
-                for (std::size_t code = 0; code < g.versions.size(); ++code) {
-                    const bool meant = query.by_version.empty() ||
-                                       query.by_version[i].model_version == g.versions[code].number;
-                    of_code_[code * panels + column / kColumns] |= std::uint32_t{meant} << column % kColumns;
+            for (std::size_t code = 0; code < codes; ++code) {
+                std::size_t column = first;
+                if (!query.by_version.empty()) {
+                    const auto found =
+                        std::ranges::find(query.by_version, g.versions[code].number, &VersionQuery::model_version);
+                    if (found == query.by_version.end()) continue;
+                    column += static_cast<std::size_t>(found - query.by_version.begin());
                 }
+                of_code_[code * panels + column / kColumns] |= std::uint32_t{1} << column % kColumns;
             }
+            first += std::max<std::size_t>(query.by_version.size(), 1);
         }
     }
 
@@ -131,8 +136,8 @@ class Columns {
     std::size_t panel_bytes_ = 0;
     ScratchVector<std::byte> panels_;
     ScratchVector<std::size_t> query_of_;  // by column
-    ScratchVector<float> error_of_;  // by query, the largest of its columns
-    ScratchVector<float> errors_;    // the same by column
+    ScratchVector<float> error_of_;        // by query, the largest of its columns
+    ScratchVector<float> errors_;          // the same by column
     ScratchVector<float> leasts_;
     ScratchVector<float> cuts_;
     ScratchVector<float> values_;           // of each panel, its 64 rows by kColumns

@@ -1,8 +1,8 @@
 // The rows that may be among the k best of one query, by bounds of their scores.
 //
 // Algorithm: rows come with an approximate score, whose margin of error is that of their tile (search/score_bound.hpp).
-// When the buffer of 2·k is full, the k-th largest lower bound is found by bisection, a pass over the buffer a step, and
-// rows whose upper bound is below it are dropped: k others are better. Where that leaves it nearly full (many equal
+// When the buffer of 2·k is full, the k-th largest lower bound is found by bisection, a pass over the buffer a step,
+// and rows whose upper bound is below it are dropped: k others are better. Where that leaves it nearly full (many equal
 // scores, or margins wider than the scores lie apart), all are scored exactly and offered to the TopK.
 // Cost: O(1) a row that comes, expected; rows in no order that pass the bound are O(k·log(N/k)) of N.
 #pragma once

@@ -14,20 +14,23 @@
 // Proof. x a row, q a query, n the padded dimensions (16 ≤ n ≤ 65536), r the unit roundoff of a block's elements (0 for
 // float32, 2^-8 for bfloat16), all norms those of the exact values.
 //   1. Norm. The kernel's sum S of rounded squares: ‖x‖² ≤ (S + n·2^-126)·(1 + (n + 3)·2^-23) =: N². So N ≥ 2^-61.
-//   2. Product. The search's P: |P − ⟨x, q⟩| ≤ γ(n/16 + 5)·N‖q‖ + underflow. The kernel's A: rounding the elements moves
+//   2. Product. The search's P: |P − ⟨x, q⟩| ≤ γ(n/16 + 5)·N‖q‖ + underflow. The kernel's A: rounding the elements
+//   moves
 //      ⟨x, q⟩ by at most (2r + r²)·N‖q‖, and summing them by γ(2n + 16)·(1 + r)²·N‖q‖. Underflow of both is at most
 //      n·2^-124·(1 + ‖q‖) ≤ N·n·2^-62·(1 + ‖q‖). Together |A − P| ≤ N·c, and |A|, |P| ≤ 1.02·N‖q‖ =: M, up to
 //      underflow.
-//   3. Adjustment. P becomes (P·v + a)·w + b, with v, a of the row's model version and w, b of its work, four roundings.
+//   3. Adjustment. P becomes (P·v + a)·w + b, with v, a of the row's model version and w, b of its work, four
+//   roundings.
 //      The kernel takes A·s + t, s = v·w and t = a·w + b rounded. With V, A', W, B the largest |v|, |a|, |w|, |b| of
 //      the tile and H = (M·V + A')·W + B, the four roundings are off by at most 4·u·H·1.01, those of s, t, A·s + t by
 //      5·u·H·1.01, underflow by 2^-120·(1 + W + M), and the difference of A and P becomes at most N·c·V·W.
-//   So err = N·V·W·error + base with error = ‖q‖·(2r + r² + (4n + 64)·u) + n·2^-62·(1 + ‖q‖), which holds c and 16·u·M/N,
-//   and base = 16·u·(A'·W + B) + 2^-120·(1 + W + M).
+//   So err = N·V·W·error + base with error = ‖q‖·(2r + r² + (4n + 64)·u) + n·2^-62·(1 + ‖q‖), which holds c and
+//   16·u·M/N, and base = 16·u·(A'·W + B) + 2^-120·(1 + W + M).
 //   4. No overflow. Where M, M·V + A', V·W or H of the tile may pass 2^126, err is infinite: every row is scored. Else
 //      every intermediate result of E and of U is finite: |partial sums| ≤ 1.01·N‖q‖.
 //   5. In float32: x − err is taken as x − (|x|·2^-22 + err·(1 + 2^-20)), x + err likewise; each operation rounds by at
-//      most 2^-24·(|x| + err), of which there are fewer than what is added. NaN, of an x or err that is infinite, passes.
+//      most 2^-24·(|x| + err), of which there are fewer than what is added. NaN, of an x or err that is infinite,
+//      passes.
 // A row with NaN or infinity, which only a file opened without verify may hold, makes U NaN or N infinite, and passes.
 #pragma once
 
