@@ -22,6 +22,7 @@ from karec.learn.fit.state import FitState
 from karec.learn.nets.calibration import Calibrated, fit_calibration
 from karec.learn.nets.logistic_regression import LogisticRegression
 from karec.learn.nets.ranker import MmoeRanker
+from karec.learn.nets.served_ranker import ServedRanker
 from karec.learn.run.both import PARTS, part_path, write_both
 from karec.learn.run.lightgbm import fit_lightgbm
 from karec.learn.settings.train import TrainSettings
@@ -128,9 +129,9 @@ def _calibrate_and_export(
 ) -> None:
     held_out = np.concatenate([prepared.valid.labels, auxiliary_labels(prepared.valid.exposures, extra)], axis=1)
     scale, bias = calibrate(predict(model, prepared.valid_batches), held_out, tasks)
-    model.cpu()
+    calibrated = Calibrated(model.cpu(), scale, bias)
     export_onnx(
-        Calibrated(model, scale, bias),
+        calibrated,
         prepared.example_batch(model.inputs),
         ["logits"],
         path,
@@ -138,6 +139,7 @@ def _calibrate_and_export(
         tasks=tasks,
         model_version=model_version,
         shared=[name for name in model.inputs if name in USER_SIDE],
+        form=ServedRanker(calibrated, model) if isinstance(model, MmoeRanker) and model.crossed else None,
     )
 
 

@@ -18,10 +18,11 @@ from karec.platform.folds.located import FOLDED
 from karec.platform.state import records
 from karec.platform.state.folded import Folded
 from karec.platform.state.live_view import LiveView
-from karec.platform.state.live_works import Changed, LiveWorks, WorksSince
+from karec.platform.state.live_works import Changed, LiveWorks
 from karec.platform.state.lives import Lives, of_lives
 from karec.platform.state.reader import StateReader
 from karec.platform.state.store import Conflict, StateStore
+from karec.platform.state.works_since import KnownWorks, WorksSince
 from karec.platform.state.writer import AT_ONCE, StateWriter
 
 MOST_WAITING = 50  # batches that the store has not taken yet; the log keeps what follows
@@ -30,7 +31,7 @@ NOT_BEGUN = "the state store could not be read yet"
 
 _log = logging.getLogger("karec.live")
 
-Known = tuple[Lives, Cursor]
+Known = tuple[KnownWorks, Cursor]
 """What became of works, and how far of the log it is."""
 Take = Callable[[LiveWorks, Changed], None]
 """Puts works into what requests search, and hides others."""
@@ -94,7 +95,7 @@ class Live:
     def known(self) -> Known | None:
         """For another base on this log and store, which then reads no entry of a work again; None: not begun."""
         with self._looking:
-            return (self._since.lives, self._tail.cursor) if self.begun else None
+            return (self._since.known(), self._tail.cursor) if self.begun else None
 
     def view(self, user: int) -> tuple[LiveView, str | None]:
         """What is known of ``user`` and of works, and why it is less than it should be: the store did not answer, or
@@ -145,11 +146,11 @@ class Live:
         self._writer, self._tail = self._caught_up(Counter())
         reader = StateReader(self._store, self._folded)
         if self._known is None:
-            lives = Lives.all_of(self._store, self._counted)
+            known = KnownWorks.of(Lives.all_of(self._store, self._counted), self._folded.base)
         else:  # what the store has since then comes once more, and changes nothing twice
-            lives, cursor = self._known
+            known, cursor = self._known
             self._tail = EventTail(self._log, cursor)
-        self._change(lives)
+        self._take_over(self._since.begin(known))
         letter = records.WORK_COUNTERS
         keys = [key for key, _ in self._store.scan(letter, bytes([letter[0] + 1]))]
         ids = np.array(sorted(map(records.id_of, keys)), np.int64)
@@ -189,10 +190,9 @@ class Live:
         """Uploads, edits, deletions and blocks act before the store has them; they may come again."""
         lives = of_lives(events)
         if len(lives):
-            self._change(self._since.lives.step(lives, Counter()))
+            self._take_over(self._since.step(self._since.lives.step(lives, Counter())))
 
-    def _change(self, newer: Lives) -> None:
-        changed = self._since.step(newer)
+    def _take_over(self, changed: Changed) -> None:
         with self._moving:  # a request pins the index first: it finds no work that is not here
             self._works = self._since.over(self._works)
         self._put(changed)

@@ -11,11 +11,11 @@ from karec.platform.event_log.events import Events
 from karec.platform.event_log.writer import EventLogWriter
 from karec.platform.state.folded import Folded
 from karec.platform.state.live import Live
-from karec.platform.state.live_works import WorksSince
 from karec.platform.state.memory import MemoryStore
 from karec.platform.state.rebuilding import catch_up
 from karec.platform.state.saving import HIGHEST, LOWEST
 from karec.platform.state.store import CURSOR
+from karec.platform.state.works_since import WorksSince
 from karec.platform.state.writer import StateWriter
 
 FOLDED = Folded(platform(), HEAD)
@@ -85,7 +85,8 @@ def test_a_live_that_begins_where_another_is_knows_what_that_one_knows_and_what_
 
     def lives(live):
         works = live.view(-1)[0].works
-        return dict(live.known()[0].works), works.added.works.ids.tolist(), works.gone.tolist(), works.counters.tolist()
+        known = dict(live.known()[0].lives.works)
+        return known, works.added.works.ids.tolist(), works.gone.tolist(), works.counters.tolist()
 
     with EventLogWriter(log, HEAD) as writer:
         first = begun(store)
