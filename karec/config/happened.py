@@ -46,7 +46,7 @@ class Recorded:
     events: int
     refused: Mapping[str, int] = field(default_factory=dict)
     waiting: str | None = None
-    exposed: tuple[Exposed, ...] = field(default=(), repr=False)
+    exposed: tuple[Exposed, ...] = field(default=(), repr=False, compare=False)
 
 
 class Happenings:
