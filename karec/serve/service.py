@@ -93,7 +93,7 @@ class Service:
         self.settings = start.settings(config)
         self.tokens = Tokens.read(self.settings, path.parent, start.insecure)
         threads = config.threads or threads_of(self.settings.workers)
-        self.metrics = Metrics(folder, worker)
+        self.metrics = Metrics(folder, worker, self.settings.exposure)
         self.spans = None if self.settings.spans is None else Spans(self.settings)
         refused, told = self.metrics.refused, [board.lane(worker, name) for name in LANES]
         self.feeds = Lane(
