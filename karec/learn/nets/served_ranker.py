@@ -80,7 +80,7 @@ class ItemSide(nn.Module):
         self._heads(calibrated, ranker)
         self._numbers(ranker)
         wide = _scaled(calibrated, ranker, ranker.wide_item.weight)
-        self.wide_numbers, self.wide_crosses = _kept(wide[: len(self.below)]), _kept(wide[len(self.below) :])
+        self.wide = _kept(functional.pad(wide, (0, 0, len(ranker.from_item.weight.T) - len(wide), 0)))
         dim = ranker.item_codes.table.embedding_dim
         self.sum_of_codes = _kept(torch.eye(dim).repeat(len(ranker.item_codes.sizes), 1))
 
@@ -115,17 +115,20 @@ class ItemSide(nn.Module):
         self.below = _kept(torch.cat([torch.zeros(n * bins), -most]))
         self.above = _kept(torch.cat([torch.ones(n * bins), most]))
 
-    def forward(self, inputs: Mapping[str, Tensor], user: OfUser) -> Tensor:
+    def features(self, inputs: Mapping[str, Tensor], user: OfUser) -> Tensor:
+        """(N, F): what the first layer reads, numbers and crosses last."""
         codes = self.item_codes(inputs["item_ids"]).flatten(1)
-        crosses = inputs["crosses"]
         reach = torch.addmm(self.low, inputs["item_numbers"], self.places) * self.per_width
         numbers = torch.minimum(torch.maximum(reach, self.below), self.above)
         work = codes @ self.sum_of_codes
-        found = [_attended(work, keys, values) for keys, values in zip(user.keys, user.values, strict=True)]
-        features = torch.cat([codes, *found, *(works * work for works in found), numbers, crosses], dim=1)
+        lists = [_attended(work, keys, values) for keys, values in zip(user.keys, user.values, strict=True)]
+        return torch.cat([codes, *lists, *(works * work for works in lists), numbers, inputs["crosses"]], dim=1)
+
+    def forward(self, inputs: Mapping[str, Tensor], user: OfUser) -> Tensor:
+        features = self.features(inputs, user)
         *of_members, of_gates = self._cut(user.first)
         gates = _exponential(torch.addmm(of_gates, features, self.first[-1]))
-        logits = torch.addmm(torch.addmm(user.linear, numbers, self.wide_numbers), crosses, self.wide_crosses)
+        logits = torch.addmm(user.linear, features, self.wide)
         by_head = []
         for at, of_user in enumerate(of_members):
             hidden = torch.relu(torch.addmm(of_user, features, self.first[at]))
@@ -154,6 +157,10 @@ class ServedRanker(nn.Module):
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         logits: Tensor = self.items(inputs, self.user(inputs))
         return logits
+
+    def features(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """(N, F): what the first layer reads of each work."""
+        return self.items.features(inputs, self.user(inputs))
 
 
 def _kept(weight: Tensor) -> nn.Parameter:
