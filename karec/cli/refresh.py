@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from karec.bundle import Bundle
     from karec.types import Array
 
-NICE = 10  # a service beside it has the core first; what is left of its share it takes when that waits
+NICE = 10  # of one that goes on for ever: a service beside it has the core first
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -29,7 +29,8 @@ def run(arguments: argparse.Namespace) -> None:
     from karec.refresh.rolling import refreshing, remove_retired
 
     pace, root = Pace(arguments.share), arguments.root
-    os.setpriority(os.PRIO_PROCESS, 0, max(os.getpriority(os.PRIO_PROCESS, 0), NICE))
+    if not arguments.once:
+        os.setpriority(os.PRIO_PROCESS, 0, max(os.getpriority(os.PRIO_PROCESS, 0), NICE))
     bundle = Bundle.open(root)
     while True:
         if identity_of(root) != identity_of(bundle.path):
