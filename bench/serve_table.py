@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -120,12 +120,13 @@ def overhead(config: Path, users: list[int], requests: int) -> None:
 
 
 def pss(parent: int) -> float:
-    """MiB of a parent and its children."""
+    """MiB of a parent and its children that live."""
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="utf-8").split()
     kib = 0
     for pid in (parent, *map(int, children)):
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()[1:]
-        kib += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+        with suppress(OSError):  # it has been killed
+            lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()[1:]
+            kib += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
     return kib / 1024
 
 

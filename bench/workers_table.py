@@ -14,6 +14,7 @@ they waited for: the request before, a core, which other processes may have, or 
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 import subprocess
@@ -53,6 +54,8 @@ def work(config: Path) -> None:
     """A worker: a command a line on standard input, an answer a line on standard output."""
     scene = scene_names(config)[0]
     with karec.LiveCascade.from_config(config, scene, watch_seconds=0.5) as live:
+        gc.collect()
+        gc.freeze()  # as docs/howto-live.md tells a host
         print("ready", flush=True)
         for line in sys.stdin:
             name, told = json.loads(line)

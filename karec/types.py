@@ -343,16 +343,16 @@ class Recommendation:
     def items(self) -> tuple[Item, ...]:
         c = self.candidates
         names = c.ids.tolist() if self.names is None else self.names
+        columns = {name: value.tolist() for name, value in c.columns.items() if value.ndim == 1}
+        sources = c.sources.tolist()
+        found_by = {bits: self._channels_of(bits) for bits in set(sources)}
         return tuple(
-            Item(
-                position=i,
-                id=names[i],
-                score=float(c.scores[i]),
-                recalled_by=tuple(name for bit, name in enumerate(self.channels) if int(c.sources[i]) >> bit & 1),
-                columns={name: value[i].item() for name, value in c.columns.items() if value.ndim == 1},
-            )
-            for i in range(len(c))
+            Item(i, names[i], score, found_by[bits], {name: values[i] for name, values in columns.items()})
+            for i, (score, bits) in enumerate(zip(c.scores.tolist(), sources, strict=True))
         )
+
+    def _channels_of(self, bits: int) -> tuple[str, ...]:
+        return tuple(name for bit, name in enumerate(self.channels) if bits >> bit & 1)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON: items, trace, degraded, cold_start, versions, short."""

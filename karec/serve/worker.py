@@ -16,8 +16,9 @@ import uvicorn
 
 from karec.errors import one_line
 from karec.serve.app import build
-from karec.serve.board import DRAINING, READY, STARTING, Board
+from karec.serve.board import DRAINING, READY, STARTING
 from karec.serve.connections import Connection
+from karec.serve.dealing import Dealer, Dealing
 from karec.serve.service import Service, Start
 
 NOT_LOADED = 2  # exit status
@@ -30,6 +31,17 @@ _log = logging.getLogger("karec.serve")
 
 
 class _Server(uvicorn.Server):
+    """``deal``: from its beginning on it shares connections with other workers."""
+
+    dealer: Dealer | None = None
+
+    def deal(self, dealer: Dealer) -> None:
+        def given() -> Connection:
+            return Connection(config=self.config, server_state=self.server_state, app_state={}, given=True)
+
+        self.dealer = self.server_state.dealer = dealer  # type: ignore[attr-defined]
+        dealer.take(given)
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield  # the worker has its own
@@ -39,6 +51,8 @@ class _Server(uvicorn.Server):
             server.close()
         self.server_state.ending = True  # type: ignore[attr-defined]
         await asyncio.sleep(LAST_S)
+        if self.dealer is not None:
+            self.dealer.stop()
         await super().shutdown(sockets)
 
 
@@ -46,7 +60,7 @@ def run(
     sock: socket.socket,
     path: Path,
     start: Start,
-    board: Board,
+    dealing: Dealing,
     worker: int,
     parent: int,
     folder: Path,
@@ -54,12 +68,13 @@ def run(
     """Serves until SIGTERM, or until the pipe ``parent`` ends; the exit status. SIGHUP reloads. ``folder``: where all
     workers' metrics are.
     """
+    board = dealing.board
     board.enter(worker, STARTING, os.getpid())
     sys.setswitchinterval(SWITCH_S)
     service = Service(path, start, board, worker, folder)
     try:
         with asyncio.Runner(loop_factory=_loop) as runner:
-            return runner.run(_serve(service, sock, parent))
+            return runner.run(_serve(service, sock, parent, Dealer(dealing, worker)))
     finally:
         service.close()
 
@@ -70,7 +85,7 @@ def _loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
-async def _serve(service: Service, sock: socket.socket, parent: int) -> int:
+async def _serve(service: Service, sock: socket.socket, parent: int, dealer: Dealer) -> int:
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # broken requests are the clients' affair
     config = uvicorn.Config(
         build(service),
@@ -116,6 +131,7 @@ async def _serve(service: Service, sock: socket.socket, parent: int) -> int:
         if serving is not None:
             await serving
         return NOT_LOADED
+    server.deal(dealer)
     if not service.draining and (serving is None or serving.done()):
         serving = asyncio.create_task(server.serve([sock.dup()]))
     if serving is not None:

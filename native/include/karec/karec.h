@@ -47,7 +47,7 @@
 extern "C" {
 #endif
 
-#define KAREC_ABI_VERSION 4u
+#define KAREC_ABI_VERSION 5u
 
 typedef int32_t karec_status;
 #define KAREC_OK 0
@@ -350,6 +350,19 @@ typedef struct karec_dpp_options {
 #define KAREC_DPP_OPTIONS_INIT \
     {sizeof(karec_dpp_options), 0.5, 1e-2, 0.0, NULL, NULL, NULL, 0, 0, 0, 1, 0, NULL, NULL, NULL}
 
+/* What mmr_ssd.hpp says of each. */
+typedef struct karec_mmr_ssd_options {
+    size_t struct_size;
+    double diversity;          /* in [0, 1]; 0 = by relevance alone */
+    const karec_matrix* shown; /* NULL = nothing was shown; else rows of the embeddings' cols, finite */
+    size_t window;             /* 0 = none */
+    size_t n_facets;
+    const int64_t* facets;       /* (n_facets, n) codes, any numbers; NULL where n_facets is 0 */
+    const double* facet_weights; /* n_facets, >= 0; at most 1 in sum */
+    const int64_t* shown_facets; /* (n_facets, shown->rows); NULL = what was shown has no values */
+} karec_mmr_ssd_options;
+#define KAREC_MMR_SSD_OPTIONS_INIT {sizeof(karec_mmr_ssd_options), 0.5, NULL, 0, 0, NULL, NULL, NULL}
+
 typedef struct karec_dpp_count {
     size_t struct_size;
     size_t selected; /* entries of indices and gains that were written */
@@ -405,7 +418,7 @@ KAREC_C_API karec_status karec_dpp_select(const karec_matrix* embeddings, const 
  *   count       *count: how many were selected */
 KAREC_C_API karec_status karec_dpp_select_kernel(const double* kernel, size_t n, size_t row_stride, size_t window,
                                                  int64_t* indices, double* gains, size_t k, karec_dpp_count* count);
-/* Maximal marginal relevance (mmr_ssd.hpp), without facets.
+/* Maximal marginal relevance (mmr_ssd.hpp) by vectors alone; with facets: karec_mmr_select_with.
  *   embeddings  n rows, finite
  *   relevance   n, finite
  *   n           items
@@ -419,7 +432,19 @@ KAREC_C_API karec_status karec_dpp_select_kernel(const double* kernel, size_t n,
 KAREC_C_API karec_status karec_mmr_select(const karec_matrix* embeddings, const float* relevance, size_t n,
                                           double diversity, const karec_matrix* shown, size_t window, int64_t* indices,
                                           double* scores, size_t k, size_t* selected);
-/* Sliding spectrum decomposition (mmr_ssd.hpp), without facets.
+/* Maximal marginal relevance (mmr_ssd.hpp). Since version 5.
+ *   embeddings  n rows, finite
+ *   relevance   n, finite
+ *   n           items
+ *   options     start from KAREC_MMR_SSD_OPTIONS_INIT
+ *   indices     k: which items, in the order of picking
+ *   scores      k: the score of each when it was picked
+ *   k           >= 1
+ *   selected    *selected: how many entries were written, min(k, n) */
+KAREC_C_API karec_status karec_mmr_select_with(const karec_matrix* embeddings, const float* relevance, size_t n,
+                                               const karec_mmr_ssd_options* options, int64_t* indices, double* scores,
+                                               size_t k, size_t* selected);
+/* Sliding spectrum decomposition (mmr_ssd.hpp) by vectors alone; with facets: karec_ssd_select_with.
  *   embeddings  n rows, finite
  *   relevance   n, finite
  *   n           items
@@ -433,6 +458,18 @@ KAREC_C_API karec_status karec_mmr_select(const karec_matrix* embeddings, const 
 KAREC_C_API karec_status karec_ssd_select(const karec_matrix* embeddings, const float* relevance, size_t n,
                                           double diversity, const karec_matrix* shown, size_t window, int64_t* indices,
                                           double* scores, size_t k, size_t* selected);
+/* Sliding spectrum decomposition (mmr_ssd.hpp). Since version 5.
+ *   embeddings  n rows, finite
+ *   relevance   n, finite
+ *   n           items
+ *   options     start from KAREC_MMR_SSD_OPTIONS_INIT
+ *   indices     k: which items, in the order of picking
+ *   scores      k: the score of each when it was picked
+ *   k           >= 1
+ *   selected    *selected: how many entries were written, min(k, n) */
+KAREC_C_API karec_status karec_ssd_select_with(const karec_matrix* embeddings, const float* relevance, size_t n,
+                                               const karec_mmr_ssd_options* options, int64_t* indices, double* scores,
+                                               size_t k, size_t* selected);
 /* The list 0 … n - 1, best first, rearranged so that the rules hold (scatter.hpp).
  *   n               items of the list
  *   rules           n_rules; may be NULL where that is 0

@@ -91,6 +91,7 @@ KAREC_FIRST_SIZE(karec_candidates, n);
 KAREC_FIRST_SIZE(karec_ranked, n);
 KAREC_FIRST_SIZE(karec_search_count, generation);
 KAREC_FIRST_SIZE(karec_dpp_options, fill);
+KAREC_FIRST_SIZE(karec_mmr_ssd_options, shown_facets);
 KAREC_FIRST_SIZE(karec_dpp_count, log_det);
 KAREC_FIRST_SIZE(karec_scatter_rule, max_count);
 KAREC_FIRST_SIZE(karec_scatter_violation, count);

@@ -28,6 +28,24 @@ KAREC_INLINE Vec fused(Vec a, Vec b, Vec c) {
     return _mm256_fmadd_ps(a, b, c);
 }
 
+KAREC_INLINE Vec broadcast(float x) {
+    return _mm256_set1_ps(x);
+}
+
+KAREC_INLINE Vec multiply_add(Vec a, Vec b, Vec c) {
+    return fused(a, b, c);
+}
+
+KAREC_INLINE std::uint32_t not_below(Vec a, Vec b) {
+    return static_cast<std::uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_NLT_UQ)));
+}
+
+KAREC_INLINE std::uint32_t nonzero(const std::uint32_t* at) {
+    const __m256i masks = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
+    const __m256i zero = _mm256_cmpeq_epi32(masks, _mm256_setzero_si256());
+    return 0xFFu & ~static_cast<std::uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(zero)));
+}
+
 KAREC_INLINE __m256d roots(__m256d x) {
     return _mm256_sqrt_pd(x);
 }
@@ -67,9 +85,11 @@ KAREC_INLINE V fold(V a, V b) {
 
 #include "kernels/matrix_loops.inc"
 
+#include "kernels/bound_loops.inc"
+
 }  // namespace
 
-const IsaTable table = {"avx2", kScoringKernels, kDiversityKernels};
+const IsaTable table = {"avx2", kScoringKernels, kDiversityKernels, kBoundKernels};
 
 }  // namespace karec::avx2
 #endif

@@ -1,4 +1,4 @@
-// Kernels for AVX-512 (F, VL, BW, DQ).
+// Kernels for AVX-512 (F, VL, BW, DQ), and for it with AMX.
 #if defined(__x86_64__)
 #include <immintrin.h>
 
@@ -26,6 +26,23 @@ KAREC_INLINE Vec load_half(const std::uint16_t* at) {
 
 KAREC_INLINE Vec fused(Vec a, Vec b, Vec c) {
     return _mm512_fmadd_ps(a, b, c);
+}
+
+KAREC_INLINE Vec broadcast(float x) {
+    return _mm512_set1_ps(x);
+}
+
+KAREC_INLINE Vec multiply_add(Vec a, Vec b, Vec c) {
+    return fused(a, b, c);
+}
+
+KAREC_INLINE std::uint32_t not_below(Vec a, Vec b) {
+    return _mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ);
+}
+
+KAREC_INLINE std::uint32_t nonzero(const std::uint32_t* at) {
+    const __m512i masks = _mm512_loadu_si512(at);
+    return _mm512_test_epi32_mask(masks, masks);
 }
 
 KAREC_INLINE __m512d roots(__m512d x) {
@@ -69,9 +86,23 @@ KAREC_INLINE V fold(V a, V b) {
 
 #include "kernels/matrix_loops.inc"
 
+#include "kernels/bound_loops.inc"
+
+#if defined(KAREC_AMX)
+#include "kernels/amx_loops.inc"
+#endif
+
 }  // namespace
 
-const IsaTable table = {"avx512", kScoringKernels, kDiversityKernels};
+const IsaTable table = {"avx512", kScoringKernels, kDiversityKernels, kBoundKernels};
 
 }  // namespace karec::avx512
+
+#if defined(KAREC_AMX)
+namespace karec::amx {
+
+const IsaTable table = {"amx", avx512::kScoringKernels, avx512::kDiversityKernels, avx512::kTileKernels};
+
+}  // namespace karec::amx
+#endif
 #endif

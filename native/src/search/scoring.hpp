@@ -27,9 +27,6 @@ class ReadyQuery {
     // without a query become kUnknownRow.
     void dot(const Generation& g, std::int32_t* rows, const std::byte* const* at, const std::byte* const* next,
              std::size_t n, float* out) const noexcept;
-    // The same for the rows of a packed block; `rows` is not read where there is one query for all.
-    void dot_packed(const Generation& g, std::int32_t* rows, const float* block, std::size_t n,
-                    float* out) const noexcept;
     bool one_for_all() const noexcept { return of_code_.empty(); }
 
     // Readable memory of a row's length, for candidates without a row, so that kernels need no branch.

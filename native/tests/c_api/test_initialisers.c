@@ -29,6 +29,7 @@ int main(void) {
     CHECK(karec_ranked, KAREC_RANKED_INIT);
     CHECK(karec_search_count, KAREC_SEARCH_COUNT_INIT);
     CHECK(karec_dpp_options, KAREC_DPP_OPTIONS_INIT);
+    CHECK(karec_mmr_ssd_options, KAREC_MMR_SSD_OPTIONS_INIT);
     CHECK(karec_dpp_count, KAREC_DPP_COUNT_INIT);
     CHECK(karec_scatter_rule, KAREC_SCATTER_RULE_INIT);
     CHECK(karec_scatter_violation, KAREC_SCATTER_VIOLATION_INIT);
