@@ -80,7 +80,7 @@ class RequestHydrator(Step):
 
 
 class Source(Step):
-    """A recall channel.
+    """A recall channel. Rows of its works that it found in ``request.index`` are kept; −1 where it did not look.
 
     quota       how many works it may bring
     why         what its works have in common, for people

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import copy
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from karec.diversify.explanation import explanation
 from karec.diversify.similarity import PLAIN, Alike, Similarity, need_integers
 from karec.diversify.vectors import Parts
 from karec.diversity import DppOptions, dpp_select, native_options
-from karec.index import IndexView, ItemIndex
+from karec.index import ItemIndex
 from karec.kernels.dpp_options import DIVERSITY, RIDGE, needs_types
 from karec.kernels.option_values import positive_or_none
 from karec.stage import Selector
@@ -92,7 +92,7 @@ class Dpp(Selector):
     def select(self, request: Request, candidates: Candidates) -> Selection:
         if not len(candidates):
             return Selection(np.empty(0, np.int64))
-        compared = self.alike.compared(request, candidates, in_place=not request.explain)
+        compared = self.alike.compared(request, candidates)
         options: DppOptions = {
             **self.options,
             "types": self._types(request, candidates) if self.typed else None,
@@ -103,11 +103,7 @@ class Dpp(Selector):
         if len(compared.shown):
             options |= {"shown": compared.shown, "shown_facets": compared.shown_facets}
         k = request.k if self.k is None else self.k
-        if compared.vectors is None:
-            view = cast(IndexView, request.index)  # vocabulary does not know a DPP's options
-            result = view.dpp_select(candidates.rows, candidates.scores, k, **options)
-        else:
-            result = dpp_select(compared.vectors, candidates.scores, k, **options)
+        result = dpp_select(compared.vectors, candidates.scores, k, **options)
         notes: dict[str, Any] = {"n_dpp": result.n_dpp, "log_det": result.log_det}
         if request.explain:
             notes["explanation"] = explanation(candidates, result, compared, self.alike.wanted.facets)

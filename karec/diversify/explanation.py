@@ -29,7 +29,6 @@ def explanation(
     order = result.indices
     shown_ids, weights = compared.shown_ids, np.array(list(facets.values()))
     ids = np.concatenate([shown_ids, candidates.ids[order]])
-    assert compared.vectors is not None  # read by rows where nobody asks why
     f = np.concatenate([compared.shown, compared.vectors[order]]).astype(np.float64)
     codes = np.concatenate([compared.shown_facets, compared.facets[:, order]], axis=1)
     lengths = np.linalg.norm(f, axis=1, keepdims=True)

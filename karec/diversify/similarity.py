@@ -44,12 +44,9 @@ PLAIN = Similarity()
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """What a selection compares: of the N candidates, and of the M works of ``request.shown`` that the index knows.
+    """What a selection compares: of the N candidates, and of the M works of ``request.shown`` that the index knows."""
 
-    ``vectors`` None: those of the index at the candidates' rows, as they are.
-    """
-
-    vectors: Array | None  # (N, D)
+    vectors: Array  # (N, D)
     shown: Array  # (M, D)
     shown_ids: Array  # (M,)
     facets: Array  # (F, N) int64
@@ -88,14 +85,8 @@ class Alike:
         made = _native.VectorMap(mean, statistics.axes, statistics.variances, float(self.wanted.whiten))
         return made, statistics.model_version
 
-    def reads_rows(self, request: Request, candidates: Candidates) -> bool:
-        """Whether what is compared are the index's own vectors of one model version, and each candidate has one."""
-        as_they_are = self.own is None and self._map is None and len(request.index.model_versions) < 2
-        return as_they_are and not candidates.n_unknown
-
-    def compared(self, request: Request, candidates: Candidates, in_place: bool = False) -> Compared:
-        """A candidate without a row has a zero vector and no value of a facet. ``in_place``: where it ``reads_rows``,
-        the candidates' vectors are not copied.
+    def compared(self, request: Request, candidates: Candidates) -> Compared:
+        """A candidate without a row has a zero vector and no value of a facet.
 
         Vectors of different model versions have nothing in common, so where there are V of them, each version gets
         dimensions of its own (V·D in all): their cosine is 0. The bundle's statistics are of its own version; rows of
@@ -107,15 +98,12 @@ class Alike:
         known = shown_rows >= 0
         n, ids = len(candidates), shown_ids[known]
         rows = np.concatenate([candidates.rows, shown_rows[known]]) if known.any() else candidates.rows
-        facets = self._facets(request, rows)
-        own_facets, shown_facets = facets[:, :n], facets[:, n:]
-        if in_place and self.reads_rows(request, candidates):
-            return Compared(None, index.embeddings(shown_rows[known]), ids, own_facets, shown_facets)
         if self.own is not None:
             vectors = np.concatenate([self.own.of(candidates.ids), self.own.of(ids)])
         else:
             vectors = self._item_vectors(request, rows)
-        return Compared(vectors[:n], vectors[n:], ids, own_facets, shown_facets)
+        facets = self._facets(request, rows)
+        return Compared(vectors[:n], vectors[n:], ids, facets[:, :n], facets[:, n:])
 
     def _item_vectors(self, request: Request, rows: Array) -> Array:
         index = request.index
