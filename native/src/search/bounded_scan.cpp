@@ -5,6 +5,7 @@
 #include "search/bounded_scan.hpp"
 
 #include <bit>
+#include <cmath>
 #include <limits>
 
 #include "kernels/isa_table.hpp"
@@ -79,6 +80,9 @@ class Columns {
 
     // No later row is among a query's best whose score is not above `least`.
     void raise(std::size_t query, float least) noexcept {
+        // Without an error, an equal score is out as well.
+        const float infinity = std::numeric_limits<float>::infinity();
+        if (error_of_[query] == 0.0f && least > -infinity) least = std::nextafter(least, infinity);
         for (std::size_t c = 0; c < size(); ++c) leasts_[c] = query_of_[c] == query ? least : leasts_[c];
     }
 

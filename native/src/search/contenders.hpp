@@ -3,7 +3,8 @@
 // Algorithm: rows come with an approximate score, whose margin of error is that of their tile (search/score_bound.hpp).
 // When the buffer of 2·k is full, the k-th largest lower bound is found by bisection, a pass over the buffer a step,
 // and rows whose upper bound is below it are dropped: k others are better. Where that leaves it nearly full (many equal
-// scores, or margins wider than the scores lie apart), all are scored exactly and offered to the TopK.
+// scores, or margins wider than the scores lie apart), all are scored exactly and offered to the TopK, and so are the
+// next seven buffers.
 // Cost: O(1) a row that comes, expected; rows in no order that pass the bound are O(k·log(N/k)) of N.
 #pragma once
 
@@ -47,8 +48,11 @@ class Contenders {
 
     // Makes room where it is full.
     void thin(const Generation& g, const ReadyQuery& ready, TopK& top) {
-        drop();
-        if (size_ > capacity_ - capacity_ / 8) settle(g, ready, top);
+        if (undropped_ == 0) drop();
+        if (undropped_ == 0 && size_ > capacity_ - capacity_ / 8) undropped_ = kUndropped;
+        if (undropped_ == 0) return;
+        --undropped_;
+        settle(g, ready, top);
     }
 
     // Offers what is left to `top`.
@@ -58,6 +62,8 @@ class Contenders {
     }
 
   private:
+    static constexpr std::size_t kUndropped = 8;
+
     // Larger for larger floats.
     static std::int32_t ordered(float x) noexcept {
         const auto bits = std::bit_cast<std::int32_t>(x);
@@ -101,9 +107,14 @@ class Contenders {
             const float bound = bounds_[i];
             rows_[kept] = row;
             bounds_[kept] = bound;
-            kept += !(bound + 2.01f * (margin(row) + std::abs(bound) * 0x1p-21f) < reached);
+            kept += !(upper(bound, margin(row)) < reached);
         }
         size_ = kept;
+    }
+
+    // At least above(score, margin), from below(score, margin).
+    static float upper(float bound, float margin) noexcept {
+        return margin == 0.0f ? bound : bound + 2.01f * (margin + std::abs(bound) * 0x1p-21f);
     }
 
     float margin(std::int32_t row) const noexcept {
@@ -141,6 +152,7 @@ class Contenders {
     float error_;
     const ScratchVector<TileMargin>* tiles_;
     std::size_t size_ = 0;
+    std::size_t undropped_ = 0;  // full buffers to settle as they are
     float least_ = -std::numeric_limits<float>::infinity();
     float largest_ = -std::numeric_limits<float>::infinity();  // no bound is above it
     ScratchArray<std::int32_t> rows_;

@@ -31,6 +31,7 @@
 //   5. In float32: x − err is taken as x − (|x|·2^-22 + err·(1 + 2^-20)), x + err likewise; each operation rounds by at
 //      most 2^-24·(|x| + err), of which there are fewer than what is added. NaN, of an x or err that is infinite,
 //      passes.
+//   6. A query of zeros: P = 0 = A, and E = t = U, so that there is no error: such scores are equal everywhere.
 // A row with NaN or infinity, which only a file opened without verify may hold, makes U NaN or N infinite, and passes.
 #pragma once
 
@@ -45,22 +46,22 @@
 
 namespace karec {
 
-// What a query adds to the bound: `error` above, rounded.
+// What a query adds to the bound: `error` above, rounded; 0 of a query of zeros alone.
 float bound_error(std::span<const float> padded_query, double norm, const BoundKernels& kernels) noexcept;
 
 // At most x − err, and at least x + err, of err·(1 + 2^-20).
 inline float below(float x, float margin) noexcept {
-    return x - (std::abs(x) * 0x1p-22f + margin);
+    return margin == 0.0f ? x : x - (std::abs(x) * 0x1p-22f + margin);
 }
 inline float above(float x, float margin) noexcept {
-    return x + (std::abs(x) * 0x1p-22f + margin);
+    return margin == 0.0f ? x : x + (std::abs(x) * 0x1p-22f + margin);
 }
 
 // What a tile adds to it: err·(1 + 2^-20) is of(error), in float32 rounded by far less than 2^-20 of it.
 struct TileMargin {
     float slope = 0.0f;  // N·V·W·(1 + 2^-18), at least 2^-100; infinite where something may overflow
     float base = 0.0f;   // likewise
-    float of(float error) const noexcept { return error * slope + base; }
+    float of(float error) const noexcept { return error == 0.0f ? 0.0f : error * slope + base; }
 };
 
 // A tile as the kernel and the bound see it.
