@@ -50,9 +50,9 @@ class Gate:
             await send(message)
 
         try:
-            problem = self._tokens().refusal(scope)
-            if problem is not None:
-                raise problem
+            refusal = self._tokens().refusal(scope)
+            if refusal is not None:
+                raise refusal
             if posted and (lane := self._lanes.get(path)) is not None:
                 lane.check()
             if posted and path == STRAIGHT:
@@ -63,9 +63,9 @@ class Gate:
         except ProblemError as problem:
             await problem(scope, receive, counted)
         except Exception as error:
-            problem = fault(error)
+            told = fault(error)
             if not begun:
-                await problem(scope, receive, counted)
+                await told(scope, receive, counted)
 
 
 def route_of(path: str) -> str:
