@@ -37,13 +37,13 @@ class Dealing:
                 end.setblocking(False)
 
     def fewest(self, worker: int) -> int:
-        """Who is to have a connection that ``worker`` accepted; itself where nobody has fewer."""
+        """Who is to have a connection that ``worker`` accepted: itself where nobody has fewer, or nobody is ready."""
         loads = self.open + self.given.sum(axis=0) - self.taken
         ready = np.flatnonzero(self.board.rows["state"] == READY)
         if not len(ready):
             return worker
         best = int(ready[loads[ready].argmin()])
-        return best if loads[best] < loads[worker] else worker
+        return best if worker not in ready or loads[best] < loads[worker] else worker
 
 
 class Dealer:

@@ -25,22 +25,22 @@ NOT_LOADED = 2  # exit status
 SWITCH_S = 0.0005  # how long a thread of Python keeps the others waiting: refusals are written between two steps
 LAST_S = 0.2  # after the last accept, requests that are on their way are answered
 KEEP_ALIVE_S = 75
-LOOK_S = 0.02  # while it starts: whether others are ready
 
 _log = logging.getLogger("karec.serve")
 
 
 class _Server(uvicorn.Server):
-    """``deal``: from its beginning on it shares connections with other workers."""
+    """``take``: from then on other workers give it connections."""
 
-    dealer: Dealer | None = None
+    def __init__(self, config: uvicorn.Config, dealer: Dealer) -> None:
+        super().__init__(config)
+        self._dealer = self.server_state.dealer = dealer  # type: ignore[attr-defined]
 
-    def deal(self, dealer: Dealer) -> None:
+    def take(self) -> None:
         def given() -> Connection:
             return Connection(config=self.config, server_state=self.server_state, app_state={}, given=True)
 
-        self.dealer = self.server_state.dealer = dealer  # type: ignore[attr-defined]
-        dealer.take(given)
+        self._dealer.take(given)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -51,8 +51,7 @@ class _Server(uvicorn.Server):
             server.close()
         self.server_state.ending = True  # type: ignore[attr-defined]
         await asyncio.sleep(LAST_S)
-        if self.dealer is not None:
-            self.dealer.stop()
+        self._dealer.stop()
         await super().shutdown(sockets)
 
 
@@ -100,7 +99,7 @@ async def _serve(service: Service, sock: socket.socket, parent: int, dealer: Dea
         timeout_graceful_shutdown=max(int(service.settings.drain_seconds), 1),
     )
     loop = asyncio.get_running_loop()
-    server = _Server(config)
+    server = _Server(config, dealer)
 
     def end() -> None:
         service.draining = server.should_exit = True
@@ -113,16 +112,9 @@ async def _serve(service: Service, sock: socket.socket, parent: int, dealer: Dea
     loop.add_signal_handler(signal.SIGHUP, lambda: loop.run_in_executor(None, _reload, service))
     loop.add_reader(parent, end)  # it never writes: its end is the parent's
     loading = loop.run_in_executor(None, service.load)
-    if not service.board.any_in(READY):  # else others answer meanwhile
+    serving = None
+    if not service.board.any_in(READY):  # else others answer meanwhile; once they do, they are given who comes
         serving = asyncio.create_task(server.serve([sock.dup()]))
-        while not loading.done() and not service.board.any_in(READY):
-            await asyncio.wait([loading, serving], timeout=LOOK_S)
-        if not loading.done():  # others are quicker: what is asked goes to them
-            server.should_exit = True
-            await serving
-            server = _Server(config)
-    else:
-        serving = None
     try:
         await loading
     except Exception as error:  # a step of the host's own may raise anything
@@ -131,8 +123,8 @@ async def _serve(service: Service, sock: socket.socket, parent: int, dealer: Dea
         if serving is not None:
             await serving
         return NOT_LOADED
-    server.deal(dealer)
-    if not service.draining and (serving is None or serving.done()):
+    server.take()
+    if not service.draining and serving is None:
         serving = asyncio.create_task(server.serve([sock.dup()]))
     if serving is not None:
         await serving

@@ -76,3 +76,7 @@ def test_what_is_on_its_way_counts_as_had_and_who_is_not_ready_gets_nothing():
     dealing.taken[1] += 2  # and it has closed them again
     assert dealing.fewest(0) == 1
     assert dealing.fewest(1) == 1
+    assert dealing.fewest(2) == 1
+    dealing.board.put(0, state=STARTING)
+    dealing.board.put(1, state=STARTING)
+    assert dealing.fewest(2) == 2
