@@ -1,11 +1,12 @@
 // The kernels of one instruction set (ISA), and the choice of the set that this process uses.
 //
 // generic.cpp, avx2.cpp and avx512.cpp each define one table, by compiling the same loops (scoring_loops.inc,
-// diversity_loops.inc, matrix_loops.inc) for other vector widths. Every table gives the same bits: the order of
-// summation does not depend on the width.
+// lookup_loops.inc, diversity_loops.inc, matrix_loops.inc) for other vector widths. Every table gives the same bits:
+// the order of summation does not depend on the width.
 #pragma once
 
 #include "kernels/diversity_kernels.hpp"
+#include "kernels/lookup_kernels.hpp"
 #include "kernels/scoring_kernels.hpp"
 
 namespace karec {
@@ -13,6 +14,7 @@ namespace karec {
 struct IsaTable {
     const char* name;  // "generic", "avx2", "avx512"
     ScoringKernels scoring;
+    LookupKernels lookup;
     DiversityKernels diversity;
 };
 
@@ -22,6 +24,9 @@ const IsaTable& isa_table() noexcept;
 
 inline const ScoringKernels& scoring_kernels() noexcept {
     return isa_table().scoring;
+}
+inline const LookupKernels& lookup_kernels() noexcept {
+    return isa_table().lookup;
 }
 inline const DiversityKernels& diversity_kernels() noexcept {
     return isa_table().diversity;
