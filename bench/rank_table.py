@@ -1,15 +1,15 @@
 """What the rank stage of a published cascade costs, part by part, and what cheaper rankers keep of its order.
 
-    OMP_NUM_THREADS=1 python bench/rank_table.py demo/karec.toml [--model FILE …] [--first FILE] [--requests 40]
+    OMP_NUM_THREADS=1 python bench/rank_table.py demo/karec.toml [--whole FILE] [--model FILE …] [--first FILE]
 
 The cascade of --scene (the file's first by default) runs --requests requests of users drawn with a fixed seed, at the
 snapshot's moment. Their pools, as they came to rank, are ranked again --rounds times: the parts of the step ``ranker``,
-then in turns the bundle's model and each --model (another form or precision of it, of the same encoder; training leaves
-some in its run folder). Processor time of the one thread, medians over all; ``kept`` is how many of the best 10 and 100
-by the bundle's model are among those of the other, by the fusion of the scene.
+then in turns the whole model, which is the bundle's ranker or --whole, and each --model, another form or precision of
+it, of the same encoder; training leaves some in its run folder. Processor time of the one thread, the median and the
+least; then which share of the best 10 and 100 by the whole model is among those of the other, by the scene's fusion.
 
---first: that model ranks the pool, and the bundle's the best 150 to 500 of it, as a stage before ``rank`` does
-(docs/howto-cascade.md). Only pools of the largest size count.
+--first: that model ranks the pool, and the whole one the best 150 to 500 of it, as a stage before ``rank`` does
+(docs/howto-cascade.md). Pools of the largest size alone count.
 """
 
 from __future__ import annotations
@@ -65,9 +65,7 @@ def encoded(step: Ranker, request: Request, ids: Array, clock: Clock) -> Inputs:
     items = clock.of("features of the works", lambda: step._items(request.live, ids, moment))
     crosses = clock.of("cross features", lambda: step.encoder.encode_crosses(user, items))
     inputs = {**user, **items, **crosses}
-    if "dense" in step.ranker.inputs:
-        inputs["dense"] = clock.of("plain columns for the trees", lambda: step.encoder.dense(inputs))
-    return inputs
+    return {**inputs, "dense": clock.of("plain columns, which trees alone read", lambda: step.encoder.dense(inputs))}
 
 
 def pools_of(cascade: Cascade, step: Ranker, n: int, time_ms: int, users: Array) -> list[Pool]:
@@ -106,6 +104,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=Path)
     parser.add_argument("--scene")
+    parser.add_argument("--whole", type=Path)
     parser.add_argument("--model", type=Path, action="append", default=[])
     parser.add_argument("--first", type=Path)
     parser.add_argument("--requests", type=int, default=40)
@@ -125,7 +124,8 @@ def main() -> None:
 
 def report(step: Ranker, fusion: Fusion, pools: Sequence[Pool], arguments: argparse.Namespace) -> None:
     n, clock = len(pools[0].ids), Clock()
-    models = {"the bundle's model": step.ranker} | {str(path): OnnxModel(path) for path in arguments.model}
+    whole = step.ranker if arguments.whole is None else OnnxModel(arguments.whole)
+    models = {"the whole model": whole} | {str(path): OnnxModel(path) for path in arguments.model}
     first = None if arguments.first is None else OnnxModel(arguments.first)
     for _ in range(arguments.rounds):
         for pool in pools:
@@ -136,8 +136,8 @@ def report(step: Ranker, fusion: Fusion, pools: Sequence[Pool], arguments: argpa
                 clock.of("the first model", lambda pool=pool: first.run(pool.inputs, "logits"))
                 for k in WHOLE:
                     few = rows_of(pool.inputs, n, np.arange(k))
-                    clock.of(f"the bundle's model, {k} works", lambda few=few: step.ranker.run(few, "logits"))
-    reference = scores_of(step.ranker, fusion, pools)
+                    clock.of(f"the whole model, {k} works", lambda few=few: whole.run(few, "logits"))
+    reference = scores_of(whole, fusion, pools)
     print(f"{len(pools)} pools of {n} works, {arguments.rounds} rounds\n{'ms':<48}{'median':>8}{'least':>8}", end="")
     print("".join(f"{f'top {k}':>10}" for k in BEST))
     for name in clock.ms:
@@ -151,8 +151,8 @@ def report(step: Ranker, fusion: Fusion, pools: Sequence[Pool], arguments: argpa
             chosen = best(of_first, k)
             found.append(np.full_like(scores, -np.inf))
             found[-1][chosen] = scores[chosen]
-        ms = np.median(clock.ms["the first model"]) + np.median(clock.ms[f"the bundle's model, {k} works"])
-        print(f"{f'the first model, then the bundle’s for {k}':<48}{ms:>8.2f}{'':>8}" + kept(reference, found))
+        ms = np.median(clock.ms["the first model"]) + np.median(clock.ms[f"the whole model, {k} works"])
+        print(f"{f'the first model, then the whole one for {k}':<48}{ms:>8.2f}{'':>8}" + kept(reference, found))
 
 
 if __name__ == "__main__":
