@@ -83,12 +83,12 @@ std::size_t Generation::code_for(std::int64_t version) {
 }
 
 std::vector<std::int32_t> Generation::rows_with_works() const {
-    std::vector<std::int32_t> rows;
-    rows.reserve(n_works);
+    std::vector<std::int32_t> found;
+    found.reserve(n_works);
     for (std::size_t row = 0; row < n_rows(); ++row) {
-        if (!removed.has(row)) rows.push_back(static_cast<std::int32_t>(row));
+        if (!removed.has(row)) found.push_back(static_cast<std::int32_t>(row));
     }
-    return rows;
+    return found;
 }
 
 Generation Generation::compacted() const {

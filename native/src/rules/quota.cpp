@@ -38,7 +38,7 @@ std::uint64_t bits_of(T value) noexcept {
 // first[i] is the first item of the group of i; a NaN is alone. False, with `first` void, where slots are crowded.
 template <class T>
 bool find_first(std::span<const T> group, std::span<std::uint32_t> first) {
-    const int bits = std::bit_width(std::max<std::size_t>(2 * group.size(), 2) - 1);
+    const auto bits = static_cast<int>(std::bit_width(std::max<std::size_t>(2 * group.size(), 2) - 1));
     const std::size_t mask = (std::size_t{1} << bits) - 1;
     ScratchVector<std::uint32_t> slots(mask + 1, kNone);
     std::size_t left = kMostSteps * (group.size() + 64);

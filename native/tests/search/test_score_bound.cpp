@@ -119,7 +119,7 @@ Case make(DType dtype, std::size_t dim, int least_exponent, int most_exponent, W
     if (writes == Writes::adjusted || writes == Writes::both) {
         c.g.adjustments.grow(kTile);
         for (std::size_t i = 0; i < kTile; ++i) {
-            *c.g.adjustments.copy_on_write(i) = {drawn(random, -4, 4), drawn(random, least_exponent, most_exponent)};
+            c.g.adjust(i, {drawn(random, -4, 4), drawn(random, least_exponent, most_exponent)});
         }
     }
     for (std::size_t q = 0; q < kQueries * dim; ++q) {
