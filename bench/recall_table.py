@@ -21,8 +21,8 @@ import numpy as np
 import workloads
 
 from karec.features.cowatch import CowatchVectors
+from karec.features.vocabulary import Vocabulary
 from karec.index import ItemIndex
-from karec.kernels.encode import Vocabulary
 from karec.platform.folds.advance import advance
 from karec.platform.snapshot import Snapshot
 from karec.platform.table import Table

@@ -7,7 +7,7 @@
 #          M. Dietzfelbinger, T. Hagerup, J. Katajainen, M. Penttonen, A reliable randomized algorithm for the closest-pair
 #          problem, J. Algorithms 25(1), 1997 (random odd multipliers).
 #
-# Included by encode.pyx and merge.pyx.
+# Included by merge.pyx.
 
 from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint64_t
 

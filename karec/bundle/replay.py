@@ -69,7 +69,7 @@ def replay(bundle: Bundle, begin: Begin) -> None:
             widths[space] = bundle.index_of(space).dim
     users: list[Inputs] = []
     works: Inputs | None = None
-    if _has(bundle, "encoder.npz") and _has(bundle, "snapshot") and find_spec("karec.kernels.encode") is not None:
+    if _has(bundle, "encoder.npz") and _has(bundle, "snapshot") and find_spec("karec.kernels.histories") is not None:
         users, works = _encoded(bundle, begin)
     vectors = {space: _user_vectors(bundle, space, users, widths.get(space), begin) for space in SPACES}
     for space in SPACES:

@@ -72,7 +72,7 @@ def check_structure(bundle: Parts, names: Collection[str]) -> None:
         with _named(folder / SNAPSHOT):
             snapshot = bundle.snapshot
             check_snapshot(folder / SNAPSHOT, snapshot)
-    if ENCODER in names and find_spec("karec.kernels.encode") is not None:  # else nothing here can read it
+    if ENCODER in names and find_spec("karec.kernels.histories") is not None:  # else nothing here can read it
         with _named(folder / ENCODER):
             encoder = bundle.encoder
             if snapshot is not None:

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from karec.features.table import known_codes, stored_vocabulary
-from karec.kernels.encode import Vocabulary
+from karec.features.vocabulary import Vocabulary, known_codes, stored_vocabulary
 from karec.types import Array
 
 CROSSES = ("cowatch_history_max", "cowatch_history_mean", "cowatch_skipped_mean")
@@ -29,25 +28,6 @@ class CowatchVectors:
         """(N,) int64: the row of ``vectors`` of each work id, 0 for one without a vector."""
         return known_codes(self.works, ids)
 
-    def crosses(self, history: Array, skipped: Array, works: Array) -> Array:
-        """(N, 3) float32, columns CROSSES: cosines of candidates ``works (N,)`` with the lists (U, H), all as codes.
-
-        U = 1 or N. Works without a vector do not count; a list without any gives 0. O(N·H·D).
-        """
-        of_history, known = self._cosines(history, works)
-        of_skipped, known_skipped = self._cosines(skipped, works)
-        best = np.where(known, of_history, -np.inf).max(axis=1, initial=-np.inf)
-        return np.stack(
-            [np.where(known.any(axis=1), best, 0.0), _mean(of_history, known), _mean(of_skipped, known_skipped)],
-            axis=1,
-            dtype=np.float32,
-        )
-
-    def _cosines(self, lists: Array, works: Array) -> tuple[Array, Array]:
-        """(N, H) cosines and whether the slot counts, (N, H) bool."""
-        there = np.broadcast_to(lists > 0, (len(works), lists.shape[1]))
-        return np.matmul(self.vectors[lists], self.vectors[works][:, :, None])[:, :, 0], there
-
     def arrays(self) -> dict[str, Array]:
         return {"cowatch.works": self.works.keys, "cowatch.vectors": self.vectors}
 
@@ -61,7 +41,3 @@ class CowatchVectors:
         if not np.isfinite(vectors).all():
             raise ValueError("table 'cowatch.vectors' holds a number that is not finite")
         return cls(works, vectors)
-
-
-def _mean(values: Array, counted: Array) -> Array:
-    return np.asarray((values * counted).sum(axis=1) / np.maximum(counted.sum(axis=1), 1))

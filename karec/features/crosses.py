@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
-import numpy as np
-
+from karec._backend import library
 from karec.features.cowatch import CROSSES, CowatchVectors
-from karec.kernels.encode import count_matches
 from karec.platform.schema import CREATOR
 from karec.types import Array
 
@@ -44,22 +43,26 @@ class CrossFeatures:
     def of(self, user: Mapping[str, Array], items: Mapping[str, Array]) -> Array:
         """(N, X) float32 from inputs of ``Encoder``: the user's side of one row, or of as many as there are items.
 
-        O(N·((H + S)·(I + D) + L)) for H history and S skipped slots, I categories, D dimensions of cowatch vectors and
-        L social edges.
+        Of one row O(N·(I + V·D) + (H + S)·I) for H history and S skipped slots, I categories, V works of the history
+        with a co-watch vector of D dimensions (``native/src/features/crosses.hpp``).
         """
-        codes = items["item_ids"]
-        matches = count_matches(user["history"], user["skipped"], codes)
-        np.log1p(matches[:, :2], out=matches[:, :2])
-        shared = codes[:, [self.categories.index(name) for name in self.shared]]
-        edges = self._edges(user, codes)
-        parts = [matches.reshape(len(codes), -1), *edges, (user["alike"] == shared) & (shared > 0)]
+        cowatch = None
         if self.cowatch is not None:
-            parts.append(self.cowatch.crosses(user["history_cowatch"], user["skipped_cowatch"], items["cowatch"]))
-        return np.concatenate(parts, axis=1, dtype=np.float32)
+            rows = user["history_cowatch"], user["skipped_cowatch"], items["cowatch"]
+            cowatch = self.cowatch.vectors, *rows
+        return library.crosses(
+            *(user["history"], user["skipped"], user["follows"], user["friends"], user["alike"]),
+            self._shared,
+            items["item_ids"],
+            self._creator,
+            cowatch,
+        )
 
-    def _edges(self, user: Mapping[str, Array], codes: Array) -> list[Array]:
-        """(N, 1) bool for each of SOCIAL_EDGES; none where works have no creators."""
-        if CREATOR not in self.categories:
-            return []
-        creator = codes[:, [self.categories.index(CREATOR)]]
-        return [((user[name] == creator) & (creator > 0)).any(axis=1, keepdims=True) for name in SOCIAL_EDGES]
+    @cached_property
+    def _shared(self) -> list[int]:
+        return [self.categories.index(name) for name in self.shared]
+
+    @cached_property
+    def _creator(self) -> int:
+        """The column of creators, −1 where works have none."""
+        return self.categories.index(CREATOR) if CREATOR in self.categories else -1

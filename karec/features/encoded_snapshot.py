@@ -11,7 +11,7 @@ import numpy as np
 
 from karec.features.cowatch import CowatchVectors
 from karec.features.table import EncodedTable, TableCoder
-from karec.kernels.encode import Vocabulary
+from karec.features.vocabulary import Vocabulary
 from karec.platform.snapshot import Snapshot
 from karec.types import Array
 

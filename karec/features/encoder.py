@@ -30,8 +30,8 @@ from karec.features.crosses import MOST_EDGES, SOCIAL_EDGES, CrossFeatures
 from karec.features.encoded_snapshot import EncodedOnce, EncodedSnapshot, at_rows, beside
 from karec.features.scene_counters import SceneCounterCoder
 from karec.features.stored_head import entry, part, texts, whole
-from karec.features.table import TableCoder, known_codes, stored_vocabulary, vocabulary
-from karec.kernels.encode import Vocabulary
+from karec.features.table import TableCoder
+from karec.features.vocabulary import Vocabulary, known_codes, stored_vocabulary, vocabulary
 from karec.platform.events import Exposures
 from karec.platform.folds.id_lists import Lists
 from karec.platform.schema import CREATOR

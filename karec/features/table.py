@@ -16,7 +16,7 @@ import numpy as np
 
 from karec._backend import library
 from karec.features.stored_head import entry, flag, rates, scales, texts
-from karec.kernels.encode import Vocabulary
+from karec.features.vocabulary import Vocabulary, stored_vocabulary, vocabulary
 from karec.platform import schema
 from karec.platform.table import Table
 from karec.types import Array
@@ -154,8 +154,8 @@ class TableCoder:
         n = len(table)
         ids = np.zeros((n + 1, len(self.vocabularies)), np.int64)
         columns = ([table.ids] if self.own_id else []) + [table[name] for name in self.categories]
-        for at, (vocabulary, column) in enumerate(zip(self.vocabularies, columns, strict=True)):
-            ids[:n, at] = vocabulary.encode(column)
+        for at, (known, column) in enumerate(zip(self.vocabularies, columns, strict=True)):
+            ids[:n, at] = known.encode(column)
         numbers = np.zeros((n + 1, len(self.numbers)), np.float32)
         for at, number in enumerate(self.numbers):
             numbers[:n, at] = number(table[number.name])
@@ -219,35 +219,12 @@ class TableCoder:
         )
 
 
-def stored_vocabulary(arrays: Mapping[str, Array], name: str) -> Vocabulary:
-    """The vocabulary whose keys are stored as ``name``; ValueError naming it."""
-    if name not in arrays:
-        raise ValueError(f"it lacks the table {name!r}")
-    try:
-        return Vocabulary(arrays[name])
-    except ValueError as error:
-        raise ValueError(f"table {name!r}: {error}") from error
-
-
 def counter_numbers(counts: Array, priors: Array) -> Array:
     """(N, 1 + labels) float32: log count and rates of ``counts (N, 1 + labels)``, exposures then positives by label.
 
     ``priors`` (labels,) or (N, labels) lie between 0 and 1. Counts without columns give none.
     """
     return library.counter_numbers(counts, priors)
-
-
-def vocabulary(values: Array, min_count: int) -> Vocabulary:
-    """The values ≥ 0 that stand at least ``min_count`` times in ``values (M,)``, most frequent first."""
-    keys, counts = np.unique(values[values >= 0], return_counts=True)
-    keys, counts = keys[counts >= min_count], counts[counts >= min_count]
-    return Vocabulary(keys[np.argsort(-counts, kind="stable")])
-
-
-def known_codes(vocabulary: Vocabulary, values: Array) -> Array:
-    """(N,) int64 codes of ``values``; 0 for those that the vocabulary does not hold."""
-    codes = vocabulary.encode(values)
-    return np.where(codes <= len(vocabulary), codes, 0)
 
 
 def log_hours(moments: Array, time_ms: int | Array) -> Array:

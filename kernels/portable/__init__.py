@@ -5,6 +5,7 @@ first call (seconds) and are cached on disk.
 """
 
 from karec.kernels.portable.arrange import arrange
+from karec.kernels.portable.crosses import crosses
 from karec.kernels.portable.dpp import dpp_select, dpp_select_batch
 from karec.kernels.portable.dpp_problem import dpp_alpha
 from karec.kernels.portable.ecosystem import freshness, quota, standardise, tone, xxh64, xxh64_of_file
@@ -15,14 +16,17 @@ from karec.kernels.portable.numbers import counter_numbers, log1p, log_hours, sc
 from karec.kernels.portable.scatter import scatter
 from karec.kernels.portable.string_ids import StringIds
 from karec.kernels.portable.vector_map import VectorMap
+from karec.kernels.portable.vocabulary import Vocabulary
 
 __all__ = [
     "IndexView",
     "ItemIndex",
     "StringIds",
     "VectorMap",
+    "Vocabulary",
     "arrange",
     "counter_numbers",
+    "crosses",
     "dpp_alpha",
     "dpp_select",
     "dpp_select_batch",

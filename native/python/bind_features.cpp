@@ -1,7 +1,13 @@
-// Numbers of model inputs for Python: check, release the GIL, call.
+// Codes, numbers and crosses of model inputs for Python: check, release the GIL, call.
+#include <pybind11/stl.h>
+
+#include <algorithm>
+
 #include "arrays.hpp"
 #include "bindings.hpp"
+#include "features/crosses.hpp"
 #include "features/numbers.hpp"
+#include "features/vocabulary.hpp"
 
 namespace karec::python {
 namespace {
@@ -63,9 +69,109 @@ py::array_t<float> numbers_of_counters(py::handle counts, const py::array& prior
     return std::move(out.array);
 }
 
+// Integers of any width, as int64; a uint64 wraps.
+Input<std::int64_t> codes_input(py::handle value, const char* name) {
+    py::array given = py::array::ensure(value);
+    const char kind = given ? given.dtype().kind() : '?';
+    if (given.ndim() != 1 || (kind != 'i' && kind != 'u' && given.size() > 0)) {
+        throw py::value_error(std::string(name) + " has shape " + shape_of(given) + " and dtype " +
+                              py::str(given.dtype()).cast<std::string>() + ", expected 1 dimension of integers");
+    }
+    using Contiguous = py::array_t<std::int64_t, py::array::c_style | py::array::forcecast>;
+    return {Contiguous::ensure(given)};
+}
+
+Vocabulary vocabulary_of(py::handle keys) {
+    const auto given = codes_input(keys, "keys");
+    const auto span = given.span();
+    auto made = Vocabulary::of({span.begin(), span.end()});
+    raise_unless_ok(made.status());
+    return std::move(made.value());
+}
+
+py::array_t<std::int64_t> codes_of(const Vocabulary& vocabulary, py::handle ids) {
+    const auto given = codes_input(ids, "ids");
+    Output<std::int64_t> out({given.array.size()});
+    const auto to = out.span();
+    const auto from = given.span();
+    const py::gil_scoped_release release;
+    for (std::size_t i = 0; i < to.size(); ++i) to[i] = vocabulary.code(from[i]);
+    return std::move(out.array);
+}
+
+py::ssize_t users_in(const py::array& lists, py::ssize_t n_items) {
+    return lists.ndim() > 0 && lists.shape(0) == 1 ? 1 : n_items;
+}
+
+// creator: the column of items, or −1; cowatch: (vectors, history's rows, skipped works' rows, items' rows), or None.
+py::array_t<float> crosses_of(const py::array& history, py::handle skipped, py::handle follows, py::handle friends,
+                              py::handle alike, const std::vector<std::size_t>& shared, py::handle items,
+                              py::ssize_t creator, const py::object& cowatch) {
+    const auto codes = int64_input(items, "items", {"N", "I"});
+    const py::ssize_t n = codes.shape(0);
+    const py::ssize_t width = codes.shape(1);
+    const py::ssize_t users = users_in(history, n);
+    const std::string because = "items has shape " + shape_of(codes.array);
+    const auto kept = int64_input(history, "history", {users, "H", width}, because);
+    const auto passed = int64_input(skipped, "skipped", {users, "S", width}, because);
+    const auto followed = int64_input(follows, "follows", {users, "L"}, because);
+    const auto friendly = int64_input(friends, "friends", {users, "L"}, because);
+    const auto same = int64_input(alike, "alike", {users, static_cast<py::ssize_t>(shared.size())}, because);
+    if (creator >= width ||
+        std::ranges::any_of(shared, [&](std::size_t s) { return static_cast<py::ssize_t>(s) >= width; })) {
+        throw py::value_error("a column lies outside of items " + shape_of(codes.array));
+    }
+    CrossInputs in;
+    in.n_items = static_cast<std::size_t>(n);
+    in.n_users = static_cast<std::size_t>(users);
+    in.n_categories = static_cast<std::size_t>(width);
+    in.history = kept.span();
+    in.skipped = passed.span();
+    in.items = codes.span();
+    in.has_creators = creator >= 0;
+    in.creator = static_cast<std::size_t>(std::max<py::ssize_t>(creator, 0));
+    in.follows = followed.span();
+    in.friends = friendly.span();
+    in.alike = same.span();
+    in.shared = shared;
+    std::vector<Input<std::int64_t>> rows;
+    std::optional<Input<float>> vectors;
+    if (!cowatch.is_none()) {
+        const auto parts = cowatch.cast<py::tuple>();
+        vectors = float32_input(parts[0], "vectors", {"K", "D"});
+        rows.push_back(int64_input(parts[1], "history_cowatch", {users, kept.shape(1)}));
+        rows.push_back(int64_input(parts[2], "skipped_cowatch", {users, passed.shape(1)}));
+        rows.push_back(int64_input(parts[3], "cowatch", {n}));
+        in.vectors = vectors->span();
+        in.dim = positive(vectors->shape(1), "the width of vectors");
+        in.history_cowatch = rows[0].span();
+        in.skipped_cowatch = rows[1].span();
+        in.cowatch = rows[2].span();
+    }
+    Output<float> out({n, static_cast<py::ssize_t>(in.width())});
+    const auto to = out.span();
+    Status status;
+    {
+        const py::gil_scoped_release release;
+        status = crosses(in, to);
+    }
+    raise_unless_ok(status);
+    return std::move(out.array);
+}
+
 }  // namespace
 
 void bind_features(py::module_& module) {
+    py::class_<Vocabulary>(module, "Vocabulary")
+        .def(py::init(&vocabulary_of))
+        .def("__len__", &Vocabulary::size)
+        .def_property_readonly("keys",
+                               [](const py::object& self) {
+                                   const auto keys = self.cast<const Vocabulary&>().keys();
+                                   return view_of(DType::int64, std::as_bytes(keys), self);
+                               })
+        .def("encode", &codes_of);
+    module.def("crosses", &crosses_of);
     module.def("log_hours", &hours);
     module.def("log1p", &log1p);
     module.def("scaled", &scaled);

@@ -20,7 +20,7 @@ SOURCE_SUFFIXES = (".py", ".pyi", ".pyx", ".pxi", ".c", ".cpp", ".h", ".hpp", ".
 USE = """
 import numpy as np, karec
 from karec import _native
-from karec.kernels.encode import Vocabulary
+from karec.features.vocabulary import Vocabulary
 from karec.kernels.merge import merge_channels
 index = karec.ItemIndex.build(np.array([7, 9]), np.eye(2, dtype=np.float32))
 scores, ids = index.search(np.array([0, 1], np.float32), ids=np.array([7, 9, 11]), k=1)

@@ -12,8 +12,8 @@ from karec.diversify.mmr_ssd import Mmr, Ssd
 from karec.diversify.similarity import Alike, Similarity
 from karec.diversity import dpp_select, mmr_select, ssd_select, standardised
 from karec.features.cowatch import CowatchVectors
+from karec.features.vocabulary import Vocabulary
 from karec.index import ItemIndex
-from karec.kernels.encode import Vocabulary
 from karec.types import Request
 
 REQUEST = Request(user_id=1, k=12, shown=(2, 777, 25))

@@ -12,7 +12,7 @@ from small_bundle import TASKS, write_models
 
 from karec.features.cowatch import CowatchVectors
 from karec.features.encoder import Encoder
-from karec.kernels.encode import Vocabulary
+from karec.features.vocabulary import Vocabulary
 from karec.platform.folds.advance import advance
 from karec.refresh.publish import publish_bundle
 from karec.simulate.world import make_world

@@ -6,7 +6,7 @@ import pytest
 from karec.errors import BundleError
 from karec.features.cowatch import CROSSES, CowatchVectors
 from karec.features.encoder import Encoder
-from karec.kernels.encode import Vocabulary
+from karec.features.vocabulary import Vocabulary
 from karec.learn.fit.cowatch import DIMENSIONS, FEWEST, fit_cowatch
 from karec.platform.folds.advance import advance
 from karec.platform.relations import Relation
@@ -54,28 +54,6 @@ def snapshot(watched):
 @pytest.fixture(scope="module")
 def cowatch(snapshot):
     return fit_cowatch(snapshot, seed=1)
-
-
-def cosines_by_hand(vectors, listed, work):
-    found = [float(vectors[slot] @ vectors[work]) for slot in listed if slot > 0]
-    return (max(found), sum(found) / len(found)) if found else (0.0, 0.0)
-
-
-def test_crosses_are_the_cosines_with_what_was_watched_and_passed_over():
-    generator = np.random.default_rng(0)
-    vectors = np.concatenate([np.zeros((1, 3)), generator.normal(size=(6, 3))]).astype(np.float32)
-    cowatch = CowatchVectors(Vocabulary(np.arange(6)), vectors)
-    history = np.array([[3, 0, 5, 1], [0, 0, 0, 0], [2, 2, 0, 0]])
-    skipped = np.array([[0, 4, 0, 0], [6, 1, 0, 0], [0, 0, 0, 0]])
-    works = np.array([2, 5, 0])
-    crosses = cowatch.crosses(history, skipped, works)
-    assert crosses.shape == (3, len(CROSSES))
-    for row, work in enumerate(works):
-        best, mean = cosines_by_hand(vectors, history[row], work)
-        _, of_skipped = cosines_by_hand(vectors, skipped[row], work)
-        np.testing.assert_allclose(crosses[row], [best, mean, of_skipped], rtol=1e-5, atol=1e-6)
-    one = cowatch.crosses(history[:1], skipped[:1], works)
-    np.testing.assert_array_equal(one, cowatch.crosses(history[[0, 0, 0]], skipped[[0, 0, 0]], works))
 
 
 @pytest.fixture(scope="module")

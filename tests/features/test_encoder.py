@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from karec.errors import BundleError
 from karec.features.crosses import MOST_EDGES
 from karec.features.encoder import Encoder
-from karec.kernels.encode import FIRST_UNSEEN
+from karec.features.vocabulary import FIRST_UNSEEN
 from karec.platform.folds.advance import advance
 from karec.platform.table import Table
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from karec.features.cowatch import CowatchVectors
-from karec.kernels.encode import Vocabulary
+from karec.features.vocabulary import Vocabulary
 from karec.platform.relations import Relation
 from karec.recall.i2i import ItemToItem
 from karec.types import Request

@@ -8,7 +8,7 @@ import pytest
 from karec._clock import HOUR_MS
 from karec.features.cowatch import CROSSES, CowatchVectors
 from karec.features.encoder import Encoder
-from karec.kernels.encode import Vocabulary
+from karec.features.vocabulary import Vocabulary
 from karec.platform.folds.advance import advance
 from karec.training_data.examples import build_examples, refreshed
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from karec.features.cowatch import CowatchVectors
-from karec.kernels.encode import Vocabulary
+from karec.features.vocabulary import Vocabulary
 from karec.learn._torch import torch
 from karec.platform.snapshot import Snapshot
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from karec.kernels.encode import padded_histories
+from karec.kernels.histories import padded_histories
 from karec.platform.relations import Relation
 from karec.types import Array
 

@@ -58,7 +58,8 @@ TEST(what_is_no_json_is_refused) {
 
 TEST(arrays_have_the_shape_that_they_declare) {
     const std::string four(16, '\1');
-    const auto array = read(npy(head_of("<i4", "(4,)"), four));
+    const std::string whole = npy(head_of("<i4", "(4,)"), four);
+    const auto array = read(whole);  // it points into `whole`
     CHECK(array.ok() && array->size() == 4 && array->integer(3) == 0x01010101 && array->is_integer());
     CHECK(read(npy(head_of("<f4", "(2, 2)"), four))->shape.size() == 2);
     CHECK(read(npy(head_of("|u1", "()"), "x"))->bytes.size() == 1 &&
@@ -69,6 +70,5 @@ TEST(arrays_have_the_shape_that_they_declare) {
     }
     for (const char* descr : {">i4", "<U1", "|O", "<c8", "<i16", ""})
         CHECK(!read(npy(head_of(descr, "(4,)"), four)).ok());
-    const std::string whole = npy(head_of("<i4", "(4,)"), four);
     for (std::size_t n = 0; n < whole.size(); ++n) CHECK(!read(whole.substr(0, n)).ok());
 }

@@ -70,7 +70,7 @@ def write_all() -> None:
     from small_dataset import make_dataset
 
     from karec.features.encoder import Encoder
-    from karec.kernels.encode import FIRST_UNSEEN
+    from karec.features.vocabulary import FIRST_UNSEEN
     from karec.learn.export.onnx_export import export_onnx
     from karec.learn.fit.batches import Batches
     from karec.learn.nets.ranker import MmoeRanker

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from karec.kernels.encode import FIRST_UNSEEN
+from karec.features.vocabulary import FIRST_UNSEEN
 from karec.learn.nets.layers import CodeEmbedding, PiecewiseLinear, attend
 
 
