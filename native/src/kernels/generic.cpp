@@ -76,12 +76,15 @@ KAREC_INLINE V fold(V a, V b) {
 
 #include "kernels/lookup_loops.inc"
 
+#define KAREC_SELECT_VECTORS 0
+#include "kernels/selection_loops.inc"
+
 #include "kernels/diversity_loops.inc"
 
 #include "kernels/matrix_loops.inc"
 
 }  // namespace
 
-const IsaTable table = {"generic", kScoringKernels, kLookupKernels, kDiversityKernels};
+const IsaTable table = {"generic", kScoringKernels, kLookupKernels, kSelectionKernels, kDiversityKernels};
 
 }  // namespace karec::generic
