@@ -15,6 +15,7 @@
 #include <cstdio>
 #include <span>
 #include <string>
+#include <vector>
 
 namespace karec {
 
@@ -45,18 +46,19 @@ class AtomicFile {
 
     bool opened() const noexcept { return file_ >= 0; }
 
-    bool append(std::span<const std::byte> bytes) const noexcept {
+    // Throws std::bad_alloc.
+    bool append(std::span<const std::byte> bytes) {
         while (!bytes.empty()) {
-            const ssize_t written = ::write(file_, bytes.data(), std::min<std::size_t>(bytes.size(), 1u << 30));
-            if (written < 0 && errno == EINTR) continue;
-            if (written <= 0) return false;
-            bytes = bytes.subspan(static_cast<std::size_t>(written));
+            const std::size_t some = std::min(bytes.size(), kPiece - pending_.size());
+            pending_.insert(pending_.end(), bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(some));
+            bytes = bytes.subspan(some);
+            if (pending_.size() == kPiece && !write_pending()) return false;
         }
         return true;
     }
 
     bool publish() noexcept {
-        if (::fsync(file_) != 0 || ::rename(aside_.c_str(), path_.c_str()) != 0) return false;
+        if (!write_pending() || ::fsync(file_) != 0 || ::rename(aside_.c_str(), path_.c_str()) != 0) return false;
         ::close(file_);
         file_ = -1;
         const std::size_t slash = path_.rfind('/');
@@ -70,6 +72,22 @@ class AtomicFile {
     }
 
   private:
+    // A huge page. Pieces of this size at multiples of it: file systems that have large folios (ext4 since Linux 6.16,
+    // XFS) keep each in one huge page, and who maps the file reads it by huge pages.
+    static constexpr std::size_t kPiece = std::size_t{2} << 20;
+
+    bool write_pending() noexcept {
+        for (std::span<const std::byte> bytes = pending_; !bytes.empty();) {
+            const ssize_t written = ::write(file_, bytes.data(), bytes.size());
+            if (written < 0 && errno == EINTR) continue;
+            if (written <= 0) return false;
+            bytes = bytes.subspan(static_cast<std::size_t>(written));
+        }
+        pending_.clear();
+        return true;
+    }
+
+    std::vector<std::byte> pending_;
     std::string path_;
     std::string aside_;
     int file_ = -1;

@@ -62,6 +62,38 @@ KAREC_INLINE unsigned equal_keys(const IdBucket& bucket, std::int64_t id) {
     return _mm512_cmpeq_epi64_mask(_mm512_load_si512(&bucket), _mm512_set1_epi64(id));
 }
 
+KAREC_INLINE void store_keys(__m256i high, __m256i low, std::uint64_t* keys) {
+    const __m512i scores = _mm512_slli_epi64(_mm512_cvtepu32_epi64(high), 32);
+    _mm512_storeu_si512(keys, _mm512_or_si512(scores, _mm512_cvtepu32_epi64(low)));
+}
+
+// Scores above the threshold are moved side by side in registers: a compressing store to memory is slower.
+KAREC_INLINE std::size_t keep_vector(const float* scores, const std::int32_t* rows, std::uint32_t first,
+                                     std::uint32_t threshold, std::uint64_t* keys) {
+    __m512 score = _mm512_loadu_ps(scores);
+    const __mmask16 nan = _mm512_cmp_ps_mask(score, score, _CMP_UNORD_Q);
+    score = _mm512_add_ps(score, _mm512_setzero_ps());
+    score = _mm512_mask_mov_ps(score, nan, _mm512_set1_ps(-std::numeric_limits<float>::infinity()));
+    const __m512i bits = _mm512_castps_si512(score);
+    const __m512i sign = _mm512_set1_epi32(std::numeric_limits<std::int32_t>::min());
+    const __m512i ordered = _mm512_xor_si512(bits, _mm512_or_si512(_mm512_srai_epi32(bits, 31), sign));
+    __mmask16 above = _mm512_cmpgt_epu32_mask(ordered, _mm512_set1_epi32(static_cast<int>(threshold)));
+    if (rows != nullptr) {
+        above &= static_cast<__mmask16>(~_mm512_movepi32_mask(_mm512_loadu_si512(rows)));
+    }
+    if (above == 0) return 0;
+    const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    const __m512i positions = _mm512_add_epi32(_mm512_set1_epi32(static_cast<int>(first)), lanes);
+    const __m512i high = _mm512_maskz_compress_epi32(above, ordered);
+    const __m512i low = _mm512_maskz_compress_epi32(above, positions);
+    store_keys(_mm512_castsi512_si256(high), _mm512_castsi512_si256(low), keys);
+    const auto kept = static_cast<std::size_t>(__builtin_popcount(above));
+    if (kept > 8) {
+        store_keys(_mm512_extracti64x4_epi64(high, 1), _mm512_extracti64x4_epi64(low, 1), keys + 8);
+    }
+    return kept;
+}
+
 template <std::size_t Width, class V>
 KAREC_INLINE V fold(V a, V b) {
     const auto x = reinterpret_cast<__m512>(a);
@@ -88,6 +120,9 @@ KAREC_INLINE V fold(V a, V b) {
 
 #include "kernels/lookup_loops.inc"
 
+#define KAREC_SELECT_VECTORS 1
+#include "kernels/selection_loops.inc"
+
 #include "kernels/diversity_loops.inc"
 
 #include "kernels/matrix_loops.inc"
@@ -100,14 +135,18 @@ KAREC_INLINE V fold(V a, V b) {
 
 }  // namespace
 
-const IsaTable table = {"avx512", kScoringKernels, kLookupKernels, kDiversityKernels, kBoundKernels};
+const IsaTable table = {"avx512", kScoringKernels, kLookupKernels, kSelectionKernels, kDiversityKernels, kBoundKernels};
 
 }  // namespace karec::avx512
 
 #if defined(KAREC_AMX)
 namespace karec::amx {
 
-const IsaTable table = {"amx", avx512::kScoringKernels, avx512::kLookupKernels, avx512::kDiversityKernels,
+const IsaTable table = {"amx",
+                        avx512::kScoringKernels,
+                        avx512::kLookupKernels,
+                        avx512::kSelectionKernels,
+                        avx512::kDiversityKernels,
                         avx512::kTileKernels};
 
 }  // namespace karec::amx

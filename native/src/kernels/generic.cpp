@@ -101,6 +101,9 @@ KAREC_INLINE V fold(V a, V b) {
 
 #include "kernels/lookup_loops.inc"
 
+#define KAREC_SELECT_VECTORS 0
+#include "kernels/selection_loops.inc"
+
 #include "kernels/diversity_loops.inc"
 
 #include "kernels/matrix_loops.inc"
@@ -109,6 +112,7 @@ KAREC_INLINE V fold(V a, V b) {
 
 }  // namespace
 
-const IsaTable table = {"generic", kScoringKernels, kLookupKernels, kDiversityKernels, kBoundKernels};
+const IsaTable table = {"generic",         kScoringKernels,   kLookupKernels,
+                        kSelectionKernels, kDiversityKernels, kBoundKernels};
 
 }  // namespace karec::generic

@@ -1,15 +1,17 @@
 // The kernels of one instruction set (ISA), and the choice of the set that this process uses.
 //
 // generic.cpp, avx2.cpp and avx512.cpp each define one table, by compiling the same loops (scoring_loops.inc,
-// lookup_loops.inc, diversity_loops.inc, matrix_loops.inc, bound_loops.inc) for other vector widths; avx512.cpp also
-// that of "amx", which differs from "avx512" in its BoundKernels (amx_loops.inc). Every table gives the same bits: the
-// order of summation does not depend on the width, and BoundKernels, whose sums differ, only choose what is scored.
+// lookup_loops.inc, selection_loops.inc, diversity_loops.inc, matrix_loops.inc, bound_loops.inc) for other vector
+// widths; avx512.cpp also that of "amx", which differs from "avx512" in its BoundKernels (amx_loops.inc). Every table
+// gives the same bits: the order of summation does not depend on the width, and BoundKernels, whose sums differ, only
+// choose what is scored.
 #pragma once
 
 #include "kernels/bound_kernels.hpp"
 #include "kernels/diversity_kernels.hpp"
 #include "kernels/lookup_kernels.hpp"
 #include "kernels/scoring_kernels.hpp"
+#include "kernels/selection_kernels.hpp"
 
 namespace karec {
 
@@ -17,6 +19,7 @@ struct IsaTable {
     const char* name;  // "generic", "avx2", "avx512", "amx"
     ScoringKernels scoring;
     LookupKernels lookup;
+    SelectionKernels selection;
     DiversityKernels diversity;
     BoundKernels bound;
 };
@@ -30,6 +33,9 @@ inline const ScoringKernels& scoring_kernels() noexcept {
 }
 inline const LookupKernels& lookup_kernels() noexcept {
     return isa_table().lookup;
+}
+inline const SelectionKernels& selection_kernels() noexcept {
+    return isa_table().selection;
 }
 inline const DiversityKernels& diversity_kernels() noexcept {
     return isa_table().diversity;

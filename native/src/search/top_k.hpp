@@ -1,29 +1,28 @@
 // The k best of a stream of scores, ties by lowest position.
 //
 // A score and its position make one 64-bit key, ordered(score) << 32 | position. Keys above the threshold, the k-th
-// best score so far, are appended to a buffer without a branch. A full buffer is cut at k, which gives the next
-// threshold: a small one is sorted by score; of a large one the k best are kept in the order in which they came, as two
-// histograms of 16 bits of the score find the k-th, and they are sorted at the end. The sort is a stable radix sort
-// (Knuth, TAOCP 3, 5.2.5) from the lowest byte on, without the bytes that are the same in all keys. Cost: O(n + k),
-// whatever the scores and their order.
+// best score so far, are appended to a buffer, 16 scores at a time where there is AVX-512.
+// A full buffer is cut at k, which gives the next threshold: a small one is sorted by score; of a large one the k best
+// are kept in the order in which they came, as two histograms of 16 bits of the score find the k-th, and they are
+// sorted at the end. The sort is a stable radix sort (Knuth, TAOCP 3, 5.2.5) from the lowest byte on, without the bytes
+// that are the same in all keys. Cost: O(n + k), whatever the scores and their order.
 //
 // Invariants:
 //   - Positions are offered in rising order, so that the buffer is in order of position between sorts, and ties keep
 //   it.
 //   - threshold_ never falls: it is the ordered score of the k-th best at the last cut, 0 before there were k. A later
 //     offer of the same score has a higher position and loses the tie, so only larger scores are appended.
-//   - size_ ≤ capacity_ between offers of kFew; the buffer has kFew places more.
+//   - size_ ≤ capacity_ between offers of kFew; the buffer has kRoom places more.
 #pragma once
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <utility>
 
 #include "base/scratch.hpp"
+#include "kernels/isa_table.hpp"
 
 namespace karec {
 
@@ -31,8 +30,8 @@ class TopK {
   public:
     // Of at most n offers.
     TopK(std::size_t k, std::size_t n) : k_(k), capacity_(std::min(std::max<std::size_t>(4 * k, 256), n)) {
-        keys_ = ScratchArray<std::uint64_t>(capacity_ + kFew);
-        sorted_ = ScratchArray<std::uint64_t>(capacity_ + kFew);
+        keys_ = ScratchArray<std::uint64_t>(capacity_ + kRoom);
+        sorted_ = ScratchArray<std::uint64_t>(capacity_ + kRoom);
         if (capacity_ >= kSelectFrom) counts_ = ScratchArray<std::uint32_t>(kHalfValues);
     }
 
@@ -42,22 +41,15 @@ class TopK {
         if (k_ == 0) return;
         for (std::size_t i = 0; i < n; i += kFew) {
             const std::size_t some = std::min(kFew, n - i);
-            unsigned below = 0;
-            if (some == kFew) {
-                for (std::size_t j = 0; j < kFew; ++j) below += scores[i + j] < least_;
-                if (below == kFew) continue;
-            }
-            for (std::size_t j = i; j < i + some; ++j) {
-                add(scores[j], first + static_cast<std::uint32_t>(j), rows == nullptr || rows[j] >= 0);
-            }
+            size_ += keep_above_(scores + i, rows == nullptr ? nullptr : rows + i, some,
+                                 first + static_cast<std::uint32_t>(i), threshold_, &keys_[size_]);
             if (size_ > capacity_) shrink();
         }
     }
 
     void offer(float score, std::uint32_t position) {
         if (k_ == 0) return;
-        add(score, position, true);
-        if (size_ > capacity_) shrink();
+        offer(&score, nullptr, 1, position);
     }
 
     // A later score must be above it to be among the best; −inf before there were k.
@@ -75,34 +67,19 @@ class TopK {
     }
 
   private:
-    static constexpr std::size_t kFew = 16;
-    static constexpr std::size_t kDigits = 4;  // bytes of a score
+    static constexpr std::size_t kFew = 64;                       // scores offered between two looks at the buffer
+    static constexpr std::size_t kRoom = kFew + kSelectedAtOnce;  // of the buffer, beyond its capacity
+    static constexpr std::size_t kDigits = 4;                     // bytes of a score
     static constexpr std::size_t kValues = 256;
     static constexpr std::size_t kHalfValues = 65536;  // of half a score
     static constexpr std::size_t kSelectFrom = 16384;  // keys: of fewer, the histograms cost more than a sort
 
-    // Larger for larger scores, never 0.
-    static std::uint64_t key_of(float score, std::uint32_t position) noexcept {
-        score = score == score ? score + 0.0f : -std::numeric_limits<float>::infinity();
-        const auto bits = std::bit_cast<std::uint32_t>(score);
-        const std::uint32_t negative = 0u - (bits >> 31);  // without a branch: signs are as good as random
-        const std::uint32_t ordered = bits ^ (negative | 0x80000000u);
-        return static_cast<std::uint64_t>(ordered) << 32 | position;
-    }
-
     static float score_of(std::uint64_t key) noexcept {
-        const auto ordered = static_cast<std::uint32_t>(key >> 32);
-        return std::bit_cast<float>(ordered & 0x80000000u ? ordered & 0x7FFFFFFFu : ~ordered);
+        return score_of_ordered(static_cast<std::uint32_t>(key >> 32));
     }
 
     static std::size_t digit_of(std::uint64_t key, std::size_t digit) noexcept {
         return kValues - 1 - (key >> (32 + 8 * digit) & (kValues - 1));  // largest first
-    }
-
-    void add(float score, std::uint32_t position, bool in) noexcept {
-        const std::uint64_t key = key_of(score, position);
-        keys_[size_] = key;
-        size_ += (key >> 32 > threshold_) & in;
     }
 
     void shrink() {
@@ -129,7 +106,7 @@ class TopK {
         const std::uint64_t high = value_of_last(left);
         std::fill_n(&counts_[0], kHalfValues, 0u);
         for (std::size_t i = 0; i < size_; ++i) counts_[keys_[i] >> 32 & (kHalfValues - 1)] += keys_[i] >> 48 == high;
-        threshold_ = high << 16 | value_of_last(left);
+        threshold_ = static_cast<std::uint32_t>(high << 16 | value_of_last(left));
         std::size_t kept = 0;
         for (std::size_t i = 0; i < size_; ++i) {
             const std::uint64_t key = keys_[i];
@@ -139,7 +116,6 @@ class TopK {
             left -= last & (left > 0);
         }
         size_ = kept;
-        least_ = score_of(threshold_ << 32);
     }
 
     // Sorts the buffer, cuts it at k, and raises the threshold once k are there: what comes later must be larger.
@@ -159,14 +135,13 @@ class TopK {
         size_ = std::min(size_, k_);
         if (size_ < k_ || k_ == 0) return;
         threshold_ = static_cast<std::uint32_t>(keys_[k_ - 1] >> 32);
-        least_ = score_of(keys_[k_ - 1]);
     }
 
     std::size_t k_;
     std::size_t capacity_;
     std::size_t size_ = 0;
-    std::uint64_t threshold_ = 0;
-    float least_ = -std::numeric_limits<float>::infinity();  // the score of the threshold
+    std::uint32_t threshold_ = 0;
+    decltype(SelectionKernels::keep_above) keep_above_ = selection_kernels().keep_above;
     ScratchArray<std::uint64_t> keys_;
     ScratchArray<std::uint64_t> sorted_;
     ScratchArray<std::uint32_t> counts_;  // of a large buffer

@@ -5,6 +5,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
@@ -90,4 +91,23 @@ TEST(a_folder_that_cannot_be_synced_is_a_failure) {
     const Written written("sync folder");
     CHECK(!written.published && read_file(written.path) == "whole" && written.files() == 1);
     CHECK(Written("sync folder", EINVAL).published);  // a file system that has no such call
+}
+
+TEST(a_file_of_many_pieces_has_them_all_in_order) {
+    const BundleFolder folder;
+    const std::string path = folder.root() + "/pieces";
+    std::vector<std::byte> all(5'000'001);  // more than two huge pages
+    for (std::size_t i = 0; i < all.size(); ++i) all[i] = static_cast<std::byte>(i * 131 >> 7);
+    AtomicFile file(path);
+    std::size_t at = 0;
+    for (std::size_t length = 1; at < all.size(); at += length, length = length * 5 / 2 + 1) {
+        CHECK(file.append(std::span(all).subspan(at, std::min(length, all.size() - at))));
+    }
+    CHECK(file.publish());
+    std::vector<std::byte> found(all.size() + 1);
+    std::FILE* again = std::fopen(path.c_str(), "rb");
+    CHECK(again != nullptr && std::fread(found.data(), 1, found.size(), again) == all.size());
+    if (again != nullptr) (void)std::fclose(again);
+    found.resize(all.size());
+    CHECK(found == all);
 }

@@ -1,6 +1,7 @@
 // TopK against a stable sort.
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <numeric>
 #include <random>
@@ -63,6 +64,51 @@ TEST(a_large_top_k_is_a_stable_sort_cut_at_k) {
             top.finish([&](std::size_t, float, std::uint32_t position) { found.push_back(position); });
             CHECK(found == expected);
         }
+    }
+}
+
+TEST(a_top_k_of_any_scores_and_left_out_rows_is_a_stable_sort_in_pieces_of_any_length) {
+    std::mt19937_64 random(11);
+    constexpr float kInfinity = std::numeric_limits<float>::infinity();
+    const float strange[] = {std::numeric_limits<float>::quiet_NaN(),
+                             -std::numeric_limits<float>::quiet_NaN(),
+                             kInfinity,
+                             -kInfinity,
+                             0.0f,
+                             -0.0f,
+                             1e-45f,
+                             -1e-45f,
+                             3e38f,
+                             -3e38f};
+    for (int round = 0; round < 60; ++round) {
+        const std::size_t n = 1 + random() % 3000;
+        const std::size_t k = std::min<std::size_t>(n, 1 + random() % 300);
+        std::vector<float> scores(n);
+        std::vector<std::int32_t> rows(n);
+        for (float& score : scores) {
+            score = random() % 4 == 0 ? strange[random() % std::size(strange)] : static_cast<float>(random() % 40) - 20;
+        }
+        for (std::int32_t& row : rows) row = random() % 5 == 0 ? -1 - static_cast<std::int32_t>(random() % 2) : 7;
+        const auto value = [&](std::uint32_t at) { return std::isnan(scores[at]) ? -kInfinity : scores[at]; };
+        std::vector<std::uint32_t> expected;
+        for (std::uint32_t i = 0; i < n; ++i) {
+            if (round % 2 == 0 || rows[i] >= 0) expected.push_back(i);
+        }
+        std::stable_sort(expected.begin(), expected.end(),
+                         [&](std::uint32_t a, std::uint32_t b) { return value(a) > value(b); });
+        expected.resize(std::min(expected.size(), k));
+        TopK top(k, n);
+        for (std::size_t first = 0; first < n;) {
+            const std::size_t some = std::min<std::size_t>(n - first, 1 + random() % 130);
+            top.offer(&scores[first], round % 2 == 0 ? nullptr : &rows[first], some, static_cast<std::uint32_t>(first));
+            first += some;
+        }
+        std::vector<std::uint32_t> found;
+        top.finish([&](std::size_t, float score, std::uint32_t position) {
+            CHECK(score == value(position));
+            found.push_back(position);
+        });
+        CHECK(found == expected);
     }
 }
 
