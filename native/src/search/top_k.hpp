@@ -19,6 +19,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <utility>
 
 #include "base/scratch.hpp"
@@ -53,7 +54,9 @@ class TopK {
     }
 
     // A later score must be above it to be among the best; −inf before there were k.
-    float least() const noexcept { return least_; }
+    float least() const noexcept {
+        return threshold_ == 0 ? -std::numeric_limits<float>::infinity() : score_of_ordered(threshold_);
+    }
 
     // Writes the best min(k, offered), best first, and returns how many: emit(rank, score, position).
     template <class Emit>
