@@ -6,7 +6,7 @@ Algorithm  One pass over the channels with a hash table of positions in the outp
            a second pass goes on from there. Ids that were chosen to meet in one slot are walked again, by a multiplier
            drawn at random; the result does not depend on it. The slot of the id FAR ahead is prefetched, and of the id
            NEAR ahead what its slot points to: without it each id waits for two cache lines in turn.
-Cost       O(sum of n_c) expected time, 20–24 bytes for each possible output work. The GIL is released.
+Cost       O(sum of n_c) expected time, 28–32 bytes for each possible output work. The GIL is released.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
@@ -65,6 +65,7 @@ cdef inline void _prefetch(
 cdef Py_ssize_t _walk(
     const int64_t[::1] ids,
     const float[::1] scores,
+    const int32_t[::1] rows,
     Py_ssize_t begin,
     Py_ssize_t most,
     Py_ssize_t quota,
@@ -75,6 +76,7 @@ cdef Py_ssize_t _walk(
     int32_t[::1] table,
     int64_t[::1] out_ids,
     float[::1] out_scores,
+    int32_t[::1] out_rows,
     uint32_t[::1] out_sources,
     Py_ssize_t n,
     uint64_t multiplier,
@@ -99,7 +101,8 @@ cdef Py_ssize_t _walk(
         slot = _slot_of(ids[j], known, slots, bits, multiplier, steps)
         if steps[0] < 0:
             return -1
-        known[n], out_scores[n], sources[n] = ids[j], scores[j], 0  # of the next new work, if this is none
+        # Of the next new work, if this is none.
+        known[n], out_scores[n], out_rows[n], sources[n] = ids[j], scores[j], rows[j], 0
         position = slots[slot]
         is_new = position < 0
         position ^= (position ^ <int32_t>n) & -is_new
@@ -130,7 +133,7 @@ def _checked(what, channel, values, dtype, casting):
     return np.ascontiguousarray(array, dtype=dtype)
 
 
-def merge_channels(ids, scores, quotas, limit, floors=None, left_out=None):
+def merge_channels(ids, scores, quotas, limit, floors=None, left_out=None, rows=None):
     """See merge.pyi."""
     ids, scores, quotas, limit = list(ids), list(scores), [int(quota) for quota in quotas], int(limit)
     n_channels = len(ids)
@@ -146,9 +149,17 @@ def merge_channels(ids, scores, quotas, limit, floors=None, left_out=None):
         raise ValueError(f"limit must be in 1…{MAX_LIMIT}, got {limit}")
     ids = [_checked("ids", c, values, np.int64, "safe") for c, values in enumerate(ids)]
     scores = [_checked("scores", c, values, np.float32, "same_kind") for c, values in enumerate(scores)]
+    rows = [None] * n_channels if rows is None else list(rows)
+    if len(rows) != n_channels:
+        raise ValueError(f"{n_channels} lists of ids and {len(rows)} of rows: one each per channel")
+    rows = [
+        np.full(len(ids[c]), -1, np.int32) if values is None else _checked("rows", c, values, np.int32, "safe")
+        for c, values in enumerate(rows)
+    ]
     for c in range(n_channels):
-        if len(ids[c]) != len(scores[c]):
-            raise ValueError(f"channel {c}: ids has shape {ids[c].shape}, scores has shape {scores[c].shape}")
+        for name, values in (("scores", scores[c]), ("rows", rows[c])):
+            if len(ids[c]) != len(values):
+                raise ValueError(f"channel {c}: ids has shape {ids[c].shape}, {name} has shape {values.shape}")
         if quotas[c] < 0:
             raise ValueError(f"the quota of channel {c} must not be negative, got {quotas[c]}")
         if not 0 <= floors[c] <= quotas[c]:
@@ -162,15 +173,17 @@ def merge_channels(ids, scores, quotas, limit, floors=None, left_out=None):
     if capacity > MAX_LIMIT:
         raise ValueError(f"{len(left_out)} works left out and a limit of {limit}: together at most {MAX_LIMIT}")
     out_ids, out_scores = np.empty(capacity, np.int64), np.empty(capacity, np.float32)
-    out_sources = np.empty(capacity, np.uint32)
+    out_rows, out_sources = np.empty(capacity, np.int32), np.empty(capacity, np.uint32)
 
     cdef int bits = bits_for(capacity)
     cdef int32_t[::1] slots
     cdef int64_t[::1] to_ids = out_ids
     cdef float[::1] to_scores = out_scores
+    cdef int32_t[::1] to_rows = out_rows
     cdef uint32_t[::1] to_sources = out_sources
     cdef const int64_t[::1] from_ids
     cdef const float[::1] from_scores
+    cdef const int32_t[::1] from_rows
     cdef int tried
     cdef uint32_t bit
     cdef Py_ssize_t begin, quota, adds, room, most, n = 0, none, refused = 0
@@ -181,10 +194,11 @@ def merge_channels(ids, scores, quotas, limit, floors=None, left_out=None):
         steps = most_steps(len(left_out) + 2 * sum(map(len, ids)), tried)
         begins, left, free = [0] * n_channels, list(takes), limit - sum(kept)  # places that no floor keeps
         from_ids, from_scores, quota = left_out, np.zeros(len(left_out), np.float32), len(left_out)
+        from_rows = np.zeros(len(left_out), np.int32)
         with nogil:
             none = _walk(
-                from_ids, from_scores, 0, quota, quota, 0, quota, quota, bits,
-                slots, to_ids, to_scores, to_sources, 0, multiplier, &steps, &refused,
+                from_ids, from_scores, from_rows, 0, quota, quota, 0, quota, quota, bits,
+                slots, to_ids, to_scores, to_rows, to_sources, 0, multiplier, &steps, &refused,
             )
         if none < 0:
             multiplier = another_multiplier()
@@ -196,11 +210,11 @@ def merge_channels(ids, scores, quotas, limit, floors=None, left_out=None):
                 if again and begins[c] == len(ids[c]):
                     continue
                 room, begin, adds, bit = most if again else n + free + kept[c], begins[c], left[c], <uint32_t>1 << <uint32_t>c
-                from_ids, from_scores, quota, before = ids[c], scores[c], takes[c], n
+                from_ids, from_scores, from_rows, quota, before = ids[c], scores[c], rows[c], takes[c], n
                 with nogil:
                     n = _walk(
-                        from_ids, from_scores, begin, adds, quota, bit, room, most, bits,
-                        slots, to_ids, to_scores, to_sources, n, multiplier, &steps, &refused,
+                        from_ids, from_scores, from_rows, begin, adds, quota, bit, room, most, bits,
+                        slots, to_ids, to_scores, to_rows, to_sources, n, multiplier, &steps, &refused,
                     )
                 if n < 0:
                     break
@@ -210,7 +224,7 @@ def merge_channels(ids, scores, quotas, limit, floors=None, left_out=None):
         if n >= 0:
             break
         multiplier = another_multiplier()
-    return out_ids[none:n], out_scores[none:n], out_sources[none:n]
+    return out_ids[none:n], out_scores[none:n], out_rows[none:n], out_sources[none:n]
 
 
 def sole_counts(sources, n_channels):

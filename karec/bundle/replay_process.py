@@ -26,6 +26,7 @@ from karec.errors import BundleError, one_line
 INDICES = frozenset(space.index for space in SPACES)
 START_S = 120.0  # imports, from a cold disk on a busy machine; the portable backend may have to compile
 SLOWNESS = 10.0  # a child that gets less than this part of a processor is given up: nothing hangs
+SLOWNESS_BESIDE = 60.0  # one that gives way to processes that answer requests, and that nobody waits for
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def replay_in_child(folder: Path, caps: Caps | None = None, manifest: bytes | No
     finally:
         os.close(writer)
     assert child.stderr is not None
-    watched = _Watched(caps)
+    watched = _Watched(caps, SLOWNESS if manifest is None else SLOWNESS_BESIDE)
     with child, open(reader, "rb") as reports:
         try:
             watched.follow(reports.fileno(), child.stderr.fileno())
@@ -136,6 +137,7 @@ class _Watched:
     """What a child has said so far: its last report, the part that runs, the end of its standard error."""
 
     caps: Caps
+    slowness: float = SLOWNESS
     last: dict[str, Any] = field(default_factory=dict)
     part: str | None = None
     ready: bool = False
@@ -160,11 +162,16 @@ class _Watched:
                         self.hear_errors(chunk)
                     elif chunk:
                         self._hear(chunk)
-                        deadline = time.monotonic() + SLOWNESS * (1 + self.caps.seconds)
+                        deadline = time.monotonic() + self._patience_s
                     if not chunk:
                         selector.unregister(key.fd)
                 if reports not in selector.get_map():
                     return
+
+    @property
+    def _patience_s(self) -> float:
+        """How long a part may take by the clock."""
+        return self.slowness * (1 + self.caps.seconds)
 
     def hear_errors(self, chunk: bytes) -> None:
         self.said = (self.said + chunk)[-2000:]
@@ -186,7 +193,10 @@ class _Watched:
             ended = f"did not start within {START_S:.0f} s" if self.overdue else f"ended with status {status}"
             return f"{folder} cannot be replayed: the process for it {ended}{after}"
         path = folder / self.part if self.part else folder
-        if status == -signal.SIGXCPU or self.overdue:
-            return f"{path} does not end in a replayed request: stopped after {self.caps.seconds:.1f} s"
+        ended = f"{path} does not end in a replayed request: stopped after"
+        if self.overdue:
+            return f"{ended} {self._patience_s:.0f} s by the clock"
+        if status == -signal.SIGXCPU:
+            return f"{ended} {self.caps.seconds:.1f} s"
         ended = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
         return f"{path} ends the process in a replayed request {ended}{after}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from karec.bundle import Bundle
     from karec.types import Array
 
+NICE = 10  # of one that goes on for ever: a service beside it has the core first
+
 
 def run(arguments: argparse.Namespace) -> None:
     console = table_console()
@@ -26,6 +29,8 @@ def run(arguments: argparse.Namespace) -> None:
     from karec.refresh.rolling import refreshing, remove_retired
 
     pace, root = Pace(arguments.share), arguments.root
+    if not arguments.once:
+        os.setpriority(os.PRIO_PROCESS, 0, max(os.getpriority(os.PRIO_PROCESS, 0), NICE))
     bundle = Bundle.open(root)
     while True:
         if identity_of(root) != identity_of(bundle.path):

@@ -6,16 +6,16 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from karec._deadline import Deadline
 from karec.bundle import Bundle
-from karec.config.happened import UNWRITTEN, Happenings, Recorded
+from karec.config.happened import UNWRITTEN, Happenings, Recorded, exposed_of
 from karec.config.live_settings import LiveSettings
 from karec.config.looking import Looking
 from karec.errors import Unavailable, one_line
@@ -29,8 +29,8 @@ from karec.platform.schema import CREATOR, SONG
 from karec.platform.snapshot import Snapshot
 from karec.platform.state.folded import Folded
 from karec.platform.state.live import Live
-from karec.platform.state.live_works import NumberOf, Refuse, WorksSince
 from karec.platform.state.reopening import ReopeningStore
+from karec.platform.state.works_since import Refuse, WorksSince
 from karec.refresh.uploads import Uploads
 
 LOOK_S = 0.1  # so often the log is looked at for what other processes appended
@@ -70,7 +70,7 @@ class Nearline:
         """What happened since ``bundle`` was made. DataError: the store is of other labels or scenes. One that cannot
         be read is waited for; Unavailable where another bundle serves with what it said: blocked works would be back.
         """
-        since = WorksSince(bundle.snapshot, _numbers(bundle), self._refuse)
+        since = WorksSince(bundle.snapshot, Numbers.of(bundle), self._refuse)
         folded = Folded(bundle.snapshot, self._head)
         deadline_ms = self.settings.deadline_ms if self.settings.on_a_server else None
         former = self._since
@@ -110,7 +110,9 @@ class Nearline:
             except OSError as error:
                 _log.warning("%s", one_line(f"{self._events}: events are not in the log: {error}"))
                 return Recorded(0, {**refused, UNWRITTEN: len(events)}, str(error))
-        return Recorded(told.events, dict(refused + Counter(told.refused)), self._why_waiting())
+        logged = replace(events, logged_ms=np.full(len(events), moment, np.int64))
+        exposed = exposed_of(logged, self._head, not told.refused)
+        return Recorded(told.events, dict(refused + Counter(told.refused)), self._why_waiting(), exposed)
 
     def put_edited_again(self, since: Since) -> None:
         """After a refresh: works that were edited have the vectors of their edit, and not the refreshed ones."""
@@ -189,18 +191,25 @@ def head_of(snapshot: Snapshot) -> Head:
     return Head(tuple(labels), tuple(snapshot.labels.get("scene", ())))
 
 
-def _numbers(bundle: Bundle) -> NumberOf:
-    """Texts of creators and songs have the numbers of the bundle's maps."""
-    paths = {column: bundle.path / "ids" / f"{name}.karec" for column, name in MAPS.items()}
-    maps = {column: IdMap.open(path, verify=False) for column, path in paths.items() if path.exists()}
+@dataclass(frozen=True)
+class Numbers:
+    """Texts of ``columns`` have numbers, by ``maps`` of one bundle; another bundle's give a text the same number."""
 
-    def number_of(column: str, text: str) -> int:
+    columns: Mapping[str, tuple[str, int]]  # kind and seed of the map of each
+    maps: Mapping[str, IdMap] = field(compare=False, repr=False)
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> Self:
+        """Texts of creators and songs, where the bundle has a map of them."""
+        paths = {column: bundle.path / "ids" / f"{name}.karec" for column, name in MAPS.items()}
+        maps = {column: IdMap.open(path, verify=False) for column, path in paths.items() if path.exists()}
+        return cls({column: (each.kind, each.seed) for column, each in maps.items()}, maps)
+
+    def __call__(self, column: str, text: str) -> int:
         try:
-            return int(maps[column].numbers([text])[0]) if column in maps else -1
+            return int(self.maps[column].numbers([text])[0]) if column in self.maps else -1
         except ValueError:
             return -1
-
-    return number_of
 
 
 def _hard_rules(path: Path | None) -> Refuse:

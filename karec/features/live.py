@@ -31,7 +31,6 @@ def encode_live_user(
     """The user's side of one request, U = 1: the snapshot's columns, and the lists and counters of ``state``, whose
     counters are ``counters``. Relations that no fold changes are the snapshot's. ``works``: those that came since.
     """
-    more = None if works is None or not len(works.added.works) else works.added
     row = snapshot.users.lookup(np.array([user_id]))
 
     def latest(name: str, width: int) -> Array:
@@ -41,10 +40,11 @@ def encode_live_user(
             relation = None
         return Lists.unchanged(relation, at).latest(width)
 
-    def rows_of(ids: Array) -> Array:
-        return snapshot.works.lookup(ids) if works is None else works.rows(snapshot, ids)
-
-    history, skipped = (rows_of(latest(name, encoder.history_length)[0])[None] for name in ("history", "skipped"))
+    lists = np.stack([latest(name, encoder.history_length)[0] for name in ("history", "skipped")])
+    rows, more = snapshot.works.lookup(lists.ravel()), None
+    if works is not None:
+        rows, more = works.few(snapshot, works.rows(snapshot, lists.ravel()))
+    history, skipped = rows.reshape(lists.shape)[:, None]
     in_scene = np.zeros((1, len(encoder.scene_counters.counters)), np.float32)
     if 0 <= scene_code < len(state.scene_counters):
         in_scene[0] = state.scene_counters[scene_code, places(counters, encoder.scene_counters.counters)]
@@ -68,11 +68,8 @@ def encode_live_items(
     """The items' side of one request, of ``ids (N,)``: columns and counters, called ``names`` there, of ``works`` where
     they came, changed or moved since, else of the snapshot.
     """
-    more = works.added if len(works.added.works) else None
-    items, wanted = (
-        encoder.encode_items(snapshot, works.rows(snapshot, ids), time_ms, more=more),
-        encoder.works.counters,
-    )
+    rows, more = works.few(snapshot, works.rows(snapshot, ids))
+    items, wanted = encoder.encode_items(snapshot, rows, time_ms, more=more), encoder.works.counters
     at, counts = works.moved(ids)
     if len(at) and wanted:  # they are the last of a work's numbers
         items["item_numbers"][at, -len(wanted) :] = encoder.works.counter_numbers(counts[:, places(names, wanted)])

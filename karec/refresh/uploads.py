@@ -39,7 +39,8 @@ class Uploads:
         ids, served = works.added.works.ids, served_columns(works.added)
         for begin in range(0, len(changed.rows), BATCH):
             rows = changed.rows[begin : begin + BATCH]
-            items = self._encoder.encode_items(works.added, rows, changed.time_ms[begin : begin + BATCH])
+            put, moments = np.arange(len(rows)), changed.time_ms[begin : begin + BATCH]
+            items = self._encoder.encode_items(works.some(rows), put, moments)
             for space, index, tower, space_id in self._spaces:
                 (vectors,) = tower.run(items, "item_vector")
                 columns = {name: served[name][rows] for name in self._columns} if space is PRERANK else {}

@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any, TypeVar
 
+from karec.serve.board import TOO_LONG, TOO_MANY
 from karec.serve.problems import ProblemError
 from karec.serve.turns import Turn, Turns
 
@@ -24,14 +24,16 @@ Called = tuple[Turn, asyncio.Future[Any], Callable[..., Any], tuple[Any, ...]]
 
 class Lane:
     """Calls that share ``threads``, first come, first served. At most ``most`` run and wait, none longer than
-    ``wait_ms`` by estimate. ``refused`` is told why.
+    ``wait_ms`` by estimate. ``refused`` is told why. ``told``: the row of ``karec.serve.board.LANE`` where it counts.
     """
 
-    def __init__(self, name: str, threads: int, wait_ms: float, most: int, refused: Callable[[str], None]) -> None:
-        self.wait_ms, self.most, self._refused = wait_ms, most, refused
+    def __init__(
+        self, name: str, threads: int, wait_ms: float, most: int, refused: Callable[[str], None], told: Any
+    ) -> None:
+        self.wait_ms, self.most, self._refused, self._told = wait_ms, most, refused, told
         self.turns = Turns(threads)
         self.inside = 0
-        self.counts: Counter[str] = Counter()
+        told["threads"] = threads
         self._calls: SimpleQueue[Called | None] = SimpleQueue()
         self._threads = [Thread(target=self._run, name=f"{name}-{i}", daemon=True) for i in range(threads)]
         for thread in self._threads:
@@ -48,12 +50,12 @@ class Lane:
         ms = self.turns.waiting_ms(time.perf_counter(), spare_ms < math.inf)
         limit = min(self.wait_ms, max(spare_ms, 0.0))
         if self.inside and self.inside + n > self.most:
-            why = "too many at once", f"{self.inside} requests run and wait, at most {self.most} do"
+            why = TOO_MANY, f"{self.inside} requests run and wait, at most {self.most} do"
         elif ms > limit:
-            why = "would wait too long", f"it would wait about {ms:.0f} ms for a thread, at most {limit:.0f} ms are"
+            why = TOO_LONG, f"it would wait about {ms:.0f} ms for a thread, at most {limit:.0f} ms are"
         else:
             return
-        self.counts[why[0]] += 1
+        self._told[why[0]] += 1
         self._refused(why[0])
         raise ProblemError(503, why[1], retry_after=max(math.ceil(ms / 1e3), 1))
 
@@ -61,10 +63,12 @@ class Lane:
     def entered(self, n: int = 1) -> Iterator[None]:
         """``n`` requests are inside while the block runs."""
         self.inside += n
+        self._told["inside"] = self.inside
         try:
             yield
         finally:
             self.inside -= n
+            self._told["inside"] = self.inside
 
     def call(self, work: Callable[..., T], *arguments: Any, turn: Turn | None = None) -> asyncio.Future[T]:
         """What ``work(*arguments)`` gives, or raises, on one of the threads."""
@@ -93,24 +97,16 @@ class Lane:
             except BaseException as raised:  # it is the caller's
                 error = raised
             self.turns.is_over(turn, (time.perf_counter() - begun) * 1e3)
-            self.counts["answered"] += 1
             # one wake-up of the loop: ``run_in_executor`` has two kinds of futures, and costs three times as much
-            answer.get_loop().call_soon_threadsafe(_settle, answer, value, error)
+            answer.get_loop().call_soon_threadsafe(self._settle, answer, value, error)
             del item, turn, answer, work, arguments, value, error  # a thread that waits keeps nothing
 
-    def status(self) -> dict[str, float | dict[str, int]]:
-        return {
-            "inside": self.inside,
-            "threads": self.threads,
-            "usual_ms": round(self.turns.usual_ms, 3),
-            "counts": dict(self.counts),
-        }
-
-
-def _settle(answer: asyncio.Future[Any], value: Any, error: BaseException | None) -> None:
-    if answer.done():  # nobody waits any more
-        return
-    if error is None:
-        answer.set_result(value)
-    else:
-        answer.set_exception(error)
+    def _settle(self, answer: asyncio.Future[Any], value: Any, error: BaseException | None) -> None:
+        self._told["answered"] += 1
+        self._told["usual_ms"] = self.turns.usual_ms
+        if answer.done():  # nobody waits any more
+            return
+        if error is None:
+            answer.set_result(value)
+        else:
+            answer.set_exception(error)

@@ -7,6 +7,7 @@ request would cost it more processor time than all else that HTTP adds (``bench/
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -49,20 +50,22 @@ class Gate:
             await send(message)
 
         try:
-            problem = self._tokens().refusal(scope)
-            if problem is not None:
-                raise problem
+            refusal = self._tokens().refusal(scope)
+            if refusal is not None:
+                raise refusal
             if posted and (lane := self._lanes.get(path)) is not None:
                 lane.check()
-            if not posted or path != STRAIGHT:
-                await self._app(scope, receive, counted)
-                return
-            await self._straight(scope, receive, counted)
+            if posted and path == STRAIGHT:
+                await self._straight(scope, receive, counted)
+            else:
+                with suppress(Exception):  # it has logged and answered what it raises
+                    await self._app(scope, receive, counted)
         except ProblemError as problem:
             await problem(scope, receive, counted)
         except Exception as error:
-            if not begun:  # Starlette has answered what is its own, and raises it again
-                await fault(error)(scope, receive, counted)
+            told = fault(error)
+            if not begun:
+                await told(scope, receive, counted)
 
 
 def route_of(path: str) -> str:

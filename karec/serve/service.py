@@ -19,7 +19,7 @@ from karec.config.watching import Watcher
 from karec.errors import ConfigError, one_line
 from karec.serve.admission import Lane
 from karec.serve.auth import Tokens
-from karec.serve.board import READY, Board
+from karec.serve.board import LANES, READY, Board
 from karec.serve.first_requests import first_requests
 from karec.serve.metrics import Metrics
 from karec.serve.problems import ProblemError
@@ -93,11 +93,13 @@ class Service:
         self.settings = start.settings(config)
         self.tokens = Tokens.read(self.settings, path.parent, start.insecure)
         threads = config.threads or threads_of(self.settings.workers)
-        self.metrics = Metrics(folder, worker)
+        self.metrics = Metrics(folder, worker, self.settings.exposure)
         self.spans = None if self.settings.spans is None else Spans(self.settings)
-        refused = self.metrics.refused
-        self.feeds = Lane("karec-feed", threads, self.settings.wait_ms, self.settings.requests_at_once, refused)
-        self.aside = Lane("karec-aside", ASIDE, ASIDE_WAIT_MS, ASIDE_MOST, refused)
+        refused, told = self.metrics.refused, [board.lane(worker, name) for name in LANES]
+        self.feeds = Lane(
+            "karec-feed", threads, self.settings.wait_ms, self.settings.requests_at_once, refused, told[0]
+        )
+        self.aside = Lane("karec-aside", ASIDE, ASIDE_WAIT_MS, ASIDE_MOST, refused, told[1])
         self.served: Served | None = None
         self.draining = False
         self._reloading = Lock()

@@ -61,7 +61,7 @@ def _status(service: Service, served: Served) -> dict[str, Any]:
         "workers": service.board.told(),
         "versions": _versions(served),
         "scenes": {name: _scene(cascade) for name, cascade in served.live.cascades.items()},
-        "admission": {"recommend": service.feeds.status(), "aside": service.aside.status()},
+        "admission": service.board.admission(),
         "events": {"kept": served.records, "counts": dict(served.live.counts)},
         "page": served.settings.shows_page,
         **served.metrics.status(),

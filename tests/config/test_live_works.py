@@ -70,6 +70,29 @@ def test_a_new_work_is_recalled_at_once_by_model_fresh_and_its_creators_follower
         assert found_by(ask(again, USER, time_ms=now)) == {"follow", "model", "fresh"}
 
 
+def test_followers_find_a_new_work_whoever_knows_of_them_and_after_another_bundle_came(open_live, snapshot, now):
+    """One follows in the bundle, one since before the upload, one since after it; a fourth one no longer."""
+    follows = snapshot.relations["follows"]
+    old = next(row for row in range(len(follows)) if len(follows.of(row)))
+    creator, users = int(follows.of(old)[0]), [int(snapshot.users.ids[old]), 880_001, 880_002, 880_003]
+    follow = [{"kind": "follow", "user": user, "creator": creator} for user in users[1:]]
+    with open_live() as live:
+        live.record([follow[0], follow[2]], now_ms=now)
+        live.record([upload(creator=creator)], now_ms=now + 1)
+        live.record([follow[1], follow[2] | {"kind": "unfollow"}], now_ms=now + 2)
+
+        def by_following():
+            return ["follow" in found_by(ask(live, user, time_ms=now + 3)) for user in users]
+
+        assert by_following() == [True, True, True, False]
+        root = live.cascades["home"].bundle.path.parent
+        shutil.copytree(root, root.parent / "again", symlinks=True)
+        config = root.parent / "karec.toml"
+        config.write_text(config.read_text().replace('"bundles"', '"again"'))
+        assert live.reload()
+        assert by_following() == [True, True, True, False]
+
+
 def test_a_new_work_is_recalled_by_the_song_that_a_user_favours(open_live, snapshot, now):
     watched = int(snapshot.works.ids[np.flatnonzero(snapshot.works["song_id"] >= 0)[0]])
     song = int(snapshot.works["song_id"][snapshot.works.lookup([watched])[0]])

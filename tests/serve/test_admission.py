@@ -9,6 +9,7 @@ from live_bundle import live_config
 from running_service import RunningService
 
 from karec.serve.admission import Lane
+from karec.serve.board import ABSENT, READY, Board
 from karec.serve.problems import ProblemError
 from karec.serve.turns import Turn
 
@@ -17,7 +18,8 @@ USER = 1
 
 @pytest.fixture
 def lane():
-    lane = Lane("lane", threads=1, wait_ms=100, most=10, refused=lambda reason: None)
+    told = Board(1).lane(0, "recommend")
+    lane = Lane("lane", threads=1, wait_ms=100, most=10, refused=lambda reason: None, told=told)
     yield lane
     lane.close()
 
@@ -35,7 +37,6 @@ def test_what_would_wait_too_long_is_refused_and_says_when_to_come_again(lane):
     with pytest.raises(ProblemError, match="for a thread, at most 100 ms are") as refused:
         lane.check()
     assert refused.value.status == 503 and 59 <= refused.value.retry_after <= 60
-    assert lane.counts == {"would wait too long": 1}
 
 
 def test_what_a_deadline_leaves_bounds_the_wait(lane):
@@ -53,6 +54,19 @@ def test_no_more_are_inside_than_may_be_but_one_batch_always_may(lane):
         lane.check(2)
         with pytest.raises(ProblemError, match="at most 10"):
             lane.check(3)
+
+
+def test_what_is_inside_is_told_of_all_workers_and_counts_outlive_a_worker():
+    board = Board(2)
+    first, second = board.lane(0, "recommend"), board.lane(1, "recommend")
+    for row in (first, second):
+        row["inside"], row["threads"], row["usual_ms"], row["answered"] = 3, 1, 10.0, 7
+    board.enter(0, READY, 1)
+    board.enter(1, ABSENT, 0)
+    told = board.admission()["recommend"]
+    assert told["inside"] == 3 and told["threads"] == 1 and told["usual_ms"] == 10.0
+    assert told["counts"] == {"answered": 14, "too many at once": 0, "would wait too long": 0}
+    assert board.lane(1, "recommend")["answered"] == 7
 
 
 def test_calls_of_one_thread_are_made_in_their_order_and_each_gets_its_own_answer(lane):

@@ -18,10 +18,12 @@ from karec.platform.folds.located import FOLDED
 from karec.platform.state import records
 from karec.platform.state.folded import Folded
 from karec.platform.state.live_view import LiveView
-from karec.platform.state.live_works import Changed, LiveWorks, WorksSince
+from karec.platform.state.live_works import Changed, LiveWorks
 from karec.platform.state.lives import Lives, of_lives
 from karec.platform.state.reader import StateReader
+from karec.platform.state.rebuilding import can_be_rebuilt, lacks_events, rebuild
 from karec.platform.state.store import Conflict, StateStore
+from karec.platform.state.works_since import KnownWorks, WorksSince
 from karec.platform.state.writer import AT_ONCE, StateWriter
 
 MOST_WAITING = 50  # batches that the store has not taken yet; the log keeps what follows
@@ -30,7 +32,7 @@ NOT_BEGUN = "the state store could not be read yet"
 
 _log = logging.getLogger("karec.live")
 
-Known = tuple[Lives, Cursor]
+Known = tuple[KnownWorks, Cursor]
 """What became of works, and how far of the log it is."""
 Take = Callable[[LiveWorks, Changed], None]
 """Puts works into what requests search, and hides others."""
@@ -94,7 +96,7 @@ class Live:
     def known(self) -> Known | None:
         """For another base on this log and store, which then reads no entry of a work again; None: not begun."""
         with self._looking:
-            return (self._since.lives, self._tail.cursor) if self.begun else None
+            return (self._since.known(), self._tail.cursor) if self.begun else None
 
     def view(self, user: int) -> tuple[LiveView, str | None]:
         """What is known of ``user`` and of works, and why it is less than it should be: the store did not answer, or
@@ -142,14 +144,15 @@ class Live:
 
     def _begin(self) -> None:
         """Reads what the store knows of works, once it is up with the log."""
+        self._rebuild_where_events_lack()
         self._writer, self._tail = self._caught_up(Counter())
         reader = StateReader(self._store, self._folded)
         if self._known is None:
-            lives = Lives.all_of(self._store, self._counted)
+            known = KnownWorks.of(Lives.all_of(self._store, self._counted), self._folded.base)
         else:  # what the store has since then comes once more, and changes nothing twice
-            lives, cursor = self._known
+            known, cursor = self._known
             self._tail = EventTail(self._log, cursor)
-        self._change(lives)
+        self._take_over(self._since.begin(known))
         letter = records.WORK_COUNTERS
         keys = [key for key, _ in self._store.scan(letter, bytes([letter[0] + 1]))]
         ids = np.array(sorted(map(records.id_of, keys)), np.int64)
@@ -158,6 +161,21 @@ class Live:
             self._works = self._works.with_counters(some, reader.works(some))
         reader.user(-1).was_shown(ids[:1])  # compiled here, so that no request waits for it
         self._reader, self._known = reader, None
+
+    def _rebuild_where_events_lack(self) -> None:
+        """An older bundle was restored: the store is made again from the log. Once, and not after each Conflict:
+        processes may serve the later bundle still.
+        """
+        if not lacks_events(self._store, self._folded.base):
+            return
+        if not can_be_rebuilt(self._store, self._folded.base, self._log):
+            _log.warning("the state store lacks events of the time after the bundle's, and their hours were retired")
+            return
+        _log.warning("the state store lacks events of the time after the bundle's, and is made again from the log")
+        try:
+            rebuild(self._store, self._folded, self._log)
+        except Conflict:
+            _log.warning("the state store lacks events still: other processes write to it; begin this one anew later")
 
     def _caught_up(self, counts: Counter[str]) -> tuple[StateWriter, EventTail]:
         """A writer that took all that the store lacked of the log. Unavailable: the store took a part of it, and no
@@ -189,10 +207,9 @@ class Live:
         """Uploads, edits, deletions and blocks act before the store has them; they may come again."""
         lives = of_lives(events)
         if len(lives):
-            self._change(self._since.lives.step(lives, Counter()))
+            self._take_over(self._since.step(self._since.lives.step(lives, Counter())))
 
-    def _change(self, newer: Lives) -> None:
-        changed = self._since.step(newer)
+    def _take_over(self, changed: Changed) -> None:
         with self._moving:  # a request pins the index first: it finds no work that is not here
             self._works = self._since.over(self._works)
         self._put(changed)

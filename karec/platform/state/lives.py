@@ -11,6 +11,7 @@ import numpy as np
 from karec.platform.event_log.events import ADJUST, BLOCK, UNBLOCK, Events
 from karec.platform.folds.lives import LIVES, SAY, Life, Word, adjustment_of, columns_of, newest
 from karec.platform.state import records
+from karec.platform.state.packed_lives import PackedLives
 from karec.platform.state.store import StateStore
 
 
@@ -73,9 +74,15 @@ class Lives:
 
     @classmethod
     def all_of(cls, store: StateStore, counted: Counter[str]) -> Lives:
-        letters = records.WORK_LIFE, records.CREATOR_BLOCK
-        found = [store.scan(letter, bytes([letter[0] + 1])) for letter in letters]
-        return cls.read({key: value for entries in found for key, value in entries}, counted)
+        """Every one that ``store`` has; its works' are ``PackedLives``."""
+        works = PackedLives()
+        for key, value in store.scan(records.WORK_LIFE, _behind(records.WORK_LIFE)):
+            if records.is_whole(key, value, 1):
+                works.put_bytes(records.id_of(key), records.payload(value))
+            else:
+                counted["corrupt entries"] += 1
+        blocks = store.scan(records.CREATOR_BLOCK, _behind(records.CREATOR_BLOCK))
+        return cls(works, cls.read(dict(blocks), counted).creators)
 
     @classmethod
     def named_by(cls, store: StateStore, events: Events, counted: Counter[str]) -> Lives:
@@ -84,6 +91,11 @@ class Lives:
         works = np.unique(events.item_id[events.item_id >= 0])
         keys = [*records.keys_of(records.WORK_LIFE, works), *records.keys_of(records.CREATOR_BLOCK, creators)]
         return cls.read(dict(zip(keys, store.read(keys), strict=True)), counted)
+
+
+def _behind(letter: bytes) -> bytes:
+    """The first key behind those that begin with ``letter``."""
+    return bytes([letter[0] + 1])
 
 
 def of_lives(events: Events) -> Events:

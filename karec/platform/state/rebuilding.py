@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from karec.platform.event_log.tail import EventTail
+from karec._clock import HOUR_MS
+from karec.platform.event_log.parts import all_parts, hour_start, hours
+from karec.platform.event_log.tail import Cursor, EventTail
+from karec.platform.snapshot import Snapshot
+from karec.platform.state import records
 from karec.platform.state.folded import Folded
-from karec.platform.state.store import StateStore
+from karec.platform.state.memory import MemoryStore
+from karec.platform.state.saving import HIGHEST, LOWEST
+from karec.platform.state.store import CURSOR, Conflict, StateStore
 from karec.platform.state.writer import StateWriter
+
+TRIES = 8
 
 
 def catch_up(store: StateStore, folded: Folded, log: Path) -> StateWriter:
@@ -19,3 +27,40 @@ def catch_up(store: StateStore, folded: Folded, log: Path) -> StateWriter:
     while writer.follow(tail):
         pass
     return writer
+
+
+def lacks_events(store: StateStore, base: Snapshot) -> bool:
+    """Whether events that happened at the moment of ``base`` or later were passed over, since a base of a later moment
+    had them: where an older bundle is restored, neither the store nor the bundle has them.
+    """
+    return records.moment_of(store.read([records.PASSED_OVER])[0]) >= base.time_ms
+
+
+def can_be_rebuilt(store: StateStore, base: Snapshot, log: Path) -> bool:
+    """Whether ``log`` has all that happened since ``base``: it begins before that, or no part of a writer that the
+    store has read is retired.
+    """
+    named = hours(log)
+    if named and hour_start(named[0]) + HOUR_MS <= base.time_ms:
+        return True
+    cursor = store.read([CURSOR])[0]
+    begun = {part.writer for part in all_parts(log) if part.number == 0}
+    return cursor is None or {*Cursor.of_bytes(cursor).places} <= begun
+
+
+def rebuild(store: StateStore, folded: Folded, log: Path) -> None:
+    """What ``log`` says in place of all entries, in one commit: readers see the one or the other. Memory: the store's.
+    Conflict: other processes wrote before each of TRIES commits.
+    """
+    made = MemoryStore()
+    for left in reversed(range(TRIES)):
+        catch_up(made, folded, log)
+        was = store.read([CURSOR])[0]
+        gone = dict.fromkeys(key for key, _ in store.scan(LOWEST, HIGHEST))
+        try:
+            store.commit({**gone, **dict(made.scan(LOWEST, HIGHEST))}, was)
+        except Conflict:
+            if not left:
+                raise
+        else:
+            return

@@ -10,10 +10,11 @@
     u + work                          what became of the work: JSON (folds/lives.py)
     k + creator                       newest block or unblock of all works of the creator: time, number, kind
     d + hour u32 + user               time, number, source of the events of that hour that were counted
-    meta cursor horizon               the folds' settings; the log's cursor; the newest logged_ms, first hour of d
+    meta cursor horizon passed        the folds' settings; the log's cursor; the newest logged_ms, first hour of d; the
+                                      newest moment of an event that a base had already, i64
 
 Ids are 8 bytes, big-endian, with the sign turned, so that keys sort as ids do. Before each value but those of the last
-line stand 8 bytes: VERSION u32 and the CRC-32 of key and value u32. A value of another version, length or checksum is
+key stand 8 bytes: VERSION u32 and the CRC-32 of key and value u32. A value of another version, length or checksum is
 taken as missing, and counted.
 """
 
@@ -29,7 +30,7 @@ import numpy as np
 from karec.types import Array
 
 VERSION = 0x4B520001
-META, HORIZON = b"meta", b"horizon"
+META, HORIZON, PASSED_OVER = b"meta", b"horizon", b"passed"
 HISTORY, SKIPPED, LIKED, FOLLOWS, NEWEST_SHOWN, OLDER_SHOWN = b"h", b"s", b"l", b"f", b"n", b"o"
 USER_COUNTERS, WORK_COUNTERS, WORK_RECENT, SEEN = b"c", b"w", b"r", b"d"
 EARLIER_SHOWN, WORK_LIFE, CREATOR_BLOCK = b"e", b"u", b"k"
@@ -46,6 +47,16 @@ def keys_of(letter: bytes, ids: Array) -> list[bytes]:
 def id_of(key: bytes) -> int:
     """The id at the end of a key."""
     return int.from_bytes(key[-8:], "big") - (1 << 63)
+
+
+def of_moment(time_ms: int) -> bytes:
+    return struct.pack("<q", time_ms)
+
+
+def moment_of(value: bytes | None) -> int:
+    """What ``of_moment`` was given; −2^63 where there is none."""
+    moment: int = struct.unpack("<q", value)[0] if value is not None and len(value) == 8 else -(1 << 63)
+    return moment
 
 
 def seen_keys(hours: Array, users: Array) -> list[bytes]:

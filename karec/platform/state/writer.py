@@ -55,7 +55,8 @@ class StateWriter:
 
     def __post_init__(self) -> None:
         self.folded.check(self.store)
-        self._was = self.store.read([CURSOR])[0]
+        self._was, passed = self.store.read([CURSOR, records.PASSED_OVER])
+        self._passed_over_ms = records.moment_of(passed)
 
     @property
     def cursor(self) -> Cursor:
@@ -88,6 +89,9 @@ class StateWriter:
         read, early = np.isin(events.kind, FOLDED), events.time_ms < self.folded.base.time_ms
         counted["of a kind that no fold reads"] = int((~read).sum()) - len(lives)
         counted["before the base"] = int((read & early).sum())
+        passed_over_ms = int(events.time_ms[read & early].max(initial=self._passed_over_ms))
+        if passed_over_ms > self._passed_over_ms:
+            entries[records.PASSED_OVER] = records.of_moment(passed_over_ms)
         events = events.take(read & ~early)
         if len(events):
             new, seen, corrupt = once(self.store, events)
@@ -99,7 +103,7 @@ class StateWriter:
             entries |= self._folded(events, counted)
         written = cursor.to_bytes()
         self.store.commit({**entries, CURSOR: written}, self._was)
-        self._was = written
+        self._was, self._passed_over_ms = written, passed_over_ms
         self.counts += counted
 
     def _folded(self, events: Events, counted: Counter[str]) -> dict[bytes, bytes]:

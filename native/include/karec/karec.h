@@ -77,7 +77,7 @@ KAREC_C_API uint32_t karec_abi_version(void);
 KAREC_C_API const char* karec_version(void);
 /* "generic", "avx2" or "avx512": what runs. Results do not depend on it. */
 KAREC_C_API const char* karec_isa(void);
-/* Not 0: this library was built with ONNX Runtime's headers. */
+/* 1 since version 5: every library has the user tower. */
 KAREC_C_API int32_t karec_has_user_tower(void);
 /* Why the last call of this thread that failed did; "" before the first. The library's, valid until this thread's next
  * failure. */
@@ -498,6 +498,28 @@ typedef struct karec_tensor {
 } karec_tensor;
 #define KAREC_TENSOR_INIT {sizeof(karec_tensor), NULL, NULL, NULL, 0, KAREC_FLOAT32}
 
+/* A user by raw ids, as the host knows the user at the request's moment. What is NULL is what the bundle's snapshot
+ * knows. Ids that it does not know are allowed: such a user is served as one whom nobody knows, such a work keeps its
+ * place in the list. Lists are oldest first, and the last ids are read; a list that is not NULL and has 0 ids says that
+ * there are none. */
+typedef struct karec_user {
+    size_t struct_size;
+    int64_t user_id;
+    const int64_t* history; /* n_history works that the user enjoyed */
+    size_t n_history;
+    const int64_t* skipped; /* n_skipped works that were shown and passed over */
+    size_t n_skipped;
+    const int64_t* follows; /* n_follows creators */
+    size_t n_follows;
+    const int64_t* friends; /* n_friends users */
+    size_t n_friends;
+    const char* const* counter_names; /* n_counters, "count_exposed" and "count_<label>"; may be NULL where that is 0 */
+    const float* counters;            /* n_counters, finite and >= 0, over all scenes; NULL = the snapshot's */
+    const float* scene_counters;      /* n_counters, in the request's scene; NULL = the snapshot's */
+    size_t n_counters;
+} karec_user;
+#define KAREC_USER_INIT {sizeof(karec_user), 0, NULL, 0, NULL, 0, NULL, 0, NULL, 0, NULL, NULL, NULL, 0}
+
 /* An input that the user tower asks for. */
 typedef struct karec_tensor_spec {
     size_t struct_size;
@@ -535,11 +557,11 @@ typedef struct karec_prerank_request {
     const int64_t* candidates;  /* n_candidates works, each once */
     const float* recall_scores; /* n_candidates, finite; NULL = all 0 */
     size_t n_candidates;
-    const float* user_vector;        /* dim floats, finite; NULL: the towers compute it from user_inputs */
+    const float* user_vector;        /* dim floats, finite; NULL: the towers compute it from user or user_inputs */
     size_t dim;                      /* the index's; of no account where user_vector is NULL */
     const karec_tensor* user_inputs; /* n_user_inputs; may be NULL where that is 0 */
     size_t n_user_inputs;
-    int64_t time_ms;      /* the moment that freshness is computed as of */
+    int64_t time_ms;      /* the moment that ages and freshness are computed as of */
     const int64_t* shown; /* n_shown works that the session has seen; may be NULL where n_shown is 0 */
     size_t n_shown;
     size_t k; /* >= 1, for a dpp step that names no k */
@@ -547,9 +569,12 @@ typedef struct karec_prerank_request {
      * for the rows of its model version; rows of another version are left out and counted. */
     const int64_t* model_versions;
     size_t n_versions;
+    /* Since version 5: who asks, by raw ids, encoded for the towers by the bundle's encoder and snapshot. NULL, or
+     * neither user_vector nor user_inputs. */
+    const karec_user* user;
 } karec_prerank_request;
 #define KAREC_PRERANK_REQUEST_INIT \
-    {sizeof(karec_prerank_request), NULL, NULL, 0, NULL, 0, NULL, 0, 0, NULL, 0, 10, NULL, 0}
+    {sizeof(karec_prerank_request), NULL, NULL, 0, NULL, 0, NULL, 0, 0, NULL, 0, 10, NULL, 0, NULL}
 
 /* Output of a run: three arrays of n entries, best first. */
 typedef struct karec_preranked {

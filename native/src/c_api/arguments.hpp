@@ -97,6 +97,7 @@ KAREC_FIRST_SIZE(karec_scatter_rule, max_count);
 KAREC_FIRST_SIZE(karec_scatter_violation, count);
 KAREC_FIRST_SIZE(karec_tensor, dtype);
 KAREC_FIRST_SIZE(karec_tensor_spec, dtype);
+KAREC_FIRST_SIZE(karec_user, n_counters);
 KAREC_FIRST_SIZE(karec_preranker_options, context);
 KAREC_FIRST_SIZE(karec_prerank_request, k);
 KAREC_FIRST_SIZE(karec_preranked, n);

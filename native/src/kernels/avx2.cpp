@@ -60,6 +60,12 @@ KAREC_INLINE IntVec madd(const std::int8_t* row, const std::int16_t* query) {
         _mm256_madd_epi16(wide, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(query))));
 }
 
+KAREC_INLINE unsigned equal_keys(const IdBucket& bucket, std::int64_t id) {
+    const __m256i keys = _mm256_load_si256(reinterpret_cast<const __m256i*>(bucket.keys));
+    const __m256i equal = _mm256_cmpeq_epi64(keys, _mm256_set1_epi64x(id));
+    return static_cast<unsigned>(_mm256_movemask_pd(_mm256_castsi256_pd(equal))) | unsigned{bucket.keys[4] == id} << 4;
+}
+
 template <std::size_t Width, class V>
 KAREC_INLINE V fold(V a, V b) {
     const auto x = reinterpret_cast<__m256>(a);
@@ -81,6 +87,8 @@ KAREC_INLINE V fold(V a, V b) {
 
 #include "kernels/scoring_loops.inc"
 
+#include "kernels/lookup_loops.inc"
+
 #include "kernels/diversity_loops.inc"
 
 #include "kernels/matrix_loops.inc"
@@ -89,7 +97,7 @@ KAREC_INLINE V fold(V a, V b) {
 
 }  // namespace
 
-const IsaTable table = {"avx2", kScoringKernels, kDiversityKernels, kBoundKernels};
+const IsaTable table = {"avx2", kScoringKernels, kLookupKernels, kDiversityKernels, kBoundKernels};
 
 }  // namespace karec::avx2
 #endif

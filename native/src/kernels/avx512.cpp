@@ -58,6 +58,10 @@ KAREC_INLINE IntVec madd(const std::int8_t* row, const std::int16_t* query) {
     return reinterpret_cast<IntVec>(_mm512_madd_epi16(wide, _mm512_loadu_si512(query)));
 }
 
+KAREC_INLINE unsigned equal_keys(const IdBucket& bucket, std::int64_t id) {
+    return _mm512_cmpeq_epi64_mask(_mm512_load_si512(&bucket), _mm512_set1_epi64(id));
+}
+
 template <std::size_t Width, class V>
 KAREC_INLINE V fold(V a, V b) {
     const auto x = reinterpret_cast<__m512>(a);
@@ -82,6 +86,8 @@ KAREC_INLINE V fold(V a, V b) {
 
 #include "kernels/scoring_loops.inc"
 
+#include "kernels/lookup_loops.inc"
+
 #include "kernels/diversity_loops.inc"
 
 #include "kernels/matrix_loops.inc"
@@ -94,14 +100,15 @@ KAREC_INLINE V fold(V a, V b) {
 
 }  // namespace
 
-const IsaTable table = {"avx512", kScoringKernels, kDiversityKernels, kBoundKernels};
+const IsaTable table = {"avx512", kScoringKernels, kLookupKernels, kDiversityKernels, kBoundKernels};
 
 }  // namespace karec::avx512
 
 #if defined(KAREC_AMX)
 namespace karec::amx {
 
-const IsaTable table = {"amx", avx512::kScoringKernels, avx512::kDiversityKernels, avx512::kTileKernels};
+const IsaTable table = {"amx", avx512::kScoringKernels, avx512::kLookupKernels, avx512::kDiversityKernels,
+                        avx512::kTileKernels};
 
 }  // namespace karec::amx
 #endif

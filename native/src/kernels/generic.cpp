@@ -84,6 +84,12 @@ KAREC_INLINE IntVec madd(const std::int8_t* row, const std::int16_t* query) {
     return sums;
 }
 
+KAREC_INLINE unsigned equal_keys(const IdBucket& bucket, std::int64_t id) {
+    unsigned equal = 0;
+    for (unsigned slot = 0; slot < IdBucket::kSlots; ++slot) equal |= unsigned{bucket.keys[slot] == id} << slot;
+    return equal;
+}
+
 template <std::size_t Width, class V>
 KAREC_INLINE V fold(V a, V b) {
     if constexpr (Width == 4)
@@ -93,6 +99,8 @@ KAREC_INLINE V fold(V a, V b) {
 
 #include "kernels/scoring_loops.inc"
 
+#include "kernels/lookup_loops.inc"
+
 #include "kernels/diversity_loops.inc"
 
 #include "kernels/matrix_loops.inc"
@@ -101,6 +109,6 @@ KAREC_INLINE V fold(V a, V b) {
 
 }  // namespace
 
-const IsaTable table = {"generic", kScoringKernels, kDiversityKernels, kBoundKernels};
+const IsaTable table = {"generic", kScoringKernels, kLookupKernels, kDiversityKernels, kBoundKernels};
 
 }  // namespace karec::generic

@@ -6,8 +6,8 @@
 #include <string_view>
 
 #include "base/boundary.hpp"
-#include "kernels/amx_granted.hpp"
 #include "karec/item_index.hpp"
+#include "kernels/amx_granted.hpp"
 
 namespace karec {
 namespace {

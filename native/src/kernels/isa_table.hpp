@@ -1,13 +1,14 @@
 // The kernels of one instruction set (ISA), and the choice of the set that this process uses.
 //
 // generic.cpp, avx2.cpp and avx512.cpp each define one table, by compiling the same loops (scoring_loops.inc,
-// diversity_loops.inc, matrix_loops.inc, bound_loops.inc) for other vector widths; avx512.cpp also that of "amx", which
-// differs from "avx512" in its BoundKernels (amx_loops.inc). Every table gives the same bits: the order of summation
-// does not depend on the width, and BoundKernels, whose sums differ, only choose what is scored.
+// lookup_loops.inc, diversity_loops.inc, matrix_loops.inc, bound_loops.inc) for other vector widths; avx512.cpp also
+// that of "amx", which differs from "avx512" in its BoundKernels (amx_loops.inc). Every table gives the same bits: the
+// order of summation does not depend on the width, and BoundKernels, whose sums differ, only choose what is scored.
 #pragma once
 
 #include "kernels/bound_kernels.hpp"
 #include "kernels/diversity_kernels.hpp"
+#include "kernels/lookup_kernels.hpp"
 #include "kernels/scoring_kernels.hpp"
 
 namespace karec {
@@ -15,6 +16,7 @@ namespace karec {
 struct IsaTable {
     const char* name;  // "generic", "avx2", "avx512", "amx"
     ScoringKernels scoring;
+    LookupKernels lookup;
     DiversityKernels diversity;
     BoundKernels bound;
 };
@@ -25,6 +27,9 @@ const IsaTable& isa_table() noexcept;
 
 inline const ScoringKernels& scoring_kernels() noexcept {
     return isa_table().scoring;
+}
+inline const LookupKernels& lookup_kernels() noexcept {
+    return isa_table().lookup;
 }
 inline const DiversityKernels& diversity_kernels() noexcept {
     return isa_table().diversity;

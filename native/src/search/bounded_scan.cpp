@@ -1,9 +1,11 @@
 // Tiles of 64 rows: packed, multiplied with all queries and compared with each query's cut by one kernel. What passes
-// joins the query's contenders, of which those that the bounds leave at the end are scored in place. Cost: one pass over
-// the rows, O(queries·N·D) by the kernel, O(queries·k·D) exact; where scores are equal everywhere, exact scores of all.
+// joins the query's contenders, of which those that the bounds leave at the end are scored in place. Cost: one pass
+// over the rows, O(queries·N·D) by the kernel, O(queries·k·D) exact; where scores are equal everywhere, exact scores of
+// all.
 #include "search/bounded_scan.hpp"
 
 #include <bit>
+#include <cmath>
 #include <limits>
 
 #include "kernels/isa_table.hpp"
@@ -41,24 +43,32 @@ class Columns {
         for (std::size_t q = 0; q < queries.size(); ++q) {
             if (queries[q].by_version.empty()) add(g, q, queries[q].values);
             for (const VersionQuery& each : queries[q].by_version) add(g, q, each.values);
+            const std::size_t first = size() - std::max<std::size_t>(queries[q].by_version.size(), 1);
+            const float largest = *std::max_element(&errors_[first], errors_.data() + size());
+            std::fill(&errors_[first], errors_.data() + size(), largest);
+            error_of_.push_back(largest);
         }
         const std::size_t panels = n_panels();
         cuts_.assign(panels * kColumns, std::numeric_limits<float>::infinity());
-        margins_.resize(size());
+        leasts_.assign(size(), -std::numeric_limits<float>::infinity());
         masks_.resize(panels * kTile);
         values_.resize(panels * kTile * kColumns);
-        of_code_.assign(g.versions.size() * panels, 0u);
-        std::size_t column = 0;
+        const std::size_t codes = std::max<std::size_t>(g.versions.size(), 1);
+        of_code_.assign(codes * panels, 0u);
+        std::size_t first = 0;
         for (const Query& query : queries) {
             one_for_all_ = one_for_all_ && query.by_version.empty();
-            const std::size_t n = std::max<std::size_t>(query.by_version.size(), 1);
-            for (std::size_t i = 0; i < n; ++i, ++column) {
-                for (std::size_t code = 0; code < g.versions.size(); ++code) {
-                    const bool meant = query.by_version.empty() ||
-                                       query.by_version[i].model_version == g.versions[code].number;
-                    of_code_[code * panels + column / kColumns] |= std::uint32_t{meant} << column % kColumns;
+            for (std::size_t code = 0; code < codes; ++code) {
+                std::size_t column = first;
+                if (!query.by_version.empty()) {
+                    const auto found =
+                        std::ranges::find(query.by_version, g.versions[code].number, &VersionQuery::model_version);
+                    if (found == query.by_version.end()) continue;
+                    column += static_cast<std::size_t>(found - query.by_version.begin());
                 }
+                of_code_[code * panels + column / kColumns] |= std::uint32_t{1} << column % kColumns;
             }
+            first += std::max<std::size_t>(query.by_version.size(), 1);
         }
     }
 
@@ -66,32 +76,46 @@ class Columns {
     std::size_t size() const noexcept { return query_of_.size(); }
     double largest_norm() const noexcept { return largest_norm_; }
 
+    float error_of(std::size_t query) const noexcept { return error_of_[query]; }
+
+    // No later row is among a query's best whose score is not above `least`.
+    void raise(std::size_t query, float least) noexcept {
+        // Without an error, an equal score is out as well.
+        const float infinity = std::numeric_limits<float>::infinity();
+        if (error_of_[query] == 0.0f && least > -infinity) least = std::nextafter(least, infinity);
+        for (std::size_t c = 0; c < size(); ++c) leasts_[c] = query_of_[c] == query ? least : leasts_[c];
+    }
+
     // The rows of a tile that some query cannot rule out, a bit each.
-    std::uint64_t reach(const void* block, const TileBound& bound, std::size_t dim,
-                        std::span<const Contenders> contenders) {
-        for (std::size_t c = 0; c < size(); ++c) {
-            margins_[c] = bound.margin(errors_[c]);
-            cuts_[c] = below(contenders[query_of_[c]].least(), margins_[c]);
-        }
+    std::uint64_t reach(const void* block, std::size_t dim, const TileBound& bound, const std::byte* const* next,
+                        std::size_t row_bytes) {
+        const TileMargin margin = bound.margin();
+        for (std::size_t c = 0; c < size(); ++c) cuts_[c] = below(leasts_[c], margin.of(errors_[c]));
         std::uint64_t any = 0;
         for (std::size_t p = 0; p < n_panels(); ++p) {
-            const std::size_t n = std::min(kColumns, size() - p * kColumns);
-            any |= kernels_.reach(block, &panels_[p * panel_bytes_], n, dim, bound.scales(), bound.offsets(),
-                                  &cuts_[p * kColumns], &values_[p * kTile * kColumns], &masks_[p * kTile]);
+            const ReachInput in = {.block = block,
+                                   .panel = &panels_[p * panel_bytes_],
+                                   .n = std::min(kColumns, size() - p * kColumns),
+                                   .dim = dim,
+                                   .scales = bound.scales(),
+                                   .offsets = bound.offsets(),
+                                   .cuts = &cuts_[p * kColumns],
+                                   .next = p == 0 ? next : nullptr,
+                                   .row_bytes = row_bytes};
+            any |= kernels_.reach(in, &values_[p * kTile * kColumns], &masks_[p * kTile]);
         }
         return any;
     }
 
-    // Calls take(query, approximate score, margin) for each query that did not rule out row i of the last tile, of the
-    // model version `code`.
+    // Calls take(query, approximate score) for each query that did not rule out row i of the last tile, of the model
+    // version `code`.
     template <class Take>
     void for_queries(std::size_t i, std::size_t code, Take&& take) const {
         for (std::size_t p = 0; p < n_panels(); ++p) {
             std::uint32_t mask = masks_[p * kTile + i] & of_code_[code * n_panels() + p];
             for (; mask != 0; mask &= mask - 1) {
                 const auto at = static_cast<std::size_t>(std::countr_zero(mask));
-                const std::size_t column = p * kColumns + at;
-                take(query_of_[column], values_[(p * kTile + i) * kColumns + at], margins_[column]);
+                take(query_of_[p * kColumns + at], values_[(p * kTile + i) * kColumns + at]);
             }
         }
     }
@@ -116,8 +140,9 @@ class Columns {
     std::size_t panel_bytes_ = 0;
     ScratchVector<std::byte> panels_;
     ScratchVector<std::size_t> query_of_;  // by column
-    ScratchVector<double> errors_;
-    ScratchVector<float> margins_;
+    ScratchVector<float> error_of_;        // by query, the largest of its columns
+    ScratchVector<float> errors_;          // the same by column
+    ScratchVector<float> leasts_;
     ScratchVector<float> cuts_;
     ScratchVector<float> values_;           // of each panel, its 64 rows by kColumns
     ScratchVector<std::uint32_t> masks_;    // of each panel, its 64 rows
@@ -135,11 +160,12 @@ void bounded_scan(const Generation& g, std::span<const Query> queries, std::span
     const std::size_t dim = g.format.padded_dim();
     const auto pack = g.format.dtype == DType::float16 ? kernels.pack_float16 : kernels.pack_float32;
     Columns columns(g, queries, kernels);
+    ScratchVector<TileMargin> margins(g.n_rows() / kTile + 1);
     ScratchVector<ReadyQuery> ready;
     ScratchVector<Contenders> contenders;
-    for (const Query& query : queries) {
-        ready.emplace_back(query, g, g.format);
-        contenders.emplace_back(k, g.n_rows());
+    for (std::size_t q = 0; q < queries.size(); ++q) {
+        ready.emplace_back(queries[q], g, g.format);
+        contenders.emplace_back(k, g.n_rows(), columns.error_of(q), margins);
     }
     const std::size_t steps = (dim + kernels.step - 1) / kernels.step;
     ScratchVector<std::byte> block(kTile * steps * kernels.step * kernels.element);
@@ -153,17 +179,21 @@ void bounded_scan(const Generation& g, std::span<const Query> queries, std::span
         next.show(g, tile.first + tile.n, mask);
         if (tile.empty()) continue;
         std::fill(tile.at + tile.n, tile.at + kTile, tile.at[0]);
-        const float square = pack(tile.at, next.n == kTile ? next.at : nullptr, dim, block.data());
-        bound.show(g, tile, square, columns.largest_norm());
+        bound.show(g, tile, pack(tile.at, dim, block.data()), columns.largest_norm());
+        margins[tile.first / kTile] = bound.margin();
+        const std::byte* const* const ahead = next.n == kTile ? next.at : nullptr;
         std::uint64_t rows = ~tile.left_out & ~std::uint64_t{0} >> (kTile - tile.n);
-        for (rows &= columns.reach(block.data(), bound, dim, contenders); rows != 0; rows &= rows - 1) {
+        for (rows &= columns.reach(block.data(), dim, bound, ahead, g.format.stride()); rows != 0; rows &= rows - 1) {
             const auto i = static_cast<std::size_t>(std::countr_zero(rows));
             const auto row = static_cast<std::int32_t>(tile.first + i);
             const std::size_t code = columns.one_for_all() ? 0 : g.code_of(tile.first + i);
-            columns.for_queries(
-                i, code, [&](std::size_t q, float score, float margin) { contenders[q].add(row, score, margin); });
+            columns.for_queries(i, code, [&](std::size_t q, float score) { contenders[q].add(row, score); });
         }
-        for (std::size_t q = 0; q < queries.size(); ++q) contenders[q].thin(g, ready[q], tops[q]);
+        for (std::size_t q = 0; q < queries.size(); ++q) {
+            if (!contenders[q].full()) continue;
+            contenders[q].thin(g, ready[q], tops[q]);
+            columns.raise(q, contenders[q].least());
+        }
     }
     for (std::size_t q = 0; q < queries.size(); ++q) contenders[q].finish(g, ready[q], tops[q]);
 }

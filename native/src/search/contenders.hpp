@@ -1,9 +1,10 @@
 // The rows that may be among the k best of one query, by bounds of their scores.
 //
-// Algorithm: rows come with an approximate score and its margin of error (search/score_bound.hpp). When the buffer is
-// full, the k-th largest lower bound is found by bisection, which makes a pass over the buffer a step, and rows whose
-// upper bound is below it are dropped: k others are better. Where that leaves more than half (many equal scores, or
-// margins wider than the scores lie apart), all are scored exactly and offered to the TopK, which then gives the bound.
+// Algorithm: rows come with an approximate score, whose margin of error is that of their tile (search/score_bound.hpp).
+// When the buffer of 2·k is full, the k-th largest lower bound is found by bisection, a pass over the buffer a step,
+// and rows whose upper bound is below it are dropped: k others are better. Where that leaves it nearly full (many equal
+// scores, or margins wider than the scores lie apart), all are scored exactly and offered to the TopK, and so are the
+// next seven buffers.
 // Cost: O(1) a row that comes, expected; rows in no order that pass the bound are O(k·log(N/k)) of N.
 #pragma once
 
@@ -22,31 +23,36 @@ namespace karec {
 
 class Contenders {
   public:
-    // Of n rows; k > 0.
-    Contenders(std::size_t k, std::size_t n)
+    // Of n rows, for a query of this bound_error(); k > 0. `tiles` has the margin of each tile that rows come from.
+    Contenders(std::size_t k, std::size_t n, float error, const ScratchVector<TileMargin>& tiles)
         : k_(k),
-          capacity_(std::min(std::max<std::size_t>(4 * k, 256), n)),
+          capacity_(std::min(std::max<std::size_t>(2 * k, 256), n)),
+          error_(error),
+          tiles_(&tiles),
           rows_(capacity_ + kTile),
-          scores_(capacity_ + kTile),
-          margins_(capacity_ + kTile),
           bounds_(capacity_ + kTile) {}
 
     // A later row whose score is not above it is not among the k best.
     float least() const noexcept { return least_; }
 
     // Rows come in rising order, at most 64 between two calls of thin().
-    void add(std::int32_t row, float score, float margin) noexcept {
+    void add(std::int32_t row, float score) noexcept {
+        const float bound = below(score, margin(row));
         rows_[size_] = row;
-        scores_[size_] = score;
-        margins_[size_] = margin;
+        bounds_[size_] = bound == bound ? bound : -std::numeric_limits<float>::infinity();
+        largest_ = std::max(largest_, bounds_[size_]);
         ++size_;
     }
 
-    // Makes room where there is none for 64 rows more.
+    bool full() const noexcept { return size_ > capacity_; }
+
+    // Makes room where it is full.
     void thin(const Generation& g, const ReadyQuery& ready, TopK& top) {
-        if (size_ <= capacity_) return;
-        drop();
-        if (2 * size_ > capacity_) settle(g, ready, top);
+        if (undropped_ == 0) drop();
+        if (undropped_ == 0 && size_ > capacity_ - capacity_ / 8) undropped_ = kUndropped;
+        if (undropped_ == 0) return;
+        --undropped_;
+        settle(g, ready, top);
     }
 
     // Offers what is left to `top`.
@@ -56,6 +62,8 @@ class Contenders {
     }
 
   private:
+    static constexpr std::size_t kUndropped = 8;
+
     // Larger for larger floats.
     static std::int32_t ordered(float x) noexcept {
         const auto bits = std::bit_cast<std::int32_t>(x);
@@ -65,46 +73,52 @@ class Contenders {
         return std::bit_cast<float>(bits ^ (bits >> 31 & 0x7FFFFFFF));
     }
 
-    // A number that at least k of the bounds reach, of which at most k / 16 more do if they are not equal.
-    std::int32_t reached_by_k() noexcept {
-        const std::int32_t* bounds = &bounds_[0];
-        std::int32_t low = bounds[0];  // at least k reach it
-        std::int32_t high = bounds[0];
-        for (std::size_t i = 0; i < size_; ++i) {
-            low = std::min(low, bounds[i]);
-            high = std::max(high, bounds[i]);
-        }
-        for (std::int64_t width; (width = std::int64_t{high} - low) > 0;) {
-            const auto middle = static_cast<std::int32_t>(low + (width + 1) / 2);
-            std::uint32_t reach = 0;
-            for (std::size_t i = 0; i < size_; ++i) reach += bounds[i] >= middle;
-            if (reach < k_) {
+    std::size_t reaching(float bound) const noexcept {
+        std::uint32_t n = 0;
+        const float* bounds = &bounds_[0];
+        for (std::size_t i = 0; i < size_; ++i) n += bounds[i] >= bound;
+        return n;
+    }
+
+    // A number that at least k of the bounds reach, of which at most k / 8 more do if they are not equal.
+    float reached_by_k() const noexcept {
+        std::int32_t low = ordered(reaching(least_) < k_ ? -std::numeric_limits<float>::infinity() : least_);
+        std::int32_t high = ordered(largest_);
+        while (low < high) {
+            const auto middle = static_cast<std::int32_t>(low + (std::int64_t{high} - low + 1) / 2);
+            const std::size_t n = reaching(unordered(middle));
+            if (n < k_) {
                 high = middle - 1;
             } else {
                 low = middle;
-                if (reach <= k_ + k_ / 16) break;
+                if (n <= k_ + k_ / 8) break;
             }
         }
-        return low;
+        return unordered(low);
     }
 
     void drop() noexcept {
         if (size_ <= k_) return;
-        for (std::size_t i = 0; i < size_; ++i) {
-            const float bound = below(scores_[i], margins_[i]);
-            bounds_[i] = ordered(bound == bound ? bound : -std::numeric_limits<float>::infinity());
-        }
-        const float reached = unordered(reached_by_k());
+        const float reached = reached_by_k();
         least_ = std::max(least_, reached);
         std::size_t kept = 0;
         for (std::size_t i = 0; i < size_; ++i) {
-            const bool loses = above(scores_[i], margins_[i]) < reached;
-            rows_[kept] = rows_[i];
-            scores_[kept] = scores_[i];
-            margins_[kept] = margins_[i];
-            kept += !loses;
+            const std::int32_t row = rows_[i];
+            const float bound = bounds_[i];
+            rows_[kept] = row;
+            bounds_[kept] = bound;
+            kept += !(upper(bound, margin(row)) < reached);
         }
         size_ = kept;
+    }
+
+    // At least above(score, margin), from below(score, margin).
+    static float upper(float bound, float margin) noexcept {
+        return margin == 0.0f ? bound : bound + 2.01f * (margin + std::abs(bound) * 0x1p-21f);
+    }
+
+    float margin(std::int32_t row) const noexcept {
+        return (*tiles_)[static_cast<std::size_t>(row) / kTile].of(error_);
     }
 
     void settle(const Generation& g, const ReadyQuery& ready, TopK& top) {
@@ -121,7 +135,7 @@ class Contenders {
         for (std::size_t first = 0; n_next > 0; half ^= 1) {
             const std::size_t n = n_next;
             n_next = show(first + n, at[half ^ 1]);
-            std::copy_n(&rows_[first], n, rows);
+            for (std::size_t i = 0; i < n; ++i) rows[i] = rows_[first + i];
             ready.dot(g, rows, at[half], n_next == n ? at[half ^ 1] : nullptr, n, scores);
             adjust_scores(g, rows, n, g.format.dtype == DType::int8, scores);
             for (std::size_t i = 0; i < n; ++i) {
@@ -135,12 +149,14 @@ class Contenders {
 
     std::size_t k_;
     std::size_t capacity_;
+    float error_;
+    const ScratchVector<TileMargin>* tiles_;
     std::size_t size_ = 0;
+    std::size_t undropped_ = 0;  // full buffers to settle as they are
     float least_ = -std::numeric_limits<float>::infinity();
+    float largest_ = -std::numeric_limits<float>::infinity();  // no bound is above it
     ScratchArray<std::int32_t> rows_;
-    ScratchArray<float> scores_;
-    ScratchArray<float> margins_;
-    ScratchArray<std::int32_t> bounds_;  // of drop()
+    ScratchArray<float> bounds_;  // of their scores, from below
 };
 
 }  // namespace karec

@@ -8,6 +8,8 @@ namespace {
 
 constexpr double kUnit = 0x1p-24;
 constexpr double kHighest = 0x1p126;
+constexpr double kRounding = 1.0 + 0x1p-18;
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 // NaN is passed over: its row passes by itself.
 void raise(float& largest, float value) noexcept {
@@ -16,10 +18,11 @@ void raise(float& largest, float value) noexcept {
 
 }  // namespace
 
-double bound_error(std::span<const float> padded_query, double norm, const BoundKernels& kernels) noexcept {
+float bound_error(std::span<const float> padded_query, double norm, const BoundKernels& kernels) noexcept {
+    if (norm == 0.0) return 0.0f;
     const auto n = static_cast<double>(padded_query.size());
     const double r = kernels.rounding;
-    return norm * (2.0 * r + r * r + (4.0 * n + 64.0) * kUnit) + n * 0x1p-62 * (1.0 + norm);
+    return static_cast<float>(norm * (2.0 * r + r * r + (4.0 * n + 64.0) * kUnit) + n * 0x1p-62 * (1.0 + norm));
 }
 
 void TileBound::show(const Generation& g, const Tile& tile, float largest_square, double largest_norm) noexcept {
@@ -58,8 +61,8 @@ void TileBound::show(const Generation& g, const Tile& tile, float largest_square
     const double offset = static_cast<double>(a) * w + b;
     const double product = 1.02 * norm * largest_norm;
     const double highest = std::max({product, product * v + a, scale, product * scale + offset});
-    slope_ = highest < kHighest ? norm * scale : std::numeric_limits<double>::infinity();
-    base_ = 16.0 * kUnit * offset + 0x1p-120 * (1.0 + w + product);
+    margin_.slope = highest < kHighest ? static_cast<float>(std::max(norm * scale * kRounding, 0x1p-100)) : kInfinity;
+    margin_.base = static_cast<float>((16.0 * kUnit * offset + 0x1p-120 * (1.0 + w + product)) * kRounding);
 }
 
 }  // namespace karec

@@ -14,20 +14,24 @@
 // Proof. x a row, q a query, n the padded dimensions (16 ≤ n ≤ 65536), r the unit roundoff of a block's elements (0 for
 // float32, 2^-8 for bfloat16), all norms those of the exact values.
 //   1. Norm. The kernel's sum S of rounded squares: ‖x‖² ≤ (S + n·2^-126)·(1 + (n + 3)·2^-23) =: N². So N ≥ 2^-61.
-//   2. Product. The search's P: |P − ⟨x, q⟩| ≤ γ(n/16 + 5)·N‖q‖ + underflow. The kernel's A: rounding the elements moves
+//   2. Product. The search's P: |P − ⟨x, q⟩| ≤ γ(n/16 + 5)·N‖q‖ + underflow. The kernel's A: rounding the elements
+//   moves
 //      ⟨x, q⟩ by at most (2r + r²)·N‖q‖, and summing them by γ(2n + 16)·(1 + r)²·N‖q‖. Underflow of both is at most
 //      n·2^-124·(1 + ‖q‖) ≤ N·n·2^-62·(1 + ‖q‖). Together |A − P| ≤ N·c, and |A|, |P| ≤ 1.02·N‖q‖ =: M, up to
 //      underflow.
-//   3. Adjustment. P becomes (P·v + a)·w + b, with v, a of the row's model version and w, b of its work, four roundings.
+//   3. Adjustment. P becomes (P·v + a)·w + b, with v, a of the row's model version and w, b of its work, four
+//   roundings.
 //      The kernel takes A·s + t, s = v·w and t = a·w + b rounded. With V, A', W, B the largest |v|, |a|, |w|, |b| of
 //      the tile and H = (M·V + A')·W + B, the four roundings are off by at most 4·u·H·1.01, those of s, t, A·s + t by
 //      5·u·H·1.01, underflow by 2^-120·(1 + W + M), and the difference of A and P becomes at most N·c·V·W.
-//   So err = N·V·W·error + base with error = ‖q‖·(2r + r² + (4n + 64)·u) + n·2^-62·(1 + ‖q‖), which holds c and 16·u·M/N,
-//   and base = 16·u·(A'·W + B) + 2^-120·(1 + W + M).
+//   So err = N·V·W·error + base with error = ‖q‖·(2r + r² + (4n + 64)·u) + n·2^-62·(1 + ‖q‖), which holds c and
+//   16·u·M/N, and base = 16·u·(A'·W + B) + 2^-120·(1 + W + M).
 //   4. No overflow. Where M, M·V + A', V·W or H of the tile may pass 2^126, err is infinite: every row is scored. Else
 //      every intermediate result of E and of U is finite: |partial sums| ≤ 1.01·N‖q‖.
 //   5. In float32: x − err is taken as x − (|x|·2^-22 + err·(1 + 2^-20)), x + err likewise; each operation rounds by at
-//      most 2^-24·(|x| + err), of which there are fewer than what is added. NaN, of an x or err that is infinite, passes.
+//      most 2^-24·(|x| + err), of which there are fewer than what is added. NaN, of an x or err that is infinite,
+//      passes.
+//   6. A query of zeros: P = 0 = A, and E = t = U, so that there is no error: such scores are equal everywhere.
 // A row with NaN or infinity, which only a file opened without verify may hold, makes U NaN or N infinite, and passes.
 #pragma once
 
@@ -42,35 +46,38 @@
 
 namespace karec {
 
-// What a query adds to the bound: `error` above.
-double bound_error(std::span<const float> padded_query, double norm, const BoundKernels& kernels) noexcept;
+// What a query adds to the bound: `error` above, rounded; 0 of a query of zeros alone.
+float bound_error(std::span<const float> padded_query, double norm, const BoundKernels& kernels) noexcept;
 
 // At most x − err, and at least x + err, of err·(1 + 2^-20).
 inline float below(float x, float margin) noexcept {
-    return x - (std::abs(x) * 0x1p-22f + margin);
+    return margin == 0.0f ? x : x - (std::abs(x) * 0x1p-22f + margin);
 }
 inline float above(float x, float margin) noexcept {
-    return x + (std::abs(x) * 0x1p-22f + margin);
+    return margin == 0.0f ? x : x + (std::abs(x) * 0x1p-22f + margin);
 }
 
-// What a tile adds to it.
+// What a tile adds to it: err·(1 + 2^-20) is of(error), in float32 rounded by far less than 2^-20 of it.
+struct TileMargin {
+    float slope = 0.0f;  // N·V·W·(1 + 2^-18), at least 2^-100; infinite where something may overflow
+    float base = 0.0f;   // likewise
+    float of(float error) const noexcept { return error == 0.0f ? 0.0f : error * slope + base; }
+};
+
+// A tile as the kernel and the bound see it.
 class TileBound {
   public:
     // `largest_square` is what the kernel returned; `largest_norm` that of the queries.
     void show(const Generation& g, const Tile& tile, float largest_square, double largest_norm) noexcept;
 
-    // err·(1 + 2^-20) of the tile and a query.
-    float margin(double error) const noexcept {
-        return static_cast<float>((error * slope_ + base_) * (1.0 + 0x1p-19));
-    }
+    TileMargin margin() const noexcept { return margin_; }
 
     // s and t of the 64 rows; null where there are none.
     const float* scales() const noexcept { return adjusted_ ? scales_ : nullptr; }
     const float* offsets() const noexcept { return adjusted_ ? offsets_ : nullptr; }
 
   private:
-    double slope_ = 0.0;  // N·V·W, infinite where something may overflow
-    double base_ = 0.0;
+    TileMargin margin_;
     bool adjusted_ = false;
     float scales_[kTile];
     float offsets_[kTile];

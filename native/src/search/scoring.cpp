@@ -45,7 +45,7 @@ void ReadyQuery::dot(const Generation& g, std::int32_t* rows, const std::byte* c
     });
 }
 
-void adjust_scores(const Generation& g, const std::int32_t* rows, std::size_t n, bool int8, float* scores) noexcept {
+void scale_scores(const Generation& g, const std::int32_t* rows, std::size_t n, bool int8, float* scores) noexcept {
     if (int8) {
         for (std::size_t i = 0; i < n; ++i) {
             if (rows[i] >= 0) scores[i] *= *g.scales.at(static_cast<std::size_t>(rows[i]));
@@ -56,10 +56,14 @@ void adjust_scores(const Generation& g, const std::int32_t* rows, std::size_t n,
             if (rows[i] >= 0) scores[i] = g.on_one_scale(static_cast<std::size_t>(rows[i]), scores[i]);
         }
     }
+}
+
+void adjust_scores(const Generation& g, const std::int32_t* rows, std::size_t n, bool int8, float* scores) noexcept {
+    scale_scores(g, rows, n, int8, scores);
     if (g.adjustments.empty()) return;
     for (std::size_t i = 0; i < n; ++i) {
         if (rows[i] < 0) continue;
-        const Adjustment& adjustment = *g.adjustments.at(static_cast<std::size_t>(rows[i]));
+        const Adjustment& adjustment = g.adjustment_of(static_cast<std::size_t>(rows[i]));
         scores[i] = scores[i] * adjustment.scale + adjustment.offset;
     }
 }

@@ -26,8 +26,9 @@ struct Tile {
             left_out |= std::uint64_t{!kept} << i;
         }
         if (g.rows.contiguous_from(first) >= n) {
-            const std::byte* start = g.rows.at(first);
-            for (std::size_t i = 0; i < n; ++i) at[i] = start + i * g.format.stride();
+            const std::size_t stride = g.format.stride();
+            const std::byte* row = g.rows.at(first);
+            for (std::size_t i = 0; i < n; ++i, row += stride) at[i] = row;
         } else {
             for (std::size_t i = 0; i < n; ++i) at[i] = g.rows.at(first + i);
         }

@@ -36,6 +36,7 @@ int main(void) {
     CHECK(karec_tensor, KAREC_TENSOR_INIT);
     CHECK(karec_tensor_spec, KAREC_TENSOR_SPEC_INIT);
     CHECK(karec_preranker_options, KAREC_PRERANKER_OPTIONS_INIT);
+    CHECK(karec_user, KAREC_USER_INIT);
     CHECK(karec_prerank_request, KAREC_PRERANK_REQUEST_INIT);
     CHECK(karec_preranked, KAREC_PRERANKED_INIT);
     CHECK(karec_prerank_count, KAREC_PRERANK_COUNT_INIT);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from event_platform import HEAD, START, WORKS, platform
@@ -15,10 +16,12 @@ from karec.platform.event_log.tail import Cursor
 from karec.platform.folds.lives import Life
 from karec.platform.snapshot import Snapshot
 from karec.platform.state.folded import Folded
-from karec.platform.state.live_works import LiveWorks, WorksSince
+from karec.platform.state.live_works import Changed, LiveWorks
 from karec.platform.state.lives import Lives
 from karec.platform.state.memory import MemoryStore
+from karec.platform.state.works_since import WorksSince
 from karec.platform.state.writer import StateWriter
+from karec.platform.table import Table
 
 BASE = platform()
 NEW = (501, 502)
@@ -42,6 +45,14 @@ Word = st.tuples(
     st.sampled_from(TEXTS),
 )
 Words = st.lists(Word, max_size=14)
+
+
+def no_number(column: str, text: str) -> int:
+    return -1
+
+
+def taken(columns: object, number: int) -> str:
+    return ""
 
 
 def events(words: list[tuple[int, int, int, int, int, str]]) -> Events:
@@ -69,7 +80,7 @@ def stored(happened: Events, batches: list[int]) -> Lives:
 
 
 def works_of(*steps: Lives) -> LiveWorks:
-    since = WorksSince(BASE, lambda column, text: -1, lambda columns, time_ms: "")
+    since = WorksSince(BASE, no_number, taken)
     for lives in steps:
         since.step(lives)
     return since.over(LiveWorks.none(BASE, len(HEAD.labels) + 1))
@@ -125,6 +136,53 @@ def test_the_newest_words_say_whether_a_work_is_there(words):
         assert (work in works.added.works.ids) == (
             not gone and (_edited(lives, work) if work in WORKS else there == UPLOAD)
         ), work
+
+
+@given(
+    words=Words,
+    after=st.integers(-2, 4),
+    has=st.sets(st.sampled_from([int(WORKS[0]), int(WORKS[3]), *NEW])),
+    makers=st.lists(st.sampled_from([-1, 3, 9]), min_size=4, max_size=4),
+    alike=st.booleans(),
+)
+def test_another_base_takes_over_what_became_of_works_as_if_it_had_been_told_of_each(words, after, has, makers, alike):
+    """A base of an earlier or later moment, which has some of the uploaded works and lacks some that the first has."""
+    lives = stored(events(words), [])
+    former = WorksSince(BASE, no_number, taken)
+    former.step(lives)
+    columns = {"creator_id": np.array(makers[: len(has)], np.int64), "count_click": np.zeros(len(has), np.float32)}
+    if not alike:
+        columns["song"] = np.zeros(len(has), np.int32)
+    base = replace(BASE, time_ms=START + after, works=Table(np.array(sorted(has), np.int64), columns))
+    heir, told_each = WorksSince(base, no_number, taken), WorksSince(base, no_number, taken)
+    begun, stepped = heir.begin(former.known()), told_each.step(lives)
+    none = LiveWorks.none(base, len(HEAD.labels) + 1)
+    assert told(heir.over(none)) == told(told_each.over(none))
+    assert sorted(heir.over(none).came.works.ids) == sorted(told_each.over(none).came.works.ids)
+    assert put(heir, begun) == put(told_each, stepped)
+    assert (heir.lives, heir.counts) == (told_each.lives, told_each.counts)
+    more = Lives().step(events([(DELETE, NEW[0], 3, 9, 9, ""), (UPLOAD, NEW[1], 5, 9, 9, "")]), Counter())
+    heir.step(more), told_each.step(more)
+    assert told(heir.over(none)) == told(told_each.over(none))
+
+
+def put(since: WorksSince, changed: Changed) -> tuple[object, ...]:
+    """What an index is told, whatever the order of the rows."""
+    ids = since.over(LiveWorks.none(since.base, len(HEAD.labels) + 1)).added.works.ids[changed.rows]
+    moments = dict(zip(ids.tolist(), changed.time_ms.tolist(), strict=True))
+    return moments, changed.hidden.tolist(), changed.back.tolist(), changed.names, changed.adjusted
+
+
+def test_what_was_read_before_stays_while_rows_come_and_go():
+    since = WorksSince(BASE, no_number, taken)
+    now, read = LiveWorks.none(BASE, len(HEAD.labels) + 1), []
+    for n in range(40):
+        kind, work = (DELETE, 600 + n // 2) if n % 5 == 4 else (UPLOAD, 600 + n)
+        since.step(Lives().step(events([(kind, work, 3, 0, n, "")]), Counter()))
+        now = since.over(now)
+        read.append((now, told(now)))
+    for works, then in read:
+        assert told(works) == then
 
 
 def _edited(lives: Lives, work: int) -> bool:

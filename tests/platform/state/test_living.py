@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from event_platform import HEAD, START, USERS, WORKS, platform
 
 from karec.errors import Unavailable
 from karec.platform.event_log.events import Events
+from karec.platform.event_log.retention import retire
 from karec.platform.event_log.writer import EventLogWriter
 from karec.platform.state.folded import Folded
 from karec.platform.state.live import Live
-from karec.platform.state.live_works import WorksSince
 from karec.platform.state.memory import MemoryStore
 from karec.platform.state.rebuilding import catch_up
 from karec.platform.state.saving import HIGHEST, LOWEST
 from karec.platform.state.store import CURSOR
+from karec.platform.state.works_since import WorksSince
 from karec.platform.state.writer import StateWriter
 
 FOLDED = Folded(platform(), HEAD)
@@ -85,7 +88,8 @@ def test_a_live_that_begins_where_another_is_knows_what_that_one_knows_and_what_
 
     def lives(live):
         works = live.view(-1)[0].works
-        return dict(live.known()[0].works), works.added.works.ids.tolist(), works.gone.tolist(), works.counters.tolist()
+        known = dict(live.known()[0].lives.works)
+        return known, works.added.works.ids.tolist(), works.gone.tolist(), works.counters.tolist()
 
     with EventLogWriter(log, HEAD) as writer:
         first = begun(store)
@@ -104,3 +108,46 @@ def test_a_live_that_begins_where_another_is_knows_what_that_one_knows_and_what_
     afresh.follow()
     assert lives(heir) == lives(afresh)
     assert lives(heir)[1:3] == ([902, 903], [901])
+
+
+class TestAnOlderBundleThatIsRestored:
+    """Its moment is before events that the store passed over, since the later bundle had them."""
+
+    LATER = Folded(replace(FOLDED.base, time_ms=START + 50), HEAD)
+
+    def live(self, folded, store, log):
+        since = WorksSince(folded.base, lambda column, text: -1, lambda columns, number: "")
+        return Live(store, folded, log, since, lambda works, changed: None, None)
+
+    def test_it_has_the_events_between_from_the_log(self, tmp_path):
+        store, log = MemoryStore(), tmp_path / "log"
+        with EventLogWriter(log, HEAD) as writer:
+            writer.append(shown(0), START + 1)
+            writer.append(replace(shown(20), time_ms=np.full(10, START + 60)), START + 60)
+            self.live(self.LATER, store, log).follow()
+            self.live(FOLDED, store, log).follow()
+        rebuilt = MemoryStore()
+        catch_up(rebuilt, FOLDED, log)
+        assert entries(store) == entries(rebuilt)
+
+    def test_nothing_is_made_again_where_nothing_was_passed_over(self, tmp_path):
+        store, log = MemoryStore(), tmp_path / "log"
+        with EventLogWriter(log, HEAD) as writer:
+            writer.append(replace(shown(20), time_ms=np.full(10, START + 60)), START + 60)
+            self.live(self.LATER, store, log).follow()
+            store.commit({b"mine": b"1"}, store.read([CURSOR])[0])
+            self.live(FOLDED, store, log).follow()
+        assert store.read([b"mine"]) == [b"1"]
+
+    def test_what_the_store_alone_has_of_retired_hours_stays(self, tmp_path, caplog):
+        store, log = MemoryStore(), tmp_path / "log"
+        hour = 3_600_000
+        with EventLogWriter(log, HEAD, part_events=10) as writer:
+            writer.append(replace(shown(20), time_ms=np.full(10, START + 60)), START + 60)
+            writer.append(shown(0), START + 2 * hour)
+        self.live(self.LATER, store, log).follow()
+        retire(log, START + hour)
+        before = entries(store)
+        self.live(FOLDED, store, log).follow()
+        assert entries(store) == before
+        assert "retired" in caplog.text
