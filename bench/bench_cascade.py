@@ -38,7 +38,7 @@ def served(request, tmp_path_factory):
     bundle = Bundle.open(Path(given).parent / "bundles")
     snapshot = bundle.snapshot
     users = np.random.default_rng(0).choice(np.asarray(snapshot.users.ids), N_REQUESTS)
-    with load_cascade(given, "home", bundle) as cascade:
+    with load_cascade(Path(given), "home", bundle) as cascade:
         yield (
             replace(cascade, observers=()),
             [Request(int(user), time_ms=snapshot.time_ms) for user in users],
