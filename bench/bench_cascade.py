@@ -1,8 +1,14 @@
 """One request through the whole cascade: 1e5 recalled candidates → 1e3 → 1e2 → a feed of 10, on one thread.
 
-The models are trained for one epoch on few exposures: what a request costs does not depend on how good they are.
+    pytest bench/bench_cascade.py                                        # 400,000 works
+    karec demo --works 1000000 --users 20000 --out DIR                   # 1e6 works; or any other bundle
+    pytest bench/bench_cascade.py --cascade DIR/karec.toml
+
+The bench's own models are trained for one epoch on few exposures: what a request costs does not depend on how good they
+are. Of a given bundle nothing is written: requests run without observers.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +29,25 @@ N_REQUESTS = 64
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory):
-    """(cascade, requests): a published bundle over 400,000 works, and users of the test days."""
+def served(request, tmp_path_factory):
+    """(cascade, requests, observers): of the option ``--cascade``, or of a bundle of the bench's own."""
+    given = request.config.getoption("cascade")
+    if given is None:
+        yield from built(tmp_path_factory)
+        return
+    bundle = Bundle.open(Path(given).parent / "bundles")
+    snapshot = bundle.snapshot
+    users = np.random.default_rng(0).choice(np.asarray(snapshot.users.ids), N_REQUESTS)
+    with load_cascade(given, "home", bundle) as cascade:
+        yield (
+            replace(cascade, observers=()),
+            [Request(int(user), time_ms=snapshot.time_ms) for user in users],
+            cascade.observers,
+        )
+
+
+def built(tmp_path_factory):
+    """A published bundle over 400,000 works, and users of the test days."""
     out: Path = tmp_path_factory.mktemp("cascade")
     dataset = make_world(*workloads.WORLD, seed=0).dataset
     once = TrainSettings(ranker=RankerSettings(epochs=1), evaluation=EvaluationSettings(baselines=()))
@@ -35,11 +58,11 @@ def served(tmp_path_factory):
     users = np.unique(dataset.split()[2].user_id)[:N_REQUESTS]
     requests = [Request(int(user), scene=scene, time_ms=dataset.valid_until_ms) for user in users]
     with load_cascade(config, scene, bundle) as cascade:
-        yield cascade, requests
+        yield cascade, requests, cascade.observers
 
 
 def test_one_request(benchmark, served):
-    cascade, requests = served
+    cascade, requests, _ = served
     feeds = [cascade.run(request) for request in requests[:8]]
     sizes = {
         stage: int(np.median([feed.trace.stage_sizes()[stage] for feed in feeds])) for stage in ("recall", "prerank")
@@ -55,9 +78,9 @@ def test_one_request(benchmark, served):
 
 def test_shadow_of_one_request(benchmark, served):
     """What a shadow request costs after its answer: 10,000 works of its pool, both scores."""
-    cascade, requests = served
+    cascade, requests, observers = served
     feed = cascade.run(requests[0])
-    (shadow,) = (queue.observer for queue in cascade.observers if isinstance(queue.observer, Shadow))
+    (shadow,) = (queue.observer for queue in observers if isinstance(queue.observer, Shadow))
     pool = feed.scored[shadow.pool]
     pool = pool.take(np.arange(min(shadow.at_most, len(pool))))
     benchmark.extra_info.update(works=len(pool))

@@ -6,6 +6,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 
+def pytest_addoption(parser):
+    parser.addoption("--cascade", help="bench_cascade.py: the karec.toml of a bundle, in place of the bench's own")
+
+
 def pytest_configure(config):
     import workloads
 

@@ -5,7 +5,8 @@
 
 Overhead: this process asks its own cascade and a service of one worker in turns, the same user first here, then there,
 then the other way round; the difference of the two medians is what HTTP adds, JSON, queue and threads included. Both
-run without observers, which work beside a request and not in it. The client is a socket.
+run without observers, which work beside a request and not in it. The client is a socket. Processor time is that of
+this thread and of all of the worker's: of other work on the machine it knows caches alone.
 Workers, each of one thread: four connections send one request after the other; turns of one and of two workers take
 each other's place. Memory is Pss of parent and workers: what processes share is divided by their number.
 """
@@ -22,7 +23,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -98,8 +99,9 @@ def overhead(config: Path, users: list[int], requests: int) -> None:
     scene = next(iter(Config.read(config).scenes))
     with service(config, 1) as (port, _), karec.LiveCascade.from_config(config, scene) as live:
         cascade = replace(live.cascades[scene], observers=())
-        client = Client(port)
-        here, there = [], []
+        client, worker = Client(port), (~int(status(port)[0]["pid"]) << 3) | 2  # the clock of the process
+        here: list[tuple[float, float]] = []
+        there: list[tuple[float, float]] = []
         for at in range(requests + 20):
             user = users[at % len(users)]
 
@@ -109,23 +111,29 @@ def overhead(config: Path, users: list[int], requests: int) -> None:
             def ask_there(user: int = user) -> None:
                 client.ask(user, scene)
 
-            for ask, times in ((ask_here, here), (ask_there, there))[:: 1 if at % 2 else -1]:
-                start = time.perf_counter()
+            turns = (ask_here, here, time.CLOCK_THREAD_CPUTIME_ID), (ask_there, there, worker)
+            for ask, times, clock in turns[:: 1 if at % 2 else -1]:
+                start, begun = time.clock_gettime(clock), time.perf_counter()
                 ask()
-                times.append((time.perf_counter() - start) * 1e3)
-        for name, times in (("cascade.run", here[20:]), ("over HTTP", there[20:])):
-            middle, high, highest = np.quantile(times, (0.5, 0.9, 0.99))
-            print(f"{name:12} median {middle:7.3f} ms   90 % {high:7.3f}   99 % {highest:7.3f}")
-        print(f"HTTP adds {np.median(there[20:]) - np.median(here[20:]):.3f} ms at the median")
+                took = time.perf_counter() - begun
+                times.append((took * 1e3, (time.clock_gettime(clock) - start) * 1e3))
+        ours, theirs = np.array(here[20:]), np.array(there[20:])
+        for name, of in (("cascade.run", ours), ("over HTTP", theirs)):
+            middle, high, highest = np.quantile(of[:, 0], (0.5, 0.9, 0.99))
+            cpu = np.median(of[:, 1])
+            print(f"{name:12} median {middle:7.3f} ms   90 % {high:7.3f}   99 % {highest:7.3f}   processor {cpu:7.3f}")
+        added = np.median(theirs, axis=0) - np.median(ours, axis=0)
+        print(f"HTTP adds {added[0]:.3f} ms at the median, {added[1]:.3f} ms of processor time")
 
 
 def pss(parent: int) -> float:
-    """MiB of a parent and its children."""
+    """MiB of a parent and its children that live."""
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="utf-8").split()
     kib = 0
     for pid in (parent, *map(int, children)):
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()[1:]
-        kib += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+        with suppress(OSError):  # it has been killed
+            lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()[1:]
+            kib += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
     return kib / 1024
 
 

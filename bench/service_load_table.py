@@ -95,19 +95,24 @@ def events_in(folder: Path) -> int:
     return len(read_events(folder, 0, time.time_ns() // 1_000_000 + 60_000)) if folder.exists() else 0
 
 
+def own_copy(config: Path, folder: Path) -> tuple[Path, Path]:
+    """(a karec.toml in ``folder``, its bundles): of one thread a worker, without observers, with events and state."""
+    root = folder / "bundles"
+    shutil.copytree(Config.read(config).bundle, root, symlinks=True)
+    path = quiet_config(config, folder)
+    text = path.read_text(encoding="utf-8").replace("wait_ms = 60_000", "wait_ms = 100")
+    if "[live]" not in text:
+        text += '\n[live]\nstate = "state"\nevents = "events"\n'
+    path.write_text(text.replace(str(config.parent / "bundles"), str(root)), encoding="utf-8")
+    return path, root
+
+
 def main(config: Path, seconds: float) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        root = folder / "bundles"
-        shutil.copytree(Config.read(config).bundle, root, symlinks=True)
-        path = quiet_config(config, folder)
-        text = path.read_text(encoding="utf-8").replace("wait_ms = 60_000", "wait_ms = 100")
-        if "[live]" not in text:
-            text += '\n[live]\nstate = "state"\nevents = "events"\n'
-        path.write_text(text.replace(str(config.parent / "bundles"), str(root)), encoding="utf-8")
-        users = folder / "karec.toml"
+        path, root = own_copy(config, folder)
         with service(path, WORKERS) as (port, parent):
-            run(port, parent, users, root, folder, seconds)
+            run(port, parent, path, root, folder, seconds)
 
 
 def run(port: int, parent: int, users: Path, root: Path, folder: Path, seconds: float) -> None:

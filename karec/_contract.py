@@ -121,7 +121,9 @@ def check_selection(step: Named, selection: Any, n: int, k: int) -> Array:
         raise wrong(step, f"indices have dtype {indices.dtype} and shape {indices.shape}, expected int64 (k,)")
     if len(indices) and (indices.min() < 0 or indices.max() >= n):
         raise wrong(step, f"an index lies outside 0 … {n - 1}")
-    if np.bincount(indices).max(initial=0) > 1:
+    chosen = np.zeros(n, bool)
+    chosen[indices] = True
+    if np.count_nonzero(chosen) < len(indices):
         raise wrong(step, "an index stands twice")
     if len(indices) > k:
         raise wrong(step, f"selected {len(indices)} works, its k is {k}")
@@ -135,11 +137,12 @@ def check_scores(step: Named, given: Any, n: int) -> Array:
         raise wrong(step, f"scores have shape {scores.shape}, expected ({n},)")
     if scores.dtype.kind not in "fiu":
         raise wrong(step, f"scores have dtype {scores.dtype}, expected float32")
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes inf
-        served = scores.astype(np.float32, copy=False)
-    finite = np.isfinite(served)
-    if not finite.all():
-        bad = int(np.argmin(finite))
+    served = scores
+    if scores.dtype != np.float32:
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes inf
+            served = scores.astype(np.float32)
+    if n and not -np.inf < served.min() <= served.max() < np.inf:  # no comparison holds of NaN; no array of n is made
+        bad = int(np.argmin(np.isfinite(served)))
         raise wrong(step, f"the score at position {bad} is {scores[bad]}; scores must be finite float32")
     return served
 

@@ -76,15 +76,16 @@ class Recall:
             for call in begun.values():
                 if isinstance(call, Call):
                     call.let_go()
-        n_found = sum(map(len, parts))
-        merged, trace = timed(self.merger, "recall", n_found, lambda: merge(self.merger, request, parts), budget.clock)
+        done = timed(self.merger, lambda: merge(self.merger, request, parts), budget.clock)
         budget.done()
+        merged = done.result
         if merged is None:
             raise ContractError("the merger of recall channels cannot be skipped")
         why = "found twice, consumed, or over quota"
         if request.live is not None:
             why = "found twice, consumed, shown before, taken down, or over quota"
-        trace = replace(trace, n_out=len(merged), n_unknown=merged.n_unknown, why=why, limit=self.merger.limit)
+        sizes = sum(map(len, parts)), len(merged)
+        trace = done.trace(self.merger, "recall", sizes, merged.n_unknown, why, self.merger.limit)
         return merged, (*traces, trace)
 
     def _begun(self, request: Request, budget: Budget) -> dict[int, Call[Found] | NoTime]:
@@ -227,20 +228,18 @@ class Cascade:
             if no_time is not None and runs is step:
                 traces.append(left_out(step, "request", -1, no_time))
                 continue
-            features, trace = timed(runs, "request", 0, partial(hydrate_request, runs, request), budget.clock)
-            request = request if features is None else request.with_features(features)
-            traces.append(replace(trace, n_out=-1, no_time=no_time))
+            done = timed(runs, partial(hydrate_request, runs, request), budget.clock)
+            request = request if done.result is None else request.with_features(done.result)
+            traces.append(done.trace(runs, "request", (0, -1), no_time=no_time))
         return request, traces
 
     def _feed(self, request: Request, budget: Budget) -> tuple[Request, Recommendation]:
         """The request as its steps saw it, and the answer, which has no view."""
         if request.scene != self.scene:
             raise ValueError(f"this cascade serves the scene {self.scene!r}, the request asks for {request.scene!r}")
-        request = replace(
-            request,
-            request_id=request.request_id or uuid4().hex,
-            time_ms=int(time.time() * 1e3) if request.time_ms is None else request.time_ms,
-        )
+        if not request.request_id or request.time_ms is None:
+            now_ms = int(time.time() * 1e3) if request.time_ms is None else request.time_ms
+            request = request.named(request.request_id or uuid4().hex, now_ms)
         request, state_traces = self._with_state(request, budget)
         request, request_traces = self.hydrated(request, budget)
         request_traces = [*state_traces, *request_traces]
@@ -258,7 +257,7 @@ class Cascade:
             )
         cold = request.features.get("cold_start")
         return request, Recommendation(
-            request=replace(request.with_view(None), live=None),
+            request=request.with_view(None).with_live(None),
             candidates=candidates,
             scored=scored,
             trace=Trace((*request_traces, *traces)),
@@ -306,7 +305,7 @@ class Cascade:
         live, failure = self.live.view(request.user_number)
         ms = (self.clock() - start) * 1e3
         budget.done()
-        return replace(request, live=live), [StepTrace("request", "state", "state", 0, -1, ms, failure=failure)]
+        return request.with_live(live), [StepTrace("request", "state", "state", 0, -1, ms, failure=failure)]
 
     def _read(self, request: Request) -> Mapping[str, Any]:
         """What the request reads, by its views."""
@@ -332,9 +331,9 @@ def _found(
         return Candidates.empty(), replace(left_out(source, "recall", 0, no_time), why=source.why)
     runs = source if no_time is None else standing_in(source)
     assert isinstance(runs, Source)
-    found, trace = timed(runs, "recall", 0, call or (lambda: recall(runs, request)), clock)
-    part = Candidates.empty() if found is None else found
-    return part, replace(trace, n_out=len(part), why=runs.why, no_time=no_time)
+    done = timed(runs, call or (lambda: recall(runs, request)), clock)
+    part = Candidates.empty() if done.result is None else done.result
+    return part, done.trace(runs, "recall", (0, len(part)), why=runs.why, no_time=no_time)
 
 
 def _degraded(steps: Sequence[StepTrace]) -> tuple[str, ...]:

@@ -41,9 +41,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 from karec import _contract
 from karec._budget import Budget, Clock
@@ -80,7 +80,7 @@ class RequestHydrator(Step):
 
 
 class Source(Step):
-    """A recall channel.
+    """A recall channel. Rows of its works that it found in ``request.index`` are kept; −1 where it did not look.
 
     quota       how many works it may bring
     why         what its works have in common, for people
@@ -261,10 +261,32 @@ _RUN: Mapping[str, Callable[[Any, Request, Candidates], tuple[Candidates, Notes]
 }
 
 
-def timed(
-    step: Step, stage: str, n_in: int, run: Callable[[], tuple[V, Notes]], clock: Clock = perf_counter
-) -> tuple[V | None, StepTrace]:
-    """Run ``run`` for ``step``; its result (None if it failed and may be skipped) and its trace without sizes."""
+class Timed(NamedTuple, Generic[V]):
+    """What a step returned, None if it failed and may be skipped; how long it took; why it failed; its notes."""
+
+    result: V | None
+    ms: float
+    failure: str | None
+    notes: Notes
+
+    def trace(
+        self,
+        step: Step,
+        stage: str,
+        sizes: tuple[int, int],
+        n_unknown: int = 0,
+        why: str = "",
+        limit: int | None = None,
+        no_time: NoTime | None = None,
+    ) -> StepTrace:
+        """``sizes``: how many works came in, and how many are left."""
+        return StepTrace(
+            stage, step.name, step.role, *sizes, self.ms, n_unknown, why, self.failure, self.notes, limit, no_time
+        )
+
+
+def timed(step: Step, run: Callable[[], tuple[V, Notes]], clock: Clock = perf_counter) -> Timed[V]:
+    """Run ``run`` for ``step``."""
     start = clock()
     result: V | None = None
     notes: Notes = EMPTY
@@ -275,8 +297,7 @@ def timed(
         if step.on_failure == "fail":
             raise
         failure = f"{type(error).__name__}: {error}"
-    ms = (clock() - start) * 1e3
-    return result, StepTrace(stage, step.name, step.role, n_in, n_in, ms, failure=failure, notes=notes)
+    return Timed(result, (clock() - start) * 1e3, failure, notes)
 
 
 def standing_in(step: Step) -> Step:
@@ -331,8 +352,8 @@ class Stage:
                 continue
             if step.role == "selector" and scored is None:
                 scored = candidates
-            candidates, trace = self._run_step(step, request, candidates, budget.clock)
-            traces.append(trace if no_time is None else replace(trace, no_time=no_time))
+            candidates, trace = self._run_step(step, request, candidates, no_time, budget.clock)
+            traces.append(trace)
         return StageOutcome(candidates, candidates if scored is None else scored, tuple(traces))
 
     def _due(self, budget: Budget) -> Iterator[tuple[Step, NoTime | None]]:
@@ -350,15 +371,10 @@ class Stage:
         budget.done()
 
     def _run_step(
-        self, step: Step, request: Request, candidates: Candidates, clock: Clock
+        self, step: Step, request: Request, before: Candidates, no_time: NoTime | None, clock: Clock
     ) -> tuple[Candidates, StepTrace]:
-        before = candidates
-        result, trace = timed(step, self.name, len(before), lambda: _RUN[step.role](step, request, before), clock)
-        after = before if result is None else result
-        return after, replace(
-            trace,
-            n_out=len(after),
-            n_unknown=after.n_unknown,
-            why=getattr(step, "why", ""),
-            limit=step.k if isinstance(step, Selector) else None,
-        )
+        done = timed(step, lambda: _RUN[step.role](step, request, before), clock)
+        after = before if done.result is None else done.result
+        why, limit = getattr(step, "why", ""), step.k if isinstance(step, Selector) else None
+        sizes = len(before), len(after)
+        return after, done.trace(step, self.name, sizes, after.n_unknown, why, limit, no_time)

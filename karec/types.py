@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from numbers import Real
 from operator import index
@@ -22,10 +22,20 @@ from karec._view import IndexView, LiveView
 from karec.errors import ContractError
 from karec.trace import Short, Trace
 
+T = TypeVar("T")
+
 Array = NDArray[Any]
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 UNKNOWN_ROW = -1
 MOST_DEADLINE_MS = 86_400_000
+
+
+def _with(value: T, **fields: Any) -> T:
+    """A copy of a frozen dataclass with other ``fields``, which nobody has to check again. A microsecond, where
+    ``dataclasses.replace`` and its checks take ten."""
+    copy = object.__new__(type(value))
+    copy.__dict__.update(value.__dict__, **fields)
+    return copy
 
 
 def _whole_number(name: str, value: Any) -> None:
@@ -123,7 +133,15 @@ class Request:
 
     def with_view(self, view: IndexView | None, recall_view: IndexView | None = None) -> Request:
         """A copy that sees ``view`` and ``recall_view``; None: that sees no index."""
-        return replace(self, view=view, recall_view=recall_view)
+        return _with(self, view=view, recall_view=recall_view)
+
+    def with_live(self, live: LiveView | None) -> Request:
+        """A copy that knows ``live``; None: no more than the bundle."""
+        return _with(self, live=live)
+
+    def named(self, request_id: str, time_ms: int) -> Request:
+        """A copy with an id and a moment."""
+        return _with(self, request_id=request_id, time_ms=time_ms)
 
     def now(self, name: str) -> Array | None:
         """The user's list ``name`` of ids as of this request, oldest first; None: the bundle's is the newest."""
@@ -131,7 +149,7 @@ class Request:
 
     def with_features(self, features: Mapping[str, Array]) -> Request:
         """A copy whose ``features`` also hold ``features``."""
-        return replace(self, features=MappingProxyType({**self.features, **features}))
+        return _with(self, features=MappingProxyType({**self.features, **features}))
 
 
 def _as_scores(given: Any) -> Array:
@@ -139,14 +157,20 @@ def _as_scores(given: Any) -> Array:
     scores = np.asarray(given)
     if scores.dtype.kind not in "fiu":
         raise ValueError(f"candidates: scores has dtype {scores.dtype}, expected float32")
+    if scores.dtype == np.float32:
+        return scores
     with np.errstate(over="ignore"):
-        return scores.astype(np.float32, copy=False)
+        return scores.astype(np.float32)
 
 
 def _sized(name: str, array: Array, n: int) -> Array:
     if array.ndim == 0 or len(array) != n:
         raise ValueError(f"candidates: {name} has shape {array.shape}, expected ({n}, …)")
     return array
+
+
+def _sized_columns(columns: Mapping[str, Any], n: int) -> Mapping[str, Array]:
+    return MappingProxyType({name: _sized(f"column {name!r}", np.asarray(of), n) for name, of in columns.items()})
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,8 +201,7 @@ class Candidates:
         put(self, "rows", _sized("rows", np.asanyarray(self.rows, dtype=np.int32), n))  # they know their generation
         put(self, "scores", _sized("scores", _as_scores(self.scores), n))
         put(self, "sources", _sized("sources", np.asarray(self.sources, dtype=np.uint32), n))
-        columns = {name: _sized(f"column {name!r}", np.asarray(value), n) for name, value in self.columns.items()}
-        put(self, "columns", MappingProxyType(columns))
+        put(self, "columns", _sized_columns(self.columns, n))
 
     @classmethod
     def of(cls, ids: Array, scores: Array | None = None, **columns: Array) -> Candidates:
@@ -199,10 +222,10 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.ids)
 
-    @property
+    @cached_property
     def n_unknown(self) -> int:
-        """How many candidates the item index does not know."""
-        return int(np.count_nonzero(self.rows < 0))
+        """How many candidates the item index does not know. O(N), computed once."""
+        return int(np.count_nonzero(np.asarray(self.rows) < 0))
 
     @cached_property
     def repeated_id(self) -> int | None:
@@ -213,22 +236,32 @@ class Candidates:
 
     def take(self, selector: Array) -> Candidates:
         """The candidates at ``selector`` (indices, or a boolean mask), in that order. O(len(selector))."""
-        return Candidates(
-            ids=self.ids[selector],
-            rows=self.rows[selector],
-            scores=self.scores[selector],
-            sources=self.sources[selector],
-            columns={name: value[selector] for name, value in self.columns.items()},
-        )
+        ids = self.ids[selector]
+        if ids.ndim != 1:
+            raise ValueError(f"candidates are taken by indices or by a mask, (n,), got an array of shape {ids.shape}")
+        columns = {name: value[selector] for name, value in self.columns.items()}
+        taken = _made(ids, self.rows[selector], self.scores[selector], self.sources[selector], columns)
+        if self.__dict__.get("n_unknown") == 0:
+            taken.__dict__["n_unknown"] = 0  # of none unknown, none is
+        return taken
 
     def with_scores(self, scores: Array) -> Candidates:
-        return replace(self, scores=scores)
+        return _with(self, scores=_sized("scores", _as_scores(scores), len(self)))
 
     def with_columns(self, columns: Mapping[str, Array]) -> Candidates:
-        return replace(self, columns={**self.columns, **columns})
+        given = _sized_columns(columns, len(self))
+        return _with(self, columns=MappingProxyType({**self.columns, **given})) if given else self
 
     def with_rows(self, rows: Array) -> Candidates:
-        return replace(self, rows=rows)
+        rows = _sized("rows", np.asanyarray(rows, dtype=np.int32), len(self))
+        return _made(self.ids, rows, self.scores, self.sources, self.columns)
+
+
+def _made(ids: Array, rows: Array, scores: Array, sources: Array, columns: Mapping[str, Array]) -> Candidates:
+    """Candidates of arrays that came out of others' and need no check."""
+    made = object.__new__(Candidates)
+    made.__dict__.update(ids=ids, rows=rows, scores=scores, sources=sources, columns=MappingProxyType(dict(columns)))
+    return made
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,9 +274,6 @@ class Selection:
     indices: Array
     scores: Array | None = None
     notes: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
-
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -313,16 +343,16 @@ class Recommendation:
     def items(self) -> tuple[Item, ...]:
         c = self.candidates
         names = c.ids.tolist() if self.names is None else self.names
+        columns = {name: value.tolist() for name, value in c.columns.items() if value.ndim == 1}
+        sources = c.sources.tolist()
+        found_by = {bits: self._channels_of(bits) for bits in set(sources)}
         return tuple(
-            Item(
-                position=i,
-                id=names[i],
-                score=float(c.scores[i]),
-                recalled_by=tuple(name for bit, name in enumerate(self.channels) if int(c.sources[i]) >> bit & 1),
-                columns={name: value[i].item() for name, value in c.columns.items() if value.ndim == 1},
-            )
-            for i in range(len(c))
+            Item(i, names[i], score, found_by[bits], {name: values[i] for name, values in columns.items()})
+            for i, (score, bits) in enumerate(zip(c.scores.tolist(), sources, strict=True))
         )
+
+    def _channels_of(self, bits: int) -> tuple[str, ...]:
+        return tuple(name for bit, name in enumerate(self.channels) if bits >> bit & 1)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON: items, trace, degraded, cold_start, versions, short."""

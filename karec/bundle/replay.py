@@ -7,7 +7,7 @@ bundle has the parts:
     encoder.npz, snapshot   user inputs of a few users: with and without a history, and one that nobody knows
     user_tower….onnx        each of them → user_vector (1, D) float32
     item_tower.onnx         a few works, one of them unknown → item_vector (N, D) float32
-    ranker.onnx             the same works for each user → logits (N, tasks) float32
+    ranker….onnx            the same works for each user → logits (N, tasks) float32
     index.karec             D is its width; the 10 nearest works of a user vector
     recall.karec            the same with its own towers, recall_user_tower….onnx and recall_item_tower.onnx
 
@@ -41,7 +41,7 @@ from karec.bundle.bundle import Bundle
 from karec.bundle.manifest import MANIFEST, check_files, manifest_of, manifest_text
 from karec.bundle.replay_process import Caps
 from karec.bundle.spaces import SPACES, Space
-from karec.bundle.structure import check_structure
+from karec.bundle.structure import FIRST_RANKER, RANKER, check_structure
 from karec.errors import BundleError
 from karec.features.user_vector import VECTOR
 from karec.index import ItemIndex
@@ -78,10 +78,13 @@ def replay(bundle: Bundle, begin: Begin) -> None:
             tower = bundle.item_tower_of(space)
             inputs = _example(tower) if works is None else works
             _checked(tower, "item_vector", inputs, _rows(inputs, tower), widths.get(space))
-    if _has(bundle, "ranker.onnx"):
-        begin("ranker.onnx")
-        for inputs in _ranker_inputs(bundle, users, works):
-            _checked(bundle.ranker, "logits", inputs, _rows(inputs, bundle.ranker), len(bundle.ranker.tasks))
+    for name in (RANKER, FIRST_RANKER):
+        if _has(bundle, name):
+            begin(name)
+            ranker = bundle.ranker if name == RANKER else bundle.first_ranker
+            assert ranker is not None
+            for inputs in _ranker_inputs(bundle, ranker, users, works):
+                _checked(ranker, "logits", inputs, _rows(inputs, ranker), len(ranker.tasks))
     for space in widths:
         if vectors[space]:
             begin(space.index)
@@ -161,14 +164,14 @@ def _user_vectors(
     return vectors
 
 
-def _ranker_inputs(bundle: Bundle, users: list[Inputs], works: Inputs | None) -> Iterator[Inputs]:
-    """What the step ``ranker`` gives its model."""
+def _ranker_inputs(bundle: Bundle, ranker: OnnxModel, users: list[Inputs], works: Inputs | None) -> Iterator[Inputs]:
+    """What the step ``ranker`` gives ``ranker``."""
     if works is None:
-        yield _example(bundle.ranker)
+        yield _example(ranker)
         return
     for user in users:
         inputs = {**works, **bundle.encoder.encode_crosses(user, works)}
-        if "dense" in bundle.ranker.inputs:
+        if "dense" in ranker.inputs:
             inputs["dense"] = bundle.encoder.dense({**user, **inputs})
         yield {**user, **inputs}
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 ENCODER, SNAPSHOT, IDS = "encoder.npz", "snapshot", "ids"
 RANKER = "ranker.onnx"
+FIRST_RANKER = "ranker_first.onnx"  # a bundle may have none
 TABLES = {"users": "users", "items": "works"}  # map of ids: table of the snapshot
 _SOME = 1 << 16  # ids that are looked up at once
 _NUMBERS = 1 << 22  # of vectors that are read at once
@@ -91,9 +92,10 @@ def check_structure(bundle: Parts, names: Collection[str]) -> None:
         _check_towers(bundle, space, names, encoder, indices.get(space))
         if space in indices:
             _check_space(bundle, space, names, indices[space])
-    if RANKER in names:
-        with _named(folder / RANKER):
-            check_model(folder / RANKER, folder, bundle.model_version, encoder)
+    for ranker in (RANKER, FIRST_RANKER):
+        if ranker in names:
+            with _named(folder / ranker):
+                check_model(folder / ranker, folder, bundle.model_version, encoder)
     if STATISTICS in names and PRERANK in indices:
         statistics = bundle.vector_statistics
         if statistics is not None:

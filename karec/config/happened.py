@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from karec.bundle import Bundle
 from karec.bundle.naming import PlainIds
 from karec.ids import IdMap
-from karec.platform.event_log.events import COLUMNS, KINDS, Events
+from karec.platform.event_log.events import COLUMNS, EXPOSURE, KINDS, Events, refused
 from karec.platform.event_log.head import Head
 from karec.platform.folds.lives import ADJUSTED, ID, is_factor
 
@@ -29,15 +29,24 @@ UNWRITTEN = "the log cannot be written"  # the reason that all events of a call 
 UPLOAD, EDIT, ADJUST = "upload", "edit", "adjust"
 
 
+class Exposed(NamedTuple):
+    """One work that was shown: its number, when, and the scene, None where the event names none that is served."""
+
+    work: int
+    time_ms: int
+    scene: str | None
+
+
 @dataclass(frozen=True)
 class Recorded:
     """``events`` are in the log; ``refused`` {reason: how many} are not. ``waiting``: why the state store has not taken
-    them yet; None: the next request knows them.
+    them yet; None: the next request knows them. ``exposed``: the exposures among them.
     """
 
     events: int
     refused: Mapping[str, int] = field(default_factory=dict)
     waiting: str | None = None
+    exposed: tuple[Exposed, ...] = field(default=(), repr=False, compare=False)
 
 
 class Happenings:
@@ -142,6 +151,17 @@ class Happenings:
             return False
         taken = self._bundle.snapshot.works.lookup(np.array([work]))[0] >= 0
         return bool(taken or self._naming.since.get(work, name) != name)
+
+
+def exposed_of(events: Events, head: Head, all_taken: bool) -> tuple[Exposed, ...]:
+    """The exposures that a log with this ``head`` takes of ``events``. ``all_taken``: it has taken all of them."""
+    shown = events.take(events.kind == EXPOSURE)
+    if not len(shown):
+        return ()
+    if not all_taken:
+        shown = shown.take(~np.any([*refused(shown, len(head.labels), head.late_ms).values()], axis=0))
+    scenes = [head.scenes[code] if 0 <= code < len(head.scenes) else None for code in shown.scene.tolist()]
+    return tuple(map(Exposed, shown.item_id.tolist(), shown.time_ms.tolist(), scenes))
 
 
 class _NoEventError(ValueError):

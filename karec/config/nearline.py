@@ -6,7 +6,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any, Self
@@ -15,7 +15,7 @@ import numpy as np
 
 from karec._deadline import Deadline
 from karec.bundle import Bundle
-from karec.config.happened import UNWRITTEN, Happenings, Recorded
+from karec.config.happened import UNWRITTEN, Happenings, Recorded, exposed_of
 from karec.config.live_settings import LiveSettings
 from karec.config.looking import Looking
 from karec.errors import Unavailable, one_line
@@ -110,7 +110,9 @@ class Nearline:
             except OSError as error:
                 _log.warning("%s", one_line(f"{self._events}: events are not in the log: {error}"))
                 return Recorded(0, {**refused, UNWRITTEN: len(events)}, str(error))
-        return Recorded(told.events, dict(refused + Counter(told.refused)), self._why_waiting())
+        logged = replace(events, logged_ms=np.full(len(events), moment, np.int64))
+        exposed = exposed_of(logged, self._head, not told.refused)
+        return Recorded(told.events, dict(refused + Counter(told.refused)), self._why_waiting(), exposed)
 
     def put_edited_again(self, since: Since) -> None:
         """After a refresh: works that were edited have the vectors of their edit, and not the refreshed ones."""

@@ -42,7 +42,7 @@ from karec._toml import Place, checked, fill, known_keys, nearest, read_toml, re
 from karec.config.inheriting import LISTS, merged
 from karec.config.live_settings import LiveSettings
 from karec.config.registry import SUBSTITUTE
-from karec.config.serve_settings import ServeSettings
+from karec.config.serve_settings import SHOWN, ServeSettings
 from karec.errors import ConfigError
 
 TOP_KEYS = ("bundle", "bundle_key", "threads", "live", "serve", "scenes")
@@ -147,7 +147,11 @@ class Config:
     @property
     def serve(self) -> ServeSettings:
         """How ``karec serve`` answers; what the file does not say is as ``ServeSettings`` has it."""
-        return fill(ServeSettings, self.table.get("serve", {}), Place(self.path)["serve"])
+        place = Place(self.path)["serve"]
+        found = fill(ServeSettings, self.table.get("serve", {}), place)
+        if found.exposure == SHOWN and "live" not in self.table:
+            raise place["exposure"].refusal(f'exposure = "{SHOWN}" counts events: add [live] with state and events')
+        return found
 
     @property
     def threads(self) -> int | None:

@@ -14,6 +14,7 @@ events = 1_000                  # most events, or works, of one call
 watch_seconds = 2.0             # so often karec.toml and the bundle's current are looked at
 drain_seconds = 30.0            # after SIGTERM requests have so long to end
 page = true                     # the page at /, and POST /v1/try; absent: on loopback, and elsewhere with a token
+exposure = "sent"               # windows of /metrics count works in answers; "shown": exposures that are reported
 token = "file:tokens/serve"     # or "env:NAME"; a token a line; needed where others than this machine reach the port
 events_token = "env:EVENTS"     # of POST /v1/events alone; absent: token
 works_token = "env:WORKS"       # of POST /v1/works alone; absent: token
@@ -28,7 +29,9 @@ import ipaddress
 import math
 import re
 from dataclasses import dataclass
+from typing import Literal
 
+SENT, SHOWN = "sent", "shown"
 SOURCES = ("file:", "env:")
 TOKENS = ("token", "events_token", "works_token")
 BOUNDS = {  # key: least and most
@@ -51,6 +54,7 @@ FIXED = (
     "port",
     "workers",
     "drain_seconds",
+    "exposure",
     "spans",
     "spans_share",
     "spans_slow_ms",
@@ -74,6 +78,7 @@ class ServeSettings:
     watch_seconds: float = 2.0
     drain_seconds: float = 30.0
     page: bool | None = None
+    exposure: Literal["sent", "shown"] = "sent"
     token: str | None = None
     events_token: str | None = None
     works_token: str | None = None

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from karec._backend import library
 from karec._clock import HOUR_MS
 from karec._files import file_aside
 from karec._stored import json_of, read_npz
@@ -222,7 +223,7 @@ class Encoder:
         tables, others = self.tables(snapshot), None if more is None else self.tables(more)
         others_ids, others_cowatch = (None, None) if others is None else (others.works.ids, others.cowatch)
         kept, passed = (at_rows(tables.works.ids, others_ids, rows) for rows in (history, skipped))
-        lengths = np.log1p(np.stack([(history >= 0).sum(axis=1), (skipped >= 0).sum(axis=1)], axis=1))
+        lengths = np.stack([library.log1p((each >= 0).sum(axis=1)) for each in (history, skipped)], axis=1)
         hours = np.asarray(time_ms) // HOUR_MS
         codes = known_codes(self.scenes, scenes)
         context = np.stack([codes, hours % 24 + 1, (hours // 24 + 3) % 7 + 1], axis=1)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from karec._clock import HOUR_MS
+from karec._backend import library
 from karec.features.stored_head import entry, flag, rates, scales, texts
 from karec.kernels.encode import Vocabulary
 from karec.platform import schema
@@ -22,8 +22,6 @@ from karec.platform.table import Table
 from karec.types import Array
 
 PRIOR_WEIGHT = 10.0
-LOG_COUNT_SCALE = 0.25  # log1p of a counter runs from 0 to about 12
-PIECE = 1 << 14  # rows at once, so that what lies between counters and numbers stays in the cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,12 +59,8 @@ class NumberScale:
         return cls(name, log, float(finite.mean()), float(finite.std()) or 1.0)
 
     def __call__(self, values: Array) -> Array:
-        """float32; NaN gives the mean, 0, and results are cut at ±8."""
-        x = np.asarray(values, np.float64)
-        if self.log:
-            x = np.log1p(np.maximum(x, 0))
-        scaled = np.nan_to_num((x - self.mean) / self.scale, nan=0.0, posinf=8.0, neginf=-8.0)
-        return np.clip(scaled, -8.0, 8.0).astype(np.float32)
+        """(N,) float32 of ``values (N,)``; NaN gives the mean, 0, and results are cut at ±8."""
+        return library.scaled(values, self.log, self.mean, self.scale)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +104,7 @@ class TableCoder:
             categories=tuple(ranked),
             vocabularies=tuple(vocabulary(np.asarray(column)[rows], min_count) for column in ids),
             numbers=tuple(NumberScale.fit(name, table[name][rows]) for name in plain if table[name].dtype.kind == "f"),
-            moments=tuple(NumberScale.fit(name, _hours(table[name][rows], time_ms)) for name in moments),
+            moments=tuple(NumberScale.fit(name, log_hours(table[name][rows], time_ms)) for name in moments),
             counted=counted,
             priors=tuple(float(np.clip(rates[label], 1e-6, 1 - 1e-6)) for label in counted),
         )
@@ -180,7 +174,7 @@ class TableCoder:
     def numbers_at(self, table: EncodedTable, rows: Array, time_ms: int | Array, counts: Array | None) -> Array:
         """(N, J) float32: numbers, ages at ``time_ms``, counters (as of the snapshot, or from ``counts`` (N, ·))."""
         ages = [
-            moment(_hours(table.moments[rows, at], time_ms)).reshape(-1, 1) for at, moment in enumerate(self.moments)
+            moment(log_hours(table.moments[rows, at], time_ms)).reshape(-1, 1) for at, moment in enumerate(self.moments)
         ]
         counters = table.counters[rows] if counts is None else self.counter_numbers(counts)
         return np.concatenate([table.numbers[rows], *ages, counters], axis=1)
@@ -240,23 +234,7 @@ def counter_numbers(counts: Array, priors: Array) -> Array:
 
     ``priors`` (labels,) or (N, labels) lie between 0 and 1. Counts without columns give none.
     """
-    if not counts.shape[1]:
-        return np.zeros((len(counts), 0), np.float32)
-    numbers = np.empty(counts.shape, np.float32)
-    for begin in range(0, len(counts), PIECE):
-        rows = slice(begin, begin + PIECE)
-        exposed, positives = counts[rows, :1], counts[rows, 1:]
-        numbers[rows, :1] = np.log1p(exposed) * LOG_COUNT_SCALE
-        numbers[rows, 1:] = log_odds(positives, exposed, priors if np.ndim(priors) == 1 else priors[rows])
-    return numbers
-
-
-def log_odds(positives: Array, exposed: Array, prior: Array | float) -> Array:
-    """float32, broadcast: log odds of the smoothed rate of ``positives`` in ``exposed`` against ``prior``, as above."""
-    c, n = np.asarray(positives, np.float64), np.asarray(exposed, np.float64)
-    negatives = np.maximum(n - c, 0)
-    odds = (c / prior + PRIOR_WEIGHT) / (negatives / (1 - prior) + PRIOR_WEIGHT)
-    return np.asarray(np.log(odds), np.float32)
+    return library.counter_numbers(counts, priors)
 
 
 def vocabulary(values: Array, min_count: int) -> Vocabulary:
@@ -272,7 +250,6 @@ def known_codes(vocabulary: Vocabulary, values: Array) -> Array:
     return np.where(codes <= len(vocabulary), codes, 0)
 
 
-def _hours(moments: Array, time_ms: int | Array) -> Array:
-    """log1p of the hours from ``moments`` to ``time_ms``, not below 0; NaN where the moment is not known (≤ 0)."""
-    hours = np.log1p(np.maximum(np.asarray(time_ms) - moments, 0) / HOUR_MS)
-    return np.where(np.asarray(moments) > 0, hours, np.nan)
+def log_hours(moments: Array, time_ms: int | Array) -> Array:
+    """(N,) log1p of the hours from ``moments (N,)`` to ``time_ms``, not below 0; NaN where the moment is not known."""
+    return library.log_hours(moments, np.broadcast_to(time_ms, len(moments)))

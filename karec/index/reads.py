@@ -124,9 +124,22 @@ class IndexReads:
         table = self._table()
         return np.ones(len(table.ids), bool) if table.present is None else table.present
 
-    def lookup(self, ids: ArrayLike) -> Rows:
-        """(N,) the row of each id, −1 = unknown. Expected O(1) an id."""
-        return Rows.of(*self._native.lookup(ids), self._index)
+    def found_here(self, rows: object) -> bool:
+        """Whether ``rows`` are known to have been found in this index and generation. O(1)."""
+        return isinstance(rows, Rows) and rows.index is self._index and rows.generation == self.generation
+
+    def lookup(self, ids: ArrayLike, known: Rows | None = None) -> Rows:
+        """(N,) the row of each id, −1 = unknown. Expected O(1) an id.
+
+        known  (N,) rows of these ids that were found here, and −1 where none was: those alone are looked up
+
+        ValueError: ``known`` of another index, generation or length.
+        """
+        if known is None:
+            return Rows.of(*self._native.lookup(ids), self._index)
+        if not self.found_here(known):
+            raise ValueError("known rows were found in another index or generation than the one that looks up the rest")
+        return Rows.of(*self._native.lookup(ids, known), self._index)
 
     def search(
         self,

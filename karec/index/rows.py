@@ -26,12 +26,16 @@ class Rows(np.ndarray[tuple[int, ...], np.dtype[np.int32]]):
     index: object | None
 
     @classmethod
-    def of(cls, rows: NDArray[np.int32], generation: int, index: object) -> Rows:
+    def of(cls, rows: NDArray[np.int32], generation: int, index: object | None) -> Rows:
         """A view of ``rows``, found in ``generation`` of ``index``."""
         tagged = rows.view(cls)
         tagged.generation = generation
         tagged.index = index
         return tagged
+
+    def found_with(self, rows: NDArray[np.int32]) -> Rows:
+        """A view of ``rows``, which were found where these were."""
+        return Rows.of(rows, self.generation, self.index)
 
     def __array_finalize__(self, made_from: Any) -> None:
         tagged = isinstance(made_from, Rows)

@@ -47,7 +47,7 @@ class LiveIndicators(Scorer):
         self.rates, self.mean = snapshot.built.get(key, lambda: _rates(snapshot, self.weights, self.segments))
 
     def score(self, request: Request, candidates: Candidates) -> Array:
-        user = self.snapshot.users.lookup(np.array([request.user_number]))[0]
+        user = self.snapshot.users.row(request.user_number)
         segment = -1 if user < 0 else self.segments[user]
         picks = np.zeros(self.rates.dim, np.float32)
         picks[segment] = 1.0  # the last one is everybody

@@ -53,7 +53,7 @@ class Followed(Filter):
     def keep(self, request: Request, candidates: Candidates) -> Array:
         follows = request.now(FOLLOWS)
         if follows is None:
-            user = int(self.snapshot.users.lookup(np.array([request.user_number]))[0])
+            user = self.snapshot.users.row(request.user_number)
             follows = np.empty(0, np.int64) if user < 0 else self.snapshot.relations[FOLLOWS].of(user)
         made_by = request.index.gather(CREATOR, candidates.rows)
         return np.asarray((candidates.rows >= 0) & (np.isin(made_by, follows) == self.wanted))
@@ -84,7 +84,7 @@ class AsUser(Filter):
         self.why = f"of another {column}"
 
     def keep(self, request: Request, candidates: Candidates) -> Array:
-        user = int(self.snapshot.users.lookup(np.array([request.user_number]))[0])
+        user = self.snapshot.users.row(request.user_number)
         if user < 0 or not is_named(self.column, own := self.snapshot.users[self.column][user]):
             return np.zeros(len(candidates), bool)
         return np.asarray((candidates.rows >= 0) & (request.index.gather(self.column, candidates.rows) == own))

@@ -13,7 +13,10 @@ from karec.types import Array, Candidates, Request
 
 
 class IndexRows(Hydrator):
-    """``rows`` of the item index; −1 for a work whose embedding is missing, which the trace counts as unknown."""
+    """``rows`` of the item index; −1 for a work whose embedding is missing, which the trace counts as unknown.
+
+    Works whose rows recall found in the request's view are not looked up again.
+    """
 
     gives = ("rows",)
 
@@ -21,7 +24,9 @@ class IndexRows(Hydrator):
         self.index = index
 
     def hydrate(self, request: Request, candidates: Candidates) -> Mapping[str, Array]:
-        return {"rows": request.index.lookup(candidates.ids)}
+        index = request.index
+        known = candidates.rows if index.found_here(candidates.rows) else None
+        return {"rows": index.lookup(candidates.ids, known)}
 
 
 class HasEmbedding(Filter):

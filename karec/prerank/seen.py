@@ -24,7 +24,7 @@ class NotSeen(Filter):
         self.snapshot = snapshot
 
     def keep(self, request: Request, candidates: Candidates) -> Array:
-        user = int(self.snapshot.users.lookup(np.array([request.user_number]))[0])
+        user = self.snapshot.users.row(request.user_number)
         seen = [np.empty(0, np.int64)]
         for name in LISTS:
             now = request.now(name)

@@ -18,13 +18,16 @@ from karec.rank.fusion import Fusion
 from karec.stage import Hydrator, Scorer, Selector
 from karec.types import Array, Candidates, Request, Selection
 
+FIRST = "first"
+
 
 class Ranker(Hydrator):
     """``logits (N, T) float32``: one pass over user, item, context and cross features.
 
     Counters, and works that came since the snapshot, are those of the request's moment where it knows them. A work that
-    nobody knows is ranked by its out-of-vocabulary slots. ``model``: another ONNX file of the
-    same encoder, relative to ``config_folder``, in place of the bundle's ranker; None: the bundle's.
+    nobody knows is ranked by its out-of-vocabulary slots. ``model``: "first" for the bundle's first
+    ranker, a cheap part of its ranker, or another ONNX file of the same encoder, relative to ``config_folder``; None:
+    the bundle's ranker.
     """
 
     needs = tuple(f"request.{name}" for name in USER_SIDE)
@@ -37,8 +40,9 @@ class Ranker(Hydrator):
         encoder: Encoder,
         model: str | None = None,
         config_folder: Path | None = None,
+        first_ranker: OnnxModel | None = None,
     ) -> None:
-        self.ranker = ranker if model is None else _other(model, config_folder)
+        self.ranker = ranker if model is None else _other(model, config_folder, first_ranker)
         self.snapshot = snapshot
         self.encoder = encoder
 
@@ -76,8 +80,9 @@ class FusedScore(Scorer):
         kind: str = "sum",
         model: str | None = None,
         config_folder: Path | None = None,
+        first_ranker: OnnxModel | None = None,
     ) -> None:
-        self.tasks = (ranker if model is None else _other(model, config_folder)).tasks
+        self.tasks = (ranker if model is None else _other(model, config_folder, first_ranker)).tasks
         self.fusion = Fusion(weights, kind)  # type: ignore[arg-type]  # Fusion checks the name
         self.fusion(np.zeros((1, len(self.tasks)), np.float32), self.tasks)
 
@@ -117,5 +122,9 @@ def _best(scores: Array, k: int) -> Array:
     return np.asarray(near[np.argsort(falling[near], kind="stable")][:k])
 
 
-def _other(model: str, config_folder: Path | None) -> OnnxModel:
-    return OnnxModel((config_folder or Path()) / model)
+def _other(model: str, config_folder: Path | None, first: OnnxModel | None) -> OnnxModel:
+    if model != FIRST:
+        return OnnxModel((config_folder or Path()) / model)
+    if first is None:
+        raise ValueError("model = 'first', and the bundle has no ranker_first.onnx: train with ranker.first = true")
+    return first

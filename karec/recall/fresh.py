@@ -23,6 +23,7 @@ from karec.platform.rates import PRIOR_SHOWS, mean_rate
 from karec.platform.schema import CREATOR, PUBLISHED
 from karec.platform.snapshot import Snapshot
 from karec.recall.postings import newest
+from karec.recall.standing import Standing
 from karec.stage import Source
 from karec.types import Array, Candidates, Request
 
@@ -55,17 +56,17 @@ class Fresh(Source):
         drawn = self.orders[request.seed % len(self.orders)]
         came = None if request.live is None else request.live.works.came
         if came is None or not len(came.works):
-            return drawn
+            return drawn.seen_by(request)
         new = np.asarray(came.works.ids)[newest(came)[: self.quota]]
         return Candidates.of(np.concatenate([new, drawn.ids])[: self.quota])  # the snapshot has none of them
 
 
-def _orders(snapshot: Snapshot, quota: int, pool: int, draws: int) -> tuple[Candidates, ...]:
+def _orders(snapshot: Snapshot, quota: int, pool: int, draws: int) -> tuple[Standing, ...]:
     works, ids = snapshot.works, np.asarray(snapshot.works.ids)
     latest = newest(snapshot)[:pool]
     counted = [name for label in snapshot.meaning.enjoyed if (name := schema.counter(label)) in works.columns]
     if not draws or not counted or schema.EXPOSED not in works.columns or not len(latest):
-        return (Candidates.of(ids[latest[:quota]]),)
+        return (Standing.of(ids[latest[:quota]]),)
     positives, shows = (np.asarray(works[name], np.float64) for name in (counted[-1], schema.EXPOSED))
     mean = min(max(mean_rate(positives, shows), LEAST_MEAN), 1.0 - LEAST_MEAN)
     maker = np.array(works[CREATOR], np.int64) if CREATOR in works.columns else np.full(len(works), -1)
@@ -79,7 +80,7 @@ def _orders(snapshot: Snapshot, quota: int, pool: int, draws: int) -> tuple[Cand
         rng = np.random.default_rng(seed)
         rate = _beta(rng, p_c[drawn], n_c[drawn], np.full(len(drawn), mean))[of_latest]
         best = np.argsort(-_beta(rng, positives[latest], shows[latest], rate), kind="stable")[:quota]
-        orders.append(Candidates.of(ids[latest[best]]))
+        orders.append(Standing.of(ids[latest[best]]))
     return tuple(orders)
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from karec._toml import nearest
+from karec.index import Rows
 from karec.kernels.merge import merge_channels, sole_counts
 from karec.platform.snapshot import Snapshot
 from karec.recall.postings import related_now
@@ -19,7 +19,7 @@ NOT_OF_ITEMS = ("follows", "friends", "searched")  # relations that hold ids of 
 
 class QuotaMerger(Merger):
     """At most ``quotas[c]`` works that channel c brings first, and ``limit`` in all; the order of the channels is their
-    priority. O(works found).
+    priority. Rows that a channel found in the request's view stay with its works. O(works found).
 
     floors    at least so many works that channel c found are there, as far as it found so many; together at most limit
     consumed  relations of the snapshot, such as history and skipped: works that they list for the user are left out
@@ -64,15 +64,19 @@ class QuotaMerger(Merger):
         self.show_again = show_again
 
     def merge(self, request: Request, parts: Sequence[Candidates]) -> Noted[Candidates]:
-        ids, scores, sources = merge_channels(
+        view = request.view
+        found_here = [part.rows if view is not None and view.found_here(part.rows) else None for part in parts]
+        ids, scores, rows, sources = merge_channels(
             [part.ids for part in parts],
             [part.scores for part in parts],
             self.quotas,
             self.limit,
             self.floors,
             self._consumed_by(request),
+            found_here,
         )
-        merged = replace(Candidates.of(ids, scores), sources=sources)
+        tagged = next((of for of in found_here if isinstance(of, Rows)), None)
+        merged = Candidates(ids, rows if tagged is None else tagged.found_with(rows), scores, sources)
         user = None if request.live is None or self.show_again else request.live.user
         if user is not None and len(user.earlier):
             merged = merged.take(~user.was_shown_earlier(ids))

@@ -64,6 +64,8 @@ class Model(Source):
             one, by_version = queries_of(vectors, view.model_versions)
         found = view.search_all(one, k=self.quota, n_probe=self._n_probe(view), query_by_version=by_version)
         nearest = Candidates.of(found.ids, found.scores)
+        if self.recall_index is None:  # rows of the index that later steps read
+            nearest = nearest.with_rows(found.rows)
         return Noted(nearest, {"without_user_vector": found.unknown}) if found.unknown else nearest
 
     def _n_probe(self, view: IndexView) -> int | None:

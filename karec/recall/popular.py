@@ -10,6 +10,7 @@ from karec.platform.indicators import indicator_weights, indicators
 from karec.platform.snapshot import Snapshot
 from karec.recall.postings import most_popular, popularity, user_row, works_at
 from karec.recall.segments import EVERYBODY, SeenBySegment, seen_by, seen_in_scenes
+from karec.recall.standing import Standing
 from karec.stage import Source
 from karec.types import Array, Candidates, Noted, Request
 
@@ -39,7 +40,7 @@ class Popular(Source):
         self.by_scene = by_scene
         ids = snapshot.works.ids
         self.best = snapshot.built.get(
-            ("most popular", quota), lambda: Candidates.of(ids[most_popular(snapshot)[:quota]])
+            ("most popular", quota), lambda: Standing.of(ids[most_popular(snapshot)[:quota]])
         )
         self.of_segment: Mapping[int, Array] = {}
         self.of_scene: Mapping[str, Mapping[int, Array]] = {}
@@ -64,7 +65,7 @@ class Popular(Source):
         if self.segment is not None and (user := user_row(self.snapshot, request.user_number)) >= 0:
             segment = int(self.snapshot.users[self.segment][user])
         rows = of_segment.get(segment, of_segment.get(EVERYBODY))
-        return self.best if rows is None else works_at(self.snapshot, rows)
+        return self.best.seen_by(request) if rows is None else works_at(self.snapshot, rows)
 
 
 class Indicators(Source):
@@ -87,12 +88,12 @@ class Indicators(Source):
         )
 
     def recall(self, request: Request) -> Candidates:
-        return self.best
+        return self.best.seen_by(request)
 
 
-def _top_works(snapshot: Snapshot, priority: Array, quota: int) -> Candidates:
+def _top_works(snapshot: Snapshot, priority: Array, quota: int) -> Standing:
     """The ``quota`` works of the highest priority, ties by row."""
-    return Candidates.of(np.asarray(snapshot.works.ids)[np.argsort(-priority, kind="stable")[:quota]])
+    return Standing.of(np.asarray(snapshot.works.ids)[np.argsort(-priority, kind="stable")[:quota]])
 
 
 def _top_in_each(snapshot: Snapshot, column: str, quota: int) -> Mapping[int, Array]:

@@ -200,7 +200,7 @@ def _popularity(snapshot: Snapshot) -> Array:
 
 def user_row(snapshot: Snapshot, user: int) -> int:
     """The row of the user, −1 for one that the snapshot does not know."""
-    return int(snapshot.users.lookup(np.array([user]))[0])
+    return snapshot.users.row(user)
 
 
 def related_now(request: Request, snapshot: Snapshot, relation: str) -> Array:

@@ -14,6 +14,7 @@ from karec.bundle import Bundle, publish
 from karec.bundle.bundle import IDS
 from karec.bundle.kinds import KINDS
 from karec.bundle.spaces import PRERANK, RECALL, Space
+from karec.bundle.structure import FIRST_RANKER
 from karec.bundle.vector_statistics import FILE, VectorStatistics
 from karec.errors import BundleError, DataError
 from karec.features.encoder import Encoder
@@ -112,6 +113,8 @@ def publish_library(
     def write(folder: Path) -> None:
         for name in (*MODELS, "encoder.npz"):
             shutil.copyfile(run / name, folder / name)
+        if (run / FIRST_RANKER).exists():
+            shutil.copyfile(run / FIRST_RANKER, folder / FIRST_RANKER)
         library.index.save(folder / PRERANK.index)
         VectorStatistics.of(library.index, folder / PRERANK.index).save(folder / FILE)
         if library.recall is not None:

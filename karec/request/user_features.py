@@ -32,7 +32,7 @@ class UserFeatures(RequestHydrator):
         if request.time_ms is None:
             raise ValueError("a request needs time_ms before its features can be computed")
         scene = self._scenes.get(request.scene, -1)
-        known = self.snapshot.users.lookup(np.array([request.user_number]))[0] >= 0
+        known = self.snapshot.users.row(request.user_number) >= 0
         user, live = request.user_number, request.live
         if live is None or live.user is None:
             features = self.encoder.encode_user(self.snapshot, user, request.time_ms, scene)

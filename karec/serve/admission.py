@@ -1,55 +1,61 @@
 """Who is let in: what would wait too long for a thread is refused at once, before its body is read.
 
-Little's law in small: with U requests running and waiting on T threads, one that comes now waits about
-(U − T + 1)/T · the time that a request took of late. Nothing is remembered but that time: when fewer than T run, the
-next one is let in, whatever happened before. All calls but ``turns`` are made on the event loop's thread.
+``Lane.call``, ``check`` and ``entered`` are for the event loop's thread.
 """
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, TypeVar
 
-from starlette.types import ASGIApp, Receive, Scope, Send
-
+from karec.serve.board import TOO_LONG, TOO_MANY
 from karec.serve.problems import ProblemError
+from karec.serve.turns import Turn, Turns
 
-OF_NEW = 0.1  # the weight of the newest time in the mean
+T = TypeVar("T")
+Called = tuple[Turn, asyncio.Future[Any], Callable[..., Any], tuple[Any, ...]]
 
 
 class Lane:
-    """Requests that share ``threads``. At most ``most`` run and wait, none longer than ``wait_ms`` by estimate.
-    ``refused`` is told why.
+    """Calls that share ``threads``, first come, first served. At most ``most`` run and wait, none longer than
+    ``wait_ms`` by estimate. ``refused`` is told why. ``told``: the row of ``karec.serve.board.LANE`` where it counts.
     """
 
-    def __init__(self, threads: int, wait_ms: float, most: int, refused: Callable[[str], None]) -> None:
-        self.threads, self.wait_ms, self.most, self._refused = threads, wait_ms, most, refused
+    def __init__(
+        self, name: str, threads: int, wait_ms: float, most: int, refused: Callable[[str], None], told: Any
+    ) -> None:
+        self.wait_ms, self.most, self._refused, self._told = wait_ms, most, refused, told
+        self.turns = Turns(threads)
         self.inside = 0
-        self.usual_ms = 0.0
-        self.counts: Counter[str] = Counter()
+        told["threads"] = threads
+        self._calls: SimpleQueue[Called | None] = SimpleQueue()
+        self._threads = [Thread(target=self._run, name=f"{name}-{i}", daemon=True) for i in range(threads)]
+        for thread in self._threads:
+            thread.start()
 
-    def waiting_ms(self) -> float:
-        """How long one that comes now would wait for a thread, by estimate."""
-        return max(self.inside - self.threads + 1, 0) / self.threads * self.usual_ms
-
-    def turns(self) -> float:
-        """How many requests a thread has before it, the one that runs included; any thread may ask."""
-        return max(self.inside / self.threads, 1.0)
+    @property
+    def threads(self) -> int:
+        return self.turns.threads
 
     def check(self, n: int = 1, spare_ms: float = math.inf) -> None:
         """ProblemError 503, with Retry-After, where ``n`` more would be too many or wait too long. ``spare_ms``: what
-        their deadlines leave for it.
+        their deadlines leave for it; inf: they have none.
         """
-        ms, limit = self.waiting_ms(), min(self.wait_ms, max(spare_ms, 0.0))
+        ms = self.turns.waiting_ms(time.perf_counter(), spare_ms < math.inf)
+        limit = min(self.wait_ms, max(spare_ms, 0.0))
         if self.inside and self.inside + n > self.most:
-            why = "too many at once", f"{self.inside} requests run and wait, at most {self.most} do"
+            why = TOO_MANY, f"{self.inside} requests run and wait, at most {self.most} do"
         elif ms > limit:
-            why = "would wait too long", f"it would wait about {ms:.0f} ms for a thread, at most {limit:.0f} ms are"
+            why = TOO_LONG, f"it would wait about {ms:.0f} ms for a thread, at most {limit:.0f} ms are"
         else:
             return
-        self.counts[why[0]] += 1
+        self._told[why[0]] += 1
         self._refused(why[0])
         raise ProblemError(503, why[1], retry_after=max(math.ceil(ms / 1e3), 1))
 
@@ -57,38 +63,50 @@ class Lane:
     def entered(self, n: int = 1) -> Iterator[None]:
         """``n`` requests are inside while the block runs."""
         self.inside += n
+        self._told["inside"] = self.inside
         try:
             yield
         finally:
             self.inside -= n
+            self._told["inside"] = self.inside
 
-    def took(self, ms: float) -> None:
-        """A request ran for ``ms``."""
-        self.counts["answered"] += 1
-        self.usual_ms = ms if not self.usual_ms else self.usual_ms + OF_NEW * (ms - self.usual_ms)
+    def call(self, work: Callable[..., T], *arguments: Any, turn: Turn | None = None) -> asyncio.Future[T]:
+        """What ``work(*arguments)`` gives, or raises, on one of the threads."""
+        turn = Turn() if turn is None else turn
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self.turns.comes(turn)
+        self._calls.put((turn, answer, work, arguments))
+        return answer
 
-    def status(self) -> dict[str, float | dict[str, int]]:
-        return {
-            "inside": self.inside,
-            "threads": self.threads,
-            "usual_ms": round(self.usual_ms, 3),
-            "counts": dict(self.counts),
-        }
+    def close(self) -> None:
+        """Waits until all that was handed over is done. Again it does nothing. Not on the event loop's thread."""
+        for _ in self._threads:
+            self._calls.put(None)
+        for thread in self._threads:
+            thread.join()
+        self._threads = []
 
+    def _run(self) -> None:
+        while (item := self._calls.get()) is not None:
+            turn, answer, work, arguments = item
+            value = error = None
+            begun = time.perf_counter()
+            self.turns.begins(turn, begun)
+            try:
+                value = work(*arguments)
+            except BaseException as raised:  # it is the caller's
+                error = raised
+            self.turns.is_over(turn, (time.perf_counter() - begun) * 1e3)
+            # one wake-up of the loop: ``run_in_executor`` has two kinds of futures, and costs three times as much
+            answer.get_loop().call_soon_threadsafe(self._settle, answer, value, error)
+            del item, turn, answer, work, arguments, value, error  # a thread that waits keeps nothing
 
-class Admission:
-    """ASGI: a POST to a path of ``lanes`` is checked before anything of its body is read."""
-
-    def __init__(self, app: ASGIApp, lanes: Callable[[], Mapping[str, Lane]]) -> None:
-        self._app, self._lanes = app, lanes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "POST":
-            lane = self._lanes().get(scope["path"])
-            if lane is not None:
-                try:
-                    lane.check()
-                except ProblemError as problem:
-                    await problem(scope, receive, send)
-                    return
-        await self._app(scope, receive, send)
+    def _settle(self, answer: asyncio.Future[Any], value: Any, error: BaseException | None) -> None:
+        self._told["answered"] += 1
+        self._told["usual_ms"] = self.turns.usual_ms
+        if answer.done():  # nobody waits any more
+            return
+        if error is None:
+            answer.set_result(value)
+        else:
+            answer.set_exception(error)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from karec.serve import happenings, known, page_files, problems, recommend, status, try_calls, wire
-from karec.serve.admission import Admission
-from karec.serve.auth import Auth
+from karec.serve import happenings, known, page_files, problems, status, try_calls, wire
 from karec.serve.docs_page import docs_page
+from karec.serve.gate import Gate
 from karec.serve.openapi import openapi
-from karec.serve.replies import Replies
+from karec.serve.recommend import Recommend
 from karec.serve.service import Service
 
 SAFE = {
@@ -24,7 +22,7 @@ SAFE = {
 }
 
 
-def build(service: Service) -> Starlette:
+def build(service: Service) -> Gate:
     """Endpoints read ``app.state.service``: its ``served`` is one object from a request's first line to its last."""
     told = openapi()
     spec, page = wire.encoded(told), docs_page(told)
@@ -35,11 +33,12 @@ def build(service: Service) -> Starlette:
     async def docs(_: Request) -> Response:
         return HTMLResponse(page, headers=SAFE)
 
+    recommend = Recommend(service)
     lanes = {"/v1/recommend": service.feeds}
     lanes |= dict.fromkeys(("/v1/events", "/v1/works", "/v1/try"), service.aside)
     app = Starlette(
         routes=[
-            Route("/v1/recommend", recommend.recommend, methods=["POST"]),
+            Route("/v1/recommend", recommend, methods=["POST"]),
             Route("/v1/events", happenings.events, methods=["POST"]),
             Route("/v1/works", happenings.works, methods=["POST"]),
             Route("/v1/try", try_calls.called, methods=["GET", "POST"]),
@@ -55,11 +54,6 @@ def build(service: Service) -> Starlette:
             Route("/", page_files.first(docs)),
             Route("/page/{name}", page_files.file),
         ],
-        middleware=[
-            Middleware(Replies, service.metrics.replied),
-            Middleware(Auth, lambda: service.tokens),
-            Middleware(Admission, lambda: lanes),
-        ],
         exception_handlers={
             problems.ProblemError: problems.of_problem,
             HTTPException: problems.of_route,
@@ -67,4 +61,4 @@ def build(service: Service) -> Starlette:
         },
     )
     app.state.service = service
-    return app
+    return Gate(app, recommend, lambda: service.tokens, lanes, service.metrics.replied)

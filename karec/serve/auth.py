@@ -15,11 +15,10 @@ import hashlib
 import hmac
 import os
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Scope
 
 from karec.config.serve_settings import TOKENS, ServeSettings
 from karec.errors import ConfigError
@@ -90,18 +89,3 @@ def _read(name: str, source: str | None, folder: Path) -> tuple[bytes, ...]:
     if not tokens or any(len(token) < LEAST or not token.isascii() for token in tokens):
         raise ConfigError(f"serve: {name}: {source} needs a token a line, each of {LEAST} ASCII letters or more")
     return tuple(hashlib.sha256(token.encode()).digest() for token in tokens)
-
-
-class Auth:
-    """ASGI: what may not be called is answered here."""
-
-    def __init__(self, app: ASGIApp, tokens: Callable[[], Tokens]) -> None:
-        self._app, self._tokens = app, tokens
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            problem = self._tokens().refusal(scope)
-            if problem is not None:
-                await problem(scope, receive, send)
-                return
-        await self._app(scope, receive, send)

@@ -8,7 +8,7 @@ import re
 from typing import Any, TypeVar
 
 import msgspec
-from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive, Scope
 
 from karec.serve.problems import ProblemError
 
@@ -21,23 +21,28 @@ WHOLE = "body"
 SMALL = 1 << 16  # bytes that are parsed a second time to name a field
 
 
-async def read(request: Request, most: int) -> bytes:
+async def read(scope: Scope, receive: Receive, most: int) -> bytes:
     """The whole body. ProblemError: longer than ``most`` bytes, or no JSON by its header."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind, length = "", "0"
+    for name, value in scope["headers"]:  # of one that stands twice the first counts
+        if name == b"content-type":
+            kind = kind or value.decode("latin-1").partition(";")[0].strip().lower()
+        elif name == b"content-length":
+            length = value.decode("latin-1")
     if kind != "application/json":  # a page of another site cannot send it without asking first
         raise ProblemError(415, f"the body must be application/json, content-type is {kind or 'missing'}", close=True)
-    length = request.headers.get("content-length", "0")
     if not length.isdecimal() or int(length) > most:
         raise ProblemError(413, f"the body has {length} bytes, at most {most} are taken", close=True)
     found = bytearray()
-    try:
-        async for chunk in request.stream():
-            found += chunk
-            if len(found) > most:
-                raise ProblemError(413, f"the body is longer than {most} bytes", close=True)
-    except ClientDisconnect:  # or it did not come in time: karec.serve.connections
-        raise ProblemError(400, "the connection ended within the body", close=True) from None
-    return bytes(found)
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":  # or it did not come in time: karec.serve.connections
+            raise ProblemError(400, "the connection ended within the body", close=True)
+        found += message["body"]
+        if len(found) > most:
+            raise ProblemError(413, f"the body is longer than {most} bytes", close=True)
+        if not message["more_body"]:
+            return bytes(found)
 
 
 def decoded(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:

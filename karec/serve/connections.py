@@ -9,6 +9,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from karec.serve import wire
+from karec.serve.dealing import Dealer
 
 HEAD_SECONDS = 10.0  # from the connection, or the first byte of a request, to the end of its head
 BODY_SECONDS = 5.0  # from there to the end of its body, and from its answer, where the answer is first
@@ -16,24 +17,38 @@ MOST_HEAD = 1 << 16  # bytes
 
 
 class Connection(HttpToolsProtocol):
-    """One client's connection. A head that is late ends it; a body that is late is answered with 408."""
+    """One client's connection. A head that is late ends it; a body that is late is answered with 408. ``given``:
+    another worker has accepted it.
+    """
 
     _late: asyncio.TimerHandle | None = None
     _heading = _in_body = False
     _head_bytes = 0
 
-    def __init__(self, *arguments: Any, **settings: Any) -> None:
+    def __init__(self, *arguments: Any, given: bool = False, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         self._unanswered: list[RequestResponseCycle] = []  # one that runs, and those behind it
+        self._dealer: Dealer | None = getattr(self.server_state, "dealer", None)
+        self._given, self._elsewhere = given, False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        if self._dealer is not None and not self._given and self._dealer.gives(transport):
+            self._elsewhere = True
+            transport.abort()  # this process's file of it; the other's stays open
+            return
         super().connection_made(transport)
+        if self._dealer is not None:
+            self._dealer.has(len(self.connections))
         self._end_in(HEAD_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._elsewhere:
+            return
         self._in_time()
         self._nobody_reads()
         super().connection_lost(exc)
+        if self._dealer is not None:
+            self._dealer.has(len(self.connections))
 
     def data_received(self, data: bytes) -> None:
         if self._heading:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from typing import Any
 
@@ -36,17 +35,17 @@ async def _recorded(
         raise ProblemError(
             409, 'the service keeps no events: add [live] state = "state", events = "events" to its karec.toml'
         )
-    rows: list[Any] = getattr(bodies.decoded(await bodies.read(call, served.settings.body_kb << 10), decoder), name)
+    body = await bodies.read(call.scope, call.receive, served.settings.body_kb << 10)
+    rows: list[Any] = getattr(bodies.decoded(body, decoder), name)
     if len(rows) > served.settings.events:
         raise ProblemError(422, f"{len(rows)} rows, at most {served.settings.events} are taken in one call", name)
     service.aside.check()
     with service.aside.entered():
-        found = await service.aside_threads.call(_record, service, served, rows, kinds, other)
+        found = await service.aside.call(_record, service, served, rows, kinds, other)
     return Response(wire.encoded(found), media_type="application/json")
 
 
 def _record(service: Service, served: Served, rows: list[Any], kinds: tuple[str, ...], other: str) -> wire.Recorded:
-    start = time.perf_counter()
     elsewhere, taken = Counter[str](), []
     for row in rows:
         kind = row.get("kind") if isinstance(row, dict) else None
@@ -57,6 +56,5 @@ def _record(service: Service, served: Served, rows: list[Any], kinds: tuple[str,
     told = served.live.record(taken)
     if UNWRITTEN in told.refused:  # none is in the log, and whoever sends them again may find it mended
         raise ProblemError(503, f"{UNWRITTEN}; the service's own log says why", retry_after=1)
-    service.metrics.recorded(told.events, told.refused)
-    service.aside.took((time.perf_counter() - start) * 1e3)
+    service.metrics.recorded(told.events, told.refused, told.exposed)
     return wire.Recorded(told.events, {**told.refused, **elsewhere}, told.waiting)

@@ -35,7 +35,7 @@ async def _told(call: Request, tell: Callable[[Served, str, str | None], dict[st
     service.aside.check()
     with service.aside.entered():
         asked = call.path_params["id"], call.query_params.get("scene")
-        found = await service.aside_threads.call(tell, served, *asked)
+        found = await service.aside.call(tell, served, *asked)
     return Response(wire.encoded(found), media_type="application/json")
 
 

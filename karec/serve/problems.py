@@ -56,6 +56,10 @@ def of_route(request: Request, error: Exception) -> Response:
 
 
 def of_fault(_: Request, error: Exception) -> Response:
+    return fault(error).response()
+
+
+def fault(error: Exception) -> ProblemError:
     """A fault of the service, which the log tells and the answer does not."""
     _log.error("a request failed", exc_info=error)
-    return ProblemError(500, "a fault of the service; its log says more").response()
+    return ProblemError(500, "a fault of the service; its log says more")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
+
+from starlette.types import Scope
 
 from karec.config import LiveCascade
 from karec.config.scenes import Config
@@ -17,15 +19,15 @@ from karec.config.watching import Watcher
 from karec.errors import ConfigError, one_line
 from karec.serve.admission import Lane
 from karec.serve.auth import Tokens
-from karec.serve.board import READY, Board
+from karec.serve.board import LANES, READY, Board
 from karec.serve.first_requests import first_requests
 from karec.serve.metrics import Metrics
 from karec.serve.problems import ProblemError
 from karec.serve.spans import Spans
-from karec.serve.threads import Threads
 from karec.types import Recommendation
 
 HOME = "home"
+TRACE = b"traceparent"
 ASIDE = 2  # threads for events, works and what is known of one user or work
 ASIDE_WAIT_MS, ASIDE_MOST = 2_000.0, 256
 
@@ -91,12 +93,13 @@ class Service:
         self.settings = start.settings(config)
         self.tokens = Tokens.read(self.settings, path.parent, start.insecure)
         threads = config.threads or threads_of(self.settings.workers)
-        self.metrics = Metrics(folder, worker)
+        self.metrics = Metrics(folder, worker, self.settings.exposure)
         self.spans = None if self.settings.spans is None else Spans(self.settings)
-        self.feeds = Lane(threads, self.settings.wait_ms, self.settings.requests_at_once, self.metrics.refused)
-        self.aside = Lane(ASIDE, ASIDE_WAIT_MS, ASIDE_MOST, self.metrics.refused)
-        self.feed_threads = Threads(threads, "karec-feed")
-        self.aside_threads = Threads(ASIDE, "karec-aside")
+        refused, told = self.metrics.refused, [board.lane(worker, name) for name in LANES]
+        self.feeds = Lane(
+            "karec-feed", threads, self.settings.wait_ms, self.settings.requests_at_once, refused, told[0]
+        )
+        self.aside = Lane("karec-aside", ASIDE, ASIDE_WAIT_MS, ASIDE_MOST, refused, told[1])
         self.served: Served | None = None
         self.draining = False
         self._reloading = Lock()
@@ -113,11 +116,17 @@ class Service:
         self._watcher = Watcher(self, self.path, self.settings.watch_seconds)
         self.board.enter(self.worker, READY, os.getpid())
 
-    def answered(self, feed: Recommendation, ms: float, traceparent: str | None) -> None:
-        """After the answer: it is counted, and its spans are told where it is one of those. On the event loop."""
-        self.metrics.answered(feed, ms)
+    def answered(self, answers: Sequence[tuple[Recommendation, float]], scope: Scope) -> None:
+        """After the answer to ``scope`` is written: each feed, which took so many ms, is counted, and its spans are
+        told where it is one of those. On the event loop.
+        """
+        traceparent = None
         if self.spans is not None:
-            self.spans.answered(feed, ms, traceparent)
+            traceparent = next((value.decode("latin-1") for name, value in scope["headers"] if name == TRACE), None)
+        for feed, ms in answers:
+            self.metrics.answered(feed, ms)
+            if self.spans is not None:
+                self.spans.answered(feed, ms, traceparent)
 
     def ready(self) -> Served:
         """ProblemError 503 while this worker starts. One that ends answers what still comes."""
@@ -156,8 +165,8 @@ class Service:
         """Waits for what runs, and writes what observers and logs hold back."""
         if self._watcher is not None:
             self._watcher.stop()
-        self.feed_threads.close()
-        self.aside_threads.close()
+        self.feeds.close()
+        self.aside.close()
         self.metrics.close()
         if self.spans is not None:
             self.spans.close()

@@ -39,14 +39,14 @@ async def version(call: Request) -> Response:
 
 async def metrics(call: Request) -> Response:
     service: Service = call.app.state.service
-    text = await service.aside_threads.call(service.ready().metrics.text)
+    text = await service.aside.call(service.ready().metrics.text)
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 async def status(call: Request) -> Response:
     service: Service = call.app.state.service
     served = service.ready()
-    found = await service.aside_threads.call(_status, service, served)
+    found = await service.aside.call(_status, service, served)
     return _json(found)
 
 
@@ -61,7 +61,7 @@ def _status(service: Service, served: Served) -> dict[str, Any]:
         "workers": service.board.told(),
         "versions": _versions(served),
         "scenes": {name: _scene(cascade) for name, cascade in served.live.cascades.items()},
-        "admission": {"recommend": service.feeds.status(), "aside": service.aside.status()},
+        "admission": service.board.admission(),
         "events": {"kept": served.records, "counts": dict(served.live.counts)},
         "page": served.settings.shows_page,
         **served.metrics.status(),

@@ -17,9 +17,9 @@ from karec.errors import ContractError, Unavailable
 from karec.platform.schema import CREATOR, PUBLISHED, SONG, TAG, TYPE
 from karec.platform.table import Table
 from karec.serve import bodies, tries, wire
+from karec.serve.answers import answer_of, request_of
 from karec.serve.ids import check_ids, names_of, naming_of
 from karec.serve.problems import ProblemError
-from karec.serve.recommend import answer_of, request_of
 from karec.serve.service import Served, Service
 from karec.types import Recommendation, Request
 
@@ -35,18 +35,19 @@ async def called(call: Call) -> Response:
 
 async def choices(call: Call) -> Response:
     service, served = _on(call)
-    found = await service.aside_threads.call(_choices, served)
+    found = await service.aside.call(_choices, served)
     return Response(wire.encoded(found), media_type="application/json", headers={"cache-control": "no-store"})
 
 
 async def tried(call: Call) -> Response:
     service, served = _on(call)
-    trial = bodies.decoded(await bodies.read(call, served.settings.body_kb << 10), _TRIAL)
+    body = await bodies.read(call.scope, call.receive, served.settings.body_kb << 10)
+    trial = bodies.decoded(body, _TRIAL)
     asked = wire.Asked(trial.user, trial.scene, trial.k, time_ms=trial.time_ms, explain=True)
     request = request_of(served, asked, "")
     service.aside.check()
     with service.aside.entered():  # so that no feed is refused for a try
-        found = await service.aside_threads.call(_tried, served, request, asked, trial)
+        found = await service.aside.call(_tried, served, request, asked, trial)
     return Response(wire.encoded(found), media_type="application/json", headers={"cache-control": "no-store"})
 
 

@@ -16,20 +16,32 @@ import uvicorn
 
 from karec.errors import one_line
 from karec.serve.app import build
-from karec.serve.board import DRAINING, READY, STARTING, Board
+from karec.serve.board import DRAINING, READY, STARTING
 from karec.serve.connections import Connection
+from karec.serve.dealing import Dealer, Dealing
 from karec.serve.service import Service, Start
 
 NOT_LOADED = 2  # exit status
 SWITCH_S = 0.0005  # how long a thread of Python keeps the others waiting: refusals are written between two steps
 LAST_S = 0.2  # after the last accept, requests that are on their way are answered
 KEEP_ALIVE_S = 75
-LOOK_S = 0.02  # while it starts: whether others are ready
 
 _log = logging.getLogger("karec.serve")
 
 
 class _Server(uvicorn.Server):
+    """``take``: from then on other workers give it connections."""
+
+    def __init__(self, config: uvicorn.Config, dealer: Dealer) -> None:
+        super().__init__(config)
+        self._dealer = self.server_state.dealer = dealer  # type: ignore[attr-defined]
+
+    def take(self) -> None:
+        def given() -> Connection:
+            return Connection(config=self.config, server_state=self.server_state, app_state={}, given=True)
+
+        self._dealer.take(given)
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield  # the worker has its own
@@ -39,6 +51,7 @@ class _Server(uvicorn.Server):
             server.close()
         self.server_state.ending = True  # type: ignore[attr-defined]
         await asyncio.sleep(LAST_S)
+        self._dealer.stop()
         await super().shutdown(sockets)
 
 
@@ -46,7 +59,7 @@ def run(
     sock: socket.socket,
     path: Path,
     start: Start,
-    board: Board,
+    dealing: Dealing,
     worker: int,
     parent: int,
     folder: Path,
@@ -54,12 +67,13 @@ def run(
     """Serves until SIGTERM, or until the pipe ``parent`` ends; the exit status. SIGHUP reloads. ``folder``: where all
     workers' metrics are.
     """
+    board = dealing.board
     board.enter(worker, STARTING, os.getpid())
     sys.setswitchinterval(SWITCH_S)
     service = Service(path, start, board, worker, folder)
     try:
         with asyncio.Runner(loop_factory=_loop) as runner:
-            return runner.run(_serve(service, sock, parent))
+            return runner.run(_serve(service, sock, parent, Dealer(dealing, worker)))
     finally:
         service.close()
 
@@ -70,7 +84,7 @@ def _loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
-async def _serve(service: Service, sock: socket.socket, parent: int) -> int:
+async def _serve(service: Service, sock: socket.socket, parent: int, dealer: Dealer) -> int:
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # broken requests are the clients' affair
     config = uvicorn.Config(
         build(service),
@@ -85,7 +99,7 @@ async def _serve(service: Service, sock: socket.socket, parent: int) -> int:
         timeout_graceful_shutdown=max(int(service.settings.drain_seconds), 1),
     )
     loop = asyncio.get_running_loop()
-    server = _Server(config)
+    server = _Server(config, dealer)
 
     def end() -> None:
         service.draining = server.should_exit = True
@@ -98,16 +112,9 @@ async def _serve(service: Service, sock: socket.socket, parent: int) -> int:
     loop.add_signal_handler(signal.SIGHUP, lambda: loop.run_in_executor(None, _reload, service))
     loop.add_reader(parent, end)  # it never writes: its end is the parent's
     loading = loop.run_in_executor(None, service.load)
-    if not service.board.any_in(READY):  # else others answer meanwhile
+    serving = None
+    if not service.board.any_in(READY):  # else others answer meanwhile; once they do, they are given who comes
         serving = asyncio.create_task(server.serve([sock.dup()]))
-        while not loading.done() and not service.board.any_in(READY):
-            await asyncio.wait([loading, serving], timeout=LOOK_S)
-        if not loading.done():  # others are quicker: what is asked goes to them
-            server.should_exit = True
-            await serving
-            server = _Server(config)
-    else:
-        serving = None
     try:
         await loading
     except Exception as error:  # a step of the host's own may raise anything
@@ -116,7 +123,8 @@ async def _serve(service: Service, sock: socket.socket, parent: int) -> int:
         if serving is not None:
             await serving
         return NOT_LOADED
-    if not service.draining and (serving is None or serving.done()):
+    server.take()
+    if not service.draining and serving is None:
         serving = asyncio.create_task(server.serve([sock.dup()]))
     if serving is not None:
         await serving

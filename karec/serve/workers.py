@@ -33,6 +33,7 @@ from karec.errors import ConfigError, KarecError
 from karec.serve import worker
 from karec.serve.auth import Tokens
 from karec.serve.board import ABSENT, READY, Board
+from karec.serve.dealing import Dealing
 from karec.serve.metrics.folder import metrics_folder
 from karec.serve.preloading import preloaded
 from karec.serve.service import Start, settings_of
@@ -66,6 +67,7 @@ class Workers:
         self._socket = _bound(self.settings)
         self._bundle: Bundle | None = preloaded(config)
         self._board = Board(self.settings.workers)
+        self._dealing = Dealing(self._board)
         self._named = named_by(path)
         self._places = [Place() for _ in range(self.settings.workers)]
         self._ever_ready = False
@@ -122,7 +124,7 @@ class Workers:
             for number in (signal.SIGINT, signal.SIGHUP):  # it reads what is new; its loop listens soon
                 signal.signal(number, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-            call = self._path, self._start, self._board, at, self._alive, folder
+            call = self._path, self._start, self._dealing, at, self._alive, folder
             status = worker.run(self._socket, *call)
         except (KarecError, ValueError, OSError) as error:
             _log.error("worker %d cannot serve: %s", os.getpid(), error)

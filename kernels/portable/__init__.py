@@ -11,6 +11,7 @@ from karec.kernels.portable.ecosystem import freshness, quota, standardise, tone
 from karec.kernels.portable.explicit import dpp_select_columns, dpp_select_kernel, dpp_select_similarity
 from karec.kernels.portable.index import IndexView, ItemIndex
 from karec.kernels.portable.marginal import mmr_select, ssd_select
+from karec.kernels.portable.numbers import counter_numbers, log1p, log_hours, scaled
 from karec.kernels.portable.scatter import scatter
 from karec.kernels.portable.string_ids import StringIds
 from karec.kernels.portable.vector_map import VectorMap
@@ -21,6 +22,7 @@ __all__ = [
     "StringIds",
     "VectorMap",
     "arrange",
+    "counter_numbers",
     "dpp_alpha",
     "dpp_select",
     "dpp_select_batch",
@@ -29,8 +31,11 @@ __all__ = [
     "dpp_select_similarity",
     "freshness",
     "isa",
+    "log1p",
+    "log_hours",
     "mmr_select",
     "quota",
+    "scaled",
     "scatter",
     "ssd_select",
     "standardise",

@@ -117,9 +117,16 @@ class IndexReads:
         columns = {name: read_only(column) for name, column in g.columns.items()}
         return g.number, read_only(g.ids), columns, None if present is None else read_only(present)
 
-    def lookup(self, ids: ArrayLike) -> tuple[Int32, int]:
-        g = self._generation()
-        return Candidates(int64_input(ids, "ids", ("N",))).rows_in(g), g.number
+    def lookup(self, ids: ArrayLike, known: ArrayLike | None = None) -> tuple[Int32, int]:
+        g, keys = self._generation(), int64_input(ids, "ids", ("N",))
+        if known is None:
+            return Candidates(keys).rows_in(g), g.number
+        rows = np.array(known, np.int32)
+        if rows.shape != keys.shape:
+            raise ValueError(f"known has shape {rows.shape}, expected {keys.shape} as ids has")
+        others = rows < 0
+        rows[others] = Candidates(keys[others]).rows_in(g)
+        return rows, g.number
 
     def search(
         self, query: Queries, ids: ArrayLike | None, rows: ArrayLike | None, k: int

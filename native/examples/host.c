@@ -1,6 +1,8 @@
-/* A C host: recommends works like one that somebody liked, from a bundle that `karec demo` wrote.
+/* A C host: recommends works to a user by raw ids, from a bundle that `karec demo` wrote.
  *
- *   host_c BUNDLES SETTINGS LIKED_ID CANDIDATE_ID…
+ *   host_c BUNDLES SETTINGS ONNXRUNTIME USER_ID CANDIDATE_ID…
+ *
+ * ONNXRUNTIME: site-packages/onnxruntime/capi/libonnxruntime.so.1.x of Python's wheel, for example.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,31 +16,24 @@ static int fail(void) {
 }
 
 int main(int argc, char** argv) {
-    if (argc < 5) return fprintf(stderr, "usage: host_c BUNDLES SETTINGS LIKED_ID CANDIDATE_ID...\n"), 2;
+    if (argc < 6) return fprintf(stderr, "usage: host_c BUNDLES SETTINGS ONNXRUNTIME USER_ID CANDIDATE_ID...\n"), 2;
+    karec_preranker_options options = KAREC_PRERANKER_OPTIONS_INIT;
+    options.onnxruntime = argv[3];
     karec_preranker* ranker = NULL;
-    karec_index* index = NULL;
-    if (karec_preranker_open(argv[1], argv[2], NULL, &ranker) != KAREC_OK) return fail();
-    if (karec_preranker_index(ranker, &index) != KAREC_OK) return fail();
+    if (karec_preranker_open(argv[1], argv[2], &options, &ranker) != KAREC_OK) return fail();
 
-    karec_index_info info = KAREC_INDEX_INFO_INIT;
-    if (karec_index_describe(index, &info) != KAREC_OK) return fail();
-    const int64_t liked = atoll(argv[3]);
-    int32_t liked_row = -1;
-    float* user = calloc(info.dim, sizeof *user);
-    if (karec_index_lookup(index, &liked, 1, &liked_row) != KAREC_OK) return fail();
-    if (karec_index_gather(index, &liked_row, 1, user, info.dim, 0) != KAREC_OK) return fail();
+    /* His lists and counters are the snapshot's. A host that knows what he did since sets user.history and so on. */
+    karec_user user = KAREC_USER_INIT;
+    user.user_id = atoll(argv[4]);
 
-    const size_t n = (size_t)argc - 4;
+    const size_t n = (size_t)argc - 5;
     int64_t* candidates = calloc(n, sizeof *candidates);
-    for (size_t i = 0; i < n; ++i) candidates[i] = atoll(argv[4 + i]);
+    for (size_t i = 0; i < n; ++i) candidates[i] = atoll(argv[5 + i]);
     karec_prerank_request request = KAREC_PRERANK_REQUEST_INIT;
     request.candidates = candidates;
     request.n_candidates = n;
-    request.user_vector = user;
-    request.dim = info.dim;
+    request.user = &user;
     request.time_ms = (int64_t)time(NULL) * 1000;
-    request.shown = &liked;
-    request.n_shown = 1;
     size_t most = 0;
     if (karec_preranker_most(ranker, &request, &most) != KAREC_OK) return fail();
     karec_preranked out = KAREC_PRERANKED_INIT;
@@ -56,8 +51,6 @@ int main(int argc, char** argv) {
     free(out.ids);
     free(out.rows);
     free(candidates);
-    free(user);
-    karec_index_close(index);
     karec_preranker_close(ranker);
     return 0;
 }

@@ -1,11 +1,12 @@
-// A C++ host: recommends from a bundle that `karec demo` wrote, to somebody who liked some works.
+// A C++ host: recommends works to a user by raw ids, from a bundle that `karec demo` wrote.
 //
-//   host BUNDLES SETTINGS LIKED_ID…            the user's vector is the mean of the works' vectors
-//   host BUNDLES SETTINGS --tower LIBRARY      … or the tower's, for a user whom nobody knows yet
+//   host BUNDLES SETTINGS ONNXRUNTIME USER_ID [HISTORY_ID…]
+//
+// ONNXRUNTIME: site-packages/onnxruntime/capi/libonnxruntime.so.1.x of Python's wheel, for example. HISTORY_ID…: works
+// that the user enjoyed, oldest first; without any, those that the bundle's snapshot knows.
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
-#include <string>
 #include <vector>
 
 #include "karec/prerank.hpp"
@@ -20,12 +21,14 @@ int fail(const karec::Status& status) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    if (argc < 4) return std::fprintf(stderr, "usage: host BUNDLES SETTINGS (LIKED_ID… | --tower LIBRARY)\n"), 2;
-    const bool by_tower = std::string(argv[3]) == "--tower" && argc > 4;
+    if (argc < 5) {
+        std::fprintf(stderr, "usage: host BUNDLES SETTINGS ONNXRUNTIME USER_ID [HISTORY_ID…]\n");
+        return 2;
+    }
     const auto settings = karec::PrerankSettings::read(argv[2]);
     if (!settings.ok()) return fail(settings.status());
     karec::PreRankerOptions options;
-    if (by_tower) options.onnxruntime = argv[4];
+    options.onnxruntime = argv[3];
     const auto ranker = karec::PreRanker::open(argv[1], settings.value(), options);
     if (!ranker.ok()) return fail(ranker.status());
 
@@ -37,32 +40,13 @@ int main(int argc, char** argv) {
     request.candidates = table.value()->ids;
     request.time_ms = static_cast<std::int64_t>(std::time(nullptr)) * 1000;
 
-    std::vector<std::int64_t> liked;
-    std::vector<float> user;
-    std::vector<karec::Tensor> inputs;
-    std::vector<std::vector<std::int64_t>> shapes;
-    const std::vector<double> zeros(1 << 16);  // 0 is the code of what is unknown, and the mean of every number
-    if (by_tower) {
-        const auto tower = ranker->user_tower();
-        for (const auto& input : tower->inputs()) shapes.push_back(input.shape);
-        for (std::size_t i = 0; i < shapes.size(); ++i) {
-            shapes[i][0] = 1;
-            inputs.push_back({tower->inputs()[i].name, tower->inputs()[i].dtype, shapes[i], zeros.data()});
-        }
-    } else {
-        for (int i = 3; i < argc; ++i) liked.push_back(std::strtoll(argv[i], nullptr, 10));
-        std::vector<std::int32_t> rows(liked.size());
-        std::vector<float> vectors(liked.size() * index.dim());
-        if (auto status = index.lookup(liked, rows); !status.ok()) return fail(status);
-        if (auto status = index.gather(rows, vectors); !status.ok()) return fail(status);
-        user.resize(index.dim());
-        for (std::size_t i = 0; i < vectors.size(); ++i) {
-            user[i % user.size()] += vectors[i] / static_cast<float>(liked.size());
-        }
-    }
-    request.user_vector = user;
-    request.user_inputs = inputs;
-    request.shown = liked;
+    std::vector<std::int64_t> history;
+    for (int i = 5; i < argc; ++i) history.push_back(std::strtoll(argv[i], nullptr, 10));
+    karec::UserState user;
+    user.user_id = std::strtoll(argv[4], nullptr, 10);
+    if (!history.empty()) user.history = history;
+    request.user = &user;
+    request.shown = history;
 
     std::vector<float> scores(ranker->most(request));
     std::vector<std::int64_t> ids(scores.size());

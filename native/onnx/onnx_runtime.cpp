@@ -3,29 +3,40 @@
 #include <dlfcn.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <string_view>
 #include <system_error>
 
 namespace karec {
 namespace {
 
-constexpr int kOldest = 18;  // what Python's karec asks for, too
+void silent(void*, int, const char*, const char*, const char*, const char*) {}
 
-// The minor version of "1.x.y". Asked for an API newer than its own, ONNX Runtime prints to stderr.
-int version_of(const OrtApiBase& base) {
-    const std::string text = base.GetVersionString();  // "1.21.0"
-    const std::size_t dot = text.find('.');
-    int minor = kOldest;
-    if (text.starts_with("1.")) std::from_chars(text.data() + dot + 1, text.data() + text.size(), minor);
-    return minor;
+// Asked for an interface newer than its own, ONNX Runtime prints to stderr: its version is read first. Whether "1.x.y"
+// has kVersion; any later major version must say so itself, by its table.
+bool is_older(const std::string& version) noexcept {
+    int minor = 0;
+    if (!version.starts_with("1.")) return false;
+    std::from_chars(version.data() + 2, version.data() + version.size(), minor);
+    return minor < static_cast<int>(onnx::kVersion);
 }
 
-void silent(void*, OrtLoggingLevel, const char*, const char*, const char*, const char*) {}
+// Whether a status that is made by the table comes back from it as it was: else the table is not the one that
+// onnx_api.hpp describes.
+bool answers(const onnx::Api& api) {
+    const char* const said = "karec asks";
+    onnx::Status* status = api.call<onnx::CreateStatus>(onnx::kFailed, said);
+    if (status == nullptr) return false;
+    const char* const heard = api.call<onnx::GetErrorMessage>(status);
+    const bool same =
+        api.call<onnx::GetErrorCode>(status) == onnx::kFailed && heard != nullptr && std::string_view(heard) == said;
+    api.call<onnx::ReleaseStatus>(status);
+    return same;
+}
 
 Result<const OnnxRuntime*> load(const std::string& library) {
     // dlopen() gives no errno: look first. A name without a slash is searched for in its own folders.
@@ -39,21 +50,23 @@ Result<const OnnxRuntime*> load(const std::string& library) {
         const char* why = ::dlerror();  // NOLINT(concurrency-mt-unsafe): it is of this thread
         return Status{Code::io_error, "cannot open ONNX Runtime: " + std::string(why == nullptr ? library : why)};
     }
-    using GetBase = const OrtApiBase* (*)();
+    using GetBase = const onnx::Base* (*)();
     const auto get_base = reinterpret_cast<GetBase>(::dlsym(handle, "OrtGetApiBase"));
     if (get_base == nullptr) return Status::bad_format(library + " is not ONNX Runtime: it has no OrtGetApiBase");
-    const OrtApiBase* base = get_base();
-    if (base == nullptr) return Status::bad_format(library + " is not ONNX Runtime: its OrtGetApiBase() gives NULL");
-    const int version = std::min(version_of(*base), ORT_API_VERSION);
-    const OrtApi* api = version < kOldest ? nullptr : base->GetApi(static_cast<std::uint32_t>(version));
-    if (api == nullptr) {
-        return Status{Code::unavailable, library + " is ONNX Runtime " + base->GetVersionString() + ", needed is 1." +
-                                             std::to_string(kOldest) + " or newer"};
+    const onnx::Base* base = get_base();
+    const char* version = base == nullptr ? nullptr : base->version();
+    if (version == nullptr) return Status::bad_format(library + " is not ONNX Runtime: its OrtGetApiBase() gives NULL");
+    const void* table = is_older(version) ? nullptr : base->table(onnx::kVersion);
+    if (table == nullptr) {
+        return Status{Code::unavailable, library + " is ONNX Runtime " + version + ", needed is 1." +
+                                             std::to_string(onnx::kVersion) + " or newer"};
     }
-    auto runtime = std::make_unique<OnnxRuntime>();
-    runtime->api = api;
-    OrtStatus* status =
-        api->CreateEnvWithCustomLogger(silent, nullptr, ORT_LOGGING_LEVEL_FATAL, "karec", &runtime->env);
+    auto runtime = std::make_unique<OnnxRuntime>(OnnxRuntime{onnx::Api(table)});
+    if (!answers(runtime->api)) {
+        return Status::bad_format(library + " says that it is ONNX Runtime, and answers otherwise");
+    }
+    onnx::Status* status = runtime->api.call<onnx::CreateEnvWithLogger>(&silent, static_cast<void*>(nullptr),
+                                                                        onnx::kLogFatal, "karec", &runtime->env);
     if (status != nullptr) return runtime->status_of(status, Code::unavailable, library);
     return static_cast<const OnnxRuntime*>(runtime.release());
 }
@@ -71,10 +84,10 @@ Result<const OnnxRuntime*> OnnxRuntime::open(const std::string& library) {
     return runtime;
 }
 
-Status OnnxRuntime::status_of(OrtStatus* status, Code code, const std::string& what) const {
+Status OnnxRuntime::status_of(onnx::Status* status, Code code, const std::string& what) const {
     if (status == nullptr) return {};
-    std::string message = what + ": " + api->GetErrorMessage(status);
-    api->ReleaseStatus(status);
+    std::string message = what + ": " + api.call<onnx::GetErrorMessage>(status);
+    api.call<onnx::ReleaseStatus>(status);
     return {code, std::move(message)};
 }
 

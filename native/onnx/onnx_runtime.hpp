@@ -1,24 +1,23 @@
-// ONNX Runtime's C API, from a library that is opened at run time.
+// ONNX Runtime, from a library that is opened at run time.
 #pragma once
-
-#include <onnxruntime_c_api.h>
 
 #include <string>
 
 #include "karec/status.hpp"
+#include "onnx_api.hpp"
 
 namespace karec {
 
-// The API, in the newest version that both the headers and the library have, and the environment of the process.
+// The library's functions, and the environment of the process.
 struct OnnxRuntime {
-    const OrtApi* api = nullptr;
-    OrtEnv* env = nullptr;
+    onnx::Api api;
+    onnx::Env* env = nullptr;
 
     // Each path is opened once and never closed: ONNX Runtime crashes when it is unloaded while its threads run.
     static Result<const OnnxRuntime*> open(const std::string& library);
 
-    // ok, or what the OrtStatus says, which is released.
-    Status status_of(OrtStatus* status, Code code, const std::string& what) const;
+    // ok, or what ONNX Runtime's status says, which is released.
+    Status status_of(onnx::Status* status, Code code, const std::string& what) const;
 };
 
 }  // namespace karec

@@ -41,8 +41,8 @@ bool fits(std::span<const std::int64_t> shape, std::span<const std::int64_t> wan
 
 struct UserTower::Session {
     const OnnxRuntime* runtime = nullptr;
-    OrtSession* session = nullptr;
-    OrtMemoryInfo* memory = nullptr;
+    onnx::Session* session = nullptr;
+    onnx::MemoryInfo* memory = nullptr;
     std::vector<TensorSpec> inputs;
     std::size_t dim = 0;
     std::int64_t model_version = 0;
@@ -51,49 +51,50 @@ struct UserTower::Session {
     Session(const Session&) = delete;
     Session& operator=(const Session&) = delete;
     ~Session() {
-        if (session != nullptr) runtime->api->ReleaseSession(session);
-        if (memory != nullptr) runtime->api->ReleaseMemoryInfo(memory);
+        if (session != nullptr) api().call<onnx::ReleaseSession>(session);
+        if (memory != nullptr) api().call<onnx::ReleaseMemoryInfo>(memory);
     }
 
-    const OrtApi& api() const noexcept { return *runtime->api; }
-    Status say(OrtStatus* status, Code code, const std::string& what) const {
+    const onnx::Api& api() const noexcept { return runtime->api; }
+    Status say(onnx::Status* status, Code code, const std::string& what) const {
         return runtime->status_of(status, code, what);
     }
 
     Status load(const std::string& model, int threads) {
-        OrtSessionOptions* options = nullptr;
-        Status status = say(api().CreateSessionOptions(&options), Code::unavailable, model);
+        onnx::SessionOptions* options = nullptr;
+        Status status = say(api().call<onnx::CreateSessionOptions>(&options), Code::unavailable, model);
         if (!status.ok()) return status;
-        const auto set = [&](OrtStatus* each) {
+        const auto set = [&](onnx::Status* each) {
             if (status.ok())
                 status = say(each, Code::bad_format, model);
             else if (each != nullptr)
-                api().ReleaseStatus(each);
+                api().call<onnx::ReleaseStatus>(each);
         };
-        set(api().SetIntraOpNumThreads(options, threads));
-        set(api().SetInterOpNumThreads(options, 1));
-        set(api().SetSessionLogSeverityLevel(options, ORT_LOGGING_LEVEL_FATAL));
-        if (status.ok()) set(api().CreateSession(runtime->env, model.c_str(), options, &session));
-        if (status.ok()) set(api().CreateCpuMemoryInfo(OrtArenaAllocator, OrtMemTypeDefault, &memory));
-        api().ReleaseSessionOptions(options);
+        set(api().call<onnx::SetIntraOpThreads>(options, threads));
+        set(api().call<onnx::SetInterOpThreads>(options, 1));
+        set(api().call<onnx::SetLogSeverity>(options, onnx::kLogFatal));
+        if (status.ok()) set(api().call<onnx::CreateSession>(runtime->env, model.c_str(), options, &session));
+        if (status.ok())
+            set(api().call<onnx::CreateCpuMemoryInfo>(onnx::kArenaAllocator, onnx::kDefaultMemory, &memory));
+        api().call<onnx::ReleaseSessionOptions>(options);
         if (status.ok()) status = describe(model);
         return status;
     }
 
     Status describe(const std::string& model) {
-        OrtAllocator* allocator = nullptr;
+        onnx::Allocator* allocator = nullptr;
         std::size_t n = 0;
-        Status status = say(api().GetAllocatorWithDefaultOptions(&allocator), Code::unavailable, model);
-        if (status.ok()) status = say(api().SessionGetInputCount(session, &n), Code::bad_format, model);
+        Status status = say(api().call<onnx::GetDefaultAllocator>(&allocator), Code::unavailable, model);
+        if (status.ok()) status = say(api().call<onnx::InputCount>(session, &n), Code::bad_format, model);
         for (std::size_t i = 0; i < n && status.ok(); ++i) {
             char* name = nullptr;
-            status = say(api().SessionGetInputName(session, i, allocator, &name), Code::bad_format, model);
+            status = say(api().call<onnx::InputName>(session, i, allocator, &name), Code::bad_format, model);
             if (!status.ok()) return status;
             TensorSpec spec;
             spec.name = name;
-            (void)say(api().AllocatorFree(allocator, name), Code::ok, "");
-            OrtTypeInfo* type = nullptr;
-            status = say(api().SessionGetInputTypeInfo(session, i, &type), Code::bad_format, model);
+            (void)say(api().call<onnx::AllocatorFree>(allocator, name), Code::ok, "");
+            onnx::TypeInfo* type = nullptr;
+            status = say(api().call<onnx::InputType>(session, i, &type), Code::bad_format, model);
             if (status.ok()) status = describe_type(type, model, spec.name, spec.dtype, spec.shape);
             inputs.push_back(std::move(spec));
         }
@@ -103,40 +104,41 @@ struct UserTower::Session {
     }
 
     // Releases `type`.
-    Status describe_type(OrtTypeInfo* type, const std::string& model, const std::string& name, DType& dtype,
+    Status describe_type(onnx::TypeInfo* type, const std::string& model, const std::string& name, DType& dtype,
                          std::vector<std::int64_t>& shape) const {
-        const OrtTensorTypeAndShapeInfo* tensor = nullptr;
-        Status status = say(api().CastTypeInfoToTensorInfo(type, &tensor), Code::bad_format, model);
-        ONNXTensorElementDataType element = ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
+        const onnx::TensorInfo* tensor = nullptr;
+        Status status = say(api().call<onnx::TensorInfoOf>(type, &tensor), Code::bad_format, model);
+        int element = 0;
         std::size_t rank = 0;
         if (status.ok() && tensor != nullptr) {
-            status = say(api().GetTensorElementType(tensor, &element), Code::bad_format, model);
-            if (status.ok()) status = say(api().GetDimensionsCount(tensor, &rank), Code::bad_format, model);
+            status = say(api().call<onnx::ElementType>(tensor, &element), Code::bad_format, model);
+            if (status.ok()) status = say(api().call<onnx::DimensionsCount>(tensor, &rank), Code::bad_format, model);
             shape.resize(rank);
-            if (status.ok()) status = say(api().GetDimensions(tensor, shape.data(), rank), Code::bad_format, model);
+            if (status.ok())
+                status = say(api().call<onnx::Dimensions>(tensor, shape.data(), rank), Code::bad_format, model);
         }
-        api().ReleaseTypeInfo(type);
+        api().call<onnx::ReleaseTypeInfo>(type);
         if (!status.ok()) return status;
-        dtype = element == ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64 ? DType::int64 : DType::float32;
-        const bool known = dtype == DType::int64 || element == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+        dtype = element == onnx::kInt64 ? DType::int64 : DType::float32;
+        const bool known = dtype == DType::int64 || element == onnx::kFloat32;
         if (known && rank > 0) return {};
         return Status::bad_format(model + ": '" + name + "' is no tensor of int64 or float32 with a row axis");
     }
 
-    Status describe_output(OrtAllocator* allocator, const std::string& model) {
+    Status describe_output(onnx::Allocator* allocator, const std::string& model) {
         std::size_t n = 0;
-        Status status = say(api().SessionGetOutputCount(session, &n), Code::bad_format, model);
+        Status status = say(api().call<onnx::OutputCount>(session, &n), Code::bad_format, model);
         for (std::size_t i = 0; i < n && status.ok(); ++i) {
             char* name = nullptr;
-            status = say(api().SessionGetOutputName(session, i, allocator, &name), Code::bad_format, model);
+            status = say(api().call<onnx::OutputName>(session, i, allocator, &name), Code::bad_format, model);
             if (!status.ok()) return status;
             const bool found = std::string_view(name) == kOutput;
-            (void)say(api().AllocatorFree(allocator, name), Code::ok, "");
+            (void)say(api().call<onnx::AllocatorFree>(allocator, name), Code::ok, "");
             if (!found) continue;
-            OrtTypeInfo* type = nullptr;
+            onnx::TypeInfo* type = nullptr;
             DType dtype = DType::float32;
             std::vector<std::int64_t> shape;
-            status = say(api().SessionGetOutputTypeInfo(session, i, &type), Code::bad_format, model);
+            status = say(api().call<onnx::OutputType>(session, i, &type), Code::bad_format, model);
             if (status.ok()) status = describe_type(type, model, kOutput, dtype, shape);
             if (status.ok() && (dtype != DType::float32 || shape.size() != 2)) {
                 status = Status::bad_format(model + ": 'user_vector' is not (B, D) float32");
@@ -147,19 +149,19 @@ struct UserTower::Session {
         return status.ok() ? Status::bad_format(model + " has no output 'user_vector'") : status;
     }
 
-    Status read_version(OrtAllocator* allocator, const std::string& model) {
-        OrtModelMetadata* metadata = nullptr;
-        Status status = say(api().SessionGetModelMetadata(session, &metadata), Code::bad_format, model);
+    Status read_version(onnx::Allocator* allocator, const std::string& model) {
+        onnx::Metadata* metadata = nullptr;
+        Status status = say(api().call<onnx::GetMetadata>(session, &metadata), Code::bad_format, model);
         if (!status.ok()) return status;
         char* text = nullptr;
-        status = say(api().ModelMetadataLookupCustomMetadataMap(metadata, allocator, "model_version", &text),
-                     Code::bad_format, model);
-        api().ReleaseModelMetadata(metadata);
+        status =
+            say(api().call<onnx::LookUpMetadata>(metadata, allocator, "model_version", &text), Code::bad_format, model);
+        api().call<onnx::ReleaseMetadata>(metadata);
         if (!status.ok()) return status;
         const std::string_view found = text == nullptr ? "" : text;
         const auto [end, error] = std::from_chars(found.data(), found.data() + found.size(), model_version);
         const bool whole = !found.empty() && error == std::errc() && end == found.data() + found.size();
-        if (text != nullptr) (void)say(api().AllocatorFree(allocator, text), Code::ok, "");
+        if (text != nullptr) (void)say(api().call<onnx::AllocatorFree>(allocator, text), Code::ok, "");
         return whole ? Status() : Status::bad_format(model + ": its metadata names no model_version");
     }
 
@@ -179,9 +181,9 @@ struct UserTower::Session {
     }
 
     Status run(std::span<const Tensor> given, std::span<float> out) const {
-        ScratchVector<OrtValue*> values(inputs.size(), nullptr);
+        ScratchVector<onnx::Value*> values(inputs.size(), nullptr);
         ScratchVector<const char*> names(inputs.size());
-        OrtValue* result = nullptr;
+        onnx::Value* result = nullptr;
         Status status;
         for (std::size_t i = 0; i < inputs.size() && status.ok(); ++i) {
             const Tensor* tensor = nullptr;
@@ -193,49 +195,45 @@ struct UserTower::Session {
                 break;
             }
             void* data = const_cast<void*>(bytes > 0 ? tensor->data : &kNothing);
-            const auto element = tensor->dtype == DType::int64 ? ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64
-                                                               : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+            const auto element = tensor->dtype == DType::int64 ? onnx::kInt64 : onnx::kFloat32;
             names[i] = inputs[i].name.c_str();
-            status = say(api().CreateTensorWithDataAsOrtValue(memory, data, bytes, tensor->shape.data(),
-                                                              tensor->shape.size(), element, &values[i]),
+            status = say(api().call<onnx::CreateTensor>(memory, data, bytes, tensor->shape.data(), tensor->shape.size(),
+                                                        element, &values[i]),
                          Code::unavailable, "user tower");
         }
         if (status.ok()) {
-            status = say(api().Run(session, nullptr, names.data(), values.data(), values.size(), &kOutput, 1, &result),
+            status = say(api().call<onnx::Run>(session, nullptr, names.data(), values.data(), values.size(), &kOutput,
+                                               1, &result),
                          Code::unavailable, "user tower");
         }
         if (status.ok()) status = copy(result, out);
-        if (result != nullptr) api().ReleaseValue(result);
-        for (OrtValue* value : values) {
-            if (value != nullptr) api().ReleaseValue(value);
+        if (result != nullptr) api().call<onnx::ReleaseValue>(result);
+        for (onnx::Value* value : values) {
+            if (value != nullptr) api().call<onnx::ReleaseValue>(value);
         }
         return status;
     }
 
-    Status copy(OrtValue* result, std::span<float> out) const {
-        OrtTensorTypeAndShapeInfo* info = nullptr;
-        Status status = say(api().GetTensorTypeAndShape(result, &info), Code::unavailable, "user tower");
+    Status copy(onnx::Value* result, std::span<float> out) const {
+        onnx::TensorInfo* info = nullptr;
+        Status status = say(api().call<onnx::GetTensorInfo>(result, &info), Code::unavailable, "user tower");
         if (!status.ok()) return status;
         std::size_t n = 0;
-        status = say(api().GetTensorShapeElementCount(info, &n), Code::unavailable, "user tower");
-        api().ReleaseTensorTypeAndShapeInfo(info);
+        status = say(api().call<onnx::ElementCount>(info, &n), Code::unavailable, "user tower");
+        api().call<onnx::ReleaseTensorInfo>(info);
         if (!status.ok()) return status;
         if (n != out.size()) {
             return Status::invalid("user_vector has " + std::to_string(n) + " values, expected " +
                                    std::to_string(out.size()));
         }
         void* values = nullptr;
-        status = say(api().GetTensorMutableData(result, &values), Code::unavailable, "user tower");
+        status = say(api().call<onnx::TensorData>(result, &values), Code::unavailable, "user tower");
         if (status.ok()) std::copy_n(static_cast<const float*>(values), n, out.begin());
         return status;
     }
 };
 
 UserTower::UserTower(std::shared_ptr<const Session> session) noexcept : session_(std::move(session)) {}
-
-bool has_user_tower() noexcept {
-    return true;
-}
 
 Result<UserTower> UserTower::open(const std::string& model, const std::string& onnxruntime, int threads) noexcept {
     return at_boundary([&]() -> Result<UserTower> {

@@ -2,6 +2,7 @@
 #include <pybind11/stl.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -56,15 +57,40 @@ void save(const IndexView& view, const std::string& path) {
     raise_unless_ok(status);
 }
 
-// (rows, the generation that they are of).
-py::tuple lookup(const IndexView& view, py::handle ids) {
+// rows[i] = known[i], or the row of ids[i] where that is below 0.
+Status lookup_others(const IndexView& view, std::span<const std::int64_t> ids, std::span<const std::int32_t> known,
+                     std::span<std::int32_t> rows) {
+    std::vector<std::size_t> places;
+    std::vector<std::int64_t> others;
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+        rows[i] = known[i];
+        if (rows[i] >= 0) continue;
+        places.push_back(i);
+        others.push_back(ids[i]);
+    }
+    std::vector<std::int32_t> found(others.size());
+    if (Status status = view.lookup(others, found); !status.ok()) return status;
+    for (std::size_t i = 0; i < places.size(); ++i) rows[places[i]] = found[i];
+    return {};
+}
+
+// (rows, the generation that they are of). `known`: rows that were found before, or None.
+py::tuple lookup(const IndexView& view, py::handle ids, const py::object& known) {
     const auto keys = int64_input(ids, "ids", {"N"});
     Output<std::int32_t> rows({keys.shape(0)});
     const auto out = rows.span();
+    std::optional<RowsInput> before;
+    if (!known.is_none()) {
+        before = rows_input(known);
+        if (before->shape(0) != keys.shape(0)) {
+            throw py::value_error("known has shape " + shape_of(before->array) + ", expected (" +
+                                  std::to_string(keys.shape(0)) + ",) as ids has");
+        }
+    }
     Status status;
     {
         const py::gil_scoped_release release;
-        status = view.lookup(keys.span(), out);
+        status = before ? lookup_others(view, keys.span(), before->span(), out) : view.lookup(keys.span(), out);
     }
     raise_unless_ok(status);
     return py::make_tuple(rows.array, view.generation());
@@ -155,7 +181,7 @@ void bind_reads(py::class_<Face>& face) {
         .def_property_readonly("column_types", method<Face>(&column_types))
         .def("table", method<Face>(&table))
         .def("save", method<Face>(&save))
-        .def("lookup", method<Face>(&lookup))
+        .def("lookup", method<Face>(&lookup), py::arg("ids"), py::arg("known") = py::none())
         .def("gather", method<Face>(&gather))
         .def("model_versions_of", method<Face>(&model_versions_of))
         .def("embeddings", method<Face>(&embeddings));

@@ -9,5 +9,6 @@ void bind_index(pybind11::module_& module);
 void bind_diversity(pybind11::module_& module);
 void bind_ecosystem(pybind11::module_& module);
 void bind_ids(pybind11::module_& module);
+void bind_features(pybind11::module_& module);
 
 }  // namespace karec::python

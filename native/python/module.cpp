@@ -2,9 +2,11 @@
 #include "bindings.hpp"
 
 PYBIND11_MODULE(_native, module) {
-    module.doc() = "karec's C++ library; its Python faces are karec.index, karec.diversity and karec.ids.";
+    module.doc() =
+        "karec's C++ library; its Python faces are karec.index, karec.diversity, karec.ids and karec.features.";
     karec::python::bind_index(module);
     karec::python::bind_diversity(module);
     karec::python::bind_ecosystem(module);
     karec::python::bind_ids(module);
+    karec::python::bind_features(module);
 }

@@ -174,6 +174,16 @@ def test_without_a_bundle_the_chain_and_sizes_are_looked_at(tmp_path, old, new, 
     assert found and re.search(rf":{line}: .*{message}", found[0]), found
 
 
+def test_exposures_that_are_reported_need_a_log_that_takes_them(tmp_path):
+    path = tmp_path / "karec.toml"
+    for value, message in (("shown", r'exposure = "shown" counts events: add \[live\]'), ("seen", "exposure = 'seen'")):
+        path.write_text(f'{GOOD}\n[serve]\nexposure = "{value}"\n')
+        (found,) = config_mistakes(path)
+        assert re.search(rf":{len(GOOD.splitlines()) + 3}: serve.*{message}", found), found
+    path.write_text(f'{GOOD}\n[serve]\nexposure = "shown"\n[live]\nstate = "state"\nevents = "events"\n')
+    assert config_mistakes(path) == []
+
+
 def test_a_mistake_that_scenes_inherit_is_told_once(tmp_path):
     path = tmp_path / "karec.toml"
     path.write_text(GOOD.replace('use = "fresh", quota = 4', 'use = "fresh", quota = 4, decay = 1'))

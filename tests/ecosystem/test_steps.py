@@ -99,6 +99,16 @@ def test_a_quota_keeps_the_best_of_each_group(data, column, at_most):
     assert keep.dtype == np.bool_ and keep.tolist() == [i in kept for i in range(len(places))]
 
 
+def test_values_that_were_chosen_to_meet_in_one_slot_of_a_table_are_groups_like_any_others():
+    spread = pow(0x9E3779B97F4A7C15, -1, 2**64)  # times the library's multiplier: 0, 1, 2, … as their highest bits
+    values = (np.arange(3000, dtype=np.uint64) * np.uint64(spread)).view(np.int64)
+    creators = np.repeat(values, 2)
+    index = ItemIndex.build(np.arange(len(creators)), np.ones((len(creators), 1)), columns={"creator_id": creators})
+    candidates = Candidates.of(index.ids, np.arange(len(creators))).with_rows(np.arange(len(creators)))
+    keep = Quota(index, "creator_id", at_most=1).keep(asked(index), candidates)
+    assert keep.tolist() == [False, True] * len(values)
+
+
 NO_COLUMN = "the item index has no column 'mood'; it has ['creator_id', 'grade', 'tone', 'upload_ms']"
 
 

@@ -57,6 +57,28 @@ def test_lookup_is_a_dictionary(known: set[int], wanted: list[int]) -> None:
     assert rows.tolist() == [row_of.get(int(i), -1) for i in asked]
 
 
+def test_a_lookup_keeps_rows_that_are_known_and_finds_the_others(index: ItemIndex) -> None:
+    asked = [*IDS.tolist(), 999]
+    found = index.lookup(asked)
+    for missing in ([], [0, 3], [4], range(5)):
+        known = found.copy()
+        known[list(missing)] = -1
+        again = index.lookup(asked, known)
+        assert again.tolist() == found.tolist() and index.found_here(again)
+
+
+def test_known_rows_of_another_index_generation_or_length_are_refused(index: ItemIndex) -> None:
+    before = index.lookup(IDS)
+    with pytest.raises(ValueError, match=r"^known has shape \(4,\), expected \(3,\) as ids has$"):
+        index.lookup(IDS[:3], before)
+    other = ItemIndex.build(IDS, VECTORS).lookup(IDS)
+    index.block(IDS[:1])
+    for elsewhere in (before, other, np.arange(4)):
+        assert not index.found_here(elsewhere)
+        with pytest.raises(ValueError, match=r"^known rows were found in another index or generation"):
+            index.lookup(IDS, elsewhere)
+
+
 def test_input_that_is_not_contiguous_or_of_another_dtype_is_converted(index: ItemIndex) -> None:
     query = np.array([1.0, 9.0, 0.0, 9.0, 0.0])[::2]
     rows = np.array([3, 0, 1, 0], np.int64)[::2]

@@ -18,7 +18,7 @@ from karec.diversity import native_options
 from karec.kernels import portable
 
 HERE = Path(__file__).parent
-ISAS = ("generic", "avx2", "avx512")
+ISAS = ("generic", "avx2", "avx512", "amx")
 
 
 def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -153,6 +153,7 @@ for dtype in ("float16", "float32", "int8"):
     index.adjust(np.arange(99), scale=1.25, offset=-0.3)
     out.append(index.scores(query, rows=rng.integers(0, 700, 900)).tobytes().hex())
     out.append(index.search_all(query, 50).scores.tobytes().hex())
+    out.append(index.search_all(rng.normal(size=(35, 37)), 50).scores.tobytes().hex())
 n_scores = len(out)
 for items in (vectors, vectors.astype(np.float16)):
     for window in (None, 7):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from dpp_problems import SELECT, SELECT_KERNEL, every_backend
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from karec.diversity import dpp_select, dpp_select_batch
+from karec.diversity import dpp_select, dpp_select_batch, dpp_select_kernel
 from karec.index import ItemIndex
 from karec.kernels import reference
 
@@ -50,6 +52,45 @@ def test_facets_give_the_selection_of_their_explicit_kernel(
     np.testing.assert_allclose(found.gains[:first], expected.gains[:first], rtol=1e-5, atol=1e-9)
     if first < min(len(found.indices), len(expected.indices)):
         assert found.gains[first] == pytest.approx(expected.gains[first], abs=1e-5 * q[found.indices[first]] ** 2)
+
+
+N_MANY, K_MANY = 1500, 300
+MANY: dict[str, dict[str, Any]] = {
+    "2 types": {"types": 2},
+    "as many types as items, drawn": {"types": N_MANY},
+    "a type for each item": {"types": None},
+    "three facets": {"facets": (N_MANY // 2, 50, N_MANY // 4)},
+}
+
+
+@pytest.mark.usefixtures("backend")
+@pytest.mark.parametrize("name", MANY)
+def test_many_picks_by_types_and_facets_are_those_of_the_explicit_kernel(name: str) -> None:
+    """More picks than dimensions, and values that many picks share: the residual is a matrix with many coordinates."""
+    rng = np.random.default_rng(11)
+    vectors = rng.standard_normal((N_MANY, 16)).astype(np.float32)
+    relevance = rng.standard_normal(N_MANY).astype(np.float32)
+    case = MANY[name]
+    options: dict[str, Any]
+    if "facets" in case:
+        codes = np.stack([rng.integers(0, values, N_MANY) for values in case["facets"]])
+        weights = [0.3, 0.2, 0.2]
+        options = {"facets": codes, "facet_weights": weights}
+    else:
+        codes = rng.permutation(N_MANY) if case["types"] is None else rng.integers(0, case["types"], N_MANY)
+        codes, weights = codes[None], [0.2]
+        options = {"types": codes[0], "type_weight": 0.2}
+    q = np.exp(reference.log_qualities(relevance, 0.5, None))
+    similarity = reference.similarity(vectors, codes, weights) + RIDGE * np.eye(N_MANY)
+    expected = dpp_select_kernel(q[:, None] * similarity * q, K_MANY)
+    found = dpp_select(vectors, relevance, K_MANY, alpha=0.5, **options)
+    # Gains are compared in float32: what is as good to 1e-5·q² may come first, and what follows is another list.
+    same = np.flatnonzero(found.indices != expected.indices)
+    first = same[0] if len(same) else K_MANY
+    np.testing.assert_allclose(found.gains[:first], expected.gains[:first], rtol=1e-5, atol=1e-9)
+    if first < K_MANY:
+        assert found.gains[first] == pytest.approx(expected.gains[first], abs=1e-5 * q[found.indices[first]] ** 2)
+    assert first > K_MANY // 2
 
 
 @pytest.mark.usefixtures("backend")

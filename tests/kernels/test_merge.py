@@ -15,7 +15,12 @@ from karec.kernels.merge import MAX_CHANNELS, merge_channels, sole_counts
 def merge(channels, quotas, limit):
     ids = [np.array([work for work, _ in channel], np.int64) for channel in channels]
     scores = [np.array([score for _, score in channel], np.float32) for channel in channels]
-    return merge_channels(ids, scores, quotas, limit)
+    ids, scores, _, sources = merge_channels(ids, scores, quotas, limit)
+    return ids, scores, sources
+
+
+def row_of(work):
+    return abs(int(work)) % 1000
 
 
 works = st.one_of(st.integers(0, 12), st.integers(-(2**63), 2**63 - 1))
@@ -42,8 +47,13 @@ def test_with_floors_and_works_left_out_it_equals_the_walk_too(case, floors, lef
     limit = max(sum(floors), 1) + room
     ids = [np.array([work for work, _ in channel], np.int64) for channel in channels]
     scores = [np.array([score for _, score in channel], np.float32) for channel in channels]
-    merged = merge_channels(ids, scores, quotas, limit, floors, np.array(left_out, np.int64))
-    told = list(zip(*(part.tolist() for part in merged), strict=True))
+    rows = [np.array([row_of(work) for work in channel], np.int32) if c % 2 else None for c, channel in enumerate(ids)]
+    merged = merge_channels(ids, scores, quotas, limit, floors, np.array(left_out, np.int64), rows)
+    told = list(zip(*(merged[at].tolist() for at in (0, 1, 3)), strict=True))
+    brought_by = [min(c for c in range(len(ids)) if bits >> c & 1 and work in ids[c]) for work, _, bits in told]
+    for work, row, first in zip(merged[0].tolist(), merged[2].tolist(), brought_by, strict=True):
+        assert row == (row_of(work) if first % 2 else -1) or any(floors)
+        assert row in (-1, row_of(work))
     assert told == plain_merge(channels, quotas, limit, floors, left_out)
     assert not {work for work, *_ in told} & set(left_out)
     for c, floor in enumerate(floors):
@@ -81,7 +91,7 @@ def test_a_full_list_still_learns_which_channels_agree():
 def test_ids_that_are_multiples_of_a_power_of_two_are_all_found():
     """Ids a power of two apart: the worst pattern for a table that masks instead of mixing."""
     ids = np.arange(50_000, dtype=np.int64) << 32
-    merged, _, sources = merge_channels(
+    merged, _, _, sources = merge_channels(
         [ids, ids[::-1].copy()], [np.zeros(50_000, np.float32)] * 2, [50_000] * 2, 10**6
     )
     assert np.array_equal(merged, ids)
@@ -158,7 +168,7 @@ def test_works_that_were_chosen_to_meet_in_one_slot_are_merged_as_any_others():
     """One after the other in one slot, a million works would take 5·10¹¹ steps."""
     ids = keys_of_one_slot(1_000_000)
     scores = np.ones(len(ids), np.float32)
-    merged, _, sources = merge_channels([ids, ids[::-1]], [scores, scores], [len(ids), len(ids)], len(ids))
+    merged, _, _, sources = merge_channels([ids, ids[::-1]], [scores, scores], [len(ids), len(ids)], len(ids))
     assert np.array_equal(merged, ids)
     assert (sources == 3).all()
 

@@ -116,6 +116,50 @@ def test_search_all_is_search_over_every_row(
         np.testing.assert_array_equal(alone.ids, expected.ids)
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n=st.integers(1, 900),
+    dim=st.integers(1, 90),
+    n_queries=st.integers(3, 40),
+    k=st.integers(1, 300),
+    spread=st.integers(0, 30),
+    levels=st.integers(0, 3),
+    edits=st.sampled_from([(), ("adjust",), ("block",), ("adjust", "block")]),
+    dtype=st.sampled_from(["float16", "float32", "int8"]),
+)
+def test_many_queries_find_what_each_finds_alone(
+    seed: int,
+    n: int,
+    dim: int,
+    n_queries: int,
+    k: int,
+    spread: int,
+    levels: int,
+    edits: tuple[str, ...],
+    dtype: str,
+) -> None:
+    """Norms up to 2^spread apart, or few distinct values so that scores are tied; scales and offsets of both signs."""
+    rng = np.random.default_rng(seed)
+    vectors = rng.standard_normal((n, dim)) * 2.0 ** (-rng.integers(0, spread + 1, (n, 1)))
+    queries = rng.standard_normal((n_queries, dim)).astype(np.float32)
+    if levels:
+        vectors = rng.integers(-levels, levels + 1, (n, dim)).astype(float)
+        queries = rng.integers(-1, 2, (n_queries, dim)).astype(np.float32)
+    index = ItemIndex.build(np.arange(n), vectors.astype(np.float32), dtype=dtype)  # type: ignore[arg-type]
+    if "adjust" in edits:
+        index.adjust(np.arange(n), scale=rng.standard_normal(n), offset=rng.standard_normal(n))
+    if "block" in edits:
+        index.block(rng.permutation(n)[: n // 3])
+    together = index.search_all(queries, k)
+    for query, scores, rows in zip(queries, together.scores, together.rows, strict=True):
+        alone = index.search_all(query, k)
+        found = len(alone.rows)
+        np.testing.assert_array_equal(scores[:found].view(np.int32), alone.scores.view(np.int32))
+        np.testing.assert_array_equal(rows[:found], alone.rows)
+        assert np.all(rows[found:] == -1)
+
+
 def test_what_overflows_to_nan_scores_as_minus_infinity() -> None:
     index = ItemIndex.build([1, 2], np.array([[3e38, -3e38], [1, 1]], np.float32), dtype="float32")
     scores, ids = index.search([3e38, 3e38], ids=[1, 2], k=2)

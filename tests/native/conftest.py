@@ -14,10 +14,10 @@ def cmake():
 
 @pytest.fixture(scope="session")
 def native_programs(cmake):
-    """The folder of what native/tests builds, with prerank_host in it. A minute the first time, then nothing."""
+    """The folder of what native/tests builds, with the hosts in it. A minute the first time, then nothing."""
     build = ROOT / "build" / "native"
     if not (build / "CMakeCache.txt").exists():
         ninja = f"-DCMAKE_MAKE_PROGRAM={tool('ninja')}"
         run(cmake, "-S", ROOT, "-B", build, "-G", "Ninja", ninja, "-DKAREC_TESTS=ON")
-    run(cmake, "--build", build, "--target", "prerank_host")
+    run(cmake, "--build", build, "--target", "prerank_host", "encoder_host")
     return build / "native" / "tests"

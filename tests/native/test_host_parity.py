@@ -15,6 +15,7 @@ import onnxruntime
 import pytest
 from cpp_programs import run
 from onnx import TensorProto, helper, numpy_helper
+from small_bundle import publish_small_bundle, write_next_run
 from small_tower import write_user_tower
 
 from karec._clock import HOUR_MS
@@ -24,9 +25,15 @@ from karec.config import load_stage
 from karec.config.host_stage import export_stage
 from karec.errors import BundleError, ConfigError
 from karec.index import ItemIndex
+from karec.refresh.roll_in import roll_in
+from karec.request.user_features import UserFeatures
 from karec.request.user_tower import UserTower
 from karec.types import Candidates, Request
 
+RAW_STAGE = (
+    '{ use = "index_rows" }, { use = "has_embedding" }, { use = "inner_product", k = 30 }, '
+    '{ use = "freshness", weight = 0.1 }, { use = "dpp", k = 10, diversity = 0.3 }'
+)
 N, DIM, NOW = 5000, 24, 1_700_000_000_000
 DTYPES = {np.dtype(np.int64): 4, np.dtype(np.float32): 10}
 HEAD = '{ use = "index_rows" }, { use = "has_embedding" }, '
@@ -132,18 +139,21 @@ def padded(array: np.ndarray) -> bytes:
     return raw + b"\0" * (-len(raw) % 8)
 
 
-def spelled(asked: list[Asked], vectors: list[dict[int, np.ndarray]] | None) -> bytes:
-    """The request file of native/tests/prerank/prerank_host.cpp, with vectors by version or the towers' inputs."""
+def spelled(asked: list[Asked], vectors: list[dict[int, np.ndarray]] | None, raw: bool = False) -> bytes:
+    """The request file of native/tests/prerank/prerank_host.cpp, with vectors by version, the towers' inputs or, where
+    ``raw``, the user's id.
+    """
     out = [np.int64(len(asked)).tobytes()]
     for i, each in enumerate(asked):
         users = {} if vectors is None else vectors[i]
         vector = np.concatenate([*users.values(), np.empty(0, np.float32)]).astype(np.float32)
         versions = np.array(list(users), np.int64) if len(users) > 1 else np.empty(0, np.int64)
-        inputs = each.request.features if vectors is None else {}
+        inputs = each.request.features if vectors is None and not raw else {}
         shown = np.array(each.request.shown, np.int64)
         counts = len(each.candidates), len(shown), len(vector), len(versions), len(inputs)
         sizes = each.request.time_ms, each.request.k, *counts
-        out += [np.array(sizes, np.int64).tobytes(), padded(each.candidates), padded(shown)]
+        user = [1, each.request.user_id] if raw else [0]
+        out += [np.array([*sizes, *user], np.int64).tobytes(), padded(each.candidates), padded(shown)]
         out += [padded(versions), padded(vector)]
         for name, array in inputs.items():
             out.append(np.int64(len(name)).tobytes())
@@ -197,8 +207,6 @@ def test_a_cpp_host_answers_as_python_does(platform, native_programs, steps, by_
     if by_tower:
         (found,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*")
         library = [str(found)]
-        if not has_tower(native_programs):
-            pytest.skip("built without ONNX Runtime's headers (Debian: libonnxruntime-dev)")
     told = host(native_programs, platform, spelled(asked, None if by_tower else vectors), *library)
     assert len(told) == len(expected) and sum(len(ids) for ids, _ in expected) > 0
     for (_, ids, scores), (their_ids, their_scores) in zip(told, expected, strict=True):
@@ -206,9 +214,29 @@ def test_a_cpp_host_answers_as_python_does(platform, native_programs, steps, by_
         assert scores == their_scores
 
 
-def has_tower(programs: Path) -> bool:
-    cache = (programs.parents[1] / "CMakeCache.txt").read_text()
-    return "KAREC_ONNXRUNTIME_INCLUDE:PATH=/" in cache
+@pytest.mark.parametrize("version_of_towers", ["one version", "two versions"])
+def test_a_cpp_host_answers_a_user_by_raw_ids_as_python_does(native_programs, tmp_path, version_of_towers):
+    bundle = publish_small_bundle(tmp_path)
+    if version_of_towers == "two versions":
+        run_folder = write_next_run(bundle, tmp_path / "next")
+        bundle = Bundle.open(roll_in(run_folder, bundle.snapshot, tmp_path / "bundles"))
+    stage = load_stage(configure(tmp_path, RAW_STAGE), "home", "prerank", bundle)
+    export_stage(tmp_path / "karec.toml", "home", "prerank", tmp_path / "stage.txt", bundle)
+    snapshot = bundle.snapshot
+    features, tower = UserFeatures(snapshot, bundle.encoder), UserTower(bundle.user_towers)
+    asked, expected = [], []
+    for user in [*np.asarray(snapshot.users.ids).tolist(), 10**15]:
+        request = Request(user_id=user, scene="home", time_ms=snapshot.time_ms + user % 1000 * HOUR_MS)
+        asked.append(Asked(request, np.append(snapshot.works.ids, [-7])))
+        request = request.with_view(bundle.index.pinned())
+        request = request.with_features(features.hydrate_request(request))
+        request = request.with_features(tower.hydrate_request(request))
+        outcome = stage.run(request, Candidates.of(asked[-1].candidates))
+        expected.append((outcome.candidates.ids.tobytes(), outcome.candidates.scores.tobytes()))
+    (library,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*")
+    told = host(native_programs, tmp_path, spelled(asked, None, raw=True), str(library))
+    assert [(ids, scores) for _, ids, scores in told] == expected
+    assert len(set(expected)) > 3
 
 
 class PreRankerOptions(ctypes.Structure):
@@ -236,9 +264,7 @@ def test_a_c_host_asks_what_the_tower_reads(platform, cmake, native_programs):
     build = native_programs.parents[1]
     run(cmake, "--build", build, "--target", "karec_shared")
     c = ctypes.CDLL(str(build / "native" / "libkarec.so"))
-    assert bool(c.karec_has_user_tower()) == has_tower(native_programs)
-    if not has_tower(native_programs):
-        pytest.skip("built without ONNX Runtime's headers (Debian: libonnxruntime-dev)")
+    assert c.karec_has_user_tower() == 1
     bundle = Bundle.open(platform / "bundles")
     export_stage(configure(platform, HEAD[:-2]), "home", "prerank", platform / "stage.txt", bundle)
     (library,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*")
@@ -269,8 +295,6 @@ def test_steps_of_python_alone_are_refused_by_name(platform):
 
 
 def test_a_cpp_host_refuses_a_tower_of_another_width_than_the_index(native_programs, tmp_path):
-    if not has_tower(native_programs):
-        pytest.skip("built without ONNX Runtime's headers (Debian: libonnxruntime-dev)")
     golden = Path(__file__).parent / "golden"
 
     def write(folder):

@@ -84,7 +84,7 @@ def test_counters_by_user_and_scene_lie_in_mapped_files_alone(platform, tmp_path
     replace(platform, user_scene_counters={"count_exposed": np.zeros(8, np.float32)}).save(tmp_path)
     assert [path.name for path in (tmp_path / "user_scene_counters").iterdir()] == ["count_exposed.npy"]
     opened = Snapshot.open(tmp_path).user_scene_counters
-    assert type(opened) is dict and all(type(column) is np.memmap for column in opened.values())
+    assert type(opened) is dict and all(type(column.base) is np.memmap for column in opened.values())
 
 
 def test_counters_of_a_user_in_a_scene_are_found_by_row(platform):
@@ -105,6 +105,7 @@ def test_rows_are_found_by_id_however_many_are_asked_for_and_however_far_ids_lie
     table = Table(np.array(ids, np.int64), {})
     assert table.lookup(np.array(wanted, np.int64)).tolist() == expected
     assert [int(table.lookup(np.array([one]))[0]) for one in wanted] == expected
+    assert [table.row(one) for one in wanted] == expected
 
 
 def test_works_of_the_future_are_not_released(platform):

@@ -24,6 +24,34 @@ def test_rows_are_those_of_the_index_and_works_without_one_are_dropped(held, wan
     assert step.index is index, "a cascade compares it with its own"
 
 
+@pytest.mark.usefixtures("backend")
+@given(works, works, st.data())
+def test_rows_that_recall_found_here_are_those_that_a_lookup_would_find(held, wanted, data):
+    index = ItemIndex.build(np.array(held, np.int64), np.ones((len(held), 2)))
+    with index.pinned() as view:
+        looked_up = view.lookup(np.array(wanted, np.int64))
+        known = np.array([data.draw(st.booleans()) for _ in wanted], bool)
+        found = looked_up.found_with(np.where(known, looked_up, -1).astype(np.int32))
+        candidates = Candidates.of(np.array(wanted, np.int64)).with_rows(found)
+        rows = IndexRows(index).hydrate(Request(1, view=view), candidates)["rows"]
+        assert view.found_here(rows) and rows.tolist() == looked_up.tolist()
+        assert found.tolist() == np.where(known, looked_up, -1).tolist(), "the candidates' own are not written"
+
+
+@pytest.mark.usefixtures("backend")
+def test_rows_of_another_generation_of_another_index_or_of_nobody_knows_which_are_looked_up():
+    index = ItemIndex.build([10, 20, 30], np.ones((3, 2)))
+    other = ItemIndex.build([30, 20, 10], np.ones((3, 2)))
+    before = index.lookup([10, 20, 30])
+    index.remove([20])
+    with index.pinned() as view:
+        for rows in (before, other.lookup([10, 20, 30]), np.array([2, 2, 2])):
+            assert not view.found_here(rows)
+            candidates = Candidates.of(np.array([10, 20, 30])).with_rows(rows)
+            found = IndexRows(index).hydrate(Request(1, view=view), candidates)["rows"]
+            assert found.tolist() == view.lookup([10, 20, 30]).tolist() == [before[0], -1, before[2]]
+
+
 @given(works, works)
 def test_what_was_shown_is_not_shown_again(found, shown):
     keep = NotShown().keep(Request(user_id=1, shown=tuple(shown)), Candidates.of(found))

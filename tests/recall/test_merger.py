@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plain_merge import plain_merge
 
+from karec.index import ItemIndex
 from karec.recall.merger import QuotaMerger
 from karec.types import Candidates, Request
 
@@ -81,3 +82,22 @@ def test_what_a_user_consumed_never_leaves_recall_and_takes_nobodys_place(platfo
 def test_floors_and_relations_that_make_no_sense_are_refused(platform, settings, message):
     with pytest.raises(ValueError, match="^" + re.escape(message)):
         QuotaMerger([3, 3], 4, snapshot=platform, **settings)
+
+
+@pytest.mark.usefixtures("backend")
+def test_rows_that_channels_found_in_the_requests_view_stay_with_their_works_and_no_others():
+    index = ItemIndex.build(np.arange(10, 20), np.ones((10, 2)))
+    older = index.lookup([17])
+    index.block([19])  # another generation
+    with index.pinned() as view:
+        here = view.lookup([12, 11])
+        parts = [
+            Candidates.of(np.array([15])),
+            Candidates.of(np.array([12, 11])).with_rows(here),
+            Candidates.of(np.array([17, 12])).with_rows(older.repeat(2)),
+        ]
+        merged = QuotaMerger([5, 5, 5], 9).merge(Request(1, view=view), parts).value
+        assert merged.ids.tolist() == [15, 12, 11, 17]
+        assert merged.rows.tolist() == [-1, *here.tolist(), -1] and view.found_here(merged.rows)
+        nowhere = QuotaMerger([5, 5, 5], 9).merge(Request(1), parts).value
+        assert nowhere.rows.tolist() == [-1] * 4

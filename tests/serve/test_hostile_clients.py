@@ -116,15 +116,7 @@ def test_what_follows_requests_that_run_and_is_no_http_ends_them_without_a_fault
     one = HEAD + b"content-length: %d\r\n\r\n%s" % (len(body), body)
     assert status(Raw(service).send(one * 3 + b"garbage\r\n\r\n").all()) in {200, 400}
     Raw(service).send(one * 3).socket.close()
-    idle = set()
-
-    def all_idle():
-        told = httpx.get(f"{service.url}/v1/status").json()  # of another worker than the last time, or of the same
-        if not told["admission"]["recommend"]["inside"]:
-            idle.add(told["worker"])
-        return len(idle) == 2
-
-    service.until(all_idle)
+    service.until(lambda: service.client.get("/v1/status").json()["admission"]["recommend"]["inside"] == 0)
     assert "Traceback" not in service.told()
 
 

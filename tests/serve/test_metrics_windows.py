@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from live_bundle import live_config
 from small_bundle import publish_small_bundle
 from small_kinds import rooms_of
 
@@ -172,3 +173,30 @@ def test_items_of_other_kinds_are_no_exposures_of_works(tmp_path):
     minute = int(told.name.partition("-")[0])
     found = told_of(windows, minute + 1, Catalogue(bundle.snapshot))
     assert (found["10m"]["exposures"], found["10m"]["works"]) == (3, 3)
+
+
+def test_of_exposures_that_are_reported_those_in_the_log_count_and_no_answer_does(tmp_path):
+    path = live_config(tmp_path)
+    moment = NOW + 5 * HOUR
+    windows = Windows(tmp_path / "metrics" / "shown")
+    with LiveCascade.from_config(path, None) as live:
+        snapshot = live.cascades["home"].bundle.snapshot
+        works = snapshot.works.ids[:3].tolist()
+        metrics = Metrics(tmp_path / "metrics", exposure="shown")
+        metrics.begin(live)
+        metrics.answered(live.run(Request(3, time_ms=snapshot.time_ms)), 5.0)
+        rows = [{"kind": "exposure", "user": 1, "work": work, "scene": "home"} for work in works]
+        rows += [{"kind": "exposure", "user": 1, "work": works[0]}, {"kind": "follow", "user": 1, "creator": 2}]
+        rows += [{"kind": "exposure", "user": 1}, {"kind": "exposure", "user": 1, "work": works[1], "time_ms": 1}]
+        told = live.record(rows, moment)
+        assert told.events == 5 and sum(told.refused.values()) == 2
+        assert [(each.work, each.scene) for each in told.exposed] == [
+            *((work, "home") for work in works),
+            (works[0], None),
+        ]
+        assert {each.time_ms for each in told.exposed} == {moment}
+        metrics.recorded(told.events, told.refused, told.exposed)
+        metrics.close()
+    (file,) = windows.folder.joinpath("new").iterdir()
+    found = told_of(windows, int(file.name.partition("-")[0]) + 1, Catalogue(snapshot))
+    assert (found["10m"]["exposures"], found["10m"]["works"]) == (4, 3)

@@ -18,7 +18,7 @@ from karec.data.own.database import Database, told
 from karec.data.own.files import FILE_NUMBER, ROW, Source, quoted
 from karec.data.own.report import TableReport
 from karec.errors import DataError
-from karec.features.table import log_odds
+from karec.features.table import counter_numbers
 from karec.ids import IdMap
 from karec.platform.events import Exposures
 from karec.platform.relations import Relation
@@ -119,6 +119,10 @@ def read_lists(
     return Lists(relations[0], dict(zip(past.labels, relations[1:], strict=True)), n_shown), report
 
 
+def _log_odds(positives: Array, exposed: Array, prior: float) -> Array:
+    return counter_numbers(np.column_stack([exposed, positives]), np.array([prior]))[:, 1]
+
+
 def known_of(lists: Lists, past: Past, said: Meaning, items: Table) -> Known:
     """``history`` holds the items of the first label of the past that says enjoyed, ``liked`` of one that says that."""
     done = list(lists.by_label.values())
@@ -133,9 +137,9 @@ def known_of(lists: Lists, past: Past, said: Meaning, items: Table) -> Known:
         n = np.where(whole, lists.n_shown, np.diff(lists.shown.indptr))
         c = np.where(whole, np.diff(relation.indptr), np.bincount(user[did], minlength=len(lists.shown)))
         overall = float(np.clip(did.mean() if len(did) else 0.5, 1e-6, 1 - 1e-6))
-        user_columns[f"past_rate_{label}"] = log_odds(np.minimum(c, n), n, overall)
+        user_columns[f"past_rate_{label}"] = _log_odds(np.minimum(c, n), n, overall)
         n, c = (np.bincount(of, minlength=len(items)) for of in (item, item[did]))
-        item_columns[f"past_rate_{label}"] = log_odds(c, n, overall)
+        item_columns[f"past_rate_{label}"] = _log_odds(c, n, overall)
     relations = {}
     for name, labels in (("history", said.enjoyed), ("liked", said.liked)):
         for label in [label for label in lists.by_label if label in labels][:1]:

@@ -50,6 +50,8 @@ class Calibrated(nn.Module):
     def __init__(self, ranker: nn.Module, scale: Array, bias: Array) -> None:
         super().__init__()
         self.ranker = ranker
+        self.scale: Tensor
+        self.bias: Tensor
         self.register_buffer("scale", torch.from_numpy(scale))
         self.register_buffer("bias", torch.from_numpy(bias))
 

@@ -21,6 +21,7 @@ from karec.learn._torch import torch
 from karec.learn.export.onnx_export import OPSET, write_onnx
 from karec.learn.fit.batches import Batches
 from karec.learn.fit.prepare import Prepared
+from karec.learn.run.first_ranker import first_path, first_trees
 from karec.types import Array
 
 BATCH = 65_536
@@ -59,13 +60,15 @@ def fit_lightgbm(
     model_version: int,
     rounds: int = 1000,
     seed: int = 0,
+    first: bool = False,
     threads: int | None = None,
     stopped: Event | None = None,
     progress: Progress | None = None,
 ) -> None:
     """One boosted model a task, stopped early on validation days, written together as a ranker: ``dense`` → ``logits``.
 
-    A task has ``rounds`` trees at most, and fewer where all would have more than MOST_TREES. The trees do not depend on
+    ``first``: the first trees of each task are written as a ranker of their own besides, to ``first_path(path)``. A
+    task has ``rounds`` trees at most, and fewer where all would have more than MOST_TREES. The trees do not depend on
     ``threads``, by default torch's. Raises CancelledError soon after ``stopped`` is set.
     """
     lightgbm, _ = lightgbm_packages()
@@ -103,8 +106,19 @@ def fit_lightgbm(
         boosters.append(lightgbm.train(settings, label, rounds, valid_sets=[held], callbacks=[stop, go_on]))
         if progress is not None:
             progress(t + 1, len(tasks), f"LightGBM, {task}")
-    proto = trees_to_onnx(boosters, features.shape[1])
-    write_onnx(proto, path, kind="ranker", tasks=tasks, model_version=model_version)
+    protos = {path: trees_to_onnx(boosters, features.shape[1])}
+    if first:
+        few = [first_of(booster) for booster in boosters]
+        protos[first_path(path)] = trees_to_onnx(few, features.shape[1])
+    for out, proto in protos.items():
+        write_onnx(proto, out, kind="ranker", tasks=tasks, model_version=model_version)
+
+
+def first_of(booster: Any) -> Any:
+    """The first ``first_trees`` of the trees that ``booster`` predicts with."""
+    lightgbm, _ = lightgbm_packages()
+    n = first_trees(booster.best_iteration or booster.num_trees())
+    return lightgbm.Booster(model_str=booster.model_to_string(num_iteration=n))
 
 
 def trees_to_onnx(boosters: Sequence[Any], n_features: int) -> onnx.ModelProto:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,7 +14,9 @@ import numpy as np
 from karec._clock import Progress
 from karec.learn._torch import Tensor, functional, torch
 from karec.learn.distil.losses import play_time_loss
+from karec.learn.export.first_layer import RANGES, lower_ranker, ranges_text
 from karec.learn.export.onnx_export import export_onnx
+from karec.learn.fit.batches import Batches
 from karec.learn.fit.drawn import drawn_log_chances
 from karec.learn.fit.fitting import NOT_RECORDED, Recording, fit
 from karec.learn.fit.predictions import mean_auc, predict, task_weights
@@ -22,7 +25,9 @@ from karec.learn.fit.state import FitState
 from karec.learn.nets.calibration import Calibrated, fit_calibration
 from karec.learn.nets.logistic_regression import LogisticRegression
 from karec.learn.nets.ranker import MmoeRanker
+from karec.learn.nets.served_ranker import ServedRanker
 from karec.learn.run.both import PARTS, part_path, write_both
+from karec.learn.run.first_ranker import first_member, first_path
 from karec.learn.run.lightgbm import fit_lightgbm
 from karec.learn.settings.train import TrainSettings
 from karec.training_data.auxiliary import PLAY_TIME, auxiliary_labels, auxiliary_tasks
@@ -30,6 +35,7 @@ from karec.types import Array
 
 USER_SIDE = ("user_id", "user_ids", "user_numbers", "history", "skipped", "context")
 LINEAR_RATE, LINEAR_DECAY, LINEAR_BATCH, LINEAR_EPOCHS = 1e-2, 0.01, 256, 3  # what suits it, whatever the others take
+RANGED, AT_ONCE = 1 << 16, 2048  # rows whose ranges are measured, in all and at once
 NAMES = {"mmoe": "the ranker", "lr": "logistic regression"}
 
 
@@ -44,15 +50,20 @@ def train_ranker(
     """Train a ranker ("mmoe", "lr", "lightgbm" or "both"), calibrate it on validation days, export it to ``path``.
 
     The MMoE learns ``settings.ranker.auxiliary`` besides, and predicts them after the encoder's tasks. "both" trains
-    MMoE and LightGBM, leaves them beside ``path`` (``both.part_path``) and mixes them; the state is the MMoE's.
+    MMoE and LightGBM, leaves them beside ``path`` (``both.part_path``) and mixes them; the state is the MMoE's. Where
+    ``settings.ranker.first`` says so, a first ranker is made of it (``first_ranker``); of both, of the part that weighs
+    more. Logistic regression has none.
     """
     if kind == "both":
         state = _train_parts(prepared, settings, path, progress, recording)
-        write_both(prepared, path, settings.model_version, progress)
+        mixture = write_both(prepared, path, settings.model_version, progress)
+        if settings.ranker.first:
+            part = PARTS[0] if mixture.share.mean() >= 0.5 else PARTS[1]
+            shutil.copyfile(first_path(part_path(path, part)), first_path(path))
         return state
     if kind == "lightgbm":
-        version, seed = settings.model_version, settings.seed
-        fit_lightgbm(prepared, path, model_version=version, seed=seed, progress=progress)
+        version, seed, first = settings.model_version, settings.seed, settings.ranker.first
+        fit_lightgbm(prepared, path, model_version=version, seed=seed, first=first, progress=progress)
         return FitState(done=True)
     train, valid = prepared.train_batches, prepared.valid_batches
     exposures, wanted = prepared.train.exposures, settings.ranker.auxiliary if kind == "mmoe" else ()
@@ -86,7 +97,7 @@ def train_ranker(
         recording=recording,
         progress=progress,
     )
-    _calibrate_and_export(model, prepared, tasks, extra, settings.model_version, path)
+    _calibrate_and_export(model, prepared, tasks, extra, settings, path)
     return state
 
 
@@ -100,12 +111,19 @@ def _train_parts(
         state = train_ranker("mmoe", prepared, settings, network, progress, recording)
         train_ranker("lightgbm", prepared, settings, trees, progress)
         return state
-    stopped, version, seed = Event(), settings.model_version, settings.seed
+    stopped, version, seed, first = Event(), settings.model_version, settings.seed, settings.ranker.first
 
     def boost() -> None:
         half = threads // 2
         fit_lightgbm(
-            prepared, trees, model_version=version, seed=seed, threads=half, stopped=stopped, progress=progress
+            prepared,
+            trees,
+            model_version=version,
+            seed=seed,
+            first=first,
+            threads=half,
+            stopped=stopped,
+            progress=progress,
         )
 
     with ThreadPoolExecutor(1, "karec-lightgbm") as beside, ExitStack() as stack:
@@ -123,22 +141,74 @@ def _calibrate_and_export(
     prepared: Prepared,
     tasks: Sequence[str],
     extra: Sequence[str],
-    model_version: int,
+    settings: TrainSettings,
     path: Path,
 ) -> None:
     held_out = np.concatenate([prepared.valid.labels, auxiliary_labels(prepared.valid.exposures, extra)], axis=1)
     scale, bias = calibrate(predict(model, prepared.valid_batches), held_out, tasks)
     model.cpu()
+    if not isinstance(model, MmoeRanker) or not model.crossed:
+        _export(Calibrated(model, scale, bias), model.inputs, prepared, tasks, settings, path)
+        return
+    _export_served(model, (scale, bias), prepared, tasks, settings, path)
+    if settings.ranker.first:
+        few = prepared.encoder.tasks
+        line = scale[: len(few)], bias[: len(few)]
+        _export_served(first_member(model), line, prepared, few, settings, first_path(path))
+
+
+def _export_served(
+    model: MmoeRanker,
+    line: tuple[Array, Array],
+    prepared: Prepared,
+    tasks: Sequence[str],
+    settings: TrainSettings,
+    path: Path,
+) -> None:
+    """``model`` with its calibration ``line``, in the form that serves, in the precision that the settings want."""
+    calibrated = Calibrated(model, *line)
+    form = ServedRanker(calibrated, model).eval()
+    more = {RANGES: ranges_text(*_ranges(form, prepared.train_batches))}
+    _export(calibrated, model.inputs, prepared, tasks, settings, path, form, more)
+    if settings.ranker.precision == "int8":
+        lower_ranker(path)
+
+
+def _export(
+    calibrated: Calibrated,
+    inputs: Sequence[str],
+    prepared: Prepared,
+    tasks: Sequence[str],
+    settings: TrainSettings,
+    path: Path,
+    form: ServedRanker | None = None,
+    more: Mapping[str, str] | None = None,
+) -> None:
     export_onnx(
-        Calibrated(model, scale, bias),
-        prepared.example_batch(model.inputs),
+        calibrated,
+        prepared.example_batch(inputs),
         ["logits"],
         path,
         kind="ranker",
         tasks=tasks,
-        model_version=model_version,
-        shared=[name for name in model.inputs if name in USER_SIDE],
+        model_version=settings.model_version,
+        shared=[name for name in inputs if name in USER_SIDE],
+        form=form,
+        more=more,
     )
+
+
+def _ranges(form: ServedRanker, batches: Batches) -> tuple[Array, Array]:
+    """(lowest, highest) (F,) of what the first layer reads, over at most RANGED rows, evenly drawn from ``batches``."""
+    rows = torch.arange(0, len(batches), max(len(batches) // RANGED, 1))
+    lowest, highest = [], []
+    with torch.no_grad():
+        for begin in range(0, len(rows), AT_ONCE):
+            inputs = batches.inputs(rows[begin : begin + AT_ONCE], form.inputs)
+            features = form.features({name: value.cpu() for name, value in inputs.items()})
+            lowest.append(features.amin(dim=0))
+            highest.append(features.amax(dim=0))
+    return torch.stack(lowest).amin(dim=0).numpy(), torch.stack(highest).amax(dim=0).numpy()
 
 
 def build_ranker(

@@ -6,14 +6,16 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import numpy as np
 
+from karec.config.happened import Exposed
 from karec.config.looking import Looking
+from karec.config.serve_settings import SENT, SHOWN
 from karec.errors import one_line
 from karec.serve.metrics.between_workers import Told, Workers
 from karec.serve.metrics.counted import Counted, Seen
@@ -28,7 +30,6 @@ EACH_S = 1.0  # so often counts are folded and told
 READ_S = 10.0  # so often gauges are read
 LATE_S = 2.0  # after a minute workers have so long to tell what they exposed in it
 MOST_WAITING = 65_536  # answers that are not folded yet
-SENT = "sent"
 
 _log = logging.getLogger("karec.serve")
 
@@ -37,18 +38,21 @@ class Metrics:
     """The metrics of one worker, and through ``folder``, which all workers of the service share, those of all.
 
     Made in the worker's own process, after any fork. ``worker``: its number, by which the workers' own gauges are told
-    apart. ``answered``, ``refused``, ``replied`` and ``recorded`` cost their caller one append, from any thread; a
+    apart. ``exposure``: what the windows count, works in answers ("sent") or the exposures that are reported ("shown").
+    ``answered``, ``refused``, ``replied`` and ``recorded`` cost their caller one append, from any thread; a
     thread folds what they said. ``text`` and ``status`` take milliseconds: not on an event loop.
     """
 
-    def __init__(self, folder: Path, worker: int | str = 0) -> None:
-        self._workers, self._windows = Workers(folder, str(worker)), Windows(folder / SENT)
+    def __init__(self, folder: Path, worker: int | str = 0, exposure: str = SENT) -> None:
+        self._workers, self._windows = Workers(folder, str(worker)), Windows(folder / exposure)
+        self._exposure = exposure
         self._worker, self._begun_s = str(worker), time.time()
         self._counted = Counted()
         self._standing: Standing | None = None
         self._readings: Readings = {}
         self._read_due_s = 0.0
         self._answers: deque[tuple[Seen, Array, int]] = deque()
+        self._shown: deque[Sequence[Exposed]] = deque()
         self._said: deque[tuple[str, tuple[str, ...], float]] = deque()
         self._minute, self._exposed = -1, list[tuple[Array, int]]()
         self._lost = 0
@@ -78,8 +82,10 @@ class Metrics:
         """An HTTP request was replied to. ``route``: the path as the service declares it, with no id in it."""
         self._said.append(("karec_requests", (route, str(status)), 1))
 
-    def recorded(self, events: int, refused: Mapping[str, int]) -> None:
-        """So many events were put into the log, others refused by reason."""
+    def recorded(self, events: int, refused: Mapping[str, int], exposed: Sequence[Exposed] = ()) -> None:
+        """So many events were put into the log, with these exposures among them; others were refused by reason."""
+        if exposed and self._exposure == SHOWN and len(self._shown) < MOST_WAITING:
+            self._shown.append(exposed)
         self._said.append(("karec_events", (), events))
         self._said.extend(("karec_events_refused", (reason,), n) for reason, n in refused.items())
 
@@ -87,13 +93,13 @@ class Metrics:
         """What Prometheus scrapes: of all workers, of this one up to now, of others up to a second ago."""
         self._tell()
         living, ended = self._workers.all()
-        return text_of(living, ended, {SENT: self._windows.told().get("windows", {})})
+        return text_of(living, ended, {self._exposure: self._windows.told().get("windows", {})})
 
     def status(self) -> dict[str, Any]:
         """What the page polls; ``karec.serve.metrics.status`` says what is in it."""
         self._tell()
         living, ended = self._workers.all()
-        return status_of(living, ended, {SENT: self._windows.told()})
+        return status_of(living, ended, {self._exposure: self._windows.told()})
 
     def close(self) -> None:
         """Tells the last of this worker, which counts as ended from here on. Twice does nothing."""
@@ -147,7 +153,11 @@ class Metrics:
             self._end_minute()
             self._minute = int(now_s // 60)
         of_works = frozenset[str]() if self._standing is None else self._standing.scenes_of_works()
-        self._exposed += [(ids, moment) for seen, ids, moment in waiting if seen.scene in of_works]
+        if self._exposure == SENT:
+            self._exposed += [(ids, moment) for seen, ids, moment in waiting if seen.scene in of_works]
+        for _ in range(len(self._shown)):
+            shown = [each for each in self._shown.popleft() if each.scene is None or each.scene in of_works]
+            self._exposed += [(np.array([each.work]), each.time_ms) for each in shown]
         if self._standing is not None and now_s >= self._read_due_s:
             self._read_due_s = now_s + READ_S
             self._readings = self._standing.readings(self._counted) | self._standing.library(now_s)

@@ -13,11 +13,11 @@ const CHARTS = [
 ];
 
 export function ecosystem(status, name) {
-  const told = Object.values(status.ecosystem ?? {})[0] ?? {};
+  const [[exposure, told]] = Object.entries({ ...status.ecosystem, none: {} });
   const points = told.history?.[name] ?? [];
   at("ecosystem").hidden = !points.length;
   at("ecosystem-note").textContent = points.length
-    ? `What feeds show, as sent: measured once a minute over all workers. ${count(points.at(-1).exposures)} exposures in this window.`
+    ? `What feeds show, as ${exposure}: measured once a minute over all workers. ${count(points.at(-1).exposures)} exposures in this window.`
     : "What feeds show is measured once a minute; there is nothing yet.";
   if (!points.length) return;
   const times = points.map((point) => new Date((point.minute + 1) * MINUTE_MS));

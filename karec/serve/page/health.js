@@ -77,8 +77,7 @@ export function admission(status) {
   ];
   const refused = counted(status, "karec_refused").map((row) => [row.reason, count(row.n)]);
   const replies = counted(status, "karec_requests").filter((row) => row.status >= "400").map((row) => [`${row.status} ${row.route}`, count(row.n)]);
-  replaced("admission", html("p", { class: "note" }, "Of the worker that answered this page."),
-    table(columns, lanes, "Calls inside"),
+  replaced("admission", table(columns, lanes, "Calls inside, of all workers"),
     html("h3", {}, "Refused since the start"), refused.length ? pairs(refused) : html("p", {}, "Nothing."),
     replies.length ? [html("h3", {}, "Other refusals"), pairs(replies)] : null);
 }

@@ -47,7 +47,7 @@
 extern "C" {
 #endif
 
-#define KAREC_ABI_VERSION 4u
+#define KAREC_ABI_VERSION 5u
 
 typedef int32_t karec_status;
 #define KAREC_OK 0
@@ -77,7 +77,7 @@ KAREC_C_API uint32_t karec_abi_version(void);
 KAREC_C_API const char* karec_version(void);
 /* "generic", "avx2" or "avx512": what runs. Results do not depend on it. */
 KAREC_C_API const char* karec_isa(void);
-/* Not 0: this library was built with ONNX Runtime's headers. */
+/* 1 since version 5: every library has the user tower. */
 KAREC_C_API int32_t karec_has_user_tower(void);
 /* Why the last call of this thread that failed did; "" before the first. The library's, valid until this thread's next
  * failure. */
@@ -350,6 +350,19 @@ typedef struct karec_dpp_options {
 #define KAREC_DPP_OPTIONS_INIT \
     {sizeof(karec_dpp_options), 0.5, 1e-2, 0.0, NULL, NULL, NULL, 0, 0, 0, 1, 0, NULL, NULL, NULL}
 
+/* What mmr_ssd.hpp says of each. */
+typedef struct karec_mmr_ssd_options {
+    size_t struct_size;
+    double diversity;          /* in [0, 1]; 0 = by relevance alone */
+    const karec_matrix* shown; /* NULL = nothing was shown; else rows of the embeddings' cols, finite */
+    size_t window;             /* 0 = none */
+    size_t n_facets;
+    const int64_t* facets;       /* (n_facets, n) codes, any numbers; NULL where n_facets is 0 */
+    const double* facet_weights; /* n_facets, >= 0; at most 1 in sum */
+    const int64_t* shown_facets; /* (n_facets, shown->rows); NULL = what was shown has no values */
+} karec_mmr_ssd_options;
+#define KAREC_MMR_SSD_OPTIONS_INIT {sizeof(karec_mmr_ssd_options), 0.5, NULL, 0, 0, NULL, NULL, NULL}
+
 typedef struct karec_dpp_count {
     size_t struct_size;
     size_t selected; /* entries of indices and gains that were written */
@@ -405,7 +418,7 @@ KAREC_C_API karec_status karec_dpp_select(const karec_matrix* embeddings, const 
  *   count       *count: how many were selected */
 KAREC_C_API karec_status karec_dpp_select_kernel(const double* kernel, size_t n, size_t row_stride, size_t window,
                                                  int64_t* indices, double* gains, size_t k, karec_dpp_count* count);
-/* Maximal marginal relevance (mmr_ssd.hpp), without facets.
+/* Maximal marginal relevance (mmr_ssd.hpp) by vectors alone; with facets: karec_mmr_select_with.
  *   embeddings  n rows, finite
  *   relevance   n, finite
  *   n           items
@@ -419,7 +432,19 @@ KAREC_C_API karec_status karec_dpp_select_kernel(const double* kernel, size_t n,
 KAREC_C_API karec_status karec_mmr_select(const karec_matrix* embeddings, const float* relevance, size_t n,
                                           double diversity, const karec_matrix* shown, size_t window, int64_t* indices,
                                           double* scores, size_t k, size_t* selected);
-/* Sliding spectrum decomposition (mmr_ssd.hpp), without facets.
+/* Maximal marginal relevance (mmr_ssd.hpp). Since version 5.
+ *   embeddings  n rows, finite
+ *   relevance   n, finite
+ *   n           items
+ *   options     start from KAREC_MMR_SSD_OPTIONS_INIT
+ *   indices     k: which items, in the order of picking
+ *   scores      k: the score of each when it was picked
+ *   k           >= 1
+ *   selected    *selected: how many entries were written, min(k, n) */
+KAREC_C_API karec_status karec_mmr_select_with(const karec_matrix* embeddings, const float* relevance, size_t n,
+                                               const karec_mmr_ssd_options* options, int64_t* indices, double* scores,
+                                               size_t k, size_t* selected);
+/* Sliding spectrum decomposition (mmr_ssd.hpp) by vectors alone; with facets: karec_ssd_select_with.
  *   embeddings  n rows, finite
  *   relevance   n, finite
  *   n           items
@@ -433,6 +458,18 @@ KAREC_C_API karec_status karec_mmr_select(const karec_matrix* embeddings, const 
 KAREC_C_API karec_status karec_ssd_select(const karec_matrix* embeddings, const float* relevance, size_t n,
                                           double diversity, const karec_matrix* shown, size_t window, int64_t* indices,
                                           double* scores, size_t k, size_t* selected);
+/* Sliding spectrum decomposition (mmr_ssd.hpp). Since version 5.
+ *   embeddings  n rows, finite
+ *   relevance   n, finite
+ *   n           items
+ *   options     start from KAREC_MMR_SSD_OPTIONS_INIT
+ *   indices     k: which items, in the order of picking
+ *   scores      k: the score of each when it was picked
+ *   k           >= 1
+ *   selected    *selected: how many entries were written, min(k, n) */
+KAREC_C_API karec_status karec_ssd_select_with(const karec_matrix* embeddings, const float* relevance, size_t n,
+                                               const karec_mmr_ssd_options* options, int64_t* indices, double* scores,
+                                               size_t k, size_t* selected);
 /* The list 0 … n - 1, best first, rearranged so that the rules hold (scatter.hpp).
  *   n               items of the list
  *   rules           n_rules; may be NULL where that is 0
@@ -460,6 +497,28 @@ typedef struct karec_tensor {
     karec_dtype dtype; /* KAREC_INT64 or KAREC_FLOAT32 */
 } karec_tensor;
 #define KAREC_TENSOR_INIT {sizeof(karec_tensor), NULL, NULL, NULL, 0, KAREC_FLOAT32}
+
+/* A user by raw ids, as the host knows the user at the request's moment. What is NULL is what the bundle's snapshot
+ * knows. Ids that it does not know are allowed: such a user is served as one whom nobody knows, such a work keeps its
+ * place in the list. Lists are oldest first, and the last ids are read; a list that is not NULL and has 0 ids says that
+ * there are none. */
+typedef struct karec_user {
+    size_t struct_size;
+    int64_t user_id;
+    const int64_t* history; /* n_history works that the user enjoyed */
+    size_t n_history;
+    const int64_t* skipped; /* n_skipped works that were shown and passed over */
+    size_t n_skipped;
+    const int64_t* follows; /* n_follows creators */
+    size_t n_follows;
+    const int64_t* friends; /* n_friends users */
+    size_t n_friends;
+    const char* const* counter_names; /* n_counters, "count_exposed" and "count_<label>"; may be NULL where that is 0 */
+    const float* counters;            /* n_counters, finite and >= 0, over all scenes; NULL = the snapshot's */
+    const float* scene_counters;      /* n_counters, in the request's scene; NULL = the snapshot's */
+    size_t n_counters;
+} karec_user;
+#define KAREC_USER_INIT {sizeof(karec_user), 0, NULL, 0, NULL, 0, NULL, 0, NULL, 0, NULL, NULL, NULL, 0}
 
 /* An input that the user tower asks for. */
 typedef struct karec_tensor_spec {
@@ -498,11 +557,11 @@ typedef struct karec_prerank_request {
     const int64_t* candidates;  /* n_candidates works, each once */
     const float* recall_scores; /* n_candidates, finite; NULL = all 0 */
     size_t n_candidates;
-    const float* user_vector;        /* dim floats, finite; NULL: the towers compute it from user_inputs */
+    const float* user_vector;        /* dim floats, finite; NULL: the towers compute it from user or user_inputs */
     size_t dim;                      /* the index's; of no account where user_vector is NULL */
     const karec_tensor* user_inputs; /* n_user_inputs; may be NULL where that is 0 */
     size_t n_user_inputs;
-    int64_t time_ms;      /* the moment that freshness is computed as of */
+    int64_t time_ms;      /* the moment that ages and freshness are computed as of */
     const int64_t* shown; /* n_shown works that the session has seen; may be NULL where n_shown is 0 */
     size_t n_shown;
     size_t k; /* >= 1, for a dpp step that names no k */
@@ -510,9 +569,12 @@ typedef struct karec_prerank_request {
      * for the rows of its model version; rows of another version are left out and counted. */
     const int64_t* model_versions;
     size_t n_versions;
+    /* Since version 5: who asks, by raw ids, encoded for the towers by the bundle's encoder and snapshot. NULL, or
+     * neither user_vector nor user_inputs. */
+    const karec_user* user;
 } karec_prerank_request;
 #define KAREC_PRERANK_REQUEST_INIT \
-    {sizeof(karec_prerank_request), NULL, NULL, 0, NULL, 0, NULL, 0, 0, NULL, 0, 10, NULL, 0}
+    {sizeof(karec_prerank_request), NULL, NULL, 0, NULL, 0, NULL, 0, 0, NULL, 0, 10, NULL, 0, NULL}
 
 /* Output of a run: three arrays of n entries, best first. */
 typedef struct karec_preranked {

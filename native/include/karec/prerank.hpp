@@ -4,10 +4,11 @@
 //   if (!settings.ok()) return fail(settings.status());
 //   auto ranker = karec::PreRanker::open("bundles", settings.value());
 //   if (!ranker.ok()) return fail(ranker.status());
-//   auto count = ranker->run({.candidates = ids, .user_vector = user, .time_ms = now}, {scores, ids_out, rows});
+//   const karec::UserState user{.user_id = 42};
+//   auto count = ranker->run({.candidates = ids, .user = &user, .time_ms = now}, {scores, ids_out, rows});
 //   if (!count.ok()) return fail(count.status());
 //
-// The same candidates, user vector and settings give the same ids and scores, bit for bit, as Python's stage.
+// The same user, candidates and settings give the same ids and scores, bit for bit, as Python's stage.
 //
 // Threads: every function may be called in any number of threads at once. A run sees one bundle, and one generation of
 // its index, from start to end. reload() never waits for runs, nor they for it: those that began on the old bundle end
@@ -31,6 +32,7 @@
 #include "karec/item_index.hpp"
 #include "karec/prerank_settings.hpp"
 #include "karec/status.hpp"
+#include "karec/user_encoder.hpp"
 #include "karec/user_tower.hpp"
 
 namespace karec {
@@ -40,8 +42,9 @@ struct PrerankRequest {
     std::span<const float> recall_scores;        // (N,) their scores so far, finite; empty = 0
     std::span<const float> user_vector;          // (D,), for every row; empty: user_vectors, or the towers compute it
     std::span<const VersionQuery> user_vectors;  // instead, one for each model version that rows of the index are of
-    std::span<const Tensor> user_inputs;         // for the towers, where there is neither; each takes its own by name
-    std::int64_t time_ms = 0;                    // Unix milliseconds: the moment that freshness is computed as of
+    const UserState* user = nullptr;             // who asks, by raw ids: encoded for the towers, where there is neither
+    std::span<const Tensor> user_inputs;         // or encoded by the host; each tower takes its own by name
+    std::int64_t time_ms = 0;                    // Unix milliseconds: the moment of the user's ages and of freshness
     std::span<const std::int64_t> shown;         // works that the session has seen
     std::size_t k = 10;                          // ≥ 1, for a dpp step without a k
 };
@@ -94,7 +97,8 @@ class KAREC_API PreRanker {
     // Opens the bundle at `root` (see Bundle::open): its index and, with options.onnxruntime, its user towers:
     // user_tower.onnx, of the bundle's own model version, and each user_tower.v<ten digits>.onnx, of another one that
     // rows of the index are of. bad_format: altered, not whole, newer, or a file of another model version than it
-    // should be; invalid_argument: a step that makes no sense, or needs a column that the index lacks.
+    // should be; invalid_argument: a step that makes no sense, or needs a column that the index lacks. With towers it
+    // opens the bundle's encoder and snapshot too, where it has them (see UserEncoder::open).
     static Result<PreRanker> open(const std::string& root, const PrerankSettings& settings,
                                   const PreRankerOptions& options) noexcept;
     static Result<PreRanker> open(const std::string& root, const PrerankSettings& settings) noexcept {
@@ -103,8 +107,9 @@ class KAREC_API PreRanker {
 
     // Runs the steps. Refuses: a user vector of another length or not finite, output too short (nothing is written).
     // unavailable: inner_product without a user vector and without a tower, or with towers of other versions than every
-    // row. O(N·D) for the search, and dpp's cost; with V model versions V times that, and one pass of each tower.
-    // Each row meets the user vector of its own model version; rows of a version without one are left out and counted.
+    // row; a `user` where there is no tower or the bundle has no encoder. O(N·D) for the search, and dpp's cost; with V
+    // model versions V times that, and one pass of each tower. Each row meets the user vector of its own model version;
+    // rows of a version without one are left out and counted.
     Result<PrerankCount> run(const PrerankRequest& request, const Preranked& out) const noexcept;
 
     // The most that a run of such a request may write: the smallest k of the steps, or N.

@@ -2,10 +2,9 @@
 //
 // ONNX Runtime's library is opened at run time, by path; the one in Python's wheel serves
 // (site-packages/onnxruntime/capi/libonnxruntime.so.1.x), as does any other from 1.18 on. It stays open until the
-// process ends. Where karec was built without ONNX Runtime's headers, open() says unavailable and all else works.
+// process ends. Building karec needs nothing of ONNX Runtime.
 //
-// Features come encoded: which code stands for which city is in the bundle's encoder.npz, and karec.features (Python)
-// or the host's own code does it. inputs() says what the tower asks for.
+// Features come encoded: UserEncoder does it, or the host. inputs() says what the tower asks for.
 //
 // Functions never throw and print nothing. A tower may run in any number of threads at once.
 #pragma once
@@ -38,15 +37,11 @@ struct TensorSpec {
     std::vector<std::int64_t> shape;  // −1: any size, as the first axis, rows
 };
 
-// Whether this library was built with ONNX Runtime's headers.
-KAREC_API bool has_user_tower() noexcept;
-
 class KAREC_API UserTower {
   public:
     // Loads `model` with `threads` ≥ 1 threads inside one run, by the library at `onnxruntime`.
     // io_error: model or library cannot be read (system_error() is 0 where the loader refuses the library); bad_format:
-    // not a model of a user tower, or not ONNX Runtime; unavailable: built without ONNX Runtime, or the library is
-    // older than 1.18.
+    // not a model of a user tower, or not ONNX Runtime; unavailable: the library is older than 1.18.
     static Result<UserTower> open(const std::string& model, const std::string& onnxruntime, int threads) noexcept;
 
     std::span<const TensorSpec> inputs() const noexcept;

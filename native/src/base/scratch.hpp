@@ -54,6 +54,7 @@ class ScratchArray {
         std::swap(n_, other.n_);
     }
     T& operator[](std::size_t i) noexcept { return elements_[i]; }
+    const T& operator[](std::size_t i) const noexcept { return elements_[i]; }
 
   private:
     T* elements_ = nullptr;

@@ -36,28 +36,50 @@ std::size_t codes(std::size_t n_facets, std::size_t n, const char* name) {
     return total;
 }
 
+// The facets of `given`, for n items and options.shown, which is set before.
+template <class Given, class Options>
+void take_facets(const Given& given, std::size_t n, Options& options) {
+    const std::size_t n_facets = given.n_facets;
+    options.facet_weights = array(given.facet_weights, n_facets, "options->facet_weights");
+    options.facets = array(given.facets, codes(n_facets, n, "options->facets"), "options->facets");
+    if (given.shown_facets == nullptr) return;
+    const std::size_t n_codes = codes(n_facets, options.shown.rows, "options->shown_facets");
+    options.shown_facets = array(given.shown_facets, n_codes, "options->shown_facets");
+}
+
 using Marginal = Result<std::size_t> (*)(MatrixView, std::span<const float>, const MmrSsdOptions&,
                                          std::span<std::int64_t>, std::span<double>) noexcept;
 
+// `shown_name` names given.shown in messages.
 karec_status select(Marginal choose, const karec_matrix* embeddings, const float* relevance, std::size_t n,
-                    double diversity, const karec_matrix* shown, std::size_t window, std::int64_t* indices,
-                    double* scores, std::size_t k, std::size_t* selected) {
+                    const karec_mmr_ssd_options* options, const char* shown_name, std::int64_t* indices, double* scores,
+                    std::size_t k, std::size_t* selected) {
     return answer([&] {
         check_k(k);
         const Matrix items(embeddings, "embeddings");
-        std::optional<Matrix> seen;
-        if (shown != nullptr) seen.emplace(shown, "shown");
-        MmrSsdOptions options;
-        options.diversity = diversity;
-        options.window = unless_0(window);
-        options.shown = shown_of(seen, items);
         const auto values = array(relevance, n, "relevance");
+        const karec_mmr_ssd_options given = taken(options, "options");
+        std::optional<Matrix> seen;
+        if (given.shown != nullptr) seen.emplace(given.shown, shown_name);
+        MmrSsdOptions marginal;
+        marginal.diversity = given.diversity;
+        marginal.window = unless_0(given.window);
+        marginal.shown = shown_of(seen, items);
+        take_facets(given, n, marginal);
         const auto places = array(indices, k, "indices");
         object(selected, "selected");
-        auto count = choose(items.view, values, options, places, array(scores, k, "scores"));
+        auto count = choose(items.view, values, marginal, places, array(scores, k, "scores"));
         if (count.ok()) *selected = count.value();
         return count.status();
     });
+}
+
+karec_mmr_ssd_options by_vectors(double diversity, const karec_matrix* shown, std::size_t window) noexcept {
+    karec_mmr_ssd_options options = KAREC_MMR_SSD_OPTIONS_INIT;
+    options.diversity = diversity;
+    options.shown = shown;
+    options.window = window;
+    return options;
 }
 
 }  // namespace
@@ -90,13 +112,7 @@ karec_status karec_dpp_select(const karec_matrix* embeddings, const float* relev
         dpp.window = unless_0(given.window);
         dpp.max_per_type = unless_0(given.max_per_type);
         dpp.min_per_type = given.min_per_type;
-        const std::size_t n_facets = given.n_facets;
-        dpp.facet_weights = array(given.facet_weights, n_facets, "options->facet_weights");
-        dpp.facets = array(given.facets, codes(n_facets, n, "options->facets"), "options->facets");
-        if (given.shown_facets != nullptr) {
-            const std::size_t n_codes = codes(n_facets, dpp.shown.rows, "options->shown_facets");
-            dpp.shown_facets = array(given.shown_facets, n_codes, "options->shown_facets");
-        }
+        take_facets(given, n, dpp);
         dpp.fill = given.fill != 0 ? DppFill::relevance : DppFill::none;
         const auto places = array(indices, k, "indices");
         check_size(count, "count");
@@ -137,13 +153,27 @@ karec_status karec_dpp_select_kernel(const double* kernel, size_t n, size_t row_
 karec_status karec_mmr_select(const karec_matrix* embeddings, const float* relevance, size_t n, double diversity,
                               const karec_matrix* shown, size_t window, int64_t* indices, double* scores, size_t k,
                               size_t* selected) {
-    return select(mmr_select, embeddings, relevance, n, diversity, shown, window, indices, scores, k, selected);
+    const karec_mmr_ssd_options options = by_vectors(diversity, shown, window);
+    return select(mmr_select, embeddings, relevance, n, &options, "shown", indices, scores, k, selected);
+}
+
+karec_status karec_mmr_select_with(const karec_matrix* embeddings, const float* relevance, size_t n,
+                                   const karec_mmr_ssd_options* options, int64_t* indices, double* scores, size_t k,
+                                   size_t* selected) {
+    return select(mmr_select, embeddings, relevance, n, options, "options->shown", indices, scores, k, selected);
 }
 
 karec_status karec_ssd_select(const karec_matrix* embeddings, const float* relevance, size_t n, double diversity,
                               const karec_matrix* shown, size_t window, int64_t* indices, double* scores, size_t k,
                               size_t* selected) {
-    return select(ssd_select, embeddings, relevance, n, diversity, shown, window, indices, scores, k, selected);
+    const karec_mmr_ssd_options options = by_vectors(diversity, shown, window);
+    return select(ssd_select, embeddings, relevance, n, &options, "shown", indices, scores, k, selected);
+}
+
+karec_status karec_ssd_select_with(const karec_matrix* embeddings, const float* relevance, size_t n,
+                                   const karec_mmr_ssd_options* options, int64_t* indices, double* scores, size_t k,
+                                   size_t* selected) {
+    return select(ssd_select, embeddings, relevance, n, options, "options->shown", indices, scores, k, selected);
 }
 
 karec_status karec_scatter(size_t n, const karec_scatter_rule* rules, size_t n_rules, int64_t* indices, size_t k,

@@ -40,7 +40,7 @@ const char* karec_isa(void) {
     return karec::active_isa().data();  // of a string literal
 }
 int32_t karec_has_user_tower(void) {
-    return karec::has_user_tower() ? 1 : 0;
+    return 1;
 }
 const char* karec_last_error(void) {
     return karec::c::last_error;

@@ -2,6 +2,9 @@
 #include <algorithm>
 #include <iterator>
 #include <memory>
+#include <optional>
+#include <span>
+#include <string_view>
 #include <vector>
 
 #include "c_api/arguments.hpp"
@@ -42,7 +45,43 @@ const PreRanker& ranker_of(const karec_preranker* preranker) {
     return object(preranker, "preranker").ranker;
 }
 
-// A request, and the tensors that it points to.
+// A user, and the names that it points to.
+class User {
+  public:
+    User(const karec_user* given, const char* name) {
+        const karec_user told = taken(given, name);
+        state_.user_id = told.user_id;
+        state_.history = list(told.history, told.n_history, "user->history");
+        state_.skipped = list(told.skipped, told.n_skipped, "user->skipped");
+        state_.follows = list(told.follows, told.n_follows, "user->follows");
+        state_.friends = list(told.friends, told.n_friends, "user->friends");
+        for (const char* const each : array(told.counter_names, told.n_counters, "user->counter_names")) {
+            names_.emplace_back(&object(each, "user->counter_names"));
+        }
+        state_.counter_names = {names_.data(), names_.size()};
+        if (told.counters != nullptr) state_.counters = array(told.counters, told.n_counters, "user->counters");
+        if (told.scene_counters == nullptr) return;
+        state_.scene_counters = array(told.scene_counters, told.n_counters, "user->scene_counters");
+    }
+    User(User&&) noexcept = default;  // the names lie in memory that moves with it
+    User& operator=(User&&) = delete;
+    User(const User&) = delete;
+    User& operator=(const User&) = delete;
+    ~User() = default;
+
+    const UserState& state() const noexcept { return state_; }
+
+  private:
+    static std::optional<std::span<const std::int64_t>> list(const std::int64_t* ids, std::size_t n, const char* name) {
+        if (ids == nullptr && n == 0) return std::nullopt;
+        return array(ids, n, name);
+    }
+
+    UserState state_;
+    ScratchVector<std::string_view> names_;
+};
+
+// A request, and the user and the tensors that it points to.
 class Request {
   public:
     Request(const karec_prerank_request* given, const char* name) {
@@ -69,12 +108,15 @@ class Request {
         request_.time_ms = told.time_ms;
         request_.shown = array(told.shown, told.n_shown, "request->shown");
         request_.k = told.k;
+        if (told.user == nullptr) return;
+        user_.emplace(told.user, "request->user");
     }
     // Valid while this object stays where it is.
     PrerankRequest get() const noexcept {
         PrerankRequest request = request_;
         request.user_inputs = {tensors_.data(), tensors_.size()};
         request.user_vectors = {users_.data(), users_.size()};
+        request.user = user_ ? &user_->state() : nullptr;
         return request;
     }
 
@@ -91,6 +133,7 @@ class Request {
     }
 
     PrerankRequest request_;
+    std::optional<User> user_;
     ScratchVector<Tensor> tensors_;
     ScratchVector<VersionQuery> users_;
 };

@@ -16,8 +16,8 @@
 // This is the posterior of a linear model with noise n_s, in which the value of one row is its own noise (Woodbury's
 // identity); it is exact. A coordinate stays, also when its rows are no longer counted: then M is the identity there.
 //
-// Cost of a row: O((D + s)·min(t, D + s)) for t counted rows and s shared values, O(t·D) for the owners' products, O(1)
-// a slot. Memory: 12·D bytes an owner, 8·(D + s)·min(t, D + s).
+// Cost of a row: O((D + s)·min(t, D + s)) for t counted rows and s shared values, most of it in products of matrices
+// (Residual), O(t·D) for the owners' products, O(1) a slot. Memory: 12·D bytes an owner, 11·(D + s)·min(t, D + s).
 #pragma once
 
 #include <cstddef>

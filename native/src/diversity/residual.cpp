@@ -4,38 +4,66 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <utility>
 
 #include "kernels/isa_table.hpp"
 
 namespace karec {
+namespace {
 
-// out = matrix · feature: a sum of its rows, of which most behind dense_ are left out.
-void Residual::multiply(std::span<const double> feature, std::span<double> out) const {
+constexpr std::size_t kMostPending = 16;
+
+// Eight partial sums, so that additions do not wait for each other.
+double dot(const double* a, const double* b, std::size_t n) noexcept {
+    double sums[8] = {};
+    std::size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        for (std::size_t lane = 0; lane < 8; ++lane) sums[lane] += a[i + lane] * b[i + lane];
+    }
+    for (; i < n; ++i) sums[i % 8] += a[i] * b[i];
+    return ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
+}
+
+}  // namespace
+
+// out = M · feature: a sum of the matrix's rows in which the feature is not 0, less the pending directions' parts.
+// Returns ⟨feature, feature − out⟩.
+double Residual::multiply(std::span<const double> feature, std::span<double> out) {
     const DiversityKernels& loops = diversity_kernels();
-    loops.gemv_minus(matrix_.get(), dense_, width_, nullptr, feature.data(), out.data());
-    for (std::size_t row = dense_; row < width_; ++row) {
-        if (feature[row] == 0.0) continue;
-        loops.gemv_minus(&matrix_[row * width_], 1, width_, out.data(), &feature[row], out.data());
+    further_.clear();
+    for (std::size_t at = dense_; at < width_; ++at) {
+        if (feature[at] != 0.0) further_.push_back(at);
+    }
+    loops.gemv_minus(matrix_.get(), dense_, stride_, width_, nullptr, feature.data(), out.data());
+    for (const std::size_t row : further_) {
+        loops.gemv_minus(&matrix_[row * stride_], 1, width_, width_, out.data(), &feature[row], out.data());
     }
     for (double& x : out) x = -x;
+    parts_.resize(n_pending_);
+    for (std::size_t s = 0; s < parts_.size(); ++s) {
+        const double* u = &pending_[s * width_];
+        parts_[s] = dot(u, feature.data(), dense_);
+        for (const std::size_t at : further_) parts_[s] += u[at] * feature[at];
+    }
+    loops.gemv_minus(pending_.data(), parts_.size(), width_, width_, out.data(), parts_.data(), out.data());
+    double explained = 0.0;
+    for (std::size_t d = 0; d < dense_; ++d) explained += feature[d] * (feature[d] - out[d]);
+    for (const std::size_t d : further_) explained += feature[d] * (feature[d] - out[d]);
+    return explained;
 }
 
 double Residual::apply(std::span<const double> feature, std::span<double> out) {
     const DiversityKernels& loops = diversity_kernels();
-    if (matrix_ && pending_.empty()) {
-        multiply(feature, out);
-        double explained = 0.0;
-        for (std::size_t d = 0; d < width_; ++d) explained += feature[d] * (feature[d] - out[d]);
-        return explained;
+    if (!matrix_) {
+        parts_.resize(listed());
+        return loops.gram_schmidt(directions_.data(), listed(), width_, feature.data(), parts_.data(), out.data());
     }
-    if (matrix_) {
-        const double explained =
-            loops.syr_downdate_symv(pending_.data(), width_, matrix_.get(), feature.data(), out.data());
-        pending_.clear();
-        return explained;
-    }
-    parts_.resize(listed());
-    return loops.gram_schmidt(directions_.data(), listed(), width_, feature.data(), parts_.data(), out.data());
+    if (width_ > dense_ || n_pending_ == 0) return multiply(feature, out);
+    const double explained =
+        loops.syr_downdate_symv(pending_.data(), width_, matrix_.get(), feature.data(), out.data());
+    pending_.clear();
+    n_pending_ = 0;
+    return explained;
 }
 
 void Residual::add(std::span<const double> direction) {
@@ -43,25 +71,47 @@ void Residual::add(std::span<const double> direction) {
         directions_.insert(directions_.end(), direction.begin(), direction.end());
         ++n_listed_;
     } else {
-        apply_pending();
-        pending_.assign(direction.begin(), direction.end());
+        if (n_pending_ >= (width_ > dense_ ? kMostPending : 1)) apply_pending();
+        pending_.insert(pending_.end(), direction.begin(), direction.end());
+        ++n_pending_;
     }
 }
 
-void Residual::widen(std::size_t width) {
-    apply_pending();
-    const std::size_t n = matrix_ ? width_ : listed();
-    const double* rows = matrix_ ? matrix_.get() : directions_.data();
-    const std::size_t n_after = matrix_ ? width : n;
-    Aligned<double> wider = aligned<double>(n_after * width);
-    std::fill_n(wider.get(), n_after * width, 0.0);
-    for (std::size_t row = 0; row < n; ++row) std::copy_n(rows + row * width_, width_, &wider[row * width]);
-    if (matrix_) {
-        for (std::size_t j = width_; j < width; ++j) wider[j * width + j] = 1.0;
-        matrix_ = std::move(wider);
-    } else {
-        directions_.assign(wider.get(), wider.get() + n * width);
+namespace {
+
+// (n, width) → (n, wider): zeros behind each row.
+void widen_rows(std::vector<double>& rows, std::size_t n, std::size_t width, std::size_t wider) {
+    rows.resize(n * wider, 0.0);
+    for (std::size_t row = n; row-- > 0;) {
+        double* to = rows.data() + row * wider;
+        std::copy_backward(rows.data() + row * width, rows.data() + row * width + width, to + width);
+        std::fill(to + width, to + wider, 0.0);
     }
+}
+
+}  // namespace
+
+void Residual::widen(std::size_t width) {
+    if (!matrix_) {
+        widen_rows(directions_, n_listed_, width_, width);
+        width_ = width;
+        return;
+    }
+    if (width > stride_) {
+        const std::size_t stride = std::max(width, (stride_ + stride_ / 8) / 8 * 8);
+        Aligned<double> wider = aligned<double>(stride * stride);
+        for (std::size_t row = 0; row < width_; ++row) {
+            std::copy_n(&matrix_[row * stride_], width_, &wider[row * stride]);
+        }
+        matrix_ = std::move(wider);
+        stride_ = stride;
+    }
+    for (std::size_t row = 0; row < width; ++row) {
+        double* at = &matrix_[row * stride_];
+        std::fill(at + (row < width_ ? width_ : 0), at + width, 0.0);
+        if (row >= width_) at[row] = 1.0;
+    }
+    widen_rows(pending_, n_pending_, width_, width);
     width_ = width;
 }
 
@@ -79,49 +129,66 @@ void Residual::extend(const NewCoordinate& coordinate, std::optional<std::size_t
     const double explained = apply(owner, left);
     double square = 0.0;
     for (const double x : owner) square += x * x;
-    for (std::size_t j = 0; j < width_; ++j) matrix_[at * width_ + j] = matrix_[j * width_ + at] = -share * left[j];
-    matrix_[at * width_ + at] = 1.0 - root_weight * share + share * share * (square - explained);
+    // Pending directions are 0 in the new coordinate: the matrix has there what M has.
+    for (std::size_t j = 0; j < width_; ++j) {
+        matrix_[at * stride_ + j] = matrix_[j * stride_ + at] = -share * left[j];
+    }
+    matrix_[at * stride_ + at] = 1.0 - root_weight * share + share * share * (square - explained);
 }
 
 void Residual::apply_pending() {
-    if (!pending_.empty()) diversity_kernels().syr_downdate(pending_.data(), width_, matrix_.get());
+    parts_.resize(n_pending_);
+    for (std::size_t j = 0; j < width_ && n_pending_ > 0; ++j) {
+        for (std::size_t s = 0; s < n_pending_; ++s) parts_[s] = pending_[s * width_ + j];
+        double* at = &matrix_[j * stride_];
+        diversity_kernels().gemv_minus(pending_.data(), n_pending_, width_, width_, at, parts_.data(), at);
+    }
     pending_.clear();
+    n_pending_ = 0;
 }
 
 // Row j of M is e_j − Σ_s u_s[j]·u_s.
 void Residual::fold() {
     if (matrix_) return;
-    matrix_ = aligned<double>(width_ * width_);
-    parts_.resize(listed());
-    std::vector<double> unit(width_, 0.0);
-    for (std::size_t j = 0; j < width_; ++j) {
-        for (std::size_t s = 0; s < parts_.size(); ++s) parts_[s] = directions_[s * width_ + j];
-        unit[j] = 1.0;
-        diversity_kernels().gemv_minus(directions_.data(), parts_.size(), width_, unit.data(), parts_.data(),
-                                       &matrix_[j * width_]);
-        unit[j] = 0.0;
-    }
+    Aligned<double> matrix = aligned<double>(width_ * width_);
+    for (std::size_t j = 0; j < width_; ++j) row(j, {&matrix[j * width_], width_});
     clear();
+    matrix_ = std::move(matrix);
+    stride_ = width_;
 }
 
-double Residual::diagonal(std::size_t at) {
-    apply_pending();
-    return matrix_[at * width_ + at];
+// The matrix's row, or the identity's, less the directions' parts.
+void Residual::row(std::size_t at, std::span<double> out) const {
+    std::vector<double> parts(n_rest());
+    for (std::size_t s = 0; s < parts.size(); ++s) parts[s] = rest()[s * width_ + at];
+    if (matrix_) {
+        std::copy_n(&matrix_[at * stride_], out.size(), out.begin());
+    } else {
+        std::ranges::fill(out, 0.0);
+        if (at < out.size()) out[at] = 1.0;
+    }
+    diversity_kernels().gemv_minus(rest().data(), parts.size(), width_, out.size(), out.data(), parts.data(),
+                                   out.data());
+}
+
+double Residual::diagonal(std::size_t at) const {
+    double left = matrix_ ? matrix_[at * stride_ + at] : 1.0;
+    for (std::size_t s = 0; s < n_rest(); ++s) left -= rest()[s * width_ + at] * rest()[s * width_ + at];
+    return left;
 }
 
 std::size_t Residual::price_of_bound(std::size_t size) noexcept {
     return size * ((size + kBlockItems - 1) / kBlockItems);
 }
 
-double Residual::bound(std::size_t size) {
-    fold();
-    apply_pending();
+double Residual::bound(std::size_t size) const {
     const std::size_t n_blocks = (size + kBlockItems - 1) / kBlockItems;
     // M is symmetric: use its rows as directions and its columns as items, so that downdate_rho sums the squares of M².
     std::vector<float> directions(size * size);
-    for (std::size_t row = 0; row < size; ++row) {
-        std::transform(&matrix_[row * width_], &matrix_[row * width_] + size, &directions[row * size],
-                       [](double x) { return static_cast<float>(x); });
+    std::vector<double> entries(size);
+    for (std::size_t at = 0; at < size; ++at) {
+        row(at, entries);
+        std::ranges::transform(entries, &directions[at * size], [](double x) { return static_cast<float>(x); });
     }
     const Aligned<float> block = aligned<float>(size * kBlockItems);
     double sum = 0.0;

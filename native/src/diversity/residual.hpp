@@ -4,10 +4,15 @@
 // (Sherman–Morrison): every item's ρ falls by ⟨f_i, u⟩². All in float64. Features may get more coordinates while
 // directions are there (explained.hpp says when); behind the first ones of all they are mostly 0.
 //
+// M as a matrix is read and written whole for each direction only while it has no further coordinates. With them it
+// gets the last kMostPending directions at once, row by row, and a feature is multiplied by the rows in which it is not
+// 0: O(width·(D + width)) a direction, of which width² is one read and write for kMostPending directions.
+//
 // Invariants:
-//   - Before fold(), M = I − Σ u uᵀ over directions_. After it, directions_ is empty and M = matrix_ − pending_
-//   pending_ᵀ.
+//   - Before fold(), M = I − Σ u uᵀ over directions_. After it, directions_ is empty and M = matrix_ − Σ u uᵀ over
+//     pending_.
 //   - M is symmetric, and its eigenvalues lie in [0, 1] up to rounding.
+//   - bound() and diagonal() change nothing: what apply() returns does not depend on when they were asked.
 #pragma once
 
 #include <cstddef>
@@ -58,23 +63,30 @@ class Residual {
 
     // An upper bound of the largest eigenvalue of M's first `size` rows and columns, so of fᵀMf for every unit vector f
     // in these coordinates. (Σλ⁴)^¼ = √‖M²‖_F in float32, plus its rounding error. O(size³), as much as
-    // price_of_bound(size) updates of a block by one direction; folds.
-    double bound(std::size_t size);
+    // price_of_bound(size) updates of a block by one direction; before fold() O(size·listed·width) more.
+    double bound(std::size_t size) const;
     static std::size_t price_of_bound(std::size_t size) noexcept;
 
-    // M's diagonal entry; after fold().
-    double diagonal(std::size_t at);
+    // M's diagonal entry.
+    double diagonal(std::size_t at) const;
 
   private:
+    // The directions that the matrix, or the identity, does not have yet.
+    const std::vector<double>& rest() const noexcept { return matrix_ ? pending_ : directions_; }
+    std::size_t n_rest() const noexcept { return matrix_ ? n_pending_ : n_listed_; }
     void apply_pending();
-    void multiply(std::span<const double> feature, std::span<double> out) const;
+    double multiply(std::span<const double> feature, std::span<double> out);
+    void row(std::size_t at, std::span<double> out) const;
 
     std::size_t width_;
     std::size_t dense_;
     std::size_t n_listed_ = 0;
     std::vector<double> directions_;
     std::vector<double> parts_;
-    std::vector<double> pending_;  // the last direction, subtracted when M is read next
+    std::vector<std::size_t> further_;  // coordinates from dense_ on in which the last feature is not 0
+    std::size_t n_pending_ = 0;
+    std::vector<double> pending_;  // (n_pending, width) directions that are subtracted later
+    std::size_t stride_ = 0;       // of matrix_: width_, or room for more
     Aligned<double> matrix_;       // null until fold()
 };
 

@@ -4,6 +4,14 @@
 #include <cstring>
 
 namespace karec {
+namespace {
+
+// By bits: a score of −0 plus an offset of −0 has another sign than plus 0.
+bool changes_scores(const Adjustment& adjustment) noexcept {
+    return std::memcmp(&adjustment, &kNoAdjustment, sizeof adjustment) != 0;
+}
+
+}  // namespace
 
 const PagedColumn* Generation::find_column(std::string_view name) const noexcept {
     const auto found = std::ranges::find(columns, name, &PagedColumn::name);
@@ -34,6 +42,17 @@ void Generation::write_row(std::size_t row, std::int64_t id, const MatrixView& v
         const std::size_t width = size_of(columns[c].dtype);
         const std::byte* from = columns_in[c] == nullptr ? values.at(old) : columns_in[c]->bytes.data() + i * width;
         std::memcpy(values.write_unshared(row), from, width);
+    }
+}
+
+void Generation::adjust(std::size_t row, const Adjustment& adjustment) {
+    *adjustments.copy_on_write(row) = adjustment;
+    adjusted.put(row, changes_scores(adjustment));
+}
+
+void Generation::mark_adjusted(bool without_reading) {
+    for (std::size_t row = 0; row < adjustments.size(); ++row) {
+        adjusted.put(row, without_reading || changes_scores(*adjustments.at(row)));
     }
 }
 
@@ -120,7 +139,7 @@ Generation Generation::copy_of(std::span<const std::int32_t> kept) const {
         if (keeps_exact) std::memcpy(to.exact.write_unshared(at), exact.at(row), exact_format().stride());
         if (!scales.empty()) *to.scales.write_unshared(at) = *scales.at(row);
         if (!codes.empty()) *to.codes.write_unshared(at) = *codes.at(row);
-        if (!adjustments.empty()) *to.adjustments.write_unshared(at) = *adjustments.at(row);
+        if (adjusted.has(row)) to.adjust(at, *adjustments.at(row));
         *to.ids.write_unshared(at) = *ids.at(row);
         for (std::size_t c = 0; c < columns.size(); ++c) {
             std::memcpy(to.columns[c].values.write_unshared(at), columns[c].values.at(row), size_of(columns[c].dtype));
@@ -134,13 +153,13 @@ Generation Generation::copy_of(std::span<const std::int32_t> kept) const {
 void Generation::publish() noexcept {
     id_map.buckets().publish();
     adjustments.publish();
-    for (RowSet* set : {&blocked, &removed, &closed, &moved}) set->words().publish();
+    for (RowSet* set : {&blocked, &removed, &closed, &adjusted, &moved}) set->words().publish();
 }
 
 std::size_t Generation::bytes() const noexcept {
     std::size_t sum = rows.bytes() + scales.bytes() + exact.bytes() + ids.bytes() + codes.bytes() +
                       id_map.buckets().bytes() + adjustments.bytes() + list_of.bytes();
-    for (const RowSet* set : {&blocked, &removed, &closed, &moved}) sum += set->words().bytes();
+    for (const RowSet* set : {&blocked, &removed, &closed, &adjusted, &moved}) sum += set->words().bytes();
     for (const PagedColumn& column : columns) sum += column.values.bytes();
     if (lists != nullptr) sum += lists->bytes();
     return sum;

@@ -8,6 +8,7 @@
 //   - rows, ids, exact (with keeps_exact), scales (int8) and each column have n_rows() elements; adjustments and codes
 //     too, or none: then every row has {1, 0}, or code 0.
 //   - closed = blocked ∪ removed. blocked and removed are disjoint.
+//   - A row that is not in `adjusted` has {1, 0}; with adjustments of a file that was not verified, all rows are in it.
 //   - n_works = the rows that are not removed = the ids in id_map. For such a row, id_map holds ids[row] → row (after
 //     map_verified).
 //   - versions[c].n_rows counts the rows of code c that are not removed. There are at most 256 codes.
@@ -36,6 +37,8 @@ namespace karec {
 inline constexpr std::size_t kSmallPage = std::size_t{64} << 10;  // bytes, for arrays that are copied when they change
 inline constexpr std::size_t kLargePage = std::size_t{2} << 20;   // bytes, for arrays written in place: one huge page
 
+inline constexpr Adjustment kNoAdjustment{};
+
 // A set of rows.
 class RowSet {
   public:
@@ -43,6 +46,17 @@ class RowSet {
     bool has(std::size_t row) const noexcept {
         return row >> 6 < words_.size() && (*words_.at(row >> 6) >> (row & 63) & 1) != 0;
     }
+    // The same question, for loops. Valid until this set changes.
+    struct Words {
+        Pages<std::uint64_t> pages;
+        std::size_t n;
+        bool has(std::size_t row) const noexcept {
+            static constexpr std::uint64_t kNone = 0;
+            const std::uint64_t* word = row >> 6 < n ? pages.at(row >> 6) : &kNone;
+            return (*word >> (row & 63) & 1) != 0;
+        }
+    };
+    Words in_registers() const noexcept { return {words_.pages(), words_.size()}; }
     // Bit i: whether the set has row 64·at + i.
     std::uint64_t word(std::size_t at) const noexcept { return at < words_.size() ? *words_.at(at) : 0; }
     void put(std::size_t row, bool in) {
@@ -77,6 +91,9 @@ struct Generation {
     }
     bool is_calibrated() const noexcept { return std::ranges::any_of(versions, &ModelVersion::is_calibrated); }
     float scale_of(std::size_t row) const noexcept { return scales.empty() ? 1.0f : *scales.at(row); }
+    const Adjustment& adjustment_of(std::size_t row) const noexcept {
+        return adjusted.has(row) ? *adjustments.at(row) : kNoAdjustment;
+    }
     // The list of a row that holds a work, where there are lists.
     std::size_t list_of_row(std::size_t row) const noexcept {
         return row >= lists->n_ranged_rows() || moved.has(row) ? *list_of.at(row) : lists->list_with(row);
@@ -92,6 +109,10 @@ struct Generation {
     // takes the value of row `old`, where the work stood before.
     void write_row(std::size_t row, std::int64_t id, const MatrixView& vectors, std::size_t i, std::size_t code,
                    std::span<const Column* const> columns_in, std::size_t old = 0);
+    // Where there are adjustments.
+    void adjust(std::size_t row, const Adjustment& adjustment);
+    // Makes `adjusted` of the adjustments; without reading them, of all rows. O(N).
+    void mark_adjusted(bool without_reading);
     // Puts rows that write_row has written, with vectors of `version`, into their lists. O(rows·n_lists·D).
     void put_in_lists(std::span<const std::int32_t> written, std::int64_t version);
     // The code of a model version; a new one, or one without rows, if it has none; 256 if all are in use. Of a version
@@ -135,6 +156,7 @@ struct Generation {
     RowSet blocked;
     RowSet removed;
     RowSet closed;                          // blocked or removed: the one set that a search tests
+    RowSet adjusted;                        // whose adjustments a search reads
     std::shared_ptr<const RowLists> lists;  // nullptr: none
     RowSet moved;                           // of the rows in the lists' ranges those that were written since
 };

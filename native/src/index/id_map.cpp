@@ -1,14 +1,15 @@
-// Linear probing from bucket to bucket at load 0.6. A lookup of many ids prefetches buckets kAhead ids early.
+// Linear probing from bucket to bucket at load 0.6: one id in twenty is not in its home bucket.
 #include "index/id_map.hpp"
 
 #include <algorithm>
 #include <bit>
 #include <utility>
 
+#include "index/id_lookup.hpp"
+
 namespace karec {
 namespace {
 
-constexpr std::size_t kAhead = 64;  // ids between the prefetch of a bucket and its use
 constexpr std::size_t kPageBytes = std::size_t{64} << 10;
 constexpr std::size_t kNone = IdBucket::kSlots;
 
@@ -35,16 +36,6 @@ void IdMap::map(const std::shared_ptr<const void>& owner, std::span<const IdBuck
     buckets_.map(owner, buckets);
 }
 
-// The finaliser of splitmix64 (Steele, Lea, Flood 2014), then Lemire's multiply-high in place of a division.
-std::size_t IdMap::home_of(std::int64_t id) const noexcept {
-    auto h = static_cast<std::uint64_t>(id);
-    h = (h ^ h >> 30) * 0xBF58476D1CE4E5B9u;
-    h = (h ^ h >> 27) * 0x94D049BB133111EBu;
-    h ^= h >> 31;
-    __extension__ using Wide = unsigned __int128;
-    return static_cast<std::size_t>(static_cast<Wide>(h) * buckets_.size() >> 64);
-}
-
 std::int32_t IdMap::find_from(std::int64_t id, std::size_t home, std::size_t most) const noexcept {
     std::size_t at = home;
     for (std::size_t probes = 0; probes < most; ++probes) {
@@ -58,14 +49,8 @@ std::int32_t IdMap::find_from(std::int64_t id, std::size_t home, std::size_t mos
 }
 
 void IdMap::find(std::span<const std::int64_t> wanted, std::int32_t* rows) const noexcept {
-    std::size_t homes[kAhead];
-    const std::size_t n = wanted.size();
-    for (std::size_t i = 0; i < std::min(kAhead, n); ++i) homes[i] = prefetch(wanted[i]);
-    for (std::size_t i = 0; i < n; ++i) {
-        std::size_t& home = homes[i % kAhead];
-        rows[i] = find_from(wanted[i], home);
-        if (i + kAhead < n) home = prefetch(wanted[i + kAhead]);
-    }
+    IdLookup lookup(*this, wanted);
+    while (const std::size_t n = lookup.next(rows)) rows += n;
 }
 
 std::int32_t IdMap::put(std::int64_t id, std::int32_t row) {
@@ -130,14 +115,13 @@ bool IdMap::matches(std::span<const std::int64_t> ids) const {
         taken += buckets_.at(b)->count;
     }
     if (taken != ids.size()) return false;
-    const std::size_t most = std::min(kFarthest, buckets_.size());
-    std::size_t homes[kAhead];
-    const std::size_t n = ids.size();
-    for (std::size_t i = 0; i < std::min(kAhead, n); ++i) homes[i] = prefetch(ids[i]);
-    for (std::size_t i = 0; i < n; ++i) {
-        std::size_t& home = homes[i % kAhead];
-        if (find_from(ids[i], home, most) != static_cast<std::int32_t>(i)) return false;
-        if (i + kAhead < n) home = prefetch(ids[i + kAhead]);
+    IdLookup lookup(*this, ids, kFarthest);
+    std::int32_t rows[IdLookup::kBlock];
+    std::int32_t row = 0;
+    while (const std::size_t n = lookup.next(rows)) {
+        for (std::size_t i = 0; i < n; ++i, ++row) {
+            if (rows[i] != row) return false;
+        }
     }
     return true;
 }

@@ -14,18 +14,9 @@
 
 #include "index/paged_array.hpp"
 #include "karec/status.hpp"
+#include "kernels/lookup_kernels.hpp"
 
 namespace karec {
-
-// The layout in memory and in index files. `overflowed`: a key whose home is this bucket may be in a later one.
-struct alignas(64) IdBucket {
-    static constexpr std::size_t kSlots = 5;
-    std::int64_t keys[kSlots];
-    std::int32_t rows[kSlots];
-    std::uint16_t count;
-    std::uint16_t overflowed;
-};
-static_assert(sizeof(IdBucket) == 64);
 
 // Buckets for n ids: three of five slots taken on average.
 std::size_t id_bucket_count(std::size_t n) noexcept;
@@ -44,17 +35,7 @@ class IdMap {
     // rows[i] = the row of wanted[i], −1 = unknown. Expected O(1) an id; never reads outside the buckets, whatever they
     // hold; a row is whatever they say.
     void find(std::span<const std::int64_t> wanted, std::int32_t* rows) const noexcept;
-    std::int32_t find(std::int64_t id) const noexcept { return find_from(id, home_of(id)); }
-
-    // The same in two steps, so that other work can be done between the prefetch of a bucket and its use.
-    std::size_t prefetch(std::int64_t id) const noexcept {
-        const std::size_t home = home_of(id);
-        __builtin_prefetch(buckets_.at(home));
-        return home;
-    }
-    std::int32_t find_from(std::int64_t id, std::size_t home) const noexcept {
-        return find_from(id, home, buckets_.size());
-    }
+    std::int32_t find(std::int64_t id) const noexcept { return find_from(id, home_of(id), buckets_.size()); }
 
     // Sets id → row, and returns the row that it had before, −1 = none. Call make_room before ids are added.
     std::int32_t put(std::int64_t id, std::int32_t row);
@@ -71,10 +52,11 @@ class IdMap {
     bool matches(std::span<const std::int64_t> ids) const;
 
   private:
+    friend class IdLookup;
     static constexpr std::size_t kFarthest = 256;
 
     std::int32_t find_from(std::int64_t id, std::size_t home, std::size_t most) const noexcept;
-    std::size_t home_of(std::int64_t id) const noexcept;
+    std::size_t home_of(std::int64_t id) const noexcept { return home_bucket(id, buckets_.size()); }
     std::size_t after(std::size_t at) const noexcept { return at + 1 == buckets_.size() ? 0 : at + 1; }
 
     PagedArray<IdBucket> buckets_;

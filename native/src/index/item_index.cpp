@@ -83,9 +83,7 @@ Result<std::unique_ptr<Generation>> first_generation(Result<File> opened, const 
     const auto file = std::make_shared<File>(std::move(opened.value()));
     auto contents = read_index(file->bytes(), verify);
     if (!contents.ok()) return Status{contents.status().code(), path + ": " + contents.status().message()};
-    auto first = map_index(contents.value(), file);
-    first->map_verified = verify;
-    return first;
+    return map_index(contents.value(), file, verify);
 }
 
 }  // namespace

@@ -86,7 +86,7 @@ void carry_over(Generation& g, std::int32_t from, std::size_t to) {
     g.closed.put(to, blocked);
     if (g.adjustments.empty()) return;
     const Adjustment kept = from >= 0 ? *g.adjustments.at(static_cast<std::size_t>(from)) : Adjustment{};
-    if (!(*g.adjustments.at(to) == kept)) *g.adjustments.copy_on_write(to) = kept;
+    if (!(*g.adjustments.at(to) == kept)) g.adjust(to, kept);
 }
 
 template <class Change>
@@ -221,9 +221,10 @@ Result<std::size_t> ItemIndex::adjust(std::span<const std::int64_t> ids, std::sp
                               [&](WriteTransaction& transaction, std::size_t i, std::int64_t, std::size_t row) {
                                   if (transaction->adjustments.empty())
                                       transaction->adjustments.grow(transaction->n_rows());
-                                  Adjustment& adjustment = *transaction->adjustments.copy_on_write(row);
+                                  Adjustment adjustment = *transaction->adjustments.at(row);
                                   if (!scales.empty()) adjustment.scale = scales[i];
                                   if (!offsets.empty()) adjustment.offset = offsets[i];
+                                  transaction->adjust(row, adjustment);
                               });
     });
 }

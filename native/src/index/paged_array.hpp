@@ -34,6 +34,7 @@
 #include <vector>
 
 #include "base/buffer.hpp"
+#include "base/pages.hpp"
 
 namespace karec {
 
@@ -60,7 +61,10 @@ class PagedArray {
     std::size_t size() const noexcept { return size_; }
     bool empty() const noexcept { return size_ == 0; }
 
-    const T* at(std::size_t i) const noexcept { return data_[i >> shift_] + (i & (page_size() - 1)) * width_; }
+    const T* at(std::size_t i) const noexcept { return pages().at(i); }
+
+    // Valid until this array changes.
+    Pages<T> pages() const noexcept { return {data_.data(), shift_, width_}; }
 
     // A lower bound of how many elements lie side by side from i on.
     std::size_t contiguous_from(std::size_t i) const noexcept { return page_size() - (i & (page_size() - 1)); }

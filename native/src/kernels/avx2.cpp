@@ -28,6 +28,24 @@ KAREC_INLINE Vec fused(Vec a, Vec b, Vec c) {
     return _mm256_fmadd_ps(a, b, c);
 }
 
+KAREC_INLINE Vec broadcast(float x) {
+    return _mm256_set1_ps(x);
+}
+
+KAREC_INLINE Vec multiply_add(Vec a, Vec b, Vec c) {
+    return fused(a, b, c);
+}
+
+KAREC_INLINE std::uint32_t not_below(Vec a, Vec b) {
+    return static_cast<std::uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_NLT_UQ)));
+}
+
+KAREC_INLINE std::uint32_t nonzero(const std::uint32_t* at) {
+    const __m256i masks = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
+    const __m256i zero = _mm256_cmpeq_epi32(masks, _mm256_setzero_si256());
+    return 0xFFu & ~static_cast<std::uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(zero)));
+}
+
 KAREC_INLINE __m256d roots(__m256d x) {
     return _mm256_sqrt_pd(x);
 }
@@ -40,6 +58,12 @@ KAREC_INLINE IntVec madd(const std::int8_t* row, const std::int16_t* query) {
     const __m256i wide = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(row)));
     return reinterpret_cast<IntVec>(
         _mm256_madd_epi16(wide, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(query))));
+}
+
+KAREC_INLINE unsigned equal_keys(const IdBucket& bucket, std::int64_t id) {
+    const __m256i keys = _mm256_load_si256(reinterpret_cast<const __m256i*>(bucket.keys));
+    const __m256i equal = _mm256_cmpeq_epi64(keys, _mm256_set1_epi64x(id));
+    return static_cast<unsigned>(_mm256_movemask_pd(_mm256_castsi256_pd(equal))) | unsigned{bucket.keys[4] == id} << 4;
 }
 
 template <std::size_t Width, class V>
@@ -63,13 +87,17 @@ KAREC_INLINE V fold(V a, V b) {
 
 #include "kernels/scoring_loops.inc"
 
+#include "kernels/lookup_loops.inc"
+
 #include "kernels/diversity_loops.inc"
 
 #include "kernels/matrix_loops.inc"
 
+#include "kernels/bound_loops.inc"
+
 }  // namespace
 
-const IsaTable table = {"avx2", kScoringKernels, kDiversityKernels};
+const IsaTable table = {"avx2", kScoringKernels, kLookupKernels, kDiversityKernels, kBoundKernels};
 
 }  // namespace karec::avx2
 #endif

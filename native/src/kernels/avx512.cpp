@@ -1,4 +1,4 @@
-// Kernels for AVX-512 (F, VL, BW, DQ).
+// Kernels for AVX-512 (F, VL, BW, DQ), and for it with AMX.
 #if defined(__x86_64__)
 #include <immintrin.h>
 
@@ -28,6 +28,23 @@ KAREC_INLINE Vec fused(Vec a, Vec b, Vec c) {
     return _mm512_fmadd_ps(a, b, c);
 }
 
+KAREC_INLINE Vec broadcast(float x) {
+    return _mm512_set1_ps(x);
+}
+
+KAREC_INLINE Vec multiply_add(Vec a, Vec b, Vec c) {
+    return fused(a, b, c);
+}
+
+KAREC_INLINE std::uint32_t not_below(Vec a, Vec b) {
+    return _mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ);
+}
+
+KAREC_INLINE std::uint32_t nonzero(const std::uint32_t* at) {
+    const __m512i masks = _mm512_loadu_si512(at);
+    return _mm512_test_epi32_mask(masks, masks);
+}
+
 KAREC_INLINE __m512d roots(__m512d x) {
     return _mm512_sqrt_pd(x);
 }
@@ -39,6 +56,10 @@ KAREC_INLINE __m512d widened(const float* at) {
 KAREC_INLINE IntVec madd(const std::int8_t* row, const std::int16_t* query) {
     const __m512i wide = _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(row)));
     return reinterpret_cast<IntVec>(_mm512_madd_epi16(wide, _mm512_loadu_si512(query)));
+}
+
+KAREC_INLINE unsigned equal_keys(const IdBucket& bucket, std::int64_t id) {
+    return _mm512_cmpeq_epi64_mask(_mm512_load_si512(&bucket), _mm512_set1_epi64(id));
 }
 
 template <std::size_t Width, class V>
@@ -65,13 +86,30 @@ KAREC_INLINE V fold(V a, V b) {
 
 #include "kernels/scoring_loops.inc"
 
+#include "kernels/lookup_loops.inc"
+
 #include "kernels/diversity_loops.inc"
 
 #include "kernels/matrix_loops.inc"
 
+#include "kernels/bound_loops.inc"
+
+#if defined(KAREC_AMX)
+#include "kernels/amx_loops.inc"
+#endif
+
 }  // namespace
 
-const IsaTable table = {"avx512", kScoringKernels, kDiversityKernels};
+const IsaTable table = {"avx512", kScoringKernels, kLookupKernels, kDiversityKernels, kBoundKernels};
 
 }  // namespace karec::avx512
+
+#if defined(KAREC_AMX)
+namespace karec::amx {
+
+const IsaTable table = {"amx", avx512::kScoringKernels, avx512::kLookupKernels, avx512::kDiversityKernels,
+                        avx512::kTileKernels};
+
+}  // namespace karec::amx
+#endif
 #endif

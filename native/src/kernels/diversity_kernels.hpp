@@ -9,7 +9,7 @@
 namespace karec {
 
 // The most directions that one call of downdate_rho takes: a block is read once for all of them.
-inline constexpr std::size_t kDirectionsAtOnce = 4;
+inline constexpr std::size_t kDirectionsAtOnce = 8;
 
 struct DiversityKernels {
     // out[r] = ‖rows[r]‖² of n finite rows: eight partial sums, sum j over dimensions j, j + 8, …, and a tree.
@@ -37,14 +37,13 @@ struct DiversityKernels {
     double (*gram_schmidt)(const double* directions, std::size_t n, std::size_t dim, const double* feature,
                            double* parts, double* out);
 
-    // out = from (nullptr = zeros) − Σ_s parts[s]·direction s, in order; `out` may be `from`.
-    void (*gemv_minus)(const double* directions, std::size_t n, std::size_t dim, const double* from,
+    // out (dim) = from (nullptr = zeros) − Σ_s parts[s]·direction s, in order, of directions `stride` apart; `out` may
+    // be `from`.
+    void (*gemv_minus)(const double* directions, std::size_t n, std::size_t stride, std::size_t dim, const double* from,
                        const double* parts, double* out);
 
-    // Rank-1 downdate: matrix −= direction·directionᵀ.
-    void (*syr_downdate)(const double* direction, std::size_t dim, double* matrix);
-    // syr_downdate, then out = matrix·feature, rows in order, in one pass over the symmetric matrix; returns ⟨feature,
-    // feature − out⟩.
+    // Rank-1 downdate, matrix −= direction·directionᵀ, then out = matrix·feature, rows in order, in one pass over the
+    // symmetric matrix; returns ⟨feature, feature − out⟩.
     double (*syr_downdate_symv)(const double* direction, std::size_t dim, double* matrix, const double* feature,
                                 double* out);
 

@@ -42,6 +42,31 @@ KAREC_INLINE Vec load_half(const std::uint16_t* at) {
 
 using karec::fused;
 
+KAREC_INLINE Vec broadcast(float x) {
+    return Vec{x, x, x, x};
+}
+
+// Rounded once where the compiler's target has the instruction.
+KAREC_INLINE Vec multiply_add(Vec a, Vec b, Vec c) {
+#if defined(__FMA__) || defined(__aarch64__)
+    return fused(a, b, c);
+#else
+    return a * b + c;
+#endif
+}
+
+KAREC_INLINE std::uint32_t not_below(Vec a, Vec b) {
+    std::uint32_t bits = 0;
+    for (std::size_t lane = 0; lane < kLanes; ++lane) bits |= static_cast<std::uint32_t>(!(a[lane] < b[lane])) << lane;
+    return bits;
+}
+
+KAREC_INLINE std::uint32_t nonzero(const std::uint32_t* at) {
+    std::uint32_t bits = 0;
+    for (std::size_t lane = 0; lane < kLanes; ++lane) bits |= static_cast<std::uint32_t>(at[lane] != 0) << lane;
+    return bits;
+}
+
 using TwoDoubles = double __attribute__((vector_size(16)));
 KAREC_INLINE TwoDoubles widened(const float* at) {
     return TwoDoubles{at[0], at[1]};
@@ -59,6 +84,12 @@ KAREC_INLINE IntVec madd(const std::int8_t* row, const std::int16_t* query) {
     return sums;
 }
 
+KAREC_INLINE unsigned equal_keys(const IdBucket& bucket, std::int64_t id) {
+    unsigned equal = 0;
+    for (unsigned slot = 0; slot < IdBucket::kSlots; ++slot) equal |= unsigned{bucket.keys[slot] == id} << slot;
+    return equal;
+}
+
 template <std::size_t Width, class V>
 KAREC_INLINE V fold(V a, V b) {
     if constexpr (Width == 4)
@@ -68,12 +99,16 @@ KAREC_INLINE V fold(V a, V b) {
 
 #include "kernels/scoring_loops.inc"
 
+#include "kernels/lookup_loops.inc"
+
 #include "kernels/diversity_loops.inc"
 
 #include "kernels/matrix_loops.inc"
 
+#include "kernels/bound_loops.inc"
+
 }  // namespace
 
-const IsaTable table = {"generic", kScoringKernels, kDiversityKernels};
+const IsaTable table = {"generic", kScoringKernels, kLookupKernels, kDiversityKernels, kBoundKernels};
 
 }  // namespace karec::generic

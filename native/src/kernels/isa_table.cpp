@@ -7,6 +7,7 @@
 
 #include "base/boundary.hpp"
 #include "karec/item_index.hpp"
+#include "kernels/amx_granted.hpp"
 
 namespace karec {
 namespace {
@@ -14,6 +15,7 @@ namespace {
 struct Choice {
     const IsaTable* table;
     bool runs;
+    bool (*granted)() noexcept = []() noexcept { return true; };  // asks the system for what it must grant
 };
 
 struct Chosen {
@@ -22,27 +24,34 @@ struct Chosen {
 };
 
 Chosen choose() {
+#if defined(__x86_64__)
+    const bool avx512_runs = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+                             __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
+#endif
     const Choice best_first[] = {
 #if defined(__x86_64__)
-        {&avx512::table, __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-                             __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq")},
+#if defined(KAREC_AMX)
+        {&amx::table, avx512_runs && machine_has_amx(), ask_for_amx},
+#endif
+        {&avx512::table, avx512_runs},
         {&avx2::table,
          __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")},
 #endif
         {&generic::table, true},
     };
-    const IsaTable* best = nullptr;
     std::string names;
     // Read once, while the choice is initialised.
     const char* forced = std::getenv("KAREC_FORCE_ISA");  // NOLINT(concurrency-mt-unsafe)
+    const bool any = forced == nullptr || *forced == 0;
     for (const Choice& choice : best_first) {
         if (!choice.runs) continue;
-        if (forced != nullptr && std::string_view(choice.table->name) == forced) return {choice.table, ""};
-        if (best == nullptr) best = choice.table;
-        names += (names.empty() ? "" : ", ") + std::string(choice.table->name);
+        if (!any && std::string_view(choice.table->name) != forced) {
+            names += (names.empty() ? "" : ", ") + std::string(choice.table->name);
+        } else if (choice.granted()) {
+            return {choice.table, ""};
+        }
     }
-    if (forced == nullptr || *forced == 0) return {best, ""};
-    return {best, "KAREC_FORCE_ISA names '" + std::string(forced) + "', this machine runs " + names};
+    return {&generic::table, "KAREC_FORCE_ISA names '" + std::string(forced) + "', this machine runs " + names};
 }
 
 const Chosen& chosen() {

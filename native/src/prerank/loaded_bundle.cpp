@@ -119,7 +119,7 @@ Result<std::shared_ptr<const LoadedBundle>> load_bundle(const std::string& root,
         if (status = check_step(step, view); !status.ok()) return status;
     }
     auto loaded =
-        std::make_shared<LoadedBundle>(LoadedBundle{std::move(bundle.value()), std::move(index.value()), {}, {}});
+        std::make_shared<LoadedBundle>(LoadedBundle{std::move(bundle.value()), std::move(index.value()), {}, {}, {}});
     if (status = add_maps(*loaded, settings, options.verify); !status.ok()) return status;
     if (options.onnxruntime.empty()) return std::shared_ptr<const LoadedBundle>(std::move(loaded));
     if (status = add_tower(*loaded, std::string(kTower), options); !status.ok()) return status;
@@ -127,6 +127,9 @@ Result<std::shared_ptr<const LoadedBundle>> load_bundle(const std::string& root,
         if (!is_other_tower(name)) continue;
         if (status = add_tower(*loaded, name, options); !status.ok()) return status;
     }
+    auto encoder = UserEncoder::open(loaded->bundle, options.verify);
+    if (!encoder.ok() && encoder.status().code() != Code::unavailable) return encoder.status();
+    if (encoder.ok()) loaded->encoder = std::move(encoder.value());
     return std::shared_ptr<const LoadedBundle>(std::move(loaded));
 }
 
@@ -141,6 +144,10 @@ Status check_request(const PrerankRequest& request, const IndexView& view) {
     if (!request.user_vector.empty() && !request.user_vectors.empty()) {
         return Status::invalid("give either one user_vector or user_vectors by model version");
     }
+    const bool has_vector = !request.user_vector.empty() || !request.user_vectors.empty();
+    if (request.user != nullptr && (has_vector || !request.user_inputs.empty())) {
+        return Status::invalid("give either a user by raw ids, or user vectors or inputs");
+    }
     for (const VersionQuery& each : request.user_vectors) {
         const std::string name = "the user vector of model version " + std::to_string(each.model_version);
         if (Status status = check_vector(each.values, name, view.dim()); !status.ok()) return status;
@@ -149,18 +156,43 @@ Status check_request(const PrerankRequest& request, const IndexView& view) {
     return check_vector(request.user_vector, "user_vector", view.dim());
 }
 
-Status UserQuery::prepare(const PrerankRequest& request, const LoadedBundle& on, const IndexView& view) {
+Status UserQuery::prepare(const PrerankRequest& request, std::string_view scene, const LoadedBundle& on,
+                          const IndexView& view) {
     if (!request.user_vectors.empty()) {
         query.emplace(request.user_vectors);
     } else if (!request.user_vector.empty()) {
         query.emplace(request.user_vector);
+    } else if (request.user != nullptr) {
+        return run_encoded(request, scene, on, view);
     } else if (!on.towers.empty()) {
-        return run_towers(request, on, view);
+        return run_towers(request.user_inputs, on, view);
     }
     return {};
 }
 
-Status UserQuery::run_towers(const PrerankRequest& request, const LoadedBundle& on, const IndexView& view) {
+Status UserQuery::run_encoded(const PrerankRequest& request, std::string_view scene, const LoadedBundle& on,
+                              const IndexView& view) {
+    if (on.towers.empty()) return {Code::unavailable, "a user by raw ids needs a tower: open with ONNX Runtime"};
+    if (!on.encoder) return {Code::unavailable, on.bundle.path() + " has no encoder.npz with its snapshot"};
+    ScratchVector<std::int64_t> codes(on.encoder->n_codes());
+    ScratchVector<float> numbers(on.encoder->n_numbers());
+    Status status = on.encoder->encode(*request.user, scene, request.time_ms, codes, numbers);
+    if (!status.ok()) return status;
+    ScratchVector<Tensor> inputs;
+    std::size_t code = 0;
+    std::size_t number = 0;
+    for (const TensorSpec& output : on.encoder->outputs()) {
+        const bool is_code = output.dtype == DType::int64;
+        const void* data = is_code ? static_cast<const void*>(codes.data() + code) : numbers.data() + number;
+        std::size_t n = 1;
+        for (const std::int64_t size : output.shape) n *= static_cast<std::size_t>(size);
+        (is_code ? code : number) += n;
+        inputs.push_back({output.name, output.dtype, output.shape, data});
+    }
+    return run_towers(inputs, on, view);
+}
+
+Status UserQuery::run_towers(std::span<const Tensor> inputs, const LoadedBundle& on, const IndexView& view) {
     auto standing = view.model_versions();
     if (!standing.ok()) return standing.status();
     if (standing->empty()) standing->push_back(on.bundle.model_version());  // an empty index is of no version
@@ -169,7 +201,7 @@ Status UserQuery::run_towers(const PrerankRequest& request, const LoadedBundle& 
     for (const auto& tower : on.towers) {
         if (!std::ranges::binary_search(standing.value(), tower->model_version())) continue;
         const std::span<float> to(values_.data() + each_.size() * dim, dim);
-        if (Status status = tower->run(request.user_inputs, to); !status.ok()) return status;
+        if (Status status = tower->run(inputs, to); !status.ok()) return status;
         each_.push_back({tower->model_version(), to});
     }
     if (each_.empty()) {

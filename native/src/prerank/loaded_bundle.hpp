@@ -3,7 +3,9 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/scratch.hpp"
@@ -17,6 +19,7 @@ struct LoadedBundle {
     ItemIndex index;
     std::vector<std::shared_ptr<const UserTower>> towers;  // the bundle's own first; none without ONNX Runtime
     std::vector<std::optional<VectorMap>> maps;            // of each step's vectors; nullopt: as they are
+    std::optional<UserEncoder> encoder;                    // nullopt: no towers, or a bundle without one
 };
 
 Result<std::shared_ptr<const LoadedBundle>> load_bundle(const std::string& root, const PrerankSettings& settings,
@@ -31,14 +34,17 @@ struct UserQuery {
     UserQuery(const UserQuery&) = delete;
     UserQuery& operator=(const UserQuery&) = delete;
 
-    // From the request; else one pass of each tower whose model version rows of `view` are of. unavailable: no tower is
-    // of their versions.
-    Status prepare(const PrerankRequest& request, const LoadedBundle& on, const IndexView& view);
+    // From the request; else one pass of each tower whose model version rows of `view` are of, over the request's
+    // inputs or those of its user in `scene`. unavailable: no tower is of their versions, or nothing encodes the user.
+    Status prepare(const PrerankRequest& request, std::string_view scene, const LoadedBundle& on,
+                   const IndexView& view);
 
     std::optional<Query> query;  // nullopt: neither a vector nor a tower
 
   private:
-    Status run_towers(const PrerankRequest& request, const LoadedBundle& on, const IndexView& view);
+    Status run_towers(std::span<const Tensor> inputs, const LoadedBundle& on, const IndexView& view);
+    Status run_encoded(const PrerankRequest& request, std::string_view scene, const LoadedBundle& on,
+                       const IndexView& view);
 
     ScratchVector<float> values_;
     ScratchVector<VersionQuery> each_;

@@ -109,7 +109,7 @@ struct PreRanker::State {
         status = check_lengths("out.scores", out.scores.size(), "out.rows", out.rows.size());
         if (!status.ok()) return status;
         UserQuery user;
-        if (status = user.prepare(request, on, view); !status.ok()) return status;
+        if (status = user.prepare(request, settings.scene, on, view); !status.ok()) return status;
         PrerankRun run{view, request, user.query, on.bundle.model_version(), on.maps, {}};
         // Step by step where rows meet the vector of their version: only then metrics tell a row without a vector from
         // a work without a row.

@@ -14,60 +14,12 @@
 #include "base/scratch.hpp"
 #include "index/index_checks.hpp"
 #include "kernels/isa_table.hpp"
+#include "rules/column_values.hpp"
 
 namespace karec {
 namespace {
 
 constexpr double kHourMs = 3'600'000.0;
-
-template <class T>
-T value_at(const Column& column, std::size_t i) noexcept {
-    T value;
-    std::memcpy(&value, column.bytes.data() + i * sizeof(T), sizeof(T));
-    return value;
-}
-template <>
-float value_at<float>(const Column& column, std::size_t i) noexcept {
-    if (column.dtype == DType::float16) return half_to_float(value_at<std::uint16_t>(column, i));
-    float value;
-    std::memcpy(&value, column.bytes.data() + i * sizeof(float), sizeof(float));
-    return value;
-}
-
-// body(T{}) with the type that holds the column's values: float for float16.
-template <class Body>
-void of_type(DType dtype, Body&& body) {
-    switch (dtype) {
-        case DType::int8:
-            return body(std::int8_t{});
-        case DType::int16:
-            return body(std::int16_t{});
-        case DType::int32:
-            return body(std::int32_t{});
-        case DType::int64:
-            return body(std::int64_t{});
-        case DType::uint8:
-        case DType::boolean:
-            return body(std::uint8_t{});
-        case DType::uint16:
-            return body(std::uint16_t{});
-        case DType::uint32:
-            return body(std::uint32_t{});
-        case DType::uint64:
-            return body(std::uint64_t{});
-        case DType::float16:
-        case DType::float32:
-            return body(float{});
-        case DType::float64:
-            return body(double{});
-    }
-}
-
-template <class T>
-bool is_nan(T value) noexcept {
-    if constexpr (std::is_floating_point_v<T>) return std::isnan(value);
-    return false;
-}
 
 bool floating(DType dtype) noexcept {
     return dtype == DType::float16 || dtype == DType::float32 || dtype == DType::float64;
@@ -124,40 +76,6 @@ Status tone(const Column& values, double at_least, std::span<std::uint8_t> keep)
         of_type(values.dtype, [&]<class T>(T) {
             for (std::size_t i = 0; i < keep.size(); ++i) {
                 keep[i] = reaches(value_at<T>(values, i), at_least, values.dtype) ? 1 : 0;
-            }
-        });
-        return {};
-    });
-}
-
-Status quota(std::span<const float> scores, const Column& groups, std::size_t at_most,
-             std::span<std::uint8_t> keep) noexcept {
-    return at_boundary([&]() -> Status {
-        if (Status status = check_column(groups, scores.size()); !status.ok()) return status;
-        if (Status status = check_lengths("scores", scores.size(), "keep", keep.size()); !status.ok()) return status;
-        if (scores.size() > std::numeric_limits<std::uint32_t>::max()) {
-            return Status::invalid("a quota takes at most 2^32 − 1 items, got " + std::to_string(scores.size()));
-        }
-        // Copied, so that scores do not change while they are sorted, whoever writes to the caller's array.
-        const ScratchVector<float> own(scores.begin(), scores.end());
-        if (Status status = check_finite(own, "scores"); !status.ok()) return status;
-        if (at_most == 0) return Status::invalid("at_most must be positive, got 0");
-        ScratchVector<std::uint32_t> order;
-        of_type(groups.dtype, [&]<class T>(T) {
-            ScratchVector<T> group(scores.size());
-            for (std::size_t i = 0; i < group.size(); ++i) {
-                group[i] = value_at<T>(groups, i);
-                keep[i] = 1;
-                if (!is_nan(group[i])) order.push_back(static_cast<std::uint32_t>(i));
-            }
-            std::ranges::sort(order, [&](std::uint32_t a, std::uint32_t b) {
-                if (group[a] != group[b]) return group[a] < group[b];
-                return own[a] != own[b] ? own[a] > own[b] : a < b;
-            });
-            std::size_t place = 0;
-            for (std::size_t i = 0; i < order.size(); ++i) {
-                place = i > 0 && group[order[i]] == group[order[i - 1]] ? place + 1 : 0;
-                keep[order[i]] = place < at_most ? 1 : 0;
             }
         });
         return {};

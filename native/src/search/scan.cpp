@@ -1,92 +1,24 @@
 // IndexView::search_all: a scan of all rows, or of the rows of some lists.
 //
-// All rows are read in tiles of 64. One or two queries read the rows in place, and the next tile is prefetched
-// meanwhile. For three or more, a tile is first packed (one lane a row) and every query reads the packed copy. Cost:
-// one pass over the rows, O(queries·N·D).
+// All rows are read in tiles of 64, in place, and the next tile is prefetched meanwhile. For three queries or more over
+// float rows see search/bounded_scan.hpp. Cost: one pass over the rows, O(queries·N·D).
 #include <algorithm>
-#include <bit>
-#include <optional>
 #include <string>
 
 #include "base/boundary.hpp"
 #include "base/checks.hpp"
 #include "index/generation_store.hpp"
 #include "karec/index_view.hpp"
-#include "kernels/isa_table.hpp"
+#include "search/bounded_scan.hpp"
 #include "search/probe.hpp"
 #include "search/rescore.hpp"
 #include "search/scoring.hpp"
 #include "search/search_checks.hpp"
+#include "search/tile.hpp"
 #include "search/top_k.hpp"
 
 namespace karec {
 namespace {
-
-constexpr std::size_t kTile = 64;
-constexpr std::size_t kPackFor = 3;  // the number of queries from which packing a tile is faster
-
-// Up to 64 consecutive rows: their addresses, and which of them are left out.
-struct Tile {
-    void show(const Generation& g, std::size_t first_row, std::span<const std::uint8_t> mask) {
-        first = first_row;
-        n = std::min(kTile, g.n_rows() - first_row);
-        if (n == 0) return;
-        left_out = g.closed.word(first / kTile);
-        for (std::size_t i = 0; i < n && !mask.empty(); ++i) {
-            const bool kept = first + i < mask.size() && mask[first + i] != 0;
-            left_out |= std::uint64_t{!kept} << i;
-        }
-        if (g.rows.contiguous_from(first) >= n) {
-            const std::byte* start = g.rows.at(first);
-            for (std::size_t i = 0; i < n; ++i) at[i] = start + i * g.format.stride();
-        } else {
-            for (std::size_t i = 0; i < n; ++i) at[i] = g.rows.at(first + i);
-        }
-        if (whole() || empty()) return;
-        // A writer may be writing a row that holds no work: read another row in its place.
-        const std::byte* stand_in = at[std::countr_one(left_out)];
-        for (std::size_t i = 0; i < n; ++i) at[i] = left_out >> i & 1 ? stand_in : at[i];
-    }
-
-    bool whole() const noexcept { return left_out == 0; }
-    bool empty() const noexcept { return ~left_out << (kTile - n) == 0; }
-
-    // rows[i] = the row, kUnknownRow where it is left out.
-    void list(std::int32_t* rows) const noexcept {
-        for (std::size_t i = 0; i < n; ++i) {
-            rows[i] = left_out >> i & 1 ? kUnknownRow : static_cast<std::int32_t>(first + i);
-        }
-    }
-
-    std::size_t first = 0;
-    std::size_t n = 0;
-    std::uint64_t left_out = 0;
-    const std::byte* at[kTile];
-};
-static_assert(kTile == 64, "one word of a RowSet");
-
-// The rows of a tile as a packed block of float32 (kernels/scoring_kernels.hpp).
-class PackedTile {
-  public:
-    explicit PackedTile(const RowFormat& format) : format_(format), block_(kTile * format.padded_dim()) {
-        std::ranges::fill(ones_, 1.0);
-    }
-
-    const float* pack(const Tile& tile) {
-        const void* rows[kTile];
-        for (std::size_t i = 0; i < kTile; ++i) rows[i] = tile.at[i < tile.n ? i : 0];
-        const DiversityKernels& loops = diversity_kernels();
-        const auto pack_rows = format_.dtype == DType::float16 ? loops.pack_float16 : loops.pack_float32;
-        pack_rows(rows, ones_, 1.0, format_.padded_dim(), block_.data());  // times 1/√1: values are not changed
-        return block_.data();
-    }
-
-  private:
-    RowFormat format_;
-    double ones_[kTile];
-    ScratchVector<float> block_;
-};
-static_assert(kTile == kBlockItems);
 
 // adjust_scores for a whole tile, whose scales and adjustments are contiguous within one page.
 void adjust_tile(const Generation& g, const Tile& tile, bool int8, float* scores) noexcept {
@@ -107,8 +39,6 @@ void adjust_tile(const Generation& g, const Tile& tile, bool int8, float* scores
 void scan(const Generation& g, std::span<const Query> queries, std::span<const std::uint8_t> mask,
           std::span<TopK> tops) {
     const bool int8 = g.format.dtype == DType::int8;
-    std::optional<PackedTile> packed;
-    if (!int8 && queries.size() >= kPackFor) packed.emplace(g.format);
     ScratchVector<ReadyQuery> ready;
     for (const Query& query : queries) ready.emplace_back(query, g, g.format);
     float scores[kTile];
@@ -120,15 +50,10 @@ void scan(const Generation& g, std::span<const Query> queries, std::span<const s
         Tile& next = tiles[at ^ 1];
         next.show(g, tile.first + tile.n, mask);
         if (tile.empty()) continue;
-        const float* block = packed ? packed->pack(tile) : nullptr;
         for (std::size_t q = 0; q < queries.size(); ++q) {
             const bool every = ready[q].one_for_all() && tile.whole();
             if (!every) tile.list(rows);
-            if (block != nullptr) {
-                ready[q].dot_packed(g, rows, block, tile.n, scores);
-            } else {
-                ready[q].dot(g, rows, tile.at, q == 0 && next.n == tile.n ? next.at : nullptr, tile.n, scores);
-            }
+            ready[q].dot(g, rows, tile.at, q == 0 && next.n == tile.n ? next.at : nullptr, tile.n, scores);
             if (tile.whole()) {
                 adjust_tile(g, tile, int8, scores);
             } else {
@@ -216,12 +141,15 @@ Status IndexView::search_all(std::span<const Query> queries, std::span<const std
             answer(q, top, [&](std::uint32_t position) { return rows[position]; });
         }
         if (n_probe != kEveryRow) return {};
+        const std::size_t n_kept = std::min(n_to_rescore(g, k), g.n_rows());
         ScratchVector<TopK> tops;
         tops.reserve(queries.size());
-        for (std::size_t q = 0; q < queries.size(); ++q) {
-            tops.emplace_back(std::min(n_to_rescore(g, k), g.n_rows()), g.n_rows());
+        for (std::size_t q = 0; q < queries.size(); ++q) tops.emplace_back(n_kept, g.n_rows());
+        if (g.format.dtype != DType::int8 && queries.size() >= kBoundedFor) {
+            bounded_scan(g, queries, mask, n_kept, tops);
+        } else {
+            scan(g, queries, mask, tops);
         }
-        scan(g, queries, mask, tops);
         for (std::size_t q = 0; q < queries.size(); ++q) {
             answer(q, tops[q], [](std::uint32_t position) { return static_cast<std::int32_t>(position); });
         }

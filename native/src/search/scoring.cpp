@@ -1,7 +1,5 @@
 #include "search/scoring.hpp"
 
-#include "kernels/isa_table.hpp"
-
 namespace karec {
 
 ReadyQuery::ReadyQuery(const Query& query, const Generation& g, const RowFormat& format) : format_(format) {
@@ -47,14 +45,7 @@ void ReadyQuery::dot(const Generation& g, std::int32_t* rows, const std::byte* c
     });
 }
 
-void ReadyQuery::dot_packed(const Generation& g, std::int32_t* rows, const float* block, std::size_t n,
-                            float* out) const noexcept {
-    each_version(g, rows, n, out, [&](const PaddedQuery& query, bool, float* scores) {
-        scoring_kernels().dot_packed(block, format_.padded_dim(), query.values.data(), scores);
-    });
-}
-
-void adjust_scores(const Generation& g, const std::int32_t* rows, std::size_t n, bool int8, float* scores) noexcept {
+void scale_scores(const Generation& g, const std::int32_t* rows, std::size_t n, bool int8, float* scores) noexcept {
     if (int8) {
         for (std::size_t i = 0; i < n; ++i) {
             if (rows[i] >= 0) scores[i] *= *g.scales.at(static_cast<std::size_t>(rows[i]));
@@ -65,10 +56,14 @@ void adjust_scores(const Generation& g, const std::int32_t* rows, std::size_t n,
             if (rows[i] >= 0) scores[i] = g.on_one_scale(static_cast<std::size_t>(rows[i]), scores[i]);
         }
     }
+}
+
+void adjust_scores(const Generation& g, const std::int32_t* rows, std::size_t n, bool int8, float* scores) noexcept {
+    scale_scores(g, rows, n, int8, scores);
     if (g.adjustments.empty()) return;
     for (std::size_t i = 0; i < n; ++i) {
         if (rows[i] < 0) continue;
-        const Adjustment& adjustment = *g.adjustments.at(static_cast<std::size_t>(rows[i]));
+        const Adjustment& adjustment = g.adjustment_of(static_cast<std::size_t>(rows[i]));
         scores[i] = scores[i] * adjustment.scale + adjustment.offset;
     }
 }

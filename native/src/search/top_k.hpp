@@ -60,6 +60,9 @@ class TopK {
         if (size_ > capacity_) shrink();
     }
 
+    // A later score must be above it to be among the best; −inf before there were k.
+    float least() const noexcept { return least_; }
+
     // Writes the best min(k, offered), best first, and returns how many: emit(rank, score, position).
     template <class Emit>
     std::size_t finish(Emit&& emit) {

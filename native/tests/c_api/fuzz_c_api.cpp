@@ -38,7 +38,28 @@ T* handle(T* good) {
     return one_in(40) ? nullptr : good;
 }
 
-constexpr std::size_t kFunctions = 33;
+// None, one or two facets of n items, and of at most 4 rows that were shown.
+template <class Options>
+void random_facets(Options& o, std::size_t n) {
+    o.n_facets = one_in(2) ? below(3) : 0;
+    if (o.n_facets == 0) return;
+    o.facets = buffer<std::int64_t>(o.n_facets * n);
+    auto* weights = buffer<double>(o.n_facets);
+    for (std::size_t f = 0; weights != nullptr && f < o.n_facets && !one_in(20); ++f) weights[f] = 0.25;
+    o.facet_weights = weights;
+    if (o.shown != nullptr && one_in(2)) o.shown_facets = buffer<std::int64_t>(o.n_facets * 4);
+}
+
+const karec_mmr_ssd_options* random_mmr_ssd(std::size_t n, std::size_t dim) {
+    return structs<karec_mmr_ssd_options>(1, [&](karec_mmr_ssd_options& o) {
+        o.diversity = one_in(20) ? value<double>() : 0.5;
+        if (one_in(3)) o.shown = matrix(below(4), dim);
+        o.window = one_in(2) ? below(5) : 0;
+        random_facets(o, n);
+    });
+}
+
+constexpr std::size_t kFunctions = 35;
 constexpr std::size_t kDppSelect = 18;
 
 karec_status call(World& w, std::size_t which) {
@@ -144,7 +165,7 @@ karec_status call(World& w, std::size_t which) {
             const auto* options = structs<karec_dpp_options>(1, [&](karec_dpp_options& o) {
                 o.alpha = mostly_positive<double>();
                 o.ridge = mostly_positive<double>();
-                o.type_weight = one_in(2) ? mostly_positive<double>() : 0.0;
+                o.type_weight = one_in(2) ? mostly_positive<double>() / 2 : 0.0;  // with two facets at most 1
                 if (one_in(3)) o.weights = buffer<float>(n);
                 for (std::size_t i = 0; o.weights != nullptr && i < n && !one_in(200); ++i) {
                     const_cast<float*>(o.weights)[i] = mostly_positive<float>();
@@ -155,13 +176,7 @@ karec_status call(World& w, std::size_t which) {
                 o.max_per_type = one_in(3) ? below(4) : 0;
                 o.min_per_type = one_in(3) ? below(4) : 0;
                 o.fill = static_cast<std::int32_t>(below(2));
-                o.n_facets = one_in(2) ? below(3) : 0;
-                if (o.n_facets == 0) return;
-                o.facets = buffer<std::int64_t>(o.n_facets * n);
-                auto* weights = buffer<double>(o.n_facets);
-                for (std::size_t f = 0; weights != nullptr && f < o.n_facets && !one_in(20); ++f) weights[f] = 0.4;
-                o.facet_weights = weights;
-                if (o.shown != nullptr && one_in(2)) o.shown_facets = buffer<std::int64_t>(o.n_facets * 4);
+                random_facets(o, n);
             });
             return karec_dpp_select(matrix(n, dim), buffer<float>(n), said(n), options, buffer<std::int64_t>(k),
                                     buffer<double>(k), k, written<karec_dpp_count>(1));
@@ -254,6 +269,12 @@ karec_status call(World& w, std::size_t which) {
             karec_index_close(view);
             return status;
         }
+        case 32:
+            return karec_mmr_select_with(matrix(n, dim), buffer<float>(n), said(n), random_mmr_ssd(n, dim),
+                                         buffer<std::int64_t>(k), buffer<double>(k), k, told);
+        case 33:
+            return karec_ssd_select_with(matrix(n, dim), buffer<float>(n), said(n), random_mmr_ssd(n, dim),
+                                         buffer<std::int64_t>(k), buffer<double>(k), k, told);
         default:
             karec_index_close(nullptr);
             karec_preranker_close(nullptr);

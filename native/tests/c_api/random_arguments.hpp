@@ -158,6 +158,36 @@ T* written(std::size_t n) {
     return structs<T>(n, [](T&) {});
 }
 
+inline karec_user* user() {
+    return structs<karec_user>(1, [](karec_user& u) {
+        const auto list = [](const std::int64_t*& ids, std::size_t& n_ids) {
+            if (one_in(3)) return;
+            const std::size_t n = length();
+            ids = buffer<std::int64_t>(n);
+            n_ids = said(n);
+        };
+        u.user_id = value<std::int64_t>();
+        list(u.history, u.n_history);
+        list(u.skipped, u.n_skipped);
+        list(u.follows, u.n_follows);
+        list(u.friends, u.n_friends);
+        if (one_in(3)) return;
+        constexpr const char* kNames[] = {"count_exposed", "count_click", "count_long_view", "count_like", ""};
+        const std::size_t n = 1 + below(std::size(kNames));
+        auto* names = reinterpret_cast<const char**>(buffers.emplace_back(n * sizeof(char*)).data());
+        for (std::size_t i = 0; i < n; ++i) names[i] = one_in(30) ? nullptr : kNames[i];
+        u.counter_names = names;
+        u.n_counters = said(n);
+        float* all = buffer<float>(n);
+        float* in_scene = buffer<float>(n);
+        for (float* each : {all, in_scene}) {
+            for (std::size_t i = 0; each != nullptr && i < n; ++i) each[i] = mostly_positive<float>();
+        }
+        u.counters = all;
+        u.scene_counters = one_in(2) ? in_scene : nullptr;
+    });
+}
+
 inline karec_prerank_request* requests(std::size_t n) {
     return structs<karec_prerank_request>(n, [](karec_prerank_request& r) {
         const std::size_t n_candidates = length();
@@ -182,6 +212,11 @@ inline karec_prerank_request* requests(std::size_t n) {
         r.shown = buffer<std::int64_t>(n_shown);
         r.n_shown = said(n_shown);
         r.k = one_in(10) ? random_bits() : 1 + below(20);
+        if (one_in(4)) r.user = user();
+        if (r.user != nullptr && !one_in(5)) {
+            r.user_vector = nullptr;
+            r.n_user_inputs = r.n_versions = 0;
+        }
     });
 }
 

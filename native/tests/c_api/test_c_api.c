@@ -144,6 +144,80 @@ static void a_pinned_index_holds_its_generation(void) {
     karec_index_close(view);
 }
 
+typedef karec_status (*select_with)(const karec_matrix*, const float*, size_t, const karec_mmr_ssd_options*, int64_t*,
+                                    double*, size_t, size_t*);
+
+static void mmr_ssd_with_facets(void) {
+    const select_with both[2] = {karec_mmr_select_with, karec_ssd_select_with};
+    const karec_matrix m = matrix();
+    const float relevance[N] = {3, 3, 2, 2, 1, 1};
+    const int64_t facets[2 * N] = {1, 1, 2, 2, 3, 3, 9, 9, 9, 9, 9, 9};
+    const int64_t of_shown[2] = {1, 9};
+    for (int i = 0; i < 2; ++i) {
+        int64_t picks[3] = {-1, -1, -1};
+        double values[3];
+        size_t selected = 9;
+        karec_mmr_ssd_options options = KAREC_MMR_SSD_OPTIONS_INIT;
+        CHECK(both[i](&m, relevance, N, &options, picks, values, 3, &selected) == KAREC_OK && selected == 3);
+        CHECK(picks[0] == 0 && picks[1] == 1);
+        const double all = 1.0;
+        options.diversity = 0.9;
+        options.n_facets = 1;
+        options.facets = facets;
+        options.facet_weights = &all;
+        CHECK(both[i](&m, relevance, N, &options, picks, values, 3, &selected) == KAREC_OK);
+        CHECK(picks[0] == 0 && picks[1] == 2 && picks[2] == 4);
+        karec_matrix seen = m;
+        seen.rows = 1;
+        options.shown = &seen;
+        options.shown_facets = of_shown;
+        CHECK(both[i](&m, relevance, N, &options, picks, values, 3, &selected) == KAREC_OK);
+        CHECK(picks[0] == 2 && picks[1] == 4);
+
+        /* What is refused leaves the output as it was. */
+        const double too_much[2] = {0.6, 0.6};
+        const double below_0[2] = {0.5, -0.1};
+        selected = 9;
+        picks[0] = 77;
+        options.n_facets = 2;
+        options.facet_weights = too_much;
+        REFUSED(both[i](&m, relevance, N, &options, picks, values, 3, &selected), KAREC_INVALID_ARGUMENT,
+                "facet_weights sum to 1.2");
+        options.facet_weights = below_0;
+        REFUSED(both[i](&m, relevance, N, &options, picks, values, 3, &selected), KAREC_INVALID_ARGUMENT,
+                "facet_weights holds -0.1");
+        options.facet_weights = NULL;
+        REFUSED(both[i](&m, relevance, N, &options, picks, values, 3, &selected), KAREC_INVALID_ARGUMENT,
+                "options->facet_weights is NULL");
+        options.facet_weights = &all;
+        options.n_facets = 1;
+        options.facets = NULL;
+        REFUSED(both[i](&m, relevance, N, &options, picks, values, 3, &selected), KAREC_INVALID_ARGUMENT,
+                "options->facets is NULL");
+        options.facets = facets;
+        options.n_facets = SIZE_MAX / 2;
+        REFUSED(both[i](&m, relevance, N, &options, picks, values, 3, &selected), KAREC_INVALID_ARGUMENT,
+                "than memory has");
+        options.n_facets = 1;
+        options.diversity = NAN;
+        REFUSED(both[i](&m, relevance, N, &options, picks, values, 3, &selected), KAREC_INVALID_ARGUMENT,
+                "diversity must lie in [0, 1]");
+        options.diversity = 0.5;
+        seen.cols = D - 1;
+        REFUSED(both[i](&m, relevance, N, &options, picks, values, 3, &selected), KAREC_INVALID_ARGUMENT,
+                "shown has shape (1, 3)");
+        seen.data = NULL;
+        REFUSED(both[i](&m, relevance, N, &options, picks, values, 3, &selected), KAREC_INVALID_ARGUMENT,
+                "options->shown");
+        options.struct_size = 8;
+        REFUSED(both[i](&m, relevance, N, &options, picks, values, 3, &selected), KAREC_INVALID_ARGUMENT,
+                "options->struct_size is 8");
+        REFUSED(both[i](&m, relevance, N, NULL, picks, values, 3, &selected), KAREC_INVALID_ARGUMENT,
+                "options is NULL");
+        CHECK(selected == 9 && picks[0] == 77);
+    }
+}
+
 static void selections(void) {
     karec_index_close(build());
     const karec_matrix m = matrix();
@@ -183,6 +257,7 @@ static void selections(void) {
     const double kernel[2][3] = {{2, 0, NAN}, {0, 1, NAN}};
     CHECK(karec_dpp_select_kernel(kernel[0], 2, sizeof kernel[0], 0, picks, gains, 2, &count) == KAREC_OK);
     CHECK(picks[0] == 0 && picks[1] == 1);
+    mmr_ssd_with_facets();
     karec_scatter_rule rule = KAREC_SCATTER_RULE_INIT;
     rule.values = creators;
     size_t violations = 9;

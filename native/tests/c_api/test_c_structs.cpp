@@ -5,6 +5,7 @@
 
 #include "c_api/arguments.hpp"
 #include "check.hpp"
+#include "karec/mmr_ssd.hpp"
 #include "karec/prerank.hpp"
 #include "karec/scatter.hpp"
 
@@ -88,6 +89,10 @@ TEST(initialisers_set_the_size_and_the_defaults_of_the_cpp_api) {
     CHECK(dpp.fill == (defaults.fill == karec::DppFill::relevance ? 1 : 0) && dpp.window == 0 && dpp.max_per_type == 0);
     CHECK(dpp.weights == nullptr && dpp.types == nullptr && dpp.shown == nullptr);
     CHECK(dpp.n_facets == 0 && dpp.facets == nullptr && dpp.facet_weights == nullptr && dpp.shown_facets == nullptr);
+    const karec_mmr_ssd_options marginal = KAREC_MMR_SSD_OPTIONS_INIT;
+    CHECK(marginal.struct_size == sizeof marginal && marginal.diversity == karec::MmrSsdOptions{}.diversity);
+    CHECK(marginal.shown == nullptr && marginal.window == 0 && marginal.n_facets == 0 && marginal.facets == nullptr);
+    CHECK(marginal.facet_weights == nullptr && marginal.shown_facets == nullptr);
     const karec_scatter_rule rule = KAREC_SCATTER_RULE_INIT;
     CHECK(rule.window == karec::ScatterRule{}.window && rule.max_count == karec::ScatterRule{}.max_count);
     const karec_build_options build = KAREC_BUILD_OPTIONS_INIT;
@@ -119,5 +124,6 @@ TEST(first_sizes_are_those_of_interface_version_1) {
                    kFirstSize<karec_tensor> == 48 && kFirstSize<karec_tensor_spec> == 216 &&
                    kFirstSize<karec_preranker_options> == 40 && kFirstSize<karec_prerank_request> == 96 &&
                    kFirstSize<karec_preranked> == 40 && kFirstSize<karec_prerank_count> == 48));
-    static_assert(sizeof(void*) != 8 || kFirstSize<karec_open_options> == 16);  // since version 3
+    static_assert(sizeof(void*) != 8 || kFirstSize<karec_open_options> == 16);     // since version 3
+    static_assert(sizeof(void*) != 8 || kFirstSize<karec_mmr_ssd_options> == 64);  // since version 5
 }

@@ -29,12 +29,14 @@ int main(void) {
     CHECK(karec_ranked, KAREC_RANKED_INIT);
     CHECK(karec_search_count, KAREC_SEARCH_COUNT_INIT);
     CHECK(karec_dpp_options, KAREC_DPP_OPTIONS_INIT);
+    CHECK(karec_mmr_ssd_options, KAREC_MMR_SSD_OPTIONS_INIT);
     CHECK(karec_dpp_count, KAREC_DPP_COUNT_INIT);
     CHECK(karec_scatter_rule, KAREC_SCATTER_RULE_INIT);
     CHECK(karec_scatter_violation, KAREC_SCATTER_VIOLATION_INIT);
     CHECK(karec_tensor, KAREC_TENSOR_INIT);
     CHECK(karec_tensor_spec, KAREC_TENSOR_SPEC_INIT);
     CHECK(karec_preranker_options, KAREC_PRERANKER_OPTIONS_INIT);
+    CHECK(karec_user, KAREC_USER_INIT);
     CHECK(karec_prerank_request, KAREC_PRERANK_REQUEST_INIT);
     CHECK(karec_preranked, KAREC_PRERANKED_INIT);
     CHECK(karec_prerank_count, KAREC_PRERANK_COUNT_INIT);

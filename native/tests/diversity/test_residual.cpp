@@ -66,3 +66,84 @@ TEST(a_residual_is_the_same_listed_and_folded) {
         if (step == 20) listed.fold();
     }
 }
+
+TEST(a_residual_with_further_coordinates_is_the_same_listed_and_folded) {
+    std::mt19937_64 random(7);
+    std::normal_distribution<double> normal;
+    constexpr std::size_t kDense = 9;
+    Residual listed(kDense);
+    Residual folded(kDense);
+    folded.fold();
+    std::size_t width = kDense;
+    std::size_t n_further = 0;
+    std::vector<double> feature;
+    std::vector<double> a;
+    std::vector<double> b;
+    for (int step = 0; step < 120; ++step) {
+        if (n_further > 0 && kDense + n_further == width) {
+            width += 4;
+            listed.widen(width);
+            folded.widen(width);
+        }
+        feature.assign(width, 0.0);
+        a.assign(width, 0.0);
+        b.assign(width, 0.0);
+        for (std::size_t d = 0; d < kDense; ++d) feature[d] = 0.2 * normal(random);
+        if (n_further > 0) feature[kDense + static_cast<std::size_t>(step) % n_further] = 0.4;
+        const double explained = listed.apply(feature, a);
+        CHECK(std::abs(explained - folded.apply(feature, b)) < 1e-9);
+        for (std::size_t i = 0; i < width; ++i) CHECK(std::abs(a[i] - b[i]) < 1e-9);
+        const double square = std::inner_product(feature.begin(), feature.end(), feature.begin(), 0.0);
+        const double inverse_root = 1.0 / std::sqrt(0.1 + 0.16 + square - explained);
+        for (double& x : a) x *= inverse_root;
+        listed.add(a);
+        folded.add(a);
+        if (step % 7 != 3) continue;
+        // The row that was added just now had a value of its own, weight 0.16, as noise; it gets a coordinate.
+        if (kDense + n_further == width) {
+            width += 4;
+            listed.widen(width);
+            folded.widen(width);
+            feature.resize(width, 0.0);
+        }
+        const NewCoordinate coordinate{kDense + n_further++, feature, 0.4, 0.4 / 0.26};
+        listed.extend(coordinate, static_cast<std::size_t>(step), inverse_root);
+        folded.extend(coordinate, static_cast<std::size_t>(step), inverse_root);
+        for (std::size_t at = 0; at < width; ++at) CHECK(std::abs(listed.diagonal(at) - folded.diagonal(at)) < 1e-9);
+    }
+    CHECK(n_further == 17);
+    CHECK(std::abs(listed.bound(kDense) - folded.bound(kDense)) < 1e-6);
+}
+
+// When the bound is asked for depends on how many blocks were followed; what is selected must not.
+TEST(to_ask_a_residual_for_its_bound_changes_no_bit) {
+    for (const bool further : {false, true}) {
+        std::mt19937_64 random(8);
+        std::normal_distribution<double> normal;
+        constexpr std::size_t kDense = 16;
+        const std::size_t width = further ? kDense + 8 : kDense;
+        Residual plain(kDense);
+        Residual asked(kDense);
+        std::vector<double> feature(width);
+        std::vector<double> a(width);
+        std::vector<double> b(width);
+        if (further) {
+            plain.widen(width);
+            asked.widen(width);
+        }
+        for (int step = 0; step < 50; ++step) {
+            if (step == 20) {
+                plain.fold();
+                asked.fold();
+            }
+            std::ranges::fill(feature, 0.0);
+            for (std::size_t d = 0; d < kDense; ++d) feature[d] = 0.2 * normal(random);
+            if (further) feature[kDense + static_cast<std::size_t>(step) % 8] = 0.4;
+            CHECK(plain.apply(feature, a) == asked.apply(feature, b) && a == b);
+            for (double& x : a) x *= 0.7;
+            plain.add(a);
+            asked.add(a);
+            if (step % 3 == 0) CHECK(asked.bound(kDense) > 0.0 && asked.diagonal(width - 1) <= 1.0);
+        }
+    }
+}

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "check.hpp"
-#include "index/id_map.hpp"
+#include "index/id_lookup.hpp"
 #include "karec/item_index.hpp"
 
 using namespace karec;
@@ -25,6 +25,62 @@ TEST(the_id_map_finds_every_id_and_no_other) {
         map.find(absent, rows.data());
         CHECK(std::all_of(rows.begin(), rows.end(), [](std::int32_t row) { return row == -1; }));
     }
+}
+
+namespace {
+
+// Ids whose home, among so many buckets, is the bucket `home`.
+std::vector<std::int64_t> ids_of_bucket(std::size_t home, std::size_t n_buckets, std::size_t n) {
+    std::vector<std::int64_t> ids;
+    for (std::int64_t id = -1000; ids.size() < n; ++id) {
+        if (home_bucket(id, n_buckets) == home) ids.push_back(id);
+    }
+    return ids;
+}
+
+}  // namespace
+
+TEST(ids_that_meet_in_one_bucket_are_found_however_far_they_are_displaced) {
+    constexpr std::size_t kIds = 600;
+    const std::size_t n_buckets = id_bucket_count(kIds);
+    for (const std::size_t home : {std::size_t{0}, n_buckets - 2, n_buckets - 1}) {  // the last two go round the end
+        const std::vector<std::int64_t> ids = ids_of_bucket(home, n_buckets, kIds);
+        IdMap map(kIds);
+        for (std::size_t i = 0; i < kIds; ++i) CHECK(map.put(ids[i], static_cast<std::int32_t>(i)) == -1);
+        CHECK(map.buckets().size() == n_buckets);
+        std::vector<std::int64_t> wanted = ids;
+        const std::vector<std::int64_t> others = ids_of_bucket(home, n_buckets, kIds + 50);
+        wanted.insert(wanted.end(), others.begin() + kIds, others.end());  // as far away, and not there
+        std::vector<std::int32_t> rows(wanted.size());
+        map.find(wanted, rows.data());
+        for (std::size_t i = 0; i < wanted.size(); ++i)
+            CHECK(rows[i] == (i < kIds ? static_cast<std::int32_t>(i) : -1));
+    }
+}
+
+TEST(a_lookup_looks_at_no_more_buckets_than_it_is_told) {
+    const std::size_t n_buckets = id_bucket_count(90);
+    const std::vector<std::int64_t> ids = ids_of_bucket(3, n_buckets, 40);  // eight buckets full
+    IdMap map(90);
+    for (std::size_t i = 0; i < ids.size(); ++i) map.put(ids[i], static_cast<std::int32_t>(i));
+    for (std::size_t most = 1; most <= 9; ++most) {
+        IdLookup lookup(map, ids, most);
+        std::vector<std::int32_t> rows(IdLookup::kBlock);
+        CHECK(lookup.next(rows.data()) == ids.size() && lookup.next(rows.data()) == 0);
+        for (std::size_t i = 0; i < ids.size(); ++i) {
+            CHECK(rows[i] == (i < most * IdBucket::kSlots ? static_cast<std::int32_t>(i) : -1));
+        }
+    }
+}
+
+TEST(an_id_that_was_taken_out_is_not_found_where_its_number_is_left) {
+    IdMap map(3);
+    for (const std::int64_t id : {7, 0, 8}) map.put(id, static_cast<std::int32_t>(id));
+    CHECK(map.take(8) == 8 && map.take(0) == 0);  // leaves zeros behind in its bucket
+    const std::vector<std::int64_t> wanted = {0, 7, 8};
+    std::vector<std::int32_t> rows(3);
+    map.find(wanted, rows.data());
+    CHECK((rows == std::vector<std::int32_t>{-1, 7, -1}));
 }
 
 TEST(the_id_map_stays_a_dictionary_while_ids_come_and_go) {
@@ -60,4 +116,12 @@ TEST(a_corrupt_id_map_ends_its_search_and_is_noticed) {
     map.find(wanted, &row);
     CHECK(row == -1);
     CHECK(!map.matches(wanted));
+    // A bucket with more ids than it has slots: what lies behind them is no id.
+    for (const std::uint16_t count : {std::uint16_t{6}, std::uint16_t{32}, std::uint16_t{0xFFFF}}) {
+        for (IdBucket& bucket : full) bucket.count = count;
+        for (const std::int64_t id : {std::int64_t{-1}, std::int64_t{7}}) {
+            map.find({&id, 1}, &row);
+            CHECK(row == -1);
+        }
+    }
 }

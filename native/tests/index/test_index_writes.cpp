@@ -1,6 +1,10 @@
 // What a write to an ItemIndex does to the readings after it, and what it keeps.
+#include <algorithm>
+#include <cmath>
 #include <cstdio>
+#include <functional>
 #include <limits>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -57,6 +61,82 @@ TEST(a_score_is_scaled_before_its_offset_is_added) {
     CHECK((scores == std::vector<float>{1, 16, 3, 3.5f}));
     const Found found = scan(index);
     CHECK((found.ids == Ids{11, 13, 12, 10} && found.scores == std::vector<float>{16, 3.5f, 3, 1}));
+}
+
+TEST(works_are_scored_by_their_own_adjustment_and_others_by_none_in_every_search_and_file) {
+    constexpr std::size_t kWorks = 700;  // more than a block of candidates, and several words of a row set
+    std::mt19937 random(6);
+    std::vector<std::int64_t> ids(kWorks);
+    std::vector<float> vectors(kWorks);
+    std::vector<float> expected(kWorks);
+    for (std::size_t i = 0; i < kWorks; ++i) {
+        ids[i] = static_cast<std::int64_t>(3 * i);
+        expected[i] = vectors[i] = static_cast<float>(1 + i % 100);
+    }
+    ItemIndex index = ItemIndex::build(ids, {vectors.data(), kWorks, 1, DType::float32}, {}).value();
+    const auto adjust = [&](std::size_t i, float scale, float offset) {
+        CHECK(index.adjust(std::span(ids).subspan(i, 1), {&scale, 1}, {&offset, 1}).ok());
+        expected[i] = vectors[i] * scale + offset;
+    };
+    for (int step = 0; step < 300; ++step) {
+        const std::size_t i = random() % kWorks;
+        if (step % 4 == 3) {
+            adjust(i, 1, 0);
+        } else {
+            adjust(i, static_cast<float>(random() % 4), static_cast<float>(random() % 9) - 4);
+        }
+        if (step % 5 == 0) CHECK(put(index, {ids[i]}, {vectors[i]}).ok());  // in another row
+    }
+    const std::vector<std::int64_t> gone(ids.begin() + 100, ids.begin() + 300);
+    const auto as_expected = [&](const ItemIndex& some) {
+        std::vector<float> scores(kWorks);
+        CHECK(some.scores(kQuery, Candidates::of_ids(ids), scores).ok());
+        CHECK(scores == expected);
+        std::vector<std::int32_t> rows(kWorks);
+        CHECK(some.lookup(ids, rows).ok());
+        CHECK(some.scores(kQuery, Candidates::of_rows(rows), scores).ok());
+        CHECK(scores == expected);
+        std::vector<float> best(kWorks);
+        std::vector<std::int64_t> found(kWorks);
+        std::vector<std::int64_t> positions(kWorks);
+        const Query query{std::span<const float>(kQuery)};
+        SearchCount count;
+        CHECK(some.search_all({&query, 1}, {}, {best, found, rows, positions}, {&count, 1}).ok());
+        std::vector<float> sorted = expected;
+        std::ranges::sort(sorted, std::greater<>());
+        best.resize(count.found);
+        sorted.resize(count.found);
+        CHECK(best == sorted);
+    };
+    const char* path = "test_adjusted.karec";
+    for (const bool fewer : {false, true}) {
+        if (fewer) CHECK(index.remove(gone).ok());
+        for (std::size_t i = 100; i < 300 && fewer; ++i) expected[i] = -std::numeric_limits<float>::infinity();
+        as_expected(index);
+        CHECK(index.save(path).ok());
+        for (const bool verify : {true, false}) {
+            ItemIndex opened = ItemIndex::open(path, {.verify = verify}).value();
+            as_expected(opened);
+            const std::span<const std::int64_t> one = std::span(ids).first(1);
+            const float five = 5;
+            float score = 0;
+            CHECK(opened.adjust(one, {&five, 1}, {&five, 1}).ok());
+            CHECK(opened.scores(kQuery, Candidates::of_ids(one), {&score, 1}).ok() && score == vectors[0] * 5 + 5);
+        }
+    }
+    std::remove(path);
+}
+
+TEST(an_adjustment_of_minus_zero_is_kept_to_the_bit) {
+    ItemIndex index = ItemIndex::build(kIds, {kVectors.data(), 4, 1, DType::float32}, {}).value();
+    const float minus = -0.0f;
+    CHECK(index.calibrate(0, 1e-30f, minus).ok());
+    const std::vector<float> query = {-1e-30f};  // a product that rounds to −0
+    CHECK(index.adjust(Ids{10}, {}, {&minus, 1}).ok());
+    std::vector<float> scores(2);
+    CHECK(index.scores(query, Candidates::of_ids(Ids{10, 11}), scores).ok());
+    CHECK(scores[0] == 0 && std::signbit(scores[0]));
+    CHECK(scores[1] == 0 && !std::signbit(scores[1]));  // of {1, 0}, the same as of no adjustment
 }
 
 TEST(any_byte_of_a_mask_but_0_keeps_its_row) {

@@ -3,53 +3,20 @@
 //   prerank_host ROOT SETTINGS REQUESTS ANSWERS [ONNXRUNTIME]
 //
 // REQUESTS, little-endian int64 words: n_requests, then for each: time_ms, k, n_candidates, n_shown, n_user (floats),
-// n_versions, n_inputs; candidates; shown; n_versions model versions; user vectors, side by side, their bytes padded to
-// 8. n_versions 0: one user vector for all. Inputs: length of the name, name padded
-// to 8, dtype (karec's number), rank, shape, bytes padded to 8. ANSWERS: for each found, unknown, ids; scores padded.
+// n_versions, n_inputs, is_raw; a user id where is_raw is 1, encoded by the bundle; candidates; shown; n_versions model
+// versions; user vectors, side by side, their bytes padded to 8. n_versions 0: one user vector for all. Inputs: length
+// of the name, name padded to 8, dtype (karec's number), rank, shape, bytes padded to 8. ANSWERS: for each found,
+// unknown, ids; scores padded.
 #include <cstdint>
 #include <cstdio>
-#include <cstring>
 #include <fstream>
-#include <iterator>
 #include <string>
 #include <vector>
 
+#include "host_words.hpp"
 #include "karec/prerank.hpp"
 
 using namespace karec;
-
-namespace {
-
-class Words {
-  public:
-    explicit Words(const char* path) {
-        std::ifstream file(path, std::ios::binary);
-        bytes_.assign(std::istreambuf_iterator<char>(file), {});
-    }
-    std::int64_t word() {
-        std::int64_t value = 0;
-        std::memcpy(&value, take(8), 8);
-        return value;
-    }
-    std::size_t size() { return static_cast<std::size_t>(word()); }
-    const char* take(std::size_t n) {
-        const char* at = bytes_.data() + at_;
-        at_ += (n + 7) / 8 * 8;
-        return at;
-    }
-    template <class T>
-    std::vector<T> array(std::size_t n) {
-        std::vector<T> values(n);
-        std::memcpy(values.data(), take(n * sizeof(T)), n * sizeof(T));
-        return values;
-    }
-
-  private:
-    std::vector<char> bytes_;
-    std::size_t at_ = 0;
-};
-
-}  // namespace
 
 int main(int argc, char** argv) {
     if (argc < 5) return 2;
@@ -76,6 +43,11 @@ int main(int argc, char** argv) {
         const std::size_t n_user = in.size();
         const std::size_t n_versions = in.size();
         const std::size_t n_inputs = in.size();
+        UserState raw;
+        if (in.size() == 1) {
+            raw.user_id = in.word();
+            request.user = &raw;
+        }
         const auto candidates = in.array<std::int64_t>(n_candidates);
         const auto shown = in.array<std::int64_t>(n_shown);
         const auto versions = in.array<std::int64_t>(n_versions);

@@ -84,16 +84,34 @@ TEST(requests_that_an_executor_leaves_out_did_not_run) {
 }
 
 TEST(a_tower_needs_a_library_that_is_there) {
-    if (!has_user_tower()) {
-        std::printf("built without the user tower: its library is not looked for\n");
-        return;
-    }
     const auto tower = UserTower::open("/dev/null", "/nowhere.so", 1);
     CHECK(says(tower.status(), Code::io_error, "cannot open ONNX Runtime '/nowhere.so'"));
     CHECK(tower.status().system_error() == ENOENT);
     CHECK(says(UserTower::open("/dev/null", "/dev/null", 1).status(), Code::io_error, "cannot open ONNX Runtime"));
     CHECK(says(UserTower::open("/dev/null", KAREC_NO_ONNXRUNTIME, 1).status(), Code::bad_format,
                "its OrtGetApiBase() gives NULL"));
+}
+
+TEST(a_user_by_raw_ids_needs_a_tower_and_nothing_beside_it) {
+    BundleFolder folder;
+    folder.publish(1);
+    const auto ranker = PreRanker::open(folder.root(), PrerankSettings::read(folder.settings()).value());
+    const std::vector<std::int64_t> candidates{0, 3, 6};
+    const std::vector<float> vector(kBundleDim, 1.0f);
+    UserState user;
+    user.user_id = 5;
+    PrerankRequest request;
+    request.candidates = candidates;
+    request.user = &user;
+    std::vector<float> scores(3);
+    std::vector<std::int64_t> ids(3);
+    std::vector<std::int32_t> rows(3);
+    const Preranked out{scores, ids, rows};
+    CHECK(says(ranker->run(request, out).status(), Code::unavailable, "needs a tower"));
+    request.user_vector = vector;
+    CHECK(says(ranker->run(request, out).status(), Code::invalid_argument, "give either a user by raw ids"));
+    request.user = nullptr;
+    CHECK(ranker->run(request, out).ok());
 }
 
 TEST(c_hosts_get_a_status_a_request_and_may_throw) {

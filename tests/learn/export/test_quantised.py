@@ -56,8 +56,8 @@ def test_the_cost_of_int8_is_reported_as_a_paired_difference_and_in_bytes(datase
             loss = table["int8"][task]["auc_behind"]
             assert loss == pytest.approx(table["float32"][task]["auc"] - table["int8"][task]["auc"])
             assert abs(loss) < 0.05
-    for sizes in report["bytes"].values():
-        assert sizes["int8"] < 0.6 * sizes["float32"]
+    for name, sizes in report["bytes"].items():  # of the ranker the user's side and the experts stay in float32
+        assert sizes["int8"] < (0.7 if name == "ranker" else 0.6) * sizes["float32"]
 
 
 def test_golden_files_hold_what_the_models_say(exported):

@@ -49,8 +49,9 @@ Status write_index(const std::string& path, const Generation& generation);
 // Without `verify`, positions and sizes of sections are checked, but of their contents the codes alone.
 Result<IndexContents> read_index(std::span<const std::byte> file, bool verify = true);
 
-// A generation whose pages are `contents`, mapped; `owner` keeps them alive.
-std::unique_ptr<Generation> map_index(const IndexContents& contents, const std::shared_ptr<const void>& owner);
+// A generation whose pages are `contents`, mapped; `owner` keeps them alive. `verified`: by read_index.
+std::unique_ptr<Generation> map_index(const IndexContents& contents, const std::shared_ptr<const void>& owner,
+                                      bool verified);
 
 // Whether the buckets hold exactly ids[i] → i for every i. O(N).
 bool id_map_matches(std::span<const IdBucket> buckets, std::span<const std::int64_t> ids);

@@ -251,9 +251,11 @@ Result<IndexContents> read_index(std::span<const std::byte> file, bool verify) {
     return contents;
 }
 
-std::unique_ptr<Generation> map_index(const IndexContents& contents, const std::shared_ptr<const void>& owner) {
+std::unique_ptr<Generation> map_index(const IndexContents& contents, const std::shared_ptr<const void>& owner,
+                                      bool verified) {
     auto g = std::make_unique<Generation>(contents.format);
     g->number = contents.generation;
+    g->map_verified = verified;
     g->model_version = contents.model_version;
     g->n_works = contents.ids.size();
     g->rows.map(owner, contents.rows);
@@ -278,6 +280,7 @@ std::unique_ptr<Generation> map_index(const IndexContents& contents, const std::
         g->versions[code].offset = said.offset;
     }
     g->adjustments.map(owner, contents.adjustments);
+    g->mark_adjusted(!verified);
     g->blocked.words().map(owner, contents.blocked);
     g->closed.words().map(owner, contents.blocked);
     if (!contents.lists.empty()) {

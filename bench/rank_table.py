@@ -1,0 +1,159 @@
+"""What the rank stage of a published cascade costs, part by part, and what cheaper rankers keep of its order.
+
+    OMP_NUM_THREADS=1 python bench/rank_table.py demo/karec.toml [--model FILE …] [--first FILE] [--requests 40]
+
+The cascade of --scene (the file's first by default) runs --requests requests of users drawn with a fixed seed, at the
+snapshot's moment. Their pools, as they came to rank, are ranked again --rounds times: the parts of the step ``ranker``,
+then in turns the bundle's model and each --model (another form or precision of it, of the same encoder; training leaves
+some in its run folder). Processor time of the one thread, medians over all; ``kept`` is how many of the best 10 and 100
+by the bundle's model are among those of the other, by the fusion of the scene.
+
+--first: that model ranks the pool, and the bundle's the best 150 to 500 of it, as a stage before ``rank`` does
+(docs/howto-cascade.md). Only pools of the largest size count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from time import thread_time
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from karec.cascade import Cascade
+from karec.config import load_cascade
+from karec.models.onnx_model import OnnxModel
+from karec.rank.fusion import Fusion
+from karec.rank.ranker import FusedScore, Ranker
+from karec.types import Array, Request
+
+BEST = (10, 100)
+WHOLE = (150, 200, 300, 400, 500)
+Inputs = Mapping[str, Array]
+T = TypeVar("T")
+
+
+class Pool(NamedTuple):
+    request: Request
+    ids: Array
+    inputs: Inputs
+
+
+class Clock:
+    """Milliseconds of this thread's processor time, by what they were spent on."""
+
+    def __init__(self) -> None:
+        self.ms: dict[str, list[float]] = {}
+
+    def of(self, what: str, run: Callable[[], T]) -> T:
+        start = thread_time()
+        result = run()
+        self.ms.setdefault(what, []).append((thread_time() - start) * 1e3)
+        return result
+
+    def row(self, what: str) -> str:
+        return f"{what:<48}{np.median(self.ms[what]):>8.2f}{np.min(self.ms[what]):>8.2f}"
+
+
+def encoded(step: Ranker, request: Request, ids: Array, clock: Clock) -> Inputs:
+    """What the step ``ranker`` gives its model, and what each part of it costs."""
+    assert request.time_ms is not None
+    user, moment = request.features, request.time_ms
+    items = clock.of("features of the works", lambda: step._items(request.live, ids, moment))
+    crosses = clock.of("cross features", lambda: step.encoder.encode_crosses(user, items))
+    inputs = {**user, **items, **crosses}
+    if "dense" in step.ranker.inputs:
+        inputs["dense"] = clock.of("plain columns for the trees", lambda: step.encoder.dense(inputs))
+    return inputs
+
+
+def pools_of(cascade: Cascade, step: Ranker, n: int, time_ms: int, users: Array) -> list[Pool]:
+    """Those of ``n`` users that have as many works as the largest, encoded."""
+    drawn = np.random.default_rng(0).choice(users, min(n, len(users)), replace=False)
+    pools = []
+    for user in drawn:
+        feed = cascade.run(Request(int(user), scene=cascade.scene, time_ms=time_ms))
+        ids = feed.scored["rank"].ids
+        pools.append(Pool(feed.request, ids, encoded(step, feed.request, ids, Clock())))
+    most = max(len(pool.ids) for pool in pools)
+    return [pool for pool in pools if len(pool.ids) == most]
+
+
+def best(scores: Array, k: int) -> Array:
+    return np.argsort(-scores, kind="stable")[:k]
+
+
+def kept(reference: Sequence[Array], found: Sequence[Array]) -> str:
+    shares = [
+        np.mean([len(np.intersect1d(best(a, k), best(b, k))) / k for a, b in zip(reference, found, strict=True)])
+        for k in BEST
+    ]
+    return "".join(f"{share:>10.4f}" for share in shares)
+
+
+def scores_of(model: OnnxModel, fusion: Fusion, pools: Sequence[Pool]) -> list[Array]:
+    return [fusion(model.run(pool.inputs, "logits")[0], model.tasks) for pool in pools]
+
+
+def rows_of(inputs: Inputs, n: int, rows: Array) -> Inputs:
+    return {name: value[rows] if len(value) == n else value for name, value in inputs.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--scene")
+    parser.add_argument("--model", type=Path, action="append", default=[])
+    parser.add_argument("--first", type=Path)
+    parser.add_argument("--requests", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    with arguments.config.open("rb") as file:
+        scene = arguments.scene or next(iter(tomllib.load(file)["scenes"]))
+    with load_cascade(arguments.config, scene) as cascade:
+        snapshot = cascade.bundle.snapshot
+        steps = [step for stage in cascade.stages for step in stage.steps]
+        step = next(step for step in steps if isinstance(step, Ranker))
+        fusion = next(step for step in steps if isinstance(step, FusedScore)).fusion
+        users = np.asarray(snapshot.users.ids)
+        pools = pools_of(cascade, step, arguments.requests, int(snapshot.time_ms), users)
+        report(step, fusion, pools, arguments)
+
+
+def report(step: Ranker, fusion: Fusion, pools: Sequence[Pool], arguments: argparse.Namespace) -> None:
+    n, clock = len(pools[0].ids), Clock()
+    models = {"the bundle's model": step.ranker} | {str(path): OnnxModel(path) for path in arguments.model}
+    first = None if arguments.first is None else OnnxModel(arguments.first)
+    for _ in range(arguments.rounds):
+        for pool in pools:
+            encoded(step, pool.request, pool.ids, clock)
+            for name, model in models.items():
+                clock.of(name, lambda model=model, pool=pool: model.run(pool.inputs, "logits"))
+            if first is not None:
+                clock.of("the first model", lambda pool=pool: first.run(pool.inputs, "logits"))
+                for k in WHOLE:
+                    few = rows_of(pool.inputs, n, np.arange(k))
+                    clock.of(f"the bundle's model, {k} works", lambda few=few: step.ranker.run(few, "logits"))
+    reference = scores_of(step.ranker, fusion, pools)
+    print(f"{len(pools)} pools of {n} works, {arguments.rounds} rounds\n{'ms':<48}{'median':>8}{'least':>8}", end="")
+    print("".join(f"{f'top {k}':>10}" for k in BEST))
+    for name in clock.ms:
+        print(clock.row(name) + (kept(reference, scores_of(models[name], fusion, pools)) if name in models else ""))
+    if first is None:
+        return
+    cheap = scores_of(first, fusion, pools)
+    for k in WHOLE:
+        found = []
+        for scores, of_first in zip(reference, cheap, strict=True):
+            chosen = best(of_first, k)
+            found.append(np.full_like(scores, -np.inf))
+            found[-1][chosen] = scores[chosen]
+        ms = np.median(clock.ms["the first model"]) + np.median(clock.ms[f"the bundle's model, {k} works"])
+        print(f"{f'the first model, then the bundle’s for {k}':<48}{ms:>8.2f}{'':>8}" + kept(reference, found))
+
+
+if __name__ == "__main__":
+    main()

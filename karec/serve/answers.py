@@ -1,0 +1,69 @@
+"""What is asked for a feed, as the cascade reads it; and the feed, as it goes over the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from karec._toml import nearest
+from karec.config import Cascade
+from karec.serve import wire
+from karec.serve.problems import ProblemError
+from karec.serve.reasons import reasons
+from karec.serve.service import Served
+from karec.types import EMPTY, Recommendation, Request
+
+
+def request_of(served: Served, asked: wire.Asked, place: str) -> Request:
+    """ProblemError 422 for what is beyond the service's limits, and for a scene that it does not serve."""
+    settings, scene = served.settings, served.scene_of(asked.scene)
+    cascade_of(served, scene, place)
+    if asked.k > settings.k:
+        raise ProblemError(422, f"k = {asked.k}, at most {settings.k} works are answered", f"{place}k")
+    if len(asked.shown) > settings.shown:
+        raise ProblemError(422, f"{len(asked.shown)} works, at most {settings.shown} are taken", f"{place}shown")
+    for i, each in [(None, asked.user), *enumerate(asked.shown)]:
+        if not isinstance(each, str) and not -(2**63) <= each < 2**63:
+            raise ProblemError(422, "an id must fit 64 bits", f"{place}user" if i is None else f"{place}shown[{i}]")
+    features = {f"context.{name}": np.asarray(value) for name, value in asked.context.items() if value is not None}
+    return Request(
+        asked.user,
+        k=asked.k,
+        scene=scene,
+        time_ms=asked.time_ms,
+        shown=tuple(asked.shown),
+        request_id=asked.request_id,
+        explain=asked.explain,
+        features=features or EMPTY,
+    )
+
+
+def cascade_of(served: Served, scene: str, place: str) -> Cascade:
+    """ProblemError 422: there is no such scene."""
+    cascades = served.live.cascades
+    if scene not in cascades:
+        why = f"no scene {scene!r}{nearest(scene, cascades)}; served are {[*cascades]}"
+        raise ProblemError(422, why, f"{place}scene")
+    return cascades[scene]
+
+
+def answer_of(feed: Recommendation, asked: wire.Asked, ms: float) -> wire.Answer:
+    whys: Sequence[str | msgspec.UnsetType] = reasons(feed) if asked.explain else [msgspec.UNSET] * len(feed)
+    items = [
+        wire.Found(item.position, item.id, item.score, item.recalled_by, dict(item.columns), why)
+        for item, why in zip(feed, whys, strict=True)
+    ]
+    return wire.Answer(
+        request_id=feed.request.request_id,
+        user=asked.user,
+        scene=feed.request.scene,
+        items=items,
+        degraded=feed.degraded,
+        cold_start=feed.cold_start,
+        versions=dict(feed.versions),
+        short=None if feed.short is None else str(feed.short),
+        ms=round(ms, 3),
+        trace=[step.as_dict() for step in feed.trace.steps] if asked.explain else msgspec.UNSET,
+    )

@@ -1,0 +1,52 @@
+// NumPy's files, format 1.0, as Python writes them into a bundle: arrays of numbers, alone (.npy) or several in an
+// archive whose members are stored and not compressed (.npz).
+//
+// What a file declares is compared with the bytes that it holds: no array reaches behind them. Checksums of members are
+// not compared: those of a bundle's files are in its manifest. Refusals are bad_format.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/half.hpp"
+#include "base/regular_file.hpp"
+#include "karec/array.hpp"
+#include "karec/status.hpp"
+
+namespace karec {
+
+// An array, rows first, in bytes that somebody else owns, at any address.
+struct NpyArray {
+    DType dtype = DType::float32;
+    std::vector<std::size_t> shape;
+    std::span<const std::byte> bytes;
+
+    // Elements of an array of one axis.
+    std::size_t size() const noexcept { return shape.size() == 1 ? shape[0] : 0; }
+    bool is_integer() const noexcept { return dtype >= DType::int8 && dtype <= DType::uint64; }
+    bool is_floating() const noexcept { return dtype >= DType::float16 && dtype <= DType::float64; }
+
+    template <class T>
+    T at(std::size_t i) const noexcept {
+        T value;
+        std::memcpy(&value, bytes.data() + i * sizeof(T), sizeof(T));
+        return value;
+    }
+    std::int64_t integer(std::size_t i) const noexcept;  // of an array of integers; a uint64 wraps
+    double real(std::size_t i) const noexcept;           // of an array of floats
+};
+
+// `bytes` are a whole .npy file. Refuses dtypes other than karec's, the other byte order, and columns first where there
+// are several axes.
+Result<NpyArray> read_npy(std::span<const std::byte> bytes);
+
+// The arrays of a .npz file, by the names of its members without ".npy".
+Result<std::vector<std::pair<std::string, NpyArray>>> read_npz(std::span<const std::byte> bytes);
+
+}  // namespace karec

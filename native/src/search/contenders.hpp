@@ -1,0 +1,162 @@
+// The rows that may be among the k best of one query, by bounds of their scores.
+//
+// Algorithm: rows come with an approximate score, whose margin of error is that of their tile (search/score_bound.hpp).
+// When the buffer of 2·k is full, the k-th largest lower bound is found by bisection, a pass over the buffer a step,
+// and rows whose upper bound is below it are dropped: k others are better. Where that leaves it nearly full (many equal
+// scores, or margins wider than the scores lie apart), all are scored exactly and offered to the TopK, and so are the
+// next seven buffers.
+// Cost: O(1) a row that comes, expected; rows in no order that pass the bound are O(k·log(N/k)) of N.
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+
+#include "search/score_bound.hpp"
+#include "search/scoring.hpp"
+#include "search/top_k.hpp"
+
+namespace karec {
+
+class Contenders {
+  public:
+    // Of n rows, for a query of this bound_error(); k > 0. `tiles` has the margin of each tile that rows come from.
+    Contenders(std::size_t k, std::size_t n, float error, const ScratchVector<TileMargin>& tiles)
+        : k_(k),
+          capacity_(std::min(std::max<std::size_t>(2 * k, 256), n)),
+          error_(error),
+          tiles_(&tiles),
+          rows_(capacity_ + kTile),
+          bounds_(capacity_ + kTile) {}
+
+    // A later row whose score is not above it is not among the k best.
+    float least() const noexcept { return least_; }
+
+    // Rows come in rising order, at most 64 between two calls of thin().
+    void add(std::int32_t row, float score) noexcept {
+        const float bound = below(score, margin(row));
+        rows_[size_] = row;
+        bounds_[size_] = bound == bound ? bound : -std::numeric_limits<float>::infinity();
+        largest_ = std::max(largest_, bounds_[size_]);
+        ++size_;
+    }
+
+    bool full() const noexcept { return size_ > capacity_; }
+
+    // Makes room where it is full.
+    void thin(const Generation& g, const ReadyQuery& ready, TopK& top) {
+        if (undropped_ == 0) drop();
+        if (undropped_ == 0 && size_ > capacity_ - capacity_ / 8) undropped_ = kUndropped;
+        if (undropped_ == 0) return;
+        --undropped_;
+        settle(g, ready, top);
+    }
+
+    // Offers what is left to `top`.
+    void finish(const Generation& g, const ReadyQuery& ready, TopK& top) {
+        drop();
+        settle(g, ready, top);
+    }
+
+  private:
+    static constexpr std::size_t kUndropped = 8;
+
+    // Larger for larger floats.
+    static std::int32_t ordered(float x) noexcept {
+        const auto bits = std::bit_cast<std::int32_t>(x);
+        return bits ^ (bits >> 31 & 0x7FFFFFFF);
+    }
+    static float unordered(std::int32_t bits) noexcept {
+        return std::bit_cast<float>(bits ^ (bits >> 31 & 0x7FFFFFFF));
+    }
+
+    std::size_t reaching(float bound) const noexcept {
+        std::uint32_t n = 0;
+        const float* bounds = &bounds_[0];
+        for (std::size_t i = 0; i < size_; ++i) n += bounds[i] >= bound;
+        return n;
+    }
+
+    // A number that at least k of the bounds reach, of which at most k / 8 more do if they are not equal.
+    float reached_by_k() const noexcept {
+        std::int32_t low = ordered(reaching(least_) < k_ ? -std::numeric_limits<float>::infinity() : least_);
+        std::int32_t high = ordered(largest_);
+        while (low < high) {
+            const auto middle = static_cast<std::int32_t>(low + (std::int64_t{high} - low + 1) / 2);
+            const std::size_t n = reaching(unordered(middle));
+            if (n < k_) {
+                high = middle - 1;
+            } else {
+                low = middle;
+                if (n <= k_ + k_ / 8) break;
+            }
+        }
+        return unordered(low);
+    }
+
+    void drop() noexcept {
+        if (size_ <= k_) return;
+        const float reached = reached_by_k();
+        least_ = std::max(least_, reached);
+        std::size_t kept = 0;
+        for (std::size_t i = 0; i < size_; ++i) {
+            const std::int32_t row = rows_[i];
+            const float bound = bounds_[i];
+            rows_[kept] = row;
+            bounds_[kept] = bound;
+            kept += !(upper(bound, margin(row)) < reached);
+        }
+        size_ = kept;
+    }
+
+    // At least above(score, margin), from below(score, margin).
+    static float upper(float bound, float margin) noexcept {
+        return margin == 0.0f ? bound : bound + 2.01f * (margin + std::abs(bound) * 0x1p-21f);
+    }
+
+    float margin(std::int32_t row) const noexcept {
+        return (*tiles_)[static_cast<std::size_t>(row) / kTile].of(error_);
+    }
+
+    void settle(const Generation& g, const ReadyQuery& ready, TopK& top) {
+        const std::byte* at[2][kScoreBlock];
+        std::int32_t rows[kScoreBlock];
+        float scores[kScoreBlock];
+        const auto show = [&](std::size_t first, const std::byte** to) {
+            const std::size_t n = std::min(kScoreBlock, size_ - first);
+            for (std::size_t i = 0; i < n; ++i) to[i] = g.rows.at(static_cast<std::size_t>(rows_[first + i]));
+            return n;
+        };
+        std::size_t n_next = show(0, at[0]);
+        std::size_t half = 0;
+        for (std::size_t first = 0; n_next > 0; half ^= 1) {
+            const std::size_t n = n_next;
+            n_next = show(first + n, at[half ^ 1]);
+            for (std::size_t i = 0; i < n; ++i) rows[i] = rows_[first + i];
+            ready.dot(g, rows, at[half], n_next == n ? at[half ^ 1] : nullptr, n, scores);
+            adjust_scores(g, rows, n, g.format.dtype == DType::int8, scores);
+            for (std::size_t i = 0; i < n; ++i) {
+                if (rows[i] >= 0) top.offer(scores[i], static_cast<std::uint32_t>(rows_[first + i]));
+            }
+            first += n;
+        }
+        size_ = 0;
+        least_ = std::max(least_, top.least());
+    }
+
+    std::size_t k_;
+    std::size_t capacity_;
+    float error_;
+    const ScratchVector<TileMargin>* tiles_;
+    std::size_t size_ = 0;
+    std::size_t undropped_ = 0;  // full buffers to settle as they are
+    float least_ = -std::numeric_limits<float>::infinity();
+    float largest_ = -std::numeric_limits<float>::infinity();  // no bound is above it
+    ScratchArray<std::int32_t> rows_;
+    ScratchArray<float> bounds_;  // of their scores, from below
+};
+
+}  // namespace karec

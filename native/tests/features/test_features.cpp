@@ -1,0 +1,65 @@
+// Codes and numbers of model inputs.
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "check.hpp"
+#include "features/numbers.hpp"
+#include "features/vocabulary.hpp"
+
+using namespace karec;
+
+TEST(known_ids_have_their_places_and_others_codes_of_their_own) {
+    const auto vocabulary = Vocabulary::of({7, 0, 9, std::numeric_limits<std::int64_t>::max()});
+    CHECK(vocabulary.ok());
+    CHECK(vocabulary->code(7) == 1 && vocabulary->code(0) == 2 && vocabulary->code(9) == 3);
+    CHECK(vocabulary->code(std::numeric_limits<std::int64_t>::max()) == 4);
+    CHECK(vocabulary->code(-1) == 0 && vocabulary->known_code(-1) == 0 && vocabulary->known_code(8) == 0);
+    CHECK(vocabulary->code(8) >= kFirstUnseen && vocabulary->code(8) == vocabulary->code(8));
+    CHECK(vocabulary->code(8) != vocabulary->code(10) && vocabulary->known_code(9) == 3);
+    CHECK(Vocabulary::of({})->code(3) >= kFirstUnseen);
+    CHECK(!Vocabulary::of({1, 2, 1}).ok() && !Vocabulary::of({1, -2}).ok());
+}
+
+TEST(ids_that_were_chosen_to_meet_in_one_slot_are_found) {
+    // Multiples of the inverse of the golden multiplier have homes in order: all in the first slots.
+    std::uint64_t inverse = 1;
+    for (int i = 0; i < 6; ++i) inverse *= 2 - 0x9E3779B97F4A7C15 * inverse;
+    std::vector<std::int64_t> keys;
+    for (std::uint64_t i = 1; keys.size() < 50'000; ++i) {
+        const auto key = static_cast<std::int64_t>(i * inverse);
+        if (key >= 0) keys.push_back(key);
+    }
+    const auto vocabulary = Vocabulary::of(keys);
+    CHECK(vocabulary.ok());
+    for (std::size_t k = 0; k < keys.size(); ++k) CHECK(vocabulary->code(keys[k]) == static_cast<std::int64_t>(k) + 1);
+}
+
+TEST(logarithms_are_those_of_the_c_library_to_the_last_bits) {
+    for (double x : {0.0, 1e-300, 1e-17, 1e-9, 0.3, 1.0, 2.0, 99.0, 1e6, 1e15, 1e300}) {
+        CHECK(std::fabs(fixed_log1p(x) - std::log1p(x)) <= 4e-16 * std::log1p(x));
+    }
+    CHECK(fixed_log1p(std::numeric_limits<double>::infinity()) == std::numeric_limits<double>::infinity());
+    CHECK(std::isnan(fixed_log1p(-2.0)) && std::isnan(fixed_log1p(std::nan(""))));
+    CHECK(fixed_log1p(-1.0) == -std::numeric_limits<double>::infinity());
+}
+
+TEST(numbers_that_are_not_known_are_the_mean_and_others_are_cut) {
+    const NumberScale scale{false, 2.0, 0.5};
+    CHECK(scale(2.5) == 1.0f && scale(std::nan("")) == 0.0f && scale(1e9) == 8.0f && scale(-1e9) == -8.0f);
+    const NumberScale log{true, 0.0, 1.0};
+    CHECK(log(-5.0) == 0.0f && log(std::numeric_limits<double>::infinity()) == 8.0f && log(std::nan("")) == 0.0f);
+    CHECK(log_hours(1000, 1000) == 0.0 && log_hours(2000, 1000) == 0.0 && std::isnan(log_hours(0, 1000)));
+    CHECK(std::fabs(log_hours(1000, 1000 + 3 * kHourMs) - std::log(4.0)) < 1e-15);
+}
+
+TEST(a_rate_without_exposures_is_0_and_grows_with_positives) {
+    const std::vector<double> priors{0.2, 0.5};
+    std::vector<float> out(3);
+    counter_numbers(std::vector<float>{0, 0, 0}, priors, out);
+    CHECK((out == std::vector<float>{0, 0, 0}));
+    counter_numbers(std::vector<float>{10, 5, 5}, priors, out);
+    CHECK(std::fabs(out[0] - 0.25f * std::log(11.0f)) < 1e-6f && out[1] > 0 && out[2] == 0.0f);
+    counter_numbers(std::vector<float>{3, 5, 0}, priors, out);  // more positives than exposures: no negatives
+    CHECK(std::fabs(out[1] - std::log((5 / 0.2 + 10) / 10)) < 1e-6 && out[2] < 0);
+}

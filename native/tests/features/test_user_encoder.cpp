@@ -1,0 +1,161 @@
+// Raw ids → model inputs, over the golden encoder and snapshot. That the bits are Python's: test_encoder_parity.py.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "check.hpp"
+#include "features/golden_bundle.hpp"
+#include "karec/user_encoder.hpp"
+
+using namespace karec;
+
+namespace {
+
+constexpr std::int64_t kNow = 1'700'000'000'000;
+
+struct World {
+    BundleFolder folder;
+    std::string path = folder.root() + "/bundle";
+    World() { write_golden_bundle(path); }
+    Result<UserEncoder> open() const { return UserEncoder::open(Bundle::open(path).value(), true); }
+};
+
+struct Inputs {
+    explicit Inputs(const UserEncoder& by) : encoder(by), codes(by.n_codes(), -7), numbers(by.n_numbers(), -7.0f) {}
+    const UserEncoder& encoder;
+    std::vector<std::int64_t> codes;
+    std::vector<float> numbers;
+
+    std::vector<std::int64_t> take(std::size_t at, std::size_t n) const {
+        std::vector<std::int64_t> part(n);
+        std::copy_n(codes.data() + at, n, part.data());
+        return part;
+    }
+    Status encode(const UserState& user, std::string_view scene = "home") {
+        return encoder.encode(user, scene, kNow, codes, numbers);
+    }
+    // The codes of one output.
+    std::vector<std::int64_t> of(std::string_view name) const {
+        std::size_t at = 0;
+        for (const TensorSpec& output : encoder.outputs()) {
+            std::size_t n = 1;
+            for (const std::int64_t size : output.shape) n *= static_cast<std::size_t>(size);
+            if (output.name == name) return take(at, n);
+            at += n;
+        }
+        return {};
+    }
+};
+
+UserState user_of(std::int64_t id) {
+    UserState user;
+    user.user_id = id;
+    return user;
+}
+
+bool refuses(const Status& status, std::string_view what) {
+    return status.code() == Code::invalid_argument && status.message().find(what) != std::string::npos;
+}
+
+bool all_zero(const std::vector<std::int64_t>& codes) {
+    return std::ranges::all_of(codes, [](std::int64_t code) { return code == 0; });
+}
+
+}  // namespace
+
+TEST(a_user_whom_nobody_knows_is_a_cold_start) {
+    const World world;
+    const auto encoder = world.open();
+    CHECK(encoder.ok());
+    Inputs inputs(encoder.value());
+    CHECK(inputs.encode(user_of(12345)).ok());
+    for (const char* name : {"user_id", "user_ids", "history", "skipped", "alike", "follows"}) {
+        CHECK(!inputs.of(name).empty() && all_zero(inputs.of(name)));
+    }
+    CHECK(inputs.of("context")[0] > 0);
+    CHECK(std::ranges::all_of(inputs.numbers, [](float x) { return x == 0.0f; }));
+}
+
+TEST(works_that_nobody_knows_keep_their_places_in_a_list) {
+    const World world;
+    const auto encoder = world.open();
+    Inputs inputs(encoder.value());
+    const std::vector<std::int64_t> history{70, 999, -5, 10};  // oldest first; the last three are read
+    UserState user = user_of(5);
+    user.history = history;
+    CHECK(inputs.encode(user).ok());
+    const auto codes = inputs.of("history");
+    const std::size_t width = codes.size() / 3;
+    CHECK(codes[0] != 0 && all_zero(std::vector(codes.begin() + static_cast<std::ptrdiff_t>(width), codes.end())));
+    CHECK(inputs.of("history_cowatch").size() == 3);
+    user.history = std::span<const std::int64_t>();
+    CHECK(inputs.encode(user).ok());
+    CHECK(all_zero(inputs.of("history")));
+}
+
+TEST(counters_of_the_host_are_checked_before_anything_is_written) {
+    const World world;
+    const auto encoder = world.open();
+    Inputs inputs(encoder.value());
+    const std::vector<std::string_view> names{"count_exposed", "count_click",  "count_long_view",
+                                              "count_like",    "count_follow", "count_other"};
+    std::vector<float> counters(names.size(), 3.0f);
+    UserState user = user_of(5);
+    user.counter_names = names;
+    user.counters = user.scene_counters = counters;
+    CHECK(inputs.encode(user).ok());
+    const auto written = inputs.numbers;
+    counters[1] = std::numeric_limits<float>::quiet_NaN();
+    CHECK(refuses(inputs.encode(user), "counters holds NaN"));
+    counters[1] = -1.0f;
+    CHECK(refuses(inputs.encode(user), "'count_click' is negative"));
+    user.counters = user.counters.first(2);
+    CHECK(refuses(inputs.encode(user), "counters"));
+    user.counters = {};
+    user.counter_names = user.counter_names.first(1);
+    user.scene_counters = user.scene_counters.first(1);
+    CHECK(refuses(inputs.encode(user), "counter_names lack 'count_click'"));
+    CHECK(inputs.numbers == written);
+}
+
+TEST(output_of_another_length_is_refused) {
+    const World world;
+    const auto encoder = world.open();
+    Inputs inputs(encoder.value());
+    inputs.codes.pop_back();
+    CHECK(refuses(inputs.encode(user_of(5)), "codes"));
+    inputs.codes.resize(encoder->n_codes());
+    inputs.numbers.push_back(0.0f);
+    CHECK(refuses(inputs.encode(user_of(5)), "numbers"));
+}
+
+TEST(any_moment_has_an_hour_and_a_weekday) {
+    const World world;
+    const auto encoder = world.open();
+    Inputs inputs(encoder.value());
+    constexpr std::int64_t kEnds[] = {std::numeric_limits<std::int64_t>::min(), -1, 0, 1,
+                                      std::numeric_limits<std::int64_t>::max()};
+    for (const std::int64_t moment : kEnds) {
+        CHECK(encoder->encode(user_of(5), "city", moment, inputs.codes, inputs.numbers).ok());
+        const auto context = inputs.of("context");
+        CHECK(context[1] >= 1 && context[1] <= 24 && context[2] >= 1 && context[2] <= 7);
+        CHECK(std::ranges::all_of(inputs.numbers, [](float x) { return std::isfinite(x); }));
+    }
+    CHECK(encoder->encode(user_of(5), "city", 0, inputs.codes, inputs.numbers).ok());
+    CHECK((inputs.of("context") == std::vector<std::int64_t>{inputs.of("context")[0], 1, 4}));  // a Thursday
+}
+
+TEST(a_bundle_without_its_parts_is_refused) {
+    const World world;
+    std::filesystem::remove(world.path + "/snapshot/users/city.npy");
+    describe_folder(world.path);
+    const auto lacking = world.open();
+    CHECK(lacking.status().code() == Code::bad_format);
+    CHECK(lacking.status().message().find("snapshot/users/city.npy") != std::string::npos);
+    std::filesystem::remove(world.path + "/encoder.npz");
+    describe_folder(world.path);
+    CHECK(world.open().status().code() == Code::unavailable);
+}

@@ -1,0 +1,88 @@
+"""The form in which the MMoE ranker is exported computes what the trained network does."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from karec.features.encoder import USER_SIDE, Encoder
+from karec.learn.export.onnx_export import export_onnx
+from karec.learn.fit.batches import Batches
+from karec.learn.nets.calibration import Calibrated
+from karec.learn.nets.ranker import MmoeRanker
+from karec.learn.nets.served_ranker import ServedRanker
+from karec.models.onnx_model import OnnxModel
+from karec.training_data.examples import build_examples
+
+SHARED = [name for name in MmoeRanker.inputs if name in USER_SIDE]
+SHAPES = {
+    "as trained by default": {"extra": ("follow", "play_time")},
+    "tasks alone": {},
+    "one member": {"members": 1, "n_experts": 3, "hidden": 6, "extra": ("follow",)},
+    "one expert": {"members": 3, "n_experts": 1, "hidden": 5},
+}
+
+
+@pytest.fixture(scope="module")
+def examples(dataset):
+    encoder = Encoder.fit(dataset.snapshot, dataset.split()[0], dataset.tasks, history_length=8, min_count=3)
+    return build_examples(encoder, dataset.snapshot, dataset.exposures)
+
+
+def inputs_of(examples, rows):
+    """Their inputs, by name: the first user liked nothing, the second passed over nothing."""
+    inputs = {name: examples.inputs(rows)[name].copy() for name in MmoeRanker.inputs}
+    inputs["history"][0], inputs["skipped"][1] = 0, 0
+    return inputs
+
+
+def logits_of(module, inputs):
+    with torch.no_grad():
+        return module({name: torch.from_numpy(value) for name, value in inputs.items()}).numpy()
+
+
+def trained(examples, spread=0.1, **shape):
+    """(calibrated, ranker), its weights far from zero, so that a difference shows."""
+    torch.manual_seed(0)
+    ranker = MmoeRanker(examples.encoder, Batches(examples, MmoeRanker.inputs).edges(4), dim=4, **shape)
+    with torch.no_grad():
+        for parameter in ranker.parameters():
+            parameter.add_(torch.randn_like(parameter) * spread)
+    heads = len(examples.encoder.tasks) + len(shape.get("extra", ()))
+    scale, bias = np.linspace(0.5, 1.5, heads, dtype=np.float32), np.linspace(-1, 1, heads, dtype=np.float32)
+    return Calibrated(ranker, scale, bias).eval(), ranker
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_the_served_form_gives_the_logits_of_the_trained_network(examples, shape):
+    calibrated, ranker = trained(examples, **shape)
+    served = ServedRanker(calibrated, ranker)
+    inputs = inputs_of(examples, np.arange(0, 600, 3))
+    expected = logits_of(calibrated, inputs)
+    assert expected.std(axis=0).min() > 0.01
+    np.testing.assert_allclose(logits_of(served, inputs), expected, atol=2e-6, rtol=2e-6)
+    for user in range(3):  # one user, given once, with many works
+        once = {name: value[user : user + 1] if name in SHARED else value for name, value in inputs.items()}
+        np.testing.assert_allclose(logits_of(served, once), logits_of(calibrated, once), atol=2e-6, rtol=2e-6)
+
+
+def test_scores_beyond_any_that_training_reaches_give_finite_logits(examples):
+    calibrated, ranker = trained(examples)
+    with torch.no_grad():
+        ranker.item_codes.table.weight.mul_(1e3)
+        ranker.from_item.weight.mul_(1e3)
+    assert np.isfinite(logits_of(ServedRanker(calibrated, ranker), inputs_of(examples, np.arange(50)))).all()
+
+
+def test_the_exported_graph_makes_no_mask_and_no_softmax(examples, tmp_path):
+    calibrated, ranker = trained(examples)
+    path, inputs = tmp_path / "ranker.onnx", inputs_of(examples, np.arange(20))
+    export = partial(export_onnx, calibrated, inputs, ["logits"], path, kind="ranker", tasks=examples.encoder.tasks)
+    export(model_version=1, shared=SHARED, form=ServedRanker(calibrated, ranker))
+    onnx = pytest.importorskip("onnx", reason="onnx comes with the extra train")
+    assert not {"Softmax", "Einsum", "Not"} & {node.op_type for node in onnx.load(path).graph.node}
+    other = inputs_of(examples, np.arange(100, 400, 3))
+    (found,) = OnnxModel(path).run(other, "logits")
+    np.testing.assert_allclose(found, logits_of(calibrated, other), atol=1e-5)
+    assert len(np.unique(found[:, 0])) > 50

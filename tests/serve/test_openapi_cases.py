@@ -1,0 +1,47 @@
+"""The running service keeps what its /openapi.json says, to cases that schemathesis draws from it, good and bad.
+
+All of schemathesis's checks hold but two: which ids are of the platform's kind is not in the schema, so that what fits
+it may be refused; and rows of events and works that are none are counted in the answer, and not refused as a whole.
+"""
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from live_bundle import live_config
+from running_service import RunningService
+from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
+
+from karec.serve.openapi import openapi
+
+TOLD = openapi()
+SCHEMA = schemathesis.openapi.from_dict(TOLD)
+OPERATIONS = [(path, method) for path, of in TOLD["paths"].items() for method in of]
+
+
+OF_ROWS = "/v1/events", "/v1/works"
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """A service of its own: what is drawn deletes and blocks works."""
+    path = live_config(tmp_path_factory.mktemp("cases"))
+    patient = "[serve]\nwait_ms = 60_000\n[live]"
+    path.write_text(path.read_text().replace("[live]", patient))
+    with RunningService(path) as service:
+        yield service
+        assert "Traceback" not in service.told()
+
+
+@pytest.mark.parametrize(("path", "method"), OPERATIONS, ids=[" ".join(each) for each in OPERATIONS])
+def test_every_answer_is_one_that_the_service_declares(own, path, method):
+    operation = SCHEMA[path][method.upper()]
+    left_out = [positive_data_acceptance, *([negative_data_rejection] if path in OF_ROWS else [])]
+    modes = [schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE]
+
+    @settings(max_examples=25, deadline=None, suppress_health_check=[*HealthCheck], derandomize=True, database=None)
+    @given(st.one_of(*(operation.as_strategy(generation_mode=mode) for mode in modes)))
+    def answers(case):
+        case.call_and_validate(base_url=own.url, timeout=60, excluded_checks=left_out)
+
+    answers()
