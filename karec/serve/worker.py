@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -111,7 +112,7 @@ async def _serve(service: Service, sock: socket.socket, parent: int, dealer: Dea
     loop.add_signal_handler(signal.SIGINT, lambda: None)  # of a terminal, which the parent gets too
     loop.add_signal_handler(signal.SIGHUP, lambda: loop.run_in_executor(None, _reload, service))
     loop.add_reader(parent, end)  # it never writes: its end is the parent's
-    loading = loop.run_in_executor(None, service.load)
+    loading = loop.run_in_executor(None, _load, service)
     serving = None
     if not service.board.any_in(READY):  # else others answer meanwhile; once they do, they are given who comes
         serving = asyncio.create_task(server.serve([sock.dup()]))
@@ -129,6 +130,12 @@ async def _serve(service: Service, sock: socket.socket, parent: int, dealer: Dea
     if serving is not None:
         await serving
     return 0
+
+
+def _load(service: Service) -> None:
+    service.load()
+    gc.collect()
+    gc.freeze()  # a collection while requests run walks through none of what was loaded
 
 
 def _reload(service: Service) -> None:
