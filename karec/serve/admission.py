@@ -43,11 +43,12 @@ class Lane:
     def threads(self) -> int:
         return self.turns.threads
 
-    def check(self, n: int = 1, spare_ms: float = math.inf) -> None:
+    def check(self, n: int = 1, spare_ms: float = math.inf, unread: bool = False) -> None:
         """ProblemError 503, with Retry-After, where ``n`` more would be too many or wait too long. ``spare_ms``: what
-        their deadlines leave for it; inf: they have none.
+        their deadlines leave for it; inf: they have none. ``unread``: whether they have one is not known yet, and they
+        are checked again once it is.
         """
-        ms = self.turns.waiting_ms(time.perf_counter(), spare_ms < math.inf)
+        ms = self.turns.waiting_ms(time.perf_counter(), unread or spare_ms < math.inf)
         limit = min(self.wait_ms, max(spare_ms, 0.0))
         if self.inside and self.inside + n > self.most:
             why = TOO_MANY, f"{self.inside} requests run and wait, at most {self.most} do"
@@ -96,13 +97,13 @@ class Lane:
                 value = work(*arguments)
             except BaseException as raised:  # it is the caller's
                 error = raised
-            self.turns.is_over(turn, (time.perf_counter() - begun) * 1e3)
+            self.turns.is_over(turn, (time.perf_counter() - begun) * 1e3, failed=error is not None)
             # one wake-up of the loop: ``run_in_executor`` has two kinds of futures, and costs three times as much
             answer.get_loop().call_soon_threadsafe(self._settle, answer, value, error)
             del item, turn, answer, work, arguments, value, error  # a thread that waits keeps nothing
 
     def _settle(self, answer: asyncio.Future[Any], value: Any, error: BaseException | None) -> None:
-        self._told["answered"] += 1
+        self._told["answered"] += error is None
         self._told["usual_ms"] = self.turns.usual_ms
         if answer.done():  # nobody waits any more
             return

@@ -54,7 +54,7 @@ class Gate:
             if refusal is not None:
                 raise refusal
             if posted and (lane := self._lanes.get(path)) is not None:
-                lane.check()
+                lane.check(unread=path == STRAIGHT)
             if posted and path == STRAIGHT:
                 await self._straight(scope, receive, counted)
             else:

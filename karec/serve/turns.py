@@ -55,9 +55,11 @@ class Turns:
             expected_ms = max(min(expected_ms or math.inf, turn.may_ms), turn.least_ms)
         turn.ends = now + expected_ms / 1e3
 
-    def is_over(self, turn: Turn, ms: float) -> None:
-        """It ran for ``ms``."""
+    def is_over(self, turn: Turn, ms: float, failed: bool = False) -> None:
+        """It ran for ``ms``. One that failed counts where it took longer than usual: many fail before they do any work."""
         del self._running[turn]
+        if failed and ms < self.usual_ms:
+            return
         self.usual_ms = ms if not self.usual_ms else self.usual_ms + OF_NEW * (ms - self.usual_ms)
 
     def waiting_ms(self, now: float, has_deadline: bool = False) -> float:

@@ -54,6 +54,14 @@ def test_for_one_with_a_deadline_those_before_it_that_have_one_give_way():
     assert turns.waiting_ms(0.0, has_deadline=True) == pytest.approx(80 + 10 + 80)
 
 
+def test_one_that_fails_at_once_does_not_make_the_usual_time_shorter_and_one_that_fails_late_makes_it_longer():
+    turns = of_usual(80)
+    turns.is_over(running(turns, Turn()), 0.1, failed=True)
+    assert turns.usual_ms == 80
+    turns.is_over(running(turns, Turn()), 180, failed=True)
+    assert turns.usual_ms == pytest.approx(90)
+
+
 def test_with_nobody_behind_it_a_request_has_all_that_is_left():
     turns = of_usual(20)
     assert running(turns, Turn(due=0.050, least_ms=8), now=0.010).may_ms == pytest.approx(40)

@@ -168,7 +168,7 @@ class Live:
         """
         if not lacks_events(self._store, self._folded.base):
             return
-        if not can_be_rebuilt(self._store, self._folded.base, self._log):
+        if not can_be_rebuilt(self._store, self._log):
             _log.warning("the state store lacks events of the time after the bundle's, and their hours were retired")
             return
         _log.warning("the state store lacks events of the time after the bundle's, and is made again from the log")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from karec._clock import HOUR_MS
-from karec.platform.event_log.parts import all_parts, hour_start, hours
+from karec.platform.event_log.parts import all_parts
 from karec.platform.event_log.tail import Cursor, EventTail
 from karec.platform.snapshot import Snapshot
 from karec.platform.state import records
@@ -36,13 +35,10 @@ def lacks_events(store: StateStore, base: Snapshot) -> bool:
     return records.moment_of(store.read([records.PASSED_OVER])[0]) >= base.time_ms
 
 
-def can_be_rebuilt(store: StateStore, base: Snapshot, log: Path) -> bool:
-    """Whether ``log`` has all that happened since ``base``: it begins before that, or no part of a writer that the
-    store has read is retired.
+def can_be_rebuilt(store: StateStore, log: Path) -> bool:
+    """Whether ``log`` has all that the store has read: no part of a writer that it read is retired. That the log
+    begins before the bundle is not enough: blocks, adjustments and what was shown count whatever the bundle's moment.
     """
-    named = hours(log)
-    if named and hour_start(named[0]) + HOUR_MS <= base.time_ms:
-        return True
     cursor = store.read([CURSOR])[0]
     begun = {part.writer for part in all_parts(log) if part.number == 0}
     return cursor is None or {*Cursor.of_bytes(cursor).places} <= begun

@@ -151,3 +151,18 @@ class TestAnOlderBundleThatIsRestored:
         self.live(FOLDED, store, log).follow()
         assert entries(store) == before
         assert "retired" in caplog.text
+
+    def test_what_the_store_alone_has_stays_also_where_the_log_begins_before_the_restored_bundle(self, tmp_path, caplog):
+        store, log, hour = MemoryStore(), tmp_path / "log", 3_600_000
+        restored = Folded(replace(FOLDED.base, time_ms=START + 5 * hour), HEAD)
+        later = Folded(replace(FOLDED.base, time_ms=START + 7 * hour), HEAD)
+        with EventLogWriter(log, HEAD, part_events=10) as writer:
+            writer.append(Events.of("block", source=1, number=np.array([90]), time_ms=START, item_id=WORKS[:1]), START)
+            writer.append(replace(shown(0), time_ms=np.full(10, START + 3 * hour)), START + 3 * hour)
+            writer.append(replace(shown(20), time_ms=np.full(10, START + 6 * hour)), START + 6 * hour)
+        self.live(later, store, log).follow()
+        retire(log, START + 2 * hour)
+        before = entries(store)
+        self.live(restored, store, log).follow()
+        assert entries(store) == before
+        assert "retired" in caplog.text
