@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import thread_time
 from typing import NamedTuple, TypeVar
@@ -112,9 +113,10 @@ def main() -> None:
     arguments = parser.parse_args()
     with arguments.config.open("rb") as file:
         scene = arguments.scene or next(iter(tomllib.load(file)["scenes"]))
-    with load_cascade(arguments.config, scene) as cascade:
-        snapshot = cascade.bundle.snapshot
-        steps = [step for stage in cascade.stages for step in stage.steps]
+    with load_cascade(arguments.config, scene) as loaded:
+        snapshot = loaded.bundle.snapshot
+        cascade = replace(loaded, observers=())  # its requests are none of the platform's
+        (steps,) = (stage.steps for stage in cascade.stages if stage.name == "rank")
         step = next(step for step in steps if isinstance(step, Ranker))
         fusion = next(step for step in steps if isinstance(step, FusedScore)).fusion
         users = np.asarray(snapshot.users.ids)
@@ -124,6 +126,7 @@ def main() -> None:
 
 def report(step: Ranker, fusion: Fusion, pools: Sequence[Pool], arguments: argparse.Namespace) -> None:
     n, clock = len(pools[0].ids), Clock()
+    sizes = [k for k in WHOLE if k <= n]
     whole = step.ranker if arguments.whole is None else OnnxModel(arguments.whole)
     models = {"the whole model": whole} | {str(path): OnnxModel(path) for path in arguments.model}
     first = None if arguments.first is None else OnnxModel(arguments.first)
@@ -134,7 +137,7 @@ def report(step: Ranker, fusion: Fusion, pools: Sequence[Pool], arguments: argpa
                 clock.of(name, lambda model=model, pool=pool: model.run(pool.inputs, "logits"))
             if first is not None:
                 clock.of("the first model", lambda pool=pool: first.run(pool.inputs, "logits"))
-                for k in WHOLE:
+                for k in sizes:
                     few = rows_of(pool.inputs, n, np.arange(k))
                     clock.of(f"the whole model, {k} works", lambda few=few: whole.run(few, "logits"))
     reference = scores_of(whole, fusion, pools)
@@ -145,7 +148,7 @@ def report(step: Ranker, fusion: Fusion, pools: Sequence[Pool], arguments: argpa
     if first is None:
         return
     cheap = scores_of(first, fusion, pools)
-    for k in WHOLE:
+    for k in sizes:
         found = []
         for scores, of_first in zip(reference, cheap, strict=True):
             chosen = best(of_first, k)

@@ -56,7 +56,7 @@ class Turns:
         turn.ends = now + expected_ms / 1e3
 
     def is_over(self, turn: Turn, ms: float, failed: bool = False) -> None:
-        """It ran for ``ms``. One that failed counts where it took longer than usual: many fail before they do any work."""
+        """It ran for ``ms``. One that failed counts where it took longer than usual, as many fail before any work."""
         del self._running[turn]
         if failed and ms < self.usual_ms:
             return

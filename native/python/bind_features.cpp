@@ -72,13 +72,19 @@ py::array_t<float> numbers_of_counters(py::handle counts, const py::array& prior
 // Integers of any width, as int64; a uint64 wraps.
 Input<std::int64_t> codes_input(py::handle value, const char* name) {
     py::array given = py::array::ensure(value);
-    const char kind = given ? given.dtype().kind() : '?';
+    if (!given) {
+        PyErr_Clear();
+        throw py::value_error(std::string(name) + " is no array, expected 1 dimension of integers");
+    }
+    const char kind = given.dtype().kind();
     if (given.ndim() != 1 || (kind != 'i' && kind != 'u' && given.size() > 0)) {
         throw py::value_error(std::string(name) + " has shape " + shape_of(given) + " and dtype " +
                               py::str(given.dtype()).cast<std::string>() + ", expected 1 dimension of integers");
     }
     using Contiguous = py::array_t<std::int64_t, py::array::c_style | py::array::forcecast>;
-    return {Contiguous::ensure(given)};
+    Contiguous values = Contiguous::ensure(given);
+    if (!values) throw py::error_already_set();
+    return {std::move(values)};
 }
 
 Vocabulary vocabulary_of(py::handle keys) {

@@ -33,6 +33,18 @@ def test_codes_follow_the_keys_and_unseen_ids_keep_apart(backend, keys, wanted):
     assert all(unseen.get(id, code) == code for id, code in zip(wanted, codes, strict=True))
 
 
+class NoArray:
+    def __array__(self, *_, **__):
+        raise RuntimeError("no")
+
+
+@BACKENDS
+@pytest.mark.parametrize("keys", [[[1], [2, 3]], NoArray()])
+def test_what_is_no_array_is_refused(backend, keys):
+    with pytest.raises((ValueError, RuntimeError)):
+        backend.Vocabulary(keys)
+
+
 @BACKENDS
 def test_repeated_negative_and_float_ids_are_refused(backend):
     with pytest.raises(ValueError, match="7 stands twice"):

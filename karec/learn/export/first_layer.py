@@ -3,9 +3,9 @@
     x ≈ step·(q − zero)        q in 0 … 255; step and zero by column of the layer's input, from what training rows hold
     x@W ≈ scale·(q@W8) − c     W8 in −63 … 63, scale by column of W; c = scale·(zero@W8) goes into the user's bias
 
-A value beyond what training rows hold counts as the nearest that they hold. Sums are of integers, and two products fit
-in the 16 bits in which processors without VNNI add them: every machine gives the same bits. A work's logits do not
-depend on the works beside it.
+A value beyond what training rows hold counts as the nearest that they hold. Sums of this layer are of integers, and two
+products fit in the 16 bits in which processors without VNNI add them: they are exact on every machine. A work's logits
+do not depend on the works beside it.
 
 Source  B. Jacob et al., Quantization and training of neural networks for efficient integer-arithmetic-only inference,
         CVPR 2018.

@@ -54,6 +54,7 @@ def train_ranker(
     ``settings.ranker.first`` says so, a first ranker is made of it (``first_ranker``); of both, of the part that weighs
     more. Logistic regression has none.
     """
+    first_path(path).unlink(missing_ok=True)  # of an earlier training
     if kind == "both":
         state = _train_parts(prepared, settings, path, progress, recording)
         mixture = write_both(prepared, path, settings.model_version, progress)

@@ -75,7 +75,7 @@ typedef int32_t karec_dtype;
 KAREC_C_API uint32_t karec_abi_version(void);
 /* "0.1.0"; lives as long as the library. */
 KAREC_C_API const char* karec_version(void);
-/* "generic", "avx2" or "avx512": what runs. Results do not depend on it. */
+/* "generic", "avx2", "avx512" or "amx": what runs. Results do not depend on it. */
 KAREC_C_API const char* karec_isa(void);
 /* 1 since version 5: every library has the user tower. */
 KAREC_C_API int32_t karec_has_user_tower(void);

@@ -145,9 +145,9 @@ void put_user(const UserTables& t, const UserState& user, std::int64_t row, std:
 
 Status encode_user(const UserTables& t, const UserState& user, std::string_view scene, std::int64_t time_ms,
                    std::span<std::int64_t> codes, std::span<float> numbers) {
-    Status status = check_lengths("codes", codes.size(), "the t.encoder's codes", t.n_codes);
+    Status status = check_lengths("codes", codes.size(), "the encoder's codes", t.n_codes);
     if (!status.ok()) return status;
-    status = check_lengths("numbers", numbers.size(), "the t.encoder's numbers", t.n_numbers);
+    status = check_lengths("numbers", numbers.size(), "the encoder's numbers", t.n_numbers);
     if (!status.ok()) return status;
     const std::int64_t row = t.users.row_of(user.user_id);
     const std::int64_t scene_code = t.head.scene_code(scene);

@@ -211,6 +211,12 @@ def test_a_fusion_of_unknown_tasks_is_refused_before_training(dataset, tmp_path)
         train_all(dataset, changed(SMALL, fusion={"gift": 1.0}), tmp_path)
 
 
+@pytest.mark.parametrize("ranker", [{"kind": "lr", "first": True}, {"kind": "lightgbm", "precision": "int8"}])
+def test_what_a_ranker_cannot_serve_as_is_refused_before_training(dataset, ranker):
+    with pytest.raises(ConfigError, match=r"ranker\.(first|precision) .*MMoE"):
+        check_training(dataset, changed(SMALL, ranker=ranker))
+
+
 def test_a_whole_number_as_a_weight_trains_as_the_float_does(dataset, tmp_path):
     """It failed after the ranker was trained, when its log was written: an integer array took no quotient."""
     one_task = dataclasses.replace(dataset, tasks=("click",))

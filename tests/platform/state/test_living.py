@@ -152,7 +152,9 @@ class TestAnOlderBundleThatIsRestored:
         assert entries(store) == before
         assert "retired" in caplog.text
 
-    def test_what_the_store_alone_has_stays_also_where_the_log_begins_before_the_restored_bundle(self, tmp_path, caplog):
+    def test_what_the_store_alone_has_stays_also_where_the_log_begins_before_the_restored_bundle(
+        self, tmp_path, caplog
+    ):
         store, log, hour = MemoryStore(), tmp_path / "log", 3_600_000
         restored = Folded(replace(FOLDED.base, time_ms=START + 5 * hour), HEAD)
         later = Folded(replace(FOLDED.base, time_ms=START + 7 * hour), HEAD)
