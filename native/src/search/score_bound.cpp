@@ -60,7 +60,7 @@ void TileBound::show(const Generation& g, const Tile& tile, float largest_square
     const double scale = static_cast<double>(v) * w;
     const double offset = static_cast<double>(a) * w + b;
     const double product = 1.02 * norm * largest_norm;
-    const double highest = std::max({product, product * v + a, scale, product * scale + offset});
+    const double highest = std::max({product, largest_norm, product * v + a, scale, product * scale + offset});
     margin_.slope = highest < kHighest ? static_cast<float>(std::max(norm * scale * kRounding, 0x1p-100)) : kInfinity;
     margin_.base = static_cast<float>((16.0 * kUnit * offset + 0x1p-120 * (1.0 + w + product)) * kRounding);
 }

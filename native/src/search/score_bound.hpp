@@ -26,8 +26,9 @@
 //      5·u·H·1.01, underflow by 2^-120·(1 + W + M), and the difference of A and P becomes at most N·c·V·W.
 //   So err = N·V·W·error + base with error = ‖q‖·(2r + r² + (4n + 64)·u) + n·2^-62·(1 + ‖q‖), which holds c and
 //   16·u·M/N, and base = 16·u·(A'·W + B) + 2^-120·(1 + W + M).
-//   4. No overflow. Where M, M·V + A', V·W or H of the tile may pass 2^126, err is infinite: every row is scored. Else
-//      every intermediate result of E and of U is finite: |partial sums| ≤ 1.01·N‖q‖.
+//   4. No overflow. Where M, ‖q‖, M·V + A', V·W or H of the tile may pass 2^126, err is infinite: every row is scored.
+//      Else every intermediate result of E and of U is finite: |partial sums| ≤ 1.01·N‖q‖, and no element of q rounds
+//      to infinity in bfloat16. Nor does one of x where N is finite.
 //   5. In float32: x − err is taken as x − (|x|·2^-22 + err·(1 + 2^-20)), x + err likewise; each operation rounds by at
 //      most 2^-24·(|x| + err), of which there are fewer than what is added. NaN, of an x or err that is infinite,
 //      passes.

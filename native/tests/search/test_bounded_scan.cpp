@@ -184,6 +184,29 @@ TEST(queries_of_several_model_versions_find_what_each_finds_alone) {
     for (const std::size_t k : {1u, 50u, 1600u}) same_as_alone(index, queries, k, {}, "versions, calibrated");
 }
 
+// A float32 near the largest is infinite in bfloat16; with short rows its products are far from overflow.
+TEST(queries_near_the_largest_float_find_what_each_finds_alone) {
+    constexpr std::size_t kDim = 16;
+    std::vector<std::int64_t> ids(kRows);
+    std::iota(ids.begin(), ids.end(), 0);
+    std::vector<float> vectors = values_of(kWorlds[0], kRows, kDim, 4);
+    for (std::size_t i = 0; i < vectors.size(); ++i) vectors[i] *= i % 2 == 0 ? 1e-4f : 0.05f;
+    std::vector<float> values(12 * kDim);
+    for (std::size_t q = 0; q < 12; ++q) {
+        values[q * kDim + q / 2 * 2] = q % 2 == 0 ? 3.4e38f : -3.4e38f;  // it decides little
+        values[q * kDim + q / 2 * 2 + 1] = 1e38f;
+    }
+    std::vector<Query> queries;
+    for (std::size_t q = 0; q < 12; ++q) queries.emplace_back(std::span(values).subspan(q * kDim, kDim));
+    for (const DType dtype : {DType::float32, DType::float16}) {
+        ItemIndex::BuildOptions options;
+        options.dtype = dtype;
+        const ItemIndex index =
+            ItemIndex::build(ids, MatrixView{vectors.data(), kRows, kDim, DType::float32}, options).value();
+        for (const std::size_t k : {1u, 20u, 700u}) same_as_alone(index, queries, k, {}, "huge queries");
+    }
+}
+
 TEST(a_query_or_a_row_that_is_not_finite_is_refused) {
     const std::vector<std::int64_t> ids = {1};
     const float nan = std::numeric_limits<float>::quiet_NaN();
