@@ -3,8 +3,10 @@
 import pytest
 
 from karec._clock import HOUR_MS
-from karec.config import load_cascade
+from karec.config import LiveCascade, load_cascade
 from karec.errors import ConfigError
+from karec.serve.metrics.counted import Counted
+from karec.serve.metrics.standing import Standing
 from karec.types import Request
 
 HOME = """
@@ -42,6 +44,17 @@ def test_a_scene_with_a_table_steers_and_tells_how_things_stand(write_config):
         assert [cap["column"] for cap in told["caps"]] == ["creator_id"]
         (step,) = [step for step in feed.trace.steps if step.step == "exposure"]
         assert set(step.notes["prices"]) == {"song_id 50", "younger than 4 h"}
+
+
+def test_metrics_tell_shares_prices_and_what_cannot_be_met(write_config):
+    path = write_config(HOME + TABLE.replace('"50" = 0.5', '"50" = 0.5, "777" = 0.1'))
+    with LiveCascade.from_config(path, None) as live:
+        live.run(Request(1, 4, time_ms=1_000 * HOUR_MS))
+        told = Standing(live, "1").readings(Counted())
+        targets = live.cascades["home"].exposure.snapshot()["targets"]
+        assert set(told["karec_exposure_price"]) == {("home", target["name"]) for target in targets}
+        assert told["karec_exposure_share"].keys() == told["karec_exposure_price"].keys()
+        assert told["karec_exposure_unmet"] == {("home", "song_id 777"): 1}
 
 
 def test_a_scene_without_the_table_has_none(write_config):

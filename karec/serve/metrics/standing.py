@@ -7,7 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from karec.bundle import Bundle
 from karec.config.assemble import Cascade
@@ -54,6 +54,9 @@ class Standing:
         if bundle is not None:
             self._read_bundle(bundle, found)
         self._read_state(cascades, found)
+        for scene, cascade in cascades.items():
+            if cascade.exposure is not None:
+                self._read_exposure(scene, cascade.exposure.snapshot(), found)
         self._read_observers(cascades, before, counted, found)
         self._count_reloads(counted)
         for name, value in memory_of_this_process().items():
@@ -104,6 +107,13 @@ class Standing:
             events, oldest_ms = live.behind()
             found["karec_state_events_behind"][()] = events
             found["karec_state_seconds_behind"][()] = max(time.time() - oldest_ms / 1e3, 0.0) if events else 0.0
+
+    def _read_exposure(self, scene: str, stands: Mapping[str, Any], found: Readings) -> None:
+        for target in stands["targets"]:
+            found["karec_exposure_share"][scene, target["name"]] = target["share"]
+            found["karec_exposure_price"][scene, target["name"]] = target["price"]
+        for line in stands["unmet"]:  # what, and how far it is off
+            found["karec_exposure_unmet"][scene, line.split(":")[0]] = 1
 
     def _read_observers(
         self,
