@@ -89,7 +89,7 @@ def test_a_sealed_text_is_read_whole_or_refused(kind, tmp_path):
 def ask(programs, bundle, stage, folder):
     """What prerank_host does with one request: works 50 … 57, none shown, by one user vector."""
     works, query = np.arange(50, 58), np.array([0.5, -0.5, 0.5, 0.5], np.float32)
-    sizes = 1, 8 * 3_600_000, 3, len(works), 0, len(query), 0, 0
+    sizes = 1, 8 * 3_600_000, 3, len(works), 0, len(query), 0, 0, 0  # without inputs and a raw user
     (folder / "asked").write_bytes(np.array([*sizes, *works], np.int64).tobytes() + query.tobytes())
     command = [programs / "prerank_host", bundle, stage, folder / "asked", folder / "answered"]
     return subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
