@@ -43,7 +43,7 @@ test-python: $(VENV)/.dev
 
 test-native: $(NATIVE_BUILD)/.configured
 	$(BIN)/cmake --build $(NATIVE_BUILD)
-	$(BIN)/ctest --test-dir $(NATIVE_BUILD) --output-on-failure --no-tests=error
+	$(BIN)/ctest --test-dir $(NATIVE_BUILD) --parallel "$$(nproc)" --output-on-failure --no-tests=error
 
 test-packages: $(VENV)/.dev  ## the slow tests: wheels, sdist and editable installs in fresh environments (needs PyPI)
 	$(BIN)/pytest -m slow $(TESTS)
@@ -52,7 +52,7 @@ sanitize: $(VENV)/.dev  ## the C++ tests under ThreadSanitizer, then under Addre
 	for kind in thread address,undefined; do \
 	  $(BIN)/cmake -S . -B build/sanitize-$${kind%%,*} -G Ninja -DKAREC_TESTS=ON -DKAREC_SANITIZE=$$kind && \
 	  $(BIN)/cmake --build build/sanitize-$${kind%%,*} && \
-	  $(BIN)/ctest --test-dir build/sanitize-$${kind%%,*} --output-on-failure --no-tests=error || exit 1; \
+	  $(BIN)/ctest --test-dir build/sanitize-$${kind%%,*} --parallel "$$(nproc)" --output-on-failure --no-tests=error || exit 1; \
 	done
 
 fuzz: $(VENV)/.dev  ## altered files, and every C function with arguments at random, under Address and UB sanitizers
