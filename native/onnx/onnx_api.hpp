@@ -109,7 +109,7 @@ class Api {
 
     template <class Entry, class... Arguments>
     auto call(Arguments... arguments) const {
-        return reinterpret_cast<typename Entry::Function>(functions_[Entry::kPlace])(arguments...);
+        return reinterpret_cast<Entry::Function>(functions_[Entry::kPlace])(arguments...);
     }
 
   private:

@@ -8,12 +8,13 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "karec/status.hpp"
 
 namespace karec {
+
+struct JsonMember;
 
 struct Json {
     enum class Kind { null, boolean, number, text, list, object };
@@ -24,10 +25,16 @@ struct Json {
     std::optional<std::int64_t> whole;  // where the number is written without point and exponent, and fits
     std::string text;                   // UTF-8
     std::vector<Json> list;
-    std::vector<std::pair<std::string, Json>> object;  // in the order of the text
+    std::vector<JsonMember> object;  // in the order of the text
 
     // The last member of that name, as Python's json takes it; nullptr where there is none, or this is no object.
     const Json* find(std::string_view name) const noexcept;
+};
+
+// A pair would ask whether a Json has a default constructor before it is complete.
+struct JsonMember {
+    std::string first;
+    Json second;
 };
 
 Result<Json> read_json(std::string_view text);

@@ -43,7 +43,7 @@ std::size_t first_of_largest(std::span<const double> values) noexcept {
         for (std::size_t lane = 0; lane < 4; ++lane) most[lane] = std::max(most[lane], values[i + lane]);
     }
     for (; i < values.size(); ++i) most[0] = std::max(most[0], values[i]);
-    const double largest = std::max(std::max(most[0], most[1]), std::max(most[2], most[3]));
+    const double largest = std::max({most[0], most[1], most[2], most[3]});
     return static_cast<std::size_t>(std::ranges::find(values, largest) - values.begin());
 }
 

@@ -60,6 +60,7 @@ Result<std::vector<double>> stored_rates(const Json* value, const std::string& n
         return refused(name, std::to_string(n) + " numbers between 0 and 1");
     }
     std::vector<double> rates;
+    rates.reserve(value->list.size());
     for (const Json& each : value->list) rates.push_back(each.number);
     return rates;
 }

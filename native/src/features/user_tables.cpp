@@ -48,6 +48,7 @@ Status UserTables::open_columns(const Bundle& bundle, bool verify) {
     };
     const auto names_of = [](const auto& scales) {
         std::vector<std::string> names;
+        names.reserve(scales.size());
         for (const auto& [name, scale] : scales) names.push_back(name);
         return names;
     };

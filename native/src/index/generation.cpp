@@ -1,6 +1,8 @@
 #include "index/generation.hpp"
 
 #include <algorithm>
+#include <bit>
+#include <cstdint>
 #include <cstring>
 
 namespace karec {
@@ -8,7 +10,10 @@ namespace {
 
 // By bits: a score of −0 plus an offset of −0 has another sign than plus 0.
 bool changes_scores(const Adjustment& adjustment) noexcept {
-    return std::memcmp(&adjustment, &kNoAdjustment, sizeof adjustment) != 0;
+    const auto same = [](float a, float b) {
+        return std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b);
+    };
+    return !same(adjustment.scale, kNoAdjustment.scale) || !same(adjustment.offset, kNoAdjustment.offset);
 }
 
 }  // namespace

@@ -72,7 +72,7 @@ KAREC_INLINE std::size_t keep_vector(const float* scores, const std::int32_t* ro
                                      std::uint32_t threshold, std::uint64_t* keys) {
     __m512 score = _mm512_loadu_ps(scores);
     const __mmask16 nan = _mm512_cmp_ps_mask(score, score, _CMP_UNORD_Q);
-    score = _mm512_add_ps(score, _mm512_setzero_ps());
+    score = _mm512_add_ps(score, _mm512_setzero_ps());  // NOLINT(portability-simd-intrinsics)
     score = _mm512_mask_mov_ps(score, nan, _mm512_set1_ps(-std::numeric_limits<float>::infinity()));
     const __m512i bits = _mm512_castps_si512(score);
     const __m512i sign = _mm512_set1_epi32(std::numeric_limits<std::int32_t>::min());
@@ -83,7 +83,8 @@ KAREC_INLINE std::size_t keep_vector(const float* scores, const std::int32_t* ro
     }
     if (above == 0) return 0;
     const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-    const __m512i positions = _mm512_add_epi32(_mm512_set1_epi32(static_cast<int>(first)), lanes);
+    const __m512i base = _mm512_set1_epi32(static_cast<int>(first));
+    const __m512i positions = _mm512_add_epi32(base, lanes);  // NOLINT(portability-simd-intrinsics)
     const __m512i high = _mm512_maskz_compress_epi32(above, ordered);
     const __m512i low = _mm512_maskz_compress_epi32(above, positions);
     store_keys(_mm512_castsi512_si256(high), _mm512_castsi512_si256(low), keys);

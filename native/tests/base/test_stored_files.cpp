@@ -46,12 +46,14 @@ TEST(json_is_read_as_it_is_written) {
 }
 
 TEST(what_is_no_json_is_refused) {
+    // NOLINTBEGIN(modernize-raw-string-literal)
     for (const char* text :
          {"",        " ",         "{",           "[1,]", "[1 2]",    "{\"a\" 1}", "{a: 1}", "01",  "1.",
           ".5",      "1e",        "+1",          "NaN",  "Infinity", "1e999",     "tru",    "\"",  "\"\n\"",
           "\"\\x\"", "\"\\u12\"", "\"\\ud800\"", "1 1",  "nullx",    "{\"a\":}",  "[",      "\"\\"}) {
         CHECK(refused(text));
     }
+    // NOLINTEND(modernize-raw-string-literal)
     CHECK(refused(std::string(100'000, '[')) && refused(std::string((16 << 20) + 1, ' ')));
     CHECK(read_json(std::string(60, '[') + std::string(60, ']')).ok());
 }

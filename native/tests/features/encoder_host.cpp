@@ -52,6 +52,7 @@ int main(int argc, char** argv) {
         }
         const std::int64_t n_counters = in.word();
         std::vector<std::string> names;
+        names.reserve(static_cast<std::size_t>(n_counters));
         for (std::int64_t i = 0; i < n_counters; ++i) names.push_back(in.text());
         const std::vector<std::string_view> views(names.begin(), names.end());
         const auto counters = in.array<float>(names.size());

@@ -80,8 +80,9 @@ int main(int argc, char** argv) {
     long opened = 0;
     for (long round = 0; round < files; ++round) {
         const std::string& name = names[random_bits() % names.size()];
-        const std::string whole = read_file(path + "/" + name);
-        write_file(path + "/" + name, altered(whole));
+        const std::string file = std::string(path).append("/").append(name);
+        const std::string whole = read_file(file);
+        write_file(file, altered(whole));
         describe_folder(path);
         const auto encoder = UserEncoder::open(Bundle::open(path).value(), random_bits() % 2 == 0);
         if (!encoder.ok() && encoder.status().code() != Code::bad_format) std::abort();
@@ -89,7 +90,7 @@ int main(int argc, char** argv) {
             ++opened;
             encode(encoder.value());
         }
-        write_file(path + "/" + name, whole);
+        write_file(file, whole);
     }
     std::printf("%ld altered files, %ld were opened\n", files, opened);
     return opened > files / 50 ? 0 : 1;

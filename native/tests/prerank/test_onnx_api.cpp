@@ -23,7 +23,9 @@ template <class Function>
 struct Shape;
 template <class Answer, class... Arguments>
 struct Shape<Answer (*)(Arguments...)> {
-    using Type = typename Plain<Answer>::Type (*)(typename Plain<Arguments>::Type...);
+    // GCC wants the words that clang-tidy would leave out.
+    using Type =
+        typename Plain<Answer>::Type (*)(typename Plain<Arguments>::Type...);  // NOLINT(readability-redundant-typename)
 };
 template <class Answer, class... Arguments>
 struct Shape<Answer (*)(Arguments...) noexcept> : Shape<Answer (*)(Arguments...)> {};

@@ -43,7 +43,8 @@ const World kWorlds[] = {
     {"one unit apart", true,
      [](std::size_t i, std::size_t d, float) { return 1.0f + static_cast<float>((i + d) % 4) * 0x1p-10f; }},
     {"subnormal", true, [](std::size_t i, std::size_t, float x) { return x * (i % 2 == 0 ? 1e-7f : 1e-40f); }},
-    {"ascending", true, [](std::size_t i, std::size_t d, float) { return static_cast<float>(i) / 1024.0f + (d == 0); }},
+    {"ascending", true,
+     [](std::size_t i, std::size_t d, float) { return static_cast<float>(i) / 1024.0f + (d == 0 ? 1.0f : 0.0f); }},
 };
 
 std::vector<float> values_of(const World& world, std::size_t n, std::size_t dim, std::uint64_t seed) {
@@ -115,6 +116,7 @@ void hard_rows(DType dtype, std::size_t dim) {
             ItemIndex::build(ids, MatrixView{vectors.data(), kRows, dim, DType::float32}, options).value();
         const std::vector<float> values = values_of(world, 37, dim, dim + 1);
         std::vector<Query> queries;
+        queries.reserve(37);
         for (std::size_t q = 0; q < 37; ++q) queries.emplace_back(std::span(values).subspan(q * dim, dim));
         std::vector<float> normal = values_of(kWorlds[0], 1, dim, 9);
         queries[5] = Query(normal);
@@ -175,9 +177,8 @@ TEST(queries_of_several_model_versions_find_what_each_finds_alone) {
         }
     }
     std::vector<Query> queries;
-    for (std::size_t q = 0; q < by_version.size(); ++q) {
-        queries.emplace_back(std::span<const VersionQuery>(by_version[q]));
-    }
+    queries.reserve(by_version.size());
+    for (const auto& each : by_version) queries.emplace_back(std::span<const VersionQuery>(each));
     for (const std::size_t k : {1u, 50u, 1600u}) same_as_alone(index, queries, k, {}, "versions");
     CHECK(index.calibrate(2, 0.5f, 1.0f).ok());
     adjust(index, 3, 1.0f);
@@ -197,6 +198,7 @@ TEST(queries_near_the_largest_float_find_what_each_finds_alone) {
         values[q * kDim + q / 2 * 2 + 1] = 1e38f;
     }
     std::vector<Query> queries;
+    queries.reserve(12);
     for (std::size_t q = 0; q < 12; ++q) queries.emplace_back(std::span(values).subspan(q * kDim, kDim));
     for (const DType dtype : {DType::float32, DType::float16}) {
         ItemIndex::BuildOptions options;

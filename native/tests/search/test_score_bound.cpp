@@ -18,7 +18,7 @@ constexpr std::size_t kQueries = 21;
 
 float drawn(std::mt19937_64& random, int least_exponent, int most_exponent) {
     std::normal_distribution<float> normal;
-    const auto span = static_cast<std::uint64_t>(most_exponent - least_exponent + 1);
+    const auto span = static_cast<std::uint64_t>(most_exponent) - static_cast<std::uint64_t>(least_exponent) + 1;
     return std::ldexp(normal(random), least_exponent + static_cast<int>(random() % span));
 }
 
