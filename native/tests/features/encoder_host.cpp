@@ -6,6 +6,7 @@
 // history, skipped, follows, friends, each as its length and ids, −1 = not given; n_counters, −1 = not given, their
 // names, their float32 values over all scenes and in the scene. Bytes are padded to 8. Prints the outputs' names and
 // shapes; ANSWERS: for each request its int64 codes, then its float32 numbers.
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstdio>
@@ -52,7 +53,7 @@ int main(int argc, char** argv) {
         }
         const std::int64_t n_counters = in.word();
         std::vector<std::string> names;
-        names.reserve(static_cast<std::size_t>(n_counters));
+        names.reserve(static_cast<std::size_t>(std::max<std::int64_t>(n_counters, 0)));
         for (std::int64_t i = 0; i < n_counters; ++i) names.push_back(in.text());
         const std::vector<std::string_view> views(names.begin(), names.end());
         const auto counters = in.array<float>(names.size());
