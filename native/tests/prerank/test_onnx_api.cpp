@@ -30,10 +30,10 @@ struct Shape<Answer (*)(Arguments...)> {
 template <class Answer, class... Arguments>
 struct Shape<Answer (*)(Arguments...) noexcept> : Shape<Answer (*)(Arguments...)> {};
 
+// NOLINTBEGIN(readability-redundant-typename)
 template <class Ours, class Theirs>
-constexpr bool kSameShape =
-    std::is_same_v<typename Shape<typename Ours::Function>::Type,  // NOLINT(readability-redundant-typename)
-                   typename Shape<Theirs>::Type>;
+constexpr bool kSameShape = std::is_same_v<typename Shape<typename Ours::Function>::Type, typename Shape<Theirs>::Type>;
+// NOLINTEND(readability-redundant-typename)
 
 }  // namespace
 
