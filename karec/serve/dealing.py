@@ -3,7 +3,8 @@
 All workers accept from one listening socket, so that one that is killed takes nobody along who was not accepted yet.
 Which of them accepts is chance, and a client keeps its connection: so it is counted who has how many. A connection that
 was accepted by a worker with more than another has goes to the other one before anything is read of it, as an open file
-over a socket pair. One that is given to a worker in the moment of its death waits for the worker in its place.
+over a socket pair. What was given to a worker that died before it took it the parent hands on to a ready one; where
+none is ready it waits for the worker in its place.
 
     open    connections of each worker; each writes its own
     given   (from, to) and ``taken`` (to): what is given and not taken yet is on its way, and counts as the receiver's
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import mmap
+import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -44,6 +46,20 @@ class Dealing:
             return worker
         best = int(ready[loads[ready].argmin()])
         return best if worker not in ready or loads[best] < loads[worker] else worker
+
+    def hand_on(self, dead: int) -> None:
+        """What was given to the worker ``dead``, which has ended, goes to ready ones. By the parent alone."""
+        while (to := self.fewest(dead)) != dead:
+            try:
+                _, files, _, _ = socket.recv_fds(self.inboxes[dead][0], 1, 1)
+            except BlockingIOError:
+                return
+            self.taken[dead] += 1
+            for file in files:
+                with suppress(OSError):  # it has too many that it did not take: this client connects anew
+                    socket.send_fds(self.inboxes[to][1], [b"."], [file])
+                    self.given[dead, to] += 1
+                os.close(file)
 
 
 class Dealer:

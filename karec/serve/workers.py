@@ -154,6 +154,7 @@ class Workers:
             _log.warning("worker %d ended with %d; another begins in %.0f s", place.pid, found, pause)
             place.pid, place.next_s = None, time.monotonic() + pause
             self._board.enter(at, ABSENT, 0)
+            self._dealing.hand_on(at)
             self._board.put(at, deaths=self._board.rows["deaths"][at] + 1)
         return found
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 from collections import Counter
 from contextlib import ExitStack
 
@@ -62,6 +63,24 @@ def test_a_worker_in_the_place_of_one_that_was_killed_gets_its_share(running):
         (new,) = ready(running) - set(before)
         _, pids = opened(running, 3, stack)
         assert Counter(pids)[new] >= 2
+
+
+def test_what_a_dead_worker_did_not_take_goes_to_a_ready_one_and_waits_where_none_is():
+    dealing = Dealing(Board(2))
+    client, accepted = socket.socketpair()
+    socket.send_fds(dealing.inboxes[0][1], [b"."], [accepted.fileno()])
+    dealing.given[1, 0] += 1
+    dealing.hand_on(0)  # nobody is ready
+    dealing.board.put(1, state=READY)
+    dealing.hand_on(0)
+    assert dealing.given[0, 1] == 1 and dealing.taken[0] == dealing.given[1, 0]
+    accepted.close()
+    _, (file,), _, _ = socket.recv_fds(dealing.inboxes[1][0], 1, 1)
+    with socket.socket(fileno=file) as given, client:
+        given.send(b"whole")
+        assert client.recv(5) == b"whole"
+    dealing.hand_on(0)
+    assert dealing.taken[0] == 1
 
 
 def test_what_is_on_its_way_counts_as_had_and_who_is_not_ready_gets_nothing():

@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <span>
 
 #include "search/score_bound.hpp"
 #include "search/scoring.hpp"
@@ -122,27 +123,13 @@ class Contenders {
     }
 
     void settle(const Generation& g, const ReadyQuery& ready, TopK& top) {
-        const std::byte* at[2][kScoreBlock];
-        std::int32_t rows[kScoreBlock];
-        float scores[kScoreBlock];
-        const auto show = [&](std::size_t first, const std::byte** to) {
-            const std::size_t n = std::min(kScoreBlock, size_ - first);
-            for (std::size_t i = 0; i < n; ++i) to[i] = g.rows.at(static_cast<std::size_t>(rows_[first + i]));
-            return n;
-        };
-        std::size_t n_next = show(0, at[0]);
-        std::size_t half = 0;
-        for (std::size_t first = 0; n_next > 0; half ^= 1) {
-            const std::size_t n = n_next;
-            n_next = show(first + n, at[half ^ 1]);
-            for (std::size_t i = 0; i < n; ++i) rows[i] = rows_[first + i];
-            ready.dot(g, rows, at[half], n_next == n ? at[half ^ 1] : nullptr, n, scores);
-            adjust_scores(g, rows, n, g.format.dtype == DType::int8, scores);
-            for (std::size_t i = 0; i < n; ++i) {
-                if (rows[i] >= 0) top.offer(scores[i], static_cast<std::uint32_t>(rows_[first + i]));
-            }
-            first += n;
-        }
+        const std::span<const std::int32_t> left(&rows_[0], size_);
+        score_rows(g, ready, left,
+                   [&](std::size_t first, std::size_t n, const std::int32_t* rows, const float* scores) {
+                       for (std::size_t i = 0; i < n; ++i) {
+                           if (rows[i] >= 0) top.offer(scores[i], static_cast<std::uint32_t>(left[first + i]));
+                       }
+                   });
         size_ = 0;
         least_ = std::max(least_, top.least());
     }

@@ -66,26 +66,9 @@ void scan(const Generation& g, std::span<const Query> queries, std::span<const s
 
 // Offers the scores of `rows`, which all hold works, at positions in that list.
 void scan_rows(const Generation& g, const ReadyQuery& ready, std::span<const std::int32_t> rows, TopK& top) {
-    const bool int8 = g.format.dtype == DType::int8;
-    std::int32_t own[kScoreBlock];
-    const std::byte* at[2][kScoreBlock];
-    float scores[kScoreBlock];
-    const auto show = [&](std::size_t first, const std::byte** to) {
-        const std::size_t n = std::min(kScoreBlock, rows.size() - first);
-        for (std::size_t i = 0; i < n; ++i) to[i] = g.rows.at(static_cast<std::size_t>(rows[first + i]));
-        return n;
-    };
-    std::size_t n_next = show(0, at[0]);
-    std::size_t half = 0;
-    for (std::size_t first = 0; n_next > 0; half ^= 1) {
-        const std::size_t n = n_next;
-        n_next = show(first + n, at[half ^ 1]);
-        std::copy_n(&rows[first], n, own);
-        ready.dot(g, own, at[half], n_next == n ? at[half ^ 1] : nullptr, n, scores);
-        adjust_scores(g, own, n, int8, scores);
-        top.offer(scores, ready.one_for_all() ? nullptr : own, n, static_cast<std::uint32_t>(first));
-        first += n;
-    }
+    score_rows(g, ready, rows, [&](std::size_t first, std::size_t n, const std::int32_t* scored, const float* scores) {
+        top.offer(scores, ready.one_for_all() ? nullptr : scored, n, static_cast<std::uint32_t>(first));
+    });
 }
 
 // Works of the model versions that `query` has no values for.

@@ -9,6 +9,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "index/generation.hpp"
 #include "index/id_lookup.hpp"
@@ -158,6 +159,32 @@ SearchCount score_candidates(const Generation& g, const ReadyQuery& query, const
         take(first, n, block.rows, scores);
     }
     return counts;
+}
+
+// Calls take(first, n, rows, scores) for each block of `all`, rows that hold works, in order. Of a version that the
+// query has no values for, rows[i] is negative and scores[i] says nothing.
+template <class Take>
+void score_rows(const Generation& g, const ReadyQuery& query, std::span<const std::int32_t> all, Take&& take) {
+    const bool int8 = g.format.dtype == DType::int8;
+    std::int32_t rows[kScoreBlock];
+    const std::byte* at[2][kScoreBlock];
+    float scores[kScoreBlock];
+    const auto show = [&](std::size_t first, const std::byte** to) {
+        const std::size_t n = std::min(kScoreBlock, all.size() - first);
+        for (std::size_t i = 0; i < n; ++i) to[i] = g.rows.at(static_cast<std::size_t>(all[first + i]));
+        return n;
+    };
+    std::size_t n_next = show(0, at[0]);
+    std::size_t half = 0;
+    for (std::size_t first = 0; n_next > 0; half ^= 1) {
+        const std::size_t n = n_next;
+        n_next = show(first + n, at[half ^ 1]);
+        std::copy_n(&all[first], n, rows);
+        query.dot(g, rows, at[half], n_next == n ? at[half ^ 1] : nullptr, n, scores);
+        adjust_scores(g, rows, n, int8, scores);
+        take(first, n, rows, scores);
+        first += n;
+    }
 }
 
 // How many candidates to keep for rescoring to k: 1.2·k where float32 rows are kept, else k.
