@@ -5,7 +5,7 @@ users must do:
 
     python tests/test_public_names.py
 
-``karec.h`` is held in the same way by ``native/tests/c_api/test_abi.cpp`` and ``tests/native/golden/abi-2.txt``.
+``karec.h`` is held in the same way by ``native/tests/c_api/test_abi.cpp`` and ``tests/native/golden/abi-5.txt``.
 """
 
 import difflib

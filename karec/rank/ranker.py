@@ -89,7 +89,13 @@ class FusedScore(Scorer):
     def score(self, request: Request, candidates: Candidates) -> Array:
         if "logits" not in candidates.columns:
             raise ContractError("fusion needs the ranker's logits: put the step ranker before it")
-        return self.fusion(candidates.columns["logits"], self.tasks)
+        logits = candidates.columns["logits"]
+        if logits.shape[1:] != (len(self.tasks),):
+            raise ContractError(
+                f"fusion reads the logits of {list(self.tasks)}, the ranker gave {logits.shape[1:]} of a work: let "
+                "both steps take the same model"
+            )
+        return self.fusion(logits, self.tasks)
 
 
 class TopK(Selector):

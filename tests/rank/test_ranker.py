@@ -100,6 +100,14 @@ def test_fusion_without_logits_says_which_step_is_missing(ranker):
         FusedScore(ranker, {"click": 1.0}).score(Request(1), Candidates.of(np.arange(1)))
 
 
+@pytest.mark.parametrize("n", [1, 3])
+def test_a_fusion_of_another_model_s_logits_is_refused(ranker, n):
+    with pytest.raises(
+        ContractError, match=r"the ranker gave \(%d,\) of a work: let both steps take the same model" % n
+    ):
+        FusedScore(ranker, {"click": 1.0}).score(Request(1), Candidates.of(np.arange(1), logits=np.zeros((1, n))))
+
+
 def test_the_first_ranker_chooses_what_the_ranker_ranks(encoder, snapshot, tmp_path):
     whole, weights = linear_model(tmp_path / "whole.onnx", {"item_numbers": len(encoder.names["item_numbers"])})
     first, _ = linear_model(tmp_path / "first.onnx", {"crosses": len(encoder.names["crosses"])})

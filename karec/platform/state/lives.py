@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -40,9 +40,6 @@ class Lives:
                 continue
             works[work] = works.get(work, self.works.get(work, Life())).step(kind, moment, said)
         return Lives(works, creators)
-
-    def with_newer(self, newer: Lives) -> Lives:
-        return replace(self, works={**self.works, **newer.works}, creators={**self.creators, **newer.creators})
 
     def entries(self) -> dict[bytes, bytes]:
         """As the store keeps them."""

@@ -76,16 +76,16 @@ void put_numbers(const UserTables& t, std::int64_t row, std::int64_t time_ms, st
     counter_numbers(counts, t.encoder.users.priors, out.next(counts.size()));
 }
 
-// to = the host's counters of these names.
-Status counters_of(const UserState& user, std::span<const float> given, const std::vector<std::string>& names,
-                   ScratchVector<float>& to) {
-    Status status = check_lengths("counters", given.size(), "counter_names", user.counter_names.size());
+// to = the host's counters of these names; `what` is the member that they come from.
+Status counters_of(const UserState& user, const char* what, std::span<const float> given,
+                   const std::vector<std::string>& names, ScratchVector<float>& to) {
+    Status status = check_lengths(what, given.size(), "counter_names", user.counter_names.size());
     if (!status.ok()) return status;
-    if (status = check_finite(given, "counters"); !status.ok()) return status;
+    if (status = check_finite(given, what); !status.ok()) return status;
     for (const std::string& name : names) {
         const auto at = std::ranges::find(user.counter_names, name);
         if (at == user.counter_names.end()) {
-            return Status::invalid("counter_names lack '" + name + "', which the t.encoder reads");
+            return Status::invalid("counter_names lack '" + name + "', which the encoder reads");
         }
         to.push_back(given[static_cast<std::size_t>(at - user.counter_names.begin())]);
         if (to.back() < 0.0f) return Status::invalid("the counter '" + name + "' is negative");
@@ -155,14 +155,14 @@ Status encode_user(const UserTables& t, const UserState& user, std::string_view 
     ScratchVector<float> counts;
     ScratchVector<float> in_scene;
     if (!user.counters.empty()) {
-        status = counters_of(user, user.counters, t.encoder.users.counters, counts);
+        status = counters_of(user, "counters", user.counters, t.encoder.users.counters, counts);
     } else {
         for (const StoredColumn& column : t.user_counters) {
             counts.push_back(row < 0 ? 0.0f : static_cast<float>(column.values.real(static_cast<std::size_t>(row))));
         }
     }
     if (status.ok() && !user.scene_counters.empty()) {
-        status = counters_of(user, user.scene_counters, t.encoder.scene_counters, in_scene);
+        status = counters_of(user, "scene_counters", user.scene_counters, t.encoder.scene_counters, in_scene);
     }
     if (!status.ok()) return status;
     const bool counted = user.scene_counters.empty() && row >= 0 && scene_code >= 0 && !t.scene_counters.empty();

@@ -117,7 +117,9 @@ TEST(counters_of_the_host_are_checked_before_anything_is_written) {
     user.counters = {};
     user.counter_names = user.counter_names.first(1);
     user.scene_counters = user.scene_counters.first(1);
-    CHECK(refuses(inputs.encode(user), "counter_names lack 'count_click'"));
+    CHECK(refuses(inputs.encode(user), "counter_names lack 'count_click', which the encoder reads"));
+    user.scene_counters = counters;
+    CHECK(refuses(inputs.encode(user), "scene_counters"));
     CHECK(inputs.numbers == written);
 }
 
