@@ -102,9 +102,7 @@ def test_fusion_without_logits_says_which_step_is_missing(ranker):
 
 @pytest.mark.parametrize("n", [1, 3])
 def test_a_fusion_of_another_model_s_logits_is_refused(ranker, n):
-    with pytest.raises(
-        ContractError, match=r"the ranker gave \(%d,\) of a work: let both steps take the same model" % n
-    ):
+    with pytest.raises(ContractError, match=rf"the ranker gave \({n},\) of a work: let both steps take"):
         FusedScore(ranker, {"click": 1.0}).score(Request(1), Candidates.of(np.arange(1), logits=np.zeros((1, n))))
 
 
