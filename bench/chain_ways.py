@@ -143,7 +143,7 @@ class ListScan:
     """The lists of an IVFFlat, each a slice of one matrix: NumPy's products and selection, where FAISS keeps a heap."""
 
     def __init__(self, index: Any, vectors: Array, k: int) -> None:
-        self.centroids, self.k = index.quantizer, k
+        self.index, self.k = index, k  # whose quantizer goes with it
         lists = index.invlists
         sizes = [lists.list_size(at) for at in range(index.nlist)]
         parts = [faiss.rev_swig_ptr(lists.get_ids(at), n) for at, n in enumerate(sizes) if n]
@@ -151,7 +151,7 @@ class ListScan:
         self.vectors = vectors[self.rows]
 
     def __call__(self, n_probe: int, query: Array) -> Array:
-        near = np.sort(self.centroids.search(query[None], n_probe)[1][0]).tolist()
+        near = np.sort(self.index.quantizer.search(query[None], n_probe)[1][0]).tolist()
         spans = [slice(self.ends[at], self.ends[at + 1]) for at in near]
         scores = np.concatenate([self.vectors[span] @ query for span in spans])
         rows = np.concatenate([self.rows[span] for span in spans])
