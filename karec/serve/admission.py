@@ -1,6 +1,6 @@
 """Who is let in: what would wait too long for a thread is refused at once, before its body is read.
 
-``Lane.call``, ``check`` and ``entered`` are for the event loop's thread.
+``Lane``'s methods are for the event loop's thread.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from karec.serve.problems import ProblemError
 from karec.serve.turns import Turn, Turns
 
 T = TypeVar("T")
-Called = tuple[Turn, asyncio.Future[Any], Callable[..., Any], tuple[Any, ...]]
+Settle = Callable[[Any, BaseException | None], None]
+Called = tuple[Turn, asyncio.AbstractEventLoop, Settle, Callable[..., Any], tuple[Any, ...]]
 
 
 class Lane:
@@ -60,23 +61,42 @@ class Lane:
         self._refused(why[0])
         raise ProblemError(503, why[1], retry_after=max(math.ceil(ms / 1e3), 1))
 
+    def enters(self, n: int = 1) -> None:
+        """``n`` requests are inside until ``leaves``."""
+        self.inside += n
+        self._told["inside"] = self.inside
+
+    def leaves(self, n: int = 1) -> None:
+        self.enters(-n)
+
     @contextmanager
     def entered(self, n: int = 1) -> Iterator[None]:
         """``n`` requests are inside while the block runs."""
-        self.inside += n
-        self._told["inside"] = self.inside
+        self.enters(n)
         try:
             yield
         finally:
-            self.inside -= n
-            self._told["inside"] = self.inside
+            self.leaves(n)
+
+    def hand(self, turn: Turn, settle: Settle, work: Callable[..., Any], *arguments: Any) -> None:
+        """``work(*arguments)`` on one of the threads, then on the event loop ``settle(what it gives, what it raises)``,
+        one of them None."""
+        self.turns.comes(turn)
+        self._calls.put((turn, asyncio.get_running_loop(), settle, work, arguments))
 
     def call(self, work: Callable[..., T], *arguments: Any, turn: Turn | None = None) -> asyncio.Future[T]:
         """What ``work(*arguments)`` gives, or raises, on one of the threads."""
-        turn = Turn() if turn is None else turn
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self.turns.comes(turn)
-        self._calls.put((turn, answer, work, arguments))
+
+        def settle(value: Any, error: BaseException | None) -> None:
+            if answer.done():  # nobody waits any more
+                return
+            if error is None:
+                answer.set_result(value)
+            else:
+                answer.set_exception(error)
+
+        self.hand(Turn() if turn is None else turn, settle, work, *arguments)
         return answer
 
     def close(self) -> None:
@@ -89,7 +109,7 @@ class Lane:
 
     def _run(self) -> None:
         while (item := self._calls.get()) is not None:
-            turn, answer, work, arguments = item
+            turn, loop, settle, work, arguments = item
             value = error = None
             begun = time.perf_counter()
             self.turns.begins(turn, begun)
@@ -99,15 +119,10 @@ class Lane:
                 error = raised
             self.turns.is_over(turn, (time.perf_counter() - begun) * 1e3, failed=error is not None)
             # one wake-up of the loop: ``run_in_executor`` has two kinds of futures, and costs three times as much
-            answer.get_loop().call_soon_threadsafe(self._settle, answer, value, error)
-            del item, turn, answer, work, arguments, value, error  # a thread that waits keeps nothing
+            loop.call_soon_threadsafe(self._settle, settle, value, error)
+            del item, turn, loop, settle, work, arguments, value, error  # a thread that waits keeps nothing
 
-    def _settle(self, answer: asyncio.Future[Any], value: Any, error: BaseException | None) -> None:
+    def _settle(self, settle: Settle, value: Any, error: BaseException | None) -> None:
+        settle(value, error)
         self._told["answered"] += error is None
         self._told["usual_ms"] = self.turns.usual_ms
-        if answer.done():  # nobody waits any more
-            return
-        if error is None:
-            answer.set_result(value)
-        else:
-            answer.set_exception(error)
