@@ -11,6 +11,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from karec.serve import wire
 from karec.serve.dealing import Dealer
+from karec.serve.outlet import Outlet
 from karec.serve.problems import ProblemError
 from karec.serve.straight import STRAIGHT, Call, Straight
 
@@ -25,10 +26,11 @@ class Connection(HttpToolsProtocol):
     """
 
     _late: asyncio.TimerHandle | None = None
-    _timed: int | None = None  # the message whose head or body has to end in time, twice, and 1 more of a body
+    _timed: int | None = 0  # what has to come in time: twice the message's number, and 1 more of its body
     _heading = _in_body = _after_another = False
     _messages = _head_bytes = 0
     _call: Call | None = None  # the one that runs, or waits for the client to read
+    _outlet: Outlet | None = None
 
     def __init__(self, *arguments: Any, given: bool = False, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
@@ -46,12 +48,13 @@ class Connection(HttpToolsProtocol):
         if self._dealer is not None:
             self._dealer.has(len(self.connections))
         self._end_in(HEAD_SECONDS)
+        self._outlet = Outlet(transport.get_extra_info("socket").fileno())
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._elsewhere:
             return
         self._in_time()
-        self._nobody_reads()
+        self.nobody_reads()
         super().connection_lost(exc)
         if self._dealer is not None:
             self._dealer.has(len(self.connections))
@@ -86,7 +89,7 @@ class Connection(HttpToolsProtocol):
         super().on_message_complete()
         call = self._call
         if call is not None and call.cycle is self.cycle and call.open:
-            call.straight.came(call)
+            self._came(call)
 
     def on_response_complete(self) -> None:
         self._call, self._after_another = None, True
@@ -124,7 +127,12 @@ class Connection(HttpToolsProtocol):
         if call.open:
             self._look_at_body(call)
         if call.open and not call.cycle.more_body:
-            call.straight.came(call)
+            self._came(call)
+
+    def _came(self, call: Call) -> None:
+        if not self.transport.get_write_buffer_size():
+            call.outlet = self._outlet
+        call.straight.came(call)
 
     def _look_at_body(self, call: Call) -> None:
         if len(call.cycle.body) > call.most:
@@ -138,12 +146,15 @@ class Connection(HttpToolsProtocol):
     def _refuse(self, status: HTTPStatus, why: str) -> None:
         body = wire.encoded(wire.Problem(status.phrase, status, why))
         head = f"HTTP/1.1 {status} {status.phrase}\r\ncontent-type: application/problem+json\r\n"
-        self.transport.write(f"{head}content-length: {len(body)}\r\nconnection: close\r\n\r\n".encode() + body)
-        self._nobody_reads()
+        self.nobody_reads()
+        if self._outlet is None or not self._outlet.torn:
+            self.transport.write(f"{head}content-length: {len(body)}\r\nconnection: close\r\n\r\n".encode() + body)
         self.transport.close()
 
-    def _nobody_reads(self) -> None:
+    def nobody_reads(self) -> None:
         """Answers that are not written yet go nowhere: uvicorn says so to the last request alone."""
+        if self._outlet is not None:
+            self._outlet.close()
         for cycle in self._unanswered:
             cycle.disconnected = not cycle.response_complete
 
@@ -173,5 +184,5 @@ class Connection(HttpToolsProtocol):
         if self._in_body and not self.cycle.response_started:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"the body did not come within {BODY_SECONDS:g} seconds")
         else:
-            self._nobody_reads()
+            self.nobody_reads()
             self.transport.close()

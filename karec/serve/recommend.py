@@ -96,15 +96,23 @@ class Recommend:
             call.fails(error)
             return
         feeds.enters()
-        feeds.hand(one.turn, partial(self._settle, call), _run, served, one, call)
+        ends = partial(self._ends, call, asyncio.get_running_loop())
+        feeds.hand(one.turn, ends, _run, served, one, call)
 
-    def _settle(self, call: Call, done: _Done | None, error: BaseException | None) -> None:
+    def _ends(
+        self, call: Call, loop: asyncio.AbstractEventLoop, done: _Done | None, error: BaseException | None
+    ) -> None:
+        """On the thread that ran it. What is counted is there before its client has the answer."""
         self._service.feeds.leaves()
-        if done is not None:
-            call.answers(done.json)
-            self._service.answered([(done.feed, done.ms)], call.scope)
-        elif error is not None:
-            self._fails(call, error)
+        if done is None:
+            loop.call_soon_threadsafe(self._fails, call, error)
+            return
+        self._service.metrics.answered(done.feed, done.ms)
+        loop.call_soon_threadsafe(self._answered, call, call.writes(done.json), [done])
+
+    def _answered(self, call: Call, left: bytes, done: Sequence[_Done]) -> None:
+        call.answered(left)
+        self._service.tell_spans([(each.feed, each.ms) for each in done], call.scope)
 
     def _fails(self, call: Call, error: BaseException) -> None:
         if isinstance(error, _NotRun):
@@ -123,8 +131,10 @@ class Recommend:
         except Exception as error:
             self._fails(call, error)
             return
-        call.answers(b'{"answers":[%s]}' % b",".join([each.json for each in done]))
-        self._service.answered([(each.feed, each.ms) for each in done], call.scope)
+        for each in done:
+            self._service.metrics.answered(each.feed, each.ms)
+        left = call.writes(b'{"answers":[%s]}' % b",".join([each.json for each in done]))
+        self._answered(call, left, done)
 
     async def _in_turns(self, call: Call, served: Served, ones: Sequence[_One]) -> list[_Done]:
         """Those of a batch. Once one fails, or the client has left, those behind it do not begin."""

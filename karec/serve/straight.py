@@ -1,7 +1,8 @@
 """One POST /v1/recommend, from its head to its answer, without ASGI.
 
-A task, a scope's copies, and messages back and forth cost more processor time than all else that HTTP adds to a feed
-(``bench/serve_table.py``): here the connection calls by function, and an answer is one write.
+A task, and messages back and forth, cost more processor time than all else that HTTP adds to a feed
+(``bench/serve_table.py``): here the connection calls by function, and an answer is one write, of the thread that made
+it; the event loop is told afterwards.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Protocol, cast
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
+from karec.serve.outlet import Outlet
 from karec.serve.problems import ProblemError, fault
 from karec.serve.service import Served
 
@@ -20,20 +22,20 @@ _JSON = STATUS_LINE[200] + b"content-type: application/json\r\ncontent-length: %
 
 
 class Call:
-    """On the event loop's thread, but for ``gone``. ``served``: what it reads from its first line to its last."""
+    """On the event loop's thread, but for ``gone`` and ``writes``. ``served``: what it reads from its first line to its
+    last. ``outlet``: where its answer may be written past the loop; None: the loop has something to write before it.
+    """
 
-    __slots__ = ("begun", "cycle", "headed", "most", "served", "straight")
+    __slots__ = ("begun", "cycle", "headed", "most", "outlet", "scope", "served", "straight")
 
     def __init__(self, cycle: RequestResponseCycle, straight: Straight) -> None:
         self.cycle, self.straight = cycle, straight
+        self.scope = cast(Scope, cycle.scope)
         self.begun = time.perf_counter()
         self.headed = False
         self.most = 0  # bytes of a body
         self.served: Served | None = None
-
-    @property
-    def scope(self) -> Scope:
-        return cast(Scope, self.cycle.scope)
+        self.outlet: Outlet | None = None
 
     @property
     def gone(self) -> bool:
@@ -45,8 +47,25 @@ class Call:
         """It runs, and may still be answered."""
         return self.headed and not self.cycle.response_complete and not self.cycle.disconnected
 
-    def answers(self, json: bytes) -> None:
-        self._write(200, _JSON % len(json), json)
+    def writes(self, json: bytes) -> bytes:
+        """Writes the answer as far as that goes at once; what is left, for ``answered``. By one thread."""
+        self.straight.replied(STRAIGHT, 200)
+        answer = b"%s%s%s" % (_JSON % len(json), self._end(), json)
+        return answer if self.outlet is None else self.outlet.write(answer)
+
+    def answered(self, left: bytes) -> None:
+        """All of its answer but ``left`` is written."""
+        cycle = self.cycle
+        if cycle.disconnected:
+            return
+        cycle.response_started = cycle.response_complete = True
+        if left:
+            cycle.transport.write(left)
+        if self.outlet is not None:
+            self.outlet.torn = False
+        if not cycle.keep_alive:
+            cycle.transport.close()
+        cycle.on_response()
 
     def fails(self, error: BaseException) -> None:
         """The problem, or a fault that the log tells and the answer does not."""
@@ -55,19 +74,12 @@ class Call:
             self.cycle.keep_alive = False
         told = problem.response()
         lines = [name + b": " + value + b"\r\n" for name, value in told.raw_headers if name != b"connection"]
-        self._write(told.status_code, STATUS_LINE[told.status_code] + b"".join(lines), bytes(told.body))
+        if not self.gone and not self.cycle.response_complete:
+            self.straight.replied(STRAIGHT, told.status_code)
+            self.answered(STATUS_LINE[told.status_code] + b"".join(lines) + self._end() + bytes(told.body))
 
-    def _write(self, status: int, head: bytes, body: bytes) -> None:
-        cycle = self.cycle
-        if cycle.disconnected or cycle.response_complete:
-            return
-        self.straight.replied(STRAIGHT, status)
-        cycle.response_started = cycle.response_complete = True
-        end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
-        cycle.transport.write(head + end + body)
-        if not cycle.keep_alive:
-            cycle.transport.close()
-        cycle.on_response()
+    def _end(self) -> bytes:
+        return b"\r\n" if self.cycle.keep_alive else b"connection: close\r\n\r\n"
 
 
 class Straight(Protocol):
@@ -80,4 +92,4 @@ class Straight(Protocol):
         """Its body is there."""
 
     def replied(self, route: str, status: int) -> None:
-        """It is answered."""
+        """It is answered. Any thread says so."""

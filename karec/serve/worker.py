@@ -57,6 +57,9 @@ class _Server(uvicorn.Server):
         await asyncio.sleep(LAST_S)
         self._dealer.stop()
         await super().shutdown(sockets)
+        for connection in self.server_state.connections:  # not done in time: their files close with the loop
+            if isinstance(connection, Connection):
+                connection.nobody_reads()
 
 
 def run(
