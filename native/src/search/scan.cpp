@@ -10,6 +10,7 @@
 #include "index/generation_store.hpp"
 #include "karec/index_view.hpp"
 #include "search/bounded_scan.hpp"
+#include "search/large_k.hpp"
 #include "search/probe.hpp"
 #include "search/rescore.hpp"
 #include "search/scoring.hpp"
@@ -104,12 +105,15 @@ Status IndexView::search_all(std::span<const Query> queries, std::span<const std
         }
         if (queries.empty()) return {};
         const std::size_t k = out.scores.size() / queries.size();
+        const auto counted = [&](std::size_t q) -> SearchCount& {
+            counts[q].unknown = works_without_query(queries[q], g);
+            counts[q].generation = g.number;
+            return counts[q];
+        };
         const auto answer = [&](std::size_t q, TopK& top, auto&& row_of) {
             const Ranked list = list_of(out, q, k);
             rescore(g, queries[q], std::min(k, g.n_rows()), row_of, top);
-            counts[q].unknown = works_without_query(queries[q], g);
-            counts[q].generation = g.number;
-            counts[q].found = top.finish([&](std::size_t rank, float score, std::uint32_t position) {
+            counted(q).found = top.finish([&](std::size_t rank, float score, std::uint32_t position) {
                 list.scores[rank] = score;
                 list.rows[rank] = row_of(position);
                 list.positions[rank] = list.rows[rank];
@@ -119,8 +123,15 @@ Status IndexView::search_all(std::span<const Query> queries, std::span<const std
         };
         for (std::size_t q = 0; q < queries.size() && n_probe != kEveryRow; ++q) {
             const ScratchVector<std::int32_t> rows = probed_rows(g, queries[q], mask, n_probe);
+            const ReadyQuery ready(queries[q], g, g.format);
+            if (!g.keeps_exact && rows.size() / kLargePart <= k) {
+                const Ranked list = list_of(out, q, k);
+                counted(q).found = best_of_rows(g, ready, rows, list);
+                pad_list(list, counts[q].found);
+                continue;
+            }
             TopK top(std::min(n_to_rescore(g, k), rows.size()), rows.size());
-            scan_rows(g, ReadyQuery(queries[q], g, g.format), rows, top);
+            scan_rows(g, ready, rows, top);
             answer(q, top, [&](std::uint32_t position) { return rows[position]; });
         }
         if (n_probe != kEveryRow) return {};

@@ -169,9 +169,10 @@ void score_rows(const Generation& g, const ReadyQuery& query, std::span<const st
     std::int32_t rows[kScoreBlock];
     const std::byte* at[2][kScoreBlock];
     float scores[kScoreBlock];
-    const auto show = [&](std::size_t first, const std::byte** to) {
+    const Pages<std::byte> vectors = g.rows.pages();
+    const auto show = [&all, vectors](std::size_t first, const std::byte** to) {
         const std::size_t n = std::min(kScoreBlock, all.size() - first);
-        for (std::size_t i = 0; i < n; ++i) to[i] = g.rows.at(static_cast<std::size_t>(all[first + i]));
+        for (std::size_t i = 0; i < n; ++i) to[i] = vectors.at(static_cast<std::size_t>(all[first + i]));
         return n;
     };
     std::size_t n_next = show(0, at[0]);

@@ -4,8 +4,7 @@
 // best score so far, are appended to a buffer, 16 scores at a time where there is AVX-512.
 // A full buffer is cut at k, which gives the next threshold: a small one is sorted by score; of a large one the k best
 // are kept in the order in which they came, as two histograms of 16 bits of the score find the k-th, and they are
-// sorted at the end. The sort is a stable radix sort (Knuth, TAOCP 3, 5.2.5) from the lowest byte on, without the bytes
-// that are the same in all keys. Cost: O(n + k), whatever the scores and their order.
+// sorted at the end (search/key_sort.hpp). Cost: O(n + k), whatever the scores and their order.
 //
 // Invariants:
 //   - Positions are offered in rising order, so that the buffer is in order of position between sorts, and ties keep
@@ -16,14 +15,13 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
-#include <utility>
 
 #include "base/scratch.hpp"
 #include "kernels/isa_table.hpp"
+#include "search/key_sort.hpp"
 
 namespace karec {
 
@@ -72,17 +70,11 @@ class TopK {
   private:
     static constexpr std::size_t kFew = 64;                       // scores offered between two looks at the buffer
     static constexpr std::size_t kRoom = kFew + kSelectedAtOnce;  // of the buffer, beyond its capacity
-    static constexpr std::size_t kDigits = 4;                     // bytes of a score
-    static constexpr std::size_t kValues = 256;
-    static constexpr std::size_t kHalfValues = 65536;  // of half a score
+    static constexpr std::size_t kHalfValues = 65536;             // of half a score
     static constexpr std::size_t kSelectFrom = 16384;  // keys: of fewer, the histograms cost more than a sort
 
     static float score_of(std::uint64_t key) noexcept {
         return score_of_ordered(static_cast<std::uint32_t>(key >> 32));
-    }
-
-    static std::size_t digit_of(std::uint64_t key, std::size_t digit) noexcept {
-        return kValues - 1 - (key >> (32 + 8 * digit) & (kValues - 1));  // largest first
     }
 
     void shrink() {
@@ -123,18 +115,7 @@ class TopK {
 
     // Sorts the buffer, cuts it at k, and raises the threshold once k are there: what comes later must be larger.
     void cut() {
-        std::array<std::array<std::uint32_t, kValues>, kDigits> ends{};
-        for (std::size_t i = 0; i < size_; ++i) {
-            for (std::size_t digit = 0; digit < kDigits; ++digit) ++ends[digit][digit_of(keys_[i], digit)];
-        }
-        for (std::size_t digit = 0; digit < kDigits && size_ > 0; ++digit) {
-            auto& end = ends[digit];
-            if (end[digit_of(keys_[0], digit)] == size_) continue;
-            std::uint32_t sum = 0;
-            for (std::uint32_t& each : end) sum += std::exchange(each, sum);
-            for (std::size_t i = 0; i < size_; ++i) sorted_[end[digit_of(keys_[i], digit)]++] = keys_[i];
-            std::swap(keys_, sorted_);
-        }
+        sort_by_score(keys_, sorted_, size_);
         size_ = std::min(size_, k_);
         if (size_ < k_ || k_ == 0) return;
         threshold_ = static_cast<std::uint32_t>(keys_[k_ - 1] >> 32);
