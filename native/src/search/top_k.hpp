@@ -30,10 +30,15 @@ namespace karec {
 class TopK {
   public:
     // Of at most n offers.
-    TopK(std::size_t k, std::size_t n) : k_(k), capacity_(std::min(std::max<std::size_t>(4 * k, 256), n)) {
+    TopK(std::size_t k, std::size_t n) : k_(k), capacity_(n_kept(k, n)) {
         keys_ = ScratchArray<std::uint64_t>(capacity_ + kRoom);
         sorted_ = ScratchArray<std::uint64_t>(capacity_ + kRoom);
         if (capacity_ >= kSelectFrom) counts_ = ScratchArray<std::uint32_t>(kHalfValues);
+    }
+
+    // With how many more than these the buffer is first cut.
+    static std::size_t n_kept(std::size_t k, std::size_t n) noexcept {
+        return std::min(std::max<std::size_t>(4 * k, 256), n);
     }
 
     // Offers scores[i] at position first + i, but where rows[i] < 0 (`rows` may be null). Positions only rise. NaN
