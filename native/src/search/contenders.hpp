@@ -1,7 +1,7 @@
 // The rows that may be among the k best of one query, by bounds of their scores.
 //
 // Algorithm: rows come with an approximate score, whose margin of error is that of their tile (search/score_bound.hpp).
-// When the buffer of 2·k is full, the k-th largest lower bound is found by bisection, a pass over the buffer a step,
+// When the buffer of 4·k is full, the k-th largest lower bound is found by bisection, a pass over the buffer a step,
 // and rows whose upper bound is below it are dropped: k others are better. Where that leaves it nearly full, all are
 // scored exactly and offered to the TopK. Where many of each tile's 64 rows come (many equal scores, scores that rise,
 // margins wider than scores lie apart), scoring whole tiles is cheaper: the next tiles are to be scored so, twice as
@@ -28,7 +28,7 @@ class Contenders {
     // Of n rows, for a query of this bound_error(); k > 0. `tiles` has the margin of each tile that rows come from.
     Contenders(std::size_t k, std::size_t n, float error, const ScratchVector<TileMargin>& tiles)
         : k_(k),
-          capacity_(std::min(std::max<std::size_t>(2 * k, 256), n)),
+          capacity_(std::min(std::max<std::size_t>(4 * k, 256), n)),
           error_(error),
           tiles_(&tiles),
           rows_(capacity_ + kTile),
@@ -40,9 +40,10 @@ class Contenders {
     std::size_t whole_until() const noexcept { return whole_until_; }
 
     // After the last of the tiles that are scored whole.
-    void bound_again(const TopK& top) noexcept {
+    void bound_again(TopK& top) {
         since_ = whole_until_;
         limit_ = std::min(capacity_, kFew);
+        top.tighten();
         least_ = std::max(least_, top.least());
     }
 
@@ -157,6 +158,7 @@ class Contenders {
                        }
                    });
         size_ = kept_ = 0;
+        top.tighten();
         least_ = std::max(least_, top.least());
     }
 
