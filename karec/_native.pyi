@@ -105,20 +105,20 @@ class Vocabulary:
     def encode(self, ids: ArrayLike) -> _I64: ...
 
 def crosses(
-    history: NDArray[Any],
-    skipped: NDArray[Any],
+    history: ArrayLike,
+    skipped: ArrayLike,
     follows: ArrayLike,
     friends: ArrayLike,
     alike: ArrayLike,
-    shared: Sequence[int],
+    shared: ArrayLike,
     items: ArrayLike,
     creator: int,
-    cowatch: tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike] | None,
+    cowatch: tuple[ArrayLike, ...] | None,
 ) -> _F32: ...
 def log_hours(moments: ArrayLike, time_ms: ArrayLike) -> NDArray[np.float64]: ...
 def log1p(values: ArrayLike) -> NDArray[np.float64]: ...
 def scaled(values: ArrayLike, log: bool, mean: float, scale: float) -> _F32: ...
-def counter_numbers(counts: NDArray[Any], priors: NDArray[Any]) -> _F32: ...
+def counter_numbers(counts: ArrayLike, priors: ArrayLike) -> _F32: ...
 
 class TreeEnsemble:
     MOST_LEAVES: int
