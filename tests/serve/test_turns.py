@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from karec.serve.turns import Turn, Turns
@@ -95,3 +96,25 @@ def test_one_that_has_given_way_is_expected_to_take_what_it_may():
     first, _ = waiting(turns, Turn(due=0.024, least_ms=8), Turn(due=0.024, least_ms=8))
     turns.begins(first, 0.0)
     assert turns.waiting_ms(0.0, has_deadline=True) == pytest.approx(12 + 8)
+
+
+def test_the_share_of_their_sums_that_requests_take_is_that_of_nine_in_ten():
+    turns, rng = Turns(1), np.random.default_rng(0)
+    assert turns.share == 1.0
+    shares = []
+    for ms in rng.uniform(6.0, 8.0, 4_000).tolist():
+        turns.took(ms, 10.0)
+        shares.append(turns.share)
+    assert np.mean(shares[1_000:]) == pytest.approx(0.78, abs=0.01)
+
+
+def test_whatever_requests_take_the_share_stays_within_half_and_one():
+    turns = Turns(1)
+    turns.took(5.0, 0.0)  # nothing is known of its steps
+    assert turns.share == 1.0
+    for _ in range(1_000):
+        turns.took(1.0, 100.0)
+    assert turns.share == 0.5
+    for _ in range(1_000):
+        turns.took(200.0, 100.0)
+    assert turns.share == 1.0
