@@ -213,11 +213,6 @@ class Cascade:
         """What a request usually takes when all gives way that may: with less than that left it is late."""
         return sum(unit.least_ms for unit in self.units)
 
-    def usually_ms(self, trace: Trace) -> float:
-        """What the steps that ran in ``trace`` usually take, added up, and what is beside all steps."""
-        ran = [step.timed_as for step in trace.steps if not step.left_out]
-        return sum(self.usual.of(place).ms for place in [*ran, OUTSIDE])
-
     def hydrated(self, request: Request, budget: Budget | None = None) -> tuple[Request, list[StepTrace]]:
         """The request with what its hydrators add, and their traces; it needs a moment, and a view where they read one.
 

@@ -147,13 +147,6 @@ def test_the_least_that_a_request_takes_is_what_cannot_give_way_and_substitutes(
     assert 1.5 <= of.least_ms <= 1.5 * 1.1, "popular and the selector's substitute"
 
 
-def test_what_a_request_usually_takes_is_that_of_the_steps_that_ran():
-    of = known(cascade(Clock()))
-    whole, hurried = (of.run(Request(1, k=3, deadline_ms=ms)) for ms in (None, 0.5))
-    assert of.usually_ms(hurried.trace) <= 1.1 * of.least_ms < of.usually_ms(whole.trace)
-    assert whole.trace.total_ms <= of.usually_ms(whole.trace) <= whole.trace.total_ms * 1.2
-
-
 def test_a_slow_minute_leaves_no_step_out_for_good():
     clock = Clock()
     of = known(cascade(clock, rank_ms=1000.0), 1)

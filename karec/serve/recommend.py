@@ -16,6 +16,8 @@ from functools import partial
 import msgspec
 from starlette.types import Scope
 
+from karec.cascade import OUTSIDE
+from karec.config import Cascade
 from karec.errors import Unavailable
 from karec.serve import bodies, wire
 from karec.serve.answers import answer_of, cascade_of, request_of
@@ -24,6 +26,7 @@ from karec.serve.problems import ProblemError
 from karec.serve.service import Served, Service
 from karec.serve.straight import Call
 from karec.serve.turns import Turn, Turns
+from karec.trace import Trace
 from karec.types import Recommendation, Request
 
 _ASKED = msgspec.json.Decoder(wire.Asked)
@@ -205,5 +208,11 @@ def _run(served: Served, one: _One, call: Call, turns: Turns) -> _Done:
         raise ProblemError(503, f"a step cannot answer now: {error}", retry_after=1) from error
     ms = (time.perf_counter() - begun) * 1e3
     if turn.least_ms is not None:
-        turns.took(ms, cascade.usually_ms(feed.trace))
+        turns.took(ms, usually_ms(cascade, feed.trace))
     return _Done(feed, ms, wire.encoded(answer_of(feed, one.asked, ms)))
+
+
+def usually_ms(cascade: Cascade, trace: Trace) -> float:
+    """What the steps that ran in ``trace`` usually take, added up, and what is beside all steps."""
+    ran = [step.timed_as for step in trace.steps if not step.left_out]
+    return sum(cascade.usual.of(place).ms for place in [*ran, OUTSIDE])

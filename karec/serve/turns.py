@@ -10,8 +10,8 @@ A request with a deadline that begins may take the least of
     its share of what is left, as one of those that wait for a thread.
 So steps give way before requests are refused, and the first in a queue does not take the time of all others.
 
-What a request needs at least comes as a sum over its steps, of what each takes in nine of ten requests. They are not all
-slow at once: nine of ten requests take at most a ``share`` of their sum, which is learnt of all that have a deadline.
+What a request needs at least comes as a sum over its steps, of what each takes in nine of ten requests. They are not
+all slow at once: nine of ten requests take at most a ``share`` of their sum, learnt of all that have a deadline.
 
 Any thread may call any method: each reads ``list`` of a dict, which is atomic. Times are of ``time.perf_counter``.
 """
