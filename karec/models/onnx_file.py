@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 MOST_NAMES = 10_000  # inputs, outputs and pieces of metadata of a model
 MOST_FIELDS = 3_000_000  # a tree ensemble has some ten for each of its nodes
+_MOST_AXES = 64
 _DEEPEST = 16  # of graphs in attributes of nodes
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _DTYPES = {1: "float32", 7: "int64", 10: "float16", 11: "double", 9: "bool", 6: "int32"}
@@ -206,8 +207,17 @@ class _Walk:
             if field == 1:
                 dtype = _DTYPES.get(_number(part), f"of ONNX type {_number(part)}")
             elif field == 2:
-                shape = tuple(self.size(axis) for of_shape, axis in self.fields_of(part) if of_shape == 1)
+                shape = self.shape(part)
         return dtype, shape
+
+    def shape(self, value: int | memoryview) -> tuple[int | None, ...]:
+        sizes = []
+        for field, axis in self.fields_of(value):
+            if field == 1:
+                sizes.append(self.size(axis))
+            if len(sizes) > _MOST_AXES:
+                raise ValueError(f"an input or output has more than {_MOST_AXES} axes")
+        return tuple(sizes)
 
     def size(self, axis: int | memoryview) -> int | None:
         found = None
@@ -285,8 +295,8 @@ def _varints(view: memoryview) -> list[int]:
     while at < len(view):
         value, at = _varint(view, at)
         values.append(value)
-        if len(values) > 64:
-            raise ValueError("a weight has more than 64 axes")
+        if len(values) > _MOST_AXES:
+            raise ValueError(f"a weight has more than {_MOST_AXES} axes")
     return values
 
 

@@ -6,10 +6,14 @@ import asyncio
 from http import HTTPStatus
 from typing import Any
 
+from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from karec.serve import wire
 from karec.serve.dealing import Dealer
+from karec.serve.outlet import Outlet
+from karec.serve.problems import ProblemError
+from karec.serve.straight import STRAIGHT, Call, Straight
 
 HEAD_SECONDS = 10.0  # from the connection, or the first byte of a request, to the end of its head
 BODY_SECONDS = 5.0  # from there to the end of its body, and from its answer, where the answer is first
@@ -18,17 +22,21 @@ MOST_HEAD = 1 << 16  # bytes
 
 class Connection(HttpToolsProtocol):
     """One client's connection. A head that is late ends it; a body that is late is answered with 408. ``given``:
-    another worker has accepted it.
+    another worker has accepted it. ``server_state.straight``: who answers POST /v1/recommend; other calls are ASGI's.
     """
 
     _late: asyncio.TimerHandle | None = None
-    _heading = _in_body = False
-    _head_bytes = 0
+    _timed: int | None = 0  # what has to come in time: twice the message's number, and 1 more of its body
+    _heading = _in_body = _after_another = False
+    _messages = _head_bytes = 0
+    _call: Call | None = None  # the one that runs, or waits for the client to read
+    _outlet: Outlet | None = None
 
     def __init__(self, *arguments: Any, given: bool = False, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         self._unanswered: list[RequestResponseCycle] = []  # one that runs, and those behind it
         self._dealer: Dealer | None = getattr(self.server_state, "dealer", None)
+        self._straight: Straight | None = getattr(self.server_state, "straight", None)
         self._given, self._elsewhere = given, False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -40,12 +48,13 @@ class Connection(HttpToolsProtocol):
         if self._dealer is not None:
             self._dealer.has(len(self.connections))
         self._end_in(HEAD_SECONDS)
+        self._outlet = Outlet(transport.get_extra_info("socket").fileno())
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._elsewhere:
             return
         self._in_time()
-        self._nobody_reads()
+        self.nobody_reads()
         super().connection_lost(exc)
         if self._dealer is not None:
             self._dealer.has(len(self.connections))
@@ -57,29 +66,79 @@ class Connection(HttpToolsProtocol):
                 self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"the head is longer than {MOST_HEAD} bytes")
                 return
         super().data_received(data)
+        self._time()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._heading, self._in_body, self._head_bytes = True, False, 0
-        self._end_in(HEAD_SECONDS)
+        self._messages += 1
 
     def on_headers_complete(self) -> None:
         self._heading, self._in_body = False, True
-        self._end_in(BODY_SECONDS)
         super().on_headers_complete()
         self._unanswered = [each for each in self._unanswered if not each.response_complete] + [self.cycle]
-        if getattr(self.server_state, "ending", False):
-            self.cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        super().on_body(body)
+        call = self._call
+        if call is not None and call.cycle is self.cycle and call.open:
+            self._look_at_body(call)
 
     def on_message_complete(self) -> None:
         self._in_body = False
-        self._in_time()
         super().on_message_complete()
+        call = self._call
+        if call is not None and call.cycle is self.cycle and call.open:
+            self._came(call)
 
     def on_response_complete(self) -> None:
+        self._call, self._after_another = None, True
         super().on_response_complete()
+        self._after_another = False
         if self.cycle.more_body and not self.transport.is_closing():
             self._end_in(BODY_SECONDS)  # no longer for the rest of a body that nobody reads
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._call is not None and not self._call.headed:
+            self._begin(self._call)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        if getattr(self.server_state, "ending", False):
+            cycle.keep_alive = False
+        if self._straight is None or cycle.scope["path"] != STRAIGHT or cycle.scope["method"] != "POST":
+            super()._start_asgi_task(cycle, app)
+            return
+        self._call = Call(cycle, self._straight)
+        if self._after_another:
+            self.loop.call_soon(self._begin, self._call)  # of many in one packet none is inside of another's call
+        else:
+            self._begin(self._call)
+
+    def _begin(self, call: Call) -> None:
+        """Not before the client has read what was written for it: it would wait in memory."""
+        if call.headed or call.gone or self.transport.is_closing() or self.flow.write_paused:
+            return
+        call.headed = True
+        call.straight.headed(call)
+        if call.open and call.cycle.waiting_for_100_continue:
+            call.cycle.waiting_for_100_continue = False
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if call.open:
+            self._look_at_body(call)
+        if call.open and not call.cycle.more_body:
+            self._came(call)
+
+    def _came(self, call: Call) -> None:
+        if not self.transport.get_write_buffer_size():
+            call.outlet = self._outlet
+        call.straight.came(call)
+
+    def _look_at_body(self, call: Call) -> None:
+        if len(call.cycle.body) > call.most:
+            call.fails(ProblemError(413, f"the body is longer than {call.most} bytes", close=True))
+        else:
+            self.flow.resume_reading()
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(HTTPStatus.BAD_REQUEST, "this is no HTTP/1.1")
@@ -87,14 +146,28 @@ class Connection(HttpToolsProtocol):
     def _refuse(self, status: HTTPStatus, why: str) -> None:
         body = wire.encoded(wire.Problem(status.phrase, status, why))
         head = f"HTTP/1.1 {status} {status.phrase}\r\ncontent-type: application/problem+json\r\n"
-        self.transport.write(f"{head}content-length: {len(body)}\r\nconnection: close\r\n\r\n".encode() + body)
-        self._nobody_reads()
+        self.nobody_reads()
+        if self._outlet is None or not self._outlet.torn:
+            self.transport.write(f"{head}content-length: {len(body)}\r\nconnection: close\r\n\r\n".encode() + body)
         self.transport.close()
 
-    def _nobody_reads(self) -> None:
+    def nobody_reads(self) -> None:
         """Answers that are not written yet go nowhere: uvicorn says so to the last request alone."""
+        if self._outlet is not None:
+            self._outlet.close()
         for cycle in self._unanswered:
             cycle.disconnected = not cycle.response_complete
+
+    def _time(self) -> None:
+        """A head or body that has not come whole with what was read has so long from now on."""
+        if not self._messages:  # who connects has the time of a head
+            return
+        waits = 2 * self._messages + self._in_body if self._heading or self._in_body else None
+        if waits != self._timed:
+            self._timed = waits
+            self._in_time()
+            if waits is not None and not self.transport.is_closing():
+                self._end_in(HEAD_SECONDS if self._heading else BODY_SECONDS)
 
     def _end_in(self, seconds: float) -> None:
         self._in_time()
@@ -111,5 +184,5 @@ class Connection(HttpToolsProtocol):
         if self._in_body and not self.cycle.response_started:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"the body did not come within {BODY_SECONDS:g} seconds")
         else:
-            self._nobody_reads()
+            self.nobody_reads()
             self.transport.close()

@@ -95,6 +95,26 @@ KAREC_INLINE std::size_t keep_vector(const float* scores, const std::int32_t* ro
     return kept;
 }
 
+KAREC_INLINE std::size_t count_vectors(const std::uint64_t* keys, std::uint64_t least) {
+    const __m512i from = _mm512_set1_epi64(static_cast<std::int64_t>(least));
+    const unsigned low = _mm512_cmpge_epu64_mask(_mm512_loadu_si512(keys), from);
+    const unsigned high = _mm512_cmpge_epu64_mask(_mm512_loadu_si512(keys + 8), from);
+    return static_cast<std::size_t>(__builtin_popcount(low | high << 8));
+}
+
+// Both vectors are read before either is written: `to` is not behind `keys`.
+KAREC_INLINE std::size_t keep_vectors(const std::uint64_t* keys, std::uint64_t least, std::uint64_t* to) {
+    const __m512i from = _mm512_set1_epi64(static_cast<std::int64_t>(least));
+    const __m512i low = _mm512_loadu_si512(keys);
+    const __m512i high = _mm512_loadu_si512(keys + 8);
+    const __mmask8 in_low = _mm512_cmpge_epu64_mask(low, from);
+    const __mmask8 in_high = _mm512_cmpge_epu64_mask(high, from);
+    const auto n_low = static_cast<std::size_t>(__builtin_popcount(in_low));
+    _mm512_storeu_si512(to, _mm512_maskz_compress_epi64(in_low, low));
+    _mm512_storeu_si512(to + n_low, _mm512_maskz_compress_epi64(in_high, high));
+    return n_low + static_cast<std::size_t>(__builtin_popcount(in_high));
+}
+
 template <std::size_t Width, class V>
 KAREC_INLINE V fold(V a, V b) {
     const auto x = reinterpret_cast<__m512>(a);
