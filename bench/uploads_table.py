@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from workers_table import NEW, Platform
+from live_platform import NEW, Platform
 
 import karec
-from karec.bundle import make_current
 from karec.config import scene_names
 from karec.platform.event_log.writer import EventLogWriter
 
@@ -36,11 +35,6 @@ def processor_ms(do: Callable[[], Any]) -> float:
 
 def upload(platform: Platform, log: EventLogWriter, n: int) -> None:
     platform.tell(log, "upload", n, item_id=NEW + platform.number + np.arange(n), creator_id=3)
-
-
-def change_version(platform: Platform) -> None:
-    current = int((platform.root / "current").resolve().name[1:])
-    make_current(platform.root, next(each for each in platform.versions if each != current))
 
 
 def main() -> None:
@@ -66,7 +60,7 @@ def main() -> None:
                     request = karec.Request(int(rng.choice(users)), 10, scene, time_ms=platform.now)
                     requests.append(processor_ms(lambda request=request: live.run(request)))
                 for _ in range(RELOADS):
-                    change_version(platform)
+                    platform.change_version()
                     reloads.append(processor_ms(live.reload))
                 medians = [float(np.median(each)) for each in (looks, requests, reloads)]
                 print(f"{total:7,}   {medians[0]:18.1f}   {medians[1]:20.1f}   {medians[2]:8.0f}", flush=True)

@@ -9,14 +9,14 @@ Pss: what processes share is divided by their number. Another process appends to
 and the longest of 10. Then the workers answer four requests a second together, in turns without and with a load:
 ``karec refresh`` with a quarter of a core, 1,000 uploads a second, and in each turn one swap to the other version.
 Turns take each other's place, so that other work on the machine meets all alike. Of the slowest requests it says what
-they waited for: the request before, a core, which other processes may have, or else, mostly Python's lock.
+they waited for: the request before, a core, which other processes may have, or else, mostly Python's lock; and of all
+requests how long other threads of their process computed while they ran. That is processor time, and says more than
+the clock on a busy machine.
 """
 
 from __future__ import annotations
 
-import gc
 import json
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -29,15 +29,11 @@ from threading import Event, Thread
 from typing import Any
 
 import numpy as np
+from live_platform import NEW, Platform
+from live_worker import Worker, all_of
 
-import karec
-from karec._memory import give_back_freed
-from karec.bundle import Bundle, make_current
+from karec.bundle import Bundle
 from karec.bundle.spaces import PRERANK
-from karec.config import scene_names
-from karec.config.scenes import Config
-from karec.platform.event_log.events import Events
-from karec.platform.event_log.head import read_head
 from karec.platform.event_log.writer import EventLogWriter
 from karec.refresh.pace import Pace
 from karec.refresh.rolling import refreshing
@@ -48,137 +44,6 @@ REFRESH, WRITES, SWAP = "a refresh", "uploads", "a swap"
 NOTHING, ALL = "nothing", "all three"
 GOAL = {ALL: "≤ 1.5"}
 LOADS = {NOTHING: set[str](), REFRESH: {REFRESH}, WRITES: {WRITES}, SWAP: {SWAP}, ALL: {REFRESH, WRITES, SWAP}}
-NEW = 1 << 50
-
-
-def work(config: Path) -> None:
-    """A worker: a command a line on standard input, an answer a line on standard output."""
-    scene = scene_names(config)[0]
-    with karec.LiveCascade.from_config(config, scene, watch_seconds=0.5) as live:
-        gc.collect()
-        gc.freeze()  # as docs/howto-live.md tells a host
-        print("ready", flush=True)
-        for line in sys.stdin:
-            name, told = json.loads(line)
-            print(json.dumps(COMMANDS[name](live, scene, told)), flush=True)
-
-
-def pss(live: karec.LiveCascade, scene: str, told: Any) -> float:
-    """MiB of this process: its share of what it shares, and what is its own."""
-    lines = Path("/proc/self/smaps_rollup").read_text(encoding="utf-8").splitlines()
-    kib = {line.split()[0].rstrip(":"): int(line.split()[1]) for line in lines[1:]}
-    return kib["Pss"] / 1024
-
-
-def in_use(live: karec.LiveCascade, scene: str, told: Any) -> float:
-    """The same once the allocator has given back what was freed."""
-    give_back_freed()
-    return pss(live, scene, told)
-
-
-def serve(live: karec.LiveCascade, scene: str, told: Any) -> dict[str, Any]:
-    """Requests at a fixed rate for ``seconds``: their milliseconds since each was due, those of them that their thread
-    computed, those that the request before took longer, and those that it waited for a core. The rest it waited for
-    Python's lock, or for another thread.
-    """
-    users, now = live.cascades[scene].bundle.snapshot.users.ids, told["now"]
-    rng, begun = np.random.default_rng(told["seed"]), time.monotonic()
-    spent, own, late, core, degraded, versions = (*(list[float]() for _ in range(4)), 0, set[int]())
-    while (due := begun + len(spent) / told["a_second"]) < begun + told["seconds"]:
-        late.append(max(time.monotonic() - max(due, begun), 0.0) * 1e3)
-        waited = waited_for_a_core()
-        time.sleep(max(due - time.monotonic(), 0.0))
-        used = time.thread_time()
-        feed = live.run(karec.Request(int(rng.choice(users)), 10, scene, time_ms=now))
-        spent.append((time.monotonic() - max(due, begun)) * 1e3)
-        own.append((time.thread_time() - used) * 1e3)
-        core.append(waited_for_a_core() - waited)
-        degraded += bool(feed.degraded)
-        versions.add(int(feed.versions["model"]))
-    return {"ms": spent, "own": own, "late": late, "core": core, "degraded": degraded, "versions": sorted(versions)}
-
-
-def waited_for_a_core() -> float:
-    """Milliseconds in which this thread could have run, and another one had the core."""
-    return int(Path("/proc/thread-self/schedstat").read_text(encoding="ascii").split()[1]) / 1e6
-
-
-def until(live: karec.LiveCascade, scene: str, told: Any) -> float:
-    """The moment at which this worker shows what it is asked for."""
-    cascade = live.cascades[scene]
-    index, live_state = cascade.bundle.index, cascade.live
-    zero = np.zeros(index.dim, np.float32)
-
-    def shown() -> bool:
-        ids = [told["work"]]
-        if told["what"] == "event":
-            view, _ = live_state.view(told["user"])
-            return view.user is not None and told["work"] in view.user.lists["liked"].values
-        if told["what"] == "upload":
-            return bool(index.lookup(ids)[0] >= 0)
-        if told["what"] == "adjustment":
-            return bool(index.scores(zero, ids=ids)[0] == told["offset"])
-        return bool(np.array_equal(index.embeddings(index.lookup(ids))[0], np.array(told["vector"], np.float32)))
-
-    while not shown():
-        time.sleep(0.003)
-    return time.monotonic()
-
-
-COMMANDS = {"pss": pss, "in_use": in_use, "serve": serve, "until": until}
-
-
-class Worker:
-    def __init__(self, config: Path) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, __file__, "--worker", str(config)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def ask(self, name: str, told: Any = None) -> None:
-        assert self.process.stdin is not None
-        print(json.dumps([name, told]), file=self.process.stdin, flush=True)
-
-    def answer(self) -> Any:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        return line if line == "ready\n" else json.loads(line)
-
-    def stop(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
-
-
-def all_of(workers: list[Worker], name: str, told: list[Any]) -> list[Any]:
-    for worker, each in zip(workers, told, strict=True):
-        worker.ask(name, each)
-    return [worker.answer() for worker in workers]
-
-
-class Platform:
-    """Another process's side: the log, the refresh, and which version is current. It stands for hosts and operators."""
-
-    def __init__(self, config: Path, folder: Path) -> None:
-        self.root, self.config = folder / "bundles", folder / "karec.toml"
-        shutil.copytree(Config.read(config).bundle, self.root, symlinks=True)
-        lines = [each for each in config.read_text(encoding="utf-8").splitlines() if not each.startswith("bundle =")]
-        live = ['bundle = "bundles"', "[live]", 'state = "state"', 'events = "events"']
-        self.config.write_text("\n".join([*live, *lines]), encoding="utf-8")
-        self.versions = sorted(int(each.name[1:]) for each in self.root.glob("v*"))
-        make_current(self.root, self.versions[0])
-        self.now = Bundle.open(self.root, verify=False).snapshot.time_ms + 3_600_000
-        self.number = 0
-
-    def tell(self, log: EventLogWriter, kind: str, n: int = 1, **columns: Any) -> None:
-        numbers = np.arange(self.number, self.number + n)
-        self.number, self.now = self.number + n, self.now + 1
-        log.append(Events.of(kind, source=7, number=numbers, time_ms=self.now, **columns), now_ms=self.now)
-
-    def log(self) -> EventLogWriter:
-        return EventLogWriter(self.root.parent / "events", read_head(self.root.parent / "events"), fsync="seal")
 
 
 def soon(platform: Platform, workers: list[Worker], log: EventLogWriter) -> None:
@@ -233,7 +98,7 @@ def shard(bundle: Bundle, platform: Platform) -> dict[str, Any]:
 
 def under_load(platform: Platform, workers: list[Worker], log: EventLogWriter, seconds: float) -> None:
     """Turns without a load, with each part of it, and with all of it."""
-    parts_of = {part: defaultdict[str, list[float]](list) for part in ("ms", "own", "late", "core")}
+    parts_of = {part: defaultdict[str, list[float]](list) for part in ("ms", "own", "late", "core", "beside")}
     ms = parts_of["ms"]
     degraded, served, told = 0, set[int](), 0
     for turn in range(TURNS):
@@ -254,11 +119,12 @@ def under_load(platform: Platform, workers: list[Worker], log: EventLogWriter, s
         p50, p99 = (float(np.percentile(ms[load], at)) for at in (50, 99))
         ratio = p99 / float(np.percentile(ms[NOTHING], 99))
         slow = np.argsort(ms[load])[-max(len(ms[load]) // 20, 1) :]
-        whole, own, late, core = (float(np.mean(np.array(of[load])[slow])) for of in parts_of.values())
+        whole, own, late, core, _ = (float(np.mean(np.array(of[load])[slow])) for of in parts_of.values())
         row(f"p50, p99 beside {load}", f"{p50:4.0f} {p99:5.0f} ms, {ratio:.2f} ×", GOAL.get(load, ""), ratio <= 1.5)
         rest = whole - own - late - core
         said = f"{own:.0f} ms computed, waited {late:.0f} in line, {core:.0f} for a core, {rest:.0f} else"
         print(f"    the slowest twentieth: {said}")
+        print(f"    all: {np.mean(parts_of['beside'][load]):.1f} ms computed by other threads of the process meanwhile")
     n, rate = sum(map(len, ms.values())), told / (TURNS * seconds)
     print(f"    {n} requests, {degraded} degraded, versions {sorted(served)}, {rate:,.0f} uploads/s")
 
@@ -289,8 +155,7 @@ def _write(platform: Platform, log: EventLogWriter, parts: set[str], seconds: fl
             platform.tell(log, "upload", due, item_id=NEW + platform.number + np.arange(due), creator_id=3)
             n += due
         if not swapped and SWAP in parts and passed > seconds / 2:
-            current = int((platform.root / "current").resolve().name[1:])
-            make_current(platform.root, next(each for each in platform.versions if each != current))
+            platform.change_version()
             swapped = True
 
 
@@ -323,7 +188,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "--worker":
-        work(Path(sys.argv[2]))
-    else:
-        main()
+    main()

@@ -1,9 +1,14 @@
-"""What an item index knows of the vectors of one model version."""
+"""What an item index knows of the vectors of one model version, and the queries that each version's rows meet."""
 
 from __future__ import annotations
 
 import operator
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 
 @dataclass(frozen=True)
@@ -32,3 +37,16 @@ def version_number(number: int) -> int:
     if not -(2**63) <= version < 2**63:
         raise ValueError(f"a model version is an int64, got {version}")
     return version
+
+
+def versioned(
+    query: ArrayLike | None, by_version: Mapping[int, ArrayLike] | None
+) -> list[tuple[int | None, NDArray[Any]]]:
+    """[(model version, its query)], the version None for one query of all rows. ValueError unless one of the two is
+    given.
+    """
+    if (query is None) == (by_version is None) or (by_version is not None and not by_version):
+        raise ValueError("give either one query or query_by_version={model version: query}")
+    if by_version is None:
+        return [(None, np.asarray(query))]
+    return [(version_number(version), np.asarray(each)) for version, each in by_version.items()]

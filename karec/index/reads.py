@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from karec._backend import isa_of, library
 from karec.diversity import DppOptions, DppResult, native_options, scaled
-from karec.index.model_version import ModelVersion, version_number
+from karec.index.model_version import ModelVersion, versioned
 from karec.index.rows import Rows, check_index
 from karec.index.search_result import SearchResult, result_lists
 from karec.index.table import NewestTable, Table
@@ -162,8 +162,8 @@ class IndexReads:
         NaN or infinity in it, one query for an index that holds vectors of several model versions.
         """
         self._check_candidates(ids, rows)
-        versioned = _versioned(query, query_by_version)
-        scores, found, at, positions, counts = self._native.search(versioned, ids, rows, whole("k", k))
+        asked = versioned(query, query_by_version)
+        scores, found, at, positions, counts = self._native.search(asked, ids, rows, whole("k", k))
         unknown, blocked, generation, _ = counts
         tagged = Rows.of(at, generation, self._index)
         return SearchResult(scores, found, tagged, positions, unknown, generation, blocked)
@@ -190,7 +190,7 @@ class IndexReads:
         """
         self._check_candidates(ids, rows)
         scores, found, at, positions, counts = self._native.search_batch(
-            _versioned(queries, query_by_version), ids, rows, indptr, whole("k", k)
+            versioned(queries, query_by_version), ids, rows, indptr, whole("k", k)
         )
         return result_lists(scores, found, at, positions, counts, self.generation, self._index)
 
@@ -217,9 +217,9 @@ class IndexReads:
         results are (B, min(k, N)), padded as ``SearchResult`` says. ValueError as in ``search``; n_probe ≤ 0, or an
         index without lists.
         """
-        versioned = _versioned(queries, query_by_version)
-        one = all(array.ndim == 1 for _, array in versioned)
-        stacked = [(version, np.atleast_2d(array)) for version, array in versioned]
+        asked = versioned(queries, query_by_version)
+        one = all(array.ndim == 1 for _, array in asked)
+        stacked = [(version, np.atleast_2d(array)) for version, array in asked]
         scores, found, rows, positions, counts = self._native.search_all(
             stacked, whole("k", k), mask, None if n_probe is None else whole("n_probe", n_probe)
         )
@@ -245,7 +245,7 @@ class IndexReads:
         Scores of int8 rows are not rescored. Otherwise as ``search``.
         """
         self._check_candidates(ids, rows)
-        return self._native.scores(_versioned(query, query_by_version), ids, rows, out)[0]
+        return self._native.scores(versioned(query, query_by_version), ids, rows, out)[0]
 
     def dpp_select(self, rows: ArrayLike, relevance: ArrayLike, k: int, **options: Unpack[DppOptions]) -> DppResult:
         """``karec.dpp_select`` among the works of ``rows``, whose vectors are read where they lie.
@@ -297,13 +297,3 @@ class IndexReads:
         if (ids is None) == (rows is None):
             raise ValueError("give the candidates either as ids= or as rows=")
         check_index(rows, self._index)
-
-
-def _versioned(
-    query: ArrayLike | None, by_version: Mapping[int, ArrayLike] | None
-) -> list[tuple[int | None, NDArray[Any]]]:
-    if (query is None) == (by_version is None) or (by_version is not None and not by_version):
-        raise ValueError("give either one query or query_by_version={model version: query}")
-    if by_version is None:
-        return [(None, np.asarray(query))]
-    return [(version_number(version), np.asarray(each)) for version, each in by_version.items()]

@@ -5,6 +5,7 @@ Cosines of co-watch vectors may differ from C++'s in the last bits: the sums are
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np

@@ -173,7 +173,9 @@ def test_both_backends_refuse_in_the_same_words(changed, said):
     user |= {"follows": np.zeros((1, 1), np.int64), "friends": np.zeros((1, 1), np.int64)}
     given = {**user, "alike": np.zeros((1, P), np.int64), "shared": [0, 2], "items": np.ones((N, C), np.int64)}
     given = {**given, "creator": 1, "cowatch": None, **changed}
-    native, twin = (refusal(lambda backend=backend: backend.crosses(*given.values())) for backend in (_native, portable))
+    native, twin = (
+        refusal(lambda backend=backend: backend.crosses(*given.values())) for backend in (_native, portable)
+    )
     assert native == twin
     assert said in native[1]
 

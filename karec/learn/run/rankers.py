@@ -66,6 +66,18 @@ def train_ranker(
         version, seed, first = settings.model_version, settings.seed, settings.ranker.first
         fit_lightgbm(prepared, path, model_version=version, seed=seed, first=first, progress=progress)
         return FitState(done=True)
+    return _train_network(kind, prepared, settings, path, progress, recording)
+
+
+def _train_network(
+    kind: str,
+    prepared: Prepared,
+    settings: TrainSettings,
+    path: Path,
+    progress: Progress | None,
+    recording: Recording,
+) -> FitState:
+    """The MMoE or logistic regression, fitted until it gains nothing more on the validation days."""
     train, valid = prepared.train_batches, prepared.valid_batches
     exposures, wanted = prepared.train.exposures, settings.ranker.auxiliary if kind == "mmoe" else ()
     extra = auxiliary_tasks(exposures, prepared.encoder.tasks, wanted)

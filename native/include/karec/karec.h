@@ -513,9 +513,10 @@ typedef struct karec_user {
     size_t n_follows;
     const int64_t* friends; /* n_friends users */
     size_t n_friends;
-    const char* const* counter_names; /* n_counters, "count_exposed" and "count_<label>"; may be NULL where that is 0 */
-    const float* counters;            /* n_counters, finite and >= 0, over all scenes; NULL = the snapshot's */
-    const float* scene_counters;      /* n_counters, in the request's scene; NULL = the snapshot's */
+    /* n_counters, "count_exposed" and "count_<label>", of one of the two arrays at least; NULL where that is 0 */
+    const char* const* counter_names;
+    const float* counters;       /* n_counters, finite and >= 0, over all scenes; NULL = the snapshot's */
+    const float* scene_counters; /* n_counters, in the request's scene; NULL = the snapshot's */
     size_t n_counters;
 } karec_user;
 #define KAREC_USER_INIT {sizeof(karec_user), 0, NULL, 0, NULL, 0, NULL, 0, NULL, 0, NULL, NULL, NULL, 0}

@@ -36,7 +36,7 @@ struct UserState {
     std::optional<std::span<const std::int64_t>> follows;  // creators
     std::optional<std::span<const std::int64_t>> friends;  // users
     // Counters of the user by name, "count_exposed" and "count_<label>", finite and ≥ 0: over all scenes, and in the
-    // scene of the request. Each as long as counter_names, or empty.
+    // scene of the request. Each as long as counter_names, or empty; names are of one of them at least.
     std::span<const std::string_view> counter_names;
     std::span<const float> counters;
     std::span<const float> scene_counters;

@@ -154,6 +154,9 @@ Status encode_user(const UserTables& t, const UserState& user, std::string_view 
     const std::int64_t code = t.encoder.scenes->known_code(scene_code);
     ScratchVector<float> counts;
     ScratchVector<float> in_scene;
+    if (!user.counter_names.empty() && user.counters.empty() && user.scene_counters.empty()) {
+        return Status::invalid("counter_names are given, and neither counters nor scene_counters");
+    }
     if (!user.counters.empty()) {
         status = counters_of(user, "counters", user.counters, t.encoder.users.counters, counts);
     } else {

@@ -120,6 +120,39 @@ TEST(counters_of_the_host_are_checked_before_anything_is_written) {
     CHECK(refuses(inputs.encode(user), "counter_names lack 'count_click', which the encoder reads"));
     user.scene_counters = counters;
     CHECK(refuses(inputs.encode(user), "scene_counters"));
+    user.scene_counters = {};
+    CHECK(refuses(inputs.encode(user), "counter_names are given, and neither counters nor scene_counters"));
+    CHECK(inputs.numbers == written);
+}
+
+TEST(counters_in_a_scene_change_their_own_numbers_alone_and_are_checked_as_those_of_all_scenes) {
+    const World world;
+    const auto encoder = world.open();
+    Inputs inputs(encoder.value());
+    const std::vector<std::string_view> names{"count_like", "count_exposed", "count_follow", "count_click",
+                                              "count_long_view"};
+    std::vector<float> in_scene{2.0f, 50.0f, 1.0f, 9.0f, 7.0f};
+    UserState user = user_of(5);
+    CHECK(inputs.encode(user).ok());
+    const auto codes = inputs.codes;
+    const auto before = inputs.numbers;
+    user.counter_names = names;
+    user.scene_counters = in_scene;
+    CHECK(inputs.encode(user).ok());
+    CHECK(inputs.codes == codes);
+    const auto changed = std::ranges::mismatch(inputs.numbers, before).in1 - inputs.numbers.begin();
+    CHECK(changed + 5 >= static_cast<std::ptrdiff_t>(before.size()));  // at most the last: exposures and four tasks
+    CHECK(inputs.numbers != before);
+    const auto written = inputs.numbers;
+    for (const float odd : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+        in_scene[3] = odd;
+        CHECK(refuses(inputs.encode(user), "scene_counters holds "));
+    }
+    in_scene[3] = -1.0f;
+    CHECK(refuses(inputs.encode(user), "'count_click' is negative"));
+    user.counter_names = user.counter_names.first(2);
+    user.scene_counters = user.scene_counters.first(2);
+    CHECK(refuses(inputs.encode(user), "counter_names lack 'count_click', which the encoder reads"));
     CHECK(inputs.numbers == written);
 }
 

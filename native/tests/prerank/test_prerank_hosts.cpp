@@ -4,9 +4,12 @@
 
 #include <atomic>
 #include <cerrno>
+#include <cstdint>
+#include <cstdio>
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "check.hpp"
@@ -158,6 +161,48 @@ TEST(c_hosts_get_a_status_a_request_and_may_throw) {
     CHECK(run(nullptr, nullptr, nullptr) == KAREC_INVALID_ARGUMENT);
     std::size_t n_specs = 9;
     CHECK(karec_preranker_tower_inputs(ranker, nullptr, 0, &n_specs) == KAREC_UNAVAILABLE && n_specs == 9);
+    karec_preranker_close(ranker);
+}
+
+TEST(c_hosts_are_told_what_of_a_user_cannot_be_read) {
+    BundleFolder folder;
+    folder.publish(1);
+    karec_preranker* ranker = nullptr;
+    CHECK(karec_preranker_open(folder.root().c_str(), folder.settings().c_str(), nullptr, &ranker) == KAREC_OK);
+    const auto works = all_ids();
+    karec_prerank_request request = KAREC_PRERANK_REQUEST_INIT;
+    request.candidates = works.data();
+    request.n_candidates = works.size();
+    karec_user user = KAREC_USER_INIT;
+    request.user = &user;
+    Answer answer(20);
+    const karec_preranked out{sizeof out, answer.scores.data(), answer.ids.data(), answer.rows.data(), 20};
+    karec_prerank_count count = KAREC_PRERANK_COUNT_INIT;
+    const auto refused = [&](const std::string& words) {
+        const bool found = karec_preranker_run(ranker, &request, &out, &count) == KAREC_INVALID_ARGUMENT &&
+                           std::string(karec_last_error()).find(words) != std::string::npos;
+        if (!found) std::fprintf(stderr, "got: %s\n", karec_last_error());
+        user = KAREC_USER_INIT;
+        return found;
+    };
+    user.struct_size = 8;
+    CHECK(refused("request->user->struct_size is 8, expected sizeof"));
+    const std::pair<size_t karec_user::*, std::string> lists[] = {{&karec_user::n_history, "history"},
+                                                                  {&karec_user::n_skipped, "skipped"},
+                                                                  {&karec_user::n_follows, "follows"},
+                                                                  {&karec_user::n_friends, "friends"},
+                                                                  {&karec_user::n_counters, "counter_names"}};
+    for (const auto& [length, name] : lists) {
+        user.*length = 2;
+        CHECK(refused("user->" + name + " is NULL"));
+    }
+    user.history = works.data();
+    user.n_history = SIZE_MAX;
+    CHECK(refused("user->history has more entries"));
+    const char* const names[] = {"count_exposed", nullptr};
+    user.counter_names = names;
+    user.n_counters = 2;
+    CHECK(refused("user->counter_names is NULL"));
     karec_preranker_close(ranker);
 }
 
