@@ -33,7 +33,9 @@ def build(service: Service) -> Gate:
         return HTMLResponse(page, headers=SAFE)
 
     async def elsewhere(_: Request) -> Response:
-        raise RuntimeError("karec.serve.connections leads POST /v1/recommend past ASGI")
+        raise problems.ProblemError(
+            404, "write the path as /v1/recommend"
+        )  # karec.serve.connections leads it past ASGI
 
     lanes = {"/v1/recommend": service.feeds}
     lanes |= dict.fromkeys(("/v1/events", "/v1/works", "/v1/try"), service.aside)

@@ -54,7 +54,7 @@ async def read(scope: Scope, receive: Receive, most: int) -> bytes:
             return bytes(found)
 
 
-def decoded(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+def decoded(body: bytes | bytearray, decoder: msgspec.json.Decoder[T]) -> T:
     """ProblemError 400: no JSON; 422: other JSON than the type, with the field."""
     try:
         return decoder.decode(body)
@@ -77,7 +77,7 @@ def _field_of(message: str) -> tuple[str, str]:
     return ".".join(part for part in parts if part) or WHOLE, message.partition(" - at `")[0]
 
 
-def _not_finite(body: bytes) -> str | None:
+def _not_finite(body: bytes | bytearray) -> str | None:
     """Where a small body has NaN or Infinity, which Python's parser takes; None: nowhere, or it is no JSON."""
     if len(body) > SMALL or not (b"NaN" in body or b"Infinity" in body):
         return None

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from karec.serve import wire
@@ -18,6 +20,7 @@ from karec.serve.straight import STRAIGHT, Call, Straight
 HEAD_SECONDS = 10.0  # from the connection, or the first byte of a request, to the end of its head
 BODY_SECONDS = 5.0  # from there to the end of its body, and from its answer, where the answer is first
 MOST_HEAD = 1 << 16  # bytes
+URL = STRAIGHT.encode()  # as most clients write it; others encode it, or add a host or a query
 
 
 class Connection(HttpToolsProtocol):
@@ -27,9 +30,9 @@ class Connection(HttpToolsProtocol):
 
     _late: asyncio.TimerHandle | None = None
     _timed: int | None = 0  # what has to come in time: twice the message's number, and 1 more of its body
-    _heading = _in_body = _after_another = False
+    _heading = _in_body = False
     _messages = _head_bytes = 0
-    _call: Call | None = None  # the one that runs, or waits for the client to read
+    _held: Call | None = None  # the one that begins when the client has read what is written for it
     _outlet: Outlet | None = None
 
     def __init__(self, *arguments: Any, given: bool = False, **settings: Any) -> None:
@@ -61,7 +64,8 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self._heading:
-            self._head_bytes += len(data)
+            end = data.find(b"\r\n\r\n")  # what follows is a body, or other requests
+            self._head_bytes += len(data) if end < 0 else end
             if self._head_bytes > MOST_HEAD:
                 self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"the head is longer than {MOST_HEAD} bytes")
                 return
@@ -75,70 +79,94 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._heading, self._in_body = False, True
-        super().on_headers_complete()
+        straight = self._straight if self.parser.get_method() == b"POST" else None
+        if straight is not None and (self.url == URL or unquote(urlsplit(self.url.decode("latin-1")).path) == STRAIGHT):
+            self._comes(straight)
+        else:
+            super().on_headers_complete()
         self._unanswered = [each for each in self._unanswered if not each.response_complete] + [self.cycle]
 
     def on_body(self, body: bytes) -> None:
-        super().on_body(body)
-        call = self._call
-        if call is not None and call.cycle is self.cycle and call.open:
-            self._look_at_body(call)
+        call = self.cycle
+        if not isinstance(call, Call):
+            super().on_body(body)
+        elif not call.response_complete:
+            call.body += body
+            if call.headed:
+                self._look_at_body(call)
+            elif len(call.body) > HIGH_WATER_LIMIT:
+                self.flow.pause_reading()
 
     def on_message_complete(self) -> None:
-        self._in_body = False
-        super().on_message_complete()
-        call = self._call
-        if call is not None and call.cycle is self.cycle and call.open:
+        self._in_body, call = False, self.cycle
+        if not isinstance(call, Call):
+            super().on_message_complete()
+            return
+        call.more_body = False
+        if call.runs:
             self._came(call)
 
     def on_response_complete(self) -> None:
-        self._call, self._after_another = None, True
         super().on_response_complete()
-        self._after_another = False
         if self.cycle.more_body and not self.transport.is_closing():
             self._end_in(BODY_SECONDS)  # no longer for the rest of a body that nobody reads
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self._call is not None and not self._call.headed:
-            self._begin(self._call)
+        if self._held is not None:
+            self._begin(self._held)
+
+    def _comes(self, straight: Straight) -> None:
+        """As uvicorn does with calls of ASGI: it begins, or stands behind the one that runs."""
+        scope = self.scope
+        before: RequestResponseCycle | None = self.cycle
+        scope["method"], scope["path"] = "POST", STRAIGHT
+        keeps = self.parser.should_keep_alive() and self.parser.get_http_version() != "1.0"
+        asks = self.expect_100_continue
+        self.cycle = call = Call(scope, self.transport, keeps, asks, self.on_response_complete, straight)
+        if before is None or before.response_complete:
+            self._begin(call)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((call, self.app))
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        if isinstance(cycle, Call):  # that stood behind another: of many in one packet none begins inside of the last
+            self.loop.call_soon(self._begin, cycle)
+            return
         if getattr(self.server_state, "ending", False):
             cycle.keep_alive = False
-        if self._straight is None or cycle.scope["path"] != STRAIGHT or cycle.scope["method"] != "POST":
-            super()._start_asgi_task(cycle, app)
-            return
-        self._call = Call(cycle, self._straight)
-        if self._after_another:
-            self.loop.call_soon(self._begin, self._call)  # of many in one packet none is inside of another's call
-        else:
-            self._begin(self._call)
+        super()._start_asgi_task(cycle, app)
 
     def _begin(self, call: Call) -> None:
         """Not before the client has read what was written for it: it would wait in memory."""
-        if call.headed or call.gone or self.transport.is_closing() or self.flow.write_paused:
+        self._held = call if self.flow.write_paused else None
+        if self._held is not None or call.disconnected or self.transport.is_closing():
             return
+        if getattr(self.server_state, "ending", False):
+            call.keep_alive = False
         call.headed = True
         call.straight.headed(call)
-        if call.open and call.cycle.waiting_for_100_continue:
-            call.cycle.waiting_for_100_continue = False
+        if not call.runs:
+            return
+        if call.waiting_for_100_continue:
+            call.waiting_for_100_continue = False
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if call.open:
+        if call.body:
             self._look_at_body(call)
-        if call.open and not call.cycle.more_body:
+        if not call.more_body and call.runs:
             self._came(call)
+
+    def _look_at_body(self, call: Call) -> None:
+        if len(call.body) > call.most:
+            call.fails(ProblemError(413, f"the body is longer than {call.most} bytes", close=True))
+        else:
+            self.flow.resume_reading()
 
     def _came(self, call: Call) -> None:
         if not self.transport.get_write_buffer_size():
             call.outlet = self._outlet
         call.straight.came(call)
-
-    def _look_at_body(self, call: Call) -> None:
-        if len(call.cycle.body) > call.most:
-            call.fails(ProblemError(413, f"the body is longer than {call.most} bytes", close=True))
-        else:
-            self.flow.resume_reading()
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(HTTPStatus.BAD_REQUEST, "this is no HTTP/1.1")

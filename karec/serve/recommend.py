@@ -16,6 +16,8 @@ from functools import partial
 import msgspec
 from starlette.types import Scope
 
+from karec.cascade import OUTSIDE
+from karec.config import Cascade
 from karec.errors import Unavailable
 from karec.serve import bodies, wire
 from karec.serve.answers import answer_of, cascade_of, request_of
@@ -23,7 +25,8 @@ from karec.serve.ids import check_ids
 from karec.serve.problems import ProblemError
 from karec.serve.service import Served, Service
 from karec.serve.straight import Call
-from karec.serve.turns import Turn
+from karec.serve.turns import Turn, Turns
+from karec.trace import Trace
 from karec.types import Recommendation, Request
 
 _ASKED = msgspec.json.Decoder(wire.Asked)
@@ -73,15 +76,15 @@ class Recommend:
 
     def headed(self, call: Call) -> None:
         try:
-            self._admit(call.scope)
+            self._admit(call.asked)
             call.served = served = self._service.ready()
             call.most = served.settings.body_kb << 10
-            bodies.check_head(call.scope["headers"], call.most)
+            bodies.check_head(call.asked["headers"], call.most)
         except Exception as error:
             call.fails(error)
 
     def came(self, call: Call) -> None:
-        served, body, feeds = call.served, bytes(call.cycle.body), self._service.feeds
+        served, body, feeds = call.served, call.body, self._service.feeds
         assert served is not None
         try:
             asked = _single(body)
@@ -90,14 +93,15 @@ class Recommend:
                 self._batches.add(batch)
                 batch.add_done_callback(self._batches.discard)
                 return
-            one = _one(served, asked, "", call.begun)
-            feeds.check(1, _spare_ms([one], feeds.threads))
+            one = _one(served, asked, "", call.begun, feeds.turns)
+            if asked.deadline_ms is not None:
+                feeds.check(1, _spare_ms([one], feeds.threads))
         except Exception as error:
             call.fails(error)
             return
         feeds.enters()
         ends = partial(self._ends, call, asyncio.get_running_loop())
-        feeds.hand(one.turn, ends, _run, served, one, call)
+        feeds.hand(one.turn, ends, _run, served, one, call, feeds.turns)
 
     def _ends(
         self, call: Call, loop: asyncio.AbstractEventLoop, done: _Done | None, error: BaseException | None
@@ -105,6 +109,7 @@ class Recommend:
         """On the thread that ran it. What is counted is there before its client has the answer."""
         self._service.feeds.leaves()
         if done is None:
+            assert error is not None
             loop.call_soon_threadsafe(self._fails, call, error)
             return
         self._service.metrics.answered(done.feed, done.ms)
@@ -112,19 +117,20 @@ class Recommend:
 
     def _answered(self, call: Call, left: bytes, done: Sequence[_Done]) -> None:
         call.answered(left)
-        self._service.tell_spans([(each.feed, each.ms) for each in done], call.scope)
+        self._service.tell_spans([(each.feed, each.ms) for each in done], call.asked)
 
     def _fails(self, call: Call, error: BaseException) -> None:
         if isinstance(error, _NotRun):
             self._service.metrics.refused(error.reason)
         call.fails(error)
 
-    async def _batch(self, call: Call, served: Served, body: bytes) -> None:
+    async def _batch(self, call: Call, served: Served, body: bytes | bytearray) -> None:
         try:
             asked, feeds = bodies.decoded(body, _BATCH).requests, self._service.feeds
             if not 1 <= len(asked) <= served.settings.batch:
                 raise ProblemError(422, f"{len(asked)} requests, expected 1 to {served.settings.batch}", "requests")
-            ones = [_one(served, each, f"requests[{i}].", call.begun) for i, each in enumerate(asked)]
+            turns = feeds.turns
+            ones = [_one(served, each, f"requests[{i}].", call.begun, turns) for i, each in enumerate(asked)]
             feeds.check(len(ones), _spare_ms(ones, feeds.threads))
             with feeds.entered(len(ones)):
                 done = await self._in_turns(call, served, ones)
@@ -146,7 +152,7 @@ class Recommend:
                 if failed:
                     return
                 try:
-                    done[at] = await feeds.call(_run, served, one, call, turn=one.turn)
+                    done[at] = await feeds.call(_run, served, one, call, feeds.turns, turn=one.turn)
                 except Exception as error:
                     failed.append(error)
 
@@ -156,7 +162,7 @@ class Recommend:
         return [done[at] for at in range(len(ones))]
 
 
-def _single(body: bytes) -> wire.Asked | None:
+def _single(body: bytes | bytearray) -> wire.Asked | None:
     """None: it is a batch. ProblemError: it is neither."""
     try:
         return _ASKED.decode(body)
@@ -166,11 +172,11 @@ def _single(body: bytes) -> wire.Asked | None:
         return None
 
 
-def _one(served: Served, asked: wire.Asked, place: str, begin: float) -> _One:
+def _one(served: Served, asked: wire.Asked, place: str, begin: float, turns: Turns) -> _One:
     request = request_of(served, asked, place)
     if asked.deadline_ms is None:
         return _One(asked, request, place, Turn())
-    least_ms = cascade_of(served, request.scene, place).least_ms
+    least_ms = cascade_of(served, request.scene, place).least_ms * turns.share
     return _One(asked, request, place, Turn(begin + asked.deadline_ms / 1e3, least_ms))
 
 
@@ -184,7 +190,7 @@ def _spare_ms(ones: Sequence[_One], threads: int) -> float:
     return found
 
 
-def _run(served: Served, one: _One, call: Call) -> _Done:
+def _run(served: Served, one: _One, call: Call, turns: Turns) -> _Done:
     """On a thread of the cascade's. The wait for it counts against the deadline, and so do the requests behind it."""
     request, turn = one.request, one.turn
     if call.gone:
@@ -201,4 +207,12 @@ def _run(served: Served, one: _One, call: Call) -> _Done:
     except Unavailable as error:
         raise ProblemError(503, f"a step cannot answer now: {error}", retry_after=1) from error
     ms = (time.perf_counter() - begun) * 1e3
+    if turn.least_ms is not None:
+        turns.took(ms, usually_ms(cascade, feed.trace))
     return _Done(feed, ms, wire.encoded(answer_of(feed, one.asked, ms)))
+
+
+def usually_ms(cascade: Cascade, trace: Trace) -> float:
+    """What the steps that ran in ``trace`` usually take, added up, and what is beside all steps."""
+    ran = [step.timed_as for step in trace.steps if not step.left_out]
+    return sum(cascade.usual.of(place).ms for place in [*ran, OUTSIDE])
