@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from chain_lists import Asked, Channel, Turns, channels
+from chain_lists import CHANNELS, EMPTY, Asked, Channel, Turns, channels
 from chain_steps import MAKERS, Select, Step, user_features
 from chain_ways import Vectors, nearest_ways, numpy_dpp, pyversity_dpp, quickest, session_of
 
@@ -22,6 +22,7 @@ from karec.cascade import Cascade
 from karec.models.onnx_model import OnnxModel
 from karec.recall.model import Model
 from karec.request.user_features import UserFeatures
+from karec.request.user_tower import UserTower
 from karec.types import Array, Request
 
 DPPS: dict[str, Select] = {"pyversity": pyversity_dpp, "NumPy": numpy_dpp}
@@ -29,25 +30,39 @@ DPPS: dict[str, Select] = {"pyversity": pyversity_dpp, "NumPy": numpy_dpp}
 
 @dataclass(frozen=True)
 class Peer:
-    """``steps`` {place: step}, in the order of the cascade's trace."""
+    """``steps`` (place, step), in the order of the cascade's trace; two steps of a stage may have one name."""
 
-    steps: dict[str, Step]
+    steps: list[tuple[str, Step]]
 
     def run(self, request: Request, user: int) -> tuple[dict[str, Array], list[float]]:
-        """({place: the rows that were left}, the milliseconds of processor time that each step took)."""
+        """({stage: the rows that it left}, the milliseconds of processor time that each step took)."""
         asked, ms, left = Asked(request, user), [], {}
-        for place, step in self.steps.items():
+        for place, step in self.steps:
             begin = time.process_time()
             step(asked)
             ms.append((time.process_time() - begin) * 1e3)
-            left[place] = asked.rows
+            left[place.partition(".")[0]] = asked.rows
         return left, ms
+
+
+def refuse_unwritten(cascade: Cascade) -> None:
+    """SystemExit names the first step or setting of the cascade that the other side does not have."""
+    merger, model = cascade.recall.merger, next((c for c in cascade.recall.sources if isinstance(c, Model)), None)
+    steps = [*cascade.request_hydrators, *(step for stage in cascade.stages for step in stage.steps)]
+    lacks = [step.name for step in steps if type(step) not in MAKERS]
+    lacks += [source.name for source in cascade.recall.sources if type(source) not in (*CHANNELS, Model)]
+    lacks += ["merge's floors or consumed"] if any(merger.floors) or merger.consumed else []
+    lacks += [] if any(type(step) is UserTower for step in steps) else ["a request without user_tower"]
+    lacks += ["a vector space of recall's own"] if model is not None and model.recall_index is not None else []
+    if lacks:
+        raise SystemExit(f"{lacks[0]} is not written for the other side")
 
 
 class Workshop:
     """What peers of one cascade are made of: vectors, lists, sessions and the quickest ways, for any DPP."""
 
     def __init__(self, cascade: Cascade, bundle: Bundle, requests: list[Request]) -> None:
+        refuse_unwritten(cascade)
         self.cascade, self.bundle, self.snapshot = cascade, bundle, bundle.snapshot
         self.turns = Turns(len(self.snapshot.works))
         self.vectors = Vectors(cascade, bundle)
@@ -76,7 +91,7 @@ class Workshop:
         rng = np.random.default_rng(0)
         asked = [(rng.choice(n, min(limit, n), replace=False), query) for query in self.queries]
         name, ms = quickest(f"{min(limit, n):,} inner products", of_rows, asked)
-        self.score_rows, self.by_scan = of_rows[name], False
+        self.score_rows, self.by_scan, self.nearest = of_rows[name], False, lambda query: EMPTY
         if channel is None:
             return
         quota, recall = min(channel.quota, n), self._recall(channel)
@@ -107,16 +122,13 @@ class Workshop:
 
     def peer(self, select: Select) -> Peer:
         """With ``select`` for each DPP."""
-        cascade, steps = self.cascade, {}
-        for step in cascade.request_hydrators:
-            steps[f"request.{step.name}"] = self._made(step, select)
+        cascade, stages = self.cascade, self.cascade.stages
+        steps = [(f"request.{step.name}", self._made(step, select)) for step in cascade.request_hydrators]
         asked = channels(cascade, self.snapshot, self.turns, self.nearest)
         for source, channel in zip(cascade.recall.sources, asked, strict=True):
-            steps[f"recall.{source.name}"] = self._recalled(channel, source.quota)
-        steps["recall.merge"] = self._merge
-        for stage in cascade.stages:
-            for each in stage.steps:
-                steps[f"{stage.name}.{each.name}"] = self._made(each, select)
+            steps.append((f"recall.{source.name}", self._recalled(channel, source.quota)))
+        steps.append(("recall.merge", self._merge))
+        steps += [(f"{stage.name}.{step.name}", self._made(step, select)) for stage in stages for step in stage.steps]
         return Peer(steps)
 
     def asked(self, rows: Array | None = None) -> Asked:
@@ -142,7 +154,5 @@ class Workshop:
         asked.rows, _ = self.turns.merged(asked.parts, limit)
 
     def _made(self, step: Any, select: Select) -> Step:
-        if type(step) not in MAKERS:
-            raise SystemExit(f"the step {step.name} is not written for the other side")
         made: Step = MAKERS[type(step)](self, step, select)
         return made

@@ -12,8 +12,10 @@ import numpy as np
 from chain_lists import Asked
 
 from karec.diversify.dpp import Dpp
+from karec.diversify.similarity import PLAIN
 from karec.ecosystem.freshness import Freshness
 from karec.ecosystem.quota import Quota
+from karec.kernels.dpp_options import RIDGE
 from karec.prerank.inner_product import InnerProduct
 from karec.prerank.rows import HasEmbedding, IndexRows, NotShown
 from karec.rank.ranker import FusedScore, Ranker, TopK
@@ -110,8 +112,8 @@ def _quota(shop: Workshop, step: Quota, _: Select) -> Step:
 
 
 def _dpp(shop: Workshop, step: Dpp, select: Select) -> Step:
-    if step.typed or step.weights:
-        raise SystemExit("a dpp with types or weights is not written for the other side")
+    if step.typed or step.weights or step.alike.wanted != PLAIN or step.options["ridge"] != RIDGE:
+        raise SystemExit("a dpp with types, weights, a similarity or a ridge is not written for the other side")
 
     def run(asked: Asked) -> None:
         k = asked.request.k if step.k is None else step.k

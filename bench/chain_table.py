@@ -76,8 +76,7 @@ def of_peer(peer: Peer, shop: Workshop, request: Request, taken: Taken) -> None:
     left, ms = peer.run(request, users.row(request.user_number))
     taken.whole.append((time.process_time() - begin) * 1e3)
     taken.steps.append(ms)
-    after = {place.partition(".")[0]: rows for place, rows in left.items()}
-    taken.kept.append({name: ids[after[name]] for name in (*SHARED, "rerank")})
+    taken.kept.append({name: ids[left[name]] for name in (*SHARED, "rerank")})
 
 
 def measured(cascade: Cascade, shop: Workshop, requests: list[Request]) -> tuple[list[str], dict[str, Taken]]:
@@ -94,7 +93,8 @@ def measured(cascade: Cascade, shop: Workshop, requests: list[Request]) -> tuple
                 else:
                     of_peer(peers[name], shop, request, taken)
     for name, peer in peers.items():
-        assert list(peer.steps) == places, f"{name} has the steps {list(peer.steps)}, karec {places}"
+        steps = [place for place, _ in peer.steps]
+        assert steps == places, f"{name} has the steps {steps}, karec {places}"
     for taken in sides.values():
         for each in (taken.steps, taken.whole, taken.kept):
             del each[:WARM]

@@ -115,6 +115,20 @@ KAREC_INLINE std::size_t keep_vectors(const std::uint64_t* keys, std::uint64_t l
     return n_low + static_cast<std::size_t>(__builtin_popcount(in_high));
 }
 
+KAREC_INLINE IntVec ruled_out(IntVec live, Vec x, Vec threshold, IntVec kept) {
+    const __mmask16 not_at_most = _mm512_cmp_ps_mask(x, threshold, _CMP_NLE_UQ);
+    const auto bits = reinterpret_cast<__m512i>(live);
+    return reinterpret_cast<IntVec>(_mm512_mask_and_epi32(bits, not_at_most, bits, reinterpret_cast<__m512i>(kept)));
+}
+
+// The place of a single bit is the exponent of its number as a float.
+KAREC_INLINE Vec reached(const float* leaves, IntVec live) {
+    const auto lowest = reinterpret_cast<__m512i>(live & -live);
+    const __m512i exponent = _mm512_srli_epi32(_mm512_castps_si512(_mm512_cvtepu32_ps(lowest)), 23);
+    const auto place = reinterpret_cast<__m512i>(reinterpret_cast<IntVec>(exponent) - 127);
+    return _mm512_permutex2var_ps(_mm512_loadu_ps(leaves), place, _mm512_loadu_ps(leaves + 16));
+}
+
 template <std::size_t Width, class V>
 KAREC_INLINE V fold(V a, V b) {
     const auto x = reinterpret_cast<__m512>(a);
@@ -150,13 +164,16 @@ KAREC_INLINE V fold(V a, V b) {
 
 #include "kernels/bound_loops.inc"
 
+#include "kernels/tree_loops.inc"
+
 #if defined(KAREC_AMX)
 #include "kernels/amx_loops.inc"
 #endif
 
 }  // namespace
 
-const IsaTable table = {"avx512", kScoringKernels, kLookupKernels, kSelectionKernels, kDiversityKernels, kBoundKernels};
+const IsaTable table = {"avx512",          kScoringKernels, kLookupKernels, kSelectionKernels,
+                        kDiversityKernels, kBoundKernels,   kTreeKernels};
 
 }  // namespace karec::avx512
 
@@ -168,7 +185,8 @@ const IsaTable table = {"amx",
                         avx512::kLookupKernels,
                         avx512::kSelectionKernels,
                         avx512::kDiversityKernels,
-                        avx512::kTileKernels};
+                        avx512::kTileKernels,
+                        avx512::kTreeKernels};
 
 }  // namespace karec::amx
 #endif
