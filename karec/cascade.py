@@ -330,7 +330,7 @@ def _found(
 ) -> tuple[Candidates, StepTrace]:
     """What ``source`` brings, asked now or by ``call`` before, or its substitute where there is ``no_time`` for it."""
     if no_time is not None and standing_in(source) is source:
-        return Candidates.empty(), replace(left_out(source, "recall", 0, no_time), why=source.why)
+        return Candidates.empty(), left_out(source, "recall", 0, no_time)._replace(why=source.why)
     runs = source if no_time is None else standing_in(source)
     assert isinstance(runs, Source)
     done = timed(runs, call or (lambda: recall(runs, request)), clock)

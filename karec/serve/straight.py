@@ -84,7 +84,8 @@ class Call(RequestResponseCycle):
                 self.outlet.torn = False
         if not self.keep_alive:
             self.transport.close()
-        self.on_response()
+        ended, self.on_response = self.on_response, _nothing  # else it and its connection would hold each other
+        ended()
 
     def fails(self, error: BaseException) -> None:
         """The problem, or a fault that the log tells and the answer does not."""
@@ -99,6 +100,10 @@ class Call(RequestResponseCycle):
 
     def _end(self) -> bytes:
         return b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
+
+
+def _nothing() -> None:
+    pass
 
 
 class Straight(Protocol):

@@ -63,7 +63,7 @@ NAMED = _by_name(
     Metric("karec_answers_cold", ("scene",), "Feeds of users who are unknown."),
     Metric("karec_answers_short", ("scene",), "Feeds with fewer works than were asked for."),
     Metric("karec_requests", ("route", "status"), "HTTP requests by route and status."),
-    Metric("karec_refused", ("reason",), "Requests refused by admission, or by their deadline before they ran."),
+    Metric("karec_refused", ("reason",), "Requests refused by admission, or not begun: late, or without their client."),
     Metric("karec_events", (), "Events that were put into the log."),
     Metric("karec_events_refused", ("reason",), "Events that were refused."),
     Metric("karec_observer_seen", ("scene", "observer"), "Answers that an observer was offered."),
