@@ -16,13 +16,14 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from karec.errors import Unavailable
+from karec.recommendation import Recommendation
 from karec.serve import bodies, wire
 from karec.serve.answers import answer_of, cascade_of, request_of
 from karec.serve.ids import check_ids
 from karec.serve.problems import ProblemError
 from karec.serve.service import Served, Service
 from karec.serve.turns import Turn
-from karec.types import Recommendation, Request
+from karec.types import Request
 
 _ASKED = msgspec.json.Decoder(wire.Asked)
 _BATCH = msgspec.json.Decoder(wire.Batch)
