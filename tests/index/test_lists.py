@@ -156,6 +156,19 @@ def test_a_search_by_lists_is_the_exact_search_of_fewer_works(
         assert kept.all()
 
 
+@pytest.mark.parametrize("k", [40, 2000])
+def test_works_of_a_version_without_a_query_are_in_no_search_by_lists(listed: ItemIndex, k: int) -> None:
+    """For a few of the works that are scored, and for nearly all of them."""
+    listed.upsert(np.arange(0, N, 3), gathered(N // 3, 5), model_version=2, columns={"creator_id": np.zeros(N // 3)})
+    query = {0: gathered(1, 4)[0]}
+    exact = listed.search_all(k=N, query_by_version=query)
+    found = listed.search_all(k=k, n_probe=40, query_by_version=query)
+    everything = listed.search_all(k=N, n_probe=40, query_by_version=query)
+    assert (found.ids % 3 > 0).all() and found.unknown == N // 3
+    assert found.ids.tolist() == everything.ids[:k].tolist()
+    assert found.ids.tolist() == exact.ids[np.isin(exact.ids, everything.ids)][:k].tolist()
+
+
 def test_readers_see_whole_generations_while_lists_are_built(listed: ItemIndex) -> None:
     """Every write gives all works one vector: a search by lists that sees two of them saw half a write."""
     index = ItemIndex.build(np.arange(400), np.ones((400, DIM)))

@@ -1,4 +1,4 @@
-// The kernel of the top-k: which of many scores are above a threshold.
+// The kernels of the top-k: which of many scores are above a threshold, and how many.
 #pragma once
 
 #include <bit>
@@ -28,6 +28,18 @@ struct SelectionKernels {
     // kSelectedAtOnce more, of which any may be written.
     std::size_t (*keep_above)(const float* scores, const std::int32_t* rows, std::size_t n, std::uint32_t first,
                               std::uint32_t threshold, std::uint64_t* keys);
+
+    // How many of n keys are at least `least`.
+    std::size_t (*count_from)(const std::uint64_t* keys, std::size_t n, std::uint64_t least);
+
+    // Moves those keys to the front, in order; returns how many.
+    std::size_t (*keep_from)(std::uint64_t* keys, std::size_t n, std::uint64_t least);
+
+    // How many of n < 2^31 scores are ≥ least; NaN is not.
+    std::size_t (*reaching)(const float* scores, std::size_t n, float least);
+
+    // The least and the largest score that is not NaN; +inf and −inf where there is none.
+    void (*extremes)(const float* scores, std::size_t n, float* least, float* largest);
 };
 
 }  // namespace karec

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <numeric>
 
 #include "search/top_k.hpp"
 
@@ -53,6 +54,15 @@ class Rows64 {
     ScratchVector<std::uint64_t> words_;
 };
 
+// Bit i: whether the mask keeps row first + i.
+std::uint64_t kept_by(std::span<const std::uint8_t> mask, std::size_t first) noexcept {
+    std::uint64_t kept = 0;
+    for (std::size_t i = 0; i < kWord && first + i < mask.size(); ++i) {
+        kept |= std::uint64_t{mask[first + i] != 0} << i;
+    }
+    return kept;
+}
+
 }  // namespace
 
 ScratchVector<std::int32_t> probed_rows(const Generation& g, const Query& query, std::span<const std::uint8_t> mask,
@@ -78,14 +88,20 @@ ScratchVector<std::int32_t> probed_rows(const Generation& g, const Query& query,
     for (std::size_t row = lists.n_ranged_rows(); row < g.n_rows(); ++row) {
         if (!g.closed.has(row)) found.put(row, probed[*g.list_of.at(row)] != 0);
     }
-    ScratchVector<std::int32_t> rows;
-    rows.reserve(at_most);
+    ScratchVector<std::int32_t> rows(at_most + kWord);
+    std::size_t n = 0;
     for (std::size_t word = 0; word < found.size(); ++word) {
-        for (std::uint64_t left = found[word] & ~g.closed.word(word); left != 0; left &= left - 1) {
-            const std::size_t row = word * kWord + static_cast<std::size_t>(std::countr_zero(left));
-            if (mask.empty() || (row < mask.size() && mask[row] != 0)) rows.push_back(static_cast<std::int32_t>(row));
+        std::uint64_t left = found[word] & ~g.closed.word(word);
+        if (left != 0 && !mask.empty()) left &= kept_by(mask, word * kWord);
+        const auto first = static_cast<std::int32_t>(word * kWord);
+        if (left == ~std::uint64_t{0}) {
+            std::iota(&rows[n], &rows[n] + kWord, first);
+            n += kWord;
+            continue;
         }
+        for (; left != 0; left &= left - 1) rows[n++] = first + std::countr_zero(left);
     }
+    rows.resize(n);
     return rows;
 }
 

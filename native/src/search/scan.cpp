@@ -10,39 +10,22 @@
 #include "index/generation_store.hpp"
 #include "karec/index_view.hpp"
 #include "search/bounded_scan.hpp"
+#include "search/large_k.hpp"
 #include "search/probe.hpp"
 #include "search/rescore.hpp"
 #include "search/scoring.hpp"
 #include "search/search_checks.hpp"
 #include "search/tile.hpp"
+#include "search/tile_scores.hpp"
 #include "search/top_k.hpp"
 
 namespace karec {
 namespace {
 
-// adjust_scores for a whole tile, whose scales and adjustments are contiguous within one page.
-void adjust_tile(const Generation& g, const Tile& tile, bool int8, float* scores) noexcept {
-    if (int8) {
-        const float* scales = g.scales.at(tile.first);
-        for (std::size_t i = 0; i < tile.n; ++i) scores[i] *= scales[i];
-    }
-    if (g.is_calibrated()) {
-        for (std::size_t i = 0; i < tile.n; ++i) scores[i] = g.on_one_scale(tile.first + i, scores[i]);
-    }
-    if (g.adjustments.empty()) return;
-    const Adjustment* adjustments = g.adjustments.at(tile.first);
-    for (std::size_t i = 0; i < tile.n; ++i) {
-        scores[i] = scores[i] * adjustments[i].scale + adjustments[i].offset;
-    }
-}
-
 void scan(const Generation& g, std::span<const Query> queries, std::span<const std::uint8_t> mask,
           std::span<TopK> tops) {
-    const bool int8 = g.format.dtype == DType::int8;
     ScratchVector<ReadyQuery> ready;
     for (const Query& query : queries) ready.emplace_back(query, g, g.format);
-    float scores[kTile];
-    std::int32_t rows[kTile];
     Tile tiles[2];
     tiles[0].show(g, 0, mask);
     for (std::size_t at = 0; tiles[at].n > 0; at ^= 1) {
@@ -51,15 +34,10 @@ void scan(const Generation& g, std::span<const Query> queries, std::span<const s
         next.show(g, tile.first + tile.n, mask);
         if (tile.empty()) continue;
         for (std::size_t q = 0; q < queries.size(); ++q) {
-            const bool every = ready[q].one_for_all() && tile.whole();
-            if (!every) tile.list(rows);
-            ready[q].dot(g, rows, tile.at, q == 0 && next.n == tile.n ? next.at : nullptr, tile.n, scores);
-            if (tile.whole()) {
-                adjust_tile(g, tile, int8, scores);
-            } else {
-                adjust_scores(g, rows, tile.n, int8, scores);
-            }
-            tops[q].offer(scores, every ? nullptr : rows, tile.n, static_cast<std::uint32_t>(tile.first));
+            const std::byte* const* const ahead = q == 0 && next.n == tile.n ? next.at : nullptr;
+            offer_tile(g, tile, ready[q], tops[q], [&](std::int32_t* rows, float* scores) {
+                ready[q].dot(g, rows, tile.at, ahead, tile.n, scores);
+            });
         }
     }
 }
@@ -104,12 +82,15 @@ Status IndexView::search_all(std::span<const Query> queries, std::span<const std
         }
         if (queries.empty()) return {};
         const std::size_t k = out.scores.size() / queries.size();
+        const auto counted = [&](std::size_t q) -> SearchCount& {
+            counts[q].unknown = works_without_query(queries[q], g);
+            counts[q].generation = g.number;
+            return counts[q];
+        };
         const auto answer = [&](std::size_t q, TopK& top, auto&& row_of) {
             const Ranked list = list_of(out, q, k);
             rescore(g, queries[q], std::min(k, g.n_rows()), row_of, top);
-            counts[q].unknown = works_without_query(queries[q], g);
-            counts[q].generation = g.number;
-            counts[q].found = top.finish([&](std::size_t rank, float score, std::uint32_t position) {
+            counted(q).found = top.finish([&](std::size_t rank, float score, std::uint32_t position) {
                 list.scores[rank] = score;
                 list.rows[rank] = row_of(position);
                 list.positions[rank] = list.rows[rank];
@@ -119,8 +100,15 @@ Status IndexView::search_all(std::span<const Query> queries, std::span<const std
         };
         for (std::size_t q = 0; q < queries.size() && n_probe != kEveryRow; ++q) {
             const ScratchVector<std::int32_t> rows = probed_rows(g, queries[q], mask, n_probe);
+            const ReadyQuery ready(queries[q], g, g.format);
+            if (!g.keeps_exact && rows.size() / kLargePart <= k) {
+                const Ranked list = list_of(out, q, k);
+                counted(q).found = best_of_rows(g, ready, rows, list);
+                pad_list(list, counts[q].found);
+                continue;
+            }
             TopK top(std::min(n_to_rescore(g, k), rows.size()), rows.size());
-            scan_rows(g, ReadyQuery(queries[q], g, g.format), rows, top);
+            scan_rows(g, ready, rows, top);
             answer(q, top, [&](std::uint32_t position) { return rows[position]; });
         }
         if (n_probe != kEveryRow) return {};

@@ -30,6 +30,9 @@ class ReadyQuery {
     // without a query become kUnknownRow.
     void dot(const Generation& g, std::int32_t* rows, const std::byte* const* at, const std::byte* const* next,
              std::size_t n, float* out) const noexcept;
+    // The same of 64 packed float rows, of which rows[0 … n − 1] say the versions; `out` has room for 64.
+    void dot_packed(const Generation& g, std::int32_t* rows, const float* block, std::size_t n,
+                    float* out) const noexcept;
     bool one_for_all() const noexcept { return of_code_.empty(); }
 
     // Readable memory of a row's length, for candidates without a row, so that kernels need no branch.
@@ -169,9 +172,10 @@ void score_rows(const Generation& g, const ReadyQuery& query, std::span<const st
     std::int32_t rows[kScoreBlock];
     const std::byte* at[2][kScoreBlock];
     float scores[kScoreBlock];
-    const auto show = [&](std::size_t first, const std::byte** to) {
+    const Pages<std::byte> vectors = g.rows.pages();
+    const auto show = [&all, vectors](std::size_t first, const std::byte** to) {
         const std::size_t n = std::min(kScoreBlock, all.size() - first);
-        for (std::size_t i = 0; i < n; ++i) to[i] = g.rows.at(static_cast<std::size_t>(all[first + i]));
+        for (std::size_t i = 0; i < n; ++i) to[i] = vectors.at(static_cast<std::size_t>(all[first + i]));
         return n;
     };
     std::size_t n_next = show(0, at[0]);
