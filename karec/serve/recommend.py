@@ -16,7 +16,7 @@ from functools import partial
 import msgspec
 from starlette.types import Scope
 
-from karec.cascade import OUTSIDE
+from karec._units import OUTSIDE
 from karec.config import Cascade
 from karec.errors import Unavailable
 from karec.recommendation import Recommendation

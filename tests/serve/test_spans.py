@@ -47,7 +47,7 @@ def test_a_slow_answer_has_a_span_with_its_steps_in_order_within(told):
 
 def test_a_span_says_why_its_step_ran_in_place_of_another(told):
     spans, exporter = told
-    steps = STEPS[0], replace(STEPS[1], no_time=NoTime("rank", 3.14, 9.0))
+    steps = STEPS[0], STEPS[1]._replace(no_time=NoTime("rank", 3.14, 9.0))
     hurried = replace(ANSWER, trace=Trace(steps), degraded=("rank: no time",))
     assert spans(spans_share=0.0).answered(hurried, 6.0)
     merge, top_k, root = exporter.get_finished_spans()
