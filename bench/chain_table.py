@@ -40,7 +40,8 @@ from chain_ways import faiss
 from request_table import opened, requests_of
 
 from karec.cascade import Cascade
-from karec.types import Array, Recommendation, Request
+from karec.recommendation import Recommendation
+from karec.types import Array, Request
 
 IN_A_ROW = 4  # requests of one side, before the other's
 WARM = 4

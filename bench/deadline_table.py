@@ -27,9 +27,10 @@ from karec._budget import Budget
 from karec.cascade import Cascade
 from karec.observe.pool_scorer import PoolScorer, stage_named
 from karec.platform.snapshot import Snapshot
+from karec.recommendation import Recommendation
 from karec.simulate.world import World, make_world
 from karec.trace import NoTime
-from karec.types import Array, Recommendation, Request
+from karec.types import Array, Request
 
 TRUE = "play_time", "like"
 WORTH = "worth", "played", "liked"

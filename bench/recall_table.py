@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import workloads
 
+from karec._asked import merge, recall
 from karec.features.cowatch import CowatchVectors
 from karec.features.vocabulary import Vocabulary
 from karec.index import ItemIndex
@@ -39,7 +40,7 @@ from karec.recall.social import Social
 from karec.refresh.communities import communities
 from karec.refresh.lists import ASKED, build_measured_lists
 from karec.simulate.world import make_world
-from karec.stage import Source, merge, recall
+from karec.stage import Source
 from karec.types import Array, Candidates, Request
 
 WATCHED, LIMIT, REQUESTS, WARM = 20_000, 100_000, 200, 30

@@ -44,13 +44,13 @@ from karec.bundle.spaces import PRERANK, SPACES
 from karec.config import scene_names
 from karec.features.user_vector import VECTOR, VERSIONS
 from karec.models.onnx_model import OnnxModel
+from karec.recommendation import Recommendation
 from karec.refresh.pace import Pace
 from karec.refresh.publish import publish_bundle
 from karec.refresh.roll_in import roll_in
 from karec.refresh.rolling import refreshing
 from karec.simulate.world import World, make_world
 from karec.simulate.world.answers import answers
-from karec.types import Recommendation
 
 MOST_MB = 100.0
 K, THREADS, TWICE = 20, 2, 0.05

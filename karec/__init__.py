@@ -44,7 +44,8 @@ if TYPE_CHECKING:
     )
     from karec.index import IndexView, ItemIndex
     from karec.index.search_result import SearchResult
-    from karec.types import Candidates, Recommendation, Request
+    from karec.recommendation import Recommendation
+    from karec.types import Candidates, Request
 
     __version__: str
 else:
@@ -66,7 +67,8 @@ else:
         ),
         "karec.index": ("IndexView", "ItemIndex"),
         "karec.index.search_result": ("SearchResult",),
-        "karec.types": ("Candidates", "Recommendation", "Request"),
+        "karec.recommendation": ("Recommendation",),
+        "karec.types": ("Candidates", "Request"),
     }
     _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Self
@@ -12,32 +12,22 @@ from uuid import uuid4
 
 import numpy.ma  # noqa: F401  # np.unique asks for it: else the first request loads it, half as long as it takes itself
 
+from karec._asked import hydrate_request, merge, recall
 from karec._budget import Budget, Clock, Unit
 from karec._deadline import Call, Deadline, DeadlineCounts
 from karec._slots import shared_slots
 from karec._substitute import check_substitute
+from karec._units import OUTSIDE, units_of
 from karec._usual import UsualTimes
 from karec._view import Living, Pinnable
 from karec.errors import ContractError
 from karec.observer_queue import ObserverCounts, ObserverQueue
-from karec.stage import (
-    Merger,
-    RequestHydrator,
-    Source,
-    Stage,
-    Step,
-    hydrate_request,
-    left_out,
-    merge,
-    recall,
-    standing_in,
-    timed,
-)
-from karec.trace import NoTime, StepTrace, Trace, why_short
-from karec.types import EMPTY, Candidates, Naming, Recommendation, Request
+from karec.recommendation import Naming, Recommendation
+from karec.stage import Merger, RequestHydrator, Source, Stage, Step, left_out, standing_in, timed
+from karec.trace import NoTime, StepTrace, Trace, degraded, why_short
+from karec.types import EMPTY, Candidates, Request
 
 MAX_CHANNELS = 32
-OUTSIDE = "outside"  # the place of what a request takes beside its steps
 
 
 @dataclass(frozen=True)
@@ -56,10 +46,15 @@ class Recall:
     def __post_init__(self) -> None:
         if len(self.sources) > MAX_CHANNELS:
             raise ContractError(f"{len(self.sources)} recall channels; sources has {MAX_CHANNELS} bits")
-        for step in (*self.sources, self.merger):
+        for step in self.steps:
             check_substitute(step)
         each = (None if s.timeout_ms is None else Deadline(s.name, s.timeout_ms) for s in self.sources)
         object.__setattr__(self, "deadlines", tuple(each))
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """Its sources, then its merger."""
+        return (*self.sources, self.merger)
 
     def run(self, request: Request, budget: Budget | None = None) -> tuple[Candidates, tuple[StepTrace, ...]]:
         """``budget``: the time that is left, where the first source is the next unit; None: as long as it takes."""
@@ -139,7 +134,8 @@ class Cascade:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "usual", UsualTimes())
-        object.__setattr__(self, "units", self._units())
+        units = units_of(self.usual, self.live is not None, self.request_hydrators, self.recall.steps, self.stages)
+        object.__setattr__(self, "units", units)
         shared_slots(self.threads)  # refuses a number below 1
         for observer in self.observers:
             if not isinstance(observer, ObserverQueue):
@@ -148,7 +144,7 @@ class Cascade:
         watching = [queue.observer for queue in self.observers]
         for hydrator in self.request_hydrators:
             check_substitute(hydrator)
-        for step in (*self.request_hydrators, *self.recall.sources, self.recall.merger, *steps, *watching):
+        for step in (*self.request_hydrators, *self.recall.steps, *steps, *watching):
             for name in ("index", "recall_index"):
                 built_on = getattr(step, name, None)
                 if built_on is not None and built_on is not getattr(self, name):
@@ -264,34 +260,11 @@ class Cascade:
             scored=scored,
             trace=Trace((*request_traces, *traces)),
             channels=channels,
-            degraded=_degraded((*request_traces, *traces)),
+            degraded=degraded((*request_traces, *traces)),
             cold_start=cold is not None and bool(cold),
             versions=self._read(request),
             short=why_short(request.k, traces),
         )
-
-    def _units(self) -> tuple[Unit, ...]:
-        """What runs or gives way as a whole, in the order in which requests come by."""
-        units = [] if self.live is None else [self._unit("request.state")]
-        units += [self._unit_of(step, "request") for step in self.request_hydrators]
-        units += [self._unit_of(step, "recall") for step in (*self.recall.sources, self.recall.merger)]
-        for stage in self.stages:
-            if stage.substitute is None:
-                units += [self._unit_of(step, stage.name) for step in stage.steps]
-                continue
-            places = [f"{stage.name}.{step.name}" for step in stage.steps]
-            instead = tuple(self.usual.of(f"{stage.name} ({step.name})") for step in stage.substitute)
-            units.append(Unit(stage.name, tuple((place, self.usual.of(place)) for place in places), instead))
-        return (*units, self._unit(OUTSIDE))
-
-    def _unit_of(self, step: Step, stage: str) -> Unit:
-        place = f"{stage}.{step.name}"
-        if step.substitute is None:
-            return self._unit(place)
-        return replace(self._unit(place), substitute=(self.usual.of(f"{place} ({standing_in(step).name})"),))
-
-    def _unit(self, place: str) -> Unit:
-        return Unit(place, ((place, self.usual.of(place)),))
 
     def _know(self, trace: Trace, budget: Budget, ms: float) -> None:
         """What this request took at each place, of ``ms`` in all."""
@@ -336,14 +309,3 @@ def _found(
     done = timed(runs, call or (lambda: recall(runs, request)), clock)
     part = Candidates.empty() if done.result is None else done.result
     return part, done.trace(runs, "recall", (0, len(part)), why=runs.why, no_time=no_time)
-
-
-def _degraded(steps: Sequence[StepTrace]) -> tuple[str, ...]:
-    """The places of steps that failed, and of what gave way, in order."""
-    named: dict[str, None] = {}
-    for step in steps:
-        if step.no_time is not None:
-            named[f"{step.no_time.place}: no time"] = None
-        if step.failure:
-            named[step.place] = None
-    return tuple(named)

@@ -24,8 +24,9 @@ import weakref
 from dataclasses import replace
 
 from karec.observer_thread import ObserverCounts, ObserverThread
+from karec.recommendation import Recommendation
 from karec.stage import Observer
-from karec.types import Recommendation, Request
+from karec.types import Request
 
 MAX_REQUESTS = 1024
 MAX_WORKS = 2_000_000  # 40 MB of candidates, and their columns

@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from karec.recommendation import Recommendation
 from karec.stage import SURVIVABLE, Observer
-from karec.types import EMPTY, Recommendation, Request
+from karec.types import EMPTY, Request
 
 EXIT_SECONDS = 5.0
 

@@ -43,14 +43,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
+from typing import ClassVar, Generic, Literal, NamedTuple, TypeVar
 
-from karec import _contract
+from karec._asked import OF_A_STAGE, Notes
 from karec._budget import Budget, Clock
 from karec._substitute import check_stage_substitute, check_substitute
 from karec.errors import ContractError, Unavailable
+from karec.recommendation import Recommendation
 from karec.trace import NoTime, StepTrace
-from karec.types import EMPTY, Array, Candidates, Noted, Recommendation, Request, Selection
+from karec.types import EMPTY, Array, Candidates, Noted, Request, Selection
+
+V = TypeVar("V")
 
 OnFailure = Literal["fail", "skip"]
 SURVIVABLE = (Unavailable, OSError)
@@ -189,78 +192,6 @@ class Observer(Step):
         return EMPTY
 
 
-Notes = Mapping[str, Any]
-V = TypeVar("V")
-
-
-def _plain(result: V | Noted[V]) -> tuple[V, Notes]:
-    return (result.value, result.notes) if isinstance(result, Noted) else (result, EMPTY)
-
-
-def hydrate_request(step: RequestHydrator, request: Request) -> tuple[Mapping[str, Array], Notes]:
-    """What ``step`` gives, checked, and its notes."""
-    features, notes = _plain(step.hydrate_request(request))
-    _contract.check_features(step, features)
-    return features, notes
-
-
-def recall(step: Source, request: Request) -> tuple[Candidates, Notes]:
-    """What ``step`` finds, checked, and its notes."""
-    found, notes = _plain(step.recall(request))
-    _contract.check_found(step, found, step.quota, unique="proven" in vars(type(step)))
-    return found, notes
-
-
-def merge(step: Merger, request: Request, parts: Sequence[Candidates]) -> tuple[Candidates, Notes]:
-    """What ``step`` makes of ``parts``, checked, and its notes."""
-    merged, notes = _plain(step.merge(request, parts))
-    if "proven" in vars(type(step)):
-        _contract.check_merged_size(step, merged, step.limit)
-    else:
-        _contract.check_merged(step, merged, parts, step.limit)
-    return merged, notes
-
-
-def _hydrate(step: Hydrator, request: Request, candidates: Candidates) -> tuple[Candidates, Notes]:
-    given, notes = _plain(step.hydrate(request, candidates))
-    columns = _contract.check_columns(step, given, len(candidates), request.view)
-    rows = columns.pop("rows", None)
-    hydrated = candidates if rows is None else candidates.with_rows(rows)
-    return hydrated.with_columns(columns), notes
-
-
-def _filter(step: Filter, request: Request, candidates: Candidates) -> tuple[Candidates, Notes]:
-    given, notes = _plain(step.keep(request, candidates))
-    keep = _contract.check_mask(step, given, len(candidates))
-    _contract.check_gives(step, set())
-    return (candidates if keep.all() else candidates.take(keep)), notes
-
-
-def _score(step: Scorer, request: Request, candidates: Candidates) -> tuple[Candidates, Notes]:
-    given, notes = _plain(step.score(request, candidates))
-    scores = _contract.check_scores(step, given, len(candidates))
-    _contract.check_gives(step, {"scores"})
-    return candidates.with_scores(scores), notes
-
-
-def _select(step: Selector, request: Request, candidates: Candidates) -> tuple[Candidates, Notes]:
-    selection = step.select(request, candidates)
-    indices = _contract.check_selection(step, selection, len(candidates), request.k if step.k is None else step.k)
-    _contract.check_gives(step, set() if selection.scores is None else {"scores"})
-    chosen = candidates.take(indices)
-    if selection.scores is not None:
-        chosen = chosen.with_scores(_contract.check_scores(step, selection.scores, len(indices)))
-    return chosen, selection.notes
-
-
-_RUN: Mapping[str, Callable[[Any, Request, Candidates], tuple[Candidates, Notes]]] = {
-    "hydrator": _hydrate,
-    "filter": _filter,
-    "scorer": _score,
-    "selector": _select,
-}
-
-
 class Timed(NamedTuple, Generic[V]):
     """What a step returned, None if it failed and may be skipped; how long it took; why it failed; its notes."""
 
@@ -332,7 +263,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         for step in (*self.steps, *(self.substitute or ())):
-            if getattr(step, "role", None) not in _RUN:
+            if getattr(step, "role", None) not in OF_A_STAGE:
                 raise ContractError(
                     f"stage {self.name!r}: {step!r} plays no role of a stage; derive it from one of "
                     "Hydrator, Filter, Scorer, Selector"
@@ -373,7 +304,7 @@ class Stage:
     def _run_step(
         self, step: Step, request: Request, before: Candidates, no_time: NoTime | None, clock: Clock
     ) -> tuple[Candidates, StepTrace]:
-        done = timed(step, lambda: _RUN[step.role](step, request, before), clock)
+        done = timed(step, lambda: OF_A_STAGE[step.role](step, request, before), clock)
         after = before if done.result is None else done.result
         why, limit = getattr(step, "why", ""), step.k if isinstance(step, Selector) else None
         sizes = len(before), len(after)

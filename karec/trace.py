@@ -122,6 +122,17 @@ class Short:
         return asdict(self)
 
 
+def degraded(steps: Sequence[StepTrace]) -> tuple[str, ...]:
+    """The places of steps that failed, and of what gave way, in order."""
+    named: dict[str, None] = {}
+    for step in steps:
+        if step.no_time is not None:
+            named[f"{step.no_time.place}: no time"] = None
+        if step.failure:
+            named[step.place] = None
+    return tuple(named)
+
+
 def why_short(wanted: int, steps: Sequence[StepTrace]) -> Short | None:
     """Read off the trace of the merger and of all stages' steps; None where the last step left ``wanted`` works."""
     if steps[-1].n_out >= wanted:

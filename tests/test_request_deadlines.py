@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from logged_cascade import WORKS, logged_cascade, numbered
 
 from karec._slots import shared_slots
-from karec.cascade import OUTSIDE, Cascade, Recall
+from karec._units import OUTSIDE
+from karec.cascade import Cascade, Recall
 from karec.errors import ContractError, Unavailable
 from karec.observe.rank_log import RankLogObserver
 from karec.rank.ranker import TopK

@@ -7,23 +7,11 @@ import time
 import numpy as np
 import pytest
 
+from karec._asked import hydrate_request, merge, recall
 from karec.config.registry import STEPS
 from karec.errors import ContractError, Unavailable
 from karec.index import ItemIndex
-from karec.stage import (
-    Filter,
-    Hydrator,
-    Merger,
-    RequestHydrator,
-    Scorer,
-    Selector,
-    Source,
-    Stage,
-    Step,
-    hydrate_request,
-    merge,
-    recall,
-)
+from karec.stage import Filter, Hydrator, Merger, RequestHydrator, Scorer, Selector, Source, Stage, Step
 from karec.types import Candidates, Noted, Request, Selection
 
 REQUEST = Request(user_id=1, k=2)

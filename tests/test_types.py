@@ -5,8 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from karec.recommendation import Recommendation
 from karec.trace import Trace
-from karec.types import Candidates, Recommendation, Request
+from karec.types import Candidates, Request
 
 
 def some() -> Candidates:
@@ -49,6 +50,32 @@ def test_nothing_can_be_changed_in_place():
         some().ids = np.zeros(3)
     with pytest.raises(TypeError):
         some().columns["x"] = np.zeros(3)
+
+
+def test_a_score_that_is_not_finite_is_found_in_each_copy_that_has_it():
+    plain = Candidates.of(np.arange(3))
+    assert plain.not_finite is None
+    for bad in (np.nan, np.inf, -np.inf):
+        wrong = plain.with_scores(np.array([0.5, bad, bad]))
+        assert wrong.not_finite == 1
+        assert wrong.with_rows(np.zeros(3, np.int32)).not_finite == 1
+        assert wrong.with_scores(np.zeros(3)).not_finite is None
+    assert Candidates.of(np.arange(2), np.array([np.nan, 1.0])).not_finite == 0
+
+
+def test_a_mask_takes_what_its_indices_take_and_one_of_another_length_is_refused():
+    mask = np.array([True, False, True])
+    for taken in (some().take(mask), some().take(np.flatnonzero(mask))):
+        assert taken.ids.tolist() == [7, 9] and taken.rows.tolist() == [0, 2]
+        np.testing.assert_array_equal(taken.columns["logits"], [[0, 1], [4, 5]])
+    with pytest.raises(IndexError):
+        some().take(mask[:2])
+
+
+def test_other_rows_are_counted_anew():
+    counted = some()
+    assert counted.n_unknown == 1
+    assert counted.with_rows(np.array([-1, -1, 2])).n_unknown == 2
 
 
 def test_unknown_rows_are_counted():

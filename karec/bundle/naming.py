@@ -9,8 +9,9 @@ from typing import Any, Literal
 import numpy as np
 
 from karec.ids import IdMap
+from karec.recommendation import Recommendation
 from karec.trace import StepTrace, Trace
-from karec.types import Array, Recommendation, Request
+from karec.types import Array, Request
 
 NO_NUMBER = -1  # numbers of ids are not negative
 

@@ -29,10 +29,11 @@ from karec.observer_queue import ObserverCounts
 from karec.platform.dataset import Dataset
 from karec.platform.folds.advance import advance
 from karec.platform.snapshot import Snapshot
+from karec.recommendation import Recommendation
 from karec.refresh.kinds import KindOfWorks
 from karec.refresh.publish import KEEP, publish_bundle
 from karec.refresh.roll_in import roll_in
-from karec.types import Array, Candidates, Recommendation, Request
+from karec.types import Array, Candidates, Request
 
 KindsOf = Callable[[Snapshot], Mapping[str, KindOfWorks]]
 

@@ -32,8 +32,9 @@ from karec.observe.shadow import Shadow
 from karec.observer_queue import ObserverQueue
 from karec.platform.dataset import Dataset
 from karec.platform.events import Exposures
+from karec.recommendation import Recommendation
 from karec.simulate.world.answers import answers
-from karec.types import Array, Recommendation, Request
+from karec.types import Array, Request
 
 TEACHING = 2  # requests that teach, for each that the demo serves in the end
 MEASURED, MOST_MEASURED = 0.5, 50  # requests whose pools are measured, likewise, and at most

@@ -23,8 +23,8 @@ from karec.evaluate.rounds_report import ROUNDS_HEAD, rounds_rows, rounds_senten
 from karec.evaluate.scenes_report import SCENES_HEAD, SCENES_NOTE, scenes_rows
 from karec.platform.schema import CREATOR, PUBLISHED, SONG, TYPE
 from karec.platform.snapshot import Snapshot
+from karec.recommendation import Recommendation
 from karec.trace import Trace
-from karec.types import Recommendation
 
 SHOWN_ROLES = {CREATOR: "creator", SONG: "song", TYPE: "type", PUBLISHED: "age"}  # of a work in a feed: heading
 

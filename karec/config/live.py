@@ -21,7 +21,8 @@ from karec.config.refreshed import LOOK_S, Refreshed
 from karec.config.watching import Watcher
 from karec.errors import one_line
 from karec.observer_queue import ObserverCounts
-from karec.types import Recommendation, Request
+from karec.recommendation import Recommendation
+from karec.types import Request
 
 if TYPE_CHECKING:  # a cascade without a table ``live`` loads no compiler of folds
     from karec.config.happened import Recorded

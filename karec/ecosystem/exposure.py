@@ -11,8 +11,9 @@ from karec.ecosystem.boosts import Behind
 from karec.ecosystem.prices import steered
 from karec.ecosystem.steering import Steering
 from karec.features.explored import EXPLORED, NOBODY, explored_ids, explored_places
+from karec.recommendation import Recommendation
 from karec.stage import Observer, RequestHydrator, Scorer, Source
-from karec.types import Array, Candidates, Noted, Recommendation, Request
+from karec.types import Array, Candidates, Noted, Request
 
 VERSION = "exposure_prices"
 DRAWN = 32  # works behind a floor of which Thompson sampling takes the best

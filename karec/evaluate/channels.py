@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from karec._asked import merge, recall
 from karec._clock import Progress
 from karec.bundle import Bundle
 from karec.cascade import Cascade, Recall
@@ -28,7 +29,6 @@ from karec.evaluate.measures.accuracy import UserBootstrap, bootstrap_interval
 from karec.evaluate.page import with_interval
 from karec.evaluate.recall import ENJOYED, FAVOURITES, Truth, best_by_truth, enjoyed_later
 from karec.platform.dataset import Dataset
-from karec.stage import merge, recall
 from karec.types import Array, Candidates, Request
 
 AT = (1_000, 10_000, 100_000)

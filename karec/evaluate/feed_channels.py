@@ -24,8 +24,9 @@ from karec.evaluate.measures.accuracy import UserBootstrap, bootstrap_interval
 from karec.evaluate.page import with_interval
 from karec.evaluate.recall import Truth, values_of
 from karec.platform.dataset import Dataset
+from karec.recommendation import Recommendation
 from karec.stage import Source
-from karec.types import Array, Candidates, Recommendation, Request
+from karec.types import Array, Candidates, Request
 
 RESAMPLES = 1000
 HEAD = ("channel", "found", "only it found", "feed changes without it")

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from karec._asked import recall as recalled_by
 from karec._clock import Progress
 from karec.bundle import Bundle
 from karec.cascade import Cascade, Recall
@@ -31,7 +32,6 @@ from karec.evaluate.recall import ENJOYED, FAVOURITES, Truth, best_by_truth, enj
 from karec.platform.dataset import Dataset
 from karec.recall.model import Model
 from karec.stage import Source
-from karec.stage import recall as recalled_by
 from karec.types import Array, Request
 
 RESAMPLES = 1000

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from karec._asked import recall
 from karec._clock import Progress
 from karec.bundle import Bundle
 from karec.cascade import Cascade
@@ -27,7 +28,7 @@ from karec.observe.pool_scorer import PoolScorer, stage_named
 from karec.platform.dataset import Dataset
 from karec.recall.model import Model
 from karec.recall.popular import Popular
-from karec.stage import Source, recall
+from karec.stage import Source
 from karec.types import Array, Candidates, Request
 
 FORMAT = 1  # of the JSON

@@ -70,10 +70,7 @@ def beside(table: EncodedTable, others: EncodedTable, rows: Array) -> EncodedTab
     """The rows ``rows (N,)`` alone, those behind the table's own from ``others``, and a last one of zeros."""
     last = np.append(rows, -1)
     return EncodedTable(
-        *(
-            at_rows(getattr(table, name), getattr(others, name), last)
-            for name in ("ids", "numbers", "moments")
-        )
+        *(at_rows(getattr(table, name), getattr(others, name), last) for name in ("ids", "numbers", "moments"))
     )
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from karec.logs.writer import PART_ROWS
 from karec.models.onnx_model import OnnxModel
 from karec.observe.log_observer import FLUSH_SECONDS, LogObserver
-from karec.types import Recommendation, Request
+from karec.recommendation import Recommendation
+from karec.types import Request
 
 
 class RankLogObserver(LogObserver):

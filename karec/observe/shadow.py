@@ -17,8 +17,9 @@ from karec.logs.writer import PART_ROWS
 from karec.models.onnx_model import OnnxModel
 from karec.observe.log_observer import FLUSH_SECONDS, LogObserver
 from karec.observe.pool_scorer import PoolScorer, stage_named
+from karec.recommendation import Recommendation
 from karec.stage import Stage
-from karec.types import Recommendation, Request
+from karec.types import Request
 
 
 class Shadow(LogObserver):

@@ -39,7 +39,7 @@ class Fusion:
         return self.fused(logits, self.shares(tasks))
 
     def shares(self, tasks: Sequence[str]) -> Array:
-        """(T,) float64 what each of ``tasks`` weighs, of 1. ValueError for a weight of a task that is not among them."""
+        """(T,) float64: what each of ``tasks`` weighs, of 1. ValueError for a weight of another task."""
         unknown = sorted(set(self.weights) - set(tasks))
         if unknown:
             raise ValueError(f"fusion weighs {unknown}, which the ranker does not predict; it predicts {list(tasks)}")

@@ -114,7 +114,7 @@ class TopK(Selector):
     def select(self, request: Request, candidates: Candidates) -> Selection:
         k = request.k if self.k is None else self.k
         best = _best(candidates.scores, k)
-        explored = () if self.k is None else explored_places(request, candidates)
+        explored = np.empty(0, np.int64) if self.k is None else explored_places(request, candidates)
         if not len(explored):
             return Selection(best)
         staying, coming = with_room(best, explored, k)

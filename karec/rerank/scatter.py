@@ -10,9 +10,10 @@ import numpy as np
 from karec._toml import nearest
 from karec.diversity import WHOLE_SESSION, Arranged, MarkRule, Slot, arrange
 from karec.index import ItemIndex
+from karec.recommendation import Naming
 from karec.rerank.rules import Boosts, Place, Rule, check_together
 from karec.stage import Selector
-from karec.types import Array, Candidates, Naming, Request, Selection
+from karec.types import Array, Candidates, Request, Selection
 
 NONE = -1
 

@@ -9,11 +9,12 @@ import numpy as np
 
 from karec._toml import nearest
 from karec.config import Cascade
+from karec.recommendation import Recommendation
 from karec.serve import wire
 from karec.serve.problems import ProblemError
 from karec.serve.reasons import reasons
 from karec.serve.service import Served
-from karec.types import EMPTY, Recommendation, Request
+from karec.types import EMPTY, Request
 
 
 def request_of(served: Served, asked: wire.Asked, place: str) -> Request:

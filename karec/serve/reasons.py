@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from karec.types import Recommendation
+from karec.recommendation import Recommendation
 
 
 def reasons(feed: Recommendation) -> list[str]:

@@ -17,6 +17,7 @@ from karec.config.scenes import Config
 from karec.config.serve_settings import ServeSettings
 from karec.config.watching import Watcher
 from karec.errors import ConfigError, one_line
+from karec.recommendation import Recommendation
 from karec.serve.admission import Lane
 from karec.serve.auth import Tokens
 from karec.serve.board import LANES, READY, Board
@@ -24,7 +25,6 @@ from karec.serve.first_requests import first_requests
 from karec.serve.metrics import Metrics
 from karec.serve.problems import ProblemError
 from karec.serve.spans import Spans
-from karec.types import Recommendation
 
 HOME = "home"
 TRACE = b"traceparent"

@@ -19,8 +19,9 @@ from karec._clock import HOUR_MS
 from karec._files import write_text_aside
 from karec.cascade import Cascade
 from karec.platform.snapshot import Snapshot
+from karec.recommendation import Recommendation
 from karec.simulate.population import PAGE, Population
-from karec.types import Array, Recommendation, Request
+from karec.types import Array, Request
 
 FORMAT = 1
 FEEDS = "feeds.json"

@@ -18,8 +18,9 @@ from step_probes import Seen, arrays_of, brought, seen
 
 from karec.bundle import Bundle
 from karec.cascade import Cascade
+from karec.recommendation import Recommendation
 from karec.stage import Step
-from karec.types import Array, Recommendation, Request
+from karec.types import Array, Request
 
 REMOVED, ADDED = (107, 128, 240), 999  # works that the snapshot alone knows, and the index alone
 BLOCKED, ROLLED = (114, 373), (142, 149)  # works of both: blocked, of the next model version

@@ -30,9 +30,10 @@ from karec.prerank.inner_product import InnerProduct
 from karec.prerank.rows import IndexRows
 from karec.rank.ranker import TopK
 from karec.recall.merger import QuotaMerger
+from karec.recommendation import Recommendation
 from karec.stage import Source, Stage
 from karec.trace import Trace
-from karec.types import Candidates, Recommendation, Request
+from karec.types import Candidates, Request
 
 NOW = 1_000 * HOUR_MS
 

@@ -15,8 +15,9 @@ from karec.errors import DataError
 from karec.evaluate.channels import TOGETHER, Found, channel_rows, channel_study, found_by_channels
 from karec.evaluate.feed_channels import channels_left_out, channels_of_feeds, feed_channel_rows
 from karec.evaluate.recall import ENJOYED, FAVOURITES
+from karec.recommendation import Recommendation
 from karec.trace import Trace
-from karec.types import Candidates, Recommendation, Request
+from karec.types import Candidates, Request
 
 
 def found(user, wanted, alone, merged, bits, without):

@@ -10,7 +10,7 @@ from karec.index import ItemIndex
 from karec.recall.merger import QuotaMerger
 from karec.recall.model import Model
 from karec.stage import RequestHydrator
-from karec.types import Request
+from karec.types import Candidates, Request
 
 A_STRANGER = Request(user_id=999)
 
@@ -204,3 +204,18 @@ def test_a_request_sees_one_generation_of_recalls_space_whoever_writes_to_it(pla
     assert len(answer) == 3 and len(own) == 0
     assert (answer.versions["recall_generation"], answer.versions["recall_model_versions"]) == (1, (0,))
     assert answer.request.view is None and answer.request.recall_view is None
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_model_brings_no_work_twice(exact):
+    """Of lists, of works that came or changed since they were made, and of two model versions with a vector each."""
+    rng = np.random.default_rng(5)
+    index = ItemIndex.build(np.arange(3000), rng.standard_normal((3000, 8)))
+    index.build_lists(24)
+    index.upsert(np.arange(2800, 3100), rng.standard_normal((300, 8)), model_version=1)
+    users = rng.standard_normal((2, 8)).astype(np.float32)
+    features = {"user_vector": users, "user_vector_versions": np.array([0, 1])}
+    request = A_STRANGER.with_features(features).with_view(index.pinned())
+    found = Model(index, quota=2000, exact=exact, n_probe=6).recall(request)
+    assert isinstance(found, Candidates) and len(found) > 1000
+    assert len(np.unique(found.ids)) == len(found)

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from small_tower import write_user_tower
 
+from karec._asked import hydrate_request
 from karec.errors import ContractError, Unavailable
 from karec.features.user_vector import user_queries
 from karec.index import ItemIndex
 from karec.request.user_tower import UserTower
-from karec.stage import hydrate_request
 from karec.types import Request
 
 DIM = 5

@@ -12,8 +12,9 @@ import numpy as np
 
 from karec.platform.events import Exposures
 from karec.platform.snapshot import Snapshot
+from karec.recommendation import Recommendation
 from karec.simulate.world.tastes import AFTER, TASKS, Truth, pair_uniform
-from karec.types import Array, Recommendation
+from karec.types import Array
 
 
 def answers(truth: Truth, snapshot: Snapshot, feeds: Sequence[Recommendation]) -> Exposures:

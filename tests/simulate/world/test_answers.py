@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from karec.recommendation import Recommendation
 from karec.simulate.world import make_world
 from karec.simulate.world.answers import answers, outcomes
 from karec.simulate.world.tastes import TASKS, pair_uniform
-from karec.types import Candidates, Recommendation, Request
+from karec.types import Candidates, Request
 
 
 @pytest.fixture(scope="module")
