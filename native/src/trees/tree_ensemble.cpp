@@ -1,6 +1,7 @@
 #include "trees/tree_ensemble.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 
 #include "base/boundary.hpp"
@@ -73,15 +74,23 @@ Status TreeEnsemble::scores(std::span<const float> rows, std::span<float> out) c
     });
 }
 
+// Sixteen rows at a time, whose cache lines stay in the first level; zeros for rows from n on.
 void TreeEnsemble::fill(const float* rows, std::size_t n, float* columns) const noexcept {
-    for (const Column& column : columns_) {
-        const float* from = rows + column.feature;
-        for (std::size_t r = 0; r < n; ++r) {
-            const float x = from[r * n_features_];
-            columns[r] = x == x ? x : column.missing;
+    constexpr std::size_t kAtOnce = 16;
+    for (std::size_t first = 0; first < kTreeRows; first += kAtOnce) {
+        const std::size_t here = first < n ? std::min(kAtOnce, n - first) : 0;
+        const float* from = rows + std::min(first, n) * n_features_;
+        float* to = columns + first;
+        for (const Column& column : columns_) {
+            float values[kAtOnce] = {};
+            if (here == kAtOnce) {
+                for (std::size_t r = 0; r < kAtOnce; ++r) values[r] = from[r * n_features_ + column.feature];
+            } else {
+                for (std::size_t r = 0; r < here; ++r) values[r] = from[r * n_features_ + column.feature];
+            }
+            for (std::size_t r = 0; r < kAtOnce; ++r) to[r] = std::isnan(values[r]) ? column.missing : values[r];
+            to += kTreeRows;
         }
-        std::fill(columns + n, columns + kTreeRows, 0.0f);
-        columns += kTreeRows;
     }
 }
 
