@@ -15,9 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
+from request_table import opened, requests_of
+
 import karec.recall.merger
 from karec.stage import merge, recall
-from request_table import opened, requests_of
 
 ROUNDS = 20
 
@@ -35,9 +36,9 @@ def main() -> None:
     ms: dict[str, list[float]] = {"by ids": [], "by rows": []}
     n_found, n_left = 0, 0
     with index.pinned() as view:
-        for request in requests_of(bundle, given.scene, given.requests):
-            request = replace(request.named(f"of {request.user_id}", request.time_ms or 0), view=view)
-            request, _ = cascade.hydrated(request)
+        for bare in requests_of(bundle, given.scene, given.requests):
+            seeing = replace(bare, request_id=f"of {bare.user_id}", view=view)
+            request, _ = cascade.hydrated(seeing)
             parts = [recall(source, request)[0] for source in cascade.recall.sources]
             for at in range(ROUNDS):
                 for way in sorted(ms, reverse=bool(at % 2)):
