@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import workloads
+from chain_peer import DPPS, Workshop
 
 from karec.bundle import Bundle
 from karec.cli.demo import main_scene, set_up
@@ -30,7 +31,7 @@ N_REQUESTS = 64
 
 @pytest.fixture(scope="module")
 def served(request, tmp_path_factory):
-    """(cascade, requests, observers): of the option ``--cascade``, or of a bundle of the bench's own."""
+    """(cascade, requests, observers, bundle): of the option ``--cascade``, or of a bundle of the bench's own."""
     given = request.config.getoption("cascade")
     if given is None:
         yield from built(tmp_path_factory)
@@ -43,6 +44,7 @@ def served(request, tmp_path_factory):
             replace(cascade, observers=()),
             [Request(int(user), time_ms=snapshot.time_ms) for user in users],
             cascade.observers,
+            bundle,
         )
 
 
@@ -58,11 +60,11 @@ def built(tmp_path_factory):
     users = np.unique(dataset.split()[2].user_id)[:N_REQUESTS]
     requests = [Request(int(user), scene=scene, time_ms=dataset.valid_until_ms) for user in users]
     with load_cascade(config, scene, bundle) as cascade:
-        yield cascade, requests, cascade.observers
+        yield cascade, requests, cascade.observers, bundle
 
 
 def test_one_request(benchmark, served):
-    cascade, requests, _ = served
+    cascade, requests, *_ = served
     feeds = [cascade.run(request) for request in requests[:8]]
     sizes = {
         stage: int(np.median([feed.trace.stage_sizes()[stage] for feed in feeds])) for stage in ("recall", "prerank")
@@ -78,7 +80,7 @@ def test_one_request(benchmark, served):
 
 def test_shadow_of_one_request(benchmark, served):
     """What a shadow request costs after its answer: 10,000 works of its pool, both scores."""
-    cascade, requests, observers = served
+    cascade, requests, observers, _ = served
     feed = cascade.run(requests[0])
     (shadow,) = (queue.observer for queue in observers if isinstance(queue.observer, Shadow))
     pool = feed.scored[shadow.pool]
@@ -87,3 +89,22 @@ def test_shadow_of_one_request(benchmark, served):
     with cascade.index.pinned() as view:
         request = feed.request.with_view(view)
         benchmark(lambda: shadow.scorer.score(request, pool))
+
+
+@pytest.mark.parametrize("dpp", DPPS)
+def test_the_same_request_out_of_other_parts(benchmark, served, dpp):
+    """The peer of chain_table.py, which with NumPy's DPP answers as karec does."""
+    cascade, requests, _, bundle = served
+    request = replace(requests[0], request_id="0")  # the channel fresh draws by it
+    shop = Workshop(cascade, bundle, requests[:2])
+    peer = shop.peer(DPPS[dpp])
+    benchmark.group = "one request"
+    left, _ = benchmark(lambda: peer.run(request, bundle.snapshot.users.row(request.user_number)))
+    feed = cascade.run(request)
+    ids = np.asarray(bundle.snapshot.works.ids)
+    assert [place for place, _ in peer.steps] == [step.place for step in feed.trace.steps]
+    assert set(ids[left["recall"]]) >= set(feed.scored["prerank"].ids)
+    assert len(left["prerank"]) == len(feed.scored["rank"].ids)
+    if dpp == "NumPy":
+        assert np.isin(feed.scored["rank"].ids, ids[left["prerank"]]).mean() > 0.98  # float32 rounds otherwise
+        assert np.isin([item.id for item in feed.items], ids[left["rerank"]]).mean() >= 0.8

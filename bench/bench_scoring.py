@@ -92,3 +92,19 @@ def test_open(benchmark, index, tmp_path):
     index.save(tmp_path / "index.karec")
     benchmark.extra_info["bytes"] = (tmp_path / "index.karec").stat().st_size
     benchmark(lambda: ItemIndex.open(tmp_path / "index.karec"))
+
+
+@pytest.mark.parametrize("part", ["of_candidates", "of_scan", "of_many"])
+def test_further_peers_of_the_table_find_the_best(part):
+    """What bench/scoring_table.py measures by their settings; int8 finds fewer of the best."""
+    pytest.importorskip("faiss", reason="FAISS is of the extra [bench]")
+    import peers
+
+    _, vectors, query = workloads.works()
+    rows = workloads.candidates(min(workloads.N_CANDIDATES)) if part == "of_candidates" else np.arange(len(vectors))
+    contenders = getattr(peers, part)(vectors, np.stack([query, -query]) if part == "of_many" else query)
+    best = rows[np.argsort(-(vectors[rows] @ query), kind="stable")[: workloads.K]]
+    for name, contender in contenders.items():
+        found = contender(rows, rows)
+        share = np.isin(best, found[0] if part == "of_many" else found).mean()
+        assert share > (0.95 if "int8" in name else 0.99), name

@@ -5,8 +5,10 @@
 The cascade of --scene (the file's first by default) runs --requests requests of users drawn with a fixed seed, at the
 snapshot's moment. Their pools, as they came to rank, are ranked again --rounds times: the parts of the step ``ranker``,
 then in turns the whole model, which is the bundle's ranker or --whole, and each --model, another form or precision of
-it, of the same encoder; training leaves some in its run folder. Processor time of the one thread, the median and the
-least; then which share of the best 10 and 100 by the whole model is among those of the other, by the scene's fusion.
+it, of the same encoder; training leaves some in its run folder. Of the whole model also its trees alone, and all of
+it in ONNX Runtime, which must give the same bits. Processor time of the one thread, the median and the least; for trees
+alone also nanoseconds a tree and work; then which share of the best 10 and 100 by the whole model is among those of the
+other, by the scene's fusion.
 
 --first: that model ranks the pool, and the whole one the best 150 to 500 of it, as a stage before ``rank`` does
 (docs/howto-cascade.md). Pools of the largest size alone count.
@@ -23,15 +25,18 @@ from time import thread_time
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+import onnxruntime as ort
 
 from karec.cascade import Cascade
 from karec.config import load_cascade
 from karec.models.onnx_model import OnnxModel
+from karec.models.trees import divide
 from karec.rank.fusion import Fusion
 from karec.rank.ranker import FusedScore, Ranker
 from karec.types import Array, Request
 
 BEST = (10, 100)
+ALONE, TREES = "the whole model, trees in ONNX Runtime too", "its trees alone"
 WHOLE = (150, 200, 300, 400, 500)
 Inputs = Mapping[str, Array]
 T = TypeVar("T")
@@ -124,15 +129,30 @@ def main() -> None:
         report(step, fusion, pools, arguments)
 
 
+def in_onnx_runtime(path: Path) -> Callable[[Inputs], Array]:
+    """The model at ``path`` without karec's library: logits of inputs, on one thread."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = ort.InferenceSession(str(path), options)
+    names = [each.name for each in session.get_inputs()]
+    return lambda inputs: np.asarray(session.run(["logits"], {name: inputs[name] for name in names})[0])
+
+
 def report(step: Ranker, fusion: Fusion, pools: Sequence[Pool], arguments: argparse.Namespace) -> None:
     n, clock = len(pools[0].ids), Clock()
     sizes = [k for k in WHOLE if k <= n]
     whole = step.ranker if arguments.whole is None else OnnxModel(arguments.whole)
     models = {"the whole model": whole} | {str(path): OnnxModel(path) for path in arguments.model}
     first = None if arguments.first is None else OnnxModel(arguments.first)
+    alone, trees = in_onnx_runtime(whole.path), divide(whole.path).trees
     for _ in range(arguments.rounds):
         for pool in pools:
             encoded(step, pool.request, pool.ids, clock)
+            if trees:
+                given = pool.inputs
+                logits = clock.of(ALONE, lambda given=given: alone(given))
+                clock.of(TREES, lambda given=given: [each.scores(given[each.input]) for each in trees])
+                assert np.array_equal(logits, whole.run(given, "logits")[0]), "other bits than ONNX Runtime's"
             for name, model in models.items():
                 clock.of(name, lambda model=model, pool=pool: model.run(pool.inputs, "logits"))
             if first is not None:
@@ -145,6 +165,9 @@ def report(step: Ranker, fusion: Fusion, pools: Sequence[Pool], arguments: argpa
     print("".join(f"{f'top {k}':>10}" for k in BEST))
     for name in clock.ms:
         print(clock.row(name) + (kept(reference, scores_of(models[name], fusion, pools)) if name in models else ""))
+    if trees:
+        ns = np.median(clock.ms[TREES]) * 1e6 / n / whole.trees
+        print(f"{whole.trees} trees, {ns:.2f} ns a tree and work; all else as ONNX Runtime does it")
     if first is None:
         return
     cheap = scores_of(first, fusion, pools)

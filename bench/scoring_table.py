@@ -6,7 +6,8 @@ Times are the thread's own, so that what else the machine does weighs little; tw
 Peers get the same vectors, as many candidates, and the same query. A round runs every contender three times in a row (a
 service goes on searching, and the first call pays for page tables that its neighbours pushed out of the caches), so
 that whatever else the machine does meets all of them. Each call gets random candidates of its own: were they the same
-for all, a peer that reads the vectors where another peer just read them would find its rows in the cache.
+for all, a peer that reads the vectors where another peer just read them would find its rows in the cache. Of a peer
+with settings (bench/peers.py) the quickest counts.
 """
 
 from __future__ import annotations
@@ -14,20 +15,20 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 import faiss
 import numpy as np
+import peers
 import workloads
 from numba import njit
 from numpy.typing import NDArray
+from peers import Contender, top_k
 
 from karec.index import ItemIndex
 
 K = workloads.K
 IN_A_ROW = 3
-Contender = Callable[[NDArray[np.int32], NDArray[np.int64]], Any]  # by row, and the same by id
 
 
 @njit(cache=True, nogil=True, fastmath=True)
@@ -37,11 +38,6 @@ def numba_scores(vectors: Any, query: Any, rows: Any, out: Any) -> None:
         for d in range(len(query)):
             total += vectors[rows[i], d] * query[d]
         out[i] = total
-
-
-def top_k(scores: NDArray[np.float32], k: int = K) -> NDArray[np.int64]:
-    best = np.argpartition(-scores, k)[:k] if k < len(scores) else np.arange(len(scores))
-    return best[np.argsort(-scores[best], kind="stable")]
 
 
 def medians(
@@ -64,13 +60,22 @@ def medians(
 
 class Table:
     def __init__(self) -> None:
-        print(f"{'':62} {'measured':>10} {'target':>8}")
+        print(f"{'':70} {'measured':>10} {'target':>8}")
 
     def row(self, what: str, value: float, target: str, good: bool, note: str = "") -> None:
-        print(f"{what:62} {value:10.4g} {target:>8} {'' if good else '  missed'}  {note}", flush=True)
+        print(f"{what:70} {value:10.4g} {target:>8} {'' if good else '  missed'}  {note}", flush=True)
 
     def ratio(self, what: str, value: float, least: float, note: str = "") -> None:
         self.row(what, value, f"≥ {least:g}", value >= least, note)
+
+
+def beside(table: Table, what: str, names: tuple[str, ...], mine: float, t: dict[str, float], at: str = "") -> None:
+    """A row for each peer among ``names``: the quickest of its settings, beside ``mine`` seconds."""
+    for peer in names:
+        settings = {name: seconds for name, seconds in t.items() if name.startswith(peer)}
+        if settings:
+            best = min(settings, key=lambda name: settings[name])
+            table.ratio(f"{what} vs {best}{at}", settings[best] / mine, 1)
 
 
 def lived_in(ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> tuple[Any, Any, Any, ItemIndex]:
@@ -124,6 +129,7 @@ def candidates(table: Table, works: Any, indexes: dict[str, ItemIndex], rounds: 
         "by_idx": by_idx,
         "numba": of_numba,
         "numpy ids": of_numpy_ids,
+        **peers.of_candidates(vectors, query),
     }
     targets = {100_000: (5, 3, 2, 1.8, 10), 10_000: (3, 3.5, 1.6, 2.2, 7)}
     for n, least in targets.items():
@@ -136,6 +142,7 @@ def candidates(table: Table, works: Any, indexes: dict[str, ItemIndex], rounds: 
         table.ratio("float16 rows vs best of FAISS by_idx, Numba" + at, best / t["float16"], least[2])
         mine = f"{per_row['float32']} ns a row"
         table.ratio("float32 rows vs FAISS IndexFlatIP + selector" + at, t["faiss"] / t["float32"], least[3], mine)
+        beside(table, "float16 rows", peers.FLOAT, t["float16"], t, at)
         mine = f"{per_row['ids']} ns a row"
         table.ratio("float16 ids + adjust + blocked vs NumPy" + at, t["numpy ids"] / t["ids"], least[4], mine)
 
@@ -148,9 +155,11 @@ def scans(table: Table, works: Any, indexes: dict[str, ItemIndex], rounds: int) 
     t = medians(
         {
             "float32": lambda *_: indexes["float32"].search_all(query, K),
+            "float16": lambda *_: indexes["float16"].search_all(query, K),
             "int8": lambda *_: indexes["int8"].search_all(query, K),
             "numpy": lambda *_: top_k(vectors @ query),
             "sq8": lambda *_: quantized.search(query[None], K),
+            **peers.of_scan(vectors, query),
         },
         works[0],
         1,
@@ -158,6 +167,8 @@ def scans(table: Table, works: Any, indexes: dict[str, ItemIndex], rounds: int) 
     )
     table.ratio("scan, one query: float32 vs NumPy", t["numpy"] / t["float32"], 1, f"{t['float32'] * 1e3:.1f} ms")
     table.ratio("scan, one query: int8 vs FAISS SQ8", t["sq8"] / t["int8"], 2.3, f"{t['int8'] * 1e3:.1f} ms")
+    beside(table, "scan, one query: float16", peers.FLOAT, t["float16"], t)
+    beside(table, "scan, one query: int8", peers.INT8, t["int8"], t)
     many_queries(table, works, indexes["float16"])
 
 
@@ -183,6 +194,7 @@ def many_queries(table: Table, works: Any, index: ItemIndex) -> None:
             "numpy living": of_numpy_living,
             "numpy zeros": lambda *_: [top_k(scores) for scores in zeros @ vectors.T],
             "numpy alike": lambda *_: [top_k(scores) for scores in queries @ same.T],
+            **peers.of_many(vectors, queries),
         },
         ids,
         1,
@@ -191,6 +203,7 @@ def many_queries(table: Table, works: Any, index: ItemIndex) -> None:
     least = {"amx": 9, "avx512": 5, "avx2": 2.5}.get(index.isa, 0.8)
     mine = {name: f"{seconds * 1e3:.1f} ms" for name, seconds in t.items()}
     table.ratio("scan, 32 queries: float16 vs NumPy GEMM + top-k", t["numpy"] / t["karec"], least, mine["karec"])
+    beside(table, "scan, 32 queries: float16", (*peers.FLOAT, *peers.INT8), t["karec"], t)
     living_ratio = t["numpy living"] / t["living"]
     table.ratio("scan, 32 queries: float16 + adjust + blocked vs NumPy", living_ratio, least, mine["living"])
     table.ratio("scan, 32 queries of zeros, vs NumPy", t["numpy zeros"] / t["zeros"], 1, mine["zeros"])

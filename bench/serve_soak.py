@@ -9,7 +9,7 @@ many more requests a second: it is the service that is tried, and not its models
 
     no status but 200, and 503 of admission; while workers are killed also connections that break
     no answer to another request, of half a feed, or with a work twice
-    every event that was acknowledged is in the log
+    every event that was acknowledged is in the log, by its id
     memory (Pss of parent and workers) at the end of the first half at most 100 MiB above that after a tenth of it
 """
 
@@ -32,9 +32,9 @@ from service_load_table import (
     SWAP_S,
     WORKERS,
     again_and_again,
-    events_in,
     kill_one,
     load,
+    lost_of,
     own_copy,
     swap,
 )
@@ -102,12 +102,13 @@ def soak(config: Path, folder: Path, requests: int, rate: float, cheap: bool = F
             acts.enter_context(again_and_again(KILL_S, lambda: kill_one(parent)))
             killed.play(parent, seconds, port, path, rate, seconds, *more)
     print(calm.told(), killed.told(), sep="\n")
-    acknowledged, kept = calm.found["events_taken"] + killed.found["events_taken"], events_in(folder / "events")
+    acknowledged = calm.found["events_taken"] + killed.found["events_taken"]
+    kept, lost = lost_of(calm.found["events_taken_ids"] + killed.found["events_taken_ids"], folder / "events")
     grown = calm.memory[-1] - calm.memory[0]
-    print(f"events acknowledged {acknowledged}, in the log {kept}; memory grew by {grown:.0f} MiB")
+    print(f"events acknowledged {acknowledged}, in the log {kept}, lost {lost}; memory grew by {grown:.0f} MiB")
     wrong = [*calm.wrong(ALWAYS), *killed.wrong(WHILE_KILLED)]
-    if kept < acknowledged:
-        wrong.append(f"{acknowledged} events were acknowledged, {kept} are in the log")
+    if lost or kept < acknowledged:
+        wrong.append(f"{acknowledged} events were acknowledged, {kept} are in the log, {lost} of their ids are not")
     if grown > MOST_MIB:
         wrong.append(f"memory grew by {grown:.0f} MiB, at most {MOST_MIB:.0f} are wanted")
     return [calm, killed], wrong

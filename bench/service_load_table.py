@@ -6,7 +6,7 @@
 Two workers of one thread each, on a copy of the bundles, state and events of their own. The load is `karec load`, an
 open loop, from a process of its own on the same machine, which takes some of a core. Each part runs so many seconds;
 the last two take turns on one service: a swap of ``current`` every ten, a SIGKILL of a worker every five.
-Acknowledged events are compared with what the log holds in the end. Memory is Pss of parent and workers.
+The ids of acknowledged events are looked for in the log in the end. Memory is Pss of parent and workers.
 """
 
 from __future__ import annotations
@@ -24,15 +24,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
+import numpy as np
 from serve_table import Client, pss, quiet_config, service
 
 from karec.bundle import Bundle, make_current
 from karec.config.scenes import Config
+from karec.platform.event_log.events import Events
 from karec.platform.event_log.reader import read_events
 
 WORKERS, DEADLINE_MS, EVENTS_SHARE = 2, 50, 0.2
 SWAP_S, KILL_S = 10.0, 5.0
+MASK = 2**64 - 1
 
 
 def load(port: int, users: Path, rate: float, seconds: float, *more: str) -> dict[str, Any]:
@@ -91,8 +95,19 @@ def kill_one(parent: int) -> None:
         os.kill(int(children[0]), signal.SIGKILL)
 
 
-def events_in(folder: Path) -> int:
-    return len(read_events(folder, 0, time.time_ns() // 1_000_000 + 60_000)) if folder.exists() else 0
+def lost_of(taken: list[list[str]], folder: Path) -> tuple[int, int]:
+    """(events in the log, those of the ids ``taken``, ranges of a report of `karec load`, that are not in it)."""
+    until_ms = time.time_ns() // 1_000_000 + 60_000
+    events = read_events(folder, 0, until_ms) if folder.exists() else Events.none()
+    numbers = {
+        source: np.unique(events.number[events.source == source]) for source in np.unique(events.source).tolist()
+    }
+    lost = 0
+    for first, last in ((UUID(a).int, UUID(b).int) for a, b in taken):
+        there = numbers.get(first >> 64, np.empty(0, np.uint64))
+        ends = np.array([first & MASK, last & MASK], np.uint64)
+        lost += last - first + 1 - int(np.diff(np.searchsorted(there, ends, side="left"))[0] + (ends[1] in there))
+    return len(events), lost
 
 
 def own_copy(config: Path, folder: Path) -> tuple[Path, Path]:
@@ -136,7 +151,8 @@ def run(port: int, parent: int, users: Path, root: Path, folder: Path, seconds: 
         killed = load(*half)
     told("half of peak, events, SIGKILL every 5 s", killed)
     taken = swapped["events_taken"] + killed["events_taken"]
-    print(f"    events acknowledged: {taken}; events in the log: {events_in(folder / 'events')}")
+    kept, lost = lost_of(swapped["events_taken_ids"] + killed["events_taken_ids"], folder / "events")
+    print(f"    events acknowledged: {taken}; events in the log: {kept}; of the ids acknowledged are not in it: {lost}")
 
 
 def first_user(config: Path) -> int:

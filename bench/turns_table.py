@@ -7,6 +7,7 @@ steps give way: where it may not take what whole requests take at most, the sum 
 is the model's own, so that the machine does not matter. Rules:
 
     turns      ``karec.serve.turns``, as the service has it
+    sums       the same, where what a request needs is the sum of its steps' p90
     shares     each takes its share of what is left until its own deadline, as one of those that wait; it is refused
                where those before it, each at the mean of late, leave it too little
 """
@@ -27,10 +28,11 @@ LOADS = (0.5, 0.7, 0.8)
 
 
 class Worker:
-    """``by_turns``: else by the rule ``shares``."""
+    """By one of the rules above."""
 
-    def __init__(self, whole_ms: float, least_ms: float, by_turns: bool) -> None:
-        self.whole_ms, self.least_ms, self._by_turns = whole_ms, least_ms, by_turns
+    def __init__(self, whole_ms: float, least_ms: float, rule: str) -> None:
+        self.whole_ms, self.least_ms, self._by_turns = whole_ms, least_ms, rule != "shares"
+        self._learns = rule == "turns"
         self._turns = Turns(1)
         self._waiting: deque[tuple[Turn, float]] = deque()
         self._running: tuple[Turn, float, float] | None = None  # until when, and how many ms it takes
@@ -39,7 +41,7 @@ class Worker:
     def comes(self, now: float, factor: float) -> None:
         self.goes_on(now)
         inside = len(self._waiting) + (self._running is not None)
-        least_ms = self.least_ms * MOST
+        least_ms = self.least_ms * MOST * self._turns.share
         wait_ms = self._turns.waiting_ms(now, True) if self._by_turns else inside * self._turns.usual_ms
         if wait_ms > min(WAIT_MS, DEADLINE_MS - least_ms):
             self.refused += 1
@@ -68,12 +70,14 @@ class Worker:
         self.whole += is_whole
         self.late += now + ms / 1e3 > turn.due + LATE_MS / 1e3
         self._running = turn, now + ms / 1e3, ms
+        if self._learns:
+            self._turns.took(ms, (self.whole_ms if is_whole else self.least_ms) * MOST)
 
 
-def played(whole_ms: float, least_ms: float, load: float, requests: int, by_turns: bool) -> str:
+def played(whole_ms: float, least_ms: float, load: float, requests: int, rule: str) -> str:
     rng = np.random.default_rng(0)
     moments = np.cumsum(rng.exponential(whole_ms / load, requests)) / 1e3
-    worker = Worker(whole_ms, least_ms, by_turns)
+    worker = Worker(whole_ms, least_ms, rule)
     for now, factor in zip(moments.tolist(), np.exp(rng.normal(0, SPREAD, requests)).tolist(), strict=True):
         worker.comes(now, factor)
     worker.goes_on(np.inf)
@@ -86,9 +90,9 @@ def main(requests: int) -> None:
     print("whole ms  least ms  load  rule    in time   refused      late     whole")
     for whole_ms, least_ms in CASES:
         for load in LOADS:
-            for name, by_turns in (("turns", True), ("shares", False)):
-                told = played(whole_ms, least_ms, load, requests, by_turns)
-                print(f"{whole_ms:8g}  {least_ms:8g}  {load:4g}  {name:6}  {told}")
+            for rule in ("turns", "sums", "shares"):
+                told = played(whole_ms, least_ms, load, requests, rule)
+                print(f"{whole_ms:8g}  {least_ms:8g}  {load:4g}  {rule:6}  {told}")
 
 
 if __name__ == "__main__":

@@ -117,7 +117,7 @@ def check_selection(step: Named, selection: Any, n: int, k: int) -> Array:
     if not isinstance(selection, Selection):
         raise wrong(step, f"returned {type(selection).__name__}, expected Selection")
     indices = np.asarray(selection.indices)
-    if indices.ndim != 1 or not np.issubdtype(indices.dtype, np.integer):
+    if indices.ndim != 1 or indices.dtype.kind not in "iu":
         raise wrong(step, f"indices have dtype {indices.dtype} and shape {indices.shape}, expected int64 (k,)")
     if len(indices) and (indices.min() < 0 or indices.max() >= n):
         raise wrong(step, f"an index lies outside 0 … {n - 1}")
@@ -142,15 +142,19 @@ def check_scores(step: Named, given: Any, n: int) -> Array:
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes inf
             served = scores.astype(np.float32)
     if n and not -np.inf < served.min() <= served.max() < np.inf:  # no comparison holds of NaN; no array of n is made
-        bad = int(np.argmin(np.isfinite(served)))
-        raise wrong(step, f"the score at position {bad} is {scores[bad]}; scores must be finite float32")
+        raise _not_finite(step, int(np.argmin(np.isfinite(served))), scores)
     return served
+
+
+def _not_finite(step: Named, at: int, scores: Array) -> ContractError:
+    return wrong(step, f"the score at position {at} is {scores[at]}; scores must be finite float32")
 
 
 def _check_candidates(step: Named, value: Any) -> None:
     if not isinstance(value, Candidates):
         raise wrong(step, f"returned {type(value).__name__}, expected Candidates")
-    check_scores(step, value.scores, len(value))
+    if value.not_finite is not None:
+        raise _not_finite(step, value.not_finite, value.scores)
 
 
 def _check_unique(step: Named, candidates: Candidates) -> None:

@@ -105,20 +105,36 @@ class Vocabulary:
     def encode(self, ids: ArrayLike) -> _I64: ...
 
 def crosses(
-    history: NDArray[Any],
-    skipped: NDArray[Any],
+    history: ArrayLike,
+    skipped: ArrayLike,
     follows: ArrayLike,
     friends: ArrayLike,
     alike: ArrayLike,
-    shared: Sequence[int],
+    shared: ArrayLike,
     items: ArrayLike,
     creator: int,
-    cowatch: tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike] | None,
+    cowatch: tuple[ArrayLike, ...] | None,
 ) -> _F32: ...
 def log_hours(moments: ArrayLike, time_ms: ArrayLike) -> NDArray[np.float64]: ...
 def log1p(values: ArrayLike) -> NDArray[np.float64]: ...
 def scaled(values: ArrayLike, log: bool, mean: float, scale: float) -> _F32: ...
-def counter_numbers(counts: NDArray[Any], priors: NDArray[Any]) -> _F32: ...
+def counter_numbers(counts: ArrayLike, priors: ArrayLike) -> _F32: ...
+
+class TreeEnsemble:
+    MOST_LEAVES: int
+    def __init__(
+        self,
+        sizes: ArrayLike,
+        outputs: ArrayLike,
+        features: ArrayLike,
+        values: ArrayLike,
+        children: ArrayLike,
+        missing_first: ArrayLike,
+        n_features: int,
+        n_outputs: int,
+    ) -> None: ...
+    def __len__(self) -> int: ...
+    def scores(self, rows: ArrayLike) -> _F32: ...
 
 class VectorMap:
     def __init__(self, mean: ArrayLike | None, axes: ArrayLike, variances: ArrayLike, exponent: float) -> None: ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -69,6 +69,8 @@ class IndexView(Protocol):
         ids: ArrayLike | None = None,
         query_by_version: Queries | None = None,
     ) -> NDArray[np.float32]: ...
+    @property
+    def dpp_select(self) -> Callable[..., Any]: ...
     def embeddings(self, rows: ArrayLike) -> NDArray[np.float32]: ...
     def model_versions_of(self, rows: ArrayLike) -> NDArray[np.int64]: ...
     def gather(self, column: str, rows: ArrayLike) -> NDArray[Any]: ...

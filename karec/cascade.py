@@ -10,6 +10,8 @@ from types import MappingProxyType
 from typing import Any, Self
 from uuid import uuid4
 
+import numpy.ma  # noqa: F401  # np.unique asks for it: else the first request loads it, half as long as it takes itself
+
 from karec._budget import Budget, Clock, Unit
 from karec._deadline import Call, Deadline, DeadlineCounts
 from karec._slots import shared_slots

@@ -207,13 +207,16 @@ class Candidates:
     def of(cls, ids: Array, scores: Array | None = None, **columns: Array) -> Candidates:
         """Candidates of bare ids: rows unknown, no source bit, scores 0 unless given."""
         n = len(ids)
-        return cls(
+        made = cls(
             ids=ids,
             rows=np.full(n, UNKNOWN_ROW, np.int32),
             scores=np.zeros(n, np.float32) if scores is None else scores,
             sources=np.zeros(n, np.uint32),
             columns=columns,
         )
+        if scores is None:
+            made.__dict__["not_finite"] = None
+        return made
 
     @classmethod
     def empty(cls) -> Candidates:
@@ -228,6 +231,14 @@ class Candidates:
         return int(np.count_nonzero(np.asarray(self.rows) < 0))
 
     @cached_property
+    def not_finite(self) -> int | None:
+        """The position of a score that is NaN or infinite; None where there is none. O(N), computed once."""
+        scores = self.scores
+        if not len(scores) or -np.inf < scores.min() <= scores.max() < np.inf:  # no comparison holds of NaN
+            return None
+        return int(np.argmin(np.isfinite(scores)))
+
+    @cached_property
     def repeated_id(self) -> int | None:
         """An id that stands twice; None where all are unique. O(N log N), computed once."""
         ordered = np.sort(self.ids)
@@ -236,32 +247,34 @@ class Candidates:
 
     def take(self, selector: Array) -> Candidates:
         """The candidates at ``selector`` (indices, or a boolean mask), in that order. O(len(selector))."""
-        ids = self.ids[selector]
+        given = np.asarray(selector)
+        is_mask = given.dtype == np.bool_ and given.shape == self.ids.shape
+        at = np.flatnonzero(given) if is_mask else selector  # a mask is searched once, not for each array
+        ids = self.ids[at]
         if ids.ndim != 1:
             raise ValueError(f"candidates are taken by indices or by a mask, (n,), got an array of shape {ids.shape}")
-        columns = {name: value[selector] for name, value in self.columns.items()}
-        taken = _made(ids, self.rows[selector], self.scores[selector], self.sources[selector], columns)
+        columns = MappingProxyType({name: value[at] for name, value in self.columns.items()})
+        taken = object.__new__(Candidates)
+        taken.__dict__.update(
+            ids=ids, rows=self.rows[at], scores=self.scores[at], sources=self.sources[at], columns=columns
+        )
         if self.__dict__.get("n_unknown") == 0:
             taken.__dict__["n_unknown"] = 0  # of none unknown, none is
         return taken
 
     def with_scores(self, scores: Array) -> Candidates:
-        return _with(self, scores=_sized("scores", _as_scores(scores), len(self)))
+        copy = _with(self, scores=_sized("scores", _as_scores(scores), len(self)))
+        copy.__dict__.pop("not_finite", None)
+        return copy
 
     def with_columns(self, columns: Mapping[str, Array]) -> Candidates:
         given = _sized_columns(columns, len(self))
         return _with(self, columns=MappingProxyType({**self.columns, **given})) if given else self
 
     def with_rows(self, rows: Array) -> Candidates:
-        rows = _sized("rows", np.asanyarray(rows, dtype=np.int32), len(self))
-        return _made(self.ids, rows, self.scores, self.sources, self.columns)
-
-
-def _made(ids: Array, rows: Array, scores: Array, sources: Array, columns: Mapping[str, Array]) -> Candidates:
-    """Candidates of arrays that came out of others' and need no check."""
-    made = object.__new__(Candidates)
-    made.__dict__.update(ids=ids, rows=rows, scores=scores, sources=sources, columns=MappingProxyType(dict(columns)))
-    return made
+        copy = _with(self, rows=_sized("rows", np.asanyarray(rows, dtype=np.int32), len(self)))
+        copy.__dict__.pop("n_unknown", None)
+        return copy
 
 
 @dataclass(frozen=True, eq=False)

@@ -76,7 +76,7 @@ class IdNaming:
                 columns = {name: self._of([work[name] for work in told[key]]) for name in of_work}
                 named[key] = [{**work, **{n: columns[n][i] for n in of_work}} for i, work in enumerate(told[key])]
         named |= {key: self._of(told[key]) for key in LISTS_OF_IDS if key in told}
-        return replace(step, notes={**step.notes, "explanation": named})
+        return step._replace(notes={**step.notes, "explanation": named})
 
     def _of(self, numbers: Sequence[int | None]) -> list[int | str | None]:
         """The id of each; None where there is no number, or where it is that of no work."""

@@ -55,7 +55,7 @@ def _inspect_bundle(path: Path) -> Iterator[Table]:
     title = f"{bundle.path}, model version {bundle.model_version}, verified"
     yield text_table(title, ("file", "bytes", "SHA-256"), sizes)
     models = [_model_row(name, OnnxModel(bundle.path / name)) for name in manifest["files"] if name.endswith(".onnx")]
-    yield text_table("Models", ("file", "kind", "version", "inputs", "outputs"), models, 5)
+    yield text_table("Models", ("file", "kind", "version", "inputs", "outputs", "trees"), models, 6)
     yield _inspect_index(bundle.index, PRERANK.index)
     if bundle.recall_index is not None:
         yield _inspect_index(bundle.recall_index, RECALL.index)
@@ -71,7 +71,9 @@ def _inspect_bundle(path: Path) -> Iterator[Table]:
 
 
 def _model_row(name: str, model: OnnxModel) -> tuple[str, ...]:
-    return name, model.kind, str(model.model_version), ", ".join(model.inputs), ", ".join(model.outputs)
+    left = f"ONNX Runtime's: {'; '.join(model.other_trees)}" if model.other_trees else ""
+    trees = ", ".join(part for part in (f"{model.trees:,} by karec" if model.trees else "", left) if part)
+    return name, model.kind, str(model.model_version), ", ".join(model.inputs), ", ".join(model.outputs), trees
 
 
 def _inspect_index(index: ItemIndex, name: str) -> Table:

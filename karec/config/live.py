@@ -12,9 +12,9 @@ from pathlib import Path
 from threading import TIMEOUT_MAX, Event, Lock
 from typing import TYPE_CHECKING, Any, Self
 
+from karec._giving_way import GivingWay, Running, give_way
 from karec._memory import give_back_freed
 from karec.config.assemble import Cascade
-from karec.config.giving_way import GivingWay
 from karec.config.live_version import Version, named_by, open_version, replay_answered
 from karec.config.looking import Looking
 from karec.config.refreshed import LOOK_S, Refreshed
@@ -83,6 +83,7 @@ class LiveCascade:
         self._leaving: _Leaving | None = None
         self._observed_before: Mapping[tuple[str, str], ObserverCounts] = {}
         self._reloading = Lock()
+        self._running = Running()
         self._reloads = Reloads()
         self._answered: defaultdict[str, deque[Request]] = defaultdict(lambda: deque(maxlen=KEPT_REQUESTS))
         self._watcher: Watcher | None = None
@@ -133,7 +134,8 @@ class LiveCascade:
             cascades = self._in_service(version).cascades
             if request.scene not in cascades:
                 raise ValueError(f"the request asks for the scene {request.scene!r}; served are {sorted(cascades)}")
-            answer = cascades[request.scene].run(request)
+            with self._running:
+                answer = cascades[request.scene].run(request)
         finally:
             del version  # whoever keeps the traceback would keep the version in service
         if len(answer.candidates):
@@ -167,7 +169,8 @@ class LiveCascade:
         """Add what a refresh of the library wrote since the last look. A thread does so twice a second."""
         version = self._serving
         if version is not None:
-            self._add_refreshed(version, self._nearline)
+            with GivingWay(self._running):
+                self._add_refreshed(version, self._nearline)
 
     def reload(self) -> bool:
         """Serve what ``karec.toml`` and ``current`` name now, and whether that is another than before.
@@ -183,16 +186,17 @@ class LiveCascade:
             self._see_off()  # where a reload was interrupted
             if named_by(self._path) == self._in_service(self._serving).named:
                 return False
-            try:
-                with GivingWay():
+            with GivingWay(self._running):
+                try:
                     self._put_into_service()
-            except Exception as error:
-                _forget_frames(error)
-                self._reloads = replace(self._reloads, refused=self._reloads.refused + 1, why=one_line(str(error)))
-                raise
-            self._reloads = replace(self._reloads, done=self._reloads.done + 1)
-            self._see_off()
-            give_back_freed()
+                except Exception as error:
+                    _forget_frames(error)
+                    self._reloads = replace(self._reloads, refused=self._reloads.refused + 1, why=one_line(str(error)))
+                    raise
+                self._reloads = replace(self._reloads, done=self._reloads.done + 1)
+                self._see_off()
+                give_way()
+                give_back_freed()
             return True
 
     def close(self) -> tuple[ObserverCounts, ...]:
@@ -254,13 +258,14 @@ class LiveCascade:
 
     def _keep_up(self, version: Version) -> None:
         if self._nearline is not None and version.since is not None:
-            self._nearline.serve(version.since)
+            self._nearline.serve(version.since, self._running)
 
     def _see_off(self) -> tuple[ObserverCounts, ...]:
         """Wait until nobody serves with what is out of service, and its observers are closed; then it is freed."""
         if self._leaving is None:
             return ()
         self._leaving.ended.wait()
+        give_way()
         ended = [(cascade.scene, counts) for cascade in self._leaving.cascades for counts in cascade.close()]
         self._leaving, before = None, dict(self._observed_before)
         for scene, counts in ended:

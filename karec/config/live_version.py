@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from karec._giving_way import give_way
 from karec._toml import Place
 from karec.bundle import Bundle, identity_of
 from karec.config.assemble import Cascade, build_cascade
@@ -99,6 +100,7 @@ def replay_answered(version: Version, answered: Mapping[str, Iterable[Request]],
         serving = replace(before.cascades.get(scene, cascade), observers=())
         where = f"{cascade.versions['bundle']}: a request of the scene {scene!r} that was answered with works before"
         for request in answered[scene]:
+            give_way()
             try:
                 n_works = len(cascade.run(request).candidates)
             except Exception as error:  # a step of the host's own may raise anything

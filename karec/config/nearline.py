@@ -14,6 +14,7 @@ from typing import Any, Self
 import numpy as np
 
 from karec._deadline import Deadline
+from karec._giving_way import GivingWay, Running, give_way
 from karec.bundle import Bundle
 from karec.config.happened import UNWRITTEN, Happenings, Recorded, exposed_of
 from karec.config.live_settings import LiveSettings
@@ -34,6 +35,7 @@ from karec.platform.state.works_since import Refuse, WorksSince
 from karec.refresh.uploads import Uploads
 
 LOOK_S = 0.1  # so often the log is looked at for what other processes appended
+GIVE_S = 0.05  # so long a look waits for requests to end before it begins beside them
 MAPS = {CREATOR: "creators", SONG: "songs"}  # columns whose texts have maps of ids
 
 _log = logging.getLogger("karec.live")
@@ -61,6 +63,7 @@ class Nearline:
         self._store = ReopeningStore(settings.address(folder))
         self._writer: EventLogWriter | None = None
         self._since: Since | None = None
+        self._running = Running()  # the requests of whom this serves
         self._writing, self._following = Lock(), Lock()
         self._deadline = Deadline("the state store", settings.deadline_ms) if settings.on_a_server else None
         self._why = ""
@@ -85,10 +88,12 @@ class Nearline:
                     raise Unavailable(f"the state store cannot say what became of works: {error}") from error
         return Since(live, Happenings(bundle, self._head))
 
-    def serve(self, since: Since) -> None:
-        """From now on ``record`` and the thread keep up with the log for ``since``."""
+    def serve(self, since: Since, running: Running) -> None:
+        """From now on ``record`` and the thread keep up with the log for ``since``; the thread gives way to the
+        requests of ``running``.
+        """
         with self._following:
-            self._since = since
+            self._since, self._running = since, running
             self._follow(since.live)
         self._looking.begin()
 
@@ -169,9 +174,11 @@ class Nearline:
 
     def look(self) -> None:
         """What other processes appended to the log is taken."""
-        with self._following:
-            if self._since is not None:
-                self._follow(self._since.live)
+        with GivingWay(self._running, GIVE_S):
+            give_way()
+            with self._following:
+                if self._since is not None:
+                    self._follow(self._since.live)
 
 
 def open_log(folder: Path, snapshot: Snapshot) -> Head:

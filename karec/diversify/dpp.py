@@ -92,7 +92,7 @@ class Dpp(Selector):
     def select(self, request: Request, candidates: Candidates) -> Selection:
         if not len(candidates):
             return Selection(np.empty(0, np.int64))
-        compared = self.alike.compared(request, candidates)
+        compared = self.alike.compared(request, candidates, in_place=not request.explain)
         options: DppOptions = {
             **self.options,
             "types": self._types(request, candidates) if self.typed else None,
@@ -103,7 +103,10 @@ class Dpp(Selector):
         if len(compared.shown):
             options |= {"shown": compared.shown, "shown_facets": compared.shown_facets}
         k = request.k if self.k is None else self.k
-        result = dpp_select(compared.vectors, candidates.scores, k, **options)
+        if compared.vectors is None:
+            result = request.index.dpp_select(candidates.rows, candidates.scores, k, **options)
+        else:
+            result = dpp_select(compared.vectors, candidates.scores, k, **options)
         notes: dict[str, Any] = {"n_dpp": result.n_dpp, "log_det": result.log_det}
         if request.explain:
             notes["explanation"] = explanation(candidates, result, compared, self.alike.wanted.facets)

@@ -26,6 +26,7 @@ def explanation(
     cosine      the vectors' with that one
     same        the columns of ``facets`` in which both have one value
     """
+    assert compared.vectors is not None  # copied for a request that asks
     order = result.indices
     shown_ids, weights = compared.shown_ids, np.array(list(facets.values()))
     ids = np.concatenate([shown_ids, candidates.ids[order]])

@@ -46,7 +46,7 @@ PLAIN = Similarity()
 class Compared:
     """What a selection compares: of the N candidates, and of the M works of ``request.shown`` that the index knows."""
 
-    vectors: Array  # (N, D)
+    vectors: Array | None  # (N, D); None: those of the candidates' rows in the index, as they stand there
     shown: Array  # (M, D)
     shown_ids: Array  # (M,)
     facets: Array  # (F, N) int64
@@ -85,8 +85,10 @@ class Alike:
         made = _native.VectorMap(mean, statistics.axes, statistics.variances, float(self.wanted.whiten))
         return made, statistics.model_version
 
-    def compared(self, request: Request, candidates: Candidates) -> Compared:
+    def compared(self, request: Request, candidates: Candidates, in_place: bool = False) -> Compared:
         """A candidate without a row has a zero vector and no value of a facet.
+
+        ``in_place``: vectors that the index has as they are compared are not copied; ``vectors`` is None then.
 
         Vectors of different model versions have nothing in common, so where there are V of them, each version gets
         dimensions of its own (V·D in all): their cosine is 0. The bundle's statistics are of its own version; rows of
@@ -98,12 +100,21 @@ class Alike:
         known = shown_rows >= 0
         n, ids = len(candidates), shown_ids[known]
         rows = np.concatenate([candidates.rows, shown_rows[known]]) if known.any() else candidates.rows
+        facets = self._facets(request, rows)
+        codes, shown_codes = facets[:, :n], facets[:, n:]
+        if in_place and self._stand_in_index(request, candidates):
+            return Compared(None, index.embeddings(shown_rows[known]), ids, codes, shown_codes)
         if self.own is not None:
             vectors = np.concatenate([self.own.of(candidates.ids), self.own.of(ids)])
         else:
             vectors = self._item_vectors(request, rows)
-        facets = self._facets(request, rows)
-        return Compared(vectors[:n], vectors[n:], ids, facets[:, :n], facets[:, n:])
+        return Compared(vectors[:n], vectors[n:], ids, codes, shown_codes)
+
+    def _stand_in_index(self, request: Request, candidates: Candidates) -> bool:
+        """Whether the vectors that are compared are those of the candidates' rows, which all hold works."""
+        if self.own is not None or self._map is not None or len(request.index.model_versions) > 1:
+            return False
+        return request.index.found_here(candidates.rows) and not candidates.n_unknown
 
     def _item_vectors(self, request: Request, rows: Array) -> Array:
         index = request.index

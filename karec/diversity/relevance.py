@@ -29,6 +29,8 @@ def scaled(relevance: ArrayLike, standardise: object, indptr: ArrayLike | None =
     given = np.asarray(relevance)
     if not standardise or given.ndim != 1 or given.dtype.kind not in "fiub":
         return relevance
+    if indptr is None and given.dtype == np.float32:
+        return standardised(given) if np.isfinite(given).all() else relevance
     with np.errstate(over="ignore"):
         r = given.astype(np.float32)
     if not np.isfinite(r).all():

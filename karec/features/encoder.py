@@ -267,7 +267,7 @@ class Encoder:
         works = tables.works if others is None else beside(tables.works, others.works, work_rows)
         rows = work_rows if others is None else np.where(work_rows < 0, -1, np.arange(len(work_rows)))
         return {
-            "item_ids": works.ids[rows],
+            "item_ids": at_rows(works.ids, None, rows),
             "item_numbers": self.works.numbers_at(works, rows, time_ms, counts),
             "cowatch": at_rows(tables.cowatch, None if others is None else others.cowatch, work_rows),
         }

@@ -23,6 +23,8 @@ def explored_ids(request: Request) -> Array:
 
 def explored_places(request: Request, candidates: Candidates) -> Array:
     """(≤ E,) int64 places of the explored works among the candidates, in the order of the draw. O(N·E)."""
+    if EXPLORED not in request.features:
+        return np.empty(0, np.int64)
     found = [np.flatnonzero(candidates.ids == work)[:1] for work in explored_ids(request)]
     return np.concatenate([np.empty(0, np.int64), *found])
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from karec._backend import library
+from karec._giving_way import give_way
 from karec.features.stored_head import entry, flag, rates, scales, texts
 from karec.features.vocabulary import Vocabulary, stored_vocabulary, vocabulary
 from karec.platform import schema
@@ -28,14 +29,14 @@ PRIOR_WEIGHT = 10.0
 class EncodedTable:
     """R rows, and a last one of zeros (row −1) for unknown ids.
 
-    ids (R+1, ·) int64 codes; numbers (R+1, ·) float32, scaled; moments (R+1, ·) int64 Unix ms;
-    counters (R+1, ·) float32: log count and rates as of the snapshot.
+    ids (R+1, ·) int64 codes; moments (R+1, ·) int64 Unix ms; numbers (R+1, J) float32: scaled numbers, a place for each
+    age, which depends on the moment of a request, and log count and rates as of the snapshot. A row's numbers lie
+    together, as ``TableCoder.numbers_at`` gives them: a request reads each work's once, mostly from memory.
     """
 
     ids: Array
     numbers: Array
     moments: Array
-    counters: Array
 
 
 @dataclass(frozen=True)
@@ -155,9 +156,11 @@ class TableCoder:
         ids = np.zeros((n + 1, len(self.vocabularies)), np.int64)
         columns = ([table.ids] if self.own_id else []) + [table[name] for name in self.categories]
         for at, (known, column) in enumerate(zip(self.vocabularies, columns, strict=True)):
+            give_way()  # a column of a whole platform takes some milliseconds
             ids[:n, at] = known.encode(column)
-        numbers = np.zeros((n + 1, len(self.numbers)), np.float32)
+        numbers = np.zeros((n + 1, len(self.number_names)), np.float32)
         for at, number in enumerate(self.numbers):
+            give_way()
             numbers[:n, at] = number(table[number.name])
         moments = np.zeros((n + 1, len(self.moments)), np.int64)
         for at, moment in enumerate(self.moments):
@@ -165,7 +168,9 @@ class TableCoder:
         counts = np.zeros((n + 1, len(self.counters)), np.float32)
         for at, name in enumerate(self.counters):
             counts[:n, at] = table[name]
-        return EncodedTable(ids, numbers, moments, self.counter_numbers(counts))
+        give_way()
+        numbers[:, len(self.numbers) + len(self.moments) :] = self.counter_numbers(counts)
+        return EncodedTable(ids, numbers, moments)
 
     def code(self, category: str, values: Array) -> Array:
         """(N,) int64 codes of ``values`` in the column ``category``."""
@@ -173,11 +178,12 @@ class TableCoder:
 
     def numbers_at(self, table: EncodedTable, rows: Array, time_ms: int | Array, counts: Array | None) -> Array:
         """(N, J) float32: numbers, ages at ``time_ms``, counters (as of the snapshot, or from ``counts`` (N, ·))."""
-        ages = [
-            moment(log_hours(table.moments[rows, at], time_ms)).reshape(-1, 1) for at, moment in enumerate(self.moments)
-        ]
-        counters = table.counters[rows] if counts is None else self.counter_numbers(counts)
-        return np.concatenate([table.numbers[rows], *ages, counters], axis=1)
+        numbers = table.numbers.take(rows, axis=0)
+        for at, moment in enumerate(self.moments):
+            numbers[:, len(self.numbers) + at] = moment(log_hours(table.moments[rows, at], time_ms))
+        if counts is not None:
+            numbers[:, len(self.numbers) + len(self.moments) :] = self.counter_numbers(counts)
+        return numbers
 
     def counter_numbers(self, counts: Array) -> Array:
         """``counts (N, 1 + labels)``: exposures, then positives by label → (N, 1 + labels) float32."""

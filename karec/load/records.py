@@ -16,8 +16,8 @@ class Records:
     """By request: ``due``, ``begun`` (the generator took it up), ``sent`` (a connection was free) and ``done``, seconds
     from the start of the run, NaN where it never came to that; ``status``; ``event`` 1: it reported events.
 
-    ``degraded`` {name: answers}, ``refused`` {reason: events}; ``taken``: events; ``cpu_s``, ``wall_s``: of the
-    generator, the whole run.
+    ``degraded`` {name: answers}, ``refused`` {reason: events}; ``taken``: events; ``taken_ids``: first and last of the
+    ids of each report of which all were taken; ``cpu_s``, ``wall_s``: of the generator, the whole run.
     """
 
     due: array[float]
@@ -29,6 +29,7 @@ class Records:
     degraded: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     taken: int = 0
+    taken_ids: list[tuple[int, int]] = field(default_factory=list)
     cpu_s: float = 0.0
     wall_s: float = 0.0
 

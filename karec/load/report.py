@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +65,7 @@ def report(plan: Plan, records: Records, slack_ms: float) -> dict[str, Any]:
         "statuses": {_named(code): n for code, n in sorted(Counter(status.tolist()).items(), reverse=True)},
         "degraded": dict(records.degraded.most_common()),
         "events_taken": records.taken,
+        "events_taken_ids": [(str(UUID(int=first)), str(UUID(int=last))) for first, last in joined(records.taken_ids)],
         "events_refused": dict(records.refused.most_common()),
         "generator": {
             "late_ms": quantiles(late),
@@ -88,6 +91,17 @@ def _quantile(ordered: Milliseconds, share: float) -> float | None:
     if n == 0 or (share < 1 and n * (1 - share) < 1 - 1e-9):
         return None
     return float(ordered[min(int(np.ceil(share * n - 1e-9)), n) - 1])
+
+
+def joined(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Ranges of whole numbers, both ends among them, as few ranges, ascending. O(N log N)."""
+    found: list[tuple[int, int]] = []
+    for first, last in sorted(ranges):
+        if found and first <= found[-1][1] + 1:
+            found[-1] = found[-1][0], max(found[-1][1], last)
+        else:
+            found.append((first, last))
+    return found
 
 
 def histogram(values: Milliseconds) -> list[tuple[float, int]]:

@@ -128,6 +128,8 @@ class _Run:
                 self._records.degraded.update(told.degraded)
                 self._records.refused.update(told.refused)
                 self._records.taken += told.events
+                if sent.user is None and told.events == sent.last - sent.first + 1:
+                    self._records.taken_ids.append((sent.first, sent.last))
         self._finish(number, status)
 
     def _lost(self, number: int) -> None:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import numpy as np
 from msgspec import DecodeError, Struct, json
@@ -29,10 +30,12 @@ class Asked:
 
 
 class Sent(NamedTuple):
-    """``user``: whom the feed is for; None: it reports events."""
+    """``user``: whom the feed is for; None: it reports the events whose ids are ``first`` … ``last``."""
 
     bytes: bytes
     user: Id | None
+    first: int = 0
+    last: int = -1
 
 
 class Told(Struct):
@@ -63,8 +66,9 @@ class Traffic:
     def request(self, number: int) -> Sent:
         """Request ``number`` of those expected. Before the first answer there is nothing to report: a feed is asked."""
         if self._reports[number] and self._feeds:
-            rows = self._naming.named(_exposures(*self._feeds.popleft()))
-            return Sent(_whole(self._events_head, {"events": list(rows)}), None)
+            rows = list(self._naming.named(_exposures(*self._feeds.popleft())))
+            first, last = UUID(rows[0]["id"]).int, UUID(rows[-1]["id"]).int
+            return Sent(_whole(self._events_head, {"events": rows}), None, first, last)
         asked = self._asked
         user = asked.users[self._users[number]]
         request = Request(user=user, scene=asked.scene, k=asked.k, deadline_ms=asked.deadline_ms)

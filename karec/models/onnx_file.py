@@ -18,13 +18,14 @@ from typing import TypeVar
 import numpy as np
 
 from karec._stored import open_regular
+from karec.models.protobuf import Value, bytes_of, fields, number_of, text_of, varint
 
 T = TypeVar("T")
 
 MOST_NAMES = 10_000  # inputs, outputs and pieces of metadata of a model
 MOST_FIELDS = 3_000_000  # a tree ensemble has some ten for each of its nodes
+_MOST_AXES = 64
 _DEEPEST = 16  # of graphs in attributes of nodes
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _DTYPES = {1: "float32", 7: "int64", 10: "float16", 11: "double", 9: "bool", 6: "int32"}
 # {ONNX's code of an element type: NumPy's}, of those whose elements lie in raw bytes one after the other
 _ELEMENTS = {
@@ -82,6 +83,11 @@ def read_declared(path: Path) -> Declared:
     return Declared(inputs, walk.outputs, walk.metadata, tuple(sorted(walk.outside)))
 
 
+def read_port(value: Value) -> tuple[str, Port]:
+    """The name and the declaration of an input or output, of the bytes of one. ValueError where they are no such."""
+    return _Walk().port(value)
+
+
 class _Walk:
     """One pass over a file, and what it found."""
 
@@ -93,9 +99,9 @@ class _Walk:
         self.outside: set[str] = set()
         self.fields = 0
 
-    def fields_of(self, value: int | memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    def fields_of(self, value: Value) -> Iterator[tuple[int, Value]]:
         """The fields of a message; ValueError once the file has had too many: each takes about a microsecond."""
-        for field in _fields(_bytes(value)):
+        for field in fields(bytes_of(value)):
             self.fields += 1
             if self.fields > MOST_FIELDS:
                 raise ValueError(f"it has more than {MOST_FIELDS} fields")
@@ -106,14 +112,14 @@ class _Walk:
         for field, value in self.fields_of(view):
             if field == 7:
                 graphs += 1
-                self.graph(_bytes(value), 0)
+                self.graph(bytes_of(value), 0)
             elif field == 14:
                 key, text = self.pair(value)
                 _add(self.metadata, key, text)
             elif field == 25:  # a function of the model's own: its nodes
                 for of_function, node in self.fields_of(value):
                     if of_function == 7:
-                        self.node(_bytes(node), 0)
+                        self.node(bytes_of(node), 0)
         if graphs != 1:
             raise ValueError(f"it is no ONNX model: it has {graphs} graphs")
 
@@ -122,16 +128,16 @@ class _Walk:
             raise ValueError(f"its graphs are nested deeper than {_DEEPEST}")
         for field, value in self.fields_of(view):
             if field == 1:
-                self.node(_bytes(value), depth)
+                self.node(bytes_of(value), depth)
             elif field == 5:
-                name = self.tensor(_bytes(value))
+                name = self.tensor(bytes_of(value))
                 if depth == 0:
                     self.weights.add(name)
             elif field in (11, 12) and depth == 0:
                 name, port = self.port(value)
                 _add(self.inputs if field == 11 else self.outputs, name, port)
             elif field == 15:  # sparse: values, indices
-                self.sparse(_bytes(value))
+                self.sparse(bytes_of(value))
 
     def node(self, view: memoryview, depth: int) -> None:
         for field, attribute in self.fields_of(view):
@@ -139,16 +145,16 @@ class _Walk:
                 continue
             for kind, value in self.fields_of(attribute):
                 if kind in (5, 10):
-                    self.tensor(_bytes(value))
+                    self.tensor(bytes_of(value))
                 elif kind in (6, 11):
-                    self.graph(_bytes(value), depth + 1)
+                    self.graph(bytes_of(value), depth + 1)
                 elif kind in (22, 23):
-                    self.sparse(_bytes(value))
+                    self.sparse(bytes_of(value))
 
     def sparse(self, view: memoryview) -> None:
         for field, value in self.fields_of(view):
             if field in (1, 2):
-                self.tensor(_bytes(value))
+                self.tensor(bytes_of(value))
 
     def tensor(self, view: memoryview) -> str:
         """Checks one tensor; its name."""
@@ -157,22 +163,22 @@ class _Walk:
         numbers = dict.fromkeys(_FIELD_OF.values(), 0)  # how many each field holds
         for field, value in self.fields_of(view):
             if field == 1:
-                dims += [value] if isinstance(value, int) else _varints(value)
+                dims += [value] if isinstance(value, int) else _sizes(value)
             elif field == 2:
-                kind = _number(value)
+                kind = number_of(value)
             elif field == 8:
-                name = _text(value)
+                name = text_of(value)
             elif field == 9:
-                raw = _bytes(value)
+                raw = bytes_of(value)
             elif field in numbers:
                 numbers[field] += _count(field, value)
                 if field in _FIXED:
-                    _refuse_nan(_bytes(value), _FIXED[field], name)
+                    _refuse_nan(bytes_of(value), _FIXED[field], name)
             elif field == 13:
                 key, text = self.pair(value)
                 places += [text] if key == "location" else []
             elif field == 14:
-                external = _number(value) == 1
+                external = number_of(value) == 1
         if len(dims) > 16 or any(not 0 <= size < 1 << 62 for size in dims):
             raise ValueError(f"weight {name[:60]!r} has the shape {dims[:16]}")
         if external:
@@ -189,42 +195,51 @@ class _Walk:
             raise ValueError(f"weight {name[:60]!r} declares {prod(dims)} numbers, it holds {held}")
         return name
 
-    def port(self, value: int | memoryview) -> tuple[str, Port]:
+    def port(self, value: Value) -> tuple[str, Port]:
         name, dtype, shape = "", "no tensor", None
         for field, part in self.fields_of(value):
             if field == 1:
-                name = _text(part)
+                name = text_of(part)
             elif field == 2:
                 for of_type, tensor in self.fields_of(part):
                     if of_type == 1:
                         dtype, shape = self.tensor_type(tensor)
         return name, Port(dtype, shape)
 
-    def tensor_type(self, value: int | memoryview) -> tuple[str, tuple[int | None, ...] | None]:
+    def tensor_type(self, value: Value) -> tuple[str, tuple[int | None, ...] | None]:
         dtype, shape = "no tensor", None
         for field, part in self.fields_of(value):
             if field == 1:
-                dtype = _DTYPES.get(_number(part), f"of ONNX type {_number(part)}")
+                dtype = _DTYPES.get(number_of(part), f"of ONNX type {number_of(part)}")
             elif field == 2:
-                shape = tuple(self.size(axis) for of_shape, axis in self.fields_of(part) if of_shape == 1)
+                shape = self.shape(part)
         return dtype, shape
 
-    def size(self, axis: int | memoryview) -> int | None:
+    def shape(self, value: Value) -> tuple[int | None, ...]:
+        sizes = []
+        for field, axis in self.fields_of(value):
+            if field == 1:
+                sizes.append(self.size(axis))
+            if len(sizes) > _MOST_AXES:
+                raise ValueError(f"an input or output has more than {_MOST_AXES} axes")
+        return tuple(sizes)
+
+    def size(self, axis: Value) -> int | None:
         found = None
         for field, value in self.fields_of(axis):
             if field in (1, 2):  # a number, or the name of a size that is not fixed: the last one counts
-                found = _number(value) if field == 1 else None
+                found = number_of(value) if field == 1 else None
         return found or None
 
-    def pair(self, value: int | memoryview) -> tuple[str, str]:
-        texts = {field: _text(part) for field, part in self.fields_of(value) if field in (1, 2)}
+    def pair(self, value: Value) -> tuple[str, str]:
+        texts = {field: text_of(part) for field, part in self.fields_of(value) if field in (1, 2)}
         return texts.get(1, ""), texts.get(2, "")
 
 
-def _count(field: int, value: int | memoryview) -> int:
+def _count(field: int, value: Value) -> int:
     """How many numbers stand in ``value`` of a field of numbers: one by itself, or many one after the other."""
     if field in _FIXED:
-        return len(_bytes(value)) // np.dtype(_FIXED[field]).itemsize
+        return len(bytes_of(value)) // np.dtype(_FIXED[field]).itemsize
     return 1 if isinstance(value, int) else int(np.count_nonzero(np.frombuffer(value, np.uint8) < 128))
 
 
@@ -243,64 +258,11 @@ def _add(to: dict[str, T], name: str, value: T) -> None:
     to[name] = value
 
 
-def _fields(view: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """(field number, value) of each field of a message, in order: a number, or the bytes of what is not one."""
-    at, end = 0, len(view)
-    while at < end:
-        tag, at = _varint(view, at)
-        kind = tag & 7
-        if not tag >> 3:
-            raise ValueError("it is no ONNX file, or a damaged one")
-        if kind == _VARINT:
-            value, at = _varint(view, at)
-            yield tag >> 3, value
-            continue
-        if kind == _BYTES:
-            size, at = _varint(view, at)
-        elif kind in (_FIXED64, _FIXED32):
-            size = 8 if kind == _FIXED64 else 4
-        else:
-            raise ValueError("it is no ONNX file, or a damaged one")
-        if at + size > end:
-            raise ValueError("it is no ONNX file, or cut short")
-        yield tag >> 3, view[at : at + size]
-        at += size
-
-
-def _varint(view: memoryview, at: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        if at >= len(view):
-            raise ValueError("it is no ONNX file, or cut short")
-        byte = view[at]
-        at += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value & (1 << 64) - 1, at
-    raise ValueError("it is no ONNX file, or a damaged one")
-
-
-def _varints(view: memoryview) -> list[int]:
+def _sizes(view: memoryview) -> list[int]:
     values, at = [], 0
     while at < len(view):
-        value, at = _varint(view, at)
+        value, at = varint(view, at)
         values.append(value)
-        if len(values) > 64:
-            raise ValueError("a weight has more than 64 axes")
+        if len(values) > _MOST_AXES:
+            raise ValueError(f"a weight has more than {_MOST_AXES} axes")
     return values
-
-
-def _bytes(value: int | memoryview) -> memoryview:
-    if isinstance(value, int):
-        raise ValueError("it is no ONNX file, or a damaged one")
-    return value
-
-
-def _number(value: int | memoryview) -> int:
-    if not isinstance(value, int):
-        raise ValueError("it is no ONNX file, or a damaged one")
-    return value
-
-
-def _text(value: int | memoryview) -> str:
-    return bytes(_bytes(value)).decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""One ONNX file, loaded and run on one thread: every tower and every ranker."""
+"""One ONNX file, loaded and run on one thread: every tower and every ranker; trees run in karec's library."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime as ort
 
 from karec.errors import BundleError, ContractError, Unavailable
+from karec.models.trees import divide
 from karec.types import Array
 
 _DTYPES = {"tensor(int64)": np.int64, "tensor(float)": np.float32}
@@ -20,7 +21,8 @@ class OnnxModel:
 
     ``inputs`` and ``outputs`` are names; ``declared`` {input: (its type as ONNX calls it, its sizes: a number, or a
     name or None where any fits)}; ``tasks``, ``model_version`` and ``kind`` come from the file's metadata, and so does
-    ``fingerprint``, which is of graph and weights alone, "" where the file has none.
+    ``fingerprint``, which is of graph and weights alone, "" where the file has none. ``trees`` is how many trees
+    karec's library scores in ONNX Runtime's place, with the same bits; ``other_trees`` says why others stay there.
     Raises BundleError when the file is not a model or lacks that metadata.
     """
 
@@ -30,7 +32,12 @@ class OnnxModel:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         try:
-            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            divided = divide(path)
+        except ValueError as error:
+            raise BundleError(f"{path} does not load as an ONNX model: {error}") from error
+        try:
+            given = str(path) if divided.rest is None else divided.rest
+            self._session = ort.InferenceSession(given, options, providers=["CPUExecutionProvider"])
             metadata = self._session.get_modelmeta().custom_metadata_map
             self.tasks: tuple[str, ...] = tuple(json.loads(metadata["tasks"]))
             self.model_version = int(metadata["model_version"])
@@ -41,10 +48,15 @@ class OnnxModel:
         except Exception as error:  # ONNX Runtime's own exceptions share no base class
             raise BundleError(f"{path} does not load as an ONNX model: {error}") from error
         self.path = path
-        self._dtypes = {i.name: _DTYPES.get(i.type) for i in self._session.get_inputs()}
+        self._trees = divided.trees
+        self.trees = sum(len(each.ensemble) for each in self._trees)
+        self.other_trees = divided.left
+        of_trees = {name for each in self._trees for name in each.outputs}
+        asked = [i for i in self._session.get_inputs() if i.name not in of_trees]
+        self._dtypes = {i.name: _DTYPES.get(i.type) for i in asked}
         self.inputs: tuple[str, ...] = tuple(self._dtypes)
         self.declared: dict[str, tuple[str, list[int | str | None]]] = {
-            i.name: (i.type.removeprefix("tensor(").removesuffix(")"), i.shape) for i in self._session.get_inputs()
+            i.name: (i.type.removeprefix("tensor(").removesuffix(")"), i.shape) for i in asked
         }
         self.outputs: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
 
@@ -63,6 +75,8 @@ class OnnxModel:
                 )
             feeds[name] = inputs[name]
         try:
+            for trees in self._trees:
+                feeds |= trees.scores(inputs[trees.input])
             results = self._session.run(list(outputs), feeds)
         except Exception as error:  # ONNX Runtime's own exceptions share no base class
             raise Unavailable(f"{self.path.name} failed: {error}") from error

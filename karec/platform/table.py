@@ -54,7 +54,7 @@ class Table:
         if self._row_of is not None:
             least, most = self._ends
             known = (wanted >= least) & (wanted <= most)
-            return self._row_of[np.where(known, wanted - least, -1)].astype(np.int64)
+            return self._row_of.take(np.where(known, wanted - least, -1)).astype(np.int64)
         at = np.searchsorted(self.ids, wanted, sorter=self._order)
         rows = self._order[np.minimum(at, len(self.ids) - 1)]
         return np.where(self.ids[rows] == wanted, rows, -1)

@@ -36,11 +36,18 @@ class Fusion:
 
     def __call__(self, logits: Array, tasks: Sequence[str]) -> Array:
         """``logits (N, T)`` in the order of ``tasks`` → fused score (N,) float32 in [0, 1]."""
+        return self.fused(logits, self.shares(tasks))
+
+    def shares(self, tasks: Sequence[str]) -> Array:
+        """(T,) float64 what each of ``tasks`` weighs, of 1. ValueError for a weight of a task that is not among them."""
         unknown = sorted(set(self.weights) - set(tasks))
         if unknown:
             raise ValueError(f"fusion weighs {unknown}, which the ranker does not predict; it predicts {list(tasks)}")
         w = np.array([self.weights.get(task, 0.0) for task in tasks], np.float64)
-        w /= w.sum()
+        return np.asarray(w / w.sum())
+
+    def fused(self, logits: Array, shares: Array) -> Array:
+        """As a call, with the ``shares (T,)`` of the tasks."""
         p = 1.0 / (1.0 + np.exp(-np.clip(np.asarray(logits, np.float64), -60, 60)))
-        fused = p @ w if self.kind == "sum" else np.exp(np.log(p + EPSILON) @ w)
+        fused = p @ shares if self.kind == "sum" else np.exp(np.log(p + EPSILON) @ shares)
         return np.asarray(fused, np.float32)

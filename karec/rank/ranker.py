@@ -84,7 +84,7 @@ class FusedScore(Scorer):
     ) -> None:
         self.tasks = (ranker if model is None else _other(model, config_folder, first_ranker)).tasks
         self.fusion = Fusion(weights, kind)  # type: ignore[arg-type]  # Fusion checks the name
-        self.fusion(np.zeros((1, len(self.tasks)), np.float32), self.tasks)
+        self.shares = self.fusion.shares(self.tasks)
 
     def score(self, request: Request, candidates: Candidates) -> Array:
         if "logits" not in candidates.columns:
@@ -95,7 +95,7 @@ class FusedScore(Scorer):
                 f"fusion reads the logits of {list(self.tasks)}, the ranker gave {logits.shape[1:]} of a work: let "
                 "both steps take the same model"
             )
-        return self.fusion(logits, self.tasks)
+        return self.fusion.fused(logits, self.shares)
 
 
 class TopK(Selector):
@@ -112,10 +112,12 @@ class TopK(Selector):
         self.k = k
 
     def select(self, request: Request, candidates: Candidates) -> Selection:
-        best = _best(candidates.scores, request.k if self.k is None else self.k)
-        if self.k is None:
+        k = request.k if self.k is None else self.k
+        best = _best(candidates.scores, k)
+        explored = () if self.k is None else explored_places(request, candidates)
+        if not len(explored):
             return Selection(best)
-        staying, coming = with_room(best, explored_places(request, candidates), self.k)
+        staying, coming = with_room(best, explored, k)
         return Selection(np.append(best[staying], coming))
 
 

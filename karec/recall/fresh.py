@@ -18,11 +18,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from karec._giving_way import give_way
 from karec.platform import schema
 from karec.platform.rates import PRIOR_SHOWS, mean_rate
 from karec.platform.schema import CREATOR, PUBLISHED
 from karec.platform.snapshot import Snapshot
-from karec.recall.postings import newest
+from karec.recall.postings import descending, newest
 from karec.recall.standing import Standing
 from karec.stage import Source
 from karec.types import Array, Candidates, Request
@@ -77,9 +78,10 @@ def _orders(snapshot: Snapshot, quota: int, pool: int, draws: int) -> tuple[Stan
     drawn, of_latest = np.unique(maker[latest], return_inverse=True)
     orders = []
     for seed in range(draws):
+        give_way()  # a draw takes some milliseconds
         rng = np.random.default_rng(seed)
         rate = _beta(rng, p_c[drawn], n_c[drawn], np.full(len(drawn), mean))[of_latest]
-        best = np.argsort(-_beta(rng, positives[latest], shows[latest], rate), kind="stable")[:quota]
+        best = descending(_beta(rng, positives[latest], shows[latest], rate))[:quota]
         orders.append(Standing.of(ids[latest[best]]))
     return tuple(orders)
 

@@ -32,6 +32,7 @@ class Model(Source):
     vector, which the notes count (``without_user_vector``).
     """
 
+    proven = True  # tests/recall/test_model.py
     needs: tuple[str, ...] = ("request.user_vector",)
 
     def __init__(

@@ -11,6 +11,7 @@ from typing import Self
 
 import numpy as np
 
+from karec._giving_way import give_way
 from karec.kernels.turns import in_turns
 from karec.platform import schema
 from karec.platform.rates import mean_rate, smoothed_rate
@@ -47,6 +48,7 @@ class Postings:
         keys = np.asarray(key_of_work)
         above = keys.astype(np.uint64) - np.asarray(keys.min()).astype(np.uint64)  # without a sign, modulo 2^64
         for shift in range(0, int(above.max()).bit_length(), 16):
+            give_way()  # a pass over a whole platform takes some milliseconds
             digit = (above >> np.uint64(shift)).astype(np.uint16)
             rows = rows[np.argsort(digit[rows], kind="stable")]
         ordered = keys[rows]
@@ -164,7 +166,7 @@ def newest(snapshot: Snapshot) -> Array:
     """(N,) int32 work rows, published last first, or most popular first where nobody knows when; ties by row."""
     if PUBLISHED not in snapshot.works.columns:
         return most_popular(snapshot)
-    return snapshot.built.get("newest works", lambda: _descending(np.asarray(snapshot.works[PUBLISHED], np.float64)))
+    return snapshot.built.get("newest works", lambda: descending(np.asarray(snapshot.works[PUBLISHED], np.float64)))
 
 
 def popularity(snapshot: Snapshot) -> Array:
@@ -177,11 +179,25 @@ def popularity(snapshot: Snapshot) -> Array:
 
 def most_popular(snapshot: Snapshot) -> Array:
     """(N,) int32 work rows, most popular first, ties by row."""
-    return snapshot.built.get("works by popularity", lambda: _descending(popularity(snapshot)))
+    return snapshot.built.get("works by popularity", lambda: descending(popularity(snapshot)))
 
 
-def _descending(values: Array) -> Array:
-    return np.argsort(-values, kind="stable").astype(np.int32)
+def descending(values: Array) -> Array:
+    """(N,) int32 rows by falling ``values (N,)`` float64, ties by row; NaN comes last. As a stable sort in a quarter of
+    its time: NumPy sorts doubles and whole numbers by AVX-512 or AVX2, but not stably, so that rows of equal values are
+    put in order by a second sort, of (rank of the value, row) in one number.
+    """
+    n = len(values)
+    if n >= 1 << 31 or np.isnan(values).any():
+        return np.argsort(-values, kind="stable").astype(np.int32)
+    rows = np.argsort(-values)
+    ordered = values[rows]
+    rank = np.cumsum(ordered[1:] != ordered[:-1])
+    if n < 2 or rank[-1] == n - 1:  # no two are equal
+        return rows.astype(np.int32)
+    keyed = np.append(0, rank) << 31 | rows
+    keyed.sort()
+    return (keyed & ((1 << 31) - 1)).astype(np.int32)
 
 
 def _popularity(snapshot: Snapshot) -> Array:

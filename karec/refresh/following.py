@@ -6,6 +6,7 @@ import weakref
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from karec._giving_way import give_way
 from karec.bundle import Bundle
 from karec.bundle.spaces import PRERANK, RECALL, spaces_of
 from karec.errors import DataError
@@ -42,6 +43,7 @@ class LibraryFollower:
         new = [each for each in there if (each.round, each.number) > self._after]
         spaces = spaces_of(bundle.path) if new else {}  # which reads towers
         for shard in new:
+            give_way()
             with suppress(FileNotFoundError):  # retired meanwhile: a later round has its works
                 self._add(bundle, shard, spaces[PRERANK], spaces.get(RECALL, 0))
             self._after = (shard.round, shard.number)

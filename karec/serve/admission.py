@@ -1,6 +1,6 @@
 """Who is let in: what would wait too long for a thread is refused at once, before its body is read.
 
-``Lane.call``, ``check`` and ``entered`` are for the event loop's thread.
+``Lane``'s methods are for the event loop's thread, but for ``leaves``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any, TypeVar
 
 from karec.serve.board import TOO_LONG, TOO_MANY
@@ -19,7 +19,8 @@ from karec.serve.problems import ProblemError
 from karec.serve.turns import Turn, Turns
 
 T = TypeVar("T")
-Called = tuple[Turn, asyncio.Future[Any], Callable[..., Any], tuple[Any, ...]]
+Ends = Callable[[Any, BaseException | None], None]
+Called = tuple[Turn, Ends, Callable[..., Any], tuple[Any, ...]]
 
 
 class Lane:
@@ -33,6 +34,7 @@ class Lane:
         self.wait_ms, self.most, self._refused, self._told = wait_ms, most, refused, told
         self.turns = Turns(threads)
         self.inside = 0
+        self._counting = Lock()
         told["threads"] = threads
         self._calls: SimpleQueue[Called | None] = SimpleQueue()
         self._threads = [Thread(target=self._run, name=f"{name}-{i}", daemon=True) for i in range(threads)]
@@ -60,23 +62,41 @@ class Lane:
         self._refused(why[0])
         raise ProblemError(503, why[1], retry_after=max(math.ceil(ms / 1e3), 1))
 
+    def enters(self, n: int = 1) -> None:
+        """``n`` requests are inside until they leave."""
+        with self._counting:
+            self.inside += n
+            self._told["inside"] = self.inside
+
+    def leaves(self, n: int = 1) -> None:
+        """Any thread may say so."""
+        self.enters(-n)
+
     @contextmanager
     def entered(self, n: int = 1) -> Iterator[None]:
         """``n`` requests are inside while the block runs."""
-        self.inside += n
-        self._told["inside"] = self.inside
+        self.enters(n)
         try:
             yield
         finally:
-            self.inside -= n
-            self._told["inside"] = self.inside
+            self.leaves(n)
+
+    def hand(self, turn: Turn, ends: Ends, work: Callable[..., Any], *arguments: Any) -> None:
+        """``work(*arguments)`` on one of the threads, and there ``ends(what it gives, what it raises)``, one of them
+        None."""
+        self.turns.comes(turn)
+        self._calls.put((turn, ends, work, arguments))
 
     def call(self, work: Callable[..., T], *arguments: Any, turn: Turn | None = None) -> asyncio.Future[T]:
         """What ``work(*arguments)`` gives, or raises, on one of the threads."""
-        turn = Turn() if turn is None else turn
-        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self.turns.comes(turn)
-        self._calls.put((turn, answer, work, arguments))
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[T] = loop.create_future()
+
+        def ends(value: Any, error: BaseException | None) -> None:
+            # one wake-up of the loop: ``run_in_executor`` has two kinds of futures, and costs three times as much
+            loop.call_soon_threadsafe(_settle, answer, value, error)
+
+        self.hand(Turn() if turn is None else turn, ends, work, *arguments)
         return answer
 
     def close(self) -> None:
@@ -89,7 +109,7 @@ class Lane:
 
     def _run(self) -> None:
         while (item := self._calls.get()) is not None:
-            turn, answer, work, arguments = item
+            turn, ends, work, arguments = item
             value = error = None
             begun = time.perf_counter()
             self.turns.begins(turn, begun)
@@ -98,16 +118,17 @@ class Lane:
             except BaseException as raised:  # it is the caller's
                 error = raised
             self.turns.is_over(turn, (time.perf_counter() - begun) * 1e3, failed=error is not None)
-            # one wake-up of the loop: ``run_in_executor`` has two kinds of futures, and costs three times as much
-            answer.get_loop().call_soon_threadsafe(self._settle, answer, value, error)
-            del item, turn, answer, work, arguments, value, error  # a thread that waits keeps nothing
+            with self._counting:
+                self._told["answered"] += error is None
+                self._told["usual_ms"] = self.turns.usual_ms
+            ends(value, error)
+            del item, turn, ends, work, arguments, value, error  # a thread that waits keeps nothing
 
-    def _settle(self, answer: asyncio.Future[Any], value: Any, error: BaseException | None) -> None:
-        self._told["answered"] += error is None
-        self._told["usual_ms"] = self.turns.usual_ms
-        if answer.done():  # nobody waits any more
-            return
-        if error is None:
-            answer.set_result(value)
-        else:
-            answer.set_exception(error)
+
+def _settle(answer: asyncio.Future[Any], value: Any, error: BaseException | None) -> None:
+    if answer.done():  # nobody waits any more
+        return
+    if error is None:
+        answer.set_result(value)
+    else:
+        answer.set_exception(error)

@@ -12,7 +12,6 @@ from karec.serve import happenings, known, page_files, problems, status, try_cal
 from karec.serve.docs_page import docs_page
 from karec.serve.gate import Gate
 from karec.serve.openapi import openapi
-from karec.serve.recommend import Recommend
 from karec.serve.service import Service
 
 SAFE = {
@@ -33,12 +32,16 @@ def build(service: Service) -> Gate:
     async def docs(_: Request) -> Response:
         return HTMLResponse(page, headers=SAFE)
 
-    recommend = Recommend(service)
+    async def elsewhere(_: Request) -> Response:
+        raise problems.ProblemError(
+            404, "write the path as /v1/recommend"
+        )  # karec.serve.connections leads it past ASGI
+
     lanes = {"/v1/recommend": service.feeds}
     lanes |= dict.fromkeys(("/v1/events", "/v1/works", "/v1/try"), service.aside)
     app = Starlette(
         routes=[
-            Route("/v1/recommend", recommend, methods=["POST"]),
+            Route("/v1/recommend", elsewhere, methods=["POST"]),
             Route("/v1/events", happenings.events, methods=["POST"]),
             Route("/v1/works", happenings.works, methods=["POST"]),
             Route("/v1/try", try_calls.called, methods=["GET", "POST"]),
@@ -61,4 +64,4 @@ def build(service: Service) -> Gate:
         },
     )
     app.state.service = service
-    return Gate(app, recommend, lambda: service.tokens, lanes, service.metrics.replied)
+    return Gate(app, lambda: service.tokens, lanes, service.metrics.replied)

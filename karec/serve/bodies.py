@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import msgspec
@@ -18,21 +19,29 @@ WHERE = re.compile(r" - at `(?:\$\.?)(.*?)`$")
 KEY = re.compile(r"Object (?:missing required|contains unknown) field `(.*?)`")
 OF_KEY = re.compile(r" - at `key` in `\$\.(.*?)`$")
 WHOLE = "body"
+JSON = b"application/json"
 SMALL = 1 << 16  # bytes that are parsed a second time to name a field
+
+
+def check_head(headers: Iterable[tuple[bytes, bytes]], most: int) -> None:
+    """ProblemError: the body is longer than ``most`` bytes, or no JSON, by its header."""
+    kind, length = b"", b"0"
+    for name, value in headers:  # of one that stands twice the first counts
+        if name == b"content-type":
+            kind = kind or value
+        elif name == b"content-length":
+            length = value
+    if kind != JSON and (told := kind.decode("latin-1").partition(";")[0].strip().lower()) != "application/json":
+        # a page of another site cannot send it without asking first
+        raise ProblemError(415, f"the body must be application/json, content-type is {told or 'missing'}", close=True)
+    if not length.isdigit() or int(length) > most:
+        told = length.decode("latin-1")
+        raise ProblemError(413, f"the body has {told} bytes, at most {most} are taken", close=True)
 
 
 async def read(scope: Scope, receive: Receive, most: int) -> bytes:
     """The whole body. ProblemError: longer than ``most`` bytes, or no JSON by its header."""
-    kind, length = "", "0"
-    for name, value in scope["headers"]:  # of one that stands twice the first counts
-        if name == b"content-type":
-            kind = kind or value.decode("latin-1").partition(";")[0].strip().lower()
-        elif name == b"content-length":
-            length = value.decode("latin-1")
-    if kind != "application/json":  # a page of another site cannot send it without asking first
-        raise ProblemError(415, f"the body must be application/json, content-type is {kind or 'missing'}", close=True)
-    if not length.isdecimal() or int(length) > most:
-        raise ProblemError(413, f"the body has {length} bytes, at most {most} are taken", close=True)
+    check_head(scope["headers"], most)
     found = bytearray()
     while True:
         message = await receive()
@@ -45,7 +54,7 @@ async def read(scope: Scope, receive: Receive, most: int) -> bytes:
             return bytes(found)
 
 
-def decoded(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+def decoded(body: bytes | bytearray, decoder: msgspec.json.Decoder[T]) -> T:
     """ProblemError 400: no JSON; 422: other JSON than the type, with the field."""
     try:
         return decoder.decode(body)
@@ -68,7 +77,7 @@ def _field_of(message: str) -> tuple[str, str]:
     return ".".join(part for part in parts if part) or WHOLE, message.partition(" - at `")[0]
 
 
-def _not_finite(body: bytes) -> str | None:
+def _not_finite(body: bytes | bytearray) -> str | None:
     """Where a small body has NaN or Infinity, which Python's parser takes; None: nowhere, or it is no JSON."""
     if len(body) > SMALL or not (b"NaN" in body or b"Infinity" in body):
         return None

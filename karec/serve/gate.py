@@ -1,7 +1,6 @@
 """What stands before every endpoint: who may not call, and what would wait too long, is answered here.
 
-Nothing of a body is read before. POST /v1/recommend goes from here to its endpoint: Starlette's middleware, routing and
-request would cost it more processor time than all else that HTTP adds (``bench/serve_table.py``).
+Nothing of a body is read before. POST /v1/recommend is no ASGI (``karec.serve.straight``), and asks ``admit``.
 """
 
 from __future__ import annotations
@@ -13,59 +12,54 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from karec.serve.admission import Lane
 from karec.serve.auth import Tokens
-from karec.serve.problems import ProblemError, fault
+from karec.serve.problems import ProblemError
+from karec.serve.straight import STRAIGHT
 
-STRAIGHT = "/v1/recommend"
-ROUTES = frozenset(("/v1/recommend", "/v1/try", "/v1/events", "/v1/works", "/v1/status", "/healthz", "/readyz"))
+ROUTES = frozenset((STRAIGHT, "/v1/try", "/v1/events", "/v1/works", "/v1/status", "/healthz", "/readyz"))
 ROUTES |= {"/version", "/metrics", "/openapi.json", "/docs", "/"}
 BELOW = {"/v1/users/": "/v1/users/ID", "/v1/works/": "/v1/works/ID", "/page/": "/page/"}
 OTHER = "other"
 
 
 class Gate:
-    """ASGI. ``straight``: what answers POST /v1/recommend; ``app`` answers the rest. ``lanes``: where POSTs to a path
-    run and wait. ``replied(route, status)`` is called when a reply begins.
-    """
+    """ASGI. ``lanes``: where POSTs to a path run and wait. ``replied(route, status)`` is called when a reply begins."""
 
     def __init__(
         self,
         app: ASGIApp,
-        straight: ASGIApp,
         tokens: Callable[[], Tokens],
         lanes: Mapping[str, Lane],
         replied: Callable[[str, int], None],
     ) -> None:
-        self._app, self._straight, self._tokens = app, straight, tokens
+        self._app, self._tokens = app, tokens
         self._lanes, self._replied = lanes, replied
 
+    def admit(self, scope: Scope) -> None:
+        """ProblemError: why it is not let in. Whether a feed has a deadline is not known yet."""
+        path = scope["path"]
+        refusal = self._tokens().refusal(scope)
+        if refusal is not None:
+            raise refusal
+        if scope["method"] == "POST" and (lane := self._lanes.get(path)) is not None:
+            lane.check(unread=path == STRAIGHT)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path, posted = scope["path"], scope["method"] == "POST"
         begun = False
 
         async def counted(message: Message) -> None:
             nonlocal begun
             if not begun:
                 begun = True
-                self._replied(route_of(path), message["status"])
+                self._replied(route_of(scope["path"]), message["status"])
             await send(message)
 
         try:
-            refusal = self._tokens().refusal(scope)
-            if refusal is not None:
-                raise refusal
-            if posted and (lane := self._lanes.get(path)) is not None:
-                lane.check(unread=path == STRAIGHT)
-            if posted and path == STRAIGHT:
-                await self._straight(scope, receive, counted)
-            else:
-                with suppress(Exception):  # it has logged and answered what it raises
-                    await self._app(scope, receive, counted)
+            self.admit(scope)
         except ProblemError as problem:
             await problem(scope, receive, counted)
-        except Exception as error:
-            told = fault(error)
-            if not begun:
-                await told(scope, receive, counted)
+            return
+        with suppress(Exception):  # it has logged and answered what it raises
+            await self._app(scope, receive, counted)
 
 
 def route_of(path: str) -> str:

@@ -59,7 +59,7 @@ def of_fault(_: Request, error: Exception) -> Response:
     return fault(error).response()
 
 
-def fault(error: Exception) -> ProblemError:
+def fault(error: BaseException) -> ProblemError:
     """A fault of the service, which the log tells and the answer does not."""
     _log.error("a request failed", exc_info=error)
     return ProblemError(500, "a fault of the service; its log says more")

@@ -9,24 +9,28 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import msgspec
-from starlette.types import Receive, Scope, Send
+from starlette.types import Scope
 
+from karec.cascade import OUTSIDE
+from karec.config import Cascade
 from karec.errors import Unavailable
 from karec.serve import bodies, wire
 from karec.serve.answers import answer_of, cascade_of, request_of
 from karec.serve.ids import check_ids
 from karec.serve.problems import ProblemError
 from karec.serve.service import Served, Service
-from karec.serve.turns import Turn
+from karec.serve.straight import Call
+from karec.serve.turns import Turn, Turns
+from karec.trace import Trace
 from karec.types import Recommendation, Request
 
 _ASKED = msgspec.json.Decoder(wire.Asked)
 _BATCH = msgspec.json.Decoder(wire.Batch)
-_JSON = b"content-type", b"application/json"
 _LEAST_MS = 0.001  # of one whose time those behind it need: all gives way that may
 
 
@@ -37,8 +41,12 @@ class _Which(msgspec.Struct):
 _WHICH = msgspec.json.Decoder(_Which)
 
 
-class _TooLate(ProblemError):
-    """Its deadline passed before a thread was free."""
+class _NotRun(ProblemError):
+    """It did not begin, for a ``reason`` that is counted."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(503, detail, retry_after=1)
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -59,45 +67,83 @@ class _Done:
 
 
 class Recommend:
-    """ASGI. ProblemError: why it is not answered; nothing of the answer is sent then."""
+    """``karec.serve.straight.Straight``. ``admit``: ProblemError for a call that is not let in."""
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
+    def __init__(self, service: Service, admit: Callable[[Scope], None]) -> None:
+        self._service, self._admit = service, admit
+        self._batches = set[asyncio.Task[None]]()
+        self.replied = service.metrics.replied
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        begin, service = time.perf_counter(), self._service
-        served = service.ready()
-        body = await bodies.read(scope, receive, served.settings.body_kb << 10)
-        one = _single(body)
-        if one is not None:
-            done = await self._answered(served, [one], begin, "")
-            answer = done[0].json
-        else:
-            asked = bodies.decoded(body, _BATCH).requests
+    def headed(self, call: Call) -> None:
+        try:
+            self._admit(call.asked)
+            call.served = served = self._service.ready()
+            call.most = served.settings.body_kb << 10
+            bodies.check_head(call.asked["headers"], call.most)
+        except Exception as error:
+            call.fails(error)
+
+    def came(self, call: Call) -> None:
+        served, body, feeds = call.served, call.body, self._service.feeds
+        assert served is not None
+        try:
+            asked = _single(body)
+            if asked is None:
+                batch = asyncio.get_running_loop().create_task(self._batch(call, served, body))
+                self._batches.add(batch)
+                batch.add_done_callback(self._batches.discard)
+                return
+            one = _one(served, asked, "", call.begun, feeds.turns)
+            if asked.deadline_ms is not None:
+                feeds.check(1, _spare_ms([one], feeds.threads))
+        except Exception as error:
+            call.fails(error)
+            return
+        feeds.enters()
+        ends = partial(self._ends, call, asyncio.get_running_loop())
+        feeds.hand(one.turn, ends, _run, served, one, call, feeds.turns)
+
+    def _ends(
+        self, call: Call, loop: asyncio.AbstractEventLoop, done: _Done | None, error: BaseException | None
+    ) -> None:
+        """On the thread that ran it. What is counted is there before its client has the answer."""
+        self._service.feeds.leaves()
+        if done is None:
+            assert error is not None
+            loop.call_soon_threadsafe(self._fails, call, error)
+            return
+        self._service.metrics.answered(done.feed, done.ms)
+        loop.call_soon_threadsafe(self._answered, call, call.writes(done.json), [done])
+
+    def _answered(self, call: Call, left: bytes, done: Sequence[_Done]) -> None:
+        call.answered(left)
+        self._service.tell_spans([(each.feed, each.ms) for each in done], call.asked)
+
+    def _fails(self, call: Call, error: BaseException) -> None:
+        if isinstance(error, _NotRun):
+            self._service.metrics.refused(error.reason)
+        call.fails(error)
+
+    async def _batch(self, call: Call, served: Served, body: bytes | bytearray) -> None:
+        try:
+            asked, feeds = bodies.decoded(body, _BATCH).requests, self._service.feeds
             if not 1 <= len(asked) <= served.settings.batch:
                 raise ProblemError(422, f"{len(asked)} requests, expected 1 to {served.settings.batch}", "requests")
-            done = await self._answered(served, asked, begin, "requests[{}].")
-            answer = b'{"answers":[%s]}' % b",".join([each.json for each in done])
-        headers = [_JSON, (b"content-length", b"%d" % len(answer))]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": answer})
-        service.answered([(each.feed, each.ms) for each in done], scope)
-
-    async def _answered(self, served: Served, asked: Sequence[wire.Asked], begin: float, place: str) -> list[_Done]:
-        feeds = self._service.feeds
-        ones = [_one(served, each, place.format(i), begin) for i, each in enumerate(asked)]
-        feeds.check(len(ones), _spare_ms(ones, feeds.threads))
-        try:
+            turns = feeds.turns
+            ones = [_one(served, each, f"requests[{i}].", call.begun, turns) for i, each in enumerate(asked)]
+            feeds.check(len(ones), _spare_ms(ones, feeds.threads))
             with feeds.entered(len(ones)):
-                if len(ones) == 1:
-                    return [await feeds.call(_run, served, ones[0], turn=ones[0].turn)]
-                return await self._in_turns(served, ones)
-        except _TooLate:
-            self._service.metrics.refused("deadline passed")
-            raise
+                done = await self._in_turns(call, served, ones)
+        except Exception as error:
+            self._fails(call, error)
+            return
+        for each in done:
+            self._service.metrics.answered(each.feed, each.ms)
+        left = call.writes(b'{"answers":[%s]}' % b",".join([each.json for each in done]))
+        self._answered(call, left, done)
 
-    async def _in_turns(self, served: Served, ones: Sequence[_One]) -> list[_Done]:
-        """Those of a batch. One that fails refuses all: those behind it do not begin."""
+    async def _in_turns(self, call: Call, served: Served, ones: Sequence[_One]) -> list[_Done]:
+        """Those of a batch. Once one fails, or the client has left, those behind it do not begin."""
         feeds, left, done = self._service.feeds, iter(enumerate(ones)), dict[int, _Done]()
         failed: list[Exception] = []
 
@@ -106,7 +152,7 @@ class Recommend:
                 if failed:
                     return
                 try:
-                    done[at] = await feeds.call(_run, served, one, turn=one.turn)
+                    done[at] = await feeds.call(_run, served, one, call, feeds.turns, turn=one.turn)
                 except Exception as error:
                     failed.append(error)
 
@@ -116,7 +162,7 @@ class Recommend:
         return [done[at] for at in range(len(ones))]
 
 
-def _single(body: bytes) -> wire.Asked | None:
+def _single(body: bytes | bytearray) -> wire.Asked | None:
     """None: it is a batch. ProblemError: it is neither."""
     try:
         return _ASKED.decode(body)
@@ -126,11 +172,11 @@ def _single(body: bytes) -> wire.Asked | None:
         return None
 
 
-def _one(served: Served, asked: wire.Asked, place: str, begin: float) -> _One:
+def _one(served: Served, asked: wire.Asked, place: str, begin: float, turns: Turns) -> _One:
     request = request_of(served, asked, place)
     if asked.deadline_ms is None:
         return _One(asked, request, place, Turn())
-    least_ms = cascade_of(served, request.scene, place).least_ms
+    least_ms = cascade_of(served, request.scene, place).least_ms * turns.share
     return _One(asked, request, place, Turn(begin + asked.deadline_ms / 1e3, least_ms))
 
 
@@ -144,12 +190,14 @@ def _spare_ms(ones: Sequence[_One], threads: int) -> float:
     return found
 
 
-def _run(served: Served, one: _One) -> _Done:
+def _run(served: Served, one: _One, call: Call, turns: Turns) -> _Done:
     """On a thread of the cascade's. The wait for it counts against the deadline, and so do the requests behind it."""
     request, turn = one.request, one.turn
+    if call.gone:
+        raise _NotRun("client left", "the client left while the request waited for a thread")
     if turn.least_ms is not None:
         if time.perf_counter() >= turn.due:
-            raise _TooLate(503, "the deadline passed while the request waited for a thread", retry_after=1)
+            raise _NotRun("deadline passed", "the deadline passed while the request waited for a thread")
         request = replace(request, deadline_ms=max(turn.may_ms, _LEAST_MS))
     cascade = cascade_of(served, request.scene, one.place)  # a reload may have taken the scene meanwhile
     check_ids(cascade, request, one.place)
@@ -159,4 +207,12 @@ def _run(served: Served, one: _One) -> _Done:
     except Unavailable as error:
         raise ProblemError(503, f"a step cannot answer now: {error}", retry_after=1) from error
     ms = (time.perf_counter() - begun) * 1e3
+    if turn.least_ms is not None:
+        turns.took(ms, usually_ms(cascade, feed.trace))
     return _Done(feed, ms, wire.encoded(answer_of(feed, one.asked, ms)))
+
+
+def usually_ms(cascade: Cascade, trace: Trace) -> float:
+    """What the steps that ran in ``trace`` usually take, added up, and what is beside all steps."""
+    ran = [step.timed_as for step in trace.steps if not step.left_out]
+    return sum(cascade.usual.of(place).ms for place in [*ran, OUTSIDE])

@@ -116,16 +116,13 @@ class Service:
         self._watcher = Watcher(self, self.path, self.settings.watch_seconds)
         self.board.enter(self.worker, READY, os.getpid())
 
-    def answered(self, answers: Sequence[tuple[Recommendation, float]], scope: Scope) -> None:
-        """After the answer to ``scope`` is written: each feed, which took so many ms, is counted, and its spans are
-        told where it is one of those. On the event loop.
+    def tell_spans(self, answers: Sequence[tuple[Recommendation, float]], scope: Scope) -> None:
+        """After the answer to ``scope`` is written: the spans of each feed, which took so many ms, where it is one of
+        those. On the event loop.
         """
-        traceparent = None
         if self.spans is not None:
             traceparent = next((value.decode("latin-1") for name, value in scope["headers"] if name == TRACE), None)
-        for feed, ms in answers:
-            self.metrics.answered(feed, ms)
-            if self.spans is not None:
+            for feed, ms in answers:
                 self.spans.answered(feed, ms, traceparent)
 
     def ready(self) -> Served:

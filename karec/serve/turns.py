@@ -10,6 +10,9 @@ A request with a deadline that begins may take the least of
     its share of what is left, as one of those that wait for a thread.
 So steps give way before requests are refused, and the first in a queue does not take the time of all others.
 
+What a request needs at least comes as a sum over its steps, of what each takes in nine of ten requests. They are not
+all slow at once: nine of ten requests take at most a ``share`` of their sum, learnt of all that have a deadline.
+
 Any thread may call any method: each reads ``list`` of a dict, which is atomic. Times are of ``time.perf_counter``.
 """
 
@@ -18,6 +21,8 @@ from __future__ import annotations
 import math
 
 OF_NEW = 0.1  # the weight of the newest time in the mean
+LEAST_SHARE = 0.5
+QUANTILE, STEP = 0.9, 0.02  # of shares; how far the newest one moves what is known
 
 
 class Turn:
@@ -34,10 +39,12 @@ class Turn:
 
 
 class Turns:
-    """Of ``threads``. ``usual_ms``: the mean of what requests took of late; 0 while none is known."""
+    """Of ``threads``. ``usual_ms``: the mean of what requests took of late; 0 while none is known. ``share``: of the
+    sum of their steps' times, which nine of ten requests take at most.
+    """
 
     def __init__(self, threads: int) -> None:
-        self.threads, self.usual_ms = threads, 0.0
+        self.threads, self.usual_ms, self.share = threads, 0.0, 1.0
         self._waiting: dict[Turn, None] = {}  # in their order
         self._running: dict[Turn, None] = {}
 
@@ -61,6 +68,13 @@ class Turns:
         if failed and ms < self.usual_ms:
             return
         self.usual_ms = ms if not self.usual_ms else self.usual_ms + OF_NEW * (ms - self.usual_ms)
+
+    def took(self, ms: float, sum_ms: float) -> None:
+        """A request took ``ms``, and its steps usually ``sum_ms``. By stochastic approximation (Robbins, Monro 1951):
+        O(1)."""
+        if sum_ms > 0:
+            more = ms > self.share * sum_ms
+            self.share = min(max(self.share + STEP * (QUANTILE if more else QUANTILE - 1), LEAST_SHARE), 1.0)
 
     def waiting_ms(self, now: float, has_deadline: bool = False) -> float:
         """How long one that comes now would wait for a thread, by estimate. ``has_deadline``: those before it that have

@@ -20,7 +20,9 @@ from karec.serve.app import build
 from karec.serve.board import DRAINING, READY, STARTING
 from karec.serve.connections import Connection
 from karec.serve.dealing import Dealer, Dealing
+from karec.serve.recommend import Recommend
 from karec.serve.service import Service, Start
+from karec.serve.straight import Straight
 
 NOT_LOADED = 2  # exit status
 SWITCH_S = 0.0005  # how long a thread of Python keeps the others waiting: refusals are written between two steps
@@ -33,9 +35,10 @@ _log = logging.getLogger("karec.serve")
 class _Server(uvicorn.Server):
     """``take``: from then on other workers give it connections."""
 
-    def __init__(self, config: uvicorn.Config, dealer: Dealer) -> None:
+    def __init__(self, config: uvicorn.Config, dealer: Dealer, straight: Straight) -> None:
         super().__init__(config)
         self._dealer = self.server_state.dealer = dealer  # type: ignore[attr-defined]
+        self.server_state.straight = straight  # type: ignore[attr-defined]
 
     def take(self) -> None:
         def given() -> Connection:
@@ -54,6 +57,9 @@ class _Server(uvicorn.Server):
         await asyncio.sleep(LAST_S)
         self._dealer.stop()
         await super().shutdown(sockets)
+        for connection in self.server_state.connections:  # not done in time: their files close with the loop
+            if isinstance(connection, Connection):
+                connection.nobody_reads()
 
 
 def run(
@@ -87,8 +93,9 @@ def _loop() -> asyncio.AbstractEventLoop:
 
 async def _serve(service: Service, sock: socket.socket, parent: int, dealer: Dealer) -> int:
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # broken requests are the clients' affair
+    gate = build(service)
     config = uvicorn.Config(
-        build(service),
+        gate,
         http=Connection,
         ws="none",
         lifespan="off",
@@ -100,7 +107,7 @@ async def _serve(service: Service, sock: socket.socket, parent: int, dealer: Dea
         timeout_graceful_shutdown=max(int(service.settings.drain_seconds), 1),
     )
     loop = asyncio.get_running_loop()
-    server = _Server(config, dealer)
+    server = _Server(config, dealer, Recommend(service, gate.admit))
 
     def end() -> None:
         service.draining = server.should_exit = True

@@ -15,6 +15,7 @@ from karec.kernels.portable.marginal import mmr_select, ssd_select
 from karec.kernels.portable.numbers import counter_numbers, log1p, log_hours, scaled
 from karec.kernels.portable.scatter import scatter
 from karec.kernels.portable.string_ids import StringIds
+from karec.kernels.portable.trees import TreeEnsemble
 from karec.kernels.portable.vector_map import VectorMap
 from karec.kernels.portable.vocabulary import Vocabulary
 
@@ -22,6 +23,7 @@ __all__ = [
     "IndexView",
     "ItemIndex",
     "StringIds",
+    "TreeEnsemble",
     "VectorMap",
     "Vocabulary",
     "arrange",

@@ -20,6 +20,14 @@ MOST_ROWS = 2**31 - 1
 UNKNOWN_ROW = -1
 
 
+def dims_of(value: Any) -> tuple[int, ...]:
+    """The shape of what NumPy can make an array of; () for anything else, which whoever reads the values refuses."""
+    try:
+        return np.shape(value)
+    except ValueError:  # lists of several lengths
+        return ()
+
+
 def float32_input(value: Any, name: str, expected: Shape, because: str = "") -> Float32:
     """C-contiguous float32 of that shape; no copy if it is so already."""
     return _converted(_checked(value, name, expected, "fiub", "float32", because), np.float32)

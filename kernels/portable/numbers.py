@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from karec.kernels.portable.arrays import Float32, Float64, float32_input, float64_input, int64_input
+from karec.kernels.portable.arrays import Float32, Float64, dims_of, float32_input, float64_input, int64_input
 
 HOUR_MS = 3_600_000.0
 PRIOR_WEIGHT = 10.0
@@ -47,8 +47,10 @@ def log_hours(moments: ArrayLike, time_ms: ArrayLike) -> Float64:
 
 def scaled(values: ArrayLike, log: bool, mean: float, scale: float) -> Float32:
     x = float64_input(values, "values", ("N",))
-    if not scale > 0.0:
-        raise ValueError(f"scale must be positive, got {scale:f}")
+    if not np.isfinite(mean):
+        raise ValueError(f"mean must be finite, got {mean:f}")
+    if not 0.0 < scale < np.inf:
+        raise ValueError(f"scale must be positive and finite, got {scale:f}")
     if log:
         x = log1p(np.where(x < 0.0, 0.0, x))
     with np.errstate(all="ignore"):
@@ -59,7 +61,7 @@ def scaled(values: ArrayLike, log: bool, mean: float, scale: float) -> Float32:
 def counter_numbers(counts: ArrayLike, priors: ArrayLike) -> Float32:
     given = float32_input(counts, "counts", ("N", "C"))
     labels = max(given.shape[1] - 1, 0)
-    by_row = np.ndim(priors) == 2
+    by_row = len(dims_of(priors)) == 2
     rates = float64_input(priors, "priors", (len(given), labels) if by_row else (labels,))
     numbers = np.empty(given.shape, np.float32)
     for begin in range(0, len(given) if given.shape[1] else 0, PIECE):

@@ -2,6 +2,7 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "arrays.hpp"
 #include "bindings.hpp"
@@ -26,7 +27,10 @@ py::array_t<double> hours(py::handle moments, py::handle time_ms) {
 
 py::array_t<float> scaled(py::handle values, bool log, double mean, double scale) {
     const auto given = float64_input(values, "values", {"N"});
-    if (!(scale > 0.0)) throw py::value_error("scale must be positive, got " + std::to_string(scale));
+    if (!std::isfinite(mean)) throw py::value_error("mean must be finite, got " + std::to_string(mean));
+    if (!(scale > 0.0 && std::isfinite(scale))) {
+        throw py::value_error("scale must be positive and finite, got " + std::to_string(scale));
+    }
     const NumberScale number{log, mean, scale};
     Output<float> out({given.shape(0)});
     const auto to = out.span();
@@ -46,13 +50,21 @@ py::array_t<double> log1p(py::handle values) {
     return std::move(out.array);
 }
 
+// The shape of what NumPy can make an array of; empty for anything else, which whoever reads the values refuses.
+std::vector<py::ssize_t> dims_of(py::handle value) {
+    const py::array array = py::array::ensure(value);
+    if (array) return {array.shape(), array.shape() + array.ndim()};
+    PyErr_Clear();
+    return {};
+}
+
 // Priors (labels,), or (N, labels), one row for each row of counts.
-py::array_t<float> numbers_of_counters(py::handle counts, const py::array& priors) {
+py::array_t<float> numbers_of_counters(py::handle counts, py::handle priors) {
     const auto given = float32_input(counts, "counts", {"N", "C"});
     const py::ssize_t n = given.shape(0);
     const py::ssize_t width = given.shape(1);
     const py::ssize_t labels = width > 0 ? width - 1 : 0;
-    const bool by_row = priors.ndim() == 2;
+    const bool by_row = dims_of(priors).size() == 2;
     const auto rates =
         by_row ? float64_input(priors, "priors", {n, labels}) : float64_input(priors, "priors", {labels});
     Output<float> out({n, width});
@@ -105,14 +117,15 @@ py::array_t<std::int64_t> codes_of(const Vocabulary& vocabulary, py::handle ids)
     return std::move(out.array);
 }
 
-py::ssize_t users_in(const py::array& lists, py::ssize_t n_items) {
-    return lists.ndim() > 0 && lists.shape(0) == 1 ? 1 : n_items;
+py::ssize_t users_in(py::handle lists, py::ssize_t n_items) {
+    const auto dims = dims_of(lists);
+    return !dims.empty() && dims[0] == 1 ? 1 : n_items;
 }
 
 // creator: the column of items, or −1; cowatch: (vectors, history's rows, skipped works' rows, items' rows), or None.
-py::array_t<float> crosses_of(const py::array& history, py::handle skipped, py::handle follows, py::handle friends,
-                              py::handle alike, const std::vector<std::size_t>& shared, py::handle items,
-                              py::ssize_t creator, const py::object& cowatch) {
+py::array_t<float> crosses_of(py::handle history, py::handle skipped, py::handle follows, py::handle friends,
+                              py::handle alike, py::handle shared, py::handle items, py::ssize_t creator,
+                              const py::object& cowatch) {
     const auto codes = int64_input(items, "items", {"N", "I"});
     const py::ssize_t n = codes.shape(0);
     const py::ssize_t width = codes.shape(1);
@@ -122,9 +135,12 @@ py::array_t<float> crosses_of(const py::array& history, py::handle skipped, py::
     const auto passed = int64_input(skipped, "skipped", {users, "S", width}, because);
     const auto followed = int64_input(follows, "follows", {users, "L"}, because);
     const auto friendly = int64_input(friends, "friends", {users, "L"}, because);
-    const auto same = int64_input(alike, "alike", {users, static_cast<py::ssize_t>(shared.size())}, because);
-    if (creator >= width ||
-        std::ranges::any_of(shared, [&](std::size_t s) { return static_cast<py::ssize_t>(s) >= width; })) {
+    const auto named = int64_input(shared, "shared", {"P"});
+    const auto same = int64_input(alike, "alike", {users, named.shape(0)}, because);
+    std::vector<std::size_t> columns;
+    for (const std::int64_t column : named.span()) columns.push_back(static_cast<std::size_t>(column));
+    const auto outside = [&](std::size_t column) { return column >= static_cast<std::size_t>(width); };
+    if (creator >= width || std::ranges::any_of(columns, outside)) {
         throw py::value_error("a column lies outside of items " + shape_of(codes.array));
     }
     CrossInputs in;
@@ -139,11 +155,14 @@ py::array_t<float> crosses_of(const py::array& history, py::handle skipped, py::
     in.follows = followed.span();
     in.friends = friendly.span();
     in.alike = same.span();
-    in.shared = shared;
+    in.shared = columns;
     std::vector<Input<std::int64_t>> rows;
     std::optional<Input<float>> vectors;
     if (!cowatch.is_none()) {
         const auto parts = cowatch.cast<py::tuple>();
+        if (parts.size() != 4) {
+            throw py::value_error("cowatch has " + std::to_string(parts.size()) + " parts, expected 4 arrays");
+        }
         vectors = float32_input(parts[0], "vectors", {"K", "D"});
         rows.push_back(int64_input(parts[1], "history_cowatch", {users, kept.shape(1)}));
         rows.push_back(int64_input(parts[2], "skipped_cowatch", {users, passed.shape(1)}));

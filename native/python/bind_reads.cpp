@@ -1,6 +1,7 @@
 // Properties of an index, and what stands in its rows, for Python: check, release the GIL, call.
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "arrays.hpp"
+#include "base/scratch.hpp"
 #include "reading.hpp"
 
 namespace karec::python {
@@ -57,20 +59,31 @@ void save(const IndexView& view, const std::string& path) {
     raise_unless_ok(status);
 }
 
-// rows[i] = known[i], or the row of ids[i] where that is below 0.
+// rows[i] = known[i], or the row of ids[i] where that is below 0. Works of one channel stand side by side, so that most
+// blocks have no row to look up.
 Status lookup_others(const IndexView& view, std::span<const std::int64_t> ids, std::span<const std::int32_t> known,
                      std::span<std::int32_t> rows) {
-    std::vector<std::size_t> places;
-    std::vector<std::int64_t> others;
-    for (std::size_t i = 0; i < ids.size(); ++i) {
-        rows[i] = known[i];
-        if (rows[i] >= 0) continue;
-        places.push_back(i);
-        others.push_back(ids[i]);
+    constexpr std::size_t kBlock = 64;
+    ScratchArray<std::size_t> places(ids.size());
+    ScratchArray<std::int64_t> others(ids.size());
+    std::size_t n = 0;
+    for (std::size_t first = 0; first < ids.size(); first += kBlock) {
+        const std::size_t end = std::min(first + kBlock, ids.size());
+        std::int32_t signs = 0;
+        for (std::size_t i = first; i < end; ++i) {
+            rows[i] = known[i];
+            signs |= rows[i];
+        }
+        for (std::size_t i = first; i < end && signs < 0; ++i) {
+            places[n] = i;
+            others[n] = ids[i];
+            n += rows[i] < 0;
+        }
     }
-    std::vector<std::int32_t> found(others.size());
-    if (Status status = view.lookup(others, found); !status.ok()) return status;
-    for (std::size_t i = 0; i < places.size(); ++i) rows[places[i]] = found[i];
+    if (n == 0) return {};
+    ScratchArray<std::int32_t> found(n);
+    if (Status status = view.lookup({&others[0], n}, {&found[0], n}); !status.ok()) return status;
+    for (std::size_t i = 0; i < n; ++i) rows[places[i]] = found[i];
     return {};
 }
 

@@ -10,5 +10,6 @@ void bind_diversity(pybind11::module_& module);
 void bind_ecosystem(pybind11::module_& module);
 void bind_ids(pybind11::module_& module);
 void bind_features(pybind11::module_& module);
+void bind_trees(pybind11::module_& module);
 
 }  // namespace karec::python

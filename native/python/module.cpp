@@ -9,4 +9,5 @@ PYBIND11_MODULE(_native, module) {
     karec::python::bind_ecosystem(module);
     karec::python::bind_ids(module);
     karec::python::bind_features(module);
+    karec::python::bind_trees(module);
 }

@@ -1,5 +1,5 @@
 """Opens every damaged bundle in this process: BUNDLE OUT → {damage: kind of error}. It may take 1 GiB more than at its
-start, and 5 s of processor time for each bundle, or it is killed.
+start, and 30 s of processor time for each bundle, or it is killed.
 """
 
 import json
@@ -18,7 +18,7 @@ from damaged_bundles import DAMAGES
 from karec.bundle import Bundle
 
 GROWTH = 1 << 30
-SECONDS = 5
+SECONDS = 30
 
 
 def outcome(name: str, bundle: Path) -> str:

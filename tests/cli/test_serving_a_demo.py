@@ -93,6 +93,21 @@ def test_the_user_vector_is_computed_once_a_request(cascade, bundle):
     assert [step.step for step in feed.trace.steps].count("user_tower") == 1
 
 
+def test_the_first_request_of_a_process_loads_no_module(job):
+    program = f"""
+import sys
+import karec
+cascade = karec.Cascade.from_config({str(job / "karec.toml")!r})
+user, time_ms = int(cascade.bundle.snapshot.users.ids[0]), cascade.bundle.snapshot.time_ms
+before = set(sys.modules)
+cascade.run(karec.Request(user, time_ms=time_ms))
+print(*sorted(set(sys.modules) - before))
+cascade.close()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split()) == (0, []), done.stderr
+
+
 def test_serving_never_loads_torch(job):
     program = f"""
 import sys

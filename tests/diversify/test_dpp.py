@@ -49,16 +49,19 @@ WEIGHTS = st.fixed_dictionaries(
     st.sampled_from(["type", "creator_id"]),
     st.lists(st.integers(0, 40), max_size=4, unique=True),
     st.booleans(),
+    st.booleans(),
 )
 def test_dpp_is_dpp_select_of_standardised_scores_and_vectors_with_every_setting(
-    seed, settings, weights, types, shown, strangers
+    seed, settings, weights, types, shown, strangers, looked_up
 ):
     """Settings that are not given have dpp_select's own defaults. Factors of several columns are multiplied. A work
-    without a row is of no column's value and of the type −1."""
+    without a row is of no column's value and of the type −1. Rows that the index looked up are read where they lie."""
     index, rng = thirty_works(), np.random.default_rng(seed)
     rows = rng.permutation(30)[:25]
     if strangers:
         rows[[3, 4, 20]] = -1
+    if looked_up:
+        rows = index.lookup(rows)
     c = Candidates.of(np.arange(25), rng.normal(size=25).astype(np.float32)).with_rows(rows)
     typed = bool({"max_per_type", "min_per_type"} & settings.keys()) or settings.get("type_weight", 0.0) > 0
     step = Dpp(index, **settings, weights=weights, **({"types": types} if typed else {}))

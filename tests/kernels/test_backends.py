@@ -188,6 +188,7 @@ def test_the_conformance_suite_passes_on_every_instruction_set() -> None:
     for isa in ISAS:
         if isa == _native.isa():
             continue  # the suite runs on it in this process
-        suite = [HERE / "test_scoring.py", HERE.parent / "contracts" / "test_index.py", HERE / "test_dpp_greedy.py"]
+        suite = [HERE / f"test_{name}.py" for name in ("scoring", "dpp_greedy", "trees")]
+        suite.append(HERE.parent / "contracts" / "test_index.py")
         done = run("-m", "pytest", "-p", "no:cacheprovider", *suite, KAREC_FORCE_ISA=isa)
         assert refused(done, isa) or f"karec backend: {isa}\n" in done.stdout

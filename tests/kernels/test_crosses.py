@@ -128,3 +128,59 @@ def test_no_items_give_no_rows_and_other_shapes_are_refused(backend):
         crosses(backend, user, np.zeros((N, C), np.int64), outside)
     with pytest.raises(ValueError, match="outside of items"):
         backend.crosses(*(user[name] for name in LISTS), [0, 3], np.zeros((N, C), np.int64), 1, None)
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("of", [0, 1, 3])
+def test_a_vector_that_is_not_finite_gives_the_same_on_both_backends(odd, of):
+    """Place 0 to 2 of the history, or of the skipped works; the largest is NaN where one cosine is."""
+    vectors = vectors_of(5).repeat(2, axis=0)[1:].astype(np.float32)
+    vectors[3, 1] = odd
+    history, skipped = np.array([[1, 2, 4]]), np.array([[1, 2]])
+    (history[0], skipped[0])[of == 3][of % 3] = 3
+    user = {name: np.zeros((1, *shape), np.int64) for name, shape in (("history", (3, 1)), ("skipped", (2, 1)))}
+    user |= {name: np.zeros((1, 0), np.int64) for name in LISTS[2:]}
+    items, own = np.zeros((4, 1), np.int64), np.array([0, 1, 2, 3])
+    native, twin = (
+        each.crosses(*(user[name] for name in LISTS), [], items, -1, (vectors, history, skipped, own))[:, -3:]
+        for each in (_native, portable)
+    )
+    np.testing.assert_allclose(native, twin, rtol=1e-5, atol=1e-6)
+    assert not native[0].any()
+    assert (np.isnan(native[1:, 2 * (of == 3)]) | ~np.isnan(odd)).all()
+    assert (~np.isfinite(native[1:])).any(axis=1).all()
+
+
+def refusal(call):
+    with pytest.raises((ValueError, TypeError)) as error:
+        call()
+    return error.type, str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"shared": [-1, 0]}, r"a column lies outside of items (5, 3)"),
+        ({"shared": [0.5, 1.0]}, "shared has dtype float64 and shape (2,), expected int64"),
+        ({"shared": [2**70, 0]}, "shared has dtype object and shape (2,), expected int64"),
+        ({"history": [[[1]], [[1, 2]]]}, ""),
+        ({"cowatch": (np.ones((2, 3), np.float32),)}, "cowatch has 1 parts, expected 4 arrays"),
+        ({"cowatch": 3}, "'int' object is not iterable"),
+    ],
+)
+def test_both_backends_refuse_in_the_same_words(changed, said):
+    user = {name: np.zeros((1, *shape), np.int64) for name, shape in (("history", (2, C)), ("skipped", (2, C)))}
+    user |= {"follows": np.zeros((1, 1), np.int64), "friends": np.zeros((1, 1), np.int64)}
+    given = {**user, "alike": np.zeros((1, P), np.int64), "shared": [0, 2], "items": np.ones((N, C), np.int64)}
+    given = {**given, "creator": 1, "cowatch": None, **changed}
+    native, twin = (refusal(lambda backend=backend: backend.crosses(*given.values())) for backend in (_native, portable))
+    assert native == twin
+    assert said in native[1]
+
+
+def test_lists_are_as_good_as_arrays():
+    arrays_of = [np.ones((1, 2, 1), np.int64)] * 2 + [np.ones((1, 1), np.int64)] * 3
+    for backend in (_native, portable):
+        lists_of = [each.tolist() for each in arrays_of]
+        found = backend.crosses(*lists_of, [0], [[1], [2]], 0, None)
+        np.testing.assert_array_equal(found, backend.crosses(*arrays_of, np.array([0]), np.array([[1], [2]]), 0, None))

@@ -77,3 +77,25 @@ def test_counters_of_no_columns_give_none_and_other_shapes_are_refused(backend):
         backend.log_hours(np.zeros(3, np.int64), np.zeros(2, np.int64))
     with pytest.raises(ValueError, match="scale must be positive"):
         backend.scaled(np.zeros(3), False, 0.0, 0.0)
+    for scale in (math.inf, math.nan, -1.0):
+        with pytest.raises(ValueError, match="scale must be positive and finite, got"):
+            backend.scaled(np.zeros(3), False, 0.0, scale)
+    for mean in (math.nan, math.inf, -math.inf):
+        with pytest.raises(ValueError, match="mean must be finite, got"):
+            backend.scaled(np.zeros(3), False, mean, 1.0)
+
+
+@pytest.mark.parametrize("priors", [[0.1, 0.2], [[0.1], [0.2, 0.3]], "many", 0.5, None, np.full((1, 1, 1), 0.5)])
+def test_both_backends_refuse_priors_in_the_same_words(priors):
+    said = []
+    for backend in (_native, portable):
+        with pytest.raises(ValueError, match=".") as error:
+            backend.counter_numbers([[2.0, 1.0]], priors)
+        said.append(str(error.value))
+    assert said[0] == said[1]
+
+
+@BACKENDS
+def test_counters_and_priors_may_be_lists(backend):
+    found = backend.counter_numbers([[2.0, 1.0]], [0.25])
+    np.testing.assert_array_equal(found, backend.counter_numbers(np.array([[2.0, 1.0]]), np.array([0.25])))

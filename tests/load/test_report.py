@@ -2,6 +2,7 @@
 
 import json
 from array import array
+from itertools import pairwise
 from math import nan
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from karec.load.records import LOST, TIMED_OUT, UNCONNECTED, WRONG, Records
-from karec.load.report import histogram, quantiles, report
+from karec.load.report import histogram, joined, quantiles, report
 from karec.load.run import Plan
 from karec.load.target import Target
 from karec.load.traffic import Asked
@@ -119,3 +120,11 @@ def test_a_bucket_holds_what_is_at_most_its_edge_and_within_two_and_a_half_per_c
             assert edge / 1.025 <= value <= edge * (1 + 1e-9)
         at += n
     assert at == len(values)
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 5))))
+def test_joined_ranges_hold_the_same_numbers_and_do_not_touch(given_ranges):
+    ranges = [(first, first + more) for first, more in given_ranges]
+    found = joined(ranges)
+    assert {n for a, b in found for n in range(a, b + 1)} == {n for a, b in ranges for n in range(a, b + 1)}
+    assert all(b + 1 < a for (_, b), (a, _) in pairwise(found))

@@ -5,7 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from random_platform import make_platform
 
-from karec.recall.postings import Postings, interleave, latest_of_users, newest_by_creator, users_by, works_by
+from karec.recall.postings import (
+    Postings,
+    descending,
+    interleave,
+    latest_of_users,
+    newest_by_creator,
+    users_by,
+    works_by,
+)
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 9))), st.integers(-1, 6), st.integers(0, 9))
@@ -22,6 +30,21 @@ def test_keys_may_be_any_whole_numbers(keys):
     assert lists.keys.tolist() == sorted(set(keys)) and lists.rows.dtype == np.int32
     for key in set(keys):
         assert lists.of(key, 9).tolist() == [row for row, of in enumerate(keys) if of == key]
+
+
+@given(st.lists(st.sampled_from([-np.inf, -1.0, -0.0, 0.0, 5e-324, 1.0, np.inf, np.nan]), max_size=40))
+def test_rows_fall_by_value_equal_ones_by_row_and_nan_is_last(values):
+    unknown = [row for row, value in enumerate(values) if np.isnan(value)]
+    known = [row for row, value in enumerate(values) if not np.isnan(value)]
+    expected = [*sorted(known, key=lambda row: (-values[row], row)), *unknown]
+    assert descending(np.array(values, np.float64)).tolist() == expected
+
+
+def test_many_rows_of_few_values_are_in_the_order_of_a_stable_sort():
+    values = np.random.default_rng(0).integers(0, 50, 20_000).astype(np.float64)
+    found = descending(values)
+    assert found.dtype == np.int32
+    np.testing.assert_array_equal(found, np.argsort(-values, kind="stable"))
 
 
 def test_interleaving_takes_turns_and_leaves_repeats_out(platform):

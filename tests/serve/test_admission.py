@@ -1,6 +1,7 @@
 """More requests than can be answered in time: some are refused at once, the others are answered as ever."""
 
 import asyncio
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -115,6 +116,27 @@ def test_of_a_batch_whose_deadline_passes_the_rest_does_not_run(tmp_path):
         told = service.client.get("/v1/status").json()["admission"]["recommend"]
         assert told["inside"] == 0 and told["counts"]["answered"] == 0
         assert service.ask(USER)["items"]
+
+
+def test_a_batch_whose_client_has_left_ends_before_its_next_request(tmp_path):
+    path = live_config(tmp_path)
+    patient = "[serve]\nwait_ms = 60_000\nbatch = 1000\nrequests_at_once = 2000\n[live]"
+    path.write_text("threads = 1\n" + path.read_text().replace("[live]", patient))
+    with RunningService(path) as service:
+        body = b'{"requests": [%s]}' % b", ".join([b'{"user": 1}'] * 1000)
+        host, _, port = service.url.removeprefix("http://").rpartition(":")
+        with socket.create_connection((host, int(port))) as client:
+            head = b"POST /v1/recommend HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+            client.sendall(b"%scontent-length: %d\r\n\r\n%s" % (head, len(body), body))
+            service.until(lambda: inside(service)["inside"] == 1000)
+        service.until(lambda: inside(service)["inside"] == 0)
+        assert inside(service)["counts"]["answered"] < 1000
+        assert service.ask(USER)["items"]
+        assert 'karec_refused_total{reason="client left"} 1.0' in service.client.get("/metrics").text
+
+
+def inside(service):
+    return service.client.get("/v1/status").json()["admission"]["recommend"]
 
 
 def test_under_more_load_than_it_bears_it_answers_some_refuses_others_and_goes_on(tmp_path):

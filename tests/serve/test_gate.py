@@ -2,13 +2,16 @@
 
 import asyncio
 import logging
+import socket
 
 import msgspec
 import pytest
 
 from karec.serve.auth import Tokens
 from karec.serve.gate import Gate, route_of
+from karec.serve.outlet import Outlet
 from karec.serve.problems import ProblemError
+from karec.serve.straight import STRAIGHT, Call
 
 
 def called(gate, path="/v1/recommend", method="POST"):
@@ -28,42 +31,94 @@ def called(gate, path="/v1/recommend", method="POST"):
     return [message["status"] for message in starts], b"".join(bodies)
 
 
-def gate_of(straight, replied):
-    async def elsewhere(scope, receive, send):
-        await send({"type": "http.response.start", "status": 404, "headers": []})
-        await send({"type": "http.response.body", "body": b""})
-
-    return Gate(elsewhere, straight, lambda: Tokens({}), {}, lambda *told: replied.append(told))
+def gate_of(app, replied):
+    return Gate(app, lambda: Tokens({}), {}, lambda *told: replied.append(told))
 
 
-@pytest.mark.parametrize("before", [True, False], ids=["before the answer", "after it"])
-def test_a_fault_is_logged_once_and_answered_where_nothing_was(caplog, before):
+def test_who_is_not_let_in_is_answered_before_anything_else_runs():
+    replied = []
+
+    async def app(scope, receive, send):
+        raise AssertionError
+
+    gate = Gate(app, lambda: Tokens({"token": (b"",)}), {}, lambda *told: replied.append(told))
+    statuses, body = called(gate, "/v1/events")
+    assert statuses == [401] and msgspec.json.decode(body)["status"] == 401
+    assert replied == [("/v1/events", 401)]
+    with pytest.raises(ProblemError):
+        gate.admit({"method": "POST", "path": STRAIGHT, "headers": []})
+
+
+def test_a_reply_is_counted_once_and_a_fault_that_is_answered_already_ends_here():
     replied = []
 
     async def faulty(scope, receive, send):
-        if not before:
-            await send({"type": "http.response.start", "status": 200, "headers": []})
-            await send({"type": "http.response.body", "body": b"{}"})
+        await send({"type": "http.response.start", "status": 500, "headers": []})
+        await send({"type": "http.response.body", "body": b"{}"})
         raise KeyError("secret")
 
+    assert called(gate_of(faulty, replied), "/v1/events") == ([500], b"{}")
+    assert replied == [("/v1/events", 500)]
+
+
+class Transport:
+    def __init__(self):
+        self.written, self.closed = b"", False
+
+    def write(self, data):
+        self.written += data
+
+    def close(self):
+        self.closed = True
+
+
+class Listener:
+    def __init__(self):
+        self.told = []
+
+    def replied(self, *what):
+        self.told.append(what)
+
+
+def call_of(transport, listener, keep_alive=True):
+    call = Call({}, transport, keep_alive, False, lambda: None, listener)
+    call.headed = True
+    return call
+
+
+def test_a_fault_is_logged_once_and_its_answer_says_nothing_of_it(caplog):
+    transport, listener = Transport(), Listener()
     with caplog.at_level(logging.ERROR):
-        statuses, body = called(gate_of(faulty, replied))
-    assert statuses == [500 if before else 200] and b"secret" not in body
-    assert replied == [("/v1/recommend", statuses[0])]
+        call_of(transport, listener).fails(KeyError("secret"))
+    assert transport.written.startswith(b"HTTP/1.1 500 ") and b"secret" not in transport.written
+    assert listener.told == [(STRAIGHT, 500)] and not transport.closed
     assert [record.exc_info[0] for record in caplog.records] == [KeyError]
 
 
-def test_a_problem_is_answered_and_counted_and_what_is_not_a_feed_goes_elsewhere():
-    replied = []
+def test_a_problem_that_ends_its_connection_says_so_once():
+    transport, listener = Transport(), Listener()
+    call_of(transport, listener).fails(ProblemError(413, "too long", close=True))
+    head, _, body = transport.written.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 413 ") and head.count(b"connection: close") == 1 and transport.closed
+    assert int(head.partition(b"content-length: ")[2].split()[0]) == len(body)
 
-    async def refusing(scope, receive, send):
-        raise ProblemError(422, "no", "k")
 
-    gate = gate_of(refusing, replied)
-    statuses, body = called(gate)
-    assert statuses == [422] and msgspec.json.decode(body)["field"] == "k"
-    assert called(gate, method="GET")[0] == [404]
-    assert replied == [("/v1/recommend", 422), ("/v1/recommend", 404)]
+def test_of_an_answer_the_system_takes_a_part_of_the_rest_follows_and_of_a_closed_outlet_nothing_is_written():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        transport, json = Transport(), b"x" * 4_000_000
+        call = call_of(transport, Listener())
+        call.outlet = Outlet(ours.fileno())
+        left = call.writes(json)
+        assert 0 < len(left) < len(json) and call.outlet.torn
+        call.answered(left)
+        assert transport.written == left and call.response_complete and not call.outlet.torn
+        call.outlet.close()
+        assert call.outlet.write(b"more") == b"more"
+        call.disconnected = True
+        call.answered(b"more")
+        assert transport.written == left
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,8 @@ class Raw:
 
 
 HEAD = b"POST /v1/recommend HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+CLOSE = b"\r\nconnection: close\r\n\r\n"
+GOOD = HEAD + b'content-length: 11\r\n\r\n{"user": 1}'
 
 
 def status(answer):
@@ -42,6 +44,9 @@ def status(answer):
 
 
 def test_slow_clients_are_ended_and_others_are_answered_meanwhile(service):
+    service.until(lambda: {each["state"] for each in service.workers()} == {"ready"})
+    patient = Raw(service).send(GOOD)  # from before the others' time begins
+    assert status(patient.socket.recv(1 << 16)) == 200
     silent = [Raw(service) for _ in range(50)]
     heads = [Raw(service).send(b"POST /v1/recommend HTTP/1.1\r\nhost: loc") for _ in range(50)]
     bodies = [Raw(service).send(HEAD + b'content-length: 12\r\n\r\n{"us') for _ in range(50)]
@@ -52,6 +57,7 @@ def test_slow_clients_are_ended_and_others_are_answered_meanwhile(service):
         late = [*pool.map(Raw.all, [*bodies, *chunks])]
         assert {status(each) for each in late} == {408} and all(b"within 5 seconds" in each for each in late)
         assert {*pool.map(Raw.all, [*silent, *heads])} == {b""}
+    assert status(patient.send(GOOD).socket.recv(1 << 16)) == 200
 
 
 @pytest.mark.parametrize(
@@ -109,6 +115,25 @@ def test_requests_that_are_sent_without_waiting_are_answered_in_their_order(serv
     answers = Raw(service).send(one + last).all().split(b"HTTP/1.1 ")[1:]
     found = [json.loads(each.partition(b"\r\n\r\n")[2]) for each in answers]
     assert [len(each["items"]) for each in found[:5]] == [1, 2, 3, 4, 5] and found[5]["status"] == "alive"
+
+
+def test_a_path_that_is_written_otherwise_is_the_same_path(service):
+    for url in (b"/v1/%72ecommend", b"/v1/recommend?a=1", b"http://localhost/v1/recommend"):
+        answer = Raw(service).send(GOOD.replace(b"/v1/recommend", url).replace(b"\r\n\r\n", CLOSE)).all()
+        assert status(answer) == 200 and len(json.loads(answer.partition(b"\r\n\r\n")[2])["items"]) == 10
+
+
+def test_many_requests_in_one_packet_are_answered_though_nobody_reads_them_at_once(service):
+    n, wrong = 2_000, HEAD + b"content-length: 2\r\n\r\n{}"
+    answers = Raw(service).send(wrong * n + wrong.replace(b"\r\n\r\n", CLOSE)).all().split(b"HTTP/1.1 ")[1:]
+    assert len(answers) == n + 1 and {each[:3] for each in answers} == {b"422"}
+    assert "Traceback" not in service.told()
+
+
+def test_who_asks_whether_to_send_a_body_is_told_to(service):
+    asks = Raw(service).send(GOOD.partition(b"\r\n\r\n")[0] + b"\r\nexpect: 100-continue" + CLOSE)
+    assert asks.socket.recv(1 << 16) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert status(asks.send(b'{"user": 1}').all()) == 200
 
 
 def test_what_follows_requests_that_run_and_is_no_http_ends_them_without_a_fault(service):

@@ -14,6 +14,7 @@ from karec.config.starting import starting_config
 from karec.platform.snapshot import Snapshot
 from karec.platform.table import Table
 from karec.serve.metrics import Metrics
+from karec.serve.metrics.between_workers import Workers
 from karec.serve.metrics.exposed import Catalogue, Exposures, Tally
 from karec.serve.metrics.windows import Windows, measures_of
 
@@ -187,16 +188,20 @@ def test_of_exposures_that_are_reported_those_in_the_log_count_and_no_answer_doe
         metrics.answered(live.run(Request(3, time_ms=snapshot.time_ms)), 5.0)
         rows = [{"kind": "exposure", "user": 1, "work": work, "scene": "home"} for work in works]
         rows += [{"kind": "exposure", "user": 1, "work": works[0]}, {"kind": "follow", "user": 1, "creator": 2}]
+        rows += [{"kind": "exposure", "user": 1, "work": 2**40, "scene": "home"}]  # of no work of the catalogue
         rows += [{"kind": "exposure", "user": 1}, {"kind": "exposure", "user": 1, "work": works[1], "time_ms": 1}]
         told = live.record(rows, moment)
-        assert told.events == 5 and sum(told.refused.values()) == 2
+        assert told.events == 6 and sum(told.refused.values()) == 2
         assert [(each.work, each.scene) for each in told.exposed] == [
             *((work, "home") for work in works),
             (works[0], None),
+            (2**40, "home"),
         ]
         assert {each.time_ms for each in told.exposed} == {moment}
         metrics.recorded(told.events, told.refused, told.exposed)
         metrics.close()
+        lost = Workers(tmp_path / "metrics", "next").all()[1].named["karec_metrics_lost"]
+        assert lost == {("exposures of works that the catalogue lacks",): 1}
     (file,) = windows.folder.joinpath("new").iterdir()
     found = told_of(windows, int(file.name.partition("-")[0]) + 1, Catalogue(snapshot))
     assert (found["10m"]["exposures"], found["10m"]["works"]) == (4, 3)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from uuid import UUID
 
+import numpy as np
 import pytest
 from live_bundle import live_config
 from small_bundle import write_next_run
 
 from karec.bundle import Bundle
+from karec.platform.event_log.events import Events
+from karec.platform.event_log.head import Head
+from karec.platform.event_log.writer import EventLogWriter
 from karec.refresh.publish import publish_bundle
 
 BENCH = Path(__file__).parents[2] / "bench"
@@ -34,6 +40,23 @@ def test_swaps_events_and_killed_workers_break_connections_at_most_and_lose_no_e
     assert not wrong
     for half in halves:
         assert half.found["statuses"].get("200", 0) > 0 and half.found["events_taken"] > 0
+
+
+def test_an_acknowledged_event_that_the_log_lacks_is_found_by_its_id(soaking, tmp_path):
+    from service_load_table import lost_of
+
+    source, numbers = 7, np.array([5, 6, 9, 10], np.uint64)
+    moment = time.time_ns() // 1_000_000
+    events = Events.of("follow", time_ms=moment, source=source, number=numbers, user_id=1, creator_id=2)
+    with EventLogWriter(tmp_path / "events", Head(("click",))) as log:
+        log.append(events)
+
+    def ids(first, last):
+        return [str(UUID(int=source << 64 | each)) for each in (first, last)]
+
+    assert lost_of([ids(5, 6), ids(9, 10)], tmp_path / "events") == (4, 0)
+    assert lost_of([ids(5, 9), ids(11, 11)], tmp_path / "events") == (4, 3)
+    assert lost_of([[str(UUID(int=each)) for each in (5, 6)]], tmp_path / "events") == (4, 2)
 
 
 def test_what_does_not_hold_is_told(soaking):

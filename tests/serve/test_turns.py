@@ -1,10 +1,16 @@
 """How long one waits for a thread, and what one with a deadline may take of the time."""
 
 import math
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from karec._usual import UsualTimes
+from karec.cascade import OUTSIDE
+from karec.serve.recommend import usually_ms
 from karec.serve.turns import Turn, Turns
+from karec.trace import NoTime, StepTrace, Trace
 
 
 def waiting(turns, *those):
@@ -95,3 +101,39 @@ def test_one_that_has_given_way_is_expected_to_take_what_it_may():
     first, _ = waiting(turns, Turn(due=0.024, least_ms=8), Turn(due=0.024, least_ms=8))
     turns.begins(first, 0.0)
     assert turns.waiting_ms(0.0, has_deadline=True) == pytest.approx(12 + 8)
+
+
+def test_the_share_of_their_sums_that_requests_take_is_that_of_nine_in_ten():
+    turns, rng = Turns(1), np.random.default_rng(0)
+    assert turns.share == 1.0
+    shares = []
+    for ms in rng.uniform(6.0, 8.0, 4_000).tolist():
+        turns.took(ms, 10.0)
+        shares.append(turns.share)
+    assert np.mean(shares[1_000:]) == pytest.approx(0.78, abs=0.01)
+
+
+def test_whatever_requests_take_the_share_stays_within_half_and_one():
+    turns = Turns(1)
+    turns.took(5.0, 0.0)  # nothing is known of its steps
+    assert turns.share == 1.0
+    for _ in range(1_000):
+        turns.took(1.0, 100.0)
+    assert turns.share == 0.5
+    for _ in range(1_000):
+        turns.took(200.0, 100.0)
+    assert turns.share == 1.0
+
+
+def test_what_a_request_usually_takes_is_the_sum_of_what_ran():
+    usual = UsualTimes()
+    known = {"recall.popular": 1.0, "rank.ranker": 20.0, "rank (top_k)": 2.0, "rerank.dpp": 9.0, OUTSIDE: 0.5}
+    for _ in range(20):
+        usual.add([*known.items()])
+    short = NoTime("rank", 5.0, 20.0)
+    steps = (
+        StepTrace("recall", "popular", "source", 0, 8, 7.0),
+        StepTrace("rank", "top_k", "selector", 8, 3, 7.0, no_time=short),
+        StepTrace("rerank", "dpp", "selector", 3, 3, 0.0, no_time=NoTime("rerank.dpp", 5.0, 20.0)),
+    )
+    assert 3.5 <= usually_ms(SimpleNamespace(usual=usual), Trace(steps)) <= 3.5 * 1.1

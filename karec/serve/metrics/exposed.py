@@ -90,6 +90,11 @@ class Catalogue:
     snapshot: Snapshot
     since: LiveWorks | None = None
 
+    def has(self, ids: Array) -> Array:
+        """(N,) bool: whether it knows the work."""
+        rows = self.snapshot.works.lookup(ids) if self.since is None else self.since.rows(self.snapshot, ids)
+        return rows >= 0
+
     def column(self, name: str, ids: Array, missing: int = -1) -> Array:
         """(N,) int64 of the column of works; ``missing`` for unknown works and where there is no such column."""
         base = self.snapshot.works

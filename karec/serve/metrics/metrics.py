@@ -29,6 +29,7 @@ from karec.types import Array, Recommendation
 EACH_S = 1.0  # so often counts are folded and told
 READ_S = 10.0  # so often gauges are read
 LATE_S = 2.0  # after a minute workers have so long to tell what they exposed in it
+UNKNOWN = "exposures of works that the catalogue lacks"
 MOST_WAITING = 65_536  # answers that are not folded yet
 
 _log = logging.getLogger("karec.serve")
@@ -171,6 +172,11 @@ class Metrics:
             return
         ids = np.concatenate([ids for ids, _ in exposed])
         moments = np.repeat([moment for _, moment in exposed], [len(ids) for ids, _ in exposed])
+        if self._exposure == SHOWN:  # what hosts report may be of other works
+            known = catalogue.has(ids)
+            if lost := len(ids) - int(known.sum()):
+                self._counted.count("karec_metrics_lost", (UNKNOWN,), lost)
+            ids, moments = ids[known], moments[known]
         self._windows.tell(self._minute, self._workers.name, catalogue.exposures(ids, moments))
 
     def _settle(self) -> None:

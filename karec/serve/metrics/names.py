@@ -69,7 +69,7 @@ NAMED = _by_name(
     Metric("karec_observer_seen", ("scene", "observer"), "Answers that an observer was offered."),
     Metric("karec_observer_lost", ("scene", "observer", "why"), "Answers that an observer dropped or failed on."),
     Metric("karec_reloads", ("outcome",), "Reloads of bundle or settings: done, refused."),
-    Metric("karec_metrics_lost", ("what",), "What these metrics lost: answers or minutes."),
+    Metric("karec_metrics_lost", ("what",), "What these metrics lost or left out, by what."),
 )
 
 READ = _by_name(

@@ -71,7 +71,7 @@ KAREC_API double dpp_alpha(double diversity) noexcept;
 // O(N·k·D) at worst, without an N × N matrix; memory 4·N·D + 8·k·D bytes + O(N).
 // With F facets, types among them: O(F·(N + M)) to find equal values, and per pick O(t·D + v + (D + s)²) more, for t
 // earlier picks, v values of picks that other items have too, and s values of several picks. Memory 28·F·(N + M) +
-// 12·t·D + 4·k·v + 11·(D + s)² bytes.
+// 12·t·D + 4·k·v + 16·(D + s)² bytes.
 // With a window w: O(N·k·w·D) at worst, over the items that can still win.
 // M rows of `shown` count as M more picks, for every item that can still win, and O(M·D·min(M, D)) to condition on
 // them; memory 4·M·D + 8·D² bytes.

@@ -70,11 +70,14 @@ class Greedy {
         ++n_directions_;
     }
 
-    // Only after twice as much work as the bound costs.
+    // Only after twice as much work as the bound costs; after twice as much again each time that it hardly fell.
     void cap_gains() {
-        if (n_directions_ > problem_.dim() && blocks_.followed() >= 2 * explained_.price_of_bound()) {
-            blocks_.cap(explained_.bound());
-        }
+        if (n_directions_ <= problem_.dim()) return;
+        if (blocks_.followed() < patience_ * explained_.price_of_bound()) return;
+        const double bound = explained_.bound();
+        if (bound > 0.9 * bound_) patience_ *= 2;
+        bound_ = bound;
+        blocks_.cap(bound);
     }
 
     // Sets the passing directions to those of the last `n` picks, conditioned on what was shown.
@@ -153,6 +156,8 @@ class Greedy {
     TypeQuota quota_;
     bool only_owed_ = false;        // every place left is owed to some type
     std::size_t n_directions_ = 0;  // permanent ones
+    std::size_t patience_ = 2;
+    double bound_ = std::numeric_limits<double>::infinity();  // the last one
 };
 
 }  // namespace

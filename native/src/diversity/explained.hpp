@@ -17,7 +17,7 @@
 // identity); it is exact. A coordinate stays, also when its rows are no longer counted: then M is the identity there.
 //
 // Cost of a row: O((D + s)·min(t, D + s)) for t counted rows and s shared values, most of it in products of matrices
-// (Residual), O(t·D) for the owners' products, O(1) a slot. Memory: 12·D bytes an owner, 11·(D + s)·min(t, D + s).
+// (Residual), O(t·D) for the owners' products, O(1) a slot. Memory: 12·D bytes an owner, 16·(D + s)·min(t, D + s).
 #pragma once
 
 #include <cstddef>

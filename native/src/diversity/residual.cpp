@@ -1,6 +1,7 @@
 #include "diversity/residual.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -34,7 +35,7 @@ double Residual::multiply(std::span<const double> feature, std::span<double> out
     for (std::size_t at = dense_; at < width_; ++at) {
         if (feature[at] != 0.0) further_.push_back(at);
     }
-    loops.gemv_minus(matrix_.get(), dense_, stride_, width_, nullptr, feature.data(), out.data());
+    loops.gemv_minus(&matrix_[0], dense_, stride_, width_, nullptr, feature.data(), out.data());
     for (const std::size_t row : further_) {
         loops.gemv_minus(&matrix_[row * stride_], 1, width_, width_, out.data(), &feature[row], out.data());
     }
@@ -54,20 +55,19 @@ double Residual::multiply(std::span<const double> feature, std::span<double> out
 
 double Residual::apply(std::span<const double> feature, std::span<double> out) {
     const DiversityKernels& loops = diversity_kernels();
-    if (!matrix_) {
+    if (!folded()) {
         parts_.resize(listed());
         return loops.gram_schmidt(directions_.data(), listed(), width_, feature.data(), parts_.data(), out.data());
     }
     if (width_ > dense_ || n_pending_ == 0) return multiply(feature, out);
-    const double explained =
-        loops.syr_downdate_symv(pending_.data(), width_, matrix_.get(), feature.data(), out.data());
+    const double explained = loops.syr_downdate_symv(pending_.data(), width_, &matrix_[0], feature.data(), out.data());
     pending_.clear();
     n_pending_ = 0;
     return explained;
 }
 
 void Residual::add(std::span<const double> direction) {
-    if (!matrix_) {
+    if (!folded()) {
         directions_.insert(directions_.end(), direction.begin(), direction.end());
         ++n_listed_;
     } else {
@@ -78,6 +78,12 @@ void Residual::add(std::span<const double> direction) {
 }
 
 namespace {
+
+// The widest matrix, in whole cache lines where it is wider, of the power of two of bytes that one of `width` takes.
+std::size_t most_width(std::size_t width) noexcept {
+    const auto widest = std::sqrt(static_cast<double>(std::bit_ceil(width * width)));
+    return std::max(width, static_cast<std::size_t>(widest) / 8 * 8);
+}
 
 // (n, width) → (n, wider): zeros behind each row.
 void widen_rows(std::vector<double>& rows, std::size_t n, std::size_t width, std::size_t wider) {
@@ -92,14 +98,14 @@ void widen_rows(std::vector<double>& rows, std::size_t n, std::size_t width, std
 }  // namespace
 
 void Residual::widen(std::size_t width) {
-    if (!matrix_) {
+    if (!folded()) {
         widen_rows(directions_, n_listed_, width_, width);
         width_ = width;
         return;
     }
     if (width > stride_) {
-        const std::size_t stride = std::max(width, (stride_ + stride_ / 8) / 8 * 8);
-        Aligned<double> wider = aligned<double>(stride * stride);
+        const std::size_t stride = most_width(width);
+        ScratchArray<double> wider(stride * stride);
         for (std::size_t row = 0; row < width_; ++row) {
             std::copy_n(&matrix_[row * stride_], width_, &wider[row * stride]);
         }
@@ -117,7 +123,7 @@ void Residual::widen(std::size_t width) {
 
 void Residual::extend(const NewCoordinate& coordinate, std::optional<std::size_t> position, double inverse_root) {
     const auto [at, owner, root_weight, share] = coordinate;
-    if (!matrix_) {
+    if (!folded()) {
         for (std::size_t s = position.value_or(0); s < listed(); ++s) {
             double* u = &directions_[s * width_];
             u[at] = position == s ? root_weight * inverse_root
@@ -149,19 +155,19 @@ void Residual::apply_pending() {
 
 // Row j of M is e_j − Σ_s u_s[j]·u_s.
 void Residual::fold() {
-    if (matrix_) return;
-    Aligned<double> matrix = aligned<double>(width_ * width_);
-    for (std::size_t j = 0; j < width_; ++j) row(j, {&matrix[j * width_], width_});
+    if (folded()) return;
+    ScratchArray<double> matrix(width_ * width_);
+    std::vector<double> parts(n_rest());
+    for (std::size_t j = 0; j < width_; ++j) row(j, parts, {&matrix[j * width_], width_});
     clear();
     matrix_ = std::move(matrix);
     stride_ = width_;
 }
 
 // The matrix's row, or the identity's, less the directions' parts.
-void Residual::row(std::size_t at, std::span<double> out) const {
-    std::vector<double> parts(n_rest());
+void Residual::row(std::size_t at, std::span<double> parts, std::span<double> out) const {
     for (std::size_t s = 0; s < parts.size(); ++s) parts[s] = rest()[s * width_ + at];
-    if (matrix_) {
+    if (folded()) {
         std::copy_n(&matrix_[at * stride_], out.size(), out.begin());
     } else {
         std::ranges::fill(out, 0.0);
@@ -172,7 +178,7 @@ void Residual::row(std::size_t at, std::span<double> out) const {
 }
 
 double Residual::diagonal(std::size_t at) const {
-    double left = matrix_ ? matrix_[at * stride_ + at] : 1.0;
+    double left = folded() ? matrix_[at * stride_ + at] : 1.0;
     for (std::size_t s = 0; s < n_rest(); ++s) left -= rest()[s * width_ + at] * rest()[s * width_ + at];
     return left;
 }
@@ -184,13 +190,14 @@ std::size_t Residual::price_of_bound(std::size_t size) noexcept {
 double Residual::bound(std::size_t size) const {
     const std::size_t n_blocks = (size + kBlockItems - 1) / kBlockItems;
     // M is symmetric: use its rows as directions and its columns as items, so that downdate_rho sums the squares of M².
-    std::vector<float> directions(size * size);
+    ScratchArray<float> directions(size * size);
     std::vector<double> entries(size);
+    std::vector<double> parts(n_rest());
     for (std::size_t at = 0; at < size; ++at) {
-        row(at, entries);
+        row(at, parts, entries);
         std::ranges::transform(entries, &directions[at * size], [](double x) { return static_cast<float>(x); });
     }
-    const Aligned<float> block = aligned<float>(size * kBlockItems);
+    ScratchArray<float> block(size * kBlockItems);
     double sum = 0.0;
     for (std::size_t b = 0; b < n_blocks; ++b) {
         const std::size_t first = b * kBlockItems;
@@ -202,7 +209,7 @@ double Residual::bound(std::size_t size) const {
         float left[kBlockItems] = {};
         for (std::size_t s = 0; s < size; s += kDirectionsAtOnce) {
             const std::size_t at_once = std::min(kDirectionsAtOnce, size - s);
-            diversity_kernels().downdate_rho(block.get(), size, &directions[s * size], at_once, nullptr, left);
+            diversity_kernels().downdate_rho(&block[0], size, &directions[s * size], at_once, nullptr, left);
         }
         sum -= std::accumulate(left, left + kBlockItems, 0.0);
     }

@@ -20,7 +20,7 @@
 #include <span>
 #include <vector>
 
-#include "base/aligned.hpp"
+#include "base/scratch.hpp"
 
 namespace karec {
 
@@ -72,11 +72,13 @@ class Residual {
 
   private:
     // The directions that the matrix, or the identity, does not have yet.
-    const std::vector<double>& rest() const noexcept { return matrix_ ? pending_ : directions_; }
-    std::size_t n_rest() const noexcept { return matrix_ ? n_pending_ : n_listed_; }
+    const std::vector<double>& rest() const noexcept { return folded() ? pending_ : directions_; }
+    std::size_t n_rest() const noexcept { return folded() ? n_pending_ : n_listed_; }
+    bool folded() const noexcept { return stride_ > 0; }
     void apply_pending();
     double multiply(std::span<const double> feature, std::span<double> out);
-    void row(std::size_t at, std::span<double> out) const;
+    // out = the first of M's row; `parts` (n_rest) is scratch.
+    void row(std::size_t at, std::span<double> parts, std::span<double> out) const;
 
     std::size_t width_;
     std::size_t dense_;
@@ -86,8 +88,8 @@ class Residual {
     std::vector<std::size_t> further_;  // coordinates from dense_ on in which the last feature is not 0
     std::size_t n_pending_ = 0;
     std::vector<double> pending_;  // (n_pending, width) directions that are subtracted later
-    std::size_t stride_ = 0;       // of matrix_: width_, or room for more
-    Aligned<double> matrix_;       // null until fold()
+    std::size_t stride_ = 0;       // of matrix_: width_, or room for more; 0 until fold()
+    ScratchArray<double> matrix_;
 };
 
 }  // namespace karec

@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "base/checks.hpp"
-#include "base/half.hpp"
 #include "index/row_format.hpp"
 #include "kernels/isa_table.hpp"
 
@@ -23,7 +22,7 @@ Result<std::vector<double>> finite_squared_norms(const VectorRows& rows, const c
         if (Status status = check_finite(matrix, name); !status.ok())
             return status;  // squared_norms_float16 takes finite rows alone
     }
-    constexpr std::size_t kAtOnce = 64;
+    constexpr std::size_t kAtOnce = 256;
     std::vector<double> norms(rows.rows);
     std::vector<float> scratch(rows.dtype == DType::int8 ? kAtOnce * rows.cols : 0);
     const DiversityKernels& loops = diversity_kernels();
@@ -46,8 +45,14 @@ Result<std::vector<double>> finite_squared_norms(const VectorRows& rows, const c
 
 void scaled_row(const VectorRows& rows, std::size_t row, double factor, std::span<double> out) {
     if (rows.dtype == DType::float16) {
+        constexpr std::size_t kAtOnce = 64;
         const auto* from = reinterpret_cast<const std::uint16_t*>(rows.at(row));
-        for (std::size_t d = 0; d < rows.cols; ++d) out[d] = factor * static_cast<double>(half_to_float(from[d]));
+        float some[kAtOnce];
+        for (std::size_t first = 0; first < rows.cols; first += kAtOnce) {
+            const std::size_t n = std::min(kAtOnce, rows.cols - first);
+            scoring_kernels().widen(from + first, n, some);
+            for (std::size_t d = 0; d < n; ++d) out[first + d] = factor * static_cast<double>(some[d]);
+        }
         return;
     }
     std::vector<float> scratch(rows.dtype == DType::int8 ? rows.cols : 0);

@@ -1,6 +1,7 @@
 #include "features/crosses.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 
 #include "base/scratch.hpp"
@@ -91,13 +92,19 @@ class UserVectors {
         for (std::size_t at = 0; at < dots_.size(); at += kBlockItems) {
             scoring_kernels().dot_packed(blocks_.data() + at * width_, width_, query_.data(), dots_.data() + at);
         }
-        if (n_history_ > 0) out[0] = *std::max_element(dots_.data(), dots_.data() + n_history_);
+        if (n_history_ > 0) out[0] = largest({dots_.data(), n_history_});
         out[1] = dots_[n_history_];
         out[2] = dots_[n_history_ + 1];
         return {};
     }
 
   private:
+    // NaN where one of them is.
+    static float largest(std::span<const float> values) noexcept {
+        float found = values.front();
+        for (const float value : values) found = value > found || std::isnan(value) ? value : found;
+        return found;
+    }
     static Status refused(std::int64_t row) {
         return Status::invalid("a row of the co-watch vectors is " + std::to_string(row));
     }

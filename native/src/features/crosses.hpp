@@ -52,8 +52,8 @@ struct CrossInputs {
 
 // out (N, X): in_history, in_skipped (ln(1 + how many slots hold the item's code)), newest_in_history,
 // newest_in_skipped (1 / (1 + place of the first such slot), 0 without), each for all categories; followed, friend;
-// alike; the largest and the mean cosine with the history, the mean one with the skipped works. Refuses a row outside
-// of the vectors.
+// alike; the largest and the mean cosine with the history, the mean one with the skipped works, each NaN where a vector
+// that it reads holds NaN. Refuses a row outside of the vectors.
 Status crosses(const CrossInputs& inputs, std::span<float> out);
 
 }  // namespace karec

@@ -66,6 +66,18 @@ KAREC_INLINE unsigned equal_keys(const IdBucket& bucket, std::int64_t id) {
     return static_cast<unsigned>(_mm256_movemask_pd(_mm256_castsi256_pd(equal))) | unsigned{bucket.keys[4] == id} << 4;
 }
 
+KAREC_INLINE IntVec ruled_out(IntVec live, Vec x, Vec threshold, IntVec kept) {
+    return live & ((x <= threshold) | kept);
+}
+
+// The place of a single bit is the exponent of its number as a float; of bit 31 that number is negative.
+KAREC_INLINE Vec reached(const float* leaves, IntVec live) {
+    const auto lowest = reinterpret_cast<__m256i>(live & -live);
+    const __m256i bits = _mm256_castps_si256(_mm256_cvtepi32_ps(lowest));
+    const auto exponent = reinterpret_cast<IntVec>(_mm256_srli_epi32(bits, 23));
+    return _mm256_i32gather_ps(leaves, reinterpret_cast<__m256i>((exponent - 127) & 31), sizeof *leaves);
+}
+
 template <std::size_t Width, class V>
 KAREC_INLINE V fold(V a, V b) {
     const auto x = reinterpret_cast<__m256>(a);
@@ -98,9 +110,12 @@ KAREC_INLINE V fold(V a, V b) {
 
 #include "kernels/bound_loops.inc"
 
+#include "kernels/tree_loops.inc"
+
 }  // namespace
 
-const IsaTable table = {"avx2", kScoringKernels, kLookupKernels, kSelectionKernels, kDiversityKernels, kBoundKernels};
+const IsaTable table = {"avx2",        kScoringKernels, kLookupKernels, kSelectionKernels, kDiversityKernels,
+                        kBoundKernels, kTreeKernels};
 
 }  // namespace karec::avx2
 #endif

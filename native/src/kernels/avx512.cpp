@@ -95,6 +95,40 @@ KAREC_INLINE std::size_t keep_vector(const float* scores, const std::int32_t* ro
     return kept;
 }
 
+KAREC_INLINE std::size_t count_vectors(const std::uint64_t* keys, std::uint64_t least) {
+    const __m512i from = _mm512_set1_epi64(static_cast<std::int64_t>(least));
+    const unsigned low = _mm512_cmpge_epu64_mask(_mm512_loadu_si512(keys), from);
+    const unsigned high = _mm512_cmpge_epu64_mask(_mm512_loadu_si512(keys + 8), from);
+    return static_cast<std::size_t>(__builtin_popcount(low | high << 8));
+}
+
+// Both vectors are read before either is written: `to` is not behind `keys`.
+KAREC_INLINE std::size_t keep_vectors(const std::uint64_t* keys, std::uint64_t least, std::uint64_t* to) {
+    const __m512i from = _mm512_set1_epi64(static_cast<std::int64_t>(least));
+    const __m512i low = _mm512_loadu_si512(keys);
+    const __m512i high = _mm512_loadu_si512(keys + 8);
+    const __mmask8 in_low = _mm512_cmpge_epu64_mask(low, from);
+    const __mmask8 in_high = _mm512_cmpge_epu64_mask(high, from);
+    const auto n_low = static_cast<std::size_t>(__builtin_popcount(in_low));
+    _mm512_storeu_si512(to, _mm512_maskz_compress_epi64(in_low, low));
+    _mm512_storeu_si512(to + n_low, _mm512_maskz_compress_epi64(in_high, high));
+    return n_low + static_cast<std::size_t>(__builtin_popcount(in_high));
+}
+
+KAREC_INLINE IntVec ruled_out(IntVec live, Vec x, Vec threshold, IntVec kept) {
+    const __mmask16 not_at_most = _mm512_cmp_ps_mask(x, threshold, _CMP_NLE_UQ);
+    const auto bits = reinterpret_cast<__m512i>(live);
+    return reinterpret_cast<IntVec>(_mm512_mask_and_epi32(bits, not_at_most, bits, reinterpret_cast<__m512i>(kept)));
+}
+
+// The place of a single bit is the exponent of its number as a float.
+KAREC_INLINE Vec reached(const float* leaves, IntVec live) {
+    const auto lowest = reinterpret_cast<__m512i>(live & -live);
+    const __m512i exponent = _mm512_srli_epi32(_mm512_castps_si512(_mm512_cvtepu32_ps(lowest)), 23);
+    const auto place = reinterpret_cast<__m512i>(reinterpret_cast<IntVec>(exponent) - 127);
+    return _mm512_permutex2var_ps(_mm512_loadu_ps(leaves), place, _mm512_loadu_ps(leaves + 16));
+}
+
 template <std::size_t Width, class V>
 KAREC_INLINE V fold(V a, V b) {
     const auto x = reinterpret_cast<__m512>(a);
@@ -130,13 +164,16 @@ KAREC_INLINE V fold(V a, V b) {
 
 #include "kernels/bound_loops.inc"
 
+#include "kernels/tree_loops.inc"
+
 #if defined(KAREC_AMX)
 #include "kernels/amx_loops.inc"
 #endif
 
 }  // namespace
 
-const IsaTable table = {"avx512", kScoringKernels, kLookupKernels, kSelectionKernels, kDiversityKernels, kBoundKernels};
+const IsaTable table = {"avx512",          kScoringKernels, kLookupKernels, kSelectionKernels,
+                        kDiversityKernels, kBoundKernels,   kTreeKernels};
 
 }  // namespace karec::avx512
 
@@ -148,7 +185,8 @@ const IsaTable table = {"amx",
                         avx512::kLookupKernels,
                         avx512::kSelectionKernels,
                         avx512::kDiversityKernels,
-                        avx512::kTileKernels};
+                        avx512::kTileKernels,
+                        avx512::kTreeKernels};
 
 }  // namespace karec::amx
 #endif

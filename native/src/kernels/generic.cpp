@@ -90,6 +90,18 @@ KAREC_INLINE unsigned equal_keys(const IdBucket& bucket, std::int64_t id) {
     return equal;
 }
 
+KAREC_INLINE IntVec ruled_out(IntVec live, Vec x, Vec threshold, IntVec kept) {
+    return live & ((x <= threshold) | kept);
+}
+
+KAREC_INLINE Vec reached(const float* leaves, IntVec live) {
+    Vec values;
+    for (std::size_t lane = 0; lane < kLanes; ++lane) {
+        values[lane] = leaves[__builtin_ctz(static_cast<std::uint32_t>(live[lane]) | 1u << 31)];
+    }
+    return values;
+}
+
 template <std::size_t Width, class V>
 KAREC_INLINE V fold(V a, V b) {
     if constexpr (Width == 4)
@@ -110,9 +122,11 @@ KAREC_INLINE V fold(V a, V b) {
 
 #include "kernels/bound_loops.inc"
 
+#include "kernels/tree_loops.inc"
+
 }  // namespace
 
-const IsaTable table = {"generic",         kScoringKernels,   kLookupKernels,
-                        kSelectionKernels, kDiversityKernels, kBoundKernels};
+const IsaTable table = {"generic",         kScoringKernels, kLookupKernels, kSelectionKernels,
+                        kDiversityKernels, kBoundKernels,   kTreeKernels};
 
 }  // namespace karec::generic

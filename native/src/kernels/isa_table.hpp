@@ -1,10 +1,10 @@
 // The kernels of one instruction set (ISA), and the choice of the set that this process uses.
 //
 // generic.cpp, avx2.cpp and avx512.cpp each define one table, by compiling the same loops (scoring_loops.inc,
-// lookup_loops.inc, selection_loops.inc, diversity_loops.inc, matrix_loops.inc, bound_loops.inc) for other vector
-// widths; avx512.cpp also that of "amx", which differs from "avx512" in its BoundKernels (amx_loops.inc). Every table
-// gives the same bits: the order of summation does not depend on the width, and BoundKernels, whose sums differ, only
-// choose what is scored.
+// lookup_loops.inc, selection_loops.inc, diversity_loops.inc, matrix_loops.inc, bound_loops.inc, tree_loops.inc) for
+// other vector widths; avx512.cpp also that of "amx", which differs from "avx512" in its BoundKernels (amx_loops.inc).
+// Every table gives the same bits: the order of summation does not depend on the width, and BoundKernels, whose sums
+// differ, only choose what is scored.
 #pragma once
 
 #include "kernels/bound_kernels.hpp"
@@ -12,6 +12,7 @@
 #include "kernels/lookup_kernels.hpp"
 #include "kernels/scoring_kernels.hpp"
 #include "kernels/selection_kernels.hpp"
+#include "kernels/tree_kernels.hpp"
 
 namespace karec {
 
@@ -22,6 +23,7 @@ struct IsaTable {
     SelectionKernels selection;
     DiversityKernels diversity;
     BoundKernels bound;
+    TreeKernels trees;
 };
 
 // The best table that this machine runs, or the one that KAREC_FORCE_ISA names if the machine runs it. Chosen once, at
@@ -42,6 +44,9 @@ inline const DiversityKernels& diversity_kernels() noexcept {
 }
 inline const BoundKernels& bound_kernels() noexcept {
     return isa_table().bound;
+}
+inline const TreeKernels& tree_kernels() noexcept {
+    return isa_table().trees;
 }
 
 namespace generic {

@@ -29,6 +29,12 @@ struct SelectionKernels {
     std::size_t (*keep_above)(const float* scores, const std::int32_t* rows, std::size_t n, std::uint32_t first,
                               std::uint32_t threshold, std::uint64_t* keys);
 
+    // How many of n keys are at least `least`.
+    std::size_t (*count_from)(const std::uint64_t* keys, std::size_t n, std::uint64_t least);
+
+    // Moves those keys to the front, in order; returns how many.
+    std::size_t (*keep_from)(std::uint64_t* keys, std::size_t n, std::uint64_t least);
+
     // How many of n < 2^31 scores are ≥ least; NaN is not.
     std::size_t (*reaching)(const float* scores, std::size_t n, float least);
 

@@ -73,7 +73,8 @@ Status gather_weights(const PrerankRun& run, const DppStep& step, std::span<floa
 }
 
 // The vectors of the pool's works, zeros for works without a row, and of the shown works that the index knows; mapped
-// where the step has a map, and a row is of the bundle's own model version.
+// where the step has a map, and a row is of the bundle's own model version. Those that the index has as they are
+// compared are not copied: `pool` stays empty.
 //
 // Vectors of different model versions have nothing in common. Where the index holds V versions, each gets dimensions of
 // its own, V·D in all, so that the cosine of two versions is 0.
@@ -83,13 +84,14 @@ struct DppVectors {
         if (status = run.view.lookup(run.request.shown, shown_rows); !status.ok()) return;
         std::erase(shown_rows, kUnknownRow);
         n_shown = shown_rows.size();
-        pool.resize(run.pool.size() * dim);
         shown.resize(n_shown * dim);
-        if (status = run.view.gather(run.pool.rows, pool); !status.ok()) return;
         if (status = run.view.gather(shown_rows, shown); !status.ok()) return;
         const auto versions = run.view.model_versions();
         const std::optional<VectorMap>& map = run.maps[run.step];
         if (status = versions.status(); !status.ok()) return;
+        if (!map && versions->size() < 2 && run.pool.n_unknown() == 0) return;
+        pool.resize(run.pool.size() * dim);
+        if (status = run.view.gather(run.pool.rows, pool); !status.ok()) return;
         if (versions->size() < 2) {
             if (map && !versions->empty() && versions->front() == run.model_version) {
                 map->apply(pool);
@@ -209,7 +211,9 @@ Status run_step(const DppStep& step, PrerankRun& run) {
     const std::size_t k = std::min(step.k.value_or(run.request.k), n);
     ScratchVector<std::int64_t> indices(k);
     ScratchVector<double> gains(k);
-    auto count = dpp_select({vectors.pool.data(), n, vectors.dim, DType::float32}, relevance, options, indices, gains);
+    const MatrixView copied{vectors.pool.data(), n, vectors.dim, DType::float32};
+    auto count = vectors.pool.empty() ? run.view.dpp_select(pool.rows, relevance, options, indices, gains)
+                                      : dpp_select(copied, relevance, options, indices, gains);
     if (!count.ok()) return count.status();
     pool.take(std::span(indices).first(count->selected));
     return {};

@@ -1,7 +1,8 @@
 // Tiles of 64 rows: packed, multiplied with all queries and compared with each query's cut by one kernel. What passes
-// joins the query's contenders, of which those that the bounds leave at the end are scored in place. Cost: one pass
-// over the rows, O(queries·N·D) by the kernel, O(queries·k·D) exact; where scores are equal everywhere, exact scores of
-// all.
+// joins the query's contenders, of which those that the bounds leave at the end are scored in place. A query that many
+// rows of a tile pass has its tiles scored whole (search/contenders.hpp, search/tile_scores.hpp). Cost: one pass over
+// the rows, O(queries·N·D) by the kernel, O(queries·k·D) exact; at most some four times the kernel's where all scores
+// are equal.
 #include "search/bounded_scan.hpp"
 
 #include <bit>
@@ -13,6 +14,7 @@
 #include "search/score_bound.hpp"
 #include "search/scoring.hpp"
 #include "search/tile.hpp"
+#include "search/tile_scores.hpp"
 
 namespace karec {
 namespace {
@@ -37,9 +39,8 @@ class KernelsInUse {
 class Columns {
   public:
     Columns(const Generation& g, std::span<const Query> queries, const BoundKernels& kernels) : kernels_(kernels) {
-        const std::size_t dim = g.format.padded_dim();
-        const std::size_t steps = (dim + kernels.step - 1) / kernels.step;
-        panel_bytes_ = kColumns * steps * kernels.step * kernels.element;
+        steps_ = (g.format.padded_dim() + kernels.step - 1) / kernels.step;
+        panel_bytes_ = kColumns * steps_ * kernels.step * kernels.element;
         for (std::size_t q = 0; q < queries.size(); ++q) {
             if (queries[q].by_version.empty()) add(g, q, queries[q].values);
             for (const VersionQuery& each : queries[q].by_version) add(g, q, each.values);
@@ -52,6 +53,7 @@ class Columns {
         cuts_.assign(panels * kColumns, std::numeric_limits<float>::infinity());
         leasts_.assign(size(), -std::numeric_limits<float>::infinity());
         masks_.resize(panels * kTile);
+        bounded_.assign(panels, 0u);
         values_.resize(panels * kTile * kColumns);
         const std::size_t codes = std::max<std::size_t>(g.versions.size(), 1);
         of_code_.assign(codes * panels, 0u);
@@ -74,6 +76,7 @@ class Columns {
 
     std::size_t n_panels() const noexcept { return (query_of_.size() + kColumns - 1) / kColumns; }
     std::size_t size() const noexcept { return query_of_.size(); }
+    std::size_t steps() const noexcept { return steps_; }  // of a block's or panel's dimensions
     double largest_norm() const noexcept { return largest_norm_; }
 
     float error_of(std::size_t query) const noexcept { return error_of_[query]; }
@@ -84,6 +87,14 @@ class Columns {
         const float infinity = std::numeric_limits<float>::infinity();
         if (error_of_[query] == 0.0f && least > -infinity) least = std::nextafter(least, infinity);
         for (std::size_t c = 0; c < size(); ++c) leasts_[c] = query_of_[c] == query ? least : leasts_[c];
+    }
+
+    // Whether for_queries() has it.
+    void bound(std::size_t query, bool bounded) noexcept {
+        for (std::size_t c = 0; c < size(); ++c) {
+            const std::uint32_t bit = std::uint32_t{query_of_[c] == query} << c % kColumns;
+            bounded_[c / kColumns] = (bounded_[c / kColumns] & ~bit) | (bounded ? bit : 0u);
+        }
     }
 
     // The rows of a tile that some query cannot rule out, a bit each.
@@ -112,7 +123,7 @@ class Columns {
     template <class Take>
     void for_queries(std::size_t i, std::size_t code, Take&& take) const {
         for (std::size_t p = 0; p < n_panels(); ++p) {
-            std::uint32_t mask = masks_[p * kTile + i] & of_code_[code * n_panels() + p];
+            std::uint32_t mask = masks_[p * kTile + i] & of_code_[code * n_panels() + p] & bounded_[p];
             for (; mask != 0; mask &= mask - 1) {
                 const auto at = static_cast<std::size_t>(std::countr_zero(mask));
                 take(query_of_[p * kColumns + at], values_[(p * kTile + i) * kColumns + at]);
@@ -137,6 +148,7 @@ class Columns {
     }
 
     const BoundKernels& kernels_;
+    std::size_t steps_ = 0;
     std::size_t panel_bytes_ = 0;
     ScratchVector<std::byte> panels_;
     ScratchVector<std::size_t> query_of_;  // by column
@@ -146,9 +158,91 @@ class Columns {
     ScratchVector<float> cuts_;
     ScratchVector<float> values_;           // of each panel, its 64 rows by kColumns
     ScratchVector<std::uint32_t> masks_;    // of each panel, its 64 rows
+    ScratchVector<std::uint32_t> bounded_;  // of each panel, the columns that are bounded
     ScratchVector<std::uint32_t> of_code_;  // of each model version, the columns of each panel that are meant for it
     double largest_norm_ = 0.0;
     bool one_for_all_ = true;
+};
+
+// A scan under way: each query's tiles are scored whole or bounded.
+class BoundedScan {
+  public:
+    BoundedScan(const Generation& g, std::span<const Query> queries, std::size_t k, std::span<TopK> tops)
+        : g_(g),
+          tops_(tops),
+          columns_(g, queries, kernels_),
+          margins_(g.n_rows() / kTile + 1),
+          block_(kTile * columns_.steps() * kernels_.step * kernels_.element),
+          packed_(g),
+          n_whole_(queries.size()) {
+        for (std::size_t q = 0; q < queries.size(); ++q) {
+            ready_.emplace_back(queries[q], g, g.format);
+            contenders_.emplace_back(k, g.n_rows(), columns_.error_of(q), margins_);
+        }
+    }
+
+    // A tile of 64 addresses that can be read, of which some row is not left out.
+    void take(const Tile& tile, const Tile& next) {
+        if (n_whole_ > 0) packed_.show(tile);
+        for (std::size_t q = 0; q < tops_.size() && n_whole_ > 0; ++q) {
+            if (tile.first < contenders_[q].whole_until()) packed_.offer(tile, ready_[q], tops_[q]);
+        }
+        if (n_whole_ < tops_.size()) bound(tile, next);
+    }
+
+    // Behind the tile that ends at row `end`.
+    void turn(std::size_t end) {
+        for (std::size_t q = 0; q < tops_.size(); ++q) {
+            Contenders& its = contenders_[q];
+            if (n_whole_ > 0 && its.whole_until() == end) {
+                its.bound_again(tops_[q]);
+                columns_.bound(q, true);
+                --n_whole_;
+            } else if (its.full()) {
+                its.thin(g_, ready_[q], tops_[q], end);
+                if (its.whole_until() > end) {
+                    columns_.bound(q, false);
+                    ++n_whole_;
+                }
+            } else {
+                continue;
+            }
+            columns_.raise(q, its.least());
+        }
+    }
+
+    void finish() {
+        for (std::size_t q = 0; q < tops_.size(); ++q) contenders_[q].finish(g_, ready_[q], tops_[q]);
+    }
+
+  private:
+    void bound(const Tile& tile, const Tile& next) {
+        const auto pack = g_.format.dtype == DType::float16 ? kernels_.pack_float16 : kernels_.pack_float32;
+        bound_.show(g_, tile, pack(tile.at, g_.format.padded_dim(), block_.data()), columns_.largest_norm());
+        margins_[tile.first / kTile] = bound_.margin();
+        const std::byte* const* const ahead = next.n == kTile ? next.at : nullptr;
+        std::uint64_t rows = ~tile.left_out & ~std::uint64_t{0} >> (kTile - tile.n);
+        rows &= columns_.reach(block_.data(), g_.format.padded_dim(), bound_, ahead, g_.format.stride());
+        for (; rows != 0; rows &= rows - 1) {
+            const auto i = static_cast<std::size_t>(std::countr_zero(rows));
+            const auto row = static_cast<std::int32_t>(tile.first + i);
+            const std::size_t code = columns_.one_for_all() ? 0 : g_.code_of(tile.first + i);
+            columns_.for_queries(i, code, [&](std::size_t q, float score) { contenders_[q].add(row, score); });
+        }
+    }
+
+    const BoundKernels& kernels_ = bound_kernels();
+    const KernelsInUse in_use_{kernels_};
+    const Generation& g_;
+    std::span<TopK> tops_;
+    Columns columns_;
+    ScratchVector<TileMargin> margins_;
+    ScratchVector<std::byte> block_;
+    TileBound bound_;
+    PackedTile packed_;
+    ScratchVector<ReadyQuery> ready_;
+    ScratchVector<Contenders> contenders_;
+    std::size_t n_whole_;  // of the queries, those whose next tile is scored whole
 };
 
 }  // namespace
@@ -156,46 +250,18 @@ class Columns {
 void bounded_scan(const Generation& g, std::span<const Query> queries, std::span<const std::uint8_t> mask,
                   std::size_t k, std::span<TopK> tops) {
     if (k == 0) return;
-    const BoundKernels& kernels = bound_kernels();
-    const std::size_t dim = g.format.padded_dim();
-    const auto pack = g.format.dtype == DType::float16 ? kernels.pack_float16 : kernels.pack_float32;
-    Columns columns(g, queries, kernels);
-    ScratchVector<TileMargin> margins(g.n_rows() / kTile + 1);
-    ScratchVector<ReadyQuery> ready;
-    ScratchVector<Contenders> contenders;
-    for (std::size_t q = 0; q < queries.size(); ++q) {
-        ready.emplace_back(queries[q], g, g.format);
-        contenders.emplace_back(k, g.n_rows(), columns.error_of(q), margins);
-    }
-    const std::size_t steps = (dim + kernels.step - 1) / kernels.step;
-    ScratchVector<std::byte> block(kTile * steps * kernels.step * kernels.element);
-    const KernelsInUse in_use(kernels);
-    TileBound bound;
+    BoundedScan scan(g, queries, k, tops);
     Tile tiles[2];
     tiles[0].show(g, 0, mask);
     for (std::size_t at = 0; tiles[at].n > 0; at ^= 1) {
         Tile& tile = tiles[at];
         Tile& next = tiles[at ^ 1];
         next.show(g, tile.first + tile.n, mask);
-        if (tile.empty()) continue;
         std::fill(tile.at + tile.n, tile.at + kTile, tile.at[0]);
-        bound.show(g, tile, pack(tile.at, dim, block.data()), columns.largest_norm());
-        margins[tile.first / kTile] = bound.margin();
-        const std::byte* const* const ahead = next.n == kTile ? next.at : nullptr;
-        std::uint64_t rows = ~tile.left_out & ~std::uint64_t{0} >> (kTile - tile.n);
-        for (rows &= columns.reach(block.data(), dim, bound, ahead, g.format.stride()); rows != 0; rows &= rows - 1) {
-            const auto i = static_cast<std::size_t>(std::countr_zero(rows));
-            const auto row = static_cast<std::int32_t>(tile.first + i);
-            const std::size_t code = columns.one_for_all() ? 0 : g.code_of(tile.first + i);
-            columns.for_queries(i, code, [&](std::size_t q, float score) { contenders[q].add(row, score); });
-        }
-        for (std::size_t q = 0; q < queries.size(); ++q) {
-            if (!contenders[q].full()) continue;
-            contenders[q].thin(g, ready[q], tops[q]);
-            columns.raise(q, contenders[q].least());
-        }
+        if (!tile.empty()) scan.take(tile, next);
+        scan.turn(tile.first + kTile);
     }
-    for (std::size_t q = 0; q < queries.size(); ++q) contenders[q].finish(g, ready[q], tops[q]);
+    scan.finish();
 }
 
 }  // namespace karec

@@ -1,10 +1,11 @@
 // The rows that may be among the k best of one query, by bounds of their scores.
 //
 // Algorithm: rows come with an approximate score, whose margin of error is that of their tile (search/score_bound.hpp).
-// When the buffer of 2·k is full, the k-th largest lower bound is found by bisection, a pass over the buffer a step,
-// and rows whose upper bound is below it are dropped: k others are better. Where that leaves it nearly full (many equal
-// scores, or margins wider than the scores lie apart), all are scored exactly and offered to the TopK, and so are the
-// next seven buffers.
+// When the buffer of 4·k is full, the k-th largest lower bound is found by bisection, a pass over the buffer a step,
+// and rows whose upper bound is below it are dropped: k others are better. Where that leaves it nearly full, all are
+// scored exactly and offered to the TopK. Where many of each tile's 64 rows come (many equal scores, scores that rise,
+// margins wider than scores lie apart), scoring whole tiles is cheaper: the next tiles are to be scored so, twice as
+// many as the last time, and then a few rows show whether they still come as densely. So are the first ones.
 // Cost: O(1) a row that comes, expected; rows in no order that pass the bound are O(k·log(N/k)) of N.
 #pragma once
 
@@ -27,11 +28,24 @@ class Contenders {
     // Of n rows, for a query of this bound_error(); k > 0. `tiles` has the margin of each tile that rows come from.
     Contenders(std::size_t k, std::size_t n, float error, const ScratchVector<TileMargin>& tiles)
         : k_(k),
-          capacity_(std::min(std::max<std::size_t>(2 * k, 256), n)),
+          capacity_(std::min(std::max<std::size_t>(4 * k, 256), n)),
           error_(error),
           tiles_(&tiles),
           rows_(capacity_ + kTile),
-          bounds_(capacity_ + kTile) {}
+          bounds_(capacity_ + kTile) {
+        whole_until_ = (std::min(n, TopK::n_kept(k, n)) / kTile + 1) * kTile;
+    }
+
+    // The first row that is not to be scored whole and offered to the TopK in place of add(). It changes in thin().
+    std::size_t whole_until() const noexcept { return whole_until_; }
+
+    // After the last of the tiles that are scored whole.
+    void bound_again(TopK& top) {
+        since_ = whole_until_;
+        limit_ = std::min(capacity_, kFew);
+        top.tighten();
+        least_ = std::max(least_, top.least());
+    }
 
     // A later row whose score is not above it is not among the k best.
     float least() const noexcept { return least_; }
@@ -45,15 +59,26 @@ class Contenders {
         ++size_;
     }
 
-    bool full() const noexcept { return size_ > capacity_; }
+    bool full() const noexcept { return size_ > limit_; }
 
-    // Makes room where it is full.
-    void thin(const Generation& g, const ReadyQuery& ready, TopK& top) {
-        if (undropped_ == 0) drop();
-        if (undropped_ == 0 && size_ > capacity_ - capacity_ / 8) undropped_ = kUndropped;
-        if (undropped_ == 0) return;
-        --undropped_;
-        settle(g, ready, top);
+    // Makes room where it is full, before row `next`.
+    void thin(const Generation& g, const ReadyQuery& ready, TopK& top, std::size_t next) {
+        const std::size_t tiles = (next - since_ + kTile - 1) / kTile;
+        const std::size_t came = size_ - kept_;
+        bool many = came > kMany * tiles;
+        if (!many && limit_ < capacity_) {
+            limit_ = capacity_;
+            return;
+        }
+        drop();
+        if (many || size_ > capacity_ - capacity_ / 8) {
+            many = came > kManyScored * tiles;
+            settle(g, ready, top);
+        }
+        kept_ = size_;
+        since_ = next;
+        n_whole_ = many ? 2 * n_whole_ : capacity_;
+        if (many) whole_until_ = next + (n_whole_ + kTile - 1) / kTile * kTile;
     }
 
     // Offers what is left to `top`.
@@ -63,7 +88,9 @@ class Contenders {
     }
 
   private:
-    static constexpr std::size_t kUndropped = 8;
+    static constexpr std::size_t kMany = 24;       // rows of a tile
+    static constexpr std::size_t kManyScored = 6;  // where they cannot be dropped
+    static constexpr std::size_t kFew = 256;       // rows that show how densely they come
 
     // Larger for larger floats.
     static std::int32_t ordered(float x) noexcept {
@@ -130,7 +157,8 @@ class Contenders {
                            if (rows[i] >= 0) top.offer(scores[i], static_cast<std::uint32_t>(left[first + i]));
                        }
                    });
-        size_ = 0;
+        size_ = kept_ = 0;
+        top.tighten();
         least_ = std::max(least_, top.least());
     }
 
@@ -139,7 +167,11 @@ class Contenders {
     float error_;
     const ScratchVector<TileMargin>* tiles_;
     std::size_t size_ = 0;
-    std::size_t undropped_ = 0;  // full buffers to settle as they are
+    std::size_t limit_ = capacity_;
+    std::size_t kept_ = 0;   // of the buffer, what thin() left
+    std::size_t since_ = 0;  // the row from which on the others came
+    std::size_t whole_until_ = 0;
+    std::size_t n_whole_ = capacity_;  // of rows, about half of what is scored whole next
     float least_ = -std::numeric_limits<float>::infinity();
     float largest_ = -std::numeric_limits<float>::infinity();  // no bound is above it
     ScratchArray<std::int32_t> rows_;

@@ -16,34 +16,16 @@
 #include "search/scoring.hpp"
 #include "search/search_checks.hpp"
 #include "search/tile.hpp"
+#include "search/tile_scores.hpp"
 #include "search/top_k.hpp"
 
 namespace karec {
 namespace {
 
-// adjust_scores for a whole tile, whose scales and adjustments are contiguous within one page.
-void adjust_tile(const Generation& g, const Tile& tile, bool int8, float* scores) noexcept {
-    if (int8) {
-        const float* scales = g.scales.at(tile.first);
-        for (std::size_t i = 0; i < tile.n; ++i) scores[i] *= scales[i];
-    }
-    if (g.is_calibrated()) {
-        for (std::size_t i = 0; i < tile.n; ++i) scores[i] = g.on_one_scale(tile.first + i, scores[i]);
-    }
-    if (g.adjustments.empty()) return;
-    const Adjustment* adjustments = g.adjustments.at(tile.first);
-    for (std::size_t i = 0; i < tile.n; ++i) {
-        scores[i] = scores[i] * adjustments[i].scale + adjustments[i].offset;
-    }
-}
-
 void scan(const Generation& g, std::span<const Query> queries, std::span<const std::uint8_t> mask,
           std::span<TopK> tops) {
-    const bool int8 = g.format.dtype == DType::int8;
     ScratchVector<ReadyQuery> ready;
     for (const Query& query : queries) ready.emplace_back(query, g, g.format);
-    float scores[kTile];
-    std::int32_t rows[kTile];
     Tile tiles[2];
     tiles[0].show(g, 0, mask);
     for (std::size_t at = 0; tiles[at].n > 0; at ^= 1) {
@@ -52,15 +34,10 @@ void scan(const Generation& g, std::span<const Query> queries, std::span<const s
         next.show(g, tile.first + tile.n, mask);
         if (tile.empty()) continue;
         for (std::size_t q = 0; q < queries.size(); ++q) {
-            const bool every = ready[q].one_for_all() && tile.whole();
-            if (!every) tile.list(rows);
-            ready[q].dot(g, rows, tile.at, q == 0 && next.n == tile.n ? next.at : nullptr, tile.n, scores);
-            if (tile.whole()) {
-                adjust_tile(g, tile, int8, scores);
-            } else {
-                adjust_scores(g, rows, tile.n, int8, scores);
-            }
-            tops[q].offer(scores, every ? nullptr : rows, tile.n, static_cast<std::uint32_t>(tile.first));
+            const std::byte* const* const ahead = q == 0 && next.n == tile.n ? next.at : nullptr;
+            offer_tile(g, tile, ready[q], tops[q], [&](std::int32_t* rows, float* scores) {
+                ready[q].dot(g, rows, tile.at, ahead, tile.n, scores);
+            });
         }
     }
 }

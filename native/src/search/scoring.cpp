@@ -1,5 +1,7 @@
 #include "search/scoring.hpp"
 
+#include "kernels/isa_table.hpp"
+
 namespace karec {
 
 ReadyQuery::ReadyQuery(const Query& query, const Generation& g, const RowFormat& format) : format_(format) {
@@ -42,6 +44,13 @@ void ReadyQuery::dot(const Generation& g, std::int32_t* rows, const std::byte* c
                      std::size_t n, float* out) const noexcept {
     each_version(g, rows, n, out, [&](const PaddedQuery& query, bool first, float* scores) {
         format_.dot(query, at, first ? next : nullptr, n, scores);
+    });
+}
+
+void ReadyQuery::dot_packed(const Generation& g, std::int32_t* rows, const float* block, std::size_t n,
+                            float* out) const noexcept {
+    each_version(g, rows, n, out, [&](const PaddedQuery& query, bool, float* scores) {
+        scoring_kernels().dot_packed(block, query.values.size(), query.values.data(), scores);
     });
 }
 

@@ -30,6 +30,9 @@ class ReadyQuery {
     // without a query become kUnknownRow.
     void dot(const Generation& g, std::int32_t* rows, const std::byte* const* at, const std::byte* const* next,
              std::size_t n, float* out) const noexcept;
+    // The same of 64 packed float rows, of which rows[0 … n − 1] say the versions; `out` has room for 64.
+    void dot_packed(const Generation& g, std::int32_t* rows, const float* block, std::size_t n,
+                    float* out) const noexcept;
     bool one_for_all() const noexcept { return of_code_.empty(); }
 
     // Readable memory of a row's length, for candidates without a row, so that kernels need no branch.

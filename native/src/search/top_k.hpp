@@ -2,15 +2,14 @@
 //
 // A score and its position make one 64-bit key, ordered(score) << 32 | position. Keys above the threshold, the k-th
 // best score so far, are appended to a buffer, 16 scores at a time where there is AVX-512.
-// A full buffer is cut at k, which gives the next threshold: a small one is sorted by score; of a large one the k best
-// are kept in the order in which they came, as two histograms of 16 bits of the score find the k-th, and they are
-// sorted at the end (search/key_sort.hpp). Cost: O(n + k), whatever the scores and their order.
+// A full buffer is cut near k, in the order in which keys came: bisection, a count of the buffer a step, finds a score
+// that at least k of the keys reach, and at most an eighth more if they are not equal; it is the next threshold. What
+// is left at the end is sorted (search/key_sort.hpp). Cost: O(n + k), whatever the scores and their order.
 //
 // Invariants:
-//   - Positions are offered in rising order, so that the buffer is in order of position between sorts, and ties keep
-//   it.
-//   - threshold_ never falls: it is the ordered score of the k-th best at the last cut, 0 before there were k. A later
-//     offer of the same score has a higher position and loses the tie, so only larger scores are appended.
+//   - Positions are offered in rising order, so that the buffer is in order of position, and the sort keeps it in ties.
+//   - threshold_ never falls: k keys of the buffer have its ordered score or a larger one; it is 0 before there were k.
+//     A later offer of the same score has a higher position and loses the tie, so only larger scores are appended.
 //   - size_ ≤ capacity_ between offers of kFew; the buffer has kRoom places more.
 #pragma once
 
@@ -28,10 +27,13 @@ namespace karec {
 class TopK {
   public:
     // Of at most n offers.
-    TopK(std::size_t k, std::size_t n) : k_(k), capacity_(std::min(std::max<std::size_t>(4 * k, 256), n)) {
+    TopK(std::size_t k, std::size_t n) : k_(k), capacity_(n_kept(k, n)) {
         keys_ = ScratchArray<std::uint64_t>(capacity_ + kRoom);
-        sorted_ = ScratchArray<std::uint64_t>(capacity_ + kRoom);
-        if (capacity_ >= kSelectFrom) counts_ = ScratchArray<std::uint32_t>(kHalfValues);
+    }
+
+    // With how many more than these the buffer is first cut.
+    static std::size_t n_kept(std::size_t k, std::size_t n) noexcept {
+        return std::min(std::max<std::size_t>(4 * k, 256), n);
     }
 
     // Offers scores[i] at position first + i, but where rows[i] < 0 (`rows` may be null). Positions only rise. NaN
@@ -40,15 +42,20 @@ class TopK {
         if (k_ == 0) return;
         for (std::size_t i = 0; i < n; i += kFew) {
             const std::size_t some = std::min(kFew, n - i);
-            size_ += keep_above_(scores + i, rows == nullptr ? nullptr : rows + i, some,
-                                 first + static_cast<std::uint32_t>(i), threshold_, &keys_[size_]);
-            if (size_ > capacity_) shrink();
+            size_ += kernels_->keep_above(scores + i, rows == nullptr ? nullptr : rows + i, some,
+                                          first + static_cast<std::uint32_t>(i), threshold_, &keys_[size_]);
+            if (size_ > capacity_) cut();
         }
     }
 
     void offer(float score, std::uint32_t position) {
         if (k_ == 0) return;
         offer(&score, nullptr, 1, position);
+    }
+
+    // Makes least() what the offers so far say, or nearly.
+    void tighten() {
+        if (size_ > k_) cut();
     }
 
     // A later score must be above it to be among the best; −inf before there were k.
@@ -59,8 +66,8 @@ class TopK {
     // Writes the best min(k, offered), best first, and returns how many: emit(rank, score, position).
     template <class Emit>
     std::size_t finish(Emit&& emit) {
-        if (capacity_ >= kSelectFrom && size_ > k_) select();
-        cut();
+        if (size_ > k_) cut();
+        sort();
         for (std::size_t rank = 0; rank < size_; ++rank) {
             emit(rank, score_of(keys_[rank]), static_cast<std::uint32_t>(keys_[rank]));
         }
@@ -70,65 +77,65 @@ class TopK {
   private:
     static constexpr std::size_t kFew = 64;                       // scores offered between two looks at the buffer
     static constexpr std::size_t kRoom = kFew + kSelectedAtOnce;  // of the buffer, beyond its capacity
-    static constexpr std::size_t kHalfValues = 65536;             // of half a score
-    static constexpr std::size_t kSelectFrom = 16384;  // keys: of fewer, the histograms cost more than a sort
 
     static float score_of(std::uint64_t key) noexcept {
         return score_of_ordered(static_cast<std::uint32_t>(key >> 32));
     }
 
-    void shrink() {
-        if (capacity_ >= kSelectFrom) {
-            select();
-        } else {
-            cut();
+    static std::uint64_t key_from(std::uint32_t ordered) noexcept { return std::uint64_t{ordered} << 32; }
+
+    std::size_t reaching(std::uint32_t ordered) const noexcept {
+        return kernels_->count_from(&keys_[0], size_, key_from(ordered));
+    }
+
+    // The largest score that at least k of the buffer's more than k keys reach, or one that few more do.
+    std::uint32_t reached_by_k() const noexcept {
+        std::uint32_t low = threshold_;
+        std::uint32_t high = std::numeric_limits<std::uint32_t>::max();
+        while (low < high) {
+            const std::uint32_t middle = high - (high - low) / 2;
+            const std::size_t n = reaching(middle);
+            if (n < k_) {
+                high = middle - 1;
+            } else {
+                low = middle;
+                if (n <= k_ + k_ / 8) break;
+            }
         }
+        return low;
     }
 
-    // The largest value v of a digit such that at least `wanted` of the counted keys have v or more; `wanted` becomes
-    // how many of those that have v are among the best.
-    std::uint32_t value_of_last(std::size_t& wanted) noexcept {
-        std::uint32_t value = kHalfValues - 1;
-        for (; counts_[value] < wanted; --value) wanted -= counts_[value];
-        return value;
-    }
-
-    // Cuts the buffer, of more than k, at k, in the order in which keys came, and raises the threshold.
-    void select() {
-        std::size_t left = k_;
-        std::fill_n(&counts_[0], kHalfValues, 0u);
-        for (std::size_t i = 0; i < size_; ++i) ++counts_[keys_[i] >> 48];
-        const std::uint64_t high = value_of_last(left);
-        std::fill_n(&counts_[0], kHalfValues, 0u);
-        for (std::size_t i = 0; i < size_; ++i) counts_[keys_[i] >> 32 & (kHalfValues - 1)] += keys_[i] >> 48 == high;
-        threshold_ = static_cast<std::uint32_t>(high << 16 | value_of_last(left));
+    // Cuts the buffer, of more than k, and raises the threshold.
+    void cut() {
+        threshold_ = reached_by_k();
+        size_ = kernels_->keep_from(&keys_[0], size_, key_from(threshold_));
+        if (size_ <= k_ + k_ / 8) return;
+        // Equal scores: the first ones are among the k best.
+        std::size_t left = k_ - reaching(threshold_ + 1);
         std::size_t kept = 0;
         for (std::size_t i = 0; i < size_; ++i) {
             const std::uint64_t key = keys_[i];
             const bool last = key >> 32 == threshold_;
             keys_[kept] = key;
-            kept += (key >> 32 > threshold_) | (last & (left > 0));
+            kept += !last | (left > 0);
             left -= last & (left > 0);
         }
         size_ = kept;
     }
 
-    // Sorts the buffer, cuts it at k, and raises the threshold once k are there: what comes later must be larger.
-    void cut() {
+    void sort() {
+        sorted_ = ScratchArray<std::uint64_t>(size_);
         sort_by_score(keys_, sorted_, size_);
         size_ = std::min(size_, k_);
-        if (size_ < k_ || k_ == 0) return;
-        threshold_ = static_cast<std::uint32_t>(keys_[k_ - 1] >> 32);
     }
 
     std::size_t k_;
     std::size_t capacity_;
     std::size_t size_ = 0;
     std::uint32_t threshold_ = 0;
-    decltype(SelectionKernels::keep_above) keep_above_ = selection_kernels().keep_above;
+    const SelectionKernels* kernels_ = &selection_kernels();
     ScratchArray<std::uint64_t> keys_;
-    ScratchArray<std::uint64_t> sorted_;
-    ScratchArray<std::uint32_t> counts_;  // of a large buffer
+    ScratchArray<std::uint64_t> sorted_;  // at the end
 };
 
 }  // namespace karec

@@ -43,6 +43,14 @@ const World kWorlds[] = {
     {"one unit apart", true,
      [](std::size_t i, std::size_t d, float) { return 1.0f + static_cast<float>((i + d) % 4) * 0x1p-10f; }},
     {"subnormal", true, [](std::size_t i, std::size_t, float x) { return x * (i % 2 == 0 ? 1e-7f : 1e-40f); }},
+    {"one row everywhere", true,
+     [](std::size_t, std::size_t d, float) { return 0.37f * static_cast<float>(d % 7) - 1.0f; }},
+    {"one row everywhere, but in some tiles", true,
+     [](std::size_t i, std::size_t d, float x) {
+         return i / 64 % 9 < 7 ? 0.37f * static_cast<float>(d % 7) - 1.0f : x;
+     }},
+    {"descending", true,
+     [](std::size_t i, std::size_t d, float) { return -static_cast<float>(i) / 1024.0f - (d == 0 ? 1.0f : 0.0f); }},
     {"ascending", true,
      [](std::size_t i, std::size_t d, float) { return static_cast<float>(i) / 1024.0f + (d == 0 ? 1.0f : 0.0f); }},
 };

@@ -5,6 +5,7 @@ from threading import Event
 
 import lightgbm
 import numpy as np
+import onnxruntime
 import pytest
 from small_settings import SMALL
 
@@ -36,6 +37,29 @@ def test_lightgbm_in_onnx_gives_its_raw_scores(prepared, tmp_path):
     (logits,) = OnnxModel(tmp_path / "r.onnx").run({"dense": dense}, "logits")
     expected = np.stack([booster.predict(dense, raw_score=True) for booster in boosters], axis=1)
     np.testing.assert_allclose(logits, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("of", [{"num_leaves": 15}, {"num_leaves": 31, "use_missing": False}, {"num_leaves": 255}])
+def test_its_trees_have_onnx_runtime_s_bits_and_its_scores_where_values_are_missing(tmp_path, of):
+    generator = np.random.default_rng(1)
+    x = generator.normal(size=(6000, 6)).astype(np.float32)
+    x[generator.random(x.shape) < 0.1] = np.nan
+    x[generator.random(x.shape) < 0.1] = 0
+    quiet = {"verbose": -1, "num_threads": 1, "min_data_in_leaf": 3, "objective": "binary", **of}
+    tasks = [np.nansum(x, axis=1) > 0, np.isnan(x[:, 0]) ^ (x[:, 1] > 0.5)]
+    boosters = [lightgbm.train(quiet, lightgbm.Dataset(x, y.astype(int)), 8 + t) for t, y in enumerate(tasks)]
+    path, rows = tmp_path / "r.onnx", x[:500]
+    write_onnx(trees_to_onnx(boosters, 6), path, kind="ranker", tasks=["a", "b"], model_version=1)
+    model = OnnxModel(path)
+    (found,) = model.run({"dense": rows}, "logits")
+    assert model.trees == 17 and model.other_trees == ()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # several share out the trees, and add in another order
+    np.testing.assert_array_equal(found, onnxruntime.InferenceSession(str(path), options).run(None, {"dense": rows})[0])
+    if not of.get("use_missing", True):
+        rows = np.nan_to_num(rows)  # where it is false, NaN is 0 to LightGBM, and larger than all to ONNX
+    expected = np.stack([booster.predict(rows, raw_score=True) for booster in boosters], axis=1)
+    np.testing.assert_allclose(model.run({"dense": rows}, "logits")[0], expected, atol=2e-6)
 
 
 def test_a_value_next_to_a_threshold_goes_the_way_it_went_in_training(tmp_path):

@@ -1,0 +1,181 @@
+"""Trees of an ONNX file: the library scores them with ONNX Runtime's bits, or says why they stay with it."""
+
+import re
+from contextlib import suppress
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import helper, numpy_helper
+from onnxruntime.capi.onnxruntime_pybind11_state import InvalidGraph
+from random_trees import Tree, random_rows, random_tree, tree_node, write_model
+
+from karec.errors import BundleError, Unavailable
+from karec.models.onnx_model import OnnxModel
+
+
+def onnx_runtime(model, inputs):
+    """What ONNX Runtime alone gives of a path or bytes, on one thread: several add trees in another order."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    return ort.InferenceSession(model, options).run(None, inputs)[0]
+
+
+def same_bits(path, inputs, trees):
+    """``path`` scores as ONNX Runtime does, ``trees`` of its trees by the library; the model."""
+    model = OnnxModel(path)
+    (found,) = model.run(inputs, "logits")
+    expected = onnx_runtime(str(path), {name: inputs[name] for name in model.inputs})
+    np.testing.assert_array_equal(found.view(np.int32), expected.view(np.int32))
+    assert model.trees == trees
+    return model
+
+
+def grown(generator, *leaves):
+    return [random_tree(generator, n, 4, chain=n % 2 == 0) for n in leaves]
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 2**32 - 1), st.lists(st.integers(1, 40), min_size=1, max_size=6), st.integers(1, 80))
+def test_trees_have_onnx_runtime_s_bits_whatever_the_rows_hold(tmp_path_factory, seed, leaves, n):
+    generator = np.random.default_rng(seed)
+    trees = grown(generator, *leaves)
+    path = tmp_path_factory.getbasetemp() / "random.onnx"
+    write_model(path, [tree_node(trees, "dense", "logits")], {"dense": 4})
+    same_bits(path, {"dense": random_rows(generator, trees, n, 4)}, len(trees))
+
+
+def mixed(generator, path):
+    """Two ensembles and a product of the same rows, and a third ensemble of others."""
+    parts = [grown(generator, 15, 15, 3), grown(generator, 40, 1), grown(generator, 7)]
+    nodes = [tree_node(parts[0], "dense", "a"), helper.make_node("MatMul", ["dense", "W"], ["m"])]
+    nodes += [tree_node(parts[1], "dense", "b"), tree_node(parts[2], "other", "c")]
+    nodes.append(helper.make_node("Concat", ["a", "m", "b", "c"], ["logits"], axis=1))
+    weight = numpy_helper.from_array(generator.normal(size=(4, 2)).astype(np.float32), "W")
+    return write_model(path, nodes, {"dense": 4, "other": 5}, [weight], width=5), parts
+
+
+def test_a_graph_of_trees_and_other_parts_has_the_same_inputs_and_bits(tmp_path):
+    generator = np.random.default_rng(2)
+    path, parts = mixed(generator, tmp_path / "mixed.onnx")
+    inputs = {"dense": random_rows(generator, parts[0], 100, 4), "other": random_rows(generator, parts[2], 100, 5)}
+    model = same_bits(path, inputs, 6)
+    assert model.inputs == ("dense", "other") and model.other_trees == ()
+    assert model.declared == {"dense": ("float", ["rows", 4]), "other": ("float", ["rows", 5])}
+
+
+def test_rows_of_another_width_or_number_are_what_they_were_without_the_library(tmp_path):
+    path, _ = mixed(np.random.default_rng(2), tmp_path / "mixed.onnx")
+    with pytest.raises(Unavailable, match=r"mixed\.onnx failed"):
+        OnnxModel(path).run({"dense": np.ones((3, 3), np.float32), "other": np.ones((3, 5), np.float32)}, "logits")
+    with pytest.raises(Unavailable, match=r"mixed\.onnx failed"):
+        OnnxModel(path).run({"dense": np.ones((3, 4), np.float32), "other": np.ones((2, 5), np.float32)}, "logits")
+
+
+FEW = grown(np.random.default_rng(3), 5, 4)
+N_LEAVES = 9
+MODES = ["BRANCH_EQ" if feature >= 0 else "LEAF" for tree in FEW for feature in tree.features]
+STAY = {
+    "categories": ({"nodes_modes": MODES}, "it splits by BRANCH_EQ"),
+    "an average": ({"aggregate_function": "AVERAGE"}, "its aggregate_function is another than b'SUM'"),
+    "a transform": ({"post_transform": "LOGISTIC"}, "its post_transform is another than b'NONE'"),
+    "two targets": ({"n_targets": 2, "target_ids": [0, 1] * 4 + [0]}, "its n_targets is another than 1"),
+    "a base": ({"base_values": [0.5]}, "it has base_values"),
+    "a leaf without a weight": (
+        {
+            "target_ids": [0] * (N_LEAVES - 1),
+            **{
+                f"target_{name}": list(helper.get_attribute_value(each))[1:]
+                for name in ("treeids", "nodeids", "weights")
+                for each in tree_node(FEW, "dense", "logits").attribute
+                if each.name == f"target_{name}"
+            },
+        },
+        "its leaves have not one weight each",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", STAY)
+def test_other_trees_stay_with_onnx_runtime_and_the_model_says_why(tmp_path, what):
+    changed, reason = STAY[what]
+    node = tree_node(FEW, "dense", "trees", **changed)
+    sums = helper.make_node("ReduceSum", ["trees", "axis"], ["logits"], keepdims=1)
+    axis = numpy_helper.from_array(np.array([1]), "axis")
+    path = write_model(tmp_path / "r.onnx", [node, sums], {"dense": 4}, [axis])
+    rows = random_rows(np.random.default_rng(4), FEW, 50, 4)
+    (left,) = same_bits(path, {"dense": rows}, 0).other_trees
+    assert left.startswith("trees: ") and reason in left
+
+
+def test_one_ensemble_may_stay_while_another_is_taken(tmp_path):
+    large = [random_tree(np.random.default_rng(5), 257, 4)]
+    nodes = [tree_node(FEW, "dense", "small"), tree_node(large, "dense", "large")]
+    nodes.append(helper.make_node("Add", ["small", "large"], ["logits"]))
+    path = write_model(tmp_path / "r.onnx", nodes, {"dense": 4})
+    model = same_bits(path, {"dense": random_rows(np.random.default_rng(6), FEW, 70, 4)}, 2)
+    assert model.other_trees == ("large: a tree has 257 leaves, more than 256",)
+
+
+def test_trees_of_what_the_graph_computes_stay(tmp_path):
+    nodes = [helper.make_node("Abs", ["dense"], ["x"]), tree_node(FEW, "x", "logits")]
+    path = write_model(tmp_path / "r.onnx", nodes, {"dense": 4})
+    model = same_bits(path, {"dense": random_rows(np.random.default_rng(7), FEW, 20, 4)}, 0)
+    assert "it reads no input of the graph" in model.other_trees[0]
+
+
+def test_trees_beside_weights_in_another_file_stay(tmp_path):
+    path, _ = mixed(np.random.default_rng(8), tmp_path / "r.onnx")
+    onnx.save_model(onnx.load(path), str(path), save_as_external_data=True, location="weights", size_threshold=0)
+    inputs = {name: np.ones((3, n), np.float32) for name, n in (("dense", 4), ("other", 5))}
+    assert same_bits(path, inputs, 0).other_trees == ("weights of the model lie outside of its file",)
+
+
+def of_tree(**changed):
+    tree = Tree([0, 1, -1, -1, -1], [0.0, 1.0, 2.0, 3.0, 4.0], [[1, 2], [3, 4], [0, 0], [0, 0], [0, 0]], [False] * 5)
+    for name, (at, value) in changed.items():
+        getattr(tree, name)[at] = value
+    return tree
+
+
+@pytest.mark.parametrize(
+    ("tree", "reason"),
+    [
+        (of_tree(children=(1, [0, 4])), "tree 0: node 1 has the child 0 of 5 nodes"),
+        (of_tree(children=(1, [2, 4])), "tree 0: node 2 is the child of two"),
+        (of_tree(children=(0, [2, 9])), "tree 0: node 0 has the child 9 of 5 nodes"),
+        (of_tree(features=(1, 4)), "tree 0: node 1 reads feature 4 of 4"),
+        (of_tree(values=(1, float("nan"))), "tree 0: node 1 compares with NaN"),
+        (of_tree(values=(3, float("inf"))), "tree 0: node 3 has a weight that is not finite"),
+    ],
+)
+def test_damaged_trees_are_refused_by_file_tree_and_node(tmp_path, tree, reason):
+    path = write_model(tmp_path / "r.onnx", [tree_node([tree], "dense", "logits")], {"dense": 4})
+    with pytest.raises(BundleError, match=re.escape(f"{path} does not load as an ONNX model: {reason}")):
+        OnnxModel(path)
+
+
+def test_a_file_altered_anywhere_is_refused_or_scores_as_onnx_runtime_scores_it(tmp_path):
+    generator = np.random.default_rng(9)
+    path = write_model(tmp_path / "r.onnx", [tree_node(FEW, "dense", "logits")], {"dense": 4})
+    ort.set_default_logger_severity(4)  # it would write a line for each refusal
+    whole, rows = path.read_bytes(), random_rows(generator, FEW, 20, 4)
+    served = 0
+    for _ in range(150):
+        altered = bytearray(whole)
+        altered[generator.integers(len(whole))] = generator.integers(256)
+        path.write_bytes(altered)
+        try:
+            model = OnnxModel(path)
+            (found,) = model.run(dict.fromkeys(model.inputs, rows), *model.outputs[:1])
+        except (BundleError, Unavailable, ValueError):
+            continue
+        if model.trees:
+            served += 1
+            with suppress(InvalidGraph):  # of another version of operators, of which only what is left is checked
+                alone = onnx_runtime(bytes(altered), dict.fromkeys(model.inputs, rows))
+                np.testing.assert_array_equal(found, alone)
+    assert served > 15
